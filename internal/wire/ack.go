@@ -1,0 +1,109 @@
+package wire
+
+import "encoding/binary"
+
+// Ack is a PUBACK, PUBREC, PUBREL or PUBCOMP.
+type Ack struct {
+	Type         Type
+	PacketID     uint16
+	Reason       byte
+	ReasonString []byte // may be nil; points into the frame it was parsed from
+}
+
+// ackReasons has the reason codes that the specification gives each type.
+func validAckReason(t Type, reason byte) bool {
+	switch t {
+	case PUBREL, PUBCOMP:
+		return reason == ReasonSuccess || reason == ReasonPacketIDNotFound
+	}
+	switch reason {
+	case ReasonSuccess, ReasonNoMatchingSubscribers, ReasonUnspecifiedError, ReasonImplementationSpecific,
+		ReasonNotAuthorized, ReasonTopicNameInvalid, ReasonPacketIDInUse, ReasonQuotaExceeded, ReasonPayloadFormatInvalid:
+		return true
+	}
+	return false
+}
+
+// ParseAck checks and decodes one of the four. The error is an *Error.
+func ParseAck(f Frame) (a Ack, err error) {
+	a.Type = f.Type()
+	if err := CheckHeader(f.Header); err != nil {
+		return a, err
+	}
+	b := f.Body
+	if len(b) < 2 {
+		return a, malformed(a.Type, "Packet Identifier runs past the end of the packet")
+	}
+	if a.PacketID = binary.BigEndian.Uint16(b); a.PacketID == 0 {
+		return a, violation(a.Type, "Packet Identifier is 0")
+	}
+	if b = b[2:]; len(b) == 0 {
+		return a, nil
+	}
+	if a.Reason, b = b[0], b[1:]; !validAckReason(a.Type, a.Reason) {
+		return a, violation(a.Type, "reason code 0x%02X does not belong to this packet", a.Reason)
+	}
+	if len(b) == 0 {
+		return a, nil
+	}
+	props, rest, err := SplitProperties(a.Type, b)
+	if err != nil {
+		return a, err
+	}
+	if len(rest) > 0 {
+		return a, malformed(a.Type, "there are bytes behind the properties")
+	}
+	for {
+		p, ok := props.Next()
+		if !ok {
+			return a, nil
+		}
+		if p.ID == PropReasonString {
+			a.ReasonString = p.Bytes
+		}
+	}
+}
+
+// AppendAck appends a in its shortest form.
+func AppendAck(dst []byte, a Ack) []byte {
+	header := byte(a.Type) << 4
+	if a.Type == PUBREL {
+		header |= 0x02
+	}
+	length := 2
+	var props int
+	if len(a.ReasonString) > 0 {
+		props = 3 + len(a.ReasonString)
+		length = 3 + VarintLen(uint32(props)) + props
+	} else if a.Reason != ReasonSuccess {
+		length = 3
+	}
+	dst = AppendVarint(append(dst, header), uint32(length))
+	dst = binary.BigEndian.AppendUint16(dst, a.PacketID)
+	if length > 2 {
+		dst = append(dst, a.Reason)
+	}
+	if props > 0 {
+		dst = AppendVarint(dst, uint32(props))
+		dst = AppendString(append(dst, PropReasonString), a.ReasonString)
+	}
+	return dst
+}
+
+// CheckHeader checks the first byte of a packet of any type: the type is
+// known and the reserved flags have the values listed [MQTT-2.1.3-1].
+func CheckHeader(header byte) error {
+	t, flags, want := Type(header>>4), header&0x0F, byte(0)
+	switch t {
+	case 0:
+		return malformed(t, "packet type 0 is reserved")
+	case PUBLISH:
+		return nil
+	case PUBREL, SUBSCRIBE, UNSUBSCRIBE:
+		want = 0x02
+	}
+	if flags != want {
+		return malformed(t, "reserved flags are 0x%X, not 0x%X", flags, want)
+	}
+	return nil
+}

@@ -1,0 +1,33 @@
+package wire
+
+import "fmt"
+
+// Error is a violation of the protocol by the peer. The connection it was
+// seen on must be closed, after a DISCONNECT with Code where one may be sent
+// [MQTT-4.13.1-1].
+type Error struct {
+	Code   byte // reason code for DISCONNECT: 0x81, 0x82, 0x93, 0x94, 0x95 …
+	Packet Type // the packet it was seen in, 0 if that is unknown
+	Detail string
+}
+
+func (e *Error) Error() string {
+	return fmt.Sprintf("mqtt: peer sent a bad %v packet: %s (reason code 0x%02X)", e.Packet, e.Detail, e.Code)
+}
+
+func malformed(t Type, format string, args ...any) *Error {
+	return &Error{Code: ReasonMalformedPacket, Packet: t, Detail: fmt.Sprintf(format, args...)}
+}
+
+func violation(t Type, format string, args ...any) *Error {
+	return &Error{Code: ReasonProtocolError, Packet: t, Detail: fmt.Sprintf(format, args...)}
+}
+
+// FieldError says which field of an outgoing packet is not allowed, and why.
+// Nothing was stored and nothing was sent.
+type FieldError struct {
+	Field   string // the specification's name: "Topic Name", "User Property" …
+	Problem string // what is wrong and what to do about it
+}
+
+func (e *FieldError) Error() string { return "mqtt: " + e.Field + ": " + e.Problem }

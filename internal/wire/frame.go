@@ -1,0 +1,123 @@
+package wire
+
+import (
+	"errors"
+	"io"
+)
+
+// Frame is one control packet as it came. Its slices point into the Reader's
+// buffer and are valid until the next call of Next.
+type Frame struct {
+	Header byte   // first byte: type and flags
+	Body   []byte // all after the Remaining Length
+	Raw    []byte // the whole packet
+}
+
+// Type is the packet's type.
+func (f Frame) Type() Type { return Type(f.Header >> 4) }
+
+const (
+	readBuffer = 16 << 10
+	// keepBuffer is what a Reader holds on to after a large packet has passed.
+	keepBuffer = 64 << 10
+)
+
+// Reader cuts a byte stream into packets. It enforces the maximum packet size
+// on the fixed header alone, and its buffer grows only with bytes that have
+// really arrived: an announced length costs nothing. It is not safe for
+// concurrent use.
+type Reader struct {
+	src        io.Reader
+	max        int
+	buf        []byte
+	start, end int // unread bytes are buf[start:end]
+}
+
+// NewReader returns a Reader that refuses packets larger than max bytes,
+// fixed header included; 0 means the protocol's own limit.
+func NewReader(src io.Reader, max uint32) *Reader {
+	if max == 0 || max > MaxPacketSize {
+		max = MaxPacketSize
+	}
+	return &Reader{src: src, max: int(max), buf: make([]byte, readBuffer)}
+}
+
+// Buffered is the number of bytes that were read from the source and not yet
+// returned by Next.
+func (r *Reader) Buffered() int { return r.end - r.start }
+
+// Next returns the next packet. It returns io.EOF at a clean end between
+// packets, io.ErrUnexpectedEOF at one within a packet, an *Error with 0x81 or
+// 0x95 for a length that is malformed or too large, or the source's error.
+func (r *Reader) Next() (Frame, error) {
+	for {
+		size, header, err := r.peek()
+		if err != nil {
+			return Frame{}, err
+		}
+		if size > 0 && r.end-r.start >= size {
+			raw := r.buf[r.start : r.start+size : r.start+size]
+			r.start += size
+			return Frame{Header: raw[0], Body: raw[header:], Raw: raw}, nil
+		}
+		if err := r.fill(size); err != nil {
+			return Frame{}, err
+		}
+	}
+}
+
+// peek looks at the fixed header: size 0 means that it is not all there.
+func (r *Reader) peek() (size, header int, err error) {
+	b := r.buf[r.start:r.end]
+	if len(b) < 2 {
+		return 0, 0, nil
+	}
+	length, n := Varint(b[1:])
+	switch {
+	case n < 0:
+		return 0, 0, malformed(Type(b[0]>>4), "Remaining Length is not a minimal Variable Byte Integer")
+	case n == 0:
+		return 0, 0, nil
+	}
+	size = 1 + n + int(length)
+	if size > r.max {
+		return 0, 0, &Error{Code: ReasonPacketTooLarge, Packet: Type(b[0] >> 4),
+			Detail: "packet is larger than the Maximum Packet Size that was announced"}
+	}
+	return size, 1 + n, nil
+}
+
+// fill reads more, making room first: by moving, by growing to at most twice
+// what has arrived, or by letting go of a buffer that a large packet needed.
+func (r *Reader) fill(size int) error {
+	have := r.end - r.start
+	if have == 0 {
+		r.start, r.end = 0, 0
+	}
+	switch {
+	case have == 0 && len(r.buf) > keepBuffer && size <= readBuffer:
+		r.buf = make([]byte, readBuffer)
+	case r.end < len(r.buf) && (size == 0 || r.start+size <= len(r.buf)):
+		// There is room behind what we have.
+	case r.start > 0:
+		r.end = copy(r.buf, r.buf[r.start:r.end])
+		r.start = 0
+	}
+	if r.end == len(r.buf) {
+		grown := make([]byte, min(2*len(r.buf), max(size, readBuffer)))
+		r.end = copy(grown, r.buf[r.start:r.end])
+		r.start, r.buf = 0, grown
+	}
+	n, err := r.src.Read(r.buf[r.end:])
+	r.end += n
+	if n > 0 {
+		return nil
+	}
+	if errors.Is(err, io.EOF) && have > 0 {
+		return io.ErrUnexpectedEOF
+	}
+	if err == nil {
+		err = io.ErrNoProgress
+	}
+	return err
+}

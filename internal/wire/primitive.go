@@ -1,0 +1,74 @@
+package wire
+
+import (
+	"bytes"
+	"encoding/binary"
+	"unicode/utf8"
+)
+
+const maxVarint = 268_435_455
+
+// AppendVarint appends v as a Variable Byte Integer in the fewest bytes
+// [MQTT-1.5.5-1]. v must not exceed 268,435,455.
+func AppendVarint(dst []byte, v uint32) []byte {
+	for v >= 0x80 {
+		dst = append(dst, byte(v)|0x80)
+		v >>= 7
+	}
+	return append(dst, byte(v))
+}
+
+// Varint reads a Variable Byte Integer. n is the number of bytes it took; 0
+// means that b ends within it, -1 that it is longer than four bytes or not
+// minimally encoded.
+func Varint(b []byte) (v uint32, n int) {
+	for i := 0; i < len(b) && i < 4; i++ {
+		v |= uint32(b[i]&0x7F) << (7 * i)
+		if b[i] < 0x80 {
+			if i > 0 && b[i] == 0 {
+				return 0, -1
+			}
+			return v, i + 1
+		}
+	}
+	if len(b) >= 4 {
+		return 0, -1
+	}
+	return 0, 0
+}
+
+// VarintLen is the number of bytes that AppendVarint needs for v.
+func VarintLen(v uint32) int {
+	switch {
+	case v < 1<<7:
+		return 1
+	case v < 1<<14:
+		return 2
+	case v < 1<<21:
+		return 3
+	}
+	return 4
+}
+
+// AppendString appends s with its two-byte length. s must not exceed 65,535
+// bytes; the validators see to that.
+func AppendString[S string | []byte](dst []byte, s S) []byte {
+	dst = binary.BigEndian.AppendUint16(dst, uint16(len(s)))
+	return append(dst, s...)
+}
+
+// String cuts a length-prefixed string or binary field off b.
+func String(b []byte) (s, rest []byte, ok bool) {
+	if len(b) < 2 {
+		return nil, nil, false
+	}
+	n := int(binary.BigEndian.Uint16(b))
+	if len(b) < 2+n {
+		return nil, nil, false
+	}
+	return b[2 : 2+n : 2+n], b[2+n:], true
+}
+
+// ValidString reports whether b may stand in a UTF-8 Encoded String:
+// well-formed, no surrogates [MQTT-1.5.4-1], no U+0000 [MQTT-1.5.4-2].
+func ValidString(b []byte) bool { return utf8.Valid(b) && bytes.IndexByte(b, 0) < 0 }

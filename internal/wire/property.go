@@ -1,0 +1,215 @@
+package wire
+
+import "encoding/binary"
+
+// Property identifiers, section 2.2.2.2.
+const (
+	PropPayloadFormat        byte = 0x01
+	PropMessageExpiry        byte = 0x02
+	PropContentType          byte = 0x03
+	PropResponseTopic        byte = 0x08
+	PropCorrelationData      byte = 0x09
+	PropSubscriptionID       byte = 0x0B
+	PropSessionExpiry        byte = 0x11
+	PropAssignedClientID     byte = 0x12
+	PropServerKeepAlive      byte = 0x13
+	PropAuthMethod           byte = 0x15
+	PropAuthData             byte = 0x16
+	PropRequestProblemInfo   byte = 0x17
+	PropWillDelay            byte = 0x18
+	PropRequestResponseInfo  byte = 0x19
+	PropResponseInfo         byte = 0x1A
+	PropServerReference      byte = 0x1C
+	PropReasonString         byte = 0x1F
+	PropReceiveMaximum       byte = 0x21
+	PropTopicAliasMaximum    byte = 0x22
+	PropTopicAlias           byte = 0x23
+	PropMaximumQoS           byte = 0x24
+	PropRetainAvailable      byte = 0x25
+	PropUser                 byte = 0x26
+	PropMaximumPacketSize    byte = 0x27
+	PropWildcardSubAvailable byte = 0x28
+	PropSubscriptionIDAvail  byte = 0x29
+	PropSharedSubAvailable   byte = 0x2A
+	propCount                     = 0x2B
+	willPacket               Type = 0 // the Will Properties' place in the table
+)
+
+type propKind byte
+
+const (
+	kindNone propKind = iota
+	kindByte
+	kindFlag // a byte that may be only 0 or 1
+	kindUint16
+	kindUint32
+	kindVarint
+	kindBinary
+	kindString
+	kindPair
+)
+
+type propRule struct {
+	kind    propKind
+	many    bool   // may be included more than once
+	nonZero bool   // the value 0 is a Protocol Error
+	in      uint16 // bit n: allowed in packets of type n; bit 0: Will Properties
+}
+
+func in(types ...Type) (mask uint16) {
+	for _, t := range types {
+		mask |= 1 << t
+	}
+	return mask
+}
+
+// propRules is table 2-4 of the specification, with the restrictions on
+// values that the packets' own sections add.
+var propRules = [propCount]propRule{
+	PropPayloadFormat:        {kind: kindFlag, in: in(PUBLISH, willPacket)},
+	PropMessageExpiry:        {kind: kindUint32, in: in(PUBLISH, willPacket)},
+	PropContentType:          {kind: kindString, in: in(PUBLISH, willPacket)},
+	PropResponseTopic:        {kind: kindString, in: in(PUBLISH, willPacket)},
+	PropCorrelationData:      {kind: kindBinary, in: in(PUBLISH, willPacket)},
+	PropSubscriptionID:       {kind: kindVarint, many: true, nonZero: true, in: in(PUBLISH, SUBSCRIBE)},
+	PropSessionExpiry:        {kind: kindUint32, in: in(CONNECT, CONNACK, DISCONNECT)},
+	PropAssignedClientID:     {kind: kindString, in: in(CONNACK)},
+	PropServerKeepAlive:      {kind: kindUint16, in: in(CONNACK)},
+	PropAuthMethod:           {kind: kindString, in: in(CONNECT, CONNACK, AUTH)},
+	PropAuthData:             {kind: kindBinary, in: in(CONNECT, CONNACK, AUTH)},
+	PropRequestProblemInfo:   {kind: kindFlag, in: in(CONNECT)},
+	PropWillDelay:            {kind: kindUint32, in: in(willPacket)},
+	PropRequestResponseInfo:  {kind: kindFlag, in: in(CONNECT)},
+	PropResponseInfo:         {kind: kindString, in: in(CONNACK)},
+	PropServerReference:      {kind: kindString, in: in(CONNACK, DISCONNECT)},
+	PropReasonString:         {kind: kindString, in: in(CONNACK, PUBACK, PUBREC, PUBREL, PUBCOMP, SUBACK, UNSUBACK, DISCONNECT, AUTH)},
+	PropReceiveMaximum:       {kind: kindUint16, nonZero: true, in: in(CONNECT, CONNACK)},
+	PropTopicAliasMaximum:    {kind: kindUint16, in: in(CONNECT, CONNACK)},
+	PropTopicAlias:           {kind: kindUint16, nonZero: true, in: in(PUBLISH)},
+	PropMaximumQoS:           {kind: kindFlag, in: in(CONNACK)},
+	PropRetainAvailable:      {kind: kindFlag, in: in(CONNACK)},
+	PropUser:                 {kind: kindPair, many: true, in: 0xFFFF &^ in(PINGREQ, PINGRESP)},
+	PropMaximumPacketSize:    {kind: kindUint32, nonZero: true, in: in(CONNECT, CONNACK)},
+	PropWildcardSubAvailable: {kind: kindFlag, in: in(CONNACK)},
+	PropSubscriptionIDAvail:  {kind: kindFlag, in: in(CONNACK)},
+	PropSharedSubAvailable:   {kind: kindFlag, in: in(CONNACK)},
+}
+
+// Property is one property as it stands in a packet.
+type Property struct {
+	ID    byte
+	Int   uint32 // the value of numeric properties
+	Bytes []byte // the value of strings and binary data; the name of a user property
+	Value []byte // the value of a user property
+}
+
+// Properties is the property section of a packet that CheckProperties has
+// accepted, without its length.
+type Properties []byte
+
+// Next cuts the first property off p. ok is false at the end.
+func (p *Properties) Next() (prop Property, ok bool) {
+	if len(*p) == 0 {
+		return prop, false
+	}
+	prop, rest, err := nextProperty(*p)
+	*p = rest
+	return prop, err == ""
+}
+
+// SplitProperties cuts the length-prefixed property section of a packet of
+// type t off b and checks it: identifiers known and allowed in t (0 for Will
+// Properties), values in range, strings well-formed, nothing twice that may
+// be there once.
+func SplitProperties(t Type, b []byte) (props Properties, rest []byte, err error) {
+	length, n := Varint(b)
+	if n <= 0 || int(length) > len(b)-n {
+		return nil, nil, malformed(t, "Property Length runs past the end of the packet")
+	}
+	props = Properties(b[n : n+int(length) : n+int(length)])
+	return props, b[n+int(length):], checkProperties(t, props)
+}
+
+func checkProperties(t Type, b []byte) error {
+	var seen uint64
+	for len(b) > 0 {
+		prop, rest, problem := nextProperty(b)
+		if problem != "" {
+			return malformed(t, "%s", problem)
+		}
+		rule := propRules[prop.ID]
+		switch {
+		case rule.in&(1<<t) == 0:
+			return violation(t, "property 0x%02X is not allowed in this packet", prop.ID)
+		case seen&(1<<prop.ID) != 0 && (!rule.many || t == SUBSCRIBE && prop.ID == PropSubscriptionID):
+			return violation(t, "property 0x%02X is included more than once", prop.ID)
+		case rule.kind == kindFlag && prop.Int > 1, rule.nonZero && prop.Int == 0:
+			return violation(t, "property 0x%02X has the value %d", prop.ID, prop.Int)
+		case rule.kind == kindString && !ValidString(prop.Bytes),
+			rule.kind == kindPair && !(ValidString(prop.Bytes) && ValidString(prop.Value)):
+			return malformed(t, "property 0x%02X is not valid UTF-8 or contains U+0000", prop.ID)
+		case prop.ID == PropResponseTopic && !validTopicName(prop.Bytes):
+			return violation(t, "Response Topic is empty or contains a wildcard")
+		}
+		seen |= 1 << prop.ID
+		b = rest
+	}
+	return nil
+}
+
+// nextProperty decodes one property; problem is empty if it is well-formed.
+func nextProperty(b []byte) (p Property, rest []byte, problem string) {
+	p.ID, b = b[0], b[1:]
+	if p.ID >= propCount || propRules[p.ID].kind == kindNone {
+		return p, nil, "unknown property identifier"
+	}
+	ok := true
+	switch kind := propRules[p.ID].kind; kind {
+	case kindByte, kindFlag:
+		if ok = len(b) >= 1; ok {
+			p.Int, b = uint32(b[0]), b[1:]
+		}
+	case kindUint16:
+		if ok = len(b) >= 2; ok {
+			p.Int, b = uint32(binary.BigEndian.Uint16(b)), b[2:]
+		}
+	case kindUint32:
+		if ok = len(b) >= 4; ok {
+			p.Int, b = binary.BigEndian.Uint32(b), b[4:]
+		}
+	case kindVarint:
+		v, n := Varint(b)
+		if ok = n > 0; ok {
+			p.Int, b = v, b[n:]
+		}
+	case kindBinary, kindString:
+		p.Bytes, b, ok = String(b)
+	case kindPair:
+		if p.Bytes, b, ok = String(b); ok {
+			p.Value, b, ok = String(b)
+		}
+	}
+	if !ok {
+		return p, nil, "property runs past the end of the Property Length"
+	}
+	return p, b, ""
+}
+
+// AppendProperty appends p. Its value must fit the kind that the
+// specification gives its identifier.
+func AppendProperty(dst []byte, p Property) []byte {
+	dst = append(dst, p.ID)
+	switch propRules[p.ID].kind {
+	case kindByte, kindFlag:
+		return append(dst, byte(p.Int))
+	case kindUint16:
+		return binary.BigEndian.AppendUint16(dst, uint16(p.Int))
+	case kindUint32:
+		return binary.BigEndian.AppendUint32(dst, p.Int)
+	case kindVarint:
+		return AppendVarint(dst, p.Int)
+	case kindPair:
+		return AppendString(AppendString(dst, p.Bytes), p.Value)
+	}
+	return AppendString(dst, p.Bytes)
+}

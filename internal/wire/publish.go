@@ -1,0 +1,303 @@
+package wire
+
+import (
+	"encoding/binary"
+	"fmt"
+)
+
+// UserProperty is a name and a value; the same name may appear many times and
+// the order is kept [MQTT-3.3.2-17] [MQTT-3.3.2-18].
+type UserProperty struct{ Key, Value string }
+
+// Publish is a PUBLISH packet that owns its memory.
+type Publish struct {
+	Dup, Retain bool
+	QoS         byte
+	PacketID    uint16 // 0 in a packet that has none yet, and for QoS 0
+	Topic       string
+
+	PayloadFormat   byte // 0 unspecified bytes, 1 UTF-8
+	MessageExpiry   uint32
+	HasExpiry       bool // MessageExpiry is present
+	TopicAlias      uint16
+	ContentType     string
+	ResponseTopic   string
+	CorrelationData []byte // nil: absent
+	SubscriptionIDs []uint32
+	User            []UserProperty
+	Extra           Properties // more properties, encoded, sent after User
+
+	Payload []byte
+}
+
+// Check says why p must not be sent, or nil.
+func (p *Publish) Check() error {
+	if p.QoS > 2 {
+		return &FieldError{"QoS", fmt.Sprintf("is %d; use 0, 1 or 2", p.QoS)}
+	}
+	if err := CheckTopicName("Topic Name", p.Topic); err != nil {
+		return err
+	}
+	if p.PayloadFormat > 1 {
+		return &FieldError{"Payload Format Indicator", "must be 0 (bytes) or 1 (UTF-8)"}
+	}
+	if p.PayloadFormat == 1 && !ValidString(p.Payload) {
+		return &FieldError{"Payload", "is announced as UTF-8 and is not; clear the Payload Format Indicator or fix the payload"}
+	}
+	if len(p.SubscriptionIDs) > 0 {
+		return &FieldError{"Subscription Identifier", "is not allowed in a PUBLISH to a server [MQTT-3.3.4-6]; remove it"}
+	}
+	if err := CheckString("Content Type", p.ContentType); err != nil {
+		return err
+	}
+	if p.ResponseTopic != "" {
+		if err := CheckTopicName("Response Topic", p.ResponseTopic); err != nil {
+			return err
+		}
+	}
+	if len(p.CorrelationData) > MaxString {
+		return &FieldError{"Correlation Data", "is longer than 65,535 bytes; shorten it, it is never cut"}
+	}
+	for _, u := range p.User {
+		if err := CheckString("User Property", u.Key); err != nil {
+			return err
+		}
+		if err := CheckString("User Property", u.Value); err != nil {
+			return err
+		}
+	}
+	if n := p.remaining(); n > maxVarint {
+		return &FieldError{"Payload", fmt.Sprintf("makes a packet of %d bytes; MQTT ends at 268,435,455", n)}
+	}
+	return nil
+}
+
+func (p *Publish) propertyLen() int {
+	n := len(p.Extra)
+	if p.HasExpiry {
+		n += 5
+	}
+	if p.PayloadFormat != 0 {
+		n += 2
+	}
+	if p.TopicAlias != 0 {
+		n += 3
+	}
+	if p.ContentType != "" {
+		n += 3 + len(p.ContentType)
+	}
+	if p.ResponseTopic != "" {
+		n += 3 + len(p.ResponseTopic)
+	}
+	if p.CorrelationData != nil {
+		n += 3 + len(p.CorrelationData)
+	}
+	for _, id := range p.SubscriptionIDs {
+		n += 1 + VarintLen(id)
+	}
+	for i := range p.User {
+		n += 5 + len(p.User[i].Key) + len(p.User[i].Value)
+	}
+	return n
+}
+
+func (p *Publish) remaining() int {
+	props := p.propertyLen()
+	n := 2 + len(p.Topic) + VarintLen(uint32(min(props, maxVarint))) + props + len(p.Payload)
+	if p.QoS > 0 {
+		n += 2
+	}
+	return n
+}
+
+// Size is the number of bytes that AppendPublish will append.
+func (p *Publish) Size() int {
+	n := p.remaining()
+	return 1 + VarintLen(uint32(n)) + n
+}
+
+// AppendPublish appends p as it goes on the wire. p must have passed Check.
+// The Message Expiry Interval is written as the first property, which is what
+// AppendImage relies on.
+func AppendPublish(dst []byte, p *Publish) []byte {
+	header := byte(PUBLISH)<<4 | p.QoS<<1
+	if p.Dup {
+		header |= 0x08
+	}
+	if p.Retain {
+		header |= 0x01
+	}
+	dst = append(dst, header)
+	dst = AppendVarint(dst, uint32(p.remaining()))
+	dst = AppendString(dst, p.Topic)
+	if p.QoS > 0 {
+		dst = binary.BigEndian.AppendUint16(dst, p.PacketID)
+	}
+	dst = AppendVarint(dst, uint32(p.propertyLen()))
+	if p.HasExpiry {
+		dst = append(dst, PropMessageExpiry)
+		dst = binary.BigEndian.AppendUint32(dst, p.MessageExpiry)
+	}
+	if p.PayloadFormat != 0 {
+		dst = append(dst, PropPayloadFormat, p.PayloadFormat)
+	}
+	if p.TopicAlias != 0 {
+		dst = append(dst, PropTopicAlias)
+		dst = binary.BigEndian.AppendUint16(dst, p.TopicAlias)
+	}
+	if p.ContentType != "" {
+		dst = AppendString(append(dst, PropContentType), p.ContentType)
+	}
+	if p.ResponseTopic != "" {
+		dst = AppendString(append(dst, PropResponseTopic), p.ResponseTopic)
+	}
+	if p.CorrelationData != nil {
+		dst = AppendString(append(dst, PropCorrelationData), p.CorrelationData)
+	}
+	for _, id := range p.SubscriptionIDs {
+		dst = AppendVarint(append(dst, PropSubscriptionID), id)
+	}
+	for i := range p.User {
+		dst = AppendString(append(dst, PropUser), p.User[i].Key)
+		dst = AppendString(dst, p.User[i].Value)
+	}
+	dst = append(dst, p.Extra...)
+	return append(dst, p.Payload...)
+}
+
+// AppendImage appends a PUBLISH that AppendPublish has encoded earlier, with
+// what is only known when it is sent: its packet identifier, DUP and what is
+// left of its Message Expiry Interval in seconds (used only where image
+// carries one). No other byte changes.
+func AppendImage(dst, image []byte, id uint16, dup bool, expiry uint32) []byte {
+	at := len(dst)
+	dst = append(dst, image...)
+	b := dst[at:]
+	_, n := Varint(b[1:])
+	topic := 1 + n
+	props := topic + 2 + int(binary.BigEndian.Uint16(b[topic:]))
+	if b[0]&0x06 != 0 {
+		binary.BigEndian.PutUint16(b[props:], id)
+		props += 2
+	}
+	if dup {
+		b[0] |= 0x08
+	}
+	if length, n := Varint(b[props:]); length >= 5 && b[props+n] == PropMessageExpiry {
+		binary.BigEndian.PutUint32(b[props+n+1:], expiry)
+	}
+	return dst
+}
+
+// PublishView is a received PUBLISH. Its slices point into the frame it was
+// parsed from.
+type PublishView struct {
+	Dup, Retain bool
+	QoS         byte
+	PacketID    uint16
+	Topic       []byte // empty where TopicAlias stands for it
+	TopicAlias  uint16 // 0: none
+	Properties  Properties
+	Payload     []byte
+}
+
+// ParsePublish checks and decodes a PUBLISH. The error is an *Error.
+func ParsePublish(f Frame) (v PublishView, err error) {
+	v.Dup, v.QoS, v.Retain = f.Header&0x08 != 0, f.Header>>1&3, f.Header&1 != 0
+	if v.QoS == 3 {
+		return v, malformed(PUBLISH, "both QoS bits are set [MQTT-3.3.1-4]")
+	}
+	if v.QoS == 0 && v.Dup {
+		return v, malformed(PUBLISH, "DUP is set at QoS 0 [MQTT-3.3.1-2]")
+	}
+	topic, b, ok := String(f.Body)
+	if !ok {
+		return v, malformed(PUBLISH, "Topic Name runs past the end of the packet")
+	}
+	v.Topic = topic
+	if v.QoS > 0 {
+		if len(b) < 2 {
+			return v, malformed(PUBLISH, "Packet Identifier runs past the end of the packet")
+		}
+		if v.PacketID, b = binary.BigEndian.Uint16(b), b[2:]; v.PacketID == 0 {
+			return v, violation(PUBLISH, "Packet Identifier is 0 [MQTT-2.2.1-4]")
+		}
+	}
+	if v.Properties, v.Payload, err = SplitProperties(PUBLISH, b); err != nil {
+		return v, err
+	}
+	for props := v.Properties; ; {
+		p, ok := props.Next()
+		if !ok {
+			break
+		}
+		if p.ID == PropTopicAlias {
+			v.TopicAlias = uint16(p.Int)
+		}
+	}
+	switch {
+	case len(topic) == 0 && v.TopicAlias == 0:
+		return v, violation(PUBLISH, "Topic Name is empty and there is no Topic Alias")
+	case len(topic) > 0 && !ValidString(topic):
+		return v, malformed(PUBLISH, "Topic Name is not valid UTF-8 or contains U+0000")
+	case len(topic) > 0 && !validTopicName(topic):
+		return v, malformed(PUBLISH, "Topic Name contains a wildcard [MQTT-3.3.2-2]")
+	}
+	return v, nil
+}
+
+// Decode copies v into a packet that owns its memory. topic is the Topic Name,
+// which may be known through an alias.
+func (v PublishView) Decode(topic string) Publish {
+	p := Publish{Dup: v.Dup, Retain: v.Retain, QoS: v.QoS, PacketID: v.PacketID, Topic: topic, TopicAlias: v.TopicAlias}
+	// One copy holds all strings, another all bytes that the caller may change.
+	binary := len(v.Payload)
+	var users int
+	for props := v.Properties; ; {
+		prop, ok := props.Next()
+		if !ok {
+			break
+		}
+		switch prop.ID {
+		case PropUser:
+			users++
+		case PropCorrelationData:
+			binary += len(prop.Bytes)
+		}
+	}
+	text := string(v.Properties)
+	bytes := make([]byte, 0, binary)
+	if users > 0 {
+		p.User = make([]UserProperty, 0, users)
+	}
+	for props := v.Properties; ; {
+		prop, ok := props.Next()
+		if !ok {
+			break
+		}
+		end := len(text) - len(props)
+		tail := func(b []byte) string { return text[end-len(b) : end] }
+		switch prop.ID {
+		case PropPayloadFormat:
+			p.PayloadFormat = byte(prop.Int)
+		case PropMessageExpiry:
+			p.MessageExpiry, p.HasExpiry = prop.Int, true
+		case PropContentType:
+			p.ContentType = tail(prop.Bytes)
+		case PropResponseTopic:
+			p.ResponseTopic = tail(prop.Bytes)
+		case PropCorrelationData:
+			bytes = append(bytes, prop.Bytes...)
+			p.CorrelationData = bytes[:len(prop.Bytes):len(prop.Bytes)]
+		case PropSubscriptionID:
+			p.SubscriptionIDs = append(p.SubscriptionIDs, prop.Int)
+		case PropUser:
+			value := tail(prop.Value)
+			end -= len(prop.Value) + 2
+			p.User = append(p.User, UserProperty{Key: tail(prop.Bytes), Value: value})
+		}
+	}
+	start := len(bytes)
+	p.Payload = append(bytes, v.Payload...)[start:]
+	return p
+}

@@ -1,0 +1,105 @@
+package wire
+
+import (
+	"bytes"
+	"strings"
+)
+
+// MaxString is the largest number of bytes of a string in MQTT.
+const MaxString = 65_535
+
+func validTopicName(b []byte) bool {
+	return len(b) > 0 && len(b) <= MaxString && !bytes.ContainsAny(b, "+#") && ValidString(b)
+}
+
+// CheckString says why s may not be sent as the named field's UTF-8 Encoded
+// String, or nil.
+func CheckString(field, s string) error {
+	switch {
+	case len(s) > MaxString:
+		return &FieldError{field, "is longer than 65,535 bytes; shorten it, it is never cut"}
+	case !ValidString([]byte(s)):
+		return &FieldError{field, "is not valid UTF-8 or contains U+0000"}
+	}
+	return nil
+}
+
+// CheckTopicName says why a message cannot be published to topic, or nil
+// [MQTT-4.7.0-1] [MQTT-4.7.3-1].
+func CheckTopicName(field, topic string) error {
+	if topic == "" {
+		return &FieldError{field, "is empty; it must be at least one character long"}
+	}
+	if strings.ContainsAny(topic, "+#") {
+		return &FieldError{field, "contains a wildcard (+ or #); those are for Topic Filters only"}
+	}
+	return CheckString(field, topic)
+}
+
+// CheckTopicFilter says why filter cannot be subscribed to, or nil
+// [MQTT-4.7.1-1] [MQTT-4.7.1-2] [MQTT-4.8.2-1] [MQTT-4.8.2-2].
+func CheckTopicFilter(filter string) error {
+	const field = "Topic Filter"
+	if err := CheckString(field, filter); err != nil {
+		return err
+	}
+	if share, rest, ok := SplitShare(filter); ok {
+		if share == "" || strings.ContainsAny(share, "+#") || rest == "" {
+			return &FieldError{field, "is not $share/name/filter with a name of one or more characters without + and #"}
+		}
+		filter = rest
+	}
+	if filter == "" {
+		return &FieldError{field, "is empty; it must be at least one character long"}
+	}
+	for level := range strings.SplitSeq(filter, "/") {
+		if len(level) > 1 && strings.ContainsAny(level, "+#") {
+			return &FieldError{field, "has a wildcard that does not stand alone in its level"}
+		}
+	}
+	if i := strings.IndexByte(filter, '#'); i >= 0 && i != len(filter)-1 {
+		return &FieldError{field, "has a # that is not its last character"}
+	}
+	return nil
+}
+
+// SplitShare splits $share/name/filter. ok is false for a filter that is not
+// that of a Shared Subscription.
+func SplitShare(filter string) (name, rest string, ok bool) {
+	after, ok := strings.CutPrefix(filter, "$share/")
+	if !ok {
+		return "", filter, false
+	}
+	name, rest, _ = strings.Cut(after, "/")
+	return name, rest, true
+}
+
+// Match reports whether topic matches filter by the rules of section 4.7:
+// character by character, + for one level, # for any number of them including
+// the parent, and no wildcard in the first level for topics that begin with $
+// [MQTT-4.7.2-1]. A Shared Subscription matches by the filter behind its name.
+func Match(filter, topic string) bool {
+	if _, rest, ok := SplitShare(filter); ok {
+		filter = rest
+	}
+	if strings.HasPrefix(topic, "$") && (strings.HasPrefix(filter, "+") || strings.HasPrefix(filter, "#")) {
+		return false
+	}
+	for {
+		level, filterRest, filterMore := strings.Cut(filter, "/")
+		if level == "#" {
+			return true
+		}
+		name, topicRest, topicMore := strings.Cut(topic, "/")
+		if level != "+" && level != name {
+			return false
+		}
+		if !topicMore {
+			return !filterMore || filterRest == "#"
+		}
+		if !filterMore {
+			return false
+		}
+		filter, topic = filterRest, topicRest
+	}
+}
