@@ -1,0 +1,28 @@
+// Package persistence keeps what must not be lost: the messages that were
+// accepted and not finally acknowledged, in their order, and the state of the
+// MQTT session. It is one log, so that a message is written once and every later
+// step is a few bytes.
+//
+// [Open] gives a [Log] in a folder; [NewMemory] gives the same behaviour without
+// a disk. Both are a [Store]:
+//
+//	seq, err := store.Append(&persistence.Message{ID: id, Packet: wire}) // durable when err is nil
+//	for after := uint64(0); ; after = e.Seq {                           // drain in order
+//		ok, err := store.Next(after, &e)
+//		…
+//	}
+//	store.Done(seq, persistence.Outcome{Kind: persistence.Acked})       // off the outbox
+//
+// # What holds
+//
+//   - What Append accepted is returned by Next until Done is called for it,
+//     through process kills and, under [SyncEveryCommit], power cuts.
+//   - Sequences are dense and never used again, so anything derived from them
+//     (a packet identifier) survives a restart without being stored.
+//   - Accepted = Acked + Refused + Expired + Dropped + Pending, always.
+//   - A write that a crash cut short is cut off and forgotten; it was never
+//     accepted. Damage anywhere else is reported, a copy is kept, and everything
+//     around it is used.
+//
+// docs/format.md describes the files and argues why each crash is survived.
+package persistence

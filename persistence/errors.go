@@ -1,0 +1,134 @@
+package persistence
+
+import (
+	"errors"
+	"fmt"
+)
+
+// What the methods of a store return, for errors.Is. Each message says what to
+// do next.
+var (
+	// ErrClosed: the store was closed.
+	ErrClosed = errors.New("persistence: the store is closed: open it again")
+	// ErrFailed: a write or an fsync failed and so did the second attempt in a
+	// new file; see [FailedError].
+	ErrFailed = errors.New("persistence: the log has failed: close it, free or mend the disk, open it again")
+	// ErrFull: a limit is reached; see [FullError].
+	ErrFull = errors.New("persistence: the store is full")
+	// ErrLocked: the folder is in use; see [LockedError].
+	ErrLocked = errors.New("persistence: the folder is in use")
+	// ErrPacketTooLarge: see [PacketTooLargeError].
+	ErrPacketTooLarge = errors.New("persistence: packet too large")
+	// ErrUnknownStream: Message.Stream did not come from Stream of this store.
+	ErrUnknownStream = errors.New("persistence: unknown stream: register its name with Stream first")
+	// ErrStreamName: the name given to Stream is empty or too long.
+	ErrStreamName = errors.New("persistence: a stream's name has 1 to 1,024 bytes: shorten it, for example to a hash")
+	// ErrUnknownSequence: Release or Done with a sequence that was never given out.
+	ErrUnknownSequence = errors.New("persistence: unknown sequence: pass Entry.Seq or Ticket.Seq of this store")
+	// ErrNoOutcome: Done with a kind that is none of the four.
+	ErrNoOutcome = errors.New("persistence: not an outcome: use Acked, Refused, Expired or Dropped")
+	// ErrPacketID: Seen or Cleared with 0, which is no packet identifier [MQTT-2.2.1-3].
+	ErrPacketID = errors.New("persistence: 0 is not a packet identifier: answer the packet as malformed")
+)
+
+// FullError says which limit is reached. It is an [ErrFull].
+type FullError struct {
+	Limit string // the option's name
+	Max   int64  // its value
+}
+
+func (e *FullError) Error() string {
+	switch e.Limit {
+	case "MaxStreams":
+		return fmt.Sprintf("persistence: the store is full: Options.MaxStreams = %d names are registered: use fewer names or raise the option", e.Max)
+	case "MaxDiskBytes":
+		return fmt.Sprintf("persistence: the store is full: the segments have reached Options.MaxDiskBytes = %d: end the oldest messages, which keep their segments, or raise the option", e.Max)
+	}
+	return fmt.Sprintf("persistence: the store is full: Options.%s = %d reached: wait for acknowledgements, end messages with Done, or raise the option", e.Limit, e.Max)
+}
+
+// Is reports whether target is ErrFull.
+func (e *FullError) Is(target error) bool { return target == ErrFull }
+
+// PacketTooLargeError says that a packet can never be stored under the present
+// options. It is an [ErrPacketTooLarge].
+type PacketTooLargeError struct {
+	Size, Max int64  // in bytes
+	Limit     string // the option's name
+}
+
+func (e *PacketTooLargeError) Error() string {
+	return fmt.Sprintf("persistence: packet of %d bytes is larger than Options.%s = %d: split it or raise the option", e.Size, e.Limit, e.Max)
+}
+
+// Is reports whether target is ErrPacketTooLarge.
+func (e *PacketTooLargeError) Is(target error) bool { return target == ErrPacketTooLarge }
+
+// FailedError is the write or fsync that made the log fail. It is an
+// [ErrFailed], and errors.Is finds the system's error in it.
+type FailedError struct {
+	Op  string // what was attempted
+	Err error  // what the system answered
+}
+
+func (e *FailedError) Error() string {
+	return fmt.Sprintf("persistence: the log has failed: %s: %v: close it, free or mend the disk, open it again", e.Op, e.Err)
+}
+
+// Is reports whether target is ErrFailed.
+func (e *FailedError) Is(target error) bool { return target == ErrFailed }
+
+// Unwrap returns the system's error.
+func (e *FailedError) Unwrap() error { return e.Err }
+
+// LockedError says who holds the folder. It is an [ErrLocked].
+type LockedError struct {
+	Dir string
+	PID int // 0: unknown
+}
+
+func (e *LockedError) Error() string {
+	holder := "another process"
+	if e.PID != 0 {
+		holder = fmt.Sprintf("process %d", e.PID)
+	}
+	return fmt.Sprintf("persistence: folder %s is in use by %s: stop it, or give each program its own folder", e.Dir, holder)
+}
+
+// Is reports whether target is ErrLocked.
+func (e *LockedError) Is(target error) bool { return target == ErrLocked }
+
+// FolderError says that the folder cannot be used, and what to do about it.
+type FolderError struct {
+	Dir string
+	Fix string
+	Err error
+}
+
+func (e *FolderError) Error() string {
+	return fmt.Sprintf("persistence: folder %s cannot be used: %v: %s", e.Dir, e.Err, e.Fix)
+}
+
+// Unwrap returns the system's error.
+func (e *FolderError) Unwrap() error { return e.Err }
+
+// VersionError says that a newer release wrote the folder.
+type VersionError struct {
+	File    string
+	Version uint16 // the format's version found; this release reads up to FormatVersion
+}
+
+func (e *VersionError) Error() string {
+	return fmt.Sprintf("persistence: %s has format version %d, this release reads up to %d: use the newer release again, or another folder", e.File, e.Version, FormatVersion)
+}
+
+// OptionError names an option outside its range.
+type OptionError struct {
+	Option string
+	Value  int64
+	Range  string
+}
+
+func (e *OptionError) Error() string {
+	return fmt.Sprintf("persistence: Options.%s = %d: must be %s, or 0 for the default", e.Option, e.Value, e.Range)
+}

@@ -1,0 +1,132 @@
+package persistence
+
+import (
+	"fmt"
+	"time"
+)
+
+// Options are the settings of a store. The zero value is ready for use.
+// [Memory] heeds the limits only.
+type Options struct {
+	// Sync says when the log calls fsync. Default: SyncEveryCommit.
+	Sync SyncPolicy
+	// Interval is the time between two fsyncs under SyncInterval: 1 ms or more.
+	// Default: 100 ms.
+	Interval time.Duration
+
+	// MaxMessages bounds the messages pending: 1 to 1<<31-1. Default: 1,000,000.
+	// One more is refused with [ErrFull].
+	MaxMessages int
+	// MaxBytes bounds the packet bytes pending. Default: 1 GiB.
+	MaxBytes int64
+	// MaxPacket bounds one packet, in bytes, up to 268,435,000. Default: 16 MiB.
+	MaxPacket int
+	// MaxStreams bounds the named sequences: 1 to 65,536. Default: 1,024.
+	MaxStreams int
+	// MaxDiskBytes bounds the segments together, in bytes; acknowledgements may
+	// exceed it. It is reached before MaxBytes when an old message stays pending
+	// while newer ones come and go. Default: four times MaxBytes.
+	MaxDiskBytes int64
+
+	// SegmentBytes is the size at which a new segment is begun, in bytes: 4 KiB
+	// to 1 GiB. Default: 64 MiB. Disk space is given back a segment at a time.
+	SegmentBytes int64
+	// BufferBytes bounds each of the log's buffers, in bytes: 4 KiB to 64 MiB.
+	// Default: 1 MiB. There are up to five: filling, being written, the newest
+	// records for Next (twice), and reading ahead. One packet may exceed it.
+	BufferBytes int
+
+	// OnCorruption is told of each damaged place, without any lock held. It must
+	// not call the store.
+	OnCorruption func(Corruption)
+	// FS is where the log keeps its files. Default: the operating system's.
+	FS FS
+}
+
+// SyncPolicy says when the log calls fsync. Under every policy a message is
+// accepted only when the operating system has it, so a killed process loses
+// nothing. The policies differ when the power goes, or the system crashes.
+type SyncPolicy uint8
+
+const (
+	// SyncEveryCommit calls fsync before Wait and Sync return. A power cut loses
+	// nothing that was accepted.
+	SyncEveryCommit SyncPolicy = iota
+	// SyncInterval calls fsync every Options.Interval, and whenever
+	// Options.BufferBytes have been written since. A power cut loses what was
+	// accepted since the last one; the sequences of lost messages are used again.
+	SyncInterval
+	// SyncNever calls fsync only when a segment is full and on Close. A power cut
+	// can lose everything since, and their sequences are used again.
+	SyncNever
+)
+
+// The defaults and limits of Options.
+const (
+	defaultInterval     = 100 * time.Millisecond
+	defaultMaxMessages  = 1_000_000
+	defaultMaxBytes     = 1 << 30
+	defaultMaxPacket    = 16 << 20
+	defaultMaxStreams   = 1024
+	defaultSegmentBytes = 64 << 20
+	defaultBufferBytes  = 1 << 20
+	maxMaxPacket        = 268_435_000 // a record's length has 28 bits
+	maxMaxStreams       = 65_536
+	maxStreamName       = 1024
+)
+
+// Validate returns an *OptionError for the first option outside its range.
+func (o Options) Validate() error {
+	o = o.withDefaults()
+	for _, c := range []struct {
+		option        string
+		value, lo, hi int64
+	}{
+		{"Sync", int64(o.Sync), 0, int64(SyncNever)},
+		{"Interval", int64(o.Interval), int64(time.Millisecond), int64(24 * time.Hour)},
+		{"MaxMessages", int64(o.MaxMessages), 1, 1<<31 - 1},
+		{"MaxBytes", o.MaxBytes, 1, 1 << 50},
+		{"MaxPacket", int64(o.MaxPacket), 1, maxMaxPacket},
+		{"MaxStreams", int64(o.MaxStreams), 1, maxMaxStreams},
+		{"MaxDiskBytes", o.MaxDiskBytes, 1, 1 << 52},
+		{"SegmentBytes", o.SegmentBytes, 4 << 10, 1 << 30},
+		{"BufferBytes", int64(o.BufferBytes), 4 << 10, 64 << 20},
+	} {
+		if c.value < c.lo || c.value > c.hi {
+			return &OptionError{Option: c.option, Value: c.value, Range: fmt.Sprintf("%d to %d", c.lo, c.hi)}
+		}
+	}
+	return nil
+}
+
+func (o Options) withDefaults() Options {
+	setDefault(&o.Interval, defaultInterval)
+	setDefault(&o.MaxMessages, defaultMaxMessages)
+	setDefault(&o.MaxBytes, defaultMaxBytes)
+	setDefault(&o.MaxPacket, defaultMaxPacket)
+	setDefault(&o.MaxStreams, defaultMaxStreams)
+	setDefault(&o.MaxDiskBytes, 4*o.MaxBytes)
+	setDefault(&o.SegmentBytes, defaultSegmentBytes)
+	setDefault(&o.BufferBytes, defaultBufferBytes)
+	if o.FS == nil {
+		o.FS = OS
+	}
+	return o
+}
+
+func setDefault[T comparable](p *T, v T) {
+	var zero T
+	if *p == zero {
+		*p = v
+	}
+}
+
+// Corruption is a damaged place in a segment. What was readable around it is in
+// use; messages that were in it are counted as Dropped and Lost.
+type Corruption struct {
+	File   string // the segment's path
+	Offset int64  // where the damage begins
+	Length int64  // how many bytes are unreadable; 0: the file is missing or too short
+	Copy   string // path of a copy of the segment, for inspection; empty: none could be made
+	Err    error  // what was wrong
+}
