@@ -1,0 +1,133 @@
+package reliability
+
+import "fmt"
+
+// Class says what a reason code is about, and so what can be done about it.
+type Class uint8
+
+const (
+	// Success: done, or on its way.
+	Success Class = iota + 1
+	// Transient: the server cannot now; the same packet may succeed later.
+	Transient
+	// Busy: the server asks to slow down.
+	Busy
+	// Quota: an allowance is used up; it comes back with time or by an operator.
+	Quota
+	// NotAuthorized: in an acknowledgement it concerns that topic, in a CONNACK
+	// or DISCONNECT the client.
+	NotAuthorized
+	// Invalid: this message, subscription or will cannot succeed as it is; others
+	// can.
+	Invalid
+	// Session: the two sides disagree about a packet identifier.
+	Session
+	// Protocol: one side broke the protocol; sending the same again does it again.
+	Protocol
+	// Fatal: this client cannot connect as it is configured; trying again is no use.
+	Fatal
+	// Redirect: go to another server.
+	Redirect
+	// Takeover: another connection uses the same client identifier. Reconnecting
+	// takes it back, and the two do so for ever.
+	Takeover
+)
+
+var classNames = [...]string{
+	Success: "success", Transient: "transient", Busy: "busy", Quota: "quota",
+	NotAuthorized: "not authorized", Invalid: "invalid", Session: "session",
+	Protocol: "protocol", Fatal: "fatal", Redirect: "redirect", Takeover: "takeover",
+}
+
+// String returns the class's name in lower case.
+func (c Class) String() string {
+	if c == 0 || int(c) >= len(classNames) {
+		return fmt.Sprintf("class(%d)", uint8(c))
+	}
+	return classNames[c]
+}
+
+// Counts reports whether the class says that the broker is in no state to take
+// messages, which counts against the breaker: Transient, Busy and Quota. The
+// others concern one message, one topic, or this client's configuration, and
+// holding back all other messages would help none of them.
+func (c Class) Counts() bool { return c == Transient || c == Busy || c == Quota }
+
+// Retryable reports whether the same packet, unchanged, may succeed later:
+// Transient, Busy and Quota, and Session once the session is in step again.
+func (c Class) Retryable() bool { return c.Counts() || c == Session }
+
+type reason struct {
+	name  string
+	class Class
+}
+
+// reasons is MQTT 5 table 2-6, names as written there. 0x00 has three names, by
+// packet; the first stands for all.
+var reasons = [256]reason{
+	0x00: {"Success", Success},
+	0x01: {"Granted QoS 1", Success},
+	0x02: {"Granted QoS 2", Success},
+	0x04: {"Disconnect with Will Message", Success},
+	0x10: {"No matching subscribers", Success},
+	0x11: {"No subscription existed", Success},
+	0x18: {"Continue authentication", Success},
+	0x19: {"Re-authenticate", Success},
+	0x80: {"Unspecified error", Transient},
+	0x81: {"Malformed Packet", Protocol},
+	0x82: {"Protocol Error", Protocol},
+	0x83: {"Implementation specific error", Transient},
+	0x84: {"Unsupported Protocol Version", Fatal},
+	0x85: {"Client Identifier not valid", Fatal},
+	0x86: {"Bad User Name or Password", Fatal},
+	0x87: {"Not authorized", NotAuthorized},
+	0x88: {"Server unavailable", Transient},
+	0x89: {"Server busy", Busy},
+	0x8A: {"Banned", Fatal},
+	0x8B: {"Server shutting down", Transient},
+	0x8C: {"Bad authentication method", Fatal},
+	0x8D: {"Keep Alive timeout", Transient},
+	0x8E: {"Session taken over", Takeover},
+	0x8F: {"Topic Filter invalid", Invalid},
+	0x90: {"Topic Name invalid", Invalid},
+	0x91: {"Packet Identifier in use", Session},
+	0x92: {"Packet Identifier not found", Session},
+	0x93: {"Receive Maximum exceeded", Protocol},
+	0x94: {"Topic Alias invalid", Protocol},
+	0x95: {"Packet too large", Invalid},
+	0x96: {"Message rate too high", Busy},
+	0x97: {"Quota exceeded", Quota},
+	0x98: {"Administrative action", Transient},
+	0x99: {"Payload format invalid", Invalid},
+	0x9A: {"Retain not supported", Invalid},
+	0x9B: {"QoS not supported", Invalid},
+	0x9C: {"Use another server", Redirect},
+	0x9D: {"Server moved", Redirect},
+	0x9E: {"Shared Subscriptions not supported", Invalid},
+	0x9F: {"Connection rate exceeded", Busy},
+	0xA0: {"Maximum connect time", Transient},
+	0xA1: {"Subscription Identifiers not supported", Invalid},
+	0xA2: {"Wildcard Subscriptions not supported", Invalid},
+}
+
+// Classify returns the class of an MQTT 5 reason code. Codes that the
+// specification does not define are Success below 0x80 and Transient from there
+// on, as its section 2.4 divides them.
+func Classify(code byte) Class {
+	if c := reasons[code].class; c != 0 {
+		return c
+	}
+	if code < 0x80 {
+		return Success
+	}
+	return Transient
+}
+
+// ReasonName returns the name that the specification gives the code, and
+// "Unknown (0x..)" for codes it does not define.
+func ReasonName(code byte) string {
+	if n := reasons[code].name; n != "" {
+		return n
+	}
+	return fmt.Sprintf("Unknown (0x%02X)", code)
+}
