@@ -1,0 +1,241 @@
+package link
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/mooring-mqtt/mooring/internal/session"
+	"github.com/mooring-mqtt/mooring/internal/wire"
+)
+
+const (
+	// flushAt is the amount of output that is flushed even while more writers
+	// wait; it also bounds what one Send of a batch should append.
+	flushAt = 64 << 10
+	// goodbye is how long a DISCONNECT may take that says why we close.
+	goodbye = 250 * time.Millisecond
+)
+
+// Conn is one connection to the server: paho's net.Conn and the session's
+// Writer. Reading belongs to one goroutine (paho's); writing is safe for
+// concurrent use. It fails once: the first error is its cause and closes it.
+type Conn struct {
+	net.Conn
+	writeTimeout time.Duration
+	reader       *wire.Reader
+	control      []byte                             // rest of a control packet that paho is reading
+	gen          atomic.Pointer[session.Generation] // set once CONNACK has come
+	maxSend      atomic.Uint32                      // the server's Maximum Packet Size, 0: none
+	start        time.Time
+
+	waiting atomic.Int32 // writers that want mu
+	mu      sync.Mutex
+	out     []byte
+	packet  int // where in out the packet begins that paho is writing
+	broken  error
+
+	lastRead, lastWrite atomic.Int64 // of the last successful read and flush, as time since start
+	bytesIn, bytesOut   atomic.Uint64
+
+	causeOnce sync.Once
+	cause     error
+	failed    chan struct{}
+}
+
+func newConn(inner net.Conn, maxReceive uint32, writeTimeout time.Duration) *Conn {
+	c := &Conn{Conn: inner, writeTimeout: writeTimeout, start: time.Now(), failed: make(chan struct{})}
+	c.reader = wire.NewReader((*source)(c), maxReceive)
+	return c
+}
+
+// now is the time since the Conn was made, by the monotonic clock.
+func (c *Conn) now() int64 { return int64(time.Since(c.start)) }
+
+// source is the Conn as the frame reader's byte source.
+type source Conn
+
+func (s *source) Read(p []byte) (int, error) {
+	n, err := s.Conn.Read(p)
+	if n > 0 {
+		s.lastRead.Store((*Conn)(s).now())
+		s.bytesIn.Add(uint64(n))
+	}
+	return n, err
+}
+
+// Read gives paho the next bytes of the control plane. Data-plane packets that
+// come before them are handled here.
+func (c *Conn) Read(p []byte) (int, error) {
+	for len(c.control) == 0 {
+		frame, err := c.reader.Next()
+		if err == nil {
+			err = c.dispatch(frame)
+		}
+		if err != nil {
+			c.Fail(err)
+			return 0, err
+		}
+	}
+	n := copy(p, c.control)
+	c.control = c.control[n:]
+	return n, nil
+}
+
+func (c *Conn) dispatch(f wire.Frame) error {
+	if err := wire.CheckHeader(f.Header); err != nil {
+		return err
+	}
+	t, gen := f.Type(), c.gen.Load()
+	if gen == nil && t != wire.CONNACK && t != wire.AUTH {
+		return &wire.Error{Code: wire.ReasonProtocolError, Packet: t, Detail: "it came before CONNACK [MQTT-3.2.0-1]"}
+	}
+	switch t {
+	case wire.PUBLISH:
+		v, err := wire.ParsePublish(f)
+		if err != nil {
+			return err
+		}
+		return gen.HandlePublish(v)
+	case wire.PUBACK, wire.PUBREC, wire.PUBREL, wire.PUBCOMP:
+		a, err := wire.ParseAck(f)
+		if err != nil {
+			return err
+		}
+		return gen.HandleAck(a)
+	case wire.CONNECT, wire.SUBSCRIBE, wire.UNSUBSCRIBE, wire.PINGREQ:
+		return &wire.Error{Code: wire.ReasonProtocolError, Packet: t, Detail: "a server may not send it"}
+	case wire.DISCONNECT:
+		d, err := parseDisconnect(f.Body)
+		if err != nil {
+			return err
+		}
+		c.setCause(d)
+	default:
+		if err := checkControl(f); err != nil {
+			return err
+		}
+	}
+	c.control = f.Raw
+	return nil
+}
+
+// Send appends packets to the output and sends them, unless another writer is
+// waiting, who then does. It blocks at most for the write timeout.
+func (c *Conn) Send(encode func(dst []byte) []byte) error {
+	c.lock()
+	defer c.mu.Unlock()
+	if c.broken != nil {
+		return c.broken
+	}
+	c.out = encode(c.out)
+	return c.flushLocked()
+}
+
+func (c *Conn) lock() {
+	c.waiting.Add(1)
+	c.mu.Lock()
+	c.waiting.Add(-1)
+}
+
+func (c *Conn) flushLocked() error {
+	if c.waiting.Load() > 0 && len(c.out) < flushAt || len(c.out) == 0 {
+		return nil
+	}
+	if err := c.SetWriteDeadline(time.Now().Add(c.writeTimeout)); err != nil {
+		return c.breakLocked(err)
+	}
+	n, err := c.Conn.Write(c.out)
+	c.bytesOut.Add(uint64(n))
+	if err != nil {
+		return c.breakLocked(fmt.Errorf("write to server: %w", err))
+	}
+	c.lastWrite.Store(c.now())
+	if c.out = c.out[:0]; cap(c.out) > 4*flushAt {
+		c.out = nil
+	}
+	return nil
+}
+
+func (c *Conn) breakLocked(err error) error {
+	c.broken = err
+	c.out = nil
+	c.setCause(err)
+	_ = c.Conn.Close()
+	return err
+}
+
+// Lock, Write and Unlock are how paho writes a packet: as a sync.Locker the
+// Conn keeps its pieces together.
+func (c *Conn) Lock() {
+	c.lock()
+	c.packet = len(c.out)
+}
+
+// Write appends to the output; it is sent at Unlock.
+func (c *Conn) Write(p []byte) (int, error) {
+	if c.broken != nil {
+		return 0, c.broken
+	}
+	c.out = append(c.out, p...)
+	return len(p), nil
+}
+
+// Unlock sends the packet, unless it is larger than the server takes: such a
+// packet never leaves [MQTT-3.2.2-15].
+func (c *Conn) Unlock() {
+	defer c.mu.Unlock()
+	if c.broken != nil {
+		return
+	}
+	size := len(c.out) - c.packet
+	if limit := c.maxSend.Load(); limit > 0 && size > int(limit) {
+		c.out = c.out[:c.packet]
+		_ = c.breakLocked(&PacketTooLargeError{Size: size, Maximum: int(limit)})
+		return
+	}
+	_ = c.flushLocked() // the error is kept in broken, and the reader ends
+}
+
+// Fail closes the connection because of err. A violation by the server is told
+// to it first, if the output is not stuck.
+func (c *Conn) Fail(err error) {
+	c.setCause(err)
+	var bad *wire.Error
+	if errors.As(err, &bad) && c.gen.Load() != nil && c.mu.TryLock() {
+		if c.broken == nil {
+			c.out = append(c.out, byte(wire.DISCONNECT)<<4, 1, bad.Code)
+			_ = c.SetWriteDeadline(time.Now().Add(goodbye))
+			_, _ = c.Conn.Write(c.out)
+			c.out, c.broken = nil, err
+		}
+		c.mu.Unlock()
+	}
+	_ = c.Conn.Close()
+}
+
+// Close closes the connection without a word.
+func (c *Conn) Close() error {
+	c.setCause(net.ErrClosed)
+	return c.Conn.Close()
+}
+
+func (c *Conn) setCause(err error) {
+	c.causeOnce.Do(func() {
+		c.cause = err
+		close(c.failed)
+	})
+}
+
+// Cause is why the connection ended; nil while it stands.
+func (c *Conn) Cause() error {
+	select {
+	case <-c.failed:
+		return c.cause
+	default:
+		return nil
+	}
+}

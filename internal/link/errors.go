@@ -1,0 +1,112 @@
+package link
+
+import (
+	"fmt"
+
+	"github.com/mooring-mqtt/mooring/internal/wire"
+)
+
+// ConnackError is a CONNACK that refused the connection.
+type ConnackError struct {
+	Reason          byte
+	ReasonString    string
+	ServerReference string
+}
+
+func (e *ConnackError) Error() string {
+	return fmt.Sprintf("mqtt: server refused CONNECT with reason code 0x%02X%s", e.Reason, quoted(e.ReasonString))
+}
+
+// DisconnectError is a DISCONNECT from the server.
+type DisconnectError struct {
+	Reason          byte
+	ReasonString    string
+	ServerReference string
+}
+
+func (e *DisconnectError) Error() string {
+	return fmt.Sprintf("mqtt: server sent DISCONNECT with reason code 0x%02X%s", e.Reason, quoted(e.ReasonString))
+}
+
+// PacketTooLargeError is a packet that exceeds the server's Maximum Packet
+// Size and was not sent.
+type PacketTooLargeError struct{ Size, Maximum int }
+
+func (e *PacketTooLargeError) Error() string {
+	return fmt.Sprintf("mqtt: packet of %d bytes exceeds the server's Maximum Packet Size of %d; send less at a time", e.Size, e.Maximum)
+}
+
+func quoted(s string) string {
+	if s == "" {
+		return ""
+	}
+	return fmt.Sprintf(" (%q)", s)
+}
+
+func parseDisconnect(body []byte) (*DisconnectError, error) {
+	d := &DisconnectError{}
+	if len(body) == 0 {
+		return d, nil
+	}
+	if d.Reason = body[0]; len(body) == 1 {
+		return d, nil
+	}
+	props, rest, err := wire.SplitProperties(wire.DISCONNECT, body[1:])
+	if err != nil {
+		return nil, err
+	}
+	if len(rest) > 0 {
+		return nil, &wire.Error{Code: wire.ReasonMalformedPacket, Packet: wire.DISCONNECT, Detail: "there are bytes behind the properties"}
+	}
+	for {
+		p, ok := props.Next()
+		switch {
+		case !ok:
+			return d, nil
+		case p.ID == wire.PropReasonString:
+			d.ReasonString = string(p.Bytes)
+		case p.ID == wire.PropServerReference:
+			d.ServerReference = string(p.Bytes)
+		}
+	}
+}
+
+// checkControl checks the shape of a control packet before paho decodes it, so
+// that paho never sees a malformed one.
+func checkControl(f wire.Frame) error {
+	t, b := f.Type(), f.Body
+	short := &wire.Error{Code: wire.ReasonMalformedPacket, Packet: t, Detail: "it is too short"}
+	switch t {
+	case wire.PINGRESP:
+		if len(b) != 0 {
+			return &wire.Error{Code: wire.ReasonMalformedPacket, Packet: t, Detail: "it has a body"}
+		}
+		return nil
+	case wire.AUTH:
+		if len(b) < 2 { // 0x00 without properties, in one byte or none
+			return nil
+		}
+		b = b[1:]
+	case wire.CONNACK:
+		if len(b) < 3 {
+			return short
+		}
+		if b[0] > 1 {
+			return &wire.Error{Code: wire.ReasonMalformedPacket, Packet: t, Detail: "reserved flags are set [MQTT-3.2.2-1]"}
+		}
+		b = b[2:]
+	case wire.SUBACK, wire.UNSUBACK:
+		if len(b) < 4 {
+			return short
+		}
+		b = b[2:]
+	}
+	_, rest, err := wire.SplitProperties(t, b)
+	if err != nil {
+		return err
+	}
+	if needsRest := t == wire.SUBACK || t == wire.UNSUBACK; needsRest != (len(rest) > 0) {
+		return &wire.Error{Code: wire.ReasonMalformedPacket, Packet: t, Detail: "its length does not fit its properties"}
+	}
+	return nil
+}

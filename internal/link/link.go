@@ -1,0 +1,209 @@
+package link
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/url"
+	"time"
+
+	"github.com/eclipse/paho.golang/packets"
+	"github.com/eclipse/paho.golang/paho"
+
+	"github.com/mooring-mqtt/mooring/internal/session"
+)
+
+// Config says how to connect, and whom to tell.
+type Config struct {
+	Servers           []*url.URL // tried in turn
+	Dial              func(ctx context.Context, server *url.URL) (net.Conn, error)
+	Connect           func(ctx context.Context) (*paho.Connect, error) // built anew for each attempt
+	ConnectTimeout    time.Duration                                    // of one attempt, from dialing to CONNACK
+	WriteTimeout      time.Duration                                    // of one write to the connection
+	PacketTimeout     time.Duration                                    // for SUBACK and UNSUBACK
+	MaximumPacketSize uint32                                           // ours; 0: none
+	Session           *session.Session
+
+	// Delay is asked before each further attempt. Up and Down tell it how the
+	// connection fared. Fatal says that an error will not go away by itself.
+	Delay func(err error) time.Duration
+	Fatal func(err error) bool
+
+	Attempt func(server *url.URL, attempt int)
+	Up      func(*Up)                            // runs while the connection stands; must return soon after it ends
+	Down    func(*Up, error)                     // after each connection that was up, once Up has returned
+	Failed  func(*url.URL, error, time.Duration) // after each attempt that failed: the error, and the delay before the next
+}
+
+// Up is a connection that the server has accepted.
+type Up struct {
+	*Conn
+	Gen              *session.Generation
+	Server           *url.URL
+	Connack          *paho.Connack
+	KeepAlive        uint16 // seconds, after the server had its say
+	AssignedClientID string
+	client           *paho.Client
+}
+
+// Run connects, and connects again whenever the connection ends, until ctx is
+// done (nil is returned) or an error is fatal (it is returned). When it
+// returns, no connection and no goroutine of paho's is left.
+func (c *Config) Run(ctx context.Context) error {
+	for attempt := 0; ; attempt++ {
+		server := c.Servers[attempt%len(c.Servers)]
+		if c.Attempt != nil {
+			c.Attempt(server, attempt)
+		}
+		up, err := c.connect(ctx, server)
+		if err == nil {
+			err = c.serve(ctx, up)
+		}
+		if ctx.Err() != nil {
+			return nil
+		}
+		if c.Fatal != nil && c.Fatal(err) {
+			return err
+		}
+		delay := c.Delay(err)
+		if up == nil && c.Failed != nil {
+			c.Failed(server, err, delay)
+		}
+		timer := time.NewTimer(delay)
+		select {
+		case <-ctx.Done():
+			timer.Stop()
+			return nil
+		case <-timer.C:
+		}
+	}
+}
+
+// serve lets a connection live until it or ctx ends.
+func (c *Config) serve(ctx context.Context, up *Up) error {
+	stop := context.AfterFunc(ctx, func() { _ = up.Close() })
+	defer stop()
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		c.Up(up)
+	}()
+	<-up.failed
+	c.Session.Detach(up.Gen)
+	_ = up.Conn.Conn.Close()
+	<-up.client.Done()
+	<-ended
+	err := up.Cause()
+	c.Down(up, err)
+	return err
+}
+
+func (c *Config) connect(ctx context.Context, server *url.URL) (*Up, error) {
+	ctx, cancel := context.WithTimeout(ctx, c.ConnectTimeout)
+	defer cancel()
+	cp, err := c.Connect(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("preparing CONNECT: %w", err)
+	}
+	inner, err := c.Dial(ctx, server)
+	if err != nil {
+		return nil, fmt.Errorf("connecting to %s: %w", server.Redacted(), err)
+	}
+	conn := newConn(inner, c.MaximumPacketSize, c.WriteTimeout)
+	up := &Up{Conn: conn, Server: server, KeepAlive: cp.KeepAlive}
+	up.client = paho.NewClient(paho.ClientConfig{
+		ClientID:      cp.ClientID,
+		Conn:          conn,
+		PingHandler:   pinger{conn},
+		AuthHandler:   noAuth{},
+		PacketTimeout: c.PacketTimeout,
+		Session:       c.Session.Manager(func(ca *packets.Connack) error { return c.accepted(up, ca) }),
+		// Without this paho would not close at once.
+		OnServerDisconnect: func(*paho.Disconnect) {},
+		OnClientError:      func(err error) { conn.setCause(err) },
+	})
+	up.Connack, err = up.client.Connect(ctx, cp)
+	switch {
+	case up.Connack != nil && up.Connack.ReasonCode >= 0x80:
+		err = &ConnackError{Reason: up.Connack.ReasonCode}
+		if p := up.Connack.Properties; p != nil {
+			err = &ConnackError{Reason: up.Connack.ReasonCode, ReasonString: p.ReasonString, ServerReference: p.ServerReference}
+		}
+	case err == nil:
+		if p := up.Connack.Properties; p != nil {
+			up.AssignedClientID = p.AssignedClientID
+			if p.ServerKeepAlive != nil {
+				up.KeepAlive = *p.ServerKeepAlive
+			}
+		}
+		return up, nil
+	case ctx.Err() != nil:
+		err = fmt.Errorf("no CONNACK from %s: %w", server.Redacted(), ctx.Err())
+	case conn.Cause() != nil && !errors.Is(err, conn.Cause()):
+		err = fmt.Errorf("connecting to %s: %w", server.Redacted(), conn.Cause())
+	default:
+		err = fmt.Errorf("connecting to %s: %w", server.Redacted(), err)
+	}
+	conn.Fail(err)
+	if up.Gen != nil {
+		c.Session.Detach(up.Gen)
+	}
+	return nil, err
+}
+
+// accepted makes the generation of a CONNACK that accepts.
+func (c *Config) accepted(up *Up, ca *packets.Connack) error {
+	limits := session.Limits{MaximumQoS: 2, RetainAvailable: true, WildcardAvailable: true, SubIDAvailable: true, SharedAvailable: true}
+	if p := ca.Properties; p != nil {
+		if p.ReceiveMaximum != nil {
+			limits.ReceiveMaximum = *p.ReceiveMaximum
+		}
+		if p.MaximumPacketSize != nil {
+			limits.MaximumPacketSize = *p.MaximumPacketSize
+		}
+		if p.MaximumQOS != nil {
+			limits.MaximumQoS = *p.MaximumQOS
+		}
+		if p.TopicAliasMaximum != nil {
+			limits.TopicAliasMaximum = *p.TopicAliasMaximum
+		}
+		limits.RetainAvailable = flag(p.RetainAvailable)
+		limits.WildcardAvailable = flag(p.WildcardSubAvailable)
+		limits.SubIDAvailable = flag(p.SubIDAvailable)
+		limits.SharedAvailable = flag(p.SharedSubAvailable)
+	}
+	gen, err := c.Session.Attach(up.Conn, ca.SessionPresent, limits)
+	if err != nil {
+		return err
+	}
+	up.Gen = gen
+	up.maxSend.Store(limits.MaximumPacketSize)
+	up.gen.Store(gen)
+	return nil
+}
+
+// flag is an availability flag, which is true when absent.
+func flag(p *byte) bool { return p == nil || *p == 1 }
+
+// Subscribe sends a SUBSCRIBE and waits for its SUBACK.
+func (u *Up) Subscribe(ctx context.Context, s *paho.Subscribe) (*paho.Suback, error) {
+	return u.client.Subscribe(ctx, s)
+}
+
+// Unsubscribe sends an UNSUBSCRIBE and waits for its UNSUBACK.
+func (u *Up) Unsubscribe(ctx context.Context, s *paho.Unsubscribe) (*paho.Unsuback, error) {
+	return u.client.Unsubscribe(ctx, s)
+}
+
+// Disconnect ends the connection with a DISCONNECT.
+func (u *Up) Disconnect(d *paho.Disconnect) error {
+	u.setCause(net.ErrClosed)
+	return u.client.Disconnect(d)
+}
+
+// noAuth refuses the authentication that we did not ask for.
+type noAuth struct{}
+
+func (noAuth) Authenticate(*paho.Auth) *paho.Auth { return &paho.Auth{ReasonCode: 0x18} }
+func (noAuth) Authenticated()                     {}

@@ -1,0 +1,190 @@
+package session
+
+import (
+	"hash/maphash"
+
+	"github.com/mooring-mqtt/mooring/internal/wire"
+)
+
+// Inbound is one received QoS 1 or 2 message on its way through its handler.
+// It outlives the connection it came on: where the same message comes again on
+// a resumed session, the delivery under way answers for both.
+type Inbound struct {
+	g       *Generation // the connection that waits for the acknowledgement
+	id      uint16
+	qos     byte
+	sum     uint64 // of topic and payload, to tell a redelivery from a new message
+	handled bool
+	reason  byte
+	text    string // reason string of a refusal
+}
+
+// maxTopics bounds the interned Topic Names of a connection.
+const maxTopics = 1024
+
+// HandlePublish takes a PUBLISH that arrived on this generation's connection.
+// An error is an *wire.Error: the connection must be closed.
+func (g *Generation) HandlePublish(v wire.PublishView) error {
+	s := g.s
+	s.mu.Lock()
+	if s.cur != g {
+		s.mu.Unlock()
+		return nil
+	}
+	topic, err := g.topicLocked(v)
+	if err != nil {
+		s.mu.Unlock()
+		return err
+	}
+	if v.QoS == 0 {
+		s.mu.Unlock()
+		s.cfg.Deliver(nil, topic, v)
+		return nil
+	}
+	if g.recv[v.PacketID] = struct{}{}; len(g.recv) > int(s.cfg.ReceiveMaximum) {
+		s.mu.Unlock()
+		return &wire.Error{Code: wire.ReasonReceiveMaximumExceeded, Packet: wire.PUBLISH,
+			Detail: "more unacknowledged messages than our Receive Maximum"}
+	}
+	sum := 31*maphash.String(s.seed, topic) + maphash.Bytes(s.seed, v.Payload)
+	in, known := s.inbound[v.PacketID]
+	switch {
+	case v.QoS == 2 && s.seen[v.PacketID]:
+		// Handled before, by identifier and not by DUP [MQTT-4.3.3-10].
+		s.stats.Redelivered++
+		if known && in.g != g {
+			delete(s.inbound, v.PacketID)
+		}
+		g.order = append(g.order, &Inbound{g: g, id: v.PacketID, qos: 2, handled: true})
+		g.advanceLocked()
+		s.mu.Unlock()
+		return nil
+	case known && in.qos == v.QoS && in.sum == sum:
+		// The handler has it already, or is done with it.
+		s.stats.Redelivered++
+		if in.g != g {
+			in.g = g
+			g.order = append(g.order, in)
+			g.advanceLocked()
+		}
+		s.mu.Unlock()
+		return nil
+	case known && in.g == g:
+		s.mu.Unlock()
+		return &wire.Error{Code: wire.ReasonProtocolError, Packet: wire.PUBLISH,
+			Detail: "Packet Identifier is still in use for another message [MQTT-2.2.1-4]"}
+	}
+	in = &Inbound{g: g, id: v.PacketID, qos: v.QoS, sum: sum}
+	s.inbound[v.PacketID] = in
+	g.order = append(g.order, in)
+	s.mu.Unlock()
+	s.cfg.Deliver(in, topic, v)
+	return nil
+}
+
+// topicLocked resolves a Topic Alias and interns the Topic Name.
+func (g *Generation) topicLocked(v wire.PublishView) (string, error) {
+	if v.TopicAlias > g.s.cfg.TopicAliasMaximum {
+		return "", &wire.Error{Code: wire.ReasonTopicAliasInvalid, Packet: wire.PUBLISH,
+			Detail: "Topic Alias is above the Topic Alias Maximum that was announced"}
+	}
+	if len(v.Topic) == 0 {
+		topic, ok := g.aliases[v.TopicAlias]
+		if !ok {
+			return "", &wire.Error{Code: wire.ReasonProtocolError, Packet: wire.PUBLISH,
+				Detail: "Topic Alias was not set before on this connection"}
+		}
+		return topic, nil
+	}
+	topic, ok := g.topics[string(v.Topic)]
+	if !ok {
+		topic = string(v.Topic)
+		if len(g.topics) < maxTopics {
+			g.topics[topic] = topic
+		}
+	}
+	if v.TopicAlias != 0 {
+		g.aliases[v.TopicAlias] = topic
+	}
+	return topic, nil
+}
+
+// Complete says that the message was handled (a reason code below 0x80) or
+// refused. Its acknowledgement leaves when those of all messages received
+// before it have left [MQTT-4.6.0-2] [MQTT-4.6.0-3], on whichever connection
+// waits for it by then. It may be called from any goroutine, once.
+func (s *Session) Complete(in *Inbound, reason byte, reasonString string) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.inbound[in.id] != in {
+		s.stats.StaleAcks++ // the session it belonged to is gone
+		return nil
+	}
+	in.handled, in.reason, in.text = true, reason, reasonString
+	if in.qos == 2 && reason < 0x80 {
+		// Recorded at once, connected or not: should the process end now, the
+		// message will come again and must not be handled again.
+		if err := s.cfg.Store.Seen(in.id); err != nil {
+			return err
+		}
+		s.seen[in.id] = true
+		s.acks.push(queued{sync: true})
+	}
+	if in.g == s.cur && s.cur != nil {
+		in.g.advanceLocked()
+	}
+	return nil
+}
+
+// advanceLocked queues the acknowledgements of all handled messages that no
+// unhandled one stands before.
+func (g *Generation) advanceLocked() {
+	s := g.s
+	n := 0
+	for ; n < len(g.order) && g.order[n].handled; n++ {
+		in := g.order[n]
+		g.order[n] = nil
+		if s.inbound[in.id] == in {
+			delete(s.inbound, in.id)
+		}
+		ack := wire.Ack{Type: wire.PUBACK, PacketID: in.id, Reason: in.reason}
+		if in.text != "" {
+			ack.ReasonString = []byte(in.text)
+		}
+		if in.qos == 2 {
+			ack.Type = wire.PUBREC
+		}
+		if in.qos == 1 || in.reason >= 0x80 {
+			delete(g.recv, in.id) // the exchange ends here
+		}
+		s.acks.push(queued{g: g, ack: ack, sync: in.qos == 2})
+	}
+	g.order = g.order[n:]
+}
+
+// pubrel ends the receiver's part of a QoS 2 exchange.
+func (g *Generation) pubrel(a wire.Ack) error {
+	s := g.s
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.cur != g {
+		s.stats.StaleAcks++
+		return nil
+	}
+	delete(g.recv, a.PacketID)
+	out := wire.Ack{Type: wire.PUBCOMP, PacketID: a.PacketID}
+	if !s.seen[a.PacketID] {
+		s.stats.UnknownAcks++
+		out.Reason = wire.ReasonPacketIDNotFound
+		s.acks.push(queued{g: g, ack: out})
+		return nil
+	}
+	// The identifier is free before the server can know that it is: it must
+	// be, durably, or a new message under it would be taken for the old one.
+	if err := s.cfg.Store.Cleared(a.PacketID); err != nil {
+		return err
+	}
+	delete(s.seen, a.PacketID)
+	s.acks.push(queued{g: g, ack: out, sync: true})
+	return nil
+}

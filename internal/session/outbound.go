@@ -1,0 +1,247 @@
+package session
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+
+	"github.com/mooring-mqtt/mooring/internal/wire"
+)
+
+// flight is one outbound QoS 1 or 2 message that was sent on this connection
+// and is not acknowledged.
+type flight struct {
+	seq      uint64
+	qos      byte
+	released bool    // PUBREC came: from here on only PUBREL is sent [MQTT-4.3.3-6]
+	direct   *direct // not from the store
+}
+
+// direct is a QoS 1 message that goes past the store, and past the backlog: a
+// birth or a goodbye. It is resent on a resumed session like any other, but
+// does not survive the process.
+type direct struct {
+	image []byte
+	done  func(reason byte, err error)
+}
+
+// Admission is the answer to an offer.
+type Admission int
+
+const (
+	// Admitted: send it, now, under the identifier returned.
+	Admitted Admission = iota
+	// Wait: the window is full or the identifier is in use; Room will be called.
+	Wait
+	// Gone: the connection of this generation is over.
+	Gone
+)
+
+// Offer asks to send the message with log sequence seq: again or for the
+// first time, which for the window is the same. One slot of the window stays
+// free for direct messages where the server allows more than one.
+func (g *Generation) Offer(seq uint64, qos byte) (uint16, Admission) {
+	id := PacketID(seq)
+	s := g.s
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.cur != g {
+		return 0, Gone
+	}
+	window := int(g.Limits.ReceiveMaximum)
+	if window > 1 {
+		window--
+	}
+	if _, taken := g.flights[id]; taken || len(g.flights) >= window {
+		return 0, Wait
+	}
+	g.flights[id] = flight{seq: seq, qos: qos}
+	return id, Admitted
+}
+
+// OfferReleased asks to go on with a message whose PUBREC came on an earlier
+// connection. Its PUBREL is queued, and leaves when the store is in sync.
+func (g *Generation) OfferReleased(seq uint64) Admission {
+	id, answer := g.Offer(seq, 2)
+	if answer != Admitted {
+		return answer
+	}
+	s := g.s
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	g.flights[id] = flight{seq: seq, qos: 2, released: true}
+	s.acks.push(queued{g: g, ack: wire.Ack{Type: wire.PUBREL, PacketID: id}, sync: true})
+	return Admitted
+}
+
+// InFlight is the number of messages sent on this connection and not
+// acknowledged.
+func (g *Generation) InFlight() int {
+	g.s.mu.Lock()
+	defer g.s.mu.Unlock()
+	return len(g.flights)
+}
+
+// PublishDirect sends a QoS 1 message past the store. image is its encoded
+// PUBLISH; done is called once, with the PUBACK's reason code or with
+// ErrSessionLost, and must not block.
+func (g *Generation) PublishDirect(image []byte, done func(reason byte, err error)) error {
+	s := g.s
+	s.mu.Lock()
+	if s.cur != g {
+		s.mu.Unlock()
+		return ErrNotConnected
+	}
+	if len(g.flights) >= int(g.Limits.ReceiveMaximum) {
+		s.mu.Unlock()
+		return ErrWindowFull
+	}
+	id, ok := s.low.take()
+	if !ok {
+		s.mu.Unlock()
+		return ErrIDsInUse
+	}
+	d := &direct{image: image, done: done}
+	s.directs[id] = d
+	g.flights[id] = flight{qos: 1, direct: d}
+	s.mu.Unlock()
+	return g.w.Send(func(dst []byte) []byte { return wire.AppendImage(dst, d.image, id, false, 0) })
+}
+
+// ResendDirects sends again, with DUP, the direct messages that an earlier
+// connection left unacknowledged. Called first on a new connection, before
+// anything is offered.
+func (g *Generation) ResendDirects() error {
+	s := g.s
+	s.mu.Lock()
+	if s.cur != g {
+		s.mu.Unlock()
+		return ErrNotConnected
+	}
+	type resend struct {
+		id uint16
+		d  *direct
+	}
+	var list []resend
+	for id, d := range s.directs {
+		g.flights[id] = flight{qos: 1, direct: d}
+		list = append(list, resend{id, d})
+	}
+	s.mu.Unlock()
+	slices.SortFunc(list, func(a, b resend) int { return cmp.Compare(a.id, b.id) })
+	for _, r := range list {
+		if err := g.w.Send(func(dst []byte) []byte { return wire.AppendImage(dst, r.d.image, r.id, true, 0) }); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// HandleAck takes a PUBACK, PUBREC, PUBREL or PUBCOMP that arrived on this
+// generation's connection. An error is an *wire.Error or the store's: the
+// connection must be closed.
+func (g *Generation) HandleAck(a wire.Ack) error {
+	switch a.Type {
+	case wire.PUBREL:
+		return g.pubrel(a)
+	case wire.PUBREC:
+		return g.pubrec(a)
+	}
+	s := g.s
+	s.mu.Lock()
+	if s.cur != g {
+		s.stats.StaleAcks++
+		s.mu.Unlock()
+		return nil
+	}
+	f, ok := g.flights[a.PacketID]
+	switch {
+	case !ok:
+		s.stats.UnknownAcks++
+		s.mu.Unlock()
+		return nil
+	case a.Type == wire.PUBACK && f.qos != 1:
+		s.mu.Unlock()
+		return outOfStep(a, "answers a QoS 2 message")
+	case a.Type == wire.PUBCOMP && f.qos != 2:
+		s.mu.Unlock()
+		return outOfStep(a, "answers a QoS 1 message")
+	case a.Type == wire.PUBCOMP && !f.released:
+		s.mu.Unlock()
+		return outOfStep(a, "comes before PUBREC")
+	}
+	g.landLocked(a.PacketID, f)
+	s.mu.Unlock()
+	reason := a.Reason
+	if a.Type == wire.PUBCOMP {
+		// 0x92 here says that the server had already finished the exchange.
+		reason = wire.ReasonSuccess
+	}
+	g.settle(f, reason, a.ReasonString)
+	return nil
+}
+
+func (g *Generation) pubrec(a wire.Ack) error {
+	s := g.s
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.cur != g {
+		s.stats.StaleAcks++
+		return nil
+	}
+	f, ok := g.flights[a.PacketID]
+	switch {
+	case !ok:
+		// Not ours, or finished long ago: the server must be told, or it
+		// would wait for a PUBREL for ever.
+		s.stats.UnknownAcks++
+		if a.Reason < 0x80 {
+			s.acks.push(queued{g: g, ack: wire.Ack{Type: wire.PUBREL, PacketID: a.PacketID, Reason: wire.ReasonPacketIDNotFound}})
+		}
+		return nil
+	case f.qos != 2:
+		return outOfStep(a, "answers a QoS 1 message")
+	case a.Reason >= 0x80:
+		if f.released {
+			return outOfStep(a, "refuses a message that an earlier PUBREC accepted")
+		}
+		g.landLocked(a.PacketID, f)
+		s.mu.Unlock()
+		g.settle(f, a.Reason, a.ReasonString)
+		s.mu.Lock()
+		return nil
+	}
+	if !f.released {
+		if err := s.cfg.Store.Release(f.seq); err != nil {
+			return err
+		}
+		f.released = true
+		g.flights[a.PacketID] = f
+	}
+	s.acks.push(queued{g: g, ack: wire.Ack{Type: wire.PUBREL, PacketID: a.PacketID}, sync: true})
+	return nil
+}
+
+func (g *Generation) landLocked(id uint16, f flight) {
+	delete(g.flights, id)
+	if f.direct != nil {
+		delete(g.s.directs, id)
+		g.s.low.free(id)
+	}
+}
+
+func (g *Generation) settle(f flight, reason byte, reasonString []byte) {
+	if f.direct != nil {
+		f.direct.done(reason, nil)
+	} else {
+		g.s.cfg.Settled(f.seq, reason, string(reasonString))
+	}
+	if g.s.cfg.Room != nil {
+		g.s.cfg.Room()
+	}
+}
+
+func outOfStep(a wire.Ack, what string) error {
+	return &wire.Error{Code: wire.ReasonProtocolError, Packet: a.Type,
+		Detail: fmt.Sprintf("acknowledgement of packet identifier %d %s", a.PacketID, what)}
+}

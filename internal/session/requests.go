@@ -1,0 +1,82 @@
+package session
+
+import (
+	"context"
+	"io"
+
+	"github.com/eclipse/paho.golang/packets"
+	paholog "github.com/eclipse/paho.golang/paho/log"
+	pahosession "github.com/eclipse/paho.golang/paho/session"
+)
+
+// request is a SUBSCRIBE or UNSUBSCRIBE that waits for its answer.
+type request struct {
+	resp chan<- packets.ControlPacket
+}
+
+// lost answers that the connection went first. paho's channels have room.
+func (r *request) lost() { r.resp <- packets.ControlPacket{} }
+
+// Manager gives paho.Client its session.SessionManager: packet identifiers and
+// answers of SUBSCRIBE and UNSUBSCRIBE, which do not outlive a connection.
+// PUBLISH and its acknowledgements never reach paho. This is the only place
+// that knows paho's interface.
+func (s *Session) Manager(connack func(*packets.Connack) error) pahosession.SessionManager {
+	return &manager{s: s, connack: connack}
+}
+
+type manager struct {
+	s       *Session
+	connack func(*packets.Connack) error
+}
+
+// ConAckReceived runs before paho reads the next packet, so the generation
+// stands before the first PUBLISH of a resumed session comes.
+func (m *manager) ConAckReceived(_ io.Writer, _ *packets.Connect, ca *packets.Connack) error {
+	return m.connack(ca)
+}
+
+// AddToSession gives a request its packet identifier.
+func (m *manager) AddToSession(_ context.Context, p pahosession.Packet, resp chan<- packets.ControlPacket) error {
+	s := m.s
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.cur == nil {
+		return ErrNotConnected
+	}
+	id, ok := s.low.take()
+	if !ok {
+		return ErrIDsInUse
+	}
+	p.SetIdentifier(id)
+	s.requests[id] = &request{resp: resp}
+	return nil
+}
+
+// PacketReceived takes a SUBACK or UNSUBACK.
+func (m *manager) PacketReceived(p *packets.ControlPacket, _ chan<- *packets.Publish) error {
+	s := m.s
+	id := p.PacketID()
+	s.mu.Lock()
+	r, ok := s.requests[id]
+	if ok {
+		delete(s.requests, id)
+		s.low.free(id)
+	} else {
+		s.stats.UnknownAcks++
+	}
+	s.mu.Unlock()
+	if ok {
+		r.resp <- *p
+	}
+	return nil
+}
+
+// The rest of the interface has nothing to do: the link calls Detach itself,
+// and messages are acknowledged through Complete.
+
+func (m *manager) ConnectionLost(*packets.Disconnect) error { return nil }
+func (m *manager) Ack(*packets.Publish) error               { return nil }
+func (m *manager) Close() error                             { return nil }
+func (m *manager) SetErrorLogger(paholog.Logger)            {}
+func (m *manager) SetDebugLogger(paholog.Logger)            {}

@@ -1,0 +1,227 @@
+package session
+
+import (
+	"hash/maphash"
+	"sync"
+
+	"github.com/mooring-mqtt/mooring/internal/wire"
+)
+
+// Store is the part of persistence that the session needs. None of its
+// methods but ResetSession and Sync may wait for the disk.
+type Store interface {
+	Release(seq uint64) error // PUBREC seen for the message with this log sequence
+	Seen(id uint16) error     // an inbound QoS 2 message was handled
+	Cleared(id uint16) error  // its PUBREL came
+	SeenIDs() []uint16
+	ResetSession() error // the server lost the session; durable on return
+	Sync() error         // all recorded before is durable on return
+}
+
+// Writer is the connection as the session sees it. Send lets encode append
+// packets to the output buffer and sends it unless another writer is about to.
+type Writer interface {
+	Send(encode func(dst []byte) []byte) error
+	Fail(err error) // closes the connection for this reason
+}
+
+// Limits is what the server's CONNACK allows.
+type Limits struct {
+	ReceiveMaximum    uint16
+	MaximumPacketSize uint32 // 0: no limit
+	MaximumQoS        byte
+	TopicAliasMaximum uint16
+	RetainAvailable   bool
+	WildcardAvailable bool
+	SubIDAvailable    bool
+	SharedAvailable   bool
+}
+
+// Config connects a Session to what surrounds it. All functions are called
+// without the session's lock; Settled and Deliver run on the goroutine that
+// reads the connection and must not block.
+type Config struct {
+	Store Store
+
+	ReceiveMaximum    uint16 // ours, 0 means 65,535
+	TopicAliasMaximum uint16 // ours, 0 means that the server may not use aliases
+
+	// Settled reports the final acknowledgement of an outbound message.
+	Settled func(seq uint64, reason byte, reasonString string)
+	// Lost reports that the server had no session; inFlight are the messages
+	// that were sent on the last connection and not acknowledged.
+	Lost func(inFlight []uint64)
+	// Deliver hands over a received message. in is nil at QoS 0; otherwise
+	// Complete must be called with it once. v is valid only during the call.
+	Deliver func(in *Inbound, topic string, v wire.PublishView)
+	// Room reports that the send window has opened.
+	Room func()
+}
+
+// Session is the state that outlives connections. All methods are safe for
+// concurrent use.
+//
+// Lock order: Session.mu before the store's locks; never held while writing to
+// a connection or calling a function of Config.
+type Session struct {
+	cfg  Config
+	seed maphash.Seed
+
+	mu       sync.Mutex
+	cur      *Generation         // nil while not connected
+	number   uint64              // of the newest generation
+	inbound  map[uint16]*Inbound // received, not yet acknowledged
+	seen     map[uint16]bool     // QoS 2: handled, PUBREL outstanding
+	low      lowIDs              // identifiers of requests and direct messages
+	requests map[uint16]*request // SUBSCRIBE and UNSUBSCRIBE on this connection
+	directs  map[uint16]*direct  // messages published past the store
+	unacked  []uint64            // sent on the last connection, not acknowledged
+	stats    Stats
+
+	acks ackQueue
+}
+
+// Stats counts what went other than planned.
+type Stats struct {
+	Generations     uint64 // connections that reached CONNACK
+	UnknownAcks     uint64 // acknowledgements for identifiers not in use
+	StaleAcks       uint64 // acknowledgements or results of an older connection, dropped
+	Redelivered     uint64 // messages that came again and were not handled again
+	SessionsLost    uint64 // times the server had no session for us
+	AcksSent        uint64
+	AckSyncs        uint64 // store syncs for acknowledgements
+	InboundInFlight int
+}
+
+// New returns a Session that continues from what the store holds.
+func New(cfg Config) *Session {
+	if cfg.ReceiveMaximum == 0 {
+		cfg.ReceiveMaximum = 65_535
+	}
+	s := &Session{
+		cfg:      cfg,
+		seed:     maphash.MakeSeed(),
+		inbound:  map[uint16]*Inbound{},
+		seen:     map[uint16]bool{},
+		requests: map[uint16]*request{},
+		directs:  map[uint16]*direct{},
+	}
+	s.acks.signal = make(chan struct{}, 1)
+	for _, id := range cfg.Store.SeenIDs() {
+		s.seen[id] = true
+	}
+	return s
+}
+
+// Generation is the session's part that belongs to one connection.
+type Generation struct {
+	s      *Session
+	w      Writer
+	Number uint64
+	Limits Limits
+	// Present is the Session Present flag of the CONNACK.
+	Present bool
+
+	// All below is guarded by s.mu.
+	flights map[uint16]flight   // sent, not acknowledged
+	order   []*Inbound          // received, in the order their acknowledgements must leave
+	recv    map[uint16]struct{} // identifiers that count against our Receive Maximum
+	aliases map[uint16]string
+	topics  map[string]string // interned Topic Names
+}
+
+// Attach begins a generation: the server has accepted the connection. Where it
+// had no session, what the store holds of one is voided first, durably, so that
+// nothing is sent on the strength of a session that is gone.
+func (s *Session) Attach(w Writer, present bool, limits Limits) (*Generation, error) {
+	if limits.ReceiveMaximum == 0 {
+		limits.ReceiveMaximum = 65_535
+	}
+	s.mu.Lock()
+	orphans := s.endLocked(s.cur)
+	var unacked []uint64
+	if !present {
+		var gone []func()
+		unacked, gone = s.forgetLocked()
+		orphans = append(orphans, gone...)
+	}
+	s.number++
+	s.stats.Generations++
+	g := &Generation{s: s, w: w, Number: s.number, Limits: limits, Present: present,
+		flights: map[uint16]flight{}, recv: map[uint16]struct{}{},
+		aliases: map[uint16]string{}, topics: map[string]string{}}
+	s.mu.Unlock()
+	for _, tell := range orphans {
+		tell()
+	}
+
+	if !present {
+		if err := s.cfg.Store.ResetSession(); err != nil {
+			return nil, err
+		}
+		if s.cfg.Lost != nil {
+			s.cfg.Lost(unacked)
+		}
+	}
+	s.mu.Lock()
+	s.cur = g
+	s.mu.Unlock()
+	return g, nil
+}
+
+// Detach ends g: its connection is gone. Waiting SUBSCRIBE and UNSUBSCRIBE
+// requests are told.
+func (s *Session) Detach(g *Generation) {
+	s.mu.Lock()
+	orphans := s.endLocked(g)
+	s.mu.Unlock()
+	for _, tell := range orphans {
+		tell()
+	}
+}
+
+// endLocked ends g if it is current and returns whom to tell about it.
+func (s *Session) endLocked(g *Generation) (orphans []func()) {
+	if g == nil || s.cur != g {
+		return nil
+	}
+	s.cur = nil
+	s.unacked = s.unacked[:0]
+	for _, f := range g.flights {
+		if f.direct == nil {
+			s.unacked = append(s.unacked, f.seq)
+		}
+	}
+	for id, r := range s.requests {
+		orphans = append(orphans, r.lost)
+		delete(s.requests, id)
+		s.low.free(id)
+	}
+	return orphans
+}
+
+// forgetLocked drops the state of a session that the server no longer has
+// [MQTT-3.2.2-5]. It returns what was in flight and whom to tell.
+func (s *Session) forgetLocked() (unacked []uint64, orphans []func()) {
+	unacked, s.unacked = s.unacked, nil
+	if len(s.seen) > 0 || len(s.inbound) > 0 || len(unacked) > 0 {
+		s.stats.SessionsLost++
+	}
+	for id, d := range s.directs {
+		orphans = append(orphans, func() { d.done(0, ErrSessionLost) })
+		delete(s.directs, id)
+		s.low.free(id)
+	}
+	clear(s.seen)
+	clear(s.inbound)
+	return unacked, orphans
+}
+
+// Stats returns a snapshot.
+func (s *Session) Stats() Stats {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	st := s.stats
+	st.InboundInFlight = len(s.inbound)
+	return st
+}
