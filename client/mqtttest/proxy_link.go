@@ -1,0 +1,157 @@
+package mqtttest
+
+import (
+	"context"
+	"io"
+	"net"
+	"sync"
+	"time"
+)
+
+// proxyLinger is how long the receiving end of an orderly cut may take to
+// notice before it is reset.
+const proxyLinger = time.Second
+
+// proxyLink is one client's connection joined to one to the target: two pumps,
+// and the ways in which the pair ends.
+type proxyLink struct {
+	p      *Proxy
+	id     uint64
+	seed   uint64
+	client net.Conn
+	ctx    context.Context // over when the link is
+	cancel context.CancelFunc
+
+	mu     sync.Mutex
+	server net.Conn // nil until dialled
+	dead   bool
+	drain  net.Conn // has been sent all and a FIN, and may still be talking
+}
+
+// serve joins the client to the target and returns when all is over.
+func (l *proxyLink) serve(dial func(context.Context) (net.Conn, error)) {
+	defer l.forget()
+	server, err := dial(l.ctx)
+	if err != nil {
+		if l.ctx.Err() == nil {
+			l.p.note(func(s *ProxyStats) { s.DialErrors++ })
+		}
+		l.abort()
+		return
+	}
+	if !l.join(server) {
+		return
+	}
+	l.p.note(func(s *ProxyStats) { s.Connections++; s.Open++ })
+	var pumps sync.WaitGroup
+	for _, pump := range []*proxyPump{
+		newProxyPump(l, ToServer, l.client, server),
+		newProxyPump(l, ToClient, server, l.client),
+	} {
+		pumps.Go(pump.read)
+		pumps.Go(pump.write)
+	}
+	pumps.Wait()
+	l.finish()
+	l.p.note(func(s *ProxyStats) { s.Open-- })
+}
+
+// swallow is a link to nowhere: what the client sends is taken, nothing comes
+// back, until the client gives up or a fault ends it.
+func (l *proxyLink) swallow() {
+	defer l.forget()
+	_, _ = io.Copy(io.Discard, l.client)
+	l.abort()
+}
+
+// join keeps the connection to the target, unless the link was cut meanwhile.
+func (l *proxyLink) join(server net.Conn) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.dead {
+		proxyReset(server)
+		return false
+	}
+	l.server = server
+	return true
+}
+
+// finish closes both ends once the pumps have stopped. Closing a socket that
+// has unread bytes would reset it, and a reset may overtake what was sent; so
+// what the receiver of an orderly cut still says is read and thrown away first.
+func (l *proxyLink) finish() {
+	l.mu.Lock()
+	drain := l.drain
+	l.mu.Unlock()
+	if drain != nil && drain.SetReadDeadline(time.Now().Add(proxyLinger)) == nil {
+		_, _ = io.Copy(io.Discard, drain)
+	}
+	_ = l.client.Close()
+	_ = l.server.Close()
+}
+
+// forget takes the link off the proxy's list.
+func (l *proxyLink) forget() {
+	l.cancel()
+	l.p.mu.Lock()
+	defer l.p.mu.Unlock()
+	delete(l.p.links, l)
+}
+
+// abort resets both ends at once. It reports whether the link was alive.
+func (l *proxyLink) abort() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	alive := !l.dead
+	l.dead = true
+	l.cancel()
+	proxyReset(l.client)
+	if l.server != nil {
+		proxyReset(l.server)
+	}
+	return alive
+}
+
+// cut is abort as a fault.
+func (l *proxyLink) cut() {
+	if l.abort() {
+		l.p.note(func(s *ProxyStats) { s.Cuts++ })
+	}
+}
+
+// cutBehind ends the link so that dst still gets all it was sent: dst sees the
+// end of the stream, src a reset.
+func (l *proxyLink) cutBehind(src, dst net.Conn) {
+	l.mu.Lock()
+	alive := !l.dead
+	if alive {
+		l.dead = true
+		l.cancel()
+		proxyReset(src)
+		proxyCloseWrite(dst)
+		l.drain = dst
+		_ = dst.SetReadDeadline(time.Now()) // the pump that reads dst stops
+	}
+	l.mu.Unlock()
+	if alive {
+		l.p.note(func(s *ProxyStats) { s.Cuts++ })
+	}
+}
+
+// proxyReset closes conn so that the peer sees a reset, where the platform can.
+func proxyReset(conn net.Conn) {
+	if tcp, ok := conn.(interface{ SetLinger(sec int) error }); ok {
+		_ = tcp.SetLinger(0)
+	}
+	_ = conn.Close()
+}
+
+// proxyCloseWrite sends a FIN behind all bytes sent. A pipe has no halves and
+// no bytes on the way: it is closed.
+func proxyCloseWrite(conn net.Conn) {
+	if half, ok := conn.(interface{ CloseWrite() error }); ok {
+		_ = half.CloseWrite()
+		return
+	}
+	_ = conn.Close()
+}
