@@ -1,0 +1,50 @@
+package ordering
+
+// runAll runs the last first, and the others even if that panics.
+func (r *Resequencer[T]) runAll(streams []*stream[T]) {
+	last := len(streams) - 1
+	if last > 0 {
+		defer r.runAll(streams[:last])
+	}
+	r.run(streams[last])
+}
+
+// run emits what a stream has put out, unless someone is at it already.
+func (r *Resequencer[T]) run(st *stream[T]) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if st.emitting || st.waiting() == 0 {
+		return
+	}
+	st.emitting = true
+	defer func() { // also when emit panics
+		st.emitting = false
+		r.settle(st)
+		r.shrink()
+	}()
+	for st.waiting() > 0 {
+		r.emitOne(st)
+	}
+}
+
+// emitOne lets go of the lock for as long as the call takes.
+func (r *Resequencer[T]) emitOne(st *stream[T]) {
+	e := st.take()
+	r.count(st)
+	r.mu.Unlock()
+	defer r.mu.Lock()
+	switch {
+	case e.emit != nil:
+		e.emit(e.v)
+	case e.gap != nil:
+		r.opts.OnGap(*e.gap)
+	default:
+		r.opts.OnEpoch(st.key, e.epochs[0], e.epochs[1])
+	}
+}
+
+// count keeps Stats.Waiting up to date.
+func (r *Resequencer[T]) count(st *stream[T]) {
+	r.stats.Waiting += st.waiting() - st.counted
+	st.counted = st.waiting()
+}

@@ -1,0 +1,243 @@
+package ordering
+
+import (
+	"bytes"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"strconv"
+	"time"
+	"unicode/utf8"
+)
+
+// Envelope carries a message's sequence number, time and ID inside the payload,
+// for peers that cannot set MQTT 5 user properties. On the wire it is one JSON
+// object:
+//
+//		{"id":"0192…","sequence":7,"timestamp":1700000000000,"payload":{"celsius":21.5}}
+//
+//	  - sequence (required): whole number, 0 to 2^64-1. Peers whose numbers are
+//	    floating point, such as JavaScript, are exact to 2^53.
+//	  - timestamp (optional): milliseconds since 1970 UTC, to the year 9999.
+//	  - id (optional): text of 1 to 65,535 bytes.
+//	  - payload (required): any JSON value; or, with "encoding":"base64", a string
+//	    that holds the bytes in standard base64.
+//
+// A payload that is valid JSON is embedded as it is and comes back byte for byte;
+// so a payload of text must be quoted to be JSON, and a peer that puts
+// "payload":"on" sends the four bytes "on" with their quotes. All other payloads
+// (binary, unquoted text, JSON with space around it, or nested deeper than 512)
+// are written in base64, which comes back byte for byte as well.
+type Envelope struct {
+	ID        string    // "" for none
+	Sequence  uint64    //
+	Timestamp time.Time // the zero Time for none; precise to the millisecond
+	Payload   []byte
+}
+
+// MaxEnvelopeBytes bounds an encoded envelope: the largest MQTT packet.
+const MaxEnvelopeBytes = 268_435_455
+
+const (
+	maxIDBytes   = 65_535
+	maxTimestamp = 253_402_300_799_999 // 9999-12-31T23:59:59.999Z
+	maxNesting   = 512                 // many JSON readers give up not far above
+)
+
+// ErrEnvelope is matched by every error of EncodeEnvelope and DecodeEnvelope,
+// which say in their text what is wrong.
+var ErrEnvelope = errors.New("ordering: bad envelope")
+
+func badEnvelope(format string, args ...any) error {
+	return fmt.Errorf("%w: %s", ErrEnvelope, fmt.Sprintf(format, args...))
+}
+
+// EncodeEnvelope returns e as JSON. It fails with [ErrEnvelope] if the ID is not
+// UTF-8 or too long, the time is outside 1970 to 9999, or all of it too large.
+func EncodeEnvelope(e Envelope) ([]byte, error) {
+	if !utf8.ValidString(e.ID) {
+		return nil, badEnvelope("the ID is not UTF-8")
+	}
+	if len(e.ID) > maxIDBytes {
+		return nil, badEnvelope("the ID has %d bytes, the limit is %d", len(e.ID), maxIDBytes)
+	}
+	if len(e.Payload) > MaxEnvelopeBytes {
+		return nil, badEnvelope("the payload has %d bytes, the limit is %d", len(e.Payload), MaxEnvelopeBytes)
+	}
+	b := make([]byte, 0, 96+2*len(e.ID)+len(e.Payload))
+	b = append(b, '{')
+	if e.ID != "" {
+		id, err := json.Marshal(e.ID)
+		if err != nil {
+			return nil, badEnvelope("the ID: %v", err)
+		}
+		b = append(append(append(b, `"id":`...), id...), ',')
+	}
+	b = strconv.AppendUint(append(b, `"sequence":`...), e.Sequence, 10)
+	if !e.Timestamp.IsZero() {
+		// By the year first: milliseconds of far-off years overflow.
+		ms := e.Timestamp.UnixMilli()
+		if y := e.Timestamp.UTC().Year(); y < 1970 || y > 9999 || ms < 0 {
+			return nil, badEnvelope("the time %v is outside 1970 to 9999", e.Timestamp)
+		}
+		b = strconv.AppendInt(append(b, `,"timestamp":`...), ms, 10)
+	}
+	if embeddable(e.Payload) {
+		b = append(append(b, `,"payload":`...), e.Payload...)
+	} else {
+		b = append(b, `,"encoding":"base64","payload":"`...)
+		b = append(base64.StdEncoding.AppendEncode(b, e.Payload), '"')
+	}
+	b = append(b, '}')
+	if len(b) > MaxEnvelopeBytes {
+		return nil, badEnvelope("encoded it has %d bytes, the limit is %d", len(b), MaxEnvelopeBytes)
+	}
+	return b, nil
+}
+
+// embeddable reports whether payload comes back byte for byte when it stands in
+// the envelope as it is.
+func embeddable(payload []byte) bool {
+	return len(payload) > 0 &&
+		!isSpace(payload[0]) && !isSpace(payload[len(payload)-1]) &&
+		utf8.Valid(payload) && json.Valid(payload) && nesting(payload) <= maxNesting
+}
+
+func isSpace(c byte) bool { return c == ' ' || c == '\t' || c == '\r' || c == '\n' }
+
+// nesting returns how deep valid JSON is nested.
+func nesting(b []byte) (deepest int) {
+	depth, quoted := 0, false
+	for i := 0; i < len(b); i++ {
+		switch c := b[i]; {
+		case quoted && c == '\\':
+			i++
+		case c == '"':
+			quoted = !quoted
+		case quoted:
+		case c == '{' || c == '[':
+			depth++
+			deepest = max(deepest, depth)
+		case c == '}' || c == ']':
+			depth--
+		}
+	}
+	return deepest
+}
+
+// DecodeEnvelope is strict: names are case sensitive, none may come twice, and
+// one it does not know may change what the others mean, so it refuses those.
+// All errors match [ErrEnvelope].
+func DecodeEnvelope(data []byte) (Envelope, error) {
+	if len(data) > MaxEnvelopeBytes {
+		return Envelope{}, badEnvelope("%d bytes, the limit is %d", len(data), MaxEnvelopeBytes)
+	}
+	if !utf8.Valid(data) {
+		return Envelope{}, badEnvelope("not UTF-8")
+	}
+	fields, err := envelopeFields(data)
+	if err != nil {
+		return Envelope{}, err
+	}
+	var e Envelope
+	if e.Sequence, err = wholeNumber(fields["sequence"], "sequence", 1<<64-1); err != nil {
+		return Envelope{}, err
+	}
+	if raw, ok := fields["timestamp"]; ok {
+		ms, err := wholeNumber(raw, "timestamp", maxTimestamp)
+		if err != nil {
+			return Envelope{}, err
+		}
+		e.Timestamp = time.UnixMilli(int64(ms)).UTC()
+	}
+	if raw, ok := fields["id"]; ok {
+		if e.ID, ok = text(raw); !ok || e.ID == "" || len(e.ID) > maxIDBytes {
+			return Envelope{}, badEnvelope("id must be text of 1 to %d bytes", maxIDBytes)
+		}
+	}
+	e.Payload, err = payloadOf(fields)
+	if err != nil {
+		return Envelope{}, err
+	}
+	return e, nil
+}
+
+// envelopeFields takes the object apart. encoding/json by itself would ignore
+// case and take the last of two fields.
+func envelopeFields(data []byte) (map[string]json.RawMessage, error) {
+	d := json.NewDecoder(bytes.NewReader(data))
+	if t, err := d.Token(); err != nil || t != json.Delim('{') {
+		return nil, badEnvelope("not a JSON object")
+	}
+	fields := make(map[string]json.RawMessage, 5)
+	for d.More() {
+		t, err := d.Token()
+		if err != nil {
+			return nil, badEnvelope("%v", err)
+		}
+		name, _ := t.(string)
+		switch name {
+		case "id", "sequence", "timestamp", "payload", "encoding":
+		default:
+			return nil, badEnvelope("unknown field %.40q", name)
+		}
+		if _, twice := fields[name]; twice {
+			return nil, badEnvelope("%s stands there twice", name)
+		}
+		var raw json.RawMessage
+		if err := d.Decode(&raw); err != nil {
+			return nil, badEnvelope("%s: %v", name, err)
+		}
+		fields[name] = raw
+	}
+	if _, err := d.Token(); err != nil {
+		return nil, badEnvelope("%v", err)
+	}
+	if _, err := d.Token(); err != io.EOF {
+		return nil, badEnvelope("something follows the object")
+	}
+	return fields, nil
+}
+
+// wholeNumber reads decimal digits; JSON has seen to it that there is no leading
+// zero. 7.0 and 7e0 are refused: their writers round.
+func wholeNumber(raw json.RawMessage, name string, limit uint64) (uint64, error) {
+	n, err := strconv.ParseUint(string(raw), 10, 64)
+	if err != nil || n > limit {
+		return 0, badEnvelope("%s must be a whole number from 0 to %d", name, limit)
+	}
+	return n, nil
+}
+
+func text(raw json.RawMessage) (string, bool) {
+	var s *string
+	if err := json.Unmarshal(raw, &s); err != nil || s == nil {
+		return "", false
+	}
+	return *s, true
+}
+
+func payloadOf(fields map[string]json.RawMessage) ([]byte, error) {
+	raw, ok := fields["payload"]
+	if !ok {
+		return nil, badEnvelope("payload is missing")
+	}
+	encoding, ok := fields["encoding"]
+	if !ok {
+		return raw, nil
+	}
+	if name, _ := text(encoding); name != "base64" {
+		return nil, badEnvelope(`encoding must be "base64" or absent`)
+	}
+	s, ok := text(raw)
+	if !ok {
+		return nil, badEnvelope("payload must be text when encoding is base64")
+	}
+	payload, err := base64.StdEncoding.Strict().DecodeString(s)
+	if err != nil {
+		return nil, badEnvelope("payload is not base64: %v", err)
+	}
+	return payload, nil
+}

@@ -1,0 +1,243 @@
+package ordering
+
+import (
+	"container/heap"
+	"math"
+	"slices"
+)
+
+// stream returns the stream of key, a new one if need be. The caller makes room
+// afterwards.
+func (r *Resequencer[T]) stream(key string) *stream[T] {
+	st := r.streams[key]
+	if st == nil {
+		st = &stream[T]{key: key, due: -1}
+		r.streams[key] = st
+	}
+	return st
+}
+
+// busy takes a stream out of the idle ones while it is worked on.
+func (r *Resequencer[T]) busy(st *stream[T]) { r.idle.remove(st) }
+
+// settle puts a stream where it belongs after it was worked on: among those with
+// a deadline, among the idle ones, both or neither (while it is being emitted).
+func (r *Resequencer[T]) settle(st *stream[T]) {
+	r.count(st)
+	switch {
+	case len(st.held) == 0 && st.due >= 0:
+		heap.Remove(&r.due, st.due)
+	case len(st.held) > 0 && st.due < 0:
+		heap.Push(&r.due, st)
+	case len(st.held) > 0:
+		heap.Fix(&r.due, st.due)
+	}
+	r.idle.remove(st)
+	if len(st.held) > 0 || st.emitting || st.waiting() > 0 {
+		return
+	}
+	if !st.started { // forgotten while it was being emitted
+		r.drop(st)
+		return
+	}
+	r.idle.append(st)
+}
+
+func (r *Resequencer[T]) drop(st *stream[T]) {
+	if r.streams[st.key] == st {
+		delete(r.streams, st.key)
+	}
+}
+
+// makeRoom keeps MaxHeld and MaxKeys after st was worked on. What it gives up in
+// other streams is theirs to emit; it returns them.
+func (r *Resequencer[T]) makeRoom(st *stream[T], emit func(T)) (others []*stream[T]) {
+	give := func(o *stream[T]) {
+		r.giveUp(o, Full, emit)
+		r.settle(o)
+		if o != st && !slices.Contains(others, o) {
+			others = append(others, o)
+		}
+	}
+	for r.stats.Held > r.opts.MaxHeld {
+		give(r.due.first())
+	}
+	r.shrink()
+	if len(r.streams) > r.opts.MaxKeys {
+		// None is idle. Of the oldest gap's stream all gaps go, and it with them
+		// when it has been emitted.
+		if o := r.due.first(); o != nil && o != st {
+			for len(o.held) > 0 {
+				give(o)
+			}
+		}
+	}
+	return others
+}
+
+// shrink forgets idle streams while there are too many.
+func (r *Resequencer[T]) shrink() {
+	for len(r.streams) > r.opts.MaxKeys && r.idle.oldest != nil {
+		st := r.idle.oldest
+		r.idle.remove(st)
+		r.drop(st)
+		r.stats.EvictedKeys++
+	}
+}
+
+// Position is how far a key's stream has come.
+type Position struct {
+	Epoch   uint64
+	Last    uint64  // the highest number in order so far
+	Missing []Range // numbers up to Last that were given up and may come late
+}
+
+// Position returns how far key has come, to be kept for Restore. ok is false for
+// a key that is unknown or has not emitted anything in its epoch.
+func (r *Resequencer[T]) Position(key string) (p Position, ok bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	st := r.streams[key]
+	if st == nil || !st.started || st.next == 0 && !st.ended {
+		return Position{}, false
+	}
+	p = Position{Epoch: st.epoch, Last: st.next - 1, Missing: slices.Clone(st.missing)}
+	if st.ended {
+		p.Last = math.MaxUint64
+	}
+	return p, true
+}
+
+// Restore says how far key had come before a restart: numbers up to last are
+// Duplicates, except those in missing, which are Late; last+1 is next. Without
+// missing, a message that was given up before the restart and comes after it is
+// dropped as a Duplicate. What is already known of key counts more.
+func (r *Resequencer[T]) Restore(key string, epoch, last uint64, missing ...Range) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	st := r.stream(key)
+	r.busy(st)
+	if !st.started {
+		st.started, st.epoch = true, epoch
+		st.next = 0
+		st.advance(last)
+		st.missing = normal(missing, last)
+		r.limitRanges(st)
+	}
+	r.settle(st)
+	r.shrink()
+}
+
+// normal sorts ranges, joins those that overlap and cuts off what is above last.
+func normal(in []Range, last uint64) ranges {
+	in = slices.Clone(in)
+	slices.SortFunc(in, func(a, b Range) int {
+		switch {
+		case a.From < b.From:
+			return -1
+		case a.From > b.From:
+			return 1
+		}
+		return 0
+	})
+	var out ranges
+	for _, r := range in {
+		r.To = min(r.To, last)
+		if r.From > r.To {
+			continue
+		}
+		if n := len(out); n > 0 && r.From <= out[n-1].To {
+			out[n-1].To = max(out[n-1].To, r.To)
+			continue
+		}
+		out.add(r)
+	}
+	return out
+}
+
+// Forget drops what is known of key, so that it begins anew, and returns what
+// was held, in order, for the caller to deal with: it will not be emitted. Its
+// gaps are not reported.
+func (r *Resequencer[T]) Forget(key string) []T {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	st := r.streams[key]
+	if st == nil {
+		return nil
+	}
+	r.busy(st)
+	var left []T
+	for _, h := range st.held {
+		left = append(left, h.v)
+	}
+	r.stats.Held -= len(st.held)
+	st.held, st.started = nil, false
+	r.settle(st)
+	return left
+}
+
+// deadlines is a heap of the streams that hold something, oldest gap first.
+type deadlines[T any] []*stream[T]
+
+func (d deadlines[T]) first() *stream[T] {
+	if len(d) == 0 {
+		return nil
+	}
+	return d[0]
+}
+
+func (d deadlines[T]) Len() int           { return len(d) }
+func (d deadlines[T]) Less(i, j int) bool { return d[i].held[0].since.Before(d[j].held[0].since) }
+
+func (d deadlines[T]) Swap(i, j int) {
+	d[i], d[j] = d[j], d[i]
+	d[i].due, d[j].due = i, j
+}
+
+func (d *deadlines[T]) Push(x any) {
+	st := x.(*stream[T])
+	st.due = len(*d)
+	*d = append(*d, st)
+}
+
+func (d *deadlines[T]) Pop() any {
+	old := *d
+	st := old[len(old)-1]
+	old[len(old)-1] = nil
+	*d = old[:len(old)-1]
+	st.due = -1
+	return st
+}
+
+// idleList is a list of streams, least recently used first.
+type idleList[T any] struct {
+	oldest, newest *stream[T]
+}
+
+func (l *idleList[T]) append(st *stream[T]) {
+	st.idle = true
+	st.older, st.newer = l.newest, nil
+	if l.newest != nil {
+		l.newest.newer = st
+	} else {
+		l.oldest = st
+	}
+	l.newest = st
+}
+
+func (l *idleList[T]) remove(st *stream[T]) {
+	if !st.idle {
+		return
+	}
+	if st.older != nil {
+		st.older.newer = st.newer
+	} else {
+		l.oldest = st.newer
+	}
+	if st.newer != nil {
+		st.newer.older = st.older
+	} else {
+		l.newest = st.older
+	}
+	st.older, st.newer, st.idle = nil, nil, false
+}

@@ -1,0 +1,39 @@
+package ordering
+
+import (
+	"slices"
+	"sort"
+)
+
+// Range is a range of sequence numbers, both ends included.
+type Range struct {
+	From, To uint64
+}
+
+// ranges is a set of numbers as disjoint ranges in ascending order.
+type ranges []Range
+
+// add appends a range that lies behind all others.
+func (s *ranges) add(r Range) { *s = append(*s, r) }
+
+// take removes n and reports whether it was in the set.
+func (s *ranges) take(n uint64) bool {
+	i := sort.Search(len(*s), func(i int) bool { return (*s)[i].To >= n })
+	if i == len(*s) || (*s)[i].From > n {
+		return false
+	}
+	r := &(*s)[i]
+	switch {
+	case r.From == n && r.To == n:
+		*s = slices.Delete(*s, i, i+1)
+	case r.From == n:
+		r.From++
+	case r.To == n:
+		r.To--
+	default:
+		upper := Range{n + 1, r.To}
+		r.To = n - 1
+		*s = slices.Insert(*s, i+1, upper)
+	}
+	return true
+}
