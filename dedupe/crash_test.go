@@ -1,0 +1,176 @@
+package dedupe
+
+import (
+	"errors"
+	"fmt"
+	"testing"
+)
+
+// TestPowerCutAtEveryOperation stops a workload after each operation on the disk,
+// in every state the power cut could leave, and asks of each: is every key whose
+// Commit returned a Duplicate, and every other one whole or absent?
+func TestPowerCutAtEveryOperation(t *testing.T) {
+	o := Options{Capacity: 40}
+	workload := func(d *faultDisk, path string, done *[]string) {
+		f, err := openFile(path, o, d)
+		if err != nil {
+			return
+		}
+		defer unlockFile(f.lock) // no Close: the power is gone
+		for i := range 60 {
+			key := fmt.Sprintf("key %d", i)
+			if v, _ := f.Begin(key); v != Fresh {
+				panic("not fresh")
+			}
+			f.mu.Lock()
+			f.records += minRecords / 20 // so that it is rewritten now and then
+			f.mu.Unlock()
+			if f.Commit(key) != nil {
+				return
+			}
+			*done = append(*done, key)
+		}
+	}
+	path := testPath(t)
+	whole := newFaultDisk()
+	var all []string
+	workload(whole, path, &all)
+	if len(all) != 60 {
+		t.Fatalf("the workload itself committed %d", len(all))
+	}
+	for cut := range whole.ops {
+		d := newFaultDisk()
+		var done []string
+		off := false
+		d.fail = func(string) error {
+			if off = off || d.ops > cut; off {
+				return errDisk
+			}
+			return nil
+		}
+		workload(d, path, &done)
+		for _, extra := range []int{0, 1, recordHead - 1, recordHead, recordHead + 3, 1 << 20} {
+			for _, oldNames := range []bool{false, true} {
+				f, err := openFile(path, o, d.powerCut(extra, oldNames))
+				if err != nil {
+					t.Fatalf("cut %d, %d bytes more, old names %v: %v", cut, extra, oldNames, err)
+				}
+				for _, key := range done[max(0, len(done)-o.Capacity+1):] {
+					if v, err := f.Begin(key); v != Duplicate {
+						t.Fatalf("cut %d, %d bytes more, old names %v: %s is %v %v, %d committed, stats %+v",
+							cut, extra, oldNames, key, v, err, len(done), f.Stats())
+					}
+				}
+				if s := f.Stats(); s.Corrupt != 0 {
+					t.Fatalf("cut %d: a power cut was taken for corruption: %+v", cut, s)
+				}
+				f.Close()
+			}
+		}
+	}
+}
+
+// TestFailedWriteIsRepairedByTheNextCommit fails each kind of operation in turn.
+func TestFailedWriteIsRepairedByTheNextCommit(t *testing.T) {
+	for _, op := range []string{"write", "sync"} {
+		t.Run(op, func(t *testing.T) {
+			d, path := newFaultDisk(), testPath(t)
+			f := openOn(t, path, d, Options{})
+			handle(t, f, "before")
+			bad := d.names[f.path]
+
+			d.fail = func(got string) error {
+				if got == op {
+					return errDisk
+				}
+				return nil
+			}
+			want(t, f, "during", Fresh)
+			err := f.Commit("during")
+			var ce *CommitError
+			if !errors.As(err, &ce) || !errors.Is(err, errDisk) {
+				t.Fatalf("Commit on a failing disk: %v, want CommitError", err)
+			}
+			want(t, f, "during", Duplicate) // the effect happened
+
+			d.fail = nil
+			size := len(bad.data)
+			handle(t, f, "after")
+			if len(bad.data) != size {
+				t.Error("the failed file was written again")
+			}
+			if s := f.Stats(); s.WriteErrors == 0 {
+				t.Errorf("Stats %+v, want WriteErrors", s)
+			}
+			f.Close()
+
+			f = openOn(t, path, d.powerCut(0, false), Options{})
+			for _, key := range []string{"before", "during", "after"} {
+				want(t, f, key, Duplicate)
+			}
+		})
+	}
+}
+
+// A single failed fsync is survived at once: the log is written anew.
+func TestFailedSyncRotatesWithinTheCommit(t *testing.T) {
+	d, path := newFaultDisk(), testPath(t)
+	f := openOn(t, path, d, Options{})
+	failed := false
+	d.fail = func(op string) error {
+		if op == "sync" && !failed {
+			failed = true
+			return errDisk
+		}
+		return nil
+	}
+	handle(t, f, "a")
+	if !failed {
+		t.Fatal("nothing failed")
+	}
+	after := d.powerCut(0, true)
+	f.Close()
+	want(t, openOn(t, path, after, Options{}), "a", Duplicate)
+}
+
+// A rewrite that fails after the rename must not go on appending to the old
+// file, which has no name any more.
+func TestRewriteThatFailsLateIsNotAppendedTo(t *testing.T) {
+	for _, op := range []string{"create", "rename", "syncdir", "open"} {
+		d, path := newFaultDisk(), testPath(t)
+		f := openOn(t, path, d, Options{})
+		handle(t, f, "a")
+		f.mu.Lock()
+		f.records += 2 * minRecords // due for a rewrite
+		f.mu.Unlock()
+		d.fail = func(got string) error {
+			if got == op {
+				return errDisk
+			}
+			return nil
+		}
+		handle(t, f, "b") // durable before the rewrite failed
+		d.fail = nil
+		handle(t, f, "c")
+		f.Close()
+		after := d.powerCut(0, true)
+		f = openOn(t, path, after, Options{})
+		for _, key := range []string{"a", "b", "c"} {
+			want(t, f, key, Duplicate)
+		}
+		f.Close()
+	}
+}
+
+func TestCloseReportsWhatIsNotDurable(t *testing.T) {
+	d := newFaultDisk()
+	f := openOn(t, testPath(t), d, Options{})
+	want(t, f, "a", Fresh)
+	d.fail = func(string) error { return errDisk }
+	if f.Commit("a") == nil {
+		t.Fatal("Commit on a dead disk succeeded")
+	}
+	if err := f.Close(); !errors.Is(err, errDisk) {
+		t.Fatalf("Close: %v, want the disk's error", err)
+	}
+}

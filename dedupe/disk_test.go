@@ -1,0 +1,199 @@
+package dedupe
+
+import (
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"sync"
+	"testing"
+)
+
+var errDisk = errors.New("input/output error")
+
+// faultDisk is a disk in memory that fails on demand and knows what a power cut
+// would leave: contents as of the last fsync of the file, names as of the last
+// sync of the folder. It implements disk.
+type faultDisk struct {
+	mu    sync.Mutex
+	names map[string]*faultFile // as the process sees them
+	safe  map[string]*faultFile // as they are after a power cut
+	ops   int                   // writes, syncs, renames so far
+	fail  func(op string) error // asked before each; nil: never
+}
+
+type faultFile struct {
+	d      *faultDisk
+	data   []byte
+	synced []byte
+}
+
+func newFaultDisk() *faultDisk {
+	return &faultDisk{names: map[string]*faultFile{}, safe: map[string]*faultFile{}}
+}
+
+func (d *faultDisk) op(name string) error {
+	d.ops++
+	if d.fail != nil {
+		return d.fail(name)
+	}
+	return nil
+}
+
+func (d *faultDisk) ReadFile(path string) ([]byte, error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	f, ok := d.names[path]
+	if !ok {
+		return nil, fs.ErrNotExist
+	}
+	return append([]byte(nil), f.data...), nil
+}
+
+func (d *faultDisk) Create(path string) (logFile, error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if err := d.op("create"); err != nil {
+		return nil, err
+	}
+	f := &faultFile{d: d}
+	d.names[path] = f
+	return f, nil
+}
+
+func (d *faultDisk) OpenAppend(path string) (logFile, error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if err := d.op("open"); err != nil {
+		return nil, err
+	}
+	f, ok := d.names[path]
+	if !ok {
+		return nil, fs.ErrNotExist
+	}
+	return f, nil
+}
+
+func (d *faultDisk) Rename(from, to string) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if err := d.op("rename"); err != nil {
+		return err
+	}
+	d.names[to] = d.names[from]
+	delete(d.names, from)
+	return nil
+}
+
+func (d *faultDisk) Remove(path string) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if _, ok := d.names[path]; !ok {
+		return fs.ErrNotExist
+	}
+	delete(d.names, path)
+	return nil
+}
+
+func (d *faultDisk) SyncDir(string) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if err := d.op("syncdir"); err != nil {
+		return err
+	}
+	d.safe = map[string]*faultFile{}
+	for name, f := range d.names {
+		d.safe[name] = f
+	}
+	return nil
+}
+
+func (f *faultFile) Write(b []byte) (int, error) {
+	f.d.mu.Lock()
+	defer f.d.mu.Unlock()
+	if err := f.d.op("write"); err != nil {
+		f.data = append(f.data, b[:len(b)/2]...) // a short write
+		return len(b) / 2, err
+	}
+	f.data = append(f.data, b...)
+	return len(b), nil
+}
+
+func (f *faultFile) Sync() error {
+	f.d.mu.Lock()
+	defer f.d.mu.Unlock()
+	if err := f.d.op("sync"); err != nil {
+		return err
+	}
+	f.synced = append([]byte(nil), f.data...)
+	return nil
+}
+
+func (f *faultFile) Truncate(size int64) error {
+	f.d.mu.Lock()
+	defer f.d.mu.Unlock()
+	f.data = f.data[:size]
+	return nil
+}
+
+func (f *faultFile) Close() error { return nil }
+
+// powerCut returns what a power cut would leave now. Of unsynced appended bytes
+// the first extra ones have made it. oldNames: the last renames have not.
+func (d *faultDisk) powerCut(extra int, oldNames bool) *faultDisk {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	after := newFaultDisk()
+	names := d.names
+	if oldNames {
+		names = d.safe
+	}
+	for name, f := range names {
+		data := append([]byte(nil), f.synced...)
+		if rest := f.data[min(len(f.data), len(f.synced)):]; len(rest) > 0 {
+			data = append(data, rest[:min(extra, len(rest))]...)
+		}
+		after.names[name] = &faultFile{d: after, data: data, synced: data}
+		after.safe[name] = after.names[name]
+	}
+	return after
+}
+
+// testPath is where the lock lies, the only thing that is on the real disk.
+func testPath(t testing.TB) string { return filepath.Join(t.TempDir(), "keys") }
+
+func openOn(t testing.TB, path string, d disk, o Options) *File {
+	t.Helper()
+	f, err := openFile(path, o, d)
+	if err != nil {
+		t.Fatalf("open: %v", err)
+	}
+	t.Cleanup(func() { f.Close() })
+	return f
+}
+
+func handle(t testing.TB, c Cache, key string) {
+	t.Helper()
+	if v, err := c.Begin(key); err != nil || v != Fresh {
+		t.Fatalf("Begin(%s): %v %v, want fresh", key, v, err)
+	}
+	if err := c.Commit(key); err != nil {
+		t.Fatalf("Commit(%s): %v", key, err)
+	}
+}
+
+func want(t testing.TB, c Cache, key string, v Verdict) {
+	t.Helper()
+	if got, err := c.Begin(key); err != nil || got != v {
+		t.Fatalf("Begin(%s): %v %v, want %v", key, got, err, v)
+	}
+}
+
+func mustRead(t testing.TB, path string) []byte {
+	t.Helper()
+	b, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
+}

@@ -1,0 +1,303 @@
+package dedupe
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+// logOf writes keys to a log and returns its bytes.
+func logOf(t *testing.T, keys ...string) []byte {
+	path := testPath(t)
+	f := openOn(t, path, osDisk{}, Options{})
+	for _, key := range keys {
+		handle(t, f, key)
+	}
+	data := mustRead(t, path) // before Close writes the time
+	f.Close()
+	return data
+}
+
+func TestTornTailIsCutAtEveryByte(t *testing.T) {
+	keys := []string{"one", "two", "three"}
+	data := logOf(t, keys...)
+	for size := 0; size <= len(data); size++ {
+		path := testPath(t)
+		os.WriteFile(path, data[:size], 0o600)
+		f := openOn(t, path, osDisk{}, Options{})
+		whole := len(scan(data[:size]).records) - 1 // the first only tells the time
+		for i, key := range keys {
+			v := Fresh
+			if i < whole {
+				v = Duplicate
+			}
+			want(t, f, key, v)
+		}
+		if s := f.Stats(); s.Corrupt != 0 || (size != len(data)) != (s.TornBytes > 0 || whole != len(keys)) {
+			t.Fatalf("cut at %d: %+v", size, s)
+		}
+		handle(t, f, "four") // behind the cut, not behind the torn bytes
+		f.Close()
+		f = openOn(t, path, osDisk{}, Options{})
+		want(t, f, "four", Duplicate)
+		f.Close()
+	}
+}
+
+func TestTornTailOfZeros(t *testing.T) {
+	path := testPath(t)
+	os.WriteFile(path, append(logOf(t, "one"), make([]byte, 4096)...), 0o600)
+	f := openOn(t, path, osDisk{}, Options{})
+	want(t, f, "one", Duplicate)
+	if s := f.Stats(); s.TornBytes != 4096 || s.Corrupt != 0 {
+		t.Errorf("%+v", s)
+	}
+}
+
+func TestDamageIsKeptAsideAndTheRestRecovered(t *testing.T) {
+	data := logOf(t, "one", "two", "three")
+	two := bytes.Index(data, []byte("two"))
+	last := bytes.Index(data, []byte("three")) - recordHead
+	for at := 0; at < last; at++ {
+		path := testPath(t)
+		damaged := bytes.Clone(data)
+		damaged[at] ^= 0x40
+		os.WriteFile(path, damaged, 0o600)
+		f := openOn(t, path, osDisk{}, Options{})
+		want(t, f, "three", Duplicate)
+		if at != two && (at < two-recordHead || at >= last) {
+			want(t, f, "two", Duplicate)
+		}
+		if s := f.Stats(); s.Corrupt != 1 || s.TornBytes != 0 {
+			t.Fatalf("byte %d: %+v, want Corrupt 1", at, s)
+		}
+		if !bytes.Equal(mustRead(t, path+".corrupt"), damaged) {
+			t.Fatalf("byte %d: no copy kept", at)
+		}
+		f.Close()
+		f = openOn(t, path, osDisk{}, Options{}) // repaired for good
+		if s := f.Stats(); s.Corrupt != 0 {
+			t.Fatalf("byte %d: still damaged: %+v", at, s)
+		}
+		f.Close()
+	}
+}
+
+func TestForeignFileIsLeftAlone(t *testing.T) {
+	path := testPath(t)
+	const diary = "Dear diary, today I was nearly overwritten.\n"
+	os.WriteFile(path, []byte(diary), 0o600)
+	for range 2 { // the second time shows that the lock was given back
+		if _, err := OpenFile(path, Options{}); !errors.Is(err, ErrFormat) {
+			t.Fatalf("opening a foreign file: %v, want ErrFormat", err)
+		}
+	}
+	if got := mustRead(t, path); string(got) != diary {
+		t.Fatalf("the file now holds %q", got)
+	}
+}
+
+func TestSecondOwnerIsRefused(t *testing.T) {
+	path := testPath(t)
+	f := openOn(t, path, osDisk{}, Options{})
+	_, err := OpenFile(path, Options{})
+	var locked *LockedError
+	if !errors.As(err, &locked) {
+		t.Fatalf("second open: %v, want LockedError", err)
+	}
+	if pid := fmt.Sprint(os.Getpid()); locked.Holder != pid || !strings.Contains(err.Error(), pid) {
+		t.Errorf("holder %q, want %s", locked.Holder, pid)
+	}
+	f.Close()
+	openOn(t, path, osDisk{}, Options{}).Close()
+}
+
+func TestMissingFolder(t *testing.T) {
+	if _, err := OpenFile(testPath(t)+"/no/such", Options{}); !errors.Is(err, os.ErrNotExist) {
+		t.Fatalf("%v, want ErrNotExist", err)
+	}
+}
+
+// slowDisk holds each fsync up until the test lets it through.
+type slowDisk struct {
+	*faultDisk
+	gate chan struct{}
+}
+
+func (d slowDisk) OpenAppend(path string) (logFile, error) {
+	f, err := d.faultDisk.OpenAppend(path)
+	return slowFile{f, d.gate}, err
+}
+
+type slowFile struct {
+	logFile
+	gate chan struct{}
+}
+
+func (f slowFile) Sync() error {
+	<-f.gate
+	return f.logFile.Sync()
+}
+
+func TestCommitsShareAnFsync(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d := slowDisk{newFaultDisk(), make(chan struct{})}
+		f := openOn(t, testPath(t), d, Options{})
+		before := f.Stats().Syncs
+		var wg sync.WaitGroup
+		for i := range 50 {
+			wg.Go(func() { handle(t, f, fmt.Sprint(i)) })
+		}
+		synctest.Wait() // one is at its fsync, 49 wait
+		if v, _ := f.Begin("0"); v != InFlight {
+			t.Errorf("before the fsync: %v, want in flight", v)
+		}
+		d.gate <- struct{}{}
+		synctest.Wait()
+		d.gate <- struct{}{}
+		wg.Wait()
+		if n := f.Stats().Syncs - before; n != 2 {
+			t.Errorf("50 commits took %d fsyncs, want 2", n)
+		}
+		close(d.gate)
+		f.Close()
+	})
+}
+
+func TestLogIsCompacted(t *testing.T) {
+	d, path := newFaultDisk(), testPath(t)
+	f := openOn(t, path, d, Options{Capacity: 100})
+	for i := range 3000 {
+		handle(t, f, fmt.Sprint(i))
+	}
+	s := f.Stats()
+	if limit := int64((minRecords + 2*100 + 1) * (recordHead + 4)); s.Compactions == 0 || s.LogBytes > limit {
+		t.Errorf("%+v, want compactions and at most %d bytes", s, limit)
+	}
+	if got := int64(len(d.names[f.path].data)); got != s.LogBytes {
+		t.Errorf("LogBytes %d, the log has %d", s.LogBytes, got)
+	}
+	f.Close()
+	f = openOn(t, path, d, Options{Capacity: 100})
+	want(t, f, "2999", Duplicate)
+	want(t, f, "2900", Duplicate)
+	want(t, f, "2899", Fresh)
+}
+
+func TestSmallerCapacityKeepsTheNewest(t *testing.T) {
+	d, path := newFaultDisk(), testPath(t)
+	f := openOn(t, path, d, Options{})
+	for i := range 10 {
+		handle(t, f, fmt.Sprint(i))
+	}
+	f.Close()
+	f = openOn(t, path, d, Options{Capacity: 4})
+	want(t, f, "6", Duplicate)
+	want(t, f, "5", Fresh)
+}
+
+func TestAgeCountsOnAcrossRestarts(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d, path, o := newFaultDisk(), testPath(t), Options{TTL: time.Hour}
+		f := openOn(t, path, d, o)
+		handle(t, f, "a")
+		time.Sleep(20 * time.Minute)
+		handle(t, f, "b")
+		time.Sleep(5 * time.Minute)
+		f.Close() // a is 25 minutes old, b 5
+
+		time.Sleep(15 * time.Minute)
+		f = openOn(t, path, d, o) // 40 and 20
+		time.Sleep(20*time.Minute - 1)
+		want(t, f, "a", Duplicate)
+		time.Sleep(1)
+		want(t, f, "a", Fresh)
+		want(t, f, "b", Duplicate)
+		f.Close() // b is 40
+
+		time.Sleep(1000 * time.Hour) // of which half an hour counts
+		f = openOn(t, path, d, o)
+		want(t, f, "b", Fresh)
+	})
+}
+
+func TestLongDowntimeForgetsOnlyTheOlderHalf(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d, path, o := newFaultDisk(), testPath(t), Options{TTL: time.Hour}
+		f := openOn(t, path, d, o)
+		handle(t, f, "old")
+		time.Sleep(31 * time.Minute)
+		handle(t, f, "young")
+		f.Close()
+		time.Sleep(50 * 365 * 24 * time.Hour) // or the clock was set right
+		f = openOn(t, path, d, o)
+		want(t, f, "old", Fresh)
+		want(t, f, "young", Duplicate)
+	})
+}
+
+// The wall clock is only looked at when the log is opened, and going backwards
+// counts as no time at all.
+func TestWallClockSetBack(t *testing.T) {
+	now := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
+	records := []record{{clock: time.Minute, wall: now.UnixNano(), key: "a"}}
+	for away, want := range map[time.Duration]time.Duration{
+		-24 * time.Hour:  0,
+		0:                0,
+		time.Minute:      time.Minute,
+		24 * time.Hour:   30 * time.Minute,
+		time.Duration(1): 1,
+	} {
+		if got := resume(records, time.Hour, now.Add(away)).base - time.Minute; got != want {
+			t.Errorf("opened %v later: the clock went %v, want %v", away, got, want)
+		}
+	}
+}
+
+func TestCommitTwiceAtOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d := slowDisk{newFaultDisk(), make(chan struct{})}
+		f := openOn(t, testPath(t), d, Options{})
+		want(t, f, "a", Fresh)
+		first := make(chan error, 1)
+		go func() { first <- f.Commit("a") }()
+		synctest.Wait()
+		if err := f.Commit("a"); !errors.Is(err, ErrNoClaim) {
+			t.Errorf("second Commit beside the first: %v, want ErrNoClaim", err)
+		}
+		f.Abort("a") // too late
+		close(d.gate)
+		if err := <-first; err != nil {
+			t.Error(err)
+		}
+		want(t, f, "a", Duplicate)
+		f.Close()
+	})
+}
+
+func TestCloseWaitsForCommits(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d, path := slowDisk{newFaultDisk(), make(chan struct{})}, testPath(t)
+		f := openOn(t, path, d, Options{})
+		var wg sync.WaitGroup
+		for i := range 4 {
+			wg.Go(func() { handle(t, f, fmt.Sprint(i)) })
+		}
+		synctest.Wait()
+		wg.Go(func() { f.Close() })
+		synctest.Wait()
+		close(d.gate)
+		wg.Wait()
+		f = openOn(t, path, d.faultDisk, Options{})
+		for i := range 4 {
+			want(t, f, fmt.Sprint(i), Duplicate)
+		}
+		f.Close()
+	})
+}

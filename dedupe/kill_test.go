@@ -1,0 +1,63 @@
+package dedupe
+
+import (
+	"bufio"
+	"fmt"
+	"os"
+	"os/exec"
+	"testing"
+)
+
+// TestMain is also the program that TestKill kills.
+func TestMain(m *testing.M) {
+	if path := os.Getenv("DEDUPE_TEST_VICTIM"); path != "" {
+		victim(path)
+	}
+	os.Exit(m.Run())
+}
+
+// victim commits keys for ever and says so after each.
+func victim(path string) {
+	f, err := OpenFile(path, Options{Sync: SyncNever})
+	for i := 0; err == nil; i++ {
+		key := fmt.Sprint(i)
+		f.Begin(key)
+		if err = f.Commit(key); err == nil {
+			fmt.Println(key)
+		}
+	}
+	fmt.Println(err)
+	os.Exit(1)
+}
+
+// A process killed with SIGKILL loses no commit, even without fsync, and leaves
+// no lock.
+func TestKill(t *testing.T) {
+	path := testPath(t)
+	cmd := exec.Command(os.Args[0])
+	cmd.Env = append(os.Environ(), "DEDUPE_TEST_VICTIM="+path)
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	var last string
+	lines := bufio.NewScanner(out)
+	for n := 0; lines.Scan(); n++ {
+		last = lines.Text()
+		if n == 2000 {
+			cmd.Process.Kill()
+		}
+	}
+	cmd.Wait()
+	var committed int
+	if _, err := fmt.Sscan(last, &committed); err != nil || committed < 2000 {
+		t.Fatalf("the victim said %q", last)
+	}
+	f := openOn(t, path, osDisk{}, Options{})
+	for i := range committed + 1 {
+		want(t, f, fmt.Sprint(i), Duplicate)
+	}
+}
