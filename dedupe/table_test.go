@@ -1,0 +1,115 @@
+package dedupe
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"testing"
+	"time"
+)
+
+// A key that is in a log twice, as after an eviction, is as old as its last
+// commit.
+func TestKeyTwiceInTheLog(t *testing.T) {
+	d, path := newFaultDisk(), testPath(t)
+	f := openOn(t, path, d, Options{Capacity: 2})
+	for _, key := range []string{"one", "two", "three", "one"} {
+		handle(t, f, key)
+	}
+	f.Close()
+	f = openOn(t, path, d, Options{Capacity: 3})
+	handle(t, f, "four")
+	want(t, f, "one", Duplicate)
+	want(t, f, "three", Duplicate)
+	want(t, f, "two", Fresh)
+}
+
+// What a log that was read back calls a Duplicate must survive a power cut, also
+// if it was never synced before the process was killed.
+func TestReadBackIsMadeDurable(t *testing.T) {
+	d, path := newFaultDisk(), testPath(t)
+	f := openOn(t, path, d, Options{Sync: SyncNever})
+	handle(t, f, "a")
+	unlockFile(f.lock) // killed
+	g := openOn(t, path, d, Options{Sync: SyncNever})
+	want(t, g, "a", Duplicate)
+	after := d.powerCut(0, true)
+	g.Close()
+	want(t, openOn(t, path, after, Options{}), "a", Duplicate)
+}
+
+// A commit that joined a batch but has not come to write it is written by Close.
+func TestCloseWritesWhatNobodyWrites(t *testing.T) {
+	f := openOn(t, testPath(t), newFaultDisk(), Options{})
+	want(t, f, "a", Fresh)
+	b := &batch{keys: []string{"a"}, done: make(chan struct{})}
+	f.table.keys["a"], f.open = committing, b
+	f.Close()
+	select {
+	case <-b.done:
+	default:
+		t.Fatal("the commit would wait for ever")
+	}
+}
+
+// TestTableAgainstModel compares the table with a plain list and map.
+func TestTableAgainstModel(t *testing.T) {
+	const capacity, ttl, limit = 5, 20, 3
+	type entry struct {
+		key string
+		at  time.Duration
+	}
+	for seed := range uint64(200) {
+		rnd := rand.New(rand.NewPCG(seed, 1))
+		tab := newTable(Options{Capacity: capacity, TTL: ttl, MaxInFlight: limit})
+		var committed []entry // oldest first
+		claims := map[string]bool{}
+		now := time.Duration(0)
+		for step := range 300 {
+			now += time.Duration(rnd.IntN(3))
+			for len(committed) > 0 && now-committed[0].at >= ttl {
+				committed = committed[1:]
+			}
+			key := fmt.Sprint(rnd.IntN(12))
+			switch rnd.IntN(3) {
+			case 0:
+				want := Fresh
+				for _, e := range committed {
+					if e.key == key {
+						want = Duplicate
+					}
+				}
+				if claims[key] {
+					want = InFlight
+				}
+				got, err := tab.begin(key, now)
+				if want == Fresh && len(claims) == limit {
+					if err == nil {
+						t.Fatalf("seed %d step %d: a claim beyond the limit", seed, step)
+					}
+					continue
+				}
+				if got != want || err != nil {
+					t.Fatalf("seed %d step %d: begin(%s) %v %v, want %v", seed, step, key, got, err, want)
+				}
+				if want == Fresh {
+					claims[key] = true
+				}
+			case 1:
+				if claims[key] {
+					tab.commit(key, now)
+					delete(claims, key)
+					if committed = append(committed, entry{key, now}); len(committed) > capacity {
+						committed = committed[1:]
+					}
+				}
+			case 2:
+				tab.abort(key)
+				delete(claims, key)
+			}
+			tab.expire(now)
+			if s := tab.snapshot(); s.Size != len(committed) || s.Claims != len(claims) {
+				t.Fatalf("seed %d step %d: %+v, want %d committed and %d claims", seed, step, s, len(committed), len(claims))
+			}
+		}
+	}
+}
