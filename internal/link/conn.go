@@ -29,6 +29,7 @@ type Conn struct {
 	reader       *wire.Reader
 	control      []byte                             // rest of a control packet that paho is reading
 	gen          atomic.Pointer[session.Generation] // set once CONNACK has come
+	will         []byte                             // Will Properties for CONNECT; nil: no will
 	maxSend      atomic.Uint32                      // the server's Maximum Packet Size, 0: none
 	start        time.Time
 
@@ -191,6 +192,9 @@ func (c *Conn) Unlock() {
 	if c.broken != nil {
 		return
 	}
+	if c.will != nil && len(c.out) > c.packet && wire.Type(c.out[c.packet]>>4) == wire.CONNECT {
+		c.out = append(c.out[:c.packet], withWill(c.out[c.packet:], c.will)...)
+	}
 	size := len(c.out) - c.packet
 	if limit := c.maxSend.Load(); limit > 0 && size > int(limit) {
 		c.out = c.out[:c.packet]
@@ -229,6 +233,12 @@ func (c *Conn) setCause(err error) {
 		close(c.failed)
 	})
 }
+
+// Failed is closed when the connection has ended.
+func (c *Conn) Failed() <-chan struct{} { return c.failed }
+
+// Age is how long ago the connection was made.
+func (c *Conn) Age() time.Duration { return time.Since(c.start) }
 
 // Cause is why the connection ended; nil while it stands.
 func (c *Conn) Cause() error {

@@ -23,6 +23,7 @@ type Config struct {
 	WriteTimeout      time.Duration                                    // of one write to the connection
 	PacketTimeout     time.Duration                                    // for SUBACK and UNSUBACK
 	MaximumPacketSize uint32                                           // ours; 0: none
+	WillProperties    []byte                                           // encoded, for a CONNECT with a will; nil: no will
 	Session           *session.Session
 
 	// Delay is asked before each further attempt. Up and Down tell it how the
@@ -111,6 +112,7 @@ func (c *Config) connect(ctx context.Context, server *url.URL) (*Up, error) {
 		return nil, fmt.Errorf("connecting to %s: %w", server.Redacted(), err)
 	}
 	conn := newConn(inner, c.MaximumPacketSize, c.WriteTimeout)
+	conn.will = c.WillProperties
 	up := &Up{Conn: conn, Server: server, KeepAlive: cp.KeepAlive}
 	up.client = paho.NewClient(paho.ClientConfig{
 		ClientID:      cp.ClientID,
@@ -197,9 +199,8 @@ func (u *Up) Unsubscribe(ctx context.Context, s *paho.Unsubscribe) (*paho.Unsuba
 }
 
 // Disconnect ends the connection with a DISCONNECT.
-func (u *Up) Disconnect(d *paho.Disconnect) error {
-	u.setCause(net.ErrClosed)
-	return u.client.Disconnect(d)
+func (u *Up) Disconnect(reason byte) error {
+	return u.client.Disconnect(&paho.Disconnect{ReasonCode: reason})
 }
 
 // noAuth refuses the authentication that we did not ask for.

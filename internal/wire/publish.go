@@ -134,6 +134,12 @@ func AppendPublish(dst []byte, p *Publish) []byte {
 		dst = binary.BigEndian.AppendUint16(dst, p.PacketID)
 	}
 	dst = AppendVarint(dst, uint32(p.propertyLen()))
+	dst = p.AppendProperties(dst)
+	return append(dst, p.Payload...)
+}
+
+// AppendProperties appends p's properties without their length.
+func (p *Publish) AppendProperties(dst []byte) []byte {
 	if p.HasExpiry {
 		dst = append(dst, PropMessageExpiry)
 		dst = binary.BigEndian.AppendUint32(dst, p.MessageExpiry)
@@ -161,8 +167,7 @@ func AppendPublish(dst []byte, p *Publish) []byte {
 		dst = AppendString(append(dst, PropUser), p.User[i].Key)
 		dst = AppendString(dst, p.User[i].Value)
 	}
-	dst = append(dst, p.Extra...)
-	return append(dst, p.Payload...)
+	return append(dst, p.Extra...)
 }
 
 // AppendImage appends a PUBLISH that AppendPublish has encoded earlier, with

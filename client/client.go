@@ -1,0 +1,257 @@
+package client
+
+import (
+	"context"
+	"net/url"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/mooring-mqtt/mooring/internal/link"
+	"github.com/mooring-mqtt/mooring/internal/session"
+	"github.com/mooring-mqtt/mooring/ordering"
+	"github.com/mooring-mqtt/mooring/persistence"
+	"github.com/mooring-mqtt/mooring/reliability"
+)
+
+// Client is one MQTT client with one session. New makes it, and from then on
+// Publish accepts messages; Start connects it; Drain, Close or the end of
+// Start's context end it. All methods are safe for concurrent use.
+type Client struct {
+	cfg      Config
+	servers  []*url.URL
+	store    persistence.Store
+	ownStore bool
+	clock    clock
+
+	session *session.Session
+	breaker *reliability.Breaker
+	retry   reliability.Retry
+	seq     *ordering.Sequencer
+	streams streamIDs
+	pending pendingMessages
+	router  router
+	lanes   []*lane
+	feed    feed
+
+	wake chan struct{} // the drainer has something to do
+
+	mu        sync.Mutex
+	state     lifecycle
+	up        *link.Up      // nil while not connected
+	upChanged chan struct{} // closed and replaced when up or state changes
+	err       error         // why the client stopped
+	subs      subscriptions
+
+	stopLink  context.CancelFunc
+	stopDrain context.CancelFunc
+	stopAcks  context.CancelFunc
+	stopLanes context.CancelFunc // ends the handlers' context
+	link      sync.WaitGroup
+	work      sync.WaitGroup // drainer and acknowledgements
+	busy      sync.WaitGroup // lanes
+	done      chan struct{}  // closed when all has ended
+
+	storeErr  error // of closing the store, under mu
+	followers followers
+	progress  atomic.Int64 // when an acknowledgement last came, by clock
+	counters  counters
+}
+
+// lifecycle only ever moves forward.
+type lifecycle int
+
+const (
+	fresh lifecycle = iota
+	running
+	draining
+	closing
+	closed
+)
+
+// New checks cfg, opens the store and returns a client that accepts messages.
+// Errors: *ConfigError, and those of persistence.Open.
+func New(cfg Config) (*Client, error) {
+	if err := cfg.Validate(); err != nil {
+		return nil, err
+	}
+	cfg = cfg.withDefaults()
+	c := &Client{
+		cfg:       cfg,
+		store:     cfg.Store,
+		clock:     newClock(),
+		wake:      make(chan struct{}, 1),
+		upChanged: make(chan struct{}),
+		done:      make(chan struct{}),
+	}
+	for _, s := range cfg.Servers {
+		u, err := link.ParseServer(s)
+		if err != nil {
+			return nil, err
+		}
+		c.servers = append(c.servers, u)
+	}
+	if c.store == nil {
+		if err := c.openStore(); err != nil {
+			return nil, err
+		}
+	}
+	c.pending.init(cfg.PublishTimeout, c.store.LastSeq())
+	c.seq = ordering.NewSequencer(ordering.SequencerOptions{})
+	c.streams.ids = map[string]uint32{}
+	c.store.Streams(func(name string, id uint32, last uint64) bool {
+		c.streams.ids[name] = id
+		c.seq.Restore(name, last)
+		return true
+	})
+	breaker := cfg.Breaker
+	told := breaker.OnStateChange
+	breaker.OnStateChange = func(from, to reliability.State) {
+		if told != nil {
+			told(from, to)
+		}
+		c.event(BreakerChanged{From: from.String(), To: to.String()})
+		c.wakeDrainer()
+	}
+	c.breaker = reliability.NewBreaker(breaker)
+	c.retry = reliability.Retry{Backoff: cfg.Backoff, Stable: cfg.StableAfter}
+	c.session = session.New(session.Config{
+		Store:             c.store,
+		ReceiveMaximum:    cfg.ReceiveMaximum,
+		TopicAliasMaximum: cfg.TopicAliasMaximum,
+		Settled:           c.settled,
+		Lost:              c.sessionLost,
+		Deliver:           c.receive,
+		Room:              c.wakeDrainer,
+	})
+	c.counters.settled = make(chan struct{}, 1)
+	c.makeLanes()
+	return c, nil
+}
+
+func (c *Client) openStore() error {
+	c.ownStore = true
+	if c.cfg.Dir == "" {
+		c.store = persistence.NewMemory(c.cfg.DirOptions)
+		return nil
+	}
+	log, err := persistence.Open(c.cfg.Dir, c.cfg.DirOptions)
+	if err != nil {
+		return err
+	}
+	c.store = log
+	return nil
+}
+
+// Start connects, and keeps connecting until the client ends. It returns at
+// once; AwaitConnection waits. When ctx ends the client stops where it stands,
+// without a goodbye, so the server publishes the will.
+func (c *Client) Start(ctx context.Context) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	switch {
+	case c.state == running:
+		return ErrStarted
+	case c.state != fresh:
+		return ErrClosed
+	}
+	c.state = running
+	linkCtx, stopLink := context.WithCancel(context.Background())
+	drainCtx, stopDrain := context.WithCancel(context.Background())
+	ackCtx, stopAcks := context.WithCancel(context.Background())
+	laneCtx, stopLanes := context.WithCancel(context.Background())
+	c.stopLink, c.stopDrain, c.stopAcks, c.stopLanes = stopLink, stopDrain, stopAcks, stopLanes
+
+	for _, l := range c.lanes {
+		c.busy.Go(func() { l.run(laneCtx) })
+	}
+	c.work.Go(func() { c.drain(drainCtx) })
+	c.work.Go(func() { c.session.RunAcks(ackCtx) })
+	c.link.Go(func() {
+		conf := c.linkConfig()
+		if err := conf.Run(linkCtx); err != nil {
+			c.fail(connectionError(err))
+		}
+	})
+	stop := context.AfterFunc(ctx, func() { c.abort(context.Cause(ctx)) })
+	go func() {
+		<-c.done
+		stop()
+	}()
+	return nil
+}
+
+// AwaitConnection waits until the client is connected. The error is ctx's, or
+// why the client stopped.
+func (c *Client) AwaitConnection(ctx context.Context) error {
+	for {
+		c.mu.Lock()
+		up, state, changed, err := c.up, c.state, c.upChanged, c.err
+		c.mu.Unlock()
+		switch {
+		case up != nil:
+			return nil
+		case err != nil:
+			return err
+		case state >= closing:
+			return ErrClosed
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
+}
+
+// Connected reports whether there is a connection now.
+func (c *Client) Connected() bool { return c.current() != nil }
+
+// Done is closed when the client has ended and nothing of it is left.
+func (c *Client) Done() <-chan struct{} { return c.done }
+
+// Err is why the client stopped by itself or by Start's context; nil while it
+// runs and after Close.
+func (c *Client) Err() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.err
+}
+
+// ClientID is the client identifier: the configured one, or the one made up.
+func (c *Client) ClientID() string { return c.cfg.ClientID }
+
+func (c *Client) current() *link.Up {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.up
+}
+
+// changedLocked tells those who wait for up or state.
+func (c *Client) changedLocked() {
+	close(c.upChanged)
+	c.upChanged = make(chan struct{})
+}
+
+func (c *Client) wakeDrainer() {
+	select {
+	case c.wake <- struct{}{}:
+	default:
+	}
+}
+
+func (c *Client) event(e Event) {
+	if c.cfg.OnEvent != nil {
+		c.cfg.OnEvent(e)
+	}
+}
+
+// clock is wall time that a step of the wall clock does not move: what was
+// read at the start, plus the monotonic time since.
+type clock struct{ start time.Time }
+
+func newClock() clock { return clock{time.Now()} }
+
+func (c clock) now() time.Time { return c.start.Add(time.Since(c.start)).Round(0) }
+
+func (c clock) since() int64 { return int64(time.Since(c.start)) }

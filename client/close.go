@@ -1,0 +1,160 @@
+package client
+
+import (
+	"context"
+	"runtime"
+	"strings"
+	"time"
+)
+
+// Close ends the client cleanly: handlers that run may finish (for
+// Config.CloseTimeout, then their context ends), what was handled is
+// acknowledged, the status goes offline, the server gets a DISCONNECT. What is
+// not delivered stays in the store, and its Deliveries end as Abandoned. Close
+// returns when every goroutine of the client has ended; called from a handler
+// it returns at once and the client ends after the handler, see Done.
+func (c *Client) Close() error {
+	c.end(nil, true)
+	if inHandler() {
+		return nil
+	}
+	<-c.done
+	return c.closeErr()
+}
+
+// Drain ends the client when all that it accepted has an outcome. Publish
+// refuses new messages from here on. If ctx ends first, or the client fails,
+// the error is a *DrainError that says how many messages stay in the store.
+// Either way the client is closed when Drain returns.
+func (c *Client) Drain(ctx context.Context) error {
+	c.mu.Lock()
+	if c.state < draining {
+		c.state = draining
+	}
+	c.mu.Unlock()
+	var cause error
+	for cause == nil && c.store.Stats().Pending > 0 {
+		select {
+		case <-c.counters.settled:
+		case <-ctx.Done():
+			cause = context.Cause(ctx)
+		case <-c.done:
+			if cause = c.Err(); cause == nil {
+				cause = ErrClosed
+			}
+		}
+	}
+	left := c.store.Stats().Pending
+	err := c.Close()
+	if cause != nil && left > 0 {
+		return &DrainError{Pending: int(left), Cause: cause}
+	}
+	return err
+}
+
+// drained tells Drain that a message has its outcome.
+func (c *Client) drained() {
+	select {
+	case c.counters.settled <- struct{}{}:
+	default:
+	}
+}
+
+// abort stops the client where it stands.
+func (c *Client) abort(cause error) { c.end(cause, false) }
+
+// fail stops the client because going on is no use.
+func (c *Client) fail(err error) {
+	c.cfg.Logger.Error("client stopped", "error", err)
+	c.end(err, false)
+	c.event(Stopped{Err: err})
+}
+
+// end begins the end; only the first call counts.
+func (c *Client) end(cause error, clean bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.state >= closing {
+		return
+	}
+	started := c.stopLink != nil
+	c.state, c.err = closing, cause
+	c.changedLocked()
+	go c.teardown(started, clean)
+}
+
+// teardown ends everything, from the inside out: no new sends, then the
+// handlers, then the acknowledgements of what they handled, then the
+// connection, then the store.
+func (c *Client) teardown(started, clean bool) {
+	if started {
+		c.stopDrain()
+		c.endLanes(clean)
+		c.stopAcks()
+		c.work.Wait()
+		if up := c.current(); up != nil && clean {
+			c.goodbye(up)
+		}
+		c.stopLink()
+		c.link.Wait()
+	}
+	err := c.Err()
+	if err == nil {
+		err = ErrClosed
+	}
+	c.pending.abandon(err)
+	if c.ownStore {
+		err = c.store.Close()
+	} else {
+		err = c.store.Sync()
+	}
+	c.mu.Lock()
+	c.state, c.storeErr = closed, err
+	c.changedLocked()
+	c.mu.Unlock()
+	close(c.done)
+}
+
+// endLanes waits for the handlers: clean ones get time before their context
+// ends.
+func (c *Client) endLanes(clean bool) {
+	for _, l := range c.lanes {
+		l.stop()
+	}
+	if clean {
+		timer := time.AfterFunc(c.cfg.CloseTimeout, c.stopLanes)
+		defer timer.Stop()
+	} else {
+		c.stopLanes()
+	}
+	c.busy.Wait()
+	c.stopLanes()
+}
+
+func (c *Client) closeErr() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.storeErr
+}
+
+// inHandler reports whether the calling goroutine is running a handler of some
+// client. Only Close asks, to not wait for itself.
+func inHandler() bool {
+	pcs := make([]uintptr, 64)
+	for skip := 2; ; skip += len(pcs) {
+		n := runtime.Callers(skip, pcs)
+		frames := runtime.CallersFrames(pcs[:n])
+		for {
+			frame, more := frames.Next()
+			if strings.HasSuffix(frame.Function, ".(*lane).runOne") {
+				return true
+			}
+			if !more {
+				break
+			}
+		}
+		if n < len(pcs) {
+			return false
+		}
+	}
+}

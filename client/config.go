@@ -1,0 +1,205 @@
+package client
+
+import (
+	"context"
+	"crypto/tls"
+	"log/slog"
+	"net"
+	"net/url"
+	"time"
+
+	"github.com/mooring-mqtt/mooring/dedupe"
+	"github.com/mooring-mqtt/mooring/ordering"
+	"github.com/mooring-mqtt/mooring/persistence"
+	"github.com/mooring-mqtt/mooring/reliability"
+)
+
+// Config is everything that New needs to know. Servers is required, and
+// ClientID wherever something is kept on disk; every other zero value is
+// useful.
+type Config struct {
+	// Servers are tried in turn: mqtt://host:1883, mqtts://host:8883, ws://,
+	// wss:// or unix:///path.
+	Servers []string
+	// ClientID names the session at the server, and must be the same after a
+	// restart for the session to be found again. Default: a random one, if the
+	// store is in memory.
+	ClientID string
+	Username string
+	Password []byte
+	TLS      *tls.Config // for mqtts and wss; default: the system's roots
+	// Dial opens the transport instead of the built-in dialer.
+	Dial func(ctx context.Context, server *url.URL) (net.Conn, error)
+
+	KeepAlive time.Duration // default 30 s; at most 65,535 s
+	// SessionExpiry is how long the server keeps the session while we are away.
+	// Exactly once holds as long as it does. Default 24 h; NoSession for none;
+	// at most 136 years, which MQTT takes as for ever.
+	SessionExpiry time.Duration
+	// CleanStart asks for a new session when the client starts; reconnecting
+	// always resumes.
+	CleanStart bool
+	// ReceiveMaximum is how many QoS 1 and 2 messages may be with us at a time,
+	// received and not acknowledged. Default 1,024.
+	ReceiveMaximum uint16
+	// MaximumPacketSize is the largest packet we accept, in bytes. Default 16 MiB.
+	MaximumPacketSize uint32
+	// TopicAliasMaximum is how many topic aliases the server may use. Default 0.
+	TopicAliasMaximum uint16
+
+	// Will is published by the server when we are gone without a word.
+	Will *Will
+	// Status keeps a retained topic that says online or offline; it uses the
+	// will, so only one of both can be set.
+	Status *Status
+
+	// Dir is the folder of the durable store. Default: the store is in memory,
+	// and what is pending ends with the process.
+	Dir string
+	// DirOptions are the options of the store in Dir.
+	DirOptions persistence.Options
+	// Store is a store of your own instead of Dir. Close does not close it.
+	Store persistence.Store
+	// OnSessionLost says what happens to messages that were sent and not
+	// acknowledged when the server loses its session. Default Republish.
+	OnSessionLost SessionLostPolicy
+
+	// Sequenced numbers each QoS 1 and 2 message, per topic, so that receivers
+	// can restore the order and see gaps. The numbers survive restarts with Dir.
+	Sequenced bool
+	// Publisher is the name under which messages are numbered. Default ClientID.
+	Publisher string
+
+	// Dedupe drops received messages whose ID was handled before. Messages
+	// without an ID pass. Close does not close it. Default: none.
+	Dedupe dedupe.Cache
+	// Ordering restores the order of numbered messages. Default: none.
+	Ordering *Ordering
+
+	// Lanes is how many messages are handled at the same time. Default 8.
+	Lanes int
+	// LaneKey is what keeps messages in one lane, and so in order. Default: the
+	// topic. It cannot be set together with Ordering.
+	LaneKey func(*Message) string
+	// QoS0Queue is how many QoS 0 messages may wait in a lane; more are dropped
+	// and counted. Default 1,024.
+	QoS0Queue int
+	// HandlerAttempts is how often a message is given to a handler that returns
+	// errors. Default 3. HandlerBackoff is the delay between.
+	HandlerAttempts int
+	HandlerBackoff  reliability.Backoff
+	// Middleware wraps every handler.
+	Middleware []Middleware
+
+	// Backoff is the delay between attempts to connect, with full jitter. It
+	// starts over after a connection that was up for StableAfter (default 10 s).
+	Backoff     reliability.Backoff
+	StableAfter time.Duration
+	// Breaker is the circuit breaker before the server.
+	Breaker reliability.BreakerOptions
+
+	ConnectTimeout time.Duration // from dialing to CONNACK; default 20 s
+	WriteTimeout   time.Duration // of one write to the connection; default 10 s
+	AckTimeout     time.Duration // without any acknowledgement while messages are in flight, then reconnect; default 30 s
+	PublishTimeout time.Duration // of Delivery.Wait; default none
+	CloseTimeout   time.Duration // for handlers and the goodbye in Close; default 5 s
+
+	Logger  *slog.Logger // default: none
+	OnEvent func(Event)  // default: none; see Event
+}
+
+// NoSession as Config.SessionExpiry ends the session with each connection.
+// Messages are then delivered at least once only.
+const NoSession time.Duration = -1
+
+// SessionLostPolicy says what to do with messages whose fate went with the
+// server's session.
+type SessionLostPolicy uint8
+
+const (
+	// Republish sends them again under the same message ID. They may arrive
+	// twice, and a receiver that deduplicates by ID handles them once.
+	Republish SessionLostPolicy = iota
+	// FailInFlight gives them up, with ErrSessionLost as the outcome: never
+	// twice, perhaps not at all. What was not sent yet is not concerned.
+	FailInFlight
+)
+
+// Will is the Will Message, with all properties that MQTT 5 gives it.
+type Will struct {
+	Topic           string
+	Payload         []byte
+	QoS             QoS
+	Retain          bool
+	Delay           time.Duration // Will Delay Interval, in whole seconds
+	Expiry          time.Duration // 0: for ever
+	ContentType     string
+	ResponseTopic   string
+	CorrelationData []byte
+	PayloadIsUTF8   bool
+	UserProperties  []UserProperty
+}
+
+// Status is the presence convention: Online is published, retained and at
+// QoS 1, after each CONNACK; Offline is the retained will, and is published
+// before a clean end.
+type Status struct {
+	Topic   string
+	Online  []byte        // default "online"
+	Offline []byte        // default "offline"
+	Delay   time.Duration // how long a link may be gone before the server says offline
+}
+
+// Ordering restores the order of numbered messages, per publisher and topic.
+type Ordering struct {
+	ordering.Options
+	// Restore is where streams go on after a restart: the last number handled
+	// of each.
+	Restore []Position
+}
+
+// Position is the last number handled of one publisher and topic.
+type Position struct {
+	Publisher, Topic string
+	Epoch, Seq       uint64
+}
+
+func (c Config) withDefaults() Config {
+	def(&c.KeepAlive, 30*time.Second)
+	def(&c.SessionExpiry, 24*time.Hour)
+	def(&c.ReceiveMaximum, 1024)
+	def(&c.MaximumPacketSize, 16<<20)
+	def(&c.Lanes, 8)
+	def(&c.QoS0Queue, 1024)
+	def(&c.HandlerAttempts, 3)
+	def(&c.ConnectTimeout, 20*time.Second)
+	def(&c.WriteTimeout, 10*time.Second)
+	def(&c.AckTimeout, 30*time.Second)
+	def(&c.CloseTimeout, 5*time.Second)
+	if c.ClientID == "" {
+		c.ClientID = "mooring-" + NewMessageID().String()
+	}
+	def(&c.Publisher, c.ClientID)
+	if c.Status != nil {
+		s := *c.Status
+		if s.Online == nil {
+			s.Online = []byte("online")
+		}
+		if s.Offline == nil {
+			s.Offline = []byte("offline")
+		}
+		c.Status = &s
+		c.Will = &Will{Topic: s.Topic, Payload: s.Offline, QoS: AtLeastOnce, Retain: true, Delay: s.Delay}
+	}
+	if c.Logger == nil {
+		c.Logger = slog.New(slog.DiscardHandler)
+	}
+	return c
+}
+
+func def[T comparable](p *T, v T) {
+	var zero T
+	if *p == zero {
+		*p = v
+	}
+}

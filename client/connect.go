@@ -1,0 +1,162 @@
+package client
+
+import (
+	"context"
+	"errors"
+	"net"
+	"net/url"
+	"time"
+
+	"github.com/eclipse/paho.golang/paho"
+
+	"github.com/mooring-mqtt/mooring/internal/link"
+	"github.com/mooring-mqtt/mooring/internal/wire"
+	"github.com/mooring-mqtt/mooring/reliability"
+)
+
+// linkConfig connects the link to the client.
+func (c *Client) linkConfig() *link.Config {
+	conf := &link.Config{
+		Servers:           c.servers,
+		Dial:              c.cfg.Dial,
+		Connect:           c.connectPacket,
+		ConnectTimeout:    c.cfg.ConnectTimeout,
+		WriteTimeout:      c.cfg.WriteTimeout,
+		PacketTimeout:     c.cfg.AckTimeout,
+		MaximumPacketSize: c.cfg.MaximumPacketSize,
+		Session:           c.session,
+		Delay:             func(error) time.Duration { c.retry.Down(); return c.retry.Next() },
+		Fatal:             fatal,
+		Attempt: func(server *url.URL, attempt int) {
+			c.event(Connecting{Server: server.Redacted(), Attempt: attempt})
+		},
+		Up:   c.connected,
+		Down: c.disconnected,
+		Failed: func(server *url.URL, err error, delay time.Duration) {
+			c.counters.connectFailures.Add(1)
+			c.cfg.Logger.Warn("connecting failed", "server", server.Redacted(), "error", err, "retry_in", delay)
+			c.event(ConnectFailed{Server: server.Redacted(), Err: connectionError(err), Delay: delay})
+		},
+	}
+	if conf.Dial == nil {
+		conf.Dial = func(ctx context.Context, server *url.URL) (net.Conn, error) { return link.Dial(ctx, server, c.cfg.TLS) }
+	}
+	if c.cfg.Will != nil {
+		conf.WillProperties = c.cfg.Will.properties()
+	}
+	return conf
+}
+
+// connectPacket is the CONNECT of one attempt.
+func (c *Client) connectPacket(context.Context) (*paho.Connect, error) {
+	expiry := seconds(c.cfg.SessionExpiry)
+	cp := &paho.Connect{
+		ClientID:   c.cfg.ClientID,
+		CleanStart: c.cfg.CleanStart && c.counters.connections.Load() == 0,
+		KeepAlive:  uint16(min(seconds(c.cfg.KeepAlive), 65_535)),
+		Properties: &paho.ConnectProperties{
+			SessionExpiryInterval: &expiry,
+			ReceiveMaximum:        &c.cfg.ReceiveMaximum,
+			MaximumPacketSize:     &c.cfg.MaximumPacketSize,
+			TopicAliasMaximum:     &c.cfg.TopicAliasMaximum,
+			RequestProblemInfo:    true,
+		},
+	}
+	if c.cfg.Username != "" {
+		cp.UsernameFlag, cp.Username = true, c.cfg.Username
+	}
+	if c.cfg.Password != nil {
+		cp.PasswordFlag, cp.Password = true, c.cfg.Password
+	}
+	if w := c.cfg.Will; w != nil {
+		cp.WillMessage = &paho.WillMessage{Topic: w.Topic, Payload: w.Payload, QoS: byte(w.QoS), Retain: w.Retain}
+		cp.WillProperties = &paho.WillProperties{}
+	}
+	return cp, nil
+}
+
+// properties are the Will Properties as they go into CONNECT. paho.golang
+// drops most of them, so the link puts them in itself.
+func (w *Will) properties() []byte {
+	var dst []byte
+	if w.Delay > 0 {
+		dst = wire.AppendProperty(dst, wire.Property{ID: wire.PropWillDelay, Int: seconds(w.Delay)})
+	}
+	p := w.packet()
+	return p.AppendProperties(dst)
+}
+
+// fatal says that connecting again as we are cannot help.
+func fatal(err error) bool {
+	var refused *link.ConnackError
+	if !errors.As(err, &refused) {
+		return false
+	}
+	switch reliability.Classify(refused.Reason) {
+	case reliability.Fatal, reliability.NotAuthorized, reliability.Invalid, reliability.Protocol:
+		return true
+	}
+	return false
+}
+
+// connected lives as long as the connection: it brings the server up to date,
+// lets the drainer go, and watches that acknowledgements come.
+func (c *Client) connected(up *link.Up) {
+	c.retry.Up()
+	c.counters.connections.Add(1)
+	c.mu.Lock()
+	c.up = up
+	c.changedLocked()
+	c.mu.Unlock()
+	c.cfg.Logger.Info("connected", "server", up.Server.Redacted(), "session_present", up.Gen.Present)
+	c.event(Connected{Server: up.Server.Redacted(), SessionPresent: up.Gen.Present,
+		ClientID: c.cfg.ClientID, KeepAlive: time.Duration(up.KeepAlive) * time.Second})
+
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	go func() {
+		select {
+		case <-up.Failed():
+			cancel()
+		case <-ctx.Done():
+		}
+	}()
+	if err := up.Gen.ResendDirects(); err == nil {
+		c.announce(up)
+	}
+	c.progress.Store(c.clock.since())
+	c.wakeDrainer()
+	c.restore(ctx, up)
+	c.watchAcks(up)
+}
+
+// watchAcks closes a connection on which messages are in flight and nothing is
+// acknowledged: the link is half-open, or the server is stuck.
+func (c *Client) watchAcks(up *link.Up) {
+	tick := time.NewTicker(max(c.cfg.AckTimeout/4, time.Millisecond))
+	defer tick.Stop()
+	for {
+		select {
+		case <-up.Failed():
+			return
+		case <-tick.C:
+		}
+		now := c.clock.since()
+		if up.Gen.InFlight() == 0 {
+			c.progress.Store(now)
+		} else if time.Duration(now-c.progress.Load()) > c.cfg.AckTimeout {
+			up.Fail(ErrAckTimeout)
+			return
+		}
+	}
+}
+
+func (c *Client) disconnected(up *link.Up, err error) {
+	err = connectionError(err)
+	c.mu.Lock()
+	c.up = nil
+	c.changedLocked()
+	c.mu.Unlock()
+	c.cfg.Logger.Info("disconnected", "server", up.Server.Redacted(), "error", err)
+	c.event(Disconnected{Server: up.Server.Redacted(), Err: err, After: up.Age()})
+}

@@ -1,0 +1,119 @@
+package client
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/mooring-mqtt/mooring/internal/link"
+	"github.com/mooring-mqtt/mooring/reliability"
+)
+
+var (
+	// ErrClosed: the client was closed, or has not been started where it must
+	// be. What was accepted stays in the store; open it with a new client.
+	ErrClosed = errors.New("client: closed; make a new one with the same store to go on")
+	// ErrDraining: Drain has begun and nothing new is accepted.
+	ErrDraining = errors.New("client: draining; publish before Drain or with another client")
+	// ErrNotConnected: a QoS 0 message needs a connection now and there is none.
+	ErrNotConnected = errors.New("client: not connected; use QoS 1 or 2 to have the message stored and sent later")
+	// ErrStarted: Start was called before.
+	ErrStarted = errors.New("client: already started; a client is started once")
+	// ErrSessionLost: the server lost the session and Config.OnSessionLost is
+	// FailInFlight.
+	ErrSessionLost = errors.New("client: the server lost the session that the message was sent in; it may or may not have arrived, publish it again if twice is better than never")
+	// ErrAckTimeout: messages are in flight and the server acknowledges nothing.
+	ErrAckTimeout = errors.New("client: the server acknowledged nothing for the acknowledgement timeout; reconnecting")
+)
+
+// ConfigError says which field of a Config is impossible, and the fix.
+type ConfigError struct {
+	Field   string
+	Problem string // what is wrong and what to write instead
+}
+
+func (e *ConfigError) Error() string { return "client: Config." + e.Field + ": " + e.Problem }
+
+// RefusedError says that the server acknowledged a message or a subscription
+// with a reason code of 0x80 or above, or that this server cannot take it.
+type RefusedError struct {
+	Code   byte
+	Reason string // the server's reason string, if any
+}
+
+func (e *RefusedError) Error() string {
+	s := fmt.Sprintf("client: refused by the server: %s (0x%02X)", reliability.ReasonName(e.Code), e.Code)
+	if e.Reason != "" {
+		s += ": " + e.Reason
+	}
+	return s
+}
+
+// ReasonCode is the code, for reliability.Classify.
+func (e *RefusedError) ReasonCode() byte { return e.Code }
+
+// ExpiredError says that a message's Expiry passed before it could be sent.
+type ExpiredError struct{ ID MessageID }
+
+func (e *ExpiredError) Error() string {
+	return fmt.Sprintf("client: message %v expired before it was sent; raise Expiry if it would still have been of use", e.ID)
+}
+
+// DrainError says that Drain ended before everything was acknowledged.
+type DrainError struct {
+	Pending int   // messages that stay in the store
+	Cause   error // why it ended: the context's error, or a fatal one
+}
+
+func (e *DrainError) Error() string {
+	return fmt.Sprintf("client: drain ended with %d messages pending, which stay in the store: %v", e.Pending, e.Cause)
+}
+
+func (e *DrainError) Unwrap() error { return e.Cause }
+
+// ConnectionError says why the server refused or ended a connection for good.
+type ConnectionError struct {
+	Code            byte
+	Reason          string
+	ServerReference string
+	Cause           error
+}
+
+func (e *ConnectionError) Error() string {
+	s := fmt.Sprintf("client: server said %s (0x%02X)", reliability.ReasonName(e.Code), e.Code)
+	if e.Reason != "" {
+		s += ": " + e.Reason
+	}
+	return s + "; " + advice(reliability.Classify(e.Code))
+}
+
+// ReasonCode is the code, for reliability.Classify.
+func (e *ConnectionError) ReasonCode() byte { return e.Code }
+
+func (e *ConnectionError) Unwrap() error { return e.Cause }
+
+func advice(c reliability.Class) string {
+	switch c {
+	case reliability.NotAuthorized:
+		return "check Username, Password and the server's access rules"
+	case reliability.Redirect:
+		return "set Servers to where it points"
+	case reliability.Takeover:
+		return "another client uses the same ClientID; give each its own"
+	case reliability.Fatal:
+		return "change the configuration; trying again as it is will not help"
+	}
+	return "it is tried again"
+}
+
+// connectionError gives the errors of a connection their public type.
+func connectionError(err error) error {
+	var refused *link.ConnackError
+	if errors.As(err, &refused) {
+		return &ConnectionError{Code: refused.Reason, Reason: refused.ReasonString, ServerReference: refused.ServerReference, Cause: err}
+	}
+	var ended *link.DisconnectError
+	if errors.As(err, &ended) {
+		return &ConnectionError{Code: ended.Reason, Reason: ended.ReasonString, ServerReference: ended.ServerReference, Cause: err}
+	}
+	return err
+}

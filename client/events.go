@@ -1,0 +1,101 @@
+package client
+
+import "time"
+
+// Event is something worth knowing that is not an error of a call. Config's
+// OnEvent gets each of the types below; it is called from the client's
+// goroutines, must not block, and must not call Close or Drain.
+type Event interface{ event() }
+
+// Connecting: an attempt begins.
+type Connecting struct {
+	Server  string
+	Attempt int
+}
+
+// Connected: the server accepted the connection.
+type Connected struct {
+	Server         string
+	SessionPresent bool
+	ClientID       string // the assigned one, if the server assigned it
+	KeepAlive      time.Duration
+}
+
+// ConnectFailed: an attempt failed; the next comes after Delay.
+type ConnectFailed struct {
+	Server string
+	Err    error
+	Delay  time.Duration
+}
+
+// Disconnected: the connection ended. Err says why.
+type Disconnected struct {
+	Server string
+	Err    error
+	After  time.Duration // how long it stood
+}
+
+// SessionLost: the server had no session although we were in one. InFlight
+// messages are published again, or failed, by Config.OnSessionLost.
+type SessionLost struct{ InFlight int }
+
+// Stopped: the client gave up for good.
+type Stopped struct{ Err error }
+
+// MessageRefused: an accepted message will not be delivered: the server refused
+// it, or cannot take it. It is the dead-letter event.
+type MessageRefused struct {
+	ID  MessageID
+	Err error
+}
+
+// MessageExpired: an accepted message's Expiry passed before it was sent.
+type MessageExpired struct{ ID MessageID }
+
+// HandlerFailed: a handler returned an error or panicked. Refused says that it
+// was the last attempt and the message was refused.
+type HandlerFailed struct {
+	Message *Message
+	Err     error
+	Refused bool
+}
+
+// Unhandled: a message came that no handler is declared for. It was refused.
+type Unhandled struct{ Message *Message }
+
+// Gap: messages of a publisher are missing.
+type Gap struct {
+	Publisher, Topic string
+	Epoch, From, To  uint64 // the missing numbers, both ends included
+}
+
+// SubscriptionFailed: a subscription could not be restored.
+type SubscriptionFailed struct {
+	Filter string
+	Err    error
+}
+
+// StatusFailed: a status message was not accepted by the server.
+type StatusFailed struct{ Err error }
+
+// StoreFailed: the store or the dedupe cache failed.
+type StoreFailed struct{ Err error }
+
+// BreakerChanged: the circuit breaker went from one state to another.
+type BreakerChanged struct{ From, To string }
+
+func (Connecting) event()         {}
+func (Connected) event()          {}
+func (ConnectFailed) event()      {}
+func (Disconnected) event()       {}
+func (SessionLost) event()        {}
+func (Stopped) event()            {}
+func (MessageRefused) event()     {}
+func (MessageExpired) event()     {}
+func (HandlerFailed) event()      {}
+func (Unhandled) event()          {}
+func (Gap) event()                {}
+func (SubscriptionFailed) event() {}
+func (StatusFailed) event()       {}
+func (StoreFailed) event()        {}
+func (BreakerChanged) event()     {}

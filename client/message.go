@@ -1,0 +1,91 @@
+package client
+
+import (
+	"crypto/sha256"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/mooring-mqtt/mooring/internal/wire"
+)
+
+// QoS is the delivery guarantee that a message asks for, section 4.3 of MQTT 5.
+type QoS byte
+
+// The three levels, under the names of the specification.
+const (
+	AtMostOnce  QoS = 0 // sent once, not stored; lost if the link is down
+	AtLeastOnce QoS = 1 // stored, sent until acknowledged; may arrive twice
+	ExactlyOnce QoS = 2 // stored, sent until acknowledged; arrives once
+)
+
+// UserProperty is a name and a value that travel with a message. Names may
+// repeat and the order is kept.
+type UserProperty = wire.UserProperty
+
+// Message is an application message with every property that MQTT 5 gives a
+// PUBLISH. Only Topic is required.
+type Message struct {
+	Topic   string
+	Payload []byte
+	QoS     QoS
+	Retain  bool
+
+	// ID identifies the message end to end, through resends and restarts.
+	// Publish fills it in for QoS 1 and 2; set it to make your own the key that
+	// receivers deduplicate by.
+	ID MessageID
+
+	// Expiry is how long the message is of use, counted from acceptance; time
+	// spent in the outbox is taken off what the server is told. 0: for ever.
+	// It is sent in whole seconds, rounded up.
+	Expiry time.Duration
+
+	ContentType     string
+	ResponseTopic   string
+	CorrelationData []byte // nil: absent
+	PayloadIsUTF8   bool   // Payload Format Indicator
+	UserProperties  []UserProperty
+
+	// The rest is set on received messages and ignored by Publish.
+
+	Duplicate       bool     // the DUP flag: the server may have sent it before
+	SubscriptionIDs []uint32 // of all subscriptions that matched
+	Origin          Origin   // who numbered it, if anybody
+}
+
+// Origin is a sequenced message's place among those of its publisher.
+type Origin struct {
+	Publisher string
+	Epoch     uint64 // changes when the publisher lost its counters
+	Seq       uint64 // 1, 2, 3… per publisher and topic; 0: not sequenced
+}
+
+// MessageID identifies a message end to end. Those that mooring makes are
+// UUIDs of version 7, so they sort by time.
+type MessageID [16]byte
+
+// NewMessageID returns a fresh ID.
+func NewMessageID() MessageID { return MessageID(uuid.Must(uuid.NewV7())) }
+
+// ParseMessageID returns the ID that text stands for: a UUID's own bytes, or a
+// digest of any other text, so that IDs of foreign publishers keep apart.
+func ParseMessageID(text string) MessageID {
+	if id, err := uuid.Parse(text); err == nil {
+		return MessageID(id)
+	}
+	sum := sha256.Sum256([]byte(text))
+	return MessageID(sum[:16])
+}
+
+// IsZero reports whether there is no ID.
+func (id MessageID) IsZero() bool { return id == MessageID{} }
+
+// String is the UUID's canonical form.
+func (id MessageID) String() string { return uuid.UUID(id).String() }
+
+// MarshalText makes IDs readable in JSON.
+func (id MessageID) MarshalText() ([]byte, error) { return uuid.UUID(id).MarshalText() }
+
+// UnmarshalText reads what MarshalText wrote.
+func (id *MessageID) UnmarshalText(b []byte) error { return (*uuid.UUID)(id).UnmarshalText(b) }

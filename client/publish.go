@@ -1,0 +1,234 @@
+package client
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"github.com/mooring-mqtt/mooring/internal/wire"
+	"github.com/mooring-mqtt/mooring/persistence"
+)
+
+// Publish accepts a message. For QoS 1 and 2 it returns when the message is in
+// the store, durable under its sync policy, connected or not; from there on it
+// is delivered through everything that a store survives, and the Delivery
+// tells what became of it. A QoS 0 message is written to the connection or
+// fails with ErrNotConnected.
+//
+// What m refers to is copied. Errors: *wire field errors for what MQTT
+// cannot carry, persistence.ErrFull when the store's limits are reached,
+// *reliability.OpenError at QoS 0 while the breaker is open, ErrClosed,
+// ErrDraining. On an error nothing was accepted, unless the store failed while
+// writing: then the message may turn up after the store is opened again.
+func (c *Client) Publish(ctx context.Context, m Message) (*Delivery, error) {
+	if err := c.accepts(ctx); err != nil {
+		return nil, err
+	}
+	if m.QoS > AtMostOnce && m.ID.IsZero() {
+		m.ID = NewMessageID()
+	}
+	p := m.packet(nil)
+	if err := p.Check(); err != nil {
+		return nil, err
+	}
+	if m.QoS == AtMostOnce {
+		return c.publishNow(&m, &p)
+	}
+	ticket, err := c.enqueue(&m, &p)
+	if err != nil {
+		return nil, err
+	}
+	d := c.pending.add(ticket.Seq, m.ID)
+	if err := c.store.Wait(ticket); err != nil {
+		c.pending.forget(ticket.Seq)
+		return nil, err
+	}
+	c.wakeDrainer()
+	return d, nil
+}
+
+func (c *Client) accepts(ctx context.Context) error {
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	switch {
+	case c.state >= closing && c.err != nil:
+		return c.err
+	case c.state >= closing:
+		return ErrClosed
+	case c.state == draining:
+		return ErrDraining
+	}
+	return nil
+}
+
+// enqueue stamps, encodes and stores p. The number of a sequenced message is
+// taken and stored in one step, so that the order of the numbers is the order
+// of the log, and a number is only used up by a message that is in it.
+func (c *Client) enqueue(m *Message, p *wire.Publish) (ticket persistence.Ticket, err error) {
+	stored := persistence.Message{ID: m.ID, Accepted: c.clock.now()}
+	if m.Expiry > 0 {
+		stored.Expires = stored.Accepted.Add(m.Expiry)
+	}
+	b := encodeBuffers.Get().(*encodeBuffer)
+	defer encodeBuffers.Put(b)
+	put := func(o Origin) error {
+		b.stamps = stamps(b.stamps[:0], m.ID, o)
+		p.Extra = b.stamps
+		b.image = wire.AppendPublish(b.image[:0], p)
+		stored.Packet = b.image
+		ticket, err = c.store.Enqueue(&stored)
+		return err
+	}
+	if !c.cfg.Sequenced {
+		err = put(Origin{})
+		return ticket, err
+	}
+	if stored.Stream, err = c.streams.id(c.store, m.Topic); err != nil {
+		return ticket, err
+	}
+	err = c.seq.Next(m.Topic, func(seq uint64) error {
+		stored.StreamSeq = seq
+		return put(Origin{Publisher: c.cfg.Publisher, Epoch: c.store.Epoch(), Seq: seq})
+	})
+	return ticket, err
+}
+
+// encodeBuffer is what encoding a message needs and gives back.
+type encodeBuffer struct{ stamps, image []byte }
+
+var encodeBuffers = sync.Pool{New: func() any { return new(encodeBuffer) }}
+
+// publishNow writes a QoS 0 message to the connection.
+func (c *Client) publishNow(m *Message, p *wire.Publish) (*Delivery, error) {
+	up := c.current()
+	if up == nil {
+		return nil, ErrNotConnected
+	}
+	p.Extra = stamps(nil, m.ID, Origin{})
+	if err := fits(p.Size(), p.QoS, p.Retain, up.Gen.Limits); err != nil {
+		return nil, err
+	}
+	report, err := c.breaker.Allow()
+	if err != nil {
+		return nil, err
+	}
+	err = up.Send(func(dst []byte) []byte { return wire.AppendPublish(dst, p) })
+	report(err)
+	if err != nil {
+		return nil, ErrNotConnected
+	}
+	d := &Delivery{ID: m.ID}
+	d.resolve(Outcome{State: Acked})
+	return d, nil
+}
+
+// streamIDs remembers the store's number of each sequence.
+type streamIDs struct {
+	mu  sync.Mutex
+	ids map[string]uint32
+}
+
+func (s *streamIDs) id(store persistence.Store, topic string) (uint32, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	id, ok := s.ids[topic]
+	if ok {
+		return id, nil
+	}
+	id, _, err := store.Stream(topic)
+	if err != nil {
+		return 0, err
+	}
+	s.ids[topic] = id
+	return id, nil
+}
+
+// pendingMessages are the messages whose outcome is open: all that this process
+// accepted, and those of an earlier one that were sent.
+type pendingMessages struct {
+	mu      sync.Mutex
+	timeout time.Duration
+	before  uint64 // the last sequence of an earlier process
+	open    map[uint64]pendingMessage
+}
+
+type pendingMessage struct {
+	delivery *Delivery
+	report   func(error) // to the breaker, once it was sent
+	// early: it was committed, sent and perhaps settled by others before the
+	// goroutine that publishes it came to add it.
+	early, settled bool
+}
+
+func (p *pendingMessages) init(timeout time.Duration, before uint64) {
+	p.timeout, p.before, p.open = timeout, before, map[uint64]pendingMessage{}
+}
+
+func (p *pendingMessages) add(seq uint64, id MessageID) *Delivery {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	m := p.open[seq]
+	if m.delivery == nil {
+		m.delivery = &Delivery{ID: id, timeout: p.timeout}
+	}
+	if m.early = false; m.settled {
+		delete(p.open, seq)
+	} else {
+		p.open[seq] = m
+	}
+	return m.delivery
+}
+
+// sent notes that the message is on its way.
+func (p *pendingMessages) sent(seq uint64, id MessageID, report func(error)) {
+	p.mu.Lock()
+	m, ok := p.open[seq]
+	if !ok {
+		m = pendingMessage{delivery: &Delivery{ID: id, timeout: p.timeout}, early: seq > p.before}
+	}
+	again := m.report
+	m.report = report
+	p.open[seq] = m
+	p.mu.Unlock()
+	if again != nil {
+		again(errUnanswered)
+	}
+}
+
+// settle takes a message whose outcome is known.
+func (p *pendingMessages) settle(seq uint64) pendingMessage {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	m, ok := p.open[seq]
+	if !ok { // it was never sent
+		m = pendingMessage{delivery: &Delivery{}, early: seq > p.before}
+	}
+	if m.early {
+		m.settled = true
+		p.open[seq] = m
+	} else {
+		delete(p.open, seq)
+	}
+	return m
+}
+
+// forget drops a message that was not accepted after all.
+func (p *pendingMessages) forget(seq uint64) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	delete(p.open, seq)
+}
+
+// abandon resolves all that is left when the client ends.
+func (p *pendingMessages) abandon(err error) {
+	p.mu.Lock()
+	open := p.open
+	p.open = map[uint64]pendingMessage{}
+	p.mu.Unlock()
+	for _, m := range open {
+		m.delivery.resolve(Outcome{State: Abandoned, Err: err})
+	}
+}

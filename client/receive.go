@@ -1,0 +1,183 @@
+package client
+
+import (
+	"context"
+	"errors"
+	"runtime/debug"
+	"time"
+
+	"github.com/mooring-mqtt/mooring/dedupe"
+	"github.com/mooring-mqtt/mooring/internal/session"
+	"github.com/mooring-mqtt/mooring/internal/wire"
+	"github.com/mooring-mqtt/mooring/ordering"
+)
+
+// The receive path, in the order a message takes it: receive (on the reader's
+// goroutine) → lane → admit (dedupe Begin) → arrange (ordering) → handle →
+// commit (dedupe Commit) → session.Complete, which queues the acknowledgement.
+
+// received by the session: a message on its way through a lane.
+type arrival struct {
+	in  *session.Inbound // nil at QoS 0
+	m   *Message
+	key string // of the dedupe claim that it holds; empty: none
+}
+
+// receive copies a message out of the reader's buffer and gives it to its
+// lane. It never blocks: QoS 1 and 2 are bounded by our Receive Maximum, and
+// QoS 0 messages are dropped when their lane is full.
+func (c *Client) receive(in *session.Inbound, topic string, v wire.PublishView) {
+	p := v.Decode(topic)
+	m := received(&p)
+	c.counters.received.Add(1)
+	key := topic
+	if c.cfg.LaneKey != nil {
+		key = c.cfg.LaneKey(m)
+	}
+	if !c.laneOf(key).push(arrival{in: in, m: m}) {
+		c.counters.dropped.Add(1)
+	}
+}
+
+// admit claims the message's ID, and ends its way here if it was handled
+// before.
+func (l *lane) admit(a arrival) (arrival, bool) {
+	c := l.c
+	if c.cfg.Dedupe == nil || a.m.ID.IsZero() {
+		return a, true
+	}
+	key := string(a.m.ID[:])
+	verdict, err := c.cfg.Dedupe.Begin(key)
+	switch {
+	case err != nil:
+		// Neither handled nor acknowledged: it comes again on the next connection.
+		c.storeFailed(err)
+		return a, false
+	case verdict == dedupe.Duplicate:
+		c.counters.duplicates.Add(1)
+		l.complete(a, wire.ReasonSuccess, "")
+		return a, false
+	case verdict == dedupe.InFlight:
+		// The first copy is held by the resequencer or in another lane; this one
+		// shares its fate.
+		c.counters.duplicates.Add(1)
+		c.followers.add(key, a)
+		return a, false
+	}
+	a.key = key
+	return a, true
+}
+
+// arrange hands the message on in its publisher's order: now, later, or not at
+// all.
+func (l *lane) arrange(a arrival) {
+	o := a.m.Origin
+	if l.order == nil || o.Seq == 0 {
+		l.handle(a)
+		return
+	}
+	if l.order.Push(streamKey(o.Publisher, a.m.Topic), o.Epoch, o.Seq, a, l.handle) == ordering.Duplicate {
+		l.c.counters.duplicates.Add(1)
+		l.commit(a)
+		l.complete(a, wire.ReasonSuccess, "")
+	}
+}
+
+// handle runs the handlers and settles the message.
+func (l *lane) handle(a arrival) {
+	c := l.c
+	handlers := c.router.match(a.m.Topic)
+	if len(handlers) == 0 {
+		c.counters.unhandled.Add(1)
+		l.refuse(a, &Refusal{Code: wire.ReasonImplementationSpecific, Reason: "no handler for this topic"})
+		c.event(Unhandled{Message: a.m})
+		return
+	}
+	for attempt := 1; ; attempt++ {
+		err := l.runAll(handlers, a.m)
+		if err == nil {
+			c.counters.handled.Add(1)
+			l.commit(a)
+			l.complete(a, wire.ReasonSuccess, "")
+			return
+		}
+		if l.ctx.Err() != nil {
+			l.release(a) // not acknowledged: it comes again
+			return
+		}
+		var refusal *Refusal
+		last := errors.As(err, &refusal) || attempt >= c.cfg.HandlerAttempts
+		c.counters.failed.Add(1)
+		c.event(HandlerFailed{Message: a.m, Err: err, Refused: last})
+		if last {
+			if refusal == nil {
+				refusal = &Refusal{Code: wire.ReasonUnspecifiedError, Reason: "handler failed"}
+			}
+			l.refuse(a, refusal)
+			return
+		}
+		select {
+		case <-l.ctx.Done():
+		case <-time.After(c.cfg.HandlerBackoff.Delay(attempt - 1)):
+		}
+	}
+}
+
+func (l *lane) runAll(handlers []Handler, m *Message) error {
+	for _, h := range handlers {
+		if err := l.runOne(h, m); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (l *lane) runOne(h Handler, m *Message) (err error) {
+	defer func() {
+		if v := recover(); v != nil {
+			err = &PanicError{Value: v, Stack: debug.Stack()}
+		}
+	}()
+	return h.Handle(l.ctx, m)
+}
+
+func (l *lane) commit(a arrival) {
+	if a.key == "" {
+		return
+	}
+	if err := l.c.cfg.Dedupe.Commit(a.key); err != nil {
+		// The effect has happened: acknowledging is the lesser evil.
+		l.c.storeFailed(err)
+	}
+}
+
+func (l *lane) refuse(a arrival, r *Refusal) {
+	l.c.counters.refused.Add(1)
+	if a.key != "" {
+		_ = l.c.cfg.Dedupe.Abort(a.key)
+	}
+	l.complete(a, r.code(), r.Reason)
+}
+
+// release gives the claim back without an answer to the server.
+func (l *lane) release(a arrival) {
+	if a.key != "" {
+		_ = l.c.cfg.Dedupe.Abort(a.key)
+		l.c.followers.take(a.key)
+	}
+}
+
+// complete queues the acknowledgement of the message, and of its copies.
+func (l *lane) complete(a arrival, reason byte, text string) {
+	if a.in != nil {
+		if err := l.c.session.Complete(a.in, reason, text); err != nil {
+			l.c.storeFailed(err)
+		}
+	}
+	if a.key == "" {
+		return
+	}
+	for _, copied := range l.c.followers.take(a.key) {
+		l.complete(copied, reason, text)
+	}
+}

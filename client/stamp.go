@@ -1,0 +1,101 @@
+package client
+
+import (
+	"encoding/hex"
+	"strconv"
+	"time"
+
+	"github.com/mooring-mqtt/mooring/internal/wire"
+)
+
+// The user properties that carry a message's identity; docs/wire.md has them
+// for other languages.
+const (
+	propID        = "m-id"
+	propPublisher = "m-pub"
+	propEpoch     = "m-epoch"
+	propSeq       = "m-seq"
+)
+
+// stamps appends the identity of a message as encoded properties.
+func stamps(dst []byte, id MessageID, o Origin) []byte {
+	var text [36]byte
+	user := func(name string, value []byte) {
+		dst = append(dst, wire.PropUser)
+		dst = wire.AppendString(dst, name)
+		dst = wire.AppendString(dst, value)
+	}
+	if !id.IsZero() {
+		encodeUUID(&text, id)
+		user(propID, text[:])
+	}
+	if o.Seq != 0 {
+		user(propPublisher, []byte(o.Publisher))
+		user(propEpoch, strconv.AppendUint(text[:0], o.Epoch, 10))
+		user(propSeq, strconv.AppendUint(text[:0], o.Seq, 10))
+	}
+	return dst
+}
+
+func encodeUUID(dst *[36]byte, id MessageID) {
+	hex.Encode(dst[:8], id[:4])
+	hex.Encode(dst[9:13], id[4:6])
+	hex.Encode(dst[14:18], id[6:8])
+	hex.Encode(dst[19:23], id[8:10])
+	hex.Encode(dst[24:], id[10:])
+	dst[8], dst[13], dst[18], dst[23] = '-', '-', '-', '-'
+}
+
+// packet is the PUBLISH that carries m. extra are its stamps.
+func (m *Message) packet(extra []byte) wire.Publish {
+	p := wire.Publish{
+		Topic: m.Topic, Payload: m.Payload, QoS: byte(m.QoS), Retain: m.Retain,
+		ContentType: m.ContentType, ResponseTopic: m.ResponseTopic, CorrelationData: m.CorrelationData,
+		User: m.UserProperties, Extra: extra,
+	}
+	if m.PayloadIsUTF8 {
+		p.PayloadFormat = 1
+	}
+	if m.Expiry > 0 {
+		p.HasExpiry, p.MessageExpiry = true, seconds(m.Expiry)
+	}
+	return p
+}
+
+// received is the Message in p; identity is lifted out of its user properties.
+func received(p *wire.Publish) *Message {
+	m := &Message{
+		Topic: p.Topic, Payload: p.Payload, QoS: QoS(p.QoS), Retain: p.Retain, Duplicate: p.Dup,
+		Expiry:      time.Duration(p.MessageExpiry) * time.Second,
+		ContentType: p.ContentType, ResponseTopic: p.ResponseTopic, CorrelationData: p.CorrelationData,
+		PayloadIsUTF8: p.PayloadFormat == 1, SubscriptionIDs: p.SubscriptionIDs,
+	}
+	own := p.User[:0]
+	for _, u := range p.User {
+		switch u.Key {
+		case propID:
+			m.ID = ParseMessageID(u.Value)
+		case propPublisher:
+			m.Origin.Publisher = u.Value
+		case propEpoch:
+			m.Origin.Epoch, _ = strconv.ParseUint(u.Value, 10, 64)
+		case propSeq:
+			// A number that is none counts as not sequenced.
+			m.Origin.Seq, _ = strconv.ParseUint(u.Value, 10, 64)
+		default:
+			own = append(own, u)
+		}
+	}
+	if len(own) > 0 {
+		m.UserProperties = own
+	}
+	return m
+}
+
+// seconds rounds up, and never to more than fits.
+func seconds(d time.Duration) uint32 {
+	if d <= 0 {
+		return 0
+	}
+	return uint32(min((d+time.Second-1)/time.Second, 1<<32-1))
+}
