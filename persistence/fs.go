@@ -20,7 +20,7 @@ type FS interface {
 	ReadDir(dir string) ([]string, error)
 	// Create creates a file for writing at its end. The file must not exist.
 	Create(name string) (File, error)
-	// Open opens a file for reading.
+	// Open opens a file for reading, and for Sync.
 	Open(name string) (File, error)
 	// Remove removes a file.
 	Remove(name string) error
@@ -100,7 +100,7 @@ func (osFS) Create(name string) (File, error) {
 }
 
 func (osFS) Open(name string) (File, error) {
-	f, err := os.Open(name)
+	f, err := os.OpenFile(name, os.O_RDWR, 0) // some systems sync only what they may write
 	if err != nil {
 		return nil, err
 	}

@@ -1,5 +1,304 @@
 package persistence
 
+import (
+	"encoding/binary"
+	"errors"
+	"hash/crc32"
+)
+
 // FormatVersion is the version of the files this release writes, and the newest
 // that it reads.
 const FormatVersion = 1
+
+// A record is
+//
+//	checksum  4 bytes  CRC-32C of what follows, see seed
+//	tag       varint   length of the body << 5 | fence << 4 | kind
+//	body
+//
+// The fence says that everything before the record in its segment had been
+// synced when it was written. It is what tells damage from a torn write.
+type record struct {
+	kind  uint8
+	fence bool
+	size  int // of the whole record
+
+	seq     uint64  // message, released, done
+	outcome Outcome // done
+	id      uint16  // seen, cleared
+	stream  uint32  // message, stream
+	name    string  // stream
+	message recordMessage
+	body    []byte // checkpoint
+}
+
+type recordMessage struct {
+	id                [16]byte
+	accepted, expires int64
+	streamSeq         uint64
+	packet            []byte
+}
+
+// The kinds; 0 is none, so that zeros are no record. A message's kind tells
+// which optional fields it has: kindMessage + hasExpiry + hasStream.
+const (
+	kindMessage    = 1
+	hasExpiry      = 1
+	hasStream      = 2
+	kindReleased   = 5
+	kindDone       = 6
+	kindSeen       = 7
+	kindCleared    = 8
+	kindReset      = 9
+	kindStream     = 10
+	kindCheckpoint = 11
+)
+
+const (
+	checksumSize  = 4
+	fenceBit      = 1 << 4
+	maxTagSize    = 5
+	minRecord     = checksumSize + 1
+	minMessage    = checksumSize + 1 + 1 + 16 + 1
+	maxMeta       = checksumSize + maxTagSize + 10 + 16 + 10 + 10 + 5 + 10 // of a message, beside its packet
+	maxSequence   = 1 << 62
+	maxCheckpoint = 20*10 + maxMaxStreams*(maxStreamName+13) + 1<<16*3
+)
+
+var castagnoli = crc32.MakeTable(crc32.Castagnoli)
+
+var errRecord = errors.New("not a valid record")
+
+// seed ties a checksum to the segment and the place in it, so that a record's
+// image is valid nowhere else: not within a packet that carries a copy of a log.
+func seed(segment uint64, off int64) uint32 {
+	return crc32.Checksum(binary.LittleEndian.AppendUint64(nil, segment), castagnoli) ^ uint32(off)*0x9e3779b1
+}
+
+func checksum(segment uint64, off int64, afterSum []byte) uint32 {
+	return crc32.Update(seed(segment, off), castagnoli, afterSum)
+}
+
+// seal completes the records in buf for writing at off. Only the first of them
+// may be a fence.
+func seal(buf []byte, segment uint64, off int64, fence bool) {
+	for len(buf) > 0 {
+		_, _, size, _ := parseTag(buf)
+		buf[checksumSize] &^= fenceBit
+		if fence {
+			buf[checksumSize] |= fenceBit
+			fence = false
+		}
+		binary.LittleEndian.PutUint32(buf, checksum(segment, off, buf[checksumSize:size]))
+		buf = buf[size:]
+		off += int64(size)
+	}
+}
+
+func appendTag(b []byte, kind uint8, body int) []byte {
+	b = append(b, 0, 0, 0, 0)
+	return binary.AppendUvarint(b, uint64(body)<<5|uint64(kind))
+}
+
+// parseTag returns the kind, where the body begins and the size of the record;
+// ok is false when no record begins like b.
+func parseTag(b []byte) (kind uint8, body, size int, ok bool) {
+	if len(b) < minRecord {
+		return 0, 0, 0, false
+	}
+	tag, n := binary.Uvarint(b[checksumSize:min(len(b), checksumSize+maxTagSize)])
+	if n <= 0 {
+		return 0, 0, 0, false
+	}
+	kind, body = uint8(tag&15), checksumSize+n
+	length := int64(tag >> 5)
+	var lo, hi int64
+	switch kind {
+	case kindMessage, kindMessage + hasExpiry, kindMessage + hasStream, kindMessage + hasExpiry + hasStream:
+		lo, hi = minMessage-minRecord, maxMaxPacket+maxMeta
+	case kindReleased:
+		lo, hi = 1, 10
+	case kindDone:
+		lo, hi = 3, 12
+	case kindSeen, kindCleared:
+		lo, hi = 1, 3
+	case kindReset:
+	case kindStream:
+		lo, hi = 2, 5+maxStreamName
+	case kindCheckpoint:
+		lo, hi = 1, maxCheckpoint
+	default:
+		return 0, 0, 0, false
+	}
+	if length < lo || length > hi {
+		return 0, 0, 0, false
+	}
+	return kind, body, body + int(length), true
+}
+
+func appendMessage(b []byte, seq uint64, m *Message, accepted, expires int64) []byte {
+	var space [maxMeta]byte
+	kind := uint8(kindMessage)
+	meta := binary.AppendUvarint(space[:0], seq)
+	meta = append(meta, m.ID[:]...)
+	meta = binary.AppendUvarint(meta, uint64(accepted))
+	if expires != never {
+		kind += hasExpiry
+		meta = binary.AppendUvarint(meta, packDelta(expires-accepted))
+	}
+	if m.Stream != 0 {
+		kind += hasStream
+		meta = binary.AppendUvarint(meta, uint64(m.Stream))
+		meta = binary.AppendUvarint(meta, m.StreamSeq)
+	}
+	b = appendTag(b, kind, len(meta)+len(m.Packet))
+	b = append(b, meta...)
+	return append(b, m.Packet...)
+}
+
+// packDelta stores whole seconds, the unit of MQTT's Message Expiry Interval,
+// in fewer bytes than milliseconds.
+func packDelta(ms int64) uint64 {
+	unit := uint64(1)
+	if ms%1000 == 0 {
+		ms, unit = ms/1000, 0
+	}
+	return uint64(ms<<1^ms>>63)<<1 | unit
+}
+
+func unpackDelta(u uint64) int64 {
+	v := int64(u>>2) ^ -int64(u>>1&1)
+	if u&1 == 0 {
+		v *= 1000
+	}
+	return v
+}
+
+func appendReleased(b []byte, seq uint64) []byte {
+	var space [10]byte
+	body := binary.AppendUvarint(space[:0], seq)
+	return append(appendTag(b, kindReleased, len(body)), body...)
+}
+
+func appendDone(b []byte, seq uint64, o Outcome) []byte {
+	var space [12]byte
+	body := append(binary.AppendUvarint(space[:0], seq), byte(o.Kind), o.Reason)
+	return append(appendTag(b, kindDone, len(body)), body...)
+}
+
+// appendIdentifier takes kindSeen or kindCleared.
+func appendIdentifier(b []byte, kind uint8, id uint16) []byte {
+	var space [3]byte
+	body := binary.AppendUvarint(space[:0], uint64(id))
+	return append(appendTag(b, kind, len(body)), body...)
+}
+
+func appendReset(b []byte) []byte { return appendTag(b, kindReset, 0) }
+
+func appendStream(b []byte, id uint32, name string) []byte {
+	var space [5]byte
+	num := binary.AppendUvarint(space[:0], uint64(id))
+	return append(append(appendTag(b, kindStream, len(num)+len(name)), num...), name...)
+}
+
+// decode reads the record at the beginning of b, whose checksum has been
+// checked. The packet and the body alias b.
+func (r *record) decode(b []byte) error {
+	kind, at, size, ok := parseTag(b)
+	if !ok || size > len(b) {
+		return errRecord
+	}
+	*r = record{kind: kind, fence: b[checksumSize]&fenceBit != 0, size: size}
+	d := decoder{b: b[at:size]}
+	switch kind {
+	case kindReleased:
+		r.seq = d.sequence()
+	case kindDone:
+		r.seq = d.sequence()
+		r.outcome = Outcome{Kind: OutcomeKind(d.byte()), Reason: d.byte()}
+		d.bad = d.bad || r.outcome.Kind < Acked || r.outcome.Kind > Dropped
+	case kindSeen, kindCleared:
+		r.id = uint16(d.number(1<<16 - 1))
+		d.bad = d.bad || r.id == 0
+	case kindReset:
+	case kindStream:
+		r.stream = uint32(d.number(maxMaxStreams))
+		r.name = string(d.rest())
+		d.bad = d.bad || r.stream == 0 || r.name == "" || len(r.name) > maxStreamName
+	case kindCheckpoint:
+		r.body = d.rest()
+	default:
+		r.message.decode(r, &d)
+	}
+	if d.bad || len(d.b) > 0 {
+		return errRecord
+	}
+	return nil
+}
+
+func (m *recordMessage) decode(r *record, d *decoder) {
+	flags := r.kind - kindMessage
+	r.kind = kindMessage
+	r.seq = d.sequence()
+	copy(m.id[:], d.take(16))
+	m.accepted = int64(d.number(1<<64 - 1))
+	m.expires = never
+	if flags&hasExpiry != 0 {
+		m.expires = m.accepted + unpackDelta(d.number(1<<64-1))
+	}
+	if flags&hasStream != 0 {
+		r.stream = uint32(d.number(maxMaxStreams))
+		m.streamSeq = d.number(1<<64 - 1)
+		d.bad = d.bad || r.stream == 0
+	}
+	m.packet = d.rest()
+}
+
+// decoder takes fields off the front of b; after the first that is not there,
+// bad is true and all others are zero.
+type decoder struct {
+	b   []byte
+	bad bool
+}
+
+func (d *decoder) number(most uint64) uint64 {
+	v, n := binary.Uvarint(d.b)
+	if n <= 0 || v > most {
+		d.bad, d.b = true, nil
+		return 0
+	}
+	d.b = d.b[n:]
+	return v
+}
+
+// sequence reads a message's sequence, which is never 0.
+func (d *decoder) sequence() uint64 {
+	seq := d.number(maxSequence)
+	d.bad = d.bad || seq == 0
+	return seq
+}
+
+func (d *decoder) take(n int) []byte {
+	if n > len(d.b) {
+		d.bad, d.b = true, nil
+		return nil
+	}
+	t := d.b[:n]
+	d.b = d.b[n:]
+	return t
+}
+
+func (d *decoder) byte() byte {
+	if t := d.take(1); t != nil {
+		return t[0]
+	}
+	return 0
+}
+
+func (d *decoder) rest() []byte {
+	t := d.b
+	d.b = nil
+	return t
+}
+
+func le32(b []byte) uint32 { return binary.LittleEndian.Uint32(b) }

@@ -1,0 +1,279 @@
+package persistence
+
+import (
+	"fmt"
+	"io"
+	"sync"
+)
+
+// batch is what one commit writes: the records made since the last one. The
+// first who waits for it commits it, for all others; there is no goroutine for
+// that.
+type batch struct {
+	id    uint64
+	buf   []byte        // unsealed records
+	index               // its messages; positions relative to buf
+	force bool          // sync, whatever the policy
+	led   bool          // somebody is going to commit it
+	over  bool          // committed, or failed
+	err   error         // valid when over
+	done  chan struct{} // closed when over; nil while nobody waits
+}
+
+// await returns when the batch is over. It is entered with mu held and leaves
+// without.
+func (b *batch) await(mu *sync.Mutex) {
+	if b.over {
+		mu.Unlock()
+		return
+	}
+	if b.done == nil {
+		b.done = make(chan struct{})
+	}
+	mu.Unlock()
+	<-b.done
+}
+
+// newBatch begins the batch after the present one.
+func (l *Log) newBatch() *batch {
+	b := &batch{id: 1, buf: l.spare.buf, index: l.spare.index}
+	l.spare = batch{}
+	b.first = l.ledger.next
+	if l.cur != nil {
+		b.id = l.cur.id + 1
+	}
+	return b
+}
+
+// Wait implements [Store].
+func (l *Log) Wait(t Ticket) error {
+	l.mu.Lock()
+	if t.batch <= l.written {
+		l.mu.Unlock()
+		return nil
+	}
+	if t.batch == l.cur.id {
+		return l.await(l.cur)
+	}
+	for _, b := range l.flight {
+		if b.id == t.batch {
+			return l.await(b)
+		}
+	}
+	defer l.mu.Unlock()
+	if l.failed != nil {
+		return l.failed
+	}
+	return ErrUnknownSequence
+}
+
+// Sync implements [Store].
+func (l *Log) Sync() error {
+	l.mu.Lock()
+	if err := l.usable(); err != nil {
+		l.mu.Unlock()
+		return err
+	}
+	b := l.cur
+	if len(b.buf) == 0 {
+		if len(l.flight) == 0 {
+			l.mu.Unlock()
+			return nil
+		}
+		b = l.flight[len(l.flight)-1]
+	}
+	return l.await(b)
+}
+
+// noted sees to it that small records, whose callers never wait, do not pile up.
+func (l *Log) noted() {
+	if len(l.cur.buf) < l.o.BufferBytes/2 || l.cur.led || l.flushing {
+		return
+	}
+	l.flushing = true
+	l.wg.Go(func() {
+		l.mu.Lock()
+		l.flushing = false
+		_ = l.await(l.cur) // a failure is what every method returns from now on
+	})
+}
+
+// await returns when b is committed, and commits it if nobody else is going to.
+// It is entered with mu held and leaves without.
+func (l *Log) await(b *batch) error {
+	if b.led || b.over {
+		b.await(&l.mu)
+		return b.err
+	}
+	b.led = true
+	for len(l.flight) > 0 {
+		l.flight[0].await(&l.mu)
+		l.mu.Lock()
+	}
+	if !b.over { // when the commit before failed, it took b along
+		l.commit(b)
+	}
+	l.mu.Unlock()
+	l.removeDone()
+	return b.err
+}
+
+// commit writes b, and syncs it as the policy says. It is entered and left with
+// mu held, with no other commit under way.
+func (l *Log) commit(b *batch) {
+	if l.failed != nil {
+		l.finish(l.failed, b)
+		return
+	}
+	l.flight = []*batch{b}
+	l.cur = l.newBatch()
+	a := l.active()
+	rotate := a.size > headerSize && len(b.buf) > 0 && l.end+int64(len(b.buf)) > l.o.SegmentBytes
+	if rotate {
+		l.number++
+		next := &segment{number: l.number, index: index{first: b.first}}
+		prev := link{number: a.number, size: l.end}
+		checkpoint := appendCheckpoint(nil, &l.ledger, prev)
+		l.mu.Unlock()
+		err := l.syncFile()
+		if err == nil {
+			err = l.begin(next, prev, b.buf, checkpoint)
+		}
+		l.mu.Lock()
+		if err != nil {
+			l.rescue(b, err)
+			return
+		}
+		l.segments = append(l.segments, next)
+		l.diskSize += next.size
+		l.install(next, headerSize, b)
+		l.finish(nil, b)
+		return
+	}
+	l.mu.Unlock()
+	off := l.end
+	err := l.write(b.buf, b.force)
+	l.mu.Lock()
+	if err != nil {
+		l.rescue(b, err)
+		return
+	}
+	a.size = l.end
+	l.diskSize += l.end - off
+	l.install(a, off, b)
+	l.finish(nil, b)
+}
+
+func (l *Log) active() *segment { return l.segments[len(l.segments)-1] }
+
+// write appends to the active segment.
+func (l *Log) write(buf []byte, force bool) error {
+	if len(buf) > 0 {
+		seal(buf, l.number, l.end, l.synced == l.end)
+		n, err := l.file.Write(buf)
+		l.bytesWritten.Add(uint64(n))
+		if err == nil && n < len(buf) {
+			err = io.ErrShortWrite
+		}
+		if err != nil {
+			return fmt.Errorf("writing segment %x: %w", l.number, err)
+		}
+		l.end += int64(len(buf))
+	}
+	// Under SyncInterval no more is unsynced than the tail can write again.
+	if l.o.Sync == SyncEveryCommit || force || l.o.Sync == SyncInterval && l.end-l.synced > int64(l.o.BufferBytes) {
+		return l.syncFile()
+	}
+	return nil
+}
+
+func (l *Log) syncFile() error {
+	if l.synced == l.end {
+		return nil
+	}
+	l.syncs.Add(1)
+	if err := l.file.Sync(); err != nil {
+		return fmt.Errorf("syncing segment %x: %w", l.number, err)
+	}
+	l.synced = l.end
+	return nil
+}
+
+// begin creates s with its opening and makes it the active file, durably, its
+// name included. An error leaves the old one active.
+func (l *Log) begin(s *segment, prev link, records, checkpoint []byte) error {
+	buf := make([]byte, 0, headerSize+len(records)+len(checkpoint))
+	buf = header{number: s.number, epoch: l.epoch, first: s.first, prev: prev}.append(buf)
+	buf = append(append(buf, records...), checkpoint...)
+	seal(buf[headerSize:], s.number, headerSize, false)
+	name := segmentName(l.dir, s.number)
+	f, err := l.o.FS.Create(name)
+	if err != nil {
+		return fmt.Errorf("creating segment %x: %w", s.number, err)
+	}
+	n, err := f.Write(buf)
+	l.bytesWritten.Add(uint64(n))
+	if err == nil && n < len(buf) {
+		err = io.ErrShortWrite
+	}
+	if err == nil {
+		l.syncs.Add(1)
+		err = f.Sync()
+	}
+	if err == nil {
+		err = l.o.FS.SyncDir(l.dir)
+	}
+	if err != nil {
+		f.Close()
+		l.leftover = append(l.leftover, name)
+		return fmt.Errorf("beginning segment %x: %w", s.number, err)
+	}
+	if l.file != nil {
+		l.file.Close() // everything that counts in it was synced
+	}
+	l.prev = prev
+	l.file, l.end, l.synced = f, int64(len(buf)), int64(len(buf))
+	s.size = l.end
+	return nil
+}
+
+// mark writes a checkpoint behind a fence: it vouches for everything before it.
+// No commit may be under way.
+func (l *Log) mark(force bool) error {
+	return l.write(appendCheckpoint(nil, &l.ledger, l.prev), force)
+}
+
+// install enters a batch, written to s at off, into the index: from now on Next
+// finds its messages.
+func (l *Log) install(s *segment, off int64, b *batch) {
+	for i, at := range b.locs {
+		s.add(loc{off: at.off + uint32(off), size: at.size}, b.states[i])
+	}
+	s.emptied = max(s.emptied, b.emptied)
+	if len(b.buf) > 0 {
+		l.tail.add(s.number, off, b.buf)
+	}
+}
+
+// finish ends the commit of the batches, which must be those in flight.
+func (l *Log) finish(err error, batches ...*batch) {
+	l.flight = nil
+	for _, b := range batches {
+		if err == nil {
+			l.written = b.id
+		}
+		if cap(b.buf) <= 2*l.o.BufferBytes {
+			l.spare = batch{buf: b.buf[:0], index: index{locs: b.locs[:0], states: b.states[:0]}}
+		}
+		b.buf, b.index = nil, index{}
+		b.err, b.over = err, true
+		if b.done != nil {
+			close(b.done)
+		}
+	}
+	if l.synced == l.end {
+		l.durable = l.written
+	}
+	l.garbage = append(l.garbage, l.leftover...)
+	l.leftover = nil
+}

@@ -1,0 +1,324 @@
+package persistence
+
+import (
+	"errors"
+	"io"
+	"path/filepath"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// Log is the store on disk. What Append or Wait confirmed is there after any
+// crash that Options.Sync covers; [Open] finds it again.
+//
+// Lock order: reading.mu, then mu. Neither is held during a write or an fsync;
+// reading.mu is held while Next reads the disk. What the comment says belongs to
+// the committer is used by the one goroutine at a time for which flight is set.
+type Log struct {
+	o       Options
+	dir     string
+	lock    io.Closer
+	epoch   uint64
+	boot    uint64
+	reading reader
+
+	mu       sync.Mutex
+	closed   bool
+	failed   error // *FailedError
+	ledger   ledger
+	segments []*segment // oldest first; the last is the active one
+	garbage  []string   // files that do not count and are to be removed
+	flight   []*batch   // being committed, in order
+	cur      *batch     // takes records
+	written  uint64     // ID of the newest batch that was committed
+	durable  uint64     // ID of the newest batch that was synced
+	spare    batch      // buffers for the next batch
+	tail     tail
+	diskSize int64
+	flushing bool // a goroutine commits cur because of its size
+	removing bool
+
+	// The committer's.
+	file     File     // the active segment's
+	number   uint64   // the highest segment number in use or tried
+	end      int64    // its size
+	synced   int64    // how much of it is known to be durable
+	prev     link     // the link in its header
+	leftover []string // files that could not be begun, on their way to garbage
+
+	bytesWritten, syncs, tornTails, corruptions atomic.Uint64
+
+	stop chan struct{}  // ends the interval goroutine
+	wg   sync.WaitGroup // the interval goroutine, flushes and removals
+}
+
+var _ Store = (*Log)(nil)
+
+// Open opens the log in a folder, or creates both. It fails with
+// *LockedError when another Log has the folder open, *FolderError when it cannot
+// be used, *VersionError when a newer release wrote it, *OptionError; damage is
+// no failure, see Options.OnCorruption. The caller owns the Log and must Close it.
+func Open(dir string, o Options) (*Log, error) {
+	if err := o.Validate(); err != nil {
+		return nil, err
+	}
+	o = o.withDefaults()
+	if err := o.FS.MkdirAll(dir); err != nil {
+		return nil, folderError(dir, err)
+	}
+	lock, err := o.FS.Lock(filepath.Join(dir, lockName))
+	if errors.Is(err, ErrLocked) {
+		return nil, err
+	}
+	if err != nil {
+		return nil, folderError(dir, err)
+	}
+	l := &Log{o: o, dir: dir, lock: lock, stop: make(chan struct{})}
+	l.reading = reader{fs: o.FS, dir: dir, window: window{chunk: min(o.BufferBytes, 256<<10)}}
+	l.tail.limit = o.BufferBytes
+	if err := l.start(); err != nil {
+		if l.file != nil {
+			l.file.Close()
+		}
+		lock.Close()
+		return nil, folderError(dir, err)
+	}
+	if o.Sync == SyncInterval {
+		l.wg.Go(l.syncAtIntervals)
+	}
+	return l, nil
+}
+
+// Append implements [Store].
+func (l *Log) Append(m *Message) (uint64, error) {
+	t, err := l.Enqueue(m)
+	if err == nil {
+		err = l.Wait(t)
+	}
+	return t.Seq, err
+}
+
+// Enqueue implements [Store]. When the buffer is full, it waits for a commit.
+func (l *Log) Enqueue(m *Message) (Ticket, error) {
+	accepted, expires := m.times()
+	l.mu.Lock()
+	for {
+		if err := l.usable(); err != nil {
+			l.mu.Unlock()
+			return Ticket{}, err
+		}
+		if len(l.cur.buf) == 0 || len(l.cur.buf)+len(m.Packet)+maxMeta <= l.o.BufferBytes {
+			break
+		}
+		if err := l.await(l.cur); err != nil {
+			return Ticket{}, err
+		}
+		l.mu.Lock()
+	}
+	defer l.mu.Unlock()
+	if err := l.ledger.admit(&l.o, m); err != nil {
+		return Ticket{}, err
+	}
+	if l.diskSize+int64(len(l.cur.buf)+len(m.Packet)) > l.o.MaxDiskBytes {
+		return Ticket{}, &FullError{Limit: "MaxDiskBytes", Max: l.o.MaxDiskBytes}
+	}
+	seq, b := l.ledger.accept(m), l.cur
+	b.add(loc{off: uint32(len(b.buf)), size: uint32(len(m.Packet))}, statePending)
+	b.buf = appendMessage(b.buf, seq, m, accepted, expires)
+	return Ticket{Seq: seq, batch: b.id}, nil
+}
+
+// usable returns what a method has to return at once.
+func (l *Log) usable() error {
+	if l.closed {
+		return ErrClosed
+	}
+	return l.failed
+}
+
+// Release implements [Store].
+func (l *Log) Release(seq uint64) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if err := l.usable(); err != nil {
+		return err
+	}
+	if err := l.ledger.checkSeq(seq); err != nil {
+		return err
+	}
+	x, i := l.find(seq)
+	if x == nil || x.states[i] != statePending {
+		return nil
+	}
+	x.setState(i, stateReleased)
+	l.cur.buf = appendReleased(l.cur.buf, seq)
+	l.noted()
+	return nil
+}
+
+// Done implements [Store].
+func (l *Log) Done(seq uint64, o Outcome) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if err := l.usable(); err != nil {
+		return err
+	}
+	if err := l.ledger.checkDone(seq, o); err != nil {
+		return err
+	}
+	l.done(seq, o)
+	return nil
+}
+
+func (l *Log) done(seq uint64, o Outcome) {
+	x, i := l.find(seq)
+	if x == nil || x.states[i] >= stateDone {
+		return
+	}
+	x.setState(i, stateDone)
+	x.emptied = l.cur.id
+	l.ledger.settle(o.Kind, int(x.locs[i].size))
+	l.cur.buf = appendDone(l.cur.buf, seq, o)
+	l.noted()
+}
+
+// find returns where the state of a message is kept.
+func (l *Log) find(seq uint64) (*index, int) {
+	if seq >= l.cur.first {
+		return &l.cur.index, int(seq - l.cur.first)
+	}
+	for _, b := range l.flight {
+		if seq >= b.first && seq < b.end() {
+			return &b.index, int(seq - b.first)
+		}
+	}
+	if s, i := find(l.segments, seq); s != nil {
+		return &s.index, i
+	}
+	return nil, 0
+}
+
+// Seen implements [Store].
+func (l *Log) Seen(id uint16) error { return l.identifier(kindSeen, id, l.ledger.seen.add) }
+
+// Cleared implements [Store].
+func (l *Log) Cleared(id uint16) error { return l.identifier(kindCleared, id, l.ledger.seen.remove) }
+
+func (l *Log) identifier(kind uint8, id uint16, change func(uint16) bool) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if err := l.usable(); err != nil {
+		return err
+	}
+	if id == 0 {
+		return ErrPacketID
+	}
+	if change(id) {
+		l.cur.buf = appendIdentifier(l.cur.buf, kind, id)
+		l.noted()
+	}
+	return nil
+}
+
+// SeenIDs implements [Store].
+func (l *Log) SeenIDs() []uint16 {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.ledger.seen.list()
+}
+
+// ResetSession implements [Store].
+func (l *Log) ResetSession() error {
+	l.mu.Lock()
+	if err := l.usable(); err != nil {
+		l.mu.Unlock()
+		return err
+	}
+	l.ledger.seen.clear()
+	for _, s := range l.segments {
+		s.unrelease()
+	}
+	for _, b := range l.flight {
+		b.unrelease()
+	}
+	l.cur.unrelease()
+	l.cur.buf = appendReset(l.cur.buf)
+	return l.await(l.cur)
+}
+
+// Stream implements [Store].
+func (l *Log) Stream(name string) (uint32, uint64, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if err := l.usable(); err != nil {
+		return 0, 0, err
+	}
+	id, last, added, err := l.ledger.stream(&l.o, name)
+	if added {
+		l.cur.buf = appendStream(l.cur.buf, id, name)
+		l.noted()
+	}
+	return id, last, err
+}
+
+// Streams implements [Store].
+func (l *Log) Streams(yield func(name string, id uint32, last uint64) bool) {
+	yieldStreams(&l.mu, &l.ledger, yield)
+}
+
+// Epoch implements [Store]. It is renewed when damage may have taken counters.
+func (l *Log) Epoch() uint64 { return l.epoch }
+
+// Boot implements [Store].
+func (l *Log) Boot() uint64 { return l.boot }
+
+// Stats implements [Store].
+func (l *Log) Stats() Stats {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	s := l.ledger.stats()
+	s.DiskBytes, s.Segments = l.diskSize, len(l.segments)
+	s.BytesWritten, s.Syncs = l.bytesWritten.Load(), l.syncs.Load()
+	s.TornTails, s.Corruptions = l.tornTails.Load(), l.corruptions.Load()
+	return s
+}
+
+// Close implements [Store]. It waits for the log's goroutines. A second Close
+// returns nil.
+func (l *Log) Close() error {
+	l.mu.Lock()
+	if l.closed {
+		l.mu.Unlock()
+		return nil
+	}
+	l.closed = true
+	close(l.stop)
+	l.cur.force = true
+	err := l.await(l.cur)
+	l.wg.Wait()
+	if err == nil {
+		err = l.mark(true)
+	}
+	l.reading.close()
+	return errors.Join(err, l.file.Close(), l.lock.Close())
+}
+
+func (l *Log) syncAtIntervals() {
+	tick := time.NewTicker(l.o.Interval)
+	defer tick.Stop()
+	for {
+		select {
+		case <-l.stop:
+			return
+		case <-tick.C:
+		}
+		l.mu.Lock()
+		if l.usable() != nil {
+			l.mu.Unlock()
+			return
+		}
+		l.cur.force = true
+		_ = l.await(l.cur) // a failure is what every method returns from now on
+	}
+}

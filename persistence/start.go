@@ -1,0 +1,95 @@
+package persistence
+
+import (
+	"errors"
+	"io/fs"
+	"syscall"
+	"time"
+)
+
+// start reads what is in the folder and begins a new segment. Files that exist
+// are never appended to, so no write follows one of unknown fate. A small last
+// segment is taken over into the new one, so that many restarts do not make many
+// files.
+func (l *Log) start() error {
+	r := recovery{log: l}
+	defer r.close()
+	if err := r.run(); err != nil {
+		return err
+	}
+	g := &r.ledger
+	if now := uint64(time.Now().UnixMilli()); g.epoch == 0 || r.stale {
+		g.epoch = max(now, g.epoch+1)
+	}
+	g.boot++
+	l.ledger, l.epoch, l.boot = *g, g.epoch, g.boot
+	l.number = r.newest + 1
+	l.garbage = r.void
+
+	next := &segment{number: l.number, index: index{first: g.next}}
+	var prev link
+	var records []byte
+	if g.pending == 0 {
+		for _, s := range r.segments {
+			l.garbage = append(l.garbage, segmentName(l.dir, s.number))
+		}
+		r.segments = nil
+	}
+	if n := len(r.segments); n > 0 {
+		last := r.segments[n-1]
+		prev = link{number: last.number, size: last.size}
+		if last.size <= l.o.SegmentBytes/16 && !r.last.broken && last.end() == g.next {
+			var err error
+			if records, err = r.takeOver(last); err != nil {
+				return err
+			}
+			l.garbage = append(l.garbage, segmentName(l.dir, last.number))
+			next.index, prev = last.index, r.last.header.prev
+			r.segments = r.segments[:n-1]
+		}
+	}
+	if err := l.begin(next, prev, records, appendCheckpoint(nil, g, prev)); err != nil {
+		return errors.Join(err, l.removeLeftover())
+	}
+	l.segments = append(r.segments, next)
+	for _, s := range l.segments {
+		l.diskSize += s.size
+	}
+	l.cur = l.newBatch()
+	before := l.end
+	if err := l.mark(false); err != nil {
+		return err
+	}
+	next.size = l.end
+	l.diskSize += l.end - before
+	l.removeDone()
+	return nil
+}
+
+// removeLeftover removes the segment that could not be begun: Open has failed,
+// and nobody else will.
+func (l *Log) removeLeftover() error {
+	var err error
+	for _, name := range l.leftover {
+		err = errors.Join(err, l.o.FS.Remove(name))
+	}
+	return err
+}
+
+// folderError says what to do about the reasons that have a remedy.
+func folderError(dir string, err error) error {
+	var version *VersionError
+	if errors.As(err, &version) {
+		return err
+	}
+	fix := "check the disk and the system's log, then open it again"
+	switch {
+	case errors.Is(err, syscall.ENOTDIR), errors.Is(err, fs.ErrExist):
+		fix = "a file is in its place: remove the file or choose another folder"
+	case errors.Is(err, fs.ErrPermission), errors.Is(err, syscall.EROFS):
+		fix = "let this user write to it, or choose another folder"
+	case errors.Is(err, syscall.ENOSPC):
+		fix = "free space on the disk, then open it again"
+	}
+	return &FolderError{Dir: dir, Fix: fix, Err: err}
+}
