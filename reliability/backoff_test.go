@@ -1,0 +1,112 @@
+package reliability
+
+import (
+	"math"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+func constant(r float64) func() float64 { return func() float64 { return r } }
+
+func TestBackoffBounds(t *testing.T) {
+	for attempt, bound := range []time.Duration{
+		200 * time.Millisecond, 400 * time.Millisecond, 800 * time.Millisecond, 1600 * time.Millisecond,
+		3200 * time.Millisecond, 6400 * time.Millisecond, 12800 * time.Millisecond, 25600 * time.Millisecond,
+		51200 * time.Millisecond, time.Minute, time.Minute,
+	} {
+		if got := (Backoff{Rand: constant(0)}).Delay(attempt); got != 100*time.Millisecond {
+			t.Errorf("attempt %d, least: %v", attempt, got)
+		}
+		if got := (Backoff{Rand: constant(1)}).Delay(attempt); got != bound {
+			t.Errorf("attempt %d, most: %v, want %v", attempt, got, bound)
+		}
+	}
+	half := Backoff{Min: time.Second, Max: 10 * time.Second, Factor: 3, Rand: constant(0.5)}
+	if got := half.Delay(0); got != 2*time.Second {
+		t.Errorf("half of 1 to 3 s: %v", got)
+	}
+}
+
+// No configuration and no attempt leads out of [Min, Max], or to a hot loop.
+func TestBackoffNeverOverflows(t *testing.T) {
+	durations := []time.Duration{math.MinInt64, -1, 0, 1, time.Second, math.MaxInt64}
+	for _, lo := range durations {
+		for _, hi := range durations {
+			for _, factor := range []float64{math.Inf(-1), -1, 0, 0.5, 1, 1.0001, 2, 1e300, math.Inf(1), math.NaN()} {
+				for _, r := range []float64{math.Inf(-1), -1, 0, 0.5, 1, 2, math.NaN()} {
+					b := Backoff{Min: lo, Max: hi, Factor: factor, Rand: constant(r)}
+					for _, attempt := range []int{math.MinInt, -1, 0, 1, 62, 63, 64, 1024, math.MaxInt} {
+						least, most, _ := b.bounds()
+						if d := b.Delay(attempt); d < least || d > most || d <= 0 {
+							t.Fatalf("%+v with %v, attempt %d: %v, want %v to %v", b, r, attempt, d, least, most)
+						}
+					}
+				}
+			}
+		}
+	}
+}
+
+func TestBackoffSpreads(t *testing.T) {
+	seen := map[time.Duration]bool{}
+	for range 100 {
+		seen[Backoff{}.Delay(5)] = true
+	}
+	if len(seen) < 90 {
+		t.Errorf("100 delays, only %d different", len(seen))
+	}
+}
+
+func TestRetryStartsOverOnlyWhenStable(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := &Retry{Backoff: Backoff{Rand: constant(1)}}
+		next := func(want time.Duration) {
+			t.Helper()
+			if got := r.Next(); got != want {
+				t.Errorf("Next: %v, want %v", got, want)
+			}
+		}
+		next(200 * time.Millisecond)
+		next(400 * time.Millisecond)
+		r.Up()
+		time.Sleep(10*time.Second - 1) // it flaps
+		r.Down()
+		next(800 * time.Millisecond)
+		time.Sleep(time.Hour) // being down for long proves nothing
+		next(1600 * time.Millisecond)
+		r.Up()
+		time.Sleep(10 * time.Second)
+		if n := r.Attempts(); n != 0 {
+			t.Errorf("%d attempts after a stable time", n)
+		}
+		r.Down()
+		next(200 * time.Millisecond)
+		r.Down() // without Up: nothing
+		next(400 * time.Millisecond)
+		r.Up()
+		time.Sleep(9 * time.Second)
+		r.Up() // a new connection without Down between
+		time.Sleep(9 * time.Second)
+		r.Down()
+		next(800 * time.Millisecond)
+		r.Up()
+		time.Sleep(10 * time.Second)
+		r.Up()
+		r.Down()
+		next(200 * time.Millisecond)
+	})
+}
+
+func TestRetryOwnStable(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := &Retry{Stable: time.Second}
+		r.Next()
+		r.Up()
+		time.Sleep(time.Second)
+		r.Down()
+		if n := r.Attempts(); n != 0 {
+			t.Errorf("%d attempts", n)
+		}
+	})
+}

@@ -1,0 +1,369 @@
+package reliability
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+type refusal byte
+
+func (r refusal) Error() string    { return ReasonName(byte(r)) }
+func (r refusal) ReasonCode() byte { return byte(r) }
+
+var errDown = errors.New("connection refused")
+
+// try makes one attempt that ends with result.
+func try(t *testing.T, b *Breaker, result error) {
+	t.Helper()
+	done, err := b.Allow()
+	if err != nil {
+		t.Fatalf("Allow: %v (%v)", err, b.State())
+	}
+	done(result)
+}
+
+func open(t *testing.T, b *Breaker) {
+	t.Helper()
+	for range 5 {
+		try(t, b, errDown)
+	}
+	wantState(t, b, Open)
+}
+
+func wantState(t *testing.T, b *Breaker, want State) {
+	t.Helper()
+	if got := b.State(); got != want {
+		t.Fatalf("state %v, want %v", got, want)
+	}
+}
+
+func wantOpenError(t *testing.T, b *Breaker, after time.Duration) {
+	t.Helper()
+	_, err := b.Allow()
+	var oe *OpenError
+	if !errors.As(err, &oe) || oe.RetryAfter != after {
+		t.Fatalf("Allow: %v, want OpenError with RetryAfter %v", err, after)
+	}
+}
+
+func TestBreakerLife(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := NewBreaker(BreakerOptions{})
+		for range 4 {
+			try(t, b, errDown)
+		}
+		try(t, b, nil) // ends the row
+		for range 4 {
+			try(t, b, errDown)
+		}
+		wantState(t, b, Closed)
+		try(t, b, errDown)
+		wantState(t, b, Open)
+		wantOpenError(t, b, time.Minute+1)
+		time.Sleep(59 * time.Second)
+		wantOpenError(t, b, time.Second+1)
+		time.Sleep(b.RetryAfter())
+
+		// Three trials, not four.
+		var trials []func(error)
+		for range 3 {
+			done, err := b.Allow()
+			if err != nil {
+				t.Fatal(err)
+			}
+			trials = append(trials, done)
+		}
+		wantState(t, b, HalfOpen)
+		wantOpenError(t, b, 0)
+		trials[0](nil)
+		trials[1](nil)
+		wantState(t, b, HalfOpen)
+		trials[2](errDown) // one failure is enough
+		wantState(t, b, Open)
+
+		time.Sleep(b.RetryAfter())
+		for range 3 {
+			try(t, b, nil)
+		}
+		wantState(t, b, Closed)
+		want := BreakerStats{Allowed: 4 + 1 + 5 + 3 + 3, Rejected: 3, Failed: 4 + 5 + 1, Opened: 2}
+		if got := b.Stats(); got != want {
+			t.Errorf("stats %+v, want %+v", got, want)
+		}
+	})
+}
+
+// Attempts that began before a change of state say nothing about the time after.
+func TestBreakerIgnoresOutcomesOfAnOlderEra(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := NewBreaker(BreakerOptions{})
+		var old []func(error)
+		for range 10 {
+			done, _ := b.Allow()
+			old = append(old, done)
+		}
+		open(t, b)
+		time.Sleep(b.RetryAfter())
+		wantState(t, b, HalfOpen)
+		for _, done := range old[:5] {
+			done(nil)
+		}
+		wantState(t, b, HalfOpen)
+		for _, done := range old[5:] {
+			done(errDown)
+		}
+		wantState(t, b, HalfOpen)
+		for range 3 {
+			try(t, b, nil)
+		}
+		wantState(t, b, Closed)
+	})
+}
+
+func TestBreakerJudges(t *testing.T) {
+	for _, c := range []struct {
+		err  error
+		want State
+	}{
+		{errDown, Open},
+		{&TimeoutError{After: time.Second}, Open},
+		{context.DeadlineExceeded, Open},
+		{refusal(0x80), Open},
+		{refusal(0x88), Open},
+		{refusal(0x89), Open},
+		{fmt.Errorf("publish: %w", refusal(0x97)), Open},
+		{refusal(0x87), Closed},
+		{refusal(0x90), Closed},
+		{refusal(0x99), Closed},
+		{refusal(0x95), Closed},
+		{refusal(0x10), Closed},
+		{context.Canceled, Closed},
+		{fmt.Errorf("gone: %w", context.Canceled), Closed},
+	} {
+		b := NewBreaker(BreakerOptions{})
+		for range 5 {
+			try(t, b, c.err)
+		}
+		if got := b.State(); got != c.want {
+			t.Errorf("five times %v: %v, want %v", c.err, got, c.want)
+		}
+	}
+}
+
+func TestBreakerIgnoredDoesNotEndARow(t *testing.T) {
+	b := NewBreaker(BreakerOptions{})
+	for range 4 {
+		try(t, b, errDown)
+		try(t, b, refusal(0x87))
+	}
+	wantState(t, b, Closed)
+	try(t, b, errDown)
+	wantState(t, b, Open)
+}
+
+func TestBreakerOwnJudge(t *testing.T) {
+	b := NewBreaker(BreakerOptions{FailureThreshold: 1, Judge: func(error) Outcome { return Succeeded }})
+	try(t, b, errDown)
+	wantState(t, b, Closed)
+}
+
+func TestBreakerSlowAcks(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := NewBreaker(BreakerOptions{FailureThreshold: 2, SlowAck: time.Second})
+		for _, took := range []time.Duration{time.Second, time.Second + 1} {
+			wantState(t, b, Closed)
+			for range 2 {
+				done, err := b.Allow()
+				if err != nil {
+					t.Fatal(err)
+				}
+				time.Sleep(took)
+				done(nil)
+			}
+		}
+		wantState(t, b, Open)
+		if s := b.Stats(); s.Slow != 2 {
+			t.Errorf("%+v, want Slow 2", s)
+		}
+	})
+}
+
+func TestBreakerWait(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := NewBreaker(BreakerOptions{})
+		if err := b.Wait(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		open(t, b)
+		start := time.Now()
+		if err := b.Wait(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if took := time.Since(start); took != time.Minute+1 {
+			t.Errorf("Wait took %v", took)
+		}
+		// Now trials are taken; a waiter must hear when one comes free, when all
+		// is well, and when it opens again.
+		var trials []func(error)
+		for range 3 {
+			done, err := b.Allow()
+			if err != nil {
+				t.Fatal("Wait said that Allow may succeed: ", err)
+			}
+			trials = append(trials, done)
+		}
+		waiting := func() chan error {
+			woken := make(chan error, 1)
+			go func() { woken <- b.Wait(t.Context()) }()
+			synctest.Wait()
+			if len(woken) != 0 {
+				t.Fatal("Wait did not wait")
+			}
+			return woken
+		}
+		w := waiting()
+		trials[0](refusal(0x87)) // ignored: its place is free
+		if err := <-w; err != nil {
+			t.Fatal(err)
+		}
+		done, err := b.Allow()
+		if err != nil {
+			t.Fatal(err)
+		}
+		w = waiting()
+		done(errDown) // opens again: another minute
+		start = time.Now()
+		if err := <-w; err != nil || time.Since(start) != time.Minute+1 {
+			t.Errorf("%v after %v", err, time.Since(start))
+		}
+		trials = nil
+		for range 3 {
+			done, _ := b.Allow()
+			trials = append(trials, done)
+		}
+		w = waiting()
+		for _, done := range trials {
+			done(nil)
+		}
+		if err := <-w; err != nil {
+			t.Fatal(err)
+		}
+		wantState(t, b, Closed)
+	})
+}
+
+func TestBreakerWaitEndsWithContext(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := NewBreaker(BreakerOptions{})
+		open(t, b)
+		ctx, cancel := context.WithCancelCause(t.Context())
+		why := errors.New("shutting down")
+		time.AfterFunc(time.Second, func() { cancel(why) })
+		if err := b.Wait(ctx); err != why {
+			t.Errorf("Wait: %v, want the cause", err)
+		}
+	})
+}
+
+func TestBreakerOnStateChange(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var b *Breaker
+		var heard []string
+		b = NewBreaker(BreakerOptions{OnStateChange: func(from, to State) {
+			heard = append(heard, fmt.Sprintf("%v→%v", from, to))
+			b.State() // no lock is held
+			b.Stats()
+			if to == HalfOpen { // nor does it matter that this changes the state
+				try(t, b, errDown)
+			}
+		}})
+		open(t, b)
+		time.Sleep(b.RetryAfter())
+		b.State()
+		want := "[closed→open open→half-open half-open→open]"
+		if got := fmt.Sprint(heard); got != want {
+			t.Errorf("heard %s, want %s", got, want)
+		}
+	})
+}
+
+// A callback that blocks loses at most old news, and says so.
+func TestBreakerSlowListener(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		gate, calls := make(chan struct{}), 0
+		b := NewBreaker(BreakerOptions{OnStateChange: func(State, State) { calls++; <-gate }})
+		go open(t, b)
+		synctest.Wait()
+		for range maxNews {
+			time.Sleep(b.RetryAfter())
+			try(t, b, errDown)
+		}
+		close(gate)
+		synctest.Wait()
+		b.State()
+		if s := b.Stats(); calls != 1+maxNews || s.Untold != maxNews {
+			t.Errorf("%d calls, %+v", calls, s)
+		}
+	})
+}
+
+func TestBreakerConcurrently(t *testing.T) {
+	b := NewBreaker(BreakerOptions{RecoveryTimeout: time.Microsecond, OnStateChange: func(State, State) {}})
+	var wg sync.WaitGroup
+	for w := range 8 {
+		wg.Go(func() {
+			for i := range 2000 {
+				done, err := b.Allow()
+				if err != nil {
+					if err := b.Wait(t.Context()); err != nil {
+						t.Error(err)
+					}
+					continue
+				}
+				if (i/50+w)%3 == 0 {
+					done(errDown)
+				} else {
+					done(nil)
+				}
+			}
+		})
+	}
+	wg.Wait()
+	if s := b.Stats(); s.Opened == 0 || s.Allowed+s.Rejected != 16000 {
+		t.Errorf("%+v", s)
+	}
+}
+
+func TestAllowAllocatesOneClosure(t *testing.T) {
+	for _, o := range []BreakerOptions{{}, {SlowAck: time.Second}} {
+		b := NewBreaker(o)
+		if n := testing.AllocsPerRun(100, func() {
+			done, _ := b.Allow()
+			done(nil)
+		}); n > 1 {
+			t.Errorf("%+v: %v allocations, want 1", o, n)
+		}
+	}
+}
+
+func BenchmarkAllow(b *testing.B) {
+	for name, o := range map[string]BreakerOptions{
+		"plain":    {},
+		"slow":     {SlowAck: time.Second},
+		"listener": {OnStateChange: func(State, State) {}},
+	} {
+		b.Run(name, func(b *testing.B) {
+			br := NewBreaker(o)
+			b.ReportAllocs()
+			for b.Loop() {
+				done, _ := br.Allow()
+				done(nil)
+			}
+		})
+	}
+}
