@@ -1,0 +1,154 @@
+package mqtttest
+
+import (
+	"crypto/rand"
+	"errors"
+	"time"
+
+	"github.com/mooring-mqtt/mooring/internal/wire"
+	"github.com/mooring-mqtt/mooring/internal/wire/control"
+)
+
+// connect acts on the first packet, which must be a CONNECT [MQTT-3.1.0-1].
+func (c *conn) connect(f wire.Frame) error {
+	if f.Type() != wire.CONNECT {
+		return errOver
+	}
+	p, err := control.ParseConnect(f)
+	if err != nil {
+		var e *wire.Error
+		if errors.As(err, &e) {
+			c.refuse(e.Code, e.Detail)
+		}
+		return err
+	}
+	var ack control.Connack
+	if p.ClientID == "" {
+		p.ClientID = "auto-" + rand.Text()
+		ack.AssignedClientID = p.ClientID
+	}
+	if reason, detail := c.admit(&p); reason != 0 {
+		c.refuse(reason, detail)
+		return errOver
+	}
+	c.accept(&p, &ack)
+	return c.enter(&p, &ack)
+}
+
+// refuse answers with a CONNACK and ends the connection.
+func (c *conn) refuse(reason byte, detail string) {
+	b := c.b
+	b.lock()
+	defer b.unlock()
+	b.stats.Refused++
+	c.out = control.AppendConnack(c.out, &control.Connack{Reason: reason, ReasonString: detail})
+	c.closing = true
+	b.mark(c)
+}
+
+// admit says whether the broker takes such a client.
+func (c *conn) admit(p *control.Connect) (reason byte, detail string) {
+	o := &c.b.opts
+	if p.AuthMethod != "" {
+		return reasonBadAuthMethod, "enhanced authentication is not supported"
+	}
+	if o.Authenticate != nil {
+		if reason := o.Authenticate(p.ClientID, p.Username, p.Password); reason != 0 {
+			return reason, "authentication failed"
+		}
+	}
+	w := p.Will
+	switch {
+	case w == nil:
+		return 0, ""
+	case w.QoS > o.maxQoS():
+		return wire.ReasonQoSNotSupported, "Will QoS is above the Maximum QoS"
+	case w.Retain && o.DisableRetain:
+		return wire.ReasonRetainNotSupported, "Will Retain is set and retained messages are not supported"
+	case o.Authorize != nil:
+		return o.Authorize(p.ClientID, w.Topic, true), "the client may not publish to its Will Topic"
+	}
+	return 0, ""
+}
+
+// accept settles what both sides announce to each other.
+func (c *conn) accept(p *control.Connect, ack *control.Connack) {
+	o := &c.b.opts
+	c.clientID = p.ClientID
+	if p.ReceiveMaximum > 0 {
+		c.receiveMax = int(p.ReceiveMaximum)
+	}
+	if p.MaximumPacketSize > 0 {
+		c.maxPacket = p.MaximumPacketSize
+	}
+	if p.SessionExpiry > o.MaxSessionExpiry {
+		p.SessionExpiry = o.MaxSessionExpiry
+		ack.HasSessionExpiry, ack.SessionExpiry = true, p.SessionExpiry
+	}
+	if o.ServerKeepAlive > 0 {
+		p.KeepAlive = o.ServerKeepAlive
+		ack.HasServerKeepAlive, ack.ServerKeepAlive = true, p.KeepAlive
+	}
+	c.keepAlive = time.Duration(p.KeepAlive) * time.Second * 3 / 2 // [MQTT-3.1.2-22]
+	if o.ReceiveMaximum < 65535 {
+		ack.ReceiveMaximum = o.ReceiveMaximum
+	}
+	if o.maxQoS() < 2 {
+		ack.HasMaximumQoS, ack.MaximumQoS = true, o.maxQoS()
+	}
+	ack.MaximumPacketSize = o.MaximumPacketSize
+	ack.TopicAliasMaximum = o.TopicAliasMaximum
+	ack.RetainUnavailable = o.DisableRetain
+	ack.WildcardUnavailable = o.DisableWildcard
+	ack.SubIDUnavailable = o.DisableSubID
+	ack.SharedUnavailable = o.DisableShared
+}
+
+// enter joins the connection to its session, old or new, in one step with
+// everything that leads to: the end of an older connection and of an older
+// session, and their wills.
+func (c *conn) enter(p *control.Connect, ack *control.Connack) error {
+	b := c.b
+	b.lock()
+	defer b.unlock()
+	if b.closed || c.closing {
+		return errOver
+	}
+	s := b.sessions[p.ClientID]
+	if s == nil && len(b.sessions) >= b.opts.MaxSessions ||
+		b.stats.Connections >= b.opts.MaxConnections && (s == nil || s.conn == nil) {
+		b.stats.Refused++
+		c.out = control.AppendConnack(c.out, &control.Connack{Reason: wire.ReasonQuotaExceeded})
+		c.closing = true
+		b.mark(c)
+		return errOver
+	}
+	if s != nil && s.conn != nil {
+		b.stats.TakenOver++
+		s.conn.finish(wire.ReasonSessionTakenOver, "another connection uses this Client Identifier")
+		b.detach(s, true)
+	}
+	if s = b.sessions[p.ClientID]; s != nil && p.CleanStart {
+		b.endSession(s)
+		s = nil
+	}
+	if ack.SessionPresent = s != nil; s != nil {
+		s.resume()
+	} else {
+		s = b.newSession(p.ClientID)
+	}
+	s.conn, c.session = c, s
+	s.expiry, s.keeps = p.SessionExpiry, p.SessionExpiry > 0
+	s.will = newWill(p.Will)
+	s.flights.rewind()
+	b.stats.Connections++
+	b.stats.ConnectionsTotal++
+	b.log.session(s)
+	c.out = control.AppendConnack(c.out, ack)
+	if c.keepAlive == 0 {
+		_ = c.nc.SetReadDeadline(time.Time{}) // an error shows in the Read
+	}
+	c.packets = true
+	b.mark(c)
+	return nil
+}

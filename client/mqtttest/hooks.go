@@ -1,0 +1,96 @@
+package mqtttest
+
+import "slices"
+
+// Disconnect sends a client DISCONNECT with a reason code and closes its
+// connection; its will goes out. It reports whether the client was connected.
+func (b *Broker) Disconnect(clientID string, reason byte) bool {
+	return b.part(clientID, func(c *conn) { c.finish(reason, "") })
+}
+
+// Cut ends a client's connection without a word, as a broken network does;
+// its will goes out. It reports whether the client was connected.
+func (b *Broker) Cut(clientID string) bool { return b.part(clientID, (*conn).cut) }
+
+func (b *Broker) part(clientID string, how func(*conn)) bool {
+	b.lock()
+	defer b.wake()
+	defer b.unlock()
+	s := b.sessions[clientID]
+	if s == nil || s.conn == nil || b.closed {
+		return false
+	}
+	c := s.conn
+	how(c)
+	b.detach(s, true)
+	return true
+}
+
+// DropSession makes the broker forget a session as if it had lost it: queue,
+// subscriptions and will are gone, nothing is sent, and if the client is
+// connected its connection is cut. It reports whether there was one.
+func (b *Broker) DropSession(clientID string) bool {
+	b.lock()
+	defer b.wake()
+	defer b.unlock()
+	s := b.sessions[clientID]
+	if s == nil || b.closed {
+		return false
+	}
+	b.drop(s)
+	return true
+}
+
+// DropSessions does what DropSession does for all sessions and returns their
+// number. Retained messages stay.
+func (b *Broker) DropSessions() int {
+	b.lock()
+	defer b.wake()
+	defer b.unlock()
+	if b.closed {
+		return 0
+	}
+	n := len(b.sessions)
+	for _, s := range b.sessions {
+		b.drop(s)
+	}
+	return n
+}
+
+func (b *Broker) drop(s *session) {
+	if s.conn != nil {
+		s.conn.cut()
+		s.conn = nil
+		b.stats.Connections--
+	}
+	s.will = nil
+	b.forget(s)
+	b.log.ended(s)
+}
+
+// Connected reports whether a client is connected.
+func (b *Broker) Connected(clientID string) bool {
+	b.lock()
+	defer b.unlock()
+	s := b.sessions[clientID]
+	return s != nil && s.conn != nil
+}
+
+// Session reports whether the broker has a session of a client, connected or
+// not.
+func (b *Broker) Session(clientID string) bool {
+	b.lock()
+	defer b.unlock()
+	return b.sessions[clientID] != nil
+}
+
+// Retained returns a copy of the payload of a topic's retained message.
+func (b *Broker) Retained(topic string) (payload []byte, ok bool) {
+	b.lock()
+	defer b.unlock()
+	m := b.retained[topic]
+	if m == nil || m.expired() {
+		return nil, false
+	}
+	return slices.Clone(m.payload), true
+}

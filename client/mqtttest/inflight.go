@@ -1,0 +1,75 @@
+package mqtttest
+
+import "math"
+
+// flight is a QoS 1 or 2 message between its first PUBLISH and its last
+// acknowledgement.
+type flight struct {
+	entry
+	id         uint16
+	released   bool  // PUBREC has come: PUBREL is next, and never PUBLISH again
+	sentOn     *conn // the connection it was last sent on
+	prev, next *flight
+}
+
+// inflight is a session's window of the server-to-client direction. It keeps
+// the order of sending, which resends must follow [MQTT-4.6.0-1]. Its packet
+// identifiers have nothing to do with those of the other direction.
+type inflight struct {
+	byID        map[uint16]*flight
+	first, last *flight
+	resend      *flight // the next to be sent again on this connection
+	open        int     // sent on this connection and not complete: counts against the Receive Maximum
+	lastID      uint16
+}
+
+// nextID returns a packet identifier that is not in use; add must follow.
+// There is one: callers stay below 65,535 flights.
+func (w *inflight) nextID() uint16 {
+	for {
+		if w.lastID++; w.lastID == 0 {
+			w.lastID = 1
+		}
+		if w.byID[w.lastID] == nil {
+			return w.lastID
+		}
+	}
+}
+
+func (w *inflight) full() bool { return len(w.byID) == math.MaxUint16 }
+
+func (w *inflight) add(f *flight) {
+	if w.byID == nil {
+		w.byID = make(map[uint16]*flight)
+	}
+	w.byID[f.id] = f
+	if f.prev = w.last; f.prev == nil {
+		w.first = f
+	} else {
+		f.prev.next = f
+	}
+	w.last = f
+}
+
+func (w *inflight) remove(f *flight, on *conn) {
+	delete(w.byID, f.id)
+	if w.resend == f {
+		w.resend = f.next
+	}
+	if f.prev == nil {
+		w.first = f.next
+	} else {
+		f.prev.next = f.next
+	}
+	if f.next == nil {
+		w.last = f.prev
+	} else {
+		f.next.prev = f.prev
+	}
+	if on != nil && f.sentOn == on {
+		w.open--
+	}
+}
+
+// rewind begins a new connection: everything is to be sent again.
+func (w *inflight) rewind() { w.resend, w.open = w.first, 0 }

@@ -1,0 +1,109 @@
+package mqtttest
+
+import (
+	"cmp"
+	"slices"
+
+	"github.com/mooring-mqtt/mooring/internal/wire"
+	"github.com/mooring-mqtt/mooring/internal/wire/control"
+)
+
+// retain stores m as the retained message of its topic, or clears the topic
+// if m is empty [MQTT-3.3.1-5] [MQTT-3.3.1-6]. It returns false if that would
+// be one topic too many.
+func (b *Broker) retain(m *message) bool {
+	old := b.retained[m.topic]
+	if len(m.payload) == 0 {
+		if old != nil {
+			b.unretain(old)
+		}
+		return true
+	}
+	if old == nil && len(b.retained) >= b.opts.MaxRetained {
+		for _, r := range b.retained {
+			if r.expired() {
+				b.unretain(r)
+			}
+		}
+		if len(b.retained) >= b.opts.MaxRetained {
+			return false
+		}
+	}
+	b.retained[m.topic] = m
+	b.log.retained(m)
+	return true
+}
+
+func (b *Broker) unretain(m *message) {
+	delete(b.retained, m.topic)
+	b.log.unretained(m.topic)
+}
+
+// sendRetained answers a subscription with the retained messages that match,
+// in the order they were published.
+func (b *Broker) sendRetained(sub *subscription, handling byte, isNew bool) {
+	if sub.group != nil || handling == retainNever || handling == retainIfNew && !isNew {
+		return
+	}
+	var found []*message
+	if m := b.retained[sub.filter]; m != nil {
+		found = append(found, m)
+	}
+	if wildcard(sub.filter) {
+		for topic, m := range b.retained {
+			if wire.Match(sub.filter, topic) {
+				found = append(found, m)
+			}
+		}
+		slices.SortFunc(found, func(a, b *message) int { return cmp.Compare(a.id, b.id) })
+	}
+	for _, m := range found {
+		if m.expired() {
+			b.unretain(m)
+			continue
+		}
+		sub.session.enqueue(entry{msg: m, qos: min(m.qos, sub.qos), retain: true, subIDs: sub.ids})
+	}
+}
+
+// Retain Handling, section 3.8.3.1.
+const (
+	retainIfNew = 1
+	retainNever = 2
+)
+
+func wildcard(filter string) bool {
+	for i := range len(filter) {
+		if filter[i] == '+' || filter[i] == '#' {
+			return true
+		}
+	}
+	return false
+}
+
+// subscribe puts one subscription of a SUBSCRIBE in.
+func (b *Broker) subscribe(s *session, in control.Subscription, qos byte, ids []uint32) {
+	old := s.subs[in.Filter]
+	sub := &subscription{session: s, filter: in.Filter, qos: qos, noLocal: in.NoLocal, asPublished: in.RetainAsPublished, ids: ids}
+	b.tree.add(sub, old)
+	s.subs[in.Filter] = sub
+	if old == nil {
+		b.stats.Subscriptions++
+	}
+	b.log.subscribed(sub)
+	b.sendRetained(sub, in.RetainHandling, old == nil)
+}
+
+// unsubscribe reports whether there was such a subscription. What is already
+// queued by it is still delivered [MQTT-3.10.4-3].
+func (b *Broker) unsubscribe(s *session, filter string) bool {
+	sub := s.subs[filter]
+	if sub == nil {
+		return false
+	}
+	b.tree.remove(sub)
+	delete(s.subs, filter)
+	b.stats.Subscriptions--
+	b.log.unsubscribed(s, filter)
+	return true
+}

@@ -1,0 +1,74 @@
+package mqtttest
+
+import (
+	"cmp"
+	"maps"
+	"os"
+	"slices"
+)
+
+// snapshot records the whole state, in many transactions: until the file is
+// renamed into place it does not count.
+func (b *Broker) snapshot() {
+	j := b.log
+	for _, m := range b.retained {
+		j.retained(m)
+		j.emit()
+	}
+	byID := func(x, y *session) int { return cmp.Compare(x.id, y.id) }
+	for _, s := range slices.SortedFunc(maps.Values(b.sessions), byID) {
+		j.session(s)
+		for _, sub := range s.subs {
+			j.subscribed(sub)
+		}
+		for id := range s.inbound {
+			j.inbound(s, id)
+		}
+		if !s.keeps {
+			j.emit()
+			continue
+		}
+		for f := s.flights.first; f != nil; f = f.next {
+			j.flight(s, f)
+			j.emit()
+		}
+		for i := range s.queue.n {
+			if e := s.queue.at(i); s.durable(e) {
+				j.queued(s, e)
+				j.emit()
+			}
+		}
+		j.emit()
+	}
+}
+
+// frameWriter writes a snapshot in large pieces.
+type frameWriter struct {
+	j    *journal
+	file *os.File
+	buf  []byte
+	size int64
+	err  error
+}
+
+// frame makes a transaction of what was recorded.
+func (w *frameWriter) frame() {
+	if len(w.j.tx) == 0 {
+		return
+	}
+	w.buf = appendFrame(w.buf, w.j.tx)
+	w.j.tx = w.j.tx[:0]
+	if len(w.buf) > 1<<20 {
+		w.flush()
+	}
+}
+
+func (w *frameWriter) write(b []byte) { w.buf = append(w.buf, b...) }
+
+func (w *frameWriter) flush() {
+	if w.err == nil {
+		_, w.err = w.file.Write(w.buf)
+	}
+	w.size += int64(len(w.buf))
+	w.buf = w.buf[:0]
+}

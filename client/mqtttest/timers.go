@@ -1,0 +1,103 @@
+package mqtttest
+
+import (
+	"container/heap"
+	"time"
+)
+
+// timer is something that happens at a time, under the broker's lock.
+type timer struct {
+	at    time.Time
+	what  func()
+	index int // in the heap; -1 outside of it
+}
+
+// timers is the heap of what is to come: will delays and session expiries.
+// One goroutine serves all of them. Guarded by Broker.mu.
+type timers struct {
+	heap timerHeap
+	kick chan struct{} // the first one has changed
+}
+
+// after arranges for what to be called d from now.
+func (b *Broker) after(d time.Duration, what func()) *timer { return b.at(time.Now().Add(d), what) }
+
+func (b *Broker) at(at time.Time, what func()) *timer {
+	t := &timer{at: at, what: what}
+	heap.Push(&b.timers.heap, t)
+	if t.index == 0 {
+		signal(b.timers.kick)
+	}
+	return t
+}
+
+// stop takes t back; nil and one that has fired are no matter.
+func (b *Broker) stop(t *timer) {
+	if t != nil && t.index >= 0 {
+		heap.Remove(&b.timers.heap, t.index)
+	}
+}
+
+func (b *Broker) runTimers() {
+	alarm := time.NewTimer(time.Hour)
+	defer alarm.Stop()
+	for {
+		alarm.Reset(b.fire())
+		select {
+		case <-alarm.C:
+		case <-b.timers.kick:
+		case <-b.done:
+			return
+		}
+	}
+}
+
+// fire runs what is due and returns how long to sleep.
+func (b *Broker) fire() time.Duration {
+	b.lock()
+	defer b.wake()
+	defer b.unlock()
+	if b.closed {
+		return time.Hour
+	}
+	now := time.Now()
+	for len(b.timers.heap) > 0 {
+		if d := b.timers.heap[0].at.Sub(now); d > 0 {
+			return d
+		}
+		heap.Pop(&b.timers.heap).(*timer).what()
+	}
+	return time.Hour
+}
+
+type timerHeap []*timer
+
+func (h timerHeap) Len() int           { return len(h) }
+func (h timerHeap) Less(i, j int) bool { return h[i].at.Before(h[j].at) }
+func (h timerHeap) Swap(i, j int) {
+	h[i], h[j] = h[j], h[i]
+	h[i].index, h[j].index = i, j
+}
+
+func (h *timerHeap) Push(x any) {
+	t := x.(*timer)
+	t.index = len(*h)
+	*h = append(*h, t)
+}
+
+func (h *timerHeap) Pop() any {
+	old := *h
+	t := old[len(old)-1]
+	old[len(old)-1] = nil
+	*h = old[:len(old)-1]
+	t.index = -1
+	return t
+}
+
+// signal wakes the one goroutine that waits on c, now or the next time.
+func signal(c chan struct{}) {
+	select {
+	case c <- struct{}{}:
+	default:
+	}
+}

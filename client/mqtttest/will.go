@@ -1,0 +1,50 @@
+package mqtttest
+
+import (
+	"time"
+
+	"github.com/mooring-mqtt/mooring/internal/wire"
+	"github.com/mooring-mqtt/mooring/internal/wire/control"
+)
+
+// will is a Will Message that waits with its session.
+type will struct {
+	topic      string
+	payload    []byte
+	properties wire.Properties // without the delay; the expiry counts from publication
+	qos        byte
+	retain     bool
+	delay      uint32 // seconds
+}
+
+func newWill(w *control.Will) *will {
+	if w == nil {
+		return nil
+	}
+	return &will{topic: w.Topic, payload: w.Payload, properties: w.Properties, qos: w.QoS, retain: w.Retain, delay: w.Delay}
+}
+
+// publishWill publishes the will of s, if it has one, and takes it out of the
+// session [MQTT-3.1.2-10]. The caller journals the session.
+func (b *Broker) publishWill(s *session) {
+	w := s.will
+	if w == nil {
+		return
+	}
+	b.stop(s.willDue)
+	s.will = nil
+	m := &message{topic: w.topic, payload: w.payload, qos: w.qos, retain: w.retain}
+	m.props, m.expires = onward(w.properties)
+	b.stats.WillsPublished++
+	if b.publish(m, s.clientID) == wire.ReasonQuotaExceeded {
+		b.opts.Logger.Warn("will not published: too many retained topics", "client", s.clientID, "topic", w.topic)
+	}
+}
+
+// resume takes s over for a new connection of its client: what waited for the
+// client not to come back is called off [MQTT-3.1.3-9].
+func (s *session) resume() {
+	s.b.stop(s.willDue)
+	s.b.stop(s.endsWith)
+	s.willDue, s.endsWith, s.will, s.lostAt = nil, nil, nil, time.Time{}
+}

@@ -1,0 +1,135 @@
+package mqtttest
+
+import (
+	"time"
+
+	"github.com/mooring-mqtt/mooring/internal/wire"
+)
+
+// write sends what is in out, filled up from the session's queue, in as few
+// writes as possible, until the connection ends. Then it closes it.
+func (c *conn) write() {
+	var spare []byte
+	for {
+		buf, last := c.take(spare)
+		if len(buf) > 0 && !c.send(buf) {
+			break
+		}
+		if last {
+			break
+		}
+		if len(buf) == 0 {
+			<-c.wakeup
+		}
+		if spare = buf; cap(spare) > 2*outLimit {
+			spare = nil // a burst's memory is not kept
+		}
+	}
+	close(c.writerDone)
+	if half, ok := c.nc.(interface{ CloseWrite() error }); ok && half.CloseWrite() == nil {
+		c.draining.Store(true)
+		_ = c.nc.SetReadDeadline(time.Now().Add(linger)) // an error shows in the Read
+		<-c.readerDone
+	}
+	_ = c.nc.Close() // nothing is left to lose
+	<-c.readerDone
+	b := c.b
+	b.lock()
+	delete(b.conns, c)
+	b.unlock()
+}
+
+// take takes out what is to be written next; last is whether nothing follows.
+func (c *conn) take(spare []byte) (buf []byte, last bool) {
+	b := c.b
+	b.lock()
+	defer b.unlock()
+	if c.session != nil && !c.closing {
+		c.pump()
+	}
+	buf, c.out = c.out, spare[:0]
+	c.unsaid = 0
+	signal(c.room)
+	return buf, c.closing
+}
+
+// send writes buf. The journal goes first: no acknowledgement and no message
+// leaves before the record it rests on.
+func (c *conn) send(buf []byte) bool {
+	b := c.b
+	if err := b.log.flush(); err != nil {
+		b.opts.Logger.Error("connection cut: the journal cannot be written", "error", err)
+		c.raw.Close()
+		return false
+	}
+	c.watch(ToClient, buf)
+	_ = c.nc.SetWriteDeadline(time.Now().Add(b.opts.WriteTimeout)) // an error shows in the Write
+	if _, err := c.nc.Write(buf); err != nil {
+		c.raw.Close()
+		return false
+	}
+	return true
+}
+
+// pump moves messages into out: first those that are sent again, in their
+// order [MQTT-4.4.0-1], then new ones, as far as the client's Receive Maximum
+// goes [MQTT-3.3.4-9].
+func (c *conn) pump() {
+	s, w := c.session, &c.session.flights
+	for f := w.resend; f != nil && len(c.out) < outFill; f = w.resend {
+		if !f.released && w.open >= c.receiveMax {
+			return
+		}
+		if !f.released && !c.publish(&f.entry, f.id, true) {
+			c.b.stats.DroppedTooLarge++
+			s.complete(f)
+			continue
+		}
+		if f.released {
+			c.out = wire.AppendAck(c.out, wire.Ack{Type: wire.PUBREL, PacketID: f.id})
+		}
+		w.resend = f.next
+		f.sentOn = c
+		w.open++
+		c.b.stats.Resent++
+	}
+	for s.queue.n > 0 && len(c.out) < outFill && w.resend == nil {
+		e := s.queue.at(0)
+		switch {
+		case e.msg.expired():
+			s.dropHead(&c.b.stats.DroppedExpired)
+			continue
+		case e.qos > 0 && (w.open >= c.receiveMax || w.full()):
+			return
+		}
+		var id uint16
+		if e.qos > 0 {
+			id = w.nextID()
+		}
+		if !c.publish(e, id, false) {
+			s.dropHead(&c.b.stats.DroppedTooLarge)
+			continue
+		}
+		c.b.stats.MessagesOut++
+		if e.qos == 0 {
+			s.queue.pop()
+			continue
+		}
+		if s.durable(e) {
+			c.b.log.sent(s, id)
+		}
+		w.add(&flight{entry: s.queue.pop(), id: id, sentOn: c})
+		w.open++
+	}
+}
+
+// publish appends a PUBLISH, unless it is more than the client takes
+// [MQTT-3.1.2-24].
+func (c *conn) publish(e *entry, id uint16, dup bool) bool {
+	p := e.packet(id, dup)
+	if p.Size() > int(c.maxPacket) {
+		return false
+	}
+	c.out = wire.AppendPublish(c.out, &p)
+	return true
+}
