@@ -27,6 +27,10 @@ const (
 // packets (CutInside, Lose, OnPacket) need to see MQTT; a stream that is not is
 // passed on untouched and counted in [ProxyStats.Opaque].
 //
+// Cut resets both ends at once and may take bytes with it that were on their
+// way. Every other fault that ends a connection first delivers what comes before
+// it, to the byte, then ends the receiver's stream and resets the sender.
+//
 // All methods may be called at any time from any goroutine. What a Proxy
 // buffers is bounded, at 1 MiB per connection and direction; behind that, the
 // sender feels the pressure as it would on a real link.

@@ -26,7 +26,6 @@ type proxyPump struct {
 	queue    chan proxyChunk
 
 	random *rand.Rand // the reader's
-	last   time.Time  // due time of the last chunk, the reader's
 	paced  time.Time  // when throttling allows the next byte, the writer's
 }
 
@@ -116,8 +115,8 @@ func (m *proxyPump) send(b []byte) bool {
 	return true
 }
 
-// push gives the chunk its time of arrival, never before that of the one
-// before it, and waits for room.
+// push gives the chunk its earliest time of arrival and waits for room. The
+// queue keeps the order, whatever the times are.
 func (m *proxyPump) push(c proxyChunk) bool {
 	shape := m.p.shape.Load()
 	if shape.delay > 0 || shape.jitter > 0 {
@@ -126,10 +125,6 @@ func (m *proxyPump) push(c proxyChunk) bool {
 			c.due = c.due.Add(time.Duration(m.random.Int64N(int64(shape.jitter))))
 		}
 	}
-	if c.due.Before(m.last) {
-		c.due = m.last
-	}
-	m.last = c.due
 	select {
 	case m.queue <- c:
 		return true
