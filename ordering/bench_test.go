@@ -1,0 +1,78 @@
+package ordering
+
+import (
+	"fmt"
+	"testing"
+)
+
+func BenchmarkPushInOrder(b *testing.B) {
+	r := NewResequencer[int](Options{})
+	emit := func(int) {}
+	b.ReportAllocs()
+	for seq := uint64(1); b.Loop(); seq++ {
+		r.Push("k", 1, seq, 0, emit)
+	}
+}
+
+// Each pair comes the wrong way round.
+func BenchmarkPushSwapped(b *testing.B) {
+	r := NewResequencer[int](Options{})
+	r.Restore("k", 1, 1)
+	emit := func(int) {}
+	b.ReportAllocs()
+	for i := uint64(2); b.Loop(); i++ {
+		r.Push("k", 1, i^1, 0, emit)
+	}
+}
+
+func BenchmarkPushManyKeys(b *testing.B) {
+	keys := make([]string, 4096)
+	for i := range keys {
+		keys[i] = fmt.Sprintf("publisher %d/plant/meter", i)
+	}
+	r := NewResequencer[int](Options{})
+	emit := func(int) {}
+	b.ReportAllocs()
+	for i := 0; b.Loop(); i++ {
+		r.Push(keys[i%len(keys)], 1, uint64(i/len(keys)), 0, emit)
+	}
+}
+
+// The worst order for what is held: all of it reversed.
+func BenchmarkPushReversed(b *testing.B) {
+	emit := func(int) {}
+	b.ReportAllocs()
+	for b.Loop() {
+		r := NewResequencer[int](Options{})
+		r.Restore("k", 1, 0)
+		for seq := uint64(1024); seq > 0; seq-- {
+			r.Push("k", 1, seq, 0, emit)
+		}
+	}
+}
+
+func BenchmarkNext(b *testing.B) {
+	s := NewSequencer(SequencerOptions{})
+	use := func(uint64) error { return nil }
+	b.ReportAllocs()
+	for b.Loop() {
+		s.Next("k", use)
+	}
+}
+
+func BenchmarkEnvelope(b *testing.B) {
+	e := Envelope{ID: "0192f0c4", Sequence: 7, Payload: []byte(`{"celsius":21.5,"unit":"C"}`)}
+	b.Run("encode", func(b *testing.B) {
+		b.ReportAllocs()
+		for b.Loop() {
+			EncodeEnvelope(e)
+		}
+	})
+	data, _ := EncodeEnvelope(e)
+	b.Run("decode", func(b *testing.B) {
+		b.ReportAllocs()
+		for b.Loop() {
+			DecodeEnvelope(data)
+		}
+	})
+}

@@ -1,0 +1,162 @@
+package ordering
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+)
+
+// emit may use the Resequencer in every way, also for its own key, and what it
+// pushes comes after it.
+func TestEmitMayReenter(t *testing.T) {
+	p := newProbe(Options{})
+	var emit func(string)
+	emit = func(v string) {
+		p.say("<" + v)
+		switch v {
+		case "k1:1":
+			p.Push("k", 1, 3, "k1:3", emit)
+			p.Push("k", 1, 2, "k1:2", emit)
+			p.Push("other", 1, 1, "other", emit)
+			p.Push("k", 1, 9, "k1:9", emit)
+			p.Flush(emit)
+			p.Expire(emit)
+			p.Stats()
+		case "k1:9":
+			p.Forget("k")
+			p.Push("k", 1, 1, "again", emit)
+		}
+		p.say(">")
+	}
+	p.Push("k", 1, 1, "k1:1", emit)
+	p.wants(t, "<k1:1 <other > > <k1:2 > <k1:3 > gap(k/1 4-8 flushed) <k1:9 > <again >")
+	if s := p.Stats(); s.Keys != 2 || s.Waiting != 0 || s.Held != 0 {
+		t.Errorf("%+v", s)
+	}
+}
+
+func TestForgetWhileEmitting(t *testing.T) {
+	p := newProbe(Options{})
+	p.Push("k", 1, 1, "a", func(string) { p.Forget("k") })
+	if s := p.Stats(); s.Keys != 0 {
+		t.Errorf("%+v, want no keys", s)
+	}
+}
+
+func TestPanicInEmitLosesNothingElse(t *testing.T) {
+	p := newProbe(Options{})
+	p.in("k", 1, 1)
+	p.in("k", 1, 3)
+	p.told()
+	func() {
+		defer func() { recover() }()
+		p.Push("k", 1, 2, "bad", func(v string) {
+			if v == "bad" {
+				panic("bad handler")
+			}
+			p.emit(v)
+		})
+		t.Error("the panic did not come through")
+	}()
+	p.wants(t, "")
+	p.in("k", 1, 4)
+	p.wants(t, "k1:3 k1:4")
+	p.in("k", 1, 6)
+	p.Flush(p.emit)
+	p.told()
+	p.in("k", 1, 7)
+	p.wants(t, "k1:7") // the key still works
+}
+
+// A value that another goroutine is to emit is emitted by the emit it was pushed
+// with.
+func TestWaitingForAnotherEmitter(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := NewResequencer[int](Options{})
+		gate := make(chan struct{})
+		var got []string
+		go r.Push("k", 1, 1, 1, func(v int) { <-gate; got = append(got, fmt.Sprint("first ", v)) })
+		synctest.Wait()
+		if res := r.Push("k", 1, 2, 2, func(v int) { got = append(got, fmt.Sprint("second ", v)) }); res != Delivered {
+			t.Errorf("%v", res)
+		}
+		if s := r.Stats(); s.Waiting != 1 {
+			t.Errorf("%+v, want Waiting 1", s)
+		}
+		close(gate)
+		synctest.Wait()
+		if fmt.Sprint(got) != "[first 1 second 2]" {
+			t.Errorf("%v", got)
+		}
+		if s := r.Stats(); s.Waiting != 0 {
+			t.Errorf("%+v, want Waiting 0", s)
+		}
+	})
+}
+
+// Keys that are being emitted cannot be evicted; the limit holds again after.
+func TestMaxKeysWithBusyEmitters(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := NewResequencer[int](Options{MaxKeys: 2})
+		gate := make(chan struct{})
+		for i := range 5 {
+			go r.Push(fmt.Sprint(i), 1, 1, i, func(int) { <-gate })
+		}
+		synctest.Wait()
+		if s := r.Stats(); s.Keys != 5 {
+			t.Errorf("%+v", s)
+		}
+		close(gate)
+		synctest.Wait()
+		if s := r.Stats(); s.Keys != 2 || s.EvictedKeys != 3 {
+			t.Errorf("%+v", s)
+		}
+	})
+}
+
+// Many goroutines, few keys: one emitter per key at a time, in order, each once.
+func TestConcurrentPushes(t *testing.T) {
+	const keys, workers, n = 3, 6, 3000
+	r := NewResequencer[uint64](Options{Start: FromOne, MaxHeldPerKey: n, MaxHeld: keys * n})
+	var wg sync.WaitGroup
+	var busy [keys]atomic.Int32
+	var got [keys][]uint64 // guarded by there being one emitter, so says -race
+	emit := func(k int) func(uint64) {
+		return func(v uint64) {
+			if busy[k].Add(1) != 1 {
+				t.Error("two emitters for one key")
+			}
+			got[k] = append(got[k], v)
+			busy[k].Add(-1)
+		}
+	}
+	var next [keys]atomic.Uint64
+	for w := range workers {
+		wg.Go(func() {
+			rnd := rand.New(rand.NewPCG(uint64(w), 1))
+			for range n * keys {
+				k := rnd.IntN(keys)
+				seq := next[k].Add(1)
+				for range 1 + rnd.IntN(2) {
+					r.Push(fmt.Sprint(k), 1, seq, seq, emit(k))
+				}
+				if rnd.IntN(100) == 0 {
+					r.Expire(emit(k)) // nothing is old enough
+				}
+			}
+		})
+	}
+	wg.Wait()
+	for k := range keys {
+		if want := next[k].Load(); uint64(len(got[k])) != want || !slices.IsSorted(got[k]) {
+			t.Errorf("key %d: %d emitted, sorted %v, want %d", k, len(got[k]), slices.IsSorted(got[k]), want)
+		}
+	}
+	if s := r.Stats(); s.Held != 0 || s.Waiting != 0 || s.Gaps != 0 {
+		t.Errorf("%+v", s)
+	}
+}

@@ -1,0 +1,138 @@
+package ordering
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"math"
+	"strings"
+	"testing"
+	"time"
+)
+
+func TestEnvelopeRoundTrip(t *testing.T) {
+	for _, payload := range []string{
+		`{"celsius":21.5}`, `[1, 2]`, `"on"`, `on`, `23.5`, `null`, `true`, ``, ` `, ` {}`, "{}\n", "\x00\xff",
+		"\"\xff\"", `{"a":1,"a":2}`, `{"<":"&"}`, `1e400`, `{`, "\"\\u0000\"", `"payload"`, "\ufeff{}",
+		strings.Repeat("[", 512) + strings.Repeat("]", 512),
+		strings.Repeat("[", 513) + strings.Repeat("]", 513),
+		strings.Repeat(`{"\"[":[`, 300) + strings.Repeat(`]}`, 300),
+		strings.Repeat("[", 20_000) + strings.Repeat("]", 20_000),
+		"[" + strings.Repeat(`"[[[[",`, 1000) + "1]",
+	} {
+		in := Envelope{ID: "é\"<\u2028", Sequence: math.MaxUint64, Timestamp: time.UnixMilli(1_700_000_000_123).UTC(), Payload: []byte(payload)}
+		b, err := EncodeEnvelope(in)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !json.Valid(b) {
+			t.Errorf("%.60q: not JSON: %.80s", payload, b)
+		}
+		out, err := DecodeEnvelope(b)
+		if err != nil {
+			t.Errorf("%.60q: %v", payload, err)
+			continue
+		}
+		if out.ID != in.ID || out.Sequence != in.Sequence || !out.Timestamp.Equal(in.Timestamp) || !bytes.Equal(out.Payload, in.Payload) {
+			t.Errorf("%+v came back as %+v", in, out)
+		}
+	}
+}
+
+func TestEncodeEnvelope(t *testing.T) {
+	for _, c := range []struct {
+		in   Envelope
+		want string // "" for ErrEnvelope
+	}{
+		{Envelope{ID: "a", Sequence: 7, Timestamp: time.UnixMilli(1700000000000), Payload: []byte(`{"x":1}`)},
+			`{"id":"a","sequence":7,"timestamp":1700000000000,"payload":{"x":1}}`},
+		{Envelope{Payload: []byte("on")}, `{"sequence":0,"encoding":"base64","payload":"b24="}`},
+		{Envelope{}, `{"sequence":0,"encoding":"base64","payload":""}`},
+		{Envelope{Timestamp: time.Unix(0, 0), Payload: []byte("1")}, `{"sequence":0,"timestamp":0,"payload":1}`},
+		{Envelope{Timestamp: time.UnixMilli(maxTimestamp), Payload: []byte("1")}, `{"sequence":0,"timestamp":253402300799999,"payload":1}`},
+		{Envelope{Timestamp: time.UnixMilli(maxTimestamp + 1)}, ""},
+		{Envelope{Timestamp: time.UnixMilli(-1)}, ""},
+		{Envelope{Timestamp: time.Unix(math.MaxInt64/2, 0)}, ""},
+		{Envelope{ID: "\xff"}, ""},
+		{Envelope{ID: strings.Repeat("x", 65_536)}, ""},
+	} {
+		b, err := EncodeEnvelope(c.in)
+		if c.want == "" {
+			if !errors.Is(err, ErrEnvelope) {
+				t.Errorf("%.60v: %s, %v, want ErrEnvelope", c.in, b, err)
+			}
+		} else if string(b) != c.want {
+			t.Errorf("%+v: %s, %v, want %s", c.in, b, err, c.want)
+		}
+	}
+}
+
+func TestDecodeEnvelope(t *testing.T) {
+	// What the reliability document's publisher sends: no ID, counted from 0.
+	e, err := DecodeEnvelope([]byte(`{"sequence": 0, "timestamp": 1700000000000, "payload": {"t": 21.5}}` + "\n"))
+	if err != nil || e.Sequence != 0 || e.ID != "" || string(e.Payload) != `{"t": 21.5}` || !e.Timestamp.Equal(time.UnixMilli(1700000000000)) {
+		t.Errorf("%+v, %v", e, err)
+	}
+	if e, err := DecodeEnvelope([]byte(`{"payload":"on","sequence":1}`)); err != nil || string(e.Payload) != `"on"` || !e.Timestamp.IsZero() {
+		t.Errorf("%+v, %v", e, err)
+	}
+	for _, bad := range []string{
+		``, `null`, `[]`, `1`, `{`, `{}`, `{"sequence":1}`, `{"payload":1}`, "\xff",
+		`{"sequence":1,"payload":1}{}`, `{"sequence":1,"payload":1} x`, `{"sequence":1,"payload":1,}`,
+		`{"Sequence":1,"payload":1}`, `{"sequence":1,"payload":1,"extra":1}`,
+		`{"sequence":1,"sequence":2,"payload":1}`, `{"sequence":1,"payload":1,"payload":1}`,
+		`{"sequence":-1,"payload":1}`, `{"sequence":1.0,"payload":1}`, `{"sequence":1e0,"payload":1}`,
+		`{"sequence":"1","payload":1}`, `{"sequence":18446744073709551616,"payload":1}`, `{"sequence":null,"payload":1}`,
+		`{"sequence":1,"timestamp":-1,"payload":1}`, `{"sequence":1,"timestamp":253402300800000,"payload":1}`,
+		`{"sequence":1,"timestamp":null,"payload":1}`, `{"sequence":1,"timestamp":"now","payload":1}`,
+		`{"sequence":1,"id":"","payload":1}`, `{"sequence":1,"id":7,"payload":1}`, `{"sequence":1,"id":null,"payload":1}`,
+		`{"sequence":1,"id":"` + strings.Repeat("x", 65_536) + `","payload":1}`,
+		`{"sequence":1,"encoding":"hex","payload":"00"}`, `{"sequence":1,"encoding":null,"payload":"00"}`,
+		`{"sequence":1,"encoding":"base64","payload":"!"}`, `{"sequence":1,"encoding":"base64","payload":1}`,
+		`{"sequence":1,"encoding":"base64","payload":"b25="}`, `{"sequence":1,"payload":}`,
+	} {
+		if e, err := DecodeEnvelope([]byte(bad)); !errors.Is(err, ErrEnvelope) {
+			t.Errorf("%.60s: %+v, %v, want ErrEnvelope", bad, e, err)
+		}
+	}
+}
+
+// FuzzDecodeEnvelope: what decodes, encodes, and decodes to the same again.
+func FuzzDecodeEnvelope(f *testing.F) {
+	f.Add([]byte(`{"id":"a","sequence":7,"timestamp":1700000000000,"payload":{"x":1}}`))
+	f.Add([]byte(`{"sequence":0,"encoding":"base64","payload":"b24="}`))
+	f.Add([]byte(`{"sequence":18446744073709551615,"payload":"\ud800"}`))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		e, err := DecodeEnvelope(data)
+		if err != nil {
+			if !errors.Is(err, ErrEnvelope) {
+				t.Fatalf("%v is no ErrEnvelope", err)
+			}
+			return
+		}
+		b, err := EncodeEnvelope(e)
+		if err != nil {
+			t.Fatalf("%+v does not encode: %v", e, err)
+		}
+		again, err := DecodeEnvelope(b)
+		if err != nil || again.ID != e.ID || again.Sequence != e.Sequence || !again.Timestamp.Equal(e.Timestamp) || !bytes.Equal(again.Payload, e.Payload) {
+			t.Fatalf("%+v came back as %+v, %v", e, again, err)
+		}
+	})
+}
+
+// FuzzEncodeEnvelope: every payload comes back byte for byte.
+func FuzzEncodeEnvelope(f *testing.F) {
+	f.Add("id", uint64(1), []byte(`{"x":1}`))
+	f.Add("", uint64(0), []byte("\x00"))
+	f.Fuzz(func(t *testing.T, id string, seq uint64, payload []byte) {
+		b, err := EncodeEnvelope(Envelope{ID: id, Sequence: seq, Payload: payload})
+		if err != nil {
+			return
+		}
+		e, err := DecodeEnvelope(b)
+		if err != nil || e.ID != id || e.Sequence != seq || !bytes.Equal(e.Payload, payload) {
+			t.Fatalf("%q %d %q came back as %+v, %v", id, seq, payload, e, err)
+		}
+	})
+}

@@ -1,0 +1,96 @@
+package ordering_test
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/mooring-mqtt/mooring/ordering"
+)
+
+func ExampleSequencer() {
+	s := ordering.NewSequencer(ordering.SequencerOptions{})
+	s.Restore("plant/1", 41) // the last number used before the restart
+
+	accepted := func(seq uint64) error {
+		fmt.Println("stored with number", seq)
+		return nil
+	}
+	s.Next("plant/1", accepted)
+	s.Next("plant/1", func(seq uint64) error { return errors.New("disk full") })
+	s.Next("plant/1", accepted)
+	// Output:
+	// stored with number 42
+	// stored with number 43
+}
+
+func ExampleResequencer() {
+	r := ordering.NewResequencer[string](ordering.Options{
+		OnGap: func(g ordering.Gap) { fmt.Printf("gap %d to %d: %v\n", g.From, g.To, g.Reason) },
+	})
+	handle := func(v string) { fmt.Println("handle", v) }
+	push := func(epoch, seq uint64, v string) {
+		if result := r.Push("publisher 7/plant/1", epoch, seq, v, handle); result != ordering.Delivered {
+			fmt.Println(v, "is", result)
+		}
+	}
+	push(1, 1, "a")
+	push(1, 3, "c")
+	push(1, 2, "b") // and c, which waited for it
+	push(1, 2, "b")
+	push(1, 6, "f")
+	push(2, 1, "A") // the publisher lost its numbers and starts over
+	// Output:
+	// handle a
+	// c is held
+	// handle b
+	// handle c
+	// b is duplicate
+	// f is held
+	// gap 4 to 5: new epoch
+	// handle f
+	// handle A
+}
+
+// Whoever uses a Resequencer calls Expire when it is due; a timer that is reset
+// to what Expire returns does.
+func ExampleResequencer_Expire() {
+	r := ordering.NewResequencer[string](ordering.Options{
+		GapTimeout: time.Millisecond,
+		OnGap:      func(g ordering.Gap) { fmt.Printf("gap %d to %d: %v\n", g.From, g.To, g.Reason) },
+	})
+	handle := func(v string) { fmt.Println("handle", v) }
+	r.Push("k", 1, 1, "a", handle)
+	r.Push("k", 1, 5, "e", handle)
+	for next := r.Expire(handle); !next.IsZero(); next = r.Expire(handle) {
+		<-time.After(time.Until(next))
+	}
+	fmt.Println("2 is", r.Push("k", 1, 2, "b", handle)) // late is better than lost
+	// Output:
+	// handle a
+	// gap 2 to 4: timed out
+	// handle e
+	// handle b
+	// 2 is late
+}
+
+func ExampleEncodeEnvelope() {
+	sent := time.UnixMilli(1_700_000_000_000)
+	b, _ := ordering.EncodeEnvelope(ordering.Envelope{ID: "0192f0", Sequence: 7, Timestamp: sent, Payload: []byte(`{"celsius":21.5}`)})
+	fmt.Println(string(b))
+	b, _ = ordering.EncodeEnvelope(ordering.Envelope{Sequence: 8, Payload: []byte{0xCA, 0xFE}})
+	fmt.Println(string(b))
+	// Output:
+	// {"id":"0192f0","sequence":7,"timestamp":1700000000000,"payload":{"celsius":21.5}}
+	// {"sequence":8,"encoding":"base64","payload":"yv4="}
+}
+
+func ExampleDecodeEnvelope() {
+	e, err := ordering.DecodeEnvelope([]byte(`{"sequence": 3, "timestamp": 1700000000000, "payload": {"valve": "open"}}`))
+	fmt.Println(e.Sequence, e.Timestamp.Format(time.RFC3339), string(e.Payload), err)
+	_, err = ordering.DecodeEnvelope([]byte(`{"sequence": 3.5, "payload": 1}`))
+	fmt.Println(err)
+	// Output:
+	// 3 2023-11-14T22:13:20Z {"valve": "open"} <nil>
+	// ordering: bad envelope: sequence must be a whole number from 0 to 18446744073709551615
+}

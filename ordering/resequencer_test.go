@@ -1,0 +1,334 @@
+package ordering
+
+import (
+	"fmt"
+	"math"
+	"slices"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+// probe is a Resequencer of strings whose story is written down.
+type probe struct {
+	*Resequencer[string]
+	story []string
+}
+
+func newProbe(o Options) *probe {
+	p := &probe{}
+	o.OnGap = func(g Gap) {
+		p.say(fmt.Sprintf("gap(%s/%d %d-%d %v)", g.Key, g.Epoch, g.From, g.To, g.Reason))
+	}
+	o.OnEpoch = func(key string, old, new uint64) { p.say(fmt.Sprintf("epoch(%s %d→%d)", key, old, new)) }
+	p.Resequencer = NewResequencer[string](o)
+	return p
+}
+
+func (p *probe) say(s string)           { p.story = append(p.story, s) }
+func (p *probe) emit(v string)          { p.say(v) }
+func (p *probe) expire() time.Time      { return p.Expire(p.emit) }
+func (p *probe) told() (s string)       { s = strings.Join(p.story, " "); p.story = nil; return s }
+func (p *probe) push(seq uint64) Result { return p.in("k", 1, seq) }
+
+func (p *probe) in(key string, epoch, seq uint64) Result {
+	return p.Push(key, epoch, seq, fmt.Sprintf("%s%d:%d", key, epoch, seq), p.emit)
+}
+
+func (p *probe) wants(t *testing.T, want string) {
+	t.Helper()
+	if got := p.told(); got != want {
+		t.Fatalf("told   %q\nwanted %q", got, want)
+	}
+}
+
+func results(got []Result, want ...Result) error {
+	if !slices.Equal(got, want) {
+		return fmt.Errorf("results %v, want %v", got, want)
+	}
+	return nil
+}
+
+func (p *probe) pushes(t *testing.T, seqs []uint64, want ...Result) {
+	t.Helper()
+	var got []Result
+	for _, seq := range seqs {
+		got = append(got, p.push(seq))
+	}
+	if err := results(got, want...); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestOrderIsRestored(t *testing.T) {
+	p := newProbe(Options{})
+	p.pushes(t, []uint64{1, 3, 5, 3, 4, 2, 2, 6},
+		Delivered, Held, Held, Duplicate, Held, Delivered, Duplicate, Delivered)
+	p.wants(t, "k1:1 k1:2 k1:3 k1:4 k1:5 k1:6")
+	want := Stats{Keys: 1, Delivered: 6, Duplicates: 2}
+	if got := p.Stats(); got != want {
+		t.Errorf("%+v, want %+v", got, want)
+	}
+}
+
+func TestAdoptStartsAnywhere(t *testing.T) {
+	p := newProbe(Options{})
+	p.pushes(t, []uint64{7, 8, 5, 5, 7, 0, 6, 6}, Delivered, Delivered, Late, Duplicate, Duplicate, Late, Late, Duplicate)
+	p.wants(t, "k1:7 k1:8 k1:5 k1:0 k1:6")
+}
+
+func TestFromOneMissesTheBeginning(t *testing.T) {
+	p := newProbe(Options{Start: FromOne})
+	p.pushes(t, []uint64{3, 2}, Held, Held)
+	p.Flush(p.emit)
+	p.wants(t, "gap(k/1 1-1 flushed) k1:2 k1:3")
+	p.pushes(t, []uint64{1, 1, 0}, Late, Duplicate, Late)
+	p.told()
+
+	// Peers may count from 0.
+	p.in("zero", 1, 0)
+	p.in("zero", 1, 1)
+	p.wants(t, "zero1:0 zero1:1")
+}
+
+func TestEachGapTimesOutByItself(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := newProbe(Options{GapTimeout: 5 * time.Second})
+		if next := p.expire(); !next.IsZero() {
+			t.Errorf("nothing held, but due %v", next)
+		}
+		start := time.Now()
+		p.pushes(t, []uint64{1, 5}, Delivered, Held) // 2-4 opens
+		time.Sleep(time.Second)
+		p.push(9) // 6-8 opens
+		time.Sleep(time.Second)
+		p.push(3) // splits 2-4, which stays as old as it is
+		p.push(7) // and 6-8
+		p.told()
+		if next := p.expire(); !next.Equal(start.Add(5 * time.Second)) {
+			t.Errorf("next due after %v, want 5 s", next.Sub(start))
+		}
+		time.Sleep(3*time.Second - 1)
+		p.expire()
+		p.wants(t, "")
+		time.Sleep(1)
+		if next := p.expire(); !next.Equal(start.Add(6 * time.Second)) {
+			t.Errorf("next due after %v, want 6 s", next.Sub(start))
+		}
+		p.wants(t, "gap(k/1 2-2 timed out) k1:3 gap(k/1 4-4 timed out) k1:5")
+		time.Sleep(time.Second)
+		if next := p.expire(); !next.IsZero() {
+			t.Errorf("nothing held any more, but due %v", next)
+		}
+		p.wants(t, "gap(k/1 6-6 timed out) k1:7 gap(k/1 8-8 timed out) k1:9")
+		p.pushes(t, []uint64{4, 4, 3, 2, 10}, Late, Duplicate, Duplicate, Late, Delivered)
+		p.wants(t, "k1:4 k1:2 k1:10")
+		if s := p.Stats(); s.Gaps != 4 || s.Missing != 4 || s.Late != 2 || s.Held != 0 {
+			t.Errorf("%+v", s)
+		}
+	})
+}
+
+func TestExpireTakesTheOldestGapOfAllKeysFirst(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := newProbe(Options{})
+		for _, key := range []string{"c", "a", "b"} {
+			p.in(key, 1, 1)
+			p.in(key, 1, 3)
+			time.Sleep(time.Second)
+		}
+		p.in("c", 1, 2) // closed in time
+		p.in("c", 1, 9) // and a younger one opened
+		p.told()
+		time.Sleep(4 * time.Second)
+		next := p.expire()
+		p.wants(t, "gap(a/1 2-2 timed out) a1:3 gap(b/1 2-2 timed out) b1:3")
+		if wait := time.Until(next); wait != time.Second {
+			t.Errorf("next in %v, want 1 s", wait)
+		}
+	})
+}
+
+func TestNewEpochFinishesTheOldOne(t *testing.T) {
+	p := newProbe(Options{})
+	p.in("k", 4, 1)
+	p.in("k", 4, 3)
+	p.in("k", 4, 6)
+	if r := p.in("k", 7, 1); r != Delivered {
+		t.Errorf("first of the new epoch: %v", r)
+	}
+	p.wants(t, "k4:1 gap(k/4 2-2 new epoch) k4:3 gap(k/4 4-5 new epoch) k4:6 epoch(k 4→7) k7:1")
+	if r := p.in("k", 4, 2); r != Late {
+		t.Errorf("older epoch: %v", r)
+	}
+	if r := p.in("k", 7, 2); r != Delivered {
+		t.Errorf("second of the new epoch: %v", r)
+	}
+	p.wants(t, "k4:2 k7:2")
+}
+
+func TestFullGivesTheGapUp(t *testing.T) {
+	p := newProbe(Options{MaxHeldPerKey: 2})
+	p.pushes(t, []uint64{1, 3, 5, 9}, Delivered, Held, Held, Held)
+	p.wants(t, "k1:1 gap(k/1 2-2 full) k1:3")
+	p.pushes(t, []uint64{7}, Held) // gives 4 up; itself still waits for 6
+	p.wants(t, "gap(k/1 4-4 full) k1:5")
+	p.pushes(t, []uint64{6}, Delivered)
+	p.wants(t, "k1:6 k1:7")
+
+	p = newProbe(Options{MaxHeldPerKey: 1})
+	p.pushes(t, []uint64{1, 4, 3}, Delivered, Held, Delivered) // 3 itself goes out
+	p.wants(t, "k1:1 gap(k/1 2-2 full) k1:3 k1:4")
+}
+
+func TestFullInAllGivesTheOldestGapUp(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := newProbe(Options{MaxHeld: 2})
+		for _, key := range []string{"a", "b", "c"} {
+			p.in(key, 1, 1)
+			p.in(key, 1, 3)
+			time.Sleep(time.Second)
+		}
+		p.wants(t, "a1:1 b1:1 c1:1 gap(a/1 2-2 full) a1:3")
+		if s := p.Stats(); s.Held != 2 {
+			t.Errorf("%+v, want Held 2", s)
+		}
+	})
+}
+
+func TestLeastRecentlyUsedIdleKeyIsForgotten(t *testing.T) {
+	p := newProbe(Options{MaxKeys: 2})
+	p.in("a", 1, 1)
+	p.in("b", 1, 1)
+	p.in("a", 1, 2)
+	p.in("c", 1, 1) // b goes
+	p.told()
+	if r := p.in("a", 1, 1); r != Duplicate {
+		t.Errorf("a: %v, want duplicate", r)
+	}
+	if s := p.Stats(); s.EvictedKeys != 1 || s.Keys != 2 {
+		t.Errorf("%+v", s)
+	}
+	if r := p.in("b", 1, 1); r != Delivered { // c goes
+		t.Errorf("b: %v, want delivered anew", r)
+	}
+	p.in("a", 1, 9)
+	p.in("b", 1, 9) // none is idle now
+	p.told()
+	p.in("d", 1, 1)
+	p.wants(t, "d1:1 gap(a/1 3-8 full) a1:9")
+	if s := p.Stats(); s.Keys != 2 || s.Held != 1 {
+		t.Errorf("%+v", s)
+	}
+}
+
+func TestDropLate(t *testing.T) {
+	p := newProbe(Options{Late: DropLate})
+	p.pushes(t, []uint64{5, 3, 6}, Delivered, Late, Delivered)
+	p.wants(t, "k1:5 k1:6")
+	if s := p.Stats(); s.Late != 1 {
+		t.Errorf("%+v", s)
+	}
+}
+
+func TestForgottenRangesCountAsLate(t *testing.T) {
+	p := newProbe(Options{MaxRanges: 2, MaxHeldPerKey: 1})
+	for seq := uint64(1); seq <= 11; seq += 2 { // 2, 4, 6, 8 are given up, 10 is open
+		p.push(seq)
+	}
+	p.told()
+	if s := p.Stats(); s.Gaps != 4 || s.RangesDropped != 3 { // 0-0, 2 and 4
+		t.Fatalf("%+v", s)
+	}
+	p.pushes(t, []uint64{4, 4, 3, 5, 6, 6}, Late, Late, Late, Duplicate, Late, Duplicate)
+}
+
+// Distances cost nothing, and the ends of the number line are numbers like
+// others.
+func TestGiantJumps(t *testing.T) {
+	const top = math.MaxUint64
+	p := newProbe(Options{})
+	p.pushes(t, []uint64{1, 1 << 40, top, top - 2}, Delivered, Held, Held, Held)
+	p.Flush(p.emit)
+	p.wants(t, "k1:1 gap(k/1 2-1099511627775 flushed) k1:1099511627776 "+
+		"gap(k/1 1099511627777-18446744073709551612 flushed) k1:18446744073709551613 "+
+		"gap(k/1 18446744073709551614-18446744073709551614 flushed) k1:18446744073709551615")
+	p.pushes(t, []uint64{top, top - 1, top - 1, 0, 0, 1, 1 << 39}, Duplicate, Late, Duplicate, Late, Duplicate, Duplicate, Late)
+	if s := p.Stats(); s.Missing != top-4 {
+		t.Errorf("missing %d, want %d", s.Missing, uint64(top-4))
+	}
+
+	p = newProbe(Options{})
+	p.pushes(t, []uint64{top, top, 5, 0}, Delivered, Duplicate, Late, Late)
+	if r := p.in("k", 2, 0); r != Delivered {
+		t.Errorf("next epoch after the last number: %v", r)
+	}
+	p = newProbe(Options{})
+	p.pushes(t, []uint64{0, top}, Delivered, Held)
+	p.Flush(p.emit)
+	p.in("k", 2, 0)
+	p.in("k", 2, top)
+	p.Flush(p.emit)
+	if s := p.Stats(); s.Missing != top { // it does not wrap
+		t.Errorf("missing %d", s.Missing)
+	}
+}
+
+func TestRestoreContinues(t *testing.T) {
+	p := newProbe(Options{MaxHeldPerKey: 1})
+	if _, ok := p.Position("k"); ok {
+		t.Error("an unknown key has a position")
+	}
+	p.pushes(t, []uint64{5, 7, 9, 3}, Delivered, Held, Held, Late)
+	pos, ok := p.Position("k")
+	want := Position{Epoch: 1, Last: 7, Missing: []Range{{0, 2}, {4, 4}, {6, 6}}}
+	if !ok || fmt.Sprint(pos) != fmt.Sprint(want) {
+		t.Fatalf("%+v, want %+v", pos, want)
+	}
+
+	q := newProbe(Options{})
+	q.Restore("k", pos.Epoch, pos.Last, pos.Missing...)
+	q.pushes(t, []uint64{7, 6, 6, 5, 4, 2, 9, 8}, Duplicate, Late, Duplicate, Duplicate, Late, Late, Held, Delivered)
+	q.Restore("k", 9, 1000) // what is known counts more
+	q.pushes(t, []uint64{10}, Delivered)
+
+	q.Restore("plain", 3, 10)
+	q.told()
+	for seq, want := range map[uint64]Result{10: Duplicate, 1: Duplicate, 0: Duplicate, 11: Delivered} {
+		if r := q.in("plain", 3, seq); r != want {
+			t.Errorf("%d: %v, want %v", seq, r, want)
+		}
+	}
+	q.Restore("end", 1, math.MaxUint64)
+	if pos, _ := q.Position("end"); pos.Last != math.MaxUint64 {
+		t.Errorf("%+v", pos)
+	}
+	if r := q.in("end", 1, math.MaxUint64); r != Duplicate {
+		t.Errorf("the last number again: %v", r)
+	}
+}
+
+func TestRestoreTakesAnyRanges(t *testing.T) {
+	got := normal([]Range{{9, 30}, {5, 2}, {4, 6}, {1, 4}, {6, 6}, {40, 50}}, 20)
+	if want := (ranges{{1, 6}, {9, 20}}); !slices.Equal(got, want) {
+		t.Errorf("%v, want %v", got, want)
+	}
+}
+
+func TestForgetReturnsWhatWasHeld(t *testing.T) {
+	p := newProbe(Options{})
+	p.pushes(t, []uint64{1, 5, 3}, Delivered, Held, Held)
+	if left := p.Forget("k"); !slices.Equal(left, []string{"k1:3", "k1:5"}) {
+		t.Errorf("left %v", left)
+	}
+	if s := p.Stats(); s.Held != 0 || s.Keys != 0 {
+		t.Errorf("%+v", s)
+	}
+	if next := p.expire(); !next.IsZero() {
+		t.Errorf("something is due at %v", next)
+	}
+	p.told()
+	p.pushes(t, []uint64{9}, Delivered)
+	p.Forget("unknown")
+}
