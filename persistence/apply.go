@@ -1,10 +1,5 @@
 package persistence
 
-import (
-	"errors"
-	"io"
-)
-
 // apply does to the ledger and the index what the record says. Records of what
 // is already known change nothing, so a record may be there twice.
 func (r *recovery) apply(s *segment, off int64, rec *record, room uint64) {
@@ -133,64 +128,4 @@ func (r *recovery) reconcile() {
 		}
 		g.lost = min(g.lost, g.totals[Dropped])
 	}
-}
-
-// takeOver returns the records of the last segment, without the checkpoints, for
-// the opening of a new one, and makes its index fit there.
-func (r *recovery) takeOver(last *segment) ([]byte, error) {
-	data := make([]byte, last.size)
-	if n, err := r.last.file.ReadAt(data, 0); err != nil && (err != io.EOF || n < len(data)) {
-		return nil, err
-	}
-	records := make([]byte, 0, len(data))
-	var rec record
-	for off := headerSize; off < len(data); off += rec.size {
-		if err := rec.decode(data[off:]); err != nil {
-			return nil, err
-		}
-		if le32(data[off:]) != checksum(last.number, int64(off), data[off+checksumSize:off+rec.size]) {
-			return nil, errRecord // it was valid a moment ago
-		}
-		if rec.kind == kindCheckpoint {
-			continue
-		}
-		if rec.kind == kindMessage && rec.seq >= last.first && rec.seq < last.end() {
-			if at := &last.locs[rec.seq-last.first]; int(at.off) == off {
-				at.off = uint32(headerSize + len(records))
-			}
-		}
-		records = append(records, data[off:off+rec.size]...)
-	}
-	return records, nil
-}
-
-// maxCopies bounds how many copies of damaged segments are kept in a folder.
-const maxCopies = 16
-
-// keepCopy copies a damaged segment, once, and returns the copy's path, or
-// nothing when that fails: recovery does not depend on it.
-func (r *recovery) keepCopy(f *found) string {
-	fsys, name := r.log.o.FS, segmentName(r.log.dir, f.number)+corruptSuffix
-	if old, err := fsys.Open(name); err == nil {
-		old.Close()
-		return name
-	}
-	if r.copies >= maxCopies {
-		return ""
-	}
-	size, err := f.file.Size()
-	if err != nil {
-		return ""
-	}
-	to, err := fsys.Create(name)
-	if err != nil {
-		return ""
-	}
-	r.copies++
-	_, err = io.Copy(to, io.NewSectionReader(f.file, 0, size))
-	if err = errors.Join(err, to.Sync(), to.Close(), fsys.SyncDir(r.log.dir)); err != nil {
-		_ = fsys.Remove(name)
-		return ""
-	}
-	return name
 }

@@ -36,6 +36,7 @@ type Log struct {
 	spare    batch      // buffers for the next batch
 	tail     tail
 	diskSize int64
+	crowded  bool // the last commit woke others than its leader
 	flushing bool // a goroutine commits cur because of its size
 	removing bool
 
@@ -265,6 +266,13 @@ func (l *Log) Stream(name string) (uint32, uint64, error) {
 // Streams implements [Store].
 func (l *Log) Streams(yield func(name string, id uint32, last uint64) bool) {
 	yieldStreams(&l.mu, &l.ledger, yield)
+}
+
+// LastSeq implements [Store].
+func (l *Log) LastSeq() uint64 {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.ledger.next - 1
 }
 
 // Epoch implements [Store]. It is renewed when damage may have taken counters.

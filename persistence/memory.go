@@ -292,6 +292,13 @@ func yieldStreams(mu *sync.Mutex, g *ledger, yield func(name string, id uint32, 
 	}
 }
 
+// LastSeq implements [Store].
+func (m *Memory) LastSeq() uint64 {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.ledger.next - 1
+}
+
 // Epoch implements [Store].
 func (m *Memory) Epoch() uint64 {
 	m.mu.Lock()

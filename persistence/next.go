@@ -12,23 +12,22 @@ type reader struct {
 	fs  FS
 	dir string
 
-	mu   sync.Mutex
-	name string // the open segment; empty: none
-	file File
+	mu     sync.Mutex
+	number uint64 // of the open segment; 0: none
+	file   File
 	window
 }
 
 // record returns the bytes of the record at off of a segment whose first limit
 // bytes count; r.mu is held. The result is valid until the next call.
 func (r *reader) record(number uint64, off, limit int64) ([]byte, error) {
-	name := segmentName(r.dir, number)
-	if r.name != name {
+	if r.number != number {
 		r.close()
-		f, err := r.fs.Open(name)
+		f, err := r.fs.Open(segmentName(r.dir, number))
 		if err != nil {
 			return nil, err
 		}
-		r.name, r.file, r.f = name, f, f
+		r.number, r.file, r.f = number, f, f
 	}
 	r.limit = limit
 	b, err := r.view(off, checksumSize+maxTagSize)
@@ -50,10 +49,10 @@ func (r *reader) record(number uint64, off, limit int64) ([]byte, error) {
 
 // leave closes a segment that is about to be removed; some systems remove no
 // open files.
-func (r *reader) leave(name string) {
+func (r *reader) leave(number uint64) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.name == name {
+	if r.number == number {
 		r.close()
 	}
 }
@@ -62,7 +61,7 @@ func (r *reader) close() {
 	if r.file != nil {
 		r.file.Close()
 	}
-	r.name, r.file, r.f, r.buf = "", nil, nil, r.buf[:0]
+	r.number, r.file, r.f, r.buf = 0, nil, nil, r.buf[:0]
 }
 
 // Next implements [Store]. A message that turns out to be damaged is Dropped,

@@ -72,7 +72,7 @@ var errRecord = errors.New("not a valid record")
 // seed ties a checksum to the segment and the place in it, so that a record's
 // image is valid nowhere else: not within a packet that carries a copy of a log.
 func seed(segment uint64, off int64) uint32 {
-	return crc32.Checksum(binary.LittleEndian.AppendUint64(nil, segment), castagnoli) ^ uint32(off)*0x9e3779b1
+	return uint32((segment*0x9e3779b97f4a7c15)>>32) ^ uint32(off)*0x9e3779b1
 }
 
 func checksum(segment uint64, off int64, afterSum []byte) uint32 {

@@ -31,6 +31,7 @@ type found struct {
 	damaged bool   // the header is unreadable
 	sealed  bool   // size is what the next segment says; else what the file has
 	broken  bool   // damage was found
+	fence   int64  // the last one; 0: none
 	copy    string // of the damaged segment
 }
 
@@ -221,6 +222,9 @@ func (r *recovery) load(f *found, oldest bool) error {
 	}
 	end, torn, err := scan.scan(headerSize, f.sealed, func(off int64, rec *record) bool {
 		r.apply(s, off, rec, room)
+		if rec.fence {
+			f.fence = off
+		}
 		return true
 	}, func(off, length int64) { r.damage(f, off, length, errRecord) })
 	if err != nil {

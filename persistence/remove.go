@@ -18,12 +18,12 @@ func (l *Log) removeDone() {
 	l.wg.Add(1)
 	defer l.wg.Done()
 	for l.failed == nil {
-		name, ok := l.removable()
+		number, name, ok := l.removable()
 		if !ok {
 			break
 		}
 		l.mu.Unlock()
-		l.reading.leave(name)
+		l.reading.leave(number)
 		err := l.o.FS.Remove(name)
 		if err == nil || errors.Is(err, fs.ErrNotExist) {
 			err = l.o.FS.SyncDir(l.dir)
@@ -42,15 +42,16 @@ func (l *Log) removeDone() {
 	l.removing = false
 }
 
-// removable returns the file to be removed next. Files that do not count come
+// removable returns the file to be removed next, and its number if it is a
+// segment in use. Files that do not count come
 // first: once the segment that voids them is gone, they would count.
-func (l *Log) removable() (string, bool) {
+func (l *Log) removable() (number uint64, name string, ok bool) {
 	if len(l.garbage) > 0 {
-		return l.garbage[0], true
+		return 0, l.garbage[0], true
 	}
 	s := l.segments[0]
 	if s == l.active() || s.undone > 0 || s.emptied > l.durable {
-		return "", false
+		return 0, "", false
 	}
-	return segmentName(l.dir, s.number), true
+	return s.number, segmentName(l.dir, s.number), true
 }

@@ -8,9 +8,8 @@ import (
 )
 
 // start reads what is in the folder and begins a new segment. Files that exist
-// are never appended to, so no write follows one of unknown fate. A small last
-// segment is taken over into the new one, so that many restarts do not make many
-// files.
+// are never appended to, so no write follows one of unknown fate. The end of the
+// last segment is taken over into the new one, see takeOverFrom.
 func (l *Log) start() error {
 	r := recovery{log: l}
 	defer r.close()
@@ -38,14 +37,18 @@ func (l *Log) start() error {
 	if n := len(r.segments); n > 0 {
 		last := r.segments[n-1]
 		prev = link{number: last.number, size: last.size}
-		if last.size <= l.o.SegmentBytes/16 && !r.last.broken && last.end() == g.next {
+		if from := r.takeOverFrom(last); from > 0 {
 			var err error
-			if records, err = r.takeOver(last); err != nil {
+			if records, err = r.takeOver(last, from, next); err != nil {
 				return err
 			}
-			l.garbage = append(l.garbage, segmentName(l.dir, last.number))
-			next.index, prev = last.index, r.last.header.prev
-			r.segments = r.segments[:n-1]
+			last.size = from
+			prev.size = from
+			if from == headerSize {
+				l.garbage = append(l.garbage, segmentName(l.dir, last.number))
+				prev = r.last.header.prev
+				r.segments = r.segments[:n-1]
+			}
 		}
 	}
 	if err := l.begin(next, prev, records, appendCheckpoint(nil, g, prev)); err != nil {

@@ -62,8 +62,10 @@ type Store interface {
 	// until it returns false. yield may call the store.
 	Streams(yield func(name string, id uint32, last uint64) bool)
 
-	// LastSeq is the highest sequence that was given to a message; 0: none yet.
+	// LastSeq is the highest sequence that was given to a message, by this opening
+	// or an earlier one; 0: none yet.
 	LastSeq() uint64
+
 	// Epoch is the identity of this store: the time it was created, in Unix
 	// milliseconds. A receiver that sees another epoch knows that the publisher
 	// lost its counters; a mere restart keeps the epoch.

@@ -126,6 +126,7 @@ func sum(t *testing.T, s persistence.Store) persistence.Stats {
 func testOrder(t *testing.T, open Open) {
 	s, reopen := open(t, persistence.Options{})
 	expect(t, "messages in a new store", len(drain(t, s)), 0)
+	expect(t, "LastSeq of a new store", s.LastSeq(), 0)
 	var last persistence.Ticket
 	for n := range uint64(10) {
 		ticket, err := s.Enqueue(message(n+1, 30))
@@ -138,6 +139,7 @@ func testOrder(t *testing.T, open Open) {
 	expectList(t, "Next", drain(t, s), []uint64{1, 2, 3, 4, 5, 6, 7, 8, 9, 10})
 	s = reopen()
 	expectList(t, "Next after reopening", drain(t, s), []uint64{1, 2, 3, 4, 5, 6, 7, 8, 9, 10})
+	expect(t, "LastSeq", s.LastSeq(), 10)
 	appendN(t, s, 1)
 	acked(t, s, 11)
 	s = reopen()

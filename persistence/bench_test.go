@@ -1,0 +1,120 @@
+package persistence_test
+
+import (
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"testing"
+
+	"github.com/mooring-mqtt/mooring/persistence"
+)
+
+// benchPacket is the size of the packets in the benchmarks.
+const benchPacket = 256
+
+func benchLog(b *testing.B, o persistence.Options) *persistence.Log {
+	b.Helper()
+	o.MaxMessages, o.MaxBytes = 1<<30, 1<<40
+	l, err := persistence.Open(b.TempDir(), o)
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.Cleanup(func() { l.Close() })
+	return l
+}
+
+// BenchmarkAppend compares durable appends with one append an fsync, which is
+// what a single goroutine gets. The ratio is what counts: fsync differs from
+// disk to disk, and from hour to hour.
+func BenchmarkAppend(b *testing.B) {
+	for _, writers := range []int{1, 64, 1024} {
+		b.Run(fmt.Sprintf("writers=%d", writers), func(b *testing.B) {
+			l := benchLog(b, persistence.Options{})
+			b.ReportAllocs()
+			appendFrom(b, l, writers)
+			s := l.Stats()
+			b.ReportMetric(float64(s.Accepted)/float64(s.Syncs), "msgs/sync")
+			b.ReportMetric(float64(s.Accepted)/b.Elapsed().Seconds(), "msgs/s")
+		})
+	}
+	b.Run("memory", func(b *testing.B) {
+		m := persistence.NewMemory(persistence.Options{})
+		msg := &persistence.Message{Packet: make([]byte, benchPacket)}
+		var e persistence.Entry
+		b.ReportAllocs()
+		for b.Loop() {
+			seq, err := m.Append(msg)
+			if err != nil {
+				b.Fatal(err)
+			}
+			if ok, err := m.Next(seq-1, &e); !ok || err != nil {
+				b.Fatal(ok, err)
+			}
+			if err := m.Done(e.Seq, persistence.Outcome{Kind: persistence.Acked}); err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
+}
+
+func appendFrom(b *testing.B, s persistence.Store, writers int) {
+	var left atomic.Int64
+	left.Store(int64(b.N))
+	b.ResetTimer()
+	var group sync.WaitGroup
+	for range writers {
+		group.Go(func() {
+			msg := &persistence.Message{Packet: make([]byte, benchPacket)}
+			for left.Add(-1) >= 0 {
+				seq, err := s.Append(msg)
+				if err == nil {
+					err = s.Done(seq, persistence.Outcome{Kind: persistence.Acked})
+				}
+				if err != nil {
+					b.Error(err)
+					return
+				}
+			}
+		})
+	}
+	group.Wait()
+	b.StopTimer()
+}
+
+// BenchmarkEnqueue is the share of an append that is not the disk's.
+func BenchmarkEnqueue(b *testing.B) {
+	l := benchLog(b, persistence.Options{Sync: persistence.SyncNever})
+	msg := &persistence.Message{Packet: make([]byte, benchPacket)}
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, err := l.Enqueue(msg); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+// BenchmarkDrain reads messages back from the files, in order.
+func BenchmarkDrain(b *testing.B) {
+	const messages = 200_000
+	l := benchLog(b, persistence.Options{})
+	msg := &persistence.Message{Packet: make([]byte, benchPacket)}
+	for range messages {
+		if _, err := l.Enqueue(msg); err != nil {
+			b.Fatal(err)
+		}
+	}
+	if err := l.Sync(); err != nil {
+		b.Fatal(err)
+	}
+	var e persistence.Entry
+	b.ReportAllocs()
+	for b.Loop() {
+		ok, err := l.Next(e.Seq, &e)
+		if err != nil {
+			b.Fatal(err)
+		}
+		if !ok {
+			e.Seq = 0
+		}
+	}
+}

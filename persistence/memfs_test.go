@@ -1,0 +1,222 @@
+package persistence
+
+import (
+	"errors"
+	"io"
+	"io/fs"
+	"maps"
+	"math/rand/v2"
+	"path/filepath"
+	"slices"
+	"sync"
+)
+
+// memFS is a file system that knows what a power cut would leave of it, and
+// fails when told to. A failed Sync behaves as on Linux: the data stay readable,
+// and no later Sync makes them durable.
+type memFS struct {
+	mu      sync.Mutex
+	names   map[string]*memData // as processes see them
+	durable map[string]*memData // the names that a power cut leaves
+	locked  map[string]bool
+	ops     int
+	// fault is asked before each operation that changes something. It returns an
+	// error, and for "write" how many bytes are written nevertheless.
+	fault func(op, name string, n int) (int, error)
+}
+
+type memData struct {
+	data  []byte
+	clean int    // data[:clean] is not written to disk any more
+	disk  []byte // what a power cut leaves
+}
+
+var errPower = errors.New("the power is off")
+
+func newMemFS() *memFS {
+	return &memFS{names: map[string]*memData{}, durable: map[string]*memData{}, locked: map[string]bool{}}
+}
+
+func (m *memFS) ask(op, name string, n int) (int, error) {
+	m.ops++
+	if m.fault == nil {
+		return n, nil
+	}
+	return m.fault(op, name, n)
+}
+
+// powerCut returns what is there afterwards: what was synced, and by chance some
+// of what was not.
+func (m *memFS) powerCut(rnd *rand.Rand) *memFS {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	after := newMemFS()
+	names := maps.Clone(m.durable)
+	for name, d := range m.names {
+		if rnd.IntN(2) == 0 {
+			names[name] = d
+		}
+	}
+	for name := range names {
+		if m.names[name] == nil && rnd.IntN(2) == 0 {
+			delete(names, name)
+		}
+	}
+	for name, d := range names {
+		data := slices.Clone(d.disk)
+		if unsynced := d.data[min(len(d.data), max(len(d.disk), d.clean)):]; len(unsynced) > 0 && len(d.disk) == d.clean {
+			part := slices.Clone(unsynced[:rnd.IntN(len(unsynced)+1)])
+			if len(part) > 1 && rnd.IntN(3) == 0 {
+				clear(part[rnd.IntN(len(part)):]) // the size was written before the data
+			}
+			if len(part) > 1 && rnd.IntN(3) == 0 {
+				clear(part[:rnd.IntN(len(part))]) // pages are written in any order
+			}
+			data = append(data, part...)
+		}
+		after.names[name] = &memData{data: data, clean: len(data), disk: data}
+	}
+	after.durable = maps.Clone(after.names)
+	return after
+}
+
+// killed returns what is there when the process is killed: everything.
+func (m *memFS) killed() *memFS {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	after := newMemFS()
+	for name, d := range m.names {
+		after.names[name] = &memData{data: slices.Clone(d.data), clean: d.clean, disk: slices.Clone(d.disk)}
+	}
+	after.durable = maps.Clone(after.names)
+	return after
+}
+
+func (m *memFS) MkdirAll(string) error { return nil }
+
+func (m *memFS) ReadDir(dir string) ([]string, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	var names []string
+	for name := range m.names {
+		if filepath.Dir(name) == dir {
+			names = append(names, filepath.Base(name))
+		}
+	}
+	return names, nil
+}
+
+func (m *memFS) Create(name string) (File, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if _, err := m.ask("create", name, 0); err != nil {
+		return nil, err
+	}
+	if m.names[name] != nil {
+		return nil, fs.ErrExist
+	}
+	m.names[name] = &memData{}
+	return &memFile{m, name, m.names[name]}, nil
+}
+
+func (m *memFS) Open(name string) (File, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.names[name] == nil {
+		return nil, fs.ErrNotExist
+	}
+	return &memFile{m, name, m.names[name]}, nil
+}
+
+func (m *memFS) Remove(name string) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if _, err := m.ask("remove", name, 0); err != nil {
+		return err
+	}
+	if m.names[name] == nil {
+		return fs.ErrNotExist
+	}
+	delete(m.names, name)
+	return nil
+}
+
+func (m *memFS) SyncDir(dir string) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if _, err := m.ask("syncdir", dir, 0); err != nil {
+		return err
+	}
+	m.durable = maps.Clone(m.names)
+	return nil
+}
+
+func (m *memFS) Lock(name string) (io.Closer, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.locked[name] {
+		return nil, &LockedError{Dir: filepath.Dir(name)}
+	}
+	m.locked[name] = true
+	return &memLock{m, name}, nil
+}
+
+type memLock struct {
+	m    *memFS
+	name string
+}
+
+func (l *memLock) Close() error {
+	l.m.mu.Lock()
+	defer l.m.mu.Unlock()
+	delete(l.m.locked, l.name)
+	return nil
+}
+
+type memFile struct {
+	m    *memFS
+	name string
+	d    *memData
+}
+
+func (f *memFile) Write(b []byte) (int, error) {
+	f.m.mu.Lock()
+	defer f.m.mu.Unlock()
+	n, err := f.m.ask("write", f.name, len(b))
+	f.d.data = append(f.d.data, b[:n]...)
+	return n, err
+}
+
+func (f *memFile) ReadAt(b []byte, off int64) (int, error) {
+	f.m.mu.Lock()
+	defer f.m.mu.Unlock()
+	if off >= int64(len(f.d.data)) {
+		return 0, io.EOF
+	}
+	n := copy(b, f.d.data[off:])
+	if n < len(b) {
+		return n, io.EOF
+	}
+	return n, nil
+}
+
+func (f *memFile) Size() (int64, error) {
+	f.m.mu.Lock()
+	defer f.m.mu.Unlock()
+	return int64(len(f.d.data)), nil
+}
+
+func (f *memFile) Sync() error {
+	f.m.mu.Lock()
+	defer f.m.mu.Unlock()
+	d := f.d
+	_, err := f.m.ask("sync", f.name, 0)
+	if err == nil {
+		d.disk = append(d.disk, make([]byte, d.clean-len(d.disk))...)
+		d.disk = append(d.disk, d.data[d.clean:]...)
+	}
+	d.clean = len(d.data)
+	return err
+}
+
+func (f *memFile) Close() error { return nil }

@@ -1,0 +1,56 @@
+package persistence
+
+import (
+	"io"
+	"slices"
+)
+
+// takeOverFrom returns where in the last segment the part begins that is to be
+// written again, to the new one; 0: nowhere. It is
+//   - all of a small segment, so that many restarts do not make many files;
+//   - of a larger one what no fence vouches for. The process that wrote it may
+//     have ended because its fsync failed, and then the system shows data that it
+//     will never write, and reports success for the next fsync.
+func (r *recovery) takeOverFrom(last *segment) int64 {
+	small := r.log.o.SegmentBytes / 16
+	if r.last.broken || last.end() != r.ledger.next || slices.Contains(last.states, stateLost) {
+		return 0
+	}
+	if last.size <= small {
+		return headerSize
+	}
+	if fence := r.last.fence; fence > 0 && last.size-fence <= max(small, 4*int64(r.log.o.BufferBytes)) {
+		return fence
+	}
+	return 0 // under SyncNever fences are rare
+}
+
+// takeOver returns the records of the last segment from there on, without the
+// checkpoints, for the opening of the next one, and moves their messages there.
+func (r *recovery) takeOver(last *segment, from int64, next *segment) ([]byte, error) {
+	data := make([]byte, last.size-from)
+	if n, err := r.last.file.ReadAt(data, from); err != nil && (err != io.EOF || n < len(data)) {
+		return nil, err
+	}
+	next.first = last.first + uint64(last.split(from))
+	locs, states := last.cut(from)
+	records := make([]byte, 0, len(data))
+	var rec record
+	for off := from; off < last.size; off += int64(rec.size) {
+		b := data[off-from:]
+		if err := rec.decode(b); err != nil {
+			return nil, err
+		}
+		if le32(b) != checksum(last.number, off, b[checksumSize:rec.size]) {
+			return nil, errRecord // it was valid a moment ago
+		}
+		if rec.kind == kindCheckpoint {
+			continue
+		}
+		if n := len(next.locs); n < len(locs) && int64(locs[n].off) == off {
+			next.add(loc{off: uint32(headerSize + len(records)), size: locs[n].size}, states[n])
+		}
+		records = append(records, b[:rec.size]...)
+	}
+	return records, nil
+}
