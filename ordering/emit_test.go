@@ -121,7 +121,8 @@ func TestMaxKeysWithBusyEmitters(t *testing.T) {
 // Many goroutines, few keys: one emitter per key at a time, in order, each once.
 func TestConcurrentPushes(t *testing.T) {
 	const keys, workers, n = 3, 6, 3000
-	r := NewResequencer[uint64](Options{Start: FromOne, MaxHeldPerKey: n, MaxHeld: keys * n})
+	const all = keys * workers * n // a worker may stop for long with a number in hand
+	r := NewResequencer[uint64](Options{Start: FromOne, MaxHeldPerKey: all, MaxHeld: all})
 	var wg sync.WaitGroup
 	var busy [keys]atomic.Int32
 	var got [keys][]uint64 // guarded by there being one emitter, so says -race

@@ -86,6 +86,7 @@ func TestDecodeEnvelope(t *testing.T) {
 		`{"sequence":1,"timestamp":-1,"payload":1}`, `{"sequence":1,"timestamp":253402300800000,"payload":1}`,
 		`{"sequence":1,"timestamp":null,"payload":1}`, `{"sequence":1,"timestamp":"now","payload":1}`,
 		`{"sequence":1,"id":"","payload":1}`, `{"sequence":1,"id":7,"payload":1}`, `{"sequence":1,"id":null,"payload":1}`,
+		"{\"sequence\":1,\"id\":\"\xff\",\"payload\":1}",
 		`{"sequence":1,"id":"` + strings.Repeat("x", 65_536) + `","payload":1}`,
 		`{"sequence":1,"encoding":"hex","payload":"00"}`, `{"sequence":1,"encoding":null,"payload":"00"}`,
 		`{"sequence":1,"encoding":"base64","payload":"!"}`, `{"sequence":1,"encoding":"base64","payload":1}`,
@@ -93,6 +94,19 @@ func TestDecodeEnvelope(t *testing.T) {
 	} {
 		if e, err := DecodeEnvelope([]byte(bad)); !errors.Is(err, ErrEnvelope) {
 			t.Errorf("%.60s: %+v, %v, want ErrEnvelope", bad, e, err)
+		}
+	}
+}
+
+func TestNesting(t *testing.T) {
+	for text, want := range map[string]int{
+		`1`: 0, `"["`: 0, `"\"[[["`: 0, `"\\"`: 0, `["\\",[]]`: 2, `{"[{":[{}]}`: 3, `[[],[],{}]`: 2,
+	} {
+		if !json.Valid([]byte(text)) {
+			t.Fatalf("%s is not JSON", text)
+		}
+		if got := nesting([]byte(text)); got != want {
+			t.Errorf("%s: %d, want %d", text, got, want)
 		}
 	}
 }

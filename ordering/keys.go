@@ -17,9 +17,6 @@ func (r *Resequencer[T]) stream(key string) *stream[T] {
 	return st
 }
 
-// busy takes a stream out of the idle ones while it is worked on.
-func (r *Resequencer[T]) busy(st *stream[T]) { r.idle.remove(st) }
-
 // settle puts a stream where it belongs after it was worked on: among those with
 // a deadline, among the idle ones, both or neither (while it is being emitted).
 func (r *Resequencer[T]) settle(st *stream[T]) {
@@ -116,7 +113,6 @@ func (r *Resequencer[T]) Restore(key string, epoch, last uint64, missing ...Rang
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	st := r.stream(key)
-	r.busy(st)
 	if !st.started {
 		st.started, st.epoch = true, epoch
 		st.next = 0
@@ -165,7 +161,6 @@ func (r *Resequencer[T]) Forget(key string) []T {
 	if st == nil {
 		return nil
 	}
-	r.busy(st)
 	var left []T
 	for _, h := range st.held {
 		left = append(left, h.v)

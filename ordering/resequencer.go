@@ -45,7 +45,6 @@ func NewResequencer[T any](o Options) *Resequencer[T] {
 func (r *Resequencer[T]) Push(key string, epoch, seq uint64, v T, emit func(v T)) Result {
 	r.mu.Lock()
 	st := r.stream(key)
-	r.busy(st)
 	result := r.push(st, epoch, seq, v, emit)
 	r.settle(st)
 	others := r.makeRoom(st, emit)
@@ -163,7 +162,6 @@ func (r *Resequencer[T]) giveUpWhile(why GapReason, emit func(T), due func(since
 			r.mu.Unlock()
 			return next
 		}
-		r.busy(st)
 		for len(st.held) > 0 && due(st.held[0].since) {
 			r.giveUp(st, why, emit)
 		}

@@ -138,8 +138,8 @@ func TestExpireTakesTheOldestGapOfAllKeysFirst(t *testing.T) {
 			p.in(key, 1, 3)
 			time.Sleep(time.Second)
 		}
-		p.in("c", 1, 2) // closed in time
-		p.in("c", 1, 9) // and a younger one opened
+		p.in("c", 1, 9) // a younger one opens
+		p.in("c", 1, 2) // and the older one is closed in time
 		p.told()
 		time.Sleep(4 * time.Second)
 		next := p.expire()
@@ -242,6 +242,12 @@ func TestForgottenRangesCountAsLate(t *testing.T) {
 		t.Fatalf("%+v", s)
 	}
 	p.pushes(t, []uint64{4, 4, 3, 5, 6, 6}, Late, Late, Late, Duplicate, Late, Duplicate)
+
+	p = newProbe(Options{MaxRanges: 2})
+	p.pushes(t, []uint64{10, 5, 2}, Delivered, Late, Late) // 0-1, 3-4 and 6-9 are left
+	if s := p.Stats(); s.RangesDropped != 1 {
+		t.Errorf("%+v", s)
+	}
 }
 
 // Distances cost nothing, and the ends of the number line are numbers like

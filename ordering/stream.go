@@ -105,7 +105,7 @@ func (st *stream[T]) hold(seq uint64, v T, now time.Time) bool {
 // release puts out what is held and now in order, and returns how many.
 func (st *stream[T]) release(emit func(T)) int {
 	n := 0
-	for n < len(st.held) && st.held[n].seq == st.next && !st.ended {
+	for n < len(st.held) && st.held[n].seq == st.next {
 		st.put(st.held[n].v, emit)
 		st.advance(st.held[n].seq)
 		n++
