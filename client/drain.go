@@ -12,9 +12,10 @@ import (
 	"github.com/mooring-mqtt/mooring/reliability"
 )
 
-// errUnanswered tells the breaker that a connection ended with a message
-// unacknowledged.
-var errUnanswered = errors.New("connection ended before the acknowledgement")
+// errNotTried tells the breaker that an attempt says nothing about the server:
+// it was not made, or the connection ended first. Links that break are the
+// reconnecting backoff's business; the breaker's are answers and their delay.
+var errNotTried = context.Canceled
 
 // batchBytes is how much the drainer hands to the connection at a time.
 const batchBytes = 32 << 10
@@ -116,7 +117,7 @@ func (c *Client) offer(up *link.Up) bool {
 	}
 	id, answer := up.Gen.Offer(e.Seq, qos)
 	if answer != session.Admitted {
-		report(context.Canceled) // not tried
+		report(errNotTried)
 		return false
 	}
 	c.pending.sent(e.Seq, e.ID, report)

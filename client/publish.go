@@ -194,7 +194,7 @@ func (p *pendingMessages) sent(seq uint64, id MessageID, report func(error)) {
 	p.open[seq] = m
 	p.mu.Unlock()
 	if again != nil {
-		again(errUnanswered)
+		again(errNotTried)
 	}
 }
 

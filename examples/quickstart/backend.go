@@ -1,0 +1,76 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"time"
+
+	"github.com/mooring-mqtt/mooring/client"
+	"github.com/mooring-mqtt/mooring/dedupe"
+	"github.com/mooring-mqtt/mooring/examples/internal/results"
+	"github.com/mooring-mqtt/mooring/ordering"
+	"github.com/mooring-mqtt/mooring/reliability"
+)
+
+// runBackend is the backend's process: each reading becomes a line of the
+// results file, which is also what it knows of the past when it starts again.
+func runBackend(ctx context.Context, o options) error {
+	file, rows, err := results.Open(o.dir + "/results.jsonl")
+	if err != nil {
+		return err
+	}
+	defer file.Close()
+	cfg := client.Config{
+		Servers:  []string{o.server},
+		ClientID: o.prefix + "-backend",
+		Dir:      o.dir + "/session",
+		Backoff:  reliability.Backoff{Min: 20 * time.Millisecond, Max: time.Second},
+		OnEvent:  tellLink,
+	}
+	if o.without == "" {
+		var cache dedupe.Cache
+		if cache, err = results.Cache(rows); err != nil {
+			return err
+		}
+		defer cache.Close()
+		cfg.Dedupe = cache
+		cfg.Ordering = &client.Ordering{
+			Options: ordering.Options{Start: ordering.FromOne, GapTimeout: 20 * time.Second},
+			Restore: results.Positions(rows),
+		}
+	}
+	c, err := client.New(cfg)
+	if err != nil {
+		return err
+	}
+	keep := client.HandlerFunc(func(_ context.Context, m *client.Message) error {
+		var p payload
+		if err := json.Unmarshal(m.Payload, &p); err != nil {
+			return client.Refuse(0x99, "not a reading")
+		}
+		return file.Append(results.Row{
+			ID: m.ID, Topic: m.Topic, Publisher: m.Origin.Publisher, Epoch: m.Origin.Epoch, Seq: m.Origin.Seq,
+			Boot: p.Boot, N: p.N, Value: p.Value, SentAt: p.At, ReceivedAt: time.Now().UnixNano(),
+		})
+	})
+	// Declared before connecting: what a resumed session delivers first finds it.
+	filter := o.prefix + "/readings/#"
+	if err := c.Handle(filter, keep); err != nil {
+		return err
+	}
+	if err := c.Start(context.Background()); err != nil {
+		return err
+	}
+	if err := c.AwaitConnection(ctx); err != nil {
+		return err
+	}
+	if err := c.Subscribe(ctx, filter, client.ExactlyOnce, keep); err != nil {
+		return err
+	}
+	tell("ready", "")
+	<-ctx.Done()
+	err = c.Close()
+	st := c.Stats()
+	tell("received", st.Received, st.Duplicates)
+	return err
+}

@@ -1,0 +1,101 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"os/exec"
+	"time"
+
+	"github.com/mooring-mqtt/mooring/client/mqtttest"
+)
+
+// mishap is one thing that goes wrong.
+type mishap struct {
+	name string
+	do   func(ctx context.Context) error
+}
+
+func link(name string, do func()) mishap {
+	return mishap{name, func(context.Context) error { do(); return nil }}
+}
+
+// mishaps is what the field does, in the numbers asked for.
+func (s *stage) mishaps() (all []mishap) {
+	d, b := s.deviceLink, s.backendLink
+	cuts := []mishap{
+		link("device link cut", d.Cut),
+		link("cut inside a PUBLISH of the device", func() { d.CutInside(mqtttest.ToServer, mqtttest.PUBLISH) }),
+		link("PUBREC to the device lost", func() { d.Lose(mqtttest.ToClient, mqtttest.PUBREC) }),
+		link("backend link cut", b.Cut),
+		link("PUBCOMP to the device lost", func() { d.Lose(mqtttest.ToClient, mqtttest.PUBCOMP) }),
+		link("cut inside a PUBLISH to the backend", func() { b.CutInside(mqtttest.ToClient, mqtttest.PUBLISH) }),
+		link("cut inside a PUBREL of the device", func() { d.CutInside(mqtttest.ToServer, mqtttest.PUBREL) }),
+		link("PUBREC of the backend lost", func() { b.Lose(mqtttest.ToServer, mqtttest.PUBREC) }),
+		link("PUBCOMP of the backend lost", func() { b.Lose(mqtttest.ToServer, mqtttest.PUBCOMP) }),
+	}
+	for i := range s.o.cuts {
+		all = append(all, cuts[i%len(cuts)])
+	}
+	all = append(all,
+		link("device link stalled", func() { d.StallFor(time.Second) }),
+		link("backend link stalled", func() { b.StallFor(time.Second) }))
+	for range s.o.deviceKills {
+		all = append(all, mishap{"device killed", func(context.Context) error {
+			s.device.kill()
+			s.deviceKills++
+			return s.device.start()
+		}})
+	}
+	for range s.o.backendKills {
+		all = append(all, mishap{"backend killed", func(context.Context) error {
+			s.backend.kill()
+			s.backendKills++
+			return s.backend.start()
+		}})
+	}
+	if s.broker != nil || s.o.restart != "" {
+		for range s.o.restarts {
+			all = append(all, mishap{"broker restarted", s.restartBroker})
+		}
+	}
+	return all
+}
+
+func (s *stage) restartBroker(ctx context.Context) error {
+	s.brokerRestarts++
+	if s.broker == nil {
+		if out, err := exec.CommandContext(ctx, "sh", "-c", s.o.restart).CombinedOutput(); err != nil {
+			return fmt.Errorf("restarting the broker: %w: %s", err, out)
+		}
+		return nil
+	}
+	s.broker.kill()
+	_, err := s.startAndAwait(ctx, s.broker)
+	return err
+}
+
+// chaos spreads the mishaps over the time of measuring, in an order that the
+// seed decides.
+func (s *stage) chaos(ctx context.Context) error {
+	all := s.mishaps()
+	random := rand.New(rand.NewPCG(s.o.seed, 0))
+	random.Shuffle(len(all), func(i, j int) { all[i], all[j] = all[j], all[i] })
+	begin := time.UnixMilli(s.o.until).Add(-s.o.duration)
+	step := s.o.duration * 9 / 10 / time.Duration(len(all)+1)
+	for i, m := range all {
+		at := begin.Add(step*time.Duration(i+1) + time.Duration(random.Int64N(int64(step/2))))
+		timer := time.NewTimer(time.Until(at))
+		select {
+		case <-timer.C:
+		case <-ctx.Done():
+			timer.Stop()
+			return context.Cause(ctx)
+		}
+		s.referee.happened(m.name)
+		if err := m.do(ctx); err != nil {
+			return err
+		}
+	}
+	return nil
+}

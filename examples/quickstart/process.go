@@ -1,0 +1,123 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"strings"
+	"sync"
+	"syscall"
+)
+
+// process is a child that can be killed and started again. Its lines go to
+// hear.
+type process struct {
+	name string
+	args []string
+	hear func(word, rest string)
+
+	mu     sync.Mutex
+	cmd    *exec.Cmd
+	exited chan struct{}
+	err    error
+}
+
+func newProcess(name string, hear func(word, rest string), args ...string) *process {
+	return &process{name: name, hear: hear, args: append([]string{"-role", name}, args...)}
+}
+
+func (p *process) start() error {
+	self, err := os.Executable()
+	if err != nil {
+		return err
+	}
+	cmd := exec.Command(self, p.args...)
+	cmd.Stderr = os.Stderr
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		return err
+	}
+	if err := cmd.Start(); err != nil {
+		return err
+	}
+	exited := make(chan struct{})
+	p.mu.Lock()
+	p.cmd, p.exited, p.err = cmd, exited, nil
+	p.mu.Unlock()
+	go func() {
+		defer close(exited)
+		for lines := bufio.NewScanner(out); lines.Scan(); {
+			word, rest, _ := strings.Cut(lines.Text(), " ")
+			p.hear(word, rest)
+		}
+		err := cmd.Wait()
+		p.mu.Lock()
+		p.err = err
+		p.mu.Unlock()
+		p.hear("exit", "")
+	}()
+	return nil
+}
+
+// kill is SIGKILL, and waits for the end.
+func (p *process) kill() {
+	p.signal(syscall.SIGKILL)
+	<-p.ended()
+}
+
+// stop is SIGTERM, and waits for the end.
+func (p *process) stop() error {
+	p.signal(syscall.SIGTERM)
+	<-p.ended()
+	return p.failure()
+}
+
+func (p *process) signal(s os.Signal) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.cmd != nil {
+		_ = p.cmd.Process.Signal(s) // it may have ended
+	}
+}
+
+func (p *process) ended() <-chan struct{} {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.exited == nil {
+		never := make(chan struct{})
+		close(never)
+		return never
+	}
+	return p.exited
+}
+
+func (p *process) running() bool {
+	select {
+	case <-p.ended():
+		return false
+	default:
+		return true
+	}
+}
+
+func (p *process) failure() error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.err != nil {
+		return fmt.Errorf("%s: %w", p.name, p.err)
+	}
+	return nil
+}
+
+// wait waits for the end by itself.
+func (p *process) wait(ctx context.Context) error {
+	select {
+	case <-p.ended():
+		return p.failure()
+	case <-ctx.Done():
+		p.kill()
+		return fmt.Errorf("%s did not finish: %w", p.name, context.Cause(ctx))
+	}
+}

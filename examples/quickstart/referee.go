@@ -1,0 +1,168 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/mooring-mqtt/mooring/client"
+	"github.com/mooring-mqtt/mooring/examples/internal/results"
+)
+
+// referee listens to the processes and knows what was promised. It does not
+// look at anything that mooring counts.
+type referee struct {
+	mu       sync.Mutex
+	accepted []client.MessageID
+	known    map[client.MessageID]bool
+	latency  []time.Duration // of accepting
+	stats    string          // the device's last words
+	ready    map[string]chan string
+	links    map[string]*linkWatch
+	gaps     int
+	suppress uint64 // duplicates that the backend's last process dropped
+	notes    []string
+	last     string // the last mishap
+}
+
+// linkWatch measures outages of one process, its own absence included.
+type linkWatch struct {
+	ups     int
+	down    time.Time
+	longest time.Duration
+}
+
+func newReferee() *referee {
+	return &referee{
+		known: map[client.MessageID]bool{},
+		ready: map[string]chan string{},
+		links: map[string]*linkWatch{"device": {}, "backend": {}, "broker": {}},
+	}
+}
+
+func (r *referee) awaitReady(name string) <-chan string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	ch := make(chan string, 1)
+	r.ready[name] = ch
+	return ch
+}
+
+// listener returns what hears the lines of a process.
+func (r *referee) listener(name string) func(word, rest string) {
+	return func(word, rest string) {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		w := r.links[name]
+		switch word {
+		case "accepted":
+			var id client.MessageID
+			text, micros, _ := strings.Cut(rest, " ")
+			var us int64
+			if _, err := fmt.Sscan(micros, &us); err != nil || id.UnmarshalText([]byte(text)) != nil {
+				return // cut off by the kill: the device was not told
+			}
+			r.accepted = append(r.accepted, id)
+			r.known[id] = true
+			r.latency = append(r.latency, time.Duration(us)*time.Microsecond)
+		case "up":
+			w.ups++
+			if !w.down.IsZero() {
+				w.longest = max(w.longest, time.Since(w.down))
+				w.down = time.Time{}
+			}
+		case "down", "exit":
+			if w.down.IsZero() {
+				w.down = time.Now()
+			}
+		case "gap":
+			r.gaps++
+			r.notes = append(r.notes, "gap reported: "+rest)
+		case "ready":
+			if ch := r.ready[name]; ch != nil {
+				select {
+				case ch <- rest:
+				default:
+				}
+			}
+		case "stats":
+			r.stats = rest
+		case "received":
+			var total uint64
+			_, _ = fmt.Sscan(rest, &total, &r.suppress)
+		case "event":
+			if len(r.notes) < 20 {
+				r.notes = append(r.notes, name+": "+rest)
+			}
+		}
+	}
+}
+
+func (r *referee) happened(what string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.last = what
+}
+
+// results reads what the backend has kept.
+func (s *stage) results() ([]results.Row, error) {
+	f, err := os.Open(filepath.Join(s.o.dir, "backend", "results.jsonl"))
+	if os.IsNotExist(err) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	rows, _, err := results.Read(f)
+	return rows, err
+}
+
+// missing are the messages that were accepted and are not in rows.
+func (r *referee) missing(rows []results.Row) (lost []client.MessageID) {
+	have := map[client.MessageID]bool{}
+	for _, row := range rows {
+		have[row.ID] = true
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, id := range r.accepted {
+		if !have[id] {
+			lost = append(lost, id)
+		}
+	}
+	return lost
+}
+
+// doubled and misplaced look at each topic by the device's own numbers.
+func doubled(rows []results.Row) (out []results.Row) {
+	seen := map[client.MessageID]bool{}
+	for _, row := range rows {
+		if seen[row.ID] {
+			out = append(out, row)
+		}
+		seen[row.ID] = true
+	}
+	return out
+}
+
+func misplaced(rows []results.Row) (out []results.Row) {
+	last := map[string]results.Row{}
+	seen := map[client.MessageID]bool{}
+	for _, row := range rows {
+		if seen[row.ID] {
+			continue
+		}
+		seen[row.ID] = true
+		before, ok := last[row.Topic]
+		if ok && (row.Boot < before.Boot || row.Boot == before.Boot && row.N < before.N) {
+			out = append(out, row)
+			continue
+		}
+		last[row.Topic] = row
+	}
+	return out
+}

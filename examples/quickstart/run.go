@@ -1,0 +1,171 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/mooring-mqtt/mooring/client"
+	"github.com/mooring-mqtt/mooring/client/mqtttest"
+)
+
+// errVerdict: the run went to its end, and the promise was broken.
+var errVerdict = errors.New("the promise was broken")
+
+// stage is everything that the main process runs.
+type stage struct {
+	o       options
+	referee *referee
+
+	broker                  *process // nil with -broker
+	device, backend         *process
+	deviceLink, backendLink *mqtttest.Proxy
+
+	brokerRestarts, deviceKills, backendKills int
+}
+
+func run(ctx context.Context, o options) error {
+	switch o.without {
+	case "", "dedupe":
+	case "ids", "released":
+		o.backendKills = 0 // so that what arrives twice is the device's doing
+	default:
+		return fmt.Errorf("-without %s: use dedupe, ids or released", o.without)
+	}
+	if o.dir == "" {
+		dir, err := os.MkdirTemp("", "mooring-quickstart-")
+		if err != nil {
+			return err
+		}
+		defer os.RemoveAll(dir)
+		o.dir = dir
+	}
+	s := &stage{o: o, referee: newReferee()}
+	s.o.prefix = "mooring-" + client.NewMessageID().String()[:13]
+	defer s.end()
+	if err := s.begin(ctx); err != nil {
+		return err
+	}
+	fmt.Printf("%d readings a second for %v, exactly once, through cuts, kills and restarts (another broker: -broker mqtt://host:1883)\n", o.rate, o.duration)
+	if err := s.play(ctx); err != nil {
+		return err
+	}
+	return s.judge()
+}
+
+// begin starts the broker, the proxies before it, and the backend; the device
+// waits until the backend has subscribed.
+func (s *stage) begin(ctx context.Context) error {
+	target := s.o.broker
+	if target == "" {
+		s.broker = s.process("broker", "127.0.0.1:0", filepath.Join(s.o.dir, "broker"))
+		url, err := s.startAndAwait(ctx, s.broker)
+		if err != nil {
+			return err
+		}
+		target = url
+		s.broker.args = s.process("broker", url[len("mqtt://"):], filepath.Join(s.o.dir, "broker")).args
+	}
+	var err error
+	if s.deviceLink, err = mqtttest.NewProxy("127.0.0.1:0", target); err != nil {
+		return err
+	}
+	if s.backendLink, err = mqtttest.NewProxy("127.0.0.1:0", target); err != nil {
+		return err
+	}
+	// A cellular link is slow: there is always something on its way when it is cut.
+	s.deviceLink.Delay(10*time.Millisecond, 10*time.Millisecond)
+	for _, name := range []string{"device", "backend"} {
+		if err := os.MkdirAll(filepath.Join(s.o.dir, name), 0o755); err != nil {
+			return err
+		}
+	}
+	s.backend = s.process("backend", s.backendLink.URL(), filepath.Join(s.o.dir, "backend"))
+	if _, err := s.startAndAwait(ctx, s.backend); err != nil {
+		return err
+	}
+	s.o.until = time.Now().Add(s.o.duration).UnixMilli()
+	s.device = s.process("device", s.deviceLink.URL(), filepath.Join(s.o.dir, "device"))
+	return s.device.start()
+}
+
+func (s *stage) process(role, server, dir string) *process {
+	without := s.o.without
+	if without != "" && role == "broker" {
+		without = ""
+	}
+	return newProcess(role, s.referee.listener(role),
+		"-server", server, "-dir", dir, "-prefix", s.o.prefix, "-without", without,
+		"-rate", fmt.Sprint(s.o.rate), "-until", fmt.Sprint(s.o.until))
+}
+
+func (s *stage) startAndAwait(ctx context.Context, p *process) (said string, err error) {
+	ready := s.referee.awaitReady(p.name)
+	if err := p.start(); err != nil {
+		return "", err
+	}
+	ctx, cancel := context.WithTimeout(ctx, 20*time.Second)
+	defer cancel()
+	select {
+	case said := <-ready:
+		return said, nil
+	case <-p.ended():
+		return "", fmt.Errorf("%s ended before it was ready: %w", p.name, p.failure())
+	case <-ctx.Done():
+		return "", fmt.Errorf("%s did not get ready: %w", p.name, context.Cause(ctx))
+	}
+}
+
+// play lets things go wrong while the device measures, then waits until all is
+// delivered, or clearly will not be.
+func (s *stage) play(ctx context.Context) error {
+	progress := startProgress(s)
+	defer progress.stop()
+	if err := s.chaos(ctx); err != nil {
+		return err
+	}
+	finish, cancel := context.WithTimeout(ctx, s.o.duration+40*time.Second)
+	defer cancel()
+	if err := s.device.wait(finish); err != nil {
+		return err
+	}
+	patience := time.NewTimer(20 * time.Second)
+	defer patience.Stop()
+	look := time.NewTicker(100 * time.Millisecond)
+	defer look.Stop()
+	for {
+		rows, err := s.results()
+		if err != nil {
+			return err
+		}
+		if missing := s.referee.missing(rows); len(missing) == 0 {
+			break
+		}
+		select {
+		case <-look.C:
+			continue
+		case <-patience.C:
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+		break
+	}
+	return s.backend.stop()
+}
+
+// end stops what is still running.
+func (s *stage) end() {
+	for _, p := range []*process{s.device, s.backend, s.broker} {
+		if p != nil && p.running() {
+			p.kill()
+		}
+	}
+	for _, p := range []*mqtttest.Proxy{s.deviceLink, s.backendLink} {
+		if p != nil {
+			_ = p.Close()
+		}
+	}
+}

@@ -1,0 +1,107 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"slices"
+	"text/tabwriter"
+	"time"
+
+	"github.com/mooring-mqtt/mooring/examples/internal/results"
+)
+
+// judge compares what was promised with what arrived and prints the table.
+func (s *stage) judge() error {
+	rows, err := s.results()
+	if err != nil {
+		return err
+	}
+	r := s.referee
+	lost, twice, wrong := r.missing(rows), doubled(rows), misplaced(rows)
+
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	var accepted, acked, failed, pending, disk uint64
+	if _, err := fmt.Sscan(r.stats, &accepted, &acked, &failed, &pending, &disk); err != nil {
+		return fmt.Errorf("the device did not say how it ended: %w", err)
+	}
+	d, b := s.deviceLink.Stats(), s.backendLink.Stats()
+	cuts := d.Cuts + b.Cuts
+	device, backend := r.links["device"], r.links["backend"]
+
+	w := tabwriter.NewWriter(os.Stdout, 0, 0, 2, ' ', 0)
+	line := func(name, format string, args ...any) {
+		fmt.Fprintf(w, "%s\t"+format+"\n", append([]any{name}, args...)...)
+	}
+	line("accepted", "%d  (the device was told of %d before it was killed)", accepted, len(r.accepted))
+	line("acked", "%d", acked)
+	line("delivered", "%d", len(rows)-len(twice))
+	line("lost", "%d", len(lost))
+	line("duplicated", "%d", len(twice))
+	line("out of order", "%d", len(wrong))
+	line("gaps", "%d", r.gaps)
+	line("link cuts", "%d  (%d packets torn, %d lost)", cuts, d.Torn+b.Torn, d.Lost+b.Lost)
+	line("kills", "device %d, backend %d, broker restarts %d", s.deviceKills, s.backendKills, s.brokerRestarts)
+	line("reconnects", "device %d, backend %d", max(0, device.ups-1), max(0, backend.ups-1))
+	line("longest outage", "device %v, backend %v", device.longest.Round(time.Millisecond), backend.longest.Round(time.Millisecond))
+	median, p99 := quantiles(r.latency)
+	line("accept latency", "median %v, 99th percentile %v", median, p99)
+	median, p99 = quantiles(endToEnd(rows))
+	line("end-to-end latency", "median %v, 99th percentile %v  (outages included)", median, p99)
+	line("on disk per message", "%d bytes", disk/max(1, accepted))
+	line("doubles held off", "%d  (by the backend's last process)", r.suppress)
+	if err := w.Flush(); err != nil {
+		return err
+	}
+	for _, note := range r.notes {
+		fmt.Println("note:", note)
+	}
+
+	var broken []string
+	blame := func(count int, what string, example any) {
+		if count > 0 {
+			broken = append(broken, fmt.Sprintf("%d %s, for example %v", count, what, example))
+		}
+	}
+	if len(lost) > 0 {
+		blame(len(lost), "accepted and lost", lost[0])
+	}
+	if len(twice) > 0 {
+		blame(len(twice), "delivered twice", fmt.Sprintf("%v on %s", twice[0].ID, twice[0].Topic))
+	}
+	if len(wrong) > 0 {
+		blame(len(wrong), "out of order", fmt.Sprintf("%v on %s", wrong[0].ID, wrong[0].Topic))
+	}
+	if pending > 0 || accepted != acked+failed+pending {
+		broken = append(broken, fmt.Sprintf("accounts do not close: accepted %d, acked %d, failed %d, pending %d", accepted, acked, failed, pending))
+	}
+	if len(r.accepted) == 0 {
+		broken = append(broken, "nothing was accepted, so nothing was shown")
+	}
+	if cuts < s.o.cuts {
+		broken = append(broken, fmt.Sprintf("only %d link cuts of %d took place", cuts, s.o.cuts))
+	}
+	if len(broken) > 0 {
+		for _, b := range broken {
+			fmt.Println("BROKEN:", b)
+		}
+		return errVerdict
+	}
+	fmt.Println("kept: everything accepted was delivered, once, in order")
+	return nil
+}
+
+func endToEnd(rows []results.Row) (all []time.Duration) {
+	for _, row := range rows {
+		all = append(all, time.Duration(row.ReceivedAt-row.SentAt))
+	}
+	return all
+}
+
+func quantiles(all []time.Duration) (median, p99 time.Duration) {
+	if len(all) == 0 {
+		return 0, 0
+	}
+	sorted := slices.Sorted(slices.Values(all))
+	return sorted[len(sorted)/2].Round(10 * time.Microsecond), sorted[len(sorted)*99/100].Round(10 * time.Microsecond)
+}
