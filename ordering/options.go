@@ -14,7 +14,10 @@ const (
 	Delivered Result = iota + 1
 	// Held: something before it is missing. It will be emitted later.
 	Held
-	// Duplicate: its number was emitted or is held already. It is dropped.
+	// Duplicate: its number was emitted or is held already. It is dropped. If it is
+	// held, the first copy has not been handled yet; where acknowledging the second
+	// could lose it in a crash, let a dedupe cache, which tells in-flight from
+	// done, come before ordering.
 	Duplicate
 	// Late: its number was given up before, lies before the start of the stream,
 	// or belongs to an older epoch. With DeliverLate it is emitted, out of order;
@@ -91,6 +94,8 @@ const (
 	// accepted may be lost.
 	DeliverLate LatePolicy = iota
 	// DropLate: dropped and counted; for values of which only the newest matters.
+	// Push answers Late and never emits it, so what the caller owes for it (an
+	// acknowledgement, a claim) is due at once.
 	DropLate
 )
 
