@@ -37,6 +37,12 @@ func newMemFS() *memFS {
 	return &memFS{names: map[string]*memData{}, durable: map[string]*memData{}, locked: map[string]bool{}}
 }
 
+func (m *memFS) setFault(fault func(op, name string, n int) (int, error)) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.fault = fault
+}
+
 func (m *memFS) ask(op, name string, n int) (int, error) {
 	m.ops++
 	if m.fault == nil {

@@ -1,0 +1,173 @@
+package persistence
+
+import (
+	"encoding/binary"
+	"errors"
+	"hash/crc32"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+)
+
+// TestLocked: one owner at a time, also within a process.
+func TestLocked(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "a", "b")
+	l, err := Open(dir, Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = Open(dir, Options{})
+	var locked *LockedError
+	if !errors.Is(err, ErrLocked) || !errors.As(err, &locked) || locked.Dir != dir || locked.PID != os.Getpid() {
+		t.Fatalf("the second Open: %v", err)
+	}
+	if !strings.Contains(err.Error(), dir) {
+		t.Errorf("%q does not name the folder", err)
+	}
+	if err := l.Close(); err != nil {
+		t.Fatal(err)
+	}
+	l, err = Open(dir, Options{})
+	if err != nil {
+		t.Fatalf("after Close: %v", err)
+	}
+	l.Close()
+}
+
+// TestUnusableFolder: the error names the folder and the remedy.
+func TestUnusableFolder(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "file")
+	if err := os.WriteFile(file, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, dir := range []string{file, filepath.Join(file, "sub")} {
+		_, err := Open(dir, Options{})
+		var folder *FolderError
+		if !errors.As(err, &folder) || folder.Dir != dir || !strings.Contains(folder.Fix, "remove the file") {
+			t.Errorf("%s: %v", dir, err)
+		}
+	}
+	if os.Getuid() == 0 {
+		return // root may write anywhere; the next check needs somebody who may not
+	}
+	dir := t.TempDir()
+	if err := os.Chmod(dir, 0o500); err != nil {
+		t.Fatal(err)
+	}
+	_, err := Open(dir, Options{})
+	var folder *FolderError
+	if !errors.As(err, &folder) || !strings.Contains(folder.Fix, "let this user write") {
+		t.Errorf("read-only: %v", err)
+	}
+}
+
+// TestFailedOpenLeavesTheFolderFree: the lock is given back.
+func TestFailedOpenLeavesTheFolderFree(t *testing.T) {
+	fsys := newMemFS()
+	for _, op := range []string{"create", "write", "sync", "syncdir"} {
+		fsys.fault = func(o, _ string, n int) (int, error) {
+			if o == op {
+				return 0, os.ErrPermission
+			}
+			return n, nil
+		}
+		_, err := Open("log", Options{FS: fsys})
+		var folder *FolderError
+		if !errors.As(err, &folder) || !errors.Is(err, os.ErrPermission) {
+			t.Fatalf("%s: %v", op, err)
+		}
+		fsys.fault = nil
+		if names, _ := fsys.ReadDir("log"); len(names) != 0 {
+			t.Fatalf("%s left %v", op, names)
+		}
+	}
+	open(t, fsys, Options{}).Close()
+}
+
+// TestNewerVersion: a folder of a later release is refused, not repaired.
+func TestNewerVersion(t *testing.T) {
+	fsys, name := smallLog(t)
+	data := fsys.names[name].data
+	binary.LittleEndian.PutUint16(data[8:], FormatVersion+1)
+	binary.LittleEndian.PutUint32(data[60:], crc32.Checksum(data[:60], castagnoli))
+	_, err := Open("log", Options{FS: fsys})
+	var version *VersionError
+	if !errors.As(err, &version) || version.File != name || version.Version != FormatVersion+1 {
+		t.Fatalf("Open = %v", err)
+	}
+	if len(fsys.names) != 1 {
+		t.Fatal("the folder was changed")
+	}
+}
+
+func TestOptions(t *testing.T) {
+	for _, c := range []struct {
+		o   Options
+		bad string // the option; empty: good
+	}{
+		{Options{}, ""},
+		{Options{SegmentBytes: 4 << 10, BufferBytes: 4 << 10, MaxMessages: 1, MaxBytes: 1, MaxPacket: 1, MaxStreams: 1, MaxDiskBytes: 1}, ""},
+		{Options{SegmentBytes: 1 << 30, MaxMessages: 10_000_000, MaxPacket: maxMaxPacket}, ""},
+		{Options{Sync: SyncInterval, Interval: time.Millisecond}, ""},
+		{Options{Sync: SyncNever + 1}, "Sync"},
+		{Options{Interval: time.Microsecond}, "Interval"},
+		{Options{Interval: -1}, "Interval"},
+		{Options{MaxMessages: -1}, "MaxMessages"},
+		{Options{MaxBytes: -1}, "MaxBytes"},
+		{Options{MaxPacket: maxMaxPacket + 1}, "MaxPacket"},
+		{Options{MaxStreams: maxMaxStreams + 1}, "MaxStreams"},
+		{Options{MaxDiskBytes: -1}, "MaxDiskBytes"},
+		{Options{SegmentBytes: 1<<30 + 1}, "SegmentBytes"},
+		{Options{SegmentBytes: 100}, "SegmentBytes"},
+		{Options{BufferBytes: 100}, "BufferBytes"},
+	} {
+		var option *OptionError
+		check := func(what string, err error) {
+			t.Helper()
+			if c.bad == "" && err != nil || c.bad != "" && (!errors.As(err, &option) || option.Option != c.bad) {
+				t.Errorf("%s of %+v: %v", what, c.o, err)
+			}
+		}
+		check("Validate", c.o.Validate())
+		o := c.o
+		o.FS = newMemFS()
+		l, err := Open("log", o)
+		check("Open", err)
+		if err == nil {
+			l.Close()
+		}
+		_, _, err = NewMemory(c.o).Stream("a")
+		check("NewMemory", err)
+	}
+}
+
+// TestMaxDiskBytes: one old message keeps all segments; the disk is bounded
+// nevertheless.
+func TestMaxDiskBytes(t *testing.T) {
+	o := small
+	o.MaxDiskBytes = 64 << 10
+	l := open(t, newMemFS(), o)
+	defer l.Close()
+	var err error
+	for seq := uint64(1); err == nil && seq < 1000; seq++ {
+		if _, err = l.Append(numbered(seq, 500)); err == nil && seq > 1 {
+			err = l.Done(seq, Outcome{Kind: Acked})
+		}
+	}
+	var full *FullError
+	if !errors.As(err, &full) || full.Limit != "MaxDiskBytes" {
+		t.Fatalf("Append = %v", err)
+	}
+	if s := l.Stats(); s.DiskBytes > o.MaxDiskBytes || s.Pending != 1 {
+		t.Fatalf("%+v", s)
+	}
+	last := l.LastSeq()
+	if err := errors.Join(l.Done(1, Outcome{Kind: Dropped}), l.Sync(), l.Sync()); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := l.Append(numbered(last+1, 500)); err != nil {
+		t.Fatalf("after the old message is gone: %v", err)
+	}
+}

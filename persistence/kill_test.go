@@ -1,0 +1,158 @@
+package persistence
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"os"
+	"os/exec"
+	"strconv"
+	"sync"
+	"testing"
+	"time"
+)
+
+// The test binary runs itself as the process to be killed.
+const killEnv = "MOORING_PERSISTENCE_KILL_DIR"
+
+func TestMain(m *testing.M) {
+	if dir := os.Getenv(killEnv); dir != "" {
+		if err := appendUntilKilled(dir); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		return
+	}
+	os.Exit(m.Run())
+}
+
+// appendUntilKilled prints the sequence of each message after it was accepted,
+// and ends every second one.
+func appendUntilKilled(dir string) error {
+	l, err := Open(dir, Options{SegmentBytes: 64 << 10, BufferBytes: 8 << 10})
+	if err != nil {
+		return err
+	}
+	var enqueue, out sync.Mutex
+	var group sync.WaitGroup
+	errs := make(chan error, 4)
+	for range cap(errs) {
+		group.Go(func() {
+			for {
+				enqueue.Lock()
+				ticket, err := l.Enqueue(numbered(l.LastSeq()+1, 100))
+				enqueue.Unlock()
+				if err == nil {
+					err = l.Wait(ticket)
+				}
+				if err == nil && ticket.Seq%2 == 0 {
+					err = l.Done(ticket.Seq, Outcome{Kind: Acked})
+				}
+				if err != nil {
+					errs <- err
+					return
+				}
+				out.Lock()
+				fmt.Println(ticket.Seq)
+				out.Unlock()
+			}
+		})
+	}
+	group.Wait()
+	return <-errs
+}
+
+// TestKill: a process appends as fast as it can and is killed at random, again
+// and again on the same folder. Everything it reported is there, in order.
+func TestKill(t *testing.T) {
+	rounds := 20
+	if testing.Short() {
+		rounds = 5
+	}
+	dir := t.TempDir()
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	accepted := map[uint64]bool{} // and odd, so not done
+	var highest uint64
+	for round := range rounds {
+		for _, seq := range runAndKill(t, self, dir) {
+			highest = max(highest, seq)
+			if seq%2 == 1 {
+				accepted[seq] = true
+			}
+		}
+		l, err := Open(dir, Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if want := uint64(2 * (round + 1)); l.Boot() != want {
+			t.Fatalf("round %d: Boot = %d, want %d", round, l.Boot(), want)
+		}
+		if l.LastSeq() < highest {
+			t.Fatalf("round %d: LastSeq = %d, but %d was accepted", round, l.LastSeq(), highest)
+		}
+		seqs, _ := contents(t, l)
+		there := map[uint64]bool{}
+		for _, seq := range seqs {
+			there[seq] = true
+		}
+		for seq := range accepted {
+			if !there[seq] {
+				t.Fatalf("round %d: accepted message %d is lost", round, seq)
+			}
+		}
+		if s := l.Stats(); s.Corruptions > 0 || s.Lost > 0 {
+			t.Fatalf("round %d: a kill was taken for damage: %+v", round, s)
+		}
+		// Make room, so that segments are removed under the next process.
+		for _, seq := range seqs {
+			if err := l.Done(seq, Outcome{Kind: Acked}); err != nil {
+				t.Fatal(err)
+			}
+			delete(accepted, seq)
+		}
+		if err := l.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if highest < uint64(rounds) {
+		t.Fatalf("only %d messages in %d rounds", highest, rounds)
+	}
+}
+
+// runAndKill returns the sequences that the process reported.
+func runAndKill(t *testing.T, self, dir string) (seqs []uint64) {
+	t.Helper()
+	cmd := exec.Command(self)
+	cmd.Env = append(os.Environ(), killEnv+"="+dir)
+	cmd.Stderr = os.Stderr
+	pipe, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	lines := bufio.NewScanner(pipe)
+	var kill *time.Timer
+	for lines.Scan() {
+		if kill == nil { // it runs: some time from now it does not
+			kill = time.AfterFunc(time.Duration(rand.IntN(60_000))*time.Microsecond, func() { cmd.Process.Kill() })
+		}
+		seq, err := strconv.ParseUint(lines.Text(), 10, 64)
+		if err != nil {
+			break // the line the kill cut short
+		}
+		seqs = append(seqs, seq)
+	}
+	_, _ = io.Copy(io.Discard, pipe)
+	var exit *exec.ExitError
+	if err := cmd.Wait(); !errors.As(err, &exit) || exit.Exited() {
+		t.Fatalf("the process was not killed but ended: %v", err)
+	}
+	return seqs
+}

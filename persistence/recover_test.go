@@ -1,0 +1,306 @@
+package persistence
+
+import (
+	"bytes"
+	"io/fs"
+	"slices"
+	"testing"
+)
+
+// smallLog returns a folder with ten messages, of which 3 and 4 are done and 5
+// is released, in one segment, and the segment's name.
+func smallLog(t *testing.T) (*memFS, string) {
+	t.Helper()
+	fsys := newMemFS()
+	l := open(t, fsys, Options{})
+	for seq := uint64(1); seq <= 10; seq++ {
+		if _, err := l.Append(numbered(seq, 20)); err != nil {
+			t.Fatal(err)
+		}
+		switch seq {
+		case 4:
+			l.Done(3, Outcome{Kind: Acked})
+			l.Done(4, Outcome{Kind: Refused, Reason: 0x97})
+		case 6:
+			l.Release(5)
+			l.Seen(77)
+		}
+	}
+	if err := l.Close(); err != nil {
+		t.Fatal(err)
+	}
+	names, _ := fsys.ReadDir("log")
+	if len(names) != 1 {
+		t.Fatalf("the folder has %v, want one segment", names)
+	}
+	return fsys, "log/" + names[0]
+}
+
+func (m *memFS) edit(name string, data []byte) *memFS {
+	after := m.killed()
+	after.names[name] = &memData{data: data, clean: len(data), disk: data}
+	after.durable = after.names
+	return after
+}
+
+// TestCutAtEachByte: what is left of the file is a prefix, and so are the messages.
+func TestCutAtEachByte(t *testing.T) {
+	fsys, name := smallLog(t)
+	whole := fsys.names[name].data
+	most := -1
+	for cut := range len(whole) {
+		for _, zeros := range []int{0, 100} {
+			o := Options{OnCorruption: func(c Corruption) { t.Errorf("cut at %d: a torn tail was taken for damage: %+v", cut, c) }}
+			data := append(slices.Clone(whole[:cut]), make([]byte, zeros)...)
+			l := open(t, fsys.edit(name, data), o)
+			seqs, _ := contents(t, l)
+			accepted := int(l.Stats().Accepted)
+			want := []uint64{1, 2, 3, 4, 5, 6, 7, 8, 9, 10}[:accepted]
+			if l.Stats().Acked == 1 {
+				want = slices.Delete(slices.Clone(want), 2, 3)
+			}
+			if l.Stats().Refused == 1 {
+				want = slices.Delete(slices.Clone(want), len(want)-accepted+3, len(want)-accepted+4)
+			}
+			if !slices.Equal(seqs, want) {
+				t.Fatalf("cut at %d: %v are left, want %v", cut, seqs, want)
+			}
+			if l.Stats().Accepted < uint64(max(most, 0)) {
+				t.Fatalf("cut at %d: fewer messages than with a shorter file", cut)
+			}
+			most = max(most, accepted)
+			if seq, err := l.Append(numbered(uint64(accepted+1), 9)); err != nil || seq != uint64(accepted+1) {
+				t.Fatalf("cut at %d: Append = %d, %v", cut, seq, err)
+			}
+			if err := l.Close(); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	if most != 10 {
+		t.Fatalf("at most %d messages were found", most)
+	}
+}
+
+// TestFlipEachBit: one bit takes at most the one record it is in, and is
+// reported, with a copy.
+func TestFlipEachBit(t *testing.T) {
+	fsys, name := smallLog(t)
+	whole := fsys.names[name].data
+	all := []uint64{1, 2, 5, 6, 7, 8, 9, 10}
+	for at := range len(whole) {
+		for _, bit := range []byte{1, 0x10, 0x80} {
+			data := slices.Clone(whole)
+			data[at] ^= bit
+			left := fsys.edit(name, data)
+			var reports []Corruption
+			l := open(t, left, Options{OnCorruption: func(c Corruption) { reports = append(reports, c) }})
+			seqs, _ := contents(t, l)
+			missing, back := 0, 0
+			for _, seq := range all {
+				if !slices.Contains(seqs, seq) {
+					missing++
+				}
+			}
+			for _, seq := range seqs {
+				if !slices.Contains(all, seq) {
+					back++ // its done record was hit
+				}
+			}
+			s := l.Stats()
+			if missing+back > 1 {
+				t.Fatalf("bit at %d: %v are left", at, seqs)
+			}
+			if s.Corruptions+s.TornTails == 0 || int(s.Corruptions) != len(reports) {
+				t.Fatalf("bit at %d: not noticed: %+v", at, s)
+			}
+			if s.Accepted != 10 || s.Lost != uint64(missing) {
+				t.Fatalf("bit at %d: %d missing: %+v", at, missing, s)
+			}
+			for _, c := range reports {
+				if c.File != name || c.Err == nil || c.Offset > int64(at) || c.Offset+c.Length <= int64(at) {
+					t.Fatalf("bit at %d: reported as %+v", at, c)
+				}
+				if copied := left.names[c.Copy]; copied == nil || !bytes.Equal(copied.data, data) {
+					t.Fatalf("bit at %d: the copy %q is not the damaged file", at, c.Copy)
+				}
+			}
+			// The next opening finds the same state.
+			if err := l.Close(); err != nil {
+				t.Fatal(err)
+			}
+			l = open(t, left, Options{})
+			if again, _ := contents(t, l); !slices.Equal(again, seqs) {
+				t.Fatalf("bit at %d: %v were left, and then %v", at, seqs, again)
+			}
+			if n := l.Stats(); n.Lost != s.Lost || n.Acked != s.Acked || n.Dropped != s.Dropped {
+				t.Fatalf("bit at %d: the totals were %+v, then %+v", at, s, n)
+			}
+			l.Close()
+		}
+	}
+}
+
+// manySegments returns a folder in which messages are spread over segments, and
+// the first is pending.
+func manySegments(t *testing.T, n uint64) *memFS {
+	t.Helper()
+	fsys := newMemFS()
+	l := open(t, fsys, small)
+	for seq := uint64(1); seq <= n; seq++ {
+		m := numbered(seq, 300)
+		m.Stream, _, _ = l.Stream("s")
+		m.StreamSeq = seq
+		if _, err := l.Append(m); err != nil {
+			t.Fatal(err)
+		}
+		if seq%2 == 0 {
+			l.Done(seq, Outcome{Kind: Acked})
+		}
+	}
+	if err := l.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return fsys
+}
+
+// TestDamagedPage: 512 bytes anywhere in any segment are lost; the others are
+// read, and the counters do not go back.
+func TestDamagedPage(t *testing.T) {
+	const n = 60
+	fsys := manySegments(t, n)
+	names, _ := fsys.ReadDir("log")
+	if len(names) < 4 {
+		t.Fatalf("only %d segments", len(names))
+	}
+	l := open(t, fsys.killed(), small)
+	epoch := l.Epoch()
+	l.Close()
+	for _, name := range names {
+		name = "log/" + name
+		whole := fsys.names[name].data
+		for at := 0; at+512 < len(whole); at += 512 {
+			data := slices.Clone(whole)
+			clear(data[at : at+512])
+			l := open(t, fsys.edit(name, data), small)
+			seqs, _ := contents(t, l)
+			s := l.Stats()
+			if s.Corruptions+s.TornTails == 0 || s.Accepted != n || len(seqs) < n/2-4 {
+				t.Fatalf("page %d of %s: %d messages, %+v", at, name, len(seqs), s)
+			}
+			if _, last, _ := l.Stream("s"); last != n && l.Epoch() == epoch {
+				t.Fatalf("page %d of %s: the stream went back to %d under the same epoch", at, name, last)
+			}
+			if _, err := l.Append(numbered(n+1, 10)); err != nil {
+				t.Fatal(err)
+			}
+			l.Close()
+		}
+	}
+}
+
+// TestMissingSegment: somebody deleted a file from the middle.
+func TestMissingSegment(t *testing.T) {
+	fsys := manySegments(t, 60)
+	names, _ := fsys.ReadDir("log")
+	slices.Sort(names)
+	delete(fsys.names, "log/"+names[1])
+	var reports []Corruption
+	o := small
+	o.OnCorruption = func(c Corruption) { reports = append(reports, c) }
+	l := open(t, fsys, o)
+	defer l.Close()
+	seqs, _ := contents(t, l)
+	if len(reports) != 1 || reports[0].File != "log/"+names[1] || reports[0].Err != fs.ErrNotExist {
+		t.Fatalf("reported: %+v", reports)
+	}
+	s := l.Stats()
+	if len(seqs) < 20 || seqs[0] != 1 || s.Lost == 0 || s.Accepted != 60 {
+		t.Fatalf("%v are left, %+v", seqs, s)
+	}
+	if _, last, _ := l.Stream("s"); last != 60 {
+		t.Fatalf("the stream is at %d", last)
+	}
+}
+
+// TestForeignFiles: what is not ours stays as it is.
+func TestForeignFiles(t *testing.T) {
+	fsys, _ := smallLog(t)
+	foreign := []string{"log/notes.txt", "log/1.mlog", "log/00000000000000FF.mlog", "log/zzzzzzzzzzzzzzzz.mlog", "log/0000000000000001.mlog.bak"}
+	for _, name := range foreign {
+		fsys = fsys.edit(name, []byte("mine"))
+	}
+	l := open(t, fsys, Options{})
+	if seqs, _ := contents(t, l); len(seqs) != 8 {
+		t.Fatalf("%v", seqs)
+	}
+	l.Close()
+	for _, name := range foreign {
+		if d := fsys.names[name]; d == nil || string(d.data) != "mine" {
+			t.Errorf("%s was touched", name)
+		}
+	}
+}
+
+// TestPacketWithALogInside: a copy of a log is a fine payload, also when the
+// record around it is damaged.
+func TestPacketWithALogInside(t *testing.T) {
+	inner, innerName := smallLog(t)
+	fsys := newMemFS()
+	l := open(t, fsys, Options{})
+	payload := inner.names[innerName].data
+	if _, err := l.Append(&Message{Packet: payload}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := l.Append(numbered(2, 10)); err != nil {
+		t.Fatal(err)
+	}
+	l.Close()
+	names, _ := fsys.ReadDir("log")
+	name := "log/" + names[0]
+	data := slices.Clone(fsys.names[name].data)
+	data[bytes.Index(data, payload)-3] ^= 1 // in the header of the record
+	l = open(t, fsys.edit(name, data), Options{})
+	defer l.Close()
+	if seqs, _ := contents(t, l); !slices.Equal(seqs, []uint64{2}) {
+		t.Fatalf("%v came out of the payload", seqs)
+	}
+}
+
+// TestDamageWhileRunning: a message that was fine when the log was opened is
+// damaged when its turn comes.
+func TestDamageWhileRunning(t *testing.T) {
+	fsys := manySegments(t, 60)
+	var reports []Corruption
+	o := small
+	o.OnCorruption = func(c Corruption) { reports = append(reports, c) }
+	l := open(t, fsys, o)
+	defer l.Close()
+	s, i := find(l.segments, 3)
+	fsys.names[segmentName("log", s.number)].data[s.locs[i].off+100] ^= 1
+	seqs, _ := contents(t, l)
+	if slices.Contains(seqs, 3) || len(seqs) != 29 || len(reports) != 1 || l.Stats().Lost != 1 {
+		t.Fatalf("%v; %+v; %+v", seqs, reports, l.Stats())
+	}
+}
+
+// TestManyRestarts: a restart costs no file, whatever is pending.
+func TestManyRestarts(t *testing.T) {
+	fsys := newMemFS()
+	for boot := uint64(1); boot <= 100; boot++ {
+		l := open(t, fsys, Options{})
+		if _, err := l.Append(numbered(boot, 50)); err != nil {
+			t.Fatal(err)
+		}
+		if boot == 1 {
+			l.Stream("s")
+		}
+		if s := l.Stats(); s.Segments != 1 || l.Boot() != boot || s.Pending != boot {
+			t.Fatalf("boot %d: %+v", boot, s)
+		}
+		l.Close()
+		if names, _ := fsys.ReadDir("log"); len(names) != 1 {
+			t.Fatalf("boot %d: %v", boot, names)
+		}
+	}
+}
