@@ -161,21 +161,23 @@ func (f *File) Commit(key string) error {
 	select {
 	case <-b.done:
 	case f.writer <- struct{}{}:
-		f.write()
+		gone := f.write()
 		<-f.writer
+		f.opts.tell(gone) // it may commit, so not as the writer
 		<-b.done // by us, or by the writer before us
 	}
 	return b.err
 }
 
-// write writes the batch that is open. The caller is the writer.
-func (f *File) write() {
+// write writes the batch that is open and returns what OnEvict must be told. The
+// caller is the writer.
+func (f *File) write() []departure {
 	f.mu.Lock()
 	b := f.open
 	f.open = nil
 	if b == nil {
 		f.mu.Unlock()
-		return
+		return nil
 	}
 	now := f.clock.now()
 	f.mu.Unlock()
@@ -216,7 +218,7 @@ func (f *File) write() {
 		b.err = &CommitError{Path: f.path, Err: err}
 	}
 	close(b.done)
-	f.opts.tell(gone)
+	return gone
 }
 
 // minRecords keeps small logs from being rewritten all the time.
@@ -305,7 +307,7 @@ func (f *File) Close() error {
 	f.mu.Unlock()
 
 	f.writer <- struct{}{} // kept: nobody writes after this
-	f.write()
+	gone := f.write()
 	var err error
 	if f.broken {
 		err = f.rewrite()
@@ -320,6 +322,7 @@ func (f *File) Close() error {
 		err = cerr
 	}
 	unlockFile(f.lock)
+	f.opts.tell(gone)
 	if err != nil {
 		return &CommitError{Path: f.path, Err: err}
 	}

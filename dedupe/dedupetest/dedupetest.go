@@ -47,6 +47,7 @@ func Run(t *testing.T, h Harness) {
 	t.Run("Counters", h.counters)
 	if h.Bounded {
 		t.Run("Capacity", h.capacity)
+		t.Run("OnEvictMayCall", h.onEvictMayCall)
 		t.Run("MaxInFlight", h.maxInFlight)
 	}
 	if h.Synctest {
@@ -218,6 +219,26 @@ func (h Harness) capacity(t *testing.T) {
 	}
 	if s := c.Stats(); s.Evicted != 2 || s.Size != 3 {
 		t.Errorf("Stats %+v, want Evicted 2, Size 3", s)
+	}
+}
+
+func (h Harness) onEvictMayCall(t *testing.T) {
+	var c dedupe.Cache
+	calls := 0
+	c = h.open(t, dedupe.Options{Capacity: 2, OnEvict: func(string, dedupe.Reason) {
+		if calls++; calls <= 3 { // each of these evicts one more
+			key := fmt.Sprint("from OnEvict ", calls)
+			begin(t, c, key, dedupe.Fresh)
+			commit(t, c, key)
+		}
+	}})
+	for i := range 3 {
+		key := fmt.Sprint(i)
+		begin(t, c, key, dedupe.Fresh)
+		commit(t, c, key)
+	}
+	if calls != 4 {
+		t.Errorf("%d evictions, want 4", calls)
 	}
 }
 
