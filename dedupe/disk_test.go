@@ -189,6 +189,13 @@ func want(t testing.TB, c Cache, key string, v Verdict) {
 	}
 }
 
+// diskWith is a disk on which path holds data.
+func diskWith(path string, data []byte) *faultDisk {
+	d := newFaultDisk()
+	d.names[path] = &faultFile{d: d, data: data, synced: data}
+	return d
+}
+
 func mustRead(t testing.TB, path string) []byte {
 	t.Helper()
 	b, err := os.ReadFile(path)

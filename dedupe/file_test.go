@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
@@ -26,11 +27,11 @@ func logOf(t *testing.T, keys ...string) []byte {
 
 func TestTornTailIsCutAtEveryByte(t *testing.T) {
 	keys := []string{"one", "two", "three"}
-	data := logOf(t, keys...)
+	data, folder := logOf(t, keys...), t.TempDir()
 	for size := 0; size <= len(data); size++ {
-		path := testPath(t)
-		os.WriteFile(path, data[:size], 0o600)
-		f := openOn(t, path, osDisk{}, Options{})
+		path := filepath.Join(folder, fmt.Sprint(size))
+		d := diskWith(path, bytes.Clone(data[:size]))
+		f := openOn(t, path, d, Options{})
 		whole := len(scan(data[:size]).records) - 1 // the first only tells the time
 		for i, key := range keys {
 			v := Fresh
@@ -44,7 +45,7 @@ func TestTornTailIsCutAtEveryByte(t *testing.T) {
 		}
 		handle(t, f, "four") // behind the cut, not behind the torn bytes
 		f.Close()
-		f = openOn(t, path, osDisk{}, Options{})
+		f = openOn(t, path, d, Options{})
 		want(t, f, "four", Duplicate)
 		f.Close()
 	}
@@ -61,15 +62,15 @@ func TestTornTailOfZeros(t *testing.T) {
 }
 
 func TestDamageIsKeptAsideAndTheRestRecovered(t *testing.T) {
-	data := logOf(t, "one", "two", "three")
+	data, folder := logOf(t, "one", "two", "three"), t.TempDir()
 	two := bytes.Index(data, []byte("two"))
 	last := bytes.Index(data, []byte("three")) - recordHead
 	for at := 0; at < last; at++ {
-		path := testPath(t)
+		path := filepath.Join(folder, fmt.Sprint(at))
 		damaged := bytes.Clone(data)
 		damaged[at] ^= 0x40
-		os.WriteFile(path, damaged, 0o600)
-		f := openOn(t, path, osDisk{}, Options{})
+		d := diskWith(path, bytes.Clone(damaged))
+		f := openOn(t, path, d, Options{})
 		want(t, f, "three", Duplicate)
 		if at != two && (at < two-recordHead || at >= last) {
 			want(t, f, "two", Duplicate)
@@ -77,11 +78,11 @@ func TestDamageIsKeptAsideAndTheRestRecovered(t *testing.T) {
 		if s := f.Stats(); s.Corrupt != 1 || s.TornBytes != 0 {
 			t.Fatalf("byte %d: %+v, want Corrupt 1", at, s)
 		}
-		if !bytes.Equal(mustRead(t, path+".corrupt"), damaged) {
+		if aside, _ := d.ReadFile(path + ".corrupt"); !bytes.Equal(aside, damaged) {
 			t.Fatalf("byte %d: no copy kept", at)
 		}
 		f.Close()
-		f = openOn(t, path, osDisk{}, Options{}) // repaired for good
+		f = openOn(t, path, d, Options{}) // repaired for good
 		if s := f.Stats(); s.Corrupt != 0 {
 			t.Fatalf("byte %d: still damaged: %+v", at, s)
 		}
