@@ -126,6 +126,6 @@ func (r *recovery) reconcile() {
 			g.totals[k] -= n
 			over -= n
 		}
-		g.lost = min(g.lost, g.totals[Dropped])
 	}
+	g.lost = min(g.lost, g.totals[Dropped])
 }

@@ -170,12 +170,20 @@ func (s *idSet) list() []uint16 {
 	return ids
 }
 
-// The store keeps times as Unix milliseconds, and "never" apart from any time.
-const never = -1 << 63
+// The store keeps times as Unix milliseconds, within 18 million years, and
+// "never" apart from any time.
+const (
+	never     = -1 << 63
+	maxMillis = 1 << 59
+)
 
 func toMillis(t time.Time) int64 {
 	if t.IsZero() {
 		return never
+	}
+	const maxSeconds = maxMillis / 1000
+	if s := t.Unix(); s < -maxSeconds || s > maxSeconds {
+		return max(-maxSeconds, min(maxSeconds, s)) * 1000
 	}
 	return t.UnixMilli()
 }

@@ -242,9 +242,12 @@ func (m *recordMessage) decode(r *record, d *decoder) {
 	r.seq = d.sequence()
 	copy(m.id[:], d.take(16))
 	m.accepted = int64(d.number(1<<64 - 1))
+	d.bad = d.bad || m.accepted < -maxMillis || m.accepted > maxMillis
 	m.expires = never
 	if flags&hasExpiry != 0 {
-		m.expires = m.accepted + unpackDelta(d.number(1<<64-1))
+		delta := unpackDelta(d.number(1 << 62)) // no more than 2 * maxMillis, packed
+		m.expires = m.accepted + delta
+		d.bad = d.bad || m.expires < -maxMillis || m.expires > maxMillis
 	}
 	if flags&hasStream != 0 {
 		r.stream = uint32(d.number(maxMaxStreams))

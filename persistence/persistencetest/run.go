@@ -165,6 +165,7 @@ func testFields(t *testing.T, open Open) {
 		{at, at.Add(-time.Minute)}, // the clock stepped
 		{time.Date(1969, 1, 1, 0, 0, 0, 0, time.UTC), time.Date(9999, 1, 1, 0, 0, 0, 0, time.UTC)},
 		{time.Date(-200, 1, 1, 0, 0, 0, 0, time.UTC), at},
+		{at, time.Date(9_000_000, 1, 1, 0, 0, 0, 0, time.UTC)},
 	}
 	for i, c := range times {
 		m := message(uint64(i+1), 8)
