@@ -48,10 +48,14 @@ func runBackend(ctx context.Context, o options) error {
 		if err := json.Unmarshal(m.Payload, &p); err != nil {
 			return client.Refuse(0x99, "not a reading")
 		}
-		return file.Append(results.Row{
+		err := file.Append(results.Row{
 			ID: m.ID, Topic: m.Topic, Publisher: m.Origin.Publisher, Epoch: m.Origin.Epoch, Seq: m.Origin.Seq,
 			Boot: p.Boot, N: p.N, Value: p.Value, SentAt: p.At, ReceivedAt: time.Now().UnixNano(),
 		})
+		// The rest of a real backend's work. Killed here, it has the effect and
+		// has not acknowledged the message, which comes again.
+		time.Sleep(2 * time.Millisecond)
+		return err
 	})
 	// Declared before connecting: what a resumed session delivers first finds it.
 	filter := o.prefix + "/readings/#"

@@ -48,11 +48,7 @@ func (s *stage) mishaps() (all []mishap) {
 		}})
 	}
 	for range s.o.backendKills {
-		all = append(all, mishap{"backend killed", func(context.Context) error {
-			s.backend.kill()
-			s.backendKills++
-			return s.backend.start()
-		}})
+		all = append(all, mishap{"backend killed", s.killBackend})
 	}
 	if s.broker != nil || s.o.restart != "" {
 		for range s.o.restarts {
@@ -60,6 +56,29 @@ func (s *stage) mishaps() (all []mishap) {
 		}
 	}
 	return all
+}
+
+// killBackend kills the backend in the middle of its work: between a line of
+// the results file and the acknowledgement of its message. A short stall makes
+// sure that there is work.
+func (s *stage) killBackend(ctx context.Context) error {
+	const stall = 300 * time.Millisecond
+	s.backendLink.StallFor(stall)
+	if err := sleep(ctx, stall); err != nil {
+		return err
+	}
+	before := s.resultsSize()
+	for range 1000 {
+		if s.resultsSize() > before {
+			break
+		}
+		if err := sleep(ctx, time.Millisecond); err != nil {
+			return err
+		}
+	}
+	s.backend.kill()
+	s.backendKills++
+	return s.backend.start()
 }
 
 func (s *stage) restartBroker(ctx context.Context) error {
@@ -85,12 +104,8 @@ func (s *stage) chaos(ctx context.Context) error {
 	step := s.o.duration * 9 / 10 / time.Duration(len(all)+1)
 	for i, m := range all {
 		at := begin.Add(step*time.Duration(i+1) + time.Duration(random.Int64N(int64(step/2))))
-		timer := time.NewTimer(time.Until(at))
-		select {
-		case <-timer.C:
-		case <-ctx.Done():
-			timer.Stop()
-			return context.Cause(ctx)
+		if err := sleep(ctx, time.Until(at)); err != nil {
+			return err
 		}
 		s.referee.happened(m.name)
 		if err := m.do(ctx); err != nil {
@@ -98,4 +113,15 @@ func (s *stage) chaos(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+func sleep(ctx context.Context, d time.Duration) error {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
 }

@@ -107,9 +107,19 @@ func (r *referee) happened(what string) {
 	r.last = what
 }
 
+func (s *stage) resultsPath() string { return filepath.Join(s.o.dir, "backend", "results.jsonl") }
+
+func (s *stage) resultsSize() int64 {
+	info, err := os.Stat(s.resultsPath())
+	if err != nil {
+		return 0
+	}
+	return info.Size()
+}
+
 // results reads what the backend has kept.
 func (s *stage) results() ([]results.Row, error) {
-	f, err := os.Open(filepath.Join(s.o.dir, "backend", "results.jsonl"))
+	f, err := os.Open(s.resultsPath())
 	if os.IsNotExist(err) {
 		return nil, nil
 	}
