@@ -121,6 +121,7 @@ func (b *Broker) end(kill bool) error {
 	for c := range b.conns {
 		if kill {
 			c.closing, c.out = true, nil
+			b.mark(c)
 			cut = append(cut, c)
 		} else {
 			c.finish(reasonServerShuttingDown, "")

@@ -98,7 +98,7 @@ func (c *conn) read() {
 		}
 	}
 	c.end(err)
-	if c.draining.Load() {
+	if <-c.writerDone; c.draining.Load() {
 		_, _ = io.Copy(io.Discard, c.nc) // until the other side closes, or linger is over
 	}
 }

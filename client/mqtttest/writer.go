@@ -25,14 +25,18 @@ func (c *conn) write() {
 			spare = nil // a burst's memory is not kept
 		}
 	}
-	close(c.writerDone)
-	if half, ok := c.nc.(interface{ CloseWrite() error }); ok && half.CloseWrite() == nil {
+	half, ok := c.nc.(interface{ CloseWrite() error })
+	if ok && half.CloseWrite() == nil {
 		c.draining.Store(true)
 		_ = c.nc.SetReadDeadline(time.Now().Add(linger)) // an error shows in the Read
+		close(c.writerDone)
+		<-c.readerDone
+		_ = c.nc.Close() // nothing is left to lose
+	} else {
+		close(c.writerDone)
+		_ = c.nc.Close() // as above
 		<-c.readerDone
 	}
-	_ = c.nc.Close() // nothing is left to lose
-	<-c.readerDone
 	b := c.b
 	b.lock()
 	delete(b.conns, c)

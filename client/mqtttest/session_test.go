@@ -1,0 +1,401 @@
+package mqtttest
+
+import (
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/mooring-mqtt/mooring/internal/wire"
+	"github.com/mooring-mqtt/mooring/internal/wire/control"
+)
+
+func TestASessionLastsAsLongAsItsExpirySays(t *testing.T) {
+	const day = 24 * time.Hour
+	for _, tt := range []struct {
+		name    string
+		connect uint32
+		leave   *control.Disconnect // nil: cut
+		away    time.Duration
+		present bool
+	}{
+		{"0 ends with the connection", 0, nil, 0, false},
+		{"within", 10, nil, 9 * time.Second, true},
+		{"over", 10, nil, 11 * time.Second, false},
+		{"never", NeverExpires, nil, 365 * day, true},
+		{"kept by DISCONNECT without a word about it", 10, &control.Disconnect{}, 9 * time.Second, true},
+		{"lengthened in DISCONNECT", 10, &control.Disconnect{HasSessionExpiry: true, SessionExpiry: 100}, 99 * time.Second, true},
+		{"shortened in DISCONNECT", 100, &control.Disconnect{HasSessionExpiry: true, SessionExpiry: 5}, 6 * time.Second, false},
+		{"ended in DISCONNECT", 100, &control.Disconnect{HasSessionExpiry: true}, 0, false},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			inBubble(t, Options{}, func(t *testing.T, b *Broker) {
+				c := join(t, b, control.Connect{ClientID: "c", SessionExpiry: tt.connect})
+				if c.ack.SessionPresent {
+					t.Fatal("Session Present is set for a new session")
+				}
+				if tt.leave == nil {
+					c.cut()
+				} else {
+					c.leave(*tt.leave)
+				}
+				time.Sleep(tt.away)
+				synctest.Wait()
+				if got := b.Session("c"); got != tt.present {
+					t.Errorf("the broker has the session: %v, want %v", got, tt.present)
+				}
+				if c := back(t, b, "c"); c.ack.SessionPresent != tt.present {
+					t.Errorf("Session Present is %v, want %v", c.ack.SessionPresent, tt.present)
+				}
+			})
+		})
+	}
+}
+
+func TestCleanStartForgetsSubscriptionsAndQueue(t *testing.T) {
+	inBubble(t, Options{}, func(t *testing.T, b *Broker) {
+		p, c := fresh(t, b, "p"), fresh(t, b, "c")
+		c.subscribe(1, "t")
+		c.cut()
+		p.publish("t", "lost", 1)
+		if c = fresh(t, b, "c"); c.ack.SessionPresent {
+			t.Error("Session Present is set after Clean Start")
+		}
+		p.publish("t", "not for it", 1)
+		c.quiet()
+	})
+}
+
+func TestASessionExpiryOf0CannotBeRaisedInDisconnect(t *testing.T) {
+	inBubble(t, Options{}, func(t *testing.T, b *Broker) {
+		c := join(t, b, control.Connect{ClientID: "c"})
+		c.send(control.AppendDisconnect(nil, &control.Disconnect{HasSessionExpiry: true, SessionExpiry: 5}))
+		c.over(wire.ReasonProtocolError)
+	})
+}
+
+func TestMaxSessionExpiryIsToldAndKept(t *testing.T) {
+	inBubble(t, Options{MaxSessionExpiry: 10}, func(t *testing.T, b *Broker) {
+		c := join(t, b, control.Connect{ClientID: "c", SessionExpiry: 100})
+		if !c.ack.HasSessionExpiry || c.ack.SessionExpiry != 10 {
+			t.Errorf("CONNACK says %+v", c.ack)
+		}
+		c.cut()
+		time.Sleep(11 * time.Second)
+		if back(t, b, "c").ack.SessionPresent {
+			t.Error("the session outlived MaxSessionExpiry")
+		}
+	})
+}
+
+func TestTakeoverTellsTheOldConnectionAndKeepsTheSession(t *testing.T) {
+	inBubble(t, Options{}, func(t *testing.T, b *Broker) {
+		old, p := fresh(t, b, "c"), fresh(t, b, "p")
+		old.subscribe(1, "t")
+		c := back(t, b, "c")
+		old.over(wire.ReasonSessionTakenOver)
+		if !c.ack.SessionPresent {
+			t.Error("the session was not taken over")
+		}
+		p.publish("t", "1", 1)
+		c.wantMessages("1")
+		if s := b.Stats(); s.TakenOver != 1 || s.Connections != 2 {
+			t.Errorf("%+v", s)
+		}
+	})
+}
+
+func TestTheOfflineQueueComesInOrder(t *testing.T) {
+	inBubble(t, Options{}, func(t *testing.T, b *Broker) {
+		p, c := fresh(t, b, "p"), fresh(t, b, "c")
+		c.subscribe(2, "t/+")
+		c.cut()
+		for i, payload := range seq(1, 300) {
+			p.publish("t/x", payload, byte(1+i%2))
+		}
+		p.publish("t/x", "QoS 0 is not kept", 0)
+		c = back(t, b, "c")
+		c.wantMessages(seq(1, 300)...)
+	})
+}
+
+func TestResendsComeInTheirOrderWithDUPAndTheirIdentifiers(t *testing.T) {
+	inBubble(t, Options{}, func(t *testing.T, b *Broker) {
+		p, c := fresh(t, b, "p"), fresh(t, b, "c")
+		c.subscribe(2, "t")
+		var ids []uint16
+		for i, payload := range seq(1, 6) {
+			p.publish("t", payload, byte(1+i%2))
+			m := c.message()
+			if m.Dup {
+				t.Errorf("message %s has DUP the first time", payload)
+			}
+			ids = append(ids, m.PacketID)
+		}
+		c.say(wire.PUBACK, ids[2], 0) // message 3
+		c.say(wire.PUBREC, ids[3], 0) // message 4
+		c.expect(wire.PUBREL, ids[3], 0)
+		c.cut()
+
+		c = back(t, b, "c")
+		for _, i := range []int{0, 1, 3, 4, 5} {
+			if i == 3 { // has been received: PUBREL only
+				c.expect(wire.PUBREL, ids[3], 0)
+				c.say(wire.PUBCOMP, ids[3], 0)
+				continue
+			}
+			m := c.receive2()
+			if !m.Dup || m.PacketID != ids[i] || string(m.Payload) != seq(1, 6)[i] {
+				t.Errorf("got %q as %d with DUP %v, want message %d as %d", m.Payload, m.PacketID, m.Dup, i+1, ids[i])
+			}
+		}
+		for _, id := range []uint16{ids[1], ids[5]} {
+			c.expect(wire.PUBREL, id, 0)
+			c.say(wire.PUBCOMP, id, 0)
+		}
+		c.quiet()
+		if s := b.Stats(); s.InFlight != 0 {
+			t.Errorf("%d messages are still in flight", s.InFlight)
+		}
+	})
+}
+
+// receive2 takes a message and acknowledges it without waiting for PUBREL.
+func (c *rawClient) receive2() wire.Publish {
+	c.t.Helper()
+	p := c.message()
+	c.say(map[byte]wire.Type{1: wire.PUBACK, 2: wire.PUBREC}[p.QoS], p.PacketID, 0)
+	return p
+}
+
+func TestTheSubscribersReceiveMaximumIsKept(t *testing.T) {
+	inBubble(t, Options{}, func(t *testing.T, b *Broker) {
+		p := fresh(t, b, "p")
+		c := join(t, b, control.Connect{ClientID: "c", SessionExpiry: 60, ReceiveMaximum: 2})
+		c.subscribe(2, "t")
+		for i, payload := range seq(1, 8) {
+			p.publish("t", payload, byte(1+i%2))
+		}
+		first, second := c.message(), c.message()
+		c.quiet()
+		c.say(wire.PUBREC, second.PacketID, 0) // frees nothing yet
+		c.expect(wire.PUBREL, second.PacketID, 0)
+		c.quiet()
+		c.say(wire.PUBACK, first.PacketID, 0)
+		third := c.message()
+		c.quiet()
+		c.say(wire.PUBCOMP, second.PacketID, 0)
+		fourth := c.message()
+		c.quiet()
+
+		// Resends count too, also when the new maximum is smaller.
+		c.cut()
+		c = join(t, b, control.Connect{ClientID: "c", SessionExpiry: 60, ReceiveMaximum: 1})
+		if m := c.message(); m.PacketID != third.PacketID || !m.Dup {
+			t.Errorf("got %+v", m)
+		}
+		c.quiet()
+		c.say(wire.PUBACK, third.PacketID, 0)
+		if m := c.receive(); m.PacketID != fourth.PacketID || !m.Dup {
+			t.Errorf("got %+v", m)
+		}
+		c.wantMessages(seq(5, 8)...)
+	})
+}
+
+func TestAReceiveMaximumThatIsFullHoldsUpNothingElse(t *testing.T) {
+	inBubble(t, Options{}, func(t *testing.T, b *Broker) {
+		p := fresh(t, b, "p")
+		c := join(t, b, control.Connect{ClientID: "c", ReceiveMaximum: 1})
+		c.subscribe(1, "t")
+		p.publish("t", "1", 1)
+		p.publish("t", "2", 1)
+		c.message()
+		c.send(control.AppendPingreq(nil))
+		c.next(wire.PINGRESP)
+		c.publish("elsewhere", "x", 2)
+		c.subscribe(0, "u")
+	})
+}
+
+func TestOurReceiveMaximumIsEnforced(t *testing.T) {
+	inBubble(t, Options{ReceiveMaximum: 2}, func(t *testing.T, b *Broker) {
+		c := fresh(t, b, "c")
+		if c.ack.ReceiveMaximum != 2 {
+			t.Errorf("CONNACK says %d", c.ack.ReceiveMaximum)
+		}
+		for id := uint16(1); id <= 2; id++ {
+			c.put(wire.Publish{Topic: "t", QoS: 2, PacketID: id})
+			c.expect(wire.PUBREC, id, wire.ReasonNoMatchingSubscribers)
+		}
+		c.put(wire.Publish{Topic: "t", QoS: 2, PacketID: 2, Dup: true}) // one of the two again
+		c.expect(wire.PUBREC, 2, 0)
+		c.say(wire.PUBREL, 1, 0)
+		c.expect(wire.PUBCOMP, 1, 0)
+		c.publish("t", "the place is free again", 1)
+		c.put(wire.Publish{Topic: "t", QoS: 2, PacketID: 3})
+		c.expect(wire.PUBREC, 3, wire.ReasonNoMatchingSubscribers)
+		c.put(wire.Publish{Topic: "t", QoS: 1, PacketID: 4})
+		c.over(wire.ReasonReceiveMaximumExceeded)
+	})
+}
+
+func TestAQoS2MessageReachesSubscribersOnce(t *testing.T) {
+	inBubble(t, Options{}, func(t *testing.T, b *Broker) {
+		c, p := fresh(t, b, "c"), fresh(t, b, "p")
+		c.subscribe(2, "t")
+		m := wire.Publish{Topic: "t", QoS: 2, PacketID: 7, Payload: []byte("once")}
+		p.put(m)
+		p.expect(wire.PUBREC, 7, 0)
+		m.Dup = true
+		p.put(m)
+		p.expect(wire.PUBREC, 7, 0)
+		p.cut()
+
+		p = back(t, b, "p") // PUBREC after a cut, and no second delivery
+		p.put(m)
+		p.expect(wire.PUBREC, 7, 0)
+		p.say(wire.PUBREL, 7, 0)
+		p.expect(wire.PUBCOMP, 7, 0)
+		p.say(wire.PUBREL, 7, 0)
+		p.expect(wire.PUBCOMP, 7, wire.ReasonPacketIDNotFound)
+		c.wantMessages("once")
+
+		p.put(wire.Publish{Topic: "t", QoS: 2, PacketID: 7, Payload: []byte("another")})
+		p.expect(wire.PUBREC, 7, 0)
+		c.wantMessages("another")
+		p.put(wire.Publish{Topic: "t", QoS: 1, PacketID: 7})
+		p.expect(wire.PUBACK, 7, wire.ReasonPacketIDInUse)
+	})
+}
+
+func TestPacketIdentifiersAreSeparatePerDirection(t *testing.T) {
+	inBubble(t, Options{}, func(t *testing.T, b *Broker) {
+		c, p := fresh(t, b, "c"), fresh(t, b, "p")
+		c.subscribe(2, "t")
+		p.publish("t", "to c", 2)
+		m := c.message()
+		c.put(wire.Publish{Topic: "u", QoS: 2, PacketID: m.PacketID})
+		c.expect(wire.PUBREC, m.PacketID, wire.ReasonNoMatchingSubscribers)
+		c.say(wire.PUBREC, m.PacketID, 0)
+		c.expect(wire.PUBREL, m.PacketID, 0)
+		c.say(wire.PUBREL, m.PacketID, 0)
+		c.expect(wire.PUBCOMP, m.PacketID, 0)
+		c.say(wire.PUBCOMP, m.PacketID, 0)
+		p.publish("t", "next", 1)
+		c.wantMessages("next")
+	})
+}
+
+func TestAcknowledgementsThatDoNotFit(t *testing.T) {
+	inBubble(t, Options{}, func(t *testing.T, b *Broker) {
+		c, p := fresh(t, b, "c"), fresh(t, b, "p")
+		c.say(wire.PUBREC, 99, 0)
+		c.expect(wire.PUBREL, 99, wire.ReasonPacketIDNotFound)
+		c.say(wire.PUBACK, 99, 0)
+		c.say(wire.PUBCOMP, 99, 0)
+		c.quiet()
+		c.subscribe(2, "t")
+		p.publish("t", "refused", 2)
+		c.say(wire.PUBREC, c.message().PacketID, wire.ReasonQuotaExceeded) // ends the exchange
+		c.quiet()
+		if s := b.Stats(); s.InFlight != 0 {
+			t.Errorf("%d in flight", s.InFlight)
+		}
+		p.publish("t", "x", 2)
+		c.say(wire.PUBACK, c.message().PacketID, 0)
+		c.over(wire.ReasonProtocolError)
+	})
+}
+
+func TestAFullQueueDropsTheNewestAndCounts(t *testing.T) {
+	for name, o := range map[string]Options{
+		"messages": {MaxQueuedMessages: 3},
+		"bytes":    {MaxQueuedBytes: 3 * len("t1")},
+	} {
+		t.Run(name, func(t *testing.T) {
+			inBubble(t, o, func(t *testing.T, b *Broker) {
+				p, c := fresh(t, b, "p"), fresh(t, b, "c")
+				c.subscribe(1, "t")
+				c.cut()
+				for _, payload := range seq(1, 5) {
+					p.publish("t", payload, 1)
+				}
+				if s := b.Stats(); s.DroppedQueueFull != 2 || s.Queued != 3 {
+					t.Errorf("%+v", s)
+				}
+				back(t, b, "c").wantMessages("1", "2", "3")
+			})
+		})
+	}
+}
+
+func TestExpiredMessagesMakeRoomInAFullQueue(t *testing.T) {
+	inBubble(t, Options{MaxQueuedMessages: 2}, func(t *testing.T, b *Broker) {
+		p, c := fresh(t, b, "p"), fresh(t, b, "c")
+		c.subscribe(1, "t")
+		c.cut()
+		p.publish("t", "1", 1)
+		p.put(wire.Publish{Topic: "t", QoS: 1, PacketID: 5, HasExpiry: true, MessageExpiry: 3})
+		p.finished(1, 5)
+		time.Sleep(4 * time.Second)
+		p.publish("t", "2", 1)
+		back(t, b, "c").wantMessages("1", "2")
+		if s := b.Stats(); s.DroppedExpired != 1 || s.DroppedQueueFull != 0 {
+			t.Errorf("%+v", s)
+		}
+	})
+}
+
+func TestSessionsAreLimited(t *testing.T) {
+	inBubble(t, Options{MaxSessions: 1}, func(t *testing.T, b *Broker) {
+		fresh(t, b, "c").cut()
+		c := open(t, b.Dial())
+		c.connect(control.Connect{ClientID: "another"})
+		if c.ack.Reason != wire.ReasonQuotaExceeded {
+			t.Errorf("CONNACK has 0x%02X", c.ack.Reason)
+		}
+		back(t, b, "c")
+	})
+}
+
+func TestConnectionsAreLimited(t *testing.T) {
+	inBubble(t, Options{MaxConnections: 1}, func(t *testing.T, b *Broker) {
+		old := fresh(t, b, "c")
+		c := open(t, b.Dial())
+		c.connect(control.Connect{ClientID: "another"})
+		if c.ack.Reason != wire.ReasonQuotaExceeded {
+			t.Errorf("CONNACK has 0x%02X", c.ack.Reason)
+		}
+		back(t, b, "c") // takes over and is not one more
+		old.over(wire.ReasonSessionTakenOver)
+	})
+}
+
+func TestHooksTakeConnectionsAndSessionsAway(t *testing.T) {
+	inBubble(t, Options{}, func(t *testing.T, b *Broker) {
+		c := fresh(t, b, "c")
+		if !b.Connected("c") || b.Connected("d") {
+			t.Error("Connected is wrong")
+		}
+		if !b.Disconnect("c", 0x98) || b.Disconnect("d", 0x98) {
+			t.Error("Disconnect is wrong")
+		}
+		c.over(0x98)
+		c = back(t, b, "c")
+		if !c.ack.SessionPresent || !b.Cut("c") || b.Cut("c") {
+			t.Error("Cut is wrong")
+		}
+		c.over(0)
+		c = back(t, b, "c")
+		if !c.ack.SessionPresent || !b.DropSession("c") || b.DropSession("c") {
+			t.Error("DropSession is wrong")
+		}
+		c.over(0)
+		if back(t, b, "c").ack.SessionPresent {
+			t.Error("the session survived DropSession")
+		}
+		if n := b.DropSessions(); n != 1 || b.Session("c") || b.Stats().Connections != 0 {
+			t.Errorf("DropSessions returned %d, stats %+v", n, b.Stats())
+		}
+	})
+}
