@@ -10,8 +10,9 @@ type Ack struct {
 	ReasonString []byte // may be nil; points into the frame it was parsed from
 }
 
-// ackReasons has the reason codes that the specification gives each type.
-func validAckReason(t Type, reason byte) bool {
+// ValidAckReason reports whether the specification gives a packet of type t,
+// one of the four, this reason code.
+func ValidAckReason(t Type, reason byte) bool {
 	switch t {
 	case PUBREL, PUBCOMP:
 		return reason == ReasonSuccess || reason == ReasonPacketIDNotFound
@@ -40,7 +41,7 @@ func ParseAck(f Frame) (a Ack, err error) {
 	if b = b[2:]; len(b) == 0 {
 		return a, nil
 	}
-	if a.Reason, b = b[0], b[1:]; !validAckReason(a.Type, a.Reason) {
+	if a.Reason, b = b[0], b[1:]; !ValidAckReason(a.Type, a.Reason) {
 		return a, violation(a.Type, "reason code 0x%02X does not belong to this packet", a.Reason)
 	}
 	if len(b) == 0 {

@@ -20,6 +20,8 @@ const (
 	readBuffer = 16 << 10
 	// keepBuffer is what a Reader holds on to after a large packet has passed.
 	keepBuffer = 64 << 10
+	// emptyReads is how often the source may return nothing and no error.
+	emptyReads = 100
 )
 
 // Reader cuts a byte stream into packets. It enforces the maximum packet size
@@ -88,15 +90,18 @@ func (r *Reader) peek() (size, header int, err error) {
 }
 
 // fill reads more, making room first: by moving, by growing to at most twice
-// what has arrived, or by letting go of a buffer that a large packet needed.
+// what has arrived, or by letting go of a buffer that a large packet needed,
+// also where the stream never pauses between packets.
 func (r *Reader) fill(size int) error {
 	have := r.end - r.start
 	if have == 0 {
 		r.start, r.end = 0, 0
 	}
 	switch {
-	case have == 0 && len(r.buf) > keepBuffer && size <= readBuffer:
-		r.buf = make([]byte, readBuffer)
+	case len(r.buf) > keepBuffer && have < readBuffer/2 && size <= readBuffer:
+		small := make([]byte, readBuffer)
+		r.end = copy(small, r.buf[r.start:r.end])
+		r.start, r.buf = 0, small
 	case r.end < len(r.buf) && (size == 0 || r.start+size <= len(r.buf)):
 		// There is room behind what we have.
 	case r.start > 0:
@@ -108,16 +113,17 @@ func (r *Reader) fill(size int) error {
 		r.end = copy(grown, r.buf[r.start:r.end])
 		r.start, r.buf = 0, grown
 	}
-	n, err := r.src.Read(r.buf[r.end:])
-	r.end += n
-	if n > 0 {
-		return nil
+	for range emptyReads {
+		n, err := r.src.Read(r.buf[r.end:])
+		r.end += n
+		switch {
+		case n > 0:
+			return nil
+		case errors.Is(err, io.EOF) && have > 0:
+			return io.ErrUnexpectedEOF
+		case err != nil:
+			return err
+		}
 	}
-	if errors.Is(err, io.EOF) && have > 0 {
-		return io.ErrUnexpectedEOF
-	}
-	if err == nil {
-		err = io.ErrNoProgress
-	}
-	return err
+	return io.ErrNoProgress
 }

@@ -39,8 +39,7 @@ type propKind byte
 
 const (
 	kindNone propKind = iota
-	kindByte
-	kindFlag // a byte that may be only 0 or 1
+	kindFlag          // a byte that may be only 0 or 1
 	kindUint16
 	kindUint32
 	kindVarint
@@ -165,7 +164,7 @@ func nextProperty(b []byte) (p Property, rest []byte, problem string) {
 	}
 	ok := true
 	switch kind := propRules[p.ID].kind; kind {
-	case kindByte, kindFlag:
+	case kindFlag:
 		if ok = len(b) >= 1; ok {
 			p.Int, b = uint32(b[0]), b[1:]
 		}
@@ -200,7 +199,7 @@ func nextProperty(b []byte) (p Property, rest []byte, problem string) {
 func AppendProperty(dst []byte, p Property) []byte {
 	dst = append(dst, p.ID)
 	switch propRules[p.ID].kind {
-	case kindByte, kindFlag:
+	case kindFlag:
 		return append(dst, byte(p.Int))
 	case kindUint16:
 		return binary.BigEndian.AppendUint16(dst, uint16(p.Int))

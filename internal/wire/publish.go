@@ -173,7 +173,7 @@ func (p *Publish) AppendProperties(dst []byte) []byte {
 // AppendImage appends a PUBLISH that AppendPublish has encoded earlier, with
 // what is only known when it is sent: its packet identifier, DUP and what is
 // left of its Message Expiry Interval in seconds (used only where image
-// carries one). No other byte changes.
+// carries one). id and dup are for QoS 1 and 2. No other byte changes.
 func AppendImage(dst, image []byte, id uint16, dup bool, expiry uint32) []byte {
 	at := len(dst)
 	dst = append(dst, image...)
@@ -184,9 +184,9 @@ func AppendImage(dst, image []byte, id uint16, dup bool, expiry uint32) []byte {
 	if b[0]&0x06 != 0 {
 		binary.BigEndian.PutUint16(b[props:], id)
 		props += 2
-	}
-	if dup {
-		b[0] |= 0x08
+		if dup { // never at QoS 0 [MQTT-3.3.1-2]
+			b[0] |= 0x08
+		}
 	}
 	if length, n := Varint(b[props:]); length >= 5 && b[props+n] == PropMessageExpiry {
 		binary.BigEndian.PutUint32(b[props+n+1:], expiry)

@@ -1,0 +1,42 @@
+package leaktest
+
+import (
+	"strings"
+	"testing"
+	"time"
+)
+
+func TestALeftGoroutineFailsTheRunAndIsNamed(t *testing.T) {
+	stop, started := make(chan struct{}), make(chan struct{})
+	go leaky(started, stop)
+	<-started
+	var out strings.Builder
+	if code := run(func() int { return 0 }, &out, time.Millisecond); code != 1 {
+		t.Errorf("exit status %d, want 1", code)
+	}
+	if !strings.Contains(out.String(), "leaktest.leaky") {
+		t.Errorf("the report does not name the goroutine:\n%s", &out)
+	}
+	close(stop)
+	if left := Wait(patience); len(left) != 0 {
+		t.Errorf("still reported after it ended: %v", left)
+	}
+}
+
+func TestAGoroutineThatEndsLateIsNoLeak(t *testing.T) {
+	go time.Sleep(5 * time.Millisecond)
+	if code := run(func() int { return 0 }, t.Output(), patience); code != 0 {
+		t.Errorf("exit status %d, want 0", code)
+	}
+}
+
+func TestAFailedRunKeepsItsStatus(t *testing.T) {
+	if code := run(func() int { return 3 }, t.Output(), 0); code != 3 {
+		t.Errorf("exit status %d, want 3", code)
+	}
+}
+
+func leaky(started, stop chan struct{}) {
+	close(started)
+	<-stop
+}

@@ -1,0 +1,80 @@
+package wire
+
+import (
+	"strings"
+	"testing"
+)
+
+var ackTypes = []Type{PUBACK, PUBREC, PUBREL, PUBCOMP}
+
+func ackHeader(t Type) byte {
+	if t == PUBREL {
+		return 0x62
+	}
+	return byte(t) << 4
+}
+
+func TestAckRoundTrip(t *testing.T) {
+	for _, typ := range ackTypes {
+		for reason := range 256 {
+			for _, text := range []string{"", "why", strings.Repeat("x", 200)} {
+				in := Ack{Type: typ, PacketID: 0xABCD, Reason: byte(reason), ReasonString: []byte(text)}
+				b := AppendAck(nil, in)
+				out, err := ParseAck(frame(t, b))
+				if !ValidAckReason(typ, byte(reason)) {
+					wantCode(t, err, ReasonProtocolError)
+					continue
+				}
+				if err != nil || out.Type != typ || out.PacketID != in.PacketID || out.Reason != in.Reason || string(out.ReasonString) != text {
+					t.Errorf("%+v became %+v, %v", in, out, err)
+				}
+				if reason == 0 && text == "" && len(b) != 4 {
+					t.Errorf("%v without a word takes %d bytes, want 4", typ, len(b))
+				}
+			}
+		}
+	}
+}
+
+// Tables 3-2 and on: the reason codes of PUBACK and PUBREC are the same, those
+// of PUBREL and PUBCOMP too.
+func TestAckReasonsOfTheSpecification(t *testing.T) {
+	long, short := "\x00\x10\x80\x83\x87\x90\x91\x97\x99", "\x00\x92"
+	for _, typ := range ackTypes {
+		allowed := long
+		if typ == PUBREL || typ == PUBCOMP {
+			allowed = short
+		}
+		for reason := range 256 {
+			if got := ValidAckReason(typ, byte(reason)); got != strings.Contains(allowed, string([]byte{byte(reason)})) {
+				t.Errorf("%v 0x%02X: %v", typ, reason, got)
+			}
+		}
+	}
+}
+
+func TestAckErrors(t *testing.T) {
+	for _, typ := range ackTypes {
+		for _, tt := range []struct {
+			name, body string
+			code       byte
+		}{
+			{"empty", "", ReasonMalformedPacket},
+			{"half an identifier", "\x00", ReasonMalformedPacket},
+			{"identifier 0", "\x00\x00", ReasonProtocolError},
+			{"unknown reason", "\x00\x01\x42", ReasonProtocolError},
+			{"properties cut off", "\x00\x01\x00\x05\x1F", ReasonMalformedPacket},
+			{"property cut off", "\x00\x01\x00\x03\x1F\x00\x02", ReasonMalformedPacket},
+			{"bytes behind", "\x00\x01\x00\x00\x00", ReasonMalformedPacket},
+			{"reason string twice", "\x00\x01\x00\x06\x1F\x00\x00\x1F\x00\x00", ReasonProtocolError},
+			{"reason string not UTF-8", "\x00\x01\x00\x04\x1F\x00\x01\xFF", ReasonMalformedPacket},
+		} {
+			_, err := ParseAck(Frame{Header: ackHeader(typ), Body: []byte(tt.body)})
+			if t.Run(tt.name, func(t *testing.T) { wantCode(t, err, tt.code) }); err != nil && err.(*Error).Packet != typ {
+				t.Errorf("%s: the error names %v", tt.name, err.(*Error).Packet)
+			}
+		}
+		_, err := ParseAck(Frame{Header: ackHeader(typ) | 1, Body: []byte{0, 1}})
+		wantCode(t, err, ReasonMalformedPacket)
+	}
+}

@@ -1,0 +1,89 @@
+package wire
+
+import (
+	"bytes"
+	"testing"
+
+	"github.com/eclipse/paho.golang/packets"
+)
+
+var benchPublish = &Publish{Topic: "plant/7/line/3/temperature", QoS: 1, PacketID: 9, HasExpiry: true, MessageExpiry: 60,
+	User: []UserProperty{{"m-id", "01900000-0000-7000-8000-000000000000"}, {"m-seq", "42"}}, Payload: make([]byte, 256)}
+
+func BenchmarkReader(b *testing.B) {
+	packet := AppendPublish(nil, benchPublish)
+	r := NewReader(&endless{packet: packet}, 0)
+	b.SetBytes(int64(len(packet)))
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, err := r.Next(); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+func BenchmarkParsePublish(b *testing.B) {
+	f := frame(b, AppendPublish(nil, benchPublish))
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, err := ParsePublish(f); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+func BenchmarkDecode(b *testing.B) {
+	v, _ := ParsePublish(frame(b, AppendPublish(nil, benchPublish)))
+	b.ReportAllocs()
+	for b.Loop() {
+		v.Decode("plant/7/line/3/temperature")
+	}
+}
+
+// BenchmarkPahoReadPacket is what BenchmarkReader, ParsePublish and Decode do
+// together, by paho.golang's codec.
+func BenchmarkPahoReadPacket(b *testing.B) {
+	packet := AppendPublish(nil, benchPublish)
+	r := bytes.NewReader(nil)
+	b.SetBytes(int64(len(packet)))
+	b.ReportAllocs()
+	for b.Loop() {
+		r.Reset(packet)
+		if _, err := packets.ReadPacket(r); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+func BenchmarkAppendPublish(b *testing.B) {
+	dst := make([]byte, 0, 1024)
+	b.ReportAllocs()
+	for b.Loop() {
+		dst = AppendPublish(dst[:0], benchPublish)
+	}
+}
+
+func BenchmarkAppendImage(b *testing.B) {
+	image, dst := AppendPublish(nil, benchPublish), make([]byte, 0, 1024)
+	b.ReportAllocs()
+	for b.Loop() {
+		dst = AppendImage(dst[:0], image, 7, true, 5)
+	}
+}
+
+func BenchmarkParseAck(b *testing.B) {
+	f := frame(b, AppendAck(nil, Ack{Type: PUBACK, PacketID: 9}))
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, err := ParseAck(f); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+func BenchmarkMatch(b *testing.B) {
+	b.ReportAllocs()
+	for b.Loop() {
+		Match("plant/+/line/+/#", "plant/7/line/3/temperature")
+	}
+}

@@ -1,0 +1,238 @@
+package wire
+
+import (
+	"bytes"
+	"errors"
+	"io"
+	"runtime"
+	"testing"
+	"testing/iotest"
+)
+
+// frame cuts the one packet that b holds.
+func frame(t testing.TB, b []byte) Frame {
+	t.Helper()
+	f, err := NewReader(bytes.NewReader(b), 0).Next()
+	if err != nil {
+		t.Fatalf("%x is not a whole packet: %v", b, err)
+	}
+	if len(f.Raw) != len(b) {
+		t.Fatalf("%x holds more than one packet", b)
+	}
+	return f
+}
+
+// wantCode fails unless err is an *Error with this reason code.
+func wantCode(t testing.TB, err error, code byte) {
+	t.Helper()
+	var e *Error
+	if !errors.As(err, &e) {
+		t.Errorf("got error %v, want an *Error with reason code 0x%02X", err, code)
+	} else if e.Code != code {
+		t.Errorf("got reason code 0x%02X, want 0x%02X (%v)", e.Code, code, e)
+	}
+}
+
+// publishOf is an encoded PUBLISH with a payload of n bytes.
+func publishOf(n int) []byte {
+	return AppendPublish(nil, &Publish{Topic: "t", QoS: 1, PacketID: 7, Payload: bytes.Repeat([]byte{'x'}, n)})
+}
+
+func TestReaderCutsTheSameHoweverBytesArrive(t *testing.T) {
+	var stream []byte
+	var want [][]byte
+	for _, n := range []int{0, 1, 120, 130, 16_383, 16_384, 70_000, 3, 200_000, 5} {
+		want = append(want, publishOf(n), []byte{0xD0, 0})
+		stream = append(append(stream, publishOf(n)...), 0xD0, 0)
+	}
+	for name, src := range map[string]io.Reader{
+		"all at once":        bytes.NewReader(stream),
+		"a byte at a time":   iotest.OneByteReader(bytes.NewReader(stream)),
+		"half of each read":  iotest.HalfReader(bytes.NewReader(stream)),
+		"error with data":    iotest.DataErrReader(bytes.NewReader(stream)),
+		"1,000 bytes a read": chunks{bytes.NewReader(stream), 1000},
+	} {
+		r := NewReader(src, 0)
+		for i, w := range want {
+			f, err := r.Next()
+			if err != nil {
+				t.Fatalf("%s: packet %d: %v", name, i, err)
+			}
+			if !bytes.Equal(f.Raw, w) {
+				t.Fatalf("%s: packet %d differs: %d bytes, want %d", name, i, len(f.Raw), len(w))
+			}
+			if f.Header != w[0] || !bytes.HasSuffix(f.Raw, f.Body) || len(f.Body) > len(f.Raw)-2 {
+				t.Fatalf("%s: packet %d: header %x and %d bytes of body do not fit", name, i, f.Header, len(f.Body))
+			}
+		}
+		if _, err := r.Next(); err != io.EOF {
+			t.Errorf("%s: got %v at the end, want io.EOF", name, err)
+		}
+		if r.Buffered() != 0 {
+			t.Errorf("%s: %d bytes left", name, r.Buffered())
+		}
+	}
+}
+
+type chunks struct {
+	io.Reader
+	size int
+}
+
+func (c chunks) Read(p []byte) (int, error) { return c.Reader.Read(p[:min(len(p), c.size)]) }
+
+func TestReaderRefusesBadLengths(t *testing.T) {
+	for _, tt := range []struct {
+		name  string
+		bytes []byte
+		max   uint32
+		code  byte
+	}{
+		{"five length bytes", []byte{0x30, 0xFF, 0xFF, 0xFF, 0xFF, 0x01}, 0, ReasonMalformedPacket},
+		{"length not minimal", []byte{0x30, 0x80, 0x00}, 0, ReasonMalformedPacket},
+		{"one byte above the maximum", []byte{0x30, 9}, 10, ReasonPacketTooLarge},
+		{"256 MiB where 1 KiB is the limit", []byte{0x30, 0xFF, 0xFF, 0xFF, 0x7F}, 1024, ReasonPacketTooLarge},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			_, err := NewReader(bytes.NewReader(tt.bytes), tt.max).Next()
+			wantCode(t, err, tt.code)
+		})
+	}
+	if _, err := NewReader(bytes.NewReader([]byte{0x30, 8, 0, 1, 't', 0, 1, 2, 3, 4}), 10).Next(); err != nil {
+		t.Errorf("a packet of exactly the maximum was refused: %v", err)
+	}
+}
+
+func TestReaderReportsWhereTheStreamEnds(t *testing.T) {
+	whole := publishOf(100)
+	for n := range len(whole) {
+		want := io.ErrUnexpectedEOF
+		if n == 0 {
+			want = io.EOF
+		}
+		if _, err := NewReader(bytes.NewReader(whole[:n]), 0).Next(); err != want {
+			t.Errorf("after %d bytes: %v, want %v", n, err, want)
+		}
+	}
+	cut := errors.New("cut")
+	if _, err := NewReader(io.MultiReader(bytes.NewReader(whole[:9]), iotest.ErrReader(cut)), 0).Next(); err != cut {
+		t.Errorf("got %v, want the source's own error", err)
+	}
+}
+
+// pauses returns nothing and no error a number of times before each byte, as
+// io.Reader allows.
+type pauses struct {
+	io.Reader
+	each, left int
+}
+
+func (p *pauses) Read(b []byte) (int, error) {
+	if p.left--; p.left >= 0 {
+		return 0, nil
+	}
+	p.left = p.each
+	return p.Reader.Read(b)
+}
+
+func TestReaderBearsEmptyReadsButNotForEver(t *testing.T) {
+	r := NewReader(&pauses{Reader: bytes.NewReader(publishOf(3)), each: 5, left: 5}, 0)
+	if _, err := r.Next(); err != nil {
+		t.Errorf("five empty reads: %v", err)
+	}
+	r = NewReader(&pauses{Reader: bytes.NewReader(nil), left: 1 << 30}, 0)
+	if _, err := r.Next(); err != io.ErrNoProgress {
+		t.Errorf("empty reads without end: %v, want io.ErrNoProgress", err)
+	}
+}
+
+// An announced length costs nothing: 256 MiB are announced, 100 KiB come.
+func TestReaderAllocatesOnlyForWhatArrives(t *testing.T) {
+	stream := append([]byte{0x30, 0xFF, 0xFF, 0xFF, 0x7F}, make([]byte, 100<<10)...)
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	_, err := NewReader(bytes.NewReader(stream), 0).Next()
+	runtime.ReadMemStats(&after)
+	if err != io.ErrUnexpectedEOF {
+		t.Errorf("got %v, want io.ErrUnexpectedEOF", err)
+	}
+	if got := after.TotalAlloc - before.TotalAlloc; got > 1<<20 {
+		t.Errorf("%d bytes allocated for 100 KiB that came", got)
+	}
+}
+
+func TestReaderLetsGoOfALargeBuffer(t *testing.T) {
+	for name, size := range map[string]int{
+		"when the stream pauses": 1 << 20,
+		// Each read ends within a packet, so the buffer is never empty.
+		"when it never pauses": 1000,
+	} {
+		t.Run(name, func(t *testing.T) {
+			stream := publishOf(1 << 20)
+			for range 10_000 {
+				stream = append(stream, publishOf(10)...)
+			}
+			r := NewReader(chunks{bytes.NewReader(stream), size}, 0)
+			if _, err := r.Next(); err != nil {
+				t.Fatal(err)
+			}
+			if len(r.buf) < 1<<20 {
+				t.Fatalf("buffer of %d bytes holds a packet of 1 MiB", len(r.buf))
+			}
+			for i := range 10_000 {
+				if f, err := r.Next(); err != nil || !bytes.Equal(f.Raw, publishOf(10)) {
+					t.Fatalf("packet %d behind it: %x, %v", i, f.Raw, err)
+				}
+			}
+			if len(r.buf) > keepBuffer {
+				t.Errorf("still %d bytes held", len(r.buf))
+			}
+		})
+	}
+}
+
+func TestReaderDoesNotAllocatePerPacket(t *testing.T) {
+	r := NewReader(&endless{packet: publishOf(200)}, 0)
+	if n := testing.AllocsPerRun(1000, func() {
+		if _, err := r.Next(); err != nil {
+			t.Fatal(err)
+		}
+	}); n != 0 {
+		t.Errorf("%v allocations per packet", n)
+	}
+}
+
+// endless is the same packet for ever.
+type endless struct {
+	packet []byte
+	at     int
+}
+
+func (e *endless) Read(p []byte) (n int, err error) {
+	for n < len(p) {
+		k := copy(p[n:], e.packet[e.at:])
+		n, e.at = n+k, (e.at+k)%len(e.packet)
+	}
+	return n, nil
+}
+
+func TestCheckHeader(t *testing.T) {
+	// Table 2-2 of the specification: the flags of each packet type.
+	want := map[Type]byte{PUBREL: 2, SUBSCRIBE: 2, UNSUBSCRIBE: 2}
+	for h := range 256 {
+		typ, flags := Type(h>>4), byte(h&0x0F)
+		err := CheckHeader(byte(h))
+		if ok := typ == PUBLISH || typ != 0 && flags == want[typ]; ok != (err == nil) {
+			t.Errorf("header 0x%02X: %v", h, err)
+		}
+		if err != nil {
+			wantCode(t, err, ReasonMalformedPacket)
+		}
+	}
+}
+
+func TestTypeNames(t *testing.T) {
+	if PUBLISH.String() != "PUBLISH" || AUTH.String() != "AUTH" || Type(0).String() != "unknown" || Type(77).String() != "Type(77)" {
+		t.Error(PUBLISH, AUTH, Type(0), Type(77))
+	}
+}
