@@ -216,6 +216,46 @@ func TestPowerCutAtEachOperation(t *testing.T) {
 	}
 }
 
+// TestPowerCutWithoutSync: under the weaker policies a power cut takes the newest
+// messages, never one from the middle, and is no damage.
+func TestPowerCutWithoutSync(t *testing.T) {
+	for _, policy := range []SyncPolicy{SyncInterval, SyncNever} {
+		o := small
+		o.Sync = policy
+		o.Interval = 1 << 40 // nobody's clock but the test's
+		for seed := range uint64(4) {
+			whole := newMemFS()
+			workload(whole, o, seed)
+			for at := 1; at <= whole.ops; at++ {
+				fsys := newMemFS()
+				fsys.fault = func(_, _ string, n int) (int, error) {
+					if fsys.ops < at {
+						return n, nil
+					}
+					return 0, errPower
+				}
+				w := workload(fsys, o, seed)
+				fsys.fault = nil
+				w.check(t, fsys.killed(), o)
+				l := open(t, fsys.powerCut(rand.New(rand.NewPCG(seed, 1))), o)
+				seqs, _ := contents(t, l)
+				for _, seq := range w.accepted {
+					if seq <= l.LastSeq() && !slices.Contains(seqs, seq) && !w.mayBeDone[seq] {
+						t.Errorf("message %d is missing before %d", seq, l.LastSeq())
+					}
+				}
+				if s := l.Stats(); s.Corruptions > 0 || s.Lost > 0 {
+					t.Errorf("a power cut was taken for damage: %+v", s)
+				}
+				l.Close()
+				if t.Failed() {
+					t.Fatalf("policy %d, seed %d, power cut at operation %d of %d", policy, seed, at, whole.ops)
+				}
+			}
+		}
+	}
+}
+
 // TestFailedOperation lets each operation in turn fail once. The log goes on in
 // a new segment; after a power cut nothing that it confirmed is missing.
 func TestFailedOperation(t *testing.T) {

@@ -2,6 +2,7 @@ package persistence
 
 import (
 	"math/rand/v2"
+	"slices"
 	"syscall"
 	"testing"
 	"testing/synctest"
@@ -70,16 +71,36 @@ func TestIntervalSyncsLargeAmounts(t *testing.T) {
 }
 
 // TestIntervalFailedSync: what was written since the last fsync is written
-// again, to another file.
+// again, to another file, with its marks; the rest stays where it is.
 func TestIntervalFailedSync(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		fsys := newMemFS()
 		l := open(t, fsys, Options{Sync: SyncInterval, Interval: time.Second})
-		for seq := uint64(1); seq <= 5; seq++ {
-			if _, err := l.Append(numbered(seq, 50)); err != nil {
-				t.Fatal(err)
+		appendTo := func(last uint64) {
+			for seq := l.LastSeq() + 1; seq <= last; seq++ {
+				if _, err := l.Append(numbered(seq, 50)); err != nil {
+					t.Fatal(err)
+				}
 			}
 		}
+		end := func(seqs ...uint64) {
+			for _, seq := range seqs {
+				if err := l.Done(seq, Outcome{Kind: Acked}); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+		expect := func(want ...uint64) {
+			t.Helper()
+			if seqs, _ := contents(t, l); !slices.Equal(seqs, want) {
+				t.Fatalf("Next shows %v, want %v", seqs, want)
+			}
+		}
+		appendTo(5)
+		time.Sleep(1100 * time.Millisecond)
+		synctest.Wait()
+		appendTo(10)
+		end(2, 7, 9)
 		failed := false
 		fsys.setFault(func(op, _ string, n int) (int, error) {
 			if op == "sync" && !failed {
@@ -88,19 +109,24 @@ func TestIntervalFailedSync(t *testing.T) {
 			}
 			return n, nil
 		})
-		time.Sleep(1100 * time.Millisecond)
+		time.Sleep(time.Second)
 		synctest.Wait()
-		if s := l.Stats(); !failed || l.active().number != 2 || s.Pending != 5 {
-			t.Fatalf("failed: %v, segment %d, %+v", failed, l.active().number, s)
+		if s := l.Stats(); !failed || s.Segments != 2 || s.Pending != 7 || len(l.segments[0].locs) != 5 {
+			t.Fatalf("failed: %v, %+v", failed, s)
 		}
-		if seqs, _ := contents(t, l); len(seqs) != 5 {
-			t.Fatalf("Next shows %v", seqs)
-		}
+		expect(1, 3, 4, 5, 6, 8, 10)
 		after := open(t, fsys.powerCut(rand.New(rand.NewPCG(1, 1))), Options{})
-		if seqs, _ := contents(t, after); len(seqs) != 5 {
+		if seqs, _ := contents(t, after); !slices.Equal(seqs, []uint64{1, 3, 4, 5, 6, 8, 10}) {
 			t.Fatalf("after a power cut there are %v", seqs)
 		}
 		after.Close()
+		end(1, 3, 4, 5, 6)
+		time.Sleep(2 * time.Second)
+		synctest.Wait()
+		if s := l.Stats(); s.Segments != 1 {
+			t.Fatalf("the old segment is still there: %+v", s)
+		}
+		expect(8, 10)
 		if err := l.Close(); err != nil {
 			t.Fatal(err)
 		}

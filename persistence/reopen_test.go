@@ -1,0 +1,126 @@
+package persistence
+
+import (
+	"bytes"
+	"math/rand/v2"
+	"slices"
+	"testing"
+)
+
+// TestEpochAfterDamage: a message with a number of a stream is damaged behind the
+// last checkpoint. The number may be given out again, so the epoch changes, once.
+func TestEpochAfterDamage(t *testing.T) {
+	fsys := newMemFS()
+	l := open(t, fsys, Options{})
+	id, _, _ := l.Stream("s")
+	for seq := uint64(1); seq <= 3; seq++ {
+		m := numbered(seq, 50)
+		m.Stream, m.StreamSeq = id, seq
+		if _, err := l.Append(m); err != nil {
+			t.Fatal(err)
+		}
+	}
+	left := fsys.killed()
+	s, i := find(l.segments, 2)
+	left.names[segmentName("log", s.number)].data[s.locs[i].off+40] ^= 1
+	l2 := open(t, left, Options{})
+	renewed := l2.Epoch()
+	if renewed <= l.Epoch() || l2.Stats().Lost != 1 {
+		t.Fatalf("epoch %d, then %d, %+v", l.Epoch(), renewed, l2.Stats())
+	}
+	l2.Close()
+	l2 = open(t, left, Options{})
+	if l2.Epoch() != renewed {
+		t.Fatalf("epoch %d, then %d", renewed, l2.Epoch())
+	}
+	l2.Close()
+	l.Close()
+}
+
+// TestPowerCutWhileTakingOver: the new segment's file is there, but its first
+// page never reached the disk. It does not count, and that is no damage.
+func TestPowerCutWhileTakingOver(t *testing.T) {
+	fsys := newMemFS()
+	l := open(t, fsys, Options{})
+	for seq := uint64(1); seq <= 10; seq++ {
+		if _, err := l.Append(numbered(seq, 50)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	left := fsys.killed()
+	l.Close()
+	for _, hole := range []int{headerSize, headerSize + 60} {
+		again := left.killed()
+		l := open(t, again, Options{})
+		name := segmentName("log", l.active().number)
+		data := slices.Clone(again.names[name].data[:openingEnd(t, l)])
+		clear(data[:hole])
+		l.Close()
+		l = open(t, left.edit(name, data), Options{OnCorruption: func(c Corruption) { t.Errorf("reported %+v", c) }})
+		if seqs, _ := contents(t, l); len(seqs) != 10 {
+			t.Fatalf("hole of %d: %v are left", hole, seqs)
+		}
+		l.Close()
+	}
+}
+
+// openingEnd returns where the opening of the active segment ends: behind its
+// first checkpoint.
+func openingEnd(t *testing.T, l *Log) (end int64) {
+	t.Helper()
+	f, err := l.o.FS.Open(segmentName(l.dir, l.number))
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := scanner{window: window{f: f, limit: l.end, chunk: 1 << 16}, number: l.number}
+	_, _, err = s.scan(headerSize, false, func(off int64, r *record) bool {
+		end = off + int64(r.size)
+		return r.kind != kindCheckpoint
+	}, func(int64, int64) { t.Fatal("damaged") })
+	if err != nil {
+		t.Fatal(err)
+	}
+	return end
+}
+
+// TestDamageInTheOpening: the messages were taken over, the process was killed
+// right after, and one of the records is damaged. The old segment is gone.
+func TestDamageInTheOpening(t *testing.T) {
+	fsys, _ := smallLog(t)
+	l := open(t, fsys, Options{})
+	left := fsys.killed()
+	name := segmentName("log", l.active().number)
+	l.Close()
+	d := left.names[name]
+	d.data[bytes.Index(d.data, numbered(7, 20).Packet)+15] ^= 1
+	l = open(t, left, Options{})
+	defer l.Close()
+	if seqs, _ := contents(t, l); !slices.Equal(seqs, []uint64{1, 2, 5, 6, 8, 9, 10}) || l.Stats().Corruptions != 1 {
+		t.Fatalf("%v are left, %+v", seqs, l.Stats())
+	}
+}
+
+// TestReopenedMessagesAreDurable: a process that did not sync is killed. What the
+// next one finds, it may send, so it must not vanish with the power any more.
+func TestReopenedMessagesAreDurable(t *testing.T) {
+	for _, n := range []uint64{5, 400} { // all taken over; too much for that
+		fsys := newMemFS()
+		l := open(t, fsys, Options{Sync: SyncNever, BufferBytes: 4 << 10, SegmentBytes: 64 << 10})
+		for seq := uint64(1); seq <= n; seq++ {
+			if _, err := l.Append(numbered(seq, 100)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		left := fsys.killed()
+		l.Close()
+		l = open(t, left, Options{BufferBytes: 4 << 10, SegmentBytes: 64 << 10})
+		for state := range uint64(5) {
+			after := open(t, left.powerCut(rand.New(rand.NewPCG(state, 1))), Options{})
+			if seqs, _ := contents(t, after); uint64(len(seqs)) != n {
+				t.Fatalf("%d of %d messages are left", len(seqs), n)
+			}
+			after.Close()
+		}
+		l.Close()
+	}
+}
