@@ -1,6 +1,7 @@
 package mqtttest
 
 import (
+	"crypto/tls"
 	"fmt"
 	"io"
 	"net"
@@ -8,8 +9,6 @@ import (
 	"sync"
 	"testing"
 	"time"
-
-	"crypto/tls"
 )
 
 // Broker is an MQTT 5 broker inside the process. Its methods are safe for

@@ -30,7 +30,7 @@ type conn struct {
 	aliases map[uint16]string
 	packets bool // something has come since the deadline was set
 
-	// guarded by Broker.mu
+	// guarded by Broker.state
 	session  *session
 	out      []byte
 	closing  bool                // out is the last that will be written

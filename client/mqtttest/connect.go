@@ -138,7 +138,8 @@ func (c *conn) enter(p *control.Connect, ack *control.Connack) error {
 		s = b.newSession(p.ClientID)
 	}
 	s.conn, c.session = c, s
-	s.expiry, s.keeps = p.SessionExpiry, p.SessionExpiry > 0
+	s.expiry = p.SessionExpiry
+	s.keeps = s.keeps || p.SessionExpiry > 0
 	s.will = newWill(p.Will)
 	s.flights.rewind()
 	b.stats.Connections++

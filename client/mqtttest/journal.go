@@ -19,13 +19,14 @@ import (
 // commit moves them on. flush hands them to the operating system, for all who
 // wait at once, and is called before anything leaves on a connection.
 type journal struct {
-	dir  string
-	sync bool
-	tx   []byte
-	gen  uint64 // counts compactions; see message.logged
-	emit func() // ends a transaction, during a snapshot
-	base int64  // size after the last compaction
-	size int64  // with what is pending
+	dir   string
+	sync  bool
+	slack int64
+	tx    []byte
+	gen   uint64 // counts compactions; see message.logged
+	emit  func() // ends a transaction, during a snapshot
+	base  int64  // size after the last compaction
+	size  int64  // with what is pending
 
 	writing sync.Mutex // taken before mu
 	mu      sync.Mutex // guards the rest
@@ -39,8 +40,9 @@ const (
 	journalName   = "mqtttest.journal"
 	journalHeader = "mqtttest journal 1\n"
 	frameHeader   = 8
-	// slack is what a journal may grow before it is looked at for compaction.
-	slack = 32 << 20
+	// journalSlack is what a journal may grow by, besides becoming twice as
+	// large, before it is compacted.
+	journalSlack = 32 << 20
 )
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
@@ -122,7 +124,7 @@ func (j *journal) close() error {
 	return errors.Join(err, j.file.Close())
 }
 
-func (j *journal) overgrown() bool { return j != nil && j.size > 2*j.base+slack }
+func (j *journal) overgrown() bool { return j != nil && j.size > 2*j.base+j.slack }
 
 // compact replaces the journal by one that says only what is so now. A
 // failure leaves the old one in place.

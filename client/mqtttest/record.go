@@ -29,7 +29,8 @@ const (
 )
 
 const (
-	flagWill = 1 << iota
+	flagKeeps = 1 << iota
+	flagWill
 	flagWillRetain
 )
 
@@ -65,6 +66,9 @@ func (j *journal) session(s *session) {
 		return
 	}
 	var flags uint64
+	if s.keeps {
+		flags |= flagKeeps
+	}
 	if s.will != nil {
 		flags |= flagWill
 		if s.will.retain {

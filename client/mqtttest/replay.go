@@ -125,9 +125,9 @@ func (r *replay) session() {
 		r.sessions[id] = s
 	}
 	s.expiry = uint32(r.num(math.MaxUint32))
-	s.keeps = s.expiry > 0
 	s.lostAt = fromMilli(r.num(math.MaxInt64))
-	flags := r.num(flagWill | flagWillRetain)
+	flags := r.num(flagKeeps | flagWill | flagWillRetain)
+	s.keeps = flags&flagKeeps != 0
 	s.will = nil
 	if flags&flagWill != 0 {
 		s.will = &will{retain: flags&flagWillRetain != 0, qos: byte(r.num(2)), delay: uint32(r.num(math.MaxUint32))}
@@ -203,7 +203,9 @@ func (r *replay) packetID() uint16 {
 
 func (r *replay) numbers() (list []uint32) {
 	for n := r.num(uint64(len(r.tx))); n > 0 && !r.bad; n-- {
-		list = append(list, uint32(r.num(math.MaxUint32)))
+		id := uint32(r.num(268_435_455))
+		r.bad = r.bad || id == 0
+		list = append(list, id)
 	}
 	return list
 }

@@ -2,18 +2,17 @@ package mqtttest
 
 import (
 	"bufio"
+	"cmp"
 	"encoding/binary"
 	"errors"
 	"fmt"
 	"hash/crc32"
 	"io"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
 	"time"
-
-	"cmp"
-	"maps"
 )
 
 // restore takes up what the last broker on the folder has left, and begins a
@@ -38,7 +37,7 @@ func (b *Broker) restore() error {
 		}
 	}
 	b.settle()
-	b.log = &journal{dir: dir, sync: b.opts.Sync}
+	b.log = &journal{dir: dir, sync: b.opts.Sync, slack: journalSlack}
 	if err := b.log.replace(b.snapshot); err != nil {
 		return fmt.Errorf("mqtttest: cannot write to Options.Dir: %w", err)
 	}

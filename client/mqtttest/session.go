@@ -4,15 +4,15 @@ import "time"
 
 // session is what section 4.1 calls Session State. It belongs to a Client
 // Identifier and outlives connections as long as its Session Expiry Interval
-// says. Guarded by Broker.mu.
+// says. Guarded by Broker.state.
 type session struct {
 	b        *Broker
 	id       uint64 // in the journal
 	clientID string
 	conn     *conn  // nil while the client is away
 	expiry   uint32 // seconds, NeverExpires
-	// keeps is whether messages are worth journalling: expiry was not 0 when
-	// the client connected.
+	// keeps is whether messages are worth journalling: the session was not
+	// bound to end with its connection from the start.
 	keeps bool
 
 	subs    map[string]*subscription // by whole filter

@@ -21,12 +21,12 @@ func (b *Broker) snapshot() {
 		for _, sub := range s.subs {
 			j.subscribed(sub)
 		}
-		for id := range s.inbound {
-			j.inbound(s, id)
-		}
 		if !s.keeps {
 			j.emit()
 			continue
+		}
+		for id := range s.inbound {
+			j.inbound(s, id)
 		}
 		for f := s.flights.first; f != nil; f = f.next {
 			j.flight(s, f)

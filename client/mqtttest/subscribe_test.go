@@ -242,7 +242,7 @@ func TestASharedMemberWithAFullQueueIsPassedOver(t *testing.T) {
 // take receives what has come, however much that is.
 func (c *rawClient) take() (payloads []string) {
 	c.t.Helper()
-	for synctest.Wait(); len(c.got) > 0; synctest.Wait() {
+	for synctest.Wait(); len(c.held)+len(c.got) > 0; synctest.Wait() {
 		payloads = append(payloads, string(c.receive().Payload))
 	}
 	return payloads

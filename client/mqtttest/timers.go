@@ -13,7 +13,7 @@ type timer struct {
 }
 
 // timers is the heap of what is to come: will delays and session expiries.
-// One goroutine serves all of them. Guarded by Broker.mu.
+// One goroutine serves all of them. Guarded by Broker.state.
 type timers struct {
 	heap timerHeap
 	kick chan struct{} // the first one has changed

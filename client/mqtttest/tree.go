@@ -9,7 +9,7 @@ import (
 
 // tree finds the subscriptions that match a topic: a trie over the levels of
 // the Topic Filters, and a bounded cache of whole answers in front of it.
-// Guarded by Broker.mu.
+// Guarded by Broker.state.
 type tree struct {
 	root   node
 	groups map[string]*shareGroup // by whole filter

@@ -16,6 +16,14 @@ func (b *Broker) webSocketHandler() http.Handler {
 	upgrader := websocket.Upgrader{Subprotocols: []string{"mqtt"}, CheckOrigin: func(*http.Request) bool { return true }}
 	mux := http.NewServeMux()
 	mux.HandleFunc("/mqtt", func(w http.ResponseWriter, r *http.Request) {
+		b.lock()
+		if b.closed {
+			b.unlock()
+			return
+		}
+		b.wg.Add(1)
+		b.unlock()
+		defer b.wg.Done()
 		ws, err := upgrader.Upgrade(w, r, nil)
 		if err != nil {
 			return // the upgrader has answered
