@@ -377,3 +377,31 @@ func TestRemovalFails(t *testing.T) {
 		t.Fatal(err)
 	}
 }
+
+// TestRemovalWhileReading: Next has a segment open when its last message ends.
+func TestRemovalWhileReading(t *testing.T) {
+	l := open(t, newMemFS(), small)
+	defer l.Close()
+	for seq := uint64(1); seq <= 100; seq++ {
+		if _, err := l.Append(numbered(seq, 500)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var e Entry
+	for range 100 {
+		if ok, err := l.Next(0, &e); !ok || err != nil {
+			t.Fatal(ok, err)
+		}
+		before := l.Stats().Segments
+		if err := l.Done(e.Seq, Outcome{Kind: Acked}); err != nil {
+			t.Fatal(err)
+		}
+		last := e.Seq == l.segments[0].end()-1
+		if err := l.Sync(); err != nil {
+			t.Fatal(err)
+		}
+		if last && before > 3 && l.Stats().Segments >= before {
+			t.Fatalf("the segment that ended with %d is still there", e.Seq)
+		}
+	}
+}

@@ -112,6 +112,20 @@ func (e *FolderError) Error() string {
 // Unwrap returns the system's error.
 func (e *FolderError) Unwrap() error { return e.Err }
 
+// ReadError says that the disk did not give out a message. The message is still
+// pending.
+type ReadError struct {
+	Seq uint64
+	Err error
+}
+
+func (e *ReadError) Error() string {
+	return fmt.Sprintf("persistence: reading message %d: %v: try again later, or give it up with Done and Dropped", e.Seq, e.Err)
+}
+
+// Unwrap returns the system's error.
+func (e *ReadError) Unwrap() error { return e.Err }
+
 // VersionError says that a newer release wrote the folder.
 type VersionError struct {
 	File    string

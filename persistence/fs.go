@@ -110,7 +110,7 @@ func (osFS) Open(name string) (File, error) {
 func (osFS) Remove(name string) error { return os.Remove(name) }
 
 func (osFS) SyncDir(dir string) error {
-	if runtime.GOOS == "windows" || runtime.GOOS == "plan9" {
+	if runtime.GOOS == "windows" {
 		return nil // a folder cannot be synced there; the file system journals its names
 	}
 	d, err := os.Open(dir)

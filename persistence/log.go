@@ -308,7 +308,9 @@ func (l *Log) Close() error {
 	if err == nil {
 		err = l.mark(true)
 	}
+	l.reading.mu.Lock()
 	l.reading.close()
+	l.reading.mu.Unlock()
 	return errors.Join(err, l.file.Close(), l.lock.Close())
 }
 

@@ -9,10 +9,11 @@ import (
 	"path/filepath"
 	"slices"
 	"sync"
+	"syscall"
 )
 
 // memFS is a file system that knows what a power cut would leave of it, and
-// fails when told to. A failed Sync behaves as on Linux: the data stay readable,
+// fails when told to. As on Windows, an open file cannot be removed. A failed Sync behaves as on Linux: the data stay readable,
 // and no later Sync makes them durable.
 type memFS struct {
 	mu      sync.Mutex
@@ -29,6 +30,7 @@ type memData struct {
 	data  []byte
 	clean int    // data[:clean] is not written to disk any more
 	disk  []byte // what a power cut leaves
+	open  int    // handles
 }
 
 var errPower = errors.New("the power is off")
@@ -121,7 +123,7 @@ func (m *memFS) Create(name string) (File, error) {
 	if m.names[name] != nil {
 		return nil, fs.ErrExist
 	}
-	m.names[name] = &memData{}
+	m.names[name] = &memData{open: 1}
 	return &memFile{m, name, m.names[name]}, nil
 }
 
@@ -131,6 +133,7 @@ func (m *memFS) Open(name string) (File, error) {
 	if m.names[name] == nil {
 		return nil, fs.ErrNotExist
 	}
+	m.names[name].open++
 	return &memFile{m, name, m.names[name]}, nil
 }
 
@@ -142,6 +145,9 @@ func (m *memFS) Remove(name string) error {
 	}
 	if m.names[name] == nil {
 		return fs.ErrNotExist
+	}
+	if m.names[name].open > 0 {
+		return syscall.EBUSY
 	}
 	delete(m.names, name)
 	return nil
@@ -225,4 +231,9 @@ func (f *memFile) Sync() error {
 	return err
 }
 
-func (f *memFile) Close() error { return nil }
+func (f *memFile) Close() error {
+	f.m.mu.Lock()
+	defer f.m.mu.Unlock()
+	f.d.open--
+	return nil
+}

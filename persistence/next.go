@@ -1,7 +1,6 @@
 package persistence
 
 import (
-	"fmt"
 	"io"
 	"sync"
 )
@@ -65,8 +64,8 @@ func (r *reader) close() {
 }
 
 // Next implements [Store]. A message that turns out to be damaged is Dropped,
-// counted as Lost and reported, and Next goes on to the following one. An error
-// of the disk is returned as it is; the call can be repeated.
+// counted as Lost and reported, and Next goes on to the following one. When the
+// disk does not answer, the error is a *ReadError; the call can be repeated.
 func (l *Log) Next(after uint64, e *Entry) (bool, error) {
 	l.mu.Lock()
 	for {
@@ -122,7 +121,7 @@ func (l *Log) nextFromDisk(after uint64, e *Entry) (bool, error) {
 		return true, nil
 	}
 	if err != nil && err != errRecord && err != io.ErrUnexpectedEOF {
-		return false, fmt.Errorf("persistence: reading message %d: %w: try again, or give the message up with Done and Dropped", seq, err)
+		return false, &ReadError{Seq: seq, Err: err}
 	}
 	l.lose(seq, number, at)
 	return false, nil

@@ -25,7 +25,8 @@ type Options struct {
 	MaxStreams int
 	// MaxDiskBytes bounds the segments together, in bytes; acknowledgements may
 	// exceed it. It is reached before MaxBytes when an old message stays pending
-	// while newer ones come and go. Default: four times MaxBytes.
+	// while newer ones come and go. Default: four times MaxBytes and four
+	// segments.
 	MaxDiskBytes int64
 
 	// SegmentBytes is the size at which a new segment is begun, in bytes: 4 KiB
@@ -105,9 +106,9 @@ func (o Options) withDefaults() Options {
 	setDefault(&o.MaxBytes, defaultMaxBytes)
 	setDefault(&o.MaxPacket, defaultMaxPacket)
 	setDefault(&o.MaxStreams, defaultMaxStreams)
-	setDefault(&o.MaxDiskBytes, 4*o.MaxBytes)
-	setDefault(&o.SegmentBytes, defaultSegmentBytes)
+		setDefault(&o.SegmentBytes, defaultSegmentBytes)
 	setDefault(&o.BufferBytes, defaultBufferBytes)
+	setDefault(&o.MaxDiskBytes, 4*o.MaxBytes+4*o.SegmentBytes)
 	if o.FS == nil {
 		o.FS = OS
 	}
@@ -127,6 +128,6 @@ type Corruption struct {
 	File   string // the segment's path
 	Offset int64  // where the damage begins
 	Length int64  // how many bytes are unreadable; 0: the file is missing or too short
-	Copy   string // path of a copy of the segment, for inspection; empty: none could be made
+	Copy   string // path of a copy of the segment, for inspection; empty: none was made
 	Err    error  // what was wrong
 }

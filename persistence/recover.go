@@ -59,6 +59,7 @@ func (r *recovery) close() {
 	for _, f := range r.files {
 		f.file.Close()
 	}
+	r.files = nil
 }
 
 // list opens the segment files.

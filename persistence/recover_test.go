@@ -2,6 +2,7 @@ package persistence
 
 import (
 	"bytes"
+	"errors"
 	"io/fs"
 	"slices"
 	"testing"
@@ -289,6 +290,9 @@ func TestManyRestarts(t *testing.T) {
 	fsys := newMemFS()
 	for boot := uint64(1); boot <= 100; boot++ {
 		l := open(t, fsys, Options{})
+		if names, _ := fsys.ReadDir("log"); len(names) != 1 {
+			t.Fatalf("boot %d: %v", boot, names)
+		}
 		if _, err := l.Append(numbered(boot, 50)); err != nil {
 			t.Fatal(err)
 		}
@@ -302,5 +306,35 @@ func TestManyRestarts(t *testing.T) {
 		if names, _ := fsys.ReadDir("log"); len(names) != 1 {
 			t.Fatalf("boot %d: %v", boot, names)
 		}
+	}
+}
+
+// TestUnreadableMessage: the error says which message, and the program can go on
+// without it.
+func TestUnreadableMessage(t *testing.T) {
+	l := open(t, manySegments(t, 60), small)
+	defer l.Close()
+	fsys := l.o.FS.(*memFS)
+	s, _ := find(l.segments, 1)
+	last := s.end() - 1
+	fsys.mu.Lock()
+	delete(fsys.names, segmentName("log", s.number))
+	fsys.mu.Unlock()
+	var e Entry
+	for range 60 {
+		_, err := l.Next(0, &e)
+		if err == nil {
+			break
+		}
+		var unread *ReadError
+		if !errors.As(err, &unread) || !errors.Is(err, fs.ErrNotExist) || unread.Seq > last {
+			t.Fatal(err)
+		}
+		if err := l.Done(unread.Seq, Outcome{Kind: Dropped}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if e.Seq <= last || e.Seq > last+2 {
+		t.Fatalf("after segment with %d comes %d", last, e.Seq)
 	}
 }

@@ -65,6 +65,7 @@ func (l *Log) start() error {
 	}
 	next.size = l.end
 	l.diskSize += l.end - before
+	r.close() // some systems remove no open files
 	l.removeDone()
 	return nil
 }

@@ -28,7 +28,7 @@ type Store interface {
 
 	// Next fills e with the first message whose sequence is above after, that is
 	// durable and not done, and reports whether there is one. The storage of
-	// e.Packet is used again by the next call with the same e.
+	// e.Packet is used again by the next call with the same e. Error: *[ReadError].
 	Next(after uint64, e *Entry) (bool, error)
 	// Release notes that the server has taken over a QoS 2 message (PUBREC):
 	// from now on PUBREL is sent for it, never the message [MQTT-4.3.3-6]. Next
@@ -68,7 +68,8 @@ type Store interface {
 
 	// Epoch is the identity of this store: the time it was created, in Unix
 	// milliseconds. A receiver that sees another epoch knows that the publisher
-	// lost its counters; a mere restart keeps the epoch.
+	// lost its counters. A restart keeps the epoch; damage on disk that may have
+	// taken a stream's last number renews it when the store is opened.
 	Epoch() uint64
 	// Boot says how many times this store was opened, this time included.
 	Boot() uint64

@@ -1,0 +1,209 @@
+package persistencetest
+
+import (
+	"encoding/binary"
+	"errors"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/mooring-mqtt/mooring/persistence"
+)
+
+func testStreams(t *testing.T, open Open) {
+	s, reopen := open(t, persistence.Options{MaxStreams: 2})
+	a, last, err := s.Stream("a")
+	must(t, err)
+	expect(t, "last of a new stream", last, 0)
+	b, _, err := s.Stream("b")
+	must(t, err)
+	if a == 0 || b == 0 || a == b {
+		t.Fatalf("Stream gave the IDs %d and %d", a, b)
+	}
+	_, _, err = s.Stream("c")
+	expect(t, "a third of two streams is ErrFull", errors.Is(err, persistence.ErrFull), true)
+	for n, c := range []struct {
+		id  uint32
+		seq uint64
+	}{{a, 1}, {b, 10}, {a, 2}, {a, 3}, {0, 99}} {
+		m := message(uint64(n+1), 8)
+		m.Stream, m.StreamSeq = c.id, c.seq
+		seq, err := s.Append(m)
+		must(t, err)
+		acked(t, s, seq) // the counter stays when the messages go
+	}
+	for range 3 {
+		for _, c := range []struct {
+			name string
+			id   uint32
+			last uint64
+		}{{"a", a, 3}, {"b", b, 10}} {
+			id, last, err := s.Stream(c.name)
+			must(t, err)
+			expect(t, "ID of "+c.name, id, c.id)
+			expect(t, "last of "+c.name, last, c.last)
+		}
+		var names []string
+		s.Streams(func(name string, id uint32, last uint64) bool {
+			again, l, err := s.Stream(name)
+			must(t, err)
+			expect(t, "ID", id, again)
+			expect(t, "last", last, l)
+			names = append(names, name)
+			return true
+		})
+		expectList(t, "Streams", names, []string{"a", "b"})
+		s.Streams(func(name string, _ uint32, _ uint64) bool {
+			expect(t, "the first stream", name, "a")
+			return false
+		})
+		s = reopen()
+	}
+	for _, name := range []string{"", string(make([]byte, 1025))} {
+		_, _, err = s.Stream(name)
+		expect(t, "a bad name is ErrStreamName", errors.Is(err, persistence.ErrStreamName), true)
+	}
+}
+
+func testEpochAndBoot(t *testing.T, open Open) {
+	before := uint64(time.Now().UnixMilli())
+	s, reopen := open(t, persistence.Options{})
+	epoch := s.Epoch()
+	if epoch < before || epoch > uint64(time.Now().UnixMilli()) {
+		t.Fatalf("Epoch = %d, want the time of creation", epoch)
+	}
+	for boot := range uint64(4) {
+		expect(t, "Boot", s.Boot(), boot+1)
+		expect(t, "Epoch", s.Epoch(), epoch)
+		s = reopen()
+	}
+}
+
+func testLimits(t *testing.T, open Open) {
+	s, reopen := open(t, persistence.Options{MaxMessages: 3, MaxBytes: 100, MaxPacket: 60})
+	enqueue := func(size int) error {
+		_, err := s.Append(message(s.Stats().Accepted+1, size))
+		return err
+	}
+	var large *persistence.PacketTooLargeError
+	if err := enqueue(61); !errors.As(err, &large) || !errors.Is(err, persistence.ErrPacketTooLarge) || large.Max != 60 || large.Size != 61 {
+		t.Fatalf("a packet over MaxPacket: %v", err)
+	}
+	full := func(limit string, size int) {
+		t.Helper()
+		before := s.Stats()
+		err := enqueue(size)
+		var e *persistence.FullError
+		if !errors.As(err, &e) || !errors.Is(err, persistence.ErrFull) || e.Limit != limit {
+			t.Fatalf("Append = %v, want ErrFull by %s", err, limit)
+		}
+		expect(t, "Accepted", s.Stats().Accepted, before.Accepted)
+	}
+	must(t, enqueue(60))
+	full("MaxBytes", 41)
+	must(t, enqueue(20))
+	must(t, enqueue(20))
+	full("MaxMessages", 8)
+	s = reopen()
+	full("MaxMessages", 8)
+	acked(t, s, 2)
+	full("MaxBytes", 21)
+	must(t, enqueue(20))
+	expectList(t, "Next", drain(t, s), []uint64{1, 3, 4})
+}
+
+func testMisuse(t *testing.T, open Open) {
+	s, _ := open(t, persistence.Options{})
+	appendN(t, s, 1)
+	done := persistence.Outcome{Kind: persistence.Acked}
+	for _, seq := range []uint64{0, 2, 1<<64 - 1} {
+		expect(t, "Done of an unknown sequence", errors.Is(s.Done(seq, done), persistence.ErrUnknownSequence), true)
+		expect(t, "Release of an unknown sequence", errors.Is(s.Release(seq), persistence.ErrUnknownSequence), true)
+	}
+	for _, k := range []persistence.OutcomeKind{0, persistence.Dropped + 1} {
+		expect(t, "Done with no outcome", errors.Is(s.Done(1, persistence.Outcome{Kind: k}), persistence.ErrNoOutcome), true)
+	}
+	expect(t, "Seen(0)", errors.Is(s.Seen(0), persistence.ErrPacketID), true)
+	expect(t, "Cleared(0)", errors.Is(s.Cleared(0), persistence.ErrPacketID), true)
+	m := message(2, 8)
+	m.Stream = 1
+	_, err := s.Enqueue(m)
+	expect(t, "Enqueue with an unknown stream", errors.Is(err, persistence.ErrUnknownStream), true)
+	expectList(t, "Next", drain(t, s), []uint64{1})
+}
+
+func testClosed(t *testing.T, open Open) {
+	s, _ := open(t, persistence.Options{})
+	ticket, err := s.Enqueue(message(1, 8))
+	must(t, err)
+	must(t, s.Close())
+	must(t, s.Close())
+	must(t, s.Wait(ticket)) // Close made it durable
+	_, enqueue := s.Enqueue(message(2, 8))
+	_, app := s.Append(message(2, 8))
+	_, next := s.Next(0, new(persistence.Entry))
+	_, _, stream := s.Stream("a")
+	for i, err := range []error{
+		enqueue, app, next, stream, s.Release(1), s.Done(1, persistence.Outcome{Kind: persistence.Acked}),
+		s.Seen(1), s.Cleared(1), s.ResetSession(), s.Sync(),
+	} {
+		if !errors.Is(err, persistence.ErrClosed) {
+			t.Errorf("method %d after Close: %v, want ErrClosed", i, err)
+		}
+	}
+	expect(t, "Accepted", sum(t, s).Accepted, 1)
+	expect(t, "Boot", s.Boot(), 1)
+}
+
+func testConcurrent(t *testing.T, open Open) {
+	const writers, each = 8, 200
+	s, reopen := open(t, persistence.Options{BufferBytes: 4 << 10, SegmentBytes: 16 << 10})
+	var mu sync.Mutex // makes the packet say its sequence
+	var group sync.WaitGroup
+	for range writers {
+		group.Go(func() {
+			for range each {
+				mu.Lock()
+				ticket, err := s.Enqueue(message(s.Stats().Accepted+1, 50))
+				mu.Unlock()
+				if err == nil {
+					err = s.Wait(ticket)
+				}
+				if err != nil {
+					t.Error(err)
+					return
+				}
+			}
+		})
+	}
+	group.Go(func() {
+		var e persistence.Entry
+		for after := uint64(0); after < writers*each; {
+			ok, err := s.Next(after, &e)
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			if !ok {
+				_ = s.Sync() // blocks while there is something to come
+				continue
+			}
+			if e.Seq != after+1 || binary.BigEndian.Uint64(e.Packet) != e.Seq {
+				t.Errorf("Next(%d) = %d", after, e.Seq)
+				return
+			}
+			after = e.Seq
+			if after%3 != 0 {
+				if err := errors.Join(s.Release(after), s.Seen(uint16(after)), s.Done(after, persistence.Outcome{Kind: persistence.Acked}), s.Cleared(uint16(after))); err != nil {
+					t.Error(err)
+				}
+			}
+			sum(t, s)
+		}
+	})
+	group.Wait()
+	s = reopen()
+	expect(t, "accepted", sum(t, s).Accepted, writers*each)
+	expect(t, "pending", len(drain(t, s)), writers*each/3)
+	expect(t, "seen", len(s.SeenIDs()), 0)
+}
