@@ -20,7 +20,7 @@ import (
 // leaves the broker.
 type Broker struct {
 	opts  Options
-	state sync.Mutex // taken by lock and unlock only
+	state sync.Mutex // for changes: lock and unlock
 
 	// guarded by state
 	sessions  map[string]*session
@@ -34,6 +34,7 @@ type Broker struct {
 	dirty     []*conn  // have something to write; woken by wake
 	stats     Stats
 	closed    bool
+	changed   chan struct{} // closed by the next event, if someone waits for it
 
 	done      chan struct{} // closed when the broker ends
 	wg        sync.WaitGroup
@@ -173,6 +174,10 @@ func (b *Broker) unlock() {
 	b.log.commit()
 	if b.log.overgrown() {
 		b.compact()
+	}
+	if b.changed != nil {
+		close(b.changed)
+		b.changed = nil
 	}
 	b.state.Unlock()
 }

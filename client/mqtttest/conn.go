@@ -54,6 +54,9 @@ const (
 	// linger is how long the other side has to close after our last word. To
 	// close earlier, with bytes unread, would take that word back.
 	linger = 500 * time.Millisecond
+	// spareConns is how many connections there may be above
+	// Options.MaxConnections, before CONNECT and on their way out.
+	spareConns = 64
 )
 
 // reason codes that only a server has use for.
@@ -71,7 +74,7 @@ func (b *Broker) serve(nc, raw net.Conn) {
 		readerDone: make(chan struct{}), writerDone: make(chan struct{})}
 	b.lock()
 	defer b.unlock()
-	if b.closed {
+	if b.closed || len(b.conns) >= b.opts.MaxConnections+spareConns {
 		_ = raw.Close() // the caller sees the end of it
 		return
 	}
@@ -121,6 +124,8 @@ func (c *conn) end(err error) {
 		b.opts.Logger.Info("protocol error", "client", c.clientID, "error", err)
 		if c.session != nil {
 			c.finish(violation.Code, violation.Detail)
+		} else if violation.Packet == wire.CONNECT {
+			c.connackOnly(violation.Code, violation.Detail)
 		}
 	case errors.Is(err, os.ErrDeadlineExceeded) && c.session != nil:
 		c.finish(wire.ReasonKeepAliveTimeout, "nothing came for 1.5 times the Keep Alive")

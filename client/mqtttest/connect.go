@@ -2,7 +2,6 @@ package mqtttest
 
 import (
 	"crypto/rand"
-	"errors"
 	"time"
 
 	"github.com/mooring-mqtt/mooring/internal/wire"
@@ -16,10 +15,6 @@ func (c *conn) connect(f wire.Frame) error {
 	}
 	p, err := control.ParseConnect(f)
 	if err != nil {
-		var e *wire.Error
-		if errors.As(err, &e) {
-			c.refuse(e.Code, e.Detail)
-		}
 		return err
 	}
 	var ack control.Connack
@@ -40,10 +35,17 @@ func (c *conn) refuse(reason byte, detail string) {
 	b := c.b
 	b.lock()
 	defer b.unlock()
-	b.stats.Refused++
+	c.connackOnly(reason, detail)
+}
+
+func (c *conn) connackOnly(reason byte, detail string) {
+	if c.closing {
+		return
+	}
+	c.b.stats.Refused++
 	c.out = control.AppendConnack(c.out, &control.Connack{Reason: reason, ReasonString: detail})
 	c.closing = true
-	b.mark(c)
+	c.b.mark(c)
 }
 
 // admit says whether the broker takes such a client.
@@ -117,10 +119,7 @@ func (c *conn) enter(p *control.Connect, ack *control.Connack) error {
 	s := b.sessions[p.ClientID]
 	if s == nil && len(b.sessions) >= b.opts.MaxSessions ||
 		b.stats.Connections >= b.opts.MaxConnections && (s == nil || s.conn == nil) {
-		b.stats.Refused++
-		c.out = control.AppendConnack(c.out, &control.Connack{Reason: wire.ReasonQuotaExceeded})
-		c.closing = true
-		b.mark(c)
+		c.connackOnly(wire.ReasonQuotaExceeded, "the broker has as many clients as it takes")
 		return errOver
 	}
 	if s != nil && s.conn != nil {

@@ -1,6 +1,11 @@
 package mqtttest
 
-import "slices"
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+)
 
 // Disconnect sends a client DISCONNECT with a reason code and closes its
 // connection; its will goes out. It reports whether the client was connected.
@@ -70,8 +75,8 @@ func (b *Broker) drop(s *session) {
 
 // Connected reports whether a client is connected.
 func (b *Broker) Connected(clientID string) bool {
-	b.lock()
-	defer b.unlock()
+	b.state.Lock()
+	defer b.state.Unlock()
 	s := b.sessions[clientID]
 	return s != nil && s.conn != nil
 }
@@ -79,18 +84,45 @@ func (b *Broker) Connected(clientID string) bool {
 // Session reports whether the broker has a session of a client, connected or
 // not.
 func (b *Broker) Session(clientID string) bool {
-	b.lock()
-	defer b.unlock()
+	b.state.Lock()
+	defer b.state.Unlock()
 	return b.sessions[clientID] != nil
 }
 
 // Retained returns a copy of the payload of a topic's retained message.
 func (b *Broker) Retained(topic string) (payload []byte, ok bool) {
-	b.lock()
-	defer b.unlock()
+	b.state.Lock()
+	defer b.state.Unlock()
 	m := b.retained[topic]
 	if m == nil || m.expired() {
 		return nil, false
 	}
 	return slices.Clone(m.payload), true
+}
+
+// ErrClosed is what WaitFor returns when the broker has ended.
+var ErrClosed = errors.New("mqtttest: the broker is closed; what was waited for cannot happen any more")
+
+// WaitFor returns when done reports true, which it is asked at once and after
+// each event at the broker. done is called without a lock held and may use the
+// broker's methods. If ctx ends first, the error says so.
+func (b *Broker) WaitFor(ctx context.Context, done func() bool) error {
+	for {
+		b.state.Lock()
+		if b.changed == nil {
+			b.changed = make(chan struct{})
+		}
+		changed := b.changed
+		b.state.Unlock()
+		if done() {
+			return nil
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return fmt.Errorf("mqtttest: what was waited for did not happen: %w", context.Cause(ctx))
+		case <-b.done:
+			return ErrClosed
+		}
+	}
 }

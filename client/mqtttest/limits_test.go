@@ -83,6 +83,7 @@ func TestConnectsThatAreRefused(t *testing.T) {
 	}{
 		{"MQTT 3.1.1", Options{}, []byte{0x10, 13, 0, 4, 'M', 'Q', 'T', 'T', 4, 2, 0, 60, 0, 1, 'c'}, 0x84},
 		{"malformed", Options{}, []byte{0x10, 8, 0, 4, 'M', 'Q', 'T', 'T', 5, 3}, 0x81},
+		{"too large", Options{MaximumPacketSize: 50}, connect(control.Connect{ClientID: string(make([]byte, 50))}), 0x95},
 		{"protocol error", Options{}, []byte{0x10, 16, 0, 4, 'M', 'Q', 'T', 'T', 5, 2, 0, 60, 3, 0x21, 0, 0, 0, 0}, 0x82},
 		{"bad password", Options{Authenticate: authenticate}, connect(control.Connect{HasUsername: true, Username: "u", Password: []byte("q")}), 0x86},
 		{"enhanced authentication", Options{}, connect(control.Connect{AuthMethod: "SCRAM"}), 0x8C},

@@ -1,6 +1,8 @@
 package mqtttest
 
 import (
+	"context"
+	"errors"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -398,4 +400,81 @@ func TestHooksTakeConnectionsAndSessionsAway(t *testing.T) {
 			t.Errorf("DropSessions returned %d, stats %+v", n, b.Stats())
 		}
 	})
+}
+
+func TestWaitForWaitsForWhatHappensAtTheBroker(t *testing.T) {
+	inBubble(t, Options{}, func(t *testing.T, b *Broker) {
+		c := fresh(t, b, "c")
+		go func() {
+			time.Sleep(time.Minute)
+			c.send(control.AppendDisconnect(nil, &control.Disconnect{}))
+		}()
+		if err := b.WaitFor(t.Context(), func() bool { return !b.Connected("c") }); err != nil {
+			t.Error(err)
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		if err := b.WaitFor(ctx, func() bool { return false }); !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("got %v", err)
+		}
+		_ = b.Close()
+		if err := b.WaitFor(t.Context(), func() bool { return false }); !errors.Is(err, ErrClosed) {
+			t.Errorf("got %v", err)
+		}
+	})
+}
+
+func TestAcknowledgementsThatOvertakeAResend(t *testing.T) {
+	inBubble(t, Options{}, func(t *testing.T, b *Broker) {
+		p, c := fresh(t, b, "p"), fresh(t, b, "c")
+		c.subscribe(1, "t")
+		var ids []uint16
+		for _, payload := range seq(1, 4) {
+			p.publish("t", payload, 1)
+			ids = append(ids, c.message().PacketID)
+		}
+		c.cut()
+		c = join(t, b, control.Connect{ClientID: "c", SessionExpiry: 60, ReceiveMaximum: 1})
+		c.message()
+		c.say(wire.PUBACK, ids[1], 0) // was received before the cut
+		c.say(wire.PUBACK, ids[0], 0)
+		c.wantMessages("3", "4")
+	})
+}
+
+func TestAPipelinedBurstAboveOurReceiveMaximumIsRefused(t *testing.T) {
+	inBubble(t, Options{ReceiveMaximum: 2}, func(t *testing.T, b *Broker) {
+		c := fresh(t, b, "c")
+		burst := func(n uint16) (buf []byte) {
+			for id := uint16(1); id <= n; id++ {
+				buf = wire.AppendPublish(buf, &wire.Publish{Topic: "t", QoS: 1, PacketID: id})
+			}
+			return buf
+		}
+		for range 3 { // what is allowed stays allowed
+			c.send(burst(2))
+			c.expect(wire.PUBACK, 1, wire.ReasonNoMatchingSubscribers)
+			c.expect(wire.PUBACK, 2, wire.ReasonNoMatchingSubscribers)
+		}
+		c.send(burst(3))
+		c.expect(wire.PUBACK, 1, wire.ReasonNoMatchingSubscribers)
+		c.expect(wire.PUBACK, 2, wire.ReasonNoMatchingSubscribers)
+		c.over(wire.ReasonReceiveMaximumExceeded)
+	})
+}
+
+func TestPacketIdentifiersInUseArePassedOver(t *testing.T) {
+	var w inflight
+	w.lastID = 65533
+	for _, want := range []uint16{65534, 65535, 1, 2} {
+		id := w.nextID()
+		if id != want {
+			t.Errorf("got %d, want %d", id, want)
+		}
+		w.add(&flight{id: id})
+	}
+	w.lastID = 65533
+	if id := w.nextID(); id != 3 {
+		t.Errorf("got %d, want 3", id)
+	}
 }

@@ -32,8 +32,8 @@ type Stats struct {
 
 // Stats returns a snapshot.
 func (b *Broker) Stats() Stats {
-	b.lock()
-	defer b.unlock()
+	b.state.Lock()
+	defer b.state.Unlock()
 	s := b.stats
 	s.Sessions, s.Retained = len(b.sessions), len(b.retained)
 	for _, session := range b.sessions {

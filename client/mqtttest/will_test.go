@@ -192,3 +192,21 @@ func TestAWillIsJustAnotherMessageForItsOwnSession(t *testing.T) {
 		back(t, b, "c").wantMessages("x")
 	})
 }
+
+func TestAWillThatWasCalledOffDoesNotSetOffTheNextOne(t *testing.T) {
+	inBubble(t, Options{}, func(t *testing.T, b *Broker) {
+		w := fresh(t, b, "w")
+		w.subscribe(1, "gone")
+		p := control.Connect{ClientID: "c", SessionExpiry: 60, Will: &control.Will{Topic: "gone", QoS: 1, Delay: 10}}
+		join(t, b, p).cut()
+		time.Sleep(5 * time.Second)
+		c := join(t, b, p)
+		time.Sleep(time.Minute)
+		w.quiet()
+		c.cut()
+		time.Sleep(9 * time.Second)
+		w.quiet()
+		time.Sleep(time.Second)
+		w.receive()
+	})
+}

@@ -63,13 +63,13 @@ func (c *conn) send(buf []byte) bool {
 	b := c.b
 	if err := b.log.flush(); err != nil {
 		b.opts.Logger.Error("connection cut: the journal cannot be written", "error", err)
-		c.raw.Close()
+		_ = c.raw.Close() // it ends either way
 		return false
 	}
 	c.watch(ToClient, buf)
 	_ = c.nc.SetWriteDeadline(time.Now().Add(b.opts.WriteTimeout)) // an error shows in the Write
 	if _, err := c.nc.Write(buf); err != nil {
-		c.raw.Close()
+		_ = c.raw.Close() // as above
 		return false
 	}
 	return true
@@ -97,7 +97,7 @@ func (c *conn) pump() {
 		w.open++
 		c.b.stats.Resent++
 	}
-	for s.queue.n > 0 && len(c.out) < outFill && w.resend == nil {
+	for s.queue.n > 0 && len(c.out) < outFill {
 		e := s.queue.at(0)
 		switch {
 		case e.msg.expired():
