@@ -106,7 +106,7 @@ func (o Options) withDefaults() Options {
 	setDefault(&o.MaxBytes, defaultMaxBytes)
 	setDefault(&o.MaxPacket, defaultMaxPacket)
 	setDefault(&o.MaxStreams, defaultMaxStreams)
-		setDefault(&o.SegmentBytes, defaultSegmentBytes)
+	setDefault(&o.SegmentBytes, defaultSegmentBytes)
 	setDefault(&o.BufferBytes, defaultBufferBytes)
 	setDefault(&o.MaxDiskBytes, 4*o.MaxBytes+4*o.SegmentBytes)
 	if o.FS == nil {

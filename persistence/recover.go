@@ -26,7 +26,8 @@ type recovery struct {
 type found struct {
 	number  uint64
 	file    File
-	size    int64
+	size    int64 // bytes that count
+	full    int64 // bytes there are
 	header  header
 	damaged bool   // the header is unreadable
 	sealed  bool   // size is what the next segment says; else what the file has
@@ -96,6 +97,7 @@ func (r *recovery) readHeader(f *found) (err error) {
 	if f.size, err = f.file.Size(); err != nil {
 		return err
 	}
+	f.full = f.size
 	buf := make([]byte, headerSize)
 	n, err := f.file.ReadAt(buf, 0)
 	if err != nil && err != io.EOF {
@@ -217,7 +219,7 @@ func (r *recovery) load(f *found, oldest bool) error {
 
 	scan := r.scanner(f)
 	// As many messages may be missing as fit in, no more.
-	room := uint64(f.size/minMessage) + 1
+	room := uint64(f.full/minMessage) + 1
 	if !(f.damaged && oldest) {
 		scan.most = r.ledger.next + room
 	}

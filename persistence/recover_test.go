@@ -268,6 +268,33 @@ func TestPacketWithALogInside(t *testing.T) {
 	}
 }
 
+// TestPacketFullOfBeginnings: looking for the next record behind damage takes
+// time in proportion to the segment, whatever the payload is.
+func TestPacketFullOfBeginnings(t *testing.T) {
+	fsys := newMemFS()
+	l := open(t, fsys, Options{})
+	payload := bytes.Repeat([]byte{0x81, 0x81, 0x81, 0x01, 0x05}, 1<<18/5) // tag of 66,052 bytes, sequence 5
+	if _, err := l.Append(&Message{Packet: payload}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := l.Append(numbered(2, 10)); err != nil {
+		t.Fatal(err)
+	}
+	name, end := segmentName("log", l.number), l.end
+	data := fsys.killed().names[name].data
+	l.Close()
+	begin := int64(bytes.Index(data, payload))
+	s := scanner{window: window{f: bytes.NewReader(data), limit: end, chunk: 1 << 16}, number: 1, most: 1000}
+	var r record
+	at, err := s.resync(begin, &r)
+	if err != nil || r.seq != 2 || at < begin+int64(len(payload)) {
+		t.Fatalf("found %+v at %d, %v", r, at, err)
+	}
+	if s.wasted < maxWasted*end || s.wasted > (maxWasted+1)*end {
+		t.Fatalf("%d bytes summed up in vain for a segment of %d", s.wasted, end)
+	}
+}
+
 // TestDamageWhileRunning: a message that was fine when the log was opened is
 // damaged when its turn comes.
 func TestDamageWhileRunning(t *testing.T) {

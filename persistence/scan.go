@@ -44,7 +44,18 @@ type scanner struct {
 	number uint64
 	most   uint64 // no sequence above it can be in the segment; 0: unknown
 	fence  int64  // a fence is known to stand here
+
+	searching bool  // records are looked for at each byte
+	wasted    int64 // bytes of which a checksum was taken in vain meanwhile
 }
+
+// A payload can be made to look like the beginning of a long record at each byte.
+// When that has cost the checksums of this many times the segment, only short
+// records are looked for.
+const (
+	maxWasted   = 64
+	shortRecord = 64
+)
 
 // at decodes the record at off, if there is a valid one.
 func (s *scanner) at(off int64, r *record) (bool, error) {
@@ -63,10 +74,16 @@ func (s *scanner) at(off int64, r *record) (bool, error) {
 			return false, nil
 		}
 	}
+	if s.searching && size > shortRecord && s.wasted > maxWasted*s.limit {
+		return false, nil
+	}
 	if b, err = s.view(off, size); err != nil {
 		return false, err
 	}
 	if le32(b) != checksum(s.number, off, b[checksumSize:]) {
+		if s.searching {
+			s.wasted += int64(size)
+		}
 		return false, nil
 	}
 	return r.decode(b) == nil, nil
@@ -74,6 +91,8 @@ func (s *scanner) at(off int64, r *record) (bool, error) {
 
 // resync returns where the first valid record at or behind off is, or the limit.
 func (s *scanner) resync(off int64, r *record) (int64, error) {
+	s.searching = true
+	defer func() { s.searching = false }()
 	for ; off < s.limit; off++ {
 		if ok, err := s.at(off, r); ok || err != nil {
 			return off, err
