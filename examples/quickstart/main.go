@@ -38,6 +38,7 @@ type options struct {
 	seed         uint64
 	without      string
 	dir          string
+	verbose      bool
 
 	// Of the child processes.
 	role   string
@@ -59,6 +60,7 @@ func main() {
 	flag.Uint64Var(&o.seed, "seed", 1, "of the order in which things go wrong")
 	flag.StringVar(&o.without, "without", "", "take a part out: dedupe, ids (packet identifiers assigned anew at restart) or released (PUBREC not recorded); the run then fails")
 	flag.StringVar(&o.dir, "dir", "", "folder for all files (default: a temporary one, removed at the end)")
+	flag.BoolVar(&o.verbose, "v", false, "print why each connection ended")
 	flag.StringVar(&o.role, "role", "", "of a child process: broker, device or backend")
 	flag.StringVar(&o.server, "server", "", "of a child process: where to connect or listen")
 	flag.StringVar(&o.prefix, "prefix", "", "of a child process: topics begin with it")

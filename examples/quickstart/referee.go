@@ -26,6 +26,7 @@ type referee struct {
 	suppress uint64 // duplicates that the backend's last process dropped
 	notes    []string
 	last     string // the last mishap
+	verbose  bool
 }
 
 // linkWatch measures outages of one process, its own absence included.
@@ -57,6 +58,9 @@ func (r *referee) listener(name string) func(word, rest string) {
 		r.mu.Lock()
 		defer r.mu.Unlock()
 		w := r.links[name]
+		if r.verbose && word != "accepted" {
+			fmt.Println(time.Now().Format("15:04:05.000"), name, word, rest)
+		}
 		switch word {
 		case "accepted":
 			var id client.MessageID
@@ -105,6 +109,9 @@ func (r *referee) happened(what string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.last = what
+	if r.verbose {
+		fmt.Println(time.Now().Format("15:04:05.000"), "      ", what)
+	}
 }
 
 func (s *stage) resultsPath() string { return filepath.Join(s.o.dir, "backend", "results.jsonl") }

@@ -44,6 +44,7 @@ func run(ctx context.Context, o options) error {
 		o.dir = dir
 	}
 	s := &stage{o: o, referee: newReferee()}
+	s.referee.verbose = o.verbose
 	s.o.prefix = "mooring-" + client.NewMessageID().String()[:13]
 	defer s.end()
 	if err := s.begin(ctx); err != nil {

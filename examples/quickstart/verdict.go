@@ -33,7 +33,7 @@ func (s *stage) judge() error {
 	line := func(name, format string, args ...any) {
 		fmt.Fprintf(w, "%s\t"+format+"\n", append([]any{name}, args...)...)
 	}
-	line("accepted", "%d  (the device was told of %d before it was killed)", accepted, len(r.accepted))
+	line("accepted", "%d  (%d known to the referee: a kill takes the last word with it)", accepted, len(r.accepted))
 	line("acked", "%d", acked)
 	line("delivered", "%d", len(rows)-len(twice))
 	line("lost", "%d", len(lost))

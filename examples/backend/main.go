@@ -1,0 +1,113 @@
+// Backend keeps the readings of all devices in a file, each once and in order.
+//
+//	go run ./examples/backend -broker mqtt://localhost:1883
+//
+// What to watch for: kill -9 it while examples/device publishes and start it
+// again. "duplicates" counts what the broker sent again and the dedupe cache
+// held off; a gap is printed if readings of a device are missing; the file
+// never holds a reading twice.
+//
+// The line that a reading becomes carries the message's ID. Effect and key are
+// thus one write, and a kill between them cannot happen: that is the user's own
+// transaction in its simplest form (see examples/internal/results).
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"flag"
+	"fmt"
+	"log/slog"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"syscall"
+	"time"
+
+	"github.com/mooring-mqtt/mooring/client"
+	"github.com/mooring-mqtt/mooring/examples/internal/results"
+)
+
+func main() {
+	broker := flag.String("broker", "mqtt://localhost:1883", "the broker")
+	id := flag.String("id", "backend-1", "client identifier; the broker keeps our session under it")
+	dir := flag.String("dir", "backend-data", "folder for the results and the session state")
+	flag.Parse()
+	if err := run(*broker, *id, *dir); err != nil {
+		fmt.Fprintln(os.Stderr, "backend:", err)
+		os.Exit(1)
+	}
+}
+
+func run(broker, id, dir string) error {
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return err
+	}
+	file, rows, err := results.Open(filepath.Join(dir, "results.jsonl"))
+	if err != nil {
+		return err
+	}
+	defer file.Close()
+	cache, err := results.Cache(rows) // what the file holds was handled
+	if err != nil {
+		return err
+	}
+	defer cache.Close()
+
+	c, err := client.New(client.Config{
+		Servers:  []string{broker},
+		ClientID: id,
+		Dir:      filepath.Join(dir, "session"),
+		Dedupe:   cache,
+		Ordering: &client.Ordering{Restore: results.Positions(rows)},
+		Logger:   slog.Default(),
+		OnEvent: func(e client.Event) {
+			if gap, ok := e.(client.Gap); ok {
+				fmt.Printf("GAP: %s is missing %d to %d\n", gap.Topic, gap.From, gap.To)
+			}
+		},
+	})
+	if err != nil {
+		return err
+	}
+	keep := client.HandlerFunc(func(_ context.Context, m *client.Message) error {
+		var reading struct {
+			Value float64 `json:"value"`
+			At    int64   `json:"at"`
+		}
+		if err := json.Unmarshal(m.Payload, &reading); err != nil {
+			return client.Refuse(0x99, "not a reading") // Payload format invalid
+		}
+		return file.Append(results.Row{
+			ID: m.ID, Topic: m.Topic, Publisher: m.Origin.Publisher, Epoch: m.Origin.Epoch, Seq: m.Origin.Seq,
+			Value: reading.Value, SentAt: reading.At, ReceivedAt: time.Now().UnixNano(),
+		})
+	})
+	// Before Start: what the broker kept for us comes first, and finds a handler.
+	if err := c.Subscribe(context.Background(), "devices/+/readings/#", client.ExactlyOnce, keep); err != nil {
+		return err
+	}
+	if err := c.Start(context.Background()); err != nil {
+		return err
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	report(ctx, c, len(rows))
+	return c.Close()
+}
+
+// report prints what happens until ctx ends.
+func report(ctx context.Context, c *client.Client, before int) {
+	tick := time.NewTicker(2 * time.Second)
+	defer tick.Stop()
+	for {
+		st := c.Stats()
+		fmt.Printf("kept %d  duplicates %d  gaps %d  connected %v\n",
+			before+int(st.Handled), st.Duplicates+st.Redelivered, st.Gaps, c.Connected())
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+	}
+}
