@@ -1,0 +1,37 @@
+package interop
+
+import (
+	"os"
+	"os/exec"
+	"testing"
+
+	"github.com/mooring-mqtt/mooring/internal/leaktest"
+)
+
+func TestMain(m *testing.M) { leaktest.Main(m) }
+
+// onEachBroker runs a test on each broker there is, set up as the test needs.
+func onEachBroker(t *testing.T, need setup, test func(*run)) {
+	t.Run("mqtttest", func(t *testing.T) { test(newRun(t, startOurs(t, need))) })
+	t.Run("mosquitto", func(t *testing.T) {
+		requireProgram(t, "mosquitto")
+		test(newRun(t, startMosquitto(t, need)))
+	})
+	if url := os.Getenv("MQTT_TEST_BROKER"); url != "" {
+		t.Run("MQTT_TEST_BROKER", func(t *testing.T) { test(newRun(t, useForeign(t, url, need))) })
+	}
+}
+
+// requireProgram skips the test where a program of mosquitto's is not
+// installed, or fails it where it has to be.
+func requireProgram(t *testing.T, name string) {
+	t.Helper()
+	_, err := exec.LookPath(name)
+	switch {
+	case err == nil:
+	case os.Getenv("MOORING_REQUIRE_MOSQUITTO") == "1":
+		t.Fatalf("MOORING_REQUIRE_MOSQUITTO is 1, but %s is not on PATH; install mosquitto and its clients", name)
+	default:
+		t.Skipf("%s is not on PATH; install mosquitto and its clients to run this", name)
+	}
+}

@@ -1,0 +1,148 @@
+package interop
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"sync"
+
+	"github.com/mooring-mqtt/mooring/client"
+)
+
+// record is a list that others add to and a test waits on. The zero value is
+// empty.
+type record[T any] struct {
+	mu   sync.Mutex
+	list []T
+	grew chan struct{} // closed and replaced; nil while nobody waits
+}
+
+func (l *record[T]) add(v T) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.list = append(l.list, v)
+	if l.grew != nil {
+		close(l.grew)
+		l.grew = nil
+	}
+}
+
+func (l *record[T]) snapshot() (list []T, grew <-chan struct{}) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.grew == nil {
+		l.grew = make(chan struct{})
+	}
+	return slices.Clone(l.list), l.grew
+}
+
+// await waits until the list is as the test needs it and returns it. It fails
+// the test when that takes too long.
+func (l *record[T]) await(r *run, what string, enough func([]T) bool) []T {
+	r.Helper()
+	for {
+		list, grew := l.snapshot()
+		if enough(list) {
+			return list
+		}
+		select {
+		case <-grew:
+		case <-r.ctx.Done():
+			r.Fatalf("waited too long for %s; there are %d: %s", what, len(list), brief(list))
+		}
+	}
+}
+
+// awaitN waits for at least n entries.
+func (l *record[T]) awaitN(r *run, what string, n int) []T {
+	r.Helper()
+	return l.await(r, fmt.Sprintf("%d %s", n, what), func(list []T) bool { return len(list) >= n })
+}
+
+// brief shows the end of a list.
+func brief[T any](list []T) string {
+	const last = 20
+	s := ""
+	for _, v := range list[max(0, len(list)-last):] {
+		if m, ok := any(v).(*client.Message); ok {
+			s += fmt.Sprintf("\n\t%s: %.40q", m.Topic, m.Payload)
+			continue
+		}
+		s += fmt.Sprintf("\n\t%+v", v)
+	}
+	return s
+}
+
+// inbox is a handler that keeps what comes.
+type inbox struct{ record[*client.Message] }
+
+func (in *inbox) Handle(_ context.Context, m *client.Message) error {
+	in.add(m)
+	return nil
+}
+
+// fence publishes one more message and waits until it has come: what was
+// published before it on its topic has then come as well, and everything that
+// a broker sends again has too.
+func (r *run) fence(c *client.Client, in *inbox, topic string, qos client.QoS) {
+	r.Helper()
+	d := r.publish(c, client.Message{Topic: topic, Payload: []byte(fenceText), QoS: qos})
+	in.await(r, "the fence on "+topic, func(list []*client.Message) bool {
+		return slices.ContainsFunc(list, func(m *client.Message) bool { return m.ID == d.ID })
+	})
+}
+
+const fenceText = "fence"
+
+// texts are the payloads that came on a topic, in order, without fences.
+func (in *inbox) texts(topic string) (texts []string) {
+	list, _ := in.snapshot()
+	for _, m := range list {
+		if text := string(m.Payload); m.Topic == topic && text != fenceText {
+			texts = append(texts, text)
+		}
+	}
+	return texts
+}
+
+// expectExactly says that each of want came once and in order.
+func (r *run) expectExactly(in *inbox, topic string, want []string) {
+	r.Helper()
+	got := in.texts(topic)
+	if slices.Equal(got, want) {
+		return
+	}
+	for i := range max(len(got), len(want)) {
+		if i >= len(got) || i >= len(want) || got[i] != want[i] {
+			r.Errorf("%s: %d messages came and %d were accepted; from number %d on:\n got %.120q\nwant %.120q", topic,
+				len(got), len(want), i, got[min(i, len(got)):min(i+12, len(got))], want[min(i, len(want)):min(i+12, len(want))])
+			return
+		}
+	}
+}
+
+// expectAtLeast says that each of want came, and the first of each in order.
+func (r *run) expectAtLeast(in *inbox, topic string, want []string) {
+	r.Helper()
+	var first []string
+	seen := map[string]bool{}
+	for _, text := range in.texts(topic) {
+		if !seen[text] {
+			seen[text] = true
+			first = append(first, text)
+		}
+	}
+	if !slices.Equal(first, want) {
+		r.Errorf("%s: without duplicates %d messages came and %d were accepted:\n got %.400q\nwant %.400q", topic, len(first), len(want), first, want)
+	}
+}
+
+// numbered is what the tests publish.
+func numbered(n int) string { return fmt.Sprintf("%05d", n) }
+
+func numberedUpTo(n int) (all []string) {
+	for i := range n {
+		all = append(all, numbered(i))
+	}
+	return all
+}
