@@ -8,20 +8,23 @@ import (
 	"github.com/mooring-mqtt/mooring/internal/wire"
 )
 
-// queued is an acknowledgement on its way out. Without a generation it is only
-// the wish for a sync.
+// queued is an acknowledgement on its way out, or a direct message that had to
+// wait for the window.
 type queued struct {
-	g    *Generation
-	ack  wire.Ack
-	sync bool // the store must be in sync before it may leave
+	g      *Generation
+	ack    wire.Ack
+	sync   bool    // the store must be in sync before it may leave
+	direct *direct // sent again in place of ack, under its Packet Identifier
 }
 
-// ackQueue holds acknowledgements in the order they must leave. It is bounded
-// by what may be in flight: our Receive Maximum one way, the server's the
-// other. Guarded by Session.mu.
+// ackQueue holds acknowledgements of the current generation in the order they
+// must leave. What a server can cause that does not repeat itself is bounded by
+// the identifiers there are, each way; Generation.flooded catches one that goes
+// beyond. Its lock is the innermost of the package.
 type ackQueue struct {
 	mu     sync.Mutex
 	items  []queued
+	owed   bool // a sync, whether or not an acknowledgement waits for it
 	signal chan struct{}
 }
 
@@ -29,18 +32,63 @@ func (q *ackQueue) push(item queued) {
 	q.mu.Lock()
 	q.items = append(q.items, item)
 	q.mu.Unlock()
+	q.wake()
+}
+
+// owe asks for a sync.
+func (q *ackQueue) owe() {
+	q.mu.Lock()
+	q.owed = true
+	q.mu.Unlock()
+	q.wake()
+}
+
+func (q *ackQueue) wake() {
 	select {
 	case q.signal <- struct{}{}:
 	default:
 	}
 }
 
-func (q *ackQueue) swap(spare []queued) []queued {
+func (q *ackQueue) len() int {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	items := q.items
-	q.items = spare[:0]
-	return items
+	return len(q.items)
+}
+
+// swap takes all that is queued; owed says that the store must be synced first.
+func (q *ackQueue) swap(spare []queued) (items []queued, owed bool) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	items, q.items = q.items, spare[:0]
+	owed, q.owed = q.owed || owesSync(items), false
+	return items, owed
+}
+
+// discard drops what a connection leaves behind, but not the syncs owed.
+func (q *ackQueue) discard() {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.owed = q.owed || owesSync(q.items)
+	clear(q.items)
+	q.items = q.items[:0]
+}
+
+func owesSync(items []queued) bool {
+	return slices.ContainsFunc(items, func(q queued) bool { return q.sync })
+}
+
+// maxQueued is one acknowledgement for each identifier of both directions.
+const maxQueued = 2 * 65_535
+
+// flooded says that the server repeats packets faster than they can be
+// answered.
+func (g *Generation) flooded(t wire.Type) error {
+	if g.s.acks.len() < maxQueued {
+		return nil
+	}
+	return &wire.Error{Code: wire.ReasonMessageRateTooHigh, Packet: t,
+		Detail: "it and others are repeated faster than they can be acknowledged"}
 }
 
 // RunAcks writes acknowledgements until ctx is done: it takes all that are
@@ -57,21 +105,21 @@ func (s *Session) RunAcks(ctx context.Context) {
 			s.sendAcks(s.acks.swap(batch))
 			return
 		}
-		batch = s.acks.swap(batch)
-		s.sendAcks(batch)
+		var owed bool
+		batch, owed = s.acks.swap(batch)
+		s.sendAcks(batch, owed)
 		clear(batch)
 	}
 }
 
-func (s *Session) sendAcks(batch []queued) {
-	if len(batch) == 0 {
+func (s *Session) sendAcks(batch []queued, owed bool) {
+	if len(batch) == 0 && !owed {
 		return
 	}
 	s.mu.Lock()
 	cur := s.cur
 	s.mu.Unlock()
-	synced := slices.ContainsFunc(batch, func(q queued) bool { return q.sync })
-	if synced {
+	if owed {
 		if err := s.cfg.Store.Sync(); err != nil {
 			// Nothing that owes a sync may leave. The connection goes, so that
 			// the exchange starts again once the store is well.
@@ -82,11 +130,15 @@ func (s *Session) sendAcks(batch []queued) {
 		}
 	}
 	sent := uint64(0)
-	if cur != nil {
+	if cur != nil && len(batch) > 0 {
 		// A write error has closed the connection; the server will ask again.
 		_ = cur.w.Send(func(dst []byte) []byte {
 			for _, q := range batch {
-				if q.g == cur {
+				switch {
+				case q.g != cur:
+				case q.direct != nil:
+					dst = wire.AppendImage(dst, q.direct.image, q.ack.PacketID, true, 0)
+				default:
 					dst = wire.AppendAck(dst, q.ack)
 					sent++
 				}
@@ -97,7 +149,7 @@ func (s *Session) sendAcks(batch []queued) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.stats.AcksSent += sent
-	if synced {
+	if owed {
 		s.stats.AckSyncs++
 	}
 }

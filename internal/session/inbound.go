@@ -14,22 +14,31 @@ type Inbound struct {
 	id      uint16
 	qos     byte
 	sum     uint64 // of topic and payload, to tell a redelivery from a new message
-	handled bool
+	done    bool   // Complete was called
+	handled bool   // and the store took note, so its acknowledgement may leave
 	reason  byte
 	text    string // reason string of a refusal
 }
+
+// maxOrder bounds the acknowledgements that wait for an earlier one, against a
+// server that repeats itself: there are no more identifiers than that.
+const maxOrder = 65_535
 
 // maxTopics bounds the interned Topic Names of a connection.
 const maxTopics = 1024
 
 // HandlePublish takes a PUBLISH that arrived on this generation's connection.
-// An error is an *wire.Error: the connection must be closed.
+// An error is an *wire.Error or the store's: the connection must be closed.
 func (g *Generation) HandlePublish(v wire.PublishView) error {
 	s := g.s
 	s.mu.Lock()
 	if s.cur != g {
 		s.mu.Unlock()
 		return nil
+	}
+	if err := g.flooded(wire.PUBLISH); err != nil {
+		s.mu.Unlock()
+		return err
 	}
 	topic, err := g.topicLocked(v)
 	if err != nil {
@@ -41,7 +50,14 @@ func (g *Generation) HandlePublish(v wire.PublishView) error {
 		s.cfg.Deliver(nil, topic, v)
 		return nil
 	}
-	if g.recv[v.PacketID] = struct{}{}; len(g.recv) > int(s.cfg.ReceiveMaximum) {
+	// What a resumed session sends again does not count: mosquitto 2.0 sends
+	// all of it at once after a restart, whatever our Receive Maximum, and would
+	// do so again after each 0x93. Identifiers bound it, and nothing else may.
+	again := v.Dup && g.Present
+	if !again {
+		g.recv[v.PacketID] = struct{}{}
+	}
+	if !again && len(g.recv) > int(s.cfg.ReceiveMaximum) || len(g.order) >= maxOrder {
 		s.mu.Unlock()
 		return &wire.Error{Code: wire.ReasonReceiveMaximumExceeded, Packet: wire.PUBLISH,
 			Detail: "more unacknowledged messages than our Receive Maximum"}
@@ -63,12 +79,15 @@ func (g *Generation) HandlePublish(v wire.PublishView) error {
 		// The handler has it already, or is done with it.
 		s.stats.Redelivered++
 		if in.g != g {
+			if in.done && !in.handled {
+				err = s.recordLocked(in)
+			}
 			in.g = g
 			g.order = append(g.order, in)
 			g.advanceLocked()
 		}
 		s.mu.Unlock()
-		return nil
+		return err
 	case known && in.g == g:
 		s.mu.Unlock()
 		return &wire.Error{Code: wire.ReasonProtocolError, Packet: wire.PUBLISH,
@@ -112,27 +131,53 @@ func (g *Generation) topicLocked(v wire.PublishView) (string, error) {
 // Complete says that the message was handled (a reason code below 0x80) or
 // refused. Its acknowledgement leaves when those of all messages received
 // before it have left [MQTT-4.6.0-2] [MQTT-4.6.0-3], on whichever connection
-// waits for it by then. It may be called from any goroutine, once.
+// waits for it by then. A reason code that a client may not send becomes 0x80,
+// and a reason string that MQTT cannot carry is left out. It may be called from
+// any goroutine, once.
+//
+// An error is the store's: the acknowledgement cannot leave and the connection
+// is closed; when the message comes again it is not handled again, only
+// recorded.
 func (s *Session) Complete(in *Inbound, reason byte, reasonString string) error {
+	switch {
+	case reason < 0x80:
+		reason = wire.ReasonSuccess // 0x10 is for servers only
+	case !wire.ValidAckReason(wire.PUBACK, reason):
+		reason = wire.ReasonUnspecifiedError
+	}
+	if wire.CheckString("Reason String", reasonString) != nil {
+		reasonString = ""
+	}
 	s.mu.Lock()
-	defer s.mu.Unlock()
 	if s.inbound[in.id] != in {
 		s.stats.StaleAcks++ // the session it belonged to is gone
+		s.mu.Unlock()
 		return nil
 	}
-	in.handled, in.reason, in.text = true, reason, reasonString
-	if in.qos == 2 && reason < 0x80 {
-		// Recorded at once, connected or not: should the process end now, the
-		// message will come again and must not be handled again.
+	in.done, in.reason, in.text = true, reason, reasonString
+	err, cur := s.recordLocked(in), s.cur
+	if err == nil && cur != nil && in.g == cur {
+		cur.advanceLocked()
+	}
+	s.mu.Unlock()
+	if err != nil && cur != nil {
+		cur.w.Fail(err)
+	}
+	return err
+}
+
+// recordLocked marks in as handled, after the store has taken note of what must
+// outlive the process. It is done at once, connected or not: should the process
+// end now, the message will come again and must not be handled again.
+func (s *Session) recordLocked(in *Inbound) error {
+	if in.qos == 2 && in.reason < 0x80 {
 		if err := s.cfg.Store.Seen(in.id); err != nil {
 			return err
 		}
 		s.seen[in.id] = true
-		s.acks.push(queued{sync: true})
+		s.acks.owe()
 	}
-	if in.g == s.cur && s.cur != nil {
-		in.g.advanceLocked()
-	}
+	in.handled = true
 	return nil
 }
 
@@ -148,11 +193,14 @@ func (g *Generation) advanceLocked() {
 			delete(s.inbound, in.id)
 		}
 		ack := wire.Ack{Type: wire.PUBACK, PacketID: in.id, Reason: in.reason}
-		if in.text != "" {
-			ack.ReasonString = []byte(in.text)
-		}
 		if in.qos == 2 {
 			ack.Type = wire.PUBREC
+		}
+		if in.text != "" {
+			ack.ReasonString = []byte(in.text)
+			if limit := g.Limits.MaximumPacketSize; limit > 0 && len(wire.AppendAck(nil, ack)) > int(limit) {
+				ack.ReasonString = nil // [MQTT-3.4.2-2] [MQTT-3.5.2-2]
+			}
 		}
 		if in.qos == 1 || in.reason >= 0x80 {
 			delete(g.recv, in.id) // the exchange ends here

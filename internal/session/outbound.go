@@ -21,8 +21,10 @@ type flight struct {
 // birth or a goodbye. It is resent on a resumed session like any other, but
 // does not survive the process.
 type direct struct {
-	image []byte
-	done  func(reason byte, err error)
+	id     uint16
+	number uint64 // in the order they were first sent, which resending keeps [MQTT-4.6.0-1]
+	image  []byte
+	done   func(reason byte, err error)
 }
 
 // Admission is the answer to an offer.
@@ -56,6 +58,7 @@ func (g *Generation) Offer(seq uint64, qos byte) (uint16, Admission) {
 		return 0, Wait
 	}
 	g.flights[id] = flight{seq: seq, qos: qos}
+	g.offered = max(g.offered, seq)
 	return id, Admitted
 }
 
@@ -83,8 +86,10 @@ func (g *Generation) InFlight() int {
 }
 
 // PublishDirect sends a QoS 1 message past the store. image is its encoded
-// PUBLISH; done is called once, with the PUBACK's reason code or with
-// ErrSessionLost, and must not block.
+// PUBLISH, without a Message Expiry Interval; done is called once, with the
+// PUBACK's reason code or with ErrSessionLost, and must not block. After one of
+// this package's errors nothing was sent and done is never called; after an
+// error of the Writer's the message counts as sent, and done is still called.
 func (g *Generation) PublishDirect(image []byte, done func(reason byte, err error)) error {
 	s := g.s
 	s.mu.Lock()
@@ -92,7 +97,7 @@ func (g *Generation) PublishDirect(image []byte, done func(reason byte, err erro
 		s.mu.Unlock()
 		return ErrNotConnected
 	}
-	if len(g.flights) >= int(g.Limits.ReceiveMaximum) {
+	if len(g.flights) >= int(g.Limits.ReceiveMaximum) || len(g.waiting) > 0 {
 		s.mu.Unlock()
 		return ErrWindowFull
 	}
@@ -101,7 +106,8 @@ func (g *Generation) PublishDirect(image []byte, done func(reason byte, err erro
 		s.mu.Unlock()
 		return ErrIDsInUse
 	}
-	d := &direct{image: image, done: done}
+	s.directNumber++
+	d := &direct{id: id, number: s.directNumber, image: image, done: done}
 	s.directs[id] = d
 	g.flights[id] = flight{qos: 1, direct: d}
 	s.mu.Unlock()
@@ -109,8 +115,9 @@ func (g *Generation) PublishDirect(image []byte, done func(reason byte, err erro
 }
 
 // ResendDirects sends again, with DUP, the direct messages that an earlier
-// connection left unacknowledged. Called first on a new connection, before
-// anything is offered.
+// connection left unacknowledged, in their order. Those that the server's
+// Receive Maximum has no room for follow as acknowledgements come. Called first
+// on a new connection, before anything is offered.
 func (g *Generation) ResendDirects() error {
 	s := g.s
 	s.mu.Lock()
@@ -118,19 +125,21 @@ func (g *Generation) ResendDirects() error {
 		s.mu.Unlock()
 		return ErrNotConnected
 	}
-	type resend struct {
-		id uint16
-		d  *direct
-	}
-	var list []resend
+	var list []*direct
 	for id, d := range s.directs {
-		g.flights[id] = flight{qos: 1, direct: d}
-		list = append(list, resend{id, d})
+		if _, sent := g.flights[id]; !sent {
+			list = append(list, d)
+		}
+	}
+	slices.SortFunc(list, func(a, b *direct) int { return cmp.Compare(a.number, b.number) })
+	room := min(len(list), int(g.Limits.ReceiveMaximum)-len(g.flights))
+	list, g.waiting = list[:room], list[room:]
+	for _, d := range list {
+		g.flights[d.id] = flight{qos: 1, direct: d}
 	}
 	s.mu.Unlock()
-	slices.SortFunc(list, func(a, b resend) int { return cmp.Compare(a.id, b.id) })
-	for _, r := range list {
-		if err := g.w.Send(func(dst []byte) []byte { return wire.AppendImage(dst, r.d.image, r.id, true, 0) }); err != nil {
+	for _, d := range list {
+		if err := g.w.Send(func(dst []byte) []byte { return wire.AppendImage(dst, d.image, d.id, true, 0) }); err != nil {
 			return err
 		}
 	}
@@ -141,6 +150,9 @@ func (g *Generation) ResendDirects() error {
 // generation's connection. An error is an *wire.Error or the store's: the
 // connection must be closed.
 func (g *Generation) HandleAck(a wire.Ack) error {
+	if err := g.flooded(a.Type); err != nil {
+		return err
+	}
 	switch a.Type {
 	case wire.PUBREL:
 		return g.pubrel(a)
@@ -227,6 +239,12 @@ func (g *Generation) landLocked(id uint16, f flight) {
 	if f.direct != nil {
 		delete(g.s.directs, id)
 		g.s.low.free(id)
+	}
+	if len(g.waiting) > 0 {
+		next := g.waiting[0]
+		g.waiting = g.waiting[1:]
+		g.flights[next.id] = flight{qos: 1, direct: next}
+		g.s.acks.push(queued{g: g, ack: wire.Ack{PacketID: next.id}, direct: next})
 	}
 }
 

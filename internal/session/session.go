@@ -2,6 +2,8 @@ package session
 
 import (
 	"hash/maphash"
+	"maps"
+	"slices"
 	"sync"
 
 	"github.com/mooring-mqtt/mooring/internal/wire"
@@ -49,7 +51,8 @@ type Config struct {
 	// Settled reports the final acknowledgement of an outbound message.
 	Settled func(seq uint64, reason byte, reasonString string)
 	// Lost reports that the server had no session; inFlight are the messages
-	// that were sent on the last connection and not acknowledged.
+	// that this process has sent in it and that were not acknowledged,
+	// ascending.
 	Lost func(inFlight []uint64)
 	// Deliver hands over a received message. in is nil at QoS 0; otherwise
 	// Complete must be called with it once. v is valid only during the call.
@@ -75,8 +78,11 @@ type Session struct {
 	low      lowIDs              // identifiers of requests and direct messages
 	requests map[uint16]*request // SUBSCRIBE and UNSUBSCRIBE on this connection
 	directs  map[uint16]*direct  // messages published past the store
-	unacked  []uint64            // sent on the last connection, not acknowledged
+	unacked  map[uint64]struct{} // sent on earlier connections, not acknowledged
+	voidOwed bool                // the store still holds state of a session that is gone
 	stats    Stats
+
+	directNumber uint64 // of the newest direct message
 
 	acks ackQueue
 }
@@ -105,6 +111,7 @@ func New(cfg Config) *Session {
 		seen:     map[uint16]bool{},
 		requests: map[uint16]*request{},
 		directs:  map[uint16]*direct{},
+		unacked:  map[uint64]struct{}{},
 	}
 	s.acks.signal = make(chan struct{}, 1)
 	for _, id := range cfg.Store.SeenIDs() {
@@ -124,6 +131,8 @@ type Generation struct {
 
 	// All below is guarded by s.mu.
 	flights map[uint16]flight   // sent, not acknowledged
+	offered uint64              // the highest log sequence among all that were ever in flights
+	waiting []*direct           // to be sent again when the window has room
 	order   []*Inbound          // received, in the order their acknowledgements must leave
 	recv    map[uint16]struct{} // identifiers that count against our Receive Maximum
 	aliases map[uint16]string
@@ -132,18 +141,18 @@ type Generation struct {
 
 // Attach begins a generation: the server has accepted the connection. Where it
 // had no session, what the store holds of one is voided first, durably, so that
-// nothing is sent on the strength of a session that is gone.
+// nothing is sent on the strength of a session that is gone. If that fails the
+// error is returned, the connection must be closed, and the next Attach begins
+// with it again, whatever the server says by then: the session that it has is
+// the one of the failed attempt.
 func (s *Session) Attach(w Writer, present bool, limits Limits) (*Generation, error) {
 	if limits.ReceiveMaximum == 0 {
 		limits.ReceiveMaximum = 65_535
 	}
 	s.mu.Lock()
 	orphans := s.endLocked(s.cur)
-	var unacked []uint64
-	if !present {
-		var gone []func()
-		unacked, gone = s.forgetLocked()
-		orphans = append(orphans, gone...)
+	if present = present && !s.voidOwed; !present {
+		orphans = append(orphans, s.forgetLocked()...)
 	}
 	s.number++
 	s.stats.Generations++
@@ -159,6 +168,11 @@ func (s *Session) Attach(w Writer, present bool, limits Limits) (*Generation, er
 		if err := s.cfg.Store.ResetSession(); err != nil {
 			return nil, err
 		}
+		s.mu.Lock()
+		unacked := slices.Sorted(maps.Keys(s.unacked))
+		clear(s.unacked)
+		s.voidOwed = false
+		s.mu.Unlock()
 		if s.cfg.Lost != nil {
 			s.cfg.Lost(unacked)
 		}
@@ -186,10 +200,13 @@ func (s *Session) endLocked(g *Generation) (orphans []func()) {
 		return nil
 	}
 	s.cur = nil
-	s.unacked = s.unacked[:0]
+	s.acks.discard()
+	// Messages are offered from the front, so g knows about all up to the
+	// highest it was offered. What it was not offered is as it was before.
+	maps.DeleteFunc(s.unacked, func(seq uint64, _ struct{}) bool { return seq <= g.offered })
 	for _, f := range g.flights {
 		if f.direct == nil {
-			s.unacked = append(s.unacked, f.seq)
+			s.unacked[f.seq] = struct{}{}
 		}
 	}
 	for id, r := range s.requests {
@@ -201,12 +218,12 @@ func (s *Session) endLocked(g *Generation) (orphans []func()) {
 }
 
 // forgetLocked drops the state of a session that the server no longer has
-// [MQTT-3.2.2-5]. It returns what was in flight and whom to tell.
-func (s *Session) forgetLocked() (unacked []uint64, orphans []func()) {
-	unacked, s.unacked = s.unacked, nil
-	if len(s.seen) > 0 || len(s.inbound) > 0 || len(unacked) > 0 {
+// [MQTT-3.2.2-5], except for what Lost is to report. It returns whom to tell.
+func (s *Session) forgetLocked() (orphans []func()) {
+	if !s.voidOwed && len(s.seen)+len(s.inbound)+len(s.unacked)+len(s.directs) > 0 {
 		s.stats.SessionsLost++
 	}
+	s.voidOwed = true
 	for id, d := range s.directs {
 		orphans = append(orphans, func() { d.done(0, ErrSessionLost) })
 		delete(s.directs, id)
@@ -214,7 +231,7 @@ func (s *Session) forgetLocked() (unacked []uint64, orphans []func()) {
 	}
 	clear(s.seen)
 	clear(s.inbound)
-	return unacked, orphans
+	return orphans
 }
 
 // Stats returns a snapshot.

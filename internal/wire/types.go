@@ -55,6 +55,7 @@ const (
 	ReasonReceiveMaximumExceeded   byte = 0x93
 	ReasonTopicAliasInvalid        byte = 0x94
 	ReasonPacketTooLarge           byte = 0x95
+	ReasonMessageRateTooHigh       byte = 0x96
 	ReasonQuotaExceeded            byte = 0x97
 	ReasonPayloadFormatInvalid     byte = 0x99
 	ReasonRetainNotSupported       byte = 0x9A

@@ -1,0 +1,73 @@
+package session
+
+import (
+	"context"
+	"testing"
+
+	"github.com/mooring-mqtt/mooring/internal/wire"
+)
+
+// discard is a connection that takes everything.
+type discard struct{ out []byte }
+
+func (d *discard) Send(encode func([]byte) []byte) error { d.out = encode(d.out[:0]); return nil }
+func (d *discard) Fail(error)                            {}
+
+func benchSession(b *testing.B, cfg Config) (*Session, *Generation) {
+	cfg.Store = newStore()
+	cfg.Settled = func(uint64, byte, string) {}
+	s := New(cfg)
+	g, err := s.Attach(&discard{}, true, Limits{})
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.ReportAllocs()
+	return s, g
+}
+
+// BenchmarkOutboundQoS1 is what a message costs here on its way out: the offer
+// and its PUBACK.
+func BenchmarkOutboundQoS1(b *testing.B) {
+	_, g := benchSession(b, Config{})
+	for seq := uint64(1); b.Loop(); seq++ {
+		id, _ := g.Offer(seq, 1)
+		if err := g.HandleAck(wire.Ack{Type: wire.PUBACK, PacketID: id}); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+// BenchmarkInbound is what a message costs here on its way in: PUBLISH, the
+// handler's result, and the acknowledgements, which leave in batches.
+func BenchmarkInbound(b *testing.B) {
+	for _, qos := range []byte{1, 2} {
+		b.Run(map[byte]string{1: "QoS1", 2: "QoS2"}[qos], func(b *testing.B) {
+			var in *Inbound
+			s, g := benchSession(b, Config{Deliver: func(i *Inbound, _ string, _ wire.PublishView) { in = i }})
+			ctx, cancel := context.WithCancel(b.Context())
+			cancel()
+			v, err := wire.ParsePublish(firstFrame(wire.AppendPublish(nil,
+				&wire.Publish{Topic: "plant/7/temp", QoS: qos, PacketID: 1, Payload: make([]byte, 256)})))
+			if err != nil {
+				b.Fatal(err)
+			}
+			for id := uint16(1); b.Loop(); id = id%1000 + 1 {
+				v.PacketID = id
+				if err := g.HandlePublish(v); err != nil {
+					b.Fatal(err)
+				}
+				if err := s.Complete(in, 0, ""); err != nil {
+					b.Fatal(err)
+				}
+				if qos == 2 {
+					if err := g.HandleAck(wire.Ack{Type: wire.PUBREL, PacketID: id}); err != nil {
+						b.Fatal(err)
+					}
+				}
+				if id == 1000 {
+					s.RunAcks(ctx)
+				}
+			}
+		})
+	}
+}

@@ -1,0 +1,84 @@
+package session
+
+import (
+	"errors"
+	"fmt"
+	"testing"
+
+	"github.com/mooring-mqtt/mooring/internal/wire"
+)
+
+// direct publishes a direct message; its outcome is appended to told.
+func (r *rig) direct(payload string, told *[]string) error {
+	image := wire.AppendPublish(nil, &wire.Publish{Topic: "status", QoS: 1, Payload: []byte(payload)})
+	return r.g.PublishDirect(image, func(reason byte, err error) {
+		*told = append(*told, fmt.Sprintf("%s 0x%02X %v", payload, reason, err))
+	})
+}
+
+func TestDirectMessagesAreResentInOrderWithDup(t *testing.T) {
+	r := newRig(t, Config{})
+	r.connect(false, Limits{})
+	var told []string
+	r.s.low.last = lowest - 3 // the identifiers wrap: their order is not that of sending
+	for _, payload := range []string{"a", "b", "c", "d"} {
+		r.must(r.direct(payload, &told))
+	}
+	r.want("PUBLISH 1023 dup=false a", "PUBLISH 1024 dup=false b", "PUBLISH 1 dup=false c", "PUBLISH 2 dup=false d")
+	r.must(r.ack(r.g, wire.PUBACK, 1024))
+	g := r.connect(true, Limits{})
+	r.must(g.ResendDirects())
+	r.want("PUBLISH 1023 dup=true a", "PUBLISH 1 dup=true c", "PUBLISH 2 dup=true d")
+	r.must(g.HandleAck(wire.Ack{Type: wire.PUBACK, PacketID: 1, Reason: 0x87}))
+	if fmt.Sprint(told) != "[b 0x00 <nil> c 0x87 <nil>]" {
+		t.Errorf("told %q", told)
+	}
+}
+
+// A message that was sent on this very connection must not be sent again on it
+// [MQTT-4.4.0-1].
+func TestADirectMessageOfThisConnectionIsNotResent(t *testing.T) {
+	r := newRig(t, Config{})
+	r.connect(false, Limits{})
+	var told []string
+	r.must(r.direct("early", &told))
+	r.must(r.g.ResendDirects())
+	r.want("PUBLISH 1 dup=false early")
+}
+
+func TestResentDirectMessagesKeepToTheReceiveMaximum(t *testing.T) {
+	r := newRig(t, Config{})
+	r.connect(false, Limits{})
+	var told []string
+	for i := range 5 {
+		r.must(r.direct(fmt.Sprint(i), &told))
+	}
+	g := r.connect(true, Limits{ReceiveMaximum: 2})
+	r.must(g.ResendDirects())
+	r.want("PUBLISH 1 dup=true 0", "PUBLISH 2 dup=true 1")
+	if err := r.direct("new", &told); !errors.Is(err, ErrWindowFull) {
+		t.Errorf("a new one before those that wait: %v", err)
+	}
+	r.must(r.ack(g, wire.PUBACK, 2))
+	r.want("PUBLISH 3 dup=true 2")
+	for _, id := range []uint16{1, 3, 4, 5} {
+		r.must(r.ack(g, wire.PUBACK, id))
+	}
+	r.want("PUBLISH 4 dup=true 3", "PUBLISH 5 dup=true 4")
+	if len(told) != 5 || g.InFlight() != 0 {
+		t.Errorf("told %q, %d in flight", told, g.InFlight())
+	}
+	r.must(r.direct("new", &told))
+}
+
+func TestDirectMessagesRunOutOfIdentifiers(t *testing.T) {
+	r := newRig(t, Config{})
+	r.connect(false, Limits{})
+	var told []string
+	for range lowest - 1 {
+		r.must(r.direct("x", &told))
+	}
+	if err := r.direct("x", &told); !errors.Is(err, ErrIDsInUse) {
+		t.Errorf("got %v, want ErrIDsInUse", err)
+	}
+}

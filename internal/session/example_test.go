@@ -1,0 +1,55 @@
+package session_test
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/mooring-mqtt/mooring/internal/session"
+	"github.com/mooring-mqtt/mooring/internal/wire"
+)
+
+// memory is the least that a session needs of a store.
+type memory struct{}
+
+func (memory) Release(uint64) error { fmt.Println("store: released"); return nil }
+func (memory) Seen(uint16) error    { return nil }
+func (memory) Cleared(uint16) error { return nil }
+func (memory) SeenIDs() []uint16    { return nil }
+func (memory) ResetSession() error  { return nil }
+func (memory) Sync() error          { fmt.Println("store: synced"); return nil }
+
+// printer is a connection that says what is written to it.
+type printer struct{}
+
+func (printer) Send(encode func([]byte) []byte) error {
+	fmt.Printf("sent: % x\n", encode(nil))
+	return nil
+}
+func (printer) Fail(err error) { fmt.Println("failed:", err) }
+
+// A QoS 2 message on its way out. PUBREL leaves only when the store is in sync.
+func Example() {
+	s := session.New(session.Config{
+		Store:   memory{},
+		Settled: func(seq uint64, reason byte, _ string) { fmt.Printf("message %d: 0x%02X\n", seq, reason) },
+	})
+	g, err := s.Attach(printer{}, true, session.Limits{ReceiveMaximum: 20})
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	id, _ := g.Offer(42, 2) // the drainer sends it now, under this identifier
+	fmt.Println("identifier", id)
+	_ = g.HandleAck(wire.Ack{Type: wire.PUBREC, PacketID: id})
+
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel() // what is queued still leaves
+	s.RunAcks(ctx)
+	_ = g.HandleAck(wire.Ack{Type: wire.PUBCOMP, PacketID: id})
+	// Output:
+	// identifier 1067
+	// store: released
+	// store: synced
+	// sent: 62 02 04 2b
+	// message 42: 0x00
+}

@@ -1,0 +1,303 @@
+package session
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"testing"
+
+	"github.com/mooring-mqtt/mooring/internal/wire"
+)
+
+func TestQoS1IsSettledByPuback(t *testing.T) {
+	r := newRig(t, Config{})
+	g := r.connect(false, Limits{})
+	id := r.offer(7, 1)
+	r.must(g.HandleAck(wire.Ack{Type: wire.PUBACK, PacketID: id, Reason: 0x87, ReasonString: []byte("no")}))
+	if !slices.Equal(r.settled, []string{"7 0x87 no"}) || r.rooms != 1 || g.InFlight() != 0 {
+		t.Errorf("settled %q, room %d, in flight %d", r.settled, r.rooms, g.InFlight())
+	}
+}
+
+func TestQoS2GoesThroughAllFour(t *testing.T) {
+	r := newRig(t, Config{})
+	g := r.connect(false, Limits{})
+	id := r.offer(7, 2)
+	r.must(r.ack(g, wire.PUBREC, id))
+	r.must(r.ack(g, wire.PUBREC, id)) // again: PUBREL again [MQTT-4.3.3-4]
+	r.want(fmt.Sprint("PUBREL ", id), fmt.Sprint("PUBREL ", id))
+	if len(r.settled) != 0 {
+		t.Fatal("settled before PUBCOMP")
+	}
+	r.must(g.HandleAck(wire.Ack{Type: wire.PUBCOMP, PacketID: id, Reason: 0x92}))
+	if !slices.Equal(r.settled, []string{"7 0x00 "}) {
+		t.Errorf("settled %q", r.settled)
+	}
+}
+
+func TestQoS2RefusedByPubrec(t *testing.T) {
+	r := newRig(t, Config{})
+	g := r.connect(false, Limits{})
+	id := r.offer(7, 2)
+	r.must(g.HandleAck(wire.Ack{Type: wire.PUBREC, PacketID: id, Reason: 0x97, ReasonString: []byte("full")}))
+	r.want() // no PUBREL [MQTT-4.3.3-4]
+	if !slices.Equal(r.settled, []string{"7 0x97 full"}) || g.InFlight() != 0 {
+		t.Errorf("settled %q", r.settled)
+	}
+}
+
+func TestAcknowledgementsOutOfStep(t *testing.T) {
+	for _, tt := range []struct {
+		name string
+		qos  byte
+		acks []wire.Ack
+		code byte
+	}{
+		{"PUBACK for QoS 2", 2, []wire.Ack{{Type: wire.PUBACK}}, 0x82},
+		{"PUBREC for QoS 1", 1, []wire.Ack{{Type: wire.PUBREC}}, 0x82},
+		{"PUBCOMP for QoS 1", 1, []wire.Ack{{Type: wire.PUBCOMP}}, 0x82},
+		{"PUBCOMP before PUBREC", 2, []wire.Ack{{Type: wire.PUBCOMP}}, 0x82},
+		{"PUBREC refuses after it accepted", 2, []wire.Ack{{Type: wire.PUBREC}, {Type: wire.PUBREC, Reason: 0x97}}, 0x82},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			r := newRig(t, Config{})
+			g := r.connect(false, Limits{})
+			id := r.offer(1, tt.qos)
+			var err error
+			for _, a := range tt.acks {
+				r.must(err)
+				a.PacketID = id
+				err = g.HandleAck(a)
+			}
+			r.wantCode(err, tt.code)
+			if len(r.settled) != 0 {
+				t.Errorf("settled %q", r.settled)
+			}
+		})
+	}
+}
+
+func TestAcknowledgementsOfNothing(t *testing.T) {
+	r := newRig(t, Config{})
+	g := r.connect(false, Limits{})
+	for _, a := range []wire.Ack{{Type: wire.PUBACK, PacketID: 5}, {Type: wire.PUBCOMP, PacketID: 5}, {Type: wire.PUBREC, PacketID: 5, Reason: 0x80}} {
+		r.must(g.HandleAck(a))
+		r.want()
+	}
+	r.must(r.ack(g, wire.PUBREC, 5))
+	r.want("PUBREL 5 0x92")
+	r.must(r.ack(g, wire.PUBREL, 5))
+	r.want("PUBCOMP 5 0x92")
+	if n := r.s.Stats().UnknownAcks; n != 5 {
+		t.Errorf("%d unknown acknowledgements counted, want 5", n)
+	}
+}
+
+func TestAcknowledgementsOfAnOlderConnectionAreDropped(t *testing.T) {
+	r := newRig(t, Config{})
+	old := r.connect(false, Limits{})
+	id := r.offer(1, 1)
+	id2 := r.offer(2, 2)
+	r.connect(true, Limits{})
+	if _, answer := old.Offer(3, 1); answer != Gone {
+		t.Errorf("an offer to the old connection: %v", answer)
+	}
+	if old.OfferReleased(3) != Gone || !errors.Is(old.PublishDirect(nil, nil), ErrNotConnected) || !errors.Is(old.ResendDirects(), ErrNotConnected) {
+		t.Error("the old connection still takes messages")
+	}
+	r.offer(1, 1)
+	r.offer(2, 2)
+	for _, a := range []wire.Ack{{Type: wire.PUBACK, PacketID: id}, {Type: wire.PUBREC, PacketID: id2}, {Type: wire.PUBREL, PacketID: 9}} {
+		r.must(old.HandleAck(a))
+	}
+	r.must(r.publish(old, 1, 5, "late"))
+	r.want()
+	if len(r.settled) != 0 || len(r.delivered) != 0 || r.g.InFlight() != 2 || r.s.Stats().StaleAcks != 3 {
+		t.Errorf("settled %q, delivered %d, in flight %d, stale %d", r.settled, len(r.delivered), r.g.InFlight(), r.s.Stats().StaleAcks)
+	}
+}
+
+// The window holds over resends and releases too [MQTT-3.3.4-9], and one slot
+// is kept for direct messages.
+func TestTheServersReceiveMaximumHolds(t *testing.T) {
+	r := newRig(t, Config{})
+	g := r.connect(true, Limits{ReceiveMaximum: 4})
+	r.store.released[1] = true
+	if g.OfferReleased(1) != Admitted {
+		t.Fatal("released message not admitted")
+	}
+	r.offer(2, 1)
+	r.offer(3, 2)
+	if _, answer := g.Offer(4, 1); answer != Wait {
+		t.Errorf("message 4: %v, want Wait", answer)
+	}
+	if answer := g.OfferReleased(5); answer != Wait {
+		t.Errorf("released message 5: %v, want Wait", answer)
+	}
+	image := wire.AppendPublish(nil, &wire.Publish{Topic: "status", QoS: 1})
+	r.must(g.PublishDirect(image, func(byte, error) {}))
+	if err := g.PublishDirect(image, nil); !errors.Is(err, ErrWindowFull) {
+		t.Errorf("second direct message: %v, want ErrWindowFull", err)
+	}
+	r.must(r.ack(g, wire.PUBACK, PacketID(2)))
+	if _, answer := g.Offer(4, 1); answer != Wait {
+		t.Errorf("message 4 took the slot of the direct message: %v", answer)
+	}
+	r.must(r.ack(g, wire.PUBACK, 1))
+	if _, answer := g.Offer(4, 1); answer != Admitted || r.rooms != 2 {
+		t.Errorf("message 4 after two acknowledgements: %v, room was reported %d times", answer, r.rooms)
+	}
+	g = r.connect(true, Limits{ReceiveMaximum: 1})
+	r.offer(2, 1)
+	if _, answer := g.Offer(3, 1); answer != Wait {
+		t.Errorf("Receive Maximum 1, second message: %v", answer)
+	}
+}
+
+func TestAnIdentifierInUseMakesTheMessageWait(t *testing.T) {
+	r := newRig(t, Config{})
+	g := r.connect(false, Limits{})
+	id := r.offer(1, 1)
+	if _, answer := g.Offer(1+Lap, 1); answer != Wait {
+		t.Errorf("message a lap later: %v", answer)
+	}
+	r.must(r.ack(g, wire.PUBACK, id))
+	if again, answer := g.Offer(1+Lap, 1); answer != Admitted || again != id {
+		t.Errorf("message a lap later, after the acknowledgement: %v as %d, want %d", answer, again, id)
+	}
+}
+
+func TestPacketIDs(t *testing.T) {
+	seen := map[uint16]bool{}
+	for seq := uint64(1); seq <= Lap; seq++ {
+		id := PacketID(seq)
+		if id < lowest || seen[id] {
+			t.Fatalf("message %d has the identifier %d: taken, or one of the low ones", seq, id)
+		}
+		seen[id] = true
+		if PacketID(seq+Lap) != id || PacketID(seq+7*Lap) != id {
+			t.Fatalf("identifiers do not repeat after a lap at %d", seq)
+		}
+	}
+	if !seen[65_535] || !seen[lowest] {
+		t.Error("the range is not used in full")
+	}
+	var low lowIDs
+	for range lowest - 1 {
+		id, ok := low.take()
+		if !ok || id == 0 || id >= lowest || seen[id] {
+			t.Fatalf("low identifier %d, %v", id, ok)
+		}
+		seen[id] = true
+	}
+	if _, ok := low.take(); ok {
+		t.Error("more low identifiers than there are")
+	}
+	low.free(3)
+	if id, ok := low.take(); id != 3 || !ok {
+		t.Errorf("got %d, %v", id, ok)
+	}
+}
+
+func TestReleasedMessagesGoOnWithPubrel(t *testing.T) {
+	r := newRig(t, Config{})
+	r.store.released[9] = true
+	g := r.connect(true, Limits{})
+	if g.OfferReleased(9) != Admitted {
+		t.Fatal("not admitted")
+	}
+	id := PacketID(9)
+	r.seqs[id] = 9
+	r.want(fmt.Sprint("PUBREL ", id))
+	r.must(r.ack(g, wire.PUBCOMP, id))
+	if !slices.Equal(r.settled, []string{"9 0x00 "}) {
+		t.Errorf("settled %q", r.settled)
+	}
+}
+
+func TestAFailedReleaseEndsTheConnection(t *testing.T) {
+	r := newRig(t, Config{})
+	g := r.connect(false, Limits{})
+	id := r.offer(1, 2)
+	r.store.failRelease = errors.New("disk full")
+	if err := r.ack(g, wire.PUBREC, id); !errors.Is(err, r.store.failRelease) {
+		t.Errorf("got %v", err)
+	}
+	r.want()
+}
+
+func TestSessionLostVoidsEverything(t *testing.T) {
+	r := newRig(t, Config{})
+	g := r.connect(false, Limits{})
+	for seq := range uint64(5) {
+		r.offer(seq+1, 1+byte(seq%2))
+	}
+	r.must(r.ack(g, wire.PUBACK, PacketID(1)))
+	r.must(r.ack(g, wire.PUBREC, PacketID(2)))
+	r.must(r.publish(g, 2, 5, "x"))
+	r.must(r.s.Complete(r.delivered[0], 0, ""))
+	r.must(r.publish(g, 1, 6, "y"))
+	var told error
+	r.must(g.PublishDirect(wire.AppendPublish(nil, &wire.Publish{Topic: "d", QoS: 1}), func(_ byte, err error) { told = err }))
+	r.lost, r.store.resets = nil, 0
+	r.connect(false, Limits{})
+	if fmt.Sprint(r.lost) != "[[2 3 4 5]]" {
+		t.Errorf("lost %v, want 2 to 5", r.lost)
+	}
+	if r.store.resets != 1 || !errors.Is(told, ErrSessionLost) || r.s.Stats().SessionsLost != 1 || r.s.Stats().InboundInFlight != 0 {
+		t.Errorf("resets %d, direct message told %v, stats %+v", r.store.resets, told, r.s.Stats())
+	}
+	r.must(r.s.Complete(r.delivered[1], 0, "")) // of the session that is gone
+	r.want()
+	r.must(r.publish(r.g, 2, 5, "new")) // not taken for the old one
+	if got := r.payloads[len(r.payloads)-1]; got != "new" {
+		t.Errorf("last delivered %q", got)
+	}
+}
+
+// What was in flight two connections ago is still in flight, if the last one
+// ended before it was offered again.
+func TestLostReportsWhatEarlierConnectionsSent(t *testing.T) {
+	r := newRig(t, Config{})
+	r.connect(false, Limits{})
+	for seq := range uint64(4) {
+		r.offer(seq+1, 1)
+	}
+	r.connect(true, Limits{})
+	r.offer(1, 1)
+	// 2 has ended meanwhile: it expired, say. 3 is offered, 4 is not.
+	r.must(r.ack(r.g, wire.PUBACK, r.offer(3, 1)))
+	r.connect(true, Limits{})
+	r.lost = nil
+	r.connect(false, Limits{})
+	if fmt.Sprint(r.lost) != "[[1 4]]" {
+		t.Errorf("lost %v, want 1 and 4", r.lost)
+	}
+}
+
+// When the store cannot void the lost session, the next connection must not
+// go on with it, although the server has a session by then: the one that the
+// failed attempt began. A PUBREL of the lost session would be answered with
+// 0x92 and the message taken for delivered.
+func TestAResetThatFailedIsOwedToTheNextConnection(t *testing.T) {
+	r := newRig(t, Config{})
+	r.connect(true, Limits{})
+	r.offer(1, 2)
+	r.must(r.ack(r.g, wire.PUBREC, PacketID(1)))
+	r.flush()
+	r.store.failReset = errors.New("disk full")
+	if _, err := r.s.Attach(&fakeWriter{r: r}, false, Limits{}); !errors.Is(err, r.store.failReset) {
+		t.Fatalf("got %v, want the store's error", err)
+	}
+	if len(r.lost) != 0 {
+		t.Errorf("the loss was reported before it was durable: %v", r.lost)
+	}
+	r.store.failReset = nil
+	g := r.connect(true, Limits{})
+	if g.Present || r.store.resets != 1 || len(r.store.released) != 0 || fmt.Sprint(r.lost) != "[[1]]" || r.s.Stats().SessionsLost != 1 {
+		t.Errorf("present %v, resets %d, released %v, lost %v, counted %d", g.Present, r.store.resets, r.store.released, r.lost, r.s.Stats().SessionsLost)
+	}
+	if g = r.connect(true, Limits{}); !g.Present {
+		t.Error("the reset is still owed")
+	}
+}

@@ -1,0 +1,106 @@
+package session
+
+import (
+	"context"
+	"errors"
+	"testing"
+
+	"github.com/eclipse/paho.golang/packets"
+)
+
+// request gives a SUBSCRIBE to the session as paho does.
+func (r *rig) request() (*packets.Subscribe, chan packets.ControlPacket, error) {
+	p, resp := &packets.Subscribe{}, make(chan packets.ControlPacket, 1)
+	return p, resp, r.s.Manager(nil).AddToSession(context.Background(), p, resp)
+}
+
+func (r *rig) suback(id uint16) {
+	r.t.Helper()
+	p := packets.NewControlPacket(packets.SUBACK)
+	p.Content.(*packets.Suback).PacketID = id
+	r.must(r.s.Manager(nil).PacketReceived(p, nil))
+}
+
+func TestRequestsAreAnswered(t *testing.T) {
+	r := newRig(t, Config{})
+	if _, _, err := r.request(); !errors.Is(err, ErrNotConnected) {
+		t.Errorf("without a connection: %v", err)
+	}
+	r.connect(false, Limits{})
+	p1, resp1, err := r.request()
+	r.must(err)
+	p2, resp2, err := r.request()
+	r.must(err)
+	if p1.PacketID == p2.PacketID || p1.PacketID == 0 || p1.PacketID >= lowest {
+		t.Fatalf("identifiers %d and %d", p1.PacketID, p2.PacketID)
+	}
+	r.suback(p2.PacketID)
+	if got := <-resp2; got.PacketID() != p2.PacketID {
+		t.Errorf("answered with %v", got)
+	}
+	if len(resp1) != 0 {
+		t.Error("the other request was answered too")
+	}
+	r.suback(p2.PacketID) // nobody waits
+	if r.s.Stats().UnknownAcks != 1 {
+		t.Errorf("stats %+v", r.s.Stats())
+	}
+	r.s.Detach(r.g)
+	if got := <-resp1; got.Type != 0 {
+		t.Errorf("told %v of the loss, want the zero packet", got)
+	}
+	r.s.Detach(r.g) // nothing happens twice
+	if len(resp1)+len(resp2) != 0 {
+		t.Error("told twice")
+	}
+}
+
+func TestRequestsAndDirectMessagesShareTheLowIdentifiers(t *testing.T) {
+	r := newRig(t, Config{})
+	r.connect(false, Limits{})
+	used := map[uint16]bool{}
+	var told []string
+	for i := range lowest - 1 {
+		var id uint16
+		if i%2 == 0 {
+			p, _, err := r.request()
+			r.must(err)
+			id = p.PacketID
+		} else {
+			r.must(r.direct("x", &told))
+			id = r.sent()[0].PacketID
+		}
+		if used[id] || id == 0 || id >= lowest {
+			t.Fatalf("identifier %d given twice, or out of range", id)
+		}
+		used[id] = true
+	}
+	if _, _, err := r.request(); !errors.Is(err, ErrIDsInUse) {
+		t.Errorf("got %v, want ErrIDsInUse", err)
+	}
+	r.connect(true, Limits{}) // requests end with the connection, direct messages do not
+	for range (lowest - 1) / 2 {
+		p, _, err := r.request()
+		r.must(err)
+		if _, taken := r.s.directs[p.PacketID]; taken {
+			t.Fatalf("identifier %d is that of a direct message", p.PacketID)
+		}
+	}
+	if _, _, err := r.request(); !errors.Is(err, ErrIDsInUse) {
+		t.Errorf("got %v, want ErrIDsInUse", err)
+	}
+}
+
+func TestTheManagerPassesConnackOn(t *testing.T) {
+	r := newRig(t, Config{})
+	bad := errors.New("bad")
+	if err := r.s.Manager(func(*packets.Connack) error { return bad }).ConAckReceived(nil, nil, nil); err != bad {
+		t.Errorf("got %v", err)
+	}
+	m := r.s.Manager(nil)
+	m.SetErrorLogger(nil)
+	m.SetDebugLogger(nil)
+	if m.ConnectionLost(nil) != nil || m.Ack(nil) != nil || m.Close() != nil {
+		t.Error("what the session does itself must not fail in paho's name")
+	}
+}
