@@ -1,0 +1,33 @@
+// Package readme checks that the programs in README.md compile.
+package readme
+
+import (
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"testing"
+)
+
+func TestProgramsInTheReadmeCompile(t *testing.T) {
+	const root = "../../.."
+	text, err := os.ReadFile(filepath.Join(root, "README.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	blocks := regexp.MustCompile("(?s)```go\n(.*?)```").FindAllSubmatch(text, -1)
+	if len(blocks) < 2 {
+		t.Fatalf("found %d programs, the device and the backend are due", len(blocks))
+	}
+	for _, b := range blocks {
+		file := filepath.Join(t.TempDir(), "main.go")
+		if err := os.WriteFile(file, b[1], 0o644); err != nil {
+			t.Fatal(err)
+		}
+		cmd := exec.Command("go", "vet", file)
+		cmd.Dir = root
+		if out, err := cmd.CombinedOutput(); err != nil {
+			t.Errorf("%v\n%s\n%s", err, out, b[1])
+		}
+	}
+}
