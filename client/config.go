@@ -37,7 +37,10 @@ type Config struct {
 	// at most 136 years, which MQTT takes as for ever.
 	SessionExpiry time.Duration
 	// CleanStart asks for a new session when the client starts; reconnecting
-	// always resumes.
+	// always resumes. A client whose store is new, as one in memory always is,
+	// does so anyway: it knows nothing of a session that the server may hold
+	// under its ClientID [MQTT-3.2.2-4], and its packet identifiers could meet
+	// those of messages that the server has half received.
 	CleanStart bool
 	// ReceiveMaximum is how many QoS 1 and 2 messages may be with us at a time,
 	// received and not acknowledged. Default 1,024.
@@ -63,6 +66,10 @@ type Config struct {
 	// OnSessionLost says what happens to messages that were sent and not
 	// acknowledged when the server loses its session. Default Republish.
 	OnSessionLost SessionLostPolicy
+	// PoisonAttempts is how many connections in a row the server may end with a
+	// DISCONNECT over the same message, before it is given up as Refused with a
+	// *PoisonError. Default 5.
+	PoisonAttempts int
 
 	// Sequenced numbers each QoS 1 and 2 message, per topic, so that receivers
 	// can restore the order and see gaps. The numbers survive restarts with Dir.
@@ -172,6 +179,7 @@ func (c Config) withDefaults() Config {
 	def(&c.Lanes, 8)
 	def(&c.QoS0Queue, 1024)
 	def(&c.HandlerAttempts, 3)
+	def(&c.PoisonAttempts, 5)
 	def(&c.ConnectTimeout, 20*time.Second)
 	def(&c.WriteTimeout, 10*time.Second)
 	def(&c.AckTimeout, 30*time.Second)

@@ -52,7 +52,7 @@ func (c *Client) connectPacket(context.Context) (*paho.Connect, error) {
 	expiry := seconds(c.cfg.SessionExpiry)
 	cp := &paho.Connect{
 		ClientID:   c.cfg.ClientID,
-		CleanStart: c.cfg.CleanStart && c.counters.connections.Load() == 0,
+		CleanStart: c.counters.connections.Load() == 0 && (c.cfg.CleanStart || c.store.Boot() == 1),
 		KeepAlive:  uint16(min(seconds(c.cfg.KeepAlive), 65_535)),
 		Properties: &paho.ConnectProperties{
 			SessionExpiryInterval: &expiry,
@@ -152,6 +152,7 @@ func (c *Client) watchAcks(up *link.Up) {
 }
 
 func (c *Client) disconnected(up *link.Up, err error) {
+	c.checkPoison(up.Gen.Number, err)
 	err = connectionError(err)
 	c.mu.Lock()
 	c.up = nil
