@@ -33,6 +33,7 @@ type Client struct {
 	router  router
 	lanes   []*lane
 	feed    feed
+	suspect suspect
 
 	wake chan struct{} // the drainer has something to do
 

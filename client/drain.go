@@ -93,7 +93,11 @@ func (c *Client) offer(up *link.Up) bool {
 		return false
 	}
 	if e.Released {
-		return up.Gen.OfferReleased(e.Seq) == session.Admitted
+		admitted := up.Gen.OfferReleased(e.Seq) == session.Admitted
+		if admitted {
+			c.suspect.sent(up.Gen.Number, 0, e.ID)
+		}
+		return admitted
 	}
 	qos := e.Packet[0] >> 1 & 3
 	again := e.Seq <= f.resend
@@ -121,6 +125,7 @@ func (c *Client) offer(up *link.Up) bool {
 		return false
 	}
 	c.pending.sent(e.Seq, e.ID, report)
+	c.suspect.sent(up.Gen.Number, e.Seq, e.ID)
 	f.batch = wire.AppendImage(f.batch, e.Packet, id, again, seconds(left))
 	if e.Seq > f.resend {
 		f.resend = e.Seq
@@ -180,6 +185,7 @@ func (c *Client) wakeWhenClosed(err error) {
 // goroutine.
 func (c *Client) settled(seq uint64, reason byte, text string) {
 	c.progress.Store(c.clock.since())
+	c.suspect.settled()
 	kind, o := persistence.Acked, Outcome{State: Acked, Reason: reason}
 	if reason >= 0x80 {
 		kind = persistence.Refused

@@ -1,0 +1,66 @@
+// Package client is an MQTT 5 client that keeps its word: what Publish accepted
+// is delivered, once, in order, through link cuts, server restarts, power cuts
+// and kill -9, and the program can ask what became of it.
+//
+//	c, err := client.New(client.Config{
+//		Servers: []string{"mqtts://broker.example"}, ClientID: "pump-7", Dir: "/var/lib/pump",
+//	})
+//	c.Subscribe(ctx, "pump/7/set", client.ExactlyOnce, handler) // before Start: nothing is missed
+//	c.Start(ctx)
+//	d, err := c.Publish(ctx, client.Message{Topic: "pump/7/rpm", Payload: p, QoS: client.ExactlyOnce})
+//	…
+//	outcome, err := d.Wait(ctx) // or never look at it
+//	c.Close()
+//
+// # What is promised
+//
+// Publishing at QoS 1 and 2: a nil error means that the message is in the store,
+// durable under its sync policy, whether connected or not. From there on each
+// message ends in exactly one of five ways, and Stats().Store adds up at every
+// moment: accepted = acked + refused + expired + dropped + pending. At QoS 1 the
+// server gets it at least once, at QoS 2 exactly once as long as it keeps the
+// session. Where it lost the session, Config.OnSessionLost decides.
+//
+// Receiving: a message is acknowledged when its handler accepted it and not
+// before. A QoS 2 message is handled once through reconnects and restarts; what
+// is left is a crash between the handler's effect and its record, and
+// Config.Dedupe over the store that holds the effect closes that too. With
+// Config.Ordering, messages of a sequenced publisher come in order and every
+// gap is reported. A message that nobody handles is refused, never silently
+// acknowledged.
+//
+// With Config.Status a retained topic says whether the client is online, and is
+// not left wrong while anyone can correct it.
+//
+// # The two paths
+//
+// Publish checks and stamps the message, appends it to the store (that is the
+// point of no return) and wakes the drainer, the one goroutine that sends. It
+// reads the store in order, gives each message the packet identifier that
+// follows from its place in the log, and hands batches to the connection, as far
+// as the server's Receive Maximum and the circuit breaker allow. An
+// acknowledgement makes the outcome final in the store and resolves the
+// Delivery. On a new connection the drainer begins again at the front, so a
+// resend is nothing special. See publish.go and drain.go.
+//
+// A received message goes from the reader's goroutine into the lane of its key;
+// there it passes dedupe, ordering and the handlers, and its acknowledgement
+// leaves when those of all messages received before it have left
+// [MQTT-4.6.0-2]. See receive.go and lanes.go.
+//
+// # Concurrency
+//
+// All methods of Client and Delivery may be called from any goroutine, handlers
+// included. Handlers of one lane key (by default the topic) run one after the
+// other, others in parallel in up to Config.Lanes goroutines. There is no
+// goroutine per message. Every goroutine of the client has ended when Close or
+// Drain returns, or Done is closed.
+//
+// Lock order: Client.mu, suspect.mu, announcer.mu and those of lanes, claims,
+// pendingMessages and router are leaves as far as this package goes: none is
+// held while another one of them is taken, a handler or hook runs, or the
+// network or disk is waited for. The session's lock comes before the store's
+// and is never held while this package is called. The locks of
+// ordering.Sequencer (one per topic) are held around the store's Enqueue, so
+// that numbers and places in the log have the same order.
+package client

@@ -1,0 +1,103 @@
+package client
+
+import (
+	"errors"
+	"strings"
+	"testing"
+	"testing/synctest"
+
+	"github.com/mooring-mqtt/mooring/internal/wire"
+	"github.com/mooring-mqtt/mooring/internal/wire/control"
+)
+
+func TestPitfall05_WhatTheServerCannotTakeIsNotSentForEver(t *testing.T) {
+	t.Run("larger than its Maximum Packet Size", func(t *testing.T) {
+		withScript(t, func(t *testing.T, s *script) {
+			c := mustStart(t, testConfig("c", &recorder{}, s.dial))
+			p := s.accept(control.Connack{MaximumPacketSize: 200})
+			large, small := publish(t, c, "t", strings.Repeat("x", 200), AtLeastOnce), publish(t, c, "t", "x", AtLeastOnce)
+			p.ack(wire.PUBACK, p.nextPublish().PacketID, 0, "")
+			wantState(t, small, Acked)
+			if o := wantState(t, large, Refused); o.Reason != wire.ReasonPacketTooLarge {
+				t.Errorf("refused with 0x%02X, want 0x95", o.Reason)
+			}
+			p.quiet()
+		})
+	})
+	t.Run("ends every connection", func(t *testing.T) {
+		withScript(t, func(t *testing.T, s *script) {
+			var events recorder
+			cfg := testConfig("c", &events, s.dial)
+			cfg.PoisonAttempts = 3
+			c := mustStart(t, cfg)
+			poison, behind := publish(t, c, "t", "poison", AtLeastOnce), publish(t, c, "t", "good", AtLeastOnce)
+			for i := range 3 {
+				p := s.accept(control.Connack{SessionPresent: i > 0})
+				if m := p.nextPublish(); string(m.Payload) != "poison" {
+					t.Fatalf("got %q first", m.Payload)
+				}
+				p.send(control.AppendDisconnect(nil, &control.Disconnect{Reason: wire.ReasonPacketTooLarge}))
+				p.ended()
+			}
+			p := s.accept(control.Connack{SessionPresent: true})
+			m := p.nextPublish()
+			if string(m.Payload) != "good" {
+				t.Fatalf("got %q, want the message behind the poisonous one", m.Payload)
+			}
+			p.ack(wire.PUBACK, m.PacketID, 0, "")
+			wantState(t, behind, Acked)
+			o := wantState(t, poison, Refused)
+			var e *PoisonError
+			if !errors.As(o.Err, &e) || e.ID != poison.ID || e.Attempts != 3 || o.Reason != wire.ReasonPacketTooLarge {
+				t.Errorf("the outcome is %+v, want a *PoisonError after 3 attempts", o)
+			}
+			if got := eventsOf[MessageRefused](&events); len(got) != 1 || got[0].ID != poison.ID || !errors.As(got[0].Err, &e) {
+				t.Errorf("MessageRefused events are %v, want one with the *PoisonError", got)
+			}
+			wantAccounts(t, c)
+		})
+	})
+	// The server's own troubles, and links that break, are no evidence against
+	// a message: giving up a good one is worse than sending it again.
+	for name, end := range map[string]func(*peer){
+		"server shutting down": func(p *peer) {
+			p.send(control.AppendDisconnect(nil, &control.Disconnect{Reason: 0x8B}))
+			p.ended()
+		},
+		"link cut": (*peer).close,
+		"after an acknowledgement": func(p *peer) {
+			p.ack(wire.PUBREC, p.nextPublish().PacketID, 0, "")
+			p.nextAck(wire.PUBREL)
+			p.send(control.AppendDisconnect(nil, &control.Disconnect{Reason: wire.ReasonPacketTooLarge}))
+			p.ended()
+		},
+	} {
+		t.Run("not blamed: "+name, func(t *testing.T) {
+			withScript(t, func(t *testing.T, s *script) {
+				cfg := testConfig("c", &recorder{}, s.dial)
+				cfg.PoisonAttempts = 2
+				c := mustStart(t, cfg)
+				d := publish(t, c, "t", "x", ExactlyOnce)
+				for i := range 2 {
+					p := s.accept(control.Connack{SessionPresent: i > 0})
+					if name == "after an acknowledgement" && i > 0 {
+						p.nextAck(wire.PUBREL)
+						p.send(control.AppendDisconnect(nil, &control.Disconnect{Reason: wire.ReasonPacketTooLarge}))
+						p.ended()
+						continue
+					}
+					if name != "after an acknowledgement" {
+						p.nextPublish()
+					}
+					end(p)
+				}
+				s.accept(control.Connack{SessionPresent: true})
+				synctest.Wait()
+				if o := d.Outcome(); o.State != Pending {
+					t.Errorf("the message ended as %v (%v)", o.State, o.Err)
+				}
+			})
+		})
+	}
+}
+

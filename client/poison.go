@@ -1,0 +1,108 @@
+package client
+
+import (
+	"errors"
+	"fmt"
+	"sync"
+
+	"github.com/mooring-mqtt/mooring/internal/link"
+	"github.com/mooring-mqtt/mooring/internal/wire"
+	"github.com/mooring-mqtt/mooring/persistence"
+	"github.com/mooring-mqtt/mooring/reliability"
+)
+
+// PoisonError says that a message was given up because the server ended one
+// connection after the other over it. Publish what it carries in another form.
+type PoisonError struct {
+	ID       MessageID
+	Attempts int
+	Code     byte // of the last DISCONNECT
+}
+
+func (e *PoisonError) Error() string {
+	return fmt.Sprintf("client: message %v given up: the server ended %d connections in a row over it, at last with %s (0x%02X); change the message, it would end every connection",
+		e.ID, e.Attempts, reliability.ReasonName(e.Code), e.Code)
+}
+
+// ReasonCode is the code, for reliability.Classify.
+func (e *PoisonError) ReasonCode() byte { return e.Code }
+
+// suspect is the message that stood first on the connection. When the server
+// ends the connection with a word that can be about a message, and has
+// acknowledged none, it is about the first.
+type suspect struct {
+	mu      sync.Mutex
+	gen     uint64 // the connection
+	seq     uint64 // the first message sent on it; 0: none, or only its PUBREL was
+	id      MessageID
+	acked   bool // the server acknowledged something on it
+	accused uint64
+	times   int // how often accused was
+}
+
+// sent notes a message that goes out on a connection; only the first counts.
+func (s *suspect) sent(gen, seq uint64, id MessageID) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.gen != gen {
+		s.gen, s.seq, s.id, s.acked = gen, seq, id, false
+	}
+}
+
+// settled notes that the server acknowledges: it can take what comes first.
+func (s *suspect) settled() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.acked = true
+}
+
+// ended judges the end of a connection. It returns the message accused and
+// how often in a row it has been.
+func (s *suspect) ended(gen uint64, blamed bool) (seq uint64, id MessageID, times int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	switch {
+	case s.gen != gen || s.seq == 0:
+		return 0, MessageID{}, 0
+	case s.acked:
+		s.times = 0
+		return 0, MessageID{}, 0
+	case !blamed:
+		return 0, MessageID{}, 0
+	}
+	if s.accused != s.seq {
+		s.accused, s.times = s.seq, 0
+	}
+	s.times++
+	return s.seq, s.id, s.times
+}
+
+// checkPoison runs after each connection.
+func (c *Client) checkPoison(gen uint64, err error) {
+	var said *link.DisconnectError
+	blamed := errors.As(err, &said) && aboutMessage(said.Reason)
+	seq, id, times := c.suspect.ended(gen, blamed)
+	if times < c.cfg.PoisonAttempts || seq == 0 {
+		return
+	}
+	var e persistence.Entry
+	if ok, err := c.store.Next(seq-1, &e); err != nil || !ok || e.Seq != seq || e.Released {
+		return // the server has taken it over meanwhile: PUBREC came
+	}
+	poison := &PoisonError{ID: id, Attempts: times, Code: said.Reason}
+	c.finish(seq, persistence.Outcome{Kind: persistence.Refused, Reason: said.Reason}, Outcome{State: Refused, Reason: said.Reason, Err: poison}, id)
+}
+
+// aboutMessage says whether a DISCONNECT with this code can be about a message
+// that the server was sent. A connection that ends without one is no evidence:
+// links break in the same way, and giving up a good message is worse than
+// sending a bad one again.
+func aboutMessage(code byte) bool {
+	switch code {
+	case wire.ReasonUnspecifiedError, wire.ReasonMalformedPacket, wire.ReasonProtocolError, wire.ReasonImplementationSpecific,
+		wire.ReasonNotAuthorized, wire.ReasonTopicNameInvalid, wire.ReasonPacketTooLarge, wire.ReasonPayloadFormatInvalid,
+		wire.ReasonRetainNotSupported, wire.ReasonQoSNotSupported:
+		return true
+	}
+	return false
+}
