@@ -27,7 +27,9 @@ func lives(t *testing.T, o Options, parts ...func(t *testing.T, b *Broker)) {
 					if err != nil {
 						t.Fatal(err)
 					}
+					t.Cleanup(func() { _ = b.Close() }) // if the part fails
 					part(t, b)
+					synctest.Wait()
 					if kill {
 						b.Kill()
 					}
@@ -376,4 +378,62 @@ func TestAFailingDiskStopsAcknowledgements(t *testing.T) {
 	if err := b.Close(); err == nil {
 		t.Error("Close says that all is well")
 	}
+}
+
+func TestAKilledBrokerLeavesTheFolderAlone(t *testing.T) {
+	o := Options{NoTCP: true, Dir: t.TempDir()}
+	b, err := New(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b.Kill()
+	before, err := os.ReadFile(filepath.Join(o.Dir, journalName))
+	if err != nil {
+		t.Fatal(err)
+	}
+	b.lock()
+	b.newSession("too late")
+	b.log.session(b.sessions["too late"])
+	b.log.slack = -1 << 40 // compact at once
+	b.unlock()
+	b.wake()
+	if after, _ := os.ReadFile(filepath.Join(o.Dir, journalName)); !bytes.Equal(before, after) {
+		t.Error("the journal has changed")
+	}
+}
+
+func TestWhatExpiredInTheMiddleOfAQueueIsGoneAfterARestartToo(t *testing.T) {
+	lives(t, Options{MaxQueuedMessages: 3}, func(t *testing.T, b *Broker) {
+		p, c := fresh(t, b, "p"), fresh(t, b, "c")
+		c.subscribe(1, "t")
+		c.cut()
+		p.publish("t", "1", 1)
+		p.put(wire.Publish{Topic: "t", QoS: 1, PacketID: 5, HasExpiry: true, MessageExpiry: 3})
+		p.finished(1, 5)
+		p.publish("t", "2", 1)
+		time.Sleep(4 * time.Second)
+		p.publish("t", "3", 1)
+	}, func(t *testing.T, b *Broker) {
+		if s := b.Stats(); s.Queued != 3 {
+			t.Errorf("%+v", s)
+		}
+		back(t, b, "c").wantMessages("1", "2", "3")
+	})
+}
+
+func TestAWillDelayRunsOnWhileTheBrokerIsDown(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		o := Options{NoTCP: true, Dir: t.TempDir()}
+		b := Start(t, With(o))
+		fresh(t, b, "w").subscribe(1, "gone")
+		join(t, b, control.Connect{ClientID: "c", SessionExpiry: 60, Will: &control.Will{Topic: "gone", QoS: 1, Delay: 20}})
+		start := time.Now()
+		_ = b.Close() // Start's Cleanup reports
+		time.Sleep(15 * time.Second)
+		b = Start(t, With(o))
+		back(t, b, "w").receive()
+		if took := time.Since(start); took != 20*time.Second {
+			t.Errorf("the will came after %v", took)
+		}
+	})
 }

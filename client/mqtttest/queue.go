@@ -1,5 +1,7 @@
 package mqtttest
 
+import "time"
+
 // queue holds the messages that a session has not begun to send, first in,
 // first out. Its limits are kept by session.enqueue.
 type queue struct {
@@ -7,6 +9,9 @@ type queue struct {
 	head, n int
 	bytes   int
 	qos0    int // of the n
+	// soonest is not later than the first expiry of a message in here; zero
+	// if none expires.
+	soonest time.Time
 }
 
 func (q *queue) at(i int) *entry { return &q.ring[(q.head+i)&(len(q.ring)-1)] }
@@ -24,6 +29,9 @@ func (q *queue) push(e entry) {
 	q.bytes += e.msg.size()
 	if e.qos == 0 {
 		q.qos0++
+	}
+	if at := e.msg.expires; !at.IsZero() && (q.soonest.IsZero() || at.Before(q.soonest)) {
+		q.soonest = at
 	}
 }
 

@@ -71,7 +71,12 @@ func (s *session) dropHead(counter *uint64) {
 	*counter++
 }
 
+// dropExpired makes room, if there may be something to drop: a queue that
+// stays full must not be searched for each message.
 func (s *session) dropExpired() {
+	if q := &s.queue; q.soonest.IsZero() || time.Now().Before(q.soonest) {
+		return
+	}
 	s.sift(func(e *entry) bool {
 		if e.msg.expired() {
 			s.b.stats.DroppedExpired++

@@ -115,6 +115,7 @@ func TestTheOfflineQueueComesInOrder(t *testing.T) {
 			p.publish("t/x", payload, byte(1+i%2))
 		}
 		p.publish("t/x", "QoS 0 is not kept", 0)
+		synctest.Wait()
 		c = back(t, b, "c")
 		c.wantMessages(seq(1, 300)...)
 	})
@@ -325,7 +326,13 @@ func TestAFullQueueDropsTheNewestAndCounts(t *testing.T) {
 				if s := b.Stats(); s.DroppedQueueFull != 2 || s.Queued != 3 {
 					t.Errorf("%+v", s)
 				}
-				back(t, b, "c").wantMessages("1", "2", "3")
+				c = back(t, b, "c")
+				c.wantMessages("1", "2", "3")
+				c.cut()
+				for _, payload := range seq(6, 8) { // there is room again
+					p.publish("t", payload, 1)
+				}
+				back(t, b, "c").wantMessages("6", "7", "8")
 			})
 		})
 	}
