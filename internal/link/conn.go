@@ -40,7 +40,6 @@ type Conn struct {
 	broken  error
 
 	lastRead, lastWrite atomic.Int64 // of the last successful read and flush, as time since start
-	bytesIn, bytesOut   atomic.Uint64
 
 	causeOnce sync.Once
 	cause     error
@@ -63,7 +62,6 @@ func (s *source) Read(p []byte) (int, error) {
 	n, err := s.Conn.Read(p)
 	if n > 0 {
 		s.lastRead.Store((*Conn)(s).now())
-		s.bytesIn.Add(uint64(n))
 	}
 	return n, err
 }
@@ -91,8 +89,11 @@ func (c *Conn) dispatch(f wire.Frame) error {
 		return err
 	}
 	t, gen := f.Type(), c.gen.Load()
-	if gen == nil && t != wire.CONNACK && t != wire.AUTH {
+	switch {
+	case gen == nil && t != wire.CONNACK && t != wire.AUTH:
 		return &wire.Error{Code: wire.ReasonProtocolError, Packet: t, Detail: "it came before CONNACK [MQTT-3.2.0-1]"}
+	case gen != nil && t == wire.CONNACK:
+		return &wire.Error{Code: wire.ReasonProtocolError, Packet: t, Detail: "it came a second time [MQTT-3.2.0-2]"}
 	}
 	switch t {
 	case wire.PUBLISH:
@@ -109,6 +110,8 @@ func (c *Conn) dispatch(f wire.Frame) error {
 		return gen.HandleAck(a)
 	case wire.CONNECT, wire.SUBSCRIBE, wire.UNSUBSCRIBE, wire.PINGREQ:
 		return &wire.Error{Code: wire.ReasonProtocolError, Packet: t, Detail: "a server may not send it"}
+	case wire.AUTH:
+		return &wire.Error{Code: wire.ReasonProtocolError, Packet: t, Detail: "our CONNECT named no Authentication Method [MQTT-4.12.0-6]"}
 	case wire.DISCONNECT:
 		d, err := parseDisconnect(f.Body)
 		if err != nil {
@@ -143,15 +146,20 @@ func (c *Conn) lock() {
 }
 
 func (c *Conn) flushLocked() error {
-	if c.waiting.Load() > 0 && len(c.out) < flushAt || len(c.out) == 0 {
+	if c.waiting.Load() > 0 && len(c.out) < flushAt {
+		return nil
+	}
+	return c.writeLocked()
+}
+
+func (c *Conn) writeLocked() error {
+	if len(c.out) == 0 {
 		return nil
 	}
 	if err := c.SetWriteDeadline(time.Now().Add(c.writeTimeout)); err != nil {
 		return c.breakLocked(err)
 	}
-	n, err := c.Conn.Write(c.out)
-	c.bytesOut.Add(uint64(n))
-	if err != nil {
+	if _, err := c.Conn.Write(c.out); err != nil {
 		return c.breakLocked(fmt.Errorf("write to server: %w", err))
 	}
 	c.lastWrite.Store(c.now())
@@ -186,13 +194,18 @@ func (c *Conn) Write(p []byte) (int, error) {
 }
 
 // Unlock sends the packet, unless it is larger than the server takes: such a
-// packet never leaves [MQTT-3.2.2-15].
+// packet never leaves [MQTT-3.2.2-15]. After a DISCONNECT nothing more does
+// [MQTT-3.14.4-1], so that one does not wait for other writers.
 func (c *Conn) Unlock() {
 	defer c.mu.Unlock()
 	if c.broken != nil {
 		return
 	}
-	if c.will != nil && len(c.out) > c.packet && wire.Type(c.out[c.packet]>>4) == wire.CONNECT {
+	if len(c.out) == c.packet {
+		return
+	}
+	t := wire.Type(c.out[c.packet] >> 4)
+	if c.will != nil && t == wire.CONNECT {
 		c.out = append(c.out[:c.packet], withWill(c.out[c.packet:], c.will)...)
 	}
 	size := len(c.out) - c.packet
@@ -201,7 +214,12 @@ func (c *Conn) Unlock() {
 		_ = c.breakLocked(&PacketTooLargeError{Size: size, Maximum: int(limit)})
 		return
 	}
-	_ = c.flushLocked() // the error is kept in broken, and the reader ends
+	// An error is kept in broken, and the reader ends.
+	if t != wire.DISCONNECT {
+		_ = c.flushLocked()
+	} else if c.writeLocked() == nil {
+		c.broken = net.ErrClosed
+	}
 }
 
 // Fail closes the connection because of err. A violation by the server is told

@@ -3,6 +3,7 @@ package link
 import (
 	"context"
 	"crypto/tls"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -18,8 +19,13 @@ import (
 func ParseServer(raw string) (*url.URL, error) {
 	u, err := url.Parse(raw)
 	if err != nil {
-		return nil, fmt.Errorf("server %q is not a URL: %w", raw, err)
+		var inner *url.Error
+		if errors.As(err, &inner) {
+			err = inner.Err // without the URL, which may hold a password
+		}
+		return nil, fmt.Errorf("server is not a URL: %w", err)
 	}
+	raw = u.Redacted()
 	port := ""
 	switch u.Scheme {
 	case "mqtt", "tcp":
@@ -33,6 +39,9 @@ func ParseServer(raw string) (*url.URL, error) {
 	case "unix":
 		if u.Path == "" {
 			return nil, fmt.Errorf("server %q names no socket; write unix:///path/to/socket", raw)
+		}
+		if u.Host != "" {
+			return nil, fmt.Errorf("server %q names the host %q before the socket; write unix:///path/to/socket, with three slashes", raw, u.Host)
 		}
 		return u, nil
 	default:
@@ -69,8 +78,25 @@ func Dial(ctx context.Context, u *url.URL, conf *tls.Config) (net.Conn, error) {
 
 func dialWebSocket(ctx context.Context, u *url.URL, conf *tls.Config) (net.Conn, error) {
 	d := websocket.Dialer{Proxy: http.ProxyFromEnvironment, Subprotocols: []string{"mqtt"}, TLSClientConfig: conf}
+	// gorilla/websocket v1.5.3 heeds only the deadline of ctx while it waits for
+	// the server's answer, so the connection is closed under it.
+	var stop func() bool
+	d.NetDialContext = func(ctx context.Context, network, addr string) (net.Conn, error) {
+		c, err := (&net.Dialer{}).DialContext(ctx, network, addr)
+		if err == nil {
+			stop = context.AfterFunc(ctx, func() { _ = c.Close() })
+		}
+		return c, err
+	}
 	ws, resp, err := d.DialContext(ctx, u.String(), nil)
+	if stop != nil && !stop() && err == nil {
+		_ = ws.Close()
+		err = context.Cause(ctx)
+	}
 	if err != nil {
+		if ctx.Err() != nil {
+			return nil, context.Cause(ctx)
+		}
 		if resp != nil {
 			return nil, fmt.Errorf("WebSocket handshake: server answered %s: %w", resp.Status, err)
 		}

@@ -82,17 +82,15 @@ func checkControl(f wire.Frame) error {
 			return &wire.Error{Code: wire.ReasonMalformedPacket, Packet: t, Detail: "it has a body"}
 		}
 		return nil
-	case wire.AUTH:
-		if len(b) < 2 { // 0x00 without properties, in one byte or none
-			return nil
-		}
-		b = b[1:]
 	case wire.CONNACK:
 		if len(b) < 3 {
 			return short
 		}
-		if b[0] > 1 {
+		switch {
+		case b[0] > 1:
 			return &wire.Error{Code: wire.ReasonMalformedPacket, Packet: t, Detail: "reserved flags are set [MQTT-3.2.2-1]"}
+		case b[1] > 0 && b[1] < 0x80:
+			return &wire.Error{Code: wire.ReasonProtocolError, Packet: t, Detail: fmt.Sprintf("reason code 0x%02X does not belong to this packet", b[1])}
 		}
 		b = b[2:]
 	case wire.SUBACK, wire.UNSUBACK:

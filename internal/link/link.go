@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/url"
 	"time"
@@ -50,7 +51,8 @@ type Up struct {
 
 // Run connects, and connects again whenever the connection ends, until ctx is
 // done (nil is returned) or an error is fatal (it is returned). When it
-// returns, no connection and no goroutine of paho's is left.
+// returns, no connection is left, and no goroutine but what paho.golang ends
+// without being waited for.
 func (c *Config) Run(ctx context.Context) error {
 	for attempt := 0; ; attempt++ {
 		server := c.Servers[attempt%len(c.Servers)]
@@ -113,6 +115,9 @@ func (c *Config) connect(ctx context.Context, server *url.URL) (*Up, error) {
 	}
 	conn := newConn(inner, c.MaximumPacketSize, c.WriteTimeout)
 	conn.will = c.WillProperties
+	// paho hears of ctx only while it waits for CONNACK, not while it writes.
+	stop := context.AfterFunc(ctx, func() { conn.Fail(ctx.Err()) })
+	defer stop()
 	up := &Up{Conn: conn, Server: server, KeepAlive: cp.KeepAlive}
 	up.client = paho.NewClient(paho.ClientConfig{
 		ClientID:      cp.ClientID,
@@ -142,6 +147,8 @@ func (c *Config) connect(ctx context.Context, server *url.URL) (*Up, error) {
 		return up, nil
 	case ctx.Err() != nil:
 		err = fmt.Errorf("no CONNACK from %s: %w", server.Redacted(), ctx.Err())
+	case errors.Is(err, context.DeadlineExceeded): // paho's PacketTimeout
+		err = fmt.Errorf("no CONNACK from %s: %w", server.Redacted(), err)
 	case conn.Cause() != nil && !errors.Is(err, conn.Cause()):
 		err = fmt.Errorf("connecting to %s: %w", server.Redacted(), conn.Cause())
 	default:
@@ -177,6 +184,7 @@ func (c *Config) accepted(up *Up, ca *packets.Connack) error {
 	}
 	gen, err := c.Session.Attach(up.Conn, ca.SessionPresent, limits)
 	if err != nil {
+		up.setCause(err)
 		return err
 	}
 	up.Gen = gen
@@ -188,13 +196,31 @@ func (c *Config) accepted(up *Up, ca *packets.Connack) error {
 // flag is an availability flag, which is true when absent.
 func flag(p *byte) bool { return p == nil || *p == 1 }
 
-// Subscribe sends a SUBSCRIBE and waits for its SUBACK.
+// fits returns a *PacketTooLargeError for a request that the server will not
+// take.
+func (u *Up) fits(request io.WriterTo) error {
+	size, err := request.WriteTo(io.Discard)
+	if limit := u.Gen.Limits.MaximumPacketSize; err == nil && limit > 0 && size > int64(limit) {
+		err = &PacketTooLargeError{Size: int(size), Maximum: int(limit)}
+	}
+	return err
+}
+
+// Subscribe sends a SUBSCRIBE and waits for its SUBACK. One that is larger than
+// the server takes is a *PacketTooLargeError, and the connection stands.
 func (u *Up) Subscribe(ctx context.Context, s *paho.Subscribe) (*paho.Suback, error) {
+	if err := u.fits(s.Packet()); err != nil {
+		return nil, err
+	}
 	return u.client.Subscribe(ctx, s)
 }
 
-// Unsubscribe sends an UNSUBSCRIBE and waits for its UNSUBACK.
+// Unsubscribe sends an UNSUBSCRIBE and waits for its UNSUBACK; for its size
+// see Subscribe.
 func (u *Up) Unsubscribe(ctx context.Context, s *paho.Unsubscribe) (*paho.Unsuback, error) {
+	if err := u.fits(s.Packet()); err != nil {
+		return nil, err
+	}
 	return u.client.Unsubscribe(ctx, s)
 }
 
@@ -203,8 +229,9 @@ func (u *Up) Disconnect(reason byte) error {
 	return u.client.Disconnect(&paho.Disconnect{ReasonCode: reason})
 }
 
-// noAuth refuses the authentication that we did not ask for.
+// noAuth is never asked: the Conn lets no AUTH through. But paho calls it for a
+// CONNACK that names an Authentication Method.
 type noAuth struct{}
 
-func (noAuth) Authenticate(*paho.Auth) *paho.Auth { return &paho.Auth{ReasonCode: 0x18} }
+func (noAuth) Authenticate(*paho.Auth) *paho.Auth { return &paho.Auth{} }
 func (noAuth) Authenticated()                     {}

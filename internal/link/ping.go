@@ -37,7 +37,8 @@ func (p pinger) Run(ctx context.Context, _ net.Conn, keepAlive uint16) error {
 		}
 		read := p.conn.start.Add(time.Duration(p.conn.lastRead.Load()))
 		written := p.conn.start.Add(time.Duration(p.conn.lastWrite.Load()))
-		if !asked.IsZero() && !read.After(asked) {
+		// An answer may bear the same time as the request: clocks tick coarsely.
+		if !asked.IsZero() && read.Before(asked) {
 			p.conn.Fail(ErrKeepAlive)
 			return ErrKeepAlive
 		}

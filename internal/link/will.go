@@ -6,12 +6,18 @@ import (
 	"github.com/mooring-mqtt/mooring/internal/wire"
 )
 
-// withWill puts the Will Properties into an encoded CONNECT that has a will.
+const willFlag = 0x04
+
+// withWill puts the Will Properties into an encoded CONNECT, if it has a will.
 // paho.golang v0.23.0 leaves all but the delay out.
 func withWill(packet, properties []byte) []byte {
 	_, n := wire.Varint(packet[1:])
 	body := packet[1+n:]
-	at := 2 + int(binary.BigEndian.Uint16(body)) + 1 + 1 + 2 // protocol name, version, flags, keep alive
+	flags := 2 + int(binary.BigEndian.Uint16(body)) + 1 // behind protocol name and version
+	if body[flags]&willFlag == 0 {
+		return packet
+	}
+	at := flags + 1 + 2 // keep alive
 	length, n := wire.Varint(body[at:])
 	at += n + int(length)
 	at += 2 + int(binary.BigEndian.Uint16(body[at:])) // client identifier

@@ -1,0 +1,284 @@
+package link
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/url"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/eclipse/paho.golang/paho"
+
+	"github.com/mooring-mqtt/mooring/internal/session"
+	"github.com/mooring-mqtt/mooring/internal/wire"
+	"github.com/mooring-mqtt/mooring/internal/wire/control"
+)
+
+func TestARefusalIsReportedInFull(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := run(t, nil)
+		p := <-r.peers
+		p.accept(control.Connack{Reason: 0x9C, ReasonString: "moved", ServerReference: "other:1883"})
+		p.gone()
+		var refused *ConnackError
+		if err := <-r.failures; !errors.As(err, &refused) || *refused != (ConnackError{0x9C, "moved", "other:1883"}) {
+			t.Errorf("got %v", err)
+		}
+		if !strings.Contains(refused.Error(), "0x9C") || !strings.Contains(refused.Error(), "moved") {
+			t.Errorf("message: %v", refused)
+		}
+		r.end()
+	})
+}
+
+func TestAFatalErrorEndsRun(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := run(t, func(c *Config) {
+			c.Fatal = func(err error) bool { var refused *ConnackError; return errors.As(err, &refused) }
+		})
+		(<-r.peers).accept(control.Connack{Reason: 0x87})
+		var refused *ConnackError
+		if err := <-r.ended; !errors.As(err, &refused) || refused.Reason != 0x87 {
+			t.Errorf("Run returned %v", err)
+		}
+	})
+}
+
+func TestConnackThatNeverComes(t *testing.T) {
+	for name, tt := range map[string]struct {
+		packet, want time.Duration
+	}{
+		"ConnectTimeout ends it":         {20 * time.Second, 7 * time.Second},
+		"PacketTimeout, where shorter":   {2 * time.Second, 2 * time.Second},
+		"both at the same time, no race": {7 * time.Second, 7 * time.Second},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				began := time.Now()
+				r := run(t, func(c *Config) { c.PacketTimeout = tt.packet })
+				p := <-r.peers
+				p.next(wire.CONNECT)
+				err := <-r.failures
+				if !errors.Is(err, context.DeadlineExceeded) || !strings.Contains(err.Error(), "no CONNACK from mqtt://one:1883") {
+					t.Errorf("got %v", err)
+				}
+				if d := time.Since(began); d != tt.want {
+					t.Errorf("after %v, want %v", d, tt.want)
+				}
+				p.gone()
+				r.end()
+			})
+		})
+	}
+}
+
+func TestWhatMayNotComeInPlaceOfConnack(t *testing.T) {
+	for name, tt := range map[string]struct {
+		bytes []byte
+		code  byte
+	}{
+		"PUBLISH":                       {wire.AppendPublish(nil, &wire.Publish{Topic: "t"}), 0x82},
+		"PUBACK":                        {[]byte{0x40, 2, 0, 1}, 0x82},
+		"PINGRESP":                      {[]byte{0xD0, 0}, 0x82},
+		"DISCONNECT":                    {[]byte{0xE0, 0}, 0x82},
+		"SUBACK":                        {[]byte{0x90, 4, 0, 1, 0, 0}, 0x82},
+		"CONNECT":                       {control.AppendConnect(nil, &control.Connect{}), 0x82},
+		"AUTH that we did not ask for":  {[]byte{0xF0, 6, 0x18, 4, 0x15, 0, 1, 'm'}, 0x82},
+		"packet type 0":                 {[]byte{0x00, 0}, 0x81},
+		"CONNACK too short":             {[]byte{0x20, 2, 0, 0}, 0x81},
+		"CONNACK with flags":            {[]byte{0x20, 3, 2, 0, 0}, 0x81},
+		"CONNACK with header flags":     {[]byte{0x21, 3, 0, 0, 0}, 0x81},
+		"CONNACK with reason 0x01":      {[]byte{0x20, 3, 0, 1, 0}, 0x82},
+		"CONNACK with bytes behind":     {[]byte{0x20, 4, 0, 0, 0, 0}, 0x81},
+		"CONNACK with a property twice": {[]byte{0x20, 9, 0, 0, 6, 0x21, 0, 1, 0x21, 0, 1}, 0x82},
+		"CONNACK, Receive Maximum 0":    {[]byte{0x20, 6, 0, 0, 3, 0x21, 0, 0}, 0x82},
+		"larger than we take":           {[]byte{0x20, 0xFF, 0x7F}, 0x95},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				r := run(t, func(c *Config) { c.MaximumPacketSize = 1000 })
+				p := <-r.peers
+				p.next(wire.CONNECT)
+				p.send(tt.bytes)
+				wantCode(t, <-r.failures, tt.code)
+				p.gone() // before CONNACK without a DISCONNECT
+				r.end()
+			})
+		})
+	}
+}
+
+func TestConnectionThatEndsBeforeConnack(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := run(t, nil)
+		p := <-r.peers
+		p.next(wire.CONNECT)
+		_ = p.Close()
+		if err := <-r.failures; err == nil || !strings.Contains(err.Error(), "EOF") {
+			t.Errorf("got %v, want EOF", err)
+		}
+		r.end()
+	})
+}
+
+// A session that cannot be attached is the store's error, not "closed".
+func TestAttachThatFailsIsReported(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		full := errors.New("disk full")
+		r := run(t, func(c *Config) {
+			c.Session = session.New(session.Config{Store: noStore{full}})
+		})
+		p := <-r.peers
+		p.accept(control.Connack{})
+		if err := <-r.failures; !errors.Is(err, full) {
+			t.Errorf("got %v, want the store's error", err)
+		}
+		p.gone()
+		r.end()
+	})
+}
+
+func TestServersAreTriedInTurnWithTheDelayAsked(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		down := errors.New("no route")
+		var log []string
+		began := time.Now()
+		r := run(t, func(c *Config) {
+			delay := time.Second
+			c.Dial = func(context.Context, *url.URL) (net.Conn, error) { return nil, down }
+			c.Attempt = func(server *url.URL, n int) {
+				log = append(log, fmt.Sprint(n, " ", server.Host, " ", time.Since(began)))
+			}
+			c.Delay = func(err error) time.Duration {
+				if !errors.Is(err, down) {
+					t.Errorf("Delay was asked about %v", err)
+				}
+				delay *= 2
+				return delay
+			}
+			c.Failed = func(_ *url.URL, err error, d time.Duration) { log = append(log, fmt.Sprint("wait ", d)) }
+		})
+		time.Sleep(10 * time.Second)
+		r.end()
+		want := "[0 one:1883 0s wait 2s 1 two:1883 2s wait 4s 2 one:1883 6s wait 8s]"
+		if fmt.Sprint(log) != want {
+			t.Errorf("got %v, want %v", log, want)
+		}
+	})
+}
+
+func TestConnectThatCannotBePrepared(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		bad := errors.New("no token")
+		r := run(t, func(c *Config) { c.Connect = func(context.Context) (*paho.Connect, error) { return nil, bad } })
+		if err := <-r.failures; !errors.Is(err, bad) {
+			t.Errorf("got %v", err)
+		}
+		r.end()
+	})
+}
+
+// Wherever Run stands, it returns as soon as its context ends.
+func TestTheContextEndsRun(t *testing.T) {
+	for name, reach := range map[string]func(t *testing.T, r *rig){
+		"while dialing":         func(t *testing.T, r *rig) {},
+		"while writing CONNECT": func(t *testing.T, r *rig) { <-r.peers },
+		"waiting for CONNACK":   func(t *testing.T, r *rig) { (<-r.peers).next(wire.CONNECT) },
+		"while up":              func(t *testing.T, r *rig) { r.up(control.Connack{}) },
+		"before the next try":   func(t *testing.T, r *rig) { _ = (<-r.peers).Close(); <-r.failures },
+		"after a connection":    func(t *testing.T, r *rig) { p, _ := r.up(control.Connack{}); _ = p.Close(); <-r.downs },
+		"while a Send is stuck": func(t *testing.T, r *rig) { _, up := r.up(control.Connack{}); go func() { _ = up.Send(ping) }() },
+		"while waiting a SUBACK": func(t *testing.T, r *rig) {
+			p, up := r.up(control.Connack{})
+			go subscribe(up, "a")
+			p.next(wire.SUBSCRIBE)
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				r := run(t, nil)
+				reach(t, r)
+				synctest.Wait()
+				r.end()
+			})
+		})
+	}
+}
+
+func ping(dst []byte) []byte { return control.AppendPingreq(dst) }
+
+func subscribe(up *Up, filter string) error {
+	_, err := up.Subscribe(context.Background(), &paho.Subscribe{Subscriptions: []paho.SubscribeOptions{{Topic: filter}}})
+	return err
+}
+
+func TestWillPropertiesReachTheServer(t *testing.T) {
+	var props []byte
+	for _, p := range []wire.Property{
+		{ID: wire.PropWillDelay, Int: 5}, {ID: wire.PropPayloadFormat, Int: 1}, {ID: wire.PropMessageExpiry, Int: 60},
+		{ID: wire.PropContentType, Bytes: []byte("text/plain")}, {ID: wire.PropResponseTopic, Bytes: []byte("r")},
+		{ID: wire.PropCorrelationData, Bytes: []byte{0, 1}}, {ID: wire.PropUser, Bytes: []byte("k"), Value: []byte(strings.Repeat("v", 200))},
+		{ID: wire.PropUser, Bytes: []byte("k"), Value: []byte("2")},
+	} {
+		props = wire.AppendProperty(props, p)
+	}
+	expiry, user, password := uint32(99), "u", []byte("p")
+	for _, will := range []bool{true, false} {
+		synctest.Test(t, func(t *testing.T) {
+			r := run(t, func(c *Config) {
+				c.WillProperties = props
+				c.Connect = func(context.Context) (*paho.Connect, error) {
+					cp := &paho.Connect{ClientID: "id", KeepAlive: 30, CleanStart: true, Username: user, UsernameFlag: true,
+						Password: password, PasswordFlag: true, Properties: &paho.ConnectProperties{SessionExpiryInterval: &expiry}}
+					if will {
+						cp.WillMessage = &paho.WillMessage{Topic: "w", Payload: []byte("gone"), QoS: 1, Retain: true}
+						cp.WillProperties = &paho.WillProperties{}
+					}
+					return cp, nil
+				}
+			})
+			c := (<-r.peers).accept(control.Connack{})
+			if c.ClientID != "id" || c.KeepAlive != 30 || !c.CleanStart || c.SessionExpiry != 99 || c.Username != user || string(c.Password) != "p" {
+				t.Errorf("the rest of CONNECT suffered: %+v", c)
+			}
+			switch w := c.Will; {
+			case !will && w != nil:
+				t.Errorf("a will that was not set: %+v", w)
+			case !will:
+			case w == nil || w.Topic != "w" || string(w.Payload) != "gone" || w.QoS != 1 || !w.Retain || w.Delay != 5 || !bytes.Equal(w.Properties, props[5:]):
+				t.Errorf("will: %+v", w)
+			}
+			<-r.ups
+			r.end()
+		})
+	}
+}
+
+func TestWhatTheConnackSays(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := run(t, nil)
+		p, up := r.up(control.Connack{})
+		all := session.Limits{ReceiveMaximum: 65_535, MaximumQoS: 2, RetainAvailable: true, WildcardAvailable: true, SubIDAvailable: true, SharedAvailable: true}
+		if up.Gen.Limits != all || up.Gen.Present || up.KeepAlive != 0 {
+			t.Errorf("absent: %+v", up.Gen.Limits)
+		}
+		_ = p.Close()
+		<-r.downs
+		r.end()
+
+		r = run(t, nil)
+		_, up = r.up(control.Connack{SessionPresent: true, ReceiveMaximum: 3, HasMaximumQoS: true, MaximumQoS: 1, MaximumPacketSize: 500, TopicAliasMaximum: 7,
+			RetainUnavailable: true, WildcardUnavailable: true, SubIDUnavailable: true, SharedUnavailable: true,
+			AssignedClientID: "given", HasServerKeepAlive: true, ServerKeepAlive: 17})
+		want := session.Limits{ReceiveMaximum: 3, MaximumQoS: 1, MaximumPacketSize: 500, TopicAliasMaximum: 7}
+		if up.Gen.Limits != want || !up.Gen.Present || up.KeepAlive != 17 || up.AssignedClientID != "given" {
+			t.Errorf("present: %+v, keep alive %d, client %q", up.Gen.Limits, up.KeepAlive, up.AssignedClientID)
+		}
+		r.end()
+	})
+}

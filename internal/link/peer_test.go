@@ -1,0 +1,151 @@
+package link
+
+import (
+	"context"
+	"errors"
+	"net"
+	"net/url"
+	"testing"
+	"time"
+
+	"github.com/eclipse/paho.golang/paho"
+
+	"github.com/mooring-mqtt/mooring/internal/leaktest"
+	"github.com/mooring-mqtt/mooring/internal/session"
+	"github.com/mooring-mqtt/mooring/internal/wire"
+	"github.com/mooring-mqtt/mooring/internal/wire/control"
+)
+
+func TestMain(m *testing.M) { leaktest.Main(m) }
+
+// noStore is a store that has nothing to do.
+type noStore struct{ resetErr error }
+
+func (noStore) Release(uint64) error  { return nil }
+func (noStore) Seen(uint16) error     { return nil }
+func (noStore) Cleared(uint16) error  { return nil }
+func (noStore) SeenIDs() []uint16     { return nil }
+func (s noStore) ResetSession() error { return s.resetErr }
+func (noStore) Sync() error           { return nil }
+
+// rig runs a Config whose server is the test.
+type rig struct {
+	t         *testing.T
+	conf      *Config
+	peers     chan *peer // one for each connection that was dialed
+	ups       chan *Up
+	downs     chan error
+	failures  chan error
+	delivered chan string
+	stop      context.CancelFunc
+	ended     chan error // what Run returned
+}
+
+// run starts a Config as edit leaves it. Timeouts are distinct, so that a test
+// can tell them apart.
+func run(t *testing.T, edit func(*Config)) *rig {
+	r := &rig{t: t, peers: make(chan *peer), ups: make(chan *Up, 10), downs: make(chan error, 10),
+		failures: make(chan error, 10), delivered: make(chan string, 10), ended: make(chan error, 1)}
+	r.conf = &Config{
+		Servers: []*url.URL{{Scheme: "mqtt", Host: "one:1883"}, {Scheme: "mqtt", Host: "two:1883"}},
+		Dial: func(ctx context.Context, server *url.URL) (net.Conn, error) {
+			ours, theirs := net.Pipe()
+			select {
+			case r.peers <- &peer{Conn: theirs, r: wire.NewReader(theirs, 0), t: t, server: server.Host}:
+				return ours, nil
+			case <-ctx.Done():
+				return nil, ctx.Err()
+			}
+		},
+		Connect: func(context.Context) (*paho.Connect, error) {
+			return &paho.Connect{ClientID: "c", KeepAlive: 0}, nil
+		},
+		ConnectTimeout: 7 * time.Second,
+		WriteTimeout:   3 * time.Second,
+		PacketTimeout:  20 * time.Second,
+		Session: session.New(session.Config{Store: noStore{}, Settled: func(uint64, byte, string) {},
+			Deliver: func(_ *session.Inbound, topic string, _ wire.PublishView) { r.delivered <- topic }}),
+		Delay:  func(error) time.Duration { return time.Hour },
+		Up:     func(up *Up) { r.ups <- up; <-up.Failed() },
+		Down:   func(_ *Up, err error) { r.downs <- err },
+		Failed: func(_ *url.URL, err error, _ time.Duration) { r.failures <- err },
+	}
+	if edit != nil {
+		edit(r.conf)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	r.stop = cancel
+	go func() { r.ended <- r.conf.Run(ctx) }()
+	return r
+}
+
+// end cancels Run and checks that it returns at once.
+func (r *rig) end() {
+	r.t.Helper()
+	began := time.Now()
+	r.stop()
+	if err := <-r.ended; err != nil || time.Since(began) > 0 {
+		r.t.Errorf("Run returned %v after %v, want nil at once", err, time.Since(began))
+	}
+}
+
+// up lets the connection come up with this CONNACK.
+func (r *rig) up(ca control.Connack) (*peer, *Up) {
+	r.t.Helper()
+	p := <-r.peers
+	p.accept(ca)
+	return p, <-r.ups
+}
+
+// peer is the server's end of one connection.
+type peer struct {
+	net.Conn
+	r      *wire.Reader
+	t      *testing.T
+	server string
+}
+
+func (p *peer) accept(ca control.Connack) control.Connect {
+	p.t.Helper()
+	c, err := control.ParseConnect(p.next(wire.CONNECT))
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	p.send(control.AppendConnack(nil, &ca))
+	return c
+}
+
+// next reads a packet, which must be of type want.
+func (p *peer) next(want wire.Type) wire.Frame {
+	p.t.Helper()
+	f, err := p.r.Next()
+	if err != nil || f.Type() != want {
+		p.t.Fatalf("got %v, %v, want %v", f.Type(), err, want)
+	}
+	return f
+}
+
+func (p *peer) send(b []byte) {
+	p.t.Helper()
+	if _, err := p.Write(b); err != nil {
+		p.t.Fatal(err)
+	}
+}
+
+// gone fails unless the client closes the connection without another word.
+func (p *peer) gone() {
+	p.t.Helper()
+	if f, err := p.r.Next(); err == nil {
+		p.t.Errorf("got %v, want the end of the connection", f.Type())
+	}
+	_ = p.Close()
+}
+
+// wantCode fails unless err is a *wire.Error with this reason code.
+func wantCode(t *testing.T, err error, code byte) {
+	t.Helper()
+	var e *wire.Error
+	if !errors.As(err, &e) || e.Code != code {
+		t.Errorf("got %v, want a *wire.Error with 0x%02X", err, code)
+	}
+}
