@@ -19,9 +19,7 @@ type timers struct {
 	kick chan struct{} // the first one has changed
 }
 
-// after arranges for what to be called d from now.
-func (b *Broker) after(d time.Duration, what func()) *timer { return b.at(time.Now().Add(d), what) }
-
+// at arranges for what to be called at a time.
 func (b *Broker) at(at time.Time, what func()) *timer {
 	t := &timer{at: at, what: what}
 	heap.Push(&b.timers.heap, t)
