@@ -20,6 +20,7 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"io"
 	"os"
 	"os/signal"
 	"syscall"
@@ -69,6 +70,12 @@ func main() {
 
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
+	if o.role != "" {
+		go func() {
+			_, _ = io.Copy(io.Discard, os.Stdin)
+			stop() // the parent asks, or is gone
+		}()
+	}
 	var err error
 	switch o.role {
 	case "":

@@ -4,15 +4,16 @@ import (
 	"bufio"
 	"context"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"strings"
 	"sync"
-	"syscall"
 )
 
 // process is a child that can be killed and started again. Its lines go to
-// hear.
+// hear. It ends by itself when its standard input does: asked to by stop, or
+// because we are gone.
 type process struct {
 	name string
 	args []string
@@ -20,6 +21,7 @@ type process struct {
 
 	mu     sync.Mutex
 	cmd    *exec.Cmd
+	stdin  io.Closer
 	exited chan struct{}
 	err    error
 }
@@ -39,12 +41,16 @@ func (p *process) start() error {
 	if err != nil {
 		return err
 	}
+	stdin, err := cmd.StdinPipe()
+	if err != nil {
+		return err
+	}
 	if err := cmd.Start(); err != nil {
 		return err
 	}
 	exited := make(chan struct{})
 	p.mu.Lock()
-	p.cmd, p.exited, p.err = cmd, exited, nil
+	p.cmd, p.stdin, p.exited, p.err = cmd, stdin, exited, nil
 	p.mu.Unlock()
 	go func() {
 		defer close(exited)
@@ -63,23 +69,23 @@ func (p *process) start() error {
 
 // kill is SIGKILL, and waits for the end.
 func (p *process) kill() {
-	p.signal(syscall.SIGKILL)
+	p.mu.Lock()
+	if p.cmd != nil {
+		_ = p.cmd.Process.Kill() // it may have ended
+	}
+	p.mu.Unlock()
 	<-p.ended()
 }
 
-// stop is SIGTERM, and waits for the end.
+// stop asks for the end, and waits for it.
 func (p *process) stop() error {
-	p.signal(syscall.SIGTERM)
+	p.mu.Lock()
+	if p.stdin != nil {
+		_ = p.stdin.Close()
+	}
+	p.mu.Unlock()
 	<-p.ended()
 	return p.failure()
-}
-
-func (p *process) signal(s os.Signal) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if p.cmd != nil {
-		_ = p.cmd.Process.Signal(s) // it may have ended
-	}
 }
 
 func (p *process) ended() <-chan struct{} {
