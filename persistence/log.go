@@ -305,6 +305,7 @@ func (l *Log) Close() error {
 	l.cur.force = true
 	err := l.await(l.cur)
 	l.wg.Wait()
+	l.idle()
 	if err == nil {
 		err = l.mark(true)
 	}
@@ -312,6 +313,17 @@ func (l *Log) Close() error {
 	l.reading.close()
 	l.reading.mu.Unlock()
 	return errors.Join(err, l.file.Close(), l.lock.Close())
+}
+
+// idle waits until no commit is under way: the one that led the last batch may
+// still be finishing it.
+func (l *Log) idle() {
+	l.mu.Lock()
+	for len(l.flight) > 0 {
+		l.flight[0].await(&l.mu)
+		l.mu.Lock()
+	}
+	l.mu.Unlock()
 }
 
 func (l *Log) syncAtIntervals() {

@@ -207,3 +207,45 @@ func testConcurrent(t *testing.T, open Open) {
 	expect(t, "pending", len(drain(t, s)), writers*each/3)
 	expect(t, "seen", len(s.SeenIDs()), 0)
 }
+
+// testCloseWhileAppending: whoever was told nil finds the message, whoever comes
+// too late is told ErrClosed.
+func testCloseWhileAppending(t *testing.T, open Open) {
+	s, reopen := open(t, persistence.Options{})
+	var mu sync.Mutex
+	var accepted []uint64
+	started := make(chan struct{}, 100)
+	var group sync.WaitGroup
+	for range 4 {
+		group.Go(func() {
+			for {
+				seq, err := s.Append(&persistence.Message{Packet: []byte("a packet")})
+				if err != nil {
+					if !errors.Is(err, persistence.ErrClosed) {
+						t.Error(err)
+					}
+					return
+				}
+				mu.Lock()
+				accepted = append(accepted, seq)
+				mu.Unlock()
+				select {
+				case started <- struct{}{}:
+				default:
+				}
+			}
+		})
+	}
+	for range 40 {
+		<-started
+	}
+	must(t, s.Close())
+	group.Wait()
+	s = reopen()
+	for _, seq := range accepted {
+		var e persistence.Entry
+		ok, err := s.Next(seq-1, &e)
+		must(t, err)
+		expect(t, "Next", ok && e.Seq == seq, true)
+	}
+}

@@ -33,6 +33,7 @@ func Run(t *testing.T, open Open) {
 		{"Misuse", testMisuse},
 		{"Closed", testClosed},
 		{"Concurrent", testConcurrent},
+		{"CloseWhileAppending", testCloseWhileAppending},
 		{"Model", testModel},
 	} {
 		t.Run(c.name, func(t *testing.T) { c.test(t, open) })
