@@ -54,7 +54,8 @@ type Client struct {
 	done      chan struct{}  // closed when all has ended
 
 	storeErr  error // of closing the store, under mu
-	followers followers
+	claims    claims
+	announcer announcer
 	progress  atomic.Int64 // when an acknowledgement last came, by clock
 	counters  counters
 }

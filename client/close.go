@@ -5,6 +5,8 @@ import (
 	"runtime"
 	"strings"
 	"time"
+
+	"github.com/mooring-mqtt/mooring/internal/link"
 )
 
 // Close ends the client cleanly: handlers that run may finish (for
@@ -85,19 +87,25 @@ func (c *Client) end(cause error, clean bool) {
 
 // teardown ends everything, from the inside out: no new sends, then the
 // handlers, then the acknowledgements of what they handled, then the
-// connection, then the store.
+// connection, then the store. Where there is no time for that the connection
+// goes first.
 func (c *Client) teardown(started, clean bool) {
 	if started {
+		if !clean {
+			c.stopLink()
+		}
 		c.stopDrain()
 		c.endLanes(clean)
 		c.stopAcks()
-		c.work.Wait()
 		if up := c.current(); up != nil && clean {
+			c.within(up, c.work.Wait)
 			c.goodbye(up)
 		}
 		c.stopLink()
+		c.work.Wait()
 		c.link.Wait()
 	}
+	c.giveBack()
 	err := c.Err()
 	if err == nil {
 		err = ErrClosed
@@ -113,6 +121,22 @@ func (c *Client) teardown(started, clean bool) {
 	c.changedLocked()
 	c.mu.Unlock()
 	close(c.done)
+}
+
+// within has the connection closed if f takes longer than CloseTimeout, so that
+// nothing waits for a peer that takes nothing.
+func (c *Client) within(up *link.Up, f func()) {
+	timer := time.AfterFunc(c.cfg.CloseTimeout, func() { _ = up.Close() })
+	defer timer.Stop()
+	f()
+}
+
+// giveBack frees the claims of messages that were not handled, for whoever uses
+// the cache next.
+func (c *Client) giveBack() {
+	for _, key := range c.claims.abandon() {
+		_ = c.cfg.Dedupe.Abort(key) // a cache that is closed has given it up
+	}
 }
 
 // endLanes waits for the handlers: clean ones get time before their context

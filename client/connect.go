@@ -102,16 +102,6 @@ func fatal(err error) bool {
 // connected lives as long as the connection: it brings the server up to date,
 // lets the drainer go, and watches that acknowledgements come.
 func (c *Client) connected(up *link.Up) {
-	c.retry.Up()
-	c.counters.connections.Add(1)
-	c.mu.Lock()
-	c.up = up
-	c.changedLocked()
-	c.mu.Unlock()
-	c.cfg.Logger.Info("connected", "server", up.Server.Redacted(), "session_present", up.Gen.Present)
-	c.event(Connected{Server: up.Server.Redacted(), SessionPresent: up.Gen.Present,
-		ClientID: c.cfg.ClientID, KeepAlive: time.Duration(up.KeepAlive) * time.Second})
-
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
 	go func() {
@@ -121,6 +111,15 @@ func (c *Client) connected(up *link.Up) {
 		case <-ctx.Done():
 		}
 	}()
+	c.retry.Up()
+	c.counters.connections.Add(1)
+	c.endGone(ctx, up)
+	c.up = up
+	c.changedLocked()
+	c.mu.Unlock()
+	c.cfg.Logger.Info("connected", "server", up.Server.Redacted(), "session_present", up.Gen.Present)
+	c.event(Connected{Server: up.Server.Redacted(), SessionPresent: up.Gen.Present,
+		ClientID: c.cfg.ClientID, KeepAlive: time.Duration(up.KeepAlive) * time.Second})
 	if err := up.Gen.ResendDirects(); err == nil {
 		c.announce(up)
 	}

@@ -29,6 +29,7 @@ type feed struct {
 	resend uint64 // up to here a message may have been sent before
 	entry  persistence.Entry
 	batch  []byte
+	retry  *time.Timer // when the breaker may let something through
 }
 
 // drain sends what is in the store, in order, until ctx ends. It starts from
@@ -37,12 +38,16 @@ type feed struct {
 // Maximum again.
 func (c *Client) drain(ctx context.Context) {
 	c.feed.safe = session.Lap
-	c.feed.resend = c.firstPending() + 1<<16 // a full window of an earlier process
+	// What an earlier process may have sent: its last full window at most.
+	c.feed.resend = min(c.firstPending()+1<<16, c.pending.before)
+	c.feed.retry = time.NewTimer(time.Hour)
+	defer c.feed.retry.Stop()
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case <-c.wake:
+		case <-c.feed.retry.C:
 		}
 		up := c.current()
 		if up == nil {
@@ -50,6 +55,7 @@ func (c *Client) drain(ctx context.Context) {
 		}
 		if up.Gen.Number != c.feed.gen {
 			c.feed.gen, c.feed.after = up.Gen.Number, 0
+			c.pending.unsent()
 			if !up.Gen.Present {
 				c.feed.resend = 0
 			}
@@ -140,13 +146,16 @@ func (c *Client) identifierFree(seq uint64) bool {
 	if seq <= c.feed.safe {
 		return true
 	}
-	first := c.firstPending()
+	safe := c.firstPending() - 1 + session.Lap
+	if seq > safe {
+		return false // its last user is pending
+	}
 	if err := c.store.Sync(); err != nil {
 		c.storeFailed(err)
 		return false
 	}
-	c.feed.safe = first - 1 + session.Lap
-	return seq <= c.feed.safe
+	c.feed.safe = safe
+	return true
 }
 
 // firstPending is the oldest message that is not done; there is one whenever
@@ -177,7 +186,7 @@ func fits(size int, qos byte, retain bool, l session.Limits) *RefusedError {
 func (c *Client) wakeWhenClosed(err error) {
 	var open *reliability.OpenError
 	if errors.As(err, &open) && open.RetryAfter > 0 {
-		time.AfterFunc(open.RetryAfter, c.wakeDrainer)
+		c.feed.retry.Reset(open.RetryAfter)
 	}
 }
 
@@ -218,9 +227,19 @@ func (c *Client) finish(seq uint64, stored persistence.Outcome, o Outcome, id Me
 	c.drained()
 }
 
+// hadSession reports whether the server may be expected to know us: from an
+// earlier connection, or one of an earlier process.
+func (c *Client) hadSession() bool {
+	if c.cfg.SessionExpiry == NoSession {
+		return false
+	}
+	return c.counters.connections.Load() > 0 || c.store.Boot() > 1 && !c.cfg.CleanStart
+}
+
 // sessionLost runs when a CONNACK says that the server has no session.
 func (c *Client) sessionLost(inFlight []uint64) {
-	if len(inFlight) > 0 {
+	if len(inFlight) > 0 || c.hadSession() {
+		c.counters.sessionsLost.Add(1)
 		c.event(SessionLost{InFlight: len(inFlight)})
 	}
 	if c.cfg.OnSessionLost != FailInFlight {

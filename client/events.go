@@ -35,7 +35,7 @@ type Disconnected struct {
 	After  time.Duration // how long it stood
 }
 
-// SessionLost: the server had no session although we were in one. InFlight
+// SessionLost: the server had no session although it should have had one. InFlight
 // messages are published again, or failed, by Config.OnSessionLost.
 type SessionLost struct{ InFlight int }
 
@@ -69,7 +69,7 @@ type Gap struct {
 	Epoch, From, To  uint64 // the missing numbers, both ends included
 }
 
-// SubscriptionFailed: a subscription could not be restored.
+// SubscriptionFailed: a subscription could not be restored, or not be ended.
 type SubscriptionFailed struct {
 	Filter string
 	Err    error

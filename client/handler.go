@@ -3,6 +3,7 @@ package client
 import (
 	"context"
 	"fmt"
+	"strings"
 )
 
 // Handler handles received messages. Messages with the same lane key (by
@@ -11,7 +12,8 @@ import (
 //
 // Returning nil accepts the message: only then is it acknowledged. An error
 // has it handled again, up to Config.HandlerAttempts times, and then refused;
-// [Refuse] refuses at once. ctx ends when the client stops; a message whose
+// [Refuse] refuses at once. Where several handlers match they run in the order
+// they were declared, and one that accepted the message does not get it again. ctx ends when the client stops; a message whose
 // handler then returns an error stays with the server and comes again. A
 // handler may publish, subscribe, and close the client.
 type Handler interface {
@@ -39,8 +41,8 @@ func chain(h Handler, mw []Middleware) Handler {
 // server as reason code of PUBACK or PUBREC, and the message does not come
 // again.
 type Refusal struct {
-	Code   byte // 0x80, 0x83, 0x87, 0x90, 0x91, 0x97 or 0x99
-	Reason string
+	Code   byte   // 0x80, 0x83, 0x87, 0x90, 0x91, 0x97 or 0x99
+	Reason string // reason string; up to 1,024 bytes of it are sent
 }
 
 // Refuse returns an error that refuses a message. A code that PUBACK does not
@@ -58,6 +60,18 @@ func (r *Refusal) code() byte {
 		return r.Code
 	}
 	return 0x80
+}
+
+// maxReason bounds a reason string, in bytes.
+const maxReason = 1024
+
+// text is the reason string as it may be sent [MQTT-1.5.4-1] [MQTT-1.5.4-2].
+func (r *Refusal) text() string {
+	text := strings.ReplaceAll(strings.ToValidUTF8(r.Reason, "\uFFFD"), "\x00", "")
+	if len(text) > maxReason {
+		text = strings.ToValidUTF8(text[:maxReason], "")
+	}
+	return text
 }
 
 // PanicError is a panic in a handler, recovered.

@@ -16,11 +16,12 @@ type lane struct {
 	ctx   context.Context // of the handlers; set by run
 	order *ordering.Resequencer[arrival]
 
-	mu     sync.Mutex
-	queue  []arrival
-	direct int // of them at QoS 0
-	closed bool
-	signal chan struct{}
+	mu       sync.Mutex
+	queue    []arrival
+	direct   int // of them at QoS 0
+	closed   bool
+	signal   chan struct{}
+	stopping chan struct{} // closed with closed
 }
 
 var laneSeed = maphash.MakeSeed()
@@ -28,7 +29,7 @@ var laneSeed = maphash.MakeSeed()
 func (c *Client) makeLanes() {
 	c.lanes = make([]*lane, c.cfg.Lanes)
 	for i := range c.lanes {
-		l := &lane{c: c, signal: make(chan struct{}, 1)}
+		l := &lane{c: c, signal: make(chan struct{}, 1), stopping: make(chan struct{})}
 		if o := c.cfg.Ordering; o != nil {
 			opts := o.Options
 			told := opts.OnGap
@@ -85,14 +86,13 @@ func (l *lane) run(ctx context.Context) {
 		select {
 		case <-ctx.Done():
 			return
+		case <-l.stopping:
+			return
 		case <-gaps.C:
 			continue
 		case <-l.signal:
 		}
-		batch, ok := l.take(spare)
-		if !ok {
-			return
-		}
+		batch := l.take(spare)
 		for i := range batch {
 			if l.stopped() {
 				return
@@ -118,22 +118,35 @@ func (l *lane) expireGaps() time.Duration {
 	return max(0, time.Until(next))
 }
 
-func (l *lane) take(spare []arrival) ([]arrival, bool) {
+func (l *lane) take(spare []arrival) []arrival {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	batch := l.queue
 	l.queue, l.direct = spare[:0], 0
-	return batch, !l.closed
+	return batch
 }
 
-// stop lets the handler that runs finish and takes no more messages.
+// stop lets the handler that runs finish and takes no more messages. It is
+// called once.
 func (l *lane) stop() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.closed = true
+	close(l.stopping)
+}
+
+// pause waits before the next attempt. It returns false when the lane stops:
+// there will be none.
+func (l *lane) pause(attempt int) bool {
+	timer := time.NewTimer(l.c.cfg.HandlerBackoff.Delay(attempt))
+	defer timer.Stop()
 	select {
-	case l.signal <- struct{}{}:
-	default:
+	case <-l.ctx.Done():
+		return false
+	case <-l.stopping:
+		return false
+	case <-timer.C:
+		return true
 	}
 }
 
@@ -141,30 +154,6 @@ func (l *lane) stopped() bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.closed
-}
-
-// followers are copies of messages whose first copy is not settled yet.
-// They are bounded by our Receive Maximum.
-type followers struct {
-	mu  sync.Mutex
-	key map[string][]arrival
-}
-
-func (f *followers) add(key string, a arrival) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	if f.key == nil {
-		f.key = map[string][]arrival{}
-	}
-	f.key[key] = append(f.key[key], a)
-}
-
-func (f *followers) take(key string) []arrival {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	list := f.key[key]
-	delete(f.key, key)
-	return list
 }
 
 // streamKey names the messages of one publisher on one topic. NUL cannot be in

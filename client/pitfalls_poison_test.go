@@ -100,4 +100,3 @@ func TestPitfall05_WhatTheServerCannotTakeIsNotSentForEver(t *testing.T) {
 		})
 	}
 }
-

@@ -80,6 +80,7 @@ func TestPitfall07_HandlersHoldNothingUp(t *testing.T) {
 			}
 			<-c.Done()
 			<-d.Done()
+			synctest.Wait()
 			if b.Connected("c") {
 				t.Error("the server still has the connection")
 			}

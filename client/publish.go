@@ -2,11 +2,13 @@ package client
 
 import (
 	"context"
+	"errors"
 	"sync"
 	"time"
 
 	"github.com/mooring-mqtt/mooring/internal/wire"
 	"github.com/mooring-mqtt/mooring/persistence"
+	"github.com/mooring-mqtt/mooring/reliability"
 )
 
 // Publish accepts a message. For QoS 1 and 2 it returns when the message is in
@@ -31,16 +33,24 @@ func (c *Client) Publish(ctx context.Context, m Message) (*Delivery, error) {
 	if err := p.Check(); err != nil {
 		return nil, err
 	}
+	if m.Expiry < 0 {
+		return nil, &wire.FieldError{Field: "Expiry", Problem: "is negative; use 0 for ever or a positive duration"}
+	}
 	if m.QoS == AtMostOnce {
 		return c.publishNow(&m, &p)
 	}
 	ticket, err := c.enqueue(&m, &p)
-	if err != nil {
-		return nil, err
+	var d *Delivery
+	if err == nil {
+		d = c.pending.add(ticket.Seq, m.ID)
+		if err = c.store.Wait(ticket); err != nil {
+			c.pending.forget(ticket.Seq)
+		}
 	}
-	d := c.pending.add(ticket.Seq, m.ID)
-	if err := c.store.Wait(ticket); err != nil {
-		c.pending.forget(ticket.Seq)
+	if errors.Is(err, persistence.ErrFailed) {
+		c.storeFailed(err)
+	}
+	if err != nil {
 		return nil, err
 	}
 	c.wakeDrainer()
@@ -111,13 +121,11 @@ func (c *Client) publishNow(m *Message, p *wire.Publish) (*Delivery, error) {
 	if err := fits(p.Size(), p.QoS, p.Retain, up.Gen.Limits); err != nil {
 		return nil, err
 	}
-	report, err := c.breaker.Allow()
-	if err != nil {
-		return nil, err
+	// That a write succeeds says nothing about the server, so it is no trial.
+	if wait := c.breaker.RetryAfter(); wait > 0 {
+		return nil, &reliability.OpenError{RetryAfter: wait}
 	}
-	err = up.Send(func(dst []byte) []byte { return wire.AppendPublish(dst, p) })
-	report(err)
-	if err != nil {
+	if err := up.Send(func(dst []byte) []byte { return wire.AppendPublish(dst, p) }); err != nil {
 		return nil, ErrNotConnected
 	}
 	d := &Delivery{ID: m.ID}
@@ -153,6 +161,7 @@ type pendingMessages struct {
 	timeout time.Duration
 	before  uint64 // the last sequence of an earlier process
 	open    map[uint64]pendingMessage
+	ended   error // set when the client ends: what is added later is abandoned at once
 }
 
 type pendingMessage struct {
@@ -174,9 +183,12 @@ func (p *pendingMessages) add(seq uint64, id MessageID) *Delivery {
 	if m.delivery == nil {
 		m.delivery = &Delivery{ID: id, timeout: p.timeout}
 	}
-	if m.early = false; m.settled {
+	switch m.early = false; {
+	case m.settled:
 		delete(p.open, seq)
-	} else {
+	case p.ended != nil:
+		m.delivery.resolve(Outcome{State: Abandoned, Err: p.ended})
+	default:
 		p.open[seq] = m
 	}
 	return m.delivery
@@ -189,12 +201,26 @@ func (p *pendingMessages) sent(seq uint64, id MessageID, report func(error)) {
 	if !ok {
 		m = pendingMessage{delivery: &Delivery{ID: id, timeout: p.timeout}, early: seq > p.before}
 	}
-	again := m.report
 	m.report = report
 	p.open[seq] = m
 	p.mu.Unlock()
-	if again != nil {
-		again(errNotTried)
+}
+
+// unsent takes back all that was sent on a connection that is gone: the
+// breaker's trials would otherwise wait for answers that cannot come.
+func (p *pendingMessages) unsent() {
+	p.mu.Lock()
+	var reports []func(error)
+	for seq, m := range p.open {
+		if m.report != nil {
+			reports = append(reports, m.report)
+			m.report = nil
+			p.open[seq] = m
+		}
+	}
+	p.mu.Unlock()
+	for _, report := range reports {
+		report(errNotTried)
 	}
 }
 
@@ -227,8 +253,14 @@ func (p *pendingMessages) abandon(err error) {
 	p.mu.Lock()
 	open := p.open
 	p.open = map[uint64]pendingMessage{}
+	p.ended = err
+	for seq, m := range open {
+		if m.settled { // its outcome waits for add
+			p.open[seq] = m
+		}
+	}
 	p.mu.Unlock()
-	for _, m := range open {
+	for _, m := range open { // those that are settled keep their outcome
 		m.delivery.resolve(Outcome{State: Abandoned, Err: err})
 	}
 }

@@ -3,7 +3,6 @@ package client
 import (
 	"errors"
 	"runtime/debug"
-	"time"
 
 	"github.com/mooring-mqtt/mooring/dedupe"
 	"github.com/mooring-mqtt/mooring/internal/session"
@@ -46,25 +45,33 @@ func (l *lane) admit(a arrival) (arrival, bool) {
 		return a, true
 	}
 	key := string(a.m.ID[:])
-	verdict, err := c.cfg.Dedupe.Begin(key)
-	switch {
-	case err != nil:
-		// Neither handled nor acknowledged: it comes again on the next connection.
-		c.storeFailed(err)
-		return a, false
-	case verdict == dedupe.Duplicate:
-		c.counters.duplicates.Add(1)
-		l.complete(a, wire.ReasonSuccess, "")
-		return a, false
-	case verdict == dedupe.InFlight:
+	if !c.claims.join(key, a) {
 		// The first copy is held by the resequencer or in another lane; this one
 		// shares its fate.
 		c.counters.duplicates.Add(1)
-		c.followers.add(key, a)
 		return a, false
 	}
 	a.key = key
-	return a, true
+	for attempt := 0; ; attempt++ {
+		verdict, err := c.cfg.Dedupe.Begin(key)
+		switch {
+		case err != nil:
+			c.storeFailed(err)
+		case verdict == dedupe.Fresh:
+			return a, true
+		case verdict == dedupe.Duplicate:
+			c.counters.duplicates.Add(1)
+			l.complete(a, wire.ReasonSuccess, "")
+			return a, false
+		}
+		// The cache fails, or another client that shares it has the message under
+		// way. Until that is over it can neither be handled nor acknowledged, and
+		// the server will not send it again on this connection.
+		if !l.pause(attempt) {
+			c.claims.end(key)
+			return a, false
+		}
+	}
 }
 
 // arrange hands the message on in its publisher's order: now, later, or not at
@@ -75,8 +82,16 @@ func (l *lane) arrange(a arrival) {
 		l.handle(a)
 		return
 	}
-	if l.order.Push(streamKey(o.Publisher, a.m.Topic), o.Epoch, o.Seq, a, l.handle) == ordering.Duplicate {
-		l.c.counters.duplicates.Add(1)
+	dropped := &l.c.counters.duplicates
+	switch l.order.Push(streamKey(o.Publisher, a.m.Topic), o.Epoch, o.Seq, a, l.handle) {
+	case ordering.Late:
+		if l.c.cfg.Ordering.Late != ordering.DropLate {
+			return // it was handled
+		}
+		dropped = &l.c.counters.late
+		fallthrough
+	case ordering.Duplicate:
+		dropped.Add(1)
 		l.commit(a)
 		l.complete(a, wire.ReasonSuccess, "")
 	}
@@ -93,7 +108,7 @@ func (l *lane) handle(a arrival) {
 		return
 	}
 	for attempt := 1; ; attempt++ {
-		err := l.runAll(handlers, a.m)
+		done, err := l.runAll(handlers, a.m)
 		if err == nil {
 			c.counters.handled.Add(1)
 			l.commit(a)
@@ -104,6 +119,7 @@ func (l *lane) handle(a arrival) {
 			l.release(a) // not acknowledged: it comes again
 			return
 		}
+		handlers = handlers[done:] // those that accepted it have had it
 		var refusal *Refusal
 		last := errors.As(err, &refusal) || attempt >= c.cfg.HandlerAttempts
 		c.counters.failed.Add(1)
@@ -115,20 +131,22 @@ func (l *lane) handle(a arrival) {
 			l.refuse(a, refusal)
 			return
 		}
-		select {
-		case <-l.ctx.Done():
-		case <-time.After(c.cfg.HandlerBackoff.Delay(attempt - 1)):
+		if !l.pause(attempt - 1) {
+			l.release(a)
+			return
 		}
 	}
 }
 
-func (l *lane) runAll(handlers []Handler, m *Message) error {
+// runAll returns how many handlers accepted the message before one did not.
+func (l *lane) runAll(handlers []Handler, m *Message) (done int, err error) {
 	for _, h := range handlers {
 		if err := l.runOne(h, m); err != nil {
-			return err
+			return done, err
 		}
+		done++
 	}
-	return nil
+	return done, nil
 }
 
 func (l *lane) runOne(h Handler, m *Message) (err error) {
@@ -155,14 +173,14 @@ func (l *lane) refuse(a arrival, r *Refusal) {
 	if a.key != "" {
 		_ = l.c.cfg.Dedupe.Abort(a.key)
 	}
-	l.complete(a, r.code(), r.Reason)
+	l.complete(a, r.code(), r.text())
 }
 
 // release gives the claim back without an answer to the server.
 func (l *lane) release(a arrival) {
 	if a.key != "" {
 		_ = l.c.cfg.Dedupe.Abort(a.key)
-		l.c.followers.take(a.key)
+		l.c.claims.end(a.key)
 	}
 }
 
@@ -176,7 +194,7 @@ func (l *lane) complete(a arrival, reason byte, text string) {
 	if a.key == "" {
 		return
 	}
-	for _, copied := range l.c.followers.take(a.key) {
+	for _, copied := range l.c.claims.end(a.key) {
 		l.complete(copied, reason, text)
 	}
 }

@@ -12,6 +12,7 @@ import (
 type counters struct {
 	connections, connectFailures         atomic.Uint64
 	received, handled, failed, refused   atomic.Uint64
+	late, sessionsLost                   atomic.Uint64
 	duplicates, unhandled, dropped, gaps atomic.Uint64
 	storeFailures                        atomic.Uint64
 	settled                              chan struct{} // a message has its outcome
@@ -25,12 +26,13 @@ type Stats struct {
 
 	Connections     uint64 // CONNACKs that accepted
 	ConnectFailures uint64
-	SessionsLost    uint64 // times the server had no session for us although we were in one
+	SessionsLost    uint64 // times the server had no session for us although it should have had one
 	InFlight        int    // sent and not acknowledged
 
 	Received    uint64 // messages from the server
 	Handled     uint64 // messages that their handlers accepted
 	Duplicates  uint64 // messages dropped because they were handled before
+	Late        uint64 // messages dropped because they came when their gap had been given up (ordering.DropLate)
 	Redelivered uint64 // messages that came again while their handler had them
 	Gaps        uint64 // ranges of messages that are missing
 	Failed      uint64 // handler calls that returned an error or panicked
@@ -49,8 +51,8 @@ func (c *Client) Stats() Stats {
 	n := &c.counters
 	st := Stats{
 		Store: c.store.Stats(), Breaker: c.breaker.Stats(),
-		Connections: n.connections.Load(), ConnectFailures: n.connectFailures.Load(), SessionsLost: ss.SessionsLost,
-		Received: n.received.Load(), Handled: n.handled.Load(), Duplicates: n.duplicates.Load(), Redelivered: ss.Redelivered,
+		Connections: n.connections.Load(), ConnectFailures: n.connectFailures.Load(), SessionsLost: n.sessionsLost.Load(),
+		Received: n.received.Load(), Handled: n.handled.Load(), Duplicates: n.duplicates.Load(), Late: n.late.Load(), Redelivered: ss.Redelivered,
 		Gaps: n.gaps.Load(), Failed: n.failed.Load(), Refused: n.refused.Load(), Unhandled: n.unhandled.Load(), DroppedQoS0: n.dropped.Load(),
 		UnknownAcks: ss.UnknownAcks, StaleAcks: ss.StaleAcks, StoreFailures: n.storeFailures.Load(),
 	}

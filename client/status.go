@@ -1,13 +1,20 @@
 package client
 
 import (
-	"context"
+	"sync"
 	"time"
 
 	"github.com/mooring-mqtt/mooring/internal/link"
 	"github.com/mooring-mqtt/mooring/internal/wire"
-	"github.com/mooring-mqtt/mooring/reliability"
 )
+
+// announcer keeps births and the goodbye in order: behind offline no online may
+// follow, from a connection that came up in the same moment. Its lock is held
+// while a status is written.
+type announcer struct {
+	mu   sync.Mutex
+	left bool // offline was said, and is the last word
+}
 
 // announce publishes the birth, retained: after every CONNACK, since the
 // server may have published the will meanwhile. It goes past the store, ahead
@@ -16,7 +23,12 @@ func (c *Client) announce(up *link.Up) {
 	if c.cfg.Status == nil {
 		return
 	}
-	_, err := c.publishStatus(up, c.cfg.Status.Online)
+	c.announcer.mu.Lock()
+	defer c.announcer.mu.Unlock()
+	if c.announcer.left {
+		return
+	}
+	err := c.publishStatus(up, c.cfg.Status.Online, func(bool) {})
 	if err != nil && up.Cause() == nil {
 		c.event(StatusFailed{Err: err})
 	}
@@ -25,41 +37,44 @@ func (c *Client) announce(up *link.Up) {
 // sayGoodbye publishes offline and waits for its acknowledgement. It reports
 // whether the server has it.
 func (c *Client) sayGoodbye(up *link.Up) bool {
-	answered, err := c.publishStatus(up, c.cfg.Status.Offline)
+	answer := make(chan bool, 1)
+	var err error
+	c.announcer.mu.Lock()
+	c.announcer.left = true
+	c.within(up, func() {
+		err = c.publishStatus(up, c.cfg.Status.Offline, func(accepted bool) { answer <- accepted })
+	})
+	c.announcer.mu.Unlock()
 	if err != nil {
 		return false
 	}
-	ctx, cancel := context.WithCancel(context.Background())
-	defer cancel()
-	go func() {
-		select {
-		case <-up.Failed():
-			cancel()
-		case <-ctx.Done():
-		}
-	}()
-	return reliability.Await(ctx, c.cfg.CloseTimeout, answered) == nil
+	timer := time.NewTimer(c.cfg.CloseTimeout)
+	defer timer.Stop()
+	select {
+	case accepted := <-answer:
+		return accepted
+	case <-up.Failed():
+	case <-timer.C:
+	}
+	return false
 }
 
-// publishStatus sends a retained QoS 1 message; answered is closed when the
-// server has it.
-func (c *Client) publishStatus(up *link.Up, payload []byte) (answered <-chan struct{}, err error) {
+// publishStatus sends a retained QoS 1 message; answered is called once, unless
+// the client ends first.
+func (c *Client) publishStatus(up *link.Up, payload []byte, answered func(accepted bool)) error {
 	p := wire.Publish{Topic: c.cfg.Status.Topic, Payload: payload, QoS: 1, Retain: true}
 	if refused := fits(p.Size(), p.QoS, p.Retain, up.Gen.Limits); refused != nil {
-		return nil, refused
+		return refused
 	}
-	done := make(chan struct{})
-	err = up.Gen.PublishDirect(wire.AppendPublish(nil, &p), func(reason byte, err error) {
-		if err == nil && reason < 0x80 {
-			close(done)
-			return
-		}
-		if err == nil {
+	return up.Gen.PublishDirect(wire.AppendPublish(nil, &p), func(reason byte, err error) {
+		if err == nil && reason >= 0x80 {
 			err = &RefusedError{Code: reason, Reason: "status message"}
 		}
-		c.event(StatusFailed{Err: err})
+		if err != nil {
+			c.event(StatusFailed{Err: err})
+		}
+		answered(err == nil)
 	})
-	return done, err
 }
 
 // goodbye ends a connection cleanly. Where the status says offline, or there is
@@ -69,7 +84,5 @@ func (c *Client) goodbye(up *link.Up) {
 	if c.cfg.Status != nil && !c.sayGoodbye(up) {
 		reason = wire.ReasonDisconnectWithWill
 	}
-	timer := time.AfterFunc(c.cfg.CloseTimeout, func() { _ = up.Close() })
-	defer timer.Stop()
-	_ = up.Disconnect(reason) // there is nothing left to do about an error
+	c.within(up, func() { _ = up.Disconnect(reason) }) // there is nothing left to do about an error
 }

@@ -4,11 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/eclipse/paho.golang/paho"
 
-	"github.com/mooring-mqtt/mooring/internal/link"
-	"github.com/mooring-mqtt/mooring/internal/session"
 	"github.com/mooring-mqtt/mooring/internal/wire"
 )
 
@@ -29,19 +28,18 @@ func NoRetained() SubscribeOption { return func(s *subscription) { s.options.Ret
 // subscription is one that the client keeps up: it is made again on every
 // connection whose session does not have it.
 type subscription struct {
-	options paho.SubscribeOptions
+	options paho.SubscribeOptions // never changed
 	// session is the number of the session at the server, counted by us, that
-	// has it; 0: none.
+	// has it; 0: none. Under Client.mu.
 	session uint64
 }
 
+// subscriptions is under Client.mu.
 type subscriptions struct {
 	list    []*subscription // in the order they were declared
+	gone    []string        // filters to unsubscribe from on the next connection
 	session uint64          // counts sessions; a new one has no subscriptions
 }
-
-// maxFilters is how many filters one SUBSCRIBE carries when they are restored.
-const maxFilters = 32
 
 // Handle declares the handler for messages whose topic matches filter, in
 // place of an earlier one for the same filter. It does not subscribe; what a
@@ -62,7 +60,9 @@ func (c *Client) Handle(filter string, h Handler) error {
 // highest at which messages come. While there is no connection it returns at
 // once, and the subscription is made when there is one; else it waits for the
 // server's answer, which may be a *RefusedError. The subscription is restored
-// for as long as the client lives, until Unsubscribe.
+// for as long as the client lives, until Unsubscribe; so also when ctx ends
+// before the answer comes, or the connection is lost, it stands and is made
+// with the next connection at the latest.
 func (c *Client) Subscribe(ctx context.Context, filter string, qos QoS, h Handler, options ...SubscribeOption) error {
 	if qos > ExactlyOnce {
 		return &wire.FieldError{Field: "QoS", Problem: fmt.Sprintf("is %d; use 0, 1 or 2", qos)}
@@ -82,147 +82,66 @@ func (c *Client) Subscribe(ctx context.Context, filter string, qos QoS, h Handle
 		c.mu.Unlock()
 		return ErrClosed
 	}
-	c.removeLocked(filter)
+	c.subs.remove(filter)
 	c.subs.list = append(c.subs.list, s)
 	up := c.up
 	c.mu.Unlock()
 	if up == nil {
 		return nil
 	}
-	err := c.subscribe(ctx, up, []*subscription{s})
-	if refused := (*RefusedError)(nil); errors.As(err, &refused) {
-		c.mu.Lock()
-		c.removeLocked(filter)
-		c.mu.Unlock()
-		return err
-	}
-	if ctx.Err() != nil {
+	refused, err := c.subscribe(ctx, up, []*subscription{s}, false)
+	switch {
+	case refused[s] != nil:
+		err = refused[s]
+	case ctx.Err() != nil:
 		return context.Cause(ctx)
+	case err == nil || up.Cause() != nil:
+		return nil // a connection lost meanwhile is made good by the next one
 	}
-	return nil // a connection lost meanwhile is made good by the next one
-}
-
-// Unsubscribe ends a subscription and its handler.
-func (c *Client) Unsubscribe(ctx context.Context, filter string) error {
-	c.mu.Lock()
-	c.removeLocked(filter)
-	up := c.up
-	c.mu.Unlock()
-	defer c.router.remove(filter)
-	if up == nil {
-		// A resumed session would still have it; what comes finds no handler.
-		return ErrNotConnected
-	}
-	_, err := up.Unsubscribe(ctx, &paho.Unsubscribe{Topics: []string{filter}})
-	return err
-}
-
-func (c *Client) removeLocked(filter string) {
-	for i, s := range c.subs.list {
-		if s.options.Topic == filter {
-			c.subs.list = append(c.subs.list[:i], c.subs.list[i+1:]...)
-			return
-		}
-	}
-}
-
-// subscribe sends one SUBSCRIBE. The error is that of the first refusal.
-func (c *Client) subscribe(ctx context.Context, up *link.Up, list []*subscription) error {
-	packet := &paho.Subscribe{}
-	for _, s := range list {
-		if err := available(s.options.Topic, up.Gen.Limits); err != nil {
-			return err
-		}
-		packet.Subscriptions = append(packet.Subscriptions, s.options)
-	}
-	c.mu.Lock()
-	number := c.subs.session
-	c.mu.Unlock()
-	ack, err := up.Subscribe(ctx, packet)
-	if ack == nil {
-		return err
-	}
-	if len(ack.Reasons) != len(list) {
-		up.Fail(&wire.Error{Code: wire.ReasonProtocolError, Packet: wire.SUBACK,
-			Detail: "it has not one reason code for each filter [MQTT-3.8.4-6]"})
-		return ErrNotConnected
-	}
-	err = nil
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	for i, s := range list {
-		if code := ack.Reasons[i]; code < 0x80 {
-			s.session = number
-		} else if err == nil {
-			err = &RefusedError{Code: code, Reason: s.options.Topic}
+	c.subs.remove(filter)
+	return err
+}
+
+// Unsubscribe ends a subscription and its handler. While there is no connection
+// it returns at once, and the server is told when there is one; what it sends
+// until then finds no handler and is refused. Else it waits for the answer.
+func (c *Client) Unsubscribe(ctx context.Context, filter string) error {
+	if err := wire.CheckTopicFilter(filter); err != nil {
+		return err
+	}
+	defer c.router.remove(filter)
+	c.mu.Lock()
+	if c.state >= closing {
+		c.mu.Unlock()
+		return ErrClosed
+	}
+	c.subs.remove(filter)
+	up := c.up
+	if up == nil {
+		c.subs.gone = append(c.subs.gone, filter)
+	}
+	c.mu.Unlock()
+	if up == nil {
+		return nil
+	}
+	err := c.unsubscribe(ctx, up, filter)
+	if err != nil && (ctx.Err() != nil || up.Cause() != nil) {
+		c.mu.Lock()
+		c.subs.remove(filter)
+		c.subs.gone = append(c.subs.gone, filter)
+		c.mu.Unlock()
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
 		}
+		return nil // the next connection makes it good
 	}
 	return err
 }
 
-// restore makes all subscriptions that the server's session does not have.
-func (c *Client) restore(ctx context.Context, up *link.Up) {
-	c.mu.Lock()
-	if !up.Gen.Present || c.subs.session == 0 {
-		c.subs.session++
-	}
-	var missing []*subscription
-	for _, s := range c.subs.list {
-		if s.session != c.subs.session {
-			missing = append(missing, s)
-		}
-	}
-	c.mu.Unlock()
-	for len(missing) > 0 && up.Cause() == nil {
-		n := min(len(missing), maxFilters)
-		if up.Gen.Present {
-			// The session may have it from an earlier process: retained
-			// messages only if it does not.
-			for _, s := range missing[:n] {
-				if s.options.RetainHandling == 0 {
-					s.options.RetainHandling = 1
-				}
-			}
-		}
-		err := c.subscribe(ctx, up, missing[:n])
-		var refused *RefusedError
-		switch {
-		case errors.As(err, &refused) && n > 1:
-			// One by one, to tell good from bad.
-			for _, s := range missing[:n] {
-				if err := c.subscribe(ctx, up, []*subscription{s}); errors.As(err, &refused) {
-					c.event(SubscriptionFailed{Filter: s.options.Topic, Err: err})
-				}
-			}
-		case err != nil && up.Cause() == nil:
-			c.event(SubscriptionFailed{Filter: missing[0].options.Topic, Err: err})
-		}
-		missing = missing[n:]
-	}
-}
-
-// available says why this server cannot take the filter, or nil.
-func available(filter string, l session.Limits) error {
-	_, rest, shared := wire.SplitShare(filter)
-	switch {
-	case shared && !l.SharedAvailable:
-		return &RefusedError{Code: wire.ReasonSharedSubsNotSupported, Reason: filter}
-	case hasWildcard(rest) && !l.WildcardAvailable:
-		return &RefusedError{Code: wire.ReasonWildcardSubsNotSupported, Reason: filter}
-	}
-	return nil
-}
-
-func isShared(filter string) bool {
-	_, _, shared := wire.SplitShare(filter)
-	return shared
-}
-
-func hasWildcard(filter string) bool {
-	for i := range len(filter) {
-		if filter[i] == '+' || filter[i] == '#' {
-			return true
-		}
-	}
-	return false
+// remove forgets all that was declared or owed for a filter.
+func (l *subscriptions) remove(filter string) {
+	l.list = slices.DeleteFunc(l.list, func(s *subscription) bool { return s.options.Topic == filter })
+	l.gone = slices.DeleteFunc(l.gone, func(f string) bool { return f == filter })
 }

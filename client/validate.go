@@ -2,6 +2,7 @@ package client
 
 import (
 	"fmt"
+	"net/url"
 	"time"
 
 	"github.com/mooring-mqtt/mooring/internal/link"
@@ -20,6 +21,9 @@ func (c Config) Validate() error {
 	for _, s := range c.Servers {
 		if _, err := link.ParseServer(s); err != nil {
 			return bad("Servers", "%v", err)
+		}
+		if u, err := url.Parse(s); err == nil && u.User != nil {
+			return bad("Servers", "has a user name in it; set Username and Password instead")
 		}
 	}
 	if c.ClientID == "" && (c.Dir != "" || c.Store != nil) {
@@ -48,6 +52,9 @@ func (c Config) Validate() error {
 		if d.value < 0 || d.max > 0 && d.value > d.max {
 			return bad(d.field, "is %v; use 0 for the default or a positive duration%s", d.value, upTo(d.max))
 		}
+	}
+	if err := c.DirOptions.Validate(); err != nil {
+		return bad("DirOptions", "%v", err)
 	}
 	if c.SessionExpiry < 0 && c.SessionExpiry != NoSession {
 		return bad("SessionExpiry", "is %v; use 0 for the default, a positive duration, or NoSession", c.SessionExpiry)

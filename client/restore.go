@@ -1,0 +1,182 @@
+package client
+
+import (
+	"context"
+	"errors"
+	"slices"
+
+	"github.com/eclipse/paho.golang/paho"
+
+	"github.com/mooring-mqtt/mooring/internal/link"
+	"github.com/mooring-mqtt/mooring/internal/session"
+	"github.com/mooring-mqtt/mooring/internal/wire"
+)
+
+// endGone ends the subscriptions that were given up while there was no
+// connection, before anyone can make them again on this one. It returns with
+// Client.mu held and none left.
+func (c *Client) endGone(ctx context.Context, up *link.Up) {
+	for c.mu.Lock(); len(c.subs.gone) > 0 && up.Cause() == nil; c.mu.Lock() {
+		filter := c.subs.gone[0]
+		c.mu.Unlock()
+		if up.Gen.Present { // else the session never had it
+			err := c.unsubscribe(ctx, up, filter)
+			if up.Cause() != nil {
+				continue
+			}
+			if err != nil {
+				c.event(SubscriptionFailed{Filter: filter, Err: err})
+			}
+		}
+		c.mu.Lock()
+		c.subs.gone = slices.DeleteFunc(c.subs.gone, func(f string) bool { return f == filter })
+		c.mu.Unlock()
+	}
+}
+
+// restore makes all subscriptions that the server's session does not have.
+func (c *Client) restore(ctx context.Context, up *link.Up) {
+	c.mu.Lock()
+	if !up.Gen.Present || c.subs.session == 0 {
+		c.subs.session++
+	}
+	var missing []*subscription
+	for _, s := range c.subs.list {
+		if s.session != c.subs.session {
+			missing = append(missing, s)
+		}
+	}
+	c.mu.Unlock()
+	for len(missing) > 0 && up.Cause() == nil {
+		batch := missing[:fitting(missing, up.Gen.Limits)]
+		missing = missing[len(batch):]
+		refused, err := c.subscribe(ctx, up, batch, up.Gen.Present)
+		for _, s := range batch {
+			switch {
+			case refused[s] != nil:
+				c.event(SubscriptionFailed{Filter: s.options.Topic, Err: refused[s]})
+			case err != nil && up.Cause() == nil:
+				c.event(SubscriptionFailed{Filter: s.options.Topic, Err: err})
+			}
+		}
+	}
+}
+
+// maxFilters is how many filters one SUBSCRIBE carries when they are restored.
+const maxFilters = 32
+
+// fitting is how many of the subscriptions go into one SUBSCRIBE: at least one.
+func fitting(list []*subscription, l session.Limits) int {
+	n := 1
+	for n < min(len(list), maxFilters) && available(list[:n+1], l) == nil {
+		n++
+	}
+	return n
+}
+
+// subscribe sends one SUBSCRIBE and returns which of list the server refused.
+// The error is for all others. resumed: the session may have them already.
+func (c *Client) subscribe(ctx context.Context, up *link.Up, list []*subscription, resumed bool) (refused map[*subscription]error, err error) {
+	packet := &paho.Subscribe{}
+	refused = map[*subscription]error{}
+	var asked []*subscription
+	for _, s := range list {
+		if err := available([]*subscription{s}, up.Gen.Limits); err != nil {
+			refused[s] = err
+			continue
+		}
+		o := s.options
+		if resumed && o.RetainHandling == 0 {
+			o.RetainHandling = 1 // from an earlier process: retained messages only if it does not
+		}
+		packet.Subscriptions = append(packet.Subscriptions, o)
+		asked = append(asked, s)
+	}
+	if len(asked) == 0 {
+		return refused, nil
+	}
+	c.mu.Lock()
+	number := c.subs.session
+	c.mu.Unlock()
+	ack, err := up.Subscribe(ctx, packet)
+	if ack == nil {
+		return refused, unanswered(ctx, up, err)
+	}
+	if len(ack.Reasons) != len(asked) {
+		up.Fail(&wire.Error{Code: wire.ReasonProtocolError, Packet: wire.SUBACK,
+			Detail: "it has not one reason code for each filter [MQTT-3.8.4-6]"})
+		return refused, ErrNotConnected
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for i, s := range asked {
+		if code := ack.Reasons[i]; code < 0x80 {
+			s.session = number
+		} else {
+			refused[s] = &RefusedError{Code: code, Reason: s.options.Topic}
+		}
+	}
+	return refused, nil
+}
+
+// unsubscribe sends one UNSUBSCRIBE and waits for its answer.
+func (c *Client) unsubscribe(ctx context.Context, up *link.Up, filter string) error {
+	s := &subscription{options: paho.SubscribeOptions{Topic: filter}}
+	if err := available([]*subscription{s}, session.Limits{MaximumPacketSize: up.Gen.Limits.MaximumPacketSize, WildcardAvailable: true, SharedAvailable: true}); err != nil {
+		return err
+	}
+	ack, err := up.Unsubscribe(ctx, &paho.Unsubscribe{Topics: []string{filter}})
+	if ack == nil {
+		return unanswered(ctx, up, err)
+	}
+	if len(ack.Reasons) == 1 && ack.Reasons[0] >= 0x80 {
+		return &RefusedError{Code: ack.Reasons[0], Reason: filter}
+	}
+	return nil
+}
+
+// unanswered looks at why a request got no answer. A server that is silent
+// while its connection stands is given up: only a new connection says whether
+// it has the subscription.
+func unanswered(ctx context.Context, up *link.Up, err error) error {
+	if ctx.Err() == nil && errors.Is(err, context.DeadlineExceeded) {
+		up.Fail(ErrAckTimeout)
+	}
+	return err
+}
+
+// available says why this server cannot take a SUBSCRIBE with these filters,
+// or nil.
+func available(list []*subscription, l session.Limits) error {
+	size := 2 + 1
+	for _, s := range list {
+		filter := s.options.Topic
+		size += 2 + len(filter) + 1
+		_, rest, shared := wire.SplitShare(filter)
+		switch {
+		case shared && !l.SharedAvailable:
+			return &RefusedError{Code: wire.ReasonSharedSubsNotSupported, Reason: filter}
+		case hasWildcard(rest) && !l.WildcardAvailable:
+			return &RefusedError{Code: wire.ReasonWildcardSubsNotSupported, Reason: filter}
+		}
+	}
+	size += 1 + wire.VarintLen(uint32(size))
+	if l.MaximumPacketSize > 0 && size > int(l.MaximumPacketSize) {
+		return &RefusedError{Code: wire.ReasonPacketTooLarge, Reason: "SUBSCRIBE would be larger than the server's Maximum Packet Size; use shorter filters"}
+	}
+	return nil
+}
+
+func isShared(filter string) bool {
+	_, _, shared := wire.SplitShare(filter)
+	return shared
+}
+
+func hasWildcard(filter string) bool {
+	for i := range len(filter) {
+		if filter[i] == '+' || filter[i] == '#' {
+			return true
+		}
+	}
+	return false
+}
