@@ -1,6 +1,7 @@
 package mqtttest
 
 import (
+	"io"
 	"slices"
 	"strings"
 	"sync"
@@ -207,6 +208,28 @@ func TestOnPacketSeesEachPacketOfBothDirections(t *testing.T) {
 	if !slices.Equal(seen, want) {
 		t.Errorf("saw %q", seen)
 	}
+}
+
+func TestASlowReaderIsNotCut(t *testing.T) {
+	inBubble(t, Options{WriteTimeout: 5 * time.Second}, func(t *testing.T, b *Broker) {
+		nc := b.Dial()
+		defer nc.Close()
+		_, _ = nc.Write(control.AppendConnect(nil, &control.Connect{ClientID: "c"}))
+		go func() {
+			_, _ = nc.Write(control.AppendSubscribe(nil, &control.Subscribe{PacketID: 1, Subscriptions: []control.Subscription{{Filter: "t"}}}))
+		}()
+		if _, err := io.ReadFull(nc, make([]byte, 13+6)); err != nil { // CONNACK and SUBACK
+			t.Fatal(err)
+		}
+		fresh(t, b, "p").publish("t", string(make([]byte, 1000)), 0)
+		for read := 0; read < 1000; {
+			time.Sleep(3 * time.Second)
+			n, err := nc.Read(make([]byte, 100))
+			if read += n; err != nil {
+				t.Fatalf("cut after %d bytes: %v", read, err)
+			}
+		}
+	})
 }
 
 func TestAClientThatDoesNotReadIsHeldUpAndThenCut(t *testing.T) {

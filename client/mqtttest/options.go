@@ -52,7 +52,7 @@ type Options struct {
 	MaxQueuedBytes    int // per session, the newest is dropped; 0 is 1 GiB
 
 	ConnectTimeout time.Duration // from accept to CONNECT; 0 is 10 s
-	WriteTimeout   time.Duration // a client that takes nothing for this long is cut; 0 is 30 s
+	WriteTimeout   time.Duration // a client that takes nothing for this long is cut (TLS, WebSocket: that does not take 64 KiB or a packet); 0 is 30 s
 
 	// Authenticate returns 0 to let a client in, or the CONNACK reason code.
 	Authenticate func(clientID, user string, password []byte) byte

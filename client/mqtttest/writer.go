@@ -1,6 +1,8 @@
 package mqtttest
 
 import (
+	"errors"
+	"os"
 	"time"
 
 	"github.com/mooring-mqtt/mooring/internal/wire"
@@ -67,10 +69,16 @@ func (c *conn) send(buf []byte) bool {
 		return false
 	}
 	c.watch(ToClient, buf)
-	_ = c.nc.SetWriteDeadline(time.Now().Add(b.opts.WriteTimeout)) // an error shows in the Write
-	if _, err := c.nc.Write(buf); err != nil {
-		_ = c.raw.Close() // as above
-		return false
+	for len(buf) > 0 {
+		_ = c.nc.SetWriteDeadline(time.Now().Add(b.opts.WriteTimeout)) // an error shows in the Write
+		n, err := c.nc.Write(buf)
+		buf = buf[n:]
+		// Slow is not stalled. TLS and WebSocket cannot go on after a timeout.
+		slow := n > 0 && errors.Is(err, os.ErrDeadlineExceeded) && c.nc == c.raw
+		if err != nil && !slow {
+			_ = c.raw.Close() // as above
+			return false
+		}
 	}
 	return true
 }
