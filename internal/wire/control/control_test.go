@@ -163,7 +163,6 @@ func TestNoPrefixOfAPacketReadsAsAWhole(t *testing.T) {
 }
 
 func TestWhatTheSpecificationForbids(t *testing.T) {
-	any := func(f wire.Frame) error { return parse(f) }
 	connect := func(change func(b []byte)) []byte {
 		b := AppendConnect(nil, &Connect{ClientID: "c", CleanStart: true})
 		change(b)
@@ -180,7 +179,7 @@ func TestWhatTheSpecificationForbids(t *testing.T) {
 		{"reserved connect flag", connect(func(b []byte) { b[9] |= 1 }), 0x81},
 		{"will QoS without a will", connect(func(b []byte) { b[9] |= 0x08 }), 0x81},
 		{"will retain without a will", connect(func(b []byte) { b[9] |= 0x20 }), 0x81},
-		{"will QoS 3", connect(func(b []byte) { b[9] |= 0x1C }), 0x81},
+		{"will QoS 3", AppendConnect(nil, &Connect{Will: &Will{Topic: "w", QoS: 3}}), 0x81},
 		{"reserved header flags of CONNECT", connect(func(b []byte) { b[0] |= 1 }), 0x81},
 		{"wildcard in the Will Topic", AppendConnect(nil, &Connect{Will: &Will{Topic: "a/#"}}), 0x90},
 		{"client identifier with U+0000", AppendConnect(nil, &Connect{ClientID: "a\x00b"}), 0x81},
@@ -214,11 +213,26 @@ func TestWhatTheSpecificationForbids(t *testing.T) {
 		{"PINGREQ with a body", []byte{0xC0, 1, 0}, 0x81},
 	} {
 		var e *wire.Error
-		if err := any(frame(t, tt.packet)); !errors.As(err, &e) {
+		if err := parse(frame(t, tt.packet)); !errors.As(err, &e) {
 			t.Errorf("%s: got %v, want a *wire.Error", tt.name, err)
 		} else if e.Code != tt.code {
 			t.Errorf("%s: reason code 0x%02X, want 0x%02X (%v)", tt.name, e.Code, tt.code, e)
 		}
+	}
+}
+
+func TestWhatWasParsedOwnsItsMemory(t *testing.T) {
+	want := Connect{ClientID: "c", Password: []byte("secret"), Will: &Will{Topic: "w", Payload: []byte("gone"),
+		Properties: wire.AppendProperty(nil, wire.Property{ID: wire.PropContentType, Bytes: []byte("x/y")})},
+		AuthMethod: "m", AuthData: []byte{1, 2, 3}, User: []wire.UserProperty{{Key: "k", Value: "v"}}}
+	f := frame(t, AppendConnect(nil, &want))
+	got, err := ParseConnect(f)
+	if err != nil {
+		t.Fatal(err)
+	}
+	clear(f.Raw)
+	if !reflect.DeepEqual(got, want) {
+		t.Errorf("after the frame was used again: %+v", got)
 	}
 }
 
