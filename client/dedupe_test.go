@@ -1,0 +1,239 @@
+package client
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/mooring-mqtt/mooring/dedupe"
+	"github.com/mooring-mqtt/mooring/internal/wire"
+	"github.com/mooring-mqtt/mooring/internal/wire/control"
+	"github.com/mooring-mqtt/mooring/ordering"
+	"github.com/mooring-mqtt/mooring/reliability"
+)
+
+// identified is a message with an ID of its own.
+func identified(topic string, packetID uint16, id MessageID) wire.Publish {
+	return wire.Publish{Topic: topic, QoS: 1, PacketID: packetID, User: []wire.UserProperty{{Key: propID, Value: id.String()}}}
+}
+
+func TestACopyOfAHandledMessageIsAcknowledgedAndNotHandled(t *testing.T) {
+	in := newInbox()
+	receiving(t, func(cfg *Config) { cfg.Dedupe = dedupe.NewMemory(dedupe.Options{}) }, in,
+		func(t *testing.T, c *Client, p *peer, _ *recorder) {
+			id := NewMessageID()
+			for i := range 3 {
+				p.publish(identified("t", uint16(i+1), id))
+				if a := p.nextAck(wire.PUBACK); a.Reason != 0 {
+					t.Errorf("PUBACK says 0x%02X", a.Reason)
+				}
+			}
+			p.publish(wire.Publish{Topic: "t", QoS: 1, PacketID: 7}) // without an ID it passes
+			p.nextAck(wire.PUBACK)
+			if n := len(in.messages()); n != 2 {
+				t.Errorf("%d messages were handled, want 2", n)
+			}
+			if n := c.Stats().Duplicates; n != 2 {
+				t.Errorf("%d duplicates were counted, want 2", n)
+			}
+		})
+}
+
+func TestCopiesShareTheFateOfTheFirst(t *testing.T) {
+	for _, fate := range []error{nil, Refuse(wire.ReasonQuotaExceeded, "full")} {
+		t.Run(fmt.Sprint(fate), func(t *testing.T) {
+			var release chan struct{}
+			var handled atomic.Int32
+			h := HandlerFunc(func(context.Context, *Message) error { handled.Add(1); <-release; return fate })
+			receiving(t, func(cfg *Config) {
+				cfg.Dedupe = dedupe.NewMemory(dedupe.Options{})
+				cfg.Lanes = 64
+			}, h, func(t *testing.T, c *Client, p *peer, _ *recorder) {
+				release = make(chan struct{})
+				id := NewMessageID()
+				for i := range 8 { // in as many lanes, more or less
+					p.publish(identified(fmt.Sprint("t", i), uint16(i+1), id))
+				}
+				p.quiet()
+				close(release)
+				for range 8 {
+					if a := p.nextAck(wire.PUBACK); (a.Reason != 0) != (fate != nil) {
+						t.Errorf("PUBACK says 0x%02X", a.Reason)
+					}
+				}
+				if n := handled.Load(); n != 1 {
+					t.Errorf("the handler ran %d times", n)
+				}
+				// A message that was refused may be tried again, one that was handled not.
+				p.publish(identified("t", 20, id))
+				p.nextAck(wire.PUBACK)
+				want := int32(1)
+				if fate != nil {
+					want = 2
+				}
+				if n := handled.Load(); n != want {
+					t.Errorf("after another copy the handler ran %d times in all, want %d", n, want)
+				}
+			})
+		})
+	}
+}
+
+// TestNoCopyIsForgottenInTheRaceWithItsFirst has many copies meet the moment in
+// which the first one is done: each must be acknowledged.
+func TestNoCopyIsForgottenInTheRaceWithItsFirst(t *testing.T) {
+	receiving(t, func(cfg *Config) {
+		cfg.Dedupe = dedupe.NewMemory(dedupe.Options{})
+		cfg.Lanes = 16
+	}, newInbox(), func(t *testing.T, c *Client, p *peer, _ *recorder) {
+		for round := range 200 {
+			id := NewMessageID()
+			for i := range 8 {
+				p.publish(identified(fmt.Sprint("t", i), uint16(i+1), id))
+			}
+			for i := range 8 {
+				if a := p.nextAck(wire.PUBACK); a.PacketID != uint16(i+1) || a.Reason != 0 {
+					t.Fatalf("round %d: PUBACK %d says 0x%02X", round, a.PacketID, a.Reason)
+				}
+			}
+		}
+		if n := c.Stats().Handled; n != 200 {
+			t.Errorf("%d were handled, want 200", n)
+		}
+	})
+}
+
+// sickCache fails its first Begins.
+type sickCache struct {
+	dedupe.Cache
+	mu    sync.Mutex
+	fails int
+}
+
+func (s *sickCache) Begin(key string) (dedupe.Verdict, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.fails--; s.fails >= 0 {
+		return 0, errors.New("the cache is out of order")
+	}
+	return s.Cache.Begin(key)
+}
+
+func TestAMessageWaitsForACacheThatFails(t *testing.T) {
+	in := newInbox()
+	receiving(t, func(cfg *Config) {
+		cfg.Dedupe = &sickCache{Cache: dedupe.NewMemory(dedupe.Options{}), fails: 5}
+		cfg.HandlerBackoff = reliability.Backoff{Min: time.Second, Max: time.Second}
+	}, in, func(t *testing.T, c *Client, p *peer, events *recorder) {
+		began := time.Now()
+		p.publish(identified("t", 1, NewMessageID()))
+		p.publish(identified("t", 2, NewMessageID()))
+		for i := range 2 {
+			if a := p.nextAck(wire.PUBACK); a.PacketID != uint16(i+1) || a.Reason != 0 {
+				t.Errorf("PUBACK %d says 0x%02X", a.PacketID, a.Reason)
+			}
+		}
+		if took := time.Since(began); took != 5*time.Second {
+			t.Errorf("it took %v", took)
+		}
+		if n := len(eventsOf[StoreFailed](events)); n != 5 || c.Stats().StoreFailures != 5 {
+			t.Errorf("%d StoreFailed events, want 5", n)
+		}
+	})
+}
+
+func TestCloseDoesNotWaitForACacheThatFails(t *testing.T) {
+	receiving(t, func(cfg *Config) {
+		cfg.Dedupe = &sickCache{Cache: dedupe.NewMemory(dedupe.Options{}), fails: 1 << 30}
+		cfg.CloseTimeout = time.Hour
+	}, newInbox(), func(t *testing.T, c *Client, p *peer, _ *recorder) {
+		p.publish(identified("t", 1, NewMessageID()))
+		p.quiet()
+		began := time.Now()
+		must(t, c.Close())
+		if took := time.Since(began); took != 0 {
+			t.Errorf("Close took %v", took)
+		}
+	})
+}
+
+func TestClientsThatShareACacheHandleAMessageOnce(t *testing.T) {
+	withScript(t, func(t *testing.T, s *script) {
+		cache := dedupe.NewMemory(dedupe.Options{})
+		var handled atomic.Int32
+		var peers []*peer
+		var clients []*Client
+		for i := range 2 {
+			cfg := testConfig(fmt.Sprint(i), &recorder{}, s.dial)
+			cfg.Dedupe = cache
+			c := mustNew(t, cfg)
+			must(t, c.Handle("t", HandlerFunc(func(context.Context, *Message) error {
+				handled.Add(1)
+				time.Sleep(10 * time.Second)
+				return nil
+			})))
+			start(t, c)
+			clients, peers = append(clients, c), append(peers, s.accept(control.Connack{}))
+		}
+		id := NewMessageID()
+		for _, p := range peers {
+			p.publish(identified("t", 1, id))
+		}
+		for _, p := range peers {
+			if a := p.nextAck(wire.PUBACK); a.Reason != 0 {
+				t.Errorf("PUBACK says 0x%02X", a.Reason)
+			}
+		}
+		if n := handled.Load(); n != 1 {
+			t.Errorf("the handlers ran %d times", n)
+		}
+		for _, c := range clients {
+			must(t, c.Close())
+		}
+	})
+}
+
+// TestAClosedClientLeavesNoClaimBehind: what its resequencer held comes again,
+// and the next client with the same cache must be able to handle it.
+func TestAClosedClientLeavesNoClaimBehind(t *testing.T) {
+	withScript(t, func(t *testing.T, s *script) {
+		cache := dedupe.NewMemory(dedupe.Options{})
+		in := newInbox()
+		live := func() (*Client, *peer) {
+			cfg := testConfig("c", &recorder{}, s.dial)
+			cfg.Dedupe = cache
+			cfg.Ordering = &Ordering{Options: ordering.Options{GapTimeout: time.Hour}}
+			c := mustNew(t, cfg)
+			must(t, c.Handle("t", in))
+			start(t, c)
+			return c, s.accept(control.Connack{})
+		}
+		numbered := func(packetID uint16, seq string, id MessageID) wire.Publish {
+			m := identified("t", packetID, id)
+			m.User = append(m.User, wire.UserProperty{Key: propPublisher, Value: "p"}, wire.UserProperty{Key: propEpoch, Value: "1"}, wire.UserProperty{Key: propSeq, Value: seq})
+			return m
+		}
+		c, p := live()
+		first, second, third := NewMessageID(), NewMessageID(), NewMessageID()
+		p.publish(numbered(1, "1", first))
+		p.nextAck(wire.PUBACK)
+		p.publish(numbered(3, "3", third))
+		p.quiet() // held
+		must(t, c.Close())
+
+		_, p = live()
+		p.publish(numbered(2, "2", second))
+		p.publish(numbered(3, "3", third))
+		p.nextAck(wire.PUBACK)
+		p.nextAck(wire.PUBACK)
+		synctest.Wait()
+		if n := len(in.messages()); n != 3 {
+			t.Errorf("%d messages were handled, want 3", n)
+		}
+	})
+}

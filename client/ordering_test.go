@@ -1,0 +1,111 @@
+package client
+
+import (
+	"fmt"
+	"slices"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/mooring-mqtt/mooring/internal/wire"
+	"github.com/mooring-mqtt/mooring/ordering"
+)
+
+// numbered is a message of a sequenced publisher.
+func numbered(topic string, packetID uint16, epoch, seq uint64) wire.Publish {
+	return wire.Publish{Topic: topic, QoS: 1, PacketID: packetID, Payload: []byte(fmt.Sprint(epoch, "/", seq)), User: []wire.UserProperty{
+		{Key: propPublisher, Value: "p"}, {Key: propEpoch, Value: fmt.Sprint(epoch)}, {Key: propSeq, Value: fmt.Sprint(seq)}}}
+}
+
+// ordered runs a test with a client that restores the order.
+func ordered(t *testing.T, o Ordering, test func(t *testing.T, c *Client, p *peer, in *inbox, events *recorder)) {
+	t.Helper()
+	in := newInbox()
+	receiving(t, func(cfg *Config) { cfg.Ordering = &o }, in, func(t *testing.T, c *Client, p *peer, events *recorder) {
+		test(t, c, p, in, events)
+	})
+}
+
+func wantHandled(t *testing.T, in *inbox, want ...string) {
+	t.Helper()
+	synctest.Wait()
+	if got := in.payloads(); !slices.Equal(got, want) {
+		t.Errorf("handled %v, want %v", got, want)
+	}
+}
+
+func TestTheOrderIsRestored(t *testing.T) {
+	ordered(t, Ordering{}, func(t *testing.T, c *Client, p *peer, in *inbox, events *recorder) {
+		for i, seq := range []uint64{1, 4, 2, 2, 5, 3} {
+			p.publish(numbered("t", uint16(i+1), 1, seq))
+		}
+		wantHandled(t, in, "1/1", "1/2", "1/3", "1/4", "1/5")
+		for i := range 6 {
+			if a := p.nextAck(wire.PUBACK); a.PacketID != uint16(i+1) || a.Reason != 0 {
+				t.Errorf("PUBACK %d says 0x%02X", a.PacketID, a.Reason)
+			}
+		}
+		if n := c.Stats().Duplicates; n != 1 {
+			t.Errorf("%d duplicates were counted", n)
+		}
+		p.publish(numbered("t", 1, 2, 1)) // the publisher lost its counters
+		wantHandled(t, in, "1/1", "1/2", "1/3", "1/4", "1/5", "2/1")
+		if got := eventsOf[Gap](events); len(got) != 0 {
+			t.Errorf("gaps were reported: %v", got)
+		}
+	})
+}
+
+func TestAGapIsGivenUpInTimeAndReported(t *testing.T) {
+	ordered(t, Ordering{Options: ordering.Options{GapTimeout: 3 * time.Second}},
+		func(t *testing.T, c *Client, p *peer, in *inbox, events *recorder) {
+			p.publish(numbered("t", 1, 1, 1))
+			p.publish(numbered("t", 2, 1, 4))
+			wantHandled(t, in, "1/1")
+			time.Sleep(2900 * time.Millisecond)
+			wantHandled(t, in, "1/1")
+			time.Sleep(200 * time.Millisecond)
+			wantHandled(t, in, "1/1", "1/4")
+			if got := eventsOf[Gap](events); len(got) != 1 || got[0] != (Gap{Publisher: "p", Topic: "t", Epoch: 1, From: 2, To: 3}) {
+				t.Errorf("Gap events are %+v", got)
+			}
+			if n := c.Stats().Gaps; n != 1 {
+				t.Errorf("%d gaps were counted", n)
+			}
+			p.publish(numbered("t", 3, 1, 2)) // late, and delivered all the same
+			wantHandled(t, in, "1/1", "1/4", "1/2")
+			for range 3 {
+				p.nextAck(wire.PUBACK)
+			}
+		})
+}
+
+func TestALateMessageThatIsDroppedIsAcknowledgedAndCounted(t *testing.T) {
+	ordered(t, Ordering{Options: ordering.Options{GapTimeout: time.Second, Late: ordering.DropLate}},
+		func(t *testing.T, c *Client, p *peer, in *inbox, _ *recorder) {
+			p.publish(numbered("t", 1, 1, 1))
+			p.publish(numbered("t", 2, 1, 3))
+			time.Sleep(2 * time.Second)
+			p.publish(numbered("t", 3, 1, 2))
+			p.publish(numbered("t", 4, 1, 4))
+			for i := range 4 {
+				if a := p.nextAck(wire.PUBACK); a.PacketID != uint16(i+1) || a.Reason != 0 {
+					t.Errorf("PUBACK %d says 0x%02X", a.PacketID, a.Reason)
+				}
+			}
+			wantHandled(t, in, "1/1", "1/3", "1/4")
+			if n := c.Stats().Late; n != 1 {
+				t.Errorf("%d were counted as late, want 1", n)
+			}
+		})
+}
+
+func TestPositionsAreRestored(t *testing.T) {
+	ordered(t, Ordering{Restore: []Position{{Publisher: "p", Topic: "t", Epoch: 1, Seq: 7}}},
+		func(t *testing.T, c *Client, p *peer, in *inbox, _ *recorder) {
+			p.publish(numbered("t", 1, 1, 7)) // handled before the restart
+			p.publish(numbered("t", 2, 1, 9))
+			p.publish(numbered("t", 3, 1, 8))
+			wantHandled(t, in, "1/8", "1/9")
+		})
+}
