@@ -40,9 +40,15 @@ type traits struct {
 	// savesLate: it acknowledges messages before they are safe, and SIGKILL
 	// makes it forget the last of them.
 	savesLate bool
-	// repeatsComplete: after a restart it sends QoS 2 messages again whose
-	// exchange was complete, against [MQTT-4.3.3-8].
+	// forgetsCleanStarts: a session that began with Clean Start 1 and was not
+	// resumed since is gone after a restart, against [MQTT-3.1.2-23].
+	forgetsCleanStarts bool
+	// repeatsComplete: after a restart, or two cuts in a row, it sends QoS 2
+	// messages again that it has sent PUBREL for, against [MQTT-4.3.3-6].
 	repeatsComplete bool
+	// cutsRefused: behind the acknowledgement that refuses a message it ends the
+	// connection.
+	cutsRefused bool
 	// grantsDenied: SUBACK grants a filter that its rules forbid, and nothing is
 	// ever delivered for it.
 	grantsDenied bool
@@ -130,8 +136,12 @@ func useForeign(t *testing.T, raw string, need setup) broker {
 	return foreign{u}
 }
 
-func (f foreign) URL() string    { return "mqtt://" + f.url.Host }
-func (f foreign) Traits() traits { return traits{shared: true, sharesUnevenly: true} }
+func (f foreign) URL() string { return "mqtt://" + f.url.Host }
+
+// Traits: nothing is known, so what some broker does it may do.
+func (f foreign) Traits() traits {
+	return traits{shared: true, repeatsComplete: true, exceedsReceiveMaximum: true, sharesUnevenly: true}
+}
 
 func (f foreign) Restart(t *testing.T, _ bool) {
 	t.Fatal("a foreign broker is not restarted; say so in the test's setup")

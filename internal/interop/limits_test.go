@@ -1,0 +1,97 @@
+package interop
+
+import (
+	"sync"
+	"testing"
+
+	"github.com/mooring-mqtt/mooring/client"
+	"github.com/mooring-mqtt/mooring/client/mqtttest"
+)
+
+// window counts what is in flight on the one connection of a proxy: QoS 1 and
+// 2 messages in one direction whose final acknowledgement has not gone back.
+type window struct {
+	dir mqtttest.Direction
+
+	mu       sync.Mutex
+	now, top int
+	messages int
+}
+
+func (w *window) look(dir mqtttest.Direction, header byte, body []byte) mqtttest.Action {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	refused := len(body) > 2 && body[2] >= 0x80
+	switch t := mqtttest.PacketType(header >> 4); {
+	case t == mqtttest.CONNECT:
+		w.now = 0 // [MQTT-3.3.4] the quota belongs to the connection
+	case dir == w.dir && t == mqtttest.PUBLISH && header&0x06 != 0:
+		w.now++
+		w.messages++
+		w.top = max(w.top, w.now)
+	case dir != w.dir && (t == mqtttest.PUBACK || t == mqtttest.PUBCOMP || t == mqtttest.PUBREC && refused):
+		w.now--
+	}
+	return mqtttest.ActionPass
+}
+
+func (w *window) most() (top, messages int) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.top, w.messages
+}
+
+func TestTheServersReceiveMaximumIsKeptThroughCuts(t *testing.T) {
+	const receiveMaximum = 2
+	onEachBroker(t, setup{receiveMaximum: receiveMaximum}, func(r *run) {
+		topic := r.topic("window")
+		in := r.subscribe(r.start(r.config("sub")), topic, client.ExactlyOnce)
+		link := r.proxy()
+		sent := &window{dir: mqtttest.ToServer}
+		link.OnPacket(sent.look)
+		cfg := r.config("pub")
+		cfg.Servers, cfg.Dir = []string{link.URL()}, r.TempDir()
+		publisher := r.start(cfg)
+		want := numberedUpTo(60)
+		for i, text := range want {
+			r.publish(publisher, client.Message{Topic: topic, Payload: []byte(text), QoS: client.ExactlyOnce})
+			if i%20 == 10 {
+				link.Cut()
+			}
+		}
+		r.fence(publisher, in, topic, client.ExactlyOnce)
+		r.expectExactly(in, topic, want)
+		top, messages := sent.most()
+		if top > receiveMaximum || messages < len(want) {
+			r.Errorf("%d of %d messages were in flight at once, want at most %d", top, messages, receiveMaximum)
+		}
+	})
+}
+
+func TestABrokerThatExceedsOurReceiveMaximumLosesNothing(t *testing.T) {
+	const receiveMaximum = 4
+	onEachBroker(t, setup{}, func(r *run) {
+		topic := r.topic("flood")
+		link := r.proxy()
+		got := &window{dir: mqtttest.ToClient}
+		link.OnPacket(got.look)
+		cfg := r.config("sub")
+		cfg.Servers, cfg.ReceiveMaximum = []string{link.URL()}, receiveMaximum
+		sub := r.start(cfg)
+		in := r.subscribe(sub, topic, client.ExactlyOnce)
+		publisher := r.start(r.config("pub"))
+		want := numberedUpTo(40)
+		for _, text := range want {
+			r.publish(publisher, client.Message{Topic: topic, Payload: []byte(text), QoS: client.ExactlyOnce})
+		}
+		r.fence(publisher, in, topic, client.ExactlyOnce)
+		r.expectExactly(in, topic, want)
+		switch top, _ := got.most(); {
+		case top <= receiveMaximum:
+		case !r.broker.Traits().exceedsReceiveMaximum:
+			r.Errorf("the broker had %d messages in flight, our Receive Maximum is %d", top, receiveMaximum)
+		default:
+			r.Logf("departs from [MQTT-3.3.4-9]: %d messages in flight, our Receive Maximum is %d; %d connections were needed", top, receiveMaximum, sub.Stats().Connections)
+		}
+	})
+}

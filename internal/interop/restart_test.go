@@ -1,0 +1,175 @@
+package interop
+
+import (
+	"fmt"
+	"sync/atomic"
+	"testing"
+
+	"github.com/mooring-mqtt/mooring/client"
+	"github.com/mooring-mqtt/mooring/client/mqtttest"
+	"github.com/mooring-mqtt/mooring/dedupe"
+	"github.com/mooring-mqtt/mooring/ordering"
+)
+
+func TestASessionOutlivesARestartOfTheBroker(t *testing.T) {
+	onEachBroker(t, setup{restarts: true}, func(r *run) {
+		topic := r.topic("outlives")
+		link := r.proxy()
+		cfg := r.config("sub")
+		cfg.Servers = []string{link.URL()}
+		events := watch(&cfg)
+		in := r.subscribe(r.start(cfg), topic, client.ExactlyOnce)
+		link.Refuse(true)
+		link.Cut()
+		nth[client.Disconnected](r, events, 1)
+		want := numberedUpTo(20)
+		before := r.start(r.config("before"))
+		for _, text := range want {
+			r.deliver(before, client.Message{Topic: topic, Payload: []byte(text), QoS: client.ExactlyOnce})
+		}
+		if err := before.Close(); err != nil {
+			r.Error(err)
+		}
+		r.broker.Restart(r.T, false)
+		if err := link.SetTarget(r.broker.URL()); err != nil {
+			r.Fatal(err)
+		}
+		link.Refuse(false)
+		if e := nth[client.Connected](r, events, 2); !e.SessionPresent && r.broker.Traits().forgetsCleanStarts {
+			r.Log("departs from [MQTT-3.1.2-23]: the session began with Clean Start 1 and is gone, with 20 messages in it")
+			want = nil
+		}
+		if err := link.WaitFor(r.ctx, func(s mqtttest.ProxyStats) bool { return s.ToClient.Packets >= 4 }); err != nil {
+			r.Fatal(err) // CONNACK and SUBACK, and again the two
+		}
+		r.fence(r.start(r.config("after")), in, topic, client.ExactlyOnce)
+		r.expectExactly(in, topic, want)
+	})
+}
+
+func TestABrokerRestartedWhilePublishingLosesAndRepeatsNothing(t *testing.T) {
+	t.Run("SIGTERM", func(t *testing.T) {
+		onEachBroker(t, setup{restarts: true}, func(r *run) { surviveRestarts(r, false) })
+	})
+	t.Run("SIGKILL", func(t *testing.T) {
+		onEachBroker(t, setup{restarts: true}, func(r *run) { surviveRestarts(r, true) })
+	})
+}
+
+func surviveRestarts(r *run, kill bool) {
+	const rounds, ahead, step = 3, 40, 60
+	subLink, pubLink := r.proxy(), r.proxy()
+	subCfg, pubCfg := r.config("sub"), r.config("pub")
+	cache := dedupe.NewMemory(dedupe.Options{})
+	r.Cleanup(func() { _ = cache.Close() })
+	subCfg.Servers, subCfg.Dedupe = []string{subLink.URL()}, cache
+	subCfg.Ordering = &client.Ordering{Options: ordering.Options{Start: ordering.FromOne, GapTimeout: patience}}
+	// What the broker itself does is seen by a receiver without dedupe.
+	rawCfg := r.config("raw")
+	rawCfg.Servers = subCfg.Servers
+	subEvents, rawEvents, pubEvents := watch(&subCfg), watch(&rawCfg), watch(&pubCfg)
+	sub := r.start(subCfg)
+	in := r.subscribe(sub, r.topic("restart/+"), client.ExactlyOnce)
+	raw := r.subscribe(r.start(rawCfg), r.topic("restart/+"), client.ExactlyOnce)
+	pubCfg.Servers, pubCfg.Dir, pubCfg.Sequenced = []string{pubLink.URL()}, r.TempDir(), true
+	publisher := r.start(pubCfg)
+	if r.broker.Traits().forgetsCleanStarts {
+		// Resumed once, the sessions are kept; see the test above.
+		subLink.Cut()
+		pubLink.Cut()
+		for _, events := range []*record[client.Event]{subEvents, rawEvents, pubEvents} {
+			nth[client.Connected](r, events, 2)
+		}
+	}
+
+	// Publish without a pause, at most so many messages ahead of what is
+	// acknowledged.
+	var stop atomic.Bool
+	var accepted [3]int // per QoS
+	ended := make(chan error, 1)
+	go func() {
+		var open []*client.Delivery
+		for i := 0; !stop.Load(); i++ {
+			if len(open) == ahead {
+				if _, err := open[0].Wait(r.ctx); err != nil {
+					ended <- err
+					return
+				}
+				open = open[1:]
+			}
+			qos := client.QoS(1 + i%2)
+			d, err := publisher.Publish(r.ctx, client.Message{Topic: r.topic(fmt.Sprintf("restart/%d", qos)),
+				Payload: []byte(numbered(accepted[qos])), QoS: qos})
+			if err != nil {
+				ended <- err
+				return
+			}
+			accepted[qos]++
+			open = append(open, d)
+		}
+		ended <- nil
+	}()
+	for round := range rounds {
+		list, _ := in.snapshot()
+		in.awaitN(r, "messages before the restart", len(list)+step)
+		if kill && r.broker.Traits().savesLate {
+			r.letItSave(publisher, pubLink, in, round)
+		}
+		r.broker.Restart(r.T, kill)
+		for _, link := range []*mqtttest.Proxy{subLink, pubLink} {
+			if err := link.SetTarget(r.broker.URL()); err != nil {
+				r.Fatal(err)
+			}
+			link.Cut() // a stalled link would not notice
+			link.Resume()
+		}
+	}
+	stop.Store(true)
+	if err := <-ended; err != nil {
+		r.Fatal(err)
+	}
+	for qos := client.AtLeastOnce; qos <= client.ExactlyOnce; qos++ {
+		topic, want := r.topic(fmt.Sprintf("restart/%d", qos)), numberedUpTo(accepted[qos])
+		r.fence(publisher, in, topic, qos)
+		r.expectExactly(in, topic, want)
+		r.fence(publisher, raw, topic, qos)
+		if qos == client.ExactlyOnce {
+			r.expectOnce(raw, topic, want)
+		} else {
+			r.expectAtLeast(raw, topic, want)
+		}
+	}
+	if err := publisher.Drain(r.ctx); err != nil {
+		r.Error(err)
+	}
+	if st := publisher.Stats().Store; st.Accepted != st.Acked {
+		r.Errorf("the publisher's books: %+v", st)
+	}
+	st := sub.Stats()
+	if st.Gaps > 0 {
+		r.Errorf("%d gaps were reported", st.Gaps)
+	}
+	r.Logf("%d messages, %d of them came again and were held off", accepted[1]+accepted[2], st.Duplicates)
+}
+
+// letItSave makes up for a broker that acknowledges before it saves: from some
+// moment on no acknowledgement reaches the publisher any more, and when
+// later messages have come out at the other end, everything from before that
+// moment is on the broker's disk. What SIGKILL then makes it forget, it has
+// not acknowledged as far as anybody knows, and the publisher sends it again.
+func (r *run) letItSave(publisher *client.Client, link *mqtttest.Proxy, in *inbox, round int) {
+	r.Log("departs from [MQTT-4.3.2-4] and [MQTT-4.3.3-8]: SIGKILL makes it forget messages that it acknowledged")
+	link.Stall(mqtttest.ToClient)
+	for i := range 5 {
+		topic := r.topic("restart/later")
+		d := r.publish(publisher, client.Message{Topic: topic, Payload: []byte(numbered(round*5 + i)), QoS: client.AtLeastOnce})
+		in.await(r, "later messages", func(list []*client.Message) bool {
+			for _, m := range list {
+				if m.ID == d.ID {
+					return true
+				}
+			}
+			return false
+		})
+	}
+}
