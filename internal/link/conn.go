@@ -223,9 +223,9 @@ func (c *Conn) Unlock() {
 }
 
 // Fail closes the connection because of err. A violation by the server is told
-// to it first, if the output is not stuck.
+// to it first, if the output is not stuck; only then is anyone else told, since
+// they close the connection too.
 func (c *Conn) Fail(err error) {
-	c.setCause(err)
 	var bad *wire.Error
 	if errors.As(err, &bad) && c.gen.Load() != nil && c.mu.TryLock() {
 		if c.broken == nil {
@@ -236,6 +236,7 @@ func (c *Conn) Fail(err error) {
 		}
 		c.mu.Unlock()
 	}
+	c.setCause(err)
 	_ = c.Conn.Close()
 }
 

@@ -1,0 +1,295 @@
+package link
+
+import (
+	"bytes"
+	"encoding/binary"
+	"errors"
+	"net"
+	"os"
+	"runtime"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/mooring-mqtt/mooring/internal/wire"
+	"github.com/mooring-mqtt/mooring/internal/wire/control"
+)
+
+// gate is a net.Conn that takes what is written, once it is opened.
+type gate struct {
+	net.Conn
+	mu      sync.Mutex
+	changed sync.Cond
+	open    bool
+	out     []byte
+	writes  int
+}
+
+func (g *gate) Write(p []byte) (int, error) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.changed.L = &g.mu
+	for g.writes++; !g.open; {
+		g.changed.Wait()
+	}
+	g.out = append(g.out, p...)
+	return len(p), nil
+}
+
+// began is the number of writes that have begun.
+func (g *gate) began() int {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.writes
+}
+
+func (g *gate) release() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.open = true
+	g.changed.Broadcast()
+}
+
+func (g *gate) bytes() []byte {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.out
+}
+
+func (g *gate) SetWriteDeadline(time.Time) error { return nil }
+func (g *gate) Close() error                     { return nil }
+
+// numbered is a packet that carries who sent it and when.
+func numbered(sender, n int) []byte {
+	payload := binary.BigEndian.AppendUint32(binary.BigEndian.AppendUint32(nil, uint32(sender)), uint32(n))
+	return wire.AppendPublish(nil, &wire.Publish{Topic: "t", Payload: payload})
+}
+
+// While one write is under way, what others send piles up and leaves together.
+func TestSendsAreWrittenTogether(t *testing.T) {
+	w := &gate{}
+	c := newConn(w, 0, time.Second)
+	var all sync.WaitGroup
+	send := func(i int) {
+		all.Go(func() {
+			if err := c.Send(func(dst []byte) []byte { return append(dst, numbered(i, 0)...) }); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	send(0)
+	for w.began() == 0 {
+		runtime.Gosched()
+	}
+	for i := range 100 {
+		send(1 + i)
+	}
+	for c.waiting.Load() < 100 { // all but the first are at the lock
+		runtime.Gosched()
+	}
+	w.release()
+	all.Wait()
+	if got := len(w.bytes()) / len(numbered(0, 0)); got != 101 || w.began() != 2 {
+		t.Errorf("%d packets in %d writes, want 101 in 2", got, w.began())
+	}
+}
+
+// paho writes its packets in pieces; nothing comes between them, and the order
+// of each sender is kept.
+func TestConcurrentWritersKeepTheirOrder(t *testing.T) {
+	w := &gate{open: true}
+	c := newConn(w, 0, time.Second)
+	const senders, count = 8, 500
+	var all sync.WaitGroup
+	for s := range senders {
+		all.Go(func() {
+			for n := range count {
+				p := numbered(s, n)
+				if s%2 == 0 {
+					if err := c.Send(func(dst []byte) []byte { return append(dst, p...) }); err != nil {
+						t.Error(err)
+					}
+					continue
+				}
+				c.Lock()
+				for _, piece := range [][]byte{p[:1], p[1:5], p[5:]} {
+					if _, err := c.Write(piece); err != nil {
+						t.Error(err)
+					}
+				}
+				c.Unlock()
+			}
+		})
+	}
+	all.Wait()
+	r := wire.NewReader(bytes.NewReader(w.bytes()), 0)
+	next := map[uint32]uint32{}
+	for range senders * count {
+		f, err := r.Next()
+		if err != nil {
+			t.Fatal(err)
+		}
+		v, err := wire.ParsePublish(f)
+		if err != nil {
+			t.Fatal(err)
+		}
+		s, n := binary.BigEndian.Uint32(v.Payload), binary.BigEndian.Uint32(v.Payload[4:])
+		if next[s] != n {
+			t.Fatalf("sender %d: packet %d, want %d", s, n, next[s])
+		}
+		next[s]++
+	}
+	if w.began() > senders*count {
+		t.Errorf("%d writes for %d packets", w.began(), senders*count)
+	}
+}
+
+// Output is flushed when it gets large, even while more writers wait.
+func TestLargeOutputDoesNotWait(t *testing.T) {
+	w := &gate{open: true}
+	c := newConn(w, 0, time.Second)
+	c.waiting.Store(1)
+	send := func(n int) {
+		if err := c.Send(func(dst []byte) []byte { return append(dst, make([]byte, n)...) }); err != nil {
+			t.Fatal(err)
+		}
+	}
+	send(flushAt - 1)
+	if len(w.bytes()) != 0 {
+		t.Errorf("%d bytes left while another writer waited", len(w.bytes()))
+	}
+	send(1)
+	if len(w.bytes()) != flushAt {
+		t.Errorf("%d bytes left, want %d", len(w.bytes()), flushAt)
+	}
+	send(8 * flushAt)
+	if cap(c.out) > 4*flushAt {
+		t.Errorf("a buffer of %d bytes is kept", cap(c.out))
+	}
+}
+
+// A DISCONNECT leaves even while another writer waits, and nothing after it
+// [MQTT-3.14.4-1]: paho closes the connection right behind it.
+func TestDisconnectLeavesAtOnceAndLast(t *testing.T) {
+	w := &gate{open: true}
+	c := newConn(w, 0, time.Second)
+	c.waiting.Store(1)
+	_ = c.Send(ping)
+	c.Lock()
+	_, _ = c.Write(control.AppendDisconnect(nil, &control.Disconnect{}))
+	c.Unlock()
+	if err := c.Send(ping); !errors.Is(err, net.ErrClosed) {
+		t.Errorf("Send after DISCONNECT: %v", err)
+	}
+	if got := w.bytes(); !bytes.Equal(got, []byte{0xC0, 0, 0xE0, 0}) {
+		t.Errorf("written: %x", got)
+	}
+}
+
+func TestDisconnectOfOurs(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := run(t, nil)
+		p, up := r.up(control.Connack{})
+		done := make(chan error)
+		go func() { done <- up.Disconnect(wire.ReasonDisconnectWithWill) }()
+		if d, err := control.ParseDisconnect(p.next(wire.DISCONNECT)); err != nil || d.Reason != 0x04 {
+			t.Errorf("%+v, %v", d, err)
+		}
+		p.gone()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+		<-r.downs
+		r.end()
+	})
+}
+
+// A peer that stops reading holds a Send up for the write timeout and no
+// longer; what it says meanwhile is still heard.
+func TestAStalledPeer(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := run(t, nil)
+		p, up := r.up(control.Connack{})
+		began := time.Now()
+		result := make(chan error)
+		go func() { result <- up.Send(ping) }()
+		synctest.Wait()
+		p.send(wire.AppendPublish(nil, &wire.Publish{Topic: "heard"}))
+		if topic := <-r.delivered; topic != "heard" || time.Since(began) != 0 {
+			t.Errorf("heard %q after %v", topic, time.Since(began))
+		}
+		if err := <-result; !errors.Is(err, os.ErrDeadlineExceeded) || time.Since(began) != 3*time.Second {
+			t.Errorf("got %v after %v, want a timeout after 3s", err, time.Since(began))
+		}
+		if err := up.Send(ping); !errors.Is(err, os.ErrDeadlineExceeded) {
+			t.Errorf("the next Send: %v", err)
+		}
+		if err := <-r.downs; !errors.Is(err, os.ErrDeadlineExceeded) {
+			t.Errorf("the connection ended with %v", err)
+		}
+		r.end()
+	})
+}
+
+// A violation by a peer that does not read is not told to it, and closes the
+// connection all the same, at once.
+func TestAViolationWhileTheOutputIsStuck(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := run(t, nil)
+		p, up := r.up(control.Connack{})
+		began := time.Now()
+		stuck := make(chan error)
+		go func() { stuck <- up.Send(ping) }()
+		synctest.Wait()
+		p.send([]byte{0xD1, 0})
+		wantCode(t, <-r.downs, 0x81)
+		if err := <-stuck; err == nil || time.Since(began) != 0 {
+			t.Errorf("Send returned %v after %v", err, time.Since(began))
+		}
+		r.end()
+
+		// Where only the DISCONNECT itself finds nobody reading, it is given up soon.
+		r = run(t, nil)
+		p, _ = r.up(control.Connack{})
+		began = time.Now()
+		p.send([]byte{0xD1, 0})
+		wantCode(t, <-r.downs, 0x81)
+		if d := time.Since(began); d > goodbye {
+			t.Errorf("took %v", d)
+		}
+		r.end()
+	})
+}
+
+func TestTheFirstErrorIsTheCause(t *testing.T) {
+	c := newConn(&gate{open: true}, 0, time.Second)
+	if c.Cause() != nil {
+		t.Errorf("before: %v", c.Cause())
+	}
+	first := errors.New("first")
+	c.Fail(first)
+	c.Fail(errors.New("second"))
+	_ = c.Close()
+	<-c.Failed()
+	if c.Cause() != first {
+		t.Errorf("cause %v", c.Cause())
+	}
+}
+
+func BenchmarkSend(b *testing.B) {
+	c := newConn(discard{}, 0, time.Second)
+	packet := wire.AppendPublish(nil, &wire.Publish{Topic: "plant/7/temp", Payload: make([]byte, 256)})
+	b.SetBytes(int64(len(packet)))
+	b.ReportAllocs()
+	b.RunParallel(func(pb *testing.PB) {
+		for pb.Next() {
+			_ = c.Send(func(dst []byte) []byte { return append(dst, packet...) })
+		}
+	})
+}
+
+type discard struct{ net.Conn }
+
+func (discard) Write(p []byte) (int, error)      { return len(p), nil }
+func (discard) SetWriteDeadline(time.Time) error { return nil }
