@@ -1,0 +1,250 @@
+package link
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"io"
+	"log"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/gorilla/websocket"
+)
+
+func TestParseServer(t *testing.T) {
+	for in, want := range map[string]string{
+		"mqtt://h": "mqtt://h:1883", "tcp://h": "mqtt://h:1883", "MQTT://h:1": "mqtt://h:1",
+		"mqtts://h": "mqtts://h:8883", "ssl://h": "mqtts://h:8883", "tls://h:99": "mqtts://h:99",
+		"ws://h/mqtt": "ws://h:80/mqtt", "wss://h/mqtt?x=1": "wss://h:443/mqtt?x=1",
+		"mqtt://[::1]": "mqtt://[::1]:1883", "mqtt://10.0.0.1": "mqtt://10.0.0.1:1883",
+		"unix:///run/mqtt.sock": "unix:///run/mqtt.sock",
+	} {
+		if u, err := ParseServer(in); err != nil || u.String() != want {
+			t.Errorf("%s: %v, %v, want %s", in, u, err, want)
+		}
+	}
+	for in, hint := range map[string]string{
+		"":                      "use mqtt",
+		"h":                     "use mqtt",
+		"h:1883":                "use mqtt",
+		"http://h":              "use mqtt",
+		"mqtt://":               "names no host",
+		"mqtts://:8883":         "names no host",
+		"unix://":               "names no socket",
+		"unix://run/mqtt.sock":  "three slashes",
+		"mqtt://h:port":         "not a URL",
+		"mqtt://u:secret@h:p":   "not a URL",
+		"http://u:secret@h":     "use mqtt",
+		"mqtt://u:secret@:1883": "names no host",
+	} {
+		u, err := ParseServer(in)
+		if err == nil || !strings.Contains(err.Error(), hint) {
+			t.Errorf("%s: %v, %v, want an error with %q", in, u, err, hint)
+		} else if strings.Contains(err.Error(), "secret") {
+			t.Errorf("the error shows the password: %v", err)
+		}
+	}
+}
+
+// echo answers each connection with what it gets, until it ends.
+func echo(t *testing.T, l net.Listener) {
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			_, _ = io.Copy(c, c)
+			_ = c.Close()
+		}
+	}()
+	t.Cleanup(func() { _ = l.Close(); <-ended })
+}
+
+// talk sends something to an echoing server and wants it back.
+func talk(t *testing.T, c net.Conn, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	deadline := time.Now().Add(10 * time.Second)
+	if err := errors.Join(c.SetWriteDeadline(deadline), c.SetReadDeadline(deadline)); err != nil {
+		t.Fatal(err)
+	}
+	got := make([]byte, 10)
+	for _, part := range []string{"hello", "world"} {
+		if _, err := c.Write([]byte(part)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := io.ReadFull(c, got); err != nil || string(got) != "helloworld" {
+		t.Errorf("got %q, %v", got, err)
+	}
+}
+
+func listen(t *testing.T, network, address string) net.Listener {
+	t.Helper()
+	l, err := net.Listen(network, address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return l
+}
+
+func server(t *testing.T, raw string) *url.URL {
+	t.Helper()
+	u, err := ParseServer(raw)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return u
+}
+
+func TestDialTCPAndUnix(t *testing.T) {
+	l := listen(t, "tcp", "127.0.0.1:0")
+	echo(t, l)
+	c, err := Dial(t.Context(), server(t, "mqtt://"+l.Addr().String()), nil)
+	talk(t, c, err)
+
+	dir, err := os.MkdirTemp("", "mooring") // the name of a socket must be short
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = os.RemoveAll(dir) })
+	l = listen(t, "unix", filepath.Join(dir, "s"))
+	echo(t, l)
+	c, err = Dial(t.Context(), server(t, "unix://"+filepath.ToSlash(filepath.Join(dir, "s"))), nil)
+	talk(t, c, err)
+}
+
+// webSocket echoes binary messages, in pieces that do not keep to the
+// client's, or answers with a text message.
+func webSocket(t *testing.T) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
+		upgrader := websocket.Upgrader{Subprotocols: []string{"mqtt"}}
+		ws, err := upgrader.Upgrade(w, req, nil)
+		if err != nil {
+			return
+		}
+		defer ws.Close()
+		if ws.Subprotocol() != "mqtt" {
+			t.Errorf("subprotocol %q [MQTT-6.0.0-3]", ws.Subprotocol())
+		}
+		for {
+			_, b, err := ws.ReadMessage()
+			if err != nil {
+				return
+			}
+			if req.URL.Path == "/text" {
+				_ = ws.WriteMessage(websocket.TextMessage, b)
+				continue
+			}
+			for i := range b {
+				_ = ws.WriteMessage(websocket.BinaryMessage, b[i:i+1])
+			}
+			_ = ws.WriteMessage(websocket.BinaryMessage, nil)
+		}
+	})
+}
+
+func TestDialTLSChecksTheServersName(t *testing.T) {
+	s := httptest.NewUnstartedServer(webSocket(t))
+	s.Config.ErrorLog = log.New(io.Discard, "", 0) // refused handshakes are what we want
+	s.StartTLS()
+	t.Cleanup(s.Close)
+	roots := x509.NewCertPool()
+	roots.AddCert(s.Certificate()) // valid for 127.0.0.1 and example.com
+	port := s.Listener.Addr().(*net.TCPAddr)
+	conf := &tls.Config{RootCAs: roots}
+
+	l, err := tls.Listen("tcp", "127.0.0.1:0", &tls.Config{Certificates: s.TLS.Certificates})
+	if err != nil {
+		t.Fatal(err)
+	}
+	echo(t, l)
+	c, err := Dial(t.Context(), server(t, "mqtts://"+l.Addr().String()), conf)
+	talk(t, c, err)
+	if conf.ServerName != "" {
+		t.Error("the caller's configuration was changed")
+	}
+	var unknown x509.UnknownAuthorityError
+	if _, err := Dial(t.Context(), server(t, "mqtts://"+l.Addr().String()), nil); !errors.As(err, &unknown) {
+		t.Errorf("without roots: %v", err)
+	}
+	var name x509.HostnameError
+	wrong := &tls.Config{RootCAs: roots, ServerName: "wrong.test"}
+	if _, err := Dial(t.Context(), server(t, "mqtts://"+l.Addr().String()), wrong); !errors.As(err, &name) {
+		t.Errorf("with another name: %v", err)
+	}
+	c, err = Dial(t.Context(), server(t, "wss://"+port.String()+"/mqtt"), conf)
+	talk(t, c, err)
+	if _, err := Dial(t.Context(), server(t, "wss://"+port.String()+"/mqtt"), nil); !errors.As(err, &unknown) {
+		t.Errorf("WebSocket without roots: %v", err)
+	}
+}
+
+func TestDialWebSocket(t *testing.T) {
+	mux := http.NewServeMux()
+	mux.Handle("/mqtt", webSocket(t))
+	mux.Handle("/text", webSocket(t))
+	s := httptest.NewServer(mux)
+	t.Cleanup(s.Close)
+	base := strings.Replace(s.URL, "http", "ws", 1)
+	c, err := Dial(t.Context(), server(t, base+"/mqtt"), nil)
+	talk(t, c, err)
+	if _, err := Dial(t.Context(), server(t, base+"/nothing"), nil); err == nil || !strings.Contains(err.Error(), "404") {
+		t.Errorf("no WebSocket there: %v", err)
+	}
+	c, err = Dial(t.Context(), server(t, base+"/text"), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	if _, err := c.Write([]byte("x")); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := c.Read(make([]byte, 9)); err == nil || !strings.Contains(err.Error(), "not binary") {
+		t.Errorf("a text message: %v", err)
+	}
+}
+
+// The server takes the connection and says nothing: the context must end the
+// TLS and WebSocket handshakes, by cancelling as well as by its deadline.
+func TestTheContextEndsHandshakes(t *testing.T) {
+	for _, scheme := range []string{"mqtts", "ws", "wss"} {
+		t.Run(scheme, func(t *testing.T) {
+			l := listen(t, "tcp", "127.0.0.1:0")
+			defer l.Close()
+			ctx, cancel := context.WithCancel(t.Context())
+			failed := make(chan error, 1)
+			go func() {
+				_, err := Dial(ctx, server(t, scheme+"://"+l.Addr().String()), nil)
+				failed <- err
+			}()
+			c, err := l.Accept()
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer c.Close()
+			if _, err := c.Read(make([]byte, 1)); err != nil { // the handshake has begun
+				t.Fatal(err)
+			}
+			cancel()
+			if err := <-failed; !errors.Is(err, context.Canceled) {
+				t.Errorf("got %v, want context.Canceled", err)
+			}
+		})
+	}
+}
