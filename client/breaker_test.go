@@ -1,0 +1,191 @@
+package client
+
+import (
+	"errors"
+	"fmt"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/mooring-mqtt/mooring/internal/wire"
+	"github.com/mooring-mqtt/mooring/internal/wire/control"
+	"github.com/mooring-mqtt/mooring/reliability"
+)
+
+// tripping runs a test with a breaker that has just opened over two answers of
+// Quota exceeded.
+func tripping(t *testing.T, test func(t *testing.T, s *script, c *Client, p *peer, events *recorder)) {
+	t.Helper()
+	withScript(t, func(t *testing.T, s *script) {
+		var events recorder
+		cfg := testConfig("c", &events, s.dial)
+		cfg.Breaker = reliability.BreakerOptions{FailureThreshold: 2, RecoveryTimeout: time.Minute, SuccessesToClose: 2}
+		cfg.AckTimeout = time.Hour
+		c := mustStart(t, cfg)
+		p := s.accept(control.Connack{})
+		connect(t, c)
+		for range 2 {
+			d := publish(t, c, "t", "refused", AtLeastOnce)
+			p.ack(wire.PUBACK, p.nextPublish().PacketID, wire.ReasonQuotaExceeded, "")
+			wantState(t, d, Refused)
+			// That a QoS 0 message could be written is no success.
+			_, err := c.Publish(t.Context(), Message{Topic: "t"})
+			if err == nil {
+				p.nextPublish()
+			}
+		}
+		if s := c.Stats().Breaker; s.Opened != 1 {
+			t.Fatalf("the breaker did not open: %+v", s)
+		}
+		test(t, s, c, p, &events)
+	})
+}
+
+func TestWhileTheBreakerIsOpenDurableMessagesAreKept(t *testing.T) {
+	tripping(t, func(t *testing.T, s *script, c *Client, p *peer, events *recorder) {
+		began := time.Now()
+		var all []*Delivery
+		for i := range 10 {
+			all = append(all, publish(t, c, "t", fmt.Sprint(i), AtLeastOnce))
+		}
+		p.quiet()
+		var open *reliability.OpenError
+		if _, err := c.Publish(t.Context(), Message{Topic: "t"}); !errors.As(err, &open) || open.RetryAfter <= 0 || open.RetryAfter > time.Minute+1 {
+			t.Errorf("QoS 0: %v, want an *OpenError with the time left", err)
+		}
+		for i := range 2 { // the trials, and no more
+			m := p.nextPublish()
+			if took := time.Since(began); took < time.Minute || took > time.Minute+time.Millisecond {
+				t.Errorf("trial %d came after %v, want a minute", i, took)
+			}
+			if i == 0 {
+				continue
+			}
+			p.quiet()
+			p.ack(wire.PUBACK, m.PacketID-1, 0, "")
+			p.quiet()
+			p.ack(wire.PUBACK, m.PacketID, 0, "")
+		}
+		for range 8 {
+			p.ack(wire.PUBACK, p.nextPublish().PacketID, 0, "")
+		}
+		for _, d := range all {
+			wantState(t, d, Acked)
+		}
+		var changes []string
+		for _, e := range eventsOf[BreakerChanged](events) {
+			changes = append(changes, e.From+">"+e.To)
+		}
+		if got := fmt.Sprint(changes); got != "[closed>open open>half-open half-open>closed]" {
+			t.Errorf("the changes were %v", got)
+		}
+	})
+}
+
+func TestAFailedTrialOpensTheBreakerAgain(t *testing.T) {
+	tripping(t, func(t *testing.T, s *script, c *Client, p *peer, _ *recorder) {
+		began := time.Now()
+		publish(t, c, "t", "trial", AtLeastOnce)
+		p.ack(wire.PUBACK, p.nextPublish().PacketID, wire.ReasonQuotaExceeded, "")
+		d := publish(t, c, "t", "next trial", AtLeastOnce)
+		m := p.nextPublish()
+		if took := time.Since(began).Round(time.Second); took != 2*time.Minute {
+			t.Errorf("the next trial came after %v, want two minutes", took)
+		}
+		p.ack(wire.PUBACK, m.PacketID, 0, "")
+		wantState(t, d, Acked)
+	})
+}
+
+// TestTrialsThatGoDownWithTheirConnectionAreMadeAgain: nobody will answer them,
+// and they must not keep their places.
+func TestTrialsThatGoDownWithTheirConnectionAreMadeAgain(t *testing.T) {
+	tripping(t, func(t *testing.T, s *script, c *Client, p *peer, _ *recorder) {
+		var all []*Delivery
+		for i := range 4 {
+			all = append(all, publish(t, c, "t", fmt.Sprint(i), AtLeastOnce))
+		}
+		p.nextPublish()
+		p.nextPublish()
+		p.close()
+		p = s.accept(control.Connack{SessionPresent: true})
+		for range 4 {
+			p.ack(wire.PUBACK, p.nextPublish().PacketID, 0, "")
+		}
+		for _, d := range all {
+			wantState(t, d, Acked)
+		}
+	})
+}
+
+func TestWhatConcernsOneMessageDoesNotOpenTheBreaker(t *testing.T) {
+	publishing(t, func(cfg *Config) { cfg.Breaker.FailureThreshold = 2 }, control.Connack{}, func(t *testing.T, c *Client, p *peer, _ *recorder) {
+		for _, code := range []byte{wire.ReasonNotAuthorized, wire.ReasonTopicNameInvalid, wire.ReasonPayloadFormatInvalid, wire.ReasonNotAuthorized} {
+			d := publish(t, c, "t", "x", AtLeastOnce)
+			p.ack(wire.PUBACK, p.nextPublish().PacketID, code, "")
+			wantState(t, d, Refused)
+		}
+		if n := c.Stats().Breaker.Opened; n != 0 {
+			t.Errorf("the breaker opened %d times", n)
+		}
+	})
+}
+
+func TestManyPublishesUnderAnOpenBreakerMakeNoTimers(t *testing.T) {
+	tripping(t, func(t *testing.T, s *script, c *Client, p *peer, _ *recorder) {
+		asked := c.Stats().Breaker.Rejected
+		for range 1000 {
+			publish(t, c, "t", "x", AtLeastOnce)
+			synctest.Wait()
+		}
+		waited := c.Stats().Breaker.Rejected - asked
+		time.Sleep(59 * time.Second)
+		synctest.Wait()
+		if n := c.Stats().Breaker.Rejected - asked; n != waited {
+			t.Errorf("the breaker was asked %d times while there was nothing to do", n-waited)
+		}
+		// The trials stay unanswered: then nothing wakes the drainer any more.
+		time.Sleep(2 * time.Second)
+		p.nextPublish()
+		p.nextPublish()
+		synctest.Wait()
+		before := c.Stats().Breaker.Rejected
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		if n := c.Stats().Breaker.Rejected - before; n > 2 {
+			t.Errorf("the drainer woke %d times for nothing", n)
+		}
+	})
+}
+
+func TestALinkThatAcknowledgesNothingIsGivenUp(t *testing.T) {
+	withScript(t, func(t *testing.T, s *script) {
+		var events recorder
+		cfg := testConfig("c", &events, s.dial)
+		cfg.AckTimeout = 8 * time.Second
+		c := mustStart(t, cfg)
+		p := s.accept(control.Connack{})
+		time.Sleep(time.Hour) // idle is no fault
+		p.quiet()
+		began := time.Now()
+		d := publish(t, c, "t", "x", AtLeastOnce)
+		p.nextPublish()
+		p.ended()
+		if took := time.Since(began); took < 6*time.Second || took > 10*time.Second {
+			t.Errorf("it was given up after %v, the timeout is 8s", took)
+		}
+		p = s.accept(control.Connack{SessionPresent: true})
+		// Slow but steady is no fault either.
+		for range 3 {
+			publish(t, c, "t", "x", AtLeastOnce)
+		}
+		for range 4 {
+			time.Sleep(5 * time.Second)
+			p.ack(wire.PUBACK, p.nextPublish().PacketID, 0, "")
+		}
+		wantState(t, d, Acked)
+		if got := eventsOf[Disconnected](&events); len(got) != 1 || !errors.Is(got[0].Err, ErrAckTimeout) {
+			t.Errorf("Disconnected events are %v", got)
+		}
+	})
+}

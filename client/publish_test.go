@@ -1,0 +1,431 @@
+package client
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/mooring-mqtt/mooring/client/mqtttest"
+	"github.com/mooring-mqtt/mooring/internal/session"
+	"github.com/mooring-mqtt/mooring/internal/wire"
+	"github.com/mooring-mqtt/mooring/internal/wire/control"
+	"github.com/mooring-mqtt/mooring/persistence"
+	"github.com/mooring-mqtt/mooring/reliability"
+)
+
+// publishing runs a test with a connected client.
+func publishing(t *testing.T, change func(*Config), ack control.Connack, test func(t *testing.T, c *Client, p *peer, events *recorder)) {
+	t.Helper()
+	withScript(t, func(t *testing.T, s *script) {
+		var events recorder
+		cfg := testConfig("c", &events, s.dial)
+		if change != nil {
+			change(&cfg)
+		}
+		c := mustStart(t, cfg)
+		p := s.accept(ack)
+		connect(t, c)
+		test(t, c, p, &events)
+	})
+}
+
+func TestWhatThisServerCannotTakeIsRefused(t *testing.T) {
+	for name, tt := range map[string]struct {
+		ack control.Connack
+		m   Message
+		who byte
+	}{
+		"too large":     {control.Connack{MaximumPacketSize: 100}, Message{Payload: make([]byte, 100)}, wire.ReasonPacketTooLarge},
+		"QoS 2 above 1": {control.Connack{HasMaximumQoS: true, MaximumQoS: 1}, Message{QoS: 2}, wire.ReasonQoSNotSupported},
+		"QoS 1 above 0": {control.Connack{HasMaximumQoS: true, MaximumQoS: 0}, Message{QoS: 1}, wire.ReasonQoSNotSupported},
+		"retain":        {control.Connack{RetainUnavailable: true}, Message{Retain: true}, wire.ReasonRetainNotSupported},
+	} {
+		t.Run(name, func(t *testing.T) {
+			publishing(t, nil, tt.ack, func(t *testing.T, c *Client, p *peer, events *recorder) {
+				m := tt.m
+				m.Topic = "t"
+				if m.QoS == 0 { // at once
+					var refused *RefusedError
+					if _, err := c.Publish(t.Context(), m); !errors.As(err, &refused) || refused.Code != tt.who {
+						t.Errorf("QoS 0: Publish returned %v, want 0x%02X", err, tt.who)
+					}
+					m.QoS = 1
+				}
+				d, err := c.Publish(t.Context(), m)
+				must(t, err)
+				var refused *RefusedError
+				if o := wantState(t, d, Refused); o.Reason != tt.who || !errors.As(o.Err, &refused) {
+					t.Errorf("the outcome is %+v, want 0x%02X", o, tt.who)
+				}
+				p.quiet()
+				if n := len(eventsOf[MessageRefused](events)); n != 1 {
+					t.Errorf("%d MessageRefused events, want 1", n)
+				}
+				wantAccounts(t, c)
+			})
+		})
+	}
+}
+
+func TestAnAckMayCarryInformation(t *testing.T) {
+	publishing(t, nil, control.Connack{}, func(t *testing.T, c *Client, p *peer, _ *recorder) {
+		d := publish(t, c, "t", "x", AtLeastOnce)
+		p.ack(wire.PUBACK, p.nextPublish().PacketID, wire.ReasonNoMatchingSubscribers, "")
+		if o := wantState(t, d, Acked); o.Reason != wire.ReasonNoMatchingSubscribers || o.Err != nil {
+			t.Errorf("the outcome is %+v", o)
+		}
+	})
+}
+
+func TestTheSameMessageValueGetsAnotherID(t *testing.T) {
+	publishing(t, nil, control.Connack{}, func(t *testing.T, c *Client, p *peer, _ *recorder) {
+		m := Message{Topic: "t", QoS: 1}
+		first, err := c.Publish(t.Context(), m)
+		must(t, err)
+		second, err := c.Publish(t.Context(), m)
+		must(t, err)
+		if first.ID == second.ID || first.ID.IsZero() || !m.ID.IsZero() {
+			t.Errorf("the IDs are %v and %v", first.ID, second.ID)
+		}
+		m.ID = ParseMessageID("order 17")
+		third, err := c.Publish(t.Context(), m)
+		must(t, err)
+		if third.ID != m.ID {
+			t.Errorf("the program's own ID became %v", third.ID)
+		}
+		for _, want := range []MessageID{first.ID, second.ID, m.ID} {
+			if got := userProperty(p.nextPublish(), propID); got != want.String() {
+				t.Errorf("%s was sent, want %v", got, want)
+			}
+		}
+	})
+}
+
+func TestWhatPublishRefersToIsCopied(t *testing.T) {
+	publishing(t, nil, control.Connack{ReceiveMaximum: 1}, func(t *testing.T, c *Client, p *peer, _ *recorder) {
+		payload, correlation := []byte("payload"), []byte("correlation")
+		_, err := c.Publish(t.Context(), Message{Topic: "t", QoS: 1, Payload: payload, CorrelationData: correlation})
+		must(t, err)
+		clear(payload)
+		clear(correlation)
+		if m := p.nextPublish(); string(m.Payload) != "payload" || string(m.CorrelationData) != "correlation" {
+			t.Errorf("%q %q was sent", m.Payload, m.CorrelationData)
+		}
+	})
+}
+
+func TestReceiveMaximumOneLeavesRoomForEverything(t *testing.T) {
+	publishing(t, func(cfg *Config) { cfg.Status = &Status{Topic: "status"} }, control.Connack{ReceiveMaximum: 1},
+		func(t *testing.T, c *Client, p *peer, _ *recorder) {
+			var all []*Delivery
+			for i := range 10 {
+				all = append(all, publish(t, c, "t", fmt.Sprint(i), QoS(i%2+1)))
+			}
+			birth := p.nextPublish()
+			if birth.Topic != "status" || string(birth.Payload) != "online" {
+				t.Errorf("%s came first", birth.Topic)
+			}
+			p.quiet()
+			p.ack(wire.PUBACK, birth.PacketID, 0, "")
+			for i, d := range all {
+				m := p.nextPublish()
+				p.quiet()
+				if string(m.Payload) != fmt.Sprint(i) {
+					t.Errorf("%q came, want %d", m.Payload, i)
+				}
+				if m.QoS == 1 {
+					p.ack(wire.PUBACK, m.PacketID, 0, "")
+				} else {
+					p.ack(wire.PUBREC, m.PacketID, 0, "")
+					p.nextAck(wire.PUBREL)
+					p.quiet()
+					p.ack(wire.PUBCOMP, m.PacketID, 0, "")
+				}
+				wantState(t, d, Acked)
+			}
+		})
+}
+
+// highStore is a store that was used for a long time: its sequences start high.
+type highStore struct {
+	*persistence.Memory
+	syncs int
+}
+
+func (s *highStore) Sync() error { s.syncs++; return s.Memory.Sync() }
+
+func newHighStore(t *testing.T, start int) *highStore {
+	t.Helper()
+	s := &highStore{Memory: persistence.NewMemory(persistence.Options{})}
+	for range start {
+		seq, err := s.Append(&persistence.Message{})
+		must(t, err)
+		must(t, s.Done(seq, persistence.Outcome{Kind: persistence.Acked}))
+	}
+	return s
+}
+
+func TestAPacketIdentifierIsNotUsedAgainWhileItsLastUserIsPending(t *testing.T) {
+	store := newHighStore(t, session.Lap-10)
+	publishing(t, func(cfg *Config) { cfg.Store = store }, control.Connack{}, func(t *testing.T, c *Client, p *peer, _ *recorder) {
+		stuck := publish(t, c, "t", "stuck", AtLeastOnce)
+		stuckID := p.nextPublish().PacketID
+		// A lap later, less one, everything but the stuck one goes through.
+		for i := 1; i < session.Lap; i++ {
+			d := publish(t, c, "t", "x", AtLeastOnce)
+			p.ack(wire.PUBACK, p.nextPublish().PacketID, 0, "")
+			<-d.Done()
+		}
+		syncs := store.syncs
+		again := publish(t, c, "t", "again", AtLeastOnce)
+		behind := publish(t, c, "t", "behind", AtLeastOnce)
+		p.quiet()
+		if store.syncs > syncs {
+			t.Error("the store is synced for a message that waits")
+		}
+		p.ack(wire.PUBACK, stuckID, 0, "")
+		wantState(t, stuck, Acked)
+		if m := p.nextPublish(); m.PacketID != stuckID || string(m.Payload) != "again" {
+			t.Errorf("%q came under identifier %d, want %d", m.Payload, m.PacketID, stuckID)
+		}
+		if store.syncs == syncs {
+			t.Error("an identifier was used again without a sync of its last user's end")
+		}
+		p.ack(wire.PUBACK, stuckID, 0, "")
+		p.ack(wire.PUBACK, p.nextPublish().PacketID, 0, "")
+		wantState(t, again, Acked)
+		wantState(t, behind, Acked)
+	})
+}
+
+func TestSequencesGoOnAfterARestart(t *testing.T) {
+	dir := t.TempDir()
+	var epoch string
+	for life := range 3 {
+		withScript(t, func(t *testing.T, s *script) {
+			cfg := testConfig("c", &recorder{}, s.dial)
+			cfg.Dir, cfg.Sequenced, cfg.Publisher = dir, true, "pump"
+			c := mustStart(t, cfg)
+			p := s.accept(control.Connack{SessionPresent: life > 0})
+			for i := range 3 {
+				for _, topic := range []string{"a", "b"} {
+					publish(t, c, topic, "x", ExactlyOnce)
+					m := p.nextPublish()
+					p.ack(wire.PUBREC, m.PacketID, 0, "")
+					p.ack(wire.PUBCOMP, p.nextAck(wire.PUBREL).PacketID, 0, "")
+					if got := userProperty(m, propSeq); got != fmt.Sprint(3*life+i+1) {
+						t.Errorf("topic %s has number %s, want %d", topic, got, 3*life+i+1)
+					}
+					if got := userProperty(m, propPublisher); got != "pump" {
+						t.Errorf("the publisher is %q", got)
+					}
+					if got := userProperty(m, propEpoch); epoch != "" && got != epoch {
+						t.Errorf("the epoch is %s, was %s", got, epoch)
+					} else {
+						epoch = got
+					}
+				}
+			}
+			must(t, c.Drain(t.Context()))
+		})
+	}
+}
+
+func TestTheOrderPerTopicIsTheOrderOfTheNumbers(t *testing.T) {
+	inBubble(t, mqtttest.Options{}, func(t *testing.T, b *mqtttest.Broker, p *mqtttest.Proxy) {
+		in := newInbox()
+		receiver := mustStart(t, testConfig("r", &recorder{}, b.Dial))
+		connect(t, receiver)
+		must(t, receiver.Subscribe(t.Context(), "#", ExactlyOnce, in))
+		cfg := testConfig("c", &recorder{}, through(p))
+		cfg.Sequenced = true
+		c := mustStart(t, cfg)
+		var all sync.WaitGroup
+		for g := range 16 {
+			all.Go(func() {
+				for n := range 50 {
+					publish(t, c, fmt.Sprint("t", (g+n)%4), "x", QoS(n%2+1))
+				}
+			})
+		}
+		all.Wait()
+		must(t, c.Drain(t.Context()))
+		last := map[string]uint64{}
+		for _, m := range in.await(t, 800) {
+			if m.Origin.Seq != last[m.Topic]+1 || m.Origin.Publisher != "c" {
+				t.Fatalf("topic %s: number %d of %q behind %d", m.Topic, m.Origin.Seq, m.Origin.Publisher, last[m.Topic])
+			}
+			last[m.Topic] = m.Origin.Seq
+		}
+	})
+}
+
+// TestAnOutcomeMayComeBeforePublishReturns races the two: each Delivery must
+// resolve exactly as the server said.
+func TestAnOutcomeMayComeBeforePublishReturns(t *testing.T) {
+	publishing(t, nil, control.Connack{}, func(t *testing.T, c *Client, p *peer, _ *recorder) {
+		refuse := func(payload []byte) bool { return len(payload)%3 == 0 }
+		const messages = 3000
+		served := make(chan struct{})
+		go func() {
+			defer close(served)
+			for range messages {
+				m := p.nextPublish()
+				code := byte(0)
+				if refuse(m.Payload) {
+					code = wire.ReasonNotAuthorized
+				}
+				p.ack(wire.PUBACK, m.PacketID, code, "")
+			}
+		}()
+		var all sync.WaitGroup
+		for g := range 10 {
+			all.Go(func() {
+				random := rand.New(rand.NewPCG(1, uint64(g)))
+				for range messages / 10 {
+					payload := strings.Repeat("x", random.IntN(20))
+					want := Acked
+					if refuse([]byte(payload)) {
+						want = Refused
+					}
+					wantState(t, publish(t, c, "t", payload, AtLeastOnce), want)
+				}
+			})
+		}
+		all.Wait()
+		<-served
+		wantAccounts(t, c)
+		c.pending.mu.Lock()
+		defer c.pending.mu.Unlock()
+		if n := len(c.pending.open); n != 0 {
+			t.Errorf("%d entries are left of messages that are done", n)
+		}
+	})
+}
+
+func TestPendingMessagesInEveryOrder(t *testing.T) {
+	outcome := Outcome{State: Acked}
+	for name, steps := range map[string]string{
+		"added, sent, settled":       "ats",
+		"sent before added":          "tas",
+		"settled before added":       "tsa",
+		"settled and never sent":     "sa",
+		"added, settled, never sent": "as",
+		"abandoned after":            "tsxa",
+		"added and abandoned":        "ax",
+		"abandoned before added":     "xa",
+		"sent, abandoned, added":     "txa",
+	} {
+		t.Run(name, func(t *testing.T) {
+			var p pendingMessages
+			p.init(0, 10)
+			var d *Delivery
+			reports := 0
+			for _, step := range steps {
+				switch step {
+				case 'a':
+					d = p.add(11, MessageID{1})
+				case 't':
+					p.sent(11, MessageID{1}, func(error) { reports++ })
+				case 's':
+					m := p.settle(11)
+					if m.report != nil {
+						m.report(nil)
+					}
+					m.delivery.resolve(outcome)
+				case 'x':
+					p.abandon(ErrClosed)
+				}
+			}
+			want := Acked
+			if !strings.Contains(steps, "s") {
+				want = Abandoned
+			}
+			if got := d.Outcome().State; got != want {
+				t.Errorf("the outcome is %v, want %v", got, want)
+			}
+			if len(p.open) != 0 {
+				t.Errorf("an entry is left: %v", p.open)
+			}
+			if sent := strings.Contains(steps, "t") && strings.Contains(steps, "s"); sent && reports != 1 {
+				t.Errorf("the breaker was told %d times", reports)
+			}
+		})
+	}
+}
+
+func TestDelivery(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d := &Delivery{timeout: time.Second}
+		var timeout *reliability.TimeoutError
+		if o, err := d.Wait(t.Context()); !errors.As(err, &timeout) || o.State != Pending {
+			t.Errorf("Wait returned %v, %v, want a *reliability.TimeoutError", o.State, err)
+		}
+		ctx, cancel := context.WithCancelCause(t.Context())
+		why := errors.New("why")
+		cancel(why)
+		if o, err := d.Wait(ctx); err != why || o.State != Pending {
+			t.Errorf("Wait returned %v, %v, want the context's cause", o.State, err)
+		}
+		waited := make(chan error, 1)
+		go func() { _, err := d.Wait(context.Background()); waited <- err }()
+		synctest.Wait()
+		d.resolve(Outcome{State: Dropped, Err: ErrSessionLost})
+		d.resolve(Outcome{State: Acked}) // only the first counts
+		if err := <-waited; err != ErrSessionLost {
+			t.Errorf("Wait returned %v", err)
+		}
+		<-d.Done()
+		if o, err := d.Wait(ctx); o.State != Dropped || err != ErrSessionLost {
+			t.Errorf("Wait of what is known returned %v, %v", o.State, err)
+		}
+		late := &Delivery{}
+		late.resolve(Outcome{State: Acked})
+		<-late.Done()
+	})
+	for s := Pending; s <= Abandoned; s++ {
+		if s.String() == "" {
+			t.Errorf("state %d has no name", s)
+		}
+	}
+}
+
+func TestPublishErrors(t *testing.T) {
+	withScript(t, func(t *testing.T, s *script) {
+		cfg := testConfig("c", &recorder{}, s.dial)
+		c := mustNew(t, cfg)
+		if _, err := c.Publish(t.Context(), Message{Topic: "t"}); !errors.Is(err, ErrNotConnected) {
+			t.Errorf("QoS 0 without a connection: %v", err)
+		}
+		why := errors.New("why")
+		ctx, cancel := context.WithCancelCause(t.Context())
+		cancel(why)
+		if _, err := c.Publish(ctx, Message{Topic: "t", QoS: 1}); err != why {
+			t.Errorf("with an ended context: %v", err)
+		}
+		var field *wire.FieldError
+		for _, m := range []Message{{Topic: "t", QoS: 3}, {Topic: "t", QoS: 1, Expiry: -1}, {Topic: "t", QoS: 1, PayloadIsUTF8: true, Payload: []byte{0xff}}} {
+			if _, err := c.Publish(t.Context(), m); !errors.As(err, &field) {
+				t.Errorf("%+v: %v, want a *wire.FieldError", m, err)
+			}
+		}
+		if _, err := c.Publish(t.Context(), Message{Topic: "t", QoS: 1, Payload: make([]byte, 17<<20)}); !errors.Is(err, persistence.ErrPacketTooLarge) {
+			t.Errorf("above the store's MaxPacket: %v", err)
+		}
+		must(t, c.Close())
+		for qos := AtMostOnce; qos <= ExactlyOnce; qos++ {
+			if _, err := c.Publish(t.Context(), Message{Topic: "t", QoS: qos}); !errors.Is(err, ErrClosed) {
+				t.Errorf("QoS %d after Close: %v", qos, err)
+			}
+		}
+		if n := c.Stats().Store.Accepted; n != 0 {
+			t.Errorf("%d were accepted", n)
+		}
+	})
+}

@@ -1,0 +1,120 @@
+package client
+
+import (
+	"errors"
+	"fmt"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+
+	"github.com/mooring-mqtt/mooring/internal/wire"
+	"github.com/mooring-mqtt/mooring/internal/wire/control"
+	"github.com/mooring-mqtt/mooring/persistence"
+)
+
+var errDisk = errors.New("the disk is out of order")
+
+// sickDisk is a file system whose fsync fails when told to.
+type sickDisk struct {
+	persistence.FS
+	sick atomic.Bool
+}
+
+func (d *sickDisk) Create(name string) (persistence.File, error) {
+	f, err := d.FS.Create(name)
+	if err != nil {
+		return nil, err
+	}
+	return &sickFile{f, d}, nil
+}
+
+type sickFile struct {
+	persistence.File
+	disk *sickDisk
+}
+
+func (f *sickFile) Sync() error {
+	if f.disk.sick.Load() {
+		return errDisk
+	}
+	return f.File.Sync()
+}
+
+func TestADiskThatFailsIsToldAndLosesNothing(t *testing.T) {
+	dir := t.TempDir()
+	disk := &sickDisk{FS: persistence.OS}
+	var ids []string
+	withScript(t, func(t *testing.T, s *script) {
+		var events recorder
+		cfg := testConfig("c", &events, s.dial)
+		cfg.Dir, cfg.DirOptions.FS = dir, disk
+		c := mustNew(t, cfg) // not started: all stays in the store
+		for i := range 3 {
+			ids = append(ids, publish(t, c, "t", fmt.Sprint(i), AtLeastOnce).ID.String())
+		}
+		disk.sick.Store(true)
+		for range 2 {
+			if d, err := c.Publish(t.Context(), Message{Topic: "t", QoS: 1}); !errors.Is(err, persistence.ErrFailed) || d != nil {
+				t.Errorf("Publish on a disk that fails returned %v, %v, want ErrFailed", d, err)
+			}
+		}
+		if got := eventsOf[StoreFailed](&events); len(got) != 2 || !errors.Is(got[0].Err, errDisk) {
+			t.Errorf("StoreFailed events are %v", got)
+		}
+		if n := c.Stats().StoreFailures; n != 2 {
+			t.Errorf("%d failures were counted", n)
+		}
+		if err := c.Close(); err == nil {
+			t.Error("Close hides that the store has failed")
+		}
+	})
+	disk.sick.Store(false)
+	withScript(t, func(t *testing.T, s *script) {
+		cfg := testConfig("c", &recorder{}, s.dial)
+		cfg.Dir, cfg.DirOptions.FS = dir, disk
+		c := mustStart(t, cfg)
+		p := s.accept(control.Connack{SessionPresent: true})
+		for i := range ids {
+			m := p.nextPublish()
+			if got := userProperty(m, propID); got != ids[i] {
+				t.Errorf("message %d came as %s, want %s", i, got, ids[i])
+			}
+			p.ack(wire.PUBACK, m.PacketID, 0, "")
+		}
+		for {
+			if synctest.Wait(); c.Stats().Store.Pending == 0 {
+				break
+			}
+			// Those that Publish said nothing good of may be there or not.
+			p.ack(wire.PUBACK, p.nextPublish().PacketID, 0, "")
+		}
+		must(t, c.Close())
+	})
+}
+
+// TestAStoreThatFailsDuringTheQoS2HandshakeHoldsItBack: PUBREL must not leave
+// before it is durable that PUBREC came.
+func TestAStoreThatFailsDuringTheQoS2HandshakeHoldsItBack(t *testing.T) {
+	disk := &sickDisk{FS: persistence.OS}
+	withScript(t, func(t *testing.T, s *script) {
+		var events recorder
+		cfg := testConfig("c", &events, s.dial)
+		cfg.Dir, cfg.DirOptions.FS = t.TempDir(), disk
+		c := mustStart(t, cfg)
+		p := s.accept(control.Connack{})
+		d := publish(t, c, "t", "x", ExactlyOnce)
+		id := p.nextPublish().PacketID
+		disk.sick.Store(true)
+		p.ack(wire.PUBREC, id, 0, "")
+		if last := p.ended(); last.Type() == wire.PUBREL {
+			t.Error("PUBREL left without its record")
+		}
+		synctest.Wait()
+		if o := d.Outcome(); o.State != Pending {
+			t.Errorf("the message ended as %v", o.State)
+		}
+		if got := eventsOf[Disconnected](&events); len(got) == 0 || !errors.Is(got[0].Err, persistence.ErrFailed) {
+			t.Errorf("Disconnected events are %v", got)
+		}
+	})
+}
