@@ -1,8 +1,7 @@
 package interop
 
 import (
-	"fmt"
-	"sync/atomic"
+	"slices"
 	"testing"
 
 	"github.com/mooring-mqtt/mooring/client"
@@ -57,7 +56,7 @@ func TestABrokerRestartedWhilePublishingLosesAndRepeatsNothing(t *testing.T) {
 }
 
 func surviveRestarts(r *run, kill bool) {
-	const rounds, ahead, step = 3, 40, 60
+	const rounds, step = 3, 60
 	subLink, pubLink := r.proxy(), r.proxy()
 	subCfg, pubCfg := r.config("sub"), r.config("pub")
 	cache := dedupe.NewMemory(dedupe.Options{})
@@ -69,67 +68,23 @@ func surviveRestarts(r *run, kill bool) {
 	rawCfg.Servers = subCfg.Servers
 	subEvents, rawEvents, pubEvents := watch(&subCfg), watch(&rawCfg), watch(&pubCfg)
 	sub := r.start(subCfg)
-	in := r.subscribe(sub, r.topic("restart/+"), client.ExactlyOnce)
-	raw := r.subscribe(r.start(rawCfg), r.topic("restart/+"), client.ExactlyOnce)
+	in := r.subscribe(sub, r.topic("traffic/+"), client.ExactlyOnce)
+	raw := r.subscribe(r.start(rawCfg), r.topic("traffic/+"), client.ExactlyOnce)
 	pubCfg.Servers, pubCfg.Dir, pubCfg.Sequenced = []string{pubLink.URL()}, r.TempDir(), true
 	publisher := r.start(pubCfg)
-	if r.broker.Traits().forgetsCleanStarts {
-		// Resumed once, the sessions are kept; see the test above.
-		subLink.Cut()
-		pubLink.Cut()
-		for _, events := range []*record[client.Event]{subEvents, rawEvents, pubEvents} {
-			nth[client.Connected](r, events, 2)
-		}
-	}
-
-	// Publish without a pause, at most so many messages ahead of what is
-	// acknowledged.
-	var stop atomic.Bool
-	var accepted [3]int // per QoS
-	ended := make(chan error, 1)
-	go func() {
-		var open []*client.Delivery
-		for i := 0; !stop.Load(); i++ {
-			if len(open) == ahead {
-				if _, err := open[0].Wait(r.ctx); err != nil {
-					ended <- err
-					return
-				}
-				open = open[1:]
-			}
-			qos := client.QoS(1 + i%2)
-			d, err := publisher.Publish(r.ctx, client.Message{Topic: r.topic(fmt.Sprintf("restart/%d", qos)),
-				Payload: []byte(numbered(accepted[qos])), QoS: qos})
-			if err != nil {
-				ended <- err
-				return
-			}
-			accepted[qos]++
-			open = append(open, d)
-		}
-		ended <- nil
-	}()
+	r.resumeOnce([]*mqtttest.Proxy{subLink, pubLink}, subEvents, rawEvents, pubEvents)
+	flow := r.traffic(publisher)
 	for round := range rounds {
 		list, _ := in.snapshot()
 		in.awaitN(r, "messages before the restart", len(list)+step)
 		if kill && r.broker.Traits().savesLate {
 			r.letItSave(publisher, pubLink, in, round)
 		}
-		r.broker.Restart(r.T, kill)
-		for _, link := range []*mqtttest.Proxy{subLink, pubLink} {
-			if err := link.SetTarget(r.broker.URL()); err != nil {
-				r.Fatal(err)
-			}
-			link.Cut() // a stalled link would not notice
-			link.Resume()
-		}
+		r.restart(kill, subLink, pubLink)
 	}
-	stop.Store(true)
-	if err := <-ended; err != nil {
-		r.Fatal(err)
-	}
+	flow.stop()
 	for qos := client.AtLeastOnce; qos <= client.ExactlyOnce; qos++ {
-		topic, want := r.topic(fmt.Sprintf("restart/%d", qos)), numberedUpTo(accepted[qos])
+		topic, want := flow.topic(qos), numberedUpTo(flow.accepted[qos])
 		r.fence(publisher, in, topic, qos)
 		r.expectExactly(in, topic, want)
 		r.fence(publisher, raw, topic, qos)
@@ -149,7 +104,35 @@ func surviveRestarts(r *run, kill bool) {
 	if st.Gaps > 0 {
 		r.Errorf("%d gaps were reported", st.Gaps)
 	}
-	r.Logf("%d messages, %d of them came again and were held off", accepted[1]+accepted[2], st.Duplicates)
+	r.Logf("%d messages, %d of them came again and were held off", flow.accepted[1]+flow.accepted[2], st.Duplicates)
+}
+
+// resumeOnce has all clients resume their sessions where the broker would
+// forget them otherwise.
+func (r *run) resumeOnce(links []*mqtttest.Proxy, clients ...*record[client.Event]) {
+	r.Helper()
+	if !r.broker.Traits().forgetsCleanStarts {
+		return
+	}
+	for _, link := range links {
+		link.Cut()
+	}
+	for _, events := range clients {
+		nth[client.Connected](r, events, 2)
+	}
+}
+
+// restart restarts the broker and leads the links to where it listens then.
+func (r *run) restart(kill bool, links ...*mqtttest.Proxy) {
+	r.Helper()
+	r.broker.Restart(r.T, kill)
+	for _, link := range links {
+		if err := link.SetTarget(r.broker.URL()); err != nil {
+			r.Fatal(err)
+		}
+		link.Cut() // a stalled link would not notice
+		link.Resume()
+	}
 }
 
 // letItSave makes up for a broker that acknowledges before it saves: from some
@@ -161,15 +144,10 @@ func (r *run) letItSave(publisher *client.Client, link *mqtttest.Proxy, in *inbo
 	r.Log("departs from [MQTT-4.3.2-4] and [MQTT-4.3.3-8]: SIGKILL makes it forget messages that it acknowledged")
 	link.Stall(mqtttest.ToClient)
 	for i := range 5 {
-		topic := r.topic("restart/later")
+		topic := r.topic("traffic/later")
 		d := r.publish(publisher, client.Message{Topic: topic, Payload: []byte(numbered(round*5 + i)), QoS: client.AtLeastOnce})
 		in.await(r, "later messages", func(list []*client.Message) bool {
-			for _, m := range list {
-				if m.ID == d.ID {
-					return true
-				}
-			}
-			return false
+			return slices.ContainsFunc(list, func(m *client.Message) bool { return m.ID == d.ID })
 		})
 	}
 }
