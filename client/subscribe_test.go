@@ -1,0 +1,333 @@
+package client
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/mooring-mqtt/mooring/internal/wire"
+	"github.com/mooring-mqtt/mooring/internal/wire/control"
+)
+
+// filtersOf is the filters of a SUBSCRIBE, in order.
+func filtersOf(sub control.Subscribe) (list []string) {
+	for _, s := range sub.Subscriptions {
+		list = append(list, s.Filter)
+	}
+	return list
+}
+
+func TestSubscriptionOptionsGoOnTheWire(t *testing.T) {
+	publishing(t, nil, control.Connack{}, func(t *testing.T, c *Client, p *peer, _ *recorder) {
+		done := make(chan error, 1)
+		go func() {
+			done <- c.Subscribe(t.Context(), "a/+", ExactlyOnce, newInbox(), NoLocal(), RetainAsPublished(), NoRetained())
+		}()
+		sub := p.grantSubscribe()
+		must(t, <-done)
+		if want := (control.Subscription{Filter: "a/+", QoS: 2, NoLocal: true, RetainAsPublished: true, RetainHandling: 2}); sub.Subscriptions[0] != want {
+			t.Errorf("SUBSCRIBE says %+v, want %+v", sub.Subscriptions[0], want)
+		}
+		if sub.PacketID == 0 || sub.PacketID > 1024 {
+			t.Errorf("its packet identifier is %d, and those above 1024 belong to messages", sub.PacketID)
+		}
+	})
+}
+
+func TestSubscriptionsThatCannotBe(t *testing.T) {
+	publishing(t, nil, control.Connack{WildcardUnavailable: true, SharedUnavailable: true, MaximumPacketSize: 40},
+		func(t *testing.T, c *Client, p *peer, _ *recorder) {
+			var field *wire.FieldError
+			for _, err := range []error{
+				c.Subscribe(t.Context(), "a/#/b", 0, newInbox()),
+				c.Subscribe(t.Context(), "a", 3, newInbox()),
+				c.Subscribe(t.Context(), "$share/g/a", 0, newInbox(), NoLocal()),
+			} {
+				if !errors.As(err, &field) {
+					t.Errorf("got %v, want a *wire.FieldError", err)
+				}
+			}
+			if err := c.Subscribe(t.Context(), "a", 0, nil); err == nil {
+				t.Error("a nil handler was taken")
+			}
+			var refused *RefusedError
+			for code, filter := range map[byte]string{
+				wire.ReasonWildcardSubsNotSupported: "a/+", wire.ReasonSharedSubsNotSupported: "$share/g/a", wire.ReasonPacketTooLarge: strings.Repeat("x", 40),
+			} {
+				if err := c.Subscribe(t.Context(), filter, 0, newInbox()); !errors.As(err, &refused) || refused.Code != code {
+					t.Errorf("%s: %v, want 0x%02X", filter, err, code)
+				}
+			}
+			p.quiet()
+		})
+}
+
+func TestARefusedSubscriptionIsAnErrorAndNotTriedAgain(t *testing.T) {
+	withScript(t, func(t *testing.T, s *script) {
+		c := mustStart(t, testConfig("c", &recorder{}, s.dial))
+		p := s.accept(control.Connack{})
+		connect(t, c)
+		done := make(chan error, 1)
+		go func() { done <- c.Subscribe(t.Context(), "secret", 1, newInbox()) }()
+		sub, err := control.ParseSubscribe(p.next(wire.SUBSCRIBE))
+		must(t, err)
+		p.send(control.AppendSuback(nil, &control.Suback{PacketID: sub.PacketID, Reasons: []byte{wire.ReasonNotAuthorized}}))
+		var refused *RefusedError
+		if err := <-done; !errors.As(err, &refused) || refused.Code != wire.ReasonNotAuthorized {
+			t.Errorf("Subscribe returned %v, want 0x87", err)
+		}
+		p.close()
+		s.accept(control.Connack{}).quiet()
+	})
+}
+
+func TestSubscriptionsAreRestored(t *testing.T) {
+	withScript(t, func(t *testing.T, s *script) {
+		var events recorder
+		c := mustNew(t, testConfig("c", &events, s.dial))
+		for i := range 70 { // in three packets
+			must(t, c.Subscribe(t.Context(), fmt.Sprint("f", i), 1, newInbox()))
+		}
+		start(t, c)
+		for life, ack := range []control.Connack{{}, {SessionPresent: true}, {SessionPresent: false}} {
+			p := s.accept(ack)
+			if ack.SessionPresent {
+				p.quiet() // the session has them
+				p.close()
+				continue
+			}
+			var got []string
+			for range 3 {
+				got = append(got, filtersOf(p.grantSubscribe())...)
+			}
+			for i, f := range got {
+				if f != fmt.Sprint("f", i) {
+					t.Fatalf("life %d: filter %d is %s", life, i, f)
+				}
+			}
+			if len(got) != 70 {
+				t.Errorf("life %d: %d filters were restored", life, len(got))
+			}
+			p.quiet()
+			p.close()
+		}
+	})
+}
+
+// TestASessionOfAnEarlierProcessGetsTheSubscriptionsOfThisOne without having
+// its retained messages sent once more.
+func TestASessionOfAnEarlierProcessGetsTheSubscriptionsOfThisOne(t *testing.T) {
+	withScript(t, func(t *testing.T, s *script) {
+		c := mustNew(t, testConfig("c", &recorder{}, s.dial))
+		must(t, c.Subscribe(t.Context(), "a", 1, newInbox()))
+		must(t, c.Subscribe(t.Context(), "b", 1, newInbox(), NoRetained()))
+		start(t, c)
+		p := s.accept(control.Connack{SessionPresent: true})
+		sub := p.grantSubscribe()
+		if a, b := sub.Subscriptions[0].RetainHandling, sub.Subscriptions[1].RetainHandling; a != 1 || b != 2 {
+			t.Errorf("the Retain Handling is %d and %d, want 1 and 2", a, b)
+		}
+		p.close()
+		p = s.accept(control.Connack{}) // a new session: everything anew
+		sub = p.grantSubscribe()
+		if a, b := sub.Subscriptions[0].RetainHandling, sub.Subscriptions[1].RetainHandling; a != 0 || b != 2 {
+			t.Errorf("in a new session the Retain Handling is %d and %d, want 0 and 2", a, b)
+		}
+	})
+}
+
+func TestWhatCannotBeRestoredIsReportedAndTheRestIsMade(t *testing.T) {
+	withScript(t, func(t *testing.T, s *script) {
+		var events recorder
+		c := mustNew(t, testConfig("c", &events, s.dial))
+		for _, f := range []string{"a", "b/+", strings.Repeat("c", 30), "d", "e", strings.Repeat("f", 100), "g"} {
+			must(t, c.Subscribe(t.Context(), f, 1, newInbox()))
+		}
+		start(t, c)
+		p := s.accept(control.Connack{WildcardUnavailable: true, MaximumPacketSize: 50})
+		var asked []string
+		for len(asked) < 5 {
+			f := p.next(wire.SUBSCRIBE)
+			if len(f.Raw) > 50 {
+				t.Fatalf("SUBSCRIBE of %d bytes came, the server takes 50", len(f.Raw))
+			}
+			sub, err := control.ParseSubscribe(f)
+			must(t, err)
+			ack := control.Suback{PacketID: sub.PacketID}
+			for _, one := range sub.Subscriptions {
+				asked = append(asked, one.Filter)
+				code := one.QoS
+				if one.Filter == "d" {
+					code = wire.ReasonNotAuthorized
+				}
+				ack.Reasons = append(ack.Reasons, code)
+			}
+			p.send(control.AppendSuback(nil, &ack))
+		}
+		p.quiet()
+		if got := strings.Join(asked, " "); got != "a "+strings.Repeat("c", 30)+" d e g" {
+			t.Errorf("the filters asked for were %s", got)
+		}
+		var failed []string
+		for _, e := range eventsOf[SubscriptionFailed](&events) {
+			failed = append(failed, e.Filter[:1])
+		}
+		slices.Sort(failed)
+		if got := fmt.Sprint(failed); got != "[b d f]" {
+			t.Errorf("%v were reported as failed, want b, d and f", got)
+		}
+	})
+}
+
+// TestASilentSubackEndsTheConnection: Subscribe must not say that all is well
+// while the server may not have the subscription.
+func TestASilentSubackEndsTheConnection(t *testing.T) {
+	withScript(t, func(t *testing.T, s *script) {
+		var events recorder
+		cfg := testConfig("c", &events, s.dial)
+		cfg.AckTimeout = 5 * time.Second
+		c := mustStart(t, cfg)
+		p := s.accept(control.Connack{})
+		connect(t, c)
+		done := make(chan error, 1)
+		go func() { done <- c.Subscribe(t.Context(), "a", 1, newInbox()) }()
+		p.next(wire.SUBSCRIBE)
+		p.ended()
+		must(t, <-done) // it stands, and is made now
+		p = s.accept(control.Connack{SessionPresent: true})
+		if got := filtersOf(p.grantSubscribe()); fmt.Sprint(got) != "[a]" {
+			t.Errorf("%v was restored", got)
+		}
+		if got := eventsOf[Disconnected](&events); len(got) != 1 || !errors.Is(got[0].Err, ErrAckTimeout) {
+			t.Errorf("Disconnected events are %v", got)
+		}
+	})
+}
+
+func TestACancelledSubscribeStands(t *testing.T) {
+	withScript(t, func(t *testing.T, s *script) {
+		c := mustStart(t, testConfig("c", &recorder{}, s.dial))
+		p := s.accept(control.Connack{})
+		connect(t, c)
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		if err := c.Subscribe(ctx, "a", 1, newInbox()); !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("Subscribe returned %v", err)
+		}
+		p.next(wire.SUBSCRIBE)
+		p.quiet() // the connection is not to blame
+		p.close()
+		p = s.accept(control.Connack{SessionPresent: true})
+		if got := filtersOf(p.grantSubscribe()); fmt.Sprint(got) != "[a]" {
+			t.Errorf("%v was restored", got)
+		}
+	})
+}
+
+func TestUnsubscribe(t *testing.T) {
+	withScript(t, func(t *testing.T, s *script) {
+		c := mustNew(t, testConfig("c", &recorder{}, s.dial))
+		start(t, c)
+		in := newInbox()
+		p := s.accept(control.Connack{})
+		connect(t, c)
+		for _, f := range []string{"a", "b"} {
+			done := make(chan error, 1)
+			go func() { done <- c.Subscribe(t.Context(), f, 1, in) }()
+			p.grantSubscribe()
+			must(t, <-done)
+		}
+		answer := func(code byte) string {
+			u, err := control.ParseUnsubscribe(p.next(wire.UNSUBSCRIBE))
+			must(t, err)
+			p.send(control.AppendUnsuback(nil, &control.Suback{PacketID: u.PacketID, Reasons: []byte{code}}))
+			return strings.Join(u.Filters, " ")
+		}
+		done := make(chan error, 1)
+		go func() { done <- c.Unsubscribe(t.Context(), "a") }()
+		if got := answer(0); got != "a" {
+			t.Errorf("UNSUBSCRIBE names %s", got)
+		}
+		must(t, <-done)
+		p.publish(wire.Publish{Topic: "a", QoS: 1, PacketID: 1})
+		if a := p.nextAck(wire.PUBACK); a.Reason != wire.ReasonImplementationSpecific {
+			t.Errorf("its handler is still there: 0x%02X", a.Reason)
+		}
+		// Without a connection the server is told later, and before anyone can
+		// subscribe again.
+		p.close()
+		synctest.Wait()
+		must(t, c.Unsubscribe(t.Context(), "b"))
+		p = s.accept(control.Connack{SessionPresent: true})
+		if got := answer(0); got != "b" {
+			t.Errorf("UNSUBSCRIBE names %s", got)
+		}
+		p.quiet()
+		// A refusal is an error.
+		go func() { done <- c.Unsubscribe(t.Context(), "c") }()
+		answer(wire.ReasonNotAuthorized)
+		var refused *RefusedError
+		if err := <-done; !errors.As(err, &refused) || refused.Code != wire.ReasonNotAuthorized {
+			t.Errorf("Unsubscribe returned %v, want 0x87", err)
+		}
+		// A session that is lost takes the debt with it.
+		p.close()
+		synctest.Wait()
+		must(t, c.Unsubscribe(t.Context(), "d"))
+		p = s.accept(control.Connack{})
+		p.quiet()
+		p.close()
+		s.accept(control.Connack{SessionPresent: true}).quiet()
+	})
+}
+
+// TestSubscribeWhileConnecting has Subscribe race with restoring: in the end
+// the server knows every filter, and the race detector has nothing to say.
+func TestSubscribeWhileConnecting(t *testing.T) {
+	withScript(t, func(t *testing.T, s *script) {
+		c := mustStart(t, testConfig("c", &recorder{}, s.dial))
+		has := map[string]bool{}
+		for life := range 20 {
+			p := s.accept(control.Connack{SessionPresent: life > 0})
+			var all sync.WaitGroup
+			for i := range 5 {
+				all.Go(func() { must(t, c.Subscribe(t.Context(), fmt.Sprint(life, "/", i), 1, newInbox())) })
+			}
+			stop := make(chan struct{})
+			served := make(chan struct{})
+			go func() {
+				defer close(served)
+				for {
+					select {
+					case f := <-p.got:
+						sub, err := control.ParseSubscribe(f)
+						if err != nil {
+							t.Error(err)
+							return
+						}
+						for _, one := range sub.Subscriptions {
+							has[one.Filter] = true
+						}
+						p.send(control.AppendSuback(nil, &control.Suback{PacketID: sub.PacketID, Reasons: make([]byte, len(sub.Subscriptions))}))
+					case <-stop:
+						return
+					}
+				}
+			}()
+			all.Wait()
+			synctest.Wait()
+			close(stop)
+			<-served
+			p.close()
+		}
+		if len(has) != 100 {
+			t.Errorf("the server knows %d filters, want 100", len(has))
+		}
+	})
+}
