@@ -1,0 +1,353 @@
+package client
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/url"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/mooring-mqtt/mooring/client/mqtttest"
+	"github.com/mooring-mqtt/mooring/internal/wire"
+	"github.com/mooring-mqtt/mooring/internal/wire/control"
+	"github.com/mooring-mqtt/mooring/persistence"
+	"github.com/mooring-mqtt/mooring/reliability"
+)
+
+// states brings a client with one message into each state that it can be ended
+// in.
+var states = map[string]func(t *testing.T, s *script, c *Client, start func()){
+	"fresh": func(*testing.T, *script, *Client, func()) {},
+	"connecting": func(t *testing.T, s *script, c *Client, start func()) {
+		start()
+		s.open() // and no CONNACK
+	},
+	"connected": func(t *testing.T, s *script, c *Client, start func()) {
+		start()
+		p := s.accept(control.Connack{})
+		p.nextPublish()
+	},
+	"in backoff": func(t *testing.T, s *script, c *Client, start func()) {
+		start()
+		s.accept(control.Connack{}).close()
+		synctest.Wait()
+	},
+	"draining": func(t *testing.T, s *script, c *Client, start func()) {
+		start()
+		s.accept(control.Connack{}).nextPublish()
+		go func() { _ = c.Drain(context.Background()) }()
+		synctest.Wait()
+	},
+	"in a handler": func(t *testing.T, s *script, c *Client, start func()) {
+		release := make(chan struct{})
+		must(t, c.Handle("#", HandlerFunc(func(ctx context.Context, _ *Message) error {
+			<-release // whatever ctx says
+			return ctx.Err()
+		})))
+		start()
+		p := s.accept(control.Connack{})
+		p.nextPublish()
+		p.publish(appMessage(1, 1, "x"))
+		p.publish(appMessage(2, 1, "x"))
+		synctest.Wait()
+		time.AfterFunc(time.Minute, func() { close(release) })
+	},
+	"closed": func(t *testing.T, _ *script, c *Client, _ func()) { must(t, c.Close()) },
+}
+
+var endings = map[string]func(c *Client, cancel context.CancelFunc) error{
+	"Close": func(c *Client, _ context.CancelFunc) error { return c.Close() },
+	"Close twice": func(c *Client, _ context.CancelFunc) error {
+		_ = c.Close()
+		return c.Close()
+	},
+	"Close by many": func(c *Client, _ context.CancelFunc) error {
+		var all sync.WaitGroup
+		for range 5 {
+			all.Go(func() { _ = c.Close() })
+		}
+		all.Wait()
+		return nil
+	},
+	"Drain": func(c *Client, _ context.CancelFunc) error {
+		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+		defer cancel()
+		_ = c.Drain(ctx)
+		return nil
+	},
+	"cancelled context": func(c *Client, cancel context.CancelFunc) error {
+		cancel()
+		c.mu.Lock()
+		fresh := c.stopLink == nil
+		c.mu.Unlock()
+		if fresh {
+			return c.Close() // nothing heeds a context before Start
+		}
+		<-c.Done()
+		return nil
+	},
+}
+
+func TestEveryEndFromEveryState(t *testing.T) {
+	for state, reach := range states {
+		for ending, end := range endings {
+			t.Run(state+"/"+ending, func(t *testing.T) {
+				withScript(t, func(t *testing.T, s *script) {
+					store := persistence.NewMemory(persistence.Options{})
+					cfg := testConfig("c", &recorder{}, s.dial)
+					cfg.Store = store
+					cfg.Backoff = reliability.Backoff{Min: time.Hour, Max: time.Hour}
+					cfg.ConnectTimeout, cfg.AckTimeout, cfg.CloseTimeout = time.Hour, time.Hour, 2*time.Second
+					c, err := New(cfg)
+					must(t, err)
+					d := publish(t, c, "t", "kept", AtLeastOnce)
+					ctx, cancel := context.WithCancel(t.Context())
+					defer cancel()
+					reach(t, s, c, func() { must(t, c.Start(ctx)) })
+					began := time.Now()
+					if err := end(c, cancel); err != nil {
+						t.Error(err)
+					}
+					took := time.Since(began)
+					if handler := state == "in a handler"; handler != (took >= 59*time.Second) || took > 61*time.Second {
+						t.Errorf("it took %v", took)
+					}
+					<-c.Done()
+					o := wantState(t, d, Abandoned)
+					if o.Err == nil {
+						t.Error("an abandoned message needs a reason")
+					}
+					if _, err := c.Publish(t.Context(), Message{Topic: "t", QoS: 1}); err == nil {
+						t.Error("Publish works after the end")
+					}
+					if err := c.Start(t.Context()); err == nil {
+						t.Error("Start works after the end")
+					}
+					if err := c.AwaitConnection(t.Context()); err == nil {
+						t.Error("AwaitConnection works after the end")
+					}
+					wantAccounts(t, c)
+					if c.Connected() {
+						t.Error("the client is still connected")
+					}
+
+					// The store goes on with another client.
+					next := mustStart(t, cfg)
+					for {
+						p := s.accept(control.Connack{SessionPresent: true})
+						select {
+						case f, ok := <-p.got:
+							if ok && f.Type() == wire.PUBLISH {
+								v, err := wire.ParsePublish(f)
+								must(t, err)
+								p.ack(wire.PUBACK, v.PacketID, 0, "")
+								must(t, next.Drain(t.Context()))
+								return
+							}
+						case <-time.After(time.Minute):
+							t.Fatal("the message does not come")
+						}
+					}
+				})
+			})
+		}
+	}
+}
+
+func TestCloseFinishesWhatHandlersHave(t *testing.T) {
+	withScript(t, func(t *testing.T, s *script) {
+		cfg := testConfig("c", &recorder{}, s.dial)
+		cfg.CloseTimeout = 10 * time.Second
+		c := mustNew(t, cfg)
+		var ends []error
+		must(t, c.Handle("#", HandlerFunc(func(ctx context.Context, m *Message) error {
+			select {
+			case <-time.After(3 * time.Second):
+			case <-ctx.Done():
+			}
+			ends = append(ends, ctx.Err())
+			return ctx.Err()
+		})))
+		start(t, c)
+		p := s.accept(control.Connack{})
+		p.publish(appMessage(1, 1, "x"))
+		p.publish(appMessage(2, 1, "x"))
+		synctest.Wait()
+		must(t, c.Close())
+		if a := p.nextAck(wire.PUBACK); a.PacketID != 1 {
+			t.Errorf("PUBACK %d came", a.PacketID)
+		}
+		if d, err := control.ParseDisconnect(p.ended()); err != nil || d.Reason != 0 {
+			t.Errorf("DISCONNECT says 0x%02X, %v", d.Reason, err)
+		}
+		if fmt.Sprint(ends) != "[<nil>]" {
+			t.Errorf("the handler ended with %v: it should run once, to its end", ends)
+		}
+	})
+}
+
+func TestACancelledContextSaysNoGoodbye(t *testing.T) {
+	withScript(t, func(t *testing.T, s *script) {
+		cfg := testConfig("c", &recorder{}, s.dial)
+		cfg.Status = &Status{Topic: "status"}
+		c := mustNew(t, cfg)
+		release := make(chan struct{})
+		must(t, c.Handle("#", HandlerFunc(func(context.Context, *Message) error { <-release; return nil })))
+		why := errors.New("why")
+		ctx, cancel := context.WithCancelCause(t.Context())
+		must(t, c.Start(ctx))
+		p := s.accept(control.Connack{})
+		p.nextPublish()
+		p.publish(appMessage(1, 1, "x"))
+		synctest.Wait()
+		began := time.Now()
+		cancel(why)
+		if last := p.ended(); last.Header != 0 {
+			t.Errorf("%v was the last word", last.Type())
+		}
+		if took := time.Since(began); took != 0 {
+			t.Errorf("the connection stood for %v, behind a handler that heeds no context", took)
+		}
+		close(release)
+		<-c.Done()
+		if err := c.Err(); err != why {
+			t.Errorf("Err is %v, want the context's cause", err)
+		}
+	})
+}
+
+func TestDrain(t *testing.T) {
+	t.Run("waits for every outcome", func(t *testing.T) {
+		publishing(t, nil, control.Connack{}, func(t *testing.T, c *Client, p *peer, _ *recorder) {
+			once, exactly := publish(t, c, "t", "1", AtLeastOnce), publish(t, c, "t", "2", ExactlyOnce)
+			done := make(chan error, 1)
+			go func() { done <- c.Drain(t.Context()) }()
+			synctest.Wait()
+			if _, err := c.Publish(t.Context(), Message{Topic: "t", QoS: 1}); !errors.Is(err, ErrDraining) {
+				t.Errorf("Publish while draining: %v", err)
+			}
+			time.Sleep(time.Second)
+			p.ack(wire.PUBACK, p.nextPublish().PacketID, 0, "")
+			m := p.nextPublish()
+			p.ack(wire.PUBREC, m.PacketID, 0, "")
+			p.nextAck(wire.PUBREL)
+			select {
+			case err := <-done:
+				t.Fatalf("Drain returned %v before PUBCOMP", err)
+			default:
+			}
+			p.ack(wire.PUBCOMP, m.PacketID, 0, "")
+			must(t, <-done)
+			wantState(t, once, Acked)
+			wantState(t, exactly, Acked)
+			if d, err := control.ParseDisconnect(p.ended()); err != nil || d.Reason != 0 {
+				t.Errorf("DISCONNECT says 0x%02X, %v", d.Reason, err)
+			}
+		})
+	})
+	t.Run("within a deadline", func(t *testing.T) {
+		publishing(t, nil, control.Connack{}, func(t *testing.T, c *Client, p *peer, _ *recorder) {
+			publish(t, c, "t", "1", AtLeastOnce)
+			publish(t, c, "t", "2", AtLeastOnce)
+			ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+			defer cancel()
+			var e *DrainError
+			if err := c.Drain(ctx); !errors.As(err, &e) || e.Pending != 2 || !errors.Is(err, context.DeadlineExceeded) {
+				t.Errorf("Drain returned %v, want a *DrainError with 2 pending", err)
+			}
+		})
+	})
+	t.Run("of a client that fails", func(t *testing.T) {
+		withScript(t, func(t *testing.T, s *script) {
+			c := mustStart(t, testConfig("c", &recorder{}, s.dial))
+			publish(t, c, "t", "1", AtLeastOnce)
+			done := make(chan error, 2)
+			for range 2 {
+				go func() { done <- c.Drain(t.Context()) }()
+			}
+			s.accept(control.Connack{Reason: 0x87})
+			for range 2 {
+				var e *DrainError
+				var refused *ConnectionError
+				if err := <-done; !errors.As(err, &e) || e.Pending != 1 || !errors.As(err, &refused) || refused.Code != 0x87 {
+					t.Errorf("Drain returned %v, want a *DrainError over a *ConnectionError", err)
+				}
+			}
+		})
+	})
+}
+
+// TestPublishRacesWithClose: what was accepted has an outcome, always.
+func TestPublishRacesWithClose(t *testing.T) {
+	for range 50 {
+		synctest.Test(t, func(t *testing.T) {
+			b := mqtttest.Start(t, mqtttest.With(mqtttest.Options{NoTCP: true}))
+			cfg := testConfig("c", &recorder{}, b.Dial)
+			store := persistence.NewMemory(persistence.Options{})
+			cfg.Store = store
+			c := mustStart(t, cfg)
+			connect(t, c)
+			var mu sync.Mutex
+			var all []*Delivery
+			var group sync.WaitGroup
+			for range 4 {
+				group.Go(func() {
+					for {
+						d, err := c.Publish(t.Context(), Message{Topic: "t", QoS: 1})
+						if err != nil {
+							return
+						}
+						mu.Lock()
+						all = append(all, d)
+						mu.Unlock()
+					}
+				})
+			}
+			group.Go(func() { _ = c.Close() })
+			group.Wait()
+			acked := uint64(0)
+			for _, d := range all {
+				select {
+				case <-d.Done():
+				default:
+					t.Fatal("a Delivery is open after Close")
+				}
+				if d.Outcome().State == Acked {
+					acked++
+				}
+			}
+			if s := store.Stats(); s.Accepted != uint64(len(all)) || s.Acked != acked {
+				t.Errorf("%d of %d acked, the store says %d of %d", acked, len(all), s.Acked, s.Accepted)
+			}
+		})
+	}
+}
+
+func TestClosingBehindAPeerThatTakesNothing(t *testing.T) {
+	withScript(t, func(t *testing.T, s *script) {
+		cfg := testConfig("c", &recorder{}, s.dial)
+		cfg.Dial = func(context.Context, *url.URL) (net.Conn, error) {
+			near, far := net.Pipe()
+			t.Cleanup(func() { _ = far.Close() })
+			go func() { // takes CONNECT, and then nothing any more
+				_, _ = wire.NewReader(far, 0).Next()
+				_, _ = far.Write(control.AppendConnack(nil, &control.Connack{}))
+			}()
+			return near, nil
+		}
+		cfg.WriteTimeout, cfg.CloseTimeout = time.Hour, 3*time.Second
+		c := mustStart(t, cfg)
+		connect(t, c)
+		publish(t, c, "t", "x", AtLeastOnce)
+		synctest.Wait()
+		began := time.Now()
+		must(t, c.Close())
+		if took := time.Since(began); took > 2*cfg.CloseTimeout {
+			t.Errorf("Close took %v, its timeout is %v", took, cfg.CloseTimeout)
+		}
+	})
+}
