@@ -65,12 +65,7 @@ func Dial(ctx context.Context, u *url.URL, conf *tls.Config) (net.Conn, error) {
 	case "unix":
 		return (&net.Dialer{}).DialContext(ctx, "unix", u.Path)
 	case "mqtts":
-		if conf = conf.Clone(); conf == nil {
-			conf = &tls.Config{MinVersion: tls.VersionTLS12}
-		}
-		if conf.ServerName == "" {
-			conf.ServerName = u.Hostname()
-		}
+		// It checks the certificate against the host, unless conf names another.
 		return (&tls.Dialer{Config: conf}).DialContext(ctx, "tcp", u.Host)
 	}
 	return (&net.Dialer{}).DialContext(ctx, "tcp", u.Host)

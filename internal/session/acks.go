@@ -65,11 +65,11 @@ func (q *ackQueue) swap(spare []queued) (items []queued, owed bool) {
 	return items, owed
 }
 
-// discard drops what a connection leaves behind, but not the syncs owed.
+// discard drops what a connection leaves behind. The exchanges go on from the
+// store on the next one, where their syncs are owed again.
 func (q *ackQueue) discard() {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	q.owed = q.owed || owesSync(q.items)
 	clear(q.items)
 	q.items = q.items[:0]
 }

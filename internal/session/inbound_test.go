@@ -404,6 +404,22 @@ func TestOneSyncServesAllThatWait(t *testing.T) {
 	}
 }
 
+// An acknowledgement that was about to leave when the connection changed does
+// not leave on the new one.
+func TestAnAckOfAnOlderConnectionIsNotSent(t *testing.T) {
+	r := newRig(t, Config{})
+	g := r.connect(false, Limits{})
+	r.must(r.publish(g, 1, 5, "x"))
+	r.must(r.s.Complete(r.delivered[0], 0, ""))
+	batch, owed := r.s.acks.swap(nil)
+	if len(batch) != 1 {
+		t.Fatalf("%d queued", len(batch))
+	}
+	r.connect(true, Limits{})
+	r.s.sendAcks(batch, owed)
+	r.want()
+}
+
 // A message handled while there is no connection is still made durable.
 func TestSeenIsSyncedWithoutAConnection(t *testing.T) {
 	r := newRig(t, Config{})

@@ -97,7 +97,7 @@ func (g *Generation) PublishDirect(image []byte, done func(reason byte, err erro
 		s.mu.Unlock()
 		return ErrNotConnected
 	}
-	if len(g.flights) >= int(g.Limits.ReceiveMaximum) || len(g.waiting) > 0 {
+	if len(g.flights) >= int(g.Limits.ReceiveMaximum) {
 		s.mu.Unlock()
 		return ErrWindowFull
 	}

@@ -71,7 +71,7 @@ func TestDecodedFieldsDoNotShareRoom(t *testing.T) {
 		t.Fatal(err)
 	}
 	got := v.Decode("t")
-	got.CorrelationData = append(got.CorrelationData, "overflow"...)
+	got.CorrelationData = append(got.CorrelationData, "over"...)
 	if string(got.Payload) != "payload" {
 		t.Errorf("appending to Correlation Data wrote into the payload: %q", got.Payload)
 	}
