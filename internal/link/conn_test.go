@@ -12,6 +12,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/mooring-mqtt/mooring/internal/session"
 	"github.com/mooring-mqtt/mooring/internal/wire"
 	"github.com/mooring-mqtt/mooring/internal/wire/control"
 )
@@ -260,6 +261,30 @@ func TestAViolationWhileTheOutputIsStuck(t *testing.T) {
 		}
 		r.end()
 	})
+}
+
+// Whoever is told that the connection has failed closes it, so the DISCONNECT
+// must be out by then.
+func TestTheServerIsToldFirst(t *testing.T) {
+	w := &gate{}
+	c := newConn(w, 0, time.Second)
+	c.gen.Store(&session.Generation{})
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		c.Fail(&wire.Error{Code: wire.ReasonProtocolError})
+	}()
+	for w.began() == 0 {
+		runtime.Gosched()
+	}
+	if c.Cause() != nil {
+		t.Error("the end was announced while the DISCONNECT was being written")
+	}
+	w.release()
+	<-done
+	if got := w.bytes(); !bytes.Equal(got, []byte{0xE0, 1, 0x82}) || c.Cause() == nil {
+		t.Errorf("written %x, cause %v", got, c.Cause())
+	}
 }
 
 func TestTheFirstErrorIsTheCause(t *testing.T) {

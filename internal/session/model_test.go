@@ -172,6 +172,13 @@ func (w *world) kill() {
 	w.reconnect(true)
 }
 
+// lose is a server that comes back without the session.
+func (w *world) lose() {
+	clear(w.server.holding)
+	w.server.unacked = nil
+	w.reconnect(false)
+}
+
 // drain offers one message, as the client's drainer does.
 func (w *world) drain() {
 	seq := w.after + 1
@@ -320,6 +327,30 @@ func TestAgainstTheModelWithCutsAndKills(t *testing.T) {
 		exactly(t, where, w.effects, w.server.count)
 		if t.Failed() {
 			t.Fatalf("seed %d", seed)
+		}
+	}
+}
+
+// A server that loses sessions loses what it had not delivered, but nothing
+// that was published: each message is settled once and reached the server at
+// least once.
+func TestAgainstTheModelWithLostSessions(t *testing.T) {
+	for seed := range uint64(100) {
+		w := newWorld(t, 1000+seed)
+		for steps := 0; len(w.done) < int(w.count); steps++ {
+			if steps > 50_000 {
+				t.Fatalf("seed %d: no end: %d of %d settled", seed, len(w.done), w.count)
+			}
+			if steps < 5000 && w.rnd.IntN(60) == 0 {
+				w.lose()
+			}
+			w.step(steps < 5000)
+		}
+		times := inOrder(t, fmt.Sprintf("seed %d, at the server", seed), w.server.received)
+		for n := uint64(1); n <= w.count; n++ {
+			if times[n] == 0 {
+				t.Fatalf("seed %d: message %d (QoS %d) counts as delivered and never came", seed, n, qosOf(n))
+			}
 		}
 	}
 }

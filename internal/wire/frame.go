@@ -90,18 +90,16 @@ func (r *Reader) peek() (size, header int, err error) {
 }
 
 // fill reads more, making room first: by moving, by growing to at most twice
-// what has arrived, or by letting go of a buffer that a large packet needed,
-// also where the stream never pauses between packets.
+// what has arrived, or by letting go of a buffer that a large packet needed:
+// it has grown to just that packet's size, so it is empty behind it.
 func (r *Reader) fill(size int) error {
 	have := r.end - r.start
 	if have == 0 {
 		r.start, r.end = 0, 0
 	}
 	switch {
-	case len(r.buf) > keepBuffer && have < readBuffer/2 && size <= readBuffer:
-		small := make([]byte, readBuffer)
-		r.end = copy(small, r.buf[r.start:r.end])
-		r.start, r.buf = 0, small
+	case have == 0 && len(r.buf) > keepBuffer:
+		r.buf = make([]byte, readBuffer)
 	case r.end < len(r.buf) && (size == 0 || r.start+size <= len(r.buf)):
 		// There is room behind what we have.
 	case r.start > 0:

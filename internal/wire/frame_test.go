@@ -162,17 +162,17 @@ func TestReaderAllocatesOnlyForWhatArrives(t *testing.T) {
 }
 
 func TestReaderLetsGoOfALargeBuffer(t *testing.T) {
-	large, small := len(publishOf(1<<20)), len(publishOf(10))
-	for name, lead := range map[string]int{
-		"when the stream pauses":                        large,
-		"when each read ends in the middle of a packet": large + small/2,
+	small := len(publishOf(10))
+	for name, size := range map[string]int{
+		"in a stream that comes at once":    1 << 20,
+		"in reads that end within a packet": small + small/2,
 	} {
 		t.Run(name, func(t *testing.T) {
 			stream := publishOf(1 << 20)
 			for range 10_000 {
 				stream = append(stream, publishOf(10)...)
 			}
-			r := NewReader(&steps{bytes.NewReader(stream), lead, 50 * small}, 0)
+			r := NewReader(chunks{bytes.NewReader(stream), size}, 0)
 			if _, err := r.Next(); err != nil {
 				t.Fatal(err)
 			}
@@ -189,21 +189,6 @@ func TestReaderLetsGoOfALargeBuffer(t *testing.T) {
 			}
 		})
 	}
-}
-
-// steps reads lead bytes first, and then a step at a time where there is room.
-type steps struct {
-	io.Reader
-	lead, step int
-}
-
-func (s *steps) Read(p []byte) (int, error) {
-	if s.lead > 0 {
-		n, err := s.Reader.Read(p[:min(len(p), s.lead)])
-		s.lead -= n
-		return n, err
-	}
-	return s.Reader.Read(p[:min(len(p), s.step)])
 }
 
 func TestReaderDoesNotAllocatePerPacket(t *testing.T) {
