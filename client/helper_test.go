@@ -171,10 +171,15 @@ func inBubble(t *testing.T, o mqtttest.Options, test func(t *testing.T, b *mqttt
 	synctest.Test(t, func(t *testing.T) {
 		o.NoTCP = true
 		b := mqtttest.Start(t, mqtttest.With(o))
-		p := mqtttest.NewPipeProxy(func(context.Context) (net.Conn, error) { return b.Dial(), nil })
+		p := mqtttest.NewPipeProxy(pipeTo(b))
 		t.Cleanup(func() { _ = p.Close() })
 		test(t, b, p)
 	})
+}
+
+// pipeTo dials a broker for a pipe proxy.
+func pipeTo(b *mqtttest.Broker) func(context.Context) (net.Conn, error) {
+	return func(context.Context) (net.Conn, error) { return b.Dial(), nil }
 }
 
 // through dials a pipe proxy.

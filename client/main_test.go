@@ -1,9 +1,17 @@
 package client
 
 import (
+	"os"
 	"testing"
 
 	"github.com/mooring-mqtt/mooring/internal/leaktest"
 )
 
-func TestMain(m *testing.M) { leaktest.Main(m) }
+// TestMain is also the second process of TestAFolderInUseByAnotherProcess.
+func TestMain(m *testing.M) {
+	if dir := os.Getenv(holdVariable); dir != "" {
+		hold(dir)
+		return
+	}
+	leaktest.Main(m)
+}

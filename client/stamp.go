@@ -97,5 +97,9 @@ func seconds(d time.Duration) uint32 {
 	if d <= 0 {
 		return 0
 	}
-	return uint32(min((d+time.Second-1)/time.Second, 1<<32-1))
+	n := d / time.Second
+	if d%time.Second > 0 {
+		n++
+	}
+	return uint32(min(n, 1<<32-1))
 }

@@ -1,0 +1,234 @@
+package client
+
+import (
+	"bufio"
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"hash/crc32"
+	"net"
+	"net/url"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/mooring-mqtt/mooring/internal/wire/control"
+	"github.com/mooring-mqtt/mooring/persistence"
+	"github.com/mooring-mqtt/mooring/reliability"
+)
+
+// holdVariable names the folder that a second process of this test opens.
+const holdVariable = "MOORING_TEST_HOLD"
+
+// hold is what that second process does: it has a client on the folder until
+// its input ends.
+func hold(dir string) {
+	c, err := New(Config{Servers: []string{"mqtt://server"}, ClientID: "other", Dir: dir})
+	fmt.Println("open:", err)
+	_, _ = bufio.NewReader(os.Stdin).ReadString('\n')
+	if err == nil {
+		_ = c.Close()
+	}
+}
+
+func TestAFolderInUseByAnotherProcess(t *testing.T) {
+	dir := t.TempDir()
+	other := exec.Command(os.Args[0])
+	other.Env = append(os.Environ(), holdVariable+"="+dir)
+	in, err := other.StdinPipe()
+	must(t, err)
+	out, err := other.StdoutPipe()
+	must(t, err)
+	must(t, other.Start())
+	line, err := bufio.NewReader(out).ReadString('\n')
+	if err != nil || line != "open: <nil>\n" {
+		t.Fatalf("the other process says %q, %v", line, err)
+	}
+	cfg := Config{Servers: []string{"mqtt://server"}, ClientID: "c", Dir: dir}
+	var locked *persistence.LockedError
+	if _, err := New(cfg); !errors.As(err, &locked) || locked.PID != other.Process.Pid || locked.Dir != dir {
+		t.Errorf("New returned %v, want a *persistence.LockedError with process %d", err, other.Process.Pid)
+	}
+	must(t, in.Close())
+	must(t, other.Wait())
+	mustNew(t, cfg)
+	if _, err := New(cfg); !errors.As(err, &locked) || locked.PID != os.Getpid() {
+		t.Errorf("a second client in this process: %v", err)
+	}
+}
+
+func TestFoldersThatCannotBeUsed(t *testing.T) {
+	for name, spoil := range map[string]func(t *testing.T, dir string) string{
+		"a file in its place": func(t *testing.T, dir string) string {
+			must(t, os.WriteFile(filepath.Join(dir, "file"), nil, 0o600))
+			return filepath.Join(dir, "file")
+		},
+		"a parent that is a file": func(t *testing.T, dir string) string {
+			must(t, os.WriteFile(filepath.Join(dir, "file"), nil, 0o600))
+			return filepath.Join(dir, "file", "store")
+		},
+		"a folder that nobody may write to": func(*testing.T, string) string { return "/proc/self/fdinfo" },
+	} {
+		t.Run(name, func(t *testing.T) {
+			c, err := New(Config{Servers: []string{"mqtt://server"}, ClientID: "c", Dir: spoil(t, t.TempDir())})
+			var folder *persistence.FolderError
+			if c != nil || !errors.As(err, &folder) || folder.Fix == "" {
+				t.Errorf("New returned %v, %v, want a *persistence.FolderError with a fix", c, err)
+			}
+		})
+	}
+}
+
+func TestAFolderOfANewerRelease(t *testing.T) {
+	dir := t.TempDir()
+	cfg := Config{Servers: []string{"mqtt://server"}, ClientID: "c", Dir: dir}
+	c, err := New(cfg)
+	must(t, err)
+	publish(t, c, "t", "x", AtLeastOnce)
+	must(t, c.Close())
+	segments, err := filepath.Glob(filepath.Join(dir, "*.mlog"))
+	must(t, err)
+	for _, path := range segments { // docs/format.md
+		b, err := os.ReadFile(path)
+		must(t, err)
+		binary.LittleEndian.PutUint16(b[8:], persistence.FormatVersion+1)
+		binary.LittleEndian.PutUint32(b[60:], crc32.Checksum(b[:60], crc32.MakeTable(crc32.Castagnoli)))
+		must(t, os.WriteFile(path, b, 0o600))
+	}
+	var newer *persistence.VersionError
+	if c, err := New(cfg); c != nil || !errors.As(err, &newer) {
+		t.Errorf("New returned %v, %v, want a *persistence.VersionError", c, err)
+	}
+}
+
+func TestServersThatCannotBeReached(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var events recorder
+		var tried []string
+		cfg := testConfig("c", &events, nil)
+		cfg.Servers = []string{"mqtt://a", "mqtt://b:1"}
+		no := errors.New("no route")
+		cfg.Dial = func(_ context.Context, u *url.URL) (net.Conn, error) {
+			tried = append(tried, u.Host)
+			return nil, no
+		}
+		c := mustStart(t, cfg)
+		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+		defer cancel()
+		if err := c.AwaitConnection(ctx); !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("AwaitConnection returned %v", err)
+		}
+		publish(t, c, "t", "x", AtLeastOnce) // is kept
+		must(t, c.Close())
+		failed := eventsOf[ConnectFailed](&events)
+		if len(failed) < 5 || !errors.Is(failed[0].Err, no) || uint64(len(failed)) != c.Stats().ConnectFailures {
+			t.Errorf("%d ConnectFailed events: %v", len(failed), failed)
+		}
+		if got := fmt.Sprint(tried[:4]); got != "[a:1883 b:1 a:1883 b:1]" {
+			t.Errorf("the servers tried were %v", got)
+		}
+	})
+}
+
+func TestReasonCodesOfCONNACK(t *testing.T) {
+	fatal := "81 82 84 85 86 87 8A 8C 90 95 99 9A 9B"
+	for code := 0x80; code <= 0x9F; code++ {
+		name := fmt.Sprintf("%02X", code)
+		t.Run(name, func(t *testing.T) {
+			withScript(t, func(t *testing.T, s *script) {
+				var events recorder
+				c := mustStart(t, testConfig("c", &events, s.dial))
+				s.accept(control.Connack{Reason: byte(code), ReasonString: "why", ServerReference: "there"})
+				synctest.Wait()
+				var e *ConnectionError
+				if strings.Contains(fatal, name) {
+					<-c.Done()
+					if err := c.Err(); !errors.As(err, &e) || e.Code != byte(code) || e.Reason != "why" || e.ServerReference != "there" {
+						t.Errorf("Err is %v", err)
+					}
+					return
+				}
+				if !validConnack[byte(code)] {
+					return // not a CONNACK: what it does is the packet's business
+				}
+				got := eventsOf[ConnectFailed](&events)
+				if len(got) != 1 || !errors.As(got[0].Err, &e) || e.Code != byte(code) || got[0].Delay <= 0 {
+					t.Errorf("ConnectFailed events are %v", got)
+				}
+				s.accept(control.Connack{})
+				connect(t, c)
+			})
+		})
+	}
+}
+
+// validConnack are the transient reason codes that table 3-1 gives CONNACK.
+var validConnack = map[byte]bool{0x80: true, 0x83: true, 0x88: true, 0x89: true, 0x97: true, 0x9C: true, 0x9D: true, 0x9F: true}
+
+func TestACONNACKThatNeverComes(t *testing.T) {
+	withScript(t, func(t *testing.T, s *script) {
+		var events recorder
+		cfg := testConfig("c", &events, s.dial)
+		cfg.ConnectTimeout = 7 * time.Second
+		c := mustStart(t, cfg)
+		began := time.Now()
+		s.open().ended()
+		if took := time.Since(began); took != 7*time.Second {
+			t.Errorf("the attempt took %v, want 7s", took)
+		}
+		s.accept(control.Connack{})
+		connect(t, c)
+		if got := eventsOf[ConnectFailed](&events); len(got) != 1 || !errors.Is(got[0].Err, context.DeadlineExceeded) {
+			t.Errorf("ConnectFailed events are %v", got)
+		}
+	})
+}
+
+func TestStartAndAwaitConnection(t *testing.T) {
+	withScript(t, func(t *testing.T, s *script) {
+		c := mustNew(t, testConfig("c", &recorder{}, s.dial))
+		waited := make(chan error, 1)
+		go func() { waited <- c.AwaitConnection(t.Context()) }() // before Start
+		synctest.Wait()
+		start(t, c)
+		if err := c.Start(t.Context()); !errors.Is(err, ErrStarted) {
+			t.Errorf("a second Start returned %v", err)
+		}
+		s.accept(control.Connack{})
+		must(t, <-waited)
+		if !c.Connected() {
+			t.Error("not connected")
+		}
+		must(t, c.Close())
+		if err := c.Err(); err != nil {
+			t.Errorf("Err after Close is %v", err)
+		}
+	})
+}
+
+func TestErrorsSayWhatToDo(t *testing.T) {
+	for _, err := range []error{
+		ErrClosed, ErrDraining, ErrNotConnected, ErrStarted, ErrSessionLost, ErrAckTimeout,
+		&ConfigError{Field: "F", Problem: "is wrong; do this"}, &RefusedError{Code: 0x87}, &ExpiredError{}, &DrainError{Pending: 1, Cause: ErrClosed},
+		&PoisonError{Attempts: 5, Code: 0x95}, &PanicError{Value: "v"}, Refuse(0x87, "r"),
+	} {
+		if text := err.Error(); len(text) < 10 {
+			t.Errorf("%T says only %q", err, text)
+		}
+	}
+	for code, want := range map[byte]string{0x86: "configuration", 0x87: "Password", 0x8E: "ClientID", 0x9D: "Servers", 0x88: "again"} {
+		if got := (&ConnectionError{Code: code}).Error(); !strings.Contains(got, want) {
+			t.Errorf("0x%02X: %q does not mention %s", code, got, want)
+		}
+	}
+	for _, err := range []reliability.ReasonCoder{&RefusedError{Code: 0x97}, &ConnectionError{Code: 0x97}, &PoisonError{Code: 0x97}} {
+		if err.ReasonCode() != 0x97 {
+			t.Errorf("%T hides its reason code", err)
+		}
+	}
+}

@@ -1,0 +1,159 @@
+package client
+
+import (
+	"fmt"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/mooring-mqtt/mooring/client/mqtttest"
+	"github.com/mooring-mqtt/mooring/internal/wire"
+	"github.com/mooring-mqtt/mooring/internal/wire/control"
+)
+
+// withStatus is a client with a status topic.
+func withStatus(cfg *Config) { cfg.Status = &Status{Topic: "status/c", Delay: 5 * time.Second} }
+
+func TestStatusOnTheWire(t *testing.T) {
+	withScript(t, func(t *testing.T, s *script) {
+		cfg := testConfig("c", &recorder{}, s.dial)
+		withStatus(&cfg)
+		c := mustStart(t, cfg)
+		for life := range 3 { // the birth comes after each CONNACK
+			p := s.accept(control.Connack{SessionPresent: life > 0})
+			w := p.connect.Will
+			if w == nil || w.Topic != "status/c" || string(w.Payload) != "offline" || w.QoS != 1 || !w.Retain || w.Delay != 5 {
+				t.Fatalf("the will is %+v", w)
+			}
+			m := p.nextPublish()
+			if m.Topic != "status/c" || string(m.Payload) != "online" || m.QoS != 1 || !m.Retain || m.PacketID > 1024 {
+				t.Errorf("the birth is %+v", m)
+			}
+			p.ack(wire.PUBACK, m.PacketID, 0, "")
+			p.quiet()
+			if life < 2 {
+				p.close()
+				continue
+			}
+			done := make(chan error, 1)
+			go func() { done <- c.Close() }()
+			m = p.nextPublish()
+			if string(m.Payload) != "offline" || m.QoS != 1 || !m.Retain {
+				t.Errorf("the goodbye is %+v", m)
+			}
+			p.quiet() // DISCONNECT waits for its acknowledgement
+			p.ack(wire.PUBACK, m.PacketID, 0, "")
+			if d, err := control.ParseDisconnect(p.next(wire.DISCONNECT)); err != nil || d.Reason != 0 {
+				t.Errorf("DISCONNECT says 0x%02X, %v", d.Reason, err)
+			}
+			must(t, <-done)
+		}
+	})
+}
+
+func TestAGoodbyeThatTheServerDoesNotTakeIsLeftToTheWill(t *testing.T) {
+	for name, tt := range map[string]struct {
+		answer func(p *peer, id uint16)
+		wait   time.Duration
+	}{
+		"silence": {func(*peer, uint16) {}, 3 * time.Second},
+		"refusal": {func(p *peer, id uint16) { p.ack(wire.PUBACK, id, wire.ReasonQuotaExceeded, "") }, 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			publishing(t, func(cfg *Config) { withStatus(cfg); cfg.CloseTimeout = 3 * time.Second }, control.Connack{},
+				func(t *testing.T, c *Client, p *peer, events *recorder) {
+					p.ack(wire.PUBACK, p.nextPublish().PacketID, 0, "")
+					began := time.Now()
+					done := make(chan error, 1)
+					go func() { done <- c.Close() }()
+					tt.answer(p, p.nextPublish().PacketID)
+					if d, err := control.ParseDisconnect(p.next(wire.DISCONNECT)); err != nil || d.Reason != wire.ReasonDisconnectWithWill {
+						t.Errorf("DISCONNECT says 0x%02X, %v, want 0x04", d.Reason, err)
+					}
+					must(t, <-done)
+					if took := time.Since(began); took != tt.wait {
+						t.Errorf("Close took %v, want %v", took, tt.wait)
+					}
+					if n := len(eventsOf[StatusFailed](events)); (n == 1) != (name == "refusal") {
+						t.Errorf("%d StatusFailed events", n)
+					}
+				})
+		})
+	}
+}
+
+func TestABirthThatTheServerRefusesIsReported(t *testing.T) {
+	publishing(t, withStatus, control.Connack{}, func(t *testing.T, c *Client, p *peer, events *recorder) {
+		p.ack(wire.PUBACK, p.nextPublish().PacketID, wire.ReasonNotAuthorized, "")
+		p.quiet()
+		if n := len(eventsOf[StatusFailed](events)); n != 1 {
+			t.Errorf("%d StatusFailed events, want 1", n)
+		}
+	})
+	publishing(t, withStatus, control.Connack{RetainUnavailable: true}, func(t *testing.T, c *Client, p *peer, events *recorder) {
+		p.quiet()
+		if n := len(eventsOf[StatusFailed](events)); n != 1 {
+			t.Errorf("%d StatusFailed events, want 1", n)
+		}
+	})
+}
+
+// TestTheLastWordIsOffline ends clients at every moment of connecting: the
+// retained status must never stay at online.
+func TestTheLastWordIsOffline(t *testing.T) {
+	for after := range 40 {
+		synctest.Test(t, func(t *testing.T) {
+			b := mqtttest.Start(t, mqtttest.With(mqtttest.Options{NoTCP: true}))
+			p := mqtttest.NewPipeProxy(pipeTo(b))
+			t.Cleanup(func() { _ = p.Close() })
+			p.Delay(time.Millisecond, 3*time.Millisecond)
+			p.Seed(uint64(after))
+			cfg := testConfig("c", &recorder{}, through(p))
+			withStatus(&cfg)
+			c := mustStart(t, cfg)
+			time.Sleep(time.Duration(after) * time.Millisecond / 4)
+			must(t, c.Close())
+			time.Sleep(10 * time.Second) // will delay and all
+			synctest.Wait()
+			if got, ok := b.Retained("status/c"); ok && string(got) != "offline" {
+				t.Errorf("closed after %d quarters of a ms, the status stays %q", after, got)
+			}
+		})
+	}
+}
+
+func TestTheStatusFollowsTheLink(t *testing.T) {
+	inBubble(t, mqtttest.Options{}, func(t *testing.T, b *mqtttest.Broker, p *mqtttest.Proxy) {
+		var seen []string
+		watcher := mustStart(t, testConfig("w", &recorder{}, b.Dial))
+		connect(t, watcher)
+		in := newInbox()
+		must(t, watcher.Subscribe(t.Context(), "status/+", AtLeastOnce, in))
+		cfg := testConfig("c", &recorder{}, through(p))
+		withStatus(&cfg)
+		c := mustStart(t, cfg)
+		connect(t, c)
+		synctest.Wait()
+		p.Cut() // back within the delay: no offline
+		time.Sleep(2 * time.Second)
+		p.Refuse(true)
+		p.Cut() // away for longer
+		time.Sleep(7 * time.Second)
+		synctest.Wait()
+		if got, _ := b.Retained("status/c"); string(got) != "offline" {
+			t.Errorf("while away the status is %q", got)
+		}
+		p.Refuse(false)
+		connect(t, c)
+		synctest.Wait()
+		if got, _ := b.Retained("status/c"); string(got) != "online" {
+			t.Errorf("back again the status is %q", got)
+		}
+		must(t, c.Close())
+		synctest.Wait()
+		seen = in.payloads()
+		if got := fmt.Sprint(seen); got != "[online online offline online offline]" {
+			t.Errorf("the status was %v", got)
+		}
+	})
+}
