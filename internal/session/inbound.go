@@ -64,8 +64,19 @@ func (g *Generation) HandlePublish(v wire.PublishView) error {
 	}
 	sum := 31*maphash.String(s.seed, topic) + maphash.Bytes(s.seed, v.Payload)
 	in, known := s.inbound[v.PacketID]
+	handled, seen := s.seen[v.PacketID]
+	if seen && v.QoS == 2 && handled != 0 && handled != sum {
+		// Another message under the identifier of one that we handled: the server
+		// was killed and goes on from a state in which it had not sent that one.
+		if err := s.cfg.Store.Cleared(v.PacketID); err != nil {
+			s.mu.Unlock()
+			return err
+		}
+		delete(s.seen, v.PacketID)
+		seen = false
+	}
 	switch {
-	case v.QoS == 2 && s.seen[v.PacketID]:
+	case v.QoS == 2 && seen:
 		// Handled before, by identifier and not by DUP [MQTT-4.3.3-10].
 		s.stats.Redelivered++
 		if known && in.g != g {
@@ -174,7 +185,7 @@ func (s *Session) recordLocked(in *Inbound) error {
 		if err := s.cfg.Store.Seen(in.id); err != nil {
 			return err
 		}
-		s.seen[in.id] = true
+		s.seen[in.id] = in.sum
 		s.acks.owe()
 	}
 	in.handled = true
@@ -221,7 +232,7 @@ func (g *Generation) pubrel(a wire.Ack) error {
 	}
 	delete(g.recv, a.PacketID)
 	out := wire.Ack{Type: wire.PUBCOMP, PacketID: a.PacketID}
-	if !s.seen[a.PacketID] {
+	if _, seen := s.seen[a.PacketID]; !seen {
 		s.stats.UnknownAcks++
 		out.Reason = wire.ReasonPacketIDNotFound
 		s.acks.push(queued{g: g, ack: out})

@@ -74,7 +74,7 @@ type Session struct {
 	cur      *Generation         // nil while not connected
 	number   uint64              // of the newest generation
 	inbound  map[uint16]*Inbound // received, not yet acknowledged
-	seen     map[uint16]bool     // QoS 2: handled, PUBREL outstanding
+	seen     map[uint16]uint64   // QoS 2: handled, PUBREL outstanding; the sum, 0 if an earlier process handled it
 	low      lowIDs              // identifiers of requests and direct messages
 	requests map[uint16]*request // SUBSCRIBE and UNSUBSCRIBE on this connection
 	directs  map[uint16]*direct  // messages published past the store
@@ -108,14 +108,14 @@ func New(cfg Config) *Session {
 		cfg:      cfg,
 		seed:     maphash.MakeSeed(),
 		inbound:  map[uint16]*Inbound{},
-		seen:     map[uint16]bool{},
+		seen:     map[uint16]uint64{},
 		requests: map[uint16]*request{},
 		directs:  map[uint16]*direct{},
 		unacked:  map[uint64]struct{}{},
 	}
 	s.acks.signal = make(chan struct{}, 1)
 	for _, id := range cfg.Store.SeenIDs() {
-		s.seen[id] = true
+		s.seen[id] = 0
 	}
 	return s
 }
