@@ -34,6 +34,7 @@ func (r *recovery) apply(s *segment, off int64, rec *record, room uint64) {
 		g.seen.remove(rec.id)
 	case kindReset:
 		g.seen.clear()
+		g.session = true
 		for _, s := range r.segments {
 			s.unrelease()
 		}

@@ -12,7 +12,7 @@ import "encoding/binary"
 // It repeats the link to the previous segment, in case the header is damaged.
 func appendCheckpoint(b []byte, g *ledger, prev link) []byte {
 	body := make([]byte, 0, 128)
-	for _, v := range []uint64{g.epoch, g.boot, g.next, g.totals[Acked], g.totals[Refused], g.totals[Expired], g.totals[Dropped], g.lost, prev.number, uint64(prev.size)} {
+	for _, v := range []uint64{g.epoch, g.boot, g.next, g.totals[Acked], g.totals[Refused], g.totals[Expired], g.totals[Dropped], g.lost, flag(g.session), prev.number, uint64(prev.size)} {
 		body = binary.AppendUvarint(body, v)
 	}
 	body = binary.AppendUvarint(body, uint64(len(g.streams)))
@@ -38,6 +38,7 @@ func decodeCheckpoint(body []byte) (g ledger, prev link, err error) {
 		g.totals[k] = d.number(maxSequence)
 	}
 	g.lost = d.number(maxSequence)
+	g.session = d.number(1) == 1
 	prev = link{number: d.number(maxSequence), size: int64(d.number(maxSequence))}
 	for n := d.number(maxMaxStreams); n > 0 && !d.bad; n-- {
 		last := d.number(1<<64 - 1)
@@ -55,4 +56,11 @@ func decodeCheckpoint(body []byte) (g ledger, prev link, err error) {
 		return ledger{}, link{}, errRecord
 	}
 	return g, prev, nil
+}
+
+func flag(on bool) uint64 {
+	if on {
+		return 1
+	}
+	return 0
 }

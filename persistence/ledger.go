@@ -13,6 +13,7 @@ type ledger struct {
 	next         uint64 // sequence of the next message
 	totals       [Dropped + 1]uint64
 	lost         uint64 // of totals[Dropped]
+	session      bool   // ResetSession was recorded: a session was begun under this store
 	pending      int
 	pendingBytes int64
 	streams      []stream // stream i has the ID i+1

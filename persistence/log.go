@@ -237,6 +237,7 @@ func (l *Log) ResetSession() error {
 		return err
 	}
 	l.ledger.seen.clear()
+	l.ledger.session = true
 	for _, s := range l.segments {
 		s.unrelease()
 	}
@@ -246,6 +247,13 @@ func (l *Log) ResetSession() error {
 	l.cur.unrelease()
 	l.cur.buf = appendReset(l.cur.buf)
 	return l.await(l.cur)
+}
+
+// HasSession implements [Store].
+func (l *Log) HasSession() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.ledger.session
 }
 
 // Stream implements [Store].

@@ -247,6 +247,7 @@ func (m *Memory) ResetSession() error {
 		return m.err
 	}
 	m.ledger.seen.clear()
+	m.ledger.session = true
 	for _, c := range m.chunks {
 		for j := range c.items {
 			if c.items[j].state == stateReleased {
@@ -255,6 +256,13 @@ func (m *Memory) ResetSession() error {
 		}
 	}
 	return nil
+}
+
+// HasSession implements [Store].
+func (m *Memory) HasSession() bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.ledger.session
 }
 
 // Sync implements [Store].

@@ -138,7 +138,7 @@ func (l *Log) lose(seq, number uint64, at loc) {
 	l.done(seq, Outcome{Kind: Dropped})
 	l.ledger.lost++
 	l.mu.Unlock()
-	l.report(Corruption{File: segmentName(l.dir, number), Offset: int64(at.off), Length: int64(at.size), Err: errRecord})
+	l.report(Corruption{File: segmentName(l.dir, number), Offset: int64(at.off), Length: int64(at.size), Seq: seq, Err: errRecord})
 }
 
 // report counts and tells a corruption, without any lock held.

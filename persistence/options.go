@@ -128,6 +128,7 @@ type Corruption struct {
 	File   string // the segment's path
 	Offset int64  // where the damage begins
 	Length int64  // how many bytes are unreadable; 0: the file is missing or too short
+	Seq    uint64 // sequence of the message that was given up, when it was found while reading; 0 at opening
 	Copy   string // path of a copy of the segment, for inspection; empty: none was made
 	Err    error  // what was wrong
 }

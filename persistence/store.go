@@ -50,6 +50,10 @@ type Store interface {
 	// Released marks and all Seen identifiers are void. Messages stay. It is
 	// durable on return.
 	ResetSession() error
+	// HasSession reports whether ResetSession was ever recorded. Every session
+	// begins with one, so a store for which it is false knows nothing of a
+	// session that the server may hold.
+	HasSession() bool
 	// Sync returns nil once everything recorded before the call is durable, in
 	// the meaning the sync policy gives to the word. Callers share the work.
 	Sync() error

@@ -63,12 +63,16 @@ func testResetSession(t *testing.T, open Open) {
 	must(t, s.Seen(9))
 	must(t, s.Sync())
 	s = reopen()
+	expect(t, "HasSession before one began", s.HasSession(), false)
 	must(t, s.ResetSession())
 	for range 2 {
 		expect(t, "released", len(released(t, s)), 0)
 		expect(t, "seen", len(s.SeenIDs()), 0)
 		expectList(t, "Next", drain(t, s), []uint64{1, 2, 3})
 		s = reopen()
+		expect(t, "HasSession after reopening", s.HasSession(), true)
+		s = reopen() // from the checkpoint alone
+		expect(t, "HasSession after reopening twice", s.HasSession(), true)
 	}
 	must(t, s.Release(2))
 	must(t, s.Seen(10))
