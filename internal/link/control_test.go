@@ -29,7 +29,7 @@ func TestViolationsAreAnsweredWithDisconnect(t *testing.T) {
 		"PINGRESP with a body":        {[]byte{0xD0, 1, 0}, 0x81},
 		"SUBACK too short":            {[]byte{0x90, 3, 0, 1, 0}, 0x81},
 		"SUBACK without reason":       {[]byte{0x90, 6, 0, 1, 3, 0x1F, 0, 0}, 0x81},
-		"SUBACK, bad property":        {[]byte{0x90, 7, 0, 1, 3, 0x21, 0, 1, 0}, 0x82},
+		"SUBACK, bad property":        {[]byte{0x90, 7, 0, 1, 3, 0x21, 0, 1, 0}, 0x81},
 		"UNSUBACK too short":          {[]byte{0xB0, 2, 0, 1}, 0x81},
 		"UNSUBACK, properties cut":    {[]byte{0xB0, 4, 0, 1, 9, 0}, 0x81},
 		"DISCONNECT, bytes behind":    {[]byte{0xE0, 3, 0, 0, 0}, 0x81},

@@ -139,7 +139,7 @@ func checkProperties(t Type, b []byte) error {
 		rule := propRules[prop.ID]
 		switch {
 		case rule.in&(1<<t) == 0:
-			return violation(t, "property 0x%02X is not allowed in this packet", prop.ID)
+			return malformed(t, "property 0x%02X is not allowed in this packet, section 2.2.2.2", prop.ID)
 		case seen&(1<<prop.ID) != 0 && (!rule.many || t == SUBSCRIBE && prop.ID == PropSubscriptionID):
 			return violation(t, "property 0x%02X is included more than once", prop.ID)
 		case rule.kind == kindFlag && prop.Int > 1, rule.nonZero && prop.Int == 0:

@@ -134,7 +134,7 @@ func TestParsePublishErrors(t *testing.T) {
 		{"packet identifier 0 [MQTT-2.2.1-3]", 0x32, "\x00\x01t\x00\x00\x00", 0x82},
 		{"no properties", 0x30, "\x00\x01t", 0x81},
 		{"properties cut off", 0x30, "\x00\x01t\x05\x01", 0x81},
-		{"property of CONNECT", 0x30, "\x00\x01t\x03\x21\x00\x01", 0x82},
+		{"property of CONNECT", 0x30, "\x00\x01t\x03\x21\x00\x01", 0x81},
 		{"no topic and no alias", 0x30, "\x00\x00\x00", 0x82},
 		{"topic with U+0000", 0x30, "\x00\x01\x00\x00", 0x81},
 		{"topic with a surrogate", 0x30, "\x00\x03\xED\xA0\x80\x00", 0x81},

@@ -208,7 +208,7 @@ func TestWhatTheSpecificationForbids(t *testing.T) {
 		{"SUBACK with a reason of UNSUBACK", AppendSuback(nil, &Suback{PacketID: 1, Reasons: []byte{0x11}}), 0x82},
 		{"UNSUBACK with a reason of SUBACK", AppendUnsuback(nil, &Suback{PacketID: 1, Reasons: []byte{0x02}}), 0x82},
 		{"DISCONNECT with unknown reason", AppendDisconnect(nil, &Disconnect{Reason: 0x01}), 0x82},
-		{"DISCONNECT with a property of CONNECT", []byte{0xE0, 5, 0, 3, 0x21, 0, 1}, 0x82},
+		{"DISCONNECT with a property of CONNECT", []byte{0xE0, 5, 0, 3, 0x21, 0, 1}, 0x81},
 		{"AUTH without method", AppendAuth(nil, &Auth{Reason: 0x18}), 0x82},
 		{"PINGREQ with a body", []byte{0xC0, 1, 0}, 0x81},
 	} {
