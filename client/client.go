@@ -22,6 +22,7 @@ type Client struct {
 	servers  []*url.URL
 	store    persistence.Store
 	ownStore bool
+	resumes  bool // the store knew a session when the client was made
 	clock    clock
 
 	session *session.Session
@@ -98,6 +99,7 @@ func New(cfg Config) (*Client, error) {
 			return nil, err
 		}
 	}
+	c.resumes = c.store.HasSession()
 	c.pending.init(cfg.PublishTimeout, c.store.LastSeq())
 	c.seq = ordering.NewSequencer(ordering.SequencerOptions{})
 	c.streams.ids = map[string]uint32{}

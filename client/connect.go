@@ -52,7 +52,7 @@ func (c *Client) connectPacket(context.Context) (*paho.Connect, error) {
 	expiry := seconds(c.cfg.SessionExpiry)
 	cp := &paho.Connect{
 		ClientID:   c.cfg.ClientID,
-		CleanStart: c.counters.connections.Load() == 0 && (c.cfg.CleanStart || c.store.Boot() == 1),
+		CleanStart: c.counters.connections.Load() == 0 && (c.cfg.CleanStart || !c.store.HasSession()),
 		KeepAlive:  uint16(min(seconds(c.cfg.KeepAlive), 65_535)),
 		Properties: &paho.ConnectProperties{
 			SessionExpiryInterval: &expiry,

@@ -233,7 +233,7 @@ func (c *Client) hadSession() bool {
 	if c.cfg.SessionExpiry == NoSession {
 		return false
 	}
-	return c.counters.connections.Load() > 0 || c.store.Boot() > 1 && !c.cfg.CleanStart
+	return c.counters.connections.Load() > 0 || c.resumes && !c.cfg.CleanStart
 }
 
 // sessionLost runs when a CONNACK says that the server has no session.

@@ -4,11 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math/rand/v2"
-	"strings"
 	"sync"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"github.com/mooring-mqtt/mooring/client/mqtttest"
@@ -16,7 +13,6 @@ import (
 	"github.com/mooring-mqtt/mooring/internal/wire"
 	"github.com/mooring-mqtt/mooring/internal/wire/control"
 	"github.com/mooring-mqtt/mooring/persistence"
-	"github.com/mooring-mqtt/mooring/reliability"
 )
 
 // publishing runs a test with a connected client.
@@ -204,6 +200,60 @@ func TestAPacketIdentifierIsNotUsedAgainWhileItsLastUserIsPending(t *testing.T) 
 	})
 }
 
+func TestOnlyWhatMayHaveBeenSentIsMarkedAsDuplicate(t *testing.T) {
+	withScript(t, func(t *testing.T, s *script) {
+		store := persistence.NewMemory(persistence.Options{})
+		for life := range 2 {
+			cfg := testConfig("c", &recorder{}, s.dial)
+			cfg.Store = store
+			c := mustStart(t, cfg)
+			publish(t, c, "t", fmt.Sprint(life), AtLeastOnce)
+			p := s.accept(control.Connack{SessionPresent: life > 0})
+			for i := range life + 1 {
+				if m := p.nextPublish(); string(m.Payload) != fmt.Sprint(i) || m.Dup != (i < life) {
+					t.Errorf("life %d: message %q came with DUP %v", life, m.Payload, m.Dup)
+				}
+			}
+			store = store.Reopen()
+			_ = c.Close()
+		}
+	})
+}
+
+// TestAQoS2MessageThatWasSentDoesNotExpire [MQTT-4.3.3-7], and one at QoS 1
+// does.
+func TestAQoS2MessageThatWasSentDoesNotExpire(t *testing.T) {
+	withScript(t, func(t *testing.T, s *script) {
+		cfg := testConfig("c", &recorder{}, s.dial)
+		cfg.AckTimeout = time.Hour
+		c := mustStart(t, cfg)
+		p := s.accept(control.Connack{ReceiveMaximum: 3})
+		var all []*Delivery
+		for _, qos := range []QoS{1, 2, 2} { // the third is not sent: one slot stays free
+			d, err := c.Publish(t.Context(), Message{Topic: "t", QoS: qos, Expiry: 10 * time.Second})
+			must(t, err)
+			all = append(all, d)
+		}
+		p.nextPublish()
+		p.nextPublish()
+		p.quiet()
+		time.Sleep(11 * time.Second)
+		p.close()
+		p = s.accept(control.Connack{SessionPresent: true, ReceiveMaximum: 3})
+		m := p.nextPublish()
+		if m.QoS != 2 || !m.Dup || m.MessageExpiry != 0 {
+			t.Errorf("what came again is %+v", m)
+		}
+		p.ack(wire.PUBREC, m.PacketID, 0, "")
+		p.nextAck(wire.PUBREL)
+		p.ack(wire.PUBCOMP, m.PacketID, 0, "")
+		wantState(t, all[0], Expired)
+		wantState(t, all[1], Acked)
+		wantState(t, all[2], Expired)
+		p.quiet()
+	})
+}
+
 func TestSequencesGoOnAfterARestart(t *testing.T) {
 	dir := t.TempDir()
 	var epoch string
@@ -264,136 +314,6 @@ func TestTheOrderPerTopicIsTheOrderOfTheNumbers(t *testing.T) {
 			last[m.Topic] = m.Origin.Seq
 		}
 	})
-}
-
-// TestAnOutcomeMayComeBeforePublishReturns races the two: each Delivery must
-// resolve exactly as the server said.
-func TestAnOutcomeMayComeBeforePublishReturns(t *testing.T) {
-	publishing(t, nil, control.Connack{}, func(t *testing.T, c *Client, p *peer, _ *recorder) {
-		refuse := func(payload []byte) bool { return len(payload)%3 == 0 }
-		const messages = 3000
-		served := make(chan struct{})
-		go func() {
-			defer close(served)
-			for range messages {
-				m := p.nextPublish()
-				code := byte(0)
-				if refuse(m.Payload) {
-					code = wire.ReasonNotAuthorized
-				}
-				p.ack(wire.PUBACK, m.PacketID, code, "")
-			}
-		}()
-		var all sync.WaitGroup
-		for g := range 10 {
-			all.Go(func() {
-				random := rand.New(rand.NewPCG(1, uint64(g)))
-				for range messages / 10 {
-					payload := strings.Repeat("x", random.IntN(20))
-					want := Acked
-					if refuse([]byte(payload)) {
-						want = Refused
-					}
-					wantState(t, publish(t, c, "t", payload, AtLeastOnce), want)
-				}
-			})
-		}
-		all.Wait()
-		<-served
-		wantAccounts(t, c)
-		c.pending.mu.Lock()
-		defer c.pending.mu.Unlock()
-		if n := len(c.pending.open); n != 0 {
-			t.Errorf("%d entries are left of messages that are done", n)
-		}
-	})
-}
-
-func TestPendingMessagesInEveryOrder(t *testing.T) {
-	outcome := Outcome{State: Acked}
-	for name, steps := range map[string]string{
-		"added, sent, settled":       "ats",
-		"sent before added":          "tas",
-		"settled before added":       "tsa",
-		"settled and never sent":     "sa",
-		"added, settled, never sent": "as",
-		"abandoned after":            "tsxa",
-		"added and abandoned":        "ax",
-		"abandoned before added":     "xa",
-		"sent, abandoned, added":     "txa",
-	} {
-		t.Run(name, func(t *testing.T) {
-			var p pendingMessages
-			p.init(0, 10)
-			var d *Delivery
-			reports := 0
-			for _, step := range steps {
-				switch step {
-				case 'a':
-					d = p.add(11, MessageID{1})
-				case 't':
-					p.sent(11, MessageID{1}, func(error) { reports++ })
-				case 's':
-					m := p.settle(11)
-					if m.report != nil {
-						m.report(nil)
-					}
-					m.delivery.resolve(outcome)
-				case 'x':
-					p.abandon(ErrClosed)
-				}
-			}
-			want := Acked
-			if !strings.Contains(steps, "s") {
-				want = Abandoned
-			}
-			if got := d.Outcome().State; got != want {
-				t.Errorf("the outcome is %v, want %v", got, want)
-			}
-			if len(p.open) != 0 {
-				t.Errorf("an entry is left: %v", p.open)
-			}
-			if sent := strings.Contains(steps, "t") && strings.Contains(steps, "s"); sent && reports != 1 {
-				t.Errorf("the breaker was told %d times", reports)
-			}
-		})
-	}
-}
-
-func TestDelivery(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		d := &Delivery{timeout: time.Second}
-		var timeout *reliability.TimeoutError
-		if o, err := d.Wait(t.Context()); !errors.As(err, &timeout) || o.State != Pending {
-			t.Errorf("Wait returned %v, %v, want a *reliability.TimeoutError", o.State, err)
-		}
-		ctx, cancel := context.WithCancelCause(t.Context())
-		why := errors.New("why")
-		cancel(why)
-		if o, err := d.Wait(ctx); err != why || o.State != Pending {
-			t.Errorf("Wait returned %v, %v, want the context's cause", o.State, err)
-		}
-		waited := make(chan error, 1)
-		go func() { _, err := d.Wait(context.Background()); waited <- err }()
-		synctest.Wait()
-		d.resolve(Outcome{State: Dropped, Err: ErrSessionLost})
-		d.resolve(Outcome{State: Acked}) // only the first counts
-		if err := <-waited; err != ErrSessionLost {
-			t.Errorf("Wait returned %v", err)
-		}
-		<-d.Done()
-		if o, err := d.Wait(ctx); o.State != Dropped || err != ErrSessionLost {
-			t.Errorf("Wait of what is known returned %v, %v", o.State, err)
-		}
-		late := &Delivery{}
-		late.resolve(Outcome{State: Acked})
-		<-late.Done()
-	})
-	for s := Pending; s <= Abandoned; s++ {
-		if s.String() == "" {
-			t.Errorf("state %d has no name", s)
-		}
-	}
 }
 
 func TestPublishErrors(t *testing.T) {

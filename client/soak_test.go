@@ -83,7 +83,6 @@ func (s *soak) live(who int) {
 	cfg.Store, cfg.Sequenced = s.stores[who], true
 	cfg.Backoff = reliability.Backoff{Min: time.Millisecond, Max: 50 * time.Millisecond}
 	cfg.AckTimeout, cfg.ConnectTimeout, cfg.WriteTimeout = time.Second, time.Second, time.Second
-	cfg.PoisonAttempts = 1 << 20 // the faults here look like poison, and nothing may be given up
 	if who == 1 {
 		cfg.Dedupe = s.cache
 		cfg.ReceiveMaximum = 10

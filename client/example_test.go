@@ -1,0 +1,244 @@
+package client_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/url"
+	"os"
+	"time"
+
+	"github.com/mooring-mqtt/mooring/client"
+	"github.com/mooring-mqtt/mooring/client/mqtttest"
+	"github.com/mooring-mqtt/mooring/dedupe"
+)
+
+// exampleBroker is a broker inside the process, for the examples.
+func exampleBroker() *mqtttest.Broker {
+	b, err := mqtttest.New(mqtttest.Options{NoTCP: true})
+	if err != nil {
+		panic(err)
+	}
+	return b
+}
+
+// exampleConfig connects to it.
+func exampleConfig(b *mqtttest.Broker, id string) client.Config {
+	return client.Config{
+		Servers: []string{"mqtt://broker"}, ClientID: id,
+		Dial: func(context.Context, *url.URL) (net.Conn, error) { return b.Dial(), nil },
+	}
+}
+
+func Example() {
+	b := exampleBroker()
+	defer b.Close()
+	ctx := context.Background()
+
+	c, err := client.New(exampleConfig(b, "pump-7"))
+	if err != nil {
+		panic(err)
+	}
+	defer c.Close()
+	received := make(chan struct{})
+	err = c.Subscribe(ctx, "pump/+/rpm", client.ExactlyOnce, client.HandlerFunc(func(_ context.Context, m *client.Message) error {
+		fmt.Printf("%s: %s\n", m.Topic, m.Payload)
+		close(received)
+		return nil // and only now the message is acknowledged
+	}))
+	if err != nil {
+		panic(err)
+	}
+	if err := c.Start(ctx); err != nil {
+		panic(err)
+	}
+
+	// Nothing waits for the connection: the message is stored, and sent when
+	// there is one.
+	d, err := c.Publish(ctx, client.Message{Topic: "pump/7/rpm", Payload: []byte("1450"), QoS: client.ExactlyOnce})
+	if err != nil {
+		panic(err)
+	}
+	outcome, err := d.Wait(ctx)
+	fmt.Println("the server:", outcome.State, err)
+	<-received
+	// Unordered output:
+	// the server: acked <nil>
+	// pump/7/rpm: 1450
+}
+
+// A message that was accepted survives the process. Here the first client never
+// sees the server, and the second one, on the same folder, delivers for it.
+func Example_restart() {
+	dir, err := os.MkdirTemp("", "mooring")
+	if err != nil {
+		panic(err)
+	}
+	defer os.RemoveAll(dir)
+	b := exampleBroker()
+	defer b.Close()
+	ctx := context.Background()
+	cfg := exampleConfig(b, "pump-7")
+	cfg.Dir = dir
+
+	first, err := client.New(cfg)
+	if err != nil {
+		panic(err)
+	}
+	d, err := first.Publish(ctx, client.Message{Topic: "pump/7/alarm", QoS: client.AtLeastOnce})
+	if err != nil {
+		panic(err)
+	}
+	if err := first.Close(); err != nil {
+		panic(err)
+	}
+	fmt.Println("first client:", d.Outcome().State)
+
+	second, err := client.New(cfg)
+	if err != nil {
+		panic(err)
+	}
+	if err := second.Start(ctx); err != nil {
+		panic(err)
+	}
+	err = second.Drain(ctx)
+	s := second.Stats().Store
+	fmt.Printf("second client: %d accepted, %d acked, %d pending, %v\n", s.Accepted, s.Acked, s.Pending, err)
+	// Output:
+	// first client: abandoned
+	// second client: 1 accepted, 1 acked, 0 pending, <nil>
+}
+
+// Refusals are outcomes with a reason code, whatever the QoS.
+func ExampleDelivery_Wait() {
+	b, err := mqtttest.New(mqtttest.Options{NoTCP: true, Authorize: func(_, topic string, write bool) byte {
+		if write && topic == "admin" {
+			return 0x87
+		}
+		return 0
+	}})
+	if err != nil {
+		panic(err)
+	}
+	defer b.Close()
+	ctx := context.Background()
+	c, err := client.New(exampleConfig(b, "pump-7"))
+	if err != nil {
+		panic(err)
+	}
+	defer c.Close()
+	if err := c.Start(ctx); err != nil {
+		panic(err)
+	}
+	d, err := c.Publish(ctx, client.Message{Topic: "admin", QoS: client.ExactlyOnce})
+	if err != nil {
+		panic(err)
+	}
+	_, err = d.Wait(ctx)
+	var refused *client.RefusedError
+	if errors.As(err, &refused) {
+		fmt.Println(err)
+	}
+	// Output:
+	// client: refused by the server: Not authorized (0x87)
+}
+
+// The status topic says online or offline, and is right whoever fails.
+func ExampleStatus() {
+	b := exampleBroker()
+	defer b.Close()
+	ctx := context.Background()
+	cfg := exampleConfig(b, "pump-7")
+	cfg.Status = &client.Status{Topic: "pump/7/status", Delay: 30 * time.Second}
+	c, err := client.New(cfg)
+	if err != nil {
+		panic(err)
+	}
+	if err := c.Start(ctx); err != nil {
+		panic(err)
+	}
+	d, err := c.Publish(ctx, client.Message{Topic: "pump/7/rpm", QoS: client.AtLeastOnce})
+	if err != nil {
+		panic(err)
+	}
+	if _, err := d.Wait(ctx); err != nil { // behind the birth
+		panic(err)
+	}
+	status, _ := b.Retained("pump/7/status")
+	fmt.Printf("%s\n", status)
+	if err := c.Close(); err != nil {
+		panic(err)
+	}
+	status, _ = b.Retained("pump/7/status")
+	fmt.Printf("%s\n", status)
+	// Output:
+	// online
+	// offline
+}
+
+// Drain ends a client when all that it accepted has an outcome.
+func ExampleClient_Drain() {
+	c, err := client.New(client.Config{Servers: []string{"mqtt://server.invalid"}})
+	if err != nil {
+		panic(err)
+	}
+	if _, err := c.Publish(context.Background(), client.Message{Topic: "t", QoS: client.AtLeastOnce}); err != nil {
+		panic(err)
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Millisecond)
+	defer cancel()
+	var left *client.DrainError
+	if err := c.Drain(ctx); errors.As(err, &left) {
+		fmt.Println(left.Pending, "message stays in the store:", left.Cause)
+	}
+	// Output:
+	// 1 message stays in the store: context deadline exceeded
+}
+
+// A message that comes twice is handled once.
+func ExampleConfig_dedupe() {
+	b := exampleBroker()
+	defer b.Close()
+	ctx := context.Background()
+	cfg := exampleConfig(b, "pump-7")
+	cfg.Dedupe = dedupe.NewMemory(dedupe.Options{})
+	c, err := client.New(cfg)
+	if err != nil {
+		panic(err)
+	}
+	last := make(chan struct{})
+	err = c.Subscribe(ctx, "orders", client.AtLeastOnce, client.HandlerFunc(func(_ context.Context, m *client.Message) error {
+		fmt.Printf("handled %s\n", m.Payload)
+		if string(m.Payload) == "order 18" {
+			close(last)
+		}
+		return nil
+	}))
+	if err != nil {
+		panic(err)
+	}
+	if err := c.Start(ctx); err != nil {
+		panic(err)
+	}
+	for _, order := range []string{"order 17", "order 17", "order 18"} {
+		m := client.Message{Topic: "orders", Payload: []byte(order), QoS: client.AtLeastOnce, ID: client.ParseMessageID(order)}
+		if _, err := c.Publish(ctx, m); err != nil {
+			panic(err)
+		}
+	}
+	<-last
+	if err := c.Close(); err != nil {
+		panic(err)
+	}
+	// Output:
+	// handled order 17
+	// handled order 18
+}
+
+func ExampleRefuse() {
+	err := client.Refuse(0x99, "not JSON") // returned by a handler
+	fmt.Println(err)
+	// Output:
+	// message refused with reason code 0x99: not JSON
+}
