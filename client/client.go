@@ -139,7 +139,15 @@ func (c *Client) openStore() error {
 		c.store = persistence.NewMemory(c.cfg.DirOptions)
 		return nil
 	}
-	log, err := persistence.Open(c.cfg.Dir, c.cfg.DirOptions)
+	options := c.cfg.DirOptions
+	told := options.OnCorruption
+	options.OnCorruption = func(x persistence.Corruption) {
+		if told != nil {
+			told(x)
+		}
+		c.corrupted(x)
+	}
+	log, err := persistence.Open(c.cfg.Dir, options)
 	if err != nil {
 		return err
 	}

@@ -17,7 +17,7 @@ const (
 	Acked           // the server has it: PUBACK, or PUBCOMP; at QoS 0 it was written to the connection
 	Refused         // the server does not want it, and why is in Outcome.Err
 	Expired         // its Expiry passed before it could be sent
-	Dropped         // the session it was sent in is gone and the policy is FailInFlight
+	Dropped         // given up: the session is gone and the policy is FailInFlight, or it was damaged on disk
 	Abandoned       // the client stopped first; the message is in the store and goes on with the next client
 )
 

@@ -20,16 +20,20 @@ var errNotTried = context.Canceled
 // batchBytes is how much the drainer hands to the connection at a time.
 const batchBytes = 32 << 10
 
+// storeRetry is how long the drainer leaves a store alone that gave an error.
+const storeRetry = time.Second
+
 // feed is the drainer's place in the log. Only the drainer touches it, but for
 // sentUpTo.
 type feed struct {
 	gen    uint64 // the connection that after belongs to
+	begun  uint64 // the connection on which something was sent
 	after  uint64 // all up to here was offered on it
 	safe   uint64 // packet identifiers up to this sequence are free, durably
 	resend uint64 // up to here a message may have been sent before
 	entry  persistence.Entry
 	batch  []byte
-	retry  *time.Timer // when the breaker may let something through
+	retry  *time.Timer // when to look again although nothing happened: the breaker, the store
 }
 
 // drain sends what is in the store, in order, until ctx ends. It starts from
@@ -75,6 +79,7 @@ func (c *Client) drainBatch(up *link.Up) (more bool) {
 		ok, err := c.store.Next(f.after, &f.entry)
 		if err != nil {
 			c.storeFailed(err)
+			f.retry.Reset(storeRetry)
 			break
 		}
 		if !ok || !c.offer(up) {
@@ -99,11 +104,11 @@ func (c *Client) offer(up *link.Up) bool {
 		return false
 	}
 	if e.Released {
-		admitted := up.Gen.OfferReleased(e.Seq) == session.Admitted
-		if admitted {
-			c.suspect.sent(up.Gen.Number, 0, e.ID)
+		if up.Gen.OfferReleased(e.Seq) != session.Admitted {
+			return false
 		}
-		return admitted
+		c.noteFirst(up, 0)
+		return true
 	}
 	qos := e.Packet[0] >> 1 & 3
 	again := e.Seq <= f.resend
@@ -131,12 +136,20 @@ func (c *Client) offer(up *link.Up) bool {
 		return false
 	}
 	c.pending.sent(e.Seq, e.ID, report)
-	c.suspect.sent(up.Gen.Number, e.Seq, e.ID)
+	c.noteFirst(up, e.Seq)
 	f.batch = wire.AppendImage(f.batch, e.Packet, id, again, seconds(left))
 	if e.Seq > f.resend {
 		f.resend = e.Seq
 	}
 	return true
+}
+
+// noteFirst tells which message goes out first on a connection.
+func (c *Client) noteFirst(up *link.Up, seq uint64) {
+	if c.feed.begun != up.Gen.Number {
+		c.feed.begun = up.Gen.Number
+		c.suspect.first(up.Gen.Number, seq, c.feed.entry.ID)
+	}
 }
 
 // identifierFree reports whether the packet identifier that follows from seq
@@ -152,6 +165,7 @@ func (c *Client) identifierFree(seq uint64) bool {
 	}
 	if err := c.store.Sync(); err != nil {
 		c.storeFailed(err)
+		c.feed.retry.Reset(storeRetry)
 		return false
 	}
 	c.feed.safe = safe
@@ -194,7 +208,7 @@ func (c *Client) wakeWhenClosed(err error) {
 // goroutine.
 func (c *Client) settled(seq uint64, reason byte, text string) {
 	c.progress.Store(c.clock.since())
-	c.suspect.settled()
+	c.suspect.acked.Store(true)
 	kind, o := persistence.Acked, Outcome{State: Acked, Reason: reason}
 	if reason >= 0x80 {
 		kind = persistence.Refused

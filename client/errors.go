@@ -5,6 +5,7 @@ import (
 	"fmt"
 
 	"github.com/mooring-mqtt/mooring/internal/link"
+	"github.com/mooring-mqtt/mooring/persistence"
 	"github.com/mooring-mqtt/mooring/reliability"
 )
 
@@ -57,6 +58,15 @@ type ExpiredError struct{ ID MessageID }
 func (e *ExpiredError) Error() string {
 	return fmt.Sprintf("client: message %v expired before it was sent; raise Expiry if it would still have been of use", e.ID)
 }
+
+// DamagedError says that an accepted message was damaged on disk, and is lost.
+type DamagedError struct{ persistence.Corruption }
+
+func (e *DamagedError) Error() string {
+	return fmt.Sprintf("client: message was damaged on disk at byte %d of %s: %v; publish it again", e.Offset, e.File, e.Err)
+}
+
+func (e *DamagedError) Unwrap() error { return e.Err }
 
 // DrainError says that Drain ended before everything was acknowledged.
 type DrainError struct {

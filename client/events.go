@@ -1,6 +1,10 @@
 package client
 
-import "time"
+import (
+	"time"
+
+	"github.com/mooring-mqtt/mooring/persistence"
+)
 
 // Event is something worth knowing that is not an error of a call. Config's
 // OnEvent gets each of the types below; it is called from the client's
@@ -81,6 +85,10 @@ type StatusFailed struct{ Err error }
 // StoreFailed: the store or the dedupe cache failed.
 type StoreFailed struct{ Err error }
 
+// StoreDamaged: a place in the log in Config.Dir cannot be read. What is around
+// it is in use.
+type StoreDamaged struct{ persistence.Corruption }
+
 // BreakerChanged: the circuit breaker went from one state to another.
 type BreakerChanged struct{ From, To string }
 
@@ -98,4 +106,5 @@ func (Gap) event()                {}
 func (SubscriptionFailed) event() {}
 func (StatusFailed) event()       {}
 func (StoreFailed) event()        {}
+func (StoreDamaged) event()       {}
 func (BreakerChanged) event()     {}

@@ -62,6 +62,19 @@ func (c *Client) Stats() Stats {
 	return st
 }
 
+// corrupted passes on that the log is damaged. A message that it had to give up
+// has its outcome.
+func (c *Client) corrupted(x persistence.Corruption) {
+	c.cfg.Logger.Error("store is damaged", "file", x.File, "offset", x.Offset, "error", x.Err)
+	c.event(StoreDamaged{x})
+	if x.Seq == 0 {
+		return
+	}
+	m := c.pending.settle(x.Seq)
+	m.delivery.resolve(Outcome{State: Dropped, Err: &DamagedError{x}})
+	c.drained()
+}
+
 func (c *Client) storeFailed(err error) {
 	c.counters.storeFailures.Add(1)
 	c.cfg.Logger.Error("store failed", "error", err)

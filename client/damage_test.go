@@ -1,0 +1,119 @@
+package client
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/mooring-mqtt/mooring/client/mqtttest"
+	"github.com/mooring-mqtt/mooring/persistence"
+)
+
+// A flash cell went bad under a message that waits for the link. Whoever awaits
+// it is told, Drain does not wait for it, and the others are delivered.
+func TestAMessageDamagedOnDiskHasAnOutcome(t *testing.T) {
+	b := mqtttest.Start(t)
+	var events recorder
+	dir := t.TempDir()
+	c := mustNew(t, Config{
+		Servers: []string{b.URL()}, ClientID: "c", Dir: dir, OnEvent: events.add,
+		// So little is kept in memory that the message is read back from disk.
+		DirOptions: persistence.Options{BufferBytes: 4 << 10},
+	})
+	const n = 40
+	var all [n]*Delivery
+	for i := range all {
+		all[i] = publish(t, c, "t", fmt.Sprintf("%03d %s", i, bytes.Repeat([]byte("."), 500)), AtLeastOnce)
+	}
+	damage(t, dir, []byte("007 ..."))
+
+	start(t, c)
+	if err := c.Drain(t.Context()); err != nil {
+		t.Fatalf("Drain: %v", err)
+	}
+	for i, d := range all {
+		if i == 7 {
+			var damaged *DamagedError
+			if o := wantState(t, d, Dropped); !errors.As(o.Err, &damaged) || damaged.Seq != 8 {
+				t.Errorf("outcome %+v, want a *DamagedError for sequence 8", o)
+			}
+			continue
+		}
+		wantState(t, d, Acked)
+	}
+	if got := eventsOf[StoreDamaged](&events); len(got) == 0 || got[0].Seq != 8 {
+		t.Errorf("StoreDamaged events: %+v", got)
+	}
+}
+
+// damage turns a bit in the one place under dir where text stands.
+func damage(t *testing.T, dir string, text []byte) {
+	t.Helper()
+	found := 0
+	err := filepath.WalkDir(dir, func(path string, entry fs.DirEntry, err error) error {
+		if err != nil || entry.IsDir() {
+			return err
+		}
+		data, err := os.ReadFile(path)
+		if err != nil {
+			return err
+		}
+		at := bytes.Index(data, text)
+		if at < 0 {
+			return nil
+		}
+		found++
+		f, err := os.OpenFile(path, os.O_WRONLY, 0)
+		if err != nil {
+			return err
+		}
+		defer f.Close()
+		_, err = f.WriteAt([]byte{data[at] ^ 1}, int64(at))
+		return err
+	})
+	if err != nil || found != 1 {
+		t.Fatalf("%q stands in %d files: %v", text, found, err)
+	}
+}
+
+// breakingStore fails to give out messages, a few times.
+type breakingStore struct {
+	persistence.Store
+	times int
+}
+
+func (s *breakingStore) Next(after uint64, e *persistence.Entry) (bool, error) {
+	if s.times > 0 {
+		s.times--
+		return false, errors.New("the disk does not answer")
+	}
+	return s.Store.Next(after, e)
+}
+
+// A read error is no reason to wait for the next publish: the drainer looks
+// again by itself.
+func TestTheDrainerLooksAgainAfterAReadError(t *testing.T) {
+	inBubble(t, mqtttest.Options{}, func(t *testing.T, b *mqtttest.Broker, p *mqtttest.Proxy) {
+		var events recorder
+		cfg := testConfig("c", &events, through(p))
+		cfg.Store = &breakingStore{Store: persistence.NewMemory(persistence.Options{}), times: 2} // once before there is a connection
+		c := mustNew(t, cfg)
+		d := publish(t, c, "t", "x", AtLeastOnce)
+		begin := time.Now()
+		start(t, c)
+		if _, err := d.Wait(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if took := time.Since(begin); took > 2*storeRetry {
+			t.Errorf("took %v", took)
+		}
+		if len(eventsOf[StoreFailed](&events)) == 0 {
+			t.Error("no StoreFailed event")
+		}
+	})
+}
