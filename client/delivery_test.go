@@ -144,4 +144,3 @@ func TestDelivery(t *testing.T) {
 		}
 	}
 }
-

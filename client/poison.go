@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 
 	"github.com/mooring-mqtt/mooring/internal/link"
 	"github.com/mooring-mqtt/mooring/internal/wire"
@@ -31,29 +32,22 @@ func (e *PoisonError) ReasonCode() byte { return e.Code }
 // ends the connection with a word that can be about a message, and has
 // acknowledged none, it is about the first.
 type suspect struct {
+	acked atomic.Bool // the server acknowledged something on this connection
+
 	mu      sync.Mutex
 	gen     uint64 // the connection
 	seq     uint64 // the first message sent on it; 0: none, or only its PUBREL was
 	id      MessageID
-	acked   bool // the server acknowledged something on it
 	accused uint64
-	times   int // how often accused was
+	times   int // how often accused was, in a row
 }
 
-// sent notes a message that goes out on a connection; only the first counts.
-func (s *suspect) sent(gen, seq uint64, id MessageID) {
+// first notes the first message that goes out on a connection.
+func (s *suspect) first(gen, seq uint64, id MessageID) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.gen != gen {
-		s.gen, s.seq, s.id, s.acked = gen, seq, id, false
-	}
-}
-
-// settled notes that the server acknowledges: it can take what comes first.
-func (s *suspect) settled() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.acked = true
+	s.gen, s.seq, s.id = gen, seq, id
+	s.acked.Store(false)
 }
 
 // ended judges the end of a connection. It returns the message accused and
@@ -64,7 +58,7 @@ func (s *suspect) ended(gen uint64, blamed bool) (seq uint64, id MessageID, time
 	switch {
 	case s.gen != gen || s.seq == 0:
 		return 0, MessageID{}, 0
-	case s.acked:
+	case s.acked.Load():
 		s.times = 0
 		return 0, MessageID{}, 0
 	case !blamed:
@@ -94,14 +88,13 @@ func (c *Client) checkPoison(gen uint64, err error) {
 }
 
 // aboutMessage says whether a DISCONNECT with this code can be about a message
-// that the server was sent. A connection that ends without one is no evidence:
-// links break in the same way, and giving up a good message is worse than
-// sending a bad one again.
+// that the server was sent, and will say the same next time. A connection that
+// ends without one is no evidence: links break in the same way, and giving up a
+// good message is worse than sending a bad one again.
 func aboutMessage(code byte) bool {
 	switch code {
-	case wire.ReasonUnspecifiedError, wire.ReasonMalformedPacket, wire.ReasonProtocolError, wire.ReasonImplementationSpecific,
-		wire.ReasonNotAuthorized, wire.ReasonTopicNameInvalid, wire.ReasonPacketTooLarge, wire.ReasonPayloadFormatInvalid,
-		wire.ReasonRetainNotSupported, wire.ReasonQoSNotSupported:
+	case wire.ReasonMalformedPacket, wire.ReasonProtocolError, wire.ReasonNotAuthorized, wire.ReasonTopicNameInvalid,
+		wire.ReasonPacketTooLarge, wire.ReasonPayloadFormatInvalid, wire.ReasonRetainNotSupported, wire.ReasonQoSNotSupported:
 		return true
 	}
 	return false
