@@ -22,19 +22,31 @@ type arrival struct {
 }
 
 // receive copies a message out of the reader's buffer and gives it to its
-// lane. It never blocks: QoS 1 and 2 are bounded by our Receive Maximum, and
+// lane. It never blocks: QoS 1 and 2 are bounded by our Receive Maximum (what a
+// resumed session sends again, by the packet identifiers there are), and
 // QoS 0 messages are dropped when their lane is full.
 func (c *Client) receive(in *session.Inbound, topic string, v wire.PublishView) {
 	p := v.Decode(topic)
 	m := received(&p)
 	c.counters.received.Add(1)
-	key := topic
-	if c.cfg.LaneKey != nil {
-		key = c.cfg.LaneKey(m)
-	}
-	if !c.laneOf(key).push(arrival{in: in, m: m}) {
+	if !c.laneOf(c.laneKey(m)).push(arrival{in: in, m: m}) {
 		c.counters.dropped.Add(1)
 	}
+}
+
+// laneKey is what keeps m in order with others: its topic, unless the program
+// says otherwise without panicking.
+func (c *Client) laneKey(m *Message) (key string) {
+	if c.cfg.LaneKey == nil {
+		return m.Topic
+	}
+	defer func() {
+		if v := recover(); v != nil {
+			c.event(HandlerFailed{Message: m, Err: &PanicError{Value: v, Stack: debug.Stack()}})
+			key = m.Topic
+		}
+	}()
+	return c.cfg.LaneKey(m)
 }
 
 // admit claims the message's ID, and ends its way here if it was handled
