@@ -16,7 +16,9 @@ func (c *claims) join(key string, a arrival) (holder bool) {
 	defer c.mu.Unlock()
 	copies, taken := c.held[key]
 	if taken {
-		c.held[key] = append(copies, a)
+		if a.in != nil { // at QoS 0 there is nothing to acknowledge
+			c.held[key] = append(copies, a)
+		}
 		return false
 	}
 	if c.held == nil {

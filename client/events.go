@@ -21,7 +21,7 @@ type Connecting struct {
 type Connected struct {
 	Server         string
 	SessionPresent bool
-	ClientID       string // the assigned one, if the server assigned it
+	ClientID       string // as in Client.ClientID
 	KeepAlive      time.Duration
 }
 

@@ -78,10 +78,9 @@ func received(p *wire.Publish) *Message {
 		case propPublisher:
 			m.Origin.Publisher = u.Value
 		case propEpoch:
-			m.Origin.Epoch, _ = strconv.ParseUint(u.Value, 10, 64)
+			m.Origin.Epoch = number(u.Value)
 		case propSeq:
-			// A number that is none counts as not sequenced.
-			m.Origin.Seq, _ = strconv.ParseUint(u.Value, 10, 64)
+			m.Origin.Seq = number(u.Value)
 		default:
 			own = append(own, u)
 		}
@@ -90,6 +89,16 @@ func received(p *wire.Publish) *Message {
 		m.UserProperties = own
 	}
 	return m
+}
+
+// number reads a decimal number; what is none counts as 0, which is not
+// sequenced.
+func number(text string) uint64 {
+	n, err := strconv.ParseUint(text, 10, 64)
+	if err != nil {
+		return 0
+	}
+	return n
 }
 
 // seconds rounds up, and never to more than fits.

@@ -23,12 +23,12 @@ func (c *Client) announce(up *link.Up) {
 	if c.cfg.Status == nil {
 		return
 	}
+	var err error
 	c.announcer.mu.Lock()
-	defer c.announcer.mu.Unlock()
-	if c.announcer.left {
-		return
+	if !c.announcer.left {
+		err = c.publishStatus(up, c.cfg.Status.Online, func(bool) {})
 	}
-	err := c.publishStatus(up, c.cfg.Status.Online, func(bool) {})
+	c.announcer.mu.Unlock()
 	if err != nil && up.Cause() == nil {
 		c.event(StatusFailed{Err: err})
 	}
