@@ -5,6 +5,7 @@ import (
 	"slices"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/mooring-mqtt/mooring/client"
 	"github.com/mooring-mqtt/mooring/client/mqtttest"
@@ -207,48 +208,74 @@ func TestAClientRestartedWithMessagesInFlightLosesNone(t *testing.T) {
 
 func TestAReceiverRestartedInTheMiddleHandlesEachOnce(t *testing.T) {
 	onEachBroker(t, setup{}, func(r *run) {
-		topic := r.topic("receiver/restart")
-		cfg := r.config("sub")
-		cfg.Dir, cfg.CloseTimeout = r.TempDir(), 1
-		in := &inbox{}
-		const half = 10
-		stuck := make(chan struct{})
-		var once sync.Once
-		first := r.start(cfg)
-		// Handles half of what comes, then hangs until its client ends.
-		halfway := client.HandlerFunc(func(ctx context.Context, m *client.Message) error {
-			if list, _ := in.snapshot(); len(list) < half {
-				return in.Handle(ctx, m)
-			}
-			once.Do(func() { close(stuck) })
-			<-ctx.Done()
-			return ctx.Err()
-		})
-		if err := first.Subscribe(r.ctx, topic, client.ExactlyOnce, halfway); err != nil {
-			r.Fatal(err)
-		}
-		publisher := r.start(r.config("pub"))
-		want := numberedUpTo(3 * half)
-		for _, text := range want {
-			r.deliver(publisher, client.Message{Topic: topic, Payload: []byte(text), QoS: client.ExactlyOnce})
-		}
-		select {
-		case <-stuck:
-		case <-r.ctx.Done():
-			r.Fatal("the handler was not called often enough")
-		}
-		if err := first.Close(); err != nil {
-			r.Error(err)
-		}
-
-		second := r.make(cfg)
-		if err := second.Handle(topic, in); err != nil {
-			r.Fatal(err)
-		}
-		if err := second.Start(context.Background()); err != nil {
-			r.Fatal(err)
-		}
-		r.fence(publisher, in, topic, client.ExactlyOnce)
-		r.expectExactly(in, topic, want)
+		restartReceiver(r, "clean", false)
+		// Its acknowledgements do not leave, so all comes again.
+		restartReceiver(r, "cut", true)
 	})
+}
+
+func restartReceiver(r *run, name string, cut bool) {
+	r.Helper()
+	const half = 10
+	topic := r.topic("receiver/" + name)
+	link := r.proxy()
+	cfg := r.config("sub" + name)
+	cfg.Servers, cfg.Dir, cfg.CloseTimeout = []string{link.URL()}, r.TempDir(), 50*time.Millisecond
+	if cut {
+		link.OnPacket(func(dir mqtttest.Direction, header byte, _ []byte) mqtttest.Action {
+			if t := mqtttest.PacketType(header >> 4); dir == mqtttest.ToServer && t == mqtttest.PUBREC {
+				link.Refuse(true)
+				return mqtttest.ActionDrop
+			}
+			return mqtttest.ActionPass
+		})
+	}
+	in := &inbox{}
+	stuck := make(chan struct{})
+	var once sync.Once
+	first := r.start(cfg)
+	// Handles half of what comes, then hangs until its client ends.
+	halfway := client.HandlerFunc(func(ctx context.Context, m *client.Message) error {
+		if list, _ := in.snapshot(); len(list) < half {
+			return in.Handle(ctx, m)
+		}
+		once.Do(func() { close(stuck) })
+		<-ctx.Done()
+		return ctx.Err()
+	})
+	if err := first.Subscribe(r.ctx, topic, client.ExactlyOnce, halfway); err != nil {
+		r.Fatal(err)
+	}
+	link.Stall(mqtttest.ToClient) // so that all come in one piece, before the first is acknowledged
+	publisher := r.start(r.config("pub" + name))
+	want := numberedUpTo(3 * half)
+	for _, text := range want {
+		r.deliver(publisher, client.Message{Topic: topic, Payload: []byte(text), QoS: client.ExactlyOnce})
+	}
+	link.Resume()
+	select {
+	case <-stuck:
+	case <-r.ctx.Done():
+		r.Fatal("the handler was not called often enough")
+	}
+	if err := first.Close(); err != nil {
+		r.Error(err)
+	}
+	if n := first.Stats().Handled; n != half {
+		r.Errorf("%d messages were handled before the restart, want %d", n, half)
+	}
+
+	link.ClearFaults()
+	second := r.make(cfg)
+	if err := second.Handle(topic, in); err != nil {
+		r.Fatal(err)
+	}
+	if err := second.Start(context.Background()); err != nil {
+		r.Fatal(err)
+	}
+	r.fence(publisher, in, topic, client.ExactlyOnce)
+	r.expectExactly(in, topic, want)
+	if cut && second.Stats().Redelivered == 0 {
+		r.Error("nothing came again: this shows nothing")
+	}
 }
