@@ -114,6 +114,9 @@ func (c *Client) connected(up *link.Up) {
 	c.retry.Up()
 	c.counters.connections.Add(1)
 	c.endGone(ctx, up)
+	if !up.Gen.Present || c.subs.session == 0 {
+		c.subs.session++
+	}
 	c.up = up
 	c.changedLocked()
 	c.mu.Unlock()

@@ -96,6 +96,7 @@ func TestNoCopyIsForgottenInTheRaceWithItsFirst(t *testing.T) {
 		cfg.Dedupe = dedupe.NewMemory(dedupe.Options{})
 		cfg.Lanes = 16
 	}, newInbox(), func(t *testing.T, c *Client, p *peer, _ *recorder) {
+		began := time.Now()
 		for round := range 200 {
 			id := NewMessageID()
 			for i := range 8 {
@@ -109,6 +110,9 @@ func TestNoCopyIsForgottenInTheRaceWithItsFirst(t *testing.T) {
 		}
 		if n := c.Stats().Handled; n != 200 {
 			t.Errorf("%d were handled, want 200", n)
+		}
+		if took := time.Since(began); took != 0 {
+			t.Errorf("copies waited %v by the clock for what they could have been told", took)
 		}
 	})
 }

@@ -59,38 +59,36 @@ func TestPitfall05_WhatTheServerCannotTakeIsNotSentForEver(t *testing.T) {
 	})
 	// The server's own troubles, and links that break, are no evidence against
 	// a message: giving up a good one is worse than sending it again.
-	for name, end := range map[string]func(*peer){
-		"server shutting down": func(p *peer) {
-			p.send(control.AppendDisconnect(nil, &control.Disconnect{Reason: 0x8B}))
-			p.ended()
-		},
-		"link cut": (*peer).close,
-		"after an acknowledgement": func(p *peer) {
+	refuse := func(p *peer, code byte) {
+		p.send(control.AppendDisconnect(nil, &control.Disconnect{Reason: code}))
+		p.ended()
+	}
+	for name, connection := range map[string]func(*peer){
+		"server shutting down": func(p *peer) { refuse(p, 0x8B) },
+		"server out of order":  func(p *peer) { refuse(p, wire.ReasonImplementationSpecific) },
+		"link cut":             (*peer).close,
+		"after its PUBREC": func(p *peer) {
 			p.ack(wire.PUBREC, p.nextPublish().PacketID, 0, "")
+			p.nextPublish()
 			p.nextAck(wire.PUBREL)
-			p.send(control.AppendDisconnect(nil, &control.Disconnect{Reason: wire.ReasonPacketTooLarge}))
-			p.ended()
+			refuse(p, wire.ReasonPacketTooLarge)
+		},
+		"after the acknowledgement of another": func(p *peer) {
+			p.nextPublish()
+			p.ack(wire.PUBREC, p.nextPublish().PacketID, wire.ReasonQuotaExceeded, "")
+			synctest.Wait()
+			refuse(p, wire.ReasonPacketTooLarge)
 		},
 	} {
 		t.Run("not blamed: "+name, func(t *testing.T) {
 			withScript(t, func(t *testing.T, s *script) {
 				cfg := testConfig("c", &recorder{}, s.dial)
-				cfg.PoisonAttempts = 2
-				c := mustStart(t, cfg)
+				cfg.PoisonAttempts = 1
+				c := mustNew(t, cfg)
 				d := publish(t, c, "t", "x", ExactlyOnce)
-				for i := range 2 {
-					p := s.accept(control.Connack{SessionPresent: i > 0})
-					if name == "after an acknowledgement" && i > 0 {
-						p.nextAck(wire.PUBREL)
-						p.send(control.AppendDisconnect(nil, &control.Disconnect{Reason: wire.ReasonPacketTooLarge}))
-						p.ended()
-						continue
-					}
-					if name != "after an acknowledgement" {
-						p.nextPublish()
-					}
-					end(p)
-				}
+				publish(t, c, "t", "y", ExactlyOnce)
+				start(t, c)
+				connection(s.accept(control.Connack{}))
 				s.accept(control.Connack{SessionPresent: true})
 				synctest.Wait()
 				if o := d.Outcome(); o.State != Pending {

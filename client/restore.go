@@ -37,12 +37,10 @@ func (c *Client) endGone(ctx context.Context, up *link.Up) {
 // restore makes all subscriptions that the server's session does not have.
 func (c *Client) restore(ctx context.Context, up *link.Up) {
 	c.mu.Lock()
-	if !up.Gen.Present || c.subs.session == 0 {
-		c.subs.session++
-	}
 	var missing []*subscription
 	for _, s := range c.subs.list {
-		if s.session != c.subs.session {
+		if s.session != c.subs.session && s.asked != up.Gen.Number {
+			s.asked = up.Gen.Number
 			missing = append(missing, s)
 		}
 	}

@@ -122,6 +122,35 @@ func TestTheLastWordIsOffline(t *testing.T) {
 	}
 }
 
+// TestABirthDoesNotFollowTheGoodbye holds a connection up between its CONNACK
+// and its birth, and closes the client meanwhile.
+func TestABirthDoesNotFollowTheGoodbye(t *testing.T) {
+	withScript(t, func(t *testing.T, s *script) {
+		goOn := make(chan struct{})
+		cfg := testConfig("c", &recorder{}, s.dial)
+		withStatus(&cfg)
+		cfg.OnEvent = func(e Event) {
+			if _, ok := e.(Connected); ok {
+				<-goOn
+			}
+		}
+		c := mustStart(t, cfg)
+		p := s.accept(control.Connack{})
+		connect(t, c)
+		done := make(chan error, 1)
+		go func() { done <- c.Close() }()
+		m := p.nextPublish()
+		if string(m.Payload) != "offline" {
+			t.Errorf("%q came", m.Payload)
+		}
+		close(goOn)
+		p.quiet()
+		p.ack(wire.PUBACK, m.PacketID, 0, "")
+		p.next(wire.DISCONNECT)
+		must(t, <-done)
+	})
+}
+
 func TestTheStatusFollowsTheLink(t *testing.T) {
 	inBubble(t, mqtttest.Options{}, func(t *testing.T, b *mqtttest.Broker, p *mqtttest.Proxy) {
 		var seen []string

@@ -32,6 +32,8 @@ type subscription struct {
 	// session is the number of the session at the server, counted by us, that
 	// has it; 0: none. Under Client.mu.
 	session uint64
+	// asked is the connection on which it was asked for last. Under Client.mu.
+	asked uint64
 }
 
 // subscriptions is under Client.mu.
@@ -85,6 +87,9 @@ func (c *Client) Subscribe(ctx context.Context, filter string, qos QoS, h Handle
 	c.subs.remove(filter)
 	c.subs.list = append(c.subs.list, s)
 	up := c.up
+	if up != nil {
+		s.asked = up.Gen.Number
+	}
 	c.mu.Unlock()
 	if up == nil {
 		return nil
