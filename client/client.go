@@ -115,7 +115,6 @@ func New(cfg Config) (*Client, error) {
 			told(from, to)
 		}
 		c.event(BreakerChanged{From: from.String(), To: to.String()})
-		c.wakeDrainer()
 	}
 	c.breaker = reliability.NewBreaker(breaker)
 	c.retry = reliability.Retry{Backoff: cfg.Backoff, Stable: cfg.StableAfter}

@@ -196,7 +196,8 @@ func fits(size int, qos byte, retain bool, l session.Limits) *RefusedError {
 }
 
 // wakeWhenClosed has the drainer look again when the breaker lets something
-// through. Its changes of state wake it too.
+// through. Half-open with all trials taken it need not look: their answers wake
+// it.
 func (c *Client) wakeWhenClosed(err error) {
 	var open *reliability.OpenError
 	if errors.As(err, &open) && open.RetryAfter > 0 {
