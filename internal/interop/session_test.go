@@ -221,17 +221,21 @@ func restartReceiver(r *run, name string, cut bool) {
 	link := r.proxy()
 	cfg := r.config("sub" + name)
 	cfg.Servers, cfg.Dir, cfg.CloseTimeout = []string{link.URL()}, r.TempDir(), 50*time.Millisecond
+	in := &inbox{}
+	stuck := make(chan struct{})
 	if cut {
 		link.OnPacket(func(dir mqtttest.Direction, header byte, _ []byte) mqtttest.Action {
 			if t := mqtttest.PacketType(header >> 4); dir == mqtttest.ToServer && t == mqtttest.PUBREC {
+				select {
+				case <-stuck: // none leaves before
+				case <-r.ctx.Done():
+				}
 				link.Refuse(true)
 				return mqtttest.ActionDrop
 			}
 			return mqtttest.ActionPass
 		})
 	}
-	in := &inbox{}
-	stuck := make(chan struct{})
 	var once sync.Once
 	first := r.start(cfg)
 	// Handles half of what comes, then hangs until its client ends.
@@ -246,13 +250,11 @@ func restartReceiver(r *run, name string, cut bool) {
 	if err := first.Subscribe(r.ctx, topic, client.ExactlyOnce, halfway); err != nil {
 		r.Fatal(err)
 	}
-	link.Stall(mqtttest.ToClient) // so that all come in one piece, before the first is acknowledged
 	publisher := r.start(r.config("pub" + name))
 	want := numberedUpTo(3 * half)
 	for _, text := range want {
 		r.deliver(publisher, client.Message{Topic: topic, Payload: []byte(text), QoS: client.ExactlyOnce})
 	}
-	link.Resume()
 	select {
 	case <-stuck:
 	case <-r.ctx.Done():
