@@ -128,7 +128,9 @@ const (
 	// twice, and a receiver that deduplicates by ID handles them once.
 	Republish SessionLostPolicy = iota
 	// FailInFlight gives them up, with ErrSessionLost as the outcome: never
-	// twice, perhaps not at all. What was not sent yet is not concerned.
+	// twice, perhaps not at all. What was not sent yet is not concerned. The rule
+	// ends with the process: which messages an earlier one had in flight is not
+	// stored, so they are sent again.
 	FailInFlight
 )
 

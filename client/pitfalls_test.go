@@ -74,6 +74,9 @@ func TestPitfall01_TheServerLosesTheSession(t *testing.T) {
 				}
 			}
 			p.quiet()
+			if n := len(eventsOf[MessageRefused](events)); n != 2 {
+				t.Errorf("%d MessageRefused events, want one for each", n)
+			}
 			if got := eventsOf[SessionLost](events); len(got) != 1 || got[0].InFlight != 2 {
 				t.Errorf("SessionLost events are %v, want one with 2 in flight", got)
 			}

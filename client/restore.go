@@ -40,7 +40,6 @@ func (c *Client) restore(ctx context.Context, up *link.Up) {
 	var missing []*subscription
 	for _, s := range c.subs.list {
 		if s.session != c.subs.session && s.asked != up.Gen.Number {
-			s.asked = up.Gen.Number
 			missing = append(missing, s)
 		}
 	}

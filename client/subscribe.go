@@ -32,7 +32,7 @@ type subscription struct {
 	// session is the number of the session at the server, counted by us, that
 	// has it; 0: none. Under Client.mu.
 	session uint64
-	// asked is the connection on which it was asked for last. Under Client.mu.
+	// asked is the connection on which Subscribe asks for it. Under Client.mu.
 	asked uint64
 }
 

@@ -210,6 +210,29 @@ func TestASilentSubackEndsTheConnection(t *testing.T) {
 	})
 }
 
+// TestALostSessionIsToldThoughNothingWasInFlight: what the server held for us is
+// gone, and so are the subscriptions until they are restored.
+func TestALostSessionIsToldThoughNothingWasInFlight(t *testing.T) {
+	for name, want := range map[string]int{"kept": 1, "none asked for": 0} {
+		t.Run(name, func(t *testing.T) {
+			withScript(t, func(t *testing.T, s *script) {
+				var events recorder
+				cfg := testConfig("c", &events, s.dial)
+				if want == 0 {
+					cfg.SessionExpiry = NoSession
+				}
+				c := mustStart(t, cfg)
+				s.accept(control.Connack{}).close()
+				s.accept(control.Connack{})
+				synctest.Wait()
+				if got := len(eventsOf[SessionLost](&events)); got != want || c.Stats().SessionsLost != uint64(want) {
+					t.Errorf("%d SessionLost events, %d counted, want %d", got, c.Stats().SessionsLost, want)
+				}
+			})
+		})
+	}
+}
+
 func TestACancelledSubscribeStands(t *testing.T) {
 	withScript(t, func(t *testing.T, s *script) {
 		c := mustStart(t, testConfig("c", &recorder{}, s.dial))
@@ -284,6 +307,37 @@ func TestUnsubscribe(t *testing.T) {
 		p.quiet()
 		p.close()
 		s.accept(control.Connack{SessionPresent: true}).quiet()
+	})
+}
+
+// TestASubscriptionIsAskedForOnceOnAConnection: retained messages would come
+// twice otherwise. Subscribe is quicker here than restoring.
+func TestASubscriptionIsAskedForOnceOnAConnection(t *testing.T) {
+	withScript(t, func(t *testing.T, s *script) {
+		restore := make(chan struct{})
+		cfg := testConfig("c", &recorder{}, s.dial)
+		cfg.OnEvent = func(e Event) {
+			if _, ok := e.(Connected); ok {
+				<-restore
+			}
+		}
+		c := mustNew(t, cfg)
+		must(t, c.Subscribe(t.Context(), "early", 1, newInbox()))
+		start(t, c)
+		p := s.accept(control.Connack{})
+		connect(t, c)
+		done := make(chan error, 1)
+		go func() { done <- c.Subscribe(t.Context(), "now", 1, newInbox()) }()
+		synctest.Wait()
+		close(restore)
+		synctest.Wait()
+		for _, want := range []string{"[now]", "[early]"} {
+			if got := fmt.Sprint(filtersOf(p.grantSubscribe())); got != want {
+				t.Errorf("SUBSCRIBE names %v, want %s", got, want)
+			}
+		}
+		must(t, <-done)
+		p.quiet()
 	})
 }
 
