@@ -22,7 +22,8 @@ type Client struct {
 	servers  []*url.URL
 	store    persistence.Store
 	ownStore bool
-	resumes  bool // the store knew a session when the client was made
+	discard  atomic.Bool // the next CONNECT asks for a new session
+	resumes  bool        // the store knew a session when the client was made
 	clock    clock
 
 	session *session.Session

@@ -190,6 +190,33 @@ func TestCloseFinishesWhatHandlersHave(t *testing.T) {
 	})
 }
 
+// TestAMessageWhoseHandlerIsInterruptedComesAgain: it is neither acknowledged
+// nor refused, and nothing about it is held against the handler.
+func TestAMessageWhoseHandlerIsInterruptedComesAgain(t *testing.T) {
+	withScript(t, func(t *testing.T, s *script) {
+		var events recorder
+		cfg := testConfig("c", &events, s.dial)
+		cfg.CloseTimeout, cfg.HandlerAttempts = time.Second, 1
+		c := mustNew(t, cfg)
+		must(t, c.Handle("#", HandlerFunc(func(ctx context.Context, _ *Message) error {
+			<-ctx.Done()
+			return ctx.Err()
+		})))
+		start(t, c)
+		p := s.accept(control.Connack{})
+		p.publish(appMessage(1, 1, "x"))
+		p.publish(appMessage(2, 2, "x"))
+		synctest.Wait()
+		must(t, c.Close())
+		if f := p.next(wire.DISCONNECT); len(f.Body) > 0 && f.Body[0] != 0 {
+			t.Errorf("DISCONNECT says 0x%02X", f.Body[0])
+		}
+		if st := c.Stats(); st.Refused != 0 || st.Failed != 0 || len(eventsOf[HandlerFailed](&events)) != 0 {
+			t.Errorf("the counters are %+v", st)
+		}
+	})
+}
+
 func TestACancelledContextSaysNoGoodbye(t *testing.T) {
 	withScript(t, func(t *testing.T, s *script) {
 		cfg := testConfig("c", &recorder{}, s.dial)

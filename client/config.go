@@ -37,10 +37,8 @@ type Config struct {
 	// at most 136 years, which MQTT takes as for ever.
 	SessionExpiry time.Duration
 	// CleanStart asks for a new session when the client starts; reconnecting
-	// always resumes. A client whose store is new, as one in memory always is,
-	// does so anyway: it knows nothing of a session that the server may hold
-	// under its ClientID [MQTT-3.2.2-4], and its packet identifiers could meet
-	// those of messages that the server has half received.
+	// always resumes. A session that the server has and the store knows nothing
+	// of is given up in any case, see ErrUnknownSession.
 	CleanStart bool
 	// ReceiveMaximum is how many QoS 1 and 2 messages may be with us at a time,
 	// received and not acknowledged. Default 1,024.

@@ -25,8 +25,9 @@ func (c *Client) linkConfig() *link.Config {
 		PacketTimeout:     c.cfg.AckTimeout,
 		MaximumPacketSize: c.cfg.MaximumPacketSize,
 		Session:           c.session,
-		Delay:             func(error) time.Duration { c.retry.Down(); return c.retry.Next() },
+		Delay:             c.delay,
 		Fatal:             fatal,
+		Accept:            c.acceptSession,
 		Attempt: func(server *url.URL, attempt int) {
 			c.event(Connecting{Server: server.Redacted(), Attempt: attempt})
 		},
@@ -47,12 +48,35 @@ func (c *Client) linkConfig() *link.Config {
 	return conf
 }
 
+// acceptSession refuses a session that the server has and our store knows
+// nothing of: the connection must be closed [MQTT-3.2.2-4]. Our packet
+// identifiers could meet those of messages that the server has half received,
+// and it would swallow new messages as repetitions. The next attempt asks for a
+// new session. (Asking for one right away would be simpler; mosquitto 2.0 does
+// not save sessions that began so.)
+func (c *Client) acceptSession(present bool) error {
+	if !present || c.store.HasSession() {
+		return nil
+	}
+	c.discard.Store(true)
+	return ErrUnknownSession
+}
+
+// delay is the time until the next attempt.
+func (c *Client) delay(err error) time.Duration {
+	if errors.Is(err, ErrUnknownSession) {
+		return 0
+	}
+	c.retry.Down()
+	return c.retry.Next()
+}
+
 // connectPacket is the CONNECT of one attempt.
 func (c *Client) connectPacket(context.Context) (*paho.Connect, error) {
 	expiry := seconds(c.cfg.SessionExpiry)
 	cp := &paho.Connect{
 		ClientID:   c.cfg.ClientID,
-		CleanStart: c.counters.connections.Load() == 0 && (c.cfg.CleanStart || !c.store.HasSession()),
+		CleanStart: c.discard.Load() || c.cfg.CleanStart && c.counters.connections.Load() == 0,
 		KeepAlive:  uint16(min(seconds(c.cfg.KeepAlive), 65_535)),
 		Properties: &paho.ConnectProperties{
 			SessionExpiryInterval: &expiry,
@@ -112,6 +136,7 @@ func (c *Client) connected(up *link.Up) {
 		}
 	}()
 	c.retry.Up()
+	c.discard.Store(false)
 	c.counters.connections.Add(1)
 	c.endGone(ctx, up)
 	if !up.Gen.Present || c.subs.session == 0 {

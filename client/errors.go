@@ -22,6 +22,10 @@ var (
 	// ErrSessionLost: the server lost the session and Config.OnSessionLost is
 	// FailInFlight.
 	ErrSessionLost = errors.New("client: the server lost the session that the message was sent in; it may or may not have arrived, publish it again if twice is better than never")
+	// ErrUnknownSession: the server holds a session under our ClientID that the
+	// store knows nothing of, as after a store was lost. It is given up for a new
+	// one at once; messages that waited in it are gone with it.
+	ErrUnknownSession = errors.New("client: the server has a session that the store knows nothing of; asking for a new one")
 	// ErrAckTimeout: messages are in flight and the server acknowledges nothing.
 	ErrAckTimeout = errors.New("client: the server acknowledged nothing for the acknowledgement timeout; reconnecting")
 )
