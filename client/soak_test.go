@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net"
+	"path/filepath"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -24,12 +25,13 @@ type soak struct {
 	t      *testing.T
 	random *rand.Rand
 	drops  bool
-	dir    string // the broker's
+	disk   bool // the clients keep folders
+	dir    string
 
 	broker    *mqtttest.Broker
 	brokerMu  sync.Mutex
-	links     [2]*mqtttest.Proxy // the publisher's and the subscriber's
-	stores    [2]*persistence.Memory
+	links     [2]*mqtttest.Proxy     // the publisher's and the subscriber's
+	stores    [2]*persistence.Memory // nil: in folders
 	clients   [2]*Client
 	cache     dedupe.Cache
 	accepted  map[MessageID]bool
@@ -44,7 +46,7 @@ func TestSoak(t *testing.T) {
 		t.Run(fmt.Sprint("seed ", seed), func(t *testing.T) {
 			dir := t.TempDir()
 			synctest.Test(t, func(t *testing.T) {
-				s := &soak{t: t, random: rand.New(rand.NewPCG(seed, 7)), drops: seed%2 == 1, dir: dir,
+				s := &soak{t: t, random: rand.New(rand.NewPCG(seed, 7)), drops: seed%2 == 1, disk: seed%3 == 2, dir: dir,
 					accepted: map[MessageID]bool{}, handled: map[MessageID]int{}, last: map[string]uint64{}}
 				s.run()
 			})
@@ -66,7 +68,9 @@ func (s *soak) run() {
 		})
 		s.links[who].Seed(s.random.Uint64())
 		defer s.links[who].Close()
-		s.stores[who] = persistence.NewMemory(persistence.Options{})
+		if !s.disk {
+			s.stores[who] = persistence.NewMemory(persistence.Options{})
+		}
 		s.live(who)
 	}
 	connect(s.t, s.clients[1])
@@ -80,7 +84,12 @@ func (s *soak) run() {
 // live starts a client on what its store holds.
 func (s *soak) live(who int) {
 	cfg := testConfig(fmt.Sprint("client ", who), &recorder{}, through(s.links[who]))
-	cfg.Store, cfg.Sequenced = s.stores[who], true
+	cfg.Sequenced = true
+	if s.disk {
+		cfg.Dir = filepath.Join(s.dir, cfg.ClientID)
+	} else {
+		cfg.Store = s.stores[who]
+	}
 	cfg.Backoff = reliability.Backoff{Min: time.Millisecond, Max: 50 * time.Millisecond}
 	cfg.AckTimeout, cfg.ConnectTimeout, cfg.WriteTimeout = time.Second, time.Second, time.Second
 	if who == 1 {
@@ -108,7 +117,7 @@ func (s *soak) handle(_ context.Context, m *Message) error {
 }
 
 func (s *soak) startBroker() {
-	b, err := mqtttest.New(mqtttest.Options{NoTCP: true, Dir: s.dir, ReceiveMaximum: 15})
+	b, err := mqtttest.New(mqtttest.Options{NoTCP: true, Dir: filepath.Join(s.dir, "broker"), ReceiveMaximum: 15})
 	must(s.t, err)
 	s.broker = b
 }
@@ -134,12 +143,16 @@ func (s *soak) step() {
 	case n < 16:
 		link.CutAfter(direction, s.random.IntN(500))
 	case n < 17: // the publisher crashes
-		s.stores[0] = s.stores[0].Reopen()
+		if !s.disk { // a folder in this process can only be left in order
+			s.stores[0] = s.stores[0].Reopen()
+		}
 		_ = s.clients[0].Close()
 		s.live(0)
 	case n < 18: // the subscriber restarts
 		must(s.t, s.clients[1].Close())
-		s.stores[1] = s.stores[1].Reopen()
+		if !s.disk {
+			s.stores[1] = s.stores[1].Reopen()
+		}
 		s.live(1)
 	case n < 19: // the broker is killed
 		s.brokerMu.Lock()
@@ -176,7 +189,7 @@ func (s *soak) settle() {
 	if len(s.disorders) > 0 {
 		s.t.Errorf("out of order: %v", s.disorders)
 	}
-	if st := s.stores[0].Stats(); st.Accepted != uint64(len(s.accepted)) || st.Acked != st.Accepted || st.Pending != 0 {
+	if st := s.clients[0].Stats().Store; st.Accepted != uint64(len(s.accepted)) || st.Acked != st.Accepted || st.Pending != 0 {
 		s.t.Errorf("the accounts of %d messages: %+v", len(s.accepted), st)
 	}
 }
