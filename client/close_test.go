@@ -138,7 +138,7 @@ func TestEveryEndFromEveryState(t *testing.T) {
 					// The store goes on with another client.
 					next := mustStart(t, cfg)
 					for {
-						p := s.accept(control.Connack{SessionPresent: true})
+						p := s.accept(control.Connack{})
 						select {
 						case f, ok := <-p.got:
 							if ok && f.Type() == wire.PUBLISH {

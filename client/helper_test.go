@@ -14,6 +14,7 @@ import (
 	"github.com/mooring-mqtt/mooring/client/mqtttest"
 	"github.com/mooring-mqtt/mooring/internal/wire"
 	"github.com/mooring-mqtt/mooring/internal/wire/control"
+	"github.com/mooring-mqtt/mooring/persistence"
 	"github.com/mooring-mqtt/mooring/reliability"
 )
 
@@ -61,6 +62,14 @@ func mustNew(t testing.TB, cfg Config) *Client {
 	}
 	t.Cleanup(func() { _ = c.Close() })
 	return c
+}
+
+// usedStore is a store under which an earlier process had a session.
+func usedStore(t testing.TB) persistence.Store {
+	t.Helper()
+	m := persistence.NewMemory(persistence.Options{})
+	must(t, m.ResetSession())
+	return m.Reopen()
 }
 
 // mustStart makes a client and starts it.
@@ -223,10 +232,12 @@ type peer struct {
 	mu      sync.Mutex
 }
 
-// accept takes the next connection and answers its CONNECT.
+// accept takes the next connection and answers its CONNECT. Where that asks for
+// a new session, Session Present is 0, as it must be [MQTT-3.2.2-2].
 func (s *script) accept(ack control.Connack) *peer {
 	s.t.Helper()
 	p := s.open()
+	ack.SessionPresent = ack.SessionPresent && !p.connect.CleanStart
 	p.send(control.AppendConnack(nil, &ack))
 	return p
 }

@@ -251,7 +251,7 @@ func TestPitfall09_TheOutboxKeepsItsOrder(t *testing.T) {
 		cfg := testConfig("c", &recorder{}, s.dial)
 		cfg.Dir = dir
 		c := mustStart(t, cfg)
-		p := s.accept(control.Connack{SessionPresent: true})
+		p := s.accept(control.Connack{})
 		for i := range messages {
 			m := p.nextPublish()
 			if string(m.Payload) != fmt.Sprint(i) {

@@ -239,7 +239,9 @@ func TestARedeliveryDuringASlowHandlerDoesNotRunItTwice(t *testing.T) {
 
 func TestHandlersDeclaredBeforeStartGetWhatAResumedSessionBrings(t *testing.T) {
 	withScript(t, func(t *testing.T, s *script) {
-		c := mustNew(t, testConfig("c", &recorder{}, s.dial))
+		cfg := testConfig("c", &recorder{}, s.dial)
+		cfg.Store = usedStore(t)
+		c := mustNew(t, cfg)
 		in := newInbox()
 		must(t, c.Handle("t", in))
 		start(t, c)

@@ -73,7 +73,7 @@ func TestADiskThatFailsIsToldAndLosesNothing(t *testing.T) {
 		cfg := testConfig("c", &recorder{}, s.dial)
 		cfg.Dir, cfg.DirOptions.FS = dir, disk
 		c := mustStart(t, cfg)
-		p := s.accept(control.Connack{SessionPresent: true})
+		p := s.accept(control.Connack{})
 		for i := range ids {
 			m := p.nextPublish()
 			if got := userProperty(m, propID); got != ids[i] {

@@ -124,7 +124,9 @@ func TestSubscriptionsAreRestored(t *testing.T) {
 // its retained messages sent once more.
 func TestASessionOfAnEarlierProcessGetsTheSubscriptionsOfThisOne(t *testing.T) {
 	withScript(t, func(t *testing.T, s *script) {
-		c := mustNew(t, testConfig("c", &recorder{}, s.dial))
+		cfg := testConfig("c", &recorder{}, s.dial)
+		cfg.Store = usedStore(t)
+		c := mustNew(t, cfg)
 		must(t, c.Subscribe(t.Context(), "a", 1, newInbox()))
 		must(t, c.Subscribe(t.Context(), "b", 1, newInbox(), NoRetained()))
 		start(t, c)
