@@ -58,7 +58,10 @@ func (c *Client) acceptSession(present bool) error {
 	if !present || c.store.HasSession() {
 		return nil
 	}
-	c.discard.Store(true)
+	if c.discard.Swap(true) {
+		return &wire.Error{Code: wire.ReasonProtocolError, Packet: wire.CONNACK,
+			Detail: "Session Present is 1 although Clean Start was 1 [MQTT-3.2.2-2]"}
+	}
 	return ErrUnknownSession
 }
 

@@ -1,38 +1,72 @@
 package client
 
 import (
+	"errors"
 	"testing"
+	"time"
 
-	"github.com/eclipse/paho.golang/paho"
-
+	"github.com/mooring-mqtt/mooring/internal/wire/control"
 	"github.com/mooring-mqtt/mooring/persistence"
 )
 
 // The folder of a device was lost, and the first process with the new one never
-// got a connection. The server may still hold the old session, with identifiers
-// half received that would swallow our first messages: until a session was
-// begun under this store, a new one is asked for.
-func TestAStoreWithoutASessionAsksForANewOne(t *testing.T) {
-	store := persistence.NewMemory(persistence.Options{}).Reopen() // boot 2, never connected
-	connect := func(s persistence.Store) *paho.Connect {
-		c, err := New(Config{Servers: []string{"mqtt://localhost"}, ClientID: "c", Store: s})
-		if err != nil {
-			t.Fatal(err)
+// got a connection. The server still holds the old session, with identifiers
+// half received that would swallow our first messages: it is given up before
+// anything is sent in it [MQTT-3.2.2-4].
+func TestASessionThatTheStoreDoesNotKnowIsGivenUp(t *testing.T) {
+	withScript(t, func(t *testing.T, s *script) {
+		var events recorder
+		store := persistence.NewMemory(persistence.Options{}).Reopen() // boot 2, never connected
+		cfg := testConfig("c", &events, s.dial)
+		cfg.Store = store
+		c := mustNew(t, cfg)
+		d := publish(t, c, "t", "x", ExactlyOnce)
+		start(t, c)
+
+		p := s.accept(control.Connack{SessionPresent: true})
+		if p.connect.CleanStart {
+			t.Error("Clean Start is 1 where a session may be resumed")
 		}
-		defer c.Close()
-		cp, err := c.connectPacket(t.Context())
-		if err != nil {
-			t.Fatal(err)
+		if f := p.ended(); f.Raw != nil {
+			t.Errorf("%v was sent in a session that is not ours", f.Type())
 		}
-		return cp
-	}
-	if !connect(store).CleanStart {
-		t.Error("Clean Start is 0 although the store knows no session")
-	}
-	if err := store.ResetSession(); err != nil {
-		t.Fatal(err)
-	}
-	if connect(store.Reopen()).CleanStart {
-		t.Error("Clean Start is 1 although the store knows a session")
-	}
+		failed := eventsOf[ConnectFailed](&events)
+		if len(failed) != 1 || !errors.Is(failed[0].Err, ErrUnknownSession) {
+			t.Fatalf("events: %+v", failed)
+		}
+
+		// A server that resumes it all the same is not asked again at once.
+		begin := time.Now()
+		if p = s.open(); !p.connect.CleanStart {
+			t.Error("Clean Start is 0 after an unknown session")
+		}
+		p.send(control.AppendConnack(nil, &control.Connack{SessionPresent: true}))
+		p.ended()
+		p = s.accept(control.Connack{})
+		if took := time.Since(begin); !p.connect.CleanStart || took == 0 {
+			t.Errorf("Clean Start %v after %v", p.connect.CleanStart, took)
+		}
+		if got := p.nextPublish(); string(got.Payload) != "x" || got.Dup {
+			t.Errorf("got %+v", got)
+		}
+		p.close()
+
+		// From here on the session is known, in this process and the next.
+		p = s.accept(control.Connack{SessionPresent: true})
+		if p.connect.CleanStart {
+			t.Error("Clean Start is 1 for a session that we began")
+		}
+		if got := p.nextPublish(); !got.Dup {
+			t.Errorf("got %+v", got)
+		}
+		c.abort(errors.New("killed"))
+		<-c.Done()
+		wantState(t, d, Abandoned)
+		cfg.Store = store.Reopen()
+		start(t, mustNew(t, cfg))
+		p = s.accept(control.Connack{SessionPresent: true})
+		if got := p.nextPublish(); string(got.Payload) != "x" || !got.Dup {
+			t.Errorf("the next process sent %+v", got)
+		}
+	})
 }

@@ -32,6 +32,10 @@ type Config struct {
 	Delay func(err error) time.Duration
 	Fatal func(err error) bool
 
+	// Accept has a last word on a CONNACK that accepts: an error closes the
+	// connection before anything else is sent.
+	Accept func(sessionPresent bool) error
+
 	Attempt func(server *url.URL, attempt int)
 	Up      func(*Up)                            // runs while the connection stands; must return soon after it ends
 	Down    func(*Up, error)                     // after each connection that was up, once Up has returned
@@ -163,6 +167,12 @@ func (c *Config) connect(ctx context.Context, server *url.URL) (*Up, error) {
 
 // accepted makes the generation of a CONNACK that accepts.
 func (c *Config) accepted(up *Up, ca *packets.Connack) error {
+	if c.Accept != nil {
+		if err := c.Accept(ca.SessionPresent); err != nil {
+			up.setCause(err)
+			return err
+		}
+	}
 	limits := session.Limits{MaximumQoS: 2, RetainAvailable: true, WildcardAvailable: true, SubIDAvailable: true, SharedAvailable: true}
 	if p := ca.Properties; p != nil {
 		if p.ReceiveMaximum != nil {
