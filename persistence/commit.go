@@ -5,6 +5,8 @@ import (
 	"io"
 	"runtime"
 	"sync"
+	"sync/atomic"
+	"time"
 )
 
 // batch is what one commit writes: the records made since the last one. The
@@ -19,6 +21,8 @@ type batch struct {
 	over  bool          // committed, or failed
 	err   error         // valid when over
 	done  chan struct{} // closed when over; nil while nobody waits
+	// waiters counts those who wait for it, without the one who commits it.
+	waiters atomic.Int32
 }
 
 // await returns when the batch is over. It is entered with mu held and leaves
@@ -31,6 +35,7 @@ func (b *batch) await(mu *sync.Mutex) {
 	if b.done == nil {
 		b.done = make(chan struct{})
 	}
+	b.waiters.Add(1)
 	mu.Unlock()
 	<-b.done
 }
@@ -111,9 +116,7 @@ func (l *Log) await(b *batch) error {
 		l.flight[0].await(&l.mu)
 		l.mu.Lock()
 	}
-	if l.crowded {
-		l.gather(b)
-	}
+	l.gather(b)
 	if !b.over { // when the commit before failed, it took b along
 		l.commit(b)
 	}
@@ -123,18 +126,20 @@ func (l *Log) await(b *batch) error {
 }
 
 // gather lets those whom the last commit woke join b. Otherwise the first of them
-// would commit alone while the others wait for the next: half as many messages a
-// sync. It yields the processor as long as b grows by that, some microseconds.
+// would commit alone while the others wait for the next: fewer messages a sync.
+// It yields the processor until as many wait as waited for the last commit, for
+// half the time of a sync at most: they are likely to come, and what it costs if
+// they do not is bounded.
 func (l *Log) gather(b *batch) {
-	const patience = 1 // yields without growth
-	for idle, before := 0, len(b.buf); idle < patience && len(b.buf) < l.o.BufferBytes; idle++ {
-		l.mu.Unlock()
-		runtime.Gosched()
-		l.mu.Lock()
-		if len(b.buf) > before {
-			idle, before = 0, len(b.buf)
-		}
+	crowd, patience := l.crowd, time.Duration(l.syncTook.Load()/2)
+	if int(b.waiters.Load())+1 >= crowd {
+		return
 	}
+	l.mu.Unlock()
+	for begin := time.Now(); int(b.waiters.Load())+1 < crowd && time.Since(begin) < patience; {
+		runtime.Gosched()
+	}
+	l.mu.Lock()
 }
 
 // commit writes b, and syncs it as the policy says. It is entered and left with
@@ -211,7 +216,10 @@ func (l *Log) syncFile() error {
 		return nil
 	}
 	l.syncs.Add(1)
-	if err := l.file.Sync(); err != nil {
+	begin := time.Now()
+	err := l.file.Sync()
+	l.syncTook.Store(int64(time.Since(begin)))
+	if err != nil {
 		return fmt.Errorf("syncing segment %x: %w", l.number, err)
 	}
 	l.synced = l.end
@@ -291,8 +299,8 @@ func (l *Log) finish(err error, batches ...*batch) {
 		}
 		b.buf, b.index = nil, index{}
 		b.err, b.over = err, true
-		l.crowded = b.done != nil
-		if l.crowded {
+		l.crowd = int(b.waiters.Load()) + 1
+		if b.done != nil {
 			close(b.done)
 		}
 	}

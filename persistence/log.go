@@ -36,7 +36,7 @@ type Log struct {
 	spare    batch      // buffers for the next batch
 	tail     tail
 	diskSize int64
-	crowded  bool // the last commit woke others than its leader
+	crowd    int  // how many waited for the last commit, its leader included
 	flushing bool // a goroutine commits cur because of its size
 	removing bool
 
@@ -49,6 +49,7 @@ type Log struct {
 	leftover []string // files that could not be begun, on their way to garbage
 
 	bytesWritten, syncs, tornTails, corruptions atomic.Uint64
+	syncTook                                    atomic.Int64 // the last fsync, in nanoseconds
 
 	stop chan struct{}  // ends the interval goroutine
 	wg   sync.WaitGroup // the interval goroutine, flushes and removals
