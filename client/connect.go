@@ -186,6 +186,9 @@ func (c *Client) disconnected(up *link.Up, err error) {
 	err = connectionError(err)
 	c.mu.Lock()
 	c.up = nil
+	if c.state >= closing && errors.Is(err, net.ErrClosed) {
+		err = nil // we ended it
+	}
 	c.changedLocked()
 	c.mu.Unlock()
 	c.cfg.Logger.Info("disconnected", "server", up.Server.Redacted(), "error", err)

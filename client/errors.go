@@ -5,6 +5,7 @@ import (
 	"fmt"
 
 	"github.com/mooring-mqtt/mooring/internal/link"
+	"github.com/mooring-mqtt/mooring/internal/wire"
 	"github.com/mooring-mqtt/mooring/persistence"
 	"github.com/mooring-mqtt/mooring/reliability"
 )
@@ -29,6 +30,14 @@ var (
 	// ErrAckTimeout: messages are in flight and the server acknowledges nothing.
 	ErrAckTimeout = errors.New("client: the server acknowledged nothing for the acknowledgement timeout; reconnecting")
 )
+
+// FieldError says which field of a message, subscription or will MQTT cannot
+// carry, and the fix. Nothing was stored and nothing was sent.
+type FieldError = wire.FieldError
+
+// ProtocolError is a violation of MQTT by the server, with the reason code of
+// the DISCONNECT that answered it.
+type ProtocolError = wire.Error
 
 // ConfigError says which field of a Config is impossible, and the fix.
 type ConfigError struct {

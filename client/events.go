@@ -32,7 +32,8 @@ type ConnectFailed struct {
 	Delay  time.Duration
 }
 
-// Disconnected: the connection ended. Err says why.
+// Disconnected: the connection ended. Err says why; nil if the client itself is
+// ending.
 type Disconnected struct {
 	Server string
 	Err    error

@@ -17,8 +17,8 @@ import (
 // tells what became of it. A QoS 0 message is written to the connection or
 // fails with ErrNotConnected.
 //
-// What m refers to is copied. Errors: *wire field errors for what MQTT
-// cannot carry, persistence.ErrFull when the store's limits are reached,
+// What m refers to is copied. Errors: *FieldError for what MQTT cannot
+// carry, persistence.ErrFull when the store's limits are reached,
 // *reliability.OpenError at QoS 0 while the breaker is open, ErrClosed,
 // ErrDraining. On an error nothing was accepted, unless the store failed while
 // writing: then the message may turn up after the store is opened again.
@@ -34,7 +34,7 @@ func (c *Client) Publish(ctx context.Context, m Message) (*Delivery, error) {
 		return nil, err
 	}
 	if m.Expiry < 0 {
-		return nil, &wire.FieldError{Field: "Expiry", Problem: "is negative; use 0 for ever or a positive duration"}
+		return nil, &FieldError{Field: "Expiry", Problem: "is negative; use 0 for ever or a positive duration"}
 	}
 	if m.QoS == AtMostOnce {
 		return c.publishNow(&m, &p)

@@ -67,7 +67,7 @@ func (c *Client) Handle(filter string, h Handler) error {
 // with the next connection at the latest.
 func (c *Client) Subscribe(ctx context.Context, filter string, qos QoS, h Handler, options ...SubscribeOption) error {
 	if qos > ExactlyOnce {
-		return &wire.FieldError{Field: "QoS", Problem: fmt.Sprintf("is %d; use 0, 1 or 2", qos)}
+		return &FieldError{Field: "QoS", Problem: fmt.Sprintf("is %d; use 0, 1 or 2", qos)}
 	}
 	if err := c.Handle(filter, h); err != nil {
 		return err
@@ -77,7 +77,7 @@ func (c *Client) Subscribe(ctx context.Context, filter string, qos QoS, h Handle
 		o(s)
 	}
 	if s.options.NoLocal && isShared(filter) {
-		return &wire.FieldError{Field: "No Local", Problem: "is not allowed on a Shared Subscription [MQTT-3.8.3-4]; remove it"}
+		return &FieldError{Field: "No Local", Problem: "is not allowed on a Shared Subscription [MQTT-3.8.3-4]; remove it"}
 	}
 	c.mu.Lock()
 	if c.state >= closing {

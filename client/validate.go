@@ -31,7 +31,7 @@ func (c Config) Validate() error {
 	}
 	for _, s := range []struct{ field, value string }{{"ClientID", c.ClientID}, {"Username", c.Username}, {"Publisher", c.Publisher}} {
 		if err := wire.CheckString(s.field, s.value); err != nil {
-			return bad(s.field, "%s", err.(*wire.FieldError).Problem)
+			return bad(s.field, "%s", err.(*FieldError).Problem)
 		}
 	}
 	if len(c.Password) > wire.MaxString {
@@ -85,7 +85,7 @@ func (c Config) validateWill(bad func(field, format string, args ...any) error) 
 			return bad("Will", "is set together with Status, which uses the will; set one of both")
 		}
 		if err := wire.CheckTopicName("Status.Topic", c.Status.Topic); err != nil {
-			return bad("Status.Topic", "%s", err.(*wire.FieldError).Problem)
+			return bad("Status.Topic", "%s", err.(*FieldError).Problem)
 		}
 		if c.Status.Delay < 0 {
 			return bad("Status.Delay", "is %v; use 0 or a positive duration", c.Status.Delay)

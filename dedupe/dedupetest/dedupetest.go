@@ -271,7 +271,7 @@ func (h Harness) ttl(t *testing.T) {
 	commit(t, c, "b")
 	time.Sleep(30*time.Second - 1)
 	begin(t, c, "a", dedupe.Duplicate)
-	time.Sleep(1)
+	time.Sleep(time.Nanosecond)
 	begin(t, c, "a", dedupe.Fresh)
 	begin(t, c, "b", dedupe.Duplicate)
 	begin(t, c, "claim", dedupe.InFlight) // claims do not age

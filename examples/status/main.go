@@ -78,7 +78,9 @@ func run(ctx context.Context, broker, filter string) error {
 		OnEvent: func(e client.Event) {
 			switch e := e.(type) {
 			case client.Disconnected:
-				fmt.Println("our own link is gone, so we know nothing now:", e.Err)
+				if e.Err != nil {
+					fmt.Println("our own link is gone, so we know nothing now:", e.Err)
+				}
 			case client.ConnectFailed:
 				fmt.Println("no connection:", e.Err)
 			}

@@ -11,14 +11,13 @@ import (
 
 // model is what a store must look like, kept in the simplest way.
 type model struct {
-	next     uint64
-	pending  map[uint64]bool // true: released
-	totals   map[persistence.OutcomeKind]uint64
-	seen     map[uint16]bool
-	streams  []string
-	last     map[string]uint64
-	accepted uint64
-	boot     uint64
+	next    uint64
+	pending map[uint64]bool // true: released
+	totals  map[persistence.OutcomeKind]uint64
+	seen    map[uint16]bool
+	streams []string
+	last    map[string]uint64
+	boot    uint64
 }
 
 // testModel does random things to a store and to the model, with restarts at
