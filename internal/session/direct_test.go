@@ -75,10 +75,32 @@ func TestDirectMessagesRunOutOfIdentifiers(t *testing.T) {
 	r := newRig(t, Config{})
 	r.connect(false, Limits{})
 	var told []string
-	for range lowest - 1 {
-		r.must(r.direct("x", &told))
+	for i := range lowest - 1 {
+		r.must(r.direct(fmt.Sprint(i), &told))
 	}
 	if err := r.direct("x", &told); !errors.Is(err, ErrIDsInUse) {
 		t.Errorf("got %v, want ErrIDsInUse", err)
+	}
+}
+
+// A birth on each connection of a link that flaps, none of them acknowledged:
+// there is one message to resend, not one a connection.
+func TestTheSameDirectMessageDoesNotPileUp(t *testing.T) {
+	r := newRig(t, Config{})
+	image := wire.AppendPublish(nil, &wire.Publish{Topic: "status", QoS: 1, Retain: true, Payload: []byte("online")})
+	answered := 0
+	for i := range 10 {
+		g := r.connect(i > 0, Limits{})
+		r.must(g.ResendDirects())
+		r.must(g.PublishDirect(image, func(byte, error) { answered++ }))
+		if n := len(r.s.directs); n != 1 {
+			t.Fatalf("%d direct messages after %d connections", n, i+1)
+		}
+	}
+	for id := range r.s.directs {
+		r.must(r.ack(r.g, wire.PUBACK, id))
+	}
+	if answered != 1 || len(r.s.directs) != 0 {
+		t.Errorf("answered %d times, %d left", answered, len(r.s.directs))
 	}
 }

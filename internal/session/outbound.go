@@ -1,6 +1,7 @@
 package session
 
 import (
+	"bytes"
 	"cmp"
 	"fmt"
 	"slices"
@@ -90,12 +91,21 @@ func (g *Generation) InFlight() int {
 // PUBACK's reason code or with ErrSessionLost, and must not block. After one of
 // this package's errors nothing was sent and done is never called; after an
 // error of the Writer's the message counts as sent, and done is still called.
+//
+// If the newest direct message that is unacknowledged, resent on this
+// connection, is the same, it stands for this one and done takes the place of
+// its done: births do not pile up over a link that flaps.
 func (g *Generation) PublishDirect(image []byte, done func(reason byte, err error)) error {
 	s := g.s
 	s.mu.Lock()
 	if s.cur != g {
 		s.mu.Unlock()
 		return ErrNotConnected
+	}
+	if newest := s.newestDirectLocked(); newest != nil && bytes.Equal(newest.image, image) {
+		newest.done = done
+		s.mu.Unlock()
+		return nil
 	}
 	if len(g.flights) >= int(g.Limits.ReceiveMaximum) {
 		s.mu.Unlock()
@@ -112,6 +122,15 @@ func (g *Generation) PublishDirect(image []byte, done func(reason byte, err erro
 	g.flights[id] = flight{qos: 1, direct: d}
 	s.mu.Unlock()
 	return g.w.Send(func(dst []byte) []byte { return wire.AppendImage(dst, d.image, id, false, 0) })
+}
+
+func (s *Session) newestDirectLocked() (newest *direct) {
+	for _, d := range s.directs {
+		if newest == nil || d.number > newest.number {
+			newest = d
+		}
+	}
+	return newest
 }
 
 // ResendDirects sends again, with DUP, the direct messages that an earlier

@@ -136,7 +136,7 @@ func TestTheServersReceiveMaximumHolds(t *testing.T) {
 	}
 	image := wire.AppendPublish(nil, &wire.Publish{Topic: "status", QoS: 1})
 	r.must(g.PublishDirect(image, func(byte, error) {}))
-	if err := g.PublishDirect(image, nil); !errors.Is(err, ErrWindowFull) {
+	if err := g.PublishDirect(wire.AppendPublish(nil, &wire.Publish{Topic: "other", QoS: 1}), nil); !errors.Is(err, ErrWindowFull) {
 		t.Errorf("second direct message: %v, want ErrWindowFull", err)
 	}
 	r.must(r.ack(g, wire.PUBACK, PacketID(2)))

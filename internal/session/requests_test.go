@@ -3,6 +3,7 @@ package session
 import (
 	"context"
 	"errors"
+	"fmt"
 	"testing"
 
 	"github.com/eclipse/paho.golang/packets"
@@ -67,7 +68,7 @@ func TestRequestsAndDirectMessagesShareTheLowIdentifiers(t *testing.T) {
 			r.must(err)
 			id = p.PacketID
 		} else {
-			r.must(r.direct("x", &told))
+			r.must(r.direct(fmt.Sprint(i), &told))
 			id = r.sent()[0].PacketID
 		}
 		if used[id] || id == 0 || id >= lowest {
