@@ -23,6 +23,7 @@ type Client struct {
 	store    persistence.Store
 	ownStore bool
 	discard  atomic.Bool // the next CONNECT asks for a new session
+	madeUpID bool        // Config.ClientID was empty
 	resumes  bool        // the store knew a session when the client was made
 	clock    clock
 
@@ -79,8 +80,10 @@ func New(cfg Config) (*Client, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
 	}
+	madeUpID := cfg.ClientID == ""
 	cfg = cfg.withDefaults()
 	c := &Client{
+		madeUpID:  madeUpID,
 		cfg:       cfg,
 		store:     cfg.Store,
 		clock:     newClock(),

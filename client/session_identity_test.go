@@ -70,3 +70,24 @@ func TestASessionThatTheStoreDoesNotKnowIsGivenUp(t *testing.T) {
 		}
 	})
 }
+
+// A ClientID that the client made up ends with it: a broker must not keep its
+// session for a day that nobody will resume.
+func TestTheSessionOfAMadeUpClientIDEndsWithIt(t *testing.T) {
+	for _, id := range []string{"", "given"} {
+		withScript(t, func(t *testing.T, s *script) {
+			c := mustNew(t, testConfig(id, &recorder{}, s.dial))
+			start(t, c)
+			p := s.accept(control.Connack{})
+			connect(t, c)
+			must(t, c.Close())
+			d, err := control.ParseDisconnect(p.ended())
+			if err != nil {
+				t.Fatal(err)
+			}
+			if ends := d.HasSessionExpiry && d.SessionExpiry == 0; ends != (id == "") {
+				t.Errorf("ClientID %q: DISCONNECT %+v", id, d)
+			}
+		})
+	}
+}

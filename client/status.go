@@ -84,5 +84,7 @@ func (c *Client) goodbye(up *link.Up) {
 	if c.cfg.Status != nil && !c.sayGoodbye(up) {
 		reason = wire.ReasonDisconnectWithWill
 	}
-	c.within(up, func() { _ = up.Disconnect(reason) }) // there is nothing left to do about an error
+	// A made-up ClientID dies with us: nobody could resume its session.
+	forget := c.madeUpID && c.cfg.SessionExpiry != NoSession
+	c.within(up, func() { _ = up.Disconnect(reason, forget) }) // there is nothing left to do about an error
 }
