@@ -23,7 +23,7 @@ type Config struct {
 	Servers []string
 	// ClientID names the session at the server, and must be the same after a
 	// restart for the session to be found again. Default: a random one, if the
-	// store is in memory.
+	// store is in memory; the session then ends with the client.
 	ClientID string
 	Username string
 	Password []byte
