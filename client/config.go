@@ -75,9 +75,13 @@ type Config struct {
 	// Publisher is the name under which messages are numbered. Default ClientID.
 	Publisher string
 
-	// Dedupe drops received messages whose ID was handled before. Messages
-	// without an ID pass. Close does not close it. Default: none.
+	// Dedupe drops received messages that were handled before. Close does not
+	// close it. Default: none.
 	Dedupe dedupe.Cache
+	// DedupeKey is what makes two messages the same; an empty key lets a message
+	// pass. Default: the message ID, so messages without one pass. PayloadKey is
+	// for publishers that send none.
+	DedupeKey func(*Message) string
 	// Ordering restores the order of numbered messages. Default: none.
 	Ordering *Ordering
 

@@ -6,6 +6,7 @@ import (
 
 	"github.com/google/uuid"
 
+	"github.com/mooring-mqtt/mooring/dedupe"
 	"github.com/mooring-mqtt/mooring/internal/wire"
 )
 
@@ -76,6 +77,17 @@ func ParseMessageID(text string) MessageID {
 	}
 	sum := sha256.Sum256([]byte(text))
 	return MessageID(sum[:16])
+}
+
+// PayloadKey is a Config.DedupeKey for publishers that send no message ID: where
+// there is none, topic and payload make the message. Two readings of the same
+// value are then one message for as long as the cache remembers, so their
+// payloads must tell them apart, by a time for example.
+func PayloadKey(m *Message) string {
+	if !m.ID.IsZero() {
+		return string(m.ID[:])
+	}
+	return dedupe.Hash([]byte(m.Topic), m.Payload)
 }
 
 // IsZero reports whether there is no ID.

@@ -35,28 +35,47 @@ func (c *Client) receive(in *session.Inbound, topic string, v wire.PublishView) 
 }
 
 // laneKey is what keeps m in order with others: its topic, unless the program
-// says otherwise without panicking.
-func (c *Client) laneKey(m *Message) (key string) {
+// says otherwise.
+func (c *Client) laneKey(m *Message) string {
 	if c.cfg.LaneKey == nil {
 		return m.Topic
 	}
+	return c.ask(c.cfg.LaneKey, m, m.Topic)
+}
+
+// dedupeKey is what makes m the same message as another; empty: nothing.
+func (c *Client) dedupeKey(m *Message) string {
+	switch {
+	case c.cfg.Dedupe == nil:
+		return ""
+	case c.cfg.DedupeKey != nil:
+		return c.ask(c.cfg.DedupeKey, m, "")
+	case m.ID.IsZero():
+		return ""
+	}
+	return string(m.ID[:])
+}
+
+// ask calls a function of the program's that names a message; otherwise stands
+// in if it panics.
+func (c *Client) ask(f func(*Message) string, m *Message, otherwise string) (key string) {
 	defer func() {
 		if v := recover(); v != nil {
 			c.event(HandlerFailed{Message: m, Err: &PanicError{Value: v, Stack: debug.Stack()}})
-			key = m.Topic
+			key = otherwise
 		}
 	}()
-	return c.cfg.LaneKey(m)
+	return f(m)
 }
 
-// admit claims the message's ID, and ends its way here if it was handled
+// admit claims the message's key, and ends its way here if it was handled
 // before.
 func (l *lane) admit(a arrival) (arrival, bool) {
 	c := l.c
-	if c.cfg.Dedupe == nil || a.m.ID.IsZero() {
+	key := c.dedupeKey(a.m)
+	if key == "" {
 		return a, true
 	}
-	key := string(a.m.ID[:])
 	if !c.claims.join(key, a) {
 		// The first copy is held by the resequencer or in another lane; this one
 		// shares its fate.

@@ -1,0 +1,44 @@
+package client
+
+import (
+	"testing"
+
+	"github.com/mooring-mqtt/mooring/dedupe"
+	"github.com/mooring-mqtt/mooring/internal/wire"
+)
+
+// Publishers that know nothing of message IDs are told apart by what they say,
+// where the program asks for that.
+func TestPayloadKeyHoldsOffCopiesWithoutAnID(t *testing.T) {
+	in := newInbox()
+	receiving(t, func(cfg *Config) {
+		cfg.Dedupe, cfg.DedupeKey = dedupe.NewMemory(dedupe.Options{}), PayloadKey
+	}, in, func(t *testing.T, c *Client, p *peer, _ *recorder) {
+		for i, m := range []struct{ topic, payload string }{{"a", "1"}, {"a", "1"}, {"a", "2"}, {"b", "1"}, {"a", "1"}} {
+			p.publish(wire.Publish{Topic: m.topic, QoS: 1, PacketID: uint16(i + 1), Payload: []byte(m.payload)})
+			p.nextAck(wire.PUBACK)
+		}
+		id := NewMessageID() // an ID counts for more than the payload
+		for i, payload := range []string{"x", "y"} {
+			m := identified("a", uint16(i+10), id)
+			m.Payload = []byte(payload)
+			p.publish(m)
+			p.nextAck(wire.PUBACK)
+		}
+		if n := len(in.messages()); n != 4 {
+			t.Errorf("%d messages were handled, want 4", n)
+		}
+	})
+}
+
+func TestADedupeKeyThatPanicsLetsTheMessagePass(t *testing.T) {
+	in := newInbox()
+	receiving(t, func(cfg *Config) {
+		cfg.Dedupe, cfg.DedupeKey = dedupe.NewMemory(dedupe.Options{}), func(*Message) string { panic("no key") }
+	}, in, func(t *testing.T, c *Client, p *peer, _ *recorder) {
+		p.publish(wire.Publish{Topic: "t", QoS: 1, PacketID: 1})
+		if a := p.nextAck(wire.PUBACK); a.Reason != 0 || len(in.messages()) != 1 {
+			t.Errorf("PUBACK %+v, %d handled", a, len(in.messages()))
+		}
+	})
+}
