@@ -56,11 +56,12 @@ type Client struct {
 	busy      sync.WaitGroup // lanes
 	done      chan struct{}  // closed when all has ended
 
-	storeErr  error // of closing the store, under mu
-	claims    claims
-	announcer announcer
-	progress  atomic.Int64 // when an acknowledgement last came, by clock
-	counters  counters
+	storeErr   error // of closing the store, under mu
+	claims     claims
+	announcer  announcer
+	publishing atomic.Int64 // calls of Publish that were let in
+	progress   atomic.Int64 // when an acknowledgement last came, by clock
+	counters   counters
 }
 
 // lifecycle only ever moves forward.

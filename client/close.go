@@ -2,6 +2,7 @@ package client
 
 import (
 	"context"
+	"errors"
 	"runtime"
 	"strings"
 	"time"
@@ -35,7 +36,11 @@ func (c *Client) Drain(ctx context.Context) error {
 	}
 	c.mu.Unlock()
 	var cause error
-	for cause == nil && c.store.Stats().Pending > 0 {
+	if !c.started() {
+		cause = errNotStarted // nothing will ever be sent
+	}
+	// Those who are publishing come first: what they add is then pending.
+	for cause == nil && (c.publishing.Load() > 0 || c.store.Stats().Pending > 0) {
 		select {
 		case <-c.counters.settled:
 		case <-ctx.Done():
@@ -52,6 +57,14 @@ func (c *Client) Drain(ctx context.Context) error {
 		return &DrainError{Pending: int(left), Cause: cause}
 	}
 	return err
+}
+
+var errNotStarted = errors.New("client: it was never started")
+
+func (c *Client) started() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.stopLink != nil
 }
 
 // drained tells Drain that a message has its outcome.

@@ -31,6 +31,7 @@ type feed struct {
 	after  uint64 // all up to here was offered on it
 	safe   uint64 // packet identifiers up to this sequence are free, durably
 	resend uint64 // up to here a message may have been sent before
+	sent   uint64 // up to here this process has sent in the present session
 	entry  persistence.Entry
 	batch  []byte
 	retry  *time.Timer // when to look again although nothing happened: the breaker, the store
@@ -61,7 +62,7 @@ func (c *Client) drain(ctx context.Context) {
 			c.feed.gen, c.feed.after = up.Gen.Number, 0
 			c.pending.unsent()
 			if !up.Gen.Present {
-				c.feed.resend = 0
+				c.feed.resend, c.feed.sent = 0, 0
 			}
 		}
 		for more := true; more && ctx.Err() == nil; {
@@ -114,9 +115,12 @@ func (c *Client) offer(up *link.Up) bool {
 	again := e.Seq <= f.resend
 	var left time.Duration
 	if !e.Expires.IsZero() {
-		// Once sent, a QoS 2 message does not expire [MQTT-4.3.3-7].
+		// Once sent, a message does not expire: it is resent [MQTT-4.4.0-1]
+		// [MQTT-4.3.3-7]. What an earlier process may have sent counts as sent
+		// at QoS 2, where giving up is wrong, and not at QoS 1, where being late
+		// is.
 		left = e.Expires.Sub(c.clock.now())
-		if left <= 0 && !(again && qos == 2) {
+		if left <= 0 && e.Seq > f.sent && !(again && qos == 2) {
 			c.finish(e.Seq, persistence.Outcome{Kind: persistence.Expired}, Outcome{State: Expired, Err: &ExpiredError{ID: e.ID}}, e.ID)
 			return true
 		}
@@ -138,9 +142,8 @@ func (c *Client) offer(up *link.Up) bool {
 	c.pending.sent(e.Seq, e.ID, report)
 	c.noteFirst(up, e.Seq)
 	f.batch = wire.AppendImage(f.batch, e.Packet, id, again, seconds(left))
-	if e.Seq > f.resend {
-		f.resend = e.Seq
-	}
+	f.sent = max(f.sent, e.Seq)
+	f.resend = max(f.resend, e.Seq)
 	return true
 }
 
@@ -260,6 +263,7 @@ func (c *Client) sessionLost(inFlight []uint64) {
 	if c.cfg.OnSessionLost != FailInFlight {
 		return
 	}
+	c.pending.unsent() // that they fail says nothing about the server
 	for _, seq := range inFlight {
 		c.finish(seq, persistence.Outcome{Kind: persistence.Dropped}, Outcome{State: Dropped, Err: ErrSessionLost}, MessageID{})
 	}

@@ -186,6 +186,9 @@ func ExampleClient_Drain() {
 	if _, err := c.Publish(context.Background(), client.Message{Topic: "t", QoS: client.AtLeastOnce}); err != nil {
 		panic(err)
 	}
+	if err := c.Start(context.Background()); err != nil { // there is no such server
+		panic(err)
+	}
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Millisecond)
 	defer cancel()
 	var left *client.DrainError

@@ -26,6 +26,7 @@ func (c *Client) Publish(ctx context.Context, m Message) (*Delivery, error) {
 	if err := c.accepts(ctx); err != nil {
 		return nil, err
 	}
+	defer c.published()
 	if m.QoS > AtMostOnce && m.ID.IsZero() {
 		m.ID = NewMessageID()
 	}
@@ -71,7 +72,15 @@ func (c *Client) accepts(ctx context.Context) error {
 	case c.state == draining:
 		return ErrDraining
 	}
+	c.publishing.Add(1)
 	return nil
+}
+
+// published ends what accepts began.
+func (c *Client) published() {
+	if c.publishing.Add(-1) == 0 {
+		c.drained()
+	}
 }
 
 // enqueue stamps, encodes and stores p. The number of a sequenced message is

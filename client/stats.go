@@ -71,6 +71,9 @@ func (c *Client) corrupted(x persistence.Corruption) {
 		return
 	}
 	m := c.pending.settle(x.Seq)
+	if m.report != nil {
+		m.report(errNotTried)
+	}
 	m.delivery.resolve(Outcome{State: Dropped, Err: &DamagedError{x}})
 	c.drained()
 }

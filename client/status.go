@@ -39,12 +39,12 @@ func (c *Client) announce(up *link.Up) {
 func (c *Client) sayGoodbye(up *link.Up) bool {
 	answer := make(chan bool, 1)
 	var err error
-	c.announcer.mu.Lock()
-	c.announcer.left = true
-	c.within(up, func() {
+	c.within(up, func() { // a birth may be held up by a peer that takes nothing
+		c.announcer.mu.Lock()
+		defer c.announcer.mu.Unlock()
+		c.announcer.left = true
 		err = c.publishStatus(up, c.cfg.Status.Offline, func(accepted bool) { answer <- accepted })
 	})
-	c.announcer.mu.Unlock()
 	if err != nil {
 		return false
 	}

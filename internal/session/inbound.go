@@ -235,7 +235,8 @@ func (g *Generation) pubrel(a wire.Ack) error {
 	if _, seen := s.seen[a.PacketID]; !seen {
 		s.stats.UnknownAcks++
 		out.Reason = wire.ReasonPacketIDNotFound
-		s.acks.push(queued{g: g, ack: out})
+		// It may have been cleared on a connection that went before the sync.
+		s.acks.push(queued{g: g, ack: out, sync: true})
 		return nil
 	}
 	// The identifier is free before the server can know that it is: it must
