@@ -38,10 +38,12 @@ type Client struct {
 	feed    feed
 	suspect suspect
 
-	wake chan struct{} // the drainer has something to do
+	exchange chan struct{} // held while a SUBSCRIBE or UNSUBSCRIBE is out
+	wake     chan struct{} // the drainer has something to do
 
 	mu        sync.Mutex
 	state     lifecycle
+	server    *url.URL      // of the last connection
 	up        *link.Up      // nil while not connected
 	upChanged chan struct{} // closed and replaced when up or state changes
 	err       error         // why the client stopped
@@ -89,6 +91,7 @@ func New(cfg Config) (*Client, error) {
 		store:     cfg.Store,
 		clock:     newClock(),
 		wake:      make(chan struct{}, 1),
+		exchange:  make(chan struct{}, 1),
 		upChanged: make(chan struct{}),
 		done:      make(chan struct{}),
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net"
 	"net/url"
+	"sync"
 	"time"
 
 	"github.com/eclipse/paho.golang/paho"
@@ -55,13 +56,16 @@ func (c *Client) linkConfig() *link.Config {
 // new session. (Asking for one right away would be simpler; mosquitto 2.0 does
 // not save sessions that began so.)
 func (c *Client) acceptSession(present bool) error {
-	if !present || c.store.HasSession() {
+	switch {
+	case !present:
 		return nil
-	}
-	if c.discard.Swap(true) {
+	case c.discard.Load():
 		return &wire.Error{Code: wire.ReasonProtocolError, Packet: wire.CONNACK,
 			Detail: "Session Present is 1 although Clean Start was 1 [MQTT-3.2.2-2]"}
+	case c.store.HasSession():
+		return nil
 	}
+	c.discard.Store(true)
 	return ErrUnknownSession
 }
 
@@ -141,10 +145,11 @@ func (c *Client) connected(up *link.Up) {
 	c.retry.Up()
 	c.discard.Store(false)
 	c.counters.connections.Add(1)
-	c.endGone(ctx, up)
-	if !up.Gen.Present || c.subs.session == 0 {
-		c.subs.session++
+	c.mu.Lock()
+	if !up.Gen.Present || c.subs.session == 0 || up.Server != c.server {
+		c.subs.session++ // what another server has was never asked of this one
 	}
+	c.server = up.Server
 	c.up = up
 	c.changedLocked()
 	c.mu.Unlock()
@@ -156,8 +161,10 @@ func (c *Client) connected(up *link.Up) {
 	}
 	c.progress.Store(c.clock.since())
 	c.wakeDrainer()
-	c.restore(ctx, up)
+	var catchingUp sync.WaitGroup
+	catchingUp.Go(func() { c.catchUp(ctx, up) })
 	c.watchAcks(up)
+	catchingUp.Wait()
 }
 
 // watchAcks closes a connection on which messages are in flight and nothing is
@@ -183,6 +190,11 @@ func (c *Client) watchAcks(up *link.Up) {
 
 func (c *Client) disconnected(up *link.Up, err error) {
 	c.checkPoison(up.Gen.Number, err)
+	if ended := (*link.DisconnectError)(nil); errors.As(err, &ended) && ended.Reason == wire.ReasonSessionTakenOver {
+		// Someone else uses our ClientID and has used our session: its state is
+		// not ours any more, and our packet identifiers may be theirs.
+		c.discard.Store(true)
+	}
 	err = connectionError(err)
 	c.mu.Lock()
 	c.up = nil

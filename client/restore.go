@@ -12,17 +12,45 @@ import (
 	"github.com/mooring-mqtt/mooring/internal/wire"
 )
 
+// exchanging waits for its turn: SUBSCRIBE and UNSUBSCRIBE go one after the
+// other, those that a new connection owes before any other on it.
+func (c *Client) exchanging(ctx context.Context, up *link.Up) (release func(), err error) {
+	select {
+	case c.exchange <- struct{}{}:
+		return func() { <-c.exchange }, nil
+	case <-ctx.Done():
+		return nil, context.Cause(ctx)
+	case <-up.Failed():
+		return nil, ErrNotConnected
+	}
+}
+
+// catchUp brings the subscriptions of the server's session up to date.
+func (c *Client) catchUp(ctx context.Context, up *link.Up) {
+	release, err := c.exchanging(ctx, up)
+	if err != nil {
+		return
+	}
+	defer release()
+	c.endGone(ctx, up)
+	c.restore(ctx, up)
+}
+
 // endGone ends the subscriptions that were given up while there was no
-// connection, before anyone can make them again on this one. It returns with
-// Client.mu held and none left.
+// connection, and not made again since.
 func (c *Client) endGone(ctx context.Context, up *link.Up) {
-	for c.mu.Lock(); len(c.subs.gone) > 0 && up.Cause() == nil; c.mu.Lock() {
+	for up.Cause() == nil {
+		c.mu.Lock()
+		if len(c.subs.gone) == 0 {
+			c.mu.Unlock()
+			return
+		}
 		filter := c.subs.gone[0]
 		c.mu.Unlock()
 		if up.Gen.Present { // else the session never had it
 			err := c.unsubscribe(ctx, up, filter)
 			if up.Cause() != nil {
-				continue
+				return
 			}
 			if err != nil {
 				c.event(SubscriptionFailed{Filter: filter, Err: err})

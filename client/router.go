@@ -11,7 +11,7 @@ import (
 // up takes no lock.
 type router struct {
 	mu     sync.Mutex
-	routes atomic.Pointer[[]route]
+	routes atomic.Pointer[[]*route]
 }
 
 type route struct {
@@ -21,37 +21,51 @@ type route struct {
 
 // set declares h for filter, in place of an earlier one for the same filter.
 func (r *router) set(filter string, h Handler) {
-	r.change(filter, &route{filter, h})
+	r.change(func(have *route) bool { return have.filter != filter }, &route{filter, h})
 }
 
-func (r *router) remove(filter string) { r.change(filter, nil) }
+// get returns what is declared for filter; nil: nothing.
+func (r *router) get(filter string) *route {
+	for _, have := range r.list() {
+		if have.filter == filter {
+			return have
+		}
+	}
+	return nil
+}
 
-func (r *router) change(filter string, put *route) {
+// remove takes back one declaration, and none that came after it.
+func (r *router) remove(old *route) {
+	r.change(func(have *route) bool { return have != old }, nil)
+}
+
+func (r *router) change(keep func(*route) bool, put *route) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	var next []route
-	if old := r.routes.Load(); old != nil {
-		for _, have := range *old {
-			if have.filter != filter {
-				next = append(next, have)
-			}
+	var next []*route
+	for _, have := range r.list() {
+		if keep(have) {
+			next = append(next, have)
 		}
 	}
 	if put != nil {
-		next = append(next, *put)
+		next = append(next, put)
 	}
 	r.routes.Store(&next)
+}
+
+func (r *router) list() []*route {
+	if routes := r.routes.Load(); routes != nil {
+		return *routes
+	}
+	return nil
 }
 
 // match returns the handlers whose filter matches topic, in the order they
 // were declared.
 func (r *router) match(topic string) (found []Handler) {
-	routes := r.routes.Load()
-	if routes == nil {
-		return nil
-	}
-	for i := range *routes {
-		if have := &(*routes)[i]; wire.Match(have.filter, topic) {
+	for _, have := range r.list() {
+		if wire.Match(have.filter, topic) {
 			found = append(found, have.handler)
 		}
 	}

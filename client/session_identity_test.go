@@ -3,6 +3,7 @@ package client
 import (
 	"errors"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/mooring-mqtt/mooring/internal/wire/control"
@@ -30,6 +31,7 @@ func TestASessionThatTheStoreDoesNotKnowIsGivenUp(t *testing.T) {
 		if f := p.ended(); f.Raw != nil {
 			t.Errorf("%v was sent in a session that is not ours", f.Type())
 		}
+		synctest.Wait()
 		failed := eventsOf[ConnectFailed](&events)
 		if len(failed) != 1 || !errors.Is(failed[0].Err, ErrUnknownSession) {
 			t.Fatalf("events: %+v", failed)

@@ -94,7 +94,12 @@ func (c *Client) Subscribe(ctx context.Context, filter string, qos QoS, h Handle
 	if up == nil {
 		return nil
 	}
-	refused, err := c.subscribe(ctx, up, []*subscription{s}, false)
+	var refused map[*subscription]error
+	release, err := c.exchanging(ctx, up)
+	if err == nil {
+		refused, err = c.subscribe(ctx, up, []*subscription{s}, false)
+		release()
+	}
 	switch {
 	case refused[s] != nil:
 		err = refused[s]
@@ -105,7 +110,7 @@ func (c *Client) Subscribe(ctx context.Context, filter string, qos QoS, h Handle
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.subs.remove(filter)
+	c.subs.list = slices.DeleteFunc(c.subs.list, func(other *subscription) bool { return other == s })
 	return err
 }
 
@@ -116,7 +121,7 @@ func (c *Client) Unsubscribe(ctx context.Context, filter string) error {
 	if err := wire.CheckTopicFilter(filter); err != nil {
 		return err
 	}
-	defer c.router.remove(filter)
+	defer c.router.remove(c.router.get(filter)) // not one that is declared meanwhile
 	c.mu.Lock()
 	if c.state >= closing {
 		c.mu.Unlock()
@@ -131,11 +136,17 @@ func (c *Client) Unsubscribe(ctx context.Context, filter string) error {
 	if up == nil {
 		return nil
 	}
-	err := c.unsubscribe(ctx, up, filter)
+	release, err := c.exchanging(ctx, up)
+	if err == nil {
+		err = c.unsubscribe(ctx, up, filter)
+		release()
+	}
 	if err != nil && (ctx.Err() != nil || up.Cause() != nil) {
 		c.mu.Lock()
-		c.subs.remove(filter)
-		c.subs.gone = append(c.subs.gone, filter)
+		if !c.subs.has(filter) { // nor subscribed to again meanwhile
+			c.subs.remove(filter)
+			c.subs.gone = append(c.subs.gone, filter)
+		}
 		c.mu.Unlock()
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
@@ -143,6 +154,10 @@ func (c *Client) Unsubscribe(ctx context.Context, filter string) error {
 		return nil // the next connection makes it good
 	}
 	return err
+}
+
+func (l *subscriptions) has(filter string) bool {
+	return slices.ContainsFunc(l.list, func(s *subscription) bool { return s.options.Topic == filter })
 }
 
 // remove forgets all that was declared or owed for a filter.

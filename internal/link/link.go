@@ -53,13 +53,17 @@ type Up struct {
 	client           *paho.Client
 }
 
+// brief is how long a connection must have stood for its server to be tried
+// first again. One that drops us at once is like one that refuses.
+const brief = 5 * time.Second
+
 // Run connects, and connects again whenever the connection ends, until ctx is
 // done (nil is returned) or an error is fatal (it is returned). When it
 // returns, no connection is left, and no goroutine but what paho.golang ends
 // without being waited for.
 func (c *Config) Run(ctx context.Context) error {
-	for attempt := 0; ; attempt++ {
-		server := c.Servers[attempt%len(c.Servers)]
+	for attempt, turn := 0, 0; ; attempt++ {
+		server := c.Servers[turn%len(c.Servers)]
 		if c.Attempt != nil {
 			c.Attempt(server, attempt)
 		}
@@ -73,6 +77,9 @@ func (c *Config) Run(ctx context.Context) error {
 		if c.Fatal != nil && c.Fatal(err) {
 			return err
 		}
+		if up == nil || up.Age() < brief {
+			turn++
+		} // else the same server first: it has the session
 		delay := c.Delay(err)
 		if up == nil && c.Failed != nil {
 			c.Failed(server, err, delay)

@@ -62,7 +62,7 @@ func (g *Generation) HandlePublish(v wire.PublishView) error {
 		return &wire.Error{Code: wire.ReasonReceiveMaximumExceeded, Packet: wire.PUBLISH,
 			Detail: "more unacknowledged messages than our Receive Maximum"}
 	}
-	sum := 31*maphash.String(s.seed, topic) + maphash.Bytes(s.seed, v.Payload)
+	sum := s.sum(topic, v)
 	in, known := s.inbound[v.PacketID]
 	handled, seen := s.seen[v.PacketID]
 	if seen && v.QoS == 2 && handled != 0 && handled != sum {
@@ -86,8 +86,9 @@ func (g *Generation) HandlePublish(v wire.PublishView) error {
 		g.advanceLocked()
 		s.mu.Unlock()
 		return nil
-	case known && in.qos == v.QoS && in.sum == sum:
-		// The handler has it already, or is done with it.
+	case known && in.qos == v.QoS && in.sum == sum && (v.QoS == 2 || v.Dup || in.g == g):
+		// The handler has it already, or is done with it. (At QoS 1 a message
+		// that does not say that it comes again is a new one [MQTT-4.3.2-5].)
 		s.stats.Redelivered++
 		if in.g != g {
 			if in.done && !in.handled {
@@ -110,6 +111,22 @@ func (g *Generation) HandlePublish(v wire.PublishView) error {
 	s.mu.Unlock()
 	s.cfg.Deliver(in, topic, v)
 	return nil
+}
+
+// sum tells a redelivery from a new message under the same identifier: by topic,
+// payload and user properties, among them the message ID. A server may change
+// the other properties from one delivery to the next.
+func (s *Session) sum(topic string, v wire.PublishView) uint64 {
+	sum := 31*maphash.String(s.seed, topic) + maphash.Bytes(s.seed, v.Payload)
+	for props := v.Properties; ; {
+		p, ok := props.Next()
+		if !ok {
+			return sum
+		}
+		if p.ID == wire.PropUser {
+			sum = 31*(31*sum+maphash.Bytes(s.seed, p.Bytes)) + maphash.Bytes(s.seed, p.Value)
+		}
+	}
 }
 
 // topicLocked resolves a Topic Alias and interns the Topic Name.

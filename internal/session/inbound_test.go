@@ -127,8 +127,8 @@ func TestARedeliveryAttachesToTheHandlerAtWork(t *testing.T) {
 		r.must(r.publish(g, qos, 6, "y"))
 		r.must(r.s.Complete(r.delivered[1], 0, "")) // waits for 5
 		g = r.connect(true, Limits{})
-		r.must(r.publish(g, qos, 5, "x"))
-		r.must(r.publish(g, qos, 6, "y"))
+		r.must(r.again(g, qos, 5, "x"))
+		r.must(r.again(g, qos, 6, "y"))
 		r.want()
 		r.must(r.s.Complete(r.delivered[0], 0, ""))
 		ack := map[byte]string{1: "PUBACK", 2: "PUBREC"}[qos]
@@ -149,7 +149,7 @@ func TestTheResultOfAnOldHandlerWaitsForItsRedelivery(t *testing.T) {
 		r.flush()
 		g = r.connect(true, Limits{})
 		r.want() // the server has not asked yet
-		r.must(r.publish(g, qos, 5, "x"))
+		r.must(r.again(g, qos, 5, "x"))
 		r.want(map[byte]string{1: "PUBACK", 2: "PUBREC"}[qos] + " 5")
 		if len(r.delivered) != 1 {
 			t.Errorf("QoS %d: delivered %q", qos, r.payloads)
@@ -340,8 +340,8 @@ func TestASeenRecordThatFailsHoldsThePubrecBack(t *testing.T) {
 	}
 	r.store.failSeen = nil
 	g = r.connect(true, Limits{})
-	r.must(r.publish(g, 2, 5, "x"))
-	r.must(r.publish(g, 1, 6, "y"))
+	r.must(r.again(g, 2, 5, "x"))
+	r.must(r.again(g, 1, 6, "y"))
 	r.want("PUBREC 5", "PUBACK 6")
 	if len(r.delivered) != 2 {
 		t.Errorf("delivered %q", r.payloads)
@@ -432,5 +432,50 @@ func TestSeenIsSyncedWithoutAConnection(t *testing.T) {
 	r.flush()
 	if !r.store.seen[5] || !r.store.seen[6] {
 		t.Errorf("durable: %v", r.store.seen)
+	}
+}
+
+// An identifier that a server uses again, on a new connection, for a message
+// with the same topic and payload: another message ID, or no DUP at QoS 1, makes
+// it a new one.
+func TestTheSameContentUnderAUsedIdentifierCanBeANewMessage(t *testing.T) {
+	id := func(value string) []wire.UserProperty { return []wire.UserProperty{{Key: "m-id", Value: value}} }
+	for _, qos := range []byte{1, 2} {
+		r := newRig(t, Config{})
+		g := r.connect(false, Limits{})
+		first := wire.Publish{Topic: "t", QoS: qos, PacketID: 5, Payload: []byte("on"), User: id("a")}
+		r.must(r.arrive(g, first))
+		g = r.connect(true, Limits{})
+		second := first
+		second.User, second.Dup = id("b"), true
+		r.must(r.arrive(g, second))
+		if len(r.delivered) != 2 {
+			t.Errorf("QoS %d: %d delivered, the second has another message ID", qos, len(r.delivered))
+		}
+	}
+	r := newRig(t, Config{})
+	g := r.connect(false, Limits{})
+	r.must(r.publish(g, 1, 5, "on"))
+	g = r.connect(true, Limits{})
+	r.must(r.publish(g, 1, 5, "on"))
+	if len(r.delivered) != 2 {
+		t.Errorf("%d delivered, the second does not say that it comes again", len(r.delivered))
+	}
+}
+
+// PUBREL again, after the first was answered into a connection that went before
+// the store was in sync: what was cleared must be durable before the server may
+// use the identifier again, whatever the reason code of the PUBCOMP.
+func TestPubcompForAClearedIdentifierOwesASync(t *testing.T) {
+	r := newRig(t, Config{})
+	g := r.connect(false, Limits{})
+	r.must(r.publish(g, 2, 5, "x"))
+	r.must(r.s.Complete(r.delivered[0], 0, ""))
+	r.want("PUBREC 5")
+	r.must(r.ack(g, wire.PUBREL, 5))
+	g = r.connect(true, Limits{}) // before anything was sent
+	r.must(r.ack(g, wire.PUBREL, 5))
+	if got := r.sent(); len(got) != 1 || got[0].Reason != wire.ReasonPacketIDNotFound {
+		t.Errorf("sent %v", got) // the rig checks that the record is durable by then
 	}
 }

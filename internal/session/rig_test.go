@@ -103,7 +103,7 @@ func (f *fakeStore) owes(a wire.Ack, seqOf func(id uint16) uint64) string {
 		return "the released record"
 	case a.Type == wire.PUBREC && a.Reason == 0 && !f.seen[a.PacketID]:
 		return "the seen record"
-	case a.Type == wire.PUBCOMP && a.Reason == 0 && f.clearing[a.PacketID]:
+	case a.Type == wire.PUBCOMP && f.clearing[a.PacketID]:
 		return "the cleared record"
 	}
 	return ""
@@ -273,6 +273,11 @@ func (r *rig) want(packets ...string) {
 // publish lets a PUBLISH arrive.
 func (r *rig) publish(g *Generation, qos byte, id uint16, payload string) error {
 	return r.arrive(g, wire.Publish{Topic: "t", QoS: qos, PacketID: id, Payload: []byte(payload)})
+}
+
+// again is a PUBLISH that a resumed session sends again.
+func (r *rig) again(g *Generation, qos byte, id uint16, payload string) error {
+	return r.arrive(g, wire.Publish{Topic: "t", QoS: qos, PacketID: id, Payload: []byte(payload), Dup: true})
 }
 
 func (r *rig) arrive(g *Generation, p wire.Publish) error {
