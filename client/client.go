@@ -38,8 +38,9 @@ type Client struct {
 	feed    feed
 	suspect suspect
 
-	exchange chan struct{} // held while a SUBSCRIBE or UNSUBSCRIBE is out
-	wake     chan struct{} // the drainer has something to do
+	retainAsPublished atomic.Bool   // of any subscription
+	exchange          chan struct{} // held while a SUBSCRIBE or UNSUBSCRIBE is out
+	wake              chan struct{} // the drainer has something to do
 
 	mu        sync.Mutex
 	state     lifecycle

@@ -75,8 +75,9 @@ type Config struct {
 	// Publisher is the name under which messages are numbered. Default ClientID.
 	Publisher string
 
-	// Dedupe drops received messages that were handled before. Close does not
-	// close it. Default: none.
+	// Dedupe drops received messages that were handled before, but for retained
+	// ones that a subscription brings: they are the state of their topic. Close
+	// does not close it. Default: none.
 	Dedupe dedupe.Cache
 	// DedupeKey is what makes two messages the same; an empty key lets a message
 	// pass. Default: the message ID, so messages without one pass. PayloadKey is
@@ -162,6 +163,10 @@ type Status struct {
 }
 
 // Ordering restores the order of numbered messages, per publisher and topic.
+//
+// A publisher's epoch is the time at which its store was made. One whose clock
+// was set back by then, as a device without a battery may be, looks older than
+// before: its messages are Late, so do not combine such devices with DropLate.
 type Ordering struct {
 	ordering.Options
 	// Restore is where streams go on after a restart: the last number handled

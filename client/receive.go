@@ -46,7 +46,7 @@ func (c *Client) laneKey(m *Message) string {
 // dedupeKey is what makes m the same message as another; empty: nothing.
 func (c *Client) dedupeKey(m *Message) string {
 	switch {
-	case c.cfg.Dedupe == nil:
+	case c.cfg.Dedupe == nil, c.stored(m):
 		return ""
 	case c.cfg.DedupeKey != nil:
 		return c.ask(c.cfg.DedupeKey, m, "")
@@ -55,6 +55,12 @@ func (c *Client) dedupeKey(m *Message) string {
 	}
 	return string(m.ID[:])
 }
+
+// stored reports whether m was sent because of a subscription that was made, out
+// of the server's retained messages: it is the state of its topic, wanted each
+// time, and neither a repetition nor late. With RetainAsPublished that cannot be
+// told from the flag.
+func (c *Client) stored(m *Message) bool { return m.Retain && !c.retainAsPublished.Load() }
 
 // ask calls a function of the program's that names a message; otherwise stands
 // in if it panics.
@@ -109,7 +115,7 @@ func (l *lane) admit(a arrival) (arrival, bool) {
 // all.
 func (l *lane) arrange(a arrival) {
 	o := a.m.Origin
-	if l.order == nil || o.Seq == 0 {
+	if l.order == nil || o.Seq == 0 || l.c.stored(a.m) {
 		l.handle(a)
 		return
 	}

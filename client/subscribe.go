@@ -76,6 +76,9 @@ func (c *Client) Subscribe(ctx context.Context, filter string, qos QoS, h Handle
 	for _, o := range options {
 		o(s)
 	}
+	if s.options.RetainAsPublished {
+		c.retainAsPublished.Store(true)
+	}
 	if s.options.NoLocal && isShared(filter) {
 		return &FieldError{Field: "No Local", Problem: "is not allowed on a Shared Subscription [MQTT-3.8.3-4]; remove it"}
 	}
