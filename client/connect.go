@@ -96,7 +96,7 @@ func (c *Client) connectPacket(context.Context) (*paho.Connect, error) {
 	if c.cfg.Username != "" {
 		cp.UsernameFlag, cp.Username = true, c.cfg.Username
 	}
-	if c.cfg.Password != nil {
+	if len(c.cfg.Password) > 0 || c.cfg.Password != nil && c.cfg.Username != "" {
 		cp.PasswordFlag, cp.Password = true, c.cfg.Password
 	}
 	if w := c.cfg.Will; w != nil {

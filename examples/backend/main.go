@@ -15,6 +15,7 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"flag"
 	"fmt"
 	"log/slog"
@@ -32,14 +33,15 @@ func main() {
 	broker := flag.String("broker", "mqtt://localhost:1883", "the broker")
 	id := flag.String("id", "backend-1", "client identifier; the broker keeps our session under it")
 	dir := flag.String("dir", "backend-data", "folder for the results and the session state")
+	user := flag.String("user", "", "user name; the password comes from $MQTT_PASSWORD")
 	flag.Parse()
-	if err := run(*broker, *id, *dir); err != nil {
+	if err := run(*broker, *user, *id, *dir); err != nil {
 		fmt.Fprintln(os.Stderr, "backend:", err)
 		os.Exit(1)
 	}
 }
 
-func run(broker, id, dir string) error {
+func run(broker, user, id, dir string) error {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return err
 	}
@@ -56,6 +58,8 @@ func run(broker, id, dir string) error {
 
 	c, err := client.New(client.Config{
 		Servers:  []string{broker},
+		Username: user,
+		Password: []byte(os.Getenv("MQTT_PASSWORD")),
 		ClientID: id,
 		Dir:      filepath.Join(dir, "session"),
 		Dedupe:   cache,
@@ -93,7 +97,7 @@ func run(broker, id, dir string) error {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	report(ctx, c, len(rows))
-	return c.Close()
+	return errors.Join(c.Close(), c.Err())
 }
 
 // report prints what happens until ctx ends.
@@ -106,6 +110,8 @@ func report(ctx context.Context, c *client.Client, before int) {
 			before+int(st.Handled), st.Duplicates+st.Redelivered, st.Gaps, c.Connected())
 		select {
 		case <-ctx.Done():
+			return
+		case <-c.Done(): // it gave up: credentials, for example
 			return
 		case <-tick.C:
 		}

@@ -29,14 +29,15 @@ func main() {
 	id := flag.String("id", "device-1", "client identifier, and part of the topics")
 	dir := flag.String("dir", "", "folder of the outbox (default: one in the user's cache folder, by id)")
 	every := flag.Duration("every", time.Second, "time between two rounds of readings")
+	user := flag.String("user", "", "user name; the password comes from $MQTT_PASSWORD")
 	flag.Parse()
-	if err := run(*broker, *id, *dir, *every); err != nil {
+	if err := run(*broker, *user, *id, *dir, *every); err != nil {
 		fmt.Fprintln(os.Stderr, "device:", err)
 		os.Exit(1)
 	}
 }
 
-func run(broker, id, dir string, every time.Duration) error {
+func run(broker, user, id, dir string, every time.Duration) error {
 	if dir == "" {
 		cache, err := os.UserCacheDir()
 		if err != nil {
@@ -46,6 +47,8 @@ func run(broker, id, dir string, every time.Duration) error {
 	}
 	c, err := client.New(client.Config{
 		Servers:   []string{broker},
+		Username:  user,
+		Password:  []byte(os.Getenv("MQTT_PASSWORD")),
 		ClientID:  id,
 		Dir:       dir,  // what Publish accepts is on disk
 		Sequenced: true, // numbered, so that the backend can tell a gap
@@ -62,6 +65,9 @@ func run(broker, id, dir string, every time.Duration) error {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	measure(ctx, c, id, every)
+	if err := c.Err(); err != nil {
+		return err
+	}
 
 	// A service gets a few seconds to end: use them to deliver what is left.
 	// The rest stays on disk and goes on at the next start.
@@ -92,6 +98,8 @@ func measure(ctx context.Context, c *client.Client, id string, every time.Durati
 		fmt.Printf("accepted %d  acked %d  pending %d  connected %v\n", st.Store.Accepted, st.Store.Acked, st.Store.Pending, c.Connected())
 		select {
 		case <-ctx.Done():
+			return
+		case <-c.Done(): // it gave up: credentials, for example
 			return
 		case <-tick.C:
 		}

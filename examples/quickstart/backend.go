@@ -39,7 +39,7 @@ func runBackend(ctx context.Context, o options) error {
 			Restore: results.Positions(rows),
 		}
 	}
-	c, err := client.New(cfg)
+	c, err := client.New(credentials(cfg))
 	if err != nil {
 		return err
 	}

@@ -31,7 +31,7 @@ func runDevice(ctx context.Context, o options) error {
 		return err
 	}
 	defer log.Close()
-	c, err := client.New(client.Config{
+	c, err := client.New(credentials(client.Config{
 		Servers:   []string{o.server},
 		ClientID:  o.prefix + "-device",
 		Store:     sabotage(log, o.without),
@@ -39,7 +39,7 @@ func runDevice(ctx context.Context, o options) error {
 		Status:    &client.Status{Topic: o.prefix + "/status/device"},
 		Backoff:   reliability.Backoff{Min: 20 * time.Millisecond, Max: time.Second},
 		OnEvent:   tellLink,
-	})
+	}))
 	if err != nil {
 		return err
 	}

@@ -12,8 +12,9 @@ import (
 	"github.com/mooring-mqtt/mooring/examples/internal/results"
 )
 
-// referee listens to the processes and knows what was promised. It does not
-// look at anything that mooring counts.
+// referee listens to the processes and knows what was promised: lost, doubled
+// and out of order are found by comparing that with the backend's file, without
+// anything that mooring counts.
 type referee struct {
 	mu       sync.Mutex
 	accepted []client.MessageID
@@ -154,14 +155,20 @@ func (r *referee) missing(rows []results.Row) (lost []client.MessageID) {
 	return lost
 }
 
-// doubled and misplaced look at each topic by the device's own numbers.
+// doubled and misplaced look at message IDs and, independently of mooring, at
+// the numbers that the device gave its readings.
 func doubled(rows []results.Row) (out []results.Row) {
-	seen := map[client.MessageID]bool{}
+	type reading struct {
+		topic   string
+		boot, n uint64
+	}
+	ids, readings := map[client.MessageID]bool{}, map[reading]bool{}
 	for _, row := range rows {
-		if seen[row.ID] {
+		r := reading{row.Topic, row.Boot, row.N}
+		if ids[row.ID] || readings[r] {
 			out = append(out, row)
 		}
-		seen[row.ID] = true
+		ids[row.ID], readings[r] = true, true
 	}
 	return out
 }

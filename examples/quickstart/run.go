@@ -21,6 +21,7 @@ type stage struct {
 	referee *referee
 
 	broker                  *process // nil with -broker
+	foreign                 string   // host:port of that broker
 	device, backend         *process
 	deviceLink, backendLink *mqtttest.Proxy
 
@@ -51,6 +52,9 @@ func run(ctx context.Context, o options) error {
 		return err
 	}
 	fmt.Printf("%d readings a second for %v, exactly once, through cuts, kills and restarts (another broker: -broker mqtt://host:1883)\n", o.rate, o.duration)
+	if o.without != "" {
+		fmt.Printf("without %s, and without dedupe and ordering at the backend, which would hide it\n", o.without)
+	}
 	if err := s.play(ctx); err != nil {
 		return err
 	}
@@ -69,6 +73,12 @@ func (s *stage) begin(ctx context.Context) error {
 		}
 		target = url
 		s.broker.args = s.process("broker", url[len("mqtt://"):], filepath.Join(s.o.dir, "broker")).args
+	} else {
+		var err error
+		if target, err = external(ctx, target); err != nil {
+			return err
+		}
+		s.foreign = target
 	}
 	var err error
 	if s.deviceLink, err = mqtttest.NewProxy("127.0.0.1:0", target); err != nil {
@@ -133,17 +143,22 @@ func (s *stage) play(ctx context.Context) error {
 	if err := s.device.wait(finish); err != nil {
 		return err
 	}
-	patience := time.NewTimer(20 * time.Second)
+	const patienceTime = 20 * time.Second // without anything arriving
+	patience := time.NewTimer(patienceTime)
 	defer patience.Stop()
 	look := time.NewTicker(100 * time.Millisecond)
 	defer look.Stop()
-	for {
+	for have := 0; ; {
 		rows, err := s.results()
 		if err != nil {
 			return err
 		}
 		if missing := s.referee.missing(rows); len(missing) == 0 {
 			break
+		}
+		if len(rows) > have {
+			have = len(rows)
+			patience.Reset(patienceTime)
 		}
 		select {
 		case <-look.C:
@@ -167,6 +182,11 @@ func (s *stage) end() {
 	for _, p := range []*mqtttest.Proxy{s.deviceLink, s.backendLink} {
 		if p != nil {
 			_ = p.Close()
+		}
+	}
+	if s.foreign != "" {
+		if err := s.leaveNothing(s.foreign); err != nil {
+			fmt.Fprintln(os.Stderr, "quickstart: sessions and the status topic stay at the broker:", err)
 		}
 	}
 }

@@ -75,6 +75,9 @@ func (s *stage) judge() error {
 	if pending > 0 || accepted != acked+failed+pending {
 		broken = append(broken, fmt.Sprintf("accounts do not close: accepted %d, acked %d, failed %d, pending %d", accepted, acked, failed, pending))
 	}
+	if kept := len(rows) - len(twice); pending == 0 && kept != int(acked) {
+		broken = append(broken, fmt.Sprintf("%d acknowledged and %d delivered", acked, kept))
+	}
 	if len(r.accepted) == 0 {
 		broken = append(broken, "nothing was accepted, so nothing was shown")
 	}

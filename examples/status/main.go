@@ -12,6 +12,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"flag"
 	"fmt"
 	"os"
@@ -27,10 +28,11 @@ import (
 func main() {
 	broker := flag.String("broker", "mqtt://localhost:1883", "the broker")
 	filter := flag.String("filter", "devices/+/status", "topics to watch")
+	user := flag.String("user", "", "user name; the password comes from $MQTT_PASSWORD")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	if err := run(ctx, *broker, *filter); err != nil {
+	if err := run(ctx, *broker, *user, *filter); err != nil {
 		fmt.Fprintln(os.Stderr, "status:", err)
 		os.Exit(1)
 	}
@@ -70,9 +72,11 @@ func (b *board) set(m *client.Message) string {
 		time.Now().Format(time.TimeOnly), strings.TrimSpace(m.Topic), now, online, len(b.state), how)
 }
 
-func run(ctx context.Context, broker, filter string) error {
+func run(ctx context.Context, broker, user, filter string) error {
 	c, err := client.New(client.Config{
-		Servers: []string{broker},
+		Servers:  []string{broker},
+		Username: user,
+		Password: []byte(os.Getenv("MQTT_PASSWORD")),
 		// A watcher needs no session: the retained topics tell it all.
 		SessionExpiry: client.NoSession,
 		OnEvent: func(e client.Event) {
@@ -101,6 +105,9 @@ func run(ctx context.Context, broker, filter string) error {
 		return err
 	}
 	fmt.Printf("watching %s on %s\n", filter, broker)
-	<-ctx.Done()
-	return c.Close()
+	select {
+	case <-ctx.Done():
+	case <-c.Done(): // it gave up: credentials, for example
+	}
+	return errors.Join(c.Close(), c.Err())
 }
