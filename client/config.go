@@ -18,7 +18,9 @@ import (
 // ClientID wherever something is kept on disk; every other zero value is
 // useful.
 type Config struct {
-	// Servers are tried in turn: mqtt://host:1883, mqtts://host:8883, ws://,
+	// Servers are tried in turn, after a connection that stood the same one first;
+	// several should be one cluster, since exactly once holds as far as they share
+	// sessions: mqtt://host:1883, mqtts://host:8883, ws://,
 	// wss:// or unix:///path.
 	Servers []string
 	// ClientID names the session at the server, and must be the same after a

@@ -128,7 +128,10 @@ func TestExactlyOnceWhileTheProcessIsKilled(t *testing.T) {
 					delete(seen, a.PacketID)
 					c.say(wire.PUBCOMP, a.PacketID, 0)
 				}
-			case <-time.After(300 * time.Millisecond):
+			case <-time.After(30 * time.Second):
+				t.Fatalf("nothing more comes: %d of %d sent are complete, %d received", next-1, sent, len(got))
+			}
+			if life == 5 && next > sent && len(got) == sent {
 				over = true // nothing is left to happen
 			}
 		}
