@@ -18,10 +18,10 @@ import (
 // ClientID wherever something is kept on disk; every other zero value is
 // useful.
 type Config struct {
-	// Servers are tried in turn, after a connection that stood the same one first;
-	// several should be one cluster, since exactly once holds as far as they share
-	// sessions: mqtt://host:1883, mqtts://host:8883, ws://,
-	// wss:// or unix:///path.
+	// Servers are mqtt://host:1883, mqtts://host:8883, ws://, wss:// or
+	// unix:///path. They are tried in turn; after a connection that stood, the
+	// same one first. Several should be one cluster: exactly once holds as far as
+	// they share sessions.
 	Servers []string
 	// ClientID names the session at the server, and must be the same after a
 	// restart for the session to be found again. Default: a random one, if the
