@@ -46,6 +46,7 @@ type Client struct {
 	state     lifecycle
 	server    *url.URL      // of the last connection
 	up        *link.Up      // nil while not connected
+	caughtUp  *link.Up      // the connection whose server has answered for all subscriptions
 	upChanged chan struct{} // closed and replaced when up or state changes
 	err       error         // why the client stopped
 	subs      subscriptions

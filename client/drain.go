@@ -20,6 +20,11 @@ var errNotTried = context.Canceled
 // batchBytes is how much the drainer hands to the connection at a time.
 const batchBytes = 32 << 10
 
+// subscribeFirst is how long the drainer waits on a new connection for its
+// subscriptions to be made, so that a client receives what it publishes itself.
+// A server that does not answer holds nothing up for longer.
+const subscribeFirst = time.Second
+
 // storeRetry is how long the drainer leaves a store alone that gave an error.
 const storeRetry = time.Second
 
@@ -54,8 +59,14 @@ func (c *Client) drain(ctx context.Context) {
 		case <-c.wake:
 		case <-c.feed.retry.C:
 		}
-		up := c.current()
+		c.mu.Lock()
+		up, caughtUp := c.up, c.caughtUp
+		c.mu.Unlock()
 		if up == nil {
+			continue
+		}
+		if wait := subscribeFirst - up.Age(); caughtUp != up && wait > 0 {
+			c.feed.retry.Reset(wait)
 			continue
 		}
 		if up.Gen.Number != c.feed.gen {

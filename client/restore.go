@@ -34,6 +34,10 @@ func (c *Client) catchUp(ctx context.Context, up *link.Up) {
 	defer release()
 	c.endGone(ctx, up)
 	c.restore(ctx, up)
+	c.mu.Lock()
+	c.caughtUp = up
+	c.mu.Unlock()
+	c.wakeDrainer()
 }
 
 // endGone ends the subscriptions that were given up while there was no
