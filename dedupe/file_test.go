@@ -161,12 +161,11 @@ func TestCommitsShareAnFsync(t *testing.T) {
 		}
 		d.gate <- struct{}{}
 		synctest.Wait()
-		d.gate <- struct{}{}
+		close(d.gate) // for the rest, if the first did not take them all along
 		wg.Wait()
-		if n := f.Stats().Syncs - before; n != 2 {
-			t.Errorf("50 commits took %d fsyncs, want 2", n)
+		if n := f.Stats().Syncs - before; n < 1 || n > 2 {
+			t.Errorf("50 commits took %d fsyncs, want at most 2", n)
 		}
-		close(d.gate)
 		f.Close()
 	})
 }
