@@ -2,7 +2,6 @@ package persistence
 
 import (
 	"fmt"
-	"io"
 	"runtime"
 	"sync"
 	"sync/atomic"
@@ -161,6 +160,7 @@ func (l *Log) commit(b *batch) {
 		l.mu.Unlock()
 		err := l.syncFile()
 		if err == nil {
+			l.trim()
 			err = l.begin(next, prev, b.buf, checkpoint)
 		}
 		l.mu.Lock()
@@ -194,15 +194,11 @@ func (l *Log) active() *segment { return l.segments[len(l.segments)-1] }
 func (l *Log) write(buf []byte, force bool) error {
 	if len(buf) > 0 {
 		seal(buf, l.number, l.end, l.synced == l.end)
-		n, err := l.file.Write(buf)
-		l.bytesWritten.Add(uint64(n))
-		if err == nil && n < len(buf) {
-			err = io.ErrShortWrite
-		}
-		if err != nil {
+		if err := l.put(l.file, buf, l.end); err != nil {
 			return fmt.Errorf("writing segment %x: %w", l.number, err)
 		}
 		l.end += int64(len(buf))
+		l.fill()
 	}
 	// Under SyncInterval no more is unsynced than the tail can write again.
 	if l.o.Sync == SyncEveryCommit || force || l.o.Sync == SyncInterval && l.end-l.synced > int64(l.o.BufferBytes) {
@@ -238,12 +234,7 @@ func (l *Log) begin(s *segment, prev link, records, checkpoint []byte) error {
 	if err != nil {
 		return fmt.Errorf("creating segment %x: %w", s.number, err)
 	}
-	n, err := f.Write(buf)
-	l.bytesWritten.Add(uint64(n))
-	if err == nil && n < len(buf) {
-		err = io.ErrShortWrite
-	}
-	if err == nil {
+	if err = l.put(f, buf, 0); err == nil {
 		l.syncs.Add(1)
 		err = f.Sync()
 	}
@@ -259,7 +250,7 @@ func (l *Log) begin(s *segment, prev link, records, checkpoint []byte) error {
 		l.file.Close() // everything that counts in it was synced
 	}
 	l.prev = prev
-	l.file, l.end, l.synced = f, int64(len(buf)), int64(len(buf))
+	l.file, l.end, l.synced, l.filled = f, int64(len(buf)), int64(len(buf)), int64(len(buf))
 	s.size = l.end
 	return nil
 }

@@ -28,7 +28,7 @@ func (r *recovery) keepCopy(f *found) string {
 		return ""
 	}
 	r.copies++
-	_, err = io.Copy(to, io.NewSectionReader(f.file, 0, size))
+	_, err = io.Copy(io.NewOffsetWriter(to, 0), io.NewSectionReader(f.file, 0, size))
 	if err = errors.Join(err, to.Sync(), to.Close(), fsys.SyncDir(r.log.dir)); err != nil {
 		_ = fsys.Remove(name)
 		return ""

@@ -18,7 +18,7 @@ type FS interface {
 	MkdirAll(dir string) error
 	// ReadDir returns the names of the regular files in dir.
 	ReadDir(dir string) ([]string, error)
-	// Create creates a file for writing at its end. The file must not exist.
+	// Create creates a file. The file must not exist.
 	Create(name string) (File, error)
 	// Open opens a file for reading, and for Sync.
 	Open(name string) (File, error)
@@ -31,13 +31,16 @@ type FS interface {
 	Lock(name string) (io.Closer, error)
 }
 
-// File is an open file. Write appends, all or nothing unless it returns an error.
+// File is an open file. A write that is not whole returns an error.
 type File interface {
-	io.Writer
+	io.WriterAt
 	io.ReaderAt
 	io.Closer
 	Size() (int64, error)
-	// Sync makes what was written durable.
+	// Truncate cuts the file off behind size bytes.
+	Truncate(size int64) error
+	// Sync makes what was written durable, and as much of the file's size as
+	// reading it takes.
 	Sync() error
 }
 
@@ -47,6 +50,11 @@ var OS FS = osFS{}
 type osFS struct{}
 
 type osFile struct{ *os.File }
+
+// Sync goes without what is not needed to read the data, where the system can
+// (fdatasync): over bytes that were there before, it saves the file system's
+// own journal.
+func (f osFile) Sync() error { return datasync(f.File) }
 
 func (f osFile) Size() (int64, error) {
 	info, err := f.Stat()

@@ -45,6 +45,7 @@ type Log struct {
 	number   uint64   // the highest segment number in use or tried
 	end      int64    // its size
 	synced   int64    // how much of it is known to be durable
+	filled   int64    // how far it was written: records, then zeros
 	prev     link     // the link in its header
 	leftover []string // files that could not be begun, on their way to garbage
 
@@ -321,6 +322,9 @@ func (l *Log) Close() error {
 	l.reading.mu.Lock()
 	l.reading.close()
 	l.reading.mu.Unlock()
+	if err == nil {
+		l.trim()
+	}
 	return errors.Join(err, l.file.Close(), l.lock.Close())
 }
 

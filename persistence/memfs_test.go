@@ -27,10 +27,24 @@ type memFS struct {
 }
 
 type memData struct {
-	data  []byte
-	clean int    // data[:clean] is not written to disk any more
-	disk  []byte // what a power cut leaves
-	open  int    // handles
+	data    []byte
+	disk    []byte     // what a power cut leaves
+	pending []memWrite // since the last sync
+	open    int        // handles
+}
+
+// memWrite is a write, or, without data, a truncation.
+type memWrite struct {
+	off  int64
+	data []byte
+}
+
+func (w memWrite) to(data []byte) []byte {
+	if end := int(w.off) + len(w.data); len(data) < end || w.data == nil {
+		data = append(data, make([]byte, max(0, end-len(data)))...)[:end]
+	}
+	copy(data[w.off:], w.data)
+	return data
 }
 
 var errPower = errors.New("the power is off")
@@ -72,17 +86,23 @@ func (m *memFS) powerCut(rnd *rand.Rand) *memFS {
 	}
 	for name, d := range names {
 		data := slices.Clone(d.disk)
-		if unsynced := d.data[min(len(d.data), max(len(d.disk), d.clean)):]; len(unsynced) > 0 && len(d.disk) == d.clean {
-			part := slices.Clone(unsynced[:rnd.IntN(len(unsynced)+1)])
+		for _, w := range d.pending {
+			if w.data == nil {
+				if rnd.IntN(2) == 0 {
+					data = w.to(data)
+				}
+				continue
+			}
+			part := slices.Clone(w.data[:rnd.IntN(len(w.data)+1)])
 			if len(part) > 1 && rnd.IntN(3) == 0 {
 				clear(part[rnd.IntN(len(part)):]) // the size was written before the data
 			}
 			if len(part) > 1 && rnd.IntN(3) == 0 {
 				clear(part[:rnd.IntN(len(part))]) // pages are written in any order
 			}
-			data = append(data, part...)
+			data = memWrite{w.off, part}.to(data)
 		}
-		after.names[name] = &memData{data: data, clean: len(data), disk: data}
+		after.names[name] = &memData{data: data, disk: slices.Clone(data)}
 	}
 	after.durable = maps.Clone(after.names)
 	return after
@@ -94,7 +114,7 @@ func (m *memFS) killed() *memFS {
 	defer m.mu.Unlock()
 	after := newMemFS()
 	for name, d := range m.names {
-		after.names[name] = &memData{data: slices.Clone(d.data), clean: d.clean, disk: slices.Clone(d.disk)}
+		after.names[name] = &memData{data: slices.Clone(d.data), disk: slices.Clone(d.disk), pending: slices.Clone(d.pending)}
 	}
 	after.durable = maps.Clone(after.names)
 	return after
@@ -191,12 +211,27 @@ type memFile struct {
 	d    *memData
 }
 
-func (f *memFile) Write(b []byte) (int, error) {
+func (f *memFile) WriteAt(b []byte, off int64) (int, error) {
 	f.m.mu.Lock()
 	defer f.m.mu.Unlock()
 	n, err := f.m.ask("write", f.name, len(b))
-	f.d.data = append(f.d.data, b[:n]...)
+	f.change(memWrite{off, append([]byte{}, b[:n]...)})
 	return n, err
+}
+
+func (f *memFile) Truncate(size int64) error {
+	f.m.mu.Lock()
+	defer f.m.mu.Unlock()
+	_, err := f.m.ask("truncate", f.name, 0)
+	if err == nil {
+		f.change(memWrite{off: size})
+	}
+	return err
+}
+
+func (f *memFile) change(w memWrite) {
+	f.d.data = w.to(f.d.data)
+	f.d.pending = append(f.d.pending, w)
 }
 
 func (f *memFile) ReadAt(b []byte, off int64) (int, error) {
@@ -224,10 +259,11 @@ func (f *memFile) Sync() error {
 	d := f.d
 	_, err := f.m.ask("sync", f.name, 0)
 	if err == nil {
-		d.disk = append(d.disk, make([]byte, d.clean-len(d.disk))...)
-		d.disk = append(d.disk, d.data[d.clean:]...)
+		for _, w := range d.pending {
+			d.disk = w.to(d.disk)
+		}
 	}
-	d.clean = len(d.data)
+	d.pending = nil // also after an error: the system has dropped the data
 	return err
 }
 

@@ -37,6 +37,12 @@ type Options struct {
 	// records for Next (twice), and reading ahead. One packet may exceed it.
 	BufferBytes int
 
+	// FillBytes is how far, in bytes, SyncEveryCommit fills a segment with zeros
+	// ahead of its end: a sync takes about half the time then, for twice the bytes
+	// written. Up to 64 MiB. Default: 256 KiB; -1: not at all, for file systems
+	// that never write in place.
+	FillBytes int
+
 	// OnCorruption is told of each damaged place, without any lock held. It must
 	// not call the store.
 	OnCorruption func(Corruption)
@@ -71,6 +77,7 @@ const (
 	defaultMaxStreams   = 1024
 	defaultSegmentBytes = 64 << 20
 	defaultBufferBytes  = 1 << 20
+	defaultFillBytes    = 256 << 10
 	maxMaxPacket        = 268_435_000 // a record's length has 28 bits
 	maxMaxStreams       = 65_536
 	maxStreamName       = 1024
@@ -92,6 +99,7 @@ func (o Options) Validate() error {
 		{"MaxDiskBytes", o.MaxDiskBytes, 1, 1 << 52},
 		{"SegmentBytes", o.SegmentBytes, 4 << 10, 1 << 30},
 		{"BufferBytes", int64(o.BufferBytes), 4 << 10, 64 << 20},
+		{"FillBytes", int64(o.FillBytes), -1, 64 << 20},
 	} {
 		if c.value < c.lo || c.value > c.hi {
 			return &OptionError{Option: c.option, Value: c.value, Range: fmt.Sprintf("%d to %d", c.lo, c.hi)}
@@ -108,6 +116,7 @@ func (o Options) withDefaults() Options {
 	setDefault(&o.MaxStreams, defaultMaxStreams)
 	setDefault(&o.SegmentBytes, defaultSegmentBytes)
 	setDefault(&o.BufferBytes, defaultBufferBytes)
+	setDefault(&o.FillBytes, defaultFillBytes)
 	setDefault(&o.MaxDiskBytes, 4*o.MaxBytes+4*o.SegmentBytes)
 	if o.FS == nil {
 		o.FS = OS

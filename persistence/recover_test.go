@@ -39,7 +39,7 @@ func smallLog(t *testing.T) (*memFS, string) {
 
 func (m *memFS) edit(name string, data []byte) *memFS {
 	after := m.killed()
-	after.names[name] = &memData{data: data, clean: len(data), disk: data}
+	after.names[name] = &memData{data: data, disk: slices.Clone(data)}
 	after.durable = after.names
 	return after
 }

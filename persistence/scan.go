@@ -2,6 +2,7 @@ package persistence
 
 import (
 	"io"
+	"slices"
 )
 
 // window is a view on the first limit bytes of a file, read a chunk at a time.
@@ -117,6 +118,22 @@ func (s *scanner) fenced(off int64) (bool, error) {
 	return true, nil
 }
 
+// blank reports whether there are only zeros from off on: the part of the file
+// that was filled ahead.
+func (s *scanner) blank(off int64) (bool, error) {
+	for off < s.limit {
+		b, err := s.view(off, min(s.chunk, pageSize))
+		if err != nil {
+			return false, err
+		}
+		if slices.ContainsFunc(b, func(c byte) bool { return c != 0 }) {
+			return false, nil
+		}
+		off += int64(len(b))
+	}
+	return true, nil
+}
+
 // scan hands each valid record to each, until it returns false, and each
 // unreadable range to damaged. It returns where the readable part ends. Unless
 // the segment is sealed (its size is known from the next one), an unreadable
@@ -137,6 +154,9 @@ func (s *scanner) scan(off int64, sealed bool, each func(off int64, r *record) b
 			continue
 		}
 		if !sealed {
+			if blank, err := s.blank(off); err != nil || blank {
+				return off, false, err
+			}
 			if known, err := s.fenced(off); err != nil || !known {
 				return off, err == nil, err
 			}

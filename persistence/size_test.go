@@ -70,7 +70,7 @@ func (n nullFS) Create(name string) (File, error) {
 
 type nullFile struct{ File }
 
-func (nullFile) Write(b []byte) (int, error) { return len(b), nil }
+func (nullFile) WriteAt(b []byte, _ int64) (int, error) { return len(b), nil }
 
 // TestEnqueueAllocations: at most one for a message.
 func TestEnqueueAllocations(t *testing.T) {
@@ -85,3 +85,5 @@ func TestEnqueueAllocations(t *testing.T) {
 		t.Errorf("%v allocations a message", n)
 	}
 }
+
+func (nullFile) Truncate(int64) error { return nil }
