@@ -9,6 +9,29 @@ import (
 	"testing"
 )
 
+// around is what the README leaves out.
+const around = `package main
+
+import (
+	"context"
+	"errors"
+	"log"
+
+	"github.com/mooring-mqtt/mooring/client"
+	"github.com/mooring-mqtt/mooring/dedupe"
+)
+
+var (
+	_ = log.Print
+	_ = dedupe.NewMemory
+)
+
+func store(topic string, payload []byte) error { return nil }
+
+func main() {}
+
+`
+
 func TestProgramsInTheReadmeCompile(t *testing.T) {
 	const root = "../../.."
 	text, err := os.ReadFile(filepath.Join(root, "README.md"))
@@ -21,7 +44,8 @@ func TestProgramsInTheReadmeCompile(t *testing.T) {
 	}
 	for _, b := range blocks {
 		file := filepath.Join(t.TempDir(), "main.go")
-		if err := os.WriteFile(file, b[1], 0o644); err != nil {
+		program := append([]byte(around), b[1]...)
+		if err := os.WriteFile(file, program, 0o644); err != nil {
 			t.Fatal(err)
 		}
 		cmd := exec.Command("go", "vet", file)
