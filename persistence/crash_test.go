@@ -181,6 +181,9 @@ func (w *told) check(t *testing.T, fsys *memFS, o Options) {
 	}
 }
 
+// errPower is what every operation answers once the power is off.
+var errPower = errors.New("the power is off")
+
 var small = Options{SegmentBytes: 4 << 10, BufferBytes: 4 << 10}
 
 // TestPowerCutAtEachOperation switches off before each operation in turn.

@@ -66,8 +66,8 @@ func TestZerosAreNotTorn(t *testing.T) {
 		after := fsys.killed()
 		l.Close()
 		if c.dirty {
-			data := after.names[segmentName("log", 1)].data
-			data[len(data)-7] = 1
+			name := segmentName("log", 1)
+			after.flip(t, name, int64(len(after.data(name))-7), 1)
 		}
 		l = open(t, after, Options{})
 		if s := l.Stats(); s.TornTails != c.torn || s.Pending != 20 || s.Corruptions != 0 {

@@ -1,6 +1,7 @@
 package persistence
 
 import (
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"hash/crc32"
@@ -89,15 +90,16 @@ func TestFailedOpenLeavesTheFolderFree(t *testing.T) {
 // TestNewerVersion: a folder of a later release is refused, not repaired.
 func TestNewerVersion(t *testing.T) {
 	fsys, name := smallLog(t)
-	data := fsys.names[name].data
+	data := fsys.data(name)
 	binary.LittleEndian.PutUint16(data[8:], FormatVersion+1)
 	binary.LittleEndian.PutUint32(data[60:], crc32.Checksum(data[:60], castagnoli))
+	fsys = fsys.edit(name, data)
 	_, err := Open("log", Options{FS: fsys})
 	var version *VersionError
 	if !errors.As(err, &version) || version.File != name || version.Version != FormatVersion+1 {
 		t.Fatalf("Open = %v", err)
 	}
-	if len(fsys.names) != 1 {
+	if !bytes.Equal(fsys.data(name), data) || len(fsys.Files()) != 1 {
 		t.Fatal("the folder was changed")
 	}
 }

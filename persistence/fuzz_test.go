@@ -66,7 +66,7 @@ func FuzzRecord(f *testing.F) {
 // past it. The log must open, keep the sum, and find the same again.
 func FuzzRecover(f *testing.F) {
 	fsys, name := smallLog(&testing.T{})
-	whole := fsys.names[name].data
+	whole := fsys.data(name)
 	f.Add(whole, false)
 	f.Add(whole[:len(whole)/2], true)
 	f.Add(whole[headerSize:], true)

@@ -37,17 +37,10 @@ func smallLog(t *testing.T) (*memFS, string) {
 	return fsys, "log/" + names[0]
 }
 
-func (m *memFS) edit(name string, data []byte) *memFS {
-	after := m.killed()
-	after.names[name] = &memData{data: data, disk: slices.Clone(data)}
-	after.durable = after.names
-	return after
-}
-
 // TestCutAtEachByte: what is left of the file is a prefix, and so are the messages.
 func TestCutAtEachByte(t *testing.T) {
 	fsys, name := smallLog(t)
-	whole := fsys.names[name].data
+	whole := fsys.data(name)
 	most := -1
 	for cut := range len(whole) {
 		for _, zeros := range []int{0, 100} {
@@ -87,7 +80,7 @@ func TestCutAtEachByte(t *testing.T) {
 // reported, with a copy.
 func TestFlipEachBit(t *testing.T) {
 	fsys, name := smallLog(t)
-	whole := fsys.names[name].data
+	whole := fsys.data(name)
 	all := []uint64{1, 2, 5, 6, 7, 8, 9, 10}
 	for at := range len(whole) {
 		for _, bit := range []byte{1, 0x10, 0x80} {
@@ -122,7 +115,7 @@ func TestFlipEachBit(t *testing.T) {
 				if c.File != name || c.Err == nil || c.Offset > int64(at) || c.Offset+c.Length <= int64(at) {
 					t.Fatalf("bit at %d: reported as %+v", at, c)
 				}
-				if copied := left.names[c.Copy]; copied == nil || !bytes.Equal(copied.data, data) {
+				if !bytes.Equal(left.data(c.Copy), data) {
 					t.Fatalf("bit at %d: the copy %q is not the damaged file", at, c.Copy)
 				}
 			}
@@ -179,7 +172,7 @@ func TestDamagedPage(t *testing.T) {
 	l.Close()
 	for _, name := range names {
 		name = "log/" + name
-		whole := fsys.names[name].data
+		whole := fsys.data(name)
 		for at := 0; at+512 < len(whole); at += 512 {
 			data := slices.Clone(whole)
 			clear(data[at : at+512])
@@ -205,7 +198,7 @@ func TestMissingSegment(t *testing.T) {
 	fsys := manySegments(t, 60)
 	names, _ := fsys.ReadDir("log")
 	slices.Sort(names)
-	delete(fsys.names, "log/"+names[1])
+	fsys = fsys.edit("log/"+names[1], nil)
 	var reports []Corruption
 	o := small
 	o.OnCorruption = func(c Corruption) { reports = append(reports, c) }
@@ -237,7 +230,7 @@ func TestForeignFiles(t *testing.T) {
 	}
 	l.Close()
 	for _, name := range foreign {
-		if d := fsys.names[name]; d == nil || string(d.data) != "mine" {
+		if string(fsys.data(name)) != "mine" {
 			t.Errorf("%s was touched", name)
 		}
 	}
@@ -249,7 +242,7 @@ func TestPacketWithALogInside(t *testing.T) {
 	inner, innerName := smallLog(t)
 	fsys := newMemFS()
 	l := open(t, fsys, Options{})
-	payload := inner.names[innerName].data
+	payload := inner.data(innerName)
 	if _, err := l.Append(&Message{Packet: payload}); err != nil {
 		t.Fatal(err)
 	}
@@ -259,7 +252,7 @@ func TestPacketWithALogInside(t *testing.T) {
 	l.Close()
 	names, _ := fsys.ReadDir("log")
 	name := "log/" + names[0]
-	data := slices.Clone(fsys.names[name].data)
+	data := fsys.data(name)
 	data[bytes.Index(data, payload)-3] ^= 1 // in the header of the record
 	l = open(t, fsys.edit(name, data), Options{})
 	defer l.Close()
@@ -281,7 +274,7 @@ func TestPacketFullOfBeginnings(t *testing.T) {
 		t.Fatal(err)
 	}
 	name, end := segmentName("log", l.number), l.end
-	data := fsys.killed().names[name].data
+	data := fsys.data(name)
 	l.Close()
 	begin := int64(bytes.Index(data, payload))
 	s := scanner{window: window{f: bytes.NewReader(data), limit: end, chunk: 1 << 16}, number: 1, most: 1000}
@@ -305,7 +298,7 @@ func TestDamageWhileRunning(t *testing.T) {
 	l := open(t, fsys, o)
 	defer l.Close()
 	s, i := find(l.segments, 3)
-	fsys.names[segmentName("log", s.number)].data[s.locs[i].off+100] ^= 1
+	fsys.flip(t, segmentName("log", s.number), int64(s.locs[i].off)+100, 1)
 	seqs, _ := contents(t, l)
 	if slices.Contains(seqs, 3) || len(seqs) != 29 || len(reports) != 1 || l.Stats().Lost != 1 {
 		t.Fatalf("%v; %+v; %+v", seqs, reports, l.Stats())
@@ -344,9 +337,9 @@ func TestUnreadableMessage(t *testing.T) {
 	fsys := l.o.FS.(*memFS)
 	s, _ := find(l.segments, 1)
 	last := s.end() - 1
-	fsys.mu.Lock()
-	delete(fsys.names, segmentName("log", s.number))
-	fsys.mu.Unlock()
+	if err := fsys.Remove(segmentName("log", s.number)); err != nil {
+		t.Fatal(err)
+	}
 	var e Entry
 	for range 60 {
 		_, err := l.Next(0, &e)

@@ -22,7 +22,7 @@ func TestEpochAfterDamage(t *testing.T) {
 	}
 	left := fsys.killed()
 	s, i := find(l.segments, 2)
-	left.names[segmentName("log", s.number)].data[s.locs[i].off+40] ^= 1
+	left.flip(t, segmentName("log", s.number), int64(s.locs[i].off)+40, 1)
 	l2 := open(t, left, Options{})
 	renewed := l2.Epoch()
 	if renewed <= l.Epoch() || l2.Stats().Lost != 1 {
@@ -53,7 +53,7 @@ func TestPowerCutWhileTakingOver(t *testing.T) {
 		again := left.killed()
 		l := open(t, again, Options{})
 		name := segmentName("log", l.active().number)
-		data := slices.Clone(again.names[name].data[:openingEnd(t, l)])
+		data := again.data(name)[:openingEnd(t, l)]
 		clear(data[:hole])
 		l.Close()
 		l = open(t, left.edit(name, data), Options{OnCorruption: func(c Corruption) { t.Errorf("reported %+v", c) }})
@@ -91,8 +91,7 @@ func TestDamageInTheOpening(t *testing.T) {
 	left := fsys.killed()
 	name := segmentName("log", l.active().number)
 	l.Close()
-	d := left.names[name]
-	d.data[bytes.Index(d.data, numbered(7, 20).Packet)+15] ^= 1
+	left.flip(t, name, int64(bytes.Index(left.data(name), numbered(7, 20).Packet))+15, 1)
 	l = open(t, left, Options{})
 	defer l.Close()
 	if seqs, _ := contents(t, l); !slices.Equal(seqs, []uint64{1, 2, 5, 6, 8, 9, 10}) || l.Stats().Corruptions != 1 {

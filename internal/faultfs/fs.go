@@ -1,0 +1,229 @@
+package faultfs
+
+import (
+	"errors"
+	"io"
+	"io/fs"
+	"path/filepath"
+	"slices"
+	"sync"
+	"syscall"
+)
+
+// FS is a file system in memory. As on Windows, an open file cannot be removed
+// or renamed. Folders need not be made. All methods may be called by several
+// goroutines at once; operations happen one after the other.
+type FS struct {
+	mu     sync.Mutex
+	start  *disk
+	now    *disk
+	ops    []Op
+	fault  Fault
+	locked map[string]bool
+}
+
+// ErrLocked is what Lock returns when the lock is held.
+var ErrLocked = errors.New("faultfs: the lock is held")
+
+// New returns an empty file system.
+func New() *FS { return newFS(newDisk()) }
+
+// From returns a file system with these files, by path, all durable.
+func From(files map[string][]byte) *FS {
+	d := newDisk()
+	for name, data := range files {
+		d.add(name, data)
+	}
+	return newFS(d)
+}
+
+func newFS(d *disk) *FS {
+	return &FS{start: d.clone(), now: d, locked: map[string]bool{}}
+}
+
+// SetFault makes fault be asked before each operation from now on; nil: none.
+func (s *FS) SetFault(fault Fault) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.fault = fault
+}
+
+// Len is how many operations were recorded: a crash at a cut up to it can come
+// from the present. What a program was promised before Len was called holds at
+// this cut and all later ones.
+func (s *FS) Len() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.ops)
+}
+
+// Kill gives back the locks and handles of the program that used the file
+// system: the process was killed, the system goes on. What the program still
+// holds must not be used any more.
+func (s *FS) Kill() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	clear(s.locked)
+	for _, in := range s.now.inodes {
+		in.open = 0
+	}
+}
+
+// Killed returns a copy, with nothing lost and nothing more durable, that begins
+// a trace of its own.
+func (s *FS) Killed() *FS {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return newFS(s.now.clone())
+}
+
+// Files returns the contents by path, as processes see them. They must not be
+// changed.
+func (s *FS) Files() map[string][]byte {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	files := make(map[string][]byte, len(s.now.names))
+	for name, in := range s.now.names {
+		files[name] = slices.Clone(in.data)
+	}
+	return files
+}
+
+// do asks the fault, does the operation and records it.
+func (s *FS) do(op Op, possible func(*disk) error) (int, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	n := op.Len
+	op.Index = len(s.ops)
+	if s.fault != nil {
+		if n, op.Err = s.fault(op); op.Err == Skip {
+			return op.Len, nil
+		}
+	}
+	if op.Err == nil && possible != nil {
+		op.Err = possible(s.now)
+	}
+	if op.Kind < Open {
+		if op.Kind == Write {
+			op.Data = op.Data[:n]
+		}
+		s.ops = append(s.ops, op)
+		s.now.apply(&op)
+	}
+	return n, op.Err
+}
+
+// MkdirAll does nothing: folders are there.
+func (s *FS) MkdirAll(string) error { return nil }
+
+// ReadDir returns the names of the files in a folder.
+func (s *FS) ReadDir(dir string) ([]string, error) {
+	var names []string
+	_, err := s.do(Op{Kind: Open, Name: dir}, func(d *disk) error {
+		for name := range d.names {
+			if filepath.Dir(name) == dir {
+				names = append(names, filepath.Base(name))
+			}
+		}
+		return nil
+	})
+	slices.Sort(names)
+	return names, err
+}
+
+// Create creates a file that must not exist.
+func (s *FS) Create(name string) (*File, error) {
+	f := &File{fs: s, name: name}
+	_, err := s.do(Op{Kind: Create, Name: name}, func(d *disk) error {
+		if d.names[name] != nil {
+			return &fs.PathError{Op: "create", Path: name, Err: fs.ErrExist}
+		}
+		f.number = len(d.inodes)
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	s.opened(f.number, 1)
+	return f, nil
+}
+
+// Open opens a file for reading and writing.
+func (s *FS) Open(name string) (*File, error) {
+	f := &File{fs: s, name: name}
+	_, err := s.do(Op{Kind: Open, Name: name}, func(d *disk) error {
+		in := d.names[name]
+		if in == nil {
+			return &fs.PathError{Op: "open", Path: name, Err: fs.ErrNotExist}
+		}
+		f.number = in.number
+		in.open++
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	return f, nil
+}
+
+// opened counts handles.
+func (s *FS) opened(number, n int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.now.inodes[number].open += n
+}
+
+// Remove removes a file that is not open.
+func (s *FS) Remove(name string) error {
+	_, err := s.do(Op{Kind: Remove, Name: name}, movable("remove", name))
+	return err
+}
+
+// Rename gives a file that is not open another name in the same folder; what had
+// that name is gone.
+func (s *FS) Rename(from, to string) error {
+	_, err := s.do(Op{Kind: Rename, Name: from, To: to}, movable("rename", from))
+	return err
+}
+
+func movable(what, name string) func(*disk) error {
+	return func(d *disk) error {
+		switch in := d.names[name]; {
+		case in == nil:
+			return &fs.PathError{Op: what, Path: name, Err: fs.ErrNotExist}
+		case in.open > 0:
+			return &fs.PathError{Op: what, Path: name, Err: syscall.EBUSY}
+		}
+		return nil
+	}
+}
+
+// SyncDir makes the names in a folder durable.
+func (s *FS) SyncDir(dir string) error {
+	_, err := s.do(Op{Kind: SyncDir, Name: dir}, nil)
+	return err
+}
+
+// Lock takes a lock until the result is closed or the program is killed. It is
+// no file.
+func (s *FS) Lock(name string) (io.Closer, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.locked[name] {
+		return nil, ErrLocked
+	}
+	s.locked[name] = true
+	return &lock{s, name}, nil
+}
+
+type lock struct {
+	fs   *FS
+	name string
+}
+
+func (l *lock) Close() error {
+	l.fs.mu.Lock()
+	defer l.fs.mu.Unlock()
+	delete(l.fs.locked, l.name)
+	return nil
+}

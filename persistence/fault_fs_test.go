@@ -1,0 +1,101 @@
+package persistence
+
+import (
+	"errors"
+	"io"
+	"math/rand/v2"
+	"path/filepath"
+	"testing"
+
+	"github.com/mooring-mqtt/mooring/internal/faultfs"
+)
+
+// memFS is a faultfs.FS as the log sees it.
+type memFS struct {
+	*faultfs.FS
+	ops int // asked for, that change something
+	// fault is asked before each of them. It returns an error, and for "write" how
+	// many bytes are written nevertheless. While another goroutine uses the log,
+	// setFault is the way to set it.
+	fault fault
+}
+
+type fault func(op, name string, n int) (int, error)
+
+func newMemFS() *memFS { return onMemFS(faultfs.New()) }
+
+func onMemFS(fsys *faultfs.FS) *memFS {
+	m := &memFS{FS: fsys}
+	m.setFault(func(op, name string, n int) (int, error) {
+		if m.fault == nil {
+			return n, nil
+		}
+		return m.fault(op, name, n)
+	})
+	return m
+}
+
+func (m *memFS) setFault(fault fault) {
+	m.SetFault(func(op faultfs.Op) (int, error) {
+		if op.Kind >= faultfs.Open {
+			return op.Len, nil
+		}
+		m.ops++
+		return fault(op.Kind.String(), op.Name, op.Len)
+	})
+}
+
+// powerCut returns one of the states that a power cut leaves.
+func (m *memFS) powerCut(rnd *rand.Rand) *memFS { return onMemFS(m.PowerCut(rnd)) }
+
+// killed returns what is there when the process is killed: everything.
+func (m *memFS) killed() *memFS { return onMemFS(m.Killed()) }
+
+// data returns a copy of a file, nil if there is none.
+func (m *memFS) data(name string) []byte { return m.Files()[name] }
+
+// flip changes the bits of a byte under whoever has the file open.
+func (m *memFS) flip(t *testing.T, name string, off int64, bits byte) {
+	t.Helper()
+	f, err := m.FS.Open(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	b := make([]byte, 1)
+	if _, err := f.ReadAt(b, off); err != nil {
+		t.Fatal(err)
+	}
+	b[0] ^= bits
+	if _, err := f.WriteAt(b, off); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// edit returns a file system in which the file has that content; nil: is missing.
+func (m *memFS) edit(name string, data []byte) *memFS {
+	files := m.Files()
+	if files[name] = data; data == nil {
+		delete(files, name)
+	}
+	return onMemFS(faultfs.From(files))
+}
+
+func (m *memFS) Create(name string) (File, error) { return asFile(m.FS.Create(name)) }
+
+func (m *memFS) Open(name string) (File, error) { return asFile(m.FS.Open(name)) }
+
+func asFile(f *faultfs.File, err error) (File, error) {
+	if err != nil {
+		return nil, err
+	}
+	return f, nil
+}
+
+func (m *memFS) Lock(name string) (io.Closer, error) {
+	c, err := m.FS.Lock(name)
+	if errors.Is(err, faultfs.ErrLocked) {
+		err = &LockedError{Dir: filepath.Dir(name)}
+	}
+	return c, err
+}
