@@ -87,12 +87,12 @@ type breakingStore struct {
 	times int
 }
 
-func (s *breakingStore) Next(after uint64, e *persistence.Entry) (bool, error) {
+func (s *breakingStore) Next(c *persistence.Cursor, e *persistence.Entry) (bool, error) {
 	if s.times > 0 {
 		s.times--
 		return false, errors.New("the disk does not answer")
 	}
-	return s.Store.Next(after, e)
+	return s.Store.Next(c, e)
 }
 
 // A read error is no reason to wait for the next publish: the drainer looks

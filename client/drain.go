@@ -88,7 +88,7 @@ func (c *Client) drainBatch(up *link.Up) (more bool) {
 	f := &c.feed
 	f.batch = f.batch[:0]
 	for len(f.batch) < batchBytes {
-		ok, err := c.store.Next(f.after, &f.entry)
+		ok, err := c.store.Next(&persistence.Cursor{f.after}, &f.entry)
 		if err != nil {
 			c.storeFailed(err)
 			f.retry.Reset(storeRetry)
@@ -189,11 +189,7 @@ func (c *Client) identifierFree(seq uint64) bool {
 // firstPending is the oldest message that is not done; there is one whenever
 // it matters.
 func (c *Client) firstPending() uint64 {
-	var e persistence.Entry
-	if ok, err := c.store.Next(0, &e); err != nil || !ok {
-		return 1
-	}
-	return e.Seq
+	return max(c.store.First(persistence.Normal), 1)
 }
 
 // fits says why this server cannot take a packet, or nil.

@@ -80,7 +80,7 @@ func (c *Client) checkPoison(gen uint64, err error) {
 		return
 	}
 	var e persistence.Entry
-	if ok, err := c.store.Next(seq-1, &e); err != nil || !ok || e.Seq != seq || e.Released {
+	if ok, err := c.store.Get(seq, &e); err != nil || !ok || e.Released {
 		return // the server has taken it over meanwhile: PUBREC came
 	}
 	poison := &PoisonError{ID: id, Attempts: times, Code: said.Reason}

@@ -6,26 +6,17 @@ func (r *recovery) apply(s *segment, off int64, rec *record, room uint64) {
 	g := &r.ledger
 	switch rec.kind {
 	case kindMessage:
-		if len(s.locs) == 0 && g.next == 1 && rec.seq > s.end()+room {
-			s.first, g.next = rec.seq, rec.seq // the oldest segment, without its header
-		}
-		if rec.seq < g.next || !r.extend(s, rec.seq, room) {
-			return
-		}
-		size := len(rec.message.packet)
-		s.add(loc{off: uint32(off), size: uint32(size)}, statePending)
-		g.next = rec.seq + 1
-		g.pending++
-		g.pendingBytes += int64(size)
-		// An unknown stream was registered before; a checkpoint still to come has it.
-		if rec.stream > 0 && int(rec.stream) <= len(g.streams) {
-			st := &g.streams[rec.stream-1]
-			st.last = max(st.last, rec.message.streamSeq)
+		if rec.message.moved {
+			r.move(s, off, rec, room)
+		} else {
+			r.message(s, off, rec, room)
 		}
 	case kindReleased:
-		if x, i := r.find(s, rec.seq, room); x != nil && x.states[i] == statePending {
-			x.states[i] = stateReleased
+		if m := r.find(s, rec.seq, room); m.ok() && m.state() == statePending {
+			m.set(stateReleased)
 		}
+	case kindSent:
+		g.sent[rec.priority] = max(g.sent[rec.priority], rec.number)
 	case kindDone:
 		r.done(s, rec, room)
 	case kindSeen:
@@ -35,15 +26,96 @@ func (r *recovery) apply(s *segment, off int64, rec *record, room uint64) {
 	case kindReset:
 		g.seen.clear()
 		g.session = true
-		for _, s := range r.segments {
-			s.unrelease()
-		}
+		g.sent = [Priorities]uint64{}
+		r.unrelease()
 	case kindStream:
 		if _, known := g.streamID[rec.name]; !known && int(rec.stream) == len(g.streams)+1 {
 			g.addStream(rec.name, 0)
 		}
-	case kindCheckpoint:
-		r.checkpoint(rec.body)
+	case kindCheckpoint, kindCheckpoint1:
+		r.checkpoint(rec.kind, rec.body)
+	}
+}
+
+// message enters a message where it was accepted.
+func (r *recovery) message(s *segment, off int64, rec *record, room uint64) {
+	g := &r.ledger
+	if len(s.locs) == 0 && g.next == 1 && rec.seq > s.end()+room {
+		s.first, g.next = rec.seq, rec.seq // the oldest segment, without its header
+	}
+	if rec.seq < g.next || !r.extend(s, rec.seq, room) {
+		return
+	}
+	size := len(rec.message.packet)
+	s.add(loc{off: uint32(off), size: uint32(size)}, uint8(rec.priority)<<levelShift|statePending)
+	g.next = rec.seq + 1
+	if s.keep {
+		s.extras[len(s.extras)-1].print = fingerprint(&rec.message.id)
+	}
+	r.enlist(rec)
+	// An unknown stream was registered before; a checkpoint still to come has it.
+	if rec.stream > 0 && int(rec.stream) <= len(g.streams) {
+		st := &g.streams[rec.stream-1]
+		st.last = max(st.last, rec.message.streamSeq)
+	}
+	if at := rec.message.accepted; at < g.latest+maxLeap {
+		g.latest = max(g.latest, at)
+	}
+}
+
+// maxLeap is how far a message's time of acceptance, which the program can make
+// up, may be ahead of what the store's clock is known to have shown: a year.
+const maxLeap = 366 * 24 * 3600 * 1000
+
+// enlist counts a message that is not done.
+func (r *recovery) enlist(rec *record) {
+	g := &r.ledger
+	g.pend(rec.priority, len(rec.message.packet))
+	r.enter(rec.priority, rec.seq, rec.number)
+	if rec.priority != Normal {
+		g.numbers[rec.priority] = max(g.numbers[rec.priority], rec.number)
+	}
+	if key := rec.message.key; len(key) > 0 && g.keys.newest[string(key)] < rec.seq {
+		g.keys.replace(string(key), rec.seq, func(seq uint64) bool { return r.catalog.find(seq).alive() })
+	}
+}
+
+// move enters a message where it was written again. Its old segment may be gone,
+// or be there too.
+func (r *recovery) move(s *segment, off int64, rec *record, room uint64) {
+	if rec.seq >= r.ledger.next {
+		r.extend(s, rec.seq+1, room)
+	}
+	state := uint8(rec.priority) << levelShift
+	switch {
+	case rec.message.dead:
+		state |= stateDead
+	case rec.message.released:
+		state |= stateReleased
+	}
+	size := len(rec.message.packet)
+	old, i := r.catalog.segment(rec.seq)
+	known := r.catalog.find(rec.seq)
+	switch {
+	case known.ok() && known.state() == stateDone:
+		return
+	case known.alive() && rec.message.dead: // its done record is damaged
+		r.ledger.settle(rec.priority, DeadLettered, size)
+		r.ledger.bury(rec.seq, size, rec.outcome.Reason)
+	case known.ok() && known.state() != stateLost:
+	case known.ok() || old == nil || old.states[i]&stateMask == stateMoved:
+		if rec.message.dead {
+			r.ledger.bury(rec.seq, size, rec.outcome.Reason)
+		} else {
+			r.enlist(rec)
+		}
+	}
+	r.catalog.move(rec.seq, s, loc{off: uint32(off), size: uint32(size)}, state)
+	if e := r.catalog.find(rec.seq).extra(); e != nil {
+		e.print = fingerprint(&rec.message.id)
+		if rec.message.dead {
+			e.outcome = rec.outcome
+		}
 	}
 }
 
@@ -61,14 +133,11 @@ func (r *recovery) extend(s *segment, seq uint64, room uint64) bool {
 }
 
 // find looks a message up that a later record speaks of.
-func (r *recovery) find(s *segment, seq, room uint64) (*index, int) {
+func (r *recovery) find(s *segment, seq, room uint64) ref {
 	if seq >= r.ledger.next {
 		r.extend(s, seq+1, room)
 	}
-	if s, i := find(r.segments, seq); s != nil {
-		return &s.index, i
-	}
-	return nil, 0
+	return r.catalog.find(seq)
 }
 
 // done counts the outcome of a message once. A message before the oldest
@@ -76,32 +145,49 @@ func (r *recovery) find(s *segment, seq, room uint64) (*index, int) {
 // the checkpoint.
 func (r *recovery) done(s *segment, rec *record, room uint64) {
 	g := &r.ledger
-	x, i := r.find(s, rec.seq, room)
+	m := r.find(s, rec.seq, room)
 	switch {
-	case x == nil:
+	case rec.outcome.Kind == discarded:
+		if m.ok() && m.state() == stateDead {
+			g.unbury(rec.seq, int(m.loc().size))
+			m.set(stateDone)
+		}
+	case !m.ok():
 		if rec.seq < r.segments[0].first {
 			g.totals[rec.outcome.Kind]++
 		}
-	case x.states[i] == stateLost:
-		x.states[i] = stateDone
+	case m.state() == stateLost:
+		m.end(rec.outcome, rec.at)
+		m.set(stateDone)
 		g.totals[rec.outcome.Kind]++
-	case x.states[i] < stateDone:
-		size := int(x.locs[i].size)
-		x.setState(i, stateDone)
-		g.settle(rec.outcome.Kind, size)
+	case m.alive():
+		m.end(rec.outcome, rec.at)
+		size := int(m.loc().size)
+		g.settle(m.priority(), rec.outcome.Kind, size)
+		if rec.outcome.Kind == DeadLettered && r.log.o.MaxDeadLetters > 0 {
+			m.set(stateDead)
+			g.bury(rec.seq, size, rec.outcome.Reason)
+		} else {
+			m.set(stateDone)
+		}
 	}
 }
 
 // checkpoint replaces the counters by what they were at this place of the log.
-func (r *recovery) checkpoint(body []byte) {
-	c, _, err := decodeCheckpoint(body)
+func (r *recovery) checkpoint(kind uint8, body []byte) {
+	c, _, err := decodeCheckpoint(kind, body)
 	if err != nil {
 		r.stale = true
 		return
 	}
 	g := &r.ledger
 	c.next = max(c.next, g.next)
-	c.pending, c.pendingBytes = g.pending, g.pendingBytes
+	c.pending, c.pendingOf, c.pendingBytes = g.pending, g.pendingOf, g.pendingBytes
+	c.graves, c.deadBytes, c.keys = g.graves, g.deadBytes, g.keys
+	c.latest = max(c.latest, g.latest)
+	if kind == kindCheckpoint1 {
+		c.numbers, c.sent = g.numbers, g.sent
+	}
 	if g.epoch > 0 && c.epoch == 0 {
 		c.epoch = g.epoch
 	}
@@ -122,7 +208,7 @@ func (r *recovery) reconcile() {
 		g.lost += accepted - sum
 	} else {
 		over := sum - accepted
-		for _, k := range []OutcomeKind{Acked, Dropped, Refused, Expired} {
+		for _, k := range []OutcomeKind{Acked, Dropped, Refused, Expired, DeadLettered} {
 			n := min(over, g.totals[k])
 			g.totals[k] -= n
 			over -= n

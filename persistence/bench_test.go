@@ -66,7 +66,7 @@ func BenchmarkAppend(b *testing.B) {
 			if err != nil {
 				b.Fatal(err)
 			}
-			if ok, err := m.Next(seq-1, &e); !ok || err != nil {
+			if ok, err := m.Next(&persistence.Cursor{seq - 1}, &e); !ok || err != nil {
 				b.Fatal(ok, err)
 			}
 			if err := m.Done(e.Seq, persistence.Outcome{Kind: persistence.Acked}); err != nil {
@@ -128,7 +128,7 @@ func BenchmarkDrain(b *testing.B) {
 	var e persistence.Entry
 	b.ReportAllocs()
 	for b.Loop() {
-		ok, err := l.Next(e.Seq, &e)
+		ok, err := l.Next(&persistence.Cursor{e.Seq}, &e)
 		if err != nil {
 			b.Fatal(err)
 		}

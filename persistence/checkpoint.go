@@ -12,7 +12,8 @@ import "encoding/binary"
 // It repeats the link to the previous segment, in case the header is damaged.
 func appendCheckpoint(b []byte, g *ledger, prev link) []byte {
 	body := make([]byte, 0, 128)
-	for _, v := range []uint64{g.epoch, g.boot, g.next, g.totals[Acked], g.totals[Refused], g.totals[Expired], g.totals[Dropped], g.lost, flag(g.session), prev.number, uint64(prev.size)} {
+	for _, v := range []uint64{g.epoch, g.boot, g.next, g.totals[Acked], g.totals[Refused], g.totals[Expired], g.totals[Dropped], g.lost, flag(g.session), prev.number, uint64(prev.size),
+		g.totals[DeadLettered], uint64(max(g.clock.now(), 0)), g.numbers[High], g.numbers[Urgent], g.sent[Normal], g.sent[High], g.sent[Urgent]} {
 		body = binary.AppendUvarint(body, v)
 	}
 	body = binary.AppendUvarint(body, uint64(len(g.streams)))
@@ -28,9 +29,10 @@ func appendCheckpoint(b []byte, g *ledger, prev link) []byte {
 	return append(appendTag(b, kindCheckpoint, len(body)), body...)
 }
 
-// decodeCheckpoint returns a ledger without the pending messages, which are
-// counted from their records.
-func decodeCheckpoint(body []byte) (g ledger, prev link, err error) {
+// decodeCheckpoint returns a ledger without the pending messages and dead
+// letters, which are counted from their records. One of format version 1 lacks
+// the second row of fields.
+func decodeCheckpoint(kind uint8, body []byte) (g ledger, prev link, err error) {
 	d := decoder{b: body}
 	g.epoch, g.boot = d.number(maxSequence), d.number(maxSequence)
 	g.next = d.sequence()
@@ -40,6 +42,14 @@ func decodeCheckpoint(body []byte) (g ledger, prev link, err error) {
 	g.lost = d.number(maxSequence)
 	g.session = d.number(1) == 1
 	prev = link{number: d.number(maxSequence), size: int64(d.number(maxSequence))}
+	if kind == kindCheckpoint {
+		g.totals[DeadLettered] = d.number(maxSequence)
+		g.latest = int64(d.number(maxMillis))
+		g.numbers[High], g.numbers[Urgent] = d.number(maxSequence), d.number(maxSequence)
+		for p := range g.sent {
+			g.sent[p] = d.number(maxSequence)
+		}
+	}
 	for n := d.number(maxMaxStreams); n > 0 && !d.bad; n-- {
 		last := d.number(1<<64 - 1)
 		name := string(d.take(int(d.number(maxStreamName))))

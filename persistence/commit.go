@@ -15,6 +15,8 @@ type batch struct {
 	id    uint64
 	buf   []byte        // unsealed records
 	index               // its messages; positions relative to buf
+	moves []move        // messages of older segments, written again
+	lines []line        // its messages that are not Normal
 	force bool          // sync, whatever the policy
 	led   bool          // somebody is going to commit it
 	over  bool          // committed, or failed
@@ -22,6 +24,12 @@ type batch struct {
 	done  chan struct{} // closed when over; nil while nobody waits
 	// waiters counts those who wait for it, without the one who commits it.
 	waiters atomic.Int32
+}
+
+// line is a message's place in the order of its priority.
+type line struct {
+	p           Priority
+	seq, number uint64
 }
 
 // await returns when the batch is over. It is entered with mu held and leaves
@@ -43,7 +51,7 @@ func (b *batch) await(mu *sync.Mutex) {
 func (l *Log) newBatch() *batch {
 	b := &batch{id: 1, buf: l.spare.buf, index: l.spare.index}
 	l.spare = batch{}
-	b.first = l.ledger.next
+	b.first, b.keep = l.ledger.next, l.o.MaxReceipts > 0
 	if l.cur != nil {
 		b.id = l.cur.id + 1
 	}
@@ -53,7 +61,7 @@ func (l *Log) newBatch() *batch {
 // Wait implements [Store].
 func (l *Log) Wait(t Ticket) error {
 	l.mu.Lock()
-	if t.batch <= l.written {
+	if t.batch <= l.written || l.inline && t.batch == l.cur.id {
 		l.mu.Unlock()
 		return nil
 	}
@@ -80,7 +88,7 @@ func (l *Log) Sync() error {
 		return err
 	}
 	b := l.cur
-	if len(b.buf) == 0 {
+	if len(b.buf) == 0 || l.inline {
 		if len(l.flight) == 0 {
 			l.mu.Unlock()
 			return nil
@@ -106,6 +114,10 @@ func (l *Log) noted() {
 // await returns when b is committed, and commits it if nobody else is going to.
 // It is entered with mu held and leaves without.
 func (l *Log) await(b *batch) error {
+	if l.inline {
+		defer l.mu.Unlock()
+		return l.commitInline()
+	}
 	if b.led || b.over {
 		b.await(&l.mu)
 		return b.err
@@ -122,6 +134,47 @@ func (l *Log) await(b *batch) error {
 	l.mu.Unlock()
 	l.removeDone()
 	return b.err
+}
+
+// commitInline commits the present batch with mu held, where there is no disk to
+// wait for.
+func (l *Log) commitInline() error {
+	b, a := l.cur, l.active()
+	if l.failed != nil || l.full(a, b) {
+		l.commit(b)
+		l.sweep()
+		return b.err
+	}
+	off := l.end
+	if err := l.write(b.buf, false); err != nil {
+		return err // memory does not fail
+	}
+	l.installed(a, off, b)
+	b.buf, b.moves, b.lines = b.buf[:0], b.moves[:0], b.lines[:0]
+	b.index = index{first: l.ledger.next, locs: b.locs[:0], states: b.states[:0], extras: b.extras[:0], keep: b.keep}
+	l.written, l.durable = b.id, b.id
+	l.sweep()
+	return nil
+}
+
+// reveal makes what was enqueued visible to Next where nobody waits for it.
+func (l *Log) reveal() {
+	if l.inline && len(l.cur.locs) > 0 {
+		_ = l.commitInline() // a failure is what every method returns from now on
+	}
+}
+
+// pause lets go of mu for the time of a write, and resume takes it again.
+func (l *Log) pause() {
+	if !l.inline {
+		l.mu.Unlock()
+	}
+}
+
+func (l *Log) resume() {
+	if !l.inline {
+		l.mu.Lock()
+	}
 }
 
 // gather lets those whom the last commit woke join b. Otherwise the first of them
@@ -151,19 +204,18 @@ func (l *Log) commit(b *batch) {
 	l.flight = []*batch{b}
 	l.cur = l.newBatch()
 	a := l.active()
-	rotate := a.size > headerSize && len(b.buf) > 0 && l.end+int64(len(b.buf)) > l.o.SegmentBytes
-	if rotate {
+	if l.full(a, b) {
 		l.number++
-		next := &segment{number: l.number, index: index{first: b.first}}
+		next := &segment{number: l.number, index: index{first: b.first, keep: b.keep}}
 		prev := link{number: a.number, size: l.end}
 		checkpoint := appendCheckpoint(nil, &l.ledger, prev)
-		l.mu.Unlock()
+		l.pause()
 		err := l.syncFile()
 		if err == nil {
 			l.trim()
 			err = l.begin(next, prev, b.buf, checkpoint)
 		}
-		l.mu.Lock()
+		l.resume()
 		if err != nil {
 			l.rescue(b, err)
 			return
@@ -174,18 +226,28 @@ func (l *Log) commit(b *batch) {
 		l.finish(nil, b)
 		return
 	}
-	l.mu.Unlock()
+	l.pause()
 	off := l.end
 	err := l.write(b.buf, b.force)
-	l.mu.Lock()
+	l.resume()
 	if err != nil {
 		l.rescue(b, err)
 		return
 	}
+	l.installed(a, off, b)
+	l.finish(nil, b)
+}
+
+// full reports whether a batch begins a new segment.
+func (l *Log) full(a *segment, b *batch) bool {
+	return a.size > headerSize && len(b.buf) > 0 && l.end+int64(len(b.buf)) > l.o.SegmentBytes
+}
+
+// installed enters a batch that was written to the active segment at off.
+func (l *Log) installed(a *segment, off int64, b *batch) {
 	a.size = l.end
 	l.diskSize += l.end - off
 	l.install(a, off, b)
-	l.finish(nil, b)
 }
 
 func (l *Log) active() *segment { return l.segments[len(l.segments)-1] }
@@ -212,6 +274,7 @@ func (l *Log) syncFile() error {
 		return nil
 	}
 	l.syncs.Add(1)
+	l.wear.add(l.synced, l.end, l.ledger.clock.now())
 	begin := time.Now()
 	err := l.file.Sync()
 	l.syncTook.Store(int64(time.Since(begin)))
@@ -235,6 +298,7 @@ func (l *Log) begin(s *segment, prev link, records, checkpoint []byte) error {
 		return fmt.Errorf("creating segment %x: %w", s.number, err)
 	}
 	if err = l.put(f, buf, 0); err == nil {
+		l.wear.add(0, int64(len(buf)), l.ledger.clock.now())
 		l.syncs.Add(1)
 		err = f.Sync()
 	}
@@ -269,9 +333,11 @@ func (l *Log) mark(force bool) error {
 // install enters a batch, written to s at off, into the index: from now on Next
 // finds its messages.
 func (l *Log) install(s *segment, off int64, b *batch) {
-	for i, at := range b.locs {
-		s.add(loc{off: at.off + uint32(off), size: at.size}, b.states[i])
+	s.addFrom(&b.index, 0, off)
+	for _, e := range b.lines {
+		l.catalog.enter(e.p, e.seq, e.number)
 	}
+	l.installMoves(s, off, b)
 	s.emptied = max(s.emptied, b.emptied)
 	if len(b.buf) > 0 {
 		l.tail.add(s.number, off, b.buf)
@@ -286,9 +352,9 @@ func (l *Log) finish(err error, batches ...*batch) {
 			l.written = b.id
 		}
 		if cap(b.buf) <= 2*l.o.BufferBytes {
-			l.spare = batch{buf: b.buf[:0], index: index{locs: b.locs[:0], states: b.states[:0]}}
+			l.spare = batch{buf: b.buf[:0], index: index{locs: b.locs[:0], states: b.states[:0], extras: b.extras[:0]}}
 		}
-		b.buf, b.index = nil, index{}
+		b.buf, b.index, b.moves, b.lines = nil, index{}, nil, nil
 		b.err, b.over = err, true
 		l.crowd = int(b.waiters.Load()) + 1
 		if b.done != nil {

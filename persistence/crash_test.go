@@ -25,7 +25,7 @@ func contents(t *testing.T, l *Log) (seqs, released []uint64) {
 	var e Entry
 	for {
 		after := e.Seq
-		ok, err := l.Next(after, &e)
+		ok, err := l.Next(&Cursor{after}, &e)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -329,7 +329,7 @@ func TestFailsAfterTheSecondFailure(t *testing.T) {
 				t.Fatalf("two failures: %v, want ErrFailed because of EIO", err)
 			}
 			_, enqueue := l.Enqueue(numbered(3, 10))
-			_, next := l.Next(0, new(Entry))
+			_, next := l.Next(&Cursor{0}, new(Entry))
 			for i, err := range []error{enqueue, next, l.Release(1), l.Done(1, Outcome{Kind: Acked}), l.Seen(1), l.Sync(), l.ResetSession()} {
 				if !errors.Is(err, ErrFailed) {
 					t.Errorf("method %d of the failed log: %v", i, err)
@@ -392,7 +392,7 @@ func TestRemovalWhileReading(t *testing.T) {
 	}
 	var e Entry
 	for range 100 {
-		if ok, err := l.Next(0, &e); !ok || err != nil {
+		if ok, err := l.Next(&Cursor{0}, &e); !ok || err != nil {
 			t.Fatal(ok, err)
 		}
 		before := l.Stats().Segments

@@ -8,7 +8,7 @@
 //
 //	seq, err := store.Append(&persistence.Message{ID: id, Packet: wire}) // durable when err is nil
 //	for after := uint64(0); ; after = e.Seq {                           // drain in order
-//		ok, err := store.Next(after, &e)
+//		ok, err := store.Next(&Cursor{after}, &e)
 //		…
 //	}
 //	store.Done(seq, persistence.Outcome{Kind: persistence.Acked})       // off the outbox

@@ -25,8 +25,12 @@ var (
 	ErrStreamName = errors.New("persistence: a stream's name has 1 to 1,024 bytes: shorten it, for example to a hash")
 	// ErrUnknownSequence: Release or Done with a sequence that was never given out.
 	ErrUnknownSequence = errors.New("persistence: unknown sequence: pass Entry.Seq or Ticket.Seq of this store")
-	// ErrNoOutcome: Done with a kind that is none of the four.
-	ErrNoOutcome = errors.New("persistence: not an outcome: use Acked, Refused, Expired or Dropped")
+	// ErrNoOutcome: Done with a kind that is no outcome.
+	ErrNoOutcome = errors.New("persistence: not an outcome: use Acked, Refused, Expired, Dropped or DeadLettered")
+	// ErrPriority: Message.Priority is none of the three.
+	ErrPriority = errors.New("persistence: unknown priority: use Normal, High or Urgent")
+	// ErrKey: Message.Key is too long.
+	ErrKey = errors.New("persistence: a key has at most 1,024 bytes: shorten it, for example to a hash")
 	// ErrPacketID: Seen or Cleared with 0, which is no packet identifier [MQTT-2.2.1-3].
 	ErrPacketID = errors.New("persistence: 0 is not a packet identifier: answer the packet as malformed")
 )

@@ -36,7 +36,7 @@ func ExampleOpen() {
 	defer store.Close()
 	var e persistence.Entry
 	for {
-		ok, err := store.Next(e.Seq, &e)
+		ok, err := store.Next(&persistence.Cursor{e.Seq}, &e)
 		if err != nil {
 			log.Fatal(err)
 		}

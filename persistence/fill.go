@@ -22,7 +22,8 @@ func (l *Log) fill() {
 	if l.o.Sync != SyncEveryCommit || l.end <= l.filled {
 		return
 	}
-	l.filled = l.end
+	begin := l.end
+	l.filled = begin
 	n := min(max(l.end, minFill), int64(l.o.FillBytes))
 	to := min((l.end+n)&^(pageSize-1), l.o.SegmentBytes)
 	for l.filled < to {
@@ -32,6 +33,7 @@ func (l *Log) fill() {
 		}
 		l.filled += int64(len(b))
 	}
+	l.wear.add(begin, to, l.ledger.clock.now())
 }
 
 // trim cuts the zeros off, when the file is not going to grow any more.

@@ -2,6 +2,7 @@ package persistence
 
 import (
 	"bytes"
+	"reflect"
 	"slices"
 	"testing"
 	"time"
@@ -12,11 +13,13 @@ import (
 func FuzzRecord(f *testing.F) {
 	at := time.UnixMilli(1_700_000_000_000)
 	m := &Message{ID: [16]byte{1, 2, 3}, Accepted: at, Expires: at.Add(time.Hour), Stream: 3, StreamSeq: 9, Packet: []byte("packet")}
-	accepted, expires := m.times()
+	accepted, expires := m.times(&Options{}, &clock{})
 	for _, b := range [][]byte{
-		appendMessage(nil, 7, m, accepted, expires), appendMessage(nil, 7, &Message{}, accepted, never),
-		appendReleased(nil, 300), appendDone(nil, 1<<40, Outcome{Kind: Refused, Reason: 0x97}),
+		appendMessage(nil, 7, 7, m, accepted, expires), appendMessage(nil, 7, 7, &Message{}, accepted, never),
+		appendReleased(nil, 300), appendDone(nil, 1<<40, Outcome{Kind: Refused, Reason: 0x97}, 0),
 		appendIdentifier(nil, kindSeen, 65535), appendIdentifier(nil, kindCleared, 1),
+		(&record{seq: 9, number: 3, priority: Urgent, stream: 2, outcome: Outcome{Kind: DeadLettered, Reason: 0x99}, message: recordMessage{expires: accepted + 5, accepted: accepted, key: []byte("k"), moved: true, dead: true, packet: []byte("p")}}).appendExtended(nil),
+		appendSent(nil, High, 70), appendDone(nil, 9, Outcome{Kind: Acked}, accepted),
 		appendReset(nil), appendStream(nil, 5, "name"), appendCheckpoint(nil, &ledger{next: 1}, link{1, 2}), nil,
 	} {
 		f.Add(b)
@@ -32,20 +35,21 @@ func FuzzRecord(f *testing.F) {
 		var again []byte
 		switch r.kind {
 		case kindMessage:
-			m := &Message{ID: r.message.id, Stream: r.stream, StreamSeq: r.message.streamSeq, Packet: r.message.packet}
-			again = appendMessage(nil, r.seq, m, r.message.accepted, r.message.expires)
+			again = r.appendExtended(nil)
 		case kindReleased:
 			again = appendReleased(nil, r.seq)
 		case kindDone:
-			again = appendDone(nil, r.seq, r.outcome)
+			again = appendDone(nil, r.seq, r.outcome, r.at)
 		case kindSeen, kindCleared:
 			again = appendIdentifier(nil, r.kind, r.id)
+		case kindSent:
+			again = appendSent(nil, r.priority, r.number)
 		case kindReset:
 			again = appendReset(nil)
 		case kindStream:
 			again = appendStream(nil, r.stream, r.name)
-		case kindCheckpoint:
-			_, _, _ = decodeCheckpoint(r.body)
+		case kindCheckpoint, kindCheckpoint1:
+			_, _, _ = decodeCheckpoint(r.kind, r.body)
 			return
 		}
 		var r2 record
@@ -54,8 +58,9 @@ func FuzzRecord(f *testing.F) {
 		}
 		r.size, r2.size, r.fence = 0, 0, false
 		p, p2 := r.message.packet, r2.message.packet
-		r.message.packet, r2.message.packet, r.body, r2.body = nil, nil, nil, nil
-		if !bytes.Equal(p, p2) || r.kind != r2.kind || r.seq != r2.seq || r.message.id != r2.message.id || r.message.expires != r2.message.expires || r.name != r2.name || r.id != r2.id {
+		key, key2 := r.message.key, r2.message.key
+		r.message.packet, r2.message.packet, r.message.key, r2.message.key = nil, nil, nil, nil
+		if !bytes.Equal(p, p2) || !bytes.Equal(key, key2) || !reflect.DeepEqual(r, r2) {
 			t.Fatalf("%+v became %+v", r, r2)
 		}
 	})
@@ -103,6 +108,7 @@ func FuzzRecover(f *testing.F) {
 			seqs = append(seqs, l.LastSeq())
 			stats.Accepted++
 			stats.Pending++
+			stats.PendingOf[Normal]++
 			stats.PendingBytes += 4
 		}
 		ids := l.SeenIDs()
@@ -128,7 +134,7 @@ func entries(t *testing.T, l *Log) (seqs []uint64, s Stats) {
 	var e Entry
 	for {
 		after := e.Seq
-		ok, err := l.Next(after, &e)
+		ok, err := l.Next(&Cursor{after}, &e)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -1,16 +1,17 @@
 package persistence
 
-import "sort"
-
 // index knows where the messages of a segment are and how far each has come:
 // nine bytes a message. Sequences are dense, so a position is an array index.
 type index struct {
 	first   uint64 // sequence of the first message
 	locs    []loc
 	states  []uint8
-	undone  int    // messages neither done nor lost
-	head    int    // all before it are done or lost
-	emptied uint64 // the last batch that carries a done record for one of them
+	undone  int     // messages that are not done, those moved here included
+	dead    int     // dead letters that are kept, those moved here included
+	head    int     // none before it is a Normal message that is not done
+	extras  []extra // beside, where receipts are wanted
+	keep    bool    // whether they are
+	emptied uint64  // the last batch that carries a done record for one of them
 }
 
 // loc is where a message's record begins and how long its packet is.
@@ -18,29 +19,30 @@ type loc struct {
 	off, size uint32
 }
 
-// stateLost is a sequence whose message was not found when the log was opened.
-const stateLost = 3
-
 // end is the sequence after the last message.
 func (x *index) end() uint64 { return x.first + uint64(len(x.locs)) }
 
 func (x *index) add(at loc, state uint8) {
 	x.locs = append(x.locs, at)
 	x.states = append(x.states, state)
-	if state < stateDone {
-		x.undone++
+	if x.keep {
+		x.extras = append(x.extras, extra{})
+	}
+	x.count(state, 1)
+}
+
+// count counts n messages in that state.
+func (x *index) count(state uint8, n int) {
+	switch state & stateMask {
+	case statePending, stateReleased:
+		x.undone += n
+	case stateDead:
+		x.dead += n
 	}
 }
 
-// setState keeps the count.
-func (x *index) setState(i int, state uint8) {
-	if x.states[i] < stateDone && state >= stateDone {
-		x.undone--
-	}
-	x.states[i] = state
-}
-
-// next returns the position of the first message at or after i that is not done.
+// next returns the position of the first Normal message at or after i that is not
+// done.
 func (x *index) next(i int) (int, bool) {
 	if x.undone == 0 {
 		return 0, false
@@ -66,51 +68,38 @@ func (x *index) split(off int64) int {
 	return n
 }
 
-// cut takes off the messages from split on.
-func (x *index) cut(off int64) (locs []loc, states []uint8) {
+// cut takes off the messages from off on.
+func (x *index) cut(off int64) (tail index) {
 	n := x.split(off)
-	locs, states = append(locs, x.locs[n:]...), append(states, x.states[n:]...)
-	for _, s := range states {
-		if s < stateDone {
-			x.undone--
-		}
+	tail = index{first: x.first + uint64(n), keep: x.keep}
+	tail.addFrom(x, n, 0)
+	for _, s := range x.states[n:] {
+		x.count(s, -1)
 	}
 	x.locs, x.states = x.locs[:n], x.states[:n]
+	if x.keep {
+		x.extras = x.extras[:n]
+	}
 	x.head = min(x.head, n)
-	return locs, states
+	return tail
+}
+
+// addFrom adds the messages of y from position n on, whose places shift by that
+// many bytes.
+func (x *index) addFrom(y *index, n int, shift int64) {
+	for i := n; i < len(y.locs); i++ {
+		x.add(loc{off: uint32(int64(y.locs[i].off) + shift), size: y.locs[i].size}, y.states[i])
+		if x.keep && y.keep {
+			x.extras[len(x.extras)-1] = y.extras[i]
+		}
+	}
 }
 
 // unrelease makes the released messages pending again.
 func (x *index) unrelease() {
 	for i, s := range x.states {
-		if s == stateReleased {
-			x.states[i] = statePending
+		if s&stateMask == stateReleased {
+			x.states[i] = s&^stateMask | statePending
 		}
 	}
-}
-
-// find returns the segment that holds seq, and the position in it; nil when the
-// segment is gone.
-func find(segments []*segment, seq uint64) (*segment, int) {
-	n := sort.Search(len(segments), func(i int) bool { return segments[i].first > seq })
-	if n == 0 || seq >= segments[n-1].end() {
-		return nil, 0
-	}
-	return segments[n-1], int(seq - segments[n-1].first)
-}
-
-// findNext returns the first message with a sequence of at least seq that is
-// not done.
-func findNext(segments []*segment, seq uint64) (*segment, int) {
-	n := sort.Search(len(segments), func(i int) bool { return segments[i].end() > seq })
-	for ; n < len(segments); n++ {
-		s, from := segments[n], 0
-		if seq > s.first {
-			from = int(seq - s.first)
-		}
-		if i, ok := s.next(from); ok {
-			return s, i
-		}
-	}
-	return nil, 0
 }

@@ -11,11 +11,19 @@ import (
 type ledger struct {
 	epoch, boot  uint64
 	next         uint64 // sequence of the next message
-	totals       [Dropped + 1]uint64
+	totals       [DeadLettered + 1]uint64
 	lost         uint64 // of totals[Dropped]
 	session      bool   // ResetSession was recorded: a session was begun under this store
 	pending      int
+	pendingOf    [Priorities]int
 	pendingBytes int64
+	graves       graves
+	deadBytes    int64              // the packets of the graves
+	numbers      [Priorities]uint64 // the last Number given out; not for Normal
+	sent         [Priorities]uint64 // what MarkSent noted
+	keys         conflation
+	clock        clock
+	latest       int64    // the latest time that an earlier opening noted
 	streams      []stream // stream i has the ID i+1
 	streamID     map[string]uint32
 	seen         idSet
@@ -26,15 +34,26 @@ type stream struct {
 	last uint64
 }
 
-// The state of a message; one byte each.
+// The state of a message; one byte each, with the priority above levelShift. A
+// Normal message that is not done is a byte below stateDone.
 const (
 	statePending  = 0
 	stateReleased = 1
 	stateDone     = 2
+	stateLost     = 3 // its record was not found when the log was opened
+	stateMoved    = 4 // its record is in a newer segment
+	stateDead     = 5 // a dead letter that is kept
+
+	stateMask  = 7
+	levelShift = 3
 )
 
-// admit says whether the message may be enqueued.
-func (g *ledger) admit(o *Options, m *Message) error {
+// discarded is the outcome, on disk only, of a dead letter that was given up.
+const discarded = DeadLettered + 1
+
+// admit says whether the message may be enqueued. freed is the size of the one
+// whose place it takes; -1: of none.
+func (g *ledger) admit(o *Options, m *Message, freed int64) error {
 	size := int64(len(m.Packet))
 	switch {
 	case size > int64(o.MaxPacket):
@@ -43,7 +62,23 @@ func (g *ledger) admit(o *Options, m *Message) error {
 		return &PacketTooLargeError{Size: size, Max: o.MaxBytes, Limit: "MaxBytes"}
 	case int64(m.Stream) > int64(len(g.streams)):
 		return ErrUnknownStream
-	case g.pending >= o.MaxMessages:
+	case m.Priority >= Priorities:
+		return ErrPriority
+	case len(m.Key) > maxKey:
+		return ErrKey
+	}
+	return g.room(o, size, freed)
+}
+
+// room says whether one more packet of that size keeps to the limits.
+func (g *ledger) room(o *Options, size, freed int64) error {
+	messages := g.pending
+	if freed >= 0 {
+		messages--
+		size -= freed
+	}
+	switch {
+	case messages >= o.MaxMessages:
 		return &FullError{Limit: "MaxMessages", Max: int64(o.MaxMessages)}
 	case g.pendingBytes+size > o.MaxBytes:
 		return &FullError{Limit: "MaxBytes", Max: o.MaxBytes}
@@ -51,29 +86,55 @@ func (g *ledger) admit(o *Options, m *Message) error {
 	return nil
 }
 
-// accept counts the message and returns its sequence.
-func (g *ledger) accept(m *Message) uint64 {
-	seq := g.next
+// accept counts the message and returns its sequence and its Number.
+func (g *ledger) accept(m *Message) (seq, number uint64) {
+	seq, number = g.next, g.next
 	g.next++
-	g.pending++
-	g.pendingBytes += int64(len(m.Packet))
+	g.pend(m.Priority, len(m.Packet))
+	if m.Priority != Normal {
+		g.numbers[m.Priority]++
+		number = g.numbers[m.Priority]
+	}
 	if m.Stream != 0 {
 		s := &g.streams[m.Stream-1]
 		s.last = max(s.last, m.StreamSeq)
 	}
-	return seq
+	return seq, number
+}
+
+// pend counts one more message that is not done.
+func (g *ledger) pend(p Priority, size int) {
+	g.pending++
+	g.pendingOf[p]++
+	g.pendingBytes += int64(size)
 }
 
 // settle moves one message of that size from pending to its total.
-func (g *ledger) settle(kind OutcomeKind, size int) {
+func (g *ledger) settle(p Priority, kind OutcomeKind, size int) {
 	g.totals[kind]++
 	g.pending--
+	g.pendingOf[p]--
 	g.pendingBytes -= int64(size)
+}
+
+func (g *ledger) bury(seq uint64, size int, reason byte) {
+	g.graves.add(seq, reason)
+	g.deadBytes += int64(size)
+}
+
+func (g *ledger) unbury(seq uint64, size int) {
+	g.graves.remove(seq)
+	g.deadBytes -= int64(size)
+}
+
+// live is how many bytes a log without anything done would have.
+func (g *ledger) live() int64 {
+	return g.pendingBytes + g.deadBytes + int64(g.pending+len(g.graves))*recordOverhead
 }
 
 // checkDone says whether Done's arguments make sense.
 func (g *ledger) checkDone(seq uint64, o Outcome) error {
-	if o.Kind < Acked || o.Kind > Dropped {
+	if o.Kind < Acked || o.Kind > DeadLettered {
 		return ErrNoOutcome
 	}
 	return g.checkSeq(seq)
@@ -111,7 +172,9 @@ func (g *ledger) addStream(name string, last uint64) uint32 {
 }
 
 func (g *ledger) stats() Stats {
-	return Stats{
+	s := Stats{
+		DeadLettered: g.totals[DeadLettered],
+		DeadLetters:  uint64(len(g.graves)),
 		Accepted:     g.next - 1,
 		Acked:        g.totals[Acked],
 		Refused:      g.totals[Refused],
@@ -121,6 +184,10 @@ func (g *ledger) stats() Stats {
 		Pending:      uint64(g.pending),
 		PendingBytes: g.pendingBytes,
 	}
+	for p, n := range g.pendingOf {
+		s.PendingOf[p] = uint64(n)
+	}
+	return s
 }
 
 // idSet is a set of packet identifiers.
@@ -197,9 +264,15 @@ func fromMillis(ms int64) time.Time {
 }
 
 // times returns when the message was accepted and when it expires.
-func (m *Message) times() (accepted, expires int64) {
+func (m *Message) times(o *Options, c *clock) (accepted, expires int64) {
 	if accepted = toMillis(m.Accepted); accepted == never {
-		accepted = time.Now().UnixMilli()
+		accepted = c.now()
 	}
-	return accepted, toMillis(m.Expires)
+	expires = toMillis(m.Expires)
+	if o.MaxAge > 0 {
+		if most := accepted + o.MaxAge.Milliseconds(); expires == never || expires > most {
+			expires = most
+		}
+	}
+	return accepted, expires
 }

@@ -17,28 +17,35 @@ import (
 // the committer is used by the one goroutine at a time for which flight is set.
 type Log struct {
 	o       Options
+	inline  bool // there is no disk to wait for: commits are made with mu held
 	dir     string
 	lock    io.Closer
 	epoch   uint64
 	boot    uint64
 	reading reader
 
-	mu       sync.Mutex
-	closed   bool
-	failed   error // *FailedError
-	ledger   ledger
-	segments []*segment // oldest first; the last is the active one
-	garbage  []string   // files that do not count and are to be removed
-	flight   []*batch   // being committed, in order
-	cur      *batch     // takes records
-	written  uint64     // ID of the newest batch that was committed
-	durable  uint64     // ID of the newest batch that was synced
-	spare    batch      // buffers for the next batch
-	tail     tail
-	diskSize int64
-	crowd    int  // how many waited for the last commit, its leader included
-	flushing bool // a goroutine commits cur because of its size
-	removing bool
+	mu     sync.Mutex
+	closed bool
+	failed error // *FailedError
+	ledger ledger
+	catalog
+	receipts   receipts
+	garbage    []string // files that do not count and are to be removed
+	flight     []*batch // being committed, in order
+	cur        *batch   // takes records
+	written    uint64   // ID of the newest batch that was committed
+	durable    uint64   // ID of the newest batch that was synced
+	spare      batch    // buffers for the next batch
+	tail       tail
+	diskSize   int64
+	crowd      int  // how many waited for the last commit, its leader included
+	flushing   bool // a goroutine commits cur because of its size
+	removing   bool
+	compacting bool
+	drops      []Drop             // to be told when mu is free
+	room       chan struct{}      // closed when there may be more room; nil while nobody waits
+	counts                        // of this opening
+	victims    [Priorities]uint64 // none that can be dropped is before
 
 	// The committer's.
 	file     File     // the active segment's
@@ -51,6 +58,7 @@ type Log struct {
 
 	bytesWritten, syncs, tornTails, corruptions atomic.Uint64
 	syncTook                                    atomic.Int64 // the last fsync, in nanoseconds
+	wear                                        wear
 
 	stop chan struct{}  // ends the interval goroutine
 	wg   sync.WaitGroup // the interval goroutine, flushes and removals
@@ -77,15 +85,20 @@ func Open(dir string, o Options) (*Log, error) {
 	if err != nil {
 		return nil, folderError(dir, err)
 	}
-	l := &Log{o: o, dir: dir, lock: lock, stop: make(chan struct{})}
-	l.reading = reader{fs: o.FS, dir: dir, window: window{chunk: min(o.BufferBytes, 256<<10)}}
+	return openLog(&Log{o: o, dir: dir, lock: lock})
+}
+
+func openLog(l *Log) (*Log, error) {
+	o := l.o
+	l.stop = make(chan struct{})
+	l.reading = reader{fs: o.FS, dir: l.dir, window: window{chunk: min(o.BufferBytes, 256<<10)}}
 	l.tail.limit = o.BufferBytes
 	if err := l.start(); err != nil {
 		if l.file != nil {
 			l.file.Close()
 		}
-		lock.Close()
-		return nil, folderError(dir, err)
+		l.lock.Close()
+		return nil, folderError(l.dir, err)
 	}
 	if o.Sync == SyncInterval {
 		l.wg.Go(l.syncAtIntervals)
@@ -100,36 +113,6 @@ func (l *Log) Append(m *Message) (uint64, error) {
 		err = l.Wait(t)
 	}
 	return t.Seq, err
-}
-
-// Enqueue implements [Store]. When the buffer is full, it waits for a commit.
-func (l *Log) Enqueue(m *Message) (Ticket, error) {
-	accepted, expires := m.times()
-	l.mu.Lock()
-	for {
-		if err := l.usable(); err != nil {
-			l.mu.Unlock()
-			return Ticket{}, err
-		}
-		if len(l.cur.buf) == 0 || len(l.cur.buf)+len(m.Packet)+maxMeta <= l.o.BufferBytes {
-			break
-		}
-		if err := l.await(l.cur); err != nil {
-			return Ticket{}, err
-		}
-		l.mu.Lock()
-	}
-	defer l.mu.Unlock()
-	if err := l.ledger.admit(&l.o, m); err != nil {
-		return Ticket{}, err
-	}
-	if l.diskSize+int64(len(l.cur.buf)+len(m.Packet)) > l.o.MaxDiskBytes {
-		return Ticket{}, &FullError{Limit: "MaxDiskBytes", Max: l.o.MaxDiskBytes}
-	}
-	seq, b := l.ledger.accept(m), l.cur
-	b.add(loc{off: uint32(len(b.buf)), size: uint32(len(m.Packet))}, statePending)
-	b.buf = appendMessage(b.buf, seq, m, accepted, expires)
-	return Ticket{Seq: seq, batch: b.id}, nil
 }
 
 // usable returns what a method has to return at once.
@@ -150,11 +133,11 @@ func (l *Log) Release(seq uint64) error {
 	if err := l.ledger.checkSeq(seq); err != nil {
 		return err
 	}
-	x, i := l.find(seq)
-	if x == nil || x.states[i] != statePending {
+	r := l.find(seq)
+	if !r.ok() || r.state() != statePending {
 		return nil
 	}
-	x.setState(i, stateReleased)
+	r.set(stateReleased)
 	l.cur.buf = appendReleased(l.cur.buf, seq)
 	l.noted()
 	return nil
@@ -175,31 +158,40 @@ func (l *Log) Done(seq uint64, o Outcome) error {
 }
 
 func (l *Log) done(seq uint64, o Outcome) {
-	x, i := l.find(seq)
-	if x == nil || x.states[i] >= stateDone {
+	r := l.find(seq)
+	if !r.alive() {
 		return
 	}
-	x.setState(i, stateDone)
-	x.emptied = l.cur.id
-	l.ledger.settle(o.Kind, int(x.locs[i].size))
-	l.cur.buf = appendDone(l.cur.buf, seq, o)
+	size := int(r.loc().size)
+	l.ledger.settle(r.priority(), o.Kind, size)
+	r.x.emptied = l.cur.id
+	at := int64(0)
+	if l.o.MaxReceipts > 0 {
+		at = l.ledger.clock.now()
+	}
+	l.cur.buf = appendDone(l.cur.buf, seq, o, at)
+	r.end(o, at)
+	if o.Kind == DeadLettered && l.o.MaxDeadLetters > 0 {
+		r.set(stateDead)
+		l.bury(seq, size, o.Reason)
+	} else {
+		r.set(stateDone)
+	}
+	l.signalRoom()
 	l.noted()
 }
 
 // find returns where the state of a message is kept.
-func (l *Log) find(seq uint64) (*index, int) {
-	if seq >= l.cur.first {
-		return &l.cur.index, int(seq - l.cur.first)
+func (l *Log) find(seq uint64) ref {
+	if seq >= l.cur.first && seq < l.cur.end() {
+		return ref{x: &l.cur.index, i: int(seq - l.cur.first)}
 	}
 	for _, b := range l.flight {
 		if seq >= b.first && seq < b.end() {
-			return &b.index, int(seq - b.first)
+			return ref{x: &b.index, i: int(seq - b.first)}
 		}
 	}
-	if s, i := find(l.segments, seq); s != nil {
-		return &s.index, i
-	}
-	return nil, 0
+	return l.catalog.find(seq)
 }
 
 // Seen implements [Store].
@@ -240,9 +232,8 @@ func (l *Log) ResetSession() error {
 	}
 	l.ledger.seen.clear()
 	l.ledger.session = true
-	for _, s := range l.segments {
-		s.unrelease()
-	}
+	l.ledger.sent, l.victims = [Priorities]uint64{}, [Priorities]uint64{}
+	l.catalog.unrelease()
 	for _, b := range l.flight {
 		b.unrelease()
 	}
@@ -275,7 +266,14 @@ func (l *Log) Stream(name string) (uint32, uint64, error) {
 
 // Streams implements [Store].
 func (l *Log) Streams(yield func(name string, id uint32, last uint64) bool) {
-	yieldStreams(&l.mu, &l.ledger, yield)
+	l.mu.Lock()
+	streams := append([]stream(nil), l.ledger.streams...) // so that yield may call the store
+	l.mu.Unlock()
+	for i, s := range streams {
+		if !yield(s.name, uint32(i+1), s.last) {
+			return
+		}
+	}
 }
 
 // LastSeq implements [Store].
@@ -288,6 +286,13 @@ func (l *Log) LastSeq() uint64 {
 // Epoch implements [Store]. It is renewed when damage may have taken counters.
 func (l *Log) Epoch() uint64 { return l.epoch }
 
+// Now implements [Store].
+func (l *Log) Now() time.Time {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return fromMillis(l.ledger.clock.now())
+}
+
 // Boot implements [Store].
 func (l *Log) Boot() uint64 { return l.boot }
 
@@ -297,8 +302,11 @@ func (l *Log) Stats() Stats {
 	defer l.mu.Unlock()
 	s := l.ledger.stats()
 	s.DiskBytes, s.Segments = l.diskSize, len(l.segments)
+	l.counts.into(&s)
+	s.Receipts = l.receipts.total
 	s.BytesWritten, s.Syncs = l.bytesWritten.Load(), l.syncs.Load()
 	s.TornTails, s.Corruptions = l.tornTails.Load(), l.corruptions.Load()
+	s.PageBytes, s.PageBytesDay = l.wear.read(l.ledger.clock.now())
 	return s
 }
 

@@ -66,22 +66,38 @@ func (r *reader) close() {
 // Next implements [Store]. A message that turns out to be damaged is Dropped,
 // counted as Lost and reported, and Next goes on to the following one. When the
 // disk does not answer, the error is a *ReadError; the call can be repeated.
-func (l *Log) Next(after uint64, e *Entry) (bool, error) {
+func (l *Log) Next(c *Cursor, e *Entry) (bool, error) {
+	return l.read(func() uint64 { return l.catalog.next(c) }, e)
+}
+
+// Get implements [Store].
+func (l *Log) Get(seq uint64, e *Entry) (bool, error) {
+	return l.read(func() uint64 {
+		if l.catalog.find(seq).alive() {
+			return seq
+		}
+		return 0
+	}, e)
+}
+
+// read fills e with the message that pick chooses, under mu; 0 is none. It asks
+// again when the one chosen is gone before it was read.
+func (l *Log) read(pick func() uint64, e *Entry) (bool, error) {
 	l.mu.Lock()
 	for {
-		s, i, err := l.following(after)
-		if s == nil {
+		seq, err := l.choose(pick)
+		if seq == 0 {
 			l.mu.Unlock()
 			return false, err
 		}
-		at := s.locs[i]
-		if b := l.tail.from(s.number, int64(at.off)); b != nil {
-			err := e.fill(b, s.states[i])
+		r := l.catalog.find(seq)
+		if b := l.tail.from(l.holder(seq, r).number, int64(r.loc().off)); b != nil {
+			err := e.fill(b, r.state())
 			l.mu.Unlock()
 			return err == nil, err
 		}
 		l.mu.Unlock()
-		done, err := l.nextFromDisk(after, e)
+		done, err := l.readFromDisk(pick, e)
 		if done || err != nil {
 			return done, err
 		}
@@ -89,54 +105,72 @@ func (l *Log) Next(after uint64, e *Entry) (bool, error) {
 	}
 }
 
-// following returns the next message that is not done, under mu.
-func (l *Log) following(after uint64) (*segment, int, error) {
-	if err := l.usable(); err != nil || after >= l.ledger.next {
-		return nil, 0, err
+func (l *Log) choose(pick func() uint64) (uint64, error) {
+	if err := l.usable(); err != nil {
+		return 0, err
 	}
-	s, i := findNext(l.segments, after+1)
-	return s, i, nil
+	if len(l.cur.lines) > 0 {
+		l.reveal()
+	}
+	if seq := pick(); seq != 0 || !l.inline {
+		return seq, nil
+	}
+	l.reveal()
+	return pick(), nil
 }
 
-// nextFromDisk returns false when Next has to look again.
-func (l *Log) nextFromDisk(after uint64, e *Entry) (bool, error) {
-	r := &l.reading
-	r.mu.Lock()
+// readFromDisk returns false when read has to choose again.
+func (l *Log) readFromDisk(pick func() uint64, e *Entry) (bool, error) {
+	f := &l.reading
+	f.mu.Lock()
 	// With reading.mu held the segment is not removed any more.
 	l.mu.Lock()
-	s, i, err := l.following(after)
-	if s == nil {
+	seq, err := l.choose(pick)
+	if seq == 0 {
 		l.mu.Unlock()
-		r.mu.Unlock()
+		f.mu.Unlock()
 		return false, err
 	}
-	seq, at, state, number, limit := s.first+uint64(i), s.locs[i], s.states[i], s.number, s.size
+	r := l.catalog.find(seq)
+	s := l.holder(seq, r)
+	at, state, number, limit := r.loc(), r.state(), s.number, s.size
 	l.mu.Unlock()
-	b, err := r.record(number, int64(at.off), limit)
+	b, err := f.record(number, int64(at.off), limit)
 	if err == nil {
 		err = e.fill(b, state)
 	}
-	r.mu.Unlock()
+	f.mu.Unlock()
 	if err == nil && e.Seq == seq {
 		return true, nil
 	}
-	if err != nil && err != errRecord && err != io.ErrUnexpectedEOF {
+	if err != nil && !damaged(err) {
 		return false, &ReadError{Seq: seq, Err: err}
 	}
 	l.lose(seq, number, at)
 	return false, nil
 }
 
+// damaged says of an error in reading that asking again would not help.
+func damaged(err error) bool { return err == errRecord || err == io.ErrUnexpectedEOF }
+
 // lose gives up a damaged message, unless it was moved or done in the meantime.
 func (l *Log) lose(seq, number uint64, at loc) {
 	l.mu.Lock()
-	s, i := find(l.segments, seq)
-	if l.usable() != nil || s == nil || s.number != number || s.locs[i] != at || s.states[i] >= stateDone {
+	r := l.catalog.find(seq)
+	if l.usable() != nil || !r.ok() || l.holder(seq, r).number != number || r.loc() != at {
 		l.mu.Unlock()
 		return
 	}
-	l.done(seq, Outcome{Kind: Dropped})
-	l.ledger.lost++
+	switch {
+	case r.alive():
+		l.done(seq, Outcome{Kind: Dropped})
+		l.ledger.lost++
+	case r.state() == stateDead:
+		l.discard(seq)
+	default:
+		l.mu.Unlock()
+		return
+	}
 	l.mu.Unlock()
 	l.report(Corruption{File: segmentName(l.dir, number), Offset: int64(at.off), Length: int64(at.size), Seq: seq, Err: errRecord})
 }
@@ -156,7 +190,8 @@ func (e *Entry) fill(b []byte, state uint8) error {
 		return err
 	}
 	m := &r.message
-	e.Seq, e.ID, e.Released = r.seq, m.id, state == stateReleased
+	e.Seq, e.Number, e.Priority = r.seq, r.number, r.priority
+	e.ID, e.Released = m.id, state == stateReleased
 	e.Accepted, e.Expires = fromMillis(m.accepted), fromMillis(m.expires)
 	e.Packet = append(e.Packet[:0], m.packet...)
 	return nil

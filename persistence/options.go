@@ -29,6 +29,22 @@ type Options struct {
 	// segments.
 	MaxDiskBytes int64
 
+	// MaxAge bounds how long a message may wait, from its acceptance on: it lets
+	// expire what does not expire before. Default: 0, without bound.
+	MaxAge time.Duration
+	// WhenFull says what happens when MaxMessages or MaxBytes is reached.
+	// Default: Reject.
+	WhenFull FullPolicy
+	// MaxDeadLetters bounds the messages set aside as DeadLettered; for one more
+	// the oldest is given up. Up to 1,000,000; -1: none is kept. Default: 1,000.
+	MaxDeadLetters int
+	// MaxReceipts bounds the outcomes that Receipt finds, beside those of messages
+	// whose segment is still there: up to 1<<31-1. 36 bytes each on disk. Default:
+	// 0, none, and Receipt finds nothing.
+	MaxReceipts int
+	// ReceiptAge bounds how old a receipt gets, to the segment. Default: 7 days.
+	ReceiptAge time.Duration
+
 	// SegmentBytes is the size at which a new segment is begun, in bytes: 4 KiB
 	// to 1 GiB. Default: 64 MiB. Disk space is given back a segment at a time.
 	SegmentBytes int64
@@ -43,6 +59,10 @@ type Options struct {
 	// that never write in place.
 	FillBytes int
 
+	// OnDrop is told of each message that was dropped to make room, or whose place
+	// a newer one with the same key took. It runs on the goroutine that calls
+	// Enqueue, without any lock held, and may call the store.
+	OnDrop func(Drop)
 	// OnCorruption is told of each damaged place, without any lock held. It must
 	// not call the store.
 	OnCorruption func(Corruption)
@@ -68,19 +88,51 @@ const (
 	SyncNever
 )
 
+// FullPolicy says what Enqueue does when MaxMessages or MaxBytes is reached.
+// Messages that may have been sent are never dropped, nor those of a higher
+// priority than the new one. MaxDiskBytes and MaxStreams always refuse.
+type FullPolicy uint8
+
+const (
+	// Reject refuses the new message with [ErrFull]. Room waits until there is room.
+	Reject FullPolicy = iota
+	// DropOldest drops the oldest messages of the lowest priority.
+	DropOldest
+	// DropNewest refuses the new message with [ErrFull], and counts it.
+	DropNewest
+)
+
+// Drop is a message that a policy gave up.
+type Drop struct {
+	Seq   uint64
+	Cause DropCause
+}
+
+// DropCause says which policy dropped a message.
+type DropCause uint8
+
+// The causes.
+const (
+	DroppedOldest DropCause = iota // to make room for a newer one
+	Conflated                      // a newer one with the same key took its place
+)
+
 // The defaults and limits of Options.
 const (
-	defaultInterval     = 100 * time.Millisecond
-	defaultMaxMessages  = 1_000_000
-	defaultMaxBytes     = 1 << 30
-	defaultMaxPacket    = 16 << 20
-	defaultMaxStreams   = 1024
-	defaultSegmentBytes = 64 << 20
-	defaultBufferBytes  = 1 << 20
-	defaultFillBytes    = 256 << 10
-	maxMaxPacket        = 268_435_000 // a record's length has 28 bits
-	maxMaxStreams       = 65_536
-	maxStreamName       = 1024
+	defaultInterval       = 100 * time.Millisecond
+	defaultMaxMessages    = 1_000_000
+	defaultMaxBytes       = 1 << 30
+	defaultMaxPacket      = 16 << 20
+	defaultMaxStreams     = 1024
+	defaultSegmentBytes   = 64 << 20
+	defaultMaxDeadLetters = 1000
+	defaultReceiptAge     = 7 * 24 * time.Hour
+	defaultBufferBytes    = 1 << 20
+	defaultFillBytes      = 256 << 10
+	maxMaxPacket          = 268_435_000 // a record's length has 28 bits
+	maxMaxStreams         = 65_536
+	maxStreamName         = 1024
+	maxKey                = 1024
 )
 
 // Validate returns an *OptionError for the first option outside its range.
@@ -97,6 +149,11 @@ func (o Options) Validate() error {
 		{"MaxPacket", int64(o.MaxPacket), 1, maxMaxPacket},
 		{"MaxStreams", int64(o.MaxStreams), 1, maxMaxStreams},
 		{"MaxDiskBytes", o.MaxDiskBytes, 1, 1 << 52},
+		{"MaxAge", int64(o.MaxAge), 0, 1<<63 - 1},
+		{"WhenFull", int64(o.WhenFull), 0, int64(DropNewest)},
+		{"MaxDeadLetters", int64(o.MaxDeadLetters), -1, 1_000_000},
+		{"MaxReceipts", int64(o.MaxReceipts), 0, 1<<31 - 1},
+		{"ReceiptAge", int64(o.ReceiptAge), int64(time.Millisecond), 1<<63 - 1},
 		{"SegmentBytes", o.SegmentBytes, 4 << 10, 1 << 30},
 		{"BufferBytes", int64(o.BufferBytes), 4 << 10, 64 << 20},
 		{"FillBytes", int64(o.FillBytes), -1, 64 << 20},
@@ -114,6 +171,8 @@ func (o Options) withDefaults() Options {
 	setDefault(&o.MaxBytes, defaultMaxBytes)
 	setDefault(&o.MaxPacket, defaultMaxPacket)
 	setDefault(&o.MaxStreams, defaultMaxStreams)
+	setDefault(&o.MaxDeadLetters, defaultMaxDeadLetters)
+	setDefault(&o.ReceiptAge, defaultReceiptAge)
 	setDefault(&o.SegmentBytes, defaultSegmentBytes)
 	setDefault(&o.BufferBytes, defaultBufferBytes)
 	setDefault(&o.FillBytes, defaultFillBytes)

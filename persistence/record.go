@@ -8,7 +8,7 @@ import (
 
 // FormatVersion is the version of the files this release writes, and the newest
 // that it reads.
-const FormatVersion = 1
+const FormatVersion = 2
 
 // A record is
 //
@@ -19,50 +19,61 @@ const FormatVersion = 1
 // The fence says that everything before the record in its segment had been
 // synced when it was written. It is what tells damage from a torn write.
 type record struct {
-	kind  uint8
+	kind  uint8 // kindMessage for all messages, kindDone for all outcomes
 	fence bool
 	size  int // of the whole record
 
-	seq     uint64  // message, released, done
-	outcome Outcome // done
-	id      uint16  // seen, cleared
-	stream  uint32  // message, stream
-	name    string  // stream
-	message recordMessage
-	body    []byte // checkpoint
+	seq      uint64  // message, released, done
+	outcome  Outcome // done; of a moved dead letter
+	at       int64   // done, when it is noted
+	id       uint16  // seen, cleared
+	stream   uint32  // message, stream
+	name     string  // stream
+	priority Priority
+	number   uint64 // message, sent
+	message  recordMessage
+	body     []byte // checkpoint
 }
 
 type recordMessage struct {
 	id                [16]byte
 	accepted, expires int64
 	streamSeq         uint64
+	key               []byte
+	moved             bool // written before, to a segment that is to go
+	released, dead    bool // moved ones only
 	packet            []byte
 }
 
 // The kinds; 0 is none, so that zeros are no record. A message's kind tells
 // which optional fields it has: kindMessage + hasExpiry + hasStream.
 const (
-	kindMessage    = 1
-	hasExpiry      = 1
-	hasStream      = 2
-	kindReleased   = 5
-	kindDone       = 6
-	kindSeen       = 7
-	kindCleared    = 8
-	kindReset      = 9
-	kindStream     = 10
-	kindCheckpoint = 11
+	kindMessage     = 1
+	hasExpiry       = 1
+	hasStream       = 2
+	kindReleased    = 5
+	kindDone        = 6
+	kindSeen        = 7
+	kindCleared     = 8
+	kindReset       = 9
+	kindStream      = 10
+	kindCheckpoint1 = 11 // of format version 1
+	kindExtended    = 12 // a message with any of the fields there are
+	kindSent        = 13
+	kindDoneAt      = 14 // done, and when
+	kindCheckpoint  = 15
 )
 
 const (
-	checksumSize  = 4
-	fenceBit      = 1 << 4
-	maxTagSize    = 5
-	minRecord     = checksumSize + 1
-	minMessage    = checksumSize + 1 + 1 + 16 + 1
-	maxMeta       = checksumSize + maxTagSize + 10 + 16 + 10 + 10 + 5 + 10 // of a message, beside its packet
-	maxSequence   = 1 << 62
-	maxCheckpoint = 20*10 + maxMaxStreams*(maxStreamName+13) + 1<<16*3
+	checksumSize   = 4
+	fenceBit       = 1 << 4
+	maxTagSize     = 5
+	minRecord      = checksumSize + 1
+	minMessage     = checksumSize + 1 + 1 + 16 + 1
+	maxMeta        = checksumSize + maxTagSize + 10 + 16 + 10 + 10 + 5 + 10 + 1 + 1 + 10 + 2 + maxKey + 1 // of a message, beside its packet
+	maxSequence    = 1 << 62
+	recordOverhead = 40 // of a usual message, beside its packet
+	maxCheckpoint  = 30*10 + maxMaxStreams*(maxStreamName+13) + 1<<16*3
 )
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
@@ -114,18 +125,22 @@ func parseTag(b []byte) (kind uint8, body, size int, ok bool) {
 	length := int64(tag >> 5)
 	var lo, hi int64
 	switch kind {
-	case kindMessage, kindMessage + hasExpiry, kindMessage + hasStream, kindMessage + hasExpiry + hasStream:
+	case kindMessage, kindMessage + hasExpiry, kindMessage + hasStream, kindMessage + hasExpiry + hasStream, kindExtended:
 		lo, hi = minMessage-minRecord, maxMaxPacket+maxMeta
 	case kindReleased:
 		lo, hi = 1, 10
 	case kindDone:
 		lo, hi = 3, 12
+	case kindDoneAt:
+		lo, hi = 4, 22
+	case kindSent:
+		lo, hi = 2, 11
 	case kindSeen, kindCleared:
 		lo, hi = 1, 3
 	case kindReset:
 	case kindStream:
 		lo, hi = 2, 5+maxStreamName
-	case kindCheckpoint:
+	case kindCheckpoint, kindCheckpoint1:
 		lo, hi = 1, maxCheckpoint
 	default:
 		return 0, 0, 0, false
@@ -136,8 +151,25 @@ func parseTag(b []byte) (kind uint8, body, size int, ok bool) {
 	return kind, body, body + int(length), true
 }
 
-func appendMessage(b []byte, seq uint64, m *Message, accepted, expires int64) []byte {
+// What an extended message has, beside what every message has.
+const (
+	extExpiry = 1 << iota
+	extStream
+	extPriority
+	extKey
+	extMoved
+	extReleased
+	extDead
+	extAll = 1<<iota - 1
+)
+
+// appendMessage takes a message that is being accepted. number is its place
+// among those of its priority.
+func appendMessage(b []byte, seq, number uint64, m *Message, accepted, expires int64) []byte {
 	var space [maxMeta]byte
+	if m.Priority != Normal || m.Key != "" {
+		return appendExtended(b, seq, number, m, accepted, expires)
+	}
 	kind := uint8(kindMessage)
 	meta := binary.AppendUvarint(space[:0], seq)
 	meta = append(meta, m.ID[:]...)
@@ -154,6 +186,82 @@ func appendMessage(b []byte, seq uint64, m *Message, accepted, expires int64) []
 	b = appendTag(b, kind, len(meta)+len(m.Packet))
 	b = append(b, meta...)
 	return append(b, m.Packet...)
+}
+
+func appendExtended(b []byte, seq, number uint64, m *Message, accepted, expires int64) []byte {
+	r := record{seq: seq, number: number, priority: m.Priority, stream: m.Stream}
+	r.message = recordMessage{id: m.ID, accepted: accepted, expires: expires, streamSeq: m.StreamSeq, key: []byte(m.Key), packet: m.Packet}
+	return r.appendExtended(b)
+}
+
+// appendExtended writes a message with whatever it has.
+func (r *record) appendExtended(b []byte) []byte {
+	m := &r.message
+	flags := uint64(0)
+	for _, f := range []struct {
+		has bool
+		bit uint64
+	}{{m.expires != never, extExpiry}, {r.stream != 0, extStream}, {r.priority != Normal, extPriority}, {len(m.key) > 0, extKey},
+		{m.moved, extMoved}, {m.released, extReleased}, {m.dead, extDead}} {
+		if f.has {
+			flags |= f.bit
+		}
+	}
+	meta := binary.AppendUvarint(make([]byte, 0, 64+len(m.key)), r.seq)
+	meta = append(meta, m.id[:]...)
+	meta = binary.AppendUvarint(meta, uint64(m.accepted))
+	meta = binary.AppendUvarint(meta, flags)
+	if flags&extExpiry != 0 {
+		meta = binary.AppendUvarint(meta, packDelta(m.expires-m.accepted))
+	}
+	if flags&extStream != 0 {
+		meta = binary.AppendUvarint(meta, uint64(r.stream))
+		meta = binary.AppendUvarint(meta, m.streamSeq)
+	}
+	if flags&extPriority != 0 {
+		meta = append(meta, byte(r.priority))
+		meta = binary.AppendUvarint(meta, r.number)
+	}
+	if flags&extKey != 0 {
+		meta = binary.AppendUvarint(meta, uint64(len(m.key)))
+		meta = append(meta, m.key...)
+	}
+	if flags&extDead != 0 {
+		meta = append(meta, r.outcome.Reason)
+	}
+	b = appendTag(b, kindExtended, len(meta)+len(m.packet))
+	b = append(b, meta...)
+	return append(b, m.packet...)
+}
+
+func (m *recordMessage) decodeExtended(r *record, d *decoder) {
+	r.kind = kindMessage
+	r.seq = d.sequence()
+	copy(m.id[:], d.take(16))
+	m.decodeAccepted(d)
+	flags := d.number(extAll)
+	m.moved, m.released, m.dead = flags&extMoved != 0, flags&extReleased != 0, flags&extDead != 0
+	d.bad = d.bad || !m.moved && (m.released || m.dead) || m.released && m.dead
+	if flags&extExpiry != 0 {
+		m.decodeExpires(d)
+	}
+	if flags&extStream != 0 {
+		m.decodeStream(r, d)
+	}
+	r.number = r.seq
+	if flags&extPriority != 0 {
+		r.priority = Priority(d.byte())
+		r.number = d.sequence()
+		d.bad = d.bad || r.priority == Normal || r.priority >= Priorities
+	}
+	if flags&extKey != 0 {
+		m.key = d.take(int(d.number(maxKey)))
+		d.bad = d.bad || len(m.key) == 0
+	}
+	if m.dead {
+		r.outcome = Outcome{Kind: DeadLettered, Reason: d.byte()}
+	}
+	m.packet = d.rest()
 }
 
 // packDelta stores whole seconds, the unit of MQTT's Message Expiry Interval,
@@ -180,10 +288,21 @@ func appendReleased(b []byte, seq uint64) []byte {
 	return append(appendTag(b, kindReleased, len(body)), body...)
 }
 
-func appendDone(b []byte, seq uint64, o Outcome) []byte {
-	var space [12]byte
+// appendDone notes when, in Unix milliseconds, unless at is 0.
+func appendDone(b []byte, seq uint64, o Outcome, at int64) []byte {
+	var space [22]byte
 	body := append(binary.AppendUvarint(space[:0], seq), byte(o.Kind), o.Reason)
-	return append(appendTag(b, kindDone, len(body)), body...)
+	if at <= 0 {
+		return append(appendTag(b, kindDone, len(body)), body...)
+	}
+	body = binary.AppendUvarint(body, uint64(at))
+	return append(appendTag(b, kindDoneAt, len(body)), body...)
+}
+
+func appendSent(b []byte, p Priority, number uint64) []byte {
+	var space [11]byte
+	body := binary.AppendUvarint(append(space[:0], byte(p)), number)
+	return append(appendTag(b, kindSent, len(body)), body...)
 }
 
 // appendIdentifier takes kindSeen or kindCleared.
@@ -213,10 +332,17 @@ func (r *record) decode(b []byte) error {
 	switch kind {
 	case kindReleased:
 		r.seq = d.sequence()
-	case kindDone:
+	case kindDone, kindDoneAt:
+		r.kind = kindDone
 		r.seq = d.sequence()
 		r.outcome = Outcome{Kind: OutcomeKind(d.byte()), Reason: d.byte()}
-		d.bad = d.bad || r.outcome.Kind < Acked || r.outcome.Kind > Dropped
+		d.bad = d.bad || r.outcome.Kind < Acked || r.outcome.Kind > discarded
+		if kind == kindDoneAt {
+			r.at = int64(d.number(maxMillis))
+		}
+	case kindSent:
+		r.priority, r.number = Priority(d.byte()), d.number(maxSequence)
+		d.bad = d.bad || r.priority >= Priorities
 	case kindSeen, kindCleared:
 		r.id = uint16(d.number(1<<16 - 1))
 		d.bad = d.bad || r.id == 0
@@ -225,8 +351,11 @@ func (r *record) decode(b []byte) error {
 		r.stream = uint32(d.number(maxMaxStreams))
 		r.name = string(d.rest())
 		d.bad = d.bad || r.stream == 0 || r.name == "" || len(r.name) > maxStreamName
-	case kindCheckpoint:
+	case kindCheckpoint, kindCheckpoint1:
 		r.body = d.rest()
+	case kindExtended:
+		r.message.expires = never
+		r.message.decodeExtended(r, &d)
 	default:
 		r.message.decode(r, &d)
 	}
@@ -241,20 +370,32 @@ func (m *recordMessage) decode(r *record, d *decoder) {
 	r.kind = kindMessage
 	r.seq = d.sequence()
 	copy(m.id[:], d.take(16))
-	m.accepted = int64(d.number(1<<64 - 1))
-	d.bad = d.bad || m.accepted < -maxMillis || m.accepted > maxMillis
+	m.decodeAccepted(d)
 	m.expires = never
+	r.number = r.seq
 	if flags&hasExpiry != 0 {
-		delta := unpackDelta(d.number(1 << 62)) // no more than 2 * maxMillis, packed
-		m.expires = m.accepted + delta
-		d.bad = d.bad || m.expires < -maxMillis || m.expires > maxMillis
+		m.decodeExpires(d)
 	}
 	if flags&hasStream != 0 {
-		r.stream = uint32(d.number(maxMaxStreams))
-		m.streamSeq = d.number(1<<64 - 1)
-		d.bad = d.bad || r.stream == 0
+		m.decodeStream(r, d)
 	}
 	m.packet = d.rest()
+}
+
+func (m *recordMessage) decodeAccepted(d *decoder) {
+	m.accepted = int64(d.number(1<<64 - 1))
+	d.bad = d.bad || m.accepted < -maxMillis || m.accepted > maxMillis
+}
+
+func (m *recordMessage) decodeExpires(d *decoder) {
+	m.expires = m.accepted + unpackDelta(d.number(1<<62)) // no more than 2 * maxMillis, packed
+	d.bad = d.bad || m.expires < -maxMillis || m.expires > maxMillis
+}
+
+func (m *recordMessage) decodeStream(r *record, d *decoder) {
+	r.stream = uint32(d.number(maxMaxStreams))
+	m.streamSeq = d.number(1<<64 - 1)
+	d.bad = d.bad || r.stream == 0
 }
 
 // decoder takes fields off the front of b; after the first that is not there,

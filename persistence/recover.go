@@ -11,15 +11,15 @@ import (
 
 // recovery reads a folder: which segments count, and what their records say.
 type recovery struct {
-	log      *Log
-	files    []*found // ascending; open until close
-	ledger   ledger
-	segments []*segment // those that count, oldest first
-	last     *found     // the newest of them
-	void     []string   // paths of files that do not count
-	newest   uint64     // the highest number in the folder
-	stale    bool       // damage since the last checkpoint: counters may be behind
-	copies   int        // of damaged segments in the folder
+	log     *Log
+	files   []*found // ascending; open until close
+	ledger  ledger
+	catalog          // of the segments that count
+	last    *found   // the newest of them
+	void    []string // paths of files that do not count
+	newest  uint64   // the highest number in the folder
+	stale   bool     // damage since the last checkpoint: counters may be behind
+	copies  int      // of damaged segments in the folder
 }
 
 // found is a segment file.
@@ -53,7 +53,19 @@ func (r *recovery) run() error {
 		r.last = f
 	}
 	r.reconcile()
+	r.distrustMarks()
 	return nil
+}
+
+// distrustMarks takes every message for one that may have been sent when what
+// MarkSent noted is not known: after damage, and in a log of format version 1.
+func (r *recovery) distrustMarks() {
+	g := &r.ledger
+	if !r.stale && (r.last == nil || r.last.header.version > 1) {
+		return
+	}
+	g.sent = g.numbers
+	g.sent[Normal] = g.next - 1
 }
 
 func (r *recovery) close() {
@@ -187,9 +199,9 @@ func (r *recovery) opening(f *found) (prev link, ok bool, err error) {
 	}
 	seen := false
 	_, _, err = s.scan(headerSize, false, func(_ int64, rec *record) bool {
-		if rec.kind == kindCheckpoint {
+		if rec.kind == kindCheckpoint || rec.kind == kindCheckpoint1 {
 			seen = true
-			if _, p, err := decodeCheckpoint(rec.body); err == nil && prev == (link{}) {
+			if _, p, err := decodeCheckpoint(rec.kind, rec.body); err == nil && prev == (link{}) {
 				prev = p
 			}
 		}
@@ -204,7 +216,7 @@ func (r *recovery) opening(f *found) (prev link, ok bool, err error) {
 
 // load applies the records of one segment.
 func (r *recovery) load(f *found, oldest bool) error {
-	s := &segment{number: f.number}
+	s := &segment{number: f.number, index: index{keep: r.log.o.MaxReceipts > 0}}
 	first := f.header.first
 	if f.damaged {
 		first = r.ledger.next

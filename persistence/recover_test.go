@@ -297,7 +297,7 @@ func TestDamageWhileRunning(t *testing.T) {
 	o.OnCorruption = func(c Corruption) { reports = append(reports, c) }
 	l := open(t, fsys, o)
 	defer l.Close()
-	s, i := find(l.segments, 3)
+	s, i := l.catalog.segment(3)
 	fsys.flip(t, segmentName("log", s.number), int64(s.locs[i].off)+100, 1)
 	seqs, _ := contents(t, l)
 	if slices.Contains(seqs, 3) || len(seqs) != 29 || len(reports) != 1 || l.Stats().Lost != 1 {
@@ -335,14 +335,14 @@ func TestUnreadableMessage(t *testing.T) {
 	l := open(t, manySegments(t, 60), small)
 	defer l.Close()
 	fsys := l.o.FS.(*memFS)
-	s, _ := find(l.segments, 1)
+	s, _ := l.catalog.segment(1)
 	last := s.end() - 1
 	if err := fsys.Remove(segmentName("log", s.number)); err != nil {
 		t.Fatal(err)
 	}
 	var e Entry
 	for range 60 {
-		_, err := l.Next(0, &e)
+		_, err := l.Next(&Cursor{0}, &e)
 		if err == nil {
 			break
 		}

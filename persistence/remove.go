@@ -11,6 +11,11 @@ import (
 func (l *Log) removeDone() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	l.sweep()
+}
+
+// sweep is removeDone with mu held, which it lets go of in between.
+func (l *Log) sweep() {
 	if l.removing || l.closed {
 		return
 	}
@@ -22,24 +27,36 @@ func (l *Log) removeDone() {
 		if !ok {
 			break
 		}
-		l.mu.Unlock()
-		l.reading.leave(number)
+		if l.o.MaxReceipts > 0 && number != 0 && l.keepReceipts(l.segments[0]) != nil {
+			break // as below
+		}
+		l.pause()
+		if !l.inline {
+			l.reading.leave(number)
+		}
 		err := l.o.FS.Remove(name)
 		if err == nil || errors.Is(err, fs.ErrNotExist) {
 			err = l.o.FS.SyncDir(l.dir)
 		}
-		l.mu.Lock()
+		l.resume()
 		if err != nil {
 			break // the next commit tries again
 		}
-		if len(l.garbage) > 0 {
+		if number == 0 {
 			l.garbage = l.garbage[1:]
 		} else {
-			l.diskSize -= l.segments[0].size
+			gone := l.segments[0]
+			l.diskSize -= gone.size
 			l.segments = l.segments[1:]
+			l.catalog.leave(gone)
 		}
 	}
 	l.removing = false
+	l.signalRoom()
+	if !l.compacting && l.failed == nil && l.compactable() != nil {
+		l.compacting = true
+		l.wg.Go(l.compact)
+	}
 }
 
 // removable returns the file to be removed next, and its number if it is a
@@ -50,7 +67,7 @@ func (l *Log) removable() (number uint64, name string, ok bool) {
 		return 0, l.garbage[0], true
 	}
 	s := l.segments[0]
-	if s == l.active() || s.undone > 0 || s.emptied > l.durable {
+	if s == l.active() || s.undone+s.dead > 0 || s.emptied > l.durable {
 		return 0, "", false
 	}
 	return s.number, segmentName(l.dir, s.number), true

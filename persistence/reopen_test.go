@@ -21,7 +21,7 @@ func TestEpochAfterDamage(t *testing.T) {
 		}
 	}
 	left := fsys.killed()
-	s, i := find(l.segments, 2)
+	s, i := l.catalog.segment(2)
 	left.flip(t, segmentName("log", s.number), int64(s.locs[i].off)+40, 1)
 	l2 := open(t, left, Options{})
 	renewed := l2.Epoch()

@@ -21,21 +21,20 @@ func (l *Log) rescue(b *batch, cause error) {
 	}
 	records = append(append(append([]byte(nil), records...), b.buf...), c.buf...)
 	l.number++
-	next := &segment{number: l.number}
+	next := &segment{number: l.number, index: index{keep: a.keep}}
 	next.first = a.first + uint64(a.split(l.synced))
 	prev := link{number: a.number, size: l.synced}
 	checkpoint := appendCheckpoint(nil, &l.ledger, prev)
-	l.mu.Unlock()
+	l.pause()
 	err := l.begin(next, prev, records, checkpoint)
-	l.mu.Lock()
+	l.resume()
 	if err != nil {
 		l.fail(fmt.Errorf("%w; then %w", cause, err))
 		return
 	}
-	locs, states := a.cut(prev.size)
-	for i, at := range locs {
-		next.add(loc{off: at.off - uint32(prev.size) + headerSize, size: at.size}, states[i])
-	}
+	tail := a.cut(prev.size)
+	next.addFrom(&tail, 0, headerSize-prev.size)
+	l.rehomeFrom(a, prev.size, next)
 	next.emptied = a.emptied
 	l.diskSize += next.size - unsynced
 	a.size = prev.size

@@ -68,6 +68,7 @@ func parseSegmentName(name string) uint64 {
 // All integers in the files are little-endian. Later versions keep magic,
 // version and checksum where they are.
 type header struct {
+	version              uint16
 	number, epoch, first uint64
 	prev                 link
 }
@@ -90,11 +91,12 @@ func parseHeader(b []byte) (header, error) {
 	if len(b) < headerSize || [8]byte(b) != magic || binary.LittleEndian.Uint32(b[60:]) != crc32.Checksum(b[:60], castagnoli) {
 		return header{}, errHeader
 	}
-	if v := binary.LittleEndian.Uint16(b[8:]); v != FormatVersion {
-		return header{}, &VersionError{Version: v}
+	version := binary.LittleEndian.Uint16(b[8:])
+	if version == 0 || version > FormatVersion {
+		return header{}, &VersionError{Version: version}
 	}
 	u := func(at int) uint64 { return binary.LittleEndian.Uint64(b[at:]) }
-	h := header{number: u(12), epoch: u(20), first: u(28), prev: link{number: u(36), size: int64(u(44))}}
+	h := header{version: version, number: u(12), epoch: u(20), first: u(28), prev: link{number: u(36), size: int64(u(44))}}
 	if h.first == 0 || h.first > maxSequence || h.number > maxSequence || h.prev.size < 0 {
 		return header{}, errHeader
 	}

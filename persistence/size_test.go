@@ -23,12 +23,12 @@ func TestRecordSizes(t *testing.T) {
 		{"everything at its longest", maxSequence, Message{Accepted: time.Unix(maxMillis/1000, 0), Expires: time.Unix(1, 1e6), Stream: maxMaxStreams, StreamSeq: 1<<64 - 1}, 0, maxMeta},
 	} {
 		c.m.Packet = make([]byte, c.packet)
-		accepted, expires := c.m.times()
-		if n := len(appendMessage(nil, c.seq, &c.m, accepted, expires)) - c.packet; n > c.atMost {
+		accepted, expires := c.m.times(&Options{}, &clock{})
+		if n := len(appendMessage(nil, c.seq, c.seq, &c.m, accepted, expires)) - c.packet; n > c.atMost {
 			t.Errorf("%s: %d bytes beside the packet, want at most %d", c.name, n, c.atMost)
 		}
 	}
-	if n := len(appendDone(nil, maxSequence, Outcome{Kind: Dropped, Reason: 255})); n > 24 {
+	if n := len(appendDone(nil, maxSequence, Outcome{Kind: Dropped, Reason: 255}, 1<<42)); n > 24 {
 		t.Errorf("a done record has %d bytes", n)
 	}
 }

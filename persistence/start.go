@@ -21,14 +21,15 @@ func (l *Log) start() error {
 		g.epoch = max(now, g.epoch+1)
 	}
 	g.boot++
+	g.clock.begin(g.latest, g.pending > 0)
 	l.ledger, l.epoch, l.boot = *g, g.epoch, g.boot
 	l.number = r.newest + 1
 	l.garbage = r.void
 
-	next := &segment{number: l.number, index: index{first: g.next}}
+	next := &segment{number: l.number, index: index{first: g.next, keep: l.o.MaxReceipts > 0}}
 	var prev link
 	var records []byte
-	if g.pending == 0 {
+	if g.pending == 0 && len(g.graves) == 0 && l.o.MaxReceipts == 0 {
 		for _, s := range r.segments {
 			l.garbage = append(l.garbage, segmentName(l.dir, s.number))
 		}
@@ -51,12 +52,16 @@ func (l *Log) start() error {
 			}
 		}
 	}
-	if err := l.begin(next, prev, records, appendCheckpoint(nil, g, prev)); err != nil {
+	if err := l.begin(next, prev, records, appendCheckpoint(nil, &l.ledger, prev)); err != nil {
 		return errors.Join(err, l.removeLeftover())
 	}
-	l.segments = append(r.segments, next)
+	l.catalog = r.catalog
+	l.segments = append(l.segments, next)
 	for _, s := range l.segments {
 		l.diskSize += s.size
+	}
+	if err := l.loadReceipts(); err != nil {
+		return err
 	}
 	l.cur = l.newBatch()
 	before := l.end

@@ -2,24 +2,45 @@ package persistence
 
 // Stats are a store's counters. For the messages,
 //
-//	Accepted = Acked + Refused + Expired + Dropped + Pending
+//	Accepted = Acked + Refused + Expired + Dropped + DeadLettered + Pending
 //
-// holds at any moment and across restarts. The other counters begin at zero
-// when the store is opened.
+// holds at any moment and across restarts. The counters below DiskBytes begin at
+// zero when the store is opened.
 type Stats struct {
-	Accepted uint64 // messages that got a sequence, since the store was created
-	Acked    uint64 // of these, ended as Acked
-	Refused  uint64 // of these, ended as Refused
-	Expired  uint64 // of these, ended as Expired
-	Dropped  uint64 // of these, ended as Dropped, Lost included
-	Lost     uint64 // of Dropped, those that corruption took
-	Pending  uint64 // of these, without an outcome yet
+	Accepted     uint64 // messages that got a sequence, since the store was created
+	Acked        uint64 // of these, ended as Acked
+	Refused      uint64 // of these, ended as Refused
+	Expired      uint64 // of these, ended as Expired
+	Dropped      uint64 // of these, ended as Dropped, Lost included
+	Lost         uint64 // of Dropped, those that corruption took
+	DeadLettered uint64 // of these, ended as DeadLettered, kept or discarded since
+	Pending      uint64 // of these, without an outcome yet
 
-	PendingBytes int64  // packet bytes of the pending messages
-	DiskBytes    int64  // bytes of the segments in use
-	BytesWritten uint64 // bytes written to segments
-	Syncs        uint64 // fsyncs of segments
-	Segments     int    // segments in use
-	TornTails    uint64 // unfinished writes cut off when the store was opened
-	Corruptions  uint64 // damaged places found
+	PendingOf    [Priorities]uint64 // Pending, by priority
+	PendingBytes int64              // packet bytes of the pending messages
+	DeadLetters  uint64             // dead letters kept
+	DiskBytes    int64              // bytes of the segments in use
+	Segments     int                // segments in use
+	Receipts     uint64             // receipts kept of messages whose segment is gone
+
+	AcceptedBytes uint64 // packet bytes accepted
+	BytesWritten  uint64 // bytes written to files, zeros and copies included
+	PageBytes     uint64 // bytes of the pages of 4 KiB that were synced: what flash wears by
+	PageBytesDay  uint64 // of PageBytes, those of the last 24 hours
+	Syncs         uint64 // fsyncs of files
+	DroppedOldest uint64 // dropped by DropOldest
+	DroppedNewest uint64 // refused by DropNewest
+	Conflated     uint64 // dropped because a newer message with the same key came
+	Moved         uint64 // messages moved to a newer segment, to give an old one back
+	TornTails     uint64 // unfinished writes cut off when the store was opened
+	Corruptions   uint64 // damaged places found
+}
+
+// WriteAmplification is how many bytes were written for each packet byte that
+// was accepted; 0 before the first.
+func (s Stats) WriteAmplification() float64 {
+	if s.AcceptedBytes == 0 {
+		return 0
+	}
+	return float64(s.BytesWritten) / float64(s.AcceptedBytes)
 }

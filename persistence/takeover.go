@@ -32,8 +32,9 @@ func (r *recovery) takeOver(last *segment, from int64, next *segment) ([]byte, e
 	if n, err := r.last.file.ReadAt(data, from); err != nil && (err != io.EOF || n < len(data)) {
 		return nil, err
 	}
-	next.first = last.first + uint64(last.split(from))
-	locs, states := last.cut(from)
+	tail := last.cut(from)
+	next.first = tail.first
+	n := 0 // messages of tail that are in next
 	records := make([]byte, 0, len(data))
 	var rec record
 	for off := from; off < last.size; off += int64(rec.size) {
@@ -44,13 +45,19 @@ func (r *recovery) takeOver(last *segment, from int64, next *segment) ([]byte, e
 		if le32(b) != checksum(last.number, off, b[checksumSize:rec.size]) {
 			return nil, errRecord // it was valid a moment ago
 		}
-		if rec.kind == kindCheckpoint {
+		if rec.kind == kindCheckpoint || rec.kind == kindCheckpoint1 {
 			continue
 		}
-		if n := len(next.locs); n < len(locs) && int64(locs[n].off) == off {
-			next.add(loc{off: uint32(headerSize + len(records)), size: locs[n].size}, states[n])
+		to := uint32(headerSize + len(records))
+		if n < len(tail.locs) && int64(tail.locs[n].off) == off {
+			tail.locs[n].off = to
+			n++
+		}
+		if rec.message.moved {
+			r.rehome(rec.seq, last, off, next, to)
 		}
 		records = append(records, b[:rec.size]...)
 	}
+	next.addFrom(&tail, 0, 0)
 	return records, nil
 }

@@ -25,8 +25,12 @@ type freshIDs struct {
 	shift uint64
 }
 
-func (f *freshIDs) Next(after uint64, e *persistence.Entry) (bool, error) {
-	ok, err := f.Store.Next(after-min(after, f.shift), e)
+func (f *freshIDs) Next(c *persistence.Cursor, e *persistence.Entry) (bool, error) {
+	own := *c
+	for p := range own {
+		own[p] -= min(own[p], f.shift)
+	}
+	ok, err := f.Store.Next(&own, e)
 	if ok {
 		e.Seq += f.shift
 	}
@@ -42,6 +46,13 @@ func (f *freshIDs) Enqueue(m *persistence.Message) (persistence.Ticket, error) {
 func (f *freshIDs) Wait(t persistence.Ticket) error {
 	t.Seq -= f.shift
 	return f.Store.Wait(t)
+}
+
+func (f *freshIDs) First(p persistence.Priority) uint64 {
+	if n := f.Store.First(p); n > 0 {
+		return n + f.shift
+	}
+	return 0
 }
 
 func (f *freshIDs) Release(seq uint64) error { return f.Store.Release(seq - f.shift) }
@@ -70,8 +81,8 @@ func (f *forgetful) Release(seq uint64) error {
 	return nil
 }
 
-func (f *forgetful) Next(after uint64, e *persistence.Entry) (bool, error) {
-	ok, err := f.Store.Next(after, e)
+func (f *forgetful) Next(c *persistence.Cursor, e *persistence.Entry) (bool, error) {
+	ok, err := f.Store.Next(c, e)
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	e.Released = f.released[e.Seq]

@@ -120,7 +120,7 @@ func testMisuse(t *testing.T, open Open) {
 		expect(t, "Done of an unknown sequence", errors.Is(s.Done(seq, done), persistence.ErrUnknownSequence), true)
 		expect(t, "Release of an unknown sequence", errors.Is(s.Release(seq), persistence.ErrUnknownSequence), true)
 	}
-	for _, k := range []persistence.OutcomeKind{0, persistence.Dropped + 1} {
+	for _, k := range []persistence.OutcomeKind{0, persistence.DeadLettered + 1} {
 		expect(t, "Done with no outcome", errors.Is(s.Done(1, persistence.Outcome{Kind: k}), persistence.ErrNoOutcome), true)
 	}
 	expect(t, "Seen(0)", errors.Is(s.Seen(0), persistence.ErrPacketID), true)
@@ -141,7 +141,7 @@ func testClosed(t *testing.T, open Open) {
 	must(t, s.Wait(ticket)) // Close made it durable
 	_, enqueue := s.Enqueue(message(2, 8))
 	_, app := s.Append(message(2, 8))
-	_, next := s.Next(0, new(persistence.Entry))
+	_, next := s.Next(&persistence.Cursor{0}, new(persistence.Entry))
 	_, _, stream := s.Stream("a")
 	for i, err := range []error{
 		enqueue, app, next, stream, s.Release(1), s.Done(1, persistence.Outcome{Kind: persistence.Acked}),
@@ -179,7 +179,7 @@ func testConcurrent(t *testing.T, open Open) {
 	group.Go(func() {
 		var e persistence.Entry
 		for after := uint64(0); after < writers*each; {
-			ok, err := s.Next(after, &e)
+			ok, err := s.Next(&persistence.Cursor{after}, &e)
 			if err != nil {
 				t.Error(err)
 				return
@@ -244,7 +244,7 @@ func testCloseWhileAppending(t *testing.T, open Open) {
 	s = reopen()
 	for _, seq := range accepted {
 		var e persistence.Entry
-		ok, err := s.Next(seq-1, &e)
+		ok, err := s.Next(&persistence.Cursor{seq - 1}, &e)
 		must(t, err)
 		expect(t, "Next", ok && e.Seq == seq, true)
 	}

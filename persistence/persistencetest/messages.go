@@ -31,7 +31,7 @@ func testOrder(t *testing.T, open Open) {
 	expectList(t, "Next", drain(t, s), []uint64{1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 12})
 	var e persistence.Entry
 	for _, after := range []uint64{12, 13, 1 << 63, 1<<64 - 1} {
-		ok, err := s.Next(after, &e)
+		ok, err := s.Next(&persistence.Cursor{after}, &e)
 		must(t, err)
 		expect(t, "Next behind the end", ok, false)
 	}
@@ -61,7 +61,7 @@ func testFields(t *testing.T, open Open) {
 		t.Helper()
 		var e persistence.Entry
 		for i, c := range times {
-			ok, err := s.Next(uint64(i), &e)
+			ok, err := s.Next(&persistence.Cursor{uint64(i)}, &e)
 			must(t, err)
 			expect(t, "Next", ok, true)
 			expect(t, "Accepted", e.Accepted.UnixMilli(), c.accepted.UnixMilli())
@@ -79,7 +79,7 @@ func testFields(t *testing.T, open Open) {
 	seq, err := s.Append(&persistence.Message{})
 	must(t, err)
 	var e persistence.Entry
-	_, err = s.Next(seq-1, &e)
+	_, err = s.Next(&persistence.Cursor{seq - 1}, &e)
 	must(t, err)
 	if e.Accepted.Before(before) || e.Accepted.After(time.Now()) || !e.Expires.IsZero() || len(e.Packet) != 0 {
 		t.Fatalf("a zero message came back as %+v", e)

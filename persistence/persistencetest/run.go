@@ -68,7 +68,7 @@ func drain(t *testing.T, s persistence.Store) (seqs []uint64) {
 	var e persistence.Entry
 	for {
 		after := e.Seq
-		ok, err := s.Next(after, &e)
+		ok, err := s.Next(&persistence.Cursor{after}, &e)
 		if err != nil {
 			t.Fatalf("Next(%d): %v", after, err)
 		}

@@ -10,7 +10,7 @@ func released(t *testing.T, s persistence.Store) (seqs []uint64) {
 	t.Helper()
 	var e persistence.Entry
 	for {
-		ok, err := s.Next(e.Seq, &e)
+		ok, err := s.Next(&persistence.Cursor{e.Seq}, &e)
 		must(t, err)
 		if !ok {
 			return seqs

@@ -1,0 +1,260 @@
+package persistence
+
+import (
+	"context"
+	"errors"
+)
+
+// counts are counters that begin at zero with each opening; mu guards them.
+type counts struct {
+	acceptedBytes, droppedOldest, droppedNewest, conflated, movedCount uint64
+}
+
+func (c *counts) into(s *Stats) {
+	s.AcceptedBytes, s.DroppedOldest, s.DroppedNewest = c.acceptedBytes, c.droppedOldest, c.droppedNewest
+	s.Conflated, s.Moved = c.conflated, c.movedCount
+}
+
+// Enqueue implements [Store]. When the buffer is full, it waits for a commit.
+func (l *Log) Enqueue(m *Message) (Ticket, error) {
+	accepted, expires := m.times(&l.o, &l.ledger.clock)
+	l.mu.Lock()
+	t, err := l.enqueue(m, accepted, expires)
+	drops := l.drops
+	l.drops = nil
+	l.mu.Unlock()
+	if l.o.OnDrop != nil {
+		for _, d := range drops {
+			l.o.OnDrop(d)
+		}
+	}
+	return t, err
+}
+
+// enqueue is entered and left with mu held, and may let go of it in between.
+func (l *Log) enqueue(m *Message, accepted, expires int64) (Ticket, error) {
+	for {
+		if err := l.usable(); err != nil {
+			return Ticket{}, err
+		}
+		if len(l.cur.buf) > 0 && len(l.cur.buf)+len(m.Packet)+len(m.Key)+maxMeta > l.o.BufferBytes {
+			if err := l.flush(); err != nil {
+				return Ticket{}, err
+			}
+			continue
+		}
+		older, freed := l.replaceable(m)
+		err := l.ledger.admit(&l.o, m, freed)
+		if err == nil && l.diskSize+int64(len(l.cur.buf)+len(m.Packet)) > l.o.MaxDiskBytes {
+			if l.compacting || l.removing {
+				l.awaitRoom(nil)
+				continue
+			}
+			return Ticket{}, &FullError{Limit: "MaxDiskBytes", Max: l.o.MaxDiskBytes}
+		}
+		if err == nil {
+			return l.accept(m, accepted, expires, older), nil
+		}
+		if again, failed := l.makeRoom(m, err); !again {
+			return Ticket{}, failed
+		}
+	}
+}
+
+// flush commits the present batch, with mu held before and after.
+func (l *Log) flush() error {
+	err := l.await(l.cur)
+	l.mu.Lock()
+	return err
+}
+
+// accept puts the message into the present batch, and after it that the older
+// one, whose place it takes, is dropped.
+func (l *Log) accept(m *Message, accepted, expires int64, older uint64) Ticket {
+	seq, number := l.ledger.accept(m)
+	b := l.cur
+	b.add(loc{off: uint32(len(b.buf)), size: uint32(len(m.Packet))}, uint8(m.Priority)<<levelShift|statePending)
+	if b.keep {
+		b.extras[len(b.extras)-1].print = fingerprint(&m.ID)
+	}
+	if m.Priority != Normal {
+		b.lines = append(b.lines, line{m.Priority, seq, number})
+	}
+	b.buf = appendMessage(b.buf, seq, number, m, accepted, expires)
+	l.acceptedBytes += uint64(len(m.Packet))
+	if older != 0 {
+		l.conflated++
+		l.drop(older, Conflated)
+	}
+	if m.Key != "" {
+		l.ledger.keys.replace(m.Key, seq, func(seq uint64) bool { return l.find(seq).alive() })
+	}
+	return Ticket{Seq: seq, batch: b.id}
+}
+
+// replaceable returns the message whose place m takes, and the size of its
+// packet; 0 and -1 when there is none.
+func (l *Log) replaceable(m *Message) (seq uint64, size int64) {
+	if m.Key == "" {
+		return 0, -1
+	}
+	seq = l.ledger.keys.newest[m.Key]
+	if seq == 0 || !l.droppable(seq) {
+		return 0, -1
+	}
+	return seq, int64(l.find(seq).loc().size)
+}
+
+// droppable reports whether the message is pending and was certainly not sent.
+func (l *Log) droppable(seq uint64) bool {
+	r := l.find(seq)
+	if !r.ok() || r.state() != statePending {
+		return false
+	}
+	p := r.priority()
+	return l.place(p, seq) > l.ledger.sent[p]
+}
+
+// place returns a message's Number.
+func (l *Log) place(p Priority, seq uint64) uint64 {
+	if p == Normal {
+		return seq
+	}
+	for _, b := range append([]*batch{l.cur}, l.flight...) {
+		for _, e := range b.lines {
+			if e.seq == seq {
+				return e.number
+			}
+		}
+	}
+	q := &l.queues[p]
+	if i := q.above(seq - 1); i < len(q.items) && q.items[i].seq == seq {
+		return q.items[i].number
+	}
+	return 0
+}
+
+func (l *Log) drop(seq uint64, cause DropCause) {
+	l.done(seq, Outcome{Kind: Dropped})
+	l.drops = append(l.drops, Drop{Seq: seq, Cause: cause})
+}
+
+// makeRoom does what WhenFull says about a message that a limit does not admit.
+// It reports whether to try again.
+func (l *Log) makeRoom(m *Message, err error) (again bool, _ error) {
+	if !errors.Is(err, ErrFull) {
+		return false, err
+	}
+	switch l.o.WhenFull {
+	case DropNewest:
+		l.droppedNewest++
+	case DropOldest:
+		for p := Normal; p <= m.Priority; p++ {
+			if seq := l.victim(p); seq != 0 {
+				l.droppedOldest++
+				l.drop(seq, DroppedOldest)
+				return true, nil
+			}
+		}
+		if len(l.cur.locs) > 0 || len(l.flight) > 0 { // what is not committed cannot be found
+			if failed := l.flush(); failed != nil {
+				return false, failed
+			}
+			return true, nil
+		}
+	}
+	return false, err
+}
+
+// victim returns the oldest message of a priority that can be dropped; 0: none.
+func (l *Log) victim(p Priority) uint64 {
+	after := l.victims[p]
+	if p == Normal {
+		after = max(after, l.ledger.sent[Normal])
+	}
+	for {
+		seq := l.nextOf(p, after)
+		if seq == 0 || l.droppable(seq) {
+			l.victims[p] = max(after, seq)
+			return seq
+		}
+		after = seq
+	}
+}
+
+// Room implements [Store].
+func (l *Log) Room(ctx context.Context, size int) error {
+	for {
+		l.mu.Lock()
+		err := l.usable()
+		if err != nil || l.ledger.pending == 0 || l.ledger.room(&l.o, int64(size), -1) == nil {
+			l.mu.Unlock()
+			return err
+		}
+		l.awaitRoom(ctx.Done())
+		l.mu.Unlock()
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+	}
+}
+
+// awaitRoom waits until there may be more room, or stop, or the log is closed,
+// with mu held before and after.
+func (l *Log) awaitRoom(stop <-chan struct{}) {
+	if l.room == nil {
+		l.room = make(chan struct{})
+	}
+	room := l.room
+	l.mu.Unlock()
+	select {
+	case <-room:
+	case <-stop:
+	case <-l.stop:
+	}
+	l.mu.Lock()
+}
+
+func (l *Log) signalRoom() {
+	if l.room != nil {
+		close(l.room)
+		l.room = nil
+	}
+}
+
+// First implements [Store].
+func (l *Log) First(p Priority) uint64 {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if p >= Priorities || l.usable() != nil {
+		return 0
+	}
+	l.reveal()
+	return l.catalog.first(p)
+}
+
+// MarkSent implements [Store].
+func (l *Log) MarkSent(p Priority, number uint64) error {
+	l.mu.Lock()
+	err := l.usable()
+	if err == nil && p >= Priorities {
+		err = ErrPriority
+	}
+	if err != nil || number <= l.ledger.sent[p] {
+		l.mu.Unlock()
+		return err
+	}
+	l.ledger.sent[p] = number
+	l.cur.buf = appendSent(l.cur.buf, p, number)
+	return l.await(l.cur)
+}
+
+// Sent implements [Store].
+func (l *Log) Sent(p Priority) uint64 {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if p >= Priorities {
+		return 0
+	}
+	return l.ledger.sent[p]
+}

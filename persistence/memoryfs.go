@@ -1,0 +1,104 @@
+package persistence
+
+import (
+	"io"
+	"io/fs"
+	"path/filepath"
+	"sync"
+)
+
+// memoryFS is a folder in memory. A file that was removed can still be read by
+// who has it open.
+type memoryFS struct {
+	mu    sync.Mutex
+	files map[string]*memoryFile
+}
+
+func (m *memoryFS) MkdirAll(string) error          { return nil }
+func (m *memoryFS) SyncDir(string) error           { return nil }
+func (m *memoryFS) Lock(string) (io.Closer, error) { return noLock{}, nil }
+
+func (m *memoryFS) ReadDir(string) ([]string, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	names := make([]string, 0, len(m.files))
+	for name := range m.files {
+		names = append(names, filepath.Base(name))
+	}
+	return names, nil
+}
+
+func (m *memoryFS) Create(name string) (File, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.files[name] != nil {
+		return nil, fs.ErrExist
+	}
+	f := &memoryFile{}
+	m.files[name] = f
+	return f, nil
+}
+
+func (m *memoryFS) Open(name string) (File, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if f := m.files[name]; f != nil {
+		return f, nil
+	}
+	return nil, fs.ErrNotExist
+}
+
+func (m *memoryFS) Remove(name string) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.files[name] == nil {
+		return fs.ErrNotExist
+	}
+	delete(m.files, name)
+	return nil
+}
+
+type memoryFile struct {
+	mu   sync.RWMutex
+	data []byte
+}
+
+func (f *memoryFile) WriteAt(b []byte, off int64) (int, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if gap := int(off) - len(f.data); gap > 0 {
+		f.data = append(f.data, make([]byte, gap)...)
+	}
+	n := copy(f.data[off:], b)
+	f.data = append(f.data, b[n:]...)
+	return len(b), nil
+}
+
+func (f *memoryFile) ReadAt(b []byte, off int64) (int, error) {
+	f.mu.RLock()
+	defer f.mu.RUnlock()
+	if off >= int64(len(f.data)) {
+		return 0, io.EOF
+	}
+	n := copy(b, f.data[off:])
+	if n < len(b) {
+		return n, io.EOF
+	}
+	return n, nil
+}
+
+func (f *memoryFile) Size() (int64, error) {
+	f.mu.RLock()
+	defer f.mu.RUnlock()
+	return int64(len(f.data)), nil
+}
+
+func (f *memoryFile) Truncate(size int64) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.data = f.data[:min(size, int64(len(f.data)))]
+	return nil
+}
+
+func (f *memoryFile) Sync() error  { return nil }
+func (f *memoryFile) Close() error { return nil }
