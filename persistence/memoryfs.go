@@ -7,11 +7,12 @@ import (
 	"sync"
 )
 
-// memoryFS is a folder in memory. A file that was removed can still be read by
-// who has it open.
+// memoryFS is a folder in memory. What a file had is used again by the next one
+// once it was removed, so who still has it open may read anything.
 type memoryFS struct {
-	mu    sync.Mutex
+	mu    sync.RWMutex // of the files too
 	files map[string]*memoryFile
+	spare []byte
 }
 
 func (m *memoryFS) MkdirAll(string) error          { return nil }
@@ -34,7 +35,8 @@ func (m *memoryFS) Create(name string) (File, error) {
 	if m.files[name] != nil {
 		return nil, fs.ErrExist
 	}
-	f := &memoryFile{}
+	f := &memoryFile{m: m, data: m.spare[:0]}
+	m.spare = nil
 	m.files[name] = f
 	return f, nil
 }
@@ -51,21 +53,23 @@ func (m *memoryFS) Open(name string) (File, error) {
 func (m *memoryFS) Remove(name string) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if m.files[name] == nil {
+	f := m.files[name]
+	if f == nil {
 		return fs.ErrNotExist
 	}
+	m.spare, f.data = f.data, nil
 	delete(m.files, name)
 	return nil
 }
 
 type memoryFile struct {
-	mu   sync.RWMutex
+	m    *memoryFS
 	data []byte
 }
 
 func (f *memoryFile) WriteAt(b []byte, off int64) (int, error) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
+	f.m.mu.Lock()
+	defer f.m.mu.Unlock()
 	if gap := int(off) - len(f.data); gap > 0 {
 		f.data = append(f.data, make([]byte, gap)...)
 	}
@@ -75,8 +79,8 @@ func (f *memoryFile) WriteAt(b []byte, off int64) (int, error) {
 }
 
 func (f *memoryFile) ReadAt(b []byte, off int64) (int, error) {
-	f.mu.RLock()
-	defer f.mu.RUnlock()
+	f.m.mu.RLock()
+	defer f.m.mu.RUnlock()
 	if off >= int64(len(f.data)) {
 		return 0, io.EOF
 	}
@@ -88,14 +92,14 @@ func (f *memoryFile) ReadAt(b []byte, off int64) (int, error) {
 }
 
 func (f *memoryFile) Size() (int64, error) {
-	f.mu.RLock()
-	defer f.mu.RUnlock()
+	f.m.mu.RLock()
+	defer f.m.mu.RUnlock()
 	return int64(len(f.data)), nil
 }
 
 func (f *memoryFile) Truncate(size int64) error {
-	f.mu.Lock()
-	defer f.mu.Unlock()
+	f.m.mu.Lock()
+	defer f.m.mu.Unlock()
 	f.data = f.data[:min(size, int64(len(f.data)))]
 	return nil
 }

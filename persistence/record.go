@@ -166,7 +166,7 @@ const (
 // appendMessage takes a message that is being accepted. number is its place
 // among those of its priority.
 func appendMessage(b []byte, seq, number uint64, m *Message, accepted, expires int64) []byte {
-	var space [maxMeta]byte
+	var space [64]byte
 	if m.Priority != Normal || m.Key != "" {
 		return appendExtended(b, seq, number, m, accepted, expires)
 	}
