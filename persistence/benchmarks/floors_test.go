@@ -1,0 +1,188 @@
+package benchmarks
+
+import (
+	"fmt"
+	"io"
+	"math"
+	"os"
+	"runtime"
+	"strings"
+	"testing"
+	"time"
+)
+
+// The floors: how many times as fast mooring has to be.
+const (
+	groupFloor = 5   // against those that share an fsync among many appends, at everything
+	filesFloor = 100 // against the file queue, at draining
+)
+
+const (
+	backlog       = 16_000                 // messages to drain
+	mixedMessages = 40_000                 // messages that come and go at once
+	listsMixed    = 300                    // as many for a contestant that lists its folder
+	enqueueFor    = 300 * time.Millisecond // how long one measurement of appending lasts
+	rounds        = 3                      // measurements of each, of which the best counts
+	attempts      = 3                      // before a ratio below its floor is believed
+	patience      = 45 * time.Second       // no further attempt is begun when it would last longer
+)
+
+// rates are a contestant's best: messages a second.
+type rates struct{ enqueue, drain, mixed float64 }
+
+func (r *rates) better(s rates) {
+	r.enqueue, r.drain, r.mixed = max(r.enqueue, s.enqueue), max(r.drain, s.drain), max(r.mixed, s.mixed)
+}
+
+// TestFloors measures all contestants in turns, so that a slow minute of the
+// machine is everybody's, and compares the best of each.
+func TestFloors(t *testing.T) {
+	if testing.Short() {
+		t.Skip("measures for up to a minute")
+	}
+	begin := time.Now()
+	files := fullFileQueue(t)
+	var missed []string
+	for attempt := range attempts {
+		// The first attempt is made at any rate; it tells how long one takes.
+		if spent := time.Since(begin); attempt > 0 && spent+spent/time.Duration(attempt) > patience {
+			break
+		}
+		best, disk := make([]rates, len(contestants)), 0.0
+		for range rounds {
+			rate, err := ceiling(t.TempDir(), enqueueFor)
+			if err != nil {
+				t.Fatal(err)
+			}
+			disk = max(disk, rate)
+			for i, c := range contestants {
+				best[i].better(measure(t, c))
+			}
+		}
+		for i, c := range contestants {
+			if c.lists {
+				best[i].drain = files
+			}
+		}
+		printTable(t.Output(), best, disk)
+		if missed = below(best); len(missed) == 0 {
+			return
+		}
+	}
+	t.Error("a floor was missed in each attempt, in the last one:\n" + strings.Join(missed, "\n"))
+}
+
+// measure is one round of one contestant.
+func measure(t *testing.T, c contestant) (r rates) {
+	t.Helper()
+	n := mixedMessages
+	if c.lists {
+		n = listsMixed
+	}
+	with := func(what func(q queue) (float64, error)) float64 {
+		runtime.GC() // what the one before left behind
+		q, remove := openQueue(t, c)
+		defer remove()
+		rate, err := what(q)
+		if err != nil {
+			t.Fatalf("%s: %v", c.name, err)
+		}
+		return rate
+	}
+	r.enqueue = with(func(q queue) (float64, error) { return enqueue(q, enqueueFor) })
+	r.mixed = with(func(q queue) (float64, error) { return mixed(q, n, c.unordered) })
+	if !c.lists {
+		r.drain = with(func(q queue) (float64, error) {
+			if err := preload(q, backlog); err != nil {
+				return 0, err
+			}
+			return drain(q, backlog, c.unordered)
+		})
+	}
+	return r
+}
+
+// fullFileQueue returns the rate at which autopaho's file queue is drained of a
+// backlog, without waiting the minutes it takes: a message costs the more the
+// more there are, in proportion, so a few are taken at each of several depths,
+// and what lies between is removed off the clock. The fastest of three counts.
+func fullFileQueue(t *testing.T) float64 {
+	const depths, sample = 4, 4
+	dir := t.TempDir()
+	q, err := openFiles(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := produce(q, 1, upTo(backlog), nil); err != nil {
+		t.Fatal(err)
+	}
+	var sum time.Duration
+	for depth := range depths {
+		// The middle of the depth's share of the backlog stands for all of it.
+		thin(t, dir, backlog*(2*(depths-depth)-1)/(2*depths))
+		fastest := time.Duration(math.MaxInt64)
+		for range rounds {
+			begin := time.Now()
+			if n, err := q.Take(sample, func([]byte) {}); n < sample || err != nil {
+				t.Fatal(n, err)
+			}
+			fastest = min(fastest, time.Since(begin))
+		}
+		sum += fastest
+	}
+	return depths * sample / sum.Seconds()
+}
+
+// thin leaves so many of the files in a folder.
+func thin(t *testing.T, dir string, leave int) {
+	d, err := os.Open(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer d.Close()
+	names, err := d.Readdirnames(-1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range names[leave:] {
+		if err := os.Remove(dir + string(os.PathSeparator) + name); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// below says which ratios do not reach their floor.
+func below(best []rates) (missed []string) {
+	ours := best[0]
+	for i, c := range contestants[1:] {
+		check := func(what string, ours, theirs, floor float64) {
+			if ours < floor*theirs {
+				missed = append(missed, fmt.Sprintf("%s: %.1f times %s, the floor is %g", what, ours/theirs, c.name, floor))
+			}
+		}
+		theirs := best[i+1]
+		drainFloor := float64(groupFloor)
+		if c.lists {
+			drainFloor = filesFloor
+		}
+		check("enqueue", ours.enqueue, theirs.enqueue, groupFloor)
+		check("drain", ours.drain, theirs.drain, drainFloor)
+		check("mixed", ours.mixed, theirs.mixed, groupFloor)
+	}
+	return missed
+}
+
+// printTable gives rates and, behind each, how many times as fast mooring is.
+func printTable(w io.Writer, best []rates, disk float64) {
+	fmt.Fprintf(w, "%-20s%26s%26s%26s\n", "messages a second", "enqueue", "drain", "mixed")
+	for i, c := range contestants {
+		fmt.Fprintf(w, "%-20s", c.name)
+		for _, r := range [][2]float64{
+			{best[i].enqueue, best[0].enqueue}, {best[i].drain, best[0].drain}, {best[i].mixed, best[0].mixed},
+		} {
+			fmt.Fprintf(w, "%12.0f (%9.1f x)", r[0], r[1]/r[0])
+		}
+		fmt.Fprintln(w)
+	}
+	fmt.Fprintf(w, "%-20s%12.0f (%9.1f x)\n", "the disk itself", disk, best[0].enqueue/disk)
+}
