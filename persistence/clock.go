@@ -16,8 +16,10 @@ const neverSet = 1_577_836_800_000
 
 // begin starts the clock; last is the latest time that an earlier opening noted
 // (0: none), and waiting says whether messages are there that count by it.
-func (c *clock) begin(last int64, waiting bool) {
-	c.start = time.Now()
+func (c *clock) begin(last int64, waiting bool) { c.beginAt(time.Now(), last, waiting) }
+
+func (c *clock) beginAt(start time.Time, last int64, waiting bool) {
+	c.start = start
 	now := c.start.UnixMilli()
 	switch {
 	case last == 0 || !waiting && now >= neverSet:

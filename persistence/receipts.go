@@ -315,13 +315,15 @@ func (l *Log) Receipt(id [16]byte) (Receipt, bool, error) {
 		}
 	}
 	candidates := l.candidates(fingerprint(&id))
-	files := slices.Clone(l.receipts.files)
 	l.mu.Unlock()
 	for _, seq := range candidates {
 		if r, ok, err := l.receiptFromLog(seq, id); ok || err != nil {
 			return r, ok, err
 		}
 	}
+	l.mu.Lock()
+	files := slices.Clone(l.receipts.files) // what became of messages that are not in the log any more
+	l.mu.Unlock()
 	for _, f := range slices.Backward(files) {
 		r, ok, err := l.receiptFromFile(f, id)
 		if errors.Is(err, fs.ErrNotExist) {
@@ -375,7 +377,7 @@ func (l *Log) receiptFromLog(seq uint64, id [16]byte) (Receipt, bool, error) {
 	if err == nil {
 		err = rec.decode(b)
 	}
-	if damaged(err) {
+	if damaged(err) || errors.Is(err, fs.ErrNotExist) { // damaged, or removed meanwhile
 		return Receipt{}, false, nil
 	}
 	if err != nil {

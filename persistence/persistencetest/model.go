@@ -1,7 +1,7 @@
 package persistencetest
 
 import (
-	"maps"
+	"errors"
 	"math/rand/v2"
 	"slices"
 	"testing"
@@ -11,50 +11,74 @@ import (
 
 // model is what a store must look like, kept in the simplest way.
 type model struct {
-	next    uint64
-	pending map[uint64]bool // true: released
-	totals  map[persistence.OutcomeKind]uint64
-	seen    map[uint16]bool
-	streams []string
-	last    map[string]uint64
-	boot    uint64
+	o        persistence.Options
+	messages []*modelMessage // by sequence
+	numbers  [persistence.Priorities]uint64
+	sent     [persistence.Priorities]uint64
+	totals   map[persistence.OutcomeKind]uint64
+	seen     map[uint16]bool
+	streams  []string
+	last     map[string]uint64
+	boot     uint64
+	drops    []persistence.Drop // what OnDrop must have told since the last comparison
+	told     []persistence.Drop
 }
+
+type modelMessage struct {
+	seq, number uint64
+	priority    persistence.Priority
+	key         string
+	pending     bool
+	released    bool
+	dead        bool
+	outcome     persistence.Outcome
+}
+
+const (
+	modelMessages    = 25
+	modelDeadLetters = 3
+	modelReceipts    = 20
+)
 
 // testModel does random things to a store and to the model, with restarts at
 // random, and compares.
 func testModel(t *testing.T, open Open) {
-	for _, seed := range []uint64{1, 2, 3, 4} {
-		runModel(t, open, rand.New(rand.NewPCG(seed, seed)), 1500)
+	for seed := range uint64(6) {
+		o := persistence.Options{SegmentBytes: 4 << 10, BufferBytes: 4 << 10, MaxStreams: 5,
+			MaxDeadLetters: modelDeadLetters, MaxReceipts: modelReceipts}
+		if seed%2 == 1 {
+			o.WhenFull, o.MaxMessages = persistence.DropOldest, modelMessages
+		}
+		if seed > 3 {
+			o.MaxReceipts = 0
+		}
+		runModel(t, open, o, rand.New(rand.NewPCG(seed, seed)), 1500)
 	}
 }
 
-func runModel(t *testing.T, open Open, rnd *rand.Rand, steps int) {
-	s, reopen := open(t, persistence.Options{SegmentBytes: 4 << 10, BufferBytes: 4 << 10, MaxStreams: 5})
-	m := &model{
-		pending: map[uint64]bool{}, totals: map[persistence.OutcomeKind]uint64{},
-		seen: map[uint16]bool{}, last: map[string]uint64{}, boot: 1,
-	}
+func runModel(t *testing.T, open Open, o persistence.Options, rnd *rand.Rand, steps int) {
+	m := &model{o: o, totals: map[persistence.OutcomeKind]uint64{}, seen: map[uint16]bool{}, last: map[string]uint64{}, boot: 1}
+	o.OnDrop = func(d persistence.Drop) { m.told = append(m.told, d) }
+	s, reopen := open(t, o)
 	for range steps {
 		switch p := rnd.IntN(100); {
 		case p < 45:
 			m.append(t, s, rnd)
-		case p < 70 && m.next > 0:
-			seq := 1 + rnd.Uint64N(m.next)
-			if p < 60 { // mostly the oldest, so that segments go
-				seq = slices.Min(append(slices.Collect(maps.Keys(m.pending)), seq))
-			}
-			o := persistence.Outcome{Kind: persistence.Acked + persistence.OutcomeKind(rnd.IntN(4))}
-			must(t, s.Done(seq, o))
-			if _, there := m.pending[seq]; there {
-				delete(m.pending, seq)
-				m.totals[o.Kind]++
-			}
-		case p < 80 && m.next > 0:
-			seq := 1 + rnd.Uint64N(m.next)
-			must(t, s.Release(seq))
-			if _, there := m.pending[seq]; there {
-				m.pending[seq] = true
-			}
+		case p < 68 && len(m.messages) > 0:
+			m.done(t, s, rnd, p < 60)
+		case p < 76 && len(m.messages) > 0:
+			one := m.any(rnd)
+			must(t, s.Release(one.seq))
+			one.released = one.released || one.pending
+		case p < 78:
+			p := persistence.Priority(rnd.IntN(persistence.Priorities))
+			number := m.sent[p]/2 + rnd.Uint64N(m.numbersOf(p)+1)/2
+			must(t, s.MarkSent(p, number))
+			m.sent[p] = max(m.sent[p], number)
+		case p < 80 && len(m.messages) > 0:
+			one := m.any(rnd)
+			must(t, s.Discard(one.seq))
+			one.dead = false
 		case p < 86:
 			id := uint16(1 + rnd.IntN(20))
 			must(t, s.Seen(id))
@@ -66,8 +90,9 @@ func runModel(t *testing.T, open Open, rnd *rand.Rand, steps int) {
 		case p < 93:
 			must(t, s.ResetSession())
 			clear(m.seen)
-			for seq := range m.pending {
-				m.pending[seq] = false
+			m.sent = [persistence.Priorities]uint64{}
+			for _, one := range m.messages {
+				one.released = false
 			}
 		case p < 95:
 			m.compare(t, s)
@@ -82,41 +107,153 @@ func runModel(t *testing.T, open Open, rnd *rand.Rand, steps int) {
 	m.compare(t, s)
 }
 
+func (m *model) any(rnd *rand.Rand) *modelMessage { return m.messages[rnd.IntN(len(m.messages))] }
+
+func (m *model) numbersOf(p persistence.Priority) uint64 {
+	if p == persistence.Normal {
+		return uint64(len(m.messages))
+	}
+	return m.numbers[p]
+}
+
+func (m *model) droppable(one *modelMessage) bool {
+	return one.pending && !one.released && one.number > m.sent[one.priority]
+}
+
+func (m *model) end(one *modelMessage, o persistence.Outcome) {
+	if !one.pending {
+		return
+	}
+	one.pending, one.released, one.outcome = false, false, o
+	m.totals[o.Kind]++
+	if o.Kind != persistence.DeadLettered {
+		return
+	}
+	one.dead = true
+	if dead := m.deadLetters(); len(dead) > modelDeadLetters {
+		m.messages[dead[0]-1].dead = false
+	}
+}
+
+func (m *model) deadLetters() (seqs []uint64) {
+	for _, one := range m.messages {
+		if one.dead {
+			seqs = append(seqs, one.seq)
+		}
+	}
+	return seqs
+}
+
+func (m *model) done(t *testing.T, s persistence.Store, rnd *rand.Rand, oldest bool) {
+	t.Helper()
+	one := m.any(rnd)
+	if oldest { // mostly, so that segments go
+		if i := slices.IndexFunc(m.messages, func(one *modelMessage) bool { return one.pending }); i >= 0 {
+			one = m.messages[i]
+		}
+	}
+	o := persistence.Outcome{Kind: persistence.Acked + persistence.OutcomeKind(rnd.IntN(5)), Reason: byte(rnd.IntN(256))}
+	must(t, s.Done(one.seq, o))
+	m.end(one, o)
+}
+
+// order returns the messages pending, as Next must show them.
+func (m *model) order() (list []*modelMessage) {
+	for p := persistence.Urgent; ; p-- {
+		for _, one := range m.messages {
+			if one.pending && one.priority == p {
+				list = append(list, one)
+			}
+		}
+		if p == persistence.Normal {
+			return list
+		}
+	}
+}
+
+// full makes room for a message of that priority, or reports that there is none.
+func (m *model) full(p persistence.Priority) bool {
+	if m.o.MaxMessages == 0 || len(m.order()) < m.o.MaxMessages {
+		return false
+	}
+	for level := persistence.Normal; level <= p; level++ {
+		for _, one := range m.messages {
+			if one.priority == level && m.droppable(one) {
+				m.drop(one, persistence.DroppedOldest)
+				return false
+			}
+		}
+	}
+	return true
+}
+
+func (m *model) drop(one *modelMessage, cause persistence.DropCause) {
+	m.end(one, persistence.Outcome{Kind: persistence.Dropped})
+	m.drops = append(m.drops, persistence.Drop{Seq: one.seq, Cause: cause})
+}
+
 func (m *model) append(t *testing.T, s persistence.Store, rnd *rand.Rand) {
 	t.Helper()
-	msg := message(m.next+1, rnd.IntN(400))
+	one := &modelMessage{seq: uint64(len(m.messages)) + 1, pending: true}
+	msg := message(one.seq, rnd.IntN(400))
+	if rnd.IntN(3) == 0 {
+		one.priority = persistence.Priority(rnd.IntN(persistence.Priorities))
+	}
+	if rnd.IntN(4) == 0 {
+		one.key = string(rune('k' + rnd.IntN(3)))
+	}
+	msg.Priority, msg.Key = one.priority, one.key
+	var stream string
 	if rnd.IntN(2) == 0 {
-		name := string(rune('a' + rnd.IntN(5)))
-		id, last, err := s.Stream(name)
+		stream = string(rune('a' + rnd.IntN(5)))
+		id, last, err := s.Stream(stream)
 		must(t, err)
-		expect(t, "last of "+name, last, m.last[name])
-		if !slices.Contains(m.streams, name) {
-			m.streams = append(m.streams, name)
+		expect(t, "last of "+stream, last, m.last[stream])
+		if !slices.Contains(m.streams, stream) {
+			m.streams = append(m.streams, stream)
 		}
 		msg.Stream, msg.StreamSeq = id, last+1
-		m.last[name]++
 	}
+	var older *modelMessage
+	for _, other := range m.messages {
+		if one.key != "" && other.key == one.key {
+			older = other
+		}
+	}
+	replaces := older != nil && m.droppable(older)
+	full := !replaces && m.full(one.priority)
 	seq, err := s.Append(msg)
+	if full {
+		expect(t, "with nothing that can be dropped it is full", errors.Is(err, persistence.ErrFull), true)
+		return
+	}
 	must(t, err)
-	m.next++
-	expect(t, "sequence", seq, m.next)
-	m.pending[seq] = false
+	expect(t, "sequence", seq, one.seq)
+	if replaces {
+		m.drop(older, persistence.Conflated)
+	}
+	if stream != "" {
+		m.last[stream]++
+	}
+	m.messages = append(m.messages, one)
+	one.number = one.seq
+	if one.priority != persistence.Normal {
+		m.numbers[one.priority]++
+		one.number = m.numbers[one.priority]
+	}
 }
 
 func (m *model) compare(t *testing.T, s persistence.Store) {
 	t.Helper()
-	expectList(t, "pending", drain(t, s), slices.Sorted(maps.Keys(m.pending)))
-	for _, seq := range released(t, s) {
-		expect(t, "released", m.pending[seq], true)
+	m.compareMessages(t, s)
+	expectList(t, "told by OnDrop", m.told, m.drops)
+	m.told, m.drops = nil, nil
+	var seen []uint16
+	for id := range m.seen {
+		seen = append(seen, id)
 	}
-	n := 0
-	for _, rel := range m.pending {
-		if rel {
-			n++
-		}
-	}
-	expect(t, "number released", len(released(t, s)), n)
-	expectList(t, "SeenIDs", s.SeenIDs(), slices.Sorted(maps.Keys(m.seen)))
+	slices.Sort(seen)
+	expectList(t, "SeenIDs", s.SeenIDs(), seen)
 	var names []string
 	s.Streams(func(name string, _ uint32, last uint64) bool {
 		names = append(names, name)
@@ -125,13 +262,79 @@ func (m *model) compare(t *testing.T, s persistence.Store) {
 	})
 	expectList(t, "Streams", names, m.streams)
 	c := sum(t, s)
-	expect(t, "Accepted", c.Accepted, m.next)
+	expect(t, "Accepted", c.Accepted, uint64(len(m.messages)))
 	expect(t, "Acked", c.Acked, m.totals[persistence.Acked])
 	expect(t, "Refused", c.Refused, m.totals[persistence.Refused])
 	expect(t, "Expired", c.Expired, m.totals[persistence.Expired])
 	expect(t, "Dropped", c.Dropped, m.totals[persistence.Dropped])
+	expect(t, "DeadLettered", c.DeadLettered, m.totals[persistence.DeadLettered])
+	expect(t, "DeadLetters", c.DeadLetters, uint64(len(m.deadLetters())))
 	expect(t, "Lost", c.Lost, 0)
 	expect(t, "Corruptions", c.Corruptions, 0)
 	expect(t, "TornTails", c.TornTails, 0)
 	expect(t, "Boot", s.Boot(), m.boot)
+}
+
+func (m *model) compareMessages(t *testing.T, s persistence.Store) {
+	t.Helper()
+	var c persistence.Cursor
+	var e persistence.Entry
+	var first, count [persistence.Priorities]uint64
+	for _, want := range m.order() {
+		ok, err := s.Next(&c, &e)
+		must(t, err)
+		if !ok || e.Seq != want.seq || e.Number != want.number || e.Priority != want.priority || e.Released != want.released {
+			t.Fatalf("Next = %v, %+v; want %+v", ok, e, want)
+		}
+		checkContent(t, &e)
+		if count[e.Priority]++; count[e.Priority] == 1 {
+			first[e.Priority] = e.Number
+		}
+		c.Pass(&e)
+	}
+	ok, err := s.Next(&c, &e)
+	must(t, err)
+	expect(t, "Next behind the last", ok, false)
+	expect(t, "PendingOf", s.Stats().PendingOf, count)
+	for p := range persistence.Priority(persistence.Priorities) {
+		expect(t, "First", s.First(p), first[p])
+		expect(t, "Sent", s.Sent(p), m.sent[p])
+	}
+	var dead []uint64
+	must(t, s.DeadLetters(func(e *persistence.Entry, reason byte) bool {
+		checkContent(t, e)
+		expect(t, "reason", reason, m.messages[e.Seq-1].outcome.Reason)
+		dead = append(dead, e.Seq)
+		return true
+	}))
+	expectList(t, "dead letters", dead, m.deadLetters())
+	for _, one := range m.messages {
+		ok, err := s.Get(one.seq, &e)
+		must(t, err)
+		expect(t, "Get", ok, one.pending)
+		if ok {
+			checkContent(t, &e)
+		}
+		if len(m.messages)-int(one.seq) < 60 {
+			m.compareReceipt(t, s, one)
+		}
+	}
+}
+
+// compareReceipt: what is pending or set aside is known, and so are the newest;
+// what is said of others is right.
+func (m *model) compareReceipt(t *testing.T, s persistence.Store, one *modelMessage) {
+	t.Helper()
+	r, ok, err := s.Receipt(message(one.seq, 0).ID)
+	must(t, err)
+	if m.o.MaxReceipts == 0 {
+		expect(t, "a receipt where none are kept", ok, false)
+		return
+	}
+	if !ok && !one.pending && !one.dead && len(m.messages)-int(one.seq) >= modelReceipts {
+		return
+	}
+	if !ok || r.Seq != one.seq || r.Outcome != one.outcome || r.At.IsZero() != one.pending {
+		t.Fatalf("Receipt = %+v, %v; want %+v", r, ok, one)
+	}
 }

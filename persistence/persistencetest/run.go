@@ -34,6 +34,11 @@ func Run(t *testing.T, open Open) {
 		{"Closed", testClosed},
 		{"Concurrent", testConcurrent},
 		{"CloseWhileAppending", testCloseWhileAppending},
+		{"Room", testRoom},
+		{"DropNewest", testDropNewest},
+		{"DropOldestBytes", testDropOldestBytes},
+		{"PriorityMisuse", testPriorityMisuse},
+		{"ReceiptAge", testReceiptAge},
 		{"Model", testModel},
 	} {
 		t.Run(c.name, func(t *testing.T) { c.test(t, open) })
@@ -78,10 +83,15 @@ func drain(t *testing.T, s persistence.Store) (seqs []uint64) {
 		if e.Seq <= after {
 			t.Fatalf("Next(%d) = %d", after, e.Seq)
 		}
-		if want := message(e.Seq, len(e.Packet)); !bytes.Equal(e.Packet, want.Packet) || e.ID != want.ID {
-			t.Fatalf("message %d came back changed", e.Seq)
-		}
+		checkContent(t, &e)
 		seqs = append(seqs, e.Seq)
+	}
+}
+
+func checkContent(t *testing.T, e *persistence.Entry) {
+	t.Helper()
+	if want := message(e.Seq, len(e.Packet)); !bytes.Equal(e.Packet, want.Packet) || e.ID != want.ID {
+		t.Fatalf("message %d came back changed", e.Seq)
 	}
 }
 
@@ -115,7 +125,7 @@ func acked(t *testing.T, s persistence.Store, seq uint64) {
 func sum(t *testing.T, s persistence.Store) persistence.Stats {
 	t.Helper()
 	c := s.Stats()
-	if c.Accepted != c.Acked+c.Refused+c.Expired+c.Dropped+c.Pending {
+	if c.Accepted != c.Acked+c.Refused+c.Expired+c.Dropped+c.DeadLettered+c.Pending {
 		t.Fatalf("the sum does not hold: %+v", c)
 	}
 	return c

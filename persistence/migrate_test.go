@@ -1,0 +1,48 @@
+package persistence
+
+import (
+	"os"
+	"path/filepath"
+	"slices"
+	"testing"
+)
+
+// TestFormatVersion1 opens a folder that the first format's release wrote, and
+// goes on in it.
+func TestFormatVersion1(t *testing.T) {
+	dir := t.TempDir()
+	if err := os.CopyFS(dir, os.DirFS("testdata/v1")); err != nil {
+		t.Fatal(err)
+	}
+	for boot := uint64(3); boot < 5; boot++ {
+		l, err := Open(dir, Options{SegmentBytes: 4096})
+		if err != nil {
+			t.Fatal(err)
+		}
+		seqs, released := contents(t, l)
+		want := []uint64{7}
+		for seq := uint64(24); seq <= 41; seq++ {
+			want = append(want, seq)
+		}
+		if !slices.Equal(seqs[:len(want)], want) || !slices.Equal(released, []uint64{25, 26}) || !slices.Equal(l.SeenIDs(), []uint16{9}) {
+			t.Errorf("pending %v, released %v, seen %v", seqs, released, l.SeenIDs())
+		}
+		_, last, err := l.Stream("a/b")
+		if s := l.Stats(); err != nil || last != 40 || l.Boot() != boot || !l.HasSession() || s.Acked != 19 || s.Refused != 1 || s.Expired != 1 || s.Dropped != 1 || s.Corruptions != 0 {
+			t.Errorf("stream %d, %v; boot %d; %+v", last, err, l.Boot(), s)
+		}
+		// The old release did not say what it sent.
+		if boot == 3 && l.Sent(Normal) != l.LastSeq() {
+			t.Errorf("sent up to %d of %d", l.Sent(Normal), l.LastSeq())
+		}
+		if _, err := l.Append(numbered(l.LastSeq()+1, 50)); err != nil {
+			t.Error(err)
+		}
+		if err := l.Close(); err != nil {
+			t.Error(err)
+		}
+	}
+	if copies, _ := filepath.Glob(filepath.Join(dir, "*"+corruptSuffix)); len(copies) > 0 {
+		t.Errorf("copies were kept: %v", copies)
+	}
+}
