@@ -1,0 +1,33 @@
+package persistence
+
+import (
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+// TestFlash: a reading a second costs a page for each window, and
+// without Flash at least one for each reading.
+func TestFlash(t *testing.T) {
+	hour := func(o Options, readings int) (pages uint64) {
+		synctest.Test(t, func(t *testing.T) {
+			l := open(t, newMemFS(), o)
+			defer l.Close()
+			for n := range readings {
+				if _, err := l.Append(&Message{Packet: make([]byte, 50)}); err != nil {
+					t.Fatal(err)
+				}
+				if err := l.Done(uint64(n+1), Outcome{Kind: Acked}); err != nil {
+					t.Fatal(err)
+				}
+				time.Sleep(time.Second)
+			}
+			pages = l.Stats().PageBytesDay / pageSize
+		})
+		return pages
+	}
+	const readings = 3600
+	if each, flash := hour(Options{}, readings), hour(Flash(time.Minute), readings); each < readings || flash > readings/60*4 {
+		t.Errorf("an hour of readings costs %d pages, with Flash %d", each, flash)
+	}
+}
