@@ -41,5 +41,5 @@
 // variant with fsync gets at the files from outside. Finding the oldest file
 // means reading the folder, so a drain takes time with the square of the backlog:
 // the test takes a few messages at each of four depths and adds up from there,
-// and mixed has 300 messages for it, for others 40,000.
+// and mixed has 300 messages for it, for others 20,000.
 package benchmarks

@@ -19,9 +19,9 @@ const (
 
 const (
 	backlog       = 16_000                 // messages to drain
-	mixedMessages = 40_000                 // messages that come and go at once
+	mixedMessages = 20_000                 // messages that come and go at once
 	listsMixed    = 300                    // as many for a contestant that lists its folder
-	enqueueFor    = 300 * time.Millisecond // how long one measurement of appending lasts
+	enqueueFor    = 200 * time.Millisecond // how long one measurement of appending lasts
 	rounds        = 3                      // measurements of each, of which the best counts
 	attempts      = 3                      // before a ratio below its floor is believed
 	patience      = 45 * time.Second       // no further attempt is begun when it would last longer
