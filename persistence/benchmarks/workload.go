@@ -68,7 +68,7 @@ func lasting(d time.Duration) func() bool {
 // checker sees that nothing is missing, twice there, or out of place.
 type checker struct {
 	unordered bool
-	last      map[uint32]uint64
+	last      []uint64 // of each producer
 	seen      int
 	err       error
 }
@@ -82,10 +82,10 @@ func (c *checker) visit(p []byte) {
 	if c.unordered {
 		return
 	}
-	if c.last == nil {
-		c.last = map[uint32]uint64{}
+	producer, number := int(binary.BigEndian.Uint32(p)), binary.BigEndian.Uint64(p[4:])
+	for len(c.last) <= producer {
+		c.last = append(c.last, 0)
 	}
-	producer, number := binary.BigEndian.Uint32(p), binary.BigEndian.Uint64(p[4:])
 	if want := c.last[producer] + 1; number != want {
 		c.err = fmt.Errorf("producer %d: message %d where %d belongs", producer, number, want)
 	}
