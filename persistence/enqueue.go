@@ -45,7 +45,7 @@ func (l *Log) enqueue(m *Message, accepted, expires int64) (Ticket, error) {
 		}
 		older, freed := l.replaceable(m)
 		err := l.ledger.admit(&l.o, m, freed)
-		if err == nil && l.diskSize+int64(len(l.cur.buf)+len(m.Packet)) > l.o.MaxDiskBytes {
+		if err == nil && !l.diskRoom(len(m.Packet)) {
 			if l.compacting || l.removing {
 				l.awaitRoom(nil)
 				continue
@@ -59,6 +59,11 @@ func (l *Log) enqueue(m *Message, accepted, expires int64) (Ticket, error) {
 			return Ticket{}, failed
 		}
 	}
+}
+
+// diskRoom reports whether one more packet of that size keeps to MaxDiskBytes.
+func (l *Log) diskRoom(size int) bool {
+	return l.diskSize+int64(len(l.cur.buf)+size) <= l.o.MaxDiskBytes
 }
 
 // flush commits the present batch, with mu held before and after.
@@ -187,7 +192,7 @@ func (l *Log) Room(ctx context.Context, size int) error {
 	for {
 		l.mu.Lock()
 		err := l.usable()
-		if err != nil || l.ledger.pending == 0 || l.ledger.room(&l.o, int64(size), -1) == nil {
+		if err != nil || l.ledger.pending == 0 || l.ledger.room(&l.o, int64(size), -1) == nil && l.diskRoom(size) {
 			l.mu.Unlock()
 			return err
 		}
