@@ -1,0 +1,50 @@
+package persistence_test
+
+import (
+	"fmt"
+	"os"
+
+	"github.com/mooring-mqtt/mooring/persistence"
+)
+
+// A look at what a program left behind.
+func ExampleInspect() {
+	dir, err := os.MkdirTemp("", "inspect")
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	defer os.RemoveAll(dir)
+	log, err := persistence.Open(dir, persistence.Options{})
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	for _, packet := range []string{"one", "two", "three"} {
+		if _, err := log.Append(&persistence.Message{Packet: []byte(packet)}); err != nil {
+			fmt.Println(err)
+		}
+	}
+	log.Done(2, persistence.Outcome{Kind: persistence.Refused, Reason: 0x97})
+	log.Close()
+
+	in, err := persistence.Inspect(dir, persistence.Options{})
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	defer in.Close()
+	fmt.Println(in.Stats.Accepted, "accepted,", in.Stats.Pending, "pending,", len(in.Corruptions), "damaged places")
+	err = in.Messages(persistence.AllMessages, func(m *persistence.StoredMessage) bool {
+		fmt.Printf("%d %s %v\n", m.Seq, m.Packet, m.Outcome.Kind)
+		return true
+	})
+	if err != nil {
+		fmt.Println(err)
+	}
+	// Output:
+	// 3 accepted, 2 pending, 0 damaged places
+	// 1 one no outcome
+	// 2 two refused
+	// 3 three no outcome
+}
