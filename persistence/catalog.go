@@ -11,6 +11,7 @@ type catalog struct {
 	segments []*segment // oldest first; the last is the active one
 	moved    []moved    // by sequence
 	queues   [Priorities]queue
+	hint     int // the segment that was asked for last is likely to be the next
 }
 
 // moved is a message whose record was written again, to a newer segment, so that
@@ -113,10 +114,14 @@ func (c *catalog) findMoved(seq uint64) (int, bool) {
 
 // segment returns the segment in whose range seq is, and the position in it.
 func (c *catalog) segment(seq uint64) (*segment, int) {
+	if h := c.hint; h < len(c.segments) && seq >= c.segments[h].first && seq < c.segments[h].end() {
+		return c.segments[h], int(seq - c.segments[h].first)
+	}
 	n := sort.Search(len(c.segments), func(i int) bool { return c.segments[i].first > seq })
 	if n == 0 || seq >= c.segments[n-1].end() {
 		return nil, 0
 	}
+	c.hint = n - 1
 	return c.segments[n-1], int(seq - c.segments[n-1].first)
 }
 
@@ -142,7 +147,7 @@ func (c *catalog) next(cur *Cursor) uint64 {
 
 // nextOf returns the first message of a priority with a sequence above after.
 func (c *catalog) nextOf(p Priority, after uint64) uint64 {
-	if after >= maxSequence {
+	if after >= maxSequence || p != Normal && len(c.queues[p].items) == 0 {
 		return 0
 	}
 	if p == Normal {
@@ -166,7 +171,12 @@ func (c *catalog) nextNormal(seq uint64) uint64 {
 			}
 		}
 	}
-	n := sort.Search(len(c.segments), func(i int) bool { return c.segments[i].end() > seq })
+	n := 0
+	if s, _ := c.segment(seq); s != nil {
+		n = c.hint
+	} else {
+		n = sort.Search(len(c.segments), func(i int) bool { return c.segments[i].end() > seq })
+	}
 	for ; n < len(c.segments); n++ {
 		s, from := c.segments[n], 0
 		if seq > s.first {

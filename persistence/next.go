@@ -46,6 +46,19 @@ func (r *reader) record(number uint64, off, limit int64) ([]byte, error) {
 	return b, nil
 }
 
+// has returns the record at off when all of it was read ahead and it is valid.
+func (r *reader) has(off int64) []byte {
+	if off < r.off || off >= r.off+int64(len(r.buf)) {
+		return nil
+	}
+	b := r.buf[off-r.off:]
+	_, _, size, ok := parseTag(b)
+	if !ok || size > len(b) || le32(b) != checksum(r.number, off, b[checksumSize:size]) {
+		return nil
+	}
+	return b[:size]
+}
+
 // leave closes a segment that is about to be removed; some systems remove no
 // open files.
 func (r *reader) leave(number uint64) {
@@ -96,6 +109,10 @@ func (l *Log) read(pick func() uint64, e *Entry) (bool, error) {
 			l.mu.Unlock()
 			return err == nil, err
 		}
+		if l.readAhead(seq, r, e) {
+			l.mu.Unlock()
+			return true, nil
+		}
 		l.mu.Unlock()
 		done, err := l.readFromDisk(pick, e)
 		if done || err != nil {
@@ -117,6 +134,22 @@ func (l *Log) choose(pick func() uint64) (uint64, error) {
 	}
 	l.reveal()
 	return pick(), nil
+}
+
+// readAhead takes a message out of what was read ahead, under mu, if it is there
+// and nobody is reading.
+func (l *Log) readAhead(seq uint64, r ref, e *Entry) bool {
+	f := &l.reading
+	if !f.mu.TryLock() { // mu is held: waiting could last for ever
+		return false
+	}
+	defer f.mu.Unlock()
+	s := l.holder(seq, r)
+	if f.number != s.number {
+		return false
+	}
+	b := f.has(int64(r.loc().off))
+	return b != nil && e.fill(b, r.state()) == nil && e.Seq == seq
 }
 
 // readFromDisk returns false when read has to choose again.
