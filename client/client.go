@@ -38,6 +38,11 @@ type Client struct {
 	feed    feed
 	suspect suspect
 
+	drops     drops
+	droppable atomic.Bool // messages that were not sent may be dropped for others
+	// publishers are the names that messages are numbered under, by priority.
+	publishers [persistence.Priorities]string
+
 	retainAsPublished atomic.Bool   // of any subscription
 	exchange          chan struct{} // held while a SUBSCRIBE or UNSUBSCRIBE is out
 	wake              chan struct{} // the drainer has something to do
@@ -56,9 +61,11 @@ type Client struct {
 	stopAcks  context.CancelFunc
 	stopLanes context.CancelFunc // ends the handlers' context
 	link      sync.WaitGroup
-	work      sync.WaitGroup // drainer and acknowledgements
-	busy      sync.WaitGroup // lanes
-	done      chan struct{}  // closed when all has ended
+	work      sync.WaitGroup  // drainer and acknowledgements
+	busy      sync.WaitGroup  // lanes
+	done      chan struct{}   // closed when all has ended
+	ending    context.Context // ends when the end begins
+	beginEnd  context.CancelCauseFunc
 
 	storeErr   error // of closing the store, under mu
 	claims     claims
@@ -97,6 +104,10 @@ func New(cfg Config) (*Client, error) {
 		upChanged: make(chan struct{}),
 		done:      make(chan struct{}),
 	}
+	c.ending, c.beginEnd = context.WithCancelCause(context.Background())
+	for p, suffix := range streamSuffixes {
+		c.publishers[p] = cfg.Publisher + suffix
+	}
 	for _, s := range cfg.Servers {
 		u, err := link.ParseServer(s)
 		if err != nil {
@@ -110,6 +121,7 @@ func New(cfg Config) (*Client, error) {
 		}
 	}
 	c.resumes = c.store.HasSession()
+	c.droppable.Store(cfg.Store != nil || cfg.WhenFull == DropOldest) // a store of their own may have any policy
 	c.pending.init(cfg.PublishTimeout, c.store.LastSeq())
 	c.seq = ordering.NewSequencer(ordering.SequencerOptions{})
 	c.streams.ids = map[string]uint32{}
@@ -144,11 +156,16 @@ func New(cfg Config) (*Client, error) {
 
 func (c *Client) openStore() error {
 	c.ownStore = true
+	options := c.cfg.DirOptions
+	options.WhenFull = storePolicies[c.cfg.WhenFull]
+	if c.cfg.DeadLetters > 0 {
+		options.MaxDeadLetters = c.cfg.DeadLetters
+	}
+	options.OnDrop = c.Dropped
 	if c.cfg.Dir == "" {
-		c.store = persistence.NewMemory(c.cfg.DirOptions)
+		c.store = persistence.NewMemory(options)
 		return nil
 	}
-	options := c.cfg.DirOptions
 	told := options.OnCorruption
 	options.OnCorruption = func(x persistence.Corruption) {
 		if told != nil {
@@ -267,12 +284,10 @@ func (c *Client) event(e Event) {
 	}
 }
 
-// clock is wall time that a step of the wall clock does not move: what was
-// read at the start, plus the monotonic time since.
+// clock is the time since the start, which no step of the wall clock moves. What
+// is stored counts by the store's clock.
 type clock struct{ start time.Time }
 
 func newClock() clock { return clock{time.Now()} }
-
-func (c clock) now() time.Time { return c.start.Add(time.Since(c.start)).Round(0) }
 
 func (c clock) since() int64 { return int64(time.Since(c.start)) }

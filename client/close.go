@@ -94,6 +94,10 @@ func (c *Client) end(cause error, clean bool) {
 	}
 	started := c.stopLink != nil
 	c.state, c.err = closing, cause
+	if cause == nil {
+		cause = ErrClosed
+	}
+	c.beginEnd(cause)
 	c.changedLocked()
 	go c.teardown(started, clean)
 }

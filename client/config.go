@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"net"
 	"net/url"
+	"slices"
 	"time"
 
 	"github.com/mooring-mqtt/mooring/dedupe"
@@ -59,10 +60,21 @@ type Config struct {
 	// Dir is the folder of the durable store. Default: the store is in memory,
 	// and what is pending ends with the process.
 	Dir string
-	// DirOptions are the options of the store in Dir.
+	// DirOptions are the options of the store in Dir, or in memory: among them its
+	// limits, MaxAge, and MaxReceipts.
 	DirOptions persistence.Options
 	// Store is a store of your own instead of Dir. Close does not close it.
 	Store persistence.Store
+	// WhenFull says what Publish does when the store's MaxMessages or MaxBytes is
+	// reached. Default Reject. A Store of your own drops its oldest messages by its
+	// own options, see Client.Dropped.
+	WhenFull FullPolicy
+	// DeadLetters is how many refused messages are set aside, to be looked at with
+	// Client.DeadLetters; for one more the oldest is given up. They end as
+	// DeadLettered instead of Refused, whether the server refused them, cannot take
+	// them, or ended PoisonAttempts connections over one. Default: none. At most
+	// 1,000,000; a Store of your own has a limit of its own.
+	DeadLetters int
 	// OnSessionLost says what happens to messages that were sent and not
 	// acknowledged when the server loses its session. Default Republish.
 	OnSessionLost SessionLostPolicy
@@ -71,8 +83,9 @@ type Config struct {
 	// *PoisonError. Default 5.
 	PoisonAttempts int
 
-	// Sequenced numbers each QoS 1 and 2 message, per topic, so that receivers
-	// can restore the order and see gaps. The numbers survive restarts with Dir.
+	// Sequenced numbers each QoS 1 and 2 message, per topic and priority, so that
+	// receivers can restore the order and see gaps. The numbers survive restarts
+	// with Dir. Messages with Conflate are not numbered.
 	Sequenced bool
 	// Publisher is the name under which messages are numbered. Default ClientID.
 	Publisher string
@@ -210,10 +223,21 @@ func (c Config) withDefaults() Config {
 		c.Status = &s
 		c.Will = &Will{Topic: s.Topic, Payload: s.Offline, QoS: AtLeastOnce, Retain: true, Delay: s.Delay}
 	}
+	if c.WhenFull == Reject {
+		c.WhenFull = FullPolicy(slices.Index(storePolicies[:], c.DirOptions.WhenFull))
+	}
+	if c.DeadLetters == 0 {
+		c.DeadLetters = max(c.DirOptions.MaxDeadLetters, 0)
+	}
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)
 	}
 	return c
+}
+
+// storePolicies are what the store does under each FullPolicy. Block is ours.
+var storePolicies = [...]persistence.FullPolicy{
+	Reject: persistence.Reject, Block: persistence.Reject, DropOldest: persistence.DropOldest, DropNewest: persistence.DropNewest,
 }
 
 func def[T comparable](p *T, v T) {

@@ -13,15 +13,16 @@ type State uint8
 
 // A message is Pending until exactly one of the others is final.
 const (
-	Pending   State = iota
-	Acked           // the server has it: PUBACK, or PUBCOMP; at QoS 0 it was written to the connection
-	Refused         // the server does not want it, and why is in Outcome.Err
-	Expired         // its Expiry passed before it could be sent
-	Dropped         // given up: the session is gone and the policy is FailInFlight, or it was damaged on disk
-	Abandoned       // the client stopped first; the message is in the store and goes on with the next client
+	Pending      State = iota
+	Acked              // the server has it: PUBACK, or PUBCOMP; at QoS 0 it was written to the connection
+	Refused            // the server does not want it, and why is in Outcome.Err
+	Expired            // its Expiry passed before it could be sent
+	Dropped            // given up by a policy (WhenFull, Conflate, FailInFlight), or damaged on disk
+	Abandoned          // the client stopped first; the message is in the store and goes on with the next client
+	DeadLettered       // Refused, and set aside: see Config.DeadLetters
 )
 
-var stateNames = [...]string{"pending", "acked", "refused", "expired", "dropped", "abandoned"}
+var stateNames = [...]string{"pending", "acked", "refused", "expired", "dropped", "abandoned", "dead-lettered"}
 
 func (s State) String() string { return stateNames[s] }
 
@@ -29,7 +30,7 @@ func (s State) String() string { return stateNames[s] }
 type Outcome struct {
 	State  State
 	Reason byte  // the server's reason code
-	Err    error // nil if acked; *RefusedError, *ExpiredError, ErrSessionLost or ErrClosed otherwise
+	Err    error // nil if acked; *RefusedError, *PoisonError, *ExpiredError, *DroppedError, *DamagedError, ErrSessionLost or ErrClosed otherwise
 }
 
 // Delivery is the promise that Publish makes: its outcome can be awaited,

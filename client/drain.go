@@ -28,36 +28,29 @@ const subscribeFirst = time.Second
 // storeRetry is how long the drainer leaves a store alone that gave an error.
 const storeRetry = time.Second
 
-// feed is the drainer's place in the log. Only the drainer touches it, but for
-// sentUpTo.
-type feed struct {
-	gen    uint64 // the connection that after belongs to
-	begun  uint64 // the connection on which something was sent
-	after  uint64 // all up to here was offered on it
-	safe   uint64 // packet identifiers up to this sequence are free, durably
-	resend uint64 // up to here a message may have been sent before
-	sent   uint64 // up to here this process has sent in the present session
-	entry  persistence.Entry
-	batch  []byte
-	retry  *time.Timer // when to look again although nothing happened: the breaker, the store
-}
+// answer is what becomes of a message that the drainer looks at.
+type answer int
 
-// drain sends what is in the store, in order, until ctx ends. It starts from
-// the front on each new connection, so a resend and a first send are the same:
-// what is not done is offered again, and counts against the server's Receive
-// Maximum again.
+const (
+	passed  answer = iota // it is sent, or has its outcome
+	held                  // it has to wait, and all of its priority with it
+	stopped               // nothing can be sent now
+)
+
+// drain sends what is in the store until ctx ends: the highest priority first,
+// and each in order. It starts from the front on each new connection, so a resend
+// and a first send are the same: what is not done is offered again, and counts
+// against the server's Receive Maximum again.
 func (c *Client) drain(ctx context.Context) {
-	c.feed.safe = session.Lap
-	// What an earlier process may have sent: its last full window at most.
-	c.feed.resend = min(c.firstPending()+1<<16, c.pending.before)
-	c.feed.retry = time.NewTimer(time.Hour)
-	defer c.feed.retry.Stop()
+	f := &c.feed
+	f.begin(c.store)
+	defer f.retry.Stop()
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case <-c.wake:
-		case <-c.feed.retry.C:
+		case <-f.retry.C:
 		}
 		c.mu.Lock()
 		up, caughtUp := c.up, c.caughtUp
@@ -66,16 +59,14 @@ func (c *Client) drain(ctx context.Context) {
 			continue
 		}
 		if wait := subscribeFirst - up.Age(); caughtUp != up && wait > 0 {
-			c.feed.retry.Reset(wait)
+			f.retry.Reset(wait)
 			continue
 		}
-		if up.Gen.Number != c.feed.gen {
-			c.feed.gen, c.feed.after = up.Gen.Number, 0
+		if up.Gen.Number != f.gen {
+			f.connected(up, c.store)
 			c.pending.unsent()
-			if !up.Gen.Present {
-				c.feed.resend, c.feed.sent = 0, 0
-			}
 		}
+		f.look = f.place
 		for more := true; more && ctx.Err() == nil; {
 			more = c.drainBatch(up)
 		}
@@ -87,18 +78,24 @@ func (c *Client) drain(ctx context.Context) {
 func (c *Client) drainBatch(up *link.Up) (more bool) {
 	f := &c.feed
 	f.batch = f.batch[:0]
-	for len(f.batch) < batchBytes {
-		ok, err := c.store.Next(&persistence.Cursor{f.after}, &f.entry)
+	for a := passed; a != stopped && len(f.batch) < batchBytes; {
+		ok, err := c.nextEntry()
 		if err != nil {
-			c.storeFailed(err)
-			f.retry.Reset(storeRetry)
+			c.storeSick(err)
 			break
 		}
-		if !ok || !c.offer(up) {
+		if !ok {
 			break
 		}
-		f.after = f.entry.Seq
-		more = len(f.batch) >= batchBytes
+		switch a = c.offer(up); {
+		case a == passed:
+			f.pass()
+			more = len(f.batch) >= batchBytes
+		case a == held && f.inAgain:
+			a = stopped // what comes again keeps its order
+		case a == held:
+			f.hold()
+		}
 	}
 	if len(f.batch) == 0 {
 		return false
@@ -107,55 +104,71 @@ func (c *Client) drainBatch(up *link.Up) (more bool) {
 	return err == nil && more
 }
 
-// offer puts the message in f.entry into the batch, or finishes with it. It
-// returns false if the message must wait.
-func (c *Client) offer(up *link.Up) bool {
+// offer puts the message in f.entry into the batch, or finishes with it.
+func (c *Client) offer(up *link.Up) answer {
 	f := &c.feed
 	e := &f.entry
-	if !c.identifierFree(e.Seq) {
-		return false
+	if a := c.identifierFree(); a != passed {
+		return a
 	}
+	id := session.PacketID(uint8(e.Priority), e.Number)
 	if e.Released {
-		if up.Gen.OfferReleased(e.Seq) != session.Admitted {
-			return false
+		if a := admitted(up.Gen.OfferReleased(e.Seq, id)); a != passed {
+			return a
 		}
 		c.noteFirst(up, 0)
-		return true
+		return passed
 	}
+	l := &f.lines[e.Priority]
 	qos := e.Packet[0] >> 1 & 3
-	again := e.Seq <= f.resend
+	again := e.Number <= max(l.before, l.sent)
 	var left time.Duration
 	if !e.Expires.IsZero() {
 		// Once sent, a message does not expire: it is resent [MQTT-4.4.0-1]
 		// [MQTT-4.3.3-7]. What an earlier process may have sent counts as sent
 		// at QoS 2, where giving up is wrong, and not at QoS 1, where being late
 		// is.
-		left = e.Expires.Sub(c.clock.now())
-		if left <= 0 && e.Seq > f.sent && !(again && qos == 2) {
-			c.finish(e.Seq, persistence.Outcome{Kind: persistence.Expired}, Outcome{State: Expired, Err: &ExpiredError{ID: e.ID}}, e.ID)
-			return true
+		left = e.Expires.Sub(c.store.Now())
+		if left <= 0 && e.Number > l.sent && !(again && qos == 2) {
+			c.giveUp(e.Seq, persistence.Outcome{Kind: persistence.Expired}, Outcome{State: Expired, Err: &ExpiredError{ID: e.ID}}, e.ID)
+			return passed
 		}
 	}
 	if err := fits(len(e.Packet), qos, e.Packet[0]&1 != 0, up.Gen.Limits); err != nil {
-		c.finish(e.Seq, persistence.Outcome{Kind: persistence.Refused, Reason: err.Code}, Outcome{State: Refused, Reason: err.Code, Err: err}, e.ID)
-		return true
+		stored, o := c.refusal(err.Code, err)
+		c.giveUp(e.Seq, stored, o, e.ID)
+		return passed
 	}
 	report, err := c.breaker.Allow()
 	if err != nil {
 		c.wakeWhenClosed(err)
-		return false
+		return stopped
 	}
-	id, answer := up.Gen.Offer(e.Seq, qos)
-	if answer != session.Admitted {
+	a := c.mark(up)
+	if a == passed {
+		a = admitted(up.Gen.Offer(e.Seq, id, qos))
+	}
+	if a != passed {
 		report(errNotTried)
-		return false
+		return a
 	}
 	c.pending.sent(e.Seq, e.ID, report)
 	c.noteFirst(up, e.Seq)
 	f.batch = wire.AppendImage(f.batch, e.Packet, id, again, seconds(left))
-	f.sent = max(f.sent, e.Seq)
-	f.resend = max(f.resend, e.Seq)
-	return true
+	l.sent = max(l.sent, e.Number)
+	l.count++
+	return passed
+}
+
+// admitted is what an answer of the session means to the drainer.
+func admitted(a session.Admission) answer {
+	switch a {
+	case session.Admitted:
+		return passed
+	case session.Taken:
+		return held
+	}
+	return stopped
 }
 
 // noteFirst tells which message goes out first on a connection.
@@ -164,32 +177,6 @@ func (c *Client) noteFirst(up *link.Up, seq uint64) {
 		c.feed.begun = up.Gen.Number
 		c.suspect.first(up.Gen.Number, seq, c.feed.entry.ID)
 	}
-}
-
-// identifierFree reports whether the packet identifier that follows from seq
-// is free. The done record of its last user, one lap earlier, must be durable
-// before it is used again: so once per lap the store is synced.
-func (c *Client) identifierFree(seq uint64) bool {
-	if seq <= c.feed.safe {
-		return true
-	}
-	safe := c.firstPending() - 1 + session.Lap
-	if seq > safe {
-		return false // its last user is pending
-	}
-	if err := c.store.Sync(); err != nil {
-		c.storeFailed(err)
-		c.feed.retry.Reset(storeRetry)
-		return false
-	}
-	c.feed.safe = safe
-	return true
-}
-
-// firstPending is the oldest message that is not done; there is one whenever
-// it matters.
-func (c *Client) firstPending() uint64 {
-	return max(c.store.First(persistence.Normal), 1)
 }
 
 // fits says why this server cannot take a packet, or nil.
@@ -220,12 +207,20 @@ func (c *Client) wakeWhenClosed(err error) {
 func (c *Client) settled(seq uint64, reason byte, text string) {
 	c.progress.Store(c.clock.since())
 	c.suspect.acked.Store(true)
-	kind, o := persistence.Acked, Outcome{State: Acked, Reason: reason}
+	stored, o := persistence.Outcome{Kind: persistence.Acked, Reason: reason}, Outcome{State: Acked, Reason: reason}
 	if reason >= 0x80 {
-		kind = persistence.Refused
-		o.State, o.Err = Refused, &RefusedError{Code: reason, Reason: text}
+		stored, o = c.refusal(reason, &RefusedError{Code: reason, Reason: text})
 	}
-	c.finish(seq, persistence.Outcome{Kind: kind, Reason: reason}, o, MessageID{})
+	c.finish(seq, stored, o, MessageID{})
+}
+
+// refusal is the outcome of a message that no server takes as it is.
+func (c *Client) refusal(reason byte, err error) (persistence.Outcome, Outcome) {
+	kind, state := persistence.Refused, Refused
+	if c.cfg.DeadLetters > 0 {
+		kind, state = persistence.DeadLettered, DeadLettered
+	}
+	return persistence.Outcome{Kind: kind, Reason: reason}, Outcome{State: state, Reason: reason, Err: err}
 }
 
 // finish makes an outcome final: in the store, to the breaker, and to whoever
@@ -240,16 +235,22 @@ func (c *Client) finish(seq uint64, stored persistence.Outcome, o Outcome, id Me
 		m.report(o.Err)
 	}
 	m.delivery.resolve(o)
-	if !m.delivery.ID.IsZero() {
-		id = m.delivery.ID
+	if !m.id.IsZero() {
+		id = m.id
 	}
 	switch o.State {
-	case Refused, Dropped:
-		c.event(MessageRefused{ID: id, Err: o.Err})
+	case Refused, DeadLettered, Dropped:
+		c.event(MessageRefused{ID: id, Err: o.Err, DeadLetter: o.State == DeadLettered})
 	case Expired:
 		c.event(MessageExpired{ID: id})
 	}
 	c.drained()
+}
+
+// giveUp ends a message that may have been sent without an acknowledgement.
+func (c *Client) giveUp(seq uint64, stored persistence.Outcome, o Outcome, id MessageID) {
+	c.session.Forget(seq)
+	c.finish(seq, stored, o, id)
 }
 
 // hadSession reports whether the server may be expected to know us: from an

@@ -23,6 +23,11 @@ var (
 	// ErrSessionLost: the server lost the session and Config.OnSessionLost is
 	// FailInFlight.
 	ErrSessionLost = errors.New("client: the server lost the session that the message was sent in; it may or may not have arrived, publish it again if twice is better than never")
+	// ErrConflated: a newer message of the same topic was accepted before this one
+	// was sent, and both asked for Conflate.
+	ErrConflated = errors.New("client: a newer message of its topic took its place before it was sent")
+	// ErrNoReceipts: the store keeps none.
+	ErrNoReceipts = errors.New("client: no receipts are kept; set Config.DirOptions.MaxReceipts to how many are wanted")
 	// ErrUnknownSession: the server holds a session under our ClientID that the
 	// store knows nothing of, as after a store was lost. It is given up for a new
 	// one at once; messages that waited in it are gone with it.

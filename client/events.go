@@ -48,10 +48,19 @@ type SessionLost struct{ InFlight int }
 type Stopped struct{ Err error }
 
 // MessageRefused: an accepted message will not be delivered: the server refused
-// it, or cannot take it. It is the dead-letter event.
+// it, or cannot take it, or its session was lost and Config.OnSessionLost is
+// FailInFlight. DeadLetter says that it was set aside, see Config.DeadLetters.
 type MessageRefused struct {
-	ID  MessageID
-	Err error
+	ID         MessageID
+	Err        error
+	DeadLetter bool
+}
+
+// MessageDropped: a message was given up by Config.WhenFull or Message.Conflate,
+// for the Cause of a DroppedError. ID is zero if an earlier process accepted it.
+type MessageDropped struct {
+	ID    MessageID
+	Cause error
 }
 
 // MessageExpired: an accepted message's Expiry passed before it was sent.
@@ -100,6 +109,7 @@ func (Disconnected) event()       {}
 func (SessionLost) event()        {}
 func (Stopped) event()            {}
 func (MessageRefused) event()     {}
+func (MessageDropped) event()     {}
 func (MessageExpired) event()     {}
 func (HandlerFailed) event()      {}
 func (Unhandled) event()          {}

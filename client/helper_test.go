@@ -118,7 +118,7 @@ func wantState(t testing.TB, d *Delivery, want State) Outcome {
 func wantAccounts(t testing.TB, c *Client) {
 	t.Helper()
 	s := c.Stats().Store
-	if s.Accepted != s.Acked+s.Refused+s.Expired+s.Dropped+s.Pending {
+	if s.Accepted != s.Acked+s.Refused+s.Expired+s.Dropped+s.DeadLettered+s.Pending {
 		t.Errorf("the accounts do not close: %+v", s)
 	}
 }

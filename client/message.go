@@ -8,6 +8,7 @@ import (
 
 	"github.com/mooring-mqtt/mooring/dedupe"
 	"github.com/mooring-mqtt/mooring/internal/wire"
+	"github.com/mooring-mqtt/mooring/persistence"
 )
 
 // QoS is the delivery guarantee that a message asks for, section 4.3 of MQTT 5.
@@ -18,6 +19,18 @@ const (
 	AtMostOnce  QoS = 0 // sent once, not stored; lost if the link is down
 	AtLeastOnce QoS = 1 // stored, sent until acknowledged; may arrive twice
 	ExactlyOnce QoS = 2 // stored, sent until acknowledged; arrives once
+)
+
+// Priority says which messages of QoS 1 and 2 are sent first when they wait. One
+// of a higher priority overtakes what waits, not what was sent. Order is kept
+// within a priority.
+type Priority = persistence.Priority
+
+// The priorities.
+const (
+	Normal = persistence.Normal
+	High   = persistence.High
+	Urgent = persistence.Urgent
 )
 
 // UserProperty is a name and a value that travel with a message. Names may
@@ -42,6 +55,18 @@ type Message struct {
 	// It is sent in whole seconds, rounded up.
 	Expiry time.Duration
 
+	// Priority says what the message overtakes; at QoS 0 it has no effect. The
+	// messages of a topic that Config.Sequenced numbers are a sequence of their
+	// own for each priority.
+	Priority Priority
+
+	// Conflate keeps only the newest message of a topic: one that waits and was
+	// not sent, and has Conflate set too, is Dropped with ErrConflated when this
+	// one is accepted, whatever their priorities. Such messages are not numbered
+	// by Config.Sequenced, since the gaps would be reported. At QoS 0 it has no
+	// effect.
+	Conflate bool
+
 	ContentType     string
 	ResponseTopic   string
 	CorrelationData []byte // nil: absent
@@ -57,7 +82,7 @@ type Message struct {
 
 // Origin is a sequenced message's place among those of its publisher.
 type Origin struct {
-	Publisher string
+	Publisher string // for messages of priority High and Urgent with +high or +urgent behind it
 	Epoch     uint64 // changes when the publisher lost its counters
 	Seq       uint64 // 1, 2, 3… per publisher and topic; 0: not sequenced
 }

@@ -84,7 +84,8 @@ func (c *Client) checkPoison(gen uint64, err error) {
 		return // the server has taken it over meanwhile: PUBREC came
 	}
 	poison := &PoisonError{ID: id, Attempts: times, Code: said.Reason}
-	c.finish(seq, persistence.Outcome{Kind: persistence.Refused, Reason: said.Reason}, Outcome{State: Refused, Reason: said.Reason, Err: poison}, id)
+	stored, o := c.refusal(said.Reason, poison)
+	c.giveUp(seq, stored, o, id)
 }
 
 // aboutMessage says whether a DISCONNECT with this code can be about a message

@@ -2,6 +2,7 @@ package client
 
 import (
 	"context"
+	"crypto/sha256"
 	"errors"
 	"sync"
 	"time"
@@ -18,7 +19,8 @@ import (
 // fails with ErrNotConnected.
 //
 // What m refers to is copied. Errors: *FieldError for what MQTT cannot
-// carry, persistence.ErrFull when the store's limits are reached,
+// carry, persistence.ErrFull when the store's limits are reached (Config.WhenFull
+// has other ways), persistence.ErrPacketTooLarge,
 // *reliability.OpenError at QoS 0 while the breaker is open, ErrClosed,
 // ErrDraining. On an error nothing was accepted, unless the store failed while
 // writing: then the message may turn up after the store is opened again.
@@ -37,15 +39,23 @@ func (c *Client) Publish(ctx context.Context, m Message) (*Delivery, error) {
 	if m.Expiry < 0 {
 		return nil, &FieldError{Field: "Expiry", Problem: "is negative; use 0 for ever or a positive duration"}
 	}
+	if m.Priority > Urgent {
+		return nil, &FieldError{Field: "Priority", Problem: "is none of the three; use Normal, High or Urgent"}
+	}
 	if m.QoS == AtMostOnce {
 		return c.publishNow(&m, &p)
 	}
-	ticket, err := c.enqueue(&m, &p)
-	var d *Delivery
+	ticket, d, err := c.admit(ctx, &m, &p)
+	if d != nil {
+		return d, nil
+	}
 	if err == nil {
-		d = c.pending.add(ticket.Seq, m.ID)
+		var dropped error
+		d, dropped = c.pending.add(ticket.Seq, m.ID)
 		if err = c.store.Wait(ticket); err != nil {
 			c.pending.forget(ticket.Seq)
+		} else if dropped != nil {
+			c.drop(d, m.ID, dropped)
 		}
 	}
 	if errors.Is(err, persistence.ErrFailed) {
@@ -87,9 +97,14 @@ func (c *Client) published() {
 // taken and stored in one step, so that the order of the numbers is the order
 // of the log, and a number is only used up by a message that is in it.
 func (c *Client) enqueue(m *Message, p *wire.Publish) (ticket persistence.Ticket, err error) {
-	stored := persistence.Message{ID: m.ID, Accepted: c.clock.now()}
+	stored := persistence.Message{ID: m.ID, Priority: m.Priority}
 	if m.Expiry > 0 {
+		stored.Accepted = c.store.Now()
 		stored.Expires = stored.Accepted.Add(m.Expiry)
+	}
+	if m.Conflate {
+		c.droppable.Store(true)
+		stored.Key = conflationKey(m.Topic)
 	}
 	b := encodeBuffers.Get().(*encodeBuffer)
 	defer encodeBuffers.Put(b)
@@ -101,18 +116,44 @@ func (c *Client) enqueue(m *Message, p *wire.Publish) (ticket persistence.Ticket
 		ticket, err = c.store.Enqueue(&stored)
 		return err
 	}
-	if !c.cfg.Sequenced {
+	if !c.cfg.Sequenced || m.Conflate {
 		err = put(Origin{})
 		return ticket, err
 	}
-	if stored.Stream, err = c.streams.id(c.store, m.Topic); err != nil {
+	stream := streamName(m)
+	if stored.Stream, err = c.streams.id(c.store, stream); err != nil {
 		return ticket, err
 	}
-	err = c.seq.Next(m.Topic, func(seq uint64) error {
+	err = c.seq.Next(stream, func(seq uint64) error {
 		stored.StreamSeq = seq
-		return put(Origin{Publisher: c.cfg.Publisher, Epoch: c.store.Epoch(), Seq: seq})
+		return put(Origin{Publisher: c.publishers[m.Priority], Epoch: c.store.Epoch(), Seq: seq})
 	})
 	return ticket, err
+}
+
+// conflationKey is the topic, or what stands for one that is too long for a key.
+func conflationKey(topic string) string {
+	if len(topic) <= maxKey {
+		return topic
+	}
+	sum := sha256.Sum256([]byte(topic))
+	return string(sum[:])
+}
+
+// maxKey is the longest key of a store, in bytes.
+const maxKey = 1024
+
+// streamSuffixes tell the sequences of one topic apart, by priority. On the wire
+// they follow the publisher's name, so that receivers see several publishers.
+var streamSuffixes = [persistence.Priorities]string{"", "+high", "+urgent"}
+
+// streamName is under which name the store keeps a sequence. No topic has U+0000
+// in it.
+func streamName(m *Message) string {
+	if m.Priority == Normal {
+		return m.Topic
+	}
+	return m.Topic + "\x00" + streamSuffixes[m.Priority]
 }
 
 // encodeBuffer is what encoding a message needs and gives back.
@@ -174,24 +215,29 @@ type pendingMessages struct {
 }
 
 type pendingMessage struct {
+	id       MessageID // zero: not known
 	delivery *Delivery
 	report   func(error) // to the breaker, once it was sent
 	// early: it was committed, sent and perhaps settled by others before the
 	// goroutine that publishes it came to add it.
 	early, settled bool
+	dropped        error // early: why a policy has dropped it
 }
 
 func (p *pendingMessages) init(timeout time.Duration, before uint64) {
 	p.timeout, p.before, p.open = timeout, before, map[uint64]pendingMessage{}
 }
 
-func (p *pendingMessages) add(seq uint64, id MessageID) *Delivery {
+// add returns the Delivery of a message that was accepted, and why it was dropped
+// if nobody could be told yet.
+func (p *pendingMessages) add(seq uint64, id MessageID) (d *Delivery, dropped error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	m := p.open[seq]
 	if m.delivery == nil {
-		m.delivery = &Delivery{ID: id, timeout: p.timeout}
+		m.delivery = &Delivery{timeout: p.timeout}
 	}
+	m.id, m.delivery.ID = id, id
 	switch m.early = false; {
 	case m.settled:
 		delete(p.open, seq)
@@ -200,7 +246,7 @@ func (p *pendingMessages) add(seq uint64, id MessageID) *Delivery {
 	default:
 		p.open[seq] = m
 	}
-	return m.delivery
+	return m.delivery, m.dropped
 }
 
 // sent notes that the message is on its way.
@@ -208,7 +254,7 @@ func (p *pendingMessages) sent(seq uint64, id MessageID, report func(error)) {
 	p.mu.Lock()
 	m, ok := p.open[seq]
 	if !ok {
-		m = pendingMessage{delivery: &Delivery{ID: id, timeout: p.timeout}, early: seq > p.before}
+		m = pendingMessage{id: id, delivery: &Delivery{ID: id, timeout: p.timeout}, early: seq > p.before}
 	}
 	m.report = report
 	p.open[seq] = m
@@ -235,19 +281,26 @@ func (p *pendingMessages) unsent() {
 
 // settle takes a message whose outcome is known.
 func (p *pendingMessages) settle(seq uint64) pendingMessage {
+	m, _ := p.end(seq, nil)
+	return m
+}
+
+// end takes a message whose outcome is known; dropped is the cause if a policy
+// dropped it. It returns false if add will tell of that.
+func (p *pendingMessages) end(seq uint64, dropped error) (m pendingMessage, tell bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	m, ok := p.open[seq]
 	if !ok { // it was never sent
-		m = pendingMessage{delivery: &Delivery{}, early: seq > p.before}
+		m = pendingMessage{delivery: &Delivery{timeout: p.timeout}, early: seq > p.before}
 	}
-	if m.early {
-		m.settled = true
-		p.open[seq] = m
-	} else {
+	if !m.early {
 		delete(p.open, seq)
+		return m, true
 	}
-	return m
+	m.settled, m.dropped = true, dropped
+	p.open[seq] = m
+	return m, dropped == nil
 }
 
 // forget drops a message that was not accepted after all.

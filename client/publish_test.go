@@ -168,12 +168,12 @@ func newHighStore(t *testing.T, start int) *highStore {
 }
 
 func TestAPacketIdentifierIsNotUsedAgainWhileItsLastUserIsPending(t *testing.T) {
-	store := newHighStore(t, session.Lap-10)
+	store := newHighStore(t, int(session.Lap(0))-10)
 	publishing(t, func(cfg *Config) { cfg.Store = store }, control.Connack{}, func(t *testing.T, c *Client, p *peer, _ *recorder) {
 		stuck := publish(t, c, "t", "stuck", AtLeastOnce)
 		stuckID := p.nextPublish().PacketID
 		// A lap later, less one, everything but the stuck one goes through.
-		for i := 1; i < session.Lap; i++ {
+		for i := 1; i < int(session.Lap(0)); i++ {
 			d := publish(t, c, "t", "x", AtLeastOnce)
 			p.ack(wire.PUBACK, p.nextPublish().PacketID, 0, "")
 			<-d.Done()

@@ -14,20 +14,21 @@ type counters struct {
 	received, handled, failed, refused   atomic.Uint64
 	late, sessionsLost                   atomic.Uint64
 	duplicates, unhandled, dropped, gaps atomic.Uint64
-	storeFailures                        atomic.Uint64
+	storeFailures, policyDrops           atomic.Uint64
 	settled                              chan struct{} // a message has its outcome
 }
 
 // Stats is a snapshot of what a client has done. Counts are since New, except
 // Store's, which are since the store was created.
 type Stats struct {
-	Store   persistence.Stats // accepted = acked + refused + expired + dropped + pending, always
+	Store   persistence.Stats // accepted = acked + refused + expired + dropped + dead-lettered + pending, always
 	Breaker reliability.BreakerStats
 
 	Connections     uint64 // CONNACKs that accepted
 	ConnectFailures uint64
 	SessionsLost    uint64 // times the server had no session for us although it should have had one
 	InFlight        int    // sent and not acknowledged
+	PolicyDrops     uint64 // messages given up by WhenFull or Conflate; Store has them by cause
 
 	Received    uint64 // messages from the server
 	Handled     uint64 // messages that their handlers accepted
@@ -51,7 +52,7 @@ func (c *Client) Stats() Stats {
 	n := &c.counters
 	st := Stats{
 		Store: c.store.Stats(), Breaker: c.breaker.Stats(),
-		Connections: n.connections.Load(), ConnectFailures: n.connectFailures.Load(), SessionsLost: n.sessionsLost.Load(),
+		Connections: n.connections.Load(), ConnectFailures: n.connectFailures.Load(), SessionsLost: n.sessionsLost.Load(), PolicyDrops: n.policyDrops.Load(),
 		Received: n.received.Load(), Handled: n.handled.Load(), Duplicates: n.duplicates.Load(), Late: n.late.Load(), Redelivered: ss.Redelivered,
 		Gaps: n.gaps.Load(), Failed: n.failed.Load(), Refused: n.refused.Load(), Unhandled: n.unhandled.Load(), DroppedQoS0: n.dropped.Load(),
 		UnknownAcks: ss.UnknownAcks, StaleAcks: ss.StaleAcks, StoreFailures: n.storeFailures.Load(),

@@ -7,6 +7,7 @@ import (
 
 	"github.com/mooring-mqtt/mooring/internal/link"
 	"github.com/mooring-mqtt/mooring/internal/wire"
+	"github.com/mooring-mqtt/mooring/persistence"
 )
 
 // Validate returns a *ConfigError for the first field that is impossible, or
@@ -55,6 +56,19 @@ func (c Config) Validate() error {
 	}
 	if err := c.DirOptions.Validate(); err != nil {
 		return bad("DirOptions", "%v", err)
+	}
+	switch {
+	case c.WhenFull > DropNewest:
+		return bad("WhenFull", "is %d; use Reject, Block, DropOldest or DropNewest", c.WhenFull)
+	case c.WhenFull == DropOldest && c.Store != nil:
+		return bad("WhenFull", "is DropOldest, which Store has to do; set it in the options of the store, and their OnDrop to Client.Dropped")
+	case c.WhenFull != Reject && c.DirOptions.WhenFull != persistence.Reject && storePolicies[c.WhenFull] != c.DirOptions.WhenFull:
+		return bad("WhenFull", "is not the same as DirOptions.WhenFull; set one of both")
+	case c.DeadLetters < 0 || c.DeadLetters > 1_000_000:
+		return bad("DeadLetters", "is %d; use 0 for none or a number up to 1,000,000", c.DeadLetters)
+	}
+	if longest := wire.MaxString - len(streamSuffixes[Urgent]); c.Sequenced && (len(c.Publisher) > longest || len(c.ClientID) > longest) {
+		return bad("Publisher", "or ClientID is longer than %d bytes; shorten it, a priority may be put behind it", longest)
 	}
 	if c.SessionExpiry < 0 && c.SessionExpiry != NoSession {
 		return bad("SessionExpiry", "is %v; use 0 for the default, a positive duration, or NoSession", c.SessionExpiry)

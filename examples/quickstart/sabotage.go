@@ -18,50 +18,39 @@ func sabotage(s persistence.Store, without string) persistence.Store {
 	return s
 }
 
-// freshIDs gives messages other log sequences in every process, and so, since
-// packet identifiers follow from them, other packet identifiers.
+// freshIDs gives messages other numbers in every process, and so, since packet
+// identifiers follow from them, other packet identifiers.
 type freshIDs struct {
 	persistence.Store
 	shift uint64
 }
 
 func (f *freshIDs) Next(c *persistence.Cursor, e *persistence.Entry) (bool, error) {
-	own := *c
-	for p := range own {
-		own[p] -= min(own[p], f.shift)
-	}
-	ok, err := f.Store.Next(&own, e)
-	if ok {
-		e.Seq += f.shift
-	}
+	ok, err := f.Store.Next(c, e)
+	e.Number += f.shift
 	return ok, err
 }
 
-func (f *freshIDs) Enqueue(m *persistence.Message) (persistence.Ticket, error) {
-	t, err := f.Store.Enqueue(m)
-	t.Seq += f.shift
-	return t, err
+func (f *freshIDs) Get(seq uint64, e *persistence.Entry) (bool, error) {
+	ok, err := f.Store.Get(seq, e)
+	e.Number += f.shift
+	return ok, err
 }
 
-func (f *freshIDs) Wait(t persistence.Ticket) error {
-	t.Seq -= f.shift
-	return f.Store.Wait(t)
+func (f *freshIDs) First(p persistence.Priority) uint64 { return f.shifted(f.Store.First(p)) }
+
+func (f *freshIDs) Sent(p persistence.Priority) uint64 { return f.shifted(f.Store.Sent(p)) }
+
+func (f *freshIDs) MarkSent(p persistence.Priority, number uint64) error {
+	return f.Store.MarkSent(p, number-f.shift)
 }
 
-func (f *freshIDs) First(p persistence.Priority) uint64 {
-	if n := f.Store.First(p); n > 0 {
-		return n + f.shift
+func (f *freshIDs) shifted(number uint64) uint64 {
+	if number == 0 {
+		return 0
 	}
-	return 0
+	return number + f.shift
 }
-
-func (f *freshIDs) Release(seq uint64) error { return f.Store.Release(seq - f.shift) }
-
-func (f *freshIDs) Done(seq uint64, o persistence.Outcome) error {
-	return f.Store.Done(seq-f.shift, o)
-}
-
-func (f *freshIDs) LastSeq() uint64 { return f.Store.LastSeq() + f.shift }
 
 // forgetful keeps to itself that PUBREC came, so that a restarted process
 // publishes again what the broker already has.
@@ -83,8 +72,18 @@ func (f *forgetful) Release(seq uint64) error {
 
 func (f *forgetful) Next(c *persistence.Cursor, e *persistence.Entry) (bool, error) {
 	ok, err := f.Store.Next(c, e)
+	e.Released = f.knows(e.Seq)
+	return ok, err
+}
+
+func (f *forgetful) Get(seq uint64, e *persistence.Entry) (bool, error) {
+	ok, err := f.Store.Get(seq, e)
+	e.Released = f.knows(e.Seq)
+	return ok, err
+}
+
+func (f *forgetful) knows(seq uint64) bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	e.Released = f.released[e.Seq]
-	return ok, err
+	return f.released[seq]
 }

@@ -30,7 +30,8 @@ func benchSession(b *testing.B, cfg Config) (*Session, *Generation) {
 func BenchmarkOutboundQoS1(b *testing.B) {
 	_, g := benchSession(b, Config{})
 	for seq := uint64(1); b.Loop(); seq++ {
-		id, _ := g.Offer(seq, 1)
+		id := PacketID(0, seq)
+		g.Offer(seq, id, 1)
 		if err := g.HandleAck(wire.Ack{Type: wire.PUBACK, PacketID: id}); err != nil {
 			b.Fatal(err)
 		}

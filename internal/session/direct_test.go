@@ -24,11 +24,11 @@ func TestDirectMessagesAreResentInOrderWithDup(t *testing.T) {
 	for _, payload := range []string{"a", "b", "c", "d"} {
 		r.must(r.direct(payload, &told))
 	}
-	r.want("PUBLISH 1023 dup=false a", "PUBLISH 1024 dup=false b", "PUBLISH 1 dup=false c", "PUBLISH 2 dup=false d")
-	r.must(r.ack(r.g, wire.PUBACK, 1024))
+	r.want("PUBLISH 255 dup=false a", "PUBLISH 256 dup=false b", "PUBLISH 1 dup=false c", "PUBLISH 2 dup=false d")
+	r.must(r.ack(r.g, wire.PUBACK, 256))
 	g := r.connect(true, Limits{})
 	r.must(g.ResendDirects())
-	r.want("PUBLISH 1023 dup=true a", "PUBLISH 1 dup=true c", "PUBLISH 2 dup=true d")
+	r.want("PUBLISH 255 dup=true a", "PUBLISH 1 dup=true c", "PUBLISH 2 dup=true d")
 	r.must(g.HandleAck(wire.Ack{Type: wire.PUBACK, PacketID: 1, Reason: 0x87}))
 	if fmt.Sprint(told) != "[b 0x00 <nil> c 0x87 <nil>]" {
 		t.Errorf("told %q", told)

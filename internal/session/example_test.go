@@ -38,7 +38,8 @@ func Example() {
 		fmt.Println(err)
 		return
 	}
-	id, _ := g.Offer(42, 2) // the drainer sends it now, under this identifier
+	id := session.PacketID(0, 42)
+	g.Offer(42, id, 2) // the drainer sends it now, under this identifier
 	fmt.Println("identifier", id)
 	_ = g.HandleAck(wire.Ack{Type: wire.PUBREC, PacketID: id})
 

@@ -189,14 +189,14 @@ func (w *world) drain() {
 		return
 	}
 	if _, released := w.store.released[seq]; released {
-		w.seqs[PacketID(seq)] = seq
-		if w.g.OfferReleased(seq) == Admitted {
+		w.seqs[PacketID(0, seq)] = seq
+		if w.g.OfferReleased(seq, PacketID(0, seq)) == Admitted {
 			w.after = seq
 		}
 		return
 	}
-	id, answer := w.g.Offer(seq, qosOf(seq))
-	if answer != Admitted {
+	id := PacketID(0, seq)
+	if w.g.Offer(seq, id, qosOf(seq)) != Admitted {
 		return
 	}
 	w.seqs[id] = seq

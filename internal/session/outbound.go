@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"cmp"
 	"fmt"
+	"maps"
 	"slices"
 
 	"github.com/mooring-mqtt/mooring/internal/wire"
@@ -13,6 +14,7 @@ import (
 // and is not acknowledged.
 type flight struct {
 	seq      uint64
+	order    uint64 // among all that were sent in this session, by the first time
 	qos      byte
 	released bool    // PUBREC came: from here on only PUBREL is sent [MQTT-4.3.3-6]
 	direct   *direct // not from the store
@@ -32,50 +34,99 @@ type direct struct {
 type Admission int
 
 const (
-	// Admitted: send it, now, under the identifier returned.
+	// Admitted: send it, now.
 	Admitted Admission = iota
-	// Wait: the window is full or the identifier is in use; Room will be called.
+	// Wait: the window is full; Room will be called.
 	Wait
+	// Taken: the identifier is in use on this connection, so that nothing of its
+	// priority can go; Room will be called.
+	Taken
 	// Gone: the connection of this generation is over.
 	Gone
 )
 
-// Offer asks to send the message with log sequence seq: again or for the
-// first time, which for the window is the same. One slot of the window stays
-// free for direct messages where the server allows more than one.
-func (g *Generation) Offer(seq uint64, qos byte) (uint16, Admission) {
-	id := PacketID(seq)
+// Offer asks to send the message with log sequence seq under its PacketID: again
+// or for the first time, which for the window is the same. One slot of the window
+// stays free for direct messages where the server allows more than one.
+func (g *Generation) Offer(seq uint64, id uint16, qos byte) Admission {
 	s := g.s
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	return g.offerLocked(id, flight{seq: seq, qos: qos})
+}
+
+func (g *Generation) offerLocked(id uint16, f flight) Admission {
+	s := g.s
 	if s.cur != g {
-		return 0, Gone
+		return Gone
 	}
+	if _, taken := g.flights[id]; taken {
+		return Taken
+	}
+	if g.freeLocked() <= 0 {
+		return Wait
+	}
+	var again bool
+	if f.order, again = s.unacked[f.seq]; again {
+		delete(s.unacked, f.seq)
+	} else {
+		s.sends++
+		f.order = s.sends
+	}
+	g.flights[id] = f
+	return Admitted
+}
+
+// Free is for how many messages the window has room.
+func (g *Generation) Free() int {
+	g.s.mu.Lock()
+	defer g.s.mu.Unlock()
+	return max(g.freeLocked(), 0)
+}
+
+func (g *Generation) freeLocked() int {
 	window := int(g.Limits.ReceiveMaximum)
 	if window > 1 {
-		window--
+		window-- // for direct messages
 	}
-	if _, taken := g.flights[id]; taken || len(g.flights) >= window {
-		return 0, Wait
-	}
-	g.flights[id] = flight{seq: seq, qos: qos}
-	g.offered = max(g.offered, seq)
-	return id, Admitted
+	return window - len(g.flights)
 }
 
 // OfferReleased asks to go on with a message whose PUBREC came on an earlier
 // connection. Its PUBREL is queued, and leaves when the store is in sync.
-func (g *Generation) OfferReleased(seq uint64) Admission {
-	id, answer := g.Offer(seq, 2)
-	if answer != Admitted {
-		return answer
-	}
+func (g *Generation) OfferReleased(seq uint64, id uint16) Admission {
 	s := g.s
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	g.flights[id] = flight{seq: seq, qos: 2, released: true}
-	s.acks.push(queued{g: g, ack: wire.Ack{Type: wire.PUBREL, PacketID: id}, sync: true})
-	return Admitted
+	answer := g.offerLocked(id, flight{seq: seq, qos: 2, released: true})
+	if answer == Admitted {
+		s.acks.push(queued{g: g, ack: wire.Ack{Type: wire.PUBREL, PacketID: id}, sync: true})
+	}
+	return answer
+}
+
+// Unacked returns the log sequences of the messages that this process has sent on
+// earlier connections of the session and that were not offered again on this one,
+// in the order in which they were first sent: they must be sent again in that
+// order [MQTT-4.6.0-1], before anything else.
+func (g *Generation) Unacked() []uint64 {
+	s := g.s
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.cur != g {
+		return nil
+	}
+	list := slices.Collect(maps.Keys(s.unacked))
+	slices.SortFunc(list, func(a, b uint64) int { return cmp.Compare(s.unacked[a], s.unacked[b]) })
+	return list
+}
+
+// Forget says that a message which may have been sent has its outcome without an
+// acknowledgement.
+func (s *Session) Forget(seq uint64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.unacked, seq)
 }
 
 // InFlight is the number of messages sent on this connection and not

@@ -99,10 +99,10 @@ func TestAcknowledgementsOfAnOlderConnectionAreDropped(t *testing.T) {
 	id := r.offer(1, 1)
 	id2 := r.offer(2, 2)
 	r.connect(true, Limits{})
-	if _, answer := old.Offer(3, 1); answer != Gone {
+	if answer := old.Offer(3, PacketID(0, 3), 1); answer != Gone {
 		t.Errorf("an offer to the old connection: %v", answer)
 	}
-	if old.OfferReleased(3) != Gone || !errors.Is(old.PublishDirect(nil, nil), ErrNotConnected) || !errors.Is(old.ResendDirects(), ErrNotConnected) {
+	if old.OfferReleased(3, PacketID(0, 3)) != Gone || !errors.Is(old.PublishDirect(nil, nil), ErrNotConnected) || !errors.Is(old.ResendDirects(), ErrNotConnected) {
 		t.Error("the old connection still takes messages")
 	}
 	r.offer(1, 1)
@@ -123,15 +123,15 @@ func TestTheServersReceiveMaximumHolds(t *testing.T) {
 	r := newRig(t, Config{})
 	g := r.connect(true, Limits{ReceiveMaximum: 4})
 	r.store.released[1] = true
-	if g.OfferReleased(1) != Admitted {
+	if g.OfferReleased(1, PacketID(0, 1)) != Admitted {
 		t.Fatal("released message not admitted")
 	}
 	r.offer(2, 1)
 	r.offer(3, 2)
-	if _, answer := g.Offer(4, 1); answer != Wait {
+	if answer := g.Offer(4, PacketID(0, 4), 1); answer != Wait {
 		t.Errorf("message 4: %v, want Wait", answer)
 	}
-	if answer := g.OfferReleased(5); answer != Wait {
+	if answer := g.OfferReleased(5, PacketID(0, 5)); answer != Wait {
 		t.Errorf("released message 5: %v, want Wait", answer)
 	}
 	image := wire.AppendPublish(nil, &wire.Publish{Topic: "status", QoS: 1})
@@ -139,17 +139,17 @@ func TestTheServersReceiveMaximumHolds(t *testing.T) {
 	if err := g.PublishDirect(wire.AppendPublish(nil, &wire.Publish{Topic: "other", QoS: 1}), nil); !errors.Is(err, ErrWindowFull) {
 		t.Errorf("second direct message: %v, want ErrWindowFull", err)
 	}
-	r.must(r.ack(g, wire.PUBACK, PacketID(2)))
-	if _, answer := g.Offer(4, 1); answer != Wait {
+	r.must(r.ack(g, wire.PUBACK, PacketID(0, 2)))
+	if answer := g.Offer(4, PacketID(0, 4), 1); answer != Wait {
 		t.Errorf("message 4 took the slot of the direct message: %v", answer)
 	}
 	r.must(r.ack(g, wire.PUBACK, 1))
-	if _, answer := g.Offer(4, 1); answer != Admitted || r.rooms != 2 {
+	if answer := g.Offer(4, PacketID(0, 4), 1); answer != Admitted || r.rooms != 2 {
 		t.Errorf("message 4 after two acknowledgements: %v, room was reported %d times", answer, r.rooms)
 	}
 	g = r.connect(true, Limits{ReceiveMaximum: 1})
 	r.offer(2, 1)
-	if _, answer := g.Offer(3, 1); answer != Wait {
+	if answer := g.Offer(3, PacketID(0, 3), 1); answer != Wait {
 		t.Errorf("Receive Maximum 1, second message: %v", answer)
 	}
 }
@@ -158,29 +158,38 @@ func TestAnIdentifierInUseMakesTheMessageWait(t *testing.T) {
 	r := newRig(t, Config{})
 	g := r.connect(false, Limits{})
 	id := r.offer(1, 1)
-	if _, answer := g.Offer(1+Lap, 1); answer != Wait {
+	next := 1 + Lap(0)
+	if answer := g.Offer(next, PacketID(0, next), 1); answer != Taken {
 		t.Errorf("message a lap later: %v", answer)
 	}
 	r.must(r.ack(g, wire.PUBACK, id))
-	if again, answer := g.Offer(1+Lap, 1); answer != Admitted || again != id {
-		t.Errorf("message a lap later, after the acknowledgement: %v as %d, want %d", answer, again, id)
+	if answer := g.Offer(next, PacketID(0, next), 1); answer != Admitted || PacketID(0, next) != id {
+		t.Errorf("message a lap later, after the acknowledgement: %v as %d, want %d", answer, PacketID(0, next), id)
 	}
 }
 
 func TestPacketIDs(t *testing.T) {
 	seen := map[uint16]bool{}
-	for seq := uint64(1); seq <= Lap; seq++ {
-		id := PacketID(seq)
-		if id < lowest || seen[id] {
-			t.Fatalf("message %d has the identifier %d: taken, or one of the low ones", seq, id)
-		}
-		seen[id] = true
-		if PacketID(seq+Lap) != id || PacketID(seq+7*Lap) != id {
-			t.Fatalf("identifiers do not repeat after a lap at %d", seq)
+	for p := range uint8(len(ranges)) {
+		for n := uint64(1); n <= Lap(p); n++ {
+			id := PacketID(p, n)
+			if id < lowest || seen[id] {
+				t.Fatalf("message %d of priority %d has the identifier %d: taken, or one of the low ones", n, p, id)
+			}
+			seen[id] = true
+			if PacketID(p, n+Lap(p)) != id || PacketID(p, n+7*Lap(p)) != id {
+				t.Fatalf("identifiers of priority %d do not repeat after a lap at %d", p, n)
+			}
 		}
 	}
-	if !seen[65_535] || !seen[lowest] {
-		t.Error("the range is not used in full")
+	if len(seen) != 65_535-lowest+1 {
+		t.Errorf("%d identifiers are used, and there are %d", len(seen), 65_535-lowest+1)
+	}
+	// What earlier releases stored keeps its identifiers.
+	for seq, want := range map[uint64]uint16{1: 1026, 64_510: 65_535, 64_511: 1025, 1 << 40: uint16((1<<40)%64_511 + 1025)} {
+		if got := PacketID(0, seq); got != want {
+			t.Errorf("message %d has the identifier %d, and had %d", seq, got, want)
+		}
 	}
 	var low lowIDs
 	for range lowest - 1 {
@@ -203,10 +212,10 @@ func TestReleasedMessagesGoOnWithPubrel(t *testing.T) {
 	r := newRig(t, Config{})
 	r.store.released[9] = true
 	g := r.connect(true, Limits{})
-	if g.OfferReleased(9) != Admitted {
+	if g.OfferReleased(9, PacketID(0, 9)) != Admitted {
 		t.Fatal("not admitted")
 	}
-	id := PacketID(9)
+	id := PacketID(0, 9)
 	r.seqs[id] = 9
 	r.want(fmt.Sprint("PUBREL ", id))
 	r.must(r.ack(g, wire.PUBCOMP, id))
@@ -232,8 +241,8 @@ func TestSessionLostVoidsEverything(t *testing.T) {
 	for seq := range uint64(5) {
 		r.offer(seq+1, 1+byte(seq%2))
 	}
-	r.must(r.ack(g, wire.PUBACK, PacketID(1)))
-	r.must(r.ack(g, wire.PUBREC, PacketID(2)))
+	r.must(r.ack(g, wire.PUBACK, PacketID(0, 1)))
+	r.must(r.ack(g, wire.PUBREC, PacketID(0, 2)))
 	r.must(r.publish(g, 2, 5, "x"))
 	r.must(r.s.Complete(r.delivered[0], 0, ""))
 	r.must(r.publish(g, 1, 6, "y"))
@@ -265,13 +274,59 @@ func TestLostReportsWhatEarlierConnectionsSent(t *testing.T) {
 	}
 	r.connect(true, Limits{})
 	r.offer(1, 1)
-	// 2 has ended meanwhile: it expired, say. 3 is offered, 4 is not.
+	r.s.Forget(2) // it has ended meanwhile
+	// 3 is offered, 4 is not.
 	r.must(r.ack(r.g, wire.PUBACK, r.offer(3, 1)))
 	r.connect(true, Limits{})
 	r.lost = nil
 	r.connect(false, Limits{})
 	if fmt.Sprint(r.lost) != "[[1 4]]" {
 		t.Errorf("lost %v, want 1 and 4", r.lost)
+	}
+}
+
+// Messages of a higher priority were accepted later and sent earlier: what comes
+// again comes in the order of sending [MQTT-4.6.0-1], however often the
+// connection is cut in between.
+func TestUnackedKeepsTheOrderOfSending(t *testing.T) {
+	r := newRig(t, Config{})
+	r.connect(false, Limits{})
+	order := []uint64{5, 1, 2, 9, 3}
+	for _, seq := range order {
+		r.offer(seq, 2)
+	}
+	if got := r.g.Unacked(); len(got) != 0 {
+		t.Errorf("%v are to be sent again on the connection they were sent on", got)
+	}
+	old := r.g
+	r.connect(true, Limits{})
+	if got := r.g.Unacked(); !slices.Equal(got, order) {
+		t.Errorf("%v come again, want %v", got, order)
+	}
+	if got := old.Unacked(); got != nil {
+		t.Errorf("an old connection has %v to send", got)
+	}
+	r.offer(5, 2) // the connection ends here
+	r.connect(true, Limits{})
+	if got := r.g.Unacked(); !slices.Equal(got, order) {
+		t.Errorf("after another cut %v come again, want %v", got, order)
+	}
+	for _, seq := range order {
+		r.offer(seq, 2)
+	}
+	r.offer(4, 2)
+	for _, seq := range []uint64{5, 9} {
+		r.must(r.ack(r.g, wire.PUBREC, PacketID(0, seq)))
+		r.flush()
+		r.must(r.ack(r.g, wire.PUBCOMP, PacketID(0, seq)))
+	}
+	r.connect(true, Limits{})
+	if got := r.g.Unacked(); !slices.Equal(got, []uint64{1, 2, 3, 4}) {
+		t.Errorf("%v come again, want 1 to 4", got)
+	}
+	r.connect(false, Limits{})
+	if got := r.g.Unacked(); len(got) != 0 {
+		t.Errorf("%v come again in a new session", got)
 	}
 }
 
@@ -283,7 +338,7 @@ func TestAResetThatFailedIsOwedToTheNextConnection(t *testing.T) {
 	r := newRig(t, Config{})
 	r.connect(true, Limits{})
 	r.offer(1, 2)
-	r.must(r.ack(r.g, wire.PUBREC, PacketID(1)))
+	r.must(r.ack(r.g, wire.PUBREC, PacketID(0, 1)))
 	r.flush()
 	r.store.failReset = errors.New("disk full")
 	if _, err := r.s.Attach(&fakeWriter{r: r}, false, Limits{}); !errors.Is(err, r.store.failReset) {

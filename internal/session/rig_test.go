@@ -295,7 +295,8 @@ func (r *rig) ack(g *Generation, typ wire.Type, id uint16) error {
 // offer offers a message and returns its identifier.
 func (r *rig) offer(seq uint64, qos byte) uint16 {
 	r.t.Helper()
-	id, answer := r.g.Offer(seq, qos)
+	id := PacketID(0, seq)
+	answer := r.g.Offer(seq, id, qos)
 	if answer != Admitted {
 		r.t.Fatalf("message %d was not admitted: %v", seq, answer)
 	}

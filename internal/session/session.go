@@ -78,7 +78,8 @@ type Session struct {
 	low      lowIDs              // identifiers of requests and direct messages
 	requests map[uint16]*request // SUBSCRIBE and UNSUBSCRIBE on this connection
 	directs  map[uint16]*direct  // messages published past the store
-	unacked  map[uint64]struct{} // sent on earlier connections, not acknowledged
+	unacked  map[uint64]uint64   // sent on earlier connections, not acknowledged: when in the order of sending
+	sends    uint64              // how many messages were sent, without repetitions
 	voidOwed bool                // the store still holds state of a session that is gone
 	stats    Stats
 
@@ -111,7 +112,7 @@ func New(cfg Config) *Session {
 		seen:     map[uint16]uint64{},
 		requests: map[uint16]*request{},
 		directs:  map[uint16]*direct{},
-		unacked:  map[uint64]struct{}{},
+		unacked:  map[uint64]uint64{},
 	}
 	s.acks.signal = make(chan struct{}, 1)
 	for _, id := range cfg.Store.SeenIDs() {
@@ -131,7 +132,6 @@ type Generation struct {
 
 	// All below is guarded by s.mu.
 	flights map[uint16]flight   // sent, not acknowledged
-	offered uint64              // the highest log sequence among all that were ever in flights
 	waiting []*direct           // to be sent again when the window has room
 	order   []*Inbound          // received, in the order their acknowledgements must leave
 	recv    map[uint16]struct{} // identifiers that count against our Receive Maximum
@@ -201,12 +201,9 @@ func (s *Session) endLocked(g *Generation) (orphans []func()) {
 	}
 	s.cur = nil
 	s.acks.discard()
-	// Messages are offered from the front, so g knows about all up to the
-	// highest it was offered. What it was not offered is as it was before.
-	maps.DeleteFunc(s.unacked, func(seq uint64, _ struct{}) bool { return seq <= g.offered })
 	for _, f := range g.flights {
 		if f.direct == nil {
-			s.unacked[f.seq] = struct{}{}
+			s.unacked[f.seq] = f.order
 		}
 	}
 	for id, r := range s.requests {

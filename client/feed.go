@@ -1,0 +1,178 @@
+package client
+
+import (
+	"math"
+	"time"
+
+	"github.com/mooring-mqtt/mooring/internal/link"
+	"github.com/mooring-mqtt/mooring/internal/session"
+	"github.com/mooring-mqtt/mooring/persistence"
+)
+
+// feed is the drainer's place in the log. Only the drainer touches it.
+type feed struct {
+	gen     uint64             // the connection that the rest belongs to
+	begun   uint64             // the connection on which something was sent
+	again   []uint64           // what this process sent on earlier ones comes first, in that order
+	resent  map[uint64]bool    // of these, what was offered: place has still to pass it
+	place   persistence.Cursor // all up to here was offered
+	look    persistence.Cursor // place, or the end for priorities that are held up
+	lines   [persistence.Priorities]line
+	entry   persistence.Entry
+	inAgain bool // entry is the first of again
+	batch   []byte
+	retry   *time.Timer // when to look again although nothing happened: the breaker, the store
+}
+
+// line is how far the messages of one priority have come, by Entry.Number. What
+// is pending and not above sent or before may have been sent in this session.
+type line struct {
+	safe   uint64 // packet identifiers up to here are free, durably
+	marked uint64 // it is on record, durably, that messages up to here may have been sent
+	before uint64 // up to here an earlier process may have sent
+	sent   uint64 // up to here this process has sent
+	ahead  uint64 // how many messages the next mark is for; 0: as many as the window has room for
+	count  uint64 // messages sent on this connection
+}
+
+// begin reads what the session has seen so far, before the first connection.
+func (f *feed) begin(store persistence.Store) {
+	f.resent = map[uint64]bool{}
+	f.retry = time.NewTimer(time.Hour)
+	for p := range f.lines {
+		f.lines[p].safe = session.Lap(uint8(p))
+		f.lines[p].before = store.Sent(persistence.Priority(p))
+	}
+}
+
+// connected goes back to the front for a new connection.
+func (f *feed) connected(up *link.Up, store persistence.Store) {
+	f.gen, f.place = up.Gen.Number, persistence.Cursor{}
+	f.again = up.Gen.Unacked()
+	clear(f.resent)
+	for p := range f.lines {
+		l := &f.lines[p]
+		l.ahead, l.count = 0, 0
+		// ResetSession takes the marks back, and with them what was sent.
+		l.marked = store.Sent(persistence.Priority(p))
+		l.before, l.sent = min(l.before, l.marked), min(l.sent, l.marked)
+		if !up.Gen.Present {
+			l.before, l.sent = 0, 0
+		}
+	}
+}
+
+// next fills f.entry: first with what has to come again in the order of sending,
+// then with the first message behind place that is not held up.
+func (c *Client) nextEntry() (bool, error) {
+	f := &c.feed
+	for len(f.again) > 0 {
+		ok, err := c.store.Get(f.again[0], &f.entry)
+		if ok || err != nil {
+			f.inAgain = ok
+			return ok, err
+		}
+		c.session.Forget(f.again[0]) // it has its outcome
+		f.again = f.again[1:]
+	}
+	f.inAgain = false
+	for {
+		ok, err := c.store.Next(&f.look, &f.entry)
+		if !ok || err != nil || !f.resent[f.entry.Seq] {
+			return ok, err
+		}
+		delete(f.resent, f.entry.Seq)
+		f.pass()
+	}
+}
+
+// pass goes behind the entry: it was offered.
+func (f *feed) pass() {
+	if f.inAgain {
+		f.again = f.again[1:]
+		f.resent[f.entry.Seq] = true
+		return
+	}
+	f.place.Pass(&f.entry)
+	f.look.Pass(&f.entry)
+}
+
+// hold passes over the priority of the entry, until the drainer is woken again.
+func (f *feed) hold() { f.look[f.entry.Priority] = math.MaxUint64 }
+
+// identifierFree says whether the packet identifier of the entry is free. The
+// done record of its last user, one lap earlier in the same priority, must be
+// durable before it is used again: so once per lap the store is synced.
+func (c *Client) identifierFree() answer {
+	e := &c.feed.entry
+	l := &c.feed.lines[e.Priority]
+	if e.Number <= l.safe {
+		return passed
+	}
+	safe := max(c.store.First(e.Priority), 1) - 1 + session.Lap(uint8(e.Priority))
+	if e.Number > safe {
+		return held // its last user is pending
+	}
+	if err := c.store.Sync(); err != nil {
+		return c.storeSick(err)
+	}
+	l.safe = safe
+	return passed
+}
+
+const (
+	// firstAhead is for how many messages the first mark of a connection is at
+	// most, maxAhead for how many one is when many are sent.
+	firstAhead, maxAhead = 64, 4096
+	// maxSlack is how many messages that are still to come a mark may be for.
+	maxSlack = 1024
+)
+
+// mark sees to it that the store knows, durably, that the entry may have been
+// sent, before it is. A mark waits for a commit, so it is for several messages:
+// twice as many each time on a connection, as far as there are so many. Where
+// nothing can be dropped, and being marked costs a message nothing, it goes ahead
+// of what is there, by an eighth of what was sent on the connection: else one who
+// publishes one by one would wait for two commits each time.
+func (c *Client) mark(up *link.Up) answer {
+	e := &c.feed.entry
+	l := &c.feed.lines[e.Priority]
+	if e.Number <= l.marked {
+		return passed
+	}
+	free := up.Gen.Free()
+	if free == 0 {
+		return stopped
+	}
+	if l.ahead == 0 {
+		l.ahead = uint64(min(free, firstAhead))
+	}
+	there := c.lastNumber()
+	if !c.droppable.Load() {
+		there += min(l.count/8, maxSlack)
+	}
+	upTo := min(e.Number+l.ahead-1, there)
+	if err := c.store.MarkSent(e.Priority, upTo); err != nil {
+		return c.storeSick(err)
+	}
+	l.marked, l.ahead = upTo, min(2*l.ahead, maxAhead)
+	return passed
+}
+
+// lastNumber is the Number of the last message of the entry's priority, or less
+// where messages behind the entry are done.
+func (c *Client) lastNumber() uint64 {
+	e := &c.feed.entry
+	if e.Priority == Normal { // numbers go by sequence
+		return e.Number + c.store.LastSeq() - e.Seq
+	}
+	first := c.store.First(e.Priority)
+	return max(first+c.store.Stats().PendingOf[e.Priority], e.Number+1) - 1
+}
+
+// storeSick leaves the store alone for a while.
+func (c *Client) storeSick(err error) answer {
+	c.storeFailed(err)
+	c.feed.retry.Reset(storeRetry)
+	return stopped
+}
