@@ -52,6 +52,13 @@ func (l *Log) start() error {
 			}
 		}
 	}
+	// A process that was killed may have made files whose names are not durable.
+	// The new segment must not become so before those it is linked to.
+	if len(r.files) > 0 {
+		if err := l.o.FS.SyncDir(l.dir); err != nil {
+			return err
+		}
+	}
 	if err := l.begin(next, prev, records, appendCheckpoint(nil, &l.ledger, prev)); err != nil {
 		return errors.Join(err, l.removeLeftover())
 	}

@@ -19,8 +19,9 @@ func (r *recovery) takeOverFrom(last *segment) int64 {
 	if last.size <= small {
 		return headerSize
 	}
-	if fence := r.last.fence; fence > 0 && last.size-fence <= max(small, 4*int64(r.log.o.BufferBytes)) {
-		return fence
+	// Without a fence, nothing vouches for its opening either.
+	if from := max(r.last.fence, headerSize); last.size-from <= max(small, 4*int64(r.log.o.BufferBytes)) {
+		return from
 	}
 	return 0 // under SyncNever fences are rare
 }
