@@ -5,6 +5,7 @@ import (
 	"io"
 	"math/rand/v2"
 	"path/filepath"
+	"sync/atomic"
 	"testing"
 
 	"github.com/mooring-mqtt/mooring/internal/faultfs"
@@ -18,6 +19,8 @@ type memFS struct {
 	// many bytes are written nevertheless. While another goroutine uses the log,
 	// setFault is the way to set it.
 	fault fault
+	lie   func(faultfs.Op) bool // operations that do nothing and report success
+	dead  atomic.Bool           // all of them
 }
 
 type fault func(op, name string, n int) (int, error)
@@ -39,6 +42,9 @@ func (m *memFS) setFault(fault fault) {
 	m.SetFault(func(op faultfs.Op) (int, error) {
 		if op.Kind >= faultfs.Open {
 			return op.Len, nil
+		}
+		if m.dead.Load() || m.lie != nil && m.lie(op) {
+			return 0, faultfs.Skip
 		}
 		m.ops++
 		return fault(op.Kind.String(), op.Name, op.Len)

@@ -3,6 +3,7 @@ package persistence
 import (
 	"bufio"
 	"errors"
+	flags "flag"
 	"fmt"
 	"io"
 	"math/rand/v2"
@@ -13,6 +14,8 @@ import (
 	"testing"
 	"time"
 )
+
+var crashKills = flags.Int("crash.kills", 30, "how many processes TestKill kills")
 
 // The test binary runs itself as the process to be killed.
 const killEnv = "MOORING_PERSISTENCE_KILL_DIR"
@@ -67,10 +70,7 @@ func appendUntilKilled(dir string) error {
 // TestKill: a process appends as fast as it can and is killed at random, again
 // and again on the same folder. Everything it reported is there, in order.
 func TestKill(t *testing.T) {
-	rounds := 20
-	if testing.Short() {
-		rounds = 5
-	}
+	rounds := *crashKills
 	dir := t.TempDir()
 	self, err := os.Executable()
 	if err != nil {
@@ -141,7 +141,7 @@ func runAndKill(t *testing.T, self, dir string) (seqs []uint64) {
 	var kill *time.Timer
 	for lines.Scan() {
 		if kill == nil { // it runs: some time from now it does not
-			kill = time.AfterFunc(time.Duration(rand.IntN(60_000))*time.Microsecond, func() { cmd.Process.Kill() })
+			kill = time.AfterFunc(time.Duration(rand.IntN(40_000))*time.Microsecond, func() { cmd.Process.Kill() })
 		}
 		seq, err := strconv.ParseUint(lines.Text(), 10, 64)
 		if err != nil {

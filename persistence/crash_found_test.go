@@ -1,0 +1,102 @@
+package persistence
+
+import (
+	"os"
+	"slices"
+	"testing"
+
+	"github.com/mooring-mqtt/mooring/internal/faultfs"
+)
+
+// What the exploration of crash states, and trying, has found.
+
+// killedAt appends messages of that size until the log has begun its second
+// segment, and returns what the next process finds if the kill comes right
+// before the n-th operation from the creation of the segment on.
+func killedAt(t *testing.T, size, n int) *memFS {
+	t.Helper()
+	fsys := newMemFS()
+	l := open(t, fsys, small)
+	for seq := uint64(1); fsys.data("log/0000000000000002.mlog") == nil; seq++ {
+		if _, err := l.Append(numbered(seq, size)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	trace := fsys.Trace()
+	created := slices.IndexFunc(trace.Ops, func(o faultfs.Op) bool {
+		return o.Kind == faultfs.Create && o.Name == "log/0000000000000002.mlog"
+	})
+	return onMemFS(trace.KilledAt(created + n))
+}
+
+// noDamage opens the states that crashes may leave.
+func noDamage(t *testing.T, fsys *memFS, shown func(cut int) []uint64) {
+	t.Helper()
+	trace := fsys.Trace()
+	for state := range trace.States(faultfs.Plan{PerCut: 300}) {
+		l := open(t, onMemFS(state.FS()), small)
+		seqs, _ := contents(t, l)
+		for _, seq := range shown(state.Cut) {
+			if !slices.Contains(seqs, seq) {
+				t.Fatalf("message %d was shown and is lost\n%v%s", seq, state, traced(trace, state.Cut))
+			}
+		}
+		if s := l.Stats(); s.Corruptions > 0 || s.Lost > 0 {
+			t.Fatalf("a crash was taken for damage: %+v\n%v%s", s, state, traced(trace, state.Cut))
+		}
+	}
+}
+
+// TestKilledBeforeTheNameIsDurable: a process is killed when it has written the
+// opening of a new segment, before the folder is synced. The next one links its
+// own segment to that one; the power goes, and of the two names the newer is on
+// the disk. Small openings are moved, so nothing is linked to; large ones are
+// not.
+func TestKilledBeforeTheNameIsDurable(t *testing.T) {
+	for _, size := range []int{1000, 20_000} {
+		fsys := killedAt(t, size, 3) // after create, write, sync
+		l := open(t, fsys, small)
+		opened := fsys.Len()
+		seqs, _ := contents(t, l)
+		noDamage(t, fsys, func(cut int) []uint64 {
+			if cut < opened {
+				return nil
+			}
+			return seqs
+		})
+	}
+}
+
+// TestKilledAfterAFailedSync: the sync of a new segment fails and the process is
+// killed before it has written everything again, to another. The next one reads
+// what is in the system's memory only, and its own sync reports success.
+func TestKilledAfterAFailedSync(t *testing.T) {
+	fsys := newMemFS()
+	l := open(t, fsys, small)
+	failed := false
+	fsys.fault = func(op, name string, n int) (int, error) {
+		switch {
+		case failed:
+			return 0, errPower // killed
+		case op == "sync" && name == "log/0000000000000002.mlog":
+			failed = true
+			return 0, os.ErrDeadlineExceeded
+		}
+		return n, nil
+	}
+	for seq := uint64(1); !failed; seq++ {
+		if _, err := l.Append(numbered(seq, 1000)); err != nil && !failed {
+			t.Fatal(err)
+		}
+	}
+	fsys = fsys.killed()
+	l = open(t, fsys, small)
+	opened := fsys.Len()
+	seqs, _ := contents(t, l)
+	noDamage(t, fsys, func(cut int) []uint64 {
+		if cut < opened {
+			return nil
+		}
+		return seqs
+	})
+}

@@ -1,0 +1,205 @@
+package persistence
+
+import (
+	"errors"
+	"sync"
+	"syscall"
+)
+
+// crashWorkload is something to do with a log, from an empty folder on.
+type crashWorkload struct {
+	name string
+	o    Options
+	run  func(*program) error
+}
+
+// crashWorkloads are what is explored. Each is made of a program's steps, so that
+// the promises write themselves down; chance comes from the program's generator.
+var crashWorkloads = []crashWorkload{
+	{"publish", small, mix{append: 9, sync: 1, restart: 1}.steps(25)},
+	{"ack", small, mix{append: 5, done: 5, sync: 2, restart: 1}.steps(40)},
+	{"release", small, mix{append: 4, release: 5, done: 2, sync: 4, restart: 1}.steps(40)},
+	{"inbound", small, mix{append: 2, seen: 5, cleared: 4, sync: 4, restart: 1}.steps(40)},
+	{"reset", small, mix{append: 3, release: 3, seen: 3, cleared: 1, sync: 3, reset: 2, restart: 1}.steps(40)},
+	{"counters", small, mix{append: 1, stream: 6, done: 4, sync: 1, restart: 2}.steps(40)},
+	{"rotation", small, mix{append: 4, stream: 4, done: 1, large: true, restart: 1}.steps(25)},
+	{"removal", small, mix{append: 5, done: 5, large: true, restart: 1}.steps(50)},
+	{"compaction", small, mix{append: 10, done: 20, release: 1, sync: 2, large: true, stuck: true}.steps(100)},
+	{"restarts", small, mix{append: 3, done: 2, seen: 1, sync: 1, restart: 2, kill: 3}.steps(25)},
+	{"large restarts", small, mix{append: 4, done: 2, release: 1, sync: 1, restart: 2, kill: 2, large: true}.steps(25)},
+	{"no filling", with(small, func(o *Options) { o.FillBytes = -1 }), mix{append: 5, stream: 2, done: 4, release: 1, seen: 1, sync: 2, restart: 1}.steps(40)},
+	{"huge packets", small, mix{append: 4, done: 2, restart: 1, huge: true}.steps(12)},
+	{"concurrent", small, concurrent},
+	{"failing disk", small, failing},
+	{"interval", with(small, func(o *Options) { o.Sync, o.Interval = SyncInterval, 24*3600e9 }), mix{append: 6, stream: 2, done: 4, release: 1, seen: 1, reset: 1, sync: 1, restart: 1}.steps(40)},
+	{"never", with(small, func(o *Options) { o.Sync = SyncNever }), mix{append: 6, stream: 2, done: 4, release: 1, seen: 1, sync: 1, restart: 1, kill: 1}.steps(40)},
+	{"never, larger segments", with(small, func(o *Options) { o.Sync, o.SegmentBytes = SyncNever, 64<<10 }), mix{append: 10, done: 1, sync: 1, kill: 1, huge: true}.steps(12)},
+}
+
+func with(o Options, change func(*Options)) Options {
+	change(&o)
+	return o
+}
+
+// mix says how often each step is done.
+type mix struct {
+	append, stream, done, release, seen, cleared, reset, sync, restart, kill int
+
+	large bool // packets of a third of a segment
+	stuck bool // the oldest message stays pending
+	huge  bool // packets of several segments: more than is moved when a log is opened
+}
+
+func (x mix) steps(n int) func(*program) error {
+	return func(p *program) error {
+		if err := p.open(); err != nil {
+			return err
+		}
+		for range n {
+			if err := x.step(p, p.actor(0)); err != nil {
+				return err
+			}
+		}
+		return p.close()
+	}
+}
+
+func (x mix) step(p *program, a *actor) error {
+	rnd := p.rnd
+	pick := rnd.IntN(x.append + x.stream + x.done + x.release + x.seen + x.cleared + x.reset + x.sync + x.restart + x.kill)
+	is := func(weight int) bool {
+		pick -= weight
+		return pick < 0
+	}
+	live := len(a.live)
+	switch {
+	case is(x.append):
+		return a.append(x.size(p), "")
+	case is(x.stream):
+		return a.append(x.size(p), string("abc"[rnd.IntN(3)]))
+	case is(x.done):
+		i, first := 0, 0 // mostly the oldest
+		if x.stuck {
+			i, first = 1, 1
+		}
+		if live <= first {
+			return nil
+		}
+		if rnd.IntN(3) == 0 {
+			i = first + rnd.IntN(live-first)
+		}
+		return a.done(i, Acked+OutcomeKind(rnd.IntN(4)))
+	case is(x.release):
+		if live == 0 {
+			return nil
+		}
+		return a.release(rnd.IntN(live))
+	case is(x.seen):
+		return a.see(uint16(1+rnd.IntN(6)), true)
+	case is(x.cleared):
+		return a.see(uint16(1+rnd.IntN(6)), false)
+	case is(x.reset):
+		return a.reset()
+	case is(x.sync):
+		return a.sync()
+	case is(x.kill):
+		p.kill()
+		return p.open()
+	}
+	if err := p.close(); err != nil {
+		return err
+	}
+	return p.open()
+}
+
+func (x mix) size(p *program) int {
+	if x.huge && p.rnd.IntN(2) == 0 {
+		return 17_000 + p.rnd.IntN(1000)
+	}
+	if x.large {
+		return 300 + p.rnd.IntN(1200)
+	}
+	return 9 + p.rnd.IntN(120)
+}
+
+// aftermath is what a program does after the crash, before the next one.
+var aftermath = mix{append: 4, stream: 2, done: 3, release: 1, seen: 1, cleared: 1, reset: 1, sync: 3, restart: 1, kill: 1}
+
+// concurrent is several publishers at once, who share commits.
+func concurrent(p *program) error {
+	if err := p.open(); err != nil {
+		return err
+	}
+	x := mix{append: 5, done: 3, sync: 1}
+	for range 2 {
+		var group sync.WaitGroup
+		errs := make([]error, 4)
+		for i := range errs {
+			a := p.actor(i)
+			steps := make([]func() error, 0, 6)
+			for range cap(steps) { // the generator is for one goroutine
+				kind, size, name := p.rnd.IntN(10), x.size(p), string(rune('a'+i))
+				steps = append(steps, func() error {
+					switch {
+					case kind < 5:
+						return a.append(size, name)
+					case kind < 8 && len(a.live) > 0:
+						return a.done(0, Acked)
+					case kind == 8 && len(a.live) > 0:
+						return a.release(0)
+					}
+					return a.sync()
+				})
+			}
+			group.Go(func() {
+				for _, step := range steps {
+					if errs[i] == nil {
+						errs[i] = step()
+					}
+				}
+			})
+		}
+		group.Wait()
+		if err := errors.Join(errs...); err != nil {
+			return err
+		}
+	}
+	if err := p.close(); err != nil {
+		return err
+	}
+	return p.open()
+}
+
+// failing is a disk on which operations fail now and then, with a program that
+// opens the log again when it has failed.
+func failing(p *program) error {
+	calm := 4 // no failure before
+	p.fsys.setFault(func(op, _ string, n int) (int, error) {
+		if calm--; calm > 0 || p.rnd.IntN(12) > 0 {
+			return n, nil
+		}
+		calm = p.rnd.IntN(12)
+		if op == "write" && p.rnd.IntN(2) == 0 {
+			return n / 2, nil
+		}
+		return n / 3, []error{syscall.EIO, syscall.ENOSPC}[p.rnd.IntN(2)]
+	})
+	x := mix{append: 6, stream: 2, done: 4, release: 1, seen: 1, cleared: 1, sync: 2, large: p.rnd.IntN(2) == 0}
+	for range 4 {
+		err := p.open()
+		for i := 0; i < 12 && err == nil; i++ {
+			err = x.step(p, p.actor(0))
+		}
+		if p.l != nil {
+			if err == nil {
+				err = p.close()
+			} else {
+				_ = p.l.Close()
+			}
+		}
+		if v := (violation{}); errors.As(err, &v) {
+			return err
+		}
+	}
+	return nil
+}
