@@ -143,6 +143,10 @@ func (r *recovery) link() ([]*found, error) {
 			break
 		}
 		r.log.tornTails.Add(1)
+		if f := files[n-1]; n == 1 && (f.number > 1 || f.full > maxFirstOpening) {
+			// Not the first opening of a new log: there was one, and it is gone.
+			r.damage(f, 0, f.full, errHeader)
+		}
 		r.discard(files[n-1])
 	}
 	var live []*found

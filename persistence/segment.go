@@ -27,10 +27,12 @@ type link struct {
 }
 
 const (
-	segmentSuffix = ".mlog"
-	corruptSuffix = ".corrupt"
-	lockName      = "LOCK"
-	headerSize    = 64
+	segmentSuffix   = ".mlog"
+	corruptSuffix   = ".corrupt"
+	lockName        = "LOCK"
+	headerSize      = 64
+	maxSegment      = 1 << 48 // numbers are below
+	maxFirstOpening = 256     // header and checkpoint of a new log
 )
 
 var magic = [8]byte{'M', 'O', 'O', 'R', 'L', 'O', 'G', 0}
@@ -45,8 +47,8 @@ func parseSegmentName(name string) uint64 {
 	if !found || len(hex) != 16 || strings.ToLower(hex) != hex {
 		return 0
 	}
-	number, err := strconv.ParseUint(hex, 16, 62)
-	if err != nil {
+	number, err := strconv.ParseUint(hex, 16, 64)
+	if err != nil || number >= maxSegment {
 		return 0
 	}
 	return number

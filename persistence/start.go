@@ -2,6 +2,7 @@ package persistence
 
 import (
 	"errors"
+	"fmt"
 	"io/fs"
 	"syscall"
 	"time"
@@ -23,6 +24,9 @@ func (l *Log) start() error {
 	g.boot++
 	g.clock.begin(g.latest, g.pending > 0)
 	l.ledger, l.epoch, l.boot = *g, g.epoch, g.boot
+	if r.newest+1 == maxSegment {
+		return &FolderError{Dir: l.dir, Fix: "remove it, it is not a segment of this log", Err: fmt.Errorf("%s is in the way", segmentName(l.dir, r.newest))}
+	}
 	l.number = r.newest + 1
 	l.garbage = r.void
 
@@ -95,7 +99,8 @@ func (l *Log) removeLeftover() error {
 // folderError says what to do about the reasons that have a remedy.
 func folderError(dir string, err error) error {
 	var version *VersionError
-	if errors.As(err, &version) {
+	var folder *FolderError
+	if errors.As(err, &version) || errors.As(err, &folder) {
 		return err
 	}
 	fix := "check the disk and the system's log, then open it again"

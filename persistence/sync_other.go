@@ -4,4 +4,12 @@ package persistence
 
 import "os"
 
-func datasync(f *os.File) error { return f.Sync() }
+// datasync also finds out when the file's name is gone: nobody will ever read
+// what is written to it.
+func datasync(f *os.File) error {
+	if err := f.Sync(); err != nil {
+		return err
+	}
+	_, err := os.Stat(f.Name())
+	return err
+}

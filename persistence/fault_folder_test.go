@@ -1,0 +1,93 @@
+package persistence
+
+import (
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"testing"
+)
+
+// A folder that somebody else writes to.
+
+// TestForeignHighestNumber: a file with the highest name that a segment can have
+// must not make the log invisible. Refusing the folder until it is gone will do.
+func TestForeignHighestNumber(t *testing.T) {
+	dir := t.TempDir()
+	foreign := filepath.Join(dir, "0000ffffffffffff.mlog")
+	for round := 1; round <= 3; round++ {
+		l, err := Open(dir, Options{})
+		var folder *FolderError
+		if errors.As(err, &folder) {
+			err = os.Remove(foreign)
+			if err == nil {
+				l, err = Open(dir, Options{})
+			}
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		if round == 1 {
+			if _, err := l.Append(numbered(1, 50)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if seqs, _ := contents(t, l); !slices.Equal(seqs, []uint64{1}) {
+			t.Fatalf("round %d: %v are left", round, seqs)
+		}
+		if err := l.Close(); err != nil {
+			t.Fatal(err)
+		}
+		if round == 1 {
+			if err := os.WriteFile(foreign, []byte("not a segment"), 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+}
+
+// TestFolderRemoved: what is written to files without a name is not durable, so
+// it must not be accepted.
+func TestFolderRemoved(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "log")
+	l, err := Open(dir, small)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := l.Append(numbered(1, 50)); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.RemoveAll(dir); err != nil {
+		t.Fatal(err)
+	}
+	accepted := 0
+	for ; accepted < 100; accepted++ {
+		if _, err = l.Append(numbered(uint64(accepted+2), 500)); err != nil {
+			break
+		}
+	}
+	if !errors.Is(err, ErrFailed) || !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("Append: %v", err)
+	}
+	if accepted > 0 {
+		t.Errorf("%d messages were accepted that nobody will ever find", accepted)
+	}
+	if err := l.Close(); !errors.Is(err, ErrFailed) {
+		t.Errorf("Close: %v", err)
+	}
+}
+
+// TestZeroedSegment: when the newest segment is nothing but zeros, a copy of what
+// was there is kept, and it is told: it may have been accepted messages.
+func TestZeroedSegment(t *testing.T) {
+	fsys, name := smallLog(t)
+	zeros := make([]byte, len(fsys.data(name)))
+	fsys = fsys.edit(name, zeros)
+	told := 0
+	l := open(t, fsys, Options{OnCorruption: func(Corruption) { told++ }})
+	defer l.Close()
+	if told == 0 || len(fsys.data(name+corruptSuffix)) != len(zeros) {
+		t.Errorf("told %d times, files: %d", told, len(fsys.Files()))
+	}
+}
