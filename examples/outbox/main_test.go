@@ -1,0 +1,440 @@
+package main
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/binary"
+	"encoding/json"
+	"fmt"
+	"hash/crc32"
+	"io/fs"
+	"maps"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/mooring-mqtt/mooring/internal/wire"
+	"github.com/mooring-mqtt/mooring/persistence"
+)
+
+// begun is when the messages of the tests were accepted, and now an hour later.
+var begun = time.Date(2024, 5, 6, 7, 8, 9, 0, time.UTC)
+var now = begun.Add(time.Hour)
+
+func id(n byte) [16]byte { return [16]byte{0: 1, 15: n} }
+
+// put stores a PUBLISH.
+func put(t *testing.T, l *persistence.Log, p wire.Publish, m persistence.Message) uint64 {
+	t.Helper()
+	if err := p.Check(); err != nil {
+		t.Fatal(err)
+	}
+	m.Accepted, m.Packet = begun, wire.AppendPublish(nil, &p)
+	seq, err := l.Append(&m)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return seq
+}
+
+func end(t *testing.T, l *persistence.Log, seq uint64, kind persistence.OutcomeKind, reason byte) {
+	t.Helper()
+	if err := l.Done(seq, persistence.Outcome{Kind: kind, Reason: reason}); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// healthy makes a folder with a message of each kind.
+func healthy(t *testing.T) string {
+	t.Helper()
+	dir := filepath.Join(t.TempDir(), "outbox")
+	l, err := persistence.Open(dir, persistence.Options{MaxReceipts: 10})
+	if err != nil {
+		t.Fatal(err)
+	}
+	stream, _, _ := l.Stream("plant/1")
+	put(t, l, wire.Publish{Topic: "plant/1/temp", QoS: 1, Payload: []byte("21.5 °C")}, persistence.Message{ID: id(1)})
+	put(t, l, wire.Publish{Topic: "plant/1/image", QoS: 2, Retain: true, Payload: []byte{0, 1, 0xFF, 0xFE}, PayloadFormat: 0,
+		HasExpiry: true, MessageExpiry: 5400, ContentType: "image/x", ResponseTopic: "answers", CorrelationData: []byte{1, 2}, User: []wire.UserProperty{{Key: "k", Value: "v\x1b"}}},
+		persistence.Message{ID: id(2), Expires: begun.Add(90 * time.Minute), Priority: persistence.Urgent, Key: "image", Stream: stream, StreamSeq: 7})
+	put(t, l, wire.Publish{Topic: "$SYS/plant", QoS: 2, Payload: []byte("x")}, persistence.Message{ID: id(3)})
+	put(t, l, wire.Publish{Topic: "plant/2/temp", QoS: 1}, persistence.Message{ID: id(4)})
+	put(t, l, wire.Publish{Topic: "plant/2/temp", QoS: 1}, persistence.Message{ID: id(5)})
+	if _, err := l.Append(&persistence.Message{Accepted: begun, Packet: []byte("\x30no packet")}); err != nil {
+		t.Fatal(err)
+	}
+	if err := l.Release(3); err != nil {
+		t.Fatal(err)
+	}
+	end(t, l, 4, persistence.Refused, 0x97)
+	end(t, l, 5, persistence.DeadLettered, 0x99)
+	if err := l.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return dir
+}
+
+// long makes a folder with several segments, in which every message is pending,
+// and returns it and the segments.
+func long(t *testing.T) (string, []string) {
+	t.Helper()
+	dir := filepath.Join(t.TempDir(), "outbox")
+	l, err := persistence.Open(dir, persistence.Options{SegmentBytes: 4 << 10, BufferBytes: 4 << 10})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range 30 {
+		put(t, l, wire.Publish{Topic: "a", QoS: 1, Payload: bytes.Repeat([]byte{byte(i)}, 500)}, persistence.Message{ID: id(byte(i))})
+	}
+	if err := l.Close(); err != nil {
+		t.Fatal(err)
+	}
+	segments, err := filepath.Glob(filepath.Join(dir, "*.mlog"))
+	if err != nil || len(segments) < 4 {
+		t.Fatal(segments, err)
+	}
+	return dir, segments
+}
+
+func edit(t *testing.T, file string, change func([]byte) []byte) {
+	t.Helper()
+	data, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(file, change(data), 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// image is what must not change: names, sizes, modes, times and contents.
+func image(t *testing.T, dir string) map[string]string {
+	t.Helper()
+	files := map[string]string{}
+	err := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		info, err := d.Info()
+		if err != nil {
+			return err
+		}
+		files[path] = fmt.Sprint(info.Mode(), info.ModTime())
+		if d.Type().IsRegular() {
+			data, err := os.ReadFile(path)
+			files[path] += fmt.Sprintf(" %d %x", len(data), sha256.Sum256(data))
+			return err
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return files
+}
+
+// call runs the program.
+func call(t *testing.T, dir string, args ...string) (code int, out, problems string) {
+	t.Helper()
+	var o, p bytes.Buffer
+	code = run(append([]string{"-dir", dir}, args...), &o, &p, now)
+	return code, o.String(), p.String()
+}
+
+// want runs the program on a folder and compares code and output, in which each
+// run of blanks counts as one.
+func want(t *testing.T, code int, parts []string, dir string, args ...string) {
+	t.Helper()
+	got, out, problems := call(t, dir, args...)
+	flat := regexp.MustCompile(`[ \t]+`).ReplaceAllString(out+problems, " ")
+	if got != code {
+		t.Errorf("%v ends with %d, want %d:\n%s%s", args, got, code, out, problems)
+	}
+	for _, part := range parts {
+		if !strings.Contains(flat, part) {
+			t.Errorf("%v does not say %q:\n%s%s", args, part, out, problems)
+		}
+	}
+}
+
+func TestSummary(t *testing.T) {
+	dir := healthy(t)
+	want(t, 0, []string{
+		"folder " + dir, "opened 1 time\n", "session none was recorded", "damage none",
+		"accepted 6", "pending 4", "refused 1", "dead-lettered 1", " kept 1",
+		"STREAM LAST NUMBER\nplant/1 7", "0000000000000001.mlog 2 ", " 6 4 1",
+	}, dir)
+	l, err := persistence.Open(dir, persistence.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	want(t, 0, []string{fmt.Sprintf("in use by process %d", os.Getpid()), "pending 4"}, dir)
+	want(t, 2, []string{"in use by process", "stop it first"}, dir, "repair", "-yes")
+}
+
+func TestList(t *testing.T) {
+	dir := healthy(t)
+	for _, c := range []struct {
+		args []string
+		seqs string
+	}{
+		{nil, "1 2 3 6"},
+		{[]string{"-state", "released"}, "3"},
+		{[]string{"-state", "dead"}, "5"},
+		{[]string{"-state", "done"}, "4"},
+		{[]string{"-state", "all"}, "1 2 3 4 5 6"},
+		{[]string{"-state", "all", "-limit", "2"}, "1 2"},
+		{[]string{"-state", "all", "-topic", "plant/+/temp"}, "1 4 5"},
+		{[]string{"-state", "all", "-topic", "#"}, "1 2 4 5"}, // [MQTT-4.7.2-1]
+		{[]string{"-topic", "$SYS/#"}, "3"},
+		{[]string{"-topic", "none"}, ""},
+	} {
+		code, out, problems := call(t, dir, append([]string{"list"}, c.args...)...)
+		var seqs []string
+		for _, line := range strings.Split(out, "\n") {
+			if f := strings.Fields(line); len(f) > 8 && f[0] != "SEQ" {
+				seqs = append(seqs, f[0])
+			}
+		}
+		if got := strings.Join(seqs, " "); code != 0 || got != c.seqs {
+			t.Errorf("%v: %q, want %q\n%s%s", c.args, got, c.seqs, out, problems)
+		}
+	}
+	want(t, 0, []string{
+		"1 pending normal 1 8 B 1h0m - 01000000-0000-0000-0000-000000000001 plant/1/temp\n",
+		"2 pending urgent 2 4 B 1h0m in 30m0s 01000000-0000-0000-0000-000000000002 plant/1/image\n",
+		"3 released normal 2", "4 refused normal", "5 dead normal", "6 pending normal - - 1h0m - - (not a PUBLISH)\n", "6 messages\n",
+	}, dir, "list", "-state", "all")
+	want(t, 0, []string{"pending 3 12 B 1h0m", "released 1 1 B", "dead 1", "refused 1", "together 6 13 B"}, dir, "count")
+	want(t, 0, []string{"together 1 8 B 1h0m"}, dir, "count", "-topic", "plant/1/temp")
+}
+
+func TestShow(t *testing.T) {
+	dir := healthy(t)
+	want(t, 0, []string{
+		"sequence 2\n", "state pending", "message ID 01000000-0000-0000-0000-000000000002\n",
+		"accepted 2024-05-06 07:08:09.000Z (1h0m ago)\n", "expires 2024-05-06 08:38:09.000Z (in 30m0s)\n",
+		"priority urgent, number 1\n", "key image\n", "stream plant/1, number 7\n", "record segment 1, offset ",
+		"topic plant/1/image\n", "QoS 2\n", "retain true\n", "message expiry 1h30m0s when it was accepted\n", "content type image/x\n",
+		"response topic answers\n", "correlation 0102\n", `user property k = "v\x1b"` + "\n", "payload 4 bytes\n", "00000000 00 01 ff fe",
+	}, dir, "show", "2")
+	want(t, 0, []string{"sequence 1\n", "topic plant/1/temp\n", "retain false\n", "\n\n21.5 °C\n"}, dir, "show", "01000000-0000-0000-0000-000000000001")
+	want(t, 0, []string{"state refused, reason code 0x97, 20"}, dir, "show", "4")
+	want(t, 0, []string{"state dead: no server takes it; kept to be looked at, reason code 0x99"}, dir, "show", "5")
+	want(t, 0, []string{"packet not a PUBLISH", "0no packet"}, dir, "show", "6")
+	want(t, 2, []string{"there is no message 7: the last one is 6"}, dir, "show", "7")
+	want(t, 2, []string{"no message with the ID 00000000-0000-0000-0000-000000000009"}, dir, "show", "00000000000000000000000000000009")
+	want(t, 2, []string{"neither a sequence nor a message ID"}, dir, "show", "x")
+	want(t, 2, []string{"show which message?"}, dir, "show")
+}
+
+// TestShowReceipt: of a message whose segment is gone the outcome is told.
+func TestShowReceipt(t *testing.T) {
+	dir := t.TempDir()
+	l, err := persistence.Open(dir, persistence.Options{SegmentBytes: 4 << 10, BufferBytes: 4 << 10, MaxReceipts: 100})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range 30 {
+		seq := put(t, l, wire.Publish{Topic: "a", QoS: 1, Payload: make([]byte, 500)}, persistence.Message{ID: id(byte(i))})
+		end(t, l, seq, persistence.Acked, 0x10)
+	}
+	if err := l.Close(); err != nil {
+		t.Fatal(err)
+	}
+	want(t, 0, []string{"message 2: acked with reason 0x10 at 20"}, dir, "show", "01000000000000000000000000000001")
+	want(t, 2, []string{"message 2 is done, and its segment is gone"}, dir, "show", "2")
+	want(t, 0, []string{".mrcp"}, dir)
+}
+
+func TestExport(t *testing.T) {
+	dir := healthy(t)
+	code, out, problems := call(t, dir, "export")
+	lines := strings.Split(strings.TrimSuffix(out, "\n"), "\n")
+	if code != 0 || len(lines) != 6 {
+		t.Fatalf("%d: %s%s", code, out, problems)
+	}
+	for i, want := range map[int]string{
+		0: `{"seq":1,"state":"pending","id":"01000000-0000-0000-0000-000000000001","accepted":"2024-05-06T07:08:09Z","priority":"normal","number":1,"segment":1,"offset":N,"topic":"plant/1/temp","qos":1,"retain":false,"payload":"21.5 °C"}`,
+		1: `{"seq":2,"state":"pending","id":"01000000-0000-0000-0000-000000000002","accepted":"2024-05-06T07:08:09Z","expires":"2024-05-06T08:38:09Z","priority":"urgent","number":1,"key":"image","stream":"plant/1","stream_seq":7,"segment":1,"offset":N,"topic":"plant/1/image","qos":2,"retain":true,"message_expiry":5400,"content_type":"image/x","response_topic":"answers","correlation_data_base64":"AQI=","user_properties":[["k","v\u001b"]],"payload_base64":"AAH//g=="}`,
+		5: `{"seq":6,"state":"pending","accepted":"2024-05-06T07:08:09Z","priority":"normal","number":6,"segment":1,"offset":N,"packet_base64":"MG5vIHBhY2tldA=="}`,
+	} {
+		if got := regexp.MustCompile(`"offset":\d+`).ReplaceAllString(lines[i], `"offset":N`); got != want {
+			t.Errorf("line %d:\n%s, want\n%s", i+1, got, want)
+		}
+	}
+	var e struct {
+		State   string
+		Reason  int
+		Ended   time.Time
+		Payload *string
+	}
+	if err := json.Unmarshal([]byte(lines[3]), &e); err != nil || e.State != "refused" || e.Reason != 0x97 || e.Ended.IsZero() || e.Payload == nil || *e.Payload != "" {
+		t.Errorf("%s: %+v, %v", lines[3], e, err)
+	}
+	if _, out, _ := call(t, dir, "export", "-state", "dead"); !strings.Contains(out, `"state":"dead","reason":153`) || strings.Count(out, "\n") != 1 {
+		t.Errorf("dead letters: %s", out)
+	}
+}
+
+// newer makes a segment one of a later release.
+func newer(b []byte) []byte {
+	binary.LittleEndian.PutUint16(b[8:], persistence.FormatVersion+1)
+	binary.LittleEndian.PutUint32(b[60:], crc32.Checksum(b[:60], crc32.MakeTable(crc32.Castagnoli)))
+	return b
+}
+
+// TestVerify: each kind of folder is told from the others, and no verb but repair
+// changes any of them.
+func TestVerify(t *testing.T) {
+	for _, c := range []struct {
+		name string
+		make func(t *testing.T) string
+		code int
+		says []string
+	}{
+		{"healthy", healthy, 0, []string{"result nothing is damaged\nchanged nothing\n"}},
+		{"torn", func(t *testing.T) string {
+			dir, files := long(t)
+			edit(t, files[len(files)-1], func(b []byte) []byte { return b[:len(b)-3] })
+			return dir
+		}, 0, []string{"torn 00000000", "never accepted", "nothing is damaged"}},
+		{"corrupt in the middle", func(t *testing.T) string {
+			dir, files := long(t)
+			edit(t, files[1], func(b []byte) []byte { b[len(b)/2] ^= 1; return b })
+			return dir
+		}, 1, []string{"damaged 0000000000000002.mlog: 5", "bytes at offset ", "lost 1 sequence of which nothing is left: ", "counted 1 message given up", "result 1 damaged place; what is readable", "changed nothing\n"}},
+		{"missing segment", func(t *testing.T) string {
+			dir, files := long(t)
+			if err := os.Remove(files[1]); err != nil {
+				t.Fatal(err)
+			}
+			return dir
+		}, 1, []string{"damaged 0000000000000002.mlog: the file is missing\n", "sequences of which nothing is left: "}},
+		{"cut short in the middle", func(t *testing.T) string {
+			dir, files := long(t)
+			edit(t, files[1], func(b []byte) []byte { return b[:len(b)-600] })
+			return dir
+		}, 1, []string{"damaged 0000000000000002.mlog: the file ends at offset "}},
+		{"foreign files", func(t *testing.T) string {
+			dir := healthy(t)
+			for _, name := range []string{"notes.txt", "1.mlog"} {
+				if err := os.WriteFile(filepath.Join(dir, name), []byte("mine"), 0o600); err != nil {
+					t.Fatal(err)
+				}
+			}
+			return dir
+		}, 0, []string{"not ours 1.mlog\n", "not ours notes.txt\n", "nothing is damaged"}},
+		{"newer version", func(t *testing.T) string {
+			dir := healthy(t)
+			edit(t, filepath.Join(dir, "0000000000000001.mlog"), newer)
+			return dir
+		}, 2, []string{"use the newer release again"}},
+		{"empty folder", func(t *testing.T) string { return t.TempDir() }, 0, []string{"there is no log here"}},
+		{"not a folder", func(t *testing.T) string {
+			return filepath.Join(healthy(t), "0000000000000001.mlog")
+		}, 2, []string{"it is a file"}},
+		{"no folder", func(t *testing.T) string { return filepath.Join(t.TempDir(), "none") }, 2, []string{"an inspection creates nothing"}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			dir := c.make(t)
+			whole := filepath.Dir(dir)
+			if err := filepath.WalkDir(whole, func(path string, d fs.DirEntry, err error) error {
+				if err != nil {
+					return err
+				}
+				mode := fs.FileMode(0o444) // permissions stop everyone but root
+				if d.IsDir() {
+					mode = 0o555
+				}
+				return os.Chmod(path, mode)
+			}); err != nil {
+				t.Fatal(err)
+			}
+			defer os.Chmod(dir, 0o755)
+			defer os.Chmod(whole, 0o755)
+			before := image(t, whole)
+			want(t, c.code, c.says, dir, "verify")
+			for _, args := range [][]string{nil, {"list", "-state", "all"}, {"count"}, {"show", "1"}, {"export"}, {"repair"}, {"bogus"}} {
+				call(t, dir, args...)
+			}
+			if after := image(t, whole); !maps.Equal(before, after) {
+				t.Errorf("the folder was changed: %v, then %v", before, after)
+			}
+		})
+	}
+}
+
+func TestRepair(t *testing.T) {
+	dir, files := long(t)
+	edit(t, files[1], func(b []byte) []byte { b[len(b)/2] ^= 1; return b })
+	edit(t, files[len(files)-1], func(b []byte) []byte { return b[:len(b)-3] })
+	want(t, 2, []string{"Keep a copy of the folder, then say -yes; nothing was changed"}, dir, "repair")
+	want(t, 0, []string{
+		"damaged 0000000000000002.mlog: 5", "copy: 0000000000000002.mlog.corrupt\n", "cut off 1 unfinished write\n",
+		"copy kept 0000000000000002.mlog.corrupt\n", "created 0000000000000006.mlog\n",
+		"messages 30 accepted: 29 pending, 0 done, 0 dead letters kept, 1 lost to damage\n",
+		"still verify names 1 damaged place until",
+	}, dir, "repair", "-yes")
+	want(t, 1, []string{"copy 0000000000000002.mlog.corrupt"}, dir, "verify")
+
+	// What was only torn is whole again.
+	dir, files = long(t)
+	edit(t, files[len(files)-1], func(b []byte) []byte { return b[:len(b)-3] })
+	want(t, 0, []string{"cut off 1", "messages 30 accepted: 30 pending", "now nothing is damaged\n"}, dir, "repair", "-yes")
+	_, out, _ := call(t, dir, "verify")
+	if strings.Contains(out, "torn") || !strings.Contains(out, "nothing is damaged") {
+		t.Error(out)
+	}
+
+	// Dead letters and receipts stay, whatever the defaults are.
+	dir = healthy(t)
+	want(t, 0, []string{"messages 6 accepted: 4 pending, 1 done, 1 dead letter kept"}, dir, "repair", "-yes")
+	want(t, 0, []string{"state refused"}, dir, "show", "4")
+	want(t, 2, []string{"holds no log"}, t.TempDir(), "repair", "-yes")
+}
+
+func TestUsage(t *testing.T) {
+	dir := healthy(t)
+	for _, c := range []struct {
+		says string
+		args []string
+	}{
+		{"unknown verb", []string{"-dir", dir, "lsit"}},
+		{"which folder?", []string{"list"}},
+		{"usage:", []string{"-bogus"}},
+		{"takes flags only", []string{"-dir", dir, "list", "pending"}},
+		{"-state no is none", []string{"list", "-state", "no", "-dir", dir}},
+		{"wildcard that does not stand alone", []string{"-dir", dir, "-topic", "a+", "list"}},
+		{"-limit -1", []string{"-dir", dir, "list", "-limit", "-1"}},
+	} {
+		var out, problems bytes.Buffer
+		if code := run(c.args, &out, &problems, now); code != 2 || !strings.Contains(problems.String(), c.says) || out.Len() > 0 {
+			t.Errorf("%v: %d, %s%s", c.args, code, out.String(), problems.String())
+		}
+	}
+}
+
+// FuzzDecode: whatever was stored as a packet, it is decoded or it is not, and is
+// the same afterwards.
+func FuzzDecode(f *testing.F) {
+	f.Add(wire.AppendPublish(nil, &wire.Publish{Topic: "a/b", QoS: 2, Payload: []byte("x"), User: []wire.UserProperty{{Key: "k", Value: "v"}}}))
+	f.Add([]byte{0x32, 2, 0, 9})
+	f.Add([]byte{})
+	f.Fuzz(func(t *testing.T, b []byte) {
+		packet := bytes.Clone(b)
+		p, ok := decode(packet)
+		if !bytes.Equal(packet, b) {
+			t.Fatalf("% x became % x", b, packet)
+		}
+		if ok && !utf8Topic(p.Topic) {
+			t.Fatalf("topic %q", p.Topic)
+		}
+	})
+}
+
+func utf8Topic(s string) bool { return s == "" || wire.CheckTopicName("Topic Name", s) == nil }

@@ -1,0 +1,113 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"math"
+	"os"
+	"slices"
+	"strings"
+	"text/tabwriter"
+
+	"github.com/mooring-mqtt/mooring/persistence"
+)
+
+// repair opens the log as its program would, and closes it. That is all it takes:
+// an opening keeps a copy of what is damaged, cuts off what was not finished, and
+// begins a new segment.
+func (t *tool) repair() (int, error) {
+	before := t.in
+	switch {
+	case before.InUse:
+		return exitFailed, fmt.Errorf("the folder is in use by process %d, which has opened the log and so repaired it: stop it first", before.PID)
+	case before.Epoch == 0 && len(before.Segments) == 0:
+		return exitFailed, fmt.Errorf("%s holds no log; nothing was changed", t.dir)
+	case !t.yes:
+		return exitFailed, errors.New("repair changes the folder: it opens the log, which keeps copies of damaged segments, removes files that do not count and begins a new segment. Keep a copy of the folder, then say -yes; nothing was changed")
+	}
+	names, err := t.files()
+	if err != nil {
+		return exitFailed, err
+	}
+	if err := before.Close(); err != nil {
+		return exitFailed, err
+	}
+	var found []persistence.Corruption
+	// Nothing that the program keeps is given up for the sake of other limits.
+	l, err := persistence.Open(t.dir, persistence.Options{
+		MaxReceipts: math.MaxInt32, ReceiptAge: math.MaxInt64, MaxDeadLetters: 1_000_000,
+		OnCorruption: func(c persistence.Corruption) { found = append(found, c) },
+	})
+	if err != nil {
+		return exitFailed, err
+	}
+	if err := l.Close(); err != nil {
+		return exitFailed, err
+	}
+	after, err := persistence.Inspect(t.dir, persistence.Options{})
+	if err != nil {
+		return exitFailed, err
+	}
+	defer after.Close()
+	return exitOK, t.report(before, after, found, names)
+}
+
+func (t *tool) report(before, after *persistence.Inspection, found []persistence.Corruption, names map[string]int64) error {
+	w := tabwriter.NewWriter(t.out, 0, 0, 2, ' ', 0)
+	t.damage(w, found[:min(len(found), most)])
+	if n := len(found); n > most {
+		fmt.Fprintf(w, "damaged\tand %s\n", plural(n-most, "more place", "more places"))
+	}
+	if n := before.Stats.TornTails; n > 0 {
+		fmt.Fprintf(w, "cut off\t%s\n", plural(n, "unfinished write", "unfinished writes"))
+	}
+	now, err := t.files()
+	if err != nil {
+		return err
+	}
+	for _, name := range slices.Sorted(maps.Keys(now)) {
+		switch old, known := names[name]; {
+		case !known && strings.HasSuffix(name, ".corrupt"):
+			fmt.Fprintf(w, "copy kept\t%s\n", name)
+		case !known:
+			fmt.Fprintf(w, "created\t%s\n", name)
+		case old != now[name]:
+			fmt.Fprintf(w, "changed\t%s\n", name)
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(names)) {
+		if _, known := now[name]; !known {
+			fmt.Fprintf(w, "removed\t%s: what counted in it was written again, or it is done with\n", name)
+		}
+	}
+	if after.Epoch != before.Epoch {
+		fmt.Fprintf(w, "epoch\t%d, was %d: counters of streams may be lost, and receivers will know\n", after.Epoch, before.Epoch)
+	}
+	s := after.Stats
+	fmt.Fprintf(w, "messages\t%d accepted: %d pending, %d done, %s kept, %d lost to damage\n",
+		s.Accepted, s.Pending, s.Accepted-s.Pending-s.DeadLetters-s.Lost, plural(s.DeadLetters, "dead letter", "dead letters"), s.Lost)
+	if n := s.Corruptions; n > 0 {
+		fmt.Fprintf(w, "still\tverify names %s until the messages in the same segments are done and the segments go\n", plural(n, "damaged place", "damaged places"))
+	} else {
+		fmt.Fprintf(w, "now\tnothing is damaged\n")
+	}
+	return w.Flush()
+}
+
+// files returns what is in the folder, and the sizes.
+func (t *tool) files() (map[string]int64, error) {
+	entries, err := os.ReadDir(t.dir)
+	if err != nil {
+		return nil, err
+	}
+	sizes := map[string]int64{}
+	for _, e := range entries {
+		info, err := e.Info()
+		if err != nil {
+			return nil, err
+		}
+		sizes[e.Name()] = info.Size()
+	}
+	return sizes, nil
+}

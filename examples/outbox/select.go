@@ -1,0 +1,93 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/mooring-mqtt/mooring/internal/wire"
+	"github.com/mooring-mqtt/mooring/persistence"
+)
+
+// message is a stored message with its packet decoded.
+type message struct {
+	*persistence.StoredMessage
+	publish wire.Publish
+	decoded bool // publish is valid: the packet is a PUBLISH
+}
+
+// known reports whether there is more of it than its sequence and its outcome.
+func (m *message) known() bool { return m.Offset > 0 }
+
+// state says what became of a message.
+func (m *message) state() string {
+	switch {
+	case m.Dead:
+		return "dead"
+	case m.Outcome.Kind == persistence.DeadLettered:
+		return "discarded"
+	case m.Outcome.Kind != 0:
+		return m.Outcome.Kind.String()
+	case m.Released:
+		return "released"
+	}
+	return "pending"
+}
+
+// topic is what to show in its place when there is none, too.
+func (m *message) topic() string {
+	switch {
+	case !m.known():
+		return "(its record is damaged)"
+	case !m.decoded:
+		return "(not a PUBLISH)"
+	}
+	return safe(m.publish.Topic)
+}
+
+var errLimit = errors.New("that is enough")
+
+// each calls do for the messages that the flags choose, in order. byDefault is
+// what is chosen without -state.
+func (t *tool) each(byDefault string, do func(*message) error) error {
+	state := t.state
+	if state == "" {
+		state = byDefault
+	}
+	which, known := map[string]persistence.Which{
+		"pending":  persistence.PendingMessages | persistence.ReleasedMessages,
+		"released": persistence.ReleasedMessages,
+		"dead":     persistence.DeadLetterMessages,
+		"done":     persistence.DoneMessages,
+		"all":      persistence.AllMessages,
+	}[state]
+	if !known {
+		return fmt.Errorf("-state %s is none: use pending, released, dead, done or all", state)
+	}
+	if t.topic != "" {
+		if err := wire.CheckTopicFilter(t.topic); err != nil {
+			return fmt.Errorf("-topic %q: %w", t.topic, err)
+		}
+	}
+	if t.limit < 0 {
+		return fmt.Errorf("-limit %d is negative: use 0 for all", t.limit)
+	}
+	var failed error
+	found := 0
+	err := t.in.Messages(which, func(stored *persistence.StoredMessage) bool {
+		m := message{StoredMessage: stored}
+		if m.known() {
+			m.publish, m.decoded = decode(m.Packet)
+		}
+		if t.topic != "" && !(m.decoded && wire.Match(t.topic, m.publish.Topic)) {
+			return true
+		}
+		if t.limit > 0 && found == t.limit {
+			failed = errLimit
+			return false
+		}
+		found++
+		failed = do(&m)
+		return failed == nil
+	})
+	return errors.Join(err, failed)
+}

@@ -1,0 +1,136 @@
+package main
+
+import (
+	"encoding/hex"
+	"fmt"
+	"strconv"
+	"strings"
+	"text/tabwriter"
+
+	"github.com/mooring-mqtt/mooring/persistence"
+)
+
+// show prints all that is known of the messages with a sequence or an ID.
+func (t *tool) show() (int, error) {
+	if len(t.args) != 1 {
+		return exitFailed, fmt.Errorf("show which message? Give its sequence or its message ID, as list shows them")
+	}
+	if id, err := hex.DecodeString(strings.ReplaceAll(t.args[0], "-", "")); err == nil && len(id) == 16 {
+		return t.showID([16]byte(id))
+	}
+	seq, err := strconv.ParseUint(t.args[0], 10, 64)
+	if err != nil {
+		return exitFailed, fmt.Errorf("%q is neither a sequence nor a message ID: copy one of those that list shows", t.args[0])
+	}
+	return t.showSeq(seq)
+}
+
+func (t *tool) showSeq(seq uint64) (int, error) {
+	var stored persistence.StoredMessage
+	ok, err := t.in.Message(seq, &stored)
+	switch {
+	case err != nil:
+		return exitFailed, err
+	case ok:
+		return exitOK, t.print(&stored)
+	case seq == 0 || seq > t.in.LastSeq:
+		return exitFailed, fmt.Errorf("there is no message %d: the last one is %d", seq, t.in.LastSeq)
+	}
+	for _, r := range t.in.Missing {
+		if seq >= r.From && seq <= r.To {
+			return exitFailed, fmt.Errorf("message %d is lost to damage: see verify", seq)
+		}
+	}
+	return exitFailed, fmt.Errorf("message %d is done, and its segment is gone", seq)
+}
+
+func (t *tool) showID(id [16]byte) (int, error) {
+	found := 0
+	var failed error
+	err := t.in.Messages(persistence.AllMessages, func(m *persistence.StoredMessage) bool {
+		if m.ID != id {
+			return true
+		}
+		if found++; found > 1 {
+			fmt.Fprintln(t.out)
+		}
+		failed = t.print(m)
+		return failed == nil
+	})
+	if err != nil || failed != nil || found > 0 {
+		if err == nil {
+			err = failed
+		}
+		return exitOK, err
+	}
+	err = t.in.EachReceipt(func(of [16]byte, r persistence.Receipt) bool {
+		if of == id {
+			found++
+			fmt.Fprintf(t.out, "message %d: %s with reason 0x%02x at %s; the message itself is gone\n", r.Seq, r.Outcome.Kind, r.Outcome.Reason, t.moment(r.At))
+		}
+		return true
+	})
+	if err == nil && found == 0 {
+		err = fmt.Errorf("no message with the ID %s is here: it never was, or it is done and its segment is gone", uuid(id))
+	}
+	return exitOK, err
+}
+
+// shown is how much of a payload is printed.
+const shown = 4 << 10
+
+func (t *tool) print(stored *persistence.StoredMessage) error {
+	m := message{StoredMessage: stored}
+	w := tabwriter.NewWriter(t.out, 0, 0, 2, ' ', 0)
+	line := func(name, format string, args ...any) { fmt.Fprintf(w, "%s\t%s\n", name, fmt.Sprintf(format, args...)) }
+	line("sequence", "%d", m.Seq)
+	line("state", "%s", t.fate(&m))
+	if !m.known() {
+		line("record", "damaged: no more is known")
+		return w.Flush()
+	}
+	line("message ID", "%s", orDash(uuid(m.ID)))
+	line("accepted", "%s", t.moment(m.Accepted))
+	if m.Expires.IsZero() {
+		line("expires", "never")
+	} else {
+		line("expires", "%s", t.moment(m.Expires))
+	}
+	line("priority", "%s, number %d", priorities[m.Priority], m.Number)
+	if m.Key != "" {
+		line("key", "%s", safe(m.Key))
+	}
+	if m.Stream != "" {
+		line("stream", "%s, number %d", safe(m.Stream), m.StreamSeq)
+	}
+	moved := ""
+	if m.Moved {
+		moved = ", written again when an older segment was given back"
+	}
+	line("record", "segment %d, offset %d, %d bytes%s", m.Segment, m.Offset, m.Length, moved)
+	payload := m.Packet
+	if m.publish, m.decoded = decode(m.Packet); m.decoded {
+		properties(&m.publish, line)
+		payload = m.publish.Payload
+	} else {
+		line("packet", "not a PUBLISH")
+	}
+	line("payload", "%s", plural(len(payload), "byte", "bytes"))
+	if err := w.Flush(); err != nil || len(payload) == 0 {
+		return err
+	}
+	return t.payload(payload)
+}
+
+func (t *tool) payload(b []byte) error {
+	cut := b[:min(len(b), shown)]
+	text := hex.Dump(cut)
+	if readable(b) {
+		text = strings.TrimSuffix(strings.ToValidUTF8(string(cut), ""), "\n") + "\n"
+	}
+	if len(cut) < len(b) {
+		text += fmt.Sprintf("… and %d bytes more; export has them all\n", len(b)-len(cut))
+	}
+	_, err := fmt.Fprintf(t.out, "\n%s", text)
+	return err
+}

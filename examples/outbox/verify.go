@@ -1,0 +1,107 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"strings"
+	"text/tabwriter"
+
+	"github.com/mooring-mqtt/mooring/persistence"
+)
+
+// verify says where the folder is damaged and what that cost. To inspect it was
+// to read every record and every receipt and to check their sums.
+func (t *tool) verify() (int, error) {
+	in, code := t.in, exitOK
+	w := tabwriter.NewWriter(t.out, 0, 0, 2, ' ', 0)
+	t.inUse(w)
+	read := int64(0)
+	for _, s := range in.Segments {
+		read += s.Size
+	}
+	for _, r := range in.Receipts {
+		read += r.Size
+	}
+	fmt.Fprintf(w, "read\t%s, %s, %s\n", plural(len(in.Segments), "segment", "segments"), plural(len(in.Receipts), "receipts file", "receipts files"), size(read))
+	if in.Stats.Corruptions > 0 {
+		code = exitDamaged
+	}
+	t.damage(w, in.Corruptions)
+	if more := in.Stats.Corruptions - uint64(len(in.Corruptions)); more > 0 {
+		fmt.Fprintf(w, "damaged\tand %s\n", plural(more, "more place", "more places"))
+	}
+	t.losses(w)
+	for _, s := range in.Segments {
+		switch {
+		case s.Torn && in.InUse:
+			fmt.Fprintf(w, "end\t%s ends with a write that is under way or was never finished\n", name(s.File))
+		case s.Torn:
+			fmt.Fprintf(w, "torn\t%s ends with a write that was never finished; what was in it was never accepted, so nothing is lost\n", name(s.File))
+		case s.Void:
+			fmt.Fprintf(w, "left over\t%s does not count; the next opening removes it\n", name(s.File))
+		}
+	}
+	for _, path := range in.Copies {
+		fmt.Fprintf(w, "copy\t%s: a damaged segment, kept by an earlier opening; remove it when you do not need it\n", name(path))
+	}
+	for _, path := range in.Others {
+		fmt.Fprintf(w, "not ours\t%s\n", name(path))
+	}
+	result := "nothing is damaged"
+	if in.Epoch == 0 && len(in.Segments) == 0 {
+		result = "there is no log here"
+	}
+	if code == exitDamaged {
+		result = plural(in.Stats.Corruptions, "damaged place", "damaged places") + "; what is readable around it is in use all the same"
+	}
+	fmt.Fprintf(w, "result\t%s\n", result)
+	fmt.Fprintf(w, "changed\tnothing\n")
+	return code, w.Flush()
+}
+
+// damage prints the damaged places.
+func (t *tool) damage(w io.Writer, list []persistence.Corruption) {
+	for _, c := range list {
+		what := fmt.Sprintf("%s at offset %d: %s", plural(c.Length, "byte", "bytes"), c.Offset, reason(c.Err))
+		switch {
+		case errors.Is(c.Err, fs.ErrNotExist):
+			what = "the file is missing"
+		case errors.Is(c.Err, io.ErrUnexpectedEOF):
+			what = fmt.Sprintf("the file ends at offset %d, too early", c.Offset)
+		}
+		if c.Copy != "" {
+			what += "; copy: " + name(c.Copy)
+		}
+		fmt.Fprintf(w, "damaged\t%s: %s\n", name(c.File), what)
+	}
+}
+
+func reason(err error) string { return strings.TrimPrefix(err.Error(), "persistence: ") }
+
+// losses prints what damage cost.
+func (t *tool) losses(w io.Writer) {
+	in := t.in
+	missing, list := uint64(0), []string{}
+	for _, r := range in.Missing {
+		missing += r.To - r.From + 1
+		switch {
+		case len(list) == most:
+			list = append(list, "…")
+		case len(list) < most && r.From == r.To:
+			list = append(list, fmt.Sprint(r.From))
+		case len(list) < most:
+			list = append(list, fmt.Sprintf("%d-%d", r.From, r.To))
+		}
+	}
+	if missing > 0 {
+		fmt.Fprintf(w, "lost\t%s of which nothing is left: %s\n", plural(missing, "sequence", "sequences"), strings.Join(list, ", "))
+	}
+	if n := in.Stats.Lost; n > 0 {
+		fmt.Fprintf(w, "counted\t%s given up as lost since the store was made\n", plural(n, "message", "messages"))
+	}
+	if in.NewEpoch && in.Epoch != 0 {
+		fmt.Fprintf(w, "epoch\tcounters of streams may be lost: the next opening gives the store a new epoch, so that receivers take none of its messages for a repetition\n")
+	}
+}
