@@ -106,7 +106,7 @@ const (
 // what is not. A process may have the log open and go on: Inspect shows one moment
 // of it, which holds everything that was accepted before the call.
 //
-// Memory: about 25 bytes for each message in the segments. The caller must Close
+// Memory: 25 to 50 bytes for each message in the segments. The caller must Close
 // the Inspection; it keeps the segments open, so that Messages finds them when a
 // process that is at work removes them. Some systems (Windows) remove no open
 // files; there, such a process gets rid of them after Close.

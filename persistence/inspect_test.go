@@ -524,15 +524,15 @@ func TestInspectWhileInUse(t *testing.T) {
 	}
 }
 
-// busyFS lets something happen before each reading.
+// busyFS lets something happen after each reading.
 type busyFS struct {
 	FS
-	meanwhile func(off int64)
+	meanwhile func(end int64)
 }
 
 type busyFile struct {
 	File
-	meanwhile func(off int64)
+	meanwhile func(end int64)
 }
 
 func (b busyFS) Open(name string) (File, error) {
@@ -541,10 +541,11 @@ func (b busyFS) Open(name string) (File, error) {
 }
 
 func (f busyFile) ReadAt(b []byte, off int64) (int, error) {
+	n, err := f.File.ReadAt(b, off)
 	if len(b) > 64<<10 { // records, and not only to find the end
-		f.meanwhile(off)
+		f.meanwhile(off + int64(len(b)))
 	}
-	return f.File.ReadAt(b, off)
+	return n, err
 }
 
 // TestInspectWhileAppending: what was zeros when a part of the file was read, and
@@ -553,8 +554,8 @@ func TestInspectWhileAppending(t *testing.T) {
 	fsys := newMemFS()
 	l := open(t, fsys, Options{FillBytes: 4 << 20})
 	defer l.Close()
-	grow := func(beyond int64) {
-		for l.end <= beyond {
+	grow := func(to int64) {
+		for l.end <= to {
 			if _, err := l.Append(numbered(l.LastSeq()+1, 100<<10)); err != nil {
 				t.Fatal(err)
 			}
@@ -562,14 +563,14 @@ func TestInspectWhileAppending(t *testing.T) {
 	}
 	grow(1 << 20)
 	least, grown := l.LastSeq(), 0
-	in := inspect(t, "log", busyFS{fsys, func(off int64) {
-		if off > l.end && grown < 3 {
-			grow(off + 10<<10)
+	in := inspect(t, "log", busyFS{fsys, func(end int64) {
+		if end >= l.end && grown < 3 {
+			grow(end + 300<<10)
 			grown++
 		}
 	}})
 	if grown == 0 || in.Stats.Corruptions > 0 || len(in.Missing) > 0 || in.LastSeq != least || len(seqsOf(t, in, PendingMessages)) != int(least) {
-		t.Fatalf("up to %d: %+v", least, in)
+		t.Fatalf("up to %d, appended %d times: %+v", least, grown, in.Stats)
 	}
 }
 
