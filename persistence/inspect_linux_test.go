@@ -30,6 +30,7 @@ func TestInspectOpensForReading(t *testing.T) {
 	if err := os.Chmod(dir, 0o555); err != nil {
 		t.Fatal(err)
 	}
+	defer os.Chmod(dir, 0o755)
 	inspect(t, dir, nil)
 	fds, err := os.ReadDir("/proc/self/fd")
 	if err != nil {

@@ -331,6 +331,13 @@ func TestInspectLost(t *testing.T) {
 	if in := agree(t, fsys.edit(name, last), Options{}); !slices.Equal(in.Missing, []SeqRange{{10, 10}}) || in.NewEpoch {
 		t.Errorf("without the last message: %+v, new epoch: %v", in.Missing, in.NewEpoch)
 	}
+	fourth := slices.Clone(data)
+	fourth[bytes.Index(fourth, numbered(4, 20).Packet)] ^= 1
+	var m StoredMessage
+	in = inspect(t, "log", fsys.edit(name, fourth))
+	if ok, err := in.Message(4, &m); !ok || err != nil || m.Seq != 4 || m.Offset != 0 || m.Outcome != (Outcome{Refused, 0x97}) || len(in.Missing) > 0 {
+		t.Errorf("done, and its record damaged: %+v, %v", m, err)
+	}
 	torn := inspect(t, "log", fsys.edit(name, data[:len(data)-5]))
 	if s := torn.Segments[0]; !s.Torn || torn.Stats.TornTails != 1 || len(torn.Corruptions) > 0 || s.Used >= s.Size {
 		t.Errorf("torn: %+v", torn)

@@ -369,6 +369,19 @@ func TestVerify(t *testing.T) {
 	}
 }
 
+// TestDamagedRecord: what is known of a message whose record is damaged is its end.
+func TestDamagedRecord(t *testing.T) {
+	dir := healthy(t)
+	edit(t, filepath.Join(dir, "0000000000000001.mlog"), func(b []byte) []byte {
+		b[bytes.Index(b, []byte("plant/2/temp"))] ^= 1
+		return b
+	})
+	want(t, 0, []string{"4 refused normal - - - - - (its record is damaged)"}, dir, "list", "-state", "done")
+	want(t, 0, []string{"record damaged: no more is known"}, dir, "show", "4")
+	want(t, 0, []string{`{"seq":4,"state":"refused","reason":151,`}, dir, "export", "-state", "done")
+	want(t, 1, []string{"damaged 0000000000000001.mlog: "}, dir, "verify")
+}
+
 func TestRepair(t *testing.T) {
 	dir, files := long(t)
 	edit(t, files[1], func(b []byte) []byte { b[len(b)/2] ^= 1; return b })
