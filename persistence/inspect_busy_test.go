@@ -1,0 +1,119 @@
+package persistence
+
+import (
+	"math/rand/v2"
+	"sync"
+	"testing"
+)
+
+// TestInspectWhileInUse: whatever a process does meanwhile, an inspection shows no
+// damage, everything that was accepted before and is not done, and goes on showing it.
+func TestInspectWhileInUse(t *testing.T) {
+	dir, o := t.TempDir(), Options{SegmentBytes: 32 << 10, BufferBytes: 8 << 10, FillBytes: 8 << 10}
+	l, err := Open(dir, o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var mu sync.Mutex
+	var last uint64 // accepted
+	var wg sync.WaitGroup
+	stop := make(chan struct{})
+	wg.Go(func() {
+		rnd := rand.New(rand.NewPCG(1, 2))
+		for seq := uint64(1); ; seq++ {
+			select {
+			case <-stop:
+				return
+			default:
+			}
+			m := numbered(seq, 300+rnd.IntN(300))
+			clear(m.Packet[8:])
+			if _, err := l.Append(m); err != nil {
+				t.Error(err)
+				return
+			}
+			if seq > 200 {
+				l.Done(seq-200, Outcome{Kind: Acked})
+			}
+			mu.Lock()
+			last = seq
+			mu.Unlock()
+		}
+	})
+	for range 60 {
+		mu.Lock()
+		least := last
+		mu.Unlock()
+		in, err := Inspect(dir, o)
+		if err != nil {
+			t.Error(err)
+			break
+		}
+		seqs := seqsOf(t, in, PendingMessages)
+		if in.Stats.Corruptions > 0 || len(in.Missing) > 0 || in.LastSeq < least || in.Stats.Pending != uint64(len(seqs)) || in.Stats.Pending > 202 || !in.InUse {
+			t.Errorf("at least up to %d: %d pending, %+v", least, len(seqs), in)
+		}
+		if n := len(seqs); n > 0 && (seqs[n-1] != in.LastSeq || seqs[n-1]-seqs[0] != uint64(n-1)) {
+			t.Errorf("pending: %v", seqs)
+		}
+		in.Close()
+		if t.Failed() {
+			break
+		}
+	}
+	close(stop)
+	wg.Wait()
+	if err := l.Close(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// busyFS lets something happen after each reading.
+type busyFS struct {
+	FS
+	meanwhile func(end int64)
+}
+
+type busyFile struct {
+	File
+	meanwhile func(end int64)
+}
+
+func (b busyFS) Open(name string) (File, error) {
+	f, err := b.FS.Open(name)
+	return busyFile{f, b.meanwhile}, err
+}
+
+func (f busyFile) ReadAt(b []byte, off int64) (int, error) {
+	n, err := f.File.ReadAt(b, off)
+	if len(b) > 64<<10 { // records, and not only to find the end
+		f.meanwhile(off + int64(len(b)))
+	}
+	return n, err
+}
+
+// TestInspectWhileAppending: what was zeros when a part of the file was read, and
+// is records when the next part is, is not taken for damage.
+func TestInspectWhileAppending(t *testing.T) {
+	fsys := newMemFS()
+	l := open(t, fsys, Options{FillBytes: 4 << 20})
+	defer l.Close()
+	grow := func(to int64) {
+		for l.end <= to {
+			if _, err := l.Append(numbered(l.LastSeq()+1, 100<<10)); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	grow(1 << 20)
+	least, grown := l.LastSeq(), 0
+	in := inspect(t, "log", busyFS{fsys, func(end int64) {
+		if end >= l.end && grown < 3 {
+			grow(end + 300<<10)
+			grown++
+		}
+	}})
+	if grown == 0 || in.Stats.Corruptions > 0 || len(in.Missing) > 0 || in.LastSeq != least || len(seqsOf(t, in, PendingMessages)) != int(least) {
+		t.Fatalf("up to %d, appended %d times: %+v", least, grown, in.Stats)
+	}
+}
