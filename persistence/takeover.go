@@ -13,7 +13,7 @@ import (
 //     will never write, and reports success for the next fsync.
 func (r *recovery) takeOverFrom(last *segment) int64 {
 	small := r.log.o.SegmentBytes / 16
-	if r.last.broken || last.end() != r.ledger.next || slices.Contains(last.states, stateLost) {
+	if r.last.broken || last.end() != r.ledger.next || slices.ContainsFunc(last.locs, func(at loc) bool { return at.off == 0 }) {
 		return 0
 	}
 	if last.size <= small {
