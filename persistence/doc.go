@@ -7,11 +7,19 @@
 // a disk. Both are a [Store]:
 //
 //	seq, err := store.Append(&persistence.Message{ID: id, Packet: wire}) // durable when err is nil
-//	for after := uint64(0); ; after = e.Seq {                           // drain in order
-//		ok, err := store.Next(&Cursor{after}, &e)
+//	var c persistence.Cursor
+//	for { // drain, the urgent first, each priority in its order
+//		ok, err := store.Next(&c, &e)
 //		…
+//		c.Pass(&e)
 //	}
-//	store.Done(seq, persistence.Outcome{Kind: persistence.Acked})       // off the outbox
+//	store.Done(seq, persistence.Outcome{Kind: persistence.Acked}) // off the outbox
+//
+// Limits on messages, bytes, age and disk bound it, and Options.WhenFull says what
+// gives way. A newer message may take the place of an older one with the same key.
+// What no server takes can be set aside as a dead letter, and what became of a
+// message can be asked by its ID for as long as Options keep receipts. [Inspect]
+// looks into a folder without changing it.
 //
 // # What holds
 //
@@ -19,7 +27,7 @@
 //     through process kills and, under [SyncEveryCommit], power cuts.
 //   - Sequences are dense and never used again, so anything derived from them
 //     (a packet identifier) survives a restart without being stored.
-//   - Accepted = Acked + Refused + Expired + Dropped + Pending, always.
+//   - Accepted = Acked + Refused + Expired + Dropped + DeadLettered + Pending, always.
 //   - A write that a crash cut short is cut off and forgotten; it was never
 //     accepted. Damage anywhere else is reported, a copy is kept, and everything
 //     around it is used.
