@@ -79,7 +79,7 @@ func TestPendingMessagesInEveryOrder(t *testing.T) {
 			for _, step := range steps {
 				switch step {
 				case 'a':
-					d, _ = p.add(11, MessageID{1})
+					d, _ = p.add(11, &Message{ID: MessageID{1}})
 				case 't':
 					p.sent(11, MessageID{1}, func(error) { reports++ })
 				case 's':

@@ -134,6 +134,10 @@ func (c *Client) offer(up *link.Up) answer {
 			return passed
 		}
 	}
+	if !again && c.pending.isStale(e.Seq) {
+		c.conflated(e)
+		return passed
+	}
 	if err := fits(len(e.Packet), qos, e.Packet[0]&1 != 0, up.Gen.Limits); err != nil {
 		stored, o := c.refusal(err.Code, err)
 		c.giveUp(e.Seq, stored, o, e.ID)

@@ -95,6 +95,15 @@ func (c *Client) tellDrops() {
 	}
 }
 
+// conflated drops a message that was not sent and whose place a newer one took.
+func (c *Client) conflated(e *persistence.Entry) {
+	if err := c.store.Done(e.Seq, persistence.Outcome{Kind: persistence.Dropped}); err != nil {
+		c.storeFailed(err)
+	}
+	m, _ := c.pending.end(e.Seq, nil)
+	c.drop(m.delivery, e.ID, ErrConflated)
+}
+
 // drop ends a Delivery that a policy gave up.
 func (c *Client) drop(d *Delivery, id MessageID, cause error) {
 	c.counters.policyDrops.Add(1)

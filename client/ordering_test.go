@@ -7,8 +7,10 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/mooring-mqtt/mooring/client/mqtttest"
 	"github.com/mooring-mqtt/mooring/internal/wire"
 	"github.com/mooring-mqtt/mooring/ordering"
+	"github.com/mooring-mqtt/mooring/persistence"
 )
 
 // numbered is a message of a sequenced publisher.
@@ -108,4 +110,50 @@ func TestPositionsAreRestored(t *testing.T) {
 			p.publish(numbered("t", 3, 1, 8))
 			wantHandled(t, in, "1/8", "1/9")
 		})
+}
+
+// Each priority of a topic is a sequence of its own, across restarts: an urgent
+// message overtakes without being taken for one that leaves a gap.
+func TestPrioritiesOfATopicAreNumberedApart(t *testing.T) {
+	inBubble(t, mqtttest.Options{ReceiveMaximum: 10}, func(t *testing.T, b *mqtttest.Broker, proxy *mqtttest.Proxy) {
+		var events recorder
+		in := newInbox()
+		cfg := testConfig("r", &events, b.Dial)
+		cfg.Ordering = &Ordering{}
+		receiver := mustStart(t, cfg)
+		connect(t, receiver)
+		must(t, receiver.Subscribe(t.Context(), "#", ExactlyOnce, in))
+		store := persistence.NewMemory(persistence.Options{})
+		const each = 100
+		for range 2 {
+			cfg := testConfig("pump", &recorder{}, through(proxy))
+			cfg.Store, cfg.Sequenced = store, true
+			c := mustNew(t, cfg)
+			for range each {
+				for p := Normal; p <= Urgent; p++ {
+					send(t, c, "x", ExactlyOnce, p)
+				}
+				_, err := c.Publish(t.Context(), Message{Topic: "t", QoS: ExactlyOnce, Conflate: true, Payload: []byte("newest")})
+				must(t, err)
+			}
+			start(t, c)
+			time.Sleep(time.Millisecond)
+			proxy.Cut()
+			must(t, c.Drain(t.Context()))
+			store = store.Reopen()
+		}
+		last := map[string]uint64{}
+		for _, m := range in.await(t, 2*3*each) {
+			if m.Origin.Seq != 0 && m.Origin.Seq != last[m.Origin.Publisher]+1 {
+				t.Fatalf("number %d of %q came behind %d", m.Origin.Seq, m.Origin.Publisher, last[m.Origin.Publisher])
+			}
+			last[m.Origin.Publisher] = m.Origin.Seq
+		}
+		if last["pump"] != 2*each || last["pump+high"] != 2*each || last["pump+urgent"] != 2*each || len(last) != 4 {
+			t.Errorf("the last numbers are %v", last)
+		}
+		if gaps := eventsOf[Gap](&events); len(gaps) > 0 {
+			t.Errorf("gaps were reported: %v", gaps)
+		}
+	})
 }

@@ -51,7 +51,7 @@ func (c *Client) Publish(ctx context.Context, m Message) (*Delivery, error) {
 	}
 	if err == nil {
 		var dropped error
-		d, dropped = c.pending.add(ticket.Seq, m.ID)
+		d, dropped = c.pending.add(ticket.Seq, &m)
 		if err = c.store.Wait(ticket); err != nil {
 			c.pending.forget(ticket.Seq)
 		} else if dropped != nil {
@@ -211,7 +211,9 @@ type pendingMessages struct {
 	timeout time.Duration
 	before  uint64 // the last sequence of an earlier process
 	open    map[uint64]pendingMessage
-	ended   error // set when the client ends: what is added later is abandoned at once
+	newest  map[string]uint64 // of each topic, among those with Conflate
+	swept   int               // how many the last sweep of newest left
+	ended   error             // set when the client ends: what is added later is abandoned at once
 }
 
 type pendingMessage struct {
@@ -222,22 +224,26 @@ type pendingMessage struct {
 	// goroutine that publishes it came to add it.
 	early, settled bool
 	dropped        error // early: why a policy has dropped it
+	stale          bool  // a newer one has taken its place
 }
 
 func (p *pendingMessages) init(timeout time.Duration, before uint64) {
-	p.timeout, p.before, p.open = timeout, before, map[uint64]pendingMessage{}
+	p.timeout, p.before, p.open, p.newest = timeout, before, map[uint64]pendingMessage{}, map[string]uint64{}
 }
 
 // add returns the Delivery of a message that was accepted, and why it was dropped
 // if nobody could be told yet.
-func (p *pendingMessages) add(seq uint64, id MessageID) (d *Delivery, dropped error) {
+func (p *pendingMessages) add(seq uint64, accepted *Message) (d *Delivery, dropped error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	m := p.open[seq]
+	if accepted.Conflate {
+		m.stale = p.replace(accepted.Topic, seq)
+	}
 	if m.delivery == nil {
 		m.delivery = &Delivery{timeout: p.timeout}
 	}
-	m.id, m.delivery.ID = id, id
+	m.id, m.delivery.ID = accepted.ID, accepted.ID
 	switch m.early = false; {
 	case m.settled:
 		delete(p.open, seq)
@@ -247,6 +253,38 @@ func (p *pendingMessages) add(seq uint64, id MessageID) (d *Delivery, dropped er
 		p.open[seq] = m
 	}
 	return m.delivery, m.dropped
+}
+
+// replace notes the newest message of a topic. The one before is stale, unless the
+// store has dropped it: it drops nothing that is marked as sent, and marks go ahead
+// of what was. It reports whether seq itself is stale: two were added the other way
+// round.
+func (p *pendingMessages) replace(topic string, seq uint64) bool {
+	before := p.newest[topic]
+	if before > seq {
+		return true
+	}
+	p.newest[topic] = seq
+	if m, ok := p.open[before]; ok {
+		m.stale = true
+		p.open[before] = m
+	}
+	if len(p.newest) >= 2*max(p.swept, 512) {
+		for topic, s := range p.newest {
+			if _, ok := p.open[s]; !ok && s != seq {
+				delete(p.newest, topic)
+			}
+		}
+		p.swept = len(p.newest)
+	}
+	return false
+}
+
+// isStale says whether the place of a message was taken.
+func (p *pendingMessages) isStale(seq uint64) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return len(p.newest) > 0 && p.open[seq].stale
 }
 
 // sent notes that the message is on its way.

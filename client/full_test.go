@@ -1,0 +1,368 @@
+package client
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/mooring-mqtt/mooring/client/mqtttest"
+	"github.com/mooring-mqtt/mooring/internal/wire"
+	"github.com/mooring-mqtt/mooring/internal/wire/control"
+	"github.com/mooring-mqtt/mooring/persistence"
+)
+
+// small is a Config whose store takes three messages.
+func small(s *script, events *recorder, policy FullPolicy) Config {
+	cfg := testConfig("c", events, s.dial)
+	cfg.WhenFull, cfg.DirOptions.MaxMessages = policy, 3
+	return cfg
+}
+
+// wantDropped wants a message to be dropped for this cause, and told of.
+func wantDropped(t *testing.T, events *recorder, d *Delivery, cause error) {
+	t.Helper()
+	var dropped *DroppedError
+	if o := wantState(t, d, Dropped); !errors.As(o.Err, &dropped) || dropped.ID != d.ID || !errors.Is(o.Err, cause) || len(o.Err.Error()) < 40 {
+		t.Errorf("the outcome is %+v, want a *DroppedError for %v", o, cause)
+	}
+	if list := eventsOf[MessageDropped](events); !slices.ContainsFunc(list, func(e MessageDropped) bool { return e.ID == d.ID && errors.Is(e.Cause, cause) }) {
+		t.Errorf("no event tells that %v was dropped: %v", d.ID, list)
+	}
+}
+
+func TestAFullStoreRejects(t *testing.T) {
+	withScript(t, func(t *testing.T, s *script) {
+		c := mustNew(t, small(s, &recorder{}, Reject))
+		for range 3 {
+			publish(t, c, "t", "x", AtLeastOnce)
+		}
+		var full *persistence.FullError
+		if d, err := c.Publish(t.Context(), Message{Topic: "t", QoS: 1}); d != nil || !errors.As(err, &full) || full.Limit != "MaxMessages" {
+			t.Errorf("Publish returned %v, %v", d, err)
+		}
+	})
+}
+
+func TestAFullStoreBlocks(t *testing.T) {
+	for name, sequenced := range map[string]bool{"plain": false, "sequenced": true} {
+		t.Run(name, func(t *testing.T) {
+			withScript(t, func(t *testing.T, s *script) {
+				cfg := small(s, &recorder{}, Block)
+				cfg.Sequenced = sequenced
+				c := mustStart(t, cfg)
+				for range 3 {
+					publish(t, c, "t", "x", AtLeastOnce)
+				}
+				why := errors.New("why")
+				ctx, cancel := context.WithCancelCause(t.Context())
+				results := make(chan error, 5)
+				for i := range 5 {
+					go func() {
+						own := t.Context()
+						if i == 4 {
+							own = ctx
+						}
+						_, err := c.Publish(own, Message{Topic: "t", QoS: 1})
+						results <- err
+					}()
+				}
+				synctest.Wait()
+				if len(results) > 0 {
+					t.Fatalf("Publish did not wait: %v", <-results)
+				}
+				cancel(why)
+				if err := <-results; err != why {
+					t.Errorf("Publish returned %v when its context ended", err)
+				}
+				p := s.accept(control.Connack{})
+				p.ack(wire.PUBACK, p.nextPublish().PacketID, 0, "")
+				must(t, <-results)
+				synctest.Wait()
+				if len(results) > 0 {
+					t.Error("room for one let two in")
+				}
+				must(t, c.Close())
+				for range 3 {
+					if err := <-results; !errors.Is(err, ErrClosed) {
+						t.Errorf("Publish returned %v when the client was closed", err)
+					}
+				}
+				if n := c.Stats().Store.Accepted; n != 4 {
+					t.Errorf("%d were accepted, want 4", n)
+				}
+			})
+		})
+	}
+}
+
+// MaxDiskBytes is no matter of policies, and waiting for room would be in vain.
+func TestBlockDoesNotWaitForTheDisk(t *testing.T) {
+	withScript(t, func(t *testing.T, s *script) {
+		cfg := testConfig("c", &recorder{}, s.dial)
+		cfg.WhenFull, cfg.DirOptions.MaxDiskBytes = Block, 8<<10
+		c := mustNew(t, cfg)
+		for range 100 {
+			_, err := c.Publish(t.Context(), Message{Topic: "t", QoS: 1, Payload: make([]byte, 1000)})
+			if err == nil {
+				continue
+			}
+			var full *persistence.FullError
+			if !errors.As(err, &full) || full.Limit != "MaxDiskBytes" {
+				t.Errorf("Publish returned %v", err)
+			}
+			return
+		}
+		t.Error("the disk is never full")
+	})
+}
+
+func TestAFullStoreDropsTheNewest(t *testing.T) {
+	withScript(t, func(t *testing.T, s *script) {
+		var events recorder
+		c := mustNew(t, small(s, &events, DropNewest))
+		var all []*Delivery
+		for range 5 {
+			all = append(all, publish(t, c, "t", "x", ExactlyOnce))
+		}
+		for i, d := range all {
+			if i < 3 && d.Outcome().State != Pending {
+				t.Errorf("message %d ended as %v", i, d.Outcome().State)
+			} else if i >= 3 {
+				wantDropped(t, &events, d, persistence.ErrFull)
+			}
+		}
+		if st := c.Stats(); st.PolicyDrops != 2 || st.Store.DroppedNewest != 2 || st.Store.Accepted != 3 {
+			t.Errorf("the counters are %+v", st)
+		}
+	})
+}
+
+func TestAFullStoreDropsTheOldest(t *testing.T) {
+	for name, sequenced := range map[string]bool{"plain": false, "sequenced": true} {
+		t.Run(name, func(t *testing.T) {
+			withScript(t, func(t *testing.T, s *script) {
+				var events recorder
+				var own []persistence.Drop
+				var c *Client
+				cfg := small(s, &events, DropOldest)
+				cfg.Sequenced = sequenced
+				cfg.DirOptions.OnDrop = func(d persistence.Drop) { own = append(own, d) }
+				cfg.OnEvent = func(e Event) {
+					events.add(e)
+					if _, ok := e.(MessageDropped); ok && len(eventsOf[MessageDropped](&events)) == 1 {
+						// A program may say so, on the same topic.
+						publish(t, c, "t", "told", AtLeastOnce)
+					}
+				}
+				c = mustNew(t, cfg)
+				alarm := send(t, c, "alarm", ExactlyOnce, Urgent)
+				var all []*Delivery
+				for range 4 { // and what the event publishes
+					all = append(all, publish(t, c, "t", "x", ExactlyOnce))
+				}
+				for i, d := range all {
+					if i < 3 {
+						wantDropped(t, &events, d, persistence.ErrFull)
+					}
+				}
+				if alarm.Outcome().State != Pending || len(own) != 3 {
+					t.Errorf("the alarm is %v, %d drops were told", alarm.Outcome().State, len(own))
+				}
+				if st := c.Stats(); st.PolicyDrops != 3 || st.Store.DroppedOldest != 3 || st.Store.Dropped != 3 || st.Store.Pending != 3 {
+					t.Errorf("the counters are %+v", st)
+				}
+				wantAccounts(t, c)
+				_ = c.Close()
+			})
+		})
+	}
+}
+
+// droppingStore is a store that drops the oldest and tells the present client.
+func droppingStore(max int) (*persistence.Memory, *atomic.Pointer[Client]) {
+	var c atomic.Pointer[Client]
+	return persistence.NewMemory(persistence.Options{MaxMessages: max, WhenFull: persistence.DropOldest,
+		OnDrop: func(d persistence.Drop) { c.Load().Dropped(d) }}), &c
+}
+
+// TestWhatWasSentIsNeverDropped: the server may hold its packet identifier, and
+// would take the next message under it for a repetition.
+func TestWhatWasSentIsNeverDropped(t *testing.T) {
+	withScript(t, func(t *testing.T, s *script) {
+		store, current := droppingStore(10)
+		var events recorder
+		cfg := testConfig("c", &events, s.dial)
+		cfg.Store = store
+		c := mustStart(t, cfg)
+		current.Store(c)
+		p := s.accept(control.Connack{ReceiveMaximum: 5})
+		connect(t, c)
+		ids := map[string]uint16{}
+		for i := range 4 {
+			send(t, c, fmt.Sprint("s", i), ExactlyOnce, Normal)
+			ids[fmt.Sprint("s", i)] = p.wantPublishes(false, fmt.Sprint("s", i))[0]
+		}
+		waiting := send(t, c, "w", ExactlyOnce, Normal)
+		p.quiet()
+		store = store.Reopen() // the process is killed
+		_ = c.Close()
+		wantState(t, waiting, Abandoned)
+		cfg.Store = store
+		c = mustNew(t, cfg)
+		current.Store(c)
+		var all []*Delivery
+		for i := range 20 {
+			all = append(all, send(t, c, fmt.Sprint("n", i), ExactlyOnce, Normal))
+		}
+		for i, d := range all {
+			if i < 14 {
+				wantDropped(t, &events, d, persistence.ErrFull)
+			} else if d.Outcome().State != Pending {
+				t.Errorf("message %d ended as %v", i, d.Outcome().State)
+			}
+		}
+		start(t, c)
+		p = s.accept(control.Connack{SessionPresent: true})
+		got, again := p.take(10)
+		if want := "[+s0 +s1 +s2 +s3 n14 n15 n16 n17 n18 n19]"; fmt.Sprint(got) != want {
+			t.Errorf("%v came, want %v", got, want)
+		}
+		for m, id := range ids {
+			if again[m] != id {
+				t.Errorf("%s came again under %d, was %d", m, again[m], id)
+			}
+		}
+		if _, err := c.Publish(t.Context(), Message{Topic: "t", QoS: 1}); !errors.Is(err, persistence.ErrFull) {
+			t.Errorf("with everything in flight Publish returned %v, want ErrFull", err)
+		}
+		wantAccounts(t, c)
+	})
+}
+
+// TestDropOldestExactlyOnce: through cuts and kills, what was acknowledged came
+// once and what was dropped never.
+func TestDropOldestExactlyOnce(t *testing.T) {
+	inBubble(t, mqtttest.Options{ReceiveMaximum: 20}, func(t *testing.T, b *mqtttest.Broker, proxy *mqtttest.Proxy) {
+		in := newInbox()
+		receiver := mustStart(t, testConfig("r", &recorder{}, b.Dial))
+		connect(t, receiver)
+		must(t, receiver.Subscribe(t.Context(), "#", ExactlyOnce, in))
+		store, current := droppingStore(50)
+		var all []*Delivery
+		const lives, each = 5, 400
+		for life := range lives {
+			cfg := testConfig("c", &recorder{}, through(proxy))
+			cfg.Store = store
+			c := mustStart(t, cfg)
+			current.Store(c)
+			for i := range each {
+				d, err := c.Publish(t.Context(), Message{Topic: "t", QoS: 2, Payload: fmt.Append(nil, life*each+i)})
+				for errors.Is(err, persistence.ErrFull) { // all of it may have been sent
+					time.Sleep(time.Millisecond)
+					d, err = c.Publish(t.Context(), Message{Topic: "t", QoS: 2, Payload: fmt.Append(nil, life*each+i)})
+				}
+				must(t, err)
+				all = append(all, d)
+				if i%20 == 0 {
+					time.Sleep(time.Millisecond)
+				}
+				if i%90 == 89 {
+					proxy.Cut()
+				}
+			}
+			if life == lives-1 {
+				must(t, c.Drain(t.Context()))
+				break
+			}
+			next := store.Reopen()
+			_ = c.Close()
+			store = next
+		}
+		synctest.Wait()
+		times := map[string]int{}
+		for _, m := range in.messages() {
+			times[m.ID.String()]++
+		}
+		acked, dropped := 0, 0
+		for i, d := range all {
+			n := times[d.ID.String()]
+			switch state := d.Outcome().State; {
+			case state == Acked && n == 1:
+				acked++
+			case state == Dropped && n == 0:
+				dropped++
+			case state == Abandoned && n <= 1:
+			default:
+				t.Errorf("message %d ended as %v and came %d times", i, state, n)
+			}
+		}
+		if acked < 100 || dropped < 100 {
+			t.Errorf("%d acknowledged, %d dropped: the test tests little", acked, dropped)
+		}
+	})
+}
+
+func TestConflationKeepsTheNewestOfATopicThatWasNotSent(t *testing.T) {
+	withScript(t, func(t *testing.T, s *script) {
+		var events recorder
+		cfg := testConfig("c", &events, s.dial)
+		cfg.Sequenced, cfg.AckTimeout = true, time.Hour
+		c := mustStart(t, cfg)
+		conflate := func(topic, payload string, p Priority) *Delivery {
+			d, err := c.Publish(t.Context(), Message{Topic: topic, Payload: []byte(payload), QoS: ExactlyOnce, Priority: p, Conflate: true})
+			must(t, err)
+			return d
+		}
+		p := s.accept(control.Connack{})
+		connect(t, c)
+		for i := range 30 { // marks are made ahead by now, if anything
+			publish(t, c, "t", fmt.Sprint(i), AtLeastOnce)
+			p.ack(wire.PUBACK, p.nextPublish().PacketID, 0, "")
+		}
+		first := conflate("t", "sent", Normal)
+		id := p.wantPublishes(false, "sent")[0]
+		p.close()
+		synctest.Wait()
+		long := strings.Repeat("l", 5000)
+		var gone, kept []*Delivery
+		for i := range 10 {
+			for _, topic := range []string{"t", "u", long} {
+				d := conflate(topic, fmt.Sprint(topic[:1], i), Normal)
+				if i < 9 {
+					gone = append(gone, d)
+				} else {
+					kept = append(kept, d)
+				}
+			}
+		}
+		publish(t, c, "t", "plain", ExactlyOnce)
+		conflate("u", "u-alarm", Urgent)
+		p = s.accept(control.Connack{SessionPresent: true})
+		if again := p.wantPublishes(true, "sent"); again[0] != id {
+			t.Errorf("what was sent came under %d, was %d", again[0], id)
+		}
+		p.wantPublishes(false, "u-alarm", "t9")
+		if m := p.nextPublish(); string(m.Payload) != "l9" || userProperty(m, propSeq) != "" {
+			t.Errorf("%q came with the number %q", m.Payload, userProperty(m, propSeq))
+		}
+		if m := p.nextPublish(); string(m.Payload) != "plain" || userProperty(m, propSeq) != "31" {
+			t.Errorf("%q came with the number %q, want 31", m.Payload, userProperty(m, propSeq))
+		}
+		if o := first.Outcome(); o.State != Pending {
+			t.Errorf("what was sent ended as %v", o.State)
+		}
+		for _, d := range append(gone, kept[1]) {
+			wantDropped(t, &events, d, ErrConflated)
+		}
+		if st := c.Stats(); st.PolicyDrops != 28 || st.Store.Dropped != 28 || st.Store.Conflated < 20 {
+			t.Errorf("the counters are %+v, want 28", st)
+		}
+		wantAccounts(t, c)
+	})
+}

@@ -1,0 +1,262 @@
+package client
+
+import (
+	"errors"
+	"fmt"
+	"reflect"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/mooring-mqtt/mooring/internal/wire"
+	"github.com/mooring-mqtt/mooring/internal/wire/control"
+	"github.com/mooring-mqtt/mooring/persistence"
+)
+
+func TestReceiptsOutliveTheProcess(t *testing.T) {
+	dir := t.TempDir()
+	var ids [5]MessageID
+	want := [5]State{Acked, Refused, Expired, Dropped, Pending}
+	check := func(c *Client, began time.Time) {
+		t.Helper()
+		for i, id := range ids {
+			r, ok, err := c.Receipt(id)
+			if err != nil || !ok || r.Outcome.State != want[i] {
+				t.Errorf("the receipt of message %d is %+v, %v, %v, want %v", i, r, ok, err, want[i])
+				continue
+			}
+			if pending := want[i] == Pending; r.At.IsZero() != pending || !pending && r.At.Before(began) || (r.Outcome.Err == nil) != (pending || want[i] == Acked) {
+				t.Errorf("the receipt of message %d is %+v", i, r)
+			}
+		}
+		if r, _, _ := c.Receipt(ids[1]); r.Outcome.Reason != wire.ReasonQuotaExceeded {
+			t.Errorf("the refusal has the code 0x%02X", r.Outcome.Reason)
+		}
+		var dropped *DroppedError
+		if r, _, _ := c.Receipt(ids[3]); !errors.As(r.Outcome.Err, &dropped) || dropped.ID != ids[3] || len(dropped.Error()) < 40 {
+			t.Errorf("the drop is %v", r.Outcome.Err)
+		}
+		if _, ok, err := c.Receipt(NewMessageID()); ok || err != nil {
+			t.Errorf("an unknown message has a receipt: %v, %v", ok, err)
+		}
+	}
+	var began time.Time
+	config := func(s *script) Config {
+		cfg := testConfig("c", &recorder{}, s.dial)
+		cfg.Dir, cfg.DirOptions.MaxReceipts = dir, 1000
+		return cfg
+	}
+	withScript(t, func(t *testing.T, s *script) {
+		began = time.Now()
+		c := mustNew(t, config(s))
+		for i, m := range []Message{{}, {}, {Expiry: time.Second}, {Conflate: true}, {Conflate: true}} {
+			m.Topic, m.QoS, m.ID = fmt.Sprint("t", min(i, 3)), AtLeastOnce, ParseMessageID(fmt.Sprint("order ", i))
+			d, err := c.Publish(t.Context(), m)
+			must(t, err)
+			ids[i] = d.ID
+		}
+		time.Sleep(2 * time.Second)
+		start(t, c)
+		p := s.accept(control.Connack{})
+		p.ack(wire.PUBACK, p.nextPublish().PacketID, 0, "")
+		p.ack(wire.PUBACK, p.nextPublish().PacketID, wire.ReasonQuotaExceeded, "enough")
+		p.nextPublish()
+		synctest.Wait()
+		check(c, began)
+		must(t, c.Close())
+	})
+	withScript(t, func(t *testing.T, s *script) {
+		c := mustNew(t, config(s))
+		check(c, began)
+		must(t, c.Close())
+	})
+}
+
+func TestReceiptsHaveToBeAskedFor(t *testing.T) {
+	withScript(t, func(t *testing.T, s *script) {
+		c := mustNew(t, testConfig("c", &recorder{}, s.dial))
+		if _, ok, err := c.Receipt(publish(t, c, "t", "x", AtLeastOnce).ID); ok || !errors.Is(err, ErrNoReceipts) {
+			t.Errorf("Receipt returned %v, %v", ok, err)
+		}
+	})
+}
+
+// letters are the dead letters of a client.
+func letters(t *testing.T, c *Client) (list []DeadLetter) {
+	t.Helper()
+	for d, err := range c.DeadLetters() {
+		must(t, err)
+		list = append(list, d)
+	}
+	return list
+}
+
+func TestDeadLettersOutliveTheProcess(t *testing.T) {
+	dir := t.TempDir()
+	messages := []Message{
+		{Topic: "a", Payload: []byte("1"), QoS: AtLeastOnce, Expiry: time.Hour, Priority: Urgent, ContentType: "text/plain",
+			UserProperties: []UserProperty{{Key: "k", Value: "v"}}, CorrelationData: []byte("c"), ResponseTopic: "r", PayloadIsUTF8: true},
+		{Topic: "b", Payload: []byte("2"), QoS: ExactlyOnce},
+		{Topic: "c", Payload: make([]byte, 1000), QoS: AtLeastOnce},
+		{Topic: "d", QoS: AtLeastOnce}, // makes the server end connections
+	}
+	reasons := []byte{wire.ReasonNotAuthorized, wire.ReasonQuotaExceeded, wire.ReasonPacketTooLarge, wire.ReasonPayloadFormatInvalid}
+	config := func(s *script, events *recorder) Config {
+		cfg := testConfig("c", events, s.dial)
+		cfg.Dir, cfg.DeadLetters, cfg.PoisonAttempts, cfg.Sequenced = dir, 10, 1, true
+		return cfg
+	}
+	withScript(t, func(t *testing.T, s *script) {
+		var events recorder
+		c := mustStart(t, config(s, &events))
+		p := s.accept(control.Connack{MaximumPacketSize: 500})
+		connect(t, c)
+		for i := range messages {
+			d, err := c.Publish(t.Context(), messages[i])
+			must(t, err)
+			messages[i].ID = d.ID
+			if i != 2 {
+				id := p.nextPublish().PacketID
+				switch i {
+				case 0:
+					p.ack(wire.PUBACK, id, reasons[i], "no")
+				case 1:
+					p.ack(wire.PUBREC, id, reasons[i], "no")
+					p.quiet()
+					p.close() // so that message 3 is the first of its connection
+					p = s.accept(control.Connack{SessionPresent: true, MaximumPacketSize: 500})
+				case 3:
+					p.send(control.AppendDisconnect(nil, &control.Disconnect{Reason: reasons[i]}))
+					p.close()
+				}
+			}
+			var code interface{ ReasonCode() byte }
+			if o := wantState(t, d, DeadLettered); o.Reason != reasons[i] || !errors.As(o.Err, &code) || code.ReasonCode() != reasons[i] {
+				t.Errorf("message %d ended with %+v", i, o)
+			}
+		}
+		list := eventsOf[MessageRefused](&events)
+		if len(list) != len(messages) || !list[0].DeadLetter || list[0].ID != messages[0].ID {
+			t.Errorf("the events are %+v", list)
+		}
+		wantAccounts(t, c)
+		must(t, c.Close())
+	})
+	withScript(t, func(t *testing.T, s *script) {
+		c := mustStart(t, config(s, &recorder{}))
+		p := s.accept(control.Connack{SessionPresent: true})
+		connect(t, c)
+		list := letters(t, c)
+		if len(list) != len(messages) {
+			t.Fatalf("%d dead letters, want %d", len(list), len(messages))
+		}
+		for i, d := range list {
+			if d.Message.Origin.Seq != 1 {
+				t.Errorf("dead letter %d has the number %d", i, d.Message.Origin.Seq)
+			}
+			d.Message.Origin = Origin{}
+			if len(messages[i].Payload) == 0 {
+				messages[i].Payload = d.Message.Payload
+			}
+			if !reflect.DeepEqual(d.Message, messages[i]) || d.Reason != reasons[i] || d.Accepted.IsZero() {
+				t.Errorf("dead letter %d is %+v, want %+v", i, d, messages[i])
+			}
+		}
+		must(t, c.Discard(list[1]))
+		must(t, c.Discard(list[1]))
+		again, err := c.Redeliver(t.Context(), list[0])
+		must(t, err)
+		m := p.nextPublish()
+		if userProperty(m, propID) != messages[0].ID.String() || m.Dup || m.MessageExpiry != 3600 || string(m.Payload) != "1" {
+			t.Errorf("%+v was sent", m)
+		}
+		p.ack(wire.PUBACK, m.PacketID, 0, "")
+		wantState(t, again, Acked)
+		if list := letters(t, c); len(list) != 2 || list[0].Message.Topic != "c" {
+			t.Errorf("the dead letters left are %+v", list)
+		}
+		for range c.DeadLetters() {
+			break
+		}
+		must(t, c.Close())
+		for _, err := range c.DeadLetters() {
+			if !errors.Is(err, persistence.ErrClosed) {
+				t.Errorf("after Close: %v", err)
+			}
+		}
+		if _, err := c.Redeliver(t.Context(), list[0]); !errors.Is(err, ErrClosed) {
+			t.Errorf("Redeliver after Close: %v", err)
+		}
+	})
+}
+
+func TestDeadLettersAreBounded(t *testing.T) {
+	publishing(t, func(cfg *Config) { cfg.DeadLetters = 2 }, control.Connack{}, func(t *testing.T, c *Client, p *peer, _ *recorder) {
+		for i := range 4 {
+			d := publish(t, c, "t", fmt.Sprint(i), AtLeastOnce)
+			p.ack(wire.PUBACK, p.nextPublish().PacketID, wire.ReasonNotAuthorized, "")
+			wantState(t, d, DeadLettered)
+		}
+		if list := letters(t, c); len(list) != 2 || string(list[0].Message.Payload) != "2" {
+			t.Errorf("kept are %+v", list)
+		}
+		wantAccounts(t, c)
+	})
+}
+
+// The wall clock of a device without a battery may stand anywhere when the next
+// process begins. Messages expire by the time that the store's clock has counted.
+func TestExpiryHeedsNoStepOfTheWallClockBetweenProcesses(t *testing.T) {
+	for name, forward := range map[string]bool{"back": false, "forward": true} {
+		t.Run(name, func(t *testing.T) {
+			dir := t.TempDir()
+			publishTwo := func(t *testing.T, s *script) { // with 10 and 1,000 seconds to live, of which 5 go by
+				cfg := testConfig("c", &recorder{}, s.dial)
+				cfg.Dir = dir
+				time.Sleep(time.Hour)
+				c := mustNew(t, cfg)
+				for _, expiry := range []time.Duration{10 * time.Second, 1000 * time.Second} {
+					_, err := c.Publish(t.Context(), Message{Topic: "t", Payload: fmt.Append(nil, expiry), QoS: AtLeastOnce, Expiry: expiry})
+					must(t, err)
+				}
+				time.Sleep(5 * time.Second)
+				publish(t, c, "t", "later", AtLeastOnce) // so the store knows what time it was
+				must(t, c.Close())
+			}
+			withScript(t, publishTwo) // it is the year 2000, the first day, one o'clock
+			if forward {
+				// A real clock, decades later: the first was never set.
+				c := mustNew(t, Config{Servers: []string{"mqtt://127.0.0.1:1"}, ClientID: "c", Dir: dir})
+				if left := c.store.Stats().Pending; left != 3 {
+					t.Fatalf("%d are pending", left)
+				}
+				if now := c.store.Now(); now.Year() != 2000 {
+					t.Errorf("messages that wait live to see %v", now)
+				}
+				must(t, c.Close())
+			}
+			withScript(t, func(t *testing.T, s *script) { // midnight again
+				var events recorder
+				cfg := testConfig("c", &events, s.dial)
+				cfg.Dir, cfg.AckTimeout = dir, time.Hour
+				c := mustStart(t, cfg)
+				time.Sleep(3 * time.Second)
+				p := s.accept(control.Connack{ReceiveMaximum: 2})
+				m := p.nextPublish()
+				if string(m.Payload) != "10s" || m.MessageExpiry == 0 || m.MessageExpiry > 3 {
+					t.Errorf("%s came with %d s left, want 10s with 2", m.Payload, m.MessageExpiry)
+				}
+				p.quiet()
+				time.Sleep(1000 * time.Second) // while this one waits, the other expires
+				p.ack(wire.PUBACK, m.PacketID, 0, "")
+				if m := p.nextPublish(); string(m.Payload) != "later" {
+					t.Errorf("%s came, want later", m.Payload)
+				}
+				if list := eventsOf[MessageExpired](&events); len(list) != 1 {
+					t.Errorf("%d expired, want 1", len(list))
+				}
+				must(t, c.Close())
+			})
+		})
+	}
+}
