@@ -16,8 +16,10 @@
 //
 // Publishing at QoS 1 and 2: a nil error means that the message is in the store,
 // durable under its sync policy, whether connected or not. From there on each
-// message ends in exactly one of five ways, and Stats().Store adds up at every
-// moment: accepted = acked + refused + expired + dropped + pending. At QoS 1 the
+// message is pending or ends in exactly one way, and Stats().Store adds up at every
+// moment: accepted = acked + refused + expired + dropped + dead-lettered + pending.
+// Order is kept within a priority (Message.Priority). What Config.WhenFull or
+// Message.Conflate drops was not sent, ends as Dropped and is told of. At QoS 1 the
 // server gets it at least once, at QoS 2 exactly once as long as it keeps the
 // session. Where it lost the session, Config.OnSessionLost decides.
 //
@@ -36,12 +38,13 @@
 //
 // Publish checks and stamps the message, appends it to the store (that is the
 // point of no return) and wakes the drainer, the one goroutine that sends. It
-// reads the store in order, gives each message the packet identifier that
-// follows from its place in the log, and hands batches to the connection, as far
+// reads the store in order, the highest priority first, gives each message the
+// packet identifier that follows from its place in the log, and hands batches to the connection, as far
 // as the server's Receive Maximum and the circuit breaker allow. An
 // acknowledgement makes the outcome final in the store and resolves the
-// Delivery. On a new connection the drainer begins again at the front, so a
-// resend is nothing special. See publish.go and drain.go.
+// Delivery. On a new connection the drainer begins again at the front, with what
+// was sent before, so a resend is nothing special. See publish.go, drain.go and
+// feed.go.
 //
 // A received message goes from the reader's goroutine into the lane of its key;
 // there it passes dedupe, ordering and the handlers, and its acknowledgement
@@ -56,8 +59,8 @@
 // goroutine per message. Every goroutine of the client has ended when Close or
 // Drain returns, or Done is closed.
 //
-// Lock order: Client.mu, suspect.mu and those of lanes, claims, pendingMessages
-// and router are leaves as far as this package goes: none is held while another
+// Lock order: Client.mu, suspect.mu and those of lanes, claims, drops,
+// pendingMessages and router are leaves as far as this package goes: none is held while another
 // one of them is taken, a handler or hook runs, or the network or disk is waited
 // for. announcer.mu is held while a status message is written, for at most the
 // write timeout. The session's lock comes before the store's and is never held

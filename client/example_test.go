@@ -245,3 +245,100 @@ func ExampleRefuse() {
 	// Output:
 	// message refused with reason code 0x99: not JSON
 }
+
+// An alarm overtakes the backlog, and of a topic that says what is, only the
+// newest word is kept while the link is down.
+func ExampleMessage_priority() {
+	b := exampleBroker()
+	defer b.Close()
+	ctx := context.Background()
+	c, err := client.New(exampleConfig(b, "pump-7"))
+	if err != nil {
+		panic(err)
+	}
+	defer c.Close()
+	for i := range 3 { // nobody is connected yet
+		_, _ = c.Publish(ctx, client.Message{Topic: "pump/7/log", Payload: fmt.Append(nil, "line ", i), QoS: client.AtLeastOnce})
+		_, _ = c.Publish(ctx, client.Message{Topic: "pump/7/rpm", Payload: fmt.Append(nil, "rpm ", 1450+i), QoS: client.AtLeastOnce, Conflate: true})
+	}
+	_, _ = c.Publish(ctx, client.Message{Topic: "pump/7/alarm", Payload: []byte("overheated"), QoS: client.ExactlyOnce, Priority: client.Urgent})
+
+	received := make(chan string, 10)
+	cfg := exampleConfig(b, "board")
+	cfg.LaneKey = func(*client.Message) string { return "" } // all in one lane, so in order
+	board, err := client.New(cfg)
+	if err != nil {
+		panic(err)
+	}
+	defer board.Close()
+	if err := board.Start(ctx); err != nil {
+		panic(err)
+	}
+	err = board.Subscribe(ctx, "pump/#", client.ExactlyOnce, client.HandlerFunc(func(_ context.Context, m *client.Message) error {
+		received <- string(m.Payload)
+		return nil
+	}))
+	if err != nil {
+		panic(err)
+	}
+	if err := c.Start(ctx); err != nil {
+		panic(err)
+	}
+	for range 5 {
+		fmt.Println(<-received)
+	}
+	// Output:
+	// overheated
+	// line 0
+	// line 1
+	// line 2
+	// rpm 1452
+}
+
+// What the server refuses is set aside, and what became of any message can be
+// asked later, in another process too.
+func ExampleClient_DeadLetters() {
+	b, err := mqtttest.New(mqtttest.Options{NoTCP: true, MaximumPacketSize: 200})
+	if err != nil {
+		panic(err)
+	}
+	defer b.Close()
+	ctx := context.Background()
+	cfg := exampleConfig(b, "pump-7")
+	cfg.DeadLetters = 100
+	cfg.DirOptions.MaxReceipts = 100_000
+	c, err := client.New(cfg)
+	if err != nil {
+		panic(err)
+	}
+	defer c.Close()
+	if err := c.Start(ctx); err != nil {
+		panic(err)
+	}
+	d, err := c.Publish(ctx, client.Message{Topic: "pump/7/image", Payload: make([]byte, 500), QoS: client.ExactlyOnce})
+	if err != nil {
+		panic(err)
+	}
+	_, err = d.Wait(ctx)
+	fmt.Println(err)
+	receipt, known, err := c.Receipt(d.ID)
+	fmt.Println(receipt.Outcome.State, known, err)
+	for letter, err := range c.DeadLetters() {
+		if err != nil {
+			panic(err)
+		}
+		fmt.Printf("%s: %d bytes\n", letter.Message.Topic, len(letter.Message.Payload))
+		letter.Message.Payload = letter.Message.Payload[:50]
+		again, err := c.Redeliver(ctx, letter)
+		if err != nil {
+			panic(err)
+		}
+		outcome, err := again.Wait(ctx)
+		fmt.Println(outcome.State, err)
+	}
+	// Output:
+	// client: refused by the server: Packet too large (0x95): larger than the server's Maximum Packet Size; send less at a time
+	// dead-lettered true <nil>
+	// pump/7/image: 500 bytes
+	// acked <nil>
+}
