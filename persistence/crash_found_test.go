@@ -1,8 +1,12 @@
 package persistence
 
 import (
+	"errors"
 	"os"
+	"runtime"
 	"slices"
+	"sync"
+	"syscall"
 	"testing"
 
 	"github.com/mooring-mqtt/mooring/internal/faultfs"
@@ -99,4 +103,106 @@ func TestKilledAfterAFailedSync(t *testing.T) {
 		}
 		return seqs
 	})
+}
+
+// TestDroppedForNothing: a crash comes between the record of a message and those
+// that drop older ones for it. The older ones are dropped when it is there.
+func TestDroppedForNothing(t *testing.T) {
+	o := small
+	o.MaxMessages, o.WhenFull = 2, DropOldest
+	fsys := newMemFS()
+	l := open(t, fsys, o)
+	for seq := uint64(1); seq <= 3; seq++ {
+		if _, err := l.Append(numbered(seq, 100)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	trace := fsys.Trace()
+	for state := range trace.States(faultfs.Plan{}) {
+		l := open(t, onMemFS(state.FS()), o)
+		seqs, _ := contents(t, l)
+		if l.Stats().Dropped > 0 && !slices.Contains(seqs, 3) {
+			t.Fatalf("%v are left, a message was dropped for nothing\n%v%s", seqs, state, traced(trace, state.Cut))
+		}
+	}
+}
+
+// TestRefusedForNothing: when dropping what can be dropped is not enough, nothing
+// is dropped.
+func TestRefusedForNothing(t *testing.T) {
+	o := small
+	o.MaxBytes, o.WhenFull = 1000, DropOldest
+	o.OnDrop = func(d Drop) { t.Errorf("%+v", d) }
+	l := open(t, newMemFS(), o)
+	defer l.Close()
+	for seq := uint64(1); seq <= 3; seq++ {
+		if _, err := l.Append(numbered(seq, 300)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := l.MarkSent(Normal, 2); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := l.Append(numbered(4, 500)); !errors.Is(err, ErrFull) {
+		t.Errorf("refused with %v", err)
+	}
+	if seqs, _ := contents(t, l); len(seqs) != 3 {
+		t.Errorf("%v are left", seqs)
+	}
+}
+
+// TestDeadLetterBetween: a crash comes between the record of a dead letter and
+// the one that gives up the oldest for it.
+func TestDeadLetterBetween(t *testing.T) {
+	o := small
+	o.MaxDeadLetters = 1
+	fsys := newMemFS()
+	l := open(t, fsys, o)
+	for seq := uint64(1); seq <= 2; seq++ {
+		if _, err := l.Append(numbered(seq, 100)); err != nil {
+			t.Fatal(err)
+		}
+		if err := l.Done(seq, Outcome{Kind: DeadLettered, Reason: 1}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := l.Sync(); err != nil {
+		t.Fatal(err)
+	}
+	for state := range fsys.Trace().States(faultfs.Plan{}) {
+		l := open(t, onMemFS(state.FS()), o)
+		if n := l.Stats().DeadLetters; n > 1 {
+			t.Fatalf("%d dead letters\n%v", n, state)
+		}
+	}
+}
+
+// TestMarkSentTwice: one publisher waits for the disk with a mark when another
+// sets the same. It must not be told sooner that it is durable.
+func TestMarkSentTwice(t *testing.T) {
+	fsys := newMemFS()
+	l := open(t, fsys, small)
+	second := make(chan error, 1)
+	var once sync.Once
+	fsys.setFault(func(op, _ string, n int) (int, error) {
+		if op != "sync" {
+			return n, nil
+		}
+		once.Do(func() {
+			go func() { second <- l.MarkSent(High, 7) }()
+			for waits := false; !waits && len(second) == 0; runtime.Gosched() {
+				l.mu.Lock()
+				waits = l.flight[0].waiters.Load() > 0
+				l.mu.Unlock()
+			}
+		})
+		return 0, syscall.EIO
+	})
+	if err := l.MarkSent(High, 7); !errors.Is(err, ErrFailed) {
+		t.Errorf("the first: %v", err)
+	}
+	if err := <-second; !errors.Is(err, ErrFailed) {
+		t.Errorf("the second: %v", err)
+	}
+	_ = l.Close()
 }

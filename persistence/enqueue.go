@@ -43,21 +43,26 @@ func (l *Log) enqueue(m *Message, accepted, expires int64) (Ticket, error) {
 			}
 			continue
 		}
-		older, freed := l.replaceable(m)
-		err := l.ledger.admit(&l.o, m, freed)
-		if err == nil && !l.diskRoom(len(m.Packet)) {
+		older, goes := l.replaceable(m)
+		err := l.ledger.admit(&l.o, m, goes)
+		var victims []uint64
+		if errors.Is(err, ErrFull) {
+			var again bool
+			if victims, again, err = l.makeRoom(m, older, goes, err); again {
+				continue
+			}
+		}
+		if err != nil {
+			return Ticket{}, err
+		}
+		if !l.diskRoom(len(m.Packet)) {
 			if l.compacting || l.removing {
 				l.awaitRoom(nil)
 				continue
 			}
 			return Ticket{}, &FullError{Limit: "MaxDiskBytes", Max: l.o.MaxDiskBytes}
 		}
-		if err == nil {
-			return l.accept(m, accepted, expires, older), nil
-		}
-		if again, failed := l.makeRoom(m, err); !again {
-			return Ticket{}, failed
-		}
+		return l.accept(m, accepted, expires, older, victims), nil
 	}
 }
 
@@ -74,8 +79,9 @@ func (l *Log) flush() error {
 }
 
 // accept puts the message into the present batch, and after it that the older
-// one, whose place it takes, is dropped.
-func (l *Log) accept(m *Message, accepted, expires int64, older uint64) Ticket {
+// one, whose place it takes, and the victims are dropped: a crash in between may
+// leave both, and never neither.
+func (l *Log) accept(m *Message, accepted, expires int64, older uint64, victims []uint64) Ticket {
 	seq, number := l.ledger.accept(m)
 	b := l.cur
 	b.add(loc{off: uint32(len(b.buf)), size: uint32(len(m.Packet))}, uint8(m.Priority)<<levelShift|statePending)
@@ -91,23 +97,27 @@ func (l *Log) accept(m *Message, accepted, expires int64, older uint64) Ticket {
 		l.conflated++
 		l.drop(older, Conflated)
 	}
+	l.droppedOldest += uint64(len(victims))
+	for _, seq := range victims {
+		l.drop(seq, DroppedOldest)
+	}
 	if m.Key != "" {
 		l.ledger.keys.replace(m.Key, seq, func(seq uint64) bool { return l.find(seq).alive() })
 	}
 	return Ticket{Seq: seq, batch: b.id}
 }
 
-// replaceable returns the message whose place m takes, and the size of its
-// packet; 0 and -1 when there is none.
-func (l *Log) replaceable(m *Message) (seq uint64, size int64) {
+// replaceable returns the message whose place m takes, and what goes with it; 0
+// when there is none.
+func (l *Log) replaceable(m *Message) (seq uint64, goes leaving) {
 	if m.Key == "" {
-		return 0, -1
+		return 0, goes
 	}
 	seq = l.ledger.keys.newest[m.Key]
 	if seq == 0 || !l.droppable(seq) {
-		return 0, -1
+		return 0, goes
 	}
-	return seq, int64(l.find(seq).loc().size)
+	return seq, leaving{1, int64(l.find(seq).loc().size)}
 }
 
 // droppable reports whether the message is pending and was certainly not sent.
@@ -144,44 +154,49 @@ func (l *Log) drop(seq uint64, cause DropCause) {
 	l.drops = append(l.drops, Drop{Seq: seq, Cause: cause})
 }
 
-// makeRoom does what WhenFull says about a message that a limit does not admit.
-// It reports whether to try again.
-func (l *Log) makeRoom(m *Message, err error) (again bool, _ error) {
-	if !errors.Is(err, ErrFull) {
-		return false, err
-	}
+// makeRoom does what WhenFull says about a message that a limit does not admit,
+// though what is in goes leaves. It returns which others are to be dropped, or
+// that it is worth trying again.
+func (l *Log) makeRoom(m *Message, older uint64, goes leaving, full error) (victims []uint64, again bool, _ error) {
 	switch l.o.WhenFull {
 	case DropNewest:
 		l.droppedNewest++
 	case DropOldest:
 		for p := Normal; p <= m.Priority; p++ {
-			if seq := l.victim(p); seq != 0 {
-				l.droppedOldest++
-				l.drop(seq, DroppedOldest)
-				return true, nil
+			seq, passed := l.victim(p, l.victims[p])
+			l.victims[p] = passed
+			for ; seq != 0; seq, _ = l.victim(p, seq) {
+				if seq == older {
+					continue
+				}
+				victims = append(victims, seq)
+				goes.messages++
+				goes.bytes += int64(l.find(seq).loc().size)
+				if l.ledger.room(&l.o, int64(len(m.Packet)), goes) == nil {
+					return victims, false, nil
+				}
 			}
 		}
 		if len(l.cur.locs) > 0 || len(l.flight) > 0 { // what is not committed cannot be found
 			if failed := l.flush(); failed != nil {
-				return false, failed
+				return nil, false, failed
 			}
-			return true, nil
+			return nil, true, nil
 		}
 	}
-	return false, err
+	return nil, false, full
 }
 
-// victim returns the oldest message of a priority that can be dropped; 0: none.
-func (l *Log) victim(p Priority) uint64 {
-	after := l.victims[p]
+// victim returns the oldest message of a priority behind after that can be
+// dropped, 0: none, and up to where none can be.
+func (l *Log) victim(p Priority, after uint64) (seq, passed uint64) {
 	if p == Normal {
 		after = max(after, l.ledger.sent[Normal])
 	}
 	for {
-		seq := l.nextOf(p, after)
+		seq = l.nextOf(p, after)
 		if seq == 0 || l.droppable(seq) {
-			l.victims[p] = max(after, seq)
-			return seq
+			return seq, after
 		}
 		after = seq
 	}
@@ -192,7 +207,7 @@ func (l *Log) Room(ctx context.Context, size int) error {
 	for {
 		l.mu.Lock()
 		err := l.usable()
-		if err != nil || l.ledger.pending == 0 || l.ledger.room(&l.o, int64(size), -1) == nil && l.diskRoom(size) {
+		if err != nil || l.ledger.pending == 0 || l.ledger.room(&l.o, int64(size), leaving{}) == nil && l.diskRoom(size) {
 			l.mu.Unlock()
 			return err
 		}
@@ -245,11 +260,16 @@ func (l *Log) MarkSent(p Priority, number uint64) error {
 	if err == nil && p >= Priorities {
 		err = ErrPriority
 	}
-	if err != nil || number <= l.ledger.sent[p] {
+	if err != nil {
 		l.mu.Unlock()
 		return err
 	}
-	l.ledger.sent[p] = number
+	if number <= l.ledger.sent[p] { // by somebody who may still wait for the disk
+		t := Ticket{batch: l.marked[p]}
+		l.mu.Unlock()
+		return l.Wait(t)
+	}
+	l.ledger.sent[p], l.marked[p] = number, l.cur.id
 	l.cur.buf = appendSent(l.cur.buf, p, number)
 	return l.await(l.cur)
 }

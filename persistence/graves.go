@@ -85,7 +85,11 @@ func (l *Log) discard(seq uint64) {
 // bury keeps a dead letter, and gives up the oldest when there are too many.
 func (l *Log) bury(seq uint64, size int, reason byte) {
 	l.ledger.bury(seq, size, reason)
-	for len(l.ledger.graves) > l.o.MaxDeadLetters {
+	l.boundGraves()
+}
+
+func (l *Log) boundGraves() {
+	for len(l.ledger.graves) > max(l.o.MaxDeadLetters, 0) {
 		l.discard(l.ledger.graves[0].seq)
 	}
 }

@@ -51,9 +51,14 @@ const (
 // discarded is the outcome, on disk only, of a dead letter that was given up.
 const discarded = DeadLettered + 1
 
-// admit says whether the message may be enqueued. freed is the size of the one
-// whose place it takes; -1: of none.
-func (g *ledger) admit(o *Options, m *Message, freed int64) error {
+// leaving is what goes when a message comes.
+type leaving struct {
+	messages int
+	bytes    int64
+}
+
+// admit says whether the message may be enqueued.
+func (g *ledger) admit(o *Options, m *Message, goes leaving) error {
 	size := int64(len(m.Packet))
 	switch {
 	case size > int64(o.MaxPacket):
@@ -67,20 +72,15 @@ func (g *ledger) admit(o *Options, m *Message, freed int64) error {
 	case len(m.Key) > maxKey:
 		return ErrKey
 	}
-	return g.room(o, size, freed)
+	return g.room(o, size, goes)
 }
 
 // room says whether one more packet of that size keeps to the limits.
-func (g *ledger) room(o *Options, size, freed int64) error {
-	messages := g.pending
-	if freed >= 0 {
-		messages--
-		size -= freed
-	}
+func (g *ledger) room(o *Options, size int64, goes leaving) error {
 	switch {
-	case messages >= o.MaxMessages:
+	case g.pending-goes.messages >= o.MaxMessages:
 		return &FullError{Limit: "MaxMessages", Max: int64(o.MaxMessages)}
-	case g.pendingBytes+size > o.MaxBytes:
+	case g.pendingBytes-goes.bytes+size > o.MaxBytes:
 		return &FullError{Limit: "MaxBytes", Max: o.MaxBytes}
 	}
 	return nil

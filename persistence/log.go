@@ -46,6 +46,7 @@ type Log struct {
 	room       chan struct{}      // closed when there may be more room; nil while nobody waits
 	counts                        // of this opening
 	victims    [Priorities]uint64 // none that can be dropped is before
+	marked     [Priorities]uint64 // ID of the batch that carries the last MarkSent
 
 	// The committer's.
 	file     File     // the active segment's

@@ -63,16 +63,16 @@ func (l *Log) start() error {
 			return err
 		}
 	}
+	l.catalog = r.catalog
+	l.segments = append(l.segments, next)
+	if err := l.loadReceipts(); err != nil { // they may be of a newer version: nothing was changed yet
+		return err
+	}
 	if err := l.begin(next, prev, records, appendCheckpoint(nil, &l.ledger, prev)); err != nil {
 		return errors.Join(err, l.removeLeftover())
 	}
-	l.catalog = r.catalog
-	l.segments = append(l.segments, next)
 	for _, s := range l.segments {
 		l.diskSize += s.size
-	}
-	if err := l.loadReceipts(); err != nil {
-		return err
 	}
 	l.cur = l.newBatch()
 	before := l.end
@@ -81,7 +81,8 @@ func (l *Log) start() error {
 	}
 	next.size = l.end
 	l.diskSize += l.end - before
-	r.close() // some systems remove no open files
+	l.boundGraves() // a crash may have come between a dead letter and what it drove out
+	r.close()       // some systems remove no open files
 	l.removeDone()
 	return nil
 }
