@@ -1,7 +1,6 @@
 package persistence
 
 import (
-	"errors"
 	flags "flag"
 	"fmt"
 	"math/rand/v2"
@@ -27,6 +26,9 @@ func TestCrashStates(t *testing.T) {
 				t.Parallel()
 				if err := x.explore(); err != nil {
 					t.Fatal(err)
+				}
+				if w.moves && 2*x.moving <= x.seeds {
+					t.Errorf("only %d of %d runs moved messages", x.moving, x.seeds)
 				}
 				t.Logf("%s: %d states, %d openings, %d runs, %d of them after a crash", w.name, len(x.distinct), x.openings, x.runs, x.again)
 			})
@@ -54,6 +56,8 @@ type explorer struct {
 	openings int
 	runs     int // of the workload, or after a crash
 	again    int
+	seeds    int
+	moving   int // seeds with which messages were moved
 }
 
 // explore runs the workload with one seed after the other.
@@ -61,9 +65,12 @@ func (x *explorer) explore() error {
 	x.distinct, x.opened = map[uint64]struct{}{}, map[uint64]struct{}{}
 	for seed := uint64(0); len(x.distinct) < x.want; seed++ {
 		clear(x.opened)
-		p := newProgram(x.disk(faultfs.New()), x.w.o, newModel(), seed, 0)
+		p := newProgram(x.disk(faultfs.New()), x.w.o, newModel(x.w.o), seed, 0)
 		if err := x.crash(p, x.w.run, seed, 0); err != nil {
 			return fmt.Errorf("seed %d: %w", seed, err)
+		}
+		if x.seeds++; p.moved > 0 {
+			x.moving++
 		}
 	}
 	return nil
@@ -115,7 +122,7 @@ func (x *explorer) crash(p *program, run func(*program) error, seed uint64, dept
 		}
 		x.opened[here], x.distinct[hash] = struct{}{}, struct{}{}
 		x.openings++
-		if err := guarded(func() error { return agrees(state.FS(), m) }); err != nil {
+		if err := guarded(func() error { return agrees(state.FS(), x.w.o, m) }); err != nil {
 			return fmt.Errorf("%w\n%v%s", err, state, traced(trace, state.Cut))
 		}
 		if depth == len(goOnAfter) || rnd.IntN(goOnAfter[depth]*x.atCut(depth)) > 0 {
@@ -126,7 +133,9 @@ func (x *explorer) crash(p *program, run func(*program) error, seed uint64, dept
 			left, what = trace.KilledAt(state.Cut), "kill"
 		}
 		p2 := newProgram(x.disk(left), x.w.o, m.clone(), rnd.Uint64(), p.n+1000)
-		if err := x.crash(p2, aftermath.steps(8), rnd.Uint64(), depth+1); err != nil {
+		after := aftermath
+		after.conflate = x.w.o.WhenFull == DropOldest
+		if err := x.crash(p2, after.steps(8), rnd.Uint64(), depth+1); err != nil {
 			return fmt.Errorf("after a %s: %w\n%v%s", what, err, state, traced(trace, state.Cut))
 		}
 	}
@@ -134,15 +143,17 @@ func (x *explorer) crash(p *program, run func(*program) error, seed uint64, dept
 }
 
 // agrees opens the log and compares.
-func agrees(fsys *faultfs.FS, m *model) error {
-	o := small
-	o.FS = onMemFS(fsys)
+func agrees(fsys *faultfs.FS, o Options, m *model) error {
+	o.FS, o.Sync, o.Interval = onMemFS(fsys), SyncEveryCommit, 0 // no goroutine
 	l, err := Open("log", o)
 	if err != nil {
 		return err
 	}
-	s, err := show(l)
-	return errors.Join(err, m.check(s))
+	s, err := show(l, m)
+	if err != nil {
+		return err
+	}
+	return m.check(s)
 }
 
 // guarded makes a panic an error.

@@ -3,10 +3,8 @@ package persistence
 import (
 	"bytes"
 	"encoding/binary"
-	"errors"
 	"fmt"
 	"maps"
-	"slices"
 	"time"
 )
 
@@ -19,8 +17,8 @@ type model struct {
 	// loose are sequences that were confirmed under a policy that lets a power cut
 	// take the newest: all before the first that is missing are there.
 	loose    map[uint64]bool
-	ending   map[uint64]OutcomeKind // Done was called: may be gone
-	gone     map[uint64]bool        // Done is durable, or it was never there: is gone
+	ending   map[uint64]Outcome // it was ended: may be gone
+	gone     map[uint64]bool    // that is durable, or it was never there: is gone
 	released map[uint64]can
 	seen     map[uint16]can
 	session  can
@@ -30,13 +28,31 @@ type model struct {
 	lastSeq  span
 	boot     span
 	epoch    uint64 // 0: unknown
+
+	numbers  map[uint64]uint64 // the Number that was shown of a message
+	highest  [Priorities]span  // the last Number given out; not of Normal
+	sent     [Priorities]span  // what MarkSent noted
+	dead     map[uint64]can    // whether it is a dead letter that is kept
+	madeRoom map[uint64]uint64 // dropped messages, and the one that each was dropped for
+	clock    int64             // what the store's clock has shown; holds while messages are pending
+
+	o        Options
+	known    map[key]bool    // all there ever were, where receipts are wanted
+	receipts map[key]Receipt // outcomes that are durable; At is zero where it is not known
 }
 
 // key says which message it is: they are all different, and each is what its key
-// says.
+// and its look say.
 type key struct {
 	publisher uint8
 	n         uint32
+}
+
+// looks is what a message has beside its size: its priority, and its Key, of which
+// there are a few; 0: none.
+type looks struct {
+	priority Priority
+	conflate byte
 }
 
 // can is whether something can be so, and can be not so.
@@ -45,11 +61,13 @@ type can struct{ yes, no bool }
 // span is a number between two.
 type span struct{ low, high uint64 }
 
-func newModel() *model {
+func newModel(o Options) *model {
 	return &model{
 		tried: map[key]bool{}, given: map[uint64]key{}, kept: map[uint64]bool{}, loose: map[uint64]bool{},
-		ending: map[uint64]OutcomeKind{}, gone: map[uint64]bool{}, released: map[uint64]can{}, seen: map[uint16]can{},
+		ending: map[uint64]Outcome{}, gone: map[uint64]bool{}, released: map[uint64]can{}, seen: map[uint16]can{},
 		session: can{no: true}, streams: map[string]span{}, ids: map[string]uint32{},
+		numbers: map[uint64]uint64{}, dead: map[uint64]can{}, madeRoom: map[uint64]uint64{},
+		o: o.withDefaults(), known: map[key]bool{}, receipts: map[key]Receipt{},
 	}
 }
 
@@ -58,6 +76,8 @@ func (m *model) clone() *model {
 	c.tried, c.given, c.kept, c.loose = maps.Clone(m.tried), maps.Clone(m.given), maps.Clone(m.kept), maps.Clone(m.loose)
 	c.ending, c.gone, c.released, c.seen = maps.Clone(m.ending), maps.Clone(m.gone), maps.Clone(m.released), maps.Clone(m.seen)
 	c.streams, c.ids = maps.Clone(m.streams), maps.Clone(m.ids)
+	c.numbers, c.dead, c.madeRoom = maps.Clone(m.numbers), maps.Clone(m.dead), maps.Clone(m.madeRoom)
+	c.known, c.receipts = maps.Clone(m.known), maps.Clone(m.receipts)
 	return &c
 }
 
@@ -66,215 +86,104 @@ func (c can) may(value bool) can { return can{c.yes || value, c.no || !value} }
 
 func exactly(value bool) can { return can{value, !value} }
 
+// or is c, or exactly that value if nothing is known.
+func (c can) or(value bool) can {
+	if c == (can{}) {
+		return exactly(value)
+	}
+	return c
+}
+
 // allows: a value that is not in a map is not so.
 func (c can) allows(value bool) bool { return value && c.yes || !value && (c.no || c == can{}) }
 
-// message is the message with that key. Its packet says the key and the size.
-func (k key) message(size int) *Message {
-	p := make([]byte, max(size, 9))
+func (r span) has(n uint64) bool { return n >= r.low && n <= r.high }
+
+// keep notes that a message is durable.
+func (m *model) keep(seq uint64) {
+	m.kept[seq] = true
+	m.lastSeq.low = max(m.lastSeq.low, seq)
+}
+
+// end notes that a message may have ended so, and ended that it has.
+func (m *model) end(seq uint64, o Outcome) {
+	m.ending[seq] = o
+	m.totals[o.Kind].high++
+	if o.Kind == DeadLettered && m.o.MaxDeadLetters > 0 {
+		m.dead[seq] = can{yes: true, no: true}
+	}
+}
+
+func (m *model) ended(seq uint64, o Outcome) {
+	m.gone[seq] = true
+	m.totals[o.Kind].low++
+	if m.o.MaxReceipts > 0 {
+		m.receipts[m.given[seq]] = Receipt{Seq: seq, Outcome: o}
+	}
+	if c, kept := m.dead[seq]; kept && c.yes {
+		m.dead[seq] = exactly(true)
+	}
+}
+
+// reset notes that the session was lost.
+func (m *model) reset(set func(c can, value bool) can) {
+	m.session = set(m.session, true)
+	for seq, c := range m.released {
+		m.released[seq] = set(c, false)
+	}
+	for id, c := range m.seen {
+		m.seen[id] = set(c, false)
+	}
+	for p := range m.sent {
+		m.sent[p].low = 0
+		if !set(exactly(true), false).yes {
+			m.sent[p].high = 0
+		}
+	}
+}
+
+// message is the message with that key. Its packet says the key, the size and the
+// look.
+func (k key) message(size int, as looks) *Message {
+	p := make([]byte, max(size, minPacket))
 	p[0] = k.publisher
 	binary.BigEndian.PutUint32(p[1:], k.n)
 	binary.BigEndian.PutUint32(p[5:], uint32(len(p)))
-	for i := 9; i < len(p); i++ {
+	p[9] = byte(as.priority) | as.conflate<<4
+	for i := minPacket; i < len(p); i++ {
 		p[i] = byte(i) ^ byte(k.n) ^ k.publisher<<4
 	}
-	m := &Message{Packet: p, Accepted: time.UnixMilli(1_700_000_000_000 + int64(k.n))}
-	copy(m.ID[:], p)
+	m := &Message{ID: k.id(), Packet: p, Accepted: time.UnixMilli(1_700_000_000_000 + int64(k.n)), Priority: as.priority}
+	if as.conflate != 0 {
+		m.Key = string('a' + rune(as.conflate))
+	}
 	if k.n%3 == 0 {
 		m.Expires = m.Accepted.Add(time.Duration(1+k.n) * time.Second)
 	}
 	return m
 }
 
-// keyOf returns the key of an entry, which must be as it was stored.
-func keyOf(e *Entry) (key, error) {
+const minPacket = 10
+
+// id is the message ID: not in the order of the messages.
+func (k key) id() (id [16]byte) {
+	binary.BigEndian.PutUint32(id[:], k.n*0x9e3779b1)
+	id[4] = k.publisher
+	return id
+}
+
+func (k key) String() string { return fmt.Sprintf("%d of publisher %d", k.n, k.publisher) }
+
+// keyOf returns the key and the look of an entry, which must be as it was stored.
+func keyOf(e *Entry) (key, looks, error) {
 	p := e.Packet
-	if len(p) < 9 {
-		return key{}, fmt.Errorf("message %d has a packet of %d bytes", e.Seq, len(p))
+	if len(p) < minPacket {
+		return key{}, looks{}, fmt.Errorf("message %d has a packet of %d bytes", e.Seq, len(p))
 	}
-	k := key{p[0], binary.BigEndian.Uint32(p[1:])}
-	m := k.message(int(binary.BigEndian.Uint32(p[5:])))
-	if !bytes.Equal(p, m.Packet) || e.ID != m.ID || !e.Accepted.Equal(m.Accepted) || !e.Expires.Equal(m.Expires) {
-		return k, fmt.Errorf("message %d (%v) was changed", e.Seq, k)
+	k, as := key{p[0], binary.BigEndian.Uint32(p[1:])}, looks{Priority(p[9] & 15), p[9] >> 4}
+	m := k.message(int(binary.BigEndian.Uint32(p[5:])), as)
+	if !bytes.Equal(p, m.Packet) || e.ID != m.ID || e.Priority != m.Priority || !e.Accepted.Equal(m.Accepted) || !e.Expires.Equal(m.Expires) {
+		return k, as, fmt.Errorf("message %d (%v) was changed", e.Seq, k)
 	}
-	return k, nil
-}
-
-// shown is what a log shows when it was opened.
-type shown struct {
-	seqs     []uint64
-	keys     []key
-	released map[uint64]bool
-	seen     []uint16
-	session  bool
-	streams  []string // by ID
-	last     []uint64
-	lastSeq  uint64
-	boot     uint64
-	epoch    uint64
-	stats    Stats
-}
-
-// show reads everything that a log says.
-func show(l *Log) (*shown, error) {
-	s := &shown{
-		released: map[uint64]bool{}, seen: l.SeenIDs(), session: l.HasSession(), lastSeq: l.LastSeq(),
-		boot: l.Boot(), epoch: l.Epoch(),
-	}
-	err := drain(l, func(e *Entry) error {
-		k, err := keyOf(e)
-		s.seqs, s.keys = append(s.seqs, e.Seq), append(s.keys, k)
-		if e.Released {
-			s.released[e.Seq] = true
-		}
-		return err
-	})
-	l.Streams(func(name string, _ uint32, last uint64) bool {
-		s.streams, s.last = append(s.streams, name), append(s.last, last)
-		return true
-	})
-	s.stats = l.Stats()
-	return s, err
-}
-
-// drain hands over all that is not done, in the order of Next.
-func drain(l *Log, each func(*Entry) error) error {
-	var e Entry
-	var c Cursor
-	for {
-		ok, err := l.Next(&c, &e)
-		if !ok || err != nil {
-			return err
-		}
-		c.Pass(&e)
-		if err := each(&e); err != nil {
-			return err
-		}
-	}
-}
-
-// check says in what the log breaks its promises.
-func (m *model) check(s *shown) error {
-	var errs []error
-	wrong := func(format string, args ...any) { errs = append(errs, fmt.Errorf(format, args...)) }
-	there := map[uint64]bool{}
-	last, order := uint64(0), map[uint8]uint32{}
-	for i, seq := range s.seqs {
-		k := s.keys[i]
-		there[seq] = true
-		if seq <= last || seq > s.lastSeq {
-			wrong("message %d comes after %d, the last one is %d", seq, last, s.lastSeq)
-		}
-		if last = seq; k.n <= order[k.publisher] {
-			wrong("message %d is number %d of its publisher, after %d", seq, k.n, order[k.publisher])
-		}
-		order[k.publisher] = k.n
-		if given, ok := m.given[seq]; ok && given != k {
-			wrong("message %d is %v, but it was %v", seq, k, given)
-		}
-		if !m.tried[k] {
-			wrong("message %d (%v) was never stored, or not there any more", seq, k)
-		}
-		if m.gone[seq] {
-			wrong("message %d is back", seq)
-		}
-		if !m.released[seq].allows(s.released[seq]) {
-			wrong("message %d: released: %t", seq, s.released[seq])
-		}
-	}
-	for seq := range m.kept {
-		if m.ending[seq] == 0 && !there[seq] {
-			wrong("message %d is lost", seq)
-		}
-	}
-	for seq := range m.loose {
-		if m.ending[seq] == 0 && !there[seq] && seq <= s.lastSeq {
-			wrong("message %d is lost before %d", seq, s.lastSeq)
-		}
-	}
-	for id, c := range m.seen {
-		if here := slices.Contains(s.seen, id); !c.allows(here) {
-			wrong("identifier %d: seen: %t", id, here)
-		}
-	}
-	for _, id := range s.seen {
-		if !m.seen[id].allows(true) {
-			wrong("identifier %d was never seen", id)
-		}
-	}
-	if !m.session.allows(s.session) {
-		wrong("session: %t", s.session)
-	}
-	m.checkStreams(s, wrong)
-	m.checkCounters(s, wrong)
-	return errors.Join(errs...)
-}
-
-func (m *model) checkStreams(s *shown, wrong func(string, ...any)) {
-	for name, r := range m.streams {
-		i := slices.Index(s.streams, name)
-		if id := m.ids[name]; id != 0 && int(id) != i+1 {
-			wrong("stream %s has the ID %d, it was %d", name, i+1, id)
-		}
-		if r.low > 0 && i < 0 {
-			wrong("stream %s is forgotten", name)
-		}
-	}
-	for i, name := range s.streams {
-		if r, ok := m.streams[name]; !ok || !r.has(s.last[i]) {
-			wrong("stream %s is at %d, not in %v", name, s.last[i], r)
-		}
-	}
-}
-
-func (m *model) checkCounters(s *shown, wrong func(string, ...any)) {
-	n := s.stats
-	if n.Accepted != n.Acked+n.Refused+n.Expired+n.Dropped+n.DeadLettered+n.Pending || n.Pending != uint64(len(s.seqs)) || n.Accepted != s.lastSeq {
-		wrong("the sum does not hold: %+v, %d messages, last %d", n, len(s.seqs), s.lastSeq)
-	}
-	for i, total := range []uint64{n.Acked, n.Refused, n.Expired, n.Dropped, n.DeadLettered} {
-		if k := Acked + OutcomeKind(i); !m.totals[k].has(total) {
-			wrong("%d %s, not in %v", total, k, m.totals[k])
-		}
-	}
-	if n.Corruptions > 0 || n.Lost > 0 {
-		wrong("a crash was taken for damage: %+v", n)
-	}
-	if !m.lastSeq.has(s.lastSeq) {
-		wrong("the last sequence is %d, not in %v", s.lastSeq, m.lastSeq)
-	}
-	if boot := m.boot; s.boot <= boot.low || s.boot > boot.high+1 {
-		wrong("boot %d, after %v", s.boot, boot)
-	}
-	if m.epoch != 0 && s.epoch != m.epoch {
-		wrong("epoch %d, it was %d", s.epoch, m.epoch)
-	}
-}
-
-func (r span) has(n uint64) bool { return n >= r.low && n <= r.high }
-
-// opened notes what an opening showed: what the program may act on from then on
-// is a promise.
-func (m *model) opened(s *shown) {
-	*m = *newModel()
-	for i, seq := range s.seqs {
-		m.tried[s.keys[i]], m.given[seq], m.kept[seq] = true, s.keys[i], true
-		m.released[seq] = exactly(s.released[seq])
-	}
-	for seq := uint64(1); seq <= s.lastSeq; seq++ {
-		if !m.kept[seq] {
-			m.gone[seq] = true
-		}
-	}
-	for _, id := range s.seen {
-		m.seen[id] = exactly(true)
-	}
-	m.session = exactly(s.session)
-	for i, name := range s.streams {
-		m.streams[name], m.ids[name] = span{s.last[i], s.last[i]}, uint32(i+1)
-	}
-	for i, total := range []uint64{s.stats.Acked, s.stats.Refused, s.stats.Expired, s.stats.Dropped, s.stats.DeadLettered} {
-		m.totals[Acked+OutcomeKind(i)] = span{total, total}
-	}
-	m.lastSeq, m.boot, m.epoch = span{s.lastSeq, s.lastSeq}, span{s.boot, s.boot}, s.epoch
+	return k, as, nil
 }

@@ -11,30 +11,31 @@ type crashWorkload struct {
 	name string
 	o    Options
 	run  func(*program) error
+
+	moves bool // most runs must move messages
 }
 
 // crashWorkloads are what is explored. Each is made of a program's steps, so that
 // the promises write themselves down; chance comes from the program's generator.
-var crashWorkloads = []crashWorkload{
-	{"publish", small, mix{append: 9, sync: 1, restart: 1}.steps(25)},
-	{"ack", small, mix{append: 5, done: 5, sync: 2, restart: 1}.steps(40)},
-	{"release", small, mix{append: 4, release: 5, done: 2, sync: 4, restart: 1}.steps(40)},
-	{"inbound", small, mix{append: 2, seen: 5, cleared: 4, sync: 4, restart: 1}.steps(40)},
-	{"reset", small, mix{append: 3, release: 3, seen: 3, cleared: 1, sync: 3, reset: 2, restart: 1}.steps(40)},
-	{"counters", small, mix{append: 1, stream: 6, done: 4, sync: 1, restart: 2}.steps(40)},
-	{"rotation", small, mix{append: 4, stream: 4, done: 1, large: true, restart: 1}.steps(25)},
-	{"removal", small, mix{append: 5, done: 5, large: true, restart: 1}.steps(50)},
-	{"compaction", small, mix{append: 10, done: 20, release: 1, sync: 2, large: true, stuck: true}.steps(100)},
-	{"restarts", small, mix{append: 3, done: 2, seen: 1, sync: 1, restart: 2, kill: 3}.steps(25)},
-	{"large restarts", small, mix{append: 4, done: 2, release: 1, sync: 1, restart: 2, kill: 2, large: true}.steps(25)},
-	{"no filling", with(small, func(o *Options) { o.FillBytes = -1 }), mix{append: 5, stream: 2, done: 4, release: 1, seen: 1, sync: 2, restart: 1}.steps(40)},
-	{"huge packets", small, mix{append: 4, done: 2, restart: 1, huge: true}.steps(12)},
-	{"concurrent", small, concurrent},
-	{"failing disk", small, failing},
-	{"interval", with(small, func(o *Options) { o.Sync, o.Interval = SyncInterval, 24*3600e9 }), mix{append: 6, stream: 2, done: 4, release: 1, seen: 1, reset: 1, sync: 1, restart: 1}.steps(40)},
-	{"never", with(small, func(o *Options) { o.Sync = SyncNever }), mix{append: 6, stream: 2, done: 4, release: 1, seen: 1, sync: 1, restart: 1, kill: 1}.steps(40)},
-	{"never, larger segments", with(small, func(o *Options) { o.Sync, o.SegmentBytes = SyncNever, 64<<10 }), mix{append: 10, done: 1, sync: 1, kill: 1, huge: true}.steps(12)},
-}
+var crashWorkloads = append([]crashWorkload{
+	{name: "publish", o: small, run: mix{append: 9, sync: 1, restart: 1}.steps(25)},
+	{name: "ack", o: small, run: mix{append: 5, done: 5, sync: 2, restart: 1}.steps(40)},
+	{name: "release", o: small, run: mix{append: 4, release: 5, done: 2, sync: 4, restart: 1}.steps(40)},
+	{name: "inbound", o: small, run: mix{append: 2, seen: 5, cleared: 4, sync: 4, restart: 1}.steps(40)},
+	{name: "reset", o: small, run: mix{append: 3, release: 3, seen: 3, cleared: 1, sync: 3, reset: 2, restart: 1}.steps(40)},
+	{name: "counters", o: small, run: mix{append: 1, stream: 6, done: 4, sync: 1, restart: 2}.steps(40)},
+	{name: "rotation", o: small, run: mix{append: 4, stream: 4, done: 1, large: true, restart: 1}.steps(25)},
+	{name: "removal", o: small, run: mix{append: 5, done: 5, large: true, restart: 1}.steps(50)},
+	{name: "restarts", o: small, run: mix{append: 3, done: 2, seen: 1, sync: 1, restart: 2, kill: 3}.steps(25)},
+	{name: "large restarts", o: small, run: mix{append: 4, done: 2, release: 1, sync: 1, restart: 2, kill: 2, large: true}.steps(25)},
+	{name: "no filling", o: with(small, func(o *Options) { o.FillBytes = -1 }), run: mix{append: 5, stream: 2, done: 4, release: 1, seen: 1, sync: 2, restart: 1}.steps(40)},
+	{name: "huge packets", o: small, run: mix{append: 4, done: 2, restart: 1, huge: true}.steps(12)},
+	{name: "concurrent", o: small, run: concurrent},
+	{name: "failing disk", o: small, run: failing},
+	{name: "interval", o: with(small, func(o *Options) { o.Sync, o.Interval = SyncInterval, 24*3600e9 }), run: mix{append: 6, stream: 2, done: 4, release: 1, seen: 1, reset: 1, sync: 1, restart: 1}.steps(40)},
+	{name: "never", o: with(small, func(o *Options) { o.Sync = SyncNever }), run: mix{append: 6, stream: 2, done: 4, release: 1, seen: 1, sync: 1, restart: 1, kill: 1}.steps(40)},
+	{name: "never, larger segments", o: with(small, func(o *Options) { o.Sync, o.SegmentBytes = SyncNever, 64<<10 }), run: mix{append: 10, done: 1, sync: 1, kill: 1, huge: true}.steps(12)},
+}, outboxWorkloads...)
 
 func with(o Options, change func(*Options)) Options {
 	change(&o)
@@ -44,10 +45,15 @@ func with(o Options, change func(*Options)) Options {
 // mix says how often each step is done.
 type mix struct {
 	append, stream, done, release, seen, cleared, reset, sync, restart, kill int
+	// Where they are not 0, also: ends as a dead letter, gives one up, notes what
+	// may have been sent, sets the system's clock forward (and the restart back).
+	dead, discard, mark, clock int
 
-	large bool // packets of a third of a segment
-	stuck bool // the oldest message stays pending
-	huge  bool // packets of several segments: more than is moved when a log is opened
+	ranked   bool // of all priorities
+	conflate bool // with keys
+	large    bool // packets of a third of a segment
+	stuck    int  // how many of the oldest messages stay pending
+	huge     bool // packets of several segments: more than is moved when a log is opened
 }
 
 func (x mix) steps(n int) func(*program) error {
@@ -66,7 +72,10 @@ func (x mix) steps(n int) func(*program) error {
 
 func (x mix) step(p *program, a *actor) error {
 	rnd := p.rnd
-	pick := rnd.IntN(x.append + x.stream + x.done + x.release + x.seen + x.cleared + x.reset + x.sync + x.restart + x.kill)
+	if x.stuck > 0 && rnd.IntN(2) == 0 {
+		p.settle()
+	}
+	pick := rnd.IntN(x.append + x.stream + x.done + x.release + x.seen + x.cleared + x.reset + x.sync + x.restart + x.kill + x.dead + x.discard + x.mark + x.clock)
 	is := func(weight int) bool {
 		pick -= weight
 		return pick < 0
@@ -74,21 +83,34 @@ func (x mix) step(p *program, a *actor) error {
 	live := len(a.live)
 	switch {
 	case is(x.append):
-		return a.append(x.size(p), "")
+		return a.append(x.size(p), "", x.look(p))
 	case is(x.stream):
-		return a.append(x.size(p), string("abc"[rnd.IntN(3)]))
+		return a.append(x.size(p), string("abc"[rnd.IntN(3)]), x.look(p))
 	case is(x.done):
-		i, first := 0, 0 // mostly the oldest
-		if x.stuck {
-			i, first = 1, 1
+		if i, ok := x.toEnd(p, live); ok {
+			return a.done(i, Acked+OutcomeKind(rnd.IntN(4)))
 		}
-		if live <= first {
+		return nil
+	case is(x.dead):
+		if i, ok := x.toEnd(p, live); ok {
+			return a.done(i, DeadLettered)
+		}
+		return nil
+	case is(x.discard):
+		if len(a.graves) == 0 {
 			return nil
 		}
-		if rnd.IntN(3) == 0 {
-			i = first + rnd.IntN(live-first)
+		return a.discard(rnd.IntN(len(a.graves)))
+	case is(x.mark):
+		if live == 0 {
+			return nil
 		}
-		return a.done(i, Acked+OutcomeKind(rnd.IntN(4)))
+		return a.mark(rnd.IntN(live))
+	case is(x.clock):
+		p.l.mu.Lock()
+		p.l.ledger.clock.offset += rnd.Int64N(3600_000)
+		p.l.mu.Unlock()
+		return nil
 	case is(x.release):
 		if live == 0 {
 			return nil
@@ -112,6 +134,27 @@ func (x mix) step(p *program, a *actor) error {
 	return p.open()
 }
 
+// toEnd returns which message to end: mostly the oldest.
+func (x mix) toEnd(p *program, live int) (i int, ok bool) {
+	switch {
+	case live <= x.stuck:
+		return 0, false
+	case p.rnd.IntN(3) == 0:
+		return x.stuck + p.rnd.IntN(live-x.stuck), true
+	}
+	return x.stuck, true
+}
+
+func (x mix) look(p *program) (as looks) {
+	if x.ranked {
+		as.priority = Priority(p.rnd.IntN(Priorities))
+	}
+	if x.conflate {
+		as.conflate = byte(p.rnd.IntN(4))
+	}
+	return as
+}
+
 func (x mix) size(p *program) int {
 	if x.huge && p.rnd.IntN(2) == 0 {
 		return 17_000 + p.rnd.IntN(1000)
@@ -119,11 +162,11 @@ func (x mix) size(p *program) int {
 	if x.large {
 		return 300 + p.rnd.IntN(1200)
 	}
-	return 9 + p.rnd.IntN(120)
+	return minPacket + p.rnd.IntN(120)
 }
 
 // aftermath is what a program does after the crash, before the next one.
-var aftermath = mix{append: 4, stream: 2, done: 3, release: 1, seen: 1, cleared: 1, reset: 1, sync: 3, restart: 1, kill: 1}
+var aftermath = mix{append: 4, stream: 2, done: 3, release: 1, seen: 1, cleared: 1, reset: 1, sync: 3, restart: 1, kill: 1, dead: 1, discard: 1, mark: 1, ranked: true}
 
 // concurrent is several publishers at once, who share commits.
 func concurrent(p *program) error {
@@ -142,7 +185,7 @@ func concurrent(p *program) error {
 				steps = append(steps, func() error {
 					switch {
 					case kind < 5:
-						return a.append(size, name)
+						return a.append(size, name, looks{})
 					case kind < 8 && len(a.live) > 0:
 						return a.done(0, Acked)
 					case kind == 8 && len(a.live) > 0:

@@ -1,0 +1,241 @@
+package persistence
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+)
+
+// actor does what a client does, one call after the other.
+type actor struct {
+	*program
+	publisher uint8
+	n         uint32
+	live      []uint64            // its messages that are not done, ascending
+	about     map[uint64]*message // what is known of them
+	graves    []uint64            // dead letters that are kept, ascending
+	sent      [Priorities]uint64
+
+	byCommit, bySync []func(*model) // what the next commit, the next Sync makes durable
+}
+
+func (a *actor) strict() bool { return a.o.Sync == SyncEveryCommit }
+
+// confirm notes that everything recorded is durable.
+func (a *actor) confirm() {
+	changes := append(a.byCommit, a.bySync...)
+	a.byCommit, a.bySync = nil, nil
+	a.note(func(m *model) {
+		for _, change := range changes {
+			change(m)
+		}
+	})
+}
+
+// append stores a message, as the next one of a stream unless its name is empty.
+func (a *actor) append(size int, stream string, as looks) error {
+	wait, err := a.enqueue(size, stream, as)
+	if errors.Is(err, ErrFull) && a.o.WhenFull == DropOldest {
+		return nil // what is there may not be dropped
+	}
+	if err == nil {
+		err = wait()
+	}
+	return err
+}
+
+func (a *actor) enqueue(size int, stream string, as looks) (wait func() error, err error) {
+	a.n++
+	x := message{key: key{a.publisher, a.n}, looks: as}
+	msg := x.message(size, as)
+	if stream != "" {
+		a.note(func(m *model) { m.streams[stream] = m.streams[stream] })
+		id, last, err := a.l.Stream(stream)
+		if err != nil {
+			return nil, err
+		}
+		msg.Stream, msg.StreamSeq = id, last+1
+	}
+	a.note(func(m *model) {
+		m.tried[x.key] = true
+		m.lastSeq.high++
+		if as.priority != Normal {
+			m.highest[as.priority].high++
+		}
+		if m.o.MaxReceipts > 0 {
+			m.known[x.key] = true
+		}
+		if stream != "" {
+			r := m.streams[stream]
+			m.streams[stream] = span{r.low, msg.StreamSeq}
+		}
+	})
+	before := a.fsys.Len()
+	t, err := a.l.Enqueue(msg)
+	if err == nil {
+		x.seq = t.Seq
+		a.note(func(m *model) { m.given[t.Seq] = x.key })
+	}
+	if a.o.WhenFull == DropOldest {
+		if dropped := a.dropped(x, before); dropped != nil {
+			return nil, dropped
+		}
+	}
+	if err != nil {
+		return nil, err
+	}
+	done := a.byCommit
+	return func() error {
+		if err := a.l.Wait(t); err != nil {
+			return err
+		}
+		a.live = append(a.live, t.Seq)
+		if a.strict() {
+			a.byCommit = a.byCommit[len(done):]
+		}
+		return a.accepted(&x, stream, msg, done)
+	}, nil
+}
+
+// accepted notes what Wait promised: the message, and what the same commit made
+// durable.
+func (a *actor) accepted(x *message, stream string, msg *Message, done []func(*model)) error {
+	strict := a.strict()
+	if a.about != nil && a.publisher == 0 {
+		a.about[x.seq] = x
+	}
+	if x.number = x.seq; x.priority != Normal {
+		var e Entry
+		if ok, err := a.l.Get(x.seq, &e); !ok || err != nil {
+			return violation{fmt.Errorf("message %d was accepted and is not there: %w", x.seq, err)}
+		}
+		x.number = e.Number
+	}
+	a.note(func(m *model) {
+		m.numbers[x.seq] = x.number
+		if !strict {
+			m.loose[x.seq] = true
+			return
+		}
+		m.keep(x.seq)
+		if x.priority != Normal {
+			m.highest[x.priority].low = max(m.highest[x.priority].low, x.number)
+		}
+		if stream != "" {
+			r := m.streams[stream]
+			m.streams[stream] = span{max(r.low, msg.StreamSeq), r.high}
+			m.ids[stream] = msg.Stream
+		}
+		for _, change := range done {
+			change(m)
+		}
+	})
+	return nil
+}
+
+// done ends the i-th message that is not done.
+func (a *actor) done(i int, kind OutcomeKind) error {
+	seq := a.live[i]
+	a.ends(seq, Outcome{kind, byte(seq)})
+	return a.l.Done(seq, Outcome{kind, byte(seq)})
+}
+
+// ends notes that a message ends, and which dead letter it drives out.
+func (a *actor) ends(seq uint64, o Outcome) {
+	a.live = slices.DeleteFunc(slices.Clone(a.live), func(s uint64) bool { return s == seq })
+	a.note(func(m *model) { m.end(seq, o) })
+	a.byCommit = append(a.byCommit, func(m *model) { m.ended(seq, o) })
+	if o.Kind != DeadLettered {
+		return
+	}
+	i, _ := slices.BinarySearch(a.graves, seq)
+	a.graves = slices.Insert(a.graves, i, seq)
+	for len(a.graves) > a.start.o.MaxDeadLetters {
+		a.discards(0)
+	}
+}
+
+// discards notes that a dead letter is given up.
+func (a *actor) discards(i int) {
+	seq := a.graves[i]
+	a.graves = slices.Delete(a.graves, i, i+1)
+	a.note(func(m *model) { m.dead[seq] = m.dead[seq].may(false) })
+	a.byCommit = append(a.byCommit, func(m *model) { m.dead[seq] = exactly(false) })
+}
+
+func (a *actor) discard(i int) error {
+	seq := a.graves[i]
+	a.discards(i)
+	return a.l.Discard(seq)
+}
+
+func (a *actor) release(i int) error {
+	seq := a.live[i]
+	if x := a.about[seq]; x != nil {
+		x.released = true
+	}
+	a.note(func(m *model) { m.released[seq] = m.released[seq].or(false).may(true) })
+	a.bySync = append(a.bySync, func(m *model) { m.released[seq] = exactly(true) })
+	return a.l.Release(seq)
+}
+
+// mark notes that messages may have been sent, up to one of those that are there.
+// It is durable on return.
+func (a *actor) mark(i int) error {
+	x := a.about[a.live[i]]
+	if x == nil {
+		return nil
+	}
+	p, n := x.priority, x.number
+	a.note(func(m *model) { m.sent[p].high = max(m.sent[p].high, n) })
+	marked := func(m *model) {
+		m.sent[p] = span{max(m.sent[p].low, n), max(m.sent[p].high, n)}
+	}
+	if err := a.l.MarkSent(p, n); err != nil {
+		return err
+	}
+	a.sent[p] = max(a.sent[p], n)
+	if a.strict() {
+		a.note(marked)
+	} else {
+		a.bySync = append(a.bySync, marked)
+	}
+	return nil
+}
+
+// see notes an identifier as seen, or cleared.
+func (a *actor) see(id uint16, value bool) error {
+	a.note(func(m *model) { m.seen[id] = m.seen[id].or(false).may(value) })
+	a.bySync = append(a.bySync, func(m *model) { m.seen[id] = exactly(value) })
+	if value {
+		return a.l.Seen(id)
+	}
+	return a.l.Cleared(id)
+}
+
+// reset loses the session. It is durable on return.
+func (a *actor) reset() error {
+	a.note(func(m *model) { m.reset(can.may) })
+	a.bySync = append(a.bySync, func(m *model) { m.reset(func(_ can, value bool) can { return exactly(value) }) })
+	a.sent = [Priorities]uint64{}
+	for _, x := range a.about {
+		x.released = false
+	}
+	if err := a.l.ResetSession(); err != nil {
+		return err
+	}
+	if a.strict() {
+		a.confirm()
+	}
+	return nil
+}
+
+func (a *actor) sync() error {
+	if err := a.l.Sync(); err != nil {
+		return err
+	}
+	if a.strict() {
+		a.confirm()
+	}
+	return nil
+}

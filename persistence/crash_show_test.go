@@ -1,0 +1,176 @@
+package persistence
+
+import (
+	"errors"
+	"fmt"
+)
+
+// shown is what a log shows when it was opened.
+type shown struct {
+	messages []message // in the order of Next
+	dead     []message // in the order of DeadLetters
+	receipts map[key]Receipt
+	seen     []uint16
+	session  bool
+	streams  []string // by ID
+	last     []uint64
+	lastSeq  uint64
+	highest  [Priorities]uint64
+	sent     [Priorities]uint64
+	boot     uint64
+	epoch    uint64
+	clock    int64 // what the store's clock begins with
+	now      int64
+	stats    Stats
+}
+
+// message is a message as it is shown.
+type message struct {
+	key
+	looks
+	seq, number uint64
+	released    bool
+	reason      byte // of a dead letter
+}
+
+func messageOf(e *Entry) (message, error) {
+	k, as, err := keyOf(e)
+	return message{key: k, looks: as, seq: e.Seq, number: e.Number, released: e.Released}, err
+}
+
+// show reads everything that a log says. The receipts are those of the messages
+// that the model knows.
+func show(l *Log, m *model) (*shown, error) {
+	s := &shown{
+		seen: l.SeenIDs(), session: l.HasSession(), lastSeq: l.LastSeq(), boot: l.Boot(), epoch: l.Epoch(),
+		now: l.Now().UnixMilli(), receipts: map[key]Receipt{},
+	}
+	l.mu.Lock()
+	s.highest, s.clock = l.ledger.numbers, l.ledger.clock.start.UnixMilli()+l.ledger.clock.offset
+	l.mu.Unlock()
+	for p := range s.sent {
+		s.sent[p] = l.Sent(Priority(p))
+	}
+	var e Entry
+	var c Cursor
+	for {
+		ok, err := l.Next(&c, &e)
+		if err != nil {
+			return s, err
+		}
+		if !ok {
+			break
+		}
+		c.Pass(&e)
+		x, err := messageOf(&e)
+		if err != nil {
+			return s, err
+		}
+		s.messages = append(s.messages, x)
+	}
+	var changed error
+	err := l.DeadLetters(func(e *Entry, reason byte) bool {
+		var x message
+		x, changed = messageOf(e)
+		x.reason = reason
+		s.dead = append(s.dead, x)
+		return changed == nil
+	})
+	if err = errors.Join(err, changed); err != nil {
+		return s, err
+	}
+	for k := range m.known {
+		r, ok, err := l.Receipt(k.id())
+		if err != nil {
+			return s, err
+		}
+		if ok {
+			s.receipts[k] = r
+		}
+	}
+	l.Streams(func(name string, _ uint32, last uint64) bool {
+		s.streams, s.last = append(s.streams, name), append(s.last, last)
+		return true
+	})
+	s.stats = l.Stats()
+	return s, s.agrees(l)
+}
+
+// agrees asks in other ways for what Next has shown.
+func (s *shown) agrees(l *Log) error {
+	var first, count [Priorities]uint64
+	for _, x := range s.messages {
+		if count[x.priority]++; first[x.priority] == 0 {
+			first[x.priority] = x.number
+		}
+	}
+	for p := range first {
+		if got := l.First(Priority(p)); got != first[p] {
+			return fmt.Errorf("First of priority %d is %d, but Next shows %d", p, got, first[p])
+		}
+	}
+	if s.stats.PendingOf != count {
+		return fmt.Errorf("%v are pending, but Next shows %v", s.stats.PendingOf, count)
+	}
+	var e Entry
+	for i := 0; i < len(s.messages); i += 1 + len(s.messages)/3 {
+		want := s.messages[i]
+		if ok, err := l.Get(want.seq, &e); !ok || err != nil {
+			return fmt.Errorf("message %d is shown by Next, and not by Get: %v", want.seq, err)
+		}
+		if got, err := messageOf(&e); got != want || err != nil {
+			return fmt.Errorf("message %d is %+v by Next, %+v by Get: %v", want.seq, want, got, err)
+		}
+	}
+	for _, x := range s.dead {
+		if ok, err := l.Get(x.seq, &e); ok || err != nil {
+			return fmt.Errorf("the dead letter %d is shown by Get, %v", x.seq, err)
+		}
+	}
+	return nil
+}
+
+// opened notes what an opening showed: what the program may act on from then on
+// is a promise.
+func (m *model) opened(s *shown) {
+	known := m.known
+	*m = *newModel(m.o)
+	m.known = known
+	for _, x := range s.messages {
+		m.tried[x.key], m.given[x.seq], m.kept[x.seq], m.numbers[x.seq] = true, x.key, true, x.number
+		m.released[x.seq] = exactly(x.released)
+	}
+	for seq := uint64(1); seq <= s.lastSeq; seq++ {
+		if !m.kept[seq] {
+			m.gone[seq] = true
+		}
+	}
+	for _, x := range s.dead {
+		m.tried[x.key], m.given[x.seq], m.dead[x.seq] = true, x.key, exactly(true)
+		m.ending[x.seq] = Outcome{Kind: DeadLettered, Reason: x.reason}
+	}
+	for k, r := range s.receipts {
+		if r.Outcome.Kind != 0 {
+			m.receipts[k] = r
+		}
+	}
+	for _, id := range s.seen {
+		m.seen[id] = exactly(true)
+	}
+	m.session = exactly(s.session)
+	for i, name := range s.streams {
+		m.streams[name], m.ids[name] = span{s.last[i], s.last[i]}, uint32(i+1)
+	}
+	for i, total := range s.stats.ended() {
+		m.totals[Acked+OutcomeKind(i)] = span{total, total}
+	}
+	for p := range s.sent {
+		m.sent[p], m.highest[p] = span{s.sent[p], s.sent[p]}, span{s.highest[p], s.highest[p]}
+	}
+	m.lastSeq, m.boot, m.epoch, m.clock = span{s.lastSeq, s.lastSeq}, span{s.boot, s.boot}, s.epoch, s.clock
+}
+
+// ended is how many messages ended in each way, from Acked on.
+func (s *Stats) ended() [DeadLettered]uint64 {
+	return [...]uint64{s.Acked, s.Refused, s.Expired, s.Dropped, s.DeadLettered}
+}
