@@ -2,26 +2,102 @@ package wire
 
 import (
 	"bytes"
+	"errors"
+	"fmt"
 	"math/rand/v2"
 	"reflect"
+	"slices"
 	"testing"
 
 	"github.com/eclipse/paho.golang/packets"
 )
 
-// pahoPublish is a PUBLISH as paho.golang reads it, in our terms.
-func pahoPublish(packet []byte) (p Publish, ok bool) {
-	cp, err := packets.ReadPacket(bytes.NewReader(packet))
+// The five packets of the data plane, read and written by this package and by
+// paho.golang. What both accept means the same; what only paho accepts has a
+// reason from the table in reasons_test.go, and nothing is accepted by us alone.
+
+// decoded is a packet as either side understands it.
+type decoded struct {
+	Publish Publish
+	Ack     Ack
+}
+
+// ours is the packet as a connection reads it.
+func ours(b []byte) (d decoded, err error) {
+	f, err := NewReader(bytes.NewReader(b), 0).Next()
 	if err != nil {
-		return p, false
+		return d, err
 	}
-	in, ok := cp.Content.(*packets.Publish)
-	if !ok {
-		return p, false
+	if f.Type() != PUBLISH {
+		d.Ack, err = ParseAck(f)
+		return d, err
 	}
-	p = Publish{Dup: in.Duplicate, Retain: in.Retain, QoS: in.QoS, PacketID: in.PacketID, Topic: in.Topic, Payload: in.Payload,
-		ContentType: in.Properties.ContentType, ResponseTopic: in.Properties.ResponseTopic}
+	v, err := ParsePublish(f)
+	if err != nil {
+		return d, err
+	}
+	d.Publish = v.Decode(string(v.Topic))
+	return d, nil
+}
+
+// encoded is d as we write it.
+func (d decoded) encoded() []byte {
+	if d.Ack.Type != 0 {
+		return AppendAck(nil, d.Ack)
+	}
+	return AppendPublish(nil, &d.Publish)
+}
+
+// told takes out what paho.golang v0.23.0 cannot tell: it keeps the last of
+// several Subscription Identifiers, and does not tell empty from absent.
+func (d decoded) told() decoded {
+	p := &d.Publish
+	if n := len(p.SubscriptionIDs); n > 1 {
+		p.SubscriptionIDs = p.SubscriptionIDs[n-1:]
+	}
+	for _, b := range []*[]byte{&p.CorrelationData, &p.Payload, &d.Ack.ReasonString} {
+		if len(*b) == 0 {
+			*b = nil
+		}
+	}
+	return d
+}
+
+// theirs is the packet as paho reads it. again writes it once more; what paho
+// should not have accepted may make it panic there.
+func theirs(b []byte) (d decoded, again func() []byte, err error) {
+	cp, err := packets.ReadPacket(bytes.NewReader(b))
+	if err != nil {
+		return d, nil, err
+	}
+	again = func() []byte {
+		var w bytes.Buffer
+		_, _ = cp.Content.WriteTo(&w) // a Buffer takes everything
+		return w.Bytes()
+	}
+	d.Ack.Type = Type(cp.Type)
+	ack := func(id uint16, code byte, p *packets.Properties) {
+		d.Ack.PacketID, d.Ack.Reason, d.Ack.ReasonString = id, code, []byte(p.ReasonString)
+	}
+	switch in := cp.Content.(type) {
+	case *packets.Puback:
+		ack(in.PacketID, in.ReasonCode, in.Properties)
+	case *packets.Pubrec:
+		ack(in.PacketID, in.ReasonCode, in.Properties)
+	case *packets.Pubrel:
+		ack(in.PacketID, in.ReasonCode, in.Properties)
+	case *packets.Pubcomp:
+		ack(in.PacketID, in.ReasonCode, in.Properties)
+	case *packets.Publish:
+		d = decoded{Publish: theirPublish(in)}
+	}
+	return d, again, nil
+}
+
+func theirPublish(in *packets.Publish) Publish {
 	props := in.Properties
+	p := Publish{Dup: in.Duplicate, Retain: in.Retain, QoS: in.QoS, PacketID: in.PacketID, Topic: in.Topic, Payload: in.Payload,
+		ContentType: props.ContentType, ResponseTopic: props.ResponseTopic, CorrelationData: props.CorrelationData}
 	if props.PayloadFormat != nil {
 		p.PayloadFormat = *props.PayloadFormat
 	}
@@ -31,70 +107,168 @@ func pahoPublish(packet []byte) (p Publish, ok bool) {
 	if props.TopicAlias != nil {
 		p.TopicAlias = *props.TopicAlias
 	}
-	if len(props.CorrelationData) > 0 {
-		p.CorrelationData = props.CorrelationData
+	if props.SubscriptionIdentifier != nil {
+		p.SubscriptionIDs = []uint32{uint32(*props.SubscriptionIdentifier)}
 	}
 	for _, u := range props.User {
 		p.User = append(p.User, UserProperty{u.Key, u.Value})
 	}
-	return p, true
-}
-
-// told takes out what paho.golang v0.23.0 cannot tell: it keeps one
-// Subscription Identifier of several, and does not tell empty from absent.
-func told(p Publish) Publish {
-	p.SubscriptionIDs = nil
-	if len(p.CorrelationData) == 0 {
-		p.CorrelationData = nil
-	}
-	if len(p.Payload) == 0 {
-		p.Payload = nil
-	}
 	return p
 }
 
-// FuzzAgainstPaho shows that what this package accepts as a PUBLISH paho
-// accepts, and that it means the same to both.
-func FuzzAgainstPaho(f *testing.F) {
-	fr := frame(f, samplePublish)
-	f.Add(fr.Header, fr.Body)
-	r := rand.New(rand.NewPCG(7, 8))
-	for range 50 {
-		fr := frame(f, AppendPublish(nil, anyPublish(r, false)))
-		f.Add(fr.Header, fr.Body)
+// compare fails unless both sides agree about the first packet in b, or differ
+// for a reason. It returns what we read, if we accept it.
+func compare(t *testing.T, b []byte) (d decoded, accepted bool) {
+	t.Helper()
+	d, err := ours(b)
+	reasons, raw := examine(b)
+	if raw == nil { // paho would allocate what is only announced
+		if err == nil {
+			t.Fatalf("%x is not a whole packet, and we accept it", b)
+		}
+		return d, false
 	}
-	f.Fuzz(func(t *testing.T, header byte, body []byte) {
-		header = byte(PUBLISH)<<4 | header&0x0F
-		v, err := ParsePublish(Frame{Header: header, Body: body})
-		if err != nil {
-			return // paho takes much that is not allowed
+	names := func() (s string) {
+		for _, r := range reasons {
+			s += fmt.Sprintf("\n\t%s (0x%02X)", r.name, r.code)
 		}
-		ours := v.Decode(string(v.Topic))
-		theirs, ok := pahoPublish(append(AppendVarint([]byte{header}, uint32(len(body))), body...))
-		if !ok {
-			t.Fatalf("paho refuses what we take for %+v", ours)
+		return s
+	}
+	if accepted = err == nil; accepted != (len(reasons) == 0) {
+		t.Fatalf("%x: our answer is %v, and these are the reasons to refuse it:%s", raw, err, names())
+	}
+	var bad *Error
+	if !accepted && (!errors.As(err, &bad) || !slices.ContainsFunc(reasons, func(r *reason) bool { return r.code == bad.Code })) {
+		t.Fatalf("%x: we say %v, and the reasons are:%s", raw, err, names())
+	}
+	p, again, err := theirs(raw)
+	if blames := slices.ContainsFunc(reasons, func(r *reason) bool { return r.paho }); blames != (err != nil) {
+		t.Fatalf("%x: paho says %v, and the reasons are:%s", raw, err, names())
+	}
+	if !accepted {
+		return d, false
+	}
+	if ours, theirs := d.told(), p.told(); !reflect.DeepEqual(ours, theirs) {
+		t.Fatalf("%x: we read %+v, paho %+v", raw, ours, theirs)
+	}
+	written := again()
+	if back, err := ours(written); err != nil || !reflect.DeepEqual(back.told(), d.told()) {
+		t.Fatalf("%x: paho writes it as %x, which we read as %+v, %v", raw, written, back, err)
+	}
+	return d, true
+}
+
+// seeds are packets of all five types, good and bad in many ways.
+func seeds(f *testing.F) {
+	r := rand.New(rand.NewPCG(7, 8))
+	for range 20 {
+		f.Add(AppendPublish(nil, anyPublish(r, false)))
+	}
+	f.Add(samplePublish)
+	for _, t := range ackTypes {
+		f.Add(AppendAck(nil, Ack{Type: t, PacketID: 1}))
+		f.Add(AppendAck(nil, Ack{Type: t, PacketID: 1, Reason: ReasonPacketIDNotFound, ReasonString: []byte("why")}))
+		f.Add(append([]byte{ackHeader(t), 11}, "\x00\x01\x00\x07\x26\x00\x01k\x00\x01v"...))
+	}
+	for _, b := range faulty {
+		f.Add([]byte(b.packet))
+	}
+}
+
+// faulty has one packet for each reason.
+var faulty = []struct {
+	reason *reason
+	packet string
+}{
+	{cutShort, "\x30\x03\x00\x05t"},
+	{otherProperty, "\x30\x07\x00\x01t\x03\x21\x00\x01"},
+	{cutVarint, "\x30\x06\x00\x01t\x02\x0B\x80"},
+	{longSection, "\x30\x06\x00\x01t\x05\x01\x01"},
+	{longVarint, "\x40\x82\x00\x00\x01"},
+	{longVarint, "\x40\x82\x80\x80\x80\x00\x00\x01"},
+	{longVarint, "\x30\x05\x00\x01t\x80\x00"},
+	{reservedFlags, "\x60\x02\x00\x01"},
+	{qos3, "\x36\x06\x00\x01t\x00\x01\x00"},
+	{dupQoS0, "\x38\x04\x00\x01t\x00"},
+	{identifier0, "\x40\x02\x00\x00"},
+	{notUTF8, "\x30\x04\x00\x01\xFF\x00"},
+	{hasNUL, "\x30\x0A\x00\x01t\x06\x26\x00\x00\x00\x01\x00"},
+	{topicWildcard, "\x30\x04\x00\x01#\x00"},
+	{noTopic, "\x30\x03\x00\x00\x00"},
+	{badResponse, "\x30\x07\x00\x01t\x03\x08\x00\x00"},
+	{twice, "\x30\x08\x00\x01t\x04\x01\x01\x01\x00"},
+	{outOfRange, "\x30\x06\x00\x01t\x02\x0B\x00"},
+	{otherReasonCode, "\x62\x03\x00\x01\x10"},
+	{trailing, "\x50\x05\x00\x01\x00\x00x"},
+}
+
+func TestEachReasonIsOneToRefuse(t *testing.T) {
+	for _, tt := range faulty {
+		if found, _ := examine([]byte(tt.packet)); !slices.Equal(found, []*reason{tt.reason}) {
+			t.Errorf("%x: found %v, want %q", tt.packet, found, tt.reason.name)
 		}
-		if ours, theirs = told(ours), told(theirs); !reflect.DeepEqual(ours, theirs) {
-			t.Fatalf("we read %+v, paho %+v", ours, theirs)
+		if _, accepted := compare(t, []byte(tt.packet)); accepted {
+			t.Errorf("%x is accepted in spite of: %s", tt.packet, tt.reason.name)
+		}
+	}
+}
+
+// FuzzDecodeAgainstPaho is the comparison of what both read, and that what we
+// accept is written again as it was, if it is canonical, and only then.
+func FuzzDecodeAgainstPaho(f *testing.F) {
+	seeds(f)
+	f.Fuzz(func(t *testing.T, b []byte) {
+		if len(b) == 0 {
+			return
+		}
+		if typ := b[0] >> 4; typ < byte(PUBLISH) || typ > byte(PUBCOMP) {
+			b = append([]byte{b[0]&0x0F | byte(PUBLISH+Type(typ)%5)<<4}, b[1:]...)
+		}
+		d, accepted := compare(t, b)
+		if !accepted {
+			return
+		}
+		_, raw := examine(b)
+		again := d.encoded()
+		if canonical(raw) != bytes.Equal(again, raw) {
+			t.Fatalf("%x is written again as %x; canonical: %v", raw, again, canonical(raw))
+		}
+		if !canonical(again) {
+			t.Fatalf("%x is not canonical, and we write it", again)
+		}
+		if d2, err := ours(again); err != nil || !reflect.DeepEqual(d, d2) {
+			t.Fatalf("%+v became %+v, %v", d, d2, err)
 		}
 	})
 }
 
-// What paho writes is read here as it was meant.
-func TestReadsWhatPahoWrites(t *testing.T) {
-	expiry, format := uint32(60), byte(1)
-	out := packets.Publish{Topic: "a/b", QoS: 2, PacketID: 7, Retain: true, Payload: []byte("x"), Properties: &packets.Properties{
-		MessageExpiry: &expiry, PayloadFormat: &format, ContentType: "text", ResponseTopic: "r", CorrelationData: []byte("c"),
-		User: []packets.User{{Key: "k", Value: "v"}},
-	}}
-	var b bytes.Buffer
-	if _, err := out.WriteTo(&b); err != nil {
-		t.Fatal(err)
+// canonical reports whether an accepted packet is written as doc.go says.
+func canonical(raw []byte) bool {
+	_, n := Varint(raw[1:])
+	body := raw[1+n:]
+	if t := Type(raw[0] >> 4); t != PUBLISH {
+		if len(body) <= 3 {
+			return len(body) == 2 || body[2] != ReasonSuccess
+		}
+		props, _, _ := SplitProperties(t, body[3:])
+		p, _ := props.Next()
+		return p.ID == PropReasonString && len(p.Bytes) > 0 && len(props) == 0
 	}
-	v, err := ParsePublish(frame(t, b.Bytes()))
-	want := Publish{Topic: "a/b", QoS: 2, PacketID: 7, Retain: true, Payload: []byte("x"), HasExpiry: true, MessageExpiry: 60,
-		PayloadFormat: 1, ContentType: "text", ResponseTopic: "r", CorrelationData: []byte("c"), User: []UserProperty{{"k", "v"}}}
-	if got := v.Decode("a/b"); err != nil || !reflect.DeepEqual(got, want) {
-		t.Errorf("got %+v, %v", got, err)
+	v, err := ParsePublish(Frame{Header: raw[0], Body: body})
+	if err != nil {
+		return false
+	}
+	order := []byte{PropMessageExpiry, PropPayloadFormat, PropTopicAlias, PropContentType, PropResponseTopic, PropCorrelationData, PropSubscriptionID, PropUser}
+	at := 0
+	for props := v.Properties; ; {
+		p, ok := props.Next()
+		if !ok {
+			return true
+		}
+		place := slices.Index(order, p.ID)
+		if place < at || p.ID == PropPayloadFormat && p.Int == 0 || p.ID == PropContentType && len(p.Bytes) == 0 {
+			return false
+		}
+		at = place
 	}
 }

@@ -1,0 +1,223 @@
+package wire
+
+import (
+	"bytes"
+	"encoding/binary"
+	"math/rand/v2"
+	"reflect"
+	"testing"
+
+	"github.com/eclipse/paho.golang/packets"
+)
+
+// mutate returns a packet with a few bytes of its body changed, removed or
+// inserted, and a Remaining Length that fits; now and then it is left as it is.
+func mutate(r *rand.Rand, packet []byte) []byte {
+	_, n := Varint(packet[1:])
+	header, body := packet[0], bytes.Clone(packet[1+n:])
+	interesting := []byte{0, 1, 2, 3, 7, 8, '#', '+', 0x10, 0x1F, 0x23, 0x26, 0x7F, 0x80, 0x92, 0xC0, 0xED, 0xFF}
+	for range r.IntN(4) {
+		at := r.IntN(min(len(body), 40) + 1)
+		end := min(at+r.IntN(8), len(body))
+		b := interesting[r.IntN(len(interesting))]
+		switch r.IntN(5) {
+		case 0:
+			if at < len(body) {
+				body[at] = b
+			}
+		case 1:
+			body = append(body[:at], append([]byte{b}, body[at:]...)...)
+		case 2:
+			body = append(body[:at], body[end:]...)
+		case 3: // such as a property
+			body = append(body[:end], append(bytes.Clone(body[at:end]), body[end:]...)...)
+		case 4:
+			header = header&0xF0 | byte(r.IntN(16))
+		}
+	}
+	out := AppendVarint([]byte{header}, uint32(len(body)))
+	if r.IntN(20) == 0 {
+		out[len(out)-1] |= 0x80
+		out = append(out, 0)
+	}
+	return append(out, body...)
+}
+
+// TestMutationsAgainstPaho is FuzzDecodeAgainstPaho for a moment, with changes
+// that keep more of a packet's shape than those of the fuzzer.
+func TestMutationsAgainstPaho(t *testing.T) {
+	r := rand.New(rand.NewPCG(11, 12))
+	accepted, refused := 0, 0
+	for range 60_000 {
+		p := Publish{Topic: "a/b"}
+		switch r.IntN(3) {
+		case 0:
+			p = *anyPublish(r, false)
+		case 1: // short, so that changes meet what is of interest
+			p = Publish{Topic: "t", QoS: byte(r.IntN(3)), PacketID: 1, TopicAlias: 1, SubscriptionIDs: []uint32{200}, ResponseTopic: "r",
+				User: []UserProperty{{"k", "v"}}}
+		}
+		if p.QoS == 0 {
+			p.PacketID = 0
+		}
+		packet := AppendPublish(nil, &p)
+		if r.IntN(2) == 0 {
+			typ := ackTypes[r.IntN(len(ackTypes))]
+			packet = AppendAck(nil, Ack{Type: typ, PacketID: 7, Reason: ReasonPacketIDNotFound, ReasonString: []byte("why")})
+			if r.IntN(2) == 0 {
+				packet = AppendAck(nil, Ack{Type: typ, PacketID: 7})
+			}
+		}
+		if _, ok := compare(t, mutate(r, packet)); ok {
+			accepted++
+		} else {
+			refused++
+		}
+	}
+	if accepted < 10_000 || refused < 10_000 {
+		t.Errorf("%d accepted and %d refused: the changes are too many or too few", accepted, refused)
+	}
+}
+
+// FuzzEncodeAgainstPaho shows that whatever passes Check is written so that
+// paho reads what was meant, that the way back is exact, and that AppendImage
+// changes what it says and no more.
+func FuzzEncodeAgainstPaho(f *testing.F) {
+	f.Add(byte(0x0B), uint16(7), "a/b", "text/plain", "r", []byte("c"), "k", "v", uint32(60), []byte("payload"))
+	f.Add(byte(0), uint16(0), "t", "", "", []byte(nil), "", "", uint32(0), []byte{0xFF})
+	f.Add(byte(0x7F), uint16(9), "温度", "\xFF", "+", []byte{}, "\x00", "v", uint32(1), []byte{})
+	f.Fuzz(func(t *testing.T, flags byte, id uint16, topic, contentType, response string, correlation []byte, key, value string, expiry uint32, payload []byte) {
+		p := Publish{QoS: flags & 3, Retain: flags&4 != 0, Topic: topic, ContentType: contentType, ResponseTopic: response,
+			CorrelationData: correlation, HasExpiry: flags&8 != 0, PayloadFormat: flags >> 4 & 1, Payload: payload}
+		if p.HasExpiry {
+			p.MessageExpiry = expiry
+		}
+		if p.QoS > 0 {
+			p.PacketID, p.Dup = max(id, 1), flags&0x20 != 0
+		}
+		if flags&0x40 != 0 {
+			p.User = []UserProperty{{key, value}, {value, key}}
+		}
+		if flags&0x80 != 0 {
+			p.TopicAlias = max(id, 1)
+		}
+		checked := p.Check()
+		if len(correlation) > MaxString || len(topic) > MaxString || len(contentType) > MaxString || len(response) > MaxString || len(key) > MaxString || len(value) > MaxString {
+			if checked == nil {
+				t.Fatalf("%d bytes are let through", p.Size())
+			}
+			return // paho would cut it
+		}
+		if p.QoS < 3 {
+			paho := pahoWrites(&p)
+			d, accepted := compare(t, paho)
+			if checked == nil && (!accepted || !reflect.DeepEqual(d.told(), decoded{Publish: p}.told())) {
+				t.Fatalf("%+v passes Check, paho writes it as %x, and we read %+v", p, paho, d.Publish)
+			}
+		}
+		if checked != nil {
+			return
+		}
+		image := AppendPublish(nil, &p)
+		if len(image) != p.Size() || !canonical(image) {
+			t.Fatalf("%x: %d bytes, Size says %d; canonical: %v", image, len(image), p.Size(), canonical(image))
+		}
+		d, accepted := compare(t, image)
+		if !accepted || !reflect.DeepEqual(d.told(), decoded{Publish: p}.told()) || !bytes.Equal(d.encoded(), image) {
+			t.Fatalf("%+v became %x, which is read as %+v", p, image, d.Publish)
+		}
+		want := p
+		want.Dup, want.PacketID = p.QoS > 0, 0
+		if p.QoS > 0 {
+			want.PacketID = 0xABCD
+		}
+		if p.HasExpiry {
+			want.MessageExpiry = 5
+		}
+		if got := AppendImage(nil, image, 0xABCD, true, 5); !bytes.Equal(got, AppendPublish(nil, &want)) {
+			t.Fatalf("%x was patched to %x", image, got)
+		}
+	})
+}
+
+// pahoWrites is p as paho writes it.
+func pahoWrites(p *Publish) []byte {
+	props := &packets.Properties{ContentType: p.ContentType, ResponseTopic: p.ResponseTopic, CorrelationData: p.CorrelationData}
+	if p.PayloadFormat != 0 {
+		props.PayloadFormat = &p.PayloadFormat
+	}
+	if p.HasExpiry {
+		props.MessageExpiry = &p.MessageExpiry
+	}
+	if p.TopicAlias != 0 {
+		props.TopicAlias = &p.TopicAlias
+	}
+	for _, u := range p.User {
+		props.User = append(props.User, packets.User{Key: u.Key, Value: u.Value})
+	}
+	out := packets.Publish{Topic: p.Topic, QoS: p.QoS, PacketID: p.PacketID, Duplicate: p.Dup, Retain: p.Retain, Payload: p.Payload, Properties: props}
+	var b bytes.Buffer
+	_, _ = out.WriteTo(&b) // a Buffer takes everything
+	return b.Bytes()
+}
+
+// FuzzAckAgainstPaho is the same for the four acknowledgements.
+func FuzzAckAgainstPaho(f *testing.F) {
+	f.Add(byte(0), uint16(1), byte(0), "", "", "")
+	f.Add(byte(2), uint16(9), byte(0x92), "why", "k", "v")
+	f.Fuzz(func(t *testing.T, typ byte, id uint16, code byte, text, key, value string) {
+		a := Ack{Type: PUBACK + Type(typ%4), PacketID: id, Reason: code, ReasonString: []byte(text)}
+		if len(text) > MaxString || len(key) > MaxString || len(value) > MaxString {
+			return
+		}
+		allowed := id != 0 && ValidAckReason(a.Type, code) && ValidString(a.ReasonString)
+		b := AppendAck(nil, a)
+		if d, accepted := compare(t, b); accepted != allowed || accepted && (!bytes.Equal(AppendAck(nil, d.Ack), b) || !canonical(b)) {
+			t.Fatalf("%+v became %x, which is read as %+v, %v", a, b, d.Ack, accepted)
+		}
+		props := &packets.Properties{ReasonString: text}
+		if typ&0x80 != 0 {
+			props.User = []packets.User{{Key: key, Value: value}}
+			allowed = allowed && ValidString([]byte(key)) && ValidString([]byte(value))
+		}
+		d, accepted := compare(t, pahoWritesAck(a, props))
+		if a.ReasonString = nil; text != "" {
+			a.ReasonString = []byte(text)
+		}
+		if accepted != allowed || accepted && !reflect.DeepEqual(d.told().Ack, a) {
+			t.Fatalf("%+v, written by paho, is read as %+v, %v", a, d.Ack, accepted)
+		}
+	})
+}
+
+func pahoWritesAck(a Ack, props *packets.Properties) []byte {
+	var out packets.Packet
+	switch a.Type {
+	case PUBACK:
+		out = &packets.Puback{PacketID: a.PacketID, ReasonCode: a.Reason, Properties: props}
+	case PUBREC:
+		out = &packets.Pubrec{PacketID: a.PacketID, ReasonCode: a.Reason, Properties: props}
+	case PUBREL:
+		out = &packets.Pubrel{PacketID: a.PacketID, ReasonCode: a.Reason, Properties: props}
+	case PUBCOMP:
+		out = &packets.Pubcomp{PacketID: a.PacketID, ReasonCode: a.Reason, Properties: props}
+	}
+	var b bytes.Buffer
+	_, _ = out.WriteTo(&b)
+	return b.Bytes()
+}
+
+// The largest strings there are go both ways.
+func TestLargestStringsAgainstPaho(t *testing.T) {
+	long := string(bytes.Repeat([]byte("x"), MaxString))
+	p := Publish{Topic: long, ContentType: long, ResponseTopic: long, CorrelationData: []byte(long), User: []UserProperty{{long, long}},
+		Payload: binary.BigEndian.AppendUint32(nil, 7)}
+	if err := p.Check(); err != nil {
+		t.Fatal(err)
+	}
+	for _, b := range [][]byte{AppendPublish(nil, &p), pahoWrites(&p)} {
+		if d, accepted := compare(t, b); !accepted || !reflect.DeepEqual(d.Publish, p) {
+			t.Errorf("%d bytes: accepted %v, read as something else", len(b), accepted)
+		}
+	}
+}

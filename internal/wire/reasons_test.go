@@ -1,0 +1,195 @@
+package wire
+
+import (
+	"bytes"
+	"encoding/binary"
+	"strings"
+	"unicode/utf8"
+)
+
+// reason is why a packet of the data plane must not be accepted. The table is
+// a second reading of the specification, written for the differential targets:
+// a difference between this package and paho.golang that none of them stands
+// for is a fault of one of both.
+type reason struct {
+	name string
+	code byte // for DISCONNECT
+	paho bool // paho.golang v0.23.0 refuses it too
+}
+
+var (
+	cutShort        = &reason{"a field runs past its end", ReasonMalformedPacket, true}
+	otherProperty   = &reason{"property unknown or of another packet", ReasonMalformedPacket, true}
+	cutVarint       = &reason{"a Subscription Identifier runs past the Property Length", ReasonMalformedPacket, false}
+	longSection     = &reason{"Property Length runs past the end of the packet", ReasonMalformedPacket, false}
+	longVarint      = &reason{"Variable Byte Integer of five bytes, or not minimal [MQTT-1.5.5-1]", ReasonMalformedPacket, false}
+	reservedFlags   = &reason{"reserved flags [MQTT-2.1.3-1]", ReasonMalformedPacket, false}
+	qos3            = &reason{"QoS 3 [MQTT-3.3.1-4]", ReasonMalformedPacket, false}
+	dupQoS0         = &reason{"DUP at QoS 0 [MQTT-3.3.1-2]", ReasonMalformedPacket, false}
+	identifier0     = &reason{"Packet Identifier 0 [MQTT-2.2.1-3]", ReasonProtocolError, false}
+	notUTF8         = &reason{"invalid UTF-8 [MQTT-1.5.4-1]", ReasonMalformedPacket, false}
+	hasNUL          = &reason{"U+0000 in a string [MQTT-1.5.4-2]", ReasonMalformedPacket, false}
+	topicWildcard   = &reason{"wildcard in the Topic Name [MQTT-3.3.2-2]", ReasonMalformedPacket, false}
+	noTopic         = &reason{"neither Topic Name nor Topic Alias", ReasonProtocolError, false}
+	badResponse     = &reason{"Response Topic empty or with a wildcard [MQTT-3.3.2-14]", ReasonProtocolError, false}
+	twice           = &reason{"property included twice", ReasonProtocolError, false}
+	outOfRange      = &reason{"value that its property does not have", ReasonProtocolError, false}
+	otherReasonCode = &reason{"reason code not of this packet", ReasonProtocolError, false}
+	trailing        = &reason{"bytes behind the properties", ReasonMalformedPacket, false}
+)
+
+// examiner walks over a packet as leniently as paho does and notes what is
+// wrong with it.
+type examiner struct {
+	found []*reason
+	b     []byte
+	cut   bool // no use in going on
+}
+
+func (e *examiner) note(r *reason, wrong bool) {
+	if wrong {
+		e.found = append(e.found, r)
+	}
+}
+
+func (e *examiner) take(n int) []byte {
+	if e.cut = e.cut || n > len(e.b); e.cut {
+		return make([]byte, n)
+	}
+	taken := e.b[:n]
+	e.b = e.b[n:]
+	return taken
+}
+
+func (e *examiner) data() []byte { return e.take(int(binary.BigEndian.Uint16(e.take(2)))) }
+
+func (e *examiner) text() string {
+	s := string(e.data())
+	e.note(notUTF8, !e.cut && !utf8.ValidString(s))
+	e.note(hasNUL, !e.cut && strings.ContainsRune(s, 0))
+	return s
+}
+
+// varint reads without end, as paho does; whole is false where b ends first.
+func (e *examiner) varint() (v uint32, whole bool) {
+	for i := 0; ; i++ {
+		if len(e.b) == 0 {
+			return v, false
+		}
+		digit := e.take(1)[0]
+		if i < 5 {
+			v |= uint32(digit&0x7F) << (7 * i)
+		}
+		if digit < 0x80 {
+			e.note(longVarint, i > 3 || i > 0 && digit == 0)
+			return v, true
+		}
+	}
+}
+
+// examine returns all that is wrong with the first packet in b, one of the data
+// plane, and its raw bytes; nil if b ends before it.
+func examine(b []byte) (found []*reason, raw []byte) {
+	e := &examiner{b: b}
+	header := e.take(1)[0]
+	length, whole := e.varint()
+	if !whole || int64(length) > int64(len(e.b)) {
+		return nil, nil
+	}
+	raw = b[:len(b)-len(e.b)+int(length)]
+	e.b = e.b[:length]
+	if Type(header>>4) == PUBLISH {
+		e.publish(header)
+	} else {
+		e.ack(header)
+	}
+	e.note(cutShort, e.cut)
+	return e.found, raw
+}
+
+func (e *examiner) publish(header byte) {
+	qos := header >> 1 & 3
+	e.note(qos3, qos == 3)
+	e.note(dupQoS0, qos == 0 && header&8 != 0)
+	topic := e.text()
+	if qos > 0 {
+		e.note(identifier0, binary.BigEndian.Uint16(e.take(2)) == 0 && !e.cut)
+	}
+	e.note(topicWildcard, strings.ContainsAny(topic, "+#"))
+	alias := e.properties(PUBLISH)
+	e.note(noTopic, topic == "" && !alias && !e.cut)
+}
+
+func (e *examiner) ack(header byte) {
+	t, flags := Type(header>>4), byte(0)
+	if t == PUBREL {
+		flags = 2
+	}
+	e.note(reservedFlags, header&0x0F != flags)
+	e.note(identifier0, binary.BigEndian.Uint16(e.take(2)) == 0 && !e.cut)
+	if len(e.b) == 0 {
+		return
+	}
+	codes := "\x00\x10\x80\x83\x87\x90\x91\x97\x99"
+	if t == PUBREL || t == PUBCOMP {
+		codes = "\x00\x92"
+	}
+	e.note(otherReasonCode, !bytes.Contains([]byte(codes), e.take(1)))
+	if len(e.b) > 0 {
+		e.properties(t)
+		e.note(trailing, !e.cut && len(e.b) > 0)
+	}
+}
+
+// properties looks at a section and reports whether it has a Topic Alias.
+func (e *examiner) properties(t Type) (alias bool) {
+	if e.cut {
+		return false
+	}
+	length, whole := e.varint()
+	if e.cut = !whole; e.cut {
+		return false
+	}
+	e.note(longSection, int64(length) > int64(len(e.b)))
+	rest := e.b[min(int64(length), int64(len(e.b))):]
+	e.b = e.b[:len(e.b)-len(rest)]
+	seen := map[byte]bool{}
+	for len(e.b) > 0 && !e.cut {
+		id := e.take(1)[0]
+		e.note(twice, seen[id] && id != PropUser && id != PropSubscriptionID)
+		seen[id] = true
+		switch {
+		case id == PropUser:
+			e.text()
+			e.text()
+		case t != PUBLISH && id == PropReasonString, t == PUBLISH && id == PropContentType:
+			e.text()
+		case t != PUBLISH:
+			e.note(otherProperty, true)
+			return false
+		case id == PropPayloadFormat:
+			e.note(outOfRange, e.take(1)[0] > 1)
+		case id == PropMessageExpiry:
+			e.take(4)
+		case id == PropResponseTopic:
+			s := e.text()
+			e.note(badResponse, !e.cut && (s == "" || strings.ContainsAny(s, "+#")))
+		case id == PropCorrelationData:
+			e.data()
+		case id == PropSubscriptionID:
+			v, whole := e.varint()
+			e.note(cutVarint, !whole)
+			e.note(outOfRange, whole && v == 0)
+		case id == PropTopicAlias:
+			alias = true
+			e.note(outOfRange, binary.BigEndian.Uint16(e.take(2)) == 0 && !e.cut)
+		default:
+			e.note(otherProperty, true)
+			return alias
+		}
+	}
+	if !e.cut {
+		e.b = rest
+	}
+	return alias
+}
