@@ -22,29 +22,47 @@ func TestCrashStatesBite(t *testing.T) {
 		{"segments that were found are not synced", "never, larger segments", func(s syncing, o op) bool { return o.Kind == faultfs.Sync && !s.own }},
 		{"names of new segments are not synced", "publish", func(s syncing, o op) bool { return o.Kind == faultfs.SyncDir && s.last == faultfs.Create }},
 		{"names that were found are not synced", "huge packets", func(s syncing, o op) bool { return o.Kind == faultfs.SyncDir && s.last == faultfs.SyncDir }},
-		{"removals are not synced", "ack", func(s syncing, o op) bool { return o.Kind == faultfs.SyncDir && s.last == faultfs.Remove }},
+		{"removals are not synced", "drops", func(s syncing, o op) bool { return o.Kind == faultfs.SyncDir && s.last == faultfs.Remove }},
+		{"receipts are not synced", "receipts", func(s syncing, o op) bool {
+			return o.Kind == faultfs.Sync && strings.HasSuffix(o.Name, receiptSuffix)
+		}},
+		{"names of receipts are not synced", "receipts", func(s syncing, o op) bool {
+			return o.Kind == faultfs.SyncDir && s.last == faultfs.Create && strings.HasSuffix(s.name, receiptSuffix)
+		}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			bites(t, c.workload, func() func(op) bool { return newLiar(c.lie) })
+			bites(t, explorer{lie: func() func(op) bool { return newLiar(c.lie) }}, c.workload)
 		})
+	}
+	// A segment goes before the records that end or move its messages are durable.
+	hasty := func(l *Log) {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		for _, s := range l.segments {
+			s.emptied = 0
+		}
+	}
+	for _, workload := range []string{"never", "compaction, interval"} {
+		t.Run("removals do not wait, "+workload, func(t *testing.T) { bites(t, explorer{meddle: hasty}, workload) })
 	}
 	t.Run("checksums are not checked", func(t *testing.T) {
 		table := castagnoli
 		castagnoli = new(crc32.Table) // every checksum is the same
 		defer func() { castagnoli = table }()
-		bites(t, "publish", nil)
+		bites(t, explorer{}, "publish")
 	})
 }
 
 // bites wants a violation.
-func bites(t *testing.T, workload string, lie func() func(faultfs.Op) bool) {
+func bites(t *testing.T, with explorer, workload string) {
 	for _, w := range crashWorkloads {
 		if w.name != workload {
 			continue
 		}
 		states := 0
 		for want := 1000; want < 100_000; want *= 4 { // more and more thoroughly
-			x := &explorer{w: w, want: want, lie: lie}
+			x := with
+			x.w, x.want = w, want
 			err := x.explore()
 			states += len(x.distinct)
 			if err != nil {
@@ -63,23 +81,24 @@ type syncing struct {
 	own    bool         // the file was created on this file system, not found there
 	synced bool         // and synced before
 	last   faultfs.Kind // what was done to the folder before: Create, Remove or SyncDir
+	name   string       // to which file
 }
 
 // newLiar follows a file system and asks lie about its syncs.
 func newLiar(lie func(syncing, faultfs.Op) bool) func(faultfs.Op) bool {
-	own, synced, last := map[string]bool{}, map[string]bool{}, faultfs.SyncDir
+	own, synced, last, name := map[string]bool{}, map[string]bool{}, faultfs.SyncDir, ""
 	return func(op faultfs.Op) bool {
 		switch op.Kind {
 		case faultfs.Create:
-			own[op.Name], last = true, faultfs.Create
+			own[op.Name], last, name = true, faultfs.Create, op.Name
 		case faultfs.Remove:
-			last = faultfs.Remove
+			last, name = faultfs.Remove, op.Name
 		case faultfs.Sync:
 			defer func() { synced[op.Name] = true }()
-			return lie(syncing{own[op.Name], synced[op.Name], last}, op)
+			return lie(syncing{own: own[op.Name], synced: synced[op.Name]}, op)
 		case faultfs.SyncDir:
 			defer func() { last = faultfs.SyncDir }()
-			return lie(syncing{last: last}, op)
+			return lie(syncing{last: last, name: name}, op)
 		}
 		return false
 	}

@@ -50,6 +50,8 @@ type explorer struct {
 	w    crashWorkload
 	want int                          // how many states
 	lie  func() func(faultfs.Op) bool // if set, makes what every file system lies about
+	// meddle, if set, spoils something in the log before each step.
+	meddle func(*Log)
 
 	distinct map[uint64]struct{} // by content
 	opened   map[uint64]struct{} // by content and promises
@@ -87,9 +89,9 @@ func (x *explorer) disk(fsys *faultfs.FS) *memFS {
 // atCut is how many states are built at each cut, by how many crashes were
 // before. For more states there are more at a cut, then more runs.
 func (x *explorer) atCut(depth int) int {
-	n := max(16, min(512, x.want/60))
+	n := max(9, min(512, x.want/60))
 	if depth > 0 {
-		n = max(8, min(32, n/4)) / depth
+		n = max(6, min(32, n/4)) / depth
 	}
 	return n
 }
@@ -101,6 +103,7 @@ var goOnAfter = [...]int{3, 8}
 // crash runs the program and opens what crashes of it may leave.
 func (x *explorer) crash(p *program, run func(*program) error, seed uint64, depth int) error {
 	x.runs++
+	p.meddle = x.meddle
 	if depth > 0 {
 		x.again++
 	}

@@ -29,5 +29,6 @@ var outboxWorkloads = []crashWorkload{
 	{name: "compaction", o: small, run: mix{append: 10, done: 20, release: 1, sync: 2, large: true, stuck: 1}.steps(100), moves: true},
 	{name: "compaction of all kinds", o: fewGraves, run: mix{append: 12, done: 20, dead: 2, discard: 1, release: 1, mark: 1, sync: 2, restart: 1, kill: 1, large: true, ranked: true, stuck: 3}.steps(100), moves: true},
 	{name: "compaction with receipts", o: undertaking, run: mix{append: 10, done: 20, dead: 2, release: 1, sync: 2, restart: 1, large: true, ranked: true, stuck: 2}.steps(90), moves: true},
+	{name: "compaction, interval", o: with(small, func(o *Options) { o.Sync, o.Interval = SyncInterval, 24*3600e9 }), run: mix{append: 10, done: 20, release: 1, sync: 1, restart: 1, large: true, stuck: 2, ranked: true}.steps(100), moves: true},
 	{name: "compaction, few receipts", o: forgetful, run: mix{append: 10, done: 20, sync: 2, restart: 1, large: true, stuck: 2}.steps(90), moves: true},
 }

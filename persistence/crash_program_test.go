@@ -21,6 +21,9 @@ type program struct {
 	n       uint32 // numbers of messages are above it
 	drops   []Drop // told of, and not looked at yet
 	moved   uint64 // how many messages were moved
+
+	openings []int // at which operations the log was opened
+	meddle   func(*Log)
 }
 
 // event is a change of the model. What a call may cause is noted before it, what
@@ -59,6 +62,7 @@ func (p *program) now() *model {
 // open opens the log and compares what it shows with the promises.
 func (p *program) open() error {
 	p.note(func(m *model) { m.boot.high++ })
+	p.openings = append(p.openings, p.fsys.Len())
 	l, err := Open("log", p.o)
 	if err != nil {
 		return err

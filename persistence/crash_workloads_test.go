@@ -75,6 +75,9 @@ func (x mix) step(p *program, a *actor) error {
 	if x.stuck > 0 && rnd.IntN(2) == 0 {
 		p.settle()
 	}
+	if p.meddle != nil {
+		p.meddle(p.l)
+	}
 	pick := rnd.IntN(x.append + x.stream + x.done + x.release + x.seen + x.cleared + x.reset + x.sync + x.restart + x.kill + x.dead + x.discard + x.mark + x.clock)
 	is := func(weight int) bool {
 		pick -= weight
@@ -227,22 +230,31 @@ func failing(p *program) error {
 		}
 		return n / 3, []error{syscall.EIO, syscall.ENOSPC}[p.rnd.IntN(2)]
 	})
-	x := mix{append: 6, stream: 2, done: 4, release: 1, seen: 1, cleared: 1, sync: 2, large: p.rnd.IntN(2) == 0}
-	for range 4 {
+	x := mix{append: 6, stream: 2, done: 4, release: 1, seen: 1, cleared: 1, sync: 2, dead: 1, mark: 1, ranked: true, large: p.rnd.IntN(2) == 0}
+	_, err := x.endure(p, 4, 12)
+	return err
+}
+
+// endure opens the log some times, and does that many steps with it unless it
+// fails. It returns what the program was told, and what is a violation.
+func (x mix) endure(p *program, rounds, steps int) (failures []error, _ error) {
+	for range rounds {
 		err := p.open()
-		for i := 0; i < 12 && err == nil; i++ {
+		for i := 0; i < steps && err == nil; i++ {
 			err = x.step(p, p.actor(0))
 		}
-		if p.l != nil {
-			if err == nil {
-				err = p.close()
-			} else {
-				_ = p.l.Close()
-			}
+		if err == nil {
+			err = p.close()
+		}
+		if err != nil && p.l != nil {
+			_ = p.l.Close()
 		}
 		if v := (violation{}); errors.As(err, &v) {
-			return err
+			return failures, err
+		}
+		if err != nil {
+			failures = append(failures, err)
 		}
 	}
-	return nil
+	return failures, nil
 }

@@ -326,7 +326,9 @@ func (l *Log) Close() error {
 	l.wg.Wait()
 	l.idle()
 	if err == nil {
-		err = l.mark(true)
+		if err = l.mark(true); err != nil {
+			err = &FailedError{Op: "closing", Err: err}
+		}
 	}
 	l.reading.mu.Lock()
 	l.reading.close()

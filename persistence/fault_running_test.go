@@ -1,0 +1,145 @@
+package persistence
+
+import (
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"syscall"
+	"testing"
+
+	"github.com/mooring-mqtt/mooring/internal/faultfs"
+)
+
+// What happens when the disk does not do as it should, while the log is in use.
+
+// diskFault is a way in which an operation fails.
+type diskFault struct {
+	name  string
+	fails func(op string, n int) (int, error)
+}
+
+var diskFaults = []diskFault{
+	{"error, half of a write is done", func(_ string, n int) (int, error) { return n / 2, syscall.EIO }},
+	{"short write", func(op string, n int) (int, error) {
+		if op == "write" {
+			return n / 3, nil
+		}
+		return 0, syscall.EIO
+	}},
+	{"no space", func(_ string, _ int) (int, error) { return 0, syscall.ENOSPC }},
+}
+
+// TestFailedOperation lets each operation in turn fail once. The log goes on in
+// a new segment; nothing that it promised is missing then, nor after a kill or a
+// power cut, and no file is synced again whose sync has failed.
+func TestFailedOperation(t *testing.T) {
+	x := mix{append: 6, stream: 2, done: 5, release: 1, seen: 1, cleared: 1, sync: 2, dead: 1, mark: 1, ranked: true, large: true}
+	each := with(small, func(o *Options) { o.MaxReceipts = 100 })
+	interval := with(each, func(o *Options) { o.Sync, o.Interval = SyncInterval, 24*3600e9 })
+	for _, o := range []Options{each, interval} {
+		for _, f := range diskFaults {
+			for seed := range uint64(2) {
+				whole := newProgram(newMemFS(), o, newModel(o), seed, 0)
+				if _, err := x.endure(whole, 2, 25); err != nil {
+					t.Fatal(err)
+				}
+				for at := 1; at <= whole.fsys.ops; at++ {
+					p := newProgram(newMemFS(), o, newModel(o), seed, 0)
+					p.fsys.setFault(func(op, _ string, n int) (int, error) {
+						if p.fsys.ops != at {
+							return n, nil
+						}
+						return f.fails(op, n)
+					})
+					if err := p.survives(x, rand.New(rand.NewPCG(seed, uint64(at)))); err != nil {
+						t.Fatalf("policy %d, %s, seed %d, operation %d of %d: %v%s", o.Sync, f.name, seed, at, whole.fsys.ops, err, traced(p.fsys.Trace(), p.fsys.Len()))
+					}
+				}
+			}
+		}
+	}
+}
+
+func (p *program) survives(x mix, rnd *rand.Rand) error {
+	if _, err := x.endure(p, 2, 25); err != nil {
+		return err
+	}
+	if err := p.neverSyncedAgain(); err != nil {
+		return err
+	}
+	if err := agrees(p.fsys.Killed(), p.o, p.now()); err != nil {
+		return fmt.Errorf("killed: %w", err)
+	}
+	if err := agrees(p.fsys.PowerCut(rnd), p.o, p.now()); err != nil {
+		return fmt.Errorf("power cut: %w", err)
+	}
+	return nil
+}
+
+// neverSyncedAgain: after a failed sync the system may have dropped the data, and
+// report success for the next one. Only the next opening, which cannot know, may
+// sync such a file.
+func (p *program) neverSyncedAgain() error {
+	opened, failed := p.openings, map[string]bool{}
+	for i, op := range p.fsys.Trace().Ops {
+		for len(opened) > 0 && opened[0] <= i {
+			opened = opened[1:]
+			clear(failed)
+		}
+		switch {
+		case op.Kind == faultfs.Create:
+			delete(failed, op.Name)
+		case op.Kind == faultfs.Sync && failed[op.Name]:
+			return fmt.Errorf("synced again: %v", op)
+		case op.Kind == faultfs.Sync:
+			failed[op.Name] = op.Err != nil
+		}
+	}
+	return nil
+}
+
+// TestLastingFault: from some operation on the disk fails for good. The program
+// is told with a typed error; when the disk is mended, the log opens again and
+// everything promised is there.
+func TestLastingFault(t *testing.T) {
+	x := mix{append: 6, done: 4, sync: 2, dead: 1, mark: 1, restart: 1, ranked: true, large: true}
+	o := with(small, func(o *Options) { o.MaxReceipts = 100 })
+	for _, c := range []struct {
+		cause error
+		ops   []string // which fail
+	}{
+		{syscall.ENOSPC, []string{"create", "write"}},
+		{syscall.EROFS, []string{"create", "write", "truncate", "remove"}},
+		{syscall.EIO, []string{"create", "write", "truncate", "sync", "syncdir", "remove"}},
+		{syscall.EIO, []string{"sync"}},
+	} {
+		told := 0
+		for at := 1; at < 150; at++ {
+			p := newProgram(newMemFS(), o, newModel(o), uint64(at), 0)
+			p.fsys.setFault(func(op, _ string, n int) (int, error) {
+				if p.fsys.ops < at || !slices.Contains(c.ops, op) {
+					return n, nil
+				}
+				return 0, c.cause
+			})
+			failures, err := x.endure(p, 1, 60)
+			for _, failure := range failures {
+				var folder *FolderError
+				if told++; !errors.Is(failure, c.cause) || !errors.Is(failure, ErrFailed) && !errors.As(failure, &folder) {
+					t.Fatalf("%v from operation %d on: the program is told %v", c.cause, at, failure)
+				}
+			}
+			if err == nil {
+				p.fsys.setFault(func(_, _ string, n int) (int, error) { return n, nil })
+				failures, err = x.endure(p, 1, 10)
+			}
+			if err = errors.Join(errors.Join(failures...), err, agrees(p.fsys.Killed(), o, p.now())); err != nil {
+				t.Fatalf("%v from operation %d on, then the disk is mended: %v", c.cause, at, err)
+			}
+		}
+		if told < 100 {
+			t.Errorf("%v: told %d times in 150", c.cause, told)
+		}
+	}
+}

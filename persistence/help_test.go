@@ -1,0 +1,68 @@
+package persistence
+
+import (
+	"bytes"
+	"encoding/binary"
+	"errors"
+	"testing"
+)
+
+// numbered is a message whose packet says its sequence.
+func numbered(seq uint64, size int) *Message {
+	m := &Message{Packet: bytes.Repeat([]byte{byte(seq)}, max(size, 8))}
+	binary.BigEndian.PutUint64(m.Packet, seq)
+	binary.BigEndian.PutUint64(m.ID[:], seq)
+	return m
+}
+
+// contents drains l and fails when a message came back changed or out of order.
+func contents(t *testing.T, l *Log) (seqs, released []uint64) {
+	t.Helper()
+	var e Entry
+	for {
+		after := e.Seq
+		ok, err := l.Next(&Cursor{after}, &e)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !ok {
+			break
+		}
+		want := numbered(e.Seq, len(e.Packet))
+		if e.Seq <= after || !bytes.Equal(e.Packet, want.Packet) || e.ID != want.ID {
+			t.Fatalf("after %d came %d, or it was changed", after, e.Seq)
+		}
+		seqs = append(seqs, e.Seq)
+		if e.Released {
+			released = append(released, e.Seq)
+		}
+	}
+	s := l.Stats()
+	if s.Accepted != s.Acked+s.Refused+s.Expired+s.Dropped+s.Pending || s.Pending != uint64(len(seqs)) {
+		t.Fatalf("the sum does not hold: %+v, %d messages", s, len(seqs))
+	}
+	return seqs, released
+}
+
+func open(t *testing.T, fsys FS, o Options) *Log {
+	t.Helper()
+	o.FS = fsys
+	l, err := Open("log", o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return l
+}
+
+// errPower is what every operation answers once the power is off.
+var errPower = errors.New("the power is off")
+
+var small = Options{SegmentBytes: 4 << 10, BufferBytes: 4 << 10}
+
+// workload uses a log until something fails, and opens it again, a few times.
+func workload(fsys *memFS, o Options, seed uint64) {
+	p := newProgram(fsys, o, newModel(o), seed, 0)
+	x := aftermath
+	x.ranked, x.large = false, seed%2 == 0
+	_, _ = x.endure(p, 3, 40)
+}
