@@ -22,6 +22,15 @@ type feed struct {
 	inAgain bool // entry is the first of again
 	batch   []byte
 	retry   *time.Timer // when to look again although nothing happened: the breaker, the store
+
+	marking bool      // a mark is being made, and comes through made
+	made    chan made // of length 1
+}
+
+// made is a mark that was made ahead of need, or not made: number is then 0.
+type made struct {
+	priority persistence.Priority
+	number   uint64
 }
 
 // line is how far the messages of one priority have come, by Entry.Number. What
@@ -32,12 +41,14 @@ type line struct {
 	before uint64 // up to here an earlier process may have sent
 	sent   uint64 // up to here this process has sent
 	ahead  uint64 // how many messages the next mark is for; 0: as many as the window has room for
+	low    uint64 // when no more than that are left of the last mark, the next one is asked for
 	count  uint64 // messages sent on this connection
 }
 
 // begin reads what the session has seen so far, before the first connection.
 func (f *feed) begin(store persistence.Store) {
 	f.resent = map[uint64]bool{}
+	f.made = make(chan made, 1)
 	f.retry = time.NewTimer(time.Hour)
 	for p := range f.lines {
 		f.lines[p].safe = session.Lap(uint8(p))
@@ -50,9 +61,10 @@ func (f *feed) connected(up *link.Up, store persistence.Store) {
 	f.gen, f.place = up.Gen.Number, persistence.Cursor{}
 	f.again = up.Gen.Unacked()
 	clear(f.resent)
+	f.takeMade() // so that what the store says is durable
 	for p := range f.lines {
 		l := &f.lines[p]
-		l.ahead, l.count = 0, 0
+		l.ahead, l.low, l.count = 0, 0, 0
 		// ResetSession takes the marks back, and with them what was sent.
 		l.marked = store.Sent(persistence.Priority(p))
 		l.before, l.sent = min(l.before, l.marked), min(l.sent, l.marked)
@@ -129,15 +141,23 @@ const (
 )
 
 // mark sees to it that the store knows, durably, that the entry may have been
-// sent, before it is. A mark waits for a commit, so it is for several messages:
-// twice as many each time on a connection, as far as there are so many. Where
-// nothing can be dropped, and being marked costs a message nothing, it goes ahead
-// of what is there, by an eighth of what was sent on the connection: else one who
-// publishes one by one would wait for two commits each time.
+// sent, before it is. A mark takes a commit, so it is for several messages: twice
+// as many each time on a connection, as far as there are so many. When half of it
+// is used up the next one is made, and sending goes on meanwhile. Where nothing can
+// be dropped, and being marked costs a message nothing, a mark goes ahead of what
+// is there, by an eighth of what was sent on the connection: else one who publishes
+// one by one would wait for two commits each time.
 func (c *Client) mark(up *link.Up) answer {
-	e := &c.feed.entry
-	l := &c.feed.lines[e.Priority]
+	f := &c.feed
+	e := &f.entry
+	l := &f.lines[e.Priority]
+	if e.Number > l.marked {
+		f.takeMade()
+	}
 	if e.Number <= l.marked {
+		if l.marked-e.Number < l.low && !f.marking {
+			c.markAhead()
+		}
 		return passed
 	}
 	free := up.Gen.Free()
@@ -147,16 +167,55 @@ func (c *Client) mark(up *link.Up) answer {
 	if l.ahead == 0 {
 		l.ahead = uint64(min(free, firstAhead))
 	}
+	upTo := c.reach()
+	if err := c.store.MarkSent(e.Priority, upTo); err != nil {
+		return c.storeSick(err)
+	}
+	l.marked, l.low, l.ahead = upTo, (upTo-e.Number)/2, min(2*l.ahead, maxAhead)
+	return passed
+}
+
+// markAhead has the next mark made, if it would reach much further.
+func (c *Client) markAhead() {
+	f := &c.feed
+	p := f.entry.Priority
+	l := &f.lines[p]
+	upTo := c.reach()
+	if upTo < l.marked+l.low {
+		l.low /= 2 // and looks again later
+		return
+	}
+	l.low, l.ahead = (upTo-f.entry.Number)/2, min(2*l.ahead, maxAhead)
+	f.marking = true
+	c.work.Go(func() {
+		if err := c.store.MarkSent(p, upTo); err != nil {
+			f.made <- made{} // the drainer comes to it, and tells
+			return
+		}
+		f.made <- made{p, upTo}
+	})
+}
+
+// takeMade waits for the mark that is being made.
+func (f *feed) takeMade() {
+	if !f.marking {
+		return
+	}
+	f.marking = false
+	if m := <-f.made; m.number > 0 {
+		f.lines[m.priority].marked = max(f.lines[m.priority].marked, m.number)
+	}
+}
+
+// reach is how far a mark for the entry goes.
+func (c *Client) reach() uint64 {
+	e := &c.feed.entry
+	l := &c.feed.lines[e.Priority]
 	there := c.lastNumber()
 	if !c.droppable.Load() {
 		there += min(l.count/8, maxSlack)
 	}
-	upTo := min(e.Number+l.ahead-1, there)
-	if err := c.store.MarkSent(e.Priority, upTo); err != nil {
-		return c.storeSick(err)
-	}
-	l.marked, l.ahead = upTo, min(2*l.ahead, maxAhead)
-	return passed
+	return min(e.Number+l.ahead-1, there)
 }
 
 // lastNumber is the Number of the last message of the entry's priority, or less
