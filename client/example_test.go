@@ -274,6 +274,9 @@ func ExampleMessage_priority() {
 	if err := board.Start(ctx); err != nil {
 		panic(err)
 	}
+	if err := board.AwaitConnection(ctx); err != nil {
+		panic(err)
+	}
 	err = board.Subscribe(ctx, "pump/#", client.ExactlyOnce, client.HandlerFunc(func(_ context.Context, m *client.Message) error {
 		received <- string(m.Payload)
 		return nil
