@@ -1,5 +1,7 @@
 package persistence
 
+import "io/fs"
+
 // apply does to the ledger and the index what the record says. Records of what
 // is already known change nothing, so a record may be there twice.
 func (r *recovery) apply(s *segment, off int64, rec *record, room uint64) {
@@ -206,6 +208,7 @@ func (r *recovery) reconcile() {
 	if accepted := g.next - 1; sum < accepted {
 		g.totals[Dropped] += accepted - sum
 		g.lost += accepted - sum
+		r.missing()
 	} else {
 		over := sum - accepted
 		for _, k := range []OutcomeKind{Acked, Dropped, Refused, Expired, DeadLettered} {
@@ -215,4 +218,14 @@ func (r *recovery) reconcile() {
 		}
 	}
 	g.lost = min(g.lost, g.totals[Dropped])
+}
+
+// missing reports that messages are nowhere, unless it is clear by now what took
+// them. Otherwise it was the segment before the oldest: nothing else tells that
+// one was removed by somebody else.
+func (r *recovery) missing() {
+	if r.log.corruptions.Load() > 0 {
+		return
+	}
+	r.log.report(Corruption{File: segmentName(r.log.dir, r.oldest.header.prev.number), Err: fs.ErrNotExist})
 }

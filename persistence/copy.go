@@ -5,21 +5,21 @@ import (
 	"io"
 )
 
-// maxCopies bounds how many copies of damaged segments are kept in a folder.
+// maxCopies bounds how many copies of damaged files are kept in a folder.
 const maxCopies = 16
 
-// keepCopy copies a damaged segment, once, and returns the copy's path, or
-// nothing when that fails: recovery does not depend on it.
-func (r *recovery) keepCopy(f *found) string {
-	fsys, name := r.log.o.FS, segmentName(r.log.dir, f.number)+corruptSuffix
+// keepCopy copies a damaged file, once, and returns the copy's path, or nothing
+// when that fails: recovery does not depend on it.
+func (l *Log) keepCopy(file File, path string) string {
+	fsys, name := l.o.FS, path+corruptSuffix
 	if old, err := fsys.Open(name); err == nil {
 		old.Close()
 		return name
 	}
-	if r.copies >= maxCopies {
+	if l.copies >= maxCopies {
 		return ""
 	}
-	size, err := f.file.Size()
+	size, err := file.Size()
 	if err != nil {
 		return ""
 	}
@@ -27,9 +27,9 @@ func (r *recovery) keepCopy(f *found) string {
 	if err != nil {
 		return ""
 	}
-	r.copies++
-	_, err = io.Copy(io.NewOffsetWriter(to, 0), io.NewSectionReader(f.file, 0, size))
-	if err = errors.Join(err, to.Sync(), to.Close(), fsys.SyncDir(r.log.dir)); err != nil {
+	l.copies++
+	_, err = io.Copy(io.NewOffsetWriter(to, 0), io.NewSectionReader(file, 0, size))
+	if err = errors.Join(err, to.Sync(), to.Close(), fsys.SyncDir(l.dir)); err != nil {
 		_ = fsys.Remove(name)
 		return ""
 	}

@@ -147,7 +147,7 @@ func entries(t *testing.T, l *Log) (seqs []uint64, s Stats) {
 		seqs = append(seqs, e.Seq)
 	}
 	s = l.Stats()
-	if s.Accepted != s.Acked+s.Refused+s.Expired+s.Dropped+s.Pending || s.Pending != uint64(len(seqs)) {
+	if s.Accepted != s.Acked+s.Refused+s.Expired+s.Dropped+s.DeadLettered+s.Pending || s.Pending != uint64(len(seqs)) {
 		t.Fatalf("the sum does not hold: %+v, %d messages", s, len(seqs))
 	}
 	s.Syncs, s.BytesWritten, s.DiskBytes, s.Segments = 0, 0, 0, 0

@@ -38,7 +38,7 @@ func contents(t *testing.T, l *Log) (seqs, released []uint64) {
 		}
 	}
 	s := l.Stats()
-	if s.Accepted != s.Acked+s.Refused+s.Expired+s.Dropped+s.Pending || s.Pending != uint64(len(seqs)) {
+	if s.Accepted != s.Acked+s.Refused+s.Expired+s.Dropped+s.DeadLettered+s.Pending || s.Pending != uint64(len(seqs)) {
 		t.Fatalf("the sum does not hold: %+v, %d messages", s, len(seqs))
 	}
 	return seqs, released

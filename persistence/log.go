@@ -23,6 +23,7 @@ type Log struct {
 	epoch   uint64
 	boot    uint64
 	reading reader
+	copies  int // of damaged files in the folder
 
 	mu     sync.Mutex
 	closed bool

@@ -139,23 +139,19 @@ func (l *Log) loadReceipts() error {
 			continue
 		}
 		path := filepath.Join(l.dir, name)
-		f, err := l.readReceiptHeader(path)
+		inUse := slices.ContainsFunc(l.segments, func(s *segment) bool { return s.number == number })
+		f, err := l.readReceiptHeader(path, number, inUse)
 		var version *VersionError
 		if errors.As(err, &version) {
 			version.File = path
 			return version
 		}
-		inUse := slices.ContainsFunc(l.segments, func(s *segment) bool { return s.number == number })
 		switch {
 		case err != nil && !errors.Is(err, errReceipt):
 			return err
-		case err != nil && !inUse:
-			l.report(Corruption{File: path, Err: err})
-			l.garbage = append(l.garbage, path)
-		case inUse || l.o.MaxReceipts == 0:
+		case err != nil || inUse || l.o.MaxReceipts == 0:
 			l.garbage = append(l.garbage, path)
 		default:
-			f.segment = number
 			l.receipts.files = append(l.receipts.files, f)
 			l.receipts.total += f.count
 		}
@@ -163,7 +159,9 @@ func (l *Log) loadReceipts() error {
 	return nil
 }
 
-func (l *Log) readReceiptHeader(path string) (receiptFile, error) {
+// readReceiptHeader returns errReceipt, and keeps a copy, when it is not valid and
+// was once.
+func (l *Log) readReceiptHeader(path string, number uint64, inUse bool) (receiptFile, error) {
 	file, err := l.o.FS.Open(path)
 	if err != nil {
 		return receiptFile{}, err
@@ -178,7 +176,14 @@ func (l *Log) readReceiptHeader(path string) (receiptFile, error) {
 	if err != nil && err != io.EOF {
 		return receiptFile{}, err
 	}
-	return parseReceiptHeader(b[:n], size)
+	f, err := parseReceiptHeader(b[:n], size)
+	if err == nil && f.segment != number {
+		err = errReceipt
+	}
+	if err == errReceipt && !inUse {
+		l.report(Corruption{File: path, Length: size, Copy: l.keepCopy(file, path), Err: err})
+	}
+	return f, err
 }
 
 // keepReceipts writes what became of the messages of a segment that is about to

@@ -15,11 +15,11 @@ type recovery struct {
 	files   []*found // ascending; open until close
 	ledger  ledger
 	catalog          // of the segments that count
+	oldest  *found   // the oldest of them
 	last    *found   // the newest of them
 	void    []string // paths of files that do not count
 	newest  uint64   // the highest number in the folder
 	stale   bool     // damage since the last checkpoint: counters may be behind
-	copies  int      // of damaged segments in the folder
 }
 
 // found is a segment file.
@@ -50,7 +50,9 @@ func (r *recovery) run() error {
 		if err := r.load(f, i == 0); err != nil {
 			return err
 		}
-		r.last = f
+		if r.last = f; i == 0 {
+			r.oldest = f
+		}
 	}
 	r.reconcile()
 	r.distrustMarks()
@@ -84,8 +86,8 @@ func (r *recovery) list() error {
 	}
 	slices.Sort(names)
 	for _, name := range names {
-		if strings.HasSuffix(name, segmentSuffix+corruptSuffix) {
-			r.copies++
+		if strings.HasSuffix(name, segmentSuffix+corruptSuffix) || strings.HasSuffix(name, receiptSuffix+corruptSuffix) {
+			l.copies++
 		}
 		number := parseSegmentName(name)
 		if number == 0 {
@@ -122,7 +124,10 @@ func (r *recovery) readHeader(f *found) (err error) {
 		return version
 	}
 	f.damaged = err != nil || f.header.number != f.number
-	if !f.damaged && r.ledger.epoch == 0 {
+	if f.damaged {
+		f.header = header{} // a segment under another's name says nothing either
+	}
+	if r.ledger.epoch == 0 {
 		r.ledger.epoch = f.header.epoch
 	}
 	return nil
@@ -266,7 +271,7 @@ func (r *recovery) damage(f *found, off, length int64, err error) {
 func (r *recovery) report(f *found, off, length int64, err error) {
 	if !f.broken {
 		f.broken = true
-		f.copy = r.keepCopy(f)
+		f.copy = r.log.keepCopy(f.file, segmentName(r.log.dir, f.number))
 	}
 	r.log.report(Corruption{File: segmentName(r.log.dir, f.number), Offset: off, Length: length, Copy: f.copy, Err: err})
 }

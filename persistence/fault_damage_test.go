@@ -1,0 +1,259 @@
+package persistence
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io/fs"
+	"maps"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/mooring-mqtt/mooring/internal/faultfs"
+)
+
+// What damage on the disk may do: take what it hits, never make a message that
+// was not stored, and not go unnoticed.
+
+// varied is a folder with a bit of everything, and what was promised of it.
+type varied struct {
+	o       Options
+	files   map[string][]byte
+	names   []string // ascending
+	newest  string   // segment
+	m       *model
+	numbers map[uint64]uint64
+}
+
+// newVaried makes a folder with several segments, moved messages in the last
+// ones, released and dead ones among them, and receipts.
+func newVaried(t *testing.T, size int) *varied {
+	t.Helper()
+	v := &varied{o: with(small, func(o *Options) { o.MaxReceipts, o.MaxDeadLetters = 1000, 5 }), numbers: map[uint64]uint64{}}
+	p := newProgram(newMemFS(), v.o, newModel(v.o), 1, 0)
+	a := p.actor(0)
+	var errs []error
+	for part := range 6 {
+		errs = append(errs, p.open())
+		for i := range 5 {
+			as := looks{priority: Priority(i % Priorities)}
+			if i == 1 {
+				as.conflate = byte(1 + part)
+			}
+			errs = append(errs, a.append(size+5*i, "s", as))
+		}
+		if part == 1 {
+			errs = append(errs, a.release(0), a.done(1, DeadLettered), a.done(1, Acked), a.mark(1), a.see(7, true), a.sync())
+		}
+		if part >= 2 {
+			errs = append(errs, a.done(2, Refused), a.done(2, Acked), a.sync())
+		}
+		if part == 3 || part == 4 {
+			p.moveOldest()
+		}
+		for seq, x := range a.about {
+			v.numbers[seq] = x.number
+		}
+		errs = append(errs, p.close())
+	}
+	v.m, v.files = p.now(), p.fsys.Files()
+	v.m.epoch = 0 // damage may renew it
+	v.names = slices.Sorted(maps.Keys(v.files))
+	receipts := 0
+	for _, name := range v.names {
+		if strings.HasSuffix(name, segmentSuffix) {
+			v.newest = name
+		} else {
+			receipts++
+		}
+	}
+	if err := errors.Join(errs...); err != nil || p.moved == 0 || receipts < 2 || len(v.names)-receipts < 3 {
+		t.Fatalf("%v; %d moved, files: %v", err, p.moved, v.names)
+	}
+	return v
+}
+
+// moveOldest empties the oldest segment, though it does not pay yet.
+func (p *program) moveOldest() {
+	r := reader{fs: p.l.o.FS, dir: p.l.dir, window: window{chunk: 4096}}
+	p.l.compactPart(p.l.segments[0], &r, 0)
+	r.close()
+	p.l.removeDone()
+}
+
+// judge opens the folder with these files. silent says that what is missing need
+// not be noticed.
+func (v *varied) judge(files map[string][]byte, silent bool) error {
+	return v.judgeFS(onMemFS(faultfs.From(files)), files, silent)
+}
+
+func (v *varied) judgeFS(left *memFS, files map[string][]byte, silent bool) error {
+	o, reports := v.o, []Corruption(nil)
+	o.FS, o.OnCorruption = left, func(c Corruption) { reports = append(reports, c) }
+	l, err := Open("log", o)
+	if err != nil {
+		return err
+	}
+	defer l.Close()
+	s, err := show(l, v.m)
+	if err != nil {
+		return err
+	}
+	if err := v.wrong(s); err != nil {
+		return err
+	}
+	n := s.stats
+	if uint64(len(reports)) != n.Corruptions {
+		return fmt.Errorf("%d told, %d counted", len(reports), n.Corruptions)
+	}
+	for _, c := range reports {
+		whole := files[c.File]
+		if whole != nil && (c.Offset == 0 || strings.HasSuffix(c.File, segmentSuffix)) && !bytes.Equal(left.data(c.Copy), whole) {
+			return fmt.Errorf("the copy is not the damaged file: %+v", c)
+		}
+	}
+	s.stats.Corruptions, s.stats.Lost = 0, 0
+	if missing := v.m.check(s); missing != nil && n.Corruptions+n.TornTails == 0 && !silent {
+		return fmt.Errorf("not noticed: %w", missing)
+	}
+	return nil
+}
+
+// wrong says what was never so: every message is the one that was stored under
+// its sequence, and every receipt tells the outcome it had.
+func (v *varied) wrong(s *shown) error {
+	for _, x := range append(slices.Clone(s.messages), s.dead...) {
+		if uint64(x.n) != x.seq || v.numbers[x.seq] != x.number {
+			return fmt.Errorf("message %d is %v, number %d", x.seq, x.key, x.number)
+		}
+	}
+	for k, r := range s.receipts {
+		if r.Seq != uint64(k.n) || r.Outcome.Kind != 0 && r.Outcome != v.m.receipts[k].Outcome && r.Outcome.Kind != Dropped {
+			return fmt.Errorf("the receipt of %v is %+v, it was %+v", k, r, v.m.receipts[k])
+		}
+	}
+	n := s.stats
+	if n.Accepted != n.Acked+n.Refused+n.Expired+n.Dropped+n.DeadLettered+n.Pending || n.Pending != uint64(len(s.messages)) {
+		return fmt.Errorf("the sum does not hold: %+v", n)
+	}
+	return nil
+}
+
+// with is the files with one changed; nil: missing.
+func (v *varied) with(name string, data []byte) map[string][]byte {
+	files := maps.Clone(v.files)
+	if files[name] = data; data == nil {
+		delete(files, name)
+	}
+	return files
+}
+
+// TestFlipEveryBit: each bit of each file of a small log, one after the other.
+func TestFlipEveryBit(t *testing.T) {
+	v := newVaried(t, 40)
+	if err := v.judge(v.files, false); err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range v.names {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			for at := range v.files[name] {
+				for bit := range 8 {
+					data := slices.Clone(v.files[name])
+					data[at] ^= 1 << bit
+					if err := v.judge(v.with(name, data), false); err != nil {
+						t.Fatalf("bit %d of byte %d: %v", bit, at, err)
+					}
+				}
+			}
+		})
+	}
+}
+
+// TestZeroedBlocks: at each aligned place of each file. Zeros that reach the end
+// of the newest segment are taken for its end.
+func TestZeroedBlocks(t *testing.T) {
+	for _, size := range []int{40, 700} {
+		v := newVaried(t, size)
+		for _, block := range []int{512, 4096} {
+			for _, name := range v.names {
+				for at := 0; at < len(v.files[name]); at += block {
+					data := slices.Clone(v.files[name])
+					end := min(len(data), at+block)
+					clear(data[at:end])
+					if err := v.judge(v.with(name, data), name == v.newest && end == len(data)); err != nil {
+						t.Fatalf("%s of %d bytes, [%d,%d): %v", name, len(data), at, end, err)
+					}
+				}
+			}
+		}
+	}
+}
+
+// TestFilesMissing: that the newest segment was there nothing can tell.
+func TestFilesMissing(t *testing.T) {
+	v := newVaried(t, 200)
+	for _, name := range v.names {
+		silent := name == v.newest || strings.HasSuffix(name, receiptSuffix)
+		if err := v.judge(v.with(name, nil), silent); err != nil {
+			t.Errorf("without %s: %v", name, err)
+		}
+	}
+}
+
+// TestFilesTwice: each file also under each other number, and in the place of
+// each other file.
+func TestFilesTwice(t *testing.T) {
+	v := newVaried(t, 200)
+	highest := parseSegmentName(strings.TrimPrefix(v.newest, "log/"))
+	for _, name := range v.names {
+		for number := uint64(1); number <= highest+3; number++ {
+			to := segmentName("log", number)
+			if strings.HasSuffix(name, receiptSuffix) {
+				to = receiptName("log", number)
+			}
+			if to == name {
+				continue
+			}
+			if err := v.judge(v.with(to, v.files[name]), false); err != nil {
+				t.Errorf("%s also as %s: %v", name, to, err)
+			}
+		}
+	}
+}
+
+// TestCopiesAreBounded: damage at each opening does not fill the disk.
+func TestCopiesAreBounded(t *testing.T) {
+	v := newVaried(t, 200)
+	left := onMemFS(faultfs.From(v.files))
+	for number := uint64(100); number < 140; number++ {
+		left = left.edit(receiptName("log", number), []byte("not receipts"))
+		if err := v.judgeFS(left, nil, true); err != nil {
+			t.Fatal(err)
+		}
+	}
+	copies := 0
+	for name := range left.Files() {
+		if strings.HasSuffix(name, corruptSuffix) {
+			copies++
+		}
+	}
+	if copies != maxCopies {
+		t.Errorf("%d copies", copies)
+	}
+}
+
+// TestMissingIsTold: that the oldest segment was removed by somebody else.
+func TestMissingIsTold(t *testing.T) {
+	v := newVaried(t, 200)
+	oldest := v.names[slices.IndexFunc(v.names, func(name string) bool { return strings.HasSuffix(name, segmentSuffix) })]
+	left := onMemFS(faultfs.From(v.with(oldest, nil)))
+	o, told := v.o, []Corruption(nil)
+	o.OnCorruption = func(c Corruption) { told = append(told, c) }
+	l := open(t, left, o)
+	defer l.Close()
+	if len(told) != 1 || told[0].File != oldest || told[0].Err != fs.ErrNotExist {
+		t.Errorf("%+v", told)
+	}
+}
