@@ -170,6 +170,17 @@ func (c *Conn) Rest() (list []wire.Frame) {
 	}
 }
 
+// Take is everything that the client has sent by now and that was not expected
+// yet. It needs a bubble of testing/synctest.
+func (c *Conn) Take() (list []wire.Frame) {
+	c.t.Helper()
+	synctest.Wait()
+	for len(c.frames) > 0 {
+		list = append(list, c.Next())
+	}
+	return list
+}
+
 // Quiet wants that the client has nothing to send for the time being, and leaves
 // the connection as it is. It needs a bubble of testing/synctest.
 func (c *Conn) Quiet() {

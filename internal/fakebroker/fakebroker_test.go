@@ -163,6 +163,19 @@ func segments(nc net.Conn, n int) (list []string) {
 	return list
 }
 
+func TestTakeIsWhatHasCome(t *testing.T) {
+	if said := verdict(t, says(connect, puback), func(_ *Broker, c *Conn) {
+		if got := c.Take(); len(got) != 2 || got[0].Type() != wire.CONNECT || !bytes.Equal(got[1].Raw, puback) {
+			t.Errorf("got %v", got)
+		}
+		if got := c.Take(); len(got) != 0 {
+			t.Errorf("got %v again", got)
+		}
+	}); said != "" {
+		t.Error(said)
+	}
+}
+
 func TestWhatIsSentArrivesAsItWasSent(t *testing.T) {
 	b := New(t)
 	nc, err := b.Dial(t.Context(), nil)
