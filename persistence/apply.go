@@ -20,6 +20,7 @@ func (r *recovery) apply(s *segment, off int64, rec *record, room uint64) {
 	case kindSent:
 		g.sent[rec.priority] = max(g.sent[rec.priority], rec.number)
 	case kindDone:
+		g.latest = max(g.latest, rec.at)
 		r.done(s, rec, room)
 	case kindSeen:
 		g.seen.add(rec.id)
@@ -60,14 +61,7 @@ func (r *recovery) message(s *segment, off int64, rec *record, room uint64) {
 		st := &g.streams[rec.stream-1]
 		st.last = max(st.last, rec.message.streamSeq)
 	}
-	if at := rec.message.accepted; at < g.latest+maxLeap {
-		g.latest = max(g.latest, at)
-	}
 }
-
-// maxLeap is how far a message's time of acceptance, which the program can make
-// up, may be ahead of what the store's clock is known to have shown: a year.
-const maxLeap = 366 * 24 * 3600 * 1000
 
 // enlist counts a message that is not done.
 func (r *recovery) enlist(rec *record) {
@@ -116,7 +110,7 @@ func (r *recovery) move(s *segment, off int64, rec *record, room uint64) {
 	if e := r.catalog.find(rec.seq).extra(); e != nil {
 		e.print = fingerprint(&rec.message.id)
 		if rec.message.dead {
-			e.outcome = rec.outcome
+			e.outcome, e.at = rec.outcome, rec.at
 		}
 	}
 }

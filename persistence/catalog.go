@@ -1,6 +1,7 @@
 package persistence
 
 import (
+	"cmp"
 	"slices"
 	"sort"
 )
@@ -11,7 +12,8 @@ type catalog struct {
 	segments []*segment // oldest first; the last is the active one
 	moved    []moved    // by sequence
 	queues   [Priorities]queue
-	hint     int // the segment that was asked for last is likely to be the next
+	loading  map[uint64]int // while records are read: where in moved, which is not in order yet
+	hint     int            // the segment that was asked for last is likely to be the next
 }
 
 // moved is a message whose record was written again, to a newer segment, so that
@@ -101,6 +103,13 @@ func (c *catalog) find(seq uint64) ref {
 }
 
 func (c *catalog) findMoved(seq uint64) (int, bool) {
+	if c.loading != nil {
+		i, known := c.loading[seq]
+		if !known {
+			i = len(c.moved)
+		}
+		return i, known
+	}
 	return slices.BinarySearchFunc(c.moved, seq, func(m moved, seq uint64) int {
 		switch {
 		case m.seq < seq:
@@ -191,8 +200,25 @@ func (c *catalog) nextNormal(seq uint64) uint64 {
 
 // enter notes a message's place in the order of its priority.
 func (c *catalog) enter(p Priority, seq, number uint64) {
-	if p != Normal {
+	switch {
+	case p == Normal:
+	case c.loading != nil:
+		c.queues[p].items = append(c.queues[p].items, queued{seq, number})
+	default:
 		c.queues[p].insert(queued{seq, number})
+	}
+}
+
+// load prepares for records in any order, and loaded puts them into theirs.
+func (c *catalog) load() { c.loading = map[uint64]int{} }
+
+func (c *catalog) loaded() {
+	c.loading = nil
+	slices.SortFunc(c.moved, func(a, b moved) int { return cmp.Compare(a.seq, b.seq) })
+	for p := range c.queues {
+		q := &c.queues[p]
+		slices.SortFunc(q.items, func(a, b queued) int { return cmp.Compare(a.seq, b.seq) })
+		q.items = slices.CompactFunc(q.items, func(a, b queued) bool { return a.seq == b.seq })
 	}
 }
 
@@ -202,6 +228,9 @@ func (c *catalog) move(seq uint64, s *segment, at loc, state uint8) {
 	i, known := c.findMoved(seq)
 	if !known {
 		c.moved = slices.Insert(c.moved, i, moved{seq: seq})
+		if c.loading != nil {
+			c.loading[seq] = i
+		}
 	}
 	m := &c.moved[i]
 	e := m.extra

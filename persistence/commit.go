@@ -3,6 +3,7 @@ package persistence
 import (
 	"fmt"
 	"runtime"
+	"sort"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -30,6 +31,16 @@ type batch struct {
 type line struct {
 	p           Priority
 	seq, number uint64
+}
+
+// place returns the Number of one of its messages that are not Normal; 0: it has
+// no such message.
+func (b *batch) place(seq uint64) uint64 {
+	i := sort.Search(len(b.lines), func(i int) bool { return b.lines[i].seq >= seq })
+	if i < len(b.lines) && b.lines[i].seq == seq {
+		return b.lines[i].number
+	}
+	return 0
 }
 
 // await returns when the batch is over. It is entered with mu held and leaves
@@ -238,9 +249,10 @@ func (l *Log) commit(b *batch) {
 	l.finish(nil, b)
 }
 
-// full reports whether a batch begins a new segment.
+// full reports whether a batch begins a new segment. What each segment begins with
+// does not count: with many streams it may be more than SegmentBytes.
 func (l *Log) full(a *segment, b *batch) bool {
-	return a.size > headerSize && len(b.buf) > 0 && l.end+int64(len(b.buf)) > l.o.SegmentBytes
+	return l.end > l.opening && len(b.buf) > 0 && l.end-l.opening+int64(len(b.buf)) > l.o.SegmentBytes
 }
 
 // installed enters a batch that was written to the active segment at off.
@@ -313,7 +325,7 @@ func (l *Log) begin(s *segment, prev link, records, checkpoint []byte) error {
 	if l.file != nil {
 		l.file.Close() // everything that counts in it was synced
 	}
-	l.prev = prev
+	l.prev, l.opening = prev, int64(headerSize+len(checkpoint))
 	l.file, l.end, l.synced, l.filled = f, int64(len(buf)), int64(len(buf)), int64(len(buf))
 	s.size = l.end
 	return nil

@@ -15,8 +15,19 @@ type move struct {
 // compactable returns the segment to be emptied, or nil.
 func (l *Log) compactable() *segment {
 	s := l.segments[0]
-	if s == l.active() || s.undone+s.dead == 0 || l.diskSize <= 2*(l.ledger.live()+l.o.SegmentBytes) {
+	l.floor = min(l.floor, l.diskSize)
+	if s == l.active() || s.undone+s.dead == 0 || l.diskSize <= 2*max(l.ledger.live()+l.o.SegmentBytes, l.floor) {
 		return nil
+	}
+	if s.number > l.round {
+		// Everything was moved once, so what there is now is what it takes, whatever
+		// was reckoned (long keys, many streams): only twice of it is worth a round.
+		begun := l.round > 0
+		l.round = l.number
+		if begun {
+			l.floor = l.diskSize
+			return l.compactable()
+		}
 	}
 	return s
 }
@@ -128,6 +139,9 @@ func (l *Log) moveRecord(rec *record, from *segment) {
 	m.moved, m.released, m.dead = true, state == stateReleased, state == stateDead
 	if i, known := l.ledger.graves.find(rec.seq); known {
 		rec.outcome.Reason = l.ledger.graves[i].reason
+	}
+	if e := r.extra(); e != nil {
+		rec.at = e.at
 	}
 	b := l.cur
 	b.moves = append(b.moves, move{rec.seq, loc{off: uint32(len(b.buf)), size: uint32(len(m.packet))}})

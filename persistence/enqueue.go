@@ -7,12 +7,12 @@ import (
 
 // counts are counters that begin at zero with each opening; mu guards them.
 type counts struct {
-	acceptedBytes, droppedOldest, droppedNewest, conflated, movedCount uint64
+	acceptedBytes, droppedOldest, droppedNewest, conflated, movedCount, receiptsLost uint64
 }
 
 func (c *counts) into(s *Stats) {
 	s.AcceptedBytes, s.DroppedOldest, s.DroppedNewest = c.acceptedBytes, c.droppedOldest, c.droppedNewest
-	s.Conflated, s.Moved = c.conflated, c.movedCount
+	s.Conflated, s.Moved, s.ReceiptsLost = c.conflated, c.movedCount, c.receiptsLost
 }
 
 // Enqueue implements [Store]. When the buffer is full, it waits for a commit.
@@ -56,6 +56,13 @@ func (l *Log) enqueue(m *Message, accepted, expires int64) (Ticket, error) {
 			return Ticket{}, err
 		}
 		if !l.diskRoom(len(m.Packet)) {
+			if l.owing() {
+				l.cur.force = true
+				if err := l.flush(); err != nil {
+					return Ticket{}, err
+				}
+				continue
+			}
 			if l.compacting || l.removing {
 				l.awaitRoom(nil)
 				continue
@@ -69,6 +76,13 @@ func (l *Log) enqueue(m *Message, accepted, expires int64) (Ticket, error) {
 // diskRoom reports whether one more packet of that size keeps to MaxDiskBytes.
 func (l *Log) diskRoom(size int) bool {
 	return l.diskSize+int64(len(l.cur.buf)+size) <= l.o.MaxDiskBytes
+}
+
+// owing reports whether the oldest segment could be removed if only what was
+// recorded were durable.
+func (l *Log) owing() bool {
+	s := l.segments[0]
+	return s != l.active() && s.undone+s.dead == 0 && s.emptied > l.durable
 }
 
 // flush commits the present batch, with mu held before and after.
@@ -135,18 +149,16 @@ func (l *Log) place(p Priority, seq uint64) uint64 {
 	if p == Normal {
 		return seq
 	}
-	for _, b := range append([]*batch{l.cur}, l.flight...) {
-		for _, e := range b.lines {
-			if e.seq == seq {
-				return e.number
-			}
-		}
-	}
 	q := &l.queues[p]
 	if i := q.above(seq - 1); i < len(q.items) && q.items[i].seq == seq {
 		return q.items[i].number
 	}
-	return 0
+	for _, b := range l.flight {
+		if number := b.place(seq); number != 0 {
+			return number
+		}
+	}
+	return l.cur.place(seq)
 }
 
 func (l *Log) drop(seq uint64, cause DropCause) {
@@ -211,6 +223,11 @@ func (l *Log) Room(ctx context.Context, size int) error {
 			l.mu.Unlock()
 			return err
 		}
+		if !l.diskRoom(size) && l.owing() {
+			l.cur.force = true
+			_ = l.await(l.cur) // a failure is what every method returns from now on
+			continue
+		}
 		l.awaitRoom(ctx.Done())
 		l.mu.Unlock()
 		if ctx.Err() != nil {
@@ -257,8 +274,12 @@ func (l *Log) First(p Priority) uint64 {
 func (l *Log) MarkSent(p Priority, number uint64) error {
 	l.mu.Lock()
 	err := l.usable()
-	if err == nil && p >= Priorities {
+	switch {
+	case err != nil:
+	case p >= Priorities:
 		err = ErrPriority
+	case number > maxSequence:
+		err = ErrUnknownSequence
 	}
 	if err != nil {
 		l.mu.Unlock()

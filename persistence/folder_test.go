@@ -110,7 +110,7 @@ func TestOptions(t *testing.T) {
 		bad string // the option; empty: good
 	}{
 		{Options{}, ""},
-		{Options{SegmentBytes: 4 << 10, BufferBytes: 4 << 10, MaxMessages: 1, MaxBytes: 1, MaxPacket: 1, MaxStreams: 1, MaxDiskBytes: 1}, ""},
+		{Options{SegmentBytes: 4 << 10, BufferBytes: 4 << 10, MaxMessages: 1, MaxBytes: 1, MaxPacket: 1, MaxStreams: 1, MaxDiskBytes: 16 << 10}, ""},
 		{Options{SegmentBytes: 1 << 30, MaxMessages: 10_000_000, MaxPacket: maxMaxPacket}, ""},
 		{Options{Sync: SyncInterval, Interval: time.Millisecond}, ""},
 		{Options{Sync: SyncNever + 1}, "Sync"},

@@ -24,7 +24,10 @@ func (g *graves) add(seq uint64, reason byte) {
 }
 
 func (g *graves) remove(seq uint64) {
-	if i, known := g.find(seq); known {
+	switch i, known := g.find(seq); {
+	case known && i == 0: // the usual one, without moving all others
+		*g = (*g)[1:]
+	case known:
 		*g = slices.Delete(*g, i, i+1)
 	}
 }
@@ -41,7 +44,7 @@ func (l *Log) DeadLetters(yield func(e *Entry, reason byte) bool) error {
 	var e Entry
 	for _, g := range kept {
 		ok, err := l.read(func() uint64 {
-			if r := l.find(g.seq); !r.ok() || r.state() != stateDead {
+			if r := l.catalog.find(g.seq); !r.ok() || r.state() != stateDead {
 				return 0
 			}
 			return g.seq

@@ -95,6 +95,16 @@ func (x *index) addFrom(y *index, n int, shift int64) {
 	}
 }
 
+// ended is how many of its messages are done, those that were moved not counted.
+func (x *index) ended() (n int) {
+	for _, s := range x.states {
+		if s&stateMask == stateDone {
+			n++
+		}
+	}
+	return n
+}
+
 // unrelease makes the released messages pending again.
 func (x *index) unrelease() {
 	for i, s := range x.states {

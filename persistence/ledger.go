@@ -270,7 +270,7 @@ func (m *Message) times(o *Options, c *clock) (accepted, expires int64) {
 	}
 	expires = toMillis(m.Expires)
 	if o.MaxAge > 0 {
-		if most := accepted + o.MaxAge.Milliseconds(); expires == never || expires > most {
+		if most := min(accepted+o.MaxAge.Milliseconds(), maxMillis); expires == never || expires > most {
 			expires = most
 		}
 	}

@@ -43,6 +43,8 @@ type Log struct {
 	flushing   bool // a goroutine commits cur because of its size
 	removing   bool
 	compacting bool
+	round      uint64             // compaction has gone round when it comes to a segment above
+	floor      int64              // what was left when it had
 	drops      []Drop             // to be told when mu is free
 	room       chan struct{}      // closed when there may be more room; nil while nobody waits
 	counts                        // of this opening
@@ -53,6 +55,7 @@ type Log struct {
 	file     File     // the active segment's
 	number   uint64   // the highest segment number in use or tried
 	end      int64    // its size
+	opening  int64    // how much of it is header and checkpoint
 	synced   int64    // how much of it is known to be durable
 	filled   int64    // how far it was written: records, then zeros
 	prev     link     // the link in its header

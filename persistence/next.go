@@ -1,7 +1,9 @@
 package persistence
 
 import (
+	"errors"
 	"io"
+	"io/fs"
 	"sync"
 )
 
@@ -105,9 +107,10 @@ func (l *Log) read(pick func() uint64, e *Entry) (bool, error) {
 		}
 		r := l.catalog.find(seq)
 		if b := l.tail.from(l.holder(seq, r).number, int64(r.loc().off)); b != nil {
-			err := e.fill(b, r.state())
-			l.mu.Unlock()
-			return err == nil, err
+			if e.fill(b, r.state()) == nil {
+				l.mu.Unlock()
+				return true, nil
+			}
 		}
 		if l.readAhead(seq, r, e) {
 			l.mu.Unlock()
@@ -175,6 +178,9 @@ func (l *Log) readFromDisk(pick func() uint64, e *Entry) (bool, error) {
 	f.mu.Unlock()
 	if err == nil && e.Seq == seq {
 		return true, nil
+	}
+	if l.inline && errors.Is(err, fs.ErrNotExist) {
+		return false, nil // done meanwhile, and its piece of memory given back
 	}
 	if err != nil && !damaged(err) {
 		return false, &ReadError{Seq: seq, Err: err}

@@ -25,7 +25,7 @@ type Options struct {
 	MaxStreams int
 	// MaxDiskBytes bounds the segments together, in bytes; acknowledgements may
 	// exceed it. It is reached before MaxBytes when an old message stays pending
-	// while newer ones come and go. Default: four times MaxBytes and four
+	// while newer ones come and go. At least four times SegmentBytes. Default: four times MaxBytes and four
 	// segments.
 	MaxDiskBytes int64
 
@@ -36,7 +36,7 @@ type Options struct {
 	// Default: Reject.
 	WhenFull FullPolicy
 	// MaxDeadLetters bounds the messages set aside as DeadLettered; for one more
-	// the oldest is given up. Up to 1,000,000; -1: none is kept. Default: 1,000.
+	// the oldest is given up. Up to 100,000; -1: none is kept. Default: 1,000.
 	MaxDeadLetters int
 	// MaxReceipts bounds the outcomes that Receipt finds, beside those of messages
 	// whose segment is still there: up to 1<<31-1. 36 bytes each on disk. Default:
@@ -46,7 +46,9 @@ type Options struct {
 	ReceiptAge time.Duration
 
 	// SegmentBytes is the size at which a new segment is begun, in bytes: 4 KiB
-	// to 1 GiB. Default: 64 MiB. Disk space is given back a segment at a time.
+	// to 1 GiB. Default: 64 MiB, with receipts 8 MiB (the commit that lets a segment
+	// go writes its receipts), and at most a quarter of MaxDiskBytes. Disk space is
+	// given back a segment at a time.
 	SegmentBytes int64
 	// BufferBytes bounds each of the log's buffers, in bytes: 4 KiB to 64 MiB.
 	// Default: 1 MiB. There are up to five: filling, being written, the newest
@@ -119,20 +121,21 @@ const (
 
 // The defaults and limits of Options.
 const (
-	defaultInterval       = 100 * time.Millisecond
-	defaultMaxMessages    = 1_000_000
-	defaultMaxBytes       = 1 << 30
-	defaultMaxPacket      = 16 << 20
-	defaultMaxStreams     = 1024
-	defaultSegmentBytes   = 64 << 20
-	defaultMaxDeadLetters = 1000
-	defaultReceiptAge     = 7 * 24 * time.Hour
-	defaultBufferBytes    = 1 << 20
-	defaultFillBytes      = 256 << 10
-	maxMaxPacket          = 268_435_000 // a record's length has 28 bits
-	maxMaxStreams         = 65_536
-	maxStreamName         = 1024
-	maxKey                = 1024
+	defaultInterval            = 100 * time.Millisecond
+	defaultMaxMessages         = 1_000_000
+	defaultMaxBytes            = 1 << 30
+	defaultMaxPacket           = 16 << 20
+	defaultMaxStreams          = 1024
+	defaultSegmentBytes        = 64 << 20
+	defaultReceiptSegmentBytes = 8 << 20
+	defaultMaxDeadLetters      = 1000
+	defaultReceiptAge          = 7 * 24 * time.Hour
+	defaultBufferBytes         = 1 << 20
+	defaultFillBytes           = 256 << 10
+	maxMaxPacket               = 268_435_000 // a record's length has 28 bits
+	maxMaxStreams              = 65_536
+	maxStreamName              = 1024
+	maxKey                     = 1024
 )
 
 // Validate returns an *OptionError for the first option outside its range.
@@ -148,10 +151,10 @@ func (o Options) Validate() error {
 		{"MaxBytes", o.MaxBytes, 1, 1 << 50},
 		{"MaxPacket", int64(o.MaxPacket), 1, maxMaxPacket},
 		{"MaxStreams", int64(o.MaxStreams), 1, maxMaxStreams},
-		{"MaxDiskBytes", o.MaxDiskBytes, 1, 1 << 52},
+		{"MaxDiskBytes", o.MaxDiskBytes, 4 * o.SegmentBytes, 1 << 52},
 		{"MaxAge", int64(o.MaxAge), 0, 1<<63 - 1},
 		{"WhenFull", int64(o.WhenFull), 0, int64(DropNewest)},
-		{"MaxDeadLetters", int64(o.MaxDeadLetters), -1, 1_000_000},
+		{"MaxDeadLetters", int64(o.MaxDeadLetters), -1, 100_000},
 		{"MaxReceipts", int64(o.MaxReceipts), 0, 1<<31 - 1},
 		{"ReceiptAge", int64(o.ReceiptAge), int64(time.Millisecond), 1<<63 - 1},
 		{"SegmentBytes", o.SegmentBytes, 4 << 10, 1 << 30},
@@ -173,7 +176,15 @@ func (o Options) withDefaults() Options {
 	setDefault(&o.MaxStreams, defaultMaxStreams)
 	setDefault(&o.MaxDeadLetters, defaultMaxDeadLetters)
 	setDefault(&o.ReceiptAge, defaultReceiptAge)
-	setDefault(&o.SegmentBytes, defaultSegmentBytes)
+	if o.SegmentBytes == 0 {
+		o.SegmentBytes = defaultSegmentBytes
+		if o.MaxReceipts > 0 {
+			o.SegmentBytes = defaultReceiptSegmentBytes
+		}
+		if o.MaxDiskBytes > 0 {
+			o.SegmentBytes = max(min(o.SegmentBytes, o.MaxDiskBytes/4), 4<<10)
+		}
+	}
 	setDefault(&o.BufferBytes, defaultBufferBytes)
 	setDefault(&o.FillBytes, defaultFillBytes)
 	setDefault(&o.MaxDiskBytes, 4*o.MaxBytes+4*o.SegmentBytes)

@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 )
 
 // receipts are the outcomes of messages whose segment is gone. When a segment is
@@ -188,8 +189,12 @@ func (l *Log) readReceiptHeader(path string, number uint64, inUse bool) (receipt
 
 // keepReceipts writes what became of the messages of a segment that is about to
 // be removed. It is entered and left with mu held. All its messages are done, so
-// nothing of what it reads meanwhile changes.
-func (l *Log) keepReceipts(s *segment) error {
+// nothing of what it reads meanwhile changes. It reports whether the segment may
+// go: also when there is no room for its receipts, which are lost then.
+func (l *Log) keepReceipts(s *segment) bool {
+	if n := len(l.receipts.files); n > 0 && l.receipts.files[n-1].segment == s.number {
+		return true // done, but the segment could not be removed
+	}
 	ended := map[uint64]extra{}
 	for _, m := range l.moved {
 		if m.seg == s {
@@ -199,10 +204,16 @@ func (l *Log) keepReceipts(s *segment) error {
 	l.pause()
 	f, err := l.makeReceipts(s, ended)
 	l.resume()
-	if err == nil && f.count > 0 {
+	switch {
+	case err == nil && f.count > 0:
 		l.addReceipts(f)
+	case err == nil || errors.Is(err, fs.ErrNotExist): // there are none, or the segment is gone already
+	case err == errNoRoom || l.diskSize > l.o.MaxDiskBytes/2:
+		l.receiptsLost += uint64(s.ended())
+	default:
+		return false
 	}
-	return err
+	return true
 }
 
 func (l *Log) makeReceipts(s *segment, ended map[uint64]extra) (f receiptFile, err error) {
@@ -239,6 +250,7 @@ func compareReceipts(a, b *receipt) int {
 }
 
 func collectReceipts(file File, s *segment, ended map[uint64]extra) (list []receipt, err error) {
+	list = make([]receipt, 0, len(s.extras)+len(ended))
 	scan := &scanner{window: window{f: file, limit: s.size, chunk: 256 << 10}, number: s.number}
 	_, _, err = scan.scan(headerSize, true, func(_ int64, rec *record) bool {
 		if rec.kind != kindMessage {
@@ -268,27 +280,34 @@ func (l *Log) writeReceipts(f receiptFile, buf []byte) error {
 		}
 	}
 	if err != nil {
-		return err
+		return noRoom(err)
 	}
 	if err = l.put(file, buf, 0); err == nil {
+		l.wear.add(0, int64(len(buf)), l.ledger.clock.now())
 		l.syncs.Add(1)
 		err = file.Sync()
 	}
-	if err = errors.Join(err, file.Close()); err == nil {
-		err = l.o.FS.SyncDir(l.dir)
+	if err = errors.Join(err, file.Close()); err != nil {
+		_ = l.o.FS.Remove(path) // without its segment it would look damaged
+		_ = l.o.FS.SyncDir(l.dir)
+		return noRoom(err)
 	}
-	if err != nil {
-		return err
+	return l.o.FS.SyncDir(l.dir)
+}
+
+// errNoRoom: a file cannot be made because the disk is full.
+var errNoRoom = errors.New("no room for the receipts")
+
+func noRoom(err error) error {
+	if errors.Is(err, syscall.ENOSPC) {
+		return errNoRoom
 	}
-	return nil
+	return err
 }
 
 // addReceipts enters a new file and gives up the oldest ones.
 func (l *Log) addReceipts(f receiptFile) {
 	r := &l.receipts
-	if n := len(r.files); n > 0 && r.files[n-1].segment == f.segment {
-		return // written again: the segment could not be removed
-	}
 	r.files = append(r.files, f)
 	r.total += f.count
 	for len(r.files) > 1 {
@@ -331,7 +350,7 @@ func (l *Log) Receipt(id [16]byte) (Receipt, bool, error) {
 	l.mu.Unlock()
 	for _, f := range slices.Backward(files) {
 		r, ok, err := l.receiptFromFile(f, id)
-		if errors.Is(err, fs.ErrNotExist) {
+		if errors.Is(err, fs.ErrNotExist) || l.inline && errors.Is(err, io.ErrUnexpectedEOF) {
 			continue // given up meanwhile
 		}
 		if ok && !r.At.IsZero() && r.At.UnixMilli() < l.receiptLimit() {

@@ -25,7 +25,7 @@ type record struct {
 
 	seq      uint64  // message, released, done
 	outcome  Outcome // done; of a moved dead letter
-	at       int64   // done, when it is noted
+	at       int64   // done, when it is noted; of a moved dead letter
 	id       uint16  // seen, cleared
 	stream   uint32  // message, stream
 	name     string  // stream
@@ -228,6 +228,7 @@ func (r *record) appendExtended(b []byte) []byte {
 	}
 	if flags&extDead != 0 {
 		meta = append(meta, r.outcome.Reason)
+		meta = binary.AppendUvarint(meta, uint64(max(r.at, 0)))
 	}
 	b = appendTag(b, kindExtended, len(meta)+len(m.packet))
 	b = append(b, meta...)
@@ -260,6 +261,7 @@ func (m *recordMessage) decodeExtended(r *record, d *decoder) {
 	}
 	if m.dead {
 		r.outcome = Outcome{Kind: DeadLettered, Reason: d.byte()}
+		r.at = int64(d.number(maxMillis))
 	}
 	m.packet = d.rest()
 }

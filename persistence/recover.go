@@ -46,6 +46,7 @@ func (r *recovery) run() error {
 		return err
 	}
 	r.ledger.next = 1
+	r.catalog.load()
 	for i, f := range live {
 		if err := r.load(f, i == 0); err != nil {
 			return err
@@ -54,6 +55,7 @@ func (r *recovery) run() error {
 			r.oldest = f
 		}
 	}
+	r.catalog.loaded()
 	r.reconcile()
 	r.distrustMarks()
 	return nil

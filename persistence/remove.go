@@ -27,8 +27,8 @@ func (l *Log) sweep() {
 		if !ok {
 			break
 		}
-		if l.o.MaxReceipts > 0 && number != 0 && l.keepReceipts(l.segments[0]) != nil {
-			break // as below
+		if l.o.MaxReceipts > 0 && number != 0 && !l.keepReceipts(l.segments[0]) {
+			break // the next commit tries again
 		}
 		l.pause()
 		if !l.inline {
@@ -47,8 +47,10 @@ func (l *Log) sweep() {
 		} else {
 			gone := l.segments[0]
 			l.diskSize -= gone.size
+			l.segments[0] = nil // or it would stay in memory
 			l.segments = l.segments[1:]
 			l.catalog.leave(gone)
+			l.ledger.keys.shrink(l.ledger.pending, func(seq uint64) bool { return l.find(seq).alive() })
 		}
 	}
 	l.removing = false

@@ -68,7 +68,7 @@ func (s *scanner) at(off int64, r *record) (bool, error) {
 	if !ok || off+int64(size) > s.limit {
 		return false, nil
 	}
-	if kind <= kindDone && s.most > 0 {
+	if (kind <= kindDone || kind == kindExtended || kind == kindDoneAt) && s.most > 0 {
 		// Saves checksums over long stretches when looking for the next record.
 		d := decoder{b: b[body:]}
 		if seq := d.sequence(); d.bad || seq > s.most {

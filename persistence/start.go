@@ -37,7 +37,7 @@ func (l *Log) start() error {
 		for _, s := range r.segments {
 			l.garbage = append(l.garbage, segmentName(l.dir, s.number))
 		}
-		r.segments = nil
+		r.catalog = catalog{}
 	}
 	if n := len(r.segments); n > 0 {
 		last := r.segments[n-1]

@@ -24,13 +24,14 @@ type Stats struct {
 	Receipts     uint64             // receipts kept of messages whose segment is gone
 
 	AcceptedBytes uint64 // packet bytes accepted
-	BytesWritten  uint64 // bytes written to files, zeros and copies included
+	BytesWritten  uint64 // bytes written to files, zeros ahead, moved messages and receipts included
 	PageBytes     uint64 // bytes of the pages of 4 KiB that were synced: what flash wears by
 	PageBytesDay  uint64 // of PageBytes, those of the last 24 hours
 	Syncs         uint64 // fsyncs of files
 	DroppedOldest uint64 // dropped by DropOldest
 	DroppedNewest uint64 // refused by DropNewest
 	Conflated     uint64 // dropped because a newer message with the same key came
+	ReceiptsLost  uint64 // receipts that could not be written when their segment went
 	Moved         uint64 // messages moved to a newer segment, to give an old one back
 	TornTails     uint64 // unfinished writes cut off when the store was opened
 	Corruptions   uint64 // damaged places found

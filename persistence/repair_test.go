@@ -1,0 +1,235 @@
+package persistence
+
+import (
+	"errors"
+	"fmt"
+	"math"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// What a hostile reading has found.
+
+// TestFullDiskWithNothingPending: when MaxDiskBytes is reached and all messages
+// are done, what was recorded is made durable so that segments can go.
+func TestFullDiskWithNothingPending(t *testing.T) {
+	for _, sync := range []SyncPolicy{SyncEveryCommit, SyncInterval, SyncNever} {
+		for leave := range uint64(2) {
+			l := open(t, newMemFS(), with(small, func(o *Options) { o.MaxDiskBytes, o.Sync, o.Interval = 32<<10, sync, time.Hour }))
+			var err error
+			for seq := uint64(1); err == nil; seq++ {
+				_, err = l.Append(numbered(seq, 500))
+			}
+			if !errors.Is(err, ErrFull) {
+				t.Fatal(err)
+			}
+			for seq := range l.LastSeq() - leave {
+				if err := l.Done(seq+1, Outcome{Kind: Acked}); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if err := l.Room(t.Context(), 500); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := l.Append(numbered(l.LastSeq()+1, 500)); err != nil {
+				t.Fatalf("policy %d, %d pending: %v", sync, leave, err)
+			}
+			if err := l.Close(); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+}
+
+// TestCompactionEnds: when what is pending takes more room than is reckoned, with
+// long keys or many streams, compaction goes round once and stops.
+func TestCompactionEnds(t *testing.T) {
+	for _, c := range []struct {
+		name string
+		fill func(l *Log) error
+	}{
+		{"keys", func(l *Log) (err error) {
+			for seq := uint64(1); seq <= 200 && err == nil; seq++ {
+				m := numbered(seq, 10)
+				m.Key = fmt.Sprint(seq, strings.Repeat("k", 900))
+				_, err = l.Append(m)
+			}
+			return err
+		}},
+		{"streams", func(l *Log) (err error) {
+			for n := 0; n < 500 && err == nil; n++ {
+				_, _, err = l.Stream(fmt.Sprint(n, strings.Repeat("s", 90)))
+			}
+			for seq := uint64(1); seq <= 60 && err == nil; seq++ {
+				if _, err = l.Append(numbered(seq, 400)); err == nil && seq > 10 {
+					err = l.Done(seq, Outcome{Kind: Acked})
+				}
+			}
+			return err
+		}},
+	} {
+		l := open(t, newMemFS(), small)
+		if err := c.fill(l); err != nil {
+			t.Fatal(err)
+		}
+		for range 20 { // each may start a compaction
+			if err := errors.Join(l.Seen(1), l.Cleared(1), l.Sync()); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := l.Close(); err != nil { // waits for it
+			t.Fatal(err)
+		}
+		if s := l.Stats(); s.Moved > 3*s.Accepted {
+			t.Errorf("%s: %d messages were moved %d times", c.name, s.Accepted, s.Moved)
+		}
+	}
+}
+
+// TestReceiptsWithoutRoom: a full disk needs the room of a segment that is done
+// with more than its receipts.
+func TestReceiptsWithoutRoom(t *testing.T) {
+	fsys := newMemFS()
+	l := open(t, fsys, with(small, func(o *Options) { o.MaxReceipts = 1000 }))
+	defer l.Close()
+	fsys.setFault(func(op, name string, n int) (int, error) {
+		if op == "write" && strings.HasSuffix(name, receiptSuffix) {
+			return n / 2, syscall.ENOSPC
+		}
+		return n, nil
+	})
+	for seq := uint64(1); seq <= 100; seq++ {
+		if _, err := l.Append(numbered(seq, 500)); err != nil {
+			t.Fatal(err)
+		}
+		if err := l.Done(seq, Outcome{Kind: Acked}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := l.Sync(); err != nil {
+		t.Fatal(err)
+	}
+	if s := l.Stats(); s.Segments > 2 || s.ReceiptsLost == 0 || s.Receipts != 0 {
+		t.Fatalf("%+v", s)
+	}
+}
+
+// TestDeadLettersThatAreNotWritten: what is a dead letter before it was committed
+// is shown when it is.
+func TestDeadLettersThatAreNotWritten(t *testing.T) {
+	for _, s := range []Store{NewMemory(Options{}), open(t, newMemFS(), Options{})} {
+		if _, err := s.Enqueue(numbered(1, 50)); err != nil {
+			t.Fatal(err)
+		}
+		if err := s.Done(1, Outcome{Kind: DeadLettered}); err != nil {
+			t.Fatal(err)
+		}
+		for range 2 {
+			if err := s.DeadLetters(func(e *Entry, _ byte) bool { return e.Seq == 1 }); err != nil {
+				t.Fatal(err)
+			}
+			if err := s.Sync(); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := s.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// TestImpossibleMark: what could not be read back is not written.
+func TestImpossibleMark(t *testing.T) {
+	m := NewMemory(Options{})
+	defer m.Close()
+	if err := m.MarkSent(Normal, math.MaxUint64); err != ErrUnknownSequence {
+		t.Fatal(err)
+	}
+}
+
+// TestOpeningManyMovedMessages: the time is not the square of their number.
+func TestOpeningManyMovedMessages(t *testing.T) {
+	m := NewMemory(Options{SegmentBytes: 64 << 10})
+	const messages = 60_000
+	for seq := uint64(1); seq <= messages; seq++ {
+		msg := numbered(seq, 20)
+		msg.Priority = Urgent
+		if _, err := m.Enqueue(msg); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for seq := uint64(1); seq <= messages; seq++ {
+		if seq%4 != 0 {
+			if err := m.Done(seq, Outcome{Kind: Acked}); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	for range 3 {
+		m = m.Reopen()
+	}
+	defer m.Close()
+	if s := m.Stats(); s.PendingOf[Urgent] != messages/4 {
+		t.Fatalf("%+v", s)
+	}
+	var c Cursor
+	var e Entry
+	for want := uint64(4); want <= messages; want += 4 {
+		if ok, err := m.Next(&c, &e); !ok || err != nil || e.Seq != want || e.Number != want {
+			t.Fatal(ok, err, e.Seq, want)
+		}
+		c.Pass(&e)
+	}
+}
+
+// TestKeysAreForgotten: keys of messages that are done do not stay.
+func TestKeysAreForgotten(t *testing.T) {
+	m := NewMemory(Options{SegmentBytes: 64 << 10})
+	defer m.Close()
+	for seq := uint64(1); seq <= 20_000; seq++ {
+		msg := numbered(seq, 20)
+		msg.Key = fmt.Sprint(seq)
+		if _, err := m.Append(msg); err != nil {
+			t.Fatal(err)
+		}
+		if err := m.Done(seq, Outcome{Kind: Acked}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var c Cursor
+	if ok, err := m.Next(&c, new(Entry)); ok || err != nil {
+		t.Fatal(ok, err)
+	}
+	if n := len(m.ledger.keys.newest); n > 2*minSweep {
+		t.Errorf("%d keys are kept", n)
+	}
+}
+
+// TestMaxAgeOfTheFarFuture: what is accepted can be read back.
+func TestMaxAgeOfTheFarFuture(t *testing.T) {
+	m := NewMemory(Options{MaxAge: time.Hour})
+	defer m.Close()
+	if _, err := m.Append(&Message{Accepted: time.Unix(1<<60, 0)}); err != nil {
+		t.Fatal(err)
+	}
+	var c Cursor
+	if ok, err := m.Next(&c, new(Entry)); !ok || err != nil {
+		t.Fatal(ok, err)
+	}
+}
+
+// TestAcceptedDoesNotMoveTheClock: a program may make that time up.
+func TestAcceptedDoesNotMoveTheClock(t *testing.T) {
+	m := NewMemory(Options{})
+	begin := m.Now()
+	if _, err := m.Append(&Message{Accepted: begin.Add(300 * 24 * time.Hour)}); err != nil {
+		t.Fatal(err)
+	}
+	m = m.Reopen()
+	defer m.Close()
+	if ahead := m.Now().Sub(begin); ahead > time.Hour {
+		t.Errorf("the clock is %v ahead", ahead)
+	}
+}
