@@ -105,7 +105,7 @@ func TestAFullStoreBlocks(t *testing.T) {
 func TestBlockDoesNotWaitForTheDisk(t *testing.T) {
 	withScript(t, func(t *testing.T, s *script) {
 		cfg := testConfig("c", &recorder{}, s.dial)
-		cfg.WhenFull, cfg.DirOptions.MaxDiskBytes = Block, 8<<10
+		cfg.WhenFull, cfg.DirOptions.MaxDiskBytes = Block, 64<<10
 		c := mustNew(t, cfg)
 		for range 100 {
 			_, err := c.Publish(t.Context(), Message{Topic: "t", QoS: 1, Payload: make([]byte, 1000)})

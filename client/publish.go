@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"errors"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/mooring-mqtt/mooring/internal/wire"
@@ -213,6 +214,7 @@ type pendingMessages struct {
 	open    map[uint64]pendingMessage
 	newest  map[string]uint64 // of each topic, among those with Conflate
 	swept   int               // how many the last sweep of newest left
+	stale   atomic.Bool       // some message was stale
 	ended   error             // set when the client ends: what is added later is abandoned at once
 }
 
@@ -262,12 +264,14 @@ func (p *pendingMessages) add(seq uint64, accepted *Message) (d *Delivery, dropp
 func (p *pendingMessages) replace(topic string, seq uint64) bool {
 	before := p.newest[topic]
 	if before > seq {
+		p.stale.Store(true)
 		return true
 	}
 	p.newest[topic] = seq
 	if m, ok := p.open[before]; ok {
 		m.stale = true
 		p.open[before] = m
+		p.stale.Store(true)
 	}
 	if len(p.newest) >= 2*max(p.swept, 512) {
 		for topic, s := range p.newest {
@@ -282,9 +286,12 @@ func (p *pendingMessages) replace(topic string, seq uint64) bool {
 
 // isStale says whether the place of a message was taken.
 func (p *pendingMessages) isStale(seq uint64) bool {
+	if !p.stale.Load() {
+		return false
+	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return len(p.newest) > 0 && p.open[seq].stale
+	return p.open[seq].stale
 }
 
 // sent notes that the message is on its way.
