@@ -73,7 +73,7 @@ type Config struct {
 	// Client.DeadLetters; for one more the oldest is given up. They end as
 	// DeadLettered instead of Refused, whether the server refused them, cannot take
 	// them, or ended PoisonAttempts connections over one. Default: none. At most
-	// 1,000,000; a Store of your own has a limit of its own.
+	// 100,000; a Store of your own has a limit of its own.
 	DeadLetters int
 	// OnSessionLost says what happens to messages that were sent and not
 	// acknowledged when the server loses its session. Default Republish.

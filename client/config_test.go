@@ -70,7 +70,7 @@ func TestConfigRules(t *testing.T) {
 		{"", func(c *Config) { c.WhenFull, c.DirOptions.WhenFull = DropOldest, persistence.DropOldest }},
 		{"", func(c *Config) { c.WhenFull, c.Store = Block, persistence.NewMemory(persistence.Options{}) }},
 		{"DeadLetters", func(c *Config) { c.DeadLetters = -1 }},
-		{"DeadLetters", func(c *Config) { c.DeadLetters = 1_000_001 }},
+		{"DeadLetters", func(c *Config) { c.DeadLetters = 100_001 }},
 		{"Publisher", func(c *Config) { c.Publisher, c.Sequenced = full, true }},
 		{"Will", func(c *Config) { c.Will, c.Status = &Will{Topic: "w"}, &Status{Topic: "s"} }},
 		{"Status.Topic", func(c *Config) { c.Status = &Status{} }},

@@ -64,8 +64,8 @@ func (c Config) Validate() error {
 		return bad("WhenFull", "is DropOldest, which Store has to do; set it in the options of the store, and their OnDrop to Client.Dropped")
 	case c.WhenFull != Reject && c.DirOptions.WhenFull != persistence.Reject && storePolicies[c.WhenFull] != c.DirOptions.WhenFull:
 		return bad("WhenFull", "is not the same as DirOptions.WhenFull; set one of both")
-	case c.DeadLetters < 0 || c.DeadLetters > 1_000_000:
-		return bad("DeadLetters", "is %d; use 0 for none or a number up to 1,000,000", c.DeadLetters)
+	case c.DeadLetters < 0 || c.DeadLetters > 100_000:
+		return bad("DeadLetters", "is %d; use 0 for none or a number up to 100,000", c.DeadLetters)
 	}
 	if longest := wire.MaxString - len(streamSuffixes[Urgent]); c.Sequenced && (len(c.Publisher) > longest || len(c.ClientID) > longest) {
 		return bad("Publisher", "or ClientID is longer than %d bytes; shorten it, a priority may be put behind it", longest)
