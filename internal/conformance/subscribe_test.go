@@ -1,0 +1,247 @@
+package conformance
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"testing"
+	"testing/synctest"
+
+	"github.com/mooring-mqtt/mooring/client"
+	"github.com/mooring-mqtt/mooring/internal/wire"
+	"github.com/mooring-mqtt/mooring/internal/wire/control"
+)
+
+// Sections 3.8 and 3.9: SUBSCRIBE and SUBACK.
+
+// asks runs a request of the client's that waits for its answer.
+func asks(f func() error) <-chan error {
+	answer := make(chan error, 1)
+	go func() { answer <- f() }()
+	return answer
+}
+
+// unanswered wants a request to be waiting still.
+func (r *rig) unanswered(answer <-chan error) {
+	r.t.Helper()
+	synctest.Wait()
+	select {
+	case err := <-answer:
+		r.t.Fatalf("the request has returned %v, and has no answer yet", err)
+	default:
+	}
+}
+
+// subscribe has the client subscribe to a filter.
+func (r *rig) subscribe(c *client.Client, filter string, options ...client.SubscribeOption) <-chan error {
+	return asks(func() error {
+		return c.Subscribe(context.Background(), filter, client.ExactlyOnce, client.HandlerFunc(r.keep), options...)
+	})
+}
+
+// refusesFields wants a *FieldError for each filter, nothing on this connection
+// or the next one, and the client to live on.
+func refusesFields(t *testing.T, filters []string, try func(c *client.Client, filter string) error) {
+	t.Helper()
+	onRig(t, func(t *testing.T, r *rig) {
+		c, conn := r.start(control.Connack{})
+		for _, filter := range filters {
+			var field *client.FieldError
+			if err := try(c, filter); !errors.As(err, &field) || field.Field != "Topic Filter" {
+				t.Errorf("%.40q: the error is %v, want a *FieldError", filter, err)
+			}
+		}
+		conn.Quiet()
+		conn = r.resume(conn)
+		conn.Quiet()
+	})
+}
+
+func trySubscribe(c *client.Client, filter string) error {
+	return c.Subscribe(context.Background(), filter, 0, client.HandlerFunc(func(context.Context, *client.Message) error { return nil }))
+}
+
+func tryUnsubscribe(c *client.Client, filter string) error {
+	return c.Unsubscribe(context.Background(), filter)
+}
+
+// notUTF8 are filters that are no UTF-8 Encoded Strings.
+var notUTF8 = []string{"a/\xff", "a/\xc0\x80", "a/\xed\xa0\x80/b", "\xed\xbf\xbf", "\xf4\x90\x80\x80", "$share/n/\xff", "a/\x00"}
+
+// The flags of SUBSCRIBE are reserved and MUST be 0,0,1,0.
+func TestMQTT_3_8_1_1(t *testing.T) {
+	onRig(t, func(t *testing.T, r *rig) {
+		c, conn := r.start(control.Connack{})
+		done := r.subscribe(c, "a/b")
+		conn.ExpectBytes([]byte{0x82, 9, 0, 1, 0, 0, 3, 'a', '/', 'b', 2})
+		conn.Suback(1, 2)
+		r.must(<-done)
+		conn.Close() // and again where it is restored
+		conn, _ = r.Connect(control.Connack{})
+		conn.ExpectBytes([]byte{0x82, 9, 0, 2, 0, 0, 3, 'a', '/', 'b', 2})
+	})
+}
+
+// The Topic Filters MUST be a UTF-8 Encoded String.
+func TestMQTT_3_8_3_1(t *testing.T) {
+	refusesFields(t, notUTF8, trySubscribe)
+	onRig(t, func(t *testing.T, r *rig) { // what is one goes as it is
+		c, conn := r.start(control.Connack{})
+		for i, filter := range []string{"ä/\U0010FFFF", "\uFEFF", "a\u0301/+"} {
+			done := r.subscribe(c, filter)
+			if s := conn.ExpectSubscribe(); s.Subscriptions[0].Filter != filter {
+				t.Errorf("the filter is %q, want %q", s.Subscriptions[0].Filter, filter)
+			}
+			conn.Suback(uint16(i+1), 0)
+			r.must(<-done)
+		}
+	})
+}
+
+// The Payload MUST contain at least one Topic Filter and Subscription Options
+// pair: where the server can take none of them there is no SUBSCRIBE.
+func TestMQTT_3_8_3_2(t *testing.T) {
+	onRig(t, func(t *testing.T, r *rig) {
+		r.cfg.ClientID = "c"
+		c, err := client.New(r.cfg)
+		r.must(err)
+		defer c.Close()
+		for _, filter := range []string{"a/+", "$share/n/b", "#"} {
+			r.must(<-r.subscribe(c, filter))
+		}
+		r.must(c.Start(context.Background()))
+		conn, _ := r.Connect(control.Connack{WildcardUnavailable: true, SharedUnavailable: true})
+		conn.Quiet()
+		if got := eventsOf[client.SubscriptionFailed](r); len(got) != 3 {
+			t.Errorf("%d subscriptions were told to have failed, want 3", len(got))
+		}
+		conn.Close()
+		conn, _ = r.Connect(control.Connack{WildcardUnavailable: true})
+		s := conn.ExpectSubscribe() // ParseSubscribe wants at least one
+		if len(s.Subscriptions) != 1 || s.Subscriptions[0].Filter != "$share/n/b" {
+			t.Errorf("SUBSCRIBE is %+v", s)
+		}
+	})
+}
+
+// It is a Protocol Error to set the No Local bit to 1 on a Shared Subscription.
+func TestMQTT_3_8_3_4(t *testing.T) {
+	onRig(t, func(t *testing.T, r *rig) {
+		c, conn := r.start(control.Connack{})
+		var field *client.FieldError
+		if err := <-r.subscribe(c, "$share/n/t", client.NoLocal()); !errors.As(err, &field) || field.Field != "No Local" {
+			t.Errorf("the error is %v, want a *FieldError", err)
+		}
+		conn.Quiet()
+		conn.Close()
+		conn, _ = r.Connect(control.Connack{})
+		conn.Quiet()
+		done := r.subscribe(c, "$share/n/t", client.RetainAsPublished())
+		if s := conn.ExpectSubscribe(); s.Subscriptions[0].NoLocal {
+			t.Errorf("SUBSCRIBE is %+v", s)
+		}
+		conn.Suback(1, 0)
+		r.must(<-done)
+	})
+}
+
+// The Server MUST treat a SUBSCRIBE as malformed if any of the reserved bits of
+// its options are non-zero: the client sends none.
+func TestMQTT_3_8_3_5(t *testing.T) {
+	onRig(t, func(t *testing.T, r *rig) {
+		c, conn := r.start(control.Connack{})
+		options := []struct {
+			bit    byte
+			option client.SubscribeOption
+		}{{0x04, client.NoLocal()}, {0x08, client.RetainAsPublished()}, {0x20, client.NoRetained()}}
+		id := uint16(0)
+		for qos := range byte(3) {
+			for set := range 1 << len(options) {
+				want, list := qos, []client.SubscribeOption(nil)
+				for i, o := range options {
+					if set>>i&1 == 1 {
+						want |= o.bit
+						list = append(list, o.option)
+					}
+				}
+				done := asks(func() error {
+					return c.Subscribe(context.Background(), "f", client.QoS(qos), client.HandlerFunc(r.keep), list...)
+				})
+				id++
+				conn.ExpectBytes([]byte{0x82, 7, 0, byte(id), 0, 0, 1, 'f', want})
+				conn.Suback(id, qos)
+				r.must(<-done)
+			}
+		}
+	})
+}
+
+// The SUBACK packet MUST have the same Packet Identifier as the SUBSCRIBE: one
+// with another is no answer to it.
+func TestMQTT_3_8_4_2(t *testing.T) {
+	onRig(t, func(t *testing.T, r *rig) {
+		c, conn := r.start(control.Connack{})
+		done := r.subscribe(c, "a")
+		id := conn.ExpectSubscribe().PacketID
+		conn.Suback(id+1, 0)
+		conn.Suback(0xFFFF, 0x80)
+		r.unanswered(done)
+		conn.Suback(id, 2)
+		r.must(<-done)
+		conn.Quiet()
+	})
+}
+
+// The SUBACK MUST contain a Reason Code for each Topic Filter: one that has not
+// is a violation.
+func TestMQTT_3_8_4_6(t *testing.T) {
+	tests := []struct {
+		reasons []byte
+		end     byte
+	}{{nil, 0x81}, {[]byte{0, 0}, 0x82}}
+	for _, test := range tests {
+		t.Run(fmt.Sprint(len(test.reasons)), func(t *testing.T) {
+			onRig(t, func(t *testing.T, r *rig) {
+				c, conn := r.start(control.Connack{})
+				done := r.subscribe(c, "a")
+				id := conn.ExpectSubscribe().PacketID
+				r.wantEnd(conn, test.end, control.AppendSuback(nil, &control.Suback{PacketID: id, Reasons: test.reasons}))
+				conn, _ = r.Connect(control.Connack{SessionPresent: true})
+				id = conn.ExpectSubscribe().PacketID // it counts as not made
+				conn.Suback(id, 2)
+				r.must(<-done)
+				conn.Quiet()
+			})
+		})
+	}
+}
+
+// The order of Reason Codes in the SUBACK packet MUST match the order of Topic
+// Filters in the SUBSCRIBE packet: so they are read.
+func TestMQTT_3_9_3_1(t *testing.T) {
+	onRig(t, func(t *testing.T, r *rig) {
+		c, err := client.New(r.cfg)
+		r.must(err)
+		defer c.Close()
+		for _, filter := range []string{"a", "b", "c", "d"} {
+			r.must(<-r.subscribe(c, filter))
+		}
+		r.must(c.Start(context.Background()))
+		conn, _ := r.Connect(control.Connack{})
+		s := conn.ExpectSubscribe()
+		if len(s.Subscriptions) != 4 {
+			t.Fatalf("SUBSCRIBE has %d filters, want 4", len(s.Subscriptions))
+		}
+		conn.Suback(s.PacketID, 2, 0x87, 0, 0x97)
+		var refused *client.RefusedError
+		codes := map[string]byte{}
+		for _, e := range eventsOf[client.SubscriptionFailed](r) {
+			if errors.As(e.Err, &refused) {
+				codes[e.Filter] = refused.Code
+			}
+		}
+		if second, fourth := s.Subscriptions[1].Filter, s.Subscriptions[3].Filter; len(codes) != 2 || codes[second] != 0x87 || codes[fourth] != wire.ReasonQuotaExceeded {
+			t.Errorf("refused are %v, want %s with 0x87 and %s with 0x97", codes, second, fourth)
+		}
+	})
+}

@@ -1,0 +1,87 @@
+package conformance
+
+import (
+	"context"
+	"testing"
+
+	"github.com/mooring-mqtt/mooring/client"
+	"github.com/mooring-mqtt/mooring/internal/wire/control"
+)
+
+// Sections 3.10 and 3.11: UNSUBSCRIBE and UNSUBACK.
+
+func (r *rig) unsubscribe(c *client.Client, filter string) <-chan error {
+	return asks(func() error { return c.Unsubscribe(context.Background(), filter) })
+}
+
+// The flags of UNSUBSCRIBE are reserved and MUST be 0,0,1,0.
+func TestMQTT_3_10_1_1(t *testing.T) {
+	onRig(t, func(t *testing.T, r *rig) {
+		c, conn := r.start(control.Connack{})
+		done := r.unsubscribe(c, "a/b")
+		conn.ExpectBytes([]byte{0xA2, 8, 0, 1, 0, 0, 3, 'a', '/', 'b'})
+		conn.Unsuback(1, 0)
+		r.must(<-done)
+		lost := r.unsubscribe(c, "c")
+		conn.ExpectBytes([]byte{0xA2, 6, 0, 2, 0, 0, 1, 'c'})
+		conn = r.resume(conn) // and again where it is made good
+		r.must(<-lost)
+		conn.ExpectBytes([]byte{0xA2, 6, 0, 3, 0, 0, 1, 'c'})
+		conn.Unsuback(3, 0x11)
+		conn.Quiet()
+	})
+}
+
+// The Topic Filters in an UNSUBSCRIBE packet MUST be UTF-8 Encoded Strings.
+func TestMQTT_3_10_3_1(t *testing.T) {
+	refusesFields(t, notUTF8, tryUnsubscribe)
+	onRig(t, func(t *testing.T, r *rig) {
+		c, conn := r.start(control.Connack{})
+		done := r.unsubscribe(c, "\uFEFF/ä")
+		u := conn.ExpectUnsubscribe()
+		if u.Filters[0] != "\uFEFF/ä" {
+			t.Errorf("the filter is %q", u.Filters[0])
+		}
+		conn.Unsuback(u.PacketID, 0)
+		r.must(<-done)
+	})
+}
+
+// The Payload of an UNSUBSCRIBE packet MUST contain at least one Topic Filter.
+func TestMQTT_3_10_3_2(t *testing.T) {
+	onRig(t, func(t *testing.T, r *rig) {
+		c, conn := r.start(control.Connack{})
+		conn.Close()
+		for range 3 { // one that is made, ended and made again is not ended
+			r.must(<-r.subscribe(c, "a"))
+			r.must(<-r.unsubscribe(c, "a"))
+		}
+		r.must(<-r.subscribe(c, "a"))
+		r.must(<-r.unsubscribe(c, "b"))
+		conn, _ = r.Connect(control.Connack{SessionPresent: true})
+		u := conn.ExpectUnsubscribe() // ParseUnsubscribe wants at least one
+		if len(u.Filters) != 1 || u.Filters[0] != "b" {
+			t.Errorf("UNSUBSCRIBE is %+v", u)
+		}
+		conn.Unsuback(u.PacketID, 0)
+		conn.Suback(conn.ExpectSubscribe().PacketID, 2)
+		conn.Quiet()
+		conn = r.resume(conn) // nothing is owed
+		conn.Quiet()
+	})
+}
+
+// The UNSUBACK packet MUST have the same Packet Identifier as the UNSUBSCRIBE:
+// one with another is no answer to it.
+func TestMQTT_3_10_4_5(t *testing.T) {
+	onRig(t, func(t *testing.T, r *rig) {
+		c, conn := r.start(control.Connack{})
+		done := r.unsubscribe(c, "a")
+		id := conn.ExpectUnsubscribe().PacketID
+		conn.Unsuback(id+1, 0)
+		conn.Unsuback(0xFFFF, 0x80)
+		r.unanswered(done)
+		conn.Unsuback(id, 0x11)
+		r.must(<-done)
+	})
+}
