@@ -91,3 +91,49 @@ func TestZeroedSegment(t *testing.T) {
 		t.Errorf("told %d times, files: %d", told, len(fsys.Files()))
 	}
 }
+
+// TestForeignNames: what is no file and has the name that the next segment would
+// get. Open says so; a log in use takes the name after it.
+func TestForeignNames(t *testing.T) {
+	for what, put := range map[string]func(name string) error{
+		"folder":  func(name string) error { return os.Mkdir(name, 0o700) },
+		"symlink": func(name string) error { return os.Symlink("nowhere", name) },
+	} {
+		t.Run(what, func(t *testing.T) {
+			dir := t.TempDir()
+			l, err := Open(dir, small)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := put(segmentName(dir, 2)); err != nil {
+				t.Skip("this system makes none here: ", err)
+			}
+			for seq := uint64(1); seq <= 30; seq++ {
+				if _, err := l.Append(numbered(seq, 400)); err != nil {
+					t.Fatal(err)
+				}
+			}
+			foreign := segmentName(dir, l.number+1)
+			if err := errors.Join(l.Close(), put(foreign)); err != nil {
+				t.Fatal(err)
+			}
+			var folder *FolderError
+			if _, err = Open(dir, small); !errors.As(err, &folder) || !errors.Is(err, fs.ErrExist) {
+				t.Fatal(err)
+			}
+			if err := os.Remove(foreign); err != nil {
+				t.Fatal(err)
+			}
+			if l, err = Open(dir, small); err != nil {
+				t.Fatal(err)
+			}
+			defer l.Close()
+			if seqs, _ := contents(t, l); len(seqs) != 30 || l.Stats().Corruptions > 0 {
+				t.Errorf("%v are left, %+v", seqs, l.Stats())
+			}
+			if _, err := os.Lstat(segmentName(dir, 2)); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+}

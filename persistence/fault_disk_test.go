@@ -1,0 +1,159 @@
+package persistence
+
+import (
+	"bytes"
+	"errors"
+	"math/rand/v2"
+	"syscall"
+	"testing"
+
+	"github.com/mooring-mqtt/mooring/internal/faultfs"
+)
+
+// TestNoSpaceForZeros: there is room for the records, and none for the zeros
+// ahead of them. Nothing depends on these.
+func TestNoSpaceForZeros(t *testing.T) {
+	fsys := newMemFS()
+	failed := 0
+	fsys.SetFault(func(op faultfs.Op) (int, error) {
+		if op.Kind == faultfs.Write && len(bytes.Trim(op.Data, "\x00")) == 0 {
+			failed++
+			return op.Len / 2, syscall.ENOSPC
+		}
+		return op.Len, nil
+	})
+	l := open(t, fsys, small)
+	for seq := uint64(1); seq <= 30; seq++ {
+		if _, err := l.Append(numbered(seq, 400)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if failed == 0 || l.Stats().Segments != 4 {
+		t.Errorf("%d failures, %d segments", failed, l.Stats().Segments)
+	}
+	for seed := range uint64(20) {
+		l := open(t, fsys.powerCut(rand.New(rand.NewPCG(seed, 1))), small)
+		if seqs, _ := contents(t, l); len(seqs) != 30 {
+			t.Fatalf("%v are left", seqs)
+		}
+	}
+	if err := l.Close(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// noReading makes reading fail until the result is called.
+func noReading(fsys *memFS) (heal func()) {
+	fsys.SetFault(func(op faultfs.Op) (int, error) {
+		if op.Kind == faultfs.Read {
+			return 0, syscall.EIO
+		}
+		return op.Len, nil
+	})
+	return func() { fsys.SetFault(nil) }
+}
+
+// TestReadErrors: what cannot be read for a while is asked for again. Nothing is
+// given up for it, and accepting goes on.
+func TestReadErrors(t *testing.T) {
+	const n = 40
+	o := with(small, func(o *Options) { o.MaxReceipts = 100 })
+	fsys := newMemFS()
+	l := open(t, fsys, o)
+	defer l.Close()
+	add := func(from, to uint64) {
+		t.Helper()
+		for seq := from; seq <= to; seq++ {
+			if _, err := l.Append(numbered(seq, 400)); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	add(1, n)
+	if err := l.Done(2, Outcome{Kind: DeadLettered, Reason: 9}); err != nil {
+		t.Fatal(err)
+	}
+	heal := noReading(fsys)
+	var e Entry
+	var unread *ReadError
+	for range 3 {
+		if ok, err := l.Next(&Cursor{}, &e); ok || !errors.As(err, &unread) || unread.Seq != 1 || !errors.Is(err, syscall.EIO) {
+			t.Fatalf("Next: %t, %v", ok, err)
+		}
+	}
+	if ok, err := l.Get(3, &e); ok || !errors.As(err, &unread) || unread.Seq != 3 {
+		t.Errorf("Get: %t, %v", ok, err)
+	}
+	if _, ok, err := l.Receipt(numbered(4, 8).ID); ok || !errors.As(err, &unread) || unread.Seq != 4 {
+		t.Errorf("Receipt: %t, %v", ok, err)
+	}
+	if err := l.DeadLetters(func(*Entry, byte) bool { return true }); !errors.As(err, &unread) || unread.Seq != 2 {
+		t.Errorf("DeadLetters: %v", err)
+	}
+	add(n+1, n+5)
+	heal()
+	left := 0
+	if err := l.DeadLetters(func(e *Entry, reason byte) bool { left++; return e.Seq == 2 && reason == 9 }); err != nil || left != 1 {
+		t.Errorf("%d dead letters, %v", left, err)
+	}
+	seqs, _ := contents(t, l)
+	if s := l.Stats(); len(seqs) != n+4 || s.Corruptions > 0 || s.Lost > 0 {
+		t.Errorf("%v are left, %+v", seqs, s)
+	}
+}
+
+// TestReadErrorsWhileMoving: messages that cannot be read are not moved, and are
+// not lost; they are moved when they can.
+func TestReadErrorsWhileMoving(t *testing.T) {
+	fsys := newMemFS()
+	l := open(t, fsys, small)
+	defer l.Close()
+	settle := (&program{l: l}).settle
+	heal := noReading(fsys)
+	for seq := uint64(1); seq <= 60; seq++ {
+		if _, err := l.Append(numbered(seq, 400)); err != nil {
+			t.Fatal(err)
+		}
+		if seq > 1 {
+			if err := l.Done(seq, Outcome{Kind: Acked}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		settle()
+	}
+	if s := l.Stats(); s.Moved > 0 || s.Segments < 5 {
+		t.Fatalf("%+v", s)
+	}
+	heal()
+	if _, err := l.Append(numbered(61, 400)); err != nil {
+		t.Fatal(err)
+	}
+	settle()
+	seqs, _ := contents(t, l)
+	if s := l.Stats(); s.Moved != 1 || s.Segments > 2 || len(seqs) != 2 || seqs[0] != 1 || s.Corruptions > 0 {
+		t.Fatalf("%v are left, %+v", seqs, s)
+	}
+}
+
+// TestReadErrorsAtOpening: the folder is not taken for damaged, nor kept locked.
+func TestReadErrorsAtOpening(t *testing.T) {
+	fsys := manySegments(t, 60)
+	before := len(fsys.Files())
+	heal := noReading(fsys)
+	for range 2 {
+		_, err := Open("log", with(small, func(o *Options) { o.FS = fsys }))
+		var folder *FolderError
+		if !errors.As(err, &folder) || !errors.Is(err, syscall.EIO) {
+			t.Fatal(err)
+		}
+	}
+	if n := len(fsys.Files()); n != before {
+		t.Errorf("%d files, there were %d", n, before)
+	}
+	heal()
+	l := open(t, fsys, small)
+	defer l.Close()
+	if seqs, _ := contents(t, l); len(seqs) != 30 || l.Stats().Corruptions > 0 {
+		t.Errorf("%v are left, %+v", seqs, l.Stats())
+	}
+}

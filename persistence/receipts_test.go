@@ -1,0 +1,331 @@
+package persistence
+
+import (
+	"bytes"
+	"encoding/binary"
+	"errors"
+	"hash/crc32"
+	"maps"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/mooring-mqtt/mooring/internal/faultfs"
+)
+
+var withReceipts = with(small, func(o *Options) { o.MaxReceipts = 1000 })
+
+// receiptsLog returns a folder in which the outcomes of the first messages are in
+// receipts files: sequence n was acked, or refused with reason n if n is even.
+func receiptsLog(t *testing.T, o Options, n uint64) *memFS {
+	t.Helper()
+	fsys := newMemFS()
+	l := open(t, fsys, o)
+	for seq := uint64(1); seq <= n; seq++ {
+		if _, err := l.Append(numbered(seq, 400)); err != nil {
+			t.Fatal(err)
+		}
+		if err := l.Done(seq, outcomeOf(seq)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := l.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return fsys
+}
+
+func outcomeOf(seq uint64) Outcome {
+	if seq%2 == 0 {
+		return Outcome{Kind: Refused, Reason: byte(seq)}
+	}
+	return Outcome{Kind: Acked}
+}
+
+func receiptFiles(fsys *memFS) (names []string) {
+	for name := range fsys.Files() {
+		if strings.HasSuffix(name, receiptSuffix) {
+			names = append(names, name)
+		}
+	}
+	slices.Sort(names)
+	return names
+}
+
+// knows returns which of the first n messages have a receipt, which must be right.
+func knows(t *testing.T, l *Log, n uint64) (seqs []uint64) {
+	t.Helper()
+	for seq := uint64(1); seq <= n; seq++ {
+		r, ok, err := l.Receipt(numbered(seq, 8).ID)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !ok {
+			continue
+		}
+		if r.Seq != seq || r.Outcome != outcomeOf(seq) || r.At.IsZero() {
+			t.Fatalf("message %d: %+v", seq, r)
+		}
+		seqs = append(seqs, seq)
+	}
+	return seqs
+}
+
+// TestReceiptDamaged: each entry of a file in turn is damaged. The others are
+// found, the damage is told, and the file stays.
+func TestReceiptDamaged(t *testing.T) {
+	const n = 40
+	fsys := receiptsLog(t, withReceipts, n)
+	name := receiptFiles(fsys)[1]
+	whole := fsys.data(name)
+	for at := headerSize; at < len(whole); at += receiptSize {
+		lost := binary.LittleEndian.Uint64(whole[at+16:])
+		data := slices.Clone(whole)
+		data[at+17] ^= 4
+		left := fsys.edit(name, data)
+		var told []Corruption
+		l := open(t, left, with(withReceipts, func(o *Options) { o.OnCorruption = func(c Corruption) { told = append(told, c) } }))
+		if seqs := knows(t, l, n); len(seqs) != n-1 || slices.Contains(seqs, lost) {
+			t.Fatalf("entry at %d, of message %d: known are %v", at, lost, seqs)
+		}
+		if len(told) == 0 || uint64(len(told)) != l.Stats().Corruptions || !bytes.Equal(left.data(name), data) {
+			t.Fatalf("entry at %d: %+v", at, told)
+		}
+		for _, c := range told {
+			if c.File != name || c.Offset != int64(at) || c.Length != receiptSize {
+				t.Fatalf("entry at %d: %+v", at, c)
+			}
+		}
+		l.Close()
+	}
+}
+
+// TestReceiptsUnfinished: a file that is not what its header says is copied, told
+// and given up; one whose segment is there was never finished and goes silently.
+func TestReceiptsUnfinished(t *testing.T) {
+	const n = 40
+	fsys := receiptsLog(t, withReceipts, n)
+	name := receiptFiles(fsys)[0]
+	whole := fsys.data(name)
+	fewer := slices.Clone(whole)
+	fewer[20]-- // its count, under a valid checksum
+	binary.LittleEndian.PutUint32(fewer[60:], crc32.Checksum(fewer[:60], castagnoli))
+	zeros := make([]byte, len(whole))
+	for what, data := range map[string][]byte{
+		"empty": {}, "half a header": whole[:30], "header only": whole[:headerSize], "one entry less": whole[:len(whole)-receiptSize],
+		"cut in an entry": whole[:len(whole)-1], "longer": append(slices.Clone(whole), 0), "another count": fewer, "zeros": zeros,
+	} {
+		left := fsys.edit(name, data)
+		var told []Corruption
+		l := open(t, left, with(withReceipts, func(o *Options) { o.OnCorruption = func(c Corruption) { told = append(told, c) } }))
+		if len(told) != 1 || told[0].File != name || !bytes.Equal(left.data(told[0].Copy), data) || left.data(name) != nil {
+			t.Errorf("%s: %+v, files: %v", what, told, receiptFiles(left))
+		}
+		if seqs := knows(t, l, n); len(seqs) >= n || len(seqs) < n/2 {
+			t.Errorf("%s: known are %v", what, seqs)
+		}
+		l.Close()
+
+		names, _ := fsys.ReadDir("log")
+		number := parseSegmentName(names[slices.IndexFunc(names, func(n string) bool { return strings.HasSuffix(n, segmentSuffix) })])
+		left = fsys.edit(receiptName("log", number), data)
+		l = open(t, left, withReceipts)
+		if s, now := l.Stats(), left.data(receiptName("log", number)); s.Corruptions > 0 || now != nil && bytes.Equal(now, data) {
+			t.Errorf("%s, its segment is there: %+v, files: %v", what, s, receiptFiles(left))
+		}
+		if seqs := knows(t, l, n); len(seqs) != n {
+			t.Errorf("%s, its segment is there: known are %v", what, seqs)
+		}
+		l.Close()
+	}
+}
+
+// TestReceiptsNewerVersion: the folder is refused, and left as it is, however
+// often.
+func TestReceiptsNewerVersion(t *testing.T) {
+	fsys := receiptsLog(t, withReceipts, 40)
+	name := receiptFiles(fsys)[0]
+	data := fsys.data(name)
+	data[8] = FormatVersion + 1
+	binary.LittleEndian.PutUint32(data[60:], crc32.Checksum(data[:60], castagnoli))
+	fsys = fsys.edit(name, data)
+	before := fsys.Files()
+	for range 2 {
+		_, err := Open("log", with(withReceipts, func(o *Options) { o.FS = fsys }))
+		var version *VersionError
+		if !errors.As(err, &version) || version.File != name || version.Version != FormatVersion+1 {
+			t.Fatal(err)
+		}
+	}
+	if !maps.EqualFunc(before, fsys.Files(), bytes.Equal) {
+		t.Error("the folder was changed")
+	}
+}
+
+// TestReceiptsByCount: at least MaxReceipts are known, and files more than that
+// are given up, the oldest first.
+func TestReceiptsByCount(t *testing.T) {
+	const n = 200
+	o := with(small, func(o *Options) { o.MaxReceipts = 20 })
+	fsys := receiptsLog(t, o, n)
+	l := open(t, fsys, o)
+	defer l.Close()
+	seqs := knows(t, l, n)
+	if len(seqs) < 20 || len(seqs) > 50 || seqs[0] != n+1-uint64(len(seqs)) {
+		t.Errorf("known are %v", seqs)
+	}
+	if files := receiptFiles(fsys); len(files) > 4 || uint64(len(seqs)) < l.Stats().Receipts || l.Stats().Receipts < 20 {
+		t.Errorf("%d receipts, files: %v", l.Stats().Receipts, files)
+	}
+}
+
+// TestReceiptsByAge: what is older than ReceiptAge is not found any more, and
+// its files go when the next one is written.
+func TestReceiptsByAge(t *testing.T) {
+	const n = 40
+	o := with(withReceipts, func(o *Options) { o.ReceiptAge = time.Hour })
+	fsys := receiptsLog(t, o, n)
+	l := open(t, fsys, o)
+	defer l.Close()
+	old, before := receiptFiles(fsys), len(knows(t, l, n))
+	l.mu.Lock()
+	l.ledger.clock.offset += time.Hour.Milliseconds() + 60_000
+	l.mu.Unlock()
+	inLog := uint64(0) // those still have their segment
+	for _, s := range l.segments {
+		inLog += uint64(len(s.extras))
+	}
+	if seqs := knows(t, l, n); before != n || uint64(len(seqs)) > inLog {
+		t.Errorf("%d were known, and after more than an hour %v; %d are in the log", before, seqs, inLog)
+	}
+	for seq := uint64(n + 1); seq <= 2*n; seq++ {
+		if _, err := l.Append(numbered(seq, 400)); err != nil {
+			t.Fatal(err)
+		}
+		if err := l.Done(seq, outcomeOf(seq)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, name := range receiptFiles(fsys) {
+		if slices.Contains(old[:len(old)-1], name) {
+			t.Errorf("%s is still there", name)
+		}
+	}
+	if seqs := knows(t, l, 2*n); len(seqs) < n || seqs[len(seqs)-1] != 2*n {
+		t.Errorf("known are %v", seqs)
+	}
+}
+
+// TestReceiptOfTheNewest: of several messages with one ID the newest counts,
+// wherever each of them is.
+func TestReceiptOfTheNewest(t *testing.T) {
+	fsys := newMemFS()
+	l := open(t, fsys, withReceipts)
+	same := [16]byte{1, 2, 3}
+	seq, others := uint64(0), uint64(100)
+	for round := range 4 {
+		for i := range 2 { // two in one segment
+			var err error
+			if seq, err = l.Append(&Message{ID: same, Packet: make([]byte, 100)}); err != nil {
+				t.Fatal(err)
+			}
+			if r, ok, err := l.Receipt(same); !ok || err != nil || r != (Receipt{Seq: seq}) {
+				t.Fatalf("round %d: %+v, %t, %v: want that %d is pending", round, r, ok, err, seq)
+			}
+			if err := l.Done(seq, Outcome{Kind: Refused, Reason: byte(2*round + i)}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		for range 12 { // and more segments
+			others++
+			s, err := l.Append(numbered(others, 400))
+			if err == nil {
+				err = l.Done(s, Outcome{Kind: Acked})
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+		}
+		want := Outcome{Kind: Refused, Reason: byte(2*round + 1)}
+		for range 2 {
+			if r, ok, err := l.Receipt(same); !ok || err != nil || r.Seq != seq || r.Outcome != want {
+				t.Fatalf("round %d: %+v, %t, %v: want %d, %+v", round, r, ok, err, seq, want)
+			}
+			l.Close()
+			l = open(t, fsys, withReceipts)
+		}
+	}
+	if n := len(receiptFiles(fsys)); n < 4 {
+		t.Errorf("only %d files", n)
+	}
+	l.Close()
+}
+
+// FuzzReceipts opens a folder with arbitrary receipts; with sealed, header and
+// entries get valid checksums first. Where the entries are in order, the newest
+// valid one with an ID is found, and whatever is found is one of them.
+func FuzzReceipts(f *testing.F) {
+	fsys := receiptsLog(&testing.T{}, withReceipts, 12)
+	whole := fsys.data(receiptFiles(fsys)[0])
+	f.Add(whole, false)
+	f.Add(whole, true)
+	f.Add(whole[:headerSize], true)
+	f.Add([]byte{}, true)
+	f.Fuzz(func(t *testing.T, b []byte, sealed bool) {
+		if len(b) > 1<<12 {
+			return
+		}
+		name, data := receiptName("log", 1), slices.Clone(b)
+		if sealed && len(data) >= headerSize {
+			data = data[:len(data)-(len(data)-headerSize)%receiptSize]
+			copy(data, (&receiptFile{segment: 1, count: uint64(len(data)-headerSize) / receiptSize, newest: int64(le32(data[28:]))}).header())
+			for at := headerSize; at < len(data); at += receiptSize {
+				if e := data[at:]; e[32]%4 > 0 { // some stay damaged
+					binary.LittleEndian.PutUint32(e[32:], crc32.Checksum(e[:32], castagnoli))
+				}
+			}
+		}
+		left := onMemFS(faultfs.From(map[string][]byte{name: data, segmentName("log", 2): emptySegment(2)}))
+		l, err := Open("log", with(withReceipts, func(o *Options) { o.FS, o.ReceiptAge = left, 1<<62 }))
+		var version *VersionError
+		if errors.As(err, &version) {
+			return
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer l.Close()
+		newest, ids, last, sorted := map[[16]byte]receipt{}, [][16]byte{{}}, receipt{}, true
+		for at := headerSize; at+receiptSize <= len(data); at += receiptSize {
+			var r receipt
+			if r.decode(data[at:]) != nil {
+				ids = append(ids, [16]byte(data[at:]))
+				continue
+			}
+			sorted = sorted && compareReceipts(&last, &r) <= 0
+			last, newest[r.id], ids = r, r, append(ids, r.id)
+		}
+		for _, id := range ids {
+			got, ok, err := l.Receipt(id)
+			if err != nil {
+				t.Fatal(err)
+			}
+			want, there := newest[id]
+			if ok && !there || ok && sorted && got.Seq != want.seq {
+				t.Fatalf("%x: %+v, want %+v", id, got, want)
+			}
+			if !ok && there && sorted && l.Stats().Receipts > 0 && want.at == 0 {
+				t.Fatalf("%x is not found, want %+v", id, want)
+			}
+		}
+	})
+}
+
+// emptySegment is a segment with nothing but its opening.
+func emptySegment(number uint64) []byte {
+	b := header{number: number, epoch: 1, first: 1}.append(nil)
+	b = appendCheckpoint(b, &ledger{epoch: 1, next: 1, clock: clock{start: time.UnixMilli(1_700_000_000_000)}}, link{})
+	seal(b[headerSize:], number, headerSize, false)
+	return b
+}
