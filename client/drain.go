@@ -35,6 +35,7 @@ const (
 	passed  answer = iota // it is sent, or has its outcome
 	held                  // it has to wait, and all of its priority with it
 	stopped               // nothing can be sent now
+	gone                  // it was dropped since it was read
 )
 
 // drain sends what is in the store until ctx ends: the highest priority first,
@@ -152,7 +153,11 @@ func (c *Client) offer(up *link.Up) answer {
 	if a == passed {
 		a = admitted(up.Gen.Offer(e.Seq, id, qos))
 	}
-	if a != passed {
+	switch {
+	case a == gone:
+		report(errNotTried)
+		return passed
+	case a != passed:
 		report(errNotTried)
 		return a
 	}

@@ -151,14 +151,18 @@ func (c *Client) mark(up *link.Up) answer {
 	f := &c.feed
 	e := &f.entry
 	l := &f.lines[e.Priority]
-	if e.Number > l.marked {
+	known := e.Number <= l.marked
+	if !known {
 		f.takeMade()
 	}
 	if e.Number <= l.marked {
 		if l.marked-e.Number < l.low && !f.marking {
 			c.markAhead()
 		}
-		return passed
+		if known {
+			return passed
+		}
+		return c.stillThere()
 	}
 	free := up.Gen.Free()
 	if free == 0 {
@@ -172,6 +176,20 @@ func (c *Client) mark(up *link.Up) answer {
 		return c.storeSick(err)
 	}
 	l.marked, l.low, l.ahead = upTo, (upTo-e.Number)/2, min(2*l.ahead, maxAhead)
+	return c.stillThere()
+}
+
+// stillThere looks at the entry again once it is marked: until then, a newer
+// message may have taken its place or made it give room, and what was told to be
+// dropped must not be sent.
+func (c *Client) stillThere() answer {
+	ok, err := c.store.Get(c.feed.entry.Seq, &c.feed.entry)
+	switch {
+	case err != nil:
+		return c.storeSick(err)
+	case !ok:
+		return gone
+	}
 	return passed
 }
 

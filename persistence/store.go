@@ -47,7 +47,8 @@ type Store interface {
 	First(p Priority) uint64
 	// MarkSent notes that the messages of a priority up to this Number may have
 	// been sent, and is durable on return. A message behind the mark is not
-	// dropped to make room for others: the server may know it.
+	// dropped to make room for others: the server may know it. Until then it may
+	// be, so look again with Get before sending what was read earlier.
 	MarkSent(p Priority, number uint64) error
 	// Sent returns what MarkSent noted in this session, by this process or an
 	// earlier one; 0: nothing.

@@ -1,0 +1,60 @@
+package client
+
+import (
+	"errors"
+	"sync"
+	"testing"
+	"testing/synctest"
+
+	"github.com/mooring-mqtt/mooring/internal/wire/control"
+	"github.com/mooring-mqtt/mooring/persistence"
+)
+
+// lateDropper lets something happen to the store just before the first mark.
+type lateDropper struct {
+	persistence.Store
+	once   sync.Once
+	before func()
+}
+
+func (s *lateDropper) MarkSent(p persistence.Priority, number uint64) error {
+	s.once.Do(s.before)
+	return s.Store.MarkSent(p, number)
+}
+
+// TestWhatIsToldDroppedIsNotSent: a newer message takes the place of one that the
+// drainer has read and is about to send.
+func TestWhatIsToldDroppedIsNotSent(t *testing.T) {
+	withScript(t, func(t *testing.T, s *script) {
+		var events recorder
+		cfg := testConfig("c", &events, s.dial)
+		var c *Client
+		var newer *Delivery
+		cfg.Store = &lateDropper{
+			Store: persistence.NewMemory(persistence.Options{OnDrop: func(d persistence.Drop) { c.Dropped(d) }}),
+			before: func() {
+				var err error
+				if newer, err = c.Publish(t.Context(), Message{Topic: "t", Payload: []byte("new"), QoS: ExactlyOnce, Conflate: true}); err != nil {
+					t.Error(err)
+				}
+			},
+		}
+		c = mustNew(t, cfg)
+		old, err := c.Publish(t.Context(), Message{Topic: "t", Payload: []byte("old"), QoS: ExactlyOnce, Conflate: true})
+		if err != nil {
+			t.Fatal(err)
+		}
+		start(t, c)
+		p := s.accept(control.Connack{})
+		if m := p.nextPublish(); string(m.Payload) != "new" {
+			t.Errorf("%q was sent", m.Payload)
+		}
+		synctest.Wait()
+		if o := old.Outcome(); o.State != Dropped || !errors.As(o.Err, new(*DroppedError)) {
+			t.Errorf("the old one: %+v", o)
+		}
+		if o := newer.Outcome(); o.State != Pending {
+			t.Errorf("the new one: %+v", o)
+		}
+	})
+}
