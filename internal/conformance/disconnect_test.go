@@ -1,0 +1,200 @@
+package conformance
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/mooring-mqtt/mooring/client"
+	"github.com/mooring-mqtt/mooring/internal/fakebroker"
+	"github.com/mooring-mqtt/mooring/internal/wire"
+	"github.com/mooring-mqtt/mooring/internal/wire/control"
+)
+
+// Section 3.14: DISCONNECT.
+
+// The Client or Server MUST validate that reserved bits are set to 0. If they are
+// not zero it sends a DISCONNECT packet with a Reason Code of 0x81.
+func TestMQTT_3_14_1_1(t *testing.T) {
+	onRig(t, func(t *testing.T, r *rig) {
+		_, conn := r.start(control.Connack{})
+		for flags := byte(1); flags < 16; flags++ {
+			r.wantEnd(conn, 0x81, []byte{0xE0 | flags, 1, 0x00})
+			conn, _ = r.Connect(control.Connack{SessionPresent: true})
+		}
+		conn.Disconnect(control.Disconnect{Reason: 0x8B}) // a good one is not answered
+		conn.ExpectClosed()
+	})
+}
+
+// violations are packets that end a connection, and the reason code of the
+// DISCONNECT that tells the server.
+var violations = []struct {
+	name   string
+	packet []byte
+	reason byte
+}{
+	{"a malformed PUBLISH", []byte{0x36, 6, 0, 1, 't', 0, 1, 0}, 0x81},
+	{"a PUBLISH with a wildcard", []byte{0x30, 4, 0, 1, '#', 0}, 0x81},
+	{"a PUBACK for a Packet Identifier of 0", []byte{0x40, 2, 0, 0}, 0x82},
+	{"a SUBSCRIBE", []byte{0x82, 7, 0, 1, 0, 0, 1, 't', 0}, 0x82},
+	{"a Topic Alias without a maximum", []byte{0x30, 7, 0, 1, 't', 3, 0x23, 0, 1}, 0x94},
+	{"an AUTH", []byte{0xF0, 0}, 0x82},
+}
+
+// disconnectIsShort wants that DISCONNECT carries no property, where an error has
+// much to tell and the server takes little.
+func disconnectIsShort(t *testing.T) {
+	onRig(t, func(t *testing.T, r *rig) {
+		const limit = 8
+		c, conn := r.start(control.Connack{MaximumPacketSize: limit})
+		for _, v := range violations {
+			conn.Quiet()
+			conn.Send(v.packet)
+			conn.ExpectBytes([]byte{0xE0, 1, v.reason})
+			conn.ExpectClosed()
+			conn, _ = r.Connect(control.Connack{SessionPresent: true, MaximumPacketSize: limit})
+		}
+		closed := asks(c.Close)
+		f := conn.Expect(wire.DISCONNECT)
+		d, err := control.ParseDisconnect(f)
+		r.must(err)
+		if d.ReasonString != "" || d.User != nil || len(f.Raw) > limit {
+			t.Errorf("DISCONNECT is % x", f.Raw)
+		}
+		conn.ExpectClosed()
+		r.must(<-closed)
+	})
+}
+
+// The sender MUST NOT send a Reason String that makes the DISCONNECT larger than
+// the receiver's Maximum Packet Size.
+func TestMQTT_3_14_2_3(t *testing.T) { disconnectIsShort(t) }
+
+// The sender MUST NOT send a User Property that makes the DISCONNECT larger than
+// the receiver's Maximum Packet Size.
+func TestMQTT_3_14_2_4(t *testing.T) {
+	disconnectIsShort(t)
+	onRig(t, func(t *testing.T, r *rig) { // nor where the session ends with it
+		r.cfg.ClientID = ""
+		c, conn := r.start(control.Connack{})
+		closed := asks(c.Close)
+		conn.ExpectBytes([]byte{0xE0, 7, 0, 5, 0x11, 0, 0, 0, 0})
+		conn.ExpectClosed()
+		r.must(<-closed)
+	})
+}
+
+// busy has many goroutines publish, and handlers acknowledge, until stop.
+func (r *rig) busy(c *client.Client) (stop func()) {
+	ctx, cancel := context.WithCancel(context.Background())
+	var all sync.WaitGroup
+	for i := range 6 {
+		all.Go(func() {
+			for ctx.Err() == nil {
+				_, _ = c.Publish(ctx, client.Message{Topic: fmt.Sprint(i), QoS: client.QoS(i % 3)})
+				time.Sleep(time.Millisecond)
+			}
+		})
+	}
+	return func() {
+		cancel()
+		all.Wait()
+	}
+}
+
+// disconnectIsLast wants exactly one DISCONNECT, and nothing behind it.
+func (r *rig) disconnectIsLast(conn *fakebroker.Conn, reason byte) {
+	r.t.Helper()
+	list := conn.Rest()
+	for i, f := range list {
+		if last := i == len(list)-1; (f.Type() == wire.DISCONNECT) != last {
+			r.t.Fatalf("packet %d of %d is %v", i+1, len(list), f.Type())
+		}
+	}
+	d, err := control.ParseDisconnect(list[len(list)-1])
+	if r.must(err); d.Reason != reason {
+		r.t.Errorf("DISCONNECT has 0x%02X, want 0x%02X", d.Reason, reason)
+	}
+}
+
+// After sending a DISCONNECT packet the sender MUST NOT send any more MQTT
+// Control Packets on that Network Connection: not even those that others are
+// about to send.
+func TestMQTT_3_14_4_1(t *testing.T) {
+	t.Run("Close", func(t *testing.T) {
+		onRig(t, func(t *testing.T, r *rig) {
+			c, conn := r.receiver(control.Connack{}, r.keep)
+			stop := r.busy(c)
+			time.Sleep(20 * time.Millisecond)
+			for id := uint16(1); id < 20; id++ {
+				conn.Publish(message(1+byte(id%2), id, "p"))
+			}
+			closed := asks(c.Close)
+			r.disconnectIsLast(conn, 0)
+			r.must(<-closed)
+			stop()
+		})
+	})
+	t.Run("a violation", func(t *testing.T) {
+		onRig(t, func(t *testing.T, r *rig) {
+			c, conn := r.receiver(control.Connack{}, r.keep)
+			stop := r.busy(c)
+			defer stop()
+			time.Sleep(20*time.Millisecond + time.Microsecond) // no writer is at work
+			conn.Send([]byte{0x30, 4, 0, 1, '#', 0})
+			r.disconnectIsLast(conn, 0x81)
+		})
+	})
+}
+
+// After sending a DISCONNECT packet the sender MUST close the Network Connection:
+// also where the server does not.
+func TestMQTT_3_14_4_2(t *testing.T) {
+	for _, v := range violations {
+		t.Run(strings.ReplaceAll(v.name, " ", "_"), func(t *testing.T) {
+			onRig(t, func(t *testing.T, r *rig) {
+				_, conn := r.start(control.Connack{})
+				r.wantEnd(conn, v.reason, v.packet)
+			})
+		})
+	}
+	t.Run("Close", func(t *testing.T) {
+		onRig(t, func(t *testing.T, r *rig) {
+			c, conn := r.start(control.Connack{})
+			closed := asks(c.Close)
+			conn.ExpectDisconnect(0)
+			r.must(<-closed)
+			r.Quiet(time.Hour)
+		})
+	})
+	t.Run("Close, with a status that is not acknowledged", func(t *testing.T) {
+		onRig(t, func(t *testing.T, r *rig) {
+			r.cfg.Status = &client.Status{Topic: "s"}
+			c, conn := r.start(control.Connack{})
+			conn.Ack(wire.PUBACK, r.wantPublish(conn, "online", false).PacketID, 0)
+			closed := asks(c.Close)
+			r.wantPublish(conn, "offline", false)
+			conn.ExpectDisconnect(0x04)
+			r.must(<-closed)
+		})
+	})
+}
+
+// A Server MUST NOT send a DISCONNECT until after it has sent a CONNACK with a
+// Reason Code below 0x80: such a connection is closed without a word.
+func TestMQTT_3_14_0_1(t *testing.T) {
+	onRig(t, func(t *testing.T, r *rig) {
+		r.client()
+		conn, _ := r.Open()
+		conn.Disconnect(control.Disconnect{Reason: 0x8B})
+		conn.ExpectClosed()
+		r.Connect(control.Connack{})
+		if got := eventsOf[client.Connected](r); len(got) != 1 {
+			t.Errorf("%d connections were told, want 1", len(got))
+		}
+	})
+}
