@@ -1,0 +1,40 @@
+package conformance
+
+import (
+	"context"
+	"sync"
+
+	"github.com/mooring-mqtt/mooring/client"
+)
+
+// gate is a handler that holds each message until its payload is let through.
+type gate struct {
+	mu    sync.Mutex
+	doors map[string]chan error
+}
+
+func newGate() *gate { return &gate{doors: map[string]chan error{}} }
+
+func (g *gate) door(payload string) chan error {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.doors[payload] == nil {
+		g.doors[payload] = make(chan error)
+	}
+	return g.doors[payload]
+}
+
+func (g *gate) handle(ctx context.Context, m *client.Message) error {
+	select {
+	case err := <-g.door(string(m.Payload)):
+		return err
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// open lets one message through; it waits for it.
+func (g *gate) open(payload string) { g.door(payload) <- nil }
+
+// refuse has the handler refuse one message.
+func (g *gate) refuse(payload string, code byte) { g.door(payload) <- client.Refuse(code, "") }
