@@ -8,6 +8,11 @@
 // messages behind. With MOORING_REQUIRE_MOSQUITTO=1 a missing mosquitto is a
 // failure and not a skip.
 //
+// TestMatrix has mooring's client, MQTT.js and paho-python publish to each other
+// through mqtttest and mosquitto, and writes docs/interop.md with -update-docs.
+// A client that is not installed is skipped, or a failure with
+// MOORING_REQUIRE_PEERS=1.
+//
 // Where a broker does not do what MQTT 5 asks, its traits say so, the test logs
 // it, and asserts what mooring promises nevertheless.
 package interop

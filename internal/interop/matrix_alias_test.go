@@ -1,0 +1,95 @@
+package interop
+
+import (
+	"fmt"
+	"slices"
+)
+
+var aliasRows = []row{
+	{"Topic Alias, client to server", aliasToServer},
+	{"Topic Alias, server to client", aliasToClient},
+}
+
+// aliasToServer: an alias is set, used, set to another topic and used again,
+// at each QoS, and the subscriber sees the topics.
+func aliasToServer(c *cell) {
+	if c.pub.name == mooring.name {
+		c.impossible("mooring's client sends no Topic Alias")
+		return
+	}
+	c.subscribe(subscribing{filter: c.topic("#"), qos: 2})
+	for qos := range byte(3) {
+		alias, a, b := uint16(qos)+1, c.topic(fmt.Sprintf("%d/a", qos)), c.topic(fmt.Sprintf("%d/b", qos))
+		steps := []struct{ says, means string }{{a, a}, {"", a}, {b, b}, {"", b}, {"", b}}
+		var sent []packet
+		for i, s := range steps {
+			p := packet{Topic: s.says, QoS: qos, Size: i, Alias: alias, Retain: i == len(steps)-1, properties: allProperties}
+			c.publish(p) // one by one: a client may not keep the order of writing otherwise
+			p.Topic = s.means
+			sent = append(sent, p)
+		}
+		got := c.arrived((int(qos) + 1) * len(steps))[int(qos)*len(steps):]
+		slices.SortFunc(got, func(a, b received) int { return a.Size - b.Size }) // one topic may overtake another
+		for i, p := range sent {
+			if got[i].Topic != p.Topic {
+				c.Errorf("QoS %d, message %d has the topic %q, want %q", qos, i, got[i].Topic, p.Topic)
+			}
+			c.expect(got[i], p, false)
+		}
+	}
+	c.arrived(15)
+	c.subscribe(subscribing{filter: c.topic("#"), qos: 2})
+	all := c.arrived(18)
+	for _, got := range all[15:] {
+		if !got.Retain || got.Topic[len(got.Topic)-1] != 'b' || got.Size != 4 {
+			c.Errorf("retained under an alias: %+v", got)
+		}
+	}
+	c.owes(all...)
+}
+
+// aliasToClient: more topics than the client's Topic Alias Maximum come, each
+// three times, and all but the first without the topic as long as its alias
+// stands for it.
+func aliasToClient(c *cell) {
+	const maximum, topics, times = 3, 5, 3
+	r := startRelay(c.T, c.broker.URL(), maximum)
+	sub := c.dial(c.sub, "alias", dialing{url: r.URL(), topicAliasMaximum: maximum})
+	if err := sub.Subscribe(c.ctx, subscribing{filter: c.topic("#"), qos: 2}); err != nil {
+		c.Fatal(err)
+	}
+	var want []string
+	for i := range topics {
+		for n := range times {
+			p := packet{Topic: c.topic(fmt.Sprint(i)), QoS: byte(n), Size: len(want), properties: allProperties}
+			c.publish(p)
+			want = append(want, p.Topic)
+		}
+	}
+	// Not by topic, which may be what is missing.
+	all := sub.Received().awaitN(c.run, "messages under aliases", len(want))
+	got := make([]string, len(want))
+	for _, m := range all {
+		got[m.Size] = m.Topic
+	}
+	if own, bare := r.counts(); own+bare < topics*(times-1) {
+		c.Errorf("%d messages came with an alias and no topic: this row shows nothing", own+bare)
+	} else if own > 0 {
+		c.Logf("the broker sent %d aliases by itself", own)
+	}
+	lost := 0 // MQTT.js: those at QoS 2; paho-python: all that it had to look up
+	for _, topic := range got {
+		if topic == "" {
+			lost++
+		}
+	}
+	switch {
+	case slices.Equal(got, want):
+	case c.sub.name == mqttjsName && lost == topics:
+		c.departs("MQTT.js hands on a QoS 2 message that came under a Topic Alias without its topic")
+	case c.sub.name == pahoName && lost == topics*(times-1):
+		c.departs("paho-python, told to announce a Topic Alias Maximum, hands on messages without their topic; by default it announces none")
+	default:
+		c.Errorf("the topics are %q, want %q", got, want)
+	}
+}
