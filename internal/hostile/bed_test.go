@@ -1,0 +1,275 @@
+package hostile
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"math"
+
+	"runtime"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/mooring-mqtt/mooring/client"
+	"github.com/mooring-mqtt/mooring/internal/leaktest"
+	"github.com/mooring-mqtt/mooring/reliability"
+)
+
+// lasts is how long the mixed attack goes on; 0: a moment.
+var lasts = flag.Duration("hostile.for", 0, "how long the mixed attack lasts; with it all reconnects are made")
+
+func TestMain(m *testing.M) {
+	flag.Parse()
+	leaktest.Main(m)
+}
+
+// What the client under test takes in. Together they bound what a server can
+// make it keep: queue is what may wait for handlers, at MaximumPacketSize each.
+const (
+	receiveMaximum = 16
+	packetSize     = 64 << 10
+	lanes          = 4
+	qos0Queue      = 16
+	queue          = receiveMaximum + lanes*qos0Queue
+)
+
+// heapBound is what the heap may grow by during an attack, unless it says
+// otherwise: what may wait for handlers, as it came and once more as it is
+// decoded, and a few MiB for everything else.
+const heapBound = 2*queue*packetSize + 16<<20
+
+// bed is a client that has all kinds of callers waiting, and its server.
+type bed struct {
+	t       testing.TB
+	s       *server
+	c       *client.Client
+	release chan struct{} // handlers wait for it to be closed
+	unblock sync.Once
+	handled atomic.Int64
+
+	callers sync.WaitGroup
+	mu      sync.Mutex
+	sent    []*accepted
+	subs    int // Subscribe calls that returned
+
+	baseline uint64
+	peak     atomic.Uint64
+	samples  atomic.Int64
+	sampling chan struct{}
+	sampled  sync.WaitGroup
+}
+
+// accepted is a message that Publish took.
+type accepted struct {
+	payload string
+	d       *client.Delivery
+}
+
+func newBed(t testing.TB, tcp bool, play func(*peer), edit func(*client.Config)) *bed {
+	t.Helper()
+	b := &bed{t: t, release: make(chan struct{}), sampling: make(chan struct{})}
+	b.s = newServer(t, tcp, play)
+	cfg := client.Config{
+		Servers: []string{"mqtt://hostile"}, ClientID: "victim", Dial: b.s.dial,
+		ReceiveMaximum: receiveMaximum, MaximumPacketSize: packetSize, TopicAliasMaximum: 4, Lanes: lanes, QoS0Queue: qos0Queue,
+		Backoff: reliability.Backoff{Min: time.Millisecond, Max: time.Millisecond}, HandlerBackoff: reliability.Backoff{Min: 1, Max: 1},
+		ConnectTimeout: 100 * time.Millisecond, WriteTimeout: 100 * time.Millisecond, CloseTimeout: 100 * time.Millisecond,
+		AckTimeout: patience / 5,
+	}
+	if edit != nil {
+		edit(&cfg)
+	}
+	c, err := client.New(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b.c = c
+	if err := c.Subscribe(t.Context(), "#", client.ExactlyOnce, client.HandlerFunc(b.handle)); err != nil {
+		t.Fatal(err)
+	}
+	b.watch()
+	return b
+}
+
+// handle waits for what is about backpressure, and takes all else.
+func (b *bed) handle(ctx context.Context, m *client.Message) error {
+	if m.Topic == "slow" {
+		select {
+		case <-b.release:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	b.handled.Add(1)
+	return nil
+}
+
+// letGo has the handlers that wait go on.
+func (b *bed) letGo() { b.unblock.Do(func() { close(b.release) }) }
+
+// start connects, with one message of each QoS on its way.
+func (b *bed) start() {
+	b.t.Helper()
+	b.publish("one", client.AtLeastOnce)
+	b.publish("two", client.ExactlyOnce)
+	if err := b.c.Start(context.Background()); err != nil {
+		b.t.Fatal(err)
+	}
+}
+
+// publish has a caller wait for the outcome.
+func (b *bed) publish(payload string, qos client.QoS) {
+	b.t.Helper()
+	d, err := b.c.Publish(b.t.Context(), client.Message{Topic: "t", Payload: []byte(payload), QoS: qos})
+	if err != nil {
+		b.t.Errorf("Publish: %v", err)
+		return
+	}
+	b.mu.Lock()
+	b.sent = append(b.sent, &accepted{payload, d})
+	b.mu.Unlock()
+	b.callers.Go(func() { _, _ = d.Wait(context.Background()) })
+}
+
+// subscribe has a caller wait for the server's answer.
+func (b *bed) subscribe(filter string) {
+	b.callers.Go(func() {
+		_ = b.c.Subscribe(context.Background(), filter, client.AtLeastOnce, client.HandlerFunc(b.handle))
+		b.mu.Lock()
+		b.subs++
+		b.mu.Unlock()
+	})
+}
+
+// watch samples the heap, collected, until stopWatching.
+func (b *bed) watch() {
+	b.baseline = heap()
+	b.sampled.Go(func() {
+		tick := time.NewTicker(50 * time.Millisecond)
+		defer tick.Stop()
+		for {
+			b.sample()
+			select {
+			case <-b.sampling:
+				return
+			case <-tick.C:
+			}
+		}
+	})
+}
+
+func (b *bed) sample() {
+	b.peak.Store(max(b.peak.Load(), heap()))
+	b.samples.Add(1)
+}
+
+// heap is what is in use after a collection: the lower of two readings, since
+// each has in it what was made while it was taken.
+func heap() uint64 {
+	least := uint64(math.MaxUint64)
+	for range 2 {
+		runtime.GC()
+		var m runtime.MemStats
+		runtime.ReadMemStats(&m)
+		least = min(least, m.HeapAlloc)
+	}
+	return least
+}
+
+// within fails unless f returns in time.
+func (b *bed) within(what string, f func()) {
+	b.t.Helper()
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		f()
+	}()
+	select {
+	case <-done:
+	case <-time.After(patience):
+		stacks := make([]byte, 1<<20)
+		b.t.Fatalf("%s hangs:\n%s", what, stacks[:runtime.Stack(stacks, true)])
+	}
+}
+
+// recover has the server behave. Everything that was accepted is delivered, and
+// all callers have their answer.
+func (b *bed) recover() {
+	b.t.Helper()
+	b.letGo()
+	b.s.plays(b.s.behave)
+	b.within("a caller", b.callers.Wait)
+	b.within("Drain", func() {
+		ctx, cancel := context.WithTimeout(context.Background(), patience)
+		defer cancel()
+		if err := b.c.Drain(ctx); err != nil {
+			b.t.Errorf("Drain: %v", err)
+		}
+	})
+	for _, m := range b.sent {
+		o := m.d.Outcome()
+		if poison := (*client.PoisonError)(nil); errors.As(o.Err, &poison) {
+			continue // the server said five times in a row that it is the message
+		}
+		if o.State != client.Acked || !b.s.took(m.payload) {
+			b.t.Errorf("message %s ended as %v, %v; the server has it: %v", m.payload, o.State, o.Err, b.s.took(m.payload))
+		}
+	}
+}
+
+// giveUp drains in vain while the attack goes on. All callers have their answer.
+func (b *bed) giveUp() {
+	b.t.Helper()
+	b.within("Drain", func() {
+		ctx, cancel := context.WithTimeout(context.Background(), 20*time.Millisecond)
+		defer cancel()
+		var left *client.DrainError
+		if err := b.c.Drain(ctx); err != nil && !errors.As(err, &left) {
+			b.t.Errorf("Drain: %v", err)
+		}
+	})
+	b.within("a caller", b.callers.Wait)
+	for _, m := range b.sent {
+		if o := m.d.Outcome(); o.State == client.Pending {
+			b.t.Errorf("message %s has no outcome", m.payload)
+		}
+	}
+}
+
+// end checks what must hold behind every attack.
+func (b *bed) end(bound uint64) {
+	b.t.Helper()
+	b.letGo()
+	b.within("Close", func() {
+		if err := b.c.Close(); err != nil {
+			b.t.Errorf("Close: %v", err)
+		}
+	})
+	b.within("the server", b.s.close)
+	close(b.sampling)
+	b.sampled.Wait()
+	if grown := b.peak.Load() - min(b.baseline, b.peak.Load()); grown > bound {
+		b.t.Errorf("the heap grew by %d KiB; the bound is %d KiB", grown>>10, bound>>10)
+	}
+	if left := leaks(); len(left) > 0 {
+		b.t.Errorf("%d goroutines are left, such as:\n%s", len(left), left[0])
+	}
+	s := b.c.Stats().Store
+	if s.Accepted != s.Acked+s.Refused+s.Expired+s.Dropped+s.DeadLettered+s.Pending || s.Accepted != uint64(len(b.sent)) {
+		b.t.Errorf("the accounts do not close: %d were accepted, and the store says %+v", len(b.sent), s)
+	}
+}
+
+// leaks waits for all goroutines to end but those that run the tests.
+func leaks() (left []string) {
+	for end := time.Now().Add(patience); ; {
+		left = slices.DeleteFunc(leaktest.Wait(time.Millisecond), func(stack string) bool { return strings.Contains(stack, "testing.(*T).Run(") })
+		if len(left) == 0 || time.Now().After(end) {
+			return left
+		}
+	}
+}
