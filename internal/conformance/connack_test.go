@@ -1,0 +1,446 @@
+package conformance
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"testing"
+	"testing/synctest"
+
+	"github.com/mooring-mqtt/mooring/client"
+	"github.com/mooring-mqtt/mooring/internal/fakebroker"
+	"github.com/mooring-mqtt/mooring/internal/wire"
+	"github.com/mooring-mqtt/mooring/internal/wire/control"
+)
+
+// Section 3.2: CONNACK, and what it forbids the client.
+
+// wantGivenUp wants the client to leave a session that is not its own without
+// sending anything in it, and to ask for a new one.
+func (r *rig) wantGivenUp() *fakebroker.Conn {
+	r.t.Helper()
+	conn, connect := r.Connect(control.Connack{SessionPresent: true})
+	if connect.CleanStart {
+		r.t.Error("Clean Start is 1")
+	}
+	for _, f := range conn.Rest() {
+		if f.Type() != wire.DISCONNECT {
+			r.t.Errorf("%v % x was sent in a session that is not ours", f.Type(), f.Raw)
+		}
+	}
+	conn, connect = r.Connect(control.Connack{})
+	if !connect.CleanStart {
+		r.t.Error("the next CONNECT does not ask for a new session")
+	}
+	return conn
+}
+
+// [MQTT-3.2.2-4]: Session Present 1 and no session state here: the connection
+// must be closed.
+func TestMQTT_3_2_2_4(t *testing.T) {
+	t.Run("a new client", func(t *testing.T) {
+		onRig(t, func(t *testing.T, r *rig) {
+			r.cfg.Status = &client.Status{Topic: "s"}
+			c := r.client()
+			r.publish(c, client.ExactlyOnce, "x")
+			r.must(<-subscribe(t.Context(), c, "f"))
+			r.wantGivenUp().ExpectPublish() // the birth
+		})
+	})
+	t.Run("one whose store never had a session", func(t *testing.T) {
+		onRig(t, func(t *testing.T, r *rig) {
+			restart := r.store()
+			c := r.client()
+			r.publish(c, client.AtLeastOnce, "x")
+			conn, _ := r.Open()
+			conn.Connack(control.Connack{Reason: 0x88})
+			r.must(c.Close())
+			restart()
+			r.client()
+			r.wantPublish(r.wantGivenUp(), "x", false)
+		})
+	})
+	t.Run("packets behind the CONNACK are not taken", func(t *testing.T) {
+		onRig(t, func(t *testing.T, r *rig) {
+			c, err := client.New(r.cfg)
+			r.must(err)
+			t.Cleanup(func() { _ = c.Close() })
+			r.must(c.Handle("#", client.HandlerFunc(r.keep)))
+			r.must(c.Start(t.Context()))
+			conn, _ := r.Open()
+			conn.Send(raw(0x20, 1, 0, 0), raw(0x34, "t", uint16(7), 0, []byte("old")))
+			for _, f := range conn.Rest() {
+				if f.Type() != wire.DISCONNECT {
+					t.Errorf("%v was sent", f.Type())
+				}
+			}
+			r.wantKept("")
+		})
+	})
+	t.Run("with a session of ours it stands", func(t *testing.T) {
+		onRig(t, func(t *testing.T, r *rig) {
+			_, conn := r.start(control.Connack{})
+			r.resume(conn).Quiet()
+		})
+	})
+}
+
+// [MQTT-3.2.2-5]: session state here and Session Present 0: it must be
+// discarded.
+func TestMQTT_3_2_2_5(t *testing.T) {
+	for _, restarted := range []bool{false, true} {
+		t.Run(fmt.Sprint("restarted ", restarted), func(t *testing.T) {
+			onRig(t, func(t *testing.T, r *rig) {
+				restart := r.store()
+				c, conn := r.receiver(control.Connack{}, r.keep)
+				r.publish(c, client.ExactlyOnce, "released")
+				conn.Ack(wire.PUBREC, conn.ExpectPublish().PacketID, 0)
+				conn.ExpectAck(wire.PUBREL)
+				r.publish(c, client.ExactlyOnce, "two")
+				conn.ExpectPublish()
+				r.publish(c, client.AtLeastOnce, "one")
+				conn.ExpectPublish()
+				conn.Publish(message(2, 7, "old "))
+				conn.ExpectAck(wire.PUBREC)
+				if restarted {
+					r.must(c.Close())
+					restart()
+					_, conn = r.receiver(control.Connack{}, r.keep)
+				} else {
+					conn.Close()
+					conn, _ = r.Connect(control.Connack{})
+				}
+				// The messages are new ones: published from the beginning, without
+				// DUP, and no PUBREL for what the old session had.
+				for _, payload := range []string{"released", "two", "one"} {
+					r.wantPublish(conn, payload, false)
+				}
+				conn.Quiet()
+				conn.Publish(message(2, 7, "new"))
+				conn.ExpectAck(wire.PUBREC)
+				r.wantKept("old new")
+				// An exchange of the old session is none of the new.
+				conn.Ack(wire.PUBREL, 8, 0)
+				if a := conn.ExpectAck(wire.PUBCOMP); a.Reason != 0x92 {
+					t.Errorf("PUBCOMP has reason code 0x%02X", a.Reason)
+				}
+			})
+		})
+	}
+	t.Run("subscriptions", func(t *testing.T) {
+		onRig(t, func(t *testing.T, r *rig) {
+			c, conn := r.start(control.Connack{})
+			done := subscribe(t.Context(), c, "f")
+			conn.Suback(conn.ExpectSubscribe().PacketID, 1)
+			r.must(<-done)
+			conn = r.resume(conn)
+			conn.Quiet() // the session has them
+			conn.Close()
+			conn, _ = r.Connect(control.Connack{})
+			if sub := conn.ExpectSubscribe(); sub.Subscriptions[0].Filter != "f" {
+				t.Errorf("SUBSCRIBE %+v", sub)
+			}
+		})
+	})
+}
+
+// [MQTT-3.2.2-11]: no PUBLISH above the server's Maximum QoS.
+func TestMQTT_3_2_2_11(t *testing.T) {
+	for maximum := client.AtMostOnce; maximum <= client.AtLeastOnce; maximum++ {
+		t.Run(fmt.Sprint("maximum ", maximum), func(t *testing.T) {
+			onRig(t, func(t *testing.T, r *rig) {
+				r.cfg.Status = &client.Status{Topic: "s"} // at QoS 1
+				c := r.client()
+				before := r.publish(c, client.ExactlyOnce, "before")
+				conn, _ := r.Connect(control.Connack{HasMaximumQoS: true, MaximumQoS: byte(maximum)})
+				r.must(c.AwaitConnection(t.Context()))
+				for range 3 {
+					for qos := client.AtMostOnce; qos <= client.ExactlyOnce; qos++ {
+						if d, err := c.Publish(t.Context(), client.Message{Topic: "t", QoS: qos}); qos > maximum && err == nil {
+							r.wantState(d, client.Refused)
+						}
+					}
+				}
+				r.wantState(before, client.Refused)
+				within := 0
+				for _, f := range conn.Take() {
+					if qos := client.QoS(f.Header >> 1 & 3); f.Type() != wire.PUBLISH || qos > maximum {
+						t.Errorf("% x was sent", f.Raw)
+					}
+					within++
+				}
+				if want := 3 + 4*int(maximum); within != want { // at 1 also the birth
+					t.Errorf("%d messages were sent, want %d: those that are allowed", within, want)
+				}
+				go func() { _ = c.Close() }()
+				synctest.Wait()
+				for _, f := range conn.Take() { // the goodbye
+					if f.Type() == wire.PUBLISH && client.QoS(f.Header>>1&3) > maximum {
+						t.Errorf("% x was sent", f.Raw)
+					}
+				}
+				conn.Close()
+			})
+		})
+	}
+	t.Run("what was sent before", func(t *testing.T) {
+		onRig(t, func(t *testing.T, r *rig) {
+			c, conn := r.start(control.Connack{})
+			d := r.publish(c, client.ExactlyOnce, "x")
+			conn.ExpectPublish()
+			conn.Close()
+			conn, _ = r.Connect(control.Connack{SessionPresent: true, HasMaximumQoS: true, MaximumQoS: 1})
+			conn.Quiet()
+			r.wantState(d, client.Refused)
+		})
+	})
+}
+
+// [MQTT-3.2.2-14]: no PUBLISH with RETAIN where Retain Available is 0.
+func TestMQTT_3_2_2_14(t *testing.T) {
+	onRig(t, func(t *testing.T, r *rig) {
+		c, conn := r.start(control.Connack{})
+		before := r.publishMessage(c, client.Message{Topic: "t", QoS: client.AtLeastOnce, Retain: true})
+		if p := conn.ExpectPublish(); !p.Retain {
+			t.Error("RETAIN is 0 where it is allowed")
+		}
+		conn.Close()
+		conn, _ = r.Connect(control.Connack{SessionPresent: true, RetainUnavailable: true})
+		r.must(c.AwaitConnection(t.Context()))
+		r.wantState(before, client.Refused)
+		for qos := client.AtMostOnce; qos <= client.ExactlyOnce; qos++ {
+			d, err := c.Publish(t.Context(), client.Message{Topic: "t", QoS: qos, Retain: true})
+			if err == nil {
+				r.wantState(d, client.Refused)
+			}
+		}
+		r.publish(c, client.AtLeastOnce, "plain")
+		if p := r.wantPublish(conn, "plain", false); p.Retain {
+			t.Error("RETAIN is 1")
+		}
+		conn.Quiet()
+	})
+	t.Run("birth and goodbye", func(t *testing.T) {
+		onRig(t, func(t *testing.T, r *rig) {
+			r.cfg.Status = &client.Status{Topic: "s"}
+			c, conn := r.start(control.Connack{RetainUnavailable: true})
+			conn.Quiet()
+			r.must(c.Close())
+			for _, f := range conn.Rest() {
+				if f.Type() == wire.PUBLISH {
+					t.Errorf("% x was sent", f.Raw)
+				}
+			}
+		})
+	})
+}
+
+// [MQTT-3.2.2-15]: no packet exceeds the server's Maximum Packet Size.
+func TestMQTT_3_2_2_15(t *testing.T) {
+	const most = 100
+	limited := control.Connack{MaximumPacketSize: most}
+	// sizes sends n of what grows by a byte each, and returns the largest.
+	largest := func(t *testing.T, conn *fakebroker.Conn, answer func(f wire.Frame)) (size int) {
+		t.Helper()
+		for _, f := range conn.Take() {
+			if len(f.Raw) > most {
+				t.Errorf("%v of %d bytes was sent", f.Type(), len(f.Raw))
+			}
+			size = max(size, len(f.Raw))
+			answer(f)
+		}
+		return size
+	}
+	t.Run("PUBLISH", func(t *testing.T) {
+		for qos := client.AtMostOnce; qos <= client.ExactlyOnce; qos++ {
+			onRig(t, func(t *testing.T, r *rig) {
+				c, conn := r.start(limited)
+				refused := 0
+				for n := range 2 * most {
+					d, err := c.Publish(t.Context(), client.Message{Topic: "t", QoS: qos, Payload: make([]byte, n)})
+					if err != nil || r.state(d) == client.Refused {
+						refused++
+					}
+				}
+				got := 0
+				if size := largest(t, conn, func(wire.Frame) { got++ }); size != most {
+					t.Errorf("QoS %d: the largest has %d bytes, and %d are allowed", qos, size, most)
+				}
+				if got+refused != 2*most {
+					t.Errorf("QoS %d: %d came, %d were refused", qos, got, refused)
+				}
+			})
+		}
+	})
+	t.Run("PUBLISH that was sent before", func(t *testing.T) {
+		onRig(t, func(t *testing.T, r *rig) {
+			c, conn := r.start(control.Connack{})
+			d := r.publish(c, client.ExactlyOnce, strings.Repeat("x", most))
+			conn.ExpectPublish()
+			conn.Close()
+			conn, _ = r.Connect(control.Connack{SessionPresent: true, MaximumPacketSize: most})
+			conn.Quiet()
+			r.wantState(d, client.Refused)
+		})
+	})
+	t.Run("SUBSCRIBE and UNSUBSCRIBE", func(t *testing.T) {
+		onRig(t, func(t *testing.T, r *rig) {
+			c, conn := r.start(limited)
+			seen := map[wire.Type]int{}
+			for n := 80; n < 120; n++ {
+				for kind, request := range map[wire.Type]func(context.Context, *client.Client, string) <-chan error{wire.SUBSCRIBE: subscribe, wire.UNSUBSCRIBE: unsubscribe} {
+					done := request(t.Context(), c, strings.Repeat("f", n))
+					sent := false
+					size := largest(t, conn, func(f wire.Frame) {
+						sent = true
+						conn.Send(raw(byte(kind+1)<<4, f.Body[:2], 0, 0))
+					})
+					seen[kind] = max(seen[kind], size)
+					if err := <-done; (err == nil) != sent {
+						t.Errorf("%v for %d bytes: sent %v, error %v", kind, n, sent, err)
+					}
+				}
+			}
+			if seen[wire.SUBSCRIBE] != most || seen[wire.UNSUBSCRIBE] < most-1 {
+				t.Errorf("the largest were %v", seen)
+			}
+			conn.Quiet()
+		})
+	})
+	t.Run("subscriptions that are restored", func(t *testing.T) {
+		onRig(t, func(t *testing.T, r *rig) {
+			c, err := client.New(r.cfg)
+			r.must(err)
+			t.Cleanup(func() { _ = c.Close() })
+			for n := range 40 {
+				r.must(<-subscribe(t.Context(), c, strings.Repeat("f", 1+3*n)))
+			}
+			r.must(c.Start(t.Context()))
+			conn, _ := r.Connect(limited)
+			filters := 0
+			for more := true; more; {
+				more = false
+				largest(t, conn, func(f wire.Frame) {
+					sub, err := control.ParseSubscribe(f)
+					r.must(err)
+					filters += len(sub.Subscriptions)
+					conn.Suback(sub.PacketID, make([]byte, len(sub.Subscriptions))...)
+					more = true
+				})
+			}
+			if filters != 31 { // up to 91 bytes fit
+				t.Errorf("%d filters were subscribed to, want 31", filters)
+			}
+		})
+	})
+	t.Run("PUBACK and PUBREC", func(t *testing.T) {
+		onRig(t, func(t *testing.T, r *rig) {
+			reason := ""
+			_, conn := r.receiver(limited, func(context.Context, *client.Message) error { return client.Refuse(0x83, reason) })
+			seen := 0
+			for n := range 120 {
+				reason = strings.Repeat("r", n)
+				conn.Publish(message(byte(1+n%2), uint16(1+n), "x"))
+				seen = max(seen, largest(t, conn, func(wire.Frame) {}))
+			}
+			if seen != most {
+				t.Errorf("the largest has %d bytes", seen)
+			}
+		})
+	})
+	t.Run("birth, goodbye and DISCONNECT", func(t *testing.T) {
+		onRig(t, func(t *testing.T, r *rig) {
+			r.cfg.Status = &client.Status{Topic: "s", Online: make([]byte, 2*most), Offline: make([]byte, 2*most)}
+			c, conn := r.start(limited)
+			conn.Quiet()
+			r.must(c.Close())
+			conn.ExpectDisconnect(wire.ReasonDisconnectWithWill) // the goodbye did not fit
+		})
+		onRig(t, func(t *testing.T, r *rig) {
+			r.cfg.ClientID = "" // its DISCONNECT has a Session Expiry Interval
+			c, conn := r.start(control.Connack{MaximumPacketSize: 8})
+			r.must(c.Close())
+			for _, f := range conn.Rest() {
+				if len(f.Raw) > 8 {
+					t.Errorf("% x was sent", f.Raw)
+				}
+			}
+		})
+	})
+	t.Run("each connection has its own", func(t *testing.T) {
+		onRig(t, func(t *testing.T, r *rig) {
+			c, conn := r.start(limited)
+			conn.Close()
+			conn, _ = r.Connect(control.Connack{SessionPresent: true, MaximumPacketSize: 2 * most})
+			r.must(c.AwaitConnection(t.Context()))
+			r.publish(c, client.AtLeastOnce, strings.Repeat("x", most))
+			conn.ExpectPublish()
+		})
+	})
+}
+
+// wantNoAlias follows a client that sends the same topics again and again, on
+// connections with different limits. No Topic Alias may be above them.
+func wantNoAlias(t *testing.T, maxima ...uint16) {
+	t.Helper()
+	onRig(t, func(t *testing.T, r *rig) {
+		r.cfg.TopicAliasMaximum = 20 // ours says nothing about theirs
+		r.cfg.Status = &client.Status{Topic: "s"}
+		c := r.client()
+		var conn *fakebroker.Conn
+		known := map[string]bool{}
+		for n, maximum := range maxima {
+			conn, _ = r.Connect(control.Connack{SessionPresent: n > 0, TopicAliasMaximum: maximum})
+			r.must(c.AwaitConnection(t.Context()))
+			aliases := map[uint16]string{}
+			for i := range 60 {
+				r.publishMessage(c, client.Message{Topic: fmt.Sprint("a/long/topic/", i%15), QoS: client.QoS(i % 3), Payload: []byte(fmt.Sprint(n, i))})
+			}
+			count := 0
+			for _, f := range conn.Take() {
+				v, err := wire.ParsePublish(f)
+				r.must(err)
+				count++
+				if v.TopicAlias > maximum {
+					t.Errorf("Topic Alias %d was sent, the maximum is %d", v.TopicAlias, maximum)
+				}
+				if len(v.Topic) > 0 {
+					aliases[v.TopicAlias] = string(v.Topic)
+				} else if aliases[v.TopicAlias] == "" {
+					t.Errorf("Topic Alias %d stands for nothing", v.TopicAlias)
+				}
+				known[string(v.Payload)] = true
+			}
+			if count < 60 {
+				t.Errorf("%d messages came", count)
+			}
+			conn.Close()
+		}
+		if len(known) != 60*len(maxima)+1 {
+			t.Errorf("%d messages came in all", len(known))
+		}
+	})
+}
+
+// [MQTT-3.2.2-17]: no Topic Alias above the server's Topic Alias Maximum.
+func TestMQTT_3_2_2_17(t *testing.T) { wantNoAlias(t, 5, 1, 65_535) }
+
+// [MQTT-3.2.2-18]: no Topic Alias where that is absent or 0.
+func TestMQTT_3_2_2_18(t *testing.T) {
+	wantNoAlias(t, 0, 10, 0)
+	t.Run("0 in the packet", func(t *testing.T) {
+		onRig(t, func(t *testing.T, r *rig) {
+			c := r.client()
+			conn, _ := r.Open()
+			conn.Send(raw(0x20, 0, 0, props(wire.PropTopicAliasMaximum, uint16(0))))
+			r.must(c.AwaitConnection(t.Context()))
+			for range 3 {
+				r.publish(c, client.AtMostOnce, "p")
+				conn.ExpectBytes(raw(0x30, "t", 0, []byte("p")))
+			}
+		})
+	})
+}
+
+// [MQTT-3.2.2-21]: the Server Keep Alive is used.
+func TestMQTT_3_2_2_21(t *testing.T) { wantServerKeepAlive(t) }
