@@ -89,7 +89,7 @@ func (x *explorer) disk(fsys *faultfs.FS) *memFS {
 // atCut is how many states are built at each cut, by how many crashes were
 // before. For more states there are more at a cut, then more runs.
 func (x *explorer) atCut(depth int) int {
-	n := max(9, min(512, x.want/60))
+	n := max(9, min(64, x.want/60))
 	if depth > 0 {
 		n = max(6, min(32, n/4)) / depth
 	}

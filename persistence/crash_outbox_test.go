@@ -31,4 +31,6 @@ var outboxWorkloads = []crashWorkload{
 	{name: "compaction with receipts", o: undertaking, run: mix{append: 10, done: 20, dead: 2, release: 1, sync: 2, restart: 1, large: true, ranked: true, stuck: 2}.steps(90), moves: true},
 	{name: "compaction, interval", o: with(small, func(o *Options) { o.Sync, o.Interval = SyncInterval, 24*3600e9 }), run: mix{append: 10, done: 20, release: 1, sync: 1, restart: 1, large: true, stuck: 2, ranked: true}.steps(100), moves: true},
 	{name: "compaction, few receipts", o: forgetful, run: mix{append: 10, done: 20, sync: 2, restart: 1, large: true, stuck: 2}.steps(90), moves: true},
+	{name: "compaction on a failing disk", o: fewGraves, run: mix{append: 10, done: 20, dead: 2, release: 1, sync: 2, large: true, ranked: true, stuck: 2}.failing(3, 30)},
+	{name: "receipts on a failing disk", o: recording, run: mix{append: 10, done: 12, dead: 1, sync: 2, large: true, stuck: 1}.failing(3, 20)},
 }

@@ -1,6 +1,7 @@
 package persistence
 
 import (
+	"errors"
 	"math/rand/v2"
 	"slices"
 	"sync"
@@ -70,6 +71,9 @@ func (p *program) open() error {
 	p.l = l
 	m := p.now()
 	s, err := show(l, m)
+	if errors.Is(err, ErrFailed) { // while messages were moved
+		return err
+	}
 	if err != nil {
 		return violation{err}
 	}

@@ -2,6 +2,8 @@ package persistence
 
 import (
 	"errors"
+	"math/rand/v2"
+	"strings"
 	"sync"
 	"syscall"
 )
@@ -31,7 +33,8 @@ var crashWorkloads = append([]crashWorkload{
 	{name: "no filling", o: with(small, func(o *Options) { o.FillBytes = -1 }), run: mix{append: 5, stream: 2, done: 4, release: 1, seen: 1, sync: 2, restart: 1}.steps(40)},
 	{name: "huge packets", o: small, run: mix{append: 4, done: 2, restart: 1, huge: true}.steps(12)},
 	{name: "concurrent", o: small, run: concurrent},
-	{name: "failing disk", o: small, run: failing},
+	{name: "failing disk", o: small, run: worn.failing(4, 12)},
+	{name: "failing disk, larger", o: small, run: worn.with(func(x *mix) { x.large = true }).failing(4, 12)},
 	{name: "interval", o: with(small, func(o *Options) { o.Sync, o.Interval = SyncInterval, 24*3600e9 }), run: mix{append: 6, stream: 2, done: 4, release: 1, seen: 1, reset: 1, sync: 1, restart: 1}.steps(40)},
 	{name: "never", o: with(small, func(o *Options) { o.Sync = SyncNever }), run: mix{append: 6, stream: 2, done: 4, release: 1, seen: 1, sync: 1, restart: 1, kill: 1}.steps(40)},
 	{name: "never, larger segments", o: with(small, func(o *Options) { o.Sync, o.SegmentBytes = SyncNever, 64<<10 }), run: mix{append: 10, done: 1, sync: 1, kill: 1, huge: true}.steps(12)},
@@ -168,6 +171,14 @@ func (x mix) size(p *program) int {
 	return minPacket + p.rnd.IntN(120)
 }
 
+// worn is what a program does on a failing disk.
+var worn = mix{append: 6, stream: 2, done: 4, release: 1, seen: 1, cleared: 1, sync: 2, dead: 1, mark: 1, ranked: true}
+
+func (x mix) with(change func(*mix)) mix {
+	change(&x)
+	return x
+}
+
 // aftermath is what a program does after the crash, before the next one.
 var aftermath = mix{append: 4, stream: 2, done: 3, release: 1, seen: 1, cleared: 1, reset: 1, sync: 3, restart: 1, kill: 1, dead: 1, discard: 1, mark: 1, ranked: true}
 
@@ -216,23 +227,27 @@ func concurrent(p *program) error {
 	return p.open()
 }
 
-// failing is a disk on which operations fail now and then, with a program that
-// opens the log again when it has failed.
-func failing(p *program) error {
-	calm := 4 // no failure before
-	p.fsys.setFault(func(op, _ string, n int) (int, error) {
-		if calm--; calm > 0 || p.rnd.IntN(12) > 0 {
-			return n, nil
-		}
-		calm = p.rnd.IntN(12)
-		if op == "write" && p.rnd.IntN(2) == 0 {
-			return n / 2, nil
-		}
-		return n / 3, []error{syscall.EIO, syscall.ENOSPC}[p.rnd.IntN(2)]
-	})
-	x := mix{append: 6, stream: 2, done: 4, release: 1, seen: 1, cleared: 1, sync: 2, dead: 1, mark: 1, ranked: true, large: p.rnd.IntN(2) == 0}
-	_, err := x.endure(p, 4, 12)
-	return err
+// failing uses a disk on which operations fail now and then, and opens the log
+// again when it has failed.
+func (x mix) failing(rounds, steps int) func(*program) error {
+	return func(p *program) error {
+		rnd, calm := rand.New(rand.NewPCG(p.rnd.Uint64(), 2)), 4 // no failure before; messages are moved by another goroutine
+		p.fsys.setFault(func(op, name string, n int) (int, error) {
+			if calm--; calm > 0 || rnd.IntN(12) > 0 {
+				return n, nil
+			}
+			calm = rnd.IntN(12)
+			switch {
+			case op == "write" && rnd.IntN(2) == 0:
+				return n / 2, nil
+			case strings.HasSuffix(name, receiptSuffix) || rnd.IntN(2) == 0: // without room receipts are given up
+				return n / 3, syscall.EIO
+			}
+			return n / 3, syscall.ENOSPC
+		})
+		_, err := x.endure(p, rounds, steps)
+		return err
+	}
 }
 
 // endure opens the log some times, and does that many steps with it unless it
@@ -248,6 +263,7 @@ func (x mix) endure(p *program, rounds, steps int) (failures []error, _ error) {
 		}
 		if err != nil && p.l != nil {
 			_ = p.l.Close()
+			p.moved += p.l.Stats().Moved
 		}
 		if v := (violation{}); errors.As(err, &v) {
 			return failures, err
