@@ -1,0 +1,136 @@
+package conformance
+
+import (
+	"context"
+	"fmt"
+	"testing"
+
+	"github.com/mooring-mqtt/mooring/client"
+	"github.com/mooring-mqtt/mooring/internal/wire"
+	"github.com/mooring-mqtt/mooring/internal/wire/control"
+)
+
+// Section 3.3.2.3.4: Topic Aliases.
+
+// aliased is a PUBLISH at QoS 0 with a Topic Alias; the topic may be empty.
+func aliased(topic string, alias uint16, payload string) []byte {
+	return raw(0x30, topic, props(wire.PropTopicAlias, alias), []byte(payload))
+}
+
+// [MQTT-3.3.2-7]: no Topic Alias mapping is carried from one connection to
+// another.
+func TestMQTT_3_3_2_7(t *testing.T) {
+	for _, present := range []bool{true, false} {
+		t.Run(fmt.Sprint("session present ", present), func(t *testing.T) {
+			onRig(t, func(t *testing.T, r *rig) {
+				r.cfg.TopicAliasMaximum, r.cfg.Lanes = 10, 1 // in order
+				_, conn := r.receiver(control.Connack{}, r.keep)
+				conn.Send(aliased("one", 1, "a"), aliased("two", 2, "b"), aliased("", 1, "c"))
+				r.wantKept("abc")
+				conn.Close()
+				conn, _ = r.Connect(control.Connack{SessionPresent: present})
+				conn.Send(aliased("", 1, "x"))
+				conn.ExpectDisconnect(wire.ReasonProtocolError)
+				r.wantKept("abc")
+				// Each connection has its own.
+				conn, _ = r.Connect(control.Connack{SessionPresent: true})
+				conn.Send(aliased("new", 1, "d"), aliased("", 1, "e"))
+				r.wantKept("abcde")
+				if m := r.got[4]; m.Topic != "new" {
+					t.Errorf("the alias stands for %q", m.Topic)
+				}
+				conn.Send(aliased("", 2, "x")) // set on the first only
+				conn.ExpectDisconnect(wire.ReasonProtocolError)
+				r.wantKept("abcde")
+			})
+		})
+	}
+	// A sender may not do so either.
+	wantNoAlias(t, 10, 10, 10)
+}
+
+// [MQTT-3.3.2-8]: a Topic Alias is never 0.
+func TestMQTT_3_3_2_8(t *testing.T) {
+	onRig(t, func(t *testing.T, r *rig) {
+		c, conn := r.start(control.Connack{TopicAliasMaximum: 10})
+		for n := range 20 {
+			r.publishMessage(c, client.Message{Topic: fmt.Sprint("topic/", n%3), QoS: client.QoS(n % 3), ContentType: "ct"})
+			// An alias of 0 would be taken for malformed here.
+			conn.ExpectPublish()
+		}
+	})
+	for name, topic := range map[string]string{"with a topic": "t", "without": ""} {
+		wantViolation(t, "received "+name, wire.ReasonProtocolError, aliased(topic, 0, "p"))
+	}
+}
+
+// [MQTT-3.3.2-9]: no Topic Alias above the Topic Alias Maximum of the CONNACK.
+func TestMQTT_3_3_2_9(t *testing.T) { wantNoAlias(t, 3, 0, 65_535, 2) }
+
+// [MQTT-3.3.2-10]: all Topic Aliases from 1 to our Topic Alias Maximum are
+// accepted.
+func TestMQTT_3_3_2_10(t *testing.T) {
+	for _, maximum := range []uint16{1, 2, 300, 65_535} {
+		t.Run(fmt.Sprint("maximum ", maximum), func(t *testing.T) {
+			onRig(t, func(t *testing.T, r *rig) {
+				r.cfg.TopicAliasMaximum = maximum
+				r.cfg.Lanes, r.cfg.QoS0Queue = 1, 1<<18 // in order, and none dropped
+				var got, want []string
+				c, err := client.New(r.cfg)
+				r.must(err)
+				t.Cleanup(func() { _ = c.Close() })
+				r.must(c.Handle("#", client.HandlerFunc(func(_ context.Context, m *client.Message) error {
+					got = append(got, m.Topic)
+					return nil
+				})))
+				r.must(c.Start(t.Context()))
+				conn, connect := r.Connect(control.Connack{})
+				if connect.TopicAliasMaximum != maximum {
+					t.Errorf("CONNECT says %d", connect.TopicAliasMaximum)
+				}
+				step := 1 + int(maximum)/1000
+				var aliases []uint16
+				for n := 1; n <= int(maximum); n += step {
+					aliases = append(aliases, uint16(n))
+				}
+				aliases = append(aliases, maximum)
+				// Set, used, set anew, used again.
+				for round := range 2 {
+					topic := func(alias uint16) string { return fmt.Sprint("topic/", round, "/", alias) }
+					for _, a := range aliases {
+						conn.Send(aliased(topic(a), a, ""))
+						want = append(want, topic(a))
+					}
+					for _, a := range aliases {
+						conn.Send(aliased("", a, ""))
+						want = append(want, topic(a))
+					}
+				}
+				conn.Quiet()
+				if fmt.Sprint(got) != fmt.Sprint(want) {
+					t.Errorf("got %d topics %.100v, want %d %.100v", len(got), got, len(want), want)
+				}
+				if maximum < 65_535 {
+					conn.Send(aliased("t", maximum+1, ""))
+					conn.ExpectDisconnect(wire.ReasonTopicAliasInvalid)
+				}
+			})
+		})
+	}
+	t.Run("with an acknowledgement", func(t *testing.T) {
+		onRig(t, func(t *testing.T, r *rig) {
+			r.cfg.TopicAliasMaximum = 1
+			_, conn := r.receiver(control.Connack{}, r.keep)
+			conn.Trickle(raw(0x32, "t", uint16(7), props(wire.PropTopicAlias, uint16(1)), []byte("a")),
+				raw(0x34, "", uint16(8), props(wire.PropTopicAlias, uint16(1)), []byte("b")))
+			conn.ExpectBytes(raw(0x40, uint16(7)), raw(0x50, uint16(8)))
+			r.wantKept("ab")
+			if m := r.got[1]; m.Topic != "t" {
+				t.Errorf("the topic is %q", m.Topic)
+			}
+		})
+	})
+	t.Run("maximum 0", func(t *testing.T) {
+		wantViolation(t, "received", wire.ReasonTopicAliasInvalid, aliased("t", 1, "p"))
+	})
+}
