@@ -2,17 +2,13 @@ package conformance
 
 import (
 	"bytes"
-	"context"
 	"errors"
-	"fmt"
-	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"github.com/mooring-mqtt/mooring/client"
-	"github.com/mooring-mqtt/mooring/internal/fakebroker"
 	"github.com/mooring-mqtt/mooring/internal/wire"
 	"github.com/mooring-mqtt/mooring/internal/wire/control"
 )
@@ -106,93 +102,6 @@ func TestMQTT_3_1_2_1(t *testing.T) {
 			t.Errorf("CONNECT begins with % x", f.Body[:7])
 		}
 	})
-}
-
-// [MQTT-3.1.2-4]: Clean Start 1 discards the session; Client and Server start a
-// new one.
-func TestMQTT_3_1_2_4(t *testing.T) {
-	onRig(t, func(t *testing.T, r *rig) {
-		restart := r.store()
-		c, conn := r.receiver(control.Connack{}, r.keep)
-		// The old session: one half sent, one sent, one half received.
-		r.publish(c, client.ExactlyOnce, "half")
-		conn.Ack(wire.PUBREC, conn.ExpectPublish().PacketID, 0)
-		conn.ExpectAck(wire.PUBREL)
-		r.publish(c, client.AtLeastOnce, "sent")
-		conn.ExpectPublish()
-		conn.Publish(message(2, 7, "old "))
-		conn.ExpectAck(wire.PUBREC)
-		r.must(c.Close())
-
-		restart()
-		r.cfg.CleanStart = true
-		c, err := client.New(r.cfg)
-		r.must(err)
-		t.Cleanup(func() { _ = c.Close() })
-		r.must(c.Handle("#", client.HandlerFunc(r.keep)))
-		r.must(c.Start(t.Context()))
-		conn, connect := r.Connect(control.Connack{})
-		if !connect.CleanStart {
-			t.Error("Clean Start is 0")
-		}
-		// Nothing of the old one: no PUBREL, no DUP, and 7 is a new message.
-		first := r.wantPublish(conn, "half", false)
-		second := r.wantPublish(conn, "sent", false)
-		conn.Publish(message(2, 7, "new"))
-		conn.ExpectAck(wire.PUBREC)
-		r.wantKept("old new")
-		conn.Ack(wire.PUBREC, first.PacketID, 0)
-		conn.ExpectAck(wire.PUBREL)
-		conn.Quiet()
-
-		// The session that began so is resumed.
-		conn = r.resume(conn)
-		publishes, rels := resent(t, conn)
-		if want := []string{fmt.Sprint("sent ", second.PacketID)}; !slices.Equal(publishes, want) {
-			t.Errorf("sent again was %v, want %v", publishes, want)
-		}
-		if want := []uint16{first.PacketID}; !slices.Equal(rels, want) {
-			t.Errorf("PUBREL for %v, want %v", rels, want)
-		}
-	})
-	t.Run("a server that resumes all the same", func(t *testing.T) {
-		onRig(t, func(t *testing.T, r *rig) {
-			r.cfg.CleanStart = true
-			c := r.client()
-			r.publish(c, client.ExactlyOnce, "x")
-			conn, _ := r.Connect(control.Connack{SessionPresent: true})
-			for _, f := range conn.Rest() {
-				if f.Type() != wire.DISCONNECT {
-					t.Errorf("%v was sent in the old session", f.Type())
-				}
-			}
-		})
-	})
-}
-
-// resent is what a client has sent by now on a resumed session: PUBLISH with its
-// identifier, and PUBREL. The two kinds are in no order to each other.
-func resent(t *testing.T, conn *fakebroker.Conn) (publishes []string, rels []uint16) {
-	t.Helper()
-	for _, f := range conn.Take() {
-		switch f.Type() {
-		case wire.PUBLISH:
-			v, err := wire.ParsePublish(f)
-			if err != nil || !v.Dup {
-				t.Errorf("PUBLISH % x: %v, DUP %v", f.Raw, err, v.Dup)
-			}
-			publishes = append(publishes, fmt.Sprint(string(v.Payload), " ", v.PacketID))
-		case wire.PUBREL:
-			a, err := wire.ParseAck(f)
-			if err != nil {
-				t.Error(err)
-			}
-			rels = append(rels, a.PacketID)
-		default:
-			t.Errorf("%v % x came", f.Type(), f.Raw)
-		}
-	}
-	return publishes, rels
 }
 
 // [MQTT-3.1.2-9]: with a Will Flag the Will Properties, Topic and Payload are in
@@ -301,181 +210,6 @@ func TestMQTT_3_1_2_18(t *testing.T) { wantUsers(t) }
 // [MQTT-3.1.2-19]: Password Flag 1, a password.
 func TestMQTT_3_1_2_19(t *testing.T) { wantUsers(t) }
 
-// pace follows a connection for as long as d: each packet of the client must come
-// within keepAlive of the one before. PINGREQ is answered; their number is
-// returned.
-func pace(t *testing.T, conn *fakebroker.Conn, keepAlive, d time.Duration, meanwhile func(second int)) (pings int) {
-	t.Helper()
-	last := time.Now()
-	for second := range int(d / time.Second) {
-		time.Sleep(time.Second)
-		for _, f := range conn.Take() {
-			last = time.Now()
-			if f.Type() == wire.PINGREQ {
-				pings++
-				conn.Pingresp()
-			}
-		}
-		if silent := time.Since(last); silent > keepAlive {
-			t.Fatalf("nothing was sent for %v, the Keep Alive is %v", silent, keepAlive)
-		}
-		meanwhile(second)
-	}
-	return pings
-}
-
-// [MQTT-3.1.2-20]: with a Keep Alive and nothing else to send, PINGREQ is sent.
-func TestMQTT_3_1_2_20(t *testing.T) {
-	const keepAlive, long = 10 * time.Second, 10 * time.Minute
-	tests := map[string]func(r *rig, c *client.Client, conn *fakebroker.Conn, second int){
-		"idle": func(*rig, *client.Client, *fakebroker.Conn, int) {},
-		// What the server says does not count, only what we say.
-		"the server talks": func(_ *rig, _ *client.Client, conn *fakebroker.Conn, _ int) {
-			conn.Publish(message(0, 0, "x"))
-		},
-		// A message shortly before it is due, and then nothing.
-		"now and then": func(r *rig, c *client.Client, _ *fakebroker.Conn, second int) {
-			if second%27 == 8 {
-				r.publish(c, client.AtMostOnce, "x")
-			}
-		},
-		"a message that is not acknowledged": func(r *rig, c *client.Client, conn *fakebroker.Conn, second int) {
-			if second == 3 {
-				r.publish(c, client.AtLeastOnce, "x")
-			}
-			if second%5 == 0 {
-				conn.Publish(message(0, 0, "x"))
-			}
-		},
-	}
-	for name, meanwhile := range tests {
-		t.Run(name, func(t *testing.T) {
-			onRig(t, func(t *testing.T, r *rig) {
-				r.cfg.KeepAlive = keepAlive
-				c := r.client()
-				conn, connect := r.Connect(control.Connack{})
-				if connect.KeepAlive != 10 {
-					t.Errorf("Keep Alive is %d s", connect.KeepAlive)
-				}
-				r.must(c.AwaitConnection(t.Context()))
-				if pings := pace(t, conn, keepAlive, long, func(second int) { meanwhile(r, c, conn, second) }); pings < 20 {
-					t.Errorf("%d PINGREQ in %v", pings, long)
-				}
-			})
-		})
-	}
-}
-
-// wantServerKeepAlive wants the server's Keep Alive to be used, in place of one
-// that is longer, shorter or none.
-func wantServerKeepAlive(t *testing.T) {
-	t.Helper()
-	for _, own := range []time.Duration{5 * time.Second, time.Minute, 65_535 * time.Second} {
-		for _, servers := range []uint16{1, 20, 30, 600} {
-			onRig(t, func(t *testing.T, r *rig) {
-				r.cfg.KeepAlive = own
-				c := r.client()
-				conn, connect := r.Connect(control.Connack{HasServerKeepAlive: true, ServerKeepAlive: servers})
-				if connect.KeepAlive != uint16(own/time.Second) {
-					t.Errorf("CONNECT says %d s, want %v", connect.KeepAlive, own)
-				}
-				r.must(c.AwaitConnection(t.Context()))
-				want := time.Duration(servers) * time.Second
-				if own == 5*time.Second && want > own { // no sooner: the value takes the place of ours
-					conn.QuietFor(want / 2)
-					r.publish(c, client.AtMostOnce, "x")
-					conn.ExpectPublish()
-				}
-				if pings := pace(t, conn, want, 8*want, func(int) {}); pings < 7 || pings > 16 {
-					t.Errorf("%d PINGREQ in %v, where the server wants one in %v", pings, 8*want, want)
-				}
-				// And no PINGRESP is missed by that clock, not by ours.
-				begin := time.Now()
-				r.Patience = 24 * time.Hour
-				conn.ExpectPingreq()
-				conn.ExpectClosed()
-				if took := time.Since(begin); took > 5*want/2+time.Second {
-					t.Errorf("a dead link was noticed after %v, with a Keep Alive of %v", took, want)
-				}
-			})
-		}
-	}
-	onRig(t, func(t *testing.T, r *rig) { // 0 turns it off
-		r.cfg.KeepAlive = 5 * time.Second
-		_, conn := r.start(control.Connack{HasServerKeepAlive: true})
-		conn.QuietFor(24 * time.Hour)
-	})
-	onRig(t, func(t *testing.T, r *rig) { // it holds for its connection only
-		r.cfg.KeepAlive = 5 * time.Second
-		c, conn := r.start(control.Connack{HasServerKeepAlive: true, ServerKeepAlive: 600})
-		conn.Close()
-		conn, connect := r.Connect(control.Connack{SessionPresent: true})
-		r.must(c.AwaitConnection(t.Context()))
-		if connect.KeepAlive != 5 {
-			t.Errorf("the next CONNECT says %d s", connect.KeepAlive)
-		}
-		pace(t, conn, 5*time.Second, time.Minute, func(int) {})
-	})
-}
-
-// [MQTT-3.1.2-21]: a Server Keep Alive is used instead of the one that was sent.
-func TestMQTT_3_1_2_21(t *testing.T) { wantServerKeepAlive(t) }
-
-// [MQTT-3.1.2-23]: the session state is kept after the connection is closed, if
-// the Session Expiry Interval is greater than 0.
-func TestMQTT_3_1_2_23(t *testing.T) {
-	for name, ends := range map[string]func(r *rig, c *client.Client, conn *fakebroker.Conn, restart func()) *client.Client{
-		"the link is cut": func(_ *rig, c *client.Client, conn *fakebroker.Conn, _ func()) *client.Client {
-			conn.Close()
-			return c
-		},
-		"the process ends": func(r *rig, c *client.Client, _ *fakebroker.Conn, restart func()) *client.Client {
-			r.must(c.Close())
-			restart()
-			c, err := client.New(r.cfg)
-			r.must(err)
-			r.t.Cleanup(func() { _ = c.Close() })
-			r.must(c.Handle("#", client.HandlerFunc(r.keep)))
-			r.must(c.Start(context.Background()))
-			return c
-		},
-	} {
-		t.Run(name, func(t *testing.T) {
-			onRig(t, func(t *testing.T, r *rig) {
-				restart := r.store()
-				c, conn := r.receiver(control.Connack{}, r.keep)
-				r.publish(c, client.AtLeastOnce, "one")
-				one := conn.ExpectPublish()
-				r.publish(c, client.ExactlyOnce, "two")
-				two := conn.ExpectPublish()
-				r.publish(c, client.ExactlyOnce, "released")
-				released := conn.ExpectPublish()
-				conn.Ack(wire.PUBREC, released.PacketID, 0)
-				conn.ExpectAck(wire.PUBREL)
-				conn.Publish(message(2, 7, "in"))
-				conn.ExpectAck(wire.PUBREC)
-
-				c = ends(r, c, conn, restart)
-				conn, connect := r.Connect(control.Connack{SessionPresent: true})
-				if connect.CleanStart || connect.SessionExpiry == 0 {
-					t.Errorf("CONNECT %+v", connect)
-				}
-				r.must(c.AwaitConnection(t.Context()))
-				publishes, rels := resent(t, conn)
-				if want := []string{fmt.Sprint("one ", one.PacketID), fmt.Sprint("two ", two.PacketID)}; !slices.Equal(publishes, want) {
-					t.Errorf("sent again was %v, want %v", publishes, want)
-				}
-				if want := []uint16{released.PacketID}; !slices.Equal(rels, want) {
-					t.Errorf("PUBREL for %v, want %v", rels, want)
-				}
-				conn.Publish(again(message(2, 7, "in"))) // known: not handled again
-				conn.ExpectAck(wire.PUBREC)
-				r.wantKept("in")
-			})
-		})
-	}
-}
-
 // [MQTT-3.1.2-30]: with an Authentication Method, nothing but AUTH or DISCONNECT
 // is sent before CONNACK. Nothing at all is, with or without one.
 func TestMQTT_3_1_2_30(t *testing.T) {
@@ -517,41 +251,6 @@ func TestMQTT_3_1_3_1(t *testing.T) {
 	}, 0x84, strings.Repeat("1", 300), props(wire.PropUser, strings.Repeat("k", 500), ""), strings.Repeat("3", 400), strings.Repeat("4", 65_535), strings.Repeat("5", 65_000))
 	wantConnect(t, "without a will", func(c *client.Config) { c.ClientID, c.Username, c.Password = "1", "5", []byte("6") }, 0xC0, "1", "5", "6")
 	wantConnect(t, "without a user name", func(c *client.Config) { c.ClientID, c.Password, c.Will = "1", []byte("6"), &client.Will{Topic: "3"} }, 0x44, "1", 0, "3", "", "6")
-}
-
-// [MQTT-3.1.3-2]: the ClientID identifies the session state.
-func TestMQTT_3_1_3_2(t *testing.T) {
-	for _, id := range []string{"given", ""} {
-		t.Run("each connection, "+id, func(t *testing.T) {
-			onRig(t, func(t *testing.T, r *rig) {
-				r.cfg.ClientID = id
-				c := r.client()
-				conn, connect := r.Connect(control.Connack{})
-				for range 3 {
-					conn.Close()
-					var next control.Connect
-					if conn, next = r.Connect(control.Connack{SessionPresent: true}); next.ClientID != connect.ClientID || next.ClientID == "" {
-						t.Errorf("the ClientID is %q, and was %q", next.ClientID, connect.ClientID)
-					}
-				}
-				if c.ClientID() != connect.ClientID || id != "" && id != connect.ClientID {
-					t.Errorf("the ClientID is %q, want %q", connect.ClientID, id)
-				}
-			})
-		})
-	}
-	t.Run("two clients", func(t *testing.T) {
-		onRig(t, func(t *testing.T, r *rig) {
-			r.cfg.ClientID = ""
-			r.client()
-			_, one := r.Open()
-			r.client()
-			_, two := r.Open()
-			if one.ClientID == two.ClientID {
-				t.Errorf("both use %q", one.ClientID)
-			}
-		})
-	})
 }
 
 // [MQTT-3.1.3-3]: the ClientID is present, and the first field of the payload.
