@@ -183,7 +183,7 @@ func (p *peer) listen(r *wire.Reader) {
 				return
 			}
 			if answer := p.heard(f); len(answer) > 0 {
-				p.send(answer)
+				p.s.all.Go(func() { p.send(answer) }) // reading goes on meanwhile
 			}
 		}
 	})
@@ -338,10 +338,11 @@ func (p *peer) subscribes() (id uint16) {
 // early reads CONNECT, and answers it with b.
 func (p *peer) early(b string) {
 	r := wire.NewReader(p.nc, 0)
-	if _, err := r.Next(); err == nil {
+	_, err := r.Next()
+	p.listen(r)
+	if err == nil {
 		p.send([]byte(b))
 	}
-	p.listen(r)
 }
 
 // ended waits for the client to close the connection and returns the reason
