@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"runtime"
+	"strconv"
 	"strings"
 	"time"
 
@@ -77,8 +78,10 @@ func sends(b ...byte) func(*peer) { return func(p *peer) { p.send(b) } }
 
 func sendsAll(s string) func(*peer) { return func(p *peer) { p.send([]byte(s)) } }
 
-func slowMessage(qos byte, id uint16) wire.Publish {
-	return wire.Publish{Topic: "slow", QoS: qos, PacketID: id, Payload: []byte("x")}
+// slow is a message that its handler holds for as long as the connection is
+// attacked.
+func (p *peer) slow(qos byte, id uint16) wire.Publish {
+	return wire.Publish{Topic: "slow", QoS: qos, PacketID: id, ContentType: strconv.Itoa(p.n), Payload: []byte("x")}
 }
 
 // malformed are packets that no server may send, as they are.
@@ -131,11 +134,13 @@ var steps = []attack{
 		p.send(wire.AppendAck(nil, wire.Ack{Type: wire.PUBREC, PacketID: id, Reason: 0x87}))
 	}},
 	{name: "identifier in use for another message", due: 0x82, do: func(p *peer) {
-		p.publish(slowMessage(1, 9))
-		p.publish(wire.Publish{Topic: "slow", QoS: 1, PacketID: 9, Payload: []byte("y")})
+		p.publish(p.slow(1, 9))
+		other := p.slow(1, 9)
+		other.Payload = []byte("y")
+		p.publish(other)
 	}},
 	{name: "beyond Receive Maximum at QoS 1", due: 0x93, do: func(p *peer) {
-		for id := uint16(1); id < 60_000 && p.publish(slowMessage(1, id)); id++ {
+		for id := uint16(1); id < 60_000 && p.publish(p.slow(1, id)); id++ {
 		}
 	}},
 	{name: "beyond Receive Maximum at QoS 2, without PUBREL", due: 0x93, do: func(p *peer) {
@@ -164,7 +169,7 @@ var steps = []attack{
 		p.mute = true
 		p.accept(control.Connack{})
 		p.send(control.AppendUnsuback(nil, &control.Suback{PacketID: p.subscribes(), Reasons: []byte{0}}))
-		p.publish(slowMessage(0, 0))
+		p.publish(p.slow(0, 0))
 	}},
 }
 
@@ -210,11 +215,11 @@ var floods = []attack{
 		p.flood(100_000, wire.AppendAck(nil, wire.Ack{Type: wire.PUBREL, PacketID: 30_000}))
 	}},
 	{name: "one QoS 2 message again and again", due: free, do: func(p *peer) {
-		m := slowMessage(2, 7)
+		m := p.slow(2, 7)
 		p.flood(100_000, wire.AppendPublish(nil, &m))
 	}},
 	{name: "QoS 0 faster than it is handled", due: stands, edit: patient, do: func(p *peer) {
-		m := slowMessage(0, 0)
+		m := p.slow(0, 0)
 		m.Payload = make([]byte, packetSize-64)
 		for range 100 {
 			p.publish(m)
@@ -222,9 +227,11 @@ var floods = []attack{
 	}},
 	{name: "as many properties as fit", due: stands, edit: patient, do: func(p *peer) {
 		// Five bytes on the wire are 32 in memory.
-		empty := wire.Properties(strings.Repeat("\x26\x00\x00\x00\x00", packetSize/5-10))
+		empty := wire.Properties(strings.Repeat("\x26\x00\x00\x00\x00", packetSize/5-20))
 		for range 80 {
-			p.publish(wire.Publish{Topic: "slow", Extra: empty})
+			m := p.slow(0, 0)
+			m.Extra = empty
+			p.publish(m)
 		}
 	}, bound: 8 * queue * packetSize},
 	{name: "a new topic each time", due: stands, edit: patient, do: func(p *peer) {
@@ -238,7 +245,7 @@ var floods = []attack{
 		// DUP 1 is not counted against our Receive Maximum; identifiers bound it.
 		p.accept(control.Connack{SessionPresent: p.n > 1})
 		for id := 1; id < 65_536; id++ {
-			m := slowMessage(1, uint16(id))
+			m := p.slow(1, uint16(id))
 			if m.Dup = p.n > 1; !p.publish(m) {
 				return
 			}

@@ -8,6 +8,7 @@ import (
 
 	"runtime"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -47,8 +48,6 @@ type bed struct {
 	t       testing.TB
 	s       *server
 	c       *client.Client
-	release chan struct{} // handlers wait for it to be closed
-	unblock sync.Once
 	handled atomic.Int64
 
 	callers sync.WaitGroup
@@ -71,7 +70,7 @@ type accepted struct {
 
 func newBed(t testing.TB, tcp bool, play func(*peer), edit func(*client.Config)) *bed {
 	t.Helper()
-	b := &bed{t: t, release: make(chan struct{}), sampling: make(chan struct{})}
+	b := &bed{t: t, sampling: make(chan struct{})}
 	b.s = newServer(t, tcp, play)
 	cfg := client.Config{
 		Servers: []string{"mqtt://hostile"}, ClientID: "victim", Dial: b.s.dial,
@@ -95,11 +94,13 @@ func newBed(t testing.TB, tcp bool, play func(*peer), edit func(*client.Config))
 	return b
 }
 
-// handle waits for what is about backpressure, and takes all else.
+// handle holds a slow message while its connection is attacked, and takes all
+// else at once.
 func (b *bed) handle(ctx context.Context, m *client.Message) error {
-	if m.Topic == "slow" {
+	n, _ := strconv.Atoi(m.ContentType)
+	if over := b.s.over(n); over != nil {
 		select {
-		case <-b.release:
+		case <-over:
 		case <-ctx.Done():
 			return ctx.Err()
 		}
@@ -107,9 +108,6 @@ func (b *bed) handle(ctx context.Context, m *client.Message) error {
 	b.handled.Add(1)
 	return nil
 }
-
-// letGo has the handlers that wait go on.
-func (b *bed) letGo() { b.unblock.Do(func() { close(b.release) }) }
 
 // start connects, with one message of each QoS on its way.
 func (b *bed) start() {
@@ -200,7 +198,6 @@ func (b *bed) within(what string, f func()) {
 // all callers have their answer.
 func (b *bed) recover() {
 	b.t.Helper()
-	b.letGo()
 	b.s.plays(b.s.behave)
 	b.within("a caller", b.callers.Wait)
 	b.within("Drain", func() {
@@ -243,7 +240,6 @@ func (b *bed) giveUp() {
 // end checks what must hold behind every attack.
 func (b *bed) end(bound uint64) {
 	b.t.Helper()
-	b.letGo()
 	b.within("Close", func() {
 		if err := b.c.Close(); err != nil {
 			b.t.Errorf("Close: %v", err)

@@ -50,7 +50,7 @@ func TestAMinuteOfAHostileServer(t *testing.T) {
 	t.Logf("%d connections", b.s.connections())
 	b.recover()
 	close(done)
-	b.end(8 * queue * packetSize) // the largest of all attacks
+	b.end(64 << 20) // the largest of all attacks
 }
 
 // TestReconnects: a server that accepts and hangs up, 10,000 times in a row.

@@ -30,11 +30,12 @@ type server struct {
 	stop  bool
 	all   sync.WaitGroup
 
+	peers map[int]*peer  // whose play is not over
 	taken map[string]int // payloads that were acknowledged by behave
 }
 
 func newServer(t testing.TB, tcp bool, play func(*peer)) *server {
-	s := &server{t: t, play: play, conns: map[net.Conn]bool{}, taken: map[string]int{}}
+	s := &server{t: t, play: play, conns: map[net.Conn]bool{}, taken: map[string]int{}, peers: map[int]*peer{}}
 	if !tcp {
 		return s
 	}
@@ -77,14 +78,17 @@ func (s *server) serve(nc net.Conn) bool {
 	s.conns[nc] = true
 	s.count++
 	p := &peer{s: s, nc: nc, n: s.count, gone: make(chan struct{}), changed: make(chan struct{}, 1),
-		ids: map[byte]uint16{}, reason: -1}
+		over: make(chan struct{}), ids: map[byte]uint16{}, reason: -1}
+	s.peers[p.n] = p
 	play := s.play
 	s.all.Go(func() {
 		play(p)
 		_ = nc.Close()
+		close(p.over)
 		s.mu.Lock()
+		defer s.mu.Unlock()
 		delete(s.conns, nc)
-		s.mu.Unlock()
+		delete(s.peers, p.n)
 	})
 	return true
 }
@@ -109,6 +113,17 @@ func (s *server) connections() int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.count
+}
+
+// over is closed when the attack on the connection with this number is; nil if
+// it was before.
+func (s *server) over(n int) <-chan struct{} {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if p := s.peers[n]; p != nil {
+		return p.over
+	}
+	return nil
 }
 
 // close ends the server and waits for all that it started.
@@ -143,6 +158,7 @@ type peer struct {
 	sent    sync.Mutex    // held while writing
 	gone    chan struct{} // closed when the client has ended the connection
 	changed chan struct{}
+	over    chan struct{} // closed when play has returned
 
 	mu        sync.Mutex
 	ids       map[byte]uint16 // of a message in flight, by QoS
