@@ -226,7 +226,7 @@ func (in *Inspection) setNames() {
 		path := filepath.Join(in.Dir, name)
 		base, isCopy := strings.CutSuffix(name, corruptSuffix)
 		switch {
-		case isCopy && parseSegmentName(base) != 0:
+		case isCopy && isLogFile(base):
 			in.Copies = append(in.Copies, path)
 		case name != lockName && !isLogFile(name):
 			in.Others = append(in.Others, path)
