@@ -144,6 +144,7 @@ func New(cfg Config) (*Client, error) {
 		Store:             c.store,
 		ReceiveMaximum:    cfg.ReceiveMaximum,
 		TopicAliasMaximum: cfg.TopicAliasMaximum,
+		TopicAliases:      uint16(cfg.TopicAliases),
 		Settled:           c.settled,
 		Lost:              c.sessionLost,
 		Deliver:           c.receive,

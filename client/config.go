@@ -50,6 +50,11 @@ type Config struct {
 	MaximumPacketSize uint32
 	// TopicAliasMaximum is how many topic aliases the server may use. Default 0.
 	TopicAliasMaximum uint16
+	// TopicAliases is how many topic aliases we use towards the server, as far as
+	// it allows them: for the topics that were published to last, on each
+	// connection anew. It saves the bytes of a topic that repeats, and keeps that
+	// many topics in memory. Default 0: none. At most 65,535.
+	TopicAliases int
 
 	// Will is published by the server when we are gone without a word.
 	Will *Will

@@ -57,6 +57,8 @@ func TestConfigRules(t *testing.T) {
 		{"MaximumPacketSize", func(c *Config) { c.MaximumPacketSize = 63 }},
 		{"", func(c *Config) { c.MaximumPacketSize = 64 }},
 		{"Lanes", func(c *Config) { c.Lanes = -1 }},
+		{"TopicAliases", func(c *Config) { c.TopicAliases = -1 }},
+		{"TopicAliases", func(c *Config) { c.TopicAliases = 65_536 }},
 		{"QoS0Queue", func(c *Config) { c.QoS0Queue = -1 }},
 		{"HandlerAttempts", func(c *Config) { c.HandlerAttempts = -1 }},
 		{"PoisonAttempts", func(c *Config) { c.PoisonAttempts = -1 }},

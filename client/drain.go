@@ -101,7 +101,7 @@ func (c *Client) drainBatch(up *link.Up) (more bool) {
 	if len(f.batch) == 0 {
 		return false
 	}
-	err := up.Send(func(dst []byte) []byte { return append(dst, f.batch...) })
+	err := up.Gen.Publish(func(dst []byte) []byte { return append(dst, f.batch...) })
 	return err == nil && more
 }
 

@@ -336,59 +336,6 @@ func TestPitfall15_HandlersAndSubscriptionsOutliveConnections(t *testing.T) {
 	})
 }
 
-func TestPitfall16_TopicAliases(t *testing.T) {
-	t.Run("resolved on receipt, per connection", func(t *testing.T) {
-		withScript(t, func(t *testing.T, s *script) {
-			var events recorder
-			cfg := testConfig("c", &events, s.dial)
-			cfg.TopicAliasMaximum = 2
-			c := mustNew(t, cfg)
-			handler := newInbox()
-			must(t, c.Handle("#", handler))
-			start(t, c)
-			p := s.accept(control.Connack{})
-			if p.connect.TopicAliasMaximum != 2 {
-				t.Fatalf("CONNECT says Topic Alias Maximum %d", p.connect.TopicAliasMaximum)
-			}
-			p.publish(wire.Publish{Topic: "one", TopicAlias: 1})
-			p.publish(wire.Publish{Topic: "two", TopicAlias: 2})
-			p.publish(wire.Publish{TopicAlias: 1})
-			p.publish(wire.Publish{TopicAlias: 2})
-			p.publish(wire.Publish{Topic: "other", TopicAlias: 1})
-			p.publish(wire.Publish{TopicAlias: 1})
-			topics := map[string]int{}
-			for _, m := range handler.await(t, 6) {
-				topics[m.Topic]++
-			}
-			if fmt.Sprint(topics) != "map[one:2 other:2 two:2]" {
-				t.Errorf("the topics were %v", topics)
-			}
-			p.publish(wire.Publish{Topic: "x", TopicAlias: 3}) // one above the maximum
-			d, err := control.ParseDisconnect(p.ended())
-			if err != nil || d.Reason != wire.ReasonTopicAliasInvalid {
-				t.Errorf("got DISCONNECT 0x%02X, %v, want 0x94", d.Reason, err)
-			}
-			p = s.accept(control.Connack{SessionPresent: true})
-			p.publish(wire.Publish{TopicAlias: 1}) // of the connection before
-			if d, err := control.ParseDisconnect(p.ended()); err != nil || d.Reason != wire.ReasonProtocolError {
-				t.Errorf("got DISCONNECT 0x%02X, %v, want 0x82", d.Reason, err)
-			}
-		})
-	})
-	t.Run("never sent to a server that takes none", func(t *testing.T) {
-		withScript(t, func(t *testing.T, s *script) {
-			c := mustStart(t, testConfig("c", &recorder{}, s.dial))
-			p := s.accept(control.Connack{TopicAliasMaximum: 0})
-			for range 3 {
-				publish(t, c, "t", "x", AtLeastOnce)
-				if m := p.nextPublish(); m.TopicAlias != 0 || m.Topic != "t" {
-					t.Errorf("alias %d came, topic %q", m.TopicAlias, m.Topic)
-				}
-			}
-		})
-	})
-}
-
 func TestPitfall18_TheLengthIsCheckedBeforeItIsAllocated(t *testing.T) {
 	withScript(t, func(t *testing.T, s *script) {
 		cfg := testConfig("c", &recorder{}, s.dial)

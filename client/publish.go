@@ -176,7 +176,7 @@ func (c *Client) publishNow(m *Message, p *wire.Publish) (*Delivery, error) {
 	if wait := c.breaker.RetryAfter(); wait > 0 {
 		return nil, &reliability.OpenError{RetryAfter: wait}
 	}
-	if err := up.Send(func(dst []byte) []byte { return wire.AppendPublish(dst, p) }); err != nil {
+	if err := up.Gen.Publish(func(dst []byte) []byte { return wire.AppendPublish(dst, p) }); err != nil {
 		return nil, ErrNotConnected
 	}
 	d := &Delivery{ID: m.ID}

@@ -84,6 +84,9 @@ func (c Config) Validate() error {
 			return bad(n.field, "is %d; use 0 for the default or a positive number", n.value)
 		}
 	}
+	if c.TopicAliases < 0 || c.TopicAliases > 65_535 {
+		return bad("TopicAliases", "is %d; use 0 for none or a number up to 65,535", c.TopicAliases)
+	}
 	if c.LaneKey != nil && c.Ordering != nil {
 		return bad("LaneKey", "is set together with Ordering, which needs all messages of a topic in one lane; set one of both")
 	}

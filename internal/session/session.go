@@ -47,6 +47,7 @@ type Config struct {
 
 	ReceiveMaximum    uint16 // ours, 0 means 65,535
 	TopicAliasMaximum uint16 // ours, 0 means that the server may not use aliases
+	TopicAliases      uint16 // how many of the server's we use, 0 means none
 
 	// Settled reports the final acknowledgement of an outbound message.
 	Settled func(seq uint64, reason byte, reasonString string)
@@ -130,6 +131,8 @@ type Generation struct {
 	// Present is the Session Present flag of the CONNACK.
 	Present bool
 
+	sending *aliases // nil: none are used; belongs to the encoders
+
 	// All below is guarded by s.mu.
 	flights map[uint16]flight   // sent, not acknowledged
 	waiting []*direct           // to be sent again when the window has room
@@ -156,7 +159,7 @@ func (s *Session) Attach(w Writer, present bool, limits Limits) (*Generation, er
 	}
 	s.number++
 	s.stats.Generations++
-	g := &Generation{s: s, w: w, Number: s.number, Limits: limits, Present: present,
+	g := &Generation{s: s, w: w, Number: s.number, Limits: limits, Present: present, sending: newAliases(s.cfg.TopicAliases, limits),
 		flights: map[uint16]flight{}, recv: map[uint16]struct{}{},
 		aliases: map[uint16]string{}, topics: map[string]string{}}
 	s.mu.Unlock()

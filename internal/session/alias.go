@@ -1,0 +1,100 @@
+package session
+
+import (
+	"container/list"
+	"encoding/binary"
+
+	"github.com/mooring-mqtt/mooring/internal/wire"
+)
+
+// aliases are the Topic Aliases that we use on one connection, with the topic
+// that was used least recently giving way. They are touched by encoders only,
+// so that the order in which they are set is the order on the wire.
+//
+// What is stored or sent again on another connection never has one: the log
+// keeps the Topic Name, and each connection begins without [MQTT-3.3.2-7].
+type aliases struct {
+	max     int // aliases in use at most
+	limit   int // the server's Maximum Packet Size
+	byTopic map[string]*list.Element
+	recent  *list.List // of *alias, the newest first
+	packets []byte     // as they were encoded, with their Topic Names
+}
+
+type alias struct {
+	topic  string
+	number uint16
+}
+
+// maxSpare is the largest buffer that is kept for the next call.
+const maxSpare = 256 << 10
+
+func newAliases(want uint16, l Limits) *aliases {
+	n := int(min(want, l.TopicAliasMaximum)) // [MQTT-3.3.2-9]
+	if n == 0 {
+		return nil
+	}
+	limit := wire.MaxPacketSize
+	if l.MaximumPacketSize > 0 {
+		limit = min(limit, int(l.MaximumPacketSize))
+	}
+	return &aliases{max: n, limit: limit, byTopic: map[string]*list.Element{}, recent: list.New()}
+}
+
+// Publish sends the PUBLISH packets that encode appends, complete and without
+// Topic Alias, and gives them one where this connection uses them.
+func (g *Generation) Publish(encode func(dst []byte) []byte) error {
+	a := g.sending
+	if a == nil {
+		return g.w.Send(encode)
+	}
+	return g.w.Send(func(dst []byte) []byte {
+		a.packets = encode(a.packets[:0])
+		for rest := a.packets; len(rest) > 0; {
+			length, n := wire.Varint(rest[1:])
+			size := 1 + n + int(length)
+			dst = a.append(dst, rest[:size], 1+n)
+			rest = rest[size:]
+		}
+		if cap(a.packets) > maxSpare {
+			a.packets = nil
+		}
+		return dst
+	})
+}
+
+// append appends one packet, whose topic begins at this byte. A topic that is
+// not longer than the property costs is left alone, and so is one that the
+// property, with the topic beside it for the first time, would make too large.
+func (a *aliases) append(dst, packet []byte, at int) []byte {
+	n := int(binary.BigEndian.Uint16(packet[at:]))
+	if n <= wire.TopicAliasSize {
+		return append(dst, packet...)
+	}
+	topic := packet[at+2 : at+2+n]
+	if e, ok := a.byTopic[string(topic)]; ok {
+		a.recent.MoveToFront(e)
+		return wire.AppendAliased(dst, packet, e.Value.(*alias).number, true)
+	}
+	if wire.AliasedSize(packet) > a.limit {
+		return append(dst, packet...)
+	}
+	return wire.AppendAliased(dst, packet, a.take(string(topic)), false)
+}
+
+// take gives a topic an alias: a new one, or that of the topic that was used
+// least recently.
+func (a *aliases) take(topic string) uint16 {
+	if n := a.recent.Len(); n < a.max {
+		number := uint16(n + 1) // never 0 [MQTT-3.3.2-8]
+		a.byTopic[topic] = a.recent.PushFront(&alias{topic, number})
+		return number
+	}
+	e := a.recent.Back()
+	it := e.Value.(*alias)
+	delete(a.byTopic, it.topic)
+	it.topic = topic
+	a.byTopic[topic] = e
+	a.recent.MoveToFront(e)
+	return it.number
+}

@@ -1,0 +1,102 @@
+package session
+
+import (
+	"bytes"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"sync"
+	"testing"
+
+	"github.com/mooring-mqtt/mooring/internal/wire"
+)
+
+// lockedWriter is a connection whose output is the order of its encoders.
+type lockedWriter struct {
+	mu  sync.Mutex
+	out []byte
+}
+
+func (w *lockedWriter) Send(encode func([]byte) []byte) error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.out = encode(w.out)
+	return nil
+}
+
+func (w *lockedWriter) Fail(error) {}
+
+// Many goroutines publish to more topics than there are aliases, one packet or a
+// batch at a time. A server that knows only what came before on the connection
+// understands every one.
+func TestAliasesAreSetInTheOrderOfTheWire(t *testing.T) {
+	const max, publishers, each = 5, 8, 400
+	w := &lockedWriter{}
+	s := New(Config{Store: newStore(), TopicAliases: max + 3})
+	g, err := s.Attach(w, false, Limits{TopicAliasMaximum: max})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var wg sync.WaitGroup
+	for i := range publishers {
+		wg.Go(func() {
+			r := rand.New(rand.NewPCG(1, uint64(i)))
+			for range each {
+				_ = g.Publish(func(dst []byte) []byte {
+					for range 1 + r.IntN(3) {
+						topic := fmt.Sprintf("plant/%d", r.IntN(3*max))
+						dst = wire.AppendPublish(dst, &wire.Publish{Topic: topic, Payload: []byte(topic)})
+					}
+					return dst
+				})
+			}
+		})
+	}
+	wg.Wait()
+	known, short := map[uint16]string{}, 0
+	for r := wire.NewReader(bytes.NewReader(w.out), 0); ; {
+		f, err := r.Next()
+		if err == io.EOF {
+			break
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		v, err := wire.ParsePublish(f)
+		if err != nil {
+			t.Fatal(err)
+		}
+		switch topic := string(v.Topic); {
+		case v.TopicAlias == 0 || v.TopicAlias > max:
+			t.Fatalf("alias %d, and the server takes up to %d", v.TopicAlias, max)
+		case topic == "":
+			short++
+		default:
+			known[v.TopicAlias] = topic
+		}
+		if known[v.TopicAlias] != string(v.Payload) {
+			t.Fatalf("a message for %q came to %q", v.Payload, known[v.TopicAlias])
+		}
+	}
+	if short == 0 {
+		t.Error("no topic was left out")
+	}
+	if len(g.sending.byTopic) != max || g.sending.recent.Len() != max {
+		t.Errorf("%d topics are kept, want %d", len(g.sending.byTopic), max)
+	}
+}
+
+// One huge batch leaves no huge buffer behind.
+func TestAliasingKeepsNoLargeBuffer(t *testing.T) {
+	s := New(Config{Store: newStore(), TopicAliases: 1})
+	g, err := s.Attach(&lockedWriter{}, false, Limits{TopicAliasMaximum: 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = g.Publish(func(dst []byte) []byte {
+		return wire.AppendPublish(dst, &wire.Publish{Topic: "plant", Payload: make([]byte, 2*maxSpare)})
+	})
+	if n := cap(g.sending.packets); n > maxSpare {
+		t.Errorf("%d bytes are kept", n)
+	}
+}
