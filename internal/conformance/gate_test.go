@@ -3,17 +3,20 @@ package conformance
 import (
 	"context"
 	"sync"
+	"testing"
+	"time"
 
 	"github.com/mooring-mqtt/mooring/client"
 )
 
 // gate is a handler that holds each message until its payload is let through.
 type gate struct {
+	t     *testing.T
 	mu    sync.Mutex
 	doors map[string]chan error
 }
 
-func newGate() *gate { return &gate{doors: map[string]chan error{}} }
+func newGate(t *testing.T) *gate { return &gate{t: t, doors: map[string]chan error{}} }
 
 func (g *gate) door(payload string) chan error {
 	g.mu.Lock()
@@ -34,7 +37,22 @@ func (g *gate) handle(ctx context.Context, m *client.Message) error {
 }
 
 // open lets one message through; it waits for it.
-func (g *gate) open(payload string) { g.door(payload) <- nil }
+func (g *gate) open(payload string) {
+	g.t.Helper()
+	g.end(payload, nil)
+}
 
 // refuse has the handler refuse one message.
-func (g *gate) refuse(payload string, code byte) { g.door(payload) <- client.Refuse(code, "") }
+func (g *gate) refuse(payload string, code byte) {
+	g.t.Helper()
+	g.end(payload, client.Refuse(code, ""))
+}
+
+func (g *gate) end(payload string, err error) {
+	g.t.Helper()
+	select {
+	case g.door(payload) <- err:
+	case <-time.After(10 * time.Second):
+		g.t.Fatalf("no handler has %q", payload)
+	}
+}

@@ -1,6 +1,7 @@
 package conformance
 
 import (
+	"context"
 	"fmt"
 	"strings"
 	"testing"
@@ -99,12 +100,30 @@ func TestMQTT_4_6_0_1(t *testing.T) {
 // some of them refuse.
 func acksInOrder(t *testing.T, qos byte, answer wire.Type) {
 	onRig(t, func(t *testing.T, r *rig) {
-		g := newGate()
-		_, conn := r.receiver(control.Connack{}, g.handle)
+		g := newGate(t)
+		probing, topics := make(chan struct{}), []string(nil)
+		_, conn := r.receiver(control.Connack{}, func(ctx context.Context, m *client.Message) error {
+			if string(m.Payload) != "probe" {
+				return g.handle(ctx, m)
+			}
+			_ = r.keep(ctx, m)
+			<-probing
+			return nil
+		})
+		// Which topics are handled at the same time: those of the first message in
+		// each lane.
+		for i := range 256 {
+			conn.Publish(wire.Publish{Topic: fmt.Sprint(i), Payload: []byte("probe")})
+		}
+		r.kept()
+		for _, m := range r.got {
+			topics = append(topics, m.Topic)
+		}
+		close(probing)
 		send := func(dup bool) {
-			for i, name := range []string{"a", "b", "c", "d"} { // of as many lanes
+			for i, name := range []string{"a", "b", "c", "d"} {
 				p := message(qos, uint16(40-i), name)
-				p.Topic, p.Dup = "lane/"+name, dup
+				p.Topic, p.Dup = topics[i], dup
 				conn.Publish(p)
 			}
 		}

@@ -254,7 +254,7 @@ func TestMQTT_4_3_3_10(t *testing.T) {
 		r.wantKept("a")
 	})
 	onRig(t, func(t *testing.T, r *rig) { // while it is being handled
-		g := newGate()
+		g := newGate(t)
 		_, conn := r.receiver(control.Connack{}, func(ctx context.Context, m *client.Message) error {
 			return errors.Join(r.keep(ctx, m), g.handle(ctx, m))
 		})
@@ -323,7 +323,7 @@ func TestMQTT_4_3_3_12(t *testing.T) {
 // sender.
 func TestMQTT_4_3_3_13(t *testing.T) {
 	onRig(t, func(t *testing.T, r *rig) {
-		g := newGate()
+		g := newGate(t)
 		c, conn := r.receiver(control.Connack{}, g.handle)
 		p := message(2, 7, "a")
 		p.HasExpiry, p.MessageExpiry = true, 1

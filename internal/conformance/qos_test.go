@@ -214,7 +214,7 @@ func TestMQTT_4_3_3_8(t *testing.T) { answeredWhenHandled(t, 2, wire.PUBREC) }
 
 func answeredWhenHandled(t *testing.T, qos byte, answer wire.Type) {
 	onRig(t, func(t *testing.T, r *rig) {
-		g := newGate()
+		g := newGate(t)
 		_, conn := r.receiver(control.Connack{}, g.handle)
 		for _, id := range []uint16{1, 256, 65_535} {
 			conn.Publish(message(qos, id, "p"))
