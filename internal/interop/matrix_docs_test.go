@@ -19,9 +19,21 @@ var (
 // matrixBrokers are those of the document, in its order.
 var matrixBrokers = []string{"mqtttest", "mosquitto"}
 
-// document writes docs/interop.md if that was asked for and everything was run.
+// document sums up, and writes docs/interop.md if that was asked for and
+// everything was run.
 func (m *matrix) document(t *testing.T) {
 	t.Helper()
+	departs, impossible := 0, 0
+	for _, mark := range m.marks {
+		switch {
+		case mark.departs != "":
+			departs++
+		case mark.impossible != "":
+			impossible++
+		}
+	}
+	t.Logf("%d entries: %d as MQTT 5 says, %d depart, %d have nothing to ask",
+		len(m.marks), len(m.marks)-departs-impossible, departs, impossible)
 	if !*updateDocs {
 		return
 	}
@@ -98,7 +110,7 @@ Every client publishes to every other one, through two brokers. What does not do
 |---|---|
 | brokers | mqtttest, this module's own; mosquitto %s |
 | clients | mooring, this module's; %s |
-| run it | ` + "`go test ./internal/interop -run TestMatrix`" + `, or ` + "`.ci/run interop`" + ` with the counterparts required |
+| run it | ` + "`go test ./internal/interop -run TestMatrix`" + `, or ` + "`.ci/run interop`" + `, with the counterparts required |
 | needs | mosquitto; Node.js with npm, which fetches the MQTT.js that ` + "`testdata/mqttjs`" + ` pins; Python 3 with paho-mqtt. What is missing is skipped and named; with MOORING_REQUIRE_MOSQUITTO=1 and MOORING_REQUIRE_PEERS=1 it is a failure |
 
 ## The matrix

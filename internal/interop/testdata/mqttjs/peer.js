@@ -8,7 +8,7 @@ const { createInterface } = require('node:readline')
 const mqtt = require('mqtt')
 const { version } = require('mqtt/package.json')
 
-const clients = new Map() // by name: { client, open: fails what still waits }
+const clients = new Map() // by name: { client, open: ends what still waits, failed }
 
 const say = (line) => process.stdout.write(JSON.stringify(line) + '\n')
 
@@ -78,8 +78,9 @@ const commands = {
         reconnectPeriod: 0,
         properties: p
       })
-      const entry = { client, open: new Set() }
+      const entry = { client, open: new Set(), failed: false }
       const fail = (why) => {
+        entry.failed = true
         reject(new Error(why))
         for (const waiting of entry.open) waiting(new Error(why))
       }
@@ -116,9 +117,9 @@ const commands = {
   },
 
   end (c) {
-    const { client } = clients.get(c.client)
+    const { client, failed } = clients.get(c.client)
     clients.delete(c.client)
-    return client.endAsync(!client.connected)
+    return client.endAsync(failed) // otherwise it would wait for acknowledgements that cannot come
   }
 }
 
