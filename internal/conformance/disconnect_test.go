@@ -58,6 +58,7 @@ func disconnectIsShort(t *testing.T) {
 			conn.ExpectClosed()
 			conn, _ = r.Connect(control.Connack{SessionPresent: true, MaximumPacketSize: limit})
 		}
+		conn.Quiet()
 		closed := asks(c.Close)
 		f := conn.Expect(wire.DISCONNECT)
 		d, err := control.ParseDisconnect(f)
