@@ -43,6 +43,9 @@ type Config struct {
 	// always resumes. A session that the server has and the store knows nothing
 	// of is given up in any case, see ErrUnknownSession.
 	CleanStart bool
+	// Session says what to do when the server and the store do not know the same
+	// session. Default ResumeSession.
+	Session SessionMode
 	// ReceiveMaximum is how many QoS 1 and 2 messages may be with us at a time,
 	// received and not acknowledged. Default 1,024.
 	ReceiveMaximum uint16

@@ -27,7 +27,7 @@ func (c *Client) linkConfig() *link.Config {
 		MaximumPacketSize: c.cfg.MaximumPacketSize,
 		Session:           c.session,
 		Delay:             c.delay,
-		Fatal:             fatal,
+		Fatal:             c.fatal,
 		Accept:            c.acceptSession,
 		Attempt: func(server *url.URL, attempt int) {
 			c.event(Connecting{Server: server.Redacted(), Attempt: attempt})
@@ -49,26 +49,6 @@ func (c *Client) linkConfig() *link.Config {
 	return conf
 }
 
-// acceptSession refuses a session that the server has and our store knows
-// nothing of: the connection must be closed [MQTT-3.2.2-4]. Our packet
-// identifiers could meet those of messages that the server has half received,
-// and it would swallow new messages as repetitions. The next attempt asks for a
-// new session. (Asking for one right away would be simpler; mosquitto 2.0 does
-// not save sessions that began so.)
-func (c *Client) acceptSession(present bool) error {
-	switch {
-	case !present:
-		return nil
-	case c.discard.Load():
-		return &wire.Error{Code: wire.ReasonProtocolError, Packet: wire.CONNACK,
-			Detail: "Session Present is 1 although Clean Start was 1 [MQTT-3.2.2-2]"}
-	case c.store.HasSession():
-		return nil
-	}
-	c.discard.Store(true)
-	return ErrUnknownSession
-}
-
 // delay is the time until the next attempt.
 func (c *Client) delay(err error) time.Duration {
 	if errors.Is(err, ErrUnknownSession) {
@@ -83,7 +63,7 @@ func (c *Client) connectPacket(context.Context) (*paho.Connect, error) {
 	expiry := seconds(c.cfg.SessionExpiry)
 	cp := &paho.Connect{
 		ClientID:   c.cfg.ClientID,
-		CleanStart: c.discard.Load() || c.cfg.CleanStart && c.counters.connections.Load() == 0,
+		CleanStart: c.cleanStart(),
 		KeepAlive:  uint16(min(seconds(c.cfg.KeepAlive), 65_535)),
 		Properties: &paho.ConnectProperties{
 			SessionExpiryInterval: &expiry,
@@ -117,7 +97,8 @@ func (w *Will) properties() []byte {
 	return p.AppendProperties(dst)
 }
 
-// fatal says that connecting again as we are cannot help.
+// fatal says that the server refused us, and connecting again as we are cannot
+// help.
 func fatal(err error) bool {
 	var refused *link.ConnackError
 	if !errors.As(err, &refused) {

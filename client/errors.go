@@ -135,6 +135,10 @@ func advice(c reliability.Class) string {
 
 // connectionError gives the errors of a connection their public type.
 func connectionError(err error) error {
+	var bye *link.Goodbye
+	if errors.As(err, &bye) {
+		return bye.Err
+	}
 	var refused *link.ConnackError
 	if errors.As(err, &refused) {
 		return &ConnectionError{Code: refused.Reason, Reason: refused.ReasonString, ServerReference: refused.ServerReference, Cause: err}

@@ -73,6 +73,12 @@ func (c Config) Validate() error {
 	if c.SessionExpiry < 0 && c.SessionExpiry != NoSession {
 		return bad("SessionExpiry", "is %v; use 0 for the default, a positive duration, or NoSession", c.SessionExpiry)
 	}
+	switch {
+	case c.Session > StrictSession:
+		return bad("Session", "is %d; use ResumeSession or StrictSession", c.Session)
+	case c.Session == StrictSession && c.SessionExpiry == NoSession:
+		return bad("Session", "is StrictSession, but with NoSession no session is kept; set a SessionExpiry")
+	}
 	if c.MaximumPacketSize > 0 && c.MaximumPacketSize < 64 {
 		return bad("MaximumPacketSize", "is %d bytes; no message fits, use 64 or more", c.MaximumPacketSize)
 	}

@@ -227,17 +227,32 @@ func (c *Conn) Unlock() {
 // they close the connection too.
 func (c *Conn) Fail(err error) {
 	var bad *wire.Error
-	if errors.As(err, &bad) && c.gen.Load() != nil && c.mu.TryLock() {
+	var bye *Goodbye
+	if !errors.As(err, &bye) && errors.As(err, &bad) && c.gen.Load() != nil {
+		bye = &Goodbye{Reason: bad.Code}
+	}
+	if bye != nil && c.mu.TryLock() {
 		if c.broken == nil {
-			c.out = append(c.out, byte(wire.DISCONNECT)<<4, 1, bad.Code)
-			_ = c.SetWriteDeadline(time.Now().Add(goodbye))
-			_, _ = c.Conn.Write(c.out)
+			c.out = append(c.out, c.last(bye)...)
+			if len(c.out) > 0 {
+				_ = c.SetWriteDeadline(time.Now().Add(goodbye))
+				_, _ = c.Conn.Write(c.out)
+			}
 			c.out, c.broken = nil, err
 		}
 		c.mu.Unlock()
 	}
 	c.setCause(err)
 	_ = c.Conn.Close()
+}
+
+// last is the DISCONNECT, unless the server does not take one of its size.
+func (c *Conn) last(bye *Goodbye) []byte {
+	p := bye.packet()
+	if limit := c.maxSend.Load(); limit > 0 && len(p) > int(limit) {
+		return nil
+	}
+	return p
 }
 
 // Close closes the connection without a word.

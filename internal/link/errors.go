@@ -28,6 +28,27 @@ func (e *DisconnectError) Error() string {
 	return fmt.Sprintf("mqtt: server sent DISCONNECT with reason code 0x%02X%s", e.Reason, quoted(e.ReasonString))
 }
 
+// Goodbye is a reason of ours to end a connection, told to the server also where
+// no generation has begun on it.
+type Goodbye struct {
+	Reason byte // of the DISCONNECT
+	Forget bool // the server shall end the session
+	Err    error
+}
+
+func (e *Goodbye) Error() string { return e.Err.Error() }
+
+// Unwrap returns Err.
+func (e *Goodbye) Unwrap() error { return e.Err }
+
+// packet is the DISCONNECT.
+func (e *Goodbye) packet() []byte {
+	if e.Forget { // with a Session Expiry Interval of 0
+		return []byte{byte(wire.DISCONNECT) << 4, 7, e.Reason, 5, wire.PropSessionExpiry, 0, 0, 0, 0}
+	}
+	return []byte{byte(wire.DISCONNECT) << 4, 1, e.Reason}
+}
+
 // PacketTooLargeError is a packet that exceeds the server's Maximum Packet
 // Size and was not sent.
 type PacketTooLargeError struct{ Size, Maximum int }

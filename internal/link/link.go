@@ -174,12 +174,6 @@ func (c *Config) connect(ctx context.Context, server *url.URL) (*Up, error) {
 
 // accepted makes the generation of a CONNACK that accepts.
 func (c *Config) accepted(up *Up, ca *packets.Connack) error {
-	if c.Accept != nil {
-		if err := c.Accept(ca.SessionPresent); err != nil {
-			up.setCause(err)
-			return err
-		}
-	}
 	limits := session.Limits{MaximumQoS: 2, RetainAvailable: true, WildcardAvailable: true, SubIDAvailable: true, SharedAvailable: true}
 	if p := ca.Properties; p != nil {
 		if p.ReceiveMaximum != nil {
@@ -199,16 +193,30 @@ func (c *Config) accepted(up *Up, ca *packets.Connack) error {
 		limits.SubIDAvailable = flag(p.SubIDAvailable)
 		limits.SharedAvailable = flag(p.SharedSubAvailable)
 	}
+	if n := limits.MaximumPacketSize; n > 0 && n < leastPacketSize {
+		up.Fail(&PacketTooLargeError{Size: leastPacketSize, Maximum: int(n)})
+		return up.Cause()
+	}
+	up.maxSend.Store(limits.MaximumPacketSize)
+	if c.Accept != nil {
+		if err := c.Accept(ca.SessionPresent); err != nil {
+			up.Fail(err)
+			return err
+		}
+	}
 	gen, err := c.Session.Attach(up.Conn, ca.SessionPresent, limits)
 	if err != nil {
 		up.setCause(err)
 		return err
 	}
 	up.Gen = gen
-	up.maxSend.Store(limits.MaximumPacketSize)
 	up.gen.Store(gen)
 	return nil
 }
+
+// leastPacketSize is that of an acknowledgement with a reason code. A server
+// that takes none cannot be spoken to [MQTT-3.2.2-15].
+const leastPacketSize = 5
 
 // flag is an availability flag, which is true when absent.
 func flag(p *byte) bool { return p == nil || *p == 1 }

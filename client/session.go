@@ -1,0 +1,97 @@
+package client
+
+import (
+	"errors"
+
+	"github.com/mooring-mqtt/mooring/internal/link"
+	"github.com/mooring-mqtt/mooring/internal/wire"
+)
+
+// SessionMode says what the client does when the server and the store do not
+// know the same session.
+type SessionMode uint8
+
+const (
+	// ResumeSession goes on. A session that the server has and the store knows
+	// nothing of is closed and asked for anew, see ErrUnknownSession; where the
+	// server has lost it, Config.OnSessionLost decides.
+	ResumeSession SessionMode = iota
+	// StrictSession stops the client: with a *SessionError in both cases, before
+	// anything of the session is given up or sent again, and when another client
+	// takes the session over. What is accepted stays in the store. To go on, make
+	// a client with the same store and CleanStart or ResumeSession; the first
+	// decides that what waits at the server is given up. If the very first CONNACK
+	// of a store is lost on the way, the server has a session that the store does
+	// not know, and this mode stops there too.
+	StrictSession
+)
+
+// SessionError says that the server and the store do not know the same session,
+// and the client has stopped, see StrictSession. It is ErrUnknownSession or
+// ErrSessionLost for errors.Is.
+type SessionError struct {
+	// Present: the server has a session that the store knows nothing of. Else it
+	// has none, and the store does.
+	Present bool
+}
+
+func (e *SessionError) Error() string {
+	if e.Present {
+		return "client: the server has a session that the store knows nothing of; start with the store that belongs to it, or with CleanStart to give it up"
+	}
+	return "client: the server has lost the session that the store goes on with; start with CleanStart or ResumeSession to publish again what is in the store, or look at it first"
+}
+
+// Is makes it one of the sentinels.
+func (e *SessionError) Is(target error) bool {
+	return target == ErrUnknownSession && e.Present || target == ErrSessionLost && !e.Present
+}
+
+// acceptSession refuses a session that the server has and our store knows
+// nothing of: the connection must be closed [MQTT-3.2.2-4]. Our packet
+// identifiers could meet those of messages that the server has half received,
+// and it would swallow new messages as repetitions. The next attempt asks for a
+// new session. (Asking for one right away would be simpler; mosquitto 2.0 does
+// not save sessions that began so.)
+func (c *Client) acceptSession(present bool) error {
+	asked, known := c.cleanStart(), c.store.HasSession()
+	switch {
+	case present && c.discard.Load():
+		return &wire.Error{Code: wire.ReasonProtocolError, Packet: wire.CONNACK,
+			Detail: "Session Present is 1 although Clean Start was 1 [MQTT-3.2.2-2]"}
+	case c.cfg.Session == StrictSession && !asked && present != known:
+		return c.strict(&SessionError{Present: present})
+	case !present || known:
+		return nil
+	}
+	c.discard.Store(true)
+	return ErrUnknownSession
+}
+
+// strict says goodbye to a session that is not the store's. The one that this
+// CONNECT has begun must not be found by the next one and taken for ours. The
+// will speaks, as at each end that is not the program's.
+func (c *Client) strict(err *SessionError) error {
+	bye := &link.Goodbye{Reason: wire.ReasonSuccess, Forget: !err.Present, Err: err}
+	if c.cfg.Will != nil {
+		bye.Reason = wire.ReasonDisconnectWithWill
+	}
+	return bye
+}
+
+// cleanStart is what CONNECT asks for.
+func (c *Client) cleanStart() bool {
+	return c.discard.Load() || c.cfg.CleanStart && c.counters.connections.Load() == 0
+}
+
+// fatal says that connecting again as we are cannot help.
+func (c *Client) fatal(err error) bool {
+	if c.cfg.Session == StrictSession {
+		var differs *SessionError
+		var ended *link.DisconnectError
+		if errors.As(err, &differs) || errors.As(err, &ended) && ended.Reason == wire.ReasonSessionTakenOver {
+			return true
+		}
+	}
+	return fatal(err)
+}

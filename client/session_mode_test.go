@@ -1,0 +1,126 @@
+package client
+
+import (
+	"errors"
+	"testing"
+	"testing/synctest"
+
+	"github.com/mooring-mqtt/mooring/internal/wire"
+	"github.com/mooring-mqtt/mooring/internal/wire/control"
+	"github.com/mooring-mqtt/mooring/persistence"
+)
+
+// What each mode makes of each pair of what the server and the store know. A
+// strict client says goodbye, stops with a typed error, and leaves the store as
+// it was.
+func TestSessionModes(t *testing.T) {
+	for name, tt := range map[string]struct {
+		mode           SessionMode
+		known, present bool
+		cleanStart     bool
+		will           bool
+		stops          error // nil: it goes on
+		reason         byte
+	}{
+		"resume, both know it":                {mode: ResumeSession, known: true, present: true},
+		"resume, neither":                     {mode: ResumeSession},
+		"resume, the server lost it":          {mode: ResumeSession, known: true},
+		"strict, both know it":                {mode: StrictSession, known: true, present: true},
+		"strict, neither":                     {mode: StrictSession},
+		"strict, the server lost it":          {mode: StrictSession, known: true, stops: ErrSessionLost},
+		"strict, the server lost it, a will":  {mode: StrictSession, known: true, will: true, stops: ErrSessionLost, reason: 0x04},
+		"strict, the store lost it":           {mode: StrictSession, present: true, stops: ErrUnknownSession},
+		"strict, the store lost it, a will":   {mode: StrictSession, present: true, will: true, stops: ErrUnknownSession, reason: 0x04},
+		"strict, a new one was asked for":     {mode: StrictSession, known: true, cleanStart: true},
+		"strict, a new one for a new store":   {mode: StrictSession, cleanStart: true},
+		"resume, a new one where it is known": {mode: ResumeSession, known: true, cleanStart: true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			withScript(t, func(t *testing.T, s *script) {
+				var events recorder
+				cfg := testConfig("c", &events, s.dial)
+				cfg.Session, cfg.CleanStart, cfg.Store = tt.mode, tt.cleanStart, persistence.NewMemory(persistence.Options{})
+				if tt.known {
+					cfg.Store = usedStore(t)
+				}
+				if tt.will {
+					cfg.Will = &Will{Topic: "gone"}
+				}
+				c := mustNew(t, cfg)
+				d := publish(t, c, "t", "x", ExactlyOnce)
+				start(t, c)
+				p := s.accept(control.Connack{SessionPresent: tt.present})
+				if tt.stops == nil {
+					p.nextPublish()
+					return
+				}
+				bye, err := control.ParseDisconnect(p.ended())
+				if err != nil || bye.Reason != tt.reason {
+					t.Errorf("got %+v, %v, want DISCONNECT 0x%02X", bye, err, tt.reason)
+				}
+				// A session that this CONNECT began would be taken for ours by the next.
+				if forgets := bye.HasSessionExpiry && bye.SessionExpiry == 0; forgets == tt.present {
+					t.Errorf("the session is ended: %v", forgets)
+				}
+				<-c.Done()
+				var typed *SessionError
+				if err := c.Err(); !errors.As(err, &typed) || !errors.Is(err, tt.stops) || typed.Present != tt.present {
+					t.Errorf("the client stopped with %v", err)
+				}
+				if got := eventsOf[SessionLost](&events); len(got) != 0 {
+					t.Errorf("events: %v", got)
+				}
+				if cfg.Store.HasSession() != tt.known || cfg.Store.Stats().Pending != 1 {
+					t.Error("the store was changed")
+				}
+				wantState(t, d, Abandoned)
+			})
+		})
+	}
+}
+
+// A strict client stops when its session is lost while it runs, with what was in
+// flight untouched, and when another client takes the session over.
+func TestAStrictClientStopsWhenItsSessionGoes(t *testing.T) {
+	withScript(t, func(t *testing.T, s *script) {
+		cfg := testConfig("c", &recorder{}, s.dial)
+		cfg.Session, cfg.CleanStart = StrictSession, true
+		c := mustStart(t, cfg)
+		p := s.accept(control.Connack{})
+		connect(t, c)
+		d := publish(t, c, "t", "x", AtLeastOnce)
+		p.nextPublish()
+		p.close()
+		p = s.accept(control.Connack{SessionPresent: true})
+		if m := p.nextPublish(); !m.Dup {
+			t.Errorf("got %+v", m)
+		}
+		p.close()
+		p = s.accept(control.Connack{})
+		if f := p.ended(); f.Type() != wire.DISCONNECT {
+			t.Errorf("got %v", f.Type())
+		}
+		<-c.Done()
+		if !errors.Is(c.Err(), ErrSessionLost) {
+			t.Errorf("the client stopped with %v", c.Err())
+		}
+		wantState(t, d, Abandoned)
+	})
+	withScript(t, func(t *testing.T, s *script) {
+		cfg := testConfig("c", &recorder{}, s.dial)
+		cfg.Session = StrictSession
+		c := mustStart(t, cfg)
+		p := s.accept(control.Connack{})
+		connect(t, c)
+		p.send(control.AppendDisconnect(nil, &control.Disconnect{Reason: wire.ReasonSessionTakenOver}))
+		<-c.Done()
+		var taken *ConnectionError
+		if !errors.As(c.Err(), &taken) || taken.Code != wire.ReasonSessionTakenOver {
+			t.Errorf("the client stopped with %v", c.Err())
+		}
+		synctest.Wait()
+		if len(s.conns) != 0 {
+			t.Error("it connected again")
+		}
+	})
+}
