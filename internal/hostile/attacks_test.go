@@ -51,6 +51,7 @@ func (a *attack) on(p *peer) error {
 		if !p.stands() {
 			return fmt.Errorf("the connection has ended")
 		}
+		p.s.sample()
 		return nil
 	}
 	reason, err := p.ended()
@@ -221,7 +222,7 @@ var floods = []attack{
 	{name: "QoS 0 faster than it is handled", due: stands, edit: patient, do: func(p *peer) {
 		m := p.slow(0, 0)
 		m.Payload = make([]byte, packetSize-64)
-		for range 100 {
+		for range 600 {
 			p.publish(m)
 		}
 	}},
@@ -262,7 +263,9 @@ var silences = []attack{
 		p.mute = true
 		p.accept(control.Connack{})
 	}},
-	{name: "256 MiB announced and allowed, then nothing", due: closes, do: sends(0x30, 0xFB, 0xFF, 0xFF, 0x7F, 0, 1, 't', 0),
+	{name: "256 MiB announced and allowed, then nothing", due: closes, do: func(p *peer) {
+		p.send(append([]byte{0x30, 0xFB, 0xFF, 0xFF, 0x7F, 0, 1, 't', 0}, make([]byte, packetSize)...))
+	},
 		edit: func(cfg *client.Config) {
 			impatient(cfg)
 			cfg.MaximumPacketSize = wire.MaxPacketSize
