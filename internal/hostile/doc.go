@@ -5,7 +5,7 @@
 // next server that behaves, and the DISCONNECT that MQTT asks for is sent.
 //
 // A plain go test takes a few seconds. With -hostile.for the mixed attack lasts
-// that long and all 10,000 reconnects are made:
+// that long, all 10,000 reconnects are made, and each attack is made in four ways:
 //
-//	go test ./internal/hostile -count=1 -v -run 'HostileServer|Reconnects' -hostile.for 1m
+//	go test ./internal/hostile -count=1 -v -hostile.for 1m
 package hostile
