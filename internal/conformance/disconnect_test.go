@@ -3,6 +3,8 @@ package conformance
 import (
 	"context"
 	"fmt"
+	"net"
+	"net/url"
 	"strings"
 	"sync"
 	"testing"
@@ -128,6 +130,7 @@ func (r *rig) disconnectIsLast(conn *fakebroker.Conn, reason byte) {
 func TestMQTT_3_14_4_1(t *testing.T) {
 	t.Run("Close", func(t *testing.T) {
 		onRig(t, func(t *testing.T, r *rig) {
+			r.linger()
 			c, conn := r.receiver(control.Connack{}, r.keep)
 			stop := r.busy(c)
 			time.Sleep(20 * time.Millisecond)
@@ -142,6 +145,7 @@ func TestMQTT_3_14_4_1(t *testing.T) {
 	})
 	t.Run("a violation", func(t *testing.T) {
 		onRig(t, func(t *testing.T, r *rig) {
+			r.linger()
 			c, conn := r.receiver(control.Connack{}, r.keep)
 			stop := r.busy(c)
 			defer stop()
@@ -150,6 +154,23 @@ func TestMQTT_3_14_4_1(t *testing.T) {
 			r.disconnectIsLast(conn, 0x81)
 		})
 	})
+}
+
+// linger gives the client connections that take a second to close, in which
+// others may go on to write.
+func (r *rig) linger() {
+	r.cfg.Dial = func(ctx context.Context, u *url.URL) (net.Conn, error) {
+		nc, err := r.Dial(ctx, u)
+		return lingering{nc}, err
+	}
+	r.t.Cleanup(func() { time.Sleep(2 * time.Second) }) // behind the client's end
+}
+
+type lingering struct{ net.Conn }
+
+func (l lingering) Close() error {
+	time.Sleep(time.Second)
+	return l.Conn.Close()
 }
 
 // After sending a DISCONNECT packet the sender MUST close the Network Connection:

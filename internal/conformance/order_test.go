@@ -75,6 +75,22 @@ func TestMQTT_4_6_0_1(t *testing.T) {
 			conn.Ack(wire.PUBCOMP, p.PacketID, 0)
 		}
 	})
+	onRig(t, func(t *testing.T, r *rig) { // where the order of sending is not that of acceptance
+		c, err := client.New(r.cfg)
+		r.must(err)
+		defer c.Close()
+		for i, p := range []client.Priority{client.Normal, client.High, client.Urgent, client.Normal, client.High, client.Urgent} {
+			r.publishMessage(c, client.Message{Topic: "t", QoS: client.QoS(1 + i%2), Priority: p, Payload: fmt.Append(nil, i)})
+		}
+		r.must(c.Start(context.Background()))
+		conn, _ := r.Connect(control.Connack{})
+		for range 4 {
+			if got := payloads(conn, 6); got != "2 5 1 4 0 3" {
+				t.Errorf("%s were sent, want 2 5 1 4 0 3", got)
+			}
+			conn = r.resume(conn)
+		}
+	})
 	onRig(t, func(t *testing.T, r *rig) { // through the end of the process
 		store := persistence.NewMemory(persistence.Options{})
 		r.cfg.Store = store
