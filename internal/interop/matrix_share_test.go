@@ -2,6 +2,7 @@ package interop
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 )
 
@@ -66,7 +67,7 @@ func shared(c *cell) {
 		}
 		own := 0
 		m.Received().await(c.run, "the fence at "+m.name, func(all []received) bool {
-			return len(all) > 0 && all[len(all)-1].Topic == fence
+			return slices.ContainsFunc(all, func(r received) bool { return r.Topic == fence })
 		})
 		for _, got := range c.arrivedAt(m, 1) {
 			if m.endpoint == c.subscriber {
