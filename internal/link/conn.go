@@ -231,7 +231,7 @@ func (c *Conn) Fail(err error) {
 	if !errors.As(err, &bye) && errors.As(err, &bad) && c.gen.Load() != nil {
 		bye = &Goodbye{Reason: bad.Code}
 	}
-	if bye != nil && c.mu.TryLock() {
+	if bye != nil && c.lockSoon() {
 		if c.broken == nil {
 			c.out = append(c.out, c.last(bye)...)
 			if len(c.out) > 0 {
@@ -244,6 +244,16 @@ func (c *Conn) Fail(err error) {
 	}
 	c.setCause(err)
 	_ = c.Conn.Close()
+}
+
+// lockSoon takes the lock for a last word, unless a writer is stuck with it.
+func (c *Conn) lockSoon() bool {
+	for begin := time.Now(); !c.mu.TryLock(); time.Sleep(time.Millisecond) {
+		if time.Since(begin) > goodbye {
+			return false
+		}
+	}
+	return true
 }
 
 // last is the DISCONNECT, unless the server does not take one of its size.

@@ -28,12 +28,19 @@ func (s *Session) Manager(connack func(*packets.Connack) error) pahosession.Sess
 type manager struct {
 	s       *Session
 	connack func(*packets.Connack) error
+	gen     *Generation // since CONNACK; Session.mu guards it
 }
 
 // ConAckReceived runs before paho reads the next packet, so the generation
 // stands before the first PUBLISH of a resumed session comes.
 func (m *manager) ConAckReceived(_ io.Writer, _ *packets.Connect, ca *packets.Connack) error {
-	return m.connack(ca)
+	if err := m.connack(ca); err != nil {
+		return err
+	}
+	m.s.mu.Lock()
+	m.gen = m.s.cur
+	m.s.mu.Unlock()
+	return nil
 }
 
 // AddToSession gives a request its packet identifier.
@@ -41,8 +48,8 @@ func (m *manager) AddToSession(_ context.Context, p pahosession.Packet, resp cha
 	s := m.s
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.cur == nil {
-		return ErrNotConnected
+	if s.cur == nil || s.cur != m.gen {
+		return ErrNotConnected // also where a later connection stands
 	}
 	id, ok := s.low.take()
 	if !ok {

@@ -12,7 +12,9 @@ import (
 // request gives a SUBSCRIBE to the session as paho does.
 func (r *rig) request() (*packets.Subscribe, chan packets.ControlPacket, error) {
 	p, resp := &packets.Subscribe{}, make(chan packets.ControlPacket, 1)
-	return p, resp, r.s.Manager(nil).AddToSession(context.Background(), p, resp)
+	m := r.s.Manager(func(*packets.Connack) error { return nil })
+	r.must(m.ConAckReceived(nil, nil, nil))
+	return p, resp, m.AddToSession(context.Background(), p, resp)
 }
 
 func (r *rig) suback(id uint16) {
@@ -89,6 +91,20 @@ func TestRequestsAndDirectMessagesShareTheLowIdentifiers(t *testing.T) {
 	}
 	if _, _, err := r.request(); !errors.Is(err, ErrIDsInUse) {
 		t.Errorf("got %v, want ErrIDsInUse", err)
+	}
+}
+
+// A SUBSCRIBE that comes late, from the paho client of a connection that is gone,
+// is none of the next connection's.
+func TestARequestOfAnOlderConnectionIsRefused(t *testing.T) {
+	r := newRig(t, Config{})
+	g := r.connect(false, Limits{})
+	old := r.s.Manager(func(*packets.Connack) error { return nil })
+	r.must(old.ConAckReceived(nil, nil, nil))
+	r.s.Detach(g)
+	r.connect(false, Limits{})
+	if err := old.AddToSession(t.Context(), &packets.Subscribe{}, make(chan packets.ControlPacket, 1)); !errors.Is(err, ErrNotConnected) {
+		t.Errorf("got %v", err)
 	}
 }
 
