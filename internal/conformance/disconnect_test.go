@@ -143,6 +143,23 @@ func TestMQTT_3_14_4_1(t *testing.T) {
 			stop()
 		})
 	})
+	t.Run("Close, and a request that waited", func(t *testing.T) {
+		onRig(t, func(t *testing.T, r *rig) {
+			r.linger()
+			c, conn := r.start(control.Connack{})
+			r.subscribe(c, "a")
+			first := conn.ExpectSubscribe().PacketID
+			r.subscribe(c, "b") // its turn comes with the answer
+			conn.Quiet()
+			closed := asks(c.Close)
+			conn.Expect(wire.DISCONNECT)
+			conn.Suback(first, 0)
+			conn.Publish(message(1, 1, "p"))
+			conn.Ack(wire.PUBREC, 9, 0)
+			conn.ExpectClosed()
+			r.must(<-closed)
+		})
+	})
 	t.Run("a violation", func(t *testing.T) {
 		onRig(t, func(t *testing.T, r *rig) {
 			r.linger()
