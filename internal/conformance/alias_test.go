@@ -17,6 +17,58 @@ func aliased(topic string, alias uint16, payload string) []byte {
 	return raw(0x30, topic, props(wire.PropTopicAlias, alias), []byte(payload))
 }
 
+// wantAliases follows a client that uses the same topics again and again, on
+// connections with these limits, with and without Topic Aliases of its own: none
+// may be 0 or above the limit, and each stands for a topic of its connection.
+func wantAliases(t *testing.T, maxima ...uint16) {
+	t.Helper()
+	for _, own := range []int{0, 4, 65_535} {
+		t.Run(fmt.Sprint("own ", own), func(t *testing.T) {
+			onRig(t, func(t *testing.T, r *rig) {
+				r.cfg.TopicAliasMaximum = 20 // says nothing about what they take
+				r.cfg.TopicAliases = own
+				r.cfg.Status = &client.Status{Topic: "a/long/topic/of/status", Online: []byte("a/long/topic/of/status")}
+				c := r.client()
+				for n, maximum := range maxima {
+					conn, _ := r.Connect(control.Connack{SessionPresent: n > 0, TopicAliasMaximum: maximum})
+					r.must(c.AwaitConnection(t.Context()))
+					for i := range 60 {
+						topic := fmt.Sprint("a/long/topic/", i%15)
+						r.publishMessage(c, client.Message{Topic: topic, QoS: client.QoS(i % 3), Payload: []byte(topic)})
+					}
+					stands := map[uint16]string{}
+					used, count := 0, 0
+					for _, f := range conn.Take() {
+						v, err := wire.ParsePublish(f)
+						r.must(err)
+						count++
+						topic := string(v.Topic)
+						switch {
+						case v.TopicAlias > maximum:
+							t.Errorf("Topic Alias %d was sent, the maximum is %d", v.TopicAlias, maximum)
+						case topic == "":
+							topic = stands[v.TopicAlias]
+							used++
+						case v.TopicAlias > 0:
+							stands[v.TopicAlias] = topic
+						}
+						if topic != string(v.Payload) {
+							t.Errorf("%q was sent as a message for %q, alias %d", v.Payload, topic, v.TopicAlias)
+						}
+					}
+					if want := 60 + n*40 + 1; count != want { // those of QoS 1 and 2 come again, and a birth
+						t.Errorf("connection %d: %d messages came, want %d", n, count, want)
+					}
+					if may := own > 0 && maximum >= 15 && own >= 15; may && used < 20 {
+						t.Errorf("connection %d: a Topic Alias was used %d times; this shows nothing", n, used)
+					}
+					conn.Close()
+				}
+			})
+		})
+	}
+}
+
 // [MQTT-3.3.2-7]: no Topic Alias mapping is carried from one connection to
 // another.
 func TestMQTT_3_3_2_7(t *testing.T) {
@@ -46,12 +98,13 @@ func TestMQTT_3_3_2_7(t *testing.T) {
 		})
 	}
 	// A sender may not do so either.
-	wantNoAlias(t, 10, 10, 10)
+	wantAliases(t, 20, 20, 20)
 }
 
 // [MQTT-3.3.2-8]: a Topic Alias is never 0.
 func TestMQTT_3_3_2_8(t *testing.T) {
 	onRig(t, func(t *testing.T, r *rig) {
+		r.cfg.TopicAliases = 2
 		c, conn := r.start(control.Connack{TopicAliasMaximum: 10})
 		for n := range 20 {
 			r.publishMessage(c, client.Message{Topic: fmt.Sprint("topic/", n%3), QoS: client.QoS(n % 3), ContentType: "ct"})
@@ -65,7 +118,7 @@ func TestMQTT_3_3_2_8(t *testing.T) {
 }
 
 // [MQTT-3.3.2-9]: no Topic Alias above the Topic Alias Maximum of the CONNACK.
-func TestMQTT_3_3_2_9(t *testing.T) { wantNoAlias(t, 3, 0, 65_535, 2) }
+func TestMQTT_3_3_2_9(t *testing.T) { wantAliases(t, 3, 0, 65_535, 2) }
 
 // [MQTT-3.3.2-10]: all Topic Aliases from 1 to our Topic Alias Maximum are
 // accepted.

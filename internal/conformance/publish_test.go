@@ -288,6 +288,15 @@ func TestMQTT_3_3_4_1(t *testing.T) {
 			conn.Quiet()
 		})
 	})
+	t.Run("in one segment with CONNACK", func(t *testing.T) {
+		onRig(t, func(t *testing.T, r *rig) {
+			_, conn := r.receiver(control.Connack{}, r.keep)
+			conn.Close()
+			conn, _ = r.Open()
+			conn.Send(append([][]byte{raw(0x20, 1, 0, 0)}, publishes(message(1, 7, "1"), message(2, 8, "2"))...)...)
+			conn.ExpectBytes(raw(0x40, uint16(7)), raw(0x50, uint16(8)))
+		})
+	})
 	t.Run("all bytes alone", func(t *testing.T) {
 		onRig(t, func(t *testing.T, r *rig) {
 			_, conn := r.receiver(control.Connack{}, r.keep)

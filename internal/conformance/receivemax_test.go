@@ -152,6 +152,40 @@ func TestMQTT_3_3_4_7(t *testing.T) {
 			}
 		})
 	})
+	t.Run("birth and goodbye count too", func(t *testing.T) {
+		for _, maximum := range []int{1, 2} {
+			onRig(t, func(t *testing.T, r *rig) {
+				r.cfg.Status = &client.Status{Topic: "s"}
+				c := r.client()
+				for range 3 {
+					r.publish(c, client.AtLeastOnce, "x")
+				}
+				conn, _ := r.Connect(control.Connack{ReceiveMaximum: uint16(maximum)})
+				q := &quota{t: t, maximum: maximum}
+				q.connected()
+				q.take(conn)
+				conn.Ack(wire.PUBACK, 1, 0) // the birth
+				delete(q.open, 1)
+				delete(q.counted, 1)
+				q.take(conn)
+				closed := make(chan error, 1)
+				go func() { closed <- c.Close() }()
+				for _, f := range conn.Rest() {
+					switch f.Type() {
+					case wire.PUBLISH:
+						q.counted[0] = true
+					case wire.DISCONNECT:
+					default:
+						t.Errorf("%v came", f.Type())
+					}
+				}
+				if n := len(q.counted); n > maximum {
+					t.Errorf("%d messages are not acknowledged, the Receive Maximum is %d", n, maximum)
+				}
+				r.must(<-closed)
+			})
+		}
+	})
 	t.Run("absent is 65,535", func(t *testing.T) {
 		onRig(t, func(t *testing.T, r *rig) {
 			c, conn := r.start(control.Connack{})

@@ -61,17 +61,38 @@ func TestMQTT_3_1_2_4(t *testing.T) {
 			t.Errorf("PUBREL for %v, want %v", rels, want)
 		}
 	})
-	t.Run("a server that resumes all the same", func(t *testing.T) {
+	// A server that resumes it all the same is left, whatever we asked for it.
+	inNoSession := func(t *testing.T, r *rig) {
+		t.Helper()
+		conn, connect := r.Connect(control.Connack{SessionPresent: true})
+		if !connect.CleanStart {
+			t.Error("Clean Start is 0")
+		}
+		for _, f := range conn.Rest() {
+			if f.Type() != wire.DISCONNECT {
+				t.Errorf("%v % x was sent in the old session", f.Type(), f.Raw)
+			}
+		}
+	}
+	half := func(r *rig) (*client.Client, *fakebroker.Conn) {
+		c, conn := r.start(control.Connack{})
+		r.publish(c, client.ExactlyOnce, "half")
+		conn.Ack(wire.PUBREC, conn.ExpectPublish().PacketID, 0)
+		conn.ExpectAck(wire.PUBREL)
+		return c, conn
+	}
+	t.Run("resumed by the server, nothing kept here", func(t *testing.T) {
 		onRig(t, func(t *testing.T, r *rig) {
 			r.cfg.CleanStart = true
-			c := r.client()
-			r.publish(c, client.ExactlyOnce, "x")
-			conn, _ := r.Connect(control.Connack{SessionPresent: true})
-			for _, f := range conn.Rest() {
-				if f.Type() != wire.DISCONNECT {
-					t.Errorf("%v was sent in the old session", f.Type())
-				}
-			}
+			r.publish(r.client(), client.ExactlyOnce, "x")
+			inNoSession(t, r)
+		})
+	})
+	t.Run("resumed by the server, after a takeover", func(t *testing.T) {
+		onRig(t, func(t *testing.T, r *rig) {
+			_, conn := half(r)
+			conn.Disconnect(control.Disconnect{Reason: wire.ReasonSessionTakenOver})
+			inNoSession(t, r)
 		})
 	})
 }
