@@ -1,0 +1,162 @@
+package conformance
+
+import (
+	"fmt"
+	"testing"
+
+	"github.com/mooring-mqtt/mooring/client"
+	"github.com/mooring-mqtt/mooring/internal/wire"
+	"github.com/mooring-mqtt/mooring/internal/wire/control"
+)
+
+// Statements of chapters 2 and 3 that bind servers, and that the client sees
+// broken.
+
+// Each time a Server sends a new PUBLISH (with QoS > 0) it MUST assign it a
+// non-zero Packet Identifier that is currently unused.
+func TestMQTT_2_2_1_4(t *testing.T) {
+	for qos := byte(1); qos <= 2; qos++ {
+		onRig(t, func(t *testing.T, r *rig) {
+			g := newGate(t)
+			_, conn := r.receiver(control.Connack{}, g.handle)
+			r.wantEnd(conn, 0x82, []byte{0x30 | qos<<1, 6, 0, 1, 't', 0, 0, 0})
+			conn, _ = r.Connect(control.Connack{SessionPresent: true})
+			conn.Publish(message(qos, 7, "a"))
+			other := message(qos, 7, "b")
+			r.wantEnd(conn, 0x82, wire.AppendPublish(nil, &other))
+			conn, _ = r.Connect(control.Connack{SessionPresent: true})
+			conn.Publish(again(message(qos, 7, "a")))
+			g.open("a")
+			if a := conn.ExpectAck(wire.PUBACK + wire.Type(qos-1)); a.PacketID != 7 {
+				t.Errorf("%d is acknowledged", a.PacketID)
+			}
+		})
+	}
+}
+
+// The Server MUST NOT send packets exceeding Maximum Packet Size to the Client.
+func TestMQTT_3_1_2_24(t *testing.T) {
+	onRig(t, func(t *testing.T, r *rig) {
+		r.cfg.MaximumPacketSize = 100
+		_, conn := r.receiver(control.Connack{}, r.keep)
+		p := message(1, 1, "")
+		p.Payload = make([]byte, 92)
+		if p.Size() != 100 {
+			t.Fatalf("the packet has %d bytes", p.Size())
+		}
+		conn.Publish(p)
+		conn.ExpectBytes([]byte{0x40, 2, 0, 1})
+		p.Payload = make([]byte, 93)
+		r.wantEnd(conn, 0x95, wire.AppendPublish(nil, &p))
+		conn, _ = r.Connect(control.Connack{SessionPresent: true})
+		r.wantEnd(conn, 0x95, []byte{0x32, 0xFF, 0xFF, 0xFF, 0x7F}) // the header is enough
+	})
+}
+
+// aliasEnds sends an alias above our Topic Alias Maximum, and below it.
+func aliasEnds(t *testing.T, maximum uint16) {
+	onRig(t, func(t *testing.T, r *rig) {
+		r.cfg.TopicAliasMaximum = maximum
+		_, conn := r.receiver(control.Connack{}, r.keep)
+		p := message(1, 1, "p")
+		for p.TopicAlias = 1; p.TopicAlias <= maximum; p.TopicAlias++ {
+			conn.Publish(p)
+			conn.ExpectBytes([]byte{0x40, 2, 0, 1})
+		}
+		r.wantEnd(conn, 0x94, wire.AppendPublish(nil, &p))
+	})
+}
+
+// The Server MUST NOT send a Topic Alias greater than the Topic Alias Maximum to
+// the Client.
+func TestMQTT_3_1_2_26(t *testing.T) { aliasEnds(t, 3) }
+
+// If the Topic Alias Maximum is absent or zero, the Server MUST NOT send any Topic
+// Aliases to the Client.
+func TestMQTT_3_1_2_27(t *testing.T) { aliasEnds(t, 0) }
+
+// A Server MUST NOT send a PUBLISH packet with a Topic Alias greater than the Topic
+// Alias Maximum value sent by the Client in the CONNECT packet.
+func TestMQTT_3_3_2_11(t *testing.T) {
+	for _, maximum := range []uint16{0, 1, 20} {
+		aliasEnds(t, maximum)
+	}
+}
+
+// refusedConnack wants a connection to be closed on a packet in place of CONNACK,
+// without a word, and the next one to be a good one.
+func refusedConnack(t *testing.T, packet []byte) {
+	t.Helper()
+	onRig(t, func(t *testing.T, r *rig) {
+		r.client()
+		conn, _ := r.Open()
+		conn.Send(packet)
+		conn.ExpectClosed()
+		if got := eventsOf[client.Connected](r); len(got) != 0 {
+			t.Errorf("% x is taken for a CONNACK that accepts", packet)
+		}
+		r.Connect(control.Connack{})
+		if got := eventsOf[client.Connected](r); len(got) != 1 {
+			t.Errorf("%d connections are told, want 1", len(got))
+		}
+	})
+}
+
+// The Server MUST send a CONNACK with a 0x00 (Success) Reason Code before sending
+// any Packet other than AUTH.
+func TestMQTT_3_2_0_1(t *testing.T) {
+	publish := message(0, 0, "p")
+	for _, packet := range [][]byte{
+		wire.AppendPublish(nil, &publish), {0x40, 2, 0, 1}, {0x50, 2, 0, 1}, {0x62, 2, 0, 1}, {0x70, 2, 0, 1},
+		{0x90, 4, 0, 1, 0, 0}, {0xB0, 4, 0, 1, 0, 0}, {0xD0, 0}, {0xE0, 1, 0x8B}, {0x10, 0}, {0xC0, 0},
+	} {
+		t.Run(fmt.Sprintf("%02X", packet[0]), func(t *testing.T) { refusedConnack(t, packet) })
+	}
+}
+
+// The Server MUST NOT send more than one CONNACK in a Network Connection.
+func TestMQTT_3_2_0_2(t *testing.T) {
+	for _, present := range []bool{false, true} {
+		for _, reason := range []byte{0, 0x87} {
+			onRig(t, func(t *testing.T, r *rig) {
+				_, conn := r.start(control.Connack{})
+				r.wantEnd(conn, 0x82, control.AppendConnack(nil, &control.Connack{SessionPresent: present, Reason: reason}))
+			})
+		}
+	}
+}
+
+// Bits 7-1 of the Connect Acknowledge Flags are reserved and MUST be set to 0.
+func TestMQTT_3_2_2_1(t *testing.T) {
+	for flags := 2; flags < 256; flags++ {
+		refusedConnack(t, []byte{0x20, 3, byte(flags), 0, 0})
+	}
+}
+
+// The Server sending the CONNACK packet MUST use one of the Connect Reason Code
+// values: none is between 0x00 and 0x80.
+func TestMQTT_3_2_2_8(t *testing.T) {
+	for reason := 1; reason < 0x80; reason++ {
+		refusedConnack(t, []byte{0x20, 3, 0, byte(reason), 0})
+	}
+}
+
+// The Server MUST NOT send more than Receive Maximum QoS 1 and QoS 2 PUBLISH packets
+// that are not acknowledged.
+func TestMQTT_3_3_4_9(t *testing.T) {
+	onRig(t, func(t *testing.T, r *rig) {
+		r.cfg.ReceiveMaximum = 2
+		g := newGate(t)
+		_, conn := r.receiver(control.Connack{}, g.handle)
+		conn.Publish(message(1, 1, "a"))
+		conn.Publish(message(2, 2, "b"))
+		conn.Publish(message(0, 0, "c")) // does not count
+		g.open("a")
+		g.open("b")
+		g.open("c")
+		conn.ExpectBytes([]byte{0x40, 2, 0, 1}, []byte{0x50, 2, 0, 2})
+		conn.Publish(message(1, 3, "d")) // PUBACK has made room, PUBREC none
+		third := message(1, 4, "e")
+		r.wantEnd(conn, 0x93, wire.AppendPublish(nil, &third))
+	})
+}
