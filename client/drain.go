@@ -65,6 +65,9 @@ func (c *Client) drain(ctx context.Context) {
 		}
 		if up.Gen.Number != f.gen {
 			f.connected(up, c.store)
+			if len(f.resent) > 0 {
+				c.noteFirst(up, 0)
+			}
 			c.pending.unsent()
 		}
 		f.look = f.place
@@ -96,6 +99,9 @@ func (c *Client) drainBatch(up *link.Up) (more bool) {
 			a = stopped // what comes again keeps its order
 		case a == held:
 			f.hold()
+		}
+		if a == stopped && up.Gen.Free() == 0 {
+			c.offerReleased(up)
 		}
 	}
 	if len(f.batch) == 0 {

@@ -2,6 +2,7 @@ package client
 
 import (
 	"math"
+	"slices"
 	"time"
 
 	"github.com/mooring-mqtt/mooring/internal/link"
@@ -14,12 +15,13 @@ type feed struct {
 	gen     uint64             // the connection that the rest belongs to
 	begun   uint64             // the connection on which something was sent
 	again   []uint64           // what this process sent on earlier ones comes first, in that order
-	resent  map[uint64]bool    // of these, what was offered: place has still to pass it
+	resent  map[uint64]bool    // what was offered out of turn: place has still to pass it
 	place   persistence.Cursor // all up to here was offered
 	look    persistence.Cursor // place, or the end for priorities that are held up
 	lines   [persistence.Priorities]line
 	entry   persistence.Entry
 	inAgain bool // entry is the first of again
+	owed    bool // PUBRELs of earlier connections may still be owed
 	batch   []byte
 	retry   *time.Timer // when to look again although nothing happened: the breaker, the store
 
@@ -59,8 +61,11 @@ func (f *feed) begin(store persistence.Store) {
 // connected goes back to the front for a new connection.
 func (f *feed) connected(up *link.Up, store persistence.Store) {
 	f.gen, f.place = up.Gen.Number, persistence.Cursor{}
-	f.again = up.Gen.Unacked()
 	clear(f.resent)
+	for _, seq := range up.Gen.ResendReleased() {
+		f.resent[seq] = true
+	}
+	f.again, f.owed = up.Gen.Unacked(), up.Gen.Present
 	f.takeMade() // so that what the store says is durable
 	for p := range f.lines {
 		l := &f.lines[p]
@@ -107,6 +112,39 @@ func (f *feed) pass() {
 	}
 	f.place.Pass(&f.entry)
 	f.look.Pass(&f.entry)
+}
+
+// offerReleased goes through all that may have been sent, once on a connection
+// whose window is full: messages wait for room, but a PUBREL that is owed does not
+// [MQTT-3.3.4-8].
+func (c *Client) offerReleased(up *link.Up) {
+	f := &c.feed
+	if !f.owed {
+		return
+	}
+	f.owed = false
+	at := f.place
+	for {
+		ok, err := c.store.Next(&at, &f.entry)
+		if err != nil {
+			c.storeSick(err)
+		}
+		if !ok || err != nil {
+			break
+		}
+		e := &f.entry
+		if e.Number > f.lines[e.Priority].marked {
+			at[e.Priority] = math.MaxUint64
+			continue
+		}
+		at.Pass(e)
+		id := session.PacketID(uint8(e.Priority), e.Number)
+		if e.Released && !f.resent[e.Seq] && up.Gen.OfferReleased(e.Seq, id) == session.Admitted {
+			c.noteFirst(up, 0)
+			f.resent[e.Seq] = true
+		}
+	}
+	f.again = slices.DeleteFunc(f.again, func(seq uint64) bool { return f.resent[seq] })
 }
 
 // hold passes over the priority of the entry, until the drainer is woken again.

@@ -56,7 +56,7 @@ func (e *SessionError) Is(target error) bool {
 func (c *Client) acceptSession(present bool) error {
 	asked, known := c.cleanStart(), c.store.HasSession()
 	switch {
-	case present && c.discard.Load():
+	case present && asked:
 		return &wire.Error{Code: wire.ReasonProtocolError, Packet: wire.CONNACK,
 			Detail: "Session Present is 1 although Clean Start was 1 [MQTT-3.2.2-2]"}
 	case c.cfg.Session == StrictSession && !asked && present != known:

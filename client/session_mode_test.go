@@ -124,3 +124,30 @@ func TestAStrictClientStopsWhenItsSessionGoes(t *testing.T) {
 		}
 	})
 }
+
+// A server that resumes a session although a new one was asked for is in the
+// wrong [MQTT-3.2.2-2]: nothing is sent in it, in either mode, and the client tries
+// again.
+func TestASessionInAnswerToCleanStart(t *testing.T) {
+	for _, mode := range []SessionMode{ResumeSession, StrictSession} {
+		withScript(t, func(t *testing.T, s *script) {
+			var events recorder
+			cfg := testConfig("c", &events, s.dial)
+			cfg.Session, cfg.CleanStart, cfg.Store = mode, true, usedStore(t)
+			c := mustNew(t, cfg)
+			publish(t, c, "t", "x", ExactlyOnce)
+			start(t, c)
+			p := s.open()
+			p.send(control.AppendConnack(nil, &control.Connack{SessionPresent: true}))
+			if f := p.ended(); f.Raw != nil {
+				t.Errorf("got %v", f.Type())
+			}
+			p = s.accept(control.Connack{})
+			p.nextPublish()
+			var broken *ProtocolError
+			if failed := eventsOf[ConnectFailed](&events); len(failed) != 1 || !errors.As(failed[0].Err, &broken) {
+				t.Errorf("events: %v", failed)
+			}
+		})
+	}
+}

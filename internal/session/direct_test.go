@@ -8,6 +8,9 @@ import (
 	"github.com/mooring-mqtt/mooring/internal/wire"
 )
 
+// full is what a server allows that takes everything.
+var full = Limits{MaximumQoS: 2, RetainAvailable: true}
+
 // direct publishes a direct message; its outcome is appended to told.
 func (r *rig) direct(payload string, told *[]string) error {
 	image := wire.AppendPublish(nil, &wire.Publish{Topic: "status", QoS: 1, Payload: []byte(payload)})
@@ -18,7 +21,7 @@ func (r *rig) direct(payload string, told *[]string) error {
 
 func TestDirectMessagesAreResentInOrderWithDup(t *testing.T) {
 	r := newRig(t, Config{})
-	r.connect(false, Limits{})
+	r.connect(false, full)
 	var told []string
 	r.s.low.last = lowest - 3 // the identifiers wrap: their order is not that of sending
 	for _, payload := range []string{"a", "b", "c", "d"} {
@@ -26,7 +29,7 @@ func TestDirectMessagesAreResentInOrderWithDup(t *testing.T) {
 	}
 	r.want("PUBLISH 255 dup=false a", "PUBLISH 256 dup=false b", "PUBLISH 1 dup=false c", "PUBLISH 2 dup=false d")
 	r.must(r.ack(r.g, wire.PUBACK, 256))
-	g := r.connect(true, Limits{})
+	g := r.connect(true, full)
 	r.must(g.ResendDirects())
 	r.want("PUBLISH 255 dup=true a", "PUBLISH 1 dup=true c", "PUBLISH 2 dup=true d")
 	r.must(g.HandleAck(wire.Ack{Type: wire.PUBACK, PacketID: 1, Reason: 0x87}))
@@ -39,7 +42,7 @@ func TestDirectMessagesAreResentInOrderWithDup(t *testing.T) {
 // [MQTT-4.4.0-1].
 func TestADirectMessageOfThisConnectionIsNotResent(t *testing.T) {
 	r := newRig(t, Config{})
-	r.connect(false, Limits{})
+	r.connect(false, full)
 	var told []string
 	r.must(r.direct("early", &told))
 	r.must(r.g.ResendDirects())
@@ -48,12 +51,12 @@ func TestADirectMessageOfThisConnectionIsNotResent(t *testing.T) {
 
 func TestResentDirectMessagesKeepToTheReceiveMaximum(t *testing.T) {
 	r := newRig(t, Config{})
-	r.connect(false, Limits{})
+	r.connect(false, full)
 	var told []string
 	for i := range 5 {
 		r.must(r.direct(fmt.Sprint(i), &told))
 	}
-	g := r.connect(true, Limits{ReceiveMaximum: 2})
+	g := r.connect(true, Limits{ReceiveMaximum: 2, MaximumQoS: 2, RetainAvailable: true})
 	r.must(g.ResendDirects())
 	r.want("PUBLISH 1 dup=true 0", "PUBLISH 2 dup=true 1")
 	if err := r.direct("new", &told); !errors.Is(err, ErrWindowFull) {
@@ -73,7 +76,7 @@ func TestResentDirectMessagesKeepToTheReceiveMaximum(t *testing.T) {
 
 func TestDirectMessagesRunOutOfIdentifiers(t *testing.T) {
 	r := newRig(t, Config{})
-	r.connect(false, Limits{})
+	r.connect(false, full)
 	var told []string
 	for i := range lowest - 1 {
 		r.must(r.direct(fmt.Sprint(i), &told))
@@ -90,7 +93,7 @@ func TestTheSameDirectMessageDoesNotPileUp(t *testing.T) {
 	image := wire.AppendPublish(nil, &wire.Publish{Topic: "status", QoS: 1, Retain: true, Payload: []byte("online")})
 	answered := 0
 	for i := range 10 {
-		g := r.connect(i > 0, Limits{})
+		g := r.connect(i > 0, full)
 		r.must(g.ResendDirects())
 		r.must(g.PublishDirect(image, func(byte, error) { answered++ }))
 		if n := len(r.s.directs); n != 1 {

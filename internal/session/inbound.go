@@ -15,6 +15,7 @@ type Inbound struct {
 	qos     byte
 	sum     uint64 // of topic and payload, to tell a redelivery from a new message
 	done    bool   // Complete was called
+	counted bool   // in Session.handling
 	handled bool   // and the store took note, so its acknowledgement may leave
 	reason  byte
 	text    string // reason string of a refusal
@@ -96,8 +97,10 @@ func (g *Generation) HandlePublish(v wire.PublishView) error {
 			}
 			in.g = g
 			g.order = append(g.order, in)
-			g.advanceLocked()
+		} else if v.QoS == 2 { // each has its PUBREC [MQTT-4.3.3-10]
+			g.order = append(g.order, in)
 		}
+		g.advanceLocked()
 		s.mu.Unlock()
 		return err
 	case known && in.g == g:
@@ -105,7 +108,15 @@ func (g *Generation) HandlePublish(v wire.PublishView) error {
 		return &wire.Error{Code: wire.ReasonProtocolError, Packet: wire.PUBLISH,
 			Detail: "Packet Identifier is still in use for another message [MQTT-2.2.1-4]"}
 	}
-	in = &Inbound{g: g, id: v.PacketID, qos: v.QoS, sum: sum}
+	if !again && s.handling >= 2*int(s.cfg.ReceiveMaximum) {
+		s.mu.Unlock()
+		return &wire.Error{Code: wire.ReasonQuotaExceeded, Packet: wire.PUBLISH,
+			Detail: "the handlers have still to come to what earlier connections brought"}
+	}
+	in = &Inbound{g: g, id: v.PacketID, qos: v.QoS, sum: sum, counted: !again}
+	if in.counted {
+		s.handling++
+	}
 	s.inbound[v.PacketID] = in
 	g.order = append(g.order, in)
 	s.mu.Unlock()
@@ -177,6 +188,10 @@ func (s *Session) Complete(in *Inbound, reason byte, reasonString string) error 
 		reasonString = ""
 	}
 	s.mu.Lock()
+	if in.counted {
+		in.counted = false
+		s.handling--
+	}
 	if s.inbound[in.id] != in {
 		s.stats.StaleAcks++ // the session it belonged to is gone
 		s.mu.Unlock()

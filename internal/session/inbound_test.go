@@ -185,6 +185,15 @@ func TestTheSameMessageTwiceOnOneConnectionIsHandledOnce(t *testing.T) {
 	if len(r.delivered) != 1 {
 		t.Errorf("delivered %q", r.payloads)
 	}
+	// At QoS 2 each has its PUBREC [MQTT-4.3.3-10].
+	r.must(r.publish(g, 2, 6, "y"))
+	r.must(r.publish(g, 2, 6, "y"))
+	r.want()
+	r.must(r.s.Complete(r.delivered[1], 0, ""))
+	r.want("PUBREC 6", "PUBREC 6")
+	if len(r.delivered) != 2 || len(g.order) != 0 {
+		t.Errorf("delivered %q, %d acknowledgements wait", r.payloads, len(g.order))
+	}
 }
 
 func TestSeenSurvivesTheProcess(t *testing.T) {

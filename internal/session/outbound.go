@@ -17,7 +17,14 @@ type flight struct {
 	order    uint64 // among all that were sent in this session, by the first time
 	qos      byte
 	released bool    // PUBREC came: from here on only PUBREL is sent [MQTT-4.3.3-6]
+	recs     uint64  // the place of its PUBREC among all
 	direct   *direct // not from the store
+}
+
+// release is a message whose PUBREC came on an earlier connection.
+type release struct {
+	id   uint16
+	recs uint64
 }
 
 // direct is a QoS 1 message that goes past the store, and past the backlog: a
@@ -63,7 +70,7 @@ func (g *Generation) offerLocked(id uint16, f flight) Admission {
 	if _, taken := g.flights[id]; taken {
 		return Taken
 	}
-	if g.freeLocked() <= 0 {
+	if g.freeLocked() <= 0 && !f.released {
 		return Wait
 	}
 	var again bool
@@ -93,16 +100,41 @@ func (g *Generation) freeLocked() int {
 }
 
 // OfferReleased asks to go on with a message whose PUBREC came on an earlier
-// connection. Its PUBREL is queued, and leaves when the store is in sync.
+// connection. Its PUBREL is queued, and leaves when the store is in sync. It waits
+// for no room [MQTT-3.3.4-8], but takes some.
 func (g *Generation) OfferReleased(seq uint64, id uint16) Admission {
 	s := g.s
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	answer := g.offerLocked(id, flight{seq: seq, qos: 2, released: true})
+	s.recs++
+	answer := g.offerLocked(id, flight{seq: seq, qos: 2, released: true, recs: s.recs})
 	if answer == Admitted {
 		s.acks.push(queued{g: g, ack: wire.Ack{Type: wire.PUBREL, PacketID: id}, sync: true})
 	}
 	return answer
+}
+
+// ResendReleased queues again the PUBRELs that this process owes from earlier
+// connections of the session, in the order in which the PUBRECs came
+// [MQTT-4.6.0-4], and returns the log sequences of their messages. They wait for no
+// room [MQTT-3.3.4-8], but take some.
+func (g *Generation) ResendReleased() []uint64 {
+	s := g.s
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.cur != g {
+		return nil
+	}
+	list := slices.Collect(maps.Keys(s.releases))
+	slices.SortFunc(list, func(a, b uint64) int { return cmp.Compare(s.releases[a].recs, s.releases[b].recs) })
+	for _, seq := range list {
+		r := s.releases[seq]
+		if g.offerLocked(r.id, flight{seq: seq, qos: 2, released: true, recs: r.recs}) == Admitted {
+			s.acks.push(queued{g: g, ack: wire.Ack{Type: wire.PUBREL, PacketID: r.id}, sync: true})
+		}
+	}
+	clear(s.releases)
+	return list
 }
 
 // Unacked returns the log sequences of the messages that this process has sent on
@@ -127,6 +159,7 @@ func (s *Session) Forget(seq uint64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	delete(s.unacked, seq)
+	delete(s.releases, seq)
 }
 
 // InFlight is the number of messages sent on this connection and not
@@ -175,6 +208,20 @@ func (g *Generation) PublishDirect(image []byte, done func(reason byte, err erro
 	return g.w.Send(func(dst []byte) []byte { return wire.AppendImage(dst, d.image, id, false, 0) })
 }
 
+// refuse is the reason code that says why the server cannot take a PUBLISH at
+// QoS 1, or 0.
+func (l *Limits) refuse(image []byte) byte {
+	switch {
+	case l.MaximumPacketSize > 0 && len(image) > int(l.MaximumPacketSize):
+		return wire.ReasonPacketTooLarge
+	case l.MaximumQoS < 1:
+		return wire.ReasonQoSNotSupported
+	case image[0]&1 != 0 && !l.RetainAvailable:
+		return wire.ReasonRetainNotSupported
+	}
+	return 0
+}
+
 func (s *Session) newestDirectLocked() (newest *direct) {
 	for _, d := range s.directs {
 		if newest == nil || d.number > newest.number {
@@ -186,8 +233,9 @@ func (s *Session) newestDirectLocked() (newest *direct) {
 
 // ResendDirects sends again, with DUP, the direct messages that an earlier
 // connection left unacknowledged, in their order. Those that the server's
-// Receive Maximum has no room for follow as acknowledgements come. Called first
-// on a new connection, before anything is offered.
+// Receive Maximum has no room for follow as acknowledgements come. One that this
+// server cannot take ends with the reason code that says so. Called first on a new
+// connection, before anything is offered.
 func (g *Generation) ResendDirects() error {
 	s := g.s
 	s.mu.Lock()
@@ -196,10 +244,18 @@ func (g *Generation) ResendDirects() error {
 		return ErrNotConnected
 	}
 	var list []*direct
+	var refused []func()
 	for id, d := range s.directs {
-		if _, sent := g.flights[id]; !sent {
-			list = append(list, d)
+		if _, sent := g.flights[id]; sent {
+			continue
 		}
+		if reason := g.Limits.refuse(d.image); reason != 0 {
+			refused = append(refused, func() { d.done(reason, nil) })
+			delete(s.directs, id)
+			s.low.free(id)
+			continue
+		}
+		list = append(list, d)
 	}
 	slices.SortFunc(list, func(a, b *direct) int { return cmp.Compare(a.number, b.number) })
 	room := min(len(list), int(g.Limits.ReceiveMaximum)-len(g.flights))
@@ -208,6 +264,9 @@ func (g *Generation) ResendDirects() error {
 		g.flights[d.id] = flight{qos: 1, direct: d}
 	}
 	s.mu.Unlock()
+	for _, tell := range refused {
+		tell()
+	}
 	for _, d := range list {
 		if err := g.w.Send(func(dst []byte) []byte { return wire.AppendImage(dst, d.image, d.id, true, 0) }); err != nil {
 			return err
@@ -297,7 +356,8 @@ func (g *Generation) pubrec(a wire.Ack) error {
 		if err := s.cfg.Store.Release(f.seq); err != nil {
 			return err
 		}
-		f.released = true
+		s.recs++
+		f.released, f.recs = true, s.recs
 		g.flights[a.PacketID] = f
 	}
 	s.acks.push(queued{g: g, ack: wire.Ack{Type: wire.PUBREL, PacketID: a.PacketID}, sync: true})

@@ -131,9 +131,6 @@ func TestTheServersReceiveMaximumHolds(t *testing.T) {
 	if answer := g.Offer(4, PacketID(0, 4), 1); answer != Wait {
 		t.Errorf("message 4: %v, want Wait", answer)
 	}
-	if answer := g.OfferReleased(5, PacketID(0, 5)); answer != Wait {
-		t.Errorf("released message 5: %v, want Wait", answer)
-	}
 	image := wire.AppendPublish(nil, &wire.Publish{Topic: "status", QoS: 1})
 	r.must(g.PublishDirect(image, func(byte, error) {}))
 	if err := g.PublishDirect(wire.AppendPublish(nil, &wire.Publish{Topic: "other", QoS: 1}), nil); !errors.Is(err, ErrWindowFull) {

@@ -1,0 +1,85 @@
+package session
+
+import (
+	"fmt"
+	"testing"
+
+	"github.com/mooring-mqtt/mooring/internal/wire"
+)
+
+// PUBRELs are sent again in the order in which the PUBRECs came [MQTT-4.6.0-4],
+// whatever the window, which they fill nevertheless [MQTT-3.3.4-8].
+func TestPubrelsAreResentInTheOrderOfThePubrecs(t *testing.T) {
+	r := newRig(t, Config{})
+	g := r.connect(false, Limits{})
+	for seq := uint64(1); seq <= 4; seq++ {
+		r.offer(seq, 2)
+	}
+	for _, seq := range []uint64{3, 1, 4} {
+		r.must(r.ack(g, wire.PUBREC, PacketID(0, seq)))
+	}
+	for _, settled := range []uint64{0, 1} {
+		if settled > 0 {
+			r.must(r.ack(g, wire.PUBCOMP, PacketID(0, settled)))
+		}
+		r.flush()
+		r.sent()
+		g = r.connect(true, Limits{ReceiveMaximum: 2})
+		want := []uint64{3, 1, 4}
+		if settled > 0 {
+			want = []uint64{3, 4}
+		}
+		if got := g.ResendReleased(); fmt.Sprint(got) != fmt.Sprint(want) {
+			t.Errorf("%v are owed a PUBREL, want %v", got, want)
+		}
+		var lines []string
+		for _, seq := range want {
+			lines = append(lines, fmt.Sprint("PUBREL ", PacketID(0, seq)))
+		}
+		r.flush()
+		r.want(lines...)
+		if got := g.Unacked(); fmt.Sprint(got) != "[2]" {
+			t.Errorf("%v are to be sent again, want 2", got)
+		}
+		if answer := g.Offer(2, PacketID(0, 2), 2); answer != Wait {
+			t.Errorf("the window has room: %v", answer)
+		}
+	}
+	g = r.connect(false, Limits{})
+	if got := g.ResendReleased(); len(got) != 0 {
+		t.Errorf("a new session owes PUBRELs for %v", got)
+	}
+}
+
+// A birth that a server must not be sent is not sent again to it
+// [MQTT-3.2.2-11] [MQTT-3.2.2-14] [MQTT-3.2.2-15].
+func TestDirectMessagesThatTheServerCannotTakeEnd(t *testing.T) {
+	for want, limits := range map[byte]Limits{
+		wire.ReasonPacketTooLarge:     {MaximumQoS: 2, RetainAvailable: true, MaximumPacketSize: 10},
+		wire.ReasonQoSNotSupported:    {RetainAvailable: true},
+		wire.ReasonRetainNotSupported: {MaximumQoS: 1},
+		0x00:                          full, // it is sent, and not answered
+	} {
+		r := newRig(t, Config{})
+		g := r.connect(false, full)
+		var told []byte
+		image := wire.AppendPublish(nil, &wire.Publish{Topic: "status", QoS: 1, Retain: true, Payload: []byte("online")})
+		r.must(g.PublishDirect(image, func(reason byte, err error) {
+			if err != nil {
+				t.Error(err)
+			}
+			told = append(told, reason)
+		}))
+		r.want("PUBLISH 1 dup=false online")
+		g = r.connect(true, limits)
+		r.must(g.ResendDirects())
+		if want < 0x80 {
+			r.want("PUBLISH 1 dup=true online")
+			continue
+		}
+		r.want()
+		if fmt.Sprint(told) != fmt.Sprint([]byte{want}) || g.InFlight() != 0 {
+			t.Errorf("told % x, want %x; %d in flight", told, want, g.InFlight())
+		}
+	}
+}
