@@ -31,7 +31,7 @@ func wantAliases(t *testing.T, maxima ...uint16) {
 				c := r.client()
 				for n, maximum := range maxima {
 					conn, _ := r.Connect(control.Connack{SessionPresent: n > 0, TopicAliasMaximum: maximum})
-					r.must(c.AwaitConnection(t.Context()))
+					r.await(c)
 					for i := range 60 {
 						topic := fmt.Sprint("a/long/topic/", i%15)
 						r.publishMessage(c, client.Message{Topic: topic, QoS: client.QoS(i % 3), Payload: []byte(topic)})

@@ -153,7 +153,7 @@ func TestMQTT_3_2_2_11(t *testing.T) {
 				c := r.client()
 				before := r.publish(c, client.ExactlyOnce, "before")
 				conn, _ := r.Connect(control.Connack{HasMaximumQoS: true, MaximumQoS: byte(maximum)})
-				r.must(c.AwaitConnection(t.Context()))
+				r.await(c)
 				for range 3 {
 					for qos := client.AtMostOnce; qos <= client.ExactlyOnce; qos++ {
 						if d, err := c.Publish(t.Context(), client.Message{Topic: "t", QoS: qos}); qos > maximum && err == nil {
@@ -206,7 +206,7 @@ func TestMQTT_3_2_2_14(t *testing.T) {
 		}
 		conn.Close()
 		conn, _ = r.Connect(control.Connack{SessionPresent: true, RetainUnavailable: true})
-		r.must(c.AwaitConnection(t.Context()))
+		r.await(c)
 		r.wantState(before, client.Refused)
 		for qos := client.AtMostOnce; qos <= client.ExactlyOnce; qos++ {
 			d, err := c.Publish(t.Context(), client.Message{Topic: "t", QoS: qos, Retain: true})
@@ -377,7 +377,7 @@ func TestMQTT_3_2_2_15(t *testing.T) {
 			c, conn := r.start(limited)
 			conn.Close()
 			conn, _ = r.Connect(control.Connack{SessionPresent: true, MaximumPacketSize: 2 * most})
-			r.must(c.AwaitConnection(t.Context()))
+			r.await(c)
 			r.publish(c, client.AtLeastOnce, strings.Repeat("x", most))
 			conn.ExpectPublish()
 		})
@@ -396,7 +396,7 @@ func TestMQTT_3_2_2_18(t *testing.T) {
 			c := r.client()
 			conn, _ := r.Open()
 			conn.Send(raw(0x20, 0, 0, props(wire.PropTopicAliasMaximum, uint16(0))))
-			r.must(c.AwaitConnection(t.Context()))
+			r.await(c)
 			for range 3 {
 				r.publishMessage(c, client.Message{Topic: "a/long/topic"})
 				conn.ExpectBytes(raw(0x30, "a/long/topic", 0))

@@ -276,7 +276,7 @@ func TestMQTT_2_2_2_1(t *testing.T) {
 			t.Errorf("CONNECT % x, want the Will Properties 00 in % x", f.Raw, want)
 		}
 		conn.Connack(control.Connack{})
-		r.must(c.AwaitConnection(t.Context()))
+		r.await(c)
 		r.publishMessage(c, client.Message{Topic: "t"})
 		conn.ExpectBytes([]byte{0x30, 4, 0, 1, 't', 0})
 		subscribe(t.Context(), c, "t")

@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"testing"
+	"time"
 
 	"github.com/mooring-mqtt/mooring/client"
 	"github.com/mooring-mqtt/mooring/internal/fakebroker"
@@ -158,11 +159,25 @@ func (r *rig) store() (restart func()) {
 	}
 }
 
+// await waits until the client is connected; one that never is must not have the
+// fake time run on for ever.
+func (r *rig) await(c *client.Client) {
+	r.t.Helper()
+	ctx, cancel := context.WithTimeout(r.t.Context(), r.Patience)
+	defer cancel()
+	r.must(c.AwaitConnection(ctx))
+}
+
+// requestPatience is how long a SUBSCRIBE or UNSUBSCRIBE may take.
+const requestPatience = time.Minute
+
 // subscribe subscribes behind the test's back; the error is told when the call
 // returns.
 func subscribe(ctx context.Context, c *client.Client, filter string) <-chan error {
 	done := make(chan error, 1)
 	go func() {
+		ctx, cancel := context.WithTimeout(ctx, requestPatience)
+		defer cancel()
 		done <- c.Subscribe(ctx, filter, client.AtLeastOnce, client.HandlerFunc(func(context.Context, *client.Message) error { return nil }))
 	}()
 	return done
@@ -171,6 +186,10 @@ func subscribe(ctx context.Context, c *client.Client, filter string) <-chan erro
 // unsubscribe does the same for Unsubscribe.
 func unsubscribe(ctx context.Context, c *client.Client, filter string) <-chan error {
 	done := make(chan error, 1)
-	go func() { done <- c.Unsubscribe(ctx, filter) }()
+	go func() {
+		ctx, cancel := context.WithTimeout(ctx, requestPatience)
+		defer cancel()
+		done <- c.Unsubscribe(ctx, filter)
+	}()
 	return done
 }

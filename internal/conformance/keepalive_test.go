@@ -68,7 +68,7 @@ func TestMQTT_3_1_2_20(t *testing.T) {
 				if connect.KeepAlive != 10 {
 					t.Errorf("Keep Alive is %d s", connect.KeepAlive)
 				}
-				r.must(c.AwaitConnection(t.Context()))
+				r.await(c)
 				if pings := pace(t, conn, keepAlive, long, func(second int) { meanwhile(r, c, conn, second) }); pings < 20 {
 					t.Errorf("%d PINGREQ in %v", pings, long)
 				}
@@ -90,7 +90,7 @@ func wantServerKeepAlive(t *testing.T) {
 				if connect.KeepAlive != uint16(own/time.Second) {
 					t.Errorf("CONNECT says %d s, want %v", connect.KeepAlive, own)
 				}
-				r.must(c.AwaitConnection(t.Context()))
+				r.await(c)
 				want := time.Duration(servers) * time.Second
 				if own == 5*time.Second && want > own { // no sooner: the value takes the place of ours
 					conn.QuietFor(want / 2)
@@ -121,7 +121,7 @@ func wantServerKeepAlive(t *testing.T) {
 		c, conn := r.start(control.Connack{HasServerKeepAlive: true, ServerKeepAlive: 600})
 		conn.Close()
 		conn, connect := r.Connect(control.Connack{SessionPresent: true})
-		r.must(c.AwaitConnection(t.Context()))
+		r.await(c)
 		if connect.KeepAlive != 5 {
 			t.Errorf("the next CONNECT says %d s", connect.KeepAlive)
 		}

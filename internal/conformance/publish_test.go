@@ -76,7 +76,7 @@ func TestMQTT_3_3_1_2(t *testing.T) {
 				}
 			}
 			conn = r.resume(conn) // nor is it sent again
-			r.must(c.AwaitConnection(t.Context()))
+			r.await(c)
 			conn.Quiet()
 		}
 	})

@@ -161,7 +161,7 @@ func TestMQTT_3_1_2_23(t *testing.T) {
 				if connect.CleanStart || connect.SessionExpiry == 0 {
 					t.Errorf("CONNECT %+v", connect)
 				}
-				r.must(c.AwaitConnection(t.Context()))
+				r.await(c)
 				publishes, rels := resent(t, conn)
 				if want := []string{fmt.Sprint("one ", one.PacketID), fmt.Sprint("two ", two.PacketID)}; !slices.Equal(publishes, want) {
 					t.Errorf("sent again was %v, want %v", publishes, want)
