@@ -30,7 +30,10 @@ type Config struct {
 	ClientID string
 	Username string
 	Password []byte
-	TLS      *tls.Config // for mqtts and wss; default: the system's roots
+	// Auth authenticates by challenge and response. Default: Username and Password,
+	// or nothing, are all that is said.
+	Auth Authenticator
+	TLS  *tls.Config // for mqtts and wss; default: the system's roots
 	// Dial opens the transport instead of the built-in dialer.
 	Dial func(ctx context.Context, server *url.URL) (net.Conn, error)
 

@@ -58,6 +58,8 @@ func TestConfigRules(t *testing.T) {
 		{"", func(c *Config) { c.MaximumPacketSize = 64 }},
 		{"Lanes", func(c *Config) { c.Lanes = -1 }},
 		{"TopicAliases", func(c *Config) { c.TopicAliases = -1 }},
+		{"Auth", func(c *Config) { c.Auth = namedAuth("") }},
+		{"Auth", func(c *Config) { c.Auth = namedAuth("a\x00b") }},
 		{"Session", func(c *Config) { c.Session = StrictSession + 1 }},
 		{"Session", func(c *Config) { c.Session, c.SessionExpiry = StrictSession, NoSession }},
 		{"TopicAliases", func(c *Config) { c.TopicAliases = 65_536 }},

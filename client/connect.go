@@ -26,6 +26,7 @@ func (c *Client) linkConfig() *link.Config {
 		PacketTimeout:     c.cfg.AckTimeout,
 		MaximumPacketSize: c.cfg.MaximumPacketSize,
 		Session:           c.session,
+		Auth:              c.cfg.Auth,
 		Delay:             c.delay,
 		Fatal:             c.fatal,
 		Accept:            c.acceptSession,

@@ -41,7 +41,10 @@ func TestOwedPubrelsWaitForNoRoom(t *testing.T) {
 			for len(left) > 0 || first == 0 {
 				var f wire.Frame
 				select {
-				case f = <-p.got:
+				case got, ok := <-p.got:
+					if f = got; !ok {
+						t.Fatalf("the connection ended; PUBRELs for %v are owed", left)
+					}
 				case <-time.After(time.Minute):
 					t.Fatalf("PUBRELs for %v do not come", left)
 				}

@@ -35,6 +35,14 @@ func (c Config) Validate() error {
 			return bad(s.field, "%s", err.(*FieldError).Problem)
 		}
 	}
+	if c.Auth != nil {
+		switch err := wire.CheckString("Auth", c.Auth.Method()); {
+		case err != nil:
+			return bad("Auth", "has a Method that %s", err.(*FieldError).Problem)
+		case c.Auth.Method() == "":
+			return bad("Auth", "has no Method; name one that the server knows")
+		}
+	}
 	if len(c.Password) > wire.MaxString {
 		return bad("Password", "is longer than 65,535 bytes; MQTT cannot carry it")
 	}

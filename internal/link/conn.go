@@ -32,6 +32,7 @@ type Conn struct {
 	will         []byte                             // Will Properties for CONNECT; nil: no will
 	maxSend      atomic.Uint32                      // the server's Maximum Packet Size, 0: none
 	start        time.Time
+	auth         *authentication // nil: CONNECT named no Authentication Method
 
 	waiting atomic.Int32 // writers that want mu
 	mu      sync.Mutex
@@ -111,7 +112,7 @@ func (c *Conn) dispatch(f wire.Frame) error {
 	case wire.CONNECT, wire.SUBSCRIBE, wire.UNSUBSCRIBE, wire.PINGREQ:
 		return &wire.Error{Code: wire.ReasonProtocolError, Packet: t, Detail: "a server may not send it"}
 	case wire.AUTH:
-		return &wire.Error{Code: wire.ReasonProtocolError, Packet: t, Detail: "our CONNECT named no Authentication Method [MQTT-4.12.0-6]"}
+		return c.handleAuth(f, gen == nil)
 	case wire.DISCONNECT:
 		d, err := parseDisconnect(f.Body)
 		if err != nil {
@@ -121,6 +122,11 @@ func (c *Conn) dispatch(f wire.Frame) error {
 	default:
 		if err := checkControl(f); err != nil {
 			return err
+		}
+		if t == wire.CONNACK {
+			if err := c.checkMethod(f); err != nil {
+				return err
+			}
 		}
 	}
 	c.control = f.Raw

@@ -26,6 +26,7 @@ type Config struct {
 	MaximumPacketSize uint32                                           // ours; 0: none
 	WillProperties    []byte                                           // encoded, for a CONNECT with a will; nil: no will
 	Session           *session.Session
+	Auth              Authenticator // nil: no enhanced authentication
 
 	// Delay is asked before each further attempt. Up and Down tell it how the
 	// connection fared. Fatal says that an error will not go away by itself.
@@ -120,12 +121,22 @@ func (c *Config) connect(ctx context.Context, server *url.URL) (*Up, error) {
 	if err != nil {
 		return nil, fmt.Errorf("preparing CONNECT: %w", err)
 	}
+	if c.Auth != nil {
+		data, err := c.Auth.Start(ctx)
+		if err != nil {
+			return nil, &AuthError{Method: c.Auth.Method(), Err: err}
+		}
+		cp.Properties.AuthMethod, cp.Properties.AuthData = c.Auth.Method(), data
+	}
 	inner, err := c.Dial(ctx, server)
 	if err != nil {
 		return nil, fmt.Errorf("connecting to %s: %w", server.Redacted(), err)
 	}
 	conn := newConn(inner, c.MaximumPacketSize, c.WriteTimeout)
 	conn.will = c.WillProperties
+	if c.Auth != nil {
+		conn.authenticate(ctx, c.Auth, cp.Properties.AuthMethod)
+	}
 	// paho hears of ctx only while it waits for CONNACK, not while it writes.
 	stop := context.AfterFunc(ctx, func() { conn.Fail(ctx.Err()) })
 	defer stop()
@@ -198,6 +209,13 @@ func (c *Config) accepted(up *Up, ca *packets.Connack) error {
 		return up.Cause()
 	}
 	up.maxSend.Store(limits.MaximumPacketSize)
+	if a := up.auth; a != nil {
+		if err := a.Done(a.ctx, ca.Properties.AuthData); err != nil {
+			err = a.refused(err)
+			up.Fail(err)
+			return err
+		}
+	}
 	if c.Accept != nil {
 		if err := c.Accept(ca.SessionPresent); err != nil {
 			up.Fail(err)

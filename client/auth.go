@@ -1,0 +1,50 @@
+package client
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/mooring-mqtt/mooring/internal/link"
+)
+
+// Authenticator is the client's side of enhanced authentication, section 4.12 of
+// MQTT 5. Its methods are called one after the other in an exchange; a
+// re-authentication that a lost connection cuts short may still be in one of them
+// when the next connection begins. They must return when ctx ends. The data of
+// each is up to 65,535 bytes; nil sends none.
+//
+// An error ends the connection, with DISCONNECT 0x80 and a *AuthError; it is then
+// tried again with backoff.
+type Authenticator interface {
+	// Method names the Authentication Method. It must not change.
+	Method() string
+	// Start returns the data of CONNECT, or of the AUTH that begins a
+	// re-authentication.
+	Start(ctx context.Context) (data []byte, err error)
+	// Continue answers a challenge of the server.
+	Continue(ctx context.Context, challenge []byte) (data []byte, err error)
+	// Done judges the data with which the server has accepted us.
+	Done(ctx context.Context, data []byte) error
+}
+
+// AuthError says that the Authenticator did not go on.
+type AuthError = link.AuthError
+
+// Reauthenticate has the server authenticate this connection again, and waits for
+// its answer, for Config.ConnectTimeout at most. Each new connection is
+// authenticated anyway. Errors: ErrNotConnected; *AuthError; *ConnectionError or
+// *ProtocolError if the server ends the connection over it. After an error but that
+// of Authenticator.Start the connection has ended, and is made again.
+func (c *Client) Reauthenticate(ctx context.Context) error {
+	if c.cfg.Auth == nil {
+		return errors.New("client: Config.Auth is not set; there is no method to authenticate again with")
+	}
+	up := c.current()
+	if up == nil {
+		return fmt.Errorf("%w (a new connection is authenticated anyway)", ErrNotConnected)
+	}
+	ctx, cancel := context.WithTimeout(ctx, c.cfg.ConnectTimeout)
+	defer cancel()
+	return connectionError(up.Reauthenticate(ctx))
+}

@@ -1,0 +1,228 @@
+package link
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"sync/atomic"
+
+	"github.com/mooring-mqtt/mooring/internal/wire"
+)
+
+// Authenticator is our side of enhanced authentication, section 4.12.
+type Authenticator interface {
+	Method() string
+	Start(ctx context.Context) (data []byte, err error)
+	Continue(ctx context.Context, challenge []byte) (data []byte, err error)
+	Done(ctx context.Context, data []byte) error
+}
+
+// AuthError is the Authenticator's refusal to go on. The server was told.
+type AuthError struct {
+	Method string
+	Err    error
+}
+
+func (e *AuthError) Error() string {
+	return fmt.Sprintf("mqtt: authentication with method %q given up: %v", e.Method, e.Err)
+}
+
+// Unwrap returns Err.
+func (e *AuthError) Unwrap() error { return e.Err }
+
+const (
+	authContinue       byte = 0x18
+	authReauthenticate byte = 0x19
+)
+
+// authentication is what a connection knows of its exchange. AUTH never reaches
+// paho.
+type authentication struct {
+	Authenticator
+	method string
+	ctx    context.Context // of connecting
+	turn   chan struct{}   // held by a re-authentication
+	steps  atomic.Pointer[chan authPacket]
+}
+
+type authPacket struct {
+	reason byte
+	method string
+	data   []byte
+}
+
+// authenticate begins the exchange of a connection that is being made.
+func (c *Conn) authenticate(ctx context.Context, a Authenticator, method string) {
+	c.auth = &authentication{Authenticator: a, method: method, ctx: ctx, turn: make(chan struct{}, 1)}
+}
+
+// refused says goodbye because the Authenticator wants no more.
+func (a *authentication) refused(err error) error {
+	return &Goodbye{Reason: wire.ReasonUnspecifiedError, Err: &AuthError{Method: a.method, Err: err}}
+}
+
+func authViolation(t wire.Type, detail string) error {
+	return &Goodbye{Reason: wire.ReasonProtocolError, Err: &wire.Error{Code: wire.ReasonProtocolError, Packet: t, Detail: detail}}
+}
+
+// handleAuth takes an AUTH, on the reader's goroutine. While the connection is
+// being made there is nothing else to read; later, whoever asked for the
+// re-authentication goes on with it.
+func (c *Conn) handleAuth(f wire.Frame, connecting bool) error {
+	p, err := parseAuth(f.Body)
+	var steps *chan authPacket
+	if c.auth != nil {
+		steps = c.auth.steps.Load()
+	}
+	switch {
+	case err != nil:
+		return err
+	case c.auth == nil:
+		return &wire.Error{Code: wire.ReasonProtocolError, Packet: wire.AUTH, Detail: "our CONNECT named no Authentication Method [MQTT-4.12.0-6]"}
+	case p.method != c.auth.method:
+		return authViolation(wire.AUTH, "its Authentication Method is not that of our CONNECT [MQTT-4.12.0-5]")
+	case connecting && p.reason != authContinue:
+		return authViolation(wire.AUTH, "its reason code is not Continue authentication [MQTT-4.12.0-2]")
+	case connecting:
+		answer, err := c.auth.Continue(c.auth.ctx, p.data)
+		if err != nil {
+			return c.auth.refused(err)
+		}
+		return c.sendAuth(authContinue, answer)
+	case steps == nil || p.reason == authReauthenticate:
+		return authViolation(wire.AUTH, "we asked for no re-authentication")
+	}
+	select {
+	case *steps <- p:
+		return nil
+	default:
+		return authViolation(wire.AUTH, "it came before the one before was answered")
+	}
+}
+
+// checkMethod looks at a CONNACK that accepts: it must name the method that CONNECT
+// named. Where CONNECT named none, one in CONNACK is passed over: it asks for
+// nothing, and the noAuth of paho's client says nothing to it.
+func (c *Conn) checkMethod(f wire.Frame) error {
+	if c.auth == nil || f.Body[1] != wire.ReasonSuccess {
+		return nil
+	}
+	props, _, err := wire.SplitProperties(wire.CONNACK, f.Body[2:])
+	if err != nil {
+		return err
+	}
+	named, method := false, ""
+	for {
+		p, ok := props.Next()
+		if !ok {
+			break
+		}
+		if p.ID == wire.PropAuthMethod {
+			named, method = true, string(p.Bytes)
+		}
+	}
+	if !named || method != c.auth.method {
+		return authViolation(wire.CONNACK, "its Authentication Method is not that of our CONNECT [MQTT-4.12.0-5]")
+	}
+	return nil
+}
+
+// sendAuth sends an AUTH, unless it is larger than the server takes.
+func (c *Conn) sendAuth(reason byte, data []byte) error {
+	props := wire.AppendProperty(nil, wire.Property{ID: wire.PropAuthMethod, Bytes: []byte(c.auth.method)})
+	if data != nil {
+		props = wire.AppendProperty(props, wire.Property{ID: wire.PropAuthData, Bytes: data})
+	}
+	body := append(wire.AppendVarint([]byte{reason}, uint32(len(props))), props...)
+	packet := append(wire.AppendVarint([]byte{byte(wire.AUTH) << 4}, uint32(len(body))), body...)
+	if limit := c.maxSend.Load(); len(data) > wire.MaxString || limit > 0 && len(packet) > int(limit) {
+		return c.auth.refused(&PacketTooLargeError{Size: len(packet), Maximum: int(limit)})
+	}
+	return c.Send(func(dst []byte) []byte { return append(dst, packet...) })
+}
+
+// Reauthenticate has the server authenticate us again, and waits for its word
+// [MQTT-4.12.1-1]. The connection stands if the Authenticator's Start fails, and
+// ends with any other error: an exchange cannot be left half done [MQTT-4.12.1-2].
+func (u *Up) Reauthenticate(ctx context.Context) error {
+	a := u.auth
+	select {
+	case a.turn <- struct{}{}:
+		defer func() { <-a.turn }()
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	case <-u.Failed():
+		return u.Cause()
+	}
+	data, err := a.Start(ctx)
+	if err != nil {
+		return &AuthError{Method: a.method, Err: err}
+	}
+	err = u.exchange(ctx, data)
+	if err != nil {
+		u.Fail(err)
+	}
+	return err
+}
+
+func (u *Up) exchange(ctx context.Context, data []byte) error {
+	a := u.auth
+	steps := make(chan authPacket, 1)
+	a.steps.Store(&steps)
+	defer a.steps.Store(nil)
+	for reason := authReauthenticate; ; reason = authContinue {
+		if err := u.sendAuth(reason, data); err != nil {
+			return err
+		}
+		var p authPacket
+		select {
+		case p = <-steps:
+		case <-u.Failed():
+			return u.Cause()
+		case <-ctx.Done():
+			return a.refused(context.Cause(ctx))
+		}
+		var err error
+		if p.reason == wire.ReasonSuccess {
+			a.steps.Store(nil)
+			if err = a.Done(ctx, p.data); err == nil {
+				return nil
+			}
+		} else {
+			data, err = a.Continue(ctx, p.data)
+		}
+		if err != nil {
+			return a.refused(err)
+		}
+	}
+}
+
+// parseAuth decodes an AUTH. Without a body it is Success.
+func parseAuth(body []byte) (p authPacket, err error) {
+	if len(body) == 0 {
+		return p, nil
+	}
+	switch p.reason = body[0]; p.reason {
+	case wire.ReasonSuccess, authContinue, authReauthenticate:
+	default:
+		return p, &wire.Error{Code: wire.ReasonProtocolError, Packet: wire.AUTH, Detail: fmt.Sprintf("reason code 0x%02X does not belong to this packet", p.reason)}
+	}
+	props, rest, err := wire.SplitProperties(wire.AUTH, body[1:])
+	if err != nil {
+		return p, err
+	}
+	if len(rest) > 0 {
+		return p, &wire.Error{Code: wire.ReasonMalformedPacket, Packet: wire.AUTH, Detail: "there are bytes behind the properties"}
+	}
+	for {
+		prop, ok := props.Next()
+		switch {
+		case !ok:
+			return p, nil
+		case prop.ID == wire.PropAuthMethod:
+			p.method = string(prop.Bytes)
+		case prop.ID == wire.PropAuthData:
+			p.data = bytes.Clone(prop.Bytes)
+		}
+	}
+}
