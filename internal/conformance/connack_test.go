@@ -1,9 +1,7 @@
 package conformance
 
 import (
-	"context"
 	"fmt"
-	"strings"
 	"testing"
 	"testing/synctest"
 
@@ -144,6 +142,23 @@ func TestMQTT_3_2_2_5(t *testing.T) {
 	})
 }
 
+// wantNoBirthAgain wants a birth that was not acknowledged not to be sent again to
+// a server that cannot take it.
+func wantNoBirthAgain(t *testing.T, ack control.Connack) {
+	t.Helper()
+	t.Run("a birth that was sent before", func(t *testing.T) {
+		onRig(t, func(t *testing.T, r *rig) {
+			r.cfg.Status = &client.Status{Topic: "s"}
+			_, conn := r.start(control.Connack{})
+			conn.ExpectPublish()
+			conn.Close()
+			ack.SessionPresent = true
+			conn, _ = r.Connect(ack)
+			conn.Quiet()
+		})
+	})
+}
+
 // [MQTT-3.2.2-11]: no PUBLISH above the server's Maximum QoS.
 func TestMQTT_3_2_2_11(t *testing.T) {
 	for maximum := client.AtMostOnce; maximum <= client.AtLeastOnce; maximum++ {
@@ -194,6 +209,7 @@ func TestMQTT_3_2_2_11(t *testing.T) {
 			r.wantState(d, client.Refused)
 		})
 	})
+	wantNoBirthAgain(t, control.Connack{HasMaximumQoS: true})
 }
 
 // [MQTT-3.2.2-14]: no PUBLISH with RETAIN where Retain Available is 0.
@@ -233,155 +249,7 @@ func TestMQTT_3_2_2_14(t *testing.T) {
 			}
 		})
 	})
-}
-
-// [MQTT-3.2.2-15]: no packet exceeds the server's Maximum Packet Size.
-func TestMQTT_3_2_2_15(t *testing.T) {
-	const most = 100
-	limited := control.Connack{MaximumPacketSize: most}
-	// sizes sends n of what grows by a byte each, and returns the largest.
-	largest := func(t *testing.T, conn *fakebroker.Conn, answer func(f wire.Frame)) (size int) {
-		t.Helper()
-		for _, f := range conn.Take() {
-			if len(f.Raw) > most {
-				t.Errorf("%v of %d bytes was sent", f.Type(), len(f.Raw))
-			}
-			size = max(size, len(f.Raw))
-			answer(f)
-		}
-		return size
-	}
-	t.Run("PUBLISH", func(t *testing.T) {
-		for n := range 6 {
-			onRig(t, func(t *testing.T, r *rig) {
-				qos := client.QoS(n % 3)
-				limited := limited
-				if n >= 3 { // a Topic Alias makes the first of a topic larger
-					r.cfg.TopicAliases, limited.TopicAliasMaximum = 10, 10
-				}
-				c, conn := r.start(limited)
-				refused := 0
-				for n := range 2 * most {
-					d, err := c.Publish(t.Context(), client.Message{Topic: fmt.Sprint("topic/", n), QoS: qos, Payload: make([]byte, n)})
-					if err != nil || r.state(d) == client.Refused {
-						refused++
-					}
-				}
-				got := 0
-				if size := largest(t, conn, func(wire.Frame) { got++ }); size != most {
-					t.Errorf("QoS %d: the largest has %d bytes, and %d are allowed", qos, size, most)
-				}
-				if got+refused != 2*most {
-					t.Errorf("QoS %d: %d came, %d were refused", qos, got, refused)
-				}
-			})
-		}
-	})
-	t.Run("PUBLISH that was sent before", func(t *testing.T) {
-		onRig(t, func(t *testing.T, r *rig) {
-			c, conn := r.start(control.Connack{})
-			d := r.publish(c, client.ExactlyOnce, strings.Repeat("x", most))
-			conn.ExpectPublish()
-			conn.Close()
-			conn, _ = r.Connect(control.Connack{SessionPresent: true, MaximumPacketSize: most})
-			conn.Quiet()
-			r.wantState(d, client.Refused)
-		})
-	})
-	t.Run("SUBSCRIBE and UNSUBSCRIBE", func(t *testing.T) {
-		onRig(t, func(t *testing.T, r *rig) {
-			c, conn := r.start(limited)
-			seen := map[wire.Type]int{}
-			for n := 80; n < 120; n++ {
-				for kind, request := range map[wire.Type]func(context.Context, *client.Client, string) <-chan error{wire.SUBSCRIBE: subscribe, wire.UNSUBSCRIBE: unsubscribe} {
-					done := request(t.Context(), c, strings.Repeat("f", n))
-					sent := false
-					size := largest(t, conn, func(f wire.Frame) {
-						sent = true
-						conn.Send(raw(byte(kind+1)<<4, f.Body[:2], 0, 0))
-					})
-					seen[kind] = max(seen[kind], size)
-					if err := <-done; (err == nil) != sent {
-						t.Errorf("%v for %d bytes: sent %v, error %v", kind, n, sent, err)
-					}
-				}
-			}
-			if seen[wire.SUBSCRIBE] != most || seen[wire.UNSUBSCRIBE] < most-1 {
-				t.Errorf("the largest were %v", seen)
-			}
-			conn.Quiet()
-		})
-	})
-	t.Run("subscriptions that are restored", func(t *testing.T) {
-		onRig(t, func(t *testing.T, r *rig) {
-			c, err := client.New(r.cfg)
-			r.must(err)
-			t.Cleanup(func() { _ = c.Close() })
-			for n := range 40 {
-				r.must(<-subscribe(t.Context(), c, strings.Repeat("f", 1+3*n)))
-			}
-			r.must(c.Start(t.Context()))
-			conn, _ := r.Connect(limited)
-			filters := 0
-			for more := true; more; {
-				more = false
-				largest(t, conn, func(f wire.Frame) {
-					sub, err := control.ParseSubscribe(f)
-					r.must(err)
-					filters += len(sub.Subscriptions)
-					conn.Suback(sub.PacketID, make([]byte, len(sub.Subscriptions))...)
-					more = true
-				})
-			}
-			if filters != 31 { // up to 91 bytes fit
-				t.Errorf("%d filters were subscribed to, want 31", filters)
-			}
-		})
-	})
-	t.Run("PUBACK and PUBREC", func(t *testing.T) {
-		onRig(t, func(t *testing.T, r *rig) {
-			reason := ""
-			_, conn := r.receiver(limited, func(context.Context, *client.Message) error { return client.Refuse(0x83, reason) })
-			seen := 0
-			for n := range 120 {
-				reason = strings.Repeat("r", n)
-				conn.Publish(message(byte(1+n%2), uint16(1+n), "x"))
-				seen = max(seen, largest(t, conn, func(wire.Frame) {}))
-			}
-			if seen != most {
-				t.Errorf("the largest has %d bytes", seen)
-			}
-		})
-	})
-	t.Run("birth, goodbye and DISCONNECT", func(t *testing.T) {
-		onRig(t, func(t *testing.T, r *rig) {
-			r.cfg.Status = &client.Status{Topic: "s", Online: make([]byte, 2*most), Offline: make([]byte, 2*most)}
-			c, conn := r.start(limited)
-			conn.Quiet()
-			r.must(c.Close())
-			conn.ExpectDisconnect(wire.ReasonDisconnectWithWill) // the goodbye did not fit
-		})
-		onRig(t, func(t *testing.T, r *rig) {
-			r.cfg.ClientID = "" // its DISCONNECT has a Session Expiry Interval
-			c, conn := r.start(control.Connack{MaximumPacketSize: 8})
-			r.must(c.Close())
-			for _, f := range conn.Rest() {
-				if len(f.Raw) > 8 {
-					t.Errorf("% x was sent", f.Raw)
-				}
-			}
-		})
-	})
-	t.Run("each connection has its own", func(t *testing.T) {
-		onRig(t, func(t *testing.T, r *rig) {
-			c, conn := r.start(limited)
-			conn.Close()
-			conn, _ = r.Connect(control.Connack{SessionPresent: true, MaximumPacketSize: 2 * most})
-			r.await(c)
-			r.publish(c, client.AtLeastOnce, strings.Repeat("x", most))
-			conn.ExpectPublish()
-		})
-	})
+	wantNoBirthAgain(t, control.Connack{RetainUnavailable: true})
 }
 
 // [MQTT-3.2.2-17]: no Topic Alias above the server's Topic Alias Maximum.

@@ -271,4 +271,24 @@ func TestMQTT_3_3_4_8(t *testing.T) {
 			conn.Quiet()
 		})
 	})
+	t.Run("PUBREL on a new connection", func(t *testing.T) {
+		onRig(t, func(t *testing.T, r *rig) {
+			c, conn := r.start(control.Connack{})
+			r.publish(c, client.AtLeastOnce, "one")
+			conn.ExpectPublish()
+			var want []uint16
+			for range 3 {
+				r.publish(c, client.ExactlyOnce, "two")
+				id := conn.ExpectPublish().PacketID
+				conn.Ack(wire.PUBREC, id, 0)
+				conn.ExpectAck(wire.PUBREL)
+				want = append(want, id)
+			}
+			conn.Close()
+			conn, _ = r.Connect(control.Connack{SessionPresent: true, ReceiveMaximum: 1})
+			if _, rels := resent(t, conn); !slices.Equal(rels, want) {
+				t.Errorf("PUBREL for %v, want %v", rels, want)
+			}
+		})
+	})
 }

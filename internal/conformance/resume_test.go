@@ -88,6 +88,17 @@ func TestMQTT_3_1_2_4(t *testing.T) {
 			inNoSession(t, r)
 		})
 	})
+	t.Run("resumed by the server, a session kept here", func(t *testing.T) {
+		onRig(t, func(t *testing.T, r *rig) {
+			restart := r.store()
+			c, _ := half(r)
+			r.must(c.Close())
+			restart()
+			r.cfg.CleanStart = true
+			r.client()
+			inNoSession(t, r)
+		})
+	})
 	t.Run("resumed by the server, after a takeover", func(t *testing.T) {
 		onRig(t, func(t *testing.T, r *rig) {
 			_, conn := half(r)
