@@ -162,7 +162,7 @@ func TestPrioritiesAfterARestart(t *testing.T) {
 		for len(p.got) > 0 {
 			<-p.got
 		}
-		c = mustStart(t, cfg)
+		mustStart(t, cfg)
 		p = s.accept(control.Connack{SessionPresent: true})
 		got, again := p.take(10)
 		if want := "[+u1 +h0 +h1 h2 h2 +n0 +n1 n2 n2]"; fmt.Sprint(got) != want {

@@ -49,7 +49,11 @@ func (a *actor) enqueue(size int, stream string, as looks) (wait func() error, e
 	x := message{key: key{a.publisher, a.n}, looks: as}
 	msg := x.message(size, as)
 	if stream != "" {
-		a.note(func(m *model) { m.streams[stream] = m.streams[stream] })
+		a.note(func(m *model) {
+			if _, known := m.streams[stream]; !known {
+				m.streams[stream] = span{}
+			}
+		})
 		id, last, err := a.l.Stream(stream)
 		if err != nil {
 			return nil, err

@@ -44,7 +44,7 @@ func (m *memFS) setFault(fault fault) {
 			return op.Len, nil
 		}
 		if m.dead.Load() || m.lie != nil && m.lie(op) {
-			return 0, faultfs.Skip
+			return 0, faultfs.ErrSkip
 		}
 		m.ops++
 		return fault(op.Kind.String(), op.Name, op.Len)

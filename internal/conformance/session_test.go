@@ -157,7 +157,7 @@ func TestMQTT_4_4_0_1(t *testing.T) {
 		}
 		conn.Close()
 		r.must(c.Close())
-		c, store = r.restart(store)
+		c, _ = r.restart(store)
 		var connect control.Connect
 		conn, connect = r.Connect(control.Connack{SessionPresent: true})
 		if connect.CleanStart {

@@ -180,7 +180,7 @@ func TestFaults(t *testing.T) {
 			t.Errorf("operation %d: %v", i, err)
 		}
 	}
-	s.SetFault(func(faultfs.Op) (int, error) { return 0, faultfs.Skip })
+	s.SetFault(func(faultfs.Op) (int, error) { return 0, faultfs.ErrSkip })
 	write(t, f, 0, "lost")
 	must(t, f.Sync(), s.SyncDir("d"), f.Truncate(0))
 	s.SetFault(nil)

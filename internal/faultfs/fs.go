@@ -96,7 +96,7 @@ func (s *FS) do(op Op, possible func(*disk) error) (int, error) {
 	n := op.Len
 	op.Index = len(s.ops)
 	if s.fault != nil {
-		if n, op.Err = s.fault(op); op.Err == Skip {
+		if n, op.Err = s.fault(op); op.Err == ErrSkip {
 			return op.Len, nil
 		}
 	}

@@ -60,9 +60,9 @@ func (o Op) String() string {
 
 // Fault is asked before each operation. With an error the operation fails; of a
 // Write, the first n bytes are written nevertheless, and n below Op.Len without
-// an error is a short write. With [Skip] the operation does nothing and reports
+// an error is a short write. With [ErrSkip] the operation does nothing and reports
 // success. It is called with the file system locked and must not use it.
 type Fault func(op Op) (n int, err error)
 
-// Skip makes an operation a lie: it reports success and does nothing.
-var Skip = errors.New("faultfs: skip the operation and report success")
+// ErrSkip makes an operation a lie: it reports success and does nothing.
+var ErrSkip = errors.New("faultfs: skip the operation and report success")
