@@ -165,7 +165,11 @@ func (r *rig) await(c *client.Client) {
 	r.t.Helper()
 	ctx, cancel := context.WithTimeout(r.t.Context(), r.Patience)
 	defer cancel()
-	r.must(c.AwaitConnection(ctx))
+	if err := c.AwaitConnection(ctx); err != nil {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		r.t.Fatalf("the client is not connected after %v (%v); it told %+v", r.Patience, err, r.events)
+	}
 }
 
 // requestPatience is how long a SUBSCRIBE or UNSUBSCRIBE may take.

@@ -61,7 +61,7 @@ func (r *rig) start(ack control.Connack) (*client.Client, *fakebroker.Conn) {
 	r.t.Helper()
 	c := r.client()
 	conn, _ := r.Connect(ack)
-	r.must(c.AwaitConnection(r.t.Context()))
+	r.await(c)
 	return c, conn
 }
 
@@ -74,7 +74,7 @@ func (r *rig) receiver(ack control.Connack, handle client.HandlerFunc) (*client.
 	r.must(c.Handle("#", handle))
 	r.must(c.Start(context.Background()))
 	conn, _ := r.Connect(ack)
-	r.must(c.AwaitConnection(r.t.Context()))
+	r.await(c)
 	return c, conn
 }
 
