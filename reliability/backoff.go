@@ -49,6 +49,14 @@ func (b Backoff) Delay(attempt int) time.Duration {
 	return min(max(d, lo), hi) // float64 rounds near the largest Duration
 }
 
+// Later returns the wait before an attempt that the other side asked to put
+// off: evenly spread between half of Max and Max, however few attempts there
+// were.
+func (b Backoff) Later() time.Duration {
+	lo, hi, _ := b.bounds()
+	return Backoff{Min: max(lo, hi/2), Max: hi, Rand: b.Rand}.Delay(math.MaxInt32)
+}
+
 func (b Backoff) bounds() (lo, hi time.Duration, factor float64) {
 	lo, hi, factor = b.Min, b.Max, b.Factor
 	if lo <= 0 {

@@ -110,3 +110,34 @@ func TestRetryOwnStable(t *testing.T) {
 		}
 	})
 }
+
+func TestBackoffLater(t *testing.T) {
+	for _, c := range []struct {
+		b    Backoff
+		r    float64
+		want time.Duration
+	}{
+		{Backoff{}, 0, 30 * time.Second},
+		{Backoff{}, 1, time.Minute},
+		{Backoff{Factor: 1}, 1, time.Minute},
+		{Backoff{Min: 8 * time.Second, Max: 10 * time.Second}, 0, 8 * time.Second},
+		{Backoff{Min: time.Second, Max: 10 * time.Second}, 0.5, 7500 * time.Millisecond},
+	} {
+		c.b.Rand = constant(c.r)
+		if got := c.b.Later(); got != c.want {
+			t.Errorf("%+v with %v: %v, want %v", c.b, c.r, got, c.want)
+		}
+	}
+}
+
+func TestRetryLaterAndReset(t *testing.T) {
+	r := Retry{Backoff: Backoff{Rand: constant(1)}}
+	if got := r.Later(); got != time.Minute || r.Attempts() != 1 {
+		t.Errorf("%v after %d attempts", got, r.Attempts())
+	}
+	r.Next()
+	r.Reset()
+	if got := r.Next(); got != 200*time.Millisecond {
+		t.Errorf("the first delay after Reset is %v", got)
+	}
+}

@@ -46,6 +46,24 @@ func (r *Retry) Next() time.Duration {
 	return r.Backoff.Delay(n)
 }
 
+// Later counts like Next, and returns the long wait for a server that has no
+// room, see Backoff.Later.
+func (r *Retry) Later() time.Duration {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.settle()
+	r.attempt++
+	return r.Backoff.Later()
+}
+
+// Reset forgets the failed attempts: something has changed, so that the next
+// one may fare better.
+func (r *Retry) Reset() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.attempt = 0
+}
+
 // Up says that the connection is up.
 func (r *Retry) Up() {
 	r.mu.Lock()
