@@ -70,7 +70,8 @@ func TestWhatAProgramLinks(t *testing.T) {
 func TestImportDirections(t *testing.T) {
 	const paho = "github.com/eclipse/paho.golang"
 	may := map[string][]string{
-		"client":                      {"reliability", "dedupe", "ordering", "persistence", "internal/wire", "internal/session", "internal/link", paho},
+		"client":                      {"client/presence", "reliability", "dedupe", "ordering", "persistence", "internal/wire", "internal/session", "internal/link", paho},
+		"client/presence":             {},
 		"client/mqtttest":             {"internal/wire", "internal/wire/control"},
 		"reliability":                 {},
 		"dedupe":                      {},
