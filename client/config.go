@@ -53,6 +53,7 @@ type Config struct {
 	// received and not acknowledged. Default 1,024.
 	ReceiveMaximum uint16
 	// MaximumPacketSize is the largest packet we accept, in bytes. Default 16 MiB.
+	// One of a single byte more is taken too: mosquitto counts so.
 	MaximumPacketSize uint32
 	// TopicAliasMaximum is how many topic aliases the server may use. Default 0.
 	TopicAliasMaximum uint16

@@ -55,6 +55,9 @@ func (c *Client) delay(err error) time.Duration {
 	if errors.Is(err, ErrUnknownSession) {
 		return 0
 	}
+	if refusedByUs(err) {
+		c.retry.Fault()
+	}
 	c.retry.Down()
 	return c.retry.Next()
 }

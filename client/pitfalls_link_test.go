@@ -69,6 +69,30 @@ func TestPitfall12_ReconnectingIsPatientAndKnowsWhenToStop(t *testing.T) {
 			}
 		})
 	})
+	t.Run("a packet that is too large each time does not reset the delay", func(t *testing.T) {
+		withScript(t, func(t *testing.T, s *script) {
+			cfg := testConfig("c", &recorder{}, s.dial)
+			cfg.Backoff = reliability.Backoff{Min: time.Second, Max: time.Hour, Rand: func() float64 { return 0.999_999 }}
+			cfg.MaximumPacketSize = 100
+			mustStart(t, cfg)
+			var delays []time.Duration
+			for i := range 5 {
+				p := s.accept(control.Connack{SessionPresent: i > 0})
+				time.Sleep(time.Minute) // stable, but for what comes now
+				p.publish(wire.Publish{Topic: "t", QoS: 1, PacketID: 1, Payload: make([]byte, 100)})
+				if d, err := control.ParseDisconnect(p.ended()); err != nil || d.Reason != wire.ReasonPacketTooLarge {
+					t.Fatalf("got DISCONNECT 0x%02X, %v, want 0x95", d.Reason, err)
+				}
+				began := time.Now()
+				nc := <-s.conns
+				delays = append(delays, time.Since(began).Round(time.Second))
+				s.conns <- nc
+			}
+			if got := fmt.Sprint(delays); got != "[2s 4s 8s 16s 32s]" {
+				t.Errorf("the delays were %v, and should double", got)
+			}
+		})
+	})
 	t.Run("a takeover is told", func(t *testing.T) {
 		withScript(t, func(t *testing.T, s *script) {
 			var events recorder

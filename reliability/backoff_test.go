@@ -98,6 +98,31 @@ func TestRetryStartsOverOnlyWhenStable(t *testing.T) {
 	})
 }
 
+func TestRetryFaultsInARowDoNotStartOver(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := &Retry{Backoff: Backoff{Rand: constant(1)}}
+		connection := func(end func(), want time.Duration) {
+			t.Helper()
+			r.Up()
+			time.Sleep(time.Hour)
+			end()
+			r.Down() // says nothing new
+			if got := r.Next(); got != want {
+				t.Errorf("Next: %v, want %v", got, want)
+			}
+		}
+		r.Fault() // without Up: nothing
+		r.Next()
+		connection(r.Fault, 200*time.Millisecond) // the first may be chance
+		connection(r.Fault, 400*time.Millisecond)
+		r.Next() // the broker is away
+		connection(r.Fault, 1600*time.Millisecond)
+		connection(r.Down, 200*time.Millisecond)
+		connection(r.Fault, 200*time.Millisecond)
+		connection(r.Fault, 400*time.Millisecond)
+	})
+}
+
 func TestRetryOwnStable(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := &Retry{Stable: time.Second}

@@ -30,6 +30,7 @@ type Retry struct {
 	mu      sync.Mutex
 	attempt int
 	up      time.Time // zero while down
+	fault   bool      // the last connection ended by Fault
 }
 
 const defaultStable = 10 * time.Second
@@ -76,7 +77,24 @@ func (r *Retry) Up() {
 func (r *Retry) Down() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	r.fault = r.fault && r.up.IsZero()
 	r.settle()
+	r.up = time.Time{}
+}
+
+// Fault says that the connection is gone for a reason that the next one will
+// meet again, as a message that cannot be taken and stays with the broker.
+// Without an Up before it does nothing. From the second Fault in a row on, the
+// count does not start over, however long the connections are up: the delays grow
+// until one ends by Down.
+func (r *Retry) Fault() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.up.IsZero() {
+		return
+	}
+	r.settle()
+	r.fault = true
 	r.up = time.Time{}
 }
 
@@ -94,7 +112,7 @@ func (r *Retry) settle() {
 	if stable <= 0 {
 		stable = defaultStable
 	}
-	if !r.up.IsZero() && time.Since(r.up) >= stable {
+	if !r.fault && !r.up.IsZero() && time.Since(r.up) >= stable {
 		r.attempt = 0
 	}
 }

@@ -46,7 +46,10 @@ func TestMQTT_3_1_2_24(t *testing.T) {
 		}
 		conn.Publish(p)
 		conn.ExpectBytes([]byte{0x40, 2, 0, 1})
-		p.Payload = make([]byte, 93)
+		p.Payload = make([]byte, 93) // mosquitto does not count the first byte (ADR 0030)
+		conn.Publish(p)
+		conn.ExpectBytes([]byte{0x40, 2, 0, 1})
+		p.Payload = make([]byte, 94)
 		r.wantEnd(conn, 0x95, wire.AppendPublish(nil, &p))
 		conn, _ = r.Connect(control.Connack{SessionPresent: true})
 		r.wantEnd(conn, 0x95, []byte{0x32, 0xFF, 0xFF, 0xFF, 0x7F}) // the header is enough

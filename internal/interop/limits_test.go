@@ -1,6 +1,7 @@
 package interop
 
 import (
+	"fmt"
 	"sync"
 	"testing"
 
@@ -92,6 +93,61 @@ func TestABrokerThatExceedsOurReceiveMaximumLosesNothing(t *testing.T) {
 			r.Errorf("the broker had %d messages in flight, our Receive Maximum is %d", top, receiveMaximum)
 		default:
 			r.Logf("departs from [MQTT-3.3.4-9]: %d messages in flight, our Receive Maximum is %d; %d connections were needed", top, receiveMaximum, sub.Stats().Connections)
+		}
+	})
+}
+
+// TestAPacketThatMosquittoCountsAsOurMaximumArrives: mosquitto leaves the first
+// byte of a packet out of its size. What it sends at our Maximum Packet Size has
+// one byte more; were that refused, it would come again on each connection.
+func TestAPacketThatMosquittoCountsAsOurMaximumArrives(t *testing.T) {
+	const maximum = 5000
+	onEachBroker(t, setup{}, func(r *run) {
+		link := r.proxy()
+		var sizes record[int] // Remaining Lengths
+		link.OnPacket(func(dir mqtttest.Direction, header byte, body []byte) mqtttest.Action {
+			if dir == mqtttest.ToClient && mqtttest.PacketType(header>>4) == mqtttest.PUBLISH {
+				sizes.add(len(body))
+			}
+			return mqtttest.ActionPass
+		})
+		cfg := r.config("sub")
+		cfg.Servers, cfg.MaximumPacketSize = []string{link.URL()}, maximum
+		sub := r.start(cfg)
+		in := r.subscribe(sub, r.topic("#"), client.ExactlyOnce)
+		publisher := r.start(r.config("pub"))
+		for qos := range client.ExactlyOnce + 1 {
+			topic := r.topic(fmt.Sprint("size/", qos))
+			largest := maximum - 3 - 2 - len(topic) - 1 // of a payload, as Remaining Length counts
+			if qos > 0 {
+				largest -= 2 + mooring.overhead(byte(qos))
+			}
+			for _, excess := range []int{1, 2} {
+				r.deliver(publisher, client.Message{Topic: topic, Payload: make([]byte, largest+excess), QoS: qos})
+			}
+		}
+		r.fence(publisher, in, r.topic("fence"), client.ExactlyOnce)
+		on, _ := sizes.snapshot()
+		if n := sub.Stats().Connections; n != 1 {
+			r.Errorf("%d connections were needed, want 1", n)
+		}
+		counted := 0
+		for _, size := range on {
+			if size+3 > maximum {
+				counted++
+			}
+			if size+3 > maximum+1 {
+				r.Errorf("a packet of %d bytes came, our Maximum Packet Size is %d", size+3, maximum)
+			}
+		}
+		switch {
+		case !r.broker.Traits().miscountsPackets && counted > 0:
+			r.Errorf("the broker sent %d packets above our Maximum Packet Size", counted)
+		case counted == 0:
+		case counted != 3 || len(on) != 4:
+			r.Errorf("packets of these Remaining Lengths came: %v, want one of each QoS and the fence", on)
+		default:
+			r.Logf("departs from [MQTT-3.1.2-24]: packets of %d bytes, and our Maximum Packet Size is %d", maximum+1, maximum)
 		}
 	})
 }

@@ -18,6 +18,11 @@ const (
 	flushAt = 64 << 10
 	// goodbye is how long a DISCONNECT may take that says why we close.
 	goodbye = 250 * time.Millisecond
+	// lenience is by how many bytes a packet may exceed the Maximum Packet Size
+	// that we announce. mosquitto 2.0 computes a packet's size without its first
+	// byte, so it sends packets of one byte more: refused, each would come again on
+	// the next connection, for ever. See ADR 0030.
+	lenience = 1
 )
 
 // Conn is one connection to the server: paho's net.Conn and the session's
@@ -49,6 +54,9 @@ type Conn struct {
 
 func newConn(inner net.Conn, maxReceive uint32, writeTimeout time.Duration) *Conn {
 	c := &Conn{Conn: inner, writeTimeout: writeTimeout, start: time.Now(), failed: make(chan struct{})}
+	if maxReceive > 0 && maxReceive <= wire.MaxPacketSize { // else nothing is larger
+		maxReceive += lenience
+	}
 	c.reader = wire.NewReader((*source)(c), maxReceive)
 	return c
 }
