@@ -25,6 +25,7 @@ type conn struct {
 	receiveMax int    // the client's
 	maxPacket  uint32 // the client's
 	keepAlive  time.Duration
+	v311       bool // the client speaks MQTT 3.1.1
 
 	// the reader's own
 	aliases map[uint16]string
@@ -62,6 +63,8 @@ const (
 // reason codes that only a server has use for.
 const (
 	reasonServerShuttingDown byte = 0x8B
+	reasonClientIDInvalid    byte = 0x85
+	reasonBadUserOrPassword  byte = 0x86
 	reasonBadAuthMethod      byte = 0x8C
 	reasonTopicFilterInvalid byte = 0x8F
 	reasonNoSubscription     byte = 0x11
@@ -97,6 +100,11 @@ func (c *conn) read() {
 		if f, err = r.Next(); err == nil {
 			c.packets = true
 			c.watch(ToServer, f.Raw)
+			if c.v311 {
+				f, err = upgrade(f)
+			}
+		}
+		if err == nil {
 			err = c.handle(f)
 		}
 	}

@@ -21,7 +21,8 @@ func FuzzConn(f *testing.F) {
 	stream = control.AppendPingreq(stream)
 	f.Add(append(stream, control.AppendDisconnect(nil, &control.Disconnect{Reason: 4})...), false)
 	f.Add(stream[len(connect):], true)
-	b, err := New(Options{NoTCP: true, Dir: f.TempDir()})
+	f.Add([]byte("\x10\x15\x00\x04MQTT\x04\x2c\x00\x3c\x00\x01o\x00\x01w\x00\x03off\x82\x06\x00\x01\x00\x01w\x02\x32\x06\x00\x01w\x00\x01x\x40\x02\x00\x01\xe0\x00"), false) // MQTT 3.1.1
+	b, err := New(Options{NoTCP: true, Dir: f.TempDir(), MQTT311: true})
 	if err != nil {
 		f.Fatal(err)
 	}

@@ -13,6 +13,13 @@ func (c *conn) connect(f wire.Frame) error {
 	if f.Type() != wire.CONNECT {
 		return errOver
 	}
+	if c.b.opts.MQTT311 && isV311(f) {
+		c.v311 = true
+		var err error
+		if f, err = upgrade(f); err != nil {
+			return err
+		}
+	}
 	p, err := control.ParseConnect(f)
 	if err != nil {
 		return err

@@ -12,5 +12,8 @@
 // In a testing/synctest bubble use [Options.NoTCP] and [Broker.Dial]: time is
 // then the bubble's, and a will delay of an hour takes no time at all.
 //
+// With [Options.MQTT311] clients of MQTT 3.1.1 are served beside those of
+// MQTT 5: their packets are translated where they come in and go out.
+//
 // Every queue has a limit and every drop a counter, see [Options] and [Stats].
 package mqtttest

@@ -38,6 +38,8 @@ type Options struct {
 	MaxSessionExpiry  uint32 // seconds; 0 is no limit
 	ServerKeepAlive   uint16 // seconds that clients are told to use; 0 leaves it to them
 
+	MQTT311 bool // serve MQTT 3.1.1 clients too; without it they are answered with CONNACK 0x84
+
 	DisableTopicAlias bool
 	DisableRetain     bool
 	DisableWildcard   bool

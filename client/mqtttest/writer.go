@@ -68,6 +68,9 @@ func (c *conn) send(buf []byte) bool {
 		_ = c.raw.Close() // it ends either way
 		return false
 	}
+	if c.v311 {
+		buf = downgrade(nil, buf)
+	}
 	c.watch(ToClient, buf)
 	for len(buf) > 0 {
 		_ = c.nc.SetWriteDeadline(time.Now().Add(b.opts.WriteTimeout)) // an error shows in the Write
