@@ -189,8 +189,12 @@ func TestMQTT311HasNothingOfMQTT5(t *testing.T) {
 				w := fresh(t, b, "w")
 				w.subscribe(1, "gone")
 				c := join311(t, b, connect311(will311|cleanSession, "c", "gone", "offline"), accepted311)
+				start := time.Now()
 				c.send(packet)
 				c.over(0)
+				if took := time.Since(start); took != 0 {
+					t.Errorf("the connection ended after %v; was that the keep alive?", took)
+				}
 				w.wantMessages("offline")
 			})
 		})
