@@ -20,6 +20,8 @@ import (
 type Client struct {
 	cfg      Config
 	servers  []*url.URL
+	dialer   *link.Dialer
+	asking   chan struct{} // held while Config.Credentials runs
 	store    persistence.Store
 	ownStore bool
 	discard  atomic.Bool // the next CONNECT asks for a new session
@@ -101,6 +103,7 @@ func New(cfg Config) (*Client, error) {
 		clock:     newClock(),
 		wake:      make(chan struct{}, 1),
 		exchange:  make(chan struct{}, 1),
+		asking:    make(chan struct{}, 1),
 		upChanged: make(chan struct{}),
 		done:      make(chan struct{}),
 	}
@@ -114,6 +117,10 @@ func New(cfg Config) (*Client, error) {
 			return nil, err
 		}
 		c.servers = append(c.servers, u)
+	}
+	var err error
+	if c.dialer, err = cfg.dialer(); err != nil {
+		return nil, err
 	}
 	if c.store == nil {
 		if err := c.openStore(); err != nil {

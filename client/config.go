@@ -30,11 +30,33 @@ type Config struct {
 	ClientID string
 	Username string
 	Password []byte
+	// Credentials is asked for user and password on each attempt, instead of
+	// Username and Password, so that those that change are picked up. Its context
+	// ends with ConnectTimeout, and one call is made at a time. An error or a panic
+	// is a failed attempt, with a *CredentialsError. With it 0x86 (Bad User Name or
+	// Password), 0x87 (Not authorized) and 0x8C in CONNACK do not stop the client:
+	// it tries again with backoff.
+	Credentials func(ctx context.Context) (Credentials, error)
 	// Auth authenticates by challenge and response. Default: Username and Password,
 	// or nothing, are all that is said.
 	Auth Authenticator
-	TLS  *tls.Config // for mqtts and wss; default: the system's roots
-	// Dial opens the transport instead of the built-in dialer.
+	// TLS is for mqtts and wss. Default: the system's roots. New makes a copy, with
+	// TLS 1.2 as the least and a cache of sessions to resume, where it says nothing
+	// of those; SessionTicketsDisabled does without.
+	TLS *tls.Config
+	// TLSFiles is for mqtts and wss, instead of TLS: files that are read again on
+	// each attempt.
+	TLSFiles *TLSFiles
+	// Proxy leads to all servers but Unix sockets: http://user:password@host:3128,
+	// https://host, socks5://user:password@host:1080, or ProxyFromEnvironment:
+	// HTTPS_PROXY, else ALL_PROXY, but for what NO_PROXY names and for loopback, as
+	// New finds them. Everything goes through HTTP CONNECT, ws as well, and the
+	// proxy resolves the names. An https proxy is trusted by the same roots as the
+	// servers and is shown no client certificate. Default: none, whatever the
+	// environment says.
+	Proxy string
+	// Dial opens the transport instead of the built-in dialer: TLS, TLSFiles and
+	// Proxy are then its own matter.
 	Dial func(ctx context.Context, server *url.URL) (net.Conn, error)
 
 	KeepAlive time.Duration // default 30 s; at most 65,535 s

@@ -42,7 +42,7 @@ func (c *Client) linkConfig() *link.Config {
 		},
 	}
 	if conf.Dial == nil {
-		conf.Dial = func(ctx context.Context, server *url.URL) (net.Conn, error) { return link.Dial(ctx, server, c.cfg.TLS) }
+		conf.Dial = c.dialer.Dial
 	}
 	if c.cfg.Will != nil {
 		conf.WillProperties = c.cfg.Will.properties()
@@ -63,7 +63,11 @@ func (c *Client) delay(err error) time.Duration {
 }
 
 // connectPacket is the CONNECT of one attempt.
-func (c *Client) connectPacket(context.Context) (*paho.Connect, error) {
+func (c *Client) connectPacket(ctx context.Context) (*paho.Connect, error) {
+	who, err := c.credentials(ctx)
+	if err != nil {
+		return nil, err
+	}
 	expiry := seconds(c.cfg.SessionExpiry)
 	cp := &paho.Connect{
 		ClientID:   c.cfg.ClientID,
@@ -77,11 +81,11 @@ func (c *Client) connectPacket(context.Context) (*paho.Connect, error) {
 			RequestProblemInfo:    true,
 		},
 	}
-	if c.cfg.Username != "" {
-		cp.UsernameFlag, cp.Username = true, c.cfg.Username
+	if who.Username != "" {
+		cp.UsernameFlag, cp.Username = true, who.Username
 	}
-	if len(c.cfg.Password) > 0 || c.cfg.Password != nil && c.cfg.Username != "" {
-		cp.PasswordFlag, cp.Password = true, c.cfg.Password
+	if len(who.Password) > 0 || who.Password != nil && who.Username != "" {
+		cp.PasswordFlag, cp.Password = true, who.Password
 	}
 	if w := c.cfg.Will; w != nil {
 		cp.WillMessage = &paho.WillMessage{Topic: w.Topic, Payload: w.Payload, QoS: byte(w.QoS), Retain: w.Retain}

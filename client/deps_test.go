@@ -44,7 +44,8 @@ func goList(t *testing.T, args ...string) (list []goPackage) {
 }
 
 // TestWhatAProgramLinks: a device carries paho.golang, its WebSocket library,
-// uuid and gobreaker, and nothing of our tests.
+// uuid, gobreaker and the SOCKS5 client of golang.org/x/net, and nothing of our
+// tests.
 func TestWhatAProgramLinks(t *testing.T) {
 	modules := map[string]bool{}
 	for _, p := range goList(t, "-deps", module+"/client", module+"/persistence", module+"/dedupe", module+"/ordering", module+"/reliability") {
@@ -57,7 +58,7 @@ func TestWhatAProgramLinks(t *testing.T) {
 			modules[p.Module.Path] = true
 		}
 	}
-	allowed := []string{module, "github.com/eclipse/paho.golang", "github.com/gorilla/websocket", "github.com/google/uuid", "github.com/sony/gobreaker/v2"}
+	allowed := []string{module, "github.com/eclipse/paho.golang", "github.com/gorilla/websocket", "github.com/google/uuid", "github.com/sony/gobreaker/v2", "golang.org/x/net"}
 	for m := range modules {
 		if !slices.Contains(allowed, m) {
 			t.Errorf("a program that imports client links the module %s", m)

@@ -111,6 +111,9 @@ func (e *ConnectionError) Error() string {
 	if e.Reason != "" {
 		s += ": " + e.Reason
 	}
+	if e.Code == wire.ReasonBadUserNameOrPassword {
+		return s + "; check Username and Password, or what Credentials returns"
+	}
 	return s + "; " + advice(reliability.Classify(e.Code))
 }
 
@@ -122,7 +125,7 @@ func (e *ConnectionError) Unwrap() error { return e.Cause }
 func advice(c reliability.Class) string {
 	switch c {
 	case reliability.NotAuthorized:
-		return "check Username, Password and the server's access rules"
+		return "check Username, Password or Credentials, and the server's access rules"
 	case reliability.Redirect:
 		return "set Servers to where it points"
 	case reliability.Takeover:

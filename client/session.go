@@ -93,5 +93,5 @@ func (c *Client) fatal(err error) bool {
 			return true
 		}
 	}
-	return fatal(err)
+	return !c.refreshable(err) && fatal(err)
 }

@@ -5,25 +5,32 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
-	"io"
 	"net"
-	"net/http"
 	"net/url"
-	"time"
-
-	"github.com/gorilla/websocket"
+	"strings"
+	"sync"
 )
+
+// Dialer opens transports: TCP, TLS, WebSocket and Unix sockets. The zero value
+// dials directly and trusts the system's roots. It is safe for concurrent use;
+// its fields must not be changed once it was used.
+type Dialer struct {
+	Proxy    *Proxy        // nil: none. Unix sockets never go through one
+	TLS      *tls.Config   // for mqtts and wss; it is not changed
+	Files    *TLSFiles     // instead of TLS: read again for each connection
+	Resolver *net.Resolver // nil: net.DefaultResolver
+
+	mu   sync.Mutex
+	conf *tls.Config // what TLS or Files come to, with a cache of TLS sessions
+	sum  fingerprint // of the files that conf was made of
+}
 
 // ParseServer checks a server URL and fills in the default port of its
 // scheme: mqtt (tcp) 1883, mqtts (ssl, tls) 8883, ws 80, wss 443, unix.
 func ParseServer(raw string) (*url.URL, error) {
 	u, err := url.Parse(raw)
 	if err != nil {
-		var inner *url.Error
-		if errors.As(err, &inner) {
-			err = inner.Err // without the URL, which may hold a password
-		}
-		return nil, fmt.Errorf("server is not a URL: %w", err)
+		return nil, fmt.Errorf("server is not a URL: %w", badURL(raw, err))
 	}
 	raw = u.Redacted()
 	port := ""
@@ -56,86 +63,85 @@ func ParseServer(raw string) (*url.URL, error) {
 	return u, nil
 }
 
-// Dial opens the transport that u names. ctx covers all of it: name lookup,
-// connecting, TLS and WebSocket handshakes.
-func Dial(ctx context.Context, u *url.URL, conf *tls.Config) (net.Conn, error) {
-	switch u.Scheme {
-	case "ws", "wss":
-		return dialWebSocket(ctx, u, conf)
-	case "unix":
-		return (&net.Dialer{}).DialContext(ctx, "unix", u.Path)
-	case "mqtts":
-		// It checks the certificate against the host, unless conf names another.
-		return (&tls.Dialer{Config: conf}).DialContext(ctx, "tcp", u.Host)
+// badURL is what url.Parse says, without the URL. Where there may be a password
+// nothing is quoted: of user:pa/ss@host it takes pa for a port.
+func badURL(raw string, err error) error {
+	if strings.Contains(raw, "@") {
+		return errors.New("percent-encode what is special in it")
 	}
-	return (&net.Dialer{}).DialContext(ctx, "tcp", u.Host)
+	var inner *url.Error
+	if errors.As(err, &inner) {
+		return inner.Err
+	}
+	return err
 }
 
-func dialWebSocket(ctx context.Context, u *url.URL, conf *tls.Config) (net.Conn, error) {
-	d := websocket.Dialer{Proxy: http.ProxyFromEnvironment, Subprotocols: []string{"mqtt"}, TLSClientConfig: conf}
-	// gorilla/websocket v1.5.3 heeds only the deadline of ctx while it waits for
-	// the server's answer, so the connection is closed under it.
-	var stop func() bool
-	d.NetDialContext = func(ctx context.Context, network, addr string) (net.Conn, error) {
-		c, err := (&net.Dialer{}).DialContext(ctx, network, addr)
-		if err == nil {
-			stop = context.AfterFunc(ctx, func() { _ = c.Close() })
-		}
-		return c, err
+// Dial opens the transport that u, which is ParseServer's, names. ctx covers all
+// of it: name lookup, connecting, the proxy's answer, TLS and WebSocket
+// handshakes. Errors that can be told apart: *ProxyError, *TLSFileError, and
+// those of net, crypto/tls and crypto/x509.
+func (d *Dialer) Dial(ctx context.Context, u *url.URL) (net.Conn, error) {
+	if u.Scheme == "unix" {
+		return (&net.Dialer{}).DialContext(ctx, "unix", u.Path)
 	}
-	ws, resp, err := d.DialContext(ctx, u.String(), nil)
-	if stop != nil && !stop() && err == nil {
-		_ = ws.Close()
-		err = context.Cause(ctx)
+	proxy, secure := d.Proxy.For(u.Host), u.Scheme == "mqtts" || u.Scheme == "wss"
+	var conf *tls.Config
+	if secure || proxy != nil && proxy.Scheme == "https" {
+		var err error
+		if conf, err = d.tlsConfig(); err != nil {
+			return nil, err
+		}
+	}
+	var c net.Conn
+	var err error
+	if proxy == nil {
+		c, err = d.dialTCP(ctx, u.Host)
+	} else {
+		c, err = d.dialProxy(ctx, proxy, u.Host, conf)
+	}
+	if err == nil && secure {
+		c, err = handshake(ctx, c, conf, u.Hostname())
+	}
+	if err == nil && (u.Scheme == "ws" || u.Scheme == "wss") {
+		c, err = overWebSocket(ctx, c, u)
 	}
 	if err != nil {
+		return nil, err
+	}
+	return c, nil
+}
+
+// handshake makes a TLS connection of c, which it closes if it fails. The
+// certificate is checked against host, unless conf names another.
+func handshake(ctx context.Context, c net.Conn, conf *tls.Config, host string) (net.Conn, error) {
+	conf = conf.Clone()
+	if conf.ServerName == "" {
+		conf.ServerName = host
+	}
+	t := tls.Client(c, conf)
+	if err := t.HandshakeContext(ctx); err != nil {
+		_ = c.Close() // it is of no more use
 		if ctx.Err() != nil {
-			return nil, context.Cause(ctx)
-		}
-		if resp != nil {
-			return nil, fmt.Errorf("WebSocket handshake: server answered %s: %w", resp.Status, err)
+			err = context.Cause(ctx)
 		}
 		return nil, err
 	}
-	return &wsConn{Conn: ws.NetConn(), ws: ws}, nil
+	return t, nil
 }
 
-// wsConn is the byte stream in a WebSocket's binary messages. Packets do not
-// keep to message boundaries [MQTT-6.0.0-2].
-type wsConn struct {
-	net.Conn
-	ws  *websocket.Conn
-	msg io.Reader
-}
-
-func (c *wsConn) Read(p []byte) (int, error) {
-	for {
-		if c.msg == nil {
-			kind, r, err := c.ws.NextReader()
-			if err != nil {
-				return 0, err
-			}
-			if kind != websocket.BinaryMessage {
-				return 0, fmt.Errorf("WebSocket message is not binary [MQTT-6.0.0-1]")
-			}
-			c.msg = r
+// guard closes c when ctx ends, until release is called. That returns why ctx
+// ended, if it did; c is then closed.
+func guard(ctx context.Context, c net.Conn) (release func() error) {
+	raw := c
+	for t, ok := c.(*tls.Conn); ok; t, ok = raw.(*tls.Conn) {
+		raw = t.NetConn() // tls.Conn may wait for the peer to take a last word
+	}
+	stop := context.AfterFunc(ctx, func() { _ = raw.Close() })
+	return func() error {
+		if stop() {
+			return nil
 		}
-		n, err := c.msg.Read(p)
-		if err == io.EOF {
-			c.msg, err = nil, nil
-		}
-		if n > 0 || err != nil {
-			return n, err
-		}
+		_ = raw.Close()
+		return context.Cause(ctx)
 	}
 }
-
-func (c *wsConn) Write(p []byte) (int, error) {
-	if err := c.ws.WriteMessage(websocket.BinaryMessage, p); err != nil {
-		return 0, err
-	}
-	return len(p), nil
-}
-
-func (c *wsConn) SetWriteDeadline(t time.Time) error { return c.ws.SetWriteDeadline(t) }
-func (c *wsConn) SetReadDeadline(t time.Time) error  { return c.ws.SetReadDeadline(t) }

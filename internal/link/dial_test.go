@@ -115,7 +115,7 @@ func server(t *testing.T, raw string) *url.URL {
 func TestDialTCPAndUnix(t *testing.T) {
 	l := listen(t, "tcp", "127.0.0.1:0")
 	echo(t, l)
-	c, err := Dial(t.Context(), server(t, "mqtt://"+l.Addr().String()), nil)
+	c, err := (&Dialer{}).Dial(t.Context(), server(t, "mqtt://"+l.Addr().String()))
 	talk(t, c, err)
 
 	dir, err := os.MkdirTemp("", "mooring") // the name of a socket must be short
@@ -125,7 +125,7 @@ func TestDialTCPAndUnix(t *testing.T) {
 	t.Cleanup(func() { _ = os.RemoveAll(dir) })
 	l = listen(t, "unix", filepath.Join(dir, "s"))
 	echo(t, l)
-	c, err = Dial(t.Context(), server(t, "unix://"+filepath.ToSlash(filepath.Join(dir, "s"))), nil)
+	c, err = (&Dialer{}).Dial(t.Context(), server(t, "unix://"+filepath.ToSlash(filepath.Join(dir, "s"))))
 	talk(t, c, err)
 }
 
@@ -174,23 +174,23 @@ func TestDialTLSChecksTheServersName(t *testing.T) {
 		t.Fatal(err)
 	}
 	echo(t, l)
-	c, err := Dial(t.Context(), server(t, "mqtts://"+l.Addr().String()), conf)
+	c, err := (&Dialer{TLS: conf}).Dial(t.Context(), server(t, "mqtts://"+l.Addr().String()))
 	talk(t, c, err)
 	if conf.ServerName != "" {
 		t.Error("the caller's configuration was changed")
 	}
 	var unknown x509.UnknownAuthorityError
-	if _, err := Dial(t.Context(), server(t, "mqtts://"+l.Addr().String()), nil); !errors.As(err, &unknown) {
+	if _, err := (&Dialer{}).Dial(t.Context(), server(t, "mqtts://"+l.Addr().String())); !errors.As(err, &unknown) {
 		t.Errorf("without roots: %v", err)
 	}
 	var name x509.HostnameError
 	wrong := &tls.Config{RootCAs: roots, ServerName: "wrong.test"}
-	if _, err := Dial(t.Context(), server(t, "mqtts://"+l.Addr().String()), wrong); !errors.As(err, &name) {
+	if _, err := (&Dialer{TLS: wrong}).Dial(t.Context(), server(t, "mqtts://"+l.Addr().String())); !errors.As(err, &name) {
 		t.Errorf("with another name: %v", err)
 	}
-	c, err = Dial(t.Context(), server(t, "wss://"+port.String()+"/mqtt"), conf)
+	c, err = (&Dialer{TLS: conf}).Dial(t.Context(), server(t, "wss://"+port.String()+"/mqtt"))
 	talk(t, c, err)
-	if _, err := Dial(t.Context(), server(t, "wss://"+port.String()+"/mqtt"), nil); !errors.As(err, &unknown) {
+	if _, err := (&Dialer{}).Dial(t.Context(), server(t, "wss://"+port.String()+"/mqtt")); !errors.As(err, &unknown) {
 		t.Errorf("WebSocket without roots: %v", err)
 	}
 }
@@ -202,12 +202,12 @@ func TestDialWebSocket(t *testing.T) {
 	s := httptest.NewServer(mux)
 	t.Cleanup(s.Close)
 	base := strings.Replace(s.URL, "http", "ws", 1)
-	c, err := Dial(t.Context(), server(t, base+"/mqtt"), nil)
+	c, err := (&Dialer{}).Dial(t.Context(), server(t, base+"/mqtt"))
 	talk(t, c, err)
-	if _, err := Dial(t.Context(), server(t, base+"/nothing"), nil); err == nil || !strings.Contains(err.Error(), "404") {
+	if _, err := (&Dialer{}).Dial(t.Context(), server(t, base+"/nothing")); err == nil || !strings.Contains(err.Error(), "404") {
 		t.Errorf("no WebSocket there: %v", err)
 	}
-	c, err = Dial(t.Context(), server(t, base+"/text"), nil)
+	c, err = (&Dialer{}).Dial(t.Context(), server(t, base+"/text"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -230,7 +230,7 @@ func TestTheContextEndsHandshakes(t *testing.T) {
 			ctx, cancel := context.WithCancel(t.Context())
 			failed := make(chan error, 1)
 			go func() {
-				_, err := Dial(ctx, server(t, scheme+"://"+l.Addr().String()), nil)
+				_, err := (&Dialer{}).Dial(ctx, server(t, scheme+"://"+l.Addr().String()))
 				failed <- err
 			}()
 			c, err := l.Accept()

@@ -45,8 +45,10 @@ const (
 	ReasonMalformedPacket          byte = 0x81
 	ReasonProtocolError            byte = 0x82
 	ReasonImplementationSpecific   byte = 0x83
+	ReasonBadUserNameOrPassword    byte = 0x86
 	ReasonNotAuthorized            byte = 0x87
 	ReasonServerBusy               byte = 0x89
+	ReasonBadAuthenticationMethod  byte = 0x8C
 	ReasonKeepAliveTimeout         byte = 0x8D
 	ReasonSessionTakenOver         byte = 0x8E
 	ReasonTopicNameInvalid         byte = 0x90

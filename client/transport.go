@@ -1,0 +1,174 @@
+package client
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/url"
+
+	"github.com/mooring-mqtt/mooring/internal/link"
+	"github.com/mooring-mqtt/mooring/internal/wire"
+)
+
+// Credentials are what one attempt to connect says of us.
+type Credentials struct {
+	Username string // "": none
+	Password []byte // nil: none
+}
+
+// String leaves the password out.
+func (c Credentials) String() string { return url.UserPassword(c.Username, "xxxxx").String() }
+
+// GoString leaves the password out.
+func (c Credentials) GoString() string { return fmt.Sprintf("client.Credentials(%q)", c.String()) }
+
+// LogValue leaves the password out.
+func (c Credentials) LogValue() slog.Value { return slog.StringValue(c.String()) }
+
+// TLSFiles are the files of a TLS connection, in PEM, of up to 4 MiB each. They
+// are read again on each attempt to connect, so that a certificate, key or
+// authority that was renewed is used by the next. A file that is missing, or half
+// written, is a *TLSFileError, and tried again. Certificate and key of different
+// age are one, too; write both before the connection needs them.
+//
+// TLS 1.2 is the least. Sessions are resumed, until a file changes.
+type TLSFiles struct {
+	CA   string // authorities to trust; default: the system's, as the process found them
+	Cert string // the client's certificate, and its chain behind it; default: none
+	Key  string // its key, without a pass phrase; set if Cert is
+	// ServerName is what the server's certificate must name. Default: the host of
+	// its URL.
+	ServerName string
+}
+
+// TLSFileError says which of Config.TLSFiles could not be used, and why. The link
+// goes on trying.
+type TLSFileError = link.TLSFileError
+
+// ProxyError says that the proxy could not be reached or does not connect us to
+// the server, with its answer. Its password is not in it. The link goes on trying.
+type ProxyError = link.ProxyError
+
+// ProxyFromEnvironment as Config.Proxy is the proxy that the environment names.
+const ProxyFromEnvironment = link.FromEnvironment
+
+// CredentialsError says that Config.Credentials returned an error or panicked, or
+// what MQTT cannot carry (a *FieldError), or nothing in time. The link goes on
+// trying.
+type CredentialsError struct{ Err error }
+
+func (e *CredentialsError) Error() string {
+	return fmt.Sprintf("client: no credentials: %v; Config.Credentials is asked again at the next attempt", e.Err)
+}
+
+// Unwrap returns Err.
+func (e *CredentialsError) Unwrap() error { return e.Err }
+
+// dialer is what opens transports, unless Config.Dial does.
+func (c *Config) dialer() (*link.Dialer, error) {
+	proxy, err := link.ParseProxy(c.Proxy)
+	d := &link.Dialer{Proxy: proxy, TLS: c.TLS.Clone()}
+	if c.TLSFiles != nil {
+		files := link.TLSFiles(*c.TLSFiles)
+		d.Files = &files
+	}
+	return d, err
+}
+
+// credentials are those of the attempt that ctx belongs to. A function that does
+// not heed ctx is left behind, and the next attempt waits for it.
+func (c *Client) credentials(ctx context.Context) (Credentials, error) {
+	if c.cfg.Credentials == nil {
+		return Credentials{Username: c.cfg.Username, Password: c.cfg.Password}, nil
+	}
+	got, err := c.askCredentials(ctx)
+	if err == nil {
+		err = wire.CheckString("Username", got.Username)
+	}
+	if err == nil && len(got.Password) > wire.MaxString {
+		err = &FieldError{Field: "Password", Problem: "is longer than 65,535 bytes; MQTT cannot carry it"}
+	}
+	if err != nil {
+		return Credentials{}, &CredentialsError{Err: err}
+	}
+	return got, nil
+}
+
+func (c *Client) askCredentials(ctx context.Context) (Credentials, error) {
+	select {
+	case c.asking <- struct{}{}:
+	case <-ctx.Done():
+		return Credentials{}, fmt.Errorf("the call before has not returned: %w", context.Cause(ctx))
+	}
+	type answer struct {
+		Credentials
+		err error
+	}
+	answered := make(chan answer, 1)
+	go func() {
+		a := answer{err: errors.New("it ended its goroutine")}
+		defer func() {
+			if r := recover(); r != nil {
+				a = answer{err: fmt.Errorf("it panicked: %v", r)}
+			}
+			<-c.asking
+			answered <- a
+		}()
+		a.Credentials, a.err = c.cfg.Credentials(ctx)
+	}()
+	select {
+	case a := <-answered:
+		return a.Credentials, a.err
+	case <-ctx.Done():
+		return Credentials{}, context.Cause(ctx)
+	}
+}
+
+// refreshable says that the server refused who we are, and other credentials may
+// do: they are asked for on each attempt.
+func (c *Client) refreshable(err error) bool {
+	var refused *link.ConnackError
+	if c.cfg.Credentials == nil || !errors.As(err, &refused) {
+		return false
+	}
+	switch refused.Reason {
+	case wire.ReasonBadUserNameOrPassword, wire.ReasonNotAuthorized, wire.ReasonBadAuthenticationMethod:
+		return true
+	}
+	return false
+}
+
+func (c Config) validateTransport(bad func(field, format string, args ...any) error) error {
+	if _, err := link.ParseProxy(c.Proxy); err != nil {
+		return bad("Proxy", "%v", err)
+	}
+	secure, network := false, false
+	for _, s := range c.Servers {
+		if u, err := link.ParseServer(s); err == nil {
+			secure = secure || u.Scheme == "mqtts" || u.Scheme == "wss"
+			network = network || u.Scheme != "unix"
+		}
+	}
+	const alone = "is set together with Dial, which does without it; set one of both"
+	f := c.TLSFiles
+	switch {
+	case c.Dial != nil && c.Proxy != "":
+		return bad("Proxy", alone)
+	case c.Dial != nil && c.TLS != nil:
+		return bad("TLS", alone)
+	case c.Dial != nil && f != nil:
+		return bad("TLSFiles", alone)
+	case c.TLS != nil && f != nil:
+		return bad("TLSFiles", "is set together with TLS; set one of both")
+	case f != nil && (f.Cert == "") != (f.Key == ""):
+		return bad("TLSFiles", "has a Cert or a Key, and needs both or none")
+	case f != nil && !secure:
+		return bad("TLSFiles", "is set, but no server in Servers uses TLS; write mqtts:// or wss://")
+	case c.Proxy != "" && c.Proxy != ProxyFromEnvironment && !network:
+		return bad("Proxy", "is set, but Servers are Unix sockets, which no proxy leads to; leave it empty")
+	case c.Credentials != nil && (c.Username != "" || c.Password != nil):
+		return bad("Credentials", "is set together with Username or Password; let it return them")
+	}
+	return nil
+}

@@ -1,0 +1,126 @@
+package link
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"time"
+)
+
+const (
+	// stagger is how long an address has to itself before the next one is tried
+	// beside it, as RFC 8305 recommends.
+	stagger = 250 * time.Millisecond
+	// maxAddresses of a name are tried; a resolver that has more turns them round.
+	maxAddresses = 16
+)
+
+// dialTCP connects to host:port. All addresses of a name are tried: the next one
+// when the one before has failed, or has said nothing for a while, so that one
+// that hangs holds nobody up. net.Dialer does that between IPv6 and IPv4 only;
+// within a family it gives each address its share of the time, and at least 2 s.
+func (d *Dialer) dialTCP(ctx context.Context, hostPort string) (net.Conn, error) {
+	host, port, err := net.SplitHostPort(hostPort)
+	if err != nil {
+		return nil, err
+	}
+	dial := func(ctx context.Context, addr string) (net.Conn, error) {
+		return (&net.Dialer{}).DialContext(ctx, "tcp", addr)
+	}
+	if _, err := netip.ParseAddr(host); err == nil {
+		return dial(ctx, hostPort)
+	}
+	resolver := d.Resolver
+	if resolver == nil {
+		resolver = net.DefaultResolver
+	}
+	ips, err := resolver.LookupIPAddr(ctx, host)
+	if err != nil {
+		return nil, err
+	}
+	var addrs []string
+	for _, ip := range byTurns(ips) {
+		addrs = append(addrs, net.JoinHostPort(ip.String(), port))
+	}
+	return race(ctx, addrs[:min(len(addrs), maxAddresses)], dial)
+}
+
+// byTurns lets the families take turns, in the order of the resolver otherwise.
+func byTurns(ips []net.IPAddr) []net.IPAddr {
+	var families [2][]net.IPAddr // that of the first address, the other
+	for _, ip := range ips {
+		i := 0
+		if (ip.IP.To4() == nil) != (ips[0].IP.To4() == nil) {
+			i = 1
+		}
+		families[i] = append(families[i], ip)
+	}
+	list := make([]net.IPAddr, 0, len(ips))
+	for i := range ips {
+		for _, family := range families {
+			if i < len(family) {
+				list = append(list, family[i])
+			}
+		}
+	}
+	return list
+}
+
+// race returns the first connection. When it returns, no other is left and no
+// goroutine, if dial heeds its context.
+func race(ctx context.Context, addrs []string, dial func(context.Context, string) (net.Conn, error)) (net.Conn, error) {
+	if len(addrs) == 0 {
+		return nil, errors.New("the name has no address")
+	}
+	type result struct {
+		c   net.Conn
+		err error
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	results, running := make(chan result), 0
+	defer func() {
+		cancel()
+		for ; running > 0; running-- {
+			if late := <-results; late.err == nil {
+				_ = late.c.Close()
+			}
+		}
+	}()
+	turn := time.NewTimer(0)
+	defer turn.Stop()
+	var failed error
+	for running > 0 || len(addrs) > 0 {
+		next := turn.C
+		if len(addrs) == 0 {
+			next = nil
+		}
+		select {
+		case <-next:
+			addr := addrs[0]
+			addrs = addrs[1:]
+			running++
+			go func() {
+				c, err := dial(ctx, addr)
+				results <- result{c, err}
+			}()
+			turn.Reset(stagger)
+		case r := <-results:
+			running--
+			if r.err == nil {
+				return r.c, nil
+			}
+			if failed == nil {
+				failed = r.err
+			} else {
+				failed = fmt.Errorf("%w; %w", failed, r.err)
+			}
+			if ctx.Err() != nil {
+				return nil, failed
+			}
+			turn.Reset(0)
+		}
+	}
+	return nil, failed
+}

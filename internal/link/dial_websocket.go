@@ -1,0 +1,102 @@
+package link
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/url"
+	"time"
+
+	"github.com/gorilla/websocket"
+)
+
+// maxHandshake bounds the server's answer to the WebSocket handshake, in bytes.
+const maxHandshake = 64 << 10
+
+var errHandshakeTooLong = fmt.Errorf("WebSocket handshake: the answer is longer than %d bytes", maxHandshake)
+
+// overWebSocket makes a WebSocket of c, which it closes if it fails. u is where c
+// leads to; TLS, if any, is done.
+func overWebSocket(ctx context.Context, c net.Conn, u *url.URL) (net.Conn, error) {
+	limited := &limitedConn{Conn: c, left: maxHandshake}
+	given := func(context.Context, string, string) (net.Conn, error) { return limited, nil }
+	d := websocket.Dialer{Subprotocols: []string{"mqtt"}, NetDialContext: given, NetDialTLSContext: given}
+	// gorilla/websocket v1.5.3 heeds only the deadline of ctx while it waits for
+	// the server's answer, so the connection is closed under it.
+	release := guard(ctx, c)
+	ws, resp, err := d.DialContext(ctx, u.String(), nil)
+	if ended := release(); ended != nil {
+		return nil, ended
+	}
+	switch {
+	case err == nil:
+		limited.left = -1
+		return &wsConn{Conn: c, ws: ws}, nil
+	case errors.Is(err, errHandshakeTooLong):
+		err = errHandshakeTooLong
+	case resp != nil:
+		err = fmt.Errorf("WebSocket handshake: server answered %s: %w", resp.Status, err)
+	}
+	_ = c.Close() // it is of no more use
+	return nil, err
+}
+
+// limitedConn lets so many bytes in; any number if left is negative.
+type limitedConn struct {
+	net.Conn
+	left int
+}
+
+func (c *limitedConn) Read(p []byte) (int, error) {
+	if c.left < 0 {
+		return c.Conn.Read(p)
+	}
+	if c.left == 0 {
+		return 0, errHandshakeTooLong
+	}
+	n, err := c.Conn.Read(p[:min(len(p), c.left)])
+	c.left -= n
+	return n, err
+}
+
+// wsConn is the byte stream in a WebSocket's binary messages. Packets do not
+// keep to message boundaries [MQTT-6.0.0-2].
+type wsConn struct {
+	net.Conn
+	ws  *websocket.Conn
+	msg io.Reader
+}
+
+func (c *wsConn) Read(p []byte) (int, error) {
+	for {
+		if c.msg == nil {
+			kind, r, err := c.ws.NextReader()
+			if err != nil {
+				return 0, err
+			}
+			if kind != websocket.BinaryMessage {
+				return 0, fmt.Errorf("WebSocket message is not binary [MQTT-6.0.0-1]")
+			}
+			c.msg = r
+		}
+		n, err := c.msg.Read(p)
+		if err == io.EOF {
+			c.msg, err = nil, nil
+		}
+		if n > 0 || err != nil {
+			return n, err
+		}
+	}
+}
+
+func (c *wsConn) Write(p []byte) (int, error) {
+	if err := c.ws.WriteMessage(websocket.BinaryMessage, p); err != nil {
+		return 0, err
+	}
+	return len(p), nil
+}
+
+func (c *wsConn) SetWriteDeadline(t time.Time) error { return c.ws.SetWriteDeadline(t) }
+func (c *wsConn) SetReadDeadline(t time.Time) error  { return c.ws.SetReadDeadline(t) }

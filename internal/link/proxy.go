@@ -1,0 +1,169 @@
+package link
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"net"
+	"net/url"
+	"os"
+	"strings"
+
+	"golang.org/x/net/proxy"
+)
+
+// Proxy says which connections go through which proxy. A nil one says none.
+type Proxy struct {
+	url    *url.URL
+	except *exceptions // nil: there are none
+}
+
+// FromEnvironment is what ParseProxy takes for the proxy that the environment
+// names.
+const FromEnvironment = "environment"
+
+// ParseProxy checks the URL of a proxy: http (port 80), https (443), socks5 or
+// socks5h (1080), with or without user and password. For FromEnvironment it is
+// that of HTTPS_PROXY, or else ALL_PROXY, with the exceptions of NO_PROXY. "" is
+// no proxy.
+func ParseProxy(raw string) (*Proxy, error) {
+	switch raw {
+	case "":
+		return nil, nil
+	case FromEnvironment:
+		return fromEnvironment(os.Getenv)
+	}
+	u, err := parseProxyURL(raw)
+	if err != nil {
+		return nil, err
+	}
+	return &Proxy{url: u}, nil
+}
+
+// For is the proxy for a connection to host:port, or nil.
+func (p *Proxy) For(hostPort string) *url.URL {
+	if p == nil || p.except.match(hostPort) {
+		return nil
+	}
+	return p.url
+}
+
+func parseProxyURL(raw string) (*url.URL, error) {
+	u, err := url.Parse(raw)
+	if err != nil {
+		return nil, fmt.Errorf("is not a URL: %w", badURL(raw, err))
+	}
+	// None of these quotes the URL: with a password that is not percent-encoded
+	// any part of it may be the password.
+	ports := map[string]string{"http": "80", "https": "443", "socks5": "1080", "socks5h": "1080"}
+	port := ports[u.Scheme]
+	user, password := u.User.Username(), ""
+	if u.User != nil {
+		password, _ = u.User.Password()
+	}
+	switch {
+	case port == "" && u.Host == "": // host:port, where host is taken for the scheme
+		return nil, errors.New("has no scheme that is known; write http://host:3128, https://host or socks5://host:1080")
+	case port == "":
+		return nil, fmt.Errorf("has the scheme %q; use http, https or socks5", u.Scheme)
+	case u.Hostname() == "":
+		return nil, fmt.Errorf("names no host; write %s://host:%s", u.Scheme, port)
+	case u.Path != "" && u.Path != "/" || u.RawQuery != "" || u.Fragment != "":
+		return nil, fmt.Errorf("has something behind the host; write %s://host:%s, and percent-encode what is special in user and password", u.Scheme, port)
+	case port == "1080" && u.User != nil && (user == "" || len(user) > 255 || len(password) > 255):
+		return nil, errors.New("has a user or password that SOCKS5 cannot carry; use a user of 1 to 255 bytes and a password of up to 255, or none of both")
+	case port != "1080" && strings.Contains(user, ":"):
+		return nil, errors.New("has a user with a colon in it, which Basic authentication cannot carry; use another")
+	}
+	if u.Port() == "" {
+		u.Host = net.JoinHostPort(u.Hostname(), port)
+	}
+	u.Path = ""
+	return u, nil
+}
+
+// ProxyError says that the proxy could not be reached, or does not connect us.
+type ProxyError struct {
+	Proxy  string // its URL, without the password
+	Server string // host and port that it was asked for
+	Status int    // HTTP status of its answer; 0: there was none
+	Reason string // the words behind Status
+	Err    error  // what went wrong where there is no Status
+}
+
+func (e *ProxyError) Error() string {
+	s := fmt.Sprintf("mqtt: proxy %s does not connect to %s: ", e.Proxy, e.Server)
+	if e.Status == 0 {
+		return s + e.Err.Error()
+	}
+	s += strings.TrimSpace(fmt.Sprintf("it answered %d %s", e.Status, e.Reason))
+	switch {
+	case e.Status == 407:
+		s += "; check the user and password in its URL"
+	case e.Status >= 500:
+		s += "; it may not reach the server at the moment"
+	default:
+		s += "; check that its rules allow this host and port"
+	}
+	return s
+}
+
+// Unwrap returns Err.
+func (e *ProxyError) Unwrap() error { return e.Err }
+
+// dialProxy connects to addr through a proxy, which resolves the name. An https
+// proxy is checked by the roots of conf, and sees no client certificate.
+func (d *Dialer) dialProxy(ctx context.Context, u *url.URL, addr string, conf *tls.Config) (net.Conn, error) {
+	var c net.Conn
+	var err error
+	if strings.HasPrefix(u.Scheme, "socks5") {
+		c, err = d.socks(ctx, u, addr)
+	} else {
+		c, err = d.dialTCP(ctx, u.Host)
+		if err == nil && u.Scheme == "https" {
+			c, err = handshake(ctx, c, &tls.Config{RootCAs: conf.RootCAs, Time: conf.Time, MinVersion: tls.VersionTLS12}, u.Hostname())
+		}
+		if err == nil {
+			c, err = tunnel(ctx, c, u, addr)
+		}
+	}
+	if err == nil {
+		return c, nil
+	}
+	told := &ProxyError{}
+	if !errors.As(err, &told) {
+		told = &ProxyError{Err: err}
+	}
+	told.Proxy, told.Server = u.Redacted(), addr
+	return nil, told
+}
+
+// socks connects through a SOCKS5 proxy.
+func (d *Dialer) socks(ctx context.Context, u *url.URL, addr string) (net.Conn, error) {
+	var auth *proxy.Auth
+	if u.User != nil {
+		password, _ := u.User.Password()
+		auth = &proxy.Auth{User: u.User.Username(), Password: password}
+	}
+	dialer, err := proxy.SOCKS5("tcp", u.Host, auth, tcpDialer{d})
+	if err != nil {
+		return nil, err
+	}
+	c, err := dialer.(proxy.ContextDialer).DialContext(ctx, "tcp", addr)
+	if err != nil && ctx.Err() != nil {
+		err = context.Cause(ctx) // it says "i/o timeout" where ctx was cancelled
+	}
+	return c, err
+}
+
+// tcpDialer is how the SOCKS5 proxy itself is reached.
+type tcpDialer struct{ *Dialer }
+
+func (d tcpDialer) Dial(_, addr string) (net.Conn, error) {
+	return d.dialTCP(context.Background(), addr)
+}
+
+func (d tcpDialer) DialContext(ctx context.Context, _, addr string) (net.Conn, error) {
+	return d.dialTCP(ctx, addr)
+}
