@@ -107,6 +107,7 @@ func New(cfg Config) (*Client, error) {
 		upChanged: make(chan struct{}),
 		done:      make(chan struct{}),
 	}
+	c.announcer.init(&c.cfg)
 	c.ending, c.beginEnd = context.WithCancelCause(context.Background())
 	for p, suffix := range streamSuffixes {
 		c.publishers[p] = cfg.Publisher + suffix

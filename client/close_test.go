@@ -220,7 +220,7 @@ func TestAMessageWhoseHandlerIsInterruptedComesAgain(t *testing.T) {
 func TestACancelledContextSaysNoGoodbye(t *testing.T) {
 	withScript(t, func(t *testing.T, s *script) {
 		cfg := testConfig("c", &recorder{}, s.dial)
-		cfg.Status = &Status{Topic: "status"}
+		cfg.Status = &Status{Topic: "status", NoCorrection: true}
 		c := mustNew(t, cfg)
 		release := make(chan struct{})
 		must(t, c.Handle("#", HandlerFunc(func(context.Context, *Message) error { <-release; return nil })))

@@ -201,16 +201,6 @@ type Will struct {
 	UserProperties  []UserProperty
 }
 
-// Status is the presence convention: Online is published, retained and at
-// QoS 1, after each CONNACK; Offline is the retained will, and is published
-// before a clean end.
-type Status struct {
-	Topic   string
-	Online  []byte        // default "online"
-	Offline []byte        // default "offline"
-	Delay   time.Duration // how long a link may be gone before the server says offline
-}
-
 // Ordering restores the order of numbered messages, per publisher and topic.
 //
 // A publisher's epoch is the time at which its store was made. One whose clock
@@ -247,15 +237,8 @@ func (c Config) withDefaults() Config {
 	}
 	def(&c.Publisher, c.ClientID)
 	if c.Status != nil {
-		s := *c.Status
-		if s.Online == nil {
-			s.Online = []byte("online")
-		}
-		if s.Offline == nil {
-			s.Offline = []byte("offline")
-		}
-		c.Status = &s
-		c.Will = &Will{Topic: s.Topic, Payload: s.Offline, QoS: AtLeastOnce, Retain: true, Delay: s.Delay}
+		c.Status = c.Status.withDefaults()
+		c.Will = c.Status.will(c.SessionExpiry)
 	}
 	if c.WhenFull == Reject {
 		c.WhenFull = FullPolicy(slices.Index(storePolicies[:], c.DirOptions.WhenFull))

@@ -151,7 +151,10 @@ func (c *Client) connected(up *link.Up) {
 	c.progress.Store(c.clock.since())
 	c.wakeDrainer()
 	var catchingUp sync.WaitGroup
-	catchingUp.Go(func() { c.catchUp(ctx, up) })
+	catchingUp.Go(func() {
+		c.catchUp(ctx, up)
+		c.keepStatus(ctx, up)
+	})
 	c.watchAcks(up)
 	catchingUp.Wait()
 }

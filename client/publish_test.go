@@ -117,7 +117,7 @@ func TestWhatPublishRefersToIsCopied(t *testing.T) {
 }
 
 func TestReceiveMaximumOneLeavesRoomForEverything(t *testing.T) {
-	publishing(t, func(cfg *Config) { cfg.Status = &Status{Topic: "status"} }, control.Connack{ReceiveMaximum: 1},
+	publishing(t, func(cfg *Config) { cfg.Status = &Status{Topic: "status", NoCorrection: true} }, control.Connack{ReceiveMaximum: 1},
 		func(t *testing.T, c *Client, p *peer, _ *recorder) {
 			var all []*Delivery
 			for i := range 10 {

@@ -26,6 +26,9 @@ type arrival struct {
 // resumed session sends again, by the packet identifiers there are), and
 // QoS 0 messages are dropped when their lane is full.
 func (c *Client) receive(in *session.Inbound, topic string, v wire.PublishView) {
+	if c.heardOwn(in, topic, v.Payload) {
+		return
+	}
 	p := v.Decode(topic)
 	m := received(&p)
 	c.counters.received.Add(1)

@@ -23,6 +23,7 @@ type counters struct {
 type Stats struct {
 	Store   persistence.Stats // accepted = acked + refused + expired + dropped + dead-lettered + pending, always
 	Breaker reliability.BreakerStats
+	Status  StatusStats
 
 	Connections     uint64 // CONNACKs that accepted
 	ConnectFailures uint64
@@ -51,7 +52,7 @@ func (c *Client) Stats() Stats {
 	var ss session.Stats = c.session.Stats()
 	n := &c.counters
 	st := Stats{
-		Store: c.store.Stats(), Breaker: c.breaker.Stats(),
+		Store: c.store.Stats(), Breaker: c.breaker.Stats(), Status: c.announcer.plan.snapshot(),
 		Connections: n.connections.Load(), ConnectFailures: n.connectFailures.Load(), SessionsLost: n.sessionsLost.Load(), PolicyDrops: n.policyDrops.Load(),
 		Received: n.received.Load(), Handled: n.handled.Load(), Duplicates: n.duplicates.Load(), Late: n.late.Load(), Redelivered: ss.Redelivered,
 		Gaps: n.gaps.Load(), Failed: n.failed.Load(), Refused: n.refused.Load(), Unhandled: n.unhandled.Load(), DroppedQoS0: n.dropped.Load(),

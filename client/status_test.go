@@ -11,8 +11,10 @@ import (
 	"github.com/mooring-mqtt/mooring/internal/wire/control"
 )
 
-// withStatus is a client with a status topic.
-func withStatus(cfg *Config) { cfg.Status = &Status{Topic: "status/c", Delay: 5 * time.Second} }
+// withStatus is a client with a status topic that it does not listen to.
+func withStatus(cfg *Config) {
+	cfg.Status = &Status{Topic: "status/c", Delay: 5 * time.Second, NoCorrection: true}
+}
 
 func TestStatusOnTheWire(t *testing.T) {
 	withScript(t, func(t *testing.T, s *script) {

@@ -118,16 +118,7 @@ func (c Config) validateWill(bad func(field, format string, args ...any) error) 
 		if c.Will != nil {
 			return bad("Will", "is set together with Status, which uses the will; set one of both")
 		}
-		if err := wire.CheckTopicName("Status.Topic", c.Status.Topic); err != nil {
-			return bad("Status.Topic", "%s", err.(*FieldError).Problem)
-		}
-		if c.Status.Delay < 0 {
-			return bad("Status.Delay", "is %v; use 0 or a positive duration", c.Status.Delay)
-		}
-		if len(c.Status.Online) > wire.MaxString || len(c.Status.Offline) > wire.MaxString {
-			return bad("Status.Offline", "or Online is longer than 65,535 bytes; MQTT cannot carry it in a will")
-		}
-		return nil
+		return c.Status.validate(bad)
 	}
 	if c.Will == nil {
 		return nil

@@ -27,7 +27,7 @@ func wantAliases(t *testing.T, maxima ...uint16) {
 			onRig(t, func(t *testing.T, r *rig) {
 				r.cfg.TopicAliasMaximum = 20 // says nothing about what they take
 				r.cfg.TopicAliases = own
-				r.cfg.Status = &client.Status{Topic: "a/long/topic/of/status", Online: []byte("a/long/topic/of/status")}
+				r.cfg.Status = &client.Status{Topic: "a/long/topic/of/status", NoCorrection: true, Online: []byte("a/long/topic/of/status")}
 				c := r.client()
 				for n, maximum := range maxima {
 					conn, _ := r.Connect(control.Connack{SessionPresent: n > 0, TopicAliasMaximum: maximum})

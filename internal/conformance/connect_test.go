@@ -64,7 +64,7 @@ func everything(c *client.Config) {
 // [MQTT-3.1.0-1]: the first packet on a connection is CONNECT.
 func TestMQTT_3_1_0_1(t *testing.T) {
 	onRig(t, func(t *testing.T, r *rig) {
-		r.cfg.Status = &client.Status{Topic: "s"}
+		r.cfg.Status = &client.Status{Topic: "s", NoCorrection: true}
 		r.cfg.KeepAlive = time.Second
 		r.cfg.ConnectTimeout = time.Hour
 		c := r.client()
@@ -111,7 +111,7 @@ func TestMQTT_3_1_2_9(t *testing.T) {
 	wantConnect(t, "with a payload", func(c *client.Config) { c.Will = &client.Will{Topic: "w", Payload: []byte("p")} }, 0b0000_0100, "c", 0, "w", "p")
 	wantConnect(t, "with a delay", func(c *client.Config) { c.Will = &client.Will{Topic: "w", Delay: 3 * time.Second} }, 0b0000_0100,
 		"c", props(wire.PropWillDelay, uint32(3)), "w", "")
-	wantConnect(t, "a status", func(c *client.Config) { c.Status = &client.Status{Topic: "s"} }, 0b0010_1100, "c", 0, "s", "offline")
+	wantConnect(t, "a status", func(c *client.Config) { c.Status = &client.Status{Topic: "s", NoCorrection: true} }, 0b0010_1100, "c", 0, "s", "offline")
 	wantConnect(t, "none", func(*client.Config) {}, 0, "c")
 	t.Run("everything", func(t *testing.T) {
 		onRig(t, func(t *testing.T, r *rig) {
@@ -214,7 +214,7 @@ func TestMQTT_3_1_2_19(t *testing.T) { wantUsers(t) }
 // is sent before CONNACK. Nothing at all is, with or without one.
 func TestMQTT_3_1_2_30(t *testing.T) {
 	onRig(t, func(t *testing.T, r *rig) {
-		r.cfg.Status = &client.Status{Topic: "s"}
+		r.cfg.Status = &client.Status{Topic: "s", NoCorrection: true}
 		r.cfg.KeepAlive, r.cfg.ConnectTimeout = time.Second, time.Hour
 		c := r.client()
 		conn, connect := r.Open()
@@ -296,7 +296,7 @@ func TestMQTT_3_1_3_4(t *testing.T) {
 // [MQTT-3.1.3-11]: the Will Topic is a UTF-8 Encoded String.
 func TestMQTT_3_1_3_11(t *testing.T) {
 	wantStringInConnect(t, func(c *client.Config, s string) { c.Will = &client.Will{Topic: s} }, 0x04, func(s string) []any { return []any{"c", 0, s, ""} })
-	wantStringInConnect(t, func(c *client.Config, s string) { c.Status = &client.Status{Topic: s} }, 0x2C, func(s string) []any { return []any{"c", 0, s, "offline"} })
+	wantStringInConnect(t, func(c *client.Config, s string) { c.Status = &client.Status{Topic: s, NoCorrection: true} }, 0x2C, func(s string) []any { return []any{"c", 0, s, "offline"} })
 }
 
 // [MQTT-3.1.3-12]: with a User Name Flag the User Name is next, and a UTF-8

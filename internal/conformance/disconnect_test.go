@@ -212,7 +212,7 @@ func TestMQTT_3_14_4_2(t *testing.T) {
 	})
 	t.Run("Close, with a status that is not acknowledged", func(t *testing.T) {
 		onRig(t, func(t *testing.T, r *rig) {
-			r.cfg.Status = &client.Status{Topic: "s"}
+			r.cfg.Status = &client.Status{Topic: "s", NoCorrection: true}
 			c, conn := r.start(control.Connack{})
 			conn.Ack(wire.PUBACK, r.wantPublish(conn, "online", false).PacketID, 0)
 			closed := asks(c.Close)

@@ -39,7 +39,7 @@ func (r *rig) sent(conn *fakebroker.Conn) (ids []uint16) {
 // exceeding the Receive Maximum.
 func TestMQTT_4_9_0_1(t *testing.T) {
 	for _, maximum := range []int{0, 1, 2, 3, 10} {
-		for _, status := range []*client.Status{nil, {Topic: "s"}} {
+		for _, status := range []*client.Status{nil, {Topic: "s", NoCorrection: true}} {
 			onRig(t, func(t *testing.T, r *rig) {
 				r.cfg.Status = status
 				c, conn := r.start(control.Connack{ReceiveMaximum: uint16(maximum)})

@@ -116,7 +116,7 @@ func TestMQTT_2_2_1_3(t *testing.T) {
 	}
 	t.Run("many at once", func(t *testing.T) {
 		onRig(t, func(t *testing.T, r *rig) {
-			r.cfg.Status = &client.Status{Topic: "s"} // a birth has an identifier too
+			r.cfg.Status = &client.Status{Topic: "s", NoCorrection: true} // a birth has an identifier too
 			c, conn := r.start(control.Connack{})
 			for n := range 1200 {
 				r.publishMessage(c, client.Message{Topic: "t", QoS: client.QoS(1 + n%2), Priority: client.Priority(n / 2 % 3)})

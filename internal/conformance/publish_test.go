@@ -20,7 +20,7 @@ import (
 func TestMQTT_3_3_1_1(t *testing.T) {
 	onRig(t, func(t *testing.T, r *rig) {
 		restart := r.store()
-		r.cfg.Status = &client.Status{Topic: "s"}
+		r.cfg.Status = &client.Status{Topic: "s", NoCorrection: true}
 		c, conn := r.start(control.Connack{})
 		r.wantPublish(conn, "online", false)
 		for n, qos := range []client.QoS{1, 2, 1, 2} {
@@ -182,7 +182,7 @@ func TestMQTT_3_3_2_2(t *testing.T) {
 		bad[topic] = client.Message{Topic: topic}
 		wantImpossible(t, map[string]func(*client.Config){
 			"will " + topic:   func(c *client.Config) { c.Will = &client.Will{Topic: topic} },
-			"status " + topic: func(c *client.Config) { c.Status = &client.Status{Topic: topic} },
+			"status " + topic: func(c *client.Config) { c.Status = &client.Status{Topic: topic, NoCorrection: true} },
 		})
 		wantViolation(t, "received "+topic, wire.ReasonMalformedPacket, raw(0x32, topic, uint16(7), 0, []byte("p")))
 	}

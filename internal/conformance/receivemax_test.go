@@ -92,7 +92,7 @@ func TestMQTT_3_3_4_7(t *testing.T) {
 			t.Run(fmt.Sprint("maximum ", maximum, " status ", status), func(t *testing.T) {
 				onRig(t, func(t *testing.T, r *rig) {
 					if status {
-						r.cfg.Status = &client.Status{Topic: "s"}
+						r.cfg.Status = &client.Status{Topic: "s", NoCorrection: true}
 					}
 					random := rand.New(rand.NewPCG(uint64(maximum), 1))
 					c := r.client()
@@ -155,7 +155,7 @@ func TestMQTT_3_3_4_7(t *testing.T) {
 	t.Run("birth and goodbye count too", func(t *testing.T) {
 		for _, maximum := range []int{1, 2} {
 			onRig(t, func(t *testing.T, r *rig) {
-				r.cfg.Status = &client.Status{Topic: "s"}
+				r.cfg.Status = &client.Status{Topic: "s", NoCorrection: true}
 				c := r.client()
 				for range 3 {
 					r.publish(c, client.AtLeastOnce, "x")

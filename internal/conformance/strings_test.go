@@ -44,7 +44,7 @@ func configurationsWith(s string) map[string]func(*client.Config) {
 		"ClientID":            func(c *client.Config) { c.ClientID = s },
 		"Username":            func(c *client.Config) { c.Username = s },
 		"Publisher":           func(c *client.Config) { c.Publisher, c.Sequenced = s, true },
-		"Status":              func(c *client.Config) { c.Status = &client.Status{Topic: s} },
+		"Status":              func(c *client.Config) { c.Status = &client.Status{Topic: s, NoCorrection: true} },
 		"Will, topic":         will(func(w *client.Will) { w.Topic = s }),
 		"Will, content":       will(func(w *client.Will) { w.ContentType = s }),
 		"Will, response":      will(func(w *client.Will) { w.ResponseTopic = s }),

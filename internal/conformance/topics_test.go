@@ -25,7 +25,7 @@ func refusesTopics(t *testing.T, topics []string) {
 			if err := cfg.Validate(); !errors.As(err, &bad) || bad.Field != "Will" {
 				t.Errorf("a will for %.40q: the error is %v", topic, err)
 			}
-			cfg.Will, cfg.Status = nil, &client.Status{Topic: topic}
+			cfg.Will, cfg.Status = nil, &client.Status{Topic: topic, NoCorrection: true}
 			if err := cfg.Validate(); !errors.As(err, &bad) || bad.Field != "Status.Topic" {
 				t.Errorf("a status at %.40q: the error is %v", topic, err)
 			}

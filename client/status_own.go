@@ -1,0 +1,166 @@
+package client
+
+import (
+	"bytes"
+	"context"
+	"slices"
+	"time"
+
+	"github.com/eclipse/paho.golang/paho"
+
+	"github.com/mooring-mqtt/mooring/client/presence"
+	"github.com/mooring-mqtt/mooring/internal/link"
+	"github.com/mooring-mqtt/mooring/internal/session"
+	"github.com/mooring-mqtt/mooring/internal/wire"
+)
+
+// ownTopic is the subscription to our own status topic. It is none of the
+// program's: it is made only where none of theirs covers the topic, ended when one
+// does, and handlers do not see what it brings. No Local is not asked for, since a
+// server may take our will for something that we published.
+type ownTopic struct {
+	sub     *subscription // nil: never asked for
+	refused uint64        // the connection on which the server refused it
+	told    bool          // that it is refused
+}
+
+// hearOwn subscribes to our own topic, or ends that, as the program's own
+// subscriptions ask for.
+func (c *Client) hearOwn(ctx context.Context, up *link.Up) {
+	if !c.listens() || !c.announcer.plan.speaks() || ctx.Err() != nil {
+		return
+	}
+	topic := c.cfg.Status.Topic
+	own := &c.announcer.own
+	c.mu.Lock()
+	if own.sub == nil {
+		own.sub = &subscription{options: paho.SubscribeOptions{Topic: topic, QoS: 1}}
+	}
+	if c.subs.has(topic) {
+		own.sub.session = 0 // the server has one for each filter: it is the program's now
+	}
+	covered, have := c.subs.covers(topic), own.sub.session == c.subs.session
+	ask := !covered && !have && own.refused != up.Gen.Number
+	c.mu.Unlock()
+	if !ask && !(covered && have) {
+		return
+	}
+	release, err := c.exchanging(ctx, up)
+	if err != nil {
+		return
+	}
+	defer release()
+	if !ask {
+		err = c.unsubscribe(ctx, up, topic)
+		c.mu.Lock()
+		own.sub.session = 0 // if the server keeps it all the same, messages come twice
+		c.mu.Unlock()
+		return
+	}
+	refused, err := c.subscribe(ctx, up, []*subscription{own.sub}, up.Gen.Present)
+	if refused[own.sub] != nil {
+		err = refused[own.sub]
+	}
+	if up.Cause() != nil || ctx.Err() != nil {
+		return
+	}
+	c.mu.Lock()
+	tell := err != nil && !own.told
+	own.told = err != nil
+	if err != nil {
+		own.refused = up.Gen.Number
+	}
+	c.mu.Unlock()
+	if tell {
+		c.event(StatusFailed{Err: &OwnStatusError{Err: err}})
+	}
+}
+
+// OwnStatusError says that the server does not let us subscribe to our own status
+// topic, so that what others say there is not corrected. It is told once; the next
+// connection tries again.
+type OwnStatusError struct{ Err error }
+
+func (e *OwnStatusError) Error() string {
+	return "client: cannot listen to the own status topic, so a stale offline is corrected at the next connection only; allow subscribing to Status.Topic, or set Status.NoCorrection: " + e.Err.Error()
+}
+
+func (e *OwnStatusError) Unwrap() error { return e.Err }
+
+// listens reports whether we listen to our own topic. One that is a shared
+// subscription as a filter cannot be listened to.
+func (c *Client) listens() bool {
+	s := c.cfg.Status
+	return s != nil && !s.NoCorrection && !isShared(s.Topic)
+}
+
+// resubscribed says that the program has subscribed, or unsubscribed.
+func (c *Client) resubscribed(filter string) {
+	if !c.listens() || !wire.Match(filter, c.cfg.Status.Topic) {
+		return
+	}
+	if filter == c.cfg.Status.Topic {
+		c.mu.Lock()
+		if own := c.announcer.own.sub; own != nil {
+			own.session = 0
+		}
+		c.mu.Unlock()
+	}
+	c.announcer.wake()
+}
+
+// heardOwn takes a message on our own status topic. It reports whether that is all:
+// the program has not asked for it.
+func (c *Client) heardOwn(in *session.Inbound, topic string, payload []byte) bool {
+	if !c.listens() || topic != c.cfg.Status.Topic {
+		return false
+	}
+	c.listen(payload)
+	c.mu.Lock()
+	wanted := slices.ContainsFunc(c.subs.list, func(s *subscription) bool { return wire.Match(s.options.Topic, topic) })
+	c.mu.Unlock()
+	if wanted {
+		return false
+	}
+	if in != nil {
+		if err := c.session.Complete(in, wire.ReasonSuccess, ""); err != nil {
+			c.storeFailed(err)
+		}
+	}
+	return true
+}
+
+// listen tells the plan what the topic says now.
+func (c *Client) listen(payload []byte) {
+	s, a := c.cfg.Status, &c.announcer
+	var said presence.Status
+	switch {
+	case !s.Structured && bytes.Equal(payload, s.Online):
+		said.State = presence.Online
+	case !s.Structured && bytes.Equal(payload, s.Offline):
+		said.State = presence.Offline
+	default:
+		var err error
+		if said, err = presence.Parse(payload); err != nil {
+			return // cleared, or nothing that we know: left to whoever did it
+		}
+	}
+	by := ours
+	if s.Structured && said.Boot != a.boot || !s.Structured && !said.Boot.IsZero() {
+		by = another
+	}
+	if a.plan.heard(time.Duration(c.clock.since()), said.State, by) {
+		c.event(StatusContested{Boot: said.Boot})
+	}
+	a.wake()
+}
+
+// covers reports whether the server's session has a subscription of the program's
+// that brings the topic's messages, whoever published them; or is to have one for
+// just this filter, of which there can be only one.
+func (l *subscriptions) covers(topic string) bool {
+	return slices.ContainsFunc(l.list, func(s *subscription) bool {
+		return s.options.Topic == topic ||
+			s.session == l.session && !s.options.NoLocal && !isShared(s.options.Topic) && wire.Match(s.options.Topic, topic)
+	})
+}
