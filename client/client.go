@@ -149,7 +149,7 @@ func New(cfg Config) (*Client, error) {
 	c.breaker = reliability.NewBreaker(breaker)
 	c.retry = reliability.Retry{Backoff: cfg.Backoff, Stable: cfg.StableAfter}
 	c.session = session.New(session.Config{
-		Store:             c.store,
+		Store:             sessionStore{c.store, c},
 		ReceiveMaximum:    cfg.ReceiveMaximum,
 		TopicAliasMaximum: cfg.TopicAliasMaximum,
 		TopicAliases:      uint16(cfg.TopicAliases),
@@ -215,8 +215,12 @@ func (c *Client) Start(ctx context.Context) error {
 	c.work.Go(func() { c.drain(drainCtx) })
 	c.work.Go(func() { c.session.RunAcks(ackCtx) })
 	c.link.Go(func() {
-		conf := c.linkConfig()
-		if err := conf.Run(linkCtx); err != nil {
+		err := c.checkStore()
+		if err == nil {
+			conf := c.linkConfig()
+			err = conf.Run(linkCtx)
+		}
+		if err != nil {
 			c.fail(connectionError(err))
 		}
 	})

@@ -121,6 +121,7 @@ func (c *Client) teardown(started, clean bool) {
 		c.stopLink()
 		c.work.Wait()
 		c.link.Wait()
+		c.unmark()
 	}
 	c.giveBack()
 	err := c.Err()

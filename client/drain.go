@@ -81,7 +81,8 @@ func (c *Client) drain(ctx context.Context) {
 // false when there is nothing to do until the next wake.
 func (c *Client) drainBatch(up *link.Up) (more bool) {
 	f := &c.feed
-	f.batch = f.batch[:0]
+	f.batch, f.handed = f.batch[:0], false
+	before := f.sent()
 	for a := passed; a != stopped && len(f.batch) < batchBytes; {
 		ok, err := c.nextEntry()
 		if err != nil {
@@ -100,14 +101,17 @@ func (c *Client) drainBatch(up *link.Up) (more bool) {
 		case a == held:
 			f.hold()
 		}
-		if a == stopped && up.Gen.Free() == 0 {
-			c.offerReleased(up)
-		}
 	}
 	if len(f.batch) == 0 {
 		return false
 	}
-	err := up.Gen.Publish(func(dst []byte) []byte { return append(dst, f.batch...) })
+	err := up.Gen.Publish(func(dst []byte) []byte {
+		f.handed = true
+		return append(dst, f.batch...)
+	})
+	if !f.handed {
+		f.unsend(before) // the connection was over: none of it left
+	}
 	return err == nil && more
 }
 

@@ -2,7 +2,6 @@ package client
 
 import (
 	"math"
-	"slices"
 	"time"
 
 	"github.com/mooring-mqtt/mooring/internal/link"
@@ -21,8 +20,8 @@ type feed struct {
 	lines   [persistence.Priorities]line
 	entry   persistence.Entry
 	inAgain bool // entry is the first of again
-	owed    bool // PUBRELs of earlier connections may still be owed
 	batch   []byte
+	handed  bool        // batch was handed to the connection
 	retry   *time.Timer // when to look again although nothing happened: the breaker, the store
 
 	marking bool      // a mark is being made, and comes through made
@@ -62,10 +61,14 @@ func (f *feed) begin(store persistence.Store) {
 func (f *feed) connected(up *link.Up, store persistence.Store) {
 	f.gen, f.place = up.Gen.Number, persistence.Cursor{}
 	clear(f.resent)
-	for _, seq := range up.Gen.ResendReleased() {
-		f.resent[seq] = true
+	// PUBRELs come first, in the order of the PUBRECs, whichever process had them
+	// [MQTT-4.6.0-4]. They wait for no room [MQTT-3.3.4-8].
+	for _, p := range store.Released() {
+		if up.Gen.OfferReleased(p.Seq, session.PacketID(uint8(p.Priority), p.Number)) == session.Admitted {
+			f.resent[p.Seq] = true
+		}
 	}
-	f.again, f.owed = up.Gen.Unacked(), up.Gen.Present
+	f.again = up.Gen.Unacked()
 	f.takeMade() // so that what the store says is durable
 	for p := range f.lines {
 		l := &f.lines[p]
@@ -114,37 +117,36 @@ func (f *feed) pass() {
 	f.look.Pass(&f.entry)
 }
 
-// offerReleased goes through all that may have been sent, once on a connection
-// whose window is full: messages wait for room, but a PUBREL that is owed does not
-// [MQTT-3.3.4-8].
-func (c *Client) offerReleased(up *link.Up) {
-	f := &c.feed
-	if !f.owed {
+// sent is up to where messages were sent, of each priority.
+func (f *feed) sent() (numbers [persistence.Priorities]uint64) {
+	for p := range f.lines {
+		numbers[p] = f.lines[p].sent
+	}
+	return numbers
+}
+
+// unsend takes back what was said to be sent.
+func (f *feed) unsend(numbers [persistence.Priorities]uint64) {
+	for p := range f.lines {
+		f.lines[p].sent = numbers[p]
+	}
+}
+
+// unmark takes the marks back to what was sent, when nothing more can be: what
+// only was marked comes without DUP from the next process [MQTT-3.3.1-3]. What an
+// earlier process, which was killed, has marked stays so.
+func (c *Client) unmark() {
+	sent, beyond := c.feed.sent(), false
+	for p := range sent {
+		sent[p] = max(sent[p], c.feed.lines[p].before)
+		beyond = beyond || c.store.Sent(persistence.Priority(p)) > sent[p]
+	}
+	if !beyond {
 		return
 	}
-	f.owed = false
-	at := f.place
-	for {
-		ok, err := c.store.Next(&at, &f.entry)
-		if err != nil {
-			c.storeSick(err)
-		}
-		if !ok || err != nil {
-			break
-		}
-		e := &f.entry
-		if e.Number > f.lines[e.Priority].marked {
-			at[e.Priority] = math.MaxUint64
-			continue
-		}
-		at.Pass(e)
-		id := session.PacketID(uint8(e.Priority), e.Number)
-		if e.Released && !f.resent[e.Seq] && up.Gen.OfferReleased(e.Seq, id) == session.Admitted {
-			c.noteFirst(up, 0)
-			f.resent[e.Seq] = true
-		}
+	if err := c.store.UnmarkSent(sent); err != nil {
+		c.storeFailed(err)
 	}
-	f.again = slices.DeleteFunc(f.again, func(seq uint64) bool { return f.resent[seq] })
 }
 
 // hold passes over the priority of the entry, until the drainer is woken again.

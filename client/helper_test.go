@@ -68,7 +68,7 @@ func mustNew(t testing.TB, cfg Config) *Client {
 func usedStore(t testing.TB) persistence.Store {
 	t.Helper()
 	m := persistence.NewMemory(persistence.Options{})
-	must(t, m.ResetSession())
+	must(t, m.ResetSession("c"))
 	return m.Reopen()
 }
 

@@ -2,9 +2,11 @@ package client
 
 import (
 	"errors"
+	"fmt"
 
 	"github.com/mooring-mqtt/mooring/internal/link"
 	"github.com/mooring-mqtt/mooring/internal/wire"
+	"github.com/mooring-mqtt/mooring/persistence"
 )
 
 // SessionMode says what the client does when the server and the store do not
@@ -14,13 +16,16 @@ type SessionMode uint8
 const (
 	// ResumeSession goes on. A session that the server has and the store knows
 	// nothing of is closed and asked for anew, see ErrUnknownSession; where the
-	// server has lost it, Config.OnSessionLost decides.
+	// server has lost it, Config.OnSessionLost decides. A store that was used
+	// under another ClientID knows nothing of a session of this one: its messages
+	// are published, and all else of the old session is forgotten.
 	ResumeSession SessionMode = iota
 	// StrictSession stops the client: with a *SessionError in both cases, before
 	// anything of the session is given up or sent again, and when another client
-	// takes the session over. What is accepted stays in the store. To go on, make
-	// a client with the same store and CleanStart or ResumeSession; the first
-	// decides that what waits at the server is given up. If the very first CONNACK
+	// takes the session over. It does not even connect where the session in the
+	// store is that of another ClientID. What is accepted stays in the store. To go
+	// on, make a client with the same store and CleanStart or ResumeSession; the
+	// first decides that what waits at the server is given up. If the very first CONNACK
 	// of a store is lost on the way, the server has a session that the store does
 	// not know, and this mode stops there too.
 	StrictSession
@@ -33,9 +38,15 @@ type SessionError struct {
 	// Present: the server has a session that the store knows nothing of. Else it
 	// has none, and the store does.
 	Present bool
+	// ClientID, when it is not empty, is whose session the store knows: not this
+	// client's. It has not connected then.
+	ClientID string
 }
 
 func (e *SessionError) Error() string {
+	if e.ClientID != "" {
+		return fmt.Sprintf("client: the session in the store is that of the ClientID %q; start with the store that belongs to this one, or with CleanStart or ResumeSession to publish what is in it under this one", e.ClientID)
+	}
 	if e.Present {
 		return "client: the server has a session that the store knows nothing of; start with the store that belongs to it, or with CleanStart to give it up"
 	}
@@ -44,7 +55,39 @@ func (e *SessionError) Error() string {
 
 // Is makes it one of the sentinels.
 func (e *SessionError) Is(target error) bool {
-	return target == ErrUnknownSession && e.Present || target == ErrSessionLost && !e.Present
+	unknown := e.Present || e.ClientID != ""
+	return target == ErrUnknownSession && unknown || target == ErrSessionLost && !unknown
+}
+
+// sessionStore is the store as the session sees it: each session that is begun is
+// noted as this client's.
+type sessionStore struct {
+	persistence.Store
+	c *Client
+}
+
+func (s sessionStore) ResetSession() error { return s.Store.ResetSession(s.c.ClientID()) }
+
+// knowsSession reports whether the store knows a session of ours. A server keeps
+// one for each ClientID [MQTT-3.1.3-2], so what the store knows under another one
+// is not ours: the first CONNACK makes it void, and before that nothing is sent.
+func (c *Client) knowsSession() bool { return c.store.HasSession() && c.foreignSession() == "" }
+
+// foreignSession is the ClientID of the session in the store, if it is not ours.
+func (c *Client) foreignSession() string {
+	if id := c.store.SessionClientID(); id != c.ClientID() {
+		return id
+	}
+	return ""
+}
+
+// checkStore stops a strict client whose store belongs to another ClientID, before
+// it connects: to the server there would be nothing wrong.
+func (c *Client) checkStore() error {
+	if id := c.foreignSession(); id != "" && c.cfg.Session == StrictSession && !c.cleanStart() {
+		return &SessionError{ClientID: id}
+	}
+	return nil
 }
 
 // acceptSession refuses a session that the server has and our store knows
@@ -54,7 +97,7 @@ func (e *SessionError) Is(target error) bool {
 // new session. (Asking for one right away would be simpler; mosquitto 2.0 does
 // not save sessions that began so.)
 func (c *Client) acceptSession(present bool) error {
-	asked, known := c.cleanStart(), c.store.HasSession()
+	asked, known := c.cleanStart(), c.knowsSession()
 	switch {
 	case present && asked:
 		return &wire.Error{Code: wire.ReasonProtocolError, Packet: wire.CONNACK,

@@ -16,9 +16,14 @@ func (r *recovery) apply(s *segment, off int64, rec *record, room uint64) {
 	case kindReleased:
 		if m := r.find(s, rec.seq, room); m.ok() && m.state() == statePending {
 			m.set(stateReleased)
+			g.releases.found(rec.seq, rec.rank)
 		}
 	case kindSent:
-		g.sent[rec.priority] = max(g.sent[rec.priority], rec.number)
+		if rec.priority == Priorities {
+			g.sent = rec.sent
+		} else {
+			g.sent[rec.priority] = max(g.sent[rec.priority], rec.number)
+		}
 	case kindDone:
 		g.latest = max(g.latest, rec.at)
 		r.done(s, rec, room)
@@ -28,7 +33,8 @@ func (r *recovery) apply(s *segment, off int64, rec *record, room uint64) {
 		g.seen.remove(rec.id)
 	case kindReset:
 		g.seen.clear()
-		g.session = true
+		g.releases.clear()
+		g.session, g.owner = true, rec.name
 		g.sent = [Priorities]uint64{}
 		r.unrelease()
 	case kindStream:
@@ -106,6 +112,9 @@ func (r *recovery) move(s *segment, off int64, rec *record, room uint64) {
 			r.enlist(rec)
 		}
 	}
+	if rec.message.released && !(known.ok() && known.state() == stateReleased) {
+		r.ledger.releases.found(rec.seq, rec.rank)
+	}
 	r.catalog.move(rec.seq, s, loc{off: uint32(off), size: uint32(size)}, state)
 	if e := r.catalog.find(rec.seq).extra(); e != nil {
 		e.print = fingerprint(&rec.message.id)
@@ -179,7 +188,7 @@ func (r *recovery) checkpoint(kind uint8, body []byte) {
 	g := &r.ledger
 	c.next = max(c.next, g.next)
 	c.pending, c.pendingOf, c.pendingBytes = g.pending, g.pendingOf, g.pendingBytes
-	c.graves, c.deadBytes, c.keys = g.graves, g.deadBytes, g.keys
+	c.graves, c.deadBytes, c.keys, c.releases = g.graves, g.deadBytes, g.keys, g.releases
 	c.latest = max(c.latest, g.latest)
 	if kind == kindCheckpoint1 {
 		c.numbers, c.sent = g.numbers, g.sent

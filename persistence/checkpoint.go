@@ -26,6 +26,7 @@ func appendCheckpoint(b []byte, g *ledger, prev link) []byte {
 	for _, id := range g.seen.list() {
 		body = binary.AppendUvarint(body, uint64(id))
 	}
+	body = append(body, g.owner...)
 	return append(appendTag(b, kindCheckpoint, len(body)), body...)
 }
 
@@ -62,7 +63,10 @@ func decodeCheckpoint(kind uint8, body []byte) (g ledger, prev link, err error) 
 	for n := d.number(1 << 16); n > 0 && !d.bad; n-- {
 		g.seen.add(uint16(d.number(1<<16 - 1)))
 	}
-	if d.bad || len(d.b) > 0 {
+	if kind == kindCheckpoint {
+		g.owner = string(d.rest())
+	}
+	if d.bad || len(d.b) > 0 || len(g.owner) > maxClientID {
 		return ledger{}, link{}, errRecord
 	}
 	return g, prev, nil

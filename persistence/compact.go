@@ -96,8 +96,9 @@ func (l *Log) compactPart(s *segment, r *reader, after uint64) (uint64, bool) {
 		l.mu.Unlock()
 		return 0, false
 	}
+	var ranks map[uint64]uint64 // made where there is need
 	for i := range records {
-		l.moveRecord(&records[i], s)
+		l.moveRecord(&records[i], s, &ranks)
 	}
 	return seqs[len(seqs)-1], l.await(l.cur) == nil
 }
@@ -126,7 +127,7 @@ func (l *Log) kept(s *segment, after uint64, most int64) (seqs []uint64, locs []
 }
 
 // moveRecord writes a message again, unless it is done in the meantime.
-func (l *Log) moveRecord(rec *record, from *segment) {
+func (l *Log) moveRecord(rec *record, from *segment, ranks *map[uint64]uint64) {
 	r := l.catalog.find(rec.seq)
 	if !r.ok() || l.holder(rec.seq, r) != from {
 		return
@@ -137,6 +138,12 @@ func (l *Log) moveRecord(rec *record, from *segment) {
 	}
 	m := &rec.message
 	m.moved, m.released, m.dead = true, state == stateReleased, state == stateDead
+	if rec.rank = 0; m.released {
+		if *ranks == nil {
+			*ranks = l.ledger.releases.ranks()
+		}
+		rec.rank = (*ranks)[rec.seq]
+	}
 	if i, known := l.ledger.graves.find(rec.seq); known {
 		rec.outcome.Reason = l.ledger.graves[i].reason
 	}

@@ -178,7 +178,12 @@ func (a *actor) release(i int) error {
 	if x := a.about[seq]; x != nil {
 		x.released = true
 	}
-	a.note(func(m *model) { m.released[seq] = m.released[seq].or(false).may(true) })
+	a.releasing.Lock() // the order noted is that of the calls
+	defer a.releasing.Unlock()
+	a.note(func(m *model) {
+		m.released[seq] = m.released[seq].or(false).may(true)
+		m.release(seq)
+	})
 	a.bySync = append(a.bySync, func(m *model) { m.released[seq] = exactly(true) })
 	return a.l.Release(seq)
 }
@@ -207,6 +212,37 @@ func (a *actor) mark(i int) error {
 	return nil
 }
 
+// unmark notes, of each priority, that nothing above the message that was sent
+// last was sent: one of those that are marked, or none. It is durable on return.
+func (a *actor) unmark(i int) error {
+	var sent [Priorities]uint64
+	for _, seq := range a.live[:i] {
+		if x := a.about[seq]; x != nil && x.number <= a.sent[x.priority] {
+			sent[x.priority] = max(sent[x.priority], x.number)
+		}
+	}
+	a.note(func(m *model) {
+		for p, n := range sent {
+			m.sent[p].low = min(m.sent[p].low, n)
+		}
+	})
+	unmarked := func(m *model) {
+		for p, n := range sent {
+			m.sent[p] = span{min(m.sent[p].low, n), min(m.sent[p].high, n)}
+		}
+	}
+	a.sent = sent
+	if err := a.l.UnmarkSent(sent); err != nil {
+		return err
+	}
+	if a.strict() {
+		a.note(unmarked)
+	} else {
+		a.bySync = append(a.bySync, unmarked)
+	}
+	return nil
+}
+
 // see notes an identifier as seen, or cleared.
 func (a *actor) see(id uint16, value bool) error {
 	a.note(func(m *model) { m.seen[id] = m.seen[id].or(false).may(value) })
@@ -219,13 +255,24 @@ func (a *actor) see(id uint16, value bool) error {
 
 // reset loses the session. It is durable on return.
 func (a *actor) reset() error {
-	a.note(func(m *model) { m.reset(can.may) })
-	a.bySync = append(a.bySync, func(m *model) { m.reset(func(_ can, value bool) can { return exactly(value) }) })
+	id := string(rune('a' + a.rnd.IntN(4))) // a, b, c, or
+	if id == "d" {
+		id = ""
+	}
+	a.note(func(m *model) {
+		m.reset(can.may)
+		m.owners[id] = true
+		m.releases = append(m.releases, nil)
+	})
+	a.bySync = append(a.bySync, func(m *model) {
+		m.reset(func(_ can, value bool) can { return exactly(value) })
+		m.owners = map[string]bool{id: true}
+	})
 	a.sent = [Priorities]uint64{}
 	for _, x := range a.about {
 		x.released = false
 	}
-	if err := a.l.ResetSession(); err != nil {
+	if err := a.l.ResetSession(id); err != nil {
 		return err
 	}
 	if a.strict() {

@@ -144,11 +144,29 @@ func (c *checker) session() {
 	if !m.session.allows(c.shown.session) {
 		c.wrong("session: %t", c.shown.session)
 	}
+	if !m.owners[c.owner] {
+		c.wrong("it is the session of %q, not of one of %v", c.owner, m.owners)
+	}
+	if !slices.ContainsFunc(m.releases, c.inOrder) {
+		c.wrong("released are, in this order, %v; the calls were %v", c.released, m.releases)
+	}
 	for p, mark := range c.sent {
 		if !m.sent[p].has(mark) {
 			c.wrong("messages of priority %d were sent up to %d, not in %v", p, mark, m.sent[p])
 		}
 	}
+}
+
+// inOrder reports whether what is released was so in that order.
+func (c *checker) inOrder(calls []uint64) bool {
+	for _, p := range c.released {
+		i := slices.Index(calls, p.Seq)
+		if i < 0 {
+			return false
+		}
+		calls = calls[i+1:]
+	}
+	return true
 }
 
 func (c *checker) streams() {

@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"maps"
+	"slices"
 	"time"
 )
 
@@ -21,7 +22,9 @@ type model struct {
 	gone     map[uint64]bool    // that is durable, or it was never there: is gone
 	released map[uint64]can
 	seen     map[uint16]can
+	releases [][]uint64 // of each session that there may be, in the order of the calls
 	session  can
+	owners   map[string]bool // whose session it may be
 	streams  map[string]span // last number
 	ids      map[string]uint32
 	totals   [DeadLettered + 1]span
@@ -65,7 +68,7 @@ func newModel(o Options) *model {
 	return &model{
 		tried: map[key]bool{}, given: map[uint64]key{}, kept: map[uint64]bool{}, loose: map[uint64]bool{},
 		ending: map[uint64]Outcome{}, gone: map[uint64]bool{}, released: map[uint64]can{}, seen: map[uint16]can{},
-		session: can{no: true}, streams: map[string]span{}, ids: map[string]uint32{},
+		session: can{no: true}, owners: map[string]bool{"": true}, releases: [][]uint64{nil}, streams: map[string]span{}, ids: map[string]uint32{},
 		numbers: map[uint64]uint64{}, dead: map[uint64]can{}, madeRoom: map[uint64]uint64{},
 		o: o.withDefaults(), known: map[key]bool{}, receipts: map[key]Receipt{},
 	}
@@ -77,6 +80,10 @@ func (m *model) clone() *model {
 	c.ending, c.gone, c.released, c.seen = maps.Clone(m.ending), maps.Clone(m.gone), maps.Clone(m.released), maps.Clone(m.seen)
 	c.streams, c.ids = maps.Clone(m.streams), maps.Clone(m.ids)
 	c.numbers, c.dead, c.madeRoom = maps.Clone(m.numbers), maps.Clone(m.dead), maps.Clone(m.madeRoom)
+	c.owners, c.releases = maps.Clone(m.owners), slices.Clone(m.releases)
+	for i, list := range c.releases {
+		c.releases[i] = slices.Clone(list)
+	}
 	c.known, c.receipts = maps.Clone(m.known), maps.Clone(m.receipts)
 	return &c
 }
@@ -122,6 +129,15 @@ func (m *model) ended(seq uint64, o Outcome) {
 	}
 	if c, kept := m.dead[seq]; kept && c.yes {
 		m.dead[seq] = exactly(true)
+	}
+}
+
+// release notes that a message may be released, after all that were in this
+// session.
+func (m *model) release(seq uint64) {
+	last := &m.releases[len(m.releases)-1]
+	if !slices.Contains(*last, seq) {
+		*last = append(*last, seq)
 	}
 }
 

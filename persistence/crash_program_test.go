@@ -25,6 +25,8 @@ type program struct {
 
 	openings []int // at which operations the log was opened
 	meddle   func(*Log)
+
+	releasing sync.Mutex
 }
 
 // event is a change of the model. What a call may cause is noted before it, what

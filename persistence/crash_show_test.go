@@ -11,7 +11,9 @@ type shown struct {
 	dead     []message // in the order of DeadLetters
 	receipts map[key]Receipt
 	seen     []uint16
+	released []Place
 	session  bool
+	owner    string
 	streams  []string // by ID
 	last     []uint64
 	lastSeq  uint64
@@ -42,7 +44,7 @@ func messageOf(e *Entry) (message, error) {
 // that the model knows.
 func show(l *Log, m *model) (*shown, error) {
 	s := &shown{
-		seen: l.SeenIDs(), session: l.HasSession(), lastSeq: l.LastSeq(), boot: l.Boot(), epoch: l.Epoch(),
+		seen: l.SeenIDs(), released: l.Released(), session: l.HasSession(), owner: l.SessionClientID(), lastSeq: l.LastSeq(), boot: l.Boot(), epoch: l.Epoch(),
 		now: l.Now().UnixMilli(), receipts: map[key]Receipt{},
 	}
 	l.mu.Lock()
@@ -112,6 +114,19 @@ func (s *shown) agrees(l *Log) error {
 	if s.stats.PendingOf != count {
 		return fmt.Errorf("%v are pending, but Next shows %v", s.stats.PendingOf, count)
 	}
+	places := map[Place]bool{}
+	for _, p := range s.released {
+		places[p] = true
+	}
+	for _, x := range s.messages {
+		if p := (Place{x.seq, x.number, x.priority}); x.released != places[p] {
+			return fmt.Errorf("message %+v is released: %t by Next, %t by Released", p, x.released, places[p])
+		}
+		delete(places, Place{x.seq, x.number, x.priority})
+	}
+	if len(places) > 0 {
+		return fmt.Errorf("%v are released, and not shown by Next", places)
+	}
 	var e Entry
 	for i := 0; i < len(s.messages); i += 1 + len(s.messages)/3 {
 		want := s.messages[i]
@@ -157,7 +172,10 @@ func (m *model) opened(s *shown) {
 	for _, id := range s.seen {
 		m.seen[id] = exactly(true)
 	}
-	m.session = exactly(s.session)
+	m.session, m.owners = exactly(s.session), map[string]bool{s.owner: true}
+	for _, p := range s.released {
+		m.release(p.Seq)
+	}
 	for i, name := range s.streams {
 		m.streams[name], m.ids[name] = span{s.last[i], s.last[i]}, uint32(i+1)
 	}

@@ -49,8 +49,8 @@ func with(o Options, change func(*Options)) Options {
 type mix struct {
 	append, stream, done, release, seen, cleared, reset, sync, restart, kill int
 	// Where they are not 0, also: ends as a dead letter, gives one up, notes what
-	// may have been sent, sets the system's clock forward (and the restart back).
-	dead, discard, mark, clock int
+	// may have been sent, takes some of that back, sets the system's clock forward (and the restart back).
+	dead, discard, mark, unmark, clock int
 
 	ranked   bool // of all priorities
 	conflate bool // with keys
@@ -81,7 +81,7 @@ func (x mix) step(p *program, a *actor) error {
 	if p.meddle != nil {
 		p.meddle(p.l)
 	}
-	pick := rnd.IntN(x.append + x.stream + x.done + x.release + x.seen + x.cleared + x.reset + x.sync + x.restart + x.kill + x.dead + x.discard + x.mark + x.clock)
+	pick := rnd.IntN(x.append + x.stream + x.done + x.release + x.seen + x.cleared + x.reset + x.sync + x.restart + x.kill + x.dead + x.discard + x.mark + x.unmark + x.clock)
 	is := func(weight int) bool {
 		pick -= weight
 		return pick < 0
@@ -112,6 +112,8 @@ func (x mix) step(p *program, a *actor) error {
 			return nil
 		}
 		return a.mark(rnd.IntN(live))
+	case is(x.unmark):
+		return a.unmark(rnd.IntN(live + 1))
 	case is(x.clock):
 		p.l.mu.Lock()
 		p.l.ledger.clock.offset += rnd.Int64N(3600_000)
@@ -172,7 +174,7 @@ func (x mix) size(p *program) int {
 }
 
 // worn is what a program does on a failing disk.
-var worn = mix{append: 6, stream: 2, done: 4, release: 1, seen: 1, cleared: 1, sync: 2, dead: 1, mark: 1, ranked: true}
+var worn = mix{append: 6, stream: 2, done: 4, release: 1, seen: 1, cleared: 1, sync: 2, dead: 1, mark: 1, unmark: 1, reset: 1, ranked: true}
 
 func (x mix) with(change func(*mix)) mix {
 	change(&x)
@@ -180,7 +182,7 @@ func (x mix) with(change func(*mix)) mix {
 }
 
 // aftermath is what a program does after the crash, before the next one.
-var aftermath = mix{append: 4, stream: 2, done: 3, release: 1, seen: 1, cleared: 1, reset: 1, sync: 3, restart: 1, kill: 1, dead: 1, discard: 1, mark: 1, ranked: true}
+var aftermath = mix{append: 4, stream: 2, done: 3, release: 1, seen: 1, cleared: 1, reset: 1, sync: 3, restart: 1, kill: 1, dead: 1, discard: 1, mark: 1, unmark: 1, ranked: true}
 
 // concurrent is several publishers at once, who share commits.
 func concurrent(p *program) error {

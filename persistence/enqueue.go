@@ -295,6 +295,27 @@ func (l *Log) MarkSent(p Priority, number uint64) error {
 	return l.await(l.cur)
 }
 
+// UnmarkSent implements [Store].
+func (l *Log) UnmarkSent(sent [Priorities]uint64) error {
+	l.mu.Lock()
+	if err := l.usable(); err != nil {
+		l.mu.Unlock()
+		return err
+	}
+	g, changed := &l.ledger, false
+	for p, number := range sent {
+		if number < g.sent[p] {
+			g.sent[p], l.victims[p], changed = number, 0, true
+		}
+	}
+	if !changed {
+		l.mu.Unlock()
+		return l.Sync() // somebody who did may still wait for the disk
+	}
+	l.cur.buf = appendUnsent(l.cur.buf, g.sent)
+	return l.await(l.cur)
+}
+
 // Sent implements [Store].
 func (l *Log) Sent(p Priority) uint64 {
 	l.mu.Lock()

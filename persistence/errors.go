@@ -29,6 +29,8 @@ var (
 	ErrNoOutcome = errors.New("persistence: not an outcome: use Acked, Refused, Expired, Dropped or DeadLettered")
 	// ErrPriority: Message.Priority is none of the three.
 	ErrPriority = errors.New("persistence: unknown priority: use Normal, High or Urgent")
+	// ErrClientID: a ClientID is longer than CONNECT can carry.
+	ErrClientID = errors.New("persistence: a ClientID has at most 65,535 bytes")
 	// ErrKey: Message.Key is too long.
 	ErrKey = errors.New("persistence: a key has at most 1,024 bytes: shorten it, for example to a hash")
 	// ErrPacketID: Seen or Cleared with 0, which is no packet identifier [MQTT-2.2.1-3].

@@ -11,7 +11,8 @@ const (
 	extMoved
 	extReleased
 	extDead
-	extAll = 1<<iota - 1
+	extRank // only with extReleased
+	extAll  = 1<<iota - 1
 )
 
 // appendMessage takes a message that is being accepted. number is its place
@@ -53,7 +54,7 @@ func (r *record) appendExtended(b []byte) []byte {
 		has bool
 		bit uint64
 	}{{m.expires != never, extExpiry}, {r.stream != 0, extStream}, {r.priority != Normal, extPriority}, {len(m.key) > 0, extKey},
-		{m.moved, extMoved}, {m.released, extReleased}, {m.dead, extDead}} {
+		{m.moved, extMoved}, {m.released, extReleased}, {m.dead, extDead}, {r.rank != 0, extRank}} {
 		if f.has {
 			flags |= f.bit
 		}
@@ -80,6 +81,9 @@ func (r *record) appendExtended(b []byte) []byte {
 	if flags&extDead != 0 {
 		meta = append(meta, r.outcome.Reason)
 		meta = binary.AppendUvarint(meta, uint64(max(r.at, 0)))
+	}
+	if flags&extRank != 0 {
+		meta = binary.AppendUvarint(meta, r.rank)
 	}
 	b = appendTag(b, kindExtended, len(meta)+len(m.packet))
 	b = append(b, meta...)
@@ -113,6 +117,10 @@ func (m *recordMessage) decodeExtended(r *record, d *decoder) {
 	if m.dead {
 		r.outcome = Outcome{Kind: DeadLettered, Reason: d.byte()}
 		r.at = int64(d.number(maxMillis))
+	}
+	if flags&extRank != 0 {
+		r.rank = d.sequence()
+		d.bad = d.bad || !m.released
 	}
 	m.packet = d.rest()
 }

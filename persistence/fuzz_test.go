@@ -16,11 +16,12 @@ func FuzzRecord(f *testing.F) {
 	accepted, expires := m.times(&Options{}, &clock{})
 	for _, b := range [][]byte{
 		appendMessage(nil, 7, 7, m, accepted, expires), appendMessage(nil, 7, 7, &Message{}, accepted, never),
-		appendReleased(nil, 300), appendDone(nil, 1<<40, Outcome{Kind: Refused, Reason: 0x97}, 0),
+		appendReleased(nil, 300, 0)[:7], appendReleased(nil, 300, 7), appendDone(nil, 1<<40, Outcome{Kind: Refused, Reason: 0x97}, 0),
 		appendIdentifier(nil, kindSeen, 65535), appendIdentifier(nil, kindCleared, 1),
 		(&record{seq: 9, number: 3, priority: Urgent, stream: 2, outcome: Outcome{Kind: DeadLettered, Reason: 0x99}, message: recordMessage{expires: accepted + 5, accepted: accepted, key: []byte("k"), moved: true, dead: true, packet: []byte("p")}}).appendExtended(nil),
 		appendSent(nil, High, 70), appendDone(nil, 9, Outcome{Kind: Acked}, accepted),
-		appendReset(nil), appendStream(nil, 5, "name"), appendCheckpoint(nil, &ledger{next: 1}, link{1, 2}), nil,
+		appendReset(nil, ""), appendReset(nil, "client"), appendUnsent(nil, [Priorities]uint64{5, 300, 0}),
+		(&record{seq: 9, number: 9, rank: 300, message: recordMessage{expires: never, moved: true, released: true, packet: []byte("p")}}).appendExtended(nil), appendStream(nil, 5, "name"), appendCheckpoint(nil, &ledger{next: 1}, link{1, 2}), nil,
 	} {
 		f.Add(b)
 	}
@@ -37,15 +38,19 @@ func FuzzRecord(f *testing.F) {
 		case kindMessage:
 			again = r.appendExtended(nil)
 		case kindReleased:
-			again = appendReleased(nil, r.seq)
+			if again = appendReleased(nil, r.seq, r.rank); r.rank == 0 {
+				return // as earlier releases wrote it
+			}
 		case kindDone:
 			again = appendDone(nil, r.seq, r.outcome, r.at)
 		case kindSeen, kindCleared:
 			again = appendIdentifier(nil, r.kind, r.id)
 		case kindSent:
-			again = appendSent(nil, r.priority, r.number)
+			if again = appendSent(nil, r.priority, r.number); r.priority == Priorities {
+				again = appendUnsent(nil, r.sent)
+			}
 		case kindReset:
-			again = appendReset(nil)
+			again = appendReset(nil, r.name)
 		case kindStream:
 			again = appendStream(nil, r.stream, r.name)
 		case kindCheckpoint, kindCheckpoint1:

@@ -31,6 +31,7 @@ type Inspection struct {
 	NewEpoch bool
 	Boot     uint64             // how many times the log was opened
 	Session  bool               // Store.HasSession
+	ClientID string             // Store.SessionClientID
 	Clock    time.Time          // the latest time that is noted; zero: none is
 	Sent     [Priorities]uint64 // Store.Sent
 	SeenIDs  []uint16           // Store.SeenIDs
@@ -184,7 +185,7 @@ func (in *Inspection) note(c Corruption) {
 
 func (in *Inspection) setLedger(g *ledger) {
 	in.Stats, in.LastSeq = g.stats(), g.next-1
-	in.Epoch, in.Boot, in.Session = g.epoch, g.boot, g.session
+	in.Epoch, in.Boot, in.Session, in.ClientID = g.epoch, g.boot, g.session, g.owner
 	in.Sent, in.SeenIDs, in.streams = g.sent, g.seen.list(), g.streams
 	if g.latest > 0 {
 		in.Clock = fromMillis(g.latest)

@@ -90,7 +90,7 @@ func TestInspect(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	l.ResetSession()
+	l.ResetSession("c")
 	l.Seen(77)
 	l.Release(5)
 	l.MarkSent(Normal, 6)

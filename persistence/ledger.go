@@ -14,6 +14,7 @@ type ledger struct {
 	totals       [DeadLettered + 1]uint64
 	lost         uint64 // of totals[Dropped]
 	session      bool   // ResetSession was recorded: a session was begun under this store
+	owner        string // the ClientID of that session; empty: unknown
 	pending      int
 	pendingOf    [Priorities]int
 	pendingBytes int64
@@ -21,6 +22,7 @@ type ledger struct {
 	deadBytes    int64              // the packets of the graves
 	numbers      [Priorities]uint64 // the last Number given out; not for Normal
 	sent         [Priorities]uint64 // what MarkSent noted
+	releases     releases
 	keys         conflation
 	clock        clock
 	latest       int64    // the latest time that an earlier opening noted

@@ -143,7 +143,7 @@ func (l *Log) Release(seq uint64) error {
 		return nil
 	}
 	r.set(stateReleased)
-	l.cur.buf = appendReleased(l.cur.buf, seq)
+	l.cur.buf = appendReleased(l.cur.buf, seq, l.ledger.releases.add(seq))
 	l.noted()
 	return nil
 }
@@ -167,7 +167,7 @@ func (l *Log) done(seq uint64, o Outcome) {
 	if !r.alive() {
 		return
 	}
-	size := int(r.loc().size)
+	size, released := int(r.loc().size), r.state() == stateReleased
 	l.ledger.settle(r.priority(), o.Kind, size)
 	r.x.emptied = l.cur.id
 	at := int64(0)
@@ -181,6 +181,9 @@ func (l *Log) done(seq uint64, o Outcome) {
 		l.bury(seq, size, o.Reason)
 	} else {
 		r.set(stateDone)
+	}
+	if released {
+		l.ledger.releases.done(l.released)
 	}
 	l.signalRoom()
 	l.noted()
@@ -229,21 +232,26 @@ func (l *Log) SeenIDs() []uint16 {
 }
 
 // ResetSession implements [Store].
-func (l *Log) ResetSession() error {
+func (l *Log) ResetSession(clientID string) error {
 	l.mu.Lock()
-	if err := l.usable(); err != nil {
+	err := l.usable()
+	if err == nil && len(clientID) > maxClientID {
+		err = ErrClientID
+	}
+	if err != nil {
 		l.mu.Unlock()
 		return err
 	}
 	l.ledger.seen.clear()
-	l.ledger.session = true
+	l.ledger.releases.clear()
+	l.ledger.session, l.ledger.owner = true, clientID
 	l.ledger.sent, l.victims = [Priorities]uint64{}, [Priorities]uint64{}
 	l.catalog.unrelease()
 	for _, b := range l.flight {
 		b.unrelease()
 	}
 	l.cur.unrelease()
-	l.cur.buf = appendReset(l.cur.buf)
+	l.cur.buf = appendReset(l.cur.buf, clientID)
 	return l.await(l.cur)
 }
 
@@ -252,6 +260,13 @@ func (l *Log) HasSession() bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.ledger.session
+}
+
+// SessionClientID implements [Store].
+func (l *Log) SessionClientID() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.ledger.owner
 }
 
 // Stream implements [Store].

@@ -23,14 +23,16 @@ type record struct {
 	fence bool
 	size  int // of the whole record
 
-	seq      uint64  // message, released, done
-	outcome  Outcome // done; of a moved dead letter
-	at       int64   // done, when it is noted; of a moved dead letter
-	id       uint16  // seen, cleared
-	stream   uint32  // message, stream
-	name     string  // stream
-	priority Priority
-	number   uint64 // message, sent
+	seq      uint64   // message, released, done
+	outcome  Outcome  // done; of a moved dead letter
+	at       int64    // done, when it is noted; of a moved dead letter
+	id       uint16   // seen, cleared
+	stream   uint32   // message, stream
+	name     string   // stream; the ClientID of a reset
+	priority Priority // of a sent record, Priorities: sent says all
+	number   uint64   // message, sent
+	sent     [Priorities]uint64
+	rank     uint64 // released; of a moved message that is released
 	message  recordMessage
 	body     []byte // checkpoint
 }
@@ -55,7 +57,7 @@ const (
 	kindDone        = 6
 	kindSeen        = 7
 	kindCleared     = 8
-	kindReset       = 9
+	kindReset       = 9 // with the ClientID
 	kindStream      = 10
 	kindCheckpoint1 = 11 // of format version 1
 	kindExtended    = 12 // a message with any of the fields there are
@@ -70,10 +72,11 @@ const (
 	maxTagSize     = 5
 	minRecord      = checksumSize + 1
 	minMessage     = checksumSize + 1 + 1 + 16 + 1
-	maxMeta        = checksumSize + maxTagSize + 10 + 16 + 10 + 10 + 5 + 10 + 1 + 1 + 10 + 2 + maxKey + 1 // of a message, beside its packet
+	maxMeta        = checksumSize + maxTagSize + 10 + 16 + 10 + 10 + 5 + 10 + 1 + 1 + 10 + 2 + maxKey + 1 + 10 // of a message, beside its packet
 	maxSequence    = 1 << 62
 	recordOverhead = 40 // of a usual message, beside its packet
-	maxCheckpoint  = 30*10 + maxMaxStreams*(maxStreamName+13) + 1<<16*3
+	maxClientID    = 65_535
+	maxCheckpoint  = 30*10 + maxMaxStreams*(maxStreamName+13) + 1<<16*3 + maxClientID
 )
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
@@ -128,16 +131,17 @@ func parseTag(b []byte) (kind uint8, body, size int, ok bool) {
 	case kindMessage, kindMessage + hasExpiry, kindMessage + hasStream, kindMessage + hasExpiry + hasStream, kindExtended:
 		lo, hi = minMessage-minRecord, maxMaxPacket+maxMeta
 	case kindReleased:
-		lo, hi = 1, 10
+		lo, hi = 1, 20
 	case kindDone:
 		lo, hi = 3, 12
 	case kindDoneAt:
 		lo, hi = 4, 22
 	case kindSent:
-		lo, hi = 2, 11
+		lo, hi = 2, 31
 	case kindSeen, kindCleared:
 		lo, hi = 1, 3
 	case kindReset:
+		lo, hi = 0, maxClientID
 	case kindStream:
 		lo, hi = 2, 5+maxStreamName
 	case kindCheckpoint, kindCheckpoint1:
@@ -169,9 +173,9 @@ func unpackDelta(u uint64) int64 {
 	return v
 }
 
-func appendReleased(b []byte, seq uint64) []byte {
-	var space [10]byte
-	body := binary.AppendUvarint(space[:0], seq)
+func appendReleased(b []byte, seq, rank uint64) []byte {
+	var space [20]byte
+	body := binary.AppendUvarint(binary.AppendUvarint(space[:0], seq), rank)
 	return append(appendTag(b, kindReleased, len(body)), body...)
 }
 
@@ -192,6 +196,17 @@ func appendSent(b []byte, p Priority, number uint64) []byte {
 	return append(appendTag(b, kindSent, len(body)), body...)
 }
 
+// appendUnsent says what the marks of all priorities are now, though they were
+// higher.
+func appendUnsent(b []byte, sent [Priorities]uint64) []byte {
+	var space [31]byte
+	body := append(space[:0], Priorities)
+	for _, number := range sent {
+		body = binary.AppendUvarint(body, number)
+	}
+	return append(appendTag(b, kindSent, len(body)), body...)
+}
+
 // appendIdentifier takes kindSeen or kindCleared.
 func appendIdentifier(b []byte, kind uint8, id uint16) []byte {
 	var space [3]byte
@@ -199,7 +214,9 @@ func appendIdentifier(b []byte, kind uint8, id uint16) []byte {
 	return append(appendTag(b, kind, len(body)), body...)
 }
 
-func appendReset(b []byte) []byte { return appendTag(b, kindReset, 0) }
+func appendReset(b []byte, clientID string) []byte {
+	return append(appendTag(b, kindReset, len(clientID)), clientID...)
+}
 
 func appendStream(b []byte, id uint32, name string) []byte {
 	var space [5]byte
@@ -219,6 +236,9 @@ func (r *record) decode(b []byte) error {
 	switch kind {
 	case kindReleased:
 		r.seq = d.sequence()
+		if len(d.b) > 0 { // earlier releases did not note it
+			r.rank = d.sequence()
+		}
 	case kindDone, kindDoneAt:
 		r.kind = kindDone
 		r.seq = d.sequence()
@@ -228,12 +248,19 @@ func (r *record) decode(b []byte) error {
 			r.at = int64(d.number(maxMillis))
 		}
 	case kindSent:
-		r.priority, r.number = Priority(d.byte()), d.number(maxSequence)
-		d.bad = d.bad || r.priority >= Priorities
+		if r.priority = Priority(d.byte()); r.priority < Priorities {
+			r.number = d.number(maxSequence)
+			break
+		}
+		for p := range r.sent {
+			r.sent[p] = d.number(maxSequence)
+		}
+		d.bad = d.bad || r.priority > Priorities
 	case kindSeen, kindCleared:
 		r.id = uint16(d.number(1<<16 - 1))
 		d.bad = d.bad || r.id == 0
 	case kindReset:
+		r.name = string(d.rest())
 	case kindStream:
 		r.stream = uint32(d.number(maxMaxStreams))
 		r.name = string(d.rest())

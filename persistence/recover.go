@@ -56,6 +56,10 @@ func (r *recovery) run() error {
 		}
 	}
 	r.catalog.loaded()
+	r.ledger.releases.loaded(func(seq uint64) bool {
+		m := r.catalog.find(seq)
+		return m.ok() && m.state() == stateReleased
+	})
 	r.reconcile()
 	r.distrustMarks()
 	return nil

@@ -50,13 +50,23 @@ type Store interface {
 	// dropped to make room for others: the server may know it. Until then it may
 	// be, so look again with Get before sending what was read earlier.
 	MarkSent(p Priority, number uint64) error
+	// UnmarkSent takes marks back: of each priority, no message above this Number
+	// was sent, though it may be marked. Lower marks stay as they are. For the
+	// end, when it is known what was sent and nothing more will be. It is durable
+	// on return; when a crash takes the record, the marks are as before, which errs
+	// on the safe side.
+	UnmarkSent(sent [Priorities]uint64) error
 	// Sent returns what MarkSent noted in this session, by this process or an
-	// earlier one; 0: nothing.
+	// earlier one, and UnmarkSent did not take back; 0: nothing.
 	Sent(p Priority) uint64
 	// Release notes that the server has taken over a QoS 2 message (PUBREC):
 	// from now on PUBREL is sent for it, never the message [MQTT-4.3.3-6]. Next
 	// shows it at once; it is durable after the next Sync.
 	Release(seq uint64) error
+	// Released returns the messages that were released in this session and are not
+	// done, in the order of the calls of Release, by this process or earlier ones:
+	// PUBRELs must be sent again in the order of the PUBRECs [MQTT-4.6.0-4].
+	Released() []Place
 	// Done notes the final outcome of a message and takes it off the outbox. Only
 	// the first call for a sequence has an effect. It owes no sync: when the
 	// record is lost, the message is sent again, which MQTT allows.
@@ -80,13 +90,17 @@ type Store interface {
 	SeenIDs() []uint16
 	// ResetSession notes that the server holds no session for us any more: all
 	// Released marks, all Seen identifiers and what MarkSent noted are void.
-	// Messages stay. It is
-	// durable on return.
-	ResetSession() error
+	// Messages stay. From here on the session is one of this ClientID; empty:
+	// unknown. It is durable on return. Error: [ErrClientID].
+	ResetSession(clientID string) error
 	// HasSession reports whether ResetSession was ever recorded. Every session
 	// begins with one, so a store for which it is false knows nothing of a
 	// session that the server may hold.
 	HasSession() bool
+	// SessionClientID returns what the last ResetSession said: whose session it is
+	// that the store knows [MQTT-3.1.3-2]. Empty: nobody's, or that of a release
+	// that did not note it.
+	SessionClientID() string
 	// Sync returns nil once everything recorded before the call is durable, in
 	// the meaning the sync policy gives to the word. Callers share the work.
 	Sync() error
@@ -147,6 +161,13 @@ type Entry struct {
 	Expires  time.Time // zero: never
 	Released bool      // PUBREC was seen: send PUBREL, not the message
 	Packet   []byte    // the wire image; used again by the next call of Next
+}
+
+// Place is which message it is, and where among those of its priority.
+type Place struct {
+	Seq      uint64
+	Number   uint64 // as in Entry
+	Priority Priority
 }
 
 // Priority says which messages are handed out first. Order is kept within a

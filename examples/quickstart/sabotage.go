@@ -41,6 +41,21 @@ func (f *freshIDs) First(p persistence.Priority) uint64 { return f.shifted(f.Sto
 
 func (f *freshIDs) Sent(p persistence.Priority) uint64 { return f.shifted(f.Store.Sent(p)) }
 
+func (f *freshIDs) Released() []persistence.Place {
+	places := f.Store.Released()
+	for i := range places {
+		places[i].Number += f.shift
+	}
+	return places
+}
+
+func (f *freshIDs) UnmarkSent(sent [persistence.Priorities]uint64) error {
+	for p := range sent {
+		sent[p] = max(sent[p], f.shift) - f.shift
+	}
+	return f.Store.UnmarkSent(sent)
+}
+
 func (f *freshIDs) MarkSent(p persistence.Priority, number uint64) error {
 	return f.Store.MarkSent(p, number-f.shift)
 }

@@ -17,14 +17,7 @@ type flight struct {
 	order    uint64 // among all that were sent in this session, by the first time
 	qos      byte
 	released bool    // PUBREC came: from here on only PUBREL is sent [MQTT-4.3.3-6]
-	recs     uint64  // the place of its PUBREC among all
 	direct   *direct // not from the store
-}
-
-// release is a message whose PUBREC came on an earlier connection.
-type release struct {
-	id   uint16
-	recs uint64
 }
 
 // direct is a QoS 1 message that goes past the store, and past the backlog: a
@@ -101,40 +94,17 @@ func (g *Generation) freeLocked() int {
 
 // OfferReleased asks to go on with a message whose PUBREC came on an earlier
 // connection. Its PUBREL is queued, and leaves when the store is in sync. It waits
-// for no room [MQTT-3.3.4-8], but takes some.
+// for no room [MQTT-3.3.4-8], but takes some. To be called in the order of the
+// PUBRECs, which the store knows, before anything is offered [MQTT-4.6.0-4].
 func (g *Generation) OfferReleased(seq uint64, id uint16) Admission {
 	s := g.s
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.recs++
-	answer := g.offerLocked(id, flight{seq: seq, qos: 2, released: true, recs: s.recs})
+	answer := g.offerLocked(id, flight{seq: seq, qos: 2, released: true})
 	if answer == Admitted {
 		s.acks.push(queued{g: g, ack: wire.Ack{Type: wire.PUBREL, PacketID: id}, sync: true})
 	}
 	return answer
-}
-
-// ResendReleased queues again the PUBRELs that this process owes from earlier
-// connections of the session, in the order in which the PUBRECs came
-// [MQTT-4.6.0-4], and returns the log sequences of their messages. They wait for no
-// room [MQTT-3.3.4-8], but take some.
-func (g *Generation) ResendReleased() []uint64 {
-	s := g.s
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.cur != g {
-		return nil
-	}
-	list := slices.Collect(maps.Keys(s.releases))
-	slices.SortFunc(list, func(a, b uint64) int { return cmp.Compare(s.releases[a].recs, s.releases[b].recs) })
-	for _, seq := range list {
-		r := s.releases[seq]
-		if g.offerLocked(r.id, flight{seq: seq, qos: 2, released: true, recs: r.recs}) == Admitted {
-			s.acks.push(queued{g: g, ack: wire.Ack{Type: wire.PUBREL, PacketID: r.id}, sync: true})
-		}
-	}
-	clear(s.releases)
-	return list
 }
 
 // Unacked returns the log sequences of the messages that this process has sent on
@@ -159,7 +129,6 @@ func (s *Session) Forget(seq uint64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	delete(s.unacked, seq)
-	delete(s.releases, seq)
 }
 
 // InFlight is the number of messages sent on this connection and not
@@ -356,8 +325,7 @@ func (g *Generation) pubrec(a wire.Ack) error {
 		if err := s.cfg.Store.Release(f.seq); err != nil {
 			return err
 		}
-		s.recs++
-		f.released, f.recs = true, s.recs
+		f.released = true
 		g.flights[a.PacketID] = f
 	}
 	s.acks.push(queued{g: g, ack: wire.Ack{Type: wire.PUBREL, PacketID: a.PacketID}, sync: true})

@@ -81,8 +81,6 @@ type Session struct {
 	directs  map[uint16]*direct  // messages published past the store
 	unacked  map[uint64]uint64   // sent on earlier connections, not acknowledged: when in the order of sending
 	sends    uint64              // how many messages were sent, without repetitions
-	releases map[uint64]release  // of these, those whose PUBREC came
-	recs     uint64              // how many PUBRECs came, without repetitions
 	handling int                 // messages that wait for Complete, of this connection and of earlier ones
 	voidOwed bool                // the store still holds state of a session that is gone
 	stats    Stats
@@ -117,7 +115,6 @@ func New(cfg Config) *Session {
 		requests: map[uint16]*request{},
 		directs:  map[uint16]*direct{},
 		unacked:  map[uint64]uint64{},
-		releases: map[uint64]release{},
 	}
 	s.acks.signal = make(chan struct{}, 1)
 	for _, id := range cfg.Store.SeenIDs() {
@@ -208,12 +205,9 @@ func (s *Session) endLocked(g *Generation) (orphans []func()) {
 	}
 	s.cur = nil
 	s.acks.discard()
-	for id, f := range g.flights {
+	for _, f := range g.flights {
 		if f.direct == nil {
 			s.unacked[f.seq] = f.order
-		}
-		if f.released {
-			s.releases[f.seq] = release{id, f.recs}
 		}
 	}
 	for id, r := range s.requests {
@@ -238,7 +232,6 @@ func (s *Session) forgetLocked() (orphans []func()) {
 	}
 	clear(s.seen)
 	clear(s.inbound)
-	clear(s.releases)
 	return orphans
 }
 

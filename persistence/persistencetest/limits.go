@@ -145,7 +145,7 @@ func testClosed(t *testing.T, open Open) {
 	_, _, stream := s.Stream("a")
 	for i, err := range []error{
 		enqueue, app, next, stream, s.Release(1), s.Done(1, persistence.Outcome{Kind: persistence.Acked}),
-		s.Seen(1), s.Cleared(1), s.ResetSession(), s.Sync(),
+		s.Seen(1), s.Cleared(1), s.ResetSession("c"), s.UnmarkSent([persistence.Priorities]uint64{}), s.Sync(),
 	} {
 		if !errors.Is(err, persistence.ErrClosed) {
 			t.Errorf("method %d after Close: %v, want ErrClosed", i, err)

@@ -15,6 +15,8 @@ type model struct {
 	messages []*modelMessage // by sequence
 	numbers  [persistence.Priorities]uint64
 	sent     [persistence.Priorities]uint64
+	releases []*modelMessage // in the order of the calls
+	owner    string
 	totals   map[persistence.OutcomeKind]uint64
 	seen     map[uint16]bool
 	streams  []string
@@ -69,12 +71,21 @@ func runModel(t *testing.T, open Open, o persistence.Options, rnd *rand.Rand, st
 		case p < 76 && len(m.messages) > 0:
 			one := m.any(rnd)
 			must(t, s.Release(one.seq))
-			one.released = one.released || one.pending
+			if one.pending && !one.released {
+				one.released = true
+				m.releases = append(m.releases, one)
+			}
 		case p < 78:
 			p := persistence.Priority(rnd.IntN(persistence.Priorities))
 			number := m.sent[p]/2 + rnd.Uint64N(m.numbersOf(p)+1)/2
 			must(t, s.MarkSent(p, number))
 			m.sent[p] = max(m.sent[p], number)
+			if rnd.IntN(3) == 0 {
+				sent := m.sent
+				sent[p] = rnd.Uint64N(m.sent[p] + 2)
+				must(t, s.UnmarkSent(sent))
+				m.sent[p] = min(m.sent[p], sent[p])
+			}
 		case p < 80 && len(m.messages) > 0:
 			one := m.any(rnd)
 			must(t, s.Discard(one.seq))
@@ -88,8 +99,10 @@ func runModel(t *testing.T, open Open, o persistence.Options, rnd *rand.Rand, st
 			must(t, s.Cleared(id))
 			delete(m.seen, id)
 		case p < 93:
-			must(t, s.ResetSession())
+			m.owner = string(rune('a' + rnd.IntN(3)))
+			must(t, s.ResetSession(m.owner))
 			clear(m.seen)
+			m.releases = nil
 			m.sent = [persistence.Priorities]uint64{}
 			for _, one := range m.messages {
 				one.released = false
@@ -252,6 +265,14 @@ func (m *model) compare(t *testing.T, s persistence.Store) {
 	for id := range m.seen {
 		seen = append(seen, id)
 	}
+	var released []persistence.Place
+	for _, one := range m.releases {
+		if one.released {
+			released = append(released, persistence.Place{Seq: one.seq, Number: one.number, Priority: one.priority})
+		}
+	}
+	expectList(t, "Released", s.Released(), released)
+	expect(t, "SessionClientID", s.SessionClientID(), m.owner)
 	slices.Sort(seen)
 	expectList(t, "SeenIDs", s.SeenIDs(), seen)
 	var names []string

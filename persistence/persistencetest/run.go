@@ -25,6 +25,8 @@ func Run(t *testing.T, open Open) {
 		{"PacketIsCopied", testPacketIsCopied},
 		{"Done", testDone},
 		{"Released", testReleased},
+		{"ReleaseOrder", testReleaseOrder},
+		{"UnmarkSent", testUnmarkSent},
 		{"Identifiers", testIdentifiers},
 		{"ResetSession", testResetSession},
 		{"Streams", testStreams},

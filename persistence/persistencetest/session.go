@@ -64,8 +64,11 @@ func testResetSession(t *testing.T, open Open) {
 	must(t, s.Sync())
 	s = reopen()
 	expect(t, "HasSession before one began", s.HasSession(), false)
-	must(t, s.ResetSession())
+	expect(t, "whose session it is before one began", s.SessionClientID(), "")
+	expect(t, "a ClientID of 65,536 bytes", s.ResetSession(string(make([]byte, 65_536))), persistence.ErrClientID)
+	must(t, s.ResetSession("client"))
 	for range 2 {
+		expect(t, "whose session it is", s.SessionClientID(), "client")
 		expect(t, "released", len(released(t, s)), 0)
 		expect(t, "seen", len(s.SeenIDs()), 0)
 		expectList(t, "Next", drain(t, s), []uint64{1, 2, 3})
@@ -79,4 +82,76 @@ func testResetSession(t *testing.T, open Open) {
 	s = reopen()
 	expectList(t, "released", released(t, s), []uint64{2})
 	expectList(t, "SeenIDs", s.SeenIDs(), []uint16{10})
+	must(t, s.ResetSession(""))
+	s = reopen()
+	expect(t, "whose session it is when nobody's is begun", s.SessionClientID(), "")
+	must(t, s.ResetSession(string(make([]byte, 65_535))))
+	s = reopen()
+	expect(t, "a long ClientID", s.SessionClientID(), string(make([]byte, 65_535)))
+}
+
+// testReleaseOrder: PUBRELs are sent again in the order of the PUBRECs
+// [MQTT-4.6.0-4], whatever the priorities, and through restarts.
+func testReleaseOrder(t *testing.T, open Open) {
+	s, reopen := open(t, persistence.Options{})
+	expect(t, "released in a new store", len(s.Released()), 0)
+	appendN(t, s, 4)
+	for _, p := range []persistence.Priority{persistence.High, persistence.Urgent} {
+		m := message(5, 20)
+		m.Priority = p
+		if _, err := s.Append(m); err != nil {
+			t.Fatal(err)
+		}
+	}
+	order := []persistence.Place{{Seq: 4, Number: 4}, {Seq: 6, Number: 1, Priority: persistence.Urgent}, {Seq: 1, Number: 1},
+		{Seq: 5, Number: 1, Priority: persistence.High}, {Seq: 3, Number: 3}, {Seq: 2, Number: 2}}
+	for _, p := range order {
+		must(t, s.Release(p.Seq))
+		must(t, s.Release(4)) // has its place
+	}
+	expectList(t, "released", s.Released(), order)
+	for len(order) > 0 {
+		s = reopen()
+		expectList(t, "released", s.Released(), order)
+		at := len(order) / 2
+		acked(t, s, order[at].Seq)
+		order = append(order[:at:at], order[at+1:]...)
+		expectList(t, "released", s.Released(), order)
+	}
+}
+
+// testUnmarkSent: what was marked and not sent is as if it never was.
+func testUnmarkSent(t *testing.T, open Open) {
+	s, reopen := open(t, persistence.Options{})
+	appendN(t, s, 9)
+	must(t, s.MarkSent(persistence.Normal, 8))
+	must(t, s.MarkSent(persistence.Urgent, 5))
+	want := [persistence.Priorities]uint64{8, 0, 5}
+	check := func() {
+		t.Helper()
+		for p, n := range want {
+			expect(t, "Sent", s.Sent(persistence.Priority(p)), n)
+		}
+	}
+	for _, step := range []struct {
+		unmark, want [persistence.Priorities]uint64
+	}{
+		{[...]uint64{9, 9, 9}, want}, // does not raise one
+		{[...]uint64{6, 2, 5}, [...]uint64{6, 0, 5}},
+		{[...]uint64{6, 0, 0}, [...]uint64{6, 0, 0}},
+		{[...]uint64{0, 0, 0}, [...]uint64{0, 0, 0}},
+	} {
+		must(t, s.UnmarkSent(step.unmark))
+		want = step.want
+		check()
+		for range 2 { // the second time from the checkpoint alone
+			s = reopen()
+			check()
+		}
+	}
+	must(t, s.MarkSent(persistence.Normal, 7))
+	want = [...]uint64{7, 0, 0}
+	check()
+	s = reopen()
+	check()
 }
