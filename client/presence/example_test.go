@@ -25,3 +25,35 @@ func ExampleParse() {
 	// offline will <nil>
 	// unknown  presence: no status payload: neither online nor offline nor a JSON object
 }
+
+func ExampleTracker() {
+	t := presence.NewTracker(presence.Options{StaleAfter: 10 * time.Second})
+	now := time.Date(2026, 11, 22, 14, 0, 0, 0, time.UTC)
+	hear := func(topic, payload string, retained bool) {
+		c, changed := t.Apply(presence.Word{Topic: topic, Payload: []byte(payload), At: now, Retained: retained})
+		if changed {
+			fmt.Printf("%s: %v, was %v\n", c.Device.Topic, c.Device.State, c.From)
+		}
+	}
+	hear("press/4/status", "online", true)
+	hear("press/5/status", "online", true)
+	t.Synced(now, nil)
+	hear("press/5/status", "offline", false)
+
+	t.Lost(now) // our own link
+	now = now.Add(10 * time.Second)
+	for _, topic := range []string{"press/4/status", "press/5/status"} {
+		d, _ := t.Get(topic, now)
+		fmt.Println(topic, "is", d.State)
+	}
+	hear("press/4/status", "online", true) // nothing changed
+	d, _ := t.Get("press/4/status", now)
+	fmt.Println(d.Topic, "is", d.State)
+	// Output:
+	// press/4/status: online, was unknown
+	// press/5/status: online, was unknown
+	// press/5/status: offline, was online
+	// press/4/status is stale
+	// press/5/status is offline
+	// press/4/status is online
+}

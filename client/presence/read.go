@@ -1,0 +1,78 @@
+package presence
+
+import (
+	"iter"
+	"time"
+)
+
+// Get returns what is known of the device with this status topic at the time now.
+// ok is false, and the State Unknown, if nothing is.
+func (t *Tracker) Get(topic string, now time.Time) (_ Device, ok bool) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	d := t.devices[topic]
+	if d == nil {
+		return Device{Topic: topic}, false
+	}
+	return t.device(d, t.since(now)), true
+}
+
+// All yields every device, in no order, each as it is when its turn comes. The
+// loop may call the Tracker; devices that come meanwhile are left out.
+func (t *Tracker) All(now func() time.Time) iter.Seq[Device] {
+	return func(yield func(Device) bool) {
+		t.mu.Lock()
+		list := make([]*device, 0, len(t.devices))
+		for _, d := range t.devices {
+			list = append(list, d)
+		}
+		t.mu.Unlock()
+		for _, d := range list {
+			t.mu.Lock()
+			gone, is := d.gone, t.device(d, t.since(now()))
+			t.mu.Unlock()
+			if !gone && !yield(is) {
+				return
+			}
+		}
+	}
+}
+
+// Snapshot returns every device as it is at one moment, in no order.
+func (t *Tracker) Snapshot(now time.Time) []Device {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	list := make([]Device, 0, len(t.devices))
+	at := t.since(now)
+	for _, d := range t.devices {
+		list = append(list, t.device(d, at))
+	}
+	return list
+}
+
+// Counts sums up what is known at the time now. It does not go through the
+// devices.
+func (t *Tracker) Counts(now time.Time) Counts {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	c, v, at := t.counts, &t.view, t.since(now)
+	c.Devices, c.Synced = len(t.devices), v.synced
+	c.Online, c.Offline, c.Stale, c.Unknown = v.states[Online], v.states[Offline], v.states[Stale], v.states[Unknown]
+	for i := range v.ended {
+		if at >= t.stale(&v.ended[i]) {
+			c.Online -= v.ended[i].online
+			c.Stale += v.ended[i].online
+		}
+	}
+	return c
+}
+
+// device is one as it is told.
+func (t *Tracker) device(d *device, now time.Duration) Device {
+	is := Device{Topic: d.topic, State: t.shown(d, now), Since: t.base.Add(d.since), Seen: t.base.Add(d.seen),
+		Boot: d.boot, Boots: int(d.boots), Flaps: int(d.flaps), Status: d.status()}
+	if is.State == Stale && d.shown == Online {
+		is.Since = t.base.Add(t.stale(t.view.of(d)))
+	}
+	return is
+}

@@ -1,0 +1,116 @@
+package presence
+
+import (
+	"container/heap"
+	"time"
+)
+
+// silences is how many intervals a device may be silent.
+const silences = 3
+
+// silence knows which device may be silent for too long first. A device is in it
+// at most once with the time that it has in due; that a word came does not move
+// it: when its time comes it is looked at, and put in again if it spoke.
+type silence struct{ heap []check }
+
+type check struct {
+	at time.Duration
+	d  *device
+}
+
+// arm has a device looked at when it may have been silent for too long.
+func (s *silence) arm(d *device, devices int) {
+	if d.raw != Online || d.interval == 0 || d.silent {
+		return
+	}
+	at := d.limit()
+	if d.due != 0 && d.due <= at {
+		return
+	}
+	if len(s.heap) > 2*devices+64 { // intervals that shrink leave old entries
+		kept := s.heap[:0]
+		for _, c := range s.heap {
+			if c.d.due == c.at && !c.d.gone {
+				kept = append(kept, c)
+			}
+		}
+		clear(s.heap[len(kept):])
+		s.heap = kept
+		heap.Init(s)
+	}
+	d.due = at
+	heap.Push(s, check{at, d})
+}
+
+// limit is until when a device may be silent.
+func (d *device) limit() time.Duration {
+	return d.heard + silences*time.Duration(d.interval)*time.Second
+}
+
+// Expire makes stale what is due: it tells a ViewStale, and a Changed for each
+// device that was silent for three of its intervals. It returns when it should be
+// called next; the zero Time if nothing will be due by itself. tell may be nil and
+// must not call the Tracker's Synced or Expire.
+func (t *Tracker) Expire(now time.Time, tell func(Change)) (next time.Time) {
+	for {
+		c, told, next := t.expireOne(now)
+		if !told {
+			return next
+		}
+		if tell != nil {
+			tell(c)
+		}
+	}
+}
+
+func (t *Tracker) expireOne(at time.Time) (c Change, told bool, next time.Time) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	now, v, s := t.since(at), &t.view, &t.silence
+	if v.ever && !v.synced && !v.told {
+		stale := t.stale(&v.ended[0])
+		if now >= stale {
+			v.told = true
+			return Change{Kind: ViewStale, At: at}, true, next
+		}
+		next = t.base.Add(stale)
+	}
+	for len(s.heap) > 0 && s.heap[0].at <= now {
+		e := heap.Pop(s).(check)
+		d := e.d
+		if d.gone || d.due != e.at {
+			continue
+		}
+		d.due = 0
+		if d.raw != Online || d.interval == 0 || d.epoch != v.epoch {
+			continue // until it is confirmed
+		}
+		if d.limit() > now {
+			s.arm(d, len(t.devices))
+			continue
+		}
+		v.remove(d)
+		from := d.shown
+		d.silent, d.shown, d.since = true, Stale, now
+		v.add(d)
+		return Change{At: at, Device: t.device(d, now), From: from}, true, next
+	}
+	if len(s.heap) > 0 {
+		if due := t.base.Add(s.heap[0].at); next.IsZero() || due.Before(next) {
+			next = due
+		}
+	}
+	return c, false, next
+}
+
+func (s *silence) Len() int           { return len(s.heap) }
+func (s *silence) Less(i, j int) bool { return s.heap[i].at < s.heap[j].at }
+func (s *silence) Swap(i, j int)      { s.heap[i], s.heap[j] = s.heap[j], s.heap[i] }
+func (s *silence) Push(x any)         { s.heap = append(s.heap, x.(check)) }
+func (s *silence) Pop() any {
+	n := len(s.heap) - 1
+	c := s.heap[n]
+	s.heap[n] = check{}
+	s.heap = s.heap[:n]
+	return c
+}

@@ -1,0 +1,470 @@
+package presence
+
+import (
+	"fmt"
+	"runtime"
+	"slices"
+	"testing"
+	"time"
+)
+
+var begin = time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC)
+
+// rig is a Tracker with a clock that the test moves.
+type rig struct {
+	*Tracker
+	t   *testing.T
+	now time.Time
+}
+
+func newRig(t *testing.T, o Options) *rig { return &rig{Tracker: NewTracker(o), t: t, now: begin} }
+
+// live, retained and past are the ways in which a word comes; say is the change
+// in short, empty for none.
+func (r *rig) live(topic, payload string) string { return r.word(topic, payload, false, false) }
+func (r *rig) retained(topic, payload string) string {
+	return r.word(topic, payload, true, false)
+}
+func (r *rig) past(topic, payload string) string { return r.word(topic, payload, false, true) }
+
+func (r *rig) word(topic, payload string, retained, past bool) string {
+	c, ok := r.Apply(Word{Topic: topic, Payload: []byte(payload), At: r.now, Retained: retained, Past: past})
+	if !ok {
+		return ""
+	}
+	return short(c)
+}
+
+func short(c Change) string {
+	switch c.Kind {
+	case Changed, Forgotten:
+		s := fmt.Sprintf("%s %v>%v", c.Device.Topic, c.From, c.Device.State)
+		if c.Initial {
+			s += " initial"
+		}
+		if c.Kind == Forgotten {
+			s += " forgotten"
+		}
+		return s
+	}
+	return c.Kind.String()
+}
+
+func (r *rig) expire() (list []string) {
+	r.Expire(r.now, func(c Change) { list = append(list, short(c)) })
+	return list
+}
+
+func (r *rig) sync() (list []string) {
+	r.Synced(r.now, func(c Change) { list = append(list, short(c)) })
+	return list
+}
+
+func (r *rig) wait(d time.Duration) { r.now = r.now.Add(d) }
+
+func (r *rig) state(topic string) State {
+	d, _ := r.Get(topic, r.now)
+	return d.State
+}
+
+func (r *rig) want(got, want string) {
+	r.t.Helper()
+	if got != want {
+		r.t.Errorf("got %q, want %q", got, want)
+	}
+}
+
+func (r *rig) wantList(got []string, want ...string) {
+	r.t.Helper()
+	if !slices.Equal(got, want) {
+		r.t.Errorf("got %q, want %q", got, want)
+	}
+}
+
+// boot is a status with a boot.
+func boot(state string, n byte) string {
+	s := Status{State: said(state), Boot: BootID{0: 1, 15: n}}
+	return string(s.Append(nil))
+}
+
+func TestWordsBecomeStates(t *testing.T) {
+	r := newRig(t, Options{})
+	r.want(r.retained("a", "online"), "a unknown>online initial")
+	r.want(r.live("b", "offline"), "b unknown>offline")
+	r.wantList(r.sync(), "view synced")
+	r.wait(time.Second)
+	r.want(r.live("a", "online"), "")
+	r.want(r.live("a", "offline"), "a online>offline")
+	r.want(r.live("a", "online"), "a offline>online")
+	r.want(r.live("a", "gibberish"), "a online>unknown")
+	r.want(r.live("c", "gibberish"), "c unknown>unknown")
+	r.want(r.live("b", ""), "b offline>unknown forgotten")
+	r.want(r.live("b", ""), "")
+	c := r.Counts(r.now)
+	c.Synced = false
+	if want := (Counts{Devices: 2, Unknown: 2, Words: 9, Unreadable: 2}); c != want {
+		t.Errorf("got %+v, want %+v", c, want)
+	}
+	d, ok := r.Get("a", r.now)
+	if want := (Device{Topic: "a", State: Unknown, Since: r.now, Seen: r.now, Flaps: 1}); !ok || d != want {
+		t.Errorf("got %+v, want %+v", d, want)
+	}
+	if d, ok := r.Get("b", r.now); ok || d != (Device{Topic: "b"}) {
+		t.Errorf("got %+v of a device that was forgotten", d)
+	}
+	if c, ok := r.Forget("c", r.now); !ok || short(c) != "c unknown>unknown forgotten" {
+		t.Errorf("got %+v", c)
+	}
+	if _, ok := r.Forget("c", r.now); ok {
+		t.Error("forgotten twice")
+	}
+}
+
+func TestADeviceIsToldWhole(t *testing.T) {
+	r := newRig(t, Options{})
+	s := Status{State: Online, Boot: someBoot, Time: begin.Add(time.Hour), Reason: ReasonBirth, Version: "1.2", Interval: time.Minute}
+	r.live("a", string(s.Append(nil)))
+	r.wait(time.Second)
+	s.Time, s.Reason = s.Time.Add(time.Second), ReasonHeartbeat
+	r.live("a", string(s.Append(nil)))
+	d, _ := r.Get("a", r.now)
+	want := Device{Topic: "a", State: Online, Since: begin, Seen: r.now, Boot: someBoot, Boots: 1, Status: s}
+	if d != want {
+		t.Errorf("got %+v, want %+v", d, want)
+	}
+	if list := slices.Collect(r.All(func() time.Time { return r.now })); len(list) != 1 || list[0] != want {
+		t.Errorf("All: %+v", list)
+	}
+	if list := r.Snapshot(r.now); len(list) != 1 || list[0] != want {
+		t.Errorf("Snapshot: %+v", list)
+	}
+}
+
+// TestTheWillOfAnOlderBootDoesNotCount: it comes late, behind the birth of the
+// process that has taken its place.
+func TestTheWillOfAnOlderBootDoesNotCount(t *testing.T) {
+	r := newRig(t, Options{})
+	r.live("a", boot("online", 1))
+	r.live("a", boot("online", 2))
+	r.want(r.live("a", boot("offline", 1)), "")
+	d, _ := r.Get("a", r.now)
+	if d.State != Online || d.Boots != 2 || r.Counts(r.now).Superseded != 1 {
+		t.Errorf("got %+v, %+v", d, r.Counts(r.now))
+	}
+	r.want(r.live("a", boot("offline", 2)), "a online>offline")
+	r.want(r.live("a", boot("online", 3)), "a offline>online")
+	r.live("a", boot("online", 4))
+	r.live("a", boot("online", 5))
+	r.want(r.live("a", boot("offline", 2)), "")
+	r.want(r.live("a", boot("offline", 5)), "a online>offline")
+	if d, _ := r.Get("a", r.now); d.Boots != 5 || d.Flaps != 1 {
+		t.Errorf("got %+v", d)
+	}
+}
+
+// TestWhatMayBeTheLastWordCounts: an offline that no newer online is known to
+// supersede, or that may have one missing before it.
+func TestWhatMayBeTheLastWordCounts(t *testing.T) {
+	r := newRig(t, Options{})
+	r.live("a", boot("online", 1))
+	r.want(r.live("a", boot("offline", 2)), "a online>offline") // its birth was lost
+	r.live("a", boot("online", 1))
+	r.want(r.live("a", "offline"), "a online>offline") // a plain word
+	r.live("a", boot("online", 1))
+	r.live("a", boot("online", 3))
+	r.Lost(r.now)
+	r.want(r.retained("a", boot("offline", 1)), "a online>offline") // that of 3 may be overwritten
+	if n := r.Counts(r.now).Superseded; n != 0 {
+		t.Errorf("%d superseded", n)
+	}
+	d, _ := r.Get("a", r.now)
+	if d.Boot != (BootID{0: 1, 15: 3}) || d.Boots != 3 {
+		t.Errorf("got %+v", d)
+	}
+	seen := d.Seen
+	r.wait(time.Second)
+	r.Lost(r.now)
+	r.want(r.retained("a", boot("offline", 1)), "")
+	if d, _ = r.Get("a", r.now); d.Seen != seen {
+		t.Error("a retained status that is the same is taken for a new word")
+	}
+	r.live("a", boot("online", 3))
+	r.want(r.retained("a", boot("offline", 1)), "a online>offline")
+	r.live("a", boot("online", 3))
+	r.Lost(r.now)
+	r.want(r.live("a", boot("offline", 1)), "a online>offline")
+}
+
+// TestTwoThatSayTheyAreTheDevice: an online always counts, and its own end then
+// counts too.
+func TestTwoThatSayTheyAreTheDevice(t *testing.T) {
+	r := newRig(t, Options{})
+	r.live("a", boot("online", 1))
+	r.live("a", boot("online", 2))
+	r.live("a", boot("online", 1))
+	r.want(r.live("a", boot("offline", 2)), "")
+	r.want(r.live("a", boot("offline", 1)), "a online>offline")
+	if d, _ := r.Get("a", r.now); d.Boots != 2 {
+		t.Errorf("%d boots", d.Boots)
+	}
+}
+
+func TestNoAlarmWhileOurLinkIsAway(t *testing.T) {
+	r := newRig(t, Options{})
+	r.retained("on", "online")
+	r.retained("off", "offline")
+	r.sync()
+	r.wait(time.Minute)
+	r.Lost(r.now.Add(-5 * time.Second))
+	r.wait(9 * time.Second)
+	r.wantList(r.expire())
+	if s := r.state("on"); s != Online {
+		t.Errorf("%v before its time", s)
+	}
+	r.wait(time.Second) // 15 s after the last sign of life
+	r.wantList(r.expire(), "view stale")
+	r.wantList(r.expire())
+	if r.state("on") != Stale || r.state("off") != Offline {
+		t.Errorf("%v and %v", r.state("on"), r.state("off"))
+	}
+	if d, _ := r.Get("on", r.now.Add(time.Hour)); !d.Since.Equal(r.now) {
+		t.Errorf("stale since %v", d.Since)
+	}
+	if c := r.Counts(r.now); c.Stale != 1 || c.Online != 0 || c.Offline != 1 || c.Synced {
+		t.Errorf("%+v", c)
+	}
+	r.want(r.retained("on", "online"), "")
+	r.want(r.retained("off", "offline"), "")
+	if c := r.Counts(r.now); c.Stale != 0 || c.Online != 1 {
+		t.Errorf("%+v", c)
+	}
+	r.wantList(r.sync(), "view synced")
+	if d, _ := r.Get("on", r.now); d.State != Online || !d.Since.Equal(begin) || d.Flaps != 0 {
+		t.Errorf("%+v", d)
+	}
+}
+
+func TestStaleAtOnce(t *testing.T) {
+	r := newRig(t, Options{StaleAfter: -1})
+	r.live("a", "online")
+	r.sync()
+	r.Lost(r.now)
+	r.wantList(r.expire(), "view stale")
+	if r.state("a") != Stale {
+		t.Error(r.state("a"))
+	}
+	r.want(r.retained("a", "offline"), "a stale>offline")
+}
+
+// TestHistoryIsNoNews: what a kept session delivers is over; the retained status
+// says how it ended.
+func TestHistoryIsNoNews(t *testing.T) {
+	r := newRig(t, Options{})
+	r.live("a", boot("online", 1))
+	r.live("b", boot("online", 1))
+	r.sync()
+	r.Lost(r.now)
+	for _, word := range []string{boot("offline", 1), boot("online", 2), boot("offline", 2), boot("online", 3)} {
+		r.want(r.past("a", word), "")
+	}
+	r.want(r.past("b", boot("offline", 1)), "")
+	r.want(r.past("b", ""), "")
+	r.want(r.past("new", "online"), "")
+	if r.state("a") != Online || r.state("b") != Online {
+		t.Error("history shows")
+	}
+	r.want(r.retained("a", boot("online", 3)), "")
+	r.want(r.retained("b", boot("offline", 1)), "b online>offline")
+	r.wantList(r.sync(), "view synced")
+	if d, _ := r.Get("a", r.now); d.Boots != 3 || d.Flaps != 2 {
+		t.Errorf("%+v", d)
+	}
+}
+
+func TestWhatIsNotRetainedAnyMoreIsForgotten(t *testing.T) {
+	r := newRig(t, Options{})
+	r.live("a", "online")
+	r.live("b", "online")
+	r.sync()
+	r.Lost(r.now)
+	r.live("a", "online") // of the subscription that is made again
+	r.past("b", "online")
+	r.wantList(r.sync(), "b online>unknown forgotten", "view synced")
+	if c := r.Counts(r.now); c.Devices != 1 || c.Online != 1 || c.Unknown != 0 {
+		t.Errorf("%+v", c)
+	}
+}
+
+// TestLinksThatFlap: what is confirmed on a link that is lost before all came is
+// stale by that one's time, and the rest by the earlier one's.
+func TestLinksThatFlap(t *testing.T) {
+	r := newRig(t, Options{StaleAfter: 10 * time.Second})
+	r.live("a", "online")
+	r.live("b", "online")
+	r.sync()
+	r.Lost(r.now)
+	r.wait(5 * time.Second)
+	r.retained("b", "online")
+	r.Lost(r.now)
+	r.wait(5 * time.Second)
+	r.wantList(r.expire(), "view stale")
+	if r.state("a") != Stale || r.state("b") != Online {
+		t.Errorf("%v, %v", r.state("a"), r.state("b"))
+	}
+	r.wait(5 * time.Second)
+	if r.state("b") != Stale {
+		t.Error(r.state("b"))
+	}
+	for range 3 * maxEnded {
+		r.wait(time.Second)
+		r.retained("b", "online")
+		r.Lost(r.now)
+	}
+	if r.state("a") != Stale || r.state("b") != Online || r.Counts(r.now).Online != 1 || r.Counts(r.now).Stale != 1 {
+		t.Errorf("%v, %v, %+v", r.state("a"), r.state("b"), r.Counts(r.now))
+	}
+	if n := len(r.view.ended); n > maxEnded {
+		t.Errorf("%d epochs are kept", n)
+	}
+	r.wait(10 * time.Second)
+	if c := r.Counts(r.now); r.state("b") != Stale || c.Stale != 2 || c.Online != 0 {
+		t.Errorf("%v, %+v", r.state("b"), c)
+	}
+	r.retained("b", "online")
+	r.wantList(r.sync(), "a stale>unknown forgotten", "view synced")
+	if c := r.Counts(r.now); c.Online != 1 || c.Devices != 1 {
+		t.Errorf("%+v", c)
+	}
+}
+
+func beat(sec int, at time.Time) string {
+	return string(Status{State: Online, Time: at, Interval: time.Duration(sec) * time.Second}.Append(nil))
+}
+
+func TestASilentDeviceIsStale(t *testing.T) {
+	r := newRig(t, Options{})
+	r.live("a", beat(10, r.now))
+	r.live("plain", "online")
+	r.sync()
+	for range 5 {
+		r.wait(29 * time.Second)
+		r.wantList(r.expire())
+		r.live("a", beat(10, r.now))
+	}
+	if next := r.Expire(r.now, nil); next.Before(r.now) || next.After(r.now.Add(30*time.Second)) {
+		t.Errorf("next at %v, now is %v", next, r.now)
+	}
+	r.wait(30 * time.Second)
+	r.wantList(r.expire(), "a online>stale")
+	r.wantList(r.expire())
+	if c := r.Counts(r.now); c.Stale != 1 || c.Online != 1 {
+		t.Errorf("%+v", c)
+	}
+	r.want(r.live("a", beat(2, r.now)), "a stale>online")
+	r.wait(6 * time.Second)
+	r.wantList(r.expire(), "a online>stale")
+	r.want(r.live("a", "offline"), "a stale>offline")
+	r.want(r.live("a", beat(30, r.now)), "a offline>online")
+	r.want(r.live("a", beat(1, r.now)), "") // looked at sooner than before
+	r.wait(3 * time.Second)
+	r.wantList(r.expire(), "a online>stale")
+	if d, _ := r.Get("a", r.now); d.Flaps != 1 {
+		t.Errorf("%d flaps: silence is none", d.Flaps)
+	}
+}
+
+// TestSilenceCountsWhileOurLinkStands: what we could not hear is not held against
+// a device, and a retained status that says nothing new is no sign of life.
+func TestSilenceCountsWhileOurLinkStands(t *testing.T) {
+	r := newRig(t, Options{StaleAfter: time.Hour})
+	first := r.now
+	r.live("a", beat(10, first))
+	r.sync()
+	r.wait(20 * time.Second)
+	r.Lost(r.now)
+	r.wait(time.Minute)
+	r.wantList(r.expire())
+	r.retained("a", beat(10, first))
+	r.sync()
+	r.wait(29 * time.Second)
+	r.wantList(r.expire())
+	r.wait(time.Second)
+	r.wantList(r.expire(), "a online>stale")
+	r.Lost(r.now)
+	r.want(r.retained("a", beat(10, first)), "")
+	if r.state("a") != Stale {
+		t.Error("an old word is taken for a new one")
+	}
+	r.Lost(r.now)
+	r.want(r.retained("a", beat(10, r.now)), "a stale>online")
+}
+
+func TestIntervalsThatChangeTakeNoMemory(t *testing.T) {
+	r := newRig(t, Options{})
+	for range 10_000 {
+		r.live("a", beat(2_000_000, r.now))
+		r.live("a", beat(1, r.now))
+		r.wait(4 * time.Second)
+		r.expire()
+	}
+	if n := len(r.silence.heap); n > 100 {
+		t.Errorf("%d checks are kept for one device", n)
+	}
+}
+
+func TestOneDeviceMoreIsRefused(t *testing.T) {
+	r := newRig(t, Options{MaxDevices: 2})
+	r.live("a", "online")
+	r.live("b", "online")
+	r.want(r.live("c", "online"), "view full")
+	r.want(r.live("d", "online"), "")
+	r.want(r.live("b", "offline"), "b online>offline")
+	r.live("a", "")
+	r.want(r.live("c", "online"), "c unknown>online")
+	r.want(r.live("d", "online"), "view full")
+	if c := r.Counts(r.now); c.Devices != 2 || c.Refused != 3 {
+		t.Errorf("%+v", c)
+	}
+}
+
+// TestAHundredThousandDevices measures what the documentation of Tracker says.
+func TestAHundredThousandDevices(t *testing.T) {
+	const n, most = 100_000, 300
+	r := newRig(t, Options{})
+	heap := func() int64 {
+		var m runtime.MemStats
+		runtime.GC()
+		runtime.ReadMemStats(&m)
+		return int64(m.HeapAlloc)
+	}
+	s := Status{State: Online, Reason: ReasonBirth, Version: "1.4.2", Interval: 30 * time.Second}
+	before := heap()
+	for i := range n {
+		s.Boot, s.Time = BootID{0: byte(i), 1: byte(i >> 8), 2: byte(i >> 16), 15: 1}, begin.Add(time.Duration(i))
+		r.retained(fmt.Sprintf("plants/04/devices/%07d/status", i), string(s.Append(nil)))
+	}
+	each := (heap() - before) / n
+	t.Logf("%d bytes for a device", each)
+	if each > most {
+		t.Errorf("a device takes %d bytes, more than %d", each, most)
+	}
+	r.sync()
+	if c := r.Counts(r.now); c.Online != n {
+		t.Errorf("%+v", c)
+	}
+	r.Lost(r.now)
+	r.wait(time.Minute)
+	r.wantList(r.expire(), "view stale")
+	if c := r.Counts(r.now); c.Stale != n {
+		t.Errorf("%+v", c)
+	}
+	forgotten := 0
+	r.Synced(r.now, func(c Change) {
+		if c.Kind == Forgotten {
+			forgotten++
+		}
+	})
+	if c := r.Counts(r.now); forgotten != n || c.Devices != 0 {
+		t.Errorf("%d forgotten, %+v", forgotten, c)
+	}
+}
