@@ -134,6 +134,9 @@ func readPEM(name string) ([]byte, error) {
 			break
 		}
 	}
+	if tail := b[bytes.LastIndexByte(b, '\n')+1:]; bytes.HasPrefix(tail, []byte("-")) && !bytes.HasPrefix(tail, []byte("-----END ")) {
+		begun = whole + 1 // no more than the beginning of its first line is there
+	}
 	if whole == 0 || whole < begun {
 		return nil, fmt.Errorf("of %d PEM blocks %d are whole", begun, whole)
 	}
