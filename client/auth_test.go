@@ -179,8 +179,15 @@ func TestAuthenticationDuringTheSession(t *testing.T) {
 			t.Error("there is nothing to authenticate with")
 		}
 		p := s.accept(control.Connack{AuthMethod: "echo"}) // says nothing to us
+		if d, err := control.ParseDisconnect(p.ended()); err != nil || d.Reason != 0x82 {
+			t.Errorf("got %+v, %v", d, err)
+		}
+		s.accept(control.Connack{})
 		connect(t, c)
-		p.quiet()
+		var bad *ProtocolError
+		if failed := eventsOf[ConnectFailed](&events); len(failed) != 1 || !errors.As(failed[0].Err, &bad) {
+			t.Errorf("events: %+v", failed)
+		}
 	})
 }
 

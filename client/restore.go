@@ -53,7 +53,7 @@ func (c *Client) endGone(ctx context.Context, up *link.Up) {
 		c.mu.Unlock()
 		if up.Gen.Present { // else the session never had it
 			err := c.unsubscribe(ctx, up, filter)
-			if up.Cause() != nil {
+			if err != nil && up.Cause() != nil {
 				return
 			}
 			if err != nil {
@@ -131,11 +131,6 @@ func (c *Client) subscribe(ctx context.Context, up *link.Up, list []*subscriptio
 	if ack == nil {
 		return refused, unanswered(ctx, up, err)
 	}
-	if len(ack.Reasons) != len(asked) {
-		up.Fail(&wire.Error{Code: wire.ReasonProtocolError, Packet: wire.SUBACK,
-			Detail: "it has not one reason code for each filter [MQTT-3.8.4-6]"})
-		return refused, ErrNotConnected
-	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for i, s := range asked {
@@ -158,7 +153,7 @@ func (c *Client) unsubscribe(ctx context.Context, up *link.Up, filter string) er
 	if ack == nil {
 		return unanswered(ctx, up, err)
 	}
-	if len(ack.Reasons) == 1 && ack.Reasons[0] >= 0x80 {
+	if ack.Reasons[0] >= 0x80 {
 		return &RefusedError{Code: ack.Reasons[0], Reason: filter}
 	}
 	return nil

@@ -2,14 +2,18 @@ package conformance
 
 import (
 	"bytes"
+	"context"
+	"errors"
 	"testing"
+	"time"
 
 	"github.com/mooring-mqtt/mooring/client"
+	"github.com/mooring-mqtt/mooring/internal/fakebroker"
 	"github.com/mooring-mqtt/mooring/internal/wire"
 	"github.com/mooring-mqtt/mooring/internal/wire/control"
 )
 
-// Sections 3.15 and 4.12: AUTH, for a client that authenticates by CONNECT alone.
+// Sections 3.15 and 4.12: AUTH.
 
 // The flags of AUTH are reserved and MUST all be 0. The Client or Server MUST
 // treat any other value as malformed and close the Network Connection.
@@ -26,51 +30,329 @@ func TestMQTT_3_15_1_1(t *testing.T) {
 	})
 }
 
-// If the Client does not include an Authentication Method in the CONNECT, the
-// Server MUST NOT send an AUTH packet: it is a violation.
+// credential answers each challenge, but refuses "bad".
+type credential struct{ method string }
+
+var errBad = errors.New("bad")
+
+func (a *credential) Method() string                              { return a.method }
+func (a *credential) Start(context.Context) ([]byte, error)       { return []byte("first"), nil }
+func (a *credential) Done(ctx context.Context, data []byte) error { return judge(data) }
+func (a *credential) Continue(_ context.Context, challenge []byte) ([]byte, error) {
+	return append([]byte("to "), challenge...), judge(challenge)
+}
+
+func judge(data []byte) error {
+	if string(data) == "bad" {
+		return errBad
+	}
+	return nil
+}
+
+// onAuthRig is onRig for a client that authenticates with the method "m".
+func onAuthRig(t *testing.T, test func(t *testing.T, r *rig)) {
+	t.Helper()
+	onRig(t, func(t *testing.T, r *rig) {
+		r.cfg.Auth = &credential{"m"}
+		r.cfg.ConnectTimeout = 5 * time.Second
+		test(t, r)
+	})
+}
+
+// authenticated is a CONNACK for it.
+var authenticated = control.Connack{AuthMethod: "m"}
+
+// authBytes is an AUTH without anything that it need not have.
+func authBytes(reason byte, method, data string) []byte {
+	return raw(0xF0, reason, props(wire.PropAuthMethod, method, wire.PropAuthData, data))
+}
+
+// reauthenticate has the client do so, behind the test's back.
+func reauthenticate(c *client.Client) <-chan error {
+	return asks(func() error { return c.Reauthenticate(context.Background()) })
+}
+
+// wantExchanges has two challenges answered while the connection is made, and two
+// in a re-authentication, and wants each AUTH of ours to be these bytes.
+func wantExchanges(t *testing.T, ack control.Connack) {
+	t.Helper()
+	onAuthRig(t, func(t *testing.T, r *rig) {
+		c := r.client()
+		conn, connect := r.Open()
+		if connect.AuthMethod != "m" || string(connect.AuthData) != "first" {
+			t.Errorf("CONNECT is %+v", connect)
+		}
+		for _, challenge := range []string{"a", "b"} {
+			conn.Auth(control.Auth{Reason: 0x18, Method: "m", Data: []byte(challenge), ReasonString: "r", User: []wire.UserProperty{{Key: "k", Value: "v"}}})
+			conn.ExpectBytes(authBytes(0x18, "m", "to "+challenge))
+		}
+		ack.AuthMethod = "m"
+		conn.Connack(ack)
+		r.await(c)
+		for range 2 {
+			done := reauthenticate(c)
+			conn.ExpectBytes(authBytes(0x19, "m", "first"))
+			for _, challenge := range []string{"c", "d"} {
+				conn.Auth(control.Auth{Reason: 0x18, Method: "m", Data: []byte(challenge)})
+				conn.ExpectBytes(authBytes(0x18, "m", "to "+challenge))
+			}
+			conn.Auth(control.Auth{Method: "m", Data: []byte("fine")})
+			r.must(<-done)
+		}
+		r.publish(c, client.AtMostOnce, "p")
+		r.wantPublish(conn, "p", false)
+	})
+}
+
+// The sender of the AUTH Packet MUST use one of the Authenticate Reason Codes: a
+// client has 0x18 and 0x19.
+func TestMQTT_3_15_2_1(t *testing.T) { wantExchanges(t, control.Connack{}) }
+
+// authIsShort wants AUTH to have neither Reason String nor User Property, and not to
+// be sent where its data alone make it larger than the server takes.
+func authIsShort(t *testing.T) {
+	t.Helper()
+	const limit = 17
+	if n := len(authBytes(0x18, "m", "to c")); n != limit-2 {
+		t.Fatalf("AUTH has %d bytes", n)
+	}
+	wantExchanges(t, control.Connack{MaximumPacketSize: limit})
+	onAuthRig(t, func(t *testing.T, r *rig) {
+		ack := control.Connack{MaximumPacketSize: limit, AuthMethod: "m"}
+		c, conn := r.start(ack)
+		done := reauthenticate(c)
+		conn.ExpectAuth()
+		conn.Auth(control.Auth{Reason: 0x18, Method: "m", Data: []byte("cde")})
+		conn.ExpectBytes(authBytes(0x18, "m", "to cde")) // the largest
+		conn.Auth(control.Auth{Reason: 0x18, Method: "m", Data: []byte("cdef")})
+		conn.ExpectDisconnect(0x80)
+		var gaveUp *client.AuthError
+		if err := <-done; !errors.As(err, &gaveUp) {
+			t.Errorf("the error is %v, want a *AuthError", err)
+		}
+	})
+}
+
+// The sender MUST NOT send a Reason String that makes the AUTH larger than the
+// receiver's Maximum Packet Size.
+func TestMQTT_3_15_2_2(t *testing.T) { authIsShort(t) }
+
+// The sender MUST NOT send a User Property that makes the AUTH larger than the
+// receiver's Maximum Packet Size.
+func TestMQTT_3_15_2_3(t *testing.T) { authIsShort(t) }
+
+// The Client responds to an AUTH packet from the Server by sending a further AUTH
+// packet, with Reason Code 0x18; or it ends the connection.
+func TestMQTT_4_12_0_3(t *testing.T) {
+	wantExchanges(t, control.Connack{})
+	onAuthRig(t, func(t *testing.T, r *rig) {
+		r.client()
+		conn, _ := r.Open()
+		conn.Auth(control.Auth{Reason: 0x18, Method: "m", Data: []byte("bad")})
+		conn.ExpectDisconnect(0x80)
+		r.Connect(authenticated)
+		var gaveUp *client.AuthError
+		if got := eventsOf[client.ConnectFailed](r); len(got) != 1 || !errors.As(got[0].Err, &gaveUp) || !errors.Is(got[0].Err, errBad) {
+			t.Errorf("the events are %+v, want one with a *AuthError", got)
+		}
+	})
+}
+
+// If the CONNECT included an Authentication Method, all AUTH packets, and any
+// successful CONNACK, MUST include the same: ours do, others are a violation.
+func TestMQTT_4_12_0_5(t *testing.T) {
+	wantExchanges(t, control.Connack{})
+	ask := func(method string) []byte { return authBytes(0x18, method, "d") }
+	for name, packet := range map[string][]byte{
+		"AUTH with another":    ask("M"),
+		"AUTH with none":       raw(0xF0, 0x18, props(wire.PropAuthData, "d")),
+		"AUTH without a body":  {0xF0, 0},
+		"AUTH of an empty one": ask(""),
+		"CONNACK with another": control.AppendConnack(nil, &control.Connack{AuthMethod: "mm"}),
+		"CONNACK with none":    control.AppendConnack(nil, &control.Connack{}),
+	} {
+		t.Run(name, func(t *testing.T) {
+			onAuthRig(t, func(t *testing.T, r *rig) {
+				r.client()
+				conn, _ := r.Open()
+				conn.Send(packet)
+				conn.ExpectDisconnect(0x82)
+				r.Connect(authenticated)
+				r.wantViolations(client.ProtocolError{Code: 0x82, Packet: wire.Type(packet[0] >> 4)})
+			})
+		})
+	}
+	onAuthRig(t, func(t *testing.T, r *rig) { // while the connection stands
+		c, conn := r.start(authenticated)
+		done := reauthenticate(c)
+		conn.ExpectAuth()
+		r.wantEnd(conn, 0x82, ask("M"))
+		var bad *client.ProtocolError
+		if err := <-done; !errors.As(err, &bad) {
+			t.Errorf("the error is %v, want a *ProtocolError", err)
+		}
+	})
+	onAuthRig(t, func(t *testing.T, r *rig) { // a refusal need not name it
+		r.client()
+		conn, _ := r.Open()
+		conn.Connack(control.Connack{Reason: 0x88})
+		conn.ExpectClosed()
+	})
+}
+
+// wantViolations wants the attempts to connect that have failed to have done so
+// over these violations.
+func (r *rig) wantViolations(want ...client.ProtocolError) {
+	r.t.Helper()
+	got := eventsOf[client.ConnectFailed](r)
+	if len(got) != len(want) {
+		r.t.Fatalf("%d attempts failed, want %d: %+v", len(got), len(want), got)
+	}
+	for i, e := range got {
+		var bad *client.ProtocolError
+		if !errors.As(e.Err, &bad) || bad.Code != want[i].Code || bad.Packet != want[i].Packet {
+			r.t.Errorf("attempt %d failed over %v, want %v 0x%02X", i+1, e.Err, want[i].Packet, want[i].Code)
+		}
+	}
+}
+
+// If the Client does not include an Authentication Method in the CONNECT, the Server
+// MUST NOT send an AUTH packet, nor an Authentication Method in the CONNACK: both
+// are violations. With one they are not.
 func TestMQTT_4_12_0_6(t *testing.T) {
 	for _, a := range []control.Auth{{}, {Reason: 0x18, Method: "m"}, {Reason: 0x19, Method: "m", Data: []byte("d")}} {
 		onRig(t, func(t *testing.T, r *rig) {
 			r.client()
 			conn, _ := r.Open()
 			conn.Auth(a)
-			conn.ExpectClosed()
+			conn.ExpectDisconnect(0x82)
 			conn, _ = r.Connect(control.Connack{})
+			r.wantViolations(client.ProtocolError{Code: 0x82, Packet: wire.AUTH})
 			r.wantEnd(conn, 0x82, control.AppendAuth(nil, &a))
 		})
 	}
+	for _, method := range []string{"m", ""} {
+		onRig(t, func(t *testing.T, r *rig) {
+			r.client()
+			conn, _ := r.Open()
+			conn.Send(raw(0x20, 0, 0, props(wire.PropAuthMethod, method)))
+			conn.ExpectDisconnect(0x82)
+			r.Connect(control.Connack{})
+			r.wantViolations(client.ProtocolError{Code: 0x82, Packet: wire.CONNACK})
+			if got := eventsOf[client.Connected](r); len(got) != 1 {
+				t.Errorf("%d connections are told, want 1", len(got))
+			}
+		})
+	}
+	onAuthRig(t, func(t *testing.T, r *rig) {
+		_, conn := r.start(authenticated)
+		conn.Quiet()
+	})
 }
 
 // If the Client does not include an Authentication Method in the CONNECT, the
-// Client MUST NOT send an AUTH packet to the Server: whatever that sends.
+// Client MUST NOT send an AUTH packet to the Server: whatever that sends, and
+// whatever the program asks for. With one it sends them.
 func TestMQTT_4_12_0_7(t *testing.T) {
 	onRig(t, func(t *testing.T, r *rig) {
 		r.cfg.Username, r.cfg.Password = "u", []byte("p")
 		c := r.client()
 		ask := control.Auth{Reason: 0x18, Method: "m", Data: []byte("d")}
+		wantNone := func(conn *fakebroker.Conn) {
+			t.Helper()
+			for _, f := range conn.Rest() {
+				if f.Type() != wire.DISCONNECT {
+					t.Errorf("%v is sent", f.Type())
+				}
+			}
+		}
 		conn, connect := r.Open()
 		if connect.AuthMethod != "" || connect.AuthData != nil {
 			t.Errorf("CONNECT is %+v", connect)
 		}
 		conn.Auth(ask)
-		if got := conn.Rest(); len(got) != 0 {
-			t.Errorf("%v is sent before CONNACK", got[0].Type())
-		}
+		wantNone(conn)
+		conn, _ = r.Open() // a CONNACK that speaks of a method nobody named
+		conn.Connack(control.Connack{AuthMethod: "m", AuthData: []byte("d")})
+		wantNone(conn)
 		conn, _ = r.Connect(control.Connack{})
+		r.await(c)
+		if err := c.Reauthenticate(t.Context()); err == nil {
+			t.Error("a re-authentication without a method is no error")
+		}
 		conn.Quiet()
 		conn.Auth(ask)
-		for _, f := range conn.Rest() {
-			if f.Type() == wire.AUTH {
-				t.Error("AUTH is answered with AUTH")
-			}
-		}
-		conn, _ = r.Open() // a CONNACK that speaks of a method nobody named
-		conn.Connack(control.Connack{SessionPresent: true, AuthMethod: "m", AuthData: []byte("d")})
-		conn.Quiet()
+		wantNone(conn)
+		conn, _ = r.Connect(control.Connack{SessionPresent: true})
 		r.publish(c, client.AtLeastOnce, "p")
 		r.wantPublish(conn, "p", false)
 		if bytes.Contains(conn.Heard(), []byte{0xF0}) {
 			t.Errorf("the client sent % x", conn.Heard())
 		}
 	})
+	wantExchanges(t, control.Connack{})
+}
+
+// A re-authentication is an AUTH with Reason Code 0x19, after CONNACK. It MUST name
+// the Authentication Method that the connection was authenticated with.
+func TestMQTT_4_12_1_1(t *testing.T) {
+	wantExchanges(t, control.Connack{})
+	onAuthRig(t, func(t *testing.T, r *rig) {
+		changing := &credential{"m"}
+		r.cfg.Auth = changing
+		c := r.client()
+		if err := c.Reauthenticate(t.Context()); !errors.Is(err, client.ErrNotConnected) {
+			t.Errorf("before CONNACK the error is %v", err)
+		}
+		conn, _ := r.Connect(authenticated)
+		r.await(c)
+		changing.method = "other"
+		done := reauthenticate(c)
+		conn.ExpectBytes(authBytes(0x19, "m", "first"))
+		conn.Auth(control.Auth{Method: "m"})
+		r.must(<-done)
+	})
+}
+
+// If the re-authentication fails, the Client or Server SHOULD send DISCONNECT with
+// an appropriate Reason Code. The program gets a typed error.
+func TestMQTT_4_12_1_2(t *testing.T) {
+	for name, test := range map[string]struct {
+		send   func(*fakebroker.Conn)
+		reason byte // of our DISCONNECT; 0: none
+		typed  any
+	}{
+		"a challenge that we refuse":  {func(c *fakebroker.Conn) { c.Send(authBytes(0x18, "m", "bad")) }, 0x80, new(*client.AuthError)},
+		"a last word that we refuse":  {func(c *fakebroker.Conn) { c.Send(authBytes(0x00, "m", "bad")) }, 0x80, new(*client.AuthError)},
+		"a server that is silent":     {func(c *fakebroker.Conn) {}, 0x80, new(*client.AuthError)},
+		"one that asks in return":     {func(c *fakebroker.Conn) { c.Send(authBytes(0x19, "m", "")) }, 0x82, new(*client.ProtocolError)},
+		"an unknown reason code":      {func(c *fakebroker.Conn) { c.Send(authBytes(0x87, "m", "")) }, 0x82, new(*client.ProtocolError)},
+		"two challenges at once":      {func(c *fakebroker.Conn) { c.Send(authBytes(0x00, "m", ""), authBytes(0x18, "m", "")) }, 0x82, nil},
+		"a server that says no":       {func(c *fakebroker.Conn) { c.Disconnect(control.Disconnect{Reason: 0x87}) }, 0, new(*client.ConnectionError)},
+		"one that does so by 0x8C":    {func(c *fakebroker.Conn) { c.Disconnect(control.Disconnect{Reason: 0x8C}) }, 0, new(*client.ConnectionError)},
+		"one that is gone":            {func(c *fakebroker.Conn) { c.Close() }, 0, new(error)},
+		"one that sends nothing good": {func(c *fakebroker.Conn) { c.Send([]byte{0xF0, 1}, []byte{0x18}) }, 0x81, new(*client.ProtocolError)},
+	} {
+		t.Run(name, func(t *testing.T) {
+			onAuthRig(t, func(t *testing.T, r *rig) {
+				c, conn := r.start(authenticated)
+				done := reauthenticate(c)
+				conn.ExpectAuth()
+				test.send(conn)
+				if test.reason != 0 {
+					conn.ExpectDisconnect(test.reason)
+				} else {
+					conn.ExpectClosed()
+				}
+				if err := <-done; test.typed != nil && !errors.As(err, test.typed) {
+					t.Errorf("the error is %v, want a %T", err, test.typed)
+				}
+				again := authenticated // and the client goes on
+				again.SessionPresent = true
+				conn, _ = r.Connect(again)
+				r.publish(c, client.AtLeastOnce, "p")
+				r.wantPublish(conn, "p", false)
+			})
+		})
+	}
 }

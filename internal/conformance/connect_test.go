@@ -211,29 +211,42 @@ func TestMQTT_3_1_2_18(t *testing.T) { wantUsers(t) }
 func TestMQTT_3_1_2_19(t *testing.T) { wantUsers(t) }
 
 // [MQTT-3.1.2-30]: with an Authentication Method, nothing but AUTH or DISCONNECT
-// is sent before CONNACK. Nothing at all is, with or without one.
+// is sent before CONNACK. Without one, nothing but DISCONNECT is.
 func TestMQTT_3_1_2_30(t *testing.T) {
-	onRig(t, func(t *testing.T, r *rig) {
-		r.cfg.Status = &client.Status{Topic: "s", NoCorrection: true}
-		r.cfg.KeepAlive, r.cfg.ConnectTimeout = time.Second, time.Hour
-		c := r.client()
-		conn, connect := r.Open()
-		if connect.AuthMethod != "" {
-			t.Errorf("Authentication Method %q was not asked for", connect.AuthMethod)
-		}
-		r.publish(c, client.AtLeastOnce, "1")
-		r.publish(c, client.ExactlyOnce, "2")
-		_, _ = c.Publish(t.Context(), client.Message{Topic: "t"})
-		r.must(<-subscribe(t.Context(), c, "f"))
-		r.must(<-unsubscribe(t.Context(), c, "f"))
-		conn.QuietFor(time.Minute)
-		go func() { _ = c.Close() }()
-		for _, f := range conn.Rest() {
-			if f.Type() != wire.DISCONNECT {
-				t.Errorf("%v came before CONNACK", f.Type())
+	for _, method := range []string{"", "m"} {
+		onRig(t, func(t *testing.T, r *rig) {
+			if method != "" {
+				r.cfg.Auth = &credential{method}
 			}
-		}
-	})
+			r.cfg.Status = &client.Status{Topic: "s", NoCorrection: true}
+			r.cfg.KeepAlive, r.cfg.ConnectTimeout = time.Second, time.Hour
+			c := r.client()
+			conn, connect := r.Open()
+			if connect.AuthMethod != method {
+				t.Errorf("the Authentication Method is %q, want %q", connect.AuthMethod, method)
+			}
+			r.publish(c, client.AtLeastOnce, "1")
+			r.publish(c, client.ExactlyOnce, "2")
+			_, _ = c.Publish(t.Context(), client.Message{Topic: "t"})
+			r.must(<-subscribe(t.Context(), c, "f"))
+			r.must(<-unsubscribe(t.Context(), c, "f"))
+			conn.QuietFor(time.Minute)
+			if method != "" {
+				conn.Auth(control.Auth{Reason: 0x18, Method: method, Data: []byte("c")})
+				conn.ExpectAuth()
+				if err := c.Reauthenticate(t.Context()); !errors.Is(err, client.ErrNotConnected) {
+					t.Errorf("a re-authentication before CONNACK: %v", err)
+				}
+				conn.QuietFor(time.Minute)
+			}
+			go func() { _ = c.Close() }()
+			for _, f := range conn.Rest() {
+				if f.Type() != wire.DISCONNECT {
+					t.Errorf("%v came before CONNACK", f.Type())
+				}
+			}
+		})
+	}
 }
 
 // [MQTT-3.1.3-1]: the payload is Client Identifier, Will Properties, Will Topic,

@@ -2,6 +2,7 @@ package conformance
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"net/url"
@@ -236,4 +237,27 @@ func TestMQTT_3_14_0_1(t *testing.T) {
 			t.Errorf("%d connections were told, want 1", len(got))
 		}
 	})
+}
+
+// The Session Expiry Interval MUST NOT be sent on a DISCONNECT by the Server: it is
+// a violation, and what the DISCONNECT says counts all the same.
+func TestMQTT_3_14_2_2(t *testing.T) {
+	for _, seconds := range []uint32{0, 1, 0xFFFFFFFF} {
+		for _, reason := range []byte{0x00, 0x8B, 0x8E, 0x77, 0xFF} {
+			onRig(t, func(t *testing.T, r *rig) {
+				_, conn := r.start(control.Connack{})
+				r.wantEnd(conn, 0x82, control.AppendDisconnect(nil, &control.Disconnect{Reason: reason, HasSessionExpiry: true, SessionExpiry: seconds}))
+				var bad *client.ProtocolError
+				var said *client.ConnectionError
+				got := eventsOf[client.Disconnected](r)
+				if len(got) != 1 || !errors.As(got[0].Err, &bad) || bad.Packet != wire.DISCONNECT || !errors.As(got[0].Err, &said) || said.Code != reason {
+					t.Errorf("the events are %+v", got)
+				}
+				_, connect := r.Open()
+				if connect.CleanStart != (reason == 0x8E) {
+					t.Errorf("after 0x%02X Clean Start is %v", reason, connect.CleanStart)
+				}
+			})
+		}
+	}
 }

@@ -11,6 +11,7 @@ import (
 
 	"github.com/mooring-mqtt/mooring/client"
 	"github.com/mooring-mqtt/mooring/internal/fakebroker"
+	"github.com/mooring-mqtt/mooring/internal/wire"
 	"github.com/mooring-mqtt/mooring/internal/wire/control"
 )
 
@@ -118,6 +119,9 @@ func TestMQTT_4_13_2_1(t *testing.T) {
 				c, conn := r.start(control.Connack{})
 				conn.Quiet()
 				conn.Disconnect(control.Disconnect{Reason: byte(reason)})
+				if wire.CheckServerReason(wire.DISCONNECT, byte(reason)) != nil {
+					conn.ExpectDisconnect(0x82) // such a code does not exist
+				}
 				conn.ExpectClosed() // though the server keeps it open
 				r.publish(c, client.AtLeastOnce, "later")
 				conn, _ = r.Connect(control.Connack{})

@@ -1,8 +1,11 @@
 package conformance
 
 import (
+	"bytes"
+	"errors"
 	"fmt"
 	"testing"
+	"testing/synctest"
 
 	"github.com/mooring-mqtt/mooring/client"
 	"github.com/mooring-mqtt/mooring/internal/wire"
@@ -137,10 +140,33 @@ func TestMQTT_3_2_2_1(t *testing.T) {
 }
 
 // The Server sending the CONNACK packet MUST use one of the Connect Reason Code
-// values: none is between 0x00 and 0x80.
+// values: none is between 0x00 and 0x80, and those above refuse, whether or not they
+// exist.
 func TestMQTT_3_2_2_8(t *testing.T) {
 	for reason := 1; reason < 0x80; reason++ {
 		refusedConnack(t, []byte{0x20, 3, 0, byte(reason), 0})
+	}
+	known := []byte{0x80, 0x81, 0x82, 0x83, 0x84, 0x85, 0x86, 0x87, 0x88, 0x89, 0x8A, 0x8C, 0x90, 0x95, 0x97, 0x99, 0x9A, 0x9B, 0x9C, 0x9D, 0x9F}
+	for reason := 0x80; reason < 0x100; reason++ {
+		onRig(t, func(t *testing.T, r *rig) {
+			c := r.client()
+			conn, _ := r.Open()
+			conn.Connack(control.Connack{Reason: byte(reason), ReasonString: "why"})
+			conn.ExpectClosed()
+			synctest.Wait()
+			err := c.Err() // some of them stop the client
+			if failed := eventsOf[client.ConnectFailed](r); err == nil && len(failed) == 1 {
+				err = failed[0].Err
+			}
+			var said *client.ConnectionError
+			if !errors.As(err, &said) || said.Code != byte(reason) || said.Reason != "why" {
+				t.Errorf("0x%02X: the error is %v", reason, err)
+			}
+			var bad *client.ProtocolError
+			if exists := bytes.IndexByte(known, byte(reason)) >= 0; errors.As(err, &bad) == exists {
+				t.Errorf("0x%02X: the error is %v, which is or is not a violation", reason, err)
+			}
+		})
 	}
 }
 

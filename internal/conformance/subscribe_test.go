@@ -1,6 +1,7 @@
 package conformance
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -244,4 +245,76 @@ func TestMQTT_3_9_3_1(t *testing.T) {
 			t.Errorf("refused are %v, want %s with 0x87 and %s with 0x97", codes, second, fourth)
 		}
 	})
+}
+
+// requested has the client send a SUBSCRIBE at this QoS, or an UNSUBSCRIBE, answers
+// it with these reason codes, and wants that to be a violation, and the request to
+// be made again on the next connection of the session.
+func (r *rig) requested(kind wire.Type, qos client.QoS, reasons ...byte) {
+	r.t.Helper()
+	c, conn := r.start(control.Connack{})
+	ask := func() error { return c.Subscribe(context.Background(), "a", qos, client.HandlerFunc(r.keep)) }
+	packet := raw(0x90, uint16(1), 0, reasons)
+	if kind == wire.UNSUBSCRIBE {
+		ask = func() error { return c.Unsubscribe(context.Background(), "a") }
+		packet = raw(0xB0, uint16(1), 0, reasons)
+	}
+	done := asks(ask)
+	conn.Expect(kind)
+	r.wantEnd(conn, 0x82, packet)
+	<-done
+	conn, _ = r.Connect(control.Connack{SessionPresent: true})
+	conn.Expect(kind) // it counts as not made
+	if kind == wire.SUBSCRIBE {
+		conn.Suback(2, byte(qos))
+	} else {
+		conn.Unsuback(2, 0)
+	}
+	conn.Quiet()
+	r.resume(conn).Quiet() // and now as made
+	var bad *client.ProtocolError
+	if got := eventsOf[client.Disconnected](r); len(got) != 2 || !errors.As(got[0].Err, &bad) || bad.Code != 0x82 {
+		r.t.Errorf("the events are %+v", got)
+	}
+}
+
+// This Reason Code MUST either show the maximum QoS that was granted or indicate
+// that the subscription failed: more than was asked for is no grant.
+func TestMQTT_3_8_4_7(t *testing.T) {
+	for asked := client.AtMostOnce; asked <= client.AtLeastOnce; asked++ {
+		for granted := asked + 1; granted <= client.ExactlyOnce; granted++ {
+			onRig(t, func(t *testing.T, r *rig) { r.requested(wire.SUBSCRIBE, asked, byte(granted)) })
+		}
+	}
+	onRig(t, func(t *testing.T, r *rig) { // less is
+		c, conn := r.start(control.Connack{})
+		for i := range byte(3) {
+			done := r.subscribe(c, "a")
+			conn.Suback(conn.ExpectSubscribe().PacketID, i)
+			r.must(<-done)
+		}
+	})
+}
+
+// The Server sending a SUBACK packet MUST use one of the Subscribe Reason Codes for
+// each Topic Filter received: any other one is a violation.
+func TestMQTT_3_9_3_2(t *testing.T) {
+	known := []byte{0, 1, 2, 0x80, 0x83, 0x87, 0x8F, 0x91, 0x97, 0x9E, 0xA1, 0xA2}
+	for code := range 0x100 {
+		if !bytes.Contains(known, []byte{byte(code)}) {
+			onRig(t, func(t *testing.T, r *rig) { r.requested(wire.SUBSCRIBE, client.ExactlyOnce, byte(code)) })
+		}
+	}
+	for _, code := range known[3:] { // these refuse, and the connection stands
+		onRig(t, func(t *testing.T, r *rig) {
+			c, conn := r.start(control.Connack{})
+			done := r.subscribe(c, "a")
+			conn.Suback(conn.ExpectSubscribe().PacketID, code)
+			var refused *client.RefusedError
+			if err := <-done; !errors.As(err, &refused) || refused.Code != code {
+				t.Errorf("the error is %v, want a *RefusedError 0x%02X", err, code)
+			}
+			r.resume(conn).Quiet()
+		})
+	}
 }

@@ -1,10 +1,13 @@
 package conformance
 
 import (
+	"bytes"
 	"context"
+	"errors"
 	"testing"
 
 	"github.com/mooring-mqtt/mooring/client"
+	"github.com/mooring-mqtt/mooring/internal/wire"
 	"github.com/mooring-mqtt/mooring/internal/wire/control"
 )
 
@@ -83,5 +86,45 @@ func TestMQTT_3_10_4_5(t *testing.T) {
 		r.unanswered(done)
 		conn.Unsuback(id, 0x11)
 		r.must(<-done)
+	})
+}
+
+// The order of Reason Codes in the UNSUBACK packet MUST match the order of Topic
+// Filters: a client that ends one at a time wants one, and no other number.
+func TestMQTT_3_11_3_1(t *testing.T) {
+	onRig(t, func(t *testing.T, r *rig) {
+		c, conn := r.start(control.Connack{})
+		first := r.unsubscribe(c, "a")
+		u := conn.ExpectUnsubscribe()
+		if len(u.Filters) != 1 {
+			t.Fatalf("UNSUBSCRIBE is %+v", u)
+		}
+		second := r.unsubscribe(c, "b")
+		conn.Unsuback(u.PacketID, 0x87)
+		var refused *client.RefusedError
+		if err := <-first; !errors.As(err, &refused) || refused.Code != 0x87 || refused.Reason != "a" {
+			t.Errorf("the error is %v, want a *RefusedError 0x87", err)
+		}
+		conn.Unsuback(conn.ExpectUnsubscribe().PacketID, 0)
+		r.must(<-second)
+	})
+	onRig(t, func(t *testing.T, r *rig) { r.requested(wire.UNSUBSCRIBE, 0, 0, 0) })
+	onRig(t, func(t *testing.T, r *rig) { r.requested(wire.UNSUBSCRIBE, 0, 0x11, 0x80, 0) })
+}
+
+// The Server sending an UNSUBACK packet MUST use one of the Unsubscribe Reason Codes
+// for each Topic Filter received: any other one is a violation.
+func TestMQTT_3_11_3_2(t *testing.T) {
+	known := []byte{0, 0x11, 0x80, 0x83, 0x87, 0x8F, 0x91}
+	for code := range 0x100 {
+		if !bytes.Contains(known, []byte{byte(code)}) {
+			onRig(t, func(t *testing.T, r *rig) { r.requested(wire.UNSUBSCRIBE, 0, byte(code)) })
+		}
+	}
+	onRig(t, func(t *testing.T, r *rig) { // none at all
+		c, conn := r.start(control.Connack{})
+		r.unsubscribe(c, "a")
+		conn.ExpectUnsubscribe()
+		r.wantEnd(conn, 0x81, raw(0xB0, uint16(1), 0))
 	})
 }

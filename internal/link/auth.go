@@ -78,7 +78,7 @@ func (c *Conn) handleAuth(f wire.Frame, connecting bool) error {
 	case err != nil:
 		return err
 	case c.auth == nil:
-		return &wire.Error{Code: wire.ReasonProtocolError, Packet: wire.AUTH, Detail: "our CONNECT named no Authentication Method [MQTT-4.12.0-6]"}
+		return authViolation(wire.AUTH, "our CONNECT named no Authentication Method [MQTT-4.12.0-6]")
 	case p.method != c.auth.method:
 		return authViolation(wire.AUTH, "its Authentication Method is not that of our CONNECT [MQTT-4.12.0-5]")
 	case connecting && p.reason != authContinue:
@@ -101,10 +101,11 @@ func (c *Conn) handleAuth(f wire.Frame, connecting bool) error {
 }
 
 // checkMethod looks at a CONNACK that accepts: it must name the method that CONNECT
-// named. Where CONNECT named none, one in CONNACK is passed over: it asks for
-// nothing, and the noAuth of paho's client says nothing to it.
+// named, and none where CONNECT named none. One that comes uncalled is refused, not
+// passed over: the server takes us for somebody else, or has an exchange in mind
+// that we know nothing of.
 func (c *Conn) checkMethod(f wire.Frame) error {
-	if c.auth == nil || f.Body[1] != wire.ReasonSuccess {
+	if f.Body[1] != wire.ReasonSuccess {
 		return nil
 	}
 	props, _, err := wire.SplitProperties(wire.CONNACK, f.Body[2:])
@@ -121,7 +122,10 @@ func (c *Conn) checkMethod(f wire.Frame) error {
 			named, method = true, string(p.Bytes)
 		}
 	}
-	if !named || method != c.auth.method {
+	switch {
+	case c.auth == nil && named:
+		return authViolation(wire.CONNACK, "it names an Authentication Method, and our CONNECT named none [MQTT-4.12.0-6]")
+	case c.auth != nil && (!named || method != c.auth.method):
 		return authViolation(wire.CONNACK, "its Authentication Method is not that of our CONNECT [MQTT-4.12.0-5]")
 	}
 	return nil
@@ -202,10 +206,9 @@ func parseAuth(body []byte) (p authPacket, err error) {
 	if len(body) == 0 {
 		return p, nil
 	}
-	switch p.reason = body[0]; p.reason {
-	case wire.ReasonSuccess, authContinue, authReauthenticate:
-	default:
-		return p, &wire.Error{Code: wire.ReasonProtocolError, Packet: wire.AUTH, Detail: fmt.Sprintf("reason code 0x%02X does not belong to this packet", p.reason)}
+	p.reason = body[0]
+	if err := wire.CheckServerReason(wire.AUTH, p.reason); err != nil {
+		return p, err
 	}
 	props, rest, err := wire.SplitProperties(wire.AUTH, body[1:])
 	if err != nil {

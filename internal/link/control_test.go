@@ -99,7 +99,7 @@ func TestSubscribeAndUnsubscribe(t *testing.T) {
 			t.Fatal(err)
 		}
 		p.send(wire.AppendPublish(nil, &wire.Publish{Topic: "a/b"})) // the data plane goes on meanwhile
-		p.send(control.AppendSuback(nil, &control.Suback{PacketID: s.PacketID, Reasons: []byte{1}}))
+		p.send(control.AppendSuback(nil, &control.Suback{PacketID: s.PacketID, Reasons: []byte{0}}))
 		if err := <-done; err != nil {
 			t.Error(err)
 		}
@@ -143,7 +143,7 @@ func TestARequestTooLargeForTheServer(t *testing.T) {
 		if err != nil || s.Subscriptions[0].Filter != "short" {
 			t.Errorf("%+v, %v", s, err)
 		}
-		p.send(control.AppendSuback(nil, &control.Suback{PacketID: s.PacketID, Reasons: []byte{1}}))
+		p.send(control.AppendSuback(nil, &control.Suback{PacketID: s.PacketID, Reasons: []byte{0}}))
 		if err := <-done; err != nil {
 			t.Error(err)
 		}

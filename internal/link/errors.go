@@ -28,6 +28,18 @@ func (e *DisconnectError) Error() string {
 	return fmt.Sprintf("mqtt: server sent DISCONNECT with reason code 0x%02X%s", e.Reason, quoted(e.ReasonString))
 }
 
+// irregular is an end that the server told in a way it may not. It is both: what
+// was said counts, and the violation is answered.
+type irregular struct {
+	said      error // *ConnackError, *DisconnectError
+	violation error // *wire.Error
+}
+
+func (e *irregular) Error() string { return e.said.Error() + "; " + e.violation.Error() }
+
+// Unwrap returns both.
+func (e *irregular) Unwrap() []error { return []error{e.said, e.violation} }
+
 // Goodbye is a reason of ours to end a connection, told to the server also where
 // no generation has begun on it.
 type Goodbye struct {
@@ -64,13 +76,17 @@ func quoted(s string) string {
 	return fmt.Sprintf(" (%q)", s)
 }
 
+// parseDisconnect decodes a DISCONNECT. One that says what no server may say is an
+// *irregular, one that cannot be read a *wire.Error.
 func parseDisconnect(body []byte) (*DisconnectError, error) {
 	d := &DisconnectError{}
 	if len(body) == 0 {
 		return d, nil
 	}
-	if d.Reason = body[0]; len(body) == 1 {
-		return d, nil
+	d.Reason = body[0]
+	violation := wire.CheckServerReason(wire.DISCONNECT, d.Reason)
+	if len(body) == 1 {
+		return d.unless(violation)
 	}
 	props, rest, err := wire.SplitProperties(wire.DISCONNECT, body[1:])
 	if err != nil {
@@ -83,13 +99,23 @@ func parseDisconnect(body []byte) (*DisconnectError, error) {
 		p, ok := props.Next()
 		switch {
 		case !ok:
-			return d, nil
+			return d.unless(violation)
+		case p.ID == wire.PropSessionExpiry:
+			violation = &wire.Error{Code: wire.ReasonProtocolError, Packet: wire.DISCONNECT, Detail: "it has a Session Expiry Interval [MQTT-3.14.2-2]"}
 		case p.ID == wire.PropReasonString:
 			d.ReasonString = string(p.Bytes)
 		case p.ID == wire.PropServerReference:
 			d.ServerReference = string(p.Bytes)
 		}
 	}
+}
+
+// unless returns d, or what it is together with a violation.
+func (e *DisconnectError) unless(violation error) (*DisconnectError, error) {
+	if violation != nil {
+		return nil, &irregular{e, violation}
+	}
+	return e, nil
 }
 
 // checkControl checks the shape of a control packet before paho decodes it, so
@@ -107,11 +133,12 @@ func checkControl(f wire.Frame) error {
 		if len(b) < 3 {
 			return short
 		}
-		switch {
-		case b[0] > 1:
+		if b[0] > 1 {
 			return &wire.Error{Code: wire.ReasonMalformedPacket, Packet: t, Detail: "reserved flags are set [MQTT-3.2.2-1]"}
-		case b[1] > 0 && b[1] < 0x80:
-			return &wire.Error{Code: wire.ReasonProtocolError, Packet: t, Detail: fmt.Sprintf("reason code 0x%02X does not belong to this packet", b[1])}
+		}
+		// One above refuses, whatever it is, and is looked at when that is told.
+		if err := wire.CheckServerReason(t, b[1]); err != nil && b[1] < 0x80 {
+			return err
 		}
 		b = b[2:]
 	case wire.SUBACK, wire.UNSUBACK:
@@ -126,6 +153,25 @@ func checkControl(f wire.Frame) error {
 	}
 	if needsRest := t == wire.SUBACK || t == wire.UNSUBACK; needsRest != (len(rest) > 0) {
 		return &wire.Error{Code: wire.ReasonMalformedPacket, Packet: t, Detail: "its length does not fit its properties"}
+	}
+	for _, code := range rest {
+		if err := wire.CheckServerReason(t, code); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// checkReasons looks at the answer to a request for as many filters as highest has
+// bytes: the highest reason codes below 0x80 that the request allows.
+func checkReasons(t wire.Type, reasons, highest []byte) error {
+	if len(reasons) != len(highest) {
+		return &wire.Error{Code: wire.ReasonProtocolError, Packet: t, Detail: fmt.Sprintf("it has %d reason codes for %d Topic Filters", len(reasons), len(highest))}
+	}
+	for i, code := range reasons {
+		if code > highest[i] && code < 0x80 {
+			return &wire.Error{Code: wire.ReasonProtocolError, Packet: t, Detail: fmt.Sprintf("it grants QoS %d where %d was asked for", code, highest[i])}
+		}
 	}
 	return nil
 }

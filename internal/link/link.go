@@ -1,6 +1,7 @@
 package link
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -13,6 +14,7 @@ import (
 	"github.com/eclipse/paho.golang/paho"
 
 	"github.com/mooring-mqtt/mooring/internal/session"
+	"github.com/mooring-mqtt/mooring/internal/wire"
 )
 
 // Config says how to connect, and whom to tell.
@@ -155,10 +157,7 @@ func (c *Config) connect(ctx context.Context, server *url.URL) (*Up, error) {
 	up.Connack, err = up.client.Connect(ctx, cp)
 	switch {
 	case up.Connack != nil && up.Connack.ReasonCode >= 0x80:
-		err = &ConnackError{Reason: up.Connack.ReasonCode}
-		if p := up.Connack.Properties; p != nil {
-			err = &ConnackError{Reason: up.Connack.ReasonCode, ReasonString: p.ReasonString, ServerReference: p.ServerReference}
-		}
+		err = refusal(up.Connack)
 	case err == nil:
 		if p := up.Connack.Properties; p != nil {
 			up.AssignedClientID = p.AssignedClientID
@@ -181,6 +180,18 @@ func (c *Config) connect(ctx context.Context, server *url.URL) (*Up, error) {
 		c.Session.Detach(up.Gen)
 	}
 	return nil, err
+}
+
+// refusal is a CONNACK that refuses, as an error.
+func refusal(ca *paho.Connack) error {
+	said := &ConnackError{Reason: ca.ReasonCode}
+	if p := ca.Properties; p != nil {
+		said.ReasonString, said.ServerReference = p.ReasonString, p.ServerReference
+	}
+	if violation := wire.CheckServerReason(wire.CONNACK, ca.ReasonCode); violation != nil {
+		return &irregular{said, violation}
+	}
+	return said
 }
 
 // accepted makes the generation of a CONNACK that accepts.
@@ -250,21 +261,43 @@ func (u *Up) fits(request io.WriterTo) error {
 }
 
 // Subscribe sends a SUBSCRIBE and waits for its SUBACK. One that is larger than
-// the server takes is a *PacketTooLargeError, and the connection stands.
+// the server takes is a *PacketTooLargeError, and the connection stands. A SUBACK
+// that is no answer to it, because it has not a reason code for each filter
+// [MQTT-3.8.4-6] or grants more than was asked for, is a violation.
 func (u *Up) Subscribe(ctx context.Context, s *paho.Subscribe) (*paho.Suback, error) {
 	if err := u.fits(s.Packet()); err != nil {
 		return nil, err
 	}
-	return u.client.Subscribe(ctx, s)
+	ack, err := u.client.Subscribe(ctx, s)
+	if ack == nil {
+		return nil, err
+	}
+	asked := make([]byte, len(s.Subscriptions))
+	for i, o := range s.Subscriptions {
+		asked[i] = o.QoS
+	}
+	if bad := checkReasons(wire.SUBACK, ack.Reasons, asked); bad != nil {
+		u.Fail(bad)
+		return nil, bad
+	}
+	return ack, err
 }
 
-// Unsubscribe sends an UNSUBSCRIBE and waits for its UNSUBACK; for its size
-// see Subscribe.
+// Unsubscribe sends an UNSUBSCRIBE and waits for its UNSUBACK; for its size, and
+// for one that has not a reason code for each filter, see Subscribe.
 func (u *Up) Unsubscribe(ctx context.Context, s *paho.Unsubscribe) (*paho.Unsuback, error) {
 	if err := u.fits(s.Packet()); err != nil {
 		return nil, err
 	}
-	return u.client.Unsubscribe(ctx, s)
+	ack, err := u.client.Unsubscribe(ctx, s)
+	if ack == nil {
+		return nil, err
+	}
+	if bad := checkReasons(wire.UNSUBACK, ack.Reasons, bytes.Repeat([]byte{0x7F}, len(s.Topics))); bad != nil {
+		u.Fail(bad)
+		return nil, bad
+	}
+	return ack, err
 }
 
 // Disconnect ends the connection with a DISCONNECT, and the session with it if

@@ -266,3 +266,22 @@ func parse(f wire.Frame) (err error) {
 	}
 	return err
 }
+
+// Two tables say which reason codes a server has: ours, and that of package wire,
+// which a client goes by. They differ where a client is more patient, and where
+// only a client may say it.
+func TestServerReasonsAreThoseOfPackageWire(t *testing.T) {
+	for i := range 0x100 {
+		code := byte(i)
+		for packet, codes := range map[wire.Type]string{wire.CONNACK: connackReasons, wire.SUBACK: subackReasons,
+			wire.UNSUBACK: unsubackReasons, wire.DISCONNECT: disconnectReasons, wire.AUTH: "\x00\x18\x19"} {
+			want := has(codes, code)
+			if packet == wire.DISCONNECT && (code == 0x04 || code == 0x8C) {
+				want = !want
+			}
+			if got := wire.CheckServerReason(packet, code) == nil; got != want {
+				t.Errorf("%v 0x%02X: %v, want %v", packet, code, got, want)
+			}
+		}
+	}
+}
