@@ -31,9 +31,8 @@ type statusPlan struct {
 	echoed      bool          // a word of ours was heard on this connection
 	wrong       bool          // the last that was heard is offline
 	wrongAt     time.Duration // since when
-	corrected   bool          // ever
 	correctedAt time.Duration
-	pace        time.Duration // the least time to the next correction
+	pace        time.Duration // the least time to the next correction; 0: none was made lately
 	contested   bool          // was ever told
 	contestedAt time.Duration
 
@@ -63,7 +62,8 @@ const (
 	// Where one was on its way to us when we were born, the birth comes behind it.
 	correctionGrace = 250 * time.Millisecond
 	// Corrections are correctionMin apart; each makes it twice as much, up to
-	// correctionMax, and so much time without one makes it correctionMin again.
+	// correctionMax, and so much time between one and the next offline makes it
+	// correctionMin again.
 	correctionMin = time.Second
 	correctionMax = time.Minute
 	// A word that the server refuses for now is tried again after retryMin, and
@@ -82,7 +82,7 @@ const (
 )
 
 func newStatusPlan(heartbeat time.Duration) *statusPlan {
-	return &statusPlan{heartbeat: heartbeat, open: map[uint64]*saidWord{}, pace: correctionMin}
+	return &statusPlan{heartbeat: heartbeat, open: map[uint64]*saidWord{}}
 }
 
 // connection begins anew: what was heard on the last one says nothing any more,
@@ -142,7 +142,7 @@ func (p *statusPlan) next(now time.Duration) (reason string, wait time.Duration)
 
 func (p *statusPlan) correctionAt() time.Duration {
 	at := p.wrongAt + correctionGrace
-	if p.corrected {
+	if p.pace > 0 {
 		at = max(at, p.correctedAt+p.pace)
 	}
 	return at
@@ -178,10 +178,7 @@ func (p *statusPlan) say(now time.Duration, reason string, payload func() []byte
 		p.stats.Heartbeats++
 	case presence.ReasonCorrection:
 		p.stats.Corrections++
-		if p.corrected {
-			p.pace = min(2*p.pace, correctionMax)
-		}
-		p.corrected, p.correctedAt = true, now
+		p.pace, p.correctedAt = min(max(correctionMin, 2*p.pace), correctionMax), now
 	}
 	return w
 }
@@ -270,7 +267,7 @@ func (p *statusPlan) heard(now time.Duration, state presence.State, by voice) (t
 			p.wrong, p.wrongAt = true, now
 		}
 		if now-p.correctedAt >= correctionMax {
-			p.pace = correctionMin
+			p.pace = 0
 		}
 	case by == ours:
 		p.echoed, p.wrong = true, false

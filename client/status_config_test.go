@@ -1,0 +1,33 @@
+package client
+
+import (
+	"errors"
+	"strings"
+	"testing"
+	"time"
+)
+
+func TestStatusThatCannotBe(t *testing.T) {
+	for _, tt := range []struct {
+		field  string
+		status Status
+	}{
+		{"", Status{Topic: "s", Structured: true, Version: "1.4.2", Heartbeat: time.Second, Delay: time.Minute, LeaveToWill: true}},
+		{"", Status{Topic: "s", Heartbeat: time.Hour, AtSessionEnd: true, NoCorrection: true}},
+		{"Status.Delay", Status{Topic: "s", AtSessionEnd: true, Delay: time.Second}},
+		{"Status.Structured", Status{Topic: "s", Structured: true, Online: []byte("on")}},
+		{"Status.Structured", Status{Topic: "s", Structured: true, Offline: []byte("off")}},
+		{"Status.Version", Status{Topic: "s", Version: "1"}},
+		{"Status.Version", Status{Topic: "s", Structured: true, Version: strings.Repeat("1", 129)}},
+		{"Status.Version", Status{Topic: "s", Structured: true, Version: "\xff"}},
+		{"Status.Heartbeat", Status{Topic: "s", Heartbeat: -1}},
+		{"Status.Heartbeat", Status{Topic: "s", Heartbeat: time.Second - 1}},
+		{"Status.Heartbeat", Status{Topic: "s", Heartbeat: 31 * 24 * time.Hour}},
+	} {
+		err := Config{Servers: []string{"mqtt://server"}, Status: &tt.status}.Validate()
+		var bad *ConfigError
+		if tt.field == "" && err != nil || tt.field != "" && (!errors.As(err, &bad) || bad.Field != tt.field || !strings.Contains(bad.Problem, ";") && !strings.Contains(bad.Problem, ",")) {
+			t.Errorf("%+v: %v, want a problem of %q", tt.status, err, tt.field)
+		}
+	}
+}
