@@ -1,0 +1,169 @@
+package main
+
+import (
+	"bytes"
+	"net"
+	"slices"
+	"sync"
+	"testing"
+
+	"github.com/mooring-mqtt/mooring/internal/wire"
+	"github.com/mooring-mqtt/mooring/internal/wire/control"
+)
+
+// tampered is a connection to a broker that is broken: packets are changed, or
+// vanish, on their way.
+type tampered struct {
+	net.Conn
+	toServer func(wire.Frame) []byte // nil: as it is
+	toClient func(wire.Frame) bool   // whether it gets through; nil: all do
+
+	once sync.Once
+	r    *wire.Reader
+	rest []byte
+}
+
+// Write takes whole packets, which is how they are written here.
+func (c *tampered) Write(p []byte) (int, error) {
+	if c.toServer == nil {
+		return c.Conn.Write(p)
+	}
+	var out []byte
+	for r := wire.NewReader(bytes.NewReader(p), 0); ; {
+		f, err := r.Next()
+		if err != nil {
+			break
+		}
+		if changed := c.toServer(f); changed != nil {
+			out = append(out, changed...)
+		} else {
+			out = append(out, f.Raw...)
+		}
+	}
+	if _, err := c.Conn.Write(out); err != nil {
+		return 0, err
+	}
+	return len(p), nil
+}
+
+func (c *tampered) Read(p []byte) (int, error) {
+	if c.toClient == nil {
+		return c.Conn.Read(p)
+	}
+	c.once.Do(func() { c.r = wire.NewReader(c.Conn, 0) })
+	for len(c.rest) == 0 {
+		f, err := c.r.Next()
+		if err != nil {
+			return 0, err
+		}
+		if c.toClient(f) {
+			c.rest = slices.Clone(f.Raw)
+		}
+	}
+	n := copy(p, c.rest)
+	c.rest = c.rest[n:]
+	return n, nil
+}
+
+// onConnect has the broker see another CONNECT of MQTT 5 than was sent.
+func onConnect(change func(*control.Connect)) *tampered {
+	return &tampered{toServer: func(f wire.Frame) []byte {
+		if f.Type() != wire.CONNECT {
+			return nil
+		}
+		c, err := control.ParseConnect(f)
+		if err != nil {
+			return nil // MQTT 3.1.1
+		}
+		change(&c)
+		return control.AppendConnect(nil, &c)
+	}}
+}
+
+func onWill(change func(*control.Will)) *tampered {
+	return onConnect(func(c *control.Connect) {
+		if c.Will != nil {
+			change(c.Will)
+		}
+	})
+}
+
+// A broker that does it wrong is found out, and each case finds out some.
+func TestBrokenBrokersAreNoticed(t *testing.T) {
+	const every = "every case that expects a will"
+	noticed := map[string]bool{}
+	for _, tt := range []struct {
+		name string
+		how  *tampered
+		by   []string
+	}{
+		{"wills never come", &tampered{toClient: func(f wire.Frame) bool {
+			return f.Type() != wire.PUBLISH || !bytes.HasSuffix(f.Raw, []byte(offline))
+		}}, []string{every}},
+		{"wills never come at all", onConnect(func(c *control.Connect) { c.Will = nil }), []string{"no delay", "delay passed", "status convention", "keep alive timeout"}},
+		{"no delay", onWill(func(w *control.Will) { w.Delay = 0 }), []string{"delay passed", "reconnect with Clean Start 0 within the delay",
+			"reconnect with Clean Start 1 within the delay", "session expiry before the delay", "takeover 0x8E, delay, Clean Start 0",
+			"session-expiry notification", "DISCONNECT 0x04", "protocol error"}},
+		{"a second more", onWill(func(w *control.Will) {
+			if w.Delay > 0 {
+				w.Delay++
+			}
+		}), []string{"delay passed", "DISCONNECT 0x04", "protocol error"}},
+		{"a delay where none was asked for", onWill(func(w *control.Will) { w.Delay++ }), []string{"no delay", "takeover 0x8E, no delay", "keep alive timeout", "retained", "not retained", "all will properties"}},
+		{"DISCONNECT does not discard the will", &tampered{toServer: func(f wire.Frame) []byte {
+			if d, err := control.ParseDisconnect(f); err == nil && d.Reason == 0 {
+				return control.AppendDisconnect(nil, &control.Disconnect{Reason: 4})
+			}
+			return nil
+		}}, []string{"DISCONNECT 0x00", "MQTT 3.1.1, DISCONNECT"}},
+		{"DISCONNECT 0x04 discards it", &tampered{toServer: func(f wire.Frame) []byte {
+			if f.Type() == wire.DISCONNECT {
+				return control.AppendDisconnect(nil, &control.Disconnect{})
+			}
+			return nil
+		}}, []string{"DISCONNECT 0x04", "session-expiry notification"}},
+		{"Clean Start 1 is ignored", onConnect(func(c *control.Connect) { c.CleanStart = false }), []string{"reconnect with Clean Start 1 within the delay", "takeover 0x8E, delay, Clean Start 1"}},
+		{"sessions never expire", onConnect(func(c *control.Connect) { c.SessionExpiry = 0xFFFFFFFF }), []string{"session expiry before the delay", "session-expiry notification",
+			"session expiry 0 with a delay, takeover with Clean Start 0", "session expiry 0 with a delay, cut, Clean Start 0"}},
+		{"sessions end with their connection", onConnect(func(c *control.Connect) { c.SessionExpiry = 0 }), []string{"reconnect with Clean Start 0 within the delay", "takeover 0x8E, delay, Clean Start 0"}},
+		{"Keep Alive is ignored", onConnect(func(c *control.Connect) { c.KeepAlive = 0 }), []string{"keep alive timeout"}},
+		{"takeovers are not told", &tampered{toClient: func(f wire.Frame) bool { return f.Type() != wire.DISCONNECT }}, []string{"takeover 0x8E, no delay",
+			"takeover 0x8E, delay, Clean Start 0", "takeover 0x8E, delay, Clean Start 1", "session expiry 0 with a delay, takeover with Clean Start 0"}},
+		{"Will Retain is ignored", onWill(func(w *control.Will) { w.Retain = false }), []string{"retained", "status convention"}},
+		{"everything is retained", onWill(func(w *control.Will) { w.Retain = true }), []string{"not retained"}},
+		{"properties are lost", onWill(func(w *control.Will) { w.Properties = nil }), []string{"all will properties"}},
+		{"errors are passed over", &tampered{toServer: func(f wire.Frame) []byte {
+			if f.Type() == wire.PUBLISH && f.Body[0] == 0 && f.Body[1] == 0 {
+				return control.AppendPingreq(nil)
+			}
+			return nil
+		}}, []string{"protocol error"}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			if tt.by[0] == every {
+				tt.by = nil
+				for _, c := range cases {
+					if len(c.wills) > 0 || c.untimed {
+						tt.by = append(tt.by, c.name)
+					}
+				}
+			}
+			for _, name := range tt.by {
+				noticed[name] = true
+				v := inBubble(t, named(name), func(nc net.Conn) net.Conn {
+					return &tampered{Conn: nc, toServer: tt.how.toServer, toClient: tt.how.toClient}
+				})
+				if len(v.wrong) == 0 {
+					t.Errorf("%q does not notice: %s", name, named(name).seen(v.outcome))
+				} else if testing.Verbose() {
+					t.Logf("%s: %s", name, v.wrong)
+				}
+			}
+		})
+	}
+	for _, c := range cases {
+		if !noticed[c.name] {
+			t.Errorf("no broken broker fails at %q", c.name)
+		}
+	}
+}

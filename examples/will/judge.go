@@ -1,0 +1,146 @@
+package main
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+)
+
+// verdict is what an outcome is worth on its broker.
+type verdict struct {
+	outcome
+	wrong  []string // what is neither as MQTT 5 says nor a known departure
+	known  []string // the known departures that were seen
+	mended []string // the known departures that were not: the broker has got better
+}
+
+// failed says that the program has to fail for it.
+func (v verdict) failed(b *broker) bool { return len(v.wrong) > 0 && !b.foreign }
+
+// judge holds what was seen against what has to be, and then against what the
+// broker is known for.
+func judge(c *scenario, b *broker, o outcome) verdict {
+	v := verdict{outcome: o}
+	if o.err != nil {
+		v.wrong = append(v.wrong, o.err.Error())
+		return v
+	}
+	var noWill, others departure
+	if b.known {
+		for _, k := range c.known {
+			if k.noWill {
+				noWill = k
+			}
+			if k.facts != nil {
+				others = k
+			}
+		}
+	}
+	if !c.untimed {
+		switch problem := timing(c.wills, o.wills, b.tick, b.late); {
+		case noWill.noWill && len(o.wills) == 0:
+			v.known = append(v.known, noWill.name)
+		case problem == "":
+			if noWill.noWill {
+				v.mended = append(v.mended, noWill.name)
+			}
+		default:
+			if k := lateness(c, b, o.wills); k != "" {
+				v.known = append(v.known, k)
+			} else {
+				v.wrong = append(v.wrong, problem)
+			}
+		}
+	}
+	switch {
+	case others.facts != nil && slices.Equal(o.facts, others.facts):
+		v.known = append(v.known, others.name)
+	case !slices.Equal(o.facts, c.facts):
+		v.wrong = append(v.wrong, fmt.Sprintf("saw %q, expected %q", o.facts, c.facts))
+	case others.facts != nil:
+		v.mended = append(v.mended, others.name)
+	}
+	return v
+}
+
+// timing says what is wrong with the wills that came. None may be early, but for
+// a tick: the clock was started before the connection's end.
+func timing(want, got []time.Duration, tick, late time.Duration) string {
+	if len(got) != len(want) {
+		return fmt.Sprintf("%s, expected %s", came(got), expected(want))
+	}
+	for i, g := range got {
+		switch {
+		case g < want[i]-tick:
+			return fmt.Sprintf("%.2f s early", (want[i] - g).Seconds())
+		case g > want[i]+late:
+			return fmt.Sprintf("%.2f s late", (g - want[i]).Seconds())
+		}
+	}
+	return ""
+}
+
+// lateness is the known departure that allows wills to come so late.
+func lateness(c *scenario, b *broker, got []time.Duration) string {
+	if b.known {
+		for _, k := range c.known {
+			if k.late > 0 && timing(c.wills, got, b.tick, k.late) == "" {
+				return k.name
+			}
+		}
+	}
+	return ""
+}
+
+// expectation is what a case expects, in words.
+func (c *scenario) expectation() string {
+	if c.untimed {
+		return describe("", c.facts)
+	}
+	return describe(expected(c.wills), c.facts)
+}
+
+func (c *scenario) seen(o outcome) string {
+	switch {
+	case o.err != nil:
+		return o.err.Error()
+	case c.untimed:
+		return describe("", o.facts)
+	}
+	return describe(came(o.wills), o.facts)
+}
+
+func describe(wills string, facts []string) string {
+	all := slices.Clone(facts)
+	if wills != "" {
+		all = append([]string{wills}, facts...)
+	}
+	return strings.Join(all, "; ")
+}
+
+func expected(wills []time.Duration) string {
+	var all []string
+	for _, w := range wills {
+		if w == 0 {
+			all = append(all, "will at once")
+		} else {
+			all = append(all, fmt.Sprintf("will after %g s", w.Seconds()))
+		}
+	}
+	if len(all) == 0 {
+		return "no will"
+	}
+	return strings.Join(all, ", ")
+}
+
+func came(wills []time.Duration) string {
+	var all []string
+	for _, w := range wills {
+		all = append(all, fmt.Sprintf("will after %.1f s", w.Seconds()))
+	}
+	if len(all) == 0 {
+		return "no will"
+	}
+	return strings.Join(all, ", ")
+}
