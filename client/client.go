@@ -32,6 +32,8 @@ type Client struct {
 	session *session.Session
 	breaker *reliability.Breaker
 	retry   reliability.Retry
+	hurry   chan struct{} // the next attempt shall come now
+	hops    int           // servers in a row that sent us on; of the link's goroutine
 	seq     *ordering.Sequencer
 	streams streamIDs
 	pending pendingMessages
@@ -51,11 +53,12 @@ type Client struct {
 
 	mu        sync.Mutex
 	state     lifecycle
-	server    *url.URL      // of the last connection
-	up        *link.Up      // nil while not connected
-	caughtUp  *link.Up      // the connection whose server has answered for all subscriptions
-	upChanged chan struct{} // closed and replaced when up or state changes
-	err       error         // why the client stopped
+	stood     ConnectionState // what State returns
+	server    *url.URL        // of the last connection
+	up        *link.Up        // nil while not connected
+	caughtUp  *link.Up        // the connection whose server has answered for all subscriptions
+	upChanged chan struct{}   // closed and replaced when up or state changes
+	err       error           // why the client stopped
 	subs      subscriptions
 
 	stopLink  context.CancelFunc
@@ -102,6 +105,8 @@ func New(cfg Config) (*Client, error) {
 		store:     cfg.Store,
 		clock:     newClock(),
 		wake:      make(chan struct{}, 1),
+		hurry:     make(chan struct{}, 1),
+		stood:     ConnectionState{Since: time.Now()},
 		exchange:  make(chan struct{}, 1),
 		asking:    make(chan struct{}, 1),
 		upChanged: make(chan struct{}),

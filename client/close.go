@@ -82,7 +82,6 @@ func (c *Client) abort(cause error) { c.end(cause, false) }
 func (c *Client) fail(err error) {
 	c.cfg.Logger.Error("client stopped", "error", err)
 	c.end(err, false)
-	c.event(Stopped{Err: err})
 }
 
 // end begins the end; only the first call counts.
@@ -94,6 +93,7 @@ func (c *Client) end(cause error, clean bool) {
 	}
 	started := c.stopLink != nil
 	c.state, c.err = closing, cause
+	c.enterLocked(ConnectionState{Phase: PhaseEnding, Server: c.stood.Server, Attempt: c.stood.Attempt, Err: cause})
 	if cause == nil {
 		cause = ErrClosed
 	}
@@ -136,8 +136,11 @@ func (c *Client) teardown(started, clean bool) {
 	}
 	c.mu.Lock()
 	c.state, c.storeErr = closed, err
+	cause := c.err
+	c.enterLocked(ConnectionState{Phase: PhaseEnded, Server: c.stood.Server, Attempt: c.stood.Attempt, Err: cause})
 	c.changedLocked()
 	c.mu.Unlock()
+	c.event(Stopped{Err: cause})
 	close(c.done)
 }
 

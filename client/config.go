@@ -85,6 +85,14 @@ type Config struct {
 	// many topics in memory. Default 0: none. At most 65,535.
 	TopicAliases int
 
+	// OnTakeover says what to do when another client takes our session over.
+	// Default TakeoverBackOff; with StrictSession the client stops in any case.
+	OnTakeover TakeoverPolicy
+	// IgnoreRedirects stays with Servers when a server names another one. Default:
+	// it is followed, with the same scheme unless it names one with encryption, and
+	// five times in a row at most.
+	IgnoreRedirects bool
+
 	// Will is published by the server when we are gone without a word.
 	Will *Will
 	// Status keeps a retained topic that says online or offline; it uses the

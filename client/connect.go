@@ -12,7 +12,6 @@ import (
 
 	"github.com/mooring-mqtt/mooring/internal/link"
 	"github.com/mooring-mqtt/mooring/internal/wire"
-	"github.com/mooring-mqtt/mooring/reliability"
 )
 
 // linkConfig connects the link to the client.
@@ -27,19 +26,16 @@ func (c *Client) linkConfig() *link.Config {
 		MaximumPacketSize: c.cfg.MaximumPacketSize,
 		Session:           c.session,
 		Auth:              c.cfg.Auth,
-		Delay:             c.delay,
-		Fatal:             c.fatal,
+		Decide:            c.decide,
+		Hurry:             c.hurry,
 		Accept:            c.acceptSession,
 		Attempt: func(server *url.URL, attempt int) {
+			c.enter(ConnectionState{Phase: PhaseConnecting, Server: server.Redacted(), Attempt: attempt, Err: c.State().Err})
 			c.event(Connecting{Server: server.Redacted(), Attempt: attempt})
 		},
-		Up:   c.connected,
-		Down: c.disconnected,
-		Failed: func(server *url.URL, err error, delay time.Duration) {
-			c.counters.connectFailures.Add(1)
-			c.cfg.Logger.Warn("connecting failed", "server", server.Redacted(), "error", err, "retry_in", delay)
-			c.event(ConnectFailed{Server: server.Redacted(), Err: connectionError(err), Delay: delay})
-		},
+		Up:     c.connected,
+		Down:   c.disconnected,
+		Failed: c.connectFailed,
 	}
 	if conf.Dial == nil {
 		conf.Dial = c.dialer.Dial
@@ -48,18 +44,6 @@ func (c *Client) linkConfig() *link.Config {
 		conf.WillProperties = c.cfg.Will.properties()
 	}
 	return conf
-}
-
-// delay is the time until the next attempt.
-func (c *Client) delay(err error) time.Duration {
-	if errors.Is(err, ErrUnknownSession) {
-		return 0
-	}
-	if refusedByUs(err) {
-		c.retry.Fault()
-	}
-	c.retry.Down()
-	return c.retry.Next()
 }
 
 // connectPacket is the CONNECT of one attempt.
@@ -105,18 +89,14 @@ func (w *Will) properties() []byte {
 	return p.AppendProperties(dst)
 }
 
-// fatal says that the server refused us, and connecting again as we are cannot
-// help.
-func fatal(err error) bool {
-	var refused *link.ConnackError
-	if !errors.As(err, &refused) {
-		return false
-	}
-	switch reliability.Classify(refused.Reason) {
-	case reliability.Fatal, reliability.NotAuthorized, reliability.Invalid, reliability.Protocol:
-		return true
-	}
-	return false
+// connectFailed runs after each attempt that failed, but for one that ends the
+// client.
+func (c *Client) connectFailed(end link.End, d link.Decision) {
+	server, err := end.Server.Redacted(), connectionError(end.Err)
+	c.counters.connectFailures.Add(1)
+	c.enter(ConnectionState{Phase: PhaseWaiting, Server: server, Attempt: end.Attempt, Err: err, RetryAt: time.Now().Add(d.Delay)})
+	c.cfg.Logger.Warn("connecting failed", "server", server, "attempt", end.Attempt, "took", end.Took, "error", end.Err, "retry_in", d.Delay)
+	c.event(ConnectFailed{Server: server, Err: err, Attempt: end.Attempt, Took: end.Took, Action: c.action(end.Err), Delay: d.Delay})
 }
 
 // connected lives as long as the connection: it brings the server up to date,
@@ -140,10 +120,11 @@ func (c *Client) connected(up *link.Up) {
 	}
 	c.server = up.Server
 	c.up = up
+	c.enterLocked(ConnectionState{Phase: PhaseConnected, Server: up.Server.Redacted(), Attempt: up.Attempt})
 	c.changedLocked()
 	c.mu.Unlock()
-	c.cfg.Logger.Info("connected", "server", up.Server.Redacted(), "session_present", up.Gen.Present)
-	c.event(Connected{Server: up.Server.Redacted(), SessionPresent: up.Gen.Present,
+	c.cfg.Logger.Info("connected", "server", up.Server.Redacted(), "attempt", up.Attempt, "took", up.Took, "session_present", up.Gen.Present)
+	c.event(Connected{Server: up.Server.Redacted(), SessionPresent: up.Gen.Present, Attempt: up.Attempt, Took: up.Took,
 		ClientID: c.cfg.ClientID, KeepAlive: time.Duration(up.KeepAlive) * time.Second})
 	if err := up.Gen.ResendDirects(); err == nil {
 		c.announce(up)
@@ -180,7 +161,9 @@ func (c *Client) watchAcks(up *link.Up) {
 	}
 }
 
-func (c *Client) disconnected(up *link.Up, err error) {
+// disconnected runs after each connection.
+func (c *Client) disconnected(end link.End, d link.Decision) {
+	up, server, err := end.Up, end.Server.Redacted(), end.Err
 	c.checkPoison(up.Gen.Number, err)
 	if ended := (*link.DisconnectError)(nil); errors.As(err, &ended) && ended.Reason == wire.ReasonSessionTakenOver {
 		// Someone else uses our ClientID and has used our session: its state is
@@ -193,8 +176,11 @@ func (c *Client) disconnected(up *link.Up, err error) {
 	if c.state >= closing && errors.Is(err, net.ErrClosed) {
 		err = nil // we ended it
 	}
+	if !d.Stop {
+		c.enterLocked(ConnectionState{Phase: PhaseWaiting, Server: server, Err: err, RetryAt: time.Now().Add(d.Delay)})
+	}
 	c.changedLocked()
 	c.mu.Unlock()
-	c.cfg.Logger.Info("disconnected", "server", up.Server.Redacted(), "error", err)
-	c.event(Disconnected{Server: up.Server.Redacted(), Err: err, After: up.Age()})
+	c.cfg.Logger.Info("disconnected", "server", server, "after", end.Took, "error", err, "retry_in", d.Delay)
+	c.event(Disconnected{Server: server, Err: err, After: end.Took, Action: c.action(end.Err), Delay: d.Delay})
 }

@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"github.com/mooring-mqtt/mooring/persistence"
+	"github.com/mooring-mqtt/mooring/reliability"
 )
 
 // Event is something worth knowing that is not an error of a call. Config's
@@ -14,7 +15,7 @@ type Event interface{ event() }
 // Connecting: an attempt begins.
 type Connecting struct {
 	Server  string
-	Attempt int
+	Attempt int // from 1, counted since there was a connection
 }
 
 // Connected: the server accepted the connection.
@@ -23,28 +24,44 @@ type Connected struct {
 	SessionPresent bool
 	ClientID       string // as in Client.ClientID
 	KeepAlive      time.Duration
+	Attempt        int           // that led to it, from 1
+	Took           time.Duration // that attempt, from dialing to CONNACK
 }
 
-// ConnectFailed: an attempt failed; the next comes after Delay.
+// ConnectFailed: an attempt failed; the next comes after Delay. An attempt after
+// which there will be none is told by Stopped.
 type ConnectFailed struct {
-	Server string
-	Err    error
-	Delay  time.Duration
+	Server  string
+	Err     error
+	Attempt int                // from 1, counted since there was a connection
+	Took    time.Duration      // from dialing to the failure
+	Action  reliability.Action // what is done about it
+	Delay   time.Duration
 }
 
 // Disconnected: the connection ended. Err says why; nil if the client itself is
-// ending.
+// ending. The next attempt comes after Delay, unless Stopped comes.
 type Disconnected struct {
 	Server string
 	Err    error
-	After  time.Duration // how long it stood
+	After  time.Duration      // how long it stood
+	Action reliability.Action // what is done about it
+	Delay  time.Duration
+}
+
+// Redirected: the server named another one (reason code 0x9C or 0x9D), which the
+// next attempt goes to.
+type Redirected struct {
+	From, To  string
+	Permanent bool // To takes the place of From for as long as the client lives
 }
 
 // SessionLost: the server had no session although it should have had one. InFlight
 // messages are published again, or failed, by Config.OnSessionLost.
 type SessionLost struct{ InFlight int }
 
-// Stopped: the client gave up for good.
+// Stopped: the client has ended, and this is its last event. Err is why it gave up
+// by itself or by Start's context; nil after Close and Drain.
 type Stopped struct{ Err error }
 
 // MessageRefused: an accepted message will not be delivered: the server refused
@@ -106,6 +123,7 @@ func (Connecting) event()         {}
 func (Connected) event()          {}
 func (ConnectFailed) event()      {}
 func (Disconnected) event()       {}
+func (Redirected) event()         {}
 func (SessionLost) event()        {}
 func (Stopped) event()            {}
 func (MessageRefused) event()     {}

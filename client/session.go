@@ -1,7 +1,6 @@
 package client
 
 import (
-	"errors"
 	"fmt"
 
 	"github.com/mooring-mqtt/mooring/internal/link"
@@ -125,16 +124,4 @@ func (c *Client) strict(err *SessionError) error {
 // cleanStart is what CONNECT asks for.
 func (c *Client) cleanStart() bool {
 	return c.discard.Load() || c.cfg.CleanStart && c.counters.connections.Load() == 0
-}
-
-// fatal says that connecting again as we are cannot help.
-func (c *Client) fatal(err error) bool {
-	if c.cfg.Session == StrictSession {
-		var differs *SessionError
-		var ended *link.DisconnectError
-		if errors.As(err, &differs) || errors.As(err, &ended) && ended.Reason == wire.ReasonSessionTakenOver {
-			return true
-		}
-	}
-	return !c.refreshable(err) && fatal(err)
 }

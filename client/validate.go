@@ -87,6 +87,9 @@ func (c Config) Validate() error {
 	case c.Session == StrictSession && c.SessionExpiry == NoSession:
 		return bad("Session", "is StrictSession, but with NoSession no session is kept; set a SessionExpiry")
 	}
+	if c.OnTakeover > TakeoverStop {
+		return bad("OnTakeover", "is %d; use TakeoverBackOff or TakeoverStop", c.OnTakeover)
+	}
 	if c.MaximumPacketSize > 0 && c.MaximumPacketSize < 64 {
 		return bad("MaximumPacketSize", "is %d bytes; no message fits, use 64 or more", c.MaximumPacketSize)
 	}

@@ -39,7 +39,7 @@ func TestARefusalIsReportedInFull(t *testing.T) {
 func TestAFatalErrorEndsRun(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := run(t, func(c *Config) {
-			c.Fatal = func(err error) bool { var refused *ConnackError; return errors.As(err, &refused) }
+			c.Decide = func(end End) Decision { var refused *ConnackError; return Decision{Stop: errors.As(end.Err, &refused)} }
 		})
 		(<-r.peers).accept(control.Connack{Reason: 0x87})
 		var refused *ConnackError
@@ -154,18 +154,18 @@ func TestServersAreTriedInTurnWithTheDelayAsked(t *testing.T) {
 			c.Attempt = func(server *url.URL, n int) {
 				log = append(log, fmt.Sprint(n, " ", server.Host, " ", time.Since(began)))
 			}
-			c.Delay = func(err error) time.Duration {
-				if !errors.Is(err, down) {
-					t.Errorf("Delay was asked about %v", err)
+			c.Decide = func(end End) Decision {
+				if !errors.Is(end.Err, down) || end.Up != nil {
+					t.Errorf("Decide was asked about %+v", end)
 				}
 				delay *= 2
-				return delay
+				return Decision{Delay: delay}
 			}
-			c.Failed = func(_ *url.URL, err error, d time.Duration) { log = append(log, fmt.Sprint("wait ", d)) }
+			c.Failed = func(_ End, d Decision) { log = append(log, fmt.Sprint("wait ", d.Delay)) }
 		})
 		time.Sleep(10 * time.Second)
 		r.end()
-		want := "[0 one:1883 0s wait 2s 1 two:1883 2s wait 4s 2 one:1883 6s wait 8s]"
+		want := "[1 one:1883 0s wait 2s 2 two:1883 2s wait 4s 3 one:1883 6s wait 8s]"
 		if fmt.Sprint(log) != want {
 			t.Errorf("got %v, want %v", log, want)
 		}

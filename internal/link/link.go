@@ -30,19 +30,19 @@ type Config struct {
 	Session           *session.Session
 	Auth              Authenticator // nil: no enhanced authentication
 
-	// Delay is asked before each further attempt. Up and Down tell it how the
-	// connection fared. Fatal says that an error will not go away by itself.
-	Delay func(err error) time.Duration
-	Fatal func(err error) bool
+	// Decide says what to do after each attempt that failed and each connection
+	// that ended. Hurry ends the delay that it asked for; nil: nothing does.
+	Decide func(End) Decision
+	Hurry  <-chan struct{}
 
 	// Accept has a last word on a CONNACK that accepts: an error closes the
 	// connection before anything else is sent.
 	Accept func(sessionPresent bool) error
 
-	Attempt func(server *url.URL, attempt int)
-	Up      func(*Up)                            // runs while the connection stands; must return soon after it ends
-	Down    func(*Up, error)                     // after each connection that was up, once Up has returned
-	Failed  func(*url.URL, error, time.Duration) // after each attempt that failed: the error, and the delay before the next
+	Attempt func(server *url.URL, attempt int) // before each attempt; see End
+	Up      func(*Up)                          // runs while the connection stands; must return soon after it ends
+	Down    func(End, Decision)                // after each connection that was up, once Up has returned
+	Failed  func(End, Decision)                // after each attempt that failed, but for one that ends Run
 }
 
 // Up is a connection that the server has accepted.
@@ -53,67 +53,9 @@ type Up struct {
 	Connack          *paho.Connack
 	KeepAlive        uint16 // seconds, after the server had its say
 	AssignedClientID string
+	Attempt          int           // that it is the outcome of, see End
+	Took             time.Duration // that attempt
 	client           *paho.Client
-}
-
-// brief is how long a connection must have stood for its server to be tried
-// first again. One that drops us at once is like one that refuses.
-const brief = 5 * time.Second
-
-// Run connects, and connects again whenever the connection ends, until ctx is
-// done (nil is returned) or an error is fatal (it is returned). When it
-// returns, no connection is left, and no goroutine but what paho.golang ends
-// without being waited for.
-func (c *Config) Run(ctx context.Context) error {
-	for attempt, turn := 0, 0; ; attempt++ {
-		server := c.Servers[turn%len(c.Servers)]
-		if c.Attempt != nil {
-			c.Attempt(server, attempt)
-		}
-		up, err := c.connect(ctx, server)
-		if err == nil {
-			err = c.serve(ctx, up)
-		}
-		if ctx.Err() != nil {
-			return nil
-		}
-		if c.Fatal != nil && c.Fatal(err) {
-			return err
-		}
-		if up == nil || up.Age() < brief {
-			turn++
-		} // else the same server first: it has the session
-		delay := c.Delay(err)
-		if up == nil && c.Failed != nil {
-			c.Failed(server, err, delay)
-		}
-		timer := time.NewTimer(delay)
-		select {
-		case <-ctx.Done():
-			timer.Stop()
-			return nil
-		case <-timer.C:
-		}
-	}
-}
-
-// serve lets a connection live until it or ctx ends.
-func (c *Config) serve(ctx context.Context, up *Up) error {
-	stop := context.AfterFunc(ctx, func() { _ = up.Close() })
-	defer stop()
-	ended := make(chan struct{})
-	go func() {
-		defer close(ended)
-		c.Up(up)
-	}()
-	<-up.failed
-	c.Session.Detach(up.Gen)
-	_ = up.Conn.Conn.Close()
-	<-up.client.Done()
-	<-ended
-	err := up.Cause()
-	c.Down(up, err)
-	return err
 }
 
 func (c *Config) connect(ctx context.Context, server *url.URL) (*Up, error) {

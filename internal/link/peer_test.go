@@ -65,10 +65,10 @@ func run(t *testing.T, edit func(*Config)) *rig {
 		PacketTimeout:  20 * time.Second,
 		Session: session.New(session.Config{Store: noStore{}, Settled: func(uint64, byte, string) {},
 			Deliver: func(_ *session.Inbound, topic string, _ wire.PublishView) { r.delivered <- topic }}),
-		Delay:  func(error) time.Duration { return time.Hour },
+		Decide: func(End) Decision { return Decision{Delay: time.Hour} },
 		Up:     func(up *Up) { r.ups <- up; <-up.Failed() },
-		Down:   func(_ *Up, err error) { r.downs <- err },
-		Failed: func(_ *url.URL, err error, _ time.Duration) { r.failures <- err },
+		Down:   func(end End, _ Decision) { r.downs <- end.Err },
+		Failed: func(end End, _ Decision) { r.failures <- end.Err },
 	}
 	if edit != nil {
 		edit(r.conf)

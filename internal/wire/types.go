@@ -62,6 +62,8 @@ const (
 	ReasonPayloadFormatInvalid     byte = 0x99
 	ReasonRetainNotSupported       byte = 0x9A
 	ReasonQoSNotSupported          byte = 0x9B
+	ReasonUseAnotherServer         byte = 0x9C
+	ReasonServerMoved              byte = 0x9D
 	ReasonSharedSubsNotSupported   byte = 0x9E
 	ReasonSubIDsNotSupported       byte = 0xA1
 	ReasonWildcardSubsNotSupported byte = 0xA2

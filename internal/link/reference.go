@@ -1,0 +1,66 @@
+package link
+
+import (
+	"net"
+	"net/netip"
+	"net/url"
+	"strconv"
+	"strings"
+)
+
+// maxReferences is how many servers of a Server Reference are looked at.
+const maxReferences = 16
+
+// References are the servers that a Server Reference names: host names and
+// addresses with or without a port, separated by spaces, as section 4.11 of the
+// specification writes them, and URLs, which some servers send. What is not said
+// is as for the server that sent it: the scheme, the path of a WebSocket, the
+// port. One that would give up encryption is left out, and so is what cannot be
+// read.
+func References(s string, from *url.URL) []*url.URL {
+	var list []*url.URL
+	for _, field := range strings.Fields(s) {
+		if len(list) == maxReferences {
+			break
+		}
+		if u := reference(field, from); u != nil {
+			list = append(list, u)
+		}
+	}
+	return list
+}
+
+func reference(s string, from *url.URL) *url.URL {
+	if strings.Contains(s, "://") {
+		u, err := ParseServer(s)
+		if err != nil || u.User != nil || u.Scheme != "unix" && !validHost(u.Hostname()) || encrypted(from) && !encrypted(u) || u.Scheme == "unix" && from.Scheme != "unix" {
+			return nil
+		}
+		return u
+	}
+	host, port, err := net.SplitHostPort(s)
+	if err != nil {
+		host, port = strings.TrimSuffix(strings.TrimPrefix(s, "["), "]"), from.Port()
+	}
+	if n, err := strconv.ParseUint(port, 10, 16); from.Scheme == "unix" || err != nil || n == 0 || !validHost(host) {
+		return nil
+	}
+	u := *from
+	u.Host = net.JoinHostPort(host, port)
+	return &u
+}
+
+// validHost says whether s is an address or may be a host name.
+func validHost(s string) bool {
+	if _, err := netip.ParseAddr(s); err == nil {
+		return !strings.Contains(s, "%") // a zone is of the server's machine, not of ours
+	}
+	strange := func(r rune) bool {
+		return !(r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || r == '-' || r == '.' || r == '_' || r > 0x7F)
+	}
+	return s != "" && strings.IndexFunc(s, strange) < 0
+}
+
+func encrypted(u *url.URL) bool {
+	return u.Scheme == "mqtts" || u.Scheme == "wss" || u.Scheme == "unix"
+}
