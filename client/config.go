@@ -27,6 +27,8 @@ type Config struct {
 	// ClientID names the session at the server, and must be the same after a
 	// restart for the session to be found again. Default: a random one, if the
 	// store is in memory; the session then ends with the client.
+	// A store that was used under another one keeps its messages, and nothing of
+	// its session; StrictSession stops there.
 	ClientID string
 	Username string
 	Password []byte

@@ -61,8 +61,8 @@ func (f *feed) begin(store persistence.Store) {
 func (f *feed) connected(up *link.Up, store persistence.Store) {
 	f.gen, f.place = up.Gen.Number, persistence.Cursor{}
 	clear(f.resent)
-	// PUBRELs come first, in the order of the PUBRECs, whichever process had them
-	// [MQTT-4.6.0-4]. They wait for no room [MQTT-3.3.4-8].
+	// PUBRELs are offered first, in the order of the PUBRECs, whichever process had
+	// them [MQTT-4.6.0-4]. They wait for no room [MQTT-3.3.4-8].
 	for _, p := range store.Released() {
 		if up.Gen.OfferReleased(p.Seq, session.PacketID(uint8(p.Priority), p.Number)) == session.Admitted {
 			f.resent[p.Seq] = true

@@ -137,3 +137,25 @@ func BenchmarkDrain(b *testing.B) {
 		}
 	}
 }
+
+// BenchmarkRelease is what the log does about a message at QoS 2, with a window
+// of others released meanwhile: it is enqueued, released, and done.
+func BenchmarkRelease(b *testing.B) {
+	const window = 1000
+	l := benchLog(b, persistence.Options{Sync: persistence.SyncNever})
+	msg := &persistence.Message{Packet: make([]byte, 16)}
+	n := uint64(0)
+	b.ReportAllocs()
+	for b.Loop() {
+		t, err := l.Enqueue(msg)
+		if err == nil {
+			err = l.Release(t.Seq)
+		}
+		if n++; err == nil && n > window {
+			err = l.Done(n-window, persistence.Outcome{Kind: persistence.Acked})
+		}
+		if err != nil {
+			b.Fatal(err)
+		}
+	}
+}

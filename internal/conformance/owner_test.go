@@ -1,0 +1,144 @@
+package conformance
+
+import (
+	"context"
+	"errors"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/mooring-mqtt/mooring/client"
+	"github.com/mooring-mqtt/mooring/internal/fakebroker"
+	"github.com/mooring-mqtt/mooring/internal/wire"
+	"github.com/mooring-mqtt/mooring/internal/wire/control"
+	"github.com/mooring-mqtt/mooring/persistence"
+)
+
+// used fills a store under ClientID a: a message whose PUBREC came, one that was
+// only sent, and an identifier of the server's that waits for PUBREL.
+func (r *rig) used() (restart func()) {
+	r.t.Helper()
+	restart = r.store()
+	r.cfg.ClientID = "a"
+	c, conn := r.receiver(control.Connack{}, r.keep)
+	r.publish(c, client.ExactlyOnce, "released")
+	conn.Ack(wire.PUBREC, conn.ExpectPublish().PacketID, 0)
+	conn.ExpectAck(wire.PUBREL)
+	r.publish(c, client.ExactlyOnce, "sent")
+	conn.ExpectPublish()
+	conn.Publish(message(2, 7, "old"))
+	conn.ExpectAck(wire.PUBREC)
+	r.must(c.Close())
+	r.wantKept("old")
+	return restart
+}
+
+// wantNew wants everything that the store of another ClientID holds as if it was
+// never sent, and nothing else of its session.
+func (r *rig) wantNew(conn *fakebroker.Conn) {
+	r.t.Helper()
+	r.wantPublish(conn, "released", false)
+	r.wantPublish(conn, "sent", false)
+	conn.Quiet()
+	conn.Publish(message(2, 7, "new"))
+	conn.ExpectAck(wire.PUBREC)
+	r.wantKept("oldnew")
+}
+
+// The ClientID identifies the session at the server [MQTT-3.1.3-2], so the session
+// in the store of another one is not ours: where the server has one, we have none,
+// and the connection is closed [MQTT-3.2.2-4]. Nothing of the old session leaves:
+// no PUBREL, no DUP, and its identifiers swallow nothing.
+func TestTheSessionOfAnotherClientIDIsNotOurs(t *testing.T) {
+	for _, present := range []bool{true, false} {
+		onRig(t, func(t *testing.T, r *rig) {
+			restart := r.used()
+			restart()
+			r.cfg.ClientID = "b"
+			ack := control.Connack{SessionPresent: present}
+			c, err := client.New(r.cfg)
+			r.must(err)
+			t.Cleanup(func() { _ = c.Close() })
+			r.must(c.Handle("#", client.HandlerFunc(r.keep)))
+			r.must(c.Start(context.Background()))
+			conn, connect := r.Connect(ack)
+			if connect.ClientID != "b" || connect.CleanStart {
+				t.Errorf("got %+v", connect)
+			}
+			if present { // it is that of an earlier user of b
+				if rest := conn.Rest(); len(rest) > 0 {
+					t.Errorf("%v was sent in a session that the store does not know", rest[0].Type())
+				}
+				if failed := eventsOf[client.ConnectFailed](r); len(failed) != 1 || !errors.Is(failed[0].Err, client.ErrUnknownSession) {
+					t.Errorf("events: %+v", failed)
+				}
+				if conn, connect = r.Connect(control.Connack{}); !connect.CleanStart {
+					t.Error("the session is not given up")
+				}
+			}
+			r.wantNew(conn)
+			r.must(c.Close())
+
+			// From here on it is b's.
+			restart()
+			c = r.client()
+			conn, _ = r.Connect(control.Connack{SessionPresent: true})
+			r.wantPublish(conn, "released", true)
+			r.wantPublish(conn, "sent", true)
+			r.must(c.Close())
+
+			// And not a's any more.
+			restart()
+			r.cfg.ClientID = "a"
+			r.client()
+			conn, _ = r.Connect(control.Connack{SessionPresent: true})
+			if rest := conn.Rest(); len(rest) > 0 {
+				t.Errorf("%v was sent in the session of a", rest[0].Type())
+			}
+		})
+	}
+}
+
+// A strict client does not connect with the store of another ClientID, unless a
+// new session was asked for.
+func TestAStrictClientWithTheStoreOfAnotherClientID(t *testing.T) {
+	onRig(t, func(t *testing.T, r *rig) {
+		restart := r.used()
+		restart()
+		r.cfg.ClientID, r.cfg.Session = "b", client.StrictSession
+		c := r.client()
+		select {
+		case <-c.Done():
+		case <-time.After(r.Patience):
+			t.Fatal("the client goes on")
+		}
+		var differs *client.SessionError
+		if err := c.Err(); !errors.As(err, &differs) || differs.ClientID != "a" || !errors.Is(err, client.ErrUnknownSession) || errors.Is(err, client.ErrSessionLost) {
+			t.Errorf("the client stopped with %v", err)
+		}
+		synctest.Wait()
+		if n := len(eventsOf[client.Connecting](r)); n != 1 { // of a
+			t.Errorf("there were %d attempts to connect", n)
+		}
+		if s := r.cfg.Store; s.SessionClientID() != "a" || len(s.Released()) != 1 || s.Stats().Pending != 2 {
+			t.Error("the store was changed")
+		}
+		r.cfg.CleanStart = true
+		_, conn := r.receiver(control.Connack{}, r.keep)
+		r.wantNew(conn)
+	})
+}
+
+// A store of a release that did not note the ClientID is taken for ours.
+func TestASessionOfUnknownClientIDIsOurs(t *testing.T) {
+	for _, mode := range []client.SessionMode{client.ResumeSession, client.StrictSession} {
+		onRig(t, func(t *testing.T, r *rig) {
+			store := persistence.NewMemory(persistence.Options{})
+			r.must(store.ResetSession(""))
+			r.cfg.Store, r.cfg.Session = store, mode
+			c, conn := r.start(control.Connack{SessionPresent: true})
+			r.publish(c, client.AtLeastOnce, "x")
+			r.wantPublish(conn, "x", false)
+		})
+	}
+}
