@@ -39,6 +39,7 @@ type Client struct {
 	pending pendingMessages
 	router  router
 	lanes   []*lane
+	inbound inboundBudget
 	feed    feed
 	suspect suspect
 
@@ -164,6 +165,7 @@ func New(cfg Config) (*Client, error) {
 		Room:              c.wakeDrainer,
 	})
 	c.counters.settled = make(chan struct{}, 1)
+	c.inbound.init(int64(cfg.MaxInboundBytes), int64(cfg.MaximumPacketSize))
 	c.makeLanes()
 	return c, nil
 }

@@ -35,6 +35,7 @@ func (c *Client) Drain(ctx context.Context) error {
 		c.state = draining
 	}
 	c.mu.Unlock()
+	c.leaveRest() // acknowledgements may be behind a stalled reader
 	var cause error
 	if !c.started() {
 		cause = errNotStarted // nothing will ever be sent
@@ -98,6 +99,7 @@ func (c *Client) end(cause error, clean bool) {
 		cause = ErrClosed
 	}
 	c.beginEnd(cause)
+	c.leaveRest()
 	c.changedLocked()
 	go c.teardown(started, clean)
 }

@@ -153,6 +153,13 @@ type Config struct {
 	// QoS0Queue is how many QoS 0 messages may wait in a lane; more are dropped
 	// and counted. Default 1,024.
 	QoS0Queue int
+	// MaxInboundBytes is how many bytes of received messages may be with us at a
+	// time, waiting for handlers, with them, or held for order. When they are, QoS 0
+	// messages are dropped and counted, and at QoS 1 and 2 reading stops until
+	// handlers have finished enough; if they have not after AckTimeout, the
+	// connection ends with an InboundFullError and what was not taken comes again.
+	// Default 64 MiB; at least one packet of MaximumPacketSize has room in any case.
+	MaxInboundBytes int
 	// HandlerAttempts is how often a message is given to a handler that returns
 	// errors. Default 3. HandlerBackoff is the delay between.
 	HandlerAttempts int
@@ -236,6 +243,7 @@ func (c Config) withDefaults() Config {
 	def(&c.MaximumPacketSize, 16<<20)
 	def(&c.Lanes, 8)
 	def(&c.QoS0Queue, 1024)
+	def(&c.MaxInboundBytes, 64<<20)
 	def(&c.HandlerAttempts, 3)
 	def(&c.PoisonAttempts, 5)
 	def(&c.ConnectTimeout, 20*time.Second)

@@ -152,7 +152,7 @@ func (c *Client) watchAcks(up *link.Up) {
 		case <-tick.C:
 		}
 		now := c.clock.since()
-		if up.Gen.InFlight() == 0 {
+		if up.Gen.InFlight() == 0 || up.Stalled() {
 			c.progress.Store(now)
 		} else if time.Duration(now-c.progress.Load()) > c.cfg.AckTimeout {
 			up.Fail(ErrAckTimeout)

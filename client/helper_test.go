@@ -218,8 +218,21 @@ func withScript(t *testing.T, test func(t *testing.T, s *script)) {
 func (s *script) dial() net.Conn {
 	near, far := net.Pipe()
 	s.t.Cleanup(func() { _ = far.Close() })
-	s.conns <- far
+	s.conns <- &turns{far, make(chan struct{}, 1)}
 	return near
+}
+
+// turns is a pipe whose writers wait for each other at a channel. At the lock in
+// a pipe they would stop the fake time.
+type turns struct {
+	net.Conn
+	writing chan struct{}
+}
+
+func (c *turns) Write(b []byte) (int, error) {
+	c.writing <- struct{}{}
+	defer func() { <-c.writing }()
+	return c.Conn.Write(b)
 }
 
 // peer is one connection as the server sees it. PINGREQ is answered.
@@ -270,7 +283,7 @@ func (p *peer) read() {
 			p.mu.Lock()
 			p.pings++
 			p.mu.Unlock()
-			_, _ = p.nc.Write(control.AppendPingresp(nil))
+			go func() { _, _ = p.nc.Write(control.AppendPingresp(nil)) }() // the client may not be reading
 			continue
 		}
 		raw := append([]byte(nil), f.Raw...)

@@ -19,20 +19,28 @@ type arrival struct {
 	in  *session.Inbound // nil at QoS 0
 	m   *Message
 	key string // of the dedupe claim that it holds; empty: none
+
+	size int64 // in the inbound budget
 }
 
 // receive copies a message out of the reader's buffer and gives it to its
-// lane. It never blocks: QoS 1 and 2 are bounded by our Receive Maximum (what a
-// resumed session sends again, by the packet identifiers there are), and
-// QoS 0 messages are dropped when their lane is full.
+// lane. QoS 1 and 2 are bounded by our Receive Maximum (what a resumed session
+// sends again, by the packet identifiers there are), QoS 0 messages are dropped
+// when their lane is full, and all by Config.MaxInboundBytes. It blocks where
+// that is used up, and nowhere else.
 func (c *Client) receive(in *session.Inbound, topic string, v wire.PublishView) {
 	if c.heardOwn(in, topic, v.Payload) {
+		return
+	}
+	size := footprint(topic, v)
+	if !c.hasRoom(in, size) {
 		return
 	}
 	p := v.Decode(topic)
 	m := received(&p)
 	c.counters.received.Add(1)
-	if !c.laneOf(c.laneKey(m)).push(arrival{in: in, m: m}) {
+	if !c.laneOf(c.laneKey(m)).push(arrival{in: in, m: m, size: size}) {
+		c.free(arrival{size: size})
 		c.counters.dropped.Add(1)
 	}
 }
@@ -85,10 +93,11 @@ func (l *lane) admit(a arrival) (arrival, bool) {
 	if key == "" {
 		return a, true
 	}
-	if !c.claims.join(key, a) {
+	if !c.claims.join(key, arrival{in: a.in}) {
 		// The first copy is held by the resequencer or in another lane; this one
 		// shares its fate.
 		c.counters.duplicates.Add(1)
+		c.free(a)
 		return a, false
 	}
 	a.key = key
@@ -102,6 +111,7 @@ func (l *lane) admit(a arrival) (arrival, bool) {
 		case verdict == dedupe.Duplicate:
 			c.counters.duplicates.Add(1)
 			l.complete(a, wire.ReasonSuccess, "")
+			c.free(a)
 			return a, false
 		}
 		// The cache fails, or another client that shares it has the message under
@@ -109,6 +119,7 @@ func (l *lane) admit(a arrival) (arrival, bool) {
 		// the server will not send it again on this connection.
 		if !l.pause(attempt) {
 			c.claims.end(key)
+			c.free(a)
 			return a, false
 		}
 	}
@@ -134,12 +145,14 @@ func (l *lane) arrange(a arrival) {
 		dropped.Add(1)
 		l.commit(a)
 		l.complete(a, wire.ReasonSuccess, "")
+		l.c.free(a)
 	}
 }
 
 // handle runs the handlers and settles the message.
 func (l *lane) handle(a arrival) {
 	c := l.c
+	defer c.free(a)
 	handlers := c.router.match(a.m.Topic)
 	if len(handlers) == 0 {
 		c.counters.unhandled.Add(1)

@@ -42,6 +42,9 @@ type Stats struct {
 	Unhandled   uint64 // messages that no handler was declared for
 	DroppedQoS0 uint64 // QoS 0 messages that came too fast, or while closing
 
+	InboundBytes int64  // of received messages that are with us now, see Config.MaxInboundBytes
+	ReadStalls   uint64 // times that reading stopped because they were too many
+
 	UnknownAcks   uint64 // acknowledgements for packet identifiers not in use
 	StaleAcks     uint64 // acknowledgements and results of an older connection
 	StoreFailures uint64
@@ -58,6 +61,7 @@ func (c *Client) Stats() Stats {
 		Gaps: n.gaps.Load(), Failed: n.failed.Load(), Refused: n.refused.Load(), Unhandled: n.unhandled.Load(), DroppedQoS0: n.dropped.Load(),
 		UnknownAcks: ss.UnknownAcks, StaleAcks: ss.StaleAcks, StoreFailures: n.storeFailures.Load(),
 	}
+	st.InboundBytes, st.ReadStalls = c.inbound.used.Load(), c.inbound.stalls.Load()
 	if up := c.current(); up != nil {
 		st.InFlight = up.Gen.InFlight()
 	}

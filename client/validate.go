@@ -96,7 +96,7 @@ func (c Config) Validate() error {
 	for _, n := range []struct {
 		field string
 		value int
-	}{{"Lanes", c.Lanes}, {"QoS0Queue", c.QoS0Queue}, {"HandlerAttempts", c.HandlerAttempts}, {"PoisonAttempts", c.PoisonAttempts}} {
+	}{{"Lanes", c.Lanes}, {"QoS0Queue", c.QoS0Queue}, {"MaxInboundBytes", c.MaxInboundBytes}, {"HandlerAttempts", c.HandlerAttempts}, {"PoisonAttempts", c.PoisonAttempts}} {
 		if n.value < 0 {
 			return bad(n.field, "is %d; use 0 for the default or a positive number", n.value)
 		}

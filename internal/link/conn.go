@@ -39,6 +39,9 @@ type Conn struct {
 	start        time.Time
 	auth         *authentication // nil: CONNECT named no Authentication Method
 
+	ahead   *ahead      // of the reader; nil: nothing was read ahead
+	stalled atomic.Bool // see Stall
+
 	waiting atomic.Int32 // writers that want mu
 	mu      sync.Mutex
 	out     []byte
@@ -68,7 +71,7 @@ func (c *Conn) now() int64 { return int64(time.Since(c.start)) }
 type source Conn
 
 func (s *source) Read(p []byte) (int, error) {
-	n, err := s.Conn.Read(p)
+	n, err := (*Conn)(s).read(p)
 	if n > 0 {
 		s.lastRead.Store((*Conn)(s).now())
 	}

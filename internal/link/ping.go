@@ -20,7 +20,7 @@ type pinger struct{ conn *Conn }
 
 // Run sends a PINGREQ when nothing was sent, or nothing came, for the keep
 // alive time [MQTT-3.1.2-20], and fails when nothing at all comes for half of
-// that time again.
+// that time again, unless nobody reads, see Conn.Stall.
 func (p pinger) Run(ctx context.Context, _ net.Conn, keepAlive uint16) error {
 	if keepAlive == 0 {
 		return nil
@@ -35,7 +35,11 @@ func (p pinger) Run(ctx context.Context, _ net.Conn, keepAlive uint16) error {
 			return nil
 		case <-timer.C:
 		}
+		stalled := p.conn.Stalled()
 		read := p.conn.start.Add(time.Duration(p.conn.lastRead.Load()))
+		if stalled { // the link may be well
+			read = time.Now()
+		}
 		written := p.conn.start.Add(time.Duration(p.conn.lastWrite.Load()))
 		// An answer may bear the same time as the request: clocks tick coarsely.
 		if !asked.IsZero() && read.Before(asked) {

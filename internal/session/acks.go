@@ -15,6 +15,7 @@ type queued struct {
 	ack    wire.Ack
 	sync   bool    // the store must be in sync before it may leave
 	direct *direct // sent again in place of ack, under its Packet Identifier
+	end    error   // in place of ack: the connection ends, for this reason
 }
 
 // ackQueue holds acknowledgements of the current generation in the order they
@@ -135,7 +136,7 @@ func (s *Session) sendAcks(batch []queued, owed bool) {
 		_ = cur.w.Send(func(dst []byte) []byte {
 			for _, q := range batch {
 				switch {
-				case q.g != cur:
+				case q.g != cur || q.end != nil:
 				case q.direct != nil:
 					dst = wire.AppendImage(dst, q.direct.image, q.ack.PacketID, true, 0)
 				default:
@@ -145,6 +146,11 @@ func (s *Session) sendAcks(batch []queued, owed bool) {
 			}
 			return dst
 		})
+		for _, q := range batch {
+			if q.g == cur && q.end != nil {
+				cur.w.Fail(q.end)
+			}
+		}
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -25,8 +25,12 @@ type Inbound struct {
 // server that repeats itself: there are no more identifiers than that.
 const maxOrder = 65_535
 
-// maxTopics bounds the interned Topic Names of a connection.
-const maxTopics = 1024
+// maxTopics and maxTopicBytes bound the interned Topic Names of a connection.
+// Beyond that each message has a copy of its own.
+const (
+	maxTopics     = 1024
+	maxTopicBytes = 1 << 20
+)
 
 // HandlePublish takes a PUBLISH that arrived on this generation's connection.
 // An error is an *wire.Error or the store's: the connection must be closed.
@@ -157,7 +161,8 @@ func (g *Generation) topicLocked(v wire.PublishView) (string, error) {
 	topic, ok := g.topics[string(v.Topic)]
 	if !ok {
 		topic = string(v.Topic)
-		if len(g.topics) < maxTopics {
+		if len(g.topics) < maxTopics && g.topicBytes+len(topic) <= maxTopicBytes {
+			g.topicBytes += len(topic)
 			g.topics[topic] = topic
 		}
 	}

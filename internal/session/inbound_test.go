@@ -488,3 +488,23 @@ func TestPubcompForAClearedIdentifierOwesASync(t *testing.T) {
 		t.Errorf("sent %v", got) // the rig checks that the record is durable by then
 	}
 }
+
+func TestInternedTopicsTakeBoundedMemory(t *testing.T) {
+	r := newRig(t, Config{})
+	g := r.connect(false, Limits{})
+	long := strings.Repeat("x", 60_000)
+	for i := range 100 {
+		topic := fmt.Sprint(long, i)
+		r.must(r.arrive(g, wire.Publish{Topic: topic}))
+		if got := r.topics[len(r.topics)-1]; got != topic {
+			t.Fatalf("message %d came with the topic %.20q…", i, got)
+		}
+	}
+	total := 0
+	for topic := range g.topics {
+		total += len(topic)
+	}
+	if total > maxTopicBytes || total != g.topicBytes || total < maxTopicBytes-len(long)-2 {
+		t.Errorf("%d bytes are held, %d counted, %d allowed", total, g.topicBytes, maxTopicBytes)
+	}
+}

@@ -141,6 +141,8 @@ type Generation struct {
 	recv    map[uint16]struct{} // identifiers that count against our Receive Maximum
 	aliases map[uint16]string
 	topics  map[string]string // interned Topic Names
+
+	topicBytes int // of topics
 }
 
 // Attach begins a generation: the server has accepted the connection. Where it

@@ -1,0 +1,112 @@
+package link
+
+import (
+	"net"
+	"time"
+)
+
+// readAhead bounds what is read while the reader is stalled. It is there to
+// notice that the server is gone, as far as it has nothing more to say before.
+const readAhead = 4 << 10
+
+// StallEnd is how a Stall ended.
+type StallEnd uint8
+
+const (
+	StallReady   StallEnd = iota // ready said so
+	StallOver                    // the connection has ended, or does behind what was read ahead
+	StallTooLong                 // the limit has passed
+)
+
+// Stall keeps the reader from reading on until ready says so, which is asked at
+// once and whenever wake is signalled; then the server's packets wait with it, by
+// the backpressure of the transport. It must be called on the reader's goroutine,
+// as from session.Config.Deliver. Meanwhile keep alive asks, and expects no
+// answer; a connection that is closed or cannot be written to ends the stall, and
+// one that the server closes does too, unless packets are before that which are
+// not read.
+func (c *Conn) Stall(limit time.Duration, wake <-chan struct{}, ready func() bool) StallEnd {
+	if ready() {
+		return StallReady
+	}
+	c.stalled.Store(true)
+	defer func() {
+		c.lastRead.Store(c.now()) // an answer may have come, and nobody looked
+		c.stalled.Store(false)
+	}()
+	timer := time.NewTimer(limit)
+	defer timer.Stop()
+	if c.ahead == nil {
+		c.ahead = &ahead{}
+	}
+	for {
+		c.ahead.begin(c.Conn)
+		select {
+		case <-wake:
+			if ready() {
+				return StallReady
+			}
+		case got := <-c.ahead.pending:
+			if c.ahead.end(got); got.err != nil {
+				return StallOver
+			}
+		case <-c.failed:
+			return StallOver
+		case <-timer.C:
+			return StallTooLong
+		}
+	}
+}
+
+// Stalled reports whether the reader waits in Stall: what the server has said
+// is not known.
+func (c *Conn) Stalled() bool { return c.stalled.Load() }
+
+// ahead is what was read during a Stall. It belongs to the reader.
+type ahead struct {
+	data    []byte
+	err     error
+	pending chan chunk // nil: no read is under way
+}
+
+type chunk struct {
+	data []byte
+	err  error
+}
+
+// begin has the next bytes read, unless that is under way or there are enough.
+// The read ends with the connection at the latest.
+func (a *ahead) begin(from net.Conn) {
+	if a.pending != nil || a.err != nil || len(a.data) >= readAhead {
+		return
+	}
+	pending := make(chan chunk, 1)
+	a.pending = pending
+	go func(buf []byte) {
+		n, err := from.Read(buf)
+		pending <- chunk{buf[:n], err}
+	}(make([]byte, readAhead-len(a.data)))
+}
+
+func (a *ahead) end(got chunk) {
+	a.data, a.err, a.pending = append(a.data, got.data...), got.err, nil
+}
+
+// read is a Read of the connection, behind what was read ahead.
+func (c *Conn) read(p []byte) (int, error) {
+	a := c.ahead
+	if a == nil {
+		return c.Conn.Read(p)
+	}
+	if len(a.data) == 0 && a.pending != nil {
+		a.end(<-a.pending)
+	}
+	if len(a.data) == 0 && a.err != nil {
+		return 0, a.err
+	}
+	n := copy(p, a.data)
+	if a.data = a.data[n:]; len(a.data) == 0 && a.pending == nil && a.err == nil {
+		c.ahead = nil
+	}
+	return n, nil
+}
