@@ -50,8 +50,9 @@ func (c *Config) Run(ctx context.Context) error {
 		if end.Up != nil {
 			end.Up.Attempt, end.Up.Took = attempt, end.Took
 			drain(c.Hurry)
+			began = time.Now()
 			end.Err = c.serve(ctx, end.Up)
-			end.Took, attempt = end.Up.Age(), 0
+			end.Took, attempt = time.Since(began), 0
 		}
 		if ctx.Err() != nil {
 			if end.Up != nil {

@@ -1,0 +1,273 @@
+package client
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/url"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/mooring-mqtt/mooring/internal/wire"
+	"github.com/mooring-mqtt/mooring/internal/wire/control"
+	"github.com/mooring-mqtt/mooring/reliability"
+)
+
+// addressed dials the script and writes down which server was asked for.
+type addressed struct {
+	*script
+	asked chan string
+}
+
+func (a addressed) config(events *recorder, servers ...string) Config {
+	cfg := testConfig("c", events, nil)
+	cfg.Servers = servers
+	cfg.Backoff = reliability.Backoff{Min: time.Second, Max: time.Minute, Rand: func() float64 { return 0 }}
+	cfg.Dial = func(_ context.Context, u *url.URL) (net.Conn, error) {
+		a.asked <- u.Host
+		return a.dial(), nil
+	}
+	return cfg
+}
+
+func withServers(t *testing.T, test func(t *testing.T, a addressed)) {
+	t.Helper()
+	withScript(t, func(t *testing.T, s *script) { test(t, addressed{s, make(chan string, 1024)}) })
+}
+
+// next is the server of the next attempt, and when it came.
+func (a addressed) next(began time.Time) string {
+	a.t.Helper()
+	return fmt.Sprint(<-a.asked, " ", time.Since(began).Round(time.Millisecond))
+}
+
+func (a addressed) want(began time.Time, want string) {
+	a.t.Helper()
+	if got := a.next(began); got != want {
+		a.t.Errorf("the next attempt was at %s, want %s", got, want)
+	}
+}
+
+func TestAServerReferenceIsFollowed(t *testing.T) {
+	for name, tt := range map[string]struct {
+		reason    byte
+		reference string
+		ignore    bool
+		want      []string // attempts; the first server sends on, others refuse
+	}{
+		"for once":          {0x9C, "else:1999", false, []string{"one:1883 0s", "else:1999 1s", "one:1883 2s", "else:1999 3s"}},
+		"for good":          {0x9D, "else", false, []string{"one:1883 0s", "else:1883 1s", "two:1883 2s", "else:1883 3s"}},
+		"the first that is": {0x9C, "one:1883 [::1]:7", false, []string{"one:1883 0s", "[::1]:7 1s"}},
+		"none is named":     {0x9C, "", false, []string{"one:1883 0s", "two:1883 1s"}},
+		"nonsense":          {0x9D, "?? mqtts:// a@b", false, []string{"one:1883 0s", "two:1883 1s"}},
+		"ignored":           {0x9D, "else", true, []string{"one:1883 0s", "two:1883 1s"}},
+	} {
+		for _, how := range []string{"CONNACK", "DISCONNECT"} {
+			t.Run(name+" by "+how, func(t *testing.T) {
+				withServers(t, func(t *testing.T, a addressed) {
+					var events recorder
+					cfg := a.config(&events, "mqtt://one", "mqtt://two")
+					cfg.IgnoreRedirects = tt.ignore
+					began := time.Now()
+					mustStart(t, cfg)
+					for _, want := range tt.want {
+						a.want(began, want)
+						switch {
+						case !strings.HasPrefix(want, "one"):
+							a.accept(control.Connack{Reason: 0x88})
+						case how == "CONNACK":
+							a.accept(control.Connack{Reason: tt.reason, ServerReference: tt.reference})
+						default:
+							a.accept(control.Connack{}).send(control.AppendDisconnect(nil, &control.Disconnect{Reason: tt.reason, ServerReference: tt.reference}))
+						}
+					}
+					synctest.Wait()
+					for _, e := range eventsOf[Redirected](&events) {
+						if e.From != "mqtt://one:1883" || e.Permanent != (tt.reason == 0x9D) || tt.ignore {
+							t.Errorf("%+v", e)
+						}
+					}
+					if n := len(eventsOf[Redirected](&events)); (n > 0) != (len(tt.want) > 2 || strings.HasPrefix(tt.want[1], "[")) {
+						t.Errorf("%d redirections were told", n)
+					}
+				})
+			})
+		}
+	}
+}
+
+// Two servers that name each other do not have us run between them for ever.
+func TestRedirectionsEnd(t *testing.T) {
+	withServers(t, func(t *testing.T, a addressed) {
+		began := time.Now()
+		mustStart(t, a.config(&recorder{}, "mqtt://one"))
+		var path []string
+		for range 8 {
+			at := a.next(began)
+			path = append(path, at)
+			other := "one"
+			if strings.HasPrefix(at, "one") {
+				other = "two"
+			}
+			a.accept(control.Connack{Reason: 0x9C, ServerReference: other})
+		}
+		// After five it is a failure like others, and the list begins again.
+		if got := strings.Join(path, ", "); got != "one:1883 0s, two:1883 1s, one:1883 2s, two:1883 3s, one:1883 4s, two:1883 5s, one:1883 6s, one:1883 7s" {
+			t.Errorf("the way was %s", got)
+		}
+		<-a.asked
+		p := a.accept(control.Connack{})
+		time.Sleep(time.Minute) // stable: what was is forgotten
+		p.send(control.AppendDisconnect(nil, &control.Disconnect{Reason: 0x9C, ServerReference: "two"}))
+		if got := <-a.asked; got != "two:1883" {
+			t.Errorf("sent to two, it went to %s", got)
+		}
+	})
+}
+
+func TestAServerWithoutRoomIsLeftAlone(t *testing.T) {
+	for _, reason := range []byte{0x89, 0x97, 0x9F} {
+		withServers(t, func(t *testing.T, a addressed) {
+			var events recorder
+			began := time.Now()
+			mustStart(t, a.config(&events, "mqtt://one"))
+			a.want(began, "one:1883 0s")
+			a.accept(control.Connack{Reason: reason})
+			a.want(began, "one:1883 30s")
+			if e := eventsOf[ConnectFailed](&events)[0]; e.Action != reliability.RetryLater || e.Delay != 30*time.Second || e.Attempt != 1 {
+				t.Errorf("%+v", e)
+			}
+		})
+	}
+}
+
+func TestATakeoverIsNoDuel(t *testing.T) {
+	takeover := control.AppendDisconnect(nil, &control.Disconnect{Reason: 0x8E})
+	t.Run("back off", func(t *testing.T) {
+		withServers(t, func(t *testing.T, a addressed) {
+			var events recorder
+			mustStart(t, a.config(&events, "mqtt://one"))
+			<-a.asked
+			p := a.accept(control.Connack{})
+			for range 10 {
+				time.Sleep(time.Hour) // however long it stood
+				p.send(takeover)
+				began := time.Now()
+				a.want(began, "one:1883 30s")
+				if p = a.accept(control.Connack{}); !p.connect.CleanStart {
+					t.Error("the session that the other has used is resumed")
+				}
+			}
+			if e := eventsOf[Disconnected](&events); e[0].Action != reliability.GiveWay || e[0].After != time.Hour || e[0].Delay != 30*time.Second {
+				t.Errorf("%+v", e[0])
+			}
+		})
+	})
+	t.Run("stop", func(t *testing.T) {
+		withServers(t, func(t *testing.T, a addressed) {
+			var events recorder
+			cfg := a.config(&events, "mqtt://one")
+			cfg.OnTakeover = TakeoverStop
+			c := mustStart(t, cfg)
+			p := a.accept(control.Connack{})
+			d := publish(t, c, "t", "x", AtLeastOnce)
+			p.nextPublish()
+			p.send(takeover)
+			<-c.Done()
+			var ended *ConnectionError
+			if err := c.Err(); !errors.As(err, &ended) || ended.Code != wire.ReasonSessionTakenOver {
+				t.Errorf("it stopped with %v", err)
+			}
+			wantState(t, d, Abandoned)
+			if s := c.State(); s.Phase != PhaseEnded || !errors.As(s.Err, &ended) {
+				t.Errorf("%+v", s)
+			}
+		})
+	})
+}
+
+func TestTheStateAndItsEvents(t *testing.T) {
+	withServers(t, func(t *testing.T, a addressed) {
+		var events recorder
+		cfg := a.config(&events, "mqtt://one", "mqtt://two")
+		c := mustNew(t, cfg)
+		began := time.Now()
+		want := func(phase Phase, since time.Duration, server string, attempt int, failed bool, retry time.Duration) {
+			t.Helper()
+			synctest.Wait()
+			s := c.State()
+			if s.Phase != phase || s.Since.Sub(began) != since || s.Server != server || s.Attempt != attempt || (s.Err != nil) != failed {
+				t.Errorf("%+v, want %v since %v at %q, attempt %d, failed %v", s, phase, since, server, attempt, failed)
+			}
+			if retry == 0 && !s.RetryAt.IsZero() || retry > 0 && s.RetryAt.Sub(began) != retry {
+				t.Errorf("the next attempt is at %v, want %v", s.RetryAt.Sub(began), retry)
+			}
+		}
+		want(PhaseIdle, 0, "", 0, false, 0)
+		time.Sleep(time.Second)
+		start(t, c)
+		want(PhaseConnecting, time.Second, "mqtt://one:1883", 1, false, 0)
+		p := a.open()
+		time.Sleep(time.Second)
+		p.close()
+		want(PhaseWaiting, 2*time.Second, "mqtt://one:1883", 1, true, 3*time.Second)
+		time.Sleep(time.Second)
+		want(PhaseConnecting, 3*time.Second, "mqtt://two:1883", 2, true, 0)
+		p = a.open()
+		time.Sleep(2 * time.Second)
+		p.send(control.AppendConnack(nil, &control.Connack{}))
+		want(PhaseConnected, 5*time.Second, "mqtt://two:1883", 2, false, 0)
+		time.Sleep(time.Minute)
+		p.close()
+		want(PhaseWaiting, 65*time.Second, "mqtt://two:1883", 0, true, 66*time.Second)
+		time.Sleep(time.Second)
+		want(PhaseConnecting, 66*time.Second, "mqtt://two:1883", 1, true, 0)
+		must(t, c.Close())
+		want(PhaseEnded, 66*time.Second, "mqtt://two:1883", 1, false, 0)
+
+		failed, up, down := eventsOf[ConnectFailed](&events), eventsOf[Connected](&events), eventsOf[Disconnected](&events)
+		if len(failed) != 1 || failed[0].Attempt != 1 || failed[0].Took != time.Second || failed[0].Delay != time.Second || failed[0].Action != reliability.Retrying {
+			t.Errorf("failed: %+v", failed)
+		}
+		if len(up) != 1 || up[0].Attempt != 2 || up[0].Took != 2*time.Second {
+			t.Errorf("connected: %+v", up)
+		}
+		if len(down) != 1 || down[0].After != time.Minute || down[0].Delay != time.Second {
+			t.Errorf("disconnected: %+v", down)
+		}
+		if stopped := eventsOf[Stopped](&events); len(stopped) != 1 || stopped[0].Err != nil {
+			t.Errorf("stopped: %+v", stopped)
+		}
+	})
+	if s := fmt.Sprint(PhaseIdle, PhaseEnded, Phase(99)); s != "idle ended phase(99)" {
+		t.Error(s)
+	}
+}
+
+func TestNetworkChanged(t *testing.T) {
+	withServers(t, func(t *testing.T, a addressed) {
+		cfg := a.config(&recorder{}, "mqtt://one")
+		cfg.Backoff = reliability.Backoff{Min: time.Hour, Max: 100 * time.Hour, Rand: func() float64 { return 0.999_999_999_999 }}
+		c := mustStart(t, cfg)
+		c.NetworkChanged() // during an attempt: the next one follows at once
+		<-a.asked
+		a.open().close()
+		began := time.Now()
+		a.want(began, "one:1883 0s")
+		a.open().close()
+		time.Sleep(10 * time.Minute)
+		for range 3 {
+			c.NetworkChanged()
+		}
+		a.want(began, "one:1883 10m0s")
+		p := a.accept(control.Connack{})
+		c.NetworkChanged() // nothing to do
+		p.quiet()
+		p.close()
+		began = time.Now()
+		a.want(began, "one:1883 2h0m0s") // and the delays began anew
+	})
+}
