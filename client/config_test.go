@@ -1,8 +1,12 @@
 package client
 
 import (
+	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
+	"net"
+	"net/url"
 	"strings"
 	"testing"
 	"time"
@@ -11,6 +15,9 @@ import (
 	"github.com/mooring-mqtt/mooring/internal/wire/control"
 	"github.com/mooring-mqtt/mooring/persistence"
 )
+
+func noDial(context.Context, *url.URL) (net.Conn, error)       { return nil, net.ErrClosed }
+func noCredentials(context.Context) (c Credentials, err error) { return c, err }
 
 func TestConfigRules(t *testing.T) {
 	long := strings.Repeat("x", 65_536)
@@ -40,6 +47,26 @@ func TestConfigRules(t *testing.T) {
 		{"Password", func(c *Config) { c.Password = []byte(long) }},
 		{"", func(c *Config) { c.Password = []byte(full) }},
 		{"Publisher", func(c *Config) { c.Publisher = long }},
+		{"Proxy", func(c *Config) { c.Proxy = "host:3128" }},
+		{"Proxy", func(c *Config) { c.Proxy = "ftp://host" }},
+		{"Proxy", func(c *Config) { c.Proxy, c.Dial = "http://host", noDial }},
+		{"Proxy", func(c *Config) { c.Proxy, c.Servers = "http://host", []string{"unix:///tmp/s"} }},
+		{"", func(c *Config) { c.Proxy = "http://user:secret@host:3128" }},
+		{"", func(c *Config) { c.Proxy, c.Servers = "socks5://host", []string{"unix:///tmp/s", "ws://a"} }},
+		{"TLS", func(c *Config) { c.TLS, c.Dial = &tls.Config{MinVersion: tls.VersionTLS12}, noDial }},
+		{"TLSFiles", func(c *Config) { c.TLSFiles, c.Dial = &TLSFiles{}, noDial }},
+		{"TLSFiles", func(c *Config) {
+			c.TLSFiles, c.TLS, c.Servers = &TLSFiles{}, &tls.Config{MinVersion: tls.VersionTLS12}, []string{"wss://a"}
+		}},
+		{"TLSFiles", func(c *Config) { c.TLSFiles, c.Servers = &TLSFiles{Cert: "c"}, []string{"mqtts://a"} }},
+		{"TLSFiles", func(c *Config) { c.TLSFiles, c.Servers = &TLSFiles{Key: "k"}, []string{"mqtts://a"} }},
+		{"TLSFiles", func(c *Config) { c.TLSFiles = &TLSFiles{CA: "ca"} }}, // no server uses it
+		{"", func(c *Config) {
+			c.TLSFiles, c.Servers = &TLSFiles{CA: "ca", Cert: "c", Key: "k"}, []string{"mqtt://a", "wss://a"}
+		}},
+		{"Credentials", func(c *Config) { c.Credentials, c.Username = noCredentials, "u" }},
+		{"Credentials", func(c *Config) { c.Credentials, c.Password = noCredentials, []byte("p") }},
+		{"", func(c *Config) { c.Credentials = noCredentials }},
 		{"Store", func(c *Config) { c.Dir, c.Store = "d", persistence.NewMemory(persistence.Options{}) }},
 		{"DirOptions", func(c *Config) { c.DirOptions.MaxMessages = -1 }},
 		{"KeepAlive", func(c *Config) { c.KeepAlive = -1 }},

@@ -110,8 +110,8 @@ func TestPitfall12_ReconnectingIsPatientAndKnowsWhenToStop(t *testing.T) {
 	})
 }
 
-// TestPitfall19 covers direct TLS. The built-in dialer uses no proxy for
-// mqtt and mqtts; wss goes through the environment's with gorilla/websocket.
+// TestPitfall19 covers direct TLS; TestEveryTransportGoesThroughEveryProxy has the
+// same behind proxies.
 func TestPitfall19_TLSNamesTheServerAndHeedsItsContext(t *testing.T) {
 	t.Run("server name", func(t *testing.T) {
 		b := mqtttest.Start(t, func(o *mqtttest.Options) { o.TLS = true })

@@ -99,7 +99,9 @@ func (d *Dialer) fromFiles() (*tls.Config, error) {
 		if err != nil {
 			return nil, &TLSFileError{File: f.Cert + " with " + f.Key, Err: err}
 		}
-		conf.Certificates = []tls.Certificate{pair}
+		// Shown whatever authorities the server names, as it was configured to be:
+		// its "unknown authority" says more than "no certificate".
+		conf.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return &pair, nil }
 	}
 	d.conf, d.sum = conf, sum
 	return conf, nil

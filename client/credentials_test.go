@@ -1,0 +1,168 @@
+package client
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"runtime"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/mooring-mqtt/mooring/client/mqtttest"
+	"github.com/mooring-mqtt/mooring/internal/wire/control"
+)
+
+// A password that the server does not take any more is asked for again, whatever
+// it calls that; without Credentials nothing else can come, and the client stops.
+func TestAWrongPasswordThenTheRightOne(t *testing.T) {
+	for _, reason := range []byte{0x86, 0x87, 0x8C} {
+		refuse := func(_, user string, password []byte) byte {
+			if user == "device" && string(password) == "right" {
+				return 0
+			}
+			return reason
+		}
+		inBubble(t, mqtttest.Options{Authenticate: refuse}, func(t *testing.T, b *mqtttest.Broker, p *mqtttest.Proxy) {
+			var events recorder
+			cfg := testConfig("c", &events, through(p))
+			asked := 0
+			cfg.Credentials = func(context.Context) (Credentials, error) {
+				if asked++; asked > 3 {
+					return Credentials{Username: "device", Password: []byte("right")}, nil
+				}
+				return Credentials{Username: "device", Password: fmt.Append(nil, "wrong", asked)}, nil
+			}
+			c := mustStart(t, cfg)
+			connect(t, c)
+			failed := eventsOf[ConnectFailed](&events)
+			for _, e := range failed {
+				var refused *ConnectionError
+				if !errors.As(e.Err, &refused) || refused.Code != reason || e.Delay == 0 || strings.Contains(e.Err.Error(), "wrong") {
+					t.Errorf("got %+v", e)
+				}
+			}
+			if len(failed) != 3 || asked != 4 {
+				t.Errorf("%d attempts failed, %d times asked; want 3 and 4", len(failed), asked)
+			}
+			b.Cut("c")
+			synctest.Wait()
+			time.Sleep(time.Minute)
+			if connect(t, c); asked != 5 {
+				t.Errorf("asked %d times, want once for each attempt", asked)
+			}
+
+			cfg = testConfig("d", &recorder{}, through(p))
+			cfg.Username, cfg.Password = "device", []byte("wrong")
+			fixed := mustStart(t, cfg)
+			<-fixed.Done()
+			var refused *ConnectionError
+			if !errors.As(fixed.Err(), &refused) || refused.Code != reason {
+				t.Errorf("with a fixed password: %v", fixed.Err())
+			}
+		})
+	}
+}
+
+// Other refusals are not about who we are.
+func TestCredentialsDoNotHelpABannedClient(t *testing.T) {
+	withScript(t, func(t *testing.T, s *script) {
+		cfg := testConfig("c", &recorder{}, s.dial)
+		cfg.Credentials = func(context.Context) (Credentials, error) { return Credentials{Username: "u"}, nil }
+		c := mustStart(t, cfg)
+		p := s.accept(control.Connack{Reason: 0x8A})
+		if p.connect.Username != "u" || p.connect.Password != nil {
+			t.Errorf("CONNECT has %q, %q", p.connect.Username, p.connect.Password)
+		}
+		if <-c.Done(); c.Err() == nil {
+			t.Error("it goes on")
+		}
+	})
+}
+
+var errVault = errors.New("the vault is locked")
+
+// Whatever the program's function does, it is a failed attempt, within
+// ConnectTimeout, and never two calls at a time.
+func TestCredentialsThatCannotBeHad(t *testing.T) {
+	hang := make(chan struct{})
+	var field *FieldError
+	for name, tt := range map[string]struct {
+		ask  func(ctx context.Context) (Credentials, error)
+		is   error
+		as   any
+		took time.Duration
+	}{
+		"an error":               {func(context.Context) (Credentials, error) { return Credentials{}, errVault }, errVault, nil, 0},
+		"a panic":                {func(context.Context) (Credentials, error) { panic("no vault") }, nil, nil, 0},
+		"the end of a goroutine": {func(context.Context) (Credentials, error) { runtime.Goexit(); panic("unreachable") }, nil, nil, 0},
+		"no user name":           {func(context.Context) (Credentials, error) { return Credentials{Username: "a\x00"}, nil }, nil, &field, 0},
+		"no password": {func(context.Context) (Credentials, error) {
+			return Credentials{Password: make([]byte, 65_536)}, nil
+		}, nil, &field, 0},
+		"waits for its context": {func(ctx context.Context) (Credentials, error) {
+			<-ctx.Done()
+			return Credentials{}, ctx.Err()
+		}, context.DeadlineExceeded, nil, 20 * time.Second},
+		"waits for something else": {func(context.Context) (Credentials, error) { <-hang; return Credentials{}, nil }, context.DeadlineExceeded, nil, 20 * time.Second},
+	} {
+		t.Run(name, func(t *testing.T) {
+			withScript(t, func(t *testing.T, s *script) {
+				hang = make(chan struct{}) // of this bubble
+				var events recorder
+				cfg := testConfig("c", &events, s.dial)
+				var calls, running atomic.Int64
+				cfg.Credentials = func(ctx context.Context) (Credentials, error) {
+					if running.Add(1) > 1 {
+						t.Error("two calls at a time")
+					}
+					defer running.Add(-1)
+					if calls.Add(1) == 1 {
+						return tt.ask(ctx)
+					}
+					return Credentials{Username: "u", Password: []byte("p")}, nil
+				}
+				began := time.Now()
+				c := mustStart(t, cfg)
+				time.AfterFunc(time.Minute, func() { close(hang) })
+				p := s.accept(control.Connack{})
+				connect(t, c)
+				if p.connect.Username != "u" || string(p.connect.Password) != "p" {
+					t.Errorf("CONNECT has %q, %q", p.connect.Username, p.connect.Password)
+				}
+				failed := eventsOf[ConnectFailed](&events)
+				told := new(CredentialsError)
+				if len(failed) == 0 || !errors.As(failed[0].Err, &told) || tt.is != nil && !errors.Is(told, tt.is) || tt.as != nil && !errors.As(told, tt.as) {
+					t.Fatalf("got %+v after %v", failed, time.Since(began))
+				}
+			})
+		})
+	}
+	withScript(t, func(t *testing.T, s *script) { // Close does not wait for it
+		never := make(chan struct{})
+		cfg := testConfig("c", &recorder{}, s.dial)
+		cfg.Credentials = func(context.Context) (Credentials, error) { <-never; return Credentials{}, nil }
+		c := mustStart(t, cfg)
+		synctest.Wait()
+		began := time.Now()
+		if err := c.Close(); err != nil || time.Since(began) > 0 {
+			t.Errorf("Close took %v, %v", time.Since(began), err)
+		}
+		close(never)
+	})
+}
+
+func TestCredentialsDoNotPrintThePassword(t *testing.T) {
+	who := Credentials{Username: "user", Password: []byte("secret")}
+	var log strings.Builder
+	for _, h := range []slog.Handler{slog.NewTextHandler(&log, nil), slog.NewJSONHandler(&log, nil)} {
+		slog.New(h).Info("connecting", "as", who)
+	}
+	text := log.String() + fmt.Sprintf("%v %+v %#v %s %v", who, who, who, who, &who)
+	if strings.Contains(text, "secret") || strings.Contains(text, fmt.Sprint([]byte("secret"))) || strings.Contains(text, "c2VjcmV0") || strings.Count(text, "user") != 7 {
+		t.Errorf("got %s", text)
+	}
+}
