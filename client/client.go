@@ -24,9 +24,11 @@ type Client struct {
 	asking   chan struct{} // held while Config.Credentials runs
 	store    persistence.Store
 	ownStore bool
-	discard  atomic.Bool // the next CONNECT asks for a new session
-	madeUpID bool        // Config.ClientID was empty
-	resumes  bool        // the store knew a session when the client was made
+	discard  atomic.Bool            // the next CONNECT asks for a new session
+	madeUpID bool                   // Config.ClientID was empty
+	assigned atomic.Pointer[string] // the Client Identifier that the server gave us; nil: none
+	granted  atomic.Int64           // Session Expiry Interval of the last connection, a time.Duration
+	resumes  bool                   // the store knew a session when the client was made
 	clock    clock
 
 	session *session.Session
@@ -276,8 +278,15 @@ func (c *Client) Err() error {
 	return c.err
 }
 
-// ClientID is the client identifier: the configured one, or the one made up.
-func (c *Client) ClientID() string { return c.cfg.ClientID }
+// ClientID is the client identifier: the configured one, or the one made up. With
+// Config.AssignedClientID it is empty until the server has named us, and then stays
+// the same.
+func (c *Client) ClientID() string {
+	if id := c.assigned.Load(); id != nil {
+		return *id
+	}
+	return c.cfg.ClientID
+}
 
 func (c *Client) current() *link.Up {
 	c.mu.Lock()

@@ -30,8 +30,14 @@ type Config struct {
 	// A store that was used under another one keeps its messages, and nothing of
 	// its session; StrictSession stops there.
 	ClientID string
-	Username string
-	Password []byte
+	// AssignedClientID lets the server name the client, for servers that want to:
+	// CONNECT goes without a Client Identifier, and the one that the first CONNACK
+	// brings is kept for all later connections of this Client, see Client.ClientID.
+	// It needs a store in memory, no ClientID, and a Publisher if Sequenced is set. If
+	// that CONNACK is lost, the session it began is left to its SessionExpiry.
+	AssignedClientID bool
+	Username         string
+	Password         []byte
 	// Credentials is asked for user and password on each attempt, instead of
 	// Username and Password, so that those that change are picked up. Its context
 	// ends with ConnectTimeout, and one call is made at a time. An error or a panic
@@ -63,7 +69,8 @@ type Config struct {
 
 	KeepAlive time.Duration // default 30 s; at most 65,535 s
 	// SessionExpiry is how long the server keeps the session while we are away.
-	// Exactly once holds as long as it does. Default 24 h; NoSession for none;
+	// Exactly once holds as long as it does. The server may give less, or more: the
+	// Connected event says what is in force. Default 24 h; NoSession for none;
 	// at most 136 years, which MQTT takes as for ever.
 	SessionExpiry time.Duration
 	// CleanStart asks for a new session when the client starts; reconnecting
@@ -250,7 +257,7 @@ func (c Config) withDefaults() Config {
 	def(&c.WriteTimeout, 10*time.Second)
 	def(&c.AckTimeout, 30*time.Second)
 	def(&c.CloseTimeout, 5*time.Second)
-	if c.ClientID == "" {
+	if c.ClientID == "" && !c.AssignedClientID {
 		c.ClientID = "mooring-" + NewMessageID().String()
 	}
 	def(&c.Publisher, c.ClientID)

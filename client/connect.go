@@ -29,6 +29,7 @@ func (c *Client) linkConfig() *link.Config {
 		Decide:            c.decide,
 		Hurry:             c.hurry,
 		Accept:            c.acceptSession,
+		Assigned:          func(id string) { c.assigned.Store(&id) },
 		Attempt: func(server *url.URL, attempt int) {
 			c.enter(ConnectionState{Phase: PhaseConnecting, Server: server.Redacted(), Attempt: attempt, Err: c.State().Err})
 			c.event(Connecting{Server: server.Redacted(), Attempt: attempt})
@@ -54,7 +55,7 @@ func (c *Client) connectPacket(ctx context.Context) (*paho.Connect, error) {
 	}
 	expiry := seconds(c.cfg.SessionExpiry)
 	cp := &paho.Connect{
-		ClientID:   c.cfg.ClientID,
+		ClientID:   c.ClientID(),
 		CleanStart: c.cleanStart(),
 		KeepAlive:  uint16(min(seconds(c.cfg.KeepAlive), 65_535)),
 		Properties: &paho.ConnectProperties{
@@ -113,6 +114,7 @@ func (c *Client) connected(up *link.Up) {
 	}()
 	c.retry.Up()
 	c.discard.Store(false)
+	c.granted.Store(int64(up.SessionExpiry))
 	c.counters.connections.Add(1)
 	c.mu.Lock()
 	if !up.Gen.Present || c.subs.session == 0 || up.Server != c.server {
@@ -125,7 +127,7 @@ func (c *Client) connected(up *link.Up) {
 	c.mu.Unlock()
 	c.cfg.Logger.Info("connected", "server", up.Server.Redacted(), "attempt", up.Attempt, "took", up.Took, "session_present", up.Gen.Present)
 	c.event(Connected{Server: up.Server.Redacted(), SessionPresent: up.Gen.Present, Attempt: up.Attempt, Took: up.Took,
-		ClientID: c.cfg.ClientID, KeepAlive: time.Duration(up.KeepAlive) * time.Second})
+		ClientID: c.ClientID(), KeepAlive: time.Duration(up.KeepAlive) * time.Second, SessionExpiry: up.SessionExpiry})
 	if err := up.Gen.ResendDirects(); err == nil {
 		c.announce(up)
 	}

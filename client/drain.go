@@ -275,10 +275,10 @@ func (c *Client) giveUp(seq uint64, stored persistence.Outcome, o Outcome, id Me
 // hadSession reports whether the server may be expected to know us: from an
 // earlier connection, or one of an earlier process.
 func (c *Client) hadSession() bool {
-	if c.cfg.SessionExpiry == NoSession {
-		return false
+	if c.counters.connections.Load() > 0 {
+		return c.granted.Load() > 0
 	}
-	return c.counters.connections.Load() > 0 || c.resumes && !c.cfg.CleanStart
+	return c.cfg.SessionExpiry != NoSession && c.resumes && !c.cfg.CleanStart
 }
 
 // sessionLost runs when a CONNACK says that the server has no session.

@@ -24,6 +24,7 @@ type Connected struct {
 	SessionPresent bool
 	ClientID       string // as in Client.ClientID
 	KeepAlive      time.Duration
+	SessionExpiry  time.Duration // in force: as the server gives it, which may not be Config.SessionExpiry; 0: none
 	Attempt        int           // that led to it, from 1
 	Took           time.Duration // that attempt, from dialing to CONNACK
 }

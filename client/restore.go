@@ -94,10 +94,11 @@ func (c *Client) restore(ctx context.Context, up *link.Up) {
 // maxFilters is how many filters one SUBSCRIBE carries when they are restored.
 const maxFilters = 32
 
-// fitting is how many of the subscriptions go into one SUBSCRIBE: at least one.
+// fitting is how many of the subscriptions go into one SUBSCRIBE: at least one. All
+// in it share one Subscription Identifier.
 func fitting(list []*subscription, l session.Limits) int {
 	n := 1
-	for n < min(len(list), maxFilters) && available(list[:n+1], l) == nil {
+	for n < min(len(list), maxFilters) && list[n].id == list[0].id && available(list[:n+1], l) == nil {
 		n++
 	}
 	return n
@@ -123,6 +124,9 @@ func (c *Client) subscribe(ctx context.Context, up *link.Up, list []*subscriptio
 	}
 	if len(asked) == 0 {
 		return refused, nil
+	}
+	if id := int(asked[0].id); id > 0 {
+		packet.Properties = &paho.SubscribeProperties{SubscriptionIdentifier: &id}
 	}
 	c.mu.Lock()
 	number := c.subs.session
@@ -173,9 +177,15 @@ func unanswered(ctx context.Context, up *link.Up, err error) error {
 // or nil.
 func available(list []*subscription, l session.Limits) error {
 	size := 2 + 1
+	if id := list[0].id; id > 0 {
+		size += 1 + wire.VarintLen(id)
+	}
 	for _, s := range list {
 		filter := s.options.Topic
 		size += 2 + len(filter) + 1
+		if s.id > 0 && !l.SubIDAvailable {
+			return &RefusedError{Code: wire.ReasonSubIDsNotSupported, Reason: filter}
+		}
 		_, rest, shared := wire.SplitShare(filter)
 		switch {
 		case shared && !l.SharedAvailable:

@@ -123,5 +123,7 @@ func (c *Client) strict(err *SessionError) error {
 
 // cleanStart is what CONNECT asks for.
 func (c *Client) cleanStart() bool {
-	return c.discard.Load() || c.cfg.CleanStart && c.counters.connections.Load() == 0
+	// Without a Client Identifier there is nothing to resume, and some servers take
+	// no CONNECT that asks for it.
+	return c.discard.Load() || c.ClientID() == "" || c.cfg.CleanStart && c.counters.connections.Load() == 0
 }

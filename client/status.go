@@ -197,6 +197,6 @@ func (c *Client) goodbye(up *link.Up) {
 		reason = wire.ReasonDisconnectWithWill
 	}
 	// A made-up ClientID dies with us: nobody could resume its session.
-	forget := c.madeUpID && c.cfg.SessionExpiry != NoSession
+	forget := c.madeUpID && up.SessionExpiry > 0
 	c.within(up, func() { _ = up.Disconnect(reason, forget) }) // there is nothing left to do about an error
 }

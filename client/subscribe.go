@@ -25,10 +25,23 @@ func RetainAsPublished() SubscribeOption {
 // NoRetained: retained messages are not sent when the subscription is made.
 func NoRetained() SubscribeOption { return func(s *subscription) { s.options.RetainHandling = 2 } }
 
+// SubscriptionID has the server send id with each message that comes because of this
+// subscription: Message.SubscriptionIDs has it, beside those of all others that
+// match. It is 1 to 268,435,455; several subscriptions may have the same. A server
+// without Subscription Identifiers refuses it: *RefusedError with 0xA1.
+func SubscriptionID(id uint32) SubscribeOption {
+	return func(s *subscription) { s.id, s.hasID = id, true }
+}
+
+// maxSubscriptionID is the largest Variable Byte Integer.
+const maxSubscriptionID = 268_435_455
+
 // subscription is one that the client keeps up: it is made again on every
 // connection whose session does not have it.
 type subscription struct {
 	options paho.SubscribeOptions // never changed
+	id      uint32                // Subscription Identifier; never changed
+	hasID   bool
 	// session is the number of the session at the server, counted by us, that
 	// has it; 0: none. Under Client.mu.
 	session uint64
@@ -82,6 +95,9 @@ func (c *Client) Subscribe(ctx context.Context, filter string, qos QoS, h Handle
 	}
 	if s.options.NoLocal && isShared(filter) {
 		return &FieldError{Field: "No Local", Problem: "is not allowed on a Shared Subscription [MQTT-3.8.3-4]; remove it"}
+	}
+	if s.hasID && (s.id == 0 || s.id > maxSubscriptionID) {
+		return &FieldError{Field: "Subscription Identifier", Problem: fmt.Sprintf("is %d; use 1 to 268,435,455", s.id)}
 	}
 	c.mu.Lock()
 	if c.state >= closing {

@@ -27,6 +27,16 @@ func (c Config) Validate() error {
 			return bad("Servers", "has a user name in it; set Username and Password instead")
 		}
 	}
+	if c.AssignedClientID {
+		switch {
+		case c.ClientID != "":
+			return bad("AssignedClientID", "is set together with ClientID; set one of both")
+		case c.Dir != "" || c.Store != nil:
+			return bad("AssignedClientID", "is set together with a store that outlives the process, which would not find its session again; set a ClientID")
+		case c.Sequenced && c.Publisher == "":
+			return bad("Publisher", "is empty, and with AssignedClientID there is no ClientID to number messages under; set a name")
+		}
+	}
 	if c.ClientID == "" && (c.Dir != "" || c.Store != nil) {
 		return bad("ClientID", "is empty, but the store outlives the process and must find its session again; set a name that stays the same")
 	}

@@ -121,6 +121,7 @@ func TestMQTT_2_2_1_3(t *testing.T) {
 			for n := range 1200 {
 				r.publishMessage(c, client.Message{Topic: "t", QoS: client.QoS(1 + n%2), Priority: client.Priority(n / 2 % 3)})
 			}
+			synctest.Wait() // the drainer waits for a SUBSCRIBE that is not answered
 			subscribe(t.Context(), c, "f")
 			synctest.Wait()
 			used := map[uint16]bool{}

@@ -40,9 +40,9 @@ const (
 type authentication struct {
 	Authenticator
 	method string
-	ctx    context.Context // of connecting
-	turn   chan struct{}   // held by a re-authentication
-	steps  atomic.Pointer[chan authPacket]
+	ctx    context.Context                 // of connecting
+	turn   chan struct{}                   // held by a re-authentication
+	steps  atomic.Pointer[chan authPacket] // set while an AUTH of ours is unanswered
 }
 
 type authPacket struct {
@@ -61,10 +61,6 @@ func (a *authentication) refused(err error) error {
 	return &Goodbye{Reason: wire.ReasonUnspecifiedError, Err: &AuthError{Method: a.method, Err: err}}
 }
 
-func authViolation(t wire.Type, detail string) error {
-	return &Goodbye{Reason: wire.ReasonProtocolError, Err: &wire.Error{Code: wire.ReasonProtocolError, Packet: t, Detail: detail}}
-}
-
 // handleAuth takes an AUTH, on the reader's goroutine. While the connection is
 // being made there is nothing else to read; later, whoever asked for the
 // re-authentication goes on with it.
@@ -78,11 +74,11 @@ func (c *Conn) handleAuth(f wire.Frame, connecting bool) error {
 	case err != nil:
 		return err
 	case c.auth == nil:
-		return authViolation(wire.AUTH, "our CONNECT named no Authentication Method [MQTT-4.12.0-6]")
+		return violation(wire.AUTH, "our CONNECT named no Authentication Method [MQTT-4.12.0-6]")
 	case p.method != c.auth.method:
-		return authViolation(wire.AUTH, "its Authentication Method is not that of our CONNECT [MQTT-4.12.0-5]")
+		return violation(wire.AUTH, "its Authentication Method is not that of our CONNECT [MQTT-4.12.0-5]")
 	case connecting && p.reason != authContinue:
-		return authViolation(wire.AUTH, "its reason code is not Continue authentication [MQTT-4.12.0-2]")
+		return violation(wire.AUTH, "its reason code is not Continue authentication [MQTT-4.12.0-2]")
 	case connecting:
 		answer, err := c.auth.Continue(c.auth.ctx, p.data)
 		if err != nil {
@@ -90,14 +86,11 @@ func (c *Conn) handleAuth(f wire.Frame, connecting bool) error {
 		}
 		return c.sendAuth(authContinue, answer)
 	case steps == nil || p.reason == authReauthenticate:
-		return authViolation(wire.AUTH, "we asked for no re-authentication")
+		return violation(wire.AUTH, "it answers no AUTH of ours")
 	}
-	select {
-	case *steps <- p:
-		return nil
-	default:
-		return authViolation(wire.AUTH, "it came before the one before was answered")
-	}
+	c.auth.steps.Store(nil) // until we have answered, there is nothing to say to us
+	*steps <- p
+	return nil
 }
 
 // checkMethod looks at a CONNACK that accepts: it must name the method that CONNECT
@@ -124,9 +117,9 @@ func (c *Conn) checkMethod(f wire.Frame) error {
 	}
 	switch {
 	case c.auth == nil && named:
-		return authViolation(wire.CONNACK, "it names an Authentication Method, and our CONNECT named none [MQTT-4.12.0-6]")
+		return violation(wire.CONNACK, "it names an Authentication Method, and our CONNECT named none [MQTT-4.12.0-6]")
 	case c.auth != nil && (!named || method != c.auth.method):
-		return authViolation(wire.CONNACK, "its Authentication Method is not that of our CONNECT [MQTT-4.12.0-5]")
+		return violation(wire.CONNACK, "its Authentication Method is not that of our CONNECT [MQTT-4.12.0-5]")
 	}
 	return nil
 }
@@ -172,9 +165,9 @@ func (u *Up) Reauthenticate(ctx context.Context) error {
 func (u *Up) exchange(ctx context.Context, data []byte) error {
 	a := u.auth
 	steps := make(chan authPacket, 1)
-	a.steps.Store(&steps)
 	defer a.steps.Store(nil)
 	for reason := authReauthenticate; ; reason = authContinue {
+		a.steps.Store(&steps)
 		if err := u.sendAuth(reason, data); err != nil {
 			return err
 		}
@@ -188,7 +181,6 @@ func (u *Up) exchange(ctx context.Context, data []byte) error {
 		}
 		var err error
 		if p.reason == wire.ReasonSuccess {
-			a.steps.Store(nil)
 			if err = a.Done(ctx, p.data); err == nil {
 				return nil
 			}

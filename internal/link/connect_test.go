@@ -274,10 +274,10 @@ func TestWhatTheConnackSays(t *testing.T) {
 		r = run(t, nil)
 		_, up = r.up(control.Connack{SessionPresent: true, ReceiveMaximum: 3, HasMaximumQoS: true, MaximumQoS: 1, MaximumPacketSize: 500, TopicAliasMaximum: 7,
 			RetainUnavailable: true, WildcardUnavailable: true, SubIDUnavailable: true, SharedUnavailable: true,
-			AssignedClientID: "given", HasServerKeepAlive: true, ServerKeepAlive: 17})
+			AssignedClientID: "not asked for", HasSessionExpiry: true, SessionExpiry: 5, HasServerKeepAlive: true, ServerKeepAlive: 17})
 		want := session.Limits{ReceiveMaximum: 3, MaximumQoS: 1, MaximumPacketSize: 500, TopicAliasMaximum: 7}
-		if up.Gen.Limits != want || !up.Gen.Present || up.KeepAlive != 17 || up.AssignedClientID != "given" {
-			t.Errorf("present: %+v, keep alive %d, client %q", up.Gen.Limits, up.KeepAlive, up.AssignedClientID)
+		if up.Gen.Limits != want || !up.Gen.Present || up.KeepAlive != 17 || up.AssignedClientID != "" || up.SessionExpiry != 5*time.Second {
+			t.Errorf("present: %+v, keep alive %d, client %q, expiry %v", up.Gen.Limits, up.KeepAlive, up.AssignedClientID, up.SessionExpiry)
 		}
 		r.end()
 	})

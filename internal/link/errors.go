@@ -31,14 +31,14 @@ func (e *DisconnectError) Error() string {
 // irregular is an end that the server told in a way it may not. It is both: what
 // was said counts, and the violation is answered.
 type irregular struct {
-	said      error // *ConnackError, *DisconnectError
-	violation error // *wire.Error
+	said error // *ConnackError, *DisconnectError
+	bad  error // *wire.Error
 }
 
-func (e *irregular) Error() string { return e.said.Error() + "; " + e.violation.Error() }
+func (e *irregular) Error() string { return e.said.Error() + "; " + e.bad.Error() }
 
 // Unwrap returns both.
-func (e *irregular) Unwrap() []error { return []error{e.said, e.violation} }
+func (e *irregular) Unwrap() []error { return []error{e.said, e.bad} }
 
 // Goodbye is a reason of ours to end a connection, told to the server also where
 // no generation has begun on it.
@@ -52,6 +52,12 @@ func (e *Goodbye) Error() string { return e.Err.Error() }
 
 // Unwrap returns Err.
 func (e *Goodbye) Unwrap() error { return e.Err }
+
+// violation is a Protocol Error that is told to the server also where no generation
+// has begun.
+func violation(t wire.Type, detail string) error {
+	return &Goodbye{Reason: wire.ReasonProtocolError, Err: &wire.Error{Code: wire.ReasonProtocolError, Packet: t, Detail: detail}}
+}
 
 // packet is the DISCONNECT.
 func (e *Goodbye) packet() []byte {
@@ -84,9 +90,9 @@ func parseDisconnect(body []byte) (*DisconnectError, error) {
 		return d, nil
 	}
 	d.Reason = body[0]
-	violation := wire.CheckServerReason(wire.DISCONNECT, d.Reason)
+	bad := wire.CheckServerReason(wire.DISCONNECT, d.Reason)
 	if len(body) == 1 {
-		return d.unless(violation)
+		return d.unless(bad)
 	}
 	props, rest, err := wire.SplitProperties(wire.DISCONNECT, body[1:])
 	if err != nil {
@@ -99,9 +105,9 @@ func parseDisconnect(body []byte) (*DisconnectError, error) {
 		p, ok := props.Next()
 		switch {
 		case !ok:
-			return d.unless(violation)
+			return d.unless(bad)
 		case p.ID == wire.PropSessionExpiry:
-			violation = &wire.Error{Code: wire.ReasonProtocolError, Packet: wire.DISCONNECT, Detail: "it has a Session Expiry Interval [MQTT-3.14.2-2]"}
+			bad = &wire.Error{Code: wire.ReasonProtocolError, Packet: wire.DISCONNECT, Detail: "it has a Session Expiry Interval [MQTT-3.14.2-2]"}
 		case p.ID == wire.PropReasonString:
 			d.ReasonString = string(p.Bytes)
 		case p.ID == wire.PropServerReference:
@@ -111,9 +117,9 @@ func parseDisconnect(body []byte) (*DisconnectError, error) {
 }
 
 // unless returns d, or what it is together with a violation.
-func (e *DisconnectError) unless(violation error) (*DisconnectError, error) {
-	if violation != nil {
-		return nil, &irregular{e, violation}
+func (e *DisconnectError) unless(bad error) (*DisconnectError, error) {
+	if bad != nil {
+		return nil, &irregular{e, bad}
 	}
 	return e, nil
 }

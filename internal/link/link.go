@@ -38,6 +38,9 @@ type Config struct {
 	// Accept has a last word on a CONNACK that accepts: an error closes the
 	// connection before anything else is sent.
 	Accept func(sessionPresent bool) error
+	// Assigned is told the Client Identifier that the server gives us where CONNECT
+	// had none. From then on Connect must name it.
+	Assigned func(clientID string)
 
 	Attempt func(server *url.URL, attempt int) // before each attempt; see End
 	Up      func(*Up)                          // runs while the connection stands; must return soon after it ends
@@ -51,11 +54,13 @@ type Up struct {
 	Gen              *session.Generation
 	Server           *url.URL
 	Connack          *paho.Connack
-	KeepAlive        uint16 // seconds, after the server had its say
-	AssignedClientID string
+	KeepAlive        uint16        // seconds, after the server had its say
+	AssignedClientID string        // empty: CONNECT had one
+	SessionExpiry    time.Duration // in force, after the server had its say; 0: the session ends with the connection
 	Attempt          int           // that it is the outcome of, see End
 	Took             time.Duration // that attempt
 	client           *paho.Client
+	nameless         bool // CONNECT had no Client Identifier
 }
 
 func (c *Config) connect(ctx context.Context, server *url.URL) (*Up, error) {
@@ -84,7 +89,10 @@ func (c *Config) connect(ctx context.Context, server *url.URL) (*Up, error) {
 	// paho hears of ctx only while it waits for CONNACK, not while it writes.
 	stop := context.AfterFunc(ctx, func() { conn.Fail(ctx.Err()) })
 	defer stop()
-	up := &Up{Conn: conn, Server: server, KeepAlive: cp.KeepAlive}
+	up := &Up{Conn: conn, Server: server, KeepAlive: cp.KeepAlive, nameless: cp.ClientID == ""}
+	if p := cp.Properties; p != nil && p.SessionExpiryInterval != nil {
+		up.SessionExpiry = time.Duration(*p.SessionExpiryInterval) * time.Second
+	}
 	up.client = paho.NewClient(paho.ClientConfig{
 		ClientID:      cp.ClientID,
 		Conn:          conn,
@@ -102,7 +110,9 @@ func (c *Config) connect(ctx context.Context, server *url.URL) (*Up, error) {
 		err = refusal(up.Connack)
 	case err == nil:
 		if p := up.Connack.Properties; p != nil {
-			up.AssignedClientID = p.AssignedClientID
+			if e := p.SessionExpiryInterval; e != nil {
+				up.SessionExpiry = time.Duration(*e) * time.Second
+			}
 			if p.ServerKeepAlive != nil {
 				up.KeepAlive = *p.ServerKeepAlive
 			}
@@ -130,8 +140,8 @@ func refusal(ca *paho.Connack) error {
 	if p := ca.Properties; p != nil {
 		said.ReasonString, said.ServerReference = p.ReasonString, p.ServerReference
 	}
-	if violation := wire.CheckServerReason(wire.CONNACK, ca.ReasonCode); violation != nil {
-		return &irregular{said, violation}
+	if bad := wire.CheckServerReason(wire.CONNACK, ca.ReasonCode); bad != nil {
+		return &irregular{said, bad}
 	}
 	return said
 }
@@ -174,6 +184,15 @@ func (c *Config) accepted(up *Up, ca *packets.Connack) error {
 			up.Fail(err)
 			return err
 		}
+	}
+	if up.nameless {
+		if ca.Properties == nil || ca.Properties.AssignedClientID == "" {
+			err := violation(wire.CONNACK, "it assigns no Client Identifier, and our CONNECT had none [MQTT-3.2.2-16]")
+			up.Fail(err)
+			return err
+		}
+		up.AssignedClientID = ca.Properties.AssignedClientID
+		c.Assigned(up.AssignedClientID)
 	}
 	gen, err := c.Session.Attach(up.Conn, ca.SessionPresent, limits)
 	if err != nil {
