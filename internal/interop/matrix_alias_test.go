@@ -3,6 +3,10 @@ package interop
 import (
 	"fmt"
 	"slices"
+	"sync/atomic"
+
+	"github.com/mooring-mqtt/mooring/client/mqtttest"
+	"github.com/mooring-mqtt/mooring/internal/wire"
 )
 
 var aliasRows = []row{
@@ -11,11 +15,34 @@ var aliasRows = []row{
 }
 
 // aliasToServer: an alias is set, used, set to another topic and used again,
-// at each QoS, and the subscriber sees the topics.
+// at each QoS, and the subscriber sees the topics. mooring's client chooses its
+// alias itself and has but one, so it does the same if it is given the topics.
 func aliasToServer(c *cell) {
+	publisher := c.publisher
 	if c.pub.name == mooring.name {
-		c.impossible("mooring's client sends no Topic Alias")
-		return
+		link := c.proxy()
+		var set, used atomic.Int64
+		link.OnPacket(func(dir mqtttest.Direction, header byte, body []byte) mqtttest.Action {
+			if dir == mqtttest.ToServer && mqtttest.PacketType(header>>4) == mqtttest.PUBLISH {
+				v, err := wire.ParsePublish(wire.Frame{Header: header, Body: body})
+				switch {
+				case err != nil:
+					c.Error(err)
+				case v.TopicAlias == 0:
+				case len(v.Topic) > 0:
+					set.Add(1)
+				default:
+					used.Add(1)
+				}
+			}
+			return mqtttest.ActionPass
+		})
+		publisher = c.dial(c.pub, "aliasing", dialing{url: link.URL(), topicAliases: 1})
+		defer func() {
+			if set.Load() != 6 || used.Load() != 9 {
+				c.Errorf("an alias was set %d times and used %d times without its topic, want 6 and 9", set.Load(), used.Load())
+			}
+		}()
 	}
 	c.subscribe(subscribing{filter: c.topic("#"), qos: 2})
 	for qos := range byte(3) {
@@ -24,7 +51,13 @@ func aliasToServer(c *cell) {
 		var sent []packet
 		for i, s := range steps {
 			p := packet{Topic: s.says, QoS: qos, Size: i, Alias: alias, Retain: i == len(steps)-1, properties: allProperties}
-			c.publish(p) // one by one: a client may not keep the order of writing otherwise
+			if c.pub.name == mooring.name {
+				p.Topic, p.Alias = s.means, 0
+			}
+			// One by one: a client may not keep the order of writing otherwise.
+			if err := publisher.Publish(c.ctx, p); err != nil {
+				c.Fatalf("%s publishes: %v", c.pub.name, err)
+			}
 			p.Topic = s.means
 			sent = append(sent, p)
 		}

@@ -29,6 +29,7 @@ type dialing struct {
 	url               string
 	topicAliasMaximum uint16
 	maximumPacketSize uint32
+	topicAliases      int // how many mooring's client uses
 }
 
 // endpoint is a connected client of some party.
@@ -105,7 +106,7 @@ const messageID = "m-id"
 // mooring is this module's client.
 var mooring = party{name: "mooring", dial: func(c *cell, name string, o dialing) (endpoint, error) {
 	cfg := c.config(name)
-	cfg.TopicAliasMaximum, cfg.MaximumPacketSize = o.topicAliasMaximum, o.maximumPacketSize
+	cfg.TopicAliasMaximum, cfg.MaximumPacketSize, cfg.TopicAliases = o.topicAliasMaximum, o.maximumPacketSize, o.topicAliases
 	if o.url != "" {
 		cfg.Servers = []string{o.url}
 	}
@@ -154,7 +155,7 @@ func (m *ourEndpoint) Publish(ctx context.Context, list ...packet) error {
 	var open []*client.Delivery
 	for _, p := range list {
 		if p.Alias != 0 {
-			return errors.New("mooring's client sends no Topic Alias")
+			return errors.New("mooring's client chooses its Topic Aliases itself")
 		}
 		out := client.Message{Topic: p.Topic, Payload: payloadOf(p.Size, p.UTF8), QoS: client.QoS(p.QoS), Retain: p.Retain,
 			PayloadIsUTF8: p.UTF8, Expiry: time.Duration(p.Expiry) * time.Second, ContentType: p.ContentType,
