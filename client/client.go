@@ -40,6 +40,8 @@ type Client struct {
 	streams streamIDs
 	pending pendingMessages
 	router  router
+	taps    taps
+	views   views
 	lanes   []*lane
 	inbound inboundBudget
 	feed    feed
@@ -116,6 +118,7 @@ func New(cfg Config) (*Client, error) {
 		done:      make(chan struct{}),
 	}
 	c.announcer.init(&c.cfg)
+	c.taps.wake = make(chan struct{}, 1)
 	c.ending, c.beginEnd = context.WithCancelCause(context.Background())
 	for p, suffix := range streamSuffixes {
 		c.publishers[p] = cfg.Publisher + suffix

@@ -125,6 +125,7 @@ func (c *Client) teardown(started, clean bool) {
 		c.link.Wait()
 		c.unmark()
 	}
+	c.endViews()
 	c.giveBack()
 	err := c.Err()
 	if err == nil {

@@ -104,6 +104,11 @@ type Config struct {
 
 	// Will is published by the server when we are gone without a word.
 	Will *Will
+	// MarkerTopic is a topic of this client's alone, which WatchStatus, FetchRetained
+	// and MirrorRetained publish to and subscribe to, to know when all retained
+	// messages have come. Default "mooring/marker/" and the ClientID; NoMarker for
+	// none, see SyncEnd.
+	MarkerTopic string
 	// Status keeps a retained topic that says online or offline; it uses the
 	// will, so only one of both can be set.
 	Status *Status

@@ -136,6 +136,7 @@ func (c *Client) connected(up *link.Up) {
 	var catchingUp sync.WaitGroup
 	catchingUp.Go(func() {
 		c.catchUp(ctx, up)
+		catchingUp.Go(func() { c.keepTaps(ctx, up) })
 		c.keepStatus(ctx, up)
 	})
 	c.watchAcks(up)

@@ -29,15 +29,21 @@ type arrival struct {
 // when their lane is full, and all by Config.MaxInboundBytes. It blocks where
 // that is used up, and nowhere else.
 func (c *Client) receive(in *session.Inbound, topic string, v wire.PublishView) {
+	p := v.Decode(topic)
+	m := received(&p)
+	only := c.tapped(m)
 	if c.heardOwn(in, topic, v.Payload) {
+		return
+	}
+	if only {
+		c.counters.received.Add(1)
+		c.taken(in)
 		return
 	}
 	size := footprint(topic, v)
 	if !c.hasRoom(in, size) {
 		return
 	}
-	p := v.Decode(topic)
-	m := received(&p)
 	c.counters.received.Add(1)
 	if !c.laneOf(c.laneKey(m)).push(arrival{in: in, m: m, size: size}) {
 		c.free(arrival{size: size})

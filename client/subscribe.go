@@ -86,6 +86,7 @@ func (c *Client) Subscribe(ctx context.Context, filter string, qos QoS, h Handle
 		return err
 	}
 	s := &subscription{options: paho.SubscribeOptions{Topic: filter, QoS: byte(qos)}}
+	defer c.disturbed(filter)
 	defer c.resubscribed(filter)
 	for _, o := range options {
 		o(s)
@@ -142,6 +143,7 @@ func (c *Client) Unsubscribe(ctx context.Context, filter string) error {
 		return err
 	}
 	defer c.router.remove(c.router.get(filter)) // not one that is declared meanwhile
+	defer c.disturbed(filter)
 	defer c.resubscribed(filter)
 	c.mu.Lock()
 	if c.state >= closing {

@@ -45,6 +45,11 @@ func (c Config) Validate() error {
 			return bad(s.field, "%s", err.(*FieldError).Problem)
 		}
 	}
+	if c.MarkerTopic != "" && c.MarkerTopic != NoMarker {
+		if err := wire.CheckTopicName("MarkerTopic", c.MarkerTopic); err != nil {
+			return bad("MarkerTopic", "%s", err.(*FieldError).Problem)
+		}
+	}
 	if c.Auth != nil {
 		switch err := wire.CheckString("Auth", c.Auth.Method()); {
 		case err != nil:

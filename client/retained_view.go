@@ -1,0 +1,227 @@
+package client
+
+import (
+	"bytes"
+	"context"
+	"iter"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/mooring-mqtt/mooring/internal/wire"
+)
+
+// RetainedView is a copy of a server's retained messages that is kept up to date;
+// see MirrorRetained. All methods are safe for concurrent use. The Messages that
+// they return are shared: do not change them.
+type RetainedView struct {
+	follower
+	o       RetainedOptions
+	changes changes[RetainedChange]
+
+	held    sync.Mutex
+	entries map[string]*retainedEntry
+	bytes   int
+	epoch   int // counts connections
+	missing int // messages that were not taken, since it was synced last
+	dropped uint64
+}
+
+type retainedEntry struct {
+	m       *Message
+	epoch   int       // in which it was last heard of
+	expires time.Time // zero: never
+}
+
+// RetainedKind says what a RetainedChange tells.
+type RetainedKind uint8
+
+const (
+	RetainedSet     RetainedKind = iota // Message is the retained message of its topic now
+	RetainedCleared                     // that of Message's topic is gone; Message is the last one
+	RetainedSynced                      // all that the server has retained is known
+	RetainedFull                        // Message is one too many, by RetainedOptions, and not in the view; told once per sync
+	RetainedMissed                      // the reader was too slow; look at All
+)
+
+// RetainedChange is one change of a RetainedView.
+type RetainedChange struct {
+	Kind    RetainedKind
+	Message *Message
+	Missed  int // how many changes are not told, if Kind is RetainedMissed
+}
+
+// MirrorRetained keeps a copy of the retained messages of all topics that match
+// filter, until ctx ends, the client does, or Close is called. It returns at once;
+// Synced waits. Publications without the RETAIN flag do not change it. On each
+// connection everything is fetched again, as FetchRetained does, and what is not
+// there any more goes; meanwhile the view is as it was. For subscriptions of the
+// program's, and for errors, see FetchRetained and WatchStatus.
+func (c *Client) MirrorRetained(ctx context.Context, filter string, o RetainedOptions) (*RetainedView, error) {
+	v := &RetainedView{o: o.withDefaults(), entries: map[string]*retainedEntry{}}
+	v.changes = changes[RetainedChange]{limit: v.o.Queue, missed: func(n int) RetainedChange {
+		return RetainedChange{Kind: RetainedMissed, Missed: n}
+	}}
+	t := &tap{filter: filter, qos: AtLeastOnce, rap: true, silence: v.o.Silence, user: (*mirror)(v)}
+	if err := c.follow(ctx, &v.follower, t, v.changes.close); err != nil {
+		return nil, err
+	}
+	return v, nil
+}
+
+// Synced waits until all that the server has retained is known on the present
+// connection, and says how that was known. Errors: ctx's cause, *RefusedError,
+// ErrClosed, and *RetainedLimitError if it was too much, so that the view is not
+// whole.
+func (v *RetainedView) Synced(ctx context.Context) (SyncEnd, error) {
+	end, err := v.synced(ctx)
+	v.held.Lock()
+	defer v.held.Unlock()
+	if err == nil && v.missing > 0 {
+		err = &RetainedLimitError{Messages: len(v.entries), Bytes: v.bytes}
+	}
+	return end, err
+}
+
+// Get returns the retained message of a topic.
+func (v *RetainedView) Get(topic string) (_ *Message, ok bool) {
+	v.held.Lock()
+	defer v.held.Unlock()
+	e := v.entries[topic]
+	if e == nil || e.expired() {
+		return nil, false
+	}
+	return e.m, true
+}
+
+// Match returns the retained messages of the view whose topics match a filter, by
+// topic. Wildcards match as in a subscription: one in the first level does not
+// match topics that begin with $ [MQTT-4.7.2-1].
+func (v *RetainedView) Match(filter string) ([]*Message, error) {
+	if err := checkRetainedFilter(filter); err != nil {
+		return nil, err
+	}
+	return v.list(func(topic string) bool { return wire.Match(filter, topic) }), nil
+}
+
+// All yields every retained message of the view, by topic, as it is when the loop
+// begins.
+func (v *RetainedView) All() iter.Seq[*Message] {
+	return func(yield func(*Message) bool) {
+		for _, m := range v.list(func(string) bool { return true }) {
+			if !yield(m) {
+				return
+			}
+		}
+	}
+}
+
+func (v *RetainedView) list(want func(topic string) bool) (list []*Message) {
+	v.held.Lock()
+	for topic, e := range v.entries {
+		if want(topic) && !e.expired() {
+			list = append(list, e.m)
+		}
+	}
+	v.held.Unlock()
+	slices.SortFunc(list, func(a, b *Message) int { return strings.Compare(a.Topic, b.Topic) })
+	return list
+}
+
+// Len is how many messages are in the view.
+func (v *RetainedView) Len() int {
+	v.held.Lock()
+	defer v.held.Unlock()
+	return len(v.entries)
+}
+
+// Refused is how often a message was not taken because of RetainedOptions.
+func (v *RetainedView) Refused() uint64 {
+	v.held.Lock()
+	defer v.held.Unlock()
+	return v.dropped
+}
+
+// Changes returns what changes from this call on, for one loop, which ends when the
+// view does.
+func (v *RetainedView) Changes() iter.Seq[RetainedChange] { return v.changes.read() }
+
+// Close ends the view. What is in it can still be asked. It is safe in each state.
+func (v *RetainedView) Close() { v.close() }
+
+func (e *retainedEntry) expired() bool { return !e.expires.IsZero() && !time.Now().Before(e.expires) }
+
+// mirror is the view as the user of a tap.
+type mirror RetainedView
+
+func (v *mirror) take(m *Message, past bool) {
+	if past || !m.Retain {
+		return
+	}
+	v.held.Lock()
+	defer v.held.Unlock()
+	old := v.entries[m.Topic]
+	if len(m.Payload) == 0 {
+		if old != nil {
+			v.removeLocked(old)
+		}
+		return
+	}
+	size, count := m.size(), 1
+	if old != nil {
+		size, count = size-old.m.size(), 0
+	}
+	if v.bytes+size > v.o.MaxBytes || len(v.entries)+count > v.o.MaxMessages {
+		if v.dropped++; v.missing == 0 {
+			v.changes.push(RetainedChange{Kind: RetainedFull, Message: m})
+		}
+		v.missing++
+		if old != nil { // it is not what is retained
+			v.removeLocked(old)
+		}
+		return
+	}
+	e := &retainedEntry{m: m, epoch: v.epoch}
+	if m.Expiry > 0 {
+		e.expires = time.Now().Add(m.Expiry)
+	}
+	v.entries[m.Topic] = e
+	v.bytes += size
+	if old == nil || !same(old.m, m) {
+		v.changes.push(RetainedChange{Kind: RetainedSet, Message: m})
+	}
+}
+
+func (v *mirror) removeLocked(e *retainedEntry) {
+	delete(v.entries, e.m.Topic)
+	v.bytes -= e.m.size()
+	v.changes.push(RetainedChange{Kind: RetainedCleared, Message: e.m})
+}
+
+func (v *mirror) filled(end SyncEnd) {
+	v.held.Lock()
+	for _, e := range v.entries {
+		if e.epoch != v.epoch || e.expired() {
+			v.removeLocked(e)
+		}
+	}
+	v.changes.push(RetainedChange{Kind: RetainedSynced})
+	v.held.Unlock()
+	v.set(end, nil)
+}
+
+func (v *mirror) lost(time.Time) {
+	v.held.Lock()
+	v.epoch++
+	v.missing = 0
+	v.held.Unlock()
+	v.set(NotSynced, nil)
+}
+
+func (v *mirror) refused(err error) { v.set(NotSynced, err) }
+
+// same reports whether two messages of a topic say the same.
+func same(a, b *Message) bool {
+	return a.ID == b.ID && a.ContentType == b.ContentType && bytes.Equal(a.Payload, b.Payload) && slices.Equal(a.UserProperties, b.UserProperties)
+}

@@ -1,0 +1,214 @@
+package client
+
+import (
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// taps are the subscriptions that the client makes for itself, to fetch and follow
+// retained messages. They are kept up by keepTaps, one goroutine per connection,
+// which owns all their requests. What they bring is taken on the reader's
+// goroutine, in the order in which it comes, and goes to no handler unless the
+// program's own subscriptions bring it too.
+//
+// The server has one subscription for each filter, so all taps with the same
+// filter share a source, and share it with the program if that has subscribed to
+// just this filter. Each SUBSCRIBE of ours has a Subscription Identifier of its
+// own, where the server knows such: it tells what answers it from what was under
+// way before.
+type taps struct {
+	used atomic.Bool // since a tap was ever made: without, nothing here costs anything
+	turn sync.Mutex  // held while users are told, so that they hear all in order; taken before mu
+
+	mu      sync.Mutex
+	sources []*source
+	gen     uint64 // the connection; 0: none
+	subIDs  bool   // the server knows Subscription Identifiers
+	last    uint32 // the identifier given out last; 0: none
+	copies  copies
+	marker  marker
+	wake    chan struct{} // keepTaps has something to do
+
+	matched []match // of tapped; the reader's alone
+}
+
+// tap is one user of a source.
+type tap struct {
+	filter  string
+	qos     QoS           // once it is filled; until then it is 0
+	rap     bool          // Retain As Published
+	silence time.Duration // how long it must be silent where no marker tells the end
+	user    tapUser
+	filled  bool // under taps.mu
+}
+
+// match is a tap that a message is for.
+type match struct {
+	t    *tap
+	past bool
+}
+
+// tapUser is told what happens. The functions must not block and must not call
+// taps; take runs on the reader's goroutine.
+type tapUser interface {
+	take(m *Message, past bool) // past: it may be older than our subscription
+	filled(end SyncEnd)         // all that is retained has come
+	lost(alive time.Time)       // it has to be filled again
+	refused(err error)          // by the server; the next connection tries again
+}
+
+// source is a filter that we have subscribed to, or will.
+type source struct {
+	filter string
+	taps   []*tap
+	phase  phase
+	asked  bool   // a SUBSCRIBE was sent, so the server may have it
+	id     uint32 // Subscription Identifier of the last SUBSCRIBE
+	fill   uint64 // counts the SUBSCRIBEs that fetch
+	nonce  string // in the marker behind it
+	owed   bool   // the marker is under way
+	moved  time.Time
+	timer  *time.Timer // looks whether it is silent
+	raise  bool        // filled, and its QoS has to be raised
+	shared bool        // with a subscription of the program's
+	rap    bool
+}
+
+// phase is where a source stands on the present connection.
+type phase uint8
+
+const (
+	due      phase = iota // to be filled
+	filling               // SUBSCRIBE is sent
+	standing              // all has come
+	denied                // the server refuses it
+	ending                // nobody uses it any more
+)
+
+// copies is what a server does with a message that several subscriptions match
+// [MQTT-3.3.4-3].
+type copies uint8
+
+const (
+	copiesUnknown copies = iota
+	oneCopy              // with all identifiers
+	manyCopies           // each with one
+)
+
+// Subscription Identifiers from firstTapID on are the client's own.
+const (
+	maxSubID   = 268_435_455
+	firstTapID = maxSubID - 65_535
+	markerID   = firstTapID
+	probeID    = firstTapID + 1
+	sourceID   = firstTapID + 2 // and following
+)
+
+// addTap begins to use a filter.
+func (c *Client) addTap(t *tap) {
+	ts := &c.taps
+	ts.used.Store(true)
+	ts.mu.Lock()
+	s := ts.find(t.filter)
+	if s == nil {
+		s = &source{filter: t.filter}
+		ts.sources = append(ts.sources, s)
+	}
+	s.taps = append(s.taps, t)
+	s.phase = due
+	s.rap = s.rap || t.rap
+	ts.mu.Unlock()
+	ts.kick()
+}
+
+// removeTap ends the use. Whoever uses the tap may still be told something that
+// was under way.
+func (c *Client) removeTap(t *tap) {
+	ts := &c.taps
+	ts.mu.Lock()
+	if s := ts.find(t.filter); s != nil {
+		s.taps = slices.DeleteFunc(s.taps, func(other *tap) bool { return other == t })
+		if len(s.taps) == 0 {
+			s.phase = ending
+			if !s.asked {
+				ts.drop(s)
+			}
+		}
+	}
+	ts.mu.Unlock()
+	ts.kick()
+}
+
+// disturbed says that the program has subscribed to a filter, or unsubscribed: if
+// it is a source's, the server has taken ours for theirs.
+func (c *Client) disturbed(filter string) {
+	ts := &c.taps
+	if !ts.used.Load() {
+		return
+	}
+	ts.turn.Lock()
+	defer ts.turn.Unlock()
+	ts.mu.Lock()
+	var told []*tap
+	if s := ts.find(filter); s != nil && s.phase != ending && ts.gen != 0 {
+		s.phase = due
+		told = ts.unfill(s)
+	}
+	ts.mu.Unlock()
+	for _, t := range told {
+		t.user.lost(time.Now())
+	}
+	ts.kick()
+}
+
+// unfill says that a source has to be filled again, and returns whom to tell.
+func (ts *taps) unfill(s *source) (told []*tap) {
+	if s.timer != nil {
+		s.timer.Stop()
+	}
+	s.raise, s.owed = false, false
+	for _, t := range s.taps {
+		if s.asked {
+			told = append(told, t)
+		}
+		t.filled = false
+	}
+	return told
+}
+
+func (ts *taps) find(filter string) *source {
+	for _, s := range ts.sources {
+		if s.filter == filter {
+			return s
+		}
+	}
+	return nil
+}
+
+func (ts *taps) drop(s *source) {
+	if s.timer != nil {
+		s.timer.Stop()
+	}
+	ts.sources = slices.DeleteFunc(ts.sources, func(other *source) bool { return other == s })
+}
+
+func (ts *taps) kick() {
+	select {
+	case ts.wake <- struct{}{}:
+	default:
+	}
+}
+
+// newID is a Subscription Identifier that no source has.
+func (ts *taps) newID() uint32 {
+	for {
+		if ts.last++; ts.last < sourceID || ts.last > maxSubID {
+			ts.last = sourceID
+		}
+		if !slices.ContainsFunc(ts.sources, func(s *source) bool { return s.id == ts.last }) {
+			return ts.last
+		}
+	}
+}

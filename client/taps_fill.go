@@ -1,0 +1,238 @@
+package client
+
+import (
+	"context"
+	"slices"
+	"time"
+
+	"github.com/eclipse/paho.golang/paho"
+
+	"github.com/mooring-mqtt/mooring/internal/link"
+	"github.com/mooring-mqtt/mooring/internal/wire"
+)
+
+// keepTaps makes the taps' subscriptions on one connection, and lives as long as
+// that.
+func (c *Client) keepTaps(ctx context.Context, up *link.Up) {
+	ts := &c.taps
+	ts.mu.Lock()
+	ts.gen, ts.subIDs = up.Gen.Number, up.Gen.Limits.SubIDAvailable
+	ts.marker.connected(up.Server.String())
+	if ts.marker.server != ts.marker.probed {
+		ts.copies = copiesUnknown
+	}
+	for _, s := range slices.Clone(ts.sources) {
+		if s.phase != ending {
+			s.phase = due
+		} else if !up.Gen.Present {
+			ts.drop(s) // it went with the session
+		}
+	}
+	ts.mu.Unlock()
+	for ctx.Err() == nil {
+		switch s, what := ts.next(); {
+		case s == nil:
+			select {
+			case <-ts.wake:
+			case <-ctx.Done():
+			}
+		case what == ending:
+			c.endTap(ctx, up, s)
+		case what == due:
+			c.fillTap(ctx, up, s)
+		default:
+			c.raiseTap(ctx, up, s)
+		}
+	}
+	ts.turn.Lock()
+	defer ts.turn.Unlock()
+	ts.mu.Lock()
+	ts.gen = 0
+	var told []*tap
+	for _, s := range ts.sources {
+		if s.phase != ending {
+			s.phase = due
+		}
+		told = append(told, ts.unfill(s)...)
+	}
+	ts.mu.Unlock()
+	for _, t := range told {
+		t.user.lost(up.Alive())
+	}
+}
+
+// next is a source that has something to be done, and the phase that says what;
+// standing: its QoS has to be raised.
+func (ts *taps) next() (*source, phase) {
+	ts.mu.Lock()
+	defer ts.mu.Unlock()
+	for _, s := range ts.sources {
+		if s.phase == due || s.phase == ending || s.phase == standing && s.raise {
+			return s, s.phase
+		}
+	}
+	return nil, 0
+}
+
+// fillTap subscribes so that the retained messages come, and sends the marker
+// behind.
+//
+// They are asked for at QoS 0. At a higher one mosquitto 2.0 drops all beyond its
+// max_queued_messages, 1,000 by default, without a word; and what a connection
+// that stands loses at QoS 0, one that breaks fetches again. The marker comes at
+// QoS 0 as well, so that it stands in the same queue.
+func (c *Client) fillTap(ctx context.Context, up *link.Up, s *source) {
+	release, err := c.exchanging(ctx, up)
+	if err != nil {
+		return
+	}
+	defer release()
+	if !up.Gen.Limits.RetainAvailable {
+		c.tapRefused(up, s, &RefusedError{Code: wire.ReasonRetainNotSupported, Reason: "the server has no retained messages"})
+		return
+	}
+	c.prepareMarker(ctx, up)
+	theirs, shared := c.theirs(s.filter)
+	ts := &c.taps
+	ts.mu.Lock()
+	if s.phase != due {
+		ts.mu.Unlock()
+		return
+	}
+	s.phase, s.asked, s.id, s.shared = filling, true, ts.newID(), shared
+	s.fill++
+	s.nonce, s.owed, s.moved = NewMessageID().String(), ts.marker.err == nil, time.Now()
+	o := paho.SubscribeOptions{Topic: s.filter, RetainAsPublished: s.rap}
+	if shared {
+		o.QoS, o.NoLocal, o.RetainAsPublished = theirs.QoS, theirs.NoLocal, s.rap || theirs.RetainAsPublished
+	}
+	fill, id, marker := s.fill, s.id, ts.marker
+	ts.mu.Unlock()
+	if err := c.subscribeTap(ctx, up, o, id); err != nil {
+		c.tapRefused(up, s, err)
+		return
+	}
+	if marker.err == nil {
+		p := wire.Publish{Topic: marker.topic, Payload: []byte(s.nonce), QoS: 1}
+		err := up.Gen.PublishDirect(wire.AppendPublish(nil, &p), func(reason byte, err error) {
+			// 0x10: nobody has subscribed to it, so it will not come.
+			if err != nil || reason != wire.ReasonSuccess {
+				ts.noMarker(s, fill)
+			}
+		})
+		if err != nil {
+			ts.noMarker(s, fill)
+		}
+	}
+	ts.mu.Lock()
+	defer ts.mu.Unlock()
+	if s.phase == filling && s.fill == fill {
+		s.moved = time.Now()
+		s.timer = time.AfterFunc(s.silence(), func() { ts.silent(s, fill) })
+	}
+}
+
+// raiseTap gives a source that is filled the QoS that its taps want. The server
+// loses nothing in between [MQTT-3.8.4-4].
+func (c *Client) raiseTap(ctx context.Context, up *link.Up, s *source) {
+	release, err := c.exchanging(ctx, up)
+	if err != nil {
+		return
+	}
+	defer release()
+	ts := &c.taps
+	ts.mu.Lock()
+	if s.phase != standing || !s.raise {
+		ts.mu.Unlock()
+		return
+	}
+	s.raise = false
+	o := paho.SubscribeOptions{Topic: s.filter, QoS: byte(s.qos()), RetainHandling: 2, RetainAsPublished: s.rap}
+	id := s.id
+	ts.mu.Unlock()
+	if err := c.subscribeTap(ctx, up, o, id); err != nil {
+		c.tapRefused(up, s, err)
+	}
+}
+
+// endTap ends a source that nobody uses any more, or gives the program its
+// subscription back.
+func (c *Client) endTap(ctx context.Context, up *link.Up, s *source) {
+	release, err := c.exchanging(ctx, up)
+	if err != nil {
+		return
+	}
+	defer release()
+	if theirs, ok := c.theirs(s.filter); ok {
+		theirs.RetainHandling = 2
+		err = c.subscribeTap(ctx, up, theirs, 0)
+	} else {
+		err = c.unsubscribe(ctx, up, s.filter)
+	}
+	if up.Cause() != nil || ctx.Err() != nil {
+		return // the next connection does it
+	}
+	if err != nil {
+		c.event(SubscriptionFailed{Filter: s.filter, Err: err})
+	}
+	c.taps.mu.Lock()
+	if s.phase == ending { // else it is used again
+		c.taps.drop(s)
+	}
+	c.taps.mu.Unlock()
+}
+
+// subscribeTap sends one SUBSCRIBE with one filter. id 0: without identifier.
+func (c *Client) subscribeTap(ctx context.Context, up *link.Up, o paho.SubscribeOptions, id uint32) error {
+	if err := available([]*subscription{{options: o}}, up.Gen.Limits); err != nil {
+		return err
+	}
+	packet := &paho.Subscribe{Subscriptions: []paho.SubscribeOptions{o}}
+	if id != 0 && up.Gen.Limits.SubIDAvailable {
+		n := int(id)
+		packet.Properties = &paho.SubscribeProperties{SubscriptionIdentifier: &n}
+	}
+	ack, err := up.Subscribe(ctx, packet)
+	if ack == nil {
+		return unanswered(ctx, up, err)
+	}
+	if len(ack.Reasons) != 1 || ack.Reasons[0] >= 0x80 {
+		return &RefusedError{Code: ack.Reasons[0], Reason: o.Topic}
+	}
+	return nil
+}
+
+// theirs are the options of the program's own subscription to a filter.
+func (c *Client) theirs(filter string) (o paho.SubscribeOptions, ok bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, s := range c.subs.list {
+		if s.options.Topic == filter {
+			return s.options, true
+		}
+	}
+	return o, false
+}
+
+// tapRefused says that the server refuses a source, unless it is the connection
+// that failed.
+func (c *Client) tapRefused(up *link.Up, s *source, err error) {
+	if up.Cause() != nil {
+		return
+	}
+	defer c.event(SubscriptionFailed{Filter: s.filter, Err: err})
+	ts := &c.taps
+	ts.turn.Lock()
+	defer ts.turn.Unlock()
+	ts.mu.Lock()
+	if s.phase == ending {
+		ts.drop(s)
+	} else {
+		s.phase = denied
+	}
+	told := slices.Clone(s.taps)
+	ts.mu.Unlock()
+	for _, t := range told {
+		t.user.refused(err)
+	}
+}

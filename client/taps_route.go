@@ -1,0 +1,132 @@
+package client
+
+import (
+	"bytes"
+	"slices"
+	"time"
+
+	"github.com/mooring-mqtt/mooring/internal/session"
+	"github.com/mooring-mqtt/mooring/internal/wire"
+)
+
+// tapped gives a received message to the taps that it is for. It reports whether
+// that is all: no handler has asked for it.
+func (c *Client) tapped(m *Message) (only bool) {
+	ts := &c.taps
+	var room [4]uint32
+	ours := room[:0] // the identifiers that are ours; the program does not see them
+	m.SubscriptionIDs = slices.DeleteFunc(m.SubscriptionIDs, func(id uint32) bool {
+		if id >= firstTapID {
+			ours = append(ours, id)
+		}
+		return id >= firstTapID
+	})
+	if !ts.used.Load() { // those are of an earlier process
+		return len(ours) > 0 && !c.handles(m.Topic)
+	}
+	ts.turn.Lock()
+	defer ts.turn.Unlock()
+	ts.mu.Lock()
+	if ts.marker.topic != "" && ts.marker.topic == m.Topic {
+		done := ts.marked(m, ours)
+		ts.mu.Unlock()
+		tellFilled(done, ByMarker)
+		return true
+	}
+	by := ts.match(m, ours)
+	only = c.ours(m, ours, by)
+	ts.mu.Unlock()
+	if len(ts.matched) == 0 {
+		return only
+	}
+	taken := m
+	if !only {
+		taken = m.clone() // handlers may do with theirs what they like
+		if by.rap && len(ours) > 0 && !c.retainAsPublished.Load() {
+			m.Retain = false // it is we who asked for the flag
+		}
+	}
+	for _, to := range ts.matched {
+		to.t.user.take(taken, to.past)
+	}
+	return only
+}
+
+// match finds the taps that a message is for, with ts.mu held. by is the source
+// that it came for, as far as can be told; nil if no filter matches.
+func (ts *taps) match(m *Message, ours []uint32) (by *source) {
+	clear(ts.matched)
+	ts.matched = ts.matched[:0]
+	for _, s := range ts.sources {
+		if !wire.Match(s.filter, m.Topic) {
+			continue
+		}
+		current := slices.Contains(ours, s.id)
+		if by == nil || current {
+			by = s
+		}
+		past := false
+		switch {
+		case s.phase == ending || s.phase == denied:
+			continue
+		case s.phase == due:
+			past = true
+		case ts.subIDs && !current && s.phase == standing:
+			continue // another copy, or one that the retained message has overtaken
+		case ts.subIDs:
+			past = !current
+		case s.phase == filling && !s.shared:
+			// Until it is filled we ask for QoS 0; what a session has kept for us has
+			// a higher one.
+			past = !m.Retain && m.QoS > 0
+		}
+		if s.phase == filling {
+			s.moved = time.Now()
+		}
+		for _, t := range s.taps {
+			ts.matched = append(ts.matched, match{t, past})
+		}
+	}
+	return by
+}
+
+// ours reports whether a message came for taps alone, with taps.mu held.
+func (c *Client) ours(m *Message, ours []uint32, by *source) bool {
+	ts := &c.taps
+	switch {
+	case len(m.SubscriptionIDs) > 0:
+		return false // it came for the program's subscription
+	case len(ours) == 0 && (by == nil || ts.subIDs):
+		return false
+	case !c.handles(m.Topic):
+		return true
+	case len(ours) == 0 || by == nil:
+		return false // nothing tells whose it is
+	case m.Retain && !by.rap && !c.retainAsPublished.Load():
+		return true // it answers our SUBSCRIBE; what answers theirs has not our identifier
+	}
+	return !by.shared && ts.copies == manyCopies // theirs is another copy
+}
+
+// taken acknowledges a message that no handler gets.
+func (c *Client) taken(in *session.Inbound) {
+	if in == nil {
+		return
+	}
+	if err := c.session.Complete(in, wire.ReasonSuccess, ""); err != nil {
+		c.storeFailed(err)
+	}
+}
+
+// handles reports whether any handler is declared for a topic.
+func (c *Client) handles(topic string) bool {
+	return slices.ContainsFunc(c.router.list(), func(r *route) bool { return wire.Match(r.filter, topic) })
+}
+
+// clone copies a message and all that it refers to and that may be changed.
+func (m *Message) clone() *Message {
+	twin := *m
+	twin.Payload, twin.CorrelationData = bytes.Clone(m.Payload), bytes.Clone(m.CorrelationData)
+	twin.UserProperties, twin.SubscriptionIDs = slices.Clone(m.UserProperties), slices.Clone(m.SubscriptionIDs)
+	return &twin
+}

@@ -1,0 +1,185 @@
+package client
+
+import (
+	"context"
+	"iter"
+	"sync"
+	"time"
+
+	"github.com/mooring-mqtt/mooring/client/presence"
+)
+
+// WatchOptions describe a StatusWatch. The zero value is useful.
+type WatchOptions struct {
+	// MaxDevices is how many devices are known at a time; see presence.Options.
+	// Default 100,000.
+	MaxDevices int
+	// StaleAfter is how long our own link may be gone until devices that were Online
+	// are shown as Stale, counted from when the server's last packet came. Default
+	// 15 s. A negative one: at once when the link is known to be gone.
+	StaleAfter time.Duration
+	// Parse reads payloads. Default: presence.Parse, which knows plain online and
+	// offline and the JSON of Status.Structured.
+	Parse func(topic string, payload []byte) (presence.Status, error)
+	// OnChange is told each change, one after the other, on a goroutine of its own.
+	// It must not call the client's Close or Drain.
+	OnChange func(presence.Change)
+	// Queue is how many changes OnChange, or a reader of Changes, may be behind.
+	// Beyond, what waits is dropped, and a presence.Missed takes its place. Default
+	// 1,024.
+	Queue int
+	// Silence is as in RetainedOptions.
+	Silence time.Duration
+}
+
+// StatusWatch follows the status topics that match a filter; see WatchStatus. All
+// methods are safe for concurrent use.
+type StatusWatch struct {
+	follower
+	tracker *presence.Tracker
+	changes changes[presence.Change]
+
+	order sync.Mutex // so that changes are told in the order in which they are made
+	timer *time.Timer
+	next  time.Time // when timer comes; zero: not
+	over  bool
+}
+
+// WatchStatus follows any number of devices by the retained status topics that
+// match filter, such as "devices/+/status", until ctx ends, the client does, or
+// Close is called. It returns at once; Synced waits until all that the server has
+// retained is known. Which words count is said at presence.Tracker.
+//
+// Our own link is no device's: while it is down no device becomes Offline, and one
+// that was Online becomes Stale when StaleAfter has gone by. On each connection the
+// retained statuses are fetched again, whether the session was kept or not: what
+// changed meanwhile is told then, what did not is not, and a device without a
+// retained status is forgotten. The fetch is at QoS 0 and ends as FetchRetained
+// does; then the subscription is raised to QoS 1.
+//
+// How long a device may be shown as Online after it has ended: the server says so
+// after at most 1.5 times the device's Keep Alive and its Will Delay Interval, and
+// the watch shows it when it hears it. If the device ends while our link is going
+// down, or is down, it is shown as Online until at most StaleAfter behind the last
+// packet that the server sent us, or until we notice that the link is gone if that
+// is later: at most 1.5 times our own Keep Alive behind that packet. So the sum that
+// the server keeps holds for the watch too, beyond all loss of our link that is
+// noticed at once, if StaleAfter is negative; with another it may be exceeded by
+// StaleAfter, and by 1.5 times our Keep Alive where a link dies without a word.
+//
+// Errors: *FieldError, ErrClosed, ctx's cause. That the server refuses the
+// subscription is told by Synced and by a SubscriptionFailed event; the next
+// connection tries again.
+func (c *Client) WatchStatus(ctx context.Context, filter string, o WatchOptions) (*StatusWatch, error) {
+	def(&o.Queue, 1024)
+	w := &StatusWatch{tracker: presence.NewTracker(presence.Options{MaxDevices: o.MaxDevices, StaleAfter: o.StaleAfter, Parse: o.Parse})}
+	w.changes = changes[presence.Change]{limit: o.Queue, missed: func(n int) presence.Change {
+		return presence.Change{Kind: presence.Missed, At: time.Now(), Missed: n}
+	}}
+	var read iter.Seq[presence.Change]
+	if o.OnChange != nil {
+		read = w.changes.read()
+	}
+	t := &tap{filter: filter, qos: AtLeastOnce, silence: o.Silence, user: w}
+	if err := c.follow(ctx, &w.follower, t, w.finish); err != nil {
+		return nil, err
+	}
+	if read != nil {
+		c.views.tell(func() {
+			for change := range read {
+				o.OnChange(change)
+			}
+		})
+	}
+	return w, nil
+}
+
+// Synced waits until all that the server has retained is known on the present
+// connection, and says how that was known. Errors: ctx's cause, *RefusedError,
+// ErrClosed.
+func (w *StatusWatch) Synced(ctx context.Context) (SyncEnd, error) { return w.synced(ctx) }
+
+// Get returns what is known of the device with this status topic; ok is false, and
+// its State Unknown, if nothing is.
+func (w *StatusWatch) Get(topic string) (_ presence.Device, ok bool) {
+	return w.tracker.Get(topic, time.Now())
+}
+
+// All yields every device, in no order, each as it is when its turn comes.
+func (w *StatusWatch) All() iter.Seq[presence.Device] { return w.tracker.All(time.Now) }
+
+// Snapshot returns every device as it is at one moment, in no order.
+func (w *StatusWatch) Snapshot() []presence.Device { return w.tracker.Snapshot(time.Now()) }
+
+// Counts sums them up, without going through them.
+func (w *StatusWatch) Counts() presence.Counts { return w.tracker.Counts(time.Now()) }
+
+// Changes returns what changes from this call on, for one loop. The loop ends when
+// the watch does. One that is too slow gets a presence.Missed and should take a
+// Snapshot.
+func (w *StatusWatch) Changes() iter.Seq[presence.Change] { return w.changes.read() }
+
+// Close ends the watch: the server is told when there is a connection, and the
+// loops over Changes end. What was known can still be asked. It is safe in each
+// state, and from OnChange.
+func (w *StatusWatch) Close() { w.close() }
+
+func (w *StatusWatch) finish() {
+	w.order.Lock()
+	defer w.order.Unlock()
+	w.over = true
+	if w.timer != nil {
+		w.timer.Stop()
+	}
+	w.changes.close()
+}
+
+func (w *StatusWatch) take(m *Message, past bool) {
+	w.order.Lock()
+	defer w.order.Unlock()
+	change, changed := w.tracker.Apply(presence.Word{Topic: m.Topic, Payload: m.Payload, At: time.Now(), Retained: m.Retain && !past, Past: past})
+	if changed {
+		w.changes.push(change)
+	}
+	w.expireLocked()
+}
+
+func (w *StatusWatch) filled(end SyncEnd) {
+	w.order.Lock()
+	defer w.order.Unlock()
+	w.tracker.Synced(time.Now(), w.changes.push)
+	w.expireLocked()
+	w.set(end, nil)
+}
+
+func (w *StatusWatch) lost(alive time.Time) {
+	w.order.Lock()
+	defer w.order.Unlock()
+	w.set(NotSynced, nil)
+	w.tracker.Lost(alive)
+	w.expireLocked()
+}
+
+func (w *StatusWatch) refused(err error) { w.set(NotSynced, err) }
+
+// expireLocked tells what is due, and comes again when something will be.
+func (w *StatusWatch) expireLocked() {
+	now := time.Now()
+	next := w.tracker.Expire(now, w.changes.push)
+	switch {
+	case w.over || next.IsZero() || !w.next.IsZero() && !next.Before(w.next) && w.next.After(now):
+		return // it is soon enough
+	case w.timer == nil:
+		w.timer = time.AfterFunc(next.Sub(now), w.expire)
+	default:
+		w.timer.Reset(next.Sub(now))
+	}
+	w.next = next
+}
+
+func (w *StatusWatch) expire() {
+	w.order.Lock()
+	defer w.order.Unlock()
+	w.next = time.Time{}
+	w.expireLocked()
+}

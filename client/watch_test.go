@@ -1,0 +1,355 @@
+package client
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"slices"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/mooring-mqtt/mooring/client/mqtttest"
+	"github.com/mooring-mqtt/mooring/client/presence"
+)
+
+// diary keeps the changes that a watch tells.
+type diary struct {
+	mu   sync.Mutex
+	list []string
+}
+
+func (d *diary) note(c presence.Change) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	s := c.Kind.String()
+	if c.Kind == presence.Changed || c.Kind == presence.Forgotten {
+		s = fmt.Sprintf("%s %v>%v", c.Device.Topic, c.From, c.Device.State)
+	}
+	d.list = append(d.list, s)
+}
+
+// since returns what was noted and begins anew.
+func (d *diary) since() (list []string) {
+	synctest.Wait()
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	list, d.list = d.list, nil
+	slices.Sort(list)
+	return list
+}
+
+func (d *diary) want(t *testing.T, want ...string) {
+	t.Helper()
+	if got := d.since(); !slices.Equal(got, want) {
+		t.Errorf("told %q, want %q", got, want)
+	}
+}
+
+// watched is a test bed: devices are one client that sets retained topics, straight
+// at the broker, and the watcher's link is the proxy.
+type watched struct {
+	t       *testing.T
+	b       *mqtttest.Broker
+	p       *mqtttest.Proxy
+	devices *Client
+	events  recorder // the watcher's
+	c       *Client
+	w       *StatusWatch
+	d       diary
+}
+
+func inWatch(t *testing.T, o mqtttest.Options, expiry time.Duration, wo WatchOptions, test func(w *watched)) {
+	t.Helper()
+	inBubble(t, o, func(t *testing.T, b *mqtttest.Broker, p *mqtttest.Proxy) {
+		w := &watched{t: t, b: b, p: p}
+		var others recorder
+		w.devices = mustStart(t, testConfig("devices", &others, b.Dial))
+		connect(t, w.devices)
+		w.say("d/0/status", "online")
+		w.say("d/1/status", "offline")
+		w.say("d/2/status", "online")
+		cfg := testConfig("watcher", &w.events, through(p))
+		cfg.SessionExpiry = expiry
+		w.c = mustStart(t, cfg)
+		wo.OnChange = w.d.note
+		var err error
+		if w.w, err = w.c.WatchStatus(t.Context(), "d/+/status", wo); err != nil {
+			t.Fatal(err)
+		}
+		w.synced(ByMarker)
+		w.d.want(t, "d/0/status unknown>online", "d/1/status unknown>offline", "d/2/status unknown>online", "view synced")
+		test(w)
+	})
+}
+
+// say sets a retained topic and waits until the broker has it.
+func (w *watched) say(topic, payload string) {
+	w.t.Helper()
+	d, err := w.devices.Publish(w.t.Context(), Message{Topic: topic, Payload: []byte(payload), QoS: AtLeastOnce, Retain: true})
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	wantState(w.t, d, Acked)
+}
+
+func (w *watched) synced(want SyncEnd) {
+	w.t.Helper()
+	if end, err := w.w.Synced(w.t.Context()); err != nil || end != want {
+		w.t.Fatalf("synced %v, %v; want %v", end, err, want)
+	}
+}
+
+func (w *watched) state(topic string) presence.State {
+	d, _ := w.w.Get(topic)
+	return d.State
+}
+
+// away cuts the watcher's link for d and does something meanwhile.
+func (w *watched) away(d time.Duration, meanwhile func()) {
+	w.t.Helper()
+	w.p.Refuse(true)
+	w.p.Cut()
+	synctest.Wait()
+	meanwhile()
+	time.Sleep(d)
+	w.p.Refuse(false)
+	connect(w.t, w.c)
+	w.synced(ByMarker)
+}
+
+func TestWatchHearsWhatChanges(t *testing.T) {
+	inWatch(t, mqtttest.Options{}, NoSession, WatchOptions{}, func(w *watched) {
+		w.say("d/0/status", "offline")
+		w.say("d/3/status", "online")
+		w.say("d/2/status", "")
+		w.say("d/2/other", "online")
+		w.d.want(w.t, "d/0/status online>offline", "d/2/status online>unknown", "d/3/status unknown>online")
+		if c := w.w.Counts(); c.Devices != 3 || c.Online != 1 || c.Offline != 2 || !c.Synced {
+			w.t.Errorf("%+v", c)
+		}
+		if n := w.c.Stats().Unhandled; n != 0 {
+			w.t.Errorf("%d messages were refused", n)
+		}
+		w.w.Close()
+		w.w.Close()
+		w.say("d/0/status", "online")
+		w.d.want(w.t)
+		if _, err := w.w.Synced(w.t.Context()); !errors.Is(err, ErrClosed) {
+			w.t.Errorf("Synced of a closed watch: %v", err)
+		}
+		must(w.t, w.b.WaitFor(w.t.Context(), func() bool { return w.b.Stats().Subscriptions <= 2 })) // the marker's
+	})
+}
+
+// TestNoFalseAlarms: our own link comes and goes, short and long, with and without
+// the session, and with news and without.
+func TestNoFalseAlarms(t *testing.T) {
+	for _, expiry := range []time.Duration{NoSession, time.Hour} {
+		for _, drop := range []bool{false, true} {
+			t.Run(fmt.Sprintf("expiry %v, dropped %v", expiry, drop), func(t *testing.T) {
+				inWatch(t, mqtttest.Options{}, expiry, WatchOptions{}, func(w *watched) {
+					lose := func() {
+						if drop {
+							w.b.DropSession("watcher")
+						}
+					}
+					w.away(time.Second, lose)
+					w.d.want(t, "view synced")
+					w.away(time.Minute, lose)
+					w.d.want(t, "view stale", "view synced")
+					w.away(time.Second, func() {
+						lose()
+						w.say("d/0/status", "offline")
+						w.say("d/0/status", "online")
+						w.say("d/1/status", "online")
+						w.say("d/2/status", "")
+						w.say("d/3/status", "online")
+					})
+					w.d.want(t, "d/1/status offline>online", "d/2/status online>unknown", "d/3/status unknown>online", "view synced")
+					w.say("d/0/status", "offline") // it is a live subscription again
+					w.d.want(t, "d/0/status online>offline")
+				})
+			})
+		}
+	}
+}
+
+func TestOnlineIsStaleWhileOurLinkIsAway(t *testing.T) {
+	inWatch(t, mqtttest.Options{}, NoSession, WatchOptions{StaleAfter: 20 * time.Second}, func(w *watched) {
+		time.Sleep(time.Second)
+		last := time.Now() // the last packet came a second ago
+		w.p.Refuse(true)
+		w.p.Cut()
+		time.Sleep(19*time.Second - 10*time.Millisecond)
+		if w.state("d/0/status") != presence.Online {
+			w.t.Error("stale too early")
+		}
+		time.Sleep(20 * time.Millisecond)
+		if w.state("d/0/status") != presence.Stale || w.state("d/1/status") != presence.Offline {
+			w.t.Errorf("%v and %v after %v", w.state("d/0/status"), w.state("d/1/status"), time.Since(last))
+		}
+		w.d.want(w.t, "view stale")
+		if c := w.w.Counts(); c.Stale != 2 || c.Online != 0 || c.Synced {
+			w.t.Errorf("%+v", c)
+		}
+	})
+}
+
+// TestTheBrokerLosesItsRetainedMessages: the devices are forgotten, and are back
+// when they say so.
+func TestTheBrokerLosesItsRetainedMessages(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		dir := t.TempDir()
+		start := func(dir string) *mqtttest.Broker {
+			return mqtttest.Start(t, mqtttest.With(mqtttest.Options{NoTCP: true, Dir: dir}))
+		}
+		b := start(dir)
+		p := mqtttest.NewPipeProxy(func(context.Context) (net.Conn, error) { return b.Dial(), nil })
+		t.Cleanup(func() { _ = p.Close() })
+		var events recorder
+		devices := mustStart(t, testConfig("devices", &events, through(p)))
+		w := &watched{t: t, b: b, p: p, devices: devices}
+		w.c = mustStart(t, testConfig("watcher", &w.events, through(p)))
+		w.say("d/0/status", "online")
+		var err error
+		w.w, err = w.c.WatchStatus(t.Context(), "d/+/status", WatchOptions{OnChange: w.d.note})
+		must(t, err)
+		w.synced(ByMarker)
+		w.d.want(t, "d/0/status unknown>online", "view synced")
+		restart := func(dir string) {
+			p.Refuse(true)
+			must(t, b.Close())
+			time.Sleep(time.Second)
+			b = start(dir)
+			p.Refuse(false)
+			connect(t, w.c)
+			w.synced(ByMarker)
+		}
+		restart(dir)
+		w.d.want(t, "view synced")
+		restart(t.TempDir())
+		w.d.want(t, "d/0/status online>unknown", "view synced")
+		w.say("d/0/status", "online")
+		w.d.want(t, "d/0/status unknown>online")
+	})
+}
+
+func TestChangesAreBoundedAndEnd(t *testing.T) {
+	inWatch(t, mqtttest.Options{}, NoSession, WatchOptions{Queue: 4}, func(w *watched) {
+		slow, left := w.w.Changes(), w.w.Changes()
+		for i := range 12 { // 5 are too many, and again 5; 2 wait
+			w.say("d/0/status", []string{"offline", "online"}[i%2])
+		}
+		w.d.since()
+		var told []string
+		for c := range slow {
+			if c.Kind == presence.Missed {
+				told = append(told, fmt.Sprint("missed ", c.Missed))
+			} else if told = append(told, c.Device.State.String()); c.Device.State == presence.Online {
+				break
+			}
+		}
+		if !slices.Equal(told, []string{"missed 10", "offline", "online"}) {
+			w.t.Errorf("told %q", told)
+		}
+		ended := make(chan int)
+		go func() {
+			n := 0
+			for range left {
+				n++
+			}
+			ended <- n
+		}()
+		synctest.Wait()
+		must(w.t, w.c.Close())
+		if n := <-ended; n == 0 {
+			w.t.Error("nothing was told")
+		}
+		for range w.w.Changes() {
+			w.t.Error("told after the end")
+		}
+	})
+}
+
+func TestAWatchThatTheServerRefuses(t *testing.T) {
+	allowed := false
+	var mu sync.Mutex
+	o := mqtttest.Options{Authorize: func(_, topic string, write bool) byte {
+		mu.Lock()
+		defer mu.Unlock()
+		if topic == "d/+/status" && !allowed {
+			return 0x87
+		}
+		return 0
+	}}
+	inBubble(t, o, func(t *testing.T, b *mqtttest.Broker, p *mqtttest.Proxy) {
+		var events recorder
+		c := mustStart(t, testConfig("watcher", &events, through(p)))
+		connect(t, c)
+		w, err := c.WatchStatus(t.Context(), "d/+/status", WatchOptions{})
+		must(t, err)
+		var refused *RefusedError
+		if _, err := w.Synced(t.Context()); !errors.As(err, &refused) || refused.Code != 0x87 {
+			t.Errorf("got %v", err)
+		}
+		if n := len(eventsOf[SubscriptionFailed](&events)); n != 1 {
+			t.Errorf("%d events", n)
+		}
+		mu.Lock()
+		allowed = true
+		mu.Unlock()
+		p.Cut()
+		time.Sleep(time.Second)
+		connect(t, c)
+		synctest.Wait()
+		if _, err := w.Synced(t.Context()); err != nil {
+			t.Errorf("the next connection does not make it good: %v", err)
+		}
+	})
+}
+
+func TestWatchesEnd(t *testing.T) {
+	inWatch(t, mqtttest.Options{}, NoSession, WatchOptions{}, func(w *watched) {
+		ctx, cancel := context.WithCancel(w.t.Context())
+		again, err := w.c.WatchStatus(ctx, "d/+/status", WatchOptions{})
+		must(w.t, err)
+		if _, err := again.Synced(w.t.Context()); err != nil {
+			w.t.Fatal(err)
+		}
+		w.d.want(w.t) // the first is not disturbed by the second
+		cancel()
+		synctest.Wait()
+		if _, err := again.Synced(w.t.Context()); !errors.Is(err, ErrClosed) {
+			w.t.Errorf("the context ended: %v", err)
+		}
+		w.say("d/0/status", "offline")
+		w.d.want(w.t, "d/0/status online>offline")
+		for _, filter := range []string{"", "a/#/b", "$share/g/d/+/status"} {
+			var field *FieldError
+			if _, err := w.c.WatchStatus(w.t.Context(), filter, WatchOptions{}); !errors.As(err, &field) {
+				w.t.Errorf("%q: %v", filter, err)
+			}
+		}
+		if _, err := w.c.WatchStatus(ctx, "x", WatchOptions{}); !errors.Is(err, context.Canceled) {
+			w.t.Error(err)
+		}
+		must(w.t, w.c.Close())
+		if _, err := w.c.WatchStatus(w.t.Context(), "x", WatchOptions{}); !errors.Is(err, ErrClosed) {
+			w.t.Error(err)
+		}
+	})
+}
+
+func TestHeartbeatsThatStayAway(t *testing.T) {
+	inWatch(t, mqtttest.Options{}, NoSession, WatchOptions{}, func(w *watched) {
+		w.say("d/4/status", `{"state":"online","interval":10}`)
+		w.d.want(w.t, "d/4/status unknown>online")
+		time.Sleep(31 * time.Second)
+		w.d.want(w.t, "d/4/status online>stale")
+		w.say("d/4/status", `{"state":"online","interval":10}`)
+		w.d.want(w.t, "d/4/status stale>online")
+	})
+}
