@@ -51,9 +51,9 @@ func (c *Client) hearOwn(ctx context.Context, up *link.Up) {
 	}
 	defer release()
 	if !ask {
-		err = c.unsubscribe(ctx, up, topic)
+		_ = c.unsubscribe(ctx, up, topic) // if the server keeps it all the same, messages come twice
 		c.mu.Lock()
-		own.sub.session = 0 // if the server keeps it all the same, messages come twice
+		own.sub.session = 0
 		c.mu.Unlock()
 		return
 	}

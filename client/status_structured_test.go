@@ -170,7 +170,8 @@ func TestHeartbeatsFindAServerThatIsStuck(t *testing.T) {
 // connection owes only a few of the earlier ones.
 func TestWordsDoNotPileUpOverALinkThatFlaps(t *testing.T) {
 	withScript(t, func(t *testing.T, s *script) {
-		cfg := testConfig("c", &recorder{}, s.dial)
+		events := &recorder{}
+		cfg := testConfig("c", events, s.dial)
 		cfg.AckTimeout = time.Hour
 		structured(func(s *Status) { s.Heartbeat = 20 * time.Second })(&cfg)
 		c := mustStart(t, cfg)
@@ -194,9 +195,19 @@ func TestWordsDoNotPileUpOverALinkThatFlaps(t *testing.T) {
 				}
 				p.nextWord("heartbeat")
 				c.wantOpenWords(t, 1)
-				return
+				p.close()
+				break
 			}
 			p.close()
+		}
+		// What goes with a session is no failure: a birth follows.
+		p := s.accept(control.Connack{})
+		m, _ := p.nextWord("birth")
+		p.accepts(m)
+		synctest.Wait()
+		c.wantOpenWords(t, 0)
+		if told := eventsOf[StatusFailed](events); len(told) != 0 {
+			t.Errorf("told %v", told)
 		}
 	})
 }
