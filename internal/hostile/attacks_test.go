@@ -75,6 +75,21 @@ func impatient(cfg *client.Config) { cfg.AckTimeout = 20 * time.Millisecond }
 // patient is one that gives a server time while it floods.
 func patient(cfg *client.Config) { cfg.AckTimeout = patience }
 
+// budgeted is one with the default limits of what is received, scaled down by 16;
+// by its Receive Maximum alone it would keep 64 MiB.
+func budgeted(cfg *client.Config) {
+	cfg.ReceiveMaximum, cfg.MaximumPacketSize, cfg.MaxInboundBytes, cfg.QoS0Queue = 64, hugePacket, budget, 1024
+	cfg.AckTimeout = 30 * time.Millisecond
+}
+
+const (
+	hugePacket = 1 << 20
+	budget     = 4 << 20
+	// hugeBound has room for what is allocated on both sides while a packet is made
+	// and read, which a look at the heap may see before it is collected.
+	hugeBound = budget + 32*hugePacket
+)
+
 func sends(b ...byte) func(*peer) { return func(p *peer) { p.send(b) } }
 
 func sendsAll(s string) func(*peer) { return func(p *peer) { p.send([]byte(s)) } }
@@ -226,6 +241,12 @@ var floods = []attack{
 			p.publish(m)
 		}
 	}},
+	{name: "huge QoS 1 messages to a slow handler", due: 0x97, edit: budgeted, do: func(p *peer) { p.huge(1) }, bound: hugeBound},
+	{name: "huge QoS 2 messages to a slow handler", due: 0x97, edit: budgeted, do: func(p *peer) { p.huge(2) }, bound: hugeBound},
+	{name: "huge QoS 0 messages to a slow handler", due: stands, edit: func(cfg *client.Config) {
+		budgeted(cfg)
+		patient(cfg)
+	}, do: func(p *peer) { p.huge(0) }, bound: hugeBound},
 	{name: "as many properties as fit", due: stands, edit: patient, do: func(p *peer) {
 		// Five bytes on the wire are 32 in memory.
 		empty := wire.Properties(strings.Repeat("\x26\x00\x00\x00\x00", packetSize/5-20))

@@ -231,3 +231,18 @@ func (p *peer) stands() bool {
 	const nobody = 64_999
 	return p.ack(wire.PUBREL, nobody) && p.await(func() bool { return p.completed == nobody })
 }
+
+// huge sends as many of the largest messages as our Receive Maximum allows, of
+// which handlers give none back while it lasts. It ends when the client has had
+// enough, or all are sent.
+func (p *peer) huge(qos byte) {
+	m := p.slow(qos, 0)
+	m.Payload = make([]byte, hugePacket-64)
+	image := wire.AppendPublish(nil, &m)
+	var packet []byte
+	for id := uint16(1); id <= 64; id++ {
+		if packet = wire.AppendImage(packet[:0], image, id, false, 0); !p.send(packet) {
+			return
+		}
+	}
+}
