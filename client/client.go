@@ -59,6 +59,7 @@ type Client struct {
 	mu        sync.Mutex
 	state     lifecycle
 	stood     ConnectionState // what State returns
+	farewell  Goodbye         // what the server is told at a clean end
 	server    *url.URL        // of the last connection
 	up        *link.Up        // nil while not connected
 	caughtUp  *link.Up        // the connection whose server has answered for all subscriptions

@@ -17,7 +17,11 @@ import (
 // returns when every goroutine of the client has ended; called from a handler
 // it returns at once and the client ends after the handler, see Done.
 func (c *Client) Close() error {
-	c.end(nil, true)
+	return c.closeWith(Goodbye{})
+}
+
+func (c *Client) closeWith(g Goodbye) error {
+	c.end(nil, &g)
 	if inHandler() {
 		return nil
 	}
@@ -77,16 +81,16 @@ func (c *Client) drained() {
 }
 
 // abort stops the client where it stands.
-func (c *Client) abort(cause error) { c.end(cause, false) }
+func (c *Client) abort(cause error) { c.end(cause, nil) }
 
 // fail stops the client because going on is no use.
 func (c *Client) fail(err error) {
 	c.cfg.Logger.Error("client stopped", "error", err)
-	c.end(err, false)
+	c.end(err, nil)
 }
 
-// end begins the end; only the first call counts.
-func (c *Client) end(cause error, clean bool) {
+// end begins the end, a clean one if there is a goodbye; only the first call counts.
+func (c *Client) end(cause error, g *Goodbye) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.state >= closing {
@@ -101,7 +105,10 @@ func (c *Client) end(cause error, clean bool) {
 	c.beginEnd(cause)
 	c.leaveRest()
 	c.changedLocked()
-	go c.teardown(started, clean)
+	if g != nil {
+		c.farewell = *g
+	}
+	go c.teardown(started, g != nil)
 }
 
 // teardown ends everything, from the inside out: no new sends, then the

@@ -205,9 +205,11 @@ const NoSession time.Duration = -1
 type SessionLostPolicy uint8
 
 const (
+	// AsConfigured is Config.OnSessionLost for a Message, and Republish for that.
+	AsConfigured SessionLostPolicy = iota
 	// Republish sends them again under the same message ID. They may arrive
 	// twice, and a receiver that deduplicates by ID handles them once.
-	Republish SessionLostPolicy = iota
+	Republish
 	// FailInFlight gives them up, with ErrSessionLost as the outcome: never
 	// twice, perhaps not at all. What was not sent yet is not concerned. The rule
 	// ends with the process: which messages an earlier one had in flight is not
@@ -258,6 +260,7 @@ func (c Config) withDefaults() Config {
 	def(&c.MaxInboundBytes, 64<<20)
 	def(&c.HandlerAttempts, 3)
 	def(&c.PoisonAttempts, 5)
+	def(&c.OnSessionLost, Republish)
 	def(&c.ConnectTimeout, 20*time.Second)
 	def(&c.WriteTimeout, 10*time.Second)
 	def(&c.AckTimeout, 30*time.Second)

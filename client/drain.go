@@ -283,15 +283,16 @@ func (c *Client) hadSession() bool {
 
 // sessionLost runs when a CONNACK says that the server has no session.
 func (c *Client) sessionLost(inFlight []uint64) {
+	failing := c.pending.failing(inFlight, c.cfg.OnSessionLost)
 	if len(inFlight) > 0 || c.hadSession() {
 		c.counters.sessionsLost.Add(1)
-		c.event(SessionLost{InFlight: len(inFlight)})
+		c.event(SessionLost{InFlight: len(inFlight), Republished: len(inFlight) - len(failing), Failed: len(failing)})
 	}
-	if c.cfg.OnSessionLost != FailInFlight {
+	if len(failing) == 0 {
 		return
 	}
 	c.pending.unsent() // that they fail says nothing about the server
-	for _, seq := range inFlight {
+	for _, seq := range failing {
 		c.finish(seq, persistence.Outcome{Kind: persistence.Dropped}, Outcome{State: Dropped, Err: ErrSessionLost}, MessageID{})
 	}
 }

@@ -57,9 +57,10 @@ type Redirected struct {
 	Permanent bool // To takes the place of From for as long as the client lives
 }
 
-// SessionLost: the server had no session although it should have had one. InFlight
-// messages are published again, or failed, by Config.OnSessionLost.
-type SessionLost struct{ InFlight int }
+// SessionLost: the server had no session although it should have had one. The
+// messages that were in flight are published again, or have failed, by
+// Message.OnSessionLost and Config.OnSessionLost.
+type SessionLost struct{ InFlight, Republished, Failed int }
 
 // Stopped: the client has ended, and this is its last event. Err is why it gave up
 // by itself or by Start's context; nil after Close and Drain.

@@ -55,6 +55,12 @@ type Message struct {
 	// It is sent in whole seconds, rounded up.
 	Expiry time.Duration
 
+	// OnSessionLost says what happens to this message when it was sent and not
+	// acknowledged and the server loses its session. It is not stored: for what an
+	// earlier process accepted, Republish holds. At QoS 0 it has no effect. Default:
+	// Config.OnSessionLost.
+	OnSessionLost SessionLostPolicy
+
 	// Priority says what the message overtakes; at QoS 0 it has no effect. The
 	// messages of a topic that Config.Sequenced numbers are a sequence of their
 	// own for each priority.

@@ -43,6 +43,9 @@ func (c *Client) Publish(ctx context.Context, m Message) (*Delivery, error) {
 	if m.Priority > Urgent {
 		return nil, &FieldError{Field: "Priority", Problem: "is none of the three; use Normal, High or Urgent"}
 	}
+	if m.OnSessionLost > FailInFlight {
+		return nil, &FieldError{Field: "OnSessionLost", Problem: "is none of the policies; use AsConfigured, Republish or FailInFlight"}
+	}
 	if m.QoS == AtMostOnce {
 		return c.publishNow(&m, &p)
 	}
@@ -227,6 +230,7 @@ type pendingMessage struct {
 	early, settled bool
 	dropped        error // early: why a policy has dropped it
 	stale          bool  // a newer one has taken its place
+	lost           SessionLostPolicy
 }
 
 func (p *pendingMessages) init(timeout time.Duration, before uint64) {
@@ -245,7 +249,7 @@ func (p *pendingMessages) add(seq uint64, accepted *Message) (d *Delivery, dropp
 	if m.delivery == nil {
 		m.delivery = &Delivery{timeout: p.timeout}
 	}
-	m.id, m.delivery.ID = accepted.ID, accepted.ID
+	m.id, m.delivery.ID, m.lost = accepted.ID, accepted.ID, accepted.OnSessionLost
 	switch m.early = false; {
 	case m.settled:
 		delete(p.open, seq)
@@ -322,6 +326,23 @@ func (p *pendingMessages) unsent() {
 	for _, report := range reports {
 		report(errNotTried)
 	}
+}
+
+// failing are those of the messages that were in flight in a session that is lost,
+// and are to fail with it.
+func (p *pendingMessages) failing(inFlight []uint64, otherwise SessionLostPolicy) (list []uint64) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, seq := range inFlight {
+		policy := p.open[seq].lost
+		if policy == AsConfigured {
+			policy = otherwise
+		}
+		if policy == FailInFlight {
+			list = append(list, seq)
+		}
+	}
+	return list
 }
 
 // settle takes a message whose outcome is known.

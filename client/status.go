@@ -138,8 +138,9 @@ func (c *Client) word(state presence.State, reason string) []byte {
 }
 
 // sayGoodbye publishes offline and waits for its acknowledgement. It reports
-// whether the server has it.
-func (c *Client) sayGoodbye(up *link.Up) bool {
+// whether the server has it. Where the will is to speak it only sees to it that
+// nothing else is said any more.
+func (c *Client) sayGoodbye(up *link.Up, ourselves bool) bool {
 	answer := make(chan bool, 1)
 	var err error
 	c.within(up, func() { // a birth may be held up by a peer that takes nothing
@@ -148,7 +149,7 @@ func (c *Client) sayGoodbye(up *link.Up) bool {
 		defer a.mu.Unlock()
 		a.left = true
 		a.plan.leave()
-		if c.cfg.Status.LeaveToWill {
+		if c.cfg.Status.LeaveToWill || !ourselves {
 			answer <- false
 			return
 		}
@@ -187,16 +188,4 @@ func (c *Client) publishStatus(up *link.Up, payload []byte, answered func(code b
 		}
 		answered(code, err)
 	})
-}
-
-// goodbye ends a connection cleanly. Where the status says offline, or there is
-// none, the server is told to forget the will; else it is asked to publish it.
-func (c *Client) goodbye(up *link.Up) {
-	reason := wire.ReasonSuccess
-	if c.cfg.Status != nil && !c.sayGoodbye(up) {
-		reason = wire.ReasonDisconnectWithWill
-	}
-	// A made-up ClientID dies with us: nobody could resume its session.
-	forget := c.madeUpID && up.SessionExpiry > 0
-	c.within(up, func() { _ = up.Disconnect(reason, forget) }) // there is nothing left to do about an error
 }

@@ -193,7 +193,7 @@ func TestDisconnectOfOurs(t *testing.T) {
 		r := run(t, nil)
 		p, up := r.up(control.Connack{})
 		done := make(chan error)
-		go func() { done <- up.Disconnect(wire.ReasonDisconnectWithWill, false) }()
+		go func() { done <- up.Disconnect(Farewell{Reason: wire.ReasonDisconnectWithWill}) }()
 		if d, err := control.ParseDisconnect(p.next(wire.DISCONNECT)); err != nil || d.Reason != 0x04 {
 			t.Errorf("%+v, %v", d, err)
 		}

@@ -261,16 +261,6 @@ func (u *Up) Unsubscribe(ctx context.Context, s *paho.Unsubscribe) (*paho.Unsuba
 	return ack, err
 }
 
-// Disconnect ends the connection with a DISCONNECT, and the session with it if
-// forget is set.
-func (u *Up) Disconnect(reason byte, forget bool) error {
-	d := &paho.Disconnect{ReasonCode: reason}
-	if forget {
-		d.Properties = &paho.DisconnectProperties{SessionExpiryInterval: new(uint32)}
-	}
-	return u.client.Disconnect(d)
-}
-
 // noAuth is never asked: the Conn lets no AUTH through. But paho calls it for a
 // CONNACK that names an Authentication Method.
 type noAuth struct{}

@@ -1,0 +1,145 @@
+package client
+
+import (
+	"errors"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/mooring-mqtt/mooring/internal/wire"
+	"github.com/mooring-mqtt/mooring/internal/wire/control"
+)
+
+func TestCloseWith(t *testing.T) {
+	long := strings.Repeat("x", 100)
+	for name, tt := range map[string]struct {
+		g      Goodbye
+		limit  uint32 // the server's Maximum Packet Size
+		expiry time.Duration
+		want   control.Disconnect
+	}{
+		"nothing":        {g: Goodbye{}, want: control.Disconnect{}},
+		"with the will":  {g: Goodbye{Reason: 0x04}, want: control.Disconnect{Reason: 0x04}},
+		"an error":       {g: Goodbye{Reason: 0x98, ReasonString: "maintenance"}, want: control.Disconnect{Reason: 0x98, ReasonString: "maintenance"}},
+		"an expiry":      {g: Goodbye{SessionExpiry: 90 * time.Second}, want: control.Disconnect{HasSessionExpiry: true, SessionExpiry: 90}},
+		"no session":     {g: Goodbye{SessionExpiry: NoSession}, want: control.Disconnect{HasSessionExpiry: true}},
+		"none as before": {g: Goodbye{SessionExpiry: NoSession}, expiry: NoSession, want: control.Disconnect{HasSessionExpiry: true}},
+		"properties": {g: Goodbye{UserProperties: []UserProperty{{Key: "a", Value: "1"}, {Key: "a", Value: "2"}}},
+			want: control.Disconnect{User: []wire.UserProperty{{Key: "a", Value: "1"}, {Key: "a", Value: "2"}}}},
+		"too much to tell": {g: Goodbye{ReasonString: "r", UserProperties: []UserProperty{{Key: long, Value: long}}}, limit: 100,
+			want: control.Disconnect{ReasonString: "r"}},
+		"far too much to tell": {g: Goodbye{ReasonString: long, UserProperties: []UserProperty{{Key: "k", Value: "v"}}}, limit: 100,
+			want: control.Disconnect{}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			withScript(t, func(t *testing.T, s *script) {
+				cfg := testConfig("c", &recorder{}, s.dial)
+				cfg.SessionExpiry = tt.expiry
+				c := mustStart(t, cfg)
+				p := s.accept(control.Connack{MaximumPacketSize: tt.limit})
+				connect(t, c)
+				must(t, c.CloseWith(tt.g))
+				got, err := control.ParseDisconnect(p.ended())
+				if err != nil || got.Reason != tt.want.Reason || got.ReasonString != tt.want.ReasonString ||
+					got.HasSessionExpiry != tt.want.HasSessionExpiry || got.SessionExpiry != tt.want.SessionExpiry || len(got.User) != len(tt.want.User) {
+					t.Errorf("got %+v, %v, want %+v", got, err, tt.want)
+				}
+			})
+		})
+	}
+}
+
+// What cannot be sent is refused, and the client lives on.
+func TestAGoodbyeThatCannotBeSent(t *testing.T) {
+	for field, g := range map[string]Goodbye{
+		"Reason":         {Reason: 0x8E}, // the server's alone
+		"SessionExpiry":  {SessionExpiry: -2},
+		"ReasonString":   {ReasonString: "\xff"},
+		"UserProperties": {UserProperties: []UserProperty{{Key: "k", Value: "\x00"}}},
+	} {
+		withScript(t, func(t *testing.T, s *script) {
+			c := mustStart(t, testConfig("c", &recorder{}, s.dial))
+			p := s.accept(control.Connack{})
+			connect(t, c)
+			var bad *FieldError
+			if err := c.CloseWith(g); !errors.As(err, &bad) || bad.Field != field {
+				t.Errorf("%s: %v", field, err)
+			}
+			p.quiet()
+		})
+	}
+	withScript(t, func(t *testing.T, s *script) {
+		cfg := testConfig("c", &recorder{}, s.dial)
+		cfg.SessionExpiry = NoSession
+		c := mustStart(t, cfg)
+		p := s.accept(control.Connack{})
+		connect(t, c)
+		var bad *FieldError
+		if err := c.CloseWith(Goodbye{SessionExpiry: time.Second}); !errors.As(err, &bad) || bad.Field != "SessionExpiry" {
+			t.Errorf("a session out of nothing: %v", err)
+		}
+		p.quiet()
+	})
+}
+
+// A status leaves its last word to the will where the goodbye calls for that.
+func TestCloseWithTheWillOfAStatus(t *testing.T) {
+	for _, reason := range []byte{0x04, 0x98} {
+		withScript(t, func(t *testing.T, s *script) {
+			cfg := testConfig("c", &recorder{}, s.dial)
+			cfg.Status = &Status{Topic: "s", NoCorrection: true}
+			c := mustStart(t, cfg)
+			p := s.accept(control.Connack{})
+			birth := p.nextPublish()
+			p.ack(wire.PUBACK, birth.PacketID, 0, "")
+			must(t, c.CloseWith(Goodbye{Reason: reason}))
+			if d, err := control.ParseDisconnect(p.next(wire.DISCONNECT)); err != nil || d.Reason != reason {
+				t.Errorf("got %+v, %v", d, err)
+			}
+		})
+	}
+}
+
+func TestWhatIsLostWithASessionIsChosenByMessage(t *testing.T) {
+	for _, config := range []SessionLostPolicy{AsConfigured, Republish, FailInFlight} {
+		withScript(t, func(t *testing.T, s *script) {
+			var events recorder
+			cfg := testConfig("c", &events, s.dial)
+			cfg.OnSessionLost = config
+			c := mustStart(t, cfg)
+			p := s.accept(control.Connack{})
+			deliveries := map[SessionLostPolicy]*Delivery{}
+			for _, policy := range []SessionLostPolicy{AsConfigured, Republish, FailInFlight} {
+				d, err := c.Publish(t.Context(), Message{Topic: "t", Payload: []byte{'0' + byte(policy)}, QoS: ExactlyOnce, OnSessionLost: policy})
+				must(t, err)
+				deliveries[policy] = d
+				p.nextPublish()
+			}
+			p.close()
+			p = s.accept(control.Connack{SessionPresent: false})
+			again := 0
+			for _, policy := range []SessionLostPolicy{AsConfigured, Republish, FailInFlight} {
+				fails := policy == FailInFlight || policy == AsConfigured && config == FailInFlight
+				if fails {
+					if o := wantState(t, deliveries[policy], Dropped); !errors.Is(o.Err, ErrSessionLost) {
+						t.Errorf("%v: %v", policy, o.Err)
+					}
+					continue
+				}
+				again++
+				if m := p.nextPublish(); string(m.Payload) != string('0'+byte(policy)) || m.Dup {
+					t.Errorf("%v: %q came again", policy, m.Payload)
+				}
+			}
+			p.quiet()
+			if e := eventsOf[SessionLost](&events); len(e) != 1 || e[0] != (SessionLost{3, again, 3 - again}) {
+				t.Errorf("told: %+v", e)
+			}
+			var bad *FieldError
+			if _, err := c.Publish(t.Context(), Message{Topic: "t", OnSessionLost: FailInFlight + 1}); !errors.As(err, &bad) || bad.Field != "OnSessionLost" {
+				t.Errorf("no such policy: %v", err)
+			}
+			wantAccounts(t, c)
+		})
+	}
+}
