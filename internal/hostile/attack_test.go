@@ -10,7 +10,7 @@ import (
 // behaves; and where none does, all who wait get their answer. Without
 // -hostile.for each attack is made in one of the four ways.
 func TestAttacks(t *testing.T) {
-	for i, a := range slices.Concat(malformed, steps, words, floods, silences) {
+	for i, a := range slices.Concat(malformed, steps, words, floods, huge, silences) {
 		t.Run(a.name, func(t *testing.T) {
 			for way := range 4 {
 				if *lasts == 0 && way != i%4 {

@@ -241,12 +241,6 @@ var floods = []attack{
 			p.publish(m)
 		}
 	}},
-	{name: "huge QoS 1 messages to a slow handler", due: 0x97, edit: budgeted, do: func(p *peer) { p.huge(1) }, bound: hugeBound},
-	{name: "huge QoS 2 messages to a slow handler", due: 0x97, edit: budgeted, do: func(p *peer) { p.huge(2) }, bound: hugeBound},
-	{name: "huge QoS 0 messages to a slow handler", due: stands, edit: func(cfg *client.Config) {
-		budgeted(cfg)
-		patient(cfg)
-	}, do: func(p *peer) { p.huge(0) }, bound: hugeBound},
 	{name: "as many properties as fit", due: stands, edit: patient, do: func(p *peer) {
 		// Five bytes on the wire are 32 in memory.
 		empty := wire.Properties(strings.Repeat("\x26\x00\x00\x00\x00", packetSize/5-20))
@@ -273,6 +267,16 @@ var floods = []attack{
 			}
 		}
 	}, bound: 64 << 20},
+}
+
+// huge are for clients with limits of their own, and not for the mixed attack.
+var huge = []attack{
+	{name: "huge QoS 1 messages to a slow handler", due: 0x97, edit: budgeted, do: func(p *peer) { p.huge(1) }, bound: hugeBound},
+	{name: "huge QoS 2 messages to a slow handler", due: 0x97, edit: budgeted, do: func(p *peer) { p.huge(2) }, bound: hugeBound},
+	{name: "huge QoS 0 messages to a slow handler", due: stands, edit: func(cfg *client.Config) {
+		budgeted(cfg)
+		patient(cfg)
+	}, do: func(p *peer) { p.huge(0) }, bound: hugeBound},
 }
 
 // silences are a server that stops, or hardly moves.
