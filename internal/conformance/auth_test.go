@@ -356,3 +356,66 @@ func TestMQTT_4_12_1_2(t *testing.T) {
 		})
 	}
 }
+
+// wantStopped has a server refuse the authentication, and wants the client to stop
+// with the code that it gave.
+func (r *rig) wantStopped(c *client.Client, conn *fakebroker.Conn, reason byte) {
+	r.t.Helper()
+	conn.Connack(control.Connack{Reason: reason})
+	conn.ExpectClosed()
+	<-c.Done()
+	var refused *client.ConnectionError
+	if !errors.As(c.Err(), &refused) || refused.Code != reason {
+		r.t.Errorf("the client stopped with %v, want 0x%02X", c.Err(), reason)
+	}
+}
+
+// A Server that does not support the Authentication Method MAY send a CONNACK with
+// 0x8C or 0x87, and MUST close the connection: trying again would not help.
+func TestMQTT_4_12_0_1(t *testing.T) {
+	for _, reason := range []byte{0x8C, 0x87} {
+		onAuthRig(t, func(t *testing.T, r *rig) {
+			c := r.client()
+			conn, _ := r.Open()
+			r.wantStopped(c, conn, reason)
+		})
+	}
+}
+
+// An AUTH of the Server's before CONNACK MUST contain Reason Code 0x18: any other is
+// a violation.
+func TestMQTT_4_12_0_2(t *testing.T) {
+	for reason := range 0x100 {
+		onAuthRig(t, func(t *testing.T, r *rig) {
+			r.client()
+			conn, _ := r.Open()
+			conn.Send(authBytes(byte(reason), "m", "c"))
+			if reason == 0x18 {
+				conn.ExpectBytes(authBytes(0x18, "m", "to c"))
+				return
+			}
+			if wire.CheckServerReason(wire.AUTH, byte(reason)) == nil {
+				conn.ExpectDisconnect(0x82)
+			} else {
+				conn.ExpectClosed() // it cannot be read, and there is no CONNACK yet
+			}
+			r.Connect(authenticated)
+			r.wantViolations(client.ProtocolError{Code: 0x82, Packet: wire.AUTH})
+		})
+	}
+}
+
+// The Server can reject the authentication at any point in this process.
+func TestMQTT_4_12_0_4(t *testing.T) {
+	for challenges := range 3 {
+		onAuthRig(t, func(t *testing.T, r *rig) {
+			c := r.client()
+			conn, _ := r.Open()
+			for range challenges {
+				conn.Send(authBytes(0x18, "m", "c"))
+				conn.ExpectAuth()
+			}
+			r.wantStopped(c, conn, 0x87)
+		})
+	}
+}

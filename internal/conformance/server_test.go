@@ -189,3 +189,127 @@ func TestMQTT_3_3_4_9(t *testing.T) {
 		r.wantEnd(conn, 0x93, wire.AppendPublish(nil, &third))
 	})
 }
+
+// The Server MUST process a second CONNECT packet as a Protocol Error: the client
+// sends one on a connection, whatever happens on it.
+func TestMQTT_3_1_0_2(t *testing.T) {
+	onRig(t, func(t *testing.T, r *rig) {
+		c := r.client()
+		for i, ack := range []control.Connack{{}, {SessionPresent: true}, {}, {Reason: 0x88}} {
+			conn, _ := r.Open()
+			conn.Connack(ack)
+			r.publish(c, client.QoS(1+i%2), "p")
+			r.subscribe(c, "a")
+			for _, f := range conn.Take() {
+				if f.Type() == wire.CONNECT {
+					t.Errorf("connection %d: a second CONNECT came", i)
+				}
+			}
+			conn.Close()
+		}
+	})
+}
+
+// The Server MUST validate that the reserved flag in the CONNECT packet is set to 0:
+// it is.
+func TestMQTT_3_1_2_3(t *testing.T) {
+	flagsOf(t, func(t *testing.T, _ bool, flags byte) {
+		if flags&1 != 0 {
+			t.Errorf("the Connect Flags are %08b", flags)
+		}
+	})
+}
+
+// If the Server accepts a connection with Clean Start 1, it MUST set Session Present
+// to 0: else it is a violation, and nothing is sent in that session.
+func TestMQTT_3_2_2_2(t *testing.T) {
+	onRig(t, func(t *testing.T, r *rig) {
+		r.cfg.CleanStart = true
+		c := r.client()
+		r.publish(c, client.ExactlyOnce, "p")
+		for range 2 {
+			conn, connect := r.Connect(control.Connack{SessionPresent: true})
+			if !connect.CleanStart {
+				t.Error("Clean Start is 0")
+			}
+			conn.ExpectClosed()
+		}
+		conn, _ := r.Connect(control.Connack{})
+		r.wantPublish(conn, "p", false)
+		bad := client.ProtocolError{Code: 0x82, Packet: wire.CONNACK}
+		r.wantViolations(bad, bad)
+	})
+}
+
+// If a Server sends a CONNACK packet containing a non-zero Reason Code it MUST set
+// Session Present to 0: else it is told as a violation, and refuses all the same.
+func TestMQTT_3_2_2_6(t *testing.T) {
+	onRig(t, func(t *testing.T, r *rig) {
+		c := r.client()
+		conn, _ := r.Open()
+		conn.Connack(control.Connack{SessionPresent: true, Reason: 0x88})
+		conn.ExpectClosed()
+		conn, connect := r.Connect(control.Connack{})
+		if connect.CleanStart {
+			t.Error("Session Present in a refusal is taken for a session that is not ours")
+		}
+		conn.Quiet()
+		r.wantViolations(client.ProtocolError{Code: 0x82, Packet: wire.CONNACK})
+		var refused *client.ConnectionError
+		if got := eventsOf[client.ConnectFailed](r); !errors.As(got[0].Err, &refused) || refused.Code != 0x88 {
+			t.Errorf("the error is %v, want a *ConnectionError 0x88", got[0].Err)
+		}
+		conn.Close()
+		conn, _ = r.Open()
+		conn.Connack(control.Connack{SessionPresent: true, Reason: 0x87}) // one for good
+		conn.ExpectClosed()
+		<-c.Done()
+		if !errors.As(c.Err(), &refused) || refused.Code != 0x87 {
+			t.Errorf("the client stopped with %v", c.Err())
+		}
+	})
+}
+
+// If a Server sends a CONNACK with a Reason Code of 128 or greater it MUST then
+// close the Network Connection: the client does not wait for it, and takes nothing
+// that comes behind.
+func TestMQTT_3_2_2_7(t *testing.T) {
+	onRig(t, func(t *testing.T, r *rig) {
+		c, err := client.New(r.cfg)
+		r.must(err)
+		defer c.Close()
+		r.must(c.Handle("#", client.HandlerFunc(r.keep)))
+		r.must(c.Start(t.Context()))
+		conn, _ := r.Open()
+		p := message(1, 1, "p")
+		conn.Send(control.AppendConnack(nil, &control.Connack{Reason: 0x88}), wire.AppendPublish(nil, &p))
+		conn.ExpectClosed()
+		r.wantKept("")
+	})
+}
+
+// The Topic Name in a PUBLISH packet sent by a Server MUST match the Subscription's
+// Topic Filter: a message that none of our filters matches is refused, and told.
+func TestMQTT_3_3_2_3(t *testing.T) {
+	onRig(t, func(t *testing.T, r *rig) {
+		c, conn := r.start(control.Connack{})
+		done := r.subscribe(c, "t/+")
+		conn.Suback(conn.ExpectSubscribe().PacketID, 2)
+		r.must(<-done)
+		for qos := range byte(3) {
+			p := message(qos, uint16(qos), "p")
+			p.Topic = "t/a/b"
+			conn.Publish(p)
+			if qos > 0 {
+				if a := conn.ExpectAck(wire.PUBACK + wire.Type(qos-1)); a.Reason != 0x83 {
+					t.Errorf("QoS %d is acknowledged with 0x%02X, want 0x83", qos, a.Reason)
+				}
+			}
+			conn.Quiet()
+			if got := eventsOf[client.Unhandled](r); len(got) != int(qos)+1 {
+				t.Errorf("%d messages were told to be unhandled", len(got))
+			}
+		}
+		r.wantKept("")
+	})
+}

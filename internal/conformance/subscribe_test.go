@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"github.com/mooring-mqtt/mooring/client"
 	"github.com/mooring-mqtt/mooring/internal/wire"
@@ -317,4 +318,58 @@ func TestMQTT_3_9_3_2(t *testing.T) {
 			r.resume(conn).Quiet()
 		})
 	}
+}
+
+// silent wants a request that is not answered to end the connection, with an error
+// that says so, and to be made again.
+func silent(t *testing.T, kind wire.Type, ask func(r *rig, c *client.Client) <-chan error) {
+	t.Helper()
+	onRig(t, func(t *testing.T, r *rig) {
+		r.cfg.AckTimeout = 5 * time.Second
+		c, conn := r.start(control.Connack{})
+		ask(r, c)
+		conn.Expect(kind)
+		conn.QuietFor(4 * time.Second)
+		conn.ExpectClosed()
+		conn, _ = r.Connect(control.Connack{SessionPresent: true})
+		conn.Expect(kind)
+		if got := eventsOf[client.Disconnected](r); len(got) != 1 || !errors.Is(got[0].Err, client.ErrAckTimeout) {
+			t.Errorf("the events are %+v", got)
+		}
+	})
+}
+
+// When the Server receives a SUBSCRIBE packet from a Client, the Server MUST respond
+// with a SUBACK packet: one that does not is given up.
+func TestMQTT_3_8_4_1(t *testing.T) {
+	silent(t, wire.SUBSCRIBE, func(r *rig, c *client.Client) <-chan error { return r.subscribe(c, "a") })
+}
+
+// A SUBACK and UNSUBACK MUST contain the Packet Identifier of the SUBSCRIBE and
+// UNSUBSCRIBE packet: those of others are no answers, not even to each other.
+func TestMQTT_2_2_1_6(t *testing.T) {
+	onRig(t, func(t *testing.T, r *rig) {
+		c, conn := r.start(control.Connack{})
+		done := r.subscribe(c, "a")
+		first := conn.ExpectSubscribe().PacketID
+		conn.Suback(first+1, 0)
+		conn.Unsuback(first+1, 0)
+		r.unanswered(done)
+		conn.Suback(first, 0)
+		r.must(<-done)
+		done = r.unsubscribe(c, "a")
+		second := conn.ExpectUnsubscribe().PacketID
+		conn.Unsuback(first, 0)
+		r.unanswered(done)
+		conn.Unsuback(second, 0)
+		r.must(<-done)
+		r.subscribe(c, "b")
+		r.wantEnd(conn, 0x82, control.AppendUnsuback(nil, &control.Suback{PacketID: conn.ExpectSubscribe().PacketID, Reasons: []byte{0}}))
+		conn, _ = r.Connect(control.Connack{SessionPresent: true})
+		conn.Suback(conn.ExpectSubscribe().PacketID, 0)
+		r.unsubscribe(c, "b")
+		r.wantEnd(conn, 0x82, control.AppendSuback(nil, &control.Suback{PacketID: conn.ExpectUnsubscribe().PacketID, Reasons: []byte{0}}))
+		conn, _ = r.Connect(control.Connack{SessionPresent: true})
+		conn.ExpectUnsubscribe()
+	})
 }

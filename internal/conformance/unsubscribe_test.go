@@ -128,3 +128,9 @@ func TestMQTT_3_11_3_2(t *testing.T) {
 		r.wantEnd(conn, 0x81, raw(0xB0, uint16(1), 0))
 	})
 }
+
+// The Server MUST respond to an UNSUBSCRIBE request by sending an UNSUBACK packet:
+// one that does not is given up.
+func TestMQTT_3_10_4_4(t *testing.T) {
+	silent(t, wire.UNSUBSCRIBE, func(r *rig, c *client.Client) <-chan error { return r.unsubscribe(c, "a") })
+}

@@ -140,7 +140,11 @@ func refusal(ca *paho.Connack) error {
 	if p := ca.Properties; p != nil {
 		said.ReasonString, said.ServerReference = p.ReasonString, p.ServerReference
 	}
-	if bad := wire.CheckServerReason(wire.CONNACK, ca.ReasonCode); bad != nil {
+	bad := wire.CheckServerReason(wire.CONNACK, ca.ReasonCode)
+	if ca.SessionPresent {
+		bad = &wire.Error{Code: wire.ReasonProtocolError, Packet: wire.CONNACK, Detail: "Session Present is 1 in a refusal [MQTT-3.2.2-6]"}
+	}
+	if bad != nil {
 		return &irregular{said, bad}
 	}
 	return said

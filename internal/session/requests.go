@@ -7,11 +7,14 @@ import (
 	"github.com/eclipse/paho.golang/packets"
 	paholog "github.com/eclipse/paho.golang/paho/log"
 	pahosession "github.com/eclipse/paho.golang/paho/session"
+
+	"github.com/mooring-mqtt/mooring/internal/wire"
 )
 
 // request is a SUBSCRIBE or UNSUBSCRIBE that waits for its answer.
 type request struct {
-	resp chan<- packets.ControlPacket
+	resp   chan<- packets.ControlPacket
+	answer byte // the type of packet that answers it
 }
 
 // lost answers that the connection went first. paho's channels have room.
@@ -56,7 +59,11 @@ func (m *manager) AddToSession(_ context.Context, p pahosession.Packet, resp cha
 		return ErrIDsInUse
 	}
 	p.SetIdentifier(id)
-	s.requests[id] = &request{resp: resp}
+	answer := packets.SUBACK
+	if _, ok := p.(*packets.Unsubscribe); ok {
+		answer = packets.UNSUBACK
+	}
+	s.requests[id] = &request{resp: resp, answer: byte(answer)}
 	return nil
 }
 
@@ -66,6 +73,11 @@ func (m *manager) PacketReceived(p *packets.ControlPacket, _ chan<- *packets.Pub
 	id := p.PacketID()
 	s.mu.Lock()
 	r, ok := s.requests[id]
+	if gen := m.gen; ok && p.Type != r.answer {
+		s.mu.Unlock()
+		gen.w.Fail(&wire.Error{Code: wire.ReasonProtocolError, Packet: wire.Type(p.Type), Detail: "it answers a request of another kind [MQTT-2.2.1-6]"})
+		return nil
+	}
 	if ok {
 		delete(s.requests, id)
 		s.low.free(id)
