@@ -221,7 +221,7 @@ func TestErrorsSayWhatToDo(t *testing.T) {
 			t.Errorf("%T says only %q", err, text)
 		}
 	}
-	for code, want := range map[byte]string{0x86: "configuration", 0x87: "Password", 0x8E: "ClientID", 0x9D: "Servers", 0x88: "again"} {
+	for code, want := range map[byte]string{0x86: "Credentials", 0x87: "Password", 0x8E: "ClientID", 0x9D: "Servers", 0x88: "again"} {
 		if got := (&ConnectionError{Code: code}).Error(); !strings.Contains(got, want) {
 			t.Errorf("0x%02X: %q does not mention %s", code, got, want)
 		}
