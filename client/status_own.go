@@ -32,14 +32,15 @@ func (c *Client) hearOwn(ctx context.Context, up *link.Up) {
 	}
 	topic := c.cfg.Status.Topic
 	own := &c.announcer.own
+	tapped := c.taps.uses(topic)
 	c.mu.Lock()
 	if own.sub == nil {
 		own.sub = &subscription{options: paho.SubscribeOptions{Topic: topic, QoS: 1}}
 	}
-	if c.subs.has(topic) {
-		own.sub.session = 0 // the server has one for each filter: it is the program's now
+	if tapped || c.subs.has(topic) {
+		own.sub.session = 0 // the server has one for each filter: it is not ours now
 	}
-	covered, have := c.subs.covers(topic), own.sub.session == c.subs.session
+	covered, have := tapped || c.subs.covers(topic), own.sub.session == c.subs.session
 	ask := !covered && !have && own.refused != up.Gen.Number
 	c.mu.Unlock()
 	if !ask && !(covered && have) {
@@ -94,7 +95,8 @@ func (c *Client) listens() bool {
 	return s != nil && !s.NoCorrection && !isShared(s.Topic)
 }
 
-// resubscribed says that the program has subscribed, or unsubscribed.
+// resubscribed says that the program has subscribed, or unsubscribed, or that a tap
+// has.
 func (c *Client) resubscribed(filter string) {
 	if !c.listens() || !wire.Match(filter, c.cfg.Status.Topic) {
 		return
@@ -122,12 +124,16 @@ func (c *Client) heardOwn(in *session.Inbound, topic string, payload []byte) boo
 	if wanted {
 		return false
 	}
-	if in != nil {
-		if err := c.session.Complete(in, wire.ReasonSuccess, ""); err != nil {
-			c.storeFailed(err)
-		}
-	}
+	c.counters.received.Add(1)
+	c.taken(in)
 	return true
+}
+
+// uses reports whether a tap has just this filter.
+func (ts *taps) uses(filter string) bool {
+	ts.mu.Lock()
+	defer ts.mu.Unlock()
+	return ts.find(filter) != nil
 }
 
 // listen tells the plan what the topic says now.

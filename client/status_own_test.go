@@ -548,3 +548,35 @@ func TestOneSubscriptionIsEnough(t *testing.T) {
 		}
 	})
 }
+
+// TestAFetchOfTheOwnTopicIsNotTheEndOfOurs: it has the same filter, of which the
+// server has but one.
+func TestAFetchOfTheOwnTopicIsNotTheEndOfOurs(t *testing.T) {
+	inBubble(t, mqtttest.Options{}, func(t *testing.T, b *mqtttest.Broker, _ *mqtttest.Proxy) {
+		cfg := testConfig("c", &recorder{}, b.Dial)
+		listening(&cfg)
+		c := mustStart(t, cfg)
+		connect(t, c)
+		say := stranger(t, b)
+		time.Sleep(time.Second)
+		got, err := c.FetchRetained(t.Context(), "status/c", RetainedOptions{})
+		if err != nil || len(got.Messages) != 1 || parse(t, got.Messages[0].Payload).Boot != c.BootID() {
+			t.Errorf("fetched %+v, %v", got, err)
+		}
+		time.Sleep(time.Second)
+		say("offline")
+		time.Sleep(time.Second)
+		said(t, b, c, "online correction")
+		w, err := c.WatchStatus(t.Context(), "status/+", WatchOptions{})
+		must(t, err)
+		time.Sleep(time.Minute)
+		if d, ok := w.Get("status/c"); !ok || d.State != presence.Online {
+			t.Errorf("it sees itself as %+v", d)
+		}
+		w.Close()
+		time.Sleep(time.Minute)
+		say("offline")
+		time.Sleep(time.Second)
+		said(t, b, c, "online correction")
+	})
+}

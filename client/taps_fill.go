@@ -180,6 +180,7 @@ func (c *Client) endTap(ctx context.Context, up *link.Up, s *source) {
 		c.taps.drop(s)
 	}
 	c.taps.mu.Unlock()
+	c.resubscribed(s.filter)
 }
 
 // subscribeTap sends one SUBSCRIBE with one filter. id 0: without identifier.
