@@ -60,6 +60,7 @@ type Client struct {
 	state     lifecycle
 	stood     ConnectionState // what State returns
 	farewell  Goodbye         // what the server is told at a clean end
+	left      time.Time       // when the last connection ended; zero: there was none
 	server    *url.URL        // of the last connection
 	up        *link.Up        // nil while not connected
 	caughtUp  *link.Up        // the connection whose server has answered for all subscriptions

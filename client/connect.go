@@ -175,7 +175,7 @@ func (c *Client) disconnected(end link.End, d link.Decision) {
 	}
 	err = connectionError(err)
 	c.mu.Lock()
-	c.up = nil
+	c.up, c.left = nil, time.Now()
 	if c.state >= closing && errors.Is(err, net.ErrClosed) {
 		err = nil // we ended it
 	}

@@ -1,0 +1,70 @@
+package client
+
+import (
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/mooring-mqtt/mooring/internal/wire/control"
+	"github.com/mooring-mqtt/mooring/persistence"
+)
+
+func TestTheAccountOfTheSession(t *testing.T) {
+	withScript(t, func(t *testing.T, s *script) {
+		cfg := testConfig("c", &recorder{}, s.dial)
+		cfg.SessionExpiry, cfg.ConnectTimeout, cfg.AckTimeout = time.Hour, time.Hour, time.Hour
+		c := mustNew(t, cfg)
+		began := time.Now()
+		want := func(exists bool, expiry, until time.Duration, lost uint64) {
+			t.Helper()
+			synctest.Wait()
+			w := SessionInfo{MayExist: exists, Expiry: expiry, Lost: lost}
+			if until > 0 {
+				w.Until = began.Add(until)
+			}
+			if got := c.Session(); got != w {
+				t.Errorf("%+v, want %+v", got, w)
+			}
+		}
+		want(false, 0, 0, 0)
+		start(t, c)
+		p := s.accept(control.Connack{HasSessionExpiry: true, SessionExpiry: 60}) // less than asked
+		connect(t, c)
+		want(true, time.Minute, 0, 0)
+		time.Sleep(10 * time.Minute)
+		want(true, time.Minute, 0, 0)
+		p.close()
+		want(true, time.Minute, 11*time.Minute, 0)
+		p = s.open() // and no CONNACK
+		time.Sleep(time.Minute - time.Second)
+		want(true, time.Minute, 11*time.Minute, 0)
+		time.Sleep(time.Second)
+		want(false, time.Minute, 11*time.Minute, 0)
+		p.send(control.AppendConnack(nil, &control.Connack{HasSessionExpiry: true, SessionExpiry: 1<<32 - 1}))
+		connect(t, c)
+		want(true, SessionForEver, 0, 1)
+		p.close()
+		time.Sleep(100 * time.Hour)
+		want(true, SessionForEver, 0, 1)
+	})
+	withScript(t, func(t *testing.T, s *script) {
+		for name, tt := range map[string]struct {
+			store persistence.Store
+			edit  func(*Config)
+			want  bool
+		}{
+			"an earlier process had one": {usedStore(t), func(*Config) {}, true},
+			"under another ClientID":     {usedStore(t), func(c *Config) { c.ClientID = "d" }, false},
+			"it is to be given up":       {usedStore(t), func(c *Config) { c.CleanStart = true }, false},
+			"none is kept":               {usedStore(t), func(c *Config) { c.SessionExpiry = NoSession }, false},
+			"a new store":                {persistence.NewMemory(persistence.Options{}), func(*Config) {}, false},
+		} {
+			cfg := testConfig("c", &recorder{}, s.dial)
+			cfg.Store = tt.store
+			tt.edit(&cfg)
+			if got := mustNew(t, cfg).Session(); got != (SessionInfo{MayExist: tt.want}) {
+				t.Errorf("%s: %+v", name, got)
+			}
+		}
+	})
+}
