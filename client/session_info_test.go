@@ -12,7 +12,7 @@ import (
 func TestTheAccountOfTheSession(t *testing.T) {
 	withScript(t, func(t *testing.T, s *script) {
 		cfg := testConfig("c", &recorder{}, s.dial)
-		cfg.SessionExpiry, cfg.ConnectTimeout, cfg.AckTimeout = time.Hour, time.Hour, time.Hour
+		cfg.SessionExpiry, cfg.ConnectTimeout, cfg.AckTimeout, cfg.WriteTimeout = time.Hour, time.Hour, time.Hour, time.Hour
 		c := mustNew(t, cfg)
 		began := time.Now()
 		want := func(exists bool, expiry, until time.Duration, lost uint64) {
