@@ -1,0 +1,44 @@
+package client
+
+import (
+	"slices"
+	"testing"
+
+	"github.com/mooring-mqtt/mooring/client/mqtttest"
+)
+
+// A client that the server names, and that has overlapping subscriptions with
+// identifiers, on a server that is real: its session is the same one after a cut.
+func TestAClientThatTheServerNames(t *testing.T) {
+	b := mqtttest.Start(t)
+	events := &recorder{}
+	inbox := newInbox()
+	c := mustNew(t, Config{Servers: []string{b.URL()}, AssignedClientID: true, OnEvent: events.add})
+	must(t, c.Subscribe(t.Context(), "a/+", ExactlyOnce, inbox, SubscriptionID(7)))
+	must(t, c.Subscribe(t.Context(), "a/#", AtLeastOnce, newInbox(), SubscriptionID(9)))
+	start(t, c)
+	connect(t, c)
+	id := c.ClientID()
+	if id == "" || !b.Connected(id) {
+		t.Fatalf("the ClientID is %q", id)
+	}
+	for i := range 2 {
+		_, err := publish(t, c, "a/b", "x", ExactlyOnce).Wait(t.Context())
+		must(t, err)
+		if i == 0 {
+			b.Cut(id)
+		}
+	}
+	for _, m := range inbox.await(t, 2) {
+		if got := slices.Sorted(slices.Values(m.SubscriptionIDs)); !slices.Equal(got, []uint32{7, 9}) {
+			t.Errorf("the Subscription Identifiers are %v", got)
+		}
+	}
+	must(t, c.Close())
+	for i, e := range eventsOf[Connected](events) {
+		if e.ClientID != id || e.SessionPresent != (i > 0) {
+			t.Errorf("connection %d: %+v", i, e)
+		}
+	}
+	must(t, b.WaitFor(t.Context(), func() bool { return !b.Session(id) })) // nobody could resume it
+}
