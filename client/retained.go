@@ -114,8 +114,8 @@ type fetch struct {
 	err   error
 }
 
-func (f *fetch) take(m *Message, past bool) {
-	if past || !m.Retain || len(m.Payload) == 0 {
+func (f *fetch) take(m *Message, from origin) {
+	if from != fromFill || !m.Retain || len(m.Payload) == 0 {
 		return
 	}
 	f.mu.Lock()
@@ -139,13 +139,14 @@ func (f *fetch) take(m *Message, past bool) {
 	}
 }
 
-func (f *fetch) filled(end SyncEnd) {
+func (f *fetch) filled(end SyncEnd) (again bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if !f.ended {
 		f.found.End = end
 		f.endLocked(nil)
 	}
+	return false
 }
 
 func (f *fetch) lost(time.Time) {

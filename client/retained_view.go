@@ -23,8 +23,10 @@ type RetainedView struct {
 	held    sync.Mutex
 	entries map[string]*retainedEntry
 	bytes   int
-	epoch   int // counts connections
-	missing int // messages that were not taken, since it was synced last
+	epoch   int  // counts connections
+	unsure  bool // since the last fetch
+	passes  int  // fetches that ended unsure
+	missing int  // messages that were not taken, since it was synced last
 	dropped uint64
 }
 
@@ -155,12 +157,15 @@ func (e *retainedEntry) expired() bool { return !e.expires.IsZero() && !time.Now
 // mirror is the view as the user of a tap.
 type mirror RetainedView
 
-func (v *mirror) take(m *Message, past bool) {
-	if past || !m.Retain {
+func (v *mirror) take(m *Message, from origin) {
+	if from == fromPast || from == fromLive && !m.Retain {
 		return
 	}
 	v.held.Lock()
 	defer v.held.Unlock()
+	if !m.Retain {
+		v.unsure = true // published while we fetched, retained or not
+	}
 	old := v.entries[m.Topic]
 	if len(m.Payload) == 0 {
 		if old != nil {
@@ -199,8 +204,19 @@ func (v *mirror) removeLocked(e *retainedEntry) {
 	v.changes.push(RetainedChange{Kind: RetainedCleared, Message: e.m})
 }
 
-func (v *mirror) filled(end SyncEnd) {
+// maxPasses bounds how often everything is fetched because something was published
+// meanwhile of which only another fetch says whether it is retained. Behind the
+// last one it is taken to be.
+const maxPasses = 3
+
+func (v *mirror) filled(end SyncEnd) (again bool) {
 	v.held.Lock()
+	if v.unsure && v.passes < maxPasses {
+		v.passes++
+		v.nextLocked()
+		v.held.Unlock()
+		return true
+	}
 	for _, e := range v.entries {
 		if e.epoch != v.epoch || e.expired() {
 			v.removeLocked(e)
@@ -209,12 +225,19 @@ func (v *mirror) filled(end SyncEnd) {
 	v.changes.push(RetainedChange{Kind: RetainedSynced})
 	v.held.Unlock()
 	v.set(end, nil)
+	return false
+}
+
+// nextLocked begins another fetch.
+func (v *mirror) nextLocked() {
+	v.epoch++
+	v.missing, v.unsure = 0, false
 }
 
 func (v *mirror) lost(time.Time) {
 	v.held.Lock()
-	v.epoch++
-	v.missing = 0
+	v.nextLocked()
+	v.passes = 0
 	v.held.Unlock()
 	v.set(NotSynced, nil)
 }

@@ -27,8 +27,9 @@ func NoRetained() SubscribeOption { return func(s *subscription) { s.options.Ret
 
 // SubscriptionID has the server send id with each message that comes because of this
 // subscription: Message.SubscriptionIDs has it, beside those of all others that
-// match. It is 1 to 268,435,455; several subscriptions may have the same. A server
-// without Subscription Identifiers refuses it: *RefusedError with 0xA1.
+// match. It is 1 to 268,435,455, but for 200,000,000 to 200,065,535, which are the
+// client's own; several subscriptions may have the same. A server without
+// Subscription Identifiers refuses it: *RefusedError with 0xA1.
 func SubscriptionID(id uint32) SubscribeOption {
 	return func(s *subscription) { s.id, s.hasID = id, true }
 }
@@ -97,8 +98,8 @@ func (c *Client) Subscribe(ctx context.Context, filter string, qos QoS, h Handle
 	if s.options.NoLocal && isShared(filter) {
 		return &FieldError{Field: "No Local", Problem: "is not allowed on a Shared Subscription [MQTT-3.8.3-4]; remove it"}
 	}
-	if s.hasID && (s.id == 0 || s.id > maxSubscriptionID) {
-		return &FieldError{Field: "Subscription Identifier", Problem: fmt.Sprintf("is %d; use 1 to 268,435,455", s.id)}
+	if s.hasID && (s.id == 0 || s.id > maxSubscriptionID || isTapID(s.id)) {
+		return &FieldError{Field: "Subscription Identifier", Problem: fmt.Sprintf("is %d; use 1 to 268,435,455, but for 200,000,000 to 200,065,535", s.id)}
 	}
 	c.mu.Lock()
 	if c.state >= closing {

@@ -37,8 +37,8 @@ type taps struct {
 // tap is one user of a source.
 type tap struct {
 	filter  string
-	qos     QoS           // once it is filled; until then it is 0
-	rap     bool          // Retain As Published
+	qos     QoS           // of the subscription that stays
+	rap     bool          // that has Retain As Published
 	silence time.Duration // how long it must be silent where no marker tells the end
 	user    tapUser
 	filled  bool // under taps.mu
@@ -47,16 +47,25 @@ type tap struct {
 // match is a tap that a message is for.
 type match struct {
 	t    *tap
-	past bool
+	from origin
 }
+
+// origin is what brought a message.
+type origin uint8
+
+const (
+	fromPast origin = iota // it may be older than our subscription
+	fromFill               // the SUBSCRIBE that fetches: a retained message, or one published right behind it
+	fromLive               // the subscription that stays
+)
 
 // tapUser is told what happens. The functions must not block and must not call
 // taps; take runs on the reader's goroutine.
 type tapUser interface {
-	take(m *Message, past bool) // past: it may be older than our subscription
-	filled(end SyncEnd)         // all that is retained has come
-	lost(alive time.Time)       // it has to be filled again
-	refused(err error)          // by the server; the next connection tries again
+	take(m *Message, from origin)
+	filled(end SyncEnd) (again bool) // all that is retained has come; again: fetch once more
+	lost(alive time.Time)            // it has to be filled again
+	refused(err error)               // by the server; the next connection tries again
 }
 
 // source is a filter that we have subscribed to, or will.
@@ -65,15 +74,15 @@ type source struct {
 	taps   []*tap
 	phase  phase
 	asked  bool   // a SUBSCRIBE was sent, so the server may have it
-	id     uint32 // Subscription Identifier of the last SUBSCRIBE
+	id     uint32 // Subscription Identifier of the last SUBSCRIBE that fetches
+	live   uint32 // and of the one behind it
 	fill   uint64 // counts the SUBSCRIBEs that fetch
 	nonce  string // in the marker behind it
 	owed   bool   // the marker is under way
 	moved  time.Time
 	timer  *time.Timer // looks whether it is silent
-	raise  bool        // filled, and its QoS has to be raised
 	shared bool        // with a subscription of the program's
-	rap    bool
+	theirs uint32      // its Subscription Identifier; 0: none
 }
 
 // phase is where a source stands on the present connection.
@@ -97,14 +106,16 @@ const (
 	manyCopies           // each with one
 )
 
-// Subscription Identifiers from firstTapID on are the client's own.
+// Subscription Identifiers from firstTapID to lastTapID are the client's own.
 const (
-	maxSubID   = 268_435_455
-	firstTapID = maxSubID - 65_535
+	firstTapID = 200_000_000
+	lastTapID  = 200_065_535
 	markerID   = firstTapID
 	probeID    = firstTapID + 1
 	sourceID   = firstTapID + 2 // and following
 )
+
+func isTapID(id uint32) bool { return id >= firstTapID && id <= lastTapID }
 
 // addTap begins to use a filter.
 func (c *Client) addTap(t *tap) {
@@ -118,7 +129,6 @@ func (c *Client) addTap(t *tap) {
 	}
 	s.taps = append(s.taps, t)
 	s.phase = due
-	s.rap = s.rap || t.rap
 	ts.mu.Unlock()
 	ts.kick()
 }
@@ -168,7 +178,7 @@ func (ts *taps) unfill(s *source) (told []*tap) {
 	if s.timer != nil {
 		s.timer.Stop()
 	}
-	s.raise, s.owed = false, false
+	s.owed = false
 	for _, t := range s.taps {
 		if s.asked {
 			told = append(told, t)
@@ -204,10 +214,10 @@ func (ts *taps) kick() {
 // newID is a Subscription Identifier that no source has.
 func (ts *taps) newID() uint32 {
 	for {
-		if ts.last++; ts.last < sourceID || ts.last > maxSubID {
+		if ts.last++; ts.last < sourceID || ts.last > lastTapID {
 			ts.last = sourceID
 		}
-		if !slices.ContainsFunc(ts.sources, func(s *source) bool { return s.id == ts.last }) {
+		if !slices.ContainsFunc(ts.sources, func(s *source) bool { return s.id == ts.last || s.live == ts.last }) {
 			return ts.last
 		}
 	}

@@ -38,10 +38,8 @@ func (c *Client) keepTaps(ctx context.Context, up *link.Up) {
 			}
 		case what == ending:
 			c.endTap(ctx, up, s)
-		case what == due:
-			c.fillTap(ctx, up, s)
 		default:
-			c.raiseTap(ctx, up, s)
+			c.fillTap(ctx, up, s)
 		}
 	}
 	ts.turn.Lock()
@@ -61,26 +59,26 @@ func (c *Client) keepTaps(ctx context.Context, up *link.Up) {
 	}
 }
 
-// next is a source that has something to be done, and the phase that says what;
-// standing: its QoS has to be raised.
+// next is a source that has something to be done, and the phase that says what.
 func (ts *taps) next() (*source, phase) {
 	ts.mu.Lock()
 	defer ts.mu.Unlock()
 	for _, s := range ts.sources {
-		if s.phase == due || s.phase == ending || s.phase == standing && s.raise {
+		if s.phase == due || s.phase == ending {
 			return s, s.phase
 		}
 	}
 	return nil, 0
 }
 
-// fillTap subscribes so that the retained messages come, and sends the marker
-// behind.
+// fillTap subscribes so that the retained messages come, subscribes again as it is
+// to stay, and sends the marker behind.
 //
-// They are asked for at QoS 0. At a higher one mosquitto 2.0 drops all beyond its
-// max_queued_messages, 1,000 by default, without a word; and what a connection
-// that stands loses at QoS 0, one that breaks fetches again. The marker comes at
-// QoS 0 as well, so that it stands in the same queue.
+// Retained messages are asked for at QoS 0. At a higher one mosquitto 2.0 drops all
+// beyond its max_queued_messages, 1,000 by default, without a word; and what QoS 0
+// loses with a connection, the next one fetches again. The marker comes at QoS 0
+// as well, so that it stands in the same queue. The second SUBSCRIBE takes the
+// place of the first, and the server loses nothing in between [MQTT-3.8.4-4].
 func (c *Client) fillTap(ctx context.Context, up *link.Up, s *source) {
 	release, err := c.exchanging(ctx, up)
 	if err != nil {
@@ -92,23 +90,37 @@ func (c *Client) fillTap(ctx context.Context, up *link.Up, s *source) {
 		return
 	}
 	c.prepareMarker(ctx, up)
-	theirs, shared := c.theirs(s.filter)
+	theirs, theirID, shared := c.theirs(s.filter)
 	ts := &c.taps
 	ts.mu.Lock()
 	if s.phase != due {
 		ts.mu.Unlock()
 		return
 	}
-	s.phase, s.asked, s.id, s.shared = filling, true, ts.newID(), shared
+	s.phase, s.asked, s.shared, s.theirs = filling, true, shared, theirID
+	s.id, s.live = ts.newID(), 0
 	s.fill++
 	s.nonce, s.owed, s.moved = NewMessageID().String(), ts.marker.err == nil, time.Now()
-	o := paho.SubscribeOptions{Topic: s.filter, RetainAsPublished: s.rap}
+	fetches := paho.SubscribeOptions{Topic: s.filter}
 	if shared {
-		o.QoS, o.NoLocal, o.RetainAsPublished = theirs.QoS, theirs.NoLocal, s.rap || theirs.RetainAsPublished
+		fetches.QoS, fetches.NoLocal, fetches.RetainAsPublished = theirs.QoS, theirs.NoLocal, theirs.RetainAsPublished
 	}
-	fill, id, marker := s.fill, s.id, ts.marker
+	stays := fetches
+	stays.RetainHandling, stays.RetainAsPublished = 2, fetches.RetainAsPublished || s.rap()
+	if !shared {
+		stays.QoS = byte(s.qos())
+	}
+	again := stays.QoS != fetches.QoS || stays.RetainAsPublished != fetches.RetainAsPublished
+	if again {
+		s.live = ts.newID()
+	}
+	fill, id, live, marker := s.fill, s.id, s.live, ts.marker
 	ts.mu.Unlock()
-	if err := c.subscribeTap(ctx, up, o, id); err != nil {
+	err = c.subscribeTap(ctx, up, fetches, id)
+	if err == nil && again {
+		err = c.subscribeTap(ctx, up, stays, live)
+	}
+	if err != nil {
 		c.tapRefused(up, s, err)
 		return
 	}
@@ -132,29 +144,6 @@ func (c *Client) fillTap(ctx context.Context, up *link.Up, s *source) {
 	}
 }
 
-// raiseTap gives a source that is filled the QoS that its taps want. The server
-// loses nothing in between [MQTT-3.8.4-4].
-func (c *Client) raiseTap(ctx context.Context, up *link.Up, s *source) {
-	release, err := c.exchanging(ctx, up)
-	if err != nil {
-		return
-	}
-	defer release()
-	ts := &c.taps
-	ts.mu.Lock()
-	if s.phase != standing || !s.raise {
-		ts.mu.Unlock()
-		return
-	}
-	s.raise = false
-	o := paho.SubscribeOptions{Topic: s.filter, QoS: byte(s.qos()), RetainHandling: 2, RetainAsPublished: s.rap}
-	id := s.id
-	ts.mu.Unlock()
-	if err := c.subscribeTap(ctx, up, o, id); err != nil {
-		c.tapRefused(up, s, err)
-	}
-}
-
 // endTap ends a source that nobody uses any more, or gives the program its
 // subscription back.
 func (c *Client) endTap(ctx context.Context, up *link.Up, s *source) {
@@ -163,9 +152,9 @@ func (c *Client) endTap(ctx context.Context, up *link.Up, s *source) {
 		return
 	}
 	defer release()
-	if theirs, ok := c.theirs(s.filter); ok {
+	if theirs, id, ok := c.theirs(s.filter); ok {
 		theirs.RetainHandling = 2
-		err = c.subscribeTap(ctx, up, theirs, 0)
+		err = c.subscribeTap(ctx, up, theirs, id)
 	} else {
 		err = c.unsubscribe(ctx, up, s.filter)
 	}
@@ -203,16 +192,17 @@ func (c *Client) subscribeTap(ctx context.Context, up *link.Up, o paho.Subscribe
 	return nil
 }
 
-// theirs are the options of the program's own subscription to a filter.
-func (c *Client) theirs(filter string) (o paho.SubscribeOptions, ok bool) {
+// theirs are the options and the identifier of the program's own subscription to a
+// filter.
+func (c *Client) theirs(filter string) (o paho.SubscribeOptions, id uint32, ok bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for _, s := range c.subs.list {
 		if s.options.Topic == filter {
-			return s.options, true
+			return s.options, s.id, true
 		}
 	}
-	return o, false
+	return o, 0, false
 }
 
 // tapRefused says that the server refuses a source, unless it is the connection

@@ -3,6 +3,7 @@ package client
 import (
 	"context"
 	"errors"
+	"slices"
 	"strings"
 	"time"
 
@@ -130,14 +131,12 @@ func (ts *taps) complete(s *source) (done []*tap) {
 	if s.timer != nil {
 		s.timer.Stop()
 	}
-	s.raise = !s.shared && s.qos() > 0
 	for _, t := range s.taps {
 		if !t.filled {
 			t.filled = true
 			done = append(done, t)
 		}
 	}
-	ts.kick()
 	return done
 }
 
@@ -169,12 +168,21 @@ func (ts *taps) silent(s *source, fill uint64) {
 	}
 	done := ts.complete(s)
 	ts.mu.Unlock()
-	tellFilled(done, BySilence)
+	ts.tellFilled(done, BySilence)
 }
 
-func tellFilled(done []*tap, end SyncEnd) {
+// tellFilled tells taps that all came, and fills those again that ask for it.
+func (ts *taps) tellFilled(done []*tap, end SyncEnd) {
 	for _, t := range done {
-		t.user.filled(end)
+		if !t.user.filled(end) {
+			continue
+		}
+		ts.mu.Lock()
+		if s := ts.find(t.filter); s != nil && s.phase == standing {
+			s.phase, t.filled = due, false
+		}
+		ts.mu.Unlock()
+		ts.kick()
 	}
 }
 
@@ -197,4 +205,9 @@ func (s *source) qos() QoS {
 		q = max(q, t.qos)
 	}
 	return q
+}
+
+// rap is whether one of them wants to know which publications are retained.
+func (s *source) rap() bool {
+	return slices.ContainsFunc(s.taps, func(t *tap) bool { return t.rap })
 }

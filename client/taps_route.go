@@ -16,10 +16,10 @@ func (c *Client) tapped(m *Message) (only bool) {
 	var room [4]uint32
 	ours := room[:0] // the identifiers that are ours; the program does not see them
 	m.SubscriptionIDs = slices.DeleteFunc(m.SubscriptionIDs, func(id uint32) bool {
-		if id >= firstTapID {
+		if isTapID(id) {
 			ours = append(ours, id)
 		}
-		return id >= firstTapID
+		return isTapID(id)
 	})
 	if !ts.used.Load() { // those are of an earlier process
 		return len(ours) > 0 && !c.handles(m.Topic)
@@ -30,11 +30,18 @@ func (c *Client) tapped(m *Message) (only bool) {
 	if ts.marker.topic != "" && ts.marker.topic == m.Topic {
 		done := ts.marked(m, ours)
 		ts.mu.Unlock()
-		tellFilled(done, ByMarker)
+		ts.tellFilled(done, ByMarker)
 		return true
 	}
 	by := ts.match(m, ours)
 	only = c.ours(m, ours, by)
+	asked, theirs := false, uint32(0)
+	if by != nil && len(ours) > 0 {
+		asked = by.rap()
+		if by.shared && by.brought(ours) != fromPast {
+			theirs = by.theirs
+		}
+	}
 	ts.mu.Unlock()
 	if len(ts.matched) == 0 {
 		return only
@@ -42,12 +49,15 @@ func (c *Client) tapped(m *Message) (only bool) {
 	taken := m
 	if !only {
 		taken = m.clone() // handlers may do with theirs what they like
-		if by.rap && len(ours) > 0 && !c.retainAsPublished.Load() {
+		if asked && !c.retainAsPublished.Load() {
 			m.Retain = false // it is we who asked for the flag
+		}
+		if theirs != 0 {
+			m.SubscriptionIDs = append(m.SubscriptionIDs, theirs)
 		}
 	}
 	for _, to := range ts.matched {
-		to.t.user.take(taken, to.past)
+		to.t.user.take(taken, to.from)
 	}
 	return only
 }
@@ -61,33 +71,43 @@ func (ts *taps) match(m *Message, ours []uint32) (by *source) {
 		if !wire.Match(s.filter, m.Topic) {
 			continue
 		}
-		current := slices.Contains(ours, s.id)
-		if by == nil || current {
+		from := s.brought(ours)
+		if by == nil || from != fromPast {
 			by = s
 		}
-		past := false
 		switch {
 		case s.phase == ending || s.phase == denied:
 			continue
 		case s.phase == due:
-			past = true
-		case ts.subIDs && !current && s.phase == standing:
-			continue // another copy, or one that the retained message has overtaken
+			from = fromPast
 		case ts.subIDs:
-			past = !current
-		case s.phase == filling && !s.shared:
-			// Until it is filled we ask for QoS 0; what a session has kept for us has
-			// a higher one.
-			past = !m.Retain && m.QoS > 0
+			if from == fromPast && s.phase == standing {
+				continue // another copy, or one that the retained message has overtaken
+			}
+		case s.phase == standing:
+			from = fromLive
+		case s.shared || m.Retain || m.QoS == 0:
+			from = fromFill // for a moment we ask for QoS 0; what a session has kept has a higher one
 		}
 		if s.phase == filling {
 			s.moved = time.Now()
 		}
 		for _, t := range s.taps {
-			ts.matched = append(ts.matched, match{t, past})
+			ts.matched = append(ts.matched, match{t, from})
 		}
 	}
 	return by
+}
+
+// brought says which of our SUBSCRIBEs brought a message, if identifiers tell.
+func (s *source) brought(ours []uint32) origin {
+	switch {
+	case slices.Contains(ours, s.id):
+		return fromFill
+	case s.live != 0 && slices.Contains(ours, s.live):
+		return fromLive
+	}
+	return fromPast
 }
 
 // ours reports whether a message came for taps alone, with taps.mu held.
@@ -102,7 +122,7 @@ func (c *Client) ours(m *Message, ours []uint32, by *source) bool {
 		return true
 	case len(ours) == 0 || by == nil:
 		return false // nothing tells whose it is
-	case m.Retain && !by.rap && !c.retainAsPublished.Load():
+	case m.Retain && by.brought(ours) == fromFill && !c.retainAsPublished.Load():
 		return true // it answers our SUBSCRIBE; what answers theirs has not our identifier
 	}
 	return !by.shared && ts.copies == manyCopies // theirs is another copy

@@ -134,22 +134,23 @@ func (w *StatusWatch) finish() {
 	w.changes.close()
 }
 
-func (w *StatusWatch) take(m *Message, past bool) {
+func (w *StatusWatch) take(m *Message, from origin) {
 	w.order.Lock()
 	defer w.order.Unlock()
-	change, changed := w.tracker.Apply(presence.Word{Topic: m.Topic, Payload: m.Payload, At: time.Now(), Retained: m.Retain && !past, Past: past})
+	change, changed := w.tracker.Apply(presence.Word{Topic: m.Topic, Payload: m.Payload, At: time.Now(), Retained: m.Retain && from == fromFill, Past: from == fromPast})
 	if changed {
 		w.changes.push(change)
 	}
 	w.expireLocked()
 }
 
-func (w *StatusWatch) filled(end SyncEnd) {
+func (w *StatusWatch) filled(end SyncEnd) (again bool) {
 	w.order.Lock()
 	defer w.order.Unlock()
 	w.tracker.Synced(time.Now(), w.changes.push)
 	w.expireLocked()
 	w.set(end, nil)
+	return false
 }
 
 func (w *StatusWatch) lost(alive time.Time) {
