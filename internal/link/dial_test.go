@@ -220,6 +220,29 @@ func TestDialWebSocket(t *testing.T) {
 	}
 }
 
+func TestAWebSocketAnswerHasAnEnd(t *testing.T) {
+	l := listen(t, "tcp", "127.0.0.1:0")
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		c, err := l.Accept()
+		if err != nil {
+			return
+		}
+		_, err = io.WriteString(c, "HTTP/1.1 101 Switching Protocols\r\n")
+		for line := "A: " + strings.Repeat("x", 1000) + "\r\n"; err == nil; {
+			_, err = io.WriteString(c, line) // until we are left alone
+		}
+		_ = c.Close()
+	}()
+	t.Cleanup(func() { _ = l.Close(); <-ended })
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+	if _, err := (&Dialer{}).Dial(ctx, server(t, "ws://"+l.Addr().String())); !errors.Is(err, errHandshakeTooLong) {
+		t.Errorf("got %v", err)
+	}
+}
+
 // The server takes the connection and says nothing: the context must end the
 // TLS and WebSocket handshakes, by cancelling as well as by its deadline.
 func TestTheContextEndsHandshakes(t *testing.T) {

@@ -95,6 +95,9 @@ func TestBytesRightBehindTheProxysAnswerAreRead(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
+			if err := c.SetReadDeadline(time.Now().Add(10 * time.Second)); err != nil {
+				t.Fatal(err)
+			}
 			b := make([]byte, 11)
 			for i := 0; i < len(b); i += 4 { // in more than one read
 				if _, err := io.ReadFull(c, b[i:min(i+4, len(b))]); err != nil {
@@ -182,7 +185,9 @@ func TestAnHTTPSProxyIsChecked(t *testing.T) {
 	d, _ := proxyThat(t, "https", welcomes["https"])
 	d.TLS.RootCAs = testcert.NewAuthority(t, "others").Pool()
 	d.TLS.InsecureSkipVerify = true
-	_, err := d.Dial(t.Context(), server(t, "mqtt://server.test"))
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+	_, err := d.Dial(ctx, server(t, "mqtt://server.test"))
 	var verify *tls.CertificateVerificationError
 	if told := new(ProxyError); !errors.As(err, &told) || !errors.As(err, &verify) {
 		t.Errorf("got %v", err)
