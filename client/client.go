@@ -82,6 +82,7 @@ type Client struct {
 	storeErr   error // of closing the store, under mu
 	claims     claims
 	announcer  announcer
+	findings   []Finding // of Config.Lint
 	publishing atomic.Int64 // calls of Publish that were let in
 	progress   atomic.Int64 // when an acknowledgement last came, by clock
 	counters   counters
@@ -104,6 +105,7 @@ func New(cfg Config) (*Client, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
 	}
+	findings := cfg.Lint()
 	madeUpID := cfg.ClientID == ""
 	cfg = cfg.withDefaults()
 	c := &Client{
@@ -120,6 +122,7 @@ func New(cfg Config) (*Client, error) {
 		done:      make(chan struct{}),
 	}
 	c.announcer.init(&c.cfg)
+	c.findings = findings
 	c.taps.wake = make(chan struct{}, 1)
 	c.ending, c.beginEnd = context.WithCancelCause(context.Background())
 	for p, suffix := range streamSuffixes {
@@ -229,6 +232,7 @@ func (c *Client) Start(ctx context.Context) error {
 	c.work.Go(func() { c.drain(drainCtx) })
 	c.work.Go(func() { c.session.RunAcks(ackCtx) })
 	c.link.Go(func() {
+		c.logFindings()
 		err := c.checkStore()
 		if err == nil {
 			conf := c.linkConfig()

@@ -1,0 +1,119 @@
+package client
+
+import (
+	"cmp"
+	"fmt"
+	"net"
+	"net/url"
+	"slices"
+	"strings"
+
+	"github.com/mooring-mqtt/mooring/internal/link"
+)
+
+// Finding is a combination of settings that Validate lets pass and that loses
+// messages, misleads, or costs more than it must.
+type Finding struct {
+	// Name is short and stays the same from one version to the next, for programs
+	// that know better about one: "will-qos-0". docs/doctor.md lists them.
+	Name     string
+	Severity Severity
+	Fields   []string // of Config that make it up, the one to change first
+	Problem  string   // what happens, and when
+	Fix      string   // what to write instead
+}
+
+// String is one line.
+func (f Finding) String() string {
+	return fmt.Sprintf("%s: %s %s; %s [%s]", f.Severity, strings.Join(f.Fields, ", "), f.Problem, f.Fix, f.Name)
+}
+
+// Severity says what a Finding costs. A higher one is worse.
+type Severity uint8
+
+const (
+	Note     Severity = iota // right only under a condition that Config does not show
+	Wasteful                 // costs traffic, time or memory for nothing
+	Exposes                  // others may read or forge what is sent
+	Misleads                 // somebody is told what is not so, or is not told what is
+	Loses                    // messages may be lost
+)
+
+var severityNames = [...]string{"note", "wasteful", "exposes", "misleads", "loses"}
+
+// String returns the severity's name in lower case.
+func (s Severity) String() string {
+	if int(s) >= len(severityNames) {
+		return fmt.Sprintf("severity(%d)", uint8(s))
+	}
+	return severityNames[s]
+}
+
+// Lint names combinations of settings that lose messages or mislead, the worst
+// first; nil: none is known. It only looks, and dials nothing. A Config that
+// Validate refuses has findings too, as far as it can be read. Start logs each: a
+// Note at level Info, all others as warnings.
+func (c Config) Lint() []Finding {
+	v := lintView{set: c, is: c.withDefaults()}
+	for _, s := range c.Servers {
+		if u, err := link.ParseServer(s); err == nil {
+			v.servers = append(v.servers, u)
+			v.remote = v.remote || !isLocal(u)
+		}
+	}
+	v.durable = c.Dir != "" || c.Store != nil
+	v.session = v.is.SessionExpiry != NoSession
+	var found []Finding
+	for _, rule := range lintRules {
+		if rule.when(&v) {
+			f := rule.Finding
+			if rule.fields != nil {
+				f.Fields = rule.fields(&v)
+			}
+			found = append(found, f)
+		}
+	}
+	slices.SortStableFunc(found, func(a, b Finding) int { return cmp.Compare(b.Severity, a.Severity) })
+	return found
+}
+
+// lintView is a Config as the rules look at it.
+type lintView struct {
+	set, is Config // as it was written, and with defaults
+	servers []*url.URL
+	remote  bool // a server is not on this machine
+	durable bool // the store outlives the process
+	session bool // the server is asked to keep the session
+}
+
+// lintRule is one row of the table.
+type lintRule struct {
+	Finding
+	when   func(v *lintView) bool
+	fields func(v *lintView) []string // instead of Finding's
+}
+
+// isLocal reports whether a server is reached without a network.
+func isLocal(u *url.URL) bool {
+	if u.Scheme == "unix" || u.Hostname() == "localhost" {
+		return true
+	}
+	ip := net.ParseIP(u.Hostname())
+	return ip != nil && ip.IsLoopback()
+}
+
+// any reports whether a server that is not on this machine has one of the schemes.
+func (v *lintView) any(schemes ...string) bool {
+	return slices.ContainsFunc(v.servers, func(u *url.URL) bool { return !isLocal(u) && slices.Contains(schemes, u.Scheme) })
+}
+
+// logFindings tells the program's log what Lint found.
+func (c *Client) logFindings() {
+	for _, f := range c.findings {
+		log := c.cfg.Logger.Warn
+		if f.Severity == Note {
+			log = c.cfg.Logger.Info
+		}
+		log("configuration: "+f.Problem, "finding", f.Name, "severity", f.Severity.String(), "fields", strings.Join(f.Fields, ","), "fix", f.Fix)
+	}
+}
