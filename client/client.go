@@ -82,7 +82,7 @@ type Client struct {
 	storeErr   error // of closing the store, under mu
 	claims     claims
 	announcer  announcer
-	findings   []Finding // of Config.Lint
+	findings   []Finding    // of Config.Lint
 	publishing atomic.Int64 // calls of Publish that were let in
 	progress   atomic.Int64 // when an acknowledgement last came, by clock
 	counters   counters

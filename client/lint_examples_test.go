@@ -108,6 +108,8 @@ func fill(t *testing.T, v reflect.Value, lit *ast.CompositeLit) {
 				fill(t, f, inner)
 			case f.CanInt():
 				f.SetInt(int64(intOf(t, value)))
+			case f.CanUint():
+				f.SetUint(uint64(intOf(t, value)))
 			case name == "Store":
 				f.Set(reflect.ValueOf(persistence.NewMemory(persistence.Options{})))
 			case name == "Dedupe":

@@ -23,14 +23,12 @@ type announcer struct {
 	own  ownTopic      // under Client.mu
 
 	mu   sync.Mutex
-	left bool   // nothing is said any more; offline, if it was said, is the last word
-	why  string // the reason of the goodbye
+	left bool // nothing is said any more; offline, if it was said, is the last word
 }
 
 func (a *announcer) init(cfg *Config) {
 	a.boot = presence.BootID(NewMessageID())
 	a.poke = make(chan struct{}, 1)
-	a.why = presence.ReasonClose
 	s := cfg.Status
 	if s == nil {
 		a.plan = newStatusPlan(0)
@@ -153,7 +151,7 @@ func (c *Client) sayGoodbye(up *link.Up, ourselves bool) bool {
 			answer <- false
 			return
 		}
-		err = c.publishStatus(up, c.word(presence.Offline, a.why), func(_ byte, err error) { answer <- err == nil })
+		err = c.publishStatus(up, c.word(presence.Offline, presence.ReasonClose), func(_ byte, err error) { answer <- err == nil })
 	})
 	if err != nil {
 		return false
