@@ -81,6 +81,7 @@ func TestTheEnvironmentsProxyIsUsedIfAskedFor(t *testing.T) {
 		t.Setenv(strings.ToLower(name), "")
 	}
 	t.Setenv("NO_PROXY", "other.test")
+	dns := nameServer{addrs: [][4]byte{{127, 0, 0, 1}}}
 	for _, tt := range []struct {
 		proxy, server string
 		through       bool
@@ -88,12 +89,14 @@ func TestTheEnvironmentsProxyIsUsedIfAskedFor(t *testing.T) {
 		{ProxyFromEnvironment, "mqtt://broker.test:" + portOf(t, b.URL()), true},
 		{ProxyFromEnvironment, "ws://broker.test:" + portOf(t, b.WebSocketURL()) + "/mqtt", true},
 		{ProxyFromEnvironment, b.URL(), false}, // loopback
-		{"", b.WebSocketURL(), false},
+		{"", "ws://broker.test:" + portOf(t, b.WebSocketURL()) + "/mqtt", false}, // found by itself
 	} {
 		a := make(attempts, 10)
 		cfg := overSockets(tt.server, a)
 		cfg.Proxy = tt.proxy
-		c := mustStart(t, cfg)
+		c := mustNew(t, cfg)
+		c.dialer.Resolver = dns.resolver(t)
+		start(t, c)
 		a.connects(t)
 		if through := len(p.asked) == 1; through != tt.through {
 			t.Errorf("%s: through the proxy: %v", tt.server, through)
