@@ -36,6 +36,7 @@ type Client struct {
 	retry   reliability.Retry
 	hurry   chan struct{} // the next attempt shall come now
 	hops    int           // servers in a row that sent us on; of the link's goroutine
+	verdict verdict       // of decide
 	seq     *ordering.Sequencer
 	streams streamIDs
 	pending pendingMessages
@@ -82,6 +83,7 @@ type Client struct {
 	storeErr   error // of closing the store, under mu
 	claims     claims
 	announcer  announcer
+	told       atomic.Bool  // Stopped
 	findings   []Finding    // of Config.Lint
 	publishing atomic.Int64 // calls of Publish that were let in
 	progress   atomic.Int64 // when an acknowledgement last came, by clock
@@ -316,10 +318,15 @@ func (c *Client) wakeDrainer() {
 	}
 }
 
+// event tells e, unless Stopped was told: that is the last.
 func (c *Client) event(e Event) {
-	if c.cfg.OnEvent != nil {
-		c.cfg.OnEvent(e)
+	if c.cfg.OnEvent == nil || c.told.Load() {
+		return
 	}
+	if _, last := e.(Stopped); last {
+		c.told.Store(true)
+	}
+	c.cfg.OnEvent(e)
 }
 
 // clock is the time since the start, which no step of the wall clock moves. What

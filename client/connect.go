@@ -93,11 +93,19 @@ func (w *Will) properties() []byte {
 // connectFailed runs after each attempt that failed, but for one that ends the
 // client.
 func (c *Client) connectFailed(end link.End, d link.Decision) {
-	server, err := end.Server.Redacted(), connectionError(end.Err)
+	server, err, verdict := end.Server.Redacted(), connectionError(end.Err), c.verdict.take()
 	c.counters.connectFailures.Add(1)
 	c.enter(ConnectionState{Phase: PhaseWaiting, Server: server, Attempt: end.Attempt, Err: err, RetryAt: time.Now().Add(d.Delay)})
 	c.cfg.Logger.Warn("connecting failed", "server", server, "attempt", end.Attempt, "took", end.Took, "error", end.Err, "retry_in", d.Delay)
-	c.event(ConnectFailed{Server: server, Err: err, Attempt: end.Attempt, Took: end.Took, Action: c.action(end.Err), Delay: d.Delay})
+	c.event(ConnectFailed{Server: server, Err: err, Attempt: end.Attempt, Took: end.Took, Action: verdict.action, Delay: d.Delay})
+	c.redirected(verdict)
+}
+
+// redirected tells where the server sends us, if it does and we go.
+func (c *Client) redirected(v verdict) {
+	if v.redirected != nil {
+		c.event(*v.redirected)
+	}
 }
 
 // connected lives as long as the connection: it brings the server up to date,
@@ -122,6 +130,10 @@ func (c *Client) connected(up *link.Up) {
 	}
 	c.server = up.Server
 	c.up = up
+	select {
+	case <-c.hurry: // what it was for is done
+	default:
+	}
 	c.enterLocked(ConnectionState{Phase: PhaseConnected, Server: up.Server.Redacted(), Attempt: up.Attempt})
 	c.changedLocked()
 	c.mu.Unlock()
@@ -166,7 +178,7 @@ func (c *Client) watchAcks(up *link.Up) {
 
 // disconnected runs after each connection.
 func (c *Client) disconnected(end link.End, d link.Decision) {
-	up, server, err := end.Up, end.Server.Redacted(), end.Err
+	up, server, err, verdict := end.Up, end.Server.Redacted(), end.Err, c.verdict.take()
 	c.checkPoison(up.Gen.Number, err)
 	if ended := (*link.DisconnectError)(nil); errors.As(err, &ended) && ended.Reason == wire.ReasonSessionTakenOver {
 		// Someone else uses our ClientID and has used our session: its state is
@@ -179,11 +191,14 @@ func (c *Client) disconnected(end link.End, d link.Decision) {
 	if c.state >= closing && errors.Is(err, net.ErrClosed) {
 		err = nil // we ended it
 	}
-	if !d.Stop {
+	if d.Stop {
+		c.enterLocked(ConnectionState{Phase: PhaseEnding, Server: server, Err: err})
+	} else {
 		c.enterLocked(ConnectionState{Phase: PhaseWaiting, Server: server, Err: err, RetryAt: time.Now().Add(d.Delay)})
 	}
 	c.changedLocked()
 	c.mu.Unlock()
 	c.cfg.Logger.Info("disconnected", "server", server, "after", end.Took, "error", err, "retry_in", d.Delay)
-	c.event(Disconnected{Server: server, Err: err, After: end.Took, Action: c.action(end.Err), Delay: d.Delay})
+	c.event(Disconnected{Server: server, Err: err, After: end.Took, Action: verdict.action, Delay: d.Delay})
+	c.redirected(verdict)
 }

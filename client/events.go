@@ -9,7 +9,9 @@ import (
 
 // Event is something worth knowing that is not an error of a call. Config's
 // OnEvent gets each of the types below; it is called from the client's
-// goroutines, must not block, and must not call Close or Drain.
+// goroutines and from callers' of its methods, several at a time. It must not block,
+// and so must not call Drain, or Publish where WhenFull is Block; Close returns at
+// once there. What State says is what the event tells of, or newer.
 type Event interface{ event() }
 
 // Connecting: an attempt begins.

@@ -49,9 +49,28 @@ func (c *Client) action(err error) reliability.Action {
 	return reliability.Retrying
 }
 
+// verdict is what the last decision was, in the words of events. It belongs to the
+// link's goroutine.
+type verdict struct {
+	action     reliability.Action
+	redirected *Redirected // told behind the end that it follows from
+}
+
+// take returns the verdict and forgets it: where none was asked for, the client is
+// ending.
+func (v *verdict) take() verdict {
+	last := *v
+	*v = verdict{}
+	if last.action == 0 {
+		last.action = reliability.Stop
+	}
+	return last
+}
+
 // decide is asked after each attempt that failed and each connection that ended.
 func (c *Client) decide(end link.End) link.Decision {
 	action := c.action(end.Err)
+	c.verdict = verdict{action: action}
 	if action != reliability.Stop && errors.Is(end.Err, ErrUnknownSession) {
 		return link.Decision{} // at once, for a new session
 	}
@@ -70,9 +89,10 @@ func (c *Client) decide(end link.End) link.Decision {
 	case reliability.Follow:
 		if to, permanent := c.redirect(end); to != nil {
 			c.hops++
-			c.event(Redirected{From: end.Server.Redacted(), To: to.Redacted(), Permanent: permanent})
+			c.verdict.redirected = &Redirected{From: end.Server.Redacted(), To: to.Redacted(), Permanent: permanent}
 			return link.Decision{Delay: c.retry.Next(), Server: to, Permanent: permanent}
 		}
+		c.verdict.action = reliability.Retrying
 	}
 	return link.Decision{Delay: c.retry.Next()}
 }
@@ -101,14 +121,23 @@ func (c *Client) redirect(end link.End) (to *url.URL, permanent bool) {
 }
 
 // NetworkChanged says that the network is back, or is another one. A client that
-// waits for its next attempt makes it now, and the delays start over; calls
-// within a second of each other count as one. It never blocks, and does nothing
-// while there is a connection: a dead one is found by KeepAlive and AckTimeout.
+// waits for its next attempt makes it now, and the delays start over. One that is
+// connected asks the server for a sign of life, and expects it within half the keep
+// alive, and 5 seconds at most: a connection that went with the old network is given
+// up then, with ErrKeepAlive, and not when KeepAlive or AckTimeout would find it.
+// Where the keep alive is 0 nothing is asked. Calls within a second of each other
+// count as one. It never blocks.
 func (c *Client) NetworkChanged() {
-	if c.Connected() {
+	if up := c.current(); up != nil && up.Cause() == nil {
+		up.Probe()
 		return
 	}
 	c.retry.Reset()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.up != nil && c.up.Cause() == nil {
+		return // it has come up in this moment
+	}
 	select {
 	case c.hurry <- struct{}{}:
 	default:

@@ -48,7 +48,8 @@ type Conn struct {
 	packet  int // where in out the packet begins that paho is writing
 	broken  error
 
-	lastRead, lastWrite atomic.Int64 // of the last successful read and flush, as time since start
+	lastRead, lastWrite atomic.Int64  // of the last successful read and flush, as time since start
+	probes              chan struct{} // the pinger shall ask now
 
 	causeOnce sync.Once
 	cause     error
@@ -56,7 +57,7 @@ type Conn struct {
 }
 
 func newConn(inner net.Conn, maxReceive uint32, writeTimeout time.Duration) *Conn {
-	c := &Conn{Conn: inner, writeTimeout: writeTimeout, start: time.Now(), failed: make(chan struct{})}
+	c := &Conn{Conn: inner, writeTimeout: writeTimeout, start: time.Now(), failed: make(chan struct{}), probes: make(chan struct{}, 1)}
 	if maxReceive > 0 && maxReceive <= wire.MaxPacketSize { // else nothing is larger
 		maxReceive += lenience
 	}

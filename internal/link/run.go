@@ -87,7 +87,7 @@ func (c *Config) pause(ctx context.Context, delay time.Duration, hurried *time.T
 		case <-ctx.Done():
 			return false
 		case <-timer.C:
-			return true
+			return ctx.Err() == nil
 		case <-c.Hurry:
 			if soon {
 				continue

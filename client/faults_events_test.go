@@ -1,0 +1,427 @@
+package client
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"net"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/mooring-mqtt/mooring/client/mqtttest"
+	"github.com/mooring-mqtt/mooring/internal/wire"
+	"github.com/mooring-mqtt/mooring/internal/wire/control"
+	"github.com/mooring-mqtt/mooring/persistence"
+	"github.com/mooring-mqtt/mooring/reliability"
+)
+
+// story checks the events of a connection as they come: each has its place behind
+// the one before, State says what the event tells of, and behind Stopped is nothing.
+type story struct {
+	t  testing.TB
+	c  *Client
+	mu sync.Mutex // a program's own, as it may well have one
+
+	before  Event // the last that is about the connection
+	ended   int   // Stopped
+	ups     int
+	failed  int
+	lost    int
+	publish bool // from within
+	err     error
+}
+
+func (s *story) tell(e Event) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	state, stats := s.c.State(), s.c.Stats()
+	_, _, _ = s.c.Connected(), s.c.Err(), s.c.ClientID()
+	if s.ended > 0 {
+		s.t.Errorf("%T behind Stopped", e)
+	}
+	if s.publish {
+		if _, err := s.c.Publish(context.Background(), Message{Topic: "told", QoS: AtLeastOnce}); err != nil && !errors.Is(err, ErrClosed) && !errors.Is(err, ErrDraining) {
+			s.err = err
+		}
+	}
+	ending := state.Phase >= PhaseEnding
+	switch e := e.(type) {
+	case Connecting:
+		s.behind(e, nil, ConnectFailed{}, Disconnected{}, Redirected{})
+		if !ending && (state.Phase != PhaseConnecting || state.Server != e.Server || state.Attempt != e.Attempt) {
+			s.t.Errorf("%+v, and the state is %+v", e, state)
+		}
+	case ConnectFailed:
+		s.failed++
+		s.behind(e, Connecting{})
+		if !ending && (state.Phase != PhaseWaiting || state.Err == nil || e.Err == nil || !state.RetryAt.Equal(time.Now().Add(e.Delay)) || e.Action == reliability.Stop) {
+			s.t.Errorf("%+v, and the state is %+v", e, state)
+		}
+	case Connected:
+		s.ups++
+		s.behind(e, Connecting{})
+		if !ending && (state.Phase != PhaseConnected || state.Err != nil || state.Server != e.Server) || stats.Connections != uint64(s.ups) {
+			s.t.Errorf("%+v, and the state is %+v, with %d connections", e, state, stats.Connections)
+		}
+	case Disconnected:
+		s.lost++
+		s.behind(e, Connected{})
+		if e.Action == reliability.Stop && !ending || !ending && (state.Phase != PhaseWaiting || !state.RetryAt.Equal(time.Now().Add(e.Delay))) {
+			s.t.Errorf("%+v, and the state is %+v", e, state)
+		}
+		if s.c.Connected() {
+			s.t.Error("Disconnected, and still connected")
+		}
+	case Redirected:
+		s.behind(e, ConnectFailed{}, Disconnected{})
+	case Stopped:
+		s.ended++
+		if state.Phase != PhaseEnded || !errors.Is(state.Err, e.Err) {
+			s.t.Errorf("%+v, and the state is %+v", e, state)
+		}
+	default:
+		return
+	}
+	s.before = e
+}
+
+// behind wants that the event before was of one of these types; nil: none was.
+func (s *story) behind(e Event, types ...Event) {
+	for _, want := range types {
+		if fmt.Sprintf("%T", s.before) == fmt.Sprintf("%T", want) {
+			return
+		}
+	}
+	s.t.Errorf("%T behind %T", e, s.before)
+}
+
+func (s *story) end() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.ended != 1 || s.ups != s.lost {
+		s.t.Errorf("Stopped came %d times; %d times connected, %d times disconnected", s.ended, s.ups, s.lost)
+	}
+	if s.err != nil {
+		s.t.Errorf("publishing from OnEvent: %v", s.err)
+	}
+}
+
+// Links that break in every way, servers that refuse and send away, and each of the
+// ways to end, at a random moment: the events tell one story, and its last word is
+// Stopped.
+func TestFaultEventsTellOneStory(t *testing.T) {
+	for seed := range uint64(30) {
+		t.Run(fmt.Sprint("seed ", seed), func(t *testing.T) {
+			random := rand.New(rand.NewPCG(seed, 1))
+			inBubble(t, mqtttest.Options{}, func(t *testing.T, b *mqtttest.Broker, p *mqtttest.Proxy) {
+				s := &story{t: t, publish: seed%2 == 0}
+				cfg := testConfig("c", &recorder{}, sendingThrough(p))
+				cfg.OnEvent = s.tell
+				cfg.KeepAlive, cfg.AckTimeout, cfg.ConnectTimeout, cfg.CloseTimeout = time.Second, time.Second, time.Second, time.Second
+				c, err := New(cfg)
+				must(t, err)
+				s.c = c
+				must(t, c.Subscribe(t.Context(), "#", ExactlyOnce, newInbox()))
+				ctx, cancel := context.WithCancelCause(context.Background())
+				must(t, c.Start(ctx))
+				for range 40 {
+					if _, err := c.Publish(t.Context(), Message{Topic: "t", QoS: QoS(1 + random.IntN(2))}); err != nil {
+						t.Error(err)
+					}
+					switch random.IntN(8) {
+					case 0:
+						p.Cut()
+					case 1:
+						p.CutAfter(mqtttest.Direction(random.IntN(2)), random.IntN(200))
+					case 2:
+						p.StallFor(time.Duration(random.IntN(3000))*time.Millisecond, mqtttest.Direction(random.IntN(2)))
+					case 3:
+						b.Disconnect("c", []byte{0x8B, 0x9C, 0x80, 0x97, 0x9D}[random.IntN(5)])
+					case 4:
+						p.Refuse(random.IntN(2) == 0)
+					case 5:
+						b.DropSession("c")
+					case 6:
+						c.NetworkChanged()
+					}
+					time.Sleep(time.Duration(random.IntN(1500)) * time.Millisecond)
+				}
+				var all sync.WaitGroup
+				all.Go(func() { // meets the end
+					for {
+						if _, err := c.Publish(context.Background(), Message{Topic: "t", QoS: 1}); err != nil {
+							return
+						}
+					}
+				})
+				switch random.IntN(4) {
+				case 0:
+					must(t, c.Close())
+				case 1:
+					must(t, c.CloseWith(Goodbye{Reason: 0x04}))
+				case 2:
+					cancel(errVault)
+				case 3:
+					soon, stop := context.WithTimeout(t.Context(), 2*time.Second)
+					_ = c.Drain(soon)
+					stop()
+				}
+				<-c.Done()
+				cancel(nil)
+				all.Wait()
+				time.Sleep(time.Hour)
+				s.end()
+			})
+		})
+	}
+}
+
+// What a server says decides what is told to be done about it, and that is what is
+// done.
+func TestFaultEventsSayWhatIsDone(t *testing.T) {
+	for name, tt := range map[string]struct {
+		end    control.Disconnect
+		ignore bool // redirections
+		stop   bool // at a takeover
+		want   reliability.Action
+		to     string // the next attempt
+	}{
+		"nothing said":            {control.Disconnect{Reason: 0x00}, false, false, reliability.Retrying, "one:1883"},
+		"shutting down":           {control.Disconnect{Reason: 0x8B}, false, false, reliability.Retrying, "one:1883"},
+		"a quota":                 {control.Disconnect{Reason: 0x97}, false, false, reliability.RetryLater, "one:1883"},
+		"sent on":                 {control.Disconnect{Reason: 0x9C, ServerReference: "else"}, false, false, reliability.Follow, "else:1883"},
+		"sent on, and not going":  {control.Disconnect{Reason: 0x9C, ServerReference: "else"}, true, false, reliability.Retrying, "one:1883"},
+		"sent on without a where": {control.Disconnect{Reason: 0x9C}, false, false, reliability.Retrying, "one:1883"},
+		"taken over":              {control.Disconnect{Reason: 0x8E}, false, false, reliability.GiveWay, "one:1883"},
+		"taken over, for good":    {control.Disconnect{Reason: 0x8E}, false, true, reliability.Stop, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			withServers(t, func(t *testing.T, a addressed) {
+				var events recorder
+				s := &story{t: t}
+				cfg := a.config(&events, "mqtt://one")
+				cfg.OnEvent = func(e Event) { events.add(e); s.tell(e) }
+				cfg.IgnoreRedirects = tt.ignore
+				if tt.stop {
+					cfg.OnTakeover = TakeoverStop
+				}
+				c := mustNew(t, cfg)
+				s.c = c
+				start(t, c)
+				<-a.asked
+				p := a.accept(control.Connack{})
+				time.Sleep(time.Minute)
+				p.send(control.AppendDisconnect(nil, &tt.end))
+				if tt.stop {
+					<-c.Done()
+				} else if to := <-a.asked; to != tt.to {
+					t.Errorf("the next attempt was at %s, want %s", to, tt.to)
+				}
+				if e := eventsOf[Disconnected](&events); len(e) != 1 || e[0].Action != tt.want {
+					t.Errorf("%+v, want the action %v", e, tt.want)
+				}
+				must(t, c.Close())
+				s.end()
+			})
+		})
+	}
+}
+
+// A connection that we end ourselves is not told as one that will come again.
+func TestFaultEventsOfAnEndOfOurs(t *testing.T) {
+	for name, end := range map[string]func(c *Client, cancel context.CancelFunc){
+		"Close":     func(c *Client, _ context.CancelFunc) { _ = c.Close() },
+		"CloseWith": func(c *Client, _ context.CancelFunc) { _ = c.CloseWith(Goodbye{Reason: 0x98}) },
+		"Drain":     func(c *Client, _ context.CancelFunc) { _ = c.Drain(context.Background()) },
+		"context":   func(c *Client, cancel context.CancelFunc) { cancel(); <-c.Done() },
+	} {
+		t.Run(name, func(t *testing.T) {
+			withScript(t, func(t *testing.T, s *script) {
+				var events recorder
+				c := mustNew(t, testConfig("c", &events, s.dial))
+				ctx, cancel := context.WithCancel(t.Context())
+				defer cancel()
+				must(t, c.Start(ctx))
+				s.accept(control.Connack{})
+				connect(t, c)
+				time.Sleep(time.Second)
+				end(c, cancel)
+				if e := eventsOf[Disconnected](&events); len(e) != 1 || e[0].Err != nil || e[0].Action != reliability.Stop || e[0].Delay != 0 || e[0].After != time.Second {
+					t.Errorf("%+v", e)
+				}
+			})
+		})
+	}
+}
+
+// Close from OnEvent would wait for the goroutine that it is called on. It returns at
+// once instead, and the client ends behind it, whatever the event was.
+func TestCloseFromEveryEvent(t *testing.T) {
+	for _, kind := range []Event{Connecting{}, Connected{}, ConnectFailed{}, Disconnected{}, Redirected{}, SessionLost{}, Stopped{},
+		MessageRefused{}, MessageExpired{}, HandlerFailed{}, Unhandled{}, SubscriptionFailed{}, StatusFailed{}, BreakerChanged{}} {
+		t.Run(fmt.Sprintf("%T", kind), func(t *testing.T) {
+			withServers(t, func(t *testing.T, a addressed) {
+				var c *Client
+				var once sync.Once
+				closed := false
+				cfg := a.config(&recorder{}, "mqtt://one")
+				cfg.Store = usedStore(t)
+				cfg.Status = &Status{Topic: "status", NoCorrection: true}
+				cfg.Breaker.FailureThreshold = 1
+				cfg.HandlerAttempts = 1
+				cfg.OnEvent = func(e Event) {
+					if fmt.Sprintf("%T", e) != fmt.Sprintf("%T", kind) {
+						return
+					}
+					once.Do(func() {
+						began := time.Now()
+						if err := c.CloseWith(Goodbye{Reason: 0x98}); err != nil || time.Since(began) > 0 {
+							t.Errorf("it returned %v after %v", err, time.Since(began))
+						}
+						closed = true
+					})
+				}
+				var err error
+				c, err = New(cfg)
+				must(t, err)
+				must(t, c.Subscribe(t.Context(), "refused", AtLeastOnce, HandlerFunc(func(context.Context, *Message) error { return errVault })))
+				_, err = c.Publish(t.Context(), Message{Topic: "late", QoS: 1, Expiry: time.Nanosecond})
+				must(t, err)
+				publish(t, c, "t", "x", AtLeastOnce)
+				publish(t, c, "t", "x", AtLeastOnce)
+				time.Sleep(time.Second)
+				start(t, c)
+				var server sync.WaitGroup
+				server.Go(func() { // at which everything happens
+					for i := 0; ; i++ {
+						select {
+						case nc := <-a.conns:
+							serveBadly(nc, i%3 == 2)
+						case <-c.Done():
+							return
+						}
+					}
+				})
+				time.AfterFunc(10*time.Minute, func() { go c.Close() })
+				<-c.Done()
+				server.Wait()
+				if !closed {
+					t.Errorf("no %T came", kind)
+				}
+			})
+		})
+	}
+}
+
+// serveBadly sends a client away, or refuses what it can, for a minute.
+func serveBadly(nc net.Conn, away bool) {
+	defer nc.Close()
+	r := wire.NewReader(nc, 0)
+	send := func(b []byte) { _, _ = nc.Write(b) } // the client may be gone
+	_ = nc.SetDeadline(time.Now().Add(time.Minute))
+	if _, err := r.Next(); err != nil {
+		return
+	}
+	if away {
+		send(control.AppendConnack(nil, &control.Connack{Reason: 0x9C, ServerReference: "else"}))
+		return
+	}
+	send(control.AppendConnack(nil, &control.Connack{}))
+	for id, topic := range []string{"", "refused", "nobody"} {
+		if id > 0 {
+			image := wire.AppendPublish(nil, &wire.Publish{Topic: topic, QoS: 1})
+			send(wire.AppendImage(nil, image, uint16(id), false, 0))
+		}
+	}
+	for {
+		f, err := r.Next()
+		if err != nil {
+			return
+		}
+		switch f.Type() {
+		case wire.PUBLISH:
+			if v, err := wire.ParsePublish(f); err == nil && v.QoS > 0 {
+				send(wire.AppendAck(nil, wire.Ack{Type: wire.PUBACK, PacketID: v.PacketID, Reason: 0x97}))
+			}
+		case wire.SUBSCRIBE:
+			if sub, err := control.ParseSubscribe(f); err == nil {
+				send(control.AppendSuback(nil, &control.Suback{PacketID: sub.PacketID, Reasons: []byte{0x87}}))
+			}
+		}
+	}
+}
+
+// An OnEvent that blocks holds up what it is called from, and loses nothing: State
+// goes on, and so do messages over a connection that stands.
+func TestAnOnEventThatBlocks(t *testing.T) {
+	inBubble(t, mqtttest.Options{}, func(t *testing.T, b *mqtttest.Broker, p *mqtttest.Proxy) {
+		var events recorder
+		cfg := testConfig("c", &events, through(p))
+		cfg.Store = persistence.NewMemory(persistence.Options{})
+		cfg.OnEvent = func(e Event) {
+			events.add(e)
+			switch e.(type) {
+			case Connecting, Connected, ConnectFailed, Disconnected:
+				time.Sleep(time.Minute)
+			}
+		}
+		c := mustStart(t, cfg)
+		for range 5 {
+			publish(t, c, "t", "x", ExactlyOnce)
+			time.Sleep(10 * time.Minute)
+			if s := c.State(); s.Phase != PhaseConnected {
+				t.Errorf("%+v", s)
+			}
+			if n := c.Stats().Store.Pending; n != 0 {
+				t.Errorf("%d messages wait", n)
+			}
+			p.Cut()
+		}
+		synctest.Wait()
+		began := time.Now()
+		must(t, c.Close())
+		if took := time.Since(began); took > 3*time.Minute {
+			t.Errorf("Close took %v", took)
+		}
+	})
+}
+
+// late is a store whose Enqueue comes back, with a failure, when it is let go.
+type late struct {
+	persistence.Store
+	begun, release chan struct{}
+}
+
+func (l *late) Enqueue(*persistence.Message) (persistence.Ticket, error) {
+	close(l.begun)
+	<-l.release
+	return persistence.Ticket{}, persistence.ErrFailed
+}
+
+// A Publish that comes to its end behind the client's has its error, and no event.
+func TestFaultNothingIsToldBehindStopped(t *testing.T) {
+	withScript(t, func(t *testing.T, s *script) {
+		var events recorder
+		store := &late{persistence.NewMemory(persistence.Options{}), make(chan struct{}), make(chan struct{})}
+		cfg := testConfig("c", &events, s.dial)
+		cfg.Store = store
+		c := mustStart(t, cfg)
+		failed := make(chan error, 1)
+		go func() {
+			_, err := c.Publish(t.Context(), Message{Topic: "t", QoS: 1})
+			failed <- err
+		}()
+		<-store.begun
+		must(t, c.Close())
+		close(store.release)
+		if err := <-failed; !errors.Is(err, persistence.ErrFailed) {
+			t.Errorf("Publish: %v", err)
+		}
+		if n := len(events.list); n == 0 || events.list[n-1] != (Stopped{}) {
+			t.Errorf("the last of %v is not Stopped", events.list)
+		}
+	})
+}

@@ -1,0 +1,86 @@
+package client
+
+import (
+	"errors"
+	"net"
+	"os"
+	"sync"
+	"time"
+
+	"github.com/mooring-mqtt/mooring/client/mqtttest"
+)
+
+// sending is a pipe with a send buffer, as a socket has: a writer is not held by a
+// peer that reads nothing, until the buffer is full. Without it two writers would
+// meet at a lock, where the fake time stops.
+type sending struct {
+	net.Conn
+	queue chan []byte
+	once  sync.Once
+	done  chan struct{}
+}
+
+func withSendBuffer(nc net.Conn) net.Conn {
+	b := &sending{Conn: nc, queue: make(chan []byte, 4096), done: make(chan struct{})}
+	go func() {
+		defer nc.Close()
+		for {
+			select {
+			case p := <-b.queue:
+				if _, err := nc.Write(p); err != nil {
+					return
+				}
+			case <-b.done:
+				// What is in the buffer still leaves, if somebody takes it.
+				_ = nc.SetWriteDeadline(time.Now().Add(time.Second))
+				for {
+					select {
+					case p := <-b.queue:
+						if _, err := nc.Write(p); err != nil {
+							return
+						}
+					default:
+						return
+					}
+				}
+			}
+		}
+	}()
+	return b
+}
+
+func (b *sending) Write(p []byte) (int, error) {
+	select {
+	case <-b.done:
+		return 0, net.ErrClosed
+	case b.queue <- append([]byte(nil), p...):
+		return len(p), nil
+	default:
+		return 0, os.ErrDeadlineExceeded
+	}
+}
+
+func (b *sending) Read(p []byte) (int, error) {
+	n, err := b.Conn.Read(p)
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		err = net.ErrClosed
+	}
+	return n, err
+}
+
+func (b *sending) SetWriteDeadline(time.Time) error { return nil }
+
+// Close ends reading at once.
+func (b *sending) Close() error {
+	b.once.Do(func() {
+		close(b.done)
+		_ = b.Conn.SetReadDeadline(time.Unix(1, 0))
+	})
+	return nil
+}
+
+// sendingThrough dials a pipe proxy, with a send buffer.
+func sendingThrough(p *mqtttest.Proxy) func() net.Conn {
+	dial := through(p)
+	return func() net.Conn { return withSendBuffer(dial()) }
+}
