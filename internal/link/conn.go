@@ -257,6 +257,7 @@ func (c *Conn) Fail(err error) {
 				_, _ = c.Conn.Write(c.out)
 			}
 			c.out, c.broken = nil, err
+			c.setCause(err) // before a writer finds it broken, and closes it
 		}
 		c.mu.Unlock()
 	}

@@ -340,3 +340,44 @@ type discard struct{ net.Conn }
 
 func (discard) Write(p []byte) (int, error)      { return len(p), nil }
 func (discard) SetWriteDeadline(time.Time) error { return nil }
+
+// hooked is a net.Conn that calls a function when it is written to.
+type hooked struct {
+	net.Conn
+	write func()
+}
+
+func (h hooked) Write(p []byte) (int, error)      { h.write(); return len(p), nil }
+func (h hooked) SetWriteDeadline(time.Time) error { return nil }
+
+// Whoever finds the connection broken closes it, as paho does: by then it must be
+// known why, or "closed" is all that is ever told.
+func TestTheCauseIsKnownAsSoonAsTheConnectionIsBroken(t *testing.T) {
+	for range 200 {
+		near, far := net.Pipe()
+		var conn *Conn
+		var found error
+		spins, done := make(chan struct{}), make(chan struct{})
+		conn = newConn(hooked{near, func() {
+			go func() {
+				defer close(done)
+				close(spins)
+				for i := 1; !conn.mu.TryLock(); i++ {
+					if i%1000 == 0 {
+						runtime.Gosched()
+					}
+				}
+				found = conn.Cause()
+				conn.mu.Unlock()
+			}()
+			<-spins
+		}}, 0, time.Second)
+		reason := &Goodbye{Reason: wire.ReasonQuotaExceeded, Err: errors.New("the reason")}
+		conn.Fail(reason)
+		<-done
+		_ = far.Close()
+		if found != error(reason) {
+			t.Fatalf("the connection is broken and the cause is %v, want %v", found, reason)
+		}
+	}
+}
