@@ -34,6 +34,9 @@ var (
 	ErrUnknownSession = errors.New("client: the server has a session that the store knows nothing of; asking for a new one")
 	// ErrAckTimeout: messages are in flight and the server acknowledges nothing.
 	ErrAckTimeout = errors.New("client: the server acknowledged nothing for the acknowledgement timeout; reconnecting")
+	// ErrKeepAlive: the server gave no sign of life within the keep alive time and
+	// half of it again, or when NetworkChanged had it asked.
+	ErrKeepAlive = link.ErrKeepAlive
 )
 
 // FieldError says which field of a message, subscription or will MQTT cannot

@@ -1,0 +1,214 @@
+package client
+
+import (
+	"errors"
+	"fmt"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/mooring-mqtt/mooring/client/mqtttest"
+	"github.com/mooring-mqtt/mooring/internal/wire/control"
+)
+
+// halfOpen is a link that goes dead in some directions and says nothing.
+type halfOpen struct {
+	dead     []mqtttest.Direction
+	sending  bool // we publish at QoS 0 all the time
+	hearing  bool // so do others, to us
+	unacked  bool // a message of ours is on its way
+	keep     time.Duration
+	ack      time.Duration
+	within   time.Duration // the promise
+	byServer bool          // it is the server that finds out
+	want     error
+}
+
+// How long a half-open link stays unnoticed, in each direction, whatever else goes
+// over it: one and a half times the keep alive, or one and a quarter times AckTimeout
+// where messages wait for acknowledgements.
+func TestFaultHalfOpenLinksAreFoundInTime(t *testing.T) {
+	deaf, mute := []mqtttest.Direction{mqtttest.ToClient}, []mqtttest.Direction{mqtttest.ToServer}
+	both := []mqtttest.Direction{mqtttest.ToClient, mqtttest.ToServer}
+	const keep, ack, never = 20 * time.Second, 8 * time.Second, 9 * time.Hour
+	for name, tt := range map[string]halfOpen{
+		"we hear nothing, idle":                   {dead: deaf, keep: keep, ack: never, within: keep * 3 / 2, want: ErrKeepAlive},
+		"we hear nothing, and say a lot":          {dead: deaf, sending: true, keep: keep, ack: never, within: keep * 3 / 2, want: ErrKeepAlive},
+		"we hear nothing, unacknowledged":         {dead: deaf, unacked: true, keep: never, ack: ack, within: ack * 5 / 4, want: ErrAckTimeout},
+		"we hear nothing, both":                   {dead: deaf, unacked: true, keep: keep, ack: never, within: keep * 3 / 2, want: ErrKeepAlive},
+		"they hear nothing, idle":                 {dead: mute, keep: keep, ack: never, within: keep * 3 / 2},
+		"they hear nothing, and say a lot":        {dead: mute, hearing: true, keep: keep, ack: never, within: keep * 3 / 2, byServer: true},
+		"they hear nothing, unacknowledged":       {dead: mute, unacked: true, keep: never, ack: ack, within: ack * 5 / 4, want: ErrAckTimeout},
+		"they hear nothing, say a lot, and unack": {dead: mute, unacked: true, hearing: true, keep: keep, ack: ack, within: ack * 5 / 4, want: ErrAckTimeout},
+		"nobody hears anything, idle":             {dead: both, keep: keep, ack: never, within: keep * 3 / 2, want: ErrKeepAlive},
+		"nobody hears anything, unacknowledged":   {dead: both, unacked: true, keep: never, ack: ack, within: ack * 5 / 4, want: ErrAckTimeout},
+		"a longer keep alive":                     {dead: both, keep: 10 * keep, ack: never, within: 15 * keep, want: ErrKeepAlive},
+		"a shorter time for acknowledgements":     {dead: deaf, unacked: true, keep: keep, ack: ack / 4, within: ack * 5 / 16, want: ErrAckTimeout},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var worst time.Duration
+			for phase := range 8 { // of the keep alive's cycle, in which the link dies
+				worst = max(worst, tt.test(t, phase))
+			}
+			t.Logf("found after %v at the latest, %.2f of what is promised", worst, worst.Seconds()/tt.within.Seconds())
+			if worst > tt.within {
+				t.Errorf("found after %v, promised are %v", worst, tt.within)
+			}
+			if worst < tt.within/4 {
+				t.Errorf("found after %v at the latest: is it the link that is found dead, or something else?", worst)
+			}
+		})
+	}
+}
+
+func (h halfOpen) test(t *testing.T, phase int) (found time.Duration) {
+	inBubble(t, mqtttest.Options{}, func(t *testing.T, b *mqtttest.Broker, p *mqtttest.Proxy) {
+		var events recorder
+		cfg := testConfig("c", &events, sendingThrough(p))
+		cfg.KeepAlive, cfg.AckTimeout = h.keep, h.ack
+		c := mustStart(t, cfg)
+		other := mustStart(t, testConfig("other", &recorder{}, b.Dial))
+		in := newInbox()
+		must(t, c.Subscribe(t.Context(), "in", AtMostOnce, in))
+		connect(t, c)
+		connect(t, other)
+		ended := make(chan struct{})
+		stop := sync.OnceFunc(func() { close(ended) })
+		defer stop()
+		chatter := func(on bool, who *Client, topic string) {
+			if !on {
+				return
+			}
+			go func() {
+				tick := time.NewTicker(100 * time.Millisecond)
+				defer tick.Stop()
+				for {
+					_, _ = who.Publish(t.Context(), Message{Topic: topic}) // or there is no connection
+					select {
+					case <-tick.C:
+					case <-ended:
+						return
+					}
+				}
+			}()
+		}
+		chatter(h.sending, c, "out")
+		chatter(h.hearing, other, "in")
+		time.Sleep(50*time.Millisecond + 2*min(h.keep, 10*h.ack) + time.Duration(phase)*min(h.keep, 10*h.ack)/8)
+		if len(eventsOf[Disconnected](&events)) > 0 {
+			t.Fatal("it went before it was cut")
+		}
+		p.Stall(h.dead...)
+		died := time.Now()
+		if h.unacked {
+			publish(t, c, "t", "x", AtLeastOnce)
+		}
+		for len(eventsOf[Disconnected](&events)) == 0 && time.Since(died) < 24*time.Hour {
+			time.Sleep(time.Millisecond)
+		}
+		found = time.Since(died) - time.Millisecond
+		e := eventsOf[Disconnected](&events)
+		if len(e) == 0 {
+			t.Fatal("it was never found")
+		}
+		var said *ConnectionError
+		switch {
+		case h.byServer && !(errors.As(e[0].Err, &said) && said.Code == 0x8D):
+			t.Errorf("%v, want the server's 0x8D", e[0].Err)
+		case h.want != nil && !errors.Is(e[0].Err, h.want):
+			t.Errorf("%v, want %v", e[0].Err, h.want)
+		}
+		stop()
+		p.Resume()
+		p.Cut() // what hangs in the dead link
+		wantState(t, publish(t, c, "t", "y", ExactlyOnce), Acked)
+		if n := c.Stats().Store.Pending; n != 0 {
+			t.Errorf("%d messages are left", n)
+		}
+	})
+	return found
+}
+
+// The network has changed under a connection: it is asked for a sign of life at once,
+// and given up soon if there is none.
+func TestFaultANewNetworkUnderAConnection(t *testing.T) {
+	for _, tt := range []struct{ keep, within time.Duration }{
+		{2 * time.Second, time.Second}, {30 * time.Second, 5 * time.Second}, {time.Hour, 5 * time.Second},
+	} {
+		t.Run(fmt.Sprint(tt.keep), func(t *testing.T) {
+			inBubble(t, mqtttest.Options{}, func(t *testing.T, b *mqtttest.Broker, p *mqtttest.Proxy) {
+				var events recorder
+				cfg := testConfig("c", &events, sendingThrough(p))
+				cfg.KeepAlive, cfg.AckTimeout = tt.keep, 9*time.Hour
+				c := mustStart(t, cfg)
+				connect(t, c)
+				for range 5 { // the link has lived through it
+					time.Sleep(tt.keep / 3)
+					c.NetworkChanged()
+				}
+				time.Sleep(10 * tt.keep)
+				if n := len(eventsOf[Disconnected](&events)); n > 0 {
+					t.Fatalf("a live connection was given up: %v", eventsOf[Disconnected](&events)[0].Err)
+				}
+				for range 3 { // it has not
+					time.Sleep(tt.keep / 3)
+					d := publish(t, c, "t", "x", AtLeastOnce)
+					wantState(t, d, Acked)
+					before := len(eventsOf[Disconnected](&events))
+					p.Stall()
+					time.Sleep(tt.keep / 4)
+					d = publish(t, c, "t", "x", AtLeastOnce)
+					changed := time.Now()
+					c.NetworkChanged()
+					for len(eventsOf[Disconnected](&events)) == before {
+						time.Sleep(time.Millisecond)
+					}
+					if took := time.Since(changed); took > tt.within+time.Millisecond || took < tt.within {
+						t.Errorf("given up after %v, want %v", took, tt.within)
+					}
+					p.Resume()
+					p.Cut()
+					wantState(t, d, Acked)
+				}
+				for _, e := range eventsOf[Disconnected](&events) {
+					if !errors.Is(e.Err, ErrKeepAlive) {
+						t.Errorf("%v, want ErrKeepAlive", e.Err)
+					}
+				}
+			})
+		})
+	}
+}
+
+// A call that meets the end of a connection, or the beginning of one, is neither lost
+// nor kept for a delay hours later.
+func TestFaultANewNetworkAtEachMoment(t *testing.T) {
+	withServers(t, func(t *testing.T, a addressed) {
+		var c *Client
+		var call bool
+		cfg := a.config(&recorder{}, "mqtt://one")
+		cfg.OnEvent = func(e Event) {
+			switch e.(type) {
+			case Connecting, Connected, Disconnected:
+				if call {
+					c.NetworkChanged()
+				}
+			}
+		}
+		c = mustNew(t, cfg)
+		call = true
+		start(t, c)
+		<-a.asked
+		p := a.accept(control.Connack{})
+		time.Sleep(time.Hour)
+		p.close() // and Disconnected hurries
+		began := time.Now()
+		a.want(began, "one:1883 0s")
+		p = a.accept(control.Connack{})
+		call = false
+		time.Sleep(time.Hour)
+		p.close()
+		began = time.Now()
+		a.want(began, "one:1883 1s") // the delay of this one is its own
+	})
+}
