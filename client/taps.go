@@ -112,8 +112,11 @@ const (
 	lastTapID  = 200_065_535
 	markerID   = firstTapID
 	probeID    = firstTapID + 1
-	sourceID   = firstTapID + 2 // and following
+	sourceID   = firstTapID + 2 // and following: even for a SUBSCRIBE that fetches, the next for the one behind it
 )
+
+// fetches reports whether an identifier of ours is that of a SUBSCRIBE that fetches.
+func fetches(id uint32) bool { return id >= sourceID && id%2 == 0 }
 
 func isTapID(id uint32) bool { return id >= firstTapID && id <= lastTapID }
 
@@ -211,13 +214,13 @@ func (ts *taps) kick() {
 	}
 }
 
-// newID is a Subscription Identifier that no source has.
+// newID is a Subscription Identifier that no source has; nor has any the next.
 func (ts *taps) newID() uint32 {
 	for {
-		if ts.last++; ts.last < sourceID || ts.last > lastTapID {
+		if ts.last += 2; ts.last < sourceID || ts.last >= lastTapID {
 			ts.last = sourceID
 		}
-		if !slices.ContainsFunc(ts.sources, func(s *source) bool { return s.id == ts.last || s.live == ts.last }) {
+		if !slices.ContainsFunc(ts.sources, func(s *source) bool { return s.id == ts.last }) {
 			return ts.last
 		}
 	}

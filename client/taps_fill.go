@@ -101,22 +101,22 @@ func (c *Client) fillTap(ctx context.Context, up *link.Up, s *source) {
 	s.id, s.live = ts.newID(), 0
 	s.fill++
 	s.nonce, s.owed, s.moved = NewMessageID().String(), ts.marker.err == nil, time.Now()
-	fetches := paho.SubscribeOptions{Topic: s.filter}
+	first := paho.SubscribeOptions{Topic: s.filter}
 	if shared {
-		fetches.QoS, fetches.NoLocal, fetches.RetainAsPublished = theirs.QoS, theirs.NoLocal, theirs.RetainAsPublished
+		first.QoS, first.NoLocal, first.RetainAsPublished = theirs.QoS, theirs.NoLocal, theirs.RetainAsPublished
 	}
-	stays := fetches
-	stays.RetainHandling, stays.RetainAsPublished = 2, fetches.RetainAsPublished || s.rap()
+	stays := first
+	stays.RetainHandling, stays.RetainAsPublished = 2, first.RetainAsPublished || s.rap()
 	if !shared {
 		stays.QoS = byte(s.qos())
 	}
-	again := stays.QoS != fetches.QoS || stays.RetainAsPublished != fetches.RetainAsPublished
+	again := stays.QoS != first.QoS || stays.RetainAsPublished != first.RetainAsPublished
 	if again {
-		s.live = ts.newID()
+		s.live = s.id + 1
 	}
 	fill, id, live, marker := s.fill, s.id, s.live, ts.marker
 	ts.mu.Unlock()
-	err = c.subscribeTap(ctx, up, fetches, id)
+	err = c.subscribeTap(ctx, up, first, id)
 	if err == nil && again {
 		err = c.subscribeTap(ctx, up, stays, live)
 	}

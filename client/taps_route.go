@@ -35,13 +35,6 @@ func (c *Client) tapped(m *Message) (only bool) {
 	}
 	by := ts.match(m, ours)
 	only = c.ours(m, ours, by)
-	asked, theirs := false, uint32(0)
-	if by != nil && len(ours) > 0 {
-		asked = by.rap()
-		if by.shared && by.brought(ours) != fromPast {
-			theirs = by.theirs
-		}
-	}
 	ts.mu.Unlock()
 	if len(ts.matched) == 0 {
 		return only
@@ -49,12 +42,10 @@ func (c *Client) tapped(m *Message) (only bool) {
 	taken := m
 	if !only {
 		taken = m.clone() // handlers may do with theirs what they like
-		if asked && !c.retainAsPublished.Load() {
+		if by.flag && !c.retainAsPublished.Load() {
 			m.Retain = false // it is we who asked for the flag
 		}
-		if theirs != 0 {
-			m.SubscriptionIDs = append(m.SubscriptionIDs, theirs)
-		}
+		m.SubscriptionIDs = append(m.SubscriptionIDs, by.theirs...)
 	}
 	for _, to := range ts.matched {
 		to.t.user.take(taken, to.from)
@@ -62,9 +53,16 @@ func (c *Client) tapped(m *Message) (only bool) {
 	return only
 }
 
-// match finds the taps that a message is for, with ts.mu held. by is the source
-// that it came for, as far as can be told; nil if no filter matches.
-func (ts *taps) match(m *Message, ours []uint32) (by *source) {
+// cause is what of ours a message came for.
+type cause struct {
+	matched bool     // a filter of ours matches it
+	shared  bool     // it came for a subscription that is the program's as well
+	theirs  []uint32 // the identifiers that the program gave those
+	flag    bool     // it came for one with Retain As Published
+}
+
+// match finds the taps that a message is for, with ts.mu held.
+func (ts *taps) match(m *Message, ours []uint32) (by cause) {
 	clear(ts.matched)
 	ts.matched = ts.matched[:0]
 	for _, s := range ts.sources {
@@ -72,8 +70,13 @@ func (ts *taps) match(m *Message, ours []uint32) (by *source) {
 			continue
 		}
 		from := s.brought(ours)
-		if by == nil || from != fromPast {
-			by = s
+		by.matched = true
+		if from != fromPast {
+			by.shared = by.shared || s.shared
+			by.flag = by.flag || from == fromLive && s.rap()
+			if s.theirs != 0 {
+				by.theirs = append(by.theirs, s.theirs)
+			}
 		}
 		switch {
 		case s.phase == ending || s.phase == denied:
@@ -111,19 +114,21 @@ func (s *source) brought(ours []uint32) origin {
 }
 
 // ours reports whether a message came for taps alone, with taps.mu held.
-func (c *Client) ours(m *Message, ours []uint32, by *source) bool {
+func (c *Client) ours(m *Message, ours []uint32, by cause) bool {
 	ts := &c.taps
 	switch {
 	case len(m.SubscriptionIDs) > 0:
 		return false // it came for the program's subscription
-	case len(ours) == 0 && (by == nil || ts.subIDs):
+	case len(ours) == 0 && (!by.matched || ts.subIDs):
 		return false
 	case !c.handles(m.Topic):
 		return true
-	case len(ours) == 0 || by == nil:
+	case len(ours) == 0:
 		return false // nothing tells whose it is
-	case m.Retain && by.brought(ours) == fromFill && !c.retainAsPublished.Load():
-		return true // it answers our SUBSCRIBE; what answers theirs has not our identifier
+	case m.Retain && len(ours) == 1 && fetches(ours[0]) && !c.retainAsPublished.Load():
+		// It answers our SUBSCRIBE: what answers theirs has not our identifier, and what
+		// is published has no flag, or that of another subscription of ours as well.
+		return true
 	}
 	return !by.shared && ts.copies == manyCopies // theirs is another copy
 }

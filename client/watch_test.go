@@ -97,7 +97,9 @@ func (w *watched) say(topic, payload string) {
 
 func (w *watched) synced(want SyncEnd) {
 	w.t.Helper()
-	if end, err := w.w.Synced(w.t.Context()); err != nil || end != want {
+	ctx, cancel := context.WithTimeout(w.t.Context(), time.Minute)
+	defer cancel()
+	if end, err := w.w.Synced(ctx); err != nil || end != want {
 		w.t.Fatalf("synced %v, %v; want %v", end, err, want)
 	}
 }

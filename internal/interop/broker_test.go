@@ -25,6 +25,7 @@ type setup struct {
 	maximumPacketSize uint32 // 0: the broker's own
 	users             bool   // lets in goodUser only, whose topics with deniedLevel are refused
 	restarts          bool
+	maximumQueued     int  // messages that the broker queues for a client; 0: no limit
 	large             bool // messages too large to be on disk after each change; restarts forget everything
 }
 

@@ -34,11 +34,11 @@ persistence_location %s/
 autosave_on_changes true
 autosave_interval 1
 max_inflight_messages %d
-max_queued_messages 0
+max_queued_messages %d
 log_dest stderr
 log_type error
 log_type information
-`, !need.large, m.dir, need.receiveMaximum)
+`, !need.large, m.dir, need.receiveMaximum, need.maximumQueued)
 	if need.maximumPacketSize > 0 {
 		m.config += fmt.Sprintf("max_packet_size %d\n", need.maximumPacketSize)
 	}
