@@ -17,12 +17,11 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
-	"strings"
-	"sync"
 	"syscall"
 	"time"
 
 	"github.com/mooring-mqtt/mooring/client"
+	"github.com/mooring-mqtt/mooring/client/presence"
 )
 
 func main() {
@@ -38,38 +37,34 @@ func main() {
 	}
 }
 
-// board is who is online, since when.
-type board struct {
-	mu    sync.Mutex
-	state map[string]string
-}
-
-// set takes a status message and returns the line to print.
-func (b *board) set(m *client.Message) string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	now, was := string(m.Payload), b.state[m.Topic]
-	if now == "" { // a retained topic that was cleared
-		delete(b.state, m.Topic)
-		now = "forgotten"
-	} else {
-		b.state[m.Topic] = now
-	}
-	online := 0
-	for _, s := range b.state {
-		if s == "online" {
-			online++
+// line is what there is to say about a change.
+func line(c presence.Change, n presence.Counts) string {
+	what := ""
+	switch c.Kind {
+	case presence.Changed:
+		d := c.Device
+		what = fmt.Sprintf("%-40s %-10s", d.Topic, d.State)
+		if d.Status.Reason != "" {
+			what += " (" + d.Status.Reason + ")"
 		}
+		if d.Flaps > 0 {
+			what += fmt.Sprintf(" flaps: %d", d.Flaps)
+		}
+		if c.Initial {
+			what += " (from before we watched)"
+		}
+	case presence.Forgotten:
+		what = fmt.Sprintf("%-40s forgotten", c.Device.Topic)
+	case presence.ViewStale:
+		what = "our own link is gone: what was online is stale"
+	case presence.ViewSynced:
+		what = "all that is retained is known"
+	case presence.ViewFull:
+		what = "too many devices: " + c.Device.Topic + " is one more"
+	case presence.Missed:
+		what = fmt.Sprintf("%d changes are not shown, too slow", c.Missed)
 	}
-	how := ""
-	switch {
-	case m.Retain:
-		how = "  (from before we watched)"
-	case was == now:
-		how = "  (again)"
-	}
-	return fmt.Sprintf("%s  %-40s %-10s %d of %d online%s",
-		time.Now().Format(time.TimeOnly), strings.TrimSpace(m.Topic), now, online, len(b.state), how)
+	return fmt.Sprintf("%s  %s  %d online, %d offline, %d stale", c.At.Local().Format(time.TimeOnly), what, n.Online, n.Offline, n.Stale)
 }
 
 func run(ctx context.Context, broker, user, filter string) error {
@@ -83,31 +78,29 @@ func run(ctx context.Context, broker, user, filter string) error {
 			switch e := e.(type) {
 			case client.Disconnected:
 				if e.Err != nil {
-					fmt.Println("our own link is gone, so we know nothing now:", e.Err)
+					fmt.Println("our own link is gone:", e.Err)
 				}
 			case client.ConnectFailed:
 				fmt.Println("no connection:", e.Err)
+			case client.SubscriptionFailed:
+				fmt.Println("nothing to watch:", e.Err)
 			}
 		},
 	})
 	if err != nil {
 		return err
 	}
-	b := &board{state: map[string]string{}}
-	show := client.HandlerFunc(func(_ context.Context, m *client.Message) error {
-		fmt.Println(b.set(m))
-		return nil
-	})
-	if err := c.Subscribe(ctx, filter, client.AtLeastOnce, show); err != nil {
+	w, err := c.WatchStatus(ctx, filter, client.WatchOptions{})
+	if err != nil {
 		return err
 	}
+	changes := w.Changes()
 	if err := c.Start(context.Background()); err != nil {
 		return err
 	}
 	fmt.Printf("watching %s on %s\n", filter, broker)
-	select {
-	case <-ctx.Done():
-	case <-c.Done(): // it gave up: credentials, for example
+	for change := range changes { // ends with ctx, or with the client: credentials, for example
+		fmt.Println(line(change, w.Counts()))
 	}
 	return errors.Join(c.Close(), c.Err())
 }
