@@ -3,6 +3,7 @@ package client
 import (
 	"context"
 	"iter"
+	"runtime/debug"
 	"sync"
 	"time"
 
@@ -19,7 +20,9 @@ type WatchOptions struct {
 	// 15 s. A negative one: at once when the link is known to be gone.
 	StaleAfter time.Duration
 	// Parse reads payloads. Default: presence.Parse, which knows plain online and
-	// offline and the JSON of Status.Structured.
+	// offline and the JSON of Status.Structured. It is called by the goroutine that
+	// reads the connection: it must not block, nor call the client. A panic counts as
+	// a payload that cannot be read.
 	Parse func(topic string, payload []byte) (presence.Status, error)
 	// OnChange is told each change, one after the other, on a goroutine of its own.
 	// It must not call the client's Close or Drain.
@@ -72,7 +75,7 @@ type StatusWatch struct {
 // connection tries again.
 func (c *Client) WatchStatus(ctx context.Context, filter string, o WatchOptions) (*StatusWatch, error) {
 	def(&o.Queue, 1024)
-	w := &StatusWatch{tracker: presence.NewTracker(presence.Options{MaxDevices: o.MaxDevices, StaleAfter: o.StaleAfter, Parse: o.Parse})}
+	w := &StatusWatch{tracker: presence.NewTracker(presence.Options{MaxDevices: o.MaxDevices, StaleAfter: o.StaleAfter, Parse: recovered(o.Parse)})}
 	w.changes = changes[presence.Change]{limit: o.Queue, missed: func(n int) presence.Change {
 		return presence.Change{Kind: presence.Missed, At: time.Now(), Missed: n}
 	}}
@@ -92,6 +95,21 @@ func (c *Client) WatchStatus(ctx context.Context, filter string, o WatchOptions)
 		})
 	}
 	return w, nil
+}
+
+// recovered has a panic of the program's function end as an error.
+func recovered(parse func(string, []byte) (presence.Status, error)) func(string, []byte) (presence.Status, error) {
+	if parse == nil {
+		return nil
+	}
+	return func(topic string, payload []byte) (s presence.Status, err error) {
+		defer func() {
+			if v := recover(); v != nil {
+				err = &PanicError{Value: v, Stack: debug.Stack()}
+			}
+		}()
+		return parse(topic, payload)
+	}
 }
 
 // Synced waits until all that the server has retained is known on the present

@@ -355,3 +355,63 @@ func TestHeartbeatsThatStayAway(t *testing.T) {
 		w.d.want(w.t, "d/4/status stale>online")
 	})
 }
+
+func TestParseOfTheProgram(t *testing.T) {
+	inBubble(t, mqtttest.Options{}, func(t *testing.T, b *mqtttest.Broker, p *mqtttest.Proxy) {
+		var events recorder
+		c := mustStart(t, testConfig("c", &events, b.Dial))
+		connect(t, c)
+		for topic, payload := range map[string]string{"d/0": "1", "d/1": "0", "d/2": "?"} {
+			wantState(t, must1(c.SetRetained(t.Context(), topic, []byte(payload))), Acked)
+		}
+		w := must1(c.WatchStatus(t.Context(), "d/+", WatchOptions{Parse: func(_ string, payload []byte) (presence.Status, error) {
+			switch string(payload) {
+			case "1":
+				return presence.Status{State: presence.Online}, nil
+			case "0":
+				return presence.Status{State: presence.Offline}, nil
+			}
+			panic("never seen that")
+		}}))
+		must1(w.Synced(t.Context()))
+		if n := w.Counts(); n.Online != 1 || n.Offline != 1 || n.Unknown != 1 || n.Unreadable != 1 {
+			t.Errorf("%+v", n)
+		}
+	})
+}
+
+// TestTenThousandDevicesEndToEnd: nobody is missed, and our own cut tells nothing.
+func TestTenThousandDevicesEndToEnd(t *testing.T) {
+	inBubble(t, mqtttest.Options{}, func(t *testing.T, b *mqtttest.Broker, p *mqtttest.Proxy) {
+		const n = 10_000
+		var events recorder
+		devices := mustStart(t, testConfig("devices", &events, b.Dial))
+		connect(t, devices)
+		var last *Delivery
+		for i := range n {
+			last = must1(devices.SetRetained(t.Context(), fmt.Sprintf("d/%d/status", i), []byte("online")))
+		}
+		wantState(t, last, Acked)
+		c := mustStart(t, testConfig("c", &events, through(p)))
+		w := must1(c.WatchStatus(t.Context(), "d/+/status", WatchOptions{}))
+		must1(w.Synced(t.Context()))
+		if got := w.Counts(); got.Online != n || got.Devices != n {
+			t.Fatalf("%+v", got)
+		}
+		changes := w.Changes()
+		for range 3 {
+			p.Cut()
+			time.Sleep(5 * time.Second)
+			must1(w.Synced(t.Context()))
+		}
+		w.Close()
+		for change := range changes {
+			if change.Kind != presence.ViewSynced {
+				t.Errorf("%+v", change)
+			}
+		}
+		if got := w.Snapshot(); len(got) != n {
+			t.Errorf("%d devices", len(got))
+		}
+	})
+}
