@@ -195,10 +195,6 @@ func orderOfNames(c *cell) {
 }
 
 func subscriptionIdentifier(c *cell) {
-	if c.sub.name == mooring.name {
-		c.impossible("mooring's client sends no Subscription Identifier with SUBSCRIBE; those of other subscriptions of the session it hands on in Message.SubscriptionIDs")
-		return
-	}
 	const id = 268_435_455 // the largest, of four bytes
 	c.subscribe(subscribing{filter: c.topic("#"), qos: 2, id: id})
 	list := each(packet{Size: 3})

@@ -45,7 +45,7 @@ type subscribing struct {
 	filter            string
 	qos               byte
 	retainAsPublished bool
-	id                uint32 // Subscription Identifier; mooring's client has none
+	id                uint32 // Subscription Identifier
 }
 
 // properties are those of a PUBLISH that an application sees.
@@ -131,7 +131,7 @@ func (m *ourEndpoint) Subscribe(ctx context.Context, s subscribing) error {
 		options = append(options, client.RetainAsPublished())
 	}
 	if s.id != 0 {
-		return errors.New("mooring's client sends no Subscription Identifier")
+		options = append(options, client.SubscriptionID(s.id))
 	}
 	return m.client.Subscribe(ctx, s.filter, client.QoS(s.qos), m, options...)
 }
