@@ -211,4 +211,21 @@ func TestFaultANewNetworkAtEachMoment(t *testing.T) {
 		began = time.Now()
 		a.want(began, "one:1883 1s") // the delay of this one is its own
 	})
+	withServers(t, func(t *testing.T, a addressed) {
+		cfg := a.config(&recorder{}, "mqtt://one")
+		cfg.OnEvent = func(e Event) {
+			if _, ok := e.(Connected); ok {
+				time.Sleep(time.Minute)
+			}
+		}
+		c := mustStart(t, cfg)
+		<-a.asked
+		p := a.accept(control.Connack{})
+		began := time.Now()
+		time.Sleep(time.Second)
+		p.close() // and nobody has said so yet
+		time.Sleep(time.Second)
+		c.NetworkChanged()
+		a.want(began, "one:1883 1m0s")
+	})
 }

@@ -1,10 +1,12 @@
 package client
 
 import (
+	"context"
 	"errors"
 	"net"
 	"os"
 	"sync"
+	"testing"
 	"time"
 
 	"github.com/mooring-mqtt/mooring/client/mqtttest"
@@ -83,4 +85,15 @@ func (b *sending) Close() error {
 func sendingThrough(p *mqtttest.Proxy) func() net.Conn {
 	dial := through(p)
 	return func() net.Conn { return withSendBuffer(dial()) }
+}
+
+// connectSoon waits for a connection, and not for ever: in a bubble, attempts that
+// fail for ever take no time.
+func connectSoon(t testing.TB, c *Client) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Minute)
+	defer cancel()
+	if err := c.AwaitConnection(ctx); err != nil {
+		t.Fatalf("%v; the state is %+v", err, c.State())
+	}
 }

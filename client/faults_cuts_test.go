@@ -1,0 +1,142 @@
+package client
+
+import (
+	"context"
+	"encoding/binary"
+	"fmt"
+	"math/rand/v2"
+	"runtime"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/mooring-mqtt/mooring/client/mqtttest"
+	"github.com/mooring-mqtt/mooring/persistence"
+	"github.com/mooring-mqtt/mooring/reliability"
+)
+
+// echoes is a client that gets what it publishes, each message with its number, and
+// checks it on arrival: nothing is kept.
+type echoes struct {
+	mu       sync.Mutex
+	next     map[string]uint64 // by topic: what has to come
+	again    map[string]int    // came before
+	disorder []string
+}
+
+func (e *echoes) Handle(_ context.Context, m *Message) error {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	n := binary.BigEndian.Uint64(m.Payload)
+	switch want := e.next[m.Topic]; {
+	case n == want:
+		e.next[m.Topic]++
+	case n < want:
+		e.again[m.Topic]++
+	case len(e.disorder) < 10:
+		e.disorder = append(e.disorder, fmt.Sprintf("%s: %d where %d is due", m.Topic, n, want))
+	}
+	return nil
+}
+
+func (e *echoes) arrived(topic string) uint64 {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.next[topic]
+}
+
+// footprintOf is the goroutines and the heap of the process, when nothing moves.
+func footprintOf() (goroutines int, heap uint64) {
+	synctest.Wait()
+	runtime.GC()
+	runtime.GC()
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	return runtime.NumGoroutine(), m.HeapAlloc
+}
+
+// A thousand cuts in a row, each in the middle of whatever goes in either direction,
+// behind a random number of bytes: at QoS 2 everything comes once and in order, at QoS
+// 1 nothing is missing, and goroutines and memory are as they were.
+func TestFaultAThousandCuts(t *testing.T) {
+	const cuts = 1000
+	dir := t.TempDir()
+	synctest.Test(t, func(t *testing.T) {
+		s := newStation(t, dir)
+		random := rand.New(rand.NewPCG(1, 2))
+		cfg := testConfig("c", &recorder{}, nil)
+		cfg.OnEvent = nil // which would keep them
+		cfg.Dial = s.dial
+		cfg.Store = persistence.NewMemory(persistence.Options{SegmentBytes: 64 << 10}) // what is done is forgotten soon
+		cfg.Backoff = reliability.Backoff{Min: time.Millisecond, Max: 20 * time.Millisecond}
+		cfg.ConnectTimeout, cfg.AckTimeout = 5*time.Second, 5*time.Second
+		c := mustNew(t, cfg)
+		e := &echoes{next: map[string]uint64{}, again: map[string]int{}}
+		topics := map[string]QoS{"q1": AtLeastOnce, "q2": ExactlyOnce}
+		for topic, qos := range topics {
+			must(t, c.Subscribe(t.Context(), topic, qos, e))
+		}
+		start(t, c)
+		connectSoon(t, c)
+		time.Sleep(time.Second)
+
+		sent := uint64(0)
+		payload := make([]byte, 8)
+		talk := func(n int) {
+			for range n {
+				binary.BigEndian.PutUint64(payload, sent)
+				for topic, qos := range topics {
+					if _, err := c.Publish(t.Context(), Message{Topic: topic, Payload: payload, QoS: qos}); err != nil {
+						t.Fatal(err)
+					}
+				}
+				sent++
+			}
+		}
+		settle := func() {
+			for end := time.Now().Add(time.Hour); time.Now().Before(end); time.Sleep(time.Second) {
+				if e.arrived("q1") == sent && e.arrived("q2") == sent && c.Stats().Store.Pending == 0 {
+					return
+				}
+			}
+			t.Fatalf("of %d, %d and %d came; %+v", sent, e.arrived("q1"), e.arrived("q2"), c.State())
+		}
+		talk(200)
+		settle()
+		goroutines, heap := footprintOf()
+
+		for n := 1; n <= cuts; n++ {
+			s.link.CutAfter(mqtttest.Direction(random.IntN(2)), random.IntN(600))
+			for s.link.Stats().Cuts < n {
+				if c.Stats().Store.Pending < 20 {
+					talk(1 + random.IntN(3))
+				}
+				time.Sleep(time.Duration(1+random.IntN(5)) * time.Millisecond)
+			}
+		}
+		settle()
+		if e.disorder != nil || e.again["q2"] > 0 {
+			t.Errorf("out of order: %q; %d came twice at QoS 2", e.disorder, e.again["q2"])
+		}
+		stats := c.Stats()
+		t.Logf("%d cuts, %d connections, %d messages each way at each QoS; %d came twice at QoS 1", cuts, stats.Connections, sent, e.again["q1"])
+		if e.again["q1"] == 0 || stats.Connections < cuts/4 {
+			t.Error("hardly anything was cut")
+		}
+		wantAccounts(t, c)
+
+		talk(200) // the same as before, so that it compares
+		settle()
+		time.Sleep(time.Minute)
+		after, grown := footprintOf()
+		t.Logf("goroutines %d, then %d; heap %d KiB, then %d KiB", goroutines, after, heap>>10, grown>>10)
+		if after > goroutines {
+			t.Errorf("%d goroutines, and %d behind the cuts", goroutines, after)
+		}
+		if int64(grown)-int64(heap) > 1<<20 {
+			t.Errorf("the heap has grown from %d KiB to %d KiB", heap>>10, grown>>10)
+		}
+		must(t, c.Close())
+	})
+}
