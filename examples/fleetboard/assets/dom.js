@@ -1,0 +1,61 @@
+// Ways to change the page that change nothing when nothing is new. Text from the
+// network only ever becomes text.
+
+import { stateNames } from "./fleet.js";
+
+const svg = "http://www.w3.org/2000/svg";
+
+export const byId = (id) => document.getElementById(id);
+
+export function text(node, value) {
+  const s = String(value);
+  if (node.firstChild?.nodeType === Node.TEXT_NODE && node.childNodes.length === 1) {
+    if (node.firstChild.data !== s) node.firstChild.data = s;
+  } else {
+    node.textContent = s;
+  }
+}
+
+export function attr(node, name, value) {
+  if (node.getAttribute(name) !== value) node.setAttribute(name, value);
+}
+
+export function make(tag, className, content) {
+  const node = document.createElement(tag);
+  if (className) node.className = className;
+  if (content !== undefined) node.textContent = content;
+  return node;
+}
+
+export function icon(state) {
+  const node = document.createElementNS(svg, "svg"), use = document.createElementNS(svg, "use");
+  node.setAttribute("aria-hidden", "true");
+  node.append(use);
+  setIcon(node, state);
+  return node;
+}
+
+export function setIcon(node, state) {
+  const name = stateNames[state] || "unknown";
+  attr(node, "class", "i " + name);
+  attr(node.firstElementChild, "href", "#i-" + name);
+}
+
+// arrange brings the children of a node into an order, moving as few as it can.
+export function arrange(parent, nodes) {
+  let at = parent.firstChild;
+  for (const node of nodes) {
+    if (node === at) at = at.nextSibling;
+    else parent.insertBefore(node, at);
+  }
+  while (at) {
+    const next = at.nextSibling;
+    at.remove();
+    at = next;
+  }
+}
+
+export async function post(url) {
+  const answer = await fetch(url, { method: "POST" });
+  if (!answer.ok) throw new Error((await answer.text()).trim() || answer.statusText);
+}

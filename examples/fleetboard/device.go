@@ -1,0 +1,301 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"math"
+	"math/rand/v2"
+	"net"
+	"net/url"
+	"os"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/mooring-mqtt/mooring/client"
+	"github.com/mooring-mqtt/mooring/client/mqtttest"
+	"github.com/mooring-mqtt/mooring/client/presence"
+	"github.com/mooring-mqtt/mooring/persistence"
+	"github.com/mooring-mqtt/mooring/reliability"
+)
+
+// device is one simulated device: a client of mooring, what it keeps through a
+// crash, and the link it has to the broker. It knows what is truly so.
+type device struct {
+	name, version string
+	o             *options
+	place         *place
+	link          *mqtttest.Proxy
+	flash         *persistence.Memory // its outbox; a crash does not reach it
+	client        atomic.Pointer[client.Client]
+	connections   atomic.Int64 // of all its boots
+	connected     chan struct{}
+
+	mu      sync.Mutex
+	cancel  context.CancelFunc // of the present boot; nil: it is off
+	running sync.WaitGroup     // what the present boot runs, and its end
+	trouble trouble
+	until   time.Time // when trouble is over; zero: not by itself
+	there   bool      // it runs, and its link carries
+	changed time.Time // when there changed
+	closed  bool
+}
+
+// trouble is what a device has.
+type trouble string
+
+const (
+	fine    trouble = ""
+	down    trouble = "link down"
+	stalled trouble = "link stalled"
+	slow    trouble = "link slow"
+	crashed trouble = "crashed"
+	off     trouble = "switched off"
+)
+
+// reading is what a device publishes.
+type reading struct {
+	Value float64 `json:"value"`
+	At    int64   `json:"at"` // when it was accepted, Unix time in nanoseconds
+}
+
+// selfReport is what a device says of itself.
+type selfReport struct {
+	Pending    uint64 `json:"pending"`
+	Accepted   uint64 `json:"accepted"`
+	Dropped    uint64 `json:"dropped"`
+	Reconnects int64  `json:"reconnects"`
+}
+
+// maxBacklog is how many readings a device keeps while it has no link; the
+// oldest gives way.
+const maxBacklog = 1000
+
+func newDevice(i int, p *place, o *options) *device {
+	d := &device{name: fmt.Sprintf("%s-%04d", [...]string{"pump", "press", "oven", "lift", "scale"}[i%5], i+1),
+		version: [...]string{"1.4.2", "1.4.2", "1.4.2", "1.5.0-rc1"}[i%4], o: o, place: p, link: p.link(), changed: time.Now(),
+		connected: make(chan struct{}, 1)}
+	d.flash = persistence.NewMemory(persistence.Options{MaxMessages: maxBacklog, WhenFull: persistence.DropOldest,
+		SegmentBytes: 64 << 10, BufferBytes: 4 << 10, MaxDeadLetters: -1, OnDrop: func(x persistence.Drop) {
+			if c := d.client.Load(); c != nil {
+				c.Dropped(x)
+			}
+		}})
+	return d
+}
+
+// bootLocked switches the device on.
+func (d *device) bootLocked() error {
+	c, err := client.New(client.Config{
+		Servers:  []string{d.place.url},
+		Dial:     func(context.Context, *url.URL) (net.Conn, error) { return d.link.Dial() },
+		Username: d.o.user, Password: password(d.o),
+		ClientID: clientID(d.place, d.name), Store: d.flash,
+		KeepAlive: d.o.keepAlive, SessionExpiry: 10 * time.Minute,
+		Status:  &client.Status{Topic: d.place.topic(d.name, "status"), Structured: true, Version: d.version, Heartbeat: d.o.heartbeat, Delay: d.o.willDelay},
+		Backoff: reliability.Backoff{Min: 50 * time.Millisecond, Max: 2 * time.Second}, StableAfter: 2 * time.Second,
+		ConnectTimeout: 5 * time.Second, WriteTimeout: 5 * time.Second, AckTimeout: 5 * time.Second, CloseTimeout: time.Second,
+		Lanes: 1, MaximumPacketSize: 64 << 10,
+		OnEvent: func(e client.Event) {
+			if _, ok := e.(client.Connected); ok {
+				d.connections.Add(1)
+				select {
+				case d.connected <- struct{}{}:
+				default:
+				}
+			}
+		},
+	})
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	if err := c.Start(ctx); err != nil {
+		cancel()
+		return err
+	}
+	d.cancel = cancel
+	d.client.Store(c)
+	d.running.Go(func() { d.measure(ctx, c) })
+	return nil
+}
+
+// measure publishes until the boot ends.
+func (d *device) measure(ctx context.Context, c *client.Client) {
+	phase := time.NewTimer(rand.N(d.o.every)) // so that they do not all speak at once
+	defer phase.Stop()
+	select {
+	case <-ctx.Done():
+		return
+	case <-phase.C:
+	}
+	tick := time.NewTicker(d.o.every)
+	defer tick.Stop()
+	for n := 0; ; n++ {
+		d.report(ctx, c)
+		r := reading{Value: math.Round(700+40*math.Sin(float64(n)/30)+10*rand.Float64()) / 10, At: time.Now().UnixNano()}
+		if payload, err := json.Marshal(r); err == nil {
+			// An error means that the client is ending, and so are we.
+			_, _ = c.Publish(ctx, client.Message{Topic: d.place.topic(d.name, "readings"), Payload: payload, QoS: client.AtLeastOnce})
+		}
+		for waiting := true; waiting; {
+			select {
+			case <-ctx.Done():
+				return
+			case <-c.Done():
+				return
+			case <-d.connected: // what has piled up is told before it is gone
+				d.report(ctx, c)
+			case <-tick.C:
+				waiting = false
+			}
+		}
+	}
+}
+
+// report says how the device is. It goes past the backlog; without a link it is
+// lost, and the next one says more.
+func (d *device) report(ctx context.Context, c *client.Client) {
+	st := d.flash.Stats()
+	r := selfReport{Pending: st.Pending, Accepted: st.Accepted, Dropped: st.Dropped, Reconnects: max(d.connections.Load()-1, 0)}
+	if payload, err := json.Marshal(r); err == nil {
+		_, _ = c.Publish(ctx, client.Message{Topic: d.place.topic(d.name, "stats"), Payload: payload}) // as above
+	}
+}
+
+// suffer does something to the device, for d if that is not 0.
+func (d *device) suffer(t trouble, forHow time.Duration) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.closed {
+		return
+	}
+	d.healLinkLocked()
+	d.trouble, d.until = t, time.Time{}
+	if forHow > 0 {
+		d.until = time.Now().Add(forHow)
+	}
+	switch t {
+	case down:
+		d.link.Refuse(true)
+		d.link.Cut()
+	case stalled:
+		d.link.Stall()
+	case slow:
+		d.link.Delay(300*time.Millisecond, 200*time.Millisecond)
+		d.link.Throttle(2000)
+	case crashed, off:
+		d.endLocked(t == off)
+	}
+	d.noteLocked()
+}
+
+// cut breaks the link; the device may come back at once.
+func (d *device) cut() { d.link.Cut() }
+
+// recover ends the trouble: of itself if its time has come, or whatever it is.
+func (d *device) recover(whatever bool) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.closed || !whatever && (d.until.IsZero() || time.Now().Before(d.until)) {
+		return nil
+	}
+	if c := d.client.Load(); d.cancel == nil && c != nil {
+		select {
+		case <-c.Done():
+		default: // the old process still ends; the next round tries again
+			d.until = time.Now()
+			return nil
+		}
+	}
+	d.healLinkLocked()
+	d.trouble, d.until = fine, time.Time{}
+	defer d.noteLocked()
+	if d.cancel == nil {
+		return d.bootLocked()
+	}
+	return nil
+}
+
+func (d *device) healLinkLocked() {
+	d.link.ClearFaults()
+	d.link.Resume()
+}
+
+// endLocked ends the boot: with a goodbye, or as a crash does.
+func (d *device) endLocked(clean bool) {
+	if d.cancel == nil {
+		return
+	}
+	cancel, c := d.cancel, d.client.Load()
+	d.cancel = nil
+	if !clean {
+		cancel()
+		return
+	}
+	d.running.Go(func() {
+		_ = c.Close() // if the server does not hear it, it has the will
+		cancel()
+	})
+}
+
+// noteLocked keeps since when the device is there, or is not.
+func (d *device) noteLocked() {
+	there := d.cancel != nil && (d.trouble == fine || d.trouble == slow)
+	if there != d.there {
+		d.there, d.changed = there, time.Now()
+	}
+}
+
+// truth is what a board should show, and since when.
+func (d *device) truth() (state presence.State, since time.Time) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.there {
+		return presence.Online, d.changed
+	}
+	return presence.Offline, d.changed
+}
+
+// condition is the trouble, and when it ends by itself.
+func (d *device) condition() (trouble, time.Time) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.trouble, d.until
+}
+
+// close ends the device for good. At a broker that is not ours its session ends
+// too.
+func (d *device) close() {
+	d.mu.Lock()
+	d.closed = true
+	d.healLinkLocked()
+	cancel, c := d.cancel, d.client.Load()
+	d.cancel = nil
+	d.mu.Unlock()
+	if cancel != nil {
+		_ = c.CloseWith(client.Goodbye{SessionExpiry: client.NoSession}) // as in endLocked
+		cancel()
+	}
+	d.running.Wait()
+	if c != nil {
+		<-c.Done()
+	}
+	_ = d.link.Close()
+	_ = d.flash.Close()
+}
+
+func password(o *options) []byte {
+	if o.user == "" {
+		return nil
+	}
+	return []byte(os.Getenv("MQTT_PASSWORD"))
+}
+
+func clientID(p *place, name string) string {
+	if p.ours {
+		return name
+	}
+	return "mooring-" + p.root[len("fleet/"):] + "-" + name
+}

@@ -1,0 +1,76 @@
+package main
+
+import (
+	"math"
+	"time"
+)
+
+// spread counts durations in 104 buckets, each 19 % wider than the one before:
+// 50 µs to an hour. It is small enough for one per device.
+type spread [104]uint32
+
+const narrowest = 50 * time.Microsecond
+
+func (s *spread) add(d time.Duration) {
+	i := 0
+	if d > narrowest {
+		i = min(int(math.Ceil(4*math.Log2(float64(d)/float64(narrowest)))), len(s)-1)
+	}
+	s[i]++
+}
+
+// merge adds what another one has.
+func (s *spread) merge(other *spread) {
+	for i, n := range other {
+		s[i] += n
+	}
+}
+
+// quantile is the upper end of the bucket that the q-th part of all durations
+// ends in; -1 if there are none.
+func (s *spread) quantile(q float64) time.Duration {
+	var all uint64
+	for _, n := range s {
+		all += uint64(n)
+	}
+	if all == 0 {
+		return -1
+	}
+	due := uint64(math.Ceil(q * float64(all)))
+	var seen uint64
+	for i, n := range s {
+		if seen += uint64(n); seen >= due {
+			return time.Duration(float64(narrowest) * math.Pow(2, float64(i)/4))
+		}
+	}
+	return -1
+}
+
+// recent is a spread of the last half minute to minute.
+type recent struct {
+	now, before spread
+	turned      time.Time
+}
+
+const halfLife = 30 * time.Second
+
+func (r *recent) add(d time.Duration, at time.Time) {
+	r.turn(at)
+	r.now.add(d)
+}
+
+func (r *recent) turn(at time.Time) {
+	switch age := at.Sub(r.turned); {
+	case age >= 2*halfLife:
+		*r = recent{turned: at}
+	case age >= halfLife:
+		*r = recent{before: r.now, turned: at}
+	}
+}
+
+func (r *recent) spread(at time.Time) spread {
+	r.turn(at)
+	both := r.now
+	both.merge(&r.before)
+	return both
+}
