@@ -26,15 +26,16 @@ type backend struct {
 
 func newBackend(p *place, o *options, s *simulation) (*backend, error) {
 	b := &backend{link: p.link(), cache: dedupe.NewMemory(dedupe.Options{Capacity: 1 << 18})}
+	keepAlive := o.keepAlive
 	var err error
 	b.c, err = client.New(client.Config{
 		Servers:  []string{p.url},
 		Dial:     func(context.Context, *url.URL) (net.Conn, error) { return b.link.Dial() },
 		Username: o.user, Password: password(o),
 		ClientID: clientID(p, "board"), Dedupe: b.cache,
-		KeepAlive: o.keepAlive, SessionExpiry: 10 * time.Minute,
+		KeepAlive: keepAlive, SessionExpiry: 10 * time.Minute,
 		Backoff: reliability.Backoff{Min: 50 * time.Millisecond, Max: time.Second}, StableAfter: 2 * time.Second,
-		ConnectTimeout: 5 * time.Second, AckTimeout: 5 * time.Second, CloseTimeout: 2 * time.Second,
+		ConnectTimeout: 5 * time.Second, AckTimeout: 8 * time.Second, CloseTimeout: 2 * time.Second,
 		Lanes: 4, QoS0Queue: 4096,
 	})
 	if err != nil {

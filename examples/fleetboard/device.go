@@ -87,15 +87,16 @@ func newDevice(i int, p *place, o *options) *device {
 
 // bootLocked switches the device on.
 func (d *device) bootLocked() error {
+	keepAlive, heartbeat, delay := d.o.keepAlive, d.o.heartbeat, d.o.willDelay
 	c, err := client.New(client.Config{
 		Servers:  []string{d.place.url},
 		Dial:     func(context.Context, *url.URL) (net.Conn, error) { return d.link.Dial() },
 		Username: d.o.user, Password: password(d.o),
 		ClientID: clientID(d.place, d.name), Store: d.flash,
-		KeepAlive: d.o.keepAlive, SessionExpiry: 10 * time.Minute,
-		Status:  &client.Status{Topic: d.place.topic(d.name, "status"), Structured: true, Version: d.version, Heartbeat: d.o.heartbeat, Delay: d.o.willDelay},
+		KeepAlive: keepAlive, SessionExpiry: 10 * time.Minute,
+		Status:  &client.Status{Topic: d.place.topic(d.name, "status"), Structured: true, Version: d.version, Heartbeat: heartbeat, Delay: delay},
 		Backoff: reliability.Backoff{Min: 50 * time.Millisecond, Max: 2 * time.Second}, StableAfter: 2 * time.Second,
-		ConnectTimeout: 5 * time.Second, WriteTimeout: 5 * time.Second, AckTimeout: 5 * time.Second, CloseTimeout: time.Second,
+		ConnectTimeout: 5 * time.Second, WriteTimeout: 5 * time.Second, AckTimeout: 8 * time.Second, CloseTimeout: time.Second,
 		Lanes: 1, MaximumPacketSize: 64 << 10,
 		OnEvent: func(e client.Event) {
 			if _, ok := e.(client.Connected); ok {

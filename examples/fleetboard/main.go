@@ -44,6 +44,8 @@ type options struct {
 // maxDevices is how many devices the board has room for, simulated or not.
 const maxDevices = 10_000
 
+// defaults has times that are shorter than a fleet should have (docs/doctor.md:
+// keep-alive-short), so that nobody has to wait long to see what they do.
 func defaults() options {
 	return options{addr: "127.0.0.1:8080", devices: 200, every: time.Second, seed: 1,
 		keepAlive: 5 * time.Second, willDelay: 2 * time.Second, heartbeat: 5 * time.Second, staleAfter: 5 * time.Second}
