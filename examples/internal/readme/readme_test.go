@@ -23,6 +23,7 @@ import (
 
 var (
 	_ = log.Print
+	_ = errors.Join
 	_ = dedupe.NewMemory
 )
 
