@@ -56,6 +56,20 @@ func TestAWrongBoardIsNoticed(t *testing.T) {
 	}
 }
 
+// TestABrokenPromiseIsNoticed: so does one that shows a device for too long.
+func TestABrokenPromiseIsNoticed(t *testing.T) {
+	o := short()
+	r := &referee{s: &simulation{o: &o}, longest: o.limit() + slack, apart: o.limit() + slack + o.staleAfter}
+	if wrong := r.broken(); len(wrong) != 0 {
+		t.Errorf("%q", wrong)
+	}
+	r.longest++
+	r.apart++
+	if wrong := r.broken(); len(wrong) != 2 {
+		t.Errorf("%q", wrong)
+	}
+}
+
 func TestASignalEndsIt(t *testing.T) {
 	o := short()
 	o.runFor = 0

@@ -112,7 +112,7 @@ func run(ctx context.Context, o options, out io.Writer) (err error) {
 	case <-over:
 	}
 	s.lastFaults()
-	wrong := s.settle(ctx)
+	wrong := append(s.settle(ctx), s.referee.broken()...)
 	fmt.Fprint(out, s.summary(wrong))
 	if len(wrong) > 0 {
 		return fmt.Errorf("the board is wrong in %d places", len(wrong))

@@ -72,6 +72,27 @@ func (r *referee) look(now time.Time) {
 	}
 }
 
+// slack is what a loaded machine adds to a promise.
+const slack = 5 * time.Second
+
+// broken is which promises were not kept.
+func (r *referee) broken() (wrong []string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, p := range []struct {
+		took, promised time.Duration
+		who, when      string
+	}{
+		{r.longest, r.s.o.limit(), r.who, "while our link stood"},
+		{r.apart, r.s.o.limit() + r.s.o.staleAfter, r.apartWho, "while our link was gone"},
+	} {
+		if p.took > p.promised+slack {
+			wrong = append(wrong, fmt.Sprintf("%s was shown as online for %.1f s after its end %s; promised are %.1f s", p.who, p.took.Seconds(), p.when, p.promised.Seconds()))
+		}
+	}
+	return wrong
+}
+
 // lastFaults ends the random faults, mends what is broken, and leaves one device
 // in eight in a state that is not online, each in its own way.
 func (s *simulation) lastFaults() {
@@ -99,7 +120,7 @@ func (s *simulation) lastFaults() {
 	}
 }
 
-// patience is what a loaded machine adds to the limit.
+// patience is how long the board may take beyond that.
 const patience = 20 * time.Second
 
 // settle waits until the board is right, or could have been for long, and says
@@ -178,8 +199,8 @@ func (s *simulation) summary(wrong []string) string {
 	}
 	line("faults", "%s", strings.Join(all, ", "))
 	s.referee.mu.Lock()
-	line("shown online after its end", "at most %.1f s (%s); promised: %.1f s", s.referee.longest.Seconds(), s.referee.who, s.o.limit().Seconds())
-	line("  while our link was gone", "at most %.1f s (%s); promised: that and %.1f s", s.referee.apart.Seconds(), s.referee.apartWho, s.o.staleAfter.Seconds())
+	line("shown online after its end", "for at most %.1f s %s; promised: %.1f s", s.referee.longest.Seconds(), s.referee.who, s.o.limit().Seconds())
+	line("  while our link was gone", "for at most %.1f s %s; promised: %.1f s", s.referee.apart.Seconds(), s.referee.apartWho, (s.o.limit() + s.o.staleAfter).Seconds())
 	s.referee.mu.Unlock()
 	line("board", "online %d, offline %d, stale %d, unknown %d; words of too many devices %d", t.Online, t.Offline, t.Stale, t.Unknown, refused)
 	for i, w := range wrong {
