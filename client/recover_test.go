@@ -1,0 +1,111 @@
+package client
+
+import (
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/mooring-mqtt/mooring/client/mqtttest"
+	"github.com/mooring-mqtt/mooring/reliability"
+)
+
+// recovery measures how long a client is away when its link is cut, beyond the delay
+// that it was told to wait.
+type recovery struct {
+	client *Client
+	link   *mqtttest.Proxy
+	events chan Event
+	down   time.Time
+	delay  time.Duration
+}
+
+// newRecovery connects a client through sockets of this machine, with a subscription
+// and a session, so that there is something to restore.
+func newRecovery(t testing.TB) *recovery {
+	b := mqtttest.Start(t)
+	r := &recovery{link: mqtttest.StartProxy(t, b.URL()), events: make(chan Event, 16)}
+	r.client = mustNew(t, Config{
+		Servers: []string{r.link.URL()}, ClientID: "c",
+		Backoff:     reliability.Backoff{Min: 2 * time.Millisecond, Max: 2 * time.Millisecond},
+		StableAfter: time.Nanosecond,
+		OnEvent: func(e Event) {
+			switch e.(type) {
+			case Connected, ConnectFailed, Disconnected:
+				r.events <- e
+			}
+		},
+	})
+	must(t, r.client.Handle("#", newInbox()))
+	start(t, r.client)
+	r.await(t)
+	return r
+}
+
+// await returns when the client is connected, and how long it was away beyond the
+// delays.
+func (r *recovery) await(t testing.TB) time.Duration {
+	for {
+		select {
+		case e := <-r.events:
+			switch e := e.(type) {
+			case Connected:
+				return time.Since(r.down) - r.delay
+			case Disconnected:
+				r.down, r.delay = time.Now(), e.Delay
+			case ConnectFailed:
+				r.delay += e.Delay
+			}
+		case <-t.Context().Done():
+			t.Fatal("it does not come back")
+		}
+	}
+}
+
+// cut cuts the link and returns how long the client was away beyond the delay, with a
+// message acknowledged on the new connection.
+func (r *recovery) cut(t testing.TB) time.Duration {
+	r.link.Cut()
+	took := r.await(t)
+	wantState(t, publish(t, r.client, "t", "x", AtLeastOnce), Acked)
+	return took
+}
+
+// After a cut on this machine a client is back within 5 ms of the delay that it is
+// told to wait, in the median of 200. A machine that is busy with other things gets
+// three tries.
+func TestTimeToRecover(t *testing.T) {
+	const limit = 5 * time.Millisecond
+	var median time.Duration
+	for range 3 {
+		r := newRecovery(t)
+		var all []time.Duration
+		for range 200 {
+			all = append(all, r.cut(t))
+		}
+		must(t, r.client.Close())
+		slices.Sort(all)
+		median = all[len(all)/2]
+		t.Logf("back after the delay and %v in the median, %v to %v for nine of ten", median, all[len(all)/20], all[len(all)*19/20])
+		if all[0] < 0 {
+			t.Fatalf("it did not wait: %v", all[0])
+		}
+		if median < limit {
+			return
+		}
+	}
+	t.Errorf("the median is %v, want below %v", median, limit)
+}
+
+// BenchmarkRecover is a cut and the return from it, the delay of 2 ms included;
+// recover-µs is the return without it.
+func BenchmarkRecover(b *testing.B) {
+	r := newRecovery(b)
+	var sum time.Duration
+	n := 0
+	for b.Loop() {
+		sum += r.cut(b)
+		n++
+	}
+	b.ReportMetric(float64(sum.Microseconds())/float64(n), "recover-µs")
+	must(b, r.client.Close())
+}
