@@ -130,6 +130,9 @@ func TestThePageInABrowser(t *testing.T) {
 	// The backend's own link: the page says that it is not to be trusted.
 	script[any](b, `document.getElementById("cut-backend").click()`)
 	within(t, time.Minute, "the page says that it is not to be trusted", func() bool { return script[string](b, banner) == "bad" })
+	if got := script[string](b, `return document.getElementById("alarm").textContent`); !strings.HasPrefix(got, "Not to be trusted") || strings.Contains(got, " for ") {
+		t.Errorf("who cannot see the banner hears %q", got)
+	}
 	if n := script[int](b, `return document.querySelectorAll("#grid button.offline").length`); *screens == "" && n != 0 {
 		t.Errorf("%d devices are offline because our own link is", n)
 	}

@@ -13,7 +13,7 @@ import (
 type stream struct {
 	b       *board
 	waiting [][]byte // under board.mu, as all here
-	behind  bool     // it needs a snapshot
+	behind  bool     // it needs a snapshot, and nothing waits
 	over    bool
 	news    chan struct{}
 	resyncs int
@@ -83,7 +83,7 @@ func (s *stream) next(ctx context.Context) [][]byte {
 			s.b.mu.Unlock()
 			return nil
 		case s.behind && s.b.ticks > 0:
-			s.behind, s.waiting = false, nil
+			s.behind = false
 			snap := s.b.snapshotLocked()
 			s.b.mu.Unlock()
 			return [][]byte{snap}

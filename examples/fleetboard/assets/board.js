@@ -76,6 +76,7 @@ function link() {
   else if (!open || late > silence) [kind, words] = ["bad", `Not live: this page has not heard from the backend for ${span(late)}`];
   else if (!l.trusted && l.phase === "connected") [kind, words] = ["wait", "The backend is back and asks for every status anew"];
   else if (!l.trusted) [kind, words] = ["bad", `Not to be trusted: the backend has no link to the broker, for ${span(fleet.now() - l.since)}` ];
+  if (byId("link").dataset.kind !== kind) text(byId("alarm"), words.replace(/, for .*| for .*/, ""));
   attr(byId("link"), "data-kind", kind);
   text(byId("link-text"), words);
   attr(byId("link"), "title", l?.err || "");
@@ -89,7 +90,8 @@ function button(id, url) {
     try {
       await post(url());
     } catch (err) {
-      text(byId("link-text"), err.message);
+      text(byId("alarm"), err.message);
+      b.title = err.message;
     }
     setTimeout(() => { b.disabled = false; }, 1000);
   });
