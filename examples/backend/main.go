@@ -42,6 +42,10 @@ func main() {
 }
 
 func run(broker, user, id, dir string) error {
+	// The second signal ends the program at once.
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	context.AfterFunc(ctx, stop)
+	defer stop()
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return err
 	}
@@ -94,8 +98,6 @@ func run(broker, user, id, dir string) error {
 	if err := c.Start(context.Background()); err != nil {
 		return err
 	}
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
 	report(ctx, c, len(rows))
 	return errors.Join(c.Close(), c.Err())
 }

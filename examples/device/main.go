@@ -12,6 +12,7 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"flag"
 	"fmt"
 	"log/slog"
@@ -45,6 +46,10 @@ func run(broker, user, id, dir string, every time.Duration) error {
 		}
 		dir = cache + "/mooring-device/" + id
 	}
+	// The second signal ends the program at once.
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	context.AfterFunc(ctx, stop)
+	defer stop()
 	c, err := client.New(client.Config{
 		Servers:   []string{broker},
 		Username:  user,
@@ -62,21 +67,22 @@ func run(broker, user, id, dir string, every time.Duration) error {
 	if err := c.Start(context.Background()); err != nil {
 		return err
 	}
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
 	measure(ctx, c, id, every)
 	if err := c.Err(); err != nil {
 		return err
 	}
 
 	// A service gets a few seconds to end: use them to deliver what is left.
-	// The rest stays on disk and goes on at the next start.
+	// The rest stays on disk and goes on at the next start, which is no failure.
 	patience, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 	defer cancel()
-	if err := c.Drain(patience); err != nil {
+	err = c.Drain(patience)
+	var left *client.DrainError
+	if errors.As(err, &left) && c.Err() == nil {
 		fmt.Println(err)
+		return nil
 	}
-	return nil
+	return err
 }
 
 func measure(ctx context.Context, c *client.Client, id string, every time.Duration) {

@@ -29,7 +29,9 @@ func main() {
 	filter := flag.String("filter", "devices/+/status", "topics to watch")
 	user := flag.String("user", "", "user name; the password comes from $MQTT_PASSWORD")
 	flag.Parse()
+	// The second signal ends the program at once.
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	context.AfterFunc(ctx, stop)
 	defer stop()
 	if err := run(ctx, *broker, *user, *filter); err != nil {
 		fmt.Fprintln(os.Stderr, "status:", err)

@@ -1,0 +1,98 @@
+//go:build unix
+
+package main
+
+import (
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/mooring-mqtt/mooring/client/mqtttest"
+	"github.com/mooring-mqtt/mooring/examples/internal/service"
+	"github.com/mooring-mqtt/mooring/persistence"
+)
+
+// SIGTERM: what was accepted is delivered, the status says offline, and the exit code
+// is 0; also where the broker is not there, and then what is left stays on disk. A
+// second signal ends it at once; credentials that are refused are a failure.
+func TestSIGTERM(t *testing.T) {
+	program := service.Build(t)
+	args := func(b *mqtttest.Broker, dir string) []string {
+		return []string{"-broker", b.URL(), "-id", "d", "-dir", dir, "-every", "50ms"}
+	}
+	t.Run("connected", func(t *testing.T) {
+		b, dir := mqtttest.Start(t), t.TempDir()
+		s := service.Start(t, program, args(b, dir)...)
+		if err := b.WaitFor(t.Context(), func() bool {
+			status, _ := b.Retained("devices/d/status")
+			return string(status) == "online" && b.Stats().MessagesIn > 20
+		}); err != nil {
+			t.Fatal(err)
+		}
+		s.Signal(syscall.SIGTERM)
+		if code, _ := s.Wait(); code != 0 {
+			t.Errorf("exit code %d, want 0", code)
+		}
+		if status, _ := b.Retained("devices/d/status"); string(status) != "offline" {
+			t.Errorf("the status is %q", status)
+		}
+		if b.Stats().WillsPublished != 0 {
+			t.Error("the broker had to say it")
+		}
+		if n := pending(t, dir); n != 0 {
+			t.Errorf("%d messages are left", n)
+		}
+	})
+	t.Run("the broker is gone", func(t *testing.T) {
+		b, dir := mqtttest.Start(t), t.TempDir()
+		s := service.Start(t, program, args(b, dir)...)
+		s.Await("connected true")
+		b.Kill()
+		s.Await("connected false")
+		s.Signal(syscall.SIGTERM)
+		if code, took := s.Wait(); code != 0 || took > 30*time.Second {
+			t.Errorf("exit code %d after %v, want 0 after the 5 s that it allows itself", code, took)
+		}
+		if n := pending(t, dir); n == 0 || !strings.Contains(s.Output(), "store") {
+			t.Errorf("%d messages are left, and it said so: %v", n, strings.Contains(s.Output(), "store"))
+		}
+	})
+	t.Run("twice", func(t *testing.T) {
+		b := mqtttest.Start(t)
+		s := service.Start(t, program, args(b, t.TempDir())...)
+		s.Await("connected true")
+		b.Kill()
+		s.Await("connected false")
+		s.Signal(syscall.SIGTERM)
+		// Whether the first was seen already is not to be known from here.
+		for began := time.Now(); time.Since(began) < 4*time.Second; time.Sleep(100 * time.Millisecond) {
+			if s.TrySignal(syscall.SIGTERM) != nil {
+				break
+			}
+		}
+		if code, _ := s.Wait(); code != -1 {
+			t.Errorf("exit code %d, want the signal's end", code)
+		}
+	})
+	t.Run("refused", func(t *testing.T) {
+		b := mqtttest.Start(t, func(o *mqtttest.Options) {
+			o.Authenticate = func(string, string, []byte) byte { return 0x86 }
+		})
+		s := service.Start(t, program, args(b, t.TempDir())...)
+		if code, _ := s.Wait(); code != 1 || !strings.Contains(s.Output(), "device:") {
+			t.Errorf("exit code %d, want 1 and the reason", code)
+		}
+	})
+}
+
+// pending is how many messages wait in a store.
+func pending(t *testing.T, dir string) int64 {
+	t.Helper()
+	log, err := persistence.Open(dir, persistence.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer log.Close()
+	return int64(log.Stats().Pending)
+}
