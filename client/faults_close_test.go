@@ -1,0 +1,190 @@
+package client
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/url"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/mooring-mqtt/mooring/internal/wire"
+	"github.com/mooring-mqtt/mooring/internal/wire/control"
+	"github.com/mooring-mqtt/mooring/persistence"
+	"github.com/mooring-mqtt/mooring/reliability"
+)
+
+// TestEveryEndFromEveryState has the states of a client; these are those of its
+// connection, each at the point where it waits for something that never comes.
+var connectionStates = map[string]func(t *testing.T, s *script, cfg *Config) (reached func(c *Client)){
+	"dialing": func(t *testing.T, _ *script, cfg *Config) func(*Client) {
+		cfg.Dial = func(ctx context.Context, _ *url.URL) (net.Conn, error) {
+			<-ctx.Done()
+			return nil, ctx.Err()
+		}
+		return nil
+	},
+	"asking for credentials": func(t *testing.T, _ *script, cfg *Config) func(*Client) {
+		cfg.Credentials = func(ctx context.Context) (Credentials, error) {
+			<-ctx.Done()
+			return Credentials{}, ctx.Err()
+		}
+		return nil
+	},
+	"TLS handshake": func(t *testing.T, s *script, cfg *Config) func(*Client) {
+		cfg.Dial = func(ctx context.Context, _ *url.URL) (net.Conn, error) {
+			nc := s.dial() // which takes ClientHello's first bytes, and nothing else
+			stop := context.AfterFunc(ctx, func() { _ = nc.Close() })
+			defer stop()
+			if _, err := nc.Read(make([]byte, 1)); err != nil {
+				return nil, err
+			}
+			return nc, nil
+		}
+		return nil
+	},
+	"waiting for CONNACK": func(t *testing.T, s *script, _ *Config) func(*Client) {
+		return func(*Client) { s.open() }
+	},
+	"authenticating": func(t *testing.T, s *script, cfg *Config) func(*Client) {
+		cfg.Auth = &echo{}
+		return func(*Client) { s.open() }
+	},
+	"subscribing": func(t *testing.T, s *script, _ *Config) func(*Client) {
+		return func(c *Client) { s.accept(control.Connack{}).next(wire.SUBSCRIBE) }
+	},
+	"half-open": func(t *testing.T, s *script, _ *Config) func(*Client) {
+		return func(c *Client) {
+			p := s.accept(control.Connack{})
+			p.grantSubscribe()
+			connect(t, c)
+			time.Sleep(time.Minute)
+		}
+	},
+	"PUBREC has come": func(t *testing.T, s *script, _ *Config) func(*Client) {
+		return func(c *Client) {
+			p := s.accept(control.Connack{})
+			p.grantSubscribe()
+			p.ack(wire.PUBREC, p.nextPublish().PacketID, 0, "")
+			p.nextAck(wire.PUBREL)
+		}
+	},
+	"held off by the server": func(t *testing.T, s *script, _ *Config) func(*Client) {
+		return func(*Client) { s.open().send(control.AppendConnack(nil, &control.Connack{Reason: 0x97})) }
+	},
+	"giving way": func(t *testing.T, s *script, _ *Config) func(*Client) {
+		return func(*Client) {
+			p := s.accept(control.Connack{})
+			p.send(control.AppendDisconnect(nil, &control.Disconnect{Reason: 0x8E}))
+		}
+	},
+	"sent to another server": func(t *testing.T, s *script, _ *Config) func(*Client) {
+		return func(*Client) {
+			s.open().send(control.AppendConnack(nil, &control.Connack{Reason: 0x9C, ServerReference: "else"}))
+		}
+	},
+	"hurried": func(t *testing.T, s *script, _ *Config) func(*Client) {
+		return func(c *Client) {
+			s.open().close()
+			synctest.Wait()
+			c.NetworkChanged()
+			s.open()
+		}
+	},
+	"probing": func(t *testing.T, s *script, _ *Config) func(*Client) {
+		return func(c *Client) {
+			s.accept(control.Connack{}).grantSubscribe()
+			connect(t, c)
+			time.Sleep(time.Minute)
+			c.NetworkChanged()
+			synctest.Wait()
+		}
+	},
+	"taking no room": func(t *testing.T, s *script, cfg *Config) func(*Client) {
+		cfg.MaximumPacketSize, cfg.MaxInboundBytes = 1000, 1000
+		return func(c *Client) {
+			p := s.accept(control.Connack{})
+			p.grantSubscribe()
+			for id := range uint16(5) {
+				go p.publish(wire.Publish{Topic: "in", QoS: 1, PacketID: id + 1, Payload: make([]byte, 600)})
+			}
+			synctest.Wait()
+		}
+	},
+}
+
+// However it is ended, and whatever its connection is about, a client ends within its
+// CloseTimeout and half a second, tells Stopped as its last, and keeps what it has not
+// delivered. Goroutines that stay behind fail the bubble.
+func TestFaultEveryEndFromEveryStateOfTheConnection(t *testing.T) {
+	all := map[string]func(c *Client, cancel context.CancelFunc) error{
+		"CloseWith": func(c *Client, _ context.CancelFunc) error {
+			return c.CloseWith(Goodbye{Reason: 0x04, ReasonString: "maintenance", SessionExpiry: time.Minute})
+		},
+		"Drain, and Close meanwhile": func(c *Client, _ context.CancelFunc) error {
+			go c.Drain(context.Background())
+			synctest.Wait()
+			return c.Close()
+		},
+	}
+	for name, end := range endings {
+		all[name] = end
+	}
+	for state, prepare := range connectionStates {
+		for ending, end := range all {
+			t.Run(fmt.Sprint(state, "/", ending), func(t *testing.T) {
+				withScript(t, func(t *testing.T, s *script) {
+					var events recorder
+					cfg := testConfig("c", &events, s.dial)
+					cfg.Store = persistence.NewMemory(persistence.Options{})
+					cfg.Backoff = reliability.Backoff{Min: time.Hour, Max: time.Hour}
+					cfg.KeepAlive, cfg.ConnectTimeout, cfg.AckTimeout, cfg.CloseTimeout = 9*time.Hour, time.Hour, time.Hour, 2*time.Second
+					reached := prepare(t, s, &cfg)
+					c, err := New(cfg)
+					must(t, err)
+					must(t, c.Subscribe(t.Context(), "in", AtLeastOnce, HandlerFunc(func(ctx context.Context, _ *Message) error {
+						<-ctx.Done()
+						return ctx.Err()
+					})))
+					d := publish(t, c, "t", "kept", ExactlyOnce)
+					ctx, cancel := context.WithCancel(t.Context())
+					defer cancel()
+					must(t, c.Start(ctx))
+					if reached != nil {
+						reached(c)
+					}
+					synctest.Wait()
+					began := time.Now()
+					if err := end(c, cancel); err != nil {
+						t.Error(err)
+					}
+					<-c.Done()
+					limit := cfg.CloseTimeout + 500*time.Millisecond
+					if ending == "Drain" {
+						limit += time.Second
+					}
+					if took := time.Since(began); took > limit {
+						t.Errorf("it took %v", took)
+					}
+					wantState(t, d, Abandoned)
+					wantAccounts(t, c)
+					if n := cfg.Store.Stats().Pending; n != 1 {
+						t.Errorf("%d messages are in the store, want 1", n)
+					}
+					if s := c.State(); s.Phase != PhaseEnded || c.Connected() {
+						t.Errorf("%+v", s)
+					}
+					time.Sleep(10 * time.Hour)
+					if n := len(events.list); n == 0 || fmt.Sprintf("%T", events.list[n-1]) != "client.Stopped" {
+						t.Errorf("the last event of %v is not Stopped", events.list)
+					}
+					if _, err := c.Publish(t.Context(), Message{Topic: "t", QoS: 1}); err == nil || errors.Is(err, ErrNotConnected) {
+						t.Errorf("Publish behind the end: %v", err)
+					}
+				})
+			})
+		}
+	}
+}
