@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -185,18 +186,18 @@ func TestFaultANewNetworkUnderAConnection(t *testing.T) {
 func TestFaultANewNetworkAtEachMoment(t *testing.T) {
 	withServers(t, func(t *testing.T, a addressed) {
 		var c *Client
-		var call bool
+		var call atomic.Bool
 		cfg := a.config(&recorder{}, "mqtt://one")
 		cfg.OnEvent = func(e Event) {
 			switch e.(type) {
 			case Connecting, Connected, Disconnected:
-				if call {
+				if call.Load() {
 					c.NetworkChanged()
 				}
 			}
 		}
 		c = mustNew(t, cfg)
-		call = true
+		call.Store(true)
 		start(t, c)
 		<-a.asked
 		p := a.accept(control.Connack{})
@@ -205,7 +206,7 @@ func TestFaultANewNetworkAtEachMoment(t *testing.T) {
 		began := time.Now()
 		a.want(began, "one:1883 0s")
 		p = a.accept(control.Connack{})
-		call = false
+		call.Store(false)
 		time.Sleep(time.Hour)
 		p.close()
 		began = time.Now()
