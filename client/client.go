@@ -84,6 +84,7 @@ type Client struct {
 	claims     claims
 	announcer  announcer
 	told       atomic.Bool  // Stopped
+	saidBye    atomic.Bool  // the server was told goodbye
 	findings   []Finding    // of Config.Lint
 	publishing atomic.Int64 // calls of Publish that were let in
 	progress   atomic.Int64 // when an acknowledgement last came, by clock
@@ -240,7 +241,7 @@ func (c *Client) Start(ctx context.Context) error {
 			conf := c.linkConfig()
 			err = conf.Run(linkCtx)
 		}
-		if err != nil {
+		if err != nil && !c.saidBye.Load() {
 			c.fail(connectionError(err))
 		}
 	})

@@ -89,5 +89,6 @@ func (c *Client) goodbye(up *link.Up) {
 		expiry := seconds(max(g.SessionExpiry, 0))
 		word.SessionExpiry = &expiry
 	}
+	c.saidBye.Store(true)
 	c.within(up, func() { _ = up.Disconnect(word) }) // there is nothing left to do about an error
 }

@@ -70,6 +70,9 @@ func (v *verdict) take() verdict {
 // decide is asked after each attempt that failed and each connection that ended.
 func (c *Client) decide(end link.End) link.Decision {
 	action := c.action(end.Err)
+	if c.saidBye.Load() {
+		action = reliability.Stop // what ended may be told before the link is stopped
+	}
 	c.verdict = verdict{action: action}
 	if action != reliability.Stop && errors.Is(end.Err, ErrUnknownSession) {
 		return link.Decision{} // at once, for a new session

@@ -54,7 +54,7 @@ func (c *Client) enter(next ConnectionState) {
 
 // enterLocked does, with the lock held. From the end there is no way back.
 func (c *Client) enterLocked(next ConnectionState) {
-	if next.Phase < PhaseEnding && c.stood.Phase >= PhaseEnding {
+	if c.stood.Phase >= PhaseEnding && next.Phase <= c.stood.Phase {
 		return
 	}
 	next.Since = time.Now()
