@@ -35,7 +35,8 @@ type AuthError = link.AuthError
 // its answer, for Config.ConnectTimeout at most. Each new connection is
 // authenticated anyway. Errors: ErrNotConnected; *AuthError; *ConnectionError or
 // *ProtocolError if the server ends the connection over it. After an error but that
-// of Authenticator.Start the connection has ended, and is made again.
+// of Authenticator.Start, or of ctx before its turn came, the connection has ended,
+// and is made again.
 func (c *Client) Reauthenticate(ctx context.Context) error {
 	if c.cfg.Auth == nil {
 		return errors.New("client: Config.Auth is not set; there is no method to authenticate again with")

@@ -64,6 +64,7 @@ type Client struct {
 	left      time.Time       // when the last connection ended; zero: there was none
 	server    *url.URL        // of the last connection
 	up        *link.Up        // nil while not connected
+	begun     *link.Up        // the connection on which direct messages have been sent again, and the birth: the drainer may go
 	caughtUp  *link.Up        // the connection whose server has answered for all subscriptions
 	upChanged chan struct{}   // closed and replaced when up or state changes
 	err       error           // why the client stopped
@@ -147,7 +148,7 @@ func New(cfg Config) (*Client, error) {
 			return nil, err
 		}
 	}
-	c.resumes = c.store.HasSession()
+	c.resumes = c.knowsSession()
 	c.droppable.Store(cfg.Store != nil || cfg.WhenFull == DropOldest) // a store of their own may have any policy
 	c.pending.init(cfg.PublishTimeout, c.store.LastSeq())
 	c.seq = ordering.NewSequencer(ordering.SequencerOptions{})

@@ -144,6 +144,9 @@ func (c *Client) connected(up *link.Up) {
 		c.announce(up)
 	}
 	c.progress.Store(c.clock.since())
+	c.mu.Lock()
+	c.begun = up
+	c.mu.Unlock()
 	c.wakeDrainer()
 	var catchingUp sync.WaitGroup
 	catchingUp.Go(func() {
@@ -183,7 +186,11 @@ func (c *Client) disconnected(end link.End, d link.Decision) {
 	if ended := (*link.DisconnectError)(nil); errors.As(err, &ended) && ended.Reason == wire.ReasonSessionTakenOver {
 		// Someone else uses our ClientID and has used our session: its state is
 		// not ours any more, and our packet identifiers may be theirs.
+		// That holds for the next process too.
 		c.discard.Store(true)
+		if err := c.store.ResetSession(takenOver); err != nil {
+			c.storeFailed(err)
+		}
 	}
 	err = connectionError(err)
 	c.mu.Lock()

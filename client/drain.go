@@ -54,12 +54,12 @@ func (c *Client) drain(ctx context.Context) {
 		case <-f.retry.C:
 		}
 		c.mu.Lock()
-		up, caughtUp := c.up, c.caughtUp
+		up, begun, caughtUp := c.up, c.begun, c.caughtUp
 		c.mu.Unlock()
-		if up == nil {
+		if up == nil || begun != up {
 			continue
 		}
-		if wait := subscribeFirst - up.Age(); caughtUp != up && wait > 0 {
+		if wait := subscribeFirst - up.Stood(); caughtUp != up && wait > 0 {
 			f.retry.Reset(wait)
 			continue
 		}

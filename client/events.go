@@ -64,7 +64,8 @@ type Redirected struct {
 // Message.OnSessionLost and Config.OnSessionLost.
 type SessionLost struct{ InFlight, Republished, Failed int }
 
-// Stopped: the client has ended, and this is its last event. Err is why it gave up
+// Stopped: the client has ended, and this is its last event, but for those of calls
+// that are under way at that moment. Err is why it gave up
 // by itself or by Start's context; nil after Close and Drain.
 type Stopped struct{ Err error }
 

@@ -88,6 +88,7 @@ func (c *Client) goodbye(up *link.Up) {
 	if g.SessionExpiry != 0 {
 		expiry := seconds(max(g.SessionExpiry, 0))
 		word.SessionExpiry = &expiry
+		c.granted.Store(int64(time.Duration(expiry) * time.Second))
 	}
 	c.saidBye.Store(true)
 	c.within(up, func() { _ = up.Disconnect(word) }) // there is nothing left to do about an error

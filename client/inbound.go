@@ -142,8 +142,7 @@ func (c *Client) free(a arrival) {
 	default:
 	}
 	if b.relief.Load() && b.used.Load() <= b.limit/2 && b.relief.CompareAndSwap(true, false) {
-		b.watched.Store(false)
-		c.fetchLeft()
+		c.fetchLeft() // watched stays: a reader may have begun to wait in this moment
 	}
 }
 

@@ -84,6 +84,9 @@ func (c *Client) decide(end link.End) link.Decision {
 	if c.retry.Attempts() == 0 {
 		c.hops = 0 // the last connection was stable
 	}
+	if action != reliability.Follow {
+		c.hops = 0 // in a row
+	}
 	switch action {
 	case reliability.Stop:
 		return link.Decision{Stop: true}
@@ -95,7 +98,7 @@ func (c *Client) decide(end link.End) link.Decision {
 			c.verdict.redirected = &Redirected{From: end.Server.Redacted(), To: to.Redacted(), Permanent: permanent}
 			return link.Decision{Delay: c.retry.Next(), Server: to, Permanent: permanent}
 		}
-		c.verdict.action = reliability.Retrying
+		c.hops, c.verdict.action = 0, reliability.Retrying // begin again with Servers
 	}
 	return link.Decision{Delay: c.retry.Next()}
 }
@@ -117,7 +120,7 @@ func (c *Client) redirect(end link.End) (to *url.URL, permanent bool) {
 	}
 	for _, u := range link.References(reference, end.Server) {
 		if u.String() != end.Server.String() {
-			return u, reason == wire.ReasonServerMoved
+			return u, reason == wire.ReasonServerMoved && !end.Detour
 		}
 	}
 	return nil, false

@@ -11,8 +11,10 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/mooring-mqtt/mooring/client/mqtttest"
 	"github.com/mooring-mqtt/mooring/internal/wire"
 	"github.com/mooring-mqtt/mooring/internal/wire/control"
+	"github.com/mooring-mqtt/mooring/persistence"
 	"github.com/mooring-mqtt/mooring/reliability"
 )
 
@@ -114,8 +116,8 @@ func TestRedirectionsEnd(t *testing.T) {
 			}
 			a.accept(control.Connack{Reason: 0x9C, ServerReference: other})
 		}
-		// After five it is a failure like others, and the list begins again.
-		if got := strings.Join(path, ", "); got != "one:1883 0s, two:1883 1s, one:1883 2s, two:1883 3s, one:1883 4s, two:1883 5s, one:1883 6s, one:1883 7s" {
+		// After five the list begins again, without a new count of delays.
+		if got := strings.Join(path, ", "); got != "one:1883 0s, two:1883 1s, one:1883 2s, two:1883 3s, one:1883 4s, two:1883 5s, one:1883 6s, two:1883 7s" {
 			t.Errorf("the way was %s", got)
 		}
 		<-a.asked
@@ -269,5 +271,221 @@ func TestNetworkChanged(t *testing.T) {
 		p.close()
 		began = time.Now()
 		a.want(began, "one:1883 2h0m0s") // and the delays began anew
+	})
+}
+
+// A server that only sends on, and a target that is down for a while: it is found
+// when it is back.
+func TestRedirectionsAreFollowedAgain(t *testing.T) {
+	withServers(t, func(t *testing.T, a addressed) {
+		began := time.Now()
+		mustStart(t, a.config(&recorder{}, "mqtt://one"))
+		for {
+			switch at := <-a.asked; {
+			case strings.HasPrefix(at, "one"):
+				a.accept(control.Connack{Reason: 0x9C, ServerReference: "two"})
+			case time.Since(began) < time.Hour:
+				(<-a.conns).Close()
+			default:
+				a.accept(control.Connack{})
+				if d := time.Since(began); d > time.Hour+time.Minute {
+					t.Errorf("connected after %v", d)
+				}
+				return
+			}
+		}
+	})
+}
+
+// What a server says that is in no list is not for good: nothing is replaced.
+func TestADetourCannotMoveForGood(t *testing.T) {
+	withServers(t, func(t *testing.T, a addressed) {
+		var events recorder
+		mustStart(t, a.config(&events, "mqtt://one"))
+		answers := map[string]control.Connack{"one:1883": {Reason: 0x9C, ServerReference: "two"}, "two:1883": {Reason: 0x9D, ServerReference: "three"}, "three:1883": {Reason: 0x88}}
+		var path []string
+		for range 4 {
+			at := <-a.asked
+			path = append(path, at)
+			a.accept(answers[at])
+		}
+		if got := strings.Join(path, " "); got != "one:1883 two:1883 three:1883 one:1883" {
+			t.Errorf("the way was %s", got)
+		}
+		for _, e := range eventsOf[Redirected](&events) {
+			if e.Permanent {
+				t.Errorf("%+v", e)
+			}
+		}
+	})
+}
+
+func TestNetworkChangedPutsNothingOff(t *testing.T) {
+	withServers(t, func(t *testing.T, a addressed) {
+		cfg := a.config(&recorder{}, "mqtt://one")
+		cfg.Backoff = reliability.Backoff{Min: 50 * time.Millisecond, Max: 50 * time.Millisecond}
+		c := mustStart(t, cfg)
+		for range 4 {
+			<-a.asked
+			(<-a.conns).Close()
+			began := time.Now()
+			synctest.Wait()
+			c.NetworkChanged()
+			<-a.asked
+			if d := time.Since(began); d > 50*time.Millisecond {
+				t.Errorf("the attempt came after %v", d)
+			}
+			(<-a.conns).Close()
+		}
+	})
+}
+
+// What another client did with our session is not forgotten by a restart: its
+// packet identifiers may be the ones that we would use.
+func TestATakeoverOutlivesTheProcess(t *testing.T) {
+	for name, policy := range map[string]TakeoverPolicy{"stop": TakeoverStop, "back off": TakeoverBackOff} {
+		t.Run(name, func(t *testing.T) {
+			inBubble(t, mqtttest.Options{}, func(t *testing.T, b *mqtttest.Broker, proxy *mqtttest.Proxy) {
+				in := newInbox()
+				sub := mustStart(t, testConfig("sub", &recorder{}, through(proxy)))
+				connect(t, sub)
+				must(t, sub.Subscribe(t.Context(), "t", ExactlyOnce, in))
+				store := persistence.NewMemory(persistence.Options{})
+				var events recorder
+				cfg := testConfig("c", &events, through(proxy))
+				cfg.Store, cfg.OnTakeover = store, policy
+				c := mustStart(t, cfg)
+				connect(t, c)
+
+				// The other resumes the session, begins a QoS 2 message under the identifier
+				// that our first will have, and dies.
+				nc := b.Dial()
+				r := wire.NewReader(nc, 0)
+				_, err := nc.Write(control.AppendConnect(nil, &control.Connect{ClientID: "c", SessionExpiry: 3600}))
+				must(t, err)
+				_, err = r.Next()
+				must(t, err)
+				synctest.Wait()
+				theirs := wire.Publish{Topic: "t", Payload: []byte("theirs"), QoS: 2, PacketID: 1026}
+				_, err = nc.Write(wire.AppendImage(nil, wire.AppendPublish(nil, &theirs), 1026, false, 0))
+				must(t, err)
+				_, err = r.Next()
+				must(t, err)
+				must(t, nc.Close())
+				_ = c.Close()
+
+				cfg.Store = store.Reopen()
+				cfg.Session = StrictSession
+				strict := mustStart(t, cfg)
+				<-strict.Done()
+				var differs *SessionError
+				if !errors.As(strict.Err(), &differs) || !differs.TakenOver {
+					t.Errorf("a strict client stopped with %v", strict.Err())
+				}
+				cfg.Session = ResumeSession
+				c = mustStart(t, cfg)
+				d := publish(t, c, "t", "ours", ExactlyOnce)
+				wantState(t, d, Acked)
+				if list := in.await(t, 2); string(list[1].Payload) != "ours" {
+					t.Errorf("the subscriber has %q", in.payloads())
+				}
+			})
+		})
+	}
+}
+
+// Where CONNACK takes longer than subscriptions are waited for, they still come
+// first.
+func TestOwnSubscriptionsComeFirstOnASlowLink(t *testing.T) {
+	withScript(t, func(t *testing.T, s *script) {
+		c := mustNew(t, testConfig("c", &recorder{}, s.dial))
+		for i := range 41 { // two SUBSCRIBEs
+			must(t, c.Subscribe(t.Context(), fmt.Sprint("t/", i), AtLeastOnce, newInbox()))
+		}
+		publish(t, c, "t/40", "x", AtLeastOnce)
+		start(t, c)
+		p := s.open()
+		time.Sleep(10 * time.Second)
+		p.send(control.AppendConnack(nil, &control.Connack{}))
+		for range 2 {
+			time.Sleep(100 * time.Millisecond)
+			p.grantSubscribe()
+		}
+		p.nextPublish()
+	})
+}
+
+// A birth that came again and PUBRELs take all the room there is; a Publish from
+// OnEvent wakes the drainer before the connection is brought up to date.
+func TestABirthBehindMorePubrelsThanHaveRoom(t *testing.T) {
+	withScript(t, func(t *testing.T, s *script) {
+		cfg := testConfig("c", &recorder{}, s.dial)
+		cfg.Status = &Status{Topic: "s", NoCorrection: true}
+		var c *Client
+		n := 0
+		cfg.OnEvent = func(e Event) {
+			if _, ok := e.(Connected); ok {
+				if n++; n == 2 {
+					_, _ = c.Publish(context.Background(), Message{Topic: "hello", QoS: AtLeastOnce})
+					time.Sleep(time.Millisecond)
+				}
+			}
+		}
+		c = mustStart(t, cfg)
+		p := s.accept(control.Connack{})
+		birth := p.nextPublish() // never acknowledged
+		for range 3 {
+			publish(t, c, "t", "x", ExactlyOnce)
+		}
+		for range 3 {
+			p.ack(wire.PUBREC, p.nextPublish().PacketID, 0, "")
+		}
+		for range 3 {
+			p.nextAck(wire.PUBREL)
+		}
+		p.close()
+		p = s.open()
+		time.Sleep(2 * time.Second)
+		p.send(control.AppendConnack(nil, &control.Connack{SessionPresent: true, ReceiveMaximum: 1}))
+		if m := p.nextPublish(); m.PacketID != birth.PacketID || !m.Dup {
+			t.Errorf("first came %+v, want the birth again", m)
+		}
+		for range 3 {
+			p.nextAck(wire.PUBREL)
+		}
+	})
+}
+
+// A server that answers at once is not given up because our reader stalls.
+func TestStallsAreNotHeldAgainstARequest(t *testing.T) {
+	withScript(t, func(t *testing.T, s *script) {
+		var events recorder
+		cfg := testConfig("c", &events, s.dial)
+		cfg.MaximumPacketSize, cfg.MaxInboundBytes, cfg.AckTimeout, cfg.KeepAlive = 2048, 2048, 10*time.Second, time.Hour
+		c := mustNew(t, cfg)
+		must(t, c.Handle("t", HandlerFunc(func(context.Context, *Message) error { time.Sleep(6 * time.Second); return nil })))
+		start(t, c)
+		p := s.accept(control.Connack{})
+		connect(t, c)
+		for i := range 3 {
+			go p.publish(wire.Publish{Topic: "t", Payload: make([]byte, 1500), QoS: 1, PacketID: uint16(i + 1)})
+			synctest.Wait()
+		}
+		subscribed := make(chan error, 1)
+		go func() { subscribed <- c.Subscribe(context.Background(), "x", AtLeastOnce, newInbox()) }()
+		synctest.Wait()
+		go p.grantSubscribe()
+		must(t, <-subscribed)
+		if e := eventsOf[Disconnected](&events); len(e) > 0 || c.Stats().ReadStalls == 0 {
+			t.Errorf("%+v, %d stalls", e, c.Stats().ReadStalls)
+		}
+		// One that does not answer still is.
+		go func() { subscribed <- c.Subscribe(context.Background(), "y", AtLeastOnce, newInbox()) }()
+		began := time.Now()
+		<-subscribed
+		p.ended()
+		if d := time.Since(began); d > 20*time.Second {
+			t.Errorf("given up after %v", d)
+		}
 	})
 }

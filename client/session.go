@@ -40,9 +40,19 @@ type SessionError struct {
 	// ClientID, when it is not empty, is whose session the store knows: not this
 	// client's. It has not connected then.
 	ClientID string
+	// TakenOver: another client with this ClientID took the session over before, and
+	// has used it. It has not connected then.
+	TakenOver bool
 }
 
+// takenOver is the owner of a session that was ours and was taken over. No ClientID
+// has a NUL in it.
+const takenOver = "\x00taken over"
+
 func (e *SessionError) Error() string {
+	if e.TakenOver {
+		return "client: another client with this ClientID took the session over, and has used it; start with CleanStart or ResumeSession to publish what is in the store in a new one"
+	}
 	if e.ClientID != "" {
 		return fmt.Sprintf("client: the session in the store is that of the ClientID %q; start with the store that belongs to this one, or with CleanStart or ResumeSession to publish what is in it under this one", e.ClientID)
 	}
@@ -54,7 +64,7 @@ func (e *SessionError) Error() string {
 
 // Is makes it one of the sentinels.
 func (e *SessionError) Is(target error) bool {
-	unknown := e.Present || e.ClientID != ""
+	unknown := e.Present || e.ClientID != "" || e.TakenOver
 	return target == ErrUnknownSession && unknown || target == ErrSessionLost && !unknown
 }
 
@@ -84,6 +94,9 @@ func (c *Client) foreignSession() string {
 // it connects: to the server there would be nothing wrong.
 func (c *Client) checkStore() error {
 	if id := c.foreignSession(); id != "" && c.cfg.Session == StrictSession && !c.cleanStart() {
+		if id == takenOver {
+			return &SessionError{TakenOver: true}
+		}
 		return &SessionError{ClientID: id}
 	}
 	return nil

@@ -7,7 +7,8 @@ import "time"
 // certain, see Connected.SessionPresent and SessionLost.
 type SessionInfo struct {
 	// MayExist: the server can still have the session. False before the first one,
-	// with NoSession, and once it must have expired.
+	// without a connection where none is kept (NoSession), and once it must have
+	// expired.
 	MayExist bool
 	// Expiry is how long the server keeps it while we are away, as CONNACK had the
 	// last word; 0 before the first CONNACK of this client. SessionForEver: it does

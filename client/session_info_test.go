@@ -68,3 +68,26 @@ func TestTheAccountOfTheSession(t *testing.T) {
 		}
 	})
 }
+
+func TestTheAccountKnowsWhatTheGoodbyeSaid(t *testing.T) {
+	withScript(t, func(t *testing.T, s *script) {
+		c := mustStart(t, testConfig("c", &recorder{}, s.dial))
+		s.accept(control.Connack{})
+		connect(t, c)
+		must(t, c.CloseWith(Goodbye{SessionExpiry: NoSession}))
+		if i := c.Session(); i.MayExist {
+			t.Errorf("%+v", i)
+		}
+	})
+	withScript(t, func(t *testing.T, s *script) {
+		var events recorder
+		cfg := testConfig("other", &events, s.dial)
+		cfg.Store = usedStore(t) // of another ClientID: nothing of ours is lost
+		c := mustStart(t, cfg)
+		s.accept(control.Connack{})
+		connect(t, c)
+		if n := len(eventsOf[SessionLost](&events)); n > 0 || c.Session().Lost > 0 {
+			t.Errorf("SessionLost was told %d times: %+v", n, c.Session())
+		}
+	})
+}

@@ -100,8 +100,14 @@ func (c *Client) say(up *link.Up, reason string) {
 	w := a.plan.say(now, reason, func() []byte { return c.word(presence.Online, reason) })
 	err := c.publishStatus(up, w.payload, func(code byte, err error) { c.answered(w, code, err) })
 	a.mu.Unlock()
-	if err == nil || up.Cause() != nil {
-		return // if it was not sent, the next connection has a birth of its own
+	if err == nil {
+		return
+	}
+	if up.Cause() != nil { // the next connection has a birth of its own
+		if errors.Is(err, session.ErrNotConnected) || errors.Is(err, session.ErrWindowFull) || errors.Is(err, session.ErrIDsInUse) {
+			a.plan.forgotten(w) // it was not sent, so nobody will answer
+		}
+		return
 	}
 	room := errors.Is(err, session.ErrWindowFull) || errors.Is(err, session.ErrIDsInUse)
 	if a.plan.unsent(now, w, room) {

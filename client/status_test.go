@@ -188,3 +188,71 @@ func TestTheStatusFollowsTheLink(t *testing.T) {
 		}
 	})
 }
+
+// A heartbeat that meets the end of its connection is not waited for for ever.
+func TestAWordThatWasNotSentIsForgotten(t *testing.T) {
+	withScript(t, func(t *testing.T, s *script) {
+		cfg := testConfig("c", &recorder{}, s.dial)
+		cfg.Status = &Status{Topic: "s", Structured: true, Heartbeat: time.Minute, NoCorrection: true}
+		c := mustStart(t, cfg)
+		answer := func(p *peer, words int) {
+			t.Helper()
+			for range words {
+				p.ack(wire.PUBACK, p.nextPublish().PacketID, 0, "")
+			}
+		}
+		p := s.accept(control.Connack{})
+		answer(p, 1)
+		connect(t, c)
+		up := c.current()
+		p.close()
+		<-up.Failed()
+		time.Sleep(time.Millisecond)
+		c.say(up, "heartbeat") // its timer fired just before
+		answer(s.accept(control.Connack{SessionPresent: true}), 10)
+	})
+}
+
+// Where the server takes one message at a time and there is a backlog, a word on
+// the status goes before it.
+func TestAWordHasItsTurnWithAReceiveMaximumOf1(t *testing.T) {
+	withScript(t, func(t *testing.T, s *script) {
+		var events recorder
+		cfg := testConfig("c", &events, s.dial)
+		cfg.Status = &Status{Topic: "s"}
+		c := mustStart(t, cfg)
+		p := s.accept(control.Connack{ReceiveMaximum: 1})
+		birth := p.nextPublish()
+		connect(t, c)
+		for range 10 {
+			publish(t, c, "t", "x", AtLeastOnce)
+		}
+		p.ack(wire.PUBACK, birth.PacketID, 0, "")
+		var next wire.Publish
+		for range 2 { // the backlog and the subscription to one's own status
+			select {
+			case f := <-p.got:
+				if f.Type() == wire.SUBSCRIBE {
+					sub, err := control.ParseSubscribe(f)
+					must(t, err)
+					p.send(control.AppendSuback(nil, &control.Suback{PacketID: sub.PacketID, Reasons: []byte{1}}))
+					continue
+				}
+				v, err := wire.ParsePublish(f)
+				must(t, err)
+				next = v.Decode(string(v.Topic))
+			case <-time.After(time.Hour):
+				t.Fatal("nothing comes")
+			}
+		}
+		p.publish(wire.Publish{Topic: "s", Payload: []byte("offline")})
+		time.Sleep(time.Second)
+		p.ack(wire.PUBACK, next.PacketID, 0, "")
+		if m := p.nextPublish(); m.Topic != "s" || m.Dup {
+			t.Errorf("behind one of the backlog came %+v, want the correction", m)
+		}
+		if n := len(eventsOf[StatusFailed](&events)); n > 0 {
+			t.Errorf("%d words failed", n)
+		}
+	})
+}

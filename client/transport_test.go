@@ -88,7 +88,7 @@ func TestTheEnvironmentsProxyIsUsedIfAskedFor(t *testing.T) {
 	}{
 		{ProxyFromEnvironment, "mqtt://broker.test:" + portOf(t, b.URL()), true},
 		{ProxyFromEnvironment, "ws://broker.test:" + portOf(t, b.WebSocketURL()) + "/mqtt", true},
-		{ProxyFromEnvironment, b.URL(), false}, // loopback
+		{ProxyFromEnvironment, b.URL(), false},                                   // loopback
 		{"", "ws://broker.test:" + portOf(t, b.WebSocketURL()) + "/mqtt", false}, // found by itself
 	} {
 		a := make(attempts, 10)

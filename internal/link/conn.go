@@ -39,8 +39,10 @@ type Conn struct {
 	start        time.Time
 	auth         *authentication // nil: CONNECT named no Authentication Method
 
-	ahead   *ahead      // of the reader; nil: nothing was read ahead
-	stalled atomic.Bool // see Stall
+	ahead      *ahead       // of the reader; nil: nothing was read ahead
+	stalled    atomic.Bool  // see Stall
+	stallBegan atomic.Int64 // when, as of start
+	stallSum   atomic.Int64 // how long the reader has stalled, but for now
 
 	waiting atomic.Int32 // writers that want mu
 	mu      sync.Mutex
@@ -299,9 +301,6 @@ func (c *Conn) setCause(err error) {
 
 // Failed is closed when the connection has ended.
 func (c *Conn) Failed() <-chan struct{} { return c.failed }
-
-// Age is how long ago the connection was made.
-func (c *Conn) Age() time.Duration { return time.Since(c.start) }
 
 // Cause is why the connection ended; nil while it stands.
 func (c *Conn) Cause() error {

@@ -54,7 +54,7 @@ func TestConnackThatNeverComes(t *testing.T) {
 		packet, want time.Duration
 	}{
 		"ConnectTimeout ends it":         {20 * time.Second, 7 * time.Second},
-		"PacketTimeout, where shorter":   {2 * time.Second, 2 * time.Second},
+		"PacketTimeout is for requests":  {2 * time.Second, 7 * time.Second},
 		"both at the same time, no race": {7 * time.Second, 7 * time.Second},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -1,11 +1,9 @@
 package link
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"net"
 	"net/url"
 	"time"
@@ -59,6 +57,8 @@ type Up struct {
 	SessionExpiry    time.Duration // in force, after the server had its say; 0: the session ends with the connection
 	Attempt          int           // that it is the outcome of, see End
 	Took             time.Duration // that attempt
+	since            time.Time     // of its CONNACK
+	patient          time.Duration // with requests
 	client           *paho.Client
 	nameless         bool // CONNECT had no Client Identifier
 }
@@ -89,7 +89,7 @@ func (c *Config) connect(ctx context.Context, server *url.URL) (*Up, error) {
 	// paho hears of ctx only while it waits for CONNACK, not while it writes.
 	stop := context.AfterFunc(ctx, func() { conn.Fail(ctx.Err()) })
 	defer stop()
-	up := &Up{Conn: conn, Server: server, KeepAlive: cp.KeepAlive, nameless: cp.ClientID == ""}
+	up := &Up{Conn: conn, Server: server, patient: c.PacketTimeout, KeepAlive: cp.KeepAlive, nameless: cp.ClientID == ""}
 	if p := cp.Properties; p != nil && p.SessionExpiryInterval != nil {
 		up.SessionExpiry = time.Duration(*p.SessionExpiryInterval) * time.Second
 	}
@@ -98,7 +98,7 @@ func (c *Config) connect(ctx context.Context, server *url.URL) (*Up, error) {
 		Conn:          conn,
 		PingHandler:   pinger{conn},
 		AuthHandler:   noAuth{},
-		PacketTimeout: c.PacketTimeout,
+		PacketTimeout: ever,
 		Session:       c.Session.Manager(func(ca *packets.Connack) error { return c.accepted(up, ca) }),
 		// Without this paho would not close at once.
 		OnServerDisconnect: func(*paho.Disconnect) {},
@@ -120,8 +120,6 @@ func (c *Config) connect(ctx context.Context, server *url.URL) (*Up, error) {
 		return up, nil
 	case ctx.Err() != nil:
 		err = fmt.Errorf("no CONNACK from %s: %w", server.Redacted(), ctx.Err())
-	case errors.Is(err, context.DeadlineExceeded): // paho's PacketTimeout
-		err = fmt.Errorf("no CONNACK from %s: %w", server.Redacted(), err)
 	case conn.Cause() != nil && !errors.Is(err, conn.Cause()):
 		err = fmt.Errorf("connecting to %s: %w", server.Redacted(), conn.Cause())
 	default:
@@ -214,56 +212,6 @@ const leastPacketSize = 5
 
 // flag is an availability flag, which is true when absent.
 func flag(p *byte) bool { return p == nil || *p == 1 }
-
-// fits returns a *PacketTooLargeError for a request that the server will not
-// take.
-func (u *Up) fits(request io.WriterTo) error {
-	size, err := request.WriteTo(io.Discard)
-	if limit := u.Gen.Limits.MaximumPacketSize; err == nil && limit > 0 && size > int64(limit) {
-		err = &PacketTooLargeError{Size: int(size), Maximum: int(limit)}
-	}
-	return err
-}
-
-// Subscribe sends a SUBSCRIBE and waits for its SUBACK. One that is larger than
-// the server takes is a *PacketTooLargeError, and the connection stands. A SUBACK
-// that is no answer to it, because it has not a reason code for each filter
-// [MQTT-3.8.4-6] or grants more than was asked for, is a violation.
-func (u *Up) Subscribe(ctx context.Context, s *paho.Subscribe) (*paho.Suback, error) {
-	if err := u.fits(s.Packet()); err != nil {
-		return nil, err
-	}
-	ack, err := u.client.Subscribe(ctx, s)
-	if ack == nil {
-		return nil, err
-	}
-	asked := make([]byte, len(s.Subscriptions))
-	for i, o := range s.Subscriptions {
-		asked[i] = o.QoS
-	}
-	if bad := checkReasons(wire.SUBACK, ack.Reasons, asked); bad != nil {
-		u.Fail(bad)
-		return nil, bad
-	}
-	return ack, err
-}
-
-// Unsubscribe sends an UNSUBSCRIBE and waits for its UNSUBACK; for its size, and
-// for one that has not a reason code for each filter, see Subscribe.
-func (u *Up) Unsubscribe(ctx context.Context, s *paho.Unsubscribe) (*paho.Unsuback, error) {
-	if err := u.fits(s.Packet()); err != nil {
-		return nil, err
-	}
-	ack, err := u.client.Unsubscribe(ctx, s)
-	if ack == nil {
-		return nil, err
-	}
-	if bad := checkReasons(wire.UNSUBACK, ack.Reasons, bytes.Repeat([]byte{0x7F}, len(s.Topics))); bad != nil {
-		u.Fail(bad)
-		return nil, bad
-	}
-	return ack, err
-}
 
 // noAuth is never asked: the Conn lets no AUTH through. But paho calls it for a
 // CONNACK that names an Authentication Method.

@@ -67,8 +67,8 @@ func TestNoKeepAliveNoPing(t *testing.T) {
 		if f, err := p.r.Next(); err == nil {
 			t.Errorf("got %v", f.Type())
 		}
-		if up.Age() < 24*time.Hour {
-			t.Errorf("age %v", up.Age())
+		if up.Stood() < 24*time.Hour {
+			t.Errorf("age %v", up.Stood())
 		}
 		r.end()
 	})

@@ -13,9 +13,9 @@ const maxReferences = 16
 
 // References are the servers that a Server Reference names: host names and
 // addresses with or without a port, separated by spaces, as section 4.11 of the
-// specification writes them, and URLs, which some servers send. What is not said
-// is as for the server that sent it: the scheme, the path of a WebSocket, the
-// port. One that would give up encryption is left out, and so is what cannot be
+// specification writes them, and URLs, which some servers send. What a name does
+// not say is as for the server that sent it: the scheme, the path of a WebSocket,
+// the port. A URL says all. One that would give up encryption is left out, and so is what cannot be
 // read.
 func References(s string, from *url.URL) []*url.URL {
 	var list []*url.URL

@@ -14,6 +14,7 @@ type End struct {
 	Attempt int           // from 1, since there was a connection
 	Took    time.Duration // the attempt, or how long the connection stood
 	Up      *Up           // nil: the attempt failed
+	Detour  bool          // Server is in no list; another one sent us there
 }
 
 // Decision is what to do after an End.
@@ -21,8 +22,11 @@ type Decision struct {
 	Stop      bool          // for good; Run returns the error
 	Delay     time.Duration // before the next attempt
 	Server    *url.URL      // where the server sends us; nil: the next one in turn
-	Permanent bool          // Server takes the place of the one that sent us there
+	Permanent bool          // Server takes the place of the one that sent us there; not from a detour
 }
+
+// Stood is how long ago the server accepted the connection.
+func (u *Up) Stood() time.Duration { return time.Since(u.since) }
 
 // brief is how long a connection must have stood for its server to be tried
 // first again. One that drops us at once is like one that refuses.
@@ -40,7 +44,7 @@ func (c *Config) Run(ctx context.Context) error {
 	route.list = slices.Clone(c.Servers)
 	var hurried time.Time
 	for attempt := 1; ; attempt++ {
-		end := End{Server: route.next(), Attempt: attempt}
+		end := End{Server: route.next(), Attempt: attempt, Detour: route.detour != nil}
 		if c.Attempt != nil {
 			c.Attempt(end.Server, attempt)
 		}
@@ -48,11 +52,10 @@ func (c *Config) Run(ctx context.Context) error {
 		end.Up, end.Err = c.connect(ctx, end.Server)
 		end.Took = time.Since(began)
 		if end.Up != nil {
-			end.Up.Attempt, end.Up.Took = attempt, end.Took
+			end.Up.Attempt, end.Up.Took, end.Up.since = attempt, end.Took, time.Now()
 			drain(c.Hurry)
-			began = time.Now()
 			end.Err = c.serve(ctx, end.Up)
-			end.Took, attempt = time.Since(began), 0
+			end.Took, attempt = end.Up.Stood(), 0
 		}
 		if ctx.Err() != nil {
 			if end.Up != nil {
@@ -80,7 +83,7 @@ func (c *Config) Run(ctx context.Context) error {
 // pause waits, and less long where Hurry says so. It returns false when ctx is
 // done.
 func (c *Config) pause(ctx context.Context, delay time.Duration, hurried *time.Time) bool {
-	timer := time.NewTimer(delay)
+	timer, due := time.NewTimer(delay), time.Now().Add(delay)
 	defer timer.Stop()
 	for soon := false; ; {
 		select {
@@ -94,7 +97,7 @@ func (c *Config) pause(ctx context.Context, delay time.Duration, hurried *time.T
 			}
 			// Whoever calls for it at each failure must not make a tight loop of it.
 			soon = true
-			wait := max(0, time.Until(hurried.Add(betweenHurries)))
+			wait := max(0, min(time.Until(hurried.Add(betweenHurries)), time.Until(due)))
 			*hurried = time.Now().Add(wait)
 			timer.Reset(wait)
 		}
@@ -126,7 +129,7 @@ func (r *route) next() *url.URL {
 // connection has stood, because it has the session, or else to the next one.
 func (r *route) after(end End, d Decision) {
 	switch {
-	case d.Server != nil && d.Permanent && r.detour == nil:
+	case d.Server != nil && d.Permanent:
 		r.list[r.turn%len(r.list)] = d.Server
 	case d.Server != nil:
 		r.detour = d.Server

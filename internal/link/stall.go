@@ -29,9 +29,13 @@ func (c *Conn) Stall(limit time.Duration, wake <-chan struct{}, ready func() boo
 	if ready() {
 		return StallReady
 	}
+	began := c.now()
+	c.stallBegan.Store(began)
 	c.stalled.Store(true)
 	defer func() {
-		c.lastRead.Store(c.now()) // an answer may have come, and nobody looked
+		now := c.now()
+		c.lastRead.Store(now) // an answer may have come, and nobody looked
+		c.stallSum.Add(now - began)
 		c.stalled.Store(false)
 	}()
 	timer := time.NewTimer(limit)
@@ -61,6 +65,15 @@ func (c *Conn) Stall(limit time.Duration, wake <-chan struct{}, ready func() boo
 // Stalled reports whether the reader waits in Stall: what the server has said
 // is not known.
 func (c *Conn) Stalled() bool { return c.stalled.Load() }
+
+// stallTime is how long the reader has stalled, in all.
+func (c *Conn) stallTime() time.Duration {
+	sum := c.stallSum.Load()
+	if c.stalled.Load() {
+		sum += c.now() - c.stallBegan.Load()
+	}
+	return time.Duration(sum)
+}
 
 // ahead is what was read during a Stall. It belongs to the reader.
 type ahead struct {

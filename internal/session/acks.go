@@ -14,7 +14,8 @@ type queued struct {
 	g      *Generation
 	ack    wire.Ack
 	sync   bool    // the store must be in sync before it may leave
-	direct *direct // sent again in place of ack, under its Packet Identifier
+	direct *direct // sent in place of ack, under its Packet Identifier
+	dup    bool    // direct is sent again
 	end    error   // in place of ack: the connection ends, for this reason
 }
 
@@ -138,7 +139,7 @@ func (s *Session) sendAcks(batch []queued, owed bool) {
 				switch {
 				case q.g != cur || q.end != nil:
 				case q.direct != nil:
-					dst = wire.AppendImage(dst, q.direct.image, q.ack.PacketID, true, 0)
+					dst = wire.AppendImage(dst, q.direct.image, q.ack.PacketID, q.dup, 0)
 				default:
 					dst = wire.AppendAck(dst, q.ack)
 					sent++

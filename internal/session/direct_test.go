@@ -107,3 +107,56 @@ func TestTheSameDirectMessageDoesNotPileUp(t *testing.T) {
 		t.Errorf("answered %d times, %d left", answered, len(r.s.directs))
 	}
 }
+
+// A server that takes one message at a time has no slot for direct ones: one waits
+// for the next acknowledgement, before anything that is offered.
+func TestADirectMessageWaitsWithAReceiveMaximumOf1(t *testing.T) {
+	r := newRig(t, Config{})
+	one := Limits{ReceiveMaximum: 1, MaximumQoS: 2, RetainAvailable: true}
+	g := r.connect(false, one)
+	r.offer(1, 1)
+	var told []string
+	r.must(r.direct("a", &told))
+	if err := r.direct("b", &told); !errors.Is(err, ErrWindowFull) {
+		t.Errorf("a second one: %v", err)
+	}
+	r.must(r.ack(g, wire.PUBACK, PacketID(0, 1)))
+	r.want("PUBLISH 1 dup=false a")
+	if answer := g.Offer(2, PacketID(0, 2), 1); answer != Wait {
+		t.Errorf("a message took its slot: %v", answer)
+	}
+	r.must(r.ack(g, wire.PUBACK, 1))
+	if len(told) != 1 || g.InFlight() != 0 {
+		t.Errorf("told %q, %d in flight", told, g.InFlight())
+	}
+
+	// One that waited when the connection ended was never sent.
+	r.offer(2, 1)
+	r.must(r.direct("c", &told))
+	g = r.connect(true, one)
+	r.must(g.ResendDirects())
+	r.want("PUBLISH 2 dup=false c")
+	g = r.connect(true, one)
+	r.must(g.ResendDirects())
+	r.want("PUBLISH 2 dup=true c")
+}
+
+// More PUBRELs than there is room for, and a direct message that comes again.
+func TestDirectMessagesBehindPubrels(t *testing.T) {
+	r := newRig(t, Config{})
+	r.connect(false, full)
+	var told []string
+	r.must(r.direct("a", &told))
+	g := r.connect(true, Limits{ReceiveMaximum: 1, MaximumQoS: 2, RetainAvailable: true})
+	for seq := range uint64(3) {
+		r.store.released[seq+1] = true
+		g.OfferReleased(seq+1, PacketID(0, seq+1))
+	}
+	r.must(g.ResendDirects())
+	for seq := range uint64(3) {
+		r.must(r.ack(g, wire.PUBCOMP, PacketID(0, seq+1)))
+	}
+	if len(g.waiting) > 0 {
+		t.Error("it still waits")
+	}
+}

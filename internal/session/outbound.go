@@ -27,7 +27,14 @@ type direct struct {
 	id     uint16
 	number uint64 // in the order they were first sent, which resending keeps [MQTT-4.6.0-1]
 	image  []byte
+	sent   bool // it may have left, so the next time it has DUP
 	done   func(reason byte, err error)
+}
+
+// send notes that it leaves now, and reports whether it has DUP.
+func (d *direct) send() (again bool) {
+	again, d.sent = d.sent, true
+	return again
 }
 
 // Admission is the answer to an offer.
@@ -145,6 +152,10 @@ func (g *Generation) InFlight() int {
 // this package's errors nothing was sent and done is never called; after an
 // error of the Writer's the message counts as sent, and done is still called.
 //
+// A server whose Receive Maximum is 1 has no slot that is kept for direct messages:
+// one waits for the next acknowledgement then, and goes before anything that is
+// offered. It counts as sent.
+//
 // If the newest direct message that is unacknowledged, resent on this
 // connection, is the same, it stands for this one and done takes the place of
 // its done: births do not pile up over a link that flaps.
@@ -160,7 +171,8 @@ func (g *Generation) PublishDirect(image []byte, done func(reason byte, err erro
 		s.mu.Unlock()
 		return nil
 	}
-	if len(g.flights) >= int(g.Limits.ReceiveMaximum) {
+	full := len(g.flights) >= int(g.Limits.ReceiveMaximum)
+	if full && (g.Limits.ReceiveMaximum > 1 || len(g.waiting) > 0) {
 		s.mu.Unlock()
 		return ErrWindowFull
 	}
@@ -172,7 +184,13 @@ func (g *Generation) PublishDirect(image []byte, done func(reason byte, err erro
 	s.directNumber++
 	d := &direct{id: id, number: s.directNumber, image: image, done: done}
 	s.directs[id] = d
+	if full {
+		g.waiting = append(g.waiting, d)
+		s.mu.Unlock()
+		return nil
+	}
 	g.flights[id] = flight{qos: 1, direct: d}
+	d.send()
 	s.mu.Unlock()
 	return g.w.Send(func(dst []byte) []byte { return wire.AppendImage(dst, d.image, id, false, 0) })
 }
@@ -227,17 +245,19 @@ func (g *Generation) ResendDirects() error {
 		list = append(list, d)
 	}
 	slices.SortFunc(list, func(a, b *direct) int { return cmp.Compare(a.number, b.number) })
-	room := min(len(list), int(g.Limits.ReceiveMaximum)-len(g.flights))
+	room := max(0, min(len(list), int(g.Limits.ReceiveMaximum)-len(g.flights)))
 	list, g.waiting = list[:room], list[room:]
-	for _, d := range list {
+	dup := make([]bool, len(list))
+	for i, d := range list {
 		g.flights[d.id] = flight{qos: 1, direct: d}
+		dup[i] = d.send()
 	}
 	s.mu.Unlock()
 	for _, tell := range refused {
 		tell()
 	}
-	for _, d := range list {
-		if err := g.w.Send(func(dst []byte) []byte { return wire.AppendImage(dst, d.image, d.id, true, 0) }); err != nil {
+	for i, d := range list {
+		if err := g.w.Send(func(dst []byte) []byte { return wire.AppendImage(dst, d.image, d.id, dup[i], 0) }); err != nil {
 			return err
 		}
 	}
@@ -342,7 +362,7 @@ func (g *Generation) landLocked(id uint16, f flight) {
 		next := g.waiting[0]
 		g.waiting = g.waiting[1:]
 		g.flights[next.id] = flight{qos: 1, direct: next}
-		g.s.acks.push(queued{g: g, ack: wire.Ack{PacketID: next.id}, direct: next})
+		g.s.acks.push(queued{g: g, ack: wire.Ack{PacketID: next.id}, direct: next, dup: next.send()})
 	}
 }
 

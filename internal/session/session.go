@@ -136,7 +136,7 @@ type Generation struct {
 
 	// All below is guarded by s.mu.
 	flights map[uint16]flight   // sent, not acknowledged
-	waiting []*direct           // to be sent again when the window has room
+	waiting []*direct           // to be sent when the window has room
 	order   []*Inbound          // received, in the order their acknowledgements must leave
 	recv    map[uint16]struct{} // identifiers that count against our Receive Maximum
 	aliases map[uint16]string
