@@ -32,12 +32,15 @@ const (
 	Forgotten
 	// ViewStale: our own link has been gone for StaleAfter, so all devices that
 	// were Online and were not confirmed since are Stale. They have no Change of
-	// their own; nor have they when they are confirmed.
+	// their own; nor have they when they are confirmed. Told once until a ViewSynced,
+	// and again, or before the first one, where a device was told to be Online that is
+	// Stale now.
 	ViewStale
 	// ViewSynced: everything is known again, or for the first time. What a ViewStale
 	// made Stale and had no Change since is Online again.
 	ViewSynced
-	// ViewFull: there are MaxDevices, and the device with Device.Topic is one more.
+	// ViewFull: there are MaxDevices, or MaxBytes of topics, and the device with
+	// Device.Topic is one more.
 	// Told once, and again when there was room in between.
 	ViewFull
 	// Missed: a reader was too slow, and some Changes are not told. Take a
@@ -87,5 +90,5 @@ type Counts struct {
 	Words      uint64 // status messages that came
 	Unreadable uint64 // of them, those whose payload is no status
 	Superseded uint64 // of them, those that say offline for a boot that a newer one has replaced
-	Refused    uint64 // of them, those of devices beyond MaxDevices
+	Refused    uint64 // of them, those of devices beyond MaxDevices or MaxBytes
 }

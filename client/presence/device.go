@@ -3,6 +3,7 @@ package presence
 import (
 	"encoding/binary"
 	"math"
+	"strings"
 	"time"
 )
 
@@ -47,7 +48,7 @@ func (d *device) hear(s Status, t texts) (news bool) {
 		s.Boot = BootID{} // an end of a boot before the present one does not make it that
 	}
 	s.Reason, s.Version = t.one(cut(s.Reason)), t.one(cut(s.Version))
-	s.Interval = (min(s.Interval, MaxInterval) + time.Second - 1).Truncate(time.Second)
+	s.Interval = (min(max(s.Interval, 0), MaxInterval) + time.Second - 1).Truncate(time.Second)
 	s.Time = s.Time.UTC().Round(0)
 	news = d.words == 0 || s != d.status()
 	d.words = min(d.words+1, 2)
@@ -121,6 +122,7 @@ func (t texts) one(text string) string {
 	if have, ok := t[text]; ok {
 		return have
 	}
+	text = strings.Clone(text) // it may be a piece of something large
 	if len(t) < maxTexts {
 		t[text] = text
 	}

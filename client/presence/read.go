@@ -56,10 +56,10 @@ func (t *Tracker) Counts(now time.Time) Counts {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	c, v, at := t.counts, &t.view, t.since(now)
-	c.Devices, c.Synced = len(t.devices), v.synced
+	c.Devices, c.Synced = len(t.devices), v.synced || v.quiet
 	c.Online, c.Offline, c.Stale, c.Unknown = v.states[Online], v.states[Offline], v.states[Stale], v.states[Unknown]
 	for i := range v.ended {
-		if at >= t.stale(&v.ended[i]) {
+		if t.isStale(&v.ended[i], at) {
 			c.Online -= v.ended[i].online
 			c.Stale += v.ended[i].online
 		}

@@ -67,13 +67,21 @@ func (t *Tracker) expireOne(at time.Time) (c Change, told bool, next time.Time) 
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	now, v, s := t.since(at), &t.view, &t.silence
-	if v.ever && !v.synced && !v.told {
-		stale := t.stale(&v.ended[0])
+	for i := range v.ended {
+		if !v.untold(i) {
+			continue
+		}
+		stale := t.stale(&v.ended[i])
 		if now >= stale {
 			v.told = true
+			for j := range v.ended {
+				v.ended[j].told = v.ended[j].told || t.isStale(&v.ended[j], now)
+			}
 			return Change{Kind: ViewStale, At: at}, true, next
 		}
-		next = t.base.Add(stale)
+		if due := t.base.Add(stale); next.IsZero() || due.Before(next) {
+			next = due
+		}
 	}
 	for len(s.heap) > 0 && s.heap[0].at <= now {
 		e := heap.Pop(s).(check)

@@ -11,12 +11,16 @@ type Options struct {
 	// MaxDevices is how many devices are known at a time; words of others are
 	// refused, counted and told with a ViewFull. Default 100,000.
 	MaxDevices int
+	// MaxBytes is what the topics of all devices may take; words of others are
+	// refused in the same way. Default 64 MiB.
+	MaxBytes int
 	// StaleAfter is how long after the last sign of life on our own link a device
 	// that was Online is shown as Stale, unless it was confirmed since. Default
 	// 15 s; a negative one: at once when the link is known to be gone.
 	StaleAfter time.Duration
-	// Parse reads payloads. Default: the Parse of this package, which the Status
-	// must be within the limits of.
+	// Parse reads payloads. Default: the Parse of this package. A State other than
+	// Online and Offline counts as Unknown, and what is beyond the limits of Status is
+	// cut.
 	Parse func(topic string, payload []byte) (Status, error)
 }
 
@@ -73,6 +77,7 @@ type Tracker struct {
 	opts    Options
 	base    time.Time // times are kept as the distance from it
 	devices map[string]*device
+	bytes   int // of their topics
 	texts   texts
 	counts  Counts
 	view    view
@@ -84,6 +89,9 @@ type Tracker struct {
 func NewTracker(o Options) *Tracker {
 	if o.MaxDevices <= 0 {
 		o.MaxDevices = 100_000
+	}
+	if o.MaxBytes <= 0 {
+		o.MaxBytes = 64 << 20
 	}
 	if o.StaleAfter == 0 {
 		o.StaleAfter = 15 * time.Second
@@ -114,12 +122,14 @@ func (t *Tracker) Apply(w Word) (Change, bool) {
 	case err != nil:
 		t.counts.Unreadable++
 		s = Status{}
+	case s.State > Offline:
+		s.State = Unknown // a Parse of the program's says something that no device can
 	}
 	if d == nil {
 		if w.Past {
 			return Change{}, false // what is retained of it is still to come
 		}
-		if len(t.devices) >= t.opts.MaxDevices {
+		if len(t.devices) >= t.opts.MaxDevices || t.bytes+len(w.Topic) > t.opts.MaxBytes {
 			t.counts.Refused++
 			told := t.full
 			t.full = true
@@ -127,6 +137,7 @@ func (t *Tracker) Apply(w Word) (Change, bool) {
 		}
 		d = &device{topic: strings.Clone(w.Topic), epoch: t.view.epoch}
 		t.devices[d.topic] = d
+		t.bytes += len(d.topic)
 		t.view.add(d)
 	}
 	initial := d.words == 0 && w.Retained
@@ -157,6 +168,7 @@ func (t *Tracker) Apply(w Word) (Change, bool) {
 		return Change{}, false
 	}
 	d.since = now
+	t.view.now.news = t.view.now.news || d.shown == Online
 	return Change{At: w.At, Device: t.device(d, now), From: from, Initial: initial}, true
 }
 
@@ -174,6 +186,7 @@ func (t *Tracker) Forget(topic string, at time.Time) (Change, bool) {
 func (t *Tracker) removeLocked(d *device, at time.Time) Change {
 	from := t.shown(d, t.since(at))
 	delete(t.devices, d.topic)
+	t.bytes -= len(d.topic)
 	t.view.remove(d)
 	t.full, d.gone = false, true
 	return Change{Kind: Forgotten, At: at, Device: Device{Topic: d.topic, Since: at}, From: from}
