@@ -20,6 +20,7 @@ type changes[T any] struct {
 type reader[T any] struct {
 	queue  []T
 	missed int           // that are not told; what is in queue came after them
+	loops  int           // that read
 	signal chan struct{} // there is something, or it is closed
 }
 
@@ -47,24 +48,15 @@ func (r *reader[T]) wake() {
 }
 
 // read adds a reader and returns what it reads: all that is pushed from now on. The
-// sequence ends when changes is closed and everything was read; it is for one loop,
-// and when that ends the reader is gone.
+// sequence ends when changes is closed and everything was read. It is for one loop,
+// and when that ends the reader is gone; a loop behind it gets what is pushed from
+// then on, and two at a time share what comes.
 func (c *changes[T]) read() iter.Seq[T] {
 	r := &reader[T]{signal: make(chan struct{}, 1)}
-	c.mu.Lock()
-	if !c.closed {
-		if c.readers == nil {
-			c.readers = map[*reader[T]]struct{}{}
-		}
-		c.readers[r] = struct{}{}
-	}
-	c.mu.Unlock()
+	c.join(r, 0)
 	return func(yield func(T) bool) {
-		defer func() {
-			c.mu.Lock()
-			delete(c.readers, r)
-			c.mu.Unlock()
-		}()
+		c.join(r, 1)
+		defer c.leave(r)
 		for {
 			c.mu.Lock()
 			list, missed, closed := r.queue, r.missed, c.closed
@@ -87,6 +79,31 @@ func (c *changes[T]) read() iter.Seq[T] {
 			}
 		}
 	}
+}
+
+func (c *changes[T]) join(r *reader[T], loops int) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	r.loops += loops
+	if c.closed {
+		return
+	}
+	if c.readers == nil {
+		c.readers = map[*reader[T]]struct{}{}
+	}
+	c.readers[r] = struct{}{}
+}
+
+// leave ends a loop.
+func (c *changes[T]) leave(r *reader[T]) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if r.loops--; r.loops > 0 {
+		r.wake() // the signal may have been meant for the other
+		return
+	}
+	delete(c.readers, r)
+	r.queue, r.missed = nil, 0
 }
 
 // close ends all sequences.

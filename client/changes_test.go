@@ -1,0 +1,47 @@
+package client
+
+import (
+	"slices"
+	"sync"
+	"testing"
+	"testing/synctest"
+)
+
+// TestChangesOfMoreThanOneLoop: a loop behind another goes on, two at a time share,
+// and all of them end.
+func TestChangesOfMoreThanOneLoop(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := &changes[int]{limit: 4, missed: func(n int) int { return -n }}
+		seq := c.read()
+		c.push(1)
+		for range seq {
+			break
+		}
+		c.push(2) // between the loops
+		var mu sync.Mutex
+		var got []int
+		var loops sync.WaitGroup
+		for range 2 {
+			loops.Go(func() {
+				for v := range seq {
+					mu.Lock()
+					got = append(got, v)
+					mu.Unlock()
+				}
+			})
+		}
+		synctest.Wait()
+		for v := range 3 {
+			c.push(10 + v)
+			synctest.Wait()
+		}
+		c.close()
+		loops.Wait() // or the bubble is a deadlock
+		if slices.Sort(got); !slices.Equal(got, []int{10, 11, 12}) || len(c.readers) != 0 {
+			t.Errorf("got %v; %d readers are left", got, len(c.readers))
+		}
+		for range seq {
+			t.Error("it is closed")
+		}
+	})
+}
