@@ -37,7 +37,10 @@ func (c *Client) follow(ctx context.Context, f *follower, t *tap, ended func()) 
 	if !c.views.add(f) {
 		return ErrClosed
 	}
-	c.addTap(t)
+	if err := c.addTap(t); err != nil {
+		c.views.remove(f)
+		return err
+	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.stop = context.AfterFunc(ctx, f.close)

@@ -26,7 +26,7 @@ func (c *Client) ClearRetained(ctx context.Context, topic string) (*Delivery, er
 // RetainedOptions bound what is fetched or mirrored. The zero value is useful.
 type RetainedOptions struct {
 	MaxMessages int // default 100,000
-	MaxBytes    int // of topics, payloads and properties; default 64 MiB
+	MaxBytes    int // of topics, payloads and properties in memory; default 64 MiB
 	// Silence is how long nothing must come until that counts as the end, where no
 	// marker tells it; ten times that where the marker is under way. Default 1 s.
 	Silence time.Duration
@@ -65,16 +65,19 @@ type Retained struct {
 // It subscribes for as long as it takes. A subscription of the program's to the
 // same filter, or one that overlaps, stays as it is and misses nothing: its
 // handlers do not see what is fetched, if the server knows Subscription
-// Identifiers; else they may see retained messages again. Messages that are
-// published meanwhile may come to handlers twice at a server without them, or that
-// refuses the marker.
+// Identifiers and the program uses no RetainAsPublished; else they may see retained
+// messages again. Messages that are published meanwhile may come to handlers twice
+// at a server without them, or that refuses the marker.
+//
+// A fetch joins one of the same filter that is about to begin, and waits for one
+// that has begun. A watch or a mirror of the same filter is filled anew along with it.
 //
 // How the end is known: behind the SUBSCRIBE a message goes to a topic of our own,
 // Config.MarkerTopic, and comes back behind the retained ones. Where the server
 // refuses that, the end is a guess, see Retained.End.
 //
 // Errors: *FieldError, *RefusedError (0x9A: the server has no retained messages),
-// *RetainedLimitError, ErrClosed, and ctx's cause.
+// *RetainedLimitError, ErrTooManyFilters, ErrClosed, and ctx's cause.
 func (c *Client) FetchRetained(ctx context.Context, filter string, o RetainedOptions) (*Retained, error) {
 	if err := checkRetainedFilter(filter); err != nil {
 		return nil, err
@@ -84,7 +87,9 @@ func (c *Client) FetchRetained(ctx context.Context, filter string, o RetainedOpt
 	if c.ending.Err() != nil {
 		return nil, ErrClosed
 	}
-	c.addTap(t)
+	if err := c.addTap(t); err != nil {
+		return nil, err
+	}
 	defer c.removeTap(t)
 	select {
 	case <-f.done:
@@ -157,6 +162,8 @@ func (f *fetch) lost(time.Time) {
 	}
 }
 
+func (f *fetch) refill(bool) { f.lost(time.Time{}) }
+
 func (f *fetch) refused(err error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -174,7 +181,7 @@ func (f *fetch) endLocked(err error) {
 func (m *Message) size() int {
 	n := len(m.Topic) + len(m.Payload) + len(m.ContentType) + len(m.ResponseTopic) + len(m.CorrelationData)
 	for _, p := range m.UserProperties {
-		n += len(p.Key) + len(p.Value)
+		n += userBytes + len(p.Key) + len(p.Value)
 	}
 	return n
 }

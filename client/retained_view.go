@@ -28,6 +28,7 @@ type RetainedView struct {
 	passes  int  // fetches that ended unsure
 	missing int  // messages that were not taken, since it was synced last
 	dropped uint64
+	expiry  expiry
 }
 
 type retainedEntry struct {
@@ -59,14 +60,14 @@ type RetainedChange struct {
 // Synced waits. Publications without the RETAIN flag do not change it. On each
 // connection everything is fetched again, as FetchRetained does, and what is not
 // there any more goes; meanwhile the view is as it was. For subscriptions of the
-// program's, and for errors, see FetchRetained and WatchStatus.
+// program's, kept sessions, and errors, see FetchRetained and WatchStatus.
 func (c *Client) MirrorRetained(ctx context.Context, filter string, o RetainedOptions) (*RetainedView, error) {
 	v := &RetainedView{o: o.withDefaults(), entries: map[string]*retainedEntry{}}
 	v.changes = changes[RetainedChange]{limit: v.o.Queue, missed: func(n int) RetainedChange {
 		return RetainedChange{Kind: RetainedMissed, Missed: n}
 	}}
 	t := &tap{filter: filter, qos: AtLeastOnce, rap: true, silence: v.o.Silence, user: (*mirror)(v)}
-	if err := c.follow(ctx, &v.follower, t, v.changes.close); err != nil {
+	if err := c.follow(ctx, &v.follower, t, (*mirror)(v).finish); err != nil {
 		return nil, err
 	}
 	return v, nil
@@ -131,7 +132,8 @@ func (v *RetainedView) list(want func(topic string) bool) (list []*Message) {
 	return list
 }
 
-// Len is how many messages are in the view.
+// Len is how many messages are in the view. One that has expired goes within a
+// second.
 func (v *RetainedView) Len() int {
 	v.held.Lock()
 	defer v.held.Unlock()
@@ -146,7 +148,7 @@ func (v *RetainedView) Refused() uint64 {
 }
 
 // Changes returns what changes from this call on, for one loop, which ends when the
-// view does.
+// view does. Up to RetainedOptions.Queue changes wait for that loop from here on.
 func (v *RetainedView) Changes() iter.Seq[RetainedChange] { return v.changes.read() }
 
 // Close ends the view. What is in it can still be asked. It is safe in each state.
@@ -193,6 +195,7 @@ func (v *mirror) take(m *Message, from origin) {
 	}
 	v.entries[m.Topic] = e
 	v.bytes += size
+	v.expireAtLocked(e.expires)
 	if old == nil || !same(old.m, m) {
 		v.changes.push(RetainedChange{Kind: RetainedSet, Message: m})
 	}
@@ -234,10 +237,14 @@ func (v *mirror) nextLocked() {
 	v.missing, v.unsure = 0, false
 }
 
-func (v *mirror) lost(time.Time) {
+func (v *mirror) lost(time.Time) { v.refill(false) }
+
+func (v *mirror) refill(again bool) {
 	v.held.Lock()
 	v.nextLocked()
-	v.passes = 0
+	if !again { // else two mirrors would have each other begin for ever
+		v.passes = 0
+	}
 	v.held.Unlock()
 	v.set(NotSynced, nil)
 }

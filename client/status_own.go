@@ -17,7 +17,9 @@ import (
 // ownTopic is the subscription to our own status topic. It is none of the
 // program's: it is made only where none of theirs covers the topic, ended when one
 // does, and handlers do not see what it brings. No Local is not asked for, since a
-// server may take our will for something that we published.
+// server may take our will for something that we published. It has an identifier,
+// where the server knows such, that tells its copies from those of the program's
+// Shared Subscriptions.
 type ownTopic struct {
 	sub     *subscription // nil: never asked for
 	refused uint64        // the connection on which the server refused it
@@ -34,8 +36,12 @@ func (c *Client) hearOwn(ctx context.Context, up *link.Up) {
 	own := &c.announcer.own
 	tapped := c.taps.uses(topic)
 	c.mu.Lock()
-	if own.sub == nil {
-		own.sub = &subscription{options: paho.SubscribeOptions{Topic: topic, QoS: 1}}
+	id := uint32(0)
+	if up.Gen.Limits.SubIDAvailable {
+		id = ownID
+	}
+	if own.sub == nil || own.sub.id != id {
+		own.sub = &subscription{options: paho.SubscribeOptions{Topic: topic, QoS: 1}, id: id}
 	}
 	if tapped || c.subs.has(topic) {
 		own.sub.session = 0 // the server has one for each filter: it is not ours now
@@ -117,16 +123,33 @@ func (c *Client) heardOwn(in *session.Inbound, topic string, payload []byte) boo
 	if !c.listens() || topic != c.cfg.Status.Topic {
 		return false
 	}
-	c.listen(payload)
-	c.mu.Lock()
-	wanted := slices.ContainsFunc(c.subs.list, func(s *subscription) bool { return wire.Match(s.options.Topic, topic) })
-	c.mu.Unlock()
-	if wanted {
+	if c.wantsOwn(topic, c.listen(payload)) {
 		return false
 	}
 	c.counters.received.Add(1)
 	c.taken(in)
 	return true
+}
+
+// wantsOwn reports whether a message on our own status topic, which we said
+// ourselves or not, may have come for a subscription of the program's.
+func (c *Client) wantsOwn(topic string, ourWord bool) bool {
+	byOurs := c.taps.own
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	own := c.announcer.own.sub
+	nobodyKnows := own != nil && own.id == 0
+	return slices.ContainsFunc(c.subs.list, func(s *subscription) bool {
+		switch o := s.options; {
+		case !wire.Match(o.Topic, topic):
+			return false
+		case isShared(o.Topic):
+			return !byOurs // it has a copy of its own
+		case o.NoLocal:
+			return !ourWord || !byOurs && !nobodyKnows
+		}
+		return true
+	})
 }
 
 // uses reports whether a tap has just this filter.
@@ -136,8 +159,9 @@ func (ts *taps) uses(filter string) bool {
 	return ts.find(filter) != nil
 }
 
-// listen tells the plan what the topic says now.
-func (c *Client) listen(payload []byte) {
+// listen tells the plan what the topic says now. It reports whether that is a word
+// of ours.
+func (c *Client) listen(payload []byte) (ourWord bool) {
 	s, a := c.cfg.Status, &c.announcer
 	var said presence.Status
 	switch {
@@ -148,7 +172,7 @@ func (c *Client) listen(payload []byte) {
 	default:
 		var err error
 		if said, err = presence.Parse(payload); err != nil {
-			return // cleared, or nothing that we know: left to whoever did it
+			return false // cleared, or nothing that we know: left to whoever did it
 		}
 	}
 	by := ours
@@ -159,6 +183,7 @@ func (c *Client) listen(payload []byte) {
 		c.event(StatusContested{Boot: said.Boot})
 	}
 	a.wake()
+	return by == ours && said.State == presence.Online
 }
 
 // covers reports whether the server's session has a subscription of the program's

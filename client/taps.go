@@ -1,6 +1,8 @@
 package client
 
 import (
+	"errors"
+	"math/rand/v2"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -32,6 +34,7 @@ type taps struct {
 	wake    chan struct{} // keepTaps has something to do
 
 	matched []match // of tapped; the reader's alone
+	own     bool    // ownTopic has brought what tapped looked at last; the reader's alone
 }
 
 // tap is one user of a source.
@@ -41,7 +44,8 @@ type tap struct {
 	rap     bool          // that has Retain As Published
 	silence time.Duration // how long it must be silent where no marker tells the end
 	user    tapUser
-	filled  bool // under taps.mu
+	fill    uint64 // that which brings it what is retained; 0: it waits for the next. Under taps.mu
+	filled  bool   // all has come. Under taps.mu
 }
 
 // match is a tap that a message is for.
@@ -65,6 +69,7 @@ type tapUser interface {
 	take(m *Message, from origin)
 	filled(end SyncEnd) (again bool) // all that is retained has come; again: fetch once more
 	lost(alive time.Time)            // it has to be filled again
+	refill(again bool)               // the same, on a link that stands; again: since another user asks for that again
 	refused(err error)               // by the server; the next connection tries again
 }
 
@@ -78,6 +83,7 @@ type source struct {
 	live   uint32 // and of the one behind it
 	fill   uint64 // counts the SUBSCRIBEs that fetch
 	nonce  string // in the marker behind it
+	again  bool   // it is due only because a user asks for it again
 	owed   bool   // the marker is under way
 	moved  time.Time
 	timer  *time.Timer // looks whether it is silent
@@ -112,7 +118,8 @@ const (
 	lastTapID  = 200_065_535
 	markerID   = firstTapID
 	probeID    = firstTapID + 1
-	sourceID   = firstTapID + 2 // and following: even for a SUBSCRIBE that fetches, the next for the one behind it
+	ownID      = firstTapID + 2 // of ownTopic
+	sourceID   = firstTapID + 4 // and following: even for a SUBSCRIBE that fetches, the next for the one behind it
 )
 
 // fetches reports whether an identifier of ours is that of a SUBSCRIBE that fetches.
@@ -120,20 +127,36 @@ func fetches(id uint32) bool { return id >= sourceID && id%2 == 0 }
 
 func isTapID(id uint32) bool { return id >= firstTapID && id <= lastTapID }
 
-// addTap begins to use a filter.
-func (c *Client) addTap(t *tap) {
+// maxSources bounds the filters, and with them the time that a message takes and the
+// identifiers in use.
+const maxSources = 10_000
+
+// ErrTooManyFilters says that 10,000 filters are watched, mirrored or fetched at a
+// time.
+var ErrTooManyFilters = errors.New("client: 10,000 filters are watched, mirrored or fetched already; close some, or use one with a wildcard for many")
+
+// addTap begins to use a filter. What is being fetched for others goes on, so that
+// many who come one after the other do not keep each other from an end; behind it
+// all is fetched once more.
+func (c *Client) addTap(t *tap) error {
 	ts := &c.taps
-	ts.used.Store(true)
 	ts.mu.Lock()
+	defer ts.mu.Unlock()
 	s := ts.find(t.filter)
 	if s == nil {
+		if len(ts.sources) >= maxSources {
+			return ErrTooManyFilters
+		}
 		s = &source{filter: t.filter}
 		ts.sources = append(ts.sources, s)
 	}
+	ts.used.Store(true)
 	s.taps = append(s.taps, t)
-	s.phase = due
-	ts.mu.Unlock()
+	if s.phase != filling {
+		s.phase, s.again = due, false
+	}
 	ts.kick()
+	return nil
 }
 
 // removeTap ends the use. Whoever uses the tap may still be told something that
@@ -171,7 +194,7 @@ func (c *Client) disturbed(filter string) {
 	}
 	ts.mu.Unlock()
 	for _, t := range told {
-		t.user.lost(time.Now())
+		t.user.refill(false)
 	}
 	ts.kick()
 }
@@ -186,7 +209,7 @@ func (ts *taps) unfill(s *source) (told []*tap) {
 		if s.asked {
 			told = append(told, t)
 		}
-		t.filled = false
+		t.filled, t.fill = false, 0
 	}
 	return told
 }
@@ -214,8 +237,13 @@ func (ts *taps) kick() {
 	}
 }
 
-// newID is a Subscription Identifier that no source has; nor has any the next.
+// newID is a Subscription Identifier that no source has; nor has any the next. The
+// first is a random one: what a kept session still has for an earlier process must
+// not be taken for an answer to this one.
 func (ts *taps) newID() uint32 {
+	if ts.last == 0 {
+		ts.last = sourceID + 2*rand.Uint32N((lastTapID-sourceID)/2)
+	}
 	for {
 		if ts.last += 2; ts.last < sourceID || ts.last >= lastTapID {
 			ts.last = sourceID

@@ -92,11 +92,15 @@ func (c *Client) fillTap(ctx context.Context, up *link.Up, s *source) {
 	c.prepareMarker(ctx, up)
 	theirs, theirID, shared := c.theirs(s.filter)
 	ts := &c.taps
+	ts.turn.Lock()
 	ts.mu.Lock()
 	if s.phase != due {
 		ts.mu.Unlock()
+		ts.turn.Unlock()
 		return
 	}
+	asked := s.again
+	s.again = false
 	s.phase, s.asked, s.shared, s.theirs = filling, true, shared, theirID
 	s.id, s.live = ts.newID(), 0
 	s.fill++
@@ -115,7 +119,18 @@ func (c *Client) fillTap(ctx context.Context, up *link.Up, s *source) {
 		s.live = s.id + 1
 	}
 	fill, id, live, marker := s.fill, s.id, s.live, ts.marker
+	var told []*tap // what they have may go while nothing tells which messages are new
+	for _, t := range s.taps {
+		if t.filled {
+			told = append(told, t)
+		}
+		t.filled, t.fill = false, fill
+	}
 	ts.mu.Unlock()
+	for _, t := range told {
+		t.user.refill(asked)
+	}
+	ts.turn.Unlock()
 	err = c.subscribeTap(ctx, up, first, id)
 	if err == nil && again {
 		err = c.subscribeTap(ctx, up, stays, live)

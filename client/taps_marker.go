@@ -10,6 +10,7 @@ import (
 	"github.com/eclipse/paho.golang/paho"
 
 	"github.com/mooring-mqtt/mooring/internal/link"
+	"github.com/mooring-mqtt/mooring/internal/wire"
 )
 
 // SyncEnd says how the end of the retained messages was known.
@@ -83,7 +84,7 @@ func (c *Client) prepareMarker(ctx context.Context, up *link.Up) {
 	ts.mu.Unlock()
 	var err error
 	switch {
-	case topic == NoMarker:
+	case topic == NoMarker, len(topic)+len("/#") > wire.MaxString:
 		err = errNoMarker
 	case l.MaximumQoS < 1:
 		err = errNoMarker // whether it is refused would not be told
@@ -132,9 +133,14 @@ func (ts *taps) complete(s *source) (done []*tap) {
 		s.timer.Stop()
 	}
 	for _, t := range s.taps {
-		if !t.filled {
+		switch {
+		case t.filled:
+		case t.fill == s.fill:
 			t.filled = true
 			done = append(done, t)
+		default: // it came behind the SUBSCRIBE
+			s.phase = due
+			ts.kick()
 		}
 	}
 	return done
@@ -178,8 +184,12 @@ func (ts *taps) tellFilled(done []*tap, end SyncEnd) {
 			continue
 		}
 		ts.mu.Lock()
-		if s := ts.find(t.filter); s != nil && s.phase == standing {
-			s.phase, t.filled = due, false
+		switch s := ts.find(t.filter); {
+		case s == nil:
+		case s.phase == standing:
+			s.phase, s.again, t.filled = due, true, false
+		case s.phase == due:
+			t.filled = false
 		}
 		ts.mu.Unlock()
 		ts.kick()

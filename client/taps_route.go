@@ -15,14 +15,18 @@ func (c *Client) tapped(m *Message) (only bool) {
 	ts := &c.taps
 	var room [4]uint32
 	ours := room[:0] // the identifiers that are ours; the program does not see them
+	ts.own = false
 	m.SubscriptionIDs = slices.DeleteFunc(m.SubscriptionIDs, func(id uint32) bool {
-		if isTapID(id) {
+		switch {
+		case id == ownID:
+			ts.own = true
+		case isTapID(id):
 			ours = append(ours, id)
 		}
 		return isTapID(id)
 	})
 	if !ts.used.Load() { // those are of an earlier process
-		return len(ours) > 0 && !c.handles(m.Topic)
+		return (ts.own || len(ours) > 0) && !c.handles(m.Topic)
 	}
 	ts.turn.Lock()
 	defer ts.turn.Unlock()
@@ -47,7 +51,10 @@ func (c *Client) tapped(m *Message) (only bool) {
 		}
 		m.SubscriptionIDs = append(m.SubscriptionIDs, by.theirs...)
 	}
-	for _, to := range ts.matched {
+	for i, to := range ts.matched {
+		if i > 0 {
+			taken = taken.clone() // what one gives to the program is nobody else's
+		}
 		to.t.user.take(taken, to.from)
 	}
 	return only
@@ -69,37 +76,47 @@ func (ts *taps) match(m *Message, ours []uint32) (by cause) {
 		if !wire.Match(s.filter, m.Topic) {
 			continue
 		}
-		from := s.brought(ours)
+		brought := s.brought(ours)
 		by.matched = true
-		if from != fromPast {
+		if brought != fromPast {
 			by.shared = by.shared || s.shared
-			by.flag = by.flag || from == fromLive && s.rap()
+			by.flag = by.flag || brought == fromLive && s.rap()
 			if s.theirs != 0 {
 				by.theirs = append(by.theirs, s.theirs)
 			}
 		}
-		switch {
-		case s.phase == ending || s.phase == denied:
+		if s.phase == ending || s.phase == denied {
 			continue
-		case s.phase == due:
-			from = fromPast
-		case ts.subIDs:
-			if from == fromPast && s.phase == standing {
-				continue // another copy, or one that the retained message has overtaken
-			}
-		case s.phase == standing:
-			from = fromLive
-		case s.shared || m.Retain || m.QoS == 0:
-			from = fromFill // for a moment we ask for QoS 0; what a session has kept has a higher one
 		}
 		if s.phase == filling {
 			s.moved = time.Now()
 		}
 		for _, t := range s.taps {
-			ts.matched = append(ts.matched, match{t, from})
+			if from, takes := s.origin(t, m, brought, ts.subIDs); takes {
+				ts.matched = append(ts.matched, match{t, from})
+			}
 		}
 	}
 	return by
+}
+
+// origin says what a message is to one of the taps, and whether it takes it.
+func (s *source) origin(t *tap, m *Message, brought origin, subIDs bool) (from origin, takes bool) {
+	switch stands := s.phase == standing || s.phase == due && t.filled; {
+	case stands && subIDs:
+		return brought, brought != fromPast // that is another copy, or one that the retained message has overtaken
+	case stands:
+		return fromLive, true
+	case s.phase == due:
+		return fromPast, true
+	case t.fill != s.fill:
+		return fromPast, false // its SUBSCRIBE is still to come
+	case subIDs:
+		return brought, true
+	case s.shared || m.Retain || m.QoS == 0:
+		return fromFill, true // for a moment we ask for QoS 0; what a session has kept has a higher one
+	}
+	return fromPast, true
 }
 
 // brought says which of our SUBSCRIBEs brought a message, if identifiers tell.
@@ -125,6 +142,8 @@ func (c *Client) ours(m *Message, ours []uint32, by cause) bool {
 		return true
 	case len(ours) == 0:
 		return false // nothing tells whose it is
+	case !c.handlesAlone(m.Topic):
+		return true // a Shared Subscription has a copy of its own
 	case m.Retain && len(ours) == 1 && fetches(ours[0]) && !c.retainAsPublished.Load():
 		// It answers our SUBSCRIBE: what answers theirs has not our identifier, and what
 		// is published has no flag, or that of another subscription of ours as well.
@@ -146,6 +165,12 @@ func (c *Client) taken(in *session.Inbound) {
 // handles reports whether any handler is declared for a topic.
 func (c *Client) handles(topic string) bool {
 	return slices.ContainsFunc(c.router.list(), func(r *route) bool { return wire.Match(r.filter, topic) })
+}
+
+// handlesAlone reports whether a handler is declared for a topic that is not that of
+// a Shared Subscription.
+func (c *Client) handlesAlone(topic string) bool {
+	return slices.ContainsFunc(c.router.list(), func(r *route) bool { return !isShared(r.filter) && wire.Match(r.filter, topic) })
 }
 
 // clone copies a message and all that it refers to and that may be changed.

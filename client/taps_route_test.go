@@ -18,6 +18,7 @@ func (k *taker) take(_ *Message, from origin) {
 }
 func (k *taker) filled(SyncEnd) bool { return false }
 func (k *taker) lost(time.Time)      {}
+func (k *taker) refill(bool)         {}
 func (k *taker) refused(error)       {}
 
 // TestWhomAMessageIsFor: by its identifiers, RETAIN flag and what the server does

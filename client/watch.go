@@ -15,6 +15,8 @@ type WatchOptions struct {
 	// MaxDevices is how many devices are known at a time; see presence.Options.
 	// Default 100,000.
 	MaxDevices int
+	// MaxBytes is what their topics may take; see presence.Options. Default 64 MiB.
+	MaxBytes int
 	// StaleAfter is how long our own link may be gone until devices that were Online
 	// are shown as Stale, counted from when the server's last packet came. Default
 	// 15 s. A negative one: at once when the link is known to be gone.
@@ -70,12 +72,19 @@ type StatusWatch struct {
 // noticed at once, if StaleAfter is negative; with another it may be exceeded by
 // StaleAfter, and by 1.5 times our Keep Alive where a link dies without a word.
 //
-// Errors: *FieldError, ErrClosed, ctx's cause. That the server refuses the
+// A session that is kept (Config.SessionExpiry) keeps the words of its subscriptions
+// for us too while our link is down, and they take room in the server's queue that
+// the program's own messages then may not have; after Close of the client as well,
+// unless the watch was closed while there was a connection. What is watched is fetched
+// anyway, so a client for watching alone, with NoSession, is better beside durable
+// subscriptions.
+//
+// Errors: *FieldError, ErrTooManyFilters, ErrClosed, ctx's cause. That the server refuses the
 // subscription is told by Synced and by a SubscriptionFailed event; the next
 // connection tries again.
 func (c *Client) WatchStatus(ctx context.Context, filter string, o WatchOptions) (*StatusWatch, error) {
 	def(&o.Queue, 1024)
-	w := &StatusWatch{tracker: presence.NewTracker(presence.Options{MaxDevices: o.MaxDevices, StaleAfter: o.StaleAfter, Parse: recovered(o.Parse)})}
+	w := &StatusWatch{tracker: presence.NewTracker(presence.Options{MaxDevices: o.MaxDevices, MaxBytes: o.MaxBytes, StaleAfter: o.StaleAfter, Parse: recovered(o.Parse)})}
 	w.changes = changes[presence.Change]{limit: o.Queue, missed: func(n int) presence.Change {
 		return presence.Change{Kind: presence.Missed, At: time.Now(), Missed: n}
 	}}
@@ -134,7 +143,7 @@ func (w *StatusWatch) Counts() presence.Counts { return w.tracker.Counts(time.No
 
 // Changes returns what changes from this call on, for one loop. The loop ends when
 // the watch does. One that is too slow gets a presence.Missed and should take a
-// Snapshot.
+// Snapshot. Up to WatchOptions.Queue changes wait for the loop from this call on.
 func (w *StatusWatch) Changes() iter.Seq[presence.Change] { return w.changes.read() }
 
 // Close ends the watch: the server is told when there is a connection, and the
@@ -179,7 +188,16 @@ func (w *StatusWatch) lost(alive time.Time) {
 	w.expireLocked()
 }
 
-func (w *StatusWatch) refused(err error) { w.set(NotSynced, err) }
+func (w *StatusWatch) refill(bool) {
+	w.order.Lock()
+	defer w.order.Unlock()
+	w.tracker.Resync()
+}
+
+func (w *StatusWatch) refused(err error) {
+	w.lost(time.Now()) // there may have been a subscription until now
+	w.set(NotSynced, err)
+}
 
 // expireLocked tells what is due, and comes again when something will be.
 func (w *StatusWatch) expireLocked() {
