@@ -32,6 +32,24 @@ func (l *Log) compactable() *segment {
 	return s
 }
 
+// squeeze begins a round because there is no room, although the last one was not
+// long ago or left much. Once a segment: what does not become less is not moved
+// for each message.
+func (l *Log) squeeze() bool {
+	newest := l.active().number
+	if newest <= l.squeezed {
+		return false
+	}
+	l.squeezed = newest
+	l.floor, l.round = 0, newest
+	if l.compactable() == nil {
+		return false
+	}
+	l.compacting = true
+	l.wg.Go(l.compact)
+	return true
+}
+
 // compact empties the oldest segment, and those that follow, as long as it pays.
 func (l *Log) compact() {
 	l.mu.Lock()

@@ -67,6 +67,9 @@ func (l *Log) enqueue(m *Message, accepted, expires int64) (Ticket, error) {
 				l.awaitRoom(nil)
 				continue
 			}
+			if l.squeeze() {
+				continue
+			}
 			return Ticket{}, &FullError{Limit: "MaxDiskBytes", Max: l.o.MaxDiskBytes}
 		}
 		return l.accept(m, accepted, expires, older, victims), nil

@@ -165,6 +165,19 @@ func TestMaxDiskBytes(t *testing.T) {
 			}
 		}
 	}
+	// A round that left much, because it was long ago or the disk was slow, is no
+	// reason to refuse.
+	l.mu.Lock()
+	l.floor, l.round = o.MaxDiskBytes, l.active().number
+	l.mu.Unlock()
+	for seq := uint64(1000); seq < 1200; seq++ {
+		if _, err := l.Append(numbered(seq, 500)); err != nil {
+			t.Fatal(err)
+		}
+		if err := l.Done(seq, Outcome{Kind: Acked}); err != nil {
+			t.Fatal(err)
+		}
+	}
 	s := l.Stats()
 	if s.Pending != 1 || s.Moved == 0 || s.Moved > 1000*500/uint64(small.SegmentBytes) {
 		t.Fatalf("%+v", s)

@@ -45,6 +45,7 @@ type Log struct {
 	compacting bool
 	round      uint64             // compaction has gone round when it comes to a segment above
 	floor      int64              // what was left when it had
+	squeezed   uint64             // the newest segment when there was last no room
 	drops      []Drop             // to be told when mu is free
 	room       chan struct{}      // closed when there may be more room; nil while nobody waits
 	counts                        // of this opening
