@@ -45,7 +45,11 @@ const (
 	// drawn counts the pixels of a plot that are of its line's color, more or less.
 	drawn = `const c = document.getElementById(arguments[0]), hex = getComputedStyle(c).getPropertyValue("--plot").trim();
 		const want = [1, 3, 5].map((i) => parseInt(hex.slice(i, i + 2), 16));
-		const d = c.getContext("2d").getImageData(0, 0, c.width, c.height).data;
+		const copy = document.createElement("canvas"); // the page's own is not made to be read
+		[copy.width, copy.height] = [c.width, c.height];
+		const pen = copy.getContext("2d", {willReadFrequently: true});
+		pen.drawImage(c, 0, 0);
+		const d = pen.getImageData(0, 0, c.width, c.height).data;
 		let n = 0;
 		for (let i = 0; i < d.length; i += 4) if (d[i + 3] > 200 && want.every((v, k) => Math.abs(d[i + k] - v) < 24)) n++;
 		return n`

@@ -20,7 +20,7 @@ func TestMatrix(t *testing.T) {
 	paho, noPaho := startPaho(t)
 	parties := []party{mooring, theirs(mqttjsName, js, noJS), theirs(pahoName, paho, noPaho)}
 	need := setup{maximumPacketSize: serverMaximum, large: true}
-	m := &matrix{parties: parties, marks: map[[3]string]mark{}}
+	m := &matrix{parties: parties, marks: map[[3]string]string{}}
 	for _, b := range []struct {
 		name  string
 		start func(*testing.T) broker
@@ -47,12 +47,9 @@ func TestMatrix(t *testing.T) {
 // matrix is what came out.
 type matrix struct {
 	parties   []party
-	mosquitto string             // its version
-	marks     map[[3]string]mark // by broker, row, column
+	mosquitto string               // its version
+	marks     map[[3]string]string // by broker, row, column: what departs; empty: nothing
 }
-
-// mark is one entry: fine where both are empty.
-type mark struct{ departs, impossible string }
 
 func column(pub, sub party) string { return pub.name + " → " + sub.name }
 
@@ -67,7 +64,7 @@ type cell struct {
 	parties               []party
 	pub, sub              party
 	publisher, subscriber endpoint
-	marked                mark
+	marked                string
 	due                   map[string]int // messages per topic that the subscriber is to get, all in all
 }
 
@@ -93,7 +90,7 @@ func (m *matrix) runCell(t *testing.T, b broker, name string, pub, sub party) {
 				return
 			}
 			m.marks[[3]string{name, row.name, column(pub, sub)}] = c.marked
-			if note := c.marked.departs + c.marked.impossible; note != "" {
+			if note := c.marked; note != "" {
 				t.Log(note)
 			}
 		})
@@ -126,10 +123,7 @@ func (c *cell) dial(p party, name string, o dialing) endpoint {
 }
 
 // departs notes what a client or broker does otherwise than MQTT 5 says.
-func (c *cell) departs(format string, args ...any) { c.marked.departs = fmt.Sprintf(format, args...) }
-
-// impossible notes why a row cannot be asked of this cell.
-func (c *cell) impossible(why string) { c.marked.impossible = why }
+func (c *cell) departs(format string, args ...any) { c.marked = fmt.Sprintf(format, args...) }
 
 func (c *cell) subscribe(s subscribing) {
 	c.Helper()
