@@ -145,6 +145,39 @@ func TestOptions(t *testing.T) {
 	}
 }
 
+// TestMaxDiskBytesBehindARoundThatLeftMuch: what the last compaction had to leave
+// is no reason to refuse, if most of it is done by now.
+func TestMaxDiskBytesBehindARoundThatLeftMuch(t *testing.T) {
+	o := small
+	o.MaxDiskBytes = 64 << 10
+	l := open(t, newMemFS(), o)
+	defer l.Close()
+	append1 := func() uint64 {
+		t.Helper()
+		seq := l.LastSeq() + 1
+		if _, err := l.Append(numbered(seq, 500)); err != nil {
+			t.Fatal(err)
+		}
+		return seq
+	}
+	for l.Stats().DiskBytes < o.MaxDiskBytes*3/4 {
+		append1()
+	}
+	l.mu.Lock()
+	l.floor, l.round = l.diskSize, l.active().number
+	l.mu.Unlock()
+	for seq := uint64(2); seq <= l.LastSeq(); seq++ {
+		if err := l.Done(seq, Outcome{Kind: Acked}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for range 500 {
+		if err := l.Done(append1(), Outcome{Kind: Acked}); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
 // TestMaxDiskBytes: one old message does not keep the segments behind it, so the
 // limit is not reached by messages that are done; by pending ones it is.
 func TestMaxDiskBytes(t *testing.T) {
@@ -163,19 +196,6 @@ func TestMaxDiskBytes(t *testing.T) {
 			if err := l.Done(seq, Outcome{Kind: Acked}); err != nil {
 				t.Fatal(err)
 			}
-		}
-	}
-	// A round that left much, because it was long ago or the disk was slow, is no
-	// reason to refuse.
-	l.mu.Lock()
-	l.floor, l.round = o.MaxDiskBytes, l.active().number
-	l.mu.Unlock()
-	for seq := uint64(1000); seq < 1200; seq++ {
-		if _, err := l.Append(numbered(seq, 500)); err != nil {
-			t.Fatal(err)
-		}
-		if err := l.Done(seq, Outcome{Kind: Acked}); err != nil {
-			t.Fatal(err)
 		}
 	}
 	s := l.Stats()
