@@ -14,8 +14,8 @@ import (
 // Config.CloseTimeout, then their context ends), what was handled is
 // acknowledged, the status goes offline, the server gets a DISCONNECT. What is
 // not delivered stays in the store, and its Deliveries end as Abandoned. Close
-// returns when every goroutine of the client has ended; called from a handler or
-// from OnEvent it returns at once and the client ends behind it, see Done.
+// returns when every goroutine of the client has ended; called from a handler,
+// OnEvent or OnChange it returns at once and the client ends behind it, see Done.
 func (c *Client) Close() error {
 	return c.closeWith(Goodbye{})
 }
@@ -192,8 +192,11 @@ func (c *Client) closeErr() error {
 	return c.storeErr
 }
 
-// inHandler reports whether the calling goroutine is running a handler, or the
-// OnEvent, of some client. Only Close asks, to not wait for itself.
+// callers are the functions that call the program's.
+var callers = [...]string{".(*lane).runOne", ".(*Client).event", ".(*StatusWatch).tellChanges"}
+
+// inHandler reports whether the calling goroutine is running a handler, the
+// OnEvent or an OnChange of some client. Only Close asks, to not wait for itself.
 func inHandler() bool {
 	pcs := make([]uintptr, 64)
 	for skip := 2; ; skip += len(pcs) {
@@ -201,8 +204,10 @@ func inHandler() bool {
 		frames := runtime.CallersFrames(pcs[:n])
 		for {
 			frame, more := frames.Next()
-			if strings.HasSuffix(frame.Function, ".(*lane).runOne") || strings.HasSuffix(frame.Function, ".(*Client).event") {
-				return true
+			for _, caller := range callers {
+				if strings.HasSuffix(frame.Function, caller) {
+					return true
+				}
 			}
 			if !more {
 				break

@@ -116,7 +116,7 @@ func (c *Client) subscribe(ctx context.Context, up *link.Up, list []*subscriptio
 			continue
 		}
 		o := s.options
-		if resumed && o.RetainHandling == 0 {
+		if resumed && o.RetainHandling == 0 && !c.taps.uses(o.Topic) {
 			o.RetainHandling = 1 // from an earlier process: retained messages only if it does not
 		}
 		packet.Subscriptions = append(packet.Subscriptions, o)

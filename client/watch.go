@@ -27,7 +27,8 @@ type WatchOptions struct {
 	// a payload that cannot be read.
 	Parse func(topic string, payload []byte) (presence.Status, error)
 	// OnChange is told each change, one after the other, on a goroutine of its own.
-	// It must not call the client's Close or Drain.
+	// It may call the client's Close, which returns at once then, and must not call
+	// Drain. A panic in it ends the process.
 	OnChange func(presence.Change)
 	// Queue is how many changes OnChange, or a reader of Changes, may be behind.
 	// Beyond, what waits is dropped, and a presence.Missed takes its place. Default
@@ -97,13 +98,16 @@ func (c *Client) WatchStatus(ctx context.Context, filter string, o WatchOptions)
 		return nil, err
 	}
 	if read != nil {
-		c.views.tell(func() {
-			for change := range read {
-				o.OnChange(change)
-			}
-		})
+		c.views.tell(func() { w.tellChanges(read, o.OnChange) })
 	}
 	return w, nil
+}
+
+// tellChanges calls OnChange. inHandler knows it by its name.
+func (w *StatusWatch) tellChanges(read iter.Seq[presence.Change], told func(presence.Change)) {
+	for change := range read {
+		told(change)
+	}
 }
 
 // recovered has a panic of the program's function end as an error.

@@ -415,3 +415,31 @@ func TestTenThousandDevicesEndToEnd(t *testing.T) {
 		}
 	})
 }
+
+// A program that subscribes to the filter of a watch while there is no connection
+// gets the retained messages too, once there is one.
+func TestASubscribeBesideAWatchWhileAway(t *testing.T) {
+	inWatch(t, mqtttest.Options{}, time.Hour, WatchOptions{}, func(w *watched) {
+		in := newInbox()
+		w.away(time.Second, func() {
+			must(w.t, w.c.Subscribe(w.t.Context(), "d/+/status", AtLeastOnce, in))
+		})
+		time.Sleep(time.Minute)
+		if n := len(in.messages()); n != 3 {
+			w.t.Errorf("%d retained messages came to the handler, want 3", n)
+		}
+	})
+}
+
+func TestCloseFromOnChange(t *testing.T) {
+	inBubble(t, mqtttest.Options{}, func(t *testing.T, b *mqtttest.Broker, p *mqtttest.Proxy) {
+		c := mustStart(t, testConfig("watcher", &recorder{}, through(p)))
+		began := time.Now()
+		_, err := c.WatchStatus(t.Context(), "d/+/status", WatchOptions{OnChange: func(presence.Change) { _ = c.Close() }})
+		must(t, err)
+		<-c.Done()
+		if d := time.Since(began); d >= c.cfg.CloseTimeout {
+			t.Errorf("it ended after %v", d)
+		}
+	})
+}
