@@ -125,6 +125,8 @@ func (c *Client) teardown(started, clean bool) {
 		c.stopAcks()
 		if up := c.current(); up != nil && clean {
 			c.within(up, c.work.Wait)
+			c.endViews()
+			c.leaveTaps(up)
 			c.goodbye(up)
 		}
 		c.stopLink()

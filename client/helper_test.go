@@ -65,10 +65,12 @@ func mustNew(t testing.TB, cfg Config) *Client {
 }
 
 // usedStore is a store under which an earlier process had a session.
-func usedStore(t testing.TB) persistence.Store {
+func usedStore(t testing.TB) persistence.Store { return usedStoreOf(t, "c") }
+
+func usedStoreOf(t testing.TB, clientID string) persistence.Store {
 	t.Helper()
 	m := persistence.NewMemory(persistence.Options{})
-	must(t, m.ResetSession("c"))
+	must(t, m.ResetSession(clientID))
 	return m.Reopen()
 }
 

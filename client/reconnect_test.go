@@ -437,8 +437,12 @@ func TestABirthBehindMorePubrelsThanHaveRoom(t *testing.T) {
 		for range 3 {
 			publish(t, c, "t", "x", ExactlyOnce)
 		}
+		var ids []uint16
 		for range 3 {
-			p.ack(wire.PUBREC, p.nextPublish().PacketID, 0, "")
+			ids = append(ids, p.nextPublish().PacketID)
+		}
+		for _, id := range ids {
+			p.ack(wire.PUBREC, id, 0, "")
 		}
 		for range 3 {
 			p.nextAck(wire.PUBREL)

@@ -7,6 +7,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/mooring-mqtt/mooring/internal/link"
 )
 
 // taps are the subscriptions that the client makes for itself, to fetch and follow
@@ -32,6 +34,7 @@ type taps struct {
 	copies  copies
 	marker  marker
 	wake    chan struct{} // keepTaps has something to do
+	dropped chan struct{} // closed when a source goes; nil: nobody waits
 
 	matched []match // of tapped; the reader's alone
 	own     bool    // ownTopic has brought what tapped looked at last; the reader's alone
@@ -228,6 +231,38 @@ func (ts *taps) drop(s *source) {
 		s.timer.Stop()
 	}
 	ts.sources = slices.DeleteFunc(ts.sources, func(other *source) bool { return other == s })
+	if ts.dropped != nil {
+		close(ts.dropped)
+		ts.dropped = nil
+	}
+}
+
+// leaveTaps waits until the server has ended the subscriptions of views that are
+// closed, for CloseTimeout at most: a session that is kept would go on to collect
+// for them, and what the program subscribed to would have less room there.
+func (c *Client) leaveTaps(up *link.Up) {
+	timer := time.NewTimer(c.cfg.CloseTimeout)
+	defer timer.Stop()
+	ts := &c.taps
+	for up.SessionExpiry > 0 {
+		ts.mu.Lock()
+		if !slices.ContainsFunc(ts.sources, func(s *source) bool { return s.phase == ending }) {
+			ts.mu.Unlock()
+			return
+		}
+		if ts.dropped == nil {
+			ts.dropped = make(chan struct{})
+		}
+		dropped := ts.dropped
+		ts.mu.Unlock()
+		select {
+		case <-dropped:
+		case <-timer.C:
+			return
+		case <-up.Failed():
+			return
+		}
+	}
 }
 
 func (ts *taps) kick() {

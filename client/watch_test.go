@@ -443,3 +443,29 @@ func TestCloseFromOnChange(t *testing.T) {
 		}
 	})
 }
+
+// A watch leaves nothing in a session that is kept: it would fill with what nobody
+// wants, and have no room for what the program subscribed to.
+func TestAWatchEndsBeforeTheGoodbye(t *testing.T) {
+	inWatch(t, mqtttest.Options{MaxQueuedMessages: 100}, time.Hour, WatchOptions{}, func(w *watched) {
+		in := newInbox()
+		must(w.t, w.c.Subscribe(w.t.Context(), "orders", AtLeastOnce, in))
+		must(w.t, w.c.Close())
+		for i := range 200 {
+			w.say(fmt.Sprintf("d/%d/status", i), "online")
+		}
+		w.say("orders", "x")
+		cfg := testConfig("watcher", &recorder{}, through(w.p))
+		cfg.SessionExpiry = time.Hour
+		cfg.Store = usedStoreOf(w.t, "watcher")
+		c := mustNew(w.t, cfg)
+		must(w.t, c.Handle("orders", in))
+		start(w.t, c)
+		if m := in.await(w.t, 1); string(m[0].Payload) != "x" {
+			w.t.Errorf("%q came", m[0].Payload)
+		}
+		if n := c.Stats().Received; n != 1 {
+			w.t.Errorf("%d messages came out of the session", n)
+		}
+	})
+}
