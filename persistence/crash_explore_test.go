@@ -11,7 +11,7 @@ import (
 	"github.com/mooring-mqtt/mooring/internal/faultfs"
 )
 
-var crashStates = flags.Int("crash.states", 20_000, "how many states that a crash may leave TestCrashStates opens at least")
+var crashStates = flags.Int("crash.states", defaultCrashStates, "how many states that a crash may leave TestCrashStates opens at least")
 
 // TestCrashStates runs each workload, builds the states that a crash at each of
 // its operations may leave, opens the log on each, and compares what it shows
