@@ -31,6 +31,10 @@ func tellLink(e client.Event) {
 	case client.Gap:
 		tell("gap", e.Topic, e.From, e.To)
 	case client.ConnectFailed, client.Connecting:
+	case client.Stopped:
+		if e.Err != nil {
+			tell("event", fmt.Sprintf("%T %+v", e, e))
+		}
 	default:
 		tell("event", fmt.Sprintf("%T %+v", e, e))
 	}
