@@ -19,7 +19,8 @@ type WatchOptions struct {
 	MaxBytes int
 	// StaleAfter is how long our own link may be gone until devices that were Online
 	// are shown as Stale, counted from when the server's last packet came. Default
-	// 15 s. A negative one: at once when the link is known to be gone.
+	// 0: at once when the link is known to be gone. With 15 s a board does not
+	// flicker over short cuts, and may be 15 s late.
 	StaleAfter time.Duration
 	// Parse reads payloads. Default: presence.Parse, which knows plain online and
 	// offline and the JSON of Status.Structured. It is called by the goroutine that
@@ -69,9 +70,9 @@ type StatusWatch struct {
 // down, or is down, it is shown as Online until at most StaleAfter behind the last
 // packet that the server sent us, or until we notice that the link is gone if that
 // is later: at most 1.5 times our own Keep Alive behind that packet. So the sum that
-// the server keeps holds for the watch too, beyond all loss of our link that is
-// noticed at once, if StaleAfter is negative; with another it may be exceeded by
-// StaleAfter, and by 1.5 times our Keep Alive where a link dies without a word.
+// the server keeps holds for the watch too, through all loss of our link that is
+// noticed at once; it may be exceeded by StaleAfter where that is set, and by 1.5
+// times our Keep Alive where a link dies without a word.
 //
 // A session that is kept (Config.SessionExpiry) keeps the words of its subscriptions
 // for us too while our link is down, and they take room in the server's queue that

@@ -132,8 +132,8 @@ func TestAFleetIsNeverShownWrong(t *testing.T) {
 		halfOpen bool
 		bound    time.Duration
 	}{
-		{"stale at once", -1, NoSession, false, fleetBound},
-		{"stale at once, session kept", -1, time.Hour, false, fleetBound},
+		{"stale at once, the default", 0, NoSession, false, fleetBound},
+		{"stale at once, session kept", 0, time.Hour, false, fleetBound},
 		{"stale later, links that die in silence", 3 * time.Second, time.Hour, true, fleetBound + 3*time.Second},
 	} {
 		t.Run(c.name, func(t *testing.T) {

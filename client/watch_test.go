@@ -75,6 +75,9 @@ func inWatch(t *testing.T, o mqtttest.Options, expiry time.Duration, wo WatchOpt
 		cfg.SessionExpiry = expiry
 		w.c = mustStart(t, cfg)
 		wo.OnChange = w.d.note
+		if def(&wo.StaleAfter, 15*time.Second); wo.StaleAfter < 0 { // -1: the default, at once
+			wo.StaleAfter = 0
+		}
 		var err error
 		if w.w, err = w.c.WatchStatus(t.Context(), "d/+/status", wo); err != nil {
 			t.Fatal(err)
@@ -217,7 +220,7 @@ func TestTheBrokerLosesItsRetainedMessages(t *testing.T) {
 		w.c = mustStart(t, testConfig("watcher", &w.events, through(p)))
 		w.say("d/0/status", "online")
 		var err error
-		w.w, err = w.c.WatchStatus(t.Context(), "d/+/status", WatchOptions{OnChange: w.d.note})
+		w.w, err = w.c.WatchStatus(t.Context(), "d/+/status", WatchOptions{OnChange: w.d.note, StaleAfter: 15 * time.Second})
 		must(t, err)
 		w.synced(ByMarker)
 		w.d.want(t, "d/0/status unknown>online", "view synced")
@@ -393,7 +396,7 @@ func TestTenThousandDevicesEndToEnd(t *testing.T) {
 		}
 		wantState(t, last, Acked)
 		c := mustStart(t, testConfig("c", &events, through(p)))
-		w := must1(c.WatchStatus(t.Context(), "d/+/status", WatchOptions{}))
+		w := must1(c.WatchStatus(t.Context(), "d/+/status", WatchOptions{StaleAfter: 15 * time.Second}))
 		must1(w.Synced(t.Context()))
 		if got := w.Counts(); got.Online != n || got.Devices != n {
 			t.Fatalf("%+v", got)

@@ -16,7 +16,7 @@ type Options struct {
 	MaxBytes int
 	// StaleAfter is how long after the last sign of life on our own link a device
 	// that was Online is shown as Stale, unless it was confirmed since. Default
-	// 15 s; a negative one: at once when the link is known to be gone.
+	// 0: at once when the link is known to be gone.
 	StaleAfter time.Duration
 	// Parse reads payloads. Default: the Parse of this package. A State other than
 	// Online and Offline counts as Unknown, and what is beyond the limits of Status is
@@ -92,9 +92,6 @@ func NewTracker(o Options) *Tracker {
 	}
 	if o.MaxBytes <= 0 {
 		o.MaxBytes = 64 << 20
-	}
-	if o.StaleAfter == 0 {
-		o.StaleAfter = 15 * time.Second
 	}
 	if o.Parse == nil {
 		o.Parse = func(_ string, payload []byte) (Status, error) { return Parse(payload) }

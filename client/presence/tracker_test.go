@@ -17,7 +17,17 @@ type rig struct {
 	now time.Time
 }
 
-func newRig(t *testing.T, o Options) *rig { return &rig{Tracker: NewTracker(o), t: t, now: begin} }
+// newRig has a tracker that gives our own link 15 s, unless o says otherwise; -1 is
+// the default of 0.
+func newRig(t *testing.T, o Options) *rig {
+	switch o.StaleAfter {
+	case 0:
+		o.StaleAfter = 15 * time.Second
+	case -1:
+		o.StaleAfter = 0
+	}
+	return &rig{Tracker: NewTracker(o), t: t, now: begin}
+}
 
 // live, retained and past are the ways in which a word comes; say is the change
 // in short, empty for none.
