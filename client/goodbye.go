@@ -24,7 +24,7 @@ type Goodbye struct {
 	UserProperties []UserProperty
 	// SessionExpiry is how long the server keeps the session from now on. Default:
 	// as CONNECT said; NoSession ends it with the connection. Where Config has
-	// NoSession it cannot be set [MQTT-3.1.2-23].
+	// NoSession it cannot be set (section 3.14.2.2.2 of MQTT 5).
 	SessionExpiry time.Duration
 }
 

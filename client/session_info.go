@@ -23,7 +23,7 @@ type SessionInfo struct {
 }
 
 // SessionForEver is a Session Expiry Interval of 0xFFFFFFFF: the session does not
-// end by itself [MQTT-3.1.2.11.2].
+// end by itself (section 3.1.2.11.2 of MQTT 5).
 const SessionForEver = (1<<32 - 1) * time.Second
 
 // Session returns what the client knows of its session.
