@@ -1,6 +1,7 @@
 package persistence
 
 import (
+	"bytes"
 	"context"
 	"errors"
 )
@@ -191,15 +192,27 @@ func (l *Log) makeRoom(m *Message, older uint64, goes leaving, full error) (vict
 					return victims, false, nil
 				}
 			}
-		}
-		if len(l.cur.locs) > 0 || len(l.flight) > 0 { // what is not committed cannot be found
-			if failed := l.flush(); failed != nil {
-				return nil, false, failed
+			if l.unseen(p) { // they go before any of a higher priority
+				if failed := l.flush(); failed != nil {
+					return nil, false, failed
+				}
+				return nil, true, nil
 			}
-			return nil, true, nil
 		}
 	}
 	return nil, false, full
+}
+
+// unseen reports whether there are pending messages of a priority that no search
+// finds, because they are not committed.
+func (l *Log) unseen(p Priority) bool {
+	waits := uint8(p)<<levelShift | statePending
+	for _, b := range l.flight {
+		if bytes.IndexByte(b.states, waits) >= 0 {
+			return true
+		}
+	}
+	return bytes.IndexByte(l.cur.states, waits) >= 0
 }
 
 // victim returns the oldest message of a priority behind after that can be

@@ -64,6 +64,27 @@ func testDropOldestBytes(t *testing.T, open Open) {
 	expect(t, "what may have been sent is not dropped", errors.Is(err, persistence.ErrFull), true)
 }
 
+// testDropOldestPriority: the lowest priority gives way first, also a message that
+// was accepted a moment ago and that nobody has waited for.
+func testDropOldestPriority(t *testing.T, open Open) {
+	var drops []persistence.Drop
+	s, _ := open(t, persistence.Options{MaxMessages: 2, WhenFull: persistence.DropOldest, OnDrop: func(d persistence.Drop) { drops = append(drops, d) }})
+	add := func(n uint64, p persistence.Priority) {
+		t.Helper()
+		m := message(n, 8)
+		m.Priority = p
+		_, err := s.Enqueue(m)
+		must(t, err)
+	}
+	add(1, persistence.High)
+	must(t, s.Sync())
+	add(2, persistence.Normal)
+	add(3, persistence.High)
+	add(4, persistence.High)
+	must(t, s.Sync())
+	expectList(t, "drops", drops, []persistence.Drop{{Seq: 2}, {Seq: 1}})
+}
+
 // testPriorityMisuse: what is no priority, or too long a key, is refused.
 func testPriorityMisuse(t *testing.T, open Open) {
 	s, _ := open(t, persistence.Options{})

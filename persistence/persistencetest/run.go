@@ -39,6 +39,7 @@ func Run(t *testing.T, open Open) {
 		{"Room", testRoom},
 		{"DropNewest", testDropNewest},
 		{"DropOldestBytes", testDropOldestBytes},
+		{"DropOldestPriority", testDropOldestPriority},
 		{"PriorityMisuse", testPriorityMisuse},
 		{"ReceiptAge", testReceiptAge},
 		{"Model", testModel},
