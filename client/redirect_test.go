@@ -1,0 +1,150 @@
+package client
+
+import (
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/mooring-mqtt/mooring/internal/wire/control"
+	"github.com/mooring-mqtt/mooring/reliability"
+)
+
+func TestAServerReferenceIsFollowed(t *testing.T) {
+	for name, tt := range map[string]struct {
+		reason    byte
+		reference string
+		ignore    bool
+		want      []string // attempts; the first server sends on, others refuse
+	}{
+		"for once":          {0x9C, "else:1999", false, []string{"one:1883 0s", "else:1999 1s", "one:1883 2s", "else:1999 3s"}},
+		"for good":          {0x9D, "else", false, []string{"one:1883 0s", "else:1883 1s", "two:1883 2s", "else:1883 3s"}},
+		"the first that is": {0x9C, "one:1883 [::1]:7", false, []string{"one:1883 0s", "[::1]:7 1s"}},
+		"none is named":     {0x9C, "", false, []string{"one:1883 0s", "two:1883 1s"}},
+		"nonsense":          {0x9D, "?? mqtts:// a@b", false, []string{"one:1883 0s", "two:1883 1s"}},
+		"ignored":           {0x9D, "else", true, []string{"one:1883 0s", "two:1883 1s"}},
+	} {
+		for _, how := range []string{"CONNACK", "DISCONNECT"} {
+			t.Run(name+" by "+how, func(t *testing.T) {
+				withServers(t, func(t *testing.T, a addressed) {
+					var events recorder
+					cfg := a.config(&events, "mqtt://one", "mqtt://two")
+					cfg.IgnoreRedirects = tt.ignore
+					began := time.Now()
+					mustStart(t, cfg)
+					for _, want := range tt.want {
+						a.want(began, want)
+						switch {
+						case !strings.HasPrefix(want, "one"):
+							a.accept(control.Connack{Reason: 0x88})
+						case how == "CONNACK":
+							a.accept(control.Connack{Reason: tt.reason, ServerReference: tt.reference})
+						default:
+							a.accept(control.Connack{}).send(control.AppendDisconnect(nil, &control.Disconnect{Reason: tt.reason, ServerReference: tt.reference}))
+						}
+					}
+					synctest.Wait()
+					for _, e := range eventsOf[Redirected](&events) {
+						if e.From != "mqtt://one:1883" || e.Permanent != (tt.reason == 0x9D) || tt.ignore {
+							t.Errorf("%+v", e)
+						}
+					}
+					if n := len(eventsOf[Redirected](&events)); (n > 0) != (len(tt.want) > 2 || strings.HasPrefix(tt.want[1], "[")) {
+						t.Errorf("%d redirections were told", n)
+					}
+				})
+			})
+		}
+	}
+}
+
+// Two servers that name each other do not have us run between them for ever.
+func TestRedirectionsEnd(t *testing.T) {
+	withServers(t, func(t *testing.T, a addressed) {
+		began := time.Now()
+		mustStart(t, a.config(&recorder{}, "mqtt://one"))
+		var path []string
+		for range 8 {
+			at := a.next(began)
+			path = append(path, at)
+			other := "one"
+			if strings.HasPrefix(at, "one") {
+				other = "two"
+			}
+			a.accept(control.Connack{Reason: 0x9C, ServerReference: other})
+		}
+		// After five the list begins again, without a new count of delays.
+		if got := strings.Join(path, ", "); got != "one:1883 0s, two:1883 1s, one:1883 2s, two:1883 3s, one:1883 4s, two:1883 5s, one:1883 6s, two:1883 7s" {
+			t.Errorf("the way was %s", got)
+		}
+		<-a.asked
+		p := a.accept(control.Connack{})
+		time.Sleep(time.Minute) // stable: what was is forgotten
+		p.send(control.AppendDisconnect(nil, &control.Disconnect{Reason: 0x9C, ServerReference: "two"}))
+		if got := <-a.asked; got != "two:1883" {
+			t.Errorf("sent to two, it went to %s", got)
+		}
+	})
+}
+
+func TestAServerWithoutRoomIsLeftAlone(t *testing.T) {
+	for _, reason := range []byte{0x89, 0x97, 0x9F} {
+		withServers(t, func(t *testing.T, a addressed) {
+			var events recorder
+			began := time.Now()
+			mustStart(t, a.config(&events, "mqtt://one"))
+			a.want(began, "one:1883 0s")
+			a.accept(control.Connack{Reason: reason})
+			a.want(began, "one:1883 30s")
+			if e := eventsOf[ConnectFailed](&events)[0]; e.Action != reliability.RetryLater || e.Delay != 30*time.Second || e.Attempt != 1 {
+				t.Errorf("%+v", e)
+			}
+		})
+	}
+}
+
+// A server that only sends on, and a target that is down for a while: it is found
+// when it is back.
+func TestRedirectionsAreFollowedAgain(t *testing.T) {
+	withServers(t, func(t *testing.T, a addressed) {
+		began := time.Now()
+		mustStart(t, a.config(&recorder{}, "mqtt://one"))
+		for {
+			switch at := <-a.asked; {
+			case strings.HasPrefix(at, "one"):
+				a.accept(control.Connack{Reason: 0x9C, ServerReference: "two"})
+			case time.Since(began) < time.Hour:
+				(<-a.conns).Close()
+			default:
+				a.accept(control.Connack{})
+				if d := time.Since(began); d > time.Hour+time.Minute {
+					t.Errorf("connected after %v", d)
+				}
+				return
+			}
+		}
+	})
+}
+
+// What a server says that is in no list is not for good: nothing is replaced.
+func TestADetourCannotMoveForGood(t *testing.T) {
+	withServers(t, func(t *testing.T, a addressed) {
+		var events recorder
+		mustStart(t, a.config(&events, "mqtt://one"))
+		answers := map[string]control.Connack{"one:1883": {Reason: 0x9C, ServerReference: "two"}, "two:1883": {Reason: 0x9D, ServerReference: "three"}, "three:1883": {Reason: 0x88}}
+		var path []string
+		for range 4 {
+			at := <-a.asked
+			path = append(path, at)
+			a.accept(answers[at])
+		}
+		if got := strings.Join(path, " "); got != "one:1883 two:1883 three:1883 one:1883" {
+			t.Errorf("the way was %s", got)
+		}
+		for _, e := range eventsOf[Redirected](&events) {
+			if e.Permanent {
+				t.Errorf("%+v", e)
+			}
+		}
+	})
+}

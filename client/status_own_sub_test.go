@@ -1,0 +1,227 @@
+package client
+
+import (
+	"errors"
+	"slices"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/mooring-mqtt/mooring/client/mqtttest"
+	"github.com/mooring-mqtt/mooring/client/presence"
+	"github.com/mooring-mqtt/mooring/internal/wire"
+	"github.com/mooring-mqtt/mooring/internal/wire/control"
+)
+
+// TestTheOwnSubscriptionIsNotTheProgramsBusiness: handlers see nothing of it.
+func TestTheOwnSubscriptionIsNotTheProgramsBusiness(t *testing.T) {
+	inBubble(t, mqtttest.Options{}, func(t *testing.T, b *mqtttest.Broker, p *mqtttest.Proxy) {
+		events := &recorder{}
+		cfg := testConfig("c", events, through(p))
+		listening(&cfg)
+		all := newInbox()
+		c := mustNew(t, cfg)
+		must(t, c.Handle("#", all))
+		must(t, c.Subscribe(t.Context(), "commands/#", AtLeastOnce, newInbox()))
+		start(t, c)
+		connect(t, c)
+		say := stranger(t, b)
+		time.Sleep(time.Second)
+		say("offline")
+		time.Sleep(time.Second)
+		p.Cut()
+		connect(t, c)
+		time.Sleep(time.Minute)
+		if got := all.payloads(); len(got) != 0 || len(eventsOf[Unhandled](events)) != 0 {
+			t.Errorf("a handler got %q; %d unhandled", got, len(eventsOf[Unhandled](events)))
+		}
+
+		// One of the program's that covers the topic gets all of it, once.
+		own := newInbox()
+		must(t, c.Subscribe(t.Context(), "status/+", AtLeastOnce, own, NoRetained()))
+		time.Sleep(time.Second) // it takes the place of ours
+		say("offline")
+		time.Sleep(time.Second)
+		if got := own.messages(); len(got) != 2 || string(got[0].Payload) != "offline" || parse(t, got[1].Payload).Reason != "correction" {
+			t.Errorf("the program got %q, want each word once", own.payloads())
+		}
+		must(t, c.Unsubscribe(t.Context(), "status/+"))
+		time.Sleep(time.Minute)
+		say("offline")
+		time.Sleep(time.Second)
+		said(t, b, c, "online correction") // and ours is back
+
+		// So does one for just this topic.
+		own = newInbox()
+		must(t, c.Subscribe(t.Context(), "status/c", AtLeastOnce, own, NoRetained()))
+		time.Sleep(time.Minute)
+		say("offline")
+		time.Sleep(time.Second)
+		if got := own.payloads(); len(got) != 2 {
+			t.Errorf("the program got %q, want each word once", got)
+		}
+		must(t, c.Unsubscribe(t.Context(), "status/c"))
+		time.Sleep(time.Minute)
+		say("offline")
+		time.Sleep(time.Second)
+		said(t, b, c, "online correction")
+		if n := c.Stats().Status.Corrections; n != 5 {
+			t.Errorf("%d corrections, want 5", n)
+		}
+	})
+}
+
+// TestASubscriptionGivenUpWhileAwayIsNotTheEndOfOurs.
+func TestASubscriptionGivenUpWhileAwayIsNotTheEndOfOurs(t *testing.T) {
+	inBubble(t, mqtttest.Options{}, func(t *testing.T, b *mqtttest.Broker, p *mqtttest.Proxy) {
+		cfg := testConfig("c", &recorder{}, through(p))
+		listening(&cfg)
+		c := mustStart(t, cfg)
+		connect(t, c)
+		must(t, c.Subscribe(t.Context(), "status/c", AtLeastOnce, newInbox()))
+		synctest.Wait()
+		p.Refuse(true)
+		p.Cut()
+		synctest.Wait()
+		must(t, c.Unsubscribe(t.Context(), "status/c"))
+		p.Refuse(false)
+		connect(t, c)
+		say := stranger(t, b)
+		time.Sleep(time.Minute)
+		say("offline")
+		time.Sleep(time.Second)
+		said(t, b, c, "online correction")
+	})
+}
+
+// TestAnACLThatForbidsListening is told once, and all else goes on.
+func TestAnACLThatForbidsListening(t *testing.T) {
+	forbid := func(_, topic string, write bool) byte {
+		if topic == "status/c" && !write {
+			return wire.ReasonNotAuthorized
+		}
+		return 0
+	}
+	inBubble(t, mqtttest.Options{Authorize: forbid}, func(t *testing.T, b *mqtttest.Broker, p *mqtttest.Proxy) {
+		events := &recorder{}
+		cfg := testConfig("c", events, through(p))
+		listening(&cfg)
+		c := mustStart(t, cfg)
+		for range 5 {
+			connect(t, c)
+			time.Sleep(time.Minute)
+			said(t, b, c, "online birth")
+			p.Cut()
+			time.Sleep(time.Second)
+		}
+		failed := eventsOf[StatusFailed](events)
+		var own *OwnStatusError
+		var refused *RefusedError
+		if len(failed) != 1 || !errors.As(failed[0].Err, &own) || !errors.As(failed[0].Err, &refused) || refused.Code != wire.ReasonNotAuthorized {
+			t.Errorf("told %v, want one refusal", failed)
+		}
+		wantState(t, publish(t, c, "t", "x", AtLeastOnce), Acked)
+	})
+}
+
+// TestWhatTheServerIsAskedFor: a subscription at QoS 1, without No Local, once in
+// the life of a session, and behind those of the program.
+func TestWhatTheServerIsAskedFor(t *testing.T) {
+	withScript(t, func(t *testing.T, s *script) {
+		cfg := testConfig("c", &recorder{}, s.dial)
+		listening(&cfg)
+		c := mustNew(t, cfg)
+		must(t, c.Subscribe(t.Context(), "commands", AtLeastOnce, newInbox()))
+		start(t, c)
+		for life, present := range []bool{false, true, false} {
+			p := s.accept(control.Connack{SessionPresent: present})
+			m, _ := p.nextWord("birth")
+			p.accepts(m)
+			var filters []string
+			if !present {
+				filters = append(filters, p.grantSubscribe().Subscriptions[0].Filter)
+				own := p.grantSubscribe().Subscriptions[0]
+				filters = append(filters, own.Filter)
+				if own.QoS != 1 || own.NoLocal {
+					t.Errorf("it asks for %+v", own)
+				}
+			}
+			p.quiet()
+			if want := []string{"commands", "status/c"}; !present && !slices.Equal(filters, want) {
+				t.Errorf("connection %d asks for %q, want %q", life, filters, want)
+			}
+			p.close()
+		}
+	})
+}
+
+// TestOneSubscriptionIsEnough: ours ends when the program has one, and one that is
+// refused is not asked for again on the same connection.
+func TestOneSubscriptionIsEnough(t *testing.T) {
+	publishing(t, listening, control.Connack{}, func(t *testing.T, c *Client, p *peer, _ *recorder) {
+		m, _ := p.nextWord("birth")
+		p.accepts(m)
+		p.grantSubscribe()
+		done := make(chan error, 1)
+		go func() { done <- c.Subscribe(t.Context(), "status/#", AtLeastOnce, newInbox()) }()
+		p.grantSubscribe()
+		must(t, <-done)
+		u, err := control.ParseUnsubscribe(p.next(wire.UNSUBSCRIBE))
+		if err != nil || len(u.Filters) != 1 || u.Filters[0] != "status/c" {
+			t.Errorf("UNSUBSCRIBE %+v, %v", u, err)
+		}
+		p.send(control.AppendUnsuback(nil, &control.Suback{PacketID: u.PacketID, Reasons: []byte{0}}))
+		p.quiet()
+	})
+	publishing(t, listening, control.Connack{}, func(t *testing.T, c *Client, p *peer, events *recorder) {
+		m, _ := p.nextWord("birth")
+		sub, err := control.ParseSubscribe(p.next(wire.SUBSCRIBE))
+		must(t, err)
+		p.send(control.AppendSuback(nil, &control.Suback{PacketID: sub.PacketID, Reasons: []byte{wire.ReasonNotAuthorized}}))
+		p.accepts(m)
+		p.publish(wire.Publish{Topic: "status/c", Payload: m.Payload})
+		time.Sleep(time.Hour)
+		p.quiet()
+		if n := len(eventsOf[StatusFailed](events)); n != 1 {
+			t.Errorf("%d StatusFailed events, want 1", n)
+		}
+	})
+}
+
+// TestAFetchOfTheOwnTopicIsNotTheEndOfOurs: it has the same filter, of which the
+// server has but one.
+func TestAFetchOfTheOwnTopicIsNotTheEndOfOurs(t *testing.T) {
+	inBubble(t, mqtttest.Options{}, func(t *testing.T, b *mqtttest.Broker, _ *mqtttest.Proxy) {
+		cfg := testConfig("c", &recorder{}, b.Dial)
+		listening(&cfg)
+		c := mustStart(t, cfg)
+		connect(t, c)
+		say := stranger(t, b)
+		time.Sleep(time.Second)
+		got, err := c.FetchRetained(t.Context(), "status/c", RetainedOptions{})
+		if err != nil || len(got.Messages) != 1 || parse(t, got.Messages[0].Payload).Boot != c.BootID() {
+			t.Errorf("fetched %+v, %v", got, err)
+		}
+		time.Sleep(time.Second)
+		say("offline")
+		time.Sleep(time.Second)
+		said(t, b, c, "online correction")
+		w, err := c.WatchStatus(t.Context(), "status/c", WatchOptions{})
+		must(t, err)
+		for range 3 { // the watch's subscription serves, and is left alone
+			time.Sleep(2 * time.Minute)
+			began := time.Now()
+			say("offline")
+			time.Sleep(time.Second)
+			said(t, b, c, "online correction")
+			if d, ok := w.Get("status/c"); !ok || d.State != presence.Online || d.Since.Before(began) {
+				t.Errorf("it sees itself as %+v", d)
+			}
+		}
+		w.Close()
+		time.Sleep(time.Minute)
+		say("offline")
+		time.Sleep(time.Second)
+		said(t, b, c, "online correction")
+	})
+}

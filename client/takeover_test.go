@@ -1,0 +1,117 @@
+package client
+
+import (
+	"errors"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/mooring-mqtt/mooring/client/mqtttest"
+	"github.com/mooring-mqtt/mooring/internal/wire"
+	"github.com/mooring-mqtt/mooring/internal/wire/control"
+	"github.com/mooring-mqtt/mooring/persistence"
+	"github.com/mooring-mqtt/mooring/reliability"
+)
+
+func TestATakeoverIsNoDuel(t *testing.T) {
+	takeover := control.AppendDisconnect(nil, &control.Disconnect{Reason: 0x8E})
+	t.Run("back off", func(t *testing.T) {
+		withServers(t, func(t *testing.T, a addressed) {
+			var events recorder
+			mustStart(t, a.config(&events, "mqtt://one"))
+			<-a.asked
+			p := a.accept(control.Connack{})
+			for range 10 {
+				time.Sleep(time.Hour) // however long it stood
+				p.send(takeover)
+				began := time.Now()
+				a.want(began, "one:1883 30s")
+				if p = a.accept(control.Connack{}); !p.connect.CleanStart {
+					t.Error("the session that the other has used is resumed")
+				}
+			}
+			if e := eventsOf[Disconnected](&events); e[0].Action != reliability.GiveWay || e[0].After != time.Hour || e[0].Delay != 30*time.Second {
+				t.Errorf("%+v", e[0])
+			}
+		})
+	})
+	t.Run("stop", func(t *testing.T) {
+		withServers(t, func(t *testing.T, a addressed) {
+			var events recorder
+			cfg := a.config(&events, "mqtt://one")
+			cfg.OnTakeover = TakeoverStop
+			c := mustStart(t, cfg)
+			p := a.accept(control.Connack{})
+			d := publish(t, c, "t", "x", AtLeastOnce)
+			p.nextPublish()
+			p.send(takeover)
+			<-c.Done()
+			var ended *ConnectionError
+			if err := c.Err(); !errors.As(err, &ended) || ended.Code != wire.ReasonSessionTakenOver {
+				t.Errorf("it stopped with %v", err)
+			}
+			wantState(t, d, Abandoned)
+			if s := c.State(); s.Phase != PhaseEnded || !errors.As(s.Err, &ended) {
+				t.Errorf("%+v", s)
+			}
+		})
+	})
+}
+
+// What another client did with our session is not forgotten by a restart: its
+// packet identifiers may be the ones that we would use.
+func TestATakeoverOutlivesTheProcess(t *testing.T) {
+	for name, policy := range map[string]TakeoverPolicy{"stop": TakeoverStop, "back off": TakeoverBackOff} {
+		t.Run(name, func(t *testing.T) {
+			inBubble(t, mqtttest.Options{}, func(t *testing.T, b *mqtttest.Broker, proxy *mqtttest.Proxy) {
+				in := newInbox()
+				sub := mustStart(t, testConfig("sub", &recorder{}, through(proxy)))
+				connect(t, sub)
+				must(t, sub.Subscribe(t.Context(), "t", ExactlyOnce, in))
+				store := persistence.NewMemory(persistence.Options{})
+				var events recorder
+				cfg := testConfig("c", &events, through(proxy))
+				cfg.Store, cfg.OnTakeover = store, policy
+				c := mustStart(t, cfg)
+				connect(t, c)
+
+				// The other resumes the session, begins a QoS 2 message under the identifier
+				// that our first will have, and dies.
+				nc := b.Dial()
+				r := wire.NewReader(nc, 0)
+				_, err := nc.Write(control.AppendConnect(nil, &control.Connect{ClientID: "c", SessionExpiry: 3600}))
+				must(t, err)
+				_, err = r.Next()
+				must(t, err)
+				synctest.Wait()
+				theirs := wire.Publish{Topic: "t", Payload: []byte("theirs"), QoS: 2, PacketID: 1026}
+				_, err = nc.Write(wire.AppendImage(nil, wire.AppendPublish(nil, &theirs), 1026, false, 0))
+				must(t, err)
+				_, err = r.Next()
+				must(t, err)
+				must(t, nc.Close())
+				_ = c.Close()
+
+				cfg.Store = store.Reopen()
+				cfg.Session = StrictSession
+				strict := mustStart(t, cfg)
+				select {
+				case <-strict.Done():
+				case <-time.After(time.Minute):
+					t.Fatal("a strict client goes on with a session that was taken over")
+				}
+				var differs *SessionError
+				if !errors.As(strict.Err(), &differs) || !differs.TakenOver {
+					t.Errorf("a strict client stopped with %v", strict.Err())
+				}
+				cfg.Session = ResumeSession
+				c = mustStart(t, cfg)
+				d := publish(t, c, "t", "ours", ExactlyOnce)
+				wantState(t, d, Acked)
+				if list := in.await(t, 2); string(list[1].Payload) != "ours" {
+					t.Errorf("the subscriber has %q", in.payloads())
+				}
+			})
+		})
+	}
+}
