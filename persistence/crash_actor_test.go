@@ -15,6 +15,7 @@ type actor struct {
 	about     map[uint64]*message // what is known of them
 	graves    []uint64            // dead letters that are kept, ascending
 	sent      [Priorities]uint64
+	resets    int
 
 	byCommit, bySync []func(*model) // what the next commit, the next Sync makes durable
 }
@@ -253,15 +254,33 @@ func (a *actor) see(id uint16, value bool) error {
 	return a.l.Cleared(id)
 }
 
-// reset loses the session. It is durable on return.
+// reset loses the session, and gives up the messages that may have been sent in it
+// and are to fail with it. It is durable on return.
 func (a *actor) reset() error {
 	id := string(rune('a' + a.rnd.IntN(4))) // a, b, c, or
 	if id == "d" {
 		id = ""
+	} else {
+		a.resets++
+		id += fmt.Sprint(a.n, " ", a.resets) // nobody's before
+	}
+	var failed []uint64
+	for i := len(a.live) - 1; i >= 0; i-- {
+		x := a.about[a.live[i]]
+		if x == nil || x.number > a.sent[x.priority] || x.key.message(0, x.looks).OnSessionLost != FailInFlight {
+			continue
+		}
+		failed = append(failed, x.seq)
+		if err := a.done(i, Dropped); err != nil {
+			return err
+		}
 	}
 	a.note(func(m *model) {
 		m.reset(can.may)
 		m.owners[id] = true
+		if id != "" {
+			m.failed[id] = failed
+		}
 		m.releases = append(m.releases, nil)
 	})
 	a.bySync = append(a.bySync, func(m *model) {

@@ -147,6 +147,11 @@ func (c *checker) session() {
 	if !m.owners[c.owner] {
 		c.wrong("it is the session of %q, not of one of %v", c.owner, m.owners)
 	}
+	for _, seq := range m.failed[c.owner] {
+		if c.there[seq] {
+			c.wrong("message %d is there, though it was given up before the session of %q began", seq, c.owner)
+		}
+	}
 	if !slices.ContainsFunc(m.releases, c.inOrder) {
 		c.wrong("released are, in this order, %v; the calls were %v", c.released, m.releases)
 	}

@@ -24,8 +24,9 @@ type model struct {
 	seen     map[uint16]can
 	releases [][]uint64 // of each session that there may be, in the order of the calls
 	session  can
-	owners   map[string]bool // whose session it may be
-	streams  map[string]span // last number
+	owners   map[string]bool     // whose session it may be
+	failed   map[string][]uint64 // what was given up before the session began that has this owner
+	streams  map[string]span     // last number
 	ids      map[string]uint32
 	totals   [DeadLettered + 1]span
 	lastSeq  span
@@ -68,7 +69,7 @@ func newModel(o Options) *model {
 	return &model{
 		tried: map[key]bool{}, given: map[uint64]key{}, kept: map[uint64]bool{}, loose: map[uint64]bool{},
 		ending: map[uint64]Outcome{}, gone: map[uint64]bool{}, released: map[uint64]can{}, seen: map[uint16]can{},
-		session: can{no: true}, owners: map[string]bool{"": true}, releases: [][]uint64{nil}, streams: map[string]span{}, ids: map[string]uint32{},
+		session: can{no: true}, owners: map[string]bool{"": true}, failed: map[string][]uint64{}, releases: [][]uint64{nil}, streams: map[string]span{}, ids: map[string]uint32{},
 		numbers: map[uint64]uint64{}, dead: map[uint64]can{}, madeRoom: map[uint64]uint64{},
 		o: o.withDefaults(), known: map[key]bool{}, receipts: map[key]Receipt{},
 	}
@@ -80,7 +81,7 @@ func (m *model) clone() *model {
 	c.ending, c.gone, c.released, c.seen = maps.Clone(m.ending), maps.Clone(m.gone), maps.Clone(m.released), maps.Clone(m.seen)
 	c.streams, c.ids = maps.Clone(m.streams), maps.Clone(m.ids)
 	c.numbers, c.dead, c.madeRoom = maps.Clone(m.numbers), maps.Clone(m.dead), maps.Clone(m.madeRoom)
-	c.owners, c.releases = maps.Clone(m.owners), slices.Clone(m.releases)
+	c.owners, c.releases, c.failed = maps.Clone(m.owners), slices.Clone(m.releases), maps.Clone(m.failed)
 	for i, list := range c.releases {
 		c.releases[i] = slices.Clone(list)
 	}
@@ -173,6 +174,12 @@ func (k key) message(size int, as looks) *Message {
 	if as.conflate != 0 {
 		m.Key = string('a' + rune(as.conflate))
 	}
+	switch k.n % 8 { // the rest says nothing, as most do
+	case 3:
+		m.OnSessionLost = Republish
+	case 2, 7:
+		m.OnSessionLost = FailInFlight
+	}
 	if k.n%3 == 0 {
 		m.Expires = m.Accepted.Add(time.Duration(1+k.n) * time.Second)
 	}
@@ -198,7 +205,7 @@ func keyOf(e *Entry) (key, looks, error) {
 	}
 	k, as := key{p[0], binary.BigEndian.Uint32(p[1:])}, looks{Priority(p[9] & 15), p[9] >> 4}
 	m := k.message(int(binary.BigEndian.Uint32(p[5:])), as)
-	if !bytes.Equal(p, m.Packet) || e.ID != m.ID || e.Priority != m.Priority || !e.Accepted.Equal(m.Accepted) || !e.Expires.Equal(m.Expires) {
+	if !bytes.Equal(p, m.Packet) || e.ID != m.ID || e.Priority != m.Priority || e.OnSessionLost != m.OnSessionLost || !e.Accepted.Equal(m.Accepted) || !e.Expires.Equal(m.Expires) {
 		return k, as, fmt.Errorf("message %d (%v) was changed", e.Seq, k)
 	}
 	return k, as, nil

@@ -33,6 +33,8 @@ var (
 	ErrClientID = errors.New("persistence: a ClientID has at most 65,535 bytes")
 	// ErrKey: Message.Key is too long.
 	ErrKey = errors.New("persistence: a key has at most 1,024 bytes: shorten it, for example to a hash")
+	// ErrSessionLostPolicy: Message.OnSessionLost is none of the three.
+	ErrSessionLostPolicy = errors.New("persistence: unknown policy for a lost session: use AsConfigured, Republish or FailInFlight")
 	// ErrPacketID: Seen or Cleared with 0, which is no packet identifier [MQTT-2.2.1-3].
 	ErrPacketID = errors.New("persistence: 0 is not a packet identifier: answer the packet as malformed")
 )

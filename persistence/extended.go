@@ -12,6 +12,8 @@ const (
 	extReleased
 	extDead
 	extRank // only with extReleased
+	extRepublish
+	extFail // not with extRepublish
 	extAll  = 1<<iota - 1
 )
 
@@ -19,7 +21,7 @@ const (
 // among those of its priority.
 func appendMessage(b []byte, seq, number uint64, m *Message, accepted, expires int64) []byte {
 	var space [64]byte
-	if m.Priority != Normal || m.Key != "" {
+	if m.Priority != Normal || m.Key != "" || m.OnSessionLost != AsConfigured {
 		return appendExtended(b, seq, number, m, accepted, expires)
 	}
 	kind := uint8(kindMessage)
@@ -42,7 +44,7 @@ func appendMessage(b []byte, seq, number uint64, m *Message, accepted, expires i
 
 func appendExtended(b []byte, seq, number uint64, m *Message, accepted, expires int64) []byte {
 	r := record{seq: seq, number: number, priority: m.Priority, stream: m.Stream}
-	r.message = recordMessage{id: m.ID, accepted: accepted, expires: expires, streamSeq: m.StreamSeq, key: []byte(m.Key), packet: m.Packet}
+	r.message = recordMessage{id: m.ID, accepted: accepted, expires: expires, streamSeq: m.StreamSeq, key: []byte(m.Key), lost: m.OnSessionLost, packet: m.Packet}
 	return r.appendExtended(b)
 }
 
@@ -54,12 +56,13 @@ func (r *record) appendExtended(b []byte) []byte {
 		has bool
 		bit uint64
 	}{{m.expires != never, extExpiry}, {r.stream != 0, extStream}, {r.priority != Normal, extPriority}, {len(m.key) > 0, extKey},
-		{m.moved, extMoved}, {m.released, extReleased}, {m.dead, extDead}, {r.rank != 0, extRank}} {
+		{m.moved, extMoved}, {m.released, extReleased}, {m.dead, extDead}, {r.rank != 0, extRank}, {m.lost == Republish, extRepublish}, {m.lost == FailInFlight, extFail}} {
 		if f.has {
 			flags |= f.bit
 		}
 	}
-	meta := binary.AppendUvarint(make([]byte, 0, 64+len(m.key)), r.seq)
+	var space [160]byte // longer keys are allocated for
+	meta := binary.AppendUvarint(space[:0], r.seq)
 	meta = append(meta, m.id[:]...)
 	meta = binary.AppendUvarint(meta, uint64(m.accepted))
 	meta = binary.AppendUvarint(meta, flags)
@@ -98,6 +101,14 @@ func (m *recordMessage) decodeExtended(r *record, d *decoder) {
 	flags := d.number(extAll)
 	m.moved, m.released, m.dead = flags&extMoved != 0, flags&extReleased != 0, flags&extDead != 0
 	d.bad = d.bad || !m.moved && (m.released || m.dead) || m.released && m.dead
+	switch flags & (extRepublish | extFail) {
+	case extRepublish:
+		m.lost = Republish
+	case extFail:
+		m.lost = FailInFlight
+	case extRepublish | extFail:
+		d.bad = true
+	}
 	if flags&extExpiry != 0 {
 		m.decodeExpires(d)
 	}

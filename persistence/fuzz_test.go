@@ -21,7 +21,8 @@ func FuzzRecord(f *testing.F) {
 		(&record{seq: 9, number: 3, priority: Urgent, stream: 2, outcome: Outcome{Kind: DeadLettered, Reason: 0x99}, message: recordMessage{expires: accepted + 5, accepted: accepted, key: []byte("k"), moved: true, dead: true, packet: []byte("p")}}).appendExtended(nil),
 		appendSent(nil, High, 70), appendDone(nil, 9, Outcome{Kind: Acked}, accepted),
 		appendReset(nil, ""), appendReset(nil, "client"), appendUnsent(nil, [Priorities]uint64{5, 300, 0}),
-		(&record{seq: 9, number: 9, rank: 300, message: recordMessage{expires: never, moved: true, released: true, packet: []byte("p")}}).appendExtended(nil), appendStream(nil, 5, "name"), appendCheckpoint(nil, &ledger{next: 1}, link{1, 2}), nil,
+		(&record{seq: 9, number: 9, rank: 300, message: recordMessage{expires: never, moved: true, released: true, lost: FailInFlight, packet: []byte("p")}}).appendExtended(nil),
+		appendMessage(nil, 7, 7, &Message{OnSessionLost: Republish, Packet: []byte("packet")}, accepted, never), appendStream(nil, 5, "name"), appendCheckpoint(nil, &ledger{next: 1}, link{1, 2}), nil,
 	} {
 		f.Add(b)
 	}

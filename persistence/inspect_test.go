@@ -85,6 +85,10 @@ func TestInspect(t *testing.T) {
 			m.Key = "key"
 		case 4:
 			m.Priority = Urgent
+		case 5:
+			m.OnSessionLost = Republish
+		case 7:
+			m.OnSessionLost = FailInFlight
 		}
 		if _, err := l.Append(m); err != nil {
 			t.Fatal(err)
@@ -139,6 +143,9 @@ func TestInspect(t *testing.T) {
 			}
 			if (m.Seq == 2) != (m.Stream == "s" && m.StreamSeq == 7 && m.Expires.Equal(at.Add(time.Hour))) {
 				t.Errorf("%+v", m)
+			}
+			if want := map[uint64]SessionLostPolicy{5: Republish, 7: FailInFlight}[m.Seq]; m.OnSessionLost != want {
+				t.Errorf("message %d has policy %v for a lost session, want %v", m.Seq, m.OnSessionLost, want)
 			}
 			want6 := map[uint64]Outcome{6: {Refused, 0x97}, 7: {DeadLettered, 0x99}, 8: {Kind: Acked}}
 			if m.Outcome != want6[m.Seq] || m.Ended.IsZero() != (m.Outcome.Kind == 0) {

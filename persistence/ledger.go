@@ -73,6 +73,8 @@ func (g *ledger) admit(o *Options, m *Message, goes leaving) error {
 		return ErrPriority
 	case len(m.Key) > maxKey:
 		return ErrKey
+	case m.OnSessionLost > FailInFlight:
+		return ErrSessionLostPolicy
 	}
 	return g.room(o, size, goes)
 }

@@ -230,7 +230,7 @@ func (e *Entry) fill(b []byte, state uint8) error {
 	}
 	m := &r.message
 	e.Seq, e.Number, e.Priority = r.seq, r.number, r.priority
-	e.ID, e.Released = m.id, state == stateReleased
+	e.ID, e.Released, e.OnSessionLost = m.id, state == stateReleased, m.lost
 	e.Accepted, e.Expires = fromMillis(m.accepted), fromMillis(m.expires)
 	e.Packet = append(e.Packet[:0], m.packet...)
 	return nil

@@ -44,6 +44,7 @@ type recordMessage struct {
 	key               []byte
 	moved             bool // written before, to a segment that is to go
 	released, dead    bool // moved ones only
+	lost              SessionLostPolicy
 	packet            []byte
 }
 
@@ -72,7 +73,7 @@ const (
 	maxTagSize     = 5
 	minRecord      = checksumSize + 1
 	minMessage     = checksumSize + 1 + 1 + 16 + 1
-	maxMeta        = checksumSize + maxTagSize + 10 + 16 + 10 + 10 + 5 + 10 + 1 + 1 + 10 + 2 + maxKey + 1 + 10 // of a message, beside its packet
+	maxMeta        = checksumSize + maxTagSize + 10 + 16 + 10 + 2 + 10 + 5 + 10 + 1 + 10 + 2 + maxKey + 1 + 10 // of a message, beside its packet
 	maxSequence    = 1 << 62
 	recordOverhead = 40 // of a usual message, beside its packet
 	maxClientID    = 65_535

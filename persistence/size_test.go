@@ -2,6 +2,7 @@ package persistence
 
 import (
 	"runtime"
+	"strings"
 	"testing"
 	"time"
 )
@@ -20,7 +21,10 @@ func TestRecordSizes(t *testing.T) {
 		{"plain", 1 << 27, Message{Accepted: at}, 500, 33},
 		{"with expiry and sequence", 1 << 27, Message{Accepted: at, Expires: at.Add(24 * time.Hour), Stream: 100, StreamSeq: 1 << 20}, 400, 40},
 		{"with expiry, among a quarter of a billion", 1<<28 - 1, Message{Accepted: at, Expires: at.Add(100 * time.Hour)}, 60_000, 40},
-		{"everything at its longest", maxSequence, Message{Accepted: time.Unix(maxMillis/1000, 0), Expires: time.Unix(1, 1e6), Stream: maxMaxStreams, StreamSeq: 1<<64 - 1}, 0, maxMeta},
+		{"with a policy for a lost session", 1 << 27, Message{Accepted: at, OnSessionLost: FailInFlight}, 500, 35},
+		{"everything at its longest", maxSequence, Message{Accepted: time.Unix(maxMillis/1000, 0), Expires: time.Unix(1, 1e6), Stream: maxMaxStreams, StreamSeq: 1<<64 - 1}, 0, 70},
+		{"of kind 12 too", maxSequence, Message{Accepted: time.Unix(maxMillis/1000, 0), Expires: time.Unix(1, 1e6), Stream: maxMaxStreams, StreamSeq: 1<<64 - 1,
+			Priority: Urgent, Key: strings.Repeat("k", maxKey), OnSessionLost: Republish}, maxMaxPacket, maxMeta},
 	} {
 		c.m.Packet = make([]byte, c.packet)
 		accepted, expires := c.m.times(&Options{}, &clock{})
@@ -76,13 +80,15 @@ func (nullFile) WriteAt(b []byte, _ int64) (int, error) { return len(b), nil }
 func TestEnqueueAllocations(t *testing.T) {
 	l := open(t, nullFS{newMemFS()}, Options{})
 	defer l.Close()
-	m := &Message{Packet: make([]byte, 256)}
-	if n := testing.AllocsPerRun(5000, func() {
-		if _, err := l.Enqueue(m); err != nil {
-			t.Fatal(err)
+	for _, m := range []Message{{}, {Priority: High}, {OnSessionLost: FailInFlight}} {
+		m.Packet = make([]byte, 256)
+		if n := testing.AllocsPerRun(5000, func() {
+			if _, err := l.Enqueue(&m); err != nil {
+				t.Fatal(err)
+			}
+		}); n > 1 {
+			t.Errorf("%v allocations for each %v", n, m.OnSessionLost)
 		}
-	}); n > 1 {
-		t.Errorf("%v allocations a message", n)
 	}
 }
 

@@ -20,7 +20,7 @@ type Store interface {
 	// copied before Enqueue returns. The message is accepted only when Wait for
 	// the ticket has returned nil. When a limit is reached, Options.WhenFull says
 	// what happens. Errors: [ErrFull], [ErrPacketTooLarge], [ErrUnknownStream],
-	// [ErrPriority], [ErrKey].
+	// [ErrPriority], [ErrKey], [ErrSessionLostPolicy].
 	Enqueue(m *Message) (Ticket, error)
 	// Wait returns nil once the ticket's message is durable, in the meaning the
 	// sync policy gives to the word. The first of several waiters writes and
@@ -91,7 +91,9 @@ type Store interface {
 	// ResetSession notes that the server holds no session for us any more: all
 	// Released marks, all Seen identifiers and what MarkSent noted are void.
 	// Messages stay. From here on the session is one of this ClientID; empty:
-	// unknown. It is durable on return. Error: [ErrClientID].
+	// unknown. It is durable on return, and what was recorded before is never less
+	// durable: who gives messages up with their session calls Done first. Error:
+	// [ErrClientID].
 	ResetSession(clientID string) error
 	// HasSession reports whether ResetSession was ever recorded. Every session
 	// begins with one, so a store for which it is false knows nothing of a
@@ -147,8 +149,10 @@ type Message struct {
 	// Key, when it is not empty, lets the message take the place of an older one
 	// with the same key that was not sent yet: the older one is Dropped. Up to
 	// 1,024 bytes; usually the topic.
-	Key    string
-	Packet []byte // wire image of the PUBLISH packet, opaque to the store
+	Key string
+	// OnSessionLost is for whoever sends the message; the store only keeps it.
+	OnSessionLost SessionLostPolicy
+	Packet        []byte // wire image of the PUBLISH packet, opaque to the store
 }
 
 // Entry is a stored message, as Next returns it.
@@ -160,7 +164,9 @@ type Entry struct {
 	Accepted time.Time
 	Expires  time.Time // zero: never
 	Released bool      // PUBREC was seen: send PUBREL, not the message
-	Packet   []byte    // the wire image; used again by the next call of Next
+	// OnSessionLost is as it was stored.
+	OnSessionLost SessionLostPolicy
+	Packet        []byte // the wire image; used again by the next call of Next
 }
 
 // Place is which message it is, and where among those of its priority.
@@ -180,6 +186,17 @@ const (
 	High
 	Urgent
 	Priorities = 3
+)
+
+// SessionLostPolicy says what becomes of a message that was sent and not
+// acknowledged, when the session that it was sent in is gone.
+type SessionLostPolicy uint8
+
+// The policies.
+const (
+	AsConfigured SessionLostPolicy = iota // whatever who sends it was told for all messages
+	Republish                             // it is sent again, in the next session: it may arrive twice
+	FailInFlight                          // it is given up: never twice, perhaps not at all
 )
 
 // Cursor is a place in the outbox: for each priority, the sequence up to which

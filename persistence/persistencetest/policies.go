@@ -85,7 +85,7 @@ func testDropOldestPriority(t *testing.T, open Open) {
 	expectList(t, "drops", drops, []persistence.Drop{{Seq: 2}, {Seq: 1}})
 }
 
-// testPriorityMisuse: what is no priority, or too long a key, is refused.
+// testPriorityMisuse: what is no priority, no policy, or too long a key, is refused.
 func testPriorityMisuse(t *testing.T, open Open) {
 	s, _ := open(t, persistence.Options{})
 	m := message(1, 8)
@@ -98,6 +98,9 @@ func testPriorityMisuse(t *testing.T, open Open) {
 	m.Priority, m.Key = persistence.Normal, string(make([]byte, 1025))
 	_, err = s.Append(m)
 	expect(t, "error", err, persistence.ErrKey)
+	m.Key, m.OnSessionLost = "", persistence.FailInFlight+1
+	_, err = s.Append(m)
+	expect(t, "error", err, persistence.ErrSessionLostPolicy)
 	expect(t, "Discard", s.Discard(1), persistence.ErrUnknownSequence)
 	_, ok, err := s.Receipt([16]byte{1})
 	must(t, err)

@@ -51,6 +51,9 @@ func Run(t *testing.T, open Open) {
 // message has a packet that says which message it is.
 func message(n uint64, size int) *persistence.Message {
 	m := &persistence.Message{Packet: make([]byte, max(size, 8))}
+	if n%2 == 0 { // the others say nothing, as most do
+		m.OnSessionLost = persistence.SessionLostPolicy(n / 2 % 3)
+	}
 	binary.BigEndian.PutUint64(m.ID[8:], n)
 	binary.BigEndian.PutUint64(m.Packet, n)
 	for i := 8; i < len(m.Packet); i++ {
@@ -93,7 +96,7 @@ func drain(t *testing.T, s persistence.Store) (seqs []uint64) {
 
 func checkContent(t *testing.T, e *persistence.Entry) {
 	t.Helper()
-	if want := message(e.Seq, len(e.Packet)); !bytes.Equal(e.Packet, want.Packet) || e.ID != want.ID {
+	if want := message(e.Seq, len(e.Packet)); !bytes.Equal(e.Packet, want.Packet) || e.ID != want.ID || e.OnSessionLost != want.OnSessionLost {
 		t.Fatalf("message %d came back changed", e.Seq)
 	}
 }

@@ -1,0 +1,97 @@
+package persistence
+
+import (
+	"encoding/binary"
+	"slices"
+	"testing"
+)
+
+// TestFlags: each flag of a message is one that the decoder knows, and none means
+// two things; whatever else there is, is no record.
+func TestFlags(t *testing.T) {
+	with := func(flags uint64) []byte {
+		body := append(binary.AppendUvarint(nil, 7), make([]byte, 16)...)
+		body = binary.AppendUvarint(binary.AppendUvarint(body, 1_700_000_000_000), flags)
+		return append(appendTag(nil, kindExtended, len(body)+6), append(body, "packet"...)...)
+	}
+	for flags, want := range map[uint64]SessionLostPolicy{0: AsConfigured, extRepublish: Republish, extFail: FailInFlight} {
+		var r record
+		if err := r.decode(with(flags)); err != nil || r.message.lost != want || string(r.message.packet) != "packet" {
+			t.Errorf("flags %d: %+v, %v", flags, r.message, err)
+		}
+	}
+	for _, flags := range []uint64{extRepublish | extFail, extFail << 1, extFail<<1 | extFail, 1 << 62} {
+		var r record
+		if err := r.decode(with(flags)); err == nil {
+			t.Errorf("flags %d: %+v", flags, r.message)
+		}
+	}
+}
+
+// TestSessionLostPolicyIsKept: what a message says of a lost session comes back
+// from memory and from disk, of priorities and dead letters too, and where it was
+// moved to.
+func TestSessionLostPolicyIsKept(t *testing.T) {
+	fsys := newMemFS()
+	o := with(small, func(o *Options) { o.MaxDeadLetters = 10 })
+	l := open(t, fsys, o)
+	policies := []SessionLostPolicy{AsConfigured, Republish, FailInFlight}
+	kept := uint64(0)
+	for _, p := range []Priority{Normal, High, Urgent} {
+		for _, policy := range policies {
+			kept++
+			m := numbered(kept, 50)
+			m.Priority, m.OnSessionLost = p, policy
+			if _, err := l.Append(m); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	if err := l.Release(2); err != nil {
+		t.Fatal(err)
+	}
+	if err := l.Done(3, Outcome{Kind: DeadLettered}); err != nil {
+		t.Fatal(err)
+	}
+	check := func(want []SessionLostPolicy) {
+		t.Helper()
+		var got []SessionLostPolicy
+		var e Entry
+		for seq := range kept {
+			if ok, err := l.Get(seq+1, &e); err != nil {
+				t.Fatal(err)
+			} else if ok {
+				got = append(got, e.OnSessionLost)
+			}
+		}
+		if err := l.DeadLetters(func(e *Entry, _ byte) bool {
+			got = append(got, e.OnSessionLost)
+			return true
+		}); err != nil {
+			t.Fatal(err)
+		}
+		if !slices.Equal(got, want) {
+			t.Errorf("%v, want %v", got, want)
+		}
+	}
+	want := slices.Concat(policies[:2], policies, policies, policies[2:]) // the third is a dead letter
+	check(want)
+	for seq := kept + 1; l.Stats().Moved < kept; seq++ { // until all were moved
+		if _, err := l.Append(numbered(seq, 500)); err != nil {
+			t.Fatal(err)
+		}
+		if err := l.Done(seq, Outcome{Kind: Acked}); err != nil {
+			t.Fatal(err)
+		}
+		if seq > 10_000 {
+			t.Fatalf("only %d were moved", l.Stats().Moved)
+		}
+	}
+	check(want)
+	if err := l.Close(); err != nil {
+		t.Fatal(err)
+	}
+	l = open(t, fsys, o)
+	defer l.Close()
+	check(want)
+}
