@@ -3,6 +3,7 @@ package wire
 import (
 	"encoding/binary"
 	"fmt"
+	"unicode/utf8"
 )
 
 // UserProperty is a name and a value; the same name may appear many times and
@@ -41,7 +42,7 @@ func (p *Publish) Check() error {
 	if p.PayloadFormat > 1 {
 		return &FieldError{"Payload Format Indicator", "must be 0 (bytes) or 1 (UTF-8)"}
 	}
-	if p.PayloadFormat == 1 && !ValidString(p.Payload) {
+	if p.PayloadFormat == 1 && !utf8.Valid(p.Payload) { // it is no UTF-8 Encoded String: U+0000 is allowed
 		return &FieldError{"Payload", "is announced as UTF-8 and is not; clear the Payload Format Indicator or fix the payload"}
 	}
 	if len(p.SubscriptionIDs) > 0 {

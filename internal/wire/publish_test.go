@@ -116,6 +116,11 @@ func TestPublishCheck(t *testing.T) {
 	if err := largest.Check(); err != nil || largest.Size() != MaxPacketSize {
 		t.Errorf("the largest packet there is: %v, %d bytes", err, largest.Size())
 	}
+	// U+0000 is well-formed UTF-8; only strings must not have it (3.3.2.3.2).
+	null := Publish{Topic: "t", PayloadFormat: 1, Payload: []byte("a\x00b")}
+	if err := null.Check(); err != nil {
+		t.Errorf("a text with U+0000: %v", err)
+	}
 }
 
 func TestParsePublishErrors(t *testing.T) {
