@@ -12,7 +12,8 @@ import (
 // MQTT 5. Its methods are called one after the other in an exchange; a
 // re-authentication that a lost connection cuts short may still be in one of them
 // when the next connection begins. They must return when ctx ends. The data of
-// each is up to 65,535 bytes; nil sends none.
+// each is up to 65,535 bytes, and more is an error; nil sends none, and in CONNECT
+// so does what is empty.
 //
 // An error ends the connection, with DISCONNECT 0x80 and a *AuthError; it is then
 // tried again with backoff.

@@ -191,6 +191,40 @@ func TestAuthenticationDuringTheSession(t *testing.T) {
 	})
 }
 
+// longAuth has data of so many bytes, in turn.
+type longAuth struct {
+	namedAuth
+	sizes []int
+}
+
+func (l *longAuth) Start(context.Context) ([]byte, error) {
+	n := l.sizes[0]
+	l.sizes = l.sizes[1:]
+	return make([]byte, n), nil
+}
+
+// Data that MQTT cannot carry are refused, in CONNECT as in AUTH, and not cut.
+func TestAuthenticationDataIsNotCut(t *testing.T) {
+	withScript(t, func(t *testing.T, s *script) {
+		events := &recorder{}
+		cfg := testConfig("c", events, s.dial)
+		cfg.Auth = &longAuth{"long", []int{65_536, 65_535, 65_536}}
+		c := mustStart(t, cfg)
+		p := s.accept(control.Connack{AuthMethod: "long"})
+		if n := len(p.connect.AuthData); n != 65_535 {
+			t.Errorf("CONNECT has %d bytes", n)
+		}
+		connect(t, c)
+		var field *FieldError
+		if failed := eventsOf[ConnectFailed](events); len(failed) != 1 || !errors.As(failed[0].Err, &field) || field.Field != "Authentication Data" {
+			t.Errorf("events: %+v", failed)
+		}
+		if err := c.Reauthenticate(t.Context()); !errors.As(err, &field) {
+			t.Errorf("Reauthenticate: %v", err)
+		}
+	})
+}
+
 // namedAuth has a method and nothing else.
 type namedAuth string
 

@@ -124,15 +124,25 @@ func (c *Conn) checkMethod(f wire.Frame) error {
 	return nil
 }
 
+func checkAuthData(data []byte) error {
+	if len(data) > wire.MaxString {
+		return &wire.FieldError{Field: "Authentication Data", Problem: "is longer than 65,535 bytes; shorten it, it is never cut"}
+	}
+	return nil
+}
+
 // sendAuth sends an AUTH, unless it is larger than the server takes.
 func (c *Conn) sendAuth(reason byte, data []byte) error {
+	if err := checkAuthData(data); err != nil {
+		return c.auth.refused(err)
+	}
 	props := wire.AppendProperty(nil, wire.Property{ID: wire.PropAuthMethod, Bytes: []byte(c.auth.method)})
 	if data != nil {
 		props = wire.AppendProperty(props, wire.Property{ID: wire.PropAuthData, Bytes: data})
 	}
 	body := append(wire.AppendVarint([]byte{reason}, uint32(len(props))), props...)
 	packet := append(wire.AppendVarint([]byte{byte(wire.AUTH) << 4}, uint32(len(body))), body...)
-	if limit := c.maxSend.Load(); len(data) > wire.MaxString || limit > 0 && len(packet) > int(limit) {
+	if limit := c.maxSend.Load(); limit > 0 && len(packet) > int(limit) {
 		return c.auth.refused(&PacketTooLargeError{Size: len(packet), Maximum: int(limit)})
 	}
 	return c.Send(func(dst []byte) []byte { return append(dst, packet...) })

@@ -72,6 +72,9 @@ func (c *Config) connect(ctx context.Context, server *url.URL) (*Up, error) {
 	}
 	if c.Auth != nil {
 		data, err := c.Auth.Start(ctx)
+		if err == nil {
+			err = checkAuthData(data) // paho would cut it
+		}
 		if err != nil {
 			return nil, &AuthError{Method: c.Auth.Method(), Err: err}
 		}
