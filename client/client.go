@@ -75,7 +75,8 @@ type Client struct {
 	stopAcks  context.CancelFunc
 	stopLanes context.CancelFunc // ends the handlers' context
 	link      sync.WaitGroup
-	work      sync.WaitGroup  // drainer and acknowledgements
+	work      sync.WaitGroup  // drainer
+	answering sync.WaitGroup  // acknowledgements
 	busy      sync.WaitGroup  // lanes
 	done      chan struct{}   // closed when all has ended
 	ending    context.Context // ends when the end begins
@@ -234,7 +235,7 @@ func (c *Client) Start(ctx context.Context) error {
 		c.busy.Go(func() { l.run(laneCtx) })
 	}
 	c.work.Go(func() { c.drain(drainCtx) })
-	c.work.Go(func() { c.session.RunAcks(ackCtx) })
+	c.answering.Go(func() { c.session.RunAcks(ackCtx) })
 	c.link.Go(func() {
 		c.logFindings()
 		err := c.checkStore()

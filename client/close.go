@@ -112,9 +112,9 @@ func (c *Client) end(cause error, g *Goodbye) {
 }
 
 // teardown ends everything, from the inside out: no new sends, then the
-// handlers, then the acknowledgements of what they handled, then the
-// connection, then the store. Where there is no time for that the connection
-// goes first.
+// handlers, then, behind the last word of the status, the acknowledgements of what
+// they handled, then the connection, then the store. Where there is no time for
+// that the connection goes first.
 func (c *Client) teardown(started, clean bool) {
 	if started {
 		if !clean {
@@ -122,7 +122,6 @@ func (c *Client) teardown(started, clean bool) {
 		}
 		c.stopDrain()
 		c.endLanes(clean)
-		c.stopAcks()
 		if up := c.current(); up != nil && clean {
 			c.within(up, c.work.Wait)
 			c.endViews()
@@ -130,7 +129,9 @@ func (c *Client) teardown(started, clean bool) {
 			c.goodbye(up)
 		}
 		c.stopLink()
+		c.stopAcks()
 		c.work.Wait()
+		c.answering.Wait()
 		c.link.Wait()
 		c.unmark()
 	}

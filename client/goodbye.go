@@ -80,6 +80,10 @@ func (c *Client) goodbye(up *link.Up) {
 	if c.cfg.Status != nil && !c.sayGoodbye(up, g.Reason == wire.ReasonSuccess) && g.Reason == wire.ReasonSuccess {
 		g.Reason = wire.ReasonDisconnectWithWill
 	}
+	// Not before that: the goodbye may have had to wait for the window, and leaves
+	// with the acknowledgements then.
+	c.stopAcks()
+	c.within(up, c.answering.Wait)
 	// A made-up ClientID dies with us: nobody could resume its session.
 	if c.madeUpID && up.SessionExpiry > 0 {
 		g.SessionExpiry = NoSession

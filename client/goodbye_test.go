@@ -100,6 +100,32 @@ func TestCloseWithTheWillOfAStatus(t *testing.T) {
 	}
 }
 
+// A goodbye that has to wait for the only slot of the window leaves with it.
+func TestTheGoodbyeOfAFullWindow(t *testing.T) {
+	withScript(t, func(t *testing.T, s *script) {
+		cfg := testConfig("c", &recorder{}, s.dial)
+		cfg.Status = &Status{Topic: "s", NoCorrection: true}
+		c := mustStart(t, cfg)
+		p := s.accept(control.Connack{ReceiveMaximum: 1})
+		p.ack(wire.PUBACK, p.nextPublish().PacketID, 0, "") // the birth
+		publish(t, c, "t", "x", AtLeastOnce)
+		x := p.nextPublish()
+		closed := make(chan error, 1)
+		go func() { closed <- c.Close() }()
+		p.quiet()
+		p.ack(wire.PUBACK, x.PacketID, 0, "")
+		offline := p.nextPublish()
+		if string(offline.Payload) != "offline" {
+			t.Errorf("%q came", offline.Payload)
+		}
+		p.ack(wire.PUBACK, offline.PacketID, 0, "")
+		if d, err := control.ParseDisconnect(p.next(wire.DISCONNECT)); err != nil || d.Reason != 0 {
+			t.Errorf("got %+v, %v", d, err)
+		}
+		must(t, <-closed)
+	})
+}
+
 func TestWhatIsLostWithASessionIsChosenByMessage(t *testing.T) {
 	for _, config := range []SessionLostPolicy{AsConfigured, Republish, FailInFlight} {
 		withScript(t, func(t *testing.T, s *script) {
