@@ -353,3 +353,19 @@ func TestPublishErrors(t *testing.T) {
 		}
 	})
 }
+
+// The message ID of a QoS 0 message counts too, where the server has no limit and
+// MQTT does.
+func TestTheLargestPacketThereIs(t *testing.T) {
+	withScript(t, func(t *testing.T, s *script) {
+		c := mustStart(t, testConfig("c", &recorder{}, s.dial))
+		p := s.accept(control.Connack{})
+		connect(t, c)
+		var refused *RefusedError
+		payload := make([]byte, 268_435_455-len("\x00\x01t\x00"))
+		if _, err := c.Publish(t.Context(), Message{Topic: "t", ID: NewMessageID(), Payload: payload}); !errors.As(err, &refused) || refused.Code != wire.ReasonPacketTooLarge {
+			t.Errorf("the error is %v", err)
+		}
+		p.quiet()
+	})
+}

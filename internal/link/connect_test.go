@@ -263,7 +263,7 @@ func TestWhatTheConnackSays(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := run(t, nil)
 		p, up := r.up(control.Connack{})
-		all := session.Limits{ReceiveMaximum: 65_535, MaximumQoS: 2, RetainAvailable: true, WildcardAvailable: true, SubIDAvailable: true, SharedAvailable: true}
+		all := session.Limits{ReceiveMaximum: 65_535, MaximumPacketSize: wire.MaxPacketSize, MaximumQoS: 2, RetainAvailable: true, WildcardAvailable: true, SubIDAvailable: true, SharedAvailable: true}
 		if up.Gen.Limits != all || up.Gen.Present || up.KeepAlive != 0 {
 			t.Errorf("absent: %+v", up.Gen.Limits)
 		}
@@ -278,6 +278,12 @@ func TestWhatTheConnackSays(t *testing.T) {
 		want := session.Limits{ReceiveMaximum: 3, MaximumQoS: 1, MaximumPacketSize: 500, TopicAliasMaximum: 7}
 		if up.Gen.Limits != want || !up.Gen.Present || up.KeepAlive != 17 || up.AssignedClientID != "" || up.SessionExpiry != 5*time.Second {
 			t.Errorf("present: %+v, keep alive %d, client %q, expiry %v", up.Gen.Limits, up.KeepAlive, up.AssignedClientID, up.SessionExpiry)
+		}
+		r.end()
+
+		r = run(t, nil) // more than there is, and than an int of 32 bits has
+		if _, up = r.up(control.Connack{MaximumPacketSize: 1<<32 - 1}); up.Gen.Limits.MaximumPacketSize != wire.MaxPacketSize {
+			t.Errorf("the Maximum Packet Size is %d", up.Gen.Limits.MaximumPacketSize)
 		}
 		r.end()
 	})

@@ -153,13 +153,13 @@ func refusal(ca *paho.Connack) error {
 
 // accepted makes the generation of a CONNACK that accepts.
 func (c *Config) accepted(up *Up, ca *packets.Connack) error {
-	limits := session.Limits{MaximumQoS: 2, RetainAvailable: true, WildcardAvailable: true, SubIDAvailable: true, SharedAvailable: true}
+	limits := session.Limits{MaximumPacketSize: wire.MaxPacketSize, MaximumQoS: 2, RetainAvailable: true, WildcardAvailable: true, SubIDAvailable: true, SharedAvailable: true}
 	if p := ca.Properties; p != nil {
 		if p.ReceiveMaximum != nil {
 			limits.ReceiveMaximum = *p.ReceiveMaximum
 		}
 		if p.MaximumPacketSize != nil {
-			limits.MaximumPacketSize = *p.MaximumPacketSize
+			limits.MaximumPacketSize = min(*p.MaximumPacketSize, wire.MaxPacketSize)
 		}
 		if p.MaximumQOS != nil {
 			limits.MaximumQoS = *p.MaximumQOS
@@ -172,7 +172,7 @@ func (c *Config) accepted(up *Up, ca *packets.Connack) error {
 		limits.SubIDAvailable = flag(p.SubIDAvailable)
 		limits.SharedAvailable = flag(p.SharedSubAvailable)
 	}
-	if n := limits.MaximumPacketSize; n > 0 && n < leastPacketSize {
+	if n := limits.MaximumPacketSize; n < leastPacketSize {
 		up.Fail(&PacketTooLargeError{Size: leastPacketSize, Maximum: int(n)})
 		return up.Cause()
 	}
