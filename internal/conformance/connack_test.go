@@ -75,6 +75,7 @@ func TestMQTT_3_2_2_4(t *testing.T) {
 			r.wantKept("")
 		})
 	})
+	anotherClientID(t, true)
 	t.Run("with a session of ours it stands", func(t *testing.T) {
 		onRig(t, func(t *testing.T, r *rig) {
 			_, conn := r.start(control.Connack{})

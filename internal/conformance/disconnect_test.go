@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"net/url"
+	"reflect"
 	"strings"
 	"sync"
 	"testing"
@@ -74,14 +75,40 @@ func disconnectIsShort(t *testing.T) {
 	})
 }
 
+// wordsThatFit leaves with a Reason String of n bytes and with m bytes of User
+// Property, for a server that takes packets of 40.
+func wordsThatFit(t *testing.T, n, m int, want control.Disconnect) {
+	t.Helper()
+	onRig(t, func(t *testing.T, r *rig) {
+		c, conn := r.start(control.Connack{MaximumPacketSize: 40})
+		g := client.Goodbye{Reason: 0x98, ReasonString: strings.Repeat("r", n)}
+		if m > 0 {
+			g.UserProperties = []client.UserProperty{{Key: "k", Value: strings.Repeat("v", m-1)}}
+		}
+		closed := asks(func() error { return c.CloseWith(g) })
+		want.Reason = 0x98
+		if got := conn.ExpectDisconnect(0x98); !reflect.DeepEqual(got, want) {
+			t.Errorf("DISCONNECT is %+v, want %+v", got, want)
+		}
+		r.must(<-closed)
+	})
+}
+
 // The sender MUST NOT send a Reason String that makes the DISCONNECT larger than
-// the receiver's Maximum Packet Size.
-func TestMQTT_3_14_2_3(t *testing.T) { disconnectIsShort(t) }
+// the receiver's Maximum Packet Size: it says its reason without.
+func TestMQTT_3_14_2_3(t *testing.T) {
+	disconnectIsShort(t)
+	wordsThatFit(t, 33, 0, control.Disconnect{ReasonString: strings.Repeat("r", 33)})
+	wordsThatFit(t, 34, 0, control.Disconnect{})
+}
 
 // The sender MUST NOT send a User Property that makes the DISCONNECT larger than
 // the receiver's Maximum Packet Size.
 func TestMQTT_3_14_2_4(t *testing.T) {
 	disconnectIsShort(t)
+	wordsThatFit(t, 0, 31, control.Disconnect{User: []wire.UserProperty{{Key: "k", Value: strings.Repeat("v", 30)}}})
+	wordsThatFit(t, 0, 32, control.Disconnect{})
+	wordsThatFit(t, 10, 32, control.Disconnect{ReasonString: strings.Repeat("r", 10)})
 	onRig(t, func(t *testing.T, r *rig) { // nor where the session ends with it
 		r.cfg.ClientID = ""
 		c, conn := r.start(control.Connack{})

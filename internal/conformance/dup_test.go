@@ -19,10 +19,10 @@ type killed struct{ persistence.Store }
 
 func (killed) UnmarkSent([persistence.Priorities]uint64) error { return errors.New("killed") }
 
-// DUP is 0 on a message that was never sent, in the next process too, however this
-// one came to its end [MQTT-3.3.1-3]; and it is 1 on what was sent [MQTT-3.3.1-1].
+// dupAfterTheEndOfAProcess is a part of TestMQTT_3_3_1_3. DUP is 0 on a message that
+// was never sent, in the next process too, however this one came to its end [MQTT-3.3.1-3]; and it is 1 on what was sent [MQTT-3.3.1-1].
 // Only after a kill may DUP be 1 on messages that were about to be sent.
-func TestDupAfterTheEndOfAProcess(t *testing.T) {
+func dupAfterTheEndOfAProcess(t *testing.T) {
 	const messages, window, acked = 900, 10, 650 // so that marks reach far ahead
 	for name, tt := range map[string]struct {
 		end    func(t *testing.T, r *rig, c *client.Client, cancel func())

@@ -210,4 +210,5 @@ func TestMQTT_4_6_0_4(t *testing.T) {
 			}
 		}
 	})
+	pubrelsOfEarlierProcesses(t)
 }

@@ -3,6 +3,7 @@ package conformance
 import (
 	"context"
 	"errors"
+	"fmt"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -45,12 +46,13 @@ func (r *rig) wantNew(conn *fakebroker.Conn) {
 	r.wantKept("oldnew")
 }
 
-// The ClientID identifies the session at the server [MQTT-3.1.3-2], so the session
-// in the store of another one is not ours: where the server has one, we have none,
-// and the connection is closed [MQTT-3.2.2-4]. Nothing of the old session leaves:
+// anotherClientID is a part of TestMQTT_3_1_3_2 and of TestMQTT_3_2_2_4. The ClientID
+// identifies the session at the server, so the session in the store of another one
+// is not ours: where the server has one, we have none, and the connection is closed.
+// Nothing of the old session leaves:
 // no PUBREL, no DUP, and its identifiers swallow nothing.
-func TestTheSessionOfAnotherClientIDIsNotOurs(t *testing.T) {
-	for _, present := range []bool{true, false} {
+func anotherClientID(t *testing.T, present bool) {
+	t.Run(fmt.Sprint("the store of another, Session Present ", present), func(t *testing.T) {
 		onRig(t, func(t *testing.T, r *rig) {
 			restart := r.used()
 			restart()
@@ -96,7 +98,7 @@ func TestTheSessionOfAnotherClientIDIsNotOurs(t *testing.T) {
 				t.Errorf("%v was sent in the session of a", rest[0].Type())
 			}
 		})
-	}
+	})
 }
 
 // A strict client does not connect with the store of another ClientID, unless a

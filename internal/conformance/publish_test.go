@@ -127,6 +127,7 @@ func TestMQTT_3_3_1_3(t *testing.T) {
 			}
 		}
 	})
+	dupAfterTheEndOfAProcess(t)
 }
 
 // [MQTT-3.3.1-4]: never both QoS bits.

@@ -12,11 +12,12 @@ import (
 	"github.com/mooring-mqtt/mooring/internal/wire/control"
 )
 
-// PUBRELs come again in the order of the PUBRECs, whichever process and whichever
+// pubrelsOfEarlierProcesses is a part of TestMQTT_4_6_0_4. PUBRELs come again in the
+// order of the PUBRECs, whichever process and whichever
 // connection had them, and whatever the order and the priority of the messages
 // [MQTT-4.6.0-4]; a window that has no room for messages does not hold them back
 // [MQTT-3.3.4-8].
-func TestPubrelsOfEarlierProcessesKeepTheirOrder(t *testing.T) {
+func pubrelsOfEarlierProcesses(t *testing.T) {
 	for _, where := range []string{"memory", "folder"} {
 		t.Run(where, func(t *testing.T) {
 			dir := t.TempDir()

@@ -221,4 +221,5 @@ func TestMQTT_3_1_3_2(t *testing.T) {
 			}
 		})
 	})
+	anotherClientID(t, false)
 }
