@@ -181,6 +181,8 @@ type Config struct {
 
 	// Backoff is the delay between attempts to connect, with full jitter. It
 	// starts over after a connection that was up for StableAfter (default 10 s).
+	// What is out of range here, in HandlerBackoff, Breaker and Ordering is a
+	// *ConfigError.
 	Backoff     reliability.Backoff
 	StableAfter time.Duration
 	// Breaker is the circuit breaker before the server.

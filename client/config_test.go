@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"math"
 	"net"
 	"net/url"
 	"strings"
@@ -13,7 +14,9 @@ import (
 
 	"github.com/mooring-mqtt/mooring/internal/wire"
 	"github.com/mooring-mqtt/mooring/internal/wire/control"
+	"github.com/mooring-mqtt/mooring/ordering"
 	"github.com/mooring-mqtt/mooring/persistence"
+	"github.com/mooring-mqtt/mooring/reliability"
 )
 
 func noDial(context.Context, *url.URL) (net.Conn, error)       { return nil, net.ErrClosed }
@@ -139,6 +142,66 @@ func TestConfigRules(t *testing.T) {
 				t.Errorf("%s: New returned %v, %v", tt.field, c, err)
 			}
 		}
+	}
+}
+
+// What the packages that Config takes its policies from would take for their defaults.
+func TestPoliciesThatCannotBe(t *testing.T) {
+	nan := math.NaN()
+	type backoff = reliability.Backoff
+	type breaker = reliability.BreakerOptions
+	type order = ordering.Options
+	for _, tt := range []struct {
+		field string // "" where the Config is good
+		set   func(*Config)
+	}{
+		{"Backoff.Min", func(c *Config) { c.Backoff = backoff{Min: -1} }},
+		{"Backoff.Max", func(c *Config) { c.Backoff = backoff{Max: -1} }},
+		{"Backoff.Max", func(c *Config) { c.Backoff = backoff{Min: 2 * time.Second, Max: time.Second} }},
+		{"Backoff.Factor", func(c *Config) { c.Backoff = backoff{Factor: -2} }},
+		{"Backoff.Factor", func(c *Config) { c.Backoff = backoff{Factor: 0.99} }},
+		{"Backoff.Factor", func(c *Config) { c.Backoff = backoff{Factor: nan} }},
+		{"Backoff.Factor", func(c *Config) { c.Backoff = backoff{Factor: math.Inf(1)} }},
+		{"Backoff.Factor", func(c *Config) { c.Backoff = backoff{Factor: math.Inf(-1)} }},
+		{"", func(c *Config) { c.Backoff = backoff{Min: time.Second, Max: time.Second, Factor: 1} }},
+		{"", func(c *Config) { c.Backoff = backoff{Min: 2 * time.Minute} }}, // the default of Max rises with it
+		{"HandlerBackoff.Min", func(c *Config) { c.HandlerBackoff = backoff{Min: -time.Second} }},
+		{"HandlerBackoff.Max", func(c *Config) { c.HandlerBackoff = backoff{Min: 2, Max: 1} }},
+		{"HandlerBackoff.Factor", func(c *Config) { c.HandlerBackoff = backoff{Factor: 0.5} }},
+		{"Breaker.FailureThreshold", func(c *Config) { c.Breaker = breaker{FailureThreshold: -1} }},
+		{"Breaker.RecoveryTimeout", func(c *Config) { c.Breaker = breaker{RecoveryTimeout: -1} }},
+		{"Breaker.SuccessesToClose", func(c *Config) { c.Breaker = breaker{SuccessesToClose: -1} }},
+		{"Breaker.SlowAck", func(c *Config) { c.Breaker = breaker{SlowAck: -time.Second} }},
+		{"", func(c *Config) {
+			c.Breaker = breaker{FailureThreshold: 1, RecoveryTimeout: 1, SuccessesToClose: 1, SlowAck: 1}
+		}},
+		{"Ordering.MaxKeys", func(c *Config) { c.Ordering = &Ordering{Options: order{MaxKeys: -1}} }},
+		{"Ordering.MaxHeldPerKey", func(c *Config) { c.Ordering = &Ordering{Options: order{MaxHeldPerKey: -1}} }},
+		{"Ordering.MaxHeld", func(c *Config) { c.Ordering = &Ordering{Options: order{MaxHeld: -1}} }},
+		{"Ordering.MaxRanges", func(c *Config) { c.Ordering = &Ordering{Options: order{MaxRanges: -1}} }},
+		{"Ordering.GapTimeout", func(c *Config) { c.Ordering = &Ordering{Options: order{GapTimeout: -1}} }},
+		{"Ordering.Start", func(c *Config) { c.Ordering = &Ordering{Options: order{Start: ordering.FromOne + 1}} }},
+		{"Ordering.Late", func(c *Config) { c.Ordering = &Ordering{Options: order{Late: ordering.DropLate + 1}} }},
+		{"", func(c *Config) {
+			c.Ordering = &Ordering{Options: order{MaxKeys: 1, MaxHeldPerKey: 1, MaxHeld: 1, MaxRanges: 1, GapTimeout: 1, Start: ordering.FromOne, Late: ordering.DropLate}}
+		}},
+	} {
+		cfg := Config{Servers: []string{"mqtt://server"}, ClientID: "c"}
+		tt.set(&cfg)
+		err := cfg.Validate()
+		var bad *ConfigError
+		switch {
+		case tt.field == "" && err != nil:
+			t.Errorf("a good Config is refused: %v", err)
+		case tt.field != "" && (!errors.As(err, &bad) || bad.Field != tt.field || !strings.Contains(err.Error(), "; ")):
+			t.Errorf("%s: got %v", tt.field, err)
+		}
+		if tt.field != "" {
+			if c, err := New(cfg); c != nil || !errors.As(err, &bad) {
+				t.Errorf("%s: New returned %v, %v", tt.field, c, err)
+			}
+		}
+		_ = cfg.Lint() // reads what Validate refuses
 	}
 }
 

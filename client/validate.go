@@ -125,6 +125,9 @@ func (c Config) Validate() error {
 	if c.OnSessionLost > FailInFlight {
 		return bad("OnSessionLost", "is %d; use Republish or FailInFlight", c.OnSessionLost)
 	}
+	if err := c.validatePolicies(bad); err != nil {
+		return err
+	}
 	if err := c.validateTransport(bad); err != nil {
 		return err
 	}
