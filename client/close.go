@@ -3,11 +3,13 @@ package client
 import (
 	"context"
 	"errors"
+	"reflect"
 	"runtime"
 	"strings"
 	"time"
 
 	"github.com/mooring-mqtt/mooring/internal/link"
+	"github.com/mooring-mqtt/mooring/internal/session"
 )
 
 // Close ends the client cleanly: handlers that run may finish (for
@@ -15,14 +17,15 @@ import (
 // acknowledged, the status goes offline, the server gets a DISCONNECT. What is
 // not delivered stays in the store, and its Deliveries end as Abandoned. Close
 // returns when every goroutine of the client has ended; called from a handler,
-// OnEvent or OnChange it returns at once and the client ends behind it, see Done.
+// OnEvent, OnChange or another function of the program's that a client calls, it
+// returns at once and the client ends behind it, see Done.
 func (c *Client) Close() error {
 	return c.closeWith(Goodbye{})
 }
 
 func (c *Client) closeWith(g Goodbye) error {
 	c.end(nil, &g)
-	if inHandler() {
+	if inClient() {
 		return nil
 	}
 	<-c.done
@@ -195,20 +198,35 @@ func (c *Client) closeErr() error {
 	return c.storeErr
 }
 
-// callers are the functions that call the program's.
-var callers = [...]string{".(*lane).runOne", ".(*Client).event", ".(*StatusWatch).tellChanges"}
+// ourCallers are what the goroutines that teardown waits for begin with, or call the
+// program's functions from, by their full names: a program may have a type Client
+// of its own.
+var ourCallers = func() (names []string) {
+	for path, list := range map[string][]string{
+		reflect.TypeFor[Client]().PkgPath(): {"(*Client).connected", "(*Client).drain", "(*Client).event", "(*Client).teardown",
+			"(*StatusWatch).tellChanges", "(*lane).run"},
+		reflect.TypeFor[link.Conn]().PkgPath():       {"(*Config).Run", "(*Conn).Read"},
+		reflect.TypeFor[session.Session]().PkgPath(): {"(*Session).RunAcks"},
+	} {
+		for _, name := range list {
+			names = append(names, path+"."+name)
+		}
+	}
+	return names
+}()
 
-// inHandler reports whether the calling goroutine is running a handler, the
-// OnEvent or an OnChange of some client. Only Close asks, to not wait for itself.
-func inHandler() bool {
+// inClient reports whether the calling goroutine is one of some client's: in a
+// handler, OnEvent, OnChange, or another function of the program's. Only Close asks,
+// to not wait for itself.
+func inClient() bool {
 	pcs := make([]uintptr, 64)
 	for skip := 2; ; skip += len(pcs) {
 		n := runtime.Callers(skip, pcs)
 		frames := runtime.CallersFrames(pcs[:n])
 		for {
 			frame, more := frames.Next()
-			for _, caller := range callers {
-				if strings.HasSuffix(frame.Function, caller) {
+			for _, name := range ourCallers {
+				if strings.HasPrefix(frame.Function, name) {
 					return true
 				}
 			}

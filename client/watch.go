@@ -104,7 +104,7 @@ func (c *Client) WatchStatus(ctx context.Context, filter string, o WatchOptions)
 	return w, nil
 }
 
-// tellChanges calls OnChange. inHandler knows it by its name.
+// tellChanges calls OnChange. inClient knows it by its name.
 func (w *StatusWatch) tellChanges(read iter.Seq[presence.Change], told func(presence.Change)) {
 	for change := range read {
 		told(change)

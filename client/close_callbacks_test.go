@@ -1,0 +1,164 @@
+package client
+
+import (
+	"context"
+	"net"
+	"net/url"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/mooring-mqtt/mooring/dedupe"
+	"github.com/mooring-mqtt/mooring/internal/wire"
+	"github.com/mooring-mqtt/mooring/internal/wire/control"
+	"github.com/mooring-mqtt/mooring/ordering"
+	"github.com/mooring-mqtt/mooring/reliability"
+)
+
+// closingAuth closes the client in one step of an authentication.
+type closingAuth struct {
+	echo
+	step string
+	then func()
+}
+
+func (a *closingAuth) at(step string) {
+	if a.step == step {
+		a.then()
+	}
+}
+
+func (a *closingAuth) Start(ctx context.Context) ([]byte, error) {
+	a.at("Start")
+	return a.echo.Start(ctx)
+}
+
+func (a *closingAuth) Continue(ctx context.Context, data []byte) ([]byte, error) {
+	a.at("Continue")
+	return a.echo.Continue(ctx, data)
+}
+
+func (a *closingAuth) Done(ctx context.Context, data []byte) error {
+	a.at("Done")
+	return a.echo.Done(ctx, data)
+}
+
+// callbacks are the functions of a Config that the client calls, but for those that
+// other tests have: handlers, OnEvent, OnChange.
+var callbacks = map[string]func(cfg *Config, then func()){
+	"Dial": func(cfg *Config, then func()) {
+		dial := cfg.Dial
+		cfg.Dial = func(ctx context.Context, u *url.URL) (net.Conn, error) {
+			then()
+			return dial(ctx, u)
+		}
+	},
+	"Credentials": func(cfg *Config, then func()) {
+		cfg.Credentials = func(context.Context) (Credentials, error) {
+			then()
+			return Credentials{}, nil
+		}
+	},
+	"Auth.Start":    func(cfg *Config, then func()) { cfg.Auth = &closingAuth{step: "Start", then: then} },
+	"Auth.Continue": func(cfg *Config, then func()) { cfg.Auth = &closingAuth{step: "Continue", then: then} },
+	"Auth.Done":     func(cfg *Config, then func()) { cfg.Auth = &closingAuth{step: "Done", then: then} },
+	"LaneKey":       func(cfg *Config, then func()) { cfg.LaneKey = func(*Message) string { then(); return "" } },
+	"DedupeKey": func(cfg *Config, then func()) {
+		cfg.Dedupe, cfg.DedupeKey = dedupe.NewMemory(dedupe.Options{}), func(*Message) string { then(); return "" }
+	},
+	"Ordering.OnGap": func(cfg *Config, then func()) {
+		cfg.Ordering = &Ordering{Options: ordering.Options{OnGap: func(ordering.Gap) { then() }}}
+	},
+	"Backoff.Rand":        func(cfg *Config, then func()) { cfg.Backoff.Rand = func() float64 { then(); return 0 } },
+	"HandlerBackoff.Rand": func(cfg *Config, then func()) { cfg.HandlerBackoff.Rand = func() float64 { then(); return 0 } },
+	"Breaker.Judge": func(cfg *Config, then func()) {
+		cfg.Breaker.Judge = func(error) reliability.Outcome { then(); return 0 }
+	},
+	"Breaker.OnStateChange": func(cfg *Config, then func()) { cfg.Breaker.OnStateChange = func(_, _ reliability.State) { then() } },
+}
+
+// Close from any function of the program's that the client calls would wait for the
+// goroutine that it is called on. It returns at once, or at least does not hang.
+func TestCloseFromEveryFunctionOfTheProgram(t *testing.T) {
+	for name, set := range callbacks {
+		t.Run(name, func(t *testing.T) {
+			withScript(t, func(t *testing.T, s *script) {
+				var c *Client
+				var once sync.Once
+				called := false
+				cfg := testConfig("c", &recorder{}, s.dial)
+				cfg.Breaker.FailureThreshold = 1
+				set(&cfg, func() {
+					once.Do(func() {
+						called = true
+						if err := c.Close(); err != nil {
+							t.Error(err)
+						}
+					})
+				})
+				var err error
+				c, err = New(cfg)
+				must(t, err)
+				must(t, c.Handle("t", HandlerFunc(func(context.Context, *Message) error { return errVault })))
+				publish(t, c, "t", "x", AtLeastOnce)
+				start(t, c)
+				var server sync.WaitGroup
+				server.Go(func() {
+					for {
+						select {
+						case nc := <-s.conns:
+							serveABit(nc, cfg.Auth != nil)
+						case <-c.Done():
+							return
+						}
+					}
+				})
+				select {
+				case <-c.Done():
+				case <-time.After(time.Hour):
+					t.Error("it does not end")
+					_ = c.Close()
+				}
+				server.Wait()
+				if !called {
+					t.Error("it was not called")
+				}
+			})
+		})
+	}
+}
+
+// serveABit authenticates, sends messages with a gap, and refuses what it gets, for
+// ten seconds.
+func serveABit(nc net.Conn, auth bool) {
+	defer nc.Close()
+	send := func(b []byte) { _, _ = nc.Write(b) } // the client may be gone
+	_ = nc.SetDeadline(time.Now().Add(10 * time.Second))
+	r := wire.NewReader(nc, 0)
+	if _, err := r.Next(); err != nil {
+		return
+	}
+	ack := control.Connack{}
+	if auth {
+		send(control.AppendAuth(nil, &control.Auth{Reason: 0x18, Method: "echo", Data: []byte("a")}))
+		if _, err := r.Next(); err != nil {
+			return
+		}
+		ack.AuthMethod = "echo"
+	}
+	send(control.AppendConnack(nil, &ack))
+	for id, seq := range []uint64{1, 3} {
+		m := numbered("t", uint16(id+1), 1, seq)
+		image := wire.AppendPublish(nil, &m)
+		send(wire.AppendImage(nil, image, m.PacketID, false, 0))
+	}
+	for {
+		f, err := r.Next()
+		if err != nil {
+			return
+		}
+		if v, err := wire.ParsePublish(f); err == nil && v.QoS > 0 {
+			send(wire.AppendAck(nil, wire.Ack{Type: wire.PUBACK, PacketID: v.PacketID, Reason: 0x97}))
+		}
+	}
+}
