@@ -59,7 +59,7 @@ type Conn struct {
 }
 
 func newConn(inner net.Conn, maxReceive uint32, writeTimeout time.Duration) *Conn {
-	c := &Conn{Conn: inner, writeTimeout: writeTimeout, start: time.Now(), failed: make(chan struct{}), probes: make(chan struct{}, 1)}
+	c := &Conn{Conn: promptly(inner), writeTimeout: writeTimeout, start: time.Now(), failed: make(chan struct{}), probes: make(chan struct{}, 1)}
 	if maxReceive > 0 && maxReceive <= wire.MaxPacketSize { // else nothing is larger
 		maxReceive += lenience
 	}

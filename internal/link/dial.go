@@ -132,10 +132,7 @@ func handshake(ctx context.Context, c net.Conn, conf *tls.Config, host string) (
 // guard closes c when ctx ends, until release is called. That returns why ctx
 // ended, if it did; c is then closed.
 func guard(ctx context.Context, c net.Conn) (release func() error) {
-	raw := c
-	for t, ok := c.(*tls.Conn); ok; t, ok = raw.(*tls.Conn) {
-		raw = t.NetConn() // tls.Conn may wait for the peer to take a last word
-	}
+	raw := transport(c) // tls.Conn may wait for the peer to take a last word
 	stop := context.AfterFunc(ctx, func() { _ = raw.Close() })
 	return func() error {
 		if stop() {

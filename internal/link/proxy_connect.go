@@ -152,3 +152,6 @@ func (c *earlyConn) Read(p []byte) (int, error) {
 	c.early = c.early[n:]
 	return n, nil
 }
+
+// NetConn is what the connection goes over.
+func (c *earlyConn) NetConn() net.Conn { return c.Conn }
