@@ -1,0 +1,201 @@
+package client_test
+
+import (
+	"bufio"
+	"context"
+	"crypto/tls"
+	"encoding/base64"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"sync/atomic"
+	"time"
+
+	"github.com/mooring-mqtt/mooring/client"
+	"github.com/mooring-mqtt/mooring/client/mqtttest"
+	"github.com/mooring-mqtt/mooring/reliability"
+)
+
+// exampleListener hands each connection to serve, until it is closed.
+func exampleListener(serve func(net.Conn)) net.Listener {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		panic(err)
+	}
+	go func() {
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			go serve(c)
+		}
+	}()
+	return l
+}
+
+// exampleProxy is an HTTP proxy with a password, behind which is the broker,
+// whatever name it is asked for.
+func exampleProxy(b *mqtttest.Broker, user, password string) net.Listener {
+	basic := "Basic " + base64.StdEncoding.EncodeToString([]byte(user+":"+password))
+	return exampleListener(func(c net.Conn) {
+		request, err := http.ReadRequest(bufio.NewReader(c))
+		if err != nil || request.Header.Get("Proxy-Authorization") != basic {
+			fmt.Fprint(c, "HTTP/1.1 407 Proxy Authentication Required\r\n\r\n")
+			_ = c.Close()
+			return
+		}
+		fmt.Fprint(c, "HTTP/1.1 200 Connection established\r\n\r\n")
+		b.Serve(c)
+	})
+}
+
+// firstFailure is an OnEvent that keeps why the first attempt failed.
+func firstFailure() (onEvent func(client.Event), failed chan error) {
+	failed = make(chan error, 1)
+	return func(e client.Event) {
+		if e, ok := e.(client.ConnectFailed); ok {
+			select {
+			case failed <- e.Err:
+			default:
+			}
+		}
+	}, failed
+}
+
+// A proxy is named, or asked for as ProxyFromEnvironment; it resolves the server's
+// name. What it answers is in a ProxyError, and the client goes on trying.
+func ExampleConfig_proxy() {
+	b := exampleBroker()
+	defer b.Close()
+	proxy := exampleProxy(b, "device", "secret")
+	defer proxy.Close()
+	ctx := context.Background()
+
+	cfg := client.Config{Servers: []string{"mqtt://broker.example:1883"}, ClientID: "pump-7"}
+	onEvent, failed := firstFailure()
+	cfg.OnEvent = onEvent
+	cfg.Proxy = "http://device:guess@" + proxy.Addr().String()
+	c, err := client.New(cfg)
+	if err != nil {
+		panic(err)
+	}
+	if err := c.Start(ctx); err != nil {
+		panic(err)
+	}
+	var refused *client.ProxyError
+	if errors.As(<-failed, &refused) {
+		fmt.Println("the proxy:", refused.Status, refused.Reason)
+	}
+	_ = c.Close()
+
+	cfg.Proxy = "http://device:secret@" + proxy.Addr().String()
+	if c, err = client.New(cfg); err != nil {
+		panic(err)
+	}
+	defer c.Close()
+	if err := c.Start(ctx); err != nil {
+		panic(err)
+	}
+	fmt.Println("connected:", c.AwaitConnection(ctx) == nil)
+	// Output:
+	// the proxy: 407 Proxy Authentication Required
+	// connected: true
+}
+
+// The files are read again on each attempt, so what somebody puts there is used
+// without a restart: here the authority that the server's certificate is from.
+func ExampleTLSFiles() {
+	b := exampleBroker()
+	defer b.Close()
+	authority := httptest.NewTLSServer(nil) // whose certificate the server has
+	defer authority.Close()
+	server := exampleListener(func(c net.Conn) {
+		b.Serve(tls.Server(c, &tls.Config{Certificates: authority.TLS.Certificates}))
+	})
+	defer server.Close()
+	dir, err := os.MkdirTemp("", "mooring")
+	if err != nil {
+		panic(err)
+	}
+	defer os.RemoveAll(dir)
+	ctx := context.Background()
+
+	onEvent, failed := firstFailure()
+	files := &client.TLSFiles{CA: filepath.Join(dir, "ca.pem")}
+	c, err := client.New(client.Config{
+		Servers: []string{"mqtts://" + server.Addr().String()}, ClientID: "pump-7", TLSFiles: files, OnEvent: onEvent,
+		Backoff: reliability.Backoff{Min: 10 * time.Millisecond, Max: 20 * time.Millisecond},
+	})
+	if err != nil {
+		panic(err)
+	}
+	defer c.Close()
+	if err := c.Start(ctx); err != nil {
+		panic(err)
+	}
+	var unusable *client.TLSFileError
+	if errors.As(<-failed, &unusable) {
+		fmt.Println(filepath.Base(unusable.File), "is not there:", errors.Is(unusable, os.ErrNotExist))
+	}
+
+	// Whole, under another name, and then renamed: nobody reads half a file.
+	certificate := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: authority.Certificate().Raw})
+	if err := os.WriteFile(files.CA+".new", certificate, 0o600); err != nil {
+		panic(err)
+	}
+	if err := os.Rename(files.CA+".new", files.CA); err != nil {
+		panic(err)
+	}
+	fmt.Println("connected:", c.AwaitConnection(ctx) == nil)
+	// Output:
+	// ca.pem is not there: true
+	// connected: true
+}
+
+// A token that does not last is asked for on each attempt. A server that refuses one
+// is asked again with the next, where a fixed Password would stop the client.
+func ExampleCredentials() {
+	b, err := mqtttest.New(mqtttest.Options{NoTCP: true, Authenticate: func(_, user string, password []byte) byte {
+		if user == "pump-7" && string(password) == "token 2" {
+			return 0
+		}
+		return 0x86 // Bad User Name or Password
+	}})
+	if err != nil {
+		panic(err)
+	}
+	defer b.Close()
+	ctx := context.Background()
+
+	cfg := exampleConfig(b, "pump-7")
+	onEvent, failed := firstFailure()
+	cfg.OnEvent = onEvent
+	var tokens atomic.Int64
+	cfg.Credentials = func(ctx context.Context) (client.Credentials, error) {
+		// Here a program asks its vault, which may take until ctx ends.
+		token := fmt.Sprint("token ", tokens.Add(1))
+		return client.Credentials{Username: "pump-7", Password: []byte(token)}, ctx.Err()
+	}
+	c, err := client.New(cfg)
+	if err != nil {
+		panic(err)
+	}
+	defer c.Close()
+	if err := c.Start(ctx); err != nil {
+		panic(err)
+	}
+	var refused *client.ConnectionError
+	if errors.As(<-failed, &refused) {
+		fmt.Println("token 1:", reliability.ReasonName(refused.Code))
+	}
+	fmt.Println("token 2:", c.AwaitConnection(ctx) == nil)
+	// Output:
+	// token 1: Bad User Name or Password
+	// token 2: true
+}
