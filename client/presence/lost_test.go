@@ -41,6 +41,20 @@ func TestNobodyIsLeftWithAnOldOnline(t *testing.T) {
 	}
 }
 
+// TestAnOldOnlineThatWasSaidAgain: one that is heard again, with nothing to tell, while
+// all is fetched anew on a link that is then lost, has still been told to be Online.
+func TestAnOldOnlineThatWasSaidAgain(t *testing.T) {
+	r := newRig(t, Options{StaleAfter: -1})
+	r.sync()
+	r.Lost(r.now)
+	r.wantList(r.expire(), "view stale")
+	r.want(r.retained("a", "online"), "a unknown>online initial")
+	r.Resync()
+	r.want(r.retained("a", "online"), "")
+	r.Lost(r.now)
+	r.wantList(r.expire(), "view stale")
+}
+
 // TestLostWhileItIsSynced: a link that is lost meanwhile is not synced, and takes
 // nobody out.
 func TestLostWhileItIsSynced(t *testing.T) {

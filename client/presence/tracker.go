@@ -154,18 +154,21 @@ func (t *Tracker) Apply(w Word) (Change, bool) {
 	d.heard = now
 	from := t.shown(d, now)
 	was := d.shown
-	t.view.remove(d)
-	d.epoch, d.shown = t.view.epoch, d.raw
+	v := &t.view
+	told := v.of(d).news && !v.of(d).told // that it is Online, perhaps
+	v.remove(d)
+	d.epoch, d.shown = v.epoch, d.raw
 	if d.raw == Online && d.silent {
 		d.shown = Stale
 	}
-	t.view.add(d)
+	v.add(d)
 	t.silence.arm(d, len(t.devices))
-	if d.shown == was && !(d.words == 1 && was == Unknown) {
+	unchanged := d.shown == was && !(d.words == 1 && was == Unknown)
+	v.now.news = v.now.news || d.shown == Online && (told || !unchanged)
+	if unchanged {
 		return Change{}, false
 	}
 	d.since = now
-	t.view.now.news = t.view.now.news || d.shown == Online
 	return Change{At: w.At, Device: t.device(d, now), From: from, Initial: initial}, true
 }
 
