@@ -33,7 +33,7 @@ type Word struct {
 	Retained bool
 	// Past: it may be of a time before our subscription was made (again), as what a
 	// session kept for us. What it says counts towards boots and flaps, and shows
-	// when the device is confirmed.
+	// when the device is confirmed; behind that it says nothing.
 	Past bool
 }
 
@@ -122,10 +122,10 @@ func (t *Tracker) Apply(w Word) (Change, bool) {
 	case s.State > Offline:
 		s.State = Unknown // a Parse of the program's says something that no device can
 	}
+	if w.Past && (d == nil || d.epoch == t.view.epoch) {
+		return Change{}, false // what is retained of it is still to come, or newer
+	}
 	if d == nil {
-		if w.Past {
-			return Change{}, false // what is retained of it is still to come
-		}
 		if len(t.devices) >= t.opts.MaxDevices || t.bytes+len(w.Topic) > t.opts.MaxBytes {
 			t.counts.Refused++
 			told := t.full

@@ -478,3 +478,22 @@ func TestAHundredThousandDevices(t *testing.T) {
 		t.Errorf("%d forgotten, %+v", forgotten, c)
 	}
 }
+
+// TestHistoryThatComesLate: a retained status at QoS 0 may overtake what the session
+// kept. What is older than that says nothing any more, and the silence of the device is
+// noticed all the same.
+func TestHistoryThatComesLate(t *testing.T) {
+	r := newRig(t, Options{})
+	r.live("a", beat(10, r.now))
+	r.sync()
+	r.wait(time.Second)
+	r.Lost(r.now)
+	r.want(r.retained("a", beat(10, r.now)), "")
+	r.want(r.past("a", boot("offline", 1)), "")
+	if d, _ := r.Get("a", r.now); d.State != Online || d.Status.State != Online || d.Boots != 0 {
+		t.Errorf("%+v", d)
+	}
+	r.sync()
+	r.wait(31 * time.Second)
+	r.wantList(r.expire(), "a online>stale")
+}
