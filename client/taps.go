@@ -30,6 +30,7 @@ type taps struct {
 	sources []*source
 	gen     uint64 // the connection; 0: none
 	subIDs  bool   // the server knows Subscription Identifiers
+	resumed bool   // it had our session
 	last    uint32 // the identifier given out last; 0: none
 	copies  copies
 	marker  marker
@@ -88,6 +89,8 @@ type source struct {
 	nonce  string // in the marker behind it
 	again  bool   // it is due only because a user asks for it again
 	owed   bool   // the marker is under way
+	kept   bool   // the server may still bring words of a subscription before this one
+	doubt  bool   // and no identifier tells whether it has, or whether they are new
 	moved  time.Time
 	timer  *time.Timer // looks whether it is silent
 	shared bool        // with a subscription of the program's
@@ -150,7 +153,7 @@ func (c *Client) addTap(t *tap) error {
 		if len(ts.sources) >= maxSources {
 			return ErrTooManyFilters
 		}
-		s = &source{filter: t.filter}
+		s = &source{filter: t.filter, kept: ts.resumed} // perhaps for an earlier process
 		ts.sources = append(ts.sources, s)
 	}
 	ts.used.Store(true)
@@ -192,7 +195,7 @@ func (c *Client) disturbed(filter string) {
 	ts.mu.Lock()
 	var told []*tap
 	if s := ts.find(filter); s != nil && s.phase != ending && ts.gen != 0 {
-		s.phase = due
+		s.phase, s.kept = due, true
 		told = ts.unfill(s)
 	}
 	ts.mu.Unlock()

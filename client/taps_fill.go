@@ -16,13 +16,13 @@ import (
 func (c *Client) keepTaps(ctx context.Context, up *link.Up) {
 	ts := &c.taps
 	ts.mu.Lock()
-	ts.gen, ts.subIDs = up.Gen.Number, up.Gen.Limits.SubIDAvailable
+	ts.gen, ts.subIDs, ts.resumed = up.Gen.Number, up.Gen.Limits.SubIDAvailable, up.Gen.Present
 	ts.marker.connected(up.Server.String())
 	if ts.marker.server != ts.marker.probed {
 		ts.copies = copiesUnknown
 	}
 	for _, s := range slices.Clone(ts.sources) {
-		if s.phase != ending {
+		if s.kept = ts.resumed; s.phase != ending {
 			s.phase = due
 		} else if !up.Gen.Present {
 			ts.drop(s) // it went with the session
@@ -104,6 +104,7 @@ func (c *Client) fillTap(ctx context.Context, up *link.Up, s *source) {
 	s.phase, s.asked, s.shared, s.theirs = filling, true, shared, theirID
 	s.id, s.live = ts.newID(), 0
 	s.fill++
+	s.doubt = false
 	s.nonce, s.owed, s.moved = NewMessageID().String(), ts.marker.err == nil, time.Now()
 	first := paho.SubscribeOptions{Topic: s.filter}
 	if shared {

@@ -126,11 +126,22 @@ func (ts *taps) marked(m *Message, ours []uint32) (done []*tap) {
 	return nil
 }
 
-// complete says that all has come, with ts.mu held, and returns whom to tell.
+// complete says that all has come, with ts.mu held, and returns whom to tell. What
+// was kept from before has come too by then, so where something could have been either
+// that or new, the next fetch knows.
 func (ts *taps) complete(s *source) (done []*tap) {
-	s.phase, s.owed = standing, false
+	again := s.doubt && s.kept
+	s.phase, s.owed, s.kept = standing, false, false
 	if s.timer != nil {
 		s.timer.Stop()
+	}
+	if again {
+		s.phase, s.again = due, true
+		for _, t := range s.taps {
+			t.filled = t.fill == s.fill
+		}
+		ts.kick()
+		return nil
 	}
 	for _, t := range s.taps {
 		switch {

@@ -135,7 +135,17 @@ func TestTwoMirrorsThatAskAgain(t *testing.T) {
 // TestWhatWasKeptForAnEarlierProcess is history for the next one, although both make
 // the same subscription.
 func TestWhatWasKeptForAnEarlierProcess(t *testing.T) {
-	inBubble(t, mqtttest.Options{}, func(t *testing.T, b *mqtttest.Broker, p *mqtttest.Proxy) {
+	for _, without := range []bool{false, true} {
+		for _, late := range []bool{false, true} {
+			t.Run(fmt.Sprintf("without identifiers %v, watched when connected %v", without, late), func(t *testing.T) {
+				keptForAnEarlierProcess(t, without, late)
+			})
+		}
+	}
+}
+
+func keptForAnEarlierProcess(t *testing.T, without, late bool) {
+	inBubble(t, mqtttest.Options{DisableSubID: without}, func(t *testing.T, b *mqtttest.Broker, p *mqtttest.Proxy) {
 		devices := mustStart(t, testConfig("devices", &recorder{}, b.Dial))
 		say := func(payload string) {
 			d, err := devices.SetRetained(t.Context(), "d/1/status", []byte(payload))
@@ -146,9 +156,12 @@ func TestWhatWasKeptForAnEarlierProcess(t *testing.T) {
 		store := persistence.NewMemory(persistence.Options{})
 		cfg := testConfig("c", &recorder{}, through(p))
 		cfg.SessionExpiry, cfg.Store, cfg.ReceiveMaximum = time.Hour, store, 1
-		c := mustStart(t, cfg)
+		c := mustNew(t, cfg)
+		ctx, kill := context.WithCancel(t.Context())
+		must(t, c.Start(ctx))
 		must1(must1(c.WatchStatus(t.Context(), "d/+/status", WatchOptions{})).Synced(t.Context()))
-		must(t, c.Close())
+		kill() // or the subscription would be ended
+		<-c.Done()
 		for range 10 {
 			say("offline")
 			say("online")
@@ -156,6 +169,9 @@ func TestWhatWasKeptForAnEarlierProcess(t *testing.T) {
 		p.Delay(20*time.Millisecond, 0) // one of them for each turn
 		cfg.Store = store.Reopen()
 		c = mustStart(t, cfg)
+		if late {
+			connect(t, c)
+		}
 		var d diary
 		w := must1(c.WatchStatus(t.Context(), "d/+/status", WatchOptions{OnChange: d.note}))
 		must1(w.Synced(t.Context()))

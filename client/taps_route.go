@@ -113,9 +113,10 @@ func (s *source) origin(t *tap, m *Message, brought origin, subIDs bool) (from o
 		return fromPast, false // its SUBSCRIBE is still to come
 	case subIDs:
 		return brought, true
-	case s.shared || m.Retain || m.QoS == 0:
-		return fromFill, true // for a moment we ask for QoS 0; what a session has kept has a higher one
+	case m.Retain || m.QoS == 0 || !s.kept:
+		return fromFill, true
 	}
+	s.doubt = true // what a session has kept has a higher QoS, and so has what is new
 	return fromPast, true
 }
 
