@@ -25,7 +25,7 @@ type device struct {
 	retain     bool   // Will Retain
 	properties bool   // the will has every property there is
 	status     bool   // a client.Status instead of a will
-	raw        bool   // says what mooring's client, by design, would not
+	raw        bool   // says what mooring's client would not
 	v311       bool   // raw, and speaks MQTT 3.1.1
 }
 
@@ -141,21 +141,21 @@ var cases = []scenario{
 	{
 		name: "session-expiry notification", rule: "MQTT-3.1.2-8",
 		why:    "A delay beyond the Session Expiry Interval makes the will the notice that the session has ended, rather than the connection. Even a client that leaves on purpose can ask for it, with DISCONNECT 0x04.",
-		device: device{raw: true, delay: 3600, expiry: 2},
-		steps:  []step{connect, disconnect(0x04)},
+		device: device{delay: 3600, expiry: 2},
+		steps:  []step{connect, leave(0x04)},
 		wills:  at(2), known: []departure{delaysLate},
 	},
 	{
 		name: "DISCONNECT 0x00", rule: "MQTT-3.14.4-3",
 		why:    "The one way to leave without a will: DISCONNECT with 0x00, Normal disconnection. The server forgets it.",
 		device: device{delay: 1, expiry: 60},
-		steps:  []step{connect, leave},
+		steps:  []step{connect, leave(0x00)},
 	},
 	{
 		name: "DISCONNECT 0x04", rule: "MQTT-3.1.2-8",
 		why:    "Disconnect with Will Message: the client leaves on purpose and wants its will published, by the same rules as after a cut (section 3.14.2.1).",
-		device: device{raw: true, delay: 1, expiry: 60},
-		steps:  []step{connect, disconnect(0x04)},
+		device: device{delay: 1, expiry: 60},
+		steps:  []step{connect, leave(0x04)},
 		wills:  at(1), known: []departure{delaysLate},
 	},
 	{
@@ -198,7 +198,7 @@ var cases = []scenario{
 		why:    `The client keeps the retained topic myclient/status: "offline" is its will, and after each CONNACK it publishes "online". Whoever subscribes, whenever, knows. In mooring this is Config.Status, which also says "offline" before a clean end.`,
 		device: device{status: true, expiry: 60},
 		steps: []step{connect, awaitMessages(1), lateSubscriber, cut, awaitMessages(2), lateSubscriber,
-			back, awaitMessages(3), lateSubscriber, leave, awaitMessages(4), lateSubscriber, story},
+			back, awaitMessages(3), lateSubscriber, leave(0x00), awaitMessages(4), lateSubscriber, story},
 		facts:   []string{foundOnline, foundOffline, foundOnline, foundOffline, "watched: online, offline, online, offline"},
 		untimed: true,
 	},
@@ -213,7 +213,7 @@ var cases = []scenario{
 		name: "MQTT 3.1.1, DISCONNECT", rule: "MQTT-3.1.2-10 of MQTT 3.1.1",
 		why:    "The DISCONNECT of MQTT 3.1.1 has no reason code: it always discards the will, so leaving on purpose and having it published cannot be said.",
 		device: device{v311: true},
-		steps:  []step{connect, disconnect(0)},
+		steps:  []step{connect, leave(0x00)},
 	},
 }
 

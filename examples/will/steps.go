@@ -153,18 +153,14 @@ func takeover(cleanStart bool) step {
 	}
 }
 
-// leave: mooring's client closes, with DISCONNECT 0x00.
-func leave(s *scene) error {
-	s.say("It leaves with DISCONNECT 0x00.")
-	s.end()
-	return s.client.Close()
-}
-
-// disconnect: the device leaves with a reason code of the case's choice.
-func disconnect(reason byte) step {
+// leave: the device leaves with a reason code of the case's choice.
+func leave(reason byte) step {
 	return func(s *scene) error {
 		s.say("It leaves with DISCONNECT 0x%02X.", reason)
 		s.end()
+		if s.peer == nil {
+			return s.client.CloseWith(client.Goodbye{Reason: reason})
+		}
 		err := s.peer.send(control.AppendDisconnect(nil, &control.Disconnect{Reason: reason}))
 		s.peer.close()
 		return err
