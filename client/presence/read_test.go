@@ -1,0 +1,76 @@
+package presence
+
+import (
+	"testing"
+	"time"
+)
+
+// TestAllGoesOnPastWhatIsForgotten: a device that goes while the loop is on its way
+// is left out, those behind it are not, and the loop may end early.
+func TestAllGoesOnPastWhatIsForgotten(t *testing.T) {
+	r := newRig(t, Options{})
+	for _, topic := range []string{"a", "b", "c", "d"} {
+		r.live(topic, "online")
+	}
+	now := func() time.Time { return r.now }
+	gone, came := "", 0
+	for d := range r.All(now) {
+		if d.Topic == gone {
+			t.Errorf("%s was forgotten", gone)
+		}
+		came++
+		for _, topic := range []string{"a", "b"} {
+			if gone == "" && topic != d.Topic {
+				gone = topic
+				r.Forget(gone, r.now)
+			}
+		}
+	}
+	if came != 3 {
+		t.Errorf("%d devices", came)
+	}
+	came = 0
+	for range r.All(now) {
+		came++
+		break
+	}
+	if came != 1 {
+		t.Errorf("%d devices, after a break", came)
+	}
+}
+
+func TestSyncedIsCounted(t *testing.T) {
+	r := newRig(t, Options{})
+	synced := func(want bool, when string) {
+		t.Helper()
+		if r.Counts(r.now).Synced != want {
+			t.Errorf("%s: Synced is %v", when, !want)
+		}
+	}
+	synced(false, "at first")
+	r.Resync()
+	synced(false, "asked for again, before all came once")
+	r.sync()
+	synced(true, "all came")
+	r.Resync()
+	synced(true, "asked for again")
+	r.sync()
+	synced(true, "all came again")
+	r.Lost(r.now)
+	synced(false, "the link is lost")
+}
+
+// TestASyncEndsWhatWasBefore: the loss behind it is not told any more.
+func TestASyncEndsWhatWasBefore(t *testing.T) {
+	r := newRig(t, Options{})
+	r.live("a", "online")
+	r.sync()
+	r.Lost(r.now)
+	r.retained("a", "online")
+	r.wantList(r.sync(), "view synced")
+	r.wait(time.Hour)
+	r.wantList(r.expire())
+	if r.state("a") != Online {
+		t.Errorf("a is %v", r.state("a"))
+	}
+}

@@ -1,0 +1,67 @@
+package presence
+
+import (
+	"fmt"
+	"testing"
+	"time"
+)
+
+// TestStandsThatBecomeOneKeepTheirDevices: our link is lost more often than stands are
+// told apart, each with a device of its own.
+func TestStandsThatBecomeOneKeepTheirDevices(t *testing.T) {
+	r := newRig(t, Options{StaleAfter: time.Hour})
+	const n = 2 * maxEnded
+	for i := range n {
+		r.live(fmt.Sprint(i), "online")
+		r.Lost(r.now)
+	}
+	if c := r.Counts(r.now); c.Online != n || c.Stale != 0 {
+		t.Errorf("%+v", c)
+	}
+	r.wait(time.Hour)
+	if c := r.Counts(r.now); c.Online != 0 || c.Stale != n {
+		t.Errorf("after StaleAfter: %+v", c)
+	}
+	for i := range n {
+		r.retained(fmt.Sprint(i), "offline")
+	}
+	if c := r.Counts(r.now); c.Online != 0 || c.Stale != 0 || c.Offline != n {
+		t.Errorf("all offline: %+v", c)
+	}
+}
+
+// TestStandsThatBecomeOneKeepWhatIsToBeTold: one of them told that a device is Online.
+func TestStandsThatBecomeOneKeepWhatIsToBeTold(t *testing.T) {
+	r := newRig(t, Options{StaleAfter: time.Hour})
+	r.Lost(r.now)
+	r.live("a", "online")
+	for range 2 * maxEnded {
+		r.Lost(r.now)
+	}
+	r.wait(time.Hour)
+	r.wantList(r.expire(), "view stale")
+	for range 2 * maxEnded {
+		r.Lost(r.now)
+	}
+	r.wait(time.Hour)
+	r.wantList(r.expire()) // it is told
+}
+
+// TestNobodyIsLeftToBeStale: the only device that was told to be Online went Offline
+// before the view is stale.
+func TestNobodyIsLeftToBeStale(t *testing.T) {
+	r := newRig(t, Options{})
+	r.live("a", "online")
+	r.Lost(r.now)
+	r.retained("a", "offline")
+	r.wait(time.Hour)
+	r.wantList(r.expire())
+}
+
+// TestWhatCannotBeReadIsToldOnce: that a device is there is news, the first time.
+func TestWhatCannotBeReadIsToldOnce(t *testing.T) {
+	r := newRig(t, Options{})
+	r.want(r.live("a", "gibberish"), "a unknown>unknown")
+	r.want(r.live("a", "gibberish"), "")
+	r.want(r.live("a", "more of it"), "")
+}
