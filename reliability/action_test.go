@@ -1,6 +1,7 @@
 package reliability
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 )
@@ -64,7 +65,9 @@ func TestActions(t *testing.T) {
 			}
 		}
 	}
-	if got := Action(0).String() + Action(99).String(); got != "action(0)action(99)" {
-		t.Error(got)
+	for _, a := range []Action{0, Stop + 1, 99} {
+		if got := a.String(); got != fmt.Sprintf("action(%d)", int(a)) {
+			t.Error(got)
+		}
 	}
 }

@@ -41,12 +41,8 @@ func (b Backoff) Delay(attempt int) time.Duration {
 	if random == nil {
 		random = rand.Float64
 	}
-	r := random()
-	if !(r > 0) { // also NaN
-		r = 0
-	}
-	d := lo + time.Duration(min(r, 1)*(bound-float64(lo)))
-	return min(max(d, lo), hi) // float64 rounds near the largest Duration
+	d := lo + time.Duration(min(max(random(), 0), 1)*(bound-float64(lo)))
+	return min(max(d, lo), hi) // float64 rounds near the largest Duration, and NaN is anything
 }
 
 // Later returns the wait before an attempt that the other side asked to put

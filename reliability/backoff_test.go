@@ -166,3 +166,31 @@ func TestRetryLaterAndReset(t *testing.T) {
 		t.Errorf("the first delay after Reset is %v", got)
 	}
 }
+
+func TestBackoffFactorsFromOneOn(t *testing.T) {
+	for factor, want := range map[float64]time.Duration{
+		1: 100 * time.Millisecond, 1.5: 150 * time.Millisecond, 0.9: 200 * time.Millisecond,
+	} {
+		if got := (Backoff{Factor: factor, Rand: constant(1)}).Delay(0); got != want {
+			t.Errorf("factor %v: %v, want %v", factor, got, want)
+		}
+	}
+}
+
+// TestRetryWithoutDown: a connection that was stable counts as such also where
+// nobody said that it is gone.
+func TestRetryWithoutDown(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		for name, next := range map[string]func(*Retry){"Next": func(r *Retry) { r.Next() }, "Later": func(r *Retry) { r.Later() }} {
+			r := &Retry{}
+			r.Next()
+			r.Next()
+			r.Up()
+			time.Sleep(10 * time.Second)
+			next(r)
+			if r.attempt != 1 {
+				t.Errorf("%s: %d attempts", name, r.attempt)
+			}
+		}
+	})
+}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -365,5 +366,40 @@ func BenchmarkAllow(b *testing.B) {
 				done(nil)
 			}
 		})
+	}
+}
+
+func TestBreakerThatOpensAndClosesAtOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := NewBreaker(BreakerOptions{FailureThreshold: 1, SuccessesToClose: 1})
+		try(t, b, errDown)
+		wantState(t, b, Open)
+		time.Sleep(b.RetryAfter())
+		try(t, b, nil)
+		wantState(t, b, Closed)
+	})
+}
+
+// TestBreakerTellsOfTrialsWhenTheyBegin, and not when they end.
+func TestBreakerTellsOfTrialsWhenTheyBegin(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var last State
+		b := NewBreaker(BreakerOptions{OnStateChange: func(_, to State) { last = to }})
+		open(t, b)
+		time.Sleep(b.RetryAfter())
+		done, err := b.Allow()
+		if err != nil || last != HalfOpen {
+			t.Errorf("%v, told %v", err, last)
+		}
+		done(nil)
+	})
+}
+
+func TestOpenErrorSaysWhen(t *testing.T) {
+	if got := (&OpenError{RetryAfter: time.Second}).Error(); !strings.Contains(got, "open; try again in 1s") {
+		t.Error(got)
+	}
+	if got := (&OpenError{}).Error(); !strings.Contains(got, "half-open") {
+		t.Error(got)
 	}
 }

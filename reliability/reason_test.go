@@ -73,7 +73,7 @@ func TestWhatClassesMean(t *testing.T) {
 			t.Errorf("class %d has no name", class)
 		}
 	}
-	if got := Class(0).String() + Class(99).String(); got != "class(0)class(99)" {
+	if got := Class(0).String() + (Takeover + 1).String() + Class(99).String(); got != "class(0)class(12)class(99)" {
 		t.Error(got)
 	}
 }
