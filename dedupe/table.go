@@ -66,7 +66,6 @@ func (t *table) commit(key string, now time.Duration) {
 	t.claims--
 	t.stats.Committed++
 	t.put(key, now)
-	t.expire(now)
 }
 
 // put makes key the newest committed one. The ring may hold the key from before
