@@ -1,8 +1,8 @@
 package ordering
 
 import (
+	"cmp"
 	"container/heap"
-	"math"
 	"slices"
 )
 
@@ -98,11 +98,7 @@ func (r *Resequencer[T]) Position(key string) (p Position, ok bool) {
 	if st == nil || !st.started || st.next == 0 && !st.ended {
 		return Position{}, false
 	}
-	p = Position{Epoch: st.epoch, Last: st.next - 1, Missing: slices.Clone(st.missing)}
-	if st.ended {
-		p.Last = math.MaxUint64
-	}
-	return p, true
+	return Position{Epoch: st.epoch, Last: st.next - 1, Missing: slices.Clone(st.missing)}, true
 }
 
 // Restore says how far key had come before a restart: numbers up to last are
@@ -115,7 +111,6 @@ func (r *Resequencer[T]) Restore(key string, epoch, last uint64, missing ...Rang
 	st := r.stream(key)
 	if !st.started {
 		st.started, st.epoch = true, epoch
-		st.next = 0
 		st.advance(last)
 		st.missing = normal(missing, last)
 		r.limitRanges(st)
@@ -127,15 +122,7 @@ func (r *Resequencer[T]) Restore(key string, epoch, last uint64, missing ...Rang
 // normal sorts ranges, joins those that overlap and cuts off what is above last.
 func normal(in []Range, last uint64) ranges {
 	in = slices.Clone(in)
-	slices.SortFunc(in, func(a, b Range) int {
-		switch {
-		case a.From < b.From:
-			return -1
-		case a.From > b.From:
-			return 1
-		}
-		return 0
-	})
+	slices.SortFunc(in, func(a, b Range) int { return cmp.Compare(a.From, b.From) })
 	var out ranges
 	for _, r := range in {
 		r.To = min(r.To, last)

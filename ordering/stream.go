@@ -18,7 +18,7 @@ type stream[T any] struct {
 	epoch   uint64
 
 	next  uint64 // the number that is in order now
-	ended bool   // 2^64-1 was passed; next means nothing
+	ended bool   // 2^64-1 was passed; next is 0 again
 
 	held    []held[T] // ascending, all above next
 	missing ranges    // below next and not emitted
@@ -78,11 +78,7 @@ func (st *stream[T]) stale(seq uint64) Result {
 
 // advance moves past seq.
 func (st *stream[T]) advance(seq uint64) {
-	if seq == math.MaxUint64 {
-		st.ended = true
-		return
-	}
-	st.next = seq + 1
+	st.next, st.ended = seq+1, seq == math.MaxUint64
 }
 
 // hold keeps a value for later; false if its number is held already.

@@ -1,0 +1,65 @@
+package ordering
+
+import (
+	"errors"
+	"fmt"
+	"math"
+	"strings"
+	"testing"
+)
+
+// TestPositionAtTheEnd: the last number there is counts as the highest.
+func TestPositionAtTheEnd(t *testing.T) {
+	p := newProbe(Options{})
+	p.Restore("k", 1, math.MaxUint64-1)
+	p.pushes(t, []uint64{math.MaxUint64, math.MaxUint64, 0}, Delivered, Duplicate, Duplicate)
+	if at, ok := p.Position("k"); !ok || at.Last != math.MaxUint64 {
+		t.Errorf("%+v, %v", at, ok)
+	}
+}
+
+// TestWaitingIsOfNow: what an emitter has still before it.
+func TestWaitingIsOfNow(t *testing.T) {
+	p := newProbe(Options{Start: FromOne})
+	for _, seq := range []uint64{3, 2, 1} {
+		p.Push("k", 1, seq, "", func(string) { p.say(fmt.Sprint(p.Stats().Waiting)) })
+	}
+	p.wants(t, "2 1 0")
+}
+
+func TestEpochsAreCounted(t *testing.T) {
+	p := newProbe(Options{})
+	for epoch := range uint64(3) {
+		p.in("k", epoch+1, 1)
+	}
+	if s := p.Stats(); s.Epochs != 2 {
+		t.Errorf("%+v", s)
+	}
+}
+
+func TestSequencerOfOneKey(t *testing.T) {
+	s := NewSequencer(SequencerOptions{MaxKeys: 1})
+	s.Restore("a", 1)
+	if got := number(t, s, "a"); got != 2 {
+		t.Errorf("%d follows on 1", got)
+	}
+	if err := s.Next("b", func(uint64) error { return nil }); !errors.As(err, new(*TooManyKeysError)) {
+		t.Errorf("a second key: %v", err)
+	}
+}
+
+func TestEnvelopeWithTheLongestID(t *testing.T) {
+	for n, fits := range map[int]bool{maxIDBytes: true, maxIDBytes + 1: false} {
+		id := strings.Repeat("x", n)
+		data, err := EncodeEnvelope(Envelope{ID: id, Payload: []byte("1")})
+		if (err == nil) != fits {
+			t.Errorf("encoding %d bytes: %v", n, err)
+		}
+		if !fits {
+			data = []byte(`{"id":"` + id + `","sequence":1,"payload":1}`)
+		}
+		if e, err := DecodeEnvelope(data); (err == nil && e.ID == id) != fits {
+			t.Errorf("decoding %d bytes: %v", n, err)
+		}
+	}
+}
