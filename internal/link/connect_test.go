@@ -288,3 +288,18 @@ func TestWhatTheConnackSays(t *testing.T) {
 		r.end()
 	})
 }
+
+// TestTheLeastRefusal: 0x80 is one, and it is not told as failed where it ends Run.
+func TestTheLeastRefusal(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := run(t, func(c *Config) { c.Decide = func(End) Decision { return Decision{Stop: true} } })
+		(<-r.peers).accept(control.Connack{Reason: 0x80})
+		var refused *ConnackError
+		if err := <-r.ended; !errors.As(err, &refused) || refused.Reason != 0x80 {
+			t.Errorf("Run returned %v", err)
+		}
+		if len(r.failures) > 0 {
+			t.Errorf("told as failed: %v", <-r.failures)
+		}
+	})
+}

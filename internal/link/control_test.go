@@ -206,3 +206,25 @@ func FuzzControl(f *testing.F) {
 		}
 	})
 }
+
+// TestAnUnsubackThatIsNoAnswer: the caller is told what the server did wrong.
+func TestAnUnsubackThatIsNoAnswer(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := run(t, nil)
+		p, up := r.up(control.Connack{})
+		done := make(chan error)
+		go func() {
+			_, err := up.Unsubscribe(t.Context(), &paho.Unsubscribe{Topics: []string{"a", "b"}})
+			done <- err
+		}()
+		u, err := control.ParseUnsubscribe(p.next(wire.UNSUBSCRIBE))
+		if err != nil {
+			t.Fatal(err)
+		}
+		p.send([]byte{0xB0, 4, byte(u.PacketID >> 8), byte(u.PacketID), 0, 0}) // one reason code for two filters
+		go func() { _, _ = p.r.Next() }()                                      // the DISCONNECT
+		wantCode(t, <-done, wire.ReasonProtocolError)
+		wantCode(t, <-r.downs, wire.ReasonProtocolError)
+		r.end()
+	})
+}

@@ -125,3 +125,14 @@ func TestFamiliesTakeTurns(t *testing.T) {
 		}
 	}
 }
+
+// TestTheProgramsOwnDefaultResolverIsAsked: net.DefaultResolver may be replaced.
+func TestTheProgramsOwnDefaultResolverIsAsked(t *testing.T) {
+	was := net.DefaultResolver
+	defer func() { net.DefaultResolver = was }()
+	ours := errors.New("ours was asked")
+	net.DefaultResolver = &net.Resolver{PreferGo: true, Dial: func(context.Context, string, string) (net.Conn, error) { return nil, ours }}
+	if c, err := (&Dialer{}).Dial(t.Context(), server(t, "mqtt://some.invalid")); err == nil || !strings.Contains(err.Error(), ours.Error()) {
+		t.Errorf("%v, %v", c, err)
+	}
+}

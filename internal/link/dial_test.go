@@ -271,3 +271,19 @@ func TestTheContextEndsHandshakes(t *testing.T) {
 		})
 	}
 }
+
+func TestAWebSocketSaysThatItCannotWrite(t *testing.T) {
+	s := httptest.NewServer(webSocket(t))
+	t.Cleanup(s.Close)
+	c, err := (&Dialer{}).Dial(t.Context(), server(t, strings.Replace(s.URL, "http", "ws", 1)+"/mqtt"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n, err := c.Write([]byte("abc")); n != 3 || err != nil {
+		t.Errorf("%d, %v", n, err)
+	}
+	_ = c.Close()
+	if n, err := c.Write([]byte("abc")); n != 0 || err == nil {
+		t.Errorf("closed: %d, %v", n, err)
+	}
+}

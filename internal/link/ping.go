@@ -73,7 +73,7 @@ func (p pinger) Run(ctx context.Context, _ net.Conn, keepAlive uint16) error {
 		}
 		written := p.conn.start.Add(time.Duration(p.conn.lastWrite.Load()))
 		// An answer may bear the same time as the request: clocks tick coarsely.
-		if !probe && !asked.IsZero() && read.Before(asked) {
+		if !probe && read.Before(asked) {
 			p.conn.Fail(ErrKeepAlive)
 			return ErrKeepAlive
 		}
@@ -82,7 +82,6 @@ func (p pinger) Run(ctx context.Context, _ net.Conn, keepAlive uint16) error {
 			due = written.Add(interval)
 		}
 		if wait := time.Until(due); wait > 0 && !probe {
-			asked = time.Time{}
 			timer.Reset(wait)
 			continue
 		}
@@ -91,7 +90,7 @@ func (p pinger) Run(ctx context.Context, _ net.Conn, keepAlive uint16) error {
 			patience = min(patience, probePatience)
 		}
 		// The limit of a question that is open is not put off by another.
-		if open := !asked.IsZero() && read.Before(asked); !open {
+		if open := read.Before(asked); !open {
 			asked, limit = now, now.Add(patience)
 		} else if now.Add(patience).Before(limit) {
 			limit = now.Add(patience)

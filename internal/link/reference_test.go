@@ -15,6 +15,7 @@ func TestReferences(t *testing.T) {
 		{"mqtt://a:1883", "10.10.151.22:8883 [fe80::9610:3eff:fe1c]:1883", "mqtt://10.10.151.22:8883 mqtt://[fe80::9610:3eff:fe1c]:1883"},
 
 		{"mqtts://a:8884", "b", "mqtts://b:8884"},
+		{"mqtt://a:1883", "AZ-az_09.example b:0 c:1 d:65535 e:65536", "mqtt://AZ-az_09.example:1883 mqtt://c:1 mqtt://d:65535"},
 		{"mqtts://a:8884", "[::1]", "mqtts://[::1]:8884"},
 		{"mqtts://a:8884", "::1", "mqtts://[::1]:8884"},
 		{"wss://a:443/mqtt?x=1", "b:444", "wss://b:444/mqtt?x=1"},
