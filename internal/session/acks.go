@@ -131,32 +131,25 @@ func (s *Session) sendAcks(batch []queued, owed bool) {
 			return
 		}
 	}
-	sent := uint64(0)
-	if cur != nil && len(batch) > 0 {
-		// A write error has closed the connection; the server will ask again.
-		_ = cur.w.Send(func(dst []byte) []byte {
-			for _, q := range batch {
-				switch {
-				case q.g != cur || q.end != nil:
-				case q.direct != nil:
-					dst = wire.AppendImage(dst, q.direct.image, q.ack.PacketID, q.dup, 0)
-				default:
-					dst = wire.AppendAck(dst, q.ack)
-					sent++
-				}
-			}
-			return dst
-		})
+	if cur == nil || len(batch) == 0 {
+		return
+	}
+	// A write error has closed the connection; the server will ask again.
+	_ = cur.w.Send(func(dst []byte) []byte {
 		for _, q := range batch {
-			if q.g == cur && q.end != nil {
-				cur.w.Fail(q.end)
+			switch {
+			case q.g != cur || q.end != nil:
+			case q.direct != nil:
+				dst = wire.AppendImage(dst, q.direct.image, q.ack.PacketID, q.dup, 0)
+			default:
+				dst = wire.AppendAck(dst, q.ack)
 			}
 		}
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.stats.AcksSent += sent
-	if owed {
-		s.stats.AckSyncs++
+		return dst
+	})
+	for _, q := range batch {
+		if q.g == cur && q.end != nil {
+			cur.w.Fail(q.end)
+		}
 	}
 }

@@ -100,3 +100,30 @@ func TestAliasingKeepsNoLargeBuffer(t *testing.T) {
 		t.Errorf("%d bytes are kept", n)
 	}
 }
+
+// TestTopicsThatAreAlmostTheSame have aliases of their own, and the topic that was
+// used least recently gives way: not the one that has just taken an alias over.
+func TestTopicsThatAreAlmostTheSame(t *testing.T) {
+	w := &lockedWriter{}
+	s := New(Config{Store: newStore(), TopicAliases: 2})
+	g, err := s.Attach(w, false, Limits{TopicAliasMaximum: 2})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, step := range []struct {
+		topic string
+		alias uint16
+		short bool
+	}{
+		{"a/plant", 1, false}, {"b/plant", 2, false}, {"a/plant", 1, true}, {"b/plant", 2, true},
+		{"c/plant", 1, false}, {"d/plant", 2, false}, {"c/plant", 1, true}, {"d/plant", 2, true},
+		{"c/plant", 1, true}, {"d/plane", 2, false}, {"c/plant", 1, true}, {"d/plane", 2, true},
+	} {
+		w.out = nil
+		_ = g.Publish(func(dst []byte) []byte { return wire.AppendPublish(dst, &wire.Publish{Topic: step.topic}) })
+		v, err := wire.ParsePublish(firstFrame(w.out))
+		if err != nil || v.TopicAlias != step.alias || (len(v.Topic) == 0) != step.short || !step.short && string(v.Topic) != step.topic {
+			t.Fatalf("%s: alias %d, topic %q, %v", step.topic, v.TopicAlias, v.Topic, err)
+		}
+	}
+}

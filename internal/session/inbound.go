@@ -204,7 +204,7 @@ func (s *Session) Complete(in *Inbound, reason byte, reasonString string) error 
 	}
 	in.done, in.reason, in.text = true, reason, reasonString
 	err, cur := s.recordLocked(in), s.cur
-	if err == nil && cur != nil && in.g == cur {
+	if cur != nil {
 		cur.advanceLocked()
 	}
 	s.mu.Unlock()

@@ -82,8 +82,8 @@ func TestASyncThatFailsLetsNothingLeave(t *testing.T) {
 	}
 	r.store.err = errors.New("i/o error")
 	r.want()
-	if !errors.Is(r.w.failed, r.store.err) || r.s.Stats().AcksSent != 0 {
-		t.Errorf("connection %v, %d sent", r.w.failed, r.s.Stats().AcksSent)
+	if !errors.Is(r.w.failed, r.store.err) || r.w.sends != 0 {
+		t.Errorf("connection %v, %d sends", r.w.failed, r.w.sends)
 	}
 	r.store.err = nil
 	g = r.connect(true, Limits{})

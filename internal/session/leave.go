@@ -9,7 +9,6 @@ func (s *Session) Leave(in *Inbound) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if in.counted {
-		in.counted = false
 		s.handling--
 	}
 	if s.inbound[in.id] == in {

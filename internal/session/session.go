@@ -92,14 +92,9 @@ type Session struct {
 
 // Stats counts what went other than planned.
 type Stats struct {
-	Generations     uint64 // connections that reached CONNACK
-	UnknownAcks     uint64 // acknowledgements for identifiers not in use
-	StaleAcks       uint64 // acknowledgements or results of an older connection, dropped
-	Redelivered     uint64 // messages that came again and were not handled again
-	SessionsLost    uint64 // times the server had no session for us
-	AcksSent        uint64
-	AckSyncs        uint64 // store syncs for acknowledgements
-	InboundInFlight int
+	UnknownAcks uint64 // acknowledgements for identifiers not in use
+	StaleAcks   uint64 // acknowledgements or results of an older connection, dropped
+	Redelivered uint64 // messages that came again and were not handled again
 }
 
 // New returns a Session that continues from what the store holds.
@@ -161,7 +156,6 @@ func (s *Session) Attach(w Writer, present bool, limits Limits) (*Generation, er
 		orphans = append(orphans, s.forgetLocked()...)
 	}
 	s.number++
-	s.stats.Generations++
 	g := &Generation{s: s, w: w, Number: s.number, Limits: limits, Present: present, sending: newAliases(s.cfg.TopicAliases, limits),
 		flights: map[uint16]flight{}, recv: map[uint16]struct{}{},
 		aliases: map[uint16]string{}, topics: map[string]string{}}
@@ -223,9 +217,6 @@ func (s *Session) endLocked(g *Generation) (orphans []func()) {
 // forgetLocked drops the state of a session that the server no longer has
 // [MQTT-3.2.2-5], except for what Lost is to report. It returns whom to tell.
 func (s *Session) forgetLocked() (orphans []func()) {
-	if !s.voidOwed && len(s.seen)+len(s.inbound)+len(s.unacked)+len(s.directs) > 0 {
-		s.stats.SessionsLost++
-	}
 	s.voidOwed = true
 	for id, d := range s.directs {
 		orphans = append(orphans, func() { d.done(0, ErrSessionLost) })
@@ -241,7 +232,5 @@ func (s *Session) forgetLocked() (orphans []func()) {
 func (s *Session) Stats() Stats {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	st := s.stats
-	st.InboundInFlight = len(s.inbound)
-	return st
+	return s.stats
 }
