@@ -66,7 +66,7 @@ type Client struct {
 	up        *link.Up        // nil while not connected
 	begun     *link.Up        // the connection on which direct messages have been sent again, and the birth: the drainer may go
 	caughtUp  *link.Up        // the connection whose server has answered for all subscriptions
-	upChanged chan struct{}   // closed and replaced when up or state changes
+	upChanged chan struct{}   // closed and replaced when a connection is up, and when the end begins
 	err       error           // why the client stopped
 	subs      subscriptions
 
@@ -308,7 +308,7 @@ func (c *Client) current() *link.Up {
 	return c.up
 }
 
-// changedLocked tells those who wait for up or state.
+// changedLocked tells those who wait for a connection, or the end.
 func (c *Client) changedLocked() {
 	close(c.upChanged)
 	c.upChanged = make(chan struct{})

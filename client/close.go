@@ -154,7 +154,6 @@ func (c *Client) teardown(started, clean bool) {
 	c.state, c.storeErr = closed, err
 	cause := c.err
 	c.enterLocked(ConnectionState{Phase: PhaseEnded, Server: c.stood.Server, Attempt: c.stood.Attempt, Err: cause})
-	c.changedLocked()
 	c.mu.Unlock()
 	c.event(Stopped{Err: cause})
 	close(c.done)

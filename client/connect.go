@@ -203,7 +203,6 @@ func (c *Client) disconnected(end link.End, d link.Decision) {
 	} else {
 		c.enterLocked(ConnectionState{Phase: PhaseWaiting, Server: server, Err: err, RetryAt: time.Now().Add(d.Delay)})
 	}
-	c.changedLocked()
 	c.mu.Unlock()
 	c.cfg.Logger.Info("disconnected", "server", server, "after", end.Took, "error", err, "retry_in", d.Delay)
 	c.event(Disconnected{Server: server, Err: err, After: end.Took, Action: verdict.action, Delay: d.Delay})

@@ -246,3 +246,19 @@ func TestTheDoctorsTable(t *testing.T) {
 		t.Errorf("%s is not what the rules say; run go test ./client -run TheDoctorsTable -update-doctor", file)
 	}
 }
+
+// TestTheFixesAreClean: the least that a fix names is enough.
+func TestTheFixesAreClean(t *testing.T) {
+	for name, change := range map[string]func(*Config){
+		"AckTimeout":         func(c *Config) { c.AckTimeout = 8 * time.Second },
+		"AckTimeout at most": func(c *Config) { c.AckTimeout = 90 * time.Second },
+		"KeepAlive":          func(c *Config) { c.KeepAlive, c.AckTimeout = 10*time.Second, 0 },
+		"ReceiveMaximum":     func(c *Config) { c.ReceiveMaximum, c.Lanes = 8, 8 },
+	} {
+		cfg := clean()
+		change(&cfg)
+		if found := cfg.Lint(); len(found) != 0 {
+			t.Errorf("%s: %v", name, found)
+		}
+	}
+}

@@ -2,6 +2,7 @@ package client
 
 import (
 	"errors"
+	"strings"
 	"testing"
 	"testing/synctest"
 
@@ -149,5 +150,19 @@ func TestASessionInAnswerToCleanStart(t *testing.T) {
 				t.Errorf("events: %v", failed)
 			}
 		})
+	}
+}
+
+// TestSessionErrorsSayWhatDiffers, each in words of its own.
+func TestSessionErrorsSayWhatDiffers(t *testing.T) {
+	for want, err := range map[string]*SessionError{
+		"took the session over":      {TakenOver: true, Present: true, ClientID: "x"},
+		`of the ClientID "x"`:        {Present: true, ClientID: "x"},
+		"the store knows nothing of": {Present: true},
+		"has lost the session":       {},
+	} {
+		if got := err.Error(); !strings.Contains(got, want) {
+			t.Errorf("%+v: %s", *err, got)
+		}
 	}
 }

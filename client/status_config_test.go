@@ -31,3 +31,17 @@ func TestStatusThatCannotBe(t *testing.T) {
 		}
 	}
 }
+
+func TestStatusThatJustFits(t *testing.T) {
+	long := make([]byte, 65_535)
+	for name, s := range map[string]Status{
+		"payloads":  {Online: long, Offline: long},
+		"version":   {Structured: true, Version: strings.Repeat("1", 128)},
+		"heartbeat": {Structured: true, Heartbeat: 30 * 24 * time.Hour},
+	} {
+		s.Topic = "s"
+		if err := (Config{Servers: []string{"mqtt://server"}, Status: &s}).Validate(); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}

@@ -225,3 +225,27 @@ func TestAFetchOfTheOwnTopicIsNotTheEndOfOurs(t *testing.T) {
 		said(t, b, c, "online correction")
 	})
 }
+
+// TestTheOwnSubscriptionWithoutIdentifiers: a server that has none is not sent one.
+func TestTheOwnSubscriptionWithoutIdentifiers(t *testing.T) {
+	inBubble(t, mqtttest.Options{DisableSubID: true}, func(t *testing.T, b *mqtttest.Broker, p *mqtttest.Proxy) {
+		events := &recorder{}
+		cfg := testConfig("c", events, through(p))
+		listening(&cfg)
+		c := mustNew(t, cfg)
+		start(t, c)
+		connect(t, c)
+		say := stranger(t, b)
+		time.Sleep(time.Second)
+		before := c.Stats().Received
+		say("offline")
+		time.Sleep(time.Second)
+		said(t, b, c, "online correction")
+		if ends := eventsOf[Disconnected](events); len(ends) != 0 {
+			t.Errorf("%v", ends)
+		}
+		if n := c.Stats().Received - before; n != 2 {
+			t.Errorf("%d messages are counted as received, want the word of the other and ours", n)
+		}
+	})
+}
