@@ -101,12 +101,14 @@ func (e *DrainError) Error() string {
 
 func (e *DrainError) Unwrap() error { return e.Cause }
 
-// ConnectionError says why the server refused or ended a connection for good.
+// ConnectionError says why the server refused a connection (CONNACK) or ended one
+// (DISCONNECT). Whether it is tried again is said by the event that has it, and by
+// reliability.OnConnack and OnDisconnect.
 type ConnectionError struct {
-	Code            byte
-	Reason          string
-	ServerReference string
-	Cause           error
+	Code            byte   // the reason code
+	Reason          string // the server's reason string, if any
+	ServerReference string // where the server sends us, if anywhere
+	Cause           error  // the packet as an error
 }
 
 func (e *ConnectionError) Error() string {
@@ -114,10 +116,7 @@ func (e *ConnectionError) Error() string {
 	if e.Reason != "" {
 		s += ": " + e.Reason
 	}
-	if e.Code == wire.ReasonBadUserNameOrPassword {
-		return s + "; check Username and Password, or what Credentials returns"
-	}
-	return s + "; " + advice(reliability.Classify(e.Code))
+	return s + "; " + e.advice()
 }
 
 // ReasonCode is the code, for reliability.Classify.
@@ -125,16 +124,39 @@ func (e *ConnectionError) ReasonCode() byte { return e.Code }
 
 func (e *ConnectionError) Unwrap() error { return e.Cause }
 
-func advice(c reliability.Class) string {
-	switch c {
+// advice is what to do. A CONNACK answers what CONNECT said, which will be the same
+// next time; behind a DISCONNECT it is tried again.
+func (e *ConnectionError) advice() string {
+	switch e.Code {
+	case wire.ReasonBadUserNameOrPassword:
+		return "check Username and Password, or what Credentials returns"
+	case wire.ReasonBadAuthenticationMethod:
+		return "the server does not know Config.Auth's method, or asks for one; set another, or none"
+	case 0x84: // Unsupported Protocol Version
+		return "this server does not speak MQTT 5; use one that does"
+	}
+	class := reliability.Classify(e.Code)
+	switch class {
 	case reliability.NotAuthorized:
 		return "check Username, Password or Credentials, and the server's access rules"
 	case reliability.Redirect:
-		return "set Servers to where it points"
+		if e.ServerReference != "" {
+			return "set Servers to " + e.ServerReference
+		}
+		return "set Servers to where it has moved"
 	case reliability.Takeover:
 		return "another client uses the same ClientID; give each its own"
+	}
+	if ended := (*link.DisconnectError)(nil); errors.As(e.Cause, &ended) {
+		return "it is tried again"
+	}
+	switch class {
 	case reliability.Fatal:
 		return "change the configuration; trying again as it is will not help"
+	case reliability.Invalid:
+		return "change the Will or the Status, which this server cannot take; trying again as it is will not help"
+	case reliability.Protocol:
+		return "the server does not understand our CONNECT; check that it speaks MQTT 5"
 	}
 	return "it is tried again"
 }

@@ -17,6 +17,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/mooring-mqtt/mooring/internal/link"
 	"github.com/mooring-mqtt/mooring/internal/wire/control"
 	"github.com/mooring-mqtt/mooring/persistence"
 	"github.com/mooring-mqtt/mooring/reliability"
@@ -221,14 +222,34 @@ func TestErrorsSayWhatToDo(t *testing.T) {
 			t.Errorf("%T says only %q", err, text)
 		}
 	}
-	for code, want := range map[byte]string{0x86: "Credentials", 0x87: "Password", 0x8E: "ClientID", 0x9D: "Servers", 0x88: "again"} {
-		if got := (&ConnectionError{Code: code}).Error(); !strings.Contains(got, want) {
-			t.Errorf("0x%02X: %q does not mention %s", code, got, want)
-		}
-	}
 	for _, err := range []reliability.ReasonCoder{&RefusedError{Code: 0x97}, &ConnectionError{Code: 0x97}, &PoisonError{Code: 0x97}} {
 		if err.ReasonCode() != 0x97 {
 			t.Errorf("%T hides its reason code", err)
+		}
+	}
+}
+
+// TestWhatAConnectionErrorAdvises: it promises another attempt where there will be
+// one, and only there.
+func TestWhatAConnectionErrorAdvises(t *testing.T) {
+	for code, want := range map[byte]string{0x84: "MQTT 5", 0x8C: "Config.Auth", 0x86: "Credentials", 0x87: "Password", 0x8E: "ClientID", 0x9D: "Servers", 0x9A: "Will", 0x81: "CONNECT"} {
+		if got := connectionError(&link.ConnackError{Reason: code}).Error(); !strings.Contains(got, want) {
+			t.Errorf("0x%02X: %q does not mention %s", code, got, want)
+		}
+	}
+	moved := connectionError(&link.DisconnectError{Reason: 0x9D, ServerReference: "other:1883"}).Error()
+	if !strings.Contains(moved, "other:1883") {
+		t.Errorf("%q does not say where to", moved)
+	}
+	const again = "it is tried again"
+	for code := 0x80; code < 0x100; code++ {
+		refused := connectionError(&link.ConnackError{Reason: byte(code)}).Error()
+		if strings.Contains(refused, again) && reliability.OnConnack(byte(code)) == reliability.Stop {
+			t.Errorf("CONNACK: the client stops, and says %q", refused)
+		}
+		ended := connectionError(&link.DisconnectError{Reason: byte(code)}).Error()
+		if strings.Contains(ended, "will not help") && reliability.OnDisconnect(byte(code)) != reliability.Stop {
+			t.Errorf("DISCONNECT: it is tried again, and says %q", ended)
 		}
 	}
 }
