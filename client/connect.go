@@ -195,8 +195,9 @@ func (c *Client) disconnected(end link.End, d link.Decision) {
 	err = connectionError(err)
 	c.mu.Lock()
 	c.up, c.left = nil, time.Now()
-	if c.state >= closing && errors.Is(err, net.ErrClosed) {
-		err = nil // we ended it
+	said := (*ConnectionError)(nil)
+	if c.state >= closing && errors.Is(err, net.ErrClosed) || c.saidBye.Load() && !errors.As(err, &said) {
+		err = nil // we ended it, whoever closed first
 	}
 	if d.Stop {
 		c.enterLocked(ConnectionState{Phase: PhaseEnding, Server: server, Err: err})

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net"
+	"net/url"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -255,6 +256,42 @@ func TestFaultEventsOfAnEndOfOurs(t *testing.T) {
 			})
 		})
 	}
+}
+
+// hastyPeer closes as soon as it has the DISCONNECT, so that the end is read here
+// before we close, as from most servers.
+type hastyPeer struct {
+	net.Conn
+	far net.Conn
+}
+
+func (c hastyPeer) Write(b []byte) (int, error) {
+	n, err := c.Conn.Write(b)
+	if wire.Type(b[0]>>4) == wire.DISCONNECT {
+		_ = c.far.Close()
+		time.Sleep(time.Millisecond)
+	}
+	return n, err
+}
+
+func TestFaultAServerThatClosesFirstAtOurEnd(t *testing.T) {
+	withScript(t, func(t *testing.T, s *script) {
+		var events recorder
+		cfg := testConfig("c", &events, s.dial)
+		cfg.Dial = func(context.Context, *url.URL) (net.Conn, error) {
+			near, far := net.Pipe()
+			s.conns <- &turns{far, make(chan struct{}, 1)}
+			return hastyPeer{near, far}, nil
+		}
+		c := mustNew(t, cfg)
+		must(t, c.Start(t.Context()))
+		s.accept(control.Connack{})
+		connect(t, c)
+		must(t, c.Close())
+		if e := eventsOf[Disconnected](&events); len(e) != 1 || e[0].Err != nil {
+			t.Errorf("the end that we asked for is told as a fault: %+v", e)
+		}
+	})
 }
 
 // Close from OnEvent would wait for the goroutine that it is called on. It returns at
