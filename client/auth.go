@@ -29,7 +29,12 @@ type Authenticator interface {
 	Done(ctx context.Context, data []byte) error
 }
 
-// AuthError says that the Authenticator did not go on.
+// AuthError says that the Authenticator did not go on. It is tried again.
+//
+//	type AuthError struct {
+//		Method string
+//		Err    error // what the Authenticator returned
+//	}
 type AuthError = link.AuthError
 
 // Reauthenticate has the server authenticate this connection again, and waits for

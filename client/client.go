@@ -214,7 +214,11 @@ func (c *Client) openStore() error {
 
 // Start connects, and keeps connecting until the client ends. It returns at
 // once; AwaitConnection waits. When ctx ends the client stops where it stands,
-// without a goodbye, so the server publishes the will.
+// without a goodbye, so the server publishes the will. Errors: ErrStarted, ErrClosed.
+//
+// What goes wrong behind it is told to Config.OnEvent and Config.Logger, and by
+// State; by default nothing is printed. A client that gives up closes Done, and Err
+// says why.
 func (c *Client) Start(ctx context.Context) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -256,7 +260,12 @@ func (c *Client) Start(ctx context.Context) error {
 }
 
 // AwaitConnection waits until the client is connected. The error is ctx's, or
-// why the client stopped.
+// why the client stopped. Before Start it waits for that too.
+//
+// It does not wait for subscriptions: those declared before are made right behind
+// the connection, and before this client's own messages leave. Where another client
+// must find a subscription made, call Subscribe after AwaitConnection: it waits for
+// the server's answer then.
 func (c *Client) AwaitConnection(ctx context.Context) error {
 	for {
 		c.mu.Lock()

@@ -19,8 +19,10 @@ import (
 // ClientID wherever something is kept on disk; every other zero value is
 // useful.
 type Config struct {
-	// Servers are mqtt://host:1883, mqtts://host:8883, ws://, wss:// or
-	// unix:///path. They are tried in turn; after a connection that stood, the
+	// Servers are mqtt://host:1883, mqtts://host:8883, ws://host:80/mqtt,
+	// wss://host:443/mqtt or unix:///path; the ports are the defaults, and tcp, ssl
+	// and tls are other names of mqtt and mqtts. A WebSocket server has a path of its
+	// own, often /mqtt. They are tried in turn; after a connection that stood, the
 	// same one first. Several should be one cluster: exactly once holds as far as
 	// they share sessions.
 	Servers []string
@@ -57,7 +59,7 @@ type Config struct {
 	TLSFiles *TLSFiles
 	// Proxy leads to all servers but Unix sockets: http://user:password@host:3128,
 	// https://host, socks5://user:password@host:1080, or ProxyFromEnvironment:
-	// HTTPS_PROXY, else ALL_PROXY, but for what NO_PROXY names and for loopback, as
+	// HTTPS_PROXY, else ALL_PROXY, except for what NO_PROXY names and for loopback, as
 	// New finds them. Everything goes through HTTP CONNECT, ws as well, and the
 	// proxy resolves the names. An https proxy is trusted by the same roots as the
 	// servers and is shown no client certificate. Default: none, whatever the
@@ -113,8 +115,9 @@ type Config struct {
 	// will, so only one of both can be set.
 	Status *Status
 
-	// Dir is the folder of the durable store. Default: the store is in memory,
-	// and what is pending ends with the process.
+	// Dir is the folder of the durable store; it is made if it is missing, and one
+	// client at a time has it open. Default: the store is in memory, and what is
+	// pending ends with the client.
 	Dir string
 	// DirOptions are the options of the store in Dir, or in memory: among them its
 	// limits, MaxAge, and MaxReceipts.
@@ -141,12 +144,14 @@ type Config struct {
 
 	// Sequenced numbers each QoS 1 and 2 message, per topic and priority, so that
 	// receivers can restore the order and see gaps. The numbers survive restarts
-	// with Dir. Messages with Conflate are not numbered.
+	// with Dir. Messages with Conflate are not numbered. There may be
+	// DirOptions.MaxStreams topics (default 1,024); for one more Publish returns
+	// persistence.ErrFull.
 	Sequenced bool
 	// Publisher is the name under which messages are numbered. Default ClientID.
 	Publisher string
 
-	// Dedupe drops received messages that were handled before, but for retained
+	// Dedupe drops received messages that were handled before, except retained
 	// ones that a subscription brings: they are the state of their topic. Close
 	// does not close it. Default: none.
 	Dedupe dedupe.Cache

@@ -90,7 +90,7 @@ func (w *Will) properties() []byte {
 	return p.AppendProperties(dst)
 }
 
-// connectFailed runs after each attempt that failed, but for one that ends the
+// connectFailed runs after each attempt that failed, except one that ends the
 // client.
 func (c *Client) connectFailed(end link.End, d link.Decision) {
 	server, err, verdict := end.Server.Redacted(), connectionError(end.Err), c.verdict.take()

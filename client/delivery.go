@@ -18,7 +18,7 @@ const (
 	Refused            // the server does not want it, and why is in Outcome.Err
 	Expired            // its Expiry passed before it could be sent
 	Dropped            // given up by a policy (WhenFull, Conflate, FailInFlight), or damaged on disk
-	Abandoned          // the client stopped first; the message is in the store and goes on with the next client
+	Abandoned          // the client stopped first; a store with Config.Dir has the message, and the next client goes on with it
 	DeadLettered       // Refused, and set aside: see Config.DeadLetters
 )
 
@@ -26,7 +26,9 @@ var stateNames = [...]string{"pending", "acked", "refused", "expired", "dropped"
 
 func (s State) String() string { return stateNames[s] }
 
-// Outcome is the end of a message's way.
+// Outcome is the end of a message's way, as far as the server: whether a
+// subscriber got it, or its handler refused it, MQTT does not tell a publisher. Ask
+// for an answer with Message.ResponseTopic where that matters.
 type Outcome struct {
 	State  State
 	Reason byte  // the server's reason code

@@ -11,8 +11,8 @@ import (
 )
 
 var (
-	// ErrClosed: the client was closed, or has not been started where it must
-	// be. What was accepted stays in the store; open it with a new client.
+	// ErrClosed: the client has ended, or is about to. What was accepted stays in
+	// the store in Config.Dir; open it with a new client.
 	ErrClosed = errors.New("client: closed; make a new one with the same store to go on")
 	// ErrDraining: Drain has begun and nothing new is accepted.
 	ErrDraining = errors.New("client: draining; publish before Drain or with another client")
@@ -41,10 +41,21 @@ var (
 
 // FieldError says which field of a message, subscription or will MQTT cannot
 // carry, and the fix. Nothing was stored and nothing was sent.
+//
+//	type FieldError struct {
+//		Field   string // its name
+//		Problem string // what is wrong and what to do about it
+//	}
 type FieldError = wire.FieldError
 
 // ProtocolError is a violation of MQTT by the server, with the reason code of
-// the DISCONNECT that answered it.
+// the DISCONNECT that answered it. The client connects again, with backoff.
+//
+//	type ProtocolError struct {
+//		Code   byte   // 0x81, 0x82, 0x93, 0x94, 0x95 …
+//		Packet Type   // the type of the packet, a byte
+//		Detail string // what is wrong with it
+//	}
 type ProtocolError = wire.Error
 
 // ConfigError says which field of a Config is impossible, and the fix.
@@ -89,7 +100,8 @@ func (e *DamagedError) Error() string {
 
 func (e *DamagedError) Unwrap() error { return e.Err }
 
-// DrainError says that Drain ended before everything was acknowledged.
+// DrainError says that Drain ended before everything was acknowledged. With
+// Config.Dir the next client goes on with the rest; a store in memory ends here.
 type DrainError struct {
 	Pending int   // messages that stay in the store
 	Cause   error // why it ended: the context's error, or a fatal one

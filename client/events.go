@@ -64,9 +64,9 @@ type Redirected struct {
 // Message.OnSessionLost and Config.OnSessionLost.
 type SessionLost struct{ InFlight, Republished, Failed int }
 
-// Stopped: the client has ended, and this is its last event, but for those of calls
-// that are under way at that moment. Err is why it gave up
-// by itself or by Start's context; nil after Close and Drain.
+// Stopped: the client has ended, and this is its last event, except for those of
+// calls that are under way at that moment. Err is why it gave up by itself or by
+// Start's context; nil after Close and Drain.
 type Stopped struct{ Err error }
 
 // MessageRefused: an accepted message will not be delivered: the server refused

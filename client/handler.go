@@ -13,9 +13,12 @@ import (
 // Returning nil accepts the message: only then is it acknowledged. An error
 // has it handled again, up to Config.HandlerAttempts times, and then refused;
 // [Refuse] refuses at once. Where several handlers match they run in the order
-// they were declared, and one that accepted the message does not get it again. ctx ends when the client stops; a message whose
-// handler then returns an error stays with the server and comes again. A
-// handler may publish, subscribe, and close the client.
+// they were declared, and one that accepted the message does not get it again.
+//
+// ctx ends when the client stops; a message whose handler then returns an error
+// stays with the server and comes again. A handler may publish, wait for the
+// Delivery (with ctx), subscribe, and close the client. It holds up its lane
+// meanwhile, and the acknowledgements of all messages that came later.
 type Handler interface {
 	Handle(ctx context.Context, m *Message) error
 }
@@ -76,8 +79,10 @@ func (r *Refusal) text() string {
 
 // PanicError is a panic in a handler, recovered.
 type PanicError struct {
-	Value any
-	Stack []byte
+	Value any    // what panic was called with
+	Stack []byte // of the goroutine, as text
 }
 
-func (e *PanicError) Error() string { return fmt.Sprintf("handler panicked: %v", e.Value) }
+func (e *PanicError) Error() string {
+	return fmt.Sprintf("client: handler panicked: %v; PanicError.Stack says where", e.Value)
+}

@@ -35,15 +35,20 @@ const (
 
 // UserProperty is a name and a value that travel with a message. Names may
 // repeat and the order is kept.
+//
+//	type UserProperty struct{ Key, Value string }
 type UserProperty = wire.UserProperty
 
 // Message is an application message with every property that MQTT 5 gives a
 // PUBLISH. Only Topic is required.
 type Message struct {
-	Topic   string
+	Topic   string // UTF-8, without wildcards, up to 65,535 bytes
 	Payload []byte
-	QoS     QoS
-	Retain  bool
+	QoS     QoS // default AtMostOnce: not stored
+	// Retain has the server keep the message for those who subscribe later; one
+	// with an empty Payload removes what is kept. On a received message: it was kept
+	// when we subscribed, see RetainAsPublished.
+	Retain bool
 
 	// ID identifies the message end to end, through resends and restarts.
 	// Publish fills it in for QoS 1 and 2; set it to make your own the key that
@@ -52,7 +57,9 @@ type Message struct {
 
 	// Expiry is how long the message is of use, counted from acceptance; time
 	// spent in the outbox is taken off what the server is told. 0: for ever.
-	// It is sent in whole seconds, rounded up.
+	// It is sent in whole seconds, rounded up. At QoS 1 and 2 it is looked at when
+	// the message's turn comes to be sent: until then one that is over is Pending and
+	// takes room in the store. DirOptions.MaxAge bounds it.
 	Expiry time.Duration
 
 	// OnSessionLost says what happens to this message when it was sent and not
@@ -73,11 +80,13 @@ type Message struct {
 	// effect.
 	Conflate bool
 
-	ContentType     string
-	ResponseTopic   string
-	CorrelationData []byte // nil: absent
-	PayloadIsUTF8   bool   // Payload Format Indicator
-	UserProperties  []UserProperty
+	ContentType     string // UTF-8, up to 65,535 bytes, as all text
+	ResponseTopic   string // where the answer of a request goes; no wildcards
+	CorrelationData []byte // what the answer brings back; up to 65,535 bytes; nil: absent
+	PayloadIsUTF8   bool   // Payload Format Indicator; Publish checks it
+	// UserProperties are the program's. The names m-id, m-pub, m-epoch and m-seq are
+	// mooring's, see docs/wire.md: a receiver finds them in ID and Origin.
+	UserProperties []UserProperty
 
 	// The rest is set on received messages and ignored by Publish.
 

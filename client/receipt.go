@@ -20,7 +20,7 @@ type Receipt struct {
 // Receipt tells what became of the message with this ID: of this process or an
 // earlier one, as far as DirOptions.MaxReceipts and ReceiptAge reach. It returns
 // false where nothing is known. Of several messages with one ID it tells the
-// newest. Outcome.Err is as in the Delivery, but for a reason string of the server
+// newest. Outcome.Err is as in the Delivery, without a reason string of the server
 // and the cause of a drop, which are not kept. It may read the disk. Errors:
 // ErrNoReceipts, and those of the store.
 func (c *Client) Receipt(id MessageID) (Receipt, bool, error) {

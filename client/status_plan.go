@@ -12,7 +12,7 @@ import (
 // statusPlan decides what is to be said on the status topic, and when. It knows
 // what was said, what the server answered, and what was heard on the topic since;
 // it sends nothing itself. At most one word of a connection is without an answer,
-// but for the goodbye. Times are those of the client's clock. Its lock is a leaf,
+// except the goodbye. Times are those of the client's clock. Its lock is a leaf,
 // so the reader of a connection may tell it things.
 type statusPlan struct {
 	heartbeat time.Duration // 0: none

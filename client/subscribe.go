@@ -14,20 +14,24 @@ import (
 // SubscribeOption changes a subscription.
 type SubscribeOption func(*subscription)
 
-// NoLocal: messages that this client published itself do not come back.
+// NoLocal: messages that this client published itself do not come back. A Shared
+// Subscription cannot have it [MQTT-3.8.3-4].
 func NoLocal() SubscribeOption { return func(s *subscription) { s.options.NoLocal = true } }
 
-// RetainAsPublished keeps the RETAIN flag as the publisher set it.
+// RetainAsPublished keeps the RETAIN flag as the publisher set it. Without it only
+// those messages have Retain set that were retained when the subscription was made.
 func RetainAsPublished() SubscribeOption {
 	return func(s *subscription) { s.options.RetainAsPublished = true }
 }
 
-// NoRetained: retained messages are not sent when the subscription is made.
+// NoRetained: retained messages are not sent when the subscription is made (Retain
+// Handling 2). Without it they are, also where the server has lost the session and the
+// subscription is made anew (Retain Handling 0).
 func NoRetained() SubscribeOption { return func(s *subscription) { s.options.RetainHandling = 2 } }
 
 // SubscriptionID has the server send id with each message that comes because of this
 // subscription: Message.SubscriptionIDs has it, beside those of all others that
-// match. It is 1 to 268,435,455, but for 200,000,000 to 200,065,535, which are the
+// match. It is 1 to 268,435,455, except 200,000,000 to 200,065,535, which are the
 // client's own; several subscriptions may have the same. A server without
 // Subscription Identifiers refuses it: *RefusedError with 0xA1.
 func SubscriptionID(id uint32) SubscribeOption {
@@ -78,7 +82,11 @@ func (c *Client) Handle(filter string, h Handler) error {
 // server's answer, which may be a *RefusedError. The subscription is restored
 // for as long as the client lives, until Unsubscribe; so also when ctx ends
 // before the answer comes, or the connection is lost, it stands and is made
-// with the next connection at the latest.
+// with the next connection at the latest. One that is refused is not kept.
+//
+// A handler for the same filter is replaced. $share/NAME/filter is a Shared
+// Subscription: one of the clients that have it gets each message. Errors:
+// *FieldError, *RefusedError, ErrClosed, ctx's cause.
 func (c *Client) Subscribe(ctx context.Context, filter string, qos QoS, h Handler, options ...SubscribeOption) error {
 	if qos > ExactlyOnce {
 		return &FieldError{Field: "QoS", Problem: fmt.Sprintf("is %d; use 0, 1 or 2", qos)}
@@ -99,7 +107,7 @@ func (c *Client) Subscribe(ctx context.Context, filter string, qos QoS, h Handle
 		return &FieldError{Field: "No Local", Problem: "is not allowed on a Shared Subscription [MQTT-3.8.3-4]; remove it"}
 	}
 	if s.hasID && (s.id == 0 || s.id > maxSubscriptionID || isTapID(s.id)) {
-		return &FieldError{Field: "Subscription Identifier", Problem: fmt.Sprintf("is %d; use 1 to 268,435,455, but for 200,000,000 to 200,065,535", s.id)}
+		return &FieldError{Field: "Subscription Identifier", Problem: fmt.Sprintf("is %d; use 1 to 268,435,455, except 200,000,000 to 200,065,535", s.id)}
 	}
 	c.mu.Lock()
 	if c.state >= closing {

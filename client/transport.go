@@ -44,10 +44,23 @@ type TLSFiles struct {
 
 // TLSFileError says which of Config.TLSFiles could not be used, and why. The link
 // goes on trying.
+//
+//	type TLSFileError struct {
+//		File string
+//		Err  error
+//	}
 type TLSFileError = link.TLSFileError
 
 // ProxyError says that the proxy could not be reached or does not connect us to
 // the server, with its answer. Its password is not in it. The link goes on trying.
+//
+//	type ProxyError struct {
+//		Proxy  string // its URL, without the password
+//		Server string // host and port that it was asked for
+//		Status int    // HTTP status of its answer; 0: there was none
+//		Reason string // the words behind Status
+//		Err    error  // what went wrong where there is no Status
+//	}
 type ProxyError = link.ProxyError
 
 // ProxyFromEnvironment as Config.Proxy is the proxy that the environment names.

@@ -10,9 +10,8 @@ import (
 // Sequencer numbers messages: for each key 1, 2, 3 and so on. Calls of Next for
 // one key run one after the other, those for different keys beside each other;
 // so whoever publishes inside Next publishes one message of a topic at a time
-// and in the order of the numbers. This is the per-topic queue of the ordered
-// publisher in the reliability document, section 5.4.1: a caller of Next waits
-// for its turn in the place of a queue.
+// and in the order of the numbers. A caller of Next waits for its turn, so no
+// queue is needed for each topic.
 //
 // It never forgets a key by itself, because a key that started over would use
 // numbers again that receivers have seen: they would take new messages for

@@ -1,10 +1,11 @@
 // Package mqtttest is a test bed for MQTT 5 clients: a broker that runs inside
 // the process, and a proxy that breaks connections on purpose.
 //
-// [Start] gives a test a broker in one line. The broker is complete: QoS 0, 1
-// and 2, sessions with expiry, retained messages, wills with delay, shared
-// subscriptions, subscription identifiers, flow control and limits, over TCP,
-// TLS, WebSocket and in-process pipes. With [WithDir] its state survives a
+// [Start] gives a test a broker in one line. It knows QoS 0, 1 and 2, sessions
+// with expiry, retained messages, wills with delay, shared subscriptions,
+// subscription identifiers, flow control and limits, over TCP, TLS, WebSocket and
+// in-process pipes. What it has not is enhanced authentication: CONNECT with an
+// Authentication Method is refused with 0x8C. With [WithDir] its state survives a
 // restart and SIGKILL. Beyond what a broker in production offers, a test can
 // cut a connection, take a session away, kill the broker without warning,
 // watch every packet, and lower each limit.

@@ -18,8 +18,8 @@ const QoS0Only = -1
 const NeverExpires = math.MaxUint32
 
 // Options describe a [Broker]. The zero value is a broker with all features
-// of MQTT 5, on a free port of the loopback interface, that keeps its state in
-// memory. All hooks are called without any lock held, from the goroutines of
+// of MQTT 5 except enhanced authentication, on a free port of the loopback
+// interface, that keeps its state in memory. All hooks are called without any lock held, from the goroutines of
 // the connections, so they may call the broker's methods and must be safe for
 // concurrent use.
 type Options struct {
