@@ -3,6 +3,7 @@ package dedupe
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"sync"
@@ -63,7 +64,11 @@ type LockedError struct {
 
 // Error names the holder.
 func (e *LockedError) Error() string {
-	return fmt.Sprintf("dedupe: %s is in use by process %s; stop it or use another path", e.Path, e.Holder)
+	holder := "another process"
+	if e.Holder != "" {
+		holder = "process " + e.Holder
+	}
+	return fmt.Sprintf("dedupe: %s is in use by %s; stop it or use another path", e.Path, holder)
 }
 
 // ErrFormat says that the file is not a log of this package.
@@ -80,6 +85,9 @@ func openFile(path string, o Options, d disk) (*File, error) {
 		return nil, fmt.Errorf("dedupe: %w", err)
 	}
 	lock, err := lockFile(abs + ".lock")
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("dedupe: there is no folder %s; make it first: %w", filepath.Dir(abs), err)
+	}
 	if err != nil {
 		return nil, err
 	}

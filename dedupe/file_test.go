@@ -120,8 +120,15 @@ func TestSecondOwnerIsRefused(t *testing.T) {
 }
 
 func TestMissingFolder(t *testing.T) {
-	if _, err := OpenFile(testPath(t)+"/no/such", Options{}); !errors.Is(err, os.ErrNotExist) {
-		t.Fatalf("%v, want ErrNotExist", err)
+	_, err := OpenFile(testPath(t)+"/no/such", Options{})
+	if !errors.Is(err, os.ErrNotExist) || !strings.Contains(err.Error(), "make it first") {
+		t.Fatalf("%v, want ErrNotExist and what to do", err)
+	}
+}
+
+func TestLockedErrorWithoutAHolder(t *testing.T) {
+	if got := (&LockedError{Path: "p"}).Error(); got != "dedupe: p is in use by another process; stop it or use another path" {
+		t.Error(got)
 	}
 }
 

@@ -19,7 +19,7 @@ func lockFile(path string) (*os.File, error) {
 		syscall.OPEN_ALWAYS, syscall.FILE_ATTRIBUTE_NORMAL, 0)
 	const sharingViolation = syscall.Errno(32)
 	if err == sharingViolation {
-		return nil, &LockedError{Path: strings.TrimSuffix(path, ".lock"), Holder: "(unknown)"}
+		return nil, &LockedError{Path: strings.TrimSuffix(path, ".lock")}
 	}
 	if err != nil {
 		return nil, fmt.Errorf("dedupe: cannot lock %s: %w", path, err)
