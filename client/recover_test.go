@@ -1,11 +1,14 @@
 package client
 
 import (
+	"net"
 	"slices"
 	"testing"
 	"time"
 
 	"github.com/mooring-mqtt/mooring/client/mqtttest"
+	"github.com/mooring-mqtt/mooring/internal/wire"
+	"github.com/mooring-mqtt/mooring/internal/wire/control"
 	"github.com/mooring-mqtt/mooring/reliability"
 )
 
@@ -14,16 +17,22 @@ import (
 type recovery struct {
 	client *Client
 	link   *mqtttest.Proxy
-	events chan Event
+	events chan timed
 	down   time.Time
 	delay  time.Duration
+}
+
+// timed is an event, and when it was told.
+type timed struct {
+	Event
+	at time.Time
 }
 
 // newRecovery connects a client through sockets of this machine, with a subscription
 // and a session, so that there is something to restore.
 func newRecovery(t testing.TB) *recovery {
 	b := mqtttest.Start(t)
-	r := &recovery{link: mqtttest.StartProxy(t, b.URL()), events: make(chan Event, 16)}
+	r := &recovery{link: mqtttest.StartProxy(t, b.URL()), events: make(chan timed, 16)}
 	r.client = mustNew(t, Config{
 		Servers: []string{r.link.URL()}, ClientID: "c",
 		Backoff:     reliability.Backoff{Min: 2 * time.Millisecond, Max: 2 * time.Millisecond},
@@ -31,7 +40,7 @@ func newRecovery(t testing.TB) *recovery {
 		OnEvent: func(e Event) {
 			switch e.(type) {
 			case Connected, ConnectFailed, Disconnected:
-				r.events <- e
+				r.events <- timed{e, time.Now()}
 			}
 		},
 	})
@@ -46,12 +55,12 @@ func newRecovery(t testing.TB) *recovery {
 func (r *recovery) await(t testing.TB) time.Duration {
 	for {
 		select {
-		case e := <-r.events:
-			switch e := e.(type) {
+		case told := <-r.events:
+			switch e := told.Event.(type) {
 			case Connected:
-				return time.Since(r.down) - r.delay
+				return told.at.Sub(r.down) - r.delay
 			case Disconnected:
-				r.down, r.delay = time.Now(), e.Delay
+				r.down, r.delay = told.at, e.Delay
 			case ConnectFailed:
 				r.delay += e.Delay
 			}
@@ -70,30 +79,48 @@ func (r *recovery) cut(t testing.TB) time.Duration {
 	return took
 }
 
+// bare is what a CONNECT takes on the same way in this moment, from the dial to its
+// CONNACK, with no client of ours in it.
+func (r *recovery) bare(t testing.TB) time.Duration {
+	began := time.Now()
+	nc, err := net.Dial("tcp", r.link.Addr())
+	must(t, err)
+	defer nc.Close()
+	must(t, nc.SetDeadline(began.Add(time.Minute)))
+	_, err = nc.Write(control.AppendConnect(nil, &control.Connect{ClientID: "bare", CleanStart: true}))
+	must(t, err)
+	_, err = wire.NewReader(nc, 0).Next()
+	must(t, err)
+	return time.Since(began)
+}
+
 // After a cut on this machine a client is back within 5 ms of the delay that it is
-// told to wait, in the median of 200. A machine that is busy with other things gets
-// three tries.
+// told to wait, in the median of 200. A bare CONNECT takes a fifth of a millisecond;
+// where it takes much more, the machine is busy with other things, and the client may
+// take ten times as long as that.
 func TestTimeToRecover(t *testing.T) {
-	const limit = 5 * time.Millisecond
-	var median time.Duration
+	const limit, share = 5 * time.Millisecond, 10
+	var took, bare time.Duration
 	for range 3 {
 		r := newRecovery(t)
-		var all []time.Duration
+		var all, yardstick []time.Duration
 		for range 200 {
 			all = append(all, r.cut(t))
+			yardstick = append(yardstick, r.bare(t))
 		}
 		must(t, r.client.Close())
 		slices.Sort(all)
-		median = all[len(all)/2]
-		t.Logf("back after the delay and %v in the median, %v to %v for nine of ten", median, all[len(all)/20], all[len(all)*19/20])
+		slices.Sort(yardstick)
+		took, bare = all[len(all)/2], yardstick[len(all)/2]
+		t.Logf("back after the delay and %v in the median, %v to %v for nine of ten; a bare CONNECT takes %v", took, all[len(all)/20], all[len(all)*19/20], bare)
 		if all[0] < 0 {
 			t.Fatalf("it did not wait: %v", all[0])
 		}
-		if median < limit {
+		if took < max(limit, share*bare) {
 			return
 		}
 	}
-	t.Errorf("the median is %v, want below %v", median, limit)
+	t.Errorf("the median is %v, want below %v, or %d times the %v of a bare CONNECT", took, limit, share, bare)
 }
 
 // BenchmarkRecover is a cut and the return from it, the delay of 2 ms included;
