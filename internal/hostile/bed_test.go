@@ -52,10 +52,9 @@ type bed struct {
 	mu      sync.Mutex
 	sent    []*accepted
 
-	baseline uint64
-	peak     uint64
-	sampling chan struct{}
-	sampled  sync.WaitGroup
+	baseline    uint64
+	peak        uint64
+	endSampling func()
 }
 
 // accepted is a message that Publish took.
@@ -66,7 +65,7 @@ type accepted struct {
 
 func newBed(t testing.TB, tcp bool, play func(*peer), edit func(*client.Config)) *bed {
 	t.Helper()
-	b := &bed{t: t, sampling: make(chan struct{})}
+	b := &bed{t: t}
 	b.s = newServer(t, tcp, play)
 	b.s.sample = b.sample
 	cfg := client.Config{
@@ -74,7 +73,7 @@ func newBed(t testing.TB, tcp bool, play func(*peer), edit func(*client.Config))
 		ReceiveMaximum: receiveMaximum, MaximumPacketSize: packetSize, TopicAliasMaximum: 4, Lanes: lanes, QoS0Queue: qos0Queue,
 		Backoff: reliability.Backoff{Min: time.Millisecond, Max: time.Millisecond}, HandlerBackoff: reliability.Backoff{Min: 1, Max: 1},
 		ConnectTimeout: 100 * time.Millisecond, WriteTimeout: 100 * time.Millisecond, CloseTimeout: 100 * time.Millisecond,
-		AckTimeout: patience / 5,
+		AckTimeout: 2 * time.Second,
 	}
 	if edit != nil {
 		edit(&cfg)
@@ -84,10 +83,15 @@ func newBed(t testing.TB, tcp bool, play func(*peer), edit func(*client.Config))
 		t.Fatal(err)
 	}
 	b.c = c
+	t.Cleanup(func() { // behind a failure; otherwise both have ended
+		_ = c.Close()
+		b.s.close()
+		b.endSampling()
+	})
+	b.watch()
 	if err := c.Subscribe(t.Context(), "#", client.ExactlyOnce, client.HandlerFunc(b.handle)); err != nil {
 		t.Fatal(err)
 	}
-	b.watch()
 	return b
 }
 
@@ -136,20 +140,26 @@ func (b *bed) subscribe(filter string) {
 	})
 }
 
-// watch samples the heap, collected, until stopWatching.
+// watch samples the heap, collected, until endSampling. It takes a fifth of a core
+// at most: the others have work to do.
 func (b *bed) watch() {
 	b.baseline = heap()
-	b.sampled.Go(func() {
-		tick := time.NewTicker(50 * time.Millisecond)
-		defer tick.Stop()
+	quit := make(chan struct{})
+	var sampled sync.WaitGroup
+	sampled.Go(func() {
 		for {
+			begin := time.Now()
 			b.sample()
 			select {
-			case <-b.sampling:
+			case <-quit:
 				return
-			case <-tick.C:
+			case <-time.After(max(50*time.Millisecond, 4*time.Since(begin))):
 			}
 		}
+	})
+	b.endSampling = sync.OnceFunc(func() {
+		close(quit)
+		sampled.Wait()
 	})
 }
 
@@ -241,8 +251,7 @@ func (b *bed) end(bound uint64) {
 		}
 	})
 	b.within("the server", b.s.close)
-	close(b.sampling)
-	b.sampled.Wait()
+	b.endSampling()
 	if grown := b.peak - min(b.baseline, b.peak); grown > bound {
 		b.t.Errorf("the heap grew by %d KiB; the bound is %d KiB", grown>>10, bound>>10)
 	}

@@ -12,8 +12,9 @@ import (
 	"github.com/mooring-mqtt/mooring/internal/wire/control"
 )
 
-// patience is how long anything may take that must come to an end.
-const patience = 10 * time.Second
+// patience is how long anything may take that must come to an end. Failures alone
+// use it up.
+const patience = time.Minute
 
 // server plays what it is told to on each connection, over TCP or without
 // sockets.
