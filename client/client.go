@@ -82,6 +82,7 @@ type Client struct {
 	ending    context.Context // ends when the end begins
 	beginEnd  context.CancelCauseFunc
 
+	lost       lostSession
 	storeErr   error // of closing the store, under mu
 	claims     claims
 	announcer  announcer
@@ -152,6 +153,7 @@ func New(cfg Config) (*Client, error) {
 	c.resumes = c.knowsSession()
 	c.droppable.Store(cfg.Store != nil || cfg.WhenFull == DropOldest) // a store of their own may have any policy
 	c.pending.init(cfg.PublishTimeout, c.store.LastSeq())
+	c.lost.init(c.store)
 	c.seq = ordering.NewSequencer(ordering.SequencerOptions{})
 	c.streams.ids = map[string]uint32{}
 	c.store.Streams(func(name string, id uint32, last uint64) bool {

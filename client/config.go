@@ -135,7 +135,9 @@ type Config struct {
 	// 100,000; a Store of your own has a limit of its own.
 	DeadLetters int
 	// OnSessionLost says what happens to messages that were sent and not
-	// acknowledged when the server loses its session. Default Republish.
+	// acknowledged when the server loses its session, where the message itself
+	// does not say (Message.OnSessionLost): to those that an earlier process
+	// accepted too, whatever it was configured for. Default Republish.
 	OnSessionLost SessionLostPolicy
 	// PoisonAttempts is how many connections in a row the server may end with a
 	// DISCONNECT over the same message, before it is given up as Refused with a
@@ -209,19 +211,19 @@ const NoSession time.Duration = -1
 
 // SessionLostPolicy says what to do with messages whose fate went with the
 // server's session.
-type SessionLostPolicy uint8
+type SessionLostPolicy = persistence.SessionLostPolicy
 
 const (
 	// AsConfigured is Config.OnSessionLost for a Message, and Republish for that.
-	AsConfigured SessionLostPolicy = iota
+	AsConfigured = persistence.AsConfigured
 	// Republish sends them again under the same message ID. They may arrive
 	// twice, and a receiver that deduplicates by ID handles them once.
-	Republish
+	Republish = persistence.Republish
 	// FailInFlight gives them up, with ErrSessionLost as the outcome: never
-	// twice, perhaps not at all. What was not sent yet is not concerned. The rule
-	// ends with the process: which messages an earlier one had in flight is not
-	// stored, so they are sent again.
-	FailInFlight
+	// twice, perhaps not at all. What was not sent is not concerned, unless the process
+	// that accepted it was killed: up to some thousand messages are noted as sent before
+	// they are, and those fail too; after damage to the store, all that wait. A session that another client takes over is lost.
+	FailInFlight = persistence.FailInFlight
 )
 
 // Will is the Will Message, with all properties that MQTT 5 gives it.

@@ -188,8 +188,10 @@ func (c *Client) disconnected(end link.End, d link.Decision) {
 		// not ours any more, and our packet identifiers may be theirs.
 		// That holds for the next process too.
 		c.discard.Store(true)
-		if err := c.store.ResetSession(takenOver); err != nil {
+		if err := c.voidSession(takenOver); err != nil {
 			c.storeFailed(err)
+		} else {
+			c.tellFailed()
 		}
 	}
 	err = connectionError(err)

@@ -280,19 +280,3 @@ func (c *Client) hadSession() bool {
 	}
 	return c.cfg.SessionExpiry != NoSession && c.resumes && !c.cfg.CleanStart
 }
-
-// sessionLost runs when a CONNACK says that the server has no session.
-func (c *Client) sessionLost(inFlight []uint64) {
-	failing := c.pending.failing(inFlight, c.cfg.OnSessionLost)
-	if len(inFlight) > 0 || c.hadSession() {
-		c.counters.sessionsLost.Add(1)
-		c.event(SessionLost{InFlight: len(inFlight), Republished: len(inFlight) - len(failing), Failed: len(failing)})
-	}
-	if len(failing) == 0 {
-		return
-	}
-	c.pending.unsent() // that they fail says nothing about the server
-	for _, seq := range failing {
-		c.finish(seq, persistence.Outcome{Kind: persistence.Dropped}, Outcome{State: Dropped, Err: ErrSessionLost}, MessageID{})
-	}
-}

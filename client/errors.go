@@ -20,8 +20,8 @@ var (
 	ErrNotConnected = errors.New("client: not connected; use QoS 1 or 2 to have the message stored and sent later")
 	// ErrStarted: Start was called before.
 	ErrStarted = errors.New("client: already started; a client is started once")
-	// ErrSessionLost: the server lost the session and Config.OnSessionLost is
-	// FailInFlight.
+	// ErrSessionLost: the server lost the session and OnSessionLost of the message,
+	// or of Config, is FailInFlight.
 	ErrSessionLost = errors.New("client: the server lost the session that the message was sent in; it may or may not have arrived, publish it again if twice is better than never")
 	// ErrConflated: a newer message of the same topic was accepted before this one
 	// was sent, and both asked for Conflate.

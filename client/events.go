@@ -61,7 +61,8 @@ type Redirected struct {
 
 // SessionLost: the server had no session although it should have had one. The
 // messages that were in flight are published again, or have failed, by
-// Message.OnSessionLost and Config.OnSessionLost.
+// Message.OnSessionLost and Config.OnSessionLost. What an earlier process may have
+// sent counts as in flight.
 type SessionLost struct{ InFlight, Republished, Failed int }
 
 // Stopped: the client has ended, and this is its last event, except for those of
@@ -70,7 +71,7 @@ type SessionLost struct{ InFlight, Republished, Failed int }
 type Stopped struct{ Err error }
 
 // MessageRefused: an accepted message will not be delivered: the server refused
-// it, or cannot take it, or its session was lost and Config.OnSessionLost is
+// it, or cannot take it, or its session was lost and OnSessionLost is
 // FailInFlight. DeadLetter says that it was set aside, see Config.DeadLetters.
 type MessageRefused struct {
 	ID         MessageID

@@ -63,9 +63,9 @@ type Message struct {
 	Expiry time.Duration
 
 	// OnSessionLost says what happens to this message when it was sent and not
-	// acknowledged and the server loses its session. It is not stored: for what an
-	// earlier process accepted, Republish holds. At QoS 0 it has no effect. Default:
-	// Config.OnSessionLost.
+	// acknowledged and the server loses its session. It is stored with the message,
+	// and holds for each process that goes on with it. Default: Config.OnSessionLost of
+	// the process that finds the session lost. At QoS 0 it has no effect.
 	OnSessionLost SessionLostPolicy
 
 	// Priority says what the message overtakes; at QoS 0 it has no effect. The

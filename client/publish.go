@@ -101,7 +101,7 @@ func (c *Client) published() {
 // taken and stored in one step, so that the order of the numbers is the order
 // of the log, and a number is only used up by a message that is in it.
 func (c *Client) enqueue(m *Message, p *wire.Publish) (ticket persistence.Ticket, err error) {
-	stored := persistence.Message{ID: m.ID, Priority: m.Priority}
+	stored := persistence.Message{ID: m.ID, Priority: m.Priority, OnSessionLost: m.OnSessionLost}
 	if m.Expiry > 0 {
 		stored.Accepted = c.store.Now()
 		stored.Expires = stored.Accepted.Add(m.Expiry)
@@ -230,7 +230,6 @@ type pendingMessage struct {
 	early, settled bool
 	dropped        error // early: why a policy has dropped it
 	stale          bool  // a newer one has taken its place
-	lost           SessionLostPolicy
 }
 
 func (p *pendingMessages) init(timeout time.Duration, before uint64) {
@@ -249,7 +248,7 @@ func (p *pendingMessages) add(seq uint64, accepted *Message) (d *Delivery, dropp
 	if m.delivery == nil {
 		m.delivery = &Delivery{timeout: p.timeout}
 	}
-	m.id, m.delivery.ID, m.lost = accepted.ID, accepted.ID, accepted.OnSessionLost
+	m.id, m.delivery.ID = accepted.ID, accepted.ID
 	switch m.early = false; {
 	case m.settled:
 		delete(p.open, seq)
@@ -326,23 +325,6 @@ func (p *pendingMessages) unsent() {
 	for _, report := range reports {
 		report(errNotTried)
 	}
-}
-
-// failing are those of the messages that were in flight in a session that is lost,
-// and are to fail with it.
-func (p *pendingMessages) failing(inFlight []uint64, otherwise SessionLostPolicy) (list []uint64) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	for _, seq := range inFlight {
-		policy := p.open[seq].lost
-		if policy == AsConfigured {
-			policy = otherwise
-		}
-		if policy == FailInFlight {
-			list = append(list, seq)
-		}
-	}
-	return list
 }
 
 // settle takes a message whose outcome is known.

@@ -92,7 +92,7 @@ func deadLetter(e *persistence.Entry, reason byte) (DeadLetter, error) {
 	}
 	p := v.Decode(string(v.Topic))
 	d.Message = *received(&p)
-	d.Message.ID, d.Message.Priority = e.ID, e.Priority
+	d.Message.ID, d.Message.Priority, d.Message.OnSessionLost = e.ID, e.Priority, e.OnSessionLost
 	return d, nil
 }
 

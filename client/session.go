@@ -22,7 +22,8 @@ const (
 	// StrictSession stops the client: with a *SessionError in both cases, before
 	// anything of the session is given up or sent again, and when another client
 	// takes the session over. It does not even connect where the session in the
-	// store is that of another ClientID. What is accepted stays in the store. To go
+	// store is that of another ClientID. What is accepted stays in the store; after a
+	// takeover, but for what was in flight and is to fail with it (FailInFlight). To go
 	// on, make a client with the same store and CleanStart or ResumeSession; the
 	// first decides that what waits at the server is given up. If the very first CONNACK
 	// of a store is lost on the way, the server has a session that the store does
@@ -75,7 +76,7 @@ type sessionStore struct {
 	c *Client
 }
 
-func (s sessionStore) ResetSession() error { return s.Store.ResetSession(s.c.ClientID()) }
+func (s sessionStore) ResetSession() error { return s.c.voidSession(s.c.ClientID()) }
 
 // knowsSession reports whether the store knows a session of ours. A server keeps
 // one for each ClientID [MQTT-3.1.3-2], so what the store knows under another one

@@ -23,10 +23,13 @@ type fakeStore struct {
 	clearing                                         map[uint16]bool // cleared, not yet durable
 	syncs, resets                                    int
 	failRelease, failSeen, failClear, failReset, err error // err: of Sync
+
+	unacked func() []uint64 // the session's
+	void    []uint64        // what it was at the last reset
 }
 
 func newStore() *fakeStore {
-	return &fakeStore{released: map[uint64]bool{}, seen: map[uint16]bool{}, clearing: map[uint16]bool{}}
+	return &fakeStore{released: map[uint64]bool{}, seen: map[uint16]bool{}, clearing: map[uint16]bool{}, unacked: func() []uint64 { return nil }}
 }
 
 func (f *fakeStore) Release(seq uint64) error {
@@ -66,6 +69,7 @@ func (f *fakeStore) SeenIDs() (ids []uint16) {
 }
 
 func (f *fakeStore) ResetSession() error {
+	void := f.unacked()
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.failReset == nil {
@@ -73,6 +77,7 @@ func (f *fakeStore) ResetSession() error {
 		clear(f.seen)
 		clear(f.clearing)
 		f.resets++
+		f.void = void
 	}
 	return f.failReset
 }
@@ -186,7 +191,12 @@ func (r *rig) start(cfg Config) {
 	cfg.Settled = func(seq uint64, reason byte, text string) {
 		r.settled = append(r.settled, fmt.Sprintf("%d 0x%02X %s", seq, reason, text))
 	}
-	cfg.Lost = func(inFlight []uint64) { r.lost = append(r.lost, inFlight) }
+	cfg.Lost = func() {
+		if left := r.s.Unacked(); len(left) > 0 {
+			r.t.Errorf("%v are in flight in a session that is void", left)
+		}
+		r.lost = append(r.lost, r.store.void)
+	}
 	cfg.Deliver = func(in *Inbound, topic string, v wire.PublishView) {
 		r.delivered = append(r.delivered, in)
 		r.topics = append(r.topics, topic)
@@ -194,6 +204,7 @@ func (r *rig) start(cfg Config) {
 	}
 	cfg.Room = func() { r.rooms++ }
 	r.s = New(cfg)
+	r.store.unacked = r.s.Unacked
 }
 
 // connect attaches a new connection.

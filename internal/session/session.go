@@ -51,10 +51,9 @@ type Config struct {
 
 	// Settled reports the final acknowledgement of an outbound message.
 	Settled func(seq uint64, reason byte, reasonString string)
-	// Lost reports that the server had no session; inFlight are the messages
-	// that this process has sent in it and that were not acknowledged,
-	// ascending.
-	Lost func(inFlight []uint64)
+	// Lost reports that the server had no session, and that the store knows. What
+	// was in flight, Unacked tells until then, in ResetSession too.
+	Lost func()
 	// Deliver hands over a received message. in is nil at QoS 0; otherwise
 	// Complete must be called with it once. v is valid only during the call.
 	Deliver func(in *Inbound, topic string, v wire.PublishView)
@@ -169,18 +168,25 @@ func (s *Session) Attach(w Writer, present bool, limits Limits) (*Generation, er
 			return nil, err
 		}
 		s.mu.Lock()
-		unacked := slices.Sorted(maps.Keys(s.unacked))
 		clear(s.unacked)
 		s.voidOwed = false
 		s.mu.Unlock()
 		if s.cfg.Lost != nil {
-			s.cfg.Lost(unacked)
+			s.cfg.Lost()
 		}
 	}
 	s.mu.Lock()
 	s.cur = g
 	s.mu.Unlock()
 	return g, nil
+}
+
+// Unacked returns, between two connections, the log sequences of the messages that
+// this process has sent in the session and that were not acknowledged, ascending.
+func (s *Session) Unacked() []uint64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Sorted(maps.Keys(s.unacked))
 }
 
 // Detach ends g: its connection is gone. Waiting SUBSCRIBE and UNSUBSCRIBE
