@@ -8,6 +8,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/mooring-mqtt/mooring/internal/wire"
+	"github.com/mooring-mqtt/mooring/persistence"
 )
 
 // exported is one line of export. Fields may be added, never renamed. Of each pair
@@ -29,6 +30,8 @@ type exported struct {
 	Stream    string `json:"stream,omitempty"`
 	StreamB64 []byte `json:"stream_base64,omitempty"`
 	StreamSeq uint64 `json:"stream_seq,omitempty"`
+
+	OnSessionLost string `json:"on_session_lost,omitempty"` // republish, fail
 
 	Segment uint64 `json:"segment"`
 	Offset  int64  `json:"offset,omitempty"`
@@ -66,7 +69,7 @@ func (t *tool) export() (int, error) {
 func line(m *message) *exported {
 	e := &exported{
 		Seq: m.Seq, State: m.state(), ID: uuid(m.ID), Priority: priorities[m.Priority], Number: m.Number,
-		StreamSeq: m.StreamSeq, Segment: m.Segment, Offset: m.Offset,
+		StreamSeq: m.StreamSeq, OnSessionLost: exportedPolicies[m.OnSessionLost], Segment: m.Segment, Offset: m.Offset,
 		Accepted: moment(m.Accepted), Expires: moment(m.Expires), Ended: moment(m.Ended),
 	}
 	e.Key, e.KeyB64 = text(m.Key)
@@ -82,6 +85,8 @@ func line(m *message) *exported {
 	}
 	return e
 }
+
+var exportedPolicies = [...]string{persistence.AsConfigured: "", persistence.Republish: "republish", persistence.FailInFlight: "fail"}
 
 func publish(p *wire.Publish) *exportedPublish {
 	e := &exportedPublish{

@@ -55,7 +55,7 @@ func healthy(t *testing.T) string {
 	put(t, l, wire.Publish{Topic: "plant/1/temp", QoS: 1, Payload: []byte("21.5 °C")}, persistence.Message{ID: id(1)})
 	put(t, l, wire.Publish{Topic: "plant/1/image", QoS: 2, Retain: true, Payload: []byte{0, 1, 0xFF, 0xFE}, PayloadFormat: 0,
 		HasExpiry: true, MessageExpiry: 5400, ContentType: "image/x", ResponseTopic: "answers", CorrelationData: []byte{1, 2}, User: []wire.UserProperty{{Key: "k", Value: "v\x1b"}}},
-		persistence.Message{ID: id(2), Expires: begun.Add(90 * time.Minute), Priority: persistence.Urgent, Key: "image", Stream: stream, StreamSeq: 7})
+		persistence.Message{ID: id(2), Expires: begun.Add(90 * time.Minute), Priority: persistence.Urgent, Key: "image", Stream: stream, StreamSeq: 7, OnSessionLost: persistence.FailInFlight})
 	put(t, l, wire.Publish{Topic: "$SYS/plant", QoS: 2, Payload: []byte("x")}, persistence.Message{ID: id(3)})
 	put(t, l, wire.Publish{Topic: "plant/2/temp", QoS: 1}, persistence.Message{ID: id(4)})
 	put(t, l, wire.Publish{Topic: "plant/2/temp", QoS: 1}, persistence.Message{ID: id(5)})

@@ -77,7 +77,7 @@ func TestShow(t *testing.T) {
 	want(t, 0, []string{
 		"sequence 2\n", "state pending", "message ID 01000000-0000-0000-0000-000000000002\n",
 		"accepted 2024-05-06 07:08:09.000Z (1h0m ago)\n", "expires 2024-05-06 08:38:09.000Z (in 30m0s)\n",
-		"priority urgent, number 1\n", "key image\n", "stream plant/1, number 7\n", "record segment 1, offset ",
+		"priority urgent, number 1\n", "key image\n", "stream plant/1, number 7\n", "lost session it is given up, if it may have been sent\n", "record segment 1, offset ",
 		"topic plant/1/image\n", "QoS 2\n", "retain true\n", "message expiry 1h30m0s when it was accepted\n", "content type image/x\n",
 		"response topic answers\n", "correlation 0102\n", `user property k = "v\x1b"` + "\n", "payload 4 bytes\n", "00000000 00 01 ff fe",
 	}, dir, "show", "2")
@@ -119,7 +119,7 @@ func TestExport(t *testing.T) {
 	}
 	for i, want := range map[int]string{
 		0: `{"seq":1,"state":"pending","id":"01000000-0000-0000-0000-000000000001","accepted":"2024-05-06T07:08:09Z","priority":"normal","number":1,"segment":1,"offset":N,"topic":"plant/1/temp","qos":1,"retain":false,"payload":"21.5 °C"}`,
-		1: `{"seq":2,"state":"pending","id":"01000000-0000-0000-0000-000000000002","accepted":"2024-05-06T07:08:09Z","expires":"2024-05-06T08:38:09Z","priority":"urgent","number":1,"key":"image","stream":"plant/1","stream_seq":7,"segment":1,"offset":N,"topic":"plant/1/image","qos":2,"retain":true,"message_expiry":5400,"content_type":"image/x","response_topic":"answers","correlation_data_base64":"AQI=","user_properties":[["k","v\u001b"]],"payload_base64":"AAH//g=="}`,
+		1: `{"seq":2,"state":"pending","id":"01000000-0000-0000-0000-000000000002","accepted":"2024-05-06T07:08:09Z","expires":"2024-05-06T08:38:09Z","priority":"urgent","number":1,"key":"image","stream":"plant/1","stream_seq":7,"on_session_lost":"fail","segment":1,"offset":N,"topic":"plant/1/image","qos":2,"retain":true,"message_expiry":5400,"content_type":"image/x","response_topic":"answers","correlation_data_base64":"AQI=","user_properties":[["k","v\u001b"]],"payload_base64":"AAH//g=="}`,
 		5: `{"seq":6,"state":"pending","accepted":"2024-05-06T07:08:09Z","priority":"normal","number":6,"segment":1,"offset":N,"packet_base64":"MG5vIHBhY2tldA=="}`,
 	} {
 		if got := regexp.MustCompile(`"offset":\d+`).ReplaceAllString(lines[i], `"offset":N`); got != want {

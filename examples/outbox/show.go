@@ -103,6 +103,12 @@ func (t *tool) print(stored *persistence.StoredMessage) error {
 	if m.Stream != "" {
 		line("stream", "%s, number %d", safe(m.Stream), m.StreamSeq)
 	}
+	switch m.OnSessionLost {
+	case persistence.Republish:
+		line("lost session", "it is published again")
+	case persistence.FailInFlight:
+		line("lost session", "it is given up, if it may have been sent")
+	}
 	moved := ""
 	if m.Moved {
 		moved = ", written again when an older segment was given back"
