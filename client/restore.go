@@ -149,9 +149,10 @@ func (c *Client) subscribe(ctx context.Context, up *link.Up, list []*subscriptio
 
 // unsubscribe sends one UNSUBSCRIBE and waits for its answer.
 func (c *Client) unsubscribe(ctx context.Context, up *link.Up, filter string) error {
-	s := &subscription{options: paho.SubscribeOptions{Topic: filter}}
-	if err := available([]*subscription{s}, session.Limits{MaximumPacketSize: up.Gen.Limits.MaximumPacketSize, WildcardAvailable: true, SharedAvailable: true}); err != nil {
-		return err
+	size := 2 + 1 + 2 + len(filter)
+	size += 1 + wire.VarintLen(uint32(size))
+	if limit := up.Gen.Limits.MaximumPacketSize; limit > 0 && size > int(limit) {
+		return &RefusedError{Code: wire.ReasonPacketTooLarge, Reason: "UNSUBSCRIBE would be larger than the server's Maximum Packet Size"}
 	}
 	ack, err := up.Unsubscribe(ctx, &paho.Unsubscribe{Topics: []string{filter}})
 	if ack == nil {
