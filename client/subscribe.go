@@ -91,23 +91,23 @@ func (c *Client) Subscribe(ctx context.Context, filter string, qos QoS, h Handle
 	if qos > ExactlyOnce {
 		return &FieldError{Field: "QoS", Problem: fmt.Sprintf("is %d; use 0, 1 or 2", qos)}
 	}
-	if err := c.Handle(filter, h); err != nil {
-		return err
-	}
 	s := &subscription{options: paho.SubscribeOptions{Topic: filter, QoS: byte(qos)}}
-	defer c.disturbed(filter)
-	defer c.resubscribed(filter)
 	for _, o := range options {
 		o(s)
-	}
-	if s.options.RetainAsPublished {
-		c.retainAsPublished.Store(true)
 	}
 	if s.options.NoLocal && isShared(filter) {
 		return &FieldError{Field: "No Local", Problem: "is not allowed on a Shared Subscription [MQTT-3.8.3-4]; remove it"}
 	}
 	if s.hasID && (s.id == 0 || s.id > maxSubscriptionID || isTapID(s.id)) {
 		return &FieldError{Field: "Subscription Identifier", Problem: fmt.Sprintf("is %d; use 1 to 268,435,455, except 200,000,000 to 200,065,535", s.id)}
+	}
+	if err := c.Handle(filter, h); err != nil {
+		return err
+	}
+	defer c.disturbed(filter)
+	defer c.resubscribed(filter)
+	if s.options.RetainAsPublished {
+		c.retainAsPublished.Store(true)
 	}
 	c.mu.Lock()
 	if c.state >= closing {

@@ -68,6 +68,30 @@ func TestSubscriptionsThatCannotBe(t *testing.T) {
 		})
 }
 
+// A Subscribe that cannot be changes nothing: the handler that there is stays.
+func TestASubscribeThatCannotBeChangesNothing(t *testing.T) {
+	publishing(t, nil, control.Connack{}, func(t *testing.T, c *Client, p *peer, _ *recorder) {
+		have, other := newInbox(), newInbox()
+		must(t, c.Handle("a", have))
+		must(t, c.Handle("$share/g/a", have))
+		for filter, option := range map[string]SubscribeOption{"a": SubscriptionID(0), "$share/g/a": NoLocal()} {
+			var field *wire.FieldError
+			if err := c.Subscribe(t.Context(), filter, 0, other, RetainAsPublished(), option); !errors.As(err, &field) {
+				t.Errorf("got %v, want a *wire.FieldError", err)
+			}
+		}
+		p.send(wire.AppendPublish(nil, &wire.Publish{Topic: "a", Retain: true}))
+		synctest.Wait()
+		if n, m := len(have.messages()), len(other.messages()); n != 2 || m != 0 {
+			t.Errorf("the handlers were called %d and %d times", n, m)
+		}
+		if c.retainAsPublished.Load() {
+			t.Error("Retain As Published is taken for asked for")
+		}
+		p.quiet()
+	})
+}
+
 func TestARefusedSubscriptionIsAnErrorAndNotTriedAgain(t *testing.T) {
 	withScript(t, func(t *testing.T, s *script) {
 		c := mustStart(t, testConfig("c", &recorder{}, s.dial))
