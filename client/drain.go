@@ -64,6 +64,9 @@ func (c *Client) drain(ctx context.Context) {
 			continue
 		}
 		if up.Gen.Number != f.gen {
+			if c.suspect.waits() && c.session.Directs() > 0 {
+				continue // their acknowledgement wakes
+			}
 			f.connected(up, c.store)
 			if len(f.resent) > 0 {
 				c.noteFirst(up, 0)
@@ -194,7 +197,7 @@ func admitted(a session.Admission) answer {
 func (c *Client) noteFirst(up *link.Up, seq uint64) {
 	if c.feed.begun != up.Gen.Number {
 		c.feed.begun = up.Gen.Number
-		c.suspect.first(up.Gen.Number, seq, c.feed.entry.ID)
+		c.suspect.first(up.Gen.Number, seq, c.feed.entry.ID, c.session.Directs() == 0)
 	}
 }
 

@@ -98,3 +98,39 @@ func TestPitfall05_WhatTheServerCannotTakeIsNotSentForEver(t *testing.T) {
 		})
 	}
 }
+
+// A birth that ends every connection is not held against the message behind it; and
+// one that does not is no excuse for that message.
+func TestABirthThatEndsConnections(t *testing.T) {
+	for _, birth := range []bool{true, false} {
+		withScript(t, func(t *testing.T, s *script) {
+			cfg := testConfig("c", &recorder{}, s.dial)
+			cfg.PoisonAttempts = 3
+			cfg.Status = &Status{Topic: "s", NoCorrection: true}
+			c := mustStart(t, cfg)
+			d := publish(t, c, "t", "x", AtLeastOnce)
+			for i := range 8 {
+				p := s.accept(control.Connack{SessionPresent: i > 0})
+				first := p.nextPublish()
+				if string(first.Payload) != "online" {
+					t.Fatalf("got %q first", first.Payload)
+				}
+				synctest.Wait()
+				if !birth && i > 0 { // the server is slow only the first time
+					p.ack(wire.PUBACK, first.PacketID, 0, "")
+					synctest.Wait()
+				}
+				p.send(control.AppendDisconnect(nil, &control.Disconnect{Reason: wire.ReasonNotAuthorized}))
+				p.ended()
+			}
+			want := Refused
+			if birth {
+				want = Pending
+			}
+			synctest.Wait()
+			if o := d.Outcome(); o.State != want {
+				t.Errorf("the birth ends connections: %v; the message is %v (%v), want %v", birth, o.State, o.Err, want)
+			}
+		})
+	}
+}

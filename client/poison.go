@@ -30,7 +30,9 @@ func (e *PoisonError) ReasonCode() byte { return e.Code }
 
 // suspect is the message that stood first on the connection. When the server
 // ends the connection with a word that can be about a message, and has
-// acknowledged none, it is about the first.
+// acknowledged none, it is about the first: unless it can be about a word that went
+// past the store before. Then the next connection waits with messages until those
+// are acknowledged.
 type suspect struct {
 	acked atomic.Bool // the server acknowledged something on this connection
 
@@ -38,30 +40,43 @@ type suspect struct {
 	gen     uint64 // the connection
 	seq     uint64 // the first message sent on it; 0: none, or only its PUBREL was
 	id      MessageID
+	alone   bool // no word that went past the store was unacknowledged then
+	wary    bool // the last end may have been about such a word
 	accused uint64
 	times   int // how often accused was, in a row
 }
 
 // first notes the first message that goes out on a connection.
-func (s *suspect) first(gen, seq uint64, id MessageID) {
+func (s *suspect) first(gen, seq uint64, id MessageID, alone bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.gen, s.seq, s.id = gen, seq, id
+	s.gen, s.seq, s.id, s.alone = gen, seq, id, alone
 	s.acked.Store(false)
 }
 
-// ended judges the end of a connection. It returns the message accused and
-// how often in a row it has been.
-func (s *suspect) ended(gen uint64, blamed bool) (seq uint64, id MessageID, times int) {
+// waits says whether the next connection is to begin with words that went past the
+// store.
+func (s *suspect) waits() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	return s.wary
+}
+
+// ended judges the end of a connection. It returns the message accused and
+// how often in a row it has been. words: such as went past the store are
+// unacknowledged.
+func (s *suspect) ended(gen uint64, blamed, words bool) (seq uint64, id MessageID, times int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	words = words && !(s.gen == gen && s.alone)
+	s.wary = blamed && words
 	switch {
 	case s.gen != gen || s.seq == 0:
 		return 0, MessageID{}, 0
 	case s.acked.Load():
 		s.times = 0
 		return 0, MessageID{}, 0
-	case !blamed:
+	case !blamed || words:
 		return 0, MessageID{}, 0
 	}
 	if s.accused != s.seq {
@@ -75,7 +90,7 @@ func (s *suspect) ended(gen uint64, blamed bool) (seq uint64, id MessageID, time
 func (c *Client) checkPoison(gen uint64, err error) {
 	var said *link.DisconnectError
 	blamed := errors.As(err, &said) && aboutMessage(said.Reason)
-	seq, id, times := c.suspect.ended(gen, blamed)
+	seq, id, times := c.suspect.ended(gen, blamed, c.session.Directs() > 0)
 	if times < c.cfg.PoisonAttempts || seq == 0 {
 		return
 	}

@@ -218,6 +218,13 @@ func (s *Session) newestDirectLocked() (newest *direct) {
 	return newest
 }
 
+// Directs is how many direct messages are not acknowledged.
+func (s *Session) Directs() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.directs)
+}
+
 // ResendDirects sends again, with DUP, the direct messages that an earlier
 // connection left unacknowledged, in their order. Those that the server's
 // Receive Maximum has no room for follow as acknowledgements come. One that this
