@@ -81,6 +81,7 @@ type Client struct {
 	done      chan struct{}   // closed when all has ended
 	ending    context.Context // ends when the end begins
 	beginEnd  context.CancelCauseFunc
+	endBy     time.Time // when CloseTimeout is over; of teardown
 
 	lost       lostSession
 	storeErr   error // of closing the store, under mu

@@ -14,7 +14,8 @@ import (
 
 // Close ends the client cleanly: handlers that run may finish (for
 // Config.CloseTimeout, then their context ends), what was handled is
-// acknowledged, the status goes offline, the server gets a DISCONNECT. What is
+// acknowledged, the status goes offline, the server gets a DISCONNECT. It takes
+// that long in all, and a second at most where handlers have used it up. What is
 // not delivered stays in the store, and its Deliveries end as Abandoned. Close
 // returns when every goroutine of the client has ended; called from a handler,
 // OnEvent, OnChange or another function of the program's that a client calls, it
@@ -119,12 +120,16 @@ func (c *Client) end(cause error, g *Goodbye) {
 // they handled, then the connection, then the store. Where there is no time for
 // that the connection goes first.
 func (c *Client) teardown(started, clean bool) {
+	c.endBy = time.Now().Add(c.cfg.CloseTimeout)
 	if started {
 		if !clean {
 			c.stopLink()
 		}
 		c.stopDrain()
 		c.endLanes(clean)
+		if soon := time.Now().Add(lastWords); c.endBy.Before(soon) {
+			c.endBy = soon
+		}
 		if up := c.current(); up != nil && clean {
 			c.within(up, c.work.Wait)
 			c.endViews()
@@ -139,6 +144,7 @@ func (c *Client) teardown(started, clean bool) {
 		c.unmark()
 	}
 	c.endViews()
+	c.views.wait(c.patience())
 	c.giveBack()
 	err := c.Err()
 	if err == nil {
@@ -159,10 +165,22 @@ func (c *Client) teardown(started, clean bool) {
 	close(c.done)
 }
 
-// within has the connection closed if f takes longer than CloseTimeout, so that
-// nothing waits for a peer that takes nothing.
+const (
+	// lastWords is what is left of the end when handlers have used up CloseTimeout,
+	// for acknowledgements and the goodbye.
+	lastWords = 700 * time.Millisecond
+	// lastWord is what a step has when those before it have used up all.
+	lastWord = 100 * time.Millisecond
+)
+
+// patience is how long a step of the end may still take: CloseTimeout is for all of
+// them.
+func (c *Client) patience() time.Duration { return max(lastWord, time.Until(c.endBy)) }
+
+// within has the connection closed if f takes too long, so that nothing waits for a
+// peer that takes nothing.
 func (c *Client) within(up *link.Up, f func()) {
-	timer := time.AfterFunc(c.cfg.CloseTimeout, func() { _ = up.Close() })
+	timer := time.AfterFunc(c.patience(), func() { _ = up.Close() })
 	defer timer.Stop()
 	f()
 }

@@ -199,7 +199,7 @@ type Config struct {
 	WriteTimeout   time.Duration // of one write to the connection; default 10 s
 	AckTimeout     time.Duration // without any acknowledgement while messages are in flight, then reconnect; default 30 s
 	PublishTimeout time.Duration // of Delivery.Wait; default none
-	CloseTimeout   time.Duration // for handlers and the goodbye in Close; default 5 s
+	CloseTimeout   time.Duration // for handlers and the goodbye in Close, in all; default 5 s
 
 	Logger  *slog.Logger // default: none
 	OnEvent func(Event)  // default: none; see Event

@@ -137,8 +137,7 @@ func (v *views) tell(f func()) {
 	}
 }
 
-// endViews closes all of them, and waits for the functions of the program's that
-// are told, for CloseTimeout at most.
+// endViews closes all of them.
 func (c *Client) endViews() {
 	c.views.mu.Lock()
 	c.views.closed = true
@@ -150,12 +149,16 @@ func (c *Client) endViews() {
 	for _, f := range list {
 		f.close()
 	}
+}
+
+// wait waits for the functions of the program's that are told, when no more can come.
+func (v *views) wait(limit time.Duration) {
 	told := make(chan struct{})
 	go func() {
-		c.views.tellers.Wait()
+		v.tellers.Wait()
 		close(told)
 	}()
-	timer := time.NewTimer(c.cfg.CloseTimeout)
+	timer := time.NewTimer(limit)
 	defer timer.Stop()
 	select {
 	case <-told:

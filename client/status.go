@@ -162,7 +162,7 @@ func (c *Client) sayGoodbye(up *link.Up, ourselves bool) bool {
 	if err != nil {
 		return false
 	}
-	timer := time.NewTimer(c.cfg.CloseTimeout)
+	timer := time.NewTimer(c.patience())
 	defer timer.Stop()
 	select {
 	case accepted := <-answer:

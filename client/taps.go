@@ -241,10 +241,10 @@ func (ts *taps) drop(s *source) {
 }
 
 // leaveTaps waits until the server has ended the subscriptions of views that are
-// closed, for CloseTimeout at most: a session that is kept would go on to collect
+// closed, and not for ever: a session that is kept would go on to collect
 // for them, and what the program subscribed to would have less room there.
 func (c *Client) leaveTaps(up *link.Up) {
-	timer := time.NewTimer(c.cfg.CloseTimeout)
+	timer := time.NewTimer(c.patience())
 	defer timer.Stop()
 	ts := &c.taps
 	for up.SessionExpiry > 0 {

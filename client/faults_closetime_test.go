@@ -1,0 +1,66 @@
+package client
+
+import (
+	"context"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/mooring-mqtt/mooring/client/mqtttest"
+	"github.com/mooring-mqtt/mooring/client/presence"
+)
+
+// Whoever is waited for at the end (a handler, an OnChange, the server's answers to
+// the last words) is waited for within one CloseTimeout, not one each.
+func TestFaultCloseHasOneTimeoutForAll(t *testing.T) {
+	for name, tt := range map[string]struct{ handler, watch, silent bool }{
+		"a handler":                              {handler: true},
+		"an OnChange":                            {watch: true},
+		"a server that answers nothing":          {silent: true},
+		"an OnChange, and the server":            {watch: true, silent: true},
+		"a handler, and the server":              {handler: true, silent: true},
+		"a handler, an OnChange, and the server": {handler: true, watch: true, silent: true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			inBubble(t, mqtttest.Options{}, func(t *testing.T, b *mqtttest.Broker, p *mqtttest.Proxy) {
+				cfg := testConfig("c", &recorder{}, sendingThrough(p))
+				cfg.CloseTimeout, cfg.KeepAlive, cfg.AckTimeout = 4*time.Second, time.Hour, time.Hour
+				cfg.Status = &Status{Topic: "status/c"}
+				c := mustNew(t, cfg)
+				must(t, c.Subscribe(t.Context(), "in", AtLeastOnce, HandlerFunc(func(ctx context.Context, _ *Message) error {
+					if tt.handler {
+						<-ctx.Done()
+					}
+					return ctx.Err()
+				})))
+				release := make(chan struct{})
+				defer close(release)
+				_, err := c.WatchStatus(t.Context(), "status/+", WatchOptions{OnChange: func(presence.Change) {
+					if tt.watch {
+						<-release
+					}
+				}})
+				must(t, err)
+				start(t, c)
+				connect(t, c)
+				wantState(t, publish(t, c, "in", "x", AtLeastOnce), Acked)
+				synctest.Wait()
+				time.Sleep(time.Minute)
+				if tt.silent {
+					p.Stall(mqtttest.ToClient)
+				}
+				began := time.Now()
+				must(t, c.Close())
+				if took := time.Since(began); took > cfg.CloseTimeout+time.Second {
+					t.Errorf("Close took %v, its timeout is %v", took, cfg.CloseTimeout)
+				}
+				// What the server is told does not suffer from it.
+				p.Resume()
+				time.Sleep(time.Minute)
+				if payload, _ := b.Retained("status/c"); string(payload) != "offline" {
+					t.Errorf("the status is %q", payload)
+				}
+			})
+		})
+	}
+}
