@@ -52,7 +52,8 @@ type Config struct {
 	Auth Authenticator
 	// TLS is for mqtts and wss. Default: the system's roots. New makes a copy, with
 	// TLS 1.2 as the least and a cache of sessions to resume, where it says nothing
-	// of those; SessionTicketsDisabled does without.
+	// of those; SessionTicketsDisabled does without, and so do GetClientCertificate
+	// and VerifyPeerCertificate, which a resumed session would not ask.
 	TLS *tls.Config
 	// TLSFiles is for mqtts and wss, instead of TLS: files that are read again on
 	// each attempt.

@@ -58,7 +58,10 @@ func (d *Dialer) tlsConfig() (*tls.Config, error) {
 		if conf.MinVersion == 0 {
 			conf.MinVersion = tls.VersionTLS12
 		}
-		if conf.ClientSessionCache == nil {
+		// A session that is resumed asks the program neither for its certificate nor
+		// about the server's: whoever gives functions for that means each connection.
+		asks := conf.GetClientCertificate != nil || conf.VerifyPeerCertificate != nil
+		if conf.ClientSessionCache == nil && !asks {
 			conf.ClientSessionCache = tls.NewLRUClientSessionCache(tlsSessions)
 		}
 		d.conf = conf

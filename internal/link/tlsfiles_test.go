@@ -236,6 +236,43 @@ func TestSessionsAreResumedByDefault(t *testing.T) {
 	}
 }
 
+// A session that is resumed asks the program neither for its certificate nor about
+// the server's. Who gives functions for that means each connection.
+func TestFunctionsOfTLSAreAskedForEachConnection(t *testing.T) {
+	ca := testcert.NewAuthority(t, "ours")
+	addr, seen := greeter(t, ca)
+	names := []string{"one", "two"}
+	asked := 0
+	d := &Dialer{TLS: &tls.Config{RootCAs: ca.Pool(), GetClientCertificate: func(*tls.CertificateRequestInfo) (*tls.Certificate, error) {
+		cert := ca.Issue(t, names[asked], time.Hour).TLS(t)
+		asked++
+		return &cert, nil
+	}}}
+	for _, name := range names {
+		if err := hello(t, d, addr); err != nil {
+			t.Fatal(err)
+		}
+		if s := <-seen; s.PeerCertificates[0].Subject.CommonName != name {
+			t.Errorf("the server saw %v, want %s", s.PeerCertificates[0].Subject, name)
+		}
+	}
+	revoked, refusal := false, errors.New("revoked")
+	mine := []tls.Certificate{ca.Issue(t, "client", time.Hour).TLS(t)}
+	d = &Dialer{TLS: &tls.Config{RootCAs: ca.Pool(), Certificates: mine, VerifyPeerCertificate: func([][]byte, [][]*x509.Certificate) error {
+		if revoked {
+			return refusal
+		}
+		return nil
+	}}}
+	if err := hello(t, d, addr); err != nil {
+		t.Fatal(err)
+	}
+	revoked = true
+	if err := hello(t, d, addr); !errors.Is(err, refusal) {
+		t.Errorf("a server that was revoked meanwhile: %v", err)
+	}
+}
+
 func TestADialerIsSafeForConcurrentUse(t *testing.T) {
 	ca := testcert.NewAuthority(t, "ours")
 	f := newTLSFolder(t)
