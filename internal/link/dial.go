@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net"
 	"net/url"
+	"strconv"
 	"strings"
 	"sync"
 )
@@ -57,10 +58,19 @@ func ParseServer(raw string) (*url.URL, error) {
 	if u.Hostname() == "" {
 		return nil, fmt.Errorf("server %q names no host; write %s://host:%s", raw, u.Scheme, port)
 	}
+	if !validPort(u.Port()) {
+		return nil, fmt.Errorf("server %q has a port that no server can have; use 1 to 65535, or none for %s", u.Hostname(), port)
+	}
 	if u.Port() == "" {
 		u.Host = net.JoinHostPort(u.Hostname(), port)
 	}
 	return u, nil
+}
+
+// validPort says whether a URL may have this port; "" is the default one.
+func validPort(port string) bool {
+	n, err := strconv.ParseUint(port, 10, 16)
+	return port == "" || err == nil && n > 0
 }
 
 // badURL is what url.Parse says, without the URL. Where there may be a password

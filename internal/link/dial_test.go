@@ -45,6 +45,9 @@ func TestParseServer(t *testing.T) {
 		"mqtt://u:secret@h:p":   "not a URL",
 		"http://u:secret@h":     "use mqtt",
 		"mqtt://u:secret@:1883": "names no host",
+		"mqtt://h:0":            "port",
+		"ws://[::1]:65536":      "port",
+		"mqtts://h:99999999999": "port",
 	} {
 		u, err := ParseServer(in)
 		if err == nil || !strings.Contains(err.Error(), hint) {

@@ -69,6 +69,8 @@ func parseProxyURL(raw string) (*url.URL, error) {
 		return nil, fmt.Errorf("has the scheme %q; use http, https or socks5", u.Scheme)
 	case u.Hostname() == "":
 		return nil, fmt.Errorf("names no host; write %s://host:%s", u.Scheme, port)
+	case !validPort(u.Port()):
+		return nil, fmt.Errorf("has a port that no server can have; use 1 to 65535, or none for %s", port)
 	case u.Path != "" && u.Path != "/" || u.RawQuery != "" || u.Fragment != "":
 		return nil, fmt.Errorf("has something behind the host; write %s://host:%s, and percent-encode what is special in user and password", u.Scheme, port)
 	case port == "1080" && u.User != nil && (user == "" || len(user) > 255 || len(password) > 255):
