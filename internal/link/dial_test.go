@@ -1,6 +1,7 @@
 package link
 
 import (
+	"bufio"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
@@ -220,6 +221,36 @@ func TestDialWebSocket(t *testing.T) {
 	}
 	if _, err := c.Read(make([]byte, 9)); err == nil || !strings.Contains(err.Error(), "not binary") {
 		t.Errorf("a text message: %v", err)
+	}
+}
+
+// The Host of a WebSocket's request has a port where it is not that of the scheme
+// (RFC 6455, section 4.1): who signs it, or chooses a server by it, compares.
+func TestTheHostOfAWebSocket(t *testing.T) {
+	for raw, want := range map[string]string{
+		"ws://h.test/mqtt": "h.test", "wss://h.test:443/mqtt?x=1": "h.test", "ws://[::1]": "[::1]",
+		"ws://h.test:443": "h.test:443", "wss://h.test:80": "h.test:80", "wss://[::1]:8443": "[::1]:8443",
+	} {
+		near, far := net.Pipe()
+		asked := make(chan string, 1)
+		go func() {
+			defer far.Close()
+			if req, err := http.ReadRequest(bufio.NewReader(far)); err == nil {
+				asked <- req.Host + " " + req.RequestURI
+			}
+			close(asked)
+		}()
+		u := server(t, raw)
+		before := *u
+		if _, err := overWebSocket(t.Context(), near, u); err == nil {
+			t.Error("there was no answer, and yet a WebSocket")
+		}
+		if got := <-asked; got != want+" "+u.RequestURI() {
+			t.Errorf("%s: asked for %s", raw, got)
+		}
+		if *u != before {
+			t.Errorf("%s was changed to %v", raw, u)
+		}
 	}
 }
 

@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"net/url"
+	"strings"
 	"time"
 
 	"github.com/gorilla/websocket"
@@ -26,7 +27,7 @@ func overWebSocket(ctx context.Context, c net.Conn, u *url.URL) (net.Conn, error
 	// gorilla/websocket v1.5.3 heeds only the deadline of ctx while it waits for
 	// the server's answer, so the connection is closed under it.
 	release := guard(ctx, c)
-	ws, resp, err := d.DialContext(ctx, u.String(), nil)
+	ws, resp, err := d.DialContext(ctx, asWritten(u), nil)
 	if ended := release(); ended != nil {
 		return nil, ended
 	}
@@ -41,6 +42,17 @@ func overWebSocket(ctx context.Context, c net.Conn, u *url.URL) (net.Conn, error
 	}
 	_ = c.Close() // it is of no more use
 	return nil, err
+}
+
+// asWritten is a URL without the default port that ParseServer put in: a Host header
+// has none (RFC 6455, section 4.1).
+func asWritten(u *url.URL) string {
+	if u.Scheme == "ws" && u.Port() == "80" || u.Scheme == "wss" && u.Port() == "443" {
+		short := *u
+		short.Host = strings.TrimSuffix(u.Host, ":"+u.Port())
+		return short.String()
+	}
+	return u.String()
 }
 
 // limitedConn lets so many bytes in; any number if left is negative.
