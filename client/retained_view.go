@@ -57,9 +57,11 @@ type RetainedChange struct {
 
 // MirrorRetained keeps a copy of the retained messages of all topics that match
 // filter, until ctx ends, the client does, or Close is called. It returns at once;
-// Synced waits. Publications without the RETAIN flag do not change it. On each
-// connection everything is fetched again, as FetchRetained does, and what is not
-// there any more goes; meanwhile the view is as it was. For subscriptions of the
+// Synced waits. Publications without the RETAIN flag do not change it, but for one
+// thing: where a handler's filter overlaps, what is published in the moment of the
+// fetch may be either, so that is made three times more at most, and then it is taken
+// to be retained. On each connection everything is fetched again, as FetchRetained does,
+// and what is not there any more goes; meanwhile the view is as it was. For subscriptions of the
 // program's, kept sessions, and errors, see FetchRetained and WatchStatus.
 func (c *Client) MirrorRetained(ctx context.Context, filter string, o RetainedOptions) (*RetainedView, error) {
 	v := &RetainedView{o: o.withDefaults(), entries: map[string]*retainedEntry{}}

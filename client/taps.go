@@ -95,6 +95,9 @@ type source struct {
 	timer  *time.Timer // looks whether it is silent
 	shared bool        // with a subscription of the program's
 	theirs uint32      // its Subscription Identifier; 0: none
+	// flagged: the SUBSCRIBE that fetches has Retain As Published, so that what comes
+	// with the flag is retained, and what comes without is not.
+	flagged bool
 }
 
 // phase is where a source stands on the present connection.

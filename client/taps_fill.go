@@ -79,6 +79,9 @@ func (ts *taps) next() (*source, phase) {
 // loses with a connection, the next one fetches again. The marker comes at QoS 0
 // as well, so that it stands in the same queue. The second SUBSCRIBE takes the
 // place of the first, and the server loses nothing in between [MQTT-3.8.4-4].
+//
+// Retain As Published is asked for by the second only where handlers may want what is
+// published meanwhile: with it the flag would not tell that from an answer to us.
 func (c *Client) fillTap(ctx context.Context, up *link.Up, s *source) {
 	release, err := c.exchanging(ctx, up)
 	if err != nil {
@@ -91,6 +94,7 @@ func (c *Client) fillTap(ctx context.Context, up *link.Up, s *source) {
 	}
 	c.prepareMarker(ctx, up)
 	theirs, theirID, shared := c.theirs(s.filter)
+	overlapped := c.handlesSome(s.filter)
 	ts := &c.taps
 	ts.turn.Lock()
 	ts.mu.Lock()
@@ -110,6 +114,8 @@ func (c *Client) fillTap(ctx context.Context, up *link.Up, s *source) {
 	if shared {
 		first.QoS, first.NoLocal, first.RetainAsPublished = theirs.QoS, theirs.NoLocal, theirs.RetainAsPublished
 	}
+	first.RetainAsPublished = first.RetainAsPublished || s.rap() && !overlapped
+	s.flagged = first.RetainAsPublished
 	stays := first
 	stays.RetainHandling, stays.RetainAsPublished = 2, first.RetainAsPublished || s.rap()
 	if !shared {

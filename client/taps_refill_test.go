@@ -94,9 +94,11 @@ func TestFetchesThatKeepComing(t *testing.T) {
 	})
 }
 
-// TestTwoMirrorsThatAskAgain end both, although something is published all the time.
+// TestTwoMirrorsThatAskAgain end both, although something is published all the time
+// that handlers want too.
 func TestTwoMirrorsThatAskAgain(t *testing.T) {
 	inRetaining(t, mqtttest.Options{}, nil, func(r *retaining) {
+		must(r.t, r.c.Handle("+/1", newInbox()))
 		r.p.Delay(20*time.Millisecond, 0)
 		over, stop := context.WithCancel(r.t.Context())
 		var busy sync.WaitGroup

@@ -3,6 +3,7 @@ package client
 import (
 	"bytes"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/mooring-mqtt/mooring/internal/session"
@@ -66,6 +67,7 @@ type cause struct {
 	shared  bool     // it came for a subscription that is the program's as well
 	theirs  []uint32 // the identifiers that the program gave those
 	flag    bool     // it came for one with Retain As Published
+	flagged bool     // it came for one that fetches, and has that too
 }
 
 // match finds the taps that a message is for, with ts.mu held.
@@ -81,6 +83,7 @@ func (ts *taps) match(m *Message, ours []uint32) (by cause) {
 		if brought != fromPast {
 			by.shared = by.shared || s.shared
 			by.flag = by.flag || brought == fromLive && s.rap()
+			by.flagged = by.flagged || brought == fromFill && s.flagged
 			if s.theirs != 0 {
 				by.theirs = append(by.theirs, s.theirs)
 			}
@@ -111,6 +114,8 @@ func (s *source) origin(t *tap, m *Message, brought origin, subIDs bool) (from o
 		return fromPast, true
 	case t.fill != s.fill:
 		return fromPast, false // its SUBSCRIBE is still to come
+	case s.flagged && !m.Retain && (brought == fromFill || !subIDs && (m.QoS == 0 || !s.kept)):
+		return fromLive, true
 	case subIDs:
 		return brought, true
 	case m.Retain || m.QoS == 0 || !s.kept:
@@ -145,7 +150,7 @@ func (c *Client) ours(m *Message, ours []uint32, by cause) bool {
 		return false // nothing tells whose it is
 	case !c.handlesAlone(m.Topic):
 		return true // a Shared Subscription has a copy of its own
-	case m.Retain && len(ours) == 1 && fetches(ours[0]) && !c.retainAsPublished.Load():
+	case m.Retain && len(ours) == 1 && fetches(ours[0]) && !by.flagged && !c.retainAsPublished.Load():
 		// It answers our SUBSCRIBE: what answers theirs has not our identifier, and what
 		// is published has no flag, or that of another subscription of ours as well.
 		return true
@@ -172,6 +177,29 @@ func (c *Client) handles(topic string) bool {
 // a Shared Subscription.
 func (c *Client) handlesAlone(topic string) bool {
 	return slices.ContainsFunc(c.router.list(), func(r *route) bool { return !isShared(r.filter) && wire.Match(r.filter, topic) })
+}
+
+// handlesSome reports whether handlesAlone may be true for a topic that a filter
+// matches.
+func (c *Client) handlesSome(filter string) bool {
+	return slices.ContainsFunc(c.router.list(), func(r *route) bool { return !isShared(r.filter) && overlap(r.filter, filter) })
+}
+
+// overlap reports whether a topic can match both filters.
+func overlap(a, b string) bool {
+	for {
+		levelA, restA, moreA := strings.Cut(a, "/")
+		levelB, restB, moreB := strings.Cut(b, "/")
+		switch {
+		case levelA == "#" || levelB == "#":
+			return true
+		case levelA != levelB && levelA != "+" && levelB != "+":
+			return false
+		case !moreA || !moreB:
+			return moreA == moreB || restA == "#" || restB == "#"
+		}
+		a, b = restA, restB
+	}
 }
 
 // clone copies a message and all that it refers to and that may be changed.

@@ -1,0 +1,63 @@
+package client
+
+import (
+	"context"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/mooring-mqtt/mooring/client/mqtttest"
+)
+
+// TestAMirrorOfBusyTopics: what is published without the flag is not in it, however
+// much of it comes while all is fetched, and what has the flag is.
+func TestAMirrorOfBusyTopics(t *testing.T) {
+	for _, without := range []bool{false, true} {
+		inRetaining(t, mqtttest.Options{DisableSubID: without}, nil, func(r *retaining) {
+			r.set("a/1", "retained")
+			r.p.Delay(20*time.Millisecond, 0)
+			over, stop := context.WithCancel(r.t.Context())
+			var busy sync.WaitGroup
+			busy.Go(func() {
+				for n := 0; over.Err() == nil; n++ {
+					publish(r.t, r.other, "a/1", "passing", QoS(n%2))
+					publish(r.t, r.other, "a/2", "passing", QoS(n%2))
+					time.Sleep(3 * time.Millisecond)
+				}
+			})
+			v := must1(r.c.MirrorRetained(r.t.Context(), "a/#", RetainedOptions{}))
+			changes := v.Changes()
+			for range 5 {
+				must1(v.Synced(r.t.Context()))
+				if got := told(v.list(func(string) bool { return true })); len(got) != 1 || got[0] != "a/1=retained" {
+					r.t.Errorf("without identifiers %v: it has %q", without, got)
+				}
+				r.p.Cut()
+				time.Sleep(2 * time.Second)
+			}
+			stop()
+			busy.Wait()
+			v.Close()
+			for c := range changes {
+				if c.Message != nil && string(c.Message.Payload) != "retained" {
+					r.t.Errorf("without identifiers %v: told %v %s=%s", without, c.Kind, c.Message.Topic, c.Message.Payload)
+				}
+			}
+		})
+	}
+}
+
+func TestOverlap(t *testing.T) {
+	for _, c := range []struct {
+		a, b string
+		want bool
+	}{
+		{"a", "a", true}, {"a", "b", false}, {"a", "a/b", false}, {"a", "a/#", true}, {"a/b", "a/#", true}, {"a", "a/b/#", false},
+		{"+", "a", true}, {"+/b", "a/+", true}, {"+/b", "a/c", false}, {"a/+", "a", false}, {"+/+/#", "a/b", true},
+		{"#", "a/b", true}, {"a/#", "+/b/c", true}, {"a/#", "b/#", false}, {"/", "+/+", true}, {"/", "+", false},
+	} {
+		if overlap(c.a, c.b) != c.want || overlap(c.b, c.a) != c.want {
+			t.Errorf("%s and %s: want %v", c.a, c.b, c.want)
+		}
+	}
+}
