@@ -210,8 +210,8 @@ func (v *mirror) removeLocked(e *retainedEntry) {
 }
 
 // maxPasses bounds how often everything is fetched because something was published
-// meanwhile of which only another fetch says whether it is retained. Behind the
-// last one it is taken to be.
+// meanwhile of which only another fetch says whether it is retained, or had no room
+// that there is now. Behind the last one it is taken to be retained.
 const maxPasses = 3
 
 func (v *mirror) filled(end SyncEnd) (again bool) {
@@ -222,10 +222,17 @@ func (v *mirror) filled(end SyncEnd) (again bool) {
 		v.held.Unlock()
 		return true
 	}
+	before := len(v.entries)
 	for _, e := range v.entries {
 		if e.epoch != v.epoch || e.expired() {
 			v.removeLocked(e)
 		}
+	}
+	if v.missing > 0 && len(v.entries) < before && v.passes < maxPasses { // there is room for it now
+		v.passes++
+		v.nextLocked()
+		v.held.Unlock()
+		return true
 	}
 	v.changes.push(RetainedChange{Kind: RetainedSynced})
 	v.held.Unlock()

@@ -50,6 +50,8 @@ type StatusWatch struct {
 	timer *time.Timer
 	next  time.Time // when timer comes; zero: not
 	over  bool
+
+	beyond uint64 // words of devices beyond the limits, when it was filled last
 }
 
 // WatchStatus follows any number of devices by the retained status topics that
@@ -179,8 +181,16 @@ func (w *StatusWatch) take(m *Message, from origin) {
 func (w *StatusWatch) filled(end SyncEnd) (again bool) {
 	w.order.Lock()
 	defer w.order.Unlock()
-	w.tracker.Synced(time.Now(), w.changes.push)
+	room := false
+	w.tracker.Synced(time.Now(), func(c presence.Change) {
+		room = room || c.Kind == presence.Forgotten
+		w.changes.push(c)
+	})
 	w.expireLocked()
+	before, now := w.beyond, w.tracker.Counts(time.Now()).Refused
+	if w.beyond = now; room && now > before {
+		return true // for those there was none for
+	}
 	w.set(end, nil)
 	return false
 }
