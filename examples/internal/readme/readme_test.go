@@ -1,4 +1,5 @@
-// Package readme checks that the programs in README.md compile.
+// Package readme checks the documents: that the programs in README.md compile, that
+// links lead somewhere, and that what docs/patterns.md names is there.
 package readme
 
 import (
@@ -34,7 +35,6 @@ func main() {}
 `
 
 func TestProgramsInTheReadmeCompile(t *testing.T) {
-	const root = "../../.."
 	text, err := os.ReadFile(filepath.Join(root, "README.md"))
 	if err != nil {
 		t.Fatal(err)
