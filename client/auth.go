@@ -3,7 +3,6 @@ package client
 import (
 	"context"
 	"errors"
-	"fmt"
 
 	"github.com/mooring-mqtt/mooring/internal/link"
 )
@@ -37,6 +36,17 @@ type Authenticator interface {
 //	}
 type AuthError = link.AuthError
 
+// errNoneToAuthenticate is an ErrNotConnected with words that fit.
+var errNoneToAuthenticate error = noneToAuthenticate{}
+
+type noneToAuthenticate struct{}
+
+func (noneToAuthenticate) Error() string {
+	return "client: not connected; nothing is to be done, a new connection is authenticated anyway"
+}
+
+func (noneToAuthenticate) Is(target error) bool { return target == ErrNotConnected }
+
 // Reauthenticate has the server authenticate this connection again, and waits for
 // its answer, for Config.ConnectTimeout at most. Each new connection is
 // authenticated anyway. Errors: ErrNotConnected; *AuthError; *ConnectionError or
@@ -49,7 +59,7 @@ func (c *Client) Reauthenticate(ctx context.Context) error {
 	}
 	up := c.current()
 	if up == nil {
-		return fmt.Errorf("%w (a new connection is authenticated anyway)", ErrNotConnected)
+		return errNoneToAuthenticate
 	}
 	ctx, cancel := context.WithTimeout(ctx, c.cfg.ConnectTimeout)
 	defer cancel()

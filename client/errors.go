@@ -25,7 +25,7 @@ var (
 	ErrSessionLost = errors.New("client: the server lost the session that the message was sent in; it may or may not have arrived, publish it again if twice is better than never")
 	// ErrConflated: a newer message of the same topic was accepted before this one
 	// was sent, and both asked for Conflate.
-	ErrConflated = errors.New("client: a newer message of its topic took its place before it was sent")
+	ErrConflated = errors.New("client: a newer message of its topic took its place before it was sent; publish without Conflate where each one counts")
 	// ErrNoReceipts: the store keeps none.
 	ErrNoReceipts = errors.New("client: no receipts are kept; set Config.DirOptions.MaxReceipts to how many are wanted")
 	// ErrUnknownSession: the server holds a session under our ClientID that the
@@ -108,7 +108,7 @@ type DrainError struct {
 }
 
 func (e *DrainError) Error() string {
-	return fmt.Sprintf("client: drain ended with %d messages pending, which stay in the store: %v", e.Pending, e.Cause)
+	return fmt.Sprintf("client: drain ended with %d messages pending: %v; in Config.Dir they wait for the next client", e.Pending, e.Cause)
 }
 
 func (e *DrainError) Unwrap() error { return e.Cause }

@@ -216,11 +216,24 @@ func TestErrorsSayWhatToDo(t *testing.T) {
 	for _, err := range []error{
 		ErrClosed, ErrDraining, ErrNotConnected, ErrStarted, ErrSessionLost, ErrAckTimeout,
 		&ConfigError{Field: "F", Problem: "is wrong; do this"}, &RefusedError{Code: 0x87}, &ExpiredError{}, &DrainError{Pending: 1, Cause: ErrClosed},
-		&PoisonError{Attempts: 5, Code: 0x95}, &PanicError{Value: "v"}, Refuse(0x87, "r"),
+		&PoisonError{Attempts: 5, Code: 0x95}, &PanicError{Value: "v"},
+		ErrConflated, ErrNoReceipts, ErrUnknownSession, ErrKeepAlive, ErrTooManyFilters, errNoneToAuthenticate,
+		&DroppedError{}, &DroppedError{Cause: ErrConflated}, &InboundFullError{}, &InboundFullError{Stalled: true}, &RetainedLimitError{},
+		&SessionError{}, &SessionError{Present: true}, &SessionError{ClientID: "c"}, &SessionError{TakenOver: true}, &OwnStatusError{Err: ErrClosed},
+		&DamagedError{}, &CredentialsError{Err: ErrClosed}, &TLSFileError{Err: ErrClosed}, &AuthError{Err: ErrClosed},
+		&ConnectionError{Code: 0x87}, &ConnectionError{Code: 0x9C}, &ConnectionError{Code: 0x8A}, &ConnectionError{Code: 0x8E}, &ConnectionError{Code: 0x80},
 	} {
-		if text := err.Error(); len(text) < 10 {
-			t.Errorf("%T says only %q", err, text)
+		text := err.Error()
+		before, after, _ := strings.Cut(text, "; ")
+		if _, plain := err.(*RefusedError); !plain && after == "" || before == "" {
+			t.Errorf("%T %q does not say what to do", err, text)
 		}
+		if !strings.HasPrefix(text, "client: ") && !strings.HasPrefix(text, "mqtt: ") {
+			t.Errorf("%T %q does not say whose it is", err, text)
+		}
+	}
+	if !errors.Is(errNoneToAuthenticate, ErrNotConnected) {
+		t.Error("no connection to authenticate on is no ErrNotConnected")
 	}
 	for _, err := range []reliability.ReasonCoder{&RefusedError{Code: 0x97}, &ConnectionError{Code: 0x97}, &PoisonError{Code: 0x97}} {
 		if err.ReasonCode() != 0x97 {

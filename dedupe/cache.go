@@ -94,7 +94,7 @@ var (
 	ErrNoClaim         = errors.New("dedupe: no claim on this key; call Begin and go on only when it says Fresh")
 	ErrEmptyKey        = errors.New("dedupe: the key is empty; use the message ID, or Hash for messages without one")
 	ErrKeyTooLong      = errors.New("dedupe: the key is longer than 65,535 bytes; use Hash of it")
-	ErrTooManyInFlight = errors.New("dedupe: too many claims in flight")
+	ErrTooManyInFlight = errors.New("dedupe: too many claims in flight; commit or abort some, or raise Options.MaxInFlight")
 )
 
 // InFlightError says that Begin would have exceeded Options.MaxInFlight. It

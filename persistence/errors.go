@@ -14,11 +14,11 @@ var (
 	// new file; see [FailedError].
 	ErrFailed = errors.New("persistence: the log has failed: close it, free or mend the disk, open it again")
 	// ErrFull: a limit is reached; see [FullError].
-	ErrFull = errors.New("persistence: the store is full")
+	ErrFull = errors.New("persistence: the store is full: wait for acknowledgements, or raise its limits")
 	// ErrLocked: the folder is in use; see [LockedError].
-	ErrLocked = errors.New("persistence: the folder is in use")
+	ErrLocked = errors.New("persistence: the folder is in use: stop the other program, or use another folder")
 	// ErrPacketTooLarge: see [PacketTooLargeError].
-	ErrPacketTooLarge = errors.New("persistence: packet too large")
+	ErrPacketTooLarge = errors.New("persistence: packet too large: split it or raise Options.MaxPacket")
 	// ErrUnknownStream: Message.Stream did not come from Stream of this store.
 	ErrUnknownStream = errors.New("persistence: unknown stream: register its name with Stream first")
 	// ErrStreamName: the name given to Stream is empty or too long.

@@ -3,6 +3,7 @@ package link
 import (
 	"bytes"
 	"errors"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -227,4 +228,12 @@ func TestAnUnsubackThatIsNoAnswer(t *testing.T) {
 		wantCode(t, <-r.downs, wire.ReasonProtocolError)
 		r.end()
 	})
+}
+
+// A server of an older MQTT answers CONNECT with two bytes, and says so in its way.
+func TestTheConnackOfMQTT311IsRecognised(t *testing.T) {
+	err := checkControl(wire.Frame{Header: byte(wire.CONNACK) << 4, Body: []byte{0, 1}})
+	if err == nil || !strings.Contains(err.Error(), "MQTT 5") {
+		t.Errorf("%v; want what kind of server this is", err)
+	}
 }

@@ -72,7 +72,7 @@ func byTurns(ips []net.IPAddr) []net.IPAddr {
 // goroutine, if dial heeds its context.
 func race(ctx context.Context, addrs []string, dial func(context.Context, string) (net.Conn, error)) (net.Conn, error) {
 	if len(addrs) == 0 {
-		return nil, errors.New("the name has no address")
+		return nil, errors.New("the name has no address; check it")
 	}
 	type result struct {
 		c   net.Conn

@@ -38,7 +38,7 @@ func overWebSocket(ctx context.Context, c net.Conn, u *url.URL) (net.Conn, error
 	case errors.Is(err, errHandshakeTooLong):
 		err = errHandshakeTooLong
 	case resp != nil:
-		err = fmt.Errorf("WebSocket handshake: server answered %s: %w", resp.Status, err)
+		err = fmt.Errorf("WebSocket handshake: server answered %s: %w; check the path in its URL, often /mqtt", resp.Status, err)
 	}
 	_ = c.Close() // it is of no more use
 	return nil, err

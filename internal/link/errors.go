@@ -136,6 +136,9 @@ func checkControl(f wire.Frame) error {
 		}
 		return nil
 	case wire.CONNACK:
+		if len(b) == 2 { // without properties
+			return &wire.Error{Code: wire.ReasonMalformedPacket, Packet: t, Detail: "it is that of MQTT 3.1.1; use a server that speaks MQTT 5"}
+		}
 		if len(b) < 3 {
 			return short
 		}

@@ -12,7 +12,7 @@ import (
 )
 
 // ErrKeepAlive: the server did not answer a PINGREQ.
-var ErrKeepAlive = errors.New("mqtt: server did not answer within the keep alive time; the link is dead or half-open")
+var ErrKeepAlive = errors.New("mqtt: server did not answer within the keep alive time; the link is dead or half-open, connecting again; raise KeepAlive if the link is only slow")
 
 const (
 	// probePatience is how long the answer to a probe may take, where half of the

@@ -68,7 +68,7 @@ func (p *Publish) Check() error {
 		}
 	}
 	if n := p.remaining(); n > maxVarint {
-		return &FieldError{"Payload", fmt.Sprintf("makes a packet of %d bytes; MQTT ends at 268,435,455", n)}
+		return &FieldError{"Payload", fmt.Sprintf("makes a packet of %d bytes; MQTT ends at 268,435,455, send less at a time", n)}
 	}
 	return nil
 }
