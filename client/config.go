@@ -38,8 +38,8 @@ type Config struct {
 	// It needs a store in memory, no ClientID, and a Publisher if Sequenced is set. If
 	// that CONNACK is lost, the session it began is left to its SessionExpiry.
 	AssignedClientID bool
-	Username         string
-	Password         []byte
+	Username         string // default: none
+	Password         []byte // default: none; up to 65,535 bytes
 	// Credentials is asked for user and password on each attempt, instead of
 	// Username and Password, so that those that change are picked up. Its context
 	// ends with ConnectTimeout, and one call is made at a time. An error or a panic
@@ -227,14 +227,15 @@ const (
 	FailInFlight = persistence.FailInFlight
 )
 
-// Will is the Will Message, with all properties that MQTT 5 gives it.
+// Will is the Will Message, with all properties that MQTT 5 gives it. docs/will.md
+// says when a server publishes it. Where the topic shall say what is so, use Status.
 type Will struct {
 	Topic           string
-	Payload         []byte
-	QoS             QoS
-	Retain          bool
-	Delay           time.Duration // Will Delay Interval, in whole seconds
-	Expiry          time.Duration // 0: for ever
+	Payload         []byte        // up to 65,535 bytes
+	QoS             QoS           // default AtMostOnce
+	Retain          bool          // so that who subscribes later learns of it
+	Delay           time.Duration // Will Delay Interval, in whole seconds, rounded up; 0: at once
+	Expiry          time.Duration // from its publication, in whole seconds, rounded up; 0: for ever
 	ContentType     string
 	ResponseTopic   string
 	CorrelationData []byte

@@ -59,12 +59,6 @@
 // goroutine per message. Every goroutine of the client has ended when Close or
 // Drain returns, or Done is closed.
 //
-// Lock order: Client.mu, suspect.mu and those of lanes, claims, drops,
-// pendingMessages and router are leaves as far as this package goes: none is held while another
-// one of them is taken, a handler or hook runs, or the network or disk is waited
-// for. announcer.mu is held while a status message is written, for at most the
-// write timeout. The session's lock comes before the store's and is never held
-// while this package is called. The locks of ordering.Sequencer (one per topic)
-// are held around the store's Enqueue, so that numbers and places in the log
-// have the same order.
+// No lock is held while a handler, a hook or a function of Config is called. The
+// locks, and who may take which, are in docs/architecture.md.
 package client

@@ -69,7 +69,7 @@ func (e *ConfigError) Error() string { return "client: Config." + e.Field + ": "
 // RefusedError says that the server acknowledged a message or a subscription
 // with a reason code of 0x80 or above, or that this server cannot take it.
 type RefusedError struct {
-	Code   byte
+	Code   byte   // the reason code, or the one that says what this server cannot take
 	Reason string // the server's reason string, if any
 }
 

@@ -23,9 +23,9 @@ type Connecting struct {
 // Connected: the server accepted the connection.
 type Connected struct {
 	Server         string
-	SessionPresent bool
-	ClientID       string // as in Client.ClientID
-	KeepAlive      time.Duration
+	SessionPresent bool          // the server goes on with the session of before
+	ClientID       string        // as in Client.ClientID
+	KeepAlive      time.Duration // in force: the Server Keep Alive, or else Config.KeepAlive; 0: none
 	SessionExpiry  time.Duration // in force: as the server gives it, which may not be Config.SessionExpiry; 0: none
 	Attempt        int           // that led to it, from 1
 	Took           time.Duration // that attempt, from dialing to CONNACK
@@ -63,6 +63,8 @@ type Redirected struct {
 // messages that were in flight are published again, or have failed, by
 // Message.OnSessionLost and Config.OnSessionLost. What an earlier process may have
 // sent counts as in flight.
+//
+// The fields count messages; InFlight is the sum of the other two.
 type SessionLost struct{ InFlight, Republished, Failed int }
 
 // Stopped: the client has ended, and this is its last event, except for those of

@@ -11,11 +11,11 @@ import (
 
 // Log is the store on disk. What Append or Wait confirmed is there after any
 // crash that Options.Sync covers; [Open] finds it again.
-//
-// Lock order: reading.mu, then mu. Neither is held during a write or an fsync;
-// reading.mu is held while Next reads the disk. What the comment says belongs to
-// the committer is used by the one goroutine at a time for which flight is set.
 type Log struct {
+	// Lock order: reading.mu, then mu. Neither is held during a write or an fsync;
+	// reading.mu is held while Next reads the disk. What the comment says belongs to
+	// the committer is used by the one goroutine at a time for which flight is set.
+
 	o       Options
 	inline  bool // there is no disk to wait for: commits are made with mu held
 	dir     string
