@@ -59,6 +59,6 @@
 // goroutine per message. Every goroutine of the client has ended when Close or
 // Drain returns, or Done is closed.
 //
-// No lock is held while a handler, a hook or a function of Config is called. The
-// locks, and who may take which, are in docs/architecture.md.
+// No lock is held while a handler or OnEvent is called. The locks, and who may take
+// which, are in docs/architecture.md.
 package client

@@ -185,14 +185,14 @@ func available(list []*subscription, l session.Limits) error {
 		filter := s.options.Topic
 		size += 2 + len(filter) + 1
 		if s.id > 0 && !l.SubIDAvailable {
-			return &RefusedError{Code: wire.ReasonSubIDsNotSupported, Reason: filter}
+			return &RefusedError{Code: wire.ReasonSubIDsNotSupported, Reason: filter + "; subscribe without SubscriptionID"}
 		}
 		_, rest, shared := wire.SplitShare(filter)
 		switch {
 		case shared && !l.SharedAvailable:
-			return &RefusedError{Code: wire.ReasonSharedSubsNotSupported, Reason: filter}
+			return &RefusedError{Code: wire.ReasonSharedSubsNotSupported, Reason: filter + "; subscribe without $share, with one client"}
 		case hasWildcard(rest) && !l.WildcardAvailable:
-			return &RefusedError{Code: wire.ReasonWildcardSubsNotSupported, Reason: filter}
+			return &RefusedError{Code: wire.ReasonWildcardSubsNotSupported, Reason: filter + "; name each topic by itself"}
 		}
 	}
 	size += 1 + wire.VarintLen(uint32(size))
