@@ -1,0 +1,144 @@
+package client
+
+import (
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/mooring-mqtt/mooring/client/mqtttest"
+	"github.com/mooring-mqtt/mooring/internal/wire"
+	"github.com/mooring-mqtt/mooring/internal/wire/control"
+)
+
+// TestAFetchThatComesBehindTheSubscribe of another has missed what came before it, so
+// the end of that one is not its own.
+func TestAFetchThatComesBehindTheSubscribe(t *testing.T) {
+	withScript(t, func(t *testing.T, s *script) {
+		c := mustStart(t, testConfig("c", &recorder{}, s.dial))
+		p := s.accept(control.Connack{})
+		fetched := make(chan []string, 2)
+		fetch := func() {
+			found, err := c.FetchRetained(t.Context(), "a/+", RetainedOptions{})
+			if err != nil {
+				t.Error(err)
+				found = &Retained{}
+			}
+			fetched <- told(found.Messages)
+		}
+		answer := func(payload string, meanwhile func()) {
+			sub := p.grantSubscribe()
+			marker := p.nextPublish()
+			p.publish(wire.Publish{Topic: "a/1", Payload: []byte(payload), Retain: true, SubscriptionIDs: []uint32{sub.SubscriptionID}})
+			synctest.Wait()
+			meanwhile()
+			p.publish(wire.Publish{Topic: marker.Topic, Payload: marker.Payload, SubscriptionIDs: []uint32{markerID}})
+			if got := <-fetched; len(got) != 1 || got[0] != "a/1="+payload {
+				t.Errorf("got %q", got)
+			}
+		}
+		go fetch()
+		p.grantSubscribe() // to the marker
+		p.grantSubscribe() // which the server has in how many copies
+		answer("x", func() {
+			go fetch()
+			synctest.Wait()
+		})
+		answer("y", func() {})
+	})
+}
+
+// TestTheMarkerStandsBehindWhatIsFetched: in the same queue as that, at QoS 0, or at
+// QoS 1 behind what the session has kept where identifiers do not tell it apart.
+func TestTheMarkerStandsBehindWhatIsFetched(t *testing.T) {
+	for _, tt := range []struct {
+		connack control.Connack
+		qos     byte
+		id      uint32
+	}{{control.Connack{}, 0, markerID}, {control.Connack{SubIDUnavailable: true}, 1, 0}} {
+		withScript(t, func(t *testing.T, s *script) {
+			c := mustStart(t, testConfig("c", &recorder{}, s.dial))
+			p := s.accept(tt.connack)
+			must1(c.MirrorRetained(t.Context(), "a/+", RetainedOptions{}))
+			if sub := p.grantSubscribe(); sub.Subscriptions[0].QoS != tt.qos || sub.SubscriptionID != tt.id {
+				t.Errorf("%+v, want QoS %d and identifier %d", sub, tt.qos, tt.id)
+			}
+		})
+	}
+}
+
+// TestAMirrorOfTheProgramsOwnFilter leaves the subscription as it is; and ends in
+// silence.
+func TestAMirrorOfTheProgramsOwnFilter(t *testing.T) {
+	inRetaining(t, mqtttest.Options{}, nil, func(r *retaining) {
+		t := r.t
+		in := newInbox()
+		must(t, r.c.Subscribe(t.Context(), "a/+", ExactlyOnce, in))
+		view := must1(r.c.MirrorRetained(t.Context(), "a/+", RetainedOptions{}))
+		must1(view.Synced(t.Context()))
+		ts := &r.c.taps
+		ts.mu.Lock()
+		if ts.copies == copiesUnknown || ts.marker.probing || ts.marker.probed != ts.marker.server {
+			t.Errorf("copies %v, marker %+v: the server was not asked", ts.copies, ts.marker)
+		}
+		ts.mu.Unlock()
+		hear := func(payload string) {
+			t.Helper()
+			wantState(t, publish(t, r.other, "a/1", payload, ExactlyOnce), Acked)
+			time.Sleep(time.Second)
+			got := in.messages()
+			if last := got[len(got)-1]; string(last.Payload) != payload || last.QoS != ExactlyOnce {
+				t.Errorf("%q came at QoS %d", last.Payload, last.QoS)
+			}
+		}
+		hear("mirrored")
+		view.Close()
+		time.Sleep(time.Second)
+		hear("alone")
+		other := must1(r.c.MirrorRetained(t.Context(), "b/+", RetainedOptions{}))
+		must1(other.Synced(t.Context()))
+		other.Close()
+		time.Sleep(time.Second)
+		if failed := eventsOf[SubscriptionFailed](&r.events); len(failed) != 0 {
+			t.Errorf("%v", failed)
+		}
+	})
+}
+
+// TestManyViewsEndWithTheClient: each of their subscriptions is ended first, as the
+// session is kept.
+func TestManyViewsEndWithTheClient(t *testing.T) {
+	inRetaining(t, mqtttest.Options{}, nil, func(r *retaining) {
+		t := r.t
+		for _, filter := range []string{"a", "b", "c"} {
+			view := must1(r.c.MirrorRetained(t.Context(), filter, RetainedOptions{}))
+			must1(view.Synced(t.Context()))
+		}
+		began := time.Now()
+		must(t, r.c.Close())
+		if took := time.Since(began); took > time.Second {
+			t.Errorf("it took %v", took)
+		}
+		r.c.taps.mu.Lock()
+		defer r.c.taps.mu.Unlock()
+		if n := len(r.c.taps.sources); n != 0 {
+			t.Errorf("%d filters are still subscribed to", n)
+		}
+	})
+}
+
+// TestNewsOfAnOlderFetch changes nothing: neither that its marker will not come, nor
+// that nothing came for a while; and no more does it behind the end.
+func TestNewsOfAnOlderFetch(t *testing.T) {
+	ts := &taps{}
+	for what, s := range map[string]*source{
+		"an older one": {phase: filling, fill: 2, owed: true},
+		"it has ended": {phase: standing, fill: 1, owed: true},
+	} {
+		was := s.phase
+		ts.noMarker(s, 1)
+		ts.silent(s, 1)
+		if !s.owed || s.phase != was {
+			t.Errorf("%s: %+v", what, *s)
+		}
+	}
+}
