@@ -2,6 +2,7 @@ package client
 
 import (
 	"context"
+	"fmt"
 	"sync"
 	"time"
 
@@ -24,7 +25,13 @@ const (
 
 var stateNames = [...]string{"pending", "acked", "refused", "expired", "dropped", "abandoned", "dead-lettered"}
 
-func (s State) String() string { return stateNames[s] }
+// String returns the state's name in lower case.
+func (s State) String() string {
+	if int(s) >= len(stateNames) {
+		return fmt.Sprintf("state(%d)", uint8(s))
+	}
+	return stateNames[s]
+}
 
 // Outcome is the end of a message's way, as far as the server: whether a
 // subscriber got it, or its handler refused it, MQTT does not tell a publisher. Ask

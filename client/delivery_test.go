@@ -3,6 +3,7 @@ package client
 import (
 	"context"
 	"errors"
+	"fmt"
 	"math/rand/v2"
 	"strings"
 	"sync"
@@ -142,5 +143,11 @@ func TestDelivery(t *testing.T) {
 		if s.String() == "" {
 			t.Errorf("state %d has no name", s)
 		}
+	}
+}
+
+func TestStatesHaveNames(t *testing.T) {
+	if got := fmt.Sprint(Acked, DeadLettered, State(200)); got != "acked dead-lettered state(200)" {
+		t.Error(got)
 	}
 }
