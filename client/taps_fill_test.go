@@ -142,3 +142,26 @@ func TestNewsOfAnOlderFetch(t *testing.T) {
 		}
 	}
 }
+
+// TestAnEndThatIsRefused is told, and the filter is forgotten all the same.
+func TestAnEndThatIsRefused(t *testing.T) {
+	withScript(t, func(t *testing.T, s *script) {
+		var events recorder
+		c := mustStart(t, testConfig("c", &events, s.dial))
+		p := s.accept(control.Connack{SubIDUnavailable: true})
+		view := must1(c.MirrorRetained(t.Context(), "a/+", RetainedOptions{}))
+		for range 3 { // the marker, what is retained, and what stays
+			p.grantSubscribe()
+		}
+		marker := p.nextPublish()
+		p.ack(wire.PUBACK, marker.PacketID, 0, "")
+		view.Close()
+		id := p.next(wire.UNSUBSCRIBE).Body[:2]
+		p.send([]byte{byte(wire.UNSUBACK) << 4, 4, id[0], id[1], 0, wire.ReasonNotAuthorized})
+		synctest.Wait()
+		if failed := eventsOf[SubscriptionFailed](&events); len(failed) != 1 || failed[0].Filter != "a/+" {
+			t.Errorf("%v", failed)
+		}
+		p.quiet()
+	})
+}

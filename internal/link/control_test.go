@@ -2,6 +2,7 @@ package link
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"strings"
 	"testing"
@@ -208,26 +209,28 @@ func FuzzControl(f *testing.F) {
 	})
 }
 
-// TestAnUnsubackThatIsNoAnswer: the caller is told what the server did wrong.
-func TestAnUnsubackThatIsNoAnswer(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		r := run(t, nil)
-		p, up := r.up(control.Connack{})
-		done := make(chan error)
-		go func() {
-			_, err := up.Unsubscribe(t.Context(), &paho.Unsubscribe{Topics: []string{"a", "b"}})
-			done <- err
-		}()
-		u, err := control.ParseUnsubscribe(p.next(wire.UNSUBSCRIBE))
-		if err != nil {
-			t.Fatal(err)
-		}
-		p.send([]byte{0xB0, 4, byte(u.PacketID >> 8), byte(u.PacketID), 0, 0}) // one reason code for two filters
-		go func() { _, _ = p.r.Next() }()                                      // the DISCONNECT
-		wantCode(t, <-done, wire.ReasonProtocolError)
-		wantCode(t, <-r.downs, wire.ReasonProtocolError)
-		r.end()
-	})
+// TestAnswersThatAreNone: the caller is told what the server did wrong.
+func TestAnswersThatAreNone(t *testing.T) {
+	for asks, ask := range map[wire.Type]func(*Up) error{
+		wire.SUBSCRIBE: func(up *Up) error { return subscribe(up, "a") },
+		wire.UNSUBSCRIBE: func(up *Up) error {
+			_, err := up.Unsubscribe(context.Background(), &paho.Unsubscribe{Topics: []string{"a"}})
+			return err
+		},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			r := run(t, nil)
+			p, up := r.up(control.Connack{})
+			done := make(chan error)
+			go func() { done <- ask(up) }()
+			id := p.next(asks).Body[:2]
+			p.send([]byte{byte(asks+1) << 4, 5, id[0], id[1], 0, 0, 0}) // two reason codes for one filter
+			go func() { _, _ = p.r.Next() }()                           // the DISCONNECT
+			wantCode(t, <-done, wire.ReasonProtocolError)
+			wantCode(t, <-r.downs, wire.ReasonProtocolError)
+			r.end()
+		})
+	}
 }
 
 // A server of an older MQTT answers CONNECT with two bytes, and says so in its way.
