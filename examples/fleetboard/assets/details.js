@@ -50,11 +50,15 @@ export class Details {
     document.addEventListener("keydown", (e) => { if (e.key === "Escape" && this.name !== null) this.close(); });
     for (const b of document.querySelectorAll("[data-fault]")) {
       b.addEventListener("click", async () => {
+        const name = this.name;
+        let problem;
         try {
-          await post(`/api/device?name=${encodeURIComponent(this.name)}&fault=${b.dataset.fault}`);
+          await post(`/api/device?name=${encodeURIComponent(name)}&fault=${b.dataset.fault}`);
         } catch (err) {
-          text(byId("d-trouble"), err.message);
+          problem = err.message;
         }
+        if (name !== this.name) return; // closed, or another one
+        if (problem) text(byId("d-trouble"), problem);
         this.fetch();
       });
     }
