@@ -12,7 +12,7 @@ import (
 	"time"
 )
 
-var screens = flag.String("screens", "", "folder for screenshots of the page, in light and dark, large and small")
+var screens = flag.String("screens", "", "folder for screenshots of the page, in light and dark, from a phone to a wide screen")
 
 // served is a simulation with its page.
 func served(t *testing.T, o options) (s *simulation, url string) {
@@ -164,7 +164,7 @@ func TestThePageInABrowser(t *testing.T) {
 	}
 	script[any](b, `document.getElementById("d-close").click()`)
 
-	for _, size := range [][2]int{{1280, 800}, {390, 844}} {
+	for _, size := range [][2]int{{1920, 1080}, {1280, 800}, {768, 1024}, {390, 844}} {
 		b.size(size[0], size[1])
 		if wide := script[int](b, `return document.documentElement.scrollWidth`); wide > size[0] {
 			t.Errorf("at %d pixels the page is %d wide", size[0], wide)
@@ -183,10 +183,10 @@ func shoot(t *testing.T, b *browser, dir, name string) {
 	t.Helper()
 	for _, scheme := range []string{"light", "dark"} {
 		b.scheme(scheme)
-		for _, size := range [][2]int{{1280, 800}, {390, 844}} {
+		for suffix, size := range map[string][2]int{"": {1280, 800}, "-small": {390, 844}, "-medium": {768, 1024}, "-wide": {1920, 1080}} {
 			b.size(size[0], size[1])
 			time.Sleep(500 * time.Millisecond)
-			file := filepath.Join(dir, name+"-"+scheme+map[bool]string{true: "-small", false: ""}[size[0] < 500]+".png")
+			file := filepath.Join(dir, name+"-"+scheme+suffix+".png")
 			if err := os.WriteFile(file, b.screenshot(), 0o644); err != nil {
 				t.Fatal(err)
 			}

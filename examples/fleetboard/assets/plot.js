@@ -2,8 +2,8 @@
 // on a canvas. Times when the backend's own
 // link was gone are shaded: the view was not to be trusted then.
 
-import { attr, byId, text } from "./dom.js";
-import { clock } from "./format.js";
+import { attr, byId, make, text } from "./dom.js";
+import { clock, span } from "./format.js";
 
 const longest = 300_000, shortest = 60_000; // of what is shown, in milliseconds
 
@@ -17,6 +17,10 @@ export class Plot {
     this.floor = floor; // the least that the top of the axis stands for
     this.canvas = byId("p-" + key);
     this.value = byId("v-" + key);
+    this.from = make("span");
+    const axis = make("div", "axis");
+    axis.append(this.from, make("span", "", "now"));
+    this.canvas.after(axis);
     this.canvas.addEventListener("pointermove", (e) => { this.at = e.offsetX; this.draw(); });
     this.canvas.addEventListener("pointerleave", () => { this.at = null; this.draw(); });
     new ResizeObserver(() => this.draw()).observe(this.canvas);
@@ -36,6 +40,7 @@ export class Plot {
     c.clearRect(0, 0, w, h);
     const top = 8, bottom = h - 4, end = points.length ? points[points.length - 1].at : 0;
     const range = points.length ? Math.min(Math.max(end - points[0].at, shortest), longest) : longest;
+    text(this.from, points.length ? `${span(range)} ago` : "");
     const x = (at) => w - (end - at) / range * w;
     let most = this.floor;
     for (const p of points) most = Math.max(most, p[key]);
