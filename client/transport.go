@@ -30,7 +30,8 @@ func (c Credentials) LogValue() slog.Value { return slog.StringValue(c.String())
 // are read again on each attempt to connect, so that a certificate, key or
 // authority that was renewed is used by the next. A file that is missing, or half
 // written, is a *TLSFileError, and tried again. Certificate and key of different
-// age are one, too; write both before the connection needs them.
+// age are one, too; write both before the connection needs them. So is a file system
+// that hangs for longer than ConnectTimeout.
 //
 // TLS 1.2 is the least. Sessions are resumed, until a file changes.
 type TLSFiles struct {

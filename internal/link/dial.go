@@ -21,9 +21,10 @@ type Dialer struct {
 	Files    *TLSFiles     // instead of TLS: read again for each connection
 	Resolver *net.Resolver // nil: net.DefaultResolver
 
-	mu   sync.Mutex
-	conf *tls.Config // what TLS or Files come to, with a cache of TLS sessions
-	sum  fingerprint // of the files that conf was made of
+	mu      sync.Mutex
+	reading *reading    // of Files; nil: none is under way
+	conf    *tls.Config // what TLS or Files come to, with a cache of TLS sessions
+	sum     fingerprint // of the files that conf was made of
 }
 
 // ParseServer checks a server URL and fills in the default port of its
@@ -98,7 +99,7 @@ func (d *Dialer) Dial(ctx context.Context, u *url.URL) (net.Conn, error) {
 	var conf *tls.Config
 	if secure || proxy != nil && proxy.Scheme == "https" {
 		var err error
-		if conf, err = d.tlsConfig(); err != nil {
+		if conf, err = d.tlsConfig(ctx); err != nil {
 			return nil, err
 		}
 	}

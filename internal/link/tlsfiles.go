@@ -2,6 +2,7 @@ package link
 
 import (
 	"bytes"
+	"context"
 	"crypto/sha256"
 	"crypto/tls"
 	"crypto/x509"
@@ -10,6 +11,8 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
+	"strings"
 )
 
 // TLSFiles are the files of a TLS connection, in PEM. They are read again for
@@ -44,12 +47,12 @@ const tlsSessions = 16
 type fingerprint [sha256.Size]byte
 
 // tlsConfig is the configuration for the next connection.
-func (d *Dialer) tlsConfig() (*tls.Config, error) {
+func (d *Dialer) tlsConfig(ctx context.Context) (*tls.Config, error) {
+	if d.Files != nil {
+		return d.readFiles(ctx)
+	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if d.Files != nil {
-		return d.fromFiles()
-	}
 	if d.conf == nil {
 		conf := d.TLS.Clone()
 		if conf == nil {
@@ -69,7 +72,41 @@ func (d *Dialer) tlsConfig() (*tls.Config, error) {
 	return d.conf, nil
 }
 
-// fromFiles reads the files. If one has changed, TLS sessions are forgotten: a
+// reading is one of the files, and what came of it when it is done.
+type reading struct {
+	done chan struct{}
+	conf *tls.Config
+	err  error
+}
+
+// readFiles reads the files beside the attempt that ctx belongs to, since a file
+// system may hang. A reading that does is left behind, and the next attempt waits for
+// it instead of beginning another.
+func (d *Dialer) readFiles(ctx context.Context) (*tls.Config, error) {
+	d.mu.Lock()
+	r := d.reading
+	if r == nil {
+		r = &reading{done: make(chan struct{})}
+		d.reading = r
+		go func() {
+			r.conf, r.err = d.fromFiles()
+			d.mu.Lock()
+			d.reading = nil
+			d.mu.Unlock()
+			close(r.done)
+		}()
+	}
+	d.mu.Unlock()
+	select {
+	case <-r.done:
+		return r.conf, r.err
+	case <-ctx.Done():
+		names := slices.DeleteFunc([]string{d.Files.CA, d.Files.Cert, d.Files.Key}, func(s string) bool { return s == "" })
+		return nil, &TLSFileError{File: strings.Join(names, " or "), Err: fmt.Errorf("reading takes too long: %w", context.Cause(ctx))}
+	}
+}
+
+// fromFiles reads the files. It is called by one goroutine at a time. If one has changed, TLS sessions are forgotten: a
 // session that is resumed shows the server no certificate, and checks none.
 func (d *Dialer) fromFiles() (*tls.Config, error) {
 	f := d.Files

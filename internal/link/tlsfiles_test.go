@@ -157,7 +157,7 @@ func TestHalfWrittenTLSFilesAreNotUsed(t *testing.T) {
 		}
 		for n := range len(b) + 1 {
 			f.write(paths[cut], b[:n])
-			_, err := (&Dialer{Files: &f.files}).tlsConfig()
+			_, err := (&Dialer{Files: &f.files}).tlsConfig(t.Context())
 			if told := new(TLSFileError); err != nil && !errors.As(err, &told) {
 				t.Fatalf("%s, %d bytes: %v", cut, n, err)
 			}
@@ -186,16 +186,16 @@ func TestWhatIsNoTLSFile(t *testing.T) {
 	} {
 		files := f.files
 		files.CA = name
-		if _, err := (&Dialer{Files: &files}).tlsConfig(); err == nil || !strings.Contains(err.Error(), hint) || strings.Count(err.Error(), name) != 1 {
+		if _, err := (&Dialer{Files: &files}).tlsConfig(t.Context()); err == nil || !strings.Contains(err.Error(), hint) || strings.Count(err.Error(), name) != 1 {
 			t.Errorf("%s: %v, want %q", name, err, hint)
 		}
 	}
 	f.write(f.files.CA, bytes.Repeat([]byte("x"), maxTLSFile+1))
-	if _, err := (&Dialer{Files: &f.files}).tlsConfig(); err == nil || !strings.Contains(err.Error(), "longer") {
+	if _, err := (&Dialer{Files: &f.files}).tlsConfig(t.Context()); err == nil || !strings.Contains(err.Error(), "longer") {
 		t.Errorf("a file without end: %v", err)
 	}
 	f.write(f.files.CA, []byte("-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"))
-	if _, err := (&Dialer{Files: &f.files}).tlsConfig(); err == nil {
+	if _, err := (&Dialer{Files: &f.files}).tlsConfig(t.Context()); err == nil {
 		t.Error("a block that holds nothing was taken for a certificate")
 	}
 }
@@ -227,11 +227,11 @@ func TestSessionsAreResumedByDefault(t *testing.T) {
 		}
 	}
 	own := tls.NewLRUClientSessionCache(1)
-	conf, err := (&Dialer{TLS: &tls.Config{ClientSessionCache: own, MinVersion: tls.VersionTLS13}}).tlsConfig()
+	conf, err := (&Dialer{TLS: &tls.Config{ClientSessionCache: own, MinVersion: tls.VersionTLS13}}).tlsConfig(t.Context())
 	if err != nil || conf.ClientSessionCache != own || conf.MinVersion != tls.VersionTLS13 {
 		t.Errorf("%+v, %v: not what the program says", conf, err)
 	}
-	if conf, err := (&Dialer{}).tlsConfig(); err != nil || conf.MinVersion != tls.VersionTLS12 {
+	if conf, err := (&Dialer{}).tlsConfig(t.Context()); err != nil || conf.MinVersion != tls.VersionTLS12 {
 		t.Errorf("by default: %+v, %v", conf, err)
 	}
 }
@@ -283,7 +283,7 @@ func TestADialerIsSafeForConcurrentUse(t *testing.T) {
 			all.Go(func() {
 				ours, theirs := net.Pipe()
 				_ = theirs.Close()
-				conf, err := d.tlsConfig()
+				conf, err := d.tlsConfig(t.Context())
 				if err == nil {
 					_, err = handshake(t.Context(), ours, conf, "h")
 				}

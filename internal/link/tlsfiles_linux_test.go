@@ -1,0 +1,61 @@
+package link
+
+import (
+	"context"
+	"errors"
+	"os"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/mooring-mqtt/mooring/internal/testcert"
+)
+
+// lease has whoever opens the file wait until it is let go, as a file system does
+// that hangs; for 45 seconds at most, as Linux has it.
+func lease(t *testing.T, name string) (release func()) {
+	t.Helper()
+	f, err := os.OpenFile(name, os.O_RDWR, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	const setLease = 1024 // F_SETLEASE
+	if _, _, errno := syscall.Syscall(syscall.SYS_FCNTL, f.Fd(), setLease, syscall.F_WRLCK); errno != 0 {
+		t.Skipf("%s is on a file system without leases: %v", name, errno)
+	}
+	release = func() { _ = f.Close() }
+	t.Cleanup(release)
+	return release
+}
+
+// A file system that hangs costs an attempt, and holds up neither the end of a client
+// nor more than one goroutine.
+func TestTLSFilesOnAFileSystemThatHangs(t *testing.T) {
+	ca := testcert.NewAuthority(t, "ours")
+	addr, seen := greeter(t, ca)
+	f := newTLSFolder(t)
+	f.fill(ca, ca.Issue(t, "client", time.Hour))
+	release := lease(t, f.files.Cert)
+	d := &Dialer{Files: &f.files}
+	for range 3 {
+		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
+		began := time.Now()
+		_, err := d.Dial(ctx, server(t, addr))
+		cancel()
+		told := new(TLSFileError)
+		if !errors.As(err, &told) || !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("got %v", err)
+		}
+		if took := time.Since(began); took > 10*time.Second {
+			t.Errorf("it took %v", took)
+		}
+	}
+	release()
+	if err := hello(t, d, addr); err != nil {
+		t.Fatal(err)
+	}
+	<-seen
+	if d.reading != nil {
+		t.Error("a reading was left behind")
+	}
+}
