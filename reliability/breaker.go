@@ -200,7 +200,7 @@ func (b *Breaker) onChange(_ string, from, to gobreaker.State) {
 		b.opened.Add(1)
 		// gobreaker's time is a little earlier than this, and it wants it to have
 		// passed, not just come.
-		b.retryAt = time.Now().Add(b.opts.RecoveryTimeout + 1)
+		b.retryAt = time.Now().Add(b.opts.RecoveryTimeout).Add(1)
 	}
 	if b.opts.OnStateChange != nil {
 		if len(b.news) < maxNews {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"strings"
 	"sync"
 	"testing"
@@ -401,5 +402,18 @@ func TestOpenErrorSaysWhen(t *testing.T) {
 	}
 	if got := (&OpenError{}).Error(); !strings.Contains(got, "half-open") {
 		t.Error(got)
+	}
+}
+
+// The longest timeout is one, and not none: Wait would spin.
+func TestARecoveryTimeoutForEver(t *testing.T) {
+	b := NewBreaker(BreakerOptions{FailureThreshold: 1, RecoveryTimeout: math.MaxInt64})
+	done, err := b.Allow()
+	if err != nil {
+		t.Fatal(err)
+	}
+	done(errors.New("down"))
+	if got := b.RetryAfter(); got < 100*365*24*time.Hour {
+		t.Errorf("trials begin in %v", got)
 	}
 }
