@@ -378,3 +378,35 @@ func TestClosingBehindAPeerThatTakesNothing(t *testing.T) {
 		}
 	})
 }
+
+// slowStore is closed by the time it takes a message.
+type slowStore struct {
+	persistence.Store
+	entered, closed chan struct{}
+}
+
+func (s *slowStore) Enqueue(*persistence.Message) (persistence.Ticket, error) {
+	close(s.entered)
+	<-s.closed
+	return persistence.Ticket{}, persistence.ErrClosed
+}
+
+// Close may overtake Publish: the error is the client's then, and not that of a store
+// of which the caller knows nothing.
+func TestPublishIsOvertakenByClose(t *testing.T) {
+	store := &slowStore{persistence.NewMemory(persistence.Options{}), make(chan struct{}), make(chan struct{})}
+	cfg := testConfig("c", &recorder{}, nil)
+	cfg.Store = store
+	c := mustNew(t, cfg)
+	result := make(chan error, 1)
+	go func() {
+		_, err := c.Publish(context.Background(), Message{Topic: "t", QoS: AtLeastOnce})
+		result <- err
+	}()
+	<-store.entered
+	must(t, c.Close())
+	close(store.closed)
+	if err := <-result; !errors.Is(err, ErrClosed) {
+		t.Errorf("Publish returned %v", err)
+	}
+}

@@ -62,8 +62,11 @@ func (c *Client) Publish(ctx context.Context, m Message) (*Delivery, error) {
 			c.drop(d, m.ID, dropped)
 		}
 	}
-	if errors.Is(err, persistence.ErrFailed) {
+	switch {
+	case errors.Is(err, persistence.ErrFailed):
 		c.storeFailed(err)
+	case errors.Is(err, persistence.ErrClosed) && c.ending.Err() != nil: // by us, meanwhile
+		err = context.Cause(c.ending)
 	}
 	if err != nil {
 		return nil, err
