@@ -30,6 +30,7 @@ type device struct {
 	flash         *persistence.Memory // its outbox; a crash does not reach it
 	client        atomic.Pointer[client.Client]
 	connections   atomic.Int64 // of all its boots
+	quiet         atomic.Bool  // it measures no more; the rest of it goes on
 	connected     chan struct{}
 
 	mu      sync.Mutex
@@ -133,7 +134,7 @@ func (d *device) measure(ctx context.Context, c *client.Client) {
 	}
 	tick := time.NewTicker(d.o.every)
 	defer tick.Stop()
-	for n := 0; ; n++ {
+	for n := 0; !d.quiet.Load(); n++ {
 		d.report(ctx, c)
 		r := reading{Value: math.Round(700+40*math.Sin(float64(n)/30)+10*rand.Float64()) / 10, At: time.Now().UnixNano()}
 		if payload, err := json.Marshal(r); err == nil {
