@@ -108,7 +108,9 @@ func TestAServerWithoutRoomIsLeftAlone(t *testing.T) {
 func TestRedirectionsAreFollowedAgain(t *testing.T) {
 	withServers(t, func(t *testing.T, a addressed) {
 		began := time.Now()
-		mustStart(t, a.config(&recorder{}, "mqtt://one"))
+		cfg := a.config(&recorder{}, "mqtt://one")
+		cfg.Backoff = reliability.Backoff{Min: 5 * time.Second, Max: 5 * time.Second} // an hour is long
+		mustStart(t, cfg)
 		for {
 			switch at := <-a.asked; {
 			case strings.HasPrefix(at, "one"):
