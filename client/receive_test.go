@@ -103,6 +103,10 @@ func TestQoS0MessagesThatComeTooFastAreDroppedAndCounted(t *testing.T) {
 		if n := handled.Load(); n != 5 {
 			t.Errorf("%d were handled, want 1+3 at QoS 0 and 1 at QoS 1", n)
 		}
+		synctest.Wait()
+		if n := c.Stats().InboundBytes; n != 0 {
+			t.Errorf("%d bytes are taken, and nothing is left to be handled", n)
+		}
 	})
 }
 

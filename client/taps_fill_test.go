@@ -1,6 +1,7 @@
 package client
 
 import (
+	"errors"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -163,5 +164,24 @@ func TestAnEndThatIsRefused(t *testing.T) {
 			t.Errorf("%v", failed)
 		}
 		p.quiet()
+	})
+}
+
+// TestCloseEndsTheWaitForASync of a view.
+func TestCloseEndsTheWaitForASync(t *testing.T) {
+	withScript(t, func(t *testing.T, s *script) {
+		c := mustStart(t, testConfig("c", &recorder{}, s.dial)) // and no connection
+		view := must1(c.MirrorRetained(t.Context(), "a/+", RetainedOptions{}))
+		done := make(chan error)
+		go func() {
+			_, err := view.Synced(t.Context())
+			done <- err
+		}()
+		synctest.Wait()
+		began := time.Now()
+		view.Close()
+		if err := <-done; !errors.Is(err, ErrClosed) || time.Since(began) > 0 {
+			t.Errorf("%v after %v", err, time.Since(began))
+		}
 	})
 }
