@@ -24,7 +24,8 @@ type Config struct {
 	// and tls are other names of mqtt and mqtts. A WebSocket server has a path of its
 	// own, often /mqtt. They are tried in turn; after a connection that stood, the
 	// same one first. Several should be one cluster: exactly once holds as far as
-	// they share sessions.
+	// they share sessions, and what one of them refuses for good (reliability.OnConnack)
+	// stops the client.
 	Servers []string
 	// ClientID names the session at the server, and must be the same after a
 	// restart for the session to be found again. Default: a random one, if the

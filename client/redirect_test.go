@@ -1,6 +1,7 @@
 package client
 
 import (
+	"errors"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -147,6 +148,28 @@ func TestADetourCannotMoveForGood(t *testing.T) {
 			if e.Permanent {
 				t.Errorf("%+v", e)
 			}
+		}
+	})
+}
+
+// Servers that cannot be reached, or have no room, are passed over; what one refuses
+// for good the others would too.
+func TestOneOfSeveralServersRefusesForGood(t *testing.T) {
+	withServers(t, func(t *testing.T, a addressed) {
+		began := time.Now()
+		c := mustStart(t, a.config(&recorder{}, "mqtt://dead", "mqtt://busy", "mqtt://strict", "mqtt://fine"))
+		a.want(began, "dead:1883 0s")
+		(<-a.conns).Close()
+		<-a.asked
+		a.accept(control.Connack{Reason: 0x89})
+		if at := <-a.asked; at != "strict:1883" {
+			t.Errorf("then came %s", at)
+		}
+		a.accept(control.Connack{Reason: 0x87})
+		<-c.Done()
+		var refused *ConnectionError
+		if err := c.Err(); !errors.As(err, &refused) || refused.Code != 0x87 {
+			t.Errorf("it stopped with %v", err)
 		}
 	})
 }
