@@ -1,0 +1,78 @@
+package client
+
+import (
+	"context"
+	"errors"
+	"testing"
+	"testing/synctest"
+
+	"github.com/mooring-mqtt/mooring/internal/wire"
+	"github.com/mooring-mqtt/mooring/internal/wire/control"
+	"github.com/mooring-mqtt/mooring/persistence"
+)
+
+// TestTheEndTakesBackWhatWasOnlyMarked: what waits for the window has not been sent, and
+// comes without DUP later [MQTT-3.3.1-3].
+func TestTheEndTakesBackWhatWasOnlyMarked(t *testing.T) {
+	withScript(t, func(t *testing.T, s *script) {
+		cfg := testConfig("c", &recorder{}, s.dial)
+		cfg.Store = persistence.NewMemory(persistence.Options{})
+		c := mustStart(t, cfg)
+		for range 100 {
+			publish(t, c, "t", "x", AtLeastOnce)
+		}
+		p := s.accept(control.Connack{ReceiveMaximum: 3})
+		for range 20 { // marks reach further where much is sent
+			p.ack(wire.PUBACK, p.nextPublish().PacketID, 0, "")
+		}
+		const sent = 20 + 2 // one of three is for direct messages
+		for range sent - 20 {
+			p.nextPublish()
+		}
+		synctest.Wait()
+		if marked := cfg.Store.Sent(Normal); marked <= sent {
+			t.Fatalf("marked up to %d", marked)
+		}
+		go func() {
+			for range p.got {
+			}
+		}()
+		must(t, c.Close())
+		if marked := cfg.Store.Sent(Normal); marked != sent {
+			t.Errorf("marked up to %d, and %d were sent", marked, sent)
+		}
+	})
+}
+
+// TestViewsEndWithTheClient, however it ends, and where it was never started.
+func TestViewsEndWithTheClient(t *testing.T) {
+	for name, end := range map[string]func(t *testing.T, c *Client){
+		"context": func(t *testing.T, c *Client) {
+			ctx, stop := context.WithCancel(t.Context())
+			defer stop()
+			must(t, c.Start(ctx))
+			synctest.Wait()
+			stop()
+		},
+		"not started": func(t *testing.T, c *Client) { must(t, c.Close()) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			withScript(t, func(t *testing.T, s *script) {
+				c := mustNew(t, testConfig("c", &recorder{}, s.dial))
+				view := must1(c.MirrorRetained(context.Background(), "a/+", RetainedOptions{}))
+				changes, done := view.Changes(), make(chan error)
+				go func() {
+					for range changes {
+					}
+					_, err := view.Synced(context.Background())
+					done <- err
+				}()
+				end(t, c)
+				<-c.Done()
+				if err := <-done; !errors.Is(err, ErrClosed) {
+					t.Error(err)
+				}
+			})
+		})
+	}
+}
