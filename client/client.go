@@ -46,6 +46,7 @@ type Client struct {
 	lanes   []*lane
 	inbound inboundBudget
 	feed    feed
+	ageing  ageing
 	suspect suspect
 
 	drops     drops
@@ -154,6 +155,7 @@ func New(cfg Config) (*Client, error) {
 	c.resumes = c.knowsSession()
 	c.droppable.Store(cfg.Store != nil || cfg.WhenFull == DropOldest) // a store of their own may have any policy
 	c.pending.init(cfg.PublishTimeout, c.store.LastSeq())
+	c.ageing.init(cfg.DirOptions.MaxAge, c.store.Stats().Pending > 0)
 	c.lost.init(c.store)
 	c.seq = ordering.NewSequencer(ordering.SequencerOptions{})
 	c.streams.ids = map[string]uint32{}

@@ -46,13 +46,17 @@ func (c *Client) drain(ctx context.Context) {
 	f := &c.feed
 	f.begin(c.store)
 	defer f.retry.Stop()
+	defer c.ageing.timer.Stop()
+	c.expire()
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case <-c.wake:
 		case <-f.retry.C:
+		case <-c.ageing.timer.C:
 		}
+		c.expire()
 		c.mu.Lock()
 		up, begun, caughtUp := c.up, c.begun, c.caughtUp
 		c.mu.Unlock()
@@ -138,13 +142,8 @@ func (c *Client) offer(up *link.Up) answer {
 	again := e.Number <= max(l.before, l.sent)
 	var left time.Duration
 	if !e.Expires.IsZero() {
-		// Once sent, a message does not expire: it is resent [MQTT-4.4.0-1]
-		// [MQTT-4.3.3-7]. What an earlier process may have sent counts as sent
-		// at QoS 2, where giving up is wrong, and not at QoS 1, where being late
-		// is.
-		left = e.Expires.Sub(c.store.Now())
-		if left <= 0 && e.Number > l.sent && !(again && qos == 2) {
-			c.giveUp(e.Seq, persistence.Outcome{Kind: persistence.Expired}, Outcome{State: Expired, Err: &ExpiredError{ID: e.ID}}, e.ID)
+		if left = e.Expires.Sub(c.store.Now()); left <= 0 && f.canExpire(e) {
+			c.giveUpExpired(e)
 			return passed
 		}
 	}

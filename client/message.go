@@ -57,9 +57,11 @@ type Message struct {
 
 	// Expiry is how long the message is of use, counted from acceptance; time
 	// spent in the outbox is taken off what the server is told. 0: for ever.
-	// It is sent in whole seconds, rounded up. At QoS 1 and 2 it is looked at when
-	// the message's turn comes to be sent: until then one that is over is Pending and
-	// takes room in the store. DirOptions.MaxAge bounds it.
+	// It is sent in whole seconds, rounded up. At QoS 1 and 2 a message that is over
+	// and was not sent ends as Expired, connected or not, and takes no room any more:
+	// in time, or where many are over one after the other some tenths of a second
+	// later. Once it may have been sent it is not given up. DirOptions.MaxAge bounds
+	// it.
 	Expiry time.Duration
 
 	// OnSessionLost says what happens to this message when it was sent and not

@@ -71,6 +71,7 @@ func (c *Client) Publish(ctx context.Context, m Message) (*Delivery, error) {
 	if err != nil {
 		return nil, err
 	}
+	c.expires(&m)
 	c.wakeDrainer()
 	return d, nil
 }

@@ -245,9 +245,11 @@ func TestALostSessionWaitsForTheDisk(t *testing.T) {
 	withScript(t, func(t *testing.T, s *script) {
 		cfg := testConfig("c", &recorder{}, s.dial)
 		store, sent := inFlight(t, s, cfg, persistence.Options{}, true)
-		broken := &breakingStore{Store: store, times: 1}
+		broken := &breakingStore{Store: store}
 		cfg.Store = broken
 		c := mustStart(t, cfg)
+		synctest.Wait() // the drainer has looked for what is over
+		broken.times = 1
 		s.accept(control.Connack{SessionPresent: false}).ended()
 		if store.Sent(Normal) == 0 || broken.times > 0 {
 			t.Fatal("the session is void already")

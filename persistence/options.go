@@ -30,9 +30,9 @@ type Options struct {
 	MaxDiskBytes int64
 
 	// MaxAge bounds how long a message may wait, from its acceptance on: it lets
-	// expire what does not expire before. The store only notes when; whoever sends
-	// ends the message as Expired when its turn comes, and until then it is pending
-	// and takes room. Default: 0, without bound.
+	// expire what does not expire before. The store only notes when; until whoever
+	// sends ends the message as Expired it is pending and takes room. Default: 0,
+	// without bound.
 	MaxAge time.Duration
 	// WhenFull says what happens when MaxMessages or MaxBytes is reached.
 	// Default: Reject.

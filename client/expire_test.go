@@ -1,0 +1,213 @@
+package client
+
+import (
+	"context"
+	"errors"
+	"net"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/mooring-mqtt/mooring/internal/wire"
+	"github.com/mooring-mqtt/mooring/internal/wire/control"
+	"github.com/mooring-mqtt/mooring/persistence"
+)
+
+// expiring publishes a message that is of use for so long; 0: for ever.
+func expiring(t *testing.T, c *Client, qos QoS, expiry time.Duration) *Delivery {
+	t.Helper()
+	d, err := c.Publish(t.Context(), Message{Topic: "t", QoS: qos, Expiry: expiry})
+	must(t, err)
+	return d
+}
+
+// nowhere is a link that is down.
+func nowhere() net.Conn {
+	nc, _ := net.Pipe()
+	_ = nc.Close()
+	return nc
+}
+
+// Each message is over in its time, whatever stands before it, with nobody to send
+// it to; and its publisher need not wait for a connection to be told.
+func TestMessagesExpireWhileOffline(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var events recorder
+		c := mustNew(t, testConfig("c", &events, nowhere))
+		forever, long := expiring(t, c, AtLeastOnce, 0), expiring(t, c, ExactlyOnce, time.Hour)
+		start(t, c)
+		short := expiring(t, c, AtLeastOnce, 10*time.Second)
+		began := time.Now()
+		o, err := short.Wait(t.Context())
+		if took := time.Since(began); err == nil || o.State != Expired || took != 10*time.Second {
+			t.Errorf("after %v: %v, %v", took, o, err)
+		}
+		if got := eventsOf[MessageExpired](&events); len(got) != 1 || got[0].ID != short.ID {
+			t.Errorf("MessageExpired events are %v", got)
+		}
+		if o = long.Outcome(); o.State != Pending {
+			t.Errorf("after %v: %v", time.Since(began), o)
+		}
+		o, _ = long.Wait(t.Context())
+		if took := time.Since(began); o.State != Expired || took != time.Hour {
+			t.Errorf("after %v: %v", took, o)
+		}
+		if o = forever.Outcome(); o.State != Pending {
+			t.Errorf("what is of use for ever is %v", o)
+		}
+		wantAccounts(t, c)
+	})
+}
+
+// What is over makes room for what comes.
+func TestWhatIsOverTakesNoRoom(t *testing.T) {
+	for _, policy := range []FullPolicy{Reject, Block} {
+		synctest.Test(t, func(t *testing.T) {
+			cfg := testConfig("c", &recorder{}, nowhere)
+			cfg.WhenFull = policy
+			cfg.DirOptions.MaxMessages, cfg.DirOptions.MaxAge = 2, time.Minute
+			c := mustStart(t, cfg)
+			expiring(t, c, AtLeastOnce, 0)
+			expiring(t, c, AtLeastOnce, time.Hour)
+			if policy == Reject {
+				if _, err := c.Publish(t.Context(), Message{Topic: "t", QoS: AtLeastOnce}); !errors.Is(err, persistence.ErrFull) {
+					t.Errorf("a third of two: %v", err)
+				}
+				time.Sleep(time.Minute)
+				synctest.Wait()
+			}
+			began := time.Now()
+			ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+			defer cancel()
+			if _, err := c.Publish(ctx, Message{Topic: "t", QoS: AtLeastOnce}); err != nil {
+				t.Errorf("%v after %v", err, time.Since(began))
+			}
+			if n := c.Stats().Store.Expired; n != 2 {
+				t.Errorf("%d are expired", n)
+			}
+			wantAccounts(t, c)
+		})
+	}
+}
+
+// What was sent is not given up while the link is down: the server may have it.
+func TestWhatWasSentDoesNotExpireWhileOffline(t *testing.T) {
+	withScript(t, func(t *testing.T, s *script) {
+		cfg := testConfig("c", &recorder{}, s.dial)
+		cfg.ConnectTimeout = 2 * time.Hour
+		c := mustStart(t, cfg)
+		p := s.accept(control.Connack{})
+		sent := []*Delivery{expiring(t, c, AtLeastOnce, 10*time.Second), expiring(t, c, ExactlyOnce, 10*time.Second)}
+		p.nextPublish()
+		p.nextPublish()
+		p.close()
+		p = s.open()
+		waits := expiring(t, c, ExactlyOnce, 10*time.Second)
+		time.Sleep(time.Hour)
+		wantState(t, waits, Expired)
+		p.send(control.AppendConnack(nil, &control.Connack{SessionPresent: true}))
+		p.ack(wire.PUBACK, p.nextPublish().PacketID, 0, "")
+		m := p.nextPublish()
+		p.ack(wire.PUBREC, m.PacketID, 0, "")
+		p.nextAck(wire.PUBREL)
+		p.ack(wire.PUBCOMP, m.PacketID, 0, "")
+		for _, d := range sent {
+			wantState(t, d, Acked)
+		}
+		p.quiet()
+	})
+}
+
+// What an earlier process has left expires too, however much it is.
+func TestWhatAnEarlierProcessLeftExpires(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := persistence.NewMemory(persistence.Options{})
+		cfg := testConfig("c", &recorder{}, nowhere)
+		cfg.Store = store
+		c := mustNew(t, cfg)
+		const many = 3*expireStep + 1
+		for range many {
+			expiring(t, c, AtLeastOnce, time.Minute)
+		}
+		expiring(t, c, AtLeastOnce, 0)
+		must(t, c.Close())
+		time.Sleep(time.Hour)
+
+		cfg.Store = store.Reopen()
+		c = mustStart(t, cfg)
+		synctest.Wait()
+		if got := c.Stats().Store; got.Expired != many || got.Pending != 1 {
+			t.Errorf("%d are expired, %d wait", got.Expired, got.Pending)
+		}
+	})
+}
+
+// What an earlier process may have sent is given up at QoS 1, and at QoS 2 comes
+// again [MQTT-4.3.3-7].
+func TestWhatAnEarlierProcessMayHaveSentExpires(t *testing.T) {
+	withScript(t, func(t *testing.T, s *script) {
+		store := persistence.NewMemory(persistence.Options{})
+		cfg := testConfig("c", &recorder{}, s.dial)
+		cfg.Store, cfg.ConnectTimeout = store, 2*time.Hour
+		c := mustStart(t, cfg)
+		p := s.accept(control.Connack{})
+		expiring(t, c, AtLeastOnce, 10*time.Second)
+		expiring(t, c, ExactlyOnce, 10*time.Second)
+		p.nextPublish()
+		exactly := p.nextPublish()
+		store = store.Reopen() // the process is killed
+		_ = c.Close()
+
+		cfg.Store = store
+		c = mustStart(t, cfg)
+		p = s.open()
+		time.Sleep(time.Hour)
+		if got := c.Stats().Store; got.Expired != 1 || got.Pending != 1 {
+			t.Errorf("%d are expired, %d wait", got.Expired, got.Pending)
+		}
+		p.send(control.AppendConnack(nil, &control.Connack{SessionPresent: true}))
+		if m := p.nextPublish(); m.PacketID != exactly.PacketID || m.QoS != 2 || !m.Dup {
+			t.Errorf("what came again is %+v", m)
+		}
+	})
+}
+
+// Messages that are over one after the other do not keep the drainer walking.
+func TestWalksThroughTheStoreAreFew(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := &countedStore{Store: persistence.NewMemory(persistence.Options{})}
+		cfg := testConfig("c", &recorder{}, nowhere)
+		cfg.Store = store
+		c := mustStart(t, cfg)
+		for i := range 1000 {
+			expiring(t, c, AtLeastOnce, time.Second+time.Duration(i)*time.Millisecond)
+		}
+		time.Sleep(3 * time.Second)
+		synctest.Wait()
+		if got := c.Stats().Store; got.Expired != 1000 {
+			t.Errorf("%d are expired", got.Expired)
+		}
+		if store.ends > 15 {
+			t.Errorf("%d walks", store.ends)
+		}
+		store.ends = 0
+		time.Sleep(time.Hour)
+		if store.ends > 0 {
+			t.Errorf("%d walks through an empty store", store.ends)
+		}
+	})
+}
+
+// countedStore counts how often Next comes to the end.
+type countedStore struct {
+	persistence.Store
+	ends int
+}
+
+func (s *countedStore) Next(c *persistence.Cursor, e *persistence.Entry) (bool, error) {
+	ok, err := s.Store.Next(c, e)
+	if !ok {
+		s.ends++
+	}
+	return ok, err
+}
