@@ -3,6 +3,7 @@
 package main
 
 import (
+	"fmt"
 	"strings"
 	"syscall"
 	"testing"
@@ -54,8 +55,8 @@ func TestSIGTERM(t *testing.T) {
 		if code, took := s.Wait(); code != 0 || took > 30*time.Second {
 			t.Errorf("exit code %d after %v, want 0 after the 5 s that it allows itself", code, took)
 		}
-		if n := pending(t, dir); n == 0 || !strings.Contains(s.Output(), "store") {
-			t.Errorf("%d messages are left, and it said so: %v", n, strings.Contains(s.Output(), "store"))
+		if n := pending(t, dir); n == 0 || !strings.Contains(s.Output(), fmt.Sprintf("ended with %d messages pending", n)) {
+			t.Errorf("%d messages are left; it said:\n%s", n, s.Output())
 		}
 	})
 	t.Run("twice", func(t *testing.T) {
