@@ -106,8 +106,9 @@ func (d *Dialer) readFiles(ctx context.Context) (*tls.Config, error) {
 	}
 }
 
-// fromFiles reads the files. It is called by one goroutine at a time. If one has changed, TLS sessions are forgotten: a
-// session that is resumed shows the server no certificate, and checks none.
+// fromFiles reads the files; one goroutine at a time does. If one has changed, TLS
+// sessions are forgotten: a session that is resumed shows the server no certificate,
+// and checks none.
 func (d *Dialer) fromFiles() (*tls.Config, error) {
 	f := d.Files
 	var contents [3][]byte
