@@ -90,7 +90,7 @@ func (c *Client) expire() {
 		x.place.Pass(&x.entry)
 		if e := &x.entry; !e.Expires.IsZero() && c.feed.canExpire(e) {
 			if left := e.Expires.Sub(store); left > 0 {
-				x.by(now + int64(left))
+				x.by(now + min(int64(left), noExpiry/2))
 			} else {
 				c.giveUpExpired(e)
 			}

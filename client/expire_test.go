@@ -3,6 +3,7 @@ package client
 import (
 	"context"
 	"errors"
+	"math"
 	"net"
 	"testing"
 	"testing/synctest"
@@ -194,6 +195,26 @@ func TestWalksThroughTheStoreAreFew(t *testing.T) {
 		time.Sleep(time.Hour)
 		if store.ends > 0 {
 			t.Errorf("%d walks through an empty store", store.ends)
+		}
+	})
+}
+
+// An expiry as long as a Duration can be does not keep the drainer walking.
+func TestTheLongestExpiryIsNoneThatIsOver(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := &countedStore{Store: persistence.NewMemory(persistence.Options{})}
+		cfg := testConfig("c", &recorder{}, nowhere)
+		cfg.Store = store
+		c := mustStart(t, cfg)
+		time.Sleep(time.Minute)
+		expiring(t, c, AtLeastOnce, math.MaxInt64)
+		expiring(t, c, AtLeastOnce, time.Second)
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		store.ends = 0
+		time.Sleep(time.Minute)
+		if store.ends > 0 {
+			t.Errorf("%d walks", store.ends)
 		}
 	})
 }
