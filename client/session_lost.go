@@ -45,8 +45,11 @@ func (c *Client) voidSession(owner string) error {
 			l.again++
 			return nil
 		}
+		if err := c.store.Done(e.Seq, persistence.Outcome{Kind: persistence.Dropped}); err != nil {
+			return err // it is among those in flight the next time, too
+		}
 		l.failed = append(l.failed, failedWith{e.Seq, e.ID})
-		return c.store.Done(e.Seq, persistence.Outcome{Kind: persistence.Dropped})
+		return nil
 	}); err != nil {
 		return err
 	}

@@ -369,3 +369,43 @@ func TestRedeliverKeepsTheChoiceForALostSession(t *testing.T) {
 		t.Error("there is no dead letter")
 	})
 }
+
+// doneFails is a store that fails to drop a few times.
+type doneFails struct {
+	persistence.Store
+	times int
+}
+
+func (s *doneFails) Done(seq uint64, o persistence.Outcome) error {
+	if o.Kind == persistence.Dropped && s.times > 0 {
+		s.times--
+		return errVault
+	}
+	return s.Store.Done(seq, o)
+}
+
+// A store that fails while a session is made void has each told of once.
+func TestWhatFailsWithItsSessionIsToldOnce(t *testing.T) {
+	withScript(t, func(t *testing.T, s *script) {
+		var events recorder
+		cfg := testConfig("c", &events, s.dial)
+		cfg.Store = &doneFails{persistence.NewMemory(persistence.Options{}), 1}
+		c := mustStart(t, cfg)
+		p := s.accept(control.Connack{})
+		d := policed(t, c, "x", AtLeastOnce, FailInFlight)
+		p.nextPublish()
+		p.close()
+		s.accept(control.Connack{}).ended()
+		s.accept(control.Connack{}).quiet()
+		wantLost(t, d)
+		if e := eventsOf[SessionLost](&events); len(e) != 1 || e[0].Failed != 1 || e[0].InFlight != 1 {
+			t.Errorf("told %+v", e)
+		}
+		if e := eventsOf[MessageRefused](&events); len(e) != 1 {
+			t.Errorf("told %+v", e)
+		}
+		if n := len(c.pending.open); n != 0 {
+			t.Errorf("%d open", n)
+		}
+	})
+}
