@@ -72,6 +72,10 @@ func (c *Client) drain(ctx context.Context) {
 				continue // their acknowledgement wakes
 			}
 			f.connected(up, c.store)
+			if !up.Gen.Present {
+				c.ageing.by(0) // what was sent in the session that is lost may be over
+				c.wakeDrainer()
+			}
 			if len(f.resent) > 0 {
 				c.noteFirst(up, 0)
 			}

@@ -219,6 +219,35 @@ func TestTheLongestExpiryIsNoneThatIsOver(t *testing.T) {
 	})
 }
 
+// What was sent in a session that is lost was not sent in the next: it is over there
+// in its time, also where the window is full before its turn comes.
+func TestWhatWasSentInALostSessionExpires(t *testing.T) {
+	withScript(t, func(t *testing.T, s *script) {
+		cfg := testConfig("c", &recorder{}, s.dial)
+		cfg.ConnectTimeout, cfg.AckTimeout, cfg.KeepAlive = 2*time.Hour, 2*time.Hour, time.Hour
+		c := mustStart(t, cfg)
+		p := s.accept(control.Connack{})
+		expiring(t, c, AtLeastOnce, 0)
+		expiring(t, c, AtLeastOnce, 0)
+		d := expiring(t, c, AtLeastOnce, 10*time.Second)
+		for range 3 {
+			p.nextPublish()
+		}
+		p.close()
+		p = s.open()
+		time.Sleep(30 * time.Second)
+		if o := d.Outcome(); o.State != Pending {
+			t.Errorf("the session may be there, and it is %v", o)
+		}
+		p.send(control.AppendConnack(nil, &control.Connack{ReceiveMaximum: 1}))
+		p.nextPublish()
+		time.Sleep(time.Minute)
+		if o := d.Outcome(); o.State != Expired {
+			t.Errorf("in the new session, after its time, it is %v", o)
+		}
+	})
+}
+
 // countedStore counts how often Next comes to the end.
 type countedStore struct {
 	persistence.Store
