@@ -261,3 +261,20 @@ func (s *countedStore) Next(c *persistence.Cursor, e *persistence.Entry) (bool, 
 	}
 	return ok, err
 }
+
+// A MaxAge of the longest time there is is none that is over at once.
+func TestAMaxAgeForEver(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := &countedStore{Store: persistence.NewMemory(persistence.Options{MaxAge: math.MaxInt64})}
+		cfg := testConfig("c", &recorder{}, nowhere)
+		cfg.Store = store
+		c := mustStart(t, cfg)
+		time.Sleep(time.Second)
+		expiring(t, c, AtLeastOnce, 0)
+		expiring(t, c, AtLeastOnce, time.Second) // its end begins a walk
+		time.Sleep(time.Hour)
+		if store.ends > 3 {
+			t.Errorf("%d walks", store.ends)
+		}
+	})
+}
