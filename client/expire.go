@@ -88,7 +88,7 @@ func (c *Client) expire() {
 			break
 		}
 		x.place.Pass(&x.entry)
-		if e := &x.entry; !e.Expires.IsZero() && c.feed.canExpire(e) {
+		if e := &x.entry; !e.Expires.IsZero() && c.feed.canExpire(e) && !c.mayFail(e) {
 			if left := e.Expires.Sub(store); left > 0 {
 				x.by(now + min(int64(left), noExpiry/2))
 			} else {
@@ -126,6 +126,14 @@ func (f *feed) canExpire(e *persistence.Entry) bool {
 	l := &f.lines[e.Priority]
 	exactly := e.Packet[0]>>1&3 == 2
 	return !e.Released && e.Number > l.sent && !(exactly && e.Number <= l.before)
+}
+
+// mayFail says of what an earlier process may have sent whether it fails where the
+// server has lost the session. CONNACK tells, and until then nobody may give it up
+// for its age: it would be told of twice, by two goroutines. If it is resumed the
+// message ends when its turn comes.
+func (c *Client) mayFail(e *persistence.Entry) bool {
+	return e.Seq <= c.pending.before && e.Number <= c.feed.lines[e.Priority].before && c.failsInFlight(e)
 }
 
 func (c *Client) giveUpExpired(e *persistence.Entry) {

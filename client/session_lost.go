@@ -37,11 +37,7 @@ func (c *Client) voidSession(owner string) error {
 	l := &c.lost
 	l.again = 0
 	if err := c.eachInFlight(func(e *persistence.Entry) error {
-		policy := e.OnSessionLost
-		if policy == AsConfigured {
-			policy = c.cfg.OnSessionLost
-		}
-		if policy != FailInFlight {
+		if !c.failsInFlight(e) {
 			l.again++
 			return nil
 		}
@@ -54,6 +50,14 @@ func (c *Client) voidSession(owner string) error {
 		return err
 	}
 	return c.store.ResetSession(owner)
+}
+
+// failsInFlight says whether a message fails with the session that it was sent in.
+func (c *Client) failsInFlight(e *persistence.Entry) bool {
+	if e.OnSessionLost == AsConfigured {
+		return c.cfg.OnSessionLost == FailInFlight
+	}
+	return e.OnSessionLost == FailInFlight
 }
 
 // eachInFlight calls yield for each message that may have been sent in the session

@@ -4,8 +4,10 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"sync"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"github.com/mooring-mqtt/mooring/internal/wire"
 	"github.com/mooring-mqtt/mooring/internal/wire/control"
@@ -407,5 +409,56 @@ func TestWhatFailsWithItsSessionIsToldOnce(t *testing.T) {
 		if n := len(c.pending.open); n != 0 {
 			t.Errorf("%d open", n)
 		}
+	})
+}
+
+// slowReader is a store that gives whoever goes through all of it, first of all the
+// drainer, the first message only when the session is void.
+type slowReader struct {
+	persistence.Store
+	first sync.Once
+	void  chan struct{}
+}
+
+func (s *slowReader) Next(at *persistence.Cursor, e *persistence.Entry) (bool, error) {
+	all := *at == persistence.Cursor{}
+	ok, err := s.Store.Next(at, e)
+	if ok && all {
+		s.first.Do(func() { <-s.void })
+	}
+	return ok, err
+}
+
+func (s *slowReader) ResetSession(clientID string) error {
+	defer close(s.void)
+	return s.Store.ResetSession(clientID)
+}
+
+// A message that is over, and was in flight in a session that is lost, has one of
+// the two outcomes and not both.
+func TestWhatIsOverAndLostHasOneOutcome(t *testing.T) {
+	withScript(t, func(t *testing.T, s *script) {
+		var events recorder
+		store := persistence.NewMemory(persistence.Options{})
+		cfg := testConfig("c", &recorder{}, s.dial)
+		cfg.Store, cfg.OnSessionLost = store, FailInFlight
+		c := mustStart(t, cfg)
+		p := s.accept(control.Connack{})
+		expiring(t, c, AtLeastOnce, 10*time.Second)
+		p.nextPublish()
+		next := store.Reopen() // from here on the process does nothing that lasts
+		c.abort(errors.New("killed"))
+		<-c.Done()
+		time.Sleep(time.Minute)
+
+		cfg.Store, cfg.OnEvent = &slowReader{Store: next, void: make(chan struct{})}, events.add
+		c = mustStart(t, cfg)
+		s.accept(control.Connack{})
+		synctest.Wait()
+		lost, over := eventsOf[MessageRefused](&events), eventsOf[MessageExpired](&events)
+		if len(lost)+len(over) != 1 {
+			t.Errorf("told %+v and %+v", lost, over)
+		}
+		wantAccounts(t, c)
 	})
 }
