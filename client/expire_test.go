@@ -273,6 +273,7 @@ func TestAMaxAgeForEver(t *testing.T) {
 		expiring(t, c, AtLeastOnce, 0)
 		expiring(t, c, AtLeastOnce, time.Second) // its end begins a walk
 		time.Sleep(time.Hour)
+		synctest.Wait()
 		if store.ends > 3 {
 			t.Errorf("%d walks", store.ends)
 		}
