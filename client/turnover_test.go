@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/mooring-mqtt/mooring/client/mqtttest"
+	"github.com/mooring-mqtt/mooring/client/presence"
 )
 
 // TestOthersWhileWeWereAway: as many as there is room for, and all of them others than
@@ -43,4 +44,33 @@ func TestOthersWhileWeWereAway(t *testing.T) {
 			t.Errorf("fetched %d times more", n)
 		}
 	})
+}
+
+// TestGoneBetweenTwoFetches: all is fetched once more because there is room now, and
+// until the server has our SUBSCRIBE a device goes, whose word nobody can tell from an
+// old one.
+func TestGoneBetweenTwoFetches(t *testing.T) {
+	w := &StatusWatch{tracker: presence.NewTracker(presence.Options{MaxDevices: 2})}
+	w.changed = make(chan struct{})
+	w.changes = changes[presence.Change]{limit: 10}
+	fetched := func(names ...string) bool {
+		for _, name := range names {
+			w.take(&Message{Topic: name, Payload: []byte("online"), Retain: true}, fromFill)
+		}
+		return w.filled(ByMarker)
+	}
+	if fetched("a", "b") {
+		t.Fatal("fetched again for nothing")
+	}
+	w.lost(time.Now())
+	if !fetched("b", "c") {
+		t.Fatal("not fetched again, but there is room for c now")
+	}
+	w.take(&Message{Topic: "b"}, fromPast)
+	if fetched("c") {
+		t.Error("fetched for a third time")
+	}
+	if d, ok := w.Get("b"); ok {
+		t.Errorf("b is shown as %v, and nothing of it is retained", d.State)
+	}
 }

@@ -189,7 +189,8 @@ func (w *StatusWatch) filled(end SyncEnd) (again bool) {
 	w.expireLocked()
 	before, now := w.beyond, w.tracker.Counts(time.Now()).Refused
 	if w.beyond = now; room && now > before {
-		return true // for those there was none for
+		w.tracker.Resync() // what goes until the server has our SUBSCRIBE is not among what comes
+		return true        // for those there was none for
 	}
 	w.set(end, nil)
 	return false
