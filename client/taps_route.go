@@ -118,7 +118,7 @@ func (s *source) origin(t *tap, m *Message, brought origin, subIDs bool) (from o
 		return fromLive, true
 	case subIDs:
 		return brought, true
-	case m.Retain || m.QoS == 0 || !s.kept:
+	case m.Retain && !s.flagged && !s.rap() || m.QoS == 0 || !s.kept: // with Retain As Published what was kept has the flag too
 		return fromFill, true
 	}
 	s.doubt = true // what a session has kept has a higher QoS, and so has what is new

@@ -41,3 +41,42 @@ func TestWhatIsSaidWhileAllIsFetched(t *testing.T) {
 		}
 	}
 }
+
+// TestAMirrorTellsNoHistory: what a session kept has its RETAIN flag, since the mirror
+// asked for that. Without Subscription Identifiers too it is told what is retained now,
+// and not what was in between.
+func TestAMirrorTellsNoHistory(t *testing.T) {
+	for _, without := range []bool{false, true} {
+		t.Run(fmt.Sprintf("without identifiers %v", without), func(t *testing.T) {
+			inBubble(t, mqtttest.Options{DisableSubID: without}, func(t *testing.T, b *mqtttest.Broker, p *mqtttest.Proxy) {
+				devices := mustStart(t, testConfig("devices", &recorder{}, b.Dial))
+				cfg := testConfig("mirror", &recorder{}, through(p))
+				cfg.SessionExpiry, cfg.ReceiveMaximum = time.Hour, 1
+				c := mustStart(t, cfg)
+				v := must1(c.MirrorRetained(t.Context(), "d/+", RetainedOptions{}))
+				must1(v.Synced(t.Context()))
+				changes := v.Changes()
+				p.Refuse(true)
+				p.Cut()
+				time.Sleep(time.Second)
+				for i := range 10 {
+					wantState(t, must1(devices.SetRetained(t.Context(), "d/0", []byte{'0' + byte(i)})), Acked)
+				}
+				p.Delay(20*time.Millisecond, 0) // one of them for each turn
+				p.Refuse(false)
+				connect(t, c)
+				time.Sleep(10 * time.Second)
+				v.Close()
+				told := ""
+				for change := range changes {
+					if change.Kind == RetainedSet {
+						told += string(change.Message.Payload)
+					}
+				}
+				if told != "9" {
+					t.Errorf("told were %s, and only 9 is retained", told)
+				}
+			})
+		})
+	}
+}
