@@ -216,19 +216,14 @@ const maxPasses = 3
 
 func (v *mirror) filled(end SyncEnd) (again bool) {
 	v.held.Lock()
-	if v.unsure && v.passes < maxPasses {
-		v.passes++
-		v.nextLocked()
-		v.held.Unlock()
-		return true
-	}
 	before := len(v.entries)
 	for _, e := range v.entries {
 		if e.epoch != v.epoch || e.expired() {
 			v.removeLocked(e)
 		}
 	}
-	if v.missing > 0 && len(v.entries) < before && v.passes < maxPasses { // there is room for it now
+	room := v.missing > 0 && len(v.entries) < before // there is some for it now
+	if (v.unsure || room) && v.passes < maxPasses {
 		v.passes++
 		v.nextLocked()
 		v.held.Unlock()

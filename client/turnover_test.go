@@ -74,3 +74,24 @@ func TestGoneBetweenTwoFetches(t *testing.T) {
 		t.Errorf("b is shown as %v, and nothing of it is retained", d.State)
 	}
 }
+
+// TestOthersOnBusyTopics: what went makes room at the end of the first fetch, also where
+// something was published meanwhile, in each fetch that there may be.
+func TestOthersOnBusyTopics(t *testing.T) {
+	v := &mirror{o: RetainedOptions{MaxMessages: 2, MaxBytes: 1 << 20}, entries: map[string]*retainedEntry{}}
+	v.changed = make(chan struct{})
+	v.changes = changes[RetainedChange]{limit: 100}
+	fetched := func(names ...string) (again bool) {
+		for _, name := range names {
+			v.take(&Message{Topic: name, Payload: []byte("x"), Retain: name != "busy"}, fromFill)
+		}
+		return v.filled(ByMarker)
+	}
+	fetched("a", "b")
+	v.lost(time.Now())
+	for fetched("c", "d", "busy") {
+	}
+	if _, ok := (*RetainedView)(v).Get("c"); !ok {
+		t.Errorf("c is not in the view, which has room for it: %d are", len(v.entries))
+	}
+}
