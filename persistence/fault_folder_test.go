@@ -5,6 +5,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"testing"
 )
@@ -105,8 +106,10 @@ func TestForeignNames(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if err := put(segmentName(dir, 2)); err != nil {
-				t.Skip("this system makes none here: ", err)
+			if err := put(segmentName(dir, 2)); err != nil && runtime.GOOS == "windows" {
+				t.Skip("a symlink needs a right on Windows that this user has not: ", err)
+			} else if err != nil {
+				t.Fatal(err)
 			}
 			for seq := uint64(1); seq <= 30; seq++ {
 				if _, err := l.Append(numbered(seq, 400)); err != nil {
