@@ -1,0 +1,115 @@
+// Package callback has the one guard through which a client calls functions of
+// the application.
+package callback
+
+import (
+	"bytes"
+	"fmt"
+	"runtime"
+	"runtime/debug"
+	"strconv"
+	"sync"
+)
+
+// Panic is a panic of an application's function, or a runtime.Goexit in it.
+type Panic struct {
+	Value any    // what panic was called with; Goexit for runtime.Goexit
+	Stack []byte // of the goroutine, as text
+}
+
+func (p *Panic) Error() string {
+	return fmt.Sprintf("function of the application panicked: %v", p.Value)
+}
+
+// Goexit is the Value of a Panic that was a runtime.Goexit.
+var Goexit = fmt.Errorf("runtime.Goexit was called")
+
+// Try calls f and returns a panic in it as an error. A runtime.Goexit ends the
+// goroutine nevertheless; see Protect.
+func Try(f func()) (err *Panic) {
+	defer func() {
+		if v := recover(); v != nil {
+			err = &Panic{Value: v, Stack: debug.Stack()}
+		}
+	}()
+	f()
+	return nil
+}
+
+// Protect is Try for a goroutine that must go on after a runtime.Goexit: exited
+// is then called while the goroutine ends, and can start another in its place.
+func Protect(f func(), exited func(*Panic)) (err *Panic) {
+	returned := false
+	defer func() {
+		if returned {
+			return
+		}
+		if v := recover(); v != nil {
+			err = &Panic{Value: v, Stack: debug.Stack()}
+			return
+		}
+		exited(&Panic{Value: Goexit, Stack: debug.Stack()})
+	}()
+	f()
+	returned = true
+	return nil
+}
+
+// Guard knows which goroutines are inside a function of the application that
+// one client called. So Close, called from a handler, does not wait for itself,
+// and a Close of another client does wait. The zero value is ready for use; all
+// methods are safe for concurrent use.
+type Guard struct {
+	mu     sync.Mutex
+	inside map[uint64]int // by goroutine: how many calls of Enter are open
+}
+
+// Enter marks the calling goroutine until the function it returns is called, on
+// the same goroutine. Goroutines that live long call it once, when they start.
+func (g *Guard) Enter() (leave func()) {
+	id := goroutine()
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.inside == nil {
+		g.inside = map[uint64]int{}
+	}
+	g.inside[id]++
+	return func() {
+		g.mu.Lock()
+		defer g.mu.Unlock()
+		if g.inside[id]--; g.inside[id] == 0 {
+			delete(g.inside, id)
+		}
+	}
+}
+
+// Call marks the calling goroutine while f runs, and returns a panic in f as an
+// error. It costs microseconds, for it reads the stack: it is for rare calls on goroutines that
+// are not the client's.
+func (g *Guard) Call(f func()) *Panic {
+	defer g.Enter()()
+	return Try(f)
+}
+
+// Inside reports whether the calling goroutine is inside a function that was
+// called through this guard.
+func (g *Guard) Inside() bool {
+	id := goroutine()
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.inside[id] > 0
+}
+
+// goroutine is the number of the calling goroutine, from the first line of its
+// stack: "goroutine 7 [running]:". The runtime has no other way to ask for it,
+// and net/http uses this one.
+func goroutine() uint64 {
+	var buf [64]byte
+	text := bytes.TrimPrefix(buf[:runtime.Stack(buf[:], false)], []byte("goroutine "))
+	number, _, _ := bytes.Cut(text, []byte(" "))
+	id, err := strconv.ParseUint(string(number), 10, 64)
+	if err != nil {
+		panic("callback: the first line of a stack has another form: " + string(buf[:]))
+	}
+	return id
+}

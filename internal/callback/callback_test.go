@@ -1,0 +1,83 @@
+package callback_test
+
+import (
+	"errors"
+	"runtime"
+	"strings"
+	"testing"
+
+	"github.com/mooring-mqtt/mooring/internal/callback"
+)
+
+func TestTry_ReturnsPanicsAsErrors(t *testing.T) {
+	if p := callback.Try(func() {}); p != nil {
+		t.Errorf("no panic: %v", p)
+	}
+	p := callback.Try(func() { panic("boom") })
+	if p == nil || p.Value != "boom" || !strings.Contains(string(p.Stack), "callback_test") {
+		t.Fatalf("%+v", p)
+	}
+	if !strings.Contains(p.Error(), "boom") {
+		t.Error(p)
+	}
+	if p := callback.Try(func() { panic(nil) }); p == nil {
+		t.Error("panic(nil) was not noticed")
+	}
+}
+
+func TestProtect_ReportsGoexit(t *testing.T) {
+	exited := make(chan *callback.Panic, 1)
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		callback.Protect(runtime.Goexit, func(p *callback.Panic) { exited <- p })
+		t.Error("Protect returned after Goexit")
+	}()
+	<-done
+	if p := <-exited; p.Value != callback.Goexit {
+		t.Errorf("%v", p.Value)
+	}
+	never := func(*callback.Panic) { t.Error("exited was called without Goexit") }
+	if p := callback.Protect(func() {}, never); p != nil {
+		t.Error(p)
+	}
+	if p := callback.Protect(func() { panic(errors.New("x")) }, never); p == nil {
+		t.Error("a panic was not returned")
+	}
+}
+
+func TestGuard_KnowsItsOwnCallsOnly(t *testing.T) {
+	var a, b callback.Guard
+	if a.Inside() {
+		t.Fatal("inside before any call")
+	}
+	a.Call(func() {
+		if !a.Inside() || b.Inside() {
+			t.Error("in a call of a: want inside of a, not of b")
+		}
+		a.Call(func() {})
+		if !a.Inside() {
+			t.Error("a nested call ended the outer one")
+		}
+		other := make(chan bool)
+		go func() { other <- a.Inside() }()
+		if <-other {
+			t.Error("another goroutine is inside")
+		}
+	})
+	if a.Inside() {
+		t.Error("inside after the call")
+	}
+	a.Call(func() { panic("x") })
+	if a.Inside() {
+		t.Error("inside after a panic")
+	}
+}
+
+func BenchmarkGuardCall(b *testing.B) {
+	var g callback.Guard
+	b.ReportAllocs()
+	for b.Loop() {
+		g.Call(func() {})
+	}
+}

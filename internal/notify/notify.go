@@ -1,0 +1,102 @@
+// Package notify has the three ways in which goroutines of mooring wake each
+// other: a Signal for one waiter, a Broadcast for all, a Latch for what happens
+// once.
+package notify
+
+import "sync"
+
+// Signal wakes one waiter. Calls of Set that come before the waiter looks count
+// as one. Use New; the zero value never wakes anybody.
+type Signal chan struct{}
+
+// New returns a Signal that is not set.
+func New() Signal { return make(Signal, 1) }
+
+// Set wakes the waiter, now or when it next receives. It never blocks.
+func (s Signal) Set() {
+	select {
+	case s <- struct{}{}:
+	default:
+	}
+}
+
+// Clear takes back a Set that nobody has received.
+func (s Signal) Clear() {
+	select {
+	case <-s:
+	default:
+	}
+}
+
+// Broadcast wakes everybody who waits. The zero value is ready for use; all
+// methods are safe for concurrent use.
+//
+// To wait for a condition, take the channel first and look at the condition
+// then; otherwise a Notify between the two is missed.
+type Broadcast struct {
+	mu sync.Mutex
+	c  chan struct{} // nil: nobody waits
+}
+
+// Changed returns a channel that the next Notify closes.
+func (b *Broadcast) Changed() <-chan struct{} {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.c == nil {
+		b.c = make(chan struct{})
+	}
+	return b.c
+}
+
+// Notify wakes everybody who waits.
+func (b *Broadcast) Notify() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.c != nil {
+		close(b.c)
+		b.c = nil
+	}
+}
+
+// Latch is something that happens once and stays so. The zero value is ready
+// for use; all methods are safe for concurrent use.
+type Latch struct {
+	mu sync.Mutex
+	c  chan struct{}
+	on bool
+}
+
+// Set closes the latch. Later calls do nothing. It reports whether this call
+// was the first.
+func (l *Latch) Set() (first bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.on {
+		return false
+	}
+	l.on = true
+	if l.c != nil {
+		close(l.c)
+	}
+	return true
+}
+
+// IsSet reports whether Set was called.
+func (l *Latch) IsSet() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.on
+}
+
+// Done returns a channel that is closed once Set was called.
+func (l *Latch) Done() <-chan struct{} {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.c == nil {
+		l.c = make(chan struct{})
+		if l.on {
+			close(l.c)
+		}
+	}
+	return l.c
+}
