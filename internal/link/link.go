@@ -11,6 +11,7 @@ import (
 	"github.com/eclipse/paho.golang/packets"
 	"github.com/eclipse/paho.golang/paho"
 
+	"github.com/mooring-mqtt/mooring/internal/notify"
 	"github.com/mooring-mqtt/mooring/internal/session"
 	"github.com/mooring-mqtt/mooring/internal/wire"
 )
@@ -46,8 +47,15 @@ type Config struct {
 	Failed  func(End, Decision)                // after each attempt that failed, but for one that ends Run
 }
 
-// Up is a connection that the server has accepted.
+// Up is a connection that the server has accepted. The pointer is the identity of
+// the connection: everything that depends on "which connection is this?" compares
+// it, and nothing keeps a number of its own.
+//
+// Serve closes the latches, in any order.
 type Up struct {
+	Ready      notify.Latch // unacknowledged direct messages are resent and the birth is published: sending may start
+	Subscribed notify.Latch // the server's subscription list is in line, as far as the server answered
+
 	*Conn
 	Gen              *session.Generation
 	Server           *url.URL
