@@ -78,7 +78,6 @@ func New(o Options) (*Broker, error) {
 		timers:   timers{kick: make(chan struct{}, 1)},
 		done:     make(chan struct{}),
 	}
-	b.tree.init()
 	if err := b.restore(); err != nil {
 		return nil, err
 	}

@@ -20,7 +20,6 @@ import (
 // empty is a broker with state and nothing else.
 func empty() *Broker {
 	b := &Broker{sessions: make(map[string]*session), retained: make(map[string]*message)}
-	b.tree.init()
 	if err := b.opts.check(); err != nil {
 		panic(err)
 	}

@@ -42,7 +42,8 @@ func (b *Broker) unretain(m *message) {
 // sendRetained answers a subscription with the retained messages that match,
 // in the order they were published.
 func (b *Broker) sendRetained(sub *subscription, handling byte, isNew bool) {
-	if sub.group != nil || handling == retainNever || handling == retainIfNew && !isNew {
+	_, _, shared := wire.SplitShare(sub.filter)
+	if shared || handling == retainNever || handling == retainIfNew && !isNew {
 		return
 	}
 	var found []*message

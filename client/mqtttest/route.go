@@ -25,7 +25,7 @@ func (b *Broker) publish(m *message, from string) (reason byte) {
 		reason = wire.ReasonSuccess
 		t.session.enqueue(entry{msg: m, qos: min(m.qos, d.qos), retain: m.retain && d.asPublished, subIDs: d.ids})
 	}
-	for _, g := range r.groups {
+	for _, g := range r.shared {
 		reason = wire.ReasonSuccess
 		b.share(g, m, m.retain)
 	}

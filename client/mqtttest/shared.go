@@ -1,21 +1,13 @@
 package mqtttest
 
-// shareGroup is a Shared Subscription: the sessions that share a ShareName and
-// a Topic Filter. Each message goes to one of them.
-type shareGroup struct {
-	name    string
-	members []*subscription
-	turn    int
-}
-
-// next is the member whose turn it is: in a circle among the connected ones
-// with room in their queue, or, if there is none, among the others, which
-// then find it when they come back.
-func (g *shareGroup) next(m *message) *subscription {
+// next returns the member of a Shared Subscription whose turn it is: in a circle
+// among the connected members with room in their queue. If there is none, one of the
+// others gets the message when its client connects again.
+func (g *subscribers) next(m *message) *subscription {
 	var second *subscription
-	for i := range g.members {
-		at := (g.turn + i) % len(g.members)
-		sub := g.members[at]
+	for i := range g.list {
+		at := (g.turn + i) % len(g.list)
+		sub := g.list[at]
 		switch {
 		case sub.session.conn != nil && sub.session.room(m):
 			g.turn = at + 1
@@ -28,7 +20,7 @@ func (g *shareGroup) next(m *message) *subscription {
 	return second
 }
 
-func (b *Broker) share(g *shareGroup, m *message, retain bool) {
+func (b *Broker) share(g *subscribers, m *message, retain bool) {
 	sub := g.next(m)
 	if sub == nil {
 		return
@@ -36,11 +28,11 @@ func (b *Broker) share(g *shareGroup, m *message, retain bool) {
 	sub.session.enqueue(entry{msg: m, qos: min(m.qos, sub.qos), retain: retain && sub.asPublished, subIDs: sub.ids, share: sub.filter})
 }
 
-// redistribute gives a message that a member's session has ended without
-// finishing to another member.
+// redistribute gives a message that a member did not finish before its session ended
+// to another member.
 func (b *Broker) redistribute(e *entry) {
-	if g := b.tree.groups[e.share]; g != nil && !e.msg.expired() {
+	if g := b.tree.filters.Get(e.share); g != nil && !e.msg.expired() {
 		b.stats.Redistributed++
-		b.share(g, e.msg, e.retain)
+		b.share(g.Value, e.msg, e.retain)
 	}
 }

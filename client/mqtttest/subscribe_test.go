@@ -2,75 +2,14 @@ package mqtttest
 
 import (
 	"fmt"
-	"math/rand/v2"
 	"reflect"
 	"slices"
-	"strings"
 	"testing"
 	"testing/synctest"
 
 	"github.com/mooring-mqtt/mooring/internal/wire"
 	"github.com/mooring-mqtt/mooring/internal/wire/control"
 )
-
-func TestTheTreeAgreesWithTheRulesOfMatching(t *testing.T) {
-	r := rand.New(rand.NewPCG(1, 2))
-	levels := []string{"", "a", "b", "$x", "+", "#"}
-	random := func(n int) string {
-		var parts []string
-		for range 1 + r.IntN(4) {
-			parts = append(parts, levels[r.IntN(n)])
-		}
-		return strings.Join(parts, "/")
-	}
-	for range 300 {
-		var tr tree
-		tr.init()
-		s := &session{}
-		subs := map[string]*subscription{}
-		for range 12 {
-			f := random(len(levels))
-			if wire.CheckTopicFilter(f) != nil {
-				continue
-			}
-			sub := &subscription{session: s, filter: f}
-			tr.add(sub, subs[f])
-			subs[f] = sub
-			if r.IntN(4) == 0 {
-				tr.remove(sub)
-				delete(subs, f)
-			}
-		}
-		for range 20 {
-			topic := random(4)
-			if topic == "" {
-				continue
-			}
-			var want, got []string
-			for f := range subs {
-				if wire.Match(f, topic) {
-					want = append(want, f)
-				}
-			}
-			for _, target := range tr.find(topic).targets {
-				for _, sub := range target.subs {
-					got = append(got, sub.filter)
-				}
-			}
-			slices.Sort(want)
-			slices.Sort(got)
-			if !slices.Equal(want, got) {
-				t.Fatalf("%q matches %q, want %q", topic, got, want)
-			}
-		}
-		for _, sub := range subs {
-			tr.remove(sub)
-		}
-		if len(tr.root.children) != 0 {
-			t.Fatal("empty nodes stay in the tree")
-		}
-	}
-}
 
 func TestOverlappingSubscriptionsGiveOneCopyWithAllIdentifiers(t *testing.T) {
 	inBubble(t, Options{}, func(t *testing.T, b *Broker) {

@@ -1,0 +1,261 @@
+// Package topic maps MQTT topic filters to values: for handlers, for internal
+// subscriptions and for the subscriptions of the test broker.
+package topic
+
+import (
+	"iter"
+	"slices"
+	"strings"
+
+	"github.com/mooring-mqtt/mooring/internal/wire"
+)
+
+// Tree holds one value for each topic filter. Matching a topic takes time in
+// proportion to the levels of the topic, not to the number of filters. The filters
+// must be valid, see [wire.CheckTopicFilter]. The zero value is empty and ready to
+// use. A Tree is not safe for concurrent changes; concurrent reads are safe.
+type Tree[V any] struct {
+	root  node[V]
+	count int
+	last  uint64 // order of the entry that was set last
+}
+
+// Entry is one filter of a Tree and its value. It is not changed while it is in the
+// tree: Set puts another Entry in its place.
+type Entry[V any] struct {
+	Filter string // with $share/name/, if it has that
+	Value  V
+	Shared bool // Filter is that of a Shared Subscription
+	order  uint64
+}
+
+// node is one level of the filters. The root is the level above the first.
+type node[V any] struct {
+	children map[string]*node[V] // by name of the level
+	plus     *node[V]            // the child for +
+	here     []*Entry[V]         // filters that end at this level
+	below    []*Entry[V]         // filters that end with # under this level
+}
+
+// Len returns the number of filters.
+func (t *Tree[V]) Len() int { return t.count }
+
+// Get returns the entry of a filter, or nil.
+func (t *Tree[V]) Get(filter string) *Entry[V] {
+	_, rest, _ := wire.SplitShare(filter)
+	n := &t.root
+	for n != nil {
+		level, after, more := strings.Cut(rest, "/")
+		if level == "#" {
+			return find(n.below, filter)
+		}
+		if n = n.child(level); n != nil && !more {
+			return find(n.here, filter)
+		}
+		rest = after
+	}
+	return nil
+}
+
+// Set stores a value for a filter and returns its entry. It replaces the value that
+// the filter has, if any. In the order of declaration the filter is then the last.
+func (t *Tree[V]) Set(filter string, value V) *Entry[V] {
+	t.Delete(filter)
+	_, rest, shared := wire.SplitShare(filter)
+	t.last++
+	t.count++
+	e := &Entry[V]{filter, value, shared, t.last}
+	n := &t.root
+	for level := range strings.SplitSeq(rest, "/") {
+		if level == "#" {
+			n.below = append(n.below, e)
+			return e
+		}
+		next := n.child(level)
+		if next == nil {
+			next = new(node[V])
+			switch {
+			case level == "+":
+				n.plus = next
+			case n.children == nil:
+				n.children = map[string]*node[V]{level: next}
+			default:
+				n.children[level] = next
+			}
+		}
+		n = next
+	}
+	n.here = append(n.here, e)
+	return e
+}
+
+// Delete removes a filter and returns its entry, or nil if it has none.
+func (t *Tree[V]) Delete(filter string) *Entry[V] {
+	_, rest, _ := wire.SplitShare(filter)
+	e := t.root.remove(rest, filter)
+	if e != nil {
+		t.count--
+	}
+	return e
+}
+
+// remove deletes an entry below a node, and the nodes that are then empty.
+func (n *node[V]) remove(rest, filter string) (removed *Entry[V]) {
+	level, after, more := strings.Cut(rest, "/")
+	if level == "#" {
+		n.below, removed = without(n.below, filter)
+		return removed
+	}
+	child := n.child(level)
+	switch {
+	case child == nil:
+		return nil
+	case more:
+		removed = child.remove(after, filter)
+	default:
+		child.here, removed = without(child.here, filter)
+	}
+	switch {
+	case !child.empty():
+	case level == "+":
+		n.plus = nil
+	default:
+		delete(n.children, level)
+	}
+	return removed
+}
+
+func (n *node[V]) child(level string) *node[V] {
+	if level == "+" {
+		return n.plus
+	}
+	return n.children[level]
+}
+
+func (n *node[V]) empty() bool {
+	return len(n.children)+len(n.here)+len(n.below) == 0 && n.plus == nil
+}
+
+func find[V any](list []*Entry[V], filter string) *Entry[V] {
+	for _, e := range list {
+		if e.Filter == filter {
+			return e
+		}
+	}
+	return nil
+}
+
+func without[V any](list []*Entry[V], filter string) ([]*Entry[V], *Entry[V]) {
+	for i, e := range list {
+		if e.Filter == filter {
+			return slices.Delete(list, i, i+1), e
+		}
+	}
+	return list, nil
+}
+
+// Match appends the entries whose filter matches a topic to dst, in the order in
+// which they were declared. It does not allocate if dst has room.
+func (t *Tree[V]) Match(topic string, dst []*Entry[V]) []*Entry[V] {
+	begin := len(dst)
+	dst = t.root.match(topic, strings.HasPrefix(topic, "$"), dst)
+	sort(dst[begin:])
+	return dst
+}
+
+// match appends what matches below a node. plain is set at the first level of a topic
+// that begins with $, which wildcards do not match [MQTT-4.7.2-1].
+func (n *node[V]) match(topic string, plain bool, dst []*Entry[V]) []*Entry[V] {
+	level, rest, more := strings.Cut(topic, "/")
+	child, plus := n.children[level], n.plus
+	if plain {
+		plus = nil
+	} else {
+		dst = append(dst, n.below...)
+	}
+	for _, next := range [...]*node[V]{child, plus} {
+		switch {
+		case next == nil:
+		case more:
+			dst = next.match(rest, false, dst)
+		default: // # matches the level above it too
+			dst = append(append(dst, next.here...), next.below...)
+		}
+	}
+	return dst
+}
+
+// Overlapping appends the entries whose filter matches at least one topic that the
+// given filter matches too, in the order in which they were declared.
+func (t *Tree[V]) Overlapping(filter string, dst []*Entry[V]) []*Entry[V] {
+	begin := len(dst)
+	_, filter, _ = wire.SplitShare(filter)
+	dst = t.root.overlapping(filter, true, dst)
+	sort(dst[begin:])
+	return dst
+}
+
+// overlapping appends what overlaps below a node. At the first level wildcards do not
+// match names that begin with $.
+func (n *node[V]) overlapping(filter string, first bool, dst []*Entry[V]) []*Entry[V] {
+	level, rest, more := strings.Cut(filter, "/")
+	plain := first && strings.HasPrefix(level, "$")
+	visit := func(next *node[V]) {
+		switch {
+		case next == nil:
+		case level == "#":
+			dst = next.overlapping("#", false, append(dst, next.here...))
+		case more && rest != "#":
+			dst = next.overlapping(rest, false, dst)
+		case more:
+			dst = next.overlapping(rest, false, append(dst, next.here...))
+		default:
+			dst = append(append(dst, next.here...), next.below...)
+		}
+	}
+	if !plain {
+		dst = append(dst, n.below...)
+		visit(n.plus)
+	}
+	if level != "+" && level != "#" {
+		visit(n.children[level])
+		return dst
+	}
+	for name, next := range n.children {
+		if !first || !strings.HasPrefix(name, "$") {
+			visit(next)
+		}
+	}
+	return dst
+}
+
+// All yields every entry in the order in which they were declared.
+func (t *Tree[V]) All() iter.Seq[*Entry[V]] {
+	return func(yield func(*Entry[V]) bool) {
+		list := make([]*Entry[V], 0, t.count)
+		t.root.collect(&list)
+		sort(list)
+		for _, e := range list {
+			if !yield(e) {
+				return
+			}
+		}
+	}
+}
+
+func (n *node[V]) collect(list *[]*Entry[V]) {
+	*list = append(append(*list, n.here...), n.below...)
+	for _, next := range n.children {
+		next.collect(list)
+	}
+	if n.plus != nil {
+		n.plus.collect(list)
+	}
+}
+
+// sort brings entries into the order of their declaration.
+func sort[V any](list []*Entry[V]) {
+	if len(list) > 1 {
+		slices.SortFunc(list, func(a, b *Entry[V]) int { return int(int64(a.order) - int64(b.order)) })
+	}
+}
