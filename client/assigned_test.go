@@ -13,7 +13,7 @@ func TestAClientThatTheServerNames(t *testing.T) {
 	b := mqtttest.Start(t)
 	events := &recorder{}
 	inbox := newInbox()
-	c := mustNew(t, Config{Servers: []string{b.URL()}, AssignedClientID: true, OnEvent: events.add})
+	c := mustNew(t, Config{Servers: []string{b.URL()}, Session: SessionConfig{AssignedClientID: true}, OnEvent: events.add})
 	must(t, c.Subscribe(t.Context(), "a/+", ExactlyOnce, inbox, SubscriptionID(7)))
 	must(t, c.Subscribe(t.Context(), "a/#", AtLeastOnce, newInbox(), SubscriptionID(9)))
 	start(t, c)

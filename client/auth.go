@@ -48,20 +48,20 @@ func (noneToAuthenticate) Error() string {
 func (noneToAuthenticate) Is(target error) bool { return target == ErrNotConnected }
 
 // Reauthenticate has the server authenticate this connection again, and waits for
-// its answer, for Config.ConnectTimeout at most. Each new connection is
+// its answer, for Config.Connection.ConnectTimeout at most. Each new connection is
 // authenticated anyway. Errors: ErrNotConnected; *AuthError; *ConnectionError or
 // *ProtocolError if the server ends the connection over it. After an error but that
 // of Authenticator.Start, or of ctx before its turn came, the connection has ended,
 // and is made again.
 func (c *Client) Reauthenticate(ctx context.Context) error {
-	if c.cfg.Auth == nil {
-		return errors.New("client: Config.Auth is not set; there is no method to authenticate again with")
+	if c.cfg.Connection.Auth == nil {
+		return errors.New("client: Config.Connection.Auth is not set; there is no method to authenticate again with")
 	}
 	up := c.current()
 	if up == nil {
 		return errNoneToAuthenticate
 	}
-	ctx, cancel := context.WithTimeout(ctx, c.cfg.ConnectTimeout)
+	ctx, cancel := context.WithTimeout(ctx, c.cfg.Connection.ConnectTimeout)
 	defer cancel()
 	return connectionError(up.Reauthenticate(ctx))
 }

@@ -56,7 +56,7 @@ func authenticating(t *testing.T, test func(t *testing.T, c *Client, s *script, 
 	withScript(t, func(t *testing.T, s *script) {
 		events := &recorder{}
 		cfg := testConfig("c", events, s.dial)
-		cfg.Auth, cfg.ConnectTimeout = &echo{}, 5*time.Second
+		cfg.Connection.Auth, cfg.Connection.ConnectTimeout = &echo{}, 5*time.Second
 		test(t, mustStart(t, cfg), s, events)
 	})
 }
@@ -208,7 +208,7 @@ func TestAuthenticationDataIsNotCut(t *testing.T) {
 	withScript(t, func(t *testing.T, s *script) {
 		events := &recorder{}
 		cfg := testConfig("c", events, s.dial)
-		cfg.Auth = &longAuth{"long", []int{65_536, 65_535, 65_536}}
+		cfg.Connection.Auth = &longAuth{"long", []int{65_536, 65_535, 65_536}}
 		c := mustStart(t, cfg)
 		p := s.accept(control.Connack{AuthMethod: "long"})
 		if n := len(p.connect.AuthData); n != 65_535 {

@@ -19,8 +19,8 @@ func tripping(t *testing.T, test func(t *testing.T, s *script, c *Client, p *pee
 	withScript(t, func(t *testing.T, s *script) {
 		var events recorder
 		cfg := testConfig("c", &events, s.dial)
-		cfg.Breaker = reliability.BreakerOptions{FailureThreshold: 2, RecoveryTimeout: time.Minute, SuccessesToClose: 2}
-		cfg.AckTimeout = time.Hour
+		cfg.Publishing.Breaker = reliability.BreakerOptions{FailureThreshold: 2, RecoveryTimeout: time.Minute, SuccessesToClose: 2}
+		cfg.Connection.AckTimeout = time.Hour
 		c := mustStart(t, cfg)
 		p := s.accept(control.Connack{})
 		connect(t, c)
@@ -119,7 +119,7 @@ func TestTrialsThatGoDownWithTheirConnectionAreMadeAgain(t *testing.T) {
 }
 
 func TestWhatConcernsOneMessageDoesNotOpenTheBreaker(t *testing.T) {
-	publishing(t, func(cfg *Config) { cfg.Breaker.FailureThreshold = 2 }, control.Connack{}, func(t *testing.T, c *Client, p *peer, _ *recorder) {
+	publishing(t, func(cfg *Config) { cfg.Publishing.Breaker.FailureThreshold = 2 }, control.Connack{}, func(t *testing.T, c *Client, p *peer, _ *recorder) {
 		for _, code := range []byte{wire.ReasonNotAuthorized, wire.ReasonTopicNameInvalid, wire.ReasonPayloadFormatInvalid, wire.ReasonNotAuthorized} {
 			d := publish(t, c, "t", "x", AtLeastOnce)
 			p.ack(wire.PUBACK, p.nextPublish().PacketID, code, "")
@@ -162,7 +162,7 @@ func TestALinkThatAcknowledgesNothingIsGivenUp(t *testing.T) {
 	withScript(t, func(t *testing.T, s *script) {
 		var events recorder
 		cfg := testConfig("c", &events, s.dial)
-		cfg.AckTimeout = 8 * time.Second
+		cfg.Connection.AckTimeout = 8 * time.Second
 		c := mustStart(t, cfg)
 		p := s.accept(control.Connack{})
 		time.Sleep(time.Hour) // idle is no fault

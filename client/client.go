@@ -21,7 +21,7 @@ type Client struct {
 	cfg      Config
 	servers  []*url.URL
 	dialer   *link.Dialer
-	asking   chan struct{} // held while Config.Credentials runs
+	asking   chan struct{} // held while Config.Connection.Credentials runs
 	store    persistence.Store
 	ownStore bool
 	discard  atomic.Bool            // the next CONNECT asks for a new session
@@ -60,15 +60,15 @@ type Client struct {
 
 	mu        sync.Mutex
 	state     lifecycle
-	stood     ConnectionState // what State returns
-	farewell  Goodbye         // what the server is told at a clean end
-	left      time.Time       // when the last connection ended; zero: there was none
-	server    *url.URL        // of the last connection
-	up        *link.Up        // nil while not connected
-	begun     *link.Up        // the connection on which direct messages have been sent again, and the birth: the drainer may go
-	caughtUp  *link.Up        // the connection whose server has answered for all subscriptions
-	upChanged chan struct{}   // closed and replaced when a connection is up, and when the end begins
-	err       error           // why the client stopped
+	stood     ConnectionState   // what State returns
+	farewell  DisconnectOptions // what the server is told at a clean end
+	left      time.Time         // when the last connection ended; zero: there was none
+	server    *url.URL          // of the last connection
+	up        *link.Up          // nil while not connected
+	begun     *link.Up          // the connection on which direct messages have been sent again, and the birth: the drainer may go
+	caughtUp  *link.Up          // the connection whose server has answered for all subscriptions
+	upChanged chan struct{}     // closed and replaced when a connection is up, and when the end begins
+	err       error             // why the client stopped
 	subs      subscriptions
 
 	stopLink  context.CancelFunc
@@ -119,7 +119,7 @@ func New(cfg Config) (*Client, error) {
 	c := &Client{
 		madeUpID:  madeUpID,
 		cfg:       cfg,
-		store:     cfg.Store,
+		store:     cfg.Store.Custom,
 		clock:     newClock(),
 		wake:      make(chan struct{}, 1),
 		hurry:     make(chan struct{}, 1),
@@ -134,7 +134,7 @@ func New(cfg Config) (*Client, error) {
 	c.taps.wake = make(chan struct{}, 1)
 	c.ending, c.beginEnd = context.WithCancelCause(context.Background())
 	for p, suffix := range streamSuffixes {
-		c.publishers[p] = cfg.Publisher + suffix
+		c.publishers[p] = cfg.Publishing.Publisher + suffix
 	}
 	for _, s := range cfg.Servers {
 		u, err := link.ParseServer(s)
@@ -153,9 +153,9 @@ func New(cfg Config) (*Client, error) {
 		}
 	}
 	c.resumes = c.knowsSession()
-	c.droppable.Store(cfg.Store != nil || cfg.WhenFull == DropOldest) // a store of their own may have any policy
-	c.pending.init(cfg.PublishTimeout, c.store.LastSeq())
-	c.ageing.init(cfg.DirOptions.MaxAge, c.store.Stats().Pending > 0)
+	c.droppable.Store(cfg.Store.Custom != nil || cfg.Store.WhenFull == DropOldest) // a store of their own may have any policy
+	c.pending.init(cfg.Publishing.WaitTimeout, c.store.LastSeq())
+	c.ageing.init(cfg.Store.Options.MaxAge, c.store.Stats().Pending > 0)
 	c.lost.init(c.store)
 	c.seq = ordering.NewSequencer(ordering.SequencerOptions{})
 	c.streams.ids = map[string]uint32{}
@@ -164,7 +164,7 @@ func New(cfg Config) (*Client, error) {
 		c.seq.Restore(name, last)
 		return true
 	})
-	breaker := cfg.Breaker
+	breaker := cfg.Publishing.Breaker
 	told := breaker.OnStateChange
 	breaker.OnStateChange = func(from, to reliability.State) {
 		if told != nil {
@@ -173,29 +173,29 @@ func New(cfg Config) (*Client, error) {
 		c.event(BreakerChanged{From: from.String(), To: to.String()})
 	}
 	c.breaker = reliability.NewBreaker(breaker)
-	c.retry = reliability.Retry{Backoff: cfg.Backoff, Stable: cfg.StableAfter}
+	c.retry = reliability.Retry{Backoff: cfg.Connection.Backoff, Stable: cfg.Connection.StableAfter}
 	c.session = session.New(session.Config{
 		Store:             sessionStore{c.store, c},
-		ReceiveMaximum:    cfg.ReceiveMaximum,
-		TopicAliasMaximum: cfg.TopicAliasMaximum,
-		TopicAliases:      uint16(cfg.TopicAliases),
+		ReceiveMaximum:    cfg.Receiving.ReceiveMaximum,
+		TopicAliasMaximum: cfg.Receiving.TopicAliasMaximum,
+		TopicAliases:      uint16(cfg.Publishing.TopicAliases),
 		Settled:           c.settled,
 		Lost:              c.sessionLost,
 		Deliver:           c.receive,
 		Room:              c.wakeDrainer,
 	})
 	c.counters.settled = make(chan struct{}, 1)
-	c.inbound.init(int64(cfg.MaxInboundBytes), int64(cfg.MaximumPacketSize))
+	c.inbound.init(int64(cfg.Receiving.MaxBufferedBytes), int64(cfg.Connection.MaximumPacketSize))
 	c.makeLanes()
 	return c, nil
 }
 
 func (c *Client) openStore() error {
 	c.ownStore = true
-	options := c.cfg.DirOptions
-	options.WhenFull = storePolicies[c.cfg.WhenFull]
-	if c.cfg.DeadLetters > 0 {
-		options.MaxDeadLetters = c.cfg.DeadLetters
+	options := c.cfg.Store.Options
+	options.WhenFull = storePolicies[c.cfg.Store.WhenFull]
+	if c.cfg.Store.DeadLetters > 0 {
+		options.MaxDeadLetters = c.cfg.Store.DeadLetters
 	}
 	options.OnDrop = c.Dropped
 	if c.cfg.Dir == "" {
@@ -307,7 +307,7 @@ func (c *Client) Err() error {
 }
 
 // ClientID is the client identifier: the configured one, or the one made up. With
-// Config.AssignedClientID it is empty until the server has named us, and then stays
+// Config.Session.AssignedClientID it is empty until the server has named us, and then stays
 // the same.
 func (c *Client) ClientID() string {
 	if id := c.assigned.Load(); id != nil {

@@ -13,7 +13,7 @@ import (
 )
 
 // Close ends the client cleanly: handlers that run may finish (for
-// Config.CloseTimeout, then their context ends), what was handled is
+// Config.Connection.CloseTimeout, then their context ends), what was handled is
 // acknowledged, the status goes offline, the server gets a DISCONNECT. It takes
 // that long in all, and a second at most where handlers have used it up. What is
 // not delivered stays in the store, and its Deliveries end as Abandoned. Close
@@ -21,10 +21,10 @@ import (
 // OnEvent, OnChange or another function of the program's that a client calls, it
 // returns at once and the client ends behind it, see Done.
 func (c *Client) Close() error {
-	return c.closeWith(Goodbye{})
+	return c.closeWith(DisconnectOptions{})
 }
 
-func (c *Client) closeWith(g Goodbye) error {
+func (c *Client) closeWith(g DisconnectOptions) error {
 	c.end(nil, &g)
 	if inClient() {
 		return nil
@@ -94,7 +94,7 @@ func (c *Client) fail(err error) {
 }
 
 // end begins the end, a clean one if there is a goodbye; only the first call counts.
-func (c *Client) end(cause error, g *Goodbye) {
+func (c *Client) end(cause error, g *DisconnectOptions) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.state >= closing {
@@ -120,7 +120,7 @@ func (c *Client) end(cause error, g *Goodbye) {
 // they handled, then the connection, then the store. Where there is no time for
 // that the connection goes first.
 func (c *Client) teardown(started, clean bool) {
-	c.endBy = time.Now().Add(c.cfg.CloseTimeout)
+	c.endBy = time.Now().Add(c.cfg.Connection.CloseTimeout)
 	if started {
 		if !clean {
 			c.stopLink()
@@ -189,7 +189,7 @@ func (c *Client) within(up *link.Up, f func()) {
 // the cache next.
 func (c *Client) giveBack() {
 	for _, key := range c.claims.abandon() {
-		_ = c.cfg.Dedupe.Abort(key) // a cache that is closed has given it up
+		_ = c.cfg.Receiving.Dedupe.Abort(key) // a cache that is closed has given it up
 	}
 }
 
@@ -200,7 +200,7 @@ func (c *Client) endLanes(clean bool) {
 		l.stop()
 	}
 	if clean {
-		timer := time.AfterFunc(c.cfg.CloseTimeout, c.stopLanes)
+		timer := time.AfterFunc(c.cfg.Connection.CloseTimeout, c.stopLanes)
 		defer timer.Stop()
 	} else {
 		c.stopLanes()

@@ -47,34 +47,40 @@ func (a *closingAuth) Done(ctx context.Context, data []byte) error {
 // other tests have: handlers, OnEvent, OnChange.
 var callbacks = map[string]func(cfg *Config, then func()){
 	"Dial": func(cfg *Config, then func()) {
-		dial := cfg.Dial
-		cfg.Dial = func(ctx context.Context, u *url.URL) (net.Conn, error) {
+		dial := cfg.Connection.Dial
+		cfg.Connection.Dial = func(ctx context.Context, u *url.URL) (net.Conn, error) {
 			then()
 			return dial(ctx, u)
 		}
 	},
 	"Credentials": func(cfg *Config, then func()) {
-		cfg.Credentials = func(context.Context) (Credentials, error) {
+		cfg.Connection.Credentials = func(context.Context) (Credentials, error) {
 			then()
 			return Credentials{}, nil
 		}
 	},
-	"Auth.Start":    func(cfg *Config, then func()) { cfg.Auth = &closingAuth{step: "Start", then: then} },
-	"Auth.Continue": func(cfg *Config, then func()) { cfg.Auth = &closingAuth{step: "Continue", then: then} },
-	"Auth.Done":     func(cfg *Config, then func()) { cfg.Auth = &closingAuth{step: "Done", then: then} },
-	"LaneKey":       func(cfg *Config, then func()) { cfg.LaneKey = func(*Message) string { then(); return "" } },
+	"Auth.Start":    func(cfg *Config, then func()) { cfg.Connection.Auth = &closingAuth{step: "Start", then: then} },
+	"Auth.Continue": func(cfg *Config, then func()) { cfg.Connection.Auth = &closingAuth{step: "Continue", then: then} },
+	"Auth.Done":     func(cfg *Config, then func()) { cfg.Connection.Auth = &closingAuth{step: "Done", then: then} },
+	"LaneKey": func(cfg *Config, then func()) {
+		cfg.Receiving.OrderingKey = func(*Message) string { then(); return "" }
+	},
 	"DedupeKey": func(cfg *Config, then func()) {
-		cfg.Dedupe, cfg.DedupeKey = dedupe.NewMemory(dedupe.Options{}), func(*Message) string { then(); return "" }
+		cfg.Receiving.Dedupe, cfg.Receiving.DedupeKey = dedupe.NewMemory(dedupe.Options{}), func(*Message) string { then(); return "" }
 	},
 	"Ordering.OnGap": func(cfg *Config, then func()) {
-		cfg.Ordering = &Ordering{Options: ordering.Options{OnGap: func(ordering.Gap) { then() }}}
+		cfg.Receiving.Ordering = &Ordering{Options: ordering.Options{OnGap: func(ordering.Gap) { then() }}}
 	},
-	"Backoff.Rand":        func(cfg *Config, then func()) { cfg.Backoff.Rand = func() float64 { then(); return 0 } },
-	"HandlerBackoff.Rand": func(cfg *Config, then func()) { cfg.HandlerBackoff.Rand = func() float64 { then(); return 0 } },
+	"Backoff.Rand": func(cfg *Config, then func()) { cfg.Connection.Backoff.Rand = func() float64 { then(); return 0 } },
+	"HandlerBackoff.Rand": func(cfg *Config, then func()) {
+		cfg.Receiving.HandlerBackoff.Rand = func() float64 { then(); return 0 }
+	},
 	"Breaker.Judge": func(cfg *Config, then func()) {
-		cfg.Breaker.Judge = func(error) reliability.Outcome { then(); return 0 }
+		cfg.Publishing.Breaker.Judge = func(error) reliability.Outcome { then(); return 0 }
 	},
-	"Breaker.OnStateChange": func(cfg *Config, then func()) { cfg.Breaker.OnStateChange = func(_, _ reliability.State) { then() } },
+	"Breaker.OnStateChange": func(cfg *Config, then func()) {
+		cfg.Publishing.Breaker.OnStateChange = func(_, _ reliability.State) { then() }
+	},
 }
 
 // Close from any function of the program's that the client calls would wait for the
@@ -87,7 +93,7 @@ func TestCloseFromEveryFunctionOfTheProgram(t *testing.T) {
 				var once sync.Once
 				called := false
 				cfg := testConfig("c", &recorder{}, s.dial)
-				cfg.Breaker.FailureThreshold = 1
+				cfg.Publishing.Breaker.FailureThreshold = 1
 				set(&cfg, func() {
 					once.Do(func() {
 						called = true
@@ -107,7 +113,7 @@ func TestCloseFromEveryFunctionOfTheProgram(t *testing.T) {
 					for {
 						select {
 						case nc := <-s.conns:
-							serveABit(nc, cfg.Auth != nil)
+							serveABit(nc, cfg.Connection.Auth != nil)
 						case <-c.Done():
 							return
 						}

@@ -99,9 +99,9 @@ func TestEveryEndFromEveryState(t *testing.T) {
 				withScript(t, func(t *testing.T, s *script) {
 					store := persistence.NewMemory(persistence.Options{})
 					cfg := testConfig("c", &recorder{}, s.dial)
-					cfg.Store = store
-					cfg.Backoff = reliability.Backoff{Min: time.Hour, Max: time.Hour}
-					cfg.ConnectTimeout, cfg.AckTimeout, cfg.CloseTimeout = time.Hour, time.Hour, 2*time.Second
+					cfg.Store.Custom = store
+					cfg.Connection.Backoff = reliability.Backoff{Min: time.Hour, Max: time.Hour}
+					cfg.Connection.ConnectTimeout, cfg.Connection.AckTimeout, cfg.Connection.CloseTimeout = time.Hour, time.Hour, 2*time.Second
 					c, err := New(cfg)
 					must(t, err)
 					d := publish(t, c, "t", "kept", AtLeastOnce)
@@ -161,7 +161,7 @@ func TestEveryEndFromEveryState(t *testing.T) {
 func TestCloseFinishesWhatHandlersHave(t *testing.T) {
 	withScript(t, func(t *testing.T, s *script) {
 		cfg := testConfig("c", &recorder{}, s.dial)
-		cfg.CloseTimeout = 10 * time.Second
+		cfg.Connection.CloseTimeout = 10 * time.Second
 		c := mustNew(t, cfg)
 		var ends []error
 		must(t, c.Handle("#", HandlerFunc(func(ctx context.Context, m *Message) error {
@@ -196,7 +196,7 @@ func TestAMessageWhoseHandlerIsInterruptedComesAgain(t *testing.T) {
 	withScript(t, func(t *testing.T, s *script) {
 		var events recorder
 		cfg := testConfig("c", &events, s.dial)
-		cfg.CloseTimeout, cfg.HandlerAttempts = time.Second, 1
+		cfg.Connection.CloseTimeout, cfg.Receiving.HandlerAttempts = time.Second, 1
 		c := mustNew(t, cfg)
 		must(t, c.Handle("#", HandlerFunc(func(ctx context.Context, _ *Message) error {
 			<-ctx.Done()
@@ -220,7 +220,7 @@ func TestAMessageWhoseHandlerIsInterruptedComesAgain(t *testing.T) {
 func TestACancelledContextSaysNoGoodbye(t *testing.T) {
 	withScript(t, func(t *testing.T, s *script) {
 		cfg := testConfig("c", &recorder{}, s.dial)
-		cfg.Status = &Status{Topic: "status", NoCorrection: true}
+		cfg.Presence.Status = &Status{Topic: "status", NoCorrection: true}
 		c := mustNew(t, cfg)
 		release := make(chan struct{})
 		must(t, c.Handle("#", HandlerFunc(func(context.Context, *Message) error { <-release; return nil })))
@@ -315,7 +315,7 @@ func TestPublishRacesWithClose(t *testing.T) {
 			b := mqtttest.Start(t, mqtttest.With(mqtttest.Options{NoTCP: true}))
 			cfg := testConfig("c", &recorder{}, b.Dial)
 			store := persistence.NewMemory(persistence.Options{})
-			cfg.Store = store
+			cfg.Store.Custom = store
 			c := mustStart(t, cfg)
 			connect(t, c)
 			var mu sync.Mutex
@@ -357,7 +357,7 @@ func TestPublishRacesWithClose(t *testing.T) {
 func TestClosingBehindAPeerThatTakesNothing(t *testing.T) {
 	withScript(t, func(t *testing.T, s *script) {
 		cfg := testConfig("c", &recorder{}, s.dial)
-		cfg.Dial = func(context.Context, *url.URL) (net.Conn, error) {
+		cfg.Connection.Dial = func(context.Context, *url.URL) (net.Conn, error) {
 			near, far := net.Pipe()
 			t.Cleanup(func() { _ = far.Close() })
 			go func() { // takes CONNECT, and then nothing any more
@@ -366,15 +366,15 @@ func TestClosingBehindAPeerThatTakesNothing(t *testing.T) {
 			}()
 			return near, nil
 		}
-		cfg.WriteTimeout, cfg.CloseTimeout = time.Hour, 3*time.Second
+		cfg.Connection.WriteTimeout, cfg.Connection.CloseTimeout = time.Hour, 3*time.Second
 		c := mustStart(t, cfg)
 		connect(t, c)
 		publish(t, c, "t", "x", AtLeastOnce)
 		synctest.Wait()
 		began := time.Now()
 		must(t, c.Close())
-		if took := time.Since(began); took > cfg.CloseTimeout+time.Second {
-			t.Errorf("Close took %v, its timeout is %v", took, cfg.CloseTimeout)
+		if took := time.Since(began); took > cfg.Connection.CloseTimeout+time.Second {
+			t.Errorf("Close took %v, its timeout is %v", took, cfg.Connection.CloseTimeout)
 		}
 	})
 }
@@ -396,7 +396,7 @@ func (s *slowStore) Enqueue(*persistence.Message) (persistence.Ticket, error) {
 func TestPublishIsOvertakenByClose(t *testing.T) {
 	store := &slowStore{persistence.NewMemory(persistence.Options{}), make(chan struct{}), make(chan struct{})}
 	cfg := testConfig("c", &recorder{}, nil)
-	cfg.Store = store
+	cfg.Store.Custom = store
 	c := mustNew(t, cfg)
 	result := make(chan error, 1)
 	go func() {

@@ -40,90 +40,96 @@ func TestConfigRules(t *testing.T) {
 			c.Servers = []string{"mqtt://a", "tcp://a:1", "mqtts://a", "ssl://a", "tls://[::1]:1", "ws://a/mqtt", "wss://a", "unix:///tmp/s"}
 		}},
 		{"ClientID", func(c *Config) { c.ClientID, c.Dir = "", "d" }},
-		{"ClientID", func(c *Config) { c.ClientID, c.Store = "", persistence.NewMemory(persistence.Options{}) }},
+		{"ClientID", func(c *Config) { c.ClientID, c.Store.Custom = "", persistence.NewMemory(persistence.Options{}) }},
 		{"ClientID", func(c *Config) { c.ClientID = "a\x00" }},
 		{"ClientID", func(c *Config) { c.ClientID = long }},
 		{"", func(c *Config) { c.ClientID = "" }},
 		{"", func(c *Config) { c.ClientID = full }},
-		{"Username", func(c *Config) { c.Username = "\xff" }},
-		{"", func(c *Config) { c.Username = "u" }},
-		{"Password", func(c *Config) { c.Password = []byte(long) }},
-		{"", func(c *Config) { c.Password = []byte(full) }},
-		{"Publisher", func(c *Config) { c.Publisher = long }},
-		{"Proxy", func(c *Config) { c.Proxy = "host:3128" }},
-		{"Proxy", func(c *Config) { c.Proxy = "ftp://host" }},
-		{"Proxy", func(c *Config) { c.Proxy, c.Dial = "http://host", noDial }},
-		{"Proxy", func(c *Config) { c.Proxy, c.Servers = "http://host", []string{"unix:///tmp/s"} }},
-		{"", func(c *Config) { c.Proxy = "http://user:secret@host:3128" }},
-		{"", func(c *Config) { c.Proxy, c.Servers = "socks5://host", []string{"unix:///tmp/s", "ws://a"} }},
-		{"TLS", func(c *Config) { c.TLS, c.Dial = &tls.Config{MinVersion: tls.VersionTLS12}, noDial }},
-		{"TLSFiles", func(c *Config) { c.TLSFiles, c.Dial = &TLSFiles{}, noDial }},
-		{"TLSFiles", func(c *Config) {
-			c.TLSFiles, c.TLS, c.Servers = &TLSFiles{}, &tls.Config{MinVersion: tls.VersionTLS12}, []string{"wss://a"}
+		{"Connection.Username", func(c *Config) { c.Connection.Username = "\xff" }},
+		{"", func(c *Config) { c.Connection.Username = "u" }},
+		{"Connection.Password", func(c *Config) { c.Connection.Password = []byte(long) }},
+		{"", func(c *Config) { c.Connection.Password = []byte(full) }},
+		{"Publishing.Publisher", func(c *Config) { c.Publishing.Publisher = long }},
+		{"Connection.Proxy", func(c *Config) { c.Connection.Proxy = "host:3128" }},
+		{"Connection.Proxy", func(c *Config) { c.Connection.Proxy = "ftp://host" }},
+		{"Connection.Proxy", func(c *Config) { c.Connection.Proxy, c.Connection.Dial = "http://host", noDial }},
+		{"Connection.Proxy", func(c *Config) { c.Connection.Proxy, c.Servers = "http://host", []string{"unix:///tmp/s"} }},
+		{"", func(c *Config) { c.Connection.Proxy = "http://user:secret@host:3128" }},
+		{"", func(c *Config) { c.Connection.Proxy, c.Servers = "socks5://host", []string{"unix:///tmp/s", "ws://a"} }},
+		{"TLS", func(c *Config) { c.TLS, c.Connection.Dial = &tls.Config{MinVersion: tls.VersionTLS12}, noDial }},
+		{"Connection.TLSFiles", func(c *Config) { c.Connection.TLSFiles, c.Connection.Dial = &TLSFiles{}, noDial }},
+		{"Connection.TLSFiles", func(c *Config) {
+			c.Connection.TLSFiles, c.TLS, c.Servers = &TLSFiles{}, &tls.Config{MinVersion: tls.VersionTLS12}, []string{"wss://a"}
 		}},
-		{"TLSFiles", func(c *Config) { c.TLSFiles, c.Servers = &TLSFiles{Cert: "c"}, []string{"mqtts://a"} }},
-		{"TLSFiles", func(c *Config) { c.TLSFiles, c.Servers = &TLSFiles{Key: "k"}, []string{"mqtts://a"} }},
-		{"TLSFiles", func(c *Config) { c.TLSFiles = &TLSFiles{CA: "ca"} }}, // no server uses it
+		{"Connection.TLSFiles", func(c *Config) { c.Connection.TLSFiles, c.Servers = &TLSFiles{Cert: "c"}, []string{"mqtts://a"} }},
+		{"Connection.TLSFiles", func(c *Config) { c.Connection.TLSFiles, c.Servers = &TLSFiles{Key: "k"}, []string{"mqtts://a"} }},
+		{"Connection.TLSFiles", func(c *Config) { c.Connection.TLSFiles = &TLSFiles{CA: "ca"} }}, // no server uses it
 		{"", func(c *Config) {
-			c.TLSFiles, c.Servers = &TLSFiles{CA: "ca", Cert: "c", Key: "k"}, []string{"mqtt://a", "wss://a"}
+			c.Connection.TLSFiles, c.Servers = &TLSFiles{CA: "ca", Cert: "c", Key: "k"}, []string{"mqtt://a", "wss://a"}
 		}},
-		{"Credentials", func(c *Config) { c.Credentials, c.Username = noCredentials, "u" }},
-		{"Credentials", func(c *Config) { c.Credentials, c.Password = noCredentials, []byte("p") }},
-		{"", func(c *Config) { c.Credentials = noCredentials }},
-		{"Store", func(c *Config) { c.Dir, c.Store = "d", persistence.NewMemory(persistence.Options{}) }},
-		{"DirOptions", func(c *Config) { c.DirOptions.MaxMessages = -1 }},
-		{"KeepAlive", func(c *Config) { c.KeepAlive = -1 }},
-		{"KeepAlive", func(c *Config) { c.KeepAlive = 65_536 * time.Second }},
-		{"", func(c *Config) { c.KeepAlive = 65_535 * time.Second }},
-		{"StableAfter", func(c *Config) { c.StableAfter = -1 }},
-		{"ConnectTimeout", func(c *Config) { c.ConnectTimeout = -1 }},
-		{"WriteTimeout", func(c *Config) { c.WriteTimeout = -1 }},
-		{"AckTimeout", func(c *Config) { c.AckTimeout = -1 }},
-		{"PublishTimeout", func(c *Config) { c.PublishTimeout = -1 }},
-		{"CloseTimeout", func(c *Config) { c.CloseTimeout = -1 }},
-		{"SessionExpiry", func(c *Config) { c.SessionExpiry = -2 }},
-		{"", func(c *Config) { c.SessionExpiry = NoSession }},
-		{"", func(c *Config) { c.SessionExpiry = 1 << 62 }},
-		{"MaximumPacketSize", func(c *Config) { c.MaximumPacketSize = 63 }},
-		{"", func(c *Config) { c.MaximumPacketSize = 64 }},
-		{"Lanes", func(c *Config) { c.Lanes = -1 }},
-		{"TopicAliases", func(c *Config) { c.TopicAliases = -1 }},
-		{"Auth", func(c *Config) { c.Auth = namedAuth("") }},
-		{"Auth", func(c *Config) { c.Auth = namedAuth("a\x00b") }},
-		{"Session", func(c *Config) { c.Session = StrictSession + 1 }},
-		{"Session", func(c *Config) { c.Session, c.SessionExpiry = StrictSession, NoSession }},
-		{"TopicAliases", func(c *Config) { c.TopicAliases = 65_536 }},
-		{"QoS0Queue", func(c *Config) { c.QoS0Queue = -1 }},
-		{"HandlerAttempts", func(c *Config) { c.HandlerAttempts = -1 }},
-		{"PoisonAttempts", func(c *Config) { c.PoisonAttempts = -1 }},
-		{"LaneKey", func(c *Config) { c.LaneKey, c.Ordering = func(*Message) string { return "" }, &Ordering{} }},
-		{"", func(c *Config) { c.Ordering = &Ordering{} }},
-		{"OnSessionLost", func(c *Config) { c.OnSessionLost = FailInFlight + 1 }},
-		{"", func(c *Config) { c.OnSessionLost = FailInFlight }},
-		{"WhenFull", func(c *Config) { c.WhenFull = DropNewest + 1 }},
-		{"WhenFull", func(c *Config) { c.WhenFull, c.Store = DropOldest, persistence.NewMemory(persistence.Options{}) }},
-		{"WhenFull", func(c *Config) { c.WhenFull, c.DirOptions.WhenFull = Block, persistence.DropOldest }},
-		{"", func(c *Config) { c.WhenFull, c.DirOptions.WhenFull = DropOldest, persistence.DropOldest }},
-		{"", func(c *Config) { c.WhenFull, c.Store = Block, persistence.NewMemory(persistence.Options{}) }},
-		{"DeadLetters", func(c *Config) { c.DeadLetters = -1 }},
-		{"DeadLetters", func(c *Config) { c.DeadLetters = 100_001 }},
-		{"Publisher", func(c *Config) { c.Publisher, c.Sequenced = full, true }},
-		{"Will", func(c *Config) { c.Will, c.Status = &Will{Topic: "w"}, &Status{Topic: "s"} }},
-		{"Status.Topic", func(c *Config) { c.Status = &Status{} }},
-		{"Status.Topic", func(c *Config) { c.Status = &Status{Topic: "a/#"} }},
-		{"Status.Delay", func(c *Config) { c.Status = &Status{Topic: "s", Delay: -1} }},
-		{"Status.Offline", func(c *Config) { c.Status = &Status{Topic: "s", Online: []byte(long)} }},
-		{"Status.Offline", func(c *Config) { c.Status = &Status{Topic: "s", Offline: []byte(long)} }},
-		{"", func(c *Config) { c.Status = &Status{Topic: "s"} }},
-		{"Will", func(c *Config) { c.Will = &Will{} }},
-		{"Will", func(c *Config) { c.Will = &Will{Topic: "+"} }},
-		{"Will", func(c *Config) { c.Will = &Will{Topic: "w", QoS: 3} }},
-		{"Will", func(c *Config) { c.Will = &Will{Topic: "w", PayloadIsUTF8: true, Payload: []byte{0xff}} }},
-		{"Will", func(c *Config) { c.Will = &Will{Topic: "w", UserProperties: []UserProperty{{Key: long}}} }},
-		{"Will.Delay", func(c *Config) { c.Will = &Will{Topic: "w", Delay: -1} }},
-		{"Will.Delay", func(c *Config) { c.Will = &Will{Topic: "w", Expiry: -1} }},
-		{"Will.Payload", func(c *Config) { c.Will = &Will{Topic: "w", Payload: []byte(long)} }},
-		{"", func(c *Config) { c.Will = &Will{Topic: "w", Payload: []byte(full), QoS: 2} }},
+		{"Connection.Credentials", func(c *Config) { c.Connection.Credentials, c.Connection.Username = noCredentials, "u" }},
+		{"Connection.Credentials", func(c *Config) { c.Connection.Credentials, c.Connection.Password = noCredentials, []byte("p") }},
+		{"", func(c *Config) { c.Connection.Credentials = noCredentials }},
+		{"Store.Custom", func(c *Config) { c.Dir, c.Store.Custom = "d", persistence.NewMemory(persistence.Options{}) }},
+		{"Store.Options", func(c *Config) { c.Store.Options.MaxMessages = -1 }},
+		{"Connection.KeepAlive", func(c *Config) { c.Connection.KeepAlive = -1 }},
+		{"Connection.KeepAlive", func(c *Config) { c.Connection.KeepAlive = 65_536 * time.Second }},
+		{"", func(c *Config) { c.Connection.KeepAlive = 65_535 * time.Second }},
+		{"Connection.StableAfter", func(c *Config) { c.Connection.StableAfter = -1 }},
+		{"Connection.ConnectTimeout", func(c *Config) { c.Connection.ConnectTimeout = -1 }},
+		{"Connection.WriteTimeout", func(c *Config) { c.Connection.WriteTimeout = -1 }},
+		{"Connection.AckTimeout", func(c *Config) { c.Connection.AckTimeout = -1 }},
+		{"Publishing.WaitTimeout", func(c *Config) { c.Publishing.WaitTimeout = -1 }},
+		{"Connection.CloseTimeout", func(c *Config) { c.Connection.CloseTimeout = -1 }},
+		{"Session.Expiry", func(c *Config) { c.Session.Expiry = -2 }},
+		{"", func(c *Config) { c.Session.Expiry = NoSession }},
+		{"", func(c *Config) { c.Session.Expiry = 1 << 62 }},
+		{"Connection.MaximumPacketSize", func(c *Config) { c.Connection.MaximumPacketSize = 63 }},
+		{"", func(c *Config) { c.Connection.MaximumPacketSize = 64 }},
+		{"Receiving.Concurrency", func(c *Config) { c.Receiving.Concurrency = -1 }},
+		{"Publishing.TopicAliases", func(c *Config) { c.Publishing.TopicAliases = -1 }},
+		{"Connection.Auth", func(c *Config) { c.Connection.Auth = namedAuth("") }},
+		{"Connection.Auth", func(c *Config) { c.Connection.Auth = namedAuth("a\x00b") }},
+		{"Session.Mode", func(c *Config) { c.Session.Mode = StrictSession + 1 }},
+		{"Session.Mode", func(c *Config) { c.Session.Mode, c.Session.Expiry = StrictSession, NoSession }},
+		{"Publishing.TopicAliases", func(c *Config) { c.Publishing.TopicAliases = 65_536 }},
+		{"Receiving.QoS0QueueSize", func(c *Config) { c.Receiving.QoS0QueueSize = -1 }},
+		{"Receiving.HandlerAttempts", func(c *Config) { c.Receiving.HandlerAttempts = -1 }},
+		{"Publishing.PoisonAttempts", func(c *Config) { c.Publishing.PoisonAttempts = -1 }},
+		{"Receiving.OrderingKey", func(c *Config) {
+			c.Receiving.OrderingKey, c.Receiving.Ordering = func(*Message) string { return "" }, &Ordering{}
+		}},
+		{"", func(c *Config) { c.Receiving.Ordering = &Ordering{} }},
+		{"Session.OnLost", func(c *Config) { c.Session.OnLost = FailInFlight + 1 }},
+		{"", func(c *Config) { c.Session.OnLost = FailInFlight }},
+		{"Store.WhenFull", func(c *Config) { c.Store.WhenFull = DropNewest + 1 }},
+		{"Store.WhenFull", func(c *Config) {
+			c.Store.WhenFull, c.Store.Custom = DropOldest, persistence.NewMemory(persistence.Options{})
+		}},
+		{"Store.WhenFull", func(c *Config) { c.Store.WhenFull, c.Store.Options.WhenFull = Block, persistence.DropOldest }},
+		{"", func(c *Config) { c.Store.WhenFull, c.Store.Options.WhenFull = DropOldest, persistence.DropOldest }},
+		{"", func(c *Config) {
+			c.Store.WhenFull, c.Store.Custom = Block, persistence.NewMemory(persistence.Options{})
+		}},
+		{"Store.DeadLetters", func(c *Config) { c.Store.DeadLetters = -1 }},
+		{"Store.DeadLetters", func(c *Config) { c.Store.DeadLetters = 100_001 }},
+		{"Publishing.Publisher", func(c *Config) { c.Publishing.Publisher, c.Publishing.Sequenced = full, true }},
+		{"Presence.Will", func(c *Config) { c.Presence.Will, c.Presence.Status = &Will{Topic: "w"}, &Status{Topic: "s"} }},
+		{"Presence.Status.Topic", func(c *Config) { c.Presence.Status = &Status{} }},
+		{"Presence.Status.Topic", func(c *Config) { c.Presence.Status = &Status{Topic: "a/#"} }},
+		{"Presence.Status.Delay", func(c *Config) { c.Presence.Status = &Status{Topic: "s", Delay: -1} }},
+		{"Presence.Status.Offline", func(c *Config) { c.Presence.Status = &Status{Topic: "s", Online: []byte(long)} }},
+		{"Presence.Status.Offline", func(c *Config) { c.Presence.Status = &Status{Topic: "s", Offline: []byte(long)} }},
+		{"", func(c *Config) { c.Presence.Status = &Status{Topic: "s"} }},
+		{"Presence.Will", func(c *Config) { c.Presence.Will = &Will{} }},
+		{"Presence.Will", func(c *Config) { c.Presence.Will = &Will{Topic: "+"} }},
+		{"Presence.Will", func(c *Config) { c.Presence.Will = &Will{Topic: "w", QoS: 3} }},
+		{"Presence.Will", func(c *Config) { c.Presence.Will = &Will{Topic: "w", PayloadIsUTF8: true, Payload: []byte{0xff}} }},
+		{"Presence.Will", func(c *Config) { c.Presence.Will = &Will{Topic: "w", UserProperties: []UserProperty{{Key: long}}} }},
+		{"Presence.Will.Delay", func(c *Config) { c.Presence.Will = &Will{Topic: "w", Delay: -1} }},
+		{"Presence.Will.Delay", func(c *Config) { c.Presence.Will = &Will{Topic: "w", Expiry: -1} }},
+		{"Presence.Will.Payload", func(c *Config) { c.Presence.Will = &Will{Topic: "w", Payload: []byte(long)} }},
+		{"", func(c *Config) { c.Presence.Will = &Will{Topic: "w", Payload: []byte(full), QoS: 2} }},
 	} {
 		cfg := Config{Servers: []string{"mqtt://server"}, ClientID: "c"}
 		tt.set(&cfg)
@@ -155,35 +161,35 @@ func TestPoliciesThatCannotBe(t *testing.T) {
 		field string // "" where the Config is good
 		set   func(*Config)
 	}{
-		{"Backoff.Min", func(c *Config) { c.Backoff = backoff{Min: -1} }},
-		{"Backoff.Max", func(c *Config) { c.Backoff = backoff{Max: -1} }},
-		{"Backoff.Max", func(c *Config) { c.Backoff = backoff{Min: 2 * time.Second, Max: time.Second} }},
-		{"Backoff.Factor", func(c *Config) { c.Backoff = backoff{Factor: -2} }},
-		{"Backoff.Factor", func(c *Config) { c.Backoff = backoff{Factor: 0.99} }},
-		{"Backoff.Factor", func(c *Config) { c.Backoff = backoff{Factor: nan} }},
-		{"Backoff.Factor", func(c *Config) { c.Backoff = backoff{Factor: math.Inf(1)} }},
-		{"Backoff.Factor", func(c *Config) { c.Backoff = backoff{Factor: math.Inf(-1)} }},
-		{"", func(c *Config) { c.Backoff = backoff{Min: time.Second, Max: time.Second, Factor: 1} }},
-		{"", func(c *Config) { c.Backoff = backoff{Min: 2 * time.Minute} }}, // the default of Max rises with it
-		{"HandlerBackoff.Min", func(c *Config) { c.HandlerBackoff = backoff{Min: -time.Second} }},
-		{"HandlerBackoff.Max", func(c *Config) { c.HandlerBackoff = backoff{Min: 2, Max: 1} }},
-		{"HandlerBackoff.Factor", func(c *Config) { c.HandlerBackoff = backoff{Factor: 0.5} }},
-		{"Breaker.FailureThreshold", func(c *Config) { c.Breaker = breaker{FailureThreshold: -1} }},
-		{"Breaker.RecoveryTimeout", func(c *Config) { c.Breaker = breaker{RecoveryTimeout: -1} }},
-		{"Breaker.SuccessesToClose", func(c *Config) { c.Breaker = breaker{SuccessesToClose: -1} }},
-		{"Breaker.SlowAck", func(c *Config) { c.Breaker = breaker{SlowAck: -time.Second} }},
+		{"Connection.Backoff.Min", func(c *Config) { c.Connection.Backoff = backoff{Min: -1} }},
+		{"Connection.Backoff.Max", func(c *Config) { c.Connection.Backoff = backoff{Max: -1} }},
+		{"Connection.Backoff.Max", func(c *Config) { c.Connection.Backoff = backoff{Min: 2 * time.Second, Max: time.Second} }},
+		{"Connection.Backoff.Factor", func(c *Config) { c.Connection.Backoff = backoff{Factor: -2} }},
+		{"Connection.Backoff.Factor", func(c *Config) { c.Connection.Backoff = backoff{Factor: 0.99} }},
+		{"Connection.Backoff.Factor", func(c *Config) { c.Connection.Backoff = backoff{Factor: nan} }},
+		{"Connection.Backoff.Factor", func(c *Config) { c.Connection.Backoff = backoff{Factor: math.Inf(1)} }},
+		{"Connection.Backoff.Factor", func(c *Config) { c.Connection.Backoff = backoff{Factor: math.Inf(-1)} }},
+		{"", func(c *Config) { c.Connection.Backoff = backoff{Min: time.Second, Max: time.Second, Factor: 1} }},
+		{"", func(c *Config) { c.Connection.Backoff = backoff{Min: 2 * time.Minute} }}, // the default of Max rises with it
+		{"Receiving.HandlerBackoff.Min", func(c *Config) { c.Receiving.HandlerBackoff = backoff{Min: -time.Second} }},
+		{"Receiving.HandlerBackoff.Max", func(c *Config) { c.Receiving.HandlerBackoff = backoff{Min: 2, Max: 1} }},
+		{"Receiving.HandlerBackoff.Factor", func(c *Config) { c.Receiving.HandlerBackoff = backoff{Factor: 0.5} }},
+		{"Publishing.Breaker.FailureThreshold", func(c *Config) { c.Publishing.Breaker = breaker{FailureThreshold: -1} }},
+		{"Publishing.Breaker.RecoveryTimeout", func(c *Config) { c.Publishing.Breaker = breaker{RecoveryTimeout: -1} }},
+		{"Publishing.Breaker.SuccessesToClose", func(c *Config) { c.Publishing.Breaker = breaker{SuccessesToClose: -1} }},
+		{"Publishing.Breaker.SlowAck", func(c *Config) { c.Publishing.Breaker = breaker{SlowAck: -time.Second} }},
 		{"", func(c *Config) {
-			c.Breaker = breaker{FailureThreshold: 1, RecoveryTimeout: 1, SuccessesToClose: 1, SlowAck: 1}
+			c.Publishing.Breaker = breaker{FailureThreshold: 1, RecoveryTimeout: 1, SuccessesToClose: 1, SlowAck: 1}
 		}},
-		{"Ordering.MaxKeys", func(c *Config) { c.Ordering = &Ordering{Options: order{MaxKeys: -1}} }},
-		{"Ordering.MaxHeldPerKey", func(c *Config) { c.Ordering = &Ordering{Options: order{MaxHeldPerKey: -1}} }},
-		{"Ordering.MaxHeld", func(c *Config) { c.Ordering = &Ordering{Options: order{MaxHeld: -1}} }},
-		{"Ordering.MaxRanges", func(c *Config) { c.Ordering = &Ordering{Options: order{MaxRanges: -1}} }},
-		{"Ordering.GapTimeout", func(c *Config) { c.Ordering = &Ordering{Options: order{GapTimeout: -1}} }},
-		{"Ordering.Start", func(c *Config) { c.Ordering = &Ordering{Options: order{Start: ordering.FromOne + 1}} }},
-		{"Ordering.Late", func(c *Config) { c.Ordering = &Ordering{Options: order{Late: ordering.DropLate + 1}} }},
+		{"Receiving.Ordering.MaxKeys", func(c *Config) { c.Receiving.Ordering = &Ordering{Options: order{MaxKeys: -1}} }},
+		{"Receiving.Ordering.MaxHeldPerKey", func(c *Config) { c.Receiving.Ordering = &Ordering{Options: order{MaxHeldPerKey: -1}} }},
+		{"Receiving.Ordering.MaxHeld", func(c *Config) { c.Receiving.Ordering = &Ordering{Options: order{MaxHeld: -1}} }},
+		{"Receiving.Ordering.MaxRanges", func(c *Config) { c.Receiving.Ordering = &Ordering{Options: order{MaxRanges: -1}} }},
+		{"Receiving.Ordering.GapTimeout", func(c *Config) { c.Receiving.Ordering = &Ordering{Options: order{GapTimeout: -1}} }},
+		{"Receiving.Ordering.Start", func(c *Config) { c.Receiving.Ordering = &Ordering{Options: order{Start: ordering.FromOne + 1}} }},
+		{"Receiving.Ordering.Late", func(c *Config) { c.Receiving.Ordering = &Ordering{Options: order{Late: ordering.DropLate + 1}} }},
 		{"", func(c *Config) {
-			c.Ordering = &Ordering{Options: order{MaxKeys: 1, MaxHeldPerKey: 1, MaxHeld: 1, MaxRanges: 1, GapTimeout: 1, Start: ordering.FromOne, Late: ordering.DropLate}}
+			c.Receiving.Ordering = &Ordering{Options: order{MaxKeys: 1, MaxHeldPerKey: 1, MaxHeld: 1, MaxRanges: 1, GapTimeout: 1, Start: ordering.FromOne, Late: ordering.DropLate}}
 		}},
 	} {
 		cfg := Config{Servers: []string{"mqtt://server"}, ClientID: "c"}
@@ -208,21 +214,21 @@ func TestPoliciesThatCannotBe(t *testing.T) {
 func TestConfigDefaults(t *testing.T) {
 	c := mustNew(t, Config{Servers: []string{"mqtt://server"}})
 	got := c.cfg
-	if !strings.HasPrefix(got.ClientID, "mooring-") || c.ClientID() != got.ClientID || got.Publisher != got.ClientID {
-		t.Errorf("the client identifier is %q, the publisher %q", got.ClientID, got.Publisher)
+	if !strings.HasPrefix(got.ClientID, "mooring-") || c.ClientID() != got.ClientID || got.Publishing.Publisher != got.ClientID {
+		t.Errorf("the client identifier is %q, the publisher %q", got.ClientID, got.Publishing.Publisher)
 	}
 	if other := mustNew(t, Config{Servers: []string{"mqtt://server"}}); other.ClientID() == c.ClientID() {
 		t.Error("two clients have the same identifier")
 	}
-	summary := fmt.Sprint(got.KeepAlive, got.SessionExpiry, got.ReceiveMaximum, got.MaximumPacketSize, got.TopicAliasMaximum,
-		got.Lanes, got.QoS0Queue, got.HandlerAttempts, got.PoisonAttempts, got.ConnectTimeout, got.WriteTimeout, got.AckTimeout,
-		got.PublishTimeout, got.CloseTimeout, got.OnSessionLost == Republish, got.Logger != nil)
+	summary := fmt.Sprint(got.Connection.KeepAlive, got.Session.Expiry, got.Receiving.ReceiveMaximum, got.Connection.MaximumPacketSize, got.Receiving.TopicAliasMaximum,
+		got.Receiving.Concurrency, got.Receiving.QoS0QueueSize, got.Receiving.HandlerAttempts, got.Publishing.PoisonAttempts, got.Connection.ConnectTimeout, got.Connection.WriteTimeout, got.Connection.AckTimeout,
+		got.Publishing.WaitTimeout, got.Connection.CloseTimeout, got.Session.OnLost == Republish, got.Logger != nil)
 	if want := "30s 24h0m0s 1024 16777216 0 8 1024 3 5 20s 10s 30s 0s 5s true true"; summary != want {
 		t.Errorf("the defaults are\n%s, want\n%s", summary, want)
 	}
 	status := Status{Topic: "s"}
-	cfg := Config{Servers: []string{"mqtt://server"}, Status: &status}.withDefaults()
-	if w := cfg.Will; w == nil || w.Topic != "s" || string(w.Payload) != "offline" || w.QoS != AtLeastOnce || !w.Retain {
+	cfg := Config{Servers: []string{"mqtt://server"}, Presence: PresenceConfig{Status: &status}}.withDefaults()
+	if w := cfg.Presence.Will; w == nil || w.Topic != "s" || string(w.Payload) != "offline" || w.QoS != AtLeastOnce || !w.Retain {
 		t.Errorf("the status makes the will %+v", w)
 	}
 	if status.Online != nil || status.Offline != nil {
@@ -233,9 +239,9 @@ func TestConfigDefaults(t *testing.T) {
 func TestAWillTakesAllItsProperties(t *testing.T) {
 	withScript(t, func(t *testing.T, s *script) {
 		cfg := testConfig("c", &recorder{}, s.dial)
-		cfg.Username, cfg.Password = "me", []byte{0, 1}
-		cfg.SessionExpiry, cfg.CleanStart = NoSession, true
-		cfg.Will = &Will{Topic: "w", Payload: []byte("gone"), QoS: 2, Retain: true, Delay: 90 * time.Second, Expiry: time.Hour,
+		cfg.Connection.Username, cfg.Connection.Password = "me", []byte{0, 1}
+		cfg.Session.Expiry, cfg.Session.CleanStart = NoSession, true
+		cfg.Presence.Will = &Will{Topic: "w", Payload: []byte("gone"), QoS: 2, Retain: true, Delay: 90 * time.Second, Expiry: time.Hour,
 			ContentType: "text/plain", ResponseTopic: "r", CorrelationData: []byte("c"), PayloadIsUTF8: true,
 			UserProperties: []UserProperty{{Key: "a", Value: "1"}, {Key: "a", Value: "2"}}}
 		mustStart(t, cfg)
@@ -245,7 +251,7 @@ func TestAWillTakesAllItsProperties(t *testing.T) {
 		if w == nil || w.Topic != "w" || string(w.Payload) != "gone" || w.QoS != 2 || !w.Retain || w.Delay != 90 {
 			t.Fatalf("the will is %+v", w)
 		}
-		want := cfg.Will.packet()
+		want := cfg.Presence.Will.packet()
 		if string(w.Properties) != string(want.AppendProperties(nil)) {
 			t.Errorf("its properties are % x", w.Properties)
 		}

@@ -18,14 +18,14 @@ import (
 func (c *Client) linkConfig() *link.Config {
 	conf := &link.Config{
 		Servers:           c.servers,
-		Dial:              c.cfg.Dial,
+		Dial:              c.cfg.Connection.Dial,
 		Connect:           c.connectPacket,
-		ConnectTimeout:    c.cfg.ConnectTimeout,
-		WriteTimeout:      c.cfg.WriteTimeout,
-		PacketTimeout:     c.cfg.AckTimeout,
-		MaximumPacketSize: c.cfg.MaximumPacketSize,
+		ConnectTimeout:    c.cfg.Connection.ConnectTimeout,
+		WriteTimeout:      c.cfg.Connection.WriteTimeout,
+		PacketTimeout:     c.cfg.Connection.AckTimeout,
+		MaximumPacketSize: c.cfg.Connection.MaximumPacketSize,
 		Session:           c.session,
-		Auth:              c.cfg.Auth,
+		Auth:              c.cfg.Connection.Auth,
 		Decide:            c.decide,
 		Hurry:             c.hurry,
 		Accept:            c.acceptSession,
@@ -41,8 +41,8 @@ func (c *Client) linkConfig() *link.Config {
 	if conf.Dial == nil {
 		conf.Dial = c.dialer.Dial
 	}
-	if c.cfg.Will != nil {
-		conf.WillProperties = c.cfg.Will.properties()
+	if c.cfg.Presence.Will != nil {
+		conf.WillProperties = c.cfg.Presence.Will.properties()
 	}
 	return conf
 }
@@ -53,16 +53,16 @@ func (c *Client) connectPacket(ctx context.Context) (*paho.Connect, error) {
 	if err != nil {
 		return nil, err
 	}
-	expiry := seconds(c.cfg.SessionExpiry)
+	expiry := seconds(c.cfg.Session.Expiry)
 	cp := &paho.Connect{
 		ClientID:   c.ClientID(),
 		CleanStart: c.cleanStart(),
-		KeepAlive:  uint16(min(seconds(c.cfg.KeepAlive), 65_535)),
+		KeepAlive:  uint16(min(seconds(c.cfg.Connection.KeepAlive), 65_535)),
 		Properties: &paho.ConnectProperties{
 			SessionExpiryInterval: &expiry,
-			ReceiveMaximum:        &c.cfg.ReceiveMaximum,
-			MaximumPacketSize:     &c.cfg.MaximumPacketSize,
-			TopicAliasMaximum:     &c.cfg.TopicAliasMaximum,
+			ReceiveMaximum:        &c.cfg.Receiving.ReceiveMaximum,
+			MaximumPacketSize:     &c.cfg.Connection.MaximumPacketSize,
+			TopicAliasMaximum:     &c.cfg.Receiving.TopicAliasMaximum,
 			RequestProblemInfo:    true,
 		},
 	}
@@ -72,7 +72,7 @@ func (c *Client) connectPacket(ctx context.Context) (*paho.Connect, error) {
 	if len(who.Password) > 0 || who.Password != nil && who.Username != "" {
 		cp.PasswordFlag, cp.Password = true, who.Password
 	}
-	if w := c.cfg.Will; w != nil {
+	if w := c.cfg.Presence.Will; w != nil {
 		cp.WillMessage = &paho.WillMessage{Topic: w.Topic, Payload: w.Payload, QoS: byte(w.QoS), Retain: w.Retain}
 		cp.WillProperties = &paho.WillProperties{}
 	}
@@ -161,7 +161,7 @@ func (c *Client) connected(up *link.Up) {
 // watchAcks closes a connection on which messages are in flight and nothing is
 // acknowledged: the link is half-open, or the server is stuck.
 func (c *Client) watchAcks(up *link.Up) {
-	tick := time.NewTicker(max(c.cfg.AckTimeout/4, time.Millisecond))
+	tick := time.NewTicker(max(c.cfg.Connection.AckTimeout/4, time.Millisecond))
 	defer tick.Stop()
 	for {
 		select {
@@ -172,7 +172,7 @@ func (c *Client) watchAcks(up *link.Up) {
 		now := c.clock.since()
 		if up.Gen.InFlight() == 0 || up.Stalled() {
 			c.progress.Store(now)
-		} else if time.Duration(now-c.progress.Load()) > c.cfg.AckTimeout {
+		} else if time.Duration(now-c.progress.Load()) > c.cfg.Connection.AckTimeout {
 			up.Fail(ErrAckTimeout)
 			return
 		}

@@ -30,7 +30,7 @@ func TestAWrongPasswordThenTheRightOne(t *testing.T) {
 			var events recorder
 			cfg := testConfig("c", &events, through(p))
 			asked := 0
-			cfg.Credentials = func(context.Context) (Credentials, error) {
+			cfg.Connection.Credentials = func(context.Context) (Credentials, error) {
 				if asked++; asked > 3 {
 					return Credentials{Username: "device", Password: []byte("right")}, nil
 				}
@@ -56,7 +56,7 @@ func TestAWrongPasswordThenTheRightOne(t *testing.T) {
 			}
 
 			cfg = testConfig("d", &recorder{}, through(p))
-			cfg.Username, cfg.Password = "device", []byte("wrong")
+			cfg.Connection.Username, cfg.Connection.Password = "device", []byte("wrong")
 			fixed := mustStart(t, cfg)
 			<-fixed.Done()
 			var refused *ConnectionError
@@ -71,7 +71,7 @@ func TestAWrongPasswordThenTheRightOne(t *testing.T) {
 func TestCredentialsDoNotHelpABannedClient(t *testing.T) {
 	withScript(t, func(t *testing.T, s *script) {
 		cfg := testConfig("c", &recorder{}, s.dial)
-		cfg.Credentials = func(context.Context) (Credentials, error) { return Credentials{Username: "u"}, nil }
+		cfg.Connection.Credentials = func(context.Context) (Credentials, error) { return Credentials{Username: "u"}, nil }
 		c := mustStart(t, cfg)
 		p := s.accept(control.Connack{Reason: 0x8A})
 		if p.connect.Username != "u" || p.connect.Password != nil {
@@ -115,7 +115,7 @@ func TestCredentialsThatCannotBeHad(t *testing.T) {
 				var events recorder
 				cfg := testConfig("c", &events, s.dial)
 				var calls, running atomic.Int64
-				cfg.Credentials = func(ctx context.Context) (Credentials, error) {
+				cfg.Connection.Credentials = func(ctx context.Context) (Credentials, error) {
 					if running.Add(1) > 1 {
 						t.Error("two calls at a time")
 					}
@@ -144,7 +144,7 @@ func TestCredentialsThatCannotBeHad(t *testing.T) {
 	withScript(t, func(t *testing.T, s *script) { // Close does not wait for it
 		never := make(chan struct{})
 		cfg := testConfig("c", &recorder{}, s.dial)
-		cfg.Credentials = func(context.Context) (Credentials, error) { <-never; return Credentials{}, nil }
+		cfg.Connection.Credentials = func(context.Context) (Credentials, error) { <-never; return Credentials{}, nil }
 		c := mustStart(t, cfg)
 		synctest.Wait()
 		began := time.Now()

@@ -21,9 +21,12 @@ func TestAMessageDamagedOnDiskHasAnOutcome(t *testing.T) {
 	var events recorder
 	dir := t.TempDir()
 	c := mustNew(t, Config{
-		Servers: []string{b.URL()}, ClientID: "c", Dir: dir, OnEvent: events.add,
+		Servers:  []string{b.URL()},
+		ClientID: "c",
+		Dir:      dir,
+		OnEvent:  events.add,
 		// So little is kept in memory that the message is read back from disk.
-		DirOptions: persistence.Options{BufferBytes: 4 << 10},
+		Store: StoreConfig{Options: persistence.Options{BufferBytes: 4 << 10}},
 	})
 	const n = 40
 	var all [n]*Delivery
@@ -101,7 +104,7 @@ func TestTheDrainerLooksAgainAfterAReadError(t *testing.T) {
 	inBubble(t, mqtttest.Options{}, func(t *testing.T, b *mqtttest.Broker, p *mqtttest.Proxy) {
 		var events recorder
 		cfg := testConfig("c", &events, through(p))
-		cfg.Store = &breakingStore{Store: persistence.NewMemory(persistence.Options{}), times: 2} // once before there is a connection
+		cfg.Store.Custom = &breakingStore{Store: persistence.NewMemory(persistence.Options{}), times: 2} // once before there is a connection
 		c := mustNew(t, cfg)
 		d := publish(t, c, "t", "x", AtLeastOnce)
 		begin := time.Now()

@@ -24,7 +24,7 @@ func identified(topic string, packetID uint16, id MessageID) wire.Publish {
 
 func TestACopyOfAHandledMessageIsAcknowledgedAndNotHandled(t *testing.T) {
 	in := newInbox()
-	receiving(t, func(cfg *Config) { cfg.Dedupe = dedupe.NewMemory(dedupe.Options{}) }, in,
+	receiving(t, func(cfg *Config) { cfg.Receiving.Dedupe = dedupe.NewMemory(dedupe.Options{}) }, in,
 		func(t *testing.T, c *Client, p *peer, _ *recorder) {
 			id := NewMessageID()
 			for i := range 3 {
@@ -51,8 +51,8 @@ func TestCopiesShareTheFateOfTheFirst(t *testing.T) {
 			var handled atomic.Int32
 			h := HandlerFunc(func(context.Context, *Message) error { handled.Add(1); <-release; return fate })
 			receiving(t, func(cfg *Config) {
-				cfg.Dedupe = dedupe.NewMemory(dedupe.Options{})
-				cfg.Lanes = 64
+				cfg.Receiving.Dedupe = dedupe.NewMemory(dedupe.Options{})
+				cfg.Receiving.Concurrency = 64
 			}, h, func(t *testing.T, c *Client, p *peer, _ *recorder) {
 				release = make(chan struct{})
 				id := NewMessageID()
@@ -93,8 +93,8 @@ func TestCopiesShareTheFateOfTheFirst(t *testing.T) {
 // which the first one is done: each must be acknowledged.
 func TestNoCopyIsForgottenInTheRaceWithItsFirst(t *testing.T) {
 	receiving(t, func(cfg *Config) {
-		cfg.Dedupe = dedupe.NewMemory(dedupe.Options{})
-		cfg.Lanes = 16
+		cfg.Receiving.Dedupe = dedupe.NewMemory(dedupe.Options{})
+		cfg.Receiving.Concurrency = 16
 	}, newInbox(), func(t *testing.T, c *Client, p *peer, _ *recorder) {
 		began := time.Now()
 		for round := range 200 {
@@ -136,8 +136,8 @@ func (s *sickCache) Begin(key string) (dedupe.Verdict, error) {
 func TestAMessageWaitsForACacheThatFails(t *testing.T) {
 	in := newInbox()
 	receiving(t, func(cfg *Config) {
-		cfg.Dedupe = &sickCache{Cache: dedupe.NewMemory(dedupe.Options{}), fails: 5}
-		cfg.HandlerBackoff = reliability.Backoff{Min: time.Second, Max: time.Second}
+		cfg.Receiving.Dedupe = &sickCache{Cache: dedupe.NewMemory(dedupe.Options{}), fails: 5}
+		cfg.Receiving.HandlerBackoff = reliability.Backoff{Min: time.Second, Max: time.Second}
 	}, in, func(t *testing.T, c *Client, p *peer, events *recorder) {
 		began := time.Now()
 		p.publish(identified("t", 1, NewMessageID()))
@@ -158,8 +158,8 @@ func TestAMessageWaitsForACacheThatFails(t *testing.T) {
 
 func TestCloseDoesNotWaitForACacheThatFails(t *testing.T) {
 	receiving(t, func(cfg *Config) {
-		cfg.Dedupe = &sickCache{Cache: dedupe.NewMemory(dedupe.Options{}), fails: 1 << 30}
-		cfg.CloseTimeout = time.Hour
+		cfg.Receiving.Dedupe = &sickCache{Cache: dedupe.NewMemory(dedupe.Options{}), fails: 1 << 30}
+		cfg.Connection.CloseTimeout = time.Hour
 	}, newInbox(), func(t *testing.T, c *Client, p *peer, _ *recorder) {
 		p.publish(identified("t", 1, NewMessageID()))
 		p.quiet()
@@ -179,7 +179,7 @@ func TestClientsThatShareACacheHandleAMessageOnce(t *testing.T) {
 		var clients []*Client
 		for i := range 2 {
 			cfg := testConfig(fmt.Sprint(i), &recorder{}, s.dial)
-			cfg.Dedupe = cache
+			cfg.Receiving.Dedupe = cache
 			c := mustNew(t, cfg)
 			must(t, c.Handle("t", HandlerFunc(func(context.Context, *Message) error {
 				handled.Add(1)
@@ -215,8 +215,8 @@ func TestAClosedClientLeavesNoClaimBehind(t *testing.T) {
 		in := newInbox()
 		live := func() (*Client, *peer) {
 			cfg := testConfig("c", &recorder{}, s.dial)
-			cfg.Dedupe = cache
-			cfg.Ordering = &Ordering{Options: ordering.Options{GapTimeout: time.Hour}}
+			cfg.Receiving.Dedupe = cache
+			cfg.Receiving.Ordering = &Ordering{Options: ordering.Options{GapTimeout: time.Hour}}
 			c := mustNew(t, cfg)
 			must(t, c.Handle("t", in))
 			start(t, c)

@@ -12,7 +12,7 @@ import (
 func TestPayloadKeyHoldsOffCopiesWithoutAnID(t *testing.T) {
 	in := newInbox()
 	receiving(t, func(cfg *Config) {
-		cfg.Dedupe, cfg.DedupeKey = dedupe.NewMemory(dedupe.Options{}), PayloadKey
+		cfg.Receiving.Dedupe, cfg.Receiving.DedupeKey = dedupe.NewMemory(dedupe.Options{}), PayloadKey
 	}, in, func(t *testing.T, c *Client, p *peer, _ *recorder) {
 		for i, m := range []struct{ topic, payload string }{{"a", "1"}, {"a", "1"}, {"a", "2"}, {"b", "1"}, {"a", "1"}} {
 			p.publish(wire.Publish{Topic: m.topic, QoS: 1, PacketID: uint16(i + 1), Payload: []byte(m.payload)})
@@ -34,7 +34,7 @@ func TestPayloadKeyHoldsOffCopiesWithoutAnID(t *testing.T) {
 func TestADedupeKeyThatPanicsLetsTheMessagePass(t *testing.T) {
 	in := newInbox()
 	receiving(t, func(cfg *Config) {
-		cfg.Dedupe, cfg.DedupeKey = dedupe.NewMemory(dedupe.Options{}), func(*Message) string { panic("no key") }
+		cfg.Receiving.Dedupe, cfg.Receiving.DedupeKey = dedupe.NewMemory(dedupe.Options{}), func(*Message) string { panic("no key") }
 	}, in, func(t *testing.T, c *Client, p *peer, _ *recorder) {
 		p.publish(wire.Publish{Topic: "t", QoS: 1, PacketID: 1})
 		if a := p.nextAck(wire.PUBACK); a.Reason != 0 || len(in.messages()) != 1 {

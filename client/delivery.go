@@ -20,7 +20,7 @@ const (
 	Expired            // its Expiry passed before it could be sent
 	Dropped            // given up by a policy (WhenFull, Conflate, FailInFlight), or damaged on disk
 	Abandoned          // the client stopped first; a store with Config.Dir has the message, and the next client goes on with it
-	DeadLettered       // Refused, and set aside: see Config.DeadLetters
+	DeadLettered       // Refused, and set aside: see Config.Store.DeadLetters
 )
 
 var stateNames = [...]string{"pending", "acked", "refused", "expired", "dropped", "abandoned", "dead-lettered"}
@@ -73,7 +73,7 @@ func (d *Delivery) Outcome() Outcome {
 	return d.outcome
 }
 
-// Wait waits for the outcome, for at most Config.PublishTimeout. The error is
+// Wait waits for the outcome, for at most Config.Publishing.WaitTimeout. The error is
 // nil if the server has the message and Outcome.Err if it never will. While it
 // is still pending the error is ctx's, or a *reliability.TimeoutError, and the
 // message goes on: do not publish it again, wait again.

@@ -18,20 +18,20 @@
 // durable under its sync policy, whether connected or not. From there on each
 // message is pending or ends in exactly one way, and Stats().Store adds up at every
 // moment: accepted = acked + refused + expired + dropped + dead-lettered + pending.
-// Order is kept within a priority (Message.Priority). What Config.WhenFull or
+// Order is kept within a priority (Message.Priority). What Config.Store.WhenFull or
 // Message.Conflate drops was not sent, ends as Dropped and is told of. At QoS 1 the
 // server gets it at least once, at QoS 2 exactly once as long as it keeps the
-// session. Where it lost the session, Config.OnSessionLost decides.
+// session. Where it lost the session, Config.Session.OnLost decides.
 //
 // Receiving: a message is acknowledged when its handler accepted it and not
 // before. A QoS 2 message is handled once through reconnects and restarts; what
 // is left is a crash between the handler's effect and its record, and
-// Config.Dedupe over the store that holds the effect closes that too. With
-// Config.Ordering, messages of a sequenced publisher come in order and every
+// Config.Receiving.Dedupe over the store that holds the effect closes that too. With
+// Config.Receiving.Ordering, messages of a sequenced publisher come in order and every
 // gap is reported. A message that nobody handles is refused, never silently
 // acknowledged.
 //
-// With Config.Status a retained topic says whether the client is online, and is
+// With Config.Presence.Status a retained topic says whether the client is online, and is
 // not left wrong while anyone can correct it.
 //
 // # The two paths
@@ -55,7 +55,7 @@
 //
 // All methods of Client and Delivery may be called from any goroutine, handlers
 // included. Handlers of one lane key (by default the topic) run one after the
-// other, others in parallel in up to Config.Lanes goroutines. There is no
+// other, others in parallel in up to Config.Receiving.Concurrency goroutines. There is no
 // goroutine per message. Every goroutine of the client has ended when Close or
 // Drain returns, or Done is closed.
 //

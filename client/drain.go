@@ -242,7 +242,7 @@ func (c *Client) settled(seq uint64, reason byte, text string) {
 // refusal is the outcome of a message that no server takes as it is.
 func (c *Client) refusal(reason byte, err error) (persistence.Outcome, Outcome) {
 	kind, state := persistence.Refused, Refused
-	if c.cfg.DeadLetters > 0 {
+	if c.cfg.Store.DeadLetters > 0 {
 		kind, state = persistence.DeadLettered, DeadLettered
 	}
 	return persistence.Outcome{Kind: kind, Reason: reason}, Outcome{State: state, Reason: reason, Err: err}
@@ -284,5 +284,5 @@ func (c *Client) hadSession() bool {
 	if c.counters.connections.Load() > 0 {
 		return c.granted.Load() > 0
 	}
-	return c.cfg.SessionExpiry != NoSession && c.resumes && !c.cfg.CleanStart
+	return c.cfg.Session.Expiry != NoSession && c.resumes && !c.cfg.Session.CleanStart
 }

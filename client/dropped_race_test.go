@@ -30,7 +30,7 @@ func TestWhatIsToldDroppedIsNotSent(t *testing.T) {
 		cfg := testConfig("c", &events, s.dial)
 		var c *Client
 		var newer *Delivery
-		cfg.Store = &lateDropper{
+		cfg.Store.Custom = &lateDropper{
 			Store: persistence.NewMemory(persistence.Options{OnDrop: func(d persistence.Drop) { c.Dropped(d) }}),
 			before: func() {
 				var err error

@@ -27,7 +27,7 @@ var (
 	// was sent, and both asked for Conflate.
 	ErrConflated = errors.New("client: a newer message of its topic took its place before it was sent; publish without Conflate where each one counts")
 	// ErrNoReceipts: the store keeps none.
-	ErrNoReceipts = errors.New("client: no receipts are kept; set Config.DirOptions.MaxReceipts to how many are wanted")
+	ErrNoReceipts = errors.New("client: no receipts are kept; set Config.Store.Options.MaxReceipts to how many are wanted")
 	// ErrUnknownSession: the server holds a session under our ClientID that the
 	// store knows nothing of, as after a store was lost. It is given up for a new
 	// one at once; messages that waited in it are gone with it.
@@ -143,7 +143,7 @@ func (e *ConnectionError) advice() string {
 	case wire.ReasonBadUserNameOrPassword:
 		return "check Username and Password, or what Credentials returns"
 	case wire.ReasonBadAuthenticationMethod:
-		return "the server does not know Config.Auth's method, or asks for one; set another, or none"
+		return "the server does not know Config.Connection.Auth's method, or asks for one; set another, or none"
 	case 0x84: // Unsupported Protocol Version
 		return "this server does not speak MQTT 5; use one that does"
 	}

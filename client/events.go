@@ -25,8 +25,8 @@ type Connected struct {
 	Server         string
 	SessionPresent bool          // the server goes on with the session of before
 	ClientID       string        // as in Client.ClientID
-	KeepAlive      time.Duration // in force: the Server Keep Alive, or else Config.KeepAlive; 0: none
-	SessionExpiry  time.Duration // in force: as the server gives it, which may not be Config.SessionExpiry; 0: none
+	KeepAlive      time.Duration // in force: the Server Keep Alive, or else Config.Connection.KeepAlive; 0: none
+	SessionExpiry  time.Duration // in force: as the server gives it, which may not be Config.Session.Expiry; 0: none
 	Attempt        int           // that led to it, from 1
 	Took           time.Duration // that attempt, from dialing to CONNACK
 }
@@ -61,7 +61,7 @@ type Redirected struct {
 
 // SessionLost: the server had no session although it should have had one. The
 // messages that were in flight are published again, or have failed, by
-// Message.OnSessionLost and Config.OnSessionLost. What an earlier process may have
+// Message.OnSessionLost and Config.Session.OnLost. What an earlier process may have
 // sent counts as in flight.
 //
 // The fields count messages; InFlight is the sum of the other two.
@@ -74,14 +74,14 @@ type Stopped struct{ Err error }
 
 // MessageRefused: an accepted message will not be delivered: the server refused
 // it, or cannot take it, or its session was lost and OnSessionLost is
-// FailInFlight. DeadLetter says that it was set aside, see Config.DeadLetters.
+// FailInFlight. DeadLetter says that it was set aside, see Config.Store.DeadLetters.
 type MessageRefused struct {
 	ID         MessageID
 	Err        error
 	DeadLetter bool
 }
 
-// MessageDropped: a message was given up by Config.WhenFull or Message.Conflate,
+// MessageDropped: a message was given up by Config.Store.WhenFull or Message.Conflate,
 // for the Cause of a DroppedError. ID is zero if an earlier process accepted it.
 type MessageDropped struct {
 	ID    MessageID

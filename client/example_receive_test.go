@@ -21,7 +21,7 @@ func ExampleOrdering() {
 	ctx := context.Background()
 
 	cfg := exampleConfig(b, "backend")
-	cfg.Ordering = &client.Ordering{Options: ordering.Options{GapTimeout: 100 * time.Millisecond}} // default 5 s
+	cfg.Receiving.Ordering = &client.Ordering{Options: ordering.Options{GapTimeout: 100 * time.Millisecond}} // default 5 s
 	told := make(chan string, 10)
 	cfg.OnEvent = func(e client.Event) {
 		if gap, ok := e.(client.Gap); ok {
@@ -83,7 +83,7 @@ func ExampleMiddleware() {
 	ctx := context.Background()
 	cfg := exampleConfig(b, "pump-7")
 	ended := make(chan struct{})
-	cfg.Middleware = []client.Middleware{func(next client.Handler) client.Handler {
+	cfg.Receiving.Middleware = []client.Middleware{func(next client.Handler) client.Handler {
 		return client.HandlerFunc(func(ctx context.Context, m *client.Message) error {
 			err := next.Handle(ctx, m)
 			fmt.Println(m.Topic, "->", err)
@@ -138,11 +138,12 @@ func (k sharedKey) Done(context.Context, []byte) error { return nil } // the ser
 // methods do can be tested without one.
 func ExampleAuthenticator() {
 	cfg := client.Config{
-		Servers: []string{"mqtts://broker.example"}, ClientID: "pump-7",
-		Auth: sharedKey{user: "pump-7", key: []byte("secret")},
+		Servers:    []string{"mqtts://broker.example"},
+		ClientID:   "pump-7",
+		Connection: client.ConnectionConfig{Auth: sharedKey{user: "pump-7", key: []byte("secret")}},
 	}
-	fmt.Println(cfg.Validate(), cfg.Auth.Method())
-	answer, err := cfg.Auth.Continue(context.Background(), []byte("sixteen bytes or more"))
+	fmt.Println(cfg.Validate(), cfg.Connection.Auth.Method())
+	answer, err := cfg.Connection.Auth.Continue(context.Background(), []byte("sixteen bytes or more"))
 	fmt.Printf("%x… %v\n", answer[:4], err)
 	// Output:
 	// <nil> HMAC-SHA-256
@@ -197,7 +198,7 @@ func ExampleClient_CloseWith() {
 	defer b.Close()
 	ctx := context.Background()
 	cfg := exampleConfig(b, "pump-7")
-	cfg.Will = &client.Will{Topic: "pump/7/alive", Payload: []byte("no"), QoS: client.AtLeastOnce, Retain: true}
+	cfg.Presence.Will = &client.Will{Topic: "pump/7/alive", Payload: []byte("no"), QoS: client.AtLeastOnce, Retain: true}
 	c, err := client.New(cfg)
 	if err != nil {
 		panic(err)
@@ -208,7 +209,7 @@ func ExampleClient_CloseWith() {
 	if err := c.AwaitConnection(ctx); err != nil {
 		panic(err)
 	}
-	if err := c.CloseWith(client.Goodbye{Reason: 0x04, SessionExpiry: client.NoSession}); err != nil {
+	if err := c.CloseWith(client.DisconnectOptions{Reason: 0x04, SessionExpiry: client.NoSession}); err != nil {
 		panic(err)
 	}
 	if err := b.WaitFor(ctx, func() bool { _, ok := b.Retained("pump/7/alive"); return ok }); err != nil {

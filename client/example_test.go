@@ -26,8 +26,9 @@ func exampleBroker() *mqtttest.Broker {
 // exampleConfig connects to it.
 func exampleConfig(b *mqtttest.Broker, id string) client.Config {
 	return client.Config{
-		Servers: []string{"mqtt://broker"}, ClientID: id,
-		Dial: func(context.Context, *url.URL) (net.Conn, error) { return b.Dial(), nil },
+		Servers:    []string{"mqtt://broker"},
+		ClientID:   id,
+		Connection: client.ConnectionConfig{Dial: func(context.Context, *url.URL) (net.Conn, error) { return b.Dial(), nil }},
 	}
 }
 
@@ -150,7 +151,7 @@ func ExampleStatus() {
 	defer b.Close()
 	ctx := context.Background()
 	cfg := exampleConfig(b, "pump-7")
-	cfg.Status = &client.Status{Topic: "pump/7/status", Delay: 30 * time.Second}
+	cfg.Presence.Status = &client.Status{Topic: "pump/7/status", Delay: 30 * time.Second}
 	c, err := client.New(cfg)
 	if err != nil {
 		panic(err)
@@ -205,7 +206,7 @@ func ExampleConfig_dedupe() {
 	defer b.Close()
 	ctx := context.Background()
 	cfg := exampleConfig(b, "pump-7")
-	cfg.Dedupe = dedupe.NewMemory(dedupe.Options{})
+	cfg.Receiving.Dedupe = dedupe.NewMemory(dedupe.Options{})
 	c, err := client.New(cfg)
 	if err != nil {
 		panic(err)
@@ -265,7 +266,7 @@ func ExampleMessage_priority() {
 
 	received := make(chan string, 10)
 	cfg := exampleConfig(b, "board")
-	cfg.LaneKey = func(*client.Message) string { return "" } // all in one lane, so in order
+	cfg.Receiving.OrderingKey = func(*client.Message) string { return "" } // all in one lane, so in order
 	board, err := client.New(cfg)
 	if err != nil {
 		panic(err)
@@ -308,8 +309,8 @@ func ExampleClient_DeadLetters() {
 	defer b.Close()
 	ctx := context.Background()
 	cfg := exampleConfig(b, "pump-7")
-	cfg.DeadLetters = 100
-	cfg.DirOptions.MaxReceipts = 100_000
+	cfg.Store.DeadLetters = 100
+	cfg.Store.Options.MaxReceipts = 100_000
 	c, err := client.New(cfg)
 	if err != nil {
 		panic(err)

@@ -80,7 +80,7 @@ func ExampleConfig_proxy() {
 	cfg := client.Config{Servers: []string{"mqtt://broker.example:1883"}, ClientID: "pump-7"}
 	onEvent, failed := firstFailure()
 	cfg.OnEvent = onEvent
-	cfg.Proxy = "http://device:guess@" + proxy.Addr().String()
+	cfg.Connection.Proxy = "http://device:guess@" + proxy.Addr().String()
 	c, err := client.New(cfg)
 	if err != nil {
 		panic(err)
@@ -94,7 +94,7 @@ func ExampleConfig_proxy() {
 	}
 	_ = c.Close()
 
-	cfg.Proxy = "http://device:secret@" + proxy.Addr().String()
+	cfg.Connection.Proxy = "http://device:secret@" + proxy.Addr().String()
 	if c, err = client.New(cfg); err != nil {
 		panic(err)
 	}
@@ -129,8 +129,13 @@ func ExampleTLSFiles() {
 	onEvent, failed := firstFailure()
 	files := &client.TLSFiles{CA: filepath.Join(dir, "ca.pem")}
 	c, err := client.New(client.Config{
-		Servers: []string{"mqtts://" + server.Addr().String()}, ClientID: "pump-7", TLSFiles: files, OnEvent: onEvent,
-		Backoff: reliability.Backoff{Min: 10 * time.Millisecond, Max: 20 * time.Millisecond},
+		Servers:  []string{"mqtts://" + server.Addr().String()},
+		ClientID: "pump-7",
+		Connection: client.ConnectionConfig{
+			TLSFiles: files,
+			Backoff:  reliability.Backoff{Min: 10 * time.Millisecond, Max: 20 * time.Millisecond},
+		},
+		OnEvent: onEvent,
 	})
 	if err != nil {
 		panic(err)
@@ -177,7 +182,7 @@ func ExampleCredentials() {
 	onEvent, failed := firstFailure()
 	cfg.OnEvent = onEvent
 	var tokens atomic.Int64
-	cfg.Credentials = func(ctx context.Context) (client.Credentials, error) {
+	cfg.Connection.Credentials = func(ctx context.Context) (client.Credentials, error) {
 		// Here a program asks its vault, which may take until ctx ends.
 		token := fmt.Sprint("token ", tokens.Add(1))
 		return client.Credentials{Username: "pump-7", Password: []byte(token)}, ctx.Err()

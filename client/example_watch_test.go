@@ -31,7 +31,7 @@ func ExampleClient_WatchStatus() {
 	}
 
 	cfg := exampleConfig(b, "press-4")
-	cfg.Status = &client.Status{Topic: "devices/press-4/status", Structured: true, Version: "1.4.2"}
+	cfg.Presence.Status = &client.Status{Topic: "devices/press-4/status", Structured: true, Version: "1.4.2"}
 	device, err := client.New(cfg)
 	if err != nil {
 		panic(err)

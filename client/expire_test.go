@@ -65,8 +65,8 @@ func TestWhatIsOverTakesNoRoom(t *testing.T) {
 	for _, policy := range []FullPolicy{Reject, Block} {
 		synctest.Test(t, func(t *testing.T) {
 			cfg := testConfig("c", &recorder{}, nowhere)
-			cfg.WhenFull = policy
-			cfg.DirOptions.MaxMessages, cfg.DirOptions.MaxAge = 2, time.Minute
+			cfg.Store.WhenFull = policy
+			cfg.Store.Options.MaxMessages, cfg.Store.Options.MaxAge = 2, time.Minute
 			c := mustStart(t, cfg)
 			expiring(t, c, AtLeastOnce, 0)
 			expiring(t, c, AtLeastOnce, time.Hour)
@@ -95,7 +95,7 @@ func TestWhatIsOverTakesNoRoom(t *testing.T) {
 func TestWhatWasSentDoesNotExpireWhileOffline(t *testing.T) {
 	withScript(t, func(t *testing.T, s *script) {
 		cfg := testConfig("c", &recorder{}, s.dial)
-		cfg.ConnectTimeout = 2 * time.Hour
+		cfg.Connection.ConnectTimeout = 2 * time.Hour
 		c := mustStart(t, cfg)
 		p := s.accept(control.Connack{})
 		sent := []*Delivery{expiring(t, c, AtLeastOnce, 10*time.Second), expiring(t, c, ExactlyOnce, 10*time.Second)}
@@ -124,7 +124,7 @@ func TestWhatAnEarlierProcessLeftExpires(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		store := persistence.NewMemory(persistence.Options{})
 		cfg := testConfig("c", &recorder{}, nowhere)
-		cfg.Store = store
+		cfg.Store.Custom = store
 		c := mustNew(t, cfg)
 		const many = 3*expireStep + 1
 		for range many {
@@ -134,7 +134,7 @@ func TestWhatAnEarlierProcessLeftExpires(t *testing.T) {
 		must(t, c.Close())
 		time.Sleep(time.Hour)
 
-		cfg.Store = store.Reopen()
+		cfg.Store.Custom = store.Reopen()
 		c = mustStart(t, cfg)
 		synctest.Wait()
 		if got := c.Stats().Store; got.Expired != many || got.Pending != 1 {
@@ -149,7 +149,7 @@ func TestWhatAnEarlierProcessMayHaveSentExpires(t *testing.T) {
 	withScript(t, func(t *testing.T, s *script) {
 		store := persistence.NewMemory(persistence.Options{})
 		cfg := testConfig("c", &recorder{}, s.dial)
-		cfg.Store, cfg.ConnectTimeout = store, 2*time.Hour
+		cfg.Store.Custom, cfg.Connection.ConnectTimeout = store, 2*time.Hour
 		c := mustStart(t, cfg)
 		p := s.accept(control.Connack{})
 		expiring(t, c, AtLeastOnce, 10*time.Second)
@@ -159,7 +159,7 @@ func TestWhatAnEarlierProcessMayHaveSentExpires(t *testing.T) {
 		store = store.Reopen() // the process is killed
 		_ = c.Close()
 
-		cfg.Store = store
+		cfg.Store.Custom = store
 		c = mustStart(t, cfg)
 		p = s.open()
 		time.Sleep(time.Hour)
@@ -178,7 +178,7 @@ func TestWalksThroughTheStoreAreFew(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		store := &countedStore{Store: persistence.NewMemory(persistence.Options{})}
 		cfg := testConfig("c", &recorder{}, nowhere)
-		cfg.Store = store
+		cfg.Store.Custom = store
 		c := mustStart(t, cfg)
 		for i := range 1000 {
 			expiring(t, c, AtLeastOnce, time.Second+time.Duration(i)*time.Millisecond)
@@ -204,7 +204,7 @@ func TestTheLongestExpiryIsNoneThatIsOver(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		store := &countedStore{Store: persistence.NewMemory(persistence.Options{})}
 		cfg := testConfig("c", &recorder{}, nowhere)
-		cfg.Store = store
+		cfg.Store.Custom = store
 		c := mustStart(t, cfg)
 		time.Sleep(time.Minute)
 		expiring(t, c, AtLeastOnce, math.MaxInt64)
@@ -224,7 +224,7 @@ func TestTheLongestExpiryIsNoneThatIsOver(t *testing.T) {
 func TestWhatWasSentInALostSessionExpires(t *testing.T) {
 	withScript(t, func(t *testing.T, s *script) {
 		cfg := testConfig("c", &recorder{}, s.dial)
-		cfg.ConnectTimeout, cfg.AckTimeout, cfg.KeepAlive = 2*time.Hour, 2*time.Hour, time.Hour
+		cfg.Connection.ConnectTimeout, cfg.Connection.AckTimeout, cfg.Connection.KeepAlive = 2*time.Hour, 2*time.Hour, time.Hour
 		c := mustStart(t, cfg)
 		p := s.accept(control.Connack{})
 		expiring(t, c, AtLeastOnce, 0)
@@ -267,7 +267,7 @@ func TestAMaxAgeForEver(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		store := &countedStore{Store: persistence.NewMemory(persistence.Options{MaxAge: math.MaxInt64})}
 		cfg := testConfig("c", &recorder{}, nowhere)
-		cfg.Store = store
+		cfg.Store.Custom = store
 		c := mustStart(t, cfg)
 		time.Sleep(time.Second)
 		expiring(t, c, AtLeastOnce, 0)

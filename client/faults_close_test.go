@@ -20,21 +20,21 @@ import (
 // connection, each at the point where it waits for something that never comes.
 var connectionStates = map[string]func(t *testing.T, s *script, cfg *Config) (reached func(c *Client)){
 	"dialing": func(t *testing.T, _ *script, cfg *Config) func(*Client) {
-		cfg.Dial = func(ctx context.Context, _ *url.URL) (net.Conn, error) {
+		cfg.Connection.Dial = func(ctx context.Context, _ *url.URL) (net.Conn, error) {
 			<-ctx.Done()
 			return nil, ctx.Err()
 		}
 		return nil
 	},
 	"asking for credentials": func(t *testing.T, _ *script, cfg *Config) func(*Client) {
-		cfg.Credentials = func(ctx context.Context) (Credentials, error) {
+		cfg.Connection.Credentials = func(ctx context.Context) (Credentials, error) {
 			<-ctx.Done()
 			return Credentials{}, ctx.Err()
 		}
 		return nil
 	},
 	"TLS handshake": func(t *testing.T, s *script, cfg *Config) func(*Client) {
-		cfg.Dial = func(ctx context.Context, _ *url.URL) (net.Conn, error) {
+		cfg.Connection.Dial = func(ctx context.Context, _ *url.URL) (net.Conn, error) {
 			nc := s.dial() // which takes ClientHello's first bytes, and nothing else
 			stop := context.AfterFunc(ctx, func() { _ = nc.Close() })
 			defer stop()
@@ -49,7 +49,7 @@ var connectionStates = map[string]func(t *testing.T, s *script, cfg *Config) (re
 		return func(*Client) { s.open() }
 	},
 	"authenticating": func(t *testing.T, s *script, cfg *Config) func(*Client) {
-		cfg.Auth = &echo{}
+		cfg.Connection.Auth = &echo{}
 		return func(*Client) { s.open() }
 	},
 	"subscribing": func(t *testing.T, s *script, _ *Config) func(*Client) {
@@ -103,7 +103,7 @@ var connectionStates = map[string]func(t *testing.T, s *script, cfg *Config) (re
 		}
 	},
 	"taking no room": func(t *testing.T, s *script, cfg *Config) func(*Client) {
-		cfg.MaximumPacketSize, cfg.MaxInboundBytes = 1000, 1000
+		cfg.Connection.MaximumPacketSize, cfg.Receiving.MaxBufferedBytes = 1000, 1000
 		return func(c *Client) {
 			p := s.accept(control.Connack{})
 			p.grantSubscribe()
@@ -121,7 +121,7 @@ var connectionStates = map[string]func(t *testing.T, s *script, cfg *Config) (re
 func TestFaultEveryEndFromEveryStateOfTheConnection(t *testing.T) {
 	all := map[string]func(c *Client, cancel context.CancelFunc) error{
 		"CloseWith": func(c *Client, _ context.CancelFunc) error {
-			return c.CloseWith(Goodbye{Reason: 0x04, ReasonString: "maintenance", SessionExpiry: time.Minute})
+			return c.CloseWith(DisconnectOptions{Reason: 0x04, ReasonString: "maintenance", SessionExpiry: time.Minute})
 		},
 		"Drain, and Close meanwhile": func(c *Client, _ context.CancelFunc) error {
 			go c.Drain(context.Background())
@@ -138,9 +138,9 @@ func TestFaultEveryEndFromEveryStateOfTheConnection(t *testing.T) {
 				withScript(t, func(t *testing.T, s *script) {
 					var events recorder
 					cfg := testConfig("c", &events, s.dial)
-					cfg.Store = persistence.NewMemory(persistence.Options{})
-					cfg.Backoff = reliability.Backoff{Min: time.Hour, Max: time.Hour}
-					cfg.KeepAlive, cfg.ConnectTimeout, cfg.AckTimeout, cfg.CloseTimeout = 9*time.Hour, time.Hour, time.Hour, 2*time.Second
+					cfg.Store.Custom = persistence.NewMemory(persistence.Options{})
+					cfg.Connection.Backoff = reliability.Backoff{Min: time.Hour, Max: time.Hour}
+					cfg.Connection.KeepAlive, cfg.Connection.ConnectTimeout, cfg.Connection.AckTimeout, cfg.Connection.CloseTimeout = 9*time.Hour, time.Hour, time.Hour, 2*time.Second
 					reached := prepare(t, s, &cfg)
 					c, err := New(cfg)
 					must(t, err)
@@ -161,7 +161,7 @@ func TestFaultEveryEndFromEveryStateOfTheConnection(t *testing.T) {
 						t.Error(err)
 					}
 					<-c.Done()
-					limit := cfg.CloseTimeout + 500*time.Millisecond
+					limit := cfg.Connection.CloseTimeout + 500*time.Millisecond
 					if ending == "Drain" {
 						limit += time.Second
 					}
@@ -170,7 +170,7 @@ func TestFaultEveryEndFromEveryStateOfTheConnection(t *testing.T) {
 					}
 					wantState(t, d, Abandoned)
 					wantAccounts(t, c)
-					if n := cfg.Store.Stats().Pending; n != 1 {
+					if n := cfg.Store.Custom.Stats().Pending; n != 1 {
 						t.Errorf("%d messages are in the store, want 1", n)
 					}
 					if s := c.State(); s.Phase != PhaseEnded || c.Connected() {

@@ -24,8 +24,8 @@ func TestFaultCloseHasOneTimeoutForAll(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			inBubble(t, mqtttest.Options{}, func(t *testing.T, b *mqtttest.Broker, p *mqtttest.Proxy) {
 				cfg := testConfig("c", &recorder{}, sendingThrough(p))
-				cfg.CloseTimeout, cfg.KeepAlive, cfg.AckTimeout = 4*time.Second, time.Hour, time.Hour
-				cfg.Status = &Status{Topic: "status/c"}
+				cfg.Connection.CloseTimeout, cfg.Connection.KeepAlive, cfg.Connection.AckTimeout = 4*time.Second, time.Hour, time.Hour
+				cfg.Presence.Status = &Status{Topic: "status/c"}
 				c := mustNew(t, cfg)
 				must(t, c.Subscribe(t.Context(), "in", AtLeastOnce, HandlerFunc(func(ctx context.Context, _ *Message) error {
 					if tt.handler {
@@ -51,8 +51,8 @@ func TestFaultCloseHasOneTimeoutForAll(t *testing.T) {
 				}
 				began := time.Now()
 				must(t, c.Close())
-				if took := time.Since(began); took > cfg.CloseTimeout+time.Second {
-					t.Errorf("Close took %v, its timeout is %v", took, cfg.CloseTimeout)
+				if took := time.Since(began); took > cfg.Connection.CloseTimeout+time.Second {
+					t.Errorf("Close took %v, its timeout is %v", took, cfg.Connection.CloseTimeout)
 				}
 				// What the server is told does not suffer from it.
 				p.Resume()

@@ -67,10 +67,10 @@ func TestFaultAThousandCuts(t *testing.T) {
 		random := rand.New(rand.NewPCG(1, 2))
 		cfg := testConfig("c", &recorder{}, nil)
 		cfg.OnEvent = nil // which would keep them
-		cfg.Dial = s.dial
-		cfg.Store = persistence.NewMemory(persistence.Options{SegmentBytes: 64 << 10}) // what is done is forgotten soon
-		cfg.Backoff = reliability.Backoff{Min: time.Millisecond, Max: 20 * time.Millisecond}
-		cfg.ConnectTimeout, cfg.AckTimeout = 5*time.Second, 5*time.Second
+		cfg.Connection.Dial = s.dial
+		cfg.Store.Custom = persistence.NewMemory(persistence.Options{SegmentBytes: 64 << 10}) // what is done is forgotten soon
+		cfg.Connection.Backoff = reliability.Backoff{Min: time.Millisecond, Max: 20 * time.Millisecond}
+		cfg.Connection.ConnectTimeout, cfg.Connection.AckTimeout = 5*time.Second, 5*time.Second
 		c := mustNew(t, cfg)
 		e := &echoes{next: map[string]uint64{}, again: map[string]int{}}
 		topics := map[string]QoS{"q1": AtLeastOnce, "q2": ExactlyOnce}

@@ -121,7 +121,7 @@ func TestFaultEventsTellOneStory(t *testing.T) {
 				s := &story{t: t, publish: seed%2 == 0}
 				cfg := testConfig("c", &recorder{}, sendingThrough(p))
 				cfg.OnEvent = s.tell
-				cfg.KeepAlive, cfg.AckTimeout, cfg.ConnectTimeout, cfg.CloseTimeout = time.Second, time.Second, time.Second, time.Second
+				cfg.Connection.KeepAlive, cfg.Connection.AckTimeout, cfg.Connection.ConnectTimeout, cfg.Connection.CloseTimeout = time.Second, time.Second, time.Second, time.Second
 				c, err := New(cfg)
 				must(t, err)
 				s.c = c
@@ -162,7 +162,7 @@ func TestFaultEventsTellOneStory(t *testing.T) {
 				case 0:
 					must(t, c.Close())
 				case 1:
-					must(t, c.CloseWith(Goodbye{Reason: 0x04}))
+					must(t, c.CloseWith(DisconnectOptions{Reason: 0x04}))
 				case 2:
 					cancel(errVault)
 				case 3:
@@ -205,9 +205,9 @@ func TestFaultEventsSayWhatIsDone(t *testing.T) {
 				s := &story{t: t}
 				cfg := a.config(&events, "mqtt://one")
 				cfg.OnEvent = func(e Event) { events.add(e); s.tell(e) }
-				cfg.IgnoreRedirects = tt.ignore
+				cfg.Connection.IgnoreRedirects = tt.ignore
 				if tt.stop {
-					cfg.OnTakeover = TakeoverStop
+					cfg.Session.OnTakeover = TakeoverStop
 				}
 				c := mustNew(t, cfg)
 				s.c = c
@@ -235,7 +235,7 @@ func TestFaultEventsSayWhatIsDone(t *testing.T) {
 func TestFaultEventsOfAnEndOfOurs(t *testing.T) {
 	for name, end := range map[string]func(c *Client, cancel context.CancelFunc){
 		"Close":     func(c *Client, _ context.CancelFunc) { _ = c.Close() },
-		"CloseWith": func(c *Client, _ context.CancelFunc) { _ = c.CloseWith(Goodbye{Reason: 0x98}) },
+		"CloseWith": func(c *Client, _ context.CancelFunc) { _ = c.CloseWith(DisconnectOptions{Reason: 0x98}) },
 		"Drain":     func(c *Client, _ context.CancelFunc) { _ = c.Drain(context.Background()) },
 		"context":   func(c *Client, cancel context.CancelFunc) { cancel(); <-c.Done() },
 	} {
@@ -278,7 +278,7 @@ func TestFaultAServerThatClosesFirstAtOurEnd(t *testing.T) {
 	withScript(t, func(t *testing.T, s *script) {
 		var events recorder
 		cfg := testConfig("c", &events, s.dial)
-		cfg.Dial = func(context.Context, *url.URL) (net.Conn, error) {
+		cfg.Connection.Dial = func(context.Context, *url.URL) (net.Conn, error) {
 			near, far := net.Pipe()
 			s.conns <- &turns{far, make(chan struct{}, 1)}
 			return hastyPeer{near, far}, nil
@@ -305,17 +305,17 @@ func TestCloseFromEveryEvent(t *testing.T) {
 				var once sync.Once
 				closed := false
 				cfg := a.config(&recorder{}, "mqtt://one")
-				cfg.Store = usedStore(t)
-				cfg.Status = &Status{Topic: "status", NoCorrection: true}
-				cfg.Breaker.FailureThreshold = 1
-				cfg.HandlerAttempts = 1
+				cfg.Store.Custom = usedStore(t)
+				cfg.Presence.Status = &Status{Topic: "status", NoCorrection: true}
+				cfg.Publishing.Breaker.FailureThreshold = 1
+				cfg.Receiving.HandlerAttempts = 1
 				cfg.OnEvent = func(e Event) {
 					if fmt.Sprintf("%T", e) != fmt.Sprintf("%T", kind) {
 						return
 					}
 					once.Do(func() {
 						began := time.Now()
-						if err := c.CloseWith(Goodbye{Reason: 0x98}); err != nil || time.Since(began) > 0 {
+						if err := c.CloseWith(DisconnectOptions{Reason: 0x98}); err != nil || time.Since(began) > 0 {
 							t.Errorf("it returned %v after %v", err, time.Since(began))
 						}
 						closed = true
@@ -397,7 +397,7 @@ func TestAnOnEventThatBlocks(t *testing.T) {
 	inBubble(t, mqtttest.Options{}, func(t *testing.T, b *mqtttest.Broker, p *mqtttest.Proxy) {
 		var events recorder
 		cfg := testConfig("c", &events, through(p))
-		cfg.Store = persistence.NewMemory(persistence.Options{})
+		cfg.Store.Custom = persistence.NewMemory(persistence.Options{})
 		cfg.OnEvent = func(e Event) {
 			events.add(e)
 			switch e.(type) {
@@ -444,7 +444,7 @@ func TestFaultNothingIsToldBehindStopped(t *testing.T) {
 		var events recorder
 		store := &late{persistence.NewMemory(persistence.Options{}), make(chan struct{}), make(chan struct{})}
 		cfg := testConfig("c", &events, s.dial)
-		cfg.Store = store
+		cfg.Store.Custom = store
 		c := mustStart(t, cfg)
 		failed := make(chan error, 1)
 		go func() {

@@ -66,7 +66,7 @@ func (h halfOpen) test(t *testing.T, phase int) (found time.Duration) {
 	inBubble(t, mqtttest.Options{}, func(t *testing.T, b *mqtttest.Broker, p *mqtttest.Proxy) {
 		var events recorder
 		cfg := testConfig("c", &events, sendingThrough(p))
-		cfg.KeepAlive, cfg.AckTimeout = h.keep, h.ack
+		cfg.Connection.KeepAlive, cfg.Connection.AckTimeout = h.keep, h.ack
 		c := mustStart(t, cfg)
 		other := mustStart(t, testConfig("other", &recorder{}, b.Dial))
 		in := newInbox()
@@ -140,7 +140,7 @@ func TestFaultANewNetworkUnderAConnection(t *testing.T) {
 			inBubble(t, mqtttest.Options{}, func(t *testing.T, b *mqtttest.Broker, p *mqtttest.Proxy) {
 				var events recorder
 				cfg := testConfig("c", &events, sendingThrough(p))
-				cfg.KeepAlive, cfg.AckTimeout = tt.keep, 9*time.Hour
+				cfg.Connection.KeepAlive, cfg.Connection.AckTimeout = tt.keep, 9*time.Hour
 				c := mustStart(t, cfg)
 				connect(t, c)
 				for range 5 { // the link has lived through it

@@ -54,7 +54,7 @@ func (s *station) join(context.Context) (net.Conn, error) {
 	return s.broker.Dial(), nil
 }
 
-// dial is Config.Dial: it fails where there is no broker, as a refused connection
+// dial is Config.Connection.Dial: it fails where there is no broker, as a refused connection
 // does.
 func (s *station) dial(context.Context, *url.URL) (net.Conn, error) {
 	s.mu.Lock()
@@ -113,7 +113,7 @@ func (s *station) restart(after time.Duration) {
 // of one, and says when it has.
 var restarts = map[string]func(x *restarted){
 	"dialing": func(x *restarted) {
-		x.config.Dial = func(ctx context.Context, u *url.URL) (net.Conn, error) {
+		x.config.Connection.Dial = func(ctx context.Context, u *url.URL) (net.Conn, error) {
 			x.fall()
 			return x.dial(ctx, u)
 		}
@@ -121,7 +121,7 @@ var restarts = map[string]func(x *restarted){
 	"TLS handshake": func(x *restarted) {
 		authority := testcert.NewAuthority(x.t, "ours")
 		leaf := authority.Issue(x.t, "broker.test", time.Hour).TLS(x.t)
-		x.config.Dial = func(ctx context.Context, u *url.URL) (net.Conn, error) {
+		x.config.Connection.Dial = func(ctx context.Context, u *url.URL) (net.Conn, error) {
 			ours, theirs := net.Pipe()
 			inner, err := x.dial(ctx, u)
 			if err != nil {
@@ -242,14 +242,14 @@ func TestFaultABrokerThatRestarts(t *testing.T) {
 				x := &restarted{station: newStation(t, dir), fell: make(chan struct{})}
 				var events recorder
 				x.config = testConfig("c", &events, nil)
-				x.config.Dial = x.dial
-				x.config.Store = persistence.NewMemory(persistence.Options{})
-				x.config.KeepAlive = 30 * time.Minute
+				x.config.Connection.Dial = x.dial
+				x.config.Store.Custom = persistence.NewMemory(persistence.Options{})
+				x.config.Connection.KeepAlive = 30 * time.Minute
 				reach(x)
 
 				// Somebody else, past the link, sends what c receives and receives what it sends.
 				otherConfig := testConfig("other", &recorder{}, nil)
-				otherConfig.Dial = x.direct
+				otherConfig.Connection.Dial = x.direct
 				other := mustNew(t, otherConfig)
 				theirs, ours := newInbox(), newInbox()
 				must(t, other.Subscribe(t.Context(), "out", ExactlyOnce, theirs))

@@ -99,7 +99,7 @@ func (b *crowd) connected() int {
 // each end, and how long it then waits.
 func (b *crowd) member(ctx context.Context, cfg Config, first time.Duration) {
 	c := &Client{cfg: cfg.withDefaults()}
-	c.retry = reliability.Retry{Backoff: cfg.Backoff, Stable: cfg.StableAfter}
+	c.retry = reliability.Retry{Backoff: cfg.Connection.Backoff, Stable: cfg.Connection.StableAfter}
 	server := &url.URL{Scheme: "mqtt", Host: "broker:1883"}
 	refused := errors.New("connection refused")
 	rest := func(d time.Duration) bool {
@@ -146,7 +146,7 @@ func fleet(t *testing.T, n int, backoff reliability.Backoff, down time.Duration,
 		defer stop()
 		for i := range n {
 			first := time.Duration(i) * time.Minute / time.Duration(n)
-			all.Go(func() { b.member(ctx, Config{Backoff: backoff}, first) })
+			all.Go(func() { b.member(ctx, Config{Connection: ConnectionConfig{Backoff: backoff}}, first) })
 		}
 		time.Sleep(5 * time.Minute)
 		if b.connected() != n {
@@ -225,7 +225,7 @@ func TestFleetLeavesABrokerAloneThatDropsConnections(t *testing.T) {
 			ctx, stop := context.WithCancel(t.Context())
 			var all sync.WaitGroup
 			for range n {
-				all.Go(func() { b.member(ctx, Config{StableAfter: stable}, 0) })
+				all.Go(func() { b.member(ctx, Config{Connection: ConnectionConfig{StableAfter: stable}}, 0) })
 			}
 			gone := time.NewTicker(50 * time.Millisecond) // every connection ends within
 			defer gone.Stop()
@@ -273,9 +273,9 @@ func TestFleetOfRealClients(t *testing.T) {
 		clients := make([]*Client, n)
 		for i := range clients {
 			cfg := testConfig(fmt.Sprint("device ", i), &recorder{}, nil)
-			cfg.Backoff, cfg.OnEvent, cfg.Lanes = reliability.Backoff{}, nil, 1
-			cfg.KeepAlive = time.Hour
-			cfg.Dial = func(ctx context.Context, u *url.URL) (net.Conn, error) {
+			cfg.Connection.Backoff, cfg.OnEvent, cfg.Receiving.Concurrency = reliability.Backoff{}, nil, 1
+			cfg.Connection.KeepAlive = time.Hour
+			cfg.Connection.Dial = func(ctx context.Context, u *url.URL) (net.Conn, error) {
 				mu.Lock()
 				came[int(time.Since(began)/slot)]++
 				mu.Unlock()

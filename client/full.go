@@ -48,7 +48,7 @@ func (e *DroppedError) Error() string {
 // Unwrap returns the cause.
 func (e *DroppedError) Unwrap() error { return e.Cause }
 
-// Dropped is for a Config.Store of your own whose options drop messages: set its
+// Dropped is for a Config.Store.Custom of your own whose options drop messages: set its
 // Options.OnDrop to it, so that Deliveries learn of it. It must be called on the
 // goroutine that the store calls OnDrop on.
 func (c *Client) Dropped(d persistence.Drop) { c.drops.add(d) }
@@ -82,8 +82,8 @@ func (s *drops) take() (list []persistence.Drop) {
 // tellDrops resolves the Deliveries of what the store has dropped.
 func (c *Client) tellDrops() {
 	for _, d := range c.drops.take() {
-		if c.ownStore && c.cfg.DirOptions.OnDrop != nil {
-			c.cfg.DirOptions.OnDrop(d)
+		if c.ownStore && c.cfg.Store.Options.OnDrop != nil {
+			c.cfg.Store.Options.OnDrop(d)
 		}
 		cause := persistence.ErrFull
 		if d.Cause == persistence.Conflated {
@@ -121,7 +121,7 @@ func (c *Client) admit(ctx context.Context, m *Message, p *wire.Publish) (persis
 		if err == nil || !byPolicy(err) {
 			return ticket, nil, err
 		}
-		switch c.cfg.WhenFull {
+		switch c.cfg.Store.WhenFull {
 		case DropNewest:
 			d := &Delivery{ID: m.ID}
 			c.drop(d, m.ID, err)

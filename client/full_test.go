@@ -20,7 +20,7 @@ import (
 // small is a Config whose store takes three messages.
 func small(s *script, events *recorder, policy FullPolicy) Config {
 	cfg := testConfig("c", events, s.dial)
-	cfg.WhenFull, cfg.DirOptions.MaxMessages = policy, 3
+	cfg.Store.WhenFull, cfg.Store.Options.MaxMessages = policy, 3
 	return cfg
 }
 
@@ -54,7 +54,7 @@ func TestAFullStoreBlocks(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			withScript(t, func(t *testing.T, s *script) {
 				cfg := small(s, &recorder{}, Block)
-				cfg.Sequenced = sequenced
+				cfg.Publishing.Sequenced = sequenced
 				c := mustStart(t, cfg)
 				for range 3 {
 					publish(t, c, "t", "x", AtLeastOnce)
@@ -105,7 +105,7 @@ func TestAFullStoreBlocks(t *testing.T) {
 func TestBlockDoesNotWaitForTheDisk(t *testing.T) {
 	withScript(t, func(t *testing.T, s *script) {
 		cfg := testConfig("c", &recorder{}, s.dial)
-		cfg.WhenFull, cfg.DirOptions.MaxDiskBytes = Block, 64<<10
+		cfg.Store.WhenFull, cfg.Store.Options.MaxDiskBytes = Block, 64<<10
 		c := mustNew(t, cfg)
 		for range 100 {
 			_, err := c.Publish(t.Context(), Message{Topic: "t", QoS: 1, Payload: make([]byte, 1000)})
@@ -151,8 +151,8 @@ func TestAFullStoreDropsTheOldest(t *testing.T) {
 				var own []persistence.Drop
 				var c *Client
 				cfg := small(s, &events, DropOldest)
-				cfg.Sequenced = sequenced
-				cfg.DirOptions.OnDrop = func(d persistence.Drop) { own = append(own, d) }
+				cfg.Publishing.Sequenced = sequenced
+				cfg.Store.Options.OnDrop = func(d persistence.Drop) { own = append(own, d) }
 				cfg.OnEvent = func(e Event) {
 					events.add(e)
 					if _, ok := e.(MessageDropped); ok && len(eventsOf[MessageDropped](&events)) == 1 {
@@ -198,7 +198,7 @@ func TestWhatWasSentIsNeverDropped(t *testing.T) {
 		store, current := droppingStore(10)
 		var events recorder
 		cfg := testConfig("c", &events, s.dial)
-		cfg.Store = store
+		cfg.Store.Custom = store
 		c := mustStart(t, cfg)
 		current.Store(c)
 		p := s.accept(control.Connack{ReceiveMaximum: 5})
@@ -213,7 +213,7 @@ func TestWhatWasSentIsNeverDropped(t *testing.T) {
 		store = store.Reopen() // the process is killed
 		_ = c.Close()
 		wantState(t, waiting, Abandoned)
-		cfg.Store = store
+		cfg.Store.Custom = store
 		c = mustNew(t, cfg)
 		current.Store(c)
 		var all []*Delivery
@@ -258,7 +258,7 @@ func TestDropOldestExactlyOnce(t *testing.T) {
 		const lives, each = 5, 400
 		for life := range lives {
 			cfg := testConfig("c", &recorder{}, through(proxy))
-			cfg.Store = store
+			cfg.Store.Custom = store
 			c := mustStart(t, cfg)
 			current.Store(c)
 			for i := range each {
@@ -312,7 +312,7 @@ func TestConflationKeepsTheNewestOfATopicThatWasNotSent(t *testing.T) {
 	withScript(t, func(t *testing.T, s *script) {
 		var events recorder
 		cfg := testConfig("c", &events, s.dial)
-		cfg.Sequenced, cfg.AckTimeout = true, time.Hour
+		cfg.Publishing.Sequenced, cfg.Connection.AckTimeout = true, time.Hour
 		c := mustStart(t, cfg)
 		conflate := func(topic, payload string, p Priority) *Delivery {
 			d, err := c.Publish(t.Context(), Message{Topic: topic, Payload: []byte(payload), QoS: ExactlyOnce, Priority: p, Conflate: true})

@@ -9,10 +9,10 @@ import (
 	"github.com/mooring-mqtt/mooring/reliability"
 )
 
-// Goodbye is what CloseWith tells the server in its DISCONNECT. The zero value is
+// DisconnectOptions is what CloseWith tells the server in its DISCONNECT. The zero value is
 // what Close says: a normal end, so the will is forgotten, and a session that is
-// kept as Config.SessionExpiry asked.
-type Goodbye struct {
+// kept as Config.Session.Expiry asked.
+type DisconnectOptions struct {
 	// Reason is the reason code: 0x00 for a normal end; 0x04 to have the server
 	// publish the will, and then a Status leaves its last word to the will; or one
 	// of those from 0x80 on that a client may send (table 3-13 of MQTT 5), on which
@@ -29,14 +29,14 @@ type Goodbye struct {
 }
 
 // check says what cannot be sent.
-func (g *Goodbye) check(expiry time.Duration) error {
+func (g *DisconnectOptions) check(expiry time.Duration) error {
 	switch {
 	case !mayLeaveWith(g.Reason):
 		return &FieldError{Field: "Reason", Problem: fmt.Sprintf("is 0x%02X (%s), which no client sends; use 0x00, 0x04, or an error that is the client's to report", g.Reason, reliability.ReasonName(g.Reason))}
 	case g.SessionExpiry < 0 && g.SessionExpiry != NoSession:
 		return &FieldError{Field: "SessionExpiry", Problem: "is negative; use 0 to leave it, a positive duration, or NoSession"}
 	case g.SessionExpiry > 0 && expiry == NoSession:
-		return &FieldError{Field: "SessionExpiry", Problem: "is set, but Config.SessionExpiry is NoSession, and the server would take it for a protocol error; leave it 0"}
+		return &FieldError{Field: "SessionExpiry", Problem: "is set, but Config.Session.Expiry is NoSession, and the server would take it for a protocol error; leave it 0"}
 	}
 	if err := wire.CheckString("ReasonString", g.ReasonString); err != nil {
 		return err
@@ -61,11 +61,11 @@ func mayLeaveWith(code byte) bool {
 	return false
 }
 
-// CloseWith is Close with a choice of what the server is told. A Goodbye that
+// CloseWith is Close with a choice of what the server is told. DisconnectOptions that
 // cannot be sent is a *FieldError, and the client is not closed. Where it is
 // ending already, the first word stands.
-func (c *Client) CloseWith(g Goodbye) error {
-	if err := g.check(c.cfg.SessionExpiry); err != nil {
+func (c *Client) CloseWith(g DisconnectOptions) error {
+	if err := g.check(c.cfg.Session.Expiry); err != nil {
 		return err
 	}
 	return c.closeWith(g)
@@ -77,7 +77,7 @@ func (c *Client) goodbye(up *link.Up) {
 	c.mu.Lock()
 	g := c.farewell
 	c.mu.Unlock()
-	if c.cfg.Status != nil && !c.sayGoodbye(up, g.Reason == wire.ReasonSuccess) && g.Reason == wire.ReasonSuccess {
+	if c.cfg.Presence.Status != nil && !c.sayGoodbye(up, g.Reason == wire.ReasonSuccess) && g.Reason == wire.ReasonSuccess {
 		g.Reason = wire.ReasonDisconnectWithWill
 	}
 	// Not before that: the goodbye may have had to wait for the window, and leaves

@@ -13,28 +13,28 @@ import (
 func TestCloseWith(t *testing.T) {
 	long := strings.Repeat("x", 100)
 	for name, tt := range map[string]struct {
-		g      Goodbye
+		g      DisconnectOptions
 		limit  uint32 // the server's Maximum Packet Size
 		expiry time.Duration
 		want   control.Disconnect
 	}{
-		"nothing":        {g: Goodbye{}, want: control.Disconnect{}},
-		"with the will":  {g: Goodbye{Reason: 0x04}, want: control.Disconnect{Reason: 0x04}},
-		"an error":       {g: Goodbye{Reason: 0x98, ReasonString: "maintenance"}, want: control.Disconnect{Reason: 0x98, ReasonString: "maintenance"}},
-		"an expiry":      {g: Goodbye{SessionExpiry: 90 * time.Second}, want: control.Disconnect{HasSessionExpiry: true, SessionExpiry: 90}},
-		"no session":     {g: Goodbye{SessionExpiry: NoSession}, want: control.Disconnect{HasSessionExpiry: true}},
-		"none as before": {g: Goodbye{SessionExpiry: NoSession}, expiry: NoSession, want: control.Disconnect{HasSessionExpiry: true}},
-		"properties": {g: Goodbye{UserProperties: []UserProperty{{Key: "a", Value: "1"}, {Key: "a", Value: "2"}}},
+		"nothing":        {g: DisconnectOptions{}, want: control.Disconnect{}},
+		"with the will":  {g: DisconnectOptions{Reason: 0x04}, want: control.Disconnect{Reason: 0x04}},
+		"an error":       {g: DisconnectOptions{Reason: 0x98, ReasonString: "maintenance"}, want: control.Disconnect{Reason: 0x98, ReasonString: "maintenance"}},
+		"an expiry":      {g: DisconnectOptions{SessionExpiry: 90 * time.Second}, want: control.Disconnect{HasSessionExpiry: true, SessionExpiry: 90}},
+		"no session":     {g: DisconnectOptions{SessionExpiry: NoSession}, want: control.Disconnect{HasSessionExpiry: true}},
+		"none as before": {g: DisconnectOptions{SessionExpiry: NoSession}, expiry: NoSession, want: control.Disconnect{HasSessionExpiry: true}},
+		"properties": {g: DisconnectOptions{UserProperties: []UserProperty{{Key: "a", Value: "1"}, {Key: "a", Value: "2"}}},
 			want: control.Disconnect{User: []wire.UserProperty{{Key: "a", Value: "1"}, {Key: "a", Value: "2"}}}},
-		"too much to tell": {g: Goodbye{ReasonString: "r", UserProperties: []UserProperty{{Key: long, Value: long}}}, limit: 100,
+		"too much to tell": {g: DisconnectOptions{ReasonString: "r", UserProperties: []UserProperty{{Key: long, Value: long}}}, limit: 100,
 			want: control.Disconnect{ReasonString: "r"}},
-		"far too much to tell": {g: Goodbye{ReasonString: long, UserProperties: []UserProperty{{Key: "k", Value: "v"}}}, limit: 100,
+		"far too much to tell": {g: DisconnectOptions{ReasonString: long, UserProperties: []UserProperty{{Key: "k", Value: "v"}}}, limit: 100,
 			want: control.Disconnect{}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			withScript(t, func(t *testing.T, s *script) {
 				cfg := testConfig("c", &recorder{}, s.dial)
-				cfg.SessionExpiry = tt.expiry
+				cfg.Session.Expiry = tt.expiry
 				c := mustStart(t, cfg)
 				p := s.accept(control.Connack{MaximumPacketSize: tt.limit})
 				connect(t, c)
@@ -51,7 +51,7 @@ func TestCloseWith(t *testing.T) {
 
 // What cannot be sent is refused, and the client lives on.
 func TestAGoodbyeThatCannotBeSent(t *testing.T) {
-	for field, g := range map[string]Goodbye{
+	for field, g := range map[string]DisconnectOptions{
 		"Reason":         {Reason: 0x8E}, // the server's alone
 		"SessionExpiry":  {SessionExpiry: -2},
 		"ReasonString":   {ReasonString: "\xff"},
@@ -70,12 +70,12 @@ func TestAGoodbyeThatCannotBeSent(t *testing.T) {
 	}
 	withScript(t, func(t *testing.T, s *script) {
 		cfg := testConfig("c", &recorder{}, s.dial)
-		cfg.SessionExpiry = NoSession
+		cfg.Session.Expiry = NoSession
 		c := mustStart(t, cfg)
 		p := s.accept(control.Connack{})
 		connect(t, c)
 		var bad *FieldError
-		if err := c.CloseWith(Goodbye{SessionExpiry: time.Second}); !errors.As(err, &bad) || bad.Field != "SessionExpiry" {
+		if err := c.CloseWith(DisconnectOptions{SessionExpiry: time.Second}); !errors.As(err, &bad) || bad.Field != "SessionExpiry" {
 			t.Errorf("a session out of nothing: %v", err)
 		}
 		p.quiet()
@@ -87,12 +87,12 @@ func TestCloseWithTheWillOfAStatus(t *testing.T) {
 	for _, reason := range []byte{0x04, 0x98} {
 		withScript(t, func(t *testing.T, s *script) {
 			cfg := testConfig("c", &recorder{}, s.dial)
-			cfg.Status = &Status{Topic: "s", NoCorrection: true}
+			cfg.Presence.Status = &Status{Topic: "s", NoCorrection: true}
 			c := mustStart(t, cfg)
 			p := s.accept(control.Connack{})
 			birth := p.nextPublish()
 			p.ack(wire.PUBACK, birth.PacketID, 0, "")
-			must(t, c.CloseWith(Goodbye{Reason: reason}))
+			must(t, c.CloseWith(DisconnectOptions{Reason: reason}))
 			if d, err := control.ParseDisconnect(p.next(wire.DISCONNECT)); err != nil || d.Reason != reason {
 				t.Errorf("got %+v, %v", d, err)
 			}
@@ -104,7 +104,7 @@ func TestCloseWithTheWillOfAStatus(t *testing.T) {
 func TestTheGoodbyeOfAFullWindow(t *testing.T) {
 	withScript(t, func(t *testing.T, s *script) {
 		cfg := testConfig("c", &recorder{}, s.dial)
-		cfg.Status = &Status{Topic: "s", NoCorrection: true}
+		cfg.Presence.Status = &Status{Topic: "s", NoCorrection: true}
 		c := mustStart(t, cfg)
 		p := s.accept(control.Connack{ReceiveMaximum: 1})
 		p.ack(wire.PUBACK, p.nextPublish().PacketID, 0, "") // the birth
@@ -131,7 +131,7 @@ func TestWhatIsLostWithASessionIsChosenByMessage(t *testing.T) {
 		withScript(t, func(t *testing.T, s *script) {
 			var events recorder
 			cfg := testConfig("c", &events, s.dial)
-			cfg.OnSessionLost = config
+			cfg.Session.OnLost = config
 			c := mustStart(t, cfg)
 			p := s.accept(control.Connack{})
 			deliveries := map[SessionLostPolicy]*Delivery{}

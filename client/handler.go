@@ -11,7 +11,7 @@ import (
 // parallel.
 //
 // Returning nil accepts the message: only then is it acknowledged. An error
-// has it handled again, up to Config.HandlerAttempts times, and then refused;
+// has it handled again, up to Config.Receiving.HandlerAttempts times, and then refused;
 // [Refuse] refuses at once. Where several handlers match they run in the order
 // they were declared, and one that accepted the message does not get it again.
 //

@@ -46,9 +46,12 @@ func eventsOf[T Event](r *recorder) (found []T) {
 // happens.
 func testConfig(id string, events *recorder, dial func() net.Conn) Config {
 	return Config{
-		Servers: []string{"mqtt://server"}, ClientID: id,
-		Dial:    func(context.Context, *url.URL) (net.Conn, error) { return dial(), nil },
-		Backoff: reliability.Backoff{Min: 10 * time.Millisecond, Max: time.Second},
+		Servers:  []string{"mqtt://server"},
+		ClientID: id,
+		Connection: ConnectionConfig{
+			Dial:    func(context.Context, *url.URL) (net.Conn, error) { return dial(), nil },
+			Backoff: reliability.Backoff{Min: 10 * time.Millisecond, Max: time.Second},
+		},
 		OnEvent: events.add,
 	}
 }

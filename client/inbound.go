@@ -111,7 +111,7 @@ func (c *Client) stall(conn *link.Conn, in *session.Inbound, size int64) bool {
 	if !ready() {
 		b.stalls.Add(1)
 		c.cfg.Logger.Warn("reading stalls: received messages take all of MaxInboundBytes", "bytes", b.used.Load())
-		end = conn.Stall(c.cfg.AckTimeout, b.room, ready)
+		end = conn.Stall(c.cfg.Connection.AckTimeout, b.room, ready)
 	}
 	b.watched.Store(b.relief.Load())
 	if taken {
@@ -165,11 +165,11 @@ func (c *Client) leaveRest() {
 }
 
 // InboundFullError says that a connection was ended because received messages
-// took all of Config.MaxInboundBytes. What handlers have is still handled, and
+// took all of Config.Receiving.MaxBufferedBytes. What handlers have is still handled, and
 // what was not taken comes again.
 type InboundFullError struct {
 	Limit int64 // of bytes
-	// Stalled: no handler had finished enough for Config.AckTimeout. Otherwise there
+	// Stalled: no handler had finished enough for Config.Connection.AckTimeout. Otherwise there
 	// is room again, and the new connection fetches what was not taken.
 	Stalled bool
 }
@@ -182,7 +182,7 @@ func (e *InboundFullError) Error() string {
 	if !e.Stalled {
 		return "client: there is room for received messages again; connecting anew for those that had none"
 	}
-	return fmt.Sprintf("client: received messages take %d bytes, as many as may be, and handlers have not finished enough for the acknowledgement timeout; make handlers faster, or raise Config.MaxInboundBytes", e.Limit)
+	return fmt.Sprintf("client: received messages take %d bytes, as many as may be, and handlers have not finished enough for the acknowledgement timeout; make handlers faster, or raise Config.Receiving.MaxBufferedBytes", e.Limit)
 }
 
 // ReasonCode is the code of the DISCONNECT, for reliability.Classify.

@@ -37,7 +37,7 @@ func withHeavy(t *testing.T, edit func(*Config), test func(t *testing.T, h *heav
 		h := &heavy{s: s, got: newInbox(), gate: make(chan struct{})}
 		h.open = sync.OnceFunc(func() { close(h.gate) })
 		cfg := testConfig("c", &h.events, s.dial)
-		cfg.MaximumPacketSize, cfg.MaxInboundBytes, cfg.Lanes = 1000, 4000, 1
+		cfg.Connection.MaximumPacketSize, cfg.Receiving.MaxBufferedBytes, cfg.Receiving.Concurrency = 1000, 4000, 1
 		if edit != nil {
 			edit(&cfg)
 		}
@@ -114,7 +114,7 @@ func TestInboundBytesOfQoS0AreBounded(t *testing.T) {
 }
 
 func TestAReaderWithoutRoomStallsAndGoesOn(t *testing.T) {
-	withHeavy(t, func(cfg *Config) { cfg.KeepAlive, cfg.AckTimeout = 4*time.Second, 30*time.Second }, func(t *testing.T, h *heavy) {
+	withHeavy(t, func(cfg *Config) { cfg.Connection.KeepAlive, cfg.Connection.AckTimeout = 4*time.Second, 30*time.Second }, func(t *testing.T, h *heavy) {
 		p := h.s.accept(control.Connack{})
 		mine := publish(t, h.c, "mine", "x", AtLeastOnce)
 		id := p.nextPublish().PacketID
@@ -164,7 +164,7 @@ func TestAReaderWithoutRoomStallsAndGoesOn(t *testing.T) {
 }
 
 func TestAMessageAboveTheBudgetHasRoomByItself(t *testing.T) {
-	withHeavy(t, func(cfg *Config) { cfg.MaxInboundBytes = 1 }, func(t *testing.T, h *heavy) {
+	withHeavy(t, func(cfg *Config) { cfg.Receiving.MaxBufferedBytes = 1 }, func(t *testing.T, h *heavy) {
 		p := h.s.accept(control.Connack{})
 		h.open()
 		small := large(1, 1)
@@ -196,7 +196,7 @@ func TestAStallEndsAtOnceWithItsConnection(t *testing.T) {
 		}
 	}
 	t.Run("Close", func(t *testing.T) {
-		withHeavy(t, func(cfg *Config) { cfg.CloseTimeout = time.Nanosecond }, func(t *testing.T, h *heavy) {
+		withHeavy(t, func(cfg *Config) { cfg.Connection.CloseTimeout = time.Nanosecond }, func(t *testing.T, h *heavy) {
 			p, _ := stalled(t, h)
 			began := time.Now()
 			must(t, h.c.Close())
@@ -276,7 +276,7 @@ func TestHandlersThatWaitForAStalledReaderAreRelieved(t *testing.T) {
 	withScript(t, func(t *testing.T, s *script) {
 		var events recorder
 		cfg := testConfig("c", &events, s.dial)
-		cfg.MaximumPacketSize, cfg.MaxInboundBytes, cfg.Lanes = 1000, 4000, 1
+		cfg.Connection.MaximumPacketSize, cfg.Receiving.MaxBufferedBytes, cfg.Receiving.Concurrency = 1000, 4000, 1
 		c := mustNew(t, cfg)
 		got := newInbox()
 		must(t, c.Handle("#", HandlerFunc(func(ctx context.Context, m *Message) error {
@@ -359,7 +359,9 @@ func TestHandlersThatWaitForAStalledReaderAreRelieved(t *testing.T) {
 }
 
 func TestWhatIsHeldForOrderCountsAsInbound(t *testing.T) {
-	withHeavy(t, func(cfg *Config) { cfg.Ordering = &Ordering{Options: ordering.Options{GapTimeout: 10 * time.Second}} }, func(t *testing.T, h *heavy) {
+	withHeavy(t, func(cfg *Config) {
+		cfg.Receiving.Ordering = &Ordering{Options: ordering.Options{GapTimeout: 10 * time.Second}}
+	}, func(t *testing.T, h *heavy) {
 		h.open()
 		p := h.s.accept(control.Connack{})
 		var all []wire.Publish
@@ -403,8 +405,8 @@ func TestWhatEarlierConnectionsBroughtCountsAsInbound(t *testing.T) {
 
 func TestDoublesDoNotCountAsInbound(t *testing.T) {
 	withHeavy(t, func(cfg *Config) {
-		cfg.Dedupe, cfg.DedupeKey, cfg.Lanes = dedupe.NewMemory(dedupe.Options{}), PayloadKey, 2
-		cfg.LaneKey = func(m *Message) string { return m.ContentType }
+		cfg.Receiving.Dedupe, cfg.Receiving.DedupeKey, cfg.Receiving.Concurrency = dedupe.NewMemory(dedupe.Options{}), PayloadKey, 2
+		cfg.Receiving.OrderingKey = func(m *Message) string { return m.ContentType }
 	}, func(t *testing.T, h *heavy) {
 		// Lane keys that are in different lanes.
 		var keys []string

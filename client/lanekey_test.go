@@ -12,7 +12,7 @@ import (
 func TestALaneKeyThatPanicsFallsBackToTheTopic(t *testing.T) {
 	h := HandlerFunc(func(context.Context, *Message) error { return nil })
 	receiving(t, func(cfg *Config) {
-		cfg.LaneKey = func(*Message) string { panic("no key") }
+		cfg.Receiving.OrderingKey = func(*Message) string { panic("no key") }
 	}, h, func(t *testing.T, c *Client, p *peer, events *recorder) {
 		p.publish(wire.Publish{Topic: "t", QoS: 1, PacketID: 1})
 		if a := p.nextAck(wire.PUBACK); a.PacketID != 1 || a.Reason != 0 {

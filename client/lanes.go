@@ -27,10 +27,10 @@ type lane struct {
 var laneSeed = maphash.MakeSeed()
 
 func (c *Client) makeLanes() {
-	c.lanes = make([]*lane, c.cfg.Lanes)
+	c.lanes = make([]*lane, c.cfg.Receiving.Concurrency)
 	for i := range c.lanes {
 		l := &lane{c: c, signal: make(chan struct{}, 1), stopping: make(chan struct{})}
-		if o := c.cfg.Ordering; o != nil {
+		if o := c.cfg.Receiving.Ordering; o != nil {
 			opts := o.Options
 			told := opts.OnGap
 			opts.OnGap = func(g ordering.Gap) {
@@ -45,7 +45,7 @@ func (c *Client) makeLanes() {
 		}
 		c.lanes[i] = l
 	}
-	if o := c.cfg.Ordering; o != nil {
+	if o := c.cfg.Receiving.Ordering; o != nil {
 		for _, p := range o.Restore {
 			c.laneOf(p.Topic).order.Restore(streamKey(p.Publisher, p.Topic), p.Epoch, p.Seq)
 		}
@@ -60,7 +60,7 @@ func (c *Client) laneOf(key string) *lane {
 func (l *lane) push(a arrival) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.closed || a.in == nil && l.direct >= l.c.cfg.QoS0Queue {
+	if l.closed || a.in == nil && l.direct >= l.c.cfg.Receiving.QoS0QueueSize {
 		return false
 	}
 	if a.in == nil {
@@ -138,7 +138,7 @@ func (l *lane) stop() {
 // pause waits before the next attempt. It returns false when the lane stops:
 // there will be none.
 func (l *lane) pause(attempt int) bool {
-	timer := time.NewTimer(l.c.cfg.HandlerBackoff.Delay(attempt))
+	timer := time.NewTimer(l.c.cfg.Receiving.HandlerBackoff.Delay(attempt))
 	defer timer.Stop()
 	select {
 	case <-l.ctx.Done():

@@ -61,8 +61,8 @@ func (c Config) Lint() []Finding {
 			v.remote = v.remote || !isLocal(u)
 		}
 	}
-	v.durable = c.Dir != "" || c.Store != nil
-	v.session = v.is.SessionExpiry != NoSession
+	v.durable = c.Dir != "" || c.Store.Custom != nil
+	v.session = v.is.Session.Expiry != NoSession
 	var found []Finding
 	for _, rule := range lintRules {
 		if rule.when(&v) {

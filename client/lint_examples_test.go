@@ -113,7 +113,7 @@ func fill(t *testing.T, v reflect.Value, lit *ast.CompositeLit) {
 				f.SetInt(int64(intOf(t, value)))
 			case f.CanUint():
 				f.SetUint(uint64(intOf(t, value)))
-			case name == "Store":
+			case name == "Custom":
 				f.Set(reflect.ValueOf(persistence.NewMemory(persistence.Options{})))
 			case name == "Dedupe":
 				f.Set(reflect.ValueOf(dedupe.NewMemory(dedupe.Options{})))

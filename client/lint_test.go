@@ -27,10 +27,18 @@ import (
 // clean is a device's configuration with which all is well.
 func clean() Config {
 	return Config{
-		Servers: []string{"mqtts://broker.example.com"}, ClientID: "press-4", Username: "press-4", Password: []byte("secret"),
-		Dir: "outbox", Sequenced: true, PublishTimeout: time.Minute, KeepAlive: time.Minute, AckTimeout: 20 * time.Second,
-		Status:  &Status{Topic: "presses/4/status", Structured: true, Heartbeat: time.Minute, Delay: time.Minute},
-		Backoff: reliability.Backoff{Max: 10 * time.Second},
+		Servers:  []string{"mqtts://broker.example.com"},
+		ClientID: "press-4",
+		Connection: ConnectionConfig{
+			Username:   "press-4",
+			Password:   []byte("secret"),
+			KeepAlive:  time.Minute,
+			AckTimeout: 20 * time.Second,
+			Backoff:    reliability.Backoff{Max: 10 * time.Second},
+		},
+		Dir:        "outbox",
+		Publishing: PublishingConfig{Sequenced: true, WaitTimeout: time.Minute},
+		Presence:   PresenceConfig{Status: &Status{Topic: "presses/4/status", Structured: true, Heartbeat: time.Minute, Delay: time.Minute}},
 	}
 }
 
@@ -43,31 +51,37 @@ func TestGoodConfigurationsHaveNoFindings(t *testing.T) {
 		"in the clear, locally": func(c *Config) {
 			c.Servers = []string{"mqtt://localhost", "mqtt://127.0.0.1", "ws://[::1]", "unix:///run/mqtt"}
 			c.Dir = ""
-			c.Sequenced = false
+			c.Publishing.Sequenced = false
 		},
 		"own dialer": func(c *Config) {
 			c.Servers[0] = "mqtt://broker.example.com"
-			c.Dial = func(context.Context, *url.URL) (net.Conn, error) { return nil, net.ErrClosed }
-			c.KeepAlive = time.Hour
+			c.Connection.Dial = func(context.Context, *url.URL) (net.Conn, error) { return nil, net.ErrClosed }
+			c.Connection.KeepAlive = time.Hour
 		},
-		"a watcher":         func(c *Config) { *c = Config{Servers: c.Servers, SessionExpiry: NoSession} },
-		"a will":            func(c *Config) { c.Status, c.Will = nil, &Will{Topic: "w", QoS: 1, Retain: true, Delay: time.Hour} },
-		"the session's end": func(c *Config) { c.Status.AtSessionEnd, c.Status.Delay = true, 0 },
+		"a watcher": func(c *Config) { *c = Config{Servers: c.Servers, Session: SessionConfig{Expiry: NoSession}} },
+		"a will": func(c *Config) {
+			c.Presence.Status, c.Presence.Will = nil, &Will{Topic: "w", QoS: 1, Retain: true, Delay: time.Hour}
+		},
+		"the session's end": func(c *Config) { c.Presence.Status.AtSessionEnd, c.Presence.Status.Delay = true, 0 },
 		"short session, no waits": func(c *Config) {
-			c.SessionExpiry, c.Backoff.Max, c.Status.Delay = time.Minute, 30*time.Second, time.Minute
+			c.Session.Expiry, c.Connection.Backoff.Max, c.Presence.Status.Delay = time.Minute, 30*time.Second, time.Minute
 		},
 		"pinned certificate": func(c *Config) {
 			c.TLS = &tls.Config{InsecureSkipVerify: true, VerifyConnection: func(tls.ConnectionState) error { return nil }}
 		},
-		"roots":                    func(c *Config) { c.TLS = &tls.Config{RootCAs: x509.NewCertPool()} },
-		"dedupe that was filled":   func(c *Config) { c.Dedupe = filledDedupe(t) },
-		"dedupe without a session": func(c *Config) { *c = Config{Servers: c.Servers, Dedupe: dedupe.NewMemory(dedupe.Options{})} },
-		"limits in memory":         func(c *Config) { *c = Config{Servers: c.Servers, DirOptions: persistence.Options{MaxMessages: 10}} },
-		"sync by interval":         func(c *Config) { c.DirOptions.Sync = persistence.SyncInterval },
-		"web sockets":              func(c *Config) { c.Servers[0], c.KeepAlive = "wss://broker.example.com", 59*time.Second },
+		"roots":                  func(c *Config) { c.TLS = &tls.Config{RootCAs: x509.NewCertPool()} },
+		"dedupe that was filled": func(c *Config) { c.Receiving.Dedupe = filledDedupe(t) },
+		"dedupe without a session": func(c *Config) {
+			*c = Config{Servers: c.Servers, Receiving: ReceivingConfig{Dedupe: dedupe.NewMemory(dedupe.Options{})}}
+		},
+		"limits in memory": func(c *Config) {
+			*c = Config{Servers: c.Servers, Store: StoreConfig{Options: persistence.Options{MaxMessages: 10}}}
+		},
+		"sync by interval": func(c *Config) { c.Store.Options.Sync = persistence.SyncInterval },
+		"web sockets":      func(c *Config) { c.Servers[0], c.Connection.KeepAlive = "wss://broker.example.com", 59*time.Second },
 		"one server, two ways": func(c *Config) {
 			c.Servers = []string{"mqtts://broker.example.com:443", "wss://broker.example.com:443"}
-			c.KeepAlive = 0
+			c.Connection.KeepAlive = 0
 		},
 	} {
 		cfg := clean()
@@ -92,60 +106,62 @@ var bad = []struct {
 	name, fields string
 	change       func(*Config)
 }{
-	{"durable-without-session", "SessionExpiry Dir", func(c *Config) { c.SessionExpiry, c.Status = NoSession, nil }},
-	{"durable-without-session", "SessionExpiry Store", func(c *Config) {
-		c.SessionExpiry, c.Status, c.Dir, c.Store = NoSession, nil, "", persistence.NewMemory(persistence.Options{})
+	{"durable-without-session", "Session.Expiry Dir", func(c *Config) { c.Session.Expiry, c.Presence.Status = NoSession, nil }},
+	{"durable-without-session", "Session.Expiry Store.Custom", func(c *Config) {
+		c.Session.Expiry, c.Presence.Status, c.Dir, c.Store.Custom = NoSession, nil, "", persistence.NewMemory(persistence.Options{})
 	}},
-	{"clean-start", "CleanStart", func(c *Config) { c.CleanStart = true }},
-	{"session-shorter-than-backoff", "SessionExpiry Backoff.Max ConnectTimeout", func(c *Config) {
-		c.SessionExpiry, c.Backoff, c.Status.Delay = 79*time.Second, reliability.Backoff{}, 0
+	{"clean-start", "Session.CleanStart", func(c *Config) { c.Session.CleanStart = true }},
+	{"session-shorter-than-backoff", "Session.Expiry Connection.Backoff.Max Connection.ConnectTimeout", func(c *Config) {
+		c.Session.Expiry, c.Connection.Backoff, c.Presence.Status.Delay = 79*time.Second, reliability.Backoff{}, 0
 	}},
-	{"sync-never", "DirOptions.Sync Dir", func(c *Config) { c.DirOptions.Sync = persistence.SyncNever }},
-	{"will-qos-0", "Will.QoS", func(c *Config) { c.Status, c.Will = nil, &Will{Topic: "w", Retain: true} }},
-	{"will-not-retained", "Will.Retain", func(c *Config) { c.Status, c.Will = nil, &Will{Topic: "w", QoS: 1} }},
-	{"will-after-session", "Status.Delay SessionExpiry", func(c *Config) { c.Status.Delay = 25 * time.Hour }},
-	{"will-after-session", "Will.Delay SessionExpiry", func(c *Config) {
-		*c = Config{Servers: c.Servers, SessionExpiry: NoSession, Will: &Will{Topic: "w", QoS: 1, Retain: true, Delay: time.Second}}
+	{"sync-never", "Store.Options.Sync Dir", func(c *Config) { c.Store.Options.Sync = persistence.SyncNever }},
+	{"will-qos-0", "Presence.Will.QoS", func(c *Config) { c.Presence.Status, c.Presence.Will = nil, &Will{Topic: "w", Retain: true} }},
+	{"will-not-retained", "Presence.Will.Retain", func(c *Config) { c.Presence.Status, c.Presence.Will = nil, &Will{Topic: "w", QoS: 1} }},
+	{"will-after-session", "Presence.Status.Delay Session.Expiry", func(c *Config) { c.Presence.Status.Delay = 25 * time.Hour }},
+	{"will-after-session", "Presence.Will.Delay Session.Expiry", func(c *Config) {
+		*c = Config{Servers: c.Servers, Session: SessionConfig{Expiry: NoSession}, Presence: PresenceConfig{Will: &Will{Topic: "w", QoS: 1, Retain: true, Delay: time.Second}}}
 	}},
-	{"session-never-ends", "Status.AtSessionEnd SessionExpiry", func(c *Config) {
-		c.Status.AtSessionEnd, c.Status.Delay, c.SessionExpiry = true, 0, 137*365*24*time.Hour
+	{"session-never-ends", "Presence.Status.AtSessionEnd Session.Expiry", func(c *Config) {
+		c.Presence.Status.AtSessionEnd, c.Presence.Status.Delay, c.Session.Expiry = true, 0, 137*365*24*time.Hour
 	}},
-	{"keep-alive-beyond-nat", "KeepAlive", func(c *Config) { c.KeepAlive = 4 * time.Minute }},
-	{"keep-alive-beyond-nat", "KeepAlive", func(c *Config) { c.Servers[0] = "wss://broker.example.com" }},
-	{"numbers-in-memory", "Sequenced Dir", func(c *Config) { c.Dir = "" }},
-	{"publish-timeout", "PublishTimeout ConnectTimeout", func(c *Config) { c.PublishTimeout = 19 * time.Second }},
-	{"options-without-dir", "DirOptions.Sync Dir", func(c *Config) {
-		c.Dir, c.Sequenced, c.DirOptions.Sync = "", false, persistence.SyncNever
+	{"keep-alive-beyond-nat", "Connection.KeepAlive", func(c *Config) { c.Connection.KeepAlive = 4 * time.Minute }},
+	{"keep-alive-beyond-nat", "Connection.KeepAlive", func(c *Config) { c.Servers[0] = "wss://broker.example.com" }},
+	{"numbers-in-memory", "Publishing.Sequenced Dir", func(c *Config) { c.Dir = "" }},
+	{"publish-timeout", "Publishing.WaitTimeout Connection.ConnectTimeout", func(c *Config) { c.Publishing.WaitTimeout = 19 * time.Second }},
+	{"options-without-dir", "Store.Options.Sync Dir", func(c *Config) {
+		c.Dir, c.Publishing.Sequenced, c.Store.Options.Sync = "", false, persistence.SyncNever
 	}},
-	{"options-without-dir", "DirOptions.Sync Dir", func(c *Config) {
-		c.Dir, c.Sequenced, c.DirOptions.Interval = "", false, time.Second
+	{"options-without-dir", "Store.Options.Sync Dir", func(c *Config) {
+		c.Dir, c.Publishing.Sequenced, c.Store.Options.Interval = "", false, time.Second
 	}},
-	{"options-beside-store", "DirOptions Store", func(c *Config) {
-		c.Dir, c.Store, c.DirOptions.MaxReceipts = "", persistence.NewMemory(persistence.Options{}), 10
+	{"options-beside-store", "Store.Options Store.Custom", func(c *Config) {
+		c.Dir, c.Store.Custom, c.Store.Options.MaxReceipts = "", persistence.NewMemory(persistence.Options{}), 10
 	}},
-	{"heartbeat-untold", "Status.Heartbeat Status.Structured", func(c *Config) { c.Status.Structured = false }},
-	{"password-in-the-clear", "Servers Password", func(c *Config) {
+	{"heartbeat-untold", "Presence.Status.Heartbeat Presence.Status.Structured", func(c *Config) { c.Presence.Status.Structured = false }},
+	{"password-in-the-clear", "Servers Connection.Password", func(c *Config) {
 		c.Servers = []string{"mqtt://localhost", "mqtt://10.0.0.1"}
-		c.Dir, c.Sequenced = "", false
+		c.Dir, c.Publishing.Sequenced = "", false
 	}},
-	{"password-in-the-clear", "Servers Credentials", func(c *Config) {
-		c.Servers, c.KeepAlive = []string{"ws://broker.example.com"}, 0
-		c.Username, c.Password = "", nil
-		c.Credentials = func(ctx context.Context) (Credentials, error) { return Credentials{}, nil }
+	{"password-in-the-clear", "Servers Connection.Credentials", func(c *Config) {
+		c.Servers, c.Connection.KeepAlive = []string{"ws://broker.example.com"}, 0
+		c.Connection.Username, c.Connection.Password = "", nil
+		c.Connection.Credentials = func(ctx context.Context) (Credentials, error) { return Credentials{}, nil }
 	}},
-	{"tls-unused", "TLS Servers", func(c *Config) { c.Servers[0], c.TLS, c.Password = "mqtt://broker.example.com", &tls.Config{}, nil }},
+	{"tls-unused", "TLS Servers", func(c *Config) {
+		c.Servers[0], c.TLS, c.Connection.Password = "mqtt://broker.example.com", &tls.Config{}, nil
+	}},
 	{"tls-unverified", "TLS.InsecureSkipVerify", func(c *Config) { c.TLS = &tls.Config{InsecureSkipVerify: true} }},
-	{"receive-maximum-below-lanes", "ReceiveMaximum Lanes", func(c *Config) { c.ReceiveMaximum = 7 }},
-	{"receive-maximum-below-lanes", "ReceiveMaximum Lanes", func(c *Config) { c.Lanes = 1025 }},
-	{"ack-timeout-short", "AckTimeout", func(c *Config) { c.AckTimeout = 7 * time.Second }},
-	{"ack-timeout-beyond-keep-alive", "AckTimeout KeepAlive", func(c *Config) { c.AckTimeout = 91 * time.Second }},
-	{"keep-alive-short", "KeepAlive", func(c *Config) { c.KeepAlive, c.AckTimeout = 4*time.Second, 0 }},
-	{"backoff-short", "Backoff.Max", func(c *Config) { c.Backoff.Max = 999 * time.Millisecond }},
-	{"session-nobody-finds", "SessionExpiry ClientID", func(c *Config) {
-		c.ClientID, c.Dir, c.Sequenced, c.SessionExpiry = "", "", false, 2*time.Hour
+	{"receive-maximum-below-lanes", "Receiving.ReceiveMaximum Receiving.Concurrency", func(c *Config) { c.Receiving.ReceiveMaximum = 7 }},
+	{"receive-maximum-below-lanes", "Receiving.ReceiveMaximum Receiving.Concurrency", func(c *Config) { c.Receiving.Concurrency = 1025 }},
+	{"ack-timeout-short", "Connection.AckTimeout", func(c *Config) { c.Connection.AckTimeout = 7 * time.Second }},
+	{"ack-timeout-beyond-keep-alive", "Connection.AckTimeout Connection.KeepAlive", func(c *Config) { c.Connection.AckTimeout = 91 * time.Second }},
+	{"keep-alive-short", "Connection.KeepAlive", func(c *Config) { c.Connection.KeepAlive, c.Connection.AckTimeout = 4*time.Second, 0 }},
+	{"backoff-short", "Connection.Backoff.Max", func(c *Config) { c.Connection.Backoff.Max = 999 * time.Millisecond }},
+	{"session-nobody-finds", "Session.Expiry ClientID", func(c *Config) {
+		c.ClientID, c.Dir, c.Publishing.Sequenced, c.Session.Expiry = "", "", false, 2*time.Hour
 	}},
-	{"dedupe-forgets", "Dedupe", func(c *Config) { c.Dedupe = dedupe.NewMemory(dedupe.Options{}) }},
-	{"several-servers", "Servers SessionExpiry", func(c *Config) { c.Servers = append(c.Servers, "mqtts://other.example.com") }},
+	{"dedupe-forgets", "Receiving.Dedupe", func(c *Config) { c.Receiving.Dedupe = dedupe.NewMemory(dedupe.Options{}) }},
+	{"several-servers", "Servers Session.Expiry", func(c *Config) { c.Servers = append(c.Servers, "mqtts://other.example.com") }},
 }
 
 func TestWhatIsFound(t *testing.T) {
@@ -156,9 +172,9 @@ func TestWhatIsFound(t *testing.T) {
 		if err := cfg.Validate(); err != nil {
 			t.Errorf("%s: it is refused anyhow: %v", tt.name, err)
 		}
-		before := fmt.Sprint(cfg.Servers, cfg.ClientID, cfg.Will, cfg.Status)
+		before := fmt.Sprint(cfg.Servers, cfg.ClientID, cfg.Presence.Will, cfg.Presence.Status)
 		found := cfg.Lint()
-		if after := fmt.Sprint(cfg.Servers, cfg.ClientID, cfg.Will, cfg.Status); after != before {
+		if after := fmt.Sprint(cfg.Servers, cfg.ClientID, cfg.Presence.Will, cfg.Presence.Status); after != before {
 			t.Errorf("%s: Lint changed %s to %s", tt.name, before, after)
 		}
 		if len(found) != 1 || found[0].Name != tt.name || strings.Join(found[0].Fields, " ") != tt.fields {
@@ -180,7 +196,7 @@ func TestWhatIsFound(t *testing.T) {
 func TestTheWorstIsFirst(t *testing.T) {
 	cfg := clean()
 	cfg.Servers = append(cfg.Servers, "mqtt://other.example.com")
-	cfg.ReceiveMaximum, cfg.CleanStart, cfg.Status.Delay = 1, true, 30*time.Hour
+	cfg.Receiving.ReceiveMaximum, cfg.Session.CleanStart, cfg.Presence.Status.Delay = 1, true, 30*time.Hour
 	var got []Severity
 	for _, f := range cfg.Lint() {
 		got = append(got, f.Severity)
@@ -188,7 +204,7 @@ func TestTheWorstIsFirst(t *testing.T) {
 	if want := []Severity{Loses, Misleads, Exposes, Wasteful, Note}; !slices.Equal(got, want) {
 		t.Errorf("the severities are %v, want %v", got, want)
 	}
-	if got := cfg.Lint()[1].String(); !strings.HasPrefix(got, "misleads: Status.Delay, SessionExpiry is longer than") || !strings.HasSuffix(got, "[will-after-session]") {
+	if got := cfg.Lint()[1].String(); !strings.HasPrefix(got, "misleads: Presence.Status.Delay, Session.Expiry is longer than") || !strings.HasSuffix(got, "[will-after-session]") {
 		t.Errorf("a finding reads %q", got)
 	}
 	if got := Severity(9).String(); got != "severity(9)" {
@@ -202,7 +218,7 @@ func TestStartLogsWhatIsFound(t *testing.T) {
 		var log bytes.Buffer
 		cfg := testConfig("c", &recorder{}, s.dial)
 		cfg.Logger = slog.New(slog.NewTextHandler(&log, nil))
-		cfg.ReceiveMaximum, cfg.AckTimeout = 1, time.Hour
+		cfg.Receiving.ReceiveMaximum, cfg.Connection.AckTimeout = 1, time.Hour
 		c := mustNew(t, cfg)
 		if log.Len() > 0 {
 			t.Errorf("New logs %s", &log)
@@ -212,7 +228,7 @@ func TestStartLogsWhatIsFound(t *testing.T) {
 		connect(t, c)
 		synctest.Wait()
 		must(t, c.Close())
-		for _, want := range []string{"level=WARN msg=\"configuration: is lower than", "finding=receive-maximum-below-lanes severity=wasteful fields=ReceiveMaximum,Lanes fix=",
+		for _, want := range []string{"level=WARN msg=\"configuration: is lower than", "finding=receive-maximum-below-lanes severity=wasteful fields=Receiving.ReceiveMaximum,Receiving.Concurrency fix=",
 			"level=INFO msg=\"configuration: is longer than a dead link", "finding=ack-timeout-beyond-keep-alive"} {
 			if strings.Count(log.String(), want) != 1 {
 				t.Errorf("the log has not once %s:\n%s", want, &log)
@@ -250,10 +266,10 @@ func TestTheDoctorsTable(t *testing.T) {
 // TestTheFixesAreClean: the least that a fix names is enough.
 func TestTheFixesAreClean(t *testing.T) {
 	for name, change := range map[string]func(*Config){
-		"AckTimeout":         func(c *Config) { c.AckTimeout = 8 * time.Second },
-		"AckTimeout at most": func(c *Config) { c.AckTimeout = 90 * time.Second },
-		"KeepAlive":          func(c *Config) { c.KeepAlive, c.AckTimeout = 10*time.Second, 0 },
-		"ReceiveMaximum":     func(c *Config) { c.ReceiveMaximum, c.Lanes = 8, 8 },
+		"Connection.AckTimeout":    func(c *Config) { c.Connection.AckTimeout = 8 * time.Second },
+		"AckTimeout at most":       func(c *Config) { c.Connection.AckTimeout = 90 * time.Second },
+		"Connection.KeepAlive":     func(c *Config) { c.Connection.KeepAlive, c.Connection.AckTimeout = 10*time.Second, 0 },
+		"Receiving.ReceiveMaximum": func(c *Config) { c.Receiving.ReceiveMaximum, c.Receiving.Concurrency = 8, 8 },
 	} {
 		cfg := clean()
 		change(&cfg)

@@ -60,25 +60,25 @@ type Message struct {
 	// It is sent in whole seconds, rounded up. At QoS 1 and 2 a message that is over
 	// and was not sent ends as Expired, connected or not, and takes no room any more:
 	// in time, or where many are over one after the other some tenths of a second
-	// later. Once it may have been sent it is not given up. DirOptions.MaxAge bounds
+	// later. Once it may have been sent it is not given up. Store.Options.MaxAge bounds
 	// it.
 	Expiry time.Duration
 
 	// OnSessionLost says what happens to this message when it was sent and not
 	// acknowledged and the server loses its session. It is stored with the message,
-	// and holds for each process that goes on with it. Default: Config.OnSessionLost of
+	// and holds for each process that goes on with it. Default: Config.Session.OnLost of
 	// the process that finds the session lost. At QoS 0 it has no effect.
 	OnSessionLost SessionLostPolicy
 
 	// Priority says what the message overtakes; at QoS 0 it has no effect. The
-	// messages of a topic that Config.Sequenced numbers are a sequence of their
+	// messages of a topic that Config.Publishing.Sequenced numbers are a sequence of their
 	// own for each priority.
 	Priority Priority
 
 	// Conflate keeps only the newest message of a topic: one that waits and was
 	// not sent, and has Conflate set too, is Dropped with ErrConflated when this
 	// one is accepted, whatever their priorities. Such messages are not numbered
-	// by Config.Sequenced, since the gaps would be reported. At QoS 0 it has no
+	// by Config.Publishing.Sequenced, since the gaps would be reported. At QoS 0 it has no
 	// effect.
 	Conflate bool
 
@@ -121,7 +121,7 @@ func ParseMessageID(text string) MessageID {
 	return MessageID(sum[:16])
 }
 
-// PayloadKey is a Config.DedupeKey for publishers that send no message ID: where
+// PayloadKey is a Config.Receiving.DedupeKey for publishers that send no message ID: where
 // there is none, topic and payload make the message. Two readings of the same
 // value are then one message for as long as the cache remembers, so their
 // payloads must tell them apart, by a time for example.

@@ -114,7 +114,7 @@ func TestServersThatCannotBeReached(t *testing.T) {
 		cfg := testConfig("c", &events, nil)
 		cfg.Servers = []string{"mqtt://a", "mqtt://b:1"}
 		no := errors.New("no route")
-		cfg.Dial = func(_ context.Context, u *url.URL) (net.Conn, error) {
+		cfg.Connection.Dial = func(_ context.Context, u *url.URL) (net.Conn, error) {
 			tried = append(tried, u.Host)
 			return nil, no
 		}
@@ -175,7 +175,7 @@ func TestACONNACKThatNeverComes(t *testing.T) {
 	withScript(t, func(t *testing.T, s *script) {
 		var events recorder
 		cfg := testConfig("c", &events, s.dial)
-		cfg.ConnectTimeout = 7 * time.Second
+		cfg.Connection.ConnectTimeout = 7 * time.Second
 		c := mustStart(t, cfg)
 		began := time.Now()
 		s.open().ended()
@@ -219,7 +219,7 @@ func TestErrorsSayWhatToDo(t *testing.T) {
 		&PoisonError{Attempts: 5, Code: 0x95}, &PanicError{Value: "v"},
 		ErrConflated, ErrNoReceipts, ErrUnknownSession, ErrKeepAlive, ErrTooManyFilters, errNoneToAuthenticate,
 		&DroppedError{}, &DroppedError{Cause: ErrConflated}, &InboundFullError{}, &InboundFullError{Stalled: true}, &RetainedLimitError{},
-		&SessionError{}, &SessionError{Present: true}, &SessionError{ClientID: "c"}, &SessionError{TakenOver: true}, &OwnStatusError{Err: ErrClosed},
+		&SessionError{}, &SessionError{Present: true}, &SessionError{ClientID: "c"}, &SessionError{TakenOver: true}, &StatusSubscriptionError{Err: ErrClosed},
 		&DamagedError{}, &CredentialsError{Err: ErrClosed}, &TLSFileError{Err: ErrClosed}, &AuthError{Err: ErrClosed},
 		&ConnectionError{Code: 0x87}, &ConnectionError{Code: 0x9C}, &ConnectionError{Code: 0x8A}, &ConnectionError{Code: 0x8E}, &ConnectionError{Code: 0x80},
 	} {
@@ -245,7 +245,7 @@ func TestErrorsSayWhatToDo(t *testing.T) {
 // TestWhatAConnectionErrorAdvises: it promises another attempt where there will be
 // one, and only there.
 func TestWhatAConnectionErrorAdvises(t *testing.T) {
-	for code, want := range map[byte]string{0x84: "MQTT 5", 0x8C: "Config.Auth", 0x86: "Credentials", 0x87: "Password", 0x8E: "ClientID", 0x9D: "Servers", 0x9A: "Will", 0x81: "CONNECT"} {
+	for code, want := range map[byte]string{0x84: "MQTT 5", 0x8C: "Config.Connection.Auth", 0x86: "Credentials", 0x87: "Password", 0x8E: "ClientID", 0x9D: "Servers", 0x9A: "Will", 0x81: "CONNECT"} {
 		if got := connectionError(&link.ConnackError{Reason: code}).Error(); !strings.Contains(got, want) {
 			t.Errorf("0x%02X: %q does not mention %s", code, got, want)
 		}

@@ -23,7 +23,7 @@ func numbered(topic string, packetID uint16, epoch, seq uint64) wire.Publish {
 func ordered(t *testing.T, o Ordering, test func(t *testing.T, c *Client, p *peer, in *inbox, events *recorder)) {
 	t.Helper()
 	in := newInbox()
-	receiving(t, func(cfg *Config) { cfg.Ordering = &o }, in, func(t *testing.T, c *Client, p *peer, events *recorder) {
+	receiving(t, func(cfg *Config) { cfg.Receiving.Ordering = &o }, in, func(t *testing.T, c *Client, p *peer, events *recorder) {
 		test(t, c, p, in, events)
 	})
 }
@@ -119,7 +119,7 @@ func TestPrioritiesOfATopicAreNumberedApart(t *testing.T) {
 		var events recorder
 		in := newInbox()
 		cfg := testConfig("r", &events, b.Dial)
-		cfg.Ordering = &Ordering{}
+		cfg.Receiving.Ordering = &Ordering{}
 		receiver := mustStart(t, cfg)
 		connect(t, receiver)
 		must(t, receiver.Subscribe(t.Context(), "#", ExactlyOnce, in))
@@ -127,7 +127,7 @@ func TestPrioritiesOfATopicAreNumberedApart(t *testing.T) {
 		const each = 100
 		for range 2 {
 			cfg := testConfig("pump", &recorder{}, through(proxy))
-			cfg.Store, cfg.Sequenced = store, true
+			cfg.Store.Custom, cfg.Publishing.Sequenced = store, true
 			c := mustNew(t, cfg)
 			for range each {
 				for p := Normal; p <= Urgent; p++ {

@@ -16,7 +16,7 @@ func TestPitfall16_TopicAliases(t *testing.T) {
 		withScript(t, func(t *testing.T, s *script) {
 			var events recorder
 			cfg := testConfig("c", &events, s.dial)
-			cfg.TopicAliasMaximum = 2
+			cfg.Receiving.TopicAliasMaximum = 2
 			c := mustNew(t, cfg)
 			handler := newInbox()
 			must(t, c.Handle("#", handler))
@@ -54,7 +54,7 @@ func TestPitfall16_TopicAliases(t *testing.T) {
 		for _, n := range []int{0, 10} {
 			withScript(t, func(t *testing.T, s *script) {
 				cfg := testConfig("c", &recorder{}, s.dial)
-				cfg.TopicAliases = n
+				cfg.Publishing.TopicAliases = n
 				c := mustStart(t, cfg)
 				p := s.accept(control.Connack{TopicAliasMaximum: uint16(10 - n)})
 				for range 3 {
@@ -69,7 +69,7 @@ func TestPitfall16_TopicAliases(t *testing.T) {
 	t.Run("sent within the server's limit, least recently used first", func(t *testing.T) {
 		withScript(t, func(t *testing.T, s *script) {
 			cfg := testConfig("c", &recorder{}, s.dial)
-			cfg.TopicAliases = 10
+			cfg.Publishing.TopicAliases = 10
 			c := mustStart(t, cfg)
 			p := s.accept(control.Connack{TopicAliasMaximum: 2})
 			connect(t, c)
@@ -97,7 +97,7 @@ func TestPitfall16_TopicAliases(t *testing.T) {
 		withScript(t, func(t *testing.T, s *script) {
 			store := persistence.NewMemory(persistence.Options{})
 			cfg := testConfig("c", &recorder{}, s.dial)
-			cfg.TopicAliases, cfg.Store = 1, store
+			cfg.Publishing.TopicAliases, cfg.Store.Custom = 1, store
 			c := mustStart(t, cfg)
 			publish(t, c, "plant/one", "first", AtLeastOnce)
 			publish(t, c, "plant/one", "second", AtLeastOnce)
@@ -123,7 +123,7 @@ func TestPitfall16_TopicAliases(t *testing.T) {
 			want(p, 0, "plant/one", "plant/one")
 			c.abort(errors.New("killed"))
 			<-c.Done()
-			cfg.Store = store.Reopen()
+			cfg.Store.Custom = store.Reopen()
 			start(t, mustNew(t, cfg))
 			want(s.accept(control.Connack{SessionPresent: true, TopicAliasMaximum: 1}), 1, "plant/one", "")
 		})
@@ -131,7 +131,7 @@ func TestPitfall16_TopicAliases(t *testing.T) {
 	t.Run("none that makes a packet larger than the server takes", func(t *testing.T) {
 		withScript(t, func(t *testing.T, s *script) {
 			cfg := testConfig("c", &recorder{}, s.dial)
-			cfg.TopicAliases = 1
+			cfg.Publishing.TopicAliases = 1
 			c := mustStart(t, cfg)
 			p := s.accept(control.Connack{TopicAliasMaximum: 1, MaximumPacketSize: 128})
 			connect(t, c)

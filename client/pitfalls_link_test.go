@@ -44,8 +44,8 @@ func TestPitfall12_ReconnectingIsPatientAndKnowsWhenToStop(t *testing.T) {
 	t.Run("a connection that comes and goes does not reset the delay", func(t *testing.T) {
 		withScript(t, func(t *testing.T, s *script) {
 			cfg := testConfig("c", &recorder{}, s.dial)
-			cfg.Backoff = reliability.Backoff{Min: time.Second, Max: time.Hour, Rand: func() float64 { return 0.999_999 }}
-			cfg.StableAfter = 5 * time.Second
+			cfg.Connection.Backoff = reliability.Backoff{Min: time.Second, Max: time.Hour, Rand: func() float64 { return 0.999_999 }}
+			cfg.Connection.StableAfter = 5 * time.Second
 			mustStart(t, cfg)
 			var delays []time.Duration
 			for i := range 5 {
@@ -72,8 +72,8 @@ func TestPitfall12_ReconnectingIsPatientAndKnowsWhenToStop(t *testing.T) {
 	t.Run("a packet that is too large each time does not reset the delay", func(t *testing.T) {
 		withScript(t, func(t *testing.T, s *script) {
 			cfg := testConfig("c", &recorder{}, s.dial)
-			cfg.Backoff = reliability.Backoff{Min: time.Second, Max: time.Hour, Rand: func() float64 { return 0.999_999 }}
-			cfg.MaximumPacketSize = 100
+			cfg.Connection.Backoff = reliability.Backoff{Min: time.Second, Max: time.Hour, Rand: func() float64 { return 0.999_999 }}
+			cfg.Connection.MaximumPacketSize = 100
 			mustStart(t, cfg)
 			var delays []time.Duration
 			for i := range 5 {
@@ -159,7 +159,9 @@ func TestPitfall19_TLSNamesTheServerAndHeedsItsContext(t *testing.T) {
 		}()
 		failed := make(chan error, 64)
 		c := mustStart(t, Config{
-			Servers: []string{"mqtts://" + l.Addr().String()}, ClientID: "c", ConnectTimeout: 50 * time.Millisecond,
+			Servers:    []string{"mqtts://" + l.Addr().String()},
+			ClientID:   "c",
+			Connection: ConnectionConfig{ConnectTimeout: 50 * time.Millisecond},
 			OnEvent: func(e Event) {
 				if f, ok := e.(ConnectFailed); ok {
 					failed <- f.Err
@@ -207,7 +209,7 @@ func TestPitfallAlso_PacketsOfManyWritersDoNotMix(t *testing.T) {
 func TestPitfallAlso_KeepAliveSeesTheDataPlane(t *testing.T) {
 	withScript(t, func(t *testing.T, s *script) {
 		cfg := testConfig("c", &recorder{}, s.dial)
-		cfg.KeepAlive = 10 * time.Second
+		cfg.Connection.KeepAlive = 10 * time.Second
 		c := mustStart(t, cfg)
 		p := s.accept(control.Connack{})
 		if p.connect.KeepAlive != 10 {

@@ -28,7 +28,7 @@ func TestPitfall05_WhatTheServerCannotTakeIsNotSentForEver(t *testing.T) {
 		withScript(t, func(t *testing.T, s *script) {
 			var events recorder
 			cfg := testConfig("c", &events, s.dial)
-			cfg.PoisonAttempts = 3
+			cfg.Publishing.PoisonAttempts = 3
 			c := mustStart(t, cfg)
 			poison, behind := publish(t, c, "t", "poison", AtLeastOnce), publish(t, c, "t", "good", AtLeastOnce)
 			for i := range 3 {
@@ -83,7 +83,7 @@ func TestPitfall05_WhatTheServerCannotTakeIsNotSentForEver(t *testing.T) {
 		t.Run("not blamed: "+name, func(t *testing.T) {
 			withScript(t, func(t *testing.T, s *script) {
 				cfg := testConfig("c", &recorder{}, s.dial)
-				cfg.PoisonAttempts = 1
+				cfg.Publishing.PoisonAttempts = 1
 				c := mustNew(t, cfg)
 				d := publish(t, c, "t", "x", ExactlyOnce)
 				publish(t, c, "t", "y", ExactlyOnce)
@@ -105,8 +105,8 @@ func TestABirthThatEndsConnections(t *testing.T) {
 	for _, birth := range []bool{true, false} {
 		withScript(t, func(t *testing.T, s *script) {
 			cfg := testConfig("c", &recorder{}, s.dial)
-			cfg.PoisonAttempts = 3
-			cfg.Status = &Status{Topic: "s", NoCorrection: true}
+			cfg.Publishing.PoisonAttempts = 3
+			cfg.Presence.Status = &Status{Topic: "s", NoCorrection: true}
 			c := mustStart(t, cfg)
 			d := publish(t, c, "t", "x", AtLeastOnce)
 			for i := range 8 {

@@ -90,7 +90,7 @@ func TestPitfall07_HandlersHoldNothingUp(t *testing.T) {
 		withScript(t, func(t *testing.T, s *script) {
 			var events recorder
 			cfg := testConfig("c", &events, s.dial)
-			cfg.HandlerAttempts = 2
+			cfg.Receiving.HandlerAttempts = 2
 			c := mustNew(t, cfg)
 			must(t, c.Handle("t", HandlerFunc(func(_ context.Context, m *Message) error {
 				if string(m.Payload) == "bad" {
@@ -128,7 +128,7 @@ func TestPitfall08_AcknowledgementsLeaveAtOnce(t *testing.T) {
 	t.Run("no ticker", func(t *testing.T) {
 		withScript(t, func(t *testing.T, s *script) {
 			cfg := testConfig("c", &recorder{}, s.dial)
-			cfg.ReceiveMaximum = 20
+			cfg.Receiving.ReceiveMaximum = 20
 			c := mustNew(t, cfg)
 			must(t, c.Handle("#", newInbox()))
 			start(t, c)
@@ -229,7 +229,7 @@ func TestPitfall11_AnInboundQoS2MessageIsHandledOnce(t *testing.T) {
 			var log []string // without repetitions
 			note := make(chan string, 64)
 			cfg := testConfig("c", &recorder{}, s.dial)
-			cfg.Store = &orderedStore{persistence.NewMemory(persistence.Options{}), func(what string) { note <- what }}
+			cfg.Store.Custom = &orderedStore{persistence.NewMemory(persistence.Options{}), func(what string) { note <- what }}
 			c := mustNew(t, cfg)
 			must(t, c.Handle("t", newInbox()))
 			start(t, c)
@@ -261,7 +261,7 @@ func TestPitfall11_AnInboundQoS2MessageIsHandledOnce(t *testing.T) {
 			handler := newInbox()
 			live := func() (*Client, *peer) {
 				cfg := testConfig("c", &recorder{}, s.dial)
-				cfg.Store = store
+				cfg.Store.Custom = store
 				c := mustNew(t, cfg)
 				must(t, c.Handle("t", handler))
 				start(t, c)
@@ -339,7 +339,7 @@ func TestPitfall15_HandlersAndSubscriptionsOutliveConnections(t *testing.T) {
 func TestPitfall18_TheLengthIsCheckedBeforeItIsAllocated(t *testing.T) {
 	withScript(t, func(t *testing.T, s *script) {
 		cfg := testConfig("c", &recorder{}, s.dial)
-		cfg.MaximumPacketSize = 1024
+		cfg.Connection.MaximumPacketSize = 1024
 		mustStart(t, cfg)
 		p := s.accept(control.Connack{})
 		if p.connect.MaximumPacketSize != 1024 {

@@ -28,7 +28,7 @@ func TestPitfall01_TheServerLosesTheSession(t *testing.T) {
 		withScript(t, func(t *testing.T, s *script) {
 			var events recorder
 			cfg := testConfig("c", &events, s.dial)
-			cfg.OnSessionLost, cfg.SessionExpiry = policy, expiry
+			cfg.Session.OnLost, cfg.Session.Expiry = policy, expiry
 			c := mustStart(t, cfg)
 			p := s.accept(control.Connack{})
 			once, exactly := publish(t, c, "t", "1", AtLeastOnce), publish(t, c, "t", "2", ExactlyOnce)
@@ -274,14 +274,14 @@ func TestPitfall10_AMessageKeepsItsPacketIdentifierThroughACrash(t *testing.T) {
 			_ = c.Close()
 		}
 		cfg := testConfig("c", &recorder{}, s.dial)
-		cfg.Store = store
+		cfg.Store.Custom = store
 		c := mustStart(t, cfg)
 		p := s.accept(control.Connack{})
 		d := publish(t, c, "t", "x", ExactlyOnce)
 		first := p.nextPublish()
 		crash(c)
 
-		cfg.Store = store
+		cfg.Store.Custom = store
 		c = mustStart(t, cfg)
 		p = s.accept(control.Connack{SessionPresent: true})
 		again := p.nextPublish()
@@ -292,7 +292,7 @@ func TestPitfall10_AMessageKeepsItsPacketIdentifierThroughACrash(t *testing.T) {
 		p.nextAck(wire.PUBREL)
 		crash(c)
 
-		cfg.Store = store
+		cfg.Store.Custom = store
 		c = mustStart(t, cfg)
 		p = s.accept(control.Connack{SessionPresent: true})
 		if a := p.nextAck(wire.PUBREL); a.PacketID != first.PacketID {
@@ -311,7 +311,7 @@ func TestPitfall13_TheOutboxHasLimitsAndExpiry(t *testing.T) {
 	withScript(t, func(t *testing.T, s *script) {
 		var events recorder
 		cfg := testConfig("c", &events, s.dial)
-		cfg.DirOptions.MaxMessages = 3
+		cfg.Store.Options.MaxMessages = 3
 		c := mustNew(t, cfg)
 		send := func(expiry time.Duration) *Delivery {
 			t.Helper()
@@ -366,7 +366,7 @@ func TestPitfall14_APeerThatTakesNothing(t *testing.T) {
 		inBubble(t, mqtttest.Options{}, func(t *testing.T, _ *mqtttest.Broker, p *mqtttest.Proxy) {
 			var events recorder
 			cfg := testConfig("c", &events, through(p))
-			cfg.WriteTimeout = 3 * time.Second
+			cfg.Connection.WriteTimeout = 3 * time.Second
 			c := mustStart(t, cfg)
 			connect(t, c)
 			synctest.Wait()
@@ -382,8 +382,8 @@ func TestPitfall14_APeerThatTakesNothing(t *testing.T) {
 			for len(eventsOf[Disconnected](&events)) == 0 {
 				time.Sleep(100 * time.Millisecond)
 			}
-			if took := time.Since(began); took > cfg.WriteTimeout+time.Second {
-				t.Errorf("the connection was given up after %v, the write timeout is %v", took, cfg.WriteTimeout)
+			if took := time.Since(began); took > cfg.Connection.WriteTimeout+time.Second {
+				t.Errorf("the connection was given up after %v, the write timeout is %v", took, cfg.Connection.WriteTimeout)
 			}
 			p.Resume()
 			if err := c.Drain(t.Context()); err != nil {
@@ -395,7 +395,7 @@ func TestPitfall14_APeerThatTakesNothing(t *testing.T) {
 		withScript(t, func(t *testing.T, s *script) {
 			writes := make(chan int, 64)
 			cfg := testConfig("c", &recorder{}, s.dial)
-			cfg.Dial = func(context.Context, *url.URL) (net.Conn, error) { return &countingConn{s.dial(), writes}, nil }
+			cfg.Connection.Dial = func(context.Context, *url.URL) (net.Conn, error) { return &countingConn{s.dial(), writes}, nil }
 			c := mustStart(t, cfg)
 			p := s.accept(control.Connack{})
 			synctest.Wait()

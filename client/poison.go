@@ -91,7 +91,7 @@ func (c *Client) checkPoison(gen uint64, err error) {
 	var said *link.DisconnectError
 	blamed := errors.As(err, &said) && aboutMessage(said.Reason)
 	seq, id, times := c.suspect.ended(gen, blamed, c.session.Directs() > 0)
-	if times < c.cfg.PoisonAttempts || seq == 0 {
+	if times < c.cfg.Publishing.PoisonAttempts || seq == 0 {
 		return
 	}
 	var e persistence.Entry

@@ -91,7 +91,7 @@ func (p *peer) take(n int) (payloads []string, ids map[string]uint16) {
 func TestWhatWasSentComesAgainInTheOrderOfSending(t *testing.T) {
 	withScript(t, func(t *testing.T, s *script) {
 		cfg := testConfig("c", &recorder{}, s.dial)
-		cfg.AckTimeout = time.Hour
+		cfg.Connection.AckTimeout = time.Hour
 		c := mustStart(t, cfg)
 		p := s.accept(control.Connack{ReceiveMaximum: 7})
 		connect(t, c)
@@ -141,7 +141,7 @@ func TestPrioritiesAfterARestart(t *testing.T) {
 	withScript(t, func(t *testing.T, s *script) {
 		store := persistence.NewMemory(persistence.Options{})
 		cfg := testConfig("c", &recorder{}, s.dial)
-		cfg.Store = store
+		cfg.Store.Custom = store
 		c := mustStart(t, cfg)
 		p := s.accept(control.Connack{ReceiveMaximum: 7})
 		connect(t, c)
@@ -157,7 +157,7 @@ func TestPrioritiesAfterARestart(t *testing.T) {
 			send(t, c, "h2", ExactlyOnce, High)
 		}
 		p.quiet()
-		cfg.Store = store.Reopen() // the process is killed
+		cfg.Store.Custom = store.Reopen() // the process is killed
 		_ = c.Close()
 		for len(p.got) > 0 {
 			<-p.got
@@ -183,7 +183,7 @@ func TestPrioritiesAfterARestart(t *testing.T) {
 // priority are few.
 func TestAnUrgentMessageWithoutAnIdentifierHoldsOnlyItsOwnUp(t *testing.T) {
 	store := &highStore{Memory: persistence.NewMemory(persistence.Options{})}
-	publishing(t, func(cfg *Config) { cfg.Store, cfg.AckTimeout = store, time.Hour }, control.Connack{}, func(t *testing.T, c *Client, p *peer, _ *recorder) {
+	publishing(t, func(cfg *Config) { cfg.Store.Custom, cfg.Connection.AckTimeout = store, time.Hour }, control.Connack{}, func(t *testing.T, c *Client, p *peer, _ *recorder) {
 		lap := int(session.Lap(uint8(Urgent)))
 		stuck := send(t, c, "stuck", AtLeastOnce, Urgent)
 		stuckID := p.wantPublishes(false, "stuck")[0]
@@ -246,7 +246,7 @@ func TestAMessageIsMarkedBeforeItIsSent(t *testing.T) {
 	store := &markedStore{Store: persistence.NewMemory(persistence.Options{})}
 	withScript(t, func(t *testing.T, s *script) {
 		cfg := testConfig("c", &recorder{}, s.dial)
-		cfg.Store = store
+		cfg.Store.Custom = store
 		c := mustStart(t, cfg)
 		const count = 5000
 		for i := range count {
@@ -287,7 +287,7 @@ func TestAMessageIsMarkedBeforeItIsSent(t *testing.T) {
 func TestMarksGoAheadWhereNothingIsDropped(t *testing.T) {
 	for name, change := range map[string]func(*Config){
 		"nothing is dropped": nil,
-		"drop oldest":        func(cfg *Config) { cfg.WhenFull = DropOldest },
+		"drop oldest":        func(cfg *Config) { cfg.Store.WhenFull = DropOldest },
 	} {
 		t.Run(name, func(t *testing.T) {
 			publishing(t, change, control.Connack{}, func(t *testing.T, c *Client, p *peer, _ *recorder) {
@@ -320,7 +320,7 @@ func TestPrioritiesExactlyOnceThroughCutsAndKills(t *testing.T) {
 		const lives, each = 4, 250
 		for life := range lives {
 			cfg := testConfig("c", &recorder{}, through(proxy))
-			cfg.Store = store
+			cfg.Store.Custom = store
 			c := mustStart(t, cfg)
 			for i := range each {
 				for p := Normal; p <= Urgent; p++ {

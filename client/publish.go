@@ -20,7 +20,7 @@ import (
 // fails with ErrNotConnected.
 //
 // What m refers to is copied. Errors: *FieldError for what MQTT cannot
-// carry, persistence.ErrFull when the store's limits are reached (Config.WhenFull
+// carry, persistence.ErrFull when the store's limits are reached (Config.Store.WhenFull
 // has other ways), persistence.ErrPacketTooLarge,
 // *reliability.OpenError at QoS 0 while the breaker is open, ErrClosed,
 // ErrDraining. On an error nothing was accepted, unless the store failed while
@@ -124,7 +124,7 @@ func (c *Client) enqueue(m *Message, p *wire.Publish) (ticket persistence.Ticket
 		ticket, err = c.store.Enqueue(&stored)
 		return err
 	}
-	if !c.cfg.Sequenced || m.Conflate {
+	if !c.cfg.Publishing.Sequenced || m.Conflate {
 		err = put(Origin{})
 		return ticket, err
 	}

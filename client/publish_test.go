@@ -117,7 +117,7 @@ func TestWhatPublishRefersToIsCopied(t *testing.T) {
 }
 
 func TestReceiveMaximumOneLeavesRoomForEverything(t *testing.T) {
-	publishing(t, func(cfg *Config) { cfg.Status = &Status{Topic: "status", NoCorrection: true} }, control.Connack{ReceiveMaximum: 1},
+	publishing(t, func(cfg *Config) { cfg.Presence.Status = &Status{Topic: "status", NoCorrection: true} }, control.Connack{ReceiveMaximum: 1},
 		func(t *testing.T, c *Client, p *peer, _ *recorder) {
 			var all []*Delivery
 			for i := range 10 {
@@ -169,7 +169,7 @@ func newHighStore(t *testing.T, start int) *highStore {
 
 func TestAPacketIdentifierIsNotUsedAgainWhileItsLastUserIsPending(t *testing.T) {
 	store := newHighStore(t, int(session.Lap(0))-10)
-	publishing(t, func(cfg *Config) { cfg.Store = store }, control.Connack{}, func(t *testing.T, c *Client, p *peer, _ *recorder) {
+	publishing(t, func(cfg *Config) { cfg.Store.Custom = store }, control.Connack{}, func(t *testing.T, c *Client, p *peer, _ *recorder) {
 		stuck := publish(t, c, "t", "stuck", AtLeastOnce)
 		stuckID := p.nextPublish().PacketID
 		// A lap later, less one, everything but the stuck one goes through.
@@ -205,7 +205,7 @@ func TestOnlyWhatMayHaveBeenSentIsMarkedAsDuplicate(t *testing.T) {
 		store := persistence.NewMemory(persistence.Options{})
 		for life := range 2 {
 			cfg := testConfig("c", &recorder{}, s.dial)
-			cfg.Store = store
+			cfg.Store.Custom = store
 			c := mustStart(t, cfg)
 			publish(t, c, "t", fmt.Sprint(life), AtLeastOnce)
 			p := s.accept(control.Connack{SessionPresent: life > 0})
@@ -225,7 +225,7 @@ func TestOnlyWhatMayHaveBeenSentIsMarkedAsDuplicate(t *testing.T) {
 func TestAMessageThatWasSentDoesNotExpire(t *testing.T) {
 	withScript(t, func(t *testing.T, s *script) {
 		cfg := testConfig("c", &recorder{}, s.dial)
-		cfg.AckTimeout = time.Hour
+		cfg.Connection.AckTimeout = time.Hour
 		c := mustStart(t, cfg)
 		p := s.accept(control.Connack{ReceiveMaximum: 3})
 		var all []*Delivery
@@ -264,7 +264,7 @@ func TestSequencesGoOnAfterARestart(t *testing.T) {
 	for life := range 3 {
 		withScript(t, func(t *testing.T, s *script) {
 			cfg := testConfig("c", &recorder{}, s.dial)
-			cfg.Dir, cfg.Sequenced, cfg.Publisher = dir, true, "pump"
+			cfg.Dir, cfg.Publishing.Sequenced, cfg.Publishing.Publisher = dir, true, "pump"
 			c := mustStart(t, cfg)
 			p := s.accept(control.Connack{SessionPresent: life > 0})
 			for i := range 3 {
@@ -298,7 +298,7 @@ func TestTheOrderPerTopicIsTheOrderOfTheNumbers(t *testing.T) {
 		connect(t, receiver)
 		must(t, receiver.Subscribe(t.Context(), "#", ExactlyOnce, in))
 		cfg := testConfig("c", &recorder{}, through(p))
-		cfg.Sequenced = true
+		cfg.Publishing.Sequenced = true
 		c := mustStart(t, cfg)
 		var all sync.WaitGroup
 		for g := range 16 {

@@ -18,13 +18,13 @@ type Receipt struct {
 }
 
 // Receipt tells what became of the message with this ID: of this process or an
-// earlier one, as far as DirOptions.MaxReceipts and ReceiptAge reach. It returns
+// earlier one, as far as Store.Options.MaxReceipts and ReceiptAge reach. It returns
 // false where nothing is known. Of several messages with one ID it tells the
 // newest. Outcome.Err is as in the Delivery, without a reason string of the server
 // and the cause of a drop, which are not kept. It may read the disk. Errors:
 // ErrNoReceipts, and those of the store.
 func (c *Client) Receipt(id MessageID) (Receipt, bool, error) {
-	if c.ownStore && c.cfg.DirOptions.MaxReceipts == 0 {
+	if c.ownStore && c.cfg.Store.Options.MaxReceipts == 0 {
 		return Receipt{}, false, ErrNoReceipts
 	}
 	r, ok, err := c.store.Receipt(id)
@@ -52,7 +52,7 @@ func restored(id MessageID, stored persistence.Outcome) Outcome {
 	return o
 }
 
-// DeadLetter is a message that was refused and set aside, see Config.DeadLetters.
+// DeadLetter is a message that was refused and set aside, see Config.Store.DeadLetters.
 type DeadLetter struct {
 	Message  Message // as it was published, its ID included
 	Reason   byte    // why: the reason code of the server, or the one that says what it cannot take

@@ -43,7 +43,7 @@ func TestReceiptsOutliveTheProcess(t *testing.T) {
 	var began time.Time
 	config := func(s *script) Config {
 		cfg := testConfig("c", &recorder{}, s.dial)
-		cfg.Dir, cfg.DirOptions.MaxReceipts = dir, 1000
+		cfg.Dir, cfg.Store.Options.MaxReceipts = dir, 1000
 		return cfg
 	}
 	withScript(t, func(t *testing.T, s *script) {
@@ -103,7 +103,7 @@ func TestDeadLettersOutliveTheProcess(t *testing.T) {
 	reasons := []byte{wire.ReasonNotAuthorized, wire.ReasonQuotaExceeded, wire.ReasonPacketTooLarge, wire.ReasonPayloadFormatInvalid}
 	config := func(s *script, events *recorder) Config {
 		cfg := testConfig("c", events, s.dial)
-		cfg.Dir, cfg.DeadLetters, cfg.PoisonAttempts, cfg.Sequenced = dir, 10, 1, true
+		cfg.Dir, cfg.Store.DeadLetters, cfg.Publishing.PoisonAttempts, cfg.Publishing.Sequenced = dir, 10, 1, true
 		return cfg
 	}
 	withScript(t, func(t *testing.T, s *script) {
@@ -191,7 +191,7 @@ func TestDeadLettersOutliveTheProcess(t *testing.T) {
 }
 
 func TestDeadLettersAreBounded(t *testing.T) {
-	publishing(t, func(cfg *Config) { cfg.DeadLetters = 2 }, control.Connack{}, func(t *testing.T, c *Client, p *peer, _ *recorder) {
+	publishing(t, func(cfg *Config) { cfg.Store.DeadLetters = 2 }, control.Connack{}, func(t *testing.T, c *Client, p *peer, _ *recorder) {
 		for i := range 4 {
 			d := publish(t, c, "t", fmt.Sprint(i), AtLeastOnce)
 			p.ack(wire.PUBACK, p.nextPublish().PacketID, wire.ReasonNotAuthorized, "")
@@ -238,7 +238,7 @@ func TestExpiryHeedsNoStepOfTheWallClockBetweenProcesses(t *testing.T) {
 			withScript(t, func(t *testing.T, s *script) { // midnight again
 				var events recorder
 				cfg := testConfig("c", &events, s.dial)
-				cfg.Dir, cfg.AckTimeout = dir, time.Hour
+				cfg.Dir, cfg.Connection.AckTimeout = dir, time.Hour
 				c := mustStart(t, cfg)
 				time.Sleep(3 * time.Second)
 				_, err := c.Publish(t.Context(), Message{Topic: "t", Payload: []byte("now"), QoS: AtLeastOnce, Expiry: 2000 * time.Second})

@@ -26,7 +26,7 @@ type arrival struct {
 // receive copies a message out of the reader's buffer and gives it to its
 // lane. QoS 1 and 2 are bounded by our Receive Maximum (what a resumed session
 // sends again, by the packet identifiers there are), QoS 0 messages are dropped
-// when their lane is full, and all by Config.MaxInboundBytes. It blocks where
+// when their lane is full, and all by Config.Receiving.MaxBufferedBytes. It blocks where
 // that is used up, and nowhere else.
 func (c *Client) receive(in *session.Inbound, topic string, v wire.PublishView) {
 	p := v.Decode(topic)
@@ -56,19 +56,19 @@ func (c *Client) receive(in *session.Inbound, topic string, v wire.PublishView) 
 // laneKey is what keeps m in order with others: its topic, unless the program
 // says otherwise.
 func (c *Client) laneKey(m *Message) string {
-	if c.cfg.LaneKey == nil {
+	if c.cfg.Receiving.OrderingKey == nil {
 		return m.Topic
 	}
-	return c.ask(c.cfg.LaneKey, m, m.Topic)
+	return c.ask(c.cfg.Receiving.OrderingKey, m, m.Topic)
 }
 
 // dedupeKey is what makes m the same message as another; empty: nothing.
 func (c *Client) dedupeKey(m *Message) string {
 	switch {
-	case c.cfg.Dedupe == nil, c.stored(m):
+	case c.cfg.Receiving.Dedupe == nil, c.stored(m):
 		return ""
-	case c.cfg.DedupeKey != nil:
-		return c.ask(c.cfg.DedupeKey, m, "")
+	case c.cfg.Receiving.DedupeKey != nil:
+		return c.ask(c.cfg.Receiving.DedupeKey, m, "")
 	case m.ID.IsZero():
 		return ""
 	}
@@ -110,7 +110,7 @@ func (l *lane) admit(a arrival) (arrival, bool) {
 	}
 	a.key = key
 	for attempt := 0; ; attempt++ {
-		verdict, err := c.cfg.Dedupe.Begin(key)
+		verdict, err := c.cfg.Receiving.Dedupe.Begin(key)
 		switch {
 		case err != nil:
 			c.storeFailed(err)
@@ -144,7 +144,7 @@ func (l *lane) arrange(a arrival) {
 	dropped := &l.c.counters.duplicates
 	switch l.order.Push(streamKey(o.Publisher, a.m.Topic), o.Epoch, o.Seq, a, l.handle) {
 	case ordering.Late:
-		if l.c.cfg.Ordering.Late != ordering.DropLate {
+		if l.c.cfg.Receiving.Ordering.Late != ordering.DropLate {
 			return // it was handled
 		}
 		dropped = &l.c.counters.late
@@ -182,7 +182,7 @@ func (l *lane) handle(a arrival) {
 		}
 		handlers = handlers[done:] // those that accepted it have had it
 		var refusal *Refusal
-		last := errors.As(err, &refusal) || attempt >= c.cfg.HandlerAttempts
+		last := errors.As(err, &refusal) || attempt >= c.cfg.Receiving.HandlerAttempts
 		c.counters.failed.Add(1)
 		c.event(HandlerFailed{Message: a.m, Err: err, Refused: last})
 		if last {
@@ -223,7 +223,7 @@ func (l *lane) commit(a arrival) {
 	if a.key == "" {
 		return
 	}
-	if err := l.c.cfg.Dedupe.Commit(a.key); err != nil {
+	if err := l.c.cfg.Receiving.Dedupe.Commit(a.key); err != nil {
 		// The effect has happened: acknowledging is the lesser evil.
 		l.c.storeFailed(err)
 	}
@@ -232,7 +232,7 @@ func (l *lane) commit(a arrival) {
 func (l *lane) refuse(a arrival, r *Refusal) {
 	l.c.counters.refused.Add(1)
 	if a.key != "" {
-		_ = l.c.cfg.Dedupe.Abort(a.key)
+		_ = l.c.cfg.Receiving.Dedupe.Abort(a.key)
 	}
 	l.complete(a, r.code(), r.text())
 }
@@ -240,7 +240,7 @@ func (l *lane) refuse(a arrival, r *Refusal) {
 // release gives the claim back without an answer to the server.
 func (l *lane) release(a arrival) {
 	if a.key != "" {
-		_ = l.c.cfg.Dedupe.Abort(a.key)
+		_ = l.c.cfg.Receiving.Dedupe.Abort(a.key)
 		l.c.claims.end(a.key)
 	}
 }

@@ -58,8 +58,8 @@ func TestLanesAreSerialPerKeyAndParallelAcross(t *testing.T) {
 		return nil
 	})
 	receiving(t, func(cfg *Config) {
-		cfg.Lanes = 64
-		cfg.LaneKey = func(m *Message) string { return m.Topic[:1] }
+		cfg.Receiving.Concurrency = 64
+		cfg.Receiving.OrderingKey = func(m *Message) string { return m.Topic[:1] }
 	}, h, func(t *testing.T, c *Client, p *peer, _ *recorder) {
 		release = make(chan struct{}) // of this bubble
 		const messages = 40
@@ -86,7 +86,7 @@ func TestQoS0MessagesThatComeTooFastAreDroppedAndCounted(t *testing.T) {
 	var release chan struct{}
 	var handled atomic.Int32
 	h := HandlerFunc(func(context.Context, *Message) error { <-release; handled.Add(1); return nil })
-	receiving(t, func(cfg *Config) { cfg.QoS0Queue = 3 }, h, func(t *testing.T, c *Client, p *peer, _ *recorder) {
+	receiving(t, func(cfg *Config) { cfg.Receiving.QoS0QueueSize = 3 }, h, func(t *testing.T, c *Client, p *peer, _ *recorder) {
 		release = make(chan struct{})
 		p.publish(wire.Publish{Topic: "t"})
 		synctest.Wait() // the handler has it
@@ -116,8 +116,8 @@ func TestAHandlersErrorIsRetriedAndThenRefused(t *testing.T) {
 			var times []time.Time
 			h := HandlerFunc(func(context.Context, *Message) error { times = append(times, time.Now()); return errors.New("no") })
 			receiving(t, func(cfg *Config) {
-				cfg.HandlerAttempts = 3
-				cfg.HandlerBackoff = reliability.Backoff{Min: time.Second, Max: time.Second}
+				cfg.Receiving.HandlerAttempts = 3
+				cfg.Receiving.HandlerBackoff = reliability.Backoff{Min: time.Second, Max: time.Second}
 			}, h, func(t *testing.T, c *Client, p *peer, events *recorder) {
 				p.publish(appMessage(1, qos, "x"))
 				kind := wire.PUBACK
@@ -245,7 +245,7 @@ func TestARedeliveryDuringASlowHandlerDoesNotRunItTwice(t *testing.T) {
 func TestHandlersDeclaredBeforeStartGetWhatAResumedSessionBrings(t *testing.T) {
 	withScript(t, func(t *testing.T, s *script) {
 		cfg := testConfig("c", &recorder{}, s.dial)
-		cfg.Store = usedStore(t)
+		cfg.Store.Custom = usedStore(t)
 		c := mustNew(t, cfg)
 		in := newInbox()
 		must(t, c.Handle("t", in))
@@ -301,7 +301,7 @@ func TestMiddlewareRunsInTheOrderGiven(t *testing.T) {
 		}
 	}
 	h := HandlerFunc(func(context.Context, *Message) error { order = append(order, "handler"); return nil })
-	receiving(t, func(cfg *Config) { cfg.Middleware = []Middleware{wrap("first"), wrap("second")} }, h,
+	receiving(t, func(cfg *Config) { cfg.Receiving.Middleware = []Middleware{wrap("first"), wrap("second")} }, h,
 		func(t *testing.T, _ *Client, p *peer, _ *recorder) {
 			p.publish(appMessage(1, 1, "x"))
 			p.nextAck(wire.PUBACK)
@@ -313,7 +313,7 @@ func TestMiddlewareRunsInTheOrderGiven(t *testing.T) {
 
 func TestWhatAMessageCarries(t *testing.T) {
 	in := newInbox()
-	receiving(t, func(cfg *Config) { cfg.TopicAliasMaximum = 1 }, in, func(t *testing.T, _ *Client, p *peer, _ *recorder) {
+	receiving(t, func(cfg *Config) { cfg.Receiving.TopicAliasMaximum = 1 }, in, func(t *testing.T, _ *Client, p *peer, _ *recorder) {
 		id := NewMessageID()
 		p.publish(wire.Publish{
 			Topic: "t", QoS: 1, PacketID: 9, Retain: true, Payload: []byte("text"), PayloadFormat: 1, HasExpiry: true, MessageExpiry: 90,

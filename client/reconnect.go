@@ -41,7 +41,7 @@ func (c *Client) action(err error) reliability.Action {
 		return reliability.OnConnack(refused.Reason)
 	case errors.As(err, &ended):
 		action := reliability.OnDisconnect(ended.Reason)
-		if action == reliability.GiveWay && (c.cfg.OnTakeover == TakeoverStop || c.cfg.Session == StrictSession) {
+		if action == reliability.GiveWay && (c.cfg.Session.OnTakeover == TakeoverStop || c.cfg.Session.Mode == StrictSession) {
 			return reliability.Stop
 		}
 		return action
@@ -115,7 +115,7 @@ func (c *Client) redirect(end link.End) (to *url.URL, permanent bool) {
 	case errors.As(end.Err, &ended):
 		reason, reference = ended.Reason, ended.ServerReference
 	}
-	if c.cfg.IgnoreRedirects || c.hops >= maxRedirects {
+	if c.cfg.Connection.IgnoreRedirects || c.hops >= maxRedirects {
 		return nil, false
 	}
 	for _, u := range link.References(reference, end.Server) {

@@ -23,8 +23,8 @@ type addressed struct {
 func (a addressed) config(events *recorder, servers ...string) Config {
 	cfg := testConfig("c", events, nil)
 	cfg.Servers = servers
-	cfg.Backoff = reliability.Backoff{Min: time.Second, Max: time.Minute, Rand: func() float64 { return 0 }}
-	cfg.Dial = func(_ context.Context, u *url.URL) (net.Conn, error) {
+	cfg.Connection.Backoff = reliability.Backoff{Min: time.Second, Max: time.Minute, Rand: func() float64 { return 0 }}
+	cfg.Connection.Dial = func(_ context.Context, u *url.URL) (net.Conn, error) {
 		a.asked <- u.Host
 		return a.dial(), nil
 	}
@@ -110,7 +110,7 @@ func TestTheStateAndItsEvents(t *testing.T) {
 func TestNetworkChanged(t *testing.T) {
 	withServers(t, func(t *testing.T, a addressed) {
 		cfg := a.config(&recorder{}, "mqtt://one")
-		cfg.Backoff = reliability.Backoff{Min: time.Hour, Max: 100 * time.Hour, Rand: func() float64 { return 0.999_999_999_999 }}
+		cfg.Connection.Backoff = reliability.Backoff{Min: time.Hour, Max: 100 * time.Hour, Rand: func() float64 { return 0.999_999_999_999 }}
 		c := mustStart(t, cfg)
 		c.NetworkChanged() // during an attempt: the next one follows at once
 		<-a.asked
@@ -135,7 +135,7 @@ func TestNetworkChanged(t *testing.T) {
 func TestNetworkChangedPutsNothingOff(t *testing.T) {
 	withServers(t, func(t *testing.T, a addressed) {
 		cfg := a.config(&recorder{}, "mqtt://one")
-		cfg.Backoff = reliability.Backoff{Min: 50 * time.Millisecond, Max: 50 * time.Millisecond}
+		cfg.Connection.Backoff = reliability.Backoff{Min: 50 * time.Millisecond, Max: 50 * time.Millisecond}
 		c := mustStart(t, cfg)
 		for range 4 {
 			<-a.asked
@@ -178,7 +178,7 @@ func TestOwnSubscriptionsComeFirstOnASlowLink(t *testing.T) {
 func TestABirthBehindMorePubrelsThanHaveRoom(t *testing.T) {
 	withScript(t, func(t *testing.T, s *script) {
 		cfg := testConfig("c", &recorder{}, s.dial)
-		cfg.Status = &Status{Topic: "s", NoCorrection: true}
+		cfg.Presence.Status = &Status{Topic: "s", NoCorrection: true}
 		var c *Client
 		n := 0
 		cfg.OnEvent = func(e Event) {
@@ -223,7 +223,7 @@ func TestStallsAreNotHeldAgainstARequest(t *testing.T) {
 	withScript(t, func(t *testing.T, s *script) {
 		var events recorder
 		cfg := testConfig("c", &events, s.dial)
-		cfg.MaximumPacketSize, cfg.MaxInboundBytes, cfg.AckTimeout, cfg.KeepAlive = 2048, 2048, 10*time.Second, time.Hour
+		cfg.Connection.MaximumPacketSize, cfg.Receiving.MaxBufferedBytes, cfg.Connection.AckTimeout, cfg.Connection.KeepAlive = 2048, 2048, 10*time.Second, time.Hour
 		c := mustNew(t, cfg)
 		must(t, c.Handle("t", HandlerFunc(func(context.Context, *Message) error { time.Sleep(6 * time.Second); return nil })))
 		start(t, c)

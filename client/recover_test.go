@@ -34,9 +34,12 @@ func newRecovery(t testing.TB) *recovery {
 	b := mqtttest.Start(t)
 	r := &recovery{link: mqtttest.StartProxy(t, b.URL()), events: make(chan timed, 16)}
 	r.client = mustNew(t, Config{
-		Servers: []string{r.link.URL()}, ClientID: "c",
-		Backoff:     reliability.Backoff{Min: 2 * time.Millisecond, Max: 2 * time.Millisecond},
-		StableAfter: time.Nanosecond,
+		Servers:  []string{r.link.URL()},
+		ClientID: "c",
+		Connection: ConnectionConfig{
+			Backoff:     reliability.Backoff{Min: 2 * time.Millisecond, Max: 2 * time.Millisecond},
+			StableAfter: time.Nanosecond,
+		},
 		OnEvent: func(e Event) {
 			switch e.(type) {
 			case Connected, ConnectFailed, Disconnected:

@@ -30,7 +30,7 @@ func TestAServerReferenceIsFollowed(t *testing.T) {
 				withServers(t, func(t *testing.T, a addressed) {
 					var events recorder
 					cfg := a.config(&events, "mqtt://one", "mqtt://two")
-					cfg.IgnoreRedirects = tt.ignore
+					cfg.Connection.IgnoreRedirects = tt.ignore
 					began := time.Now()
 					mustStart(t, cfg)
 					for _, want := range tt.want {
@@ -110,7 +110,7 @@ func TestRedirectionsAreFollowedAgain(t *testing.T) {
 	withServers(t, func(t *testing.T, a addressed) {
 		began := time.Now()
 		cfg := a.config(&recorder{}, "mqtt://one")
-		cfg.Backoff = reliability.Backoff{Min: 5 * time.Second, Max: 5 * time.Second} // an hour is long
+		cfg.Connection.Backoff = reliability.Backoff{Min: 5 * time.Second, Max: 5 * time.Second} // an hour is long
 		mustStart(t, cfg)
 		for {
 			switch at := <-a.asked; {

@@ -89,7 +89,7 @@ func TestMessagesGivenUpWithTheirSessionLeaveTheBreakerClosed(t *testing.T) {
 	withScript(t, func(t *testing.T, s *script) {
 		var events recorder
 		cfg := testConfig("c", &events, s.dial)
-		cfg.OnSessionLost = FailInFlight
+		cfg.Session.OnLost = FailInFlight
 		c := mustStart(t, cfg)
 		p := s.accept(control.Connack{})
 		for range 50 {
@@ -118,7 +118,7 @@ func TestARetainedMessageIsStateAndNotARepetition(t *testing.T) {
 		must(t, err)
 		for range 2 { // the backend, restarted in a new session
 			cfg := testConfig("backend", &recorder{}, through(p))
-			cfg.Dedupe, cfg.CleanStart, cfg.Ordering = cache, true, &Ordering{}
+			cfg.Receiving.Dedupe, cfg.Session.CleanStart, cfg.Receiving.Ordering = cache, true, &Ordering{}
 			c := mustNew(t, cfg)
 			in := newInbox()
 			must(t, c.Subscribe(t.Context(), "config", AtLeastOnce, in))

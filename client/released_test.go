@@ -15,7 +15,7 @@ func TestOwedPubrelsWaitForNoRoom(t *testing.T) {
 	withScript(t, func(t *testing.T, s *script) {
 		store := persistence.NewMemory(persistence.Options{})
 		cfg := testConfig("c", &recorder{}, s.dial)
-		cfg.Store = store
+		cfg.Store.Custom = store
 		c := mustStart(t, cfg)
 		p := s.accept(control.Connack{})
 		connect(t, c)
@@ -71,7 +71,7 @@ func TestOwedPubrelsWaitForNoRoom(t *testing.T) {
 		}
 		wait()
 		must(t, c.Close())
-		cfg.Store = store.Reopen()
+		cfg.Store.Custom = store.Reopen()
 		start(t, mustNew(t, cfg))
 		p = s.accept(control.Connack{SessionPresent: true, ReceiveMaximum: 1})
 		first := wait()

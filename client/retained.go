@@ -73,7 +73,7 @@ type Retained struct {
 // that has begun. A watch or a mirror of the same filter is filled anew along with it.
 //
 // How the end is known: behind the SUBSCRIBE a message goes to a topic of our own,
-// Config.MarkerTopic, and comes back behind the retained ones. Where the server
+// Config.Presence.MarkerTopic, and comes back behind the retained ones. Where the server
 // refuses that, the end is a guess, see Retained.End.
 //
 // Errors: *FieldError, *RefusedError (0x9A: the server has no retained messages),

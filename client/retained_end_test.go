@@ -52,7 +52,7 @@ func TestTheEndIsGuessedWhereTheMarkerIsRefused(t *testing.T) {
 	}{
 		"subscribing": {mqtttest.Options{Authorize: refuse(false)}, nil, time.Second},
 		"publishing":  {mqtttest.Options{Authorize: refuse(true)}, nil, time.Second},
-		"off":         {mqtttest.Options{Authorize: lose}, func(c *Config) { c.MarkerTopic = NoMarker }, time.Second},
+		"off":         {mqtttest.Options{Authorize: lose}, func(c *Config) { c.Presence.MarkerTopic = NoMarker }, time.Second},
 		"QoS 0 only":  {mqtttest.Options{MaximumQoS: mqtttest.QoS0Only}, nil, time.Second},
 	} {
 		t.Run(name, func(t *testing.T) {

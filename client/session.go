@@ -15,7 +15,7 @@ type SessionMode uint8
 const (
 	// ResumeSession goes on. A session that the server has and the store knows
 	// nothing of is closed and asked for anew, see ErrUnknownSession; where the
-	// server has lost it, Config.OnSessionLost decides. A store that was used
+	// server has lost it, Config.Session.OnLost decides. A store that was used
 	// under another ClientID knows nothing of a session of this one: its messages
 	// are published, and all else of the old session is forgotten.
 	ResumeSession SessionMode = iota
@@ -94,7 +94,7 @@ func (c *Client) foreignSession() string {
 // checkStore stops a strict client whose store belongs to another ClientID, before
 // it connects: to the server there would be nothing wrong.
 func (c *Client) checkStore() error {
-	if id := c.foreignSession(); id != "" && c.cfg.Session == StrictSession && !c.cleanStart() {
+	if id := c.foreignSession(); id != "" && c.cfg.Session.Mode == StrictSession && !c.cleanStart() {
 		if id == takenOver {
 			return &SessionError{TakenOver: true}
 		}
@@ -115,7 +115,7 @@ func (c *Client) acceptSession(present bool) error {
 	case present && asked:
 		return &wire.Error{Code: wire.ReasonProtocolError, Packet: wire.CONNACK,
 			Detail: "Session Present is 1 although Clean Start was 1 [MQTT-3.2.2-2]"}
-	case c.cfg.Session == StrictSession && !asked && present != known:
+	case c.cfg.Session.Mode == StrictSession && !asked && present != known:
 		return c.strict(&SessionError{Present: present})
 	case !present || known:
 		return nil
@@ -129,7 +129,7 @@ func (c *Client) acceptSession(present bool) error {
 // will speaks, as at each end that is not the program's.
 func (c *Client) strict(err *SessionError) error {
 	bye := &link.Goodbye{Reason: wire.ReasonSuccess, Forget: !err.Present, Err: err}
-	if c.cfg.Will != nil {
+	if c.cfg.Presence.Will != nil {
 		bye.Reason = wire.ReasonDisconnectWithWill
 	}
 	return bye
@@ -139,5 +139,5 @@ func (c *Client) strict(err *SessionError) error {
 func (c *Client) cleanStart() bool {
 	// Without a Client Identifier there is nothing to resume, and some servers take
 	// no CONNECT that asks for it.
-	return c.discard.Load() || c.ClientID() == "" || c.cfg.CleanStart && c.counters.connections.Load() == 0
+	return c.discard.Load() || c.ClientID() == "" || c.cfg.Session.CleanStart && c.counters.connections.Load() == 0
 }

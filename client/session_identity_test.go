@@ -19,7 +19,7 @@ func TestASessionThatTheStoreDoesNotKnowIsGivenUp(t *testing.T) {
 		var events recorder
 		store := persistence.NewMemory(persistence.Options{}).Reopen() // boot 2, never connected
 		cfg := testConfig("c", &events, s.dial)
-		cfg.Store = store
+		cfg.Store.Custom = store
 		c := mustNew(t, cfg)
 		d := publish(t, c, "t", "x", ExactlyOnce)
 		start(t, c)
@@ -64,7 +64,7 @@ func TestASessionThatTheStoreDoesNotKnowIsGivenUp(t *testing.T) {
 		c.abort(errors.New("killed"))
 		<-c.Done()
 		wantState(t, d, Abandoned)
-		cfg.Store = store.Reopen()
+		cfg.Store.Custom = store.Reopen()
 		start(t, mustNew(t, cfg))
 		p = s.accept(control.Connack{SessionPresent: true})
 		if got := p.nextPublish(); string(got.Payload) != "x" || !got.Dup {

@@ -24,7 +24,7 @@ type SessionInfo struct {
 
 // SessionForEver is a Session Expiry Interval of 0xFFFFFFFF: the session does not
 // end by itself (section 3.1.2.11.2 of MQTT 5).
-const SessionForEver = (1<<32 - 1) * time.Second
+const SessionNeverExpires = (1<<32 - 1) * time.Second
 
 // Session returns what the client knows of its session.
 func (c *Client) Session() SessionInfo {
@@ -36,12 +36,12 @@ func (c *Client) Session() SessionInfo {
 	case up != nil:
 		info.MayExist = true
 	case !left.IsZero():
-		if info.MayExist = info.Expiry >= SessionForEver; !info.MayExist {
+		if info.MayExist = info.Expiry >= SessionNeverExpires; !info.MayExist {
 			info.Until = left.Add(info.Expiry)
 			info.MayExist = time.Now().Before(info.Until)
 		}
 	default:
-		info.MayExist = c.knowsSession() && c.cfg.SessionExpiry != NoSession && !c.cfg.CleanStart
+		info.MayExist = c.knowsSession() && c.cfg.Session.Expiry != NoSession && !c.cfg.Session.CleanStart
 	}
 	return info
 }

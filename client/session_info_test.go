@@ -12,7 +12,7 @@ import (
 func TestTheAccountOfTheSession(t *testing.T) {
 	withScript(t, func(t *testing.T, s *script) {
 		cfg := testConfig("c", &recorder{}, s.dial)
-		cfg.SessionExpiry, cfg.ConnectTimeout, cfg.AckTimeout, cfg.WriteTimeout = time.Hour, time.Hour, time.Hour, time.Hour
+		cfg.Session.Expiry, cfg.Connection.ConnectTimeout, cfg.Connection.AckTimeout, cfg.Connection.WriteTimeout = time.Hour, time.Hour, time.Hour, time.Hour
 		c := mustNew(t, cfg)
 		began := time.Now()
 		want := func(exists bool, expiry, until time.Duration, lost uint64) {
@@ -42,10 +42,10 @@ func TestTheAccountOfTheSession(t *testing.T) {
 		want(false, time.Minute, 11*time.Minute, 0)
 		p.send(control.AppendConnack(nil, &control.Connack{HasSessionExpiry: true, SessionExpiry: 1<<32 - 1}))
 		connect(t, c)
-		want(true, SessionForEver, 0, 1)
+		want(true, SessionNeverExpires, 0, 1)
 		p.close()
 		time.Sleep(100 * time.Hour)
-		want(true, SessionForEver, 0, 1)
+		want(true, SessionNeverExpires, 0, 1)
 	})
 	withScript(t, func(t *testing.T, s *script) {
 		for name, tt := range map[string]struct {
@@ -55,12 +55,12 @@ func TestTheAccountOfTheSession(t *testing.T) {
 		}{
 			"an earlier process had one": {usedStore(t), func(*Config) {}, true},
 			"under another ClientID":     {usedStore(t), func(c *Config) { c.ClientID = "d" }, false},
-			"it is to be given up":       {usedStore(t), func(c *Config) { c.CleanStart = true }, false},
-			"none is kept":               {usedStore(t), func(c *Config) { c.SessionExpiry = NoSession }, false},
+			"it is to be given up":       {usedStore(t), func(c *Config) { c.Session.CleanStart = true }, false},
+			"none is kept":               {usedStore(t), func(c *Config) { c.Session.Expiry = NoSession }, false},
 			"a new store":                {persistence.NewMemory(persistence.Options{}), func(*Config) {}, false},
 		} {
 			cfg := testConfig("c", &recorder{}, s.dial)
-			cfg.Store = tt.store
+			cfg.Store.Custom = tt.store
 			tt.edit(&cfg)
 			if got := mustNew(t, cfg).Session(); got != (SessionInfo{MayExist: tt.want}) {
 				t.Errorf("%s: %+v", name, got)
@@ -74,7 +74,7 @@ func TestTheAccountKnowsWhatTheGoodbyeSaid(t *testing.T) {
 		c := mustStart(t, testConfig("c", &recorder{}, s.dial))
 		s.accept(control.Connack{})
 		connect(t, c)
-		must(t, c.CloseWith(Goodbye{SessionExpiry: NoSession}))
+		must(t, c.CloseWith(DisconnectOptions{SessionExpiry: NoSession}))
 		if i := c.Session(); i.MayExist {
 			t.Errorf("%+v", i)
 		}
@@ -82,7 +82,7 @@ func TestTheAccountKnowsWhatTheGoodbyeSaid(t *testing.T) {
 	withScript(t, func(t *testing.T, s *script) {
 		var events recorder
 		cfg := testConfig("other", &events, s.dial)
-		cfg.Store = usedStore(t) // of another ClientID: nothing of ours is lost
+		cfg.Store.Custom = usedStore(t) // of another ClientID: nothing of ours is lost
 		c := mustStart(t, cfg)
 		s.accept(control.Connack{})
 		connect(t, c)

@@ -55,7 +55,7 @@ func (c *Client) voidSession(owner string) error {
 // failsInFlight says whether a message fails with the session that it was sent in.
 func (c *Client) failsInFlight(e *persistence.Entry) bool {
 	if e.OnSessionLost == AsConfigured {
-		return c.cfg.OnSessionLost == FailInFlight
+		return c.cfg.Session.OnLost == FailInFlight
 	}
 	return e.OnSessionLost == FailInFlight
 }

@@ -41,7 +41,7 @@ func wantLost(t *testing.T, d *Delivery) {
 func inFlight(t *testing.T, s *script, cfg Config, o persistence.Options, kill bool) (store *persistence.Memory, sent []string) {
 	t.Helper()
 	store = persistence.NewMemory(o)
-	cfg.Store = store
+	cfg.Store.Custom = store
 	c := mustStart(t, cfg)
 	p := s.accept(control.Connack{})
 	for qos := AtLeastOnce; qos <= ExactlyOnce; qos++ {
@@ -82,7 +82,7 @@ func TestTheChoiceForALostSessionOutlivesTheProcess(t *testing.T) {
 					store, sent := inFlight(t, s, testConfig("c", &recorder{}, s.dial), persistence.Options{MaxReceipts: 100}, kill)
 					before := store.Stats()
 					cfg := testConfig("c", &events, s.dial)
-					cfg.Store, cfg.OnSessionLost = store, config
+					cfg.Store.Custom, cfg.Session.OnLost = store, config
 					c := mustNew(t, cfg)
 					policed(t, c, "new", AtLeastOnce, FailInFlight)
 					start(t, c)
@@ -137,7 +137,7 @@ func TestMarksAheadAreNoMessagesOfThisProcess(t *testing.T) {
 		store, _ := inFlight(t, s, testConfig("c", &recorder{}, s.dial), persistence.Options{}, true)
 		must(t, store.MarkSent(Normal, store.LastSeq()+10))
 		cfg := testConfig("c", &recorder{}, s.dial)
-		cfg.Store, cfg.OnSessionLost = store, FailInFlight
+		cfg.Store.Custom, cfg.Session.OnLost = store, FailInFlight
 		c := mustNew(t, cfg)
 		policed(t, c, "new", AtLeastOnce, FailInFlight)
 		start(t, c)
@@ -171,7 +171,7 @@ func TestAProcessDiesWhileTheSessionIsLost(t *testing.T) {
 				cfg := testConfig("c", &recorder{}, s.dial)
 				store, sent := inFlight(t, s, cfg, persistence.Options{}, true)
 				next := (*persistence.Memory)(nil)
-				cfg.Store = &resetting{store, func(clientID string) error {
+				cfg.Store.Custom = &resetting{store, func(clientID string) error {
 					if durable {
 						must(t, store.ResetSession(clientID))
 					}
@@ -183,7 +183,7 @@ func TestAProcessDiesWhileTheSessionIsLost(t *testing.T) {
 				c.abort(errors.New("killed"))
 				<-c.Done()
 
-				cfg.Store = next
+				cfg.Store.Custom = next
 				c = mustStart(t, cfg)
 				p := s.accept(control.Connack{SessionPresent: false})
 				for _, want := range []string{sent[0], sent[1], sent[3], sent[4], "waits 1 1", "waits 1 2"} {
@@ -209,7 +209,7 @@ func TestALostSessionIsToldWhenItIsDurable(t *testing.T) {
 		cfg := testConfig("c", &events, s.dial)
 		store := persistence.NewMemory(persistence.Options{})
 		fail := false
-		cfg.Store = &resetting{store, func(clientID string) error {
+		cfg.Store.Custom = &resetting{store, func(clientID string) error {
 			if fail {
 				return errors.New("the disk does not answer")
 			}
@@ -248,7 +248,7 @@ func TestALostSessionWaitsForTheDisk(t *testing.T) {
 		cfg := testConfig("c", &recorder{}, s.dial)
 		store, sent := inFlight(t, s, cfg, persistence.Options{}, true)
 		broken := &breakingStore{Store: store}
-		cfg.Store = broken
+		cfg.Store.Custom = broken
 		c := mustStart(t, cfg)
 		synctest.Wait() // the drainer has looked for what is over
 		broken.times = 1
@@ -274,7 +274,7 @@ func TestASessionIsLostAfterItWasResumed(t *testing.T) {
 		store, sent := inFlight(t, s, testConfig("c", &recorder{}, s.dial), persistence.Options{}, true)
 		var events recorder
 		cfg := testConfig("c", &events, s.dial)
-		cfg.Store = store
+		cfg.Store.Custom = store
 		c := mustStart(t, cfg)
 		p := s.accept(control.Connack{SessionPresent: true, ReceiveMaximum: 4}) // besides the PUBREL two have room
 		for range 3 {
@@ -318,7 +318,7 @@ func TestMessagesInFlightFailWithATakeover(t *testing.T) {
 					var events recorder
 					cfg := testConfig("c", &events, s.dial)
 					store := persistence.NewMemory(persistence.Options{})
-					cfg.Store, cfg.OnTakeover = store, policy
+					cfg.Store.Custom, cfg.Session.OnTakeover = store, policy
 					c := mustStart(t, cfg)
 					p := s.accept(control.Connack{})
 					failing := policed(t, c, "sent", ExactlyOnce, FailInFlight)
@@ -329,7 +329,7 @@ func TestMessagesInFlightFailWithATakeover(t *testing.T) {
 					wantLost(t, failing)
 					if restart {
 						_ = c.Close()
-						cfg.Store = store.Reopen()
+						cfg.Store.Custom = store.Reopen()
 						c = mustStart(t, cfg)
 					}
 					p = s.accept(control.Connack{SessionPresent: false})
@@ -351,7 +351,7 @@ func TestMessagesInFlightFailWithATakeover(t *testing.T) {
 func TestRedeliverKeepsTheChoiceForALostSession(t *testing.T) {
 	withScript(t, func(t *testing.T, s *script) {
 		cfg := testConfig("c", &recorder{}, s.dial)
-		cfg.DeadLetters = 1
+		cfg.Store.DeadLetters = 1
 		c := mustStart(t, cfg)
 		p := s.accept(control.Connack{})
 		policed(t, c, "sent", AtLeastOnce, FailInFlight)
@@ -391,7 +391,7 @@ func TestWhatFailsWithItsSessionIsToldOnce(t *testing.T) {
 	withScript(t, func(t *testing.T, s *script) {
 		var events recorder
 		cfg := testConfig("c", &events, s.dial)
-		cfg.Store = &doneFails{persistence.NewMemory(persistence.Options{}), 1}
+		cfg.Store.Custom = &doneFails{persistence.NewMemory(persistence.Options{}), 1}
 		c := mustStart(t, cfg)
 		p := s.accept(control.Connack{})
 		d := policed(t, c, "x", AtLeastOnce, FailInFlight)
@@ -441,7 +441,7 @@ func TestWhatIsOverAndLostHasOneOutcome(t *testing.T) {
 		var events recorder
 		store := persistence.NewMemory(persistence.Options{})
 		cfg := testConfig("c", &recorder{}, s.dial)
-		cfg.Store, cfg.OnSessionLost = store, FailInFlight
+		cfg.Store.Custom, cfg.Session.OnLost = store, FailInFlight
 		c := mustStart(t, cfg)
 		p := s.accept(control.Connack{})
 		expiring(t, c, AtLeastOnce, 10*time.Second)
@@ -451,7 +451,7 @@ func TestWhatIsOverAndLostHasOneOutcome(t *testing.T) {
 		<-c.Done()
 		time.Sleep(time.Minute)
 
-		cfg.Store, cfg.OnEvent = &slowReader{Store: next, void: make(chan struct{})}, events.add
+		cfg.Store.Custom, cfg.OnEvent = &slowReader{Store: next, void: make(chan struct{})}, events.add
 		c = mustStart(t, cfg)
 		s.accept(control.Connack{})
 		synctest.Wait()

@@ -40,12 +40,12 @@ func TestSessionModes(t *testing.T) {
 			withScript(t, func(t *testing.T, s *script) {
 				var events recorder
 				cfg := testConfig("c", &events, s.dial)
-				cfg.Session, cfg.CleanStart, cfg.Store = tt.mode, tt.cleanStart, persistence.NewMemory(persistence.Options{})
+				cfg.Session.Mode, cfg.Session.CleanStart, cfg.Store.Custom = tt.mode, tt.cleanStart, persistence.NewMemory(persistence.Options{})
 				if tt.known {
-					cfg.Store = usedStore(t)
+					cfg.Store.Custom = usedStore(t)
 				}
 				if tt.will {
-					cfg.Will = &Will{Topic: "gone"}
+					cfg.Presence.Will = &Will{Topic: "gone"}
 				}
 				c := mustNew(t, cfg)
 				d := publish(t, c, "t", "x", ExactlyOnce)
@@ -71,7 +71,7 @@ func TestSessionModes(t *testing.T) {
 				if got := eventsOf[SessionLost](&events); len(got) != 0 {
 					t.Errorf("events: %v", got)
 				}
-				if cfg.Store.HasSession() != tt.known || cfg.Store.Stats().Pending != 1 {
+				if cfg.Store.Custom.HasSession() != tt.known || cfg.Store.Custom.Stats().Pending != 1 {
 					t.Error("the store was changed")
 				}
 				wantState(t, d, Abandoned)
@@ -85,7 +85,7 @@ func TestSessionModes(t *testing.T) {
 func TestAStrictClientStopsWhenItsSessionGoes(t *testing.T) {
 	withScript(t, func(t *testing.T, s *script) {
 		cfg := testConfig("c", &recorder{}, s.dial)
-		cfg.Session, cfg.CleanStart = StrictSession, true
+		cfg.Session.Mode, cfg.Session.CleanStart = StrictSession, true
 		c := mustStart(t, cfg)
 		p := s.accept(control.Connack{})
 		connect(t, c)
@@ -109,7 +109,7 @@ func TestAStrictClientStopsWhenItsSessionGoes(t *testing.T) {
 	})
 	withScript(t, func(t *testing.T, s *script) {
 		cfg := testConfig("c", &recorder{}, s.dial)
-		cfg.Session = StrictSession
+		cfg.Session.Mode = StrictSession
 		c := mustStart(t, cfg)
 		p := s.accept(control.Connack{})
 		connect(t, c)
@@ -134,7 +134,7 @@ func TestASessionInAnswerToCleanStart(t *testing.T) {
 		withScript(t, func(t *testing.T, s *script) {
 			var events recorder
 			cfg := testConfig("c", &events, s.dial)
-			cfg.Session, cfg.CleanStart, cfg.Store = mode, true, usedStore(t)
+			cfg.Session.Mode, cfg.Session.CleanStart, cfg.Store.Custom = mode, true, usedStore(t)
 			c := mustNew(t, cfg)
 			publish(t, c, "t", "x", ExactlyOnce)
 			start(t, c)

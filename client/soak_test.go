@@ -84,17 +84,17 @@ func (s *soak) run() {
 // live starts a client on what its store holds.
 func (s *soak) live(who int) {
 	cfg := testConfig(fmt.Sprint("client ", who), &recorder{}, through(s.links[who]))
-	cfg.Sequenced = true
+	cfg.Publishing.Sequenced = true
 	if s.disk {
 		cfg.Dir = filepath.Join(s.dir, cfg.ClientID)
 	} else {
-		cfg.Store = s.stores[who]
+		cfg.Store.Custom = s.stores[who]
 	}
-	cfg.Backoff = reliability.Backoff{Min: time.Millisecond, Max: 50 * time.Millisecond}
-	cfg.AckTimeout, cfg.ConnectTimeout, cfg.WriteTimeout = time.Second, time.Second, time.Second
+	cfg.Connection.Backoff = reliability.Backoff{Min: time.Millisecond, Max: 50 * time.Millisecond}
+	cfg.Connection.AckTimeout, cfg.Connection.ConnectTimeout, cfg.Connection.WriteTimeout = time.Second, time.Second, time.Second
 	if who == 1 {
-		cfg.Dedupe = s.cache
-		cfg.ReceiveMaximum = 10
+		cfg.Receiving.Dedupe = s.cache
+		cfg.Receiving.ReceiveMaximum = 10
 	}
 	c, err := New(cfg)
 	must(s.t, err)

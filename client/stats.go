@@ -42,7 +42,7 @@ type Stats struct {
 	Unhandled   uint64 // messages that no handler was declared for
 	DroppedQoS0 uint64 // QoS 0 messages that came too fast, or while closing
 
-	InboundBytes int64  // of received messages that are with us now, see Config.MaxInboundBytes
+	InboundBytes int64  // of received messages that are with us now, see Config.Receiving.MaxBufferedBytes
 	ReadStalls   uint64 // times that reading stopped because they were too many
 
 	UnknownAcks   uint64 // acknowledgements for packet identifiers not in use

@@ -29,14 +29,14 @@ type announcer struct {
 func (a *announcer) init(cfg *Config) {
 	a.boot = presence.BootID(NewMessageID())
 	a.poke = make(chan struct{}, 1)
-	s := cfg.Status
+	s := cfg.Presence.Status
 	if s == nil {
 		a.plan = newStatusPlan(0)
 		return
 	}
 	a.plan = newStatusPlan(s.Heartbeat)
 	if s.Structured {
-		cfg.Will.Payload = s.payload(a.boot, presence.Offline, presence.ReasonWill)
+		cfg.Presence.Will.Payload = s.payload(a.boot, presence.Offline, presence.ReasonWill)
 	}
 }
 
@@ -54,7 +54,7 @@ func (c *Client) BootID() presence.BootID { return c.announcer.boot }
 // announce publishes the birth, retained: after every CONNACK, since the
 // server may have published the will meanwhile.
 func (c *Client) announce(up *link.Up) {
-	if c.cfg.Status != nil {
+	if c.cfg.Presence.Status != nil {
 		c.announcer.plan.connection()
 		c.say(up, presence.ReasonBirth)
 	}
@@ -63,7 +63,7 @@ func (c *Client) announce(up *link.Up) {
 // keepStatus says what else is to be said while the connection stands: heartbeats,
 // corrections, and again what the server had no room for.
 func (c *Client) keepStatus(ctx context.Context, up *link.Up) {
-	if c.cfg.Status == nil {
+	if c.cfg.Presence.Status == nil {
 		return
 	}
 	timer := time.NewTimer(time.Hour)
@@ -131,7 +131,7 @@ func (c *Client) answered(w *saidWord, code byte, err error) {
 
 // word is the payload that says so.
 func (c *Client) word(state presence.State, reason string) []byte {
-	s := c.cfg.Status
+	s := c.cfg.Presence.Status
 	switch {
 	case s.Structured:
 		return s.payload(c.announcer.boot, state, reason)
@@ -153,7 +153,7 @@ func (c *Client) sayGoodbye(up *link.Up, ourselves bool) bool {
 		defer a.mu.Unlock()
 		a.left = true
 		a.plan.leave()
-		if c.cfg.Status.LeaveToWill || !ourselves {
+		if c.cfg.Presence.Status.LeaveToWill || !ourselves {
 			answer <- false
 			return
 		}
@@ -176,7 +176,7 @@ func (c *Client) sayGoodbye(up *link.Up, ourselves bool) bool {
 // publishStatus sends a retained QoS 1 message; answered is called once, unless
 // the client ends first, or the same message is sent again meanwhile.
 func (c *Client) publishStatus(up *link.Up, payload []byte, answered func(code byte, err error)) error {
-	p := wire.Publish{Topic: c.cfg.Status.Topic, Payload: payload, QoS: 1, Retain: true}
+	p := wire.Publish{Topic: c.cfg.Presence.Status.Topic, Payload: payload, QoS: 1, Retain: true}
 	if refused := fits(p.Size(), p.QoS, p.Retain, up.Gen.Limits); refused != nil {
 		return refused
 	}

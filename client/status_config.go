@@ -44,7 +44,7 @@ type Status struct {
 	// offline when it ends.
 	Delay time.Duration
 	// AtSessionEnd has the server say offline when it ends the session, after
-	// Config.SessionExpiry, and not before: from then on nothing waits for this
+	// Config.Session.Expiry, and not before: from then on nothing waits for this
 	// client at the server. It takes the place of Delay.
 	AtSessionEnd bool
 	// LeaveToWill says no offline before a clean end: DISCONNECT has the reason
@@ -82,24 +82,24 @@ func (s *Status) will(expiry time.Duration) *Will {
 }
 
 func (s *Status) validate(bad func(field, format string, args ...any) error) error {
-	if err := wire.CheckTopicName("Status.Topic", s.Topic); err != nil {
-		return bad("Status.Topic", "%s", err.(*FieldError).Problem)
+	if err := wire.CheckTopicName("Presence.Status.Topic", s.Topic); err != nil {
+		return bad("Presence.Status.Topic", "%s", err.(*FieldError).Problem)
 	}
 	switch {
 	case s.Delay < 0:
-		return bad("Status.Delay", "is %v; use 0 or a positive duration", s.Delay)
+		return bad("Presence.Status.Delay", "is %v; use 0 or a positive duration", s.Delay)
 	case s.Delay > 0 && s.AtSessionEnd:
-		return bad("Status.Delay", "is set together with AtSessionEnd, which waits for the end of the session; set one of both")
+		return bad("Presence.Status.Delay", "is set together with AtSessionEnd, which waits for the end of the session; set one of both")
 	case len(s.Online) > wire.MaxString || len(s.Offline) > wire.MaxString:
-		return bad("Status.Offline", "or Online is longer than 65,535 bytes; MQTT cannot carry it in a will")
+		return bad("Presence.Status.Offline", "or Online is longer than 65,535 bytes; MQTT cannot carry it in a will")
 	case s.Structured && (s.Online != nil || s.Offline != nil):
-		return bad("Status.Structured", "is set together with Online or Offline; it makes the payloads, set one of both")
+		return bad("Presence.Status.Structured", "is set together with Online or Offline; it makes the payloads, set one of both")
 	case s.Version != "" && !s.Structured:
-		return bad("Status.Version", "is set without Structured, so nobody would learn it; set both")
+		return bad("Presence.Status.Version", "is set without Structured, so nobody would learn it; set both")
 	case len(s.Version) > presence.MaxText || !utf8.ValidString(s.Version):
-		return bad("Status.Version", "is longer than %d bytes, or not UTF-8; shorten it", presence.MaxText)
+		return bad("Presence.Status.Version", "is longer than %d bytes, or not UTF-8; shorten it", presence.MaxText)
 	case s.Heartbeat != 0 && (s.Heartbeat < time.Second || s.Heartbeat > presence.MaxInterval):
-		return bad("Status.Heartbeat", "is %v; use 0 for none, or 1 s to %v", s.Heartbeat, presence.MaxInterval)
+		return bad("Presence.Status.Heartbeat", "is %v; use 0 for none, or 1 s to %v", s.Heartbeat, presence.MaxInterval)
 	}
 	return nil
 }

@@ -14,17 +14,17 @@ func TestStatusThatCannotBe(t *testing.T) {
 	}{
 		{"", Status{Topic: "s", Structured: true, Version: "1.4.2", Heartbeat: time.Second, Delay: time.Minute, LeaveToWill: true}},
 		{"", Status{Topic: "s", Heartbeat: time.Hour, AtSessionEnd: true, NoCorrection: true}},
-		{"Status.Delay", Status{Topic: "s", AtSessionEnd: true, Delay: time.Second}},
-		{"Status.Structured", Status{Topic: "s", Structured: true, Online: []byte("on")}},
-		{"Status.Structured", Status{Topic: "s", Structured: true, Offline: []byte("off")}},
-		{"Status.Version", Status{Topic: "s", Version: "1"}},
-		{"Status.Version", Status{Topic: "s", Structured: true, Version: strings.Repeat("1", 129)}},
-		{"Status.Version", Status{Topic: "s", Structured: true, Version: "\xff"}},
-		{"Status.Heartbeat", Status{Topic: "s", Heartbeat: -1}},
-		{"Status.Heartbeat", Status{Topic: "s", Heartbeat: time.Second - 1}},
-		{"Status.Heartbeat", Status{Topic: "s", Heartbeat: 31 * 24 * time.Hour}},
+		{"Presence.Status.Delay", Status{Topic: "s", AtSessionEnd: true, Delay: time.Second}},
+		{"Presence.Status.Structured", Status{Topic: "s", Structured: true, Online: []byte("on")}},
+		{"Presence.Status.Structured", Status{Topic: "s", Structured: true, Offline: []byte("off")}},
+		{"Presence.Status.Version", Status{Topic: "s", Version: "1"}},
+		{"Presence.Status.Version", Status{Topic: "s", Structured: true, Version: strings.Repeat("1", 129)}},
+		{"Presence.Status.Version", Status{Topic: "s", Structured: true, Version: "\xff"}},
+		{"Presence.Status.Heartbeat", Status{Topic: "s", Heartbeat: -1}},
+		{"Presence.Status.Heartbeat", Status{Topic: "s", Heartbeat: time.Second - 1}},
+		{"Presence.Status.Heartbeat", Status{Topic: "s", Heartbeat: 31 * 24 * time.Hour}},
 	} {
-		err := Config{Servers: []string{"mqtt://server"}, Status: &tt.status}.Validate()
+		err := Config{Servers: []string{"mqtt://server"}, Presence: PresenceConfig{Status: &tt.status}}.Validate()
 		var bad *ConfigError
 		if tt.field == "" && err != nil || tt.field != "" && (!errors.As(err, &bad) || bad.Field != tt.field || !strings.Contains(bad.Problem, ";") && !strings.Contains(bad.Problem, ",")) {
 			t.Errorf("%+v: %v, want a problem of %q", tt.status, err, tt.field)
@@ -40,7 +40,7 @@ func TestStatusThatJustFits(t *testing.T) {
 		"heartbeat": {Structured: true, Heartbeat: 30 * 24 * time.Hour},
 	} {
 		s.Topic = "s"
-		if err := (Config{Servers: []string{"mqtt://server"}, Status: &s}).Validate(); err != nil {
+		if err := (Config{Servers: []string{"mqtt://server"}, Presence: PresenceConfig{Status: &s}}).Validate(); err != nil {
 			t.Errorf("%s: %v", name, err)
 		}
 	}

@@ -19,8 +19,7 @@ func TestADeviceForKilling(t *testing.T) {
 	if url == "" {
 		return
 	}
-	mustStart(t, Config{Servers: []string{url}, ClientID: "killed",
-		Status: &Status{Topic: "status/c", Structured: true, Delay: time.Second, Heartbeat: time.Second}})
+	mustStart(t, Config{Servers: []string{url}, ClientID: "killed", Presence: PresenceConfig{Status: &Status{Topic: "status/c", Structured: true, Delay: time.Second, Heartbeat: time.Second}}})
 	select {}
 }
 

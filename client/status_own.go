@@ -32,7 +32,7 @@ func (c *Client) hearOwn(ctx context.Context, up *link.Up) {
 	if !c.listens() || !c.announcer.plan.speaks() || ctx.Err() != nil {
 		return
 	}
-	topic := c.cfg.Status.Topic
+	topic := c.cfg.Presence.Status.Topic
 	own := &c.announcer.own
 	tapped := c.taps.uses(topic)
 	c.mu.Lock()
@@ -79,35 +79,35 @@ func (c *Client) hearOwn(ctx context.Context, up *link.Up) {
 	}
 	c.mu.Unlock()
 	if tell {
-		c.event(StatusFailed{Err: &OwnStatusError{Err: err}})
+		c.event(StatusFailed{Err: &StatusSubscriptionError{Err: err}})
 	}
 }
 
 // OwnStatusError says that the server does not let us subscribe to our own status
 // topic, so that what others say there is not corrected. It is told once; the next
 // connection tries again.
-type OwnStatusError struct{ Err error }
+type StatusSubscriptionError struct{ Err error }
 
-func (e *OwnStatusError) Error() string {
+func (e *StatusSubscriptionError) Error() string {
 	return "client: cannot listen to the own status topic, so a stale offline is corrected at the next connection only; allow subscribing to Status.Topic, or set Status.NoCorrection: " + e.Err.Error()
 }
 
-func (e *OwnStatusError) Unwrap() error { return e.Err }
+func (e *StatusSubscriptionError) Unwrap() error { return e.Err }
 
 // listens reports whether we listen to our own topic. One that is a shared
 // subscription as a filter cannot be listened to.
 func (c *Client) listens() bool {
-	s := c.cfg.Status
+	s := c.cfg.Presence.Status
 	return s != nil && !s.NoCorrection && !isShared(s.Topic)
 }
 
 // resubscribed says that the program has subscribed, or unsubscribed, or that a tap
 // has.
 func (c *Client) resubscribed(filter string) {
-	if !c.listens() || !wire.Match(filter, c.cfg.Status.Topic) {
+	if !c.listens() || !wire.Match(filter, c.cfg.Presence.Status.Topic) {
 		return
 	}
-	if filter == c.cfg.Status.Topic {
+	if filter == c.cfg.Presence.Status.Topic {
 		c.mu.Lock()
 		if own := c.announcer.own.sub; own != nil {
 			own.session = 0
@@ -120,7 +120,7 @@ func (c *Client) resubscribed(filter string) {
 // heardOwn takes a message on our own status topic. It reports whether that is all:
 // the program has not asked for it.
 func (c *Client) heardOwn(in *session.Inbound, topic string, payload []byte) bool {
-	if !c.listens() || topic != c.cfg.Status.Topic {
+	if !c.listens() || topic != c.cfg.Presence.Status.Topic {
 		return false
 	}
 	if c.wantsOwn(topic, c.listen(payload)) {
@@ -162,7 +162,7 @@ func (ts *taps) uses(filter string) bool {
 // listen tells the plan what the topic says now. It reports whether that is a word
 // of ours.
 func (c *Client) listen(payload []byte) (ourWord bool) {
-	s, a := c.cfg.Status, &c.announcer
+	s, a := c.cfg.Presence.Status, &c.announcer
 	var said presence.Status
 	switch {
 	case !s.Structured && bytes.Equal(payload, s.Online):

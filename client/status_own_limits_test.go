@@ -73,11 +73,11 @@ func TestTwoProcessesDoNotDuel(t *testing.T) {
 		steady, flapping := &recorder{}, &recorder{}
 		cfg := testConfig("steady", steady, b.Dial)
 		listening(&cfg)
-		cfg.Status.Heartbeat = 10 * time.Second
+		cfg.Presence.Status.Heartbeat = 10 * time.Second
 		a := mustStart(t, cfg)
 		cfg = testConfig("flapping", flapping, through(p))
 		listening(&cfg)
-		cfg.Status.Heartbeat = 10 * time.Second
+		cfg.Presence.Status.Heartbeat = 10 * time.Second
 		connect(t, a)
 		time.Sleep(time.Second)
 		c := mustStart(t, cfg)
@@ -118,7 +118,7 @@ func TestOfflineIsTheLastWord(t *testing.T) {
 			p.Seed(uint64(after))
 			cfg := testConfig("c", &recorder{}, through(p))
 			listening(&cfg)
-			cfg.Status.Heartbeat = time.Second
+			cfg.Presence.Status.Heartbeat = time.Second
 			c := mustStart(t, cfg)
 			connect(t, c)
 			say := stranger(t, b)

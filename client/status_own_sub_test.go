@@ -115,7 +115,7 @@ func TestAnACLThatForbidsListening(t *testing.T) {
 			time.Sleep(time.Second)
 		}
 		failed := eventsOf[StatusFailed](events)
-		var own *OwnStatusError
+		var own *StatusSubscriptionError
 		var refused *RefusedError
 		if len(failed) != 1 || !errors.As(failed[0].Err, &own) || !errors.As(failed[0].Err, &refused) || refused.Code != wire.ReasonNotAuthorized {
 			t.Errorf("told %v, want one refusal", failed)

@@ -100,7 +100,7 @@ func TestAnOfflineThatComesLateIsCorrected(t *testing.T) {
 func TestAPlainStatusIsCorrected(t *testing.T) {
 	inBubble(t, mqtttest.Options{}, func(t *testing.T, b *mqtttest.Broker, _ *mqtttest.Proxy) {
 		cfg := testConfig("c", &recorder{}, b.Dial)
-		cfg.Status = &Status{Topic: "status/c", Online: []byte("1"), Offline: []byte("0")}
+		cfg.Presence.Status = &Status{Topic: "status/c", Online: []byte("1"), Offline: []byte("0")}
 		c := mustStart(t, cfg)
 		connect(t, c)
 		say := stranger(t, b)
@@ -155,7 +155,7 @@ func TestAKilledProcessComesBack(t *testing.T) {
 			synctest.Wait()
 			p.Blackhole(true) // the server has not noticed
 			cfg := testConfig("c", &recorder{}, b.Dial)
-			cfg.Store, cfg.CleanStart = store, clean
+			cfg.Store.Custom, cfg.Session.CleanStart = store, clean
 			listening(&cfg)
 			c := mustStart(t, cfg)
 			connect(t, c)

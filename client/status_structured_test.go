@@ -18,9 +18,9 @@ import (
 // to.
 func structured(change ...func(*Status)) func(*Config) {
 	return func(cfg *Config) {
-		cfg.Status = &Status{Topic: "status/c", Structured: true, Version: "1.4.2", Delay: 5 * time.Second, NoCorrection: true}
+		cfg.Presence.Status = &Status{Topic: "status/c", Structured: true, Version: "1.4.2", Delay: 5 * time.Second, NoCorrection: true}
 		for _, f := range change {
-			f(cfg.Status)
+			f(cfg.Presence.Status)
 		}
 	}
 }
@@ -149,7 +149,7 @@ func TestAHeartbeatNeedsRoom(t *testing.T) {
 func TestHeartbeatsFindAServerThatIsStuck(t *testing.T) {
 	slow := func(cfg *Config) {
 		structured(func(s *Status) { s.Heartbeat = time.Second })(cfg)
-		cfg.AckTimeout = 4 * time.Second
+		cfg.Connection.AckTimeout = 4 * time.Second
 	}
 	publishing(t, slow, control.Connack{}, func(t *testing.T, c *Client, p *peer, _ *recorder) {
 		m, _ := p.nextWord("birth")
@@ -172,7 +172,7 @@ func TestWordsDoNotPileUpOverALinkThatFlaps(t *testing.T) {
 	withScript(t, func(t *testing.T, s *script) {
 		events := &recorder{}
 		cfg := testConfig("c", events, s.dial)
-		cfg.AckTimeout = time.Hour
+		cfg.Connection.AckTimeout = time.Hour
 		structured(func(s *Status) { s.Heartbeat = 20 * time.Second })(&cfg)
 		c := mustStart(t, cfg)
 		for life := range 100 {
@@ -281,7 +281,7 @@ func TestLeaveToWill(t *testing.T) {
 				cfg := testConfig("c", &recorder{}, b.Dial)
 				structured(func(s *Status) { s.LeaveToWill = true })(&cfg)
 				store := persistence.NewMemory(persistence.Options{})
-				cfg.Store = store
+				cfg.Store.Custom = store
 				state := func() string {
 					synctest.Wait()
 					got, _ := b.Retained("status/c")
@@ -296,7 +296,7 @@ func TestLeaveToWill(t *testing.T) {
 				if got := state(); got != "online birth" {
 					t.Errorf("before the delay has passed it says %s", got)
 				}
-				cfg.Store = store.Reopen()
+				cfg.Store.Custom = store.Reopen()
 				c = mustStart(t, cfg) // back in time, with the session: no offline
 				connect(t, c)
 				time.Sleep(10 * time.Second)
@@ -316,7 +316,7 @@ func TestLeaveToWill(t *testing.T) {
 func TestOfflineAtTheEndOfTheSession(t *testing.T) {
 	inBubble(t, mqtttest.Options{}, func(t *testing.T, b *mqtttest.Broker, p *mqtttest.Proxy) {
 		cfg := testConfig("c", &recorder{}, through(p))
-		cfg.SessionExpiry = time.Minute
+		cfg.Session.Expiry = time.Minute
 		structured(func(s *Status) { s.AtSessionEnd, s.Delay = true, 0 })(&cfg)
 		c := mustStart(t, cfg)
 		connect(t, c)
@@ -340,7 +340,7 @@ func TestOfflineAtTheEndOfTheSession(t *testing.T) {
 	for expiry, want := range map[time.Duration]uint32{time.Hour: 1<<32 - 1, NoSession: 0} {
 		withScript(t, func(t *testing.T, s *script) {
 			cfg := testConfig("c", &recorder{}, s.dial)
-			cfg.SessionExpiry = expiry
+			cfg.Session.Expiry = expiry
 			structured(func(s *Status) { s.AtSessionEnd, s.Delay = true, 0 })(&cfg)
 			mustStart(t, cfg)
 			if w := s.accept(control.Connack{}).connect.Will; w == nil || w.Delay != want {

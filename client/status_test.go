@@ -13,7 +13,7 @@ import (
 
 // withStatus is a client with a status topic that it does not listen to.
 func withStatus(cfg *Config) {
-	cfg.Status = &Status{Topic: "status/c", Delay: 5 * time.Second, NoCorrection: true}
+	cfg.Presence.Status = &Status{Topic: "status/c", Delay: 5 * time.Second, NoCorrection: true}
 }
 
 func TestStatusOnTheWire(t *testing.T) {
@@ -62,7 +62,7 @@ func TestAGoodbyeThatTheServerDoesNotTakeIsLeftToTheWill(t *testing.T) {
 		"refusal": {func(p *peer, id uint16) { p.ack(wire.PUBACK, id, wire.ReasonQuotaExceeded, "") }, 0},
 	} {
 		t.Run(name, func(t *testing.T) {
-			publishing(t, func(cfg *Config) { withStatus(cfg); cfg.CloseTimeout = 3 * time.Second }, control.Connack{},
+			publishing(t, func(cfg *Config) { withStatus(cfg); cfg.Connection.CloseTimeout = 3 * time.Second }, control.Connack{},
 				func(t *testing.T, c *Client, p *peer, events *recorder) {
 					p.ack(wire.PUBACK, p.nextPublish().PacketID, 0, "")
 					began := time.Now()
@@ -193,7 +193,7 @@ func TestTheStatusFollowsTheLink(t *testing.T) {
 func TestAWordThatWasNotSentIsForgotten(t *testing.T) {
 	withScript(t, func(t *testing.T, s *script) {
 		cfg := testConfig("c", &recorder{}, s.dial)
-		cfg.Status = &Status{Topic: "s", Structured: true, Heartbeat: time.Minute, NoCorrection: true}
+		cfg.Presence.Status = &Status{Topic: "s", Structured: true, Heartbeat: time.Minute, NoCorrection: true}
 		c := mustStart(t, cfg)
 		answer := func(p *peer, words int) {
 			t.Helper()
@@ -219,7 +219,7 @@ func TestAWordHasItsTurnWithAReceiveMaximumOf1(t *testing.T) {
 	withScript(t, func(t *testing.T, s *script) {
 		var events recorder
 		cfg := testConfig("c", &events, s.dial)
-		cfg.Status = &Status{Topic: "s"}
+		cfg.Presence.Status = &Status{Topic: "s"}
 		c := mustStart(t, cfg)
 		p := s.accept(control.Connack{ReceiveMaximum: 1})
 		birth := p.nextPublish()

@@ -47,7 +47,7 @@ func TestADiskThatFailsIsToldAndLosesNothing(t *testing.T) {
 	withScript(t, func(t *testing.T, s *script) {
 		var events recorder
 		cfg := testConfig("c", &events, s.dial)
-		cfg.Dir, cfg.DirOptions.FS = dir, disk
+		cfg.Dir, cfg.Store.Options.FS = dir, disk
 		c := mustNew(t, cfg) // not started: all stays in the store
 		for i := range 3 {
 			ids = append(ids, publish(t, c, "t", fmt.Sprint(i), AtLeastOnce).ID.String())
@@ -71,7 +71,7 @@ func TestADiskThatFailsIsToldAndLosesNothing(t *testing.T) {
 	disk.sick.Store(false)
 	withScript(t, func(t *testing.T, s *script) {
 		cfg := testConfig("c", &recorder{}, s.dial)
-		cfg.Dir, cfg.DirOptions.FS = dir, disk
+		cfg.Dir, cfg.Store.Options.FS = dir, disk
 		c := mustStart(t, cfg)
 		p := s.accept(control.Connack{})
 		for i := range ids {
@@ -99,7 +99,7 @@ func TestAStoreThatFailsDuringTheQoS2HandshakeHoldsItBack(t *testing.T) {
 	withScript(t, func(t *testing.T, s *script) {
 		var events recorder
 		cfg := testConfig("c", &events, s.dial)
-		cfg.Dir, cfg.DirOptions.FS = t.TempDir(), disk
+		cfg.Dir, cfg.Store.Options.FS = t.TempDir(), disk
 		c := mustStart(t, cfg)
 		p := s.accept(control.Connack{})
 		d := publish(t, c, "t", "x", ExactlyOnce)

@@ -72,7 +72,7 @@ func (c *Client) Handle(filter string, h Handler) error {
 	if h == nil {
 		return errors.New("client: Handle needs a Handler")
 	}
-	c.router.set(filter, chain(h, c.cfg.Middleware))
+	c.router.set(filter, chain(h, c.cfg.Receiving.Middleware))
 	return nil
 }
 

@@ -149,7 +149,7 @@ func TestSubscriptionsAreRestored(t *testing.T) {
 func TestASessionOfAnEarlierProcessGetsTheSubscriptionsOfThisOne(t *testing.T) {
 	withScript(t, func(t *testing.T, s *script) {
 		cfg := testConfig("c", &recorder{}, s.dial)
-		cfg.Store = usedStore(t)
+		cfg.Store.Custom = usedStore(t)
 		c := mustNew(t, cfg)
 		must(t, c.Subscribe(t.Context(), "a", 1, newInbox()))
 		must(t, c.Subscribe(t.Context(), "b", 1, newInbox(), NoRetained()))
@@ -217,7 +217,7 @@ func TestASilentSubackEndsTheConnection(t *testing.T) {
 	withScript(t, func(t *testing.T, s *script) {
 		var events recorder
 		cfg := testConfig("c", &events, s.dial)
-		cfg.AckTimeout = 5 * time.Second
+		cfg.Connection.AckTimeout = 5 * time.Second
 		c := mustStart(t, cfg)
 		p := s.accept(control.Connack{})
 		connect(t, c)
@@ -245,7 +245,7 @@ func TestALostSessionIsToldThoughNothingWasInFlight(t *testing.T) {
 				var events recorder
 				cfg := testConfig("c", &events, s.dial)
 				if want == 0 {
-					cfg.SessionExpiry = NoSession
+					cfg.Session.Expiry = NoSession
 				}
 				c := mustStart(t, cfg)
 				s.accept(control.Connack{}).close()

@@ -39,7 +39,7 @@ func TestATakeoverIsNoDuel(t *testing.T) {
 		withServers(t, func(t *testing.T, a addressed) {
 			var events recorder
 			cfg := a.config(&events, "mqtt://one")
-			cfg.OnTakeover = TakeoverStop
+			cfg.Session.OnTakeover = TakeoverStop
 			c := mustStart(t, cfg)
 			p := a.accept(control.Connack{})
 			d := publish(t, c, "t", "x", AtLeastOnce)
@@ -71,7 +71,7 @@ func TestATakeoverOutlivesTheProcess(t *testing.T) {
 				store := persistence.NewMemory(persistence.Options{})
 				var events recorder
 				cfg := testConfig("c", &events, through(proxy))
-				cfg.Store, cfg.OnTakeover = store, policy
+				cfg.Store.Custom, cfg.Session.OnTakeover = store, policy
 				c := mustStart(t, cfg)
 				connect(t, c)
 
@@ -92,8 +92,8 @@ func TestATakeoverOutlivesTheProcess(t *testing.T) {
 				must(t, nc.Close())
 				_ = c.Close()
 
-				cfg.Store = store.Reopen()
-				cfg.Session = StrictSession
+				cfg.Store.Custom = store.Reopen()
+				cfg.Session.Mode = StrictSession
 				strict := mustStart(t, cfg)
 				select {
 				case <-strict.Done():
@@ -104,7 +104,7 @@ func TestATakeoverOutlivesTheProcess(t *testing.T) {
 				if !errors.As(strict.Err(), &differs) || !differs.TakenOver {
 					t.Errorf("a strict client stopped with %v", strict.Err())
 				}
-				cfg.Session = ResumeSession
+				cfg.Session.Mode = ResumeSession
 				c = mustStart(t, cfg)
 				d := publish(t, c, "t", "ours", ExactlyOnce)
 				wantState(t, d, Acked)

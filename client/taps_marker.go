@@ -39,7 +39,7 @@ func (e SyncEnd) String() string {
 	return "not synced"
 }
 
-// NoMarker as Config.MarkerTopic: none is published.
+// NoMarker as Config.Presence.MarkerTopic: none is published.
 const NoMarker = "-"
 
 var errNoMarker = errors.New("client: no marker is published")
@@ -99,10 +99,10 @@ func (c *Client) prepareMarker(ctx context.Context, up *link.Up) {
 	m.ready, m.err, m.probing = err == nil, err, probing && err == nil
 }
 
-// markerTopic is Config.MarkerTopic, or one with our ClientID.
+// markerTopic is Config.Presence.MarkerTopic, or one with our ClientID.
 func (c *Client) markerTopic() string {
-	if c.cfg.MarkerTopic != "" {
-		return c.cfg.MarkerTopic
+	if c.cfg.Presence.MarkerTopic != "" {
+		return c.cfg.Presence.MarkerTopic
 	}
 	return "mooring/marker/" + strings.NewReplacer("+", "_", "#", "_", "/", "_").Replace(c.ClientID())
 }

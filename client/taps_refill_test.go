@@ -157,7 +157,7 @@ func keptForAnEarlierProcess(t *testing.T, without, late bool) {
 		say("online")
 		store := persistence.NewMemory(persistence.Options{})
 		cfg := testConfig("c", &recorder{}, through(p))
-		cfg.SessionExpiry, cfg.Store, cfg.ReceiveMaximum = time.Hour, store, 1
+		cfg.Session.Expiry, cfg.Store.Custom, cfg.Receiving.ReceiveMaximum = time.Hour, store, 1
 		c := mustNew(t, cfg)
 		ctx, kill := context.WithCancel(t.Context())
 		must(t, c.Start(ctx))
@@ -169,7 +169,7 @@ func keptForAnEarlierProcess(t *testing.T, without, late bool) {
 			say("online")
 		}
 		p.Delay(20*time.Millisecond, 0) // one of them for each turn
-		cfg.Store = store.Reopen()
+		cfg.Store.Custom = store.Reopen()
 		c = mustStart(t, cfg)
 		if late {
 			connect(t, c)
@@ -219,7 +219,7 @@ func TestSharedSubscriptionsBesideTaps(t *testing.T) {
 		var members []*Client
 		for i := range 3 {
 			cfg := testConfig(fmt.Sprint("c", i), &recorder{}, b.Dial)
-			cfg.Status = &Status{Topic: fmt.Sprintf("d/c%d/status", i)}
+			cfg.Presence.Status = &Status{Topic: fmt.Sprintf("d/c%d/status", i)}
 			c := mustStart(t, cfg)
 			members = append(members, c)
 			must(t, c.Subscribe(t.Context(), "$share/g/d/#", AtLeastOnce, group))
@@ -253,7 +253,7 @@ func TestNoLocalIsKept(t *testing.T) {
 	for _, without := range []bool{false, true} {
 		inBubble(t, mqtttest.Options{DisableSubID: without}, func(t *testing.T, b *mqtttest.Broker, p *mqtttest.Proxy) {
 			cfg := testConfig("c", &recorder{}, b.Dial)
-			cfg.Status = &Status{Topic: "d/c/status"}
+			cfg.Presence.Status = &Status{Topic: "d/c/status"}
 			c := mustNew(t, cfg)
 			in := newInbox()
 			must(t, c.Subscribe(t.Context(), "d/#", AtLeastOnce, in, NoLocal(), NoRetained()))

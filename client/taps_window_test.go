@@ -51,7 +51,7 @@ func TestAMirrorTellsNoHistory(t *testing.T) {
 			inBubble(t, mqtttest.Options{DisableSubID: without}, func(t *testing.T, b *mqtttest.Broker, p *mqtttest.Proxy) {
 				devices := mustStart(t, testConfig("devices", &recorder{}, b.Dial))
 				cfg := testConfig("mirror", &recorder{}, through(p))
-				cfg.SessionExpiry, cfg.ReceiveMaximum = time.Hour, 1
+				cfg.Session.Expiry, cfg.Receiving.ReceiveMaximum = time.Hour, 1
 				c := mustStart(t, cfg)
 				v := must1(c.MirrorRetained(t.Context(), "d/+", RetainedOptions{}))
 				must1(v.Synced(t.Context()))

@@ -16,7 +16,7 @@ import (
 func TestTheEndTakesBackWhatWasOnlyMarked(t *testing.T) {
 	withScript(t, func(t *testing.T, s *script) {
 		cfg := testConfig("c", &recorder{}, s.dial)
-		cfg.Store = persistence.NewMemory(persistence.Options{})
+		cfg.Store.Custom = persistence.NewMemory(persistence.Options{})
 		c := mustStart(t, cfg)
 		for range 100 {
 			publish(t, c, "t", "x", AtLeastOnce)
@@ -30,7 +30,7 @@ func TestTheEndTakesBackWhatWasOnlyMarked(t *testing.T) {
 			p.nextPublish()
 		}
 		synctest.Wait()
-		if marked := cfg.Store.Sent(Normal); marked <= sent {
+		if marked := cfg.Store.Custom.Sent(Normal); marked <= sent {
 			t.Fatalf("marked up to %d", marked)
 		}
 		go func() {
@@ -38,7 +38,7 @@ func TestTheEndTakesBackWhatWasOnlyMarked(t *testing.T) {
 			}
 		}()
 		must(t, c.Close())
-		if marked := cfg.Store.Sent(Normal); marked != sent {
+		if marked := cfg.Store.Custom.Sent(Normal); marked != sent {
 			t.Errorf("marked up to %d, and %d were sent", marked, sent)
 		}
 	})

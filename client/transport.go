@@ -43,7 +43,7 @@ type TLSFiles struct {
 	ServerName string
 }
 
-// TLSFileError says which of Config.TLSFiles could not be used, and why. The link
+// TLSFileError says which of Config.Connection.TLSFiles could not be used, and why. The link
 // goes on trying.
 //
 //	type TLSFileError struct {
@@ -64,27 +64,27 @@ type TLSFileError = link.TLSFileError
 //	}
 type ProxyError = link.ProxyError
 
-// ProxyFromEnvironment as Config.Proxy is the proxy that the environment names.
+// ProxyFromEnvironment as Config.Connection.Proxy is the proxy that the environment names.
 const ProxyFromEnvironment = link.FromEnvironment
 
-// CredentialsError says that Config.Credentials returned an error or panicked, or
+// CredentialsError says that Config.Connection.Credentials returned an error or panicked, or
 // what MQTT cannot carry (a *FieldError), or nothing in time. The link goes on
 // trying.
 type CredentialsError struct{ Err error }
 
 func (e *CredentialsError) Error() string {
-	return fmt.Sprintf("client: no credentials: %v; Config.Credentials is asked again at the next attempt", e.Err)
+	return fmt.Sprintf("client: no credentials: %v; Config.Connection.Credentials is asked again at the next attempt", e.Err)
 }
 
 // Unwrap returns Err.
 func (e *CredentialsError) Unwrap() error { return e.Err }
 
-// dialer is what opens transports, unless Config.Dial does.
+// dialer is what opens transports, unless Config.Connection.Dial does.
 func (c *Config) dialer() (*link.Dialer, error) {
-	proxy, err := link.ParseProxy(c.Proxy)
+	proxy, err := link.ParseProxy(c.Connection.Proxy)
 	d := &link.Dialer{Proxy: proxy, TLS: c.TLS.Clone()}
-	if c.TLSFiles != nil {
-		files := link.TLSFiles(*c.TLSFiles)
+	if c.Connection.TLSFiles != nil {
+		files := link.TLSFiles(*c.Connection.TLSFiles)
 		d.Files = &files
 	}
 	return d, err
@@ -93,8 +93,8 @@ func (c *Config) dialer() (*link.Dialer, error) {
 // credentials are those of the attempt that ctx belongs to. A function that does
 // not heed ctx is left behind, and the next attempt waits for it.
 func (c *Client) credentials(ctx context.Context) (Credentials, error) {
-	if c.cfg.Credentials == nil {
-		return Credentials{Username: c.cfg.Username, Password: c.cfg.Password}, nil
+	if c.cfg.Connection.Credentials == nil {
+		return Credentials{Username: c.cfg.Connection.Username, Password: c.cfg.Connection.Password}, nil
 	}
 	got, err := c.askCredentials(ctx)
 	if err == nil {
@@ -129,7 +129,7 @@ func (c *Client) askCredentials(ctx context.Context) (Credentials, error) {
 			<-c.asking
 			answered <- a
 		}()
-		a.Credentials, a.err = c.cfg.Credentials(ctx)
+		a.Credentials, a.err = c.cfg.Connection.Credentials(ctx)
 	}()
 	select {
 	case a := <-answered:
@@ -143,7 +143,7 @@ func (c *Client) askCredentials(ctx context.Context) (Credentials, error) {
 // do: they are asked for on each attempt.
 func (c *Client) refreshable(err error) bool {
 	var refused *link.ConnackError
-	if c.cfg.Credentials == nil || !errors.As(err, &refused) {
+	if c.cfg.Connection.Credentials == nil || !errors.As(err, &refused) {
 		return false
 	}
 	switch refused.Reason {
@@ -154,8 +154,8 @@ func (c *Client) refreshable(err error) bool {
 }
 
 func (c Config) validateTransport(bad func(field, format string, args ...any) error) error {
-	if _, err := link.ParseProxy(c.Proxy); err != nil {
-		return bad("Proxy", "%v", err)
+	if _, err := link.ParseProxy(c.Connection.Proxy); err != nil {
+		return bad("Connection.Proxy", "%v", err)
 	}
 	secure, network := false, false
 	for _, s := range c.Servers {
@@ -165,24 +165,24 @@ func (c Config) validateTransport(bad func(field, format string, args ...any) er
 		}
 	}
 	const alone = "is set together with Dial, which does without it; set one of both"
-	f := c.TLSFiles
+	f := c.Connection.TLSFiles
 	switch {
-	case c.Dial != nil && c.Proxy != "":
-		return bad("Proxy", alone)
-	case c.Dial != nil && c.TLS != nil:
+	case c.Connection.Dial != nil && c.Connection.Proxy != "":
+		return bad("Connection.Proxy", alone)
+	case c.Connection.Dial != nil && c.TLS != nil:
 		return bad("TLS", alone)
-	case c.Dial != nil && f != nil:
-		return bad("TLSFiles", alone)
+	case c.Connection.Dial != nil && f != nil:
+		return bad("Connection.TLSFiles", alone)
 	case c.TLS != nil && f != nil:
-		return bad("TLSFiles", "is set together with TLS; set one of both")
+		return bad("Connection.TLSFiles", "is set together with TLS; set one of both")
 	case f != nil && (f.Cert == "") != (f.Key == ""):
-		return bad("TLSFiles", "has a Cert or a Key, and needs both or none")
+		return bad("Connection.TLSFiles", "has a Cert or a Key, and needs both or none")
 	case f != nil && !secure:
-		return bad("TLSFiles", "is set, but no server in Servers uses TLS; write mqtts:// or wss://")
-	case c.Proxy != "" && c.Proxy != ProxyFromEnvironment && !network:
-		return bad("Proxy", "is set, but Servers are Unix sockets, which no proxy leads to; leave it empty")
-	case c.Credentials != nil && (c.Username != "" || c.Password != nil):
-		return bad("Credentials", "is set together with Username or Password; let it return them")
+		return bad("Connection.TLSFiles", "is set, but no server in Servers uses TLS; write mqtts:// or wss://")
+	case c.Connection.Proxy != "" && c.Connection.Proxy != ProxyFromEnvironment && !network:
+		return bad("Connection.Proxy", "is set, but Servers are Unix sockets, which no proxy leads to; leave it empty")
+	case c.Connection.Credentials != nil && (c.Connection.Username != "" || c.Connection.Password != nil):
+		return bad("Connection.Credentials", "is set together with Username or Password; let it return them")
 	}
 	return nil
 }

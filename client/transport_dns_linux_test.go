@@ -42,7 +42,7 @@ func TestAnAddressThatHangsHoldsNobodyUp(t *testing.T) {
 	}
 	a := make(attempts, 1000)
 	cfg := overSockets("mqtt://broker.test:"+strconv.Itoa(port), a)
-	cfg.ConnectTimeout = 2 * time.Second
+	cfg.Connection.ConnectTimeout = 2 * time.Second
 	c := mustNew(t, cfg)
 	c.dialer.Resolver = dns.resolver(t)
 	start(t, c)

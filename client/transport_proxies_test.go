@@ -271,8 +271,7 @@ func (a attempts) connects(t testing.TB) {
 
 // overSockets is a Config for the built-in dialer, which tries often.
 func overSockets(server string, a attempts) Config {
-	return Config{Servers: []string{server}, OnEvent: a.add,
-		Backoff: reliability.Backoff{Min: 5 * time.Millisecond, Max: 20 * time.Millisecond}}
+	return Config{Servers: []string{server}, OnEvent: a.add, Connection: ConnectionConfig{Backoff: reliability.Backoff{Min: 5 * time.Millisecond, Max: 20 * time.Millisecond}}}
 }
 
 // tlsListener is a listener with a certificate for a name.

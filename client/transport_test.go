@@ -60,7 +60,7 @@ func TestEveryTransportGoesThroughEveryProxy(t *testing.T) {
 			t.Run(name+"/"+scheme, func(t *testing.T) {
 				a := make(attempts, 10)
 				cfg := overSockets(server, a)
-				cfg.Proxy, cfg.TLS = p.url, &tls.Config{RootCAs: ca.Pool()}
+				cfg.Connection.Proxy, cfg.TLS = p.url, &tls.Config{RootCAs: ca.Pool()}
 				c := mustStart(t, cfg)
 				a.connects(t)
 				wantState(t, publish(t, c, "t", strings.Repeat("x", 100_000), AtLeastOnce), Acked)
@@ -93,7 +93,7 @@ func TestTheEnvironmentsProxyIsUsedIfAskedFor(t *testing.T) {
 	} {
 		a := make(attempts, 10)
 		cfg := overSockets(tt.server, a)
-		cfg.Proxy = tt.proxy
+		cfg.Connection.Proxy = tt.proxy
 		c := mustNew(t, cfg)
 		c.dialer.Resolver = dns.resolver(t)
 		start(t, c)
@@ -107,7 +107,7 @@ func TestTheEnvironmentsProxyIsUsedIfAskedFor(t *testing.T) {
 	}
 	t.Setenv("HTTPS_PROXY", "gopher://u:secret@p")
 	var bad *ConfigError
-	if _, err := New(Config{Servers: []string{b.URL()}, Proxy: ProxyFromEnvironment}); !errors.As(err, &bad) || bad.Field != "Proxy" || strings.Contains(err.Error(), "secret") {
+	if _, err := New(Config{Servers: []string{b.URL()}, Connection: ConnectionConfig{Proxy: ProxyFromEnvironment}}); !errors.As(err, &bad) || bad.Field != "Connection.Proxy" || strings.Contains(err.Error(), "secret") {
 		t.Errorf("got %v", err)
 	}
 }
@@ -120,8 +120,8 @@ func TestAProxyThatFailsAndComesBack(t *testing.T) {
 	var said bytes.Buffer
 	a := make(attempts, 1000)
 	cfg := overSockets("mqtt://broker.test:"+portOf(t, b.URL()), a)
-	cfg.Proxy = "http://" + p.login() + p.addr
-	cfg.ConnectTimeout = 2 * time.Second
+	cfg.Connection.Proxy = "http://" + p.login() + p.addr
+	cfg.Connection.ConnectTimeout = 2 * time.Second
 	cfg.Logger = slog.New(slog.NewTextHandler(&said, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	tell := cfg.OnEvent
 	var events recorder
@@ -165,7 +165,7 @@ func TestASOCKS5ProxyThatRefusesThenConnects(t *testing.T) {
 	p := startProxy(t, "user", "secret", nil)
 	a := make(attempts, 1000)
 	cfg := overSockets(b.URL(), a)
-	cfg.Proxy = "socks5://user:guess@" + p.addr
+	cfg.Connection.Proxy = "socks5://user:guess@" + p.addr
 	wrong := mustStart(t, cfg)
 	if err := fails[*ProxyError](t, a); !strings.Contains(err.Error(), "authentication failed") || strings.Contains(err.Error(), "guess") {
 		t.Errorf("got %v", err)
@@ -176,7 +176,7 @@ func TestASOCKS5ProxyThatRefusesThenConnects(t *testing.T) {
 	must(t, l.Close())
 	a = make(attempts, 1000)
 	cfg = overSockets("mqtt://"+l.Addr().String(), a)
-	cfg.Proxy = "socks5://" + p.login() + p.addr
+	cfg.Connection.Proxy = "socks5://" + p.login() + p.addr
 	mustStart(t, cfg)
 	if err := fails[*ProxyError](t, a); !strings.Contains(err.Error(), "connection refused") {
 		t.Errorf("got %v", err)

@@ -50,7 +50,7 @@ func TestCertificatesThatAreRenewed(t *testing.T) {
 	files := &TLSFiles{CA: filepath.Join(dir, "ca.pem"), Cert: filepath.Join(dir, "cert.pem"), Key: filepath.Join(dir, "key.pem"), ServerName: "broker.test"}
 	a := make(attempts, 1000)
 	cfg := overSockets("mqtts://"+addr, a)
-	cfg.TLSFiles = files
+	cfg.Connection.TLSFiles = files
 	c := mustStart(t, cfg)
 	d := publish(t, c, "t", "x", AtLeastOnce)
 

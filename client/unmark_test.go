@@ -29,7 +29,7 @@ func (overWriter) Fail(error) {}
 func TestWhatAConnectionDidNotTakeWasNotSent(t *testing.T) {
 	for _, takes := range []bool{false, true} {
 		cfg := testConfig("c", &recorder{}, nil)
-		cfg.Store = persistence.NewMemory(persistence.Options{})
+		cfg.Store.Custom = persistence.NewMemory(persistence.Options{})
 		c := mustNew(t, cfg)
 		c.feed.begin(c.store)
 		publish(t, c, "t", "x", AtLeastOnce)

@@ -24,106 +24,106 @@ func (c Config) Validate() error {
 			return bad("Servers", "%v", err)
 		}
 		if u, err := url.Parse(s); err == nil && u.User != nil {
-			return bad("Servers", "has a user name in it; set Username and Password instead")
+			return bad("Servers", "has a user name in it; set Connection.Username and Connection.Password instead")
 		}
 	}
-	if c.AssignedClientID {
+	if c.Session.AssignedClientID {
 		switch {
 		case c.ClientID != "":
-			return bad("AssignedClientID", "is set together with ClientID; set one of both")
-		case c.Dir != "" || c.Store != nil:
-			return bad("AssignedClientID", "is set together with a store that outlives the process, which would not find its session again; set a ClientID")
-		case c.Sequenced && c.Publisher == "":
-			return bad("Publisher", "is empty, and with AssignedClientID there is no ClientID to number messages under; set a name")
+			return bad("Session.AssignedClientID", "is set together with ClientID; set one of both")
+		case c.Dir != "" || c.Store.Custom != nil:
+			return bad("Session.AssignedClientID", "is set together with a store that outlives the process, which would not find its session again; set a ClientID")
+		case c.Publishing.Sequenced && c.Publishing.Publisher == "":
+			return bad("Publishing.Publisher", "is empty, and with AssignedClientID there is no ClientID to number messages under; set a name")
 		}
 	}
-	if c.ClientID == "" && (c.Dir != "" || c.Store != nil) {
+	if c.ClientID == "" && (c.Dir != "" || c.Store.Custom != nil) {
 		return bad("ClientID", "is empty, but the store outlives the process and must find its session again; set a name that stays the same")
 	}
-	for _, s := range []struct{ field, value string }{{"ClientID", c.ClientID}, {"Username", c.Username}, {"Publisher", c.Publisher}} {
+	for _, s := range []struct{ field, value string }{{"ClientID", c.ClientID}, {"Connection.Username", c.Connection.Username}, {"Publishing.Publisher", c.Publishing.Publisher}} {
 		if err := wire.CheckString(s.field, s.value); err != nil {
 			return bad(s.field, "%s", err.(*FieldError).Problem)
 		}
 	}
-	if c.MarkerTopic != "" && c.MarkerTopic != NoMarker {
-		if err := wire.CheckTopicName("MarkerTopic", c.MarkerTopic); err != nil {
-			return bad("MarkerTopic", "%s", err.(*FieldError).Problem)
+	if c.Presence.MarkerTopic != "" && c.Presence.MarkerTopic != NoMarker {
+		if err := wire.CheckTopicName("Presence.MarkerTopic", c.Presence.MarkerTopic); err != nil {
+			return bad("Presence.MarkerTopic", "%s", err.(*FieldError).Problem)
 		}
 	}
-	if c.Auth != nil {
-		switch err := wire.CheckString("Auth", c.Auth.Method()); {
+	if c.Connection.Auth != nil {
+		switch err := wire.CheckString("Connection.Auth", c.Connection.Auth.Method()); {
 		case err != nil:
-			return bad("Auth", "has a Method that %s", err.(*FieldError).Problem)
-		case c.Auth.Method() == "":
-			return bad("Auth", "has no Method; name one that the server knows")
+			return bad("Connection.Auth", "has a Method that %s", err.(*FieldError).Problem)
+		case c.Connection.Auth.Method() == "":
+			return bad("Connection.Auth", "has no Method; name one that the server knows")
 		}
 	}
-	if len(c.Password) > wire.MaxString {
-		return bad("Password", "is longer than 65,535 bytes; MQTT cannot carry it")
+	if len(c.Connection.Password) > wire.MaxString {
+		return bad("Connection.Password", "is longer than 65,535 bytes; MQTT cannot carry it")
 	}
-	if c.Dir != "" && c.Store != nil {
-		return bad("Store", "is set together with Dir; set one of both")
+	if c.Dir != "" && c.Store.Custom != nil {
+		return bad("Store.Custom", "is set together with Dir; set one of both")
 	}
 	for _, d := range []struct {
 		field string
 		value time.Duration
 		max   time.Duration
 	}{
-		{"KeepAlive", c.KeepAlive, 65_535 * time.Second},
-		{"StableAfter", c.StableAfter, 0}, {"ConnectTimeout", c.ConnectTimeout, 0}, {"WriteTimeout", c.WriteTimeout, 0},
-		{"AckTimeout", c.AckTimeout, 0}, {"PublishTimeout", c.PublishTimeout, 0}, {"CloseTimeout", c.CloseTimeout, 0},
+		{"Connection.KeepAlive", c.Connection.KeepAlive, 65_535 * time.Second},
+		{"Connection.StableAfter", c.Connection.StableAfter, 0}, {"Connection.ConnectTimeout", c.Connection.ConnectTimeout, 0}, {"Connection.WriteTimeout", c.Connection.WriteTimeout, 0},
+		{"Connection.AckTimeout", c.Connection.AckTimeout, 0}, {"Publishing.WaitTimeout", c.Publishing.WaitTimeout, 0}, {"Connection.CloseTimeout", c.Connection.CloseTimeout, 0},
 	} {
 		if d.value < 0 || d.max > 0 && d.value > d.max {
 			return bad(d.field, "is %v; use 0 for the default or a positive duration%s", d.value, upTo(d.max))
 		}
 	}
-	if err := c.DirOptions.Validate(); err != nil {
-		return bad("DirOptions", "%v", err)
+	if err := c.Store.Options.Validate(); err != nil {
+		return bad("Store.Options", "%v", err)
 	}
 	switch {
-	case c.WhenFull > DropNewest:
-		return bad("WhenFull", "is %d; use Reject, Block, DropOldest or DropNewest", c.WhenFull)
-	case c.WhenFull == DropOldest && c.Store != nil:
-		return bad("WhenFull", "is DropOldest, which Store has to do; set it in the options of the store, and their OnDrop to Client.Dropped")
-	case c.WhenFull != Reject && c.DirOptions.WhenFull != persistence.Reject && storePolicies[c.WhenFull] != c.DirOptions.WhenFull:
-		return bad("WhenFull", "is not the same as DirOptions.WhenFull; set one of both")
-	case c.DeadLetters < 0 || c.DeadLetters > 100_000:
-		return bad("DeadLetters", "is %d; use 0 for none or a number up to 100,000", c.DeadLetters)
+	case c.Store.WhenFull > DropNewest:
+		return bad("Store.WhenFull", "is %d; use Reject, Block, DropOldest or DropNewest", c.Store.WhenFull)
+	case c.Store.WhenFull == DropOldest && c.Store.Custom != nil:
+		return bad("Store.WhenFull", "is DropOldest, which the store in Store.Custom has to do; set it in the options of the store, and their OnDrop to Client.Dropped")
+	case c.Store.WhenFull != Reject && c.Store.Options.WhenFull != persistence.Reject && storePolicies[c.Store.WhenFull] != c.Store.Options.WhenFull:
+		return bad("Store.WhenFull", "is not the same as Store.Options.WhenFull; set one of both")
+	case c.Store.DeadLetters < 0 || c.Store.DeadLetters > 100_000:
+		return bad("Store.DeadLetters", "is %d; use 0 for none or a number up to 100,000", c.Store.DeadLetters)
 	}
-	if longest := wire.MaxString - len(streamSuffixes[Urgent]); c.Sequenced && (len(c.Publisher) > longest || len(c.ClientID) > longest) {
-		return bad("Publisher", "or ClientID is longer than %d bytes; shorten it, a priority may be put behind it", longest)
+	if longest := wire.MaxString - len(streamSuffixes[Urgent]); c.Publishing.Sequenced && (len(c.Publishing.Publisher) > longest || len(c.ClientID) > longest) {
+		return bad("Publishing.Publisher", "or ClientID is longer than %d bytes; shorten it, a priority may be put behind it", longest)
 	}
-	if c.SessionExpiry < 0 && c.SessionExpiry != NoSession {
-		return bad("SessionExpiry", "is %v; use 0 for the default, a positive duration, or NoSession", c.SessionExpiry)
+	if c.Session.Expiry < 0 && c.Session.Expiry != NoSession {
+		return bad("Session.Expiry", "is %v; use 0 for the default, a positive duration, or NoSession", c.Session.Expiry)
 	}
 	switch {
-	case c.Session > StrictSession:
-		return bad("Session", "is %d; use ResumeSession or StrictSession", c.Session)
-	case c.Session == StrictSession && c.SessionExpiry == NoSession:
-		return bad("Session", "is StrictSession, but with NoSession no session is kept; set a SessionExpiry")
+	case c.Session.Mode > StrictSession:
+		return bad("Session.Mode", "is %d; use ResumeSession or StrictSession", c.Session.Mode)
+	case c.Session.Mode == StrictSession && c.Session.Expiry == NoSession:
+		return bad("Session.Mode", "is StrictSession, but with NoSession no session is kept; set a Session.Expiry")
 	}
-	if c.OnTakeover > TakeoverStop {
-		return bad("OnTakeover", "is %d; use TakeoverBackOff or TakeoverStop", c.OnTakeover)
+	if c.Session.OnTakeover > TakeoverStop {
+		return bad("Session.OnTakeover", "is %d; use TakeoverBackOff or TakeoverStop", c.Session.OnTakeover)
 	}
-	if c.MaximumPacketSize > 0 && c.MaximumPacketSize < 64 {
-		return bad("MaximumPacketSize", "is %d bytes; no message fits, use 64 or more", c.MaximumPacketSize)
+	if c.Connection.MaximumPacketSize > 0 && c.Connection.MaximumPacketSize < 64 {
+		return bad("Connection.MaximumPacketSize", "is %d bytes; no message fits, use 64 or more", c.Connection.MaximumPacketSize)
 	}
 	for _, n := range []struct {
 		field string
 		value int
-	}{{"Lanes", c.Lanes}, {"QoS0Queue", c.QoS0Queue}, {"MaxInboundBytes", c.MaxInboundBytes}, {"HandlerAttempts", c.HandlerAttempts}, {"PoisonAttempts", c.PoisonAttempts}} {
+	}{{"Receiving.Concurrency", c.Receiving.Concurrency}, {"Receiving.QoS0QueueSize", c.Receiving.QoS0QueueSize}, {"Receiving.MaxBufferedBytes", c.Receiving.MaxBufferedBytes}, {"Receiving.HandlerAttempts", c.Receiving.HandlerAttempts}, {"Publishing.PoisonAttempts", c.Publishing.PoisonAttempts}} {
 		if n.value < 0 {
 			return bad(n.field, "is %d; use 0 for the default or a positive number", n.value)
 		}
 	}
-	if c.TopicAliases < 0 || c.TopicAliases > 65_535 {
-		return bad("TopicAliases", "is %d; use 0 for none or a number up to 65,535", c.TopicAliases)
+	if c.Publishing.TopicAliases < 0 || c.Publishing.TopicAliases > 65_535 {
+		return bad("Publishing.TopicAliases", "is %d; use 0 for none or a number up to 65,535", c.Publishing.TopicAliases)
 	}
-	if c.LaneKey != nil && c.Ordering != nil {
-		return bad("LaneKey", "is set together with Ordering, which needs all messages of a topic in one lane; set one of both")
+	if c.Receiving.OrderingKey != nil && c.Receiving.Ordering != nil {
+		return bad("Receiving.OrderingKey", "is set together with Ordering, which needs all messages of a topic in one queue; set one of both")
 	}
-	if c.OnSessionLost > FailInFlight {
-		return bad("OnSessionLost", "is %d; use Republish or FailInFlight", c.OnSessionLost)
+	if c.Session.OnLost > FailInFlight {
+		return bad("Session.OnLost", "is %d; use Republish or FailInFlight", c.Session.OnLost)
 	}
 	if err := c.validatePolicies(bad); err != nil {
 		return err
@@ -135,25 +135,25 @@ func (c Config) Validate() error {
 }
 
 func (c Config) validateWill(bad func(field, format string, args ...any) error) error {
-	if c.Status != nil {
-		if c.Will != nil {
-			return bad("Will", "is set together with Status, which uses the will; set one of both")
+	if c.Presence.Status != nil {
+		if c.Presence.Will != nil {
+			return bad("Presence.Will", "is set together with Status, which uses the will; set one of both")
 		}
-		return c.Status.validate(bad)
+		return c.Presence.Status.validate(bad)
 	}
-	if c.Will == nil {
+	if c.Presence.Will == nil {
 		return nil
 	}
-	w := c.Will
+	w := c.Presence.Will
 	if w.Delay < 0 || w.Expiry < 0 {
-		return bad("Will.Delay", "or Will.Expiry is negative; use 0 or a positive duration")
+		return bad("Presence.Will.Delay", "or Will.Expiry is negative; use 0 or a positive duration")
 	}
 	if len(w.Payload) > wire.MaxString {
-		return bad("Will.Payload", "is longer than 65,535 bytes; MQTT cannot carry it in a will")
+		return bad("Presence.Will.Payload", "is longer than 65,535 bytes; MQTT cannot carry it in a will")
 	}
 	p := w.packet()
 	if err := p.Check(); err != nil {
-		return bad("Will", "%v", err)
+		return bad("Presence.Will", "%v", err)
 	}
 	return nil
 }

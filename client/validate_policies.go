@@ -14,7 +14,7 @@ func (c Config) validatePolicies(bad func(field, format string, args ...any) err
 	for _, b := range []struct {
 		field string
 		value reliability.Backoff
-	}{{"Backoff", c.Backoff}, {"HandlerBackoff", c.HandlerBackoff}} {
+	}{{"Connection.Backoff", c.Connection.Backoff}, {"Receiving.HandlerBackoff", c.Receiving.HandlerBackoff}} {
 		lo, hi, factor := b.value.Min, b.value.Max, b.value.Factor
 		switch {
 		case lo < 0:
@@ -35,18 +35,18 @@ func (c Config) validatePolicies(bad func(field, format string, args ...any) err
 	span := func(field string, d time.Duration) amount { return amount{field, int64(d), d} }
 	count := func(field string, n int) amount { return amount{field, int64(n), n} }
 	amounts := []amount{
-		count("Breaker.FailureThreshold", c.Breaker.FailureThreshold), span("Breaker.RecoveryTimeout", c.Breaker.RecoveryTimeout),
-		count("Breaker.SuccessesToClose", c.Breaker.SuccessesToClose), span("Breaker.SlowAck", c.Breaker.SlowAck),
+		count("Publishing.Breaker.FailureThreshold", c.Publishing.Breaker.FailureThreshold), span("Publishing.Breaker.RecoveryTimeout", c.Publishing.Breaker.RecoveryTimeout),
+		count("Publishing.Breaker.SuccessesToClose", c.Publishing.Breaker.SuccessesToClose), span("Publishing.Breaker.SlowAck", c.Publishing.Breaker.SlowAck),
 	}
-	if o := c.Ordering; o != nil {
+	if o := c.Receiving.Ordering; o != nil {
 		switch {
 		case o.Start > ordering.FromOne:
-			return bad("Ordering.Start", "is %d; use Adopt or FromOne", o.Start)
+			return bad("Receiving.Ordering.Start", "is %d; use Adopt or FromOne", o.Start)
 		case o.Late > ordering.DropLate:
-			return bad("Ordering.Late", "is %d; use DeliverLate or DropLate", o.Late)
+			return bad("Receiving.Ordering.Late", "is %d; use DeliverLate or DropLate", o.Late)
 		}
-		amounts = append(amounts, count("Ordering.MaxKeys", o.MaxKeys), count("Ordering.MaxHeldPerKey", o.MaxHeldPerKey),
-			count("Ordering.MaxHeld", o.MaxHeld), count("Ordering.MaxRanges", o.MaxRanges), span("Ordering.GapTimeout", o.GapTimeout))
+		amounts = append(amounts, count("Receiving.Ordering.MaxKeys", o.MaxKeys), count("Receiving.Ordering.MaxHeldPerKey", o.MaxHeldPerKey),
+			count("Receiving.Ordering.MaxHeld", o.MaxHeld), count("Receiving.Ordering.MaxRanges", o.MaxRanges), span("Receiving.Ordering.GapTimeout", o.GapTimeout))
 	}
 	for _, a := range amounts {
 		if a.value < 0 {

@@ -76,7 +76,7 @@ type StatusWatch struct {
 // noticed at once; it may be exceeded by StaleAfter where that is set, and by 1.5
 // times our Keep Alive where a link dies without a word.
 //
-// A session that is kept (Config.SessionExpiry) keeps the words of its subscriptions
+// A session that is kept (Config.Session.Expiry) keeps the words of its subscriptions
 // for us too while our link is down, and they take room in the server's queue that
 // the program's own messages then may not have; after Close of the client as well,
 // unless the watch was closed while there was a connection. What is watched is fetched
@@ -171,7 +171,7 @@ func (w *StatusWatch) finish() {
 func (w *StatusWatch) take(m *Message, from origin) {
 	w.order.Lock()
 	defer w.order.Unlock()
-	change, changed := w.tracker.Apply(presence.Word{Topic: m.Topic, Payload: m.Payload, At: time.Now(), Retained: m.Retain && from == fromFill, Past: from == fromPast})
+	change, changed := w.tracker.Apply(presence.Message{Topic: m.Topic, Payload: m.Payload, At: time.Now(), Retained: m.Retain && from == fromFill, Past: from == fromPast})
 	if changed {
 		w.changes.push(change)
 	}

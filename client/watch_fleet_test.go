@@ -140,7 +140,7 @@ func TestAFleetIsNeverShownWrong(t *testing.T) {
 			inBubble(t, mqtttest.Options{}, func(t *testing.T, b *mqtttest.Broker, proxy *mqtttest.Proxy) {
 				var events recorder
 				cfg := testConfig("watcher", &events, through(proxy))
-				cfg.SessionExpiry, cfg.KeepAlive, cfg.ConnectTimeout = c.expiry, 2*time.Second, 2*time.Second
+				cfg.Session.Expiry, cfg.Connection.KeepAlive, cfg.Connection.ConnectTimeout = c.expiry, 2*time.Second, 2*time.Second
 				watcher := mustStart(t, cfg)
 				fleet := map[string]*puppet{}
 				check := func(topic string, state presence.State) {

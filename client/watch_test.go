@@ -72,7 +72,7 @@ func inWatch(t *testing.T, o mqtttest.Options, expiry time.Duration, wo WatchOpt
 		w.say("d/1/status", "offline")
 		w.say("d/2/status", "online")
 		cfg := testConfig("watcher", &w.events, through(p))
-		cfg.SessionExpiry = expiry
+		cfg.Session.Expiry = expiry
 		w.c = mustStart(t, cfg)
 		wo.OnChange = w.d.note
 		if def(&wo.StaleAfter, 15*time.Second); wo.StaleAfter < 0 { // -1: the default, at once
@@ -441,7 +441,7 @@ func TestCloseFromOnChange(t *testing.T) {
 		_, err := c.WatchStatus(t.Context(), "d/+/status", WatchOptions{OnChange: func(presence.Change) { _ = c.Close() }})
 		must(t, err)
 		<-c.Done()
-		if d := time.Since(began); d >= c.cfg.CloseTimeout {
+		if d := time.Since(began); d >= c.cfg.Connection.CloseTimeout {
 			t.Errorf("it ended after %v", d)
 		}
 	})
@@ -459,8 +459,8 @@ func TestAWatchEndsBeforeTheGoodbye(t *testing.T) {
 		}
 		w.say("orders", "x")
 		cfg := testConfig("watcher", &recorder{}, through(w.p))
-		cfg.SessionExpiry = time.Hour
-		cfg.Store = usedStoreOf(w.t, "watcher")
+		cfg.Session.Expiry = time.Hour
+		cfg.Store.Custom = usedStoreOf(w.t, "watcher")
 		c := mustNew(w.t, cfg)
 		must(w.t, c.Handle("orders", in))
 		start(w.t, c)

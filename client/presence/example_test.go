@@ -30,7 +30,7 @@ func ExampleTracker() {
 	t := presence.NewTracker(presence.Options{StaleAfter: 10 * time.Second})
 	now := time.Date(2026, 11, 22, 14, 0, 0, 0, time.UTC)
 	hear := func(topic, payload string, retained bool) {
-		c, changed := t.Apply(presence.Word{Topic: topic, Payload: []byte(payload), At: now, Retained: retained})
+		c, changed := t.Apply(presence.Message{Topic: topic, Payload: []byte(payload), At: now, Retained: retained})
 		if changed {
 			fmt.Printf("%s: %v, was %v\n", c.Device.Topic, c.Device.State, c.From)
 		}

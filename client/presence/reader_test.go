@@ -54,7 +54,7 @@ func TestWhoGoesByTheChanges(t *testing.T) {
 			what := rnd.IntN(12)
 			switch {
 			case what < 6:
-				w := Word{Topic: topic, Payload: []byte(payload), At: r.now, Retained: what < 2, Past: what == 2}
+				w := Message{Topic: topic, Payload: []byte(payload), At: r.now, Retained: what < 2, Past: what == 2}
 				if c, ok := r.Apply(w); ok {
 					reads.told(c)
 				}

@@ -25,7 +25,7 @@ type Options struct {
 }
 
 // Word is one message on a status topic.
-type Word struct {
+type Message struct {
 	Topic   string
 	Payload []byte    // empty: the retained status was cleared, and the device is forgotten
 	At      time.Time // when it came
@@ -100,7 +100,7 @@ func NewTracker(o Options) *Tracker {
 }
 
 // Apply takes one word and returns what changed by it, if anything did.
-func (t *Tracker) Apply(w Word) (Change, bool) {
+func (t *Tracker) Apply(w Message) (Change, bool) {
 	s, err := Status{}, error(nil)
 	if len(w.Payload) > 0 {
 		s, err = t.opts.Parse(w.Topic, w.Payload)

@@ -38,7 +38,7 @@ func (r *rig) retained(topic, payload string) string {
 func (r *rig) past(topic, payload string) string { return r.word(topic, payload, false, true) }
 
 func (r *rig) word(topic, payload string, retained, past bool) string {
-	c, ok := r.Apply(Word{Topic: topic, Payload: []byte(payload), At: r.now, Retained: retained, Past: past})
+	c, ok := r.Apply(Message{Topic: topic, Payload: []byte(payload), At: r.now, Retained: retained, Past: past})
 	if !ok {
 		return ""
 	}

@@ -61,14 +61,12 @@ func run(broker, user, id, dir string) error {
 	defer cache.Close()
 
 	c, err := client.New(client.Config{
-		Servers:  []string{broker},
-		Username: user,
-		Password: []byte(os.Getenv("MQTT_PASSWORD")),
-		ClientID: id,
-		Dir:      filepath.Join(dir, "session"),
-		Dedupe:   cache,
-		Ordering: &client.Ordering{Restore: results.Positions(rows)},
-		Logger:   slog.Default(),
+		Servers:    []string{broker},
+		Connection: client.ConnectionConfig{Username: user, Password: []byte(os.Getenv("MQTT_PASSWORD"))},
+		ClientID:   id,
+		Dir:        filepath.Join(dir, "session"),
+		Receiving:  client.ReceivingConfig{Dedupe: cache, Ordering: &client.Ordering{Restore: results.Positions(rows)}},
+		Logger:     slog.Default(),
 		OnEvent: func(e client.Event) {
 			if gap, ok := e.(client.Gap); ok {
 				fmt.Printf("GAP: %s is missing %d to %d\n", gap.Topic, gap.From, gap.To)

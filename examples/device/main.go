@@ -51,14 +51,13 @@ func run(broker, user, id, dir string, every time.Duration) error {
 	context.AfterFunc(ctx, stop)
 	defer stop()
 	c, err := client.New(client.Config{
-		Servers:   []string{broker},
-		Username:  user,
-		Password:  []byte(os.Getenv("MQTT_PASSWORD")),
-		ClientID:  id,
-		Dir:       dir,  // what Publish accepts is on disk
-		Sequenced: true, // numbered, so that the backend can tell a gap
-		Status:    &client.Status{Topic: "devices/" + id + "/status", Delay: 5 * time.Second},
-		Logger:    slog.Default(),
+		Servers:    []string{broker},
+		Connection: client.ConnectionConfig{Username: user, Password: []byte(os.Getenv("MQTT_PASSWORD"))},
+		ClientID:   id,
+		Dir:        dir,                                      // what Publish accepts is on disk
+		Publishing: client.PublishingConfig{Sequenced: true}, // numbered, so that the backend can tell a gap
+		Presence:   client.PresenceConfig{Status: &client.Status{Topic: "devices/" + id + "/status", Delay: 5 * time.Second}},
+		Logger:     slog.Default(),
 	})
 	if err != nil {
 		return err

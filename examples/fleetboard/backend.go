@@ -29,14 +29,21 @@ func newBackend(p *place, o *options, s *simulation) (*backend, error) {
 	keepAlive := o.keepAlive
 	var err error
 	b.c, err = client.New(client.Config{
-		Servers:  []string{p.url},
-		Dial:     func(context.Context, *url.URL) (net.Conn, error) { return b.link.Dial() },
-		Username: o.user, Password: password(o),
-		ClientID: clientID(p, "board"), Dedupe: b.cache,
-		KeepAlive: keepAlive, SessionExpiry: 10 * time.Minute,
-		Backoff: reliability.Backoff{Min: 50 * time.Millisecond, Max: time.Second}, StableAfter: 2 * time.Second,
-		ConnectTimeout: 5 * time.Second, AckTimeout: 8 * time.Second, CloseTimeout: 2 * time.Second,
-		Lanes: 4, QoS0Queue: 4096,
+		Servers: []string{p.url},
+		Connection: client.ConnectionConfig{
+			Dial:           func(context.Context, *url.URL) (net.Conn, error) { return b.link.Dial() },
+			Username:       o.user,
+			Password:       password(o),
+			KeepAlive:      keepAlive,
+			Backoff:        reliability.Backoff{Min: 50 * time.Millisecond, Max: time.Second},
+			StableAfter:    2 * time.Second,
+			ConnectTimeout: 5 * time.Second,
+			AckTimeout:     8 * time.Second,
+			CloseTimeout:   2 * time.Second,
+		},
+		ClientID:  clientID(p, "board"),
+		Receiving: client.ReceivingConfig{Dedupe: b.cache, Concurrency: 4, QoS0QueueSize: 4096},
+		Session:   client.SessionConfig{Expiry: 10 * time.Minute},
 	})
 	if err != nil {
 		return nil, errors.Join(err, b.link.Close(), b.cache.Close())
@@ -96,6 +103,6 @@ func (b *backend) close() error {
 	b.board.end()
 	b.link.ClearFaults()
 	b.link.Resume()
-	err := b.c.CloseWith(client.Goodbye{SessionExpiry: client.NoSession})
+	err := b.c.CloseWith(client.DisconnectOptions{SessionExpiry: client.NoSession})
 	return errors.Join(err, b.link.Close(), b.cache.Close())
 }

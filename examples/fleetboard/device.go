@@ -90,15 +90,25 @@ func newDevice(i int, p *place, o *options) *device {
 func (d *device) bootLocked() error {
 	keepAlive, heartbeat, delay := d.o.keepAlive, d.o.heartbeat, d.o.willDelay
 	c, err := client.New(client.Config{
-		Servers:  []string{d.place.url},
-		Dial:     func(context.Context, *url.URL) (net.Conn, error) { return d.link.Dial() },
-		Username: d.o.user, Password: password(d.o),
-		ClientID: clientID(d.place, d.name), Store: d.flash,
-		KeepAlive: keepAlive, SessionExpiry: 10 * time.Minute,
-		Status:  &client.Status{Topic: d.place.topic(d.name, "status"), Structured: true, Version: d.version, Heartbeat: heartbeat, Delay: delay},
-		Backoff: reliability.Backoff{Min: 50 * time.Millisecond, Max: 2 * time.Second}, StableAfter: 2 * time.Second,
-		ConnectTimeout: 5 * time.Second, WriteTimeout: 5 * time.Second, AckTimeout: 8 * time.Second, CloseTimeout: time.Second,
-		Lanes: 1, MaximumPacketSize: 64 << 10,
+		Servers: []string{d.place.url},
+		Connection: client.ConnectionConfig{
+			Dial:              func(context.Context, *url.URL) (net.Conn, error) { return d.link.Dial() },
+			Username:          d.o.user,
+			Password:          password(d.o),
+			KeepAlive:         keepAlive,
+			Backoff:           reliability.Backoff{Min: 50 * time.Millisecond, Max: 2 * time.Second},
+			StableAfter:       2 * time.Second,
+			ConnectTimeout:    5 * time.Second,
+			WriteTimeout:      5 * time.Second,
+			AckTimeout:        8 * time.Second,
+			CloseTimeout:      time.Second,
+			MaximumPacketSize: 64 << 10,
+		},
+		ClientID:  clientID(d.place, d.name),
+		Store:     client.StoreConfig{Custom: d.flash},
+		Session:   client.SessionConfig{Expiry: 10 * time.Minute},
+		Presence:  client.PresenceConfig{Status: &client.Status{Topic: d.place.topic(d.name, "status"), Structured: true, Version: d.version, Heartbeat: heartbeat, Delay: delay}},
+		Receiving: client.ReceivingConfig{Concurrency: 1},
 		OnEvent: func(e client.Event) {
 			if _, ok := e.(client.Connected); ok {
 				d.connections.Add(1)
@@ -277,7 +287,7 @@ func (d *device) close() {
 	d.cancel = nil
 	d.mu.Unlock()
 	if cancel != nil {
-		_ = c.CloseWith(client.Goodbye{SessionExpiry: client.NoSession}) // as in endLocked
+		_ = c.CloseWith(client.DisconnectOptions{SessionExpiry: client.NoSession}) // as in endLocked
 		cancel()
 	}
 	d.running.Wait()

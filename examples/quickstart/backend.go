@@ -21,11 +21,11 @@ func runBackend(ctx context.Context, o options) error {
 	}
 	defer file.Close()
 	cfg := client.Config{
-		Servers:  []string{o.server},
-		ClientID: o.prefix + "-backend",
-		Dir:      o.dir + "/session",
-		Backoff:  reliability.Backoff{Min: 20 * time.Millisecond, Max: time.Second},
-		OnEvent:  tellLink,
+		Servers:    []string{o.server},
+		ClientID:   o.prefix + "-backend",
+		Dir:        o.dir + "/session",
+		Connection: client.ConnectionConfig{Backoff: reliability.Backoff{Min: 20 * time.Millisecond, Max: time.Second}},
+		OnEvent:    tellLink,
 	}
 	if o.without == "" {
 		var cache dedupe.Cache
@@ -33,8 +33,8 @@ func runBackend(ctx context.Context, o options) error {
 			return err
 		}
 		defer cache.Close()
-		cfg.Dedupe = cache
-		cfg.Ordering = &client.Ordering{
+		cfg.Receiving.Dedupe = cache
+		cfg.Receiving.Ordering = &client.Ordering{
 			Options: ordering.Options{Start: ordering.FromOne, GapTimeout: 20 * time.Second},
 			Restore: results.Positions(rows),
 		}

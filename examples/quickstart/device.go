@@ -32,13 +32,13 @@ func runDevice(ctx context.Context, o options) error {
 	}
 	defer log.Close()
 	c, err := client.New(credentials(client.Config{
-		Servers:   []string{o.server},
-		ClientID:  o.prefix + "-device",
-		Store:     sabotage(log, o.without),
-		Sequenced: true,
-		Status:    &client.Status{Topic: o.prefix + "/status/device"},
-		Backoff:   reliability.Backoff{Min: 20 * time.Millisecond, Max: time.Second},
-		OnEvent:   tellLink,
+		Servers:    []string{o.server},
+		ClientID:   o.prefix + "-device",
+		Store:      client.StoreConfig{Custom: sabotage(log, o.without)},
+		Publishing: client.PublishingConfig{Sequenced: true},
+		Presence:   client.PresenceConfig{Status: &client.Status{Topic: o.prefix + "/status/device"}},
+		Connection: client.ConnectionConfig{Backoff: reliability.Backoff{Min: 20 * time.Millisecond, Max: time.Second}},
+		OnEvent:    tellLink,
 	}))
 	if err != nil {
 		return err

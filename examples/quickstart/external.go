@@ -47,9 +47,9 @@ func external(ctx context.Context, broker string) (hostPort string, err error) {
 
 // credentials are those of the broker, if it wants any.
 func credentials(cfg client.Config) client.Config {
-	cfg.Username = os.Getenv(userVariable)
+	cfg.Connection.Username = os.Getenv(userVariable)
 	if password, ok := os.LookupEnv(passwordVariable); ok {
-		cfg.Password = []byte(password)
+		cfg.Connection.Password = []byte(password)
 	}
 	return cfg
 }
@@ -61,8 +61,9 @@ func (s *stage) leaveNothing(hostPort string) error {
 	defer cancel()
 	for _, role := range []string{"backend", "device"} {
 		c, err := client.New(credentials(client.Config{
-			Servers: []string{"mqtt://" + hostPort}, ClientID: s.o.prefix + "-" + role,
-			CleanStart: true, SessionExpiry: client.NoSession,
+			Servers:  []string{"mqtt://" + hostPort},
+			ClientID: s.o.prefix + "-" + role,
+			Session:  client.SessionConfig{CleanStart: true, Expiry: client.NoSession},
 		}))
 		if err != nil {
 			return err

@@ -1,5 +1,5 @@
 // Status shows who is online, live, by the retained status topics that devices
-// keep (client.Config.Status).
+// keep (client.Config.Presence.Status).
 //
 //	go run ./examples/status -broker mqtt://localhost:1883
 //
@@ -71,11 +71,10 @@ func line(c presence.Change, n presence.Counts) string {
 
 func run(ctx context.Context, broker, user, filter string) error {
 	c, err := client.New(client.Config{
-		Servers:  []string{broker},
-		Username: user,
-		Password: []byte(os.Getenv("MQTT_PASSWORD")),
+		Servers:    []string{broker},
+		Connection: client.ConnectionConfig{Username: user, Password: []byte(os.Getenv("MQTT_PASSWORD"))},
 		// A watcher needs no session: the retained topics tell it all.
-		SessionExpiry: client.NoSession,
+		Session: client.SessionConfig{Expiry: client.NoSession},
 		OnEvent: func(e client.Event) {
 			switch e := e.(type) {
 			case client.Disconnected:

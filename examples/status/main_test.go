@@ -18,7 +18,7 @@ func TestSIGTERM(t *testing.T) {
 	b := mqtttest.Start(t)
 	s := service.Start(t, program, "-broker", b.URL())
 	s.Await("watching")
-	c, err := client.New(client.Config{Servers: []string{b.URL()}, ClientID: "d", Status: &client.Status{Topic: "devices/d/status"}})
+	c, err := client.New(client.Config{Servers: []string{b.URL()}, ClientID: "d", Presence: client.PresenceConfig{Status: &client.Status{Topic: "devices/d/status"}}})
 	if err != nil {
 		t.Fatal(err)
 	}

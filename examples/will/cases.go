@@ -195,7 +195,7 @@ var cases = []scenario{
 	},
 	{
 		name: "status convention", rule: "MQTT-3.1.2-15",
-		why:    `The client keeps the retained topic myclient/status: "offline" is its will, and after each CONNACK it publishes "online". Whoever subscribes, whenever, knows. In mooring this is Config.Status, which also says "offline" before a clean end.`,
+		why:    `The client keeps the retained topic myclient/status: "offline" is its will, and after each CONNACK it publishes "online". Whoever subscribes, whenever, knows. In mooring this is Config.Presence.Status, which also says "offline" before a clean end.`,
 		device: device{status: true, expiry: 60},
 		steps: []step{connect, awaitMessages(1), lateSubscriber, cut, awaitMessages(2), lateSubscriber,
 			back, awaitMessages(3), lateSubscriber, leave(0x00), awaitMessages(4), lateSubscriber, story},

@@ -21,7 +21,7 @@ type line struct {
 
 var errBroken = errors.New("the link is cut")
 
-// Dial is a client.Config.Dial.
+// Dial is a client.Config.Connection.Dial.
 func (l *line) Dial(ctx context.Context, _ *url.URL) (net.Conn, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()

@@ -114,10 +114,17 @@ func (s *scene) later(f func()) { s.cleanup = append(s.cleanup, f) }
 // config is that of a client of the scene. Its session ends with its connection.
 func (s *scene) config(id string) client.Config {
 	return client.Config{
-		Servers: []string{s.broker.server}, ClientID: id, Username: s.broker.user, Password: s.broker.password,
-		Dial: (&line{dial: s.broker.dial}).Dial, SessionExpiry: client.NoSession, Lanes: 1,
-		Backoff:      reliability.Backoff{Min: 10 * time.Millisecond, Max: 50 * time.Millisecond},
-		CloseTimeout: 2 * time.Second,
+		Servers:  []string{s.broker.server},
+		ClientID: id,
+		Connection: client.ConnectionConfig{
+			Username:     s.broker.user,
+			Password:     s.broker.password,
+			Dial:         (&line{dial: s.broker.dial}).Dial,
+			Backoff:      reliability.Backoff{Min: 10 * time.Millisecond, Max: 50 * time.Millisecond},
+			CloseTimeout: 2 * time.Second,
+		},
+		Session:   client.SessionConfig{Expiry: client.NoSession},
+		Receiving: client.ReceivingConfig{Concurrency: 1},
 	}
 }
 
@@ -173,7 +180,7 @@ func (s *scene) forget() {
 		return
 	}
 	cfg := s.config(s.id) // in place of the device, whose session ends so
-	cfg.CleanStart = true
+	cfg.Session.CleanStart = true
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(s.ctx), patience)
 	defer cancel()
 	c, err := client.New(cfg)
@@ -191,12 +198,12 @@ func (s *scene) forget() {
 // device's configuration: the will, and the session that it goes with.
 func (s *scene) deviceConfig() client.Config {
 	cfg, d := s.config(s.id), s.device
-	cfg.Dial = s.line.Dial
+	cfg.Connection.Dial = s.line.Dial
 	if d.expiry > 0 {
-		cfg.SessionExpiry = time.Duration(d.expiry) * time.Second
+		cfg.Session.Expiry = time.Duration(d.expiry) * time.Second
 	}
 	if d.keepAlive > 0 {
-		cfg.KeepAlive = time.Duration(d.keepAlive) * time.Second
+		cfg.Connection.KeepAlive = time.Duration(d.keepAlive) * time.Second
 	}
 	cfg.OnEvent = func(e client.Event) {
 		if e, ok := e.(client.Disconnected); ok {
@@ -207,7 +214,7 @@ func (s *scene) deviceConfig() client.Config {
 		}
 	}
 	if d.status {
-		cfg.Status = &client.Status{Topic: s.topic}
+		cfg.Presence.Status = &client.Status{Topic: s.topic}
 		return cfg
 	}
 	will := client.Will{}
@@ -216,7 +223,7 @@ func (s *scene) deviceConfig() client.Config {
 	}
 	will.Topic, will.Payload, will.QoS = s.topic, []byte(offline), client.AtLeastOnce
 	will.Retain, will.Delay = d.retain, time.Duration(d.delay)*time.Second
-	cfg.Will = &will
+	cfg.Presence.Will = &will
 	return cfg
 }
 

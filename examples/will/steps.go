@@ -114,7 +114,7 @@ func successor(cleanStart bool) step {
 		if cleanStart {
 			s.say("A client with the same Client Identifier connects with Clean Start 1 and without a will.")
 			cfg := s.config(s.id)
-			cfg.CleanStart = true
+			cfg.Session.CleanStart = true
 			_, err := s.start(cfg)
 			return err
 		}
@@ -159,7 +159,7 @@ func leave(reason byte) step {
 		s.say("It leaves with DISCONNECT 0x%02X.", reason)
 		s.end()
 		if s.peer == nil {
-			return s.client.CloseWith(client.Goodbye{Reason: reason})
+			return s.client.CloseWith(client.DisconnectOptions{Reason: reason})
 		}
 		err := s.peer.send(control.AppendDisconnect(nil, &control.Disconnect{Reason: reason}))
 		s.peer.close()

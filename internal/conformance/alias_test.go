@@ -25,9 +25,9 @@ func wantAliases(t *testing.T, maxima ...uint16) {
 	for _, own := range []int{0, 4, 65_535} {
 		t.Run(fmt.Sprint("own ", own), func(t *testing.T) {
 			onRig(t, func(t *testing.T, r *rig) {
-				r.cfg.TopicAliasMaximum = 20 // says nothing about what they take
-				r.cfg.TopicAliases = own
-				r.cfg.Status = &client.Status{Topic: "a/long/topic/of/status", NoCorrection: true, Online: []byte("a/long/topic/of/status")}
+				r.cfg.Receiving.TopicAliasMaximum = 20 // says nothing about what they take
+				r.cfg.Publishing.TopicAliases = own
+				r.cfg.Presence.Status = &client.Status{Topic: "a/long/topic/of/status", NoCorrection: true, Online: []byte("a/long/topic/of/status")}
 				c := r.client()
 				for n, maximum := range maxima {
 					conn, _ := r.Connect(control.Connack{SessionPresent: n > 0, TopicAliasMaximum: maximum})
@@ -75,7 +75,7 @@ func TestMQTT_3_3_2_7(t *testing.T) {
 	for _, present := range []bool{true, false} {
 		t.Run(fmt.Sprint("session present ", present), func(t *testing.T) {
 			onRig(t, func(t *testing.T, r *rig) {
-				r.cfg.TopicAliasMaximum, r.cfg.Lanes = 10, 1 // in order
+				r.cfg.Receiving.TopicAliasMaximum, r.cfg.Receiving.Concurrency = 10, 1 // in order
 				_, conn := r.receiver(control.Connack{}, r.keep)
 				conn.Send(aliased("one", 1, "a"), aliased("two", 2, "b"), aliased("", 1, "c"))
 				r.wantKept("abc")
@@ -104,7 +104,7 @@ func TestMQTT_3_3_2_7(t *testing.T) {
 // [MQTT-3.3.2-8]: a Topic Alias is never 0.
 func TestMQTT_3_3_2_8(t *testing.T) {
 	onRig(t, func(t *testing.T, r *rig) {
-		r.cfg.TopicAliases = 2
+		r.cfg.Publishing.TopicAliases = 2
 		c, conn := r.start(control.Connack{TopicAliasMaximum: 10})
 		for n := range 20 {
 			r.publishMessage(c, client.Message{Topic: fmt.Sprint("topic/", n%3), QoS: client.QoS(n % 3), ContentType: "ct"})
@@ -126,8 +126,8 @@ func TestMQTT_3_3_2_10(t *testing.T) {
 	for _, maximum := range []uint16{1, 2, 300, 65_535} {
 		t.Run(fmt.Sprint("maximum ", maximum), func(t *testing.T) {
 			onRig(t, func(t *testing.T, r *rig) {
-				r.cfg.TopicAliasMaximum = maximum
-				r.cfg.Lanes, r.cfg.QoS0Queue = 1, 1<<18 // in order, and none dropped
+				r.cfg.Receiving.TopicAliasMaximum = maximum
+				r.cfg.Receiving.Concurrency, r.cfg.Receiving.QoS0QueueSize = 1, 1<<18 // in order, and none dropped
 				var got, want []string
 				c, err := client.New(r.cfg)
 				r.must(err)
@@ -172,7 +172,7 @@ func TestMQTT_3_3_2_10(t *testing.T) {
 	}
 	t.Run("with an acknowledgement", func(t *testing.T) {
 		onRig(t, func(t *testing.T, r *rig) {
-			r.cfg.TopicAliasMaximum = 1
+			r.cfg.Receiving.TopicAliasMaximum = 1
 			_, conn := r.receiver(control.Connack{}, r.keep)
 			conn.Trickle(raw(0x32, "t", uint16(7), props(wire.PropTopicAlias, uint16(1)), []byte("a")),
 				raw(0x34, "", uint16(8), props(wire.PropTopicAlias, uint16(1)), []byte("b")))

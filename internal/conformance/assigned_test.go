@@ -18,7 +18,7 @@ import (
 func onNamelessRig(t *testing.T, test func(t *testing.T, r *rig)) {
 	t.Helper()
 	onRig(t, func(t *testing.T, r *rig) {
-		r.cfg.ClientID, r.cfg.AssignedClientID = "", true
+		r.cfg.ClientID, r.cfg.Session.AssignedClientID = "", true
 		test(t, r)
 	})
 }
@@ -128,14 +128,14 @@ func TestMQTT_3_2_2_16(t *testing.T) {
 		})
 	})
 	t.Run("configurations", func(t *testing.T) {
-		nameless := func(c *client.Config) { c.ClientID, c.AssignedClientID = "", true }
+		nameless := func(c *client.Config) { c.ClientID, c.Session.AssignedClientID = "", true }
 		wantImpossible(t, map[string]func(*client.Config){
-			"a ClientID": func(c *client.Config) { c.AssignedClientID = true },
+			"a ClientID": func(c *client.Config) { c.Session.AssignedClientID = true },
 			"a folder":   func(c *client.Config) { nameless(c); c.Dir = t.TempDir() },
-			"sequenced":  func(c *client.Config) { nameless(c); c.Sequenced = true },
+			"sequenced":  func(c *client.Config) { nameless(c); c.Publishing.Sequenced = true },
 		})
 		onNamelessRig(t, func(t *testing.T, r *rig) {
-			r.cfg.Sequenced, r.cfg.Publisher = true, "p"
+			r.cfg.Publishing.Sequenced, r.cfg.Publishing.Publisher = true, "p"
 			c, conn := r.start(control.Connack{AssignedClientID: "given"})
 			r.publish(c, client.AtLeastOnce, "x")
 			r.wantPublish(conn, "x", false)
@@ -157,7 +157,7 @@ func TestTheServersSessionExpiryIsInForce(t *testing.T) {
 	} {
 		for _, id := range []string{"c", ""} {
 			onRig(t, func(t *testing.T, r *rig) {
-				r.cfg.SessionExpiry, r.cfg.ClientID = test.asked, id
+				r.cfg.Session.Expiry, r.cfg.ClientID = test.asked, id
 				ack := control.Connack{HasSessionExpiry: test.given >= 0, SessionExpiry: uint32(test.given)}
 				c, conn := r.start(ack)
 				if got := eventsOf[client.Connected](r); len(got) != 1 || got[0].SessionExpiry != test.want {

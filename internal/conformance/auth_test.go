@@ -53,8 +53,8 @@ func judge(data []byte) error {
 func onAuthRig(t *testing.T, test func(t *testing.T, r *rig)) {
 	t.Helper()
 	onRig(t, func(t *testing.T, r *rig) {
-		r.cfg.Auth = &credential{"m"}
-		r.cfg.ConnectTimeout = 5 * time.Second
+		r.cfg.Connection.Auth = &credential{"m"}
+		r.cfg.Connection.ConnectTimeout = 5 * time.Second
 		test(t, r)
 	})
 }
@@ -255,7 +255,7 @@ func TestMQTT_4_12_0_6(t *testing.T) {
 // whatever the program asks for. With one it sends them.
 func TestMQTT_4_12_0_7(t *testing.T) {
 	onRig(t, func(t *testing.T, r *rig) {
-		r.cfg.Username, r.cfg.Password = "u", []byte("p")
+		r.cfg.Connection.Username, r.cfg.Connection.Password = "u", []byte("p")
 		c := r.client()
 		ask := control.Auth{Reason: 0x18, Method: "m", Data: []byte("d")}
 		wantNone := func(conn *fakebroker.Conn) {
@@ -299,7 +299,7 @@ func TestMQTT_4_12_1_1(t *testing.T) {
 	wantExchanges(t, control.Connack{})
 	onAuthRig(t, func(t *testing.T, r *rig) {
 		changing := &credential{"m"}
-		r.cfg.Auth = changing
+		r.cfg.Connection.Auth = changing
 		c := r.client()
 		if err := c.Reauthenticate(t.Context()); !errors.Is(err, client.ErrNotConnected) {
 			t.Errorf("before CONNACK the error is %v", err)

@@ -38,7 +38,7 @@ func (r *rig) wantGivenUp() *fakebroker.Conn {
 func TestMQTT_3_2_2_4(t *testing.T) {
 	t.Run("a new client", func(t *testing.T) {
 		onRig(t, func(t *testing.T, r *rig) {
-			r.cfg.Status = &client.Status{Topic: "s", NoCorrection: true}
+			r.cfg.Presence.Status = &client.Status{Topic: "s", NoCorrection: true}
 			c := r.client()
 			r.publish(c, client.ExactlyOnce, "x")
 			r.must(<-subscribe(t.Context(), c, "f"))
@@ -149,7 +149,7 @@ func wantNoBirthAgain(t *testing.T, ack control.Connack) {
 	t.Helper()
 	t.Run("a birth that was sent before", func(t *testing.T) {
 		onRig(t, func(t *testing.T, r *rig) {
-			r.cfg.Status = &client.Status{Topic: "s", NoCorrection: true}
+			r.cfg.Presence.Status = &client.Status{Topic: "s", NoCorrection: true}
 			_, conn := r.start(control.Connack{})
 			conn.ExpectPublish()
 			conn.Close()
@@ -165,7 +165,7 @@ func TestMQTT_3_2_2_11(t *testing.T) {
 	for maximum := client.AtMostOnce; maximum <= client.AtLeastOnce; maximum++ {
 		t.Run(fmt.Sprint("maximum ", maximum), func(t *testing.T) {
 			onRig(t, func(t *testing.T, r *rig) {
-				r.cfg.Status = &client.Status{Topic: "s", NoCorrection: true} // at QoS 1
+				r.cfg.Presence.Status = &client.Status{Topic: "s", NoCorrection: true} // at QoS 1
 				c := r.client()
 				before := r.publish(c, client.ExactlyOnce, "before")
 				conn, _ := r.Connect(control.Connack{HasMaximumQoS: true, MaximumQoS: byte(maximum)})
@@ -239,7 +239,7 @@ func TestMQTT_3_2_2_14(t *testing.T) {
 	})
 	t.Run("birth and goodbye", func(t *testing.T) {
 		onRig(t, func(t *testing.T, r *rig) {
-			r.cfg.Status = &client.Status{Topic: "s", NoCorrection: true}
+			r.cfg.Presence.Status = &client.Status{Topic: "s", NoCorrection: true}
 			c, conn := r.start(control.Connack{RetainUnavailable: true})
 			conn.Quiet()
 			r.must(c.Close())
@@ -261,7 +261,7 @@ func TestMQTT_3_2_2_18(t *testing.T) {
 	wantAliases(t, 0, 10, 0)
 	t.Run("0 in the packet", func(t *testing.T) {
 		onRig(t, func(t *testing.T, r *rig) {
-			r.cfg.TopicAliases = 10
+			r.cfg.Publishing.TopicAliases = 10
 			c := r.client()
 			conn, _ := r.Open()
 			conn.Send(raw(0x20, 0, 0, props(wire.PropTopicAliasMaximum, uint16(0))))

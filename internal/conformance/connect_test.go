@@ -56,17 +56,17 @@ func wantConnect(t *testing.T, name string, edit func(*client.Config), flags byt
 
 // everything is a configuration that uses all that a CONNECT can carry.
 func everything(c *client.Config) {
-	c.Username, c.Password = "user", []byte{0xFF, 0x00}
-	c.Will = &client.Will{Topic: "w", Payload: []byte{1, 0, 2}, QoS: client.ExactlyOnce, Retain: true, Delay: 3 * time.Second, Expiry: 4 * time.Second,
+	c.Connection.Username, c.Connection.Password = "user", []byte{0xFF, 0x00}
+	c.Presence.Will = &client.Will{Topic: "w", Payload: []byte{1, 0, 2}, QoS: client.ExactlyOnce, Retain: true, Delay: 3 * time.Second, Expiry: 4 * time.Second,
 		ContentType: "ct", ResponseTopic: "rt", CorrelationData: []byte{5}, UserProperties: []client.UserProperty{{Key: "k", Value: "v"}}}
 }
 
 // [MQTT-3.1.0-1]: the first packet on a connection is CONNECT.
 func TestMQTT_3_1_0_1(t *testing.T) {
 	onRig(t, func(t *testing.T, r *rig) {
-		r.cfg.Status = &client.Status{Topic: "s", NoCorrection: true}
-		r.cfg.KeepAlive = time.Second
-		r.cfg.ConnectTimeout = time.Hour
+		r.cfg.Presence.Status = &client.Status{Topic: "s", NoCorrection: true}
+		r.cfg.Connection.KeepAlive = time.Second
+		r.cfg.Connection.ConnectTimeout = time.Hour
 		c := r.client()
 		// All that wants to be sent waits, on the first connection and on each
 		// later one.
@@ -107,11 +107,11 @@ func TestMQTT_3_1_2_1(t *testing.T) {
 // [MQTT-3.1.2-9]: with a Will Flag the Will Properties, Topic and Payload are in
 // the payload.
 func TestMQTT_3_1_2_9(t *testing.T) {
-	wantConnect(t, "bare", func(c *client.Config) { c.Will = &client.Will{Topic: "w"} }, 0b0000_0100, "c", 0, "w", "")
-	wantConnect(t, "with a payload", func(c *client.Config) { c.Will = &client.Will{Topic: "w", Payload: []byte("p")} }, 0b0000_0100, "c", 0, "w", "p")
-	wantConnect(t, "with a delay", func(c *client.Config) { c.Will = &client.Will{Topic: "w", Delay: 3 * time.Second} }, 0b0000_0100,
+	wantConnect(t, "bare", func(c *client.Config) { c.Presence.Will = &client.Will{Topic: "w"} }, 0b0000_0100, "c", 0, "w", "")
+	wantConnect(t, "with a payload", func(c *client.Config) { c.Presence.Will = &client.Will{Topic: "w", Payload: []byte("p")} }, 0b0000_0100, "c", 0, "w", "p")
+	wantConnect(t, "with a delay", func(c *client.Config) { c.Presence.Will = &client.Will{Topic: "w", Delay: 3 * time.Second} }, 0b0000_0100,
 		"c", props(wire.PropWillDelay, uint32(3)), "w", "")
-	wantConnect(t, "a status", func(c *client.Config) { c.Status = &client.Status{Topic: "s", NoCorrection: true} }, 0b0010_1100, "c", 0, "s", "offline")
+	wantConnect(t, "a status", func(c *client.Config) { c.Presence.Status = &client.Status{Topic: "s", NoCorrection: true} }, 0b0010_1100, "c", 0, "s", "offline")
 	wantConnect(t, "none", func(*client.Config) {}, 0, "c")
 	t.Run("everything", func(t *testing.T) {
 		onRig(t, func(t *testing.T, r *rig) {
@@ -137,9 +137,9 @@ func flagsOf(t *testing.T, check func(t *testing.T, hasWill bool, flags byte)) {
 	for _, will := range []*client.Will{nil, {Topic: "w"}, {Topic: "w", QoS: 1}, {Topic: "w", QoS: 2}, {Topic: "w", Retain: true}, {Topic: "w", QoS: 2, Retain: true}} {
 		for _, user := range []bool{false, true} {
 			onRig(t, func(t *testing.T, r *rig) {
-				r.cfg.Will = will
-				if r.cfg.CleanStart = user; user {
-					r.cfg.Username, r.cfg.Password = "u", []byte("p")
+				r.cfg.Presence.Will = will
+				if r.cfg.Session.CleanStart = user; user {
+					r.cfg.Connection.Username, r.cfg.Connection.Password = "u", []byte("p")
 				}
 				p := r.connectPacket()
 				if has := p.flags&0x04 != 0; has != (will != nil) {
@@ -171,7 +171,7 @@ func TestMQTT_3_1_2_12(t *testing.T) {
 		}
 	})
 	for qos := client.QoS(3); qos < 255; qos += 4 { // 7, 11 … have both bits set too
-		wantImpossible(t, map[string]func(*client.Config){"QoS": func(c *client.Config) { c.Will = &client.Will{Topic: "w", QoS: qos} }})
+		wantImpossible(t, map[string]func(*client.Config){"QoS": func(c *client.Config) { c.Presence.Will = &client.Will{Topic: "w", QoS: qos} }})
 	}
 }
 
@@ -188,13 +188,13 @@ func TestMQTT_3_1_2_13(t *testing.T) {
 func wantUsers(t *testing.T) {
 	t.Helper()
 	wantConnect(t, "neither", func(*client.Config) {}, 0, "c")
-	wantConnect(t, "user name", func(c *client.Config) { c.Username = "user" }, 0x80, "c", "user")
-	wantConnect(t, "password", func(c *client.Config) { c.Password = []byte{0xFF, 0} }, 0x40, "c", "\xff\x00")
-	wantConnect(t, "both", func(c *client.Config) { c.Username, c.Password = "user", []byte("pass") }, 0xC0, "c", "user", "pass")
-	wantConnect(t, "empty password", func(c *client.Config) { c.Username, c.Password = "user", []byte{} }, 0xC0, "c", "user", "")
-	wantConnect(t, "empty password alone", func(c *client.Config) { c.Password = []byte{} }, 0, "c")
+	wantConnect(t, "user name", func(c *client.Config) { c.Connection.Username = "user" }, 0x80, "c", "user")
+	wantConnect(t, "password", func(c *client.Config) { c.Connection.Password = []byte{0xFF, 0} }, 0x40, "c", "\xff\x00")
+	wantConnect(t, "both", func(c *client.Config) { c.Connection.Username, c.Connection.Password = "user", []byte("pass") }, 0xC0, "c", "user", "pass")
+	wantConnect(t, "empty password", func(c *client.Config) { c.Connection.Username, c.Connection.Password = "user", []byte{} }, 0xC0, "c", "user", "")
+	wantConnect(t, "empty password alone", func(c *client.Config) { c.Connection.Password = []byte{} }, 0, "c")
 	wantConnect(t, "both and a will", func(c *client.Config) {
-		c.Username, c.Password, c.Will = "user", []byte("pass"), &client.Will{Topic: "w", Payload: []byte("p")}
+		c.Connection.Username, c.Connection.Password, c.Presence.Will = "user", []byte("pass"), &client.Will{Topic: "w", Payload: []byte("p")}
 	}, 0xC4, "c", 0, "w", "p", "user", "pass")
 }
 
@@ -216,10 +216,10 @@ func TestMQTT_3_1_2_30(t *testing.T) {
 	for _, method := range []string{"", "m"} {
 		onRig(t, func(t *testing.T, r *rig) {
 			if method != "" {
-				r.cfg.Auth = &credential{method}
+				r.cfg.Connection.Auth = &credential{method}
 			}
-			r.cfg.Status = &client.Status{Topic: "s", NoCorrection: true}
-			r.cfg.KeepAlive, r.cfg.ConnectTimeout = time.Second, time.Hour
+			r.cfg.Presence.Status = &client.Status{Topic: "s", NoCorrection: true}
+			r.cfg.Connection.KeepAlive, r.cfg.Connection.ConnectTimeout = time.Second, time.Hour
 			c := r.client()
 			conn, connect := r.Open()
 			if connect.AuthMethod != method {
@@ -254,16 +254,20 @@ func TestMQTT_3_1_2_30(t *testing.T) {
 func TestMQTT_3_1_3_1(t *testing.T) {
 	// All six fields look alike, so that only the order tells them apart.
 	wantConnect(t, "all", func(c *client.Config) {
-		c.ClientID, c.Username, c.Password = "1", "5", []byte("6")
-		c.Will = &client.Will{Topic: "3", Payload: []byte("4"), Delay: 2 * time.Second}
+		c.ClientID, c.Connection.Username, c.Connection.Password = "1", "5", []byte("6")
+		c.Presence.Will = &client.Will{Topic: "3", Payload: []byte("4"), Delay: 2 * time.Second}
 	}, 0xC4, "1", props(wire.PropWillDelay, uint32(2)), "3", "4", "5", "6")
 	wantConnect(t, "long ones", func(c *client.Config) {
-		c.ClientID, c.Username = strings.Repeat("1", 300), strings.Repeat("5", 70_000-5_000)
-		c.Will = &client.Will{Topic: strings.Repeat("3", 400), Payload: bytes.Repeat([]byte("4"), 65_535),
+		c.ClientID, c.Connection.Username = strings.Repeat("1", 300), strings.Repeat("5", 70_000-5_000)
+		c.Presence.Will = &client.Will{Topic: strings.Repeat("3", 400), Payload: bytes.Repeat([]byte("4"), 65_535),
 			UserProperties: []client.UserProperty{{Key: strings.Repeat("k", 500), Value: ""}}}
 	}, 0x84, strings.Repeat("1", 300), props(wire.PropUser, strings.Repeat("k", 500), ""), strings.Repeat("3", 400), strings.Repeat("4", 65_535), strings.Repeat("5", 65_000))
-	wantConnect(t, "without a will", func(c *client.Config) { c.ClientID, c.Username, c.Password = "1", "5", []byte("6") }, 0xC0, "1", "5", "6")
-	wantConnect(t, "without a user name", func(c *client.Config) { c.ClientID, c.Password, c.Will = "1", []byte("6"), &client.Will{Topic: "3"} }, 0x44, "1", 0, "3", "", "6")
+	wantConnect(t, "without a will", func(c *client.Config) {
+		c.ClientID, c.Connection.Username, c.Connection.Password = "1", "5", []byte("6")
+	}, 0xC0, "1", "5", "6")
+	wantConnect(t, "without a user name", func(c *client.Config) {
+		c.ClientID, c.Connection.Password, c.Presence.Will = "1", []byte("6"), &client.Will{Topic: "3"}
+	}, 0x44, "1", 0, "3", "", "6")
 }
 
 // [MQTT-3.1.3-3]: the ClientID is present, and the first field of the payload.
@@ -308,16 +312,16 @@ func TestMQTT_3_1_3_4(t *testing.T) {
 
 // [MQTT-3.1.3-11]: the Will Topic is a UTF-8 Encoded String.
 func TestMQTT_3_1_3_11(t *testing.T) {
-	wantStringInConnect(t, func(c *client.Config, s string) { c.Will = &client.Will{Topic: s} }, 0x04, func(s string) []any { return []any{"c", 0, s, ""} })
-	wantStringInConnect(t, func(c *client.Config, s string) { c.Status = &client.Status{Topic: s, NoCorrection: true} }, 0x2C, func(s string) []any { return []any{"c", 0, s, "offline"} })
+	wantStringInConnect(t, func(c *client.Config, s string) { c.Presence.Will = &client.Will{Topic: s} }, 0x04, func(s string) []any { return []any{"c", 0, s, ""} })
+	wantStringInConnect(t, func(c *client.Config, s string) { c.Presence.Status = &client.Status{Topic: s, NoCorrection: true} }, 0x2C, func(s string) []any { return []any{"c", 0, s, "offline"} })
 }
 
 // [MQTT-3.1.3-12]: with a User Name Flag the User Name is next, and a UTF-8
 // Encoded String.
 func TestMQTT_3_1_3_12(t *testing.T) {
-	wantStringInConnect(t, func(c *client.Config, s string) { c.Username = s }, 0x80, func(s string) []any { return []any{"c", s} })
+	wantStringInConnect(t, func(c *client.Config, s string) { c.Connection.Username = s }, 0x80, func(s string) []any { return []any{"c", s} })
 	wantStringInConnect(t, func(c *client.Config, s string) {
-		c.Username, c.Will, c.Password = s, &client.Will{Topic: "w"}, []byte("p")
+		c.Connection.Username, c.Presence.Will, c.Connection.Password = s, &client.Will{Topic: "w"}, []byte("p")
 	}, 0xC4,
 		func(s string) []any { return []any{"c", 0, "w", "", s, "p"} })
 }

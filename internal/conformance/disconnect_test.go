@@ -81,7 +81,7 @@ func wordsThatFit(t *testing.T, n, m int, want control.Disconnect) {
 	t.Helper()
 	onRig(t, func(t *testing.T, r *rig) {
 		c, conn := r.start(control.Connack{MaximumPacketSize: 40})
-		g := client.Goodbye{Reason: 0x98, ReasonString: strings.Repeat("r", n)}
+		g := client.DisconnectOptions{Reason: 0x98, ReasonString: strings.Repeat("r", n)}
 		if m > 0 {
 			g.UserProperties = []client.UserProperty{{Key: "k", Value: strings.Repeat("v", m-1)}}
 		}
@@ -204,7 +204,7 @@ func TestMQTT_3_14_4_1(t *testing.T) {
 // linger gives the client connections that take a second to close, in which
 // others may go on to write.
 func (r *rig) linger() {
-	r.cfg.Dial = func(ctx context.Context, u *url.URL) (net.Conn, error) {
+	r.cfg.Connection.Dial = func(ctx context.Context, u *url.URL) (net.Conn, error) {
 		nc, err := r.Dial(ctx, u)
 		return lingering{nc}, err
 	}
@@ -240,7 +240,7 @@ func TestMQTT_3_14_4_2(t *testing.T) {
 	})
 	t.Run("Close, with a status that is not acknowledged", func(t *testing.T) {
 		onRig(t, func(t *testing.T, r *rig) {
-			r.cfg.Status = &client.Status{Topic: "s", NoCorrection: true}
+			r.cfg.Presence.Status = &client.Status{Topic: "s", NoCorrection: true}
 			c, conn := r.start(control.Connack{})
 			conn.Ack(wire.PUBACK, r.wantPublish(conn, "online", false).PacketID, 0)
 			closed := asks(c.Close)

@@ -43,9 +43,9 @@ func dupAfterTheEndOfAProcess(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			onRig(t, func(t *testing.T, r *rig) {
 				restart := r.store()
-				memory := r.cfg.Store
+				memory := r.cfg.Store.Custom
 				if tt.killed {
-					r.cfg.Store = killed{memory}
+					r.cfg.Store.Custom = killed{memory}
 				}
 				c, err := client.New(r.cfg)
 				r.must(err)

@@ -134,7 +134,7 @@ func TestMQTT_4_13_2_1(t *testing.T) {
 			onRig(t, func(t *testing.T, r *rig) {
 				hole, _ := net.Pipe()
 				var out *mute
-				r.cfg.Dial = func(ctx context.Context, u *url.URL) (net.Conn, error) {
+				r.cfg.Connection.Dial = func(ctx context.Context, u *url.URL) (net.Conn, error) {
 					nc, err := r.Dial(ctx, u)
 					out = &mute{Conn: nc, hole: hole}
 					return out, err

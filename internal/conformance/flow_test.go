@@ -41,7 +41,7 @@ func TestMQTT_4_9_0_1(t *testing.T) {
 	for _, maximum := range []int{0, 1, 2, 3, 10} {
 		for _, status := range []*client.Status{nil, {Topic: "s", NoCorrection: true}} {
 			onRig(t, func(t *testing.T, r *rig) {
-				r.cfg.Status = status
+				r.cfg.Presence.Status = status
 				c, conn := r.start(control.Connack{ReceiveMaximum: uint16(maximum)})
 				allowed := maximum
 				if maximum == 0 { // absent: 65,535
@@ -128,7 +128,7 @@ func TestMQTT_4_9_0_2(t *testing.T) {
 // Control Packets even if the quota is zero.
 func TestMQTT_4_9_0_3(t *testing.T) {
 	onRig(t, func(t *testing.T, r *rig) {
-		r.cfg.KeepAlive = time.Minute
+		r.cfg.Connection.KeepAlive = time.Minute
 		c, conn := r.receiver(control.Connack{ReceiveMaximum: 1}, r.keep)
 		r.publish(c, client.ExactlyOnce, "first")
 		first := r.wantPublish(conn, "first", false).PacketID

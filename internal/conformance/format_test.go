@@ -18,9 +18,9 @@ import (
 // [MQTT-2.1.3-1]: reserved flag bits have the values listed.
 func TestMQTT_2_1_3_1(t *testing.T) {
 	onRig(t, func(t *testing.T, r *rig) {
-		r.cfg.KeepAlive = 5 * time.Second
-		r.cfg.Will = &client.Will{Topic: "w", QoS: 2, Retain: true}
-		r.cfg.Username, r.cfg.Password = "u", []byte("p")
+		r.cfg.Connection.KeepAlive = 5 * time.Second
+		r.cfg.Presence.Will = &client.Will{Topic: "w", QoS: 2, Retain: true}
+		r.cfg.Connection.Username, r.cfg.Connection.Password = "u", []byte("p")
 		c, err := client.New(r.cfg)
 		r.must(err)
 		t.Cleanup(func() { _ = c.Close() })
@@ -116,7 +116,7 @@ func TestMQTT_2_2_1_3(t *testing.T) {
 	}
 	t.Run("many at once", func(t *testing.T) {
 		onRig(t, func(t *testing.T, r *rig) {
-			r.cfg.Status = &client.Status{Topic: "s", NoCorrection: true} // a birth has an identifier too
+			r.cfg.Presence.Status = &client.Status{Topic: "s", NoCorrection: true} // a birth has an identifier too
 			c, conn := r.start(control.Connack{})
 			for n := range 1200 {
 				r.publishMessage(c, client.Message{Topic: "t", QoS: client.QoS(1 + n%2), Priority: client.Priority(n / 2 % 3)})
@@ -269,7 +269,7 @@ func publishes(list ...wire.Publish) (packets [][]byte) {
 // [MQTT-2.2.2-1]: no properties are a Property Length of zero.
 func TestMQTT_2_2_2_1(t *testing.T) {
 	onRig(t, func(t *testing.T, r *rig) {
-		r.cfg.Will = &client.Will{Topic: "w"}
+		r.cfg.Presence.Will = &client.Will{Topic: "w"}
 		c := r.client()
 		conn := r.Accept()
 		f := conn.Expect(wire.CONNECT)

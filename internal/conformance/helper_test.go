@@ -152,10 +152,10 @@ func (r *rig) connectFrame() wire.Frame {
 // for the next process.
 func (r *rig) store() (restart func()) {
 	store := persistence.NewMemory(persistence.Options{})
-	r.cfg.Store = store
+	r.cfg.Store.Custom = store
 	return func() {
 		store = store.Reopen()
-		r.cfg.Store = store
+		r.cfg.Store.Custom = store
 	}
 }
 

@@ -62,7 +62,7 @@ func TestMQTT_3_1_2_20(t *testing.T) {
 	for name, meanwhile := range tests {
 		t.Run(name, func(t *testing.T) {
 			onRig(t, func(t *testing.T, r *rig) {
-				r.cfg.KeepAlive = keepAlive
+				r.cfg.Connection.KeepAlive = keepAlive
 				c := r.client()
 				conn, connect := r.Connect(control.Connack{})
 				if connect.KeepAlive != 10 {
@@ -84,7 +84,7 @@ func wantServerKeepAlive(t *testing.T) {
 	for _, own := range []time.Duration{5 * time.Second, time.Minute, 65_535 * time.Second} {
 		for _, servers := range []uint16{1, 20, 30, 600} {
 			onRig(t, func(t *testing.T, r *rig) {
-				r.cfg.KeepAlive = own
+				r.cfg.Connection.KeepAlive = own
 				c := r.client()
 				conn, connect := r.Connect(control.Connack{HasServerKeepAlive: true, ServerKeepAlive: servers})
 				if connect.KeepAlive != uint16(own/time.Second) {
@@ -112,12 +112,12 @@ func wantServerKeepAlive(t *testing.T) {
 		}
 	}
 	onRig(t, func(t *testing.T, r *rig) { // 0 turns it off
-		r.cfg.KeepAlive = 5 * time.Second
+		r.cfg.Connection.KeepAlive = 5 * time.Second
 		_, conn := r.start(control.Connack{HasServerKeepAlive: true})
 		conn.QuietFor(24 * time.Hour)
 	})
 	onRig(t, func(t *testing.T, r *rig) { // it holds for its connection only
-		r.cfg.KeepAlive = 5 * time.Second
+		r.cfg.Connection.KeepAlive = 5 * time.Second
 		c, conn := r.start(control.Connack{HasServerKeepAlive: true, ServerKeepAlive: 600})
 		conn.Close()
 		conn, connect := r.Connect(control.Connack{SessionPresent: true})

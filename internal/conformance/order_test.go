@@ -93,7 +93,7 @@ func TestMQTT_4_6_0_1(t *testing.T) {
 	})
 	onRig(t, func(t *testing.T, r *rig) { // through the end of the process
 		store := persistence.NewMemory(persistence.Options{})
-		r.cfg.Store = store
+		r.cfg.Store.Custom = store
 		c, conn := r.start(control.Connack{})
 		for i := range 9 {
 			r.publish(c, client.QoS(1+i%2), fmt.Sprint(i))

@@ -107,7 +107,7 @@ func TestAStrictClientWithTheStoreOfAnotherClientID(t *testing.T) {
 	onRig(t, func(t *testing.T, r *rig) {
 		restart := r.used()
 		restart()
-		r.cfg.ClientID, r.cfg.Session = "b", client.StrictSession
+		r.cfg.ClientID, r.cfg.Session.Mode = "b", client.StrictSession
 		c := r.client()
 		select {
 		case <-c.Done():
@@ -122,10 +122,10 @@ func TestAStrictClientWithTheStoreOfAnotherClientID(t *testing.T) {
 		if n := len(eventsOf[client.Connecting](r)); n != 1 { // of a
 			t.Errorf("there were %d attempts to connect", n)
 		}
-		if s := r.cfg.Store; s.SessionClientID() != "a" || len(s.Released()) != 1 || s.Stats().Pending != 2 {
+		if s := r.cfg.Store.Custom; s.SessionClientID() != "a" || len(s.Released()) != 1 || s.Stats().Pending != 2 {
 			t.Error("the store was changed")
 		}
-		r.cfg.CleanStart = true
+		r.cfg.Session.CleanStart = true
 		_, conn := r.receiver(control.Connack{}, r.keep)
 		r.wantNew(conn)
 	})
@@ -137,7 +137,7 @@ func TestASessionOfUnknownClientIDIsOurs(t *testing.T) {
 		onRig(t, func(t *testing.T, r *rig) {
 			store := persistence.NewMemory(persistence.Options{})
 			r.must(store.ResetSession(""))
-			r.cfg.Store, r.cfg.Session = store, mode
+			r.cfg.Store.Custom, r.cfg.Session.Mode = store, mode
 			c, conn := r.start(control.Connack{SessionPresent: true})
 			r.publish(c, client.AtLeastOnce, "x")
 			r.wantPublish(conn, "x", false)

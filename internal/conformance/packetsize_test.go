@@ -37,7 +37,7 @@ func TestMQTT_3_2_2_15(t *testing.T) {
 				qos := client.QoS(n % 3)
 				limited := limited
 				if n >= 3 { // a Topic Alias makes the first of a topic larger
-					r.cfg.TopicAliases, limited.TopicAliasMaximum = 10, 10
+					r.cfg.Publishing.TopicAliases, limited.TopicAliasMaximum = 10, 10
 				}
 				c, conn := r.start(limited)
 				refused := 0
@@ -135,7 +135,7 @@ func TestMQTT_3_2_2_15(t *testing.T) {
 	})
 	t.Run("birth, goodbye and DISCONNECT", func(t *testing.T) {
 		onRig(t, func(t *testing.T, r *rig) {
-			r.cfg.Status = &client.Status{Topic: "s", NoCorrection: true, Online: make([]byte, 2*most), Offline: make([]byte, 2*most)}
+			r.cfg.Presence.Status = &client.Status{Topic: "s", NoCorrection: true, Online: make([]byte, 2*most), Offline: make([]byte, 2*most)}
 			c, conn := r.start(limited)
 			conn.Quiet()
 			r.must(c.Close())
@@ -171,7 +171,7 @@ func TestMQTT_3_2_2_15(t *testing.T) {
 				"PUBCOMP": raw(0x62, uint16(7)), "DISCONNECT": raw(0xD1), "PINGREQ": {},
 			} {
 				onRig(t, func(t *testing.T, r *rig) {
-					r.cfg.KeepAlive = time.Second
+					r.cfg.Connection.KeepAlive = time.Second
 					c, err := client.New(r.cfg)
 					r.must(err)
 					t.Cleanup(func() { _ = c.Close() })

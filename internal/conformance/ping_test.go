@@ -15,7 +15,7 @@ import (
 // it does not, the connection is given up.
 func TestMQTT_3_12_4_1(t *testing.T) {
 	onRig(t, func(t *testing.T, r *rig) {
-		r.cfg.KeepAlive = 8 * time.Second
+		r.cfg.Connection.KeepAlive = 8 * time.Second
 		_, conn := r.start(control.Connack{})
 		for range 3 {
 			conn.ExpectPingreq()

@@ -20,7 +20,7 @@ import (
 func TestMQTT_3_3_1_1(t *testing.T) {
 	onRig(t, func(t *testing.T, r *rig) {
 		restart := r.store()
-		r.cfg.Status = &client.Status{Topic: "s", NoCorrection: true}
+		r.cfg.Presence.Status = &client.Status{Topic: "s", NoCorrection: true}
 		c, conn := r.start(control.Connack{})
 		r.wantPublish(conn, "online", false)
 		for n, qos := range []client.QoS{1, 2, 1, 2} {
@@ -52,7 +52,7 @@ func TestMQTT_3_3_1_1(t *testing.T) {
 		// What is new meanwhile is not a repetition, and is one later.
 		r.publish(c, client.AtLeastOnce, "new")
 		r.wantPublish(conn, "new", false)
-		r.cfg.Status = nil
+		r.cfg.Presence.Status = nil
 		go conn.Rest()
 		r.must(c.Close())
 		restart()
@@ -182,8 +182,8 @@ func TestMQTT_3_3_2_2(t *testing.T) {
 	for _, topic := range wildcards {
 		bad[topic] = client.Message{Topic: topic}
 		wantImpossible(t, map[string]func(*client.Config){
-			"will " + topic:   func(c *client.Config) { c.Will = &client.Will{Topic: topic} },
-			"status " + topic: func(c *client.Config) { c.Status = &client.Status{Topic: topic, NoCorrection: true} },
+			"will " + topic:   func(c *client.Config) { c.Presence.Will = &client.Will{Topic: topic} },
+			"status " + topic: func(c *client.Config) { c.Presence.Status = &client.Status{Topic: topic, NoCorrection: true} },
 		})
 		wantViolation(t, "received "+topic, wire.ReasonMalformedPacket, raw(0x32, topic, uint16(7), 0, []byte("p")))
 	}
@@ -225,7 +225,7 @@ func wantText(t *testing.T, property byte, set func(m *client.Message, s string)
 // [MQTT-3.3.2-13]: the Response Topic is a UTF-8 Encoded String.
 func TestMQTT_3_3_2_13(t *testing.T) {
 	wantText(t, wire.PropResponseTopic, func(m *client.Message, s string) { m.ResponseTopic = s }, func(m *client.Message) string { return m.ResponseTopic })
-	wantImpossible(t, map[string]func(*client.Config){"will": func(c *client.Config) { c.Will = &client.Will{Topic: "w", ResponseTopic: "\xff"} }})
+	wantImpossible(t, map[string]func(*client.Config){"will": func(c *client.Config) { c.Presence.Will = &client.Will{Topic: "w", ResponseTopic: "\xff"} }})
 }
 
 // [MQTT-3.3.2-14]: no wildcard characters in the Response Topic.
@@ -233,7 +233,7 @@ func TestMQTT_3_3_2_14(t *testing.T) {
 	bad := map[string]client.Message{}
 	for _, topic := range wildcards {
 		bad[topic] = client.Message{Topic: "t", ResponseTopic: topic}
-		wantImpossible(t, map[string]func(*client.Config){topic: func(c *client.Config) { c.Will = &client.Will{Topic: "w", ResponseTopic: topic} }})
+		wantImpossible(t, map[string]func(*client.Config){topic: func(c *client.Config) { c.Presence.Will = &client.Will{Topic: "w", ResponseTopic: topic} }})
 		wantViolation(t, "received "+topic, wire.ReasonProtocolError, raw(0x32, "t", uint16(7), props(wire.PropResponseTopic, topic), []byte("p")))
 	}
 	wantRefused(t, bad)
@@ -242,7 +242,7 @@ func TestMQTT_3_3_2_14(t *testing.T) {
 // [MQTT-3.3.2-19]: the Content Type is a UTF-8 Encoded String.
 func TestMQTT_3_3_2_19(t *testing.T) {
 	wantText(t, wire.PropContentType, func(m *client.Message, s string) { m.ContentType = s }, func(m *client.Message) string { return m.ContentType })
-	wantImpossible(t, map[string]func(*client.Config){"will": func(c *client.Config) { c.Will = &client.Will{Topic: "w", ContentType: "\xff"} }})
+	wantImpossible(t, map[string]func(*client.Config){"will": func(c *client.Config) { c.Presence.Will = &client.Will{Topic: "w", ContentType: "\xff"} }})
 }
 
 // [MQTT-3.3.4-1]: a PUBLISH is answered as its QoS says.

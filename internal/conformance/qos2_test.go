@@ -19,7 +19,7 @@ import (
 func (r *rig) restart(store *persistence.Memory) (*client.Client, *persistence.Memory) {
 	r.t.Helper()
 	next := store.Reopen()
-	r.cfg.Store = next
+	r.cfg.Store.Custom = next
 	return r.client(), next
 }
 
@@ -80,7 +80,7 @@ func TestMQTT_4_3_3_4(t *testing.T) {
 // released is a client with a QoS 2 message whose PUBREC has come.
 func (r *rig) released(store *persistence.Memory) (c *client.Client, d *client.Delivery, id uint16) {
 	r.t.Helper()
-	r.cfg.Store = store
+	r.cfg.Store.Custom = store
 	c, conn := r.start(control.Connack{})
 	d = r.publish(c, client.ExactlyOnce, "p")
 	id = r.wantPublish(conn, "p", false).PacketID
@@ -154,7 +154,7 @@ func TestMQTT_4_3_3_6(t *testing.T) {
 func TestMQTT_4_3_3_7(t *testing.T) {
 	onRig(t, func(t *testing.T, r *rig) {
 		store := persistence.NewMemory(persistence.Options{})
-		r.cfg.Store = store
+		r.cfg.Store.Custom = store
 		c, conn := r.start(control.Connack{})
 		d := r.publishMessage(c, client.Message{Topic: "t", QoS: client.ExactlyOnce, Expiry: 2 * time.Second, Payload: []byte("p")})
 		p := r.wantPublish(conn, "p", false)
@@ -229,7 +229,7 @@ func TestMQTT_4_3_3_9(t *testing.T) {
 func TestMQTT_4_3_3_10(t *testing.T) {
 	onRig(t, func(t *testing.T, r *rig) {
 		store := persistence.NewMemory(persistence.Options{})
-		r.cfg.Store = store
+		r.cfg.Store.Custom = store
 		c, conn := r.receiver(control.Connack{}, r.keep)
 		p, pubrec := message(2, 7, "a"), []byte{0x50, 2, 0, 7}
 		conn.Publish(p)
@@ -245,7 +245,7 @@ func TestMQTT_4_3_3_10(t *testing.T) {
 		}
 		r.wantKept("a")
 		r.must(c.Close()) // and through the end of the process
-		r.cfg.Store = store.Reopen()
+		r.cfg.Store.Custom = store.Reopen()
 		_, conn = r.receiver(control.Connack{SessionPresent: true}, r.keep)
 		conn.Publish(again(p))
 		conn.ExpectBytes(pubrec)

@@ -38,7 +38,7 @@ func TestMQTT_4_3_1_1(t *testing.T) {
 // few identifiers, so they come round.
 func identifiersAreUnused(t *testing.T, qos client.QoS, priority client.Priority, total int) {
 	onRig(t, func(t *testing.T, r *rig) {
-		r.cfg.Status = &client.Status{Topic: "s", NoCorrection: true}
+		r.cfg.Presence.Status = &client.Status{Topic: "s", NoCorrection: true}
 		c, conn := r.start(control.Connack{})
 		used := map[uint16]bool{r.wantPublish(conn, "online", false).PacketID: true}
 		take := func(id uint16) {

@@ -92,7 +92,7 @@ func TestMQTT_3_3_4_7(t *testing.T) {
 			t.Run(fmt.Sprint("maximum ", maximum, " status ", status), func(t *testing.T) {
 				onRig(t, func(t *testing.T, r *rig) {
 					if status {
-						r.cfg.Status = &client.Status{Topic: "s", NoCorrection: true}
+						r.cfg.Presence.Status = &client.Status{Topic: "s", NoCorrection: true}
 					}
 					random := rand.New(rand.NewPCG(uint64(maximum), 1))
 					c := r.client()
@@ -155,7 +155,7 @@ func TestMQTT_3_3_4_7(t *testing.T) {
 	t.Run("birth and goodbye count too", func(t *testing.T) {
 		for _, maximum := range []int{1, 2} {
 			onRig(t, func(t *testing.T, r *rig) {
-				r.cfg.Status = &client.Status{Topic: "s", NoCorrection: true}
+				r.cfg.Presence.Status = &client.Status{Topic: "s", NoCorrection: true}
 				c := r.client()
 				for range 3 {
 					r.publish(c, client.AtLeastOnce, "x")
@@ -211,7 +211,7 @@ func TestMQTT_3_3_4_7(t *testing.T) {
 // [MQTT-3.3.4-8]: nothing but PUBLISH waits for the Receive Maximum.
 func TestMQTT_3_3_4_8(t *testing.T) {
 	onRig(t, func(t *testing.T, r *rig) {
-		r.cfg.KeepAlive = 5 * time.Second
+		r.cfg.Connection.KeepAlive = 5 * time.Second
 		c, conn := r.receiver(control.Connack{ReceiveMaximum: 1}, r.keep)
 		for n := range 10 {
 			r.publish(c, client.ExactlyOnce, fmt.Sprint(n))

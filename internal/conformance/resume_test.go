@@ -31,7 +31,7 @@ func TestMQTT_3_1_2_4(t *testing.T) {
 		r.must(c.Close())
 
 		restart()
-		r.cfg.CleanStart = true
+		r.cfg.Session.CleanStart = true
 		c, err := client.New(r.cfg)
 		r.must(err)
 		t.Cleanup(func() { _ = c.Close() })
@@ -83,7 +83,7 @@ func TestMQTT_3_1_2_4(t *testing.T) {
 	}
 	t.Run("resumed by the server, nothing kept here", func(t *testing.T) {
 		onRig(t, func(t *testing.T, r *rig) {
-			r.cfg.CleanStart = true
+			r.cfg.Session.CleanStart = true
 			r.publish(r.client(), client.ExactlyOnce, "x")
 			inNoSession(t, r)
 		})
@@ -94,7 +94,7 @@ func TestMQTT_3_1_2_4(t *testing.T) {
 			c, _ := half(r)
 			r.must(c.Close())
 			restart()
-			r.cfg.CleanStart = true
+			r.cfg.Session.CleanStart = true
 			r.client()
 			inNoSession(t, r)
 		})

@@ -33,9 +33,14 @@ func onRig(t *testing.T, test func(t *testing.T, r *rig)) {
 	synctest.Test(t, func(t *testing.T) {
 		r := &rig{Broker: fakebroker.New(t), t: t}
 		r.cfg = client.Config{
-			Servers: []string{"mqtt://server"}, ClientID: "c", Dial: r.Dial,
-			KeepAlive: 18 * time.Hour, AckTimeout: 1000 * time.Hour,
-			Backoff: reliability.Backoff{Min: 10 * time.Millisecond, Max: 2 * time.Second},
+			Servers:  []string{"mqtt://server"},
+			ClientID: "c",
+			Connection: client.ConnectionConfig{
+				Dial:       r.Dial,
+				KeepAlive:  18 * time.Hour,
+				AckTimeout: 1000 * time.Hour,
+				Backoff:    reliability.Backoff{Min: 10 * time.Millisecond, Max: 2 * time.Second},
+			},
 			OnEvent: func(e client.Event) {
 				r.mu.Lock()
 				defer r.mu.Unlock()

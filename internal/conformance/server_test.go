@@ -40,7 +40,7 @@ func TestMQTT_2_2_1_4(t *testing.T) {
 // The Server MUST NOT send packets exceeding Maximum Packet Size to the Client.
 func TestMQTT_3_1_2_24(t *testing.T) {
 	onRig(t, func(t *testing.T, r *rig) {
-		r.cfg.MaximumPacketSize = 100
+		r.cfg.Connection.MaximumPacketSize = 100
 		_, conn := r.receiver(control.Connack{}, r.keep)
 		p := message(1, 1, "")
 		p.Payload = make([]byte, 92)
@@ -62,7 +62,7 @@ func TestMQTT_3_1_2_24(t *testing.T) {
 // aliasEnds sends an alias above our Topic Alias Maximum, and below it.
 func aliasEnds(t *testing.T, maximum uint16) {
 	onRig(t, func(t *testing.T, r *rig) {
-		r.cfg.TopicAliasMaximum = maximum
+		r.cfg.Receiving.TopicAliasMaximum = maximum
 		_, conn := r.receiver(control.Connack{}, r.keep)
 		p := message(1, 1, "p")
 		for p.TopicAlias = 1; p.TopicAlias <= maximum; p.TopicAlias++ {
@@ -174,7 +174,7 @@ func TestMQTT_3_2_2_8(t *testing.T) {
 // that are not acknowledged.
 func TestMQTT_3_3_4_9(t *testing.T) {
 	onRig(t, func(t *testing.T, r *rig) {
-		r.cfg.ReceiveMaximum = 2
+		r.cfg.Receiving.ReceiveMaximum = 2
 		g := newGate(t)
 		_, conn := r.receiver(control.Connack{}, g.handle)
 		conn.Publish(message(1, 1, "a"))
@@ -224,7 +224,7 @@ func TestMQTT_3_1_2_3(t *testing.T) {
 // to 0: else it is a violation, and nothing is sent in that session.
 func TestMQTT_3_2_2_2(t *testing.T) {
 	onRig(t, func(t *testing.T, r *rig) {
-		r.cfg.CleanStart = true
+		r.cfg.Session.CleanStart = true
 		c := r.client()
 		r.publish(c, client.ExactlyOnce, "p")
 		for range 2 {

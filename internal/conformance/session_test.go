@@ -22,7 +22,7 @@ import (
 // Connection is open: however long that is.
 func TestMQTT_4_1_0_1(t *testing.T) {
 	onRig(t, func(t *testing.T, r *rig) {
-		r.cfg.SessionExpiry = time.Second
+		r.cfg.Session.Expiry = time.Second
 		c, conn := r.receiver(control.Connack{}, r.keep)
 		r.publish(c, client.ExactlyOnce, "released")
 		released := conn.ExpectPublish().PacketID
@@ -68,7 +68,7 @@ func (r *rig) either(conn *fakebroker.Conn) string {
 func TestMQTT_4_2_1(t *testing.T) {
 	b := fakebroker.NewTCP(t)
 	arrived := make(chan string, 1000)
-	c, err := client.New(client.Config{Servers: []string{"mqtt://server"}, ClientID: "c", Dial: b.Dial})
+	c, err := client.New(client.Config{Servers: []string{"mqtt://server"}, ClientID: "c", Connection: client.ConnectionConfig{Dial: b.Dial}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -122,7 +122,7 @@ func TestMQTT_4_2_1(t *testing.T) {
 func TestMQTT_4_4_0_1(t *testing.T) {
 	onRig(t, func(t *testing.T, r *rig) {
 		store := persistence.NewMemory(persistence.Options{})
-		r.cfg.Store = store
+		r.cfg.Store.Custom = store
 		c, conn := r.start(control.Connack{})
 		send := func(qos client.QoS, payload string) uint16 {
 			t.Helper()
@@ -181,7 +181,7 @@ func TestMQTT_4_4_0_2(t *testing.T) {
 	for qos, ack := range map[client.QoS]wire.Type{1: wire.PUBACK, 2: wire.PUBREC} {
 		onRig(t, func(t *testing.T, r *rig) {
 			store := persistence.NewMemory(persistence.Options{})
-			r.cfg.Store = store
+			r.cfg.Store.Custom = store
 			c, conn := r.start(control.Connack{})
 			for _, reason := range pubackReasons[2:] {
 				d := r.publish(c, qos, "p")
@@ -210,7 +210,7 @@ func TestMQTT_4_4_0_2(t *testing.T) {
 func TestMQTT_4_5_0_2(t *testing.T) {
 	for qos, answer := range map[byte]wire.Type{1: wire.PUBACK, 2: wire.PUBREC} {
 		onRig(t, func(t *testing.T, r *rig) {
-			r.cfg.HandlerBackoff.Min, r.cfg.HandlerBackoff.Max = time.Millisecond, time.Millisecond
+			r.cfg.Receiving.HandlerBackoff.Min, r.cfg.Receiving.HandlerBackoff.Max = time.Millisecond, time.Millisecond
 			_, conn := r.receiver(control.Connack{}, func(_ context.Context, m *client.Message) error {
 				switch string(m.Payload) {
 				case "refused":

@@ -36,15 +36,15 @@ func messagesWith(s string) map[string]client.Message {
 func configurationsWith(s string) map[string]func(*client.Config) {
 	will := func(edit func(*client.Will)) func(*client.Config) {
 		return func(c *client.Config) {
-			c.Will = &client.Will{Topic: "w"}
-			edit(c.Will)
+			c.Presence.Will = &client.Will{Topic: "w"}
+			edit(c.Presence.Will)
 		}
 	}
 	return map[string]func(*client.Config){
 		"ClientID":            func(c *client.Config) { c.ClientID = s },
-		"Username":            func(c *client.Config) { c.Username = s },
-		"Publisher":           func(c *client.Config) { c.Publisher, c.Sequenced = s, true },
-		"Status":              func(c *client.Config) { c.Status = &client.Status{Topic: s, NoCorrection: true} },
+		"Username":            func(c *client.Config) { c.Connection.Username = s },
+		"Publisher":           func(c *client.Config) { c.Publishing.Publisher, c.Publishing.Sequenced = s, true },
+		"Status":              func(c *client.Config) { c.Presence.Status = &client.Status{Topic: s, NoCorrection: true} },
 		"Will, topic":         will(func(w *client.Will) { w.Topic = s }),
 		"Will, content":       will(func(w *client.Will) { w.ContentType = s }),
 		"Will, response":      will(func(w *client.Will) { w.ResponseTopic = s }),
@@ -221,7 +221,7 @@ func TestMQTT_1_5_5_1(t *testing.T) {
 				continue
 			}
 			onRig(t, func(t *testing.T, r *rig) {
-				r.cfg.Will = &client.Will{Topic: "w", UserProperties: []client.UserProperty{{Key: "k", Value: strings.Repeat("v", n)}}}
+				r.cfg.Presence.Will = &client.Will{Topic: "w", UserProperties: []client.UserProperty{{Key: "k", Value: strings.Repeat("v", n)}}}
 				f := r.connectFrame()
 				size, _ := wantShortest(t, "Remaining Length", f.Raw[1:])
 				seen[size] = true
@@ -286,7 +286,7 @@ func TestMQTT_1_5_7_1(t *testing.T) {
 			t.Run(fmt.Sprintf("%s %q", name, s), func(t *testing.T) {
 				bad := []client.UserProperty{{Key: "good", Value: "good"}, {Key: pair[0], Value: pair[1]}}
 				wantRefused(t, map[string]client.Message{name: {Topic: "t", UserProperties: bad}})
-				wantImpossible(t, map[string]func(*client.Config){name: func(c *client.Config) { c.Will = &client.Will{Topic: "w", UserProperties: bad} }})
+				wantImpossible(t, map[string]func(*client.Config){name: func(c *client.Config) { c.Presence.Will = &client.Will{Topic: "w", UserProperties: bad} }})
 				user := props(wire.PropUser, "good", "good", wire.PropUser, pair[0], pair[1])
 				wantViolation(t, "PUBLISH", wire.ReasonMalformedPacket, raw(0x30, "t", user))
 				wantViolation(t, "PUBACK", wire.ReasonMalformedPacket, raw(0x40, uint16(9), 0, user))

@@ -325,7 +325,7 @@ func TestMQTT_3_9_3_2(t *testing.T) {
 func silent(t *testing.T, kind wire.Type, ask func(r *rig, c *client.Client) <-chan error) {
 	t.Helper()
 	onRig(t, func(t *testing.T, r *rig) {
-		r.cfg.AckTimeout = 5 * time.Second
+		r.cfg.Connection.AckTimeout = 5 * time.Second
 		c, conn := r.start(control.Connack{})
 		ask(r, c)
 		conn.Expect(kind)

@@ -20,12 +20,12 @@ func refusesTopics(t *testing.T, topics []string) {
 	onRig(t, func(t *testing.T, r *rig) {
 		for _, topic := range topics {
 			cfg := r.cfg
-			cfg.Will = &client.Will{Topic: topic}
+			cfg.Presence.Will = &client.Will{Topic: topic}
 			var bad *client.ConfigError
 			if err := cfg.Validate(); !errors.As(err, &bad) || bad.Field != "Will" {
 				t.Errorf("a will for %.40q: the error is %v", topic, err)
 			}
-			cfg.Will, cfg.Status = nil, &client.Status{Topic: topic, NoCorrection: true}
+			cfg.Presence.Will, cfg.Presence.Status = nil, &client.Status{Topic: topic, NoCorrection: true}
 			if err := cfg.Validate(); !errors.As(err, &bad) || bad.Field != "Status.Topic" {
 				t.Errorf("a status at %.40q: the error is %v", topic, err)
 			}

@@ -69,7 +69,7 @@ func NewTCP(t TB) *Broker {
 	return b
 }
 
-// Dial opens a connection; it is a client.Config.Dial. It fails once the test is
+// Dial opens a connection; it is a client.Config.Connection.Dial. It fails once the test is
 // over.
 func (b *Broker) Dial(ctx context.Context, _ *url.URL) (net.Conn, error) {
 	if b.ln != nil {

@@ -70,16 +70,16 @@ func (a *attack) on(p *peer) error {
 var errSilent = errors.New("closed without a DISCONNECT")
 
 // impatient is a client that soon gives a silent connection up.
-func impatient(cfg *client.Config) { cfg.AckTimeout = 20 * time.Millisecond }
+func impatient(cfg *client.Config) { cfg.Connection.AckTimeout = 20 * time.Millisecond }
 
 // patient is one that gives a server time while it floods.
-func patient(cfg *client.Config) { cfg.AckTimeout = patience }
+func patient(cfg *client.Config) { cfg.Connection.AckTimeout = patience }
 
 // budgeted is one with the default limits of what is received, scaled down by 16;
 // by its Receive Maximum alone it would keep 64 MiB.
 func budgeted(cfg *client.Config) {
-	cfg.ReceiveMaximum, cfg.MaximumPacketSize, cfg.MaxInboundBytes, cfg.QoS0Queue = 64, hugePacket, budget, 1024
-	cfg.AckTimeout = 500 * time.Millisecond // until then a slow machine has read all there is room for
+	cfg.Receiving.ReceiveMaximum, cfg.Connection.MaximumPacketSize, cfg.Receiving.MaxBufferedBytes, cfg.Receiving.QoS0QueueSize = 64, hugePacket, budget, 1024
+	cfg.Connection.AckTimeout = 500 * time.Millisecond // until then a slow machine has read all there is room for
 }
 
 const (
@@ -293,7 +293,7 @@ var silences = []attack{
 	},
 		edit: func(cfg *client.Config) {
 			impatient(cfg)
-			cfg.MaximumPacketSize = wire.MaxPacketSize
+			cfg.Connection.MaximumPacketSize = wire.MaxPacketSize
 		}, bound: 8 << 20},
 	{name: "nothing is read any more", due: free, bare: true, do: func(p *peer) {
 		r := wire.NewReader(p.nc, 0)

@@ -68,11 +68,24 @@ func newBed(t testing.TB, tcp bool, play func(*peer), edit func(*client.Config))
 	b.s = newServer(t, tcp, play)
 	b.s.sample = b.sample
 	cfg := client.Config{
-		Servers: []string{"mqtt://hostile"}, ClientID: "victim", Dial: b.s.dial,
-		ReceiveMaximum: receiveMaximum, MaximumPacketSize: packetSize, TopicAliasMaximum: 4, Lanes: lanes, QoS0Queue: qos0Queue,
-		Backoff: reliability.Backoff{Min: time.Millisecond, Max: time.Millisecond}, HandlerBackoff: reliability.Backoff{Min: 1, Max: 1},
-		ConnectTimeout: 100 * time.Millisecond, WriteTimeout: 100 * time.Millisecond, CloseTimeout: 100 * time.Millisecond,
-		AckTimeout: 2 * time.Second,
+		Servers:  []string{"mqtt://hostile"},
+		ClientID: "victim",
+		Connection: client.ConnectionConfig{
+			Dial:              b.s.dial,
+			MaximumPacketSize: packetSize,
+			Backoff:           reliability.Backoff{Min: time.Millisecond, Max: time.Millisecond},
+			ConnectTimeout:    100 * time.Millisecond,
+			WriteTimeout:      100 * time.Millisecond,
+			CloseTimeout:      100 * time.Millisecond,
+			AckTimeout:        2 * time.Second,
+		},
+		Receiving: client.ReceivingConfig{
+			ReceiveMaximum:    receiveMaximum,
+			TopicAliasMaximum: 4,
+			Concurrency:       lanes,
+			QoS0QueueSize:     qos0Queue,
+			HandlerBackoff:    reliability.Backoff{Min: 1, Max: 1},
+		},
 	}
 	if edit != nil {
 		edit(&cfg)

@@ -88,8 +88,7 @@ func connected(t *testing.T, said []byte, hangUp, present, early bool) {
 		return nc, err
 	}
 	newClient := func() *client.Client {
-		c, err := client.New(client.Config{Servers: []string{"mqtt://hostile"}, ClientID: "victim", Dial: dial, Store: store,
-			ReceiveMaximum: 4, MaximumPacketSize: 1000, TopicAliasMaximum: 3, Lanes: 2, QoS0Queue: 2})
+		c, err := client.New(client.Config{Servers: []string{"mqtt://hostile"}, ClientID: "victim", Connection: client.ConnectionConfig{Dial: dial, MaximumPacketSize: 1000}, Store: client.StoreConfig{Custom: store}, Receiving: client.ReceivingConfig{ReceiveMaximum: 4, TopicAliasMaximum: 3, Concurrency: 2, QoS0QueueSize: 2}})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -37,7 +37,7 @@ func TestAMinuteOfAHostileServer(t *testing.T) {
 		if err := a.on(p); err != nil && err != errSilent && a.due != stands {
 			t.Errorf("%s: %v", a.name, err)
 		}
-	}, func(cfg *client.Config) { cfg.AckTimeout = 300 * time.Millisecond })
+	}, func(cfg *client.Config) { cfg.Connection.AckTimeout = 300 * time.Millisecond })
 	b.start()
 	tick := time.NewTicker(duration / 50)
 	defer tick.Stop()
@@ -69,7 +69,7 @@ func TestReconnects(t *testing.T) {
 			if p.n == connections {
 				close(enough)
 			}
-		}, func(cfg *client.Config) { cfg.Backoff = reliability.Backoff{Min: 1, Max: 1} })
+		}, func(cfg *client.Config) { cfg.Connection.Backoff = reliability.Backoff{Min: 1, Max: 1} })
 		b.start()
 		b.subscribe("more")
 		select {

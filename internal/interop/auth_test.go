@@ -11,9 +11,11 @@ import (
 func TestRefusedCredentialsEndTheClientWithATypedError(t *testing.T) {
 	onEachBroker(t, setup{users: true}, func(r *run) {
 		for name, change := range map[string]func(*client.Config){
-			"wrong password": func(cfg *client.Config) { cfg.Username, cfg.Password = goodUser, []byte("guess") },
-			"unknown user":   func(cfg *client.Config) { cfg.Username, cfg.Password = "stranger", []byte(goodPassword) },
-			"no user":        func(*client.Config) {},
+			"wrong password": func(cfg *client.Config) { cfg.Connection.Username, cfg.Connection.Password = goodUser, []byte("guess") },
+			"unknown user": func(cfg *client.Config) {
+				cfg.Connection.Username, cfg.Connection.Password = "stranger", []byte(goodPassword)
+			},
+			"no user": func(*client.Config) {},
 		} {
 			cfg := r.config("sub")
 			change(&cfg)
@@ -41,7 +43,7 @@ func TestRefusedCredentialsEndTheClientWithATypedError(t *testing.T) {
 func TestDeniedTopicsAreRefusedAndTheOthersGoOn(t *testing.T) {
 	onEachBroker(t, setup{users: true}, func(r *run) {
 		cfg := r.config("both")
-		cfg.Username, cfg.Password = goodUser, []byte(goodPassword)
+		cfg.Connection.Username, cfg.Connection.Password = goodUser, []byte(goodPassword)
 		events := watch(&cfg)
 		c := r.start(cfg)
 		allowed, denied := r.topic("allowed"), r.topic(deniedLevel+"/topic")

@@ -163,6 +163,6 @@ func (f foreign) Restart(t *testing.T, _ bool) {
 func login(b broker, cfg *client.Config) {
 	if f, ok := b.(foreign); ok && f.url.User != nil {
 		password, _ := f.url.User.Password()
-		cfg.Username, cfg.Password = f.url.User.Username(), []byte(password)
+		cfg.Connection.Username, cfg.Connection.Password = f.url.User.Username(), []byte(password)
 	}
 }

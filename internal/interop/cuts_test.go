@@ -70,14 +70,14 @@ func surviveCuts(r *run, seed uint64) {
 	subLink, pubLink := r.proxy(), r.proxy()
 	subCfg, pubCfg := r.config("sub"), r.config("pub")
 	subCfg.Servers, subCfg.Dir = []string{subLink.URL()}, r.TempDir()
-	pubCfg.Servers, pubCfg.Dir, pubCfg.Sequenced = []string{pubLink.URL()}, r.TempDir(), true
+	pubCfg.Servers, pubCfg.Dir, pubCfg.Publishing.Sequenced = []string{pubLink.URL()}, r.TempDir(), true
 	plain := r.start(subCfg)
 	in := r.subscribe(plain, r.topic("cuts/+"), client.ExactlyOnce)
 
 	dedupeCfg := r.config("dedupe")
 	cache := dedupe.NewMemory(dedupe.Options{})
 	r.Cleanup(func() { _ = cache.Close() })
-	dedupeCfg.Servers, dedupeCfg.Dedupe, dedupeCfg.Ordering = subCfg.Servers, cache, &client.Ordering{}
+	dedupeCfg.Servers, dedupeCfg.Receiving.Dedupe, dedupeCfg.Receiving.Ordering = subCfg.Servers, cache, &client.Ordering{}
 	dedupes := r.start(dedupeCfg)
 	filtered := r.subscribe(dedupes, r.topic("cuts/+"), client.ExactlyOnce)
 

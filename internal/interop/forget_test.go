@@ -19,11 +19,11 @@ func TestWhatABrokerForgetsIsReportedAsAGap(t *testing.T) {
 		subCfg, pubCfg := r.config("sub"), r.config("pub")
 		cache := dedupe.NewMemory(dedupe.Options{})
 		r.Cleanup(func() { _ = cache.Close() })
-		subCfg.Servers, subCfg.Dedupe = []string{subLink.URL()}, cache
-		subCfg.Ordering = &client.Ordering{Options: ordering.Options{Start: ordering.FromOne, GapTimeout: time.Second}}
+		subCfg.Servers, subCfg.Receiving.Dedupe = []string{subLink.URL()}, cache
+		subCfg.Receiving.Ordering = &client.Ordering{Options: ordering.Options{Start: ordering.FromOne, GapTimeout: time.Second}}
 		subEvents, pubEvents := watch(&subCfg), watch(&pubCfg)
 		in := r.subscribe(r.start(subCfg), r.topic("traffic/+"), client.ExactlyOnce)
-		pubCfg.Servers, pubCfg.Dir, pubCfg.Sequenced = []string{pubLink.URL()}, r.TempDir(), true
+		pubCfg.Servers, pubCfg.Dir, pubCfg.Publishing.Sequenced = []string{pubLink.URL()}, r.TempDir(), true
 		publisher := r.start(pubCfg)
 		r.resumeOnce([]*mqtttest.Proxy{subLink, pubLink}, subEvents, pubEvents)
 		flow := r.traffic(publisher)

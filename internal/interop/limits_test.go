@@ -77,7 +77,7 @@ func TestABrokerThatExceedsOurReceiveMaximumLosesNothing(t *testing.T) {
 		got := &window{dir: mqtttest.ToClient}
 		link.OnPacket(got.look)
 		cfg := r.config("sub")
-		cfg.Servers, cfg.ReceiveMaximum = []string{link.URL()}, receiveMaximum
+		cfg.Servers, cfg.Receiving.ReceiveMaximum = []string{link.URL()}, receiveMaximum
 		sub := r.start(cfg)
 		in := r.subscribe(sub, topic, client.ExactlyOnce)
 		publisher := r.start(r.config("pub"))
@@ -112,7 +112,7 @@ func TestAPacketThatMosquittoCountsAsOurMaximumArrives(t *testing.T) {
 			return mqtttest.ActionPass
 		})
 		cfg := r.config("sub")
-		cfg.Servers, cfg.MaximumPacketSize = []string{link.URL()}, maximum
+		cfg.Servers, cfg.Connection.MaximumPacketSize = []string{link.URL()}, maximum
 		sub := r.start(cfg)
 		in := r.subscribe(sub, r.topic("#"), client.ExactlyOnce)
 		publisher := r.start(r.config("pub"))

@@ -122,9 +122,9 @@ mosquitto, as the other tests of ` + "`internal/interop`" + ` found it. mooring'
 
 // traitTexts say what the traits mean to a reader of the document.
 var traitTexts = map[string]string{
-	"savesLate":             "Its acknowledgements come before the message is safe on disk: SIGKILL makes it forget the last ones [MQTT-4.3.2-4] [MQTT-4.3.3-8]. What is forgotten after the publisher was told is reported as a gap, with `Config.Ordering`",
+	"savesLate":             "Its acknowledgements come before the message is safe on disk: SIGKILL makes it forget the last ones [MQTT-4.3.2-4] [MQTT-4.3.3-8]. What is forgotten after the publisher was told is reported as a gap, with `Config.Receiving.Ordering`",
 	"forgetsCleanStarts":    "A session that began with Clean Start 1 and was not resumed since is gone after a restart [MQTT-3.1.2-23]",
-	"repeatsComplete":       "After a restart, or two cuts in a row, it sends QoS 2 messages again that it has sent PUBREL for [MQTT-4.3.3-6]. `Config.Dedupe` holds them off",
+	"repeatsComplete":       "After a restart, or two cuts in a row, it sends QoS 2 messages again that it has sent PUBREL for [MQTT-4.3.3-6]. `Config.Receiving.Dedupe` holds them off",
 	"cutsRefused":           "With `max_queued_messages 0` it ends the connection behind an acknowledgement that refuses a message. The client connects again and goes on",
 	"grantsDenied":          "SUBACK grants a filter that its access rules forbid, and nothing comes",
 	"exceedsReceiveMaximum": "It sends more QoS 1 and 2 messages than the client's Receive Maximum allows [MQTT-3.3.4-9]. The client ends the connection with 0x93, as it must, and loses nothing",

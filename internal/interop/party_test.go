@@ -106,7 +106,7 @@ const messageID = "m-id"
 // mooring is this module's client.
 var mooring = party{name: "mooring", dial: func(c *cell, name string, o dialing) (endpoint, error) {
 	cfg := c.config(name)
-	cfg.TopicAliasMaximum, cfg.MaximumPacketSize, cfg.TopicAliases = o.topicAliasMaximum, o.maximumPacketSize, o.topicAliases
+	cfg.Receiving.TopicAliasMaximum, cfg.Connection.MaximumPacketSize, cfg.Publishing.TopicAliases = o.topicAliasMaximum, o.maximumPacketSize, o.topicAliases
 	if o.url != "" {
 		cfg.Servers = []string{o.url}
 	}

@@ -33,8 +33,8 @@ func (r *run) peer(program string, args ...string) string {
 	}
 	args = append([]string{"-V", "mqttv5", "-h", host, "-p", port}, args...)
 	var cfg client.Config
-	if login(r.broker, &cfg); cfg.Username != "" {
-		args = append(args, "-u", cfg.Username, "-P", string(cfg.Password))
+	if login(r.broker, &cfg); cfg.Connection.Username != "" {
+		args = append(args, "-u", cfg.Connection.Username, "-P", string(cfg.Connection.Password))
 	}
 	out, err := exec.CommandContext(r.ctx, program, args...).Output()
 	var failed *exec.ExitError
@@ -62,8 +62,8 @@ func TestMessagesOfMosquittoPubAreDeduplicatedAndOrdered(t *testing.T) {
 		cfg := r.config("sub")
 		cache := dedupe.NewMemory(dedupe.Options{})
 		r.Cleanup(func() { _ = cache.Close() })
-		cfg.Dedupe = cache
-		cfg.Ordering = &client.Ordering{Options: ordering.Options{Start: ordering.FromOne, GapTimeout: patience}}
+		cfg.Receiving.Dedupe = cache
+		cfg.Receiving.Ordering = &client.Ordering{Options: ordering.Options{Start: ordering.FromOne, GapTimeout: patience}}
 		sub := r.start(cfg)
 		in := r.subscribe(sub, topic, client.ExactlyOnce)
 		ids := make([]string, 6)
@@ -101,7 +101,7 @@ func TestMosquittoSubReadsOurMessagesWithAllProperties(t *testing.T) {
 		r.peer("mosquitto_sub", append(session, "-E")...) // ends once it has subscribed; its session stays
 
 		cfg := r.config("pub")
-		cfg.Sequenced, cfg.Publisher = true, "harbour"
+		cfg.Publishing.Sequenced, cfg.Publishing.Publisher = true, "harbour"
 		publisher := r.start(cfg)
 		var want []string
 		for i, qos := range []client.QoS{1, 2, 2} {
@@ -144,7 +144,7 @@ func TestAPeerThatPublishesAgainIsHandledOnce(t *testing.T) {
 		cfg := r.config("sub")
 		cache := dedupe.NewMemory(dedupe.Options{})
 		r.Cleanup(func() { _ = cache.Close() })
-		cfg.Dedupe = cache
+		cfg.Receiving.Dedupe = cache
 		in := &inbox{}
 		c := r.start(cfg)
 		attempts := 0

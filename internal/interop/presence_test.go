@@ -104,7 +104,7 @@ func TestWatchingOthers(t *testing.T) {
 			r.retains(topic(i))
 			cfg := r.config(fmt.Sprint("device", i))
 			cfg.Servers = []string{server}
-			cfg.Status = &client.Status{Topic: topic(i), Structured: true, Delay: time.Second}
+			cfg.Presence.Status = &client.Status{Topic: topic(i), Structured: true, Delay: time.Second}
 			return r.start(cfg)
 		}
 		cable, link := r.proxy(), r.proxy()

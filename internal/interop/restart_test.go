@@ -61,8 +61,8 @@ func surviveRestarts(r *run, kill bool) {
 	subCfg, pubCfg := r.config("sub"), r.config("pub")
 	cache := dedupe.NewMemory(dedupe.Options{})
 	r.Cleanup(func() { _ = cache.Close() })
-	subCfg.Servers, subCfg.Dedupe = []string{subLink.URL()}, cache
-	subCfg.Ordering = &client.Ordering{Options: ordering.Options{Start: ordering.FromOne, GapTimeout: patience}}
+	subCfg.Servers, subCfg.Receiving.Dedupe = []string{subLink.URL()}, cache
+	subCfg.Receiving.Ordering = &client.Ordering{Options: ordering.Options{Start: ordering.FromOne, GapTimeout: patience}}
 	// What the broker itself does is seen by a receiver without dedupe.
 	rawCfg := r.config("raw")
 	rawCfg.Servers = subCfg.Servers
@@ -70,7 +70,7 @@ func surviveRestarts(r *run, kill bool) {
 	sub := r.start(subCfg)
 	in := r.subscribe(sub, r.topic("traffic/+"), client.ExactlyOnce)
 	raw := r.subscribe(r.start(rawCfg), r.topic("traffic/+"), client.ExactlyOnce)
-	pubCfg.Servers, pubCfg.Dir, pubCfg.Sequenced = []string{pubLink.URL()}, r.TempDir(), true
+	pubCfg.Servers, pubCfg.Dir, pubCfg.Publishing.Sequenced = []string{pubLink.URL()}, r.TempDir(), true
 	publisher := r.start(pubCfg)
 	r.resumeOnce([]*mqtttest.Proxy{subLink, pubLink}, subEvents, rawEvents, pubEvents)
 	flow := r.traffic(publisher)

@@ -55,11 +55,13 @@ func (r *run) proxy() *mqtttest.Proxy {
 // without a proxy, all else by default.
 func (r *run) config(name string) client.Config {
 	cfg := client.Config{
-		Servers:       []string{r.broker.URL()},
-		ClientID:      r.name + name,
-		SessionExpiry: 10 * time.Minute,
-		Backoff:       reliability.Backoff{Min: 2 * time.Millisecond, Max: 30 * time.Millisecond},
-		CloseTimeout:  2 * time.Second,
+		Servers:  []string{r.broker.URL()},
+		ClientID: r.name + name,
+		Session:  client.SessionConfig{Expiry: 10 * time.Minute},
+		Connection: client.ConnectionConfig{
+			Backoff:      reliability.Backoff{Min: 2 * time.Millisecond, Max: 30 * time.Millisecond},
+			CloseTimeout: 2 * time.Second,
+		},
 	}
 	login(r.broker, &cfg)
 	return cfg
@@ -116,7 +118,7 @@ func (r *run) sweep() {
 func (r *run) visit(clientID string, do func(context.Context, *client.Client) error) {
 	r.Helper()
 	cfg := r.config("")
-	cfg.ClientID, cfg.CleanStart, cfg.SessionExpiry = clientID, true, client.NoSession
+	cfg.ClientID, cfg.Session.CleanStart, cfg.Session.Expiry = clientID, true, client.NoSession
 	c, err := client.New(cfg)
 	if err != nil {
 		r.Fatal(err)

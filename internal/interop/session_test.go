@@ -120,7 +120,7 @@ func TestMessagesInFlightSurviveALostSession(t *testing.T) {
 		subCfg := r.config("sub")
 		cache := dedupe.NewMemory(dedupe.Options{})
 		r.Cleanup(func() { _ = cache.Close() })
-		subCfg.Dedupe = cache
+		subCfg.Receiving.Dedupe = cache
 		topic := r.topic("lost")
 		in := r.subscribe(r.start(subCfg), topic, client.ExactlyOnce)
 
@@ -171,7 +171,7 @@ func TestAClientRestartedWithMessagesInFlightLosesNone(t *testing.T) {
 		in := r.subscribe(r.start(r.config("sub")), topic, client.ExactlyOnce)
 		link := r.proxy()
 		cfg := r.config("pub")
-		cfg.Servers, cfg.Dir, cfg.Sequenced = []string{link.URL()}, r.TempDir(), true
+		cfg.Servers, cfg.Dir, cfg.Publishing.Sequenced = []string{link.URL()}, r.TempDir(), true
 		want := numberedUpTo(60)
 		first := r.start(cfg)
 		link.Stall(mqtttest.ToClient)
@@ -220,7 +220,7 @@ func restartReceiver(r *run, name string, cut bool) {
 	topic := r.topic("receiver/" + name)
 	link := r.proxy()
 	cfg := r.config("sub" + name)
-	cfg.Servers, cfg.Dir, cfg.CloseTimeout = []string{link.URL()}, r.TempDir(), 50*time.Millisecond
+	cfg.Servers, cfg.Dir, cfg.Connection.CloseTimeout = []string{link.URL()}, r.TempDir(), 50*time.Millisecond
 	in := &inbox{}
 	stuck := make(chan struct{})
 	if cut {

@@ -45,14 +45,14 @@ func TestAStaleWillIsCorrected(t *testing.T) {
 
 		link := r.proxy()
 		old := r.config("old")
-		old.Servers, old.Status = []string{link.URL()}, status
+		old.Servers, old.Presence.Status = []string{link.URL()}, status
 		r.start(old)
 		awaitWords(r, in, topic, "online birth")
 		link.Refuse(true)
 		link.Cut()
 
 		cfg := r.config("new")
-		cfg.Status = status
+		cfg.Presence.Status = status
 		c := r.start(cfg)
 		awaitWords(r, in, topic, "online birth", "offline will", "online correction")
 		late := r.start(r.config("late"))
@@ -74,7 +74,7 @@ func TestAnEndIsLeftToTheWill(t *testing.T) {
 		r.retains(topic)
 		in := r.subscribe(r.start(r.config("sub")), topic, client.AtLeastOnce)
 		cfg := r.config("ship")
-		cfg.Status = &client.Status{Topic: topic, Structured: true, Delay: time.Second, LeaveToWill: true}
+		cfg.Presence.Status = &client.Status{Topic: topic, Structured: true, Delay: time.Second, LeaveToWill: true}
 		c := r.start(cfg)
 		awaitWords(r, in, topic, "online birth")
 		if err := c.Close(); err != nil {
@@ -93,8 +93,8 @@ func TestTheEndOfTheSessionIsTold(t *testing.T) {
 			in := r.subscribe(r.start(r.config("sub")), topic, client.AtLeastOnce)
 			link := r.proxy()
 			cfg := r.config("ship")
-			cfg.Servers, cfg.SessionExpiry = []string{link.URL()}, expiry
-			cfg.Status = &client.Status{Topic: topic, Structured: true, AtSessionEnd: true}
+			cfg.Servers, cfg.Session.Expiry = []string{link.URL()}, expiry
+			cfg.Presence.Status = &client.Status{Topic: topic, Structured: true, AtSessionEnd: true}
 			r.start(cfg)
 			awaitWords(r, in, topic, "online birth")
 			link.Refuse(true)

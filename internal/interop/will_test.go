@@ -19,7 +19,7 @@ func TestTheWillComesAfterACutAndNotAfterACleanEnd(t *testing.T) {
 		}
 		link := r.proxy()
 		cfg := r.config("ship")
-		cfg.Servers, cfg.Will = []string{link.URL()}, &will
+		cfg.Servers, cfg.Presence.Will = []string{link.URL()}, &will
 		events := watch(&cfg)
 		ship := r.start(cfg)
 		link.Cut()
@@ -48,7 +48,7 @@ func TestARetainedWillStays(t *testing.T) {
 		link := r.proxy()
 		cfg := r.config("ship")
 		cfg.Servers = []string{link.URL()}
-		cfg.Will = &client.Will{Topic: topic, Payload: []byte("gone"), QoS: client.ExactlyOnce, Retain: true}
+		cfg.Presence.Will = &client.Will{Topic: topic, Payload: []byte("gone"), QoS: client.ExactlyOnce, Retain: true}
 		r.start(cfg)
 		link.Refuse(true)
 		link.Cut()
@@ -80,7 +80,7 @@ func TestStatusSaysOnlineAndOffline(t *testing.T) {
 		}
 		link := r.proxy()
 		cfg := r.config("ship")
-		cfg.Servers, cfg.Status = []string{link.URL()}, &client.Status{Topic: topic}
+		cfg.Servers, cfg.Presence.Status = []string{link.URL()}, &client.Status{Topic: topic}
 		ship := r.start(cfg)
 		expect(1, "connected", "online")
 

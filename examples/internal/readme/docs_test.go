@@ -117,7 +117,7 @@ var folders = map[string]string{"presence": "client/presence", "mqtttest": "clie
 func names(t *testing.T, folder string) map[string]bool {
 	t.Helper()
 	files, _ := filepath.Glob(filepath.Join(root, folder, "*.go"))
-	found := map[string]bool{}
+	found, types := map[string]bool{}, map[string]string{}
 	for _, file := range files {
 		f, err := parser.ParseFile(token.NewFileSet(), file, nil, parser.SkipObjectResolution)
 		if err != nil {
@@ -129,12 +129,24 @@ func names(t *testing.T, folder string) map[string]bool {
 				found[receiver(d)+d.Name.Name] = true
 			case *ast.GenDecl:
 				for _, s := range d.Specs {
-					declared(found, s)
+					declared(found, types, s)
 				}
 			}
 		}
 	}
+	addPaths(found, types)
 	return found
+}
+
+// addPaths adds Type.Field.Field for fields whose type is another type of the package.
+func addPaths(found map[string]bool, types map[string]string) {
+	for field, of := range types {
+		for name := range found {
+			if rest, ok := strings.CutPrefix(name, of+"."); ok && !strings.Contains(rest, ".") {
+				found[field+"."+rest] = true
+			}
+		}
+	}
 }
 
 func receiver(d *ast.FuncDecl) string {
@@ -151,7 +163,7 @@ func receiver(d *ast.FuncDecl) string {
 	return "?."
 }
 
-func declared(found map[string]bool, s ast.Spec) {
+func declared(found map[string]bool, types map[string]string, s ast.Spec) {
 	switch s := s.(type) {
 	case *ast.ValueSpec:
 		for _, n := range s.Names {
@@ -163,6 +175,9 @@ func declared(found map[string]bool, s ast.Spec) {
 			for _, f := range st.Fields.List {
 				for _, n := range f.Names {
 					found[s.Name.Name+"."+n.Name] = true
+					if of, ok := f.Type.(*ast.Ident); ok {
+						types[s.Name.Name+"."+n.Name] = of.Name
+					}
 				}
 			}
 		}
