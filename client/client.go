@@ -186,6 +186,7 @@ func New(cfg Config) (*Client, error) {
 	})
 	c.counters.settled = make(chan struct{}, 1)
 	c.inbound.init(int64(cfg.Receiving.MaxBufferedBytes), int64(cfg.Connection.MaximumPacketSize))
+	c.claims.owner = cfg.ClientID
 	c.makeLanes()
 	return c, nil
 }

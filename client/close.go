@@ -188,8 +188,8 @@ func (c *Client) within(up *link.Up, f func()) {
 // giveBack frees the claims of messages that were not handled, for whoever uses
 // the cache next.
 func (c *Client) giveBack() {
-	for _, key := range c.claims.abandon() {
-		_ = c.cfg.Receiving.Dedupe.Abort(key) // a cache that is closed has given it up
+	for _, claim := range c.claims.abandon() {
+		_ = c.cfg.Receiving.Dedupe.Abort(context.Background(), claim) // a closed cache has ended it
 	}
 }
 

@@ -204,7 +204,9 @@ type ReceivingConfig struct {
 
 	// Dedupe suppresses messages that were handled before, except retained
 	// messages that a new subscription brings: those are the state of their topic.
-	// Close does not close it. Default: none.
+	// The client claims each message under its ClientID before it is handled. While
+	// another client holds the claim, the message and those after it in the same
+	// queue wait. Close gives claims back and does not close the cache. Default: none.
 	Dedupe dedupe.Cache
 	// DedupeKey returns what makes two messages the same; a message with an empty
 	// key is always handled. Default: the message ID, so messages without one are

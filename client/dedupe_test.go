@@ -124,13 +124,13 @@ type sickCache struct {
 	fails int
 }
 
-func (s *sickCache) Begin(key string) (dedupe.Verdict, error) {
+func (s *sickCache) Begin(ctx context.Context, key, owner string) (dedupe.Claim, dedupe.Verdict, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.fails--; s.fails >= 0 {
-		return 0, errors.New("the cache is out of order")
+		return dedupe.Claim{}, 0, errors.New("the cache is out of order")
 	}
-	return s.Cache.Begin(key)
+	return s.Cache.Begin(ctx, key, owner)
 }
 
 func TestAMessageWaitsForACacheThatFails(t *testing.T) {
@@ -190,6 +190,7 @@ func TestClientsThatShareACacheHandleAMessageOnce(t *testing.T) {
 			clients, peers = append(clients, c), append(peers, s.accept(control.Connack{}))
 		}
 		id := NewMessageID()
+		began := time.Now()
 		for _, p := range peers {
 			p.publish(identified("t", 1, id))
 		}
@@ -200,6 +201,9 @@ func TestClientsThatShareACacheHandleAMessageOnce(t *testing.T) {
 		}
 		if n := handled.Load(); n != 1 {
 			t.Errorf("the handlers ran %d times", n)
+		}
+		if took := time.Since(began); took != 10*time.Second {
+			t.Errorf("the second client took %v to learn that the first had handled it", took)
 		}
 		for _, c := range clients {
 			must(t, c.Close())

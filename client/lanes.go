@@ -16,12 +16,14 @@ type lane struct {
 	ctx   context.Context // of the handlers; set by run
 	order *ordering.Resequencer[arrival]
 
-	mu       sync.Mutex
-	queue    []arrival
-	direct   int // of them at QoS 0
-	closed   bool
-	signal   chan struct{}
-	stopping chan struct{} // closed with closed
+	accepting context.Context // ends when stop is called
+	stopNow   context.CancelFunc
+
+	mu     sync.Mutex
+	queue  []arrival
+	direct int // of them at QoS 0
+	closed bool
+	signal chan struct{}
 }
 
 var laneSeed = maphash.MakeSeed()
@@ -29,7 +31,8 @@ var laneSeed = maphash.MakeSeed()
 func (c *Client) makeLanes() {
 	c.lanes = make([]*lane, c.cfg.Receiving.Concurrency)
 	for i := range c.lanes {
-		l := &lane{c: c, signal: make(chan struct{}, 1), stopping: make(chan struct{})}
+		l := &lane{c: c, signal: make(chan struct{}, 1)}
+		l.accepting, l.stopNow = context.WithCancel(context.Background())
 		if o := c.cfg.Receiving.Ordering; o != nil {
 			opts := o.Options
 			told := opts.OnGap
@@ -86,7 +89,7 @@ func (l *lane) run(ctx context.Context) {
 		select {
 		case <-ctx.Done():
 			return
-		case <-l.stopping:
+		case <-l.accepting.Done():
 			return
 		case <-gaps.C:
 			continue
@@ -132,7 +135,7 @@ func (l *lane) stop() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.closed = true
-	close(l.stopping)
+	l.stopNow()
 }
 
 // pause waits before the next attempt. It returns false when the lane stops:
@@ -143,7 +146,7 @@ func (l *lane) pause(attempt int) bool {
 	select {
 	case <-l.ctx.Done():
 		return false
-	case <-l.stopping:
+	case <-l.accepting.Done():
 		return false
 	case <-timer.C:
 		return true

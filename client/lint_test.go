@@ -94,9 +94,9 @@ func TestGoodConfigurationsHaveNoFindings(t *testing.T) {
 
 func filledDedupe(t *testing.T) dedupe.Cache {
 	m := dedupe.NewMemory(dedupe.Options{})
-	_, err := m.Begin("x")
+	claim, _, err := m.Begin(t.Context(), "x", "owner")
 	must(t, err)
-	must(t, m.Commit("x"))
+	must(t, m.Commit(t.Context(), claim))
 	return m
 }
 

@@ -95,6 +95,13 @@ type Message struct {
 	Duplicate       bool     // the DUP flag: the server may have sent it before
 	SubscriptionIDs []uint32 // of all subscriptions that matched
 	Origin          Origin   // who numbered it, if anybody
+
+	// Claim is the claim that the client holds in Receiving.Dedupe while handlers
+	// run; zero without Dedupe, and for messages without a key. Claim.Token is a
+	// fencing token: a handler can pass it to its database, which then refuses the
+	// writes of a client that was paused for so long that another one handles the
+	// message.
+	Claim dedupe.Claim
 }
 
 // Origin is a sequenced message's place among those of its publisher.

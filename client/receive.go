@@ -1,6 +1,7 @@
 package client
 
 import (
+	"context"
 	"errors"
 	"runtime/debug"
 
@@ -16,9 +17,10 @@ import (
 
 // received by the session: a message on its way through a lane.
 type arrival struct {
-	in  *session.Inbound // nil at QoS 0
-	m   *Message
-	key string // of the dedupe claim that it holds; empty: none
+	in *session.Inbound // nil at QoS 0
+	m  *Message
+
+	claim dedupe.Claim // held in Config.Receiving.Dedupe; zero: none
 
 	size int64 // in the inbound budget
 }
@@ -101,34 +103,55 @@ func (l *lane) admit(a arrival) (arrival, bool) {
 	if key == "" {
 		return a, true
 	}
-	if !c.claims.join(key, arrival{in: a.in}) {
+	if !c.claims.join(key, a.in) {
 		// The first copy is held by the resequencer or in another lane; this one
 		// shares its fate.
 		c.counters.duplicates.Add(1)
 		c.free(a)
 		return a, false
 	}
-	a.key = key
+	claim, verdict := l.begin(key)
+	switch verdict {
+	case dedupe.Fresh:
+		c.claims.hold(claim)
+		a.claim, a.m.Claim = claim, claim
+		return a, true
+	case dedupe.Duplicate:
+		c.counters.duplicates.Add(1)
+		l.completeAll(a, key, wire.ReasonSuccess, "")
+	default: // the client stops
+		c.claims.end(key)
+	}
+	c.free(a)
+	return a, false
+}
+
+// begin claims key in the cache. While the cache fails, or another owner holds the
+// key, the message can neither be handled nor acknowledged, and the server does
+// not send it again on this connection: begin retries, and waits for the owner. It
+// returns no verdict if the client stops.
+func (l *lane) begin(key string) (dedupe.Claim, dedupe.Verdict) {
+	cache := l.c.cfg.Receiving.Dedupe
+	var waitedFor uint64
 	for attempt := 0; ; attempt++ {
-		verdict, err := c.cfg.Receiving.Dedupe.Begin(key)
-		switch {
-		case err != nil:
-			c.storeFailed(err)
-		case verdict == dedupe.Fresh:
-			return a, true
-		case verdict == dedupe.Duplicate:
-			c.counters.duplicates.Add(1)
-			l.complete(a, wire.ReasonSuccess, "")
-			c.free(a)
-			return a, false
+		claim, verdict, err := cache.Begin(l.accepting, key, l.c.claims.owner)
+		if err == nil && verdict != dedupe.InFlight {
+			return claim, verdict
 		}
-		// The cache fails, or another client that shares it has the message under
-		// way. Until that is over it can neither be handled nor acknowledged, and
-		// the server will not send it again on this connection.
+		if err == nil && claim.Token != waitedFor { // else Wait returned early
+			waitedFor = claim.Token
+			if err = cache.Wait(l.accepting, claim); err == nil {
+				continue
+			}
+		}
+		if l.accepting.Err() != nil {
+			return dedupe.Claim{}, 0
+		}
+		if err != nil {
+			l.c.storeFailed(err)
+		}
 		if !l.pause(attempt) {
-			c.claims.end(key)
-			c.free(a)
-			return a, false
+			return dedupe.Claim{}, 0
 		}
 	}
 }
@@ -161,8 +184,7 @@ func (l *lane) arrange(a arrival) {
 func (l *lane) handle(a arrival) {
 	c := l.c
 	defer c.free(a)
-	var room [4]*route
-	handlers := c.router.match(a.m.Topic, room[:0])
+	handlers := c.router.match(a.m.Topic)
 	if len(handlers) == 0 {
 		c.counters.unhandled.Add(1)
 		l.refuse(a, &Refusal{Code: wire.ReasonImplementationSpecific, Reason: "no handler for this topic"})
@@ -201,9 +223,9 @@ func (l *lane) handle(a arrival) {
 }
 
 // runAll returns how many handlers accepted the message before one did not.
-func (l *lane) runAll(handlers []*route, m *Message) (done int, err error) {
+func (l *lane) runAll(handlers []Handler, m *Message) (done int, err error) {
 	for _, h := range handlers {
-		if err := l.runOne(h.Value, m); err != nil {
+		if err := l.runOne(h, m); err != nil {
 			return done, err
 		}
 		done++
@@ -221,10 +243,10 @@ func (l *lane) runOne(h Handler, m *Message) (err error) {
 }
 
 func (l *lane) commit(a arrival) {
-	if a.key == "" {
+	if a.claim.Token == 0 {
 		return
 	}
-	if err := l.c.cfg.Receiving.Dedupe.Commit(a.key); err != nil {
+	if err := l.c.cfg.Receiving.Dedupe.Commit(context.Background(), a.claim); err != nil {
 		// The effect has happened: acknowledging is the lesser evil.
 		l.c.storeFailed(err)
 	}
@@ -232,31 +254,48 @@ func (l *lane) commit(a arrival) {
 
 func (l *lane) refuse(a arrival, r *Refusal) {
 	l.c.counters.refused.Add(1)
-	if a.key != "" {
-		_ = l.c.cfg.Receiving.Dedupe.Abort(a.key)
-	}
+	l.abort(a.claim)
 	l.complete(a, r.code(), r.text())
 }
 
 // release gives the claim back without an answer to the server.
 func (l *lane) release(a arrival) {
-	if a.key != "" {
-		_ = l.c.cfg.Receiving.Dedupe.Abort(a.key)
-		l.c.claims.end(a.key)
+	if a.claim.Token != 0 {
+		l.abort(a.claim)
+		l.c.claims.end(a.claim.Key)
+	}
+}
+
+// abort gives claim back, if it is one.
+func (l *lane) abort(claim dedupe.Claim) {
+	if claim.Token != 0 {
+		// After an error the lease ends, or another owner has the claim.
+		_ = l.c.cfg.Receiving.Dedupe.Abort(context.Background(), claim)
 	}
 }
 
 // complete queues the acknowledgement of the message, and of its copies.
 func (l *lane) complete(a arrival, reason byte, text string) {
-	if a.in != nil {
-		if err := l.c.session.Complete(a.in, reason, text); err != nil {
-			l.c.storeFailed(err)
-		}
-	}
-	if a.key == "" {
+	l.completeAll(a, a.claim.Key, reason, text)
+}
+
+// completeAll is complete for the message and the copies that wait for key, if it
+// is not empty.
+func (l *lane) completeAll(a arrival, key string, reason byte, text string) {
+	l.completeOne(a.in, reason, text)
+	if key == "" {
 		return
 	}
-	for _, copied := range l.c.claims.end(a.key) {
-		l.complete(copied, reason, text)
+	for _, in := range l.c.claims.end(key) {
+		l.completeOne(in, reason, text)
+	}
+}
+
+func (l *lane) completeOne(in *session.Inbound, reason byte, text string) {
+	if in == nil {
+		return
+	}
+	if err := l.c.session.Complete(in, reason, text); err != nil {
+		l.c.storeFailed(err)
 	}
 }

@@ -17,25 +17,27 @@ func benchKeys(n int) []string {
 func BenchmarkMemoryBeginCommit(b *testing.B) {
 	keys := benchKeys(1 << 18)
 	m := NewMemory(Options{})
+	ctx := b.Context()
 	for _, key := range keys[:1<<17] {
-		m.Begin(key)
-		m.Commit(key)
+		c, _, _ := m.Begin(ctx, key, "owner")
+		m.Commit(ctx, c)
 	}
 	b.ReportAllocs()
 	for i := 1 << 17; b.Loop(); i++ {
 		key := keys[i&(1<<18-1)]
-		m.Begin(key)
-		m.Commit(key)
+		c, _, _ := m.Begin(ctx, key, "owner")
+		m.Commit(ctx, c)
 	}
 }
 
 func BenchmarkMemoryDuplicate(b *testing.B) {
 	m := NewMemory(Options{})
-	m.Begin("key")
-	m.Commit("key")
+	ctx := b.Context()
+	c, _, _ := m.Begin(ctx, "key", "owner")
+	m.Commit(ctx, c)
 	b.ReportAllocs()
 	for b.Loop() {
-		m.Begin("key")
+		m.Begin(ctx, "key", "owner")
 	}
 }
 
@@ -50,8 +52,8 @@ func BenchmarkFile(b *testing.B) {
 				for range callers {
 					go func() {
 						for key := range next {
-							f.Begin(key)
-							f.Commit(key)
+							c, _, _ := f.Begin(b.Context(), key, "owner")
+							f.Commit(b.Context(), c)
 						}
 						done <- struct{}{}
 					}()

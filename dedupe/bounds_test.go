@@ -15,7 +15,7 @@ func TestLimitsOfOne(t *testing.T) {
 	handle(t, m, "a")
 	handle(t, m, "b")
 	want(t, m, "a", Fresh)
-	if _, err := m.Begin("c"); !errors.Is(err, ErrTooManyInFlight) {
+	if _, _, err := m.Begin(t.Context(), "c", owner); !errors.Is(err, ErrTooManyInFlight) {
 		t.Errorf("a second claim: %v", err)
 	}
 	want(t, m, "b", Duplicate)

@@ -1,53 +1,109 @@
 package dedupe
 
 import (
-	"errors"
+	"context"
 	"fmt"
+	"time"
 )
 
-// Cache tells messages seen before from fresh ones. Implementations are safe
-// for concurrent use: of any number of concurrent Begins with one key, exactly
-// one gets Fresh.
+// Cache records which messages have been handled. Each key has at most one
+// claim at a time, and only a committed claim makes the key a duplicate.
+//
+// A claim belongs to an owner: a name for the client or process that handles the
+// message. It holds for a lease, which the owner renews while the handler runs.
+// After the lease has ended, the next Begin of any owner takes the key over, and
+// the earlier claim is lost: its Commit, Renew and Abort return
+// [*ClaimLostError].
+//
+// Implementations are safe for concurrent use, by several processes if they
+// share the storage. A cache that can serve several claims in one round trip may
+// implement further interfaces for that; callers find them by type assertion.
+//
+// If ctx ends before a call has completed, the call returns an error: the cause
+// of ctx or an error that wraps ctx.Err().
 type Cache interface {
-	// Begin asks about key and, when the answer is [Fresh], claims it: until
-	// Commit or Abort every other Begin gets [InFlight]. On an error nothing is
-	// claimed, and the message must be neither handled nor acknowledged.
-	Begin(key string) (Verdict, error)
+	// Begin claims key for owner if nobody has claimed or committed it.
+	//
+	//	Fresh      the returned claim is held; call Commit or Abort exactly once
+	//	InFlight   the returned claim is the holder's; call Wait, then Begin again
+	//	Duplicate  the key was committed; the returned claim is zero
+	//
+	// Of any number of concurrent calls with one key, exactly one returns Fresh.
+	// If err is not nil, the caller holds no claim and must neither handle nor
+	// acknowledge the message. A claim that a remote storage has granted without
+	// an answer reaching the caller ends with its lease.
+	Begin(ctx context.Context, key, owner string) (Claim, Verdict, error)
 
-	// Commit says that the effect happened. When it returns nil, key is a
-	// [Duplicate] as lastingly as the implementation promises. On an error the
-	// effect has still happened: within this process key is a Duplicate all the
-	// same, but a restart may forget it. Without a claim on key: [ErrNoClaim];
-	// for a key committed before: nil.
-	Commit(key string) error
+	// Renew extends the lease of a claim and returns the claim with its new
+	// Expires. A claim whose Expires is zero needs no renewal. Renew succeeds also
+	// after the lease has ended, unless the key was taken over.
+	Renew(ctx context.Context, c Claim) (Claim, error)
 
-	// Abort says that the effect did not happen and gives the claim back.
-	// Without a claim on key it does nothing, in particular it never takes a
-	// Commit back.
-	Abort(key string) error
+	// Commit records that the message had its effect. After nil, the key is a
+	// Duplicate for as long as the implementation promises. Commit of a claim that
+	// is committed already returns nil. Commit succeeds also after the lease has
+	// ended, unless the key was taken over: then the error is [*ClaimLostError],
+	// and another owner handles or has handled the message.
+	//
+	// On any other error the effect may be unrecorded, and the message may be
+	// handled again after a restart; acknowledge it all the same.
+	Commit(ctx context.Context, c Claim) error
 
-	// Stats returns a snapshot of the counters.
+	// Abort gives a claim back: the message had no effect, and the next Begin is
+	// Fresh. Abort never undoes a Commit. It returns nil if the claim had ended
+	// already, and [*ClaimLostError] if another claim has the key.
+	Abort(ctx context.Context, c Claim) error
+
+	// Wait blocks until c may no longer hold its key: it was committed or aborted,
+	// its lease has ended, or the key was taken over. It returns at once if c does
+	// not hold the key now. Pass the claim that Begin returned with InFlight, and
+	// call Begin again afterwards.
+	Wait(ctx context.Context, c Claim) error
+
+	// Stats returns a snapshot of the counters of this cache. It does not block on
+	// remote storage.
 	Stats() Stats
 
-	// Close frees what the cache holds. Claims in flight are given up. Later
-	// calls of the other methods return [ErrClosed]; a second Close returns nil.
+	// Close ends the claims of this cache, wakes its waiters and frees its
+	// resources. Later calls return [ErrClosed], except Stats, and Close, which
+	// returns nil.
 	Close() error
+}
+
+// Claim identifies one attempt to handle the message of a key. It is a value: it
+// can be copied, and be sent to another process as long as all fields are kept.
+// The zero Claim holds nothing.
+type Claim struct {
+	Key   string
+	Owner string
+
+	// Token is the fencing token: greater than that of every earlier claim of the
+	// same key, including those of earlier processes. A handler can pass it to its
+	// database, which then refuses writes with a lower token than it has seen, and
+	// so those of an owner that was paused past its lease. It fits an int64 and is
+	// never 0.
+	Token uint64
+
+	// Expires is when the lease ends unless it is renewed, on the clock of this
+	// process. Zero: the claim holds until Commit, Abort or Close.
+	Expires time.Time
 }
 
 // Verdict is the answer of Begin.
 type Verdict uint8
 
 const (
-	// Fresh: go on; you hold the claim and owe a Commit or an Abort.
+	// Fresh means that the caller holds the claim and handles the message.
 	Fresh Verdict = iota + 1
-	// InFlight: someone holds the claim and has not committed yet. It is not
-	// known whether the message will have had its effect, so do not acknowledge.
+	// InFlight means that another claim holds the key. The message may or may not
+	// have its effect, so it must not be acknowledged yet.
 	InFlight
-	// Duplicate: committed before. Acknowledge and do not handle.
+	// Duplicate means that the key was committed. The message is acknowledged and
+	// not handled.
 	Duplicate
 )
 
-// String returns the verdict's name in lower case.
+// String returns the name of the verdict in lower case.
 func (v Verdict) String() string {
 	switch v {
 	case Fresh:
@@ -60,56 +116,35 @@ func (v Verdict) String() string {
 	return fmt.Sprintf("verdict(%d)", uint8(v))
 }
 
-// Stats counts since the cache was opened; Size and Claims are gauges.
+// Stats counts since the cache was opened. Size and Claims are gauges.
 type Stats struct {
 	Size   int // committed keys held now
-	Claims int // keys claimed now and not yet committed
+	Claims int // claims held now
 
-	Fresh      uint64 // Begins answered Fresh
-	Duplicates uint64 // Begins answered Duplicate
-	InFlight   uint64 // Begins answered InFlight
-	Refused    uint64 // Begins that failed because too many claims were in flight
+	Fresh      uint64 // Begin returned Fresh
+	Duplicates uint64 // Begin returned Duplicate
+	InFlight   uint64 // Begin returned InFlight
+	Refused    uint64 // Begin failed because MaxInFlight was reached
+	TakenOver  uint64 // Begin returned Fresh for a key whose earlier lease had ended
 	Committed  uint64
 	Aborted    uint64
-	Evicted    uint64 // committed keys pushed out by newer ones (capacity)
-	Expired    uint64 // committed keys that outlived the TTL
+	Lost       uint64 // Commit, Renew or Abort returned ClaimLostError
+	Evicted    uint64 // committed keys dropped because Capacity was reached
+	Expired    uint64 // committed keys dropped because they were older than TTL
 
-	Recovered    uint64 // File: keys read back when it was opened
-	TornBytes    uint64 // File: bytes cut off an unfinished tail when it was opened
-	Corrupt      uint64 // File: damaged stretches found when it was opened
-	Syncs        uint64 // File: calls of fsync on the log
-	Compactions  uint64 // File: times the log was rewritten
-	WriteErrors  uint64 // File: failed writes and syncs
+	Recovered    uint64 // File: keys read when the log was opened
+	TornBytes    uint64 // File: bytes of an unfinished record removed when the log was opened
+	Corrupt      uint64 // File: damaged ranges found when the log was opened
+	Syncs        uint64 // File: fsyncs of the log
+	Compactions  uint64 // File: rewrites of the log
+	WriteErrors  uint64 // File: failed writes and fsyncs
 	LogBytes     int64  // File: size of the log now
-	AsideRefused uint64 // File: damaged logs that could not be copied aside
+	AsideRefused uint64 // File: damaged logs that could not be copied to path + ".corrupt"
 }
 
-// MaxKeyBytes is the longest key, the longest string MQTT can carry
-// ([MQTT-1.5.4]: a two byte length).
+// MaxKeyBytes is the length limit of a key: that of a string in MQTT
+// [MQTT-1.5.4-1].
 const MaxKeyBytes = 65_535
-
-// Errors for errors.Is.
-var (
-	ErrClosed          = errors.New("dedupe: the cache is closed; open a new one")
-	ErrNoClaim         = errors.New("dedupe: no claim on this key; call Begin and go on only when it says Fresh")
-	ErrEmptyKey        = errors.New("dedupe: the key is empty; use the message ID, or Hash for messages without one")
-	ErrKeyTooLong      = errors.New("dedupe: the key is longer than 65,535 bytes; use Hash of it")
-	ErrTooManyInFlight = errors.New("dedupe: too many claims in flight; commit or abort some, or raise Options.MaxInFlight")
-)
-
-// InFlightError says that Begin would have exceeded Options.MaxInFlight. It
-// matches [ErrTooManyInFlight].
-type InFlightError struct {
-	Limit int
-}
-
-// Error says what is full and what to do.
-func (e *InFlightError) Error() string {
-	return fmt.Sprintf("dedupe: %d claims are in flight, the limit; commit or abort some, or raise Options.MaxInFlight", e.Limit)
-}
-
-// Is makes errors.Is(err, ErrTooManyInFlight) true.
-func (e *InFlightError) Is(target error) bool { return target == ErrTooManyInFlight }
 
 func checkKey(key string) error {
 	switch {

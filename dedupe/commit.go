@@ -1,71 +1,77 @@
 package dedupe
 
 import (
-	"fmt"
+	"context"
+	"slices"
 	"time"
 )
 
 // batch is what one write carries.
 type batch struct {
-	keys []string
-	done chan struct{} // closed when written, then err is valid
+	keys []pending
+	done chan struct{} // closed when written; err is valid from then on
 	err  error
 }
 
-// CommitError says that the effect's key did not become durable. Within this
-// process the key is a Duplicate all the same; the next Commit that succeeds
-// makes it durable too. It unwraps to the file system's error.
-type CommitError struct {
-	Path string
-	Err  error
-}
-
-// Error says what failed and what to do.
-func (e *CommitError) Error() string {
-	return fmt.Sprintf("dedupe: commit not durable in %s, a restart now would handle the message again; check the disk: %v", e.Path, e.Err)
-}
-
-// Unwrap returns the file system's error.
-func (e *CommitError) Unwrap() error { return e.Err }
-
-// Commit implements [Cache]. With [SyncEach] it returns when key is on disk.
-// Errors: [ErrNoClaim], [ErrClosed], [*CommitError].
-func (f *File) Commit(key string) error {
+// Commit implements [Cache]. With [SyncEach] it returns after the key is on
+// disk. An error of the disk is a [*CommitError]. If ctx ends while another
+// Commit is being written, the claim is held as before, or, if it is part of
+// that write, becomes a Duplicate with it. A write itself is not interrupted.
+func (f *File) Commit(ctx context.Context, c Claim) error {
 	f.mu.Lock()
 	if f.closed {
 		f.mu.Unlock()
 		return ErrClosed
 	}
-	switch at, ok := f.table.keys[key]; {
-	case !ok, at == committing: // the second: another caller used the claim up
+	p, held, err := f.table.beginCommit(&c)
+	if !held {
 		f.mu.Unlock()
-		return ErrNoClaim
-	case at != claimed:
-		f.mu.Unlock()
-		return nil
+		return err
 	}
-	f.table.keys[key] = committing
 	if f.open == nil {
 		f.open = &batch{done: make(chan struct{})}
 	}
 	b := f.open
-	b.keys = append(b.keys, key)
+	b.keys = append(b.keys, p)
 	f.mu.Unlock()
 
 	select {
-	case <-b.done:
-	case f.writer <- struct{}{}:
-		gone := f.write()
-		<-f.writer
-		f.opts.tell(gone) // it may commit, so not as the writer
-		<-b.done          // by us, or by the writer before us
+	case f.writer <- struct{}{}: // also if ctx has ended: the effect has happened
+	default:
+		select {
+		case <-b.done:
+			return b.err
+		case f.writer <- struct{}{}:
+		case <-ctx.Done():
+			f.leave(b, p)
+			return context.Cause(ctx)
+		}
 	}
+	dropped := f.write()
+	<-f.writer
+	f.opts.report(dropped) // OnEvict may call Commit, so not while holding writer
+	<-b.done               // written by this call, or by the writer before it
 	return b.err
 }
 
-// write writes the batch that is open and returns what OnEvict must be told. The
-// caller is the writer.
-func (f *File) write() []departure {
+// leave takes p out of the batch unless it is being written.
+func (f *File) leave(b *batch, p pending) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.open != b {
+		return
+	}
+	i := slices.Index(b.keys, p)
+	b.keys = slices.Delete(b.keys, i, i+1)
+	if len(b.keys) == 0 {
+		f.open = nil
+	}
+	f.table.cancelCommit(p)
+}
+
+// write writes the open batch and returns the keys that were dropped for it. The
+// caller holds writer.
+func (f *File) write() []droppedKey {
 	f.mu.Lock()
 	b := f.open
 	f.open = nil
@@ -79,8 +85,8 @@ func (f *File) write() []departure {
 	err := f.append(b.keys, now)
 
 	f.mu.Lock()
-	for _, key := range b.keys {
-		f.table.commit(key, now)
+	for _, p := range b.keys {
+		f.table.commit(p, now)
 	}
 	f.records += int64(len(b.keys))
 	if err != nil {
@@ -88,11 +94,11 @@ func (f *File) write() []departure {
 		f.broken = true
 	}
 	wasteful := f.records > max(f.compactAt, 2*int64(f.table.size())+minRecords)
-	gone := f.table.departures()
+	dropped := f.table.takeDropped()
 	f.mu.Unlock()
 
-	// The table has the keys of this batch now, also when writing them failed:
-	// then the new file is their second chance.
+	// The table has the keys of this batch now, even if writing them failed: the
+	// new log contains them.
 	if f.broken {
 		if again := f.rewrite(); again == nil {
 			err = nil
@@ -100,8 +106,8 @@ func (f *File) write() []departure {
 			err = again
 		}
 	} else if wasteful {
-		// The batch is durable already, so failing to shrink the log fails no
-		// commit; it is tried again when the log has doubled once more.
+		// The batch is durable already, so a failed rewrite fails no commit. It is
+		// tried again when the log has doubled.
 		if f.rewrite() != nil {
 			f.compactionFailed()
 		} else {
@@ -112,24 +118,24 @@ func (f *File) write() []departure {
 		b.err = &CommitError{Path: f.path, Err: err}
 	}
 	close(b.done)
-	return gone
+	return dropped
 }
 
-// minRecords keeps small logs from being rewritten all the time.
+// minRecords keeps small logs from being rewritten often.
 const minRecords = 1024
 
-func (f *File) append(keys []string, now time.Duration) error {
+func (f *File) append(keys []pending, now time.Duration) error {
 	if f.broken {
-		return nil // write goes on to rewrite, which carries them
+		return nil // write calls rewrite next, which contains the keys
 	}
 	size := 0
-	for _, key := range keys {
-		size += recordSize(key)
+	for _, p := range keys {
+		size += recordSize(p.key)
 	}
 	buf := make([]byte, 0, size)
 	wall := time.Now().UnixNano()
-	for _, key := range keys {
-		buf = appendRecord(buf, now, wall, key)
+	for _, p := range keys {
+		buf = appendRecord(buf, now, wall, p.key)
 	}
 	if _, err := f.log.Write(buf); err != nil {
 		return err

@@ -11,6 +11,7 @@ import (
 // Commit returned a Duplicate, and every other one whole or absent?
 func TestPowerCutAtEveryOperation(t *testing.T) {
 	o := Options{Capacity: 40}
+	ctx := t.Context()
 	workload := func(d *faultDisk, path string, done *[]string) {
 		f, err := openFile(path, o, d)
 		if err != nil {
@@ -19,13 +20,14 @@ func TestPowerCutAtEveryOperation(t *testing.T) {
 		defer unlockFile(f.lock) // no Close: the power is gone
 		for i := range 60 {
 			key := fmt.Sprintf("key %d", i)
-			if v, _ := f.Begin(key); v != Fresh {
+			c, v, _ := f.Begin(ctx, key, owner)
+			if v != Fresh {
 				panic("not fresh")
 			}
 			f.mu.Lock()
 			f.records += minRecords / 20 // so that it is rewritten now and then
 			f.mu.Unlock()
-			if f.Commit(key) != nil {
+			if f.Commit(ctx, c) != nil {
 				return
 			}
 			*done = append(*done, key)
@@ -56,7 +58,7 @@ func TestPowerCutAtEveryOperation(t *testing.T) {
 					t.Fatalf("cut %d, %d bytes more, old names %v: %v", cut, extra, oldNames, err)
 				}
 				for _, key := range done[max(0, len(done)-o.Capacity+1):] {
-					if v, err := f.Begin(key); v != Duplicate {
+					if _, v, err := f.Begin(ctx, key, owner); v != Duplicate {
 						t.Fatalf("cut %d, %d bytes more, old names %v: %s is %v %v, %d committed, stats %+v",
 							cut, extra, oldNames, key, v, err, len(done), f.Stats())
 					}
@@ -85,8 +87,7 @@ func TestFailedWriteIsRepairedByTheNextCommit(t *testing.T) {
 				}
 				return nil
 			}
-			want(t, f, "during", Fresh)
-			err := f.Commit("during")
+			err := f.Commit(t.Context(), want(t, f, "during", Fresh))
 			var ce *CommitError
 			if !errors.As(err, &ce) || !errors.Is(err, errDisk) {
 				t.Fatalf("Commit on a failing disk: %v, want CommitError", err)
@@ -165,9 +166,9 @@ func TestRewriteThatFailsLateIsNotAppendedTo(t *testing.T) {
 func TestCloseReportsWhatIsNotDurable(t *testing.T) {
 	d := newFaultDisk()
 	f := openOn(t, testPath(t), d, Options{})
-	want(t, f, "a", Fresh)
+	a := want(t, f, "a", Fresh)
 	d.fail = func(string) error { return errDisk }
-	if f.Commit("a") == nil {
+	if f.Commit(t.Context(), a) == nil {
 		t.Fatal("Commit on a dead disk succeeded")
 	}
 	if err := f.Close(); !errors.Is(err, errDisk) {

@@ -7,7 +7,7 @@ import (
 	"runtime"
 )
 
-// disk is what File needs of the file system; tests put a failing one here.
+// disk is the file system of a File. Tests use one that fails.
 type disk interface {
 	ReadFile(path string) ([]byte, error)
 	Create(path string) (logFile, error)     // empty, for writing
@@ -37,8 +37,7 @@ func (osDisk) OpenAppend(path string) (logFile, error) {
 	return os.OpenFile(path, os.O_RDWR|os.O_APPEND, 0o600)
 }
 
-// SyncDir makes a rename durable. Windows has no such call and does not let a
-// folder be opened for it.
+// SyncDir makes a rename durable. Windows has no such call.
 func (osDisk) SyncDir(path string) error {
 	if runtime.GOOS == "windows" {
 		return nil

@@ -174,19 +174,21 @@ func openOn(t testing.TB, path string, d disk, o Options) *File {
 
 func handle(t testing.TB, c Cache, key string) {
 	t.Helper()
-	if v, err := c.Begin(key); err != nil || v != Fresh {
-		t.Fatalf("Begin(%s): %v %v, want fresh", key, v, err)
-	}
-	if err := c.Commit(key); err != nil {
+	if err := c.Commit(t.Context(), want(t, c, key, Fresh)); err != nil {
 		t.Fatalf("Commit(%s): %v", key, err)
 	}
 }
 
-func want(t testing.TB, c Cache, key string, v Verdict) {
+// owner is the owner of all claims in tests of a single owner.
+const owner = "owner"
+
+func want(t testing.TB, c Cache, key string, v Verdict) Claim {
 	t.Helper()
-	if got, err := c.Begin(key); err != nil || got != v {
+	claim, got, err := c.Begin(t.Context(), key, owner)
+	if err != nil || got != v {
 		t.Fatalf("Begin(%s): %v %v, want %v", key, got, err, v)
 	}
+	return claim
 }
 
 // diskWith is a disk on which path holds data.

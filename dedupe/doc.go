@@ -1,33 +1,38 @@
-// Package dedupe remembers which messages have been handled, so that a message
+// Package dedupe records which messages have been handled, so that a message
 // that arrives twice has its effect once.
 //
-// A cache has three verbs, because a key must never be marked before its
-// message was handled: a mark set first turns every failed handler into a lost
-// message.
+// A message is claimed before it is handled and committed afterwards. A cache
+// that records a message before it is handled turns every failed handler into a
+// lost message.
 //
-//	switch v, err := cache.Begin(key); {
-//	case err != nil:                // not recorded: do not handle, do not ack
-//	case v == dedupe.Duplicate:     // handled before: ack, do not handle
-//	case v == dedupe.InFlight:      // being handled right now: do not ack yet
-//	case handle(msg) != nil:
-//		cache.Abort(key)            // the next Begin is Fresh again
+//	claim, verdict, err := cache.Begin(ctx, key, owner)
+//	switch {
+//	case err != nil:                    // unknown: neither handle nor acknowledge
+//	case verdict == dedupe.Duplicate:   // handled before: acknowledge
+//	case verdict == dedupe.InFlight:    // being handled: cache.Wait(ctx, claim), then again
+//	case handle(ctx, msg) != nil:
+//		cache.Abort(ctx, claim)         // the next Begin is Fresh
 //	default:
-//		cache.Commit(key)           // from now on a Duplicate
+//		cache.Commit(ctx, claim)        // from now on a Duplicate
 //	}
 //
-// What remains is the crash between the handler's effect and the Commit. After
-// a restart the message is Fresh and the effect happens again. Where that must
-// not be, the effect and the key have to be one write: implement [Cache] on the
-// store that holds the effect (a table of keys in the same SQL transaction, a
-// key in the same append to a file) and let Commit do nothing. The example of
-// Cache shows one.
+// A claim has an owner and a lease, so that several processes can share a cache:
+// if the owner dies or is paused, another takes its messages over when the lease
+// has ended. The owner renews the lease while its handler runs. [Claim.Token] is
+// a fencing token, with which a database can refuse the writes of an owner that
+// has lost its claim.
 //
-// Keys are message IDs that the publisher sets, unique per publisher or for
-// good; a message without one can be known by [Hash] of what makes it the same
-// message. A hash of the payload alone calls two equal readings duplicates, so
-// put topic, publisher and a timestamp or sequence number into it where there
-// are any.
+// A crash between the effect of the handler and Commit remains: after the
+// restart the message is Fresh and has its effect again. To exclude that too,
+// write the effect and the key together: implement [Cache] on the store that
+// holds the effect, for example with a table of keys in the same SQL transaction.
+// The example of Cache shows one.
 //
-// [Memory] forgets at the end of the process, [File] does not. Adapters for
-// databases implement [Cache] and prove it with package dedupetest.
+// Keys are message IDs that the publisher sets, unique for each publisher or
+// globally. [Hash] makes a key for a message without an ID from the parts that
+// identify it. A hash of the payload alone treats two equal readings as
+// duplicates, so add topic, publisher, and a timestamp or sequence number.
+//
+// [Memory] forgets its keys when the process ends, [File] keeps them. Adapters for
+// databases implement [Cache] and are tested with package dedupetest.
 package dedupe

@@ -2,17 +2,19 @@ package dedupe_test
 
 import (
 	"bufio"
+	"context"
 	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/mooring-mqtt/mooring/dedupe"
 )
 
-// The three verbs around a handler that fails the first time.
+// Claim, handle, commit, with a handler that fails the first time.
 func Example() {
 	cache := dedupe.NewMemory(dedupe.Options{Capacity: 10_000})
 	defer cache.Close()
@@ -26,22 +28,23 @@ func Example() {
 		fmt.Println("handled", payload)
 		return nil
 	}
+	ctx := context.Background()
 	receive := func(id, payload string) {
-		v, err := cache.Begin(id)
+		claim, verdict, err := cache.Begin(ctx, id, "backend")
 		if err != nil {
 			fmt.Println(err)
 			return
 		}
-		if v != dedupe.Fresh {
-			fmt.Println(v, "- not handled")
+		if verdict != dedupe.Fresh {
+			fmt.Println(verdict, "- not handled")
 			return
 		}
 		if err := handle(payload); err != nil {
 			fmt.Println("failed:", err)
-			cache.Abort(id)
+			cache.Abort(ctx, claim)
 			return
 		}
-		if err := cache.Commit(id); err != nil {
+		if err := cache.Commit(ctx, claim); err != nil {
 			fmt.Println(err)
 		}
 	}
@@ -75,10 +78,11 @@ func ExampleOpenFile() {
 		if err != nil {
 			panic(err)
 		}
-		v, _ := cache.Begin("0192f0")
-		fmt.Println(v)
-		if v == dedupe.Fresh {
-			cache.Commit("0192f0")
+		ctx := context.Background()
+		claim, verdict, _ := cache.Begin(ctx, "0192f0", "backend")
+		fmt.Println(verdict)
+		if verdict == dedupe.Fresh {
+			cache.Commit(ctx, claim)
 		}
 		cache.Close()
 	}
@@ -87,16 +91,19 @@ func ExampleOpenFile() {
 	// duplicate
 }
 
-// ledger is an application's own store: payments, one line each. A line holds
-// the effect and the message ID, and one write appends it, so there is no moment
-// at which one is there without the other. (A real one syncs the file and takes
-// care of a torn last line.) With SQL it is a table of IDs written in the
-// transaction of the effect.
+// ledger is an application's own store: payments, one line each. A line contains
+// the effect and the message ID, and one write appends it, so there is never one
+// without the other. (A real ledger syncs the file and handles an unfinished last
+// line.) With SQL it is a table of IDs, written in the transaction of the effect.
+//
+// The claims are those of a Memory. Only Begin and Close differ.
 type ledger struct {
-	mu     sync.Mutex
-	file   *os.File
-	claims map[string]bool // false: claimed, true: committed
-	total  int
+	*dedupe.Memory
+
+	mu    sync.Mutex
+	file  *os.File
+	paid  map[string]bool
+	total int
 }
 
 var _ dedupe.Cache = (*ledger)(nil)
@@ -106,12 +113,12 @@ func openLedger(path string) (*ledger, error) {
 	if err != nil {
 		return nil, err
 	}
-	l := &ledger{file: f, claims: map[string]bool{}}
-	for lines := bufio.NewScanner(f); lines.Scan(); { // the set is rebuilt
+	l := &ledger{Memory: dedupe.NewMemory(dedupe.Options{}), file: f, paid: map[string]bool{}}
+	for lines := bufio.NewScanner(f); lines.Scan(); {
 		var id string
 		var amount int
 		fmt.Sscan(lines.Text(), &id, &amount)
-		l.claims[id] = true
+		l.paid[id] = true
 		l.total += amount
 	}
 	return l, nil
@@ -122,52 +129,30 @@ func (l *ledger) Pay(id string, amount int) error {
 	if strings.ContainsAny(id, " \n") {
 		return errors.New("bad ID")
 	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
 	if _, err := fmt.Fprintf(l.file, "%s %d\n", id, amount); err != nil {
 		return err
 	}
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.claims[id] = true
+	l.paid[id] = true
 	l.total += amount
 	return nil
 }
 
-func (l *ledger) Begin(id string) (dedupe.Verdict, error) {
+func (l *ledger) Begin(ctx context.Context, id, owner string) (dedupe.Claim, dedupe.Verdict, error) {
 	l.mu.Lock()
-	defer l.mu.Unlock()
-	committed, known := l.claims[id]
-	switch {
-	case committed:
-		return dedupe.Duplicate, nil
-	case known:
-		return dedupe.InFlight, nil
+	paid := l.paid[id]
+	l.mu.Unlock()
+	if paid {
+		return dedupe.Claim{}, dedupe.Duplicate, nil
 	}
-	l.claims[id] = false
-	return dedupe.Fresh, nil
+	return l.Memory.Begin(ctx, id, owner)
 }
 
-// Commit has nothing left to do: Pay wrote the ID.
-func (l *ledger) Commit(id string) error { return nil }
+func (l *ledger) Close() error { return errors.Join(l.Memory.Close(), l.file.Close()) }
 
-func (l *ledger) Abort(id string) error {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if !l.claims[id] {
-		delete(l.claims, id)
-	}
-	return nil
-}
-
-func (l *ledger) Stats() dedupe.Stats {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return dedupe.Stats{Size: len(l.claims)}
-}
-
-func (l *ledger) Close() error { return l.file.Close() }
-
-// A store of one's own closes the last window: the crash between the effect and
-// the commit.
+// A cache on the store of the effect covers the crash between the effect and
+// Commit.
 func ExampleCache() {
 	dir, err := os.MkdirTemp("", "ledger")
 	if err != nil {
@@ -176,17 +161,54 @@ func ExampleCache() {
 	defer os.RemoveAll(dir)
 	path := filepath.Join(dir, "payments")
 
+	ctx := context.Background()
 	books, _ := openLedger(path)
-	v, _ := books.Begin("0192f0")
-	fmt.Println(v)
+	_, verdict, _ := books.Begin(ctx, "0192f0", "backend")
+	fmt.Println(verdict)
 	books.Pay("0192f0", 100)
 	books.Close() // the process dies before Commit
 
 	books, _ = openLedger(path)
-	v, _ = books.Begin("0192f0") // so the broker sends the message again
-	fmt.Println(v, "total", books.total)
+	_, verdict, _ = books.Begin(ctx, "0192f0", "backend") // the broker sends the message again
+	fmt.Println(verdict, "total", books.total)
 	books.Close()
 	// Output:
 	// fresh
 	// duplicate total 100
+}
+
+// A second process takes over the messages of one that was paused. The fencing
+// token keeps the paused process from writing afterwards.
+func ExampleClaim() {
+	cache := dedupe.NewMemory(dedupe.Options{Lease: 300 * time.Millisecond})
+	defer cache.Close()
+	ctx := context.Background()
+
+	var highest uint64 // in the row that the handlers write
+	write := func(c dedupe.Claim) {
+		if c.Token < highest {
+			fmt.Println(c.Owner, "fenced")
+			return
+		}
+		highest = c.Token
+		fmt.Println(c.Owner, "writes")
+	}
+
+	paused, _, _ := cache.Begin(ctx, "0192f0", "replica-1")
+	holder, verdict, _ := cache.Begin(ctx, "0192f0", "replica-2")
+	fmt.Println(verdict, "at", holder.Owner)
+	cache.Wait(ctx, holder) // replica-1 does not renew its lease
+	next, verdict, _ := cache.Begin(ctx, "0192f0", "replica-2")
+	fmt.Println(verdict)
+	write(next)
+	fmt.Println(cache.Commit(ctx, next))
+	write(paused)
+	fmt.Println(errors.Is(cache.Commit(ctx, paused), dedupe.ErrClaimLost))
+	// Output:
+	// in flight at replica-1
+	// fresh
+	// replica-2 writes
+	// <nil>
+	// replica-1 fenced
+	// true
 }

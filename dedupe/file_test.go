@@ -163,7 +163,7 @@ func TestCommitsShareAnFsync(t *testing.T) {
 			wg.Go(func() { handle(t, f, fmt.Sprint(i)) })
 		}
 		synctest.Wait() // one is at its fsync, 49 wait
-		if v, _ := f.Begin("0"); v != InFlight {
+		if _, v, _ := f.Begin(t.Context(), "0", owner); v != InFlight {
 			t.Errorf("before the fsync: %v, want in flight", v)
 		}
 		d.gate <- struct{}{}
@@ -271,14 +271,14 @@ func TestCommitTwiceAtOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		d := slowDisk{newFaultDisk(), make(chan struct{})}
 		f := openOn(t, testPath(t), d, Options{})
-		want(t, f, "a", Fresh)
+		a := want(t, f, "a", Fresh)
 		first := make(chan error, 1)
-		go func() { first <- f.Commit("a") }()
+		go func() { first <- f.Commit(t.Context(), a) }()
 		synctest.Wait()
-		if err := f.Commit("a"); !errors.Is(err, ErrNoClaim) {
-			t.Errorf("second Commit beside the first: %v, want ErrNoClaim", err)
+		if err := f.Commit(t.Context(), a); !errors.Is(err, ErrClaimLost) {
+			t.Errorf("second Commit beside the first: %v, want ErrClaimLost", err)
 		}
-		f.Abort("a") // too late
+		f.Abort(t.Context(), a) // too late
 		close(d.gate)
 		if err := <-first; err != nil {
 			t.Error(err)

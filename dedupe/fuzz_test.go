@@ -20,6 +20,8 @@ func FuzzRecover(f *testing.F) {
 	f.Add([]byte("mooring"))
 	f.Add([]byte("something else altogether"))
 	f.Add(good[10:])
+	f.Add(appendOpenRecord([]byte(header), time.Minute, 1e18, tokensPerOpen))
+	f.Add(appendOpenRecord(good, time.Minute, 1e18, maxBaseToken+1))
 	f.Add(appendRecord([]byte(header), maxClock, -1, "far future"))
 	f.Add(appendRecord(append(good, "mdd1 noise"...), time.Second, 1, "one"))
 	f.Fuzz(func(t *testing.T, data []byte) {
@@ -37,8 +39,8 @@ func FuzzRecover(f *testing.F) {
 		}
 		var known []string
 		c.table.each(func(key string, _ time.Duration) { known = append(known, key) })
-		if v, _ := c.Begin("fuzz key"); v == Fresh {
-			if err := c.Commit("fuzz key"); err != nil {
+		if claim, v, _ := c.Begin(t.Context(), "fuzz key", owner); v == Fresh {
+			if err := c.Commit(t.Context(), claim); err != nil {
 				t.Fatal(err)
 			}
 			known = append(known, "fuzz key")

@@ -6,10 +6,10 @@ import (
 	"encoding/binary"
 )
 
-// Hash makes a key for a message that has no ID, from what makes it the same
-// message: publisher, topic, sequence or timestamp, payload. Each part is
-// preceded by its length, so that ("ab", "c") and ("a", "bc") differ. It is
-// SHA-256 in URL-safe base64: 43 characters.
+// Hash returns a key for a message without an ID: the SHA-256 of what identifies
+// the message, such as publisher, topic, sequence number or timestamp, and
+// payload, in URL-safe base64 (43 characters). The length of each part is hashed
+// with it, so that ("ab", "c") and ("a", "bc") differ.
 func Hash(parts ...[]byte) string {
 	h := sha256.New()
 	var n [8]byte

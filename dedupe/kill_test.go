@@ -2,6 +2,7 @@ package dedupe
 
 import (
 	"bufio"
+	"context"
 	"fmt"
 	"os"
 	"os/exec"
@@ -21,8 +22,8 @@ func victim(path string) {
 	f, err := OpenFile(path, Options{Sync: SyncNever})
 	for i := 0; err == nil; i++ {
 		key := fmt.Sprint(i)
-		f.Begin(key)
-		if err = f.Commit(key); err == nil {
+		c, _, _ := f.Begin(context.Background(), key, owner)
+		if err = f.Commit(context.Background(), c); err == nil {
 			fmt.Println(key)
 		}
 	}

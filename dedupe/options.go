@@ -5,42 +5,46 @@ import (
 	"time"
 )
 
-// Options bounds a cache. The zero value is usable.
+// Options sets the limits of a cache. The zero value is usable.
 type Options struct {
-	// Capacity is the number of committed keys kept; when full, the oldest goes.
-	// It should exceed what can be sent again after an outage: messages per
-	// second times the longest outage. Default 65,536.
+	// Capacity is the number of committed keys that are kept; beyond it, the oldest
+	// is dropped. It should exceed the number of messages that can be repeated after
+	// an outage: the message rate times the longest outage. Default 65,536.
 	Capacity int
 
-	// MaxInFlight is the number of claims that may be open at once; when full,
-	// Begin fails with [*InFlightError]. Claims are never evicted. Default
-	// 65,535, the number of MQTT packet identifiers.
+	// MaxInFlight limits the claims that are held at the same time; beyond it, Begin
+	// returns [*InFlightError]. Default 65,535, the number of MQTT packet
+	// identifiers.
 	MaxInFlight int
 
-	// TTL is how long a committed key is remembered. It is measured on the
-	// monotonic clock: a step of the wall clock changes nothing. Default one
-	// hour; negative means for ever (Capacity still holds).
+	// TTL is how long a committed key is kept, on the monotonic clock. Default one
+	// hour; negative: keys do not expire, and only Capacity limits them.
 	TTL time.Duration
 
-	// OnEvict, if set, is told of each committed key that is forgotten. It is
-	// called without a lock held and may call the cache. A key forgotten for
-	// [Capacity] sooner than messages can be repeated is a sign that Capacity is
-	// too small.
+	// Lease is how long a claim holds unless it is renewed. Memory and File: default
+	// 0, claims hold until Commit, Abort or Close, because they end with the process
+	// anyway. Caches for several processes have a default of their own and need a
+	// lease.
+	Lease time.Duration
+
+	// OnEvict, if set, is called for each committed key that is dropped, without a
+	// lock held; it may call the cache. A key that is dropped for [Capacity] earlier
+	// than its message can be repeated shows that Capacity is too low.
 	OnEvict func(key string, why Reason)
 
-	// Sync says when [File] calls fsync. Default [SyncEach]. Memory ignores it.
+	// Sync sets when [File] calls fsync. Default [SyncEach]. Memory ignores it.
 	Sync Sync
 }
 
-// Reason says why a committed key was forgotten.
+// Reason is why a committed key was dropped.
 type Reason uint8
 
 const (
-	Capacity Reason = iota + 1 // pushed out by newer keys
+	Capacity Reason = iota + 1 // newer keys exceeded Options.Capacity
 	Age                        // older than Options.TTL
 )
 
-// String returns the reason's name.
+// String returns the name of the reason.
 func (r Reason) String() string {
 	switch r {
 	case Capacity:
@@ -51,18 +55,18 @@ func (r Reason) String() string {
 	return fmt.Sprintf("reason(%d)", uint8(r))
 }
 
-// Sync says when a File makes commits durable.
+// Sync is when a File makes commits durable.
 type Sync uint8
 
 const (
-	// SyncEach: Commit returns after fsync. Nothing that was committed is lost,
-	// neither by a killed process nor by a power cut. Commits that come at the
-	// same time share one fsync.
+	// SyncEach makes Commit return after fsync. No committed key is lost, neither
+	// when the process is killed nor in a power failure. Concurrent commits share one
+	// fsync.
 	SyncEach Sync = iota
-	// SyncNever: Commit returns when the operating system has the bytes. A
-	// killed process loses nothing; a power cut or a crash of the system loses
-	// what the system had not yet written by itself, commonly the last 5 to 30
-	// seconds. The messages of those keys can then have their effect twice.
+	// SyncNever makes Commit return when the operating system has the bytes. No key is
+	// lost when the process is killed. A power failure loses the keys that the system
+	// has not written yet, commonly those of the last 5 to 30 seconds; their messages
+	// can then be handled twice.
 	SyncNever
 )
 

@@ -7,20 +7,28 @@ import (
 	"time"
 )
 
-// The log is a header and records, numbers big endian:
+// The log is a header and records, numbers in big endian:
 //
-//	magic   4  "mdd1": a record begins; what is searched for after damage
-//	length  2  of the key; 0 for a record that only tells the time
-//	crc     4  CRC-32C of everything after it and of the length
-//	clock   8  nanoseconds on the log's own clock, which stands still or is
-//	           put forward while nobody has the log open
+//	magic   4  "mdd1": a key; "mdo1": the log was opened or rewritten
+//	length  2  of the key; 0 in a record that only stores the time
+//	crc     4  CRC-32C of the length and of everything after the checksum
+//	clock   8  nanoseconds on the clock of the log, which does not advance, or
+//	           jumps forward, while nobody has the log open
 //	wall    8  Unix nanoseconds, to measure how long nobody had it open
-//	key
+//	key        "mdo1": 8 bytes, a number that no token of an earlier process
+//	           has reached
 const (
-	header      = "mooring dedupe 1\n"
-	recordMagic = "mdd1"
-	recordHead  = 4 + 2 + 4 + 8 + 8
-	maxClock    = 1 << 61 // 73 years; so sums with a TTL do not overflow
+	header     = "mooring dedupe 1\n"
+	magicStart = "md" // of both; searched for after damage
+	keyMagic   = "mdd1"
+	openMagic  = "mdo1"
+	recordHead = 4 + 2 + 4 + 8 + 8
+	maxClock   = 1 << 61 // 73 years; sums with a TTL do not overflow
+
+	// tokensPerOpen is how many claims a process can make before its tokens
+	// overlap those of the next: 127 days of 100,000 claims a second.
+	tokensPerOpen = 1 << 40
+	maxBaseToken  = 1 << 62 // 4 million openings
 )
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
@@ -28,14 +36,15 @@ var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 type record struct {
 	clock time.Duration
 	wall  int64
-	key   string
+	key   string // empty in an open record, and in one that only stores the time
+	base  uint64 // of an open record
 }
 
 func recordSize(key string) int { return recordHead + len(key) }
 
 func appendRecord(b []byte, clock time.Duration, wall int64, key string) []byte {
 	start := len(b)
-	b = append(b, recordMagic...)
+	b = append(b, keyMagic...)
 	b = binary.BigEndian.AppendUint16(b, uint16(len(key)))
 	b = append(b, 0, 0, 0, 0)
 	b = binary.BigEndian.AppendUint64(b, uint64(clock))
@@ -45,7 +54,14 @@ func appendRecord(b []byte, clock time.Duration, wall int64, key string) []byte 
 	return b
 }
 
-// checksum covers the length before the checksum's own place and all behind it.
+func appendOpenRecord(b []byte, clock time.Duration, wall int64, base uint64) []byte {
+	start := len(b)
+	b = appendRecord(b, clock, wall, string(binary.BigEndian.AppendUint64(nil, base)))
+	copy(b[start:], openMagic) // not part of the checksum
+	return b
+}
+
+// checksum covers the length and everything after the checksum.
 func checksum(rec []byte) uint32 {
 	return crc32.Update(crc32.Checksum(rec[4:6], castagnoli), castagnoli, rec[10:])
 }
@@ -53,7 +69,7 @@ func checksum(rec []byte) uint32 {
 // parseRecord reads the record at the start of b; ok is false if there is no
 // whole and undamaged one.
 func parseRecord(b []byte) (r record, size int, ok bool) {
-	if len(b) < recordHead || string(b[:4]) != recordMagic {
+	if len(b) < recordHead || string(b[:4]) != keyMagic && string(b[:4]) != openMagic {
 		return record{}, 0, false
 	}
 	size = recordHead + int(binary.BigEndian.Uint16(b[4:]))
@@ -65,19 +81,26 @@ func parseRecord(b []byte) (r record, size int, ok bool) {
 		return record{}, 0, false
 	}
 	r.wall = int64(binary.BigEndian.Uint64(b[18:]))
-	r.key = string(b[recordHead:size])
-	return r, size, true
+	if string(b[:4]) == keyMagic {
+		r.key = string(b[recordHead:size])
+		return r, size, true
+	}
+	if size != recordHead+8 {
+		return record{}, 0, false
+	}
+	r.base = binary.BigEndian.Uint64(b[recordHead:])
+	return r, size, r.base <= maxBaseToken
 }
 
-// scanResult is what a log holds.
+// scanResult is the content of a log.
 type scanResult struct {
 	records []record
-	good    int // offset behind the last whole record
-	corrupt int // damaged stretches with whole records behind them
+	good    int // offset after the last whole record
+	corrupt int // damaged ranges that are followed by a whole record
 }
 
-// scan reads all it can. Damage is skipped by looking for the next whole record;
-// without one behind it, it is the torn tail and not counted as corrupt.
+// scan reads every whole record and skips damage. Damage that no whole record
+// follows is an unfinished tail and not counted as corrupt.
 func scan(b []byte) scanResult {
 	var s scanResult
 	off := 0
@@ -96,7 +119,7 @@ func scan(b []byte) scanResult {
 			s.good = off
 			continue
 		}
-		next := bytes.Index(b[off+1:], []byte(recordMagic))
+		next := bytes.Index(b[off+1:], []byte(magicStart))
 		if next < 0 {
 			break
 		}
@@ -105,8 +128,8 @@ func scan(b []byte) scanResult {
 	return s
 }
 
-// clock is the log's own time: where it stood when the log was opened, plus the
-// monotonic time since.
+// clock is the time of a cache: a base, plus the monotonic time since it was
+// opened.
 type clock struct {
 	base   time.Duration
 	opened time.Time
@@ -114,8 +137,8 @@ type clock struct {
 
 func (c clock) now() time.Duration { return c.base + time.Since(c.opened) }
 
-// rebase starts the clock of a log anew when it is about to run out, after 36
-// years or by damage; all keys count as young then. It reports whether it did.
+// rebase restarts the clock of a log that is close to its end, after 36 years or
+// by damage: all keys count as new then. It reports whether it did.
 func rebase(records []record) bool {
 	for i := range records {
 		if records[i].clock > maxClock/2 {
@@ -128,7 +151,7 @@ func rebase(records []record) bool {
 	return false
 }
 
-// resume continues the clock of a log that stopped at the records' last time.
+// resume continues the clock of a log after the time of its last record.
 func resume(records []record, ttl time.Duration, now time.Time) clock {
 	c := clock{opened: now}
 	if len(records) == 0 {
@@ -138,7 +161,7 @@ func resume(records []record, ttl time.Duration, now time.Time) clock {
 		c.base = max(c.base, r.clock)
 	}
 	down := time.Unix(0, records[len(records)-1].wall)
-	// Sub saturates; a wall clock that was set back counts as no time at all.
+	// Sub saturates. A wall clock that was set back counts as no time.
 	away := max(0, now.Round(0).Sub(down))
 	if ttl > 0 {
 		away = min(away, ttl/2)

@@ -9,14 +9,14 @@ import (
 	"time"
 )
 
-// recover reads the log back, or begins one, and leaves it open for appending.
+// recover reads the log or creates it, and leaves it open for appending.
 func (f *File) recover() error {
 	data, err := f.disk.ReadFile(f.path)
 	fresh := errors.Is(err, fs.ErrNotExist)
 	if err != nil && !fresh {
 		return fmt.Errorf("dedupe: cannot read the log: %w", err)
 	}
-	// Left by a crash while rewriting. The log itself is whole.
+	// Left by a crash during a rewrite. The log itself is whole.
 	if err := f.disk.Remove(f.path + newSuffix); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("dedupe: cannot remove an unfinished log: %w", err)
 	}
@@ -52,21 +52,24 @@ func (f *File) load(records []record) {
 	var last time.Duration
 	for _, r := range records {
 		last = max(last, r.clock) // the order in the log is the order of commits
+		f.baseToken = max(f.baseToken, r.base)
 		if r.key != "" {
-			f.table.put(r.key, last)
+			f.table.put(r.key, last, 0)
 			f.records++
 		}
 	}
+	f.baseToken += tokensPerOpen
+	f.table.token = f.baseToken
 	f.table.expire(f.clock.now())
 	f.table.stats.Recovered = uint64(f.table.size())
 }
 
-// setAside keeps a copy of a damaged log for whoever wants to know why.
+// setAside copies a damaged log, for a later examination.
 func (f *File) setAside(data []byte) error {
 	return f.replace(f.path+".corrupt", data, func() {})
 }
 
-// reopen continues the log behind its last whole record.
+// reopen continues the log after its last whole record.
 func (f *File) reopen(good, size int64) error {
 	l, err := f.disk.OpenAppend(f.path)
 	if err != nil {
@@ -75,23 +78,27 @@ func (f *File) reopen(good, size int64) error {
 	f.log = l
 	if good < size {
 		if err := l.Truncate(good); err != nil {
-			return fmt.Errorf("dedupe: cannot cut the torn tail off: %w", err)
+			return fmt.Errorf("dedupe: cannot remove the unfinished tail: %w", err)
 		}
 	}
-	// Also without a tail to cut: what was just read as committed may still be
-	// in the system's cache only, and will from now on be answered Duplicate.
+	opened := appendOpenRecord(nil, f.clock.now(), time.Now().UnixNano(), f.baseToken)
+	if _, err := l.Write(opened); err != nil {
+		return fmt.Errorf("dedupe: cannot write the log: %w", err)
+	}
+	// The sync also covers the keys that were read: an earlier process may not have
+	// synced them, and they are Duplicates from now on.
 	if err := f.sync(l); err != nil {
 		return fmt.Errorf("dedupe: cannot sync the log: %w", err)
 	}
-	f.table.stats.LogBytes = good
+	f.table.stats.LogBytes = good + int64(len(opened))
 	return nil
 }
 
 const newSuffix = ".new"
 
-// rewrite replaces the log by one that holds only what the table holds. The
-// caller is the writer. If it fails before it touches the old log, that one
-// stays in use; if it fails later, or the old one was broken, the log is broken.
+// rewrite replaces the log by one with only the keys of the table. The caller
+// holds writer. If it fails before it touches the old log, that one stays in use.
+// If it fails later, or if the old log was broken, the log is broken.
 func (f *File) rewrite() error {
 	f.mu.Lock()
 	buf := []byte(header)
@@ -101,15 +108,15 @@ func (f *File) rewrite() error {
 		buf = appendRecord(buf, at, wall, key)
 		live++
 	})
-	// The last record tells the time: keys may be older than the clock now.
-	buf = appendRecord(buf, f.clock.now(), wall, "")
+	// The last record stores the time, which may be later than that of any key.
+	buf = appendOpenRecord(buf, f.clock.now(), wall, f.baseToken)
 	f.mu.Unlock()
 
 	err := f.replace(f.path, buf, func() {
-		// Windows renames over no open file. From here on the old log may be
-		// gone, or come back after a power cut: nothing may be appended to it.
+		// Windows cannot rename over an open file. From here on the old log may be
+		// gone, or be restored by a power cut: nothing may be appended to it.
 		f.broken = true
-		f.closeLog() // its content is superseded, and so is its error
+		f.closeLog() // its content is replaced, so its error does not matter
 	})
 	if err != nil {
 		return err
@@ -136,8 +143,7 @@ func (f *File) closeLog() error {
 	return err
 }
 
-// replace puts data at path at once: nobody ever sees half of it, not even
-// after a power cut.
+// replace writes data to path atomically, also with respect to a power failure.
 func (f *File) replace(path string, data []byte, beforeRename func()) error {
 	l, err := f.disk.Create(path + newSuffix)
 	if err != nil {

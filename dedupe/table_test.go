@@ -40,9 +40,10 @@ func TestReadBackIsMadeDurable(t *testing.T) {
 // A commit that joined a batch but has not come to write it is written by Close.
 func TestCloseWritesWhatNobodyWrites(t *testing.T) {
 	f := openOn(t, testPath(t), newFaultDisk(), Options{})
-	want(t, f, "a", Fresh)
-	b := &batch{keys: []string{"a"}, done: make(chan struct{})}
-	f.table.keys["a"], f.open = committing, b
+	a := want(t, f, "a", Fresh)
+	p, _, _ := f.table.beginCommit(&a)
+	b := &batch{keys: []pending{p}, done: make(chan struct{})}
+	f.open = b
 	f.Close()
 	select {
 	case <-b.done:
@@ -62,7 +63,7 @@ func TestTableAgainstModel(t *testing.T) {
 		rnd := rand.New(rand.NewPCG(seed, 1))
 		tab := newTable(Options{Capacity: capacity, TTL: ttl, MaxInFlight: limit})
 		var committed []entry // oldest first
-		claims := map[string]bool{}
+		claims := map[string]Claim{}
 		now := time.Duration(0)
 		for step := range 300 {
 			now += time.Duration(rnd.IntN(3))
@@ -78,10 +79,10 @@ func TestTableAgainstModel(t *testing.T) {
 						want = Duplicate
 					}
 				}
-				if claims[key] {
+				if _, held := claims[key]; held {
 					want = InFlight
 				}
-				got, err := tab.begin(key, now)
+				claim, got, err := tab.begin(key, owner, now)
 				if want == Fresh && len(claims) == limit {
 					if err == nil {
 						t.Fatalf("seed %d step %d: a claim beyond the limit", seed, step)
@@ -92,19 +93,27 @@ func TestTableAgainstModel(t *testing.T) {
 					t.Fatalf("seed %d step %d: begin(%s) %v %v, want %v", seed, step, key, got, err, want)
 				}
 				if want == Fresh {
-					claims[key] = true
+					claims[key] = claim
 				}
 			case 1:
-				if claims[key] {
-					tab.commit(key, now)
+				if claim, ok := claims[key]; ok {
+					p, held, err := tab.beginCommit(&claim)
+					if !held || err != nil {
+						t.Fatalf("seed %d step %d: the claim on %s is not held: %v", seed, step, key, err)
+					}
+					tab.commit(p, now)
 					delete(claims, key)
 					if committed = append(committed, entry{key, now}); len(committed) > capacity {
 						committed = committed[1:]
 					}
 				}
 			case 2:
-				tab.abort(key)
-				delete(claims, key)
+				if claim, ok := claims[key]; ok {
+					if err := tab.abort(claim); err != nil {
+						t.Fatalf("seed %d step %d: abort(%s): %v", seed, step, key, err)
+					}
+					delete(claims, key)
+				}
 			}
 			tab.expire(now)
 			if s := tab.snapshot(); s.Size != len(committed) || s.Claims != len(claims) {

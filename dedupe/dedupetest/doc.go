@@ -1,5 +1,5 @@
-// Package dedupetest is the conformance suite of package dedupe: what every
-// [dedupe.Cache] has to do. An adapter proves itself with
+// Package dedupetest is the conformance suite of package dedupe. Every
+// [dedupe.Cache] passes it:
 //
 //	func TestConformance(t *testing.T) {
 //		dedupetest.Run(t, dedupetest.Harness{New: ...})

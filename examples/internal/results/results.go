@@ -8,6 +8,7 @@ package results
 import (
 	"bufio"
 	"bytes"
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -109,10 +110,11 @@ func Cache(rows []Row) (dedupe.Cache, error) {
 	cache := dedupe.NewMemory(dedupe.Options{Capacity: 1 << 20})
 	for _, row := range rows {
 		key := string(row.ID[:])
-		if verdict, err := cache.Begin(key); err != nil || verdict != dedupe.Fresh {
-			continue // doubled in the file: that is for the referee to see
+		claim, verdict, err := cache.Begin(context.Background(), key, "results")
+		if err != nil || verdict != dedupe.Fresh {
+			continue // a duplicate in the file: the referee reports it
 		}
-		if err := cache.Commit(key); err != nil {
+		if err := cache.Commit(context.Background(), claim); err != nil {
 			return nil, err
 		}
 	}
