@@ -54,6 +54,9 @@ func (noneToAuthenticate) Is(target error) bool { return target == ErrNotConnect
 // of Authenticator.Start, or of ctx before its turn came, the connection has ended,
 // and is made again.
 func (c *Client) Reauthenticate(ctx context.Context) error {
+	if c == nil {
+		return ErrNilClient
+	}
 	if c.cfg.Connection.Auth == nil {
 		return errors.New("client: Config.Connection.Auth is not set; there is no method to authenticate again with")
 	}

@@ -2,11 +2,13 @@ package client
 
 import (
 	"context"
+	"errors"
 	"net/url"
 	"sync"
 	"sync/atomic"
 	"time"
 
+	"github.com/mooring-mqtt/mooring/internal/callback"
 	"github.com/mooring-mqtt/mooring/internal/link"
 	"github.com/mooring-mqtt/mooring/internal/session"
 	"github.com/mooring-mqtt/mooring/ordering"
@@ -58,6 +60,7 @@ type Client struct {
 	exchange          chan struct{} // held while a SUBSCRIBE or UNSUBSCRIBE is out
 	wake              chan struct{} // the drainer has something to do
 
+	guard     callback.Guard // which goroutines are inside functions of the application
 	mu        sync.Mutex
 	state     lifecycle
 	stood     ConnectionState   // what State returns
@@ -218,14 +221,21 @@ func (c *Client) openStore() error {
 	return nil
 }
 
-// Start connects, and keeps connecting until the client ends. It returns at
-// once; AwaitConnection waits. When ctx ends the client stops where it stands,
-// without a goodbye, so the server publishes the will. Errors: ErrStarted, ErrClosed.
+// Start connects, and reconnects until the client ends. It returns at once;
+// AwaitConnection waits. Errors: ErrStarted, ErrClosed, ErrNilClient.
 //
-// What goes wrong behind it is told to Config.OnEvent and Config.Logger, and by
-// State; by default nothing is printed. A client that gives up closes Done, and Err
-// says why.
+// When ctx ends, the client closes as Close does: running handlers finish, the
+// status goes offline, the server gets a DISCONNECT, and pending messages stay in
+// the store. Wait for Done before the process exits. A ctx that is canceled with
+// the cause ErrAbort ends the client without DISCONNECT, so that the server
+// publishes the will.
+//
+// Failed connections and other problems are reported to Config.OnEvent,
+// Config.Logger and State. A client that gives up closes Done; Err returns why.
 func (c *Client) Start(ctx context.Context) error {
+	if c == nil {
+		return ErrNilClient
+	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	switch {
@@ -242,11 +252,11 @@ func (c *Client) Start(ctx context.Context) error {
 	c.stopLink, c.stopDrain, c.stopAcks, c.stopLanes = stopLink, stopDrain, stopAcks, stopLanes
 
 	for _, l := range c.lanes {
-		c.busy.Go(func() { l.run(laneCtx) })
+		c.run(&c.busy, func() { l.run(laneCtx) })
 	}
-	c.work.Go(func() { c.drain(drainCtx) })
-	c.answering.Go(func() { c.session.RunAcks(ackCtx) })
-	c.link.Go(func() {
+	c.run(&c.work, func() { c.drain(drainCtx) })
+	c.run(&c.answering, func() { c.session.RunAcks(ackCtx) })
+	c.run(&c.link, func() {
 		c.logFindings()
 		err := c.checkStore()
 		if err == nil {
@@ -257,12 +267,26 @@ func (c *Client) Start(ctx context.Context) error {
 			c.fail(connectionError(err))
 		}
 	})
-	stop := context.AfterFunc(ctx, func() { c.abort(context.Cause(ctx)) })
+	stop := context.AfterFunc(ctx, func() {
+		if cause := context.Cause(ctx); errors.Is(cause, ErrAbort) {
+			c.abort(cause)
+		} else {
+			c.end(cause, &DisconnectOptions{})
+		}
+	})
 	go func() {
 		<-c.done
 		stop()
 	}()
 	return nil
+}
+
+// run starts a goroutine that may call functions of the application.
+func (c *Client) run(group *sync.WaitGroup, f func()) {
+	group.Go(func() {
+		defer c.guard.Enter()()
+		f()
+	})
 }
 
 // AwaitConnection waits until the client is connected. The error is ctx's, or
@@ -273,6 +297,9 @@ func (c *Client) Start(ctx context.Context) error {
 // must find a subscription made, call Subscribe after AwaitConnection: it waits for
 // the server's answer then.
 func (c *Client) AwaitConnection(ctx context.Context) error {
+	if c == nil {
+		return ErrNilClient
+	}
 	for {
 		c.mu.Lock()
 		up, state, changed, err := c.up, c.state, c.upChanged, c.err
@@ -294,14 +321,30 @@ func (c *Client) AwaitConnection(ctx context.Context) error {
 }
 
 // Connected reports whether there is a connection now.
-func (c *Client) Connected() bool { return c.current() != nil }
+func (c *Client) Connected() bool { return c != nil && c.current() != nil }
 
-// Done is closed when the client has ended and nothing of it is left.
-func (c *Client) Done() <-chan struct{} { return c.done }
+// Done returns a channel that is closed when the client and all its goroutines
+// have ended.
+func (c *Client) Done() <-chan struct{} {
+	if c == nil {
+		return closedChannel
+	}
+	return c.done
+}
 
-// Err is why the client stopped by itself or by Start's context; nil while it
-// runs and after Close.
+// closedChannel is Done of a nil Client.
+var closedChannel = func() chan struct{} {
+	c := make(chan struct{})
+	close(c)
+	return c
+}()
+
+// Err returns why the client stopped: the fatal error, or the cause of the end of
+// Start's context. It is nil while the client runs and after Close and Drain.
 func (c *Client) Err() error {
+	if c == nil {
+		return ErrNilClient
+	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.err
@@ -311,6 +354,9 @@ func (c *Client) Err() error {
 // Config.Session.AssignedClientID it is empty until the server has named us, and then stays
 // the same.
 func (c *Client) ClientID() string {
+	if c == nil {
+		return ""
+	}
 	if id := c.assigned.Load(); id != nil {
 		return *id
 	}
@@ -344,7 +390,9 @@ func (c *Client) event(e Event) {
 	if _, last := e.(Stopped); last {
 		c.told.Store(true)
 	}
-	c.cfg.OnEvent(e)
+	if p := c.guard.Call(func() { c.cfg.OnEvent(e) }); p != nil {
+		c.cfg.Logger.Error("function of the application panicked", "function", "OnEvent", "panic", p.Value, "stack", string(p.Stack))
+	}
 }
 
 // clock is the time since the start, which no step of the wall clock moves. What

@@ -3,30 +3,30 @@ package client
 import (
 	"context"
 	"errors"
-	"reflect"
-	"runtime"
-	"strings"
 	"time"
 
 	"github.com/mooring-mqtt/mooring/internal/link"
-	"github.com/mooring-mqtt/mooring/internal/session"
 )
 
-// Close ends the client cleanly: handlers that run may finish (for
-// Config.Connection.CloseTimeout, then their context ends), what was handled is
-// acknowledged, the status goes offline, the server gets a DISCONNECT. It takes
-// that long in all, and a second at most where handlers have used it up. What is
-// not delivered stays in the store, and its Deliveries end as Abandoned. Close
-// returns when every goroutine of the client has ended; called from a handler,
-// OnEvent, OnChange or another function of the program's that a client calls, it
-// returns at once and the client ends behind it, see Done.
+// Close ends the client and returns when all its goroutines have ended. Running
+// handlers finish, handled messages are acknowledged, the status goes offline, and
+// the server gets a DISCONNECT; all that takes at most CloseTimeout, and up to a
+// second more if handlers use it up. Then the contexts of handlers end. Pending
+// messages stay in the store, and their Deliveries end as Abandoned.
+//
+// Called from a handler, from OnEvent or from another function that this client
+// calls, Close returns at once and the client ends after that function has
+// returned, see Done. Close of another client waits there as everywhere.
 func (c *Client) Close() error {
+	if c == nil {
+		return ErrNilClient
+	}
 	return c.closeWith(DisconnectOptions{})
 }
 
 func (c *Client) closeWith(g DisconnectOptions) error {
 	c.end(nil, &g)
-	if inClient() {
+	if c.guard.Inside() {
 		return nil
 	}
 	<-c.done
@@ -38,6 +38,9 @@ func (c *Client) closeWith(g DisconnectOptions) error {
 // the error is a *DrainError that says how many messages stay in the store.
 // Either way the client is closed when Drain returns.
 func (c *Client) Drain(ctx context.Context) error {
+	if c == nil {
+		return ErrNilClient
+	}
 	c.mu.Lock()
 	if c.state < draining {
 		c.state = draining
@@ -84,7 +87,7 @@ func (c *Client) drained() {
 	}
 }
 
-// abort stops the client where it stands.
+// abort ends the client without DISCONNECT.
 func (c *Client) abort(cause error) { c.end(cause, nil) }
 
 // fail stops the client because going on is no use.
@@ -120,6 +123,7 @@ func (c *Client) end(cause error, g *DisconnectOptions) {
 // they handled, then the connection, then the store. Where there is no time for
 // that the connection goes first.
 func (c *Client) teardown(started, clean bool) {
+	defer c.guard.Enter()()
 	c.endBy = time.Now().Add(c.cfg.Connection.CloseTimeout)
 	if started {
 		if !clean {
@@ -213,46 +217,4 @@ func (c *Client) closeErr() error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.storeErr
-}
-
-// ourCallers are what the goroutines that teardown waits for begin with, or call the
-// program's functions from, by their full names: a program may have a type Client
-// of its own.
-var ourCallers = func() (names []string) {
-	for path, list := range map[string][]string{
-		reflect.TypeFor[Client]().PkgPath(): {"(*Client).connected", "(*Client).drain", "(*Client).event", "(*Client).teardown",
-			"(*StatusWatch).tellChanges", "(*lane).run"},
-		reflect.TypeFor[link.Conn]().PkgPath():       {"(*Config).Run", "(*Conn).Read"},
-		reflect.TypeFor[session.Session]().PkgPath(): {"(*Session).RunAcks"},
-	} {
-		for _, name := range list {
-			names = append(names, path+"."+name)
-		}
-	}
-	return names
-}()
-
-// inClient reports whether the calling goroutine is one of some client's: in a
-// handler, OnEvent, OnChange, or another function of the program's. Only Close asks,
-// to not wait for itself.
-func inClient() bool {
-	pcs := make([]uintptr, 64)
-	for skip := 2; ; skip += len(pcs) {
-		n := runtime.Callers(skip, pcs)
-		frames := runtime.CallersFrames(pcs[:n])
-		for {
-			frame, more := frames.Next()
-			for _, name := range ourCallers {
-				if strings.HasPrefix(frame.Function, name) {
-					return true
-				}
-			}
-			if !more {
-				break
-			}
-		}
-		if n < len(pcs) {
-			return false
-		}
-	}
 }

@@ -217,14 +217,14 @@ func TestAMessageWhoseHandlerIsInterruptedComesAgain(t *testing.T) {
 	})
 }
 
-func TestACancelledContextSaysNoGoodbye(t *testing.T) {
+func TestStart_ContextWithErrAbortEndsWithoutDisconnect(t *testing.T) {
 	withScript(t, func(t *testing.T, s *script) {
 		cfg := testConfig("c", &recorder{}, s.dial)
 		cfg.Presence.Status = &Status{Topic: "status", NoCorrection: true}
 		c := mustNew(t, cfg)
 		release := make(chan struct{})
 		must(t, c.Handle("#", HandlerFunc(func(context.Context, *Message) error { <-release; return nil })))
-		why := errors.New("why")
+		why := fmt.Errorf("why: %w", ErrAbort)
 		ctx, cancel := context.WithCancelCause(t.Context())
 		must(t, c.Start(ctx))
 		p := s.accept(control.Connack{})
@@ -234,15 +234,46 @@ func TestACancelledContextSaysNoGoodbye(t *testing.T) {
 		began := time.Now()
 		cancel(why)
 		if last := p.ended(); last.Header != 0 {
-			t.Errorf("%v was the last word", last.Type())
+			t.Errorf("the last packet was %v", last.Type())
 		}
 		if took := time.Since(began); took != 0 {
-			t.Errorf("the connection stood for %v, behind a handler that heeds no context", took)
+			t.Errorf("the connection was up for another %v while a handler ignored its context", took)
 		}
 		close(release)
 		<-c.Done()
 		if err := c.Err(); err != why {
 			t.Errorf("Err is %v, want the context's cause", err)
+		}
+	})
+}
+
+// The end of Start's context is what a service does on SIGTERM: the running
+// handler finishes and is acknowledged, the status goes offline, DISCONNECT leaves.
+func TestStart_CanceledContextClosesCleanly(t *testing.T) {
+	withScript(t, func(t *testing.T, s *script) {
+		cfg := testConfig("c", &recorder{}, s.dial)
+		cfg.Presence.Status = &Status{Topic: "status", NoCorrection: true}
+		c := mustNew(t, cfg)
+		must(t, c.Handle("#", HandlerFunc(func(context.Context, *Message) error { time.Sleep(time.Second); return nil })))
+		ctx, cancel := context.WithCancel(t.Context())
+		must(t, c.Start(ctx))
+		p := s.accept(control.Connack{})
+		p.accepts(p.nextPublish())
+		p.publish(appMessage(1, 1, "x"))
+		synctest.Wait()
+		cancel()
+		offline := p.nextPublish()
+		if string(offline.Payload) != "offline" || string(offline.Topic) != "status" {
+			t.Errorf("published %q on %s, want offline on status", offline.Payload, offline.Topic)
+		}
+		p.accepts(offline)
+		p.nextAck(wire.PUBACK)
+		if last := p.ended(); last.Type() != wire.DISCONNECT || len(last.Body) > 0 && last.Body[0] != 0 {
+			t.Errorf("the last packet was %v % x, want DISCONNECT 0x00", last.Type(), last.Body)
+		}
+		<-c.Done()
+		if err := c.Err(); !errors.Is(err, context.Canceled) {
+			t.Errorf("Err is %v, want context.Canceled", err)
 		}
 	})
 }

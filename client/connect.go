@@ -25,6 +25,7 @@ func (c *Client) linkConfig() *link.Config {
 		PacketTimeout:     c.cfg.Connection.AckTimeout,
 		MaximumPacketSize: c.cfg.Connection.MaximumPacketSize,
 		Session:           c.session,
+		Guard:             &c.guard,
 		Auth:              c.cfg.Connection.Auth,
 		Decide:            c.decide,
 		Hurry:             c.hurry,
@@ -111,6 +112,7 @@ func (c *Client) redirected(v verdict) {
 // connected lives as long as the connection: it brings the server up to date,
 // lets the drainer go, and watches that acknowledgements come.
 func (c *Client) connected(up *link.Up) {
+	defer c.guard.Enter()()
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
 	go func() {
@@ -149,9 +151,9 @@ func (c *Client) connected(up *link.Up) {
 	c.mu.Unlock()
 	c.wakeDrainer()
 	var catchingUp sync.WaitGroup
-	catchingUp.Go(func() {
+	c.run(&catchingUp, func() {
 		c.catchUp(ctx, up)
-		catchingUp.Go(func() { c.keepTaps(ctx, up) })
+		c.run(&catchingUp, func() { c.keepTaps(ctx, up) })
 		c.keepStatus(ctx, up)
 	})
 	c.watchAcks(up)

@@ -11,31 +11,37 @@ import (
 )
 
 var (
-	// ErrClosed: the client has ended, or is about to. What was accepted stays in
-	// the store in Config.Dir; open it with a new client.
-	ErrClosed = errors.New("client: closed; make a new one with the same store to go on")
-	// ErrDraining: Drain has begun and nothing new is accepted.
+	// ErrClosed is returned when the client has ended, or is ending.
+	ErrClosed = errors.New("client: closed; create a client with the same store to continue")
+	// ErrNilClient is returned by the methods of a nil *Client.
+	ErrNilClient = errors.New("client: the Client is nil; check the error that New returned")
+	// ErrAbort, as the cause of the cancelation of Start's context, ends the client
+	// without DISCONNECT, so that the server publishes the will.
+	ErrAbort = errors.New("client: aborted without DISCONNECT")
+	// ErrDraining is returned by Publish after Drain was called.
 	ErrDraining = errors.New("client: draining; publish before Drain or with another client")
-	// ErrNotConnected: a QoS 0 message needs a connection now and there is none.
-	ErrNotConnected = errors.New("client: not connected; use QoS 1 or 2 to have the message stored and sent later")
-	// ErrStarted: Start was called before.
+	// ErrNotConnected is returned for a QoS 0 message while there is no connection.
+	ErrNotConnected = errors.New("client: not connected; use QoS 1 or 2 to store the message and send it later")
+	// ErrStarted is returned when Start is called a second time.
 	ErrStarted = errors.New("client: already started; a client is started once")
-	// ErrSessionLost: the server lost the session and OnSessionLost of the message,
-	// or of Config, is FailInFlight.
-	ErrSessionLost = errors.New("client: the server lost the session that the message was sent in; it may or may not have arrived, publish it again if twice is better than never")
-	// ErrConflated: a newer message of the same topic was accepted before this one
-	// was sent, and both asked for Conflate.
-	ErrConflated = errors.New("client: a newer message of its topic took its place before it was sent; publish without Conflate where each one counts")
-	// ErrNoReceipts: the store keeps none.
-	ErrNoReceipts = errors.New("client: no receipts are kept; set Config.Store.Options.MaxReceipts to how many are wanted")
-	// ErrUnknownSession: the server holds a session under our ClientID that the
-	// store knows nothing of, as after a store was lost. It is given up for a new
-	// one at once; messages that waited in it are gone with it.
-	ErrUnknownSession = errors.New("client: the server has a session that the store knows nothing of; asking for a new one")
-	// ErrAckTimeout: messages are in flight and the server acknowledges nothing.
-	ErrAckTimeout = errors.New("client: the server acknowledged nothing for the acknowledgement timeout; reconnecting")
-	// ErrKeepAlive: the server gave no sign of life within the keep alive time and
-	// half of it again, or when NetworkChanged had it asked.
+	// ErrSessionLost is the outcome of a message that was in flight when the server
+	// lost the session, if OnSessionLost of the message, or SessionConfig.OnLost,
+	// is FailInFlight.
+	ErrSessionLost = errors.New("client: the server lost the session in which the message was sent; it may have arrived; publish it again if a duplicate is acceptable")
+	// ErrConflated is the outcome of a message that was replaced by a newer one of
+	// the same topic before it was sent. Both had Conflate set.
+	ErrConflated = errors.New("client: replaced by a newer message of its topic before it was sent; publish without Conflate to send each one")
+	// ErrNoReceipts is returned by Receipt when the store keeps no receipts.
+	ErrNoReceipts = errors.New("client: no receipts are kept; set Config.Store.Options.MaxReceipts to the number to keep")
+	// ErrUnknownSession is reported when the server holds a session for this
+	// ClientID that the store does not know, for example after the store was lost.
+	// The client discards that session at once, with the messages waiting in it.
+	ErrUnknownSession = errors.New("client: the server has a session that the store does not know; asking for a new session")
+	// ErrAckTimeout ends a connection on which messages are in flight and nothing
+	// was acknowledged for ConnectionConfig.AckTimeout.
+	ErrAckTimeout = errors.New("client: no acknowledgement within AckTimeout while messages are in flight; reconnecting")
+	// ErrKeepAlive ends a connection on which the server sent nothing for 1.5 times
+	// the keep alive, or did not answer the ping of NetworkChanged.
 	ErrKeepAlive = link.ErrKeepAlive
 )
 

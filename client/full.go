@@ -51,7 +51,11 @@ func (e *DroppedError) Unwrap() error { return e.Cause }
 // Dropped is for a Config.Store.Custom of your own whose options drop messages: set its
 // Options.OnDrop to it, so that Deliveries learn of it. It must be called on the
 // goroutine that the store calls OnDrop on.
-func (c *Client) Dropped(d persistence.Drop) { c.drops.add(d) }
+func (c *Client) Dropped(d persistence.Drop) {
+	if c != nil {
+		c.drops.add(d)
+	}
+}
 
 // drops are messages that the store has dropped and nobody was told of: it tells
 // of them inside Enqueue, where the locks of a sequence may be held.

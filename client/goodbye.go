@@ -65,6 +65,9 @@ func mayLeaveWith(code byte) bool {
 // cannot be sent is a *FieldError, and the client is not closed. Where it is
 // ending already, the first word stands.
 func (c *Client) CloseWith(g DisconnectOptions) error {
+	if c == nil {
+		return ErrNilClient
+	}
 	if err := g.check(c.cfg.Session.Expiry); err != nil {
 		return err
 	}

@@ -26,6 +26,9 @@ import (
 // ErrDraining. On an error nothing was accepted, unless the store failed while
 // writing: then the message may turn up after the store is opened again.
 func (c *Client) Publish(ctx context.Context, m Message) (*Delivery, error) {
+	if c == nil {
+		return nil, ErrNilClient
+	}
 	if err := c.accepts(ctx); err != nil {
 		return nil, err
 	}

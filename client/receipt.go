@@ -24,6 +24,9 @@ type Receipt struct {
 // and the cause of a drop, which are not kept. It may read the disk. Errors:
 // ErrNoReceipts, and those of the store.
 func (c *Client) Receipt(id MessageID) (Receipt, bool, error) {
+	if c == nil {
+		return Receipt{}, false, ErrNilClient
+	}
 	if c.ownStore && c.cfg.Store.Options.MaxReceipts == 0 {
 		return Receipt{}, false, ErrNoReceipts
 	}
@@ -66,6 +69,10 @@ type DeadLetter struct {
 // error is the store's, and ends the loop.
 func (c *Client) DeadLetters() iter.Seq2[DeadLetter, error] {
 	return func(yield func(DeadLetter, error) bool) {
+		if c == nil {
+			yield(DeadLetter{}, ErrNilClient)
+			return
+		}
 		more := true
 		err := c.store.DeadLetters(func(e *persistence.Entry, reason byte) bool {
 			d, err := deadLetter(e, reason)
@@ -97,7 +104,12 @@ func deadLetter(e *persistence.Entry, reason byte) (DeadLetter, error) {
 }
 
 // Discard gives a dead letter up for good. One that is gone already is no error.
-func (c *Client) Discard(d DeadLetter) error { return c.store.Discard(d.seq) }
+func (c *Client) Discard(d DeadLetter) error {
+	if c == nil {
+		return ErrNilClient
+	}
+	return c.store.Discard(d.seq)
+}
 
 // Redeliver publishes a dead letter again, under its ID and with its Expiry from
 // now on, and discards it. A crash between the two leaves both. Errors: those of

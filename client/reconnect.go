@@ -134,6 +134,9 @@ func (c *Client) redirect(end link.End) (to *url.URL, permanent bool) {
 // Where the keep alive is 0 nothing is asked. Calls within a second of each other
 // count as one. It never blocks.
 func (c *Client) NetworkChanged() {
+	if c == nil {
+		return
+	}
 	if up := c.current(); up != nil && up.Cause() == nil {
 		up.Probe()
 		return

@@ -79,6 +79,9 @@ type Retained struct {
 // Errors: *FieldError, *RefusedError (0x9A: the server has no retained messages),
 // *RetainedLimitError, ErrTooManyFilters, ErrClosed, and ctx's cause.
 func (c *Client) FetchRetained(ctx context.Context, filter string, o RetainedOptions) (*Retained, error) {
+	if c == nil {
+		return nil, ErrNilClient
+	}
 	if err := checkRetainedFilter(filter); err != nil {
 		return nil, err
 	}

@@ -64,6 +64,9 @@ type RetainedChange struct {
 // and what is not there any more goes; meanwhile the view is as it was. For subscriptions of the
 // program's, kept sessions, and errors, see FetchRetained and WatchStatus.
 func (c *Client) MirrorRetained(ctx context.Context, filter string, o RetainedOptions) (*RetainedView, error) {
+	if c == nil {
+		return nil, ErrNilClient
+	}
 	v := &RetainedView{o: o.withDefaults(), entries: map[string]*retainedEntry{}}
 	v.changes = changes[RetainedChange]{limit: v.o.Queue, missed: func(n int) RetainedChange {
 		return RetainedChange{Kind: RetainedMissed, Missed: n}

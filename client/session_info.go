@@ -28,6 +28,9 @@ const SessionNeverExpires = (1<<32 - 1) * time.Second
 
 // Session returns what the client knows of its session.
 func (c *Client) Session() SessionInfo {
+	if c == nil {
+		return SessionInfo{}
+	}
 	c.mu.Lock()
 	up, left := c.up, c.left
 	c.mu.Unlock()

@@ -40,6 +40,9 @@ type ConnectionState struct {
 
 // State returns where the client stands.
 func (c *Client) State() ConnectionState {
+	if c == nil {
+		return ConnectionState{Phase: PhaseEnded, Err: ErrNilClient}
+	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.stood

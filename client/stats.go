@@ -52,6 +52,9 @@ type Stats struct {
 
 // Stats returns a snapshot.
 func (c *Client) Stats() Stats {
+	if c == nil {
+		return Stats{}
+	}
 	var ss session.Stats = c.session.Stats()
 	n := &c.counters
 	st := Stats{

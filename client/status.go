@@ -49,7 +49,12 @@ func (a *announcer) wake() {
 
 // BootID tells this client from every other, and from one with the same ClientID
 // in an earlier process. It is in each payload of Status.Structured.
-func (c *Client) BootID() presence.BootID { return c.announcer.boot }
+func (c *Client) BootID() presence.BootID {
+	if c == nil {
+		return presence.BootID{}
+	}
+	return c.announcer.boot
+}
 
 // announce publishes the birth, retained: after every CONNACK, since the
 // server may have published the will meanwhile.

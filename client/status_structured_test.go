@@ -350,18 +350,18 @@ func TestOfflineAtTheEndOfTheSession(t *testing.T) {
 	}
 }
 
-// TestACancelledContextLeavesTheStatusToTheWill: it says nothing, and nothing that
-// is heard later makes it speak.
-func TestACancelledContextLeavesTheStatusToTheWill(t *testing.T) {
+// An aborted client publishes no status, and nothing that it receives later makes it
+// publish one: the server publishes the will.
+func TestStatus_AbortLeavesItToTheWill(t *testing.T) {
 	inBubble(t, mqtttest.Options{}, func(t *testing.T, b *mqtttest.Broker, _ *mqtttest.Proxy) {
 		cfg := testConfig("c", &recorder{}, b.Dial)
 		structured(func(s *Status) { s.NoCorrection = false })(&cfg)
 		c := mustNew(t, cfg)
-		ctx, cancel := context.WithCancel(t.Context())
+		ctx, cancel := context.WithCancelCause(t.Context())
 		must(t, c.Start(ctx))
 		connect(t, c)
 		synctest.Wait()
-		cancel()
+		cancel(ErrAbort)
 		<-c.Done()
 		time.Sleep(6 * time.Second)
 		synctest.Wait()

@@ -66,6 +66,9 @@ type subscriptions struct {
 // resumed session delivers, or another subscription covers, finds it. Declare
 // handlers before Start, so that the first message has one.
 func (c *Client) Handle(filter string, h Handler) error {
+	if c == nil {
+		return ErrNilClient
+	}
 	if err := wire.CheckTopicFilter(filter); err != nil {
 		return err
 	}
@@ -88,6 +91,9 @@ func (c *Client) Handle(filter string, h Handler) error {
 // Subscription: one of the clients that have it gets each message. Errors:
 // *FieldError, *RefusedError, ErrClosed, ctx's cause.
 func (c *Client) Subscribe(ctx context.Context, filter string, qos QoS, h Handler, options ...SubscribeOption) error {
+	if c == nil {
+		return ErrNilClient
+	}
 	if qos > ExactlyOnce {
 		return &FieldError{Field: "QoS", Problem: fmt.Sprintf("is %d; use 0, 1 or 2", qos)}
 	}
@@ -148,6 +154,9 @@ func (c *Client) Subscribe(ctx context.Context, filter string, qos QoS, h Handle
 // it returns at once, and the server is told when there is one; what it sends
 // until then finds no handler and is refused. Else it waits for the answer.
 func (c *Client) Unsubscribe(ctx context.Context, filter string) error {
+	if c == nil {
+		return ErrNilClient
+	}
 	if err := wire.CheckTopicFilter(filter); err != nil {
 		return err
 	}

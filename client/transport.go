@@ -121,6 +121,7 @@ func (c *Client) askCredentials(ctx context.Context) (Credentials, error) {
 	}
 	answered := make(chan answer, 1)
 	go func() {
+		defer c.guard.Enter()()
 		a := answer{err: errors.New("it ended its goroutine")}
 		defer func() {
 			if r := recover(); r != nil {

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/mooring-mqtt/mooring/client/presence"
+	"github.com/mooring-mqtt/mooring/internal/callback"
 )
 
 // WatchOptions describe a StatusWatch. The zero value is useful.
@@ -29,7 +30,7 @@ type WatchOptions struct {
 	Parse func(topic string, payload []byte) (presence.Status, error)
 	// OnChange is told each change, one after the other, on a goroutine of its own.
 	// It may call the client's Close, which returns at once then, and must not call
-	// Drain. A panic in it ends the process.
+	// Drain. A panic in it is logged.
 	OnChange func(presence.Change)
 	// Queue is how many changes OnChange, or a reader of Changes, may be behind.
 	// Beyond, what waits is dropped, and a presence.Missed takes its place. Default
@@ -87,6 +88,9 @@ type StatusWatch struct {
 // subscription is told by Synced and by a SubscriptionFailed event; the next
 // connection tries again.
 func (c *Client) WatchStatus(ctx context.Context, filter string, o WatchOptions) (*StatusWatch, error) {
+	if c == nil {
+		return nil, ErrNilClient
+	}
 	def(&o.Queue, 1024)
 	w := &StatusWatch{tracker: presence.NewTracker(presence.Options{MaxDevices: o.MaxDevices, MaxBytes: o.MaxBytes, StaleAfter: o.StaleAfter, Parse: recovered(o.Parse)})}
 	w.changes = changes[presence.Change]{limit: o.Queue, missed: func(n int) presence.Change {
@@ -101,15 +105,18 @@ func (c *Client) WatchStatus(ctx context.Context, filter string, o WatchOptions)
 		return nil, err
 	}
 	if read != nil {
-		c.views.tell(func() { w.tellChanges(read, o.OnChange) })
+		c.views.tell(func() { w.reportChanges(read, o.OnChange) })
 	}
 	return w, nil
 }
 
-// tellChanges calls OnChange. inClient knows it by its name.
-func (w *StatusWatch) tellChanges(read iter.Seq[presence.Change], told func(presence.Change)) {
+// reportChanges calls OnChange.
+func (w *StatusWatch) reportChanges(read iter.Seq[presence.Change], onChange func(presence.Change)) {
+	defer w.c.guard.Enter()()
 	for change := range read {
-		told(change)
+		if p := callback.Try(func() { onChange(change) }); p != nil {
+			w.c.cfg.Logger.Error("function of the application panicked", "function", "OnChange", "panic", p.Value, "stack", string(p.Stack))
+		}
 	}
 }
 

@@ -25,11 +25,11 @@ func (killed) UnmarkSent([persistence.Priorities]uint64) error { return errors.N
 func dupAfterTheEndOfAProcess(t *testing.T) {
 	const messages, window, acked = 900, 10, 650 // so that marks reach far ahead
 	for name, tt := range map[string]struct {
-		end    func(t *testing.T, r *rig, c *client.Client, cancel func())
+		end    func(t *testing.T, r *rig, c *client.Client, cancel func(error))
 		killed bool
 	}{
-		"Close": {end: func(_ *testing.T, r *rig, c *client.Client, _ func()) { r.must(c.Close()) }},
-		"Drain": {end: func(t *testing.T, r *rig, c *client.Client, _ func()) {
+		"Close": {end: func(_ *testing.T, r *rig, c *client.Client, _ func(error)) { r.must(c.Close()) }},
+		"Drain": {end: func(t *testing.T, r *rig, c *client.Client, _ func(error)) {
 			ctx, cancel := context.WithCancel(t.Context())
 			cancel()
 			var left *client.DrainError
@@ -37,8 +37,9 @@ func dupAfterTheEndOfAProcess(t *testing.T) {
 				t.Errorf("Drain returns %v", err)
 			}
 		}},
-		"cancelled": {end: func(_ *testing.T, _ *rig, _ *client.Client, cancel func()) { cancel() }},
-		"killed":    {end: func(_ *testing.T, _ *rig, _ *client.Client, cancel func()) { cancel() }, killed: true},
+		"cancelled": {end: func(_ *testing.T, _ *rig, _ *client.Client, cancel func(error)) { cancel(nil) }},
+		"aborted":   {end: func(_ *testing.T, _ *rig, _ *client.Client, cancel func(error)) { cancel(client.ErrAbort) }},
+		"killed":    {end: func(_ *testing.T, _ *rig, _ *client.Client, cancel func(error)) { cancel(client.ErrAbort) }, killed: true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			onRig(t, func(t *testing.T, r *rig) {
@@ -50,8 +51,8 @@ func dupAfterTheEndOfAProcess(t *testing.T) {
 				c, err := client.New(r.cfg)
 				r.must(err)
 				t.Cleanup(func() { _ = c.Close() })
-				ctx, cancel := context.WithCancel(context.Background())
-				defer cancel()
+				ctx, cancel := context.WithCancelCause(context.Background())
+				defer cancel(nil)
 				r.must(c.Start(ctx))
 				conn, _ := r.Connect(control.Connack{ReceiveMaximum: window})
 				for i := range messages {

@@ -22,11 +22,11 @@ func refusesTopics(t *testing.T, topics []string) {
 			cfg := r.cfg
 			cfg.Presence.Will = &client.Will{Topic: topic}
 			var bad *client.ConfigError
-			if err := cfg.Validate(); !errors.As(err, &bad) || bad.Field != "Will" {
+			if err := cfg.Validate(); !errors.As(err, &bad) || bad.Field != "Presence.Will" {
 				t.Errorf("a will for %.40q: the error is %v", topic, err)
 			}
 			cfg.Presence.Will, cfg.Presence.Status = nil, &client.Status{Topic: topic, NoCorrection: true}
-			if err := cfg.Validate(); !errors.As(err, &bad) || bad.Field != "Status.Topic" {
+			if err := cfg.Validate(); !errors.As(err, &bad) || bad.Field != "Presence.Status.Topic" {
 				t.Errorf("a status at %.40q: the error is %v", topic, err)
 			}
 		}

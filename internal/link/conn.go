@@ -8,6 +8,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/mooring-mqtt/mooring/internal/callback"
 	"github.com/mooring-mqtt/mooring/internal/session"
 	"github.com/mooring-mqtt/mooring/internal/wire"
 )
@@ -38,6 +39,7 @@ type Conn struct {
 	maxSend      atomic.Uint32                      // the server's Maximum Packet Size, 0: none
 	start        time.Time
 	auth         *authentication // nil: CONNECT named no Authentication Method
+	guard        *callback.Guard // nil: none
 
 	ahead      *ahead       // of the reader; nil: nothing was read ahead
 	stalled    atomic.Bool  // see Stall
@@ -84,6 +86,9 @@ func (s *source) Read(p []byte) (int, error) {
 // Read gives paho the next bytes of the control plane. Data-plane packets that
 // come before them are handled here.
 func (c *Conn) Read(p []byte) (int, error) {
+	if len(c.control) == 0 && c.guard != nil {
+		defer c.guard.Enter()() // handling data-plane packets may call the application
+	}
 	for len(c.control) == 0 {
 		frame, err := c.reader.Next()
 		if err == nil {

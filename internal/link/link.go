@@ -11,6 +11,7 @@ import (
 	"github.com/eclipse/paho.golang/packets"
 	"github.com/eclipse/paho.golang/paho"
 
+	"github.com/mooring-mqtt/mooring/internal/callback"
 	"github.com/mooring-mqtt/mooring/internal/notify"
 	"github.com/mooring-mqtt/mooring/internal/session"
 	"github.com/mooring-mqtt/mooring/internal/wire"
@@ -27,7 +28,8 @@ type Config struct {
 	MaximumPacketSize uint32                                           // ours; 0: none
 	WillProperties    []byte                                           // encoded, for a CONNECT with a will; nil: no will
 	Session           *session.Session
-	Auth              Authenticator // nil: no enhanced authentication
+	Auth              Authenticator   // nil: no enhanced authentication
+	Guard             *callback.Guard // is told of the goroutine that reads a connection; nil: none
 
 	// Decide says what to do after each attempt that failed and each connection
 	// that ended. Hurry ends the delay that it asked for; nil: nothing does.
@@ -93,7 +95,7 @@ func (c *Config) connect(ctx context.Context, server *url.URL) (*Up, error) {
 		return nil, fmt.Errorf("connecting to %s: %w", server.Redacted(), err)
 	}
 	conn := newConn(inner, c.MaximumPacketSize, c.WriteTimeout)
-	conn.will = c.WillProperties
+	conn.will, conn.guard = c.WillProperties, c.Guard
 	if c.Auth != nil {
 		conn.authenticate(ctx, c.Auth, cp.Properties.AuthMethod)
 	}
