@@ -46,18 +46,3 @@ func TestAMirrorOfBusyTopics(t *testing.T) {
 		})
 	}
 }
-
-func TestOverlap(t *testing.T) {
-	for _, c := range []struct {
-		a, b string
-		want bool
-	}{
-		{"a", "a", true}, {"a", "b", false}, {"a", "a/b", false}, {"a", "a/#", true}, {"a/b", "a/#", true}, {"a", "a/b/#", false},
-		{"+", "a", true}, {"+/b", "a/+", true}, {"+/b", "a/c", false}, {"a/+", "a", false}, {"+/+/#", "a/b", true},
-		{"#", "a/b", true}, {"a/#", "+/b/c", true}, {"a/#", "b/#", false}, {"/", "+/+", true}, {"/", "+", false},
-	} {
-		if overlap(c.a, c.b) != c.want || overlap(c.b, c.a) != c.want {
-			t.Errorf("%s and %s: want %v", c.a, c.b, c.want)
-		}
-	}
-}

@@ -184,7 +184,8 @@ func (l *lane) arrange(a arrival) {
 func (l *lane) handle(a arrival) {
 	c := l.c
 	defer c.free(a)
-	handlers := c.router.match(a.m.Topic)
+	var room [4]*route
+	handlers := c.router.match(a.m.Topic, room[:0])
 	if len(handlers) == 0 {
 		c.counters.unhandled.Add(1)
 		l.refuse(a, &Refusal{Code: wire.ReasonImplementationSpecific, Reason: "no handler for this topic"})
@@ -223,9 +224,9 @@ func (l *lane) handle(a arrival) {
 }
 
 // runAll returns how many handlers accepted the message before one did not.
-func (l *lane) runAll(handlers []Handler, m *Message) (done int, err error) {
+func (l *lane) runAll(handlers []*route, m *Message) (done int, err error) {
 	for _, h := range handlers {
-		if err := l.runOne(h, m); err != nil {
+		if err := l.runOne(h.Value, m); err != nil {
 			return done, err
 		}
 		done++

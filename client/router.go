@@ -1,73 +1,56 @@
 package client
 
 import (
+	"slices"
 	"sync"
-	"sync/atomic"
 
-	"github.com/mooring-mqtt/mooring/internal/wire"
+	"github.com/mooring-mqtt/mooring/internal/topic"
 )
 
-// router finds the handlers of a topic. Declaring is rare and copies; looking
-// up takes no lock.
+// router finds the handlers of a topic. Its methods are safe for concurrent use.
 type router struct {
-	mu     sync.Mutex
-	routes atomic.Pointer[[]*route]
+	mu   sync.RWMutex
+	tree topic.Tree[Handler]
 }
 
-type route struct {
-	filter  string
-	handler Handler
-}
+// route is a filter and its handler. It is never changed.
+type route = topic.Entry[Handler]
 
-// set declares h for filter, in place of an earlier one for the same filter.
+// set declares h for filter, in place of an earlier handler for the same filter.
 func (r *router) set(filter string, h Handler) {
-	r.change(func(have *route) bool { return have.filter != filter }, &route{filter, h})
-}
-
-// get returns what is declared for filter; nil: nothing.
-func (r *router) get(filter string) *route {
-	for _, have := range r.list() {
-		if have.filter == filter {
-			return have
-		}
-	}
-	return nil
-}
-
-// remove takes back one declaration, and none that came after it.
-func (r *router) remove(old *route) {
-	r.change(func(have *route) bool { return have != old }, nil)
-}
-
-func (r *router) change(keep func(*route) bool, put *route) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	var next []*route
-	for _, have := range r.list() {
-		if keep(have) {
-			next = append(next, have)
-		}
-	}
-	if put != nil {
-		next = append(next, put)
-	}
-	r.routes.Store(&next)
+	r.tree.Set(filter, h)
 }
 
-func (r *router) list() []*route {
-	if routes := r.routes.Load(); routes != nil {
-		return *routes
-	}
-	return nil
+// get returns the route of a filter, or nil.
+func (r *router) get(filter string) *route {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	return r.tree.Get(filter)
 }
 
-// match returns the handlers whose filter matches topic, in the order they
-// were declared.
-func (r *router) match(topic string) (found []Handler) {
-	for _, have := range r.list() {
-		if wire.Match(have.filter, topic) {
-			found = append(found, have.handler)
-		}
+// remove deletes a route, unless another has replaced it.
+func (r *router) remove(old *route) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if old != nil && r.tree.Get(old.Filter) == old {
+		r.tree.Delete(old.Filter)
 	}
-	return found
+}
+
+// match appends the routes whose filter matches a topic to dst, in the order in which
+// they were declared.
+func (r *router) match(topic string, dst []*route) []*route {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	return r.tree.Match(topic, dst)
+}
+
+// overlaps reports whether a topic that a filter matches may have a handler whose own
+// filter is not that of a Shared Subscription.
+func (r *router) overlaps(filter string) bool {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	return slices.ContainsFunc(r.tree.Overlapping(filter, nil), func(have *route) bool { return !have.Shared })
 }

@@ -94,7 +94,7 @@ func (c *Client) fillTap(ctx context.Context, up *link.Up, s *source) {
 	}
 	c.prepareMarker(ctx, up)
 	theirs, theirID, shared := c.theirs(s.filter)
-	overlapped := c.handlesSome(s.filter)
+	overlapped := c.router.overlaps(s.filter)
 	ts := &c.taps
 	ts.turn.Lock()
 	ts.mu.Lock()

@@ -3,7 +3,6 @@ package client
 import (
 	"bytes"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/mooring-mqtt/mooring/internal/session"
@@ -170,36 +169,15 @@ func (c *Client) taken(in *session.Inbound) {
 
 // handles reports whether any handler is declared for a topic.
 func (c *Client) handles(topic string) bool {
-	return slices.ContainsFunc(c.router.list(), func(r *route) bool { return wire.Match(r.filter, topic) })
+	var room [4]*route
+	return len(c.router.match(topic, room[:0])) > 0
 }
 
 // handlesAlone reports whether a handler is declared for a topic that is not that of
 // a Shared Subscription.
 func (c *Client) handlesAlone(topic string) bool {
-	return slices.ContainsFunc(c.router.list(), func(r *route) bool { return !isShared(r.filter) && wire.Match(r.filter, topic) })
-}
-
-// handlesSome reports whether handlesAlone may be true for a topic that a filter
-// matches.
-func (c *Client) handlesSome(filter string) bool {
-	return slices.ContainsFunc(c.router.list(), func(r *route) bool { return !isShared(r.filter) && overlap(r.filter, filter) })
-}
-
-// overlap reports whether a topic can match both filters.
-func overlap(a, b string) bool {
-	for {
-		levelA, restA, moreA := strings.Cut(a, "/")
-		levelB, restB, moreB := strings.Cut(b, "/")
-		switch {
-		case levelA == "#" || levelB == "#":
-			return true
-		case levelA != levelB && levelA != "+" && levelB != "+":
-			return false
-		case !moreA || !moreB:
-			return moreA == moreB || restA == "#" || restB == "#"
-		}
-		a, b = restA, restB
-	}
+	var room [4]*route
+	return slices.ContainsFunc(c.router.match(topic, room[:0]), func(r *route) bool { return !r.Shared })
 }
 
 // clone copies a message and all that it refers to and that may be changed.

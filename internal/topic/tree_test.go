@@ -163,6 +163,26 @@ func FuzzTree(f *testing.F) {
 	})
 }
 
+func TestTree_Overlapping(t *testing.T) {
+	for _, c := range []struct {
+		a, b string
+		want bool
+	}{
+		{"a", "a", true}, {"a", "b", false}, {"a", "a/b", false}, {"a", "a/#", true}, {"a/b", "a/#", true}, {"a", "a/b/#", false},
+		{"+", "a", true}, {"+/b", "a/+", true}, {"+/b", "a/c", false}, {"a/+", "a", false}, {"+/+/#", "a/b", true},
+		{"#", "a/b", true}, {"a/#", "+/b/c", true}, {"a/#", "b/#", false}, {"/", "+/+", true}, {"/", "+", false},
+		{"#", "$a/b", false}, {"+/b", "$a/b", false}, {"$a/+", "$a/b", true}, {"$share/g/a/+", "$share/h/+/b", true},
+	} {
+		for _, pair := range [][2]string{{c.a, c.b}, {c.b, c.a}} {
+			var tree topic.Tree[int]
+			tree.Set(pair[0], 1)
+			if got := len(tree.Overlapping(pair[1], nil)) > 0; got != c.want {
+				t.Errorf("%s and %s: %v, want %v", pair[0], pair[1], got, c.want)
+			}
+		}
+	}
+}
+
 func TestTree_MatchDoesNotAllocate(t *testing.T) {
 	var tree topic.Tree[int]
 	tree.Set("devices/+/status", 1)

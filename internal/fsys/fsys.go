@@ -1,0 +1,153 @@
+// Package fsys is the part of the file system that the stores of this module use:
+// files that are created once, synced, and removed; folders whose names are made
+// durable; and a lock file that shows its holder. Tests replace [OS] to inject
+// faults.
+package fsys
+
+import (
+	"errors"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"runtime"
+	"syscall"
+)
+
+// FS is a file system. Names are paths. Errors are those of the operating system,
+// so that errors.Is(err, fs.ErrExist) and the like work.
+type FS interface {
+	// MkdirAll creates a folder and its parents, durably.
+	MkdirAll(dir string) error
+	// ReadDir returns the names of the regular files in a folder.
+	ReadDir(dir string) ([]string, error)
+	// Create creates a file. The file must not exist.
+	Create(name string) (File, error)
+	// Open opens a file for reading, and for Sync.
+	Open(name string) (File, error)
+	// Remove removes a file.
+	Remove(name string) error
+	// SyncDir makes the creations and removals in a folder durable.
+	SyncDir(dir string) error
+	// Lock locks a lock file for this process until the result is closed or the
+	// process ends. Error: *LockedError.
+	Lock(name string) (io.Closer, error)
+}
+
+// File is an open file. A partial write returns an error.
+type File interface {
+	io.WriterAt
+	io.ReaderAt
+	io.Closer
+	Size() (int64, error)
+	// Truncate cuts the file to a size.
+	Truncate(size int64) error
+	// Sync makes written bytes durable, and as much of the file's metadata as is
+	// needed to read them. It fails if the file was removed.
+	Sync() error
+}
+
+// LockedError is returned if another holder has the lock.
+type LockedError struct {
+	Name string // path of the lock file
+	PID  int    // process that holds it; 0: unknown
+}
+
+func (e *LockedError) Error() string { return "lock held: " + e.Name }
+
+// OS is the file system of the operating system.
+var OS FS = osFS{}
+
+type osFS struct{}
+
+type osFile struct{ *os.File }
+
+// Sync uses fdatasync where it exists: for bytes that were allocated before, it
+// saves a write to the journal of the file system.
+func (f osFile) Sync() error { return datasync(f.File) }
+
+func (f osFile) Size() (int64, error) {
+	info, err := f.Stat()
+	if err != nil {
+		return 0, err
+	}
+	return info.Size(), nil
+}
+
+func (o osFS) MkdirAll(dir string) error {
+	dir = filepath.Clean(dir)
+	info, err := os.Stat(dir)
+	if err == nil && !info.IsDir() {
+		return &fs.PathError{Op: "mkdir", Path: dir, Err: syscall.ENOTDIR}
+	}
+	if !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	parent := filepath.Dir(dir)
+	if parent != dir {
+		if err := o.MkdirAll(parent); err != nil {
+			return err
+		}
+	}
+	if err := os.Mkdir(dir, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
+		return err
+	}
+	return SyncDir(parent)
+}
+
+func (osFS) ReadDir(dir string) ([]string, error) {
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return nil, err
+	}
+	var names []string
+	for _, e := range entries {
+		if e.Type().IsRegular() {
+			names = append(names, e.Name())
+		}
+	}
+	return names, nil
+}
+
+func (osFS) Create(name string) (File, error) {
+	return open(name, os.O_RDWR|os.O_CREATE|os.O_EXCL)
+}
+
+// Open opens for writing too: some systems sync only files that are writable.
+func (osFS) Open(name string) (File, error) { return open(name, os.O_RDWR) }
+
+// OpenReadOnly opens a file of the operating system for reading only.
+func OpenReadOnly(name string) (File, error) { return open(name, os.O_RDONLY) }
+
+func open(name string, flags int) (File, error) {
+	f, err := os.OpenFile(name, flags, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	return osFile{f}, nil
+}
+
+func (osFS) Remove(name string) error { return os.Remove(name) }
+
+func (osFS) SyncDir(dir string) error { return SyncDir(dir) }
+
+func (osFS) Lock(name string) (io.Closer, error) { return Lock(name) }
+
+// SyncDir makes the creations, renames and removals in a folder durable. On
+// systems that cannot sync a folder it does nothing: Windows journals names, and
+// some network and user-space file systems sync them by themselves.
+func SyncDir(dir string) error {
+	if runtime.GOOS == "windows" {
+		return nil
+	}
+	d, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	defer d.Close()
+	err = d.Sync()
+	if errors.Is(err, syscall.EINVAL) || errors.Is(err, errors.ErrUnsupported) {
+		return nil
+	}
+	return err
+}

@@ -1,0 +1,41 @@
+package fsys
+
+import (
+	"fmt"
+	"os"
+	"strconv"
+	"strings"
+	"syscall"
+)
+
+// Holder reports whether a process holds a lock, and its PID (0: unknown). It does
+// not take the lock, which would make the Lock of a starting process fail. It reads
+// the system's list of locks, which has the holder, device and inode of each.
+func Holder(name string) (held bool, pid int) {
+	info, err := os.Stat(name)
+	if err != nil {
+		return false, 0
+	}
+	stat, ok := info.Sys().(*syscall.Stat_t)
+	locks, err := os.ReadFile("/proc/locks")
+	if !ok || err != nil {
+		return false, 0
+	}
+	noted, inode := strconv.Itoa(readPID(name)), strconv.FormatUint(stat.Ino, 10)
+	dev := uint64(stat.Dev)
+	device := fmt.Sprintf("%02x:%02x", dev>>8&0xfff, dev&0xff|dev>>12&0xfff00)
+	for line := range strings.Lines(string(locks)) {
+		// 1: FLOCK  ADVISORY  WRITE 4711 08:01:131 0 EOF
+		f := strings.Fields(line)
+		if len(f) < 6 || f[1] != "FLOCK" || f[3] != "WRITE" {
+			continue
+		}
+		at := strings.LastIndexByte(f[5], ':')
+		// Some file systems show another device here: then the PID decides.
+		if at >= 0 && f[5][at+1:] == inode && (f[5][:at] == device || f[4] == noted) {
+			pid, _ := strconv.Atoi(f[4])
+			return true, max(pid, 0)
+		}
+	}
+	return false, 0
+}

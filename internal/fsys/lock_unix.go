@@ -1,0 +1,34 @@
+//go:build darwin || dragonfly || freebsd || illumos || linux || netbsd || openbsd
+
+package fsys
+
+import (
+	"errors"
+	"io"
+	"os"
+	"strconv"
+	"syscall"
+)
+
+// Lock locks a lock file with flock. The system releases the lock when the process
+// ends in any way. The lock belongs to the open file, so a second Lock in the same
+// process fails too. The file stays: removing it would allow two locks on two files
+// of the same name. Error: *LockedError.
+func Lock(name string) (io.Closer, error) {
+	f, err := os.OpenFile(name, os.O_RDWR|os.O_CREATE, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
+		f.Close()
+		if errors.Is(err, syscall.EWOULDBLOCK) {
+			return nil, &LockedError{Name: name, PID: readPID(name)}
+		}
+		return nil, &os.PathError{Op: "flock", Path: name, Err: err}
+	}
+	// The PID is information for people; the lock does not depend on it.
+	if f.Truncate(0) == nil {
+		_, _ = f.WriteAt([]byte(strconv.Itoa(os.Getpid())+"\n"), 0)
+	}
+	return f, nil
+}

@@ -1,0 +1,61 @@
+package main
+
+// pathsBefore are the paths as they were at commit e2bd7dc, with the same rule.
+var pathsBefore = []path{
+	{
+		name:     "publish",
+		packages: []string{"client"},
+		entries: []string{
+			"client.(*Client).Publish",
+			"client.(*Client).drain",   // the goroutine that sends
+			"client.(*Client).settled", // the session reports an acknowledgement
+		},
+		ends: []string{
+			"persistence.(Store).Enqueue",
+			"internal/session.(*Generation).Publish",
+			"client.(*Delivery).resolve",
+		},
+	},
+	{
+		name:     "receive",
+		packages: []string{"client"},
+		entries: []string{
+			"client.(*Client).receive", // the session delivers a message
+			"client.(*lane).run",       // the goroutine that handles messages
+		},
+		ends: []string{
+			"client.(Handler).Handle",
+			"internal/session.(*Session).Complete",
+		},
+	},
+}
+
+// pathsNow are the paths of the present code.
+var pathsNow = []path{
+	{
+		name:     "publish",
+		packages: []string{"client"},
+		entries: []string{
+			"client.(*Client).Publish",
+			"client.(*Client).drain",   // the goroutine that sends
+			"client.(*Client).settled", // the session reports an acknowledgement
+		},
+		ends: []string{
+			"persistence.(Store).Enqueue",
+			"internal/session.(*Generation).Publish",
+			"client.(*Delivery).resolve",
+		},
+	},
+	{
+		name:     "receive",
+		packages: []string{"client"},
+		entries: []string{
+			"client.(*Client).receive", // the session delivers a message
+			"client.(*lane).run",       // the goroutine that handles messages
+		},
+		ends: []string{
+			"client.(Handler).Handle",
+			"internal/session.(*Session).Complete",
+		},
+	},
+}
