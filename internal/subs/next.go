@@ -1,0 +1,240 @@
+package subs
+
+import (
+	"slices"
+
+	"github.com/mooring-mqtt/mooring/internal/session"
+)
+
+// connection is what the table knows of the present connection.
+type connection struct {
+	limits  session.Limits
+	present bool // the server has resumed a session
+	same    bool // the one of the connection before, so that it has what was granted there
+}
+
+// request is one filter of a SUBSCRIBE or UNSUBSCRIBE.
+type request struct {
+	e         *entry
+	class     class
+	want      Want           // to send
+	owner     Owner          // whose want, or end, it is
+	includes  [owners]uint64 // the wants that it serves, by number; none: UNSUBSCRIBE
+	had       bool           // what e.has was before
+	endsOther bool           // it ends the subscription of an owner that wants it no more
+	waiting   []*Request     // for its answer
+}
+
+// class orders requests.
+type class uint8
+
+const (
+	waited      class = iota // a caller waits for it
+	application              // and ends
+	listening                // Status
+	marking                  // Marker
+	viewing                  // View
+	classes
+)
+
+func (r *request) subscribes() bool { return r.includes != [owners]uint64{} }
+
+// attach begins a connection and returns the views that have ended with the session
+// before.
+func (t *Table) attach(c *connection) (ended []Result) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.conn = c
+	t.dirty, t.urgent = nil, nil
+	for item := range t.entries.All() {
+		e := item.Value
+		if !c.same {
+			e.served, e.identified = [owners]uint64{}, false
+		}
+		e.has = e.has && c.present
+		for o, w := range e.want {
+			if w != nil {
+				w.settled = Owner(o) == View
+			}
+		}
+		if !e.wanted() && !e.has {
+			ended = append(ended, Result{Owner: View, Want: Want{Filter: e.filter}, Ended: true})
+		}
+		t.tidyLocked(e)
+		t.dirty = append(t.dirty, e)
+	}
+	return ended
+}
+
+// detach ends a connection.
+func (t *Table) detach() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.conn = nil
+	for item := range t.entries.All() {
+		finish(item.Value.waiting, nil)
+		item.Value.waiting = nil
+	}
+	t.changed.Notify()
+}
+
+// next returns the requests of the next packet: those of one class that go into one,
+// by the limits of the server. Where ready is false it returns only what a caller
+// waits for. caughtUp is set when nothing of the application is left to do.
+func (t *Table) next(ready bool) (batch []*request, caughtUp bool) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	batch, _, _ = t.pickLocked(slices.Clone(t.urgent))
+	if len(batch) == 0 && ready {
+		var best class
+		batch, best, t.dirty = t.pickLocked(t.dirty)
+		caughtUp = best > application
+	}
+	for _, r := range batch {
+		r.had, r.e.has = r.e.has, true
+		r.waiting, r.e.waiting = r.e.waiting, nil
+	}
+	t.urgent = slices.DeleteFunc(t.urgent, func(e *entry) bool { return len(e.waiting) == 0 })
+	return batch, caughtUp
+}
+
+// pickLocked returns the requests of one packet, their class, and the entries of the
+// list that differ from what the server has.
+func (t *Table) pickLocked(list []*entry) (batch []*request, best class, differs []*entry) {
+	best, differs = classes, list[:0]
+	for i, e := range list {
+		if len(batch) == maxFilters && best <= application { // there is no better class in this list
+			return batch, best, append(differs, list[i:]...)
+		}
+		r := t.needLocked(e)
+		if r == nil {
+			finish(e.waiting, nil) // there is nothing to do
+			e.waiting = nil
+			t.tidyLocked(e)
+			continue
+		}
+		differs = append(differs, e)
+		if r.class < best {
+			best, batch = r.class, []*request{r}
+		} else if r.class == best && best <= application && t.conn.joins(batch, r) && !slices.ContainsFunc(batch, func(other *request) bool { return other.e == e }) {
+			batch = append(batch, r)
+		}
+	}
+	return batch, best, differs
+}
+
+// needLocked returns what is to be asked of the server for an entry, or nil.
+func (t *Table) needLocked(e *entry) *request {
+	due := func(o Owner) bool { return e.want[o] != nil && !e.want[o].settled && e.served[o] != e.want[o].number }
+	covered := e.want[Status] != nil && t.coveredLocked(e.filter)
+	gone, ends := e.gone()
+	if covered && e.served[Status] != 0 {
+		gone, ends = Status, true
+	}
+	switch {
+	case due(Application):
+		return t.composeLocked(e, Application, application, due)
+	case due(View):
+		return t.composeLocked(e, View, viewing, due)
+	case ends:
+		r := &request{e: e, want: Want{Filter: e.filter}}
+		for _, o := range [...]Owner{View, Application, Marker, Status} {
+			if e.want[o] != nil && !(o == Status && covered) {
+				r = t.composeLocked(e, o, application, due)
+				break
+			}
+		}
+		r.class, r.owner, r.endsOther, r.want.RetainHandling = application, gone, true, 2
+		if len(e.waiting) > 0 {
+			r.class = waited
+		}
+		return r
+	case e.identify && !e.identified && e.served[Application] != 0 && t.conn.limits.SubIDAvailable:
+		r := t.composeLocked(e, Application, application, due)
+		r.want.RetainHandling = 2
+		return r
+	case due(Marker):
+		return t.composeLocked(e, Marker, marking, due)
+	case due(Status) && !covered:
+		return t.composeLocked(e, Status, listening, due)
+	}
+	return nil
+}
+
+// gone returns an owner that has removed its want while the server still serves it.
+func (e *entry) gone() (o Owner, ends bool) {
+	for o, number := range e.served {
+		if number != 0 && e.want[o] == nil {
+			return Owner(o), true
+		}
+	}
+	return Application, !e.wanted() && e.has
+}
+
+// composeLocked returns the SUBSCRIBE that serves an owner. A view shares the
+// application's subscription to the same filter, if there is one.
+func (t *Table) composeLocked(e *entry, o Owner, c class, due func(Owner) bool) *request {
+	w, app := e.want[o], e.want[Application]
+	r := &request{e: e, class: c, owner: o, want: w.Want}
+	r.includes[o] = w.number
+	switch {
+	case o == View && app != nil:
+		r.want.QoS, r.want.NoLocal = app.QoS, app.NoLocal
+		r.want.RetainAsPublished = w.RetainAsPublished || app.RetainAsPublished
+		r.includes[Application] = app.number
+	case o != View && w.RetainHandling == 0 && w.conn != t.conn && t.conn.present && e.want[View] == nil:
+		r.want.RetainHandling = 1 // from an earlier process: retained messages only if the session does not have it
+	}
+	if o == Application && e.identify && w.ID == 0 {
+		r.want.ID = ApplicationID
+	}
+	if Internal(r.want.ID) && !t.conn.limits.SubIDAvailable {
+		r.want.ID = 0
+	}
+	if o == Application && len(e.waiting) > 0 {
+		r.class = waited
+	}
+	return r
+}
+
+// done takes the answer to a request and returns what is to be reported before the
+// callers that wait for it go on. err is a refusal.
+func (t *Table) done(r *request, granted byte, err error) (report []Result) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	e, w := r.e, r.e.want[r.owner]
+	isWaited := slices.ContainsFunc(r.waiting, func(w *Request) bool { return !w.left })
+	result := Result{Owner: r.owner, Want: r.want, Err: err, Granted: granted, Ended: r.endsOther}
+	current := w != nil && w.number == r.includes[r.owner]
+	if current && !r.endsOther {
+		result.Want = w.Want
+	}
+	switch {
+	case !r.subscribes(): // also if it is refused, it is forgotten
+		e.has, e.identified, e.served = false, false, [owners]uint64{}
+	case err == nil || r.endsOther:
+		e.has, e.served, e.identified = true, r.includes, r.want.ID != 0
+		if view := e.want[View]; view != nil && (r.includes[View] == 0 || r.endsOther && r.owner == Application) {
+			report = append(report, Result{Owner: View, Want: view.Want, Displaced: true})
+		}
+	default:
+		e.has, e.identify = r.had, false
+	}
+	switch {
+	case !current || r.endsOther || err == nil && r.owner != View:
+	case err != nil && r.owner == Application && isWaited:
+		t.dropLocked(e, Application)
+	default:
+		w.settled = true
+	}
+	if !isWaited || r.owner != Application {
+		report = append(report, result)
+	}
+	if r.endsOther && r.owner != View && e.want[View] == nil {
+		report = append(report, Result{Owner: View, Want: Want{Filter: e.filter}, Ended: true})
+	}
+	t.touchLocked(e)
+	t.tidyLocked(e)
+	t.changed.Notify()
+	return report
+}

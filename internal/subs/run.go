@@ -1,0 +1,163 @@
+package subs
+
+import (
+	"context"
+	"errors"
+	"net/url"
+	"strings"
+
+	"github.com/eclipse/paho.golang/paho"
+
+	"github.com/mooring-mqtt/mooring/internal/link"
+	"github.com/mooring-mqtt/mooring/internal/session"
+	"github.com/mooring-mqtt/mooring/internal/wire"
+)
+
+// maxFilters is how many filters one packet carries.
+const maxFilters = 32
+
+// Attach begins a connection: from here on requests wait for its server's answers.
+// Run must follow.
+func (t *Table) Attach(up *link.Up, last *url.URL) {
+	for _, r := range t.attach(&connection{limits: up.Gen.Limits, present: up.Gen.Present, same: up.Gen.Present && up.Server == last}) {
+		t.cfg.Report(r)
+	}
+}
+
+// Run brings the server in line until ctx ends or the connection does. It sends one
+// request at a time, and waits for up.Ready before those that no caller waits for. It
+// sets up.Subscribed once the server has answered for all that the application wants.
+func (t *Table) Run(ctx context.Context, up *link.Up) {
+	defer t.detach()
+	ready := up.Ready.Done()
+	isReady := false
+	for ctx.Err() == nil && up.Cause() == nil {
+		batch, caughtUp := t.next(isReady)
+		if isReady && caughtUp {
+			up.Subscribed.Set()
+		}
+		if len(batch) > 0 {
+			t.exchange(ctx, up, batch)
+			continue
+		}
+		select {
+		case <-t.wake:
+		case <-ready:
+			ready, isReady = nil, true
+		case <-ctx.Done():
+		case <-up.Failed():
+		}
+	}
+}
+
+// exchange sends one packet and takes the answer.
+func (t *Table) exchange(ctx context.Context, up *link.Up, batch []*request) {
+	var reasons []byte
+	err := check(batch, up.Gen.Limits) // then it is the only one
+	if err == nil {
+		if batch[0].subscribes() {
+			var ack *paho.Suback
+			if ack, err = up.Subscribe(ctx, subscribe(batch)); ack != nil {
+				reasons, err = ack.Reasons, nil
+			}
+		} else {
+			var ack *paho.Unsuback
+			if ack, err = up.Unsubscribe(ctx, unsubscribe(batch)); ack != nil {
+				reasons, err = ack.Reasons, nil
+			}
+		}
+		if ctx.Err() == nil && errors.Is(err, context.DeadlineExceeded) {
+			up.Fail(t.cfg.NoAnswer) // only a new connection tells whether the server has the subscription
+		}
+	}
+	for i, r := range batch {
+		granted, refused := byte(0), err
+		switch {
+		case err != nil && (up.Cause() != nil || ctx.Err() != nil):
+			t.unanswered(r)
+			continue
+		case err != nil:
+		case reasons[i] >= 0x80:
+			refused = &RefusedError{Code: reasons[i], Reason: r.e.filter}
+		default:
+			granted = reasons[i]
+		}
+		for _, result := range t.done(r, granted, refused) {
+			t.cfg.Report(result)
+		}
+		finish(r.waiting, refused)
+	}
+}
+
+// unanswered gives the callers that wait for a request back to their entry, whose
+// connection ends.
+func (t *Table) unanswered(r *request) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	r.e.waiting = append(r.e.waiting, r.waiting...)
+}
+
+func subscribe(batch []*request) *paho.Subscribe {
+	p := &paho.Subscribe{}
+	for _, r := range batch {
+		p.Subscriptions = append(p.Subscriptions, paho.SubscribeOptions{
+			Topic: r.want.Filter, QoS: r.want.QoS, NoLocal: r.want.NoLocal,
+			RetainAsPublished: r.want.RetainAsPublished, RetainHandling: r.want.RetainHandling,
+		})
+	}
+	if id := int(batch[0].want.ID); id > 0 {
+		p.Properties = &paho.SubscribeProperties{SubscriptionIdentifier: &id}
+	}
+	return p
+}
+
+func unsubscribe(batch []*request) *paho.Unsubscribe {
+	p := &paho.Unsubscribe{}
+	for _, r := range batch {
+		p.Topics = append(p.Topics, r.e.filter)
+	}
+	return p
+}
+
+// joins reports whether a request fits into the packet of others. All filters of one
+// SUBSCRIBE share one Subscription Identifier.
+func (c *connection) joins(batch []*request, r *request) bool {
+	first := batch[0]
+	return len(batch) < maxFilters && first.subscribes() == r.subscribes() && first.want.ID == r.want.ID &&
+		check(batch[:1], c.limits) == nil && check([]*request{r}, c.limits) == nil &&
+		check(append(batch[:len(batch):len(batch)], r), c.limits) == nil
+}
+
+// check returns why the server cannot take a packet with these requests, or nil.
+func check(batch []*request, l session.Limits) error {
+	const advice = " would be larger than the server's Maximum Packet Size"
+	sub := batch[0].subscribes()
+	size := 2 + 1
+	if id := batch[0].want.ID; id > 0 {
+		size += 1 + wire.VarintLen(id)
+	}
+	for _, r := range batch {
+		size += 2 + len(r.e.filter)
+		if !sub {
+			continue
+		}
+		size++
+		_, rest, shared := wire.SplitShare(r.e.filter)
+		switch {
+		case r.want.ID > 0 && !l.SubIDAvailable:
+			return &RefusedError{Code: wire.ReasonSubIDsNotSupported, Reason: r.e.filter + "; subscribe without SubscriptionID"}
+		case shared && !l.SharedAvailable:
+			return &RefusedError{Code: wire.ReasonSharedSubsNotSupported, Reason: r.e.filter + "; subscribe without $share, with one client"}
+		case strings.ContainsAny(rest, "+#") && !l.WildcardAvailable:
+			return &RefusedError{Code: wire.ReasonWildcardSubsNotSupported, Reason: r.e.filter + "; name each topic by itself"}
+		}
+	}
+	size += 1 + wire.VarintLen(uint32(size))
+	switch limit := l.MaximumPacketSize; {
+	case limit == 0 || size <= int(limit):
+		return nil
+	case sub:
+		return &RefusedError{Code: wire.ReasonPacketTooLarge, Reason: "SUBSCRIBE" + advice + "; use shorter filters"}
+	}
+	return &RefusedError{Code: wire.ReasonPacketTooLarge, Reason: "UNSUBSCRIBE" + advice}
+}

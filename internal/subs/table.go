@@ -1,0 +1,309 @@
+// Package subs keeps the server's list of subscriptions in line with what the parts of
+// the client want: the application, views of retained messages, the listener on the
+// status topic, and the marker that ends a fetch.
+//
+// A server has one subscription for each topic filter. Several owners may want the
+// same one, with different options; the table computes the one SUBSCRIBE that serves
+// them.
+package subs
+
+import (
+	"context"
+	"slices"
+	"sync"
+
+	"github.com/mooring-mqtt/mooring/internal/notify"
+	"github.com/mooring-mqtt/mooring/internal/topic"
+)
+
+// Table is the list of subscriptions that are wanted, and what the server's session
+// has of them. All methods are safe for concurrent use. Use New.
+type Table struct {
+	cfg  Config
+	wake notify.Signal // Run has something to do
+
+	mu      sync.Mutex
+	entries topic.Tree[*entry]
+	dirty   []*entry         // may differ from what the server has
+	urgent  []*entry         // those for which a caller waits
+	status  *entry           // that Status wants, and others may cover; nil: none
+	count   uint64           // of wants that were set
+	conn    *connection      // nil: not connected
+	changed notify.Broadcast // the server has answered, or the connection ended
+}
+
+// Config connects a Table to the client.
+type Config struct {
+	// Report is called for each result that nobody waits for. Run calls it without a
+	// lock, one result after the other.
+	Report func(Result)
+	// NoAnswer ends a connection whose server does not answer a request.
+	NoAnswer error
+}
+
+// entry is one topic filter.
+type entry struct {
+	filter string
+	shared bool
+	want   [owners]*want  // nil: the owner does not want it
+	served [owners]uint64 // number of the want that the server's subscription includes; 0: none
+	has    bool           // the server's session may have a subscription to the filter
+	// identify: views overlap, so the application's subscription needs a Subscription
+	// Identifier; identified: it has one at the server.
+	identify, identified bool
+	waiting              []*Request // callers that wait for the next answer
+}
+
+// want is what one owner wants.
+type want struct {
+	Want
+	number uint64
+	conn   *connection // that was up when it was set
+	// settled: it is not asked for, because the server refused it on this connection,
+	// or because it is a view's, which is asked for only once each time it is set.
+	settled bool
+}
+
+// New returns an empty Table.
+func New(cfg Config) *Table {
+	return &Table{cfg: cfg, wake: notify.New()}
+}
+
+// Set declares a subscription that an owner wants. The table asks the server for it
+// now, or on the next connection, and except for views again in every session that
+// lacks it. Setting the same want again does nothing, except for a view, which asks
+// again each time.
+func (t *Table) Set(o Owner, w Want) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if e := t.entries.Get(w.Filter); e != nil && o != View {
+		if have := e.Value.want[o]; have != nil && have.Want == w {
+			return
+		}
+	}
+	t.setLocked(o, w)
+}
+
+func (t *Table) setLocked(o Owner, w Want) *entry {
+	e := t.entryLocked(w.Filter)
+	if o == Application { // it goes to the end of the order of declaration
+		t.entries.Set(w.Filter, e)
+	}
+	if o == Status {
+		t.status = e
+	}
+	t.count++
+	e.want[o] = &want{Want: w, number: t.count, conn: t.conn}
+	t.touchLocked(e)
+	for _, other := range t.entries.Overlapping(w.Filter, nil) {
+		switch other := other.Value; {
+		case o == View && other.want[Application] != nil && !other.identify:
+			other.identify = !other.shared // a Shared Subscription has copies of its own
+			t.touchLocked(other)
+		case o == Application && other.want[View] != nil:
+			e.identify = !e.shared
+		}
+	}
+	return e
+}
+
+func (t *Table) entryLocked(filter string) *entry {
+	if e := t.entries.Get(filter); e != nil {
+		return e.Value
+	}
+	e := &entry{filter: filter}
+	put := t.entries.Set(filter, e)
+	e.shared = put.Shared
+	return e
+}
+
+// Remove takes a want back. The table ends the subscription at the server, or gives
+// it back to the other owners. It reports whether there is nothing left to do;
+// otherwise a Result with Ended follows.
+func (t *Table) Remove(o Owner, filter string) (ended bool) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	e := t.entries.Get(filter)
+	if e == nil || e.Value.want[o] == nil {
+		return true
+	}
+	t.dropLocked(e.Value, o)
+	return !e.Value.has || e.Value.served[o] == 0 && e.Value.wanted()
+}
+
+func (t *Table) dropLocked(e *entry, o Owner) {
+	if o == Status {
+		t.status = nil
+	}
+	e.want[o] = nil
+	t.touchLocked(e)
+	t.tidyLocked(e)
+}
+
+// wanted reports whether any owner wants the entry.
+func (e *entry) wanted() bool { return e.want != [owners]*want{} }
+
+// tidyLocked deletes an entry that nobody wants and the server does not have.
+func (t *Table) tidyLocked(e *entry) {
+	if item := t.entries.Get(e.filter); item != nil && item.Value == e && !e.wanted() && !e.has && len(e.waiting) == 0 {
+		t.entries.Delete(e.filter)
+	}
+}
+
+// touchLocked has Run look at an entry, and at that of Status, which the entry may
+// cover. An entry may be in the list twice: what is up to date needs nothing.
+func (t *Table) touchLocked(e *entry) {
+	if t.conn == nil {
+		return // attach looks at all
+	}
+	if t.dirty = append(t.dirty, e); t.status != nil && t.status != e {
+		t.dirty = append(t.dirty, t.status)
+	}
+	t.wake.Set()
+}
+
+// Request is a Subscribe or Unsubscribe of the application that waits for the
+// server's answer.
+type Request struct {
+	t     *Table
+	entry *entry
+	done  chan struct{}
+	err   error
+	left  bool // the caller waits no longer; under Table.mu
+}
+
+// Subscribe is Set for the application, with a Request that is done when the server
+// has answered. A want that the server refuses is removed. Without a connection the
+// Request is done at once, and a connection that ends ends it without an error: the
+// next one makes up for it.
+func (t *Table) Subscribe(w Want) *Request {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.requestLocked(t.setLocked(Application, w))
+}
+
+// Unsubscribe removes the application's want, also one that the session has kept from
+// an earlier process. The Request is as in Subscribe.
+func (t *Table) Unsubscribe(filter string) *Request {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	e := t.entryLocked(filter)
+	e.has = true
+	t.dropLocked(e, Application)
+	return t.requestLocked(e)
+}
+
+func (t *Table) requestLocked(e *entry) *Request {
+	r := &Request{t: t, entry: e, done: make(chan struct{})}
+	if t.conn == nil {
+		close(r.done)
+	} else {
+		if len(e.waiting) == 0 {
+			t.urgent = append(t.urgent, e)
+		}
+		e.waiting = append(e.waiting, r)
+	}
+	return r
+}
+
+// Wait waits for the answer. If ctx ends first it returns ctx's cause, and the
+// subscription stays as it was declared: a refusal is then reported as for one that
+// is restored.
+func (r *Request) Wait(ctx context.Context) error {
+	select {
+	case <-r.done:
+		return r.err
+	case <-ctx.Done():
+	}
+	r.t.mu.Lock()
+	defer r.t.mu.Unlock()
+	r.left = true
+	return context.Cause(ctx)
+}
+
+// finish ends requests with the answer of the server.
+func finish(list []*Request, err error) {
+	for _, r := range list {
+		r.err = err
+		close(r.done)
+	}
+}
+
+// AwaitRemovals waits until the server serves nobody who has removed a want, the
+// connection ends, or ctx does.
+func (t *Table) AwaitRemovals(ctx context.Context) {
+	for {
+		changed := t.changed.Changed()
+		t.mu.Lock()
+		idle := t.conn == nil || !slices.ContainsFunc(t.dirty, func(e *entry) bool { _, ends := e.gone(); return ends })
+		t.mu.Unlock()
+		if idle {
+			return
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// Of returns what an owner wants of just this filter.
+func (t *Table) Of(o Owner, filter string) (w Want, ok bool) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if e := t.entries.Get(filter); e != nil && e.Value.want[o] != nil {
+		return e.Value.want[o].Want, true
+	}
+	return Want{}, false
+}
+
+// Identified reports whether the application's subscription to just this filter has a
+// Subscription Identifier at the server, so that a message without one has not come
+// because of it.
+func (t *Table) Identified(filter string) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	e := t.entries.Get(filter)
+	return e != nil && e.Value.identified && e.Value.served[Application] != 0
+}
+
+// Delivers reports whether a message on the status topic may have come for a
+// subscription of the application: own is set if this client has published it,
+// byStatus if it has StatusID.
+func (t *Table) Delivers(topic string, own, byStatus bool) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	unidentified := t.conn != nil && !t.conn.limits.SubIDAvailable
+	for _, e := range t.entries.Match(topic, nil) {
+		switch app := e.Value.want[Application]; {
+		case app == nil:
+		case e.Shared:
+			if !byStatus { // otherwise the Shared Subscription has a copy of its own
+				return true
+			}
+		case app.NoLocal:
+			if !own || !byStatus && !unidentified {
+				return true
+			}
+		default:
+			return true
+		}
+	}
+	return false
+}
+
+// coveredLocked reports whether Status needs no subscription of its own to a topic:
+// the server has another that brings all of its messages, or is to have one for just
+// this filter, of which there can be only one.
+func (t *Table) coveredLocked(topic string) bool {
+	return slices.ContainsFunc(t.entries.Match(topic, nil), func(e *topicEntry) bool {
+		app := e.Value.want[Application]
+		if e.Filter == topic {
+			return app != nil || e.Value.want[View] != nil
+		}
+		return app != nil && e.Value.served[Application] == app.number && !app.NoLocal && !e.Shared
+	})
+}
+
+type topicEntry = topic.Entry[*entry]

@@ -1,0 +1,608 @@
+package subs
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/mooring-mqtt/mooring/internal/session"
+	"github.com/mooring-mqtt/mooring/internal/topic"
+)
+
+// server is a server's list of subscriptions, and what it was asked.
+type server struct {
+	t      *testing.T
+	table  *Table
+	has    map[string]Want
+	refuse map[string]bool
+	log    []string
+	report []Result
+	ready  bool
+}
+
+func serve(t *testing.T) *server {
+	return &server{t: t, table: New(Config{}), has: map[string]Want{}, refuse: map[string]bool{}, ready: true}
+}
+
+var all = session.Limits{WildcardAvailable: true, SubIDAvailable: true, SharedAvailable: true}
+
+// connect begins a connection. kept: the session goes on.
+func (s *server) connect(kept bool, l session.Limits) {
+	if !kept {
+		s.has = map[string]Want{}
+	}
+	s.report = append(s.report, s.table.attach(&connection{limits: l, present: kept, same: kept})...)
+}
+
+func (s *server) describe(r *request) string {
+	if !r.subscribes() {
+		return "-" + r.e.filter
+	}
+	d := fmt.Sprintf("%s q%d", r.want.Filter, r.want.QoS)
+	if r.want.NoLocal {
+		d += " nl"
+	}
+	if r.want.RetainAsPublished {
+		d += " rap"
+	}
+	d += fmt.Sprintf(" rh%d", r.want.RetainHandling)
+	if r.want.ID != 0 {
+		d += fmt.Sprintf(" id%d", r.want.ID)
+	}
+	return d
+}
+
+// answer takes one packet. It reports whether there was one.
+func (s *server) answer() bool {
+	batch, _ := s.table.next(s.ready)
+	var packet []string
+	for _, r := range batch {
+		packet = append(packet, s.describe(r))
+	}
+	for _, r := range batch {
+		err := check([]*request{r}, s.table.conn.limits)
+		switch {
+		case err != nil:
+		case s.refuse[r.e.filter]:
+			err = &RefusedError{Code: 0x87}
+		case r.subscribes():
+			s.has[r.e.filter] = r.want
+		default:
+			delete(s.has, r.e.filter)
+		}
+		s.report = append(s.report, s.table.done(r, r.want.QoS, err)...)
+		finish(r.waiting, err)
+	}
+	if len(batch) > 0 {
+		s.log = append(s.log, strings.Join(packet, ", "))
+	}
+	return len(batch) > 0
+}
+
+// want lets the table go on until it rests, and checks what it sent since.
+func (s *server) want(packets ...string) {
+	s.t.Helper()
+	for n := 0; s.answer(); n++ {
+		if n > 100 {
+			s.t.Fatalf("it never rests: %q", s.log)
+		}
+	}
+	if !slices.Equal(s.log, packets) {
+		s.t.Errorf("sent %q, want %q", s.log, packets)
+	}
+	s.log = nil
+}
+
+// results checks what was reported since.
+func (s *server) results(want ...string) {
+	s.t.Helper()
+	var got []string
+	for _, r := range s.report {
+		line := fmt.Sprintf("%d %s", r.Owner, r.Want.Filter)
+		switch {
+		case r.Displaced:
+			line += " displaced"
+		case r.Ended:
+			line += " ended"
+		case r.Err == nil:
+			line += fmt.Sprintf(" granted %d", r.Granted)
+		}
+		if r.Err != nil {
+			line += " refused"
+		}
+		got = append(got, line)
+	}
+	if !slices.Equal(got, want) {
+		s.t.Errorf("reported %q, want %q", got, want)
+	}
+	s.report = nil
+}
+
+func done(t *testing.T, r *Request) error {
+	t.Helper()
+	select {
+	case <-r.done:
+		return r.err
+	default:
+		t.Error("the request is not done")
+		return nil
+	}
+}
+
+func TestTable_RestoresWhatTheSessionLacks(t *testing.T) {
+	s := serve(t)
+	for i := range 40 {
+		r := s.table.Subscribe(Want{Filter: fmt.Sprint("f", i), QoS: 1})
+		if err := done(t, r); err != nil {
+			t.Error(err)
+		}
+	}
+	s.table.Subscribe(Want{Filter: "id", QoS: 1, ID: 7})
+	s.connect(false, all)
+	s.answer()
+	s.answer()
+	if s.answer(); strings.Count(s.log[0], ", ") != 31 || strings.Count(s.log[1], ", ") != 7 || s.log[2] != "id q1 rh0 id7" {
+		t.Errorf("sent %q", s.log)
+	}
+	s.log = nil
+	s.want()
+	s.connect(true, all)
+	s.want()
+	s.table.Unsubscribe("f0")
+	s.want("-f0")
+	s.connect(false, all)
+	if s.answer(); !strings.HasPrefix(s.log[0], "f1 q1 rh0, f2 ") {
+		t.Errorf("sent %q", s.log)
+	}
+}
+
+// A session of an earlier process may have the subscriptions of this one: their
+// retained messages are not wanted again.
+func TestTable_UsesRetainHandling1InForeignSessions(t *testing.T) {
+	s := serve(t)
+	s.table.Subscribe(Want{Filter: "a", QoS: 1})
+	s.table.Subscribe(Want{Filter: "b", QoS: 1, RetainHandling: 2})
+	s.table.attach(&connection{limits: all, present: true})
+	s.want("a q1 rh1, b q1 rh2")
+	now := s.table.Subscribe(Want{Filter: "c"})
+	s.want("c q0 rh0")
+	if err := done(t, now); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestTable_AsksWhatACallerWaitsForFirst(t *testing.T) {
+	s := serve(t)
+	s.ready = false
+	s.table.Subscribe(Want{Filter: "early"})
+	s.connect(false, all)
+	s.want()
+	s.table.Subscribe(Want{Filter: "now"})
+	s.want("now q0 rh0")
+	s.ready = true
+	s.want("early q0 rh0")
+}
+
+// One packet has requests of one kind, with one identifier, and each filter once.
+func TestTable_PacksWhatGoesTogether(t *testing.T) {
+	s := serve(t)
+	s.connect(false, all)
+	s.table.Subscribe(Want{Filter: "a"})
+	s.table.Unsubscribe("b")
+	s.table.Subscribe(Want{Filter: "c"})
+	s.table.Subscribe(Want{Filter: "c"})
+	s.table.Set(Application, Want{Filter: "d", ID: 5})
+	s.table.Set(Application, Want{Filter: "e", ID: 5})
+	s.table.Set(Application, Want{Filter: "e", ID: 5, QoS: 1})
+	s.want("a q0 rh0, c q0 rh0", "-b", "d q0 rh0 id5, e q1 rh0 id5")
+	s.table.Set(Application, Want{Filter: "e", ID: 5, QoS: 1})
+	s.want()
+}
+
+func TestTable_ForgetsWhatIsRefusedToACaller(t *testing.T) {
+	s := serve(t)
+	s.connect(false, all)
+	s.refuse["a"] = true
+	r := s.table.Subscribe(Want{Filter: "a"})
+	s.want("a q0 rh0")
+	if err := done(t, r); !errors.As(err, new(*RefusedError)) {
+		t.Errorf("got %v", err)
+	}
+	s.results()
+	s.connect(false, all)
+	s.want()
+	if s.table.entries.Len() != 0 {
+		t.Error("the entry is still there")
+	}
+}
+
+func TestTable_KeepsWhatIsRefusedWhenRestored(t *testing.T) {
+	s := serve(t)
+	s.refuse["a"] = true
+	s.table.Subscribe(Want{Filter: "a"})
+	s.table.Subscribe(Want{Filter: "b"})
+	for range 2 {
+		s.connect(false, all)
+		s.want("a q0 rh0, b q0 rh0")
+		s.results("0 a refused", "0 b granted 0")
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	given := s.table.Subscribe(Want{Filter: "a"})
+	if err := given.Wait(ctx); !errors.Is(err, context.Canceled) {
+		t.Error(err)
+	}
+	s.want("a q0 rh0")
+	s.results("0 a refused") // nobody waits for it, so it is reported
+	if _, ok := s.table.Of(Application, "a"); !ok {
+		t.Error("what the caller gave up waiting for is forgotten")
+	}
+}
+
+func TestTable_EndsWhatWasGivenUpWhileAway(t *testing.T) {
+	s := serve(t)
+	s.table.Subscribe(Want{Filter: "a"})
+	s.connect(false, all)
+	s.want("a q0 rh0")
+	s.table.detach()
+	s.table.Unsubscribe("a")
+	s.table.Unsubscribe("never")
+	s.connect(true, all)
+	s.want("-a, -never")
+	s.table.detach()
+	s.table.Unsubscribe("lost")
+	s.connect(false, all)
+	s.want()
+	s.connect(true, all)
+	s.want()
+	s.refuse["x"] = true
+	r := s.table.Unsubscribe("x")
+	s.want("-x")
+	if err := done(t, r); !errors.As(err, new(*RefusedError)) {
+		t.Errorf("got %v", err)
+	}
+}
+
+func TestTable_KnowsTheLimitsOfTheServer(t *testing.T) {
+	s := serve(t)
+	s.connect(false, session.Limits{MaximumPacketSize: 40})
+	for code, w := range map[byte]Want{
+		0xA2: {Filter: "a/+"}, 0x9E: {Filter: "$share/g/a"}, 0xA1: {Filter: "a", ID: 5}, 0x95: {Filter: strings.Repeat("x", 40)},
+	} {
+		var refused *RefusedError
+		r := s.table.Subscribe(w)
+		for s.answer() {
+		}
+		if err := done(t, r); !errors.As(err, &refused) || refused.Code != code {
+			t.Errorf("%s: %v, want 0x%02X", w.Filter, err, code)
+		}
+	}
+	s.log = nil
+	s.table.Set(Status, Want{Filter: "s", ID: StatusID})
+	s.want("s q0 rh0") // without the identifier
+}
+
+func TestTable_SharesAFilterBetweenApplicationAndView(t *testing.T) {
+	s := serve(t)
+	s.table.Subscribe(Want{Filter: "a/+", QoS: 2, NoLocal: true})
+	s.connect(false, all)
+	s.want("a/+ q2 nl rh0")
+	s.report = nil
+	s.table.Set(View, Want{Filter: "a/+", RetainAsPublished: true, ID: ViewID})
+	s.want(fmt.Sprintf("a/+ q2 nl rap rh0 id%d", ViewID))
+	s.table.Set(View, Want{Filter: "a/+", QoS: 1, RetainHandling: 2, ID: ViewID + 1})
+	s.want(fmt.Sprintf("a/+ q2 nl rh2 id%d", ViewID+1))
+	s.results("3 a/+ granted 2", "3 a/+ granted 2")
+
+	// The application subscribes again: the view has to fetch anew.
+	s.table.Subscribe(Want{Filter: "a/+", QoS: 1, ID: 7})
+	s.want("a/+ q1 rh0 id7")
+	s.results("3 a/+ displaced")
+	s.table.Set(View, Want{Filter: "a/+", ID: ViewID + 2})
+	s.want(fmt.Sprintf("a/+ q1 rh0 id%d", ViewID+2))
+	s.report = nil
+
+	// The view ends, and the application gets its subscription back.
+	if s.table.Remove(View, "a/+") {
+		t.Error("ended without a request")
+	}
+	s.want("a/+ q1 rh2 id7")
+	s.results("3 a/+ ended")
+
+	// And the other way round.
+	s.table.Set(View, Want{Filter: "a/+", ID: ViewID + 4})
+	s.want(fmt.Sprintf("a/+ q1 rh0 id%d", ViewID+4))
+	s.report = nil
+	r := s.table.Unsubscribe("a/+")
+	s.want(fmt.Sprintf("a/+ q0 rh2 id%d", ViewID+4))
+	s.results("3 a/+ displaced")
+	if err := done(t, r); err != nil {
+		t.Error(err)
+	}
+	s.table.Remove(View, "a/+")
+	s.want("-a/+")
+	if s.table.entries.Len() != 0 {
+		t.Error("the entry is still there")
+	}
+}
+
+// A view that goes while its SUBSCRIBE is out is ended behind the answer.
+func TestTable_EndsAViewWhoseRequestIsOut(t *testing.T) {
+	s := serve(t)
+	s.connect(false, all)
+	s.table.Set(View, Want{Filter: "a", ID: ViewID})
+	batch, _ := s.table.next(true)
+	if s.table.Remove(View, "a") {
+		t.Error("ended, although the SUBSCRIBE is out")
+	}
+	s.has["a"] = batch[0].want
+	s.report = s.table.done(batch[0], 0, nil)
+	s.want("-a")
+	s.results("3 a granted 0", "3 a ended")
+
+	// What the application cannot get back stays as it is.
+	s.table.Subscribe(Want{Filter: "b"})
+	s.table.Set(View, Want{Filter: "b", ID: ViewID})
+	s.want("b q0 rh0 id200000001", "b q0 rh0 id200000004")
+	s.report = nil
+	s.refuse["b"] = true
+	s.table.Remove(View, "b")
+	s.want("b q0 rh2 id200000001")
+	s.results("3 b ended refused")
+}
+
+// Views are asked for when they say so, and not restored.
+func TestTable_LeavesFetchingToTheView(t *testing.T) {
+	s := serve(t)
+	s.table.Set(View, Want{Filter: "a", ID: ViewID})
+	for range 2 {
+		s.connect(false, all)
+		s.want()
+		s.table.Set(View, Want{Filter: "a", ID: ViewID})
+		s.want(fmt.Sprintf("a q0 rh0 id%d", ViewID))
+	}
+	s.table.detach()
+	s.report = nil
+	if s.table.Remove(View, "a") {
+		t.Error("the session may still have it")
+	}
+	s.connect(false, all)
+	s.want()
+	s.results("3 a ended")
+}
+
+// Overlapping application subscriptions get an identifier before a view fetches, so
+// that their messages can be told from those of the view.
+func TestTable_IdentifiesWhatViewsOverlap(t *testing.T) {
+	s := serve(t)
+	for _, filter := range []string{"a/#", "b", "$share/g/a/+"} {
+		s.table.Subscribe(Want{Filter: filter})
+	}
+	s.connect(false, all)
+	s.want("a/# q0 rh0, b q0 rh0, $share/g/a/+ q0 rh0")
+	s.table.Set(View, Want{Filter: "a/1", ID: ViewID})
+	s.want(fmt.Sprintf("a/# q0 rh2 id%d", ApplicationID), fmt.Sprintf("a/1 q0 rh0 id%d", ViewID))
+	s.table.Subscribe(Want{Filter: "+/1"})
+	s.want(fmt.Sprintf("+/1 q0 rh0 id%d", ApplicationID))
+	for filter, want := range map[string]bool{"a/#": true, "b": false, "+/1": true, "$share/g/a/+": false, "none": false} {
+		if s.table.Identified(filter) != want {
+			t.Errorf("%s: want identified %v", filter, want)
+		}
+	}
+	s.connect(false, session.Limits{WildcardAvailable: true, SharedAvailable: true})
+	s.want("a/# q0 rh0, b q0 rh0, $share/g/a/+ q0 rh0, +/1 q0 rh0")
+}
+
+func TestTable_LeavesStatusOutWhereItIsCovered(t *testing.T) {
+	s := serve(t)
+	const status = "d/c/status"
+	own := Want{Filter: status, QoS: 1, ID: StatusID}
+	asks := fmt.Sprintf("d/c/status q1 rh0 id%d", StatusID)
+	s.table.Set(Status, own)
+	s.table.Subscribe(Want{Filter: "commands"})
+	s.connect(false, all)
+	s.want("commands q0 rh0", asks)
+	s.table.Set(Status, own)
+	s.want()
+	for _, filter := range []string{"d/#", "+/c/+"} {
+		s.table.Subscribe(Want{Filter: filter})
+		s.want(filter+" q0 rh0", "-"+status)
+		s.table.Unsubscribe(filter)
+		s.want("-"+filter, asks)
+	}
+	s.table.Subscribe(Want{Filter: "$share/g/d/#"})
+	s.table.Subscribe(Want{Filter: "d/+/status", NoLocal: true})
+	s.want("$share/g/d/# q0 rh0, d/+/status q0 nl rh0")
+
+	// With just this filter there is only one.
+	s.table.Subscribe(Want{Filter: status, NoLocal: true})
+	s.want("d/c/status q0 nl rh0")
+	s.table.Unsubscribe(status)
+	s.want(fmt.Sprintf("d/c/status q1 rh2 id%d", StatusID))
+	s.table.Set(View, Want{Filter: status, ID: ViewID})
+	s.want("d/+/status q0 nl rh2 id200000001", fmt.Sprintf("d/c/status q0 rh0 id%d", ViewID))
+	s.table.Remove(View, status)
+	s.want(fmt.Sprintf("d/c/status q1 rh2 id%d", StatusID))
+	s.report = nil
+
+	// A refusal is asked again on the next connection, not before.
+	s.refuse[status] = true
+	s.connect(false, all)
+	s.want("commands q0 rh0, $share/g/d/# q0 rh0", "d/+/status q0 nl rh0 id200000001", asks)
+	s.table.Unsubscribe("d/+/status")
+	s.want("-d/+/status")
+	s.connect(true, all)
+	s.want("d/c/status q1 rh1 id200000002")
+	s.table.Remove(Status, status)
+	s.want()
+}
+
+func TestTable_Delivers(t *testing.T) {
+	for _, c := range []struct {
+		filter        string
+		noLocal       bool
+		own, byStatus bool
+		unidentified  bool
+		want          bool
+	}{
+		{"d/+", false, false, false, false, true},
+		{"e", false, false, false, false, false},
+		{"$share/g/d/+", false, false, false, false, true},
+		{"$share/g/d/+", false, false, true, false, false},
+		{"d/+", true, false, true, false, true},
+		{"d/+", true, true, true, false, false},
+		{"d/+", true, true, false, false, true},
+		{"d/+", true, true, false, true, false},
+	} {
+		s := serve(t)
+		s.table.Subscribe(Want{Filter: c.filter, NoLocal: c.noLocal})
+		l := all
+		l.SubIDAvailable = !c.unidentified
+		s.connect(false, l)
+		s.want(s.table.describeAll()...)
+		if got := s.table.Delivers("d/x", c.own, c.byStatus); got != c.want {
+			t.Errorf("%+v: %v", c, got)
+		}
+	}
+}
+
+// describeAll is what the table will ask for first.
+func (t *Table) describeAll() (list []string) {
+	for e := range t.entries.All() {
+		list = append(list, (*server)(nil).describe(t.needLocked(e.Value)))
+	}
+	return list
+}
+
+// TestTable_BringsTheServerInLine has owners change their wants at random, on
+// connections that come and go with and without the session, at a server that refuses
+// at random. Whenever the table rests, the server has what is wanted and no more.
+func TestTable_BringsTheServerInLine(t *testing.T) {
+	filters := []string{"a", "a/+", "a/#", "+/b", "$share/g/a/b", "a/b"}
+	for seed := range uint64(200) {
+		rnd := rand.New(rand.NewPCG(seed, 1))
+		s := serve(t)
+		connected := false
+		var open []*Request
+		id := uint32(ViewID)
+		for range 60 {
+			f := filters[rnd.IntN(len(filters))]
+			switch rnd.IntN(12) {
+			case 0, 1:
+				open = append(open, s.table.Subscribe(Want{Filter: f, QoS: byte(rnd.IntN(3)), RetainHandling: byte(rnd.IntN(3))}))
+			case 2:
+				open = append(open, s.table.Unsubscribe(f))
+			case 3:
+				id += 2
+				s.table.Set(View, Want{Filter: f, QoS: byte(rnd.IntN(2)), ID: id})
+			case 4:
+				s.table.Remove(View, f)
+			case 5:
+				s.table.Set(Status, Want{Filter: "a/b", QoS: 1, ID: StatusID})
+			case 6:
+				s.table.Remove(Status, "a/b")
+			case 7:
+				s.refuse[f] = !s.refuse[f]
+			case 8:
+				s.table.detach()
+				connected = false
+			case 9:
+				if !connected {
+					s.connect(rnd.IntN(2) == 0, all)
+					connected = true
+				}
+			default:
+				if connected && rnd.IntN(3) == 0 { // lost before its answer
+					if batch, _ := s.table.next(true); len(batch) > 0 {
+						for _, r := range batch {
+							if rnd.IntN(2) == 0 && r.subscribes() {
+								s.has[r.e.filter] = r.want
+							}
+							s.table.unanswered(r)
+						}
+						s.table.detach()
+						connected = false
+					}
+				} else if connected {
+					s.answer()
+				}
+			}
+		}
+		s.refuse = map[string]bool{}
+		if connected {
+			s.table.detach()
+		}
+		s.connect(rnd.IntN(2) == 0, all)
+		for e := range s.table.entries.All() { // views ask again on each connection
+			if w := e.Value.want[View]; w != nil {
+				s.table.Set(View, w.Want)
+			}
+		}
+		for n := 0; s.answer(); n++ {
+			if n > 100 {
+				t.Fatalf("seed %d: it never rests: %q", seed, s.log)
+			}
+		}
+		for _, r := range open {
+			_ = done(t, r)
+		}
+		s.check(seed)
+	}
+}
+
+// check compares the server with the wants.
+func (s *server) check(seed uint64) {
+	s.t.Helper()
+	covers := func(filter string) bool {
+		var one topic.Tree[int]
+		one.Set(filter, 0)
+		return !strings.HasPrefix(filter, "$share/") && len(one.Match("a/b", nil)) > 0
+	}
+	covered := false
+	for e := range s.table.entries.All() {
+		w := e.Value.want
+		covered = covered || w[Application] != nil && covers(e.Filter) || w[View] != nil && e.Filter == "a/b"
+	}
+	want := map[string]string{}
+	for e := range s.table.entries.All() {
+		app, view, status := e.Value.want[Application], e.Value.want[View], e.Value.want[Status]
+		switch {
+		case view != nil && app != nil:
+			want[e.Filter] = fmt.Sprint(app.QoS, view.ID)
+		case view != nil:
+			want[e.Filter] = fmt.Sprint(view.QoS, view.ID)
+		case app != nil && e.Value.identify:
+			want[e.Filter] = fmt.Sprint(app.QoS, uint32(ApplicationID))
+		case app != nil:
+			want[e.Filter] = fmt.Sprint(app.QoS, 0)
+		case status != nil && !covered:
+			want[e.Filter] = fmt.Sprint(1, uint32(StatusID))
+		}
+	}
+	got := map[string]string{}
+	for filter, w := range s.has {
+		got[filter] = fmt.Sprint(w.QoS, w.ID)
+	}
+	if fmt.Sprint(got) != fmt.Sprint(want) {
+		s.t.Errorf("seed %d: the server has %v, want %v; asked %q", seed, got, want, s.log)
+	}
+}
+
+func BenchmarkTable_TenThousandFilters(b *testing.B) {
+	for b.Loop() {
+		s := &server{table: New(Config{}), has: map[string]Want{}, refuse: map[string]bool{}, ready: true}
+		for i := range 10_000 {
+			s.table.Subscribe(Want{Filter: fmt.Sprintf("devices/%d/+", i)})
+		}
+		s.connect(false, all)
+		for s.answer() {
+		}
+		if len(s.has) != 10_000 {
+			b.Fatal(len(s.has))
+		}
+	}
+}
