@@ -7,124 +7,128 @@ import (
 	"github.com/mooring-mqtt/mooring/reliability"
 )
 
-// Event is something worth knowing that is not an error of a call. Config's
-// OnEvent gets each of the types below; it is called from the client's
-// goroutines and from callers' of its methods, several at a time. It must not block,
-// and so must not call Drain, or Publish where WhenFull is Block; Close returns at
-// once there. What State says is what the event tells of, or newer.
+// Event reports what happens in a client outside the calls of its methods.
+// Config.OnEvent receives each of the types below. It is called from goroutines of
+// the client and of callers of its methods, several at a time. It must not block:
+// it must not call Drain, nor Publish if WhenFull is Block; Close returns at once
+// there. When an event is delivered, State already reflects it or a later change.
 type Event interface{ event() }
 
-// Connecting: an attempt begins.
+// Connecting reports the start of an attempt to connect.
 type Connecting struct {
 	Server  string
-	Attempt int // from 1, counted since there was a connection
+	Attempt int // since the last connection, from 1
 }
 
-// Connected: the server accepted the connection.
+// Connected reports that the server accepted the connection.
 type Connected struct {
 	Server         string
-	SessionPresent bool          // the server goes on with the session of before
+	SessionPresent bool          // the server resumes the earlier session
 	ClientID       string        // as in Client.ClientID
-	KeepAlive      time.Duration // in force: the Server Keep Alive, or else Config.Connection.KeepAlive; 0: none
-	SessionExpiry  time.Duration // in force: as the server gives it, which may not be Config.Session.Expiry; 0: none
-	Attempt        int           // that led to it, from 1
-	Took           time.Duration // that attempt, from dialing to CONNACK
+	KeepAlive      time.Duration // in force: the Server Keep Alive, or else ConnectionConfig.KeepAlive; 0: none
+	SessionExpiry  time.Duration // in force: the server's choice, or else SessionConfig.Expiry; 0: none
+	Attempt        int           // that led to the connection, from 1
+	Took           time.Duration // of that attempt, from dialing to CONNACK
 }
 
-// ConnectFailed: an attempt failed; the next comes after Delay. An attempt after
-// which there will be none is told by Stopped.
+// ConnectFailed reports a failed attempt. The next one begins after Delay. An
+// attempt that ends the client is reported by Stopped.
 type ConnectFailed struct {
 	Server  string
 	Err     error
-	Attempt int                // from 1, counted since there was a connection
+	Attempt int                // since the last connection, from 1
 	Took    time.Duration      // from dialing to the failure
-	Action  reliability.Action // what is done about it
+	Action  reliability.Action // what the client does next
 	Delay   time.Duration
 }
 
-// Disconnected: the connection ended. Err says why; nil if the client itself is
-// ending. The next attempt comes after Delay, unless Stopped comes.
+// Disconnected reports the end of a connection. Err is nil if the client itself
+// ended it. The next attempt begins after Delay, unless Stopped follows.
 type Disconnected struct {
 	Server string
 	Err    error
-	After  time.Duration      // how long it stood
-	Action reliability.Action // what is done about it
+	After  time.Duration      // how long the connection was up
+	Action reliability.Action // what the client does next
 	Delay  time.Duration
 }
 
-// Redirected: the server named another one (reason code 0x9C or 0x9D), which the
-// next attempt goes to.
+// Redirected reports that the server named another one (reason code 0x9C or 0x9D).
+// The next attempt connects to that.
 type Redirected struct {
 	From, To  string
-	Permanent bool // To takes the place of From for as long as the client lives
+	Permanent bool // To replaces From for the rest of the client's life
 }
 
-// SessionLost: the server had no session although it should have had one. The
-// messages that were in flight are published again, or have failed, by
-// Message.OnSessionLost and Config.Session.OnLost. What an earlier process may have
-// sent counts as in flight.
+// SessionLost reports that the server had no session although it should have had
+// one. Messages that were in flight are published again, or have failed, as
+// Message.OnSessionLost and SessionConfig.OnLost select. Messages that an earlier
+// process may have sent count as in flight.
 //
-// The fields count messages; InFlight is the sum of the other two.
+// The fields count messages. InFlight is the sum of the other two.
 type SessionLost struct{ InFlight, Republished, Failed int }
 
-// Stopped: the client has ended, and this is its last event, except for those of
-// calls that are under way at that moment. Err is why it gave up by itself or by
-// Start's context; nil after Close and Drain.
+// Stopped reports that the client has ended. It is the last event, except for
+// those of calls that are in progress at that moment. Err is the fatal error or the
+// cause of the end of Start's context; nil after Close and Drain.
 type Stopped struct{ Err error }
 
-// MessageRefused: an accepted message will not be delivered: the server refused
-// it, or cannot take it, or its session was lost and OnSessionLost is
-// FailInFlight. DeadLetter says that it was set aside, see Config.Store.DeadLetters.
+// MessageRefused reports an accepted message that will not be delivered: the
+// server refused it or cannot accept it, or its session was lost and OnSessionLost
+// is FailInFlight. DeadLetter reports whether it was kept, see
+// StoreConfig.DeadLetters.
 type MessageRefused struct {
 	ID         MessageID
 	Err        error
 	DeadLetter bool
 }
 
-// MessageDropped: a message was given up by Config.Store.WhenFull or Message.Conflate,
-// for the Cause of a DroppedError. ID is zero if an earlier process accepted it.
+// MessageDropped reports a message that StoreConfig.WhenFull or Message.Conflate
+// gave up, for the Cause of a DroppedError. ID is zero if an earlier process
+// accepted the message.
 type MessageDropped struct {
 	ID    MessageID
 	Cause error
 }
 
-// MessageExpired: an accepted message's Expiry passed before it was sent.
+// MessageExpired reports an accepted message whose Expiry passed before it was sent.
 type MessageExpired struct{ ID MessageID }
 
-// HandlerFailed: a handler returned an error or panicked. Refused says that it
-// was the last attempt and the message was refused.
+// HandlerFailed reports that a handler returned an error or panicked. Refused
+// reports whether that was the last attempt, so that the message was refused.
 type HandlerFailed struct {
 	Message *Message
 	Err     error
 	Refused bool
 }
 
-// Unhandled: a message came that no handler is declared for. It was refused.
+// Unhandled reports a received message for which no handler is declared. It was
+// refused.
 type Unhandled struct{ Message *Message }
 
-// Gap: messages of a publisher are missing.
+// Gap reports missing messages of a publisher.
 type Gap struct {
 	Publisher, Topic string
 	Epoch, From, To  uint64 // the missing numbers, both ends included
 }
 
-// SubscriptionFailed: a subscription could not be restored, or not be ended.
+// SubscriptionFailed reports a subscription that could not be restored, or could
+// not be ended.
 type SubscriptionFailed struct {
 	Filter string
 	Err    error
 }
 
-// StatusFailed: a status message was not accepted by the server.
+// StatusFailed reports a status message that the server did not accept.
 type StatusFailed struct{ Err error }
 
-// StoreFailed: the store or the dedupe cache failed.
+// StoreFailed reports an error of the store or of the dedupe cache.
 type StoreFailed struct{ Err error }
 
-// StoreDamaged: a place in the log in Config.Dir cannot be read. What is around
-// it is in use.
+// StoreDamaged reports a damaged place in the log in Config.Dir. The records around
+// it are in use.
 type StoreDamaged struct{ persistence.Corruption }
 
-// BreakerChanged: the circuit breaker went from one state to another.
+// BreakerChanged reports a change of the circuit breaker's state.
 type BreakerChanged struct{ From, To string }
 
 func (Connecting) event()         {}

@@ -21,9 +21,9 @@ const (
 	ExactlyOnce QoS = 2 // stored, sent until acknowledged; arrives once
 )
 
-// Priority says which messages of QoS 1 and 2 are sent first when they wait. One
-// of a higher priority overtakes what waits, not what was sent. Order is kept
-// within a priority.
+// Priority selects which waiting QoS 1 and 2 messages are sent first. A message of
+// a higher priority overtakes messages that wait, not messages that were sent.
+// Order is kept within a priority.
 type Priority = persistence.Priority
 
 // The priorities.
@@ -34,7 +34,7 @@ const (
 )
 
 // UserProperty is a name and a value that travel with a message. Names may
-// repeat and the order is kept.
+// repeat; the order is kept.
 //
 //	type UserProperty struct{ Key, Value string }
 type UserProperty = wire.UserProperty
@@ -45,81 +45,80 @@ type Message struct {
 	Topic   string // UTF-8, without wildcards, up to 65,535 bytes
 	Payload []byte
 	QoS     QoS // default AtMostOnce: not stored
-	// Retain has the server keep the message for those who subscribe later; one
-	// with an empty Payload removes what is kept. On a received message: it was kept
-	// when we subscribed, see RetainAsPublished.
+	// Retain asks the server to keep the message for later subscribers; with an
+	// empty Payload it removes the kept one. On a received message: the server sent
+	// it because of a new subscription, see RetainAsPublished.
 	Retain bool
 
-	// ID identifies the message end to end, through resends and restarts.
-	// Publish fills it in for QoS 1 and 2; set it to make your own the key that
-	// receivers deduplicate by.
+	// ID identifies the message from publisher to handler, through resends and
+	// restarts. Publish sets it for QoS 1 and 2 if it is zero. Receivers deduplicate
+	// by it.
 	ID MessageID
 
-	// Expiry is how long the message is of use, counted from acceptance; time
-	// spent in the outbox is taken off what the server is told. 0: for ever.
-	// It is sent in whole seconds, rounded up. At QoS 1 and 2 a message that is over
-	// and was not sent ends as Expired, connected or not, and takes no room any more:
-	// in time, or where many are over one after the other some tenths of a second
-	// later. Once it may have been sent it is not given up. Store.Options.MaxAge bounds
-	// it.
+	// Expiry is how long the message is useful, counted from its acceptance. Time
+	// spent in the outbox is subtracted from what the server receives. 0: it never
+	// expires. It is sent in whole seconds, rounded up. An unsent QoS 1 or 2 message
+	// expires even while the client is offline, and frees its space; when many
+	// expire together, this can take a few hundred milliseconds. A message that may
+	// have been sent does not expire. The store's MaxAge limits it.
 	Expiry time.Duration
 
-	// OnSessionLost says what happens to this message when it was sent and not
+	// OnSessionLost selects what happens to this message if it was sent and not
 	// acknowledged and the server loses its session. It is stored with the message,
-	// and holds for each process that goes on with it. Default: Config.Session.OnLost of
-	// the process that finds the session lost. At QoS 0 it has no effect.
+	// and later processes respect it. Default: SessionConfig.OnLost of the process
+	// that finds the session lost. It has no effect at QoS 0.
 	OnSessionLost SessionLostPolicy
 
-	// Priority says what the message overtakes; at QoS 0 it has no effect. The
-	// messages of a topic that Config.Publishing.Sequenced numbers are a sequence of their
-	// own for each priority.
+	// Priority selects which messages this one overtakes. Each priority of a topic
+	// that PublishingConfig.Sequenced numbers is a sequence of its own. It has no
+	// effect at QoS 0.
 	Priority Priority
 
-	// Conflate keeps only the newest message of a topic: one that waits and was
-	// not sent, and has Conflate set too, is Dropped with ErrConflated when this
-	// one is accepted, whatever their priorities. Such messages are not numbered
-	// by Config.Publishing.Sequenced, since the gaps would be reported. At QoS 0 it has no
-	// effect.
+	// Conflate keeps only the newest message of a topic: accepting this message
+	// drops an unsent older one that has Conflate set too, with ErrConflated,
+	// whatever their priorities. Such messages are not numbered by
+	// PublishingConfig.Sequenced, since receivers would report gaps. It has no effect
+	// at QoS 0.
 	Conflate bool
 
 	ContentType     string // UTF-8, up to 65,535 bytes, as all text
-	ResponseTopic   string // where the answer of a request goes; no wildcards
-	CorrelationData []byte // what the answer brings back; up to 65,535 bytes; nil: absent
+	ResponseTopic   string // topic for the response to a request; no wildcards
+	CorrelationData []byte // identifies the request in the response; up to 65,535 bytes; nil: absent
 	PayloadIsUTF8   bool   // Payload Format Indicator; Publish checks it
-	// UserProperties are the program's. The names m-id, m-pub, m-epoch and m-seq are
-	// mooring's, see docs/wire.md: a receiver finds them in ID and Origin.
+	// UserProperties are the application's. The names m-id, m-pub, m-epoch and m-seq
+	// are reserved, see docs/wire.md: a receiver finds them in ID and Origin.
 	UserProperties []UserProperty
 
-	// The rest is set on received messages and ignored by Publish.
+	// The following fields are set on received messages and ignored by Publish.
 
 	Duplicate       bool     // the DUP flag: the server may have sent it before
-	SubscriptionIDs []uint32 // of all subscriptions that matched
-	Origin          Origin   // who numbered it, if anybody
+	SubscriptionIDs []uint32 // of all matching subscriptions
+	Origin          Origin   // its number, if the publisher numbers messages
 
-	// Claim is the claim that the client holds in Receiving.Dedupe while handlers
-	// run; zero without Dedupe, and for messages without a key. Claim.Token is a
-	// fencing token: a handler can pass it to its database, which then refuses the
-	// writes of a client that was paused for so long that another one handles the
-	// message.
+	// Claim is the claim that the client holds in ReceivingConfig.Dedupe while
+	// handlers run; zero without Dedupe, and for messages without a key. Claim.Token
+	// is a fencing token: a handler can pass it to its database, which then refuses
+	// the writes of a client that was paused for so long that another client handles
+	// the message.
 	Claim dedupe.Claim
 }
 
-// Origin is a sequenced message's place among those of its publisher.
+// Origin is the position of a numbered message among those of its publisher.
 type Origin struct {
-	Publisher string // for messages of priority High and Urgent with +high or +urgent behind it
+	Publisher string // followed by +high or +urgent for messages of those priorities
 	Epoch     uint64 // changes when the publisher lost its counters
-	Seq       uint64 // 1, 2, 3… per publisher and topic; 0: not sequenced
+	Seq       uint64 // 1, 2, 3… per publisher and topic; 0: not numbered
 }
 
-// MessageID identifies a message end to end. Those that mooring makes are
-// UUIDs of version 7, so they sort by time.
+// MessageID identifies a message from publisher to handler. IDs made by
+// NewMessageID are UUIDs of version 7, so they sort by time.
 type MessageID [16]byte
 
-// NewMessageID returns a fresh ID.
+// NewMessageID returns a new ID.
 func NewMessageID() MessageID { return MessageID(uuid.Must(uuid.NewV7())) }
 
-// ParseMessageID returns the ID that text stands for: a UUID's own bytes, or a
-// digest of any other text, so that IDs of foreign publishers keep apart.
+// ParseMessageID returns the ID in text: the bytes of a UUID, or a digest of any
+// other text, so that different IDs of other publishers stay different.
 func ParseMessageID(text string) MessageID {
 	if id, err := uuid.Parse(text); err == nil {
 		return MessageID(id)

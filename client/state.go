@@ -5,16 +5,16 @@ import (
 	"time"
 )
 
-// Phase is where a client stands.
+// Phase is the phase of a client's life that ConnectionState reports.
 type Phase uint8
 
 const (
-	PhaseIdle       Phase = iota // made, not started
-	PhaseConnecting              // an attempt is under way, from dialing to CONNACK
-	PhaseConnected               // the server has accepted
+	PhaseIdle       Phase = iota // created, not started
+	PhaseConnecting              // an attempt is in progress, from dialing to CONNACK
+	PhaseConnected               // the server has accepted the connection
 	PhaseWaiting                 // between two attempts
-	PhaseEnding                  // Close, Drain's end, or an end by itself
-	PhaseEnded                   // nothing is left, see Client.Done
+	PhaseEnding                  // Close, Drain, or a fatal error is ending the client
+	PhaseEnded                   // all goroutines have ended, see Client.Done
 )
 
 var phaseNames = [...]string{"idle", "connecting", "connected", "waiting", "ending", "ended"}
@@ -27,18 +27,18 @@ func (p Phase) String() string {
 	return phaseNames[p]
 }
 
-// ConnectionState is where a client stands, and since when. Each change of the phase is an
-// event too: Connecting, Connected, ConnectFailed, Disconnected, Stopped.
+// ConnectionState describes the connection of a client. Each change of the phase
+// is also an event: Connecting, Connected, ConnectFailed, Disconnected, Stopped.
 type ConnectionState struct {
 	Phase   Phase
-	Since   time.Time // of the phase
+	Since   time.Time // when the phase began
 	Server  string    // of the connection or attempt, or of the last one; without a password
-	Attempt int       // from 1, counted since there was a connection; 0: none was made since
+	Attempt int       // number of the attempt since the last connection, from 1; 0: none
 	Err     error     // why the last attempt failed or the last connection ended; nil while connected
-	RetryAt time.Time // while waiting: when the next attempt begins, if nothing hurries it
+	RetryAt time.Time // while waiting: when the next attempt begins, unless NetworkChanged is called
 }
 
-// State returns where the client stands.
+// State returns the present state of the connection.
 func (c *Client) State() ConnectionState {
 	if c == nil {
 		return ConnectionState{Phase: PhaseEnded, Err: ErrNilClient}
@@ -48,14 +48,14 @@ func (c *Client) State() ConnectionState {
 	return c.stood
 }
 
-// enter notes the next phase.
+// enter records the next phase.
 func (c *Client) enter(next ConnectionState) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.enterLocked(next)
 }
 
-// enterLocked does, with the lock held. From the end there is no way back.
+// enterLocked is enter with c.mu held. A client that is ending stays so.
 func (c *Client) enterLocked(next ConnectionState) {
 	if c.stood.Phase >= PhaseEnding && next.Phase <= c.stood.Phase {
 		return

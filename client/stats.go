@@ -8,7 +8,7 @@ import (
 	"github.com/mooring-mqtt/mooring/reliability"
 )
 
-// counters are what the client counts itself.
+// counters are counted by the client itself.
 type counters struct {
 	connections, connectFailures         atomic.Uint64
 	received, handled, failed, refused   atomic.Uint64
@@ -18,8 +18,8 @@ type counters struct {
 	settled                              chan struct{} // a message has its outcome
 }
 
-// Stats is a snapshot of what a client has done. Counts are since New, except
-// Store's, which are since the store was created.
+// Stats is a snapshot of a client's counters. Counts are since New, except Store's,
+// which are since the store was created.
 type Stats struct {
 	Store   persistence.Stats // accepted = acked + refused + expired + dropped + dead-lettered + pending, always
 	Breaker reliability.BreakerStats
@@ -27,26 +27,26 @@ type Stats struct {
 
 	Connections     uint64 // CONNACKs that accepted
 	ConnectFailures uint64
-	SessionsLost    uint64 // times the server had no session for us although it should have had one
+	SessionsLost    uint64 // times the server had no session although it should have had one
 	InFlight        int    // sent and not acknowledged
-	PolicyDrops     uint64 // messages given up by WhenFull or Conflate; Store has them by cause
+	PolicyDrops     uint64 // messages dropped by WhenFull or Conflate; Store has them by cause
 
 	Received    uint64 // messages from the server
 	Handled     uint64 // messages that their handlers accepted
-	Duplicates  uint64 // messages dropped because they were handled before
-	Late        uint64 // messages dropped because they came when their gap had been given up (ordering.DropLate)
-	Redelivered uint64 // messages that came again while their handler had them
-	Gaps        uint64 // ranges of messages that are missing
+	Duplicates  uint64 // messages suppressed because they were handled before
+	Late        uint64 // messages suppressed because they arrived after their gap was given up (ordering.DropLate)
+	Redelivered uint64 // messages that were redelivered while their handler was running
+	Gaps        uint64 // ranges of missing messages
 	Failed      uint64 // handler calls that returned an error or panicked
-	Refused     uint64 // messages that we refused, in the end
-	Unhandled   uint64 // messages that no handler was declared for
-	DroppedQoS0 uint64 // QoS 0 messages that came too fast, or while closing
+	Refused     uint64 // messages that this client refused, after all attempts
+	Unhandled   uint64 // messages without a handler
+	DroppedQoS0 uint64 // QoS 0 messages dropped because a queue was full, or the client was closing
 
-	InboundBytes int64  // of received messages that are with us now, see Config.Receiving.MaxBufferedBytes
-	ReadStalls   uint64 // times that reading stopped because they were too many
+	InboundBytes int64  // of received messages in memory now, see ReceivingConfig.MaxBufferedBytes
+	ReadStalls   uint64 // times that reading stopped because those were too many
 
 	UnknownAcks   uint64 // acknowledgements for packet identifiers not in use
-	StaleAcks     uint64 // acknowledgements and results of an older connection
+	StaleAcks     uint64 // acknowledgements and results of an earlier connection
 	StoreFailures uint64
 }
 

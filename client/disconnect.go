@@ -9,34 +9,34 @@ import (
 	"github.com/mooring-mqtt/mooring/reliability"
 )
 
-// DisconnectOptions is what CloseWith tells the server in its DISCONNECT. The zero value is
-// what Close says: a normal end, so the will is forgotten, and a session that is
-// kept as Config.Session.Expiry asked.
+// DisconnectOptions are the contents of the DISCONNECT that CloseWith sends. The
+// zero value is that of Close: a normal end, on which the server discards the will
+// and keeps the session as SessionConfig.Expiry asked.
 type DisconnectOptions struct {
 	// Reason is the reason code: 0x00 for a normal end; 0x04 to have the server
-	// publish the will, and then a Status leaves its last word to the will; or one
-	// of those from 0x80 on that a client may send (table 3-13 of MQTT 5), on which
-	// the server publishes the will too.
+	// publish the will, in which case no offline status is published either; or one
+	// of the codes from 0x80 on that a client may send (table 3-13 of MQTT 5), on
+	// which the server publishes the will too.
 	Reason byte
-	// ReasonString and UserProperties are for the server's log. Where they would
-	// make the packet larger than the server takes, they are left out.
+	// ReasonString and UserProperties are for the server's log. They are left out
+	// if the packet would exceed the server's Maximum Packet Size.
 	ReasonString   string
 	UserProperties []UserProperty
 	// SessionExpiry is how long the server keeps the session from now on. Default:
-	// as CONNECT said; NoSession ends it with the connection. Where Config has
-	// NoSession it cannot be set (section 3.14.2.2.2 of MQTT 5).
+	// as CONNECT asked; NoSession ends the session with the connection. It cannot be
+	// set where SessionConfig.Expiry is NoSession (section 3.14.2.2.2 of MQTT 5).
 	SessionExpiry time.Duration
 }
 
-// check says what cannot be sent.
+// check returns a *FieldError for what cannot be sent.
 func (g *DisconnectOptions) check(expiry time.Duration) error {
 	switch {
 	case !mayLeaveWith(g.Reason):
-		return &FieldError{Field: "Reason", Problem: fmt.Sprintf("is 0x%02X (%s), which no client sends; use 0x00, 0x04, or an error that is the client's to report", g.Reason, reliability.ReasonName(g.Reason))}
+		return &FieldError{Field: "Reason", Problem: fmt.Sprintf("is 0x%02X (%s), which a client must not send; use 0x00, 0x04, or an error code that a client may send", g.Reason, reliability.ReasonName(g.Reason))}
 	case g.SessionExpiry < 0 && g.SessionExpiry != NoSession:
-		return &FieldError{Field: "SessionExpiry", Problem: "is negative; use 0 to leave it, a positive duration, or NoSession"}
+		return &FieldError{Field: "SessionExpiry", Problem: "is negative; use 0 to keep the present one, a positive duration, or NoSession"}
 	case g.SessionExpiry > 0 && expiry == NoSession:
-		return &FieldError{Field: "SessionExpiry", Problem: "is set, but Config.Session.Expiry is NoSession, and the server would take it for a protocol error; leave it 0"}
+		return &FieldError{Field: "SessionExpiry", Problem: "is set, but Config.Session.Expiry is NoSession, so it would be a protocol error; use 0"}
 	}
 	if err := wire.CheckString("ReasonString", g.ReasonString); err != nil {
 		return err
@@ -61,9 +61,9 @@ func mayLeaveWith(code byte) bool {
 	return false
 }
 
-// CloseWith is Close with a choice of what the server is told. DisconnectOptions that
-// cannot be sent is a *FieldError, and the client is not closed. Where it is
-// ending already, the first word stands.
+// CloseWith is Close with a choice of the DISCONNECT. Options that cannot be sent
+// return a *FieldError, and the client goes on. If the client is ending already,
+// the earlier options apply.
 func (c *Client) CloseWith(g DisconnectOptions) error {
 	if c == nil {
 		return ErrNilClient
