@@ -55,7 +55,7 @@ type packageFigures struct {
 	testLines      int
 }
 
-// kind says what a package is for.
+// kind is the purpose of a package.
 type kind string
 
 const (
