@@ -155,6 +155,9 @@ func New(cfg Config) (*Client, error) {
 			return nil, err
 		}
 	}
+	if d, ok := c.store.(persistence.Dropper); ok {
+		d.NotifyDrops(c.drops.add)
+	}
 	c.resumes = c.knowsSession()
 	c.droppable.Store(cfg.Store.Custom != nil || cfg.Store.WhenFull == DropOldest) // a store of their own may have any policy
 	c.pending.init(cfg.Publishing.WaitTimeout, c.store.LastSeq())
@@ -162,11 +165,6 @@ func New(cfg Config) (*Client, error) {
 	c.lost.init(c.store)
 	c.seq = ordering.NewSequencer(ordering.SequencerOptions{})
 	c.streams.ids = map[string]uint32{}
-	c.store.Streams(func(name string, id uint32, last uint64) bool {
-		c.streams.ids[name] = id
-		c.seq.Restore(name, last)
-		return true
-	})
 	breaker := cfg.Publishing.Breaker
 	told := breaker.OnStateChange
 	breaker.OnStateChange = func(from, to reliability.State) {
@@ -201,7 +199,7 @@ func (c *Client) openStore() error {
 	if c.cfg.Store.DeadLetters > 0 {
 		options.MaxDeadLetters = c.cfg.Store.DeadLetters
 	}
-	options.OnDrop = c.Dropped
+	options.OnDrop = nil // called by reportDrops
 	if c.cfg.Dir == "" {
 		c.store = persistence.NewMemory(options)
 		return nil

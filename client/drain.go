@@ -232,7 +232,7 @@ func (c *Client) wakeWhenClosed(err error) {
 func (c *Client) settled(seq uint64, reason byte, text string) {
 	c.progress.Store(c.clock.since())
 	c.suspect.acked.Store(true)
-	stored, o := persistence.Outcome{Kind: persistence.Acked, Reason: reason}, Outcome{State: Acked, Reason: reason}
+	stored, o := persistence.Result{Kind: persistence.Acked, Reason: reason}, Outcome{State: Acked, Reason: reason}
 	if reason >= 0x80 {
 		stored, o = c.refusal(reason, &RefusedError{Code: reason, Reason: text})
 	}
@@ -240,17 +240,17 @@ func (c *Client) settled(seq uint64, reason byte, text string) {
 }
 
 // refusal is the outcome of a message that no server takes as it is.
-func (c *Client) refusal(reason byte, err error) (persistence.Outcome, Outcome) {
+func (c *Client) refusal(reason byte, err error) (persistence.Result, Outcome) {
 	kind, state := persistence.Refused, Refused
 	if c.cfg.Store.DeadLetters > 0 {
 		kind, state = persistence.DeadLettered, DeadLettered
 	}
-	return persistence.Outcome{Kind: kind, Reason: reason}, Outcome{State: state, Reason: reason, Err: err}
+	return persistence.Result{Kind: kind, Reason: reason}, Outcome{State: state, Reason: reason, Err: err}
 }
 
 // finish makes an outcome final: in the store, to the breaker, and to whoever
 // awaits the Delivery. id is used where the message was never sent.
-func (c *Client) finish(seq uint64, stored persistence.Outcome, o Outcome, id MessageID) {
+func (c *Client) finish(seq uint64, stored persistence.Result, o Outcome, id MessageID) {
 	if err := c.store.Done(seq, stored); err != nil {
 		// The outcome stands; at worst the message is sent again after a restart.
 		c.storeFailed(err)
@@ -273,7 +273,7 @@ func (c *Client) finish(seq uint64, stored persistence.Outcome, o Outcome, id Me
 }
 
 // giveUp ends a message that may have been sent without an acknowledgement.
-func (c *Client) giveUp(seq uint64, stored persistence.Outcome, o Outcome, id MessageID) {
+func (c *Client) giveUp(seq uint64, stored persistence.Result, o Outcome, id MessageID) {
 	c.session.Forget(seq)
 	c.finish(seq, stored, o, id)
 }

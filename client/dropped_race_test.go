@@ -12,14 +12,14 @@ import (
 
 // lateDropper lets something happen to the store just before the first mark.
 type lateDropper struct {
-	persistence.Store
+	*persistence.Memory
 	once   sync.Once
 	before func()
 }
 
 func (s *lateDropper) MarkSent(p persistence.Priority, number uint64) error {
 	s.once.Do(s.before)
-	return s.Store.MarkSent(p, number)
+	return s.Memory.MarkSent(p, number)
 }
 
 // TestWhatIsToldDroppedIsNotSent: a newer message takes the place of one that the
@@ -31,7 +31,7 @@ func TestWhatIsToldDroppedIsNotSent(t *testing.T) {
 		var c *Client
 		var newer *Delivery
 		cfg.Store.Custom = &lateDropper{
-			Store: persistence.NewMemory(persistence.Options{OnDrop: func(d persistence.Drop) { c.Dropped(d) }}),
+			Memory: persistence.NewMemory(persistence.Options{}),
 			before: func() {
 				var err error
 				if newer, err = c.Publish(t.Context(), Message{Topic: "t", Payload: []byte("new"), QoS: ExactlyOnce, Conflate: true}); err != nil {

@@ -33,6 +33,8 @@ var (
 	ErrConflated = errors.New("client: replaced by a newer message of its topic before it was sent; publish without Conflate to send each one")
 	// ErrNoReceipts is returned by Receipt when the store keeps no receipts.
 	ErrNoReceipts = errors.New("client: no receipts are kept; set Config.Store.Options.MaxReceipts to the number to keep")
+	// ErrNoDeadLetters is returned if a custom store does not keep dead letters.
+	ErrNoDeadLetters = errors.New("client: the store keeps no dead letters; implement persistence.DeadLetters")
 	// ErrUnknownSession is reported when the server holds a session for this
 	// ClientID that the store does not know, for example after the store was lost.
 	// The client discards that session at once, with the messages waiting in it.

@@ -137,5 +137,5 @@ func (c *Client) mayFail(e *persistence.Entry) bool {
 }
 
 func (c *Client) giveUpExpired(e *persistence.Entry) {
-	c.giveUp(e.Seq, persistence.Outcome{Kind: persistence.Expired}, Outcome{State: Expired, Err: &ExpiredError{ID: e.ID}}, e.ID)
+	c.giveUp(e.Seq, persistence.Result{Kind: persistence.Expired}, Outcome{State: Expired, Err: &ExpiredError{ID: e.ID}}, e.ID)
 }

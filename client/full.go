@@ -48,17 +48,8 @@ func (e *DroppedError) Error() string {
 // Unwrap returns the cause.
 func (e *DroppedError) Unwrap() error { return e.Cause }
 
-// Dropped is for a Config.Store.Custom of your own whose options drop messages: set its
-// Options.OnDrop to it, so that Deliveries learn of it. It must be called on the
-// goroutine that the store calls OnDrop on.
-func (c *Client) Dropped(d persistence.Drop) {
-	if c != nil {
-		c.drops.add(d)
-	}
-}
-
-// drops are messages that the store has dropped and nobody was told of: it tells
-// of them inside Enqueue, where the locks of a sequence may be held.
+// drops are messages that the store has dropped and that were not reported yet: the
+// store reports them inside Enqueue, where the lock of a sequence may be held.
 type drops struct {
 	some atomic.Bool
 	mu   sync.Mutex
@@ -83,8 +74,8 @@ func (s *drops) take() (list []persistence.Drop) {
 	return list
 }
 
-// tellDrops resolves the Deliveries of what the store has dropped.
-func (c *Client) tellDrops() {
+// reportDrops resolves the Deliveries of the messages that the store has dropped.
+func (c *Client) reportDrops() {
 	for _, d := range c.drops.take() {
 		if c.ownStore && c.cfg.Store.Options.OnDrop != nil {
 			c.cfg.Store.Options.OnDrop(d)
@@ -101,7 +92,7 @@ func (c *Client) tellDrops() {
 
 // conflated drops a message that was not sent and whose place a newer one took.
 func (c *Client) conflated(e *persistence.Entry) {
-	if err := c.store.Done(e.Seq, persistence.Outcome{Kind: persistence.Dropped}); err != nil {
+	if err := c.store.Done(e.Seq, persistence.Result{Kind: persistence.Dropped}); err != nil {
 		c.storeFailed(err)
 	}
 	m, _ := c.pending.end(e.Seq, nil)
@@ -121,7 +112,7 @@ func (c *Client) drop(d *Delivery, id MessageID, cause error) {
 func (c *Client) admit(ctx context.Context, m *Message, p *wire.Publish) (persistence.Ticket, *Delivery, error) {
 	for {
 		ticket, err := c.enqueue(m, p)
-		c.tellDrops()
+		c.reportDrops()
 		if err == nil || !byPolicy(err) {
 			return ticket, nil, err
 		}
@@ -156,5 +147,5 @@ func (c *Client) awaitRoom(ctx context.Context, size int) error {
 	defer cancel(nil)
 	stop := context.AfterFunc(c.ending, func() { cancel(context.Cause(c.ending)) })
 	defer stop()
-	return c.store.Room(ctx, size)
+	return c.store.(persistence.RoomWaiter).Room(ctx, size) // Validate has checked it
 }

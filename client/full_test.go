@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"slices"
 	"strings"
-	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -184,23 +183,20 @@ func TestAFullStoreDropsTheOldest(t *testing.T) {
 	}
 }
 
-// droppingStore is a store that drops the oldest and tells the present client.
-func droppingStore(max int) (*persistence.Memory, *atomic.Pointer[Client]) {
-	var c atomic.Pointer[Client]
-	return persistence.NewMemory(persistence.Options{MaxMessages: max, WhenFull: persistence.DropOldest,
-		OnDrop: func(d persistence.Drop) { c.Load().Dropped(d) }}), &c
+// droppingStore is a store that drops the oldest message.
+func droppingStore(max int) *persistence.Memory {
+	return persistence.NewMemory(persistence.Options{MaxMessages: max, WhenFull: persistence.DropOldest})
 }
 
 // TestWhatWasSentIsNeverDropped: the server may hold its packet identifier, and
 // would take the next message under it for a repetition.
 func TestWhatWasSentIsNeverDropped(t *testing.T) {
 	withScript(t, func(t *testing.T, s *script) {
-		store, current := droppingStore(10)
+		store := droppingStore(10)
 		var events recorder
 		cfg := testConfig("c", &events, s.dial)
 		cfg.Store.Custom = store
 		c := mustStart(t, cfg)
-		current.Store(c)
 		p := s.accept(control.Connack{ReceiveMaximum: 5})
 		connect(t, c)
 		ids := map[string]uint16{}
@@ -215,7 +211,6 @@ func TestWhatWasSentIsNeverDropped(t *testing.T) {
 		wantState(t, waiting, Abandoned)
 		cfg.Store.Custom = store
 		c = mustNew(t, cfg)
-		current.Store(c)
 		var all []*Delivery
 		for i := range 20 {
 			all = append(all, send(t, c, fmt.Sprint("n", i), ExactlyOnce, Normal))
@@ -253,14 +248,13 @@ func TestDropOldestExactlyOnce(t *testing.T) {
 		receiver := mustStart(t, testConfig("r", &recorder{}, b.Dial))
 		connect(t, receiver)
 		must(t, receiver.Subscribe(t.Context(), "#", ExactlyOnce, in))
-		store, current := droppingStore(50)
+		store := droppingStore(50)
 		var all []*Delivery
 		const lives, each = 5, 400
 		for life := range lives {
 			cfg := testConfig("c", &recorder{}, through(proxy))
 			cfg.Store.Custom = store
 			c := mustStart(t, cfg)
-			current.Store(c)
 			for i := range each {
 				d, err := c.Publish(t.Context(), Message{Topic: "t", QoS: 2, Payload: fmt.Append(nil, life*each+i)})
 				for errors.Is(err, persistence.ErrFull) { // all of it may have been sent

@@ -217,7 +217,7 @@ func TestErrorsSayWhatToDo(t *testing.T) {
 		ErrClosed, ErrDraining, ErrNotConnected, ErrStarted, ErrSessionLost, ErrAckTimeout,
 		&ConfigError{Field: "F", Problem: "is wrong; do this"}, &RefusedError{Code: 0x87}, &ExpiredError{}, &DrainError{Pending: 1, Cause: ErrClosed},
 		&PoisonError{Attempts: 5, Code: 0x95}, &PanicError{Value: "v"},
-		ErrConflated, ErrNoReceipts, ErrUnknownSession, ErrKeepAlive, ErrTooManyFilters, errNoneToAuthenticate,
+		ErrConflated, ErrNoReceipts, ErrNoDeadLetters, ErrUnknownSession, ErrKeepAlive, ErrTooManyFilters, errNoneToAuthenticate,
 		&DroppedError{}, &DroppedError{Cause: ErrConflated}, &InboundFullError{}, &InboundFullError{Stalled: true}, &RetainedLimitError{},
 		&SessionError{}, &SessionError{Present: true}, &SessionError{ClientID: "c"}, &SessionError{TakenOver: true}, &StatusSubscriptionError{Err: ErrClosed},
 		&DamagedError{}, &CredentialsError{Err: ErrClosed}, &TLSFileError{Err: ErrClosed}, &AuthError{Err: ErrClosed},

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/mooring-mqtt/mooring/internal/wire"
+	"github.com/mooring-mqtt/mooring/ordering"
 	"github.com/mooring-mqtt/mooring/persistence"
 	"github.com/mooring-mqtt/mooring/reliability"
 )
@@ -132,7 +133,7 @@ func (c *Client) enqueue(m *Message, p *wire.Publish) (ticket persistence.Ticket
 		return ticket, err
 	}
 	stream := streamName(m)
-	if stored.Stream, err = c.streams.id(c.store, stream); err != nil {
+	if stored.Stream, err = c.streams.id(c.store, c.seq, stream); err != nil {
 		return ticket, err
 	}
 	err = c.seq.Next(stream, func(seq uint64) error {
@@ -200,17 +201,20 @@ type streamIDs struct {
 	ids map[string]uint32
 }
 
-func (s *streamIDs) id(store persistence.Store, topic string) (uint32, error) {
+// id returns the store's number of a sequence, and restores its counter on first
+// use.
+func (s *streamIDs) id(store persistence.Store, seq *ordering.Sequencer, topic string) (uint32, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	id, ok := s.ids[topic]
 	if ok {
 		return id, nil
 	}
-	id, _, err := store.Stream(topic)
+	id, last, err := store.Stream(topic)
 	if err != nil {
 		return 0, err
 	}
+	seq.Restore(topic, last)
 	s.ids[topic] = id
 	return id, nil
 }

@@ -160,9 +160,9 @@ func newHighStore(t *testing.T, start int) *highStore {
 	t.Helper()
 	s := &highStore{Memory: persistence.NewMemory(persistence.Options{})}
 	for range start {
-		seq, err := s.Append(&persistence.Message{})
+		seq, err := persistence.Append(s, &persistence.Message{})
 		must(t, err)
-		must(t, s.Done(seq, persistence.Outcome{Kind: persistence.Acked}))
+		must(t, s.Done(seq, persistence.Result{Kind: persistence.Acked}))
 	}
 	return s
 }

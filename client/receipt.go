@@ -30,15 +30,19 @@ func (c *Client) Receipt(id MessageID) (Receipt, bool, error) {
 	if c.ownStore && c.cfg.Store.Options.MaxReceipts == 0 {
 		return Receipt{}, false, ErrNoReceipts
 	}
-	r, ok, err := c.store.Receipt(id)
+	receipts, ok := c.store.(persistence.Receipts)
+	if !ok {
+		return Receipt{}, false, ErrNoReceipts
+	}
+	r, ok, err := receipts.Receipt(id)
 	if err != nil || !ok {
 		return Receipt{}, false, err
 	}
-	return Receipt{Outcome: restored(id, r.Outcome), At: r.At}, true, nil
+	return Receipt{Outcome: restored(id, r.Result), At: r.At}, true, nil
 }
 
 // restored is an outcome as the store has kept it.
-func restored(id MessageID, stored persistence.Outcome) Outcome {
+func restored(id MessageID, stored persistence.Result) Outcome {
 	o := Outcome{Reason: stored.Reason}
 	switch stored.Kind {
 	case persistence.Acked:
@@ -73,8 +77,13 @@ func (c *Client) DeadLetters() iter.Seq2[DeadLetter, error] {
 			yield(DeadLetter{}, ErrNilClient)
 			return
 		}
+		letters, ok := c.store.(persistence.DeadLetters)
+		if !ok {
+			yield(DeadLetter{}, ErrNoDeadLetters)
+			return
+		}
 		more := true
-		err := c.store.DeadLetters(func(e *persistence.Entry, reason byte) bool {
+		err := letters.DeadLetters(func(e *persistence.Entry, reason byte) bool {
 			d, err := deadLetter(e, reason)
 			more = yield(d, err) && err == nil
 			return more
@@ -108,7 +117,11 @@ func (c *Client) Discard(d DeadLetter) error {
 	if c == nil {
 		return ErrNilClient
 	}
-	return c.store.Discard(d.seq)
+	letters, ok := c.store.(persistence.DeadLetters)
+	if !ok {
+		return ErrNoDeadLetters
+	}
+	return letters.Discard(d.seq)
 }
 
 // Redeliver publishes a dead letter again, under its ID and with its Expiry from

@@ -41,7 +41,7 @@ func (c *Client) voidSession(owner string) error {
 			l.again++
 			return nil
 		}
-		if err := c.store.Done(e.Seq, persistence.Outcome{Kind: persistence.Dropped}); err != nil {
+		if err := c.store.Done(e.Seq, persistence.Result{Kind: persistence.Dropped}); err != nil {
 			return err // it is among those in flight the next time, too
 		}
 		l.failed = append(l.failed, failedWith{e.Seq, e.ID})
@@ -119,7 +119,7 @@ func (c *Client) tellFailed() {
 	}
 	c.pending.unsent() // that they fail says nothing about the server
 	for _, m := range l.failed {
-		c.finish(m.seq, persistence.Outcome{Kind: persistence.Dropped}, Outcome{State: Dropped, Err: ErrSessionLost}, m.id)
+		c.finish(m.seq, persistence.Result{Kind: persistence.Dropped}, Outcome{State: Dropped, Err: ErrSessionLost}, m.id)
 	}
 	l.told += len(l.failed)
 	l.failed = nil

@@ -378,7 +378,7 @@ type doneFails struct {
 	times int
 }
 
-func (s *doneFails) Done(seq uint64, o persistence.Outcome) error {
+func (s *doneFails) Done(seq uint64, o persistence.Result) error {
 	if o.Kind == persistence.Dropped && s.times > 0 {
 		s.times--
 		return errVault

@@ -7,6 +7,7 @@ import (
 	"testing"
 	"testing/synctest"
 
+	"github.com/mooring-mqtt/mooring/internal/fsys"
 	"github.com/mooring-mqtt/mooring/internal/wire"
 	"github.com/mooring-mqtt/mooring/internal/wire/control"
 	"github.com/mooring-mqtt/mooring/persistence"
@@ -16,11 +17,11 @@ var errDisk = errors.New("the disk is out of order")
 
 // sickDisk is a file system whose fsync fails when told to.
 type sickDisk struct {
-	persistence.FS
+	fsys.FS
 	sick atomic.Bool
 }
 
-func (d *sickDisk) Create(name string) (persistence.File, error) {
+func (d *sickDisk) Create(name string) (fsys.File, error) {
 	f, err := d.FS.Create(name)
 	if err != nil {
 		return nil, err
@@ -29,7 +30,7 @@ func (d *sickDisk) Create(name string) (persistence.File, error) {
 }
 
 type sickFile struct {
-	persistence.File
+	fsys.File
 	disk *sickDisk
 }
 
@@ -42,7 +43,7 @@ func (f *sickFile) Sync() error {
 
 func TestADiskThatFailsIsToldAndLosesNothing(t *testing.T) {
 	dir := t.TempDir()
-	disk := &sickDisk{FS: persistence.OS}
+	disk := &sickDisk{FS: fsys.OS}
 	var ids []string
 	withScript(t, func(t *testing.T, s *script) {
 		var events recorder
@@ -95,7 +96,7 @@ func TestADiskThatFailsIsToldAndLosesNothing(t *testing.T) {
 // TestAStoreThatFailsDuringTheQoS2HandshakeHoldsItBack: PUBREL must not leave
 // before it is durable that PUBREC came.
 func TestAStoreThatFailsDuringTheQoS2HandshakeHoldsItBack(t *testing.T) {
-	disk := &sickDisk{FS: persistence.OS}
+	disk := &sickDisk{FS: fsys.OS}
 	withScript(t, func(t *testing.T, s *script) {
 		var events recorder
 		cfg := testConfig("c", &events, s.dial)

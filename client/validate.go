@@ -84,7 +84,9 @@ func (c Config) Validate() error {
 	case c.Store.WhenFull > DropNewest:
 		return bad("Store.WhenFull", "is %d; use Reject, Block, DropOldest or DropNewest", c.Store.WhenFull)
 	case c.Store.WhenFull == DropOldest && c.Store.Custom != nil:
-		return bad("Store.WhenFull", "is DropOldest, which the store in Store.Custom has to do; set it in the options of the store, and their OnDrop to Client.Dropped")
+		return bad("Store.WhenFull", "is DropOldest, which Store.Custom has to do; set it in the options of that store")
+	case c.Store.WhenFull == Block && !waitsForRoom(c.Store.Custom):
+		return bad("Store.WhenFull", "is Block, and Store.Custom is not a persistence.RoomWaiter; use another policy")
 	case c.Store.WhenFull != Reject && c.Store.Options.WhenFull != persistence.Reject && storePolicies[c.Store.WhenFull] != c.Store.Options.WhenFull:
 		return bad("Store.WhenFull", "is not the same as Store.Options.WhenFull; set one of both")
 	case c.Store.DeadLetters < 0 || c.Store.DeadLetters > 100_000:
@@ -171,4 +173,10 @@ func upTo(d time.Duration) string {
 		return ""
 	}
 	return fmt.Sprintf(" up to %v", d)
+}
+
+// waitsForRoom reports whether Block is possible with a custom store, or without one.
+func waitsForRoom(custom persistence.Store) bool {
+	_, ok := custom.(persistence.RoomWaiter)
+	return ok || custom == nil
 }

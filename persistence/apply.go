@@ -214,7 +214,7 @@ func (r *recovery) reconcile() {
 		r.missing()
 	} else {
 		over := sum - accepted
-		for _, k := range []OutcomeKind{Acked, Dropped, Refused, Expired, DeadLettered} {
+		for _, k := range []ResultKind{Acked, Dropped, Refused, Expired, DeadLettered} {
 			n := min(over, g.totals[k])
 			g.totals[k] -= n
 			over -= n

@@ -237,7 +237,7 @@ func (d *drainer) step() error {
 		err = errors.New("fewer messages than there should be")
 	}
 	if err == nil {
-		err = d.store.Done(d.e.Seq, persistence.Outcome{Kind: persistence.Acked})
+		err = d.store.Done(d.e.Seq, persistence.Result{Kind: persistence.Acked})
 	}
 	return err
 }

@@ -62,14 +62,14 @@ func BenchmarkAppend(b *testing.B) {
 		var e persistence.Entry
 		b.ReportAllocs()
 		for b.Loop() {
-			seq, err := m.Append(msg)
+			seq, err := persistence.Append(m, msg)
 			if err != nil {
 				b.Fatal(err)
 			}
 			if ok, err := m.Next(&persistence.Cursor{seq - 1}, &e); !ok || err != nil {
 				b.Fatal(ok, err)
 			}
-			if err := m.Done(e.Seq, persistence.Outcome{Kind: persistence.Acked}); err != nil {
+			if err := m.Done(e.Seq, persistence.Result{Kind: persistence.Acked}); err != nil {
 				b.Fatal(err)
 			}
 		}
@@ -85,9 +85,9 @@ func appendFrom(b *testing.B, s persistence.Store, writers int) {
 		group.Go(func() {
 			msg := &persistence.Message{Packet: make([]byte, benchPacket)}
 			for left.Add(-1) >= 0 {
-				seq, err := s.Append(msg)
+				seq, err := persistence.Append(s, msg)
 				if err == nil {
-					err = s.Done(seq, persistence.Outcome{Kind: persistence.Acked})
+					err = s.Done(seq, persistence.Result{Kind: persistence.Acked})
 				}
 				if err != nil {
 					b.Error(err)
@@ -152,7 +152,7 @@ func BenchmarkRelease(b *testing.B) {
 			err = l.Release(t.Seq)
 		}
 		if n++; err == nil && n > window {
-			err = l.Done(n-window, persistence.Outcome{Kind: persistence.Acked})
+			err = l.Done(n-window, persistence.Result{Kind: persistence.Acked})
 		}
 		if err != nil {
 			b.Fatal(err)

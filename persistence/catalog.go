@@ -85,7 +85,7 @@ func (r ref) extra() *extra {
 }
 
 // end notes the outcome, where receipts are wanted.
-func (r ref) end(o Outcome, at int64) {
+func (r ref) end(o Result, at int64) {
 	if e := r.extra(); e != nil {
 		e.outcome, e.at = o, at
 	}

@@ -43,7 +43,7 @@ func TestNowGoesOn(t *testing.T) {
 		if d := m.Now().Sub(begin); d != time.Hour {
 			t.Errorf("an hour took %v", d)
 		}
-		if _, err := m.Append(&Message{}); err != nil {
+		if _, err := Append(m, &Message{}); err != nil {
 			t.Fatal(err)
 		}
 		m.ledger.clock.offset += 5000 // as if the system's clock had shown more
@@ -66,7 +66,7 @@ func TestMaxAge(t *testing.T) {
 	defer m.Close()
 	at := m.Now()
 	for i, expires := range []time.Time{{}, at.Add(time.Hour), at.Add(time.Second)} {
-		if _, err := m.Append(&Message{Accepted: at, Expires: expires}); err != nil {
+		if _, err := Append(m, &Message{Accepted: at, Expires: expires}); err != nil {
 			t.Fatal(err)
 		}
 		var e Entry

@@ -3,6 +3,8 @@ package persistence
 import (
 	"errors"
 	"io"
+
+	"github.com/mooring-mqtt/mooring/internal/fsys"
 )
 
 // maxCopies bounds how many copies of damaged files are kept in a folder.
@@ -10,9 +12,9 @@ const maxCopies = 16
 
 // keepCopy copies a damaged file, once, and returns the copy's path, or nothing
 // when that fails: recovery does not depend on it.
-func (l *Log) keepCopy(file File, path string) string {
-	fsys, name := l.o.FS, path+corruptSuffix
-	if old, err := fsys.Open(name); err == nil {
+func (l *Log) keepCopy(file fsys.File, path string) string {
+	files, name := l.o.FS, path+corruptSuffix
+	if old, err := files.Open(name); err == nil {
 		old.Close()
 		return name
 	}
@@ -23,14 +25,14 @@ func (l *Log) keepCopy(file File, path string) string {
 	if err != nil {
 		return ""
 	}
-	to, err := fsys.Create(name)
+	to, err := files.Create(name)
 	if err != nil {
 		return ""
 	}
 	l.copies++
 	_, err = io.Copy(io.NewOffsetWriter(to, 0), io.NewSectionReader(file, 0, size))
-	if err = errors.Join(err, to.Sync(), to.Close(), fsys.SyncDir(l.dir)); err != nil {
-		_ = fsys.Remove(name)
+	if err = errors.Join(err, to.Sync(), to.Close(), files.SyncDir(l.dir)); err != nil {
+		_ = files.Remove(name)
 		return ""
 	}
 	return name

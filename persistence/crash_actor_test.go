@@ -139,14 +139,14 @@ func (a *actor) accepted(x *message, stream string, msg *Message, done []func(*m
 }
 
 // done ends the i-th message that is not done.
-func (a *actor) done(i int, kind OutcomeKind) error {
+func (a *actor) done(i int, kind ResultKind) error {
 	seq := a.live[i]
-	a.ends(seq, Outcome{kind, byte(seq)})
-	return a.l.Done(seq, Outcome{kind, byte(seq)})
+	a.ends(seq, Result{kind, byte(seq)})
+	return a.l.Done(seq, Result{kind, byte(seq)})
 }
 
 // ends notes that a message ends, and which dead letter it drives out.
-func (a *actor) ends(seq uint64, o Outcome) {
+func (a *actor) ends(seq uint64, o Result) {
 	a.live = slices.DeleteFunc(slices.Clone(a.live), func(s uint64) bool { return s == seq })
 	a.note(func(m *model) { m.end(seq, o) })
 	a.byCommit = append(a.byCommit, func(m *model) { m.ended(seq, o) })

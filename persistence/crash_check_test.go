@@ -105,7 +105,7 @@ func (c *checker) deadLetters() {
 			c.wrong("the dead letter %d comes after %d; pending: %t", x.seq, last, c.there[x.seq])
 		}
 		last = x.seq
-		if !m.dead[x.seq].allows(true) || m.ending[x.seq] != (Outcome{DeadLettered, x.reason}) {
+		if !m.dead[x.seq].allows(true) || m.ending[x.seq] != (Result{DeadLettered, x.reason}) {
 			c.wrong("message %d is a dead letter for reason %d; it ended as %+v", x.seq, x.reason, m.ending[x.seq])
 		}
 	}
@@ -196,7 +196,7 @@ func (c *checker) counters() {
 	m, n, sum := c.m, c.stats, c.stats.Pending
 	for i, total := range n.ended() {
 		sum += total
-		if k := Acked + OutcomeKind(i); !m.totals[k].has(total) {
+		if k := Acked + ResultKind(i); !m.totals[k].has(total) {
 			c.wrong("%d %s, not in %v", total, k, m.totals[k])
 		}
 	}
@@ -229,7 +229,7 @@ func (c *checker) receipts() {
 	m, found, missing := c.m, 0, 0
 	ending := map[key]Receipt{}
 	for seq, o := range m.ending {
-		ending[m.given[seq]] = Receipt{Seq: seq, Outcome: o}
+		ending[m.given[seq]] = Receipt{Seq: seq, Result: o}
 	}
 	for k := range m.known {
 		got, ok := c.shown.receipts[k]
@@ -249,9 +249,9 @@ func (c *checker) receipts() {
 		case !ok: // it need not be durable, or is one of many
 		case want.Seq == 0 && !m.tried[k]: // ended long ago
 			found++
-		case got.Seq != want.Seq || got.Outcome != want.Outcome || got.At.IsZero() && got.Outcome.Kind != DeadLettered:
+		case got.Seq != want.Seq || got.Result != want.Result || got.At.IsZero() && got.Result.Kind != DeadLettered:
 			c.wrong("message %d ended as %+v; its receipt is %+v", want.Seq, want, got)
-		case !want.At.IsZero() && !got.At.Equal(want.At) && got.Outcome.Kind != DeadLettered:
+		case !want.At.IsZero() && !got.At.Equal(want.At) && got.Result.Kind != DeadLettered:
 			c.wrong("message %d ended at %v; its receipt is %+v", want.Seq, want.At, got)
 		default:
 			found++

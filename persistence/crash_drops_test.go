@@ -27,7 +27,7 @@ func (a *actor) dropped(x message, before int) error {
 		if want := a.oldest(x.priority); d.Cause == DroppedOldest && want != d.Seq {
 			return violation{fmt.Errorf("message %d was dropped, the oldest is %d", d.Seq, want)}
 		}
-		a.ends(d.Seq, Outcome{Kind: Dropped})
+		a.ends(d.Seq, Result{Kind: Dropped})
 		a.note(func(m *model) { m.madeRoom[d.Seq] = x.seq })
 	}
 	if limit := a.start.o.MaxMessages; len(a.live) >= limit {

@@ -22,7 +22,7 @@ func killedAt(t *testing.T, size, n int) *memFS {
 	fsys := newMemFS()
 	l := open(t, fsys, small)
 	for seq := uint64(1); fsys.data("log/0000000000000002.mlog") == nil; seq++ {
-		if _, err := l.Append(numbered(seq, size)); err != nil {
+		if _, err := Append(l, numbered(seq, size)); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -89,7 +89,7 @@ func TestKilledAfterAFailedSync(t *testing.T) {
 		return n, nil
 	}
 	for seq := uint64(1); !failed; seq++ {
-		if _, err := l.Append(numbered(seq, 1000)); err != nil && !failed {
+		if _, err := Append(l, numbered(seq, 1000)); err != nil && !failed {
 			t.Fatal(err)
 		}
 	}
@@ -113,7 +113,7 @@ func TestDroppedForNothing(t *testing.T) {
 	fsys := newMemFS()
 	l := open(t, fsys, o)
 	for seq := uint64(1); seq <= 3; seq++ {
-		if _, err := l.Append(numbered(seq, 100)); err != nil {
+		if _, err := Append(l, numbered(seq, 100)); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -136,14 +136,14 @@ func TestRefusedForNothing(t *testing.T) {
 	l := open(t, newMemFS(), o)
 	defer l.Close()
 	for seq := uint64(1); seq <= 3; seq++ {
-		if _, err := l.Append(numbered(seq, 300)); err != nil {
+		if _, err := Append(l, numbered(seq, 300)); err != nil {
 			t.Fatal(err)
 		}
 	}
 	if err := l.MarkSent(Normal, 2); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := l.Append(numbered(4, 500)); !errors.Is(err, ErrFull) {
+	if _, err := Append(l, numbered(4, 500)); !errors.Is(err, ErrFull) {
 		t.Errorf("refused with %v", err)
 	}
 	if seqs, _ := contents(t, l); len(seqs) != 3 {
@@ -159,10 +159,10 @@ func TestDeadLetterBetween(t *testing.T) {
 	fsys := newMemFS()
 	l := open(t, fsys, o)
 	for seq := uint64(1); seq <= 2; seq++ {
-		if _, err := l.Append(numbered(seq, 100)); err != nil {
+		if _, err := Append(l, numbered(seq, 100)); err != nil {
 			t.Fatal(err)
 		}
-		if err := l.Done(seq, Outcome{Kind: DeadLettered, Reason: 1}); err != nil {
+		if err := l.Done(seq, Result{Kind: DeadLettered, Reason: 1}); err != nil {
 			t.Fatal(err)
 		}
 	}

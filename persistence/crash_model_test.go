@@ -18,8 +18,8 @@ type model struct {
 	// loose are sequences that were confirmed under a policy that lets a power cut
 	// take the newest: all before the first that is missing are there.
 	loose    map[uint64]bool
-	ending   map[uint64]Outcome // it was ended: may be gone
-	gone     map[uint64]bool    // that is durable, or it was never there: is gone
+	ending   map[uint64]Result // it was ended: may be gone
+	gone     map[uint64]bool   // that is durable, or it was never there: is gone
 	released map[uint64]can
 	seen     map[uint16]can
 	releases [][]uint64 // of each session that there may be, in the order of the calls
@@ -68,7 +68,7 @@ type span struct{ low, high uint64 }
 func newModel(o Options) *model {
 	return &model{
 		tried: map[key]bool{}, given: map[uint64]key{}, kept: map[uint64]bool{}, loose: map[uint64]bool{},
-		ending: map[uint64]Outcome{}, gone: map[uint64]bool{}, released: map[uint64]can{}, seen: map[uint16]can{},
+		ending: map[uint64]Result{}, gone: map[uint64]bool{}, released: map[uint64]can{}, seen: map[uint16]can{},
 		session: can{no: true}, owners: map[string]bool{"": true}, failed: map[string][]uint64{}, releases: [][]uint64{nil}, streams: map[string]span{}, ids: map[string]uint32{},
 		numbers: map[uint64]uint64{}, dead: map[uint64]can{}, madeRoom: map[uint64]uint64{},
 		o: o.withDefaults(), known: map[key]bool{}, receipts: map[key]Receipt{},
@@ -114,7 +114,7 @@ func (m *model) keep(seq uint64) {
 }
 
 // end notes that a message may have ended so, and ended that it has.
-func (m *model) end(seq uint64, o Outcome) {
+func (m *model) end(seq uint64, o Result) {
 	m.ending[seq] = o
 	m.totals[o.Kind].high++
 	if o.Kind == DeadLettered && m.o.MaxDeadLetters > 0 {
@@ -122,11 +122,11 @@ func (m *model) end(seq uint64, o Outcome) {
 	}
 }
 
-func (m *model) ended(seq uint64, o Outcome) {
+func (m *model) ended(seq uint64, o Result) {
 	m.gone[seq] = true
 	m.totals[o.Kind].low++
 	if m.o.MaxReceipts > 0 {
-		m.receipts[m.given[seq]] = Receipt{Seq: seq, Outcome: o}
+		m.receipts[m.given[seq]] = Receipt{Seq: seq, Result: o}
 	}
 	if c, kept := m.dead[seq]; kept && c.yes {
 		m.dead[seq] = exactly(true)

@@ -11,7 +11,7 @@ type shown struct {
 	dead     []message // in the order of DeadLetters
 	receipts map[key]Receipt
 	seen     []uint16
-	released []Place
+	released []Position
 	session  bool
 	owner    string
 	streams  []string // by ID
@@ -90,7 +90,7 @@ func show(l *Log, m *model) (*shown, error) {
 			s.receipts[k] = r
 		}
 	}
-	l.Streams(func(name string, _ uint32, last uint64) bool {
+	eachStream(l, func(name string, _ uint32, last uint64) bool {
 		s.streams, s.last = append(s.streams, name), append(s.last, last)
 		return true
 	})
@@ -114,15 +114,15 @@ func (s *shown) agrees(l *Log) error {
 	if s.stats.PendingOf != count {
 		return fmt.Errorf("%v are pending, but Next shows %v", s.stats.PendingOf, count)
 	}
-	places := map[Place]bool{}
+	places := map[Position]bool{}
 	for _, p := range s.released {
 		places[p] = true
 	}
 	for _, x := range s.messages {
-		if p := (Place{x.seq, x.number, x.priority}); x.released != places[p] {
+		if p := (Position{x.seq, x.number, x.priority}); x.released != places[p] {
 			return fmt.Errorf("message %+v is released: %t by Next, %t by Released", p, x.released, places[p])
 		}
-		delete(places, Place{x.seq, x.number, x.priority})
+		delete(places, Position{x.seq, x.number, x.priority})
 	}
 	if len(places) > 0 {
 		return fmt.Errorf("%v are released, and not shown by Next", places)
@@ -162,10 +162,10 @@ func (m *model) opened(s *shown) {
 	}
 	for _, x := range s.dead {
 		m.tried[x.key], m.given[x.seq], m.dead[x.seq] = true, x.key, exactly(true)
-		m.ending[x.seq] = Outcome{Kind: DeadLettered, Reason: x.reason}
+		m.ending[x.seq] = Result{Kind: DeadLettered, Reason: x.reason}
 	}
 	for k, r := range s.receipts {
-		if r.Outcome.Kind != 0 {
+		if r.Result.Kind != 0 {
 			m.receipts[k] = r
 		}
 	}
@@ -180,7 +180,7 @@ func (m *model) opened(s *shown) {
 		m.streams[name], m.ids[name] = span{s.last[i], s.last[i]}, uint32(i+1)
 	}
 	for i, total := range s.stats.ended() {
-		m.totals[Acked+OutcomeKind(i)] = span{total, total}
+		m.totals[Acked+ResultKind(i)] = span{total, total}
 	}
 	for p := range s.sent {
 		m.sent[p], m.highest[p] = span{s.sent[p], s.sent[p]}, span{s.highest[p], s.highest[p]}

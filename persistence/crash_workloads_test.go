@@ -94,7 +94,7 @@ func (x mix) step(p *program, a *actor) error {
 		return a.append(x.size(p), string("abc"[rnd.IntN(3)]), x.look(p))
 	case is(x.done):
 		if i, ok := x.toEnd(p, live); ok {
-			return a.done(i, Acked+OutcomeKind(rnd.IntN(4)))
+			return a.done(i, Acked+ResultKind(rnd.IntN(4)))
 		}
 		return nil
 	case is(x.dead):

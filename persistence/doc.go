@@ -6,7 +6,7 @@
 // [Open] gives a [Log] in a folder; [NewMemory] gives the same behaviour without
 // a disk. Both are a [Store]:
 //
-//	seq, err := store.Append(&persistence.Message{ID: id, Packet: wire}) // durable when err is nil
+//	seq, err := persistence.Append(store, &persistence.Message{ID: id, Packet: wire}) // durable when err is nil
 //	var c persistence.Cursor
 //	for { // drain, the urgent first, each priority in its order
 //		ok, err := store.Next(&c, &e)

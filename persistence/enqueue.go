@@ -21,15 +21,24 @@ func (l *Log) Enqueue(m *Message) (Ticket, error) {
 	accepted, expires := m.times(&l.o, &l.ledger.clock)
 	l.mu.Lock()
 	t, err := l.enqueue(m, accepted, expires)
-	drops := l.drops
+	drops, notify := l.drops, l.notify
 	l.drops = nil
 	l.mu.Unlock()
-	if l.o.OnDrop != nil {
-		for _, d := range drops {
-			l.o.OnDrop(d)
+	for _, d := range drops {
+		for _, report := range []func(Drop){l.o.OnDrop, notify} {
+			if report != nil {
+				report(d)
+			}
 		}
 	}
 	return t, err
+}
+
+// NotifyDrops implements [Dropper]. Options.OnDrop is called too.
+func (l *Log) NotifyDrops(f func(Drop)) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.notify = f
 }
 
 // enqueue is entered and left with mu held, and may let go of it in between.
@@ -166,7 +175,7 @@ func (l *Log) place(p Priority, seq uint64) uint64 {
 }
 
 func (l *Log) drop(seq uint64, cause DropCause) {
-	l.done(seq, Outcome{Kind: Dropped})
+	l.done(seq, Result{Kind: Dropped})
 	l.drops = append(l.drops, Drop{Seq: seq, Cause: cause})
 }
 
@@ -230,7 +239,7 @@ func (l *Log) victim(p Priority, after uint64) (seq, passed uint64) {
 	}
 }
 
-// Room implements [Store].
+// Room implements [RoomWaiter].
 func (l *Log) Room(ctx context.Context, size int) error {
 	for {
 		l.mu.Lock()

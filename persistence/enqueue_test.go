@@ -14,7 +14,7 @@ func TestRoomOnDisk(t *testing.T) {
 	defer l.Close()
 	var err error
 	for seq := uint64(1); err == nil; seq++ {
-		_, err = l.Append(numbered(seq, 500))
+		_, err = Append(l, numbered(seq, 500))
 	}
 	if !errors.Is(err, ErrFull) {
 		t.Fatal(err)
@@ -27,14 +27,14 @@ func TestRoomOnDisk(t *testing.T) {
 	got := make(chan error)
 	go func() { got <- l.Room(t.Context(), 500) }()
 	for seq := range l.LastSeq() - 2 {
-		if err := l.Done(seq+1, Outcome{Kind: Acked}); err != nil {
+		if err := l.Done(seq+1, Result{Kind: Acked}); err != nil {
 			t.Fatal(err)
 		}
 	}
 	if err := errors.Join(l.Sync(), <-got); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := l.Append(numbered(l.LastSeq()+1, 500)); err != nil {
+	if _, err := Append(l, numbered(l.LastSeq()+1, 500)); err != nil {
 		t.Fatal(err)
 	}
 }

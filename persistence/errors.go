@@ -25,8 +25,8 @@ var (
 	ErrStreamName = errors.New("persistence: a stream's name has 1 to 1,024 bytes: shorten it, for example to a hash")
 	// ErrUnknownSequence: Release or Done with a sequence that was never given out.
 	ErrUnknownSequence = errors.New("persistence: unknown sequence: pass Entry.Seq or Ticket.Seq of this store")
-	// ErrNoOutcome: Done with a kind that is no outcome.
-	ErrNoOutcome = errors.New("persistence: not an outcome: use Acked, Refused, Expired, Dropped or DeadLettered")
+	// ErrUnknownResult: Done was called with an unknown kind of result.
+	ErrUnknownResult = errors.New("persistence: unknown result: use Acked, Refused, Expired, Dropped or DeadLettered")
 	// ErrPriority: Message.Priority is none of the three.
 	ErrPriority = errors.New("persistence: unknown priority: use Normal, High or Urgent")
 	// ErrClientID: a ClientID is longer than CONNECT can carry.

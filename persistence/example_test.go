@@ -22,7 +22,7 @@ func ExampleOpen() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	seq, err := store.Append(&persistence.Message{Packet: []byte("a PUBLISH packet")})
+	seq, err := persistence.Append(store, &persistence.Message{Packet: []byte("a PUBLISH packet")})
 	if err != nil {
 		log.Fatal(err) // not accepted
 	}
@@ -44,7 +44,7 @@ func ExampleOpen() {
 			break
 		}
 		fmt.Printf("boot %d sends %d: %s\n", store.Boot(), e.Seq, e.Packet)
-		store.Done(e.Seq, persistence.Outcome{Kind: persistence.Acked})
+		store.Done(e.Seq, persistence.Result{Kind: persistence.Acked})
 	}
 	s := store.Stats()
 	fmt.Println(s.Accepted, "accepted,", s.Acked, "acked,", s.Pending, "pending")
@@ -86,8 +86,8 @@ func ExampleLog_Enqueue() {
 // A store has limits, and says which one was reached.
 func ExampleNewMemory() {
 	store := persistence.NewMemory(persistence.Options{MaxMessages: 1})
-	store.Append(&persistence.Message{Packet: []byte("first")})
-	_, err := store.Append(&persistence.Message{Packet: []byte("second")})
+	persistence.Append(store, &persistence.Message{Packet: []byte("first")})
+	_, err := persistence.Append(store, &persistence.Message{Packet: []byte("second")})
 
 	var full *persistence.FullError
 	if errors.As(err, &full) {
@@ -104,7 +104,7 @@ func ExampleStore_stream() {
 		if err != nil {
 			log.Fatal(err)
 		}
-		store.Append(&persistence.Message{Stream: id, StreamSeq: last + 1})
+		persistence.Append(store, &persistence.Message{Stream: id, StreamSeq: last + 1})
 	}
 	store = store.Reopen()
 	_, last, _ := store.Stream("sensors/kitchen")

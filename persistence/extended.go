@@ -126,7 +126,7 @@ func (m *recordMessage) decodeExtended(r *record, d *decoder) {
 		d.bad = d.bad || len(m.key) == 0
 	}
 	if m.dead {
-		r.outcome = Outcome{Kind: DeadLettered, Reason: d.byte()}
+		r.outcome = Result{Kind: DeadLettered, Reason: d.byte()}
 		r.at = int64(d.number(maxMillis))
 	}
 	if flags&extRank != 0 {

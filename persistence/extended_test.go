@@ -42,7 +42,7 @@ func TestSessionLostPolicyIsKept(t *testing.T) {
 			kept++
 			m := numbered(kept, 50)
 			m.Priority, m.OnSessionLost = p, policy
-			if _, err := l.Append(m); err != nil {
+			if _, err := Append(l, m); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -50,7 +50,7 @@ func TestSessionLostPolicyIsKept(t *testing.T) {
 	if err := l.Release(2); err != nil {
 		t.Fatal(err)
 	}
-	if err := l.Done(3, Outcome{Kind: DeadLettered}); err != nil {
+	if err := l.Done(3, Result{Kind: DeadLettered}); err != nil {
 		t.Fatal(err)
 	}
 	check := func(want []SessionLostPolicy) {
@@ -77,10 +77,10 @@ func TestSessionLostPolicyIsKept(t *testing.T) {
 	want := slices.Concat(policies[:2], policies, policies, policies[2:]) // the third is a dead letter
 	check(want)
 	for seq := kept + 1; l.Stats().Moved < kept; seq++ { // until all were moved
-		if _, err := l.Append(numbered(seq, 500)); err != nil {
+		if _, err := Append(l, numbered(seq, 500)); err != nil {
 			t.Fatal(err)
 		}
-		if err := l.Done(seq, Outcome{Kind: Acked}); err != nil {
+		if err := l.Done(seq, Result{Kind: Acked}); err != nil {
 			t.Fatal(err)
 		}
 		if seq > 10_000 {

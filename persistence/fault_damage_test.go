@@ -129,7 +129,7 @@ func (v *varied) wrong(s *shown) error {
 		}
 	}
 	for k, r := range s.receipts {
-		if r.Seq != uint64(k.n) || r.Outcome.Kind != 0 && r.Outcome != v.m.receipts[k].Outcome && r.Outcome.Kind != Dropped {
+		if r.Seq != uint64(k.n) || r.Result.Kind != 0 && r.Result != v.m.receipts[k].Result && r.Result.Kind != Dropped {
 			return fmt.Errorf("the receipt of %v is %+v, it was %+v", k, r, v.m.receipts[k])
 		}
 	}

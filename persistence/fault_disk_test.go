@@ -24,7 +24,7 @@ func TestNoSpaceForZeros(t *testing.T) {
 	})
 	l := open(t, fsys, small)
 	for seq := uint64(1); seq <= 30; seq++ {
-		if _, err := l.Append(numbered(seq, 400)); err != nil {
+		if _, err := Append(l, numbered(seq, 400)); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -64,13 +64,13 @@ func TestReadErrors(t *testing.T) {
 	add := func(from, to uint64) {
 		t.Helper()
 		for seq := from; seq <= to; seq++ {
-			if _, err := l.Append(numbered(seq, 400)); err != nil {
+			if _, err := Append(l, numbered(seq, 400)); err != nil {
 				t.Fatal(err)
 			}
 		}
 	}
 	add(1, n)
-	if err := l.Done(2, Outcome{Kind: DeadLettered, Reason: 9}); err != nil {
+	if err := l.Done(2, Result{Kind: DeadLettered, Reason: 9}); err != nil {
 		t.Fatal(err)
 	}
 	heal := noReading(fsys)
@@ -111,11 +111,11 @@ func TestReadErrorsWhileMoving(t *testing.T) {
 	settle := (&program{l: l}).settle
 	heal := noReading(fsys)
 	for seq := uint64(1); seq <= 60; seq++ {
-		if _, err := l.Append(numbered(seq, 400)); err != nil {
+		if _, err := Append(l, numbered(seq, 400)); err != nil {
 			t.Fatal(err)
 		}
 		if seq > 1 {
-			if err := l.Done(seq, Outcome{Kind: Acked}); err != nil {
+			if err := l.Done(seq, Result{Kind: Acked}); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -125,7 +125,7 @@ func TestReadErrorsWhileMoving(t *testing.T) {
 		t.Fatalf("%+v", s)
 	}
 	heal()
-	if _, err := l.Append(numbered(61, 400)); err != nil {
+	if _, err := Append(l, numbered(61, 400)); err != nil {
 		t.Fatal(err)
 	}
 	settle()

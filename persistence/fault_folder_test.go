@@ -30,7 +30,7 @@ func TestForeignHighestNumber(t *testing.T) {
 			t.Fatal(err)
 		}
 		if round == 1 {
-			if _, err := l.Append(numbered(1, 50)); err != nil {
+			if _, err := Append(l, numbered(1, 50)); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -56,7 +56,7 @@ func TestFolderRemoved(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := l.Append(numbered(1, 50)); err != nil {
+	if _, err := Append(l, numbered(1, 50)); err != nil {
 		t.Fatal(err)
 	}
 	if err := os.RemoveAll(dir); err != nil {
@@ -64,7 +64,7 @@ func TestFolderRemoved(t *testing.T) {
 	}
 	accepted := 0
 	for ; accepted < 100; accepted++ {
-		if _, err = l.Append(numbered(uint64(accepted+2), 500)); err != nil {
+		if _, err = Append(l, numbered(uint64(accepted+2), 500)); err != nil {
 			break
 		}
 	}
@@ -112,7 +112,7 @@ func TestForeignNames(t *testing.T) {
 				t.Fatal(err)
 			}
 			for seq := uint64(1); seq <= 30; seq++ {
-				if _, err := l.Append(numbered(seq, 400)); err != nil {
+				if _, err := Append(l, numbered(seq, 400)); err != nil {
 					t.Fatal(err)
 				}
 			}

@@ -4,11 +4,11 @@ import (
 	"errors"
 	"io"
 	"math/rand/v2"
-	"path/filepath"
 	"sync/atomic"
 	"testing"
 
 	"github.com/mooring-mqtt/mooring/internal/faultfs"
+	"github.com/mooring-mqtt/mooring/internal/fsys"
 )
 
 // memFS is a faultfs.FS as the log sees it.
@@ -87,11 +87,11 @@ func (m *memFS) edit(name string, data []byte) *memFS {
 	return onMemFS(faultfs.From(files))
 }
 
-func (m *memFS) Create(name string) (File, error) { return asFile(m.FS.Create(name)) }
+func (m *memFS) Create(name string) (fsys.File, error) { return asFile(m.FS.Create(name)) }
 
-func (m *memFS) Open(name string) (File, error) { return asFile(m.FS.Open(name)) }
+func (m *memFS) Open(name string) (fsys.File, error) { return asFile(m.FS.Open(name)) }
 
-func asFile(f *faultfs.File, err error) (File, error) {
+func asFile(f *faultfs.File, err error) (fsys.File, error) {
 	if err != nil {
 		return nil, err
 	}
@@ -101,7 +101,7 @@ func asFile(f *faultfs.File, err error) (File, error) {
 func (m *memFS) Lock(name string) (io.Closer, error) {
 	c, err := m.FS.Lock(name)
 	if errors.Is(err, faultfs.ErrLocked) {
-		err = &LockedError{Dir: filepath.Dir(name)}
+		err = &fsys.LockedError{Name: name}
 	}
 	return c, err
 }

@@ -15,7 +15,7 @@ func TestFailsAfterTheSecondFailure(t *testing.T) {
 		t.Run(op, func(t *testing.T) {
 			fsys := newMemFS()
 			l := open(t, fsys, Options{})
-			if _, err := l.Append(numbered(1, 10)); err != nil {
+			if _, err := Append(l, numbered(1, 10)); err != nil {
 				t.Fatal(err)
 			}
 			failures := 1
@@ -26,21 +26,21 @@ func TestFailsAfterTheSecondFailure(t *testing.T) {
 				failures--
 				return 0, syscall.EIO
 			}
-			if seq, err := l.Append(numbered(2, 10)); err != nil || seq != 2 {
+			if seq, err := Append(l, numbered(2, 10)); err != nil || seq != 2 {
 				t.Fatalf("one failure: Append = %d, %v", seq, err)
 			}
 			if s := l.Stats(); s.Segments != 2 {
 				t.Fatalf("after a failure there are %d segments, want a new one", s.Segments)
 			}
 			failures = 2
-			_, err := l.Append(numbered(3, 10))
+			_, err := Append(l, numbered(3, 10))
 			var failed *FailedError
 			if !errors.Is(err, ErrFailed) || !errors.As(err, &failed) || !errors.Is(err, syscall.EIO) {
 				t.Fatalf("two failures: %v, want ErrFailed because of EIO", err)
 			}
 			_, enqueue := l.Enqueue(numbered(3, 10))
 			_, next := l.Next(&Cursor{0}, new(Entry))
-			for i, err := range []error{enqueue, next, l.Release(1), l.Done(1, Outcome{Kind: Acked}), l.Seen(1), l.Sync(), l.ResetSession("c")} {
+			for i, err := range []error{enqueue, next, l.Release(1), l.Done(1, Result{Kind: Acked}), l.Seen(1), l.Sync(), l.ResetSession("c")} {
 				if !errors.Is(err, ErrFailed) {
 					t.Errorf("method %d of the failed log: %v", i, err)
 				}
@@ -69,10 +69,10 @@ func TestRemovalFails(t *testing.T) {
 	}
 	l := open(t, fsys, small)
 	for seq := uint64(1); seq <= 100; seq++ {
-		if _, err := l.Append(numbered(seq, 500)); err != nil {
+		if _, err := Append(l, numbered(seq, 500)); err != nil {
 			t.Fatal(err)
 		}
-		if err := l.Done(seq, Outcome{Kind: Acked}); err != nil {
+		if err := l.Done(seq, Result{Kind: Acked}); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -80,7 +80,7 @@ func TestRemovalFails(t *testing.T) {
 		t.Fatalf("%d segments, though none can be removed", s.Segments)
 	}
 	fsys.fault = nil
-	if _, err := l.Append(numbered(101, 500)); err != nil {
+	if _, err := Append(l, numbered(101, 500)); err != nil {
 		t.Fatal(err)
 	}
 	if s := l.Stats(); s.Segments > 2 || s.DiskBytes > 3*small.SegmentBytes {
@@ -96,7 +96,7 @@ func TestRemovalWhileReading(t *testing.T) {
 	l := open(t, newMemFS(), small)
 	defer l.Close()
 	for seq := uint64(1); seq <= 100; seq++ {
-		if _, err := l.Append(numbered(seq, 500)); err != nil {
+		if _, err := Append(l, numbered(seq, 500)); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -106,7 +106,7 @@ func TestRemovalWhileReading(t *testing.T) {
 			t.Fatal(ok, err)
 		}
 		before := l.Stats().Segments
-		if err := l.Done(e.Seq, Outcome{Kind: Acked}); err != nil {
+		if err := l.Done(e.Seq, Result{Kind: Acked}); err != nil {
 			t.Fatal(err)
 		}
 		last := e.Seq == l.segments[0].end()-1

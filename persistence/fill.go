@@ -1,6 +1,10 @@
 package persistence
 
-import "io"
+import (
+	"io"
+
+	"github.com/mooring-mqtt/mooring/internal/fsys"
+)
 
 // Under SyncEveryCommit the active file is filled with zeros ahead of its end. A
 // sync of bytes that were there before has only the data to write; when the file
@@ -44,7 +48,7 @@ func (l *Log) trim() {
 }
 
 // put writes b at off and counts it.
-func (l *Log) put(f File, b []byte, off int64) error {
+func (l *Log) put(f fsys.File, b []byte, off int64) error {
 	n, err := f.WriteAt(b, off)
 	l.bytesWritten.Add(uint64(n))
 	if err == nil && n < len(b) {

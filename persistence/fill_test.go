@@ -29,7 +29,7 @@ func TestFilledAhead(t *testing.T) {
 	}
 	sizes := map[int64]bool{}
 	for i := range uint64(500) {
-		if _, err := l.Append(numbered(i+1, 200)); err != nil {
+		if _, err := Append(l, numbered(i+1, 200)); err != nil {
 			t.Fatal(err)
 		}
 		sizes[fileSize(t, dir)] = true
@@ -59,7 +59,7 @@ func TestZerosAreNotTorn(t *testing.T) {
 		fsys := newMemFS()
 		l := open(t, fsys, Options{})
 		for i := range uint64(20) {
-			if _, err := l.Append(numbered(i+1, 100)); err != nil {
+			if _, err := Append(l, numbered(i+1, 100)); err != nil {
 				t.Fatal(err)
 			}
 		}

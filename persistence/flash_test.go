@@ -14,10 +14,10 @@ func TestFlash(t *testing.T) {
 			l := open(t, newMemFS(), o)
 			defer l.Close()
 			for n := range readings {
-				if _, err := l.Append(&Message{Packet: make([]byte, 50)}); err != nil {
+				if _, err := Append(l, &Message{Packet: make([]byte, 50)}); err != nil {
 					t.Fatal(err)
 				}
-				if err := l.Done(uint64(n+1), Outcome{Kind: Acked}); err != nil {
+				if err := l.Done(uint64(n+1), Result{Kind: Acked}); err != nil {
 					t.Fatal(err)
 				}
 				time.Sleep(time.Second)

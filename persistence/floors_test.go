@@ -60,7 +60,7 @@ func appendsTook(tb testing.TB, writers, messages int) (took time.Duration, byte
 		group.Go(func() {
 			m := &persistence.Message{Packet: make([]byte, benchPacket)}
 			for left.Add(-1) >= 0 && errs[i] == nil {
-				_, errs[i] = l.Append(m)
+				_, errs[i] = persistence.Append(l, m)
 			}
 		})
 	}
@@ -185,7 +185,7 @@ func TestAckCost(t *testing.T) {
 	}
 	before := l.Stats()
 	for seq := range uint64(messages) {
-		if err := l.Done(seq+1, persistence.Outcome{Kind: persistence.Acked}); err != nil {
+		if err := l.Done(seq+1, persistence.Result{Kind: persistence.Acked}); err != nil {
 			t.Fatal(err)
 		}
 	}

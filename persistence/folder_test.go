@@ -155,7 +155,7 @@ func TestMaxDiskBytesBehindARoundThatLeftMuch(t *testing.T) {
 	append1 := func() uint64 {
 		t.Helper()
 		seq := l.LastSeq() + 1
-		if _, err := l.Append(numbered(seq, 500)); err != nil {
+		if _, err := Append(l, numbered(seq, 500)); err != nil {
 			t.Fatal(err)
 		}
 		return seq
@@ -167,12 +167,12 @@ func TestMaxDiskBytesBehindARoundThatLeftMuch(t *testing.T) {
 	l.floor, l.round = l.diskSize, l.active().number
 	l.mu.Unlock()
 	for seq := uint64(2); seq <= l.LastSeq(); seq++ {
-		if err := l.Done(seq, Outcome{Kind: Acked}); err != nil {
+		if err := l.Done(seq, Result{Kind: Acked}); err != nil {
 			t.Fatal(err)
 		}
 	}
 	for range 500 {
-		if err := l.Done(append1(), Outcome{Kind: Acked}); err != nil {
+		if err := l.Done(append1(), Result{Kind: Acked}); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -186,14 +186,14 @@ func TestMaxDiskBytes(t *testing.T) {
 	l := open(t, newMemFS(), o)
 	defer l.Close()
 	for seq := uint64(1); seq < 1000; seq++ {
-		if _, err := l.Append(numbered(seq, 500)); err != nil {
+		if _, err := Append(l, numbered(seq, 500)); err != nil {
 			t.Fatal(err)
 		}
 		if s := l.Stats(); s.DiskBytes > o.MaxDiskBytes+200 { // acknowledgements may exceed it
 			t.Fatalf("%+v", s)
 		}
 		if seq > 1 {
-			if err := l.Done(seq, Outcome{Kind: Acked}); err != nil {
+			if err := l.Done(seq, Result{Kind: Acked}); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -204,7 +204,7 @@ func TestMaxDiskBytes(t *testing.T) {
 	}
 	var err error
 	for seq := l.LastSeq() + 1; err == nil && seq < 2000; seq++ {
-		_, err = l.Append(numbered(seq, 500))
+		_, err = Append(l, numbered(seq, 500))
 	}
 	var full *FullError
 	if !errors.As(err, &full) || full.Limit != "MaxDiskBytes" {

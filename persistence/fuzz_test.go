@@ -16,10 +16,10 @@ func FuzzRecord(f *testing.F) {
 	accepted, expires := m.times(&Options{}, &clock{})
 	for _, b := range [][]byte{
 		appendMessage(nil, 7, 7, m, accepted, expires), appendMessage(nil, 7, 7, &Message{}, accepted, never),
-		appendReleased(nil, 300, 0)[:7], appendReleased(nil, 300, 7), appendDone(nil, 1<<40, Outcome{Kind: Refused, Reason: 0x97}, 0),
+		appendReleased(nil, 300, 0)[:7], appendReleased(nil, 300, 7), appendDone(nil, 1<<40, Result{Kind: Refused, Reason: 0x97}, 0),
 		appendIdentifier(nil, kindSeen, 65535), appendIdentifier(nil, kindCleared, 1),
-		(&record{seq: 9, number: 3, priority: Urgent, stream: 2, outcome: Outcome{Kind: DeadLettered, Reason: 0x99}, message: recordMessage{expires: accepted + 5, accepted: accepted, key: []byte("k"), moved: true, dead: true, packet: []byte("p")}}).appendExtended(nil),
-		appendSent(nil, High, 70), appendDone(nil, 9, Outcome{Kind: Acked}, accepted),
+		(&record{seq: 9, number: 3, priority: Urgent, stream: 2, outcome: Result{Kind: DeadLettered, Reason: 0x99}, message: recordMessage{expires: accepted + 5, accepted: accepted, key: []byte("k"), moved: true, dead: true, packet: []byte("p")}}).appendExtended(nil),
+		appendSent(nil, High, 70), appendDone(nil, 9, Result{Kind: Acked}, accepted),
 		appendReset(nil, ""), appendReset(nil, "client"), appendUnsent(nil, [Priorities]uint64{5, 300, 0}),
 		(&record{seq: 9, number: 9, rank: 300, message: recordMessage{expires: never, moved: true, released: true, lost: FailInFlight, packet: []byte("p")}}).appendExtended(nil),
 		appendMessage(nil, 7, 7, &Message{OnSessionLost: Republish, Packet: []byte("packet")}, accepted, never), appendStream(nil, 5, "name"), appendCheckpoint(nil, &ledger{next: 1}, link{1, 2}), nil,
@@ -108,7 +108,7 @@ func FuzzRecover(f *testing.F) {
 		}
 		seqs, stats := entries(t, l)
 		if l.LastSeq() < maxSequence {
-			if _, err := l.Append(&Message{Packet: []byte("more")}); err != nil {
+			if _, err := Append(l, &Message{Packet: []byte("more")}); err != nil {
 				t.Fatal(err)
 			}
 			seqs = append(seqs, l.LastSeq())

@@ -32,7 +32,7 @@ func (g *graves) remove(seq uint64) {
 	}
 }
 
-// DeadLetters implements [Store].
+// DeadLetters implements [DeadLetters].
 func (l *Log) DeadLetters(yield func(e *Entry, reason byte) bool) error {
 	l.mu.Lock()
 	kept := slices.Clone(l.ledger.graves)
@@ -59,7 +59,7 @@ func (l *Log) DeadLetters(yield func(e *Entry, reason byte) bool) error {
 	return nil
 }
 
-// Discard implements [Store].
+// Discard implements [DeadLetters].
 func (l *Log) Discard(seq uint64) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -81,7 +81,7 @@ func (l *Log) discard(seq uint64) {
 	l.ledger.unbury(seq, int(r.loc().size))
 	r.set(stateDone)
 	r.x.emptied = l.cur.id
-	l.cur.buf = appendDone(l.cur.buf, seq, Outcome{Kind: discarded}, 0)
+	l.cur.buf = appendDone(l.cur.buf, seq, Result{Kind: discarded}, 0)
 	l.noted()
 }
 

@@ -5,6 +5,8 @@ import (
 	"encoding/binary"
 	"errors"
 	"testing"
+
+	"github.com/mooring-mqtt/mooring/internal/fsys"
 )
 
 // numbered is a message whose packet says its sequence.
@@ -44,7 +46,7 @@ func contents(t *testing.T, l *Log) (seqs, released []uint64) {
 	return seqs, released
 }
 
-func open(t *testing.T, fsys FS, o Options) *Log {
+func open(t *testing.T, fsys fsys.FS, o Options) *Log {
 	t.Helper()
 	o.FS = fsys
 	l, err := Open("log", o)
@@ -65,4 +67,15 @@ func workload(fsys *memFS, o Options, seed uint64) {
 	x := aftermath
 	x.ranked, x.large = false, seed%2 == 0
 	_, _ = x.endure(p, 3, 40)
+}
+
+// eachStream calls yield for each named sequence, in the order of registration.
+func eachStream(l *Log, yield func(name string, id uint32, last uint64) bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for i, s := range l.ledger.streams {
+		if !yield(s.name, uint32(i+1), s.last) {
+			return
+		}
+	}
 }

@@ -8,6 +8,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"github.com/mooring-mqtt/mooring/internal/fsys"
 )
 
 // Inspection is what a log's folder holds, read without changing anything: what
@@ -124,8 +126,8 @@ func Inspect(dir string, o Options) (*Inspection, error) {
 		return nil, inspectError(dir, err)
 	}
 	in := &Inspection{Dir: dir, files: files, o: o}
-	if _, ok := o.FS.(osFS); ok {
-		in.InUse, in.PID = inUse(filepath.Join(dir, lockName))
+	if o.FS == fsys.OS {
+		in.InUse, in.PID = fsys.Holder(filepath.Join(dir, lockName))
 	}
 	if err := in.read(); err != nil {
 		in.Close()
@@ -138,9 +140,9 @@ func Inspect(dir string, o Options) (*Inspection, error) {
 func (in *Inspection) Close() error { return in.files.close() }
 
 // look takes a snapshot, and another one when a file was removed meanwhile.
-func look(fsys FS, dir string) (files *snapshot, err error) {
+func look(from fsys.FS, dir string) (files *snapshot, err error) {
 	for range maxLooks {
-		if files, err = takeSnapshot(fsys, dir); err != errRemoved {
+		if files, err = takeSnapshot(from, dir); err != errRemoved {
 			break
 		}
 	}

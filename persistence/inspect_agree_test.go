@@ -73,7 +73,7 @@ func agree(t *testing.T, fsys *memFS, o Options) *Inspection {
 		}
 	}
 	i := 0
-	l.Streams(func(name string, id uint32, last uint64) bool {
+	eachStream(l, func(name string, id uint32, last uint64) bool {
 		if i >= len(in.Streams) || in.Streams[i] != (NamedStream{name, id, last}) {
 			t.Fatalf("stream %d: %q up to %d; the inspection has %v", id, name, last, in.Streams)
 		}

@@ -4,6 +4,8 @@ import (
 	"math/rand/v2"
 	"sync"
 	"testing"
+
+	"github.com/mooring-mqtt/mooring/internal/fsys"
 )
 
 // TestInspectWhileInUse: whatever a process does meanwhile, an inspection shows no
@@ -28,12 +30,12 @@ func TestInspectWhileInUse(t *testing.T) {
 			}
 			m := numbered(seq, 300+rnd.IntN(300))
 			clear(m.Packet[8:])
-			if _, err := l.Append(m); err != nil {
+			if _, err := Append(l, m); err != nil {
 				t.Error(err)
 				return
 			}
 			if seq > 200 {
-				l.Done(seq-200, Outcome{Kind: Acked})
+				l.Done(seq-200, Result{Kind: Acked})
 			}
 			mu.Lock()
 			last = seq
@@ -70,16 +72,16 @@ func TestInspectWhileInUse(t *testing.T) {
 
 // busyFS lets something happen after each reading.
 type busyFS struct {
-	FS
+	fsys.FS
 	meanwhile func(end int64)
 }
 
 type busyFile struct {
-	File
+	fsys.File
 	meanwhile func(end int64)
 }
 
-func (b busyFS) Open(name string) (File, error) {
+func (b busyFS) Open(name string) (fsys.File, error) {
 	f, err := b.FS.Open(name)
 	return busyFile{f, b.meanwhile}, err
 }
@@ -100,7 +102,7 @@ func TestInspectWhileAppending(t *testing.T) {
 	defer l.Close()
 	grow := func(to int64) {
 		for l.end <= to {
-			if _, err := l.Append(numbered(l.LastSeq()+1, 100<<10)); err != nil {
+			if _, err := Append(l, numbered(l.LastSeq()+1, 100<<10)); err != nil {
 				t.Fatal(err)
 			}
 		}

@@ -21,11 +21,11 @@ func ExampleInspect() {
 		return
 	}
 	for _, packet := range []string{"one", "two", "three"} {
-		if _, err := log.Append(&persistence.Message{Packet: []byte(packet)}); err != nil {
+		if _, err := persistence.Append(log, &persistence.Message{Packet: []byte(packet)}); err != nil {
 			fmt.Println(err)
 		}
 	}
-	log.Done(2, persistence.Outcome{Kind: persistence.Refused, Reason: 0x97})
+	log.Done(2, persistence.Result{Kind: persistence.Refused, Reason: 0x97})
 	log.Close()
 
 	in, err := persistence.Inspect(dir, persistence.Options{})
@@ -36,7 +36,7 @@ func ExampleInspect() {
 	defer in.Close()
 	fmt.Println(in.Stats.Accepted, "accepted,", in.Stats.Pending, "pending,", len(in.Corruptions), "damaged places")
 	err = in.Messages(persistence.AllMessages, func(m *persistence.StoredMessage) bool {
-		fmt.Printf("%d %s %v\n", m.Seq, m.Packet, m.Outcome.Kind)
+		fmt.Printf("%d %s %v\n", m.Seq, m.Packet, m.Result.Kind)
 		return true
 	})
 	if err != nil {
@@ -44,7 +44,7 @@ func ExampleInspect() {
 	}
 	// Output:
 	// 3 accepted, 2 pending, 0 damaged places
-	// 1 one no outcome
+	// 1 one pending
 	// 2 two refused
-	// 3 three no outcome
+	// 3 three pending
 }

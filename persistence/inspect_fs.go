@@ -4,10 +4,11 @@ import (
 	"errors"
 	"io"
 	"io/fs"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
+
+	"github.com/mooring-mqtt/mooring/internal/fsys"
 )
 
 // snapshot is a folder at one moment, as an [FS] that refuses every change. The
@@ -17,7 +18,7 @@ type snapshot struct {
 	dir   string
 	names []string // ascending
 	files map[string]*still
-	open  func(name string) (File, error)
+	open  func(name string) (fsys.File, error)
 }
 
 // errChange says that recovery tried to change something. It only does where it
@@ -27,13 +28,13 @@ var errChange = errors.New("an inspection changes nothing")
 // errRemoved says that a file was there and is gone.
 var errRemoved = errors.New("files come and go")
 
-func takeSnapshot(fsys FS, dir string) (*snapshot, error) {
-	s := &snapshot{dir: dir, files: map[string]*still{}, open: fsys.Open}
-	if _, ok := fsys.(osFS); ok {
-		s.open = openForReading
+func takeSnapshot(from fsys.FS, dir string) (*snapshot, error) {
+	s := &snapshot{dir: dir, files: map[string]*still{}, open: from.Open}
+	if from == fsys.OS {
+		s.open = fsys.OpenReadOnly
 	}
 	var err error
-	if s.names, err = fsys.ReadDir(dir); err != nil {
+	if s.names, err = from.ReadDir(dir); err != nil {
 		return nil, err
 	}
 	slices.Sort(s.names)
@@ -63,14 +64,6 @@ func isLogFile(name string) bool {
 	return parseSegmentName(name) != 0
 }
 
-func openForReading(name string) (File, error) {
-	f, err := os.Open(name)
-	if err != nil {
-		return nil, err
-	}
-	return osFile{f}, nil
-}
-
 func (s *snapshot) freeze(path string) (*still, error) {
 	f, err := s.open(path)
 	if err != nil {
@@ -97,7 +90,7 @@ func (s *snapshot) close() error {
 }
 
 // Open implements [FS].
-func (s *snapshot) Open(name string) (File, error) {
+func (s *snapshot) Open(name string) (fsys.File, error) {
 	if f := s.files[name]; f != nil {
 		return f, nil
 	}
@@ -108,7 +101,7 @@ func (s *snapshot) Open(name string) (File, error) {
 func (s *snapshot) ReadDir(string) ([]string, error) { return slices.Clone(s.names), nil }
 
 // Create implements [FS].
-func (s *snapshot) Create(string) (File, error) { return nil, errChange }
+func (s *snapshot) Create(string) (fsys.File, error) { return nil, errChange }
 
 // Remove implements [FS].
 func (s *snapshot) Remove(string) error { return errChange }
@@ -127,7 +120,7 @@ func (s *snapshot) Lock(string) (io.Closer, error) { return nil, errChange }
 // there. So what lies before the last byte that was not zero does not change any
 // more, and what lies behind is taken for the zeros that it was.
 type still struct {
-	file    File
+	file    fsys.File
 	size    int64
 	written int64 // behind the last byte that is not zero
 }

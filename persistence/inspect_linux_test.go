@@ -18,7 +18,7 @@ func TestInspectOpensForReading(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := l.Append(numbered(1, 10)); err != nil {
+	if _, err := Append(l, numbered(1, 10)); err != nil {
 		t.Fatal(err)
 	}
 	if err := l.Close(); err != nil {

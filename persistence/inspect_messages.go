@@ -9,9 +9,9 @@ import (
 // StoredMessage is a message as a segment holds it.
 type StoredMessage struct {
 	Entry
-	Outcome Outcome   // Kind 0: it is pending
-	Ended   time.Time // when it got its outcome; zero: that was not noted
-	Dead    bool      // it is a dead letter that is kept
+	Result Result    // Kind 0: it is pending
+	Ended  time.Time // when it got its outcome; zero: that was not noted
+	Dead   bool      // it is a dead letter that is kept
 
 	Key       string
 	Stream    string // the name of its sequence; empty: none
@@ -130,7 +130,7 @@ func (in *Inspection) fill(m *StoredMessage, seq uint64, r ref, s *segment, from
 	*m = StoredMessage{Segment: s.number, Dead: r.state() == stateDead, Moved: r.m != nil}
 	m.Seq, m.Packet = seq, packet
 	e := r.extra()
-	m.Outcome = e.outcome
+	m.Result = e.outcome
 	if e.at > 0 {
 		m.Ended = fromMillis(e.at)
 	}

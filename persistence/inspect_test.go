@@ -15,6 +15,8 @@ import (
 	"slices"
 	"testing"
 	"time"
+
+	"github.com/mooring-mqtt/mooring/internal/fsys"
 )
 
 // image is what must not change: names, sizes, modes, times and contents.
@@ -43,7 +45,7 @@ func image(t *testing.T, dir string) map[string]string {
 	return files
 }
 
-func inspect(t *testing.T, dir string, fsys FS) *Inspection {
+func inspect(t *testing.T, dir string, fsys fsys.FS) *Inspection {
 	t.Helper()
 	in, err := Inspect(dir, Options{FS: fsys})
 	if err != nil {
@@ -90,7 +92,7 @@ func TestInspect(t *testing.T) {
 		case 7:
 			m.OnSessionLost = FailInFlight
 		}
-		if _, err := l.Append(m); err != nil {
+		if _, err := Append(l, m); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -98,9 +100,9 @@ func TestInspect(t *testing.T) {
 	l.Seen(77)
 	l.Release(5)
 	l.MarkSent(Normal, 6)
-	l.Done(6, Outcome{Kind: Refused, Reason: 0x97})
-	l.Done(7, Outcome{Kind: DeadLettered, Reason: 0x99})
-	l.Done(8, Outcome{Kind: Acked})
+	l.Done(6, Result{Kind: Refused, Reason: 0x97})
+	l.Done(7, Result{Kind: DeadLettered, Reason: 0x99})
+	l.Done(8, Result{Kind: Acked})
 	if err := l.Sync(); err != nil {
 		t.Fatal(err)
 	}
@@ -147,8 +149,8 @@ func TestInspect(t *testing.T) {
 			if want := map[uint64]SessionLostPolicy{5: Republish, 7: FailInFlight}[m.Seq]; m.OnSessionLost != want {
 				t.Errorf("message %d has policy %v for a lost session, want %v", m.Seq, m.OnSessionLost, want)
 			}
-			want6 := map[uint64]Outcome{6: {Refused, 0x97}, 7: {DeadLettered, 0x99}, 8: {Kind: Acked}}
-			if m.Outcome != want6[m.Seq] || m.Ended.IsZero() != (m.Outcome.Kind == 0) {
+			want6 := map[uint64]Result{6: {Refused, 0x97}, 7: {DeadLettered, 0x99}, 8: {Kind: Acked}}
+			if m.Result != want6[m.Seq] || m.Ended.IsZero() != (m.Result.Kind == 0) {
 				t.Errorf("%+v", m)
 			}
 			var one StoredMessage
@@ -220,7 +222,7 @@ func TestInspectLost(t *testing.T) {
 	fourth[bytes.Index(fourth, numbered(4, 20).Packet)] ^= 1
 	var m StoredMessage
 	in = inspect(t, "log", fsys.edit(name, fourth))
-	if ok, err := in.Message(4, &m); !ok || err != nil || m.Seq != 4 || m.Offset != 0 || m.Outcome != (Outcome{Refused, 0x97}) || len(in.Missing) > 0 {
+	if ok, err := in.Message(4, &m); !ok || err != nil || m.Seq != 4 || m.Offset != 0 || m.Result != (Result{Refused, 0x97}) || len(in.Missing) > 0 {
 		t.Errorf("done, and its record damaged: %+v, %v", m, err)
 	}
 	torn := inspect(t, "log", fsys.edit(name, data[:len(data)-5]))
@@ -277,18 +279,18 @@ func TestInspectReceipts(t *testing.T) {
 	o.MaxReceipts = 1000
 	l := open(t, fsys, o)
 	for seq := uint64(1); seq <= 60; seq++ {
-		if _, err := l.Append(numbered(seq, 300)); err != nil {
+		if _, err := Append(l, numbered(seq, 300)); err != nil {
 			t.Fatal(err)
 		}
 		if seq < 50 {
-			l.Done(seq, Outcome{Kind: Acked})
+			l.Done(seq, Result{Kind: Acked})
 		}
 	}
 	l.Close()
 	in := inspect(t, "log", fsys)
 	var seqs []uint64
 	each := func(id [16]byte, r Receipt) bool {
-		if id != numbered(r.Seq, 8).ID || r.Outcome.Kind != Acked || r.At.IsZero() {
+		if id != numbered(r.Seq, 8).ID || r.Result.Kind != Acked || r.At.IsZero() {
 			t.Errorf("%x: %+v", id, r)
 		}
 		seqs = append(seqs, r.Seq)
@@ -325,13 +327,13 @@ func TestInspectMoved(t *testing.T) {
 		}
 		m := numbered(seq, 200)
 		m.Key = fmt.Sprint(seq)
-		if _, err := l.Append(m); err != nil {
+		if _, err := Append(l, m); err != nil {
 			t.Fatal(err)
 		}
 		if seq%100 == 1 {
 			waiting = append(waiting, seq)
 		} else {
-			l.Done(seq, Outcome{Kind: Acked})
+			l.Done(seq, Result{Kind: Acked})
 		}
 	}
 	l.Close()
@@ -375,7 +377,7 @@ func BenchmarkInspect(b *testing.B) {
 	}
 	const n = 100_000
 	for seq := uint64(1); seq <= n; seq++ {
-		if _, err := l.Append(numbered(seq, 256)); err != nil {
+		if _, err := Append(l, numbered(seq, 256)); err != nil {
 			b.Fatal(err)
 		}
 	}

@@ -21,7 +21,7 @@ func TestInterval(t *testing.T) {
 		synctest.Wait()
 		before := syncs(l)
 		for seq := uint64(1); seq <= 5; seq++ {
-			if _, err := l.Append(numbered(seq, 50)); err != nil {
+			if _, err := Append(l, numbered(seq, 50)); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -60,7 +60,7 @@ func TestIntervalSyncsLargeAmounts(t *testing.T) {
 		defer l.Close()
 		before := syncs(l)
 		for seq := uint64(1); seq <= 100; seq++ {
-			if _, err := l.Append(numbered(seq, 400)); err != nil {
+			if _, err := Append(l, numbered(seq, 400)); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -78,14 +78,14 @@ func TestIntervalFailedSync(t *testing.T) {
 		l := open(t, fsys, Options{Sync: SyncInterval, Interval: time.Second})
 		appendTo := func(last uint64) {
 			for seq := l.LastSeq() + 1; seq <= last; seq++ {
-				if _, err := l.Append(numbered(seq, 50)); err != nil {
+				if _, err := Append(l, numbered(seq, 50)); err != nil {
 					t.Fatal(err)
 				}
 			}
 		}
 		end := func(seqs ...uint64) {
 			for _, seq := range seqs {
-				if err := l.Done(seq, Outcome{Kind: Acked}); err != nil {
+				if err := l.Done(seq, Result{Kind: Acked}); err != nil {
 					t.Fatal(err)
 				}
 			}
@@ -140,7 +140,7 @@ func TestNever(t *testing.T) {
 	l := open(t, newMemFS(), o)
 	opening := syncs(l)
 	for seq := uint64(1); seq <= 100; seq++ {
-		if _, err := l.Append(numbered(seq, 400)); err != nil {
+		if _, err := Append(l, numbered(seq, 400)); err != nil {
 			t.Fatal(err)
 		}
 	}

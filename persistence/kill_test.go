@@ -51,7 +51,7 @@ func appendUntilKilled(dir string) error {
 					err = l.Wait(ticket)
 				}
 				if err == nil && ticket.Seq%2 == 0 {
-					err = l.Done(ticket.Seq, Outcome{Kind: Acked})
+					err = l.Done(ticket.Seq, Result{Kind: Acked})
 				}
 				if err != nil {
 					errs <- err
@@ -110,7 +110,7 @@ func TestKill(t *testing.T) {
 		}
 		// Make room, so that segments are removed under the next process.
 		for _, seq := range seqs {
-			if err := l.Done(seq, Outcome{Kind: Acked}); err != nil {
+			if err := l.Done(seq, Result{Kind: Acked}); err != nil {
 				t.Fatal(err)
 			}
 			delete(accepted, seq)

@@ -59,35 +59,19 @@ type leaving struct {
 	bytes    int64
 }
 
-// admit says whether the message may be enqueued.
+// admit returns an error if the message must not be enqueued.
 func (g *ledger) admit(o *Options, m *Message, goes leaving) error {
-	size := int64(len(m.Packet))
-	switch {
-	case size > int64(o.MaxPacket):
-		return &PacketTooLargeError{Size: size, Max: int64(o.MaxPacket), Limit: "MaxPacket"}
-	case size > o.MaxBytes:
-		return &PacketTooLargeError{Size: size, Max: o.MaxBytes, Limit: "MaxBytes"}
-	case int64(m.Stream) > int64(len(g.streams)):
+	if int64(m.Stream) > int64(len(g.streams)) {
 		return ErrUnknownStream
-	case m.Priority >= Priorities:
-		return ErrPriority
-	case len(m.Key) > maxKey:
-		return ErrKey
-	case m.OnSessionLost > FailInFlight:
-		return ErrSessionLostPolicy
 	}
-	return g.room(o, size, goes)
+	if err := o.check(m); err != nil {
+		return err
+	}
+	return g.room(o, int64(len(m.Packet)), goes)
 }
 
-// room says whether one more packet of that size keeps to the limits.
 func (g *ledger) room(o *Options, size int64, goes leaving) error {
-	switch {
-	case g.pending-goes.messages >= o.MaxMessages:
-		return &FullError{Limit: "MaxMessages", Max: int64(o.MaxMessages)}
-	case g.pendingBytes-goes.bytes+size > o.MaxBytes:
-		return &FullError{Limit: "MaxBytes", Max: o.MaxBytes}
-	}
-	return nil
+	return o.room(size, g.pending-goes.messages, g.pendingBytes-goes.bytes)
 }
 
 // accept counts the message and returns its sequence and its Number.
@@ -114,7 +98,7 @@ func (g *ledger) pend(p Priority, size int) {
 }
 
 // settle moves one message of that size from pending to its total.
-func (g *ledger) settle(p Priority, kind OutcomeKind, size int) {
+func (g *ledger) settle(p Priority, kind ResultKind, size int) {
 	g.totals[kind]++
 	g.pending--
 	g.pendingOf[p]--
@@ -137,9 +121,9 @@ func (g *ledger) live() int64 {
 }
 
 // checkDone says whether Done's arguments make sense.
-func (g *ledger) checkDone(seq uint64, o Outcome) error {
+func (g *ledger) checkDone(seq uint64, o Result) error {
 	if o.Kind < Acked || o.Kind > DeadLettered {
-		return ErrNoOutcome
+		return ErrUnknownResult
 	}
 	return g.checkSeq(seq)
 }

@@ -7,6 +7,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/mooring-mqtt/mooring/internal/fsys"
 )
 
 // Log is the store on disk. What Append or Wait confirmed is there after any
@@ -46,21 +48,22 @@ type Log struct {
 	round      uint64             // compaction has gone round when it comes to a segment above
 	floor      int64              // what was left when it had
 	squeezed   uint64             // the newest segment when there was last no room
-	drops      []Drop             // to be told when mu is free
+	drops      []Drop             // to be reported when mu is free
+	notify     func(Drop)         // set by NotifyDrops
 	room       chan struct{}      // closed when there may be more room; nil while nobody waits
 	counts                        // of this opening
 	victims    [Priorities]uint64 // none that can be dropped is before
 	marked     [Priorities]uint64 // ID of the batch that carries the last MarkSent
 
 	// The committer's.
-	file     File     // the active segment's
-	number   uint64   // the highest segment number in use or tried
-	end      int64    // its size
-	opening  int64    // how much of it is header and checkpoint
-	synced   int64    // how much of it is known to be durable
-	filled   int64    // how far it was written: records, then zeros
-	prev     link     // the link in its header
-	leftover []string // files that could not be begun, on their way to garbage
+	file     fsys.File // the active segment's
+	number   uint64    // the highest segment number in use or tried
+	end      int64     // its size
+	opening  int64     // how much of it is header and checkpoint
+	synced   int64     // how much of it is known to be durable
+	filled   int64     // how far it was written: records, then zeros
+	prev     link      // the link in its header
+	leftover []string  // files that could not be begun, on their way to garbage
 
 	bytesWritten, syncs, tornTails, corruptions atomic.Uint64
 	syncTook                                    atomic.Int64 // the last fsync, in nanoseconds
@@ -70,7 +73,13 @@ type Log struct {
 	wg   sync.WaitGroup // the interval goroutine, flushes and removals
 }
 
-var _ Store = (*Log)(nil)
+var (
+	_ Store       = (*Log)(nil)
+	_ Receipts    = (*Log)(nil)
+	_ DeadLetters = (*Log)(nil)
+	_ RoomWaiter  = (*Log)(nil)
+	_ Dropper     = (*Log)(nil)
+)
 
 // Open opens the log in a folder, or creates both. It fails with
 // *LockedError when another Log has the folder open, *FolderError when it cannot
@@ -85,8 +94,9 @@ func Open(dir string, o Options) (*Log, error) {
 		return nil, folderError(dir, err)
 	}
 	lock, err := o.FS.Lock(filepath.Join(dir, lockName))
-	if errors.Is(err, ErrLocked) {
-		return nil, err
+	var locked *fsys.LockedError
+	if errors.As(err, &locked) {
+		return nil, &LockedError{Dir: dir, PID: locked.PID}
 	}
 	if err != nil {
 		return nil, folderError(dir, err)
@@ -110,15 +120,6 @@ func openLog(l *Log) (*Log, error) {
 		l.wg.Go(l.syncAtIntervals)
 	}
 	return l, nil
-}
-
-// Append implements [Store].
-func (l *Log) Append(m *Message) (uint64, error) {
-	t, err := l.Enqueue(m)
-	if err == nil {
-		err = l.Wait(t)
-	}
-	return t.Seq, err
 }
 
 // usable returns what a method has to return at once.
@@ -150,7 +151,7 @@ func (l *Log) Release(seq uint64) error {
 }
 
 // Done implements [Store].
-func (l *Log) Done(seq uint64, o Outcome) error {
+func (l *Log) Done(seq uint64, o Result) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if err := l.usable(); err != nil {
@@ -163,7 +164,7 @@ func (l *Log) Done(seq uint64, o Outcome) error {
 	return nil
 }
 
-func (l *Log) done(seq uint64, o Outcome) {
+func (l *Log) done(seq uint64, o Result) {
 	r := l.find(seq)
 	if !r.alive() {
 		return
@@ -285,18 +286,6 @@ func (l *Log) Stream(name string) (uint32, uint64, error) {
 	return id, last, err
 }
 
-// Streams implements [Store].
-func (l *Log) Streams(yield func(name string, id uint32, last uint64) bool) {
-	l.mu.Lock()
-	streams := append([]stream(nil), l.ledger.streams...) // so that yield may call the store
-	l.mu.Unlock()
-	for i, s := range streams {
-		if !yield(s.name, uint32(i+1), s.last) {
-			return
-		}
-	}
-}
-
 // LastSeq implements [Store].
 func (l *Log) LastSeq() uint64 {
 	l.mu.Lock()
@@ -314,7 +303,7 @@ func (l *Log) Now() time.Time {
 	return fromMillis(l.ledger.clock.now())
 }
 
-// Boot implements [Store].
+// Boot returns how many times the log was opened, this time included.
 func (l *Log) Boot() uint64 { return l.boot }
 
 // Stats implements [Store].

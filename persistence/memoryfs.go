@@ -5,6 +5,8 @@ import (
 	"io/fs"
 	"path/filepath"
 	"sync"
+
+	"github.com/mooring-mqtt/mooring/internal/fsys"
 )
 
 // memoryFS is a folder in memory. What a file had is used again by the next one
@@ -29,7 +31,7 @@ func (m *memoryFS) ReadDir(string) ([]string, error) {
 	return names, nil
 }
 
-func (m *memoryFS) Create(name string) (File, error) {
+func (m *memoryFS) Create(name string) (fsys.File, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.files[name] != nil {
@@ -41,7 +43,7 @@ func (m *memoryFS) Create(name string) (File, error) {
 	return f, nil
 }
 
-func (m *memoryFS) Open(name string) (File, error) {
+func (m *memoryFS) Open(name string) (fsys.File, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if f := m.files[name]; f != nil {

@@ -35,7 +35,7 @@ func TestFormatVersion1(t *testing.T) {
 		if boot == 3 && l.Sent(Normal) != l.LastSeq() {
 			t.Errorf("sent up to %d of %d", l.Sent(Normal), l.LastSeq())
 		}
-		if _, err := l.Append(numbered(l.LastSeq()+1, 50)); err != nil {
+		if _, err := Append(l, numbered(l.LastSeq()+1, 50)); err != nil {
 			t.Error(err)
 		}
 		if err := l.Close(); err != nil {

@@ -5,17 +5,19 @@ import (
 	"io"
 	"io/fs"
 	"sync"
+
+	"github.com/mooring-mqtt/mooring/internal/fsys"
 )
 
 // reader reads messages that are no longer in the tail. It keeps one segment
 // open and reads ahead, so that draining in order needs few system calls.
 type reader struct {
-	fs  FS
+	fs  fsys.FS
 	dir string
 
 	mu     sync.Mutex
 	number uint64 // of the open segment; 0: none
-	file   File
+	file   fsys.File
 	window
 }
 
@@ -202,7 +204,7 @@ func (l *Log) lose(seq, number uint64, at loc) {
 	}
 	switch {
 	case r.alive():
-		l.done(seq, Outcome{Kind: Dropped})
+		l.done(seq, Result{Kind: Dropped})
 		l.ledger.lost++
 	case r.state() == stateDead:
 		l.discard(seq)

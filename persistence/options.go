@@ -3,6 +3,8 @@ package persistence
 import (
 	"fmt"
 	"time"
+
+	"github.com/mooring-mqtt/mooring/internal/fsys"
 )
 
 // Options are the settings of a store. The zero value is ready for use.
@@ -70,8 +72,8 @@ type Options struct {
 	// OnCorruption is told of each damaged place, without any lock held. It must
 	// not call the store.
 	OnCorruption func(Corruption)
-	// FS is where the log keeps its files. Default: the operating system's.
-	FS FS
+	// FS replaces the file system, for tests of this module.
+	FS fsys.FS
 }
 
 // SyncPolicy says when the log calls fsync. Under every policy a message is
@@ -104,21 +106,6 @@ const (
 	DropOldest
 	// DropNewest refuses the new message with [ErrFull], and counts it.
 	DropNewest
-)
-
-// Drop is a message that a policy gave up.
-type Drop struct {
-	Seq   uint64
-	Cause DropCause
-}
-
-// DropCause says which policy dropped a message.
-type DropCause uint8
-
-// The causes.
-const (
-	DroppedOldest DropCause = iota // to make room for a newer one
-	Conflated                      // a newer one with the same key took its place
 )
 
 // The defaults and limits of Options.
@@ -170,6 +157,45 @@ func (o Options) Validate() error {
 	return nil
 }
 
+// Admit returns an error if the message is invalid, or if it does not fit beside
+// this number of pending messages and of their packet bytes. It is a helper for a
+// custom [Store]; [Log] and [Memory] apply it themselves. Errors: those of
+// [Outbox].Enqueue except [ErrUnknownStream].
+func (o Options) Admit(m *Message, pending int, bytes int64) error {
+	o = o.withDefaults()
+	if err := o.check(m); err != nil {
+		return err
+	}
+	return o.room(int64(len(m.Packet)), pending, bytes)
+}
+
+func (o *Options) check(m *Message) error {
+	size := int64(len(m.Packet))
+	switch {
+	case size > int64(o.MaxPacket):
+		return &PacketTooLargeError{Size: size, Max: int64(o.MaxPacket), Limit: "MaxPacket"}
+	case size > o.MaxBytes:
+		return &PacketTooLargeError{Size: size, Max: o.MaxBytes, Limit: "MaxBytes"}
+	case m.Priority >= Priorities:
+		return ErrPriority
+	case len(m.Key) > maxKey:
+		return ErrKey
+	case m.OnSessionLost > FailInFlight:
+		return ErrSessionLostPolicy
+	}
+	return nil
+}
+
+func (o *Options) room(size int64, pending int, bytes int64) error {
+	switch {
+	case pending >= o.MaxMessages:
+		return &FullError{Limit: "MaxMessages", Max: int64(o.MaxMessages)}
+	case bytes+size > o.MaxBytes:
+		return &FullError{Limit: "MaxBytes", Max: o.MaxBytes}
+	}
+	return nil
+}
+
 func (o Options) withDefaults() Options {
 	setDefault(&o.Interval, defaultInterval)
 	setDefault(&o.MaxMessages, defaultMaxMessages)
@@ -191,7 +217,7 @@ func (o Options) withDefaults() Options {
 	setDefault(&o.FillBytes, defaultFillBytes)
 	setDefault(&o.MaxDiskBytes, 4*o.MaxBytes+4*o.SegmentBytes)
 	if o.FS == nil {
-		o.FS = OS
+		o.FS = fsys.OS
 	}
 	return o
 }

@@ -57,7 +57,7 @@ var errReceipt = errors.New("not a valid receipt")
 // extra is what an index keeps beside, where receipts are asked for.
 type extra struct {
 	print   uint32 // of the ID, to find it by
-	outcome Outcome
+	outcome Result
 	at      int64
 }
 
@@ -88,7 +88,7 @@ func (r *receipt) decode(b []byte) error {
 		return errReceipt
 	}
 	*r = receipt{id: [16]byte(b), seq: binary.LittleEndian.Uint64(b[16:])}
-	r.outcome = Outcome{Kind: OutcomeKind(b[24]), Reason: b[25]}
+	r.outcome = Result{Kind: ResultKind(b[24]), Reason: b[25]}
 	r.at = int64(binary.LittleEndian.Uint64(append(slices.Clone(b[26:32]), 0, 0)))
 	if r.outcome.Kind < Acked || r.outcome.Kind > DeadLettered || r.seq == 0 || r.seq > maxSequence {
 		return errReceipt

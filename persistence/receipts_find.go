@@ -7,7 +7,7 @@ import (
 	"slices"
 )
 
-// Receipt implements [Store].
+// Receipt implements [Receipts].
 func (l *Log) Receipt(id [16]byte) (Receipt, bool, error) {
 	l.mu.Lock()
 	err := l.usable()
@@ -94,7 +94,7 @@ func (l *Log) receiptFromLog(seq uint64, id [16]byte) (Receipt, bool, error) {
 }
 
 func (e *extra) receipt(seq uint64) Receipt {
-	r := Receipt{Seq: seq, Outcome: e.outcome}
+	r := Receipt{Seq: seq, Result: e.outcome}
 	if e.at > 0 {
 		r.At = fromMillis(e.at)
 	}

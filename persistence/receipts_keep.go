@@ -5,6 +5,8 @@ import (
 	"io/fs"
 	"slices"
 	"syscall"
+
+	"github.com/mooring-mqtt/mooring/internal/fsys"
 )
 
 // keepReceipts writes what became of the messages of a segment that is about to
@@ -69,7 +71,7 @@ func compareReceipts(a, b *receipt) int {
 	return 0
 }
 
-func collectReceipts(file File, s *segment, ended map[uint64]extra) (list []receipt, err error) {
+func collectReceipts(file fsys.File, s *segment, ended map[uint64]extra) (list []receipt, err error) {
 	list = make([]receipt, 0, len(s.extras)+len(ended))
 	scan := &scanner{window: window{f: file, limit: s.size, chunk: 256 << 10}, number: s.number}
 	_, _, err = scan.scan(headerSize, true, func(_ int64, rec *record) bool {

@@ -23,7 +23,7 @@ func receiptsLog(t *testing.T, o Options, n uint64) *memFS {
 	fsys := newMemFS()
 	l := open(t, fsys, o)
 	for seq := uint64(1); seq <= n; seq++ {
-		if _, err := l.Append(numbered(seq, 400)); err != nil {
+		if _, err := Append(l, numbered(seq, 400)); err != nil {
 			t.Fatal(err)
 		}
 		if err := l.Done(seq, outcomeOf(seq)); err != nil {
@@ -36,11 +36,11 @@ func receiptsLog(t *testing.T, o Options, n uint64) *memFS {
 	return fsys
 }
 
-func outcomeOf(seq uint64) Outcome {
+func outcomeOf(seq uint64) Result {
 	if seq%2 == 0 {
-		return Outcome{Kind: Refused, Reason: byte(seq)}
+		return Result{Kind: Refused, Reason: byte(seq)}
 	}
-	return Outcome{Kind: Acked}
+	return Result{Kind: Acked}
 }
 
 func receiptFiles(fsys *memFS) (names []string) {
@@ -64,7 +64,7 @@ func knows(t *testing.T, l *Log, n uint64) (seqs []uint64) {
 		if !ok {
 			continue
 		}
-		if r.Seq != seq || r.Outcome != outcomeOf(seq) || r.At.IsZero() {
+		if r.Seq != seq || r.Result != outcomeOf(seq) || r.At.IsZero() {
 			t.Fatalf("message %d: %+v", seq, r)
 		}
 		seqs = append(seqs, seq)
@@ -200,7 +200,7 @@ func TestReceiptsByAge(t *testing.T) {
 		t.Errorf("%d were known, and after more than an hour %v; %d are in the log", before, seqs, inLog)
 	}
 	for seq := uint64(n + 1); seq <= 2*n; seq++ {
-		if _, err := l.Append(numbered(seq, 400)); err != nil {
+		if _, err := Append(l, numbered(seq, 400)); err != nil {
 			t.Fatal(err)
 		}
 		if err := l.Done(seq, outcomeOf(seq)); err != nil {
@@ -227,29 +227,29 @@ func TestReceiptOfTheNewest(t *testing.T) {
 	for round := range 4 {
 		for i := range 2 { // two in one segment
 			var err error
-			if seq, err = l.Append(&Message{ID: same, Packet: make([]byte, 100)}); err != nil {
+			if seq, err = Append(l, &Message{ID: same, Packet: make([]byte, 100)}); err != nil {
 				t.Fatal(err)
 			}
 			if r, ok, err := l.Receipt(same); !ok || err != nil || r != (Receipt{Seq: seq}) {
 				t.Fatalf("round %d: %+v, %t, %v: want that %d is pending", round, r, ok, err, seq)
 			}
-			if err := l.Done(seq, Outcome{Kind: Refused, Reason: byte(2*round + i)}); err != nil {
+			if err := l.Done(seq, Result{Kind: Refused, Reason: byte(2*round + i)}); err != nil {
 				t.Fatal(err)
 			}
 		}
 		for range 12 { // and more segments
 			others++
-			s, err := l.Append(numbered(others, 400))
+			s, err := Append(l, numbered(others, 400))
 			if err == nil {
-				err = l.Done(s, Outcome{Kind: Acked})
+				err = l.Done(s, Result{Kind: Acked})
 			}
 			if err != nil {
 				t.Fatal(err)
 			}
 		}
-		want := Outcome{Kind: Refused, Reason: byte(2*round + 1)}
+		want := Result{Kind: Refused, Reason: byte(2*round + 1)}
 		for range 2 {
-			if r, ok, err := l.Receipt(same); !ok || err != nil || r.Seq != seq || r.Outcome != want {
+			if r, ok, err := l.Receipt(same); !ok || err != nil || r.Seq != seq || r.Result != want {
 				t.Fatalf("round %d: %+v, %t, %v: want %d, %+v", round, r, ok, err, seq, want)
 			}
 			l.Close()

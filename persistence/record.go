@@ -24,7 +24,7 @@ type record struct {
 	size  int // of the whole record
 
 	seq      uint64   // message, released, done
-	outcome  Outcome  // done; of a moved dead letter
+	outcome  Result   // done; of a moved dead letter
 	at       int64    // done, when it is noted; of a moved dead letter
 	id       uint16   // seen, cleared
 	stream   uint32   // message, stream
@@ -181,7 +181,7 @@ func appendReleased(b []byte, seq, rank uint64) []byte {
 }
 
 // appendDone notes when, in Unix milliseconds, unless at is 0.
-func appendDone(b []byte, seq uint64, o Outcome, at int64) []byte {
+func appendDone(b []byte, seq uint64, o Result, at int64) []byte {
 	var space [22]byte
 	body := append(binary.AppendUvarint(space[:0], seq), byte(o.Kind), o.Reason)
 	if at <= 0 {
@@ -243,7 +243,7 @@ func (r *record) decode(b []byte) error {
 	case kindDone, kindDoneAt:
 		r.kind = kindDone
 		r.seq = d.sequence()
-		r.outcome = Outcome{Kind: OutcomeKind(d.byte()), Reason: d.byte()}
+		r.outcome = Result{Kind: ResultKind(d.byte()), Reason: d.byte()}
 		d.bad = d.bad || r.outcome.Kind < Acked || r.outcome.Kind > discarded
 		if kind == kindDoneAt {
 			r.at = int64(d.number(maxMillis))

@@ -7,6 +7,8 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+
+	"github.com/mooring-mqtt/mooring/internal/fsys"
 )
 
 // recovery reads a folder: which segments count, and what their records say.
@@ -25,7 +27,7 @@ type recovery struct {
 // found is a segment file.
 type found struct {
 	number  uint64
-	file    File
+	file    fsys.File
 	size    int64 // bytes that count
 	full    int64 // bytes there are
 	header  header

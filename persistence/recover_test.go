@@ -15,13 +15,13 @@ func smallLog(t *testing.T) (*memFS, string) {
 	fsys := newMemFS()
 	l := open(t, fsys, Options{})
 	for seq := uint64(1); seq <= 10; seq++ {
-		if _, err := l.Append(numbered(seq, 20)); err != nil {
+		if _, err := Append(l, numbered(seq, 20)); err != nil {
 			t.Fatal(err)
 		}
 		switch seq {
 		case 4:
-			l.Done(3, Outcome{Kind: Acked})
-			l.Done(4, Outcome{Kind: Refused, Reason: 0x97})
+			l.Done(3, Result{Kind: Acked})
+			l.Done(4, Result{Kind: Refused, Reason: 0x97})
 		case 6:
 			l.Release(5)
 			l.Seen(77)
@@ -63,7 +63,7 @@ func TestCutAtEachByte(t *testing.T) {
 				t.Fatalf("cut at %d: fewer messages than with a shorter file", cut)
 			}
 			most = max(most, accepted)
-			if seq, err := l.Append(numbered(uint64(accepted+1), 9)); err != nil || seq != uint64(accepted+1) {
+			if seq, err := Append(l, numbered(uint64(accepted+1), 9)); err != nil || seq != uint64(accepted+1) {
 				t.Fatalf("cut at %d: Append = %d, %v", cut, seq, err)
 			}
 			if err := l.Close(); err != nil {
@@ -145,11 +145,11 @@ func manySegments(t *testing.T, n uint64) *memFS {
 		m := numbered(seq, 300)
 		m.Stream, _, _ = l.Stream("s")
 		m.StreamSeq = seq
-		if _, err := l.Append(m); err != nil {
+		if _, err := Append(l, m); err != nil {
 			t.Fatal(err)
 		}
 		if seq%2 == 0 {
-			l.Done(seq, Outcome{Kind: Acked})
+			l.Done(seq, Result{Kind: Acked})
 		}
 	}
 	if err := l.Close(); err != nil {
@@ -185,7 +185,7 @@ func TestDamagedPage(t *testing.T) {
 			if _, last, _ := l.Stream("s"); last != n && l.Epoch() == epoch {
 				t.Fatalf("page %d of %s: the stream went back to %d under the same epoch", at, name, last)
 			}
-			if _, err := l.Append(numbered(n+1, 10)); err != nil {
+			if _, err := Append(l, numbered(n+1, 10)); err != nil {
 				t.Fatal(err)
 			}
 			l.Close()
@@ -243,10 +243,10 @@ func TestPacketWithALogInside(t *testing.T) {
 	fsys := newMemFS()
 	l := open(t, fsys, Options{})
 	payload := inner.data(innerName)
-	if _, err := l.Append(&Message{Packet: payload}); err != nil {
+	if _, err := Append(l, &Message{Packet: payload}); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := l.Append(numbered(2, 10)); err != nil {
+	if _, err := Append(l, numbered(2, 10)); err != nil {
 		t.Fatal(err)
 	}
 	l.Close()
@@ -267,10 +267,10 @@ func TestPacketFullOfBeginnings(t *testing.T) {
 	fsys := newMemFS()
 	l := open(t, fsys, Options{})
 	payload := bytes.Repeat([]byte{0x81, 0x81, 0x81, 0x01, 0x05}, 1<<18/5) // tag of 66,052 bytes, sequence 5
-	if _, err := l.Append(&Message{Packet: payload}); err != nil {
+	if _, err := Append(l, &Message{Packet: payload}); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := l.Append(numbered(2, 10)); err != nil {
+	if _, err := Append(l, numbered(2, 10)); err != nil {
 		t.Fatal(err)
 	}
 	name, end := segmentName("log", l.number), l.end
@@ -313,7 +313,7 @@ func TestManyRestarts(t *testing.T) {
 		if names, _ := fsys.ReadDir("log"); len(names) != 1 {
 			t.Fatalf("boot %d: %v", boot, names)
 		}
-		if _, err := l.Append(numbered(boot, 50)); err != nil {
+		if _, err := Append(l, numbered(boot, 50)); err != nil {
 			t.Fatal(err)
 		}
 		if boot == 1 {
@@ -350,7 +350,7 @@ func TestUnreadableMessage(t *testing.T) {
 		if !errors.As(err, &unread) || !errors.Is(err, fs.ErrNotExist) || unread.Seq > last {
 			t.Fatal(err)
 		}
-		if err := l.Done(unread.Seq, Outcome{Kind: Dropped}); err != nil {
+		if err := l.Done(unread.Seq, Result{Kind: Dropped}); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -82,15 +82,15 @@ func (r *releases) loaded(released func(seq uint64) bool) {
 }
 
 // Released implements [Store].
-func (l *Log) Released() []Place {
+func (l *Log) Released() []Position {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	g := &l.ledger
 	g.releases.tidy(l.released)
-	places := make([]Place, 0, len(g.releases.list))
+	places := make([]Position, 0, len(g.releases.list))
 	for _, e := range g.releases.list {
 		p := l.find(e.seq).priority()
-		places = append(places, Place{Seq: e.seq, Number: l.place(p, e.seq), Priority: p})
+		places = append(places, Position{Seq: e.seq, Number: l.place(p, e.seq), Priority: p})
 	}
 	return places
 }

@@ -16,7 +16,7 @@ func TestEpochAfterDamage(t *testing.T) {
 	for seq := uint64(1); seq <= 3; seq++ {
 		m := numbered(seq, 50)
 		m.Stream, m.StreamSeq = id, seq
-		if _, err := l.Append(m); err != nil {
+		if _, err := Append(l, m); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -43,7 +43,7 @@ func TestPowerCutWhileTakingOver(t *testing.T) {
 	fsys := newMemFS()
 	l := open(t, fsys, Options{})
 	for seq := uint64(1); seq <= 10; seq++ {
-		if _, err := l.Append(numbered(seq, 50)); err != nil {
+		if _, err := Append(l, numbered(seq, 50)); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -106,7 +106,7 @@ func TestReopenedMessagesAreDurable(t *testing.T) {
 		fsys := newMemFS()
 		l := open(t, fsys, Options{Sync: SyncNever, BufferBytes: 4 << 10, SegmentBytes: 64 << 10})
 		for seq := uint64(1); seq <= n; seq++ {
-			if _, err := l.Append(numbered(seq, 100)); err != nil {
+			if _, err := Append(l, numbered(seq, 100)); err != nil {
 				t.Fatal(err)
 			}
 		}

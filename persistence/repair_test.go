@@ -20,20 +20,20 @@ func TestFullDiskWithNothingPending(t *testing.T) {
 			l := open(t, newMemFS(), with(small, func(o *Options) { o.MaxDiskBytes, o.Sync, o.Interval = 32<<10, sync, time.Hour }))
 			var err error
 			for seq := uint64(1); err == nil; seq++ {
-				_, err = l.Append(numbered(seq, 500))
+				_, err = Append(l, numbered(seq, 500))
 			}
 			if !errors.Is(err, ErrFull) {
 				t.Fatal(err)
 			}
 			for seq := range l.LastSeq() - leave {
-				if err := l.Done(seq+1, Outcome{Kind: Acked}); err != nil {
+				if err := l.Done(seq+1, Result{Kind: Acked}); err != nil {
 					t.Fatal(err)
 				}
 			}
 			if err := l.Room(t.Context(), 500); err != nil {
 				t.Fatal(err)
 			}
-			if _, err := l.Append(numbered(l.LastSeq()+1, 500)); err != nil {
+			if _, err := Append(l, numbered(l.LastSeq()+1, 500)); err != nil {
 				t.Fatalf("policy %d, %d pending: %v", sync, leave, err)
 			}
 			if err := l.Close(); err != nil {
@@ -54,7 +54,7 @@ func TestCompactionEnds(t *testing.T) {
 			for seq := uint64(1); seq <= 200 && err == nil; seq++ {
 				m := numbered(seq, 10)
 				m.Key = fmt.Sprint(seq, strings.Repeat("k", 900))
-				_, err = l.Append(m)
+				_, err = Append(l, m)
 			}
 			return err
 		}},
@@ -63,8 +63,8 @@ func TestCompactionEnds(t *testing.T) {
 				_, _, err = l.Stream(fmt.Sprint(n, strings.Repeat("s", 90)))
 			}
 			for seq := uint64(1); seq <= 60 && err == nil; seq++ {
-				if _, err = l.Append(numbered(seq, 400)); err == nil && seq > 10 {
-					err = l.Done(seq, Outcome{Kind: Acked})
+				if _, err = Append(l, numbered(seq, 400)); err == nil && seq > 10 {
+					err = l.Done(seq, Result{Kind: Acked})
 				}
 			}
 			return err
@@ -101,10 +101,10 @@ func TestReceiptsWithoutRoom(t *testing.T) {
 		return n, nil
 	})
 	for seq := uint64(1); seq <= 100; seq++ {
-		if _, err := l.Append(numbered(seq, 500)); err != nil {
+		if _, err := Append(l, numbered(seq, 500)); err != nil {
 			t.Fatal(err)
 		}
-		if err := l.Done(seq, Outcome{Kind: Acked}); err != nil {
+		if err := l.Done(seq, Result{Kind: Acked}); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -123,11 +123,11 @@ func TestDeadLettersThatAreNotWritten(t *testing.T) {
 		if _, err := s.Enqueue(numbered(1, 50)); err != nil {
 			t.Fatal(err)
 		}
-		if err := s.Done(1, Outcome{Kind: DeadLettered}); err != nil {
+		if err := s.Done(1, Result{Kind: DeadLettered}); err != nil {
 			t.Fatal(err)
 		}
 		for range 2 {
-			if err := s.DeadLetters(func(e *Entry, _ byte) bool { return e.Seq == 1 }); err != nil {
+			if err := s.(DeadLetters).DeadLetters(func(e *Entry, _ byte) bool { return e.Seq == 1 }); err != nil {
 				t.Fatal(err)
 			}
 			if err := s.Sync(); err != nil {
@@ -162,7 +162,7 @@ func TestOpeningManyMovedMessages(t *testing.T) {
 	}
 	for seq := uint64(1); seq <= messages; seq++ {
 		if seq%4 != 0 {
-			if err := m.Done(seq, Outcome{Kind: Acked}); err != nil {
+			if err := m.Done(seq, Result{Kind: Acked}); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -191,10 +191,10 @@ func TestKeysAreForgotten(t *testing.T) {
 	for seq := uint64(1); seq <= 20_000; seq++ {
 		msg := numbered(seq, 20)
 		msg.Key = fmt.Sprint(seq)
-		if _, err := m.Append(msg); err != nil {
+		if _, err := Append(m, msg); err != nil {
 			t.Fatal(err)
 		}
-		if err := m.Done(seq, Outcome{Kind: Acked}); err != nil {
+		if err := m.Done(seq, Result{Kind: Acked}); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -211,7 +211,7 @@ func TestKeysAreForgotten(t *testing.T) {
 func TestMaxAgeOfTheFarFuture(t *testing.T) {
 	m := NewMemory(Options{MaxAge: time.Hour})
 	defer m.Close()
-	if _, err := m.Append(&Message{Accepted: time.Unix(1<<60, 0)}); err != nil {
+	if _, err := Append(m, &Message{Accepted: time.Unix(1<<60, 0)}); err != nil {
 		t.Fatal(err)
 	}
 	var c Cursor
@@ -224,7 +224,7 @@ func TestMaxAgeOfTheFarFuture(t *testing.T) {
 func TestAcceptedDoesNotMoveTheClock(t *testing.T) {
 	m := NewMemory(Options{})
 	begin := m.Now()
-	if _, err := m.Append(&Message{Accepted: begin.Add(300 * 24 * time.Hour)}); err != nil {
+	if _, err := Append(m, &Message{Accepted: begin.Add(300 * 24 * time.Hour)}); err != nil {
 		t.Fatal(err)
 	}
 	m = m.Reopen()

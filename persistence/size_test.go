@@ -5,6 +5,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/mooring-mqtt/mooring/internal/fsys"
 )
 
 // TestRecordSizes: a message costs its packet and at most 40 bytes, a done
@@ -32,7 +34,7 @@ func TestRecordSizes(t *testing.T) {
 			t.Errorf("%s: %d bytes beside the packet, want at most %d", c.name, n, c.atMost)
 		}
 	}
-	if n := len(appendDone(nil, maxSequence, Outcome{Kind: Dropped, Reason: 255}, 1<<42)); n > 24 {
+	if n := len(appendDone(nil, maxSequence, Result{Kind: Dropped, Reason: 255}, 1<<42)); n > 24 {
 		t.Errorf("a done record has %d bytes", n)
 	}
 }
@@ -67,12 +69,12 @@ func heap() int64 {
 // nullFS keeps no data, so that only the log's own memory is measured.
 type nullFS struct{ *memFS }
 
-func (n nullFS) Create(name string) (File, error) {
+func (n nullFS) Create(name string) (fsys.File, error) {
 	f, err := n.memFS.Create(name)
 	return nullFile{f}, err
 }
 
-type nullFile struct{ File }
+type nullFile struct{ fsys.File }
 
 func (nullFile) WriteAt(b []byte, _ int64) (int, error) { return len(b), nil }
 

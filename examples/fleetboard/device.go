@@ -78,11 +78,7 @@ func newDevice(i int, p *place, o *options) *device {
 		version: [...]string{"1.4.2", "1.4.2", "1.4.2", "1.5.0-rc1"}[i%4], o: o, place: p, link: p.link(), changed: time.Now(),
 		connected: make(chan struct{}, 1)}
 	d.flash = persistence.NewMemory(persistence.Options{MaxMessages: maxBacklog, WhenFull: persistence.DropOldest,
-		SegmentBytes: 64 << 10, BufferBytes: 4 << 10, MaxDeadLetters: -1, OnDrop: func(x persistence.Drop) {
-			if c := d.client.Load(); c != nil {
-				c.Dropped(x)
-			}
-		}})
+		SegmentBytes: 64 << 10, BufferBytes: 4 << 10, MaxDeadLetters: -1})
 	return d
 }
 

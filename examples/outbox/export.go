@@ -74,8 +74,8 @@ func line(m *message) *exported {
 	}
 	e.Key, e.KeyB64 = text(m.Key)
 	e.Stream, e.StreamB64 = text(m.Stream)
-	if m.Outcome.Kind != 0 {
-		e.Reason = &m.Outcome.Reason
+	if m.Result.Kind != 0 {
+		e.Reason = &m.Result.Reason
 	}
 	switch {
 	case m.decoded:

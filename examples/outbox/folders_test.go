@@ -29,16 +29,16 @@ func put(t *testing.T, l *persistence.Log, p wire.Publish, m persistence.Message
 		t.Fatal(err)
 	}
 	m.Accepted, m.Packet = begun, wire.AppendPublish(nil, &p)
-	seq, err := l.Append(&m)
+	seq, err := persistence.Append(l, &m)
 	if err != nil {
 		t.Fatal(err)
 	}
 	return seq
 }
 
-func end(t *testing.T, l *persistence.Log, seq uint64, kind persistence.OutcomeKind, reason byte) {
+func end(t *testing.T, l *persistence.Log, seq uint64, kind persistence.ResultKind, reason byte) {
 	t.Helper()
-	if err := l.Done(seq, persistence.Outcome{Kind: kind, Reason: reason}); err != nil {
+	if err := l.Done(seq, persistence.Result{Kind: kind, Reason: reason}); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -59,7 +59,7 @@ func healthy(t *testing.T) string {
 	put(t, l, wire.Publish{Topic: "$SYS/plant", QoS: 2, Payload: []byte("x")}, persistence.Message{ID: id(3)})
 	put(t, l, wire.Publish{Topic: "plant/2/temp", QoS: 1}, persistence.Message{ID: id(4)})
 	put(t, l, wire.Publish{Topic: "plant/2/temp", QoS: 1}, persistence.Message{ID: id(5)})
-	if _, err := l.Append(&persistence.Message{Accepted: begun, Packet: []byte("\x30no packet")}); err != nil {
+	if _, err := persistence.Append(l, &persistence.Message{Accepted: begun, Packet: []byte("\x30no packet")}); err != nil {
 		t.Fatal(err)
 	}
 	if err := l.Release(3); err != nil {

@@ -20,8 +20,8 @@ func (t *tool) fate(m *message) string {
 	case "dead":
 		state = "dead: no server takes it; kept to be looked at"
 	}
-	if m.Outcome.Kind == persistence.Refused || m.Outcome.Reason != 0 {
-		state += fmt.Sprintf(", reason code 0x%02x", m.Outcome.Reason)
+	if m.Result.Kind == persistence.Refused || m.Result.Reason != 0 {
+		state += fmt.Sprintf(", reason code 0x%02x", m.Result.Reason)
 	}
 	if !m.Ended.IsZero() {
 		state += ", " + t.moment(m.Ended)

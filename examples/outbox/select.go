@@ -23,10 +23,10 @@ func (m *message) state() string {
 	switch {
 	case m.Dead:
 		return "dead"
-	case m.Outcome.Kind == persistence.DeadLettered:
+	case m.Result.Kind == persistence.DeadLettered:
 		return "discarded"
-	case m.Outcome.Kind != 0:
-		return m.Outcome.Kind.String()
+	case m.Result.Kind != 0:
+		return m.Result.Kind.String()
 	case m.Released:
 		return "released"
 	}

@@ -66,7 +66,7 @@ func (t *tool) showID(id [16]byte) (int, error) {
 	err = t.in.EachReceipt(func(of [16]byte, r persistence.Receipt) bool {
 		if of == id {
 			found++
-			fmt.Fprintf(t.out, "message %d: %s with reason 0x%02x at %s; the message itself is gone\n", r.Seq, r.Outcome.Kind, r.Outcome.Reason, t.moment(r.At))
+			fmt.Fprintf(t.out, "message %d: %s with reason 0x%02x at %s; the message itself is gone\n", r.Seq, r.Result.Kind, r.Result.Reason, t.moment(r.At))
 		}
 		return true
 	})

@@ -8,7 +8,7 @@ import (
 
 // sabotage takes a protective part out of a store, to show that the run then
 // fails. Without a part to take out, the store is returned as it is.
-func sabotage(s persistence.Store, without string) persistence.Store {
+func sabotage(s *persistence.Log, without string) persistence.Store {
 	switch without {
 	case "ids":
 		return &freshIDs{Store: s, shift: s.Boot() * 7919}
@@ -41,7 +41,7 @@ func (f *freshIDs) First(p persistence.Priority) uint64 { return f.shifted(f.Sto
 
 func (f *freshIDs) Sent(p persistence.Priority) uint64 { return f.shifted(f.Store.Sent(p)) }
 
-func (f *freshIDs) Released() []persistence.Place {
+func (f *freshIDs) Released() []persistence.Position {
 	places := f.Store.Released()
 	for i := range places {
 		places[i].Number += f.shift

@@ -19,7 +19,7 @@ func openMooring(dir string) (queue, error) {
 }
 
 func (q *mooringQueue) Append(packet []byte) error {
-	_, err := q.log.Append(&persistence.Message{Packet: packet})
+	_, err := persistence.Append(q.log, &persistence.Message{Packet: packet})
 	return err
 }
 
@@ -39,7 +39,7 @@ func (q *mooringQueue) Take(n int, visit func([]byte)) (int, error) {
 			return taken, err
 		}
 		visit(q.e.Packet)
-		if err := q.log.Done(q.e.Seq, persistence.Outcome{Kind: persistence.Acked}); err != nil {
+		if err := q.log.Done(q.e.Seq, persistence.Result{Kind: persistence.Acked}); err != nil {
 			return taken, err
 		}
 	}

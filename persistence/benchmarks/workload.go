@@ -9,7 +9,7 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/mooring-mqtt/mooring/persistence"
+	"github.com/mooring-mqtt/mooring/internal/fsys"
 )
 
 const (
@@ -103,7 +103,7 @@ func enqueue(q queue, d time.Duration) (float64, error) {
 // bytes that were there before, and nothing else is done.
 func ceiling(dir string, d time.Duration) (rate float64, err error) {
 	const span = 16 << 20
-	f, err := persistence.OS.Create(filepath.Join(dir, "plain"))
+	f, err := fsys.OS.Create(filepath.Join(dir, "plain"))
 	if err != nil {
 		return 0, err
 	}

@@ -54,7 +54,7 @@ func testFields(t *testing.T, open Open) {
 	for i, c := range times {
 		m := message(uint64(i+1), 8)
 		m.Accepted, m.Expires, m.Stream, m.StreamSeq = c.accepted, c.expires, stream, uint64(i)
-		_, err := s.Append(m)
+		_, err := persistence.Append(s, m)
 		must(t, err)
 	}
 	check := func() {
@@ -76,7 +76,7 @@ func testFields(t *testing.T, open Open) {
 	check()
 
 	before := time.Now().Truncate(time.Millisecond)
-	seq, err := s.Append(&persistence.Message{})
+	seq, err := persistence.Append(s, &persistence.Message{})
 	must(t, err)
 	var e persistence.Entry
 	_, err = s.Next(&persistence.Cursor{seq - 1}, &e)
@@ -99,13 +99,13 @@ func testPacketIsCopied(t *testing.T, open Open) {
 func testDone(t *testing.T, open Open) {
 	s, reopen := open(t, persistence.Options{})
 	appendN(t, s, 6)
-	outcomes := []persistence.Outcome{
+	outcomes := []persistence.Result{
 		{Kind: persistence.Acked}, {Kind: persistence.Refused, Reason: 0x97},
 		{Kind: persistence.Expired}, {Kind: persistence.Dropped},
 	}
 	for i, o := range outcomes {
 		must(t, s.Done(uint64(i+1), o))
-		must(t, s.Done(uint64(i+1), persistence.Outcome{Kind: persistence.Acked})) // no effect
+		must(t, s.Done(uint64(i+1), persistence.Result{Kind: persistence.Acked})) // no effect
 	}
 	for range 3 {
 		c := sum(t, s)
@@ -114,7 +114,7 @@ func testDone(t *testing.T, open Open) {
 		expect(t, "Stats", got, want)
 		expectList(t, "Next", drain(t, s), []uint64{5, 6})
 		s = reopen()
-		must(t, s.Done(2, persistence.Outcome{Kind: persistence.Acked})) // no effect
+		must(t, s.Done(2, persistence.Result{Kind: persistence.Acked})) // no effect
 	}
 	acked(t, s, 5)
 	acked(t, s, 6)

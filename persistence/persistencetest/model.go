@@ -9,7 +9,7 @@ import (
 	"github.com/mooring-mqtt/mooring/persistence"
 )
 
-// model is what a store must look like, kept in the simplest way.
+// model is the expected state of a store, kept in the simplest way.
 type model struct {
 	o        persistence.Options
 	messages []*modelMessage // by sequence
@@ -17,13 +17,13 @@ type model struct {
 	sent     [persistence.Priorities]uint64
 	releases []*modelMessage // in the order of the calls
 	owner    string
-	totals   map[persistence.OutcomeKind]uint64
+	totals   map[persistence.ResultKind]uint64
 	seen     map[uint16]bool
 	streams  []string
 	last     map[string]uint64
-	boot     uint64
-	drops    []persistence.Drop // what OnDrop must have told since the last comparison
-	told     []persistence.Drop
+	drops    []persistence.Drop // expected since the last comparison
+	notified []persistence.Drop // of these, reported by the store
+	dropper  bool               // the store implements persistence.Dropper
 }
 
 type modelMessage struct {
@@ -33,7 +33,7 @@ type modelMessage struct {
 	pending     bool
 	released    bool
 	dead        bool
-	outcome     persistence.Outcome
+	outcome     persistence.Result
 }
 
 const (
@@ -42,8 +42,8 @@ const (
 	modelReceipts    = 20
 )
 
-// testModel does random things to a store and to the model, with restarts at
-// random, and compares.
+// testModel applies random operations, with restarts, to a store and to the model,
+// and compares them.
 func testModel(t *testing.T, open Open) {
 	for seed := range uint64(6) {
 		o := persistence.Options{SegmentBytes: 4 << 10, BufferBytes: 4 << 10, MaxStreams: 5,
@@ -59,9 +59,10 @@ func testModel(t *testing.T, open Open) {
 }
 
 func runModel(t *testing.T, open Open, o persistence.Options, rnd *rand.Rand, steps int) {
-	m := &model{o: o, totals: map[persistence.OutcomeKind]uint64{}, seen: map[uint16]bool{}, last: map[string]uint64{}, boot: 1}
-	o.OnDrop = func(d persistence.Drop) { m.told = append(m.told, d) }
+	m := &model{o: o, totals: map[persistence.ResultKind]uint64{}, seen: map[uint16]bool{}, last: map[string]uint64{}}
 	s, reopen := open(t, o)
+	_, m.dropper = s.(persistence.Dropper)
+	m.attach(s)
 	for range steps {
 		switch p := rnd.IntN(100); {
 		case p < 45:
@@ -88,8 +89,10 @@ func runModel(t *testing.T, open Open, o persistence.Options, rnd *rand.Rand, st
 			}
 		case p < 80 && len(m.messages) > 0:
 			one := m.any(rnd)
-			must(t, s.Discard(one.seq))
-			one.dead = false
+			if kept, ok := s.(persistence.DeadLetters); ok {
+				must(t, kept.Discard(one.seq))
+				one.dead = false
+			}
 		case p < 86:
 			id := uint16(1 + rnd.IntN(20))
 			must(t, s.Seen(id))
@@ -113,11 +116,17 @@ func runModel(t *testing.T, open Open, o persistence.Options, rnd *rand.Rand, st
 			must(t, s.Sync())
 		case p < 98:
 			s = reopen()
-			m.boot++
+			m.attach(s)
 			m.compare(t, s)
 		}
 	}
 	m.compare(t, s)
+}
+
+func (m *model) attach(s persistence.Store) {
+	if d, ok := s.(persistence.Dropper); ok {
+		d.NotifyDrops(func(d persistence.Drop) { m.notified = append(m.notified, d) })
+	}
 }
 
 func (m *model) any(rnd *rand.Rand) *modelMessage { return m.messages[rnd.IntN(len(m.messages))] }
@@ -133,7 +142,7 @@ func (m *model) droppable(one *modelMessage) bool {
 	return one.pending && !one.released && one.number > m.sent[one.priority]
 }
 
-func (m *model) end(one *modelMessage, o persistence.Outcome) {
+func (m *model) end(one *modelMessage, o persistence.Result) {
 	if !one.pending {
 		return
 	}
@@ -160,17 +169,17 @@ func (m *model) deadLetters() (seqs []uint64) {
 func (m *model) done(t *testing.T, s persistence.Store, rnd *rand.Rand, oldest bool) {
 	t.Helper()
 	one := m.any(rnd)
-	if oldest { // mostly, so that segments go
+	if oldest { // mostly, so that old messages end
 		if i := slices.IndexFunc(m.messages, func(one *modelMessage) bool { return one.pending }); i >= 0 {
 			one = m.messages[i]
 		}
 	}
-	o := persistence.Outcome{Kind: persistence.Acked + persistence.OutcomeKind(rnd.IntN(5)), Reason: byte(rnd.IntN(256))}
+	o := persistence.Result{Kind: persistence.Acked + persistence.ResultKind(rnd.IntN(5)), Reason: byte(rnd.IntN(256))}
 	must(t, s.Done(one.seq, o))
 	m.end(one, o)
 }
 
-// order returns the messages pending, as Next must show them.
+// order returns the pending messages in the order of Next.
 func (m *model) order() (list []*modelMessage) {
 	for p := persistence.Urgent; ; p-- {
 		for _, one := range m.messages {
@@ -184,12 +193,13 @@ func (m *model) order() (list []*modelMessage) {
 	}
 }
 
-// full makes room for a message of that priority, or reports that there is none.
+// full drops a message for a new one of this priority, or reports that there is no
+// room.
 func (m *model) full(p persistence.Priority) bool {
 	if m.o.MaxMessages == 0 || len(m.order()) < m.o.MaxMessages {
 		return false
 	}
-	for level := persistence.Normal; level <= p; level++ {
+	for level := persistence.Normal; level <= p && m.dropper; level++ {
 		for _, one := range m.messages {
 			if one.priority == level && m.droppable(one) {
 				m.drop(one, persistence.DroppedOldest)
@@ -201,7 +211,7 @@ func (m *model) full(p persistence.Priority) bool {
 }
 
 func (m *model) drop(one *modelMessage, cause persistence.DropCause) {
-	m.end(one, persistence.Outcome{Kind: persistence.Dropped})
+	m.end(one, persistence.Result{Kind: persistence.Dropped})
 	m.drops = append(m.drops, persistence.Drop{Seq: one.seq, Cause: cause})
 }
 
@@ -229,15 +239,15 @@ func (m *model) append(t *testing.T, s persistence.Store, rnd *rand.Rand) {
 	}
 	var older *modelMessage
 	for _, other := range m.messages {
-		if one.key != "" && other.key == one.key {
+		if m.dropper && one.key != "" && other.key == one.key {
 			older = other
 		}
 	}
 	replaces := older != nil && m.droppable(older)
 	full := !replaces && m.full(one.priority)
-	seq, err := s.Append(msg)
+	seq, err := persistence.Append(s, msg)
 	if full {
-		expect(t, "with nothing that can be dropped it is full", errors.Is(err, persistence.ErrFull), true)
+		expect(t, "no message can be dropped: ErrFull", errors.Is(err, persistence.ErrFull), true)
 		return
 	}
 	must(t, err)
@@ -259,29 +269,27 @@ func (m *model) append(t *testing.T, s persistence.Store, rnd *rand.Rand) {
 func (m *model) compare(t *testing.T, s persistence.Store) {
 	t.Helper()
 	m.compareMessages(t, s)
-	expectList(t, "told by OnDrop", m.told, m.drops)
-	m.told, m.drops = nil, nil
+	expectList(t, "drops", m.notified, m.drops)
+	m.notified, m.drops = nil, nil
 	var seen []uint16
 	for id := range m.seen {
 		seen = append(seen, id)
 	}
-	var released []persistence.Place
+	var released []persistence.Position
 	for _, one := range m.releases {
 		if one.released {
-			released = append(released, persistence.Place{Seq: one.seq, Number: one.number, Priority: one.priority})
+			released = append(released, persistence.Position{Seq: one.seq, Number: one.number, Priority: one.priority})
 		}
 	}
 	expectList(t, "Released", s.Released(), released)
 	expect(t, "SessionClientID", s.SessionClientID(), m.owner)
 	slices.Sort(seen)
 	expectList(t, "SeenIDs", s.SeenIDs(), seen)
-	var names []string
-	s.Streams(func(name string, _ uint32, last uint64) bool {
-		names = append(names, name)
+	for _, name := range m.streams {
+		_, last, err := s.Stream(name)
+		must(t, err)
 		expect(t, "last of "+name, last, m.last[name])
-		return true
-	})
-	expectList(t, "Streams", names, m.streams)
+	}
 	c := sum(t, s)
 	expect(t, "Accepted", c.Accepted, uint64(len(m.messages)))
 	expect(t, "Acked", c.Acked, m.totals[persistence.Acked])
@@ -289,11 +297,9 @@ func (m *model) compare(t *testing.T, s persistence.Store) {
 	expect(t, "Expired", c.Expired, m.totals[persistence.Expired])
 	expect(t, "Dropped", c.Dropped, m.totals[persistence.Dropped])
 	expect(t, "DeadLettered", c.DeadLettered, m.totals[persistence.DeadLettered])
-	expect(t, "DeadLetters", c.DeadLetters, uint64(len(m.deadLetters())))
 	expect(t, "Lost", c.Lost, 0)
 	expect(t, "Corruptions", c.Corruptions, 0)
 	expect(t, "TornTails", c.TornTails, 0)
-	expect(t, "Boot", s.Boot(), m.boot)
 }
 
 func (m *model) compareMessages(t *testing.T, s persistence.Store) {
@@ -321,14 +327,7 @@ func (m *model) compareMessages(t *testing.T, s persistence.Store) {
 		expect(t, "First", s.First(p), first[p])
 		expect(t, "Sent", s.Sent(p), m.sent[p])
 	}
-	var dead []uint64
-	must(t, s.DeadLetters(func(e *persistence.Entry, reason byte) bool {
-		checkContent(t, e)
-		expect(t, "reason", reason, m.messages[e.Seq-1].outcome.Reason)
-		dead = append(dead, e.Seq)
-		return true
-	}))
-	expectList(t, "dead letters", dead, m.deadLetters())
+	m.compareDeadLetters(t, s)
 	for _, one := range m.messages {
 		ok, err := s.Get(one.seq, &e)
 		must(t, err)
@@ -342,11 +341,32 @@ func (m *model) compareMessages(t *testing.T, s persistence.Store) {
 	}
 }
 
-// compareReceipt: what is pending or set aside is known, and so are the newest;
-// what is said of others is right.
+func (m *model) compareDeadLetters(t *testing.T, s persistence.Store) {
+	t.Helper()
+	kept, ok := s.(persistence.DeadLetters)
+	if !ok {
+		return
+	}
+	expect(t, "Stats.DeadLetters", s.Stats().DeadLetters, uint64(len(m.deadLetters())))
+	var dead []uint64
+	must(t, kept.DeadLetters(func(e *persistence.Entry, reason byte) bool {
+		checkContent(t, e)
+		expect(t, "reason", reason, m.messages[e.Seq-1].outcome.Reason)
+		dead = append(dead, e.Seq)
+		return true
+	}))
+	expectList(t, "dead letters", dead, m.deadLetters())
+}
+
+// compareReceipt checks that a receipt exists for a message that is pending, a dead
+// letter or among the newest, and that any receipt is right.
 func (m *model) compareReceipt(t *testing.T, s persistence.Store, one *modelMessage) {
 	t.Helper()
-	r, ok, err := s.Receipt(message(one.seq, 0).ID)
+	receipts, ok := s.(persistence.Receipts)
+	if !ok {
+		return
+	}
+	r, ok, err := receipts.Receipt(message(one.seq, 0).ID)
 	must(t, err)
 	if m.o.MaxReceipts == 0 {
 		expect(t, "a receipt where none are kept", ok, false)
@@ -355,7 +375,7 @@ func (m *model) compareReceipt(t *testing.T, s persistence.Store, one *modelMess
 	if !ok && !one.pending && !one.dead && len(m.messages)-int(one.seq) >= modelReceipts {
 		return
 	}
-	if !ok || r.Seq != one.seq || r.Outcome != one.outcome || r.At.IsZero() != one.pending {
+	if !ok || r.Seq != one.seq || r.Result != one.outcome || r.At.IsZero() != one.pending {
 		t.Fatalf("Receipt = %+v, %v; want %+v", r, ok, one)
 	}
 }

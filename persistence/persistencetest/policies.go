@@ -3,6 +3,7 @@ package persistencetest
 import (
 	"context"
 	"errors"
+	"reflect"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -10,34 +11,46 @@ import (
 	"github.com/mooring-mqtt/mooring/persistence"
 )
 
-// testRoom: Room waits until a message ends, or the context does.
+// optional returns the optional part of a store, and skips the test without it.
+func optional[T any](t *testing.T, s persistence.Store) T {
+	t.Helper()
+	part, ok := s.(T)
+	if !ok {
+		t.Skipf("the store is not a %v", reflect.TypeFor[T]())
+	}
+	return part
+}
+
+// testRoom checks that Room waits until a message or the context ends.
 func testRoom(t *testing.T, open Open) {
 	s, _ := open(t, persistence.Options{MaxMessages: 2, MaxBytes: 100})
-	must(t, s.Room(t.Context(), 100))
+	room := optional[persistence.RoomWaiter](t, s).Room
+	must(t, room(t.Context(), 100))
 	appendN(t, s, 2)
-	cause := errors.New("enough")
+	cause := errors.New("canceled")
 	ctx, cancel := context.WithCancelCause(t.Context())
 	cancel(cause)
-	expect(t, "Room under a context that is over", s.Room(ctx, 8), cause)
+	expect(t, "Room under a context that has ended", room(ctx, 8), cause)
 	got := make(chan error)
-	go func() { got <- s.Room(t.Context(), 8) }()
+	go func() { got <- room(t.Context(), 8) }()
 	acked(t, s, 1)
 	must(t, <-got)
 	appendN(t, s, 1)
-	go func() { got <- s.Room(t.Context(), 70) }() // 40 of 100 bytes are taken
+	go func() { got <- room(t.Context(), 70) }() // 40 of 100 bytes are taken
 	acked(t, s, 2)
 	must(t, <-got)
-	go func() { got <- s.Room(t.Context(), 90) }()
+	go func() { got <- room(t.Context(), 90) }()
 	must(t, s.Close())
-	expect(t, "Room of a store that is being closed", errors.Is(<-got, persistence.ErrClosed), true)
+	expect(t, "Room of a closed store", errors.Is(<-got, persistence.ErrClosed), true)
 }
 
-// testDropNewest: the new message is refused and counted.
+// testDropNewest checks that the new message is refused and counted.
 func testDropNewest(t *testing.T, open Open) {
 	s, _ := open(t, persistence.Options{MaxMessages: 2, WhenFull: persistence.DropNewest})
+	optional[persistence.Dropper](t, s)
 	appendN(t, s, 2)
 	for range 3 {
-		_, err := s.Append(message(3, 8))
+		_, err := persistence.Append(s, message(3, 8))
 		expect(t, "a third of two is ErrFull", errors.Is(err, persistence.ErrFull), true)
 	}
 	c := sum(t, s)
@@ -45,30 +58,36 @@ func testDropNewest(t *testing.T, open Open) {
 	expect(t, "Accepted", c.Accepted, 2)
 }
 
-// testDropOldestBytes: as many go as it takes, and none for a packet that could
-// never be stored.
-func testDropOldestBytes(t *testing.T, open Open) {
-	var drops []persistence.Drop
-	s, _ := open(t, persistence.Options{MaxBytes: 100, WhenFull: persistence.DropOldest, OnDrop: func(d persistence.Drop) { drops = append(drops, d) }})
-	appendN(t, s, 5) // of 20 bytes
-	_, err := s.Append(message(6, 101))
-	expect(t, "more than all", errors.Is(err, persistence.ErrPacketTooLarge), true)
-	expect(t, "drops", len(drops), 0)
-	_, err = s.Append(message(6, 60))
-	must(t, err)
-	expectList(t, "pending", drain(t, s), []uint64{4, 5, 6})
-	expectList(t, "drops", drops, []persistence.Drop{{Seq: 1}, {Seq: 2}, {Seq: 3}})
-	expect(t, "DroppedOldest", s.Stats().DroppedOldest, 3)
-	must(t, s.MarkSent(persistence.Normal, 6))
-	_, err = s.Append(message(7, 8))
-	expect(t, "what may have been sent is not dropped", errors.Is(err, persistence.ErrFull), true)
+// dropping opens a store that drops its oldest messages, and records which.
+func dropping(t *testing.T, open Open, o persistence.Options) (s persistence.Store, drops *[]persistence.Drop) {
+	o.WhenFull, drops = persistence.DropOldest, new([]persistence.Drop)
+	s, _ = open(t, o)
+	optional[persistence.Dropper](t, s).NotifyDrops(func(d persistence.Drop) { *drops = append(*drops, d) })
+	return s, drops
 }
 
-// testDropOldestPriority: the lowest priority gives way first, also a message that
-// was accepted a moment ago and that nobody has waited for.
+// testDropOldestBytes checks that no more messages than necessary are dropped, and
+// none for a packet that can never be stored.
+func testDropOldestBytes(t *testing.T, open Open) {
+	s, drops := dropping(t, open, persistence.Options{MaxBytes: 100})
+	appendN(t, s, 5) // of 20 bytes
+	_, err := persistence.Append(s, message(6, 101))
+	expect(t, "a packet over MaxBytes", errors.Is(err, persistence.ErrPacketTooLarge), true)
+	expect(t, "drops", len(*drops), 0)
+	_, err = persistence.Append(s, message(6, 60))
+	must(t, err)
+	expectList(t, "pending", drain(t, s), []uint64{4, 5, 6})
+	expectList(t, "drops", *drops, []persistence.Drop{{Seq: 1}, {Seq: 2}, {Seq: 3}})
+	expect(t, "DroppedOldest", s.Stats().DroppedOldest, 3)
+	must(t, s.MarkSent(persistence.Normal, 6))
+	_, err = persistence.Append(s, message(7, 8))
+	expect(t, "a message that may have been sent is not dropped", errors.Is(err, persistence.ErrFull), true)
+}
+
+// testDropOldestPriority checks that the lowest priority is dropped first, also a
+// message that is not durable yet.
 func testDropOldestPriority(t *testing.T, open Open) {
-	var drops []persistence.Drop
-	s, _ := open(t, persistence.Options{MaxMessages: 2, WhenFull: persistence.DropOldest, OnDrop: func(d persistence.Drop) { drops = append(drops, d) }})
+	s, drops := dropping(t, open, persistence.Options{MaxMessages: 2})
 	add := func(n uint64, p persistence.Priority) {
 		t.Helper()
 		m := message(n, 8)
@@ -82,46 +101,61 @@ func testDropOldestPriority(t *testing.T, open Open) {
 	add(3, persistence.High)
 	add(4, persistence.High)
 	must(t, s.Sync())
-	expectList(t, "drops", drops, []persistence.Drop{{Seq: 2}, {Seq: 1}})
+	expectList(t, "drops", *drops, []persistence.Drop{{Seq: 2}, {Seq: 1}})
 }
 
-// testPriorityMisuse: what is no priority, no policy, or too long a key, is refused.
-func testPriorityMisuse(t *testing.T, open Open) {
-	s, _ := open(t, persistence.Options{})
-	m := message(1, 8)
-	m.Priority = persistence.Priorities
-	_, err := s.Append(m)
-	expect(t, "error", err, persistence.ErrPriority)
-	expect(t, "MarkSent", s.MarkSent(persistence.Priorities, 1), persistence.ErrPriority)
-	expect(t, "Sent", s.Sent(persistence.Priorities), 0)
-	expect(t, "First", s.First(persistence.Priorities), 0)
-	m.Priority, m.Key = persistence.Normal, string(make([]byte, 1025))
-	_, err = s.Append(m)
-	expect(t, "error", err, persistence.ErrKey)
-	m.Key, m.OnSessionLost = "", persistence.FailInFlight+1
-	_, err = s.Append(m)
-	expect(t, "error", err, persistence.ErrSessionLostPolicy)
-	expect(t, "Discard", s.Discard(1), persistence.ErrUnknownSequence)
-	_, ok, err := s.Receipt([16]byte{1})
+// testReceipts checks that nothing is returned for an unknown message.
+func testReceipts(t *testing.T, open Open) {
+	s, _ := open(t, persistence.Options{MaxReceipts: 10})
+	_, ok, err := optional[persistence.Receipts](t, s).Receipt([16]byte{1})
 	must(t, err)
-	expect(t, "a receipt of nothing", ok, false)
+	expect(t, "a receipt of an unknown message", ok, false)
 }
 
-// testReceiptAge: a receipt is not found any more when it is too old.
+// testDeadLetters checks that dead letters survive a restart until they are
+// discarded.
+func testDeadLetters(t *testing.T, open Open) {
+	s, reopen := open(t, persistence.Options{})
+	optional[persistence.DeadLetters](t, s)
+	expect(t, "Discard of an unknown message", s.(persistence.DeadLetters).Discard(1), persistence.ErrUnknownSequence)
+	appendN(t, s, 4)
+	for _, seq := range []uint64{1, 3, 4} {
+		must(t, s.Done(seq, persistence.Result{Kind: persistence.DeadLettered, Reason: byte(seq)}))
+	}
+	want := []uint64{1, 3, 4}
+	for len(want) > 0 {
+		var got []uint64
+		must(t, s.(persistence.DeadLetters).DeadLetters(func(e *persistence.Entry, reason byte) bool {
+			checkContent(t, e)
+			expect(t, "reason", reason, byte(e.Seq))
+			got = append(got, e.Seq)
+			return true
+		}))
+		expectList(t, "dead letters", got, want)
+		expect(t, "DeadLetters", s.Stats().DeadLetters, uint64(len(want)))
+		must(t, s.(persistence.DeadLetters).Discard(want[0]))
+		want = want[1:]
+		must(t, s.Sync())
+		s = reopen()
+	}
+	expectList(t, "Next", drain(t, s), []uint64{2})
+}
+
+// testReceiptAge checks that a receipt is no longer returned once it is too old.
 func testReceiptAge(t *testing.T, open Open) {
 	synctest.Test(t, func(t *testing.T) {
 		s, _ := open(t, persistence.Options{SegmentBytes: 4 << 10, BufferBytes: 4 << 10, MaxReceipts: 1000, ReceiptAge: time.Hour})
+		receipts := optional[persistence.Receipts](t, s)
 		for n := range uint64(40) {
-			_, err := s.Append(message(n+1, 400))
+			_, err := persistence.Append(s, message(n+1, 400))
 			must(t, err)
 			acked(t, s, n+1)
 		}
 		must(t, s.Sync())
-		expect(t, "segments were removed", s.Stats().Receipts > 0, true)
 		found := func() bool {
-			r, ok, err := s.Receipt(message(1, 0).ID)
+			r, ok, err := receipts.Receipt(message(1, 0).ID)
 			must(t, err)
-			return ok && r.Seq == 1 && r.Outcome.Kind == persistence.Acked
+			return ok && r.Seq == 1 && r.Result.Kind == persistence.Acked
 		}
 		time.Sleep(59 * time.Minute)
 		expect(t, "after 59 minutes", found(), true)

@@ -9,12 +9,14 @@ import (
 	"github.com/mooring-mqtt/mooring/persistence"
 )
 
-// Open makes an empty store with the options. reopen ends the store, as a
-// restart of the program does, and returns the one that goes on with its state;
-// calling it again restarts that one.
+// Open returns an empty store with these options. reopen closes the store, as a
+// restart of the application does, and opens it again with its state. A store
+// applies the limits among the options; the other options are its own.
 type Open func(t *testing.T, o persistence.Options) (store persistence.Store, reopen func() persistence.Store)
 
-// Run tests stores made by open, each in a subtest.
+// Run tests the stores that open returns, each in a subtest. The optional parts of
+// a store ([persistence.Receipts] and so on) are tested if the store implements
+// them; otherwise their subtests are skipped.
 func Run(t *testing.T, open Open) {
 	for _, c := range []struct {
 		name string
@@ -30,7 +32,7 @@ func Run(t *testing.T, open Open) {
 		{"Identifiers", testIdentifiers},
 		{"ResetSession", testResetSession},
 		{"Streams", testStreams},
-		{"EpochAndBoot", testEpochAndBoot},
+		{"Epoch", testEpoch},
 		{"Limits", testLimits},
 		{"Misuse", testMisuse},
 		{"Closed", testClosed},
@@ -40,7 +42,8 @@ func Run(t *testing.T, open Open) {
 		{"DropNewest", testDropNewest},
 		{"DropOldestBytes", testDropOldestBytes},
 		{"DropOldestPriority", testDropOldestPriority},
-		{"PriorityMisuse", testPriorityMisuse},
+		{"Receipts", testReceipts},
+		{"DeadLetters", testDeadLetters},
 		{"ReceiptAge", testReceiptAge},
 		{"Model", testModel},
 	} {
@@ -48,10 +51,10 @@ func Run(t *testing.T, open Open) {
 	}
 }
 
-// message has a packet that says which message it is.
+// message returns a message whose packet holds n.
 func message(n uint64, size int) *persistence.Message {
 	m := &persistence.Message{Packet: make([]byte, max(size, 8))}
-	if n%2 == 0 { // the others say nothing, as most do
+	if n%2 == 0 { // the others have the default, as most do
 		m.OnSessionLost = persistence.SessionLostPolicy(n / 2 % 3)
 	}
 	binary.BigEndian.PutUint64(m.ID[8:], n)
@@ -66,14 +69,14 @@ func appendN(t *testing.T, s persistence.Store, n int) {
 	t.Helper()
 	from := s.Stats().Accepted
 	for i := range uint64(n) {
-		seq, err := s.Append(message(from+i+1, 20))
+		seq, err := persistence.Append(s, message(from+i+1, 20))
 		if err != nil || seq != from+i+1 {
 			t.Fatalf("Append = %d, %v; want sequence %d", seq, err, from+i+1)
 		}
 	}
 }
 
-// drain returns the sequences that Next shows, and checks order and content.
+// drain returns the sequences that Next returns, and checks order and content.
 func drain(t *testing.T, s persistence.Store) (seqs []uint64) {
 	t.Helper()
 	var e persistence.Entry
@@ -97,7 +100,7 @@ func drain(t *testing.T, s persistence.Store) (seqs []uint64) {
 func checkContent(t *testing.T, e *persistence.Entry) {
 	t.Helper()
 	if want := message(e.Seq, len(e.Packet)); !bytes.Equal(e.Packet, want.Packet) || e.ID != want.ID || e.OnSessionLost != want.OnSessionLost {
-		t.Fatalf("message %d came back changed", e.Seq)
+		t.Fatalf("message %d was changed", e.Seq)
 	}
 }
 
@@ -124,15 +127,15 @@ func must(t *testing.T, err error) {
 
 func acked(t *testing.T, s persistence.Store, seq uint64) {
 	t.Helper()
-	must(t, s.Done(seq, persistence.Outcome{Kind: persistence.Acked}))
+	must(t, s.Done(seq, persistence.Result{Kind: persistence.Acked}))
 }
 
-// sum checks the promise that no message leaves the totals.
+// sum checks that the totals account for each message.
 func sum(t *testing.T, s persistence.Store) persistence.Stats {
 	t.Helper()
 	c := s.Stats()
 	if c.Accepted != c.Acked+c.Refused+c.Expired+c.Dropped+c.DeadLettered+c.Pending {
-		t.Fatalf("the sum does not hold: %+v", c)
+		t.Fatalf("the totals do not add up: %+v", c)
 	}
 	return c
 }

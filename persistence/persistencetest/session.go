@@ -99,11 +99,11 @@ func testReleaseOrder(t *testing.T, open Open) {
 	for _, p := range []persistence.Priority{persistence.High, persistence.Urgent} {
 		m := message(5, 20)
 		m.Priority = p
-		if _, err := s.Append(m); err != nil {
+		if _, err := persistence.Append(s, m); err != nil {
 			t.Fatal(err)
 		}
 	}
-	order := []persistence.Place{{Seq: 4, Number: 4}, {Seq: 6, Number: 1, Priority: persistence.Urgent}, {Seq: 1, Number: 1},
+	order := []persistence.Position{{Seq: 4, Number: 4}, {Seq: 6, Number: 1, Priority: persistence.Urgent}, {Seq: 1, Number: 1},
 		{Seq: 5, Number: 1, Priority: persistence.High}, {Seq: 3, Number: 3}, {Seq: 2, Number: 2}}
 	for _, p := range order {
 		must(t, s.Release(p.Seq))

@@ -1,0 +1,91 @@
+package persistence
+
+import "time"
+
+// Message is a message to be stored.
+type Message struct {
+	ID        [16]byte  // message ID (the bytes of a UUID)
+	Accepted  time.Time // time of acceptance, in milliseconds; zero: Now
+	Expires   time.Time // time of expiry, in milliseconds; zero: never, or by Options.MaxAge
+	Priority  Priority
+	Stream    uint32 // the named sequence, from Store.Stream; 0: none
+	StreamSeq uint64 // its number within Stream
+	// Key, if not empty, lets the message replace an older unsent message with the
+	// same key, which is Dropped. It has up to 1,024 bytes and is usually the topic.
+	// A store that is not a [Dropper] ignores it.
+	Key string
+	// OnSessionLost is kept for the sender. The store does not act on it.
+	OnSessionLost SessionLostPolicy
+	Packet        []byte // wire image of the PUBLISH packet; opaque to the store
+}
+
+// Entry is a stored message.
+type Entry struct {
+	Seq           uint64
+	Number        uint64 // position within its priority: Seq for Normal, otherwise 1, 2, 3…
+	Priority      Priority
+	ID            [16]byte
+	Accepted      time.Time
+	Expires       time.Time // zero: never
+	Released      bool      // PUBREC was received: send PUBREL, not the message
+	OnSessionLost SessionLostPolicy
+	Packet        []byte // wire image; reused by the next call with this Entry
+}
+
+// Position identifies a message and its position within its priority.
+type Position struct {
+	Seq      uint64
+	Number   uint64 // as in Entry
+	Priority Priority
+}
+
+// Priority decides which messages Next returns first. Order is kept within a
+// priority only.
+type Priority uint8
+
+// The priorities, and their number.
+const (
+	Normal Priority = iota
+	High
+	Urgent
+	Priorities = 3
+)
+
+// SessionLostPolicy decides what happens to a message that was sent but not
+// acknowledged when its session is lost.
+type SessionLostPolicy uint8
+
+// The policies.
+const (
+	AsConfigured SessionLostPolicy = iota // the default of the sender
+	Republish                             // it is sent again in the next session; it may arrive twice
+	FailInFlight                          // it is Dropped; it arrives at most once
+)
+
+// Cursor is a position in the outbox: for each priority, the sequence of the last
+// message passed. The zero value is the front.
+type Cursor [Priorities]uint64
+
+// Pass moves the cursor past e.
+func (c *Cursor) Pass(e *Entry) { c[e.Priority] = e.Seq }
+
+// Ticket identifies a message that was enqueued and may not be durable yet.
+type Ticket struct {
+	Seq   uint64 // the message's sequence
+	batch uint64 // the commit that writes it
+}
+
+// Drop is a message that a policy dropped.
+type Drop struct {
+	Seq   uint64
+	Cause DropCause
+}
+
+// DropCause is the policy that dropped a message.
+type DropCause uint8
+
+// The causes.
+const (
+	DroppedOldest DropCause = iota // to make room for a newer message
+	Conflated                      // a newer message with the same key replaced it
+)
