@@ -3,7 +3,6 @@ package client
 import (
 	"context"
 	"errors"
-	"net/url"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -21,35 +20,26 @@ import (
 // Start's context end it. All methods are safe for concurrent use.
 type Client struct {
 	cfg      Config
-	servers  []*url.URL
-	dialer   *link.Dialer
-	asking   chan struct{} // held while Config.Connection.Credentials runs
 	store    persistence.Store
 	ownStore bool
-	discard  atomic.Bool            // the next CONNECT asks for a new session
-	madeUpID bool                   // Config.ClientID was empty
-	assigned atomic.Pointer[string] // the Client Identifier that the server gave us; nil: none
-	granted  atomic.Int64           // Session Expiry Interval of the last connection, a time.Duration
-	resumes  bool                   // the store knew a session when the client was made
 	clock    clock
 
-	session *session.Session
-	breaker *reliability.Breaker
-	retry   reliability.Retry
-	hurry   chan struct{} // the next attempt shall come now
-	hops    int           // servers in a row that sent us on; of the link's goroutine
-	verdict verdict       // of decide
-	seq     *ordering.Sequencer
-	streams streamIDs
-	pending pendingMessages
-	router  router
-	taps    taps
-	views   views
-	lanes   []*lane
-	inbound inboundBudget
-	feed    feed
-	ageing  ageing
-	suspect suspect
+	session  *session.Session
+	link     *link.Link
+	identity *link.Identity
+	phase    phaseTracker
+	breaker  *reliability.Breaker
+	seq      *ordering.Sequencer
+	streams  streamIDs
+	pending  pendingMessages
+	router   router
+	taps     taps
+	views    views
+	lanes    []*lane
+	inbound  inboundBudget
+	feed     feed
+	ageing   ageing
+	suspect  suspect
 
 	drops     drops
 	droppable atomic.Bool // messages that were not sent may be dropped for others
@@ -60,30 +50,23 @@ type Client struct {
 	exchange          chan struct{} // held while a SUBSCRIBE or UNSUBSCRIBE is out
 	wake              chan struct{} // the drainer has something to do
 
-	guard     callback.Guard // which goroutines are inside functions of the application
-	mu        sync.Mutex
-	state     lifecycle
-	stood     ConnectionState   // what State returns
-	farewell  DisconnectOptions // what the server is told at a clean end
-	left      time.Time         // when the last connection ended; zero: there was none
-	server    *url.URL          // of the last connection
-	up        *link.Up          // nil while not connected
-	begun     *link.Up          // the connection on which direct messages have been sent again, and the birth: the drainer may go
-	caughtUp  *link.Up          // the connection whose server has answered for all subscriptions
-	upChanged chan struct{}     // closed and replaced when a connection is up, and when the end begins
-	err       error             // why the client stopped
-	subs      subscriptions
+	guard    callback.Guard // which goroutines are inside functions of the application
+	mu       sync.Mutex
+	state    lifecycle
+	farewell DisconnectOptions // of a clean end
+	err      error             // why the client stopped
+	subs     subscriptions
 
 	stopLink  context.CancelFunc
 	stopDrain context.CancelFunc
 	stopAcks  context.CancelFunc
 	stopLanes context.CancelFunc // ends the handlers' context
-	link      sync.WaitGroup
-	work      sync.WaitGroup  // drainer
-	answering sync.WaitGroup  // acknowledgements
-	busy      sync.WaitGroup  // lanes
-	done      chan struct{}   // closed when all has ended
-	ending    context.Context // ends when the end begins
+	linking   sync.WaitGroup     // link.Run
+	work      sync.WaitGroup     // drainer
+	answering sync.WaitGroup     // acknowledgements
+	busy      sync.WaitGroup     // lanes
+	done      chan struct{}      // closed when all has ended
+	ending    context.Context    // ends when the end begins
 	beginEnd  context.CancelCauseFunc
 	endBy     time.Time // when CloseTimeout is over; of teardown
 
@@ -92,10 +75,8 @@ type Client struct {
 	claims     claims
 	announcer  announcer
 	told       atomic.Bool  // Stopped
-	saidBye    atomic.Bool  // the server was told goodbye
 	findings   []Finding    // of Config.Lint
 	publishing atomic.Int64 // calls of Publish that were let in
-	progress   atomic.Int64 // when an acknowledgement last came, by clock
 	counters   counters
 }
 
@@ -117,38 +98,23 @@ func New(cfg Config) (*Client, error) {
 		return nil, err
 	}
 	findings := cfg.Lint()
-	madeUpID := cfg.ClientID == ""
+	temporaryID := cfg.ClientID == ""
 	cfg = cfg.withDefaults()
 	c := &Client{
-		madeUpID:  madeUpID,
-		cfg:       cfg,
-		store:     cfg.Store.Custom,
-		clock:     newClock(),
-		wake:      make(chan struct{}, 1),
-		hurry:     make(chan struct{}, 1),
-		stood:     ConnectionState{Since: time.Now()},
-		exchange:  make(chan struct{}, 1),
-		asking:    make(chan struct{}, 1),
-		upChanged: make(chan struct{}),
-		done:      make(chan struct{}),
+		cfg:      cfg,
+		store:    cfg.Store.Custom,
+		clock:    newClock(),
+		wake:     make(chan struct{}, 1),
+		exchange: make(chan struct{}, 1),
+		done:     make(chan struct{}),
 	}
+	c.phase.enter(ConnectionState{Phase: PhaseIdle})
 	c.announcer.init(&c.cfg)
 	c.findings = findings
 	c.taps.wake = make(chan struct{}, 1)
 	c.ending, c.beginEnd = context.WithCancelCause(context.Background())
 	for p, suffix := range streamSuffixes {
 		c.publishers[p] = cfg.Publishing.Publisher + suffix
-	}
-	for _, s := range cfg.Servers {
-		u, err := link.ParseServer(s)
-		if err != nil {
-			return nil, err
-		}
-		c.servers = append(c.servers, u)
-	}
-	var err error
-	if c.dialer, err = cfg.dialer(); err != nil {
-		return nil, err
 	}
 	if c.store == nil {
 		if err := c.openStore(); err != nil {
@@ -158,7 +124,7 @@ func New(cfg Config) (*Client, error) {
 	if d, ok := c.store.(persistence.Dropper); ok {
 		d.NotifyDrops(c.drops.add)
 	}
-	c.resumes = c.knowsSession()
+	c.identity = c.newIdentity(temporaryID)
 	c.droppable.Store(cfg.Store.Custom != nil || cfg.Store.WhenFull == DropOldest) // a store of their own may have any policy
 	c.pending.init(cfg.Publishing.WaitTimeout, c.store.LastSeq())
 	c.ageing.init(cfg.Store.Options.MaxAge, c.store.Stats().Pending > 0)
@@ -174,7 +140,6 @@ func New(cfg Config) (*Client, error) {
 		c.event(BreakerChanged{From: from.String(), To: to.String()})
 	}
 	c.breaker = reliability.NewBreaker(breaker)
-	c.retry = reliability.Retry{Backoff: cfg.Connection.Backoff, Stable: cfg.Connection.StableAfter}
 	c.session = session.New(session.Config{
 		Store:             sessionStore{c.store, c},
 		ReceiveMaximum:    cfg.Receiving.ReceiveMaximum,
@@ -189,7 +154,9 @@ func New(cfg Config) (*Client, error) {
 	c.inbound.init(int64(cfg.Receiving.MaxBufferedBytes), int64(cfg.Connection.MaximumPacketSize))
 	c.claims.owner = cfg.ClientID
 	c.makeLanes()
-	return c, nil
+	var err error
+	c.link, err = c.newLink()
+	return c, err
 }
 
 func (c *Client) openStore() error {
@@ -254,14 +221,9 @@ func (c *Client) Start(ctx context.Context) error {
 	}
 	c.run(&c.work, func() { c.drain(drainCtx) })
 	c.run(&c.answering, func() { c.session.RunAcks(ackCtx) })
-	c.run(&c.link, func() {
+	c.run(&c.linking, func() {
 		c.logFindings()
-		err := c.checkStore()
-		if err == nil {
-			conf := c.linkConfig()
-			err = conf.Run(linkCtx)
-		}
-		if err != nil && !c.saidBye.Load() {
+		if err := c.link.Run(linkCtx); err != nil {
 			c.fail(connectionError(err))
 		}
 	})
@@ -299,19 +261,14 @@ func (c *Client) AwaitConnection(ctx context.Context) error {
 		return ErrNilClient
 	}
 	for {
-		c.mu.Lock()
-		up, state, changed, err := c.up, c.state, c.upChanged, c.err
-		c.mu.Unlock()
-		switch {
-		case up != nil:
+		changed := c.phase.changed.Changed()
+		if c.State().Phase == PhaseConnected {
 			return nil
-		case err != nil:
-			return err
-		case state >= closing:
-			return ErrClosed
 		}
 		select {
 		case <-changed:
+		case <-c.ending.Done():
+			return context.Cause(c.ending)
 		case <-ctx.Done():
 			return context.Cause(ctx)
 		}
@@ -355,22 +312,7 @@ func (c *Client) ClientID() string {
 	if c == nil {
 		return ""
 	}
-	if id := c.assigned.Load(); id != nil {
-		return *id
-	}
-	return c.cfg.ClientID
-}
-
-func (c *Client) current() *link.Up {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.up
-}
-
-// changedLocked tells those who wait for a connection, or the end.
-func (c *Client) changedLocked() {
-	close(c.upChanged)
-	c.upChanged = make(chan struct{})
+	return c.identity.ClientID()
 }
 
 func (c *Client) wakeDrainer() {

@@ -105,13 +105,12 @@ func (c *Client) end(cause error, g *DisconnectOptions) {
 	}
 	started := c.stopLink != nil
 	c.state, c.err = closing, cause
-	c.enterLocked(ConnectionState{Phase: PhaseEnding, Server: c.stood.Server, Attempt: c.stood.Attempt, Err: cause})
+	c.phase.enter(ConnectionState{Phase: PhaseEnding, Err: cause})
 	if cause == nil {
 		cause = ErrClosed
 	}
 	c.beginEnd(cause)
 	c.leaveRest()
-	c.changedLocked()
 	if g != nil {
 		c.farewell = *g
 	}
@@ -144,7 +143,7 @@ func (c *Client) teardown(started, clean bool) {
 		c.stopAcks()
 		c.work.Wait()
 		c.answering.Wait()
-		c.link.Wait()
+		c.linking.Wait()
 		c.unmark()
 	}
 	c.endViews()
@@ -163,8 +162,8 @@ func (c *Client) teardown(started, clean bool) {
 	c.mu.Lock()
 	c.state, c.storeErr = closed, err
 	cause := c.err
-	c.enterLocked(ConnectionState{Phase: PhaseEnded, Server: c.stood.Server, Attempt: c.stood.Attempt, Err: cause})
 	c.mu.Unlock()
+	c.phase.enter(ConnectionState{Phase: PhaseEnded, Err: cause})
 	c.event(Stopped{Err: cause})
 	close(c.done)
 }

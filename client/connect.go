@@ -12,53 +12,56 @@ import (
 
 	"github.com/mooring-mqtt/mooring/internal/link"
 	"github.com/mooring-mqtt/mooring/internal/wire"
+	"github.com/mooring-mqtt/mooring/reliability"
 )
 
-// linkConfig connects the link to the client.
-func (c *Client) linkConfig() *link.Config {
-	conf := &link.Config{
-		Servers:           c.servers,
-		Dial:              c.cfg.Connection.Dial,
-		Connect:           c.connectPacket,
-		ConnectTimeout:    c.cfg.Connection.ConnectTimeout,
-		WriteTimeout:      c.cfg.Connection.WriteTimeout,
-		PacketTimeout:     c.cfg.Connection.AckTimeout,
-		MaximumPacketSize: c.cfg.Connection.MaximumPacketSize,
-		Session:           c.session,
-		Guard:             &c.guard,
-		Auth:              c.cfg.Connection.Auth,
-		Decide:            c.decide,
-		Hurry:             c.hurry,
-		Accept:            c.acceptSession,
-		Assigned:          func(id string) { c.assigned.Store(&id) },
-		Attempt: func(server *url.URL, attempt int) {
-			c.enter(ConnectionState{Phase: PhaseConnecting, Server: server.Redacted(), Attempt: attempt, Err: c.State().Err})
-			c.event(Connecting{Server: server.Redacted(), Attempt: attempt})
+// newLink returns the link of a client whose store and session are ready.
+func (c *Client) newLink() (*link.Link, error) {
+	conn := &c.cfg.Connection
+	conf := link.Config{
+		Connect:        c.connectPacket(),
+		Credentials:    c.credentials(),
+		Dial:           conn.Dial,
+		ConnectTimeout: conn.ConnectTimeout,
+		WriteTimeout:   conn.WriteTimeout,
+		AckTimeout:     conn.AckTimeout,
+		Auth:           conn.Auth,
+		Session:        c.session,
+		Identity:       c.identity,
+		Observer:       linkObserver{c},
+		Guard:          &c.guard,
+		Policy: &link.Policy{
+			Retry:            reliability.Retry{Backoff: conn.Backoff, Stable: conn.StableAfter},
+			FreshCredentials: conn.Credentials != nil,
+			StopOnTakeover:   c.cfg.Session.OnTakeover == TakeoverStop || c.cfg.Session.Mode == StrictSession,
+			IgnoreRedirects:  conn.IgnoreRedirects,
 		},
-		Up:     c.connected,
-		Down:   c.disconnected,
-		Failed: c.connectFailed,
 	}
-	if conf.Dial == nil {
-		conf.Dial = c.dialer.Dial
+	for _, s := range c.cfg.Servers {
+		u, err := link.ParseServer(s)
+		if err != nil {
+			return nil, err
+		}
+		conf.Servers = append(conf.Servers, u)
 	}
-	if c.cfg.Presence.Will != nil {
-		conf.WillProperties = c.cfg.Presence.Will.properties()
-	}
-	return conf
-}
-
-// connectPacket is the CONNECT of one attempt.
-func (c *Client) connectPacket(ctx context.Context) (*paho.Connect, error) {
-	who, err := c.credentials(ctx)
+	dialer, err := c.cfg.dialer()
 	if err != nil {
 		return nil, err
 	}
+	if conf.Dial == nil {
+		conf.Dial = dialer.Dial
+	}
+	if w := c.cfg.Presence.Will; w != nil {
+		conf.WillProperties = w.properties()
+	}
+	return link.New(conf), nil
+}
+
+// connectPacket is what all CONNECT packets of the client have in common.
+func (c *Client) connectPacket() paho.Connect {
 	expiry := seconds(c.cfg.Session.Expiry)
-	cp := &paho.Connect{
-		ClientID:   c.ClientID(),
-		CleanStart: c.cleanStart(),
-		KeepAlive:  uint16(min(seconds(c.cfg.Connection.KeepAlive), 65_535)),
+	cp := paho.Connect{
+		KeepAlive: uint16(min(seconds(c.cfg.Connection.KeepAlive), 65_535)),
 		Properties: &paho.ConnectProperties{
 			SessionExpiryInterval: &expiry,
 			ReceiveMaximum:        &c.cfg.Receiving.ReceiveMaximum,
@@ -67,21 +70,15 @@ func (c *Client) connectPacket(ctx context.Context) (*paho.Connect, error) {
 			RequestProblemInfo:    true,
 		},
 	}
-	if who.Username != "" {
-		cp.UsernameFlag, cp.Username = true, who.Username
-	}
-	if len(who.Password) > 0 || who.Password != nil && who.Username != "" {
-		cp.PasswordFlag, cp.Password = true, who.Password
-	}
 	if w := c.cfg.Presence.Will; w != nil {
 		cp.WillMessage = &paho.WillMessage{Topic: w.Topic, Payload: w.Payload, QoS: byte(w.QoS), Retain: w.Retain}
 		cp.WillProperties = &paho.WillProperties{}
 	}
-	return cp, nil
+	return cp
 }
 
-// properties are the Will Properties as they go into CONNECT. paho.golang
-// drops most of them, so the link puts them in itself.
+// properties are the encoded Will Properties. paho.golang omits most of them, so the
+// link inserts them into CONNECT.
 func (w *Will) properties() []byte {
 	var dst []byte
 	if w.Delay > 0 {
@@ -91,125 +88,99 @@ func (w *Will) properties() []byte {
 	return p.AppendProperties(dst)
 }
 
-// connectFailed runs after each attempt that failed, except one that ends the
-// client.
-func (c *Client) connectFailed(end link.End, d link.Decision) {
-	server, err, verdict := end.Server.Redacted(), connectionError(end.Err), c.verdict.take()
+// current is the connection; nil while there is none.
+func (c *Client) current() *link.Up { return c.link.Current() }
+
+// linkObserver reports what happens to the link as state, events, counters and log
+// messages, and uses each connection.
+type linkObserver struct{ *Client }
+
+func (c linkObserver) Connecting(server *url.URL, attempt int) {
+	c.phase.enter(ConnectionState{Phase: PhaseConnecting, Server: server.Redacted(), Attempt: attempt, Err: c.State().Err})
+	c.event(Connecting{Server: server.Redacted(), Attempt: attempt})
+}
+
+func (c linkObserver) ConnectFailed(end link.End, d link.Decision) {
+	server, err := end.Server.Redacted(), connectionError(end.Err)
 	c.counters.connectFailures.Add(1)
-	c.enter(ConnectionState{Phase: PhaseWaiting, Server: server, Attempt: end.Attempt, Err: err, RetryAt: time.Now().Add(d.Delay)})
+	c.phase.enter(ConnectionState{Phase: PhaseWaiting, Server: server, Attempt: end.Attempt, Err: err, RetryAt: time.Now().Add(d.Delay)})
 	c.cfg.Logger.Warn("connecting failed", "server", server, "attempt", end.Attempt, "took", end.Took, "error", end.Err, "retry_in", d.Delay)
-	c.event(ConnectFailed{Server: server, Err: err, Attempt: end.Attempt, Took: end.Took, Action: verdict.action, Delay: d.Delay})
-	c.redirected(verdict)
+	c.event(ConnectFailed{Server: server, Err: err, Attempt: end.Attempt, Took: end.Took, Action: d.Action, Delay: d.Delay})
+	c.redirected(end, d)
 }
 
-// redirected tells where the server sends us, if it does and we go.
-func (c *Client) redirected(v verdict) {
-	if v.redirected != nil {
-		c.event(*v.redirected)
-	}
-}
-
-// connected lives as long as the connection: it brings the server up to date,
-// lets the drainer go, and watches that acknowledgements come.
-func (c *Client) connected(up *link.Up) {
+// Connected brings the server up to date: unacknowledged direct messages and the
+// birth first, then the subscriptions. Stored messages follow once up is Ready.
+func (c linkObserver) Connected(up *link.Up) {
 	defer c.guard.Enter()()
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
-	go func() {
-		select {
-		case <-up.Failed():
-			cancel()
-		case <-ctx.Done():
-		}
-	}()
-	c.retry.Up()
-	c.discard.Store(false)
-	c.granted.Store(int64(up.SessionExpiry))
+	server := up.Server.Redacted()
 	c.counters.connections.Add(1)
-	c.mu.Lock()
-	if !up.Gen.Present || c.subs.session == 0 || up.Server != c.server {
-		c.subs.session++ // what another server has was never asked of this one
+	if !up.Resumed {
+		c.newServerSession()
 	}
-	c.server = up.Server
-	c.up = up
-	select {
-	case <-c.hurry: // what it was for is done
-	default:
-	}
-	c.enterLocked(ConnectionState{Phase: PhaseConnected, Server: up.Server.Redacted(), Attempt: up.Attempt})
-	c.changedLocked()
-	c.mu.Unlock()
-	c.cfg.Logger.Info("connected", "server", up.Server.Redacted(), "attempt", up.Attempt, "took", up.Took, "session_present", up.Gen.Present)
-	c.event(Connected{Server: up.Server.Redacted(), SessionPresent: up.Gen.Present, Attempt: up.Attempt, Took: up.Took,
-		ClientID: c.ClientID(), KeepAlive: time.Duration(up.KeepAlive) * time.Second, SessionExpiry: up.SessionExpiry})
+	c.phase.enter(ConnectionState{Phase: PhaseConnected, Server: server, Attempt: up.Attempt})
+	c.cfg.Logger.Info("connected", "server", server, "attempt", up.Attempt, "took", up.Took, "session_present", up.Gen.Present)
+	c.event(Connected{Server: server, SessionPresent: up.Gen.Present, Attempt: up.Attempt, Took: up.Took,
+		ClientID: c.ClientID(), KeepAlive: up.KeepAlive, SessionExpiry: up.SessionExpiry})
 	if err := up.Gen.ResendDirects(); err == nil {
 		c.announce(up)
 	}
-	c.progress.Store(c.clock.since())
-	c.mu.Lock()
-	c.begun = up
-	c.mu.Unlock()
+	up.Ready.Set()
 	c.wakeDrainer()
-	var catchingUp sync.WaitGroup
-	c.run(&catchingUp, func() {
+	var using sync.WaitGroup
+	c.run(&using, func() {
 		c.catchUp(ctx, up)
-		c.run(&catchingUp, func() { c.keepTaps(ctx, up) })
+		c.run(&using, func() { c.keepTaps(ctx, up) })
 		c.keepStatus(ctx, up)
 	})
-	c.watchAcks(up)
-	catchingUp.Wait()
+	<-up.Failed()
+	cancel()
+	using.Wait()
 }
 
-// watchAcks closes a connection on which messages are in flight and nothing is
-// acknowledged: the link is half-open, or the server is stuck.
-func (c *Client) watchAcks(up *link.Up) {
-	tick := time.NewTicker(max(c.cfg.Connection.AckTimeout/4, time.Millisecond))
-	defer tick.Stop()
-	for {
-		select {
-		case <-up.Failed():
-			return
-		case <-tick.C:
-		}
-		now := c.clock.since()
-		if up.Gen.InFlight() == 0 || up.Stalled() {
-			c.progress.Store(now)
-		} else if time.Duration(now-c.progress.Load()) > c.cfg.Connection.AckTimeout {
-			up.Fail(ErrAckTimeout)
-			return
-		}
-	}
-}
-
-// disconnected runs after each connection.
-func (c *Client) disconnected(end link.End, d link.Decision) {
-	up, server, err, verdict := end.Up, end.Server.Redacted(), end.Err, c.verdict.take()
-	c.checkPoison(up.Gen.Number, err)
-	if ended := (*link.DisconnectError)(nil); errors.As(err, &ended) && ended.Reason == wire.ReasonSessionTakenOver {
-		// Someone else uses our ClientID and has used our session: its state is
-		// not ours any more, and our packet identifiers may be theirs.
-		// That holds for the next process too.
-		c.discard.Store(true)
-		if err := c.voidSession(takenOver); err != nil {
+func (c linkObserver) Disconnected(end link.End, d link.Decision) {
+	server, err := end.Server.Redacted(), connectionError(end.Err)
+	c.checkPoison(end.Up.Gen.Number, end.Err)
+	if end.TakenOver() {
+		// The other client has used the session: its state is not this client's any
+		// more, and packet identifiers may be in use. That holds for the next process too.
+		if err := c.voidSession(link.OwnerTakenOver); err != nil {
 			c.storeFailed(err)
 		} else {
 			c.tellFailed()
 		}
 	}
-	err = connectionError(err)
-	c.mu.Lock()
-	c.up, c.left = nil, time.Now()
-	said := (*ConnectionError)(nil)
-	if c.state >= closing && errors.Is(err, net.ErrClosed) || c.saidBye.Load() && !errors.As(err, &said) {
-		err = nil // we ended it, whoever closed first
+	byServer := (*ConnectionError)(nil)
+	if c.ending.Err() != nil && errors.Is(err, net.ErrClosed) || end.Up.Disconnecting() && !errors.As(err, &byServer) {
+		err = nil // this client ended the connection, whichever side closed it first
 	}
-	if d.Stop {
-		c.enterLocked(ConnectionState{Phase: PhaseEnding, Server: server, Err: err})
-	} else {
-		c.enterLocked(ConnectionState{Phase: PhaseWaiting, Server: server, Err: err, RetryAt: time.Now().Add(d.Delay)})
+	next := ConnectionState{Phase: PhaseWaiting, Server: server, Err: err, RetryAt: time.Now().Add(d.Delay)}
+	if d.Action == reliability.ActionStop {
+		next.Phase, next.RetryAt = PhaseEnding, time.Time{}
 	}
-	c.mu.Unlock()
+	c.phase.enter(next)
 	c.cfg.Logger.Info("disconnected", "server", server, "after", end.Took, "error", err, "retry_in", d.Delay)
-	c.event(Disconnected{Server: server, Err: err, After: end.Took, Action: verdict.action, Delay: d.Delay})
-	c.redirected(verdict)
+	c.event(Disconnected{Server: server, Err: err, After: end.Took, Action: d.Action, Delay: d.Delay})
+	c.redirected(end, d)
+}
+
+// redirected reports where the next attempt goes because of a Server Reference.
+func (c linkObserver) redirected(end link.End, d link.Decision) {
+	if d.Redirect != nil {
+		c.event(Redirected{From: end.Server.Redacted(), To: d.Redirect.Redacted(), Permanent: d.Permanent})
+	}
+}
+
+// NetworkChanged tells the client that the network is back, or is another one. A
+// client that waits for its next attempt makes it now, and its delays start over. A
+// client that is connected sends a PINGREQ, and reconnects with ErrKeepAlive unless
+// it receives something within half the keep alive, and 5 seconds at most. With a
+// keep alive of 0 the connection is not checked. Calls within a second of each other
+// count as one. NetworkChanged never blocks.
+func (c *Client) NetworkChanged() {
+	if c != nil {
+		c.link.NetworkChanged()
+	}
 }

@@ -86,7 +86,7 @@ func TestImportDirections(t *testing.T) {
 		"internal/wire":               {},
 		"internal/wire/control":       {"internal/wire"},
 		"internal/session":            {"internal/wire", paho},
-		"internal/link":               {"internal/session", "internal/wire", paho},
+		"internal/link":               {"internal/session", "internal/wire", "reliability", paho},
 		"internal/ackserver":          {"internal/wire", "internal/wire/control"},
 		"internal/leaktest":           {},
 	}

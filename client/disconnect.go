@@ -88,15 +88,13 @@ func (c *Client) goodbye(up *link.Up) {
 	c.stopAcks()
 	c.within(up, c.answering.Wait)
 	// A made-up ClientID dies with us: nobody could resume its session.
-	if c.madeUpID && up.SessionExpiry > 0 {
+	if c.identity.Temporary() && up.SessionExpiry > 0 {
 		g.SessionExpiry = NoSession
 	}
-	word := link.Farewell{Reason: g.Reason, ReasonString: g.ReasonString, User: g.UserProperties}
+	last := link.Disconnect{Reason: g.Reason, ReasonString: g.ReasonString, User: g.UserProperties}
 	if g.SessionExpiry != 0 {
 		expiry := seconds(max(g.SessionExpiry, 0))
-		word.SessionExpiry = &expiry
-		c.granted.Store(int64(time.Duration(expiry) * time.Second))
+		last.SessionExpiry = &expiry
 	}
-	c.saidBye.Store(true)
-	c.within(up, func() { _ = up.Disconnect(word) }) // there is nothing left to do about an error
+	c.within(up, func() { _ = up.Disconnect(last) }) // an error changes nothing: the connection ends
 }

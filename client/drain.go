@@ -57,13 +57,11 @@ func (c *Client) drain(ctx context.Context) {
 		case <-c.ageing.timer.C:
 		}
 		c.expire()
-		c.mu.Lock()
-		up, begun, caughtUp := c.up, c.begun, c.caughtUp
-		c.mu.Unlock()
-		if up == nil || begun != up {
+		up := c.current()
+		if up == nil || !up.Ready.IsSet() {
 			continue
 		}
-		if wait := subscribeFirst - up.Stood(); caughtUp != up && wait > 0 {
+		if wait := subscribeFirst - up.Uptime(); !up.Subscribed.IsSet() && wait > 0 {
 			f.retry.Reset(wait)
 			continue
 		}
@@ -230,7 +228,6 @@ func (c *Client) wakeWhenClosed(err error) {
 // settled takes the server's final acknowledgement. It runs on the reader's
 // goroutine.
 func (c *Client) settled(seq uint64, reason byte, text string) {
-	c.progress.Store(c.clock.since())
 	c.suspect.acked.Store(true)
 	stored, o := persistence.Result{Kind: persistence.Acked, Reason: reason}, Outcome{State: Acked, Reason: reason}
 	if reason >= 0x80 {
@@ -276,13 +273,4 @@ func (c *Client) finish(seq uint64, stored persistence.Result, o Outcome, id Mes
 func (c *Client) giveUp(seq uint64, stored persistence.Result, o Outcome, id MessageID) {
 	c.session.Forget(seq)
 	c.finish(seq, stored, o, id)
-}
-
-// hadSession reports whether the server may be expected to know us: from an
-// earlier connection, or one of an earlier process.
-func (c *Client) hadSession() bool {
-	if c.counters.connections.Load() > 0 {
-		return c.granted.Load() > 0
-	}
-	return c.cfg.Session.Expiry != NoSession && c.resumes && !c.cfg.Session.CleanStart
 }

@@ -38,10 +38,10 @@ var (
 	// ErrUnknownSession is reported when the server holds a session for this
 	// ClientID that the store does not know, for example after the store was lost.
 	// The client discards that session at once, with the messages waiting in it.
-	ErrUnknownSession = errors.New("client: the server has a session that the store does not know; asking for a new session")
+	ErrUnknownSession = link.ErrUnknownSession
 	// ErrAckTimeout ends a connection on which messages are in flight and nothing
 	// was acknowledged for ConnectionConfig.AckTimeout.
-	ErrAckTimeout = errors.New("client: no acknowledgement within AckTimeout while messages are in flight; reconnecting")
+	ErrAckTimeout = link.ErrAckTimeout
 	// ErrKeepAlive ends a connection on which the server sent nothing for 1.5 times
 	// the keep alive, or did not answer the ping of NetworkChanged.
 	ErrKeepAlive = link.ErrKeepAlive
@@ -183,9 +183,13 @@ func (e *ConnectionError) advice() string {
 
 // connectionError gives the errors of a connection their public type.
 func connectionError(err error) error {
-	var bye *link.Goodbye
-	if errors.As(err, &bye) {
-		return bye.Err
+	var mismatch *link.SessionMismatchError
+	if errors.As(err, &mismatch) {
+		return sessionError(mismatch)
+	}
+	var closed *link.CloseError
+	if errors.As(err, &closed) {
+		return closed.Err
 	}
 	var refused *link.ConnackError
 	if errors.As(err, &refused) {

@@ -58,7 +58,7 @@ func (s *story) tell(e Event) {
 	case ConnectFailed:
 		s.failed++
 		s.behind(e, Connecting{})
-		if !ending && (state.Phase != PhaseWaiting || state.Err == nil || e.Err == nil || !state.RetryAt.Equal(time.Now().Add(e.Delay)) || e.Action == reliability.Stop) {
+		if !ending && (state.Phase != PhaseWaiting || state.Err == nil || e.Err == nil || !state.RetryAt.Equal(time.Now().Add(e.Delay)) || e.Action == reliability.ActionStop) {
 			s.t.Errorf("%+v, and the state is %+v", e, state)
 		}
 	case Connected:
@@ -70,7 +70,7 @@ func (s *story) tell(e Event) {
 	case Disconnected:
 		s.lost++
 		s.behind(e, Connected{})
-		if e.Action == reliability.Stop && !ending || !ending && (state.Phase != PhaseWaiting || !state.RetryAt.Equal(time.Now().Add(e.Delay))) {
+		if e.Action == reliability.ActionStop && !ending || !ending && (state.Phase != PhaseWaiting || !state.RetryAt.Equal(time.Now().Add(e.Delay))) {
 			s.t.Errorf("%+v, and the state is %+v", e, state)
 		}
 		if s.c.Connected() {
@@ -190,14 +190,14 @@ func TestFaultEventsSayWhatIsDone(t *testing.T) {
 		want   reliability.Action
 		to     string // the next attempt
 	}{
-		"nothing said":            {control.Disconnect{Reason: 0x00}, false, false, reliability.Retrying, "one:1883"},
-		"shutting down":           {control.Disconnect{Reason: 0x8B}, false, false, reliability.Retrying, "one:1883"},
-		"a quota":                 {control.Disconnect{Reason: 0x97}, false, false, reliability.RetryLater, "one:1883"},
-		"sent on":                 {control.Disconnect{Reason: 0x9C, ServerReference: "else"}, false, false, reliability.Follow, "else:1883"},
-		"sent on, and not going":  {control.Disconnect{Reason: 0x9C, ServerReference: "else"}, true, false, reliability.Retrying, "one:1883"},
-		"sent on without a where": {control.Disconnect{Reason: 0x9C}, false, false, reliability.Retrying, "one:1883"},
-		"taken over":              {control.Disconnect{Reason: 0x8E}, false, false, reliability.GiveWay, "one:1883"},
-		"taken over, for good":    {control.Disconnect{Reason: 0x8E}, false, true, reliability.Stop, ""},
+		"nothing said":            {control.Disconnect{Reason: 0x00}, false, false, reliability.ActionRetry, "one:1883"},
+		"shutting down":           {control.Disconnect{Reason: 0x8B}, false, false, reliability.ActionRetry, "one:1883"},
+		"a quota":                 {control.Disconnect{Reason: 0x97}, false, false, reliability.ActionRetryLater, "one:1883"},
+		"sent on":                 {control.Disconnect{Reason: 0x9C, ServerReference: "else"}, false, false, reliability.ActionRedirect, "else:1883"},
+		"sent on, and not going":  {control.Disconnect{Reason: 0x9C, ServerReference: "else"}, true, false, reliability.ActionRetry, "one:1883"},
+		"sent on without a where": {control.Disconnect{Reason: 0x9C}, false, false, reliability.ActionRetry, "one:1883"},
+		"taken over":              {control.Disconnect{Reason: 0x8E}, false, false, reliability.ActionTakenOver, "one:1883"},
+		"taken over, for good":    {control.Disconnect{Reason: 0x8E}, false, true, reliability.ActionStop, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			withServers(t, func(t *testing.T, a addressed) {
@@ -250,7 +250,7 @@ func TestFaultEventsOfAnEndOfOurs(t *testing.T) {
 				connect(t, c)
 				time.Sleep(time.Second)
 				end(c, cancel)
-				if e := eventsOf[Disconnected](&events); len(e) != 1 || e[0].Err != nil || e[0].Action != reliability.Stop || e[0].Delay != 0 || e[0].After != time.Second {
+				if e := eventsOf[Disconnected](&events); len(e) != 1 || e[0].Err != nil || e[0].Action != reliability.ActionStop || e[0].Delay != 0 || e[0].After != time.Second {
 					t.Errorf("%+v", e)
 				}
 			})

@@ -123,7 +123,7 @@ func (c *Client) stall(conn *link.Conn, in *session.Inbound, size int64) bool {
 	case end == link.StallTooLong:
 		b.relief.Store(true)
 		b.watched.Store(true)
-		conn.Fail(&link.Goodbye{Reason: wire.ReasonQuotaExceeded, Err: c.inboundFull(true)})
+		conn.Fail(&link.CloseError{Reason: wire.ReasonQuotaExceeded, Err: c.inboundFull(true)})
 	case end == link.StallReady && !b.relief.Load() && !b.ending.Load():
 		c.fetchLeft() // the relief ended in this moment, and did not see left
 	}
@@ -150,7 +150,7 @@ func (c *Client) free(a arrival) {
 // again.
 func (c *Client) fetchLeft() {
 	if conn := c.inbound.left.Load(); conn != nil {
-		c.session.EndBehindAcks(conn, &link.Goodbye{Reason: wire.ReasonQuotaExceeded, Err: c.inboundFull(false)})
+		c.session.EndBehindAcks(conn, &link.CloseError{Reason: wire.ReasonQuotaExceeded, Err: c.inboundFull(false)})
 	}
 }
 

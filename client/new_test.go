@@ -257,11 +257,11 @@ func TestWhatAConnectionErrorAdvises(t *testing.T) {
 	const again = "it is tried again"
 	for code := 0x80; code < 0x100; code++ {
 		refused := connectionError(&link.ConnackError{Reason: byte(code)}).Error()
-		if strings.Contains(refused, again) && reliability.OnConnack(byte(code)) == reliability.Stop {
+		if strings.Contains(refused, again) && reliability.OnConnack(byte(code)) == reliability.ActionStop {
 			t.Errorf("CONNACK: the client stops, and says %q", refused)
 		}
 		ended := connectionError(&link.DisconnectError{Reason: byte(code)}).Error()
-		if strings.Contains(ended, "will not help") && reliability.OnDisconnect(byte(code)) != reliability.Stop {
+		if strings.Contains(ended, "will not help") && reliability.OnDisconnect(byte(code)) != reliability.ActionStop {
 			t.Errorf("DISCONNECT: it is tried again, and says %q", ended)
 		}
 	}

@@ -103,13 +103,6 @@ func (c *Client) checkPoison(gen uint64, err error) {
 	c.giveUp(seq, stored, o, id)
 }
 
-// refusedByUs says that we ended the connection over a packet that we cannot
-// take. It stays with the server, and comes again on the next connection.
-func refusedByUs(err error) bool {
-	var violation *wire.Error
-	return errors.As(err, &violation) && violation.Code == wire.ReasonPacketTooLarge
-}
-
 // aboutMessage says whether a DISCONNECT with this code can be about a message
 // that the server was sent, and will say the same next time. A connection that
 // ends without one is no evidence: links break in the same way, and giving up a

@@ -89,7 +89,7 @@ func TestTheStateAndItsEvents(t *testing.T) {
 		want(PhaseEnded, 66*time.Second, "mqtt://two:1883", 1, false, 0)
 
 		failed, up, down := eventsOf[ConnectFailed](&events), eventsOf[Connected](&events), eventsOf[Disconnected](&events)
-		if len(failed) != 1 || failed[0].Attempt != 1 || failed[0].Took != time.Second || failed[0].Delay != time.Second || failed[0].Action != reliability.Retrying {
+		if len(failed) != 1 || failed[0].Attempt != 1 || failed[0].Took != time.Second || failed[0].Delay != time.Second || failed[0].Action != reliability.ActionRetry {
 			t.Errorf("failed: %+v", failed)
 		}
 		if len(up) != 1 || up[0].Attempt != 2 || up[0].Took != 2*time.Second {

@@ -97,7 +97,7 @@ func TestAServerWithoutRoomIsLeftAlone(t *testing.T) {
 			a.want(began, "one:1883 0s")
 			a.accept(control.Connack{Reason: reason})
 			a.want(began, "one:1883 30s")
-			if e := eventsOf[ConnectFailed](&events)[0]; e.Action != reliability.RetryLater || e.Delay != 30*time.Second || e.Attempt != 1 {
+			if e := eventsOf[ConnectFailed](&events)[0]; e.Action != reliability.ActionRetryLater || e.Delay != 30*time.Second || e.Attempt != 1 {
 				t.Errorf("%+v", e)
 			}
 		})

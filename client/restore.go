@@ -34,9 +34,7 @@ func (c *Client) catchUp(ctx context.Context, up *link.Up) {
 	defer release()
 	c.endGone(ctx, up)
 	c.restore(ctx, up)
-	c.mu.Lock()
-	c.caughtUp = up
-	c.mu.Unlock()
+	up.Subscribed.Set()
 	c.wakeDrainer()
 }
 

@@ -102,7 +102,7 @@ func (c *Client) eachInFlight(yield func(*persistence.Entry) error) error {
 func (c *Client) sessionLost() {
 	l := &c.lost
 	failed := l.told + len(l.failed)
-	if l.again+failed > 0 || c.hadSession() {
+	if l.again+failed > 0 || c.identity.Expected() {
 		c.counters.sessionsLost.Add(1)
 		c.event(SessionLost{InFlight: l.again + failed, Republished: l.again, Failed: failed})
 	}

@@ -2,7 +2,10 @@ package client
 
 import (
 	"fmt"
+	"sync"
 	"time"
+
+	"github.com/mooring-mqtt/mooring/internal/notify"
 )
 
 // Phase is the phase of a client's life that ConnectionState reports.
@@ -43,23 +46,35 @@ func (c *Client) State() ConnectionState {
 	if c == nil {
 		return ConnectionState{Phase: PhaseEnded, Err: ErrNilClient}
 	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.stood
+	return c.phase.get()
 }
 
-// enter records the next phase.
-func (c *Client) enter(next ConnectionState) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.enterLocked(next)
+// phaseTracker holds the state of the connection.
+type phaseTracker struct {
+	changed notify.Broadcast
+
+	mu    sync.Mutex
+	state ConnectionState
 }
 
-// enterLocked is enter with c.mu held. A client that is ending stays so.
-func (c *Client) enterLocked(next ConnectionState) {
-	if c.stood.Phase >= PhaseEnding && next.Phase <= c.stood.Phase {
+func (t *phaseTracker) get() ConnectionState {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.state
+}
+
+// enter begins a phase. Server and attempt are kept where next has none. After
+// PhaseEnding there is no way back.
+func (t *phaseTracker) enter(next ConnectionState) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.state.Phase >= PhaseEnding && next.Phase <= t.state.Phase {
 		return
 	}
+	if next.Server == "" {
+		next.Server, next.Attempt = t.state.Server, t.state.Attempt
+	}
 	next.Since = time.Now()
-	c.stood = next
+	t.state = next
+	t.changed.Notify()
 }

@@ -186,9 +186,6 @@ func (c *Client) publishStatus(up *link.Up, payload []byte, answered func(code b
 		return refused
 	}
 	return up.Gen.PublishDirect(wire.AppendPublish(nil, &p), func(code byte, err error) {
-		if err == nil {
-			c.progress.Store(c.clock.since())
-		}
 		if err == nil && code >= 0x80 {
 			err = &RefusedError{Code: code, Reason: "status message"}
 		}

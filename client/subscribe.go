@@ -122,7 +122,7 @@ func (c *Client) Subscribe(ctx context.Context, filter string, qos QoS, h Handle
 	}
 	c.subs.remove(filter)
 	c.subs.list = append(c.subs.list, s)
-	up := c.up
+	up := c.current()
 	if up != nil {
 		s.asked = up.Gen.Number
 	}
@@ -169,7 +169,7 @@ func (c *Client) Unsubscribe(ctx context.Context, filter string) error {
 		return ErrClosed
 	}
 	c.subs.remove(filter)
-	up := c.up
+	up := c.current()
 	if up == nil {
 		c.subs.gone = append(c.subs.gone, filter)
 	}
@@ -205,4 +205,11 @@ func (l *subscriptions) has(filter string) bool {
 func (l *subscriptions) remove(filter string) {
 	l.list = slices.DeleteFunc(l.list, func(s *subscription) bool { return s.options.Topic == filter })
 	l.gone = slices.DeleteFunc(l.gone, func(f string) bool { return f == filter })
+}
+
+// newServerSession records that the server has none of the subscriptions.
+func (c *Client) newServerSession() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.subs.session++
 }

@@ -30,7 +30,7 @@ func TestATakeoverIsNoDuel(t *testing.T) {
 					t.Error("the session that the other has used is resumed")
 				}
 			}
-			if e := eventsOf[Disconnected](&events); e[0].Action != reliability.GiveWay || e[0].After != time.Hour || e[0].Delay != 30*time.Second {
+			if e := eventsOf[Disconnected](&events); e[0].Action != reliability.ActionTakenOver || e[0].After != time.Hour || e[0].Delay != 30*time.Second {
 				t.Errorf("%+v", e[0])
 			}
 		})

@@ -55,7 +55,7 @@ func (c *Client) keepTaps(ctx context.Context, up *link.Up) {
 	}
 	ts.mu.Unlock()
 	for _, t := range told {
-		t.user.lost(up.Alive())
+		t.user.lost(up.LastReceived())
 	}
 }
 

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net/url"
 
+	"github.com/mooring-mqtt/mooring/internal/callback"
 	"github.com/mooring-mqtt/mooring/internal/link"
 	"github.com/mooring-mqtt/mooring/internal/wire"
 )
@@ -90,28 +91,39 @@ func (c *Config) dialer() (*link.Dialer, error) {
 	return d, err
 }
 
-// credentials are those of the attempt that ctx belongs to. A function that does
-// not heed ctx is left behind, and the next attempt waits for it.
-func (c *Client) credentials(ctx context.Context) (Credentials, error) {
-	if c.cfg.Connection.Credentials == nil {
-		return Credentials{Username: c.cfg.Connection.Username, Password: c.cfg.Connection.Password}, nil
+// credentials returns the source of credentials for each attempt to connect.
+func (c *Client) credentials() func(context.Context) (username string, password []byte, err error) {
+	conf := &c.cfg.Connection
+	if conf.Credentials == nil {
+		return func(context.Context) (string, []byte, error) { return conf.Username, conf.Password, nil }
 	}
-	got, err := c.askCredentials(ctx)
-	if err == nil {
-		err = wire.CheckString("Username", got.Username)
+	source := credentialSource{get: conf.Credentials, guard: &c.guard, turn: make(chan struct{}, 1)}
+	return func(ctx context.Context) (string, []byte, error) {
+		got, err := source.ask(ctx)
+		if err == nil {
+			err = wire.CheckString("Username", got.Username)
+		}
+		if err == nil && len(got.Password) > wire.MaxString {
+			err = &FieldError{Field: "Password", Problem: "is longer than 65,535 bytes; MQTT cannot carry it"}
+		}
+		if err != nil {
+			return "", nil, &CredentialsError{Err: err}
+		}
+		return got.Username, got.Password, nil
 	}
-	if err == nil && len(got.Password) > wire.MaxString {
-		err = &FieldError{Field: "Password", Problem: "is longer than 65,535 bytes; MQTT cannot carry it"}
-	}
-	if err != nil {
-		return Credentials{}, &CredentialsError{Err: err}
-	}
-	return got, nil
 }
 
-func (c *Client) askCredentials(ctx context.Context) (Credentials, error) {
+// credentialSource calls ConnectionConfig.Credentials, once at a time. A call that
+// ignores its context is left behind, and the next attempt waits for it.
+type credentialSource struct {
+	get   func(context.Context) (Credentials, error)
+	guard *callback.Guard
+	turn  chan struct{} // held during a call
+}
+
+func (s *credentialSource) ask(ctx context.Context) (Credentials, error) {
 	select {
-	case c.asking <- struct{}{}:
+	case s.turn <- struct{}{}:
 	case <-ctx.Done():
 		return Credentials{}, fmt.Errorf("the call before has not returned: %w", context.Cause(ctx))
 	}
@@ -121,16 +133,16 @@ func (c *Client) askCredentials(ctx context.Context) (Credentials, error) {
 	}
 	answered := make(chan answer, 1)
 	go func() {
-		defer c.guard.Enter()()
+		defer s.guard.Enter()()
 		a := answer{err: errors.New("it ended its goroutine")}
 		defer func() {
 			if r := recover(); r != nil {
 				a = answer{err: fmt.Errorf("it panicked: %v", r)}
 			}
-			<-c.asking
+			<-s.turn
 			answered <- a
 		}()
-		a.Credentials, a.err = c.cfg.Connection.Credentials(ctx)
+		a.Credentials, a.err = s.get(ctx)
 	}()
 	select {
 	case a := <-answered:
@@ -138,20 +150,6 @@ func (c *Client) askCredentials(ctx context.Context) (Credentials, error) {
 	case <-ctx.Done():
 		return Credentials{}, context.Cause(ctx)
 	}
-}
-
-// refreshable says that the server refused who we are, and other credentials may
-// do: they are asked for on each attempt.
-func (c *Client) refreshable(err error) bool {
-	var refused *link.ConnackError
-	if c.cfg.Connection.Credentials == nil || !errors.As(err, &refused) {
-		return false
-	}
-	switch refused.Reason {
-	case wire.ReasonBadUserNameOrPassword, wire.ReasonNotAuthorized, wire.ReasonBadAuthenticationMethod:
-		return true
-	}
-	return false
 }
 
 func (c Config) validateTransport(bad func(field, format string, args ...any) error) error {

@@ -43,8 +43,7 @@ func TestAnAddressThatHangsHoldsNobodyUp(t *testing.T) {
 	a := make(attempts, 1000)
 	cfg := overSockets("mqtt://broker.test:"+strconv.Itoa(port), a)
 	cfg.Connection.ConnectTimeout = 2 * time.Second
-	c := mustNew(t, cfg)
-	c.dialer.Resolver = dns.resolver(t)
-	start(t, c)
+	resolveWith(t, &cfg, dns.resolver(t))
+	mustStart(t, cfg)
 	a.connects(t)
 }

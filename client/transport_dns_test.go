@@ -71,10 +71,10 @@ func TestDNSGoneAndBack(t *testing.T) {
 	b := mqtttest.Start(t)
 	dns := nameServer{addrs: [][4]byte{{127, 0, 0, 1}}}
 	a := make(attempts, 1000)
-	c := mustNew(t, overSockets("mqtt://broker.test:"+portOf(t, b.URL()), a))
-	c.dialer.Resolver = dns.resolver(t)
+	cfg := overSockets("mqtt://broker.test:"+portOf(t, b.URL()), a)
+	resolveWith(t, &cfg, dns.resolver(t))
 	dns.gone.Store(true)
-	start(t, c)
+	c := mustStart(t, cfg)
 	d := publish(t, c, "t", "x", AtLeastOnce)
 	if err := fails[*net.DNSError](t, a); err.Name != "broker.test" {
 		t.Errorf("got %v", err)
@@ -87,4 +87,13 @@ func TestDNSGoneAndBack(t *testing.T) {
 	fails[*net.DNSError](t, a)
 	dns.gone.Store(false)
 	a.connects(t)
+}
+
+// resolveWith has the built-in dialer look names up with r.
+func resolveWith(t testing.TB, cfg *Config, r *net.Resolver) {
+	t.Helper()
+	d, err := cfg.dialer()
+	must(t, err)
+	d.Resolver = r
+	cfg.TLS, cfg.Connection.TLSFiles, cfg.Connection.Proxy, cfg.Connection.Dial = nil, nil, "", d.Dial
 }

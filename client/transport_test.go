@@ -94,9 +94,8 @@ func TestTheEnvironmentsProxyIsUsedIfAskedFor(t *testing.T) {
 		a := make(attempts, 10)
 		cfg := overSockets(tt.server, a)
 		cfg.Connection.Proxy = tt.proxy
-		c := mustNew(t, cfg)
-		c.dialer.Resolver = dns.resolver(t)
-		start(t, c)
+		resolveWith(t, &cfg, dns.resolver(t))
+		c := mustStart(t, cfg)
 		a.connects(t)
 		if through := len(p.asked) == 1; through != tt.through {
 			t.Errorf("%s: through the proxy: %v", tt.server, through)

@@ -2,26 +2,27 @@ package reliability
 
 import "fmt"
 
-// Action is what a client does about a reason code that ended its connection,
-// or kept it from getting one.
+// Action is what a client does after a reason code that ended its connection, or
+// refused it.
 type Action uint8
 
 const (
-	// Retrying: connect again after the usual delay.
-	Retrying Action = iota + 1
-	// RetryLater: connect again after a long delay; the server is short of room,
-	// and one more client that knocks often makes it worse.
-	RetryLater
-	// Follow: connect to the server that the Server Reference names.
-	Follow
-	// GiveWay: somebody else has our client identifier. Connecting again at once
-	// takes it back, and the two do so for ever.
-	GiveWay
-	// Stop: connecting again as we are gets the same answer.
-	Stop
+	// ActionRetry: connect again after the usual delay.
+	ActionRetry Action = iota + 1
+	// ActionRetryLater: connect again after a long delay. The server is short of
+	// resources, and frequent attempts make that worse.
+	ActionRetryLater
+	// ActionRedirect: connect to the server that the Server Reference names.
+	ActionRedirect
+	// ActionTakenOver: another client uses the Client Identifier. Connect again after
+	// a long delay, or not at all: at once, the two would end each other's
+	// connections forever.
+	ActionTakenOver
+	// ActionStop: another attempt with the same settings gets the same answer.
+	ActionStop
 )
 
-var actionNames = [...]string{Retrying: "retry", RetryLater: "retry later", Follow: "follow", GiveWay: "give way", Stop: "stop"}
+var actionNames = [...]string{ActionRetry: "retry", ActionRetryLater: "retry later", ActionRedirect: "redirect", ActionTakenOver: "taken over", ActionStop: "stop"}
 
 // String returns the action's name in lower case.
 func (a Action) String() string {
@@ -31,29 +32,28 @@ func (a Action) String() string {
 	return actionNames[a]
 }
 
-// onConnack and onDisconnect are the table of MQTT 5's reason codes by what
-// they mean for the connection. A CONNACK answers what CONNECT said, which will
-// be the same next time; a DISCONNECT tells of something that happened, and the
-// next CONNACK says whether it still holds.
+// onConnack and onDisconnect assign an action to each class of reason code. A
+// CONNACK answers CONNECT, and the next CONNECT gets the same answer. A DISCONNECT
+// reports an event, and the next CONNACK shows whether it still matters.
 var (
 	onConnack = [...]Action{
-		Success: Retrying, Transient: Retrying, Session: Retrying,
-		Busy: RetryLater, Quota: RetryLater,
-		Redirect: Follow,
-		Takeover: GiveWay,
-		Fatal:    Stop, NotAuthorized: Stop, Invalid: Stop, Protocol: Stop,
+		Success: ActionRetry, Transient: ActionRetry, Session: ActionRetry,
+		Busy: ActionRetryLater, Quota: ActionRetryLater,
+		Redirect: ActionRedirect,
+		Takeover: ActionTakenOver,
+		Fatal:    ActionStop, NotAuthorized: ActionStop, Invalid: ActionStop, Protocol: ActionStop,
 	}
 	onDisconnect = [...]Action{
-		Success: Retrying, Transient: Retrying, Session: Retrying, NotAuthorized: Retrying, Invalid: Retrying, Protocol: Retrying,
-		Busy: RetryLater, Quota: RetryLater, Fatal: RetryLater,
-		Redirect: Follow,
-		Takeover: GiveWay,
+		Success: ActionRetry, Transient: ActionRetry, Session: ActionRetry, NotAuthorized: ActionRetry, Invalid: ActionRetry, Protocol: ActionRetry,
+		Busy: ActionRetryLater, Quota: ActionRetryLater, Fatal: ActionRetryLater,
+		Redirect: ActionRedirect,
+		Takeover: ActionTakenOver,
 	}
 )
 
-// OnConnack returns what to do about the reason code of a CONNACK.
+// OnConnack returns what to do after the reason code of a CONNACK.
 func OnConnack(code byte) Action { return onConnack[Classify(code)] }
 
-// OnDisconnect returns what to do about the reason code of a DISCONNECT from
-// the server.
+// OnDisconnect returns what to do after the reason code of a DISCONNECT from the
+// server.
 func OnDisconnect(code byte) Action { return onDisconnect[Classify(code)] }

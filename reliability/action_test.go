@@ -12,40 +12,40 @@ var actions = []struct {
 	code                byte
 	connack, disconnect Action // 0: this packet does not carry it
 }{
-	{0x00, Retrying, Retrying}, // a DISCONNECT 0x00: the server ended it as if we had asked
-	{0x80, Retrying, Retrying},
-	{0x81, Stop, Retrying},
-	{0x82, Stop, Retrying},
-	{0x83, Retrying, Retrying},
-	{0x84, Stop, 0},
-	{0x85, Stop, 0},
-	{0x86, Stop, 0},
-	{0x87, Stop, Retrying},
-	{0x88, Retrying, 0},
-	{0x89, RetryLater, RetryLater},
-	{0x8A, Stop, 0},
-	{0x8B, 0, Retrying},
-	{0x8C, Stop, 0},
-	{0x8D, 0, Retrying},
-	{0x8E, 0, GiveWay},
-	{0x8F, 0, Retrying},
-	{0x90, Stop, Retrying},
-	{0x93, 0, Retrying},
-	{0x94, 0, Retrying},
-	{0x95, Stop, Retrying},
-	{0x96, 0, RetryLater},
-	{0x97, RetryLater, RetryLater},
-	{0x98, 0, Retrying},
-	{0x99, Stop, Retrying},
-	{0x9A, Stop, Retrying},
-	{0x9B, Stop, Retrying},
-	{0x9C, Follow, Follow},
-	{0x9D, Follow, Follow},
-	{0x9E, 0, Retrying},
-	{0x9F, RetryLater, RetryLater},
-	{0xA0, 0, Retrying},
-	{0xA1, 0, Retrying},
-	{0xA2, 0, Retrying},
+	{0x00, ActionRetry, ActionRetry}, // a DISCONNECT 0x00: the server ended it as if we had asked
+	{0x80, ActionRetry, ActionRetry},
+	{0x81, ActionStop, ActionRetry},
+	{0x82, ActionStop, ActionRetry},
+	{0x83, ActionRetry, ActionRetry},
+	{0x84, ActionStop, 0},
+	{0x85, ActionStop, 0},
+	{0x86, ActionStop, 0},
+	{0x87, ActionStop, ActionRetry},
+	{0x88, ActionRetry, 0},
+	{0x89, ActionRetryLater, ActionRetryLater},
+	{0x8A, ActionStop, 0},
+	{0x8B, 0, ActionRetry},
+	{0x8C, ActionStop, 0},
+	{0x8D, 0, ActionRetry},
+	{0x8E, 0, ActionTakenOver},
+	{0x8F, 0, ActionRetry},
+	{0x90, ActionStop, ActionRetry},
+	{0x93, 0, ActionRetry},
+	{0x94, 0, ActionRetry},
+	{0x95, ActionStop, ActionRetry},
+	{0x96, 0, ActionRetryLater},
+	{0x97, ActionRetryLater, ActionRetryLater},
+	{0x98, 0, ActionRetry},
+	{0x99, ActionStop, ActionRetry},
+	{0x9A, ActionStop, ActionRetry},
+	{0x9B, ActionStop, ActionRetry},
+	{0x9C, ActionRedirect, ActionRedirect},
+	{0x9D, ActionRedirect, ActionRedirect},
+	{0x9E, 0, ActionRetry},
+	{0x9F, ActionRetryLater, ActionRetryLater},
+	{0xA0, 0, ActionRetry},
+	{0xA1, 0, ActionRetry},
+	{0xA2, 0, ActionRetry},
 }
 
 func TestActions(t *testing.T) {
@@ -65,7 +65,7 @@ func TestActions(t *testing.T) {
 			}
 		}
 	}
-	for _, a := range []Action{0, Stop + 1, 99} {
+	for _, a := range []Action{0, ActionStop + 1, 99} {
 		if got := a.String(); got != fmt.Sprintf("action(%d)", int(a)) {
 			t.Error(got)
 		}

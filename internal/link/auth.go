@@ -9,7 +9,7 @@ import (
 	"github.com/mooring-mqtt/mooring/internal/wire"
 )
 
-// Authenticator is our side of enhanced authentication, section 4.12.
+// Authenticator is the client's side of enhanced authentication, section 4.12.
 type Authenticator interface {
 	Method() string
 	Start(ctx context.Context) (data []byte, err error)
@@ -17,7 +17,8 @@ type Authenticator interface {
 	Done(ctx context.Context, data []byte) error
 }
 
-// AuthError is the Authenticator's refusal to go on. The server was told.
+// AuthError says that the Authenticator has ended the exchange. The server has a
+// DISCONNECT.
 type AuthError struct {
 	Method string
 	Err    error
@@ -35,14 +36,13 @@ const (
 	authReauthenticate byte = 0x19
 )
 
-// authentication is what a connection knows of its exchange. AUTH never reaches
-// paho.
+// authentication is the state of a connection's exchange. paho sees no AUTH.
 type authentication struct {
 	Authenticator
 	method string
-	ctx    context.Context                 // of connecting
+	ctx    context.Context                 // of the attempt to connect
 	turn   chan struct{}                   // held by a re-authentication
-	steps  atomic.Pointer[chan authPacket] // set while an AUTH of ours is unanswered
+	steps  atomic.Pointer[chan authPacket] // set while an AUTH of the client is unanswered
 }
 
 type authPacket struct {
@@ -51,19 +51,19 @@ type authPacket struct {
 	data   []byte
 }
 
-// authenticate begins the exchange of a connection that is being made.
+// authenticate begins the exchange of an attempt to connect.
 func (c *Conn) authenticate(ctx context.Context, a Authenticator, method string) {
 	c.auth = &authentication{Authenticator: a, method: method, ctx: ctx, turn: make(chan struct{}, 1)}
 }
 
-// refused says goodbye because the Authenticator wants no more.
+// refused ends the connection because of an error of the Authenticator.
 func (a *authentication) refused(err error) error {
-	return &Goodbye{Reason: wire.ReasonUnspecifiedError, Err: &AuthError{Method: a.method, Err: err}}
+	return &CloseError{Reason: wire.ReasonUnspecifiedError, Err: &AuthError{Method: a.method, Err: err}}
 }
 
-// handleAuth takes an AUTH, on the reader's goroutine. While the connection is
-// being made there is nothing else to read; later, whoever asked for the
-// re-authentication goes on with it.
+// handleAuth handles an AUTH on the reader's goroutine. While the connection is
+// being made there is nothing else to read. Later, Reauthenticate continues the
+// exchange on its own goroutine.
 func (c *Conn) handleAuth(f wire.Frame, connecting bool) error {
 	p, err := parseAuth(f.Body)
 	var steps *chan authPacket
@@ -74,9 +74,9 @@ func (c *Conn) handleAuth(f wire.Frame, connecting bool) error {
 	case err != nil:
 		return err
 	case c.auth == nil:
-		return violation(wire.AUTH, "our CONNECT named no Authentication Method [MQTT-4.12.0-6]")
+		return violation(wire.AUTH, "CONNECT named no Authentication Method [MQTT-4.12.0-6]")
 	case p.method != c.auth.method:
-		return violation(wire.AUTH, "its Authentication Method is not that of our CONNECT [MQTT-4.12.0-5]")
+		return violation(wire.AUTH, "its Authentication Method is not that of CONNECT [MQTT-4.12.0-5]")
 	case connecting && p.reason != authContinue:
 		return violation(wire.AUTH, "its reason code is not Continue authentication [MQTT-4.12.0-2]")
 	case connecting:
@@ -86,17 +86,16 @@ func (c *Conn) handleAuth(f wire.Frame, connecting bool) error {
 		}
 		return c.sendAuth(authContinue, answer)
 	case steps == nil || p.reason == authReauthenticate:
-		return violation(wire.AUTH, "it answers no AUTH of ours")
+		return violation(wire.AUTH, "it answers no AUTH of the client")
 	}
-	c.auth.steps.Store(nil) // until we have answered, there is nothing to say to us
+	c.auth.steps.Store(nil) // the server may send no other AUTH before the answer
 	*steps <- p
 	return nil
 }
 
-// checkMethod looks at a CONNACK that accepts: it must name the method that CONNECT
-// named, and none where CONNECT named none. One that comes uncalled is refused, not
-// passed over: the server takes us for somebody else, or has an exchange in mind
-// that we know nothing of.
+// checkMethod checks a CONNACK that accepts: it must name the method that CONNECT
+// named, or none. An unexpected method is refused, not ignored: the server believes
+// in an exchange that did not take place.
 func (c *Conn) checkMethod(f wire.Frame) error {
 	if f.Body[1] != wire.ReasonSuccess {
 		return nil
@@ -117,9 +116,9 @@ func (c *Conn) checkMethod(f wire.Frame) error {
 	}
 	switch {
 	case c.auth == nil && named:
-		return violation(wire.CONNACK, "it names an Authentication Method, and our CONNECT named none [MQTT-4.12.0-6]")
+		return violation(wire.CONNACK, "it names an Authentication Method, and CONNECT named none [MQTT-4.12.0-6]")
 	case c.auth != nil && (!named || method != c.auth.method):
-		return violation(wire.CONNACK, "its Authentication Method is not that of our CONNECT [MQTT-4.12.0-5]")
+		return violation(wire.CONNACK, "its Authentication Method is not that of CONNECT [MQTT-4.12.0-5]")
 	}
 	return nil
 }
@@ -131,7 +130,7 @@ func checkAuthData(data []byte) error {
 	return nil
 }
 
-// sendAuth sends an AUTH, unless it is larger than the server takes.
+// sendAuth sends an AUTH, unless it is larger than the server accepts.
 func (c *Conn) sendAuth(reason byte, data []byte) error {
 	if err := checkAuthData(data); err != nil {
 		return c.auth.refused(err)
@@ -148,9 +147,9 @@ func (c *Conn) sendAuth(reason byte, data []byte) error {
 	return c.Send(func(dst []byte) []byte { return append(dst, packet...) })
 }
 
-// Reauthenticate has the server authenticate us again, and waits for its word
-// [MQTT-4.12.1-1]. The connection stands if the Authenticator's Start fails, and
-// ends with any other error: an exchange cannot be left half done [MQTT-4.12.1-2].
+// Reauthenticate authenticates this client again and waits for the server's answer
+// [MQTT-4.12.1-1]. If the Authenticator's Start fails, the connection stays up. Any
+// other error ends it: an exchange cannot be left unfinished [MQTT-4.12.1-2].
 func (u *Up) Reauthenticate(ctx context.Context) error {
 	a := u.auth
 	select {
@@ -203,7 +202,7 @@ func (u *Up) exchange(ctx context.Context, data []byte) error {
 	}
 }
 
-// parseAuth decodes an AUTH. Without a body it is Success.
+// parseAuth decodes an AUTH. One without a body is Success.
 func parseAuth(body []byte) (p authPacket, err error) {
 	if len(body) == 0 {
 		return p, nil
@@ -217,7 +216,7 @@ func parseAuth(body []byte) (p authPacket, err error) {
 		return p, err
 	}
 	if len(rest) > 0 {
-		return p, &wire.Error{Code: wire.ReasonMalformedPacket, Packet: wire.AUTH, Detail: "there are bytes behind the properties"}
+		return p, &wire.Error{Code: wire.ReasonMalformedPacket, Packet: wire.AUTH, Detail: "bytes follow the properties"}
 	}
 	for {
 		prop, ok := props.Next()

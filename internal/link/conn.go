@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/mooring-mqtt/mooring/internal/callback"
+	"github.com/mooring-mqtt/mooring/internal/notify"
 	"github.com/mooring-mqtt/mooring/internal/session"
 	"github.com/mooring-mqtt/mooring/internal/wire"
 )
@@ -17,43 +18,46 @@ const (
 	// flushAt is the amount of output that is flushed even while more writers
 	// wait; it also bounds what one Send of a batch should append.
 	flushAt = 64 << 10
-	// goodbye is how long a DISCONNECT may take that says why we close.
-	goodbye = 250 * time.Millisecond
-	// lenience is by how many bytes a packet may exceed the Maximum Packet Size
-	// that we announce. mosquitto 2.0 computes a packet's size without its first
-	// byte, so it sends packets of one byte more: refused, each would come again on
-	// the next connection, for ever. See ADR 0030.
-	lenience = 1
+	// closeTimeout bounds the last packet of a connection that this client closes: a
+	// DISCONNECT with the reason, or the end of TLS.
+	closeTimeout = 250 * time.Millisecond
+	// sizeTolerance is by how many bytes a received packet may exceed the Maximum
+	// Packet Size of this client. mosquitto 2.0 computes a packet's size without its
+	// first byte, so it sends packets of one byte more. Refused, each would be
+	// redelivered on every connection. See ADR 0030.
+	sizeTolerance = 1
 )
 
-// Conn is one connection to the server: paho's net.Conn and the session's
-// Writer. Reading belongs to one goroutine (paho's); writing is safe for
-// concurrent use. It fails once: the first error is its cause and closes it.
+// Conn is one connection to the server: paho's net.Conn and the session's Writer.
+// One goroutine reads, paho's; writing is safe for concurrent use. A Conn fails
+// once: the first error is its cause and closes it.
 type Conn struct {
 	net.Conn
 	writeTimeout time.Duration
 	reader       *wire.Reader
 	control      []byte                             // rest of a control packet that paho is reading
-	gen          atomic.Pointer[session.Generation] // set once CONNACK has come
+	gen          atomic.Pointer[session.Generation] // nil before CONNACK
 	will         []byte                             // Will Properties for CONNECT; nil: no will
 	maxSend      atomic.Uint32                      // the server's Maximum Packet Size, 0: none
 	start        time.Time
 	auth         *authentication // nil: CONNECT named no Authentication Method
 	guard        *callback.Guard // nil: none
 
-	ahead      *ahead       // of the reader; nil: nothing was read ahead
+	ahead      *ahead       // owned by the reader; nil: nothing was read ahead
 	stalled    atomic.Bool  // see Stall
-	stallBegan atomic.Int64 // when, as of start
-	stallSum   atomic.Int64 // how long the reader has stalled, but for now
+	stallBegan atomic.Int64 // time since start
+	stallSum   atomic.Int64 // of all stalls that have ended
 
-	waiting atomic.Int32 // writers that want mu
+	waiting atomic.Int32 // writers that wait for mu
 	mu      sync.Mutex
 	out     []byte
 	packet  int // where in out the packet begins that paho is writing
 	broken  error
 
-	lastRead, lastWrite atomic.Int64  // of the last successful read and flush, as time since start
-	probes              chan struct{} // the pinger shall ask now
+	// Times since start: of the last successful read and flush, and of the read that
+	// brought the last acknowledgement of a message.
+	lastRead, lastWrite, lastAck atomic.Int64
+	probes                       notify.Signal // a PINGREQ is due now
 
 	causeOnce sync.Once
 	cause     error
@@ -61,16 +65,19 @@ type Conn struct {
 }
 
 func newConn(inner net.Conn, maxReceive uint32, writeTimeout time.Duration) *Conn {
-	c := &Conn{Conn: promptly(inner), writeTimeout: writeTimeout, start: time.Now(), failed: make(chan struct{}), probes: make(chan struct{}, 1)}
-	if maxReceive > 0 && maxReceive <= wire.MaxPacketSize { // else nothing is larger
-		maxReceive += lenience
+	c := &Conn{Conn: closesFast(inner), writeTimeout: writeTimeout, start: time.Now(), failed: make(chan struct{}), probes: notify.New()}
+	if maxReceive > 0 && maxReceive <= wire.MaxPacketSize { // else no packet is larger
+		maxReceive += sizeTolerance
 	}
 	c.reader = wire.NewReader((*source)(c), maxReceive)
 	return c
 }
 
-// now is the time since the Conn was made, by the monotonic clock.
+// now is the time since start, by the monotonic clock.
 func (c *Conn) now() int64 { return int64(time.Since(c.start)) }
+
+// LastReceived is when bytes last came from the server, by the monotonic clock.
+func (c *Conn) LastReceived() time.Time { return c.start.Add(time.Duration(c.lastRead.Load())) }
 
 // source is the Conn as the frame reader's byte source.
 type source Conn
@@ -83,8 +90,8 @@ func (s *source) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// Read gives paho the next bytes of the control plane. Data-plane packets that
-// come before them are handled here.
+// Read returns the next bytes of control packets to paho. The packets of messages
+// and their acknowledgements that come before them are handled here.
 func (c *Conn) Read(p []byte) (int, error) {
 	if len(c.control) == 0 && c.guard != nil {
 		defer c.guard.Enter()() // handling data-plane packets may call the application
@@ -127,7 +134,12 @@ func (c *Conn) dispatch(f wire.Frame) error {
 		if err != nil {
 			return err
 		}
-		return gen.HandleAck(a)
+		before := gen.Settled()
+		err = gen.HandleAck(a)
+		if gen.Settled() != before {
+			c.lastAck.Store(c.lastRead.Load())
+		}
+		return err
 	case wire.CONNECT, wire.SUBSCRIBE, wire.UNSUBSCRIBE, wire.PINGREQ:
 		return &wire.Error{Code: wire.ReasonProtocolError, Packet: t, Detail: "a server may not send it"}
 	case wire.AUTH:
@@ -152,8 +164,8 @@ func (c *Conn) dispatch(f wire.Frame) error {
 	return nil
 }
 
-// Send appends packets to the output and sends them, unless another writer is
-// waiting, who then does. It blocks at most for the write timeout.
+// Send appends packets to the output and sends it, unless another writer waits,
+// which then sends it. It blocks at most for the write timeout.
 func (c *Conn) Send(encode func(dst []byte) []byte) error {
 	c.lock()
 	defer c.mu.Unlock()
@@ -202,14 +214,14 @@ func (c *Conn) breakLocked(err error) error {
 	return err
 }
 
-// Lock, Write and Unlock are how paho writes a packet: as a sync.Locker the
-// Conn keeps its pieces together.
+// Lock, Write and Unlock are how paho writes a packet: as a sync.Locker, the Conn
+// keeps the parts of the packet together.
 func (c *Conn) Lock() {
 	c.lock()
 	c.packet = len(c.out)
 }
 
-// Write appends to the output; it is sent at Unlock.
+// Write appends to the output; Unlock sends it.
 func (c *Conn) Write(p []byte) (int, error) {
 	if c.broken != nil {
 		return 0, c.broken
@@ -218,9 +230,9 @@ func (c *Conn) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// Unlock sends the packet, unless it is larger than the server takes: such a
-// packet never leaves [MQTT-3.2.2-15]. After a DISCONNECT nothing more does
-// [MQTT-3.14.4-1], so that one does not wait for other writers.
+// Unlock sends the packet. One that is larger than the server accepts is not sent,
+// and the connection ends [MQTT-3.2.2-15]. No packet follows a DISCONNECT
+// [MQTT-3.14.4-1], so a DISCONNECT does not wait for other writers.
 func (c *Conn) Unlock() {
 	defer c.mu.Unlock()
 	if c.broken != nil {
@@ -239,7 +251,7 @@ func (c *Conn) Unlock() {
 		_ = c.breakLocked(&PacketTooLargeError{Size: size, Maximum: int(limit)})
 		return
 	}
-	// An error is kept in broken, and the reader ends.
+	// An error stays in broken, and the reader ends.
 	if t != wire.DISCONNECT {
 		_ = c.flushLocked()
 	} else if c.writeLocked() == nil {
@@ -247,24 +259,26 @@ func (c *Conn) Unlock() {
 	}
 }
 
-// Fail closes the connection because of err. A violation by the server is told
-// to it first, if the output is not stuck; only then is anyone else told, since
-// they close the connection too.
+// Fail closes the connection because of err. For a violation by the server and a
+// CloseError it sends a DISCONNECT first, if no writer is stuck. Only then is the
+// cause set, since those who wait for it close the connection too.
 func (c *Conn) Fail(err error) {
-	var bad *wire.Error
-	var bye *Goodbye
-	if !errors.As(err, &bye) && errors.As(err, &bad) && c.gen.Load() != nil {
-		bye = &Goodbye{Reason: bad.Code}
+	var violation *wire.Error
+	var closing *CloseError
+	if !errors.As(err, &closing) && errors.As(err, &violation) && c.gen.Load() != nil {
+		closing = &CloseError{Reason: violation.Code}
 	}
-	if bye != nil && c.lockSoon() {
+	if closing != nil && c.lockSoon() {
 		if c.broken == nil {
-			c.out = append(c.out, c.last(bye)...)
+			if p := closing.packet(); c.maxSend.Load() == 0 || len(p) <= int(c.maxSend.Load()) {
+				c.out = append(c.out, p...)
+			}
 			if len(c.out) > 0 {
-				_ = c.SetWriteDeadline(time.Now().Add(goodbye))
+				_ = c.SetWriteDeadline(time.Now().Add(closeTimeout))
 				_, _ = c.Conn.Write(c.out)
 			}
 			c.out, c.broken = nil, err
-			c.setCause(err) // before a writer finds it broken, and closes it
+			c.setCause(err) // before a writer finds broken set, and closes the connection
 		}
 		c.mu.Unlock()
 	}
@@ -272,26 +286,18 @@ func (c *Conn) Fail(err error) {
 	_ = c.Conn.Close()
 }
 
-// lockSoon takes the lock for a last word, unless a writer is stuck with it.
+// lockSoon locks mu. It returns false where a writer holds it for longer than
+// closeTimeout.
 func (c *Conn) lockSoon() bool {
 	for begin := time.Now(); !c.mu.TryLock(); time.Sleep(time.Millisecond) {
-		if time.Since(begin) > goodbye {
+		if time.Since(begin) > closeTimeout {
 			return false
 		}
 	}
 	return true
 }
 
-// last is the DISCONNECT, unless the server does not take one of its size.
-func (c *Conn) last(bye *Goodbye) []byte {
-	p := bye.packet()
-	if limit := c.maxSend.Load(); limit > 0 && len(p) > int(limit) {
-		return nil
-	}
-	return p
-}
-
-// Close closes the connection without a word.
+// Close closes the connection without a DISCONNECT.
 func (c *Conn) Close() error {
 	c.setCause(net.ErrClosed)
 	return c.Conn.Close()
@@ -307,7 +313,7 @@ func (c *Conn) setCause(err error) {
 // Failed is closed when the connection has ended.
 func (c *Conn) Failed() <-chan struct{} { return c.failed }
 
-// Cause is why the connection ended; nil while it stands.
+// Cause is why the connection ended; nil while it is up.
 func (c *Conn) Cause() error {
 	select {
 	case <-c.failed:

@@ -193,7 +193,7 @@ func TestDisconnectOfOurs(t *testing.T) {
 		r := run(t, nil)
 		p, up := r.up(control.Connack{})
 		done := make(chan error)
-		go func() { done <- up.Disconnect(Farewell{Reason: wire.ReasonDisconnectWithWill}) }()
+		go func() { done <- up.Disconnect(Disconnect{Reason: wire.ReasonDisconnectWithWill}) }()
 		if d, err := control.ParseDisconnect(p.next(wire.DISCONNECT)); err != nil || d.Reason != 0x04 {
 			t.Errorf("%+v, %v", d, err)
 		}
@@ -245,7 +245,7 @@ func TestAViolationWhileTheOutputIsStuck(t *testing.T) {
 		synctest.Wait()
 		p.send([]byte{0xD1, 0})
 		wantCode(t, <-r.downs, 0x81)
-		if err := <-stuck; err == nil || time.Since(began) > goodbye+time.Second/100 {
+		if err := <-stuck; err == nil || time.Since(began) > closeTimeout+time.Second/100 {
 			t.Errorf("Send returned %v after %v", err, time.Since(began))
 		}
 		r.end()
@@ -256,7 +256,7 @@ func TestAViolationWhileTheOutputIsStuck(t *testing.T) {
 		began = time.Now()
 		p.send([]byte{0xD1, 0})
 		wantCode(t, <-r.downs, 0x81)
-		if d := time.Since(began); d > goodbye {
+		if d := time.Since(began); d > closeTimeout {
 			t.Errorf("took %v", d)
 		}
 		r.end()
@@ -372,7 +372,7 @@ func TestTheCauseIsKnownAsSoonAsTheConnectionIsBroken(t *testing.T) {
 			}()
 			<-spins
 		}}, 0, time.Second)
-		reason := &Goodbye{Reason: wire.ReasonQuotaExceeded, Err: errors.New("the reason")}
+		reason := &CloseError{Reason: wire.ReasonQuotaExceeded, Err: errors.New("the reason")}
 		conn.Fail(reason)
 		<-done
 		_ = far.Close()

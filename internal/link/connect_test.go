@@ -4,9 +4,6 @@ import (
 	"bytes"
 	"context"
 	"errors"
-	"fmt"
-	"net"
-	"net/url"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -17,6 +14,7 @@ import (
 	"github.com/mooring-mqtt/mooring/internal/session"
 	"github.com/mooring-mqtt/mooring/internal/wire"
 	"github.com/mooring-mqtt/mooring/internal/wire/control"
+	"github.com/mooring-mqtt/mooring/reliability"
 )
 
 func TestARefusalIsReportedInFull(t *testing.T) {
@@ -38,9 +36,7 @@ func TestARefusalIsReportedInFull(t *testing.T) {
 
 func TestAFatalErrorEndsRun(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		r := run(t, func(c *Config) {
-			c.Decide = func(end End) Decision { var refused *ConnackError; return Decision{Stop: errors.As(end.Err, &refused)} }
-		})
+		r := run(t, nil)
 		(<-r.peers).accept(control.Connack{Reason: 0x87})
 		var refused *ConnackError
 		if err := <-r.ended; !errors.As(err, &refused) || refused.Reason != 0x87 {
@@ -51,16 +47,16 @@ func TestAFatalErrorEndsRun(t *testing.T) {
 
 func TestConnackThatNeverComes(t *testing.T) {
 	for name, tt := range map[string]struct {
-		packet, want time.Duration
+		ack, want time.Duration
 	}{
 		"ConnectTimeout ends it":         {20 * time.Second, 7 * time.Second},
-		"PacketTimeout is for requests":  {2 * time.Second, 7 * time.Second},
+		"AckTimeout is for requests":     {2 * time.Second, 7 * time.Second},
 		"both at the same time, no race": {7 * time.Second, 7 * time.Second},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				began := time.Now()
-				r := run(t, func(c *Config) { c.PacketTimeout = tt.packet })
+				r := run(t, func(c *Config) { c.AckTimeout = tt.ack })
 				p := <-r.peers
 				p.next(wire.CONNECT)
 				err := <-r.failures
@@ -101,7 +97,7 @@ func TestWhatMayNotComeInPlaceOfConnack(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				r := run(t, func(c *Config) { c.MaximumPacketSize = 1000 })
+				r := run(t, func(c *Config) { maxPacketSize(c, 1000) })
 				p := <-r.peers
 				p.next(wire.CONNECT)
 				p.send(tt.bytes)
@@ -145,37 +141,20 @@ func TestAttachThatFailsIsReported(t *testing.T) {
 
 func TestServersAreTriedInTurnWithTheDelayAsked(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		down := errors.New("no route")
-		var log []string
-		began := time.Now()
 		r := run(t, func(c *Config) {
-			delay := time.Second
-			c.Dial = func(context.Context, *url.URL) (net.Conn, error) { return nil, down }
-			c.Attempt = func(server *url.URL, n int) {
-				log = append(log, fmt.Sprint(n, " ", server.Host, " ", time.Since(began)))
-			}
-			c.Decide = func(end End) Decision {
-				if !errors.Is(end.Err, down) || end.Up != nil {
-					t.Errorf("Decide was asked about %+v", end)
-				}
-				delay *= 2
-				return Decision{Delay: delay}
-			}
-			c.Failed = func(_ End, d Decision) { log = append(log, fmt.Sprint("wait ", d.Delay)) }
+			refuseDial(c)
+			c.Policy.Retry.Backoff = reliability.Backoff{Min: time.Second, Rand: func() float64 { return 1 }}
 		})
 		time.Sleep(10 * time.Second)
 		r.end()
-		want := "[1 one:1883 0s wait 2s 2 two:1883 2s wait 4s 3 one:1883 6s wait 8s]"
-		if fmt.Sprint(log) != want {
-			t.Errorf("got %v, want %v", log, want)
-		}
+		r.journal.want(t, "0s 1 one:1883", "0s failed 1, 0s, wait 2s", "2s 2 two:1883", "2s failed 2, 0s, wait 4s", "6s 3 one:1883", "6s failed 3, 0s, wait 8s")
 	})
 }
 
-func TestConnectThatCannotBePrepared(t *testing.T) {
+func TestLink_CredentialsThatFailAreReported(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		bad := errors.New("no token")
-		r := run(t, func(c *Config) { c.Connect = func(context.Context) (*paho.Connect, error) { return nil, bad } })
+		r := run(t, func(c *Config) { c.Credentials = func(context.Context) (string, []byte, error) { return "", nil, bad } })
 		if err := <-r.failures; !errors.Is(err, bad) {
 			t.Errorf("got %v", err)
 		}
@@ -232,15 +211,13 @@ func TestWillPropertiesReachTheServer(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			r := run(t, func(c *Config) {
 				c.WillProperties = props
-				c.Connect = func(context.Context) (*paho.Connect, error) {
-					cp := &paho.Connect{ClientID: "id", KeepAlive: 30, CleanStart: true, Username: user, UsernameFlag: true,
-						Password: password, PasswordFlag: true, Properties: &paho.ConnectProperties{SessionExpiryInterval: &expiry}}
-					if will {
-						cp.WillMessage = &paho.WillMessage{Topic: "w", Payload: []byte("gone"), QoS: 1, Retain: true}
-						cp.WillProperties = &paho.WillProperties{}
-					}
-					return cp, nil
+				c.Identity = NewIdentity(IdentityConfig{ClientID: "id", CleanStart: true, Store: fakeStore{}})
+				c.Connect = paho.Connect{KeepAlive: 30, Properties: &paho.ConnectProperties{SessionExpiryInterval: &expiry}}
+				if will {
+					c.Connect.WillMessage = &paho.WillMessage{Topic: "w", Payload: []byte("gone"), QoS: 1, Retain: true}
+					c.Connect.WillProperties = &paho.WillProperties{}
 				}
+				c.Credentials = func(context.Context) (string, []byte, error) { return user, password, nil }
 			})
 			c := (<-r.peers).accept(control.Connack{})
 			if c.ClientID != "id" || c.KeepAlive != 30 || !c.CleanStart || c.SessionExpiry != 99 || c.Username != user || string(c.Password) != "p" {
@@ -276,8 +253,8 @@ func TestWhatTheConnackSays(t *testing.T) {
 			RetainUnavailable: true, WildcardUnavailable: true, SubIDUnavailable: true, SharedUnavailable: true,
 			AssignedClientID: "not asked for", HasSessionExpiry: true, SessionExpiry: 5, HasServerKeepAlive: true, ServerKeepAlive: 17})
 		want := session.Limits{ReceiveMaximum: 3, MaximumQoS: 1, MaximumPacketSize: 500, TopicAliasMaximum: 7}
-		if up.Gen.Limits != want || !up.Gen.Present || up.KeepAlive != 17 || up.AssignedClientID != "" || up.SessionExpiry != 5*time.Second {
-			t.Errorf("present: %+v, keep alive %d, client %q, expiry %v", up.Gen.Limits, up.KeepAlive, up.AssignedClientID, up.SessionExpiry)
+		if up.Gen.Limits != want || !up.Gen.Present || up.KeepAlive != 17*time.Second || r.link.cfg.Identity.ClientID() != "c" || up.SessionExpiry != 5*time.Second {
+			t.Errorf("present: %+v, keep alive %v, client %q, expiry %v", up.Gen.Limits, up.KeepAlive, r.link.cfg.Identity.ClientID(), up.SessionExpiry)
 		}
 		r.end()
 
@@ -289,17 +266,24 @@ func TestWhatTheConnackSays(t *testing.T) {
 	})
 }
 
-// TestTheLeastRefusal: 0x80 is one, and it is not told as failed where it ends Run.
-func TestTheLeastRefusal(t *testing.T) {
+// 0x80 is the lowest reason code that refuses. A refusal that ends Run is not
+// reported as a failed attempt.
+func TestLink_RefusalsBeginAt0x80(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		r := run(t, func(c *Config) { c.Decide = func(End) Decision { return Decision{Stop: true} } })
+		r := run(t, nil)
 		(<-r.peers).accept(control.Connack{Reason: 0x80})
 		var refused *ConnackError
-		if err := <-r.ended; !errors.As(err, &refused) || refused.Reason != 0x80 {
+		if err := <-r.failures; !errors.As(err, &refused) || refused.Reason != 0x80 {
+			t.Errorf("the attempt failed with %v", err)
+		}
+		(<-r.peers).accept(control.Connack{Reason: 0x84})
+		if err := <-r.ended; !errors.As(err, &refused) || refused.Reason != 0x84 {
 			t.Errorf("Run returned %v", err)
 		}
 		if len(r.failures) > 0 {
-			t.Errorf("told as failed: %v", <-r.failures)
+			t.Errorf("reported as failed: %v", <-r.failures)
 		}
 	})
 }
+
+func maxPacketSize(c *Config, n uint32) { c.Connect.Properties.MaximumPacketSize = &n }

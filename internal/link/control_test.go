@@ -50,7 +50,7 @@ func TestViolationsAreAnsweredWithDisconnect(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				r := run(t, func(c *Config) { c.MaximumPacketSize = 1000 })
+				r := run(t, func(c *Config) { maxPacketSize(c, 1000) })
 				p, _ := r.up(control.Connack{})
 				p.send(tt.bytes)
 				d, err := control.ParseDisconnect(p.next(wire.DISCONNECT))

@@ -1,10 +1,13 @@
-// Package link is the connection to the server: dialing, CONNECT and CONNACK,
-// the byte stream in both directions, keep alive, and connecting again.
+// Package link is the connection to the server: dialing, CONNECT and CONNACK, the
+// byte stream in both directions, keep alive, and what follows the end of a
+// connection.
 //
-// The net.Conn that paho.golang gets is a [Conn] of ours. It frames what
-// arrives and hands the five data-plane packets to the session on the spot;
-// all other packets reach paho untouched, after their fixed header was
-// checked. paho's reading goroutine is thus the only reader there is. What is
-// written by anyone goes through one buffer that is flushed when no more
-// writers wait, each flush under a deadline.
+// A [Link] keeps one connection. Each is an [Up], whose pointer is its identity. The
+// [Policy] decides what follows its end, and the [Identity] whose session it resumes.
+//
+// paho.golang gets a [Conn] as its net.Conn. The Conn splits what arrives into
+// packets and passes PUBLISH and its acknowledgements to the session at once. All
+// other packets reach paho unchanged, after a check. So paho's reading goroutine is
+// the only reader. All writers share one buffer, which is flushed when no more of
+// them wait, each flush under a deadline.
 package link

@@ -28,40 +28,40 @@ func (e *DisconnectError) Error() string {
 	return fmt.Sprintf("mqtt: server sent DISCONNECT with reason code 0x%02X%s", e.Reason, quoted(e.ReasonString))
 }
 
-// irregular is an end that the server told in a way it may not. It is both: what
-// was said counts, and the violation is answered.
-type irregular struct {
-	said error // *ConnackError, *DisconnectError
-	bad  error // *wire.Error
+// irregularError is a refusal or a DISCONNECT that violates the protocol. It is
+// both: the reason code counts, and the violation is answered.
+type irregularError struct {
+	reason    error // *ConnackError, *DisconnectError
+	violation error // *wire.Error
 }
 
-func (e *irregular) Error() string { return e.said.Error() + "; " + e.bad.Error() }
+func (e *irregularError) Error() string { return e.reason.Error() + "; " + e.violation.Error() }
 
 // Unwrap returns both.
-func (e *irregular) Unwrap() []error { return []error{e.said, e.bad} }
+func (e *irregularError) Unwrap() []error { return []error{e.reason, e.violation} }
 
-// Goodbye is a reason of ours to end a connection, told to the server also where
-// no generation has begun on it.
-type Goodbye struct {
-	Reason byte // of the DISCONNECT
-	Forget bool // the server shall end the session
-	Err    error
+// CloseError ends a connection with a DISCONNECT, also before the session's
+// generation has begun.
+type CloseError struct {
+	Reason     byte // of the DISCONNECT
+	EndSession bool // the server is to end the session
+	Err        error
 }
 
-func (e *Goodbye) Error() string { return e.Err.Error() }
+func (e *CloseError) Error() string { return e.Err.Error() }
 
 // Unwrap returns Err.
-func (e *Goodbye) Unwrap() error { return e.Err }
+func (e *CloseError) Unwrap() error { return e.Err }
 
-// violation is a Protocol Error that is told to the server also where no generation
-// has begun.
+// violation is a Protocol Error that is answered with a DISCONNECT, also before the
+// session's generation has begun.
 func violation(t wire.Type, detail string) error {
-	return &Goodbye{Reason: wire.ReasonProtocolError, Err: &wire.Error{Code: wire.ReasonProtocolError, Packet: t, Detail: detail}}
+	return &CloseError{Reason: wire.ReasonProtocolError, Err: &wire.Error{Code: wire.ReasonProtocolError, Packet: t, Detail: detail}}
 }
 
 // packet is the DISCONNECT.
-func (e *Goodbye) packet() []byte {
-	if e.Forget { // with a Session Expiry Interval of 0
+func (e *CloseError) packet() []byte {
+	if e.EndSession { // with a Session Expiry Interval of 0
 		return []byte{byte(wire.DISCONNECT) << 4, 7, e.Reason, 5, wire.PropSessionExpiry, 0, 0, 0, 0}
 	}
 	return []byte{byte(wire.DISCONNECT) << 4, 1, e.Reason}
@@ -82,32 +82,32 @@ func quoted(s string) string {
 	return fmt.Sprintf(" (%q)", s)
 }
 
-// parseDisconnect decodes a DISCONNECT. One that says what no server may say is an
-// *irregular, one that cannot be read a *wire.Error.
+// parseDisconnect decodes a DISCONNECT. The error is an *irregularError for one that
+// no server may send, and a *wire.Error for one that cannot be decoded.
 func parseDisconnect(body []byte) (*DisconnectError, error) {
 	d := &DisconnectError{}
 	if len(body) == 0 {
 		return d, nil
 	}
 	d.Reason = body[0]
-	bad := wire.CheckServerReason(wire.DISCONNECT, d.Reason)
+	violation := wire.CheckServerReason(wire.DISCONNECT, d.Reason)
 	if len(body) == 1 {
-		return d.unless(bad)
+		return d.unless(violation)
 	}
 	props, rest, err := wire.SplitProperties(wire.DISCONNECT, body[1:])
 	if err != nil {
 		return nil, err
 	}
 	if len(rest) > 0 {
-		return nil, &wire.Error{Code: wire.ReasonMalformedPacket, Packet: wire.DISCONNECT, Detail: "there are bytes behind the properties"}
+		return nil, &wire.Error{Code: wire.ReasonMalformedPacket, Packet: wire.DISCONNECT, Detail: "bytes follow the properties"}
 	}
 	for {
 		p, ok := props.Next()
 		switch {
 		case !ok:
-			return d.unless(bad)
+			return d.unless(violation)
 		case p.ID == wire.PropSessionExpiry:
-			bad = &wire.Error{Code: wire.ReasonProtocolError, Packet: wire.DISCONNECT, Detail: "it has a Session Expiry Interval [MQTT-3.14.2-2]"}
+			violation = &wire.Error{Code: wire.ReasonProtocolError, Packet: wire.DISCONNECT, Detail: "it has a Session Expiry Interval [MQTT-3.14.2-2]"}
 		case p.ID == wire.PropReasonString:
 			d.ReasonString = string(p.Bytes)
 		case p.ID == wire.PropServerReference:
@@ -116,10 +116,10 @@ func parseDisconnect(body []byte) (*DisconnectError, error) {
 	}
 }
 
-// unless returns d, or what it is together with a violation.
-func (e *DisconnectError) unless(bad error) (*DisconnectError, error) {
-	if bad != nil {
-		return nil, &irregular{e, bad}
+// unless returns e, or an *irregularError of both.
+func (e *DisconnectError) unless(violation error) (*DisconnectError, error) {
+	if violation != nil {
+		return nil, &irregularError{e, violation}
 	}
 	return e, nil
 }
@@ -145,7 +145,7 @@ func checkControl(f wire.Frame) error {
 		if b[0] > 1 {
 			return &wire.Error{Code: wire.ReasonMalformedPacket, Packet: t, Detail: "reserved flags are set [MQTT-3.2.2-1]"}
 		}
-		// One above refuses, whatever it is, and is looked at when that is told.
+		// 0x80 and above is a refusal, even if undefined; see refusal.
 		if err := wire.CheckServerReason(t, b[1]); err != nil && b[1] < 0x80 {
 			return err
 		}
@@ -171,8 +171,8 @@ func checkControl(f wire.Frame) error {
 	return nil
 }
 
-// checkReasons looks at the answer to a request for as many filters as highest has
-// bytes: the highest reason codes below 0x80 that the request allows.
+// checkReasons checks the reason codes of a SUBACK or UNSUBACK. highest has one byte
+// for each filter of the request: the highest reason code below 0x80 that it allows.
 func checkReasons(t wire.Type, reasons, highest []byte) error {
 	if len(reasons) != len(highest) {
 		return &wire.Error{Code: wire.ReasonProtocolError, Packet: t, Detail: fmt.Sprintf("it has %d reason codes for %d Topic Filters", len(reasons), len(highest))}

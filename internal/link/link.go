@@ -3,232 +3,249 @@ package link
 import (
 	"context"
 	"errors"
-	"fmt"
 	"net"
 	"net/url"
+	"slices"
+	"sync"
 	"time"
 
-	"github.com/eclipse/paho.golang/packets"
 	"github.com/eclipse/paho.golang/paho"
 
 	"github.com/mooring-mqtt/mooring/internal/callback"
 	"github.com/mooring-mqtt/mooring/internal/notify"
 	"github.com/mooring-mqtt/mooring/internal/session"
 	"github.com/mooring-mqtt/mooring/internal/wire"
+	"github.com/mooring-mqtt/mooring/reliability"
 )
 
-// Config says how to connect, and whom to tell.
+// Link keeps one connection to one of several servers: it connects, and connects
+// again when the connection ends, until its context ends or the Policy stops it.
+// All methods are safe for concurrent use; Run is called once.
+type Link struct {
+	cfg      Config
+	retryNow notify.Signal // ends a delay early
+
+	mu sync.Mutex
+	up *Up // nil: not connected
+}
+
+// Config is what a Link needs.
 type Config struct {
-	Servers           []*url.URL // tried in turn
-	Dial              func(ctx context.Context, server *url.URL) (net.Conn, error)
-	Connect           func(ctx context.Context) (*paho.Connect, error) // built anew for each attempt
-	ConnectTimeout    time.Duration                                    // of one attempt, from dialing to CONNACK
-	WriteTimeout      time.Duration                                    // of one write to the connection
-	PacketTimeout     time.Duration                                    // for SUBACK and UNSUBACK
-	MaximumPacketSize uint32                                           // ours; 0: none
-	WillProperties    []byte                                           // encoded, for a CONNECT with a will; nil: no will
-	Session           *session.Session
-	Auth              Authenticator   // nil: no enhanced authentication
-	Guard             *callback.Guard // is told of the goroutine that reads a connection; nil: none
+	Servers     []*url.URL // tried in turn
+	Dial        func(ctx context.Context, server *url.URL) (net.Conn, error)
+	Credentials func(ctx context.Context) (username string, password []byte, err error) // nil: none
 
-	// Decide says what to do after each attempt that failed and each connection
-	// that ended. Hurry ends the delay that it asked for; nil: nothing does.
-	Decide func(End) Decision
-	Hurry  <-chan struct{}
+	// Connect is what all CONNECT packets have in common: everything but the Client
+	// Identifier, Clean Start, the credentials and the Authentication Method.
+	Connect        paho.Connect
+	WillProperties []byte        // encoded, for a Connect with a will; nil: no will
+	Auth           Authenticator // nil: no enhanced authentication
 
-	// Accept has a last word on a CONNACK that accepts: an error closes the
-	// connection before anything else is sent.
-	Accept func(sessionPresent bool) error
-	// Assigned is told the Client Identifier that the server gives us where CONNECT
-	// had none. From then on Connect must name it.
-	Assigned func(clientID string)
+	Identity *Identity
+	Policy   *Policy
+	Session  *session.Session
+	Observer Observer
+	Guard    *callback.Guard // marks the goroutine that reads; nil: none
 
-	Attempt func(server *url.URL, attempt int) // before each attempt; see End
-	Up      func(*Up)                          // runs while the connection stands; must return soon after it ends
-	Down    func(End, Decision)                // after each connection that was up, once Up has returned
-	Failed  func(End, Decision)                // after each attempt that failed, but for one that ends Run
+	ConnectTimeout time.Duration // of one attempt, from dialing to CONNACK
+	WriteTimeout   time.Duration // of one write to the connection
+	AckTimeout     time.Duration // without an acknowledgement while messages are in flight; also for SUBACK and UNSUBACK
 }
 
-// Up is a connection that the server has accepted. The pointer is the identity of
-// the connection: everything that depends on "which connection is this?" compares
-// it, and nothing keeps a number of its own.
-//
-// Serve closes the latches, in any order.
-type Up struct {
-	Ready      notify.Latch // unacknowledged direct messages are resent and the birth is published: sending may start
-	Subscribed notify.Latch // the server's subscription list is in line, as far as the server answered
-
-	*Conn
-	Gen              *session.Generation
-	Server           *url.URL
-	Connack          *paho.Connack
-	KeepAlive        uint16        // seconds, after the server had its say
-	AssignedClientID string        // empty: CONNECT had one
-	SessionExpiry    time.Duration // in force, after the server had its say; 0: the session ends with the connection
-	Attempt          int           // that it is the outcome of, see End
-	Took             time.Duration // that attempt
-	since            time.Time     // of its CONNACK
-	patient          time.Duration // with requests
-	client           *paho.Client
-	nameless         bool // CONNECT had no Client Identifier
+// Observer receives what happens to the link. Its methods are called by the
+// goroutine of Run, one after the other.
+type Observer interface {
+	// Connecting: an attempt begins; see End.Attempt.
+	Connecting(server *url.URL, attempt int)
+	// Connected runs while the connection is up, and must return soon after it ends.
+	Connected(*Up)
+	// Disconnected: a connection has ended, and Connected has returned.
+	Disconnected(End, Decision)
+	// ConnectFailed: an attempt has failed. One that ends Run is not reported.
+	ConnectFailed(End, Decision)
 }
 
-func (c *Config) connect(ctx context.Context, server *url.URL) (*Up, error) {
-	ctx, cancel := context.WithTimeout(ctx, c.ConnectTimeout)
-	defer cancel()
-	cp, err := c.Connect(ctx)
-	if err != nil {
-		return nil, fmt.Errorf("preparing CONNECT: %w", err)
-	}
-	if c.Auth != nil {
-		data, err := c.Auth.Start(ctx)
-		if err == nil {
-			err = checkAuthData(data) // paho would cut it
-		}
-		if err != nil {
-			return nil, &AuthError{Method: c.Auth.Method(), Err: err}
-		}
-		cp.Properties.AuthMethod, cp.Properties.AuthData = c.Auth.Method(), data
-	}
-	inner, err := c.Dial(ctx, server)
-	if err != nil {
-		return nil, fmt.Errorf("connecting to %s: %w", server.Redacted(), err)
-	}
-	conn := newConn(inner, c.MaximumPacketSize, c.WriteTimeout)
-	conn.will, conn.guard = c.WillProperties, c.Guard
-	if c.Auth != nil {
-		conn.authenticate(ctx, c.Auth, cp.Properties.AuthMethod)
-	}
-	// paho hears of ctx only while it waits for CONNACK, not while it writes.
-	stop := context.AfterFunc(ctx, func() { conn.Fail(ctx.Err()) })
-	defer stop()
-	up := &Up{Conn: conn, Server: server, patient: c.PacketTimeout, KeepAlive: cp.KeepAlive, nameless: cp.ClientID == ""}
-	if p := cp.Properties; p != nil && p.SessionExpiryInterval != nil {
-		up.SessionExpiry = time.Duration(*p.SessionExpiryInterval) * time.Second
-	}
-	up.client = paho.NewClient(paho.ClientConfig{
-		ClientID:      cp.ClientID,
-		Conn:          conn,
-		PingHandler:   pinger{conn},
-		AuthHandler:   noAuth{},
-		PacketTimeout: ever,
-		Session:       c.Session.Manager(func(ca *packets.Connack) error { return c.accepted(up, ca) }),
-		// Without this paho would not close at once.
-		OnServerDisconnect: func(*paho.Disconnect) {},
-		OnClientError:      func(err error) { conn.setCause(err) },
-	})
-	up.Connack, err = up.client.Connect(ctx, cp)
-	switch {
-	case up.Connack != nil && up.Connack.ReasonCode >= 0x80:
-		err = refusal(up.Connack)
-	case err == nil:
-		if p := up.Connack.Properties; p != nil {
-			if e := p.SessionExpiryInterval; e != nil {
-				up.SessionExpiry = time.Duration(*e) * time.Second
-			}
-			if p.ServerKeepAlive != nil {
-				up.KeepAlive = *p.ServerKeepAlive
-			}
-		}
-		return up, nil
-	case ctx.Err() != nil:
-		err = fmt.Errorf("no CONNACK from %s: %w", server.Redacted(), ctx.Err())
-	case conn.Cause() != nil && !errors.Is(err, conn.Cause()):
-		err = fmt.Errorf("connecting to %s: %w", server.Redacted(), conn.Cause())
-	default:
-		err = fmt.Errorf("connecting to %s: %w", server.Redacted(), err)
-	}
-	conn.Fail(err)
-	if up.Gen != nil {
-		c.Session.Detach(up.Gen)
-	}
-	return nil, err
+// End is an attempt that failed, or a connection that ended.
+type End struct {
+	Server     *url.URL
+	Err        error
+	Attempt    int           // from 1, counted since the last connection
+	Took       time.Duration // how long the attempt took, or how long the connection was up
+	Up         *Up           // nil: the attempt failed
+	Redirected bool          // Server is not in the list; another server referred to it
 }
 
-// refusal is a CONNACK that refuses, as an error.
-func refusal(ca *paho.Connack) error {
-	said := &ConnackError{Reason: ca.ReasonCode}
-	if p := ca.Properties; p != nil {
-		said.ReasonString, said.ServerReference = p.ReasonString, p.ServerReference
-	}
-	bad := wire.CheckServerReason(wire.CONNACK, ca.ReasonCode)
-	if ca.SessionPresent {
-		bad = &wire.Error{Code: wire.ReasonProtocolError, Packet: wire.CONNACK, Detail: "Session Present is 1 in a refusal [MQTT-3.2.2-6]"}
-	}
-	if bad != nil {
-		return &irregular{said, bad}
-	}
-	return said
+// TakenOver reports whether another client has taken the session over.
+func (e *End) TakenOver() bool {
+	var ended *DisconnectError
+	return errors.As(e.Err, &ended) && ended.Reason == wire.ReasonSessionTakenOver
 }
 
-// accepted makes the generation of a CONNACK that accepts.
-func (c *Config) accepted(up *Up, ca *packets.Connack) error {
-	limits := session.Limits{MaximumPacketSize: wire.MaxPacketSize, MaximumQoS: 2, RetainAvailable: true, WildcardAvailable: true, SubIDAvailable: true, SharedAvailable: true}
-	if p := ca.Properties; p != nil {
-		if p.ReceiveMaximum != nil {
-			limits.ReceiveMaximum = *p.ReceiveMaximum
-		}
-		if p.MaximumPacketSize != nil {
-			limits.MaximumPacketSize = min(*p.MaximumPacketSize, wire.MaxPacketSize)
-		}
-		if p.MaximumQOS != nil {
-			limits.MaximumQoS = *p.MaximumQOS
-		}
-		if p.TopicAliasMaximum != nil {
-			limits.TopicAliasMaximum = *p.TopicAliasMaximum
-		}
-		limits.RetainAvailable = flag(p.RetainAvailable)
-		limits.WildcardAvailable = flag(p.WildcardSubAvailable)
-		limits.SubIDAvailable = flag(p.SubIDAvailable)
-		limits.SharedAvailable = flag(p.SharedSubAvailable)
+const (
+	// minUptime is how long a connection must have been up for its server to be
+	// tried first again. A server that drops connections at once is like one that
+	// refuses them.
+	minUptime = 5 * time.Second
+	// minRetryInterval is the least time between two delays that end early.
+	minRetryInterval = time.Second
+)
+
+// New returns a Link that is not connected.
+func New(cfg Config) *Link { return &Link{cfg: cfg, retryNow: notify.New()} }
+
+// Current returns the connection; nil while there is none.
+func (l *Link) Current() *Up {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.up
+}
+
+// NetworkChanged checks the connection with a PINGREQ, see Conn.Probe. Without a
+// connection it makes the next attempt now and resets the delays.
+func (l *Link) NetworkChanged() {
+	if up := l.Current(); up != nil && up.Cause() == nil {
+		up.Probe()
+		return
 	}
-	if n := limits.MaximumPacketSize; n < leastPacketSize {
-		up.Fail(&PacketTooLargeError{Size: leastPacketSize, Maximum: int(n)})
-		return up.Cause()
+	l.cfg.Policy.Retry.Reset()
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.up == nil || l.up.Cause() != nil { // it may have connected meanwhile
+		l.retryNow.Set()
 	}
-	up.maxSend.Store(limits.MaximumPacketSize)
-	if a := up.auth; a != nil {
-		if err := a.Done(a.ctx, ca.Properties.AuthData); err != nil {
-			err = a.refused(err)
-			up.Fail(err)
-			return err
-		}
-	}
-	if c.Accept != nil {
-		if err := c.Accept(ca.SessionPresent); err != nil {
-			up.Fail(err)
-			return err
-		}
-	}
-	if up.nameless {
-		if ca.Properties == nil || ca.Properties.AssignedClientID == "" {
-			err := violation(wire.CONNACK, "it assigns no Client Identifier, and our CONNECT had none [MQTT-3.2.2-16]")
-			up.Fail(err)
-			return err
-		}
-		up.AssignedClientID = ca.Properties.AssignedClientID
-		c.Assigned(up.AssignedClientID)
-	}
-	gen, err := c.Session.Attach(up.Conn, ca.SessionPresent, limits)
-	if err != nil {
-		up.setCause(err)
+}
+
+// Run keeps the link up until ctx is done (it returns nil) or the Policy stops it
+// (it returns the error). When it returns, no connection is left, and no goroutine
+// except those that paho.golang ends without being waited for.
+func (l *Link) Run(ctx context.Context) error {
+	if err := l.cfg.Identity.checkStore(); err != nil {
 		return err
 	}
-	up.Gen = gen
-	up.gen.Store(gen)
-	return nil
+	route := route{list: slices.Clone(l.cfg.Servers)}
+	var last *url.URL // the server of the last connection
+	var hurried time.Time
+	for attempt := 1; ; attempt++ {
+		end := End{Server: route.next(), Attempt: attempt, Redirected: route.redirect != nil}
+		l.cfg.Observer.Connecting(end.Server, attempt)
+		began := time.Now()
+		end.Up, end.Err = l.connect(ctx, end.Server)
+		end.Took = time.Since(began)
+		if up := end.Up; up != nil {
+			up.Attempt, up.Took, up.since = attempt, end.Took, time.Now()
+			up.Resumed = up.Gen.Present && last == up.Server
+			last = up.Server
+			end.Err = l.serve(ctx, up)
+			end.Took, attempt = up.Uptime(), 0
+		}
+		if ctx.Err() != nil {
+			if end.Up != nil {
+				l.cfg.Observer.Disconnected(end, Decision{Action: reliability.ActionStop})
+			}
+			return nil
+		}
+		if end.TakenOver() {
+			l.cfg.Identity.discardSession() // the other client has used it
+		}
+		d := l.cfg.Policy.Decide(end)
+		switch {
+		case end.Up != nil:
+			l.cfg.Observer.Disconnected(end, d)
+		case d.Action != reliability.ActionStop:
+			l.cfg.Observer.ConnectFailed(end, d)
+		}
+		if d.Action == reliability.ActionStop {
+			if end.Up != nil && end.Up.Disconnecting() {
+				return nil
+			}
+			return end.Err
+		}
+		route.after(end, d)
+		if !l.pause(ctx, d.Delay, &hurried) {
+			return nil
+		}
+	}
 }
 
-// leastPacketSize is that of an acknowledgement with a reason code. A server
-// that takes none cannot be spoken to [MQTT-3.2.2-15].
-const leastPacketSize = 5
+// serve keeps a connection until it or ctx ends, and returns why it ended.
+func (l *Link) serve(ctx context.Context, up *Up) error {
+	stop := context.AfterFunc(ctx, func() { _ = up.Close() })
+	defer stop()
+	l.cfg.Policy.Retry.Up()
+	l.cfg.Identity.connected(up)
+	l.setUp(up)
+	var using sync.WaitGroup
+	using.Go(func() { l.cfg.Observer.Connected(up) })
+	using.Go(up.watchAcks)
+	<-up.failed
+	l.cfg.Session.Detach(up.Gen)
+	_ = up.Conn.Conn.Close()
+	<-up.client.Done()
+	using.Wait()
+	l.setUp(nil)
+	l.cfg.Identity.disconnected(up)
+	return up.Cause()
+}
 
-// flag is an availability flag, which is true when absent.
-func flag(p *byte) bool { return p == nil || *p == 1 }
+func (l *Link) setUp(up *Up) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.up = up; up != nil {
+		l.retryNow.Clear() // the attempt that it asked for has succeeded
+	}
+}
 
-// noAuth is never asked: the Conn lets no AUTH through. But paho calls it for a
-// CONNACK that names an Authentication Method.
-type noAuth struct{}
+// pause waits for delay, or less where NetworkChanged asks for it. It reports
+// whether ctx still runs.
+func (l *Link) pause(ctx context.Context, delay time.Duration, hurried *time.Time) bool {
+	timer, due := time.NewTimer(delay), time.Now().Add(delay)
+	defer timer.Stop()
+	for soon := false; ; {
+		select {
+		case <-ctx.Done():
+			return false
+		case <-timer.C:
+			return ctx.Err() == nil
+		case <-l.retryNow:
+			if soon {
+				continue
+			}
+			// An application that asks at each failure must not cause a tight loop.
+			soon = true
+			wait := max(0, min(time.Until(hurried.Add(minRetryInterval)), time.Until(due)))
+			*hurried = time.Now().Add(wait)
+			timer.Reset(wait)
+		}
+	}
+}
 
-func (noAuth) Authenticate(*paho.Auth) *paho.Auth { return &paho.Auth{} }
-func (noAuth) Authenticated()                     {}
+// route selects the next server.
+type route struct {
+	list     []*url.URL
+	turn     int
+	redirect *url.URL // a server that is not in the list; one of the list referred to it
+}
+
+func (r *route) next() *url.URL {
+	if r.redirect != nil {
+		return r.redirect
+	}
+	return r.list[r.turn%len(r.list)]
+}
+
+// after moves on: to where the server redirects to, to the same server if its
+// connection was up for a while, because it has the session, or else to the next
+// one.
+func (r *route) after(end End, d Decision) {
+	switch {
+	case d.Redirect != nil && d.Permanent:
+		r.list[r.turn%len(r.list)] = d.Redirect
+	case d.Redirect != nil:
+		r.redirect = d.Redirect
+	case end.Up != nil && end.Took >= minUptime:
+	case r.redirect != nil:
+		r.redirect = nil
+	default:
+		r.turn++
+	}
+}

@@ -14,6 +14,7 @@ import (
 	"github.com/mooring-mqtt/mooring/internal/session"
 	"github.com/mooring-mqtt/mooring/internal/wire"
 	"github.com/mooring-mqtt/mooring/internal/wire/control"
+	"github.com/mooring-mqtt/mooring/reliability"
 )
 
 func TestMain(m *testing.M) { leaktest.Main(m) }
@@ -28,25 +29,46 @@ func (noStore) SeenIDs() []uint16     { return nil }
 func (s noStore) ResetSession() error { return s.resetErr }
 func (noStore) Sync() error           { return nil }
 
-// rig runs a Config whose server is the test.
+// fakeStore is what a store knows of a session.
+type fakeStore struct {
+	has   bool
+	owner string
+}
+
+func (s fakeStore) HasSession() bool        { return s.has }
+func (s fakeStore) SessionClientID() string { return s.owner }
+
+// rig runs a Link whose server is the test.
 type rig struct {
 	t         *testing.T
-	conf      *Config
+	link      *Link
 	peers     chan *peer // one for each connection that was dialed
 	ups       chan *Up
 	downs     chan error
 	failures  chan error
 	delivered chan string
+	journal   *journal
 	stop      context.CancelFunc
 	ended     chan error // what Run returned
 }
 
-// run starts a Config as edit leaves it. Timeouts are distinct, so that a test
-// can tell them apart.
+func (r *rig) Connecting(server *url.URL, attempt int) { r.journal.add("%d %s", attempt, server.Host) }
+func (r *rig) Connected(up *Up)                        { r.ups <- up; <-up.Failed() }
+func (r *rig) Disconnected(end End, d Decision) {
+	r.journal.add("end %d, %v, wait %v", end.Attempt, end.Took, d.Delay)
+	r.downs <- end.Err
+}
+func (r *rig) ConnectFailed(end End, d Decision) {
+	r.journal.add("failed %d, %v, wait %v", end.Attempt, end.Took, d.Delay)
+	r.failures <- end.Err
+}
+
+// run starts a Link with the Config that edit leaves. Timeouts are distinct, so that
+// a test can tell them apart. Delays between attempts are an hour.
 func run(t *testing.T, edit func(*Config)) *rig {
 	r := &rig{t: t, peers: make(chan *peer), ups: make(chan *Up, 10), downs: make(chan error, 10),
-		failures: make(chan error, 10), delivered: make(chan string, 10), ended: make(chan error, 1)}
-	r.conf = &Config{
+		failures: make(chan error, 10), delivered: make(chan string, 10), ended: make(chan error, 1), journal: &journal{began: time.Now()}}
+	conf := Config{
 		Servers: []*url.URL{{Scheme: "mqtt", Host: "one:1883"}, {Scheme: "mqtt", Host: "two:1883"}},
 		Dial: func(ctx context.Context, server *url.URL) (net.Conn, error) {
 			ours, theirs := net.Pipe()
@@ -57,27 +79,28 @@ func run(t *testing.T, edit func(*Config)) *rig {
 				return nil, ctx.Err()
 			}
 		},
-		Connect: func(context.Context) (*paho.Connect, error) {
-			return &paho.Connect{ClientID: "c", KeepAlive: 0}, nil
-		},
+		Connect:        paho.Connect{Properties: &paho.ConnectProperties{}},
+		Identity:       NewIdentity(IdentityConfig{ClientID: "c", Expiry: time.Hour, Store: fakeStore{true, "c"}}),
+		Policy:         &Policy{Retry: reliability.Retry{Backoff: constant(time.Hour)}},
 		ConnectTimeout: 7 * time.Second,
 		WriteTimeout:   3 * time.Second,
-		PacketTimeout:  20 * time.Second,
+		AckTimeout:     20 * time.Second,
+		Observer:       r,
 		Session: session.New(session.Config{Store: noStore{}, Settled: func(uint64, byte, string) {},
 			Deliver: func(_ *session.Inbound, topic string, _ wire.PublishView) { r.delivered <- topic }}),
-		Decide: func(End) Decision { return Decision{Delay: time.Hour} },
-		Up:     func(up *Up) { r.ups <- up; <-up.Failed() },
-		Down:   func(end End, _ Decision) { r.downs <- end.Err },
-		Failed: func(end End, _ Decision) { r.failures <- end.Err },
 	}
 	if edit != nil {
-		edit(r.conf)
+		edit(&conf)
 	}
+	r.link = New(conf)
 	ctx, cancel := context.WithCancel(t.Context())
 	r.stop = cancel
-	go func() { r.ended <- r.conf.Run(ctx) }()
+	go func() { r.ended <- r.link.Run(ctx) }()
 	return r
 }
+
+// constant is a backoff without jitter that does not grow.
+func constant(d time.Duration) reliability.Backoff { return reliability.Backoff{Min: d, Max: d} }
 
 // end cancels Run and checks that it returns at once.
 func (r *rig) end() {

@@ -11,37 +11,31 @@ import (
 	"github.com/mooring-mqtt/mooring/internal/wire"
 )
 
-// ErrKeepAlive: the server did not answer a PINGREQ.
+// ErrKeepAlive: the server did not answer a PINGREQ in time.
 var ErrKeepAlive = errors.New("mqtt: server did not answer within the keep alive time; the link is dead or half-open, connecting again; raise KeepAlive if the link is only slow")
 
 const (
-	// probePatience is how long the answer to a probe may take, where half of the
-	// keep alive is longer.
-	probePatience = 5 * time.Second
-	// betweenProbes is the least time between two probes.
-	betweenProbes = time.Second
+	// probeTimeout bounds the answer to a probe where half of the keep alive is
+	// longer.
+	probeTimeout = 5 * time.Second
+	// minProbeInterval is the least time between two probes.
+	minProbeInterval = time.Second
 )
 
-// Probe has the server asked for a sign of life now, because the network may have
-// changed under the connection. It fails if none comes within half the keep alive,
-// and 5 seconds at most. Probes within a second of each other count as one; the last
-// of them is made when that second is over, since it may tell of another change.
-// With a keep alive of 0 it does nothing. It never blocks.
-func (c *Conn) Probe() {
-	select {
-	case c.probes <- struct{}{}:
-	default:
-	}
-}
+// Probe sends a PINGREQ now, because the network may have changed. The connection
+// fails if nothing is received within half the keep alive, and 5 seconds at most.
+// Probes within a second of each other count as one, which is made at the end of that
+// second. With a keep alive of 0 Probe does nothing. It never blocks.
+func (c *Conn) Probe() { c.probes.Set() }
 
-// pinger is paho's keep alive for a Conn. paho's own does not see packets that
-// do not pass through its client; the Conn sees all of them.
+// pinger is paho's keep alive for a Conn. paho's own one misses the packets that do
+// not pass through its client; the Conn sees all of them.
 type pinger struct{ conn *Conn }
 
-// Run sends a PINGREQ when nothing was sent, or nothing came, for the keep
-// alive time [MQTT-3.1.2-20], and fails when nothing at all comes for half of
-// that time again, unless nobody reads, see Conn.Stall. A probe is such a PINGREQ
-// before its time, whose answer is awaited for less long.
+// Run sends a PINGREQ when nothing was sent, or nothing was received, for the keep
+// alive time [MQTT-3.1.2-20]. It fails when nothing is received for another half of
+// that time, except during a Stall. A probe is a PINGREQ before its time, with a
+// shorter timeout.
 func (p pinger) Run(ctx context.Context, _ net.Conn, keepAlive uint16) error {
 	if keepAlive == 0 {
 		return nil
@@ -50,9 +44,9 @@ func (p pinger) Run(ctx context.Context, _ net.Conn, keepAlive uint16) error {
 	timer := time.NewTimer(interval)
 	defer timer.Stop()
 	probes := p.conn.probes
-	again := time.NewTimer(interval) // when the next probe may be
+	again := time.NewTimer(interval) // when the next probe is allowed
 	defer again.Stop()
-	var asked, limit time.Time // of the PINGREQ that is not answered
+	var asked, limit time.Time // of the PINGREQ that is unanswered
 	for {
 		probe := false
 		select {
@@ -63,16 +57,16 @@ func (p pinger) Run(ctx context.Context, _ net.Conn, keepAlive uint16) error {
 			continue
 		case <-probes:
 			probe, probes = true, nil
-			again.Reset(betweenProbes)
+			again.Reset(minProbeInterval)
 		case <-timer.C:
 		}
 		stalled := p.conn.Stalled()
 		read := p.conn.start.Add(time.Duration(p.conn.lastRead.Load()))
-		if stalled { // the link may be well
+		if stalled { // the connection may be fine
 			read = time.Now()
 		}
 		written := p.conn.start.Add(time.Duration(p.conn.lastWrite.Load()))
-		// An answer may bear the same time as the request: clocks tick coarsely.
+		// An answer may have the same time as the request: clocks are coarse.
 		if !probe && read.Before(asked) {
 			p.conn.Fail(ErrKeepAlive)
 			return ErrKeepAlive
@@ -85,15 +79,15 @@ func (p pinger) Run(ctx context.Context, _ net.Conn, keepAlive uint16) error {
 			timer.Reset(wait)
 			continue
 		}
-		now, patience := time.Now(), interval/2
+		now, timeout := time.Now(), interval/2
 		if probe {
-			patience = min(patience, probePatience)
+			timeout = min(timeout, probeTimeout)
 		}
-		// The limit of a question that is open is not put off by another.
+		// Another PINGREQ does not extend the limit of an unanswered one.
 		if open := read.Before(asked); !open {
-			asked, limit = now, now.Add(patience)
-		} else if now.Add(patience).Before(limit) {
-			limit = now.Add(patience)
+			asked, limit = now, now.Add(timeout)
+		} else if now.Add(timeout).Before(limit) {
+			limit = now.Add(timeout)
 		}
 		if err := p.conn.Send(func(dst []byte) []byte { return append(dst, byte(wire.PINGREQ)<<4, 0) }); err != nil {
 			return err

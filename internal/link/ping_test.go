@@ -1,25 +1,18 @@
 package link
 
 import (
-	"context"
 	"errors"
 	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
 
-	"github.com/eclipse/paho.golang/paho"
-
 	"github.com/mooring-mqtt/mooring/internal/wire"
 	"github.com/mooring-mqtt/mooring/internal/wire/control"
 )
 
 func keepAlive(seconds uint16) func(*Config) {
-	return func(c *Config) {
-		c.Connect = func(context.Context) (*paho.Connect, error) {
-			return &paho.Connect{ClientID: "c", KeepAlive: seconds}, nil
-		}
-	}
+	return func(c *Config) { c.Connect.KeepAlive = seconds }
 }
 
 func TestKeepAliveIsSentAndItsAnswerAwaited(t *testing.T) {
@@ -67,8 +60,8 @@ func TestNoKeepAliveNoPing(t *testing.T) {
 		if f, err := p.r.Next(); err == nil {
 			t.Errorf("got %v", f.Type())
 		}
-		if up.Stood() < 24*time.Hour {
-			t.Errorf("age %v", up.Stood())
+		if up.Uptime() < 24*time.Hour {
+			t.Errorf("age %v", up.Uptime())
 		}
 		r.end()
 	})

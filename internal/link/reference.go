@@ -8,15 +8,14 @@ import (
 	"strings"
 )
 
-// maxReferences is how many servers of a Server Reference are looked at.
+// maxReferences is how many servers of a Server Reference are considered.
 const maxReferences = 16
 
-// References are the servers that a Server Reference names: host names and
-// addresses with or without a port, separated by spaces, as section 4.11 of the
-// specification writes them, and URLs, which some servers send. What a name does
-// not say is as for the server that sent it: the scheme, the path of a WebSocket,
-// the port. A URL says all. One that would give up encryption is left out, and so is what cannot be
-// read.
+// References returns the servers that a Server Reference names: host names and
+// addresses with or without a port, separated by spaces (section 4.11), and URLs,
+// which some servers send. A name has the scheme, the WebSocket path and the default
+// port of the server that sent it; a URL is complete. References without encryption
+// are omitted where the server that sent them is encrypted. Invalid ones are omitted.
 func References(s string, from *url.URL) []*url.URL {
 	var list []*url.URL
 	for _, field := range strings.Fields(s) {
@@ -50,10 +49,10 @@ func reference(s string, from *url.URL) *url.URL {
 	return &u
 }
 
-// validHost says whether s is an address or may be a host name.
+// validHost reports whether s is an address or may be a host name.
 func validHost(s string) bool {
 	if _, err := netip.ParseAddr(s); err == nil {
-		return !strings.Contains(s, "%") // a zone is of the server's machine, not of ours
+		return !strings.Contains(s, "%") // a zone is valid on the server's host only
 	}
 	strange := func(r rune) bool {
 		return !(r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || r == '-' || r == '.' || r == '_' || r > 0x7F)

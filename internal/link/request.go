@@ -11,12 +11,11 @@ import (
 	"github.com/mooring-mqtt/mooring/internal/wire"
 )
 
-// ever is paho's own limit for answers: none. Connecting has ConnectTimeout, and
-// requests have patience.
-const ever = 100 * 365 * 24 * time.Hour
+// noTimeout is paho's own limit for answers. ConnectTimeout and withTimeout bound
+// them instead.
+const noTimeout = 100 * 365 * 24 * time.Hour
 
-// fits returns a *PacketTooLargeError for a request that the server will not
-// take.
+// fits returns a *PacketTooLargeError for a packet that the server does not accept.
 func (u *Up) fits(request io.WriterTo) error {
 	size, err := request.WriteTo(io.Discard)
 	if limit := u.Gen.Limits.MaximumPacketSize; err == nil && limit > 0 && size > int64(limit) {
@@ -25,14 +24,14 @@ func (u *Up) fits(request io.WriterTo) error {
 	return err
 }
 
-// patience bounds how long a request waits for its answer: PacketTimeout, in which
-// the time does not count that our reader stalled, since the answer may have been
-// behind it.
-func (u *Up) patience(ctx context.Context) (context.Context, context.CancelFunc) {
+// withTimeout bounds how long a request waits for its answer: AckTimeout, not
+// counting the time for which the reader stalled, since the answer may have been
+// received and not read.
+func (u *Up) withTimeout(ctx context.Context) (context.Context, context.CancelFunc) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	began, stalled := time.Now(), u.stallTime()
 	go func() {
-		timer := time.NewTimer(u.patient)
+		timer := time.NewTimer(u.ackTimeout)
 		defer timer.Stop()
 		for {
 			select {
@@ -41,65 +40,65 @@ func (u *Up) patience(ctx context.Context) (context.Context, context.CancelFunc)
 			case <-timer.C:
 			}
 			waited := time.Since(began) - (u.stallTime() - stalled)
-			if waited >= u.patient {
+			if waited >= u.ackTimeout {
 				cancel(context.DeadlineExceeded)
 				return
 			}
-			timer.Reset(u.patient - waited)
+			timer.Reset(u.ackTimeout - waited)
 		}
 	}()
 	return ctx, func() { cancel(context.Canceled) }
 }
 
-// answerless is why a request under patience got no answer.
-func answerless(ctx context.Context, err error) error {
+// requestError is why a request got no answer.
+func requestError(ctx context.Context, err error) error {
 	if context.Cause(ctx) == context.DeadlineExceeded {
 		return context.DeadlineExceeded
 	}
 	return err
 }
 
-// Subscribe sends a SUBSCRIBE and waits for its SUBACK, for PacketTimeout at most;
-// then the error is context.DeadlineExceeded. A SUBSCRIBE that is larger than the
-// server takes is a *PacketTooLargeError, and the connection stands. A SUBACK that
-// is no answer to it, because it has not a reason code for each filter
-// [MQTT-3.8.4-6] or grants more than was asked for, is a violation.
+// Subscribe sends a SUBSCRIBE and waits for its SUBACK, for AckTimeout at most; then
+// the error is context.DeadlineExceeded. The error for a SUBSCRIBE that is larger
+// than the server accepts is a *PacketTooLargeError, and the connection stays up. A
+// SUBACK is a violation if it has not one reason code for each filter [MQTT-3.8.4-6],
+// or grants a higher QoS than requested.
 func (u *Up) Subscribe(ctx context.Context, s *paho.Subscribe) (*paho.Suback, error) {
 	if err := u.fits(s.Packet()); err != nil {
 		return nil, err
 	}
-	ctx, done := u.patience(ctx)
+	ctx, done := u.withTimeout(ctx)
 	defer done()
 	ack, err := u.client.Subscribe(ctx, s)
 	if ack == nil {
-		return nil, answerless(ctx, err)
+		return nil, requestError(ctx, err)
 	}
-	asked := make([]byte, len(s.Subscriptions))
+	requested := make([]byte, len(s.Subscriptions))
 	for i, o := range s.Subscriptions {
-		asked[i] = o.QoS
+		requested[i] = o.QoS
 	}
-	if bad := checkReasons(wire.SUBACK, ack.Reasons, asked); bad != nil {
-		u.Fail(bad)
-		return nil, bad
+	if violation := checkReasons(wire.SUBACK, ack.Reasons, requested); violation != nil {
+		u.Fail(violation)
+		return nil, violation
 	}
 	return ack, err
 }
 
-// Unsubscribe sends an UNSUBSCRIBE and waits for its UNSUBACK; for its size, for
-// how long, and for one that has not a reason code for each filter, see Subscribe.
+// Unsubscribe sends an UNSUBSCRIBE and waits for its UNSUBACK. Its errors are those
+// of Subscribe.
 func (u *Up) Unsubscribe(ctx context.Context, s *paho.Unsubscribe) (*paho.Unsuback, error) {
 	if err := u.fits(s.Packet()); err != nil {
 		return nil, err
 	}
-	ctx, done := u.patience(ctx)
+	ctx, done := u.withTimeout(ctx)
 	defer done()
 	ack, err := u.client.Unsubscribe(ctx, s)
 	if ack == nil {
-		return nil, answerless(ctx, err)
+		return nil, requestError(ctx, err)
 	}
-	if bad := checkReasons(wire.UNSUBACK, ack.Reasons, bytes.Repeat([]byte{0x7F}, len(s.Topics))); bad != nil {
-		u.Fail(bad)
-		return nil, bad
+	if violation := checkReasons(wire.UNSUBACK, ack.Reasons, bytes.Repeat([]byte{0x7F}, len(s.Topics))); violation != nil {
+		u.Fail(violation)
+		return nil, violation
 	}
 	return ack, err
 }

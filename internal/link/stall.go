@@ -5,26 +5,25 @@ import (
 	"time"
 )
 
-// readAhead bounds what is read while the reader is stalled. It is there to
-// notice that the server is gone, as far as it has nothing more to say before.
+// readAhead bounds what is read while the reader is stalled. Reading on detects
+// that the server has closed the connection, unless more than this precedes it.
 const readAhead = 4 << 10
 
 // StallEnd is how a Stall ended.
 type StallEnd uint8
 
 const (
-	StallReady   StallEnd = iota // ready said so
-	StallOver                    // the connection has ended, or does behind what was read ahead
+	StallReady   StallEnd = iota // ready returned true
+	StallOver                    // the connection has ended, or ends after what was read ahead
 	StallTooLong                 // the limit has passed
 )
 
-// Stall keeps the reader from reading on until ready says so, which is asked at
-// once and whenever wake is signalled; then the server's packets wait with it, by
-// the backpressure of the transport. It must be called on the reader's goroutine,
-// as from session.Config.Deliver. Meanwhile keep alive asks, and expects no
-// answer; a connection that is closed or cannot be written to ends the stall, and
-// one that the server closes does too, unless packets are before that which are
-// not read.
+// Stall stops reading until ready returns true, for limit at most. ready is called at
+// once and whenever wake is signalled. Meanwhile the transport's backpressure holds
+// the server's packets back. Stall must be called on the reader's goroutine, as from
+// session.Config.Deliver. During a stall, keep alive sends PINGREQ and expects no
+// answer. A connection that is closed or cannot be written to ends the stall. One
+// that the server closes does too, unless more than readAhead precedes that.
 func (c *Conn) Stall(limit time.Duration, wake <-chan struct{}, ready func() bool) StallEnd {
 	if ready() {
 		return StallReady
@@ -34,7 +33,7 @@ func (c *Conn) Stall(limit time.Duration, wake <-chan struct{}, ready func() boo
 	c.stalled.Store(true)
 	defer func() {
 		now := c.now()
-		c.lastRead.Store(now) // an answer may have come, and nobody looked
+		c.lastRead.Store(now) // an answer may have arrived unread
 		c.stallSum.Add(now - began)
 		c.stalled.Store(false)
 	}()
@@ -62,11 +61,11 @@ func (c *Conn) Stall(limit time.Duration, wake <-chan struct{}, ready func() boo
 	}
 }
 
-// Stalled reports whether the reader waits in Stall: what the server has said
-// is not known.
+// Stalled reports whether the reader waits in Stall, so that packets of the server
+// may have arrived unread.
 func (c *Conn) Stalled() bool { return c.stalled.Load() }
 
-// stallTime is how long the reader has stalled, in all.
+// stallTime is how long the reader has stalled in total.
 func (c *Conn) stallTime() time.Duration {
 	sum := c.stallSum.Load()
 	if c.stalled.Load() {
@@ -75,7 +74,7 @@ func (c *Conn) stallTime() time.Duration {
 	return time.Duration(sum)
 }
 
-// ahead is what was read during a Stall. It belongs to the reader.
+// ahead is what was read during a Stall. The reader owns it.
 type ahead struct {
 	data    []byte
 	err     error
@@ -87,8 +86,8 @@ type chunk struct {
 	err  error
 }
 
-// begin has the next bytes read, unless that is under way or there are enough.
-// The read ends with the connection at the latest.
+// begin starts reading the next bytes, unless a read is under way or there are
+// enough. The read ends with the connection at the latest.
 func (a *ahead) begin(from net.Conn) {
 	if a.pending != nil || a.err != nil || len(a.data) >= readAhead {
 		return
@@ -105,7 +104,7 @@ func (a *ahead) end(got chunk) {
 	a.data, a.err, a.pending = append(a.data, got.data...), got.err, nil
 }
 
-// read is a Read of the connection, behind what was read ahead.
+// read reads what was read ahead, and then from the connection.
 func (c *Conn) read(p []byte) (int, error) {
 	a := c.ahead
 	if a == nil {

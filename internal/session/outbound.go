@@ -373,7 +373,12 @@ func (g *Generation) landLocked(id uint16, f flight) {
 	}
 }
 
+// Settled is the number of messages whose final acknowledgement came on this
+// connection. It is to be called by the goroutine that calls HandleAck.
+func (g *Generation) Settled() uint64 { return g.settled }
+
 func (g *Generation) settle(f flight, reason byte, reasonString []byte) {
+	g.settled++
 	if f.direct != nil {
 		f.direct.done(reason, nil)
 	} else {

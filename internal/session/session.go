@@ -127,6 +127,7 @@ type Generation struct {
 	Present bool
 
 	sending *aliases // nil: none are used; belongs to the encoders
+	settled uint64   // see Settled; belongs to the reader
 
 	// All below is guarded by s.mu.
 	flights map[uint16]flight   // sent, not acknowledged

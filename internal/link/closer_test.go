@@ -47,7 +47,7 @@ func TestAConnectionEndsAtOnceInWhateverItIsWrapped(t *testing.T) {
 					c := newConn(wrap(inner), 0, writeTimeout)
 					began := time.Now()
 					end(c)
-					limit := goodbye
+					limit := closeTimeout
 					if how == "a write that takes too long" {
 						limit += writeTimeout
 					}

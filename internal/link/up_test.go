@@ -9,9 +9,9 @@ import (
 	"github.com/mooring-mqtt/mooring/internal/wire/control"
 )
 
-// TestEachPartOfAFarewellLeavesByItself, without the others.
-func TestEachPartOfAFarewellLeavesByItself(t *testing.T) {
-	for name, f := range map[string]Farewell{
+// X
+func TestEachPartOfADisconnectLeavesByItself(t *testing.T) {
+	for name, f := range map[string]Disconnect{
 		"reason":         {Reason: 0x04},
 		"user property":  {User: []wire.UserProperty{{Key: "a", Value: "b"}}},
 		"reason string":  {ReasonString: "bye"},

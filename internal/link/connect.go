@@ -1,0 +1,223 @@
+package link
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/url"
+	"time"
+
+	"github.com/eclipse/paho.golang/packets"
+	"github.com/eclipse/paho.golang/paho"
+
+	"github.com/mooring-mqtt/mooring/internal/session"
+	"github.com/mooring-mqtt/mooring/internal/wire"
+)
+
+// connect makes one attempt.
+func (l *Link) connect(ctx context.Context, server *url.URL) (*Up, error) {
+	ctx, cancel := context.WithTimeout(ctx, l.cfg.ConnectTimeout)
+	defer cancel()
+	cp, err := l.connectPacket(ctx)
+	if err != nil {
+		return nil, err
+	}
+	inner, err := l.cfg.Dial(ctx, server)
+	if err != nil {
+		return nil, fmt.Errorf("connecting to %s: %w", server.Redacted(), err)
+	}
+	var maxReceive uint32
+	if n := cp.Properties.MaximumPacketSize; n != nil {
+		maxReceive = *n
+	}
+	conn := newConn(inner, maxReceive, l.cfg.WriteTimeout)
+	conn.will, conn.guard = l.cfg.WillProperties, l.cfg.Guard
+	if l.cfg.Auth != nil {
+		conn.authenticate(ctx, l.cfg.Auth, cp.Properties.AuthMethod)
+	}
+	// paho ignores ctx while it writes; it only heeds it while it waits for CONNACK.
+	stop := context.AfterFunc(ctx, func() { conn.Fail(ctx.Err()) })
+	defer stop()
+	up := &Up{Conn: conn, Server: server, ackTimeout: l.cfg.AckTimeout, assignID: cp.ClientID == ""}
+	up.client = paho.NewClient(paho.ClientConfig{
+		ClientID:      cp.ClientID,
+		Conn:          conn,
+		PingHandler:   pinger{conn},
+		AuthHandler:   noAuth{},
+		PacketTimeout: noTimeout,
+		Session:       l.cfg.Session.Manager(func(ca *packets.Connack) error { return l.accepted(up, ca) }),
+		// Without this function paho would not close at once.
+		OnServerDisconnect: func(*paho.Disconnect) {},
+		OnClientError:      func(err error) { conn.setCause(err) },
+	})
+	ca, err := up.client.Connect(ctx, cp)
+	switch {
+	case ca != nil && ca.ReasonCode >= 0x80:
+		err = refusal(ca)
+	case err == nil:
+		up.negotiated(cp, ca)
+		return up, nil
+	case ctx.Err() != nil:
+		err = fmt.Errorf("no CONNACK from %s: %w", server.Redacted(), ctx.Err())
+	case conn.Cause() != nil && !errors.Is(err, conn.Cause()):
+		err = fmt.Errorf("connecting to %s: %w", server.Redacted(), conn.Cause())
+	default:
+		err = fmt.Errorf("connecting to %s: %w", server.Redacted(), err)
+	}
+	conn.Fail(err)
+	if up.Gen != nil {
+		l.cfg.Session.Detach(up.Gen)
+	}
+	return nil, err
+}
+
+// connectPacket is the CONNECT of one attempt.
+func (l *Link) connectPacket(ctx context.Context) (*paho.Connect, error) {
+	cp := l.cfg.Connect
+	cp.ClientID, cp.CleanStart = l.cfg.Identity.ClientID(), l.cfg.Identity.cleanStart()
+	properties := paho.ConnectProperties{}
+	if cp.Properties != nil {
+		properties = *cp.Properties
+	}
+	cp.Properties = &properties
+	if l.cfg.Credentials != nil {
+		username, password, err := l.cfg.Credentials(ctx)
+		if err != nil {
+			return nil, err
+		}
+		cp.Username, cp.UsernameFlag = username, username != ""
+		cp.Password, cp.PasswordFlag = password, len(password) > 0 || password != nil && username != ""
+	}
+	if l.cfg.Auth != nil {
+		data, err := l.cfg.Auth.Start(ctx)
+		if err == nil {
+			err = checkAuthData(data) // paho would cut it
+		}
+		if err != nil {
+			return nil, &AuthError{Method: l.cfg.Auth.Method(), Err: err}
+		}
+		properties.AuthMethod, properties.AuthData = l.cfg.Auth.Method(), data
+	}
+	return &cp, nil
+}
+
+// negotiated records what CONNECT asked for and CONNACK may have changed.
+func (u *Up) negotiated(cp *paho.Connect, ca *paho.Connack) {
+	keepAlive, expiry := cp.KeepAlive, cp.Properties.SessionExpiryInterval
+	if p := ca.Properties; p != nil {
+		if p.ServerKeepAlive != nil {
+			keepAlive = *p.ServerKeepAlive
+		}
+		if p.SessionExpiryInterval != nil {
+			expiry = p.SessionExpiryInterval
+		}
+	}
+	u.KeepAlive = time.Duration(keepAlive) * time.Second
+	if expiry != nil {
+		u.SessionExpiry = time.Duration(*expiry) * time.Second
+	}
+}
+
+// refusal is a CONNACK that refuses, as an error.
+func refusal(ca *paho.Connack) error {
+	err := &ConnackError{Reason: ca.ReasonCode}
+	if p := ca.Properties; p != nil {
+		err.ReasonString, err.ServerReference = p.ReasonString, p.ServerReference
+	}
+	violation := wire.CheckServerReason(wire.CONNACK, ca.ReasonCode)
+	if ca.SessionPresent {
+		violation = &wire.Error{Code: wire.ReasonProtocolError, Packet: wire.CONNACK, Detail: "Session Present is 1 in a refusal [MQTT-3.2.2-6]"}
+	}
+	if violation != nil {
+		return &irregularError{err, violation}
+	}
+	return err
+}
+
+// accepted handles a CONNACK that accepts, on the goroutine that reads: it
+// finishes the authentication, checks whose session this is, and begins the
+// session's generation. On an error nothing was sent, except a DISCONNECT.
+func (l *Link) accepted(up *Up, ca *packets.Connack) error {
+	limits := limitsOf(ca)
+	if n := limits.MaximumPacketSize; n < minPacketSize {
+		up.Fail(&PacketTooLargeError{Size: minPacketSize, Maximum: int(n)})
+		return up.Cause()
+	}
+	up.maxSend.Store(limits.MaximumPacketSize)
+	if err := l.checkConnack(up, ca); err != nil {
+		up.Fail(err)
+		return err
+	}
+	gen, err := l.cfg.Session.Attach(up.Conn, ca.SessionPresent, limits)
+	if err != nil {
+		up.setCause(err)
+		return err
+	}
+	up.Gen = gen
+	up.gen.Store(gen)
+	return nil
+}
+
+func (l *Link) checkConnack(up *Up, ca *packets.Connack) error {
+	if a := up.auth; a != nil {
+		if err := a.Done(a.ctx, ca.Properties.AuthData); err != nil {
+			return a.refused(err)
+		}
+	}
+	err := l.cfg.Identity.accept(ca.SessionPresent)
+	var mismatch *SessionMismatchError
+	switch {
+	case errors.As(err, &mismatch):
+		// A session that this CONNECT has begun must not be found by the next one. The
+		// will is published, as at each end that the application did not ask for.
+		bye := &CloseError{Reason: wire.ReasonSuccess, EndSession: !mismatch.Present, Err: err}
+		if l.cfg.Connect.WillMessage != nil {
+			bye.Reason = wire.ReasonDisconnectWithWill
+		}
+		return bye
+	case err != nil || !up.assignID:
+		return err
+	case ca.Properties == nil || ca.Properties.AssignedClientID == "":
+		return violation(wire.CONNACK, "it assigns no Client Identifier, and CONNECT had none [MQTT-3.2.2-16]")
+	}
+	l.cfg.Identity.assign(ca.Properties.AssignedClientID)
+	return nil
+}
+
+// minPacketSize is the size of an acknowledgement with a reason code. No exchange
+// is possible with a server that does not accept one [MQTT-3.2.2-15].
+const minPacketSize = 5
+
+// limitsOf returns the limits that a CONNACK sets.
+func limitsOf(ca *packets.Connack) session.Limits {
+	limits := session.Limits{MaximumPacketSize: wire.MaxPacketSize, MaximumQoS: 2, RetainAvailable: true, WildcardAvailable: true, SubIDAvailable: true, SharedAvailable: true}
+	p := ca.Properties
+	if p == nil {
+		return limits
+	}
+	if p.ReceiveMaximum != nil {
+		limits.ReceiveMaximum = *p.ReceiveMaximum
+	}
+	if p.MaximumPacketSize != nil {
+		limits.MaximumPacketSize = min(*p.MaximumPacketSize, wire.MaxPacketSize)
+	}
+	if p.MaximumQOS != nil {
+		limits.MaximumQoS = *p.MaximumQOS
+	}
+	if p.TopicAliasMaximum != nil {
+		limits.TopicAliasMaximum = *p.TopicAliasMaximum
+	}
+	available := func(p *byte) bool { return p == nil || *p == 1 }
+	limits.RetainAvailable = available(p.RetainAvailable)
+	limits.WildcardAvailable = available(p.WildcardSubAvailable)
+	limits.SubIDAvailable = available(p.SubIDAvailable)
+	limits.SharedAvailable = available(p.SharedSubAvailable)
+	return limits
+}
+
+// noAuth is never used: Conn passes no AUTH to paho. But paho calls it for a
+// CONNACK that names an Authentication Method.
+type noAuth struct{}
+
+func (noAuth) Authenticate(*paho.Auth) *paho.Auth { return &paho.Auth{} }
+func (noAuth) Authenticated()                     {}

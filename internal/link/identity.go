@@ -1,0 +1,189 @@
+package link
+
+import (
+	"errors"
+	"sync"
+	"time"
+
+	"github.com/mooring-mqtt/mooring/internal/wire"
+)
+
+// Identity is the Client Identifier and what is known of the session under it. It
+// decides for each connection whether that session is resumed. A server keeps one
+// session for each Client Identifier [MQTT-3.1.3-2], so what the store holds of a
+// session under another one is not this client's: the first CONNACK voids it.
+type Identity struct {
+	cfg     IdentityConfig
+	resumes bool // the store knew a session when the process began
+
+	mu        sync.Mutex
+	clientID  string
+	discard   bool // the next CONNECT asks for a new session
+	accepted  bool // there was a connection
+	expiry    time.Duration
+	lastEnded time.Time // when the last connection ended; zero: there was none, or it is up
+}
+
+// IdentityConfig is what an Identity needs.
+type IdentityConfig struct {
+	ClientID   string        // empty: the server assigns one
+	Temporary  bool          // the Client Identifier is not used again when the client has ended
+	Expiry     time.Duration // Session Expiry Interval of CONNECT; 0: sessions end with their connections
+	CleanStart bool          // the first connection asks for a new session
+	Strict     bool          // stop where the server and the store do not know the same session
+	Store      SessionStore
+}
+
+// SessionStore is what the store knows of a session.
+type SessionStore interface {
+	HasSession() bool
+	SessionClientID() string // of the session; or OwnerTakenOver
+}
+
+// OwnerTakenOver is the owner of a session that another client has taken over. No
+// Client Identifier has a NUL in it.
+const OwnerTakenOver = "\x00taken over"
+
+// ErrUnknownSession: the server has a session that the store does not know.
+var ErrUnknownSession = errors.New("client: the server has a session that the store does not know; asking for a new session")
+
+// SessionMismatchError says that the server and the store do not know the same
+// session, and that the client is not to go on.
+type SessionMismatchError struct {
+	Present bool   // the server has a session, and the store does not know it; else the reverse
+	Owner   string // not empty: whose session the store knows; or OwnerTakenOver
+}
+
+func (e *SessionMismatchError) Error() string {
+	return "client: the server and the store do not know the same session"
+}
+
+// NewIdentity returns the Identity of a client that has not connected.
+func NewIdentity(cfg IdentityConfig) *Identity {
+	i := &Identity{cfg: cfg, clientID: cfg.ClientID}
+	i.resumes = i.Known()
+	return i
+}
+
+// ClientID returns the Client Identifier; empty until the server has assigned one.
+func (i *Identity) ClientID() string {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	return i.clientID
+}
+
+// Temporary reports whether the Client Identifier ends with the client, so that no
+// other connection can resume the session.
+func (i *Identity) Temporary() bool { return i.cfg.Temporary }
+
+// Known reports whether the store knows a session of this client.
+func (i *Identity) Known() bool { return i.cfg.Store.HasSession() && i.foreignOwner() == "" }
+
+// foreignOwner is the owner of the session in the store, if that is not this client.
+func (i *Identity) foreignOwner() string {
+	if owner := i.cfg.Store.SessionClientID(); owner != i.ClientID() {
+		return owner
+	}
+	return ""
+}
+
+// Expected reports whether the server should have a session of this client, from
+// an earlier connection or from one of an earlier process.
+func (i *Identity) Expected() bool {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	if i.accepted {
+		return i.expiry > 0
+	}
+	return i.resumes && i.cfg.Expiry > 0 && !i.cfg.CleanStart
+}
+
+// Session describes the session at the server as of now: whether it may exist,
+// the Session Expiry Interval in force, and when it expires unless the client
+// connects. The zero time stands for: it does not, or that is not known.
+func (i *Identity) Session(now time.Time) (mayExist bool, expiry time.Duration, expires time.Time) {
+	i.mu.Lock()
+	accepted, ended, expiry := i.accepted, i.lastEnded, i.expiry
+	i.mu.Unlock()
+	switch {
+	case !accepted:
+		return i.cfg.Expiry > 0 && !i.cfg.CleanStart && i.Known(), 0, time.Time{}
+	case ended.IsZero(), expiry >= NeverExpires:
+		return true, expiry, time.Time{}
+	}
+	expires = ended.Add(expiry)
+	return now.Before(expires), expiry, expires
+}
+
+// NeverExpires is a Session Expiry Interval of 0xFFFFFFFF: the session does not end
+// by itself, section 3.1.2.11.2.
+const NeverExpires = (1<<32 - 1) * time.Second
+
+// checkStore refuses a store that belongs to another Client Identifier, where
+// Strict is set. It is called before the first attempt: the server could not tell.
+func (i *Identity) checkStore() error {
+	if owner := i.foreignOwner(); i.cfg.Strict && owner != "" && !i.cleanStart() {
+		return &SessionMismatchError{Owner: owner}
+	}
+	return nil
+}
+
+// cleanStart is the Clean Start flag of the next CONNECT.
+func (i *Identity) cleanStart() bool {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	// Without a Client Identifier there is nothing to resume, and some servers refuse
+	// a CONNECT that asks for it.
+	return i.discard || i.clientID == "" || i.cfg.CleanStart && !i.accepted
+}
+
+// accept decides about a CONNACK that accepts, by its Session Present flag. On an
+// error the connection must be closed before anything is sent.
+//
+// A session that the store does not know must not be resumed [MQTT-3.2.2-4]: the
+// packet identifiers of this client could meet those of messages that the server
+// has half received, and it would drop new messages as duplicates. The next attempt
+// asks for a new session. Asking for one in each first CONNECT would be simpler, but
+// mosquitto 2.0 does not save a session that began so.
+func (i *Identity) accept(present bool) error {
+	asked, known := i.cleanStart(), i.Known()
+	switch {
+	case present && asked:
+		return &wire.Error{Code: wire.ReasonProtocolError, Packet: wire.CONNACK,
+			Detail: "Session Present is 1 although Clean Start was 1 [MQTT-3.2.2-2]"}
+	case i.cfg.Strict && !asked && present != known:
+		return &SessionMismatchError{Present: present}
+	case present && !known:
+		i.discardSession()
+		return ErrUnknownSession
+	}
+	return nil
+}
+
+// discardSession has the next CONNECT ask for a new session.
+func (i *Identity) discardSession() {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	i.discard = true
+}
+
+func (i *Identity) assign(clientID string) {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	i.clientID = clientID
+}
+
+func (i *Identity) connected(up *Up) {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	i.accepted, i.discard, i.expiry, i.lastEnded = true, false, up.SessionExpiry, time.Time{}
+}
+
+func (i *Identity) disconnected(up *Up) {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	i.lastEnded = time.Now()
+	if d := up.final.Load(); d != nil && d.SessionExpiry != nil {
+		i.expiry = time.Duration(*d.SessionExpiry) * time.Second
+	}
+}

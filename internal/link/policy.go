@@ -1,0 +1,124 @@
+package link
+
+import (
+	"errors"
+	"net/url"
+	"time"
+
+	"github.com/mooring-mqtt/mooring/internal/wire"
+	"github.com/mooring-mqtt/mooring/reliability"
+)
+
+// Policy decides what follows the end of a connection or of an attempt. It holds
+// what such a decision depends on besides the end itself: the delays so far and the
+// redirects in a row. Decide is called by one goroutine.
+type Policy struct {
+	Retry            reliability.Retry
+	FreshCredentials bool // each attempt has its own, so a CONNACK that refuses them is not final
+	StopOnTakeover   bool // else the client returns after a long delay
+	IgnoreRedirects  bool
+
+	redirects int // in a row
+}
+
+// Decision is what follows an End.
+type Decision struct {
+	Action    reliability.Action
+	Delay     time.Duration // before the next attempt
+	Redirect  *url.URL      // the server of the next attempt; nil: the next one in turn
+	Permanent bool          // Redirect takes the place of the server that referred to it
+}
+
+// maxRedirects is how many redirects in a row are followed before the list of
+// servers is tried again: two servers may name each other.
+const maxRedirects = 5
+
+// Decide returns what to do after end.
+func (p *Policy) Decide(end End) Decision {
+	action := p.action(end)
+	if action != reliability.ActionStop && errors.Is(end.Err, ErrUnknownSession) {
+		return Decision{Action: action} // at once, with Clean Start 1
+	}
+	if tooLarge(end.Err) {
+		p.Retry.Fault()
+	}
+	p.Retry.Down()
+	if action != reliability.ActionRedirect || p.Retry.Attempts() == 0 { // 0: the last connection was stable
+		p.redirects = 0
+	}
+	switch action {
+	case reliability.ActionStop:
+		return Decision{Action: action}
+	case reliability.ActionRetryLater, reliability.ActionTakenOver:
+		return Decision{Action: action, Delay: p.Retry.Later()}
+	case reliability.ActionRedirect:
+		if to, permanent := p.target(end); to != nil {
+			p.redirects++
+			return Decision{Action: action, Delay: p.Retry.Next(), Redirect: to, Permanent: permanent}
+		}
+		p.redirects = 0
+	}
+	return Decision{Action: reliability.ActionRetry, Delay: p.Retry.Next()}
+}
+
+// action returns what the end asks for. Whether a refusal is final is decided
+// here, and only here.
+func (p *Policy) action(end End) reliability.Action {
+	var refused *ConnackError
+	var ended *DisconnectError
+	var mismatch *SessionMismatchError
+	switch {
+	case end.Up != nil && end.Up.Disconnecting():
+		return reliability.ActionStop // the connection may end before Run's context does
+	case errors.As(end.Err, &mismatch):
+		return reliability.ActionStop
+	case errors.As(end.Err, &refused):
+		if p.FreshCredentials && aboutCredentials(refused.Reason) {
+			return reliability.ActionRetry
+		}
+		return reliability.OnConnack(refused.Reason)
+	case errors.As(end.Err, &ended):
+		if action := reliability.OnDisconnect(ended.Reason); action != reliability.ActionTakenOver || !p.StopOnTakeover {
+			return action
+		}
+		return reliability.ActionStop
+	}
+	return reliability.ActionRetry
+}
+
+// target is the server that a redirect leads to; nil: none is followed.
+func (p *Policy) target(end End) (to *url.URL, permanent bool) {
+	if p.IgnoreRedirects || p.redirects >= maxRedirects {
+		return nil, false
+	}
+	var reason byte
+	var reference string
+	var refused *ConnackError
+	var ended *DisconnectError
+	switch {
+	case errors.As(end.Err, &refused):
+		reason, reference = refused.Reason, refused.ServerReference
+	case errors.As(end.Err, &ended):
+		reason, reference = ended.Reason, ended.ServerReference
+	}
+	for _, u := range References(reference, end.Server) {
+		if u.String() != end.Server.String() {
+			return u, reason == wire.ReasonServerMoved && !end.Redirected
+		}
+	}
+	return nil, false
+}
+
+// aboutCredentials reports whether a CONNACK with this reason code may accept other
+// credentials.
+func aboutCredentials(code byte) bool {
+	return code == wire.ReasonBadUserNameOrPassword || code == wire.ReasonNotAuthorized || code == wire.ReasonBadAuthenticationMethod
+}
+
+// tooLarge reports whether this client ended the connection because of a packet
+// that it does not accept. The packet stays at the server, which sends it again on
+// the next connection.
+func tooLarge(err error) bool {
+	var violation *wire.Error
+	return errors.As(err, &violation) && violation.Code == wire.ReasonPacketTooLarge
+}

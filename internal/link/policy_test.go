@@ -1,0 +1,220 @@
+package link
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"net/url"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/mooring-mqtt/mooring/internal/wire"
+	"github.com/mooring-mqtt/mooring/reliability"
+)
+
+// The actions that the specification's reason codes of CONNACK and DISCONNECT ask
+// for (tables 3-1 and 3-13), by a policy with default settings. A code that is not
+// listed, an undefined one included, means: retry.
+var policyActions = []struct {
+	action              reliability.Action
+	connack, disconnect []byte
+}{
+	{reliability.ActionRetryLater, []byte{0x89, 0x96, 0x97, 0x9F}, []byte{0x84, 0x85, 0x86, 0x89, 0x8A, 0x8C, 0x96, 0x97, 0x9F}},
+	{reliability.ActionRedirect, []byte{0x9C, 0x9D}, []byte{0x9C, 0x9D}},
+	{reliability.ActionTakenOver, []byte{0x8E}, []byte{0x8E}},
+	{reliability.ActionStop, []byte{0x81, 0x82, 0x84, 0x85, 0x86, 0x87, 0x8A, 0x8C, 0x8F, 0x90, 0x93, 0x94, 0x95, 0x99, 0x9A, 0x9B, 0x9E, 0xA1, 0xA2}, nil},
+}
+
+func expectedAction(connack bool, code byte) reliability.Action {
+	for _, row := range policyActions {
+		codes := row.disconnect
+		if connack {
+			codes = row.connack
+		}
+		if strings.IndexByte(string(codes), code) >= 0 {
+			return row.action
+		}
+	}
+	return reliability.ActionRetry
+}
+
+// TestPolicy_ReasonCodes covers all reason codes of both packets, each with the
+// settings that change what it means.
+func TestPolicy_ReasonCodes(t *testing.T) {
+	server := &url.URL{Scheme: "mqtt", Host: "one:1883"}
+	for i := range 256 {
+		code := byte(i)
+		for name, set := range map[string]func(p *Policy, connack bool, want reliability.Action) reliability.Action{
+			"default": func(_ *Policy, _ bool, want reliability.Action) reliability.Action { return want },
+			"fresh credentials": func(p *Policy, connack bool, want reliability.Action) reliability.Action {
+				p.FreshCredentials = true
+				if connack && (code == 0x86 || code == 0x87 || code == 0x8C) {
+					return reliability.ActionRetry
+				}
+				return want
+			},
+			"stop on takeover": func(p *Policy, connack bool, want reliability.Action) reliability.Action {
+				p.StopOnTakeover = true
+				if !connack && code == 0x8E {
+					return reliability.ActionStop
+				}
+				return want
+			},
+			"ignore redirects": func(p *Policy, _ bool, want reliability.Action) reliability.Action {
+				p.IgnoreRedirects = true
+				if want == reliability.ActionRedirect {
+					return reliability.ActionRetry
+				}
+				return want
+			},
+		} {
+			for _, connack := range []bool{true, false} {
+				p := &Policy{Retry: reliability.Retry{Backoff: reliability.Backoff{Min: time.Second, Max: time.Minute, Rand: func() float64 { return 0 }}}}
+				end := End{Server: server, Err: &DisconnectError{Reason: code, ServerReference: "else"}, Up: &Up{}}
+				if connack {
+					end = End{Server: server, Err: &ConnackError{Reason: code, ServerReference: "else"}}
+				}
+				want := Decision{Action: set(p, connack, expectedAction(connack, code)), Delay: time.Second}
+				switch want.Action {
+				case reliability.ActionStop:
+					want.Delay = 0
+				case reliability.ActionRetryLater, reliability.ActionTakenOver:
+					want.Delay = 30 * time.Second
+				case reliability.ActionRedirect:
+					want.Redirect, want.Permanent = &url.URL{Scheme: "mqtt", Host: "else:1883"}, code == 0x9D
+				}
+				if got := p.Decide(end); !sameDecision(got, want) {
+					t.Errorf("0x%02X %s (CONNACK %v, %s): %+v, want %+v", code, reliability.ReasonName(code), connack, name, got, want)
+				}
+			}
+		}
+	}
+}
+
+func sameDecision(a, b Decision) bool {
+	return a.Action == b.Action && a.Delay == b.Delay && a.Permanent == b.Permanent && fmt.Sprint(a.Redirect) == fmt.Sprint(b.Redirect)
+}
+
+// TestPolicy_OtherEnds covers the ends without a reason code of the server.
+func TestPolicy_OtherEnds(t *testing.T) {
+	left := &Up{}
+	left.final.Store(&Disconnect{})
+	for name, tt := range map[string]struct {
+		end    End
+		action reliability.Action
+		delay  time.Duration
+	}{
+		"the connection breaks":         {End{Err: io.EOF, Up: &Up{}}, reliability.ActionRetry, time.Second},
+		"the attempt fails":             {End{Err: io.EOF}, reliability.ActionRetry, time.Second},
+		"violation by the server":       {End{Err: &wire.Error{Code: 0x82}, Up: &Up{}}, reliability.ActionRetry, time.Second},
+		"authentication fails":          {End{Err: &CloseError{Reason: 0x80, Err: &AuthError{Err: io.EOF}}}, reliability.ActionRetry, time.Second},
+		"unknown session":               {End{Err: ErrUnknownSession}, reliability.ActionRetry, 0},
+		"strict session, unknown":       {End{Err: &CloseError{Err: &SessionMismatchError{Present: true}}}, reliability.ActionStop, 0},
+		"strict session, lost":          {End{Err: &CloseError{Err: &SessionMismatchError{}}}, reliability.ActionStop, 0},
+		"final DISCONNECT, then an end": {End{Err: io.EOF, Up: left}, reliability.ActionStop, 0},
+		"irregular refusal":             {End{Err: &irregularError{&ConnackError{Reason: 0x87}, &wire.Error{Code: 0x82}}}, reliability.ActionStop, 0},
+	} {
+		p := &Policy{Retry: reliability.Retry{Backoff: constant(time.Second)}}
+		tt.end.Server = &url.URL{Scheme: "mqtt", Host: "one:1883"}
+		if got := p.Decide(tt.end); got.Action != tt.action || got.Delay != tt.delay || got.Redirect != nil {
+			t.Errorf("%s: %+v, want %v after %v", name, got, tt.action, tt.delay)
+		}
+	}
+}
+
+// ends makes a policy decide about refusals that refer to another server.
+type ends struct {
+	p     *Policy
+	trace []string
+}
+
+func (e *ends) refer(from, reference string, reason byte, redirected bool) Decision {
+	d := e.p.Decide(End{Server: &url.URL{Scheme: "mqtt", Host: from}, Err: &ConnackError{Reason: reason, ServerReference: reference}, Redirected: redirected})
+	e.trace = append(e.trace, fmt.Sprint(d.Action))
+	return d
+}
+
+func TestPolicy_ServerReferences(t *testing.T) {
+	for name, tt := range map[string]struct {
+		reason     byte
+		reference  string
+		redirected bool
+		want       string // the target, with "permanent"; empty: none
+	}{
+		"temporary":                     {0x9C, "else:1999", false, "mqtt://else:1999"},
+		"permanent":                     {0x9D, "else", false, "mqtt://else:1883 permanent"},
+		"not the server itself":         {0x9C, "one:1883 [::1]:7", false, "mqtt://[::1]:7"},
+		"none":                          {0x9C, "", false, ""},
+		"only itself":                   {0x9D, "one:1883", false, ""},
+		"invalid":                       {0x9D, "?? mqtts:// a@b", false, ""},
+		"permanent, by one not in list": {0x9D, "else", true, "mqtt://else:1883"},
+	} {
+		e := ends{p: &Policy{}}
+		d := e.refer("one:1883", tt.reference, tt.reason, tt.redirected)
+		got := ""
+		if d.Redirect != nil {
+			got = d.Redirect.String()
+		}
+		if d.Permanent {
+			got += " permanent"
+		}
+		if got != tt.want || (d.Action == reliability.ActionRedirect) != (tt.want != "") || d.Delay == 0 {
+			t.Errorf("%s: %+v, want %q", name, d, tt.want)
+		}
+	}
+}
+
+// Two servers that name each other are followed five times in a row. Then the list
+// begins again, and the count with it. Any other end and a stable connection end the
+// row too.
+func TestPolicy_LimitsRedirectsInARow(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		e := ends{p: &Policy{Retry: reliability.Retry{Backoff: constant(time.Second)}}}
+		for range 7 {
+			e.refer("one:1883", "two", 0x9C, false)
+		}
+		const once = "redirect redirect redirect redirect redirect retry "
+		if got := strings.Join(e.trace, " ") + " "; got != once+"redirect " {
+			t.Errorf("actions: %s", got)
+		}
+		e.p.Decide(End{Err: errors.New("refused")})
+		e.trace = nil
+		for range 6 {
+			e.refer("one:1883", "two", 0x9C, false)
+		}
+		if got := strings.Join(e.trace, " ") + " "; got != once {
+			t.Errorf("after another end: %s", got)
+		}
+		for range 4 {
+			e.refer("one:1883", "two", 0x9C, false)
+		}
+		e.p.Retry.Up()
+		time.Sleep(time.Minute)
+		e.trace = nil
+		for range 6 {
+			e.refer("one:1883", "two", 0x9C, false)
+		}
+		if got := strings.Join(e.trace, " ") + " "; got != once {
+			t.Errorf("after a stable connection: %s", got)
+		}
+	})
+}
+
+// A packet that this client does not accept is redelivered on each connection:
+// from the second time on, the delays grow however long the connections last.
+func TestPolicy_DelaysGrowWhileAPacketIsTooLarge(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := &Policy{Retry: reliability.Retry{Backoff: reliability.Backoff{Min: time.Second, Rand: func() float64 { return 1 }}}}
+		var delays []time.Duration
+		for range 4 {
+			p.Retry.Up()
+			time.Sleep(time.Hour)
+			delays = append(delays, p.Decide(End{Err: &wire.Error{Code: wire.ReasonPacketTooLarge}, Up: &Up{}}).Delay)
+		}
+		if fmt.Sprint(delays) != "[2s 4s 8s 16s]" {
+			t.Errorf("delays %v", delays)
+		}
+	})
+}

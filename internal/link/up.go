@@ -1,0 +1,103 @@
+package link
+
+import (
+	"errors"
+	"net/url"
+	"sync/atomic"
+	"time"
+
+	"github.com/eclipse/paho.golang/paho"
+
+	"github.com/mooring-mqtt/mooring/internal/notify"
+	"github.com/mooring-mqtt/mooring/internal/session"
+	"github.com/mooring-mqtt/mooring/internal/wire"
+)
+
+// Up is a connection that the server has accepted. The pointer is the identity of
+// the connection: everything that depends on "which connection is this?" compares
+// it, and nothing keeps a number of its own.
+//
+// The Observer sets the latches.
+type Up struct {
+	Ready      notify.Latch // unacknowledged direct messages are resent and the birth is published: sending may start
+	Subscribed notify.Latch // the server's subscription list is in line, as far as the server answered
+
+	*Conn
+	Gen           *session.Generation
+	Server        *url.URL
+	Resumed       bool          // the same server goes on with the session of the connection before
+	KeepAlive     time.Duration // in force
+	SessionExpiry time.Duration // in force; 0: the session ends with the connection
+	Attempt       int           // that led to it, see End
+	Took          time.Duration // that attempt
+
+	client     *paho.Client
+	ackTimeout time.Duration
+	since      time.Time // of CONNACK
+	assignID   bool      // CONNECT had no Client Identifier
+	final      atomic.Pointer[Disconnect]
+}
+
+// Uptime is how long ago the server accepted the connection.
+func (u *Up) Uptime() time.Duration { return time.Since(u.since) }
+
+// ErrAckTimeout: messages are in flight, or a SUBSCRIBE or UNSUBSCRIBE is
+// outstanding, and the server acknowledges nothing.
+var ErrAckTimeout = errors.New("client: no acknowledgement within AckTimeout while messages are in flight; reconnecting")
+
+// watchAcks closes a connection on which messages are in flight and none is
+// acknowledged: it is half-open, or the server hangs.
+func (u *Up) watchAcks() {
+	tick := time.NewTicker(max(u.ackTimeout/4, time.Millisecond))
+	defer tick.Stop()
+	for idle := u.now(); ; {
+		select {
+		case <-u.failed:
+			return
+		case <-tick.C:
+		}
+		if now := u.now(); u.Gen.InFlight() == 0 || u.Stalled() {
+			idle = now
+		} else if time.Duration(now-max(idle, u.lastAck.Load())) > u.ackTimeout {
+			u.Fail(ErrAckTimeout)
+			return
+		}
+	}
+}
+
+// Disconnect is the final DISCONNECT of a connection.
+type Disconnect struct {
+	Reason        byte
+	ReasonString  string
+	User          []wire.UserProperty
+	SessionExpiry *uint32 // seconds; nil: as CONNECT said
+}
+
+// Disconnect ends the connection with a DISCONNECT; the Policy then stops the link.
+// What would make the packet larger than the server accepts is omitted
+// [MQTT-3.14.2-3] [MQTT-3.14.2-4].
+func (u *Up) Disconnect(d Disconnect) error {
+	u.final.Store(&d)
+	if u.fits(d.packet().Packet()) != nil {
+		d.User = nil
+	}
+	if u.fits(d.packet().Packet()) != nil {
+		d.ReasonString = ""
+	}
+	return u.client.Disconnect(d.packet())
+}
+
+// Disconnecting reports whether Disconnect was called.
+func (u *Up) Disconnecting() bool { return u.final.Load() != nil }
+
+func (d *Disconnect) packet() *paho.Disconnect {
+	p := &paho.Disconnect{ReasonCode: d.Reason}
+	if d.SessionExpiry == nil && d.ReasonString == "" && len(d.User) == 0 {
+		return p
+	}
+	p.Properties = &paho.DisconnectProperties{SessionExpiryInterval: d.SessionExpiry, ReasonString: d.ReasonString}
+	for _, u := range d.User {
+		p.Properties.User.Add(u.Key, u.Value)
+	}
+	return p
+}
