@@ -17,7 +17,7 @@ func TestPowerCutAtEveryOperation(t *testing.T) {
 		if err != nil {
 			return
 		}
-		defer unlockFile(f.lock) // no Close: the power is gone
+		defer f.lock.Close() // no Close: the power is gone
 		for i := range 60 {
 			key := fmt.Sprintf("key %d", i)
 			c, v, _ := f.Begin(ctx, key, owner)

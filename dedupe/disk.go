@@ -1,10 +1,10 @@
 package dedupe
 
 import (
-	"errors"
 	"io"
 	"os"
-	"runtime"
+
+	"github.com/mooring-mqtt/mooring/internal/fsys"
 )
 
 // disk is the file system of a File. Tests use one that fails.
@@ -28,6 +28,7 @@ type osDisk struct{}
 func (osDisk) ReadFile(path string) ([]byte, error) { return os.ReadFile(path) }
 func (osDisk) Rename(from, to string) error         { return os.Rename(from, to) }
 func (osDisk) Remove(path string) error             { return os.Remove(path) }
+func (osDisk) SyncDir(path string) error            { return fsys.SyncDir(path) }
 
 func (osDisk) Create(path string) (logFile, error) {
 	return os.OpenFile(path, os.O_CREATE|os.O_TRUNC|os.O_WRONLY|os.O_APPEND, 0o600)
@@ -35,16 +36,4 @@ func (osDisk) Create(path string) (logFile, error) {
 
 func (osDisk) OpenAppend(path string) (logFile, error) {
 	return os.OpenFile(path, os.O_RDWR|os.O_APPEND, 0o600)
-}
-
-// SyncDir makes a rename durable. Windows has no such call.
-func (osDisk) SyncDir(path string) error {
-	if runtime.GOOS == "windows" {
-		return nil
-	}
-	d, err := os.Open(path)
-	if err != nil {
-		return err
-	}
-	return errors.Join(d.Sync(), d.Close())
 }

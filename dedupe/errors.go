@@ -75,15 +75,15 @@ func (e *CommitError) Unwrap() error { return e.Err }
 // LockedError reports that another process, or another File of this process, has
 // the log open.
 type LockedError struct {
-	Path   string
-	Holder string // process ID of the holder; empty if unknown
+	Path string
+	PID  int // of the holder; 0: unknown
 }
 
 // Error names the holder.
 func (e *LockedError) Error() string {
 	holder := "another process"
-	if e.Holder != "" {
-		holder = "process " + e.Holder
+	if e.PID != 0 {
+		holder = fmt.Sprintf("process %d", e.PID)
 	}
 	return fmt.Sprintf("dedupe: %s is in use by %s; stop it or use another path", e.Path, holder)
 }

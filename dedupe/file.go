@@ -3,10 +3,12 @@ package dedupe
 import (
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
-	"os"
 	"path/filepath"
 	"time"
+
+	"github.com/mooring-mqtt/mooring/internal/fsys"
 )
 
 // File is a [Cache] that survives restarts. Committed keys are appended to a log
@@ -29,7 +31,7 @@ type File struct {
 	state
 	path string
 	disk disk
-	lock *os.File
+	lock io.Closer
 
 	// writer is a semaphore of one. Its holder may use log and broken. It is
 	// acquired before mu.
@@ -56,18 +58,21 @@ func openFile(path string, o Options, d disk) (*File, error) {
 	if err != nil {
 		return nil, fmt.Errorf("dedupe: %w", err)
 	}
-	lock, err := lockFile(abs + ".lock")
-	if errors.Is(err, fs.ErrNotExist) {
+	lock, err := fsys.Lock(abs + ".lock")
+	var locked *fsys.LockedError
+	switch {
+	case errors.As(err, &locked):
+		return nil, &LockedError{Path: abs, PID: locked.PID}
+	case errors.Is(err, fs.ErrNotExist):
 		return nil, fmt.Errorf("dedupe: directory %s does not exist; make it first: %w", filepath.Dir(abs), err)
-	}
-	if err != nil {
-		return nil, err
+	case err != nil:
+		return nil, fmt.Errorf("dedupe: cannot lock the log: %w", err)
 	}
 	o = o.withDefaults()
 	f := &File{state: state{opts: o, table: newTable(o)}, path: abs, disk: d, lock: lock, writer: make(chan struct{}, 1)}
 	if err := f.recover(); err != nil {
 		f.closeLog()
-		unlockFile(lock)
+		lock.Close()
 		return nil, err
 	}
 	f.opts.report(f.table.takeDropped())
@@ -100,7 +105,7 @@ func (f *File) Close() error {
 	if cerr := f.closeLog(); err == nil {
 		err = cerr
 	}
-	unlockFile(f.lock)
+	f.lock.Close()
 	f.opts.report(dropped)
 	if err != nil {
 		return &CommitError{Path: f.path, Err: err}

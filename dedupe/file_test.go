@@ -112,8 +112,8 @@ func TestSecondOwnerIsRefused(t *testing.T) {
 	if !errors.As(err, &locked) {
 		t.Fatalf("second open: %v, want LockedError", err)
 	}
-	if pid := fmt.Sprint(os.Getpid()); locked.Holder != pid || !strings.Contains(err.Error(), pid) {
-		t.Errorf("holder %q, want %s", locked.Holder, pid)
+	if pid := os.Getpid(); locked.PID != pid || !strings.Contains(err.Error(), fmt.Sprint(pid)) {
+		t.Errorf("holder %d, want %d", locked.PID, pid)
 	}
 	f.Close()
 	openOn(t, path, osDisk{}, Options{}).Close()

@@ -29,7 +29,7 @@ func TestReadBackIsMadeDurable(t *testing.T) {
 	d, path := newFaultDisk(), testPath(t)
 	f := openOn(t, path, d, Options{Sync: SyncNever})
 	handle(t, f, "a")
-	unlockFile(f.lock) // killed
+	f.lock.Close() // killed
 	g := openOn(t, path, d, Options{Sync: SyncNever})
 	want(t, g, "a", Duplicate)
 	after := d.powerCut(0, true)
