@@ -5,6 +5,7 @@ import (
 	"errors"
 	"testing"
 	"testing/synctest"
+	"time"
 )
 
 // A Commit whose context ends while another Commit is being written leaves its
@@ -83,12 +84,15 @@ func TestFile_CommitOutlivesItsLease(t *testing.T) {
 		d := slowDisk{newFaultDisk(), make(chan struct{})}
 		f := openOn(t, testPath(t), d, Options{Lease: 1})
 		a := want(t, f, "a", Fresh)
-		result := make(chan error)
+		result := make(chan error, 2)
 		go func() { result <- f.Commit(t.Context(), a) }()
-		synctest.Wait()
+		time.Sleep(time.Second)
 		holder := want(t, f, "a", InFlight)
 		go func() { result <- f.Wait(t.Context(), holder) }()
 		synctest.Wait()
+		if len(result) > 0 {
+			t.Errorf("Wait returned while the claim was being committed: %v", <-result)
+		}
 		close(d.gate)
 		for range 2 {
 			if err := <-result; err != nil {
@@ -124,6 +128,19 @@ func TestFile_TokensGrowAfterACrash(t *testing.T) {
 		}
 		f.lock.Close() // killed
 		d = d.powerCut(0, false)
+	}
+}
+
+func TestParseRecord_RejectsInvalidOpenRecords(t *testing.T) {
+	for base, want := range map[uint64]bool{0: true, maxBaseToken: true, maxBaseToken + 1: false} {
+		if r, _, ok := parseRecord(appendOpenRecord(nil, 0, 0, base)); ok != want || ok && r.base != base {
+			t.Errorf("base %d: %+v, %v", base, r, ok)
+		}
+	}
+	short := appendRecord(nil, 0, 0, "1234567")
+	copy(short, openMagic)
+	if r, _, ok := parseRecord(short); ok {
+		t.Errorf("an open record of 7 bytes: %+v", r)
 	}
 }
 
