@@ -154,7 +154,7 @@ func publishPaho(b *testing.B, qos byte) float64 {
 }
 
 func newClient(b *testing.B, addr, store string) *client.Client {
-	cfg := client.Config{Servers: []string{"mqtt://" + addr}, ClientID: "mooring", Receiving: client.ReceivingConfig{ReceiveMaximum: 65_535}, Store: client.StoreConfig{Options: persistence.Options{MaxMessages: 50_000_000, MaxBytes: 64 << 30}}}
+	cfg := client.Config{Servers: []string{"mqtt://" + addr}, ClientID: "mooring", Receiving: client.ReceivingConfig{ReceiveMaximum: 65_535}, Store: client.StoreConfig{Options: persistence.Options{Limits: persistence.Limits{MaxMessages: 50_000_000, MaxBytes: 64 << 30}}}}
 	if store == "disk" {
 		cfg.Dir = b.TempDir()
 	}

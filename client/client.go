@@ -127,7 +127,7 @@ func New(cfg Config) (*Client, error) {
 	c.identity = c.newIdentity(temporaryID)
 	c.droppable.Store(cfg.Store.Custom != nil || cfg.Store.WhenFull == DropOldest) // a store of their own may have any policy
 	c.pending.init(cfg.Publishing.WaitTimeout, c.store.LastSeq())
-	c.ageing.init(cfg.Store.Options.MaxAge, c.store.Stats().Pending > 0)
+	c.ageing.init(cfg.Store.Options.Limits.MaxAge, c.store.Stats().Pending > 0)
 	c.lost.init(c.store)
 	c.seq = ordering.NewSequencer(ordering.SequencerOptions{})
 	c.streams.ids = map[string]uint32{}
@@ -162,9 +162,9 @@ func New(cfg Config) (*Client, error) {
 func (c *Client) openStore() error {
 	c.ownStore = true
 	options := c.cfg.Store.Options
-	options.WhenFull = storePolicies[c.cfg.Store.WhenFull]
+	options.Limits.WhenFull = storePolicies[c.cfg.Store.WhenFull]
 	if c.cfg.Store.DeadLetters > 0 {
-		options.MaxDeadLetters = c.cfg.Store.DeadLetters
+		options.Retention.MaxDeadLetters = c.cfg.Store.DeadLetters
 	}
 	options.OnDrop = nil // called by reportDrops
 	if c.cfg.Dir == "" {

@@ -328,10 +328,10 @@ func (c Config) withDefaults() Config {
 		c.Presence.Will = c.Presence.Status.will(c.Session.Expiry)
 	}
 	if c.Store.WhenFull == Reject {
-		c.Store.WhenFull = FullPolicy(slices.Index(storePolicies[:], c.Store.Options.WhenFull))
+		c.Store.WhenFull = FullPolicy(slices.Index(storePolicies[:], c.Store.Options.Limits.WhenFull))
 	}
 	if c.Store.DeadLetters == 0 {
-		c.Store.DeadLetters = max(c.Store.Options.MaxDeadLetters, 0)
+		c.Store.DeadLetters = max(c.Store.Options.Retention.MaxDeadLetters, 0)
 	}
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)

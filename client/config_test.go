@@ -71,7 +71,7 @@ func TestConfigRules(t *testing.T) {
 		{"Connection.Credentials", func(c *Config) { c.Connection.Credentials, c.Connection.Password = noCredentials, []byte("p") }},
 		{"", func(c *Config) { c.Connection.Credentials = noCredentials }},
 		{"Store.Custom", func(c *Config) { c.Dir, c.Store.Custom = "d", persistence.NewMemory(persistence.Options{}) }},
-		{"Store.Options", func(c *Config) { c.Store.Options.MaxMessages = -1 }},
+		{"Store.Options", func(c *Config) { c.Store.Options.Limits.MaxMessages = -1 }},
 		{"Connection.KeepAlive", func(c *Config) { c.Connection.KeepAlive = -1 }},
 		{"Connection.KeepAlive", func(c *Config) { c.Connection.KeepAlive = 65_536 * time.Second }},
 		{"", func(c *Config) { c.Connection.KeepAlive = 65_535 * time.Second }},
@@ -106,8 +106,10 @@ func TestConfigRules(t *testing.T) {
 		{"Store.WhenFull", func(c *Config) {
 			c.Store.WhenFull, c.Store.Custom = DropOldest, persistence.NewMemory(persistence.Options{})
 		}},
-		{"Store.WhenFull", func(c *Config) { c.Store.WhenFull, c.Store.Options.WhenFull = Block, persistence.DropOldest }},
-		{"", func(c *Config) { c.Store.WhenFull, c.Store.Options.WhenFull = DropOldest, persistence.DropOldest }},
+		{"Store.WhenFull", func(c *Config) { c.Store.WhenFull, c.Store.Options.Limits.WhenFull = Block, persistence.DropOldest }},
+		{"", func(c *Config) {
+			c.Store.WhenFull, c.Store.Options.Limits.WhenFull = DropOldest, persistence.DropOldest
+		}},
 		{"", func(c *Config) {
 			c.Store.WhenFull, c.Store.Custom = Block, persistence.NewMemory(persistence.Options{})
 		}},

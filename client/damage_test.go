@@ -26,7 +26,7 @@ func TestAMessageDamagedOnDiskHasAnOutcome(t *testing.T) {
 		Dir:      dir,
 		OnEvent:  events.add,
 		// So little is kept in memory that the message is read back from disk.
-		Store: StoreConfig{Options: persistence.Options{BufferBytes: 4 << 10}},
+		Store: StoreConfig{Options: persistence.Options{Files: persistence.Files{BufferBytes: 4 << 10}}},
 	})
 	const n = 40
 	var all [n]*Delivery

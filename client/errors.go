@@ -32,7 +32,7 @@ var (
 	// the same topic before it was sent. Both had Conflate set.
 	ErrConflated = errors.New("client: replaced by a newer message of its topic before it was sent; publish without Conflate to send each one")
 	// ErrNoReceipts is returned by Receipt when the store keeps no receipts.
-	ErrNoReceipts = errors.New("client: no receipts are kept; set Config.Store.Options.MaxReceipts to the number to keep")
+	ErrNoReceipts = errors.New("client: no receipts are kept; set Config.Store.Options.Retention.MaxReceipts to the number to keep")
 	// ErrNoDeadLetters is returned if a custom store does not keep dead letters.
 	ErrNoDeadLetters = errors.New("client: the store keeps no dead letters; implement persistence.DeadLetters")
 	// ErrUnknownSession is reported when the server holds a session for this

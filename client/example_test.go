@@ -310,7 +310,7 @@ func ExampleClient_DeadLetters() {
 	ctx := context.Background()
 	cfg := exampleConfig(b, "pump-7")
 	cfg.Store.DeadLetters = 100
-	cfg.Store.Options.MaxReceipts = 100_000
+	cfg.Store.Options.Retention.MaxReceipts = 100_000
 	c, err := client.New(cfg)
 	if err != nil {
 		panic(err)

@@ -66,7 +66,7 @@ func TestWhatIsOverTakesNoRoom(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			cfg := testConfig("c", &recorder{}, nowhere)
 			cfg.Store.WhenFull = policy
-			cfg.Store.Options.MaxMessages, cfg.Store.Options.MaxAge = 2, time.Minute
+			cfg.Store.Options.Limits.MaxMessages, cfg.Store.Options.Limits.MaxAge = 2, time.Minute
 			c := mustStart(t, cfg)
 			expiring(t, c, AtLeastOnce, 0)
 			expiring(t, c, AtLeastOnce, time.Hour)
@@ -265,7 +265,7 @@ func (s *countedStore) Next(c *persistence.Cursor, e *persistence.Entry) (bool, 
 // A MaxAge of the longest time there is is none that is over at once.
 func TestAMaxAgeForEver(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		store := &countedStore{Store: persistence.NewMemory(persistence.Options{MaxAge: math.MaxInt64})}
+		store := &countedStore{Store: persistence.NewMemory(persistence.Options{Limits: persistence.Limits{MaxAge: math.MaxInt64}})}
 		cfg := testConfig("c", &recorder{}, nowhere)
 		cfg.Store.Custom = store
 		c := mustStart(t, cfg)

@@ -68,7 +68,7 @@ func TestFaultAThousandCuts(t *testing.T) {
 		cfg := testConfig("c", &recorder{}, nil)
 		cfg.OnEvent = nil // which would keep them
 		cfg.Connection.Dial = s.dial
-		cfg.Store.Custom = persistence.NewMemory(persistence.Options{SegmentBytes: 64 << 10}) // what is done is forgotten soon
+		cfg.Store.Custom = persistence.NewMemory(persistence.Options{Files: persistence.Files{SegmentBytes: 64 << 10}}) // what is done is forgotten soon
 		cfg.Connection.Backoff = reliability.Backoff{Min: time.Millisecond, Max: 20 * time.Millisecond}
 		cfg.Connection.ConnectTimeout, cfg.Connection.AckTimeout = 5*time.Second, 5*time.Second
 		c := mustNew(t, cfg)

@@ -19,7 +19,7 @@ import (
 // small is a Config whose store takes three messages.
 func small(s *script, events *recorder, policy FullPolicy) Config {
 	cfg := testConfig("c", events, s.dial)
-	cfg.Store.WhenFull, cfg.Store.Options.MaxMessages = policy, 3
+	cfg.Store.WhenFull, cfg.Store.Options.Limits.MaxMessages = policy, 3
 	return cfg
 }
 
@@ -104,7 +104,7 @@ func TestAFullStoreBlocks(t *testing.T) {
 func TestBlockDoesNotWaitForTheDisk(t *testing.T) {
 	withScript(t, func(t *testing.T, s *script) {
 		cfg := testConfig("c", &recorder{}, s.dial)
-		cfg.Store.WhenFull, cfg.Store.Options.MaxDiskBytes = Block, 64<<10
+		cfg.Store.WhenFull, cfg.Store.Options.Limits.MaxDiskBytes = Block, 64<<10
 		c := mustNew(t, cfg)
 		for range 100 {
 			_, err := c.Publish(t.Context(), Message{Topic: "t", QoS: 1, Payload: make([]byte, 1000)})
@@ -185,7 +185,7 @@ func TestAFullStoreDropsTheOldest(t *testing.T) {
 
 // droppingStore is a store that drops the oldest message.
 func droppingStore(max int) *persistence.Memory {
-	return persistence.NewMemory(persistence.Options{MaxMessages: max, WhenFull: persistence.DropOldest})
+	return persistence.NewMemory(persistence.Options{Limits: persistence.Limits{MaxMessages: max, WhenFull: persistence.DropOldest}})
 }
 
 // TestWhatWasSentIsNeverDropped: the server may hold its packet identifier, and

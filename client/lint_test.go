@@ -75,7 +75,7 @@ func TestGoodConfigurationsHaveNoFindings(t *testing.T) {
 			*c = Config{Servers: c.Servers, Receiving: ReceivingConfig{Dedupe: dedupe.NewMemory(dedupe.Options{})}}
 		},
 		"limits in memory": func(c *Config) {
-			*c = Config{Servers: c.Servers, Store: StoreConfig{Options: persistence.Options{MaxMessages: 10}}}
+			*c = Config{Servers: c.Servers, Store: StoreConfig{Options: persistence.Options{Limits: persistence.Limits{MaxMessages: 10}}}}
 		},
 		"sync by interval": func(c *Config) { c.Store.Options.Sync = persistence.SyncInterval },
 		"web sockets":      func(c *Config) { c.Servers[0], c.Connection.KeepAlive = "wss://broker.example.com", 59*time.Second },
@@ -135,7 +135,7 @@ var bad = []struct {
 		c.Dir, c.Publishing.Sequenced, c.Store.Options.Interval = "", false, time.Second
 	}},
 	{"options-beside-store", "Store.Options Store.Custom", func(c *Config) {
-		c.Dir, c.Store.Custom, c.Store.Options.MaxReceipts = "", persistence.NewMemory(persistence.Options{}), 10
+		c.Dir, c.Store.Custom, c.Store.Options.Retention.MaxReceipts = "", persistence.NewMemory(persistence.Options{}), 10
 	}},
 	{"heartbeat-untold", "Presence.Status.Heartbeat Presence.Status.Structured", func(c *Config) { c.Presence.Status.Structured = false }},
 	{"password-in-the-clear", "Servers Connection.Password", func(c *Config) {

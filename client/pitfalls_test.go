@@ -311,7 +311,7 @@ func TestPitfall13_TheOutboxHasLimitsAndExpiry(t *testing.T) {
 	withScript(t, func(t *testing.T, s *script) {
 		var events recorder
 		cfg := testConfig("c", &events, s.dial)
-		cfg.Store.Options.MaxMessages = 3
+		cfg.Store.Options.Limits.MaxMessages = 3
 		c := mustNew(t, cfg)
 		send := func(expiry time.Duration) *Delivery {
 			t.Helper()

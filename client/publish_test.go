@@ -340,7 +340,7 @@ func TestPublishErrors(t *testing.T) {
 			}
 		}
 		if _, err := c.Publish(t.Context(), Message{Topic: "t", QoS: 1, Payload: make([]byte, 17<<20)}); !errors.Is(err, persistence.ErrPacketTooLarge) {
-			t.Errorf("above the store's MaxPacket: %v", err)
+			t.Errorf("above MaxPacketBytes: %v", err)
 		}
 		must(t, c.Close())
 		for qos := AtMostOnce; qos <= ExactlyOnce; qos++ {

@@ -18,7 +18,7 @@ type Receipt struct {
 }
 
 // Receipt tells what became of the message with this ID: of this process or an
-// earlier one, as far as Store.Options.MaxReceipts and ReceiptAge reach. It returns
+// earlier one, as far as Store.Options.Retention.MaxReceipts and ReceiptAge reach. It returns
 // false where nothing is known. Of several messages with one ID it tells the
 // newest. Outcome.Err is as in the Delivery, without a reason string of the server
 // and the cause of a drop, which are not kept. It may read the disk. Errors:
@@ -27,7 +27,7 @@ func (c *Client) Receipt(id MessageID) (Receipt, bool, error) {
 	if c == nil {
 		return Receipt{}, false, ErrNilClient
 	}
-	if c.ownStore && c.cfg.Store.Options.MaxReceipts == 0 {
+	if c.ownStore && c.cfg.Store.Options.Retention.MaxReceipts == 0 {
 		return Receipt{}, false, ErrNoReceipts
 	}
 	receipts, ok := c.store.(persistence.Receipts)

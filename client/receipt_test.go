@@ -43,7 +43,7 @@ func TestReceiptsOutliveTheProcess(t *testing.T) {
 	var began time.Time
 	config := func(s *script) Config {
 		cfg := testConfig("c", &recorder{}, s.dial)
-		cfg.Dir, cfg.Store.Options.MaxReceipts = dir, 1000
+		cfg.Dir, cfg.Store.Options.Retention.MaxReceipts = dir, 1000
 		return cfg
 	}
 	withScript(t, func(t *testing.T, s *script) {

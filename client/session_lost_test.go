@@ -79,7 +79,7 @@ func TestTheChoiceForALostSessionOutlivesTheProcess(t *testing.T) {
 			t.Run(fmt.Sprintf("config %d, kill %v", config, kill), func(t *testing.T) {
 				withScript(t, func(t *testing.T, s *script) {
 					var events recorder
-					store, sent := inFlight(t, s, testConfig("c", &recorder{}, s.dial), persistence.Options{MaxReceipts: 100}, kill)
+					store, sent := inFlight(t, s, testConfig("c", &recorder{}, s.dial), persistence.Options{Retention: persistence.Retention{MaxReceipts: 100}}, kill)
 					before := store.Stats()
 					cfg := testConfig("c", &events, s.dial)
 					cfg.Store.Custom, cfg.Session.OnLost = store, config

@@ -87,8 +87,8 @@ func (c Config) Validate() error {
 		return bad("Store.WhenFull", "is DropOldest, which Store.Custom has to do; set it in the options of that store")
 	case c.Store.WhenFull == Block && !waitsForRoom(c.Store.Custom):
 		return bad("Store.WhenFull", "is Block, and Store.Custom is not a persistence.RoomWaiter; use another policy")
-	case c.Store.WhenFull != Reject && c.Store.Options.WhenFull != persistence.Reject && storePolicies[c.Store.WhenFull] != c.Store.Options.WhenFull:
-		return bad("Store.WhenFull", "is not the same as Store.Options.WhenFull; set one of both")
+	case c.Store.WhenFull != Reject && c.Store.Options.Limits.WhenFull != persistence.Reject && storePolicies[c.Store.WhenFull] != c.Store.Options.Limits.WhenFull:
+		return bad("Store.WhenFull", "is not the same as Store.Options.Limits.WhenFull; set one of both")
 	case c.Store.DeadLetters < 0 || c.Store.DeadLetters > 100_000:
 		return bad("Store.DeadLetters", "is %d; use 0 for none or a number up to 100,000", c.Store.DeadLetters)
 	}

@@ -7,8 +7,8 @@ import (
 	"github.com/mooring-mqtt/mooring/persistence"
 )
 
-func TestOptions_Admit(t *testing.T) {
-	o := persistence.Options{MaxMessages: 3, MaxBytes: 100, MaxPacket: 60}
+func TestLimits_Admit(t *testing.T) {
+	o := persistence.Options{Limits: persistence.Limits{MaxMessages: 3, MaxBytes: 100, MaxPacketBytes: 60}}
 	packet := func(size int) *persistence.Message { return &persistence.Message{Packet: make([]byte, size)} }
 	for _, c := range []struct {
 		m       *persistence.Message
@@ -24,11 +24,11 @@ func TestOptions_Admit(t *testing.T) {
 		{&persistence.Message{Key: string(make([]byte, 1025))}, 0, 0, persistence.ErrKey},
 		{&persistence.Message{OnSessionLost: persistence.FailInFlight + 1}, 0, 0, persistence.ErrSessionLostPolicy},
 	} {
-		if err := o.Admit(c.m, c.pending, c.bytes); !errors.Is(err, c.want) {
+		if err := o.Limits.Admit(c.m, c.pending, c.bytes); !errors.Is(err, c.want) {
 			t.Errorf("%d bytes beside %d messages of %d bytes: %v, want %v", len(c.m.Packet), c.pending, c.bytes, err, c.want)
 		}
 	}
-	if err := (persistence.Options{}).Admit(packet(1<<20), 999_999, 0); err != nil {
+	if err := (persistence.Limits{}).Admit(packet(1<<20), 999_999, 0); err != nil {
 		t.Errorf("defaults: %v", err)
 	}
 }

@@ -169,7 +169,7 @@ func (r *recovery) done(s *segment, rec *record, room uint64) {
 		m.end(rec.outcome, rec.at)
 		size := int(m.loc().size)
 		g.settle(m.priority(), rec.outcome.Kind, size)
-		if rec.outcome.Kind == DeadLettered && r.log.o.MaxDeadLetters > 0 {
+		if rec.outcome.Kind == DeadLettered && r.log.o.Retention.MaxDeadLetters > 0 {
 			m.set(stateDead)
 			g.bury(rec.seq, size, rec.outcome.Reason)
 		} else {

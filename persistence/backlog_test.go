@@ -117,7 +117,7 @@ func raceDetector() bool {
 }
 
 func backlogOptions() persistence.Options {
-	return persistence.Options{Sync: persistence.SyncInterval, MaxMessages: 1 << 30, MaxBytes: 1 << 40}
+	return persistence.Options{Sync: persistence.SyncInterval, Limits: persistence.Limits{MaxMessages: 1 << 30, MaxBytes: 1 << 40}}
 }
 
 // buildBacklog returns how many bytes a message takes on disk beside its packet.

@@ -16,7 +16,7 @@ const benchPacket = 256
 
 func benchLog(b *testing.B, o persistence.Options) *persistence.Log {
 	b.Helper()
-	o.MaxMessages, o.MaxBytes = 1<<30, 1<<40
+	o.Limits.MaxMessages, o.Limits.MaxBytes = 1<<30, 1<<40
 	l, err := persistence.Open(b.TempDir(), o)
 	if err != nil {
 		b.Fatal(err)

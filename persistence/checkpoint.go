@@ -51,7 +51,7 @@ func decodeCheckpoint(kind uint8, body []byte) (g ledger, prev link, err error) 
 			g.sent[p] = d.number(maxSequence)
 		}
 	}
-	for n := d.number(maxMaxStreams); n > 0 && !d.bad; n-- {
+	for n := d.number(maxStreams); n > 0 && !d.bad; n-- {
 		last := d.number(1<<64 - 1)
 		name := string(d.take(int(d.number(maxStreamName))))
 		if _, twice := g.streamID[name]; twice || name == "" {

@@ -62,7 +62,7 @@ func TestNowGoesOn(t *testing.T) {
 
 // TestMaxAge: it bounds Expires, and sets it where there is none.
 func TestMaxAge(t *testing.T) {
-	m := NewMemory(Options{MaxAge: time.Minute})
+	m := NewMemory(Options{Limits: Limits{MaxAge: time.Minute}})
 	defer m.Close()
 	at := m.Now()
 	for i, expires := range []time.Time{{}, at.Add(time.Hour), at.Add(time.Second)} {

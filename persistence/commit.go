@@ -10,7 +10,7 @@ import (
 func (l *Log) newBatch() *batch {
 	b := &batch{id: 1, buf: l.spare.buf, index: l.spare.index}
 	l.spare = batch{}
-	b.first, b.keep = l.ledger.next, l.o.MaxReceipts > 0
+	b.first, b.keep = l.ledger.next, l.o.Retention.MaxReceipts > 0
 	if l.cur != nil {
 		b.id = l.cur.id + 1
 	}
@@ -59,7 +59,7 @@ func (l *Log) Sync() error {
 
 // noted sees to it that small records, whose callers never wait, do not pile up.
 func (l *Log) noted() {
-	if len(l.cur.buf) < l.o.BufferBytes/2 || l.cur.led || l.flushing {
+	if len(l.cur.buf) < l.o.Files.BufferBytes/2 || l.cur.led || l.flushing {
 		return
 	}
 	l.flushing = true
@@ -200,7 +200,7 @@ func (l *Log) commit(b *batch) {
 // full reports whether a batch begins a new segment. What each segment begins with
 // does not count: with many streams it may be more than SegmentBytes.
 func (l *Log) full(a *segment, b *batch) bool {
-	return l.end > l.opening && len(b.buf) > 0 && l.end-l.opening+int64(len(b.buf)) > l.o.SegmentBytes
+	return l.end > l.opening && len(b.buf) > 0 && l.end-l.opening+int64(len(b.buf)) > l.o.Files.SegmentBytes
 }
 
 // installed enters a batch that was written to the active segment at off.
@@ -223,7 +223,7 @@ func (l *Log) write(buf []byte, force bool) error {
 		l.fill()
 	}
 	// Under SyncInterval no more is unsynced than the tail can write again.
-	if l.o.Sync == SyncEveryCommit || force || l.o.Sync == SyncInterval && l.end-l.synced > int64(l.o.BufferBytes) {
+	if l.o.Sync == SyncEveryCommit || force || l.o.Sync == SyncInterval && l.end-l.synced > int64(l.o.Files.BufferBytes) {
 		return l.syncFile()
 	}
 	return nil
@@ -311,7 +311,7 @@ func (l *Log) finish(err error, batches ...*batch) {
 		if err == nil {
 			l.written = b.id
 		}
-		if cap(b.buf) <= 2*l.o.BufferBytes {
+		if cap(b.buf) <= 2*l.o.Files.BufferBytes {
 			l.spare = batch{buf: b.buf[:0], index: index{locs: b.locs[:0], states: b.states[:0], extras: b.extras[:0]}}
 		}
 		b.buf, b.index, b.moves, b.lines = nil, index{}, nil, nil

@@ -16,7 +16,7 @@ type move struct {
 func (l *Log) compactable() *segment {
 	s := l.segments[0]
 	l.floor = min(l.floor, l.diskSize)
-	if s == l.active() || s.undone+s.dead == 0 || l.diskSize <= 2*max(l.ledger.live()+l.o.SegmentBytes, l.floor) {
+	if s == l.active() || s.undone+s.dead == 0 || l.diskSize <= 2*max(l.ledger.live()+l.o.Files.SegmentBytes, l.floor) {
 		return nil
 	}
 	if s.number > l.round {
@@ -60,7 +60,7 @@ func (l *Log) compact() {
 			break
 		}
 		l.mu.Unlock()
-		r := reader{fs: l.o.FS, dir: l.dir, window: window{chunk: min(l.o.BufferBytes, 256<<10)}}
+		r := reader{fs: l.o.FS, dir: l.dir, window: window{chunk: min(l.o.Files.BufferBytes, 256<<10)}}
 		after, more := uint64(0), true
 		for more {
 			after, more = l.compactPart(s, &r, after)
@@ -83,7 +83,7 @@ func (l *Log) compactPart(s *segment, r *reader, after uint64) (uint64, bool) {
 		l.mu.Unlock()
 		return 0, false
 	}
-	seqs, locs, size := l.kept(s, after, int64(l.o.BufferBytes/4))
+	seqs, locs, size := l.kept(s, after, int64(l.o.Files.BufferBytes/4))
 	limit := s.size
 	l.mu.Unlock()
 	if len(seqs) == 0 {

@@ -36,7 +36,7 @@ func (a *actor) confirm() {
 // append stores a message, as the next one of a stream unless its name is empty.
 func (a *actor) append(size int, stream string, as looks) error {
 	wait, err := a.enqueue(size, stream, as)
-	if errors.Is(err, ErrFull) && a.o.WhenFull == DropOldest {
+	if errors.Is(err, ErrFull) && a.o.Limits.WhenFull == DropOldest {
 		return nil // what is there may not be dropped
 	}
 	if err == nil {
@@ -67,7 +67,7 @@ func (a *actor) enqueue(size int, stream string, as looks) (wait func() error, e
 		if as.priority != Normal {
 			m.highest[as.priority].high++
 		}
-		if m.o.MaxReceipts > 0 {
+		if m.o.Retention.MaxReceipts > 0 {
 			m.known[x.key] = true
 		}
 		if stream != "" {
@@ -81,7 +81,7 @@ func (a *actor) enqueue(size int, stream string, as looks) (wait func() error, e
 		x.seq = t.Seq
 		a.note(func(m *model) { m.given[t.Seq] = x.key })
 	}
-	if a.o.WhenFull == DropOldest {
+	if a.o.Limits.WhenFull == DropOldest {
 		if dropped := a.dropped(x, before); dropped != nil {
 			return nil, dropped
 		}
@@ -155,7 +155,7 @@ func (a *actor) ends(seq uint64, o Result) {
 	}
 	i, _ := slices.BinarySearch(a.graves, seq)
 	a.graves = slices.Insert(a.graves, i, seq)
-	for len(a.graves) > a.start.o.MaxDeadLetters {
+	for len(a.graves) > a.start.o.Retention.MaxDeadLetters {
 		a.discards(0)
 	}
 }

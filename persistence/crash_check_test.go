@@ -15,7 +15,7 @@ func (m *model) check(s *shown) error {
 	c.session()
 	c.streams()
 	c.counters()
-	if m.o.MaxReceipts > 0 {
+	if m.o.Retention.MaxReceipts > 0 {
 		c.receipts()
 	}
 	return errors.Join(c.errs...)
@@ -114,8 +114,8 @@ func (c *checker) deadLetters() {
 			c.wrong("message %d is a dead letter: %t", seq, kept[seq])
 		}
 	}
-	if len(c.dead) > m.o.MaxDeadLetters || uint64(len(c.dead)) != c.stats.DeadLetters {
-		c.wrong("%d dead letters, %d counted, at most %d are kept", len(c.dead), c.stats.DeadLetters, m.o.MaxDeadLetters)
+	if len(c.dead) > m.o.Retention.MaxDeadLetters || uint64(len(c.dead)) != c.stats.DeadLetters {
+		c.wrong("%d dead letters, %d counted, at most %d are kept", len(c.dead), c.stats.DeadLetters, m.o.Retention.MaxDeadLetters)
 	}
 }
 
@@ -257,7 +257,7 @@ func (c *checker) receipts() {
 			found++
 		}
 	}
-	if missing > 0 && found < m.o.MaxReceipts {
+	if missing > 0 && found < m.o.Retention.MaxReceipts {
 		c.wrong("%d receipts are missing, though there are only %d", missing, found)
 	}
 }

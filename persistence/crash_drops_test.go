@@ -30,7 +30,7 @@ func (a *actor) dropped(x message, before int) error {
 		a.ends(d.Seq, Result{Kind: Dropped})
 		a.note(func(m *model) { m.madeRoom[d.Seq] = x.seq })
 	}
-	if limit := a.start.o.MaxMessages; len(a.live) >= limit {
+	if limit := a.start.o.Limits.MaxMessages; len(a.live) >= limit {
 		return violation{fmt.Errorf("%d messages are pending, and one was accepted: at most %d", len(a.live), limit)}
 	}
 	return nil

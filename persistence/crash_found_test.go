@@ -109,7 +109,7 @@ func TestKilledAfterAFailedSync(t *testing.T) {
 // that drop older ones for it. The older ones are dropped when it is there.
 func TestDroppedForNothing(t *testing.T) {
 	o := small
-	o.MaxMessages, o.WhenFull = 2, DropOldest
+	o.Limits.MaxMessages, o.Limits.WhenFull = 2, DropOldest
 	fsys := newMemFS()
 	l := open(t, fsys, o)
 	for seq := uint64(1); seq <= 3; seq++ {
@@ -131,7 +131,7 @@ func TestDroppedForNothing(t *testing.T) {
 // is dropped.
 func TestRefusedForNothing(t *testing.T) {
 	o := small
-	o.MaxBytes, o.WhenFull = 1000, DropOldest
+	o.Limits.MaxBytes, o.Limits.WhenFull = 1000, DropOldest
 	o.OnDrop = func(d Drop) { t.Errorf("%+v", d) }
 	l := open(t, newMemFS(), o)
 	defer l.Close()
@@ -155,7 +155,7 @@ func TestRefusedForNothing(t *testing.T) {
 // the one that gives up the oldest for it.
 func TestDeadLetterBetween(t *testing.T) {
 	o := small
-	o.MaxDeadLetters = 1
+	o.Retention.MaxDeadLetters = 1
 	fsys := newMemFS()
 	l := open(t, fsys, o)
 	for seq := uint64(1); seq <= 2; seq++ {

@@ -117,7 +117,7 @@ func (m *model) keep(seq uint64) {
 func (m *model) end(seq uint64, o Result) {
 	m.ending[seq] = o
 	m.totals[o.Kind].high++
-	if o.Kind == DeadLettered && m.o.MaxDeadLetters > 0 {
+	if o.Kind == DeadLettered && m.o.Retention.MaxDeadLetters > 0 {
 		m.dead[seq] = can{yes: true, no: true}
 	}
 }
@@ -125,7 +125,7 @@ func (m *model) end(seq uint64, o Result) {
 func (m *model) ended(seq uint64, o Result) {
 	m.gone[seq] = true
 	m.totals[o.Kind].low++
-	if m.o.MaxReceipts > 0 {
+	if m.o.Retention.MaxReceipts > 0 {
 		m.receipts[m.given[seq]] = Receipt{Seq: seq, Result: o}
 	}
 	if c, kept := m.dead[seq]; kept && c.yes {

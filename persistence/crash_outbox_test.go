@@ -4,13 +4,13 @@ package persistence
 // marks of what was sent, dead letters, drops, receipts, and moving.
 
 var (
-	fewGraves = with(small, func(o *Options) { o.MaxDeadLetters = 3 })
-	crowded   = with(small, func(o *Options) { o.MaxMessages, o.WhenFull = 5, DropOldest })
+	fewGraves = with(small, func(o *Options) { o.Retention.MaxDeadLetters = 3 })
+	crowded   = with(small, func(o *Options) { o.Limits.MaxMessages, o.Limits.WhenFull = 5, DropOldest })
 	// conflating has room for all: the drops that are told of are those by key.
-	conflating  = with(small, func(o *Options) { o.WhenFull = DropOldest })
-	recording   = with(small, func(o *Options) { o.MaxReceipts = 1000 })
-	forgetful   = with(small, func(o *Options) { o.MaxReceipts = 6 })
-	undertaking = with(small, func(o *Options) { o.MaxReceipts, o.MaxDeadLetters = 1000, 3 })
+	conflating  = with(small, func(o *Options) { o.Limits.WhenFull = DropOldest })
+	recording   = with(small, func(o *Options) { o.Retention.MaxReceipts = 1000 })
+	forgetful   = with(small, func(o *Options) { o.Retention.MaxReceipts = 6 })
+	undertaking = with(small, func(o *Options) { o.Retention.MaxReceipts, o.Retention.MaxDeadLetters = 1000, 3 })
 )
 
 var outboxWorkloads = []crashWorkload{

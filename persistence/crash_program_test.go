@@ -39,7 +39,7 @@ type event struct {
 func newProgram(fsys *memFS, o Options, start *model, seed uint64, n uint32) *program {
 	p := &program{fsys: fsys, o: o, start: start, rnd: rand.New(rand.NewPCG(seed, 1)), n: n}
 	p.o.FS = fsys
-	if o.WhenFull == DropOldest {
+	if o.Limits.WhenFull == DropOldest {
 		p.o.OnDrop = func(d Drop) { p.drops = append(p.drops, d) } // for one goroutine
 	}
 	return p

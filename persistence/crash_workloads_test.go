@@ -30,14 +30,14 @@ var crashWorkloads = append([]crashWorkload{
 	{name: "removal", o: small, run: mix{append: 5, done: 5, large: true, restart: 1}.steps(50)},
 	{name: "restarts", o: small, run: mix{append: 3, done: 2, seen: 1, sync: 1, restart: 2, kill: 3}.steps(25)},
 	{name: "large restarts", o: small, run: mix{append: 4, done: 2, release: 1, sync: 1, restart: 2, kill: 2, large: true}.steps(25)},
-	{name: "no filling", o: with(small, func(o *Options) { o.FillBytes = -1 }), run: mix{append: 5, stream: 2, done: 4, release: 1, seen: 1, sync: 2, restart: 1}.steps(40)},
+	{name: "no filling", o: with(small, func(o *Options) { o.Files.PreallocateBytes = -1 }), run: mix{append: 5, stream: 2, done: 4, release: 1, seen: 1, sync: 2, restart: 1}.steps(40)},
 	{name: "huge packets", o: small, run: mix{append: 4, done: 2, restart: 1, huge: true}.steps(12)},
 	{name: "concurrent", o: small, run: concurrent},
 	{name: "failing disk", o: small, run: worn.failing(4, 12)},
 	{name: "failing disk, larger", o: small, run: worn.with(func(x *mix) { x.large = true }).failing(4, 12)},
 	{name: "interval", o: with(small, func(o *Options) { o.Sync, o.Interval = SyncInterval, 24*3600e9 }), run: mix{append: 6, stream: 2, done: 4, release: 1, seen: 1, reset: 1, sync: 1, restart: 1}.steps(40)},
 	{name: "never", o: with(small, func(o *Options) { o.Sync = SyncNever }), run: mix{append: 6, stream: 2, done: 4, release: 1, seen: 1, sync: 1, restart: 1, kill: 1}.steps(40)},
-	{name: "never, larger segments", o: with(small, func(o *Options) { o.Sync, o.SegmentBytes = SyncNever, 64<<10 }), run: mix{append: 10, done: 1, sync: 1, kill: 1, huge: true}.steps(12)},
+	{name: "never, larger segments", o: with(small, func(o *Options) { o.Sync, o.Files.SegmentBytes = SyncNever, 64<<10 }), run: mix{append: 10, done: 1, sync: 1, kill: 1, huge: true}.steps(12)},
 }, outboxWorkloads...)
 
 func with(o Options, change func(*Options)) Options {

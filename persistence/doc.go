@@ -15,7 +15,7 @@
 //	}
 //	store.Done(seq, persistence.Outcome{Kind: persistence.Acked}) // off the outbox
 //
-// Limits on messages, bytes, age and disk bound it, and Options.WhenFull says what
+// Limits on messages, bytes, age and disk bound it, and Limits.WhenFull says what
 // gives way. A newer message may take the place of an older one with the same key.
 // What no server takes can be set aside as a dead letter, and what became of a
 // message can be asked by its ID for as long as Options keep receipts. [Inspect]

@@ -18,7 +18,7 @@ func (c *counts) into(s *Stats) {
 
 // Enqueue implements [Store]. When the buffer is full, it waits for a commit.
 func (l *Log) Enqueue(m *Message) (Ticket, error) {
-	accepted, expires := m.times(&l.o, &l.ledger.clock)
+	accepted, expires := m.times(&l.o.Limits, &l.ledger.clock)
 	l.mu.Lock()
 	t, err := l.enqueue(m, accepted, expires)
 	drops, notify := l.drops, l.notify
@@ -47,14 +47,14 @@ func (l *Log) enqueue(m *Message, accepted, expires int64) (Ticket, error) {
 		if err := l.usable(); err != nil {
 			return Ticket{}, err
 		}
-		if len(l.cur.buf) > 0 && len(l.cur.buf)+len(m.Packet)+len(m.Key)+maxMeta > l.o.BufferBytes {
+		if len(l.cur.buf) > 0 && len(l.cur.buf)+len(m.Packet)+len(m.Key)+maxMeta > l.o.Files.BufferBytes {
 			if err := l.flush(); err != nil {
 				return Ticket{}, err
 			}
 			continue
 		}
 		older, goes := l.replaceable(m)
-		err := l.ledger.admit(&l.o, m, goes)
+		err := l.ledger.admit(&l.o.Limits, m, goes)
 		var victims []uint64
 		if errors.Is(err, ErrFull) {
 			var again bool
@@ -80,7 +80,7 @@ func (l *Log) enqueue(m *Message, accepted, expires int64) (Ticket, error) {
 			if l.squeeze() {
 				continue
 			}
-			return Ticket{}, &FullError{Limit: "MaxDiskBytes", Max: l.o.MaxDiskBytes}
+			return Ticket{}, &FullError{Limit: "MaxDiskBytes", Max: l.o.Limits.MaxDiskBytes}
 		}
 		return l.accept(m, accepted, expires, older, victims), nil
 	}
@@ -88,7 +88,7 @@ func (l *Log) enqueue(m *Message, accepted, expires int64) (Ticket, error) {
 
 // diskRoom reports whether one more packet of that size keeps to MaxDiskBytes.
 func (l *Log) diskRoom(size int) bool {
-	return l.diskSize+int64(len(l.cur.buf)+size) <= l.o.MaxDiskBytes
+	return l.diskSize+int64(len(l.cur.buf)+size) <= l.o.Limits.MaxDiskBytes
 }
 
 // owing reports whether the oldest segment could be removed if only what was
@@ -183,7 +183,7 @@ func (l *Log) drop(seq uint64, cause DropCause) {
 // though what is in goes leaves. It returns which others are to be dropped, or
 // that it is worth trying again.
 func (l *Log) makeRoom(m *Message, older uint64, goes leaving, full error) (victims []uint64, again bool, _ error) {
-	switch l.o.WhenFull {
+	switch l.o.Limits.WhenFull {
 	case DropNewest:
 		l.droppedNewest++
 	case DropOldest:
@@ -197,7 +197,7 @@ func (l *Log) makeRoom(m *Message, older uint64, goes leaving, full error) (vict
 				victims = append(victims, seq)
 				goes.messages++
 				goes.bytes += int64(l.find(seq).loc().size)
-				if l.ledger.room(&l.o, int64(len(m.Packet)), goes) == nil {
+				if l.ledger.room(&l.o.Limits, int64(len(m.Packet)), goes) == nil {
 					return victims, false, nil
 				}
 			}
@@ -244,7 +244,7 @@ func (l *Log) Room(ctx context.Context, size int) error {
 	for {
 		l.mu.Lock()
 		err := l.usable()
-		if err != nil || l.ledger.pending == 0 || l.ledger.room(&l.o, int64(size), leaving{}) == nil && l.diskRoom(size) {
+		if err != nil || l.ledger.pending == 0 || l.ledger.room(&l.o.Limits, int64(size), leaving{}) == nil && l.diskRoom(size) {
 			l.mu.Unlock()
 			return err
 		}

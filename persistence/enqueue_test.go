@@ -9,7 +9,7 @@ import (
 // TestRoomOnDisk: Room waits for the disk as well.
 func TestRoomOnDisk(t *testing.T) {
 	o := small
-	o.MaxDiskBytes = 32 << 10
+	o.Limits.MaxDiskBytes = 32 << 10
 	l := open(t, newMemFS(), o)
 	defer l.Close()
 	var err error

@@ -18,7 +18,7 @@ var (
 	// ErrLocked: the folder is in use; see [LockedError].
 	ErrLocked = errors.New("persistence: the folder is in use: stop the other program, or use another folder")
 	// ErrPacketTooLarge: see [PacketTooLargeError].
-	ErrPacketTooLarge = errors.New("persistence: packet too large: split it or raise Options.MaxPacket")
+	ErrPacketTooLarge = errors.New("persistence: packet too large: split it or raise Limits.MaxPacketBytes")
 	// ErrUnknownStream: Message.Stream did not come from Stream of this store.
 	ErrUnknownStream = errors.New("persistence: unknown stream: register its name with Stream first")
 	// ErrStreamName: the name given to Stream is empty or too long.
@@ -48,11 +48,11 @@ type FullError struct {
 func (e *FullError) Error() string {
 	switch e.Limit {
 	case "MaxStreams":
-		return fmt.Sprintf("persistence: the store is full: Options.MaxStreams = %d names are registered: use fewer names or raise the option", e.Max)
+		return fmt.Sprintf("persistence: the store is full: Limits.MaxStreams = %d names are registered: use fewer names or raise the option", e.Max)
 	case "MaxDiskBytes":
-		return fmt.Sprintf("persistence: the store is full: the segments have reached Options.MaxDiskBytes = %d: end the oldest messages, which keep their segments, or raise the option", e.Max)
+		return fmt.Sprintf("persistence: the store is full: the segments have reached Limits.MaxDiskBytes = %d: end the oldest messages, which keep their segments, or raise the option", e.Max)
 	}
-	return fmt.Sprintf("persistence: the store is full: Options.%s = %d reached: wait for acknowledgements, end messages with Done, or raise the option", e.Limit, e.Max)
+	return fmt.Sprintf("persistence: the store is full: Limits.%s = %d reached: wait for acknowledgements, end messages with Done, or raise the option", e.Limit, e.Max)
 }
 
 // Is reports whether target is ErrFull.
@@ -66,7 +66,7 @@ type PacketTooLargeError struct {
 }
 
 func (e *PacketTooLargeError) Error() string {
-	return fmt.Sprintf("persistence: packet of %d bytes is larger than Options.%s = %d: split it or raise the option", e.Size, e.Limit, e.Max)
+	return fmt.Sprintf("persistence: packet of %d bytes is larger than Limits.%s = %d: split it or raise the option", e.Size, e.Limit, e.Max)
 }
 
 // Is reports whether target is ErrPacketTooLarge.
@@ -153,4 +153,15 @@ type OptionError struct {
 
 func (e *OptionError) Error() string {
 	return fmt.Sprintf("persistence: Options.%s = %d: must be %s, or 0 for the default", e.Option, e.Value, e.Range)
+}
+
+// Corruption is a damaged place in a file. The log uses what is readable around
+// it. Messages in it are counted as Dropped and Lost.
+type Corruption struct {
+	File   string // path of the file
+	Offset int64  // start of the damage
+	Length int64  // unreadable bytes; 0: the file is missing or too short
+	Seq    uint64 // the message that is lost, if a read found the damage; 0 at opening
+	Copy   string // path of a copy of the file; empty: there is none
+	Err    error  // what is wrong
 }

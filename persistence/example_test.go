@@ -85,7 +85,7 @@ func ExampleLog_Enqueue() {
 
 // A store has limits, and says which one was reached.
 func ExampleNewMemory() {
-	store := persistence.NewMemory(persistence.Options{MaxMessages: 1})
+	store := persistence.NewMemory(persistence.Options{Limits: persistence.Limits{MaxMessages: 1}})
 	persistence.Append(store, &persistence.Message{Packet: []byte("first")})
 	_, err := persistence.Append(store, &persistence.Message{Packet: []byte("second")})
 

@@ -33,7 +33,7 @@ func TestFlags(t *testing.T) {
 // moved to.
 func TestSessionLostPolicyIsKept(t *testing.T) {
 	fsys := newMemFS()
-	o := with(small, func(o *Options) { o.MaxDeadLetters = 10 })
+	o := with(small, func(o *Options) { o.Retention.MaxDeadLetters = 10 })
 	l := open(t, fsys, o)
 	policies := []SessionLostPolicy{AsConfigured, Republish, FailInFlight}
 	kept := uint64(0)

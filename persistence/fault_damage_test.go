@@ -30,7 +30,7 @@ type varied struct {
 // ones, released and dead ones among them, and receipts.
 func newVaried(t *testing.T, size int) *varied {
 	t.Helper()
-	v := &varied{o: with(small, func(o *Options) { o.MaxReceipts, o.MaxDeadLetters = 1000, 5 }), numbers: map[uint64]uint64{}}
+	v := &varied{o: with(small, func(o *Options) { o.Retention.MaxReceipts, o.Retention.MaxDeadLetters = 1000, 5 }), numbers: map[uint64]uint64{}}
 	p := newProgram(newMemFS(), v.o, newModel(v.o), 1, 0)
 	a := p.actor(0)
 	var errs []error

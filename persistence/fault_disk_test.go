@@ -57,7 +57,7 @@ func noReading(fsys *memFS) (heal func()) {
 // given up for it, and accepting goes on.
 func TestReadErrors(t *testing.T) {
 	const n = 40
-	o := with(small, func(o *Options) { o.MaxReceipts = 100 })
+	o := with(small, func(o *Options) { o.Retention.MaxReceipts = 100 })
 	fsys := newMemFS()
 	l := open(t, fsys, o)
 	defer l.Close()

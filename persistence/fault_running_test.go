@@ -41,7 +41,7 @@ func (f diskFault) spares(name string) bool {
 // power cut, and no file is synced again whose sync has failed.
 func TestFailedOperation(t *testing.T) {
 	x := mix{append: 6, stream: 2, done: 5, release: 1, seen: 1, cleared: 1, sync: 2, dead: 1, mark: 1, ranked: true, large: true}
-	each := with(small, func(o *Options) { o.MaxReceipts = 100 })
+	each := with(small, func(o *Options) { o.Retention.MaxReceipts = 100 })
 	interval := with(each, func(o *Options) { o.Sync, o.Interval = SyncInterval, 24*3600e9 })
 	for _, o := range []Options{each, interval} {
 		for _, f := range diskFaults {
@@ -110,7 +110,7 @@ func (p *program) neverSyncedAgain() error {
 // everything promised is there.
 func TestLastingFault(t *testing.T) {
 	x := mix{append: 6, done: 4, sync: 2, dead: 1, mark: 1, restart: 1, ranked: true, large: true}
-	o := with(small, func(o *Options) { o.MaxReceipts = 100 })
+	o := with(small, func(o *Options) { o.Retention.MaxReceipts = 100 })
 	for _, c := range []struct {
 		cause error
 		ops   []string // which fail

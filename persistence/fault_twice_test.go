@@ -83,7 +83,7 @@ func TestRemovalFails(t *testing.T) {
 	if _, err := Append(l, numbered(101, 500)); err != nil {
 		t.Fatal(err)
 	}
-	if s := l.Stats(); s.Segments > 2 || s.DiskBytes > 3*small.SegmentBytes {
+	if s := l.Stats(); s.Segments > 2 || s.DiskBytes > 3*small.Files.SegmentBytes {
 		t.Fatalf("not removed: %+v", s)
 	}
 	if err := l.Close(); err != nil {

@@ -13,7 +13,7 @@ import (
 // log.
 
 // minFill is how far the first filling of a segment reaches; each next one is
-// twice as long, up to Options.FillBytes, so that little files stay little.
+// twice as long, up to Files.PreallocateBytes, so that little files stay little.
 const minFill = 16 << 10
 
 const pageSize = 4 << 10
@@ -28,8 +28,8 @@ func (l *Log) fill() {
 	}
 	begin := l.end
 	l.filled = begin
-	n := min(max(l.end, minFill), int64(l.o.FillBytes))
-	to := min((l.end+n)&^(pageSize-1), l.o.SegmentBytes)
+	n := min(max(l.end, minFill), int64(l.o.Files.PreallocateBytes))
+	to := min((l.end+n)&^(pageSize-1), l.o.Files.SegmentBytes)
 	for l.filled < to {
 		b := zeros[:min(to-l.filled, int64(len(zeros)))]
 		if l.put(l.file, b, l.filled) != nil {

@@ -110,20 +110,20 @@ func TestOptions(t *testing.T) {
 		bad string // the option; empty: good
 	}{
 		{Options{}, ""},
-		{Options{SegmentBytes: 4 << 10, BufferBytes: 4 << 10, MaxMessages: 1, MaxBytes: 1, MaxPacket: 1, MaxStreams: 1, MaxDiskBytes: 16 << 10}, ""},
-		{Options{SegmentBytes: 1 << 30, MaxMessages: 10_000_000, MaxPacket: maxMaxPacket}, ""},
+		{Options{Files: Files{SegmentBytes: 4 << 10, BufferBytes: 4 << 10}, Limits: Limits{MaxMessages: 1, MaxBytes: 1, MaxPacketBytes: 1, MaxStreams: 1, MaxDiskBytes: 16 << 10}}, ""},
+		{Options{Files: Files{SegmentBytes: 1 << 30}, Limits: Limits{MaxMessages: 10_000_000, MaxPacketBytes: maxPacketBytes}}, ""},
 		{Options{Sync: SyncInterval, Interval: time.Millisecond}, ""},
 		{Options{Sync: SyncNever + 1}, "Sync"},
 		{Options{Interval: time.Microsecond}, "Interval"},
 		{Options{Interval: -1}, "Interval"},
-		{Options{MaxMessages: -1}, "MaxMessages"},
-		{Options{MaxBytes: -1}, "MaxBytes"},
-		{Options{MaxPacket: maxMaxPacket + 1}, "MaxPacket"},
-		{Options{MaxStreams: maxMaxStreams + 1}, "MaxStreams"},
-		{Options{MaxDiskBytes: -1}, "MaxDiskBytes"},
-		{Options{SegmentBytes: 1<<30 + 1}, "SegmentBytes"},
-		{Options{SegmentBytes: 100}, "SegmentBytes"},
-		{Options{BufferBytes: 100}, "BufferBytes"},
+		{Options{Limits: Limits{MaxMessages: -1}}, "Limits.MaxMessages"},
+		{Options{Limits: Limits{MaxBytes: -1}}, "Limits.MaxBytes"},
+		{Options{Limits: Limits{MaxPacketBytes: maxPacketBytes + 1}}, "Limits.MaxPacketBytes"},
+		{Options{Limits: Limits{MaxStreams: maxStreams + 1}}, "Limits.MaxStreams"},
+		{Options{Limits: Limits{MaxDiskBytes: -1}}, "Limits.MaxDiskBytes"},
+		{Options{Files: Files{SegmentBytes: 1<<30 + 1}}, "Files.SegmentBytes"},
+		{Options{Files: Files{SegmentBytes: 100}}, "Files.SegmentBytes"},
+		{Options{Files: Files{BufferBytes: 100}}, "Files.BufferBytes"},
 	} {
 		var option *OptionError
 		check := func(what string, err error) {
@@ -149,7 +149,7 @@ func TestOptions(t *testing.T) {
 // is no reason to refuse, if most of it is done by now.
 func TestMaxDiskBytesBehindARoundThatLeftMuch(t *testing.T) {
 	o := small
-	o.MaxDiskBytes = 64 << 10
+	o.Limits.MaxDiskBytes = 64 << 10
 	l := open(t, newMemFS(), o)
 	defer l.Close()
 	append1 := func() uint64 {
@@ -160,7 +160,7 @@ func TestMaxDiskBytesBehindARoundThatLeftMuch(t *testing.T) {
 		}
 		return seq
 	}
-	for l.Stats().DiskBytes < o.MaxDiskBytes*3/4 {
+	for l.Stats().DiskBytes < o.Limits.MaxDiskBytes*3/4 {
 		append1()
 	}
 	l.mu.Lock()
@@ -182,14 +182,14 @@ func TestMaxDiskBytesBehindARoundThatLeftMuch(t *testing.T) {
 // limit is not reached by messages that are done; by pending ones it is.
 func TestMaxDiskBytes(t *testing.T) {
 	o := small
-	o.MaxDiskBytes = 64 << 10
+	o.Limits.MaxDiskBytes = 64 << 10
 	l := open(t, newMemFS(), o)
 	defer l.Close()
 	for seq := uint64(1); seq < 1000; seq++ {
 		if _, err := Append(l, numbered(seq, 500)); err != nil {
 			t.Fatal(err)
 		}
-		if s := l.Stats(); s.DiskBytes > o.MaxDiskBytes+200 { // acknowledgements may exceed it
+		if s := l.Stats(); s.DiskBytes > o.Limits.MaxDiskBytes+200 { // acknowledgements may exceed it
 			t.Fatalf("%+v", s)
 		}
 		if seq > 1 {
@@ -199,7 +199,7 @@ func TestMaxDiskBytes(t *testing.T) {
 		}
 	}
 	s := l.Stats()
-	if s.Pending != 1 || s.Moved == 0 || s.Moved > 1000*500/uint64(small.SegmentBytes) {
+	if s.Pending != 1 || s.Moved == 0 || s.Moved > 1000*500/uint64(small.Files.SegmentBytes) {
 		t.Fatalf("%+v", s)
 	}
 	var err error

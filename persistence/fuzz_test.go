@@ -13,7 +13,7 @@ import (
 func FuzzRecord(f *testing.F) {
 	at := time.UnixMilli(1_700_000_000_000)
 	m := &Message{ID: [16]byte{1, 2, 3}, Accepted: at, Expires: at.Add(time.Hour), Stream: 3, StreamSeq: 9, Packet: []byte("packet")}
-	accepted, expires := m.times(&Options{}, &clock{})
+	accepted, expires := m.times(&Limits{}, &clock{})
 	for _, b := range [][]byte{
 		appendMessage(nil, 7, 7, m, accepted, expires), appendMessage(nil, 7, 7, &Message{}, accepted, never),
 		appendReleased(nil, 300, 0)[:7], appendReleased(nil, 300, 7), appendDone(nil, 1<<40, Result{Kind: Refused, Reason: 0x97}, 0),

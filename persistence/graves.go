@@ -92,7 +92,7 @@ func (l *Log) bury(seq uint64, size int, reason byte) {
 }
 
 func (l *Log) boundGraves() {
-	for len(l.ledger.graves) > max(l.o.MaxDeadLetters, 0) {
+	for len(l.ledger.graves) > max(l.o.Retention.MaxDeadLetters, 0) {
 		l.discard(l.ledger.graves[0].seq)
 	}
 }

@@ -59,7 +59,7 @@ func open(t *testing.T, fsys fsys.FS, o Options) *Log {
 // errPower is what every operation answers once the power is off.
 var errPower = errors.New("the power is off")
 
-var small = Options{SegmentBytes: 4 << 10, BufferBytes: 4 << 10}
+var small = Options{Files: Files{SegmentBytes: 4 << 10, BufferBytes: 4 << 10}}
 
 // workload uses a log until something fails, and opens it again, a few times.
 func workload(fsys *memFS, o Options, seed uint64) {

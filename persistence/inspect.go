@@ -152,8 +152,7 @@ func look(from fsys.FS, dir string) (files *snapshot, err error) {
 // read runs the log's own recovery on the snapshot.
 func (in *Inspection) read() error {
 	l := &Log{dir: in.Dir, o: Options{
-		FS: in.files, MaxDeadLetters: in.o.MaxDeadLetters, OnCorruption: in.note,
-		MaxReceipts: 1, // so that outcomes are kept
+		FS: in.files, Retention: Retention{MaxDeadLetters: in.o.Retention.MaxDeadLetters, MaxReceipts: 1}, OnCorruption: in.note, // so that outcomes are kept
 	}.withDefaults()}
 	r := recovery{log: l}
 	defer r.close()

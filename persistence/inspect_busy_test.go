@@ -11,7 +11,7 @@ import (
 // TestInspectWhileInUse: whatever a process does meanwhile, an inspection shows no
 // damage, everything that was accepted before and is not done, and goes on showing it.
 func TestInspectWhileInUse(t *testing.T) {
-	dir, o := t.TempDir(), Options{SegmentBytes: 32 << 10, BufferBytes: 8 << 10, FillBytes: 8 << 10}
+	dir, o := t.TempDir(), Options{Files: Files{SegmentBytes: 32 << 10, BufferBytes: 8 << 10, PreallocateBytes: 8 << 10}}
 	l, err := Open(dir, o)
 	if err != nil {
 		t.Fatal(err)
@@ -98,7 +98,7 @@ func (f busyFile) ReadAt(b []byte, off int64) (int, error) {
 // is records when the next part is, is not taken for damage.
 func TestInspectWhileAppending(t *testing.T) {
 	fsys := newMemFS()
-	l := open(t, fsys, Options{FillBytes: 4 << 20})
+	l := open(t, fsys, Options{Files: Files{PreallocateBytes: 4 << 20}})
 	defer l.Close()
 	grow := func(to int64) {
 		for l.end <= to {

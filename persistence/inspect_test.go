@@ -71,7 +71,7 @@ func seqsOf(t *testing.T, in *Inspection, which Which) (seqs []uint64) {
 // and on one that is not, and nothing of it changes.
 func TestInspect(t *testing.T) {
 	dir, at := t.TempDir(), time.UnixMilli(1_700_000_000_000)
-	o := Options{MaxReceipts: 100}
+	o := Options{Retention: Retention{MaxReceipts: 100}}
 	l, err := Open(dir, o)
 	if err != nil {
 		t.Fatal(err)
@@ -268,7 +268,7 @@ func TestInspectFolders(t *testing.T) {
 		t.Errorf("a newer version: %v", err)
 	}
 	var option *OptionError
-	if _, err := Inspect("log", Options{FS: fsys, MaxBytes: -1}); !errors.As(err, &option) {
+	if _, err := Inspect("log", Options{FS: fsys, Limits: Limits{MaxBytes: -1}}); !errors.As(err, &option) {
 		t.Errorf("a bad option: %v", err)
 	}
 }
@@ -276,7 +276,7 @@ func TestInspectFolders(t *testing.T) {
 // TestInspectReceipts: outcomes whose segment is gone, and those that are damaged.
 func TestInspectReceipts(t *testing.T) {
 	fsys, o := newMemFS(), small
-	o.MaxReceipts = 1000
+	o.Retention.MaxReceipts = 1000
 	l := open(t, fsys, o)
 	for seq := uint64(1); seq <= 60; seq++ {
 		if _, err := Append(l, numbered(seq, 300)); err != nil {

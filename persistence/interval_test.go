@@ -56,7 +56,7 @@ func TestInterval(t *testing.T) {
 // it is bounded.
 func TestIntervalSyncsLargeAmounts(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		l := open(t, newMemFS(), Options{Sync: SyncInterval, Interval: time.Hour, BufferBytes: 4 << 10})
+		l := open(t, newMemFS(), Options{Sync: SyncInterval, Interval: time.Hour, Files: Files{BufferBytes: 4 << 10}})
 		defer l.Close()
 		before := syncs(l)
 		for seq := uint64(1); seq <= 100; seq++ {

@@ -34,7 +34,7 @@ func TestMain(m *testing.M) {
 // appendUntilKilled prints the sequence of each message after it was accepted,
 // and ends every second one.
 func appendUntilKilled(dir string) error {
-	l, err := Open(dir, Options{SegmentBytes: 64 << 10, BufferBytes: 8 << 10})
+	l, err := Open(dir, Options{Files: Files{SegmentBytes: 64 << 10, BufferBytes: 8 << 10}})
 	if err != nil {
 		return err
 	}

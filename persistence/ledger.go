@@ -60,7 +60,7 @@ type leaving struct {
 }
 
 // admit returns an error if the message must not be enqueued.
-func (g *ledger) admit(o *Options, m *Message, goes leaving) error {
+func (g *ledger) admit(o *Limits, m *Message, goes leaving) error {
 	if int64(m.Stream) > int64(len(g.streams)) {
 		return ErrUnknownStream
 	}
@@ -70,7 +70,7 @@ func (g *ledger) admit(o *Options, m *Message, goes leaving) error {
 	return g.room(o, int64(len(m.Packet)), goes)
 }
 
-func (g *ledger) room(o *Options, size int64, goes leaving) error {
+func (g *ledger) room(o *Limits, size int64, goes leaving) error {
 	return o.room(size, g.pending-goes.messages, g.pendingBytes-goes.bytes)
 }
 
@@ -136,7 +136,7 @@ func (g *ledger) checkSeq(seq uint64) error {
 }
 
 // stream finds or registers a name; added says which.
-func (g *ledger) stream(o *Options, name string) (id uint32, last uint64, added bool, err error) {
+func (g *ledger) stream(o *Limits, name string) (id uint32, last uint64, added bool, err error) {
 	if id, ok := g.streamID[name]; ok {
 		return id, g.streams[id-1].last, false, nil
 	}
@@ -252,7 +252,7 @@ func fromMillis(ms int64) time.Time {
 }
 
 // times returns when the message was accepted and when it expires.
-func (m *Message) times(o *Options, c *clock) (accepted, expires int64) {
+func (m *Message) times(o *Limits, c *clock) (accepted, expires int64) {
 	if accepted = toMillis(m.Accepted); accepted == never {
 		accepted = c.now()
 	}

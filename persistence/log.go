@@ -107,8 +107,8 @@ func Open(dir string, o Options) (*Log, error) {
 func openLog(l *Log) (*Log, error) {
 	o := l.o
 	l.stop = make(chan struct{})
-	l.reading = reader{fs: o.FS, dir: l.dir, window: window{chunk: min(o.BufferBytes, 256<<10)}}
-	l.tail.limit = o.BufferBytes
+	l.reading = reader{fs: o.FS, dir: l.dir, window: window{chunk: min(o.Files.BufferBytes, 256<<10)}}
+	l.tail.limit = o.Files.BufferBytes
 	if err := l.start(); err != nil {
 		if l.file != nil {
 			l.file.Close()
@@ -173,12 +173,12 @@ func (l *Log) done(seq uint64, o Result) {
 	l.ledger.settle(r.priority(), o.Kind, size)
 	r.x.emptied = l.cur.id
 	at := int64(0)
-	if l.o.MaxReceipts > 0 {
+	if l.o.Retention.MaxReceipts > 0 {
 		at = l.ledger.clock.now()
 	}
 	l.cur.buf = appendDone(l.cur.buf, seq, o, at)
 	r.end(o, at)
-	if o.Kind == DeadLettered && l.o.MaxDeadLetters > 0 {
+	if o.Kind == DeadLettered && l.o.Retention.MaxDeadLetters > 0 {
 		r.set(stateDead)
 		l.bury(seq, size, o.Reason)
 	} else {
@@ -278,7 +278,7 @@ func (l *Log) Stream(name string) (uint32, uint64, error) {
 	if err := l.usable(); err != nil {
 		return 0, 0, err
 	}
-	id, last, added, err := l.ledger.stream(&l.o, name)
+	id, last, added, err := l.ledger.stream(&l.o.Limits, name)
 	if added {
 		l.cur.buf = appendStream(l.cur.buf, id, name)
 		l.noted()

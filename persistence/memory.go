@@ -29,8 +29,8 @@ func openMemory(o Options, files *memoryFS) *Memory {
 	if invalid != nil {
 		o = Options{}
 	}
-	setDefault(&o.SegmentBytes, 1<<20)
-	setDefault(&o.BufferBytes, 64<<10)
+	setDefault(&o.Files.SegmentBytes, 1<<20)
+	setDefault(&o.Files.BufferBytes, 64<<10)
 	o.Sync, o.FS = SyncNever, files
 	l, err := openLog(&Log{o: o.withDefaults(), inline: true, dir: ".", lock: noLock{}})
 	if err != nil {

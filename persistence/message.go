@@ -6,7 +6,7 @@ import "time"
 type Message struct {
 	ID        [16]byte  // message ID (the bytes of a UUID)
 	Accepted  time.Time // time of acceptance, in milliseconds; zero: Now
-	Expires   time.Time // time of expiry, in milliseconds; zero: never, or by Options.MaxAge
+	Expires   time.Time // time of expiry, in milliseconds; zero: never, or by Limits.MaxAge
 	Priority  Priority
 	Stream    uint32 // the named sequence, from Store.Stream; 0: none
 	StreamSeq uint64 // its number within Stream

@@ -15,7 +15,7 @@ func TestFormatVersion1(t *testing.T) {
 		t.Fatal(err)
 	}
 	for boot := uint64(3); boot < 5; boot++ {
-		l, err := Open(dir, Options{SegmentBytes: 4096})
+		l, err := Open(dir, Options{Files: Files{SegmentBytes: 4096}})
 		if err != nil {
 			t.Fatal(err)
 		}

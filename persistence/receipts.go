@@ -148,7 +148,7 @@ func (l *Log) loadReceipts() error {
 		switch {
 		case err != nil && !errors.Is(err, errReceipt):
 			return err
-		case err != nil || inUse || l.o.MaxReceipts == 0:
+		case err != nil || inUse || l.o.Retention.MaxReceipts == 0:
 			l.garbage = append(l.garbage, path)
 		default:
 			l.receipts.files = append(l.receipts.files, f)

@@ -11,7 +11,7 @@ import (
 func (l *Log) Receipt(id [16]byte) (Receipt, bool, error) {
 	l.mu.Lock()
 	err := l.usable()
-	if err != nil || l.o.MaxReceipts == 0 {
+	if err != nil || l.o.Retention.MaxReceipts == 0 {
 		l.mu.Unlock()
 		return Receipt{}, false, err
 	}

@@ -30,7 +30,7 @@ func (l *Log) keepReceipts(s *segment) bool {
 	case err == nil && f.count > 0:
 		l.addReceipts(f)
 	case err == nil || errors.Is(err, fs.ErrNotExist): // there are none, or the segment is gone already
-	case err == errNoRoom || l.diskSize > l.o.MaxDiskBytes/2:
+	case err == errNoRoom || l.diskSize > l.o.Limits.MaxDiskBytes/2:
 		l.receiptsLost += uint64(s.ended())
 	default:
 		return false
@@ -134,7 +134,7 @@ func (l *Log) addReceipts(f receiptFile) {
 	r.total += f.count
 	for len(r.files) > 1 {
 		oldest := r.files[0]
-		if r.total-oldest.count < uint64(l.o.MaxReceipts) && oldest.newest >= l.receiptLimit() {
+		if r.total-oldest.count < uint64(l.o.Retention.MaxReceipts) && oldest.newest >= l.receiptLimit() {
 			break
 		}
 		l.garbage = append(l.garbage, receiptName(l.dir, oldest.segment))
@@ -144,4 +144,6 @@ func (l *Log) addReceipts(f receiptFile) {
 }
 
 // receiptLimit is the time before which receipts are given up.
-func (l *Log) receiptLimit() int64 { return l.ledger.clock.now() - l.o.ReceiptAge.Milliseconds() }
+func (l *Log) receiptLimit() int64 {
+	return l.ledger.clock.now() - l.o.Retention.ReceiptAge.Milliseconds()
+}

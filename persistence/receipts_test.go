@@ -14,7 +14,7 @@ import (
 	"github.com/mooring-mqtt/mooring/internal/faultfs"
 )
 
-var withReceipts = with(small, func(o *Options) { o.MaxReceipts = 1000 })
+var withReceipts = with(small, func(o *Options) { o.Retention.MaxReceipts = 1000 })
 
 // receiptsLog returns a folder in which the outcomes of the first messages are in
 // receipts files: sequence n was acked, or refused with reason n if n is even.
@@ -167,7 +167,7 @@ func TestReceiptsNewerVersion(t *testing.T) {
 // are given up, the oldest first.
 func TestReceiptsByCount(t *testing.T) {
 	const n = 200
-	o := with(small, func(o *Options) { o.MaxReceipts = 20 })
+	o := with(small, func(o *Options) { o.Retention.MaxReceipts = 20 })
 	fsys := receiptsLog(t, o, n)
 	l := open(t, fsys, o)
 	defer l.Close()
@@ -184,7 +184,7 @@ func TestReceiptsByCount(t *testing.T) {
 // its files go when the next one is written.
 func TestReceiptsByAge(t *testing.T) {
 	const n = 40
-	o := with(withReceipts, func(o *Options) { o.ReceiptAge = time.Hour })
+	o := with(withReceipts, func(o *Options) { o.Retention.ReceiptAge = time.Hour })
 	fsys := receiptsLog(t, o, n)
 	l := open(t, fsys, o)
 	defer l.Close()
@@ -287,7 +287,7 @@ func FuzzReceipts(f *testing.F) {
 			}
 		}
 		left := onMemFS(faultfs.From(map[string][]byte{name: data, segmentName("log", 2): emptySegment(2)}))
-		l, err := Open("log", with(withReceipts, func(o *Options) { o.FS, o.ReceiptAge = left, 1<<62 }))
+		l, err := Open("log", with(withReceipts, func(o *Options) { o.FS, o.Retention.ReceiptAge = left, 1<<62 }))
 		var version *VersionError
 		if errors.As(err, &version) {
 			return

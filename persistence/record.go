@@ -77,7 +77,7 @@ const (
 	maxSequence    = 1 << 62
 	recordOverhead = 40 // of a usual message, beside its packet
 	maxClientID    = 65_535
-	maxCheckpoint  = 30*10 + maxMaxStreams*(maxStreamName+13) + 1<<16*3 + maxClientID
+	maxCheckpoint  = 30*10 + maxStreams*(maxStreamName+13) + 1<<16*3 + maxClientID
 )
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
@@ -130,7 +130,7 @@ func parseTag(b []byte) (kind uint8, body, size int, ok bool) {
 	var lo, hi int64
 	switch kind {
 	case kindMessage, kindMessage + hasExpiry, kindMessage + hasStream, kindMessage + hasExpiry + hasStream, kindExtended:
-		lo, hi = minMessage-minRecord, maxMaxPacket+maxMeta
+		lo, hi = minMessage-minRecord, maxPacketBytes+maxMeta
 	case kindReleased:
 		lo, hi = 1, 20
 	case kindDone:
@@ -263,7 +263,7 @@ func (r *record) decode(b []byte) error {
 	case kindReset:
 		r.name = string(d.rest())
 	case kindStream:
-		r.stream = uint32(d.number(maxMaxStreams))
+		r.stream = uint32(d.number(maxStreams))
 		r.name = string(d.rest())
 		d.bad = d.bad || r.stream == 0 || r.name == "" || len(r.name) > maxStreamName
 	case kindCheckpoint, kindCheckpoint1:
@@ -308,7 +308,7 @@ func (m *recordMessage) decodeExpires(d *decoder) {
 }
 
 func (m *recordMessage) decodeStream(r *record, d *decoder) {
-	r.stream = uint32(d.number(maxMaxStreams))
+	r.stream = uint32(d.number(maxStreams))
 	m.streamSeq = d.number(1<<64 - 1)
 	d.bad = d.bad || r.stream == 0
 }

@@ -233,7 +233,7 @@ func (r *recovery) opening(f *found) (prev link, ok bool, err error) {
 
 // load applies the records of one segment.
 func (r *recovery) load(f *found, oldest bool) error {
-	s := &segment{number: f.number, index: index{keep: r.log.o.MaxReceipts > 0}}
+	s := &segment{number: f.number, index: index{keep: r.log.o.Retention.MaxReceipts > 0}}
 	first := f.header.first
 	if f.damaged {
 		first = r.ledger.next

@@ -27,7 +27,7 @@ func (l *Log) sweep() {
 		if !ok {
 			break
 		}
-		if l.o.MaxReceipts > 0 && number != 0 && !l.keepReceipts(l.segments[0]) {
+		if l.o.Retention.MaxReceipts > 0 && number != 0 && !l.keepReceipts(l.segments[0]) {
 			break // the next commit tries again
 		}
 		l.pause()

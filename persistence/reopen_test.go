@@ -104,7 +104,7 @@ func TestDamageInTheOpening(t *testing.T) {
 func TestReopenedMessagesAreDurable(t *testing.T) {
 	for _, n := range []uint64{5, 400} { // all taken over; too much for that
 		fsys := newMemFS()
-		l := open(t, fsys, Options{Sync: SyncNever, BufferBytes: 4 << 10, SegmentBytes: 64 << 10})
+		l := open(t, fsys, Options{Sync: SyncNever, Files: Files{BufferBytes: 4 << 10, SegmentBytes: 64 << 10}})
 		for seq := uint64(1); seq <= n; seq++ {
 			if _, err := Append(l, numbered(seq, 100)); err != nil {
 				t.Fatal(err)
@@ -112,7 +112,7 @@ func TestReopenedMessagesAreDurable(t *testing.T) {
 		}
 		left := fsys.killed()
 		l.Close()
-		l = open(t, left, Options{BufferBytes: 4 << 10, SegmentBytes: 64 << 10})
+		l = open(t, left, Options{Files: Files{BufferBytes: 4 << 10, SegmentBytes: 64 << 10}})
 		for state := range uint64(5) {
 			after := open(t, left.powerCut(rand.New(rand.NewPCG(state, 1))), Options{})
 			if seqs, _ := contents(t, after); uint64(len(seqs)) != n {

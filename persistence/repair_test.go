@@ -17,7 +17,7 @@ import (
 func TestFullDiskWithNothingPending(t *testing.T) {
 	for _, sync := range []SyncPolicy{SyncEveryCommit, SyncInterval, SyncNever} {
 		for leave := range uint64(2) {
-			l := open(t, newMemFS(), with(small, func(o *Options) { o.MaxDiskBytes, o.Sync, o.Interval = 32<<10, sync, time.Hour }))
+			l := open(t, newMemFS(), with(small, func(o *Options) { o.Limits.MaxDiskBytes, o.Sync, o.Interval = 32<<10, sync, time.Hour }))
 			var err error
 			for seq := uint64(1); err == nil; seq++ {
 				_, err = Append(l, numbered(seq, 500))
@@ -92,7 +92,7 @@ func TestCompactionEnds(t *testing.T) {
 // with more than its receipts.
 func TestReceiptsWithoutRoom(t *testing.T) {
 	fsys := newMemFS()
-	l := open(t, fsys, with(small, func(o *Options) { o.MaxReceipts = 1000 }))
+	l := open(t, fsys, with(small, func(o *Options) { o.Retention.MaxReceipts = 1000 }))
 	defer l.Close()
 	fsys.setFault(func(op, name string, n int) (int, error) {
 		if op == "write" && strings.HasSuffix(name, receiptSuffix) {
@@ -151,7 +151,7 @@ func TestImpossibleMark(t *testing.T) {
 
 // TestOpeningManyMovedMessages: the time is not the square of their number.
 func TestOpeningManyMovedMessages(t *testing.T) {
-	m := NewMemory(Options{SegmentBytes: 64 << 10})
+	m := NewMemory(Options{Files: Files{SegmentBytes: 64 << 10}})
 	const messages = 60_000
 	for seq := uint64(1); seq <= messages; seq++ {
 		msg := numbered(seq, 20)
@@ -186,7 +186,7 @@ func TestOpeningManyMovedMessages(t *testing.T) {
 
 // TestKeysAreForgotten: keys of messages that are done do not stay.
 func TestKeysAreForgotten(t *testing.T) {
-	m := NewMemory(Options{SegmentBytes: 64 << 10})
+	m := NewMemory(Options{Files: Files{SegmentBytes: 64 << 10}})
 	defer m.Close()
 	for seq := uint64(1); seq <= 20_000; seq++ {
 		msg := numbered(seq, 20)
@@ -209,7 +209,7 @@ func TestKeysAreForgotten(t *testing.T) {
 
 // TestMaxAgeOfTheFarFuture: what is accepted can be read back.
 func TestMaxAgeOfTheFarFuture(t *testing.T) {
-	m := NewMemory(Options{MaxAge: time.Hour})
+	m := NewMemory(Options{Limits: Limits{MaxAge: time.Hour}})
 	defer m.Close()
 	if _, err := Append(m, &Message{Accepted: time.Unix(1<<60, 0)}); err != nil {
 		t.Fatal(err)

@@ -24,12 +24,12 @@ func TestRecordSizes(t *testing.T) {
 		{"with expiry and sequence", 1 << 27, Message{Accepted: at, Expires: at.Add(24 * time.Hour), Stream: 100, StreamSeq: 1 << 20}, 400, 40},
 		{"with expiry, among a quarter of a billion", 1<<28 - 1, Message{Accepted: at, Expires: at.Add(100 * time.Hour)}, 60_000, 40},
 		{"with a policy for a lost session", 1 << 27, Message{Accepted: at, OnSessionLost: FailInFlight}, 500, 35},
-		{"everything at its longest", maxSequence, Message{Accepted: time.Unix(maxMillis/1000, 0), Expires: time.Unix(1, 1e6), Stream: maxMaxStreams, StreamSeq: 1<<64 - 1}, 0, 70},
-		{"of kind 12 too", maxSequence, Message{Accepted: time.Unix(maxMillis/1000, 0), Expires: time.Unix(1, 1e6), Stream: maxMaxStreams, StreamSeq: 1<<64 - 1,
-			Priority: Urgent, Key: strings.Repeat("k", maxKey), OnSessionLost: Republish}, maxMaxPacket, maxMeta},
+		{"everything at its longest", maxSequence, Message{Accepted: time.Unix(maxMillis/1000, 0), Expires: time.Unix(1, 1e6), Stream: maxStreams, StreamSeq: 1<<64 - 1}, 0, 70},
+		{"of kind 12 too", maxSequence, Message{Accepted: time.Unix(maxMillis/1000, 0), Expires: time.Unix(1, 1e6), Stream: maxStreams, StreamSeq: 1<<64 - 1,
+			Priority: Urgent, Key: strings.Repeat("k", maxKey), OnSessionLost: Republish}, maxPacketBytes, maxMeta},
 	} {
 		c.m.Packet = make([]byte, c.packet)
-		accepted, expires := c.m.times(&Options{}, &clock{})
+		accepted, expires := c.m.times(&Limits{}, &clock{})
 		if n := len(appendMessage(nil, c.seq, c.seq, &c.m, accepted, expires)) - c.packet; n > c.atMost {
 			t.Errorf("%s: %d bytes beside the packet, want at most %d", c.name, n, c.atMost)
 		}
@@ -42,7 +42,7 @@ func TestRecordSizes(t *testing.T) {
 // TestIndexMemory: ten million pending messages take about a hundred megabytes.
 func TestIndexMemory(t *testing.T) {
 	const messages = 1_000_000
-	l := open(t, nullFS{newMemFS()}, Options{MaxMessages: messages, SegmentBytes: 16 << 20})
+	l := open(t, nullFS{newMemFS()}, Options{Limits: Limits{MaxMessages: messages}, Files: Files{SegmentBytes: 16 << 20}})
 	defer l.Close()
 	before := heap()
 	m := &Message{Packet: make([]byte, 64)}

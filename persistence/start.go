@@ -30,10 +30,10 @@ func (l *Log) start() error {
 	l.number = r.newest + 1
 	l.garbage = r.void
 
-	next := &segment{number: l.number, index: index{first: g.next, keep: l.o.MaxReceipts > 0}}
+	next := &segment{number: l.number, index: index{first: g.next, keep: l.o.Retention.MaxReceipts > 0}}
 	var prev link
 	var records []byte
-	if g.pending == 0 && len(g.graves) == 0 && l.o.MaxReceipts == 0 {
+	if g.pending == 0 && len(g.graves) == 0 && l.o.Retention.MaxReceipts == 0 {
 		for _, s := range r.segments {
 			l.garbage = append(l.garbage, segmentName(l.dir, s.number))
 		}

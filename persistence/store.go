@@ -39,7 +39,7 @@ type Outbox interface {
 	// Enqueue gives the message the next sequence and copies its packet. Sequences
 	// are 1, 2, 3… without gaps and are never reused, across restarts. The message is
 	// accepted when Wait has returned nil for the ticket. If a limit is reached,
-	// Options.WhenFull applies. Errors: [ErrFull], [ErrPacketTooLarge],
+	// Limits.WhenFull applies. Errors: [ErrFull], [ErrPacketTooLarge],
 	// [ErrUnknownStream], [ErrPriority], [ErrKey], [ErrSessionLostPolicy].
 	Enqueue(m *Message) (Ticket, error)
 	// Wait returns nil once the ticket's message is durable under the sync policy.
@@ -149,7 +149,7 @@ type RoomWaiter interface {
 }
 
 // Dropper is the optional part of a [Store] that drops messages by a policy:
-// Options.WhenFull and Message.Key.
+// Limits.WhenFull and Message.Key.
 type Dropper interface {
 	// NotifyDrops sets the function that is called for each dropped message. It is
 	// called on the goroutine that calls Enqueue, before Enqueue returns, without a

@@ -12,7 +12,7 @@ import (
 //     have ended because its fsync failed, and then the system shows data that it
 //     will never write, and reports success for the next fsync.
 func (r *recovery) takeOverFrom(last *segment) int64 {
-	small := r.log.o.SegmentBytes / 16
+	small := r.log.o.Files.SegmentBytes / 16
 	if r.last.broken || last.end() != r.ledger.next || slices.ContainsFunc(last.locs, func(at loc) bool { return at.off == 0 }) {
 		return 0
 	}
@@ -20,7 +20,7 @@ func (r *recovery) takeOverFrom(last *segment) int64 {
 		return headerSize
 	}
 	// Without a fence, nothing vouches for its opening either.
-	if from := max(r.last.fence, headerSize); last.size-from <= max(small, 4*int64(r.log.o.BufferBytes)) {
+	if from := max(r.last.fence, headerSize); last.size-from <= max(small, 4*int64(r.log.o.Files.BufferBytes)) {
 		return from
 	}
 	return 0 // under SyncNever fences are rare

@@ -77,8 +77,8 @@ func newDevice(i int, p *place, o *options) *device {
 	d := &device{name: fmt.Sprintf("%s-%04d", [...]string{"pump", "press", "oven", "lift", "scale"}[i%5], i+1),
 		version: [...]string{"1.4.2", "1.4.2", "1.4.2", "1.5.0-rc1"}[i%4], o: o, place: p, link: p.link(), changed: time.Now(),
 		connected: make(chan struct{}, 1)}
-	d.flash = persistence.NewMemory(persistence.Options{MaxMessages: maxBacklog, WhenFull: persistence.DropOldest,
-		SegmentBytes: 64 << 10, BufferBytes: 4 << 10, MaxDeadLetters: -1})
+	d.flash = persistence.NewMemory(persistence.Options{Limits: persistence.Limits{MaxMessages: maxBacklog, WhenFull: persistence.DropOldest},
+		Files: persistence.Files{SegmentBytes: 64 << 10, BufferBytes: 4 << 10}, Retention: persistence.Retention{MaxDeadLetters: -1}})
 	return d
 }
 

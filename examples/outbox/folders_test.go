@@ -47,7 +47,7 @@ func end(t *testing.T, l *persistence.Log, seq uint64, kind persistence.ResultKi
 func healthy(t *testing.T) string {
 	t.Helper()
 	dir := filepath.Join(t.TempDir(), "outbox")
-	l, err := persistence.Open(dir, persistence.Options{MaxReceipts: 10})
+	l, err := persistence.Open(dir, persistence.Options{Retention: persistence.Retention{MaxReceipts: 10}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -78,7 +78,7 @@ func healthy(t *testing.T) string {
 func long(t *testing.T) (string, []string) {
 	t.Helper()
 	dir := filepath.Join(t.TempDir(), "outbox")
-	l, err := persistence.Open(dir, persistence.Options{SegmentBytes: 4 << 10, BufferBytes: 4 << 10})
+	l, err := persistence.Open(dir, persistence.Options{Files: persistence.Files{SegmentBytes: 4 << 10, BufferBytes: 4 << 10}})
 	if err != nil {
 		t.Fatal(err)
 	}

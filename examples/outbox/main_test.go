@@ -94,7 +94,7 @@ func TestShow(t *testing.T) {
 // TestShowReceipt: of a message whose segment is gone the outcome is told.
 func TestShowReceipt(t *testing.T) {
 	dir := t.TempDir()
-	l, err := persistence.Open(dir, persistence.Options{SegmentBytes: 4 << 10, BufferBytes: 4 << 10, MaxReceipts: 100})
+	l, err := persistence.Open(dir, persistence.Options{Files: persistence.Files{SegmentBytes: 4 << 10, BufferBytes: 4 << 10}, Retention: persistence.Retention{MaxReceipts: 100}})
 	if err != nil {
 		t.Fatal(err)
 	}

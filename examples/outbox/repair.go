@@ -36,7 +36,7 @@ func (t *tool) repair() (int, error) {
 	var found []persistence.Corruption
 	// Nothing that the program keeps is given up for the sake of other limits.
 	l, err := persistence.Open(t.dir, persistence.Options{
-		MaxReceipts: math.MaxInt32, ReceiptAge: math.MaxInt64, MaxDeadLetters: 100_000,
+		Retention:    persistence.Retention{MaxReceipts: math.MaxInt32, ReceiptAge: math.MaxInt64, MaxDeadLetters: 100_000},
 		OnCorruption: func(c persistence.Corruption) { found = append(found, c) },
 	})
 	if err != nil {

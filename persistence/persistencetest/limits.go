@@ -11,7 +11,7 @@ import (
 )
 
 func testStreams(t *testing.T, open Open) {
-	s, reopen := open(t, persistence.Options{MaxStreams: 2})
+	s, reopen := open(t, persistence.Options{Limits: persistence.Limits{MaxStreams: 2}})
 	a, last, err := s.Stream("a")
 	must(t, err)
 	expect(t, "last of a new stream", last, 0)
@@ -65,14 +65,14 @@ func testEpoch(t *testing.T, open Open) {
 }
 
 func testLimits(t *testing.T, open Open) {
-	s, reopen := open(t, persistence.Options{MaxMessages: 3, MaxBytes: 100, MaxPacket: 60})
+	s, reopen := open(t, persistence.Options{Limits: persistence.Limits{MaxMessages: 3, MaxBytes: 100, MaxPacketBytes: 60}})
 	enqueue := func(size int) error {
 		_, err := persistence.Append(s, message(s.Stats().Accepted+1, size))
 		return err
 	}
 	var large *persistence.PacketTooLargeError
 	if err := enqueue(61); !errors.As(err, &large) || !errors.Is(err, persistence.ErrPacketTooLarge) || large.Max != 60 || large.Size != 61 {
-		t.Fatalf("a packet over MaxPacket: %v", err)
+		t.Fatalf("a packet over MaxPacketBytes: %v", err)
 	}
 	full := func(limit string, size int) {
 		t.Helper()
@@ -158,7 +158,7 @@ func testClosed(t *testing.T, open Open) {
 
 func testConcurrent(t *testing.T, open Open) {
 	const writers, each = 8, 200
-	s, reopen := open(t, persistence.Options{BufferBytes: 4 << 10, SegmentBytes: 16 << 10})
+	s, reopen := open(t, persistence.Options{Files: persistence.Files{BufferBytes: 4 << 10, SegmentBytes: 16 << 10}})
 	var mu sync.Mutex // the packet holds the sequence
 	var group sync.WaitGroup
 	for range writers {

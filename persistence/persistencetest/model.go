@@ -46,13 +46,13 @@ const (
 // and compares them.
 func testModel(t *testing.T, open Open) {
 	for seed := range uint64(6) {
-		o := persistence.Options{SegmentBytes: 4 << 10, BufferBytes: 4 << 10, MaxStreams: 5,
-			MaxDeadLetters: modelDeadLetters, MaxReceipts: modelReceipts}
+		o := persistence.Options{Files: persistence.Files{SegmentBytes: 4 << 10, BufferBytes: 4 << 10}, Limits: persistence.Limits{MaxStreams: 5},
+			Retention: persistence.Retention{MaxDeadLetters: modelDeadLetters, MaxReceipts: modelReceipts}}
 		if seed%2 == 1 {
-			o.WhenFull, o.MaxMessages = persistence.DropOldest, modelMessages
+			o.Limits.WhenFull, o.Limits.MaxMessages = persistence.DropOldest, modelMessages
 		}
 		if seed > 3 {
-			o.MaxReceipts = 0
+			o.Retention.MaxReceipts = 0
 		}
 		runModel(t, open, o, rand.New(rand.NewPCG(seed, seed)), 1500)
 	}
@@ -196,7 +196,7 @@ func (m *model) order() (list []*modelMessage) {
 // full drops a message for a new one of this priority, or reports that there is no
 // room.
 func (m *model) full(p persistence.Priority) bool {
-	if m.o.MaxMessages == 0 || len(m.order()) < m.o.MaxMessages {
+	if m.o.Limits.MaxMessages == 0 || len(m.order()) < m.o.Limits.MaxMessages {
 		return false
 	}
 	for level := persistence.Normal; level <= p && m.dropper; level++ {
@@ -368,7 +368,7 @@ func (m *model) compareReceipt(t *testing.T, s persistence.Store, one *modelMess
 	}
 	r, ok, err := receipts.Receipt(message(one.seq, 0).ID)
 	must(t, err)
-	if m.o.MaxReceipts == 0 {
+	if m.o.Retention.MaxReceipts == 0 {
 		expect(t, "a receipt where none are kept", ok, false)
 		return
 	}

@@ -23,7 +23,7 @@ func optional[T any](t *testing.T, s persistence.Store) T {
 
 // testRoom checks that Room waits until a message or the context ends.
 func testRoom(t *testing.T, open Open) {
-	s, _ := open(t, persistence.Options{MaxMessages: 2, MaxBytes: 100})
+	s, _ := open(t, persistence.Options{Limits: persistence.Limits{MaxMessages: 2, MaxBytes: 100}})
 	room := optional[persistence.RoomWaiter](t, s).Room
 	must(t, room(t.Context(), 100))
 	appendN(t, s, 2)
@@ -46,7 +46,7 @@ func testRoom(t *testing.T, open Open) {
 
 // testDropNewest checks that the new message is refused and counted.
 func testDropNewest(t *testing.T, open Open) {
-	s, _ := open(t, persistence.Options{MaxMessages: 2, WhenFull: persistence.DropNewest})
+	s, _ := open(t, persistence.Options{Limits: persistence.Limits{MaxMessages: 2, WhenFull: persistence.DropNewest}})
 	optional[persistence.Dropper](t, s)
 	appendN(t, s, 2)
 	for range 3 {
@@ -60,7 +60,7 @@ func testDropNewest(t *testing.T, open Open) {
 
 // dropping opens a store that drops its oldest messages, and records which.
 func dropping(t *testing.T, open Open, o persistence.Options) (s persistence.Store, drops *[]persistence.Drop) {
-	o.WhenFull, drops = persistence.DropOldest, new([]persistence.Drop)
+	o.Limits.WhenFull, drops = persistence.DropOldest, new([]persistence.Drop)
 	s, _ = open(t, o)
 	optional[persistence.Dropper](t, s).NotifyDrops(func(d persistence.Drop) { *drops = append(*drops, d) })
 	return s, drops
@@ -69,7 +69,7 @@ func dropping(t *testing.T, open Open, o persistence.Options) (s persistence.Sto
 // testDropOldestBytes checks that no more messages than necessary are dropped, and
 // none for a packet that can never be stored.
 func testDropOldestBytes(t *testing.T, open Open) {
-	s, drops := dropping(t, open, persistence.Options{MaxBytes: 100})
+	s, drops := dropping(t, open, persistence.Options{Limits: persistence.Limits{MaxBytes: 100}})
 	appendN(t, s, 5) // of 20 bytes
 	_, err := persistence.Append(s, message(6, 101))
 	expect(t, "a packet over MaxBytes", errors.Is(err, persistence.ErrPacketTooLarge), true)
@@ -87,7 +87,7 @@ func testDropOldestBytes(t *testing.T, open Open) {
 // testDropOldestPriority checks that the lowest priority is dropped first, also a
 // message that is not durable yet.
 func testDropOldestPriority(t *testing.T, open Open) {
-	s, drops := dropping(t, open, persistence.Options{MaxMessages: 2})
+	s, drops := dropping(t, open, persistence.Options{Limits: persistence.Limits{MaxMessages: 2}})
 	add := func(n uint64, p persistence.Priority) {
 		t.Helper()
 		m := message(n, 8)
@@ -106,7 +106,7 @@ func testDropOldestPriority(t *testing.T, open Open) {
 
 // testReceipts checks that nothing is returned for an unknown message.
 func testReceipts(t *testing.T, open Open) {
-	s, _ := open(t, persistence.Options{MaxReceipts: 10})
+	s, _ := open(t, persistence.Options{Retention: persistence.Retention{MaxReceipts: 10}})
 	_, ok, err := optional[persistence.Receipts](t, s).Receipt([16]byte{1})
 	must(t, err)
 	expect(t, "a receipt of an unknown message", ok, false)
@@ -144,7 +144,7 @@ func testDeadLetters(t *testing.T, open Open) {
 // testReceiptAge checks that a receipt is no longer returned once it is too old.
 func testReceiptAge(t *testing.T, open Open) {
 	synctest.Test(t, func(t *testing.T) {
-		s, _ := open(t, persistence.Options{SegmentBytes: 4 << 10, BufferBytes: 4 << 10, MaxReceipts: 1000, ReceiptAge: time.Hour})
+		s, _ := open(t, persistence.Options{Files: persistence.Files{SegmentBytes: 4 << 10, BufferBytes: 4 << 10}, Retention: persistence.Retention{MaxReceipts: 1000, ReceiptAge: time.Hour}})
 		receipts := optional[persistence.Receipts](t, s)
 		for n := range uint64(40) {
 			_, err := persistence.Append(s, message(n+1, 400))

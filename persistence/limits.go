@@ -1,0 +1,89 @@
+package persistence
+
+import "time"
+
+// Limits bound what a store holds. Zero means the default.
+type Limits struct {
+	// MaxMessages bounds the pending messages: 1 to 1<<31-1. Default: 1,000,000.
+	MaxMessages int
+	// MaxBytes bounds the packet bytes of the pending messages. Default: 1 GiB.
+	MaxBytes int64
+	// MaxPacketBytes bounds one packet, up to 268,435,000. Default: 16 MiB.
+	MaxPacketBytes int
+	// MaxStreams bounds the named sequences: 1 to 65,536. Default: 1,024.
+	MaxStreams int
+	// MaxDiskBytes bounds the segments together, at least four times SegmentBytes.
+	// Acknowledgements may exceed it. It is reached before MaxBytes if an old message
+	// stays pending while newer ones come and go. Default: four times MaxBytes and
+	// four segments.
+	MaxDiskBytes int64
+	// MaxAge bounds how long a message may wait after its acceptance. The store only
+	// sets the time of expiry: the message stays pending until the sender ends it as
+	// Expired. Default: 0, no bound.
+	MaxAge time.Duration
+	// WhenFull decides what Enqueue does when MaxMessages or MaxBytes is reached.
+	// Default: Reject.
+	WhenFull FullPolicy
+}
+
+// FullPolicy decides what Enqueue does when MaxMessages or MaxBytes is reached. A
+// message that may have been sent is never dropped, nor one of a higher priority
+// than the new message. MaxDiskBytes and MaxStreams always reject.
+type FullPolicy uint8
+
+const (
+	// Reject returns [ErrFull]. Room waits until there is room.
+	Reject FullPolicy = iota
+	// DropOldest drops the oldest messages of the lowest priority.
+	DropOldest
+	// DropNewest returns [ErrFull] and counts the new message.
+	DropNewest
+)
+
+// Admit returns an error if the message is invalid, or if it does not fit beside
+// this number of pending messages and of their packet bytes. It is a helper for a
+// custom [Store]; [Log] and [Memory] apply it themselves. Errors: those of
+// [Outbox].Enqueue except [ErrUnknownStream].
+func (l Limits) Admit(m *Message, pending int, bytes int64) error {
+	l = l.withDefaults()
+	if err := l.check(m); err != nil {
+		return err
+	}
+	return l.room(int64(len(m.Packet)), pending, bytes)
+}
+
+func (l *Limits) check(m *Message) error {
+	size := int64(len(m.Packet))
+	switch {
+	case size > int64(l.MaxPacketBytes):
+		return &PacketTooLargeError{Size: size, Max: int64(l.MaxPacketBytes), Limit: "MaxPacketBytes"}
+	case size > l.MaxBytes:
+		return &PacketTooLargeError{Size: size, Max: l.MaxBytes, Limit: "MaxBytes"}
+	case m.Priority >= Priorities:
+		return ErrPriority
+	case len(m.Key) > maxKey:
+		return ErrKey
+	case m.OnSessionLost > FailInFlight:
+		return ErrSessionLostPolicy
+	}
+	return nil
+}
+
+func (l *Limits) room(size int64, pending int, bytes int64) error {
+	switch {
+	case pending >= l.MaxMessages:
+		return &FullError{Limit: "MaxMessages", Max: int64(l.MaxMessages)}
+	case bytes+size > l.MaxBytes:
+		return &FullError{Limit: "MaxBytes", Max: l.MaxBytes}
+	}
+	return nil
+}
+
+// withDefaults sets all limits but MaxDiskBytes, which depends on Files.
+func (l Limits) withDefaults() Limits {
+	setDefault(&l.MaxMessages, 1_000_000)
+	setDefault(&l.MaxBytes, 1<<30)
+	setDefault(&l.MaxPacketBytes, 16<<20)
+	setDefault(&l.MaxStreams, 1024)
+	return l
+}
