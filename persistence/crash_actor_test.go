@@ -82,7 +82,7 @@ func (a *actor) enqueue(size int, stream string, as looks) (wait func() error, e
 		a.note(func(m *model) { m.given[t.Seq] = x.key })
 	}
 	if a.o.Limits.WhenFull == DropOldest {
-		if dropped := a.dropped(x, before); dropped != nil {
+		if dropped := a.dropped(x, t.Drops, before); dropped != nil {
 			return nil, dropped
 		}
 	}

@@ -4,9 +4,7 @@ import "fmt"
 
 // dropped looks at what Enqueue dropped for a message: it must be what the policy
 // says, and all together must be on disk or not.
-func (a *actor) dropped(x message, before int) error {
-	drops := a.drops
-	a.drops = nil
+func (a *actor) dropped(x message, drops []Drop, before int) error {
 	if len(drops) == 0 {
 		return nil
 	}

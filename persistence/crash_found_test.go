@@ -132,7 +132,6 @@ func TestDroppedForNothing(t *testing.T) {
 func TestRefusedForNothing(t *testing.T) {
 	o := small
 	o.Limits.MaxBytes, o.Limits.WhenFull = 1000, DropOldest
-	o.OnDrop = func(d Drop) { t.Errorf("%+v", d) }
 	l := open(t, newMemFS(), o)
 	defer l.Close()
 	for seq := uint64(1); seq <= 3; seq++ {

@@ -20,7 +20,6 @@ type program struct {
 	history []event
 	actors  []*actor
 	n       uint32 // numbers of messages are above it
-	drops   []Drop // told of, and not looked at yet
 	moved   uint64 // how many messages were moved
 
 	openings []int // at which operations the log was opened
@@ -39,9 +38,6 @@ type event struct {
 func newProgram(fsys *memFS, o Options, start *model, seed uint64, n uint32) *program {
 	p := &program{fsys: fsys, o: o, start: start, rnd: rand.New(rand.NewPCG(seed, 1)), n: n}
 	p.o.FS = fsys
-	if o.Limits.WhenFull == DropOldest {
-		p.o.OnDrop = func(d Drop) { p.drops = append(p.drops, d) } // for one goroutine
-	}
 	return p
 }
 

@@ -20,25 +20,8 @@ func (c *counts) into(s *Stats) {
 func (l *Log) Enqueue(m *Message) (Ticket, error) {
 	accepted, expires := m.times(&l.o.Limits, &l.ledger.clock)
 	l.mu.Lock()
-	t, err := l.enqueue(m, accepted, expires)
-	drops, notify := l.drops, l.notify
-	l.drops = nil
-	l.mu.Unlock()
-	for _, d := range drops {
-		for _, report := range []func(Drop){l.o.OnDrop, notify} {
-			if report != nil {
-				report(d)
-			}
-		}
-	}
-	return t, err
-}
-
-// NotifyDrops implements [Dropper]. Options.OnDrop is called too.
-func (l *Log) NotifyDrops(f func(Drop)) {
-	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.notify = f
+	return l.enqueue(m, accepted, expires)
 }
 
 // enqueue is entered and left with mu held, and may let go of it in between.
@@ -120,18 +103,19 @@ func (l *Log) accept(m *Message, accepted, expires int64, older uint64, victims 
 	}
 	b.buf = appendMessage(b.buf, seq, number, m, accepted, expires)
 	l.acceptedBytes += uint64(len(m.Packet))
+	t := Ticket{Seq: seq, batch: b.id}
 	if older != 0 {
 		l.conflated++
-		l.drop(older, Conflated)
+		l.drop(&t, older, Conflated)
 	}
 	l.droppedOldest += uint64(len(victims))
 	for _, seq := range victims {
-		l.drop(seq, DroppedOldest)
+		l.drop(&t, seq, DroppedOldest)
 	}
 	if m.Key != "" {
 		l.ledger.keys.replace(m.Key, seq, func(seq uint64) bool { return l.find(seq).alive() })
 	}
-	return Ticket{Seq: seq, batch: b.id}
+	return t
 }
 
 // replaceable returns the message whose place m takes, and what goes with it; 0
@@ -174,9 +158,9 @@ func (l *Log) place(p Priority, seq uint64) uint64 {
 	return l.cur.place(seq)
 }
 
-func (l *Log) drop(seq uint64, cause DropCause) {
+func (l *Log) drop(t *Ticket, seq uint64, cause DropCause) {
 	l.done(seq, Result{Kind: Dropped})
-	l.drops = append(l.drops, Drop{Seq: seq, Cause: cause})
+	t.Drops = append(t.Drops, Drop{Seq: seq, Cause: cause})
 }
 
 // makeRoom does what WhenFull says about a message that a limit does not admit,

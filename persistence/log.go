@@ -48,8 +48,6 @@ type Log struct {
 	round      uint64             // compaction has gone round when it comes to a segment above
 	floor      int64              // what was left when it had
 	squeezed   uint64             // the newest segment when there was last no room
-	drops      []Drop             // to be reported when mu is free
-	notify     func(Drop)         // set by NotifyDrops
 	room       chan struct{}      // closed when there may be more room; nil while nobody waits
 	counts                        // of this opening
 	victims    [Priorities]uint64 // none that can be dropped is before
@@ -78,7 +76,6 @@ var (
 	_ Receipts    = (*Log)(nil)
 	_ DeadLetters = (*Log)(nil)
 	_ RoomWaiter  = (*Log)(nil)
-	_ Dropper     = (*Log)(nil)
 )
 
 // Open opens the log in a folder, or creates both. It fails with

@@ -12,7 +12,7 @@ type Message struct {
 	StreamSeq uint64 // its number within Stream
 	// Key, if not empty, lets the message replace an older unsent message with the
 	// same key, which is Dropped. It has up to 1,024 bytes and is usually the topic.
-	// A store that is not a [Dropper] ignores it.
+	// A custom store may ignore it.
 	Key string
 	// OnSessionLost is kept for the sender. The store does not act on it.
 	OnSessionLost SessionLostPolicy
@@ -72,6 +72,7 @@ func (c *Cursor) Pass(e *Entry) { c[e.Priority] = e.Seq }
 // Ticket identifies a message that was enqueued and may not be durable yet.
 type Ticket struct {
 	Seq   uint64 // the message's sequence
+	Drops []Drop // the messages that were dropped for it, in this order
 	batch uint64 // the commit that writes it
 }
 

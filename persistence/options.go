@@ -8,7 +8,7 @@ import (
 )
 
 // Options configure a store. The zero value is ready for use. [Memory] applies
-// Limits, Retention and OnDrop only.
+// Limits and Retention only.
 type Options struct {
 	// Sync decides when the log calls fsync. Default: SyncEveryCommit.
 	Sync SyncPolicy
@@ -20,9 +20,6 @@ type Options struct {
 	Retention Retention // what is kept of messages that have ended
 	Files     Files     // sizes of files and buffers
 
-	// OnDrop is called for each message that a policy drops, as described at
-	// [Dropper].
-	OnDrop func(Drop)
 	// OnCorruption is called for each damaged place. No lock is held. It must not
 	// call the store.
 	OnCorruption func(Corruption)

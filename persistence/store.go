@@ -9,8 +9,8 @@ import (
 // state of the MQTT session. [Log] keeps them on disk, [Memory] in memory.
 //
 // A custom store implements the methods of this interface. It may also implement
-// [Receipts], [DeadLetters], [RoomWaiter] and [Dropper], which the client finds by
-// type assertion. persistencetest.Run tests a store.
+// [Receipts], [DeadLetters] and [RoomWaiter], which the client finds by type
+// assertion. persistencetest.Run tests a store.
 //
 // All methods are safe for concurrent use. Release, Done, Seen and Cleared must not
 // wait for the disk: the goroutine that reads from the network calls them. After
@@ -39,7 +39,8 @@ type Outbox interface {
 	// Enqueue gives the message the next sequence and copies its packet. Sequences
 	// are 1, 2, 3… without gaps and are never reused, across restarts. The message is
 	// accepted when Wait has returned nil for the ticket. If a limit is reached,
-	// Limits.WhenFull applies. Errors: [ErrFull], [ErrPacketTooLarge],
+	// Limits.WhenFull applies; Ticket.Drops are the messages that were dropped for this
+	// one. Errors: [ErrFull], [ErrPacketTooLarge],
 	// [ErrUnknownStream], [ErrPriority], [ErrKey], [ErrSessionLostPolicy].
 	Enqueue(m *Message) (Ticket, error)
 	// Wait returns nil once the ticket's message is durable under the sync policy.
@@ -146,15 +147,6 @@ type RoomWaiter interface {
 	// Room returns nil when the limits leave room for a packet of this size, or when
 	// the store is empty. Other errors: the cause of ctx, [ErrClosed], [ErrFailed].
 	Room(ctx context.Context, size int) error
-}
-
-// Dropper is the optional part of a [Store] that drops messages by a policy:
-// Limits.WhenFull and Message.Key.
-type Dropper interface {
-	// NotifyDrops sets the function that is called for each dropped message. It is
-	// called on the goroutine that calls Enqueue, before Enqueue returns, without a
-	// lock held. It may call the store.
-	NotifyDrops(func(Drop))
 }
 
 // Append enqueues a message and waits until it is durable.

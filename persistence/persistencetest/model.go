@@ -22,8 +22,8 @@ type model struct {
 	streams  []string
 	last     map[string]uint64
 	drops    []persistence.Drop // expected since the last comparison
-	notified []persistence.Drop // of these, reported by the store
-	dropper  bool               // the store implements persistence.Dropper
+	reported []persistence.Drop // of these, reported by the store
+	dropper  bool               // the store drops messages
 }
 
 type modelMessage struct {
@@ -61,8 +61,7 @@ func testModel(t *testing.T, open Open) {
 func runModel(t *testing.T, open Open, o persistence.Options, rnd *rand.Rand, steps int) {
 	m := &model{o: o, totals: map[persistence.ResultKind]uint64{}, seen: map[uint16]bool{}, last: map[string]uint64{}}
 	s, reopen := open(t, o)
-	_, m.dropper = s.(persistence.Dropper)
-	m.attach(s)
+	m.dropper = drops(t, open)
 	for range steps {
 		switch p := rnd.IntN(100); {
 		case p < 45:
@@ -116,17 +115,10 @@ func runModel(t *testing.T, open Open, o persistence.Options, rnd *rand.Rand, st
 			must(t, s.Sync())
 		case p < 98:
 			s = reopen()
-			m.attach(s)
 			m.compare(t, s)
 		}
 	}
 	m.compare(t, s)
-}
-
-func (m *model) attach(s persistence.Store) {
-	if d, ok := s.(persistence.Dropper); ok {
-		d.NotifyDrops(func(d persistence.Drop) { m.notified = append(m.notified, d) })
-	}
 }
 
 func (m *model) any(rnd *rand.Rand) *modelMessage { return m.messages[rnd.IntN(len(m.messages))] }
@@ -245,13 +237,15 @@ func (m *model) append(t *testing.T, s persistence.Store, rnd *rand.Rand) {
 	}
 	replaces := older != nil && m.droppable(older)
 	full := !replaces && m.full(one.priority)
-	seq, err := persistence.Append(s, msg)
+	ticket, err := s.Enqueue(msg)
+	m.reported = append(m.reported, ticket.Drops...)
 	if full {
 		expect(t, "no message can be dropped: ErrFull", errors.Is(err, persistence.ErrFull), true)
 		return
 	}
 	must(t, err)
-	expect(t, "sequence", seq, one.seq)
+	must(t, s.Wait(ticket))
+	expect(t, "sequence", ticket.Seq, one.seq)
 	if replaces {
 		m.drop(older, persistence.Conflated)
 	}
@@ -269,8 +263,8 @@ func (m *model) append(t *testing.T, s persistence.Store, rnd *rand.Rand) {
 func (m *model) compare(t *testing.T, s persistence.Store) {
 	t.Helper()
 	m.compareMessages(t, s)
-	expectList(t, "drops", m.notified, m.drops)
-	m.notified, m.drops = nil, nil
+	expectList(t, "drops", m.reported, m.drops)
+	m.reported, m.drops = nil, nil
 	var seen []uint16
 	for id := range m.seen {
 		seen = append(seen, id)
