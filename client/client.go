@@ -9,8 +9,8 @@ import (
 
 	"github.com/mooring-mqtt/mooring/internal/callback"
 	"github.com/mooring-mqtt/mooring/internal/link"
+	"github.com/mooring-mqtt/mooring/internal/outbox"
 	"github.com/mooring-mqtt/mooring/internal/session"
-	"github.com/mooring-mqtt/mooring/ordering"
 	"github.com/mooring-mqtt/mooring/persistence"
 	"github.com/mooring-mqtt/mooring/reliability"
 )
@@ -29,26 +29,18 @@ type Client struct {
 	identity *link.Identity
 	phase    phaseTracker
 	breaker  *reliability.Breaker
-	seq      *ordering.Sequencer
-	streams  streamIDs
-	pending  pendingMessages
+	outbox   *outbox.Outbox
 	router   router
 	taps     taps
 	views    views
 	lanes    []*lane
 	inbound  inboundBudget
-	feed     feed
-	ageing   ageing
-	suspect  suspect
 
-	drops     drops
-	droppable atomic.Bool // messages that were not sent may be dropped for others
 	// publishers are the names that messages are numbered under, by priority.
 	publishers [persistence.Priorities]string
 
 	retainAsPublished atomic.Bool   // of any subscription
 	exchange          chan struct{} // held while a SUBSCRIBE or UNSUBSCRIBE is out
-	wake              chan struct{} // the drainer has something to do
 
 	guard    callback.Guard // which goroutines are inside functions of the application
 	mu       sync.Mutex
@@ -70,14 +62,12 @@ type Client struct {
 	beginEnd  context.CancelCauseFunc
 	endBy     time.Time // when CloseTimeout is over; of teardown
 
-	lost       lostSession
-	storeErr   error // of closing the store, under mu
-	claims     claims
-	announcer  announcer
-	told       atomic.Bool  // Stopped
-	findings   []Finding    // of Config.Lint
-	publishing atomic.Int64 // calls of Publish that were let in
-	counters   counters
+	storeErr  error // of closing the store, under mu
+	claims    claims
+	announcer announcer
+	told      atomic.Bool // Stopped
+	findings  []Finding   // of Config.Lint
+	counters  counters
 }
 
 // lifecycle only ever moves forward.
@@ -104,7 +94,6 @@ func New(cfg Config) (*Client, error) {
 		cfg:      cfg,
 		store:    cfg.Store.Custom,
 		clock:    newClock(),
-		wake:     make(chan struct{}, 1),
 		exchange: make(chan struct{}, 1),
 		done:     make(chan struct{}),
 	}
@@ -121,16 +110,7 @@ func New(cfg Config) (*Client, error) {
 			return nil, err
 		}
 	}
-	if d, ok := c.store.(persistence.Dropper); ok {
-		d.NotifyDrops(c.drops.add)
-	}
 	c.identity = c.newIdentity(temporaryID)
-	c.droppable.Store(cfg.Store.Custom != nil || cfg.Store.WhenFull == DropOldest) // a store of their own may have any policy
-	c.pending.init(cfg.Publishing.WaitTimeout, c.store.LastSeq())
-	c.ageing.init(cfg.Store.Options.Limits.MaxAge, c.store.Stats().Pending > 0)
-	c.lost.init(c.store)
-	c.seq = ordering.NewSequencer(ordering.SequencerOptions{})
-	c.streams.ids = map[string]uint32{}
 	breaker := cfg.Publishing.Breaker
 	told := breaker.OnStateChange
 	breaker.OnStateChange = func(from, to reliability.State) {
@@ -140,17 +120,28 @@ func New(cfg Config) (*Client, error) {
 		c.event(BreakerChanged{From: from.String(), To: to.String()})
 	}
 	c.breaker = reliability.NewBreaker(breaker)
+	c.outbox = outbox.New(outbox.Config{
+		Store:          c.store,
+		Breaker:        c.breaker,
+		WhenFull:       outbox.FullPolicy(cfg.Store.WhenFull),
+		StoreDrops:     cfg.Store.Custom != nil || cfg.Store.WhenFull == DropOldest, // a custom store may have any policy
+		DeadLetters:    cfg.Store.DeadLetters > 0,
+		OnSessionLost:  cfg.Session.OnLost,
+		PoisonAttempts: cfg.Publishing.PoisonAttempts,
+		MaxAge:         cfg.Store.Options.Limits.MaxAge,
+		Describe:       endError,
+		Ended:          c.messageEnded,
+		StoreFailed:    c.storeFailed,
+	})
 	c.session = session.New(session.Config{
-		Store:             sessionStore{c.store, c},
+		Store:             c.store,
 		ReceiveMaximum:    cfg.Receiving.ReceiveMaximum,
 		TopicAliasMaximum: cfg.Receiving.TopicAliasMaximum,
 		TopicAliases:      uint16(cfg.Publishing.TopicAliases),
-		Settled:           c.settled,
-		Lost:              c.sessionLost,
+		Settled:           c.outbox.Acknowledged,
 		Deliver:           c.receive,
-		Room:              c.wakeDrainer,
+		Room:              c.outbox.Wake,
 	})
-	c.counters.settled = make(chan struct{}, 1)
 	c.inbound.init(int64(cfg.Receiving.MaxBufferedBytes), int64(cfg.Connection.MaximumPacketSize))
 	c.claims.owner = cfg.ClientID
 	c.makeLanes()
@@ -166,7 +157,6 @@ func (c *Client) openStore() error {
 	if c.cfg.Store.DeadLetters > 0 {
 		options.Retention.MaxDeadLetters = c.cfg.Store.DeadLetters
 	}
-	options.OnDrop = nil // called by reportDrops
 	if c.cfg.Dir == "" {
 		c.store = persistence.NewMemory(options)
 		return nil
@@ -219,7 +209,7 @@ func (c *Client) Start(ctx context.Context) error {
 	for _, l := range c.lanes {
 		c.run(&c.busy, func() { l.run(laneCtx) })
 	}
-	c.run(&c.work, func() { c.drain(drainCtx) })
+	c.run(&c.work, func() { c.outbox.Run(drainCtx) })
 	c.run(&c.answering, func() { c.session.RunAcks(ackCtx) })
 	c.run(&c.linking, func() {
 		c.logFindings()
@@ -313,13 +303,6 @@ func (c *Client) ClientID() string {
 		return ""
 	}
 	return c.identity.ClientID()
-}
-
-func (c *Client) wakeDrainer() {
-	select {
-	case c.wake <- struct{}{}:
-	default:
-	}
 }
 
 // event tells e, unless Stopped was told: that is the last.

@@ -44,6 +44,7 @@ func (c *Client) Drain(ctx context.Context) error {
 	c.mu.Lock()
 	if c.state < draining {
 		c.state = draining
+		c.outbox.Refuse(ErrDraining)
 	}
 	c.mu.Unlock()
 	c.leaveRest() // acknowledgements may be behind a stalled reader
@@ -51,20 +52,11 @@ func (c *Client) Drain(ctx context.Context) error {
 	if !c.started() {
 		cause = errNotStarted // nothing will ever be sent
 	}
-	// Those who are publishing come first: what they add is then pending.
-	for cause == nil && (c.publishing.Load() > 0 || c.store.Stats().Pending > 0) {
-		select {
-		case <-c.counters.settled:
-		case <-ctx.Done():
-			cause = context.Cause(ctx)
-		case <-c.done:
-			if cause = c.Err(); cause == nil {
-				cause = ErrClosed
-			}
-		}
+	if cause == nil {
+		cause = c.outbox.WaitIdle(ctx)
 	}
-	left := c.store.Stats().Pending
 	err := c.Close()
+	left := c.store.Stats().Pending
 	if cause != nil && left > 0 {
 		return &DrainError{Pending: int(left), Cause: cause}
 	}
@@ -77,14 +69,6 @@ func (c *Client) started() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.stopLink != nil
-}
-
-// drained tells Drain that a message has its outcome.
-func (c *Client) drained() {
-	select {
-	case c.counters.settled <- struct{}{}:
-	default:
-	}
 }
 
 // abort ends the client without DISCONNECT.
@@ -109,6 +93,7 @@ func (c *Client) end(cause error, g *DisconnectOptions) {
 	if cause == nil {
 		cause = ErrClosed
 	}
+	c.outbox.Stop(cause)
 	c.beginEnd(cause)
 	c.leaveRest()
 	if g != nil {
@@ -144,7 +129,6 @@ func (c *Client) teardown(started, clean bool) {
 		c.work.Wait()
 		c.answering.Wait()
 		c.linking.Wait()
-		c.unmark()
 	}
 	c.endViews()
 	c.views.wait(c.patience())
@@ -153,7 +137,7 @@ func (c *Client) teardown(started, clean bool) {
 	if err == nil {
 		err = ErrClosed
 	}
-	c.pending.abandon(err)
+	c.outbox.Close(err)
 	if c.ownStore {
 		err = c.store.Close()
 	} else {

@@ -150,7 +150,7 @@ type StoreConfig struct {
 	Custom persistence.Store
 	// WhenFull selects what Publish does when the store's MaxMessages or MaxBytes
 	// is reached. Default Reject. A Custom store drops its oldest messages by its
-	// own options, see Client.Dropped.
+	// own options.
 	WhenFull FullPolicy
 	// DeadLetters is how many refused messages are kept, to be read with
 	// Client.DeadLetters; beyond that the oldest is discarded. Such messages end
@@ -339,7 +339,24 @@ func (c Config) withDefaults() Config {
 	return c
 }
 
-// storePolicies are what the store does under each FullPolicy. Block is ours.
+// FullPolicy is what Publish does when MaxMessages or MaxBytes of the store is reached.
+// Other limits always refuse. Messages that may have been sent are never dropped, nor
+// are messages of a higher priority than the new one.
+type FullPolicy uint8
+
+const (
+	// Reject: Publish returns persistence.ErrFull.
+	Reject FullPolicy = iota
+	// Block: Publish waits for room, until its context ends or the client is closed.
+	Block
+	// DropOldest: the store drops the oldest message of the lowest priority. If it can
+	// drop none, Publish returns persistence.ErrFull.
+	DropOldest
+	// DropNewest: Publish returns a Delivery that has ended as Dropped, and no error.
+	DropNewest
+)
+
+// storePolicies are what the store does under each FullPolicy. The client blocks.
 var storePolicies = [...]persistence.FullPolicy{
 	Reject: persistence.Reject, Block: persistence.Reject, DropOldest: persistence.DropOldest, DropNewest: persistence.DropNewest,
 }

@@ -292,7 +292,7 @@ func TestSecondsAreRoundedUpAndFit(t *testing.T) {
 	for d, want := range map[time.Duration]uint32{
 		-1: 0, 0: 0, 1: 1, time.Second: 1, time.Second + 1: 2, 1<<63 - 1: 1<<32 - 1, (1<<32 - 1) * time.Second: 1<<32 - 1,
 	} {
-		if got := seconds(d); got != want {
+		if got := wire.Seconds(d); got != want {
 			t.Errorf("%v is %d s, want %d", d, got, want)
 		}
 	}

@@ -27,6 +27,7 @@ func (c *Client) newLink() (*link.Link, error) {
 		AckTimeout:     conn.AckTimeout,
 		Auth:           conn.Auth,
 		Session:        c.session,
+		ResetSession:   c.beginSession,
 		Identity:       c.identity,
 		Observer:       linkObserver{c},
 		Guard:          &c.guard,
@@ -59,9 +60,9 @@ func (c *Client) newLink() (*link.Link, error) {
 
 // connectPacket is what all CONNECT packets of the client have in common.
 func (c *Client) connectPacket() paho.Connect {
-	expiry := seconds(c.cfg.Session.Expiry)
+	expiry := wire.Seconds(c.cfg.Session.Expiry)
 	cp := paho.Connect{
-		KeepAlive: uint16(min(seconds(c.cfg.Connection.KeepAlive), 65_535)),
+		KeepAlive: uint16(min(wire.Seconds(c.cfg.Connection.KeepAlive), 65_535)),
 		Properties: &paho.ConnectProperties{
 			SessionExpiryInterval: &expiry,
 			ReceiveMaximum:        &c.cfg.Receiving.ReceiveMaximum,
@@ -82,7 +83,7 @@ func (c *Client) connectPacket() paho.Connect {
 func (w *Will) properties() []byte {
 	var dst []byte
 	if w.Delay > 0 {
-		dst = wire.AppendProperty(dst, wire.Property{ID: wire.PropWillDelay, Int: seconds(w.Delay)})
+		dst = wire.AppendProperty(dst, wire.Property{ID: wire.PropWillDelay, Int: wire.Seconds(w.Delay)})
 	}
 	p := w.packet()
 	return p.AppendProperties(dst)
@@ -109,7 +110,7 @@ func (c linkObserver) ConnectFailed(end link.End, d link.Decision) {
 	c.redirected(end, d)
 }
 
-// Connected brings the server up to date: unacknowledged direct messages and the
+// Connected brings the server up to date: unacknowledged unstored messages and the
 // birth first, then the subscriptions. Stored messages follow once up is Ready.
 func (c linkObserver) Connected(up *link.Up) {
 	defer c.guard.Enter()()
@@ -124,12 +125,12 @@ func (c linkObserver) Connected(up *link.Up) {
 	c.cfg.Logger.Info("connected", "server", server, "attempt", up.Attempt, "took", up.Took, "session_present", up.Gen.Present)
 	c.event(Connected{Server: server, SessionPresent: up.Gen.Present, Attempt: up.Attempt, Took: up.Took,
 		ClientID: c.ClientID(), KeepAlive: up.KeepAlive, SessionExpiry: up.SessionExpiry})
-	if err := up.Gen.ResendDirects(); err == nil {
+	if err := up.Gen.ResendUnstored(); err == nil {
 		c.announce(up)
 	}
 	up.Ready.Set()
-	c.wakeDrainer()
 	var using sync.WaitGroup
+	c.run(&using, func() { c.startSending(up) })
 	c.run(&using, func() {
 		c.catchUp(ctx, up)
 		c.run(&using, func() { c.keepTaps(ctx, up) })
@@ -140,16 +141,36 @@ func (c linkObserver) Connected(up *link.Up) {
 	using.Wait()
 }
 
+// subscribeFirst is how long stored messages wait on a new connection for its
+// subscriptions.
+const subscribeFirst = time.Second
+
+// startSending lets stored messages go once the subscriptions are made, so that a
+// client receives what it publishes itself. A server that does not answer delays
+// them by subscribeFirst.
+func (c *Client) startSending(up *link.Up) {
+	select {
+	case <-up.Subscribed.Done():
+	case <-time.After(subscribeFirst - up.Uptime()):
+	case <-up.Failed():
+		return
+	}
+	c.outbox.Connected(up.Gen)
+}
+
 func (c linkObserver) Disconnected(end link.End, d link.Decision) {
 	server, err := end.Server.Redacted(), connectionError(end.Err)
-	c.checkPoison(end.Up.Gen.Number, end.Err)
+	var ended *link.DisconnectError
+	if errors.As(end.Err, &ended) {
+		c.outbox.Disconnected(end.Up.Gen, ended.Reason)
+	} else {
+		c.outbox.Disconnected(end.Up.Gen, 0)
+	}
 	if end.TakenOver() {
 		// The other client has used the session: its state is not this client's any
 		// more, and packet identifiers may be in use. That holds for the next process too.
-		if err := c.voidSession(link.OwnerTakenOver); err != nil {
+		if err := c.outbox.ResetSession(link.OwnerTakenOver, c.session.Unacked()); err != nil {
 			c.storeFailed(err)
-		} else {
-			c.tellFailed()
 		}
 	}
 	byServer := (*ConnectionError)(nil)

@@ -2,10 +2,12 @@ package client
 
 import (
 	"context"
+	"errors"
 	"fmt"
-	"sync"
 	"time"
 
+	"github.com/mooring-mqtt/mooring/internal/outbox"
+	"github.com/mooring-mqtt/mooring/persistence"
 	"github.com/mooring-mqtt/mooring/reliability"
 )
 
@@ -15,15 +17,18 @@ type State uint8
 // A message is Pending until exactly one of the others is final.
 const (
 	Pending      State = iota
-	Acked              // the server has it: PUBACK, or PUBCOMP; at QoS 0 it was written to the connection
-	Refused            // the server does not want it, and why is in Outcome.Err
-	Expired            // its Expiry passed before it could be sent
-	Dropped            // given up by a policy (WhenFull, Conflate, FailInFlight), or damaged on disk
-	Abandoned          // the client stopped first; a store with Config.Dir has the message, and the next client goes on with it
-	DeadLettered       // Refused, and set aside: see Config.Store.DeadLetters
+	Acked              // the server acknowledged it (PUBACK or PUBCOMP); at QoS 0 it was written to the connection
+	Refused            // the server does not accept it; Outcome.Err has the reason
+	Expired            // its Expiry passed before it was sent
+	Dropped            // dropped by a policy (WhenFull, Conflate, FailInFlight), or damaged on disk
+	DeadLettered       // Refused, and kept: see Config.Store.DeadLetters
+	Abandoned          // the client was closed first; with Config.Dir the next client delivers it
 )
 
-var stateNames = [...]string{"pending", "acked", "refused", "expired", "dropped", "abandoned", "dead-lettered"}
+var stateNames = [...]string{"pending", "acked", "refused", "expired", "dropped", "dead-lettered", "abandoned"}
+
+// The states are those of the outbox and, but for Abandoned, of the store.
+var _ = [1]struct{}{}[Abandoned-State(outbox.Abandoned)+DeadLettered-State(persistence.DeadLettered)]
 
 // String returns the state's name in lower case.
 func (s State) String() string {
@@ -33,50 +38,37 @@ func (s State) String() string {
 	return stateNames[s]
 }
 
-// Outcome is the end of a message's way, as far as the server: whether a
-// subscriber got it, or its handler refused it, MQTT does not tell a publisher. Ask
-// for an answer with Message.ResponseTopic where that matters.
+// Outcome is the result of publishing a message to the server. MQTT does not report
+// to a publisher whether a subscriber received or refused it. To know that, ask for a
+// response with Message.ResponseTopic.
 type Outcome struct {
 	State  State
 	Reason byte  // the server's reason code
-	Err    error // nil if acked; *RefusedError, *PoisonError, *ExpiredError, *DroppedError, *DamagedError, ErrSessionLost or ErrClosed otherwise
+	Err    error // nil if acked; otherwise *RefusedError, *PoisonError, *ExpiredError, *DroppedError, *DamagedError, ErrSessionLost or ErrClosed
 }
 
-// Delivery is the promise that Publish makes: its outcome can be awaited,
-// looked at, or ignored. It is safe for concurrent use.
+// Delivery gives access to the outcome of one published message. It may be ignored.
+// All methods are safe for concurrent use.
 type Delivery struct {
 	ID MessageID
 
 	timeout time.Duration
-	mu      sync.Mutex
-	done    chan struct{} // made when someone waits
-	outcome Outcome
+	waiter  outbox.Waiter
 }
 
-// Done is closed when the outcome is known.
-func (d *Delivery) Done() <-chan struct{} {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if d.done == nil {
-		d.done = make(chan struct{})
-		if d.outcome.State != Pending {
-			close(d.done)
-		}
-	}
-	return d.done
-}
+// Done returns a channel that is closed when the outcome is final.
+func (d *Delivery) Done() <-chan struct{} { return d.waiter.Done() }
 
-// Outcome is the outcome so far; its State is Pending while it is open.
+// Outcome returns the outcome so far. Its State is Pending until it is final.
 func (d *Delivery) Outcome() Outcome {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	return d.outcome
+	r := d.waiter.Result()
+	return Outcome{State: State(r.State), Reason: r.Reason, Err: r.Err}
 }
 
 // Wait waits for the outcome, for at most Config.Publishing.WaitTimeout. The error is
-// nil if the server has the message and Outcome.Err if it never will. While it
-// is still pending the error is ctx's, or a *reliability.TimeoutError, and the
-// message goes on: do not publish it again, wait again.
+// nil if the server has the message, and Outcome.Err if it never will. If the message
+// is still pending, the error is the cause of ctx or a *reliability.TimeoutError, and
+// the client goes on to deliver it: do not publish it again, wait again.
 func (d *Delivery) Wait(ctx context.Context) (Outcome, error) {
 	if o := d.Outcome(); o.State != Pending {
 		return o, o.Err
@@ -88,15 +80,38 @@ func (d *Delivery) Wait(ctx context.Context) (Outcome, error) {
 	return o, o.Err
 }
 
-// resolve makes the outcome known; only the first call counts.
-func (d *Delivery) resolve(o Outcome) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if d.outcome.State != Pending {
-		return
+// endError returns the error of a message that ended without an acknowledgement.
+func endError(e outbox.End) error {
+	id := MessageID(e.ID)
+	switch e.Cause {
+	case outbox.ByServer:
+		return &RefusedError{Code: e.Reason, Reason: e.Text}
+	case outbox.ByLimit:
+		return limitError(e.Reason)
+	case outbox.Poison:
+		return &PoisonError{ID: id, Attempts: e.Attempts, Code: e.Reason}
+	case outbox.TimePassed:
+		return &ExpiredError{ID: id}
+	case outbox.StoreFull:
+		return &DroppedError{ID: id, Cause: e.Err}
+	case outbox.Replaced:
+		return &DroppedError{ID: id, Cause: ErrConflated}
+	case outbox.SessionLost:
+		return ErrSessionLost
 	}
-	d.outcome = o
-	if d.done != nil {
-		close(d.done)
+	return e.Err // outbox.Damaged: a *DamagedError
+}
+
+// messageEnded counts and reports the end of a stored message.
+func (c *Client) messageEnded(e outbox.End) {
+	id := MessageID(e.ID)
+	switch {
+	case e.State == outbox.Expired:
+		c.event(MessageExpired{ID: id})
+	case e.Cause == outbox.StoreFull || e.Cause == outbox.Replaced:
+		c.counters.policyDrops.Add(1)
+		c.event(MessageDropped{ID: id, Cause: errors.Unwrap(e.Err)})
+	case e.State == outbox.Refused || e.State == outbox.DeadLettered || e.Cause == outbox.SessionLost:
+		c.event(MessageRefused{ID: id, Err: e.Err, DeadLetter: e.State == outbox.DeadLettered})
 	}
 }

@@ -11,6 +11,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/mooring-mqtt/mooring/internal/outbox"
 	"github.com/mooring-mqtt/mooring/internal/wire"
 	"github.com/mooring-mqtt/mooring/internal/wire/control"
 	"github.com/mooring-mqtt/mooring/reliability"
@@ -51,63 +52,7 @@ func TestAnOutcomeMayComeBeforePublishReturns(t *testing.T) {
 		all.Wait()
 		<-served
 		wantAccounts(t, c)
-		c.pending.mu.Lock()
-		defer c.pending.mu.Unlock()
-		if n := len(c.pending.open); n != 0 {
-			t.Errorf("%d entries are left of messages that are done", n)
-		}
 	})
-}
-
-func TestPendingMessagesInEveryOrder(t *testing.T) {
-	outcome := Outcome{State: Acked}
-	for name, steps := range map[string]string{
-		"added, sent, settled":       "ats",
-		"sent before added":          "tas",
-		"settled before added":       "tsa",
-		"settled and never sent":     "sa",
-		"added, settled, never sent": "as",
-		"abandoned after":            "tsxa",
-		"added and abandoned":        "ax",
-		"abandoned before added":     "xa",
-		"sent, abandoned, added":     "txa",
-	} {
-		t.Run(name, func(t *testing.T) {
-			var p pendingMessages
-			p.init(0, 10)
-			var d *Delivery
-			reports := 0
-			for _, step := range steps {
-				switch step {
-				case 'a':
-					d, _ = p.add(11, &Message{ID: MessageID{1}})
-				case 't':
-					p.sent(11, MessageID{1}, func(error) { reports++ })
-				case 's':
-					m := p.settle(11)
-					if m.report != nil {
-						m.report(nil)
-					}
-					m.delivery.resolve(outcome)
-				case 'x':
-					p.abandon(ErrClosed)
-				}
-			}
-			want := Acked
-			if !strings.Contains(steps, "s") {
-				want = Abandoned
-			}
-			if got := d.Outcome().State; got != want {
-				t.Errorf("the outcome is %v, want %v", got, want)
-			}
-			if len(p.open) != 0 {
-				t.Errorf("an entry is left: %v", p.open)
-			}
-			if sent := strings.Contains(steps, "t") && strings.Contains(steps, "s"); sent && reports != 1 {
-				t.Errorf("the breaker was told %d times", reports)
-			}
-		})
-	}
 }
 
 func TestDelivery(t *testing.T) {
@@ -126,8 +71,8 @@ func TestDelivery(t *testing.T) {
 		waited := make(chan error, 1)
 		go func() { _, err := d.Wait(context.Background()); waited <- err }()
 		synctest.Wait()
-		d.resolve(Outcome{State: Dropped, Err: ErrSessionLost})
-		d.resolve(Outcome{State: Acked}) // only the first counts
+		d.waiter.Resolve(outbox.Result{State: outbox.Dropped, Err: ErrSessionLost})
+		d.waiter.Resolve(outbox.Result{State: outbox.Acked}) // only the first counts
 		if err := <-waited; err != ErrSessionLost {
 			t.Errorf("Wait returned %v", err)
 		}
@@ -136,7 +81,7 @@ func TestDelivery(t *testing.T) {
 			t.Errorf("Wait of what is known returned %v, %v", o.State, err)
 		}
 		late := &Delivery{}
-		late.resolve(Outcome{State: Acked})
+		late.waiter.Resolve(outbox.Result{State: outbox.Acked})
 		<-late.Done()
 	})
 	for s := Pending; s <= Abandoned; s++ {

@@ -93,7 +93,7 @@ func (c *Client) goodbye(up *link.Up) {
 	}
 	last := link.Disconnect{Reason: g.Reason, ReasonString: g.ReasonString, User: g.UserProperties}
 	if g.SessionExpiry != 0 {
-		expiry := seconds(max(g.SessionExpiry, 0))
+		expiry := wire.Seconds(max(g.SessionExpiry, 0))
 		last.SessionExpiry = &expiry
 	}
 	c.within(up, func() { _ = up.Disconnect(last) }) // an error changes nothing: the connection ends

@@ -92,6 +92,54 @@ func (e *RefusedError) Error() string {
 // ReasonCode is the code, for reliability.Classify.
 func (e *RefusedError) ReasonCode() byte { return e.Code }
 
+// limitError is the refusal of a packet that this server does not accept.
+func limitError(reason byte) *RefusedError {
+	e := &RefusedError{Code: reason}
+	switch reason {
+	case wire.ReasonPacketTooLarge:
+		e.Reason = "larger than the server's Maximum Packet Size; send less at a time"
+	case wire.ReasonQoSNotSupported:
+		e.Reason = "above the server's Maximum QoS; publish with a lower one"
+	case wire.ReasonRetainNotSupported:
+		e.Reason = "the server has no retained messages; publish without Retain"
+	}
+	return e
+}
+
+// PoisonError reports a message that was given up because the server ended several
+// connections in a row over it. Publish its content in another form.
+type PoisonError struct {
+	ID       MessageID
+	Attempts int
+	Code     byte // of the last DISCONNECT
+}
+
+func (e *PoisonError) Error() string {
+	return fmt.Sprintf("client: message %v given up: the server ended %d connections in a row over it, at last with %s (0x%02X); change the message, it would end every connection",
+		e.ID, e.Attempts, reliability.ReasonName(e.Code), e.Code)
+}
+
+// ReasonCode is the code, for reliability.Classify.
+func (e *PoisonError) ReasonCode() byte { return e.Code }
+
+// DroppedError reports a message that was dropped by a policy of this client.
+type DroppedError struct {
+	ID MessageID
+	// Cause is a persistence.ErrFull under DropOldest and DropNewest, ErrConflated if a
+	// newer message replaced it, and nil in a Receipt, which does not keep it.
+	Cause error
+}
+
+func (e *DroppedError) Error() string {
+	if e.Cause == nil {
+		return fmt.Sprintf("client: message %v dropped by a policy; publish it again if it is still needed", e.ID)
+	}
+	return fmt.Sprintf("client: message %v dropped: %v", e.ID, e.Cause)
+}
+
+// Unwrap returns the cause.
+func (e *DroppedError) Unwrap() error { return e.Cause }
+
 // ExpiredError says that a message's Expiry passed before it could be sent.
 type ExpiredError struct{ ID MessageID }
 

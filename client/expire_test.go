@@ -126,7 +126,7 @@ func TestWhatAnEarlierProcessLeftExpires(t *testing.T) {
 		cfg := testConfig("c", &recorder{}, nowhere)
 		cfg.Store.Custom = store
 		c := mustNew(t, cfg)
-		const many = 3*expireStep + 1
+		const many = 3*512 + 1
 		for range many {
 			expiring(t, c, AtLeastOnce, time.Minute)
 		}

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/mooring-mqtt/mooring/dedupe"
+	"github.com/mooring-mqtt/mooring/internal/wire"
 	"github.com/mooring-mqtt/mooring/persistence"
 )
 
@@ -86,7 +87,7 @@ var lintRules = []lintRule{
 			Problem: "asks for offline at the end of a session that the server keeps for ever: it is never said",
 			Fix:     "set a Session.Expiry below 136 years, or Status.Delay instead"},
 		when: func(v *lintView) bool {
-			return v.set.Presence.Status != nil && v.set.Presence.Status.AtSessionEnd && seconds(v.is.Session.Expiry) == math.MaxUint32
+			return v.set.Presence.Status != nil && v.set.Presence.Status.AtSessionEnd && wire.Seconds(v.is.Session.Expiry) == math.MaxUint32
 		},
 	},
 	{

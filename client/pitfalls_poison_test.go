@@ -137,23 +137,3 @@ func TestABirthThatEndsConnections(t *testing.T) {
 		})
 	}
 }
-
-// TestAnAcknowledgementClearsOneConnection, and not those behind it.
-func TestAnAcknowledgementClearsOneConnection(t *testing.T) {
-	var s suspect
-	s.first(1, 7, MessageID{}, true)
-	s.acked.Store(true)
-	if _, _, times := s.ended(1, true, false); times != 0 {
-		t.Errorf("accused %d times, and there was an acknowledgement", times)
-	}
-	for gen := uint64(2); gen < 5; gen++ {
-		s.first(gen, 7, MessageID{}, true)
-		if seq, _, times := s.ended(gen, true, false); seq != 7 || times != int(gen)-1 {
-			t.Errorf("connection %d: message %d is accused for the %d. time", gen, seq, times)
-		}
-	}
-	s.first(5, 7, MessageID{}, true)
-	if _, _, times := s.ended(5, true, true); times != 4 || s.waits() {
-		t.Errorf("accused %d times; a word that went behind the message is no excuse for it", times)
-	}
-}

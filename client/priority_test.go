@@ -271,12 +271,12 @@ func TestAMessageIsMarkedBeforeItIsSent(t *testing.T) {
 				t.Fatalf("message %d of priority %d came under %d", n, prio, m.PacketID)
 			}
 			marked, _ := store.look(prio)
-			if marked < n || marked > n+maxAhead {
+			if marked < n || marked > n+4096 {
 				t.Fatalf("message %d of priority %d came when %d were marked", n, prio, marked)
 			}
 			p.ack(wire.PUBACK, m.PacketID, 0, "")
 		}
-		if _, marks := store.look(Normal); marks > 40 || store.first != firstAhead {
+		if _, marks := store.look(Normal); marks > 40 || store.first != 64 {
 			t.Errorf("%d marks for %d messages, the first up to %d", marks, count, store.first)
 		}
 	})

@@ -97,7 +97,7 @@ func (c *Client) DeadLetters() iter.Seq2[DeadLetter, error] {
 func deadLetter(e *persistence.Entry, reason byte) (DeadLetter, error) {
 	d := DeadLetter{Reason: reason, Accepted: e.Accepted, seq: e.Seq}
 	// What is stored has no packet identifier, and as a packet needs one.
-	image := wire.AppendImage(nil, e.Packet, 1, false, seconds(e.Expires.Sub(e.Accepted)))
+	image := wire.AppendImage(nil, e.Packet, 1, false, wire.Seconds(e.Expires.Sub(e.Accepted)))
 	f, err := wire.NewReader(bytes.NewReader(image), 0).Next()
 	if err != nil {
 		return d, err

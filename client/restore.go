@@ -35,7 +35,6 @@ func (c *Client) catchUp(ctx context.Context, up *link.Up) {
 	c.endGone(ctx, up)
 	c.restore(ctx, up)
 	up.Subscribed.Set()
-	c.wakeDrainer()
 }
 
 // endGone ends the subscriptions that were given up while there was no

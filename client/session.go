@@ -5,7 +5,7 @@ import (
 	"time"
 
 	"github.com/mooring-mqtt/mooring/internal/link"
-	"github.com/mooring-mqtt/mooring/persistence"
+	"github.com/mooring-mqtt/mooring/internal/outbox"
 )
 
 // SessionMode selects what the client does when the server and the store do not
@@ -99,14 +99,18 @@ func (c *Client) newIdentity(temporary bool) *link.Identity {
 	})
 }
 
-// sessionStore is the store as the session sees it: each session that begins is
-// recorded as this client's.
-type sessionStore struct {
-	persistence.Store
-	c *Client
+// beginSession makes the session that the server has lost void in the store, and
+// reports what was in flight in it.
+func (c *Client) beginSession() error {
+	if err := c.outbox.ResetSession(c.ClientID(), c.session.Unacked()); err != nil {
+		return err
+	}
+	if lost := c.outbox.NewSession(); lost != (outbox.Lost{}) || c.identity.Expected() {
+		c.counters.sessionsLost.Add(1)
+		c.event(SessionLost{InFlight: lost.Republished + lost.Failed, Republished: lost.Republished, Failed: lost.Failed})
+	}
+	return nil
 }
-
-func (s sessionStore) ResetSession() error { return s.c.voidSession(s.c.ClientID()) }
 
 // SessionInfo is what the client knows about its session at the server, from the
 // last CONNACK and the time since. Only the next CONNACK is certain, see

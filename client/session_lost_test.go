@@ -406,9 +406,6 @@ func TestWhatFailsWithItsSessionIsToldOnce(t *testing.T) {
 		if e := eventsOf[MessageRefused](&events); len(e) != 1 {
 			t.Errorf("told %+v", e)
 		}
-		if n := len(c.pending.open); n != 0 {
-			t.Errorf("%d open", n)
-		}
 	})
 }
 

@@ -17,8 +17,8 @@ const (
 	propSeq       = "m-seq"
 )
 
-// stamps appends the identity of a message as encoded properties.
-func stamps(dst []byte, id MessageID, o Origin) []byte {
+// identity appends the identity of a message as encoded properties.
+func identity(dst []byte, id MessageID, o Origin) []byte {
 	var text [36]byte
 	user := func(name string, value []byte) {
 		dst = append(dst, wire.PropUser)
@@ -46,18 +46,18 @@ func encodeUUID(dst *[36]byte, id MessageID) {
 	dst[8], dst[13], dst[18], dst[23] = '-', '-', '-', '-'
 }
 
-// packet is the PUBLISH that carries m. extra are its stamps.
-func (m *Message) packet(extra []byte) wire.Publish {
+// packet returns the PUBLISH that carries m, without the properties of identity.
+func (m *Message) packet() wire.Publish {
 	p := wire.Publish{
 		Topic: m.Topic, Payload: m.Payload, QoS: byte(m.QoS), Retain: m.Retain,
 		ContentType: m.ContentType, ResponseTopic: m.ResponseTopic, CorrelationData: m.CorrelationData,
-		User: m.UserProperties, Extra: extra,
+		User: m.UserProperties,
 	}
 	if m.PayloadIsUTF8 {
 		p.PayloadFormat = 1
 	}
 	if m.Expiry > 0 {
-		p.HasExpiry, p.MessageExpiry = true, seconds(m.Expiry)
+		p.HasExpiry, p.MessageExpiry = true, wire.Seconds(m.Expiry)
 	}
 	return p
 }
@@ -99,16 +99,4 @@ func number(text string) uint64 {
 		return 0
 	}
 	return n
-}
-
-// seconds rounds up, and never to more than fits.
-func seconds(d time.Duration) uint32 {
-	if d <= 0 {
-		return 0
-	}
-	n := d / time.Second
-	if d%time.Second > 0 {
-		n++
-	}
-	return uint32(min(n, 1<<32-1))
 }

@@ -15,7 +15,6 @@ type counters struct {
 	late, sessionsLost                   atomic.Uint64
 	duplicates, unhandled, dropped, gaps atomic.Uint64
 	storeFailures, policyDrops           atomic.Uint64
-	settled                              chan struct{} // a message has its outcome
 }
 
 // Stats is a snapshot of a client's counters. Counts are since New, except Store's,
@@ -79,12 +78,7 @@ func (c *Client) corrupted(x persistence.Corruption) {
 	if x.Seq == 0 {
 		return
 	}
-	m := c.pending.settle(x.Seq)
-	if m.report != nil {
-		m.report(errNotTried)
-	}
-	m.delivery.resolve(Outcome{State: Dropped, Err: &DamagedError{x}})
-	c.drained()
+	c.outbox.Damaged(x.Seq, &DamagedError{x})
 }
 
 func (c *Client) storeFailed(err error) {

@@ -182,10 +182,10 @@ func (c *Client) sayGoodbye(up *link.Up, ourselves bool) bool {
 // the client ends first, or the same message is sent again meanwhile.
 func (c *Client) publishStatus(up *link.Up, payload []byte, answered func(code byte, err error)) error {
 	p := wire.Publish{Topic: c.cfg.Presence.Status.Topic, Payload: payload, QoS: 1, Retain: true}
-	if refused := fits(p.Size(), p.QoS, p.Retain, up.Gen.Limits); refused != nil {
-		return refused
+	if reason := up.Gen.Limits.Check(p.Size(), p.QoS, p.Retain); reason != 0 {
+		return limitError(reason)
 	}
-	return up.Gen.PublishDirect(wire.AppendPublish(nil, &p), func(code byte, err error) {
+	return up.Gen.PublishUnstored(wire.AppendPublish(nil, &p), func(code byte, err error) {
 		if err == nil && code >= 0x80 {
 			err = &RefusedError{Code: code, Reason: "status message"}
 		}

@@ -148,7 +148,7 @@ func (c *Client) fillTap(ctx context.Context, up *link.Up, s *source) {
 	}
 	if marker.err == nil {
 		p := wire.Publish{Topic: marker.topic, Payload: []byte(s.nonce), QoS: 1}
-		err := up.Gen.PublishDirect(wire.AppendPublish(nil, &p), func(reason byte, err error) {
+		err := up.Gen.PublishUnstored(wire.AppendPublish(nil, &p), func(reason byte, err error) {
 			// 0x10: nobody has subscribed to it, so it will not come.
 			if err != nil || reason != wire.ReasonSuccess {
 				ts.noMarker(s, fill)

@@ -85,8 +85,6 @@ func (c Config) Validate() error {
 		return bad("Store.WhenFull", "is %d; use Reject, Block, DropOldest or DropNewest", c.Store.WhenFull)
 	case c.Store.WhenFull == DropOldest && c.Store.Custom != nil:
 		return bad("Store.WhenFull", "is DropOldest, which Store.Custom has to do; set it in the options of that store")
-	case c.Store.WhenFull == Block && !waitsForRoom(c.Store.Custom):
-		return bad("Store.WhenFull", "is Block, and Store.Custom is not a persistence.RoomWaiter; use another policy")
 	case c.Store.WhenFull != Reject && c.Store.Options.Limits.WhenFull != persistence.Reject && storePolicies[c.Store.WhenFull] != c.Store.Options.Limits.WhenFull:
 		return bad("Store.WhenFull", "is not the same as Store.Options.Limits.WhenFull; set one of both")
 	case c.Store.DeadLetters < 0 || c.Store.DeadLetters > 100_000:
@@ -165,7 +163,7 @@ func (w *Will) packet() wire.Publish {
 	m := Message{Topic: w.Topic, Payload: w.Payload, QoS: w.QoS, Retain: w.Retain, Expiry: w.Expiry,
 		ContentType: w.ContentType, ResponseTopic: w.ResponseTopic, CorrelationData: w.CorrelationData,
 		PayloadIsUTF8: w.PayloadIsUTF8, UserProperties: w.UserProperties}
-	return m.packet(nil)
+	return m.packet()
 }
 
 func upTo(d time.Duration) string {
@@ -173,10 +171,4 @@ func upTo(d time.Duration) string {
 		return ""
 	}
 	return fmt.Sprintf(" up to %v", d)
-}
-
-// waitsForRoom reports whether Block is possible with a custom store, or without one.
-func waitsForRoom(custom persistence.Store) bool {
-	_, ok := custom.(persistence.RoomWaiter)
-	return ok || custom == nil
 }

@@ -148,13 +148,14 @@ func (l *Link) accepted(up *Up, ca *packets.Connack) error {
 		up.Fail(err)
 		return err
 	}
-	gen, err := l.cfg.Session.Attach(up.Conn, ca.SessionPresent, limits)
-	if err != nil {
-		up.setCause(err)
-		return err
+	if l.cfg.Session.Begin(ca.SessionPresent) {
+		if err := l.cfg.ResetSession(); err != nil {
+			up.setCause(err)
+			return err
+		}
 	}
-	up.Gen = gen
-	up.gen.Store(gen)
+	up.Gen = l.cfg.Session.Attach(up.Conn, limits)
+	up.gen.Store(up.Gen)
 	return nil
 }
 

@@ -122,12 +122,12 @@ func TestConnectionThatEndsBeforeConnack(t *testing.T) {
 	})
 }
 
-// A session that cannot be attached is the store's error, not "closed".
-func TestAttachThatFailsIsReported(t *testing.T) {
+// A lost session that the store cannot make void is the store's error, not "closed".
+func TestConnect_ReportsResetSessionError(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		full := errors.New("disk full")
 		r := run(t, func(c *Config) {
-			c.Session = session.New(session.Config{Store: noStore{full}})
+			c.ResetSession = func() error { return full }
 		})
 		p := <-r.peers
 		p.accept(control.Connack{})

@@ -44,8 +44,11 @@ type Config struct {
 	Identity *Identity
 	Policy   *Policy
 	Session  *session.Session
-	Observer Observer
-	Guard    *callback.Guard // marks the goroutine that reads; nil: none
+	// ResetSession makes the session in the store void, durably: the server has none.
+	// Session.Unacked still returns what was in flight. An error ends the connection.
+	ResetSession func() error
+	Observer     Observer
+	Guard        *callback.Guard // marks the goroutine that reads; nil: none
 
 	ConnectTimeout time.Duration // of one attempt, from dialing to CONNACK
 	WriteTimeout   time.Duration // of one write to the connection

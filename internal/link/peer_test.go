@@ -20,14 +20,13 @@ import (
 func TestMain(m *testing.M) { leaktest.Main(m) }
 
 // noStore is a store that has nothing to do.
-type noStore struct{ resetErr error }
+type noStore struct{}
 
-func (noStore) Release(uint64) error  { return nil }
-func (noStore) Seen(uint16) error     { return nil }
-func (noStore) Cleared(uint16) error  { return nil }
-func (noStore) SeenIDs() []uint16     { return nil }
-func (s noStore) ResetSession() error { return s.resetErr }
-func (noStore) Sync() error           { return nil }
+func (noStore) Release(uint64) error { return nil }
+func (noStore) Seen(uint16) error    { return nil }
+func (noStore) Cleared(uint16) error { return nil }
+func (noStore) SeenIDs() []uint16    { return nil }
+func (noStore) Sync() error          { return nil }
 
 // fakeStore is what a store knows of a session.
 type fakeStore struct {
@@ -88,6 +87,7 @@ func run(t *testing.T, edit func(*Config)) *rig {
 		Observer:       r,
 		Session: session.New(session.Config{Store: noStore{}, Settled: func(uint64, byte, string) {},
 			Deliver: func(_ *session.Inbound, topic string, _ wire.PublishView) { r.delivered <- topic }}),
+		ResetSession: func() error { return nil },
 	}
 	if edit != nil {
 		edit(&conf)

@@ -8,15 +8,15 @@ import (
 	"github.com/mooring-mqtt/mooring/internal/wire"
 )
 
-// queued is an acknowledgement on its way out, or a direct message that had to
+// queued is an acknowledgement on its way out, or a unstored message that had to
 // wait for the window.
 type queued struct {
-	g      *Generation
-	ack    wire.Ack
-	sync   bool    // the store must be in sync before it may leave
-	direct *direct // sent in place of ack, under its Packet Identifier
-	dup    bool    // direct is sent again
-	end    error   // in place of ack: the connection ends, for this reason
+	g        *Generation
+	ack      wire.Ack
+	sync     bool      // the store must be in sync before it may leave
+	unstored *unstored // sent in place of ack, under its Packet Identifier
+	dup      bool      // unstored is sent again
+	end      error     // in place of ack: the connection ends, for this reason
 }
 
 // ackQueue holds acknowledgements of the current generation in the order they
@@ -139,8 +139,8 @@ func (s *Session) sendAcks(batch []queued, owed bool) {
 		for _, q := range batch {
 			switch {
 			case q.g != cur || q.end != nil:
-			case q.direct != nil:
-				dst = wire.AppendImage(dst, q.direct.image, q.ack.PacketID, q.dup, 0)
+			case q.unstored != nil:
+				dst = wire.AppendImage(dst, q.unstored.image, q.ack.PacketID, q.dup, 0)
 			default:
 				dst = wire.AppendAck(dst, q.ack)
 			}

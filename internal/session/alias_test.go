@@ -33,10 +33,8 @@ func TestAliasesAreSetInTheOrderOfTheWire(t *testing.T) {
 	const max, publishers, each = 5, 8, 400
 	w := &lockedWriter{}
 	s := New(Config{Store: newStore(), TopicAliases: max + 3})
-	g, err := s.Attach(w, false, Limits{TopicAliasMaximum: max})
-	if err != nil {
-		t.Fatal(err)
-	}
+	s.Begin(false)
+	g := s.Attach(w, Limits{TopicAliasMaximum: max})
 	var wg sync.WaitGroup
 	for i := range publishers {
 		wg.Go(func() {
@@ -89,10 +87,8 @@ func TestAliasesAreSetInTheOrderOfTheWire(t *testing.T) {
 // One huge batch leaves no huge buffer behind.
 func TestAliasingKeepsNoLargeBuffer(t *testing.T) {
 	s := New(Config{Store: newStore(), TopicAliases: 1})
-	g, err := s.Attach(&lockedWriter{}, false, Limits{TopicAliasMaximum: 1})
-	if err != nil {
-		t.Fatal(err)
-	}
+	s.Begin(false)
+	g := s.Attach(&lockedWriter{}, Limits{TopicAliasMaximum: 1})
 	_ = g.Publish(func(dst []byte) []byte {
 		return wire.AppendPublish(dst, &wire.Publish{Topic: "plant", Payload: make([]byte, 2*maxSpare)})
 	})
@@ -106,10 +102,8 @@ func TestAliasingKeepsNoLargeBuffer(t *testing.T) {
 func TestTopicsThatAreAlmostTheSame(t *testing.T) {
 	w := &lockedWriter{}
 	s := New(Config{Store: newStore(), TopicAliases: 2})
-	g, err := s.Attach(w, false, Limits{TopicAliasMaximum: 2})
-	if err != nil {
-		t.Fatal(err)
-	}
+	s.Begin(false)
+	g := s.Attach(w, Limits{TopicAliasMaximum: 2})
 	for _, step := range []struct {
 		topic string
 		alias uint16

@@ -17,10 +17,8 @@ func benchSession(b *testing.B, cfg Config) (*Session, *Generation) {
 	cfg.Store = newStore()
 	cfg.Settled = func(uint64, byte, string) {}
 	s := New(cfg)
-	g, err := s.Attach(&discard{}, true, Limits{})
-	if err != nil {
-		b.Fatal(err)
-	}
+	s.Begin(true)
+	g := s.Attach(&discard{}, Limits{})
 	b.ReportAllocs()
 	return s, g
 }
@@ -83,10 +81,7 @@ func BenchmarkPublishAliased(b *testing.B) {
 	}{{"off", 0, 8}, {"known", 8, 8}, {"taken", 8, 9}} {
 		b.Run(c.name, func(b *testing.B) {
 			w := &lockedWriter{}
-			g, err := New(Config{Store: newStore(), TopicAliases: uint16(c.aliases)}).Attach(w, false, Limits{TopicAliasMaximum: 100})
-			if err != nil {
-				b.Fatal(err)
-			}
+			g := New(Config{Store: newStore(), TopicAliases: uint16(c.aliases)}).Attach(w, Limits{TopicAliasMaximum: 100})
 			var packets [][]byte
 			for i := range c.topics {
 				packets = append(packets, wire.AppendPublish(nil, &wire.Publish{Topic: "plant/7/temp/" + string(rune('a'+i)), Payload: make([]byte, 256)}))

@@ -33,11 +33,8 @@ func Example() {
 		Store:   memory{},
 		Settled: func(seq uint64, reason byte, _ string) { fmt.Printf("message %d: 0x%02X\n", seq, reason) },
 	})
-	g, err := s.Attach(printer{}, true, session.Limits{ReceiveMaximum: 20})
-	if err != nil {
-		fmt.Println(err)
-		return
-	}
+	s.Begin(true)
+	g := s.Attach(printer{}, session.Limits{ReceiveMaximum: 20})
 	id := session.PacketID(0, 42)
 	g.Offer(42, id, 2) // the drainer sends it now, under this identifier
 	fmt.Println("identifier", id)

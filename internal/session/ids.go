@@ -1,6 +1,6 @@
 package session
 
-// Packet identifiers 1 to lowest-1 belong to SUBSCRIBE, UNSUBSCRIBE and direct
+// Packet identifiers 1 to lowest-1 belong to SUBSCRIBE, UNSUBSCRIBE and unstored
 // messages; all above belong to the log. Each priority has a range of its own,
 // so that a message of a higher one never waits for the identifier of a lower.
 const lowest = 257

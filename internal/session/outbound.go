@@ -1,7 +1,6 @@
 package session
 
 import (
-	"bytes"
 	"cmp"
 	"fmt"
 	"maps"
@@ -16,25 +15,8 @@ type flight struct {
 	seq      uint64
 	order    uint64 // among all that were sent in this session, by the first time
 	qos      byte
-	released bool    // PUBREC came: from here on only PUBREL is sent [MQTT-4.3.3-6]
-	direct   *direct // not from the store
-}
-
-// direct is a QoS 1 message that goes past the store, and past the backlog: a
-// birth or a goodbye. It is resent on a resumed session like any other, but
-// does not survive the process.
-type direct struct {
-	id     uint16
-	number uint64 // in the order they were first sent, which resending keeps [MQTT-4.6.0-1]
-	image  []byte
-	sent   bool // it may have left, so the next time it has DUP
-	done   func(reason byte, err error)
-}
-
-// send notes that it leaves now, and reports whether it has DUP.
-func (d *direct) send() (again bool) {
-	again, d.sent = d.sent, true
-	return again
+	released bool      // PUBREC came: from here on only PUBREL is sent [MQTT-4.3.3-6]
+	unstored *unstored // not from the store
 }
 
 // Admission is the answer to an offer.
@@ -54,7 +36,7 @@ const (
 
 // Offer asks to send the message with log sequence seq under its PacketID: again
 // or for the first time, which for the window is the same. One slot of the window
-// stays free for direct messages where the server allows more than one.
+// stays free for unstored messages where the server allows more than one.
 func (g *Generation) Offer(seq uint64, id uint16, qos byte) Admission {
 	s := g.s
 	s.mu.Lock()
@@ -94,7 +76,7 @@ func (g *Generation) Free() int {
 func (g *Generation) freeLocked() int {
 	window := int(g.Limits.ReceiveMaximum)
 	if window > 1 {
-		window-- // for direct messages
+		window-- // for unstored messages
 	}
 	return window - len(g.flights)
 }
@@ -130,12 +112,20 @@ func (g *Generation) Unacked() []uint64 {
 	return list
 }
 
-// Forget says that a message which may have been sent has its outcome without an
-// acknowledgement.
-func (s *Session) Forget(seq uint64) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	delete(s.unacked, seq)
+// Forget removes a message that has ended without an acknowledgement from those that
+// Unacked returns.
+func (g *Generation) Forget(seq uint64) {
+	g.s.mu.Lock()
+	defer g.s.mu.Unlock()
+	delete(g.s.unacked, seq)
+}
+
+// Acknowledged returns how many messages of the store were acknowledged on this
+// connection.
+func (g *Generation) Acknowledged() uint64 {
+	g.s.mu.Lock()
+	defer g.s.mu.Unlock()
+	return g.acked
 }
 
 // InFlight is the number of messages sent on this connection and not
@@ -144,131 +134,6 @@ func (g *Generation) InFlight() int {
 	g.s.mu.Lock()
 	defer g.s.mu.Unlock()
 	return len(g.flights)
-}
-
-// PublishDirect sends a QoS 1 message past the store. image is its encoded
-// PUBLISH, without a Message Expiry Interval; done is called once, with the
-// PUBACK's reason code or with ErrSessionLost, and must not block. After one of
-// this package's errors nothing was sent and done is never called; after an
-// error of the Writer's the message counts as sent, and done is still called.
-//
-// A server whose Receive Maximum is 1 has no slot that is kept for direct messages:
-// one waits for the next acknowledgement then, and goes before anything that is
-// offered. It counts as sent.
-//
-// If the newest direct message that is unacknowledged, resent on this
-// connection, is the same, it stands for this one and done takes the place of
-// its done: births do not pile up over a link that flaps.
-func (g *Generation) PublishDirect(image []byte, done func(reason byte, err error)) error {
-	s := g.s
-	s.mu.Lock()
-	if s.cur != g {
-		s.mu.Unlock()
-		return ErrNotConnected
-	}
-	if newest := s.newestDirectLocked(); newest != nil && bytes.Equal(newest.image, image) {
-		newest.done = done
-		s.mu.Unlock()
-		return nil
-	}
-	full := len(g.flights) >= int(g.Limits.ReceiveMaximum)
-	if full && (g.Limits.ReceiveMaximum > 1 || len(g.waiting) > 0) {
-		s.mu.Unlock()
-		return ErrWindowFull
-	}
-	id, ok := s.low.take()
-	if !ok {
-		s.mu.Unlock()
-		return ErrIDsInUse
-	}
-	s.directNumber++
-	d := &direct{id: id, number: s.directNumber, image: image, done: done}
-	s.directs[id] = d
-	if full {
-		g.waiting = append(g.waiting, d)
-		s.mu.Unlock()
-		return nil
-	}
-	g.flights[id] = flight{qos: 1, direct: d}
-	d.send()
-	s.mu.Unlock()
-	return g.w.Send(func(dst []byte) []byte { return wire.AppendImage(dst, d.image, id, false, 0) })
-}
-
-// refuse is the reason code that says why the server cannot take a PUBLISH at
-// QoS 1, or 0.
-func (l *Limits) refuse(image []byte) byte {
-	switch {
-	case l.MaximumPacketSize > 0 && len(image) > int(l.MaximumPacketSize):
-		return wire.ReasonPacketTooLarge
-	case l.MaximumQoS < 1:
-		return wire.ReasonQoSNotSupported
-	case image[0]&1 != 0 && !l.RetainAvailable:
-		return wire.ReasonRetainNotSupported
-	}
-	return 0
-}
-
-func (s *Session) newestDirectLocked() (newest *direct) {
-	for _, d := range s.directs {
-		if newest == nil || d.number > newest.number {
-			newest = d
-		}
-	}
-	return newest
-}
-
-// Directs is how many direct messages are not acknowledged.
-func (s *Session) Directs() int {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return len(s.directs)
-}
-
-// ResendDirects sends again, with DUP, the direct messages that an earlier
-// connection left unacknowledged, in their order. Those that the server's
-// Receive Maximum has no room for follow as acknowledgements come. One that this
-// server cannot take ends with the reason code that says so. Called first on a new
-// connection, before anything is offered.
-func (g *Generation) ResendDirects() error {
-	s := g.s
-	s.mu.Lock()
-	if s.cur != g {
-		s.mu.Unlock()
-		return ErrNotConnected
-	}
-	var list []*direct
-	var refused []func()
-	for id, d := range s.directs {
-		if _, sent := g.flights[id]; sent {
-			continue
-		}
-		if reason := g.Limits.refuse(d.image); reason != 0 {
-			refused = append(refused, func() { d.done(reason, nil) })
-			delete(s.directs, id)
-			s.low.free(id)
-			continue
-		}
-		list = append(list, d)
-	}
-	slices.SortFunc(list, func(a, b *direct) int { return cmp.Compare(a.number, b.number) })
-	room := max(0, min(len(list), int(g.Limits.ReceiveMaximum)-len(g.flights)))
-	list, g.waiting = list[:room], list[room:]
-	dup := make([]bool, len(list))
-	for i, d := range list {
-		g.flights[d.id] = flight{qos: 1, direct: d}
-		dup[i] = d.send()
-	}
-	s.mu.Unlock()
-	for _, tell := range refused {
-		tell()
-	}
-	for i, d := range list {
-		if err := g.w.Send(func(dst []byte) []byte { return wire.AppendImage(dst, d.image, d.id, dup[i], 0) }); err != nil {
-			return err
-		}
-	}
-	return nil
 }
 
 // HandleAck takes a PUBACK, PUBREC, PUBREL or PUBCOMP that arrived on this
@@ -361,15 +226,17 @@ func (g *Generation) pubrec(a wire.Ack) error {
 
 func (g *Generation) landLocked(id uint16, f flight) {
 	delete(g.flights, id)
-	if f.direct != nil {
-		delete(g.s.directs, id)
+	if f.unstored == nil {
+		g.acked++
+	} else {
+		delete(g.s.unstored, id)
 		g.s.low.free(id)
 	}
 	if len(g.waiting) > 0 {
 		next := g.waiting[0]
 		g.waiting = g.waiting[1:]
-		g.flights[next.id] = flight{qos: 1, direct: next}
-		g.s.acks.push(queued{g: g, ack: wire.Ack{PacketID: next.id}, direct: next, dup: next.send()})
+		g.flights[next.id] = flight{qos: 1, unstored: next}
+		g.s.acks.push(queued{g: g, ack: wire.Ack{PacketID: next.id}, unstored: next, dup: next.send()})
 	}
 }
 
@@ -379,8 +246,8 @@ func (g *Generation) Settled() uint64 { return g.settled }
 
 func (g *Generation) settle(f flight, reason byte, reasonString []byte) {
 	g.settled++
-	if f.direct != nil {
-		f.direct.done(reason, nil)
+	if f.unstored != nil {
+		f.unstored.done(reason, nil)
 	} else {
 		g.s.cfg.Settled(f.seq, reason, string(reasonString))
 	}

@@ -58,7 +58,7 @@ func TestRequestsAreAnswered(t *testing.T) {
 	}
 }
 
-func TestRequestsAndDirectMessagesShareTheLowIdentifiers(t *testing.T) {
+func TestRequestsAndUnstoredMessagesShareTheLowIdentifiers(t *testing.T) {
 	r := newRig(t, Config{})
 	r.connect(false, Limits{})
 	used := map[uint16]bool{}
@@ -70,7 +70,7 @@ func TestRequestsAndDirectMessagesShareTheLowIdentifiers(t *testing.T) {
 			r.must(err)
 			id = p.PacketID
 		} else {
-			r.must(r.direct(fmt.Sprint(i), &told))
+			r.must(r.unstored(fmt.Sprint(i), &told))
 			id = r.sent()[0].PacketID
 		}
 		if used[id] || id == 0 || id >= lowest {
@@ -81,12 +81,12 @@ func TestRequestsAndDirectMessagesShareTheLowIdentifiers(t *testing.T) {
 	if _, _, err := r.request(); !errors.Is(err, ErrIDsInUse) {
 		t.Errorf("got %v, want ErrIDsInUse", err)
 	}
-	r.connect(true, Limits{}) // requests end with the connection, direct messages do not
+	r.connect(true, Limits{}) // requests end with the connection, unstored messages do not
 	for range (lowest - 1) / 2 {
 		p, _, err := r.request()
 		r.must(err)
-		if _, taken := r.s.directs[p.PacketID]; taken {
-			t.Fatalf("identifier %d is that of a direct message", p.PacketID)
+		if _, taken := r.s.unstored[p.PacketID]; taken {
+			t.Fatalf("identifier %d is that of a unstored message", p.PacketID)
 		}
 	}
 	if _, _, err := r.request(); !errors.Is(err, ErrIDsInUse) {

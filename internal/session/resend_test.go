@@ -50,7 +50,7 @@ func TestPubrelsAreResentInTheOrderOfThePubrecs(t *testing.T) {
 
 // A birth that a server must not be sent is not sent again to it
 // [MQTT-3.2.2-11] [MQTT-3.2.2-14] [MQTT-3.2.2-15].
-func TestDirectMessagesThatTheServerCannotTakeEnd(t *testing.T) {
+func TestUnstoredMessagesThatTheServerCannotTakeEnd(t *testing.T) {
 	for want, limits := range map[byte]Limits{
 		wire.ReasonPacketTooLarge:     {MaximumQoS: 2, RetainAvailable: true, MaximumPacketSize: 10},
 		wire.ReasonQoSNotSupported:    {RetainAvailable: true},
@@ -61,7 +61,7 @@ func TestDirectMessagesThatTheServerCannotTakeEnd(t *testing.T) {
 		g := r.connect(false, full)
 		var told []byte
 		image := wire.AppendPublish(nil, &wire.Publish{Topic: "status", QoS: 1, Retain: true, Payload: []byte("online")})
-		r.must(g.PublishDirect(image, func(reason byte, err error) {
+		r.must(g.PublishUnstored(image, func(reason byte, err error) {
 			if err != nil {
 				t.Error(err)
 			}
@@ -69,7 +69,7 @@ func TestDirectMessagesThatTheServerCannotTakeEnd(t *testing.T) {
 		}))
 		r.want("PUBLISH 1 dup=false online")
 		g = r.connect(true, limits)
-		r.must(g.ResendDirects())
+		r.must(g.ResendUnstored())
 		if want < 0x80 {
 			r.want("PUBLISH 1 dup=true online")
 			continue

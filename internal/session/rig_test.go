@@ -17,19 +17,16 @@ func TestMain(m *testing.M) { leaktest.Main(m) }
 // fakeStore keeps what it is told and knows which of it a Sync has made
 // durable.
 type fakeStore struct {
-	mu                                               sync.Mutex
-	released                                         map[uint64]bool // true: durable
-	seen                                             map[uint16]bool // true: durable
-	clearing                                         map[uint16]bool // cleared, not yet durable
-	syncs, resets                                    int
-	failRelease, failSeen, failClear, failReset, err error // err: of Sync
-
-	unacked func() []uint64 // the session's
-	void    []uint64        // what it was at the last reset
+	mu                                    sync.Mutex
+	released                              map[uint64]bool // true: durable
+	seen                                  map[uint16]bool // true: durable
+	clearing                              map[uint16]bool // cleared, not yet durable
+	syncs, resets                         int
+	failRelease, failSeen, failClear, err error // err: of Sync
 }
 
 func newStore() *fakeStore {
-	return &fakeStore{released: map[uint64]bool{}, seen: map[uint16]bool{}, clearing: map[uint16]bool{}, unacked: func() []uint64 { return nil }}
+	return &fakeStore{released: map[uint64]bool{}, seen: map[uint16]bool{}, clearing: map[uint16]bool{}}
 }
 
 func (f *fakeStore) Release(seq uint64) error {
@@ -68,18 +65,14 @@ func (f *fakeStore) SeenIDs() (ids []uint16) {
 	return ids
 }
 
-func (f *fakeStore) ResetSession() error {
-	void := f.unacked()
+// reset makes the session void, as the caller of Begin does.
+func (f *fakeStore) reset() {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if f.failReset == nil {
-		clear(f.released)
-		clear(f.seen)
-		clear(f.clearing)
-		f.resets++
-		f.void = void
-	}
-	return f.failReset
+	clear(f.released)
+	clear(f.seen)
+	clear(f.clearing)
+	f.resets++
 }
 
 func (f *fakeStore) Sync() error {
@@ -191,12 +184,6 @@ func (r *rig) start(cfg Config) {
 	cfg.Settled = func(seq uint64, reason byte, text string) {
 		r.settled = append(r.settled, fmt.Sprintf("%d 0x%02X %s", seq, reason, text))
 	}
-	cfg.Lost = func() {
-		if left := r.s.Unacked(); len(left) > 0 {
-			r.t.Errorf("%v are in flight in a session that is void", left)
-		}
-		r.lost = append(r.lost, r.store.void)
-	}
 	cfg.Deliver = func(in *Inbound, topic string, v wire.PublishView) {
 		r.delivered = append(r.delivered, in)
 		r.topics = append(r.topics, topic)
@@ -204,7 +191,6 @@ func (r *rig) start(cfg Config) {
 	}
 	cfg.Room = func() { r.rooms++ }
 	r.s = New(cfg)
-	r.store.unacked = r.s.Unacked
 }
 
 // connect attaches a new connection.
@@ -214,12 +200,15 @@ func (r *rig) connect(present bool, limits Limits) *Generation {
 		r.s.Detach(r.g)
 	}
 	r.w = &fakeWriter{r: r}
-	g, err := r.s.Attach(r.w, present, limits)
-	if err != nil {
-		r.t.Fatal(err)
+	if r.s.Begin(present) {
+		r.lost = append(r.lost, r.s.Unacked())
+		r.store.reset()
 	}
-	r.g = g
-	return g
+	r.g = r.s.Attach(r.w, limits)
+	if left := r.s.Unacked(); !r.g.Present && len(left) > 0 {
+		r.t.Errorf("%v are in flight in a new session", left)
+	}
+	return r.g
 }
 
 // flush lets all acknowledgements leave that are queued.

@@ -9,15 +9,14 @@ import (
 	"github.com/mooring-mqtt/mooring/internal/wire"
 )
 
-// Store is the part of persistence that the session needs. None of its
-// methods but ResetSession and Sync may wait for the disk.
+// Store is the part of persistence that the session needs. None of its methods but
+// Sync may wait for the disk.
 type Store interface {
 	Release(seq uint64) error // PUBREC seen for the message with this log sequence
 	Seen(id uint16) error     // an inbound QoS 2 message was handled
 	Cleared(id uint16) error  // its PUBREL came
 	SeenIDs() []uint16
-	ResetSession() error // the server lost the session; durable on return
-	Sync() error         // all recorded before is durable on return
+	Sync() error // all recorded before is durable on return
 }
 
 // Writer is the connection as the session sees it. Send lets encode append
@@ -39,6 +38,20 @@ type Limits struct {
 	SharedAvailable   bool
 }
 
+// Check returns the reason code for a PUBLISH that the server does not accept; 0: it
+// accepts it.
+func (l *Limits) Check(size int, qos byte, retain bool) (reason byte) {
+	switch {
+	case l.MaximumPacketSize > 0 && size > int(l.MaximumPacketSize):
+		return wire.ReasonPacketTooLarge
+	case qos > l.MaximumQoS:
+		return wire.ReasonQoSNotSupported
+	case retain && !l.RetainAvailable:
+		return wire.ReasonRetainNotSupported
+	}
+	return 0
+}
+
 // Config connects a Session to what surrounds it. All functions are called
 // without the session's lock; Settled and Deliver run on the goroutine that
 // reads the connection and must not block.
@@ -51,9 +64,6 @@ type Config struct {
 
 	// Settled reports the final acknowledgement of an outbound message.
 	Settled func(seq uint64, reason byte, reasonString string)
-	// Lost reports that the server had no session, and that the store knows. What
-	// was in flight, Unacked tells until then, in ResetSession too.
-	Lost func()
 	// Deliver hands over a received message. in is nil at QoS 0; otherwise
 	// Complete must be called with it once. v is valid only during the call.
 	Deliver func(in *Inbound, topic string, v wire.PublishView)
@@ -71,20 +81,20 @@ type Session struct {
 	seed maphash.Seed
 
 	mu       sync.Mutex
-	cur      *Generation         // nil while not connected
-	number   uint64              // of the newest generation
-	inbound  map[uint16]*Inbound // received, not yet acknowledged
-	seen     map[uint16]uint64   // QoS 2: handled, PUBREL outstanding; the sum, 0 if an earlier process handled it
-	low      lowIDs              // identifiers of requests and direct messages
-	requests map[uint16]*request // SUBSCRIBE and UNSUBSCRIBE on this connection
-	directs  map[uint16]*direct  // messages published past the store
-	unacked  map[uint64]uint64   // sent on earlier connections, not acknowledged: when in the order of sending
-	sends    uint64              // how many messages were sent, without repetitions
-	handling int                 // messages that wait for Complete, of this connection and of earlier ones
-	voidOwed bool                // the store still holds state of a session that is gone
+	cur      *Generation          // nil while not connected
+	number   uint64               // of the newest generation
+	inbound  map[uint16]*Inbound  // received, not yet acknowledged
+	seen     map[uint16]uint64    // QoS 2: handled, PUBREL outstanding; the sum, 0 if an earlier process handled it
+	low      lowIDs               // identifiers of requests and unstored messages
+	requests map[uint16]*request  // SUBSCRIBE and UNSUBSCRIBE on this connection
+	unstored map[uint16]*unstored // messages published past the store
+	unacked  map[uint64]uint64    // sent on earlier connections, not acknowledged: when in the order of sending
+	sends    uint64               // how many messages were sent, without repetitions
+	handling int                  // messages that wait for Complete, of this connection and of earlier ones
+	lost     bool                 // the server has lost the session of which unacked and the store know
 	stats    Stats
 
-	directNumber uint64 // of the newest direct message
+	unstoredNumber uint64 // of the newest unstored message
 
 	acks ackQueue
 }
@@ -107,7 +117,7 @@ func New(cfg Config) *Session {
 		inbound:  map[uint16]*Inbound{},
 		seen:     map[uint16]uint64{},
 		requests: map[uint16]*request{},
-		directs:  map[uint16]*direct{},
+		unstored: map[uint16]*unstored{},
 		unacked:  map[uint64]uint64{},
 	}
 	s.acks.signal = make(chan struct{}, 1)
@@ -123,7 +133,7 @@ type Generation struct {
 	w      Writer
 	Number uint64
 	Limits Limits
-	// Present is the Session Present flag of the CONNACK.
+	// Present: the server goes on with the session of earlier connections.
 	Present bool
 
 	sending *aliases // nil: none are used; belongs to the encoders
@@ -131,7 +141,8 @@ type Generation struct {
 
 	// All below is guarded by s.mu.
 	flights map[uint16]flight   // sent, not acknowledged
-	waiting []*direct           // to be sent when the window has room
+	acked   uint64              // stored messages that were acknowledged
+	waiting []*unstored         // to be sent when the window has room
 	order   []*Inbound          // received, in the order their acknowledgements must leave
 	recv    map[uint16]struct{} // identifiers that count against our Receive Maximum
 	aliases map[uint16]string
@@ -140,46 +151,43 @@ type Generation struct {
 	topicBytes int // of topics
 }
 
-// Attach begins a generation: the server has accepted the connection. Where it
-// had no session, what the store holds of one is voided first, durably, so that
-// nothing is sent on the strength of a session that is gone. If that fails the
-// error is returned, the connection must be closed, and the next Attach begins
-// with it again, whatever the server says by then: the session that it has is
-// the one of the failed attempt.
-func (s *Session) Attach(w Writer, present bool, limits Limits) (*Generation, error) {
+// Begin ends the current generation and prepares for the next: the server has
+// accepted a connection. It reports whether the session is lost: the server has none,
+// or had none on an earlier connection for which Attach was not called. Then the
+// caller makes the session in the store void, durably, before it calls Attach;
+// Unacked still returns what was in flight. If the store fails, the caller closes the
+// connection, and the next Begin reports a lost session again.
+func (s *Session) Begin(present bool) (lost bool) {
+	s.mu.Lock()
+	orphans := s.endLocked(s.cur)
+	if s.lost = s.lost || !present; s.lost {
+		orphans = append(orphans, s.forgetLocked()...)
+	}
+	lost = s.lost
+	s.mu.Unlock()
+	for _, report := range orphans {
+		report()
+	}
+	return lost
+}
+
+// Attach begins a generation, after Begin.
+func (s *Session) Attach(w Writer, limits Limits) *Generation {
 	if limits.ReceiveMaximum == 0 {
 		limits.ReceiveMaximum = 65_535
 	}
 	s.mu.Lock()
-	orphans := s.endLocked(s.cur)
-	if present = present && !s.voidOwed; !present {
-		orphans = append(orphans, s.forgetLocked()...)
-	}
+	defer s.mu.Unlock()
 	s.number++
-	g := &Generation{s: s, w: w, Number: s.number, Limits: limits, Present: present, sending: newAliases(s.cfg.TopicAliases, limits),
+	g := &Generation{s: s, w: w, Number: s.number, Limits: limits, Present: !s.lost, sending: newAliases(s.cfg.TopicAliases, limits),
 		flights: map[uint16]flight{}, recv: map[uint16]struct{}{},
 		aliases: map[uint16]string{}, topics: map[string]string{}}
-	s.mu.Unlock()
-	for _, tell := range orphans {
-		tell()
-	}
-
-	if !present {
-		if err := s.cfg.Store.ResetSession(); err != nil {
-			return nil, err
-		}
-		s.mu.Lock()
+	if s.lost {
 		clear(s.unacked)
-		s.voidOwed = false
-		s.mu.Unlock()
-		if s.cfg.Lost != nil {
-			s.cfg.Lost()
-		}
+		s.lost = false
 	}
-	s.mu.Lock()
 	s.cur = g
-	s.mu.Unlock()
-	return g, nil
+	return g
 }
 
 // Unacked returns, between two connections, the log sequences of the messages that
@@ -209,7 +217,7 @@ func (s *Session) endLocked(g *Generation) (orphans []func()) {
 	s.cur = nil
 	s.acks.discard()
 	for _, f := range g.flights {
-		if f.direct == nil {
+		if f.unstored == nil {
 			s.unacked[f.seq] = f.order
 		}
 	}
@@ -222,12 +230,11 @@ func (s *Session) endLocked(g *Generation) (orphans []func()) {
 }
 
 // forgetLocked drops the state of a session that the server no longer has
-// [MQTT-3.2.2-5], except for what Lost is to report. It returns whom to tell.
+// [MQTT-3.2.2-5], except for unacked. It returns what reports that.
 func (s *Session) forgetLocked() (orphans []func()) {
-	s.voidOwed = true
-	for id, d := range s.directs {
+	for id, d := range s.unstored {
 		orphans = append(orphans, func() { d.done(0, ErrSessionLost) })
-		delete(s.directs, id)
+		delete(s.unstored, id)
 		s.low.free(id)
 	}
 	clear(s.seen)

@@ -11,26 +11,26 @@ import (
 // full is what a server allows that takes everything.
 var full = Limits{MaximumQoS: 2, RetainAvailable: true}
 
-// direct publishes a direct message; its outcome is appended to told.
-func (r *rig) direct(payload string, told *[]string) error {
+// unstored publishes a unstored message; its outcome is appended to told.
+func (r *rig) unstored(payload string, told *[]string) error {
 	image := wire.AppendPublish(nil, &wire.Publish{Topic: "status", QoS: 1, Payload: []byte(payload)})
-	return r.g.PublishDirect(image, func(reason byte, err error) {
+	return r.g.PublishUnstored(image, func(reason byte, err error) {
 		*told = append(*told, fmt.Sprintf("%s 0x%02X %v", payload, reason, err))
 	})
 }
 
-func TestDirectMessagesAreResentInOrderWithDup(t *testing.T) {
+func TestUnstoredMessagesAreResentInOrderWithDup(t *testing.T) {
 	r := newRig(t, Config{})
 	r.connect(false, full)
 	var told []string
 	r.s.low.last = lowest - 3 // the identifiers wrap: their order is not that of sending
 	for _, payload := range []string{"a", "b", "c", "d"} {
-		r.must(r.direct(payload, &told))
+		r.must(r.unstored(payload, &told))
 	}
 	r.want("PUBLISH 255 dup=false a", "PUBLISH 256 dup=false b", "PUBLISH 1 dup=false c", "PUBLISH 2 dup=false d")
 	r.must(r.ack(r.g, wire.PUBACK, 256))
 	g := r.connect(true, full)
-	r.must(g.ResendDirects())
+	r.must(g.ResendUnstored())
 	r.want("PUBLISH 255 dup=true a", "PUBLISH 1 dup=true c", "PUBLISH 2 dup=true d")
 	r.must(g.HandleAck(wire.Ack{Type: wire.PUBACK, PacketID: 1, Reason: 0x87}))
 	if fmt.Sprint(told) != "[b 0x00 <nil> c 0x87 <nil>]" {
@@ -40,26 +40,26 @@ func TestDirectMessagesAreResentInOrderWithDup(t *testing.T) {
 
 // A message that was sent on this very connection must not be sent again on it
 // [MQTT-4.4.0-1].
-func TestADirectMessageOfThisConnectionIsNotResent(t *testing.T) {
+func TestUnstoredMessageOfThisConnectionIsNotResent(t *testing.T) {
 	r := newRig(t, Config{})
 	r.connect(false, full)
 	var told []string
-	r.must(r.direct("early", &told))
-	r.must(r.g.ResendDirects())
+	r.must(r.unstored("early", &told))
+	r.must(r.g.ResendUnstored())
 	r.want("PUBLISH 1 dup=false early")
 }
 
-func TestResentDirectMessagesKeepToTheReceiveMaximum(t *testing.T) {
+func TestResentUnstoredMessagesKeepToTheReceiveMaximum(t *testing.T) {
 	r := newRig(t, Config{})
 	r.connect(false, full)
 	var told []string
 	for i := range 5 {
-		r.must(r.direct(fmt.Sprint(i), &told))
+		r.must(r.unstored(fmt.Sprint(i), &told))
 	}
 	g := r.connect(true, Limits{ReceiveMaximum: 2, MaximumQoS: 2, RetainAvailable: true})
-	r.must(g.ResendDirects())
+	r.must(g.ResendUnstored())
 	r.want("PUBLISH 1 dup=true 0", "PUBLISH 2 dup=true 1")
-	if err := r.direct("new", &told); !errors.Is(err, ErrWindowFull) {
+	if err := r.unstored("new", &told); !errors.Is(err, ErrWindowFull) {
 		t.Errorf("a new one before those that wait: %v", err)
 	}
 	r.must(r.ack(g, wire.PUBACK, 2))
@@ -71,53 +71,53 @@ func TestResentDirectMessagesKeepToTheReceiveMaximum(t *testing.T) {
 	if len(told) != 5 || g.InFlight() != 0 {
 		t.Errorf("told %q, %d in flight", told, g.InFlight())
 	}
-	r.must(r.direct("new", &told))
+	r.must(r.unstored("new", &told))
 }
 
-func TestDirectMessagesRunOutOfIdentifiers(t *testing.T) {
+func TestUnstoredMessagesRunOutOfIdentifiers(t *testing.T) {
 	r := newRig(t, Config{})
 	r.connect(false, full)
 	var told []string
 	for i := range lowest - 1 {
-		r.must(r.direct(fmt.Sprint(i), &told))
+		r.must(r.unstored(fmt.Sprint(i), &told))
 	}
-	if err := r.direct("x", &told); !errors.Is(err, ErrIDsInUse) {
+	if err := r.unstored("x", &told); !errors.Is(err, ErrIDsInUse) {
 		t.Errorf("got %v, want ErrIDsInUse", err)
 	}
 }
 
 // A birth on each connection of a link that flaps, none of them acknowledged:
 // there is one message to resend, not one a connection.
-func TestTheSameDirectMessageDoesNotPileUp(t *testing.T) {
+func TestTheSameUnstoredMessageDoesNotPileUp(t *testing.T) {
 	r := newRig(t, Config{})
 	image := wire.AppendPublish(nil, &wire.Publish{Topic: "status", QoS: 1, Retain: true, Payload: []byte("online")})
 	answered := 0
 	for i := range 10 {
 		g := r.connect(i > 0, full)
-		r.must(g.ResendDirects())
-		r.must(g.PublishDirect(image, func(byte, error) { answered++ }))
-		if n := len(r.s.directs); n != 1 {
-			t.Fatalf("%d direct messages after %d connections", n, i+1)
+		r.must(g.ResendUnstored())
+		r.must(g.PublishUnstored(image, func(byte, error) { answered++ }))
+		if n := len(r.s.unstored); n != 1 {
+			t.Fatalf("%d unstored messages after %d connections", n, i+1)
 		}
 	}
-	for id := range r.s.directs {
+	for id := range r.s.unstored {
 		r.must(r.ack(r.g, wire.PUBACK, id))
 	}
-	if answered != 1 || len(r.s.directs) != 0 {
-		t.Errorf("answered %d times, %d left", answered, len(r.s.directs))
+	if answered != 1 || len(r.s.unstored) != 0 {
+		t.Errorf("answered %d times, %d left", answered, len(r.s.unstored))
 	}
 }
 
-// A server that takes one message at a time has no slot for direct ones: one waits
+// A server that takes one message at a time has no slot for unstored ones: one waits
 // for the next acknowledgement, before anything that is offered.
-func TestADirectMessageWaitsWithAReceiveMaximumOf1(t *testing.T) {
+func TestUnstoredMessageWaitsWithAReceiveMaximumOf1(t *testing.T) {
 	r := newRig(t, Config{})
 	one := Limits{ReceiveMaximum: 1, MaximumQoS: 2, RetainAvailable: true}
 	g := r.connect(false, one)
 	r.offer(1, 1)
 	var told []string
-	r.must(r.direct("a", &told))
-	if err := r.direct("b", &told); !errors.Is(err, ErrWindowFull) {
+	r.must(r.unstored("a", &told))
+	if err := r.unstored("b", &told); !errors.Is(err, ErrWindowFull) {
 		t.Errorf("a second one: %v", err)
 	}
 	r.must(r.ack(g, wire.PUBACK, PacketID(0, 1)))
@@ -132,27 +132,27 @@ func TestADirectMessageWaitsWithAReceiveMaximumOf1(t *testing.T) {
 
 	// One that waited when the connection ended was never sent.
 	r.offer(2, 1)
-	r.must(r.direct("c", &told))
+	r.must(r.unstored("c", &told))
 	g = r.connect(true, one)
-	r.must(g.ResendDirects())
+	r.must(g.ResendUnstored())
 	r.want("PUBLISH 2 dup=false c")
 	g = r.connect(true, one)
-	r.must(g.ResendDirects())
+	r.must(g.ResendUnstored())
 	r.want("PUBLISH 2 dup=true c")
 }
 
-// More PUBRELs than there is room for, and a direct message that comes again.
-func TestDirectMessagesBehindPubrels(t *testing.T) {
+// More PUBRELs than there is room for, and a unstored message that comes again.
+func TestUnstoredMessagesBehindPubrels(t *testing.T) {
 	r := newRig(t, Config{})
 	r.connect(false, full)
 	var told []string
-	r.must(r.direct("a", &told))
+	r.must(r.unstored("a", &told))
 	g := r.connect(true, Limits{ReceiveMaximum: 1, MaximumQoS: 2, RetainAvailable: true})
 	for seq := range uint64(3) {
 		r.store.released[seq+1] = true
 		g.OfferReleased(seq+1, PacketID(0, seq+1))
 	}
-	r.must(g.ResendDirects())
+	r.must(g.ResendUnstored())
 	for seq := range uint64(3) {
 		r.must(r.ack(g, wire.PUBCOMP, PacketID(0, seq+1)))
 	}

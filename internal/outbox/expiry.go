@@ -1,0 +1,144 @@
+package outbox
+
+import (
+	"math"
+	"sync/atomic"
+	"time"
+
+	"github.com/mooring-mqtt/mooring/persistence"
+)
+
+const (
+	never       = math.MaxInt64
+	expiryStep  = 512 // messages that one step of a walk looks at
+	expiryPause = int64(100 * time.Millisecond)
+)
+
+// expiry ends messages whose time has passed while they wait, connected or not. It
+// knows the earliest time at which a message can expire; then the send loop walks
+// through the store, a step at a time, and learns the next such time. Times are
+// nanoseconds since start, which no step of the wall clock moves. All fields but due
+// belong to the send loop.
+type expiry struct {
+	start  time.Time
+	maxAge time.Duration
+	due    atomic.Int64 // no waiting message expires before this time
+
+	timer   *time.Timer
+	armed   int64 // the time that timer is set to
+	rest    int64 // the next walk begins no earlier: walks take a twentieth of the time
+	walking bool
+	began   int64 // the present walk
+	place   persistence.Cursor
+	entry   persistence.Entry
+}
+
+// init prepares for a store that is empty, or not.
+func (x *expiry) init(maxAge time.Duration, empty bool) {
+	x.start, x.maxAge = time.Now(), maxAge
+	x.timer, x.armed = time.NewTimer(time.Hour), never
+	x.timer.Stop()
+	if empty {
+		x.due.Store(never)
+	}
+}
+
+func (x *expiry) now() int64 { return int64(time.Since(x.start)) }
+
+// accepted notes that a message with this lifetime was accepted now; 0: it does not
+// expire, except by MaxAge.
+func (x *expiry) accepted(life time.Duration) {
+	if x.maxAge > 0 && (life == 0 || life > x.maxAge) {
+		life = x.maxAge
+	}
+	if life > 0 {
+		x.by(x.now() + min(int64(life), never/2))
+	}
+}
+
+// by notes that a message may expire at this time.
+func (x *expiry) by(at int64) {
+	for {
+		due := x.due.Load()
+		if at >= due || x.due.CompareAndSwap(due, at) {
+			return
+		}
+	}
+}
+
+// timePassed does the next step of a walk and yields the messages that expire, or
+// sets the timer for the next walk.
+func (o *Outbox) timePassed(yield func(*persistence.Entry) bool) {
+	x := &o.expiry
+	now := x.now()
+	if !x.walking {
+		if at := max(x.due.Load(), x.rest); at > now {
+			x.arm(at, now)
+			return
+		}
+		x.due.Store(never) // messages accepted from here on lower it again
+		x.walking, x.began, x.place = true, now, persistence.Cursor{}
+	}
+	clock := o.cfg.Store.Now() // messages expire by this clock
+	now = x.now()
+	for range expiryStep {
+		ok, err := o.cfg.Store.Next(&x.place, &x.entry)
+		if !ok {
+			if err != nil {
+				o.cfg.StoreFailed(err)
+				x.by(now + int64(storeRetry))
+			}
+			x.walking = false
+			break
+		}
+		x.place.Pass(&x.entry)
+		if e := &x.entry; o.canExpire(e) && !o.mayFail(e) {
+			if left := e.Expires.Sub(clock); left > 0 {
+				x.by(now + min(int64(left), never/2))
+			} else if !yield(e) {
+				break
+			}
+		}
+	}
+	now = x.now()
+	if x.walking { // the send loop looks at its other work and returns here
+		x.armed = now
+		x.timer.Reset(0)
+		return
+	}
+	x.rest = now + max(20*(now-x.began), expiryPause)
+	x.arm(max(x.due.Load(), x.rest), now)
+}
+
+// canExpire reports whether e may end because its time has passed. A message that
+// this process has sent does not: it is resent [MQTT-4.4.0-1] [MQTT-4.3.3-7]. One
+// that an earlier process may have sent expires at QoS 1, where a late message is
+// worse than a lost acknowledgement, and not at QoS 2, where the exchange must be
+// completed.
+func (o *Outbox) canExpire(e *persistence.Entry) bool {
+	return !e.Expires.IsZero() && !e.Released && e.Number > o.sent[e.Priority].sent &&
+		!(qos(e) == 2 && o.sent.sentEarlier(e))
+}
+
+// mayFail reports whether e fails if the session of an earlier process is lost.
+// CONNACK decides that. Until then e does not expire, so that only one of two
+// goroutines ends it. If the session is resumed, e ends when its turn comes.
+func (o *Outbox) mayFail(e *persistence.Entry) bool {
+	return o.sent.sentEarlier(e) && o.failsInFlight(e)
+}
+
+func expired(e *persistence.Entry) End {
+	return End{ID: e.ID, State: Expired, Cause: TimePassed}
+}
+
+func (x *expiry) arm(at, now int64) {
+	if at == x.armed {
+		return
+	}
+	x.armed = at
+	if at == never {
+		x.timer.Stop()
+		return
+	}
+	x.timer.Reset(time.Duration(at - now))
+}
