@@ -1,0 +1,281 @@
+package status
+
+import (
+	"bytes"
+	"math"
+	"sync"
+	"time"
+
+	"github.com/mooring-mqtt/mooring/client/presence"
+)
+
+// plan decides what is published on the status topic, and when, from what was
+// published, what the server answered, and what was received on the topic since. It
+// publishes nothing itself. On one connection at most one message is unanswered,
+// except for the offline one. Times count from the start of the Publisher. The lock is
+// a leaf, so that the reader of a connection may call the plan.
+type plan struct {
+	heartbeat time.Duration // 0: none
+
+	mu    sync.Mutex
+	ended bool
+	open  map[uint64]*message // sent and unanswered, on this connection or an earlier one
+	last  *message            // the newest that was sent
+	count uint64
+
+	born    bool          // the server has accepted a message on this connection
+	retryAt time.Duration // of a birth that it did not accept; 0: never
+	delay   time.Duration // before the last retry
+	beatAt  time.Duration // the next heartbeat
+
+	echoed      bool          // a message of this client was received on this connection
+	wrong       bool          // the last message received is offline
+	wrongAt     time.Duration // since when
+	correctedAt time.Duration
+	pace        time.Duration // the least time from one correction to the next; 0: there was none recently
+	contested   bool          // was ever reported
+	contestedAt time.Duration
+
+	stats Stats
+}
+
+// Stats counts what was published and received on the status topic.
+type Stats struct {
+	Births      uint64 // messages published because of a CONNACK
+	Heartbeats  uint64
+	Skipped     uint64 // heartbeats omitted because the link had no room
+	Corrections uint64 // messages published because another client published offline
+	Failed      uint64 // messages that could not be sent, or that the server refused
+	Contested   uint64 // online messages of others, received while this client is online
+}
+
+// message is one status message of this client.
+type message struct {
+	number  uint64
+	reason  string
+	payload []byte
+	at      time.Duration
+}
+
+const (
+	// correctionGrace is how long an offline message remains before it is corrected.
+	// One that was on its way when the birth was published precedes the birth.
+	correctionGrace = 250 * time.Millisecond
+	// Two corrections are at least correctionMin apart. The interval doubles with each
+	// one, up to correctionMax. An offline message that comes correctionMax after the
+	// last correction resets it.
+	correctionMin = time.Second
+	correctionMax = time.Minute
+	// A birth that the server refuses for now is retried after retryMin, and after
+	// twice as long each time, up to retryMax.
+	retryMin = time.Second
+	retryMax = time.Minute
+	// contestedEvery is the least time between two reports of contested.
+	contestedEvery = time.Minute
+	// An unacknowledged birth younger than birthFresh, which the next connection
+	// resends, replaces the next one; and so does any message while maxOpen are
+	// unacknowledged. Otherwise they would accumulate over an unstable link.
+	birthFresh = time.Minute
+	maxOpen    = 4
+
+	never = time.Duration(math.MaxInt64)
+)
+
+func newPlan(heartbeat time.Duration) *plan {
+	return &plan{heartbeat: heartbeat, open: map[uint64]*message{}}
+}
+
+// connected begins a connection: what was received on the last one counts no more,
+// and a birth is due.
+func (p *plan) connected() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.born, p.echoed, p.wrong, p.retryAt, p.delay = false, false, false, 0, 0
+}
+
+// end ends the plan.
+func (p *plan) end() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.ended = true
+}
+
+// speaks reports whether the server has accepted a message on this connection, or
+// may.
+func (p *plan) speaks() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return !p.ended && (p.born || p.retryAt > 0 || len(p.open) > 0)
+}
+
+// next returns the reason of the message that is due now, or "" and how long to wait.
+func (p *plan) next(now time.Duration) (reason string, wait time.Duration) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	at := never
+	due := func(why string, when time.Duration) {
+		if when < at {
+			reason, at = why, when
+		}
+	}
+	switch {
+	case p.ended:
+	case !p.born && p.retryAt > 0:
+		due(presence.ReasonBirth, p.retryAt)
+	case p.born:
+		if p.wrong && len(p.open) == 0 {
+			due(presence.ReasonCorrection, p.correctionAt())
+		}
+		if p.heartbeat > 0 {
+			for p.beatAt <= now && len(p.open) > 0 {
+				p.stats.Skipped++
+				p.beatAt += p.heartbeat
+			}
+			due(presence.ReasonHeartbeat, p.beatAt)
+		}
+	}
+	if at > now {
+		return "", at - now
+	}
+	return reason, 0
+}
+
+func (p *plan) correctionAt() time.Duration {
+	at := p.wrongAt + correctionGrace
+	if p.pace > 0 {
+		at = max(at, p.correctedAt+p.pace)
+	}
+	return at
+}
+
+// publish records a message that is about to be published. payload makes a new one.
+func (p *plan) publish(now time.Duration, reason string, payload func() []byte) *message {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	m := &message{reason: reason, at: now}
+	if last := p.last; last != nil && p.open[last.number] == last &&
+		(len(p.open) >= maxOpen || last.reason == presence.ReasonBirth && reason == last.reason && now-last.at < birthFresh) {
+		m.payload, m.at = last.payload, last.at
+	} else {
+		m.payload = payload()
+	}
+	if p.last != nil && bytes.Equal(m.payload, p.last.payload) {
+		delete(p.open, p.last.number) // the session sends identical messages once, and answers the newer
+	}
+	p.count++
+	m.number = p.count
+	p.open[m.number], p.last = m, m
+	p.retryAt, p.beatAt = 0, now+p.heartbeat
+	switch reason {
+	case presence.ReasonBirth:
+		p.stats.Births++
+	case presence.ReasonHeartbeat:
+		p.stats.Heartbeats++
+	case presence.ReasonCorrection:
+		p.stats.Corrections++
+		p.pace, p.correctedAt = min(max(correctionMin, 2*p.pace), correctionMax), now
+	}
+	return m
+}
+
+// unsent takes back a message that was not sent. retry: it may be possible later. It
+// reports whether that is to be reported: a heartbeat without room is not.
+func (p *plan) unsent(now time.Duration, m *message, retry bool) (report bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	delete(p.open, m.number)
+	switch m.reason {
+	case presence.ReasonBirth:
+		p.stats.Births--
+	case presence.ReasonCorrection:
+		p.stats.Corrections--
+	case presence.ReasonHeartbeat:
+		p.stats.Heartbeats--
+		if retry {
+			p.stats.Skipped++
+			return false
+		}
+	}
+	p.failedLocked(now, m, retry)
+	return true
+}
+
+// accepted: the server has the message.
+func (p *plan) accepted(m *message) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.open[m.number] != m {
+		return
+	}
+	delete(p.open, m.number)
+	if m == p.last {
+		p.born = true
+		if m.at >= p.wrongAt {
+			p.wrong = false // it was published after the offline message
+		}
+	}
+}
+
+// refused: the server does not accept the message. retry: it may accept it later.
+func (p *plan) refused(now time.Duration, m *message, retry bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.open[m.number] != m {
+		return
+	}
+	delete(p.open, m.number)
+	p.failedLocked(now, m, retry)
+}
+
+func (p *plan) failedLocked(now time.Duration, m *message, retry bool) {
+	p.stats.Failed++
+	if m == p.last && retry && !p.born {
+		p.delay = min(max(retryMin, 2*p.delay), retryMax)
+		p.retryAt = now + p.delay
+	}
+}
+
+// forgotten: the message was lost with the server's session, or was not sent before
+// the connection ended. A birth follows.
+func (p *plan) forgotten(m *message) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	delete(p.open, m.number)
+}
+
+// received handles a message of the topic. own: this client may have published it. It
+// reports whether another process contests the topic, and that is to be reported.
+func (p *plan) received(now time.Duration, state presence.State, own bool) (report bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	switch {
+	case p.ended:
+	case state == presence.Offline:
+		if !p.wrong {
+			p.wrong, p.wrongAt = true, now
+		}
+		if now-p.correctedAt >= correctionMax {
+			p.pace = 0
+		}
+	case own:
+		p.echoed, p.wrong = true, false
+	default:
+		p.wrong = false // the topic is online, whoever published it
+		if !p.echoed {
+			return false // it precedes the birth
+		}
+		p.stats.Contested++
+		if p.contested && now-p.contestedAt < contestedEvery {
+			return false
+		}
+		p.contested, p.contestedAt = true, now
+		return true
+	}
+	return false
+}
+
+func (p *plan) snapshot() Stats {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.stats
+}

@@ -1,0 +1,171 @@
+// Package status publishes whether a client is online, as a retained message: after
+// each CONNACK, as a heartbeat, as a correction of what others published, and offline
+// before a clean end. The plan decides what is published and when; the Publisher
+// publishes it, and listens to the topic.
+package status
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"time"
+
+	"github.com/mooring-mqtt/mooring/client/presence"
+	"github.com/mooring-mqtt/mooring/internal/notify"
+	"github.com/mooring-mqtt/mooring/reliability"
+)
+
+// Publisher publishes the status of one client. No status message follows the
+// offline one: not from a connection that came up at the same moment, not as a
+// heartbeat or correction. All methods are safe for concurrent use.
+type Publisher struct {
+	cfg   Config
+	plan  *plan
+	wake  notify.Signal // Run looks at the plan again
+	start time.Time     // the plan's times count from here
+
+	mu    sync.Mutex // held while a message is published
+	ended bool       // no message follows
+}
+
+// Config is what a Publisher needs.
+type Config struct {
+	Format Format
+	// Failed reports a message that was not published, or not accepted.
+	Failed func(error)
+	// Contested reports that another process publishes online on the same topic, with
+	// this boot ID; at most once a minute.
+	Contested func(presence.BootID)
+}
+
+// Connection publishes status messages.
+type Connection interface {
+	// PublishStatus publishes payload, retained and at QoS 1, ahead of stored
+	// messages. On an error nothing was sent. Otherwise answered is called once, on
+	// this connection or a later one, with the reason code of PUBACK, or with
+	// ErrSessionLost. It is not called if an identical message takes the place of this
+	// one.
+	PublishStatus(payload []byte, answered func(reason byte, err error)) error
+	// Cause is why the connection has ended; nil while it is up.
+	Cause() error
+}
+
+var (
+	// ErrNoRoom: the server's Receive Maximum allows no message now.
+	ErrNoRoom = errors.New("status: the server's Receive Maximum allows no message now")
+	// ErrSessionLost: the message went with the session of the server.
+	ErrSessionLost = errors.New("status: the server lost the session")
+)
+
+// New returns a Publisher.
+func New(cfg Config) *Publisher {
+	return &Publisher{cfg: cfg, plan: newPlan(cfg.Format.Heartbeat), wake: notify.New(), start: time.Now()}
+}
+
+func (p *Publisher) now() time.Duration { return time.Since(p.start) }
+
+// Stats returns a snapshot.
+func (p *Publisher) Stats() Stats { return p.plan.snapshot() }
+
+// Birth publishes online on a new connection: the server may have published the will.
+func (p *Publisher) Birth(c Connection) {
+	p.plan.connected()
+	p.publish(c, presence.ReasonBirth)
+}
+
+// Run publishes what else is due on a connection: heartbeats, corrections, and the
+// birth again if the server could not accept it. It returns when ctx ends.
+func (p *Publisher) Run(ctx context.Context, c Connection) {
+	timer := time.NewTimer(time.Hour)
+	defer timer.Stop()
+	for {
+		reason, wait := p.plan.next(p.now())
+		if ctx.Err() != nil {
+			return
+		}
+		if reason != "" {
+			p.publish(c, reason)
+			continue
+		}
+		timer.Reset(wait)
+		select {
+		case <-ctx.Done():
+			return
+		case <-timer.C:
+		case <-p.wake:
+		}
+	}
+}
+
+// publish publishes online.
+func (p *Publisher) publish(c Connection, reason string) {
+	p.mu.Lock()
+	if p.ended {
+		p.mu.Unlock()
+		return
+	}
+	now := p.now()
+	m := p.plan.publish(now, reason, func() []byte { return p.cfg.Format.Payload(presence.Online, reason) })
+	err := c.PublishStatus(m.payload, func(code byte, err error) { p.answered(m, code, err) })
+	p.mu.Unlock()
+	switch {
+	case err == nil:
+	case c.Cause() != nil: // the next connection has a birth
+		p.plan.forgotten(m)
+	case p.plan.unsent(now, m, errors.Is(err, ErrNoRoom)):
+		p.cfg.Failed(err)
+	}
+}
+
+// answered handles the answer to a message.
+func (p *Publisher) answered(m *message, code byte, err error) {
+	switch {
+	case errors.Is(err, ErrSessionLost):
+		p.plan.forgotten(m)
+	case err != nil:
+		p.plan.refused(p.now(), m, reliability.Classify(code).Retryable())
+		p.cfg.Failed(err)
+	default:
+		p.plan.accepted(m)
+	}
+	p.wake.Set()
+}
+
+// End ends the status messages of the client. If offline is set it publishes offline
+// as the last one. The channel receives whether the server has accepted it.
+func (p *Publisher) End(c Connection, offline bool) <-chan bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.ended = true
+	p.plan.end()
+	accepted := make(chan bool, 1)
+	if !offline {
+		accepted <- false
+		return accepted
+	}
+	err := c.PublishStatus(p.cfg.Format.Payload(presence.Offline, presence.ReasonClose), func(_ byte, err error) {
+		if err != nil && !errors.Is(err, ErrSessionLost) {
+			p.cfg.Failed(err)
+		}
+		accepted <- err == nil
+	})
+	if err != nil {
+		accepted <- false
+	}
+	return accepted
+}
+
+// Received handles a message on the status topic. It reports whether this client may
+// have published it, as online. Messages in no known format are ignored: correcting
+// them is left to whoever published them.
+func (p *Publisher) Received(payload []byte) (own bool) {
+	s, own, ok := p.cfg.Format.parse(payload)
+	if !ok {
+		return false
+	}
+	if p.plan.received(p.now(), s.State, own) {
+		p.cfg.Contested(s.Boot)
+	}
+	p.wake.Set()
+	return own && s.State == presence.Online
+}
