@@ -87,6 +87,7 @@ func TestImportDirections(t *testing.T) {
 		"internal/wire/control":       {"internal/wire"},
 		"internal/session":            {"internal/wire", paho},
 		"internal/link":               {"internal/session", "internal/wire", "reliability", paho},
+		"internal/status":             {"client/presence", "reliability"},
 		"internal/ackserver":          {"internal/wire", "internal/wire/control"},
 		"internal/leaktest":           {},
 	}
