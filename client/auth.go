@@ -3,8 +3,6 @@ package client
 import (
 	"context"
 	"errors"
-
-	"github.com/mooring-mqtt/mooring/internal/link"
 )
 
 // Authenticator is the client's side of enhanced authentication, section 4.12 of
@@ -27,14 +25,6 @@ type Authenticator interface {
 	// Done judges the data with which the server has accepted us.
 	Done(ctx context.Context, data []byte) error
 }
-
-// AuthError says that the Authenticator did not go on. It is tried again.
-//
-//	type AuthError struct {
-//		Method string
-//		Err    error // what the Authenticator returned
-//	}
-type AuthError = link.AuthError
 
 // errNoneToAuthenticate is an ErrNotConnected with words that fit.
 var errNoneToAuthenticate error = noneToAuthenticate{}

@@ -47,24 +47,23 @@ var (
 	ErrKeepAlive = link.ErrKeepAlive
 )
 
-// FieldError says which field of a message, subscription or will MQTT cannot
-// carry, and the fix. Nothing was stored and nothing was sent.
-//
-//	type FieldError struct {
-//		Field   string // its name
-//		Problem string // what is wrong and what to do about it
-//	}
-type FieldError = wire.FieldError
+// FieldError reports a field of a message, subscription or will that MQTT cannot
+// carry. Nothing was stored or sent.
+type FieldError struct {
+	Field   string // its name
+	Problem string // what is wrong, and how to correct it
+}
 
-// ProtocolError is a violation of MQTT by the server, with the reason code of
-// the DISCONNECT that answered it. The client connects again, with backoff.
-//
-//	type ProtocolError struct {
-//		Code   byte   // 0x81, 0x82, 0x93, 0x94, 0x95 …
-//		Packet Type   // the type of the packet, a byte
-//		Detail string // what is wrong with it
-//	}
-type ProtocolError = wire.Error
+// Error describes the field and the problem.
+func (e *FieldError) Error() string { return "mqtt: " + e.Field + ": " + e.Problem }
+
+// fieldError converts the errors of wire's checks.
+func fieldError(err error) error {
+	if e, ok := err.(*wire.FieldError); ok {
+		return (*FieldError)(e)
+	}
+	return err
+}
 
 // ConfigError says which field of a Config is impossible, and the fix.
 type ConfigError struct {
@@ -168,84 +167,3 @@ func (e *DrainError) Error() string {
 }
 
 func (e *DrainError) Unwrap() error { return e.Cause }
-
-// ConnectionError says why the server refused a connection (CONNACK) or ended one
-// (DISCONNECT). Whether it is tried again is said by the event that has it, and by
-// reliability.OnConnack and OnDisconnect.
-type ConnectionError struct {
-	Code            byte   // the reason code
-	Reason          string // the server's reason string, if any
-	ServerReference string // where the server sends us, if anywhere
-	Cause           error  // the packet as an error
-}
-
-func (e *ConnectionError) Error() string {
-	s := fmt.Sprintf("client: server said %s (0x%02X)", reliability.ReasonName(e.Code), e.Code)
-	if e.Reason != "" {
-		s += ": " + e.Reason
-	}
-	return s + "; " + e.advice()
-}
-
-// ReasonCode is the code, for reliability.Classify.
-func (e *ConnectionError) ReasonCode() byte { return e.Code }
-
-func (e *ConnectionError) Unwrap() error { return e.Cause }
-
-// advice is what to do. A CONNACK answers what CONNECT said, which will be the same
-// next time; behind a DISCONNECT it is tried again.
-func (e *ConnectionError) advice() string {
-	switch e.Code {
-	case wire.ReasonBadUserNameOrPassword:
-		return "check Username and Password, or what Credentials returns"
-	case wire.ReasonBadAuthenticationMethod:
-		return "the server does not know Config.Connection.Auth's method, or asks for one; set another, or none"
-	case 0x84: // Unsupported Protocol Version
-		return "this server does not speak MQTT 5; use one that does"
-	}
-	class := reliability.Classify(e.Code)
-	switch class {
-	case reliability.NotAuthorized:
-		return "check Username, Password or Credentials, and the server's access rules"
-	case reliability.Redirect:
-		if e.ServerReference != "" {
-			return "set Servers to " + e.ServerReference
-		}
-		return "set Servers to where it has moved"
-	case reliability.Takeover:
-		return "another client uses the same ClientID; give each its own"
-	}
-	if ended := (*link.DisconnectError)(nil); errors.As(e.Cause, &ended) {
-		return "it is tried again"
-	}
-	switch class {
-	case reliability.Fatal:
-		return "change the configuration; trying again as it is will not help"
-	case reliability.Invalid:
-		return "change the Will or the Status, which this server cannot take; trying again as it is will not help"
-	case reliability.Protocol:
-		return "the server does not understand our CONNECT; check that it speaks MQTT 5"
-	}
-	return "it is tried again"
-}
-
-// connectionError gives the errors of a connection their public type.
-func connectionError(err error) error {
-	var mismatch *link.SessionMismatchError
-	if errors.As(err, &mismatch) {
-		return sessionError(mismatch)
-	}
-	var closed *link.CloseError
-	if errors.As(err, &closed) {
-		return closed.Err
-	}
-	var refused *link.ConnackError
-	if errors.As(err, &refused) {
-		return &ConnectionError{Code: refused.Reason, Reason: refused.ReasonString, ServerReference: refused.ServerReference, Cause: err}
-	}
-	var ended *link.DisconnectError
-	if errors.As(err, &ended) {
-		return &ConnectionError{Code: ended.Reason, Reason: ended.ReasonString, ServerReference: ended.ServerReference, Cause: err}
-	}
-	return err
-}

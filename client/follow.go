@@ -169,7 +169,7 @@ func (v *views) wait(limit time.Duration) {
 // checkRetainedFilter says why retained messages cannot be asked for by a filter.
 func checkRetainedFilter(filter string) error {
 	if err := wire.CheckTopicFilter(filter); err != nil {
-		return err
+		return fieldError(err)
 	}
 	if isShared(filter) {
 		return &FieldError{Field: "Topic Filter", Problem: "is a Shared Subscription, which brings no retained messages; use the filter behind the share name"}

@@ -12,12 +12,14 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"reflect"
 	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"github.com/mooring-mqtt/mooring/internal/link"
+	"github.com/mooring-mqtt/mooring/internal/wire"
 	"github.com/mooring-mqtt/mooring/internal/wire/control"
 	"github.com/mooring-mqtt/mooring/persistence"
 	"github.com/mooring-mqtt/mooring/reliability"
@@ -264,5 +266,49 @@ func TestWhatAConnectionErrorAdvises(t *testing.T) {
 		if strings.Contains(ended, "will not help") && reliability.OnDisconnect(byte(code)) != reliability.ActionStop {
 			t.Errorf("DISCONNECT: it is tried again, and says %q", ended)
 		}
+	}
+}
+
+// TestConnectionError_HasPublicTypes: errors of the connection are found under the
+// types of this package, at any depth.
+func TestConnectionError_HasPublicTypes(t *testing.T) {
+	violation := &wire.Error{Code: 0x82, Packet: wire.SUBACK, Detail: "d"}
+	inner := errors.New("inner")
+	for name, wrap := range map[string]func(error) error{
+		"itself":  func(err error) error { return err },
+		"wrapped": func(err error) error { return fmt.Errorf("dialing: %w", err) },
+		"joined":  func(err error) error { return errors.Join(inner, err) },
+		"closing": func(err error) error { return &link.CloseError{Reason: 0x82, Err: err} },
+	} {
+		var protocol *ProtocolError
+		if err := connectionError(wrap(violation)); !errors.As(err, &protocol) || *protocol != (ProtocolError{0x82, "SUBACK", "d"}) || protocol.ReasonCode() != 0x82 {
+			t.Errorf("%s: %v is no ProtocolError", name, err)
+		}
+		for _, c := range []struct {
+			internal error
+			public   any
+		}{
+			{&link.AuthError{Method: "m", Err: inner}, new(*AuthError)},
+			{&link.AuthError{Method: "m", Err: fmt.Errorf("%w: %w", inner, &wire.FieldError{Field: "F"})}, new(*AuthError)},
+			{&link.TLSFileError{File: "f", Err: inner}, new(*TLSFileError)},
+			{&link.ProxyError{Proxy: "p", Server: "s", Err: inner}, new(*ProxyError)},
+		} {
+			err := connectionError(wrap(c.internal))
+			if !errors.As(err, c.public) || !errors.Is(err, inner) {
+				t.Errorf("%s: %v is no %T", name, err, c.public)
+			}
+			if found := reflect.ValueOf(c.public).Elem().Interface().(error); found.Error() != c.internal.Error() || !errors.Is(errors.Unwrap(found), inner) {
+				t.Errorf("%s: %q, want %q", name, found, c.internal)
+			}
+			if errors.As(c.internal, new(*wire.FieldError)) && (!errors.As(err, new(*FieldError)) || !errors.As(errors.Unwrap(reflect.ValueOf(c.public).Elem().Interface().(error)), new(*FieldError))) {
+				t.Errorf("%s: %v hides its FieldError", name, err)
+			}
+			if errors.As(err, new(*ConfigError)) {
+				t.Errorf("%s: %v is a ConfigError", name, err)
+			}
+		}
+	}
+	if err := connectionError(inner); err != inner {
+		t.Errorf("%v was converted", err)
 	}
 }

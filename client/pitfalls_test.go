@@ -428,14 +428,14 @@ func TestPitfall17_StringsAreNotCut(t *testing.T) {
 		"not UTF-8":      {Topic: "a\xff", QoS: 1},
 		"empty":          {QoS: 1},
 	} {
-		var field *wire.FieldError
+		var field *FieldError
 		if _, err := c.Publish(t.Context(), m); !errors.As(err, &field) {
-			t.Errorf("%s: Publish returned %v, want a *wire.FieldError", name, err)
+			t.Errorf("%s: Publish returned %v, want a *FieldError", name, err)
 		}
 	}
-	var field *wire.FieldError
+	var field *FieldError
 	if err := c.Subscribe(t.Context(), long, AtMostOnce, newInbox()); !errors.As(err, &field) {
-		t.Errorf("Subscribe returned %v, want a *wire.FieldError", err)
+		t.Errorf("Subscribe returned %v, want a *FieldError", err)
 	}
 	if n := c.Stats().Store.Accepted; n != 0 {
 		t.Errorf("%d of them were accepted", n)

@@ -333,10 +333,10 @@ func TestPublishErrors(t *testing.T) {
 		if _, err := c.Publish(ctx, Message{Topic: "t", QoS: 1}); err != why {
 			t.Errorf("with an ended context: %v", err)
 		}
-		var field *wire.FieldError
+		var field *FieldError
 		for _, m := range []Message{{Topic: "t", QoS: 3}, {Topic: "t", QoS: 1, Expiry: -1}, {Topic: "t", QoS: 1, PayloadIsUTF8: true, Payload: []byte{0xff}}} {
 			if _, err := c.Publish(t.Context(), m); !errors.As(err, &field) {
-				t.Errorf("%+v: %v, want a *wire.FieldError", m, err)
+				t.Errorf("%+v: %v, want a *FieldError", m, err)
 			}
 		}
 		if _, err := c.Publish(t.Context(), Message{Topic: "t", QoS: 1, Payload: make([]byte, 17<<20)}); !errors.Is(err, persistence.ErrPacketTooLarge) {

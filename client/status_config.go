@@ -83,7 +83,7 @@ func (s *Status) will(expiry time.Duration) *Will {
 
 func (s *Status) validate(bad func(field, format string, args ...any) error) error {
 	if err := wire.CheckTopicName("Presence.Status.Topic", s.Topic); err != nil {
-		return bad("Presence.Status.Topic", "%s", err.(*FieldError).Problem)
+		return bad("Presence.Status.Topic", "%s", err.(*wire.FieldError).Problem)
 	}
 	switch {
 	case s.Delay < 0:

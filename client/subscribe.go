@@ -70,7 +70,7 @@ func (c *Client) Handle(filter string, h Handler) error {
 		return ErrNilClient
 	}
 	if err := wire.CheckTopicFilter(filter); err != nil {
-		return err
+		return fieldError(err)
 	}
 	if h == nil {
 		return errors.New("client: Handle needs a Handler")
@@ -158,7 +158,7 @@ func (c *Client) Unsubscribe(ctx context.Context, filter string) error {
 		return ErrNilClient
 	}
 	if err := wire.CheckTopicFilter(filter); err != nil {
-		return err
+		return fieldError(err)
 	}
 	defer c.router.remove(c.router.get(filter)) // not one that is declared meanwhile
 	defer c.disturbed(filter)

@@ -43,14 +43,14 @@ func TestSubscriptionOptionsGoOnTheWire(t *testing.T) {
 func TestSubscriptionsThatCannotBe(t *testing.T) {
 	publishing(t, nil, control.Connack{WildcardUnavailable: true, SharedUnavailable: true, MaximumPacketSize: 40},
 		func(t *testing.T, c *Client, p *peer, _ *recorder) {
-			var field *wire.FieldError
+			var field *FieldError
 			for _, err := range []error{
 				c.Subscribe(t.Context(), "a/#/b", 0, newInbox()),
 				c.Subscribe(t.Context(), "a", 3, newInbox()),
 				c.Subscribe(t.Context(), "$share/g/a", 0, newInbox(), NoLocal()),
 			} {
 				if !errors.As(err, &field) {
-					t.Errorf("got %v, want a *wire.FieldError", err)
+					t.Errorf("got %v, want a *FieldError", err)
 				}
 			}
 			if err := c.Subscribe(t.Context(), "a", 0, nil); err == nil {
@@ -75,9 +75,9 @@ func TestASubscribeThatCannotBeChangesNothing(t *testing.T) {
 		must(t, c.Handle("a", have))
 		must(t, c.Handle("$share/g/a", have))
 		for filter, option := range map[string]SubscribeOption{"a": SubscriptionID(0), "$share/g/a": NoLocal()} {
-			var field *wire.FieldError
+			var field *FieldError
 			if err := c.Subscribe(t.Context(), filter, 0, other, RetainAsPublished(), option); !errors.As(err, &field) {
-				t.Errorf("got %v, want a *wire.FieldError", err)
+				t.Errorf("got %v, want a *FieldError", err)
 			}
 		}
 		p.send(wire.AppendPublish(nil, &wire.Publish{Topic: "a", Retain: true}))

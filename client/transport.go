@@ -44,27 +44,6 @@ type TLSFiles struct {
 	ServerName string
 }
 
-// TLSFileError says which of Config.Connection.TLSFiles could not be used, and why. The link
-// goes on trying.
-//
-//	type TLSFileError struct {
-//		File string
-//		Err  error
-//	}
-type TLSFileError = link.TLSFileError
-
-// ProxyError says that the proxy could not be reached or does not connect us to
-// the server, with its answer. Its password is not in it. The link goes on trying.
-//
-//	type ProxyError struct {
-//		Proxy  string // its URL, without the password
-//		Server string // host and port that it was asked for
-//		Status int    // HTTP status of its answer; 0: there was none
-//		Reason string // the words behind Status
-//		Err    error  // what went wrong where there is no Status
-//	}
-type ProxyError = link.ProxyError
-
 // ProxyFromEnvironment as Config.Connection.Proxy is the proxy that the environment names.
 const ProxyFromEnvironment = link.FromEnvironment
 
@@ -101,7 +80,7 @@ func (c *Client) credentials() func(context.Context) (username string, password 
 	return func(ctx context.Context) (string, []byte, error) {
 		got, err := source.ask(ctx)
 		if err == nil {
-			err = wire.CheckString("Username", got.Username)
+			err = fieldError(wire.CheckString("Username", got.Username))
 		}
 		if err == nil && len(got.Password) > wire.MaxString {
 			err = &FieldError{Field: "Password", Problem: "is longer than 65,535 bytes; MQTT cannot carry it"}

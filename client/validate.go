@@ -42,18 +42,18 @@ func (c Config) Validate() error {
 	}
 	for _, s := range []struct{ field, value string }{{"ClientID", c.ClientID}, {"Connection.Username", c.Connection.Username}, {"Publishing.Publisher", c.Publishing.Publisher}} {
 		if err := wire.CheckString(s.field, s.value); err != nil {
-			return bad(s.field, "%s", err.(*FieldError).Problem)
+			return bad(s.field, "%s", err.(*wire.FieldError).Problem)
 		}
 	}
 	if c.Presence.MarkerTopic != "" && c.Presence.MarkerTopic != NoMarker {
 		if err := wire.CheckTopicName("Presence.MarkerTopic", c.Presence.MarkerTopic); err != nil {
-			return bad("Presence.MarkerTopic", "%s", err.(*FieldError).Problem)
+			return bad("Presence.MarkerTopic", "%s", err.(*wire.FieldError).Problem)
 		}
 	}
 	if c.Connection.Auth != nil {
 		switch err := wire.CheckString("Connection.Auth", c.Connection.Auth.Method()); {
 		case err != nil:
-			return bad("Connection.Auth", "has a Method that %s", err.(*FieldError).Problem)
+			return bad("Connection.Auth", "has a Method that %s", err.(*wire.FieldError).Problem)
 		case c.Connection.Auth.Method() == "":
 			return bad("Connection.Auth", "has no Method; name one that the server knows")
 		}

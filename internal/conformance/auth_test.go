@@ -178,7 +178,7 @@ func TestMQTT_4_12_0_5(t *testing.T) {
 				conn.Send(packet)
 				conn.ExpectDisconnect(0x82)
 				r.Connect(authenticated)
-				r.wantViolations(client.ProtocolError{Code: 0x82, Packet: wire.Type(packet[0] >> 4)})
+				r.wantViolations(client.ProtocolError{Code: 0x82, Packet: wire.Type(packet[0] >> 4).String()})
 			})
 		})
 	}
@@ -227,7 +227,7 @@ func TestMQTT_4_12_0_6(t *testing.T) {
 			conn.Auth(a)
 			conn.ExpectDisconnect(0x82)
 			conn, _ = r.Connect(control.Connack{})
-			r.wantViolations(client.ProtocolError{Code: 0x82, Packet: wire.AUTH})
+			r.wantViolations(client.ProtocolError{Code: 0x82, Packet: "AUTH"})
 			r.wantEnd(conn, 0x82, control.AppendAuth(nil, &a))
 		})
 	}
@@ -238,7 +238,7 @@ func TestMQTT_4_12_0_6(t *testing.T) {
 			conn.Send(raw(0x20, 0, 0, props(wire.PropAuthMethod, method)))
 			conn.ExpectDisconnect(0x82)
 			r.Connect(control.Connack{})
-			r.wantViolations(client.ProtocolError{Code: 0x82, Packet: wire.CONNACK})
+			r.wantViolations(client.ProtocolError{Code: 0x82, Packet: "CONNACK"})
 			if got := eventsOf[client.Connected](r); len(got) != 1 {
 				t.Errorf("%d connections are told, want 1", len(got))
 			}
@@ -400,7 +400,7 @@ func TestMQTT_4_12_0_2(t *testing.T) {
 				conn.ExpectClosed() // it cannot be read, and there is no CONNACK yet
 			}
 			r.Connect(authenticated)
-			r.wantViolations(client.ProtocolError{Code: 0x82, Packet: wire.AUTH})
+			r.wantViolations(client.ProtocolError{Code: 0x82, Packet: "AUTH"})
 		})
 	}
 }

@@ -236,7 +236,7 @@ func TestMQTT_3_2_2_2(t *testing.T) {
 		}
 		conn, _ := r.Connect(control.Connack{})
 		r.wantPublish(conn, "p", false)
-		bad := client.ProtocolError{Code: 0x82, Packet: wire.CONNACK}
+		bad := client.ProtocolError{Code: 0x82, Packet: "CONNACK"}
 		r.wantViolations(bad, bad)
 	})
 }
@@ -254,7 +254,7 @@ func TestMQTT_3_2_2_6(t *testing.T) {
 			t.Error("Session Present in a refusal is taken for a session that is not ours")
 		}
 		conn.Quiet()
-		r.wantViolations(client.ProtocolError{Code: 0x82, Packet: wire.CONNACK})
+		r.wantViolations(client.ProtocolError{Code: 0x82, Packet: "CONNACK"})
 		var refused *client.ConnectionError
 		if got := eventsOf[client.ConnectFailed](r); !errors.As(got[0].Err, &refused) || refused.Code != 0x88 {
 			t.Errorf("the error is %v, want a *ConnectionError 0x88", got[0].Err)

@@ -1,0 +1,210 @@
+package client
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/mooring-mqtt/mooring/internal/link"
+	"github.com/mooring-mqtt/mooring/internal/wire"
+	"github.com/mooring-mqtt/mooring/reliability"
+)
+
+// ConnectionError reports that the server refused a connection (CONNACK) or ended
+// one (DISCONNECT). The event that contains it has the Action that follows.
+type ConnectionError struct {
+	Code            byte   // the reason code
+	Reason          string // the server's reason string; may be empty
+	ServerReference string // the server to use instead; may be empty
+	Cause           error  // the packet as an error
+}
+
+// Error describes the reason code and what to do.
+func (e *ConnectionError) Error() string {
+	s := fmt.Sprintf("client: server said %s (0x%02X)", reliability.ReasonName(e.Code), e.Code)
+	if e.Reason != "" {
+		s += ": " + e.Reason
+	}
+	return s + "; " + e.advice()
+}
+
+// ReasonCode returns the reason code, for reliability.Classify.
+func (e *ConnectionError) ReasonCode() byte { return e.Code }
+
+// Unwrap returns Cause.
+func (e *ConnectionError) Unwrap() error { return e.Cause }
+
+// advice is what to do about the reason code. The answer to the same CONNECT will
+// be the same; after a DISCONNECT the client connects again.
+func (e *ConnectionError) advice() string {
+	switch e.Code {
+	case wire.ReasonBadUserNameOrPassword:
+		return "check Username and Password, or what Credentials returns"
+	case wire.ReasonBadAuthenticationMethod:
+		return "the server does not know Config.Connection.Auth's method, or asks for one; set another, or none"
+	case 0x84: // Unsupported Protocol Version
+		return "this server does not speak MQTT 5; use one that does"
+	}
+	class := reliability.Classify(e.Code)
+	switch class {
+	case reliability.NotAuthorized:
+		return "check Username, Password or Credentials, and the server's access rules"
+	case reliability.Redirect:
+		if e.ServerReference != "" {
+			return "set Servers to " + e.ServerReference
+		}
+		return "set Servers to where it has moved"
+	case reliability.Takeover:
+		return "another client uses the same ClientID; give each its own"
+	}
+	if ended := (*link.DisconnectError)(nil); errors.As(e.Cause, &ended) {
+		return "it is tried again"
+	}
+	switch class {
+	case reliability.Fatal:
+		return "change the configuration; trying again as it is will not help"
+	case reliability.Invalid:
+		return "change the Will or the Status, which this server cannot take; trying again as it is will not help"
+	case reliability.Protocol:
+		return "the server does not understand our CONNECT; check that it speaks MQTT 5"
+	}
+	return "it is tried again"
+}
+
+// ProtocolError reports a violation of MQTT by the server. The client ends the
+// connection with a DISCONNECT and connects again, with backoff.
+type ProtocolError struct {
+	Code   byte   // the reason code of the DISCONNECT: 0x81, 0x82, 0x93, 0x94, 0x95 …
+	Packet string // the packet that violates MQTT, such as "PUBLISH"
+	Detail string // the violation
+}
+
+// Error describes the violation.
+func (e *ProtocolError) Error() string {
+	return fmt.Sprintf("mqtt: the server sent an invalid %s packet: %s (reason code 0x%02X)", e.Packet, e.Detail, e.Code)
+}
+
+// ReasonCode returns the reason code, for reliability.Classify.
+func (e *ProtocolError) ReasonCode() byte { return e.Code }
+
+// AuthError reports that the Authenticator returned an error. The client connects
+// again.
+type AuthError struct {
+	Method string
+	Err    error // of the Authenticator
+}
+
+// Error describes the method and the error.
+func (e *AuthError) Error() string { return (*link.AuthError)(e).Error() }
+
+// Unwrap returns Err.
+func (e *AuthError) Unwrap() error { return e.Err }
+
+// TLSFileError reports a file of ConnectionConfig.TLSFiles that cannot be used. The
+// client connects again, and reads the file again.
+type TLSFileError struct {
+	File string
+	Err  error // of reading the file, or what is wrong with it
+}
+
+// Error describes the file and the error.
+func (e *TLSFileError) Error() string { return (*link.TLSFileError)(e).Error() }
+
+// Unwrap returns Err.
+func (e *TLSFileError) Unwrap() error { return e.Err }
+
+// ProxyError reports that the proxy cannot be reached, or does not connect to the
+// server.
+type ProxyError struct {
+	Proxy  string // its URL, without the password
+	Server string // host and port of the server
+	Status int    // HTTP status of its answer; 0: there was none
+	Reason string // the text after Status
+	Err    error  // if there is no Status
+}
+
+// Error describes the proxy's answer and what to do.
+func (e *ProxyError) Error() string { return (*link.ProxyError)(e).Error() }
+
+// Unwrap returns Err.
+func (e *ProxyError) Unwrap() error { return e.Err }
+
+// connectionError converts an error of package link.
+func connectionError(err error) error {
+	var mismatch *link.SessionMismatchError
+	if errors.As(err, &mismatch) {
+		return sessionError(mismatch)
+	}
+	var closed *link.CloseError
+	if errors.As(err, &closed) {
+		return publicError(closed.Err)
+	}
+	var refused *link.ConnackError
+	if errors.As(err, &refused) {
+		return &ConnectionError{Code: refused.Reason, Reason: refused.ReasonString, ServerReference: refused.ServerReference, Cause: publicError(err)}
+	}
+	var ended *link.DisconnectError
+	if errors.As(err, &ended) {
+		return &ConnectionError{Code: ended.Reason, Reason: ended.ReasonString, ServerReference: ended.ServerReference, Cause: publicError(err)}
+	}
+	return publicError(err)
+}
+
+// publicError converts err itself, or makes errors.As find the public types of the
+// errors that err wraps.
+func publicError(err error) error {
+	switch e := err.(type) {
+	case *wire.Error:
+		return protocolError(e)
+	case *wire.FieldError:
+		return (*FieldError)(e)
+	case *link.AuthError:
+		return authError(e)
+	case *link.TLSFileError:
+		return (*TLSFileError)(e)
+	case *link.ProxyError:
+		return (*ProxyError)(e)
+	case interface{ Unwrap() error }, interface{ Unwrap() []error }:
+		return &linkError{err}
+	}
+	return err
+}
+
+func protocolError(e *wire.Error) *ProtocolError {
+	return &ProtocolError{Code: e.Code, Packet: e.Packet.String(), Detail: e.Detail}
+}
+
+func authError(e *link.AuthError) *AuthError {
+	return &AuthError{Method: e.Method, Err: publicError(e.Err)}
+}
+
+// linkError is an error that may wrap others of packages link and wire.
+type linkError struct{ error }
+
+// Unwrap returns the error of package link.
+func (e *linkError) Unwrap() error { return e.error }
+
+// As finds wrapped errors under their public types.
+func (e *linkError) As(target any) bool {
+	switch target := target.(type) {
+	case **ProtocolError:
+		return as(e.error, target, protocolError)
+	case **AuthError:
+		return as(e.error, target, authError)
+	case **FieldError: // of an Authenticator's data
+		return as(e.error, target, func(e *wire.FieldError) *FieldError { return (*FieldError)(e) })
+	case **TLSFileError:
+		return as(e.error, target, func(e *link.TLSFileError) *TLSFileError { return (*TLSFileError)(e) })
+	case **ProxyError:
+		return as(e.error, target, func(e *link.ProxyError) *ProxyError { return (*ProxyError)(e) })
+	}
+	return false
+}
+
+func as[Internal, Public error](err error, target *Public, convert func(Internal) Public) bool {
+	var found Internal
+	if !errors.As(err, &found) {
+		return false
+	}
+	*target = convert(found)
+	return true
+}
