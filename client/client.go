@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/mooring-mqtt/mooring/internal/callback"
+	"github.com/mooring-mqtt/mooring/internal/inbox"
 	"github.com/mooring-mqtt/mooring/internal/link"
 	"github.com/mooring-mqtt/mooring/internal/outbox"
 	"github.com/mooring-mqtt/mooring/internal/session"
@@ -33,8 +34,7 @@ type Client struct {
 	router   router
 	taps     taps
 	views    views
-	lanes    []*lane
-	inbound  inboundBudget
+	inbox    *inbox.Inbox[*Message]
 
 	// publishers are the names that messages are numbered under, by priority.
 	publishers [persistence.Priorities]string
@@ -52,18 +52,15 @@ type Client struct {
 	stopLink  context.CancelFunc
 	stopDrain context.CancelFunc
 	stopAcks  context.CancelFunc
-	stopLanes context.CancelFunc // ends the handlers' context
-	linking   sync.WaitGroup     // link.Run
-	work      sync.WaitGroup     // drainer
-	answering sync.WaitGroup     // acknowledgements
-	busy      sync.WaitGroup     // lanes
-	done      chan struct{}      // closed when all has ended
-	ending    context.Context    // ends when the end begins
+	linking   sync.WaitGroup  // link.Run
+	work      sync.WaitGroup  // drainer
+	answering sync.WaitGroup  // acknowledgements
+	done      chan struct{}   // closed when all has ended
+	ending    context.Context // ends when the end begins
 	beginEnd  context.CancelCauseFunc
 	endBy     time.Time // when CloseTimeout is over; of teardown
 
 	storeErr  error // of closing the store, under mu
-	claims    claims
 	announcer announcer
 	told      atomic.Bool // Stopped
 	findings  []Finding   // of Config.Lint
@@ -142,9 +139,7 @@ func New(cfg Config) (*Client, error) {
 		Deliver:           c.receive,
 		Room:              c.outbox.Wake,
 	})
-	c.inbound.init(int64(cfg.Receiving.MaxBufferedBytes), int64(cfg.Connection.MaximumPacketSize))
-	c.claims.owner = cfg.ClientID
-	c.makeLanes()
+	c.inbox = c.newInbox()
 	var err error
 	c.link, err = c.newLink()
 	return c, err
@@ -203,12 +198,9 @@ func (c *Client) Start(ctx context.Context) error {
 	linkCtx, stopLink := context.WithCancel(context.Background())
 	drainCtx, stopDrain := context.WithCancel(context.Background())
 	ackCtx, stopAcks := context.WithCancel(context.Background())
-	laneCtx, stopLanes := context.WithCancel(context.Background())
-	c.stopLink, c.stopDrain, c.stopAcks, c.stopLanes = stopLink, stopDrain, stopAcks, stopLanes
+	c.stopLink, c.stopDrain, c.stopAcks = stopLink, stopDrain, stopAcks
 
-	for _, l := range c.lanes {
-		c.run(&c.busy, func() { l.run(laneCtx) })
-	}
+	c.inbox.Start()
 	c.run(&c.work, func() { c.outbox.Run(drainCtx) })
 	c.run(&c.answering, func() { c.session.RunAcks(ackCtx) })
 	c.run(&c.linking, func() {

@@ -47,7 +47,7 @@ func (c *Client) Drain(ctx context.Context) error {
 		c.outbox.Refuse(ErrDraining)
 	}
 	c.mu.Unlock()
-	c.leaveRest() // acknowledgements may be behind a stalled reader
+	c.inbox.StopStalling() // acknowledgements may be behind a stalled reader
 	var cause error
 	if !c.started() {
 		cause = errNotStarted // nothing will ever be sent
@@ -95,7 +95,7 @@ func (c *Client) end(cause error, g *DisconnectOptions) {
 	}
 	c.outbox.Stop(cause)
 	c.beginEnd(cause)
-	c.leaveRest()
+	c.inbox.StopStalling()
 	if g != nil {
 		c.farewell = *g
 	}
@@ -114,7 +114,11 @@ func (c *Client) teardown(started, clean bool) {
 			c.stopLink()
 		}
 		c.stopDrain()
-		c.endLanes(clean)
+		grace := time.Duration(0)
+		if clean {
+			grace = c.cfg.Connection.CloseTimeout
+		}
+		c.inbox.Stop(grace)
 		if soon := time.Now().Add(lastWords); c.endBy.Before(soon) {
 			c.endBy = soon
 		}
@@ -132,7 +136,6 @@ func (c *Client) teardown(started, clean bool) {
 	}
 	c.endViews()
 	c.views.wait(c.patience())
-	c.giveBack()
 	err := c.Err()
 	if err == nil {
 		err = ErrClosed
@@ -170,30 +173,6 @@ func (c *Client) within(up *link.Up, f func()) {
 	timer := time.AfterFunc(c.patience(), func() { _ = up.Close() })
 	defer timer.Stop()
 	f()
-}
-
-// giveBack frees the claims of messages that were not handled, for whoever uses
-// the cache next.
-func (c *Client) giveBack() {
-	for _, claim := range c.claims.abandon() {
-		_ = c.cfg.Receiving.Dedupe.Abort(context.Background(), claim) // a closed cache has ended it
-	}
-}
-
-// endLanes waits for the handlers: clean ones get time before their context
-// ends.
-func (c *Client) endLanes(clean bool) {
-	for _, l := range c.lanes {
-		l.stop()
-	}
-	if clean {
-		timer := time.AfterFunc(c.cfg.Connection.CloseTimeout, c.stopLanes)
-		defer timer.Stop()
-	} else {
-		c.stopLanes()
-	}
-	c.busy.Wait()
-	c.stopLanes()
 }
 
 func (c *Client) closeErr() error {

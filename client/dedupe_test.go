@@ -44,51 +44,6 @@ func TestACopyOfAHandledMessageIsAcknowledgedAndNotHandled(t *testing.T) {
 		})
 }
 
-func TestCopiesShareTheFateOfTheFirst(t *testing.T) {
-	for _, fate := range []error{nil, Refuse(wire.ReasonQuotaExceeded, "full")} {
-		t.Run(fmt.Sprint(fate), func(t *testing.T) {
-			var release chan struct{}
-			var handled atomic.Int32
-			h := HandlerFunc(func(context.Context, *Message) error { handled.Add(1); <-release; return fate })
-			receiving(t, func(cfg *Config) {
-				cfg.Receiving.Dedupe = dedupe.NewMemory(dedupe.Options{})
-				cfg.Receiving.Concurrency = 64
-			}, h, func(t *testing.T, c *Client, p *peer, _ *recorder) {
-				release = make(chan struct{})
-				id := NewMessageID()
-				used := map[*lane]bool{}
-				for i := 0; len(used) < 8; i++ {
-					topic := fmt.Sprint("t", i)
-					if l := c.laneOf(topic); !used[l] {
-						used[l] = true
-						p.publish(identified(topic, uint16(len(used)), id))
-					}
-				}
-				p.quiet()
-				close(release)
-				for range 8 {
-					if a := p.nextAck(wire.PUBACK); (a.Reason != 0) != (fate != nil) {
-						t.Errorf("PUBACK says 0x%02X", a.Reason)
-					}
-				}
-				if n := handled.Load(); n != 1 {
-					t.Errorf("the handler ran %d times", n)
-				}
-				// A message that was refused may be tried again, one that was handled not.
-				p.publish(identified("t", 20, id))
-				p.nextAck(wire.PUBACK)
-				want := int32(1)
-				if fate != nil {
-					want = 2
-				}
-				if n := handled.Load(); n != want {
-					t.Errorf("after another copy the handler ran %d times in all, want %d", n, want)
-				}
-			})
-		})
-	}
-}
-
 // TestNoCopyIsForgottenInTheRaceWithItsFirst has many copies meet the moment in
 // which the first one is done: each must be acknowledged.
 func TestNoCopyIsForgottenInTheRaceWithItsFirst(t *testing.T) {

@@ -46,15 +46,15 @@
 // was sent before, so a resend is nothing special. See publish.go, drain.go and
 // feed.go.
 //
-// A received message goes from the reader's goroutine into the lane of its key;
-// there it passes dedupe, ordering and the handlers, and its acknowledgement
-// leaves when those of all messages received before it have left
-// [MQTT-4.6.0-2]. See receive.go and lanes.go.
+// A received message goes from the reader's goroutine into the queue of a worker.
+// The worker takes it through dedupe, ordering and the handlers. Its acknowledgement
+// leaves when those of all messages received before it have left [MQTT-4.6.0-2]. See
+// receive.go and internal/inbox.
 //
 // # Concurrency
 //
 // All methods of Client and Delivery may be called from any goroutine, handlers
-// included. Handlers of one lane key (by default the topic) run one after the
+// included. Handlers of one ordering key (by default the topic) run one after the
 // other, others in parallel in up to Config.Receiving.Concurrency goroutines. There is no
 // goroutine per message. Every goroutine of the client has ended when Close or
 // Drain returns, or Done is closed.

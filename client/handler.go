@@ -2,23 +2,24 @@ package client
 
 import (
 	"context"
-	"fmt"
-	"strings"
+
+	"github.com/mooring-mqtt/mooring/internal/callback"
+	"github.com/mooring-mqtt/mooring/internal/inbox"
 )
 
-// Handler handles received messages. Messages with the same lane key (by
-// default the topic) are handled one after the other, in order; others in
-// parallel.
+// Handler handles received messages. Messages with the same ordering key (by default
+// the topic) are handled one after the other, in order; others in parallel.
 //
-// Returning nil accepts the message: only then is it acknowledged. An error
-// has it handled again, up to Config.Receiving.HandlerAttempts times, and then refused;
-// [Refuse] refuses at once. Where several handlers match they run in the order
-// they were declared, and one that accepted the message does not get it again.
+// Returning nil accepts the message, and only then is it acknowledged. After an error
+// it is handled again, up to ReceivingConfig.HandlerAttempts times, and then refused;
+// [Refuse] refuses at once. A panic is an error. Where several handlers match, they run
+// in the order of declaration. A handler that has accepted the message is not called
+// again.
 //
-// ctx ends when the client stops; a message whose handler then returns an error
-// stays with the server and comes again. A handler may publish, wait for the
-// Delivery (with ctx), subscribe, and close the client. It holds up its lane
-// meanwhile, and the acknowledgements of all messages that came later.
+// ctx ends when the client stops. A message whose handler then returns an error is not
+// acknowledged, and the server sends it again. A handler may publish, wait for the
+// Delivery (with ctx), subscribe, and close the client. While it runs, messages in the
+// same queue and the acknowledgements of all later messages wait.
 type Handler interface {
 	Handle(ctx context.Context, m *Message) error
 }
@@ -40,49 +41,24 @@ func chain(h Handler, mw []Middleware) Handler {
 	return h
 }
 
-// Refusal is a handler's decision not to take a message. It is sent to the
-// server as reason code of PUBACK or PUBREC, and the message does not come
-// again.
-type Refusal struct {
-	Code   byte   // 0x80, 0x83, 0x87, 0x90, 0x91, 0x97 or 0x99
-	Reason string // reason string; up to 1,024 bytes of it are sent
-}
+// Refusal is an error of a handler that refuses a message. The server receives it in
+// PUBACK or PUBREC, and does not send the message again.
+//
+//	type Refusal struct {
+//		Code   byte   // 0x80, 0x83, 0x87, 0x90, 0x91, 0x97 or 0x99
+//		Reason string // reason string; up to 1,024 bytes of it are sent
+//	}
+type Refusal = inbox.Refusal
 
-// Refuse returns an error that refuses a message. A code that PUBACK does not
-// know is sent as 0x80, Unspecified error.
+// Refuse returns an error that refuses a message. A code that is not valid in PUBACK
+// is sent as 0x80, Unspecified error.
 func Refuse(code byte, reason string) error { return &Refusal{Code: code, Reason: reason} }
 
-func (r *Refusal) Error() string {
-	return fmt.Sprintf("message refused with reason code 0x%02X: %s", r.Code, r.Reason)
-}
-
-// code is the reason code as it may be sent.
-func (r *Refusal) code() byte {
-	switch r.Code {
-	case 0x80, 0x83, 0x87, 0x90, 0x91, 0x97, 0x99:
-		return r.Code
-	}
-	return 0x80
-}
-
-// maxReason bounds a reason string, in bytes.
-const maxReason = 1024
-
-// text is the reason string as it may be sent [MQTT-1.5.4-1] [MQTT-1.5.4-2].
-func (r *Refusal) text() string {
-	text := strings.ReplaceAll(strings.ToValidUTF8(r.Reason, "\uFFFD"), "\x00", "")
-	if len(text) > maxReason {
-		text = strings.ToValidUTF8(text[:maxReason], "")
-	}
-	return text
-}
-
-// PanicError is a panic in a handler, recovered.
-type PanicError struct {
-	Value any    // what panic was called with
-	Stack []byte // of the goroutine, as text
-}
-
-func (e *PanicError) Error() string {
-	return fmt.Sprintf("client: handler panicked: %v; PanicError.Stack says where", e.Value)
-}
+// PanicError reports a panic of a function of the application, or a runtime.Goexit
+// in it.
+//
+//	type PanicError struct {
+//		Value any    // what panic was called with
+//		Stack []byte // of the goroutine, as text
+//	}
+type PanicError = callback.Panic

@@ -128,16 +128,16 @@ func wantAccounts(t testing.TB, c *Client) {
 	}
 }
 
-// inbox is a handler that keeps what it gets.
-type inbox struct {
+// messageLog is a handler that keeps what it gets.
+type messageLog struct {
 	mu   sync.Mutex
 	list []*Message
 	more chan struct{}
 }
 
-func newInbox() *inbox { return &inbox{more: make(chan struct{}, 1)} }
+func newInbox() *messageLog { return &messageLog{more: make(chan struct{}, 1)} }
 
-func (b *inbox) Handle(_ context.Context, m *Message) error {
+func (b *messageLog) Handle(_ context.Context, m *Message) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.list = append(b.list, m)
@@ -148,7 +148,7 @@ func (b *inbox) Handle(_ context.Context, m *Message) error {
 	return nil
 }
 
-func (b *inbox) payloads() (list []string) {
+func (b *messageLog) payloads() (list []string) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	for _, m := range b.list {
@@ -157,14 +157,14 @@ func (b *inbox) payloads() (list []string) {
 	return list
 }
 
-func (b *inbox) messages() []*Message {
+func (b *messageLog) messages() []*Message {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return append([]*Message(nil), b.list...)
 }
 
 // await waits until n messages have come.
-func (b *inbox) await(t testing.TB, n int) []*Message {
+func (b *messageLog) await(t testing.TB, n int) []*Message {
 	t.Helper()
 	for {
 		if list := b.messages(); len(list) >= n {

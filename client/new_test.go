@@ -220,7 +220,7 @@ func TestErrorsSayWhatToDo(t *testing.T) {
 		&ConfigError{Field: "F", Problem: "is wrong; do this"}, &RefusedError{Code: 0x87}, &ExpiredError{}, &DrainError{Pending: 1, Cause: ErrClosed},
 		&PoisonError{Attempts: 5, Code: 0x95}, &PanicError{Value: "v"},
 		ErrConflated, ErrNoReceipts, ErrNoDeadLetters, ErrUnknownSession, ErrKeepAlive, ErrTooManyFilters, errNoneToAuthenticate,
-		&DroppedError{}, &DroppedError{Cause: ErrConflated}, &InboundFullError{}, &InboundFullError{Stalled: true}, &RetainedLimitError{},
+		&DroppedError{}, &DroppedError{Cause: ErrConflated}, &InboundFullError{}, &RetainedLimitError{},
 		&SessionError{}, &SessionError{Present: true}, &SessionError{ClientID: "c"}, &SessionError{TakenOver: true}, &StatusSubscriptionError{Err: ErrClosed},
 		&DamagedError{}, &CredentialsError{Err: ErrClosed}, &TLSFileError{Err: ErrClosed}, &AuthError{Err: ErrClosed},
 		&ConnectionError{Code: 0x87}, &ConnectionError{Code: 0x9C}, &ConnectionError{Code: 0x8A}, &ConnectionError{Code: 0x8E}, &ConnectionError{Code: 0x80},

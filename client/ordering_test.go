@@ -20,7 +20,7 @@ func numbered(topic string, packetID uint16, epoch, seq uint64) wire.Publish {
 }
 
 // ordered runs a test with a client that restores the order.
-func ordered(t *testing.T, o Ordering, test func(t *testing.T, c *Client, p *peer, in *inbox, events *recorder)) {
+func ordered(t *testing.T, o Ordering, test func(t *testing.T, c *Client, p *peer, in *messageLog, events *recorder)) {
 	t.Helper()
 	in := newInbox()
 	receiving(t, func(cfg *Config) { cfg.Receiving.Ordering = &o }, in, func(t *testing.T, c *Client, p *peer, events *recorder) {
@@ -28,7 +28,7 @@ func ordered(t *testing.T, o Ordering, test func(t *testing.T, c *Client, p *pee
 	})
 }
 
-func wantHandled(t *testing.T, in *inbox, want ...string) {
+func wantHandled(t *testing.T, in *messageLog, want ...string) {
 	t.Helper()
 	synctest.Wait()
 	if got := in.payloads(); !slices.Equal(got, want) {
@@ -37,7 +37,7 @@ func wantHandled(t *testing.T, in *inbox, want ...string) {
 }
 
 func TestTheOrderIsRestored(t *testing.T) {
-	ordered(t, Ordering{}, func(t *testing.T, c *Client, p *peer, in *inbox, events *recorder) {
+	ordered(t, Ordering{}, func(t *testing.T, c *Client, p *peer, in *messageLog, events *recorder) {
 		for i, seq := range []uint64{1, 4, 2, 2, 5, 3} {
 			p.publish(numbered("t", uint16(i+1), 1, seq))
 		}
@@ -60,7 +60,7 @@ func TestTheOrderIsRestored(t *testing.T) {
 
 func TestAGapIsGivenUpInTimeAndReported(t *testing.T) {
 	ordered(t, Ordering{Options: ordering.Options{GapTimeout: 3 * time.Second}},
-		func(t *testing.T, c *Client, p *peer, in *inbox, events *recorder) {
+		func(t *testing.T, c *Client, p *peer, in *messageLog, events *recorder) {
 			p.publish(numbered("t", 1, 1, 1))
 			p.publish(numbered("t", 2, 1, 4))
 			wantHandled(t, in, "1/1")
@@ -84,7 +84,7 @@ func TestAGapIsGivenUpInTimeAndReported(t *testing.T) {
 
 func TestALateMessageThatIsDroppedIsAcknowledgedAndCounted(t *testing.T) {
 	ordered(t, Ordering{Options: ordering.Options{GapTimeout: time.Second, Late: ordering.DropLate}},
-		func(t *testing.T, c *Client, p *peer, in *inbox, _ *recorder) {
+		func(t *testing.T, c *Client, p *peer, in *messageLog, _ *recorder) {
 			p.publish(numbered("t", 1, 1, 1))
 			p.publish(numbered("t", 2, 1, 3))
 			time.Sleep(2 * time.Second)
@@ -104,7 +104,7 @@ func TestALateMessageThatIsDroppedIsAcknowledgedAndCounted(t *testing.T) {
 
 func TestPositionsAreRestored(t *testing.T) {
 	ordered(t, Ordering{Restore: []Position{{Publisher: "p", Topic: "t", Epoch: 1, Seq: 7}}},
-		func(t *testing.T, c *Client, p *peer, in *inbox, _ *recorder) {
+		func(t *testing.T, c *Client, p *peer, in *messageLog, _ *recorder) {
 			p.publish(numbered("t", 1, 1, 7)) // handled before the restart
 			p.publish(numbered("t", 2, 1, 9))
 			p.publish(numbered("t", 3, 1, 8))

@@ -328,7 +328,7 @@ func TestPitfall15_HandlersAndSubscriptionsOutliveConnections(t *testing.T) {
 		synctest.Wait()
 		say("new")
 		synctest.Wait()
-		for name, in := range map[string]*inbox{"a": first, "b": second} {
+		for name, in := range map[string]*messageLog{"a": first, "b": second} {
 			if got := fmt.Sprint(in.payloads()); got != "[at first resumed new]" {
 				t.Errorf("%s got %v", name, got)
 			}

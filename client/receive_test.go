@@ -148,6 +148,7 @@ func TestAHandlersErrorIsRetriedAndThenRefused(t *testing.T) {
 }
 
 func TestRefusalsAsTheyGoOnTheWire(t *testing.T) {
+	const maxReason = 1024
 	long := strings.Repeat("ä", 100_000)
 	for _, tt := range []struct {
 		code byte

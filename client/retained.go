@@ -180,11 +180,14 @@ func (f *fetch) endLocked(err error) {
 	close(f.done)
 }
 
+// userPropertyBytes is what a user property takes in memory, beside its text.
+const userPropertyBytes = 32
+
 // size is about what a message takes in memory, in bytes.
 func (m *Message) size() int {
 	n := len(m.Topic) + len(m.Payload) + len(m.ContentType) + len(m.ResponseTopic) + len(m.CorrelationData)
 	for _, p := range m.UserProperties {
-		n += userBytes + len(p.Key) + len(p.Value)
+		n += userPropertyBytes + len(p.Key) + len(p.Value)
 	}
 	return n
 }

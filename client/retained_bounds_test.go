@@ -68,7 +68,7 @@ func TestFetchedMessagesAreTheCallers(t *testing.T) {
 // TestEmptyPropertiesTakeRoom, in memory and therefore of MaxBytes.
 func TestEmptyPropertiesTakeRoom(t *testing.T) {
 	m := &Message{Topic: "a", UserProperties: make([]UserProperty, 1000)}
-	if n := m.size(); n < 1000*userBytes {
+	if n := m.size(); n < 1000*userPropertyBytes {
 		t.Errorf("%d bytes", n)
 	}
 }

@@ -10,11 +10,9 @@ import (
 
 // counters are counted by the client itself.
 type counters struct {
-	connections, connectFailures         atomic.Uint64
-	received, handled, failed, refused   atomic.Uint64
-	late, sessionsLost                   atomic.Uint64
-	duplicates, unhandled, dropped, gaps atomic.Uint64
-	storeFailures, policyDrops           atomic.Uint64
+	connections, connectFailures atomic.Uint64
+	sessionsLost, storeFailures  atomic.Uint64
+	policyDrops                  atomic.Uint64
 }
 
 // Stats is a snapshot of a client's counters. Counts are since New, except Store's,
@@ -31,18 +29,18 @@ type Stats struct {
 	PolicyDrops     uint64 // messages dropped by WhenFull or Conflate; Store has them by cause
 
 	Received    uint64 // messages from the server
-	Handled     uint64 // messages that their handlers accepted
+	Handled     uint64 // messages that all their handlers accepted
 	Duplicates  uint64 // messages suppressed because they were handled before
-	Late        uint64 // messages suppressed because they arrived after their gap was given up (ordering.DropLate)
-	Redelivered uint64 // messages that were redelivered while their handler was running
+	Late        uint64 // messages dropped because their gap had been given up (ordering.DropLate)
+	Redelivered uint64 // messages received again while a handler had them
 	Gaps        uint64 // ranges of missing messages
 	Failed      uint64 // handler calls that returned an error or panicked
-	Refused     uint64 // messages that this client refused, after all attempts
+	Refused     uint64 // messages refused after their last attempt
 	Unhandled   uint64 // messages without a handler
-	DroppedQoS0 uint64 // QoS 0 messages dropped because a queue was full, or the client was closing
+	DroppedQoS0 uint64 // QoS 0 messages dropped because a queue or the buffer was full, or the client was closing
 
-	InboundBytes int64  // of received messages in memory now, see ReceivingConfig.MaxBufferedBytes
-	ReadStalls   uint64 // times that reading stopped because those were too many
+	InboundBytes int64  // received and not finished, see ReceivingConfig.MaxBufferedBytes
+	ReadStalls   uint64 // times that reading stopped because the buffer was full
 
 	UnknownAcks   uint64 // acknowledgements for packet identifiers not in use
 	StaleAcks     uint64 // acknowledgements and results of an earlier connection
@@ -55,15 +53,16 @@ func (c *Client) Stats() Stats {
 		return Stats{}
 	}
 	var ss session.Stats = c.session.Stats()
+	in := c.inbox.Stats()
 	n := &c.counters
 	st := Stats{
 		Store: c.store.Stats(), Breaker: c.breaker.Stats(), Status: c.announcer.plan.snapshot(),
 		Connections: n.connections.Load(), ConnectFailures: n.connectFailures.Load(), SessionsLost: n.sessionsLost.Load(), PolicyDrops: n.policyDrops.Load(),
-		Received: n.received.Load(), Handled: n.handled.Load(), Duplicates: n.duplicates.Load(), Late: n.late.Load(), Redelivered: ss.Redelivered,
-		Gaps: n.gaps.Load(), Failed: n.failed.Load(), Refused: n.refused.Load(), Unhandled: n.unhandled.Load(), DroppedQoS0: n.dropped.Load(),
+		Received: in.Received, Handled: in.Handled, Duplicates: in.Duplicates, Late: in.Late, Redelivered: ss.Redelivered,
+		Gaps: in.Gaps, Failed: in.Failed, Refused: in.Refused, Unhandled: in.Unhandled, DroppedQoS0: in.DroppedQoS0,
+		InboundBytes: in.Bytes, ReadStalls: in.Stalls,
 		UnknownAcks: ss.UnknownAcks, StaleAcks: ss.StaleAcks, StoreFailures: n.storeFailures.Load(),
 	}
-	st.InboundBytes, st.ReadStalls = c.inbound.used.Load(), c.inbound.stalls.Load()
 	if up := c.current(); up != nil {
 		st.InFlight = up.Gen.InFlight()
 	}

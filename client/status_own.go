@@ -10,7 +10,6 @@ import (
 
 	"github.com/mooring-mqtt/mooring/client/presence"
 	"github.com/mooring-mqtt/mooring/internal/link"
-	"github.com/mooring-mqtt/mooring/internal/session"
 	"github.com/mooring-mqtt/mooring/internal/wire"
 )
 
@@ -119,16 +118,11 @@ func (c *Client) resubscribed(filter string) {
 
 // heardOwn takes a message on our own status topic. It reports whether that is all:
 // the program has not asked for it.
-func (c *Client) heardOwn(in *session.Inbound, topic string, payload []byte) bool {
+func (c *Client) heardOwn(topic string, payload []byte) bool {
 	if !c.listens() || topic != c.cfg.Presence.Status.Topic {
 		return false
 	}
-	if c.wantsOwn(topic, c.listen(payload)) {
-		return false
-	}
-	c.counters.received.Add(1)
-	c.taken(in)
-	return true
+	return !c.wantsOwn(topic, c.listen(payload))
 }
 
 // wantsOwn reports whether a message on our own status topic, which we said

@@ -5,7 +5,6 @@ import (
 	"slices"
 	"time"
 
-	"github.com/mooring-mqtt/mooring/internal/session"
 	"github.com/mooring-mqtt/mooring/internal/wire"
 )
 
@@ -155,16 +154,6 @@ func (c *Client) ours(m *Message, ours []uint32, by cause) bool {
 		return true
 	}
 	return !by.shared && ts.copies == manyCopies // theirs is another copy
-}
-
-// taken acknowledges a message that no handler gets.
-func (c *Client) taken(in *session.Inbound) {
-	if in == nil {
-		return
-	}
-	if err := c.session.Complete(in, wire.ReasonSuccess, ""); err != nil {
-		c.storeFailed(err)
-	}
 }
 
 // handles reports whether any handler is declared for a topic.

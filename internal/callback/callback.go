@@ -18,7 +18,7 @@ type Panic struct {
 }
 
 func (p *Panic) Error() string {
-	return fmt.Sprintf("function of the application panicked: %v", p.Value)
+	return fmt.Sprintf("client: function of the application panicked: %v; PanicError.Stack shows where", p.Value)
 }
 
 // Goexit is the Value of a Panic that was a runtime.Goexit.

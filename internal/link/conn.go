@@ -259,13 +259,19 @@ func (c *Conn) Unlock() {
 	}
 }
 
-// Fail closes the connection because of err. For a violation by the server and a
-// CloseError it sends a DISCONNECT first, if no writer is stuck. Only then is the
-// cause set, since those who wait for it close the connection too.
+// Fail closes the connection because of err. For a violation by the server, a
+// CloseError and an error with a reason code it sends a DISCONNECT first, if no writer
+// is stuck. Only then is the cause set, since those who wait for it close the
+// connection too.
 func (c *Conn) Fail(err error) {
 	var violation *wire.Error
 	var closing *CloseError
-	if !errors.As(err, &closing) && errors.As(err, &violation) && c.gen.Load() != nil {
+	coded, isCoded := err.(interface{ ReasonCode() byte })
+	switch {
+	case errors.As(err, &closing) || c.gen.Load() == nil:
+	case isCoded:
+		closing = &CloseError{Reason: coded.ReasonCode()}
+	case errors.As(err, &violation):
 		closing = &CloseError{Reason: violation.Code}
 	}
 	if closing != nil && c.lockSoon() {

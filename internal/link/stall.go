@@ -9,24 +9,16 @@ import (
 // that the server has closed the connection, unless more than this precedes it.
 const readAhead = 4 << 10
 
-// StallEnd is how a Stall ended.
-type StallEnd uint8
-
-const (
-	StallReady   StallEnd = iota // ready returned true
-	StallOver                    // the connection has ended, or ends after what was read ahead
-	StallTooLong                 // the limit has passed
-)
-
-// Stall stops reading until ready returns true, for limit at most. ready is called at
-// once and whenever wake is signalled. Meanwhile the transport's backpressure holds
-// the server's packets back. Stall must be called on the reader's goroutine, as from
-// session.Config.Deliver. During a stall, keep alive sends PINGREQ and expects no
-// answer. A connection that is closed or cannot be written to ends the stall. One
-// that the server closes does too, unless more than readAhead precedes that.
-func (c *Conn) Stall(limit time.Duration, wake <-chan struct{}, ready func() bool) StallEnd {
+// Stall stops reading until ready returns true, for limit at most, and reports whether
+// it did. ready is called at once and whenever wake is signalled. Meanwhile the
+// transport's backpressure holds the server's packets back. Stall must be called on
+// the reader's goroutine, as from session.Config.Deliver. During a stall, keep alive
+// sends PINGREQ and expects no answer. A connection that is closed or cannot be written
+// to ends the stall. One that the server closes does too, unless more than readAhead
+// precedes that.
+func (c *Conn) Stall(limit time.Duration, wake <-chan struct{}, ready func() bool) bool {
 	if ready() {
-		return StallReady
+		return true
 	}
 	began := c.now()
 	c.stallBegan.Store(began)
@@ -47,16 +39,16 @@ func (c *Conn) Stall(limit time.Duration, wake <-chan struct{}, ready func() boo
 		select {
 		case <-wake:
 			if ready() {
-				return StallReady
+				return true
 			}
 		case got := <-c.ahead.pending:
 			if c.ahead.end(got); got.err != nil {
-				return StallOver
+				return false
 			}
 		case <-c.failed:
-			return StallOver
+			return false
 		case <-timer.C:
-			return StallTooLong
+			return false
 		}
 	}
 }
@@ -78,7 +70,7 @@ func (c *Conn) stallTime() time.Duration {
 type ahead struct {
 	data    []byte
 	err     error
-	pending chan chunk // nil: no read is under way
+	pending chan chunk // nil: nothing is being read
 }
 
 type chunk struct {

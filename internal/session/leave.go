@@ -23,9 +23,9 @@ func (s *Session) WriterOf(in *Inbound) Writer {
 	return in.g.w
 }
 
-// EndBehindAcks ends a connection, for this reason, when the acknowledgements
+// EndAfterAcks ends a connection, for this reason, when the acknowledgements
 // that are queued have left. What they are for would come again otherwise.
-func (s *Session) EndBehindAcks(w Writer, reason error) {
+func (s *Session) EndAfterAcks(w Writer, reason error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.cur != nil && s.cur.w == w {

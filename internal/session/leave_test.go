@@ -36,17 +36,17 @@ func TestOnlyTheConnectionThatIsMeantEnds(t *testing.T) {
 	g := r.connect(false, Limits{})
 	first := r.w
 	r.s.Detach(g)
-	r.s.EndBehindAcks(first, why)
+	r.s.EndAfterAcks(first, why)
 	r.want()
 	r.connect(true, Limits{})
-	r.s.EndBehindAcks(first, why)
+	r.s.EndAfterAcks(first, why)
 	r.want()
 	if first.failed != nil || r.w.failed != nil {
 		t.Errorf("the first ended with %v, the second with %v", first.failed, r.w.failed)
 	}
 	r.must(r.publish(r.g, 1, 7, "x"))
 	r.must(r.s.Complete(r.delivered[0], 0, ""))
-	r.s.EndBehindAcks(r.w, why)
+	r.s.EndAfterAcks(r.w, why)
 	r.want("PUBACK 7")
 	if r.w.failed != why {
 		t.Errorf("it ended with %v", r.w.failed)

@@ -48,10 +48,10 @@ var pathsNow = []path{
 	},
 	{
 		name:     "receive",
-		packages: []string{"client"},
+		packages: []string{"client", "internal/inbox"},
 		entries: []string{
-			"client.(*Client).receive", // the session delivers a message
-			"client.(*lane).run",       // the goroutine that handles messages
+			"client.(*Client).receive",     // the session delivers a message
+			"internal/inbox.(*worker).run", // the goroutine that handles messages
 		},
 		ends: []string{
 			"client.(Handler).Handle",

@@ -1,0 +1,178 @@
+package inbox
+
+import (
+	"fmt"
+	"sync/atomic"
+	"time"
+
+	"github.com/mooring-mqtt/mooring/internal/notify"
+	"github.com/mooring-mqtt/mooring/internal/session"
+	"github.com/mooring-mqtt/mooring/internal/wire"
+)
+
+// budget bounds the bytes of received messages: in queues, with handlers and held
+// for order, whichever connection brought them. Only the reader of the connection
+// takes bytes, and there is one at a time. It costs an atomic addition each way and
+// no lock.
+//
+// Where a QoS 1 or 2 message has no room, the reader stalls. Handlers may then wait
+// for acknowledgements that the reader has not reached. So if there is no room
+// within StallTimeout, the reader goes on and leaves all further messages of this
+// connection to the server, unacknowledged and in order. When half of the budget is
+// free, the connection ends, and the server sends them again on the next one. Drain
+// and Close leave messages in the same way, for the next client.
+type budget struct {
+	limit   int64
+	used    atomic.Int64
+	freed   notify.Signal
+	watched atomic.Bool // free sets freed, and looks whether a connection is to end
+	closing atomic.Bool // StopStalling was called
+
+	leaving  atomic.Pointer[leaving] // the connection whose messages are left
+	fetching atomic.Pointer[leaving] // the same, until it is ended
+}
+
+// leaving is a connection on which messages are left to the server.
+type leaving struct{ conn Conn }
+
+// Conn is the connection that brings messages: a session.Writer that can stall its
+// reader until ready returns true, the limit has passed, or the connection ends.
+// ready is called at once and whenever wake is set.
+type Conn interface {
+	session.Writer
+	Stall(limit time.Duration, wake <-chan struct{}, ready func() bool) bool
+}
+
+const (
+	itemBytes         = 320 // of an Item and its message, beside what the packet carries
+	userPropertyBytes = 32  // of a user property, beside its text
+)
+
+// Size estimates the memory that a message takes.
+func Size(topic string, v wire.PublishView) int64 {
+	size := itemBytes + len(topic) + len(v.Payload) + len(v.Properties)
+	for props := v.Properties; ; {
+		p, ok := props.Next()
+		if !ok {
+			return int64(size)
+		}
+		switch p.ID {
+		case wire.PropUser:
+			size += userPropertyBytes
+		case wire.PropCorrelationData:
+			size += len(p.Bytes)
+		case wire.PropSubscriptionID:
+			size += 8
+		}
+	}
+}
+
+// take takes bytes if they have room. A message by itself always has.
+func (q *budget) take(size int64) bool {
+	if n := q.used.Add(size); n <= q.limit || n == size {
+		return true
+	}
+	q.used.Add(-size)
+	return false
+}
+
+// reserve takes the bytes of a message, or waits for them. If it returns false, the
+// message was dropped (QoS 0) or left to the server.
+func (b *Inbox[M]) reserve(in *session.Inbound, size int64) bool {
+	q := &b.budget
+	left := q.leaving.Load()
+	switch {
+	case in == nil:
+		if !q.take(size) {
+			b.counts.received.Add(1)
+			b.counts.dropped.Add(1)
+			return false
+		}
+		return true
+	case left == nil && q.take(size):
+		return true
+	}
+	conn := b.cfg.Session.WriterOf(in).(Conn)
+	if left != nil && left.conn == conn {
+		b.cfg.Session.Leave(in)
+		return false
+	}
+	q.leaving.Store(nil) // that was an earlier connection
+	q.fetching.Store(nil)
+	return b.stall(conn, in, size)
+}
+
+// stall waits until a QoS 1 or 2 message has room. If it gets none, this message
+// and all later ones of the connection are left to the server.
+func (b *Inbox[M]) stall(conn Conn, in *session.Inbound, size int64) bool {
+	q := &b.budget
+	taken := false
+	ready := func() bool {
+		q.watched.Store(true) // before take, so that no free is missed
+		taken = q.take(size)
+		return taken || q.closing.Load()
+	}
+	if !ready() {
+		b.counts.stalls.Add(1)
+		b.cfg.Observer.Stalled(q.used.Load(), false)
+		conn.Stall(b.cfg.StallTimeout, q.freed, ready)
+	}
+	if taken {
+		q.watched.Store(false)
+		return true
+	}
+	b.cfg.Session.Leave(in)
+	left := &leaving{conn}
+	q.leaving.Store(left)
+	if !q.closing.Load() {
+		b.cfg.Observer.Stalled(q.used.Load(), true)
+		q.fetching.Store(left)
+		q.watched.Store(true)
+		b.fetch()
+	}
+	return false
+}
+
+// free gives back the bytes of a message that is finished.
+func (b *Inbox[M]) free(size int64) {
+	b.budget.used.Add(-size)
+	if b.budget.watched.Load() {
+		b.budget.freed.Set()
+		b.fetch()
+	}
+}
+
+// fetch ends the connection whose messages were left, when half of the budget is
+// free: the server sends them again on the next one.
+func (b *Inbox[M]) fetch() {
+	q := &b.budget
+	if q.used.Load() > q.limit/2 {
+		return
+	}
+	if left := q.fetching.Swap(nil); left != nil {
+		b.cfg.Session.EndAfterAcks(left.conn, &FullError{Limit: q.limit})
+	}
+}
+
+// StopStalling ends a stall and prevents others: messages that have no room are left
+// to the server, and what comes after them is read. The inbox is about to end.
+func (b *Inbox[M]) StopStalling() {
+	b.budget.closing.Store(true)
+	b.budget.fetching.Store(nil)
+	b.budget.freed.Set()
+}
+
+// FullError reports that a connection was ended because handlers had not finished
+// enough messages for Config.AckTimeout while received messages took all of
+// Config.MaxInboundBytes. There is room again, and the next connection brings the
+// messages that had none.
+type FullError struct {
+	Limit int64 // in bytes
+}
+
+func (e *FullError) Error() string {
+	return fmt.Sprintf("client: inbound buffer full (%d bytes): handlers freed no space within AckTimeout; make handlers faster, or raise Config.MaxInboundBytes", e.Limit)
+}
+
+// ReasonCode returns the reason code of the DISCONNECT.
+func (e *FullError) ReasonCode() byte { return wire.ReasonQuotaExceeded }

@@ -1,0 +1,106 @@
+package inbox
+
+import (
+	"context"
+	"sync/atomic"
+	"time"
+
+	"github.com/mooring-mqtt/mooring/dedupe"
+	"github.com/mooring-mqtt/mooring/internal/callback"
+	"github.com/mooring-mqtt/mooring/internal/session"
+	"github.com/mooring-mqtt/mooring/ordering"
+)
+
+// Config sets up an Inbox. Session, Workers, MaxBytes, Handle, Observer and Guard
+// are required.
+type Config[M any] struct {
+	Session *session.Session
+	Workers int // messages that are handled at the same time
+
+	QoS0Queue    int           // QoS 0 messages that may wait for one worker
+	MaxBytes     int64         // of received messages, see Size
+	StallTimeout time.Duration // how long reading stops while messages take MaxBytes
+
+	// Handle calls the handlers of a message. It returns nil if they accepted it,
+	// ErrUnhandled if there are none, and a *Refusal to refuse it. After any other
+	// error it is called again after Backoff, up to Attempts times.
+	Handle   func(ctx context.Context, d *Delivery[M]) error
+	Attempts int
+	Backoff  func(attempt int) time.Duration // before attempt+2
+
+	Dedupe    dedupe.Cache   // nil: none
+	Owner     string         // of claims in Dedupe
+	DedupeKey func(M) string // an empty key lets the message pass
+
+	Ordering *ordering.Options // nil: none
+	// Position returns the number of a message in the stream of its publisher;
+	// seq 0: it has none.
+	Position func(M) (stream string, epoch, seq uint64)
+
+	Observer Observer[M]
+	Guard    *callback.Guard // knows the goroutines on which functions of the application run
+}
+
+// Observer receives facts. Its methods must not block, and must not call the
+// Inbox. All but Stalled are called on the goroutines of workers.
+type Observer[M any] interface {
+	// HandlerFailed reports an attempt that failed; refused: it was the last.
+	HandlerFailed(m M, err error, refused bool)
+	Unhandled(m M)
+	Gap(ordering.Gap)
+	NewEpoch(stream string, before, after uint64)
+	DedupeFailed(err error)
+	// AckFailed reports that the store could not record a handled message.
+	AckFailed(err error)
+	// Stalled reports that reading stops, or goes on without taking messages:
+	// leaving.
+	Stalled(bytes int64, leaving bool)
+}
+
+// Item is a received message on its way to its handlers.
+type Item[M any] struct {
+	In       *session.Inbound // nil at QoS 0
+	Message  M
+	OrderKey string // messages with the same key are handled one after the other
+	Size     int64  // in memory, see Size
+
+	key   string // dedupe key that the message holds in inFlight; empty: none
+	tries int    // of claiming it
+}
+
+// Delivery is a message while it is handled. It is valid until Handle returns.
+type Delivery[M any] struct {
+	Item[M]
+	Claim   dedupe.Claim // zero: the message has no dedupe key
+	Attempt int          // from 1
+	Rest    any          // belongs to Handle, and is kept between attempts
+}
+
+// Stats is a snapshot of the counters of an Inbox.
+type Stats struct {
+	Received    uint64
+	Handled     uint64 // accepted by all their handlers
+	Failed      uint64 // attempts that failed
+	Refused     uint64
+	Unhandled   uint64
+	Duplicates  uint64
+	Late        uint64 // dropped, see ordering.DropLate
+	Gaps        uint64
+	DroppedQoS0 uint64
+	Bytes       int64  // of messages that are received and not finished
+	Stalls      uint64 // times that reading stopped
+}
+
+type counters struct {
+	received, handled, failed, refused, unhandled, duplicates, late, gaps, dropped, stalls atomic.Uint64
+}
+
+// Stats returns a snapshot of the counters.
+func (b *Inbox[M]) Stats() Stats {
+	n := &b.counts
+	return Stats{
+		Received: n.received.Load(), Handled: n.handled.Load(), Failed: n.failed.Load(), Refused: n.refused.Load(),
+		Unhandled: n.unhandled.Load(), Duplicates: n.duplicates.Load(), Late: n.late.Load(), Gaps: n.gaps.Load(),
+		DroppedQoS0: n.dropped.Load(), Bytes: b.budget.used.Load(), Stalls: n.stalls.Load(),
+	}
+}

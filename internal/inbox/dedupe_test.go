@@ -1,0 +1,348 @@
+package inbox_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"runtime"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/mooring-mqtt/mooring/dedupe"
+	"github.com/mooring-mqtt/mooring/internal/inbox"
+	"github.com/mooring-mqtt/mooring/ordering"
+)
+
+// same returns messages with one dedupe key.
+func same(key string, qos byte, numbers ...int) (list []*message) {
+	for _, n := range numbers {
+		list = append(list, &message{Number: n, Topic: "t", QoS: qos, ID: key, Bytes: 100})
+	}
+	return list
+}
+
+// spread puts messages on topics with different workers.
+func (r *rig) spread(messages ...*message) {
+	for i, topic := range r.apart(len(messages)) {
+		messages[i].Topic = topic
+	}
+}
+
+func cached(cache dedupe.Cache) func(*config) {
+	return func(cfg *config) { cfg.Dedupe, cfg.Workers = cache, 16 }
+}
+
+func TestInbox_SuppressesDuplicates(t *testing.T) {
+	inBubble(t, cached(dedupe.NewMemory(dedupe.Options{})), func(r *rig) {
+		r.server.connect()
+		r.send(same("k", 1, 1)...)
+		r.wantAcks("1")
+		r.send(same("k", 2, 2)...)
+		r.send(same("", 1, 3, 4)...) // without a key
+		r.wantAcks("2", "3", "4")
+		if st := r.box.Stats(); st.Handled != 3 || st.Duplicates != 1 || st.Bytes != 0 {
+			t.Errorf("%+v", st)
+		}
+	})
+}
+
+// Copies of a message that is being handled share its outcome, and take no bytes.
+func TestInbox_CopiesShareTheOutcome(t *testing.T) {
+	for outcome, ack := range map[error]string{nil: "", &inbox.Refusal{Code: 0x97, Reason: "full"}: " 0x97 full"} {
+		t.Run(fmt.Sprint(outcome), func(t *testing.T) {
+			inBubble(t, cached(dedupe.NewMemory(dedupe.Options{})), func(r *rig) {
+				r.server.connect()
+				gate := make(chan struct{})
+				list := append(same("k", 2, 1, 2, 3, 4), same("k", 0, 5)...)
+				with(list[0], func(context.Context, *delivery) error { <-gate; return outcome })
+				r.spread(list...)
+				r.send(list[0])
+				synctest.Wait()
+				r.send(list[1:]...)
+				r.wantAcks()
+				if n := r.box.Stats().Bytes; n != 100 {
+					t.Errorf("%d bytes are taken, want those of one message", n)
+				}
+				close(gate)
+				r.wantAcks("1"+ack, "2"+ack, "3"+ack, "4"+ack)
+				// A message that was handled is a duplicate. One that was refused is not.
+				r.send(same("k", 1, 6)...)
+				r.wantAcks("6")
+				want := uint64(1)
+				if st := r.box.Stats(); st.Handled != want || st.Bytes != 0 {
+					t.Errorf("%+v", st)
+				}
+			})
+		})
+	}
+}
+
+// While another owner has the key, the message and those behind it with its ordering
+// key wait, and the worker handles others.
+func TestInbox_WaitsForAnotherOwnerWithoutItsWorker(t *testing.T) {
+	for _, commits := range []bool{true, false} {
+		t.Run(fmt.Sprint("commits=", commits), func(t *testing.T) {
+			cache := dedupe.NewMemory(dedupe.Options{})
+			inBubble(t, func(cfg *config) { cfg.Dedupe, cfg.Workers = cache, 1 }, func(r *rig) {
+				r.server.connect()
+				other, _, err := cache.Begin(t.Context(), "k", "other")
+				if err != nil {
+					t.Fatal(err)
+				}
+				r.send(same("k", 1, 1)...)
+				r.send(on("t", 1, 2, 3)...) // behind it
+				r.send(on("u", 1, 4)...)
+				synctest.Wait()
+				r.wantFacts("handled 4")
+				began := time.Now()
+				time.Sleep(10 * time.Second)
+				if commits {
+					err = cache.Commit(t.Context(), other)
+				} else {
+					err = cache.Abort(t.Context(), other)
+				}
+				if err != nil {
+					t.Fatal(err)
+				}
+				r.wantAcks("1", "2", "3", "4")
+				if took := time.Since(began); took != 10*time.Second {
+					t.Errorf("took %v", took)
+				}
+				if commits {
+					r.wantFacts("handled 2", "handled 3")
+				} else {
+					r.wantFacts("handled 1", "handled 2", "handled 3")
+				}
+			})
+		})
+	}
+}
+
+// failing is a cache whose calls fail, by error, panic or Goexit, until they have
+// done so for each kind n times.
+type failing struct {
+	dedupe.Cache
+	how            func() error
+	begins, wait   atomic.Int32
+	commits, renew atomic.Int32
+}
+
+var errCache = errors.New("database is gone")
+
+func (f *failing) Begin(ctx context.Context, key, owner string) (dedupe.Claim, dedupe.Verdict, error) {
+	if f.begins.Add(-1) >= 0 {
+		return dedupe.Claim{}, 0, f.how()
+	}
+	return f.Cache.Begin(ctx, key, owner)
+}
+
+func (f *failing) Commit(ctx context.Context, c dedupe.Claim) error {
+	if f.commits.Add(-1) >= 0 {
+		return errors.Join(f.how(), f.Cache.Abort(ctx, c))
+	}
+	return f.Cache.Commit(ctx, c)
+}
+
+func (f *failing) Wait(ctx context.Context, c dedupe.Claim) error {
+	if f.wait.Add(-1) >= 0 {
+		return f.how()
+	}
+	return f.Cache.Wait(ctx, c)
+}
+
+func (f *failing) Renew(ctx context.Context, c dedupe.Claim) (dedupe.Claim, error) {
+	if f.renew.Add(-1) >= 0 {
+		return dedupe.Claim{}, f.how()
+	}
+	return f.Cache.Renew(ctx, c)
+}
+
+// ways in which a function of the application can fail.
+var ways = map[string]func() error{
+	"error":  func() error { return errCache },
+	"panic":  func() error { panic("boom") },
+	"Goexit": func() error { runtime.Goexit(); return nil },
+}
+
+// A cache that fails holds a message up and loses none. Other ordering keys go on.
+func TestInbox_WaitsForACacheThatFails(t *testing.T) {
+	for name, how := range ways {
+		t.Run(name, func(t *testing.T) {
+			cache := &failing{Cache: dedupe.NewMemory(dedupe.Options{}), how: how}
+			cache.begins.Store(5)
+			inBubble(t, func(cfg *config) { cfg.Dedupe, cfg.Workers = cache, 1 }, func(r *rig) {
+				r.server.connect()
+				began := time.Now()
+				r.send(same("k", 1, 1)...)
+				r.send(on("t", 1, 2)...)
+				r.send(on("u", 1, 3)...)
+				r.wantAcks()
+				for len(r.acked()) == 0 {
+					time.Sleep(time.Second / 10)
+				}
+				if took := time.Since(began).Round(time.Second); took != 5*time.Second {
+					t.Errorf("took %v, want 5 backoffs", took)
+				}
+				failures := 0
+				var handled []string
+				for _, f := range r.facts.take() {
+					if f[:7] == "handled" {
+						handled = append(handled, f)
+					} else {
+						failures++
+					}
+				}
+				if failures != 5 || fmt.Sprint(handled) != "[handled 3 handled 1 handled 2]" {
+					t.Errorf("%d failures, %v", failures, handled)
+				}
+			})
+		})
+	}
+}
+
+// A commit that fails is reported, and the message acknowledged: its effect has
+// happened.
+func TestInbox_AcknowledgesWhenTheCommitFails(t *testing.T) {
+	for name, how := range ways {
+		t.Run(name, func(t *testing.T) {
+			cache := &failing{Cache: dedupe.NewMemory(dedupe.Options{}), how: how}
+			cache.commits.Store(1)
+			inBubble(t, cached(cache), func(r *rig) {
+				r.server.connect()
+				r.send(same("k", 1, 1)...)
+				r.wantAcks("1")
+				if got := r.facts.take(); len(got) != 2 || got[0] != "handled 1" {
+					t.Errorf("reported %q", got)
+				}
+				if n := r.box.Stats().Bytes; n != 0 {
+					t.Errorf("%d bytes are left", n)
+				}
+			})
+		})
+	}
+}
+
+func TestInbox_WaitsLongerIfWaitFails(t *testing.T) {
+	for name, how := range ways {
+		t.Run(name, func(t *testing.T) {
+			cache := &failing{Cache: dedupe.NewMemory(dedupe.Options{}), how: how}
+			cache.wait.Store(2)
+			inBubble(t, cached(cache), func(r *rig) {
+				r.server.connect()
+				other, _, _ := cache.Begin(t.Context(), "k", "other")
+				r.send(same("k", 1, 1)...)
+				r.wantAcks()
+				if err := cache.Commit(t.Context(), other); err != nil {
+					t.Fatal(err)
+				}
+				r.wantAcks()
+				time.Sleep(time.Second + 1)
+				r.wantAcks("1")
+			})
+		})
+	}
+}
+
+// Leases are renewed while a handler runs and while a message is held for order, also
+// after a renewal failed, so that nobody takes the key over. The handler sees the token.
+func TestInbox_RenewsLeases(t *testing.T) {
+	for name, how := range ways {
+		t.Run(name, func(t *testing.T) {
+			memory := dedupe.NewMemory(dedupe.Options{Lease: 3 * time.Second})
+			cache := &failing{Cache: memory, how: how}
+			cache.renew.Store(2)
+			inBubble(t, func(cfg *config) {
+				cached(cache)(cfg)
+				cfg.Ordering = &ordering.Options{GapTimeout: time.Minute}
+			}, func(r *rig) {
+				r.server.connect()
+				token := uint64(0)
+				slow := with(same("slow", 1, 1)[0], func(_ context.Context, d *delivery) error {
+					token = d.Claim.Token
+					time.Sleep(30 * time.Second)
+					return nil
+				})
+				held := same("held", 1, 2, 3)
+				held[0].Stream, held[0].Seq = "s", 1
+				held[1].Stream, held[1].Seq, held[1].ID = "s", 3, "held2"
+				slow.Topic = r.apart(2)[1]
+				held[0].Topic, held[1].Topic = r.apart(1)[0], r.apart(1)[0]
+				r.send(slow)
+				r.send(held...)
+				for range 25 {
+					time.Sleep(time.Second)
+					for _, key := range []string{"slow", "held2"} {
+						if _, v, err := memory.Begin(t.Context(), key, "other"); v != dedupe.InFlight {
+							t.Fatalf("%s: %v, %v", key, v, err)
+						}
+					}
+				}
+				if token == 0 {
+					t.Error("the handler has no token")
+				}
+				time.Sleep(time.Minute)
+				r.wantAcks("1", "2", "3")
+			})
+		})
+	}
+}
+
+// Where another owner has taken the key over, that is reported once, and by the commit.
+func TestInbox_ReportsALostClaim(t *testing.T) {
+	memory := dedupe.NewMemory(dedupe.Options{Lease: 3 * time.Second})
+	cache := &failing{Cache: memory, how: ways["error"]}
+	cache.renew.Store(1 << 30)
+	inBubble(t, cached(cache), func(r *rig) {
+		r.server.connect()
+		r.send(with(same("k", 1, 1)[0], func(context.Context, *delivery) error {
+			time.Sleep(4 * time.Second)
+			if _, v, err := memory.Begin(t.Context(), "k", "other"); v != dedupe.Fresh {
+				t.Errorf("%v, %v", v, err)
+			}
+			cache.renew.Store(0)
+			time.Sleep(10 * time.Second)
+			return nil
+		}))
+		time.Sleep(time.Minute)
+		r.wantAcks("1")
+		lost := 0
+		for _, f := range r.facts.take() {
+			if f[:7] == "dedupe:" && f != "dedupe: "+errCache.Error() {
+				lost++
+			}
+		}
+		if lost != 2 {
+			t.Errorf("reported %d times, want by Renew and by Commit", lost)
+		}
+	})
+}
+
+// Claims of messages that were not handled are given back when the inbox stops.
+func TestInbox_StopGivesClaimsBack(t *testing.T) {
+	cache := dedupe.NewMemory(dedupe.Options{})
+	inBubble(t, func(cfg *config) {
+		cached(cache)(cfg)
+		cfg.Ordering = &ordering.Options{GapTimeout: time.Hour}
+	}, func(r *rig) {
+		r.server.connect()
+		busy, _ := gated(same("busy", 1, 1)[0])
+		held := same("first", 1, 2)[0]
+		held.Stream, held.Seq = "s", 1
+		late := same("held", 1, 3)[0]
+		late.Stream, late.Seq = "s", 3
+		r.spread(busy, held)
+		late.Topic = held.Topic
+		r.send(busy, held, late)
+		synctest.Wait()
+		if n := cache.Stats().Claims; n != 2 {
+			t.Errorf("%d claims are held", n)
+		}
+		r.stop(time.Second)
+		if n := cache.Stats().Claims; n != 0 {
+			t.Errorf("%d claims are left", n)
+		}
+		r.wantAcks()
+	})
+}

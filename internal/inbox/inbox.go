@@ -1,0 +1,288 @@
+// Package inbox takes received messages from the session to their handlers, and back
+// as acknowledgements. It is generic over the message, and knows nothing of topics and
+// handlers.
+//
+// The steps of a message, in the order of this file:
+//
+//	Push → queue of a worker → claim (dedupe) → arrange (order) → handle → commit → acknowledge
+//
+// A QoS 1 or 2 message is acknowledged exactly once: after it was handled, refused or
+// recognized as a duplicate. If the inbox stops before, it is not acknowledged, and
+// the server sends it again.
+package inbox
+
+import (
+	"errors"
+	"hash/maphash"
+
+	"github.com/mooring-mqtt/mooring/dedupe"
+	"github.com/mooring-mqtt/mooring/internal/callback"
+	"github.com/mooring-mqtt/mooring/internal/session"
+	"github.com/mooring-mqtt/mooring/internal/wire"
+	"github.com/mooring-mqtt/mooring/ordering"
+)
+
+// Inbox holds received messages until they are acknowledged. All methods are safe for
+// concurrent use, except that Push and Consume belong to the reader of the connection.
+type Inbox[M any] struct {
+	cfg     Config[M]
+	workers []*worker[M]
+	budget  budget
+	keys    inFlight
+	counts  counters
+	lifecycle
+}
+
+// Push takes a received message over. It blocks where a QoS 1 or 2 message has
+// no room, and nowhere else. A QoS 0 message without room is dropped.
+func (b *Inbox[M]) Push(item Item[M]) {
+	if !b.reserve(item.In, item.Size) {
+		return
+	}
+	b.counts.received.Add(1)
+	if b.worker(item.OrderKey).queue.push(item, b.cfg.QoS0Queue) {
+		return
+	}
+	b.free(item.Size)
+	if item.In == nil { // others are redelivered
+		b.counts.dropped.Add(1)
+	}
+}
+
+// Consume acknowledges a message that no handler gets.
+func (b *Inbox[M]) Consume(in *session.Inbound) {
+	b.counts.received.Add(1)
+	b.complete(in, wire.ReasonSuccess, "")
+}
+
+func (b *Inbox[M]) worker(orderKey string) *worker[M] {
+	return b.workers[maphash.String(seed, orderKey)%uint64(len(b.workers))]
+}
+
+var seed = maphash.MakeSeed()
+
+// run is the goroutine of a worker. It ends when the inbox stops. Where a function of
+// the application calls runtime.Goexit, another goroutine takes its place, and the
+// call has failed.
+func (w *worker[M]) run() {
+	returned := false
+	defer func() {
+		if !returned {
+			go w.run()
+			return
+		}
+		w.running.Done()
+	}()
+	defer w.cfg.Guard.Enter()()
+	w.resume(&callback.Panic{Value: callback.Goexit})
+	for more := true; more; more = w.wait() {
+		for w.stopping.Err() == nil && w.step() {
+		}
+	}
+	returned = true
+}
+
+// resume goes on with the message whose call did not return.
+func (w *worker[M]) resume(err error) {
+	switch w.in {
+	case inBegin:
+		w.claimed(dedupe.Claim{}, 0, err)
+	case inHandle:
+		if w.settle(err) {
+			w.attempt()
+		}
+	case inCommit:
+		w.committed(err)
+	}
+}
+
+// step takes one message on. It returns false if there is none.
+func (w *worker[M]) step() bool {
+	switch {
+	case w.ready.len() > 0:
+		if next := w.ready.pop(); next.report != nil {
+			next.report()
+		} else {
+			w.handle(next.item)
+		}
+	case w.items.len() > 0:
+		w.claim(w.items.pop())
+	default:
+		ended := w.queue.take(&w.items)
+		for _, orderKey := range ended {
+			w.items.pushFront(w.waiting.end(orderKey))
+		}
+		return w.items.len() > 0
+	}
+	return true
+}
+
+// claim claims the dedupe key of a message. A copy of a message that this client
+// holds shares the fate of that message.
+func (w *worker[M]) claim(item Item[M]) {
+	if w.waiting.behind(item) {
+		return
+	}
+	if item.key == "" && w.cfg.Dedupe != nil {
+		if item.key = w.cfg.DedupeKey(item.Message); item.key != "" && !w.keys.join(item.key, item.In) {
+			w.counts.duplicates.Add(1)
+			w.free(item.Size)
+			return
+		}
+	}
+	if item.key == "" {
+		w.arrange(item)
+		return
+	}
+	w.current = Delivery[M]{Item: item}
+	var c dedupe.Claim
+	var v dedupe.Verdict
+	err := w.do(inBegin, func() (err error) {
+		c, v, err = w.cfg.Dedupe.Begin(w.stopping, item.key, w.cfg.Owner)
+		return err
+	})
+	w.claimed(c, v, err)
+}
+
+// claimed goes on with the answer of the cache.
+func (w *worker[M]) claimed(c dedupe.Claim, v dedupe.Verdict, err error) {
+	item := w.current.Item
+	switch {
+	case err != nil && w.stopping.Err() != nil:
+	case err != nil: // neither handled nor acknowledged until the cache answers
+		w.cfg.Observer.DedupeFailed(err)
+		w.waitFor(item, nil)
+	case v == dedupe.InFlight: // the other may still fail to handle it
+		w.waitFor(item, func() error { return w.cfg.Dedupe.Wait(w.stopping, c) })
+	case v == dedupe.Duplicate:
+		w.counts.duplicates.Add(1)
+		w.acknowledge(item, wire.ReasonSuccess, "")
+	default:
+		w.keys.grant(c)
+		w.arrange(item)
+	}
+}
+
+// arrange brings a message in the order of its publisher: it is handled now or later,
+// or dropped.
+func (w *worker[M]) arrange(item Item[M]) {
+	var stream string
+	var epoch, seq uint64
+	if w.order != nil {
+		stream, epoch, seq = w.cfg.Position(item.Message)
+	}
+	if seq == 0 {
+		w.handle(item)
+		return
+	}
+	result := w.order.Push(stream, epoch, seq, item, w.emit)
+	switch {
+	case result == ordering.Duplicate:
+		w.counts.duplicates.Add(1)
+	case result == ordering.Late && w.cfg.Ordering.Late == ordering.DropLate:
+		w.counts.late.Add(1)
+	default:
+		return // it is ready, or will be
+	}
+	w.commit(item)
+}
+
+// handle has a message handled, again after errors.
+func (w *worker[M]) handle(item Item[M]) {
+	w.current = Delivery[M]{Item: item}
+	if item.key != "" {
+		w.current.Claim = w.keys.claim(item.key)
+	}
+	w.attempt()
+}
+
+func (w *worker[M]) attempt() {
+	for again := true; again; {
+		w.current.Attempt++
+		again = w.settle(w.do(inHandle, func() error { return w.cfg.Handle(w.handling, &w.current) }))
+	}
+}
+
+// settle finishes the current message, by what its handler returned. It returns true
+// if the handler is to be called again.
+func (w *worker[M]) settle(err error) (again bool) {
+	d, n := &w.current, &w.counts
+	var refusal *Refusal
+	switch {
+	case err == nil:
+		n.handled.Add(1)
+		w.commit(d.Item)
+		return false
+	case errors.Is(err, ErrUnhandled):
+		n.unhandled.Add(1)
+		w.refuse(d.Item, wire.ReasonImplementationSpecific, "no handler for this topic")
+		w.cfg.Observer.Unhandled(d.Message)
+		return false
+	case w.handling.Err() != nil:
+		return false // not acknowledged: the server sends it again
+	}
+	refused := errors.As(err, &refusal)
+	last := refused || d.Attempt >= w.cfg.Attempts
+	n.failed.Add(1)
+	w.cfg.Observer.HandlerFailed(d.Message, err, last)
+	switch {
+	case refused:
+		w.refuse(d.Item, refusal.code(), refusal.text())
+	case last:
+		w.refuse(d.Item, wire.ReasonUnspecifiedError, "handler failed")
+	default:
+		return w.sleep(w.cfg.Backoff(d.Attempt - 1))
+	}
+	return false
+}
+
+// commit records that a message was handled, and acknowledges it.
+func (w *worker[M]) commit(item Item[M]) {
+	if item.key == "" {
+		w.acknowledge(item, wire.ReasonSuccess, "")
+		return
+	}
+	w.current.Item = item
+	c := w.keys.claim(item.key)
+	w.committed(w.do(inCommit, func() error { return w.cfg.Dedupe.Commit(w.finishing, c) }))
+}
+
+// committed acknowledges the current message, also if the cache failed: its effect has
+// happened.
+func (w *worker[M]) committed(err error) {
+	if err != nil {
+		w.cfg.Observer.DedupeFailed(err)
+	}
+	w.acknowledge(w.current.Item, wire.ReasonSuccess, "")
+}
+
+// refuse gives the claim of a message back, and acknowledges it with a reason code.
+func (w *worker[M]) refuse(item Item[M], code byte, text string) {
+	w.counts.refused.Add(1)
+	if item.key != "" {
+		c := w.keys.claim(item.key)
+		callback.Try(func() { _ = w.cfg.Dedupe.Abort(w.finishing, c) }) // else its lease ends it
+	}
+	w.acknowledge(item, code, text)
+}
+
+// acknowledge finishes a message and its copies. The session sends acknowledgements in
+// order of receipt.
+func (b *Inbox[M]) acknowledge(item Item[M], code byte, text string) {
+	b.complete(item.In, code, text)
+	if item.key != "" {
+		for _, in := range b.keys.end(item.key) {
+			b.complete(in, code, text)
+		}
+	}
+	b.free(item.Size)
+}
+
+func (b *Inbox[M]) complete(in *session.Inbound, code byte, text string) {
+	if in == nil {
+		return
+	}
+	if err := b.cfg.Session.Complete(in, code, text); err != nil {
+		b.cfg.Observer.AckFailed(err)
+	}
+}

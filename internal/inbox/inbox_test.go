@@ -1,0 +1,322 @@
+package inbox_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"runtime"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/mooring-mqtt/mooring/internal/inbox"
+	"github.com/mooring-mqtt/mooring/ordering"
+)
+
+type (
+	config   = inbox.Config[*message]
+	delivery = inbox.Delivery[*message]
+)
+
+// on returns messages of one topic and QoS with these numbers.
+func on(topic string, qos byte, numbers ...int) (list []*message) {
+	for _, n := range numbers {
+		list = append(list, &message{Number: n, Topic: topic, QoS: qos, Bytes: 100})
+	}
+	return list
+}
+
+// with returns a message with a function in place of its handler.
+func with(m *message, f func(ctx context.Context, d *delivery) error) *message {
+	m.InHandler = f
+	return m
+}
+
+func gated(m *message) (_ *message, open func()) {
+	gate := make(chan struct{})
+	return with(m, func(ctx context.Context, _ *delivery) error {
+		select {
+		case <-gate:
+			return nil
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}), func() { close(gate) }
+}
+
+func TestInbox_AcknowledgesInOrderOfReceipt(t *testing.T) {
+	inBubble(t, nil, func(r *rig) {
+		r.server.connect()
+		topics := r.apart(4)
+		slow, open := gated(on(topics[0], 1, 1)[0])
+		r.send(slow)
+		r.send(on(topics[1], 1, 2)...)
+		r.send(on(topics[2], 2, 3)...)
+		r.send(on(topics[3], 0, 4)...)
+		r.wantAcks()
+		if got := r.facts.take(); len(got) != 3 {
+			t.Errorf("%v, want all but the first", got)
+		}
+		open()
+		r.wantAcks("1", "2", "3")
+		r.wantFacts("handled 1")
+		if st := r.box.Stats(); st.Received != 4 || st.Handled != 4 || st.Bytes != 0 {
+			t.Errorf("%+v", st)
+		}
+	})
+}
+
+func TestInbox_RetriesAndRefuses(t *testing.T) {
+	no := errors.New("no")
+	for _, tt := range []struct {
+		name  string
+		fails []error // of the attempts
+		ack   string
+		facts []string
+		took  time.Duration
+	}{
+		{"an error is retried", []error{no, no}, "1", []string{"failed 1 no refused=false", "failed 1 no refused=false", "handled 1"}, 2 * time.Second},
+		{"the last attempt refuses", []error{no, no, no}, "1 0x80 handler failed",
+			[]string{"failed 1 no refused=false", "failed 1 no refused=false", "failed 1 no refused=true"}, 2 * time.Second},
+		{"a refusal is not retried", []error{fmt.Errorf("wrapped: %w", &inbox.Refusal{Code: 0x87, Reason: "not you"})}, "1 0x87 not you",
+			[]string{"failed 1 wrapped: message refused with reason code 0x87: not you refused=true"}, 0},
+		{"a code that PUBACK does not have", []error{&inbox.Refusal{Code: 0x9C}}, "1 0x80 ", []string{"failed 1 message refused with reason code 0x9C:  refused=true"}, 0},
+		{"a code of success", []error{&inbox.Refusal{}}, "1 0x80 ", []string{"failed 1 message refused with reason code 0x00:  refused=true"}, 0},
+		{"no handler", []error{inbox.ErrUnhandled}, "1 0x83 no handler for this topic", []string{"unhandled 1"}, 0},
+	} {
+		for _, qos := range []byte{1, 2} {
+			t.Run(fmt.Sprint(tt.name, " QoS ", qos), func(t *testing.T) {
+				inBubble(t, nil, func(r *rig) {
+					r.server.connect()
+					began, took := time.Now(), time.Duration(0)
+					r.send(with(on("t", qos, 1)[0], func(_ context.Context, d *delivery) error {
+						took = time.Since(began)
+						if d.Attempt > len(tt.fails) {
+							return nil
+						}
+						return tt.fails[d.Attempt-1]
+					}))
+					time.Sleep(time.Minute)
+					r.wantAcks(tt.ack)
+					r.wantFacts(tt.facts...)
+					if took != tt.took {
+						t.Errorf("took %v, want %v", took, tt.took)
+					}
+					if n := r.box.Stats().Bytes; n != 0 {
+						t.Errorf("%d bytes are left", n)
+					}
+				})
+			})
+		}
+	}
+}
+
+func TestInbox_SendsOnlyReasonStringsThatMQTTAllows(t *testing.T) {
+	long := strings.Repeat("ä", 100_000)
+	for _, tt := range []struct{ text, want string }{
+		{"bad \xff and \x00", "bad \uFFFD and "},
+		{long, long[:1024]},
+		{"x" + long, "x" + long[:1022]},
+	} {
+		inBubble(t, nil, func(r *rig) {
+			r.server.connect()
+			r.send(with(on("t", 1, 1)[0], func(context.Context, *delivery) error { return &inbox.Refusal{Code: 0x83, Reason: tt.text} }))
+			r.wantAcks("1 0x83 " + tt.want)
+		})
+	}
+}
+
+// A panic or a runtime.Goexit fails the call. The worker goes on with the messages
+// after it.
+func TestInbox_SurvivesPanicsAndGoexit(t *testing.T) {
+	for name, crash := range map[string]func(){
+		"panic":  func() { panic("boom") },
+		"Goexit": runtime.Goexit,
+	} {
+		t.Run(name, func(t *testing.T) {
+			inBubble(t, func(cfg *config) { cfg.Workers = 1 }, func(r *rig) {
+				r.server.connect()
+				inside := false
+				r.send(with(on("t", 1, 1)[0], func(_ context.Context, d *delivery) error {
+					if d.Attempt < 3 {
+						crash()
+					}
+					return nil
+				}))
+				r.send(with(on("t", 1, 2)[0], func(context.Context, *delivery) error { crash(); return nil }))
+				r.send(with(on("t", 1, 3)[0], func(context.Context, *delivery) error { inside = r.guard.Inside(); return nil }))
+				time.Sleep(time.Minute)
+				r.wantAcks("1", "2 0x80 handler failed", "3")
+				if st := r.box.Stats(); st.Failed != 5 || st.Handled != 2 || st.Refused != 1 || st.Bytes != 0 {
+					t.Errorf("%+v", st)
+				}
+				if !inside {
+					t.Error("the guard does not know the worker")
+				}
+				for _, f := range r.facts.take() {
+					if strings.HasPrefix(f, "failed") && !strings.Contains(f, "panicked: "+map[string]string{"panic": "boom", "Goexit": "runtime.Goexit"}[name]) {
+						t.Errorf("reported %q", f)
+					}
+				}
+			})
+		})
+	}
+}
+
+func TestInbox_KeepsTheRestBetweenAttempts(t *testing.T) {
+	inBubble(t, nil, func(r *rig) {
+		r.server.connect()
+		r.send(with(on("t", 1, 1)[0], func(_ context.Context, d *delivery) error {
+			if d.Attempt == 1 {
+				d.Rest = "second handler"
+				return errors.New("no")
+			}
+			if d.Rest != "second handler" {
+				t.Errorf("Rest is %v", d.Rest)
+			}
+			return nil
+		}))
+		time.Sleep(time.Minute)
+		r.wantAcks("1")
+		r.send(with(on("t", 1, 2)[0], func(_ context.Context, d *delivery) error {
+			if d.Rest != nil {
+				t.Errorf("Rest is that of another message: %v", d.Rest)
+			}
+			return nil
+		}))
+		r.wantAcks("2")
+	})
+}
+
+func TestInbox_DropsQoS0WhenTheQueueIsFull(t *testing.T) {
+	inBubble(t, func(cfg *config) { cfg.QoS0Queue = 3 }, func(r *rig) {
+		r.server.connect()
+		first, open := gated(on("t", 0, 1)[0])
+		r.send(first)
+		synctest.Wait() // the handler has it
+		r.send(on("t", 0, 2, 3, 4, 5, 6)...)
+		r.send(on("t", 1, 7)...) // never dropped
+		r.wantAcks()
+		open()
+		r.wantAcks("7")
+		r.wantFacts("handled 1", "handled 2", "handled 3", "handled 4", "handled 7")
+		if st := r.box.Stats(); st.DroppedQoS0 != 2 || st.Bytes != 0 {
+			t.Errorf("%+v", st)
+		}
+	})
+}
+
+// Stop waits for handlers, for the grace period; what is not handled is not
+// acknowledged.
+func TestInbox_Stop(t *testing.T) {
+	for _, tt := range []struct {
+		name         string
+		grace, takes time.Duration
+		acks         string
+	}{
+		{"a handler that finishes", 10 * time.Second, 5 * time.Second, "[1]"},
+		{"a handler that takes too long", 2 * time.Second, 5 * time.Second, "[]"},
+		{"at once", 0, 5 * time.Second, "[]"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			inBubble(t, nil, func(r *rig) {
+				r.server.connect()
+				r.send(with(on("t", 1, 1)[0], func(ctx context.Context, _ *delivery) error {
+					select {
+					case <-time.After(tt.takes):
+						return nil
+					case <-ctx.Done():
+						return ctx.Err()
+					}
+				}))
+				r.send(on("t", 1, 2)...) // behind it: not begun
+				synctest.Wait()
+				began := time.Now()
+				r.stop(tt.grace)
+				if took := time.Since(began); took != min(tt.grace, tt.takes) {
+					t.Errorf("Stop took %v", took)
+				}
+				r.server.connect()
+				r.send(on("u", 1, 3)...) // pushed after the end
+				if got := fmt.Sprint(r.acked()); got != tt.acks {
+					t.Errorf("acknowledged %v, want %v", got, tt.acks)
+				}
+				for _, f := range r.facts.take() {
+					if f != "handled 1" {
+						t.Errorf("reported %q", f)
+					}
+				}
+			})
+		})
+	}
+}
+
+// A retry that waits does not hold up Stop.
+func TestInbox_StopEndsABackoff(t *testing.T) {
+	inBubble(t, func(cfg *config) { cfg.Backoff = func(int) time.Duration { return time.Hour } }, func(r *rig) {
+		r.server.connect()
+		r.send(with(on("t", 1, 1)[0], func(context.Context, *delivery) error { return errors.New("no") }))
+		synctest.Wait()
+		began := time.Now()
+		r.stop(time.Hour)
+		if took := time.Since(began); took != 0 {
+			t.Errorf("Stop took %v", took)
+		}
+		r.wantAcks()
+	})
+}
+
+func TestInbox_RestoresTheOrder(t *testing.T) {
+	numbered := func(n int, seq uint64) *message {
+		return &message{Number: n, Topic: "t", QoS: 1, Bytes: 100, Stream: "s", Seq: seq}
+	}
+	for _, tt := range []struct {
+		name  string
+		late  ordering.LatePolicy
+		seqs  []uint64 // 0: time passes, and the gap is given up
+		facts string
+		stats inbox.Stats
+	}{
+		{"swapped", ordering.DeliverLate, []uint64{1, 3, 2}, "[handled 1 handled 3 handled 2]", inbox.Stats{Handled: 3}},
+		{"a duplicate", ordering.DeliverLate, []uint64{1, 1}, "[handled 1]", inbox.Stats{Handled: 1, Duplicates: 1}},
+		{"a gap", ordering.DeliverLate, []uint64{1, 4, 0}, "[handled 1 gap s 2-3 handled 2]", inbox.Stats{Handled: 2, Gaps: 1}},
+		{"a late message", ordering.DeliverLate, []uint64{1, 3, 0, 2}, "[handled 1 gap s 2-2 handled 2 handled 4]", inbox.Stats{Handled: 3, Gaps: 1}},
+		{"a late message is dropped", ordering.DropLate, []uint64{1, 3, 0, 2}, "[handled 1 gap s 2-2 handled 2]", inbox.Stats{Handled: 2, Gaps: 1, Late: 1}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			inBubble(t, func(cfg *config) {
+				cfg.Ordering = &ordering.Options{GapTimeout: 3 * time.Second, Late: tt.late}
+			}, func(r *rig) {
+				r.server.connect()
+				var want []string
+				for i, seq := range tt.seqs {
+					if seq == 0 {
+						synctest.Wait()
+						time.Sleep(4 * time.Second)
+						continue
+					}
+					r.send(numbered(i+1, seq))
+					want = append(want, fmt.Sprint(i+1))
+				}
+				r.wantAcks(want...)
+				if got := fmt.Sprint(r.facts.take()); got != tt.facts {
+					t.Errorf("got %v, want %v", got, tt.facts)
+				}
+				tt.stats.Received = uint64(len(want))
+				if st := r.box.Stats(); st != tt.stats {
+					t.Errorf("got %+v, want %+v", st, tt.stats)
+				}
+			})
+		})
+	}
+	t.Run("restored", func(t *testing.T) {
+		inBubble(t, func(cfg *config) { cfg.Ordering = &ordering.Options{} }, func(r *rig) {
+			r.box.Restore("t", "s", 1, 7)
+			r.server.connect()
+			r.send(numbered(1, 7), numbered(2, 9), numbered(3, 8))
+			r.wantAcks("1", "2", "3")
+			r.wantFacts("handled 3", "handled 2")
+		})
+	})
+}

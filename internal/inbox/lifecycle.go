@@ -1,0 +1,107 @@
+package inbox
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"github.com/mooring-mqtt/mooring/internal/callback"
+	"github.com/mooring-mqtt/mooring/internal/notify"
+	"github.com/mooring-mqtt/mooring/ordering"
+)
+
+// lifecycle ends an inbox in three steps.
+type lifecycle struct {
+	stopping  context.Context // ends when Stop is called: no message is begun after it
+	handling  context.Context // of handlers: ends when the grace period has passed
+	finishing context.Context // of commits: ends when the workers have, or a moment after handling
+
+	stop, interrupt, finish context.CancelFunc
+
+	running sync.WaitGroup // workers
+	helpers sync.WaitGroup // other goroutines
+}
+
+// finishTime is how long a commit may take after the grace period of Stop.
+const finishTime = 200 * time.Millisecond
+
+// New returns an Inbox. Messages can be pushed; they are handled from Start on.
+func New[M any](cfg Config[M]) *Inbox[M] {
+	b := &Inbox[M]{cfg: cfg}
+	b.stopping, b.stop = context.WithCancel(context.Background())
+	b.handling, b.interrupt = context.WithCancel(context.Background())
+	b.finishing, b.finish = context.WithCancel(context.Background())
+	b.budget.limit, b.budget.freed = cfg.MaxBytes, notify.New()
+	b.keys.earlier = notify.New()
+	for range cfg.Workers {
+		w := &worker[M]{Inbox: b, waiting: waiting[M]{}, queue: queue[M]{ready: notify.New()}}
+		if cfg.Ordering != nil {
+			w.order = ordering.NewResequencer[Item[M]](w.orderingOptions())
+			w.timer = time.NewTimer(time.Hour)
+		}
+		b.workers = append(b.workers, w)
+	}
+	return b
+}
+
+// orderingOptions are Config.Ordering. Gaps are reported after the messages before
+// them were handled.
+func (w *worker[M]) orderingOptions() ordering.Options {
+	o := *w.cfg.Ordering
+	o.OnGap = func(g ordering.Gap) {
+		w.counts.gaps.Add(1)
+		w.ready.push(ready[M]{report: func() { w.cfg.Observer.Gap(g) }})
+	}
+	o.OnEpoch = func(stream string, before, after uint64) {
+		w.ready.push(ready[M]{report: func() { w.cfg.Observer.NewEpoch(stream, before, after) }})
+	}
+	return o
+}
+
+// Restore sets the last number of a stream that an earlier process has handled. It is
+// called before Start.
+func (b *Inbox[M]) Restore(orderKey, stream string, epoch, seq uint64) {
+	b.worker(orderKey).order.Restore(stream, epoch, seq)
+}
+
+// Start starts the workers.
+func (b *Inbox[M]) Start() {
+	for _, w := range b.workers {
+		b.running.Add(1)
+		go w.run()
+	}
+	if b.cfg.Dedupe != nil {
+		b.helpers.Go(b.renewLeases)
+	}
+}
+
+// Stop lets the handlers that run finish for the grace period, and ends their context
+// then. Messages that are not handled are not acknowledged, and their claims are given
+// back. It returns when all goroutines of the inbox have ended.
+func (b *Inbox[M]) Stop(grace time.Duration) {
+	for _, w := range b.workers {
+		w.queue.close()
+	}
+	b.stop()
+	defer time.AfterFunc(grace, b.interrupt).Stop()
+	defer time.AfterFunc(grace+finishTime, b.finish).Stop()
+	b.running.Wait()
+	b.interrupt()
+	for _, c := range b.keys.endAll() {
+		callback.Try(func() { _ = b.cfg.Dedupe.Abort(b.finishing, c) })
+	}
+	b.finish()
+	b.helpers.Wait()
+}
+
+// sleep waits for d. It returns false if the inbox stops.
+func (b *Inbox[M]) sleep(d time.Duration) bool {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-b.stopping.Done():
+		return false
+	case <-timer.C:
+		return true
+	}
+}

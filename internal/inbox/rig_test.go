@@ -1,0 +1,193 @@
+package inbox_test
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/mooring-mqtt/mooring/internal/callback"
+	"github.com/mooring-mqtt/mooring/internal/inbox"
+	"github.com/mooring-mqtt/mooring/internal/leaktest"
+	"github.com/mooring-mqtt/mooring/internal/session"
+	"github.com/mooring-mqtt/mooring/internal/wire"
+	"github.com/mooring-mqtt/mooring/ordering"
+)
+
+func TestMain(m *testing.M) { leaktest.Main(m) }
+
+// message is a received message. Number identifies what the server sent.
+type message struct {
+	Number int
+	Topic  string
+	ID     string // dedupe key; empty: none
+	Stream string
+	Seq    uint64
+	QoS    byte
+	Bytes  int64
+	// InHandler is called in place of a handler, if set.
+	InHandler func(ctx context.Context, d *inbox.Delivery[*message]) error
+}
+
+// rig is an Inbox on a real session, with a scripted server in place of the network.
+type rig struct {
+	t       testing.TB
+	store   *store
+	session *session.Session
+	box     *inbox.Inbox[*message]
+	server  *server
+	facts   *facts
+	guard   *callback.Guard
+	endAcks func()
+
+	received map[string]*message // by payload
+}
+
+// inBubble runs a test with a started rig on fake time.
+func inBubble(t *testing.T, edit func(*inbox.Config[*message]), test func(r *rig)) {
+	t.Helper()
+	synctest.Test(t, func(t *testing.T) {
+		r := &rig{t: t, store: &store{seen: map[uint16]bool{}}, received: map[string]*message{}, facts: &facts{}, guard: &callback.Guard{}}
+		r.server = &server{r: r, window: 100}
+		r.start(edit)
+		r.box.Start()
+		defer func() { r.stop(0) }()
+		test(r)
+	})
+}
+
+// start makes the session and the inbox of a process.
+func (r *rig) start(edit func(*inbox.Config[*message])) {
+	r.session = session.New(session.Config{Store: r.store, ReceiveMaximum: 1000, Settled: func(uint64, byte, string) {}, Room: func() {},
+		Deliver: func(in *session.Inbound, topic string, v wire.PublishView) {
+			r.server.mu.Lock()
+			m := r.received[string(v.Payload)]
+			r.server.mu.Unlock()
+			r.box.Push(inbox.Item[*message]{In: in, Message: m, OrderKey: topic, Size: m.Bytes})
+		}})
+	cfg := inbox.Config[*message]{
+		Session: r.session, Workers: 4, QoS0Queue: 10, MaxBytes: 1 << 20, StallTimeout: 30 * time.Second,
+		Attempts: 3, Backoff: func(int) time.Duration { return time.Second }, Owner: "me",
+		DedupeKey: func(m *message) string { return m.ID },
+		Position:  func(m *message) (string, uint64, uint64) { return m.Stream, 1, m.Seq },
+		Observer:  r.facts, Guard: r.guard,
+		Handle: func(ctx context.Context, d *inbox.Delivery[*message]) error {
+			if f := d.Message.InHandler; f != nil {
+				if err := f(ctx, d); err != nil {
+					return err
+				}
+			}
+			r.facts.add("handled %d", d.Message.Number)
+			return nil
+		},
+	}
+	if edit != nil {
+		edit(&cfg)
+	}
+	r.box = inbox.New(cfg)
+	ctx, cancel := context.WithCancel(context.Background())
+	r.endAcks = cancel
+	go r.session.RunAcks(ctx)
+}
+
+// stop ends the process: the inbox, the acknowledgements, the connection.
+func (r *rig) stop(grace time.Duration) {
+	r.box.StopStalling()
+	r.box.Stop(grace)
+	r.endAcks()
+	synctest.Wait()
+	r.server.disconnect()
+}
+
+// apart returns n topics whose messages are handled by different workers.
+func (r *rig) apart(n int) (topics []string) {
+	used := map[int]bool{}
+	for i := 0; len(topics) < n; i++ {
+		topic := fmt.Sprint("topic", i)
+		if w := r.box.WorkerOf(topic); !used[w] {
+			used[w] = true
+			topics = append(topics, topic)
+		}
+	}
+	return topics
+}
+
+// send has the server send a message, after those that it was given before.
+func (r *rig) send(messages ...*message) {
+	r.server.mu.Lock()
+	for _, m := range messages {
+		r.received[fmt.Sprint(m.Number)] = m
+		r.server.queue = append(r.server.queue, &outbound{m: m})
+	}
+	r.server.mu.Unlock()
+	r.server.wake()
+}
+
+// acked returns the acknowledgements since the last call, once nothing moves.
+func (r *rig) acked() (list []string) {
+	synctest.Wait()
+	r.server.mu.Lock()
+	defer r.server.mu.Unlock()
+	list, r.server.acks = r.server.acks, nil
+	return list
+}
+
+func (r *rig) wantAcks(want ...string) {
+	r.t.Helper()
+	if got := r.acked(); fmt.Sprint(got) != fmt.Sprint(want) {
+		r.t.Errorf("acknowledged %v, want %v", got, want)
+	}
+}
+
+func (r *rig) wantFacts(want ...string) {
+	r.t.Helper()
+	synctest.Wait()
+	if got := r.facts.take(); fmt.Sprint(got) != fmt.Sprint(want) {
+		r.t.Errorf("got  %q\nwant %q", got, want)
+	}
+}
+
+// facts is an Observer that records what it is told, and what handlers accepted.
+type facts struct {
+	mu   sync.Mutex
+	list []string
+}
+
+func (f *facts) add(format string, args ...any) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.list = append(f.list, fmt.Sprintf(format, args...))
+}
+
+func (f *facts) take() (list []string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	list, f.list = f.list, nil
+	return list
+}
+
+func (f *facts) HandlerFailed(m *message, err error, refused bool) {
+	f.add("failed %d %v refused=%v", m.Number, err, refused)
+}
+func (f *facts) Unhandled(m *message)               { f.add("unhandled %d", m.Number) }
+func (f *facts) Gap(g ordering.Gap)                 { f.add("gap %s %d-%d", g.Key, g.From, g.To) }
+func (f *facts) NewEpoch(s string, from, to uint64) { f.add("epoch %s %d %d", s, from, to) }
+func (f *facts) DedupeFailed(err error)             { f.add("dedupe: %v", err) }
+func (f *facts) AckFailed(err error)                { f.add("ack: %v", err) }
+func (f *facts) Stalled(_ int64, leaving bool)      { f.add("stalled leaving=%v", leaving) }
+
+// store is a session.Store that outlives the process.
+type store struct{ seen map[uint16]bool }
+
+func (s *store) Release(uint64) error    { return nil }
+func (s *store) Seen(id uint16) error    { s.seen[id] = true; return nil }
+func (s *store) Cleared(id uint16) error { delete(s.seen, id); return nil }
+func (s *store) Sync() error             { return nil }
+func (s *store) SeenIDs() (ids []uint16) {
+	for id := range s.seen {
+		ids = append(ids, id)
+	}
+	return ids
+}
