@@ -47,6 +47,7 @@ func goList(t *testing.T, args ...string) (list []goPackage) {
 // uuid, gobreaker and the SOCKS5 client of golang.org/x/net, and nothing of our
 // tests.
 func TestWhatAProgramLinks(t *testing.T) {
+	t.Parallel()
 	modules := map[string]bool{}
 	for _, p := range goList(t, "-deps", module+"/client", module+"/persistence", module+"/dedupe", module+"/ordering", module+"/reliability") {
 		switch {
@@ -69,6 +70,7 @@ func TestWhatAProgramLinks(t *testing.T) {
 // TestImportDirections: each package of the module, and what of the module and
 // of paho.golang it may import.
 func TestImportDirections(t *testing.T) {
+	t.Parallel()
 	const paho = "github.com/eclipse/paho.golang"
 	// every package may wake goroutines and share the topic tree
 	everybody := []string{"internal/notify", "internal/callback", "internal/topic", "internal/fsys"}

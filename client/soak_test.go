@@ -42,8 +42,10 @@ type soak struct {
 }
 
 func TestSoak(t *testing.T) {
+	t.Parallel()
 	for seed := range uint64(12) {
 		t.Run(fmt.Sprint("seed ", seed), func(t *testing.T) {
+			t.Parallel()
 			dir := t.TempDir()
 			synctest.Test(t, func(t *testing.T) {
 				s := &soak{t: t, random: rand.New(rand.NewPCG(seed, 7)), drops: seed%2 == 1, disk: seed%3 == 2, dir: dir,

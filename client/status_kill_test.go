@@ -26,6 +26,7 @@ func TestADeviceForKilling(t *testing.T) {
 // TestAKilledProcessIsOffline: SIGKILL to a real process. The next one is told from
 // it by its boot ID.
 func TestAKilledProcessIsOffline(t *testing.T) {
+	t.Parallel()
 	b := mqtttest.Start(t)
 	status := func() (s presence.Status) {
 		got, _ := b.Retained("status/c")

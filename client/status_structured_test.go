@@ -166,62 +166,6 @@ func TestHeartbeatsFindAServerThatIsStuck(t *testing.T) {
 	})
 }
 
-// TestWordsDoNotPileUpOverALinkThatFlaps: no word is ever acknowledged, and each
-// connection owes only a few of the earlier ones.
-func TestWordsDoNotPileUpOverALinkThatFlaps(t *testing.T) {
-	withScript(t, func(t *testing.T, s *script) {
-		events := &recorder{}
-		cfg := testConfig("c", events, s.dial)
-		cfg.Connection.AckTimeout = time.Hour
-		structured(func(s *Status) { s.Heartbeat = 20 * time.Second })(&cfg)
-		c := mustStart(t, cfg)
-		for life := range 100 {
-			p := s.accept(control.Connack{SessionPresent: life > 0})
-			time.Sleep(time.Duration(life%50) * time.Second)
-			synctest.Wait()
-			var words []wire.Publish
-			for len(p.got) > 0 {
-				words = append(words, p.nextPublish())
-			}
-			if len(words) == 0 || len(words) > maxOpenWords {
-				t.Fatalf("connection %d had %d words", life, len(words))
-			}
-			if last := parse(t, words[len(words)-1].Payload); last.State != presence.Online {
-				t.Fatalf("the last word is %v", last)
-			}
-			if life == 99 {
-				for _, w := range words {
-					p.accepts(w)
-				}
-				p.nextWord("heartbeat")
-				c.wantOpenWords(t, 1)
-				p.close()
-				break
-			}
-			p.close()
-		}
-		// What goes with a session is no failure: a birth follows.
-		p := s.accept(control.Connack{})
-		m, _ := p.nextWord("birth")
-		p.accepts(m)
-		synctest.Wait()
-		c.wantOpenWords(t, 0)
-		if told := eventsOf[StatusFailed](events); len(told) != 0 {
-			t.Errorf("told %v", told)
-		}
-	})
-}
-
-// wantOpenWords wants so many words without an answer.
-func (c *Client) wantOpenWords(t *testing.T, want int) {
-	t.Helper()
-	c.announcer.plan.mu.Lock()
-	defer c.announcer.plan.mu.Unlock()
-	if n := len(c.announcer.plan.open); n != want {
-		t.Errorf("%d words are without an answer, want %d", n, want)
-	}
-}
-
 func TestABirthThatTheServerHasNoRoomForIsSaidAgain(t *testing.T) {
 	publishing(t, structured(), control.Connack{}, func(t *testing.T, c *Client, p *peer, events *recorder) {
 		began := time.Now()

@@ -189,30 +189,6 @@ func TestTheStatusFollowsTheLink(t *testing.T) {
 	})
 }
 
-// A heartbeat that meets the end of its connection is not waited for for ever.
-func TestAWordThatWasNotSentIsForgotten(t *testing.T) {
-	withScript(t, func(t *testing.T, s *script) {
-		cfg := testConfig("c", &recorder{}, s.dial)
-		cfg.Presence.Status = &Status{Topic: "s", Structured: true, Heartbeat: time.Minute, NoCorrection: true}
-		c := mustStart(t, cfg)
-		answer := func(p *peer, words int) {
-			t.Helper()
-			for range words {
-				p.ack(wire.PUBACK, p.nextPublish().PacketID, 0, "")
-			}
-		}
-		p := s.accept(control.Connack{})
-		answer(p, 1)
-		connect(t, c)
-		up := c.current()
-		p.close()
-		<-up.Failed()
-		time.Sleep(time.Millisecond)
-		c.say(up, "heartbeat") // its timer fired just before
-		answer(s.accept(control.Connack{SessionPresent: true}), 10)
-	})
-}
-
 // Where the server takes one message at a time and there is a backlog, a word on
 // the status goes before it.
 func TestAWordHasItsTurnWithAReceiveMaximumOf1(t *testing.T) {

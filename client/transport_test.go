@@ -31,6 +31,7 @@ func portOf(t testing.TB, addr string) string {
 
 // Every scheme through every kind of proxy, which alone knows the server's name.
 func TestEveryTransportGoesThroughEveryProxy(t *testing.T) {
+	t.Parallel()
 	b := mqtttest.Start(t, func(o *mqtttest.Options) { o.WebSocket = true })
 	ca := testcert.NewAuthority(t, "ours")
 	server := &tls.Config{Certificates: []tls.Certificate{ca.Issue(t, "broker.test", time.Hour).TLS(t)}}
@@ -114,6 +115,7 @@ func TestTheEnvironmentsProxyIsUsedIfAskedFor(t *testing.T) {
 // The link outlives all that a proxy may do, and says what it was, without the
 // password, in errors, events and log.
 func TestAProxyThatFailsAndComesBack(t *testing.T) {
+	t.Parallel()
 	b := mqtttest.Start(t)
 	p := startProxy(t, "user", "secret", nil)
 	var said bytes.Buffer

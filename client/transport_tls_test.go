@@ -24,6 +24,7 @@ func rename(t *testing.T, name string, b []byte) {
 // A client whose certificates expire, are wrong or half written connects by
 // itself once somebody has put the right ones there, and resumes from then on.
 func TestCertificatesThatAreRenewed(t *testing.T) {
+	t.Parallel()
 	b := mqtttest.Start(t)
 	ours, theirs := testcert.NewAuthority(t, "ours"), testcert.NewAuthority(t, "theirs")
 	var server atomic.Pointer[tls.Config]
