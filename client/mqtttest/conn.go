@@ -2,9 +2,8 @@ package mqtttest
 
 import (
 	"errors"
-	"io"
+	"fmt"
 	"net"
-	"os"
 	"sync/atomic"
 	"time"
 
@@ -12,13 +11,12 @@ import (
 	"github.com/mooring-mqtt/mooring/internal/wire/control"
 )
 
-// conn is one Network Connection: a reader, which acts on packets as they
-// come, and a writer. It ends in one of two ways: finish says DISCONNECT,
-// flushes and closes, cut closes.
+// conn is one Network Connection with a reader, which handles packets, and a writer.
+// finish ends it with DISCONNECT after a flush, cut ends it at once.
 type conn struct {
 	b   *Broker
 	nc  net.Conn
-	raw net.Conn // what is under TLS or WebSocket; closing it is abrupt
+	raw net.Conn // the connection under TLS or WebSocket; closing it is abrupt
 
 	// set before CONNACK, then fixed
 	clientID   string
@@ -27,40 +25,41 @@ type conn struct {
 	keepAlive  time.Duration
 	v311       bool // the client speaks MQTT 3.1.1
 
-	// the reader's own
+	// used by the reader only
 	aliases map[uint16]string
-	packets bool // something has come since the deadline was set
+	packets bool // a packet was received since the deadline was set
 
 	// guarded by Broker.state
 	session  *session
 	out      []byte
-	closing  bool                // out is the last that will be written
+	closing  bool                // nothing is written after out
 	dirty    bool                // in Broker.dirty
-	open     map[uint16]struct{} // QoS 2 messages of this connection that await PUBREL
+	open     map[uint16]struct{} // QoS 2 messages of this connection that wait for PUBREL
 	unsaid   int                 // PUBACKs that are still in out
-	draining atomic.Bool         // the reader only waits for the other side to close
+	draining atomic.Bool         // the reader only waits until the client closes
 
-	wakeup     chan struct{} // for the writer: there is something in out, or to fill it with
+	wakeup     chan struct{} // for the writer: out is not empty, or there are messages to send
 	room       chan struct{} // for the reader: out is empty again
 	readerDone chan struct{}
 	writerDone chan struct{}
 }
 
 const (
-	// outFill is how much the writer collects before it writes.
+	// outFill is the number of bytes that the writer collects before it writes.
 	outFill = 64 << 10
-	// outLimit is what may wait to be written before the reader stops taking
-	// packets in: acknowledgements for a client that does not read.
+	// outLimit is the number of unwritten bytes at which the reader stops reading:
+	// acknowledgements for a client that does not read.
 	outLimit = 256 << 10
-	// linger is how long the other side has to close after our last word. To
-	// close earlier, with bytes unread, would take that word back.
+	// linger is how long the broker waits after its last packet until the client
+	// closes the connection. Closing it earlier, with unread bytes, could discard
+	// that packet.
 	linger = 500 * time.Millisecond
-	// spareConns is how many connections there may be above
-	// Options.MaxConnections, before CONNECT and on their way out.
+	// spareConns is the number of connections allowed above Options.MaxConnections,
+	// before CONNECT and while they end.
 	spareConns = 64
 )
 
-// reason codes that only a server has use for.
+// Reason codes that only a server sends.
 const (
 	reasonServerShuttingDown byte = 0x8B
 	reasonClientIDInvalid    byte = 0x85
@@ -70,89 +69,13 @@ const (
 	reasonNoSubscription     byte = 0x11
 )
 
-func (b *Broker) serve(nc, raw net.Conn) {
-	c := &conn{b: b, nc: nc, raw: raw, receiveMax: 65535, maxPacket: wire.MaxPacketSize,
-		aliases: make(map[uint16]string), open: make(map[uint16]struct{}),
-		wakeup: make(chan struct{}, 1), room: make(chan struct{}, 1),
-		readerDone: make(chan struct{}), writerDone: make(chan struct{})}
-	b.lock()
-	defer b.unlock()
-	if b.closed || len(b.conns) >= b.opts.MaxConnections+spareConns {
-		_ = raw.Close() // the caller sees the end of it
-		return
-	}
-	b.conns[c] = struct{}{}
-	b.wg.Go(c.write)
-	b.wg.Go(c.read)
-}
-
-// read takes packets in until the connection ends, and then says how it ended.
-func (c *conn) read() {
-	defer close(c.readerDone)
-	_ = c.nc.SetReadDeadline(time.Now().Add(c.b.opts.ConnectTimeout)) // an error shows in the Read
-	r := wire.NewReader((*source)(c), c.b.opts.MaximumPacketSize)
-	f, err := r.Next()
-	if err == nil {
-		c.watch(ToServer, f.Raw)
-		err = c.connect(f)
-	}
-	for err == nil {
-		if f, err = r.Next(); err == nil {
-			c.packets = true
-			c.watch(ToServer, f.Raw)
-			if c.v311 {
-				f, err = upgrade(f)
-			}
-		}
-		if err == nil {
-			err = c.handle(f)
-		}
-	}
-	c.end(err)
-	if <-c.writerDone; c.draining.Load() {
-		_, _ = io.Copy(io.Discard, c.nc) // until the other side closes, or linger is over
-	}
-}
-
 var (
-	errOver    = errors.New("mqtttest: the connection is over")
-	errGoodbye = errors.New("mqtttest: the client said goodbye")
+	errOver    = errors.New("mqtttest: the connection has ended")
+	errGoodbye = errors.New("mqtttest: the client sent DISCONNECT")
 )
 
-// end acts on the reason why the reader stops.
-func (c *conn) end(err error) {
-	b := c.b
-	b.lock()
-	defer b.wake()
-	defer b.unlock()
-	var violation *wire.Error
-	switch {
-	case errors.As(err, &violation):
-		b.stats.ProtocolErrors++
-		b.opts.Logger.Info("protocol error", "client", c.clientID, "error", err)
-		if c.session != nil {
-			c.finish(violation.Code, violation.Detail)
-		} else if violation.Packet == wire.CONNECT {
-			c.connackOnly(violation.Code, violation.Detail)
-		}
-	case errors.Is(err, os.ErrDeadlineExceeded) && c.session != nil:
-		c.finish(wire.ReasonKeepAliveTimeout, "nothing came for 1.5 times the Keep Alive")
-	}
-	c.leave(true)
-	if !c.closing {
-		c.closing = true
-		b.mark(c)
-	}
-}
-
-// leave parts the connection from its session.
-func (c *conn) leave(sendWill bool) {
-	if s := c.session; s != nil && s.conn == c && !c.b.closed {
-		c.b.detach(s, sendWill)
-	}
-}
-
-// finish says DISCONNECT, if it can, and lets the writer flush and close.
+// finish queues DISCONNECT, if the session allows it, and makes the writer flush and
+// close.
 func (c *conn) finish(reason byte, detail string) {
 	if c.closing {
 		return
@@ -169,33 +92,14 @@ func (c *conn) finish(reason byte, detail string) {
 	}
 }
 
-// cut ends the connection without a word.
+// cut ends the connection without DISCONNECT.
 func (c *conn) cut() {
 	c.closing, c.out = true, nil
 	c.b.mark(c)
-	_ = c.raw.Close() // it ends either way
+	_ = c.raw.Close() // the connection ends even if this fails
 }
 
-// source is the reader's view of the connection: before it waits, it wakes
-// the writers and sets the keep alive's deadline.
-type source conn
-
-func (s *source) Read(p []byte) (int, error) {
-	c := (*conn)(s)
-	c.b.wake()
-	if c.packets {
-		c.packets = false
-		if c.keepAlive > 0 {
-			_ = c.nc.SetReadDeadline(time.Now().Add(c.keepAlive)) // an error shows in the Read
-		}
-		if c.draining.Load() {
-			_ = c.nc.SetReadDeadline(time.Now().Add(linger)) // as above
-		}
-	}
-	return c.nc.Read(p)
-}
-
-// watch shows whole packets to the hook.
+// watch calls the hook with each whole packet.
 func (c *conn) watch(dir Direction, b []byte) {
 	hook := c.b.opts.OnPacket
 	if hook == nil {
@@ -206,5 +110,45 @@ func (c *conn) watch(dir Direction, b []byte) {
 		size := 1 + n + int(length)
 		hook(dir, c.clientID, b[:size:size])
 		b = b[size:]
+	}
+}
+
+func refusal(t wire.Type, code byte, format string, args ...any) error {
+	return &wire.Error{Code: code, Packet: t, Detail: fmt.Sprintf(format, args...)}
+}
+
+// do runs one event under the lock, unless the connection has ended. Then it waits
+// while the client does not read its answers.
+func (c *conn) do(event func(*session) error) error {
+	b := c.b
+	b.lock()
+	if c.closing || c.session.conn != c {
+		b.unlock()
+		return errOver
+	}
+	err := event(c.session)
+	b.mark(c)
+	full := len(c.out) > outLimit
+	b.unlock()
+	if !full || err != nil {
+		return err
+	}
+	return c.awaitRoom()
+}
+
+func (c *conn) awaitRoom() error {
+	for {
+		c.b.wake()
+		select {
+		case <-c.room:
+		case <-c.writerDone:
+			return errOver
+		}
+		c.b.lock()
+		full := len(c.out) > outLimit
+		c.b.unlock()
+		if !full {
+			return nil
+		}
 	}
 }

@@ -1,7 +1,6 @@
 package mqtttest
 
 import (
-	"fmt"
 	"math"
 
 	"github.com/mooring-mqtt/mooring/internal/wire"
@@ -39,46 +38,6 @@ func (c *conn) handle(f wire.Frame) error {
 			return err
 		}
 		return refusal(t, wire.ReasonProtocolError, "a client must not send this packet here")
-	}
-}
-
-func refusal(t wire.Type, code byte, format string, args ...any) error {
-	return &wire.Error{Code: code, Packet: t, Detail: fmt.Sprintf(format, args...)}
-}
-
-// do runs one event under the lock, unless the connection is over, and then
-// waits if the client does not take its answers.
-func (c *conn) do(event func(*session) error) error {
-	b := c.b
-	b.lock()
-	if c.closing || c.session.conn != c {
-		b.unlock()
-		return errOver
-	}
-	err := event(c.session)
-	b.mark(c)
-	full := len(c.out) > outLimit
-	b.unlock()
-	if !full || err != nil {
-		return err
-	}
-	return c.awaitRoom()
-}
-
-func (c *conn) awaitRoom() error {
-	for {
-		c.b.wake()
-		select {
-		case <-c.room:
-		case <-c.writerDone:
-			return errOver
-		}
-		c.b.lock()
-		full := len(c.out) > outLimit
-		c.b.unlock()
-		if !full {
-			return nil
-		}
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"hash/crc32"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"sync"
@@ -19,14 +20,17 @@ import (
 // commit moves them on. flush hands them to the operating system, for all who
 // wait at once, and is called before anything leaves on a connection.
 type journal struct {
-	dir   string
-	sync  bool
-	slack int64
-	tx    []byte
-	gen   uint64 // counts compactions; see message.logged
-	emit  func() // ends a transaction, during a snapshot
-	base  int64  // size after the last compaction
-	size  int64  // with what is pending
+	dir      string
+	sync     bool
+	slack    int64
+	logger   *slog.Logger
+	snapshot func() // records the whole state, in transactions that end with emit
+
+	tx   []byte
+	gen  uint64 // counts compactions; see message.logged
+	emit func() // ends a transaction, during a snapshot
+	base int64  // size after the last compaction
+	size int64  // with what is pending
 
 	writing sync.Mutex // taken before mu
 	mu      sync.Mutex // guards the rest
@@ -124,20 +128,21 @@ func (j *journal) close() error {
 	return errors.Join(err, j.file.Close())
 }
 
-func (j *journal) overgrown() bool { return j != nil && j.size > 2*j.base+j.slack }
-
-// compact replaces the journal by one that says only what is so now. A
-// failure leaves the old one in place.
-func (b *Broker) compact() {
-	if err := b.log.replace(b.snapshot); err != nil {
-		b.log.base = b.log.size // not again for every packet
-		b.opts.Logger.Error("the journal was not compacted", "dir", b.opts.Dir, "error", err)
+// compact replaces an overgrown journal by a snapshot. After a failure the old
+// journal stays in place.
+func (j *journal) compact() {
+	if j == nil || j.size <= 2*j.base+j.slack {
+		return
+	}
+	if err := j.replace(); err != nil {
+		j.base = j.size // do not try again for every packet
+		j.logger.Error("the journal was not compacted", "dir", j.dir, "error", err)
 	}
 }
 
-// replace writes a new file beside the old one, syncs it and renames it into
-// place. What was pending is in the snapshot.
-func (j *journal) replace(snapshot func()) error {
+// replace writes a snapshot to a new file beside the old one, syncs it and renames
+// it into place. The snapshot includes everything that was pending.
+func (j *journal) replace() error {
 	j.writing.Lock()
 	defer j.writing.Unlock()
 	j.mu.Lock()
@@ -154,7 +159,7 @@ func (j *journal) replace(snapshot func()) error {
 	w := frameWriter{file: file, j: j}
 	w.write([]byte(journalHeader))
 	j.emit = w.frame
-	snapshot()
+	j.snapshot()
 	j.emit = nil
 	w.frame()
 	w.flush()
@@ -186,4 +191,35 @@ var ErrCorrupt = errors.New("mqtttest: the journal is corrupt")
 
 func corrupt(dir string, offset int64, why error) error {
 	return fmt.Errorf("%w: %s at byte %d: %w; move the file away to start without it", ErrCorrupt, filepath.Join(dir, journalName), offset, why)
+}
+
+// frameWriter writes a snapshot in large pieces.
+type frameWriter struct {
+	j    *journal
+	file *os.File
+	buf  []byte
+	size int64
+	err  error
+}
+
+// frame makes a transaction of what was recorded.
+func (w *frameWriter) frame() {
+	if len(w.j.tx) == 0 {
+		return
+	}
+	w.buf = appendFrame(w.buf, w.j.tx)
+	w.j.tx = w.j.tx[:0]
+	if len(w.buf) > 1<<20 {
+		w.flush()
+	}
+}
+
+func (w *frameWriter) write(b []byte) { w.buf = append(w.buf, b...) }
+
+func (w *frameWriter) flush() {
+	if w.err == nil {
+		_, w.err = w.file.Write(w.buf)
+	}
+	w.size += int64(len(w.buf))
+	w.buf = w.buf[:0]
 }

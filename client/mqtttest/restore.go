@@ -37,8 +37,8 @@ func (b *Broker) restore() error {
 		}
 	}
 	b.settle()
-	b.log = &journal{dir: dir, sync: b.opts.Sync, slack: journalSlack}
-	if err := b.log.replace(b.snapshot); err != nil {
+	b.log = &journal{dir: dir, sync: b.opts.Sync, slack: journalSlack, logger: b.opts.Logger, snapshot: b.snapshot}
+	if err := b.log.replace(); err != nil {
 		return fmt.Errorf("mqtttest: cannot write to Options.Dir: %w", err)
 	}
 	return nil

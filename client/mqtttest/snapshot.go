@@ -3,7 +3,6 @@ package mqtttest
 import (
 	"cmp"
 	"maps"
-	"os"
 	"slices"
 )
 
@@ -40,35 +39,4 @@ func (b *Broker) snapshot() {
 		}
 		j.emit()
 	}
-}
-
-// frameWriter writes a snapshot in large pieces.
-type frameWriter struct {
-	j    *journal
-	file *os.File
-	buf  []byte
-	size int64
-	err  error
-}
-
-// frame makes a transaction of what was recorded.
-func (w *frameWriter) frame() {
-	if len(w.j.tx) == 0 {
-		return
-	}
-	w.buf = appendFrame(w.buf, w.j.tx)
-	w.j.tx = w.j.tx[:0]
-	if len(w.buf) > 1<<20 {
-		w.flush()
-	}
-}
-
-func (w *frameWriter) write(b []byte) { w.buf = append(w.buf, b...) }
-
-func (w *frameWriter) flush() {
-	if w.err == nil {
-		_, w.err = w.file.Write(w.buf)
-	}
-	w.size += int64(len(w.buf))
-	w.buf = w.buf[:0]
 }

@@ -29,16 +29,3 @@ type Stats struct {
 	DroppedOffline   uint64 // QoS 0 for a client that is away
 	DroppedRetained  uint64 // Options.MaxRetained
 }
-
-// Stats returns a snapshot.
-func (b *Broker) Stats() Stats {
-	b.state.Lock()
-	defer b.state.Unlock()
-	s := b.stats
-	s.Sessions, s.Retained = len(b.sessions), len(b.retained)
-	for _, session := range b.sessions {
-		s.Queued += session.queue.n
-		s.InFlight += len(session.flights.byID)
-	}
-	return s
-}

@@ -7,16 +7,6 @@ import (
 	"github.com/mooring-mqtt/mooring/internal/wire/control"
 )
 
-// will is a Will Message that waits with its session.
-type will struct {
-	topic      string
-	payload    []byte
-	properties wire.Properties // without the delay; the expiry counts from publication
-	qos        byte
-	retain     bool
-	delay      uint32 // seconds
-}
-
 func newWill(w *control.Will) *will {
 	if w == nil {
 		return nil

@@ -1,0 +1,100 @@
+package mqtttest
+
+import (
+	"errors"
+	"io"
+	"net"
+	"os"
+	"time"
+
+	"github.com/mooring-mqtt/mooring/internal/wire"
+)
+
+func (b *Broker) serve(nc, raw net.Conn) {
+	c := &conn{b: b, nc: nc, raw: raw, receiveMax: 65535, maxPacket: wire.MaxPacketSize,
+		aliases: make(map[uint16]string), open: make(map[uint16]struct{}),
+		wakeup: make(chan struct{}, 1), room: make(chan struct{}, 1),
+		readerDone: make(chan struct{}), writerDone: make(chan struct{})}
+	b.lock()
+	defer b.unlock()
+	if b.closed || len(b.conns) >= b.opts.MaxConnections+spareConns {
+		_ = raw.Close() // the client sees that the connection ends
+		return
+	}
+	b.conns[c] = struct{}{}
+	b.wg.Go(c.write)
+	b.wg.Go(c.read)
+}
+
+// read handles packets until the connection ends, and then acts on the reason.
+func (c *conn) read() {
+	defer close(c.readerDone)
+	_ = c.nc.SetReadDeadline(time.Now().Add(c.b.opts.ConnectTimeout)) // an error shows in the Read
+	r := wire.NewReader((*source)(c), c.b.opts.MaximumPacketSize)
+	f, err := r.Next()
+	if err == nil {
+		c.watch(ToServer, f.Raw)
+		err = c.connect(f)
+	}
+	for err == nil {
+		if f, err = r.Next(); err == nil {
+			c.packets = true
+			c.watch(ToServer, f.Raw)
+			if c.v311 {
+				f, err = upgrade(f)
+			}
+		}
+		if err == nil {
+			err = c.handle(f)
+		}
+	}
+	c.end(err)
+	if <-c.writerDone; c.draining.Load() {
+		_, _ = io.Copy(io.Discard, c.nc) // until the client closes the connection, or linger has passed
+	}
+}
+
+// end acts on the reason for which the reader stops.
+func (c *conn) end(err error) {
+	b := c.b
+	b.lock()
+	defer b.wake()
+	defer b.unlock()
+	var violation *wire.Error
+	switch {
+	case errors.As(err, &violation):
+		b.stats.ProtocolErrors++
+		b.opts.Logger.Info("protocol error", "client", c.clientID, "error", err)
+		if c.session != nil {
+			c.finish(violation.Code, violation.Detail)
+		} else if violation.Packet == wire.CONNECT {
+			c.connackOnly(violation.Code, violation.Detail)
+		}
+	case errors.Is(err, os.ErrDeadlineExceeded) && c.session != nil:
+		c.finish(wire.ReasonKeepAliveTimeout, "nothing came for 1.5 times the Keep Alive")
+	}
+	c.leave(true)
+	if !c.closing {
+		c.closing = true
+		b.mark(c)
+	}
+}
+
+// source is the connection as the reader sees it: before it waits, it wakes the
+// writers and sets the deadline of the keep alive.
+type source conn
+
+func (s *source) Read(p []byte) (int, error) {
+	c := (*conn)(s)
+	c.b.wake()
+	if c.packets {
+		c.packets = false
+		if c.keepAlive > 0 {
+			_ = c.nc.SetReadDeadline(time.Now().Add(c.keepAlive)) // an error shows in the Read
+		}
+		if c.draining.Load() {
+			_ = c.nc.SetReadDeadline(time.Now().Add(linger)) // as above
+		}
+	}
+	return c.nc.Read(p)
+}

@@ -1,0 +1,153 @@
+package mqtttest
+
+import (
+	"fmt"
+	"net"
+	"testing"
+	"time"
+)
+
+// Start starts a broker for a test and closes it when the test ends. It fails
+// the test if it cannot.
+func Start(t testing.TB, opts ...Option) *Broker {
+	t.Helper()
+	var o Options
+	for _, opt := range opts {
+		opt(&o)
+	}
+	b, err := New(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := b.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return b
+}
+
+// New starts a broker. With Options.Dir it continues with the state that the last
+// broker left in that folder. The caller must Close it.
+func New(o Options) (*Broker, error) {
+	if err := o.check(); err != nil {
+		return nil, err
+	}
+	b := &Broker{
+		opts:     o,
+		sessions: make(map[string]*session),
+		conns:    make(map[*conn]struct{}),
+		retained: make(map[string]*message),
+		timers:   timers{kick: make(chan struct{}, 1)},
+		done:     make(chan struct{}),
+	}
+	if err := b.restore(); err != nil {
+		return nil, err
+	}
+	if err := b.listen(); err != nil {
+		_ = b.end(true) // the failure to listen is the one to report
+		return nil, err
+	}
+	b.wg.Go(b.runTimers)
+	return b, nil
+}
+
+// Close sends DISCONNECT 0x8B to all clients, writes the state to the folder and
+// stops all goroutines. The next broker on the same folder publishes the wills of
+// the connected clients, as section 3.1.2.5 allows. A second call does nothing.
+func (b *Broker) Close() error { return b.end(false) }
+
+// Kill ends the broker as SIGKILL would: it cuts connections without DISCONNECT
+// and loses everything that was not written to the operating system. It stops all
+// goroutines, so that a new broker can use the folder and the address.
+func (b *Broker) Kill() { _ = b.end(true) }
+
+// closeGrace is how long Close lets connections flush.
+const closeGrace = time.Second
+
+func (b *Broker) end(kill bool) error {
+	b.lock()
+	if b.closed {
+		b.unlock()
+		b.wg.Wait()
+		return nil
+	}
+	b.closed = true
+	if kill {
+		b.log.kill()
+	} else {
+		b.suspend()
+	}
+	var cut []*conn
+	for c := range b.conns {
+		if kill {
+			c.closing, c.out = true, nil
+			b.mark(c)
+			cut = append(cut, c)
+		} else {
+			c.finish(reasonServerShuttingDown, "")
+		}
+	}
+	b.unlock()
+	close(b.done)
+	b.wake()
+	for _, l := range b.listeners {
+		_ = l.Close() // no connection is accepted after this, even if it fails
+	}
+	if b.httpd != nil {
+		_ = b.httpd.Close()
+	}
+	for _, c := range cut {
+		_ = c.raw.Close()
+	}
+	late := time.AfterFunc(closeGrace, b.cutAll)
+	b.wg.Wait()
+	late.Stop()
+	if err := b.log.close(); err != nil {
+		return fmt.Errorf("mqtttest: the journal in %s may be incomplete: %w", b.opts.Dir, err)
+	}
+	return nil
+}
+
+// suspend records in the journal that all clients lose their connections now.
+func (b *Broker) suspend() {
+	for _, s := range b.sessions {
+		if s.conn != nil {
+			s.lostAt = time.Now()
+			b.log.session(s)
+		}
+	}
+}
+
+func (b *Broker) cutAll() {
+	b.lock()
+	defer b.unlock()
+	for c := range b.conns {
+		_ = c.raw.Close()
+	}
+}
+
+// Dial returns the client's end of a connection in memory. After Close, its peer is
+// closed.
+func (b *Broker) Dial() net.Conn {
+	client, server := net.Pipe()
+	b.Serve(server)
+	return client
+}
+
+// Serve serves a connection that was made in another way, and returns at once. The
+// broker closes nc.
+func (b *Broker) Serve(nc net.Conn) { b.serve(nc, nc) }
+
+// Stats returns a snapshot.
+func (b *Broker) Stats() Stats {
+	b.state.Lock()
+	defer b.state.Unlock()
+	s := b.stats
+	s.Sessions, s.Retained = len(b.sessions), len(b.retained)
+	for _, session := range b.sessions {
+		s.Queued += session.queue.n
+		s.InFlight += len(session.flights.byID)
+	}
+	return s
+}
