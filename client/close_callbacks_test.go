@@ -76,7 +76,7 @@ var callbacks = map[string]func(cfg *Config, then func()){
 		cfg.Receiving.HandlerBackoff.Rand = func() float64 { then(); return 0 }
 	},
 	"Breaker.Judge": func(cfg *Config, then func()) {
-		cfg.Publishing.Breaker.Judge = func(error) reliability.Outcome { then(); return 0 }
+		cfg.Publishing.Breaker.Judge = func(error) reliability.Judgment { then(); return 0 }
 	},
 	"Breaker.OnStateChange": func(cfg *Config, then func()) {
 		cfg.Publishing.Breaker.OnStateChange = func(_, _ reliability.State) { then() }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -169,7 +170,7 @@ func TestBreakerIgnoredDoesNotEndARow(t *testing.T) {
 }
 
 func TestBreakerOwnJudge(t *testing.T) {
-	b := NewBreaker(BreakerOptions{FailureThreshold: 1, Judge: func(error) Outcome { return Succeeded }})
+	b := NewBreaker(BreakerOptions{FailureThreshold: 1, Judge: func(error) Judgment { return Succeeded }})
 	try(t, b, errDown)
 	wantState(t, b, Closed)
 }
@@ -195,80 +196,27 @@ func TestBreakerSlowAcks(t *testing.T) {
 	})
 }
 
-func TestBreakerWait(t *testing.T) {
+// A trial that is ignored gives its place back.
+func TestBreaker_IgnoredTrialFreesItsPlace(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := NewBreaker(BreakerOptions{})
-		if err := b.Wait(t.Context()); err != nil {
-			t.Fatal(err)
-		}
 		open(t, b)
-		start := time.Now()
-		if err := b.Wait(t.Context()); err != nil {
-			t.Fatal(err)
-		}
-		if took := time.Since(start); took != time.Minute+1 {
-			t.Errorf("Wait took %v", took)
-		}
-		// Now trials are taken; a waiter must hear when one comes free, when all
-		// is well, and when it opens again.
+		time.Sleep(b.RetryAfter())
 		var trials []func(error)
 		for range 3 {
 			done, err := b.Allow()
 			if err != nil {
-				t.Fatal("Wait said that Allow may succeed: ", err)
+				t.Fatal(err)
 			}
 			trials = append(trials, done)
 		}
-		waiting := func() chan error {
-			woken := make(chan error, 1)
-			go func() { woken <- b.Wait(t.Context()) }()
-			synctest.Wait()
-			if len(woken) != 0 {
-				t.Fatal("Wait did not wait")
-			}
-			return woken
-		}
-		w := waiting()
-		trials[0](refusal(0x87)) // ignored: its place is free
-		if err := <-w; err != nil {
-			t.Fatal(err)
-		}
-		done, err := b.Allow()
-		if err != nil {
-			t.Fatal(err)
-		}
-		w = waiting()
-		done(errDown) // opens again: another minute
-		start = time.Now()
-		if err := <-w; err != nil || time.Since(start) != time.Minute+1 {
-			t.Errorf("%v after %v", err, time.Since(start))
-		}
-		trials = nil
-		for range 3 {
-			done, _ := b.Allow()
-			trials = append(trials, done)
-		}
-		w = waiting()
-		for _, done := range trials {
-			done(nil)
-		}
-		if err := <-w; err != nil {
-			t.Fatal(err)
-		}
+		wantOpenError(t, b, 0)
+		trials[0](refusal(0x87))
+		try(t, b, nil)
+		trials[1](nil)
+		wantState(t, b, HalfOpen)
+		trials[2](nil)
 		wantState(t, b, Closed)
-	})
-}
-
-func TestBreakerWaitEndsWithContext(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		b := NewBreaker(BreakerOptions{})
-		open(t, b)
-		ctx, cancel := context.WithCancelCause(t.Context())
-		why := errors.New("shutting down")
-		time.AfterFunc(time.Second, func() { cancel(why) })
-		if err := b.Wait(ctx); err != why {
-			t.Errorf("Wait: %v, want the cause", err)
-		}
 	})
 }
 
@@ -294,22 +242,32 @@ func TestBreakerOnStateChange(t *testing.T) {
 	})
 }
 
-// A callback that blocks loses at most old news, and says so.
-func TestBreakerSlowListener(t *testing.T) {
+// A blocked OnStateChange blocks no other call, and is called with the newest state
+// afterwards.
+func TestBreaker_BlockedOnStateChange(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		gate, calls := make(chan struct{}), 0
-		b := NewBreaker(BreakerOptions{OnStateChange: func(State, State) { calls++; <-gate }})
-		go open(t, b)
+		gate := make(chan struct{})
+		var calls []State
+		b := NewBreaker(BreakerOptions{OnStateChange: func(from, to State) { calls = append(calls, from, to); <-gate }})
+		go func() {
+			for range 5 {
+				try(t, b, errDown)
+			}
+		}()
 		synctest.Wait()
-		for range maxNews {
+		for range 100 {
 			time.Sleep(b.RetryAfter())
 			try(t, b, errDown)
 		}
+		time.Sleep(b.RetryAfter())
+		wantState(t, b, HalfOpen)
 		close(gate)
 		synctest.Wait()
-		b.State()
-		if s := b.Stats(); calls != 1+maxNews || s.Untold != maxNews {
-			t.Errorf("%d calls, %+v", calls, s)
+		if want := []State{Closed, Open, Open, HalfOpen}; !slices.Equal(calls, want) {
+			t.Errorf("called with %v, want %v", calls, want)
+		}
+		if s := b.Stats(); s.Opened != 101 {
+			t.Errorf("%+v, want Opened 101", s)
 		}
 	})
 }
@@ -322,9 +280,7 @@ func TestBreakerConcurrently(t *testing.T) {
 			for i := range 2000 {
 				done, err := b.Allow()
 				if err != nil {
-					if err := b.Wait(t.Context()); err != nil {
-						t.Error(err)
-					}
+					time.Sleep(b.RetryAfter())
 					continue
 				}
 				if (i/50+w)%3 == 0 {
@@ -341,14 +297,14 @@ func TestBreakerConcurrently(t *testing.T) {
 	}
 }
 
-func TestAllowAllocatesOneClosure(t *testing.T) {
-	for _, o := range []BreakerOptions{{}, {SlowAck: time.Second}} {
+func TestBreaker_AllowAllocations(t *testing.T) {
+	for want, o := range []BreakerOptions{{}, {SlowAck: time.Second}} {
 		b := NewBreaker(o)
 		if n := testing.AllocsPerRun(100, func() {
 			done, _ := b.Allow()
 			done(nil)
-		}); n > 1 {
-			t.Errorf("%+v: %v allocations, want 1", o, n)
+		}); n > float64(want) {
+			t.Errorf("%+v: %v allocations, want %d", o, n, want)
 		}
 	}
 }
@@ -405,7 +361,7 @@ func TestOpenErrorSaysWhen(t *testing.T) {
 	}
 }
 
-// The longest timeout is one, and not none: Wait would spin.
+// The longest timeout does not overflow.
 func TestARecoveryTimeoutForEver(t *testing.T) {
 	b := NewBreaker(BreakerOptions{FailureThreshold: 1, RecoveryTimeout: math.MaxInt64})
 	done, err := b.Allow()

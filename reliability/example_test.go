@@ -46,7 +46,7 @@ func ExampleBreaker() {
 		var open *reliability.OpenError
 		if errors.As(err, &open) {
 			fmt.Println("try again in", open.RetryAfter.Round(time.Second))
-			continue // or b.Wait(ctx), and again
+			continue
 		}
 		done(errors.New("connection refused"))
 	}

@@ -5,26 +5,26 @@ import (
 	"errors"
 )
 
-// Outcome is what an error means to a [Breaker].
-type Outcome uint8
+// Judgment is what an error means to a [Breaker].
+type Judgment uint8
 
 const (
-	Succeeded Outcome = iota // ends a row of failures
-	Failed                   // counts against the broker
-	Ignored                  // says nothing about the broker
+	Succeeded Judgment = iota // counts as a success
+	Failed                    // counts as a failure
+	Ignored                   // does not count
 )
 
-// ReasonCoder is an error that carries an MQTT reason code.
+// ReasonCoder is an error with an MQTT reason code.
 type ReasonCoder interface {
 	error
 	ReasonCode() byte
 }
 
-// Judge is the default for BreakerOptions.Judge. nil is a success. An error that
-// carries a reason code counts if its class does ([Class.Counts]) and is ignored
-// otherwise. context.Canceled is the caller's wish and ignored. Everything else,
-// such as a lost connection or a [*TimeoutError], counts.
-func Judge(err error) Outcome {
+// Judge is the default of BreakerOptions.Judge. A nil error is a success. An error
+// with a reason code is judged by its class: a failure if [Class.Counts] is true,
+// otherwise ignored. An error that wraps context.Canceled is ignored. All other
+// errors are failures, such as a lost connection or a [*TimeoutError].
+func Judge(err error) Judgment {
 	if err == nil {
 		return Succeeded
 	}
