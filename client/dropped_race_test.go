@@ -17,9 +17,9 @@ type lateDropper struct {
 	before func()
 }
 
-func (s *lateDropper) MarkSent(p persistence.Priority, number uint64) error {
+func (s *lateDropper) SetSent(p persistence.Priority, number uint64) error {
 	s.once.Do(s.before)
-	return s.Memory.MarkSent(p, number)
+	return s.Memory.SetSent(p, number)
 }
 
 // TestWhatIsToldDroppedIsNotSent: a newer message takes the place of one that the

@@ -225,8 +225,8 @@ type markedStore struct {
 	first  uint64 // the first mark
 }
 
-func (s *markedStore) MarkSent(p persistence.Priority, n uint64) error {
-	err := s.Store.MarkSent(p, n)
+func (s *markedStore) SetSent(p persistence.Priority, n uint64) error {
+	err := s.Store.SetSent(p, n)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.marks++; s.marks == 1 {

@@ -135,7 +135,7 @@ func TestTheChoiceForALostSessionOutlivesTheProcess(t *testing.T) {
 func TestMarksAheadAreNoMessagesOfThisProcess(t *testing.T) {
 	withScript(t, func(t *testing.T, s *script) {
 		store, _ := inFlight(t, s, testConfig("c", &recorder{}, s.dial), persistence.Options{}, true)
-		must(t, store.MarkSent(Normal, store.LastSeq()+10))
+		must(t, store.SetSent(Normal, store.LastSeq()+10))
 		cfg := testConfig("c", &recorder{}, s.dial)
 		cfg.Store.Custom, cfg.Session.OnLost = store, FailInFlight
 		c := mustNew(t, cfg)

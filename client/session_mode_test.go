@@ -71,7 +71,7 @@ func TestSessionModes(t *testing.T) {
 				if got := eventsOf[SessionLost](&events); len(got) != 0 {
 					t.Errorf("events: %v", got)
 				}
-				if cfg.Store.Custom.HasSession() != tt.known || cfg.Store.Custom.Stats().Pending != 1 {
+				if _, known := cfg.Store.Custom.Session(); known != tt.known || cfg.Store.Custom.Stats().Pending != 1 {
 					t.Error("the store was changed")
 				}
 				wantState(t, d, Abandoned)

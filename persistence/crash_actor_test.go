@@ -196,12 +196,13 @@ func (a *actor) mark(i int) error {
 	if x == nil {
 		return nil
 	}
-	p, n := x.priority, x.number
+	p := x.priority
+	n := max(x.number, a.l.Sent(p))
 	a.note(func(m *model) { m.sent[p].high = max(m.sent[p].high, n) })
 	marked := func(m *model) {
 		m.sent[p] = span{max(m.sent[p].low, n), max(m.sent[p].high, n)}
 	}
-	if err := a.l.MarkSent(p, n); err != nil {
+	if err := a.l.SetSent(p, n); err != nil {
 		return err
 	}
 	a.sent[p] = max(a.sent[p], n)
@@ -222,24 +223,20 @@ func (a *actor) unmark(i int) error {
 			sent[x.priority] = max(sent[x.priority], x.number)
 		}
 	}
-	a.note(func(m *model) {
-		for p, n := range sent {
-			m.sent[p].low = min(m.sent[p].low, n)
+	for p, n := range sent {
+		if a.sent[p] = n; n >= a.l.Sent(Priority(p)) {
+			continue
 		}
-	})
-	unmarked := func(m *model) {
-		for p, n := range sent {
-			m.sent[p] = span{min(m.sent[p].low, n), min(m.sent[p].high, n)}
+		a.note(func(m *model) { m.sent[p].low = min(m.sent[p].low, n) })
+		unmarked := func(m *model) { m.sent[p] = span{min(m.sent[p].low, n), min(m.sent[p].high, n)} }
+		if err := a.l.SetSent(Priority(p), n); err != nil {
+			return err
 		}
-	}
-	a.sent = sent
-	if err := a.l.UnmarkSent(sent); err != nil {
-		return err
-	}
-	if a.strict() {
-		a.note(unmarked)
-	} else {
-		a.bySync = append(a.bySync, unmarked)
+		if a.strict() {
+			a.note(unmarked)
+		} else {
+			a.bySync = append(a.bySync, unmarked)
+		}
 	}
 	return nil
 }

@@ -139,7 +139,7 @@ func TestRefusedForNothing(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if err := l.MarkSent(Normal, 2); err != nil {
+	if err := l.SetSent(Normal, 2); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := Append(l, numbered(4, 500)); !errors.Is(err, ErrFull) {
@@ -176,9 +176,9 @@ func TestDeadLetterBetween(t *testing.T) {
 	}
 }
 
-// TestMarkSentTwice: one publisher waits for the disk with a mark when another
+// TestSetSentTwice: one publisher waits for the disk with a mark when another
 // sets the same. It must not be told sooner that it is durable.
-func TestMarkSentTwice(t *testing.T) {
+func TestSetSentTwice(t *testing.T) {
 	fsys := newMemFS()
 	l := open(t, fsys, small)
 	second := make(chan error, 1)
@@ -188,7 +188,7 @@ func TestMarkSentTwice(t *testing.T) {
 			return n, nil
 		}
 		once.Do(func() {
-			go func() { second <- l.MarkSent(High, 7) }()
+			go func() { second <- l.SetSent(High, 7) }()
 			for waits := false; !waits && len(second) == 0; runtime.Gosched() {
 				l.mu.Lock()
 				waits = l.flight[0].waiters.Load() > 0
@@ -197,7 +197,7 @@ func TestMarkSentTwice(t *testing.T) {
 		})
 		return 0, syscall.EIO
 	})
-	if err := l.MarkSent(High, 7); !errors.Is(err, ErrFailed) {
+	if err := l.SetSent(High, 7); !errors.Is(err, ErrFailed) {
 		t.Errorf("the first: %v", err)
 	}
 	if err := <-second; !errors.Is(err, ErrFailed) {

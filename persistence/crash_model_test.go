@@ -35,7 +35,7 @@ type model struct {
 
 	numbers  map[uint64]uint64 // the Number that was shown of a message
 	highest  [Priorities]span  // the last Number given out; not of Normal
-	sent     [Priorities]span  // what MarkSent noted
+	sent     [Priorities]span  // the sent watermarks
 	dead     map[uint64]can    // whether it is a dead letter that is kept
 	madeRoom map[uint64]uint64 // dropped messages, and the one that each was dropped for
 	clock    int64             // what the store's clock has shown; holds while messages are pending

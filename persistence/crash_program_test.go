@@ -142,6 +142,6 @@ func (p *program) settle() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for l.compacting && l.failed == nil {
-		l.awaitRoom(nil)
+		l.awaitRoom()
 	}
 }

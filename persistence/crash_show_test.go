@@ -44,9 +44,10 @@ func messageOf(e *Entry) (message, error) {
 // that the model knows.
 func show(l *Log, m *model) (*shown, error) {
 	s := &shown{
-		seen: l.SeenIDs(), released: l.Released(), session: l.HasSession(), owner: l.SessionClientID(), lastSeq: l.LastSeq(), boot: l.Boot(), epoch: l.Epoch(),
+		seen: l.SeenIDs(), released: l.Released(), lastSeq: l.LastSeq(), boot: l.Boot(), epoch: l.Epoch(),
 		now: l.Now().UnixMilli(), receipts: map[key]Receipt{},
 	}
+	s.owner, s.session = l.Session()
 	l.mu.Lock()
 	s.highest, s.clock = l.ledger.numbers, l.ledger.clock.start.UnixMilli()+l.ledger.clock.offset
 	l.mu.Unlock()

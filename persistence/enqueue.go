@@ -2,7 +2,6 @@ package persistence
 
 import (
 	"bytes"
-	"context"
 	"errors"
 )
 
@@ -57,7 +56,7 @@ func (l *Log) enqueue(m *Message, accepted, expires int64) (Ticket, error) {
 				continue
 			}
 			if l.compacting || l.removing {
-				l.awaitRoom(nil)
+				l.awaitRoom()
 				continue
 			}
 			if l.squeeze() {
@@ -223,31 +222,9 @@ func (l *Log) victim(p Priority, after uint64) (seq, passed uint64) {
 	}
 }
 
-// Room implements [RoomWaiter].
-func (l *Log) Room(ctx context.Context, size int) error {
-	for {
-		l.mu.Lock()
-		err := l.usable()
-		if err != nil || l.ledger.pending == 0 || l.ledger.room(&l.o.Limits, int64(size), leaving{}) == nil && l.diskRoom(size) {
-			l.mu.Unlock()
-			return err
-		}
-		if !l.diskRoom(size) && l.owing() {
-			l.cur.force = true
-			_ = l.await(l.cur) // a failure is what every method returns from now on
-			continue
-		}
-		l.awaitRoom(ctx.Done())
-		l.mu.Unlock()
-		if ctx.Err() != nil {
-			return context.Cause(ctx)
-		}
-	}
-}
-
-// awaitRoom waits until there may be more room, or stop, or the log is closed,
-// with mu held before and after.
-func (l *Log) awaitRoom(stop <-chan struct{}) {
+// awaitRoom waits until there may be more room, or the log is closed, with mu held
+// before and after.
+func (l *Log) awaitRoom() {
 	if l.room == nil {
 		l.room = make(chan struct{})
 	}
@@ -255,7 +232,6 @@ func (l *Log) awaitRoom(stop <-chan struct{}) {
 	l.mu.Unlock()
 	select {
 	case <-room:
-	case <-stop:
 	case <-l.stop:
 	}
 	l.mu.Lock()
@@ -279,8 +255,8 @@ func (l *Log) First(p Priority) uint64 {
 	return l.catalog.first(p)
 }
 
-// MarkSent implements [Store].
-func (l *Log) MarkSent(p Priority, number uint64) error {
+// SetSent implements [Store].
+func (l *Log) SetSent(p Priority, number uint64) error {
 	l.mu.Lock()
 	err := l.usable()
 	switch {
@@ -294,34 +270,20 @@ func (l *Log) MarkSent(p Priority, number uint64) error {
 		l.mu.Unlock()
 		return err
 	}
-	if number <= l.ledger.sent[p] { // by somebody who may still wait for the disk
+	sent := &l.ledger.sent
+	if number == sent[p] { // set by a caller that may still wait for the disk
 		t := Ticket{batch: l.marked[p]}
 		l.mu.Unlock()
 		return l.Wait(t)
 	}
-	l.ledger.sent[p], l.marked[p] = number, l.cur.id
-	l.cur.buf = appendSent(l.cur.buf, p, number)
-	return l.await(l.cur)
-}
-
-// UnmarkSent implements [Store].
-func (l *Log) UnmarkSent(sent [Priorities]uint64) error {
-	l.mu.Lock()
-	if err := l.usable(); err != nil {
-		l.mu.Unlock()
-		return err
+	lower := number < sent[p]
+	sent[p], l.marked[p] = number, l.cur.id
+	if lower {
+		l.victims[p] = 0
+		l.cur.buf = appendUnsent(l.cur.buf, *sent)
+	} else {
+		l.cur.buf = appendSent(l.cur.buf, p, number)
 	}
-	g, changed := &l.ledger, false
-	for p, number := range sent {
-		if number < g.sent[p] {
-			g.sent[p], l.victims[p], changed = number, 0, true
-		}
-	}
-	if !changed {
-		l.mu.Unlock()
-		return l.Sync() // somebody who did may still wait for the disk
-	}
-	l.cur.buf = appendUnsent(l.cur.buf, g.sent)
 	return l.await(l.cur)
 }
 

@@ -1,13 +1,12 @@
 package persistence
 
 import (
-	"context"
 	"errors"
 	"testing"
 )
 
-// TestRoomOnDisk: Room waits for the disk as well.
-func TestRoomOnDisk(t *testing.T) {
+// TestLog_AcceptsAfterAFullDisk: a segment whose messages have ended is room.
+func TestLog_AcceptsAfterAFullDisk(t *testing.T) {
 	o := small
 	o.Limits.MaxDiskBytes = 32 << 10
 	l := open(t, newMemFS(), o)
@@ -19,19 +18,12 @@ func TestRoomOnDisk(t *testing.T) {
 	if !errors.Is(err, ErrFull) {
 		t.Fatal(err)
 	}
-	ctx, cancel := context.WithCancel(t.Context())
-	cancel()
-	if err := l.Room(ctx, 500); !errors.Is(err, context.Canceled) {
-		t.Fatalf("Room of a full disk = %v", err)
-	}
-	got := make(chan error)
-	go func() { got <- l.Room(t.Context(), 500) }()
 	for seq := range l.LastSeq() - 2 {
 		if err := l.Done(seq+1, Result{Kind: Acked}); err != nil {
 			t.Fatal(err)
 		}
 	}
-	if err := errors.Join(l.Sync(), <-got); err != nil {
+	if err := l.Sync(); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := Append(l, numbered(l.LastSeq()+1, 500)); err != nil {

@@ -32,8 +32,8 @@ type Inspection struct {
 	// next Open will renew the epoch.
 	NewEpoch bool
 	Boot     uint64             // how many times the log was opened
-	Session  bool               // Store.HasSession
-	ClientID string             // Store.SessionClientID
+	Session  bool               // a session is known
+	ClientID string             // its owner
 	Clock    time.Time          // the latest time that is noted; zero: none is
 	Sent     [Priorities]uint64 // Store.Sent
 	SeenIDs  []uint16           // Store.SeenIDs

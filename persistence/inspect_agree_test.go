@@ -61,7 +61,8 @@ func agree(t *testing.T, fsys *memFS, o Options) *Inspection {
 	if got != want {
 		t.Fatalf("%+v, and opened %+v", got, want)
 	}
-	if in.LastSeq != l.LastSeq() || in.Boot+1 != l.Boot() || in.Session != l.HasSession() || in.ClientID != l.SessionClientID() || !slices.Equal(in.SeenIDs, l.SeenIDs()) {
+	owner, known := l.Session()
+	if in.LastSeq != l.LastSeq() || in.Boot+1 != l.Boot() || in.Session != known || in.ClientID != owner || !slices.Equal(in.SeenIDs, l.SeenIDs()) {
 		t.Fatalf("%+v", in)
 	}
 	if (in.Epoch == l.Epoch()) == (in.NewEpoch || in.Epoch == 0) {

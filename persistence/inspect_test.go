@@ -99,7 +99,7 @@ func TestInspect(t *testing.T) {
 	l.ResetSession("c")
 	l.Seen(77)
 	l.Release(5)
-	l.MarkSent(Normal, 6)
+	l.SetSent(Normal, 6)
 	l.Done(6, Result{Kind: Refused, Reason: 0x97})
 	l.Done(7, Result{Kind: DeadLettered, Reason: 0x99})
 	l.Done(8, Result{Kind: Acked})

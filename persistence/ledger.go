@@ -21,7 +21,7 @@ type ledger struct {
 	graves       graves
 	deadBytes    int64              // the packets of the graves
 	numbers      [Priorities]uint64 // the last Number given out; not for Normal
-	sent         [Priorities]uint64 // what MarkSent noted
+	sent         [Priorities]uint64 // the sent watermarks
 	releases     releases
 	keys         conflation
 	clock        clock

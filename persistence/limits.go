@@ -32,7 +32,7 @@ type Limits struct {
 type FullPolicy uint8
 
 const (
-	// Reject returns [ErrFull]. Room waits until there is room.
+	// Reject returns [ErrFull].
 	Reject FullPolicy = iota
 	// DropOldest drops the oldest messages of the lowest priority.
 	DropOldest
@@ -45,7 +45,7 @@ const (
 // custom [Store]; [Log] and [Memory] apply it themselves. Errors: those of
 // [Outbox].Enqueue except [ErrUnknownStream].
 func (l Limits) Admit(m *Message, pending int, bytes int64) error {
-	l = l.withDefaults()
+	l = l.WithDefaults()
 	if err := l.check(m); err != nil {
 		return err
 	}
@@ -79,8 +79,9 @@ func (l *Limits) room(size int64, pending int, bytes int64) error {
 	return nil
 }
 
-// withDefaults sets all limits but MaxDiskBytes, which depends on Files.
-func (l Limits) withDefaults() Limits {
+// WithDefaults returns the limits with the default for each that is zero, except
+// MaxDiskBytes, which depends on Files.
+func (l Limits) WithDefaults() Limits {
 	setDefault(&l.MaxMessages, 1_000_000)
 	setDefault(&l.MaxBytes, 1<<30)
 	setDefault(&l.MaxPacketBytes, 16<<20)

@@ -51,7 +51,7 @@ type Log struct {
 	room       chan struct{}      // closed when there may be more room; nil while nobody waits
 	counts                        // of this opening
 	victims    [Priorities]uint64 // none that can be dropped is before
-	marked     [Priorities]uint64 // ID of the batch that carries the last MarkSent
+	marked     [Priorities]uint64 // ID of the batch that carries the last SetSent
 
 	// The committer's.
 	file     fsys.File // the active segment's
@@ -75,7 +75,6 @@ var (
 	_ Store       = (*Log)(nil)
 	_ Receipts    = (*Log)(nil)
 	_ DeadLetters = (*Log)(nil)
-	_ RoomWaiter  = (*Log)(nil)
 )
 
 // Open opens the log in a folder, or creates both. It fails with
@@ -254,18 +253,11 @@ func (l *Log) ResetSession(clientID string) error {
 	return l.await(l.cur)
 }
 
-// HasSession implements [Store].
-func (l *Log) HasSession() bool {
+// Session implements [Store].
+func (l *Log) Session() (clientID string, known bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return l.ledger.session
-}
-
-// SessionClientID implements [Store].
-func (l *Log) SessionClientID() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.ledger.owner
+	return l.ledger.owner, l.ledger.session
 }
 
 // Stream implements [Store].

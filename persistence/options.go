@@ -126,7 +126,7 @@ func (o Options) Validate() error {
 
 func (o Options) withDefaults() Options {
 	setDefault(&o.Interval, 100*time.Millisecond)
-	o.Limits = o.Limits.withDefaults()
+	o.Limits = o.Limits.WithDefaults()
 	setDefault(&o.Retention.MaxDeadLetters, 1000)
 	setDefault(&o.Retention.ReceiptAge, 7*24*time.Hour)
 	if f := &o.Files; f.SegmentBytes == 0 {

@@ -68,7 +68,7 @@ func (r *recovery) run() error {
 }
 
 // distrustMarks takes every message for one that may have been sent when what
-// MarkSent noted is not known: after damage, and in a log of format version 1.
+// the sent watermarks say is not known: after damage, and in a log of format version 1.
 func (r *recovery) distrustMarks() {
 	g := &r.ledger
 	if !r.stale && (r.last == nil || r.last.header.version > 1) {

@@ -30,9 +30,6 @@ func TestFullDiskWithNothingPending(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
-			if err := l.Room(t.Context(), 500); err != nil {
-				t.Fatal(err)
-			}
 			if _, err := Append(l, numbered(l.LastSeq()+1, 500)); err != nil {
 				t.Fatalf("policy %d, %d pending: %v", sync, leave, err)
 			}
@@ -144,7 +141,7 @@ func TestDeadLettersThatAreNotWritten(t *testing.T) {
 func TestImpossibleMark(t *testing.T) {
 	m := NewMemory(Options{})
 	defer m.Close()
-	if err := m.MarkSent(Normal, math.MaxUint64); err != ErrUnknownSequence {
+	if err := m.SetSent(Normal, math.MaxUint64); err != ErrUnknownSequence {
 		t.Fatal(err)
 	}
 }

@@ -1,19 +1,15 @@
 package persistence
 
-import (
-	"context"
-	"time"
-)
+import "time"
 
 // Store keeps the messages that were accepted and have no result yet, and the
 // state of the MQTT session. [Log] keeps them on disk, [Memory] in memory.
 //
 // A custom store implements the methods of this interface. It may also implement
-// [Receipts], [DeadLetters] and [RoomWaiter], which the client finds by type
-// assertion. persistencetest.Run tests a store.
+// [Receipts] and [DeadLetters], which the client finds by type assertion. persistencetest.Run tests a store.
 //
-// All methods are safe for concurrent use. Release, Done, Seen and Cleared must not
-// wait for the disk: the goroutine that reads from the network calls them. After
+// All methods are safe for concurrent use. The goroutine that reads from the network
+// calls Release, Done, Seen and Cleared: while they wait, nothing is received. After
 // Close, each method that returns an error returns [ErrClosed]. After a failed write
 // it returns [ErrFailed].
 type Store interface {
@@ -60,15 +56,13 @@ type Outbox interface {
 	// LastSeq returns the highest sequence given to a message, by this opening or an
 	// earlier one, or 0.
 	LastSeq() uint64
-	// MarkSent raises the sent watermark of a priority to this Number and returns
-	// when that is durable. Messages up to the watermark may have been sent: they are
-	// not dropped to make room. Messages above it may be dropped, so the caller must
-	// look again with Get before sending a message that it read earlier.
-	MarkSent(p Priority, number uint64) error
-	// UnmarkSent lowers each sent watermark that is above its value in sent, and
-	// returns when that is durable. The caller uses it when it ends and knows that no
-	// message above these Numbers was sent.
-	UnmarkSent(sent [Priorities]uint64) error
+	// SetSent sets the sent watermark of a priority to this Number, and returns when
+	// that is durable. Messages up to the watermark may have been sent: they are not
+	// dropped to make room. Messages above it may be dropped, so the caller must look
+	// again with Get before it sends a message that it read earlier. The caller lowers
+	// the watermark when it ends and knows that no message above it was sent. Errors:
+	// [ErrPriority], [ErrUnknownSequence] above 1<<62.
+	SetSent(p Priority, number uint64) error
 	// Sent returns the sent watermark of a priority in this session, or 0.
 	Sent(p Priority) uint64
 	// Release records that the server has received a QoS 2 message (PUBREC): from now
@@ -100,12 +94,10 @@ type SessionState interface {
 	// messages stay pending. It returns when that is durable, and everything recorded
 	// before the call is then durable too. Error: [ErrClientID].
 	ResetSession(clientID string) error
-	// HasSession reports whether ResetSession was ever recorded. Otherwise the store
+	// Session returns the ClientID given to the last ResetSession [MQTT-3.1.3-2], empty
+	// if that is unknown, and whether ResetSession was ever called. Otherwise the store
 	// knows nothing about a session that the server may have.
-	HasSession() bool
-	// SessionClientID returns the ClientID given to the last ResetSession
-	// [MQTT-3.1.3-2]. It is empty if that is unknown.
-	SessionClientID() string
+	Session() (clientID string, known bool)
 	// Sync returns nil once everything recorded before the call is durable under the
 	// sync policy. Concurrent callers share one sync.
 	Sync() error
@@ -140,13 +132,6 @@ type DeadLetters interface {
 	DeadLetters(yield func(e *Entry, reason byte) bool) error
 	// Discard removes a dead letter. It needs no sync.
 	Discard(seq uint64) error
-}
-
-// RoomWaiter is the optional part of a [Store] that waits for room.
-type RoomWaiter interface {
-	// Room returns nil when the limits leave room for a packet of this size, or when
-	// the store is empty. Other errors: the cause of ctx, [ErrClosed], [ErrFailed].
-	Room(ctx context.Context, size int) error
 }
 
 // Append enqueues a message and waits until it is durable.

@@ -49,15 +49,8 @@ func (f *freshIDs) Released() []persistence.Position {
 	return places
 }
 
-func (f *freshIDs) UnmarkSent(sent [persistence.Priorities]uint64) error {
-	for p := range sent {
-		sent[p] = max(sent[p], f.shift) - f.shift
-	}
-	return f.Store.UnmarkSent(sent)
-}
-
-func (f *freshIDs) MarkSent(p persistence.Priority, number uint64) error {
-	return f.Store.MarkSent(p, number-f.shift)
+func (f *freshIDs) SetSent(p persistence.Priority, number uint64) error {
+	return f.Store.SetSent(p, max(number, f.shift)-f.shift)
 }
 
 func (f *freshIDs) shifted(number uint64) uint64 {

@@ -63,7 +63,7 @@ func Open(path string, limits persistence.Limits) (*Store, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Store{limits: limits, db: db, state: state{Epoch: uint64(time.Now().UnixMilli()), Seen: map[uint16]bool{}}}
+	s := &Store{limits: limits.WithDefaults(), db: db, state: state{Epoch: uint64(time.Now().UnixMilli()), Seen: map[uint16]bool{}}}
 	s.tx, s.err = db.Begin()
 	s.exec(schema)
 	var value []byte
@@ -228,19 +228,11 @@ func (s *Store) First(p persistence.Priority) (number uint64) {
 	return number
 }
 
-func (s *Store) MarkSent(p persistence.Priority, number uint64) error {
+func (s *Store) SetSent(p persistence.Priority, number uint64) error {
 	if p >= persistence.Priorities {
 		return persistence.ErrPriority
 	}
-	return cmp.Or(s.update(func(st *state) { st.Sent[p] = max(st.Sent[p], number) }), s.Sync())
-}
-
-func (s *Store) UnmarkSent(sent [persistence.Priorities]uint64) error {
-	return cmp.Or(s.update(func(st *state) {
-		for p, number := range sent {
-			st.Sent[p] = min(st.Sent[p], number)
-		}
-	}), s.Sync())
+	return cmp.Or(s.update(func(st *state) { st.Sent[p] = number }), s.Sync())
 }
 
 func (s *Store) Release(seq uint64) error {
@@ -309,8 +301,8 @@ func (s *Store) Stream(name string) (id uint32, last uint64, err error) {
 	defer s.lock()()
 	var others int
 	s.get("SELECT count(*) FROM stream WHERE name <> ?", []any{[]byte(name)}, &others)
-	if limit := cmp.Or(s.limits.MaxStreams, 1024); others >= limit {
-		return 0, 0, &persistence.FullError{Limit: "MaxStreams", Max: int64(limit)}
+	if others >= s.limits.MaxStreams {
+		return 0, 0, &persistence.FullError{Limit: "MaxStreams", Max: int64(s.limits.MaxStreams)}
 	}
 	s.exec("INSERT OR IGNORE INTO stream (name, last) VALUES (?, 0)", []byte(name))
 	s.get("SELECT id, last FROM stream WHERE name = ?", []any{[]byte(name)}, &id, &last)
@@ -342,10 +334,9 @@ func (s *Store) Stats() persistence.Stats {
 	return value(s, func(st *state) persistence.Stats { return st.Stats })
 }
 
-func (s *Store) HasSession() bool { return value(s, func(st *state) bool { return st.Session }) }
-
-func (s *Store) SessionClientID() string {
-	return value(s, func(st *state) string { return string(st.ClientID) })
+func (s *Store) Session() (clientID string, known bool) {
+	st := value(s, func(st *state) state { return *st })
+	return string(st.ClientID), st.Session
 }
 
 func (s *Store) Epoch() uint64 { return value(s, func(st *state) uint64 { return st.Epoch }) }

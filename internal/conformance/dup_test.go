@@ -17,7 +17,12 @@ import (
 // recorded then is not.
 type killed struct{ persistence.Store }
 
-func (killed) UnmarkSent([persistence.Priorities]uint64) error { return errors.New("killed") }
+func (k killed) SetSent(p persistence.Priority, number uint64) error {
+	if number < k.Sent(p) {
+		return errors.New("killed")
+	}
+	return k.Store.SetSent(p, number)
+}
 
 // dupAfterTheEndOfAProcess is a part of TestMQTT_3_3_1_3. DUP is 0 on a message that
 // was never sent, in the next process too, however this one came to its end [MQTT-3.3.1-3]; and it is 1 on what was sent [MQTT-3.3.1-1].

@@ -122,7 +122,8 @@ func TestAStrictClientWithTheStoreOfAnotherClientID(t *testing.T) {
 		if n := len(eventsOf[client.Connecting](r)); n != 1 { // of a
 			t.Errorf("there were %d attempts to connect", n)
 		}
-		if s := r.cfg.Store.Custom; s.SessionClientID() != "a" || len(s.Released()) != 1 || s.Stats().Pending != 2 {
+		s := r.cfg.Store.Custom
+		if owner, _ := s.Session(); owner != "a" || len(s.Released()) != 1 || s.Stats().Pending != 2 {
 			t.Error("the store was changed")
 		}
 		r.cfg.Session.CleanStart = true

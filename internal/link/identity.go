@@ -36,8 +36,9 @@ type IdentityConfig struct {
 
 // SessionStore is what the store knows of a session.
 type SessionStore interface {
-	HasSession() bool
-	SessionClientID() string // of the session; or OwnerTakenOver
+	// Session returns the owner of the session, or OwnerTakenOver, and whether there
+	// is one.
+	Session() (owner string, known bool)
 }
 
 // OwnerTakenOver is the owner of a session that another client has taken over. No
@@ -77,11 +78,14 @@ func (i *Identity) ClientID() string {
 func (i *Identity) Temporary() bool { return i.cfg.Temporary }
 
 // Known reports whether the store knows a session of this client.
-func (i *Identity) Known() bool { return i.cfg.Store.HasSession() && i.foreignOwner() == "" }
+func (i *Identity) Known() bool {
+	_, known := i.cfg.Store.Session()
+	return known && i.foreignOwner() == ""
+}
 
 // foreignOwner is the owner of the session in the store, if that is not this client.
 func (i *Identity) foreignOwner() string {
-	if owner := i.cfg.Store.SessionClientID(); owner != i.ClientID() {
+	if owner, _ := i.cfg.Store.Session(); owner != i.ClientID() {
 		return owner
 	}
 	return ""

@@ -34,8 +34,7 @@ type fakeStore struct {
 	owner string
 }
 
-func (s fakeStore) HasSession() bool        { return s.has }
-func (s fakeStore) SessionClientID() string { return s.owner }
+func (s fakeStore) Session() (string, bool) { return s.owner, s.has }
 
 // rig runs a Link whose server is the test.
 type rig struct {

@@ -78,7 +78,7 @@ func (w *watermark) raise(store Store, e *persistence.Entry, free int, storeDrop
 		last += min(w.count/8, maxAhead)
 	}
 	number := min(e.Number+w.step-1, last)
-	if err := store.MarkSent(e.Priority, number); err != nil {
+	if err := store.SetSent(e.Priority, number); err != nil {
 		return err
 	}
 	w.persisted, w.step = number, min(2*w.step, maxStep)
@@ -136,15 +136,15 @@ func (w *watermarks) takeBack(numbers [persistence.Priorities]uint64) {
 // lower returns the store's watermark to what was sent, when nothing more will be:
 // the next process then sends the rest without DUP [MQTT-3.3.1-3].
 func (w *watermarks) lower(store Store) error {
-	sent, above := w.sent(), false
-	for p := range sent {
-		sent[p] = max(sent[p], w[p].earlier)
-		above = above || store.Sent(persistence.Priority(p)) > sent[p]
+	for p := range w {
+		sent, priority := max(w[p].sent, w[p].earlier), persistence.Priority(p)
+		if store.Sent(priority) > sent {
+			if err := store.SetSent(priority, sent); err != nil {
+				return err
+			}
+		}
 	}
-	if !above {
-		return nil
-	}
-	return store.UnmarkSent(sent)
+	return nil
 }
 
 // qos returns the QoS of a stored packet.

@@ -126,9 +126,9 @@ func testMisuse(t *testing.T, open Open) {
 		bad := *m
 		c.edit(&bad)
 		_, err := s.Enqueue(&bad)
-		expect(t, "error of Enqueue", err, c.want)
+		expect(t, "Enqueue is "+c.want.Error(), errors.Is(err, c.want), true)
 	}
-	expect(t, "MarkSent", s.MarkSent(persistence.Priorities, 1), persistence.ErrPriority)
+	expect(t, "SetSent with an unknown priority", errors.Is(s.SetSent(persistence.Priorities, 1), persistence.ErrPriority), true)
 	expect(t, "Sent", s.Sent(persistence.Priorities), 0)
 	expect(t, "First", s.First(persistence.Priorities), 0)
 	expectList(t, "Next", drain(t, s), []uint64{1})
@@ -147,7 +147,7 @@ func testClosed(t *testing.T, open Open) {
 	_, _, stream := s.Stream("a")
 	for i, err := range []error{
 		enqueue, app, next, stream, s.Release(1), s.Done(1, persistence.Result{Kind: persistence.Acked}),
-		s.Seen(1), s.Cleared(1), s.ResetSession("c"), s.UnmarkSent([persistence.Priorities]uint64{}), s.Sync(),
+		s.Seen(1), s.Cleared(1), s.ResetSession("c"), s.SetSent(persistence.Normal, 1), s.Sync(),
 	} {
 		if !errors.Is(err, persistence.ErrClosed) {
 			t.Errorf("method %d after Close: %v, want ErrClosed", i, err)

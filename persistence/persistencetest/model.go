@@ -77,15 +77,12 @@ func runModel(t *testing.T, open Open, o persistence.Options, rnd *rand.Rand, st
 			}
 		case p < 78:
 			p := persistence.Priority(rnd.IntN(persistence.Priorities))
-			number := m.sent[p]/2 + rnd.Uint64N(m.numbersOf(p)+1)/2
-			must(t, s.MarkSent(p, number))
-			m.sent[p] = max(m.sent[p], number)
+			number := max(m.sent[p], rnd.Uint64N(m.numbersOf(p)+1)/2)
 			if rnd.IntN(3) == 0 {
-				sent := m.sent
-				sent[p] = rnd.Uint64N(m.sent[p] + 2)
-				must(t, s.UnmarkSent(sent))
-				m.sent[p] = min(m.sent[p], sent[p])
+				number = rnd.Uint64N(m.sent[p] + 2)
 			}
+			must(t, s.SetSent(p, number))
+			m.sent[p] = number
 		case p < 80 && len(m.messages) > 0:
 			one := m.any(rnd)
 			if kept, ok := s.(persistence.DeadLetters); ok {
@@ -276,7 +273,7 @@ func (m *model) compare(t *testing.T, s persistence.Store) {
 		}
 	}
 	expectList(t, "Released", s.Released(), released)
-	expect(t, "SessionClientID", s.SessionClientID(), m.owner)
+	expectSession(t, s, m.owner, m.owner != "")
 	slices.Sort(seen)
 	expectList(t, "SeenIDs", s.SeenIDs(), seen)
 	for _, name := range m.streams {

@@ -1,7 +1,6 @@
 package persistencetest
 
 import (
-	"context"
 	"errors"
 	"reflect"
 	"testing"
@@ -19,29 +18,6 @@ func optional[T any](t *testing.T, s persistence.Store) T {
 		t.Skipf("the store is not a %v", reflect.TypeFor[T]())
 	}
 	return part
-}
-
-// testRoom checks that Room waits until a message or the context ends.
-func testRoom(t *testing.T, open Open) {
-	s, _ := open(t, persistence.Options{Limits: persistence.Limits{MaxMessages: 2, MaxBytes: 100}})
-	room := optional[persistence.RoomWaiter](t, s).Room
-	must(t, room(t.Context(), 100))
-	appendN(t, s, 2)
-	cause := errors.New("canceled")
-	ctx, cancel := context.WithCancelCause(t.Context())
-	cancel(cause)
-	expect(t, "Room under a context that has ended", room(ctx, 8), cause)
-	got := make(chan error)
-	go func() { got <- room(t.Context(), 8) }()
-	acked(t, s, 1)
-	must(t, <-got)
-	appendN(t, s, 1)
-	go func() { got <- room(t.Context(), 70) }() // 40 of 100 bytes are taken
-	acked(t, s, 2)
-	must(t, <-got)
-	go func() { got <- room(t.Context(), 90) }()
-	must(t, s.Close())
-	expect(t, "Room of a closed store", errors.Is(<-got, persistence.ErrClosed), true)
 }
 
 // testDropNewest checks that the new message is refused and counted.
@@ -93,7 +69,7 @@ func testDropOldestBytes(t *testing.T, open Open) {
 	expectList(t, "pending", drain(t, s), []uint64{4, 5, 6})
 	expectList(t, "drops", ticket.Drops, []persistence.Drop{{Seq: 1}, {Seq: 2}, {Seq: 3}})
 	expect(t, "DroppedOldest", s.Stats().DroppedOldest, 3)
-	must(t, s.MarkSent(persistence.Normal, 6))
+	must(t, s.SetSent(persistence.Normal, 6))
 	_, err = persistence.Append(s, message(7, 8))
 	expect(t, "a message that may have been sent is not dropped", errors.Is(err, persistence.ErrFull), true)
 }
@@ -133,7 +109,8 @@ func testReceipts(t *testing.T, open Open) {
 func testDeadLetters(t *testing.T, open Open) {
 	s, reopen := open(t, persistence.Options{})
 	optional[persistence.DeadLetters](t, s)
-	expect(t, "Discard of an unknown message", s.(persistence.DeadLetters).Discard(1), persistence.ErrUnknownSequence)
+	err := s.(persistence.DeadLetters).Discard(1)
+	expect(t, "Discard of an unknown message is ErrUnknownSequence", errors.Is(err, persistence.ErrUnknownSequence), true)
 	appendN(t, s, 4)
 	for _, seq := range []uint64{1, 3, 4} {
 		must(t, s.Done(seq, persistence.Result{Kind: persistence.DeadLettered, Reason: byte(seq)}))
