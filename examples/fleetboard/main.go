@@ -30,31 +30,6 @@ import (
 	"time"
 )
 
-// options are what the flags say, and the times that the promise is made of.
-type options struct {
-	addr, broker, user string
-	devices            int
-	every, runFor      time.Duration
-	calm               bool
-	seed               uint64
-
-	keepAlive, willDelay, heartbeat, staleAfter time.Duration
-}
-
-// maxDevices is how many devices the board has room for, simulated or not.
-const maxDevices = 10_000
-
-// defaults has times that are shorter than a fleet should have (docs/doctor.md:
-// keep-alive-short), so that nobody has to wait long to see what they do.
-func defaults() options {
-	return options{addr: "127.0.0.1:8080", devices: 200, every: time.Second, seed: 1,
-		keepAlive: 5 * time.Second, willDelay: 2 * time.Second, heartbeat: 5 * time.Second, staleAfter: 5 * time.Second}
-}
-
-// limit is for how long at most a device may be shown as online after its end,
-// with our own link up.
-func (o *options) limit() time.Duration { return o.keepAlive*3/2 + o.willDelay }
-
 func main() {
 	o := defaults()
 	flag.StringVar(&o.addr, "addr", o.addr, "where the page is served; there is no log-in, so keep it on loopback")

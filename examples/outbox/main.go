@@ -32,25 +32,7 @@ import (
 	"github.com/mooring-mqtt/mooring/persistence"
 )
 
-// The exit codes.
-const (
-	exitOK      = 0
-	exitDamaged = 1 // verify found damage
-	exitFailed  = 2 // it could not be done
-)
-
 func main() { os.Exit(run(os.Args[1:], os.Stdout, os.Stderr, time.Now())) }
-
-// tool is one call of the program.
-type tool struct {
-	dir, state, topic string
-	limit             int
-	yes               bool
-	args              []string // the verb's
-	now               time.Time
-	out               io.Writer
-	in                *persistence.Inspection
-}
 
 var verbs = map[string]func(*tool) (code int, err error){
 	"":       (*tool).summary,

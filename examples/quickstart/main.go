@@ -29,27 +29,6 @@ import (
 	"time"
 )
 
-type options struct {
-	broker       string
-	restart      string
-	rate         int
-	duration     time.Duration
-	cuts         int
-	deviceKills  int
-	backendKills int
-	restarts     int
-	seed         uint64
-	without      string
-	dir          string
-	verbose      bool
-
-	// Of the child processes.
-	role   string
-	server string
-	prefix string
-	until  int64
-}
-
 func main() {
 	var o options
 	flag.StringVar(&o.broker, "broker", "", "use this broker instead of the in-process one, such as mqtt://localhost:1883")
@@ -102,19 +81,4 @@ func main() {
 		}
 		os.Exit(2)
 	}
-}
-
-// check says which flag cannot be.
-func (o options) check() error {
-	switch {
-	case flag.NArg() > 0:
-		return fmt.Errorf("unexpected argument %q", flag.Arg(0))
-	case o.rate < 1 || o.rate > 100_000:
-		return fmt.Errorf("-rate %d: use 1 to 100000 readings a second", o.rate)
-	case o.duration < time.Second:
-		return fmt.Errorf("-duration %v: use a second or more", o.duration)
-	case o.cuts < 0 || o.deviceKills < 0 || o.backendKills < 0 || o.restarts < 0:
-		return errors.New("-cuts, -device-kills, -backend-kills and -restarts cannot be negative")
-	}
-	return nil
 }

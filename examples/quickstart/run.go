@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -11,22 +10,6 @@ import (
 	"github.com/mooring-mqtt/mooring/client"
 	"github.com/mooring-mqtt/mooring/client/mqtttest"
 )
-
-// errVerdict: the run went to its end, and the promise was broken.
-var errVerdict = errors.New("the promise was broken")
-
-// stage is everything that the main process runs.
-type stage struct {
-	o       options
-	referee *referee
-
-	broker                  *process // nil with -broker
-	foreign                 string   // host:port of that broker
-	device, backend         *process
-	deviceLink, backendLink *mqtttest.Proxy
-
-	brokerRestarts, deviceKills, backendKills int
-}
 
 func run(ctx context.Context, o options) error {
 	switch o.without {
@@ -101,33 +84,6 @@ func (s *stage) begin(ctx context.Context) error {
 	s.o.until = time.Now().Add(s.o.duration).UnixMilli()
 	s.device = s.process("device", s.deviceLink.URL(), filepath.Join(s.o.dir, "device"))
 	return s.device.start()
-}
-
-func (s *stage) process(role, server, dir string) *process {
-	without := s.o.without
-	if without != "" && role == "broker" {
-		without = ""
-	}
-	return newProcess(role, s.referee.listener(role),
-		"-server", server, "-dir", dir, "-prefix", s.o.prefix, "-without", without,
-		"-rate", fmt.Sprint(s.o.rate), "-until", fmt.Sprint(s.o.until))
-}
-
-func (s *stage) startAndAwait(ctx context.Context, p *process) (said string, err error) {
-	ready := s.referee.awaitReady(p.name)
-	if err := p.start(); err != nil {
-		return "", err
-	}
-	ctx, cancel := context.WithTimeout(ctx, 20*time.Second)
-	defer cancel()
-	select {
-	case said := <-ready:
-		return said, nil
-	case <-p.ended():
-		return "", fmt.Errorf("%s ended before it was ready: %w", p.name, p.failure())
-	case <-ctx.Done():
-		return "", fmt.Errorf("%s did not get ready: %w", p.name, context.Cause(ctx))
-	}
 }
 
 // play lets things go wrong while the device measures, then waits until all is

@@ -7,10 +7,11 @@ import (
 	"text/tabwriter"
 	"time"
 
+	"github.com/mooring-mqtt/mooring/client"
 	"github.com/mooring-mqtt/mooring/examples/internal/results"
 )
 
-// judge compares what was promised with what arrived and prints the table.
+// judge compares the accepted readings with the delivered ones and prints the table.
 func (s *stage) judge() error {
 	rows, err := s.results()
 	if err != nil {
@@ -33,7 +34,7 @@ func (s *stage) judge() error {
 	line := func(name, format string, args ...any) {
 		fmt.Fprintf(w, "%s\t"+format+"\n", append([]any{name}, args...)...)
 	}
-	line("accepted", "%d  (%d known to the referee: a kill takes the last word with it)", accepted, len(r.accepted))
+	line("accepted", "%d  (%d known to the referee: a kill can take the last report with it)", accepted, len(r.accepted))
 	line("acked", "%d", acked)
 	line("delivered", "%d", len(rows)-len(twice))
 	line("lost", "%d", len(lost))
@@ -49,7 +50,7 @@ func (s *stage) judge() error {
 	median, p99 = quantiles(endToEnd(rows))
 	line("end-to-end latency", "median %v, 99th percentile %v  (outages included)", median, p99)
 	line("on disk per message", "%d bytes", disk/max(1, accepted))
-	line("doubles held off", "%d  (by the backend's last process)", r.suppress)
+	line("duplicates suppressed", "%d  (by the backend's last process)", r.suppress)
 	if err := w.Flush(); err != nil {
 		return err
 	}
@@ -57,27 +58,7 @@ func (s *stage) judge() error {
 		fmt.Println("note:", note)
 	}
 
-	var broken []string
-	blame := func(count int, what string, example any) {
-		if count > 0 {
-			broken = append(broken, fmt.Sprintf("%d %s, for example %v", count, what, example))
-		}
-	}
-	if len(lost) > 0 {
-		blame(len(lost), "accepted and lost", lost[0])
-	}
-	if len(twice) > 0 {
-		blame(len(twice), "delivered twice", fmt.Sprintf("%v on %s", twice[0].ID, twice[0].Topic))
-	}
-	if len(wrong) > 0 {
-		blame(len(wrong), "out of order", fmt.Sprintf("%v on %s", wrong[0].ID, wrong[0].Topic))
-	}
-	if pending > 0 || accepted != acked+failed+pending {
-		broken = append(broken, fmt.Sprintf("accounts do not close: accepted %d, acked %d, failed %d, pending %d", accepted, acked, failed, pending))
-	}
-	if kept := len(rows) - len(twice); pending == 0 && kept != int(acked) {
-		broken = append(broken, fmt.Sprintf("%d acknowledged and %d delivered", acked, kept))
-	}
+	broken := append(wrongRows(lost, twice, wrong), wrongCounts(accepted, acked, failed, pending, len(rows)-len(twice))...)
 	if len(r.accepted) == 0 {
 		broken = append(broken, "nothing was accepted, so nothing was shown")
 	}
@@ -92,6 +73,32 @@ func (s *stage) judge() error {
 	}
 	fmt.Println("kept: everything accepted was delivered, once, in order")
 	return nil
+}
+
+// wrongRows describes the readings that are lost, duplicated or out of order.
+func wrongRows(lost []client.MessageID, twice, wrong []results.Row) (broken []string) {
+	if len(lost) > 0 {
+		broken = append(broken, fmt.Sprintf("%d accepted and lost, for example %v", len(lost), lost[0]))
+	}
+	if len(twice) > 0 {
+		broken = append(broken, fmt.Sprintf("%d delivered twice, for example %v on %s", len(twice), twice[0].ID, twice[0].Topic))
+	}
+	if len(wrong) > 0 {
+		broken = append(broken, fmt.Sprintf("%d out of order, for example %v on %s", len(wrong), wrong[0].ID, wrong[0].Topic))
+	}
+	return broken
+}
+
+// wrongCounts compares the counters of the device with each other and with the
+// number of readings that the backend has.
+func wrongCounts(accepted, acked, failed, pending uint64, kept int) (broken []string) {
+	if pending > 0 || accepted != acked+failed+pending {
+		broken = append(broken, fmt.Sprintf("the counters do not add up: accepted %d, acked %d, failed %d, pending %d", accepted, acked, failed, pending))
+	}
+	if pending == 0 && kept != int(acked) {
+		broken = append(broken, fmt.Sprintf("%d acknowledged and %d delivered", acked, kept))
+	}
+	return broken
 }
 
 func endToEnd(rows []results.Row) (all []time.Duration) {

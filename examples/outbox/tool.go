@@ -1,0 +1,26 @@
+package main
+
+import (
+	"io"
+	"time"
+
+	"github.com/mooring-mqtt/mooring/persistence"
+)
+
+// The exit codes.
+const (
+	exitOK      = 0
+	exitDamaged = 1 // verify found damage
+	exitFailed  = 2 // the command failed
+)
+
+// tool is one call of the program.
+type tool struct {
+	dir, state, topic string
+	limit             int
+	yes               bool
+	args              []string // of the verb
+	now               time.Time
+	out               io.Writer
+	in                *persistence.Inspection
+}
