@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 
-	"github.com/mooring-mqtt/mooring/internal/inbox"
 	"github.com/mooring-mqtt/mooring/internal/link"
 	"github.com/mooring-mqtt/mooring/internal/wire"
 	"github.com/mooring-mqtt/mooring/persistence"
@@ -65,15 +64,6 @@ func fieldError(err error) error {
 	}
 	return err
 }
-
-// InboundFullError reports that a connection was ended because handlers had freed no
-// space for AckTimeout while received messages took all of MaxBufferedBytes. There is
-// space again, and the next connection brings the messages that had none.
-//
-//	type InboundFullError struct {
-//		Limit int64 // of ReceivingConfig.MaxBufferedBytes
-//	}
-type InboundFullError = inbox.FullError
 
 // ConfigError says which field of a Config is impossible, and the fix.
 type ConfigError struct {

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/mooring-mqtt/mooring/internal/inbox"
 	"github.com/mooring-mqtt/mooring/internal/link"
 	"github.com/mooring-mqtt/mooring/internal/wire"
 	"github.com/mooring-mqtt/mooring/reliability"
@@ -128,6 +129,19 @@ func (e *ProxyError) Error() string { return (*link.ProxyError)(e).Error() }
 // Unwrap returns Err.
 func (e *ProxyError) Unwrap() error { return e.Err }
 
+// InboundFullError reports that a connection was ended because handlers had freed no
+// space for AckTimeout while received messages took all of MaxBufferedBytes. There is
+// space again, and the next connection brings the messages that had none.
+type InboundFullError struct {
+	Limit int64 // of ReceivingConfig.MaxBufferedBytes
+}
+
+// Error describes the limit and what to do.
+func (e *InboundFullError) Error() string { return (*inbox.FullError)(e).Error() }
+
+// ReasonCode returns the reason code of the DISCONNECT.
+func (e *InboundFullError) ReasonCode() byte { return (*inbox.FullError)(e).ReasonCode() }
+
 // connectionError converts an error of package link.
 func connectionError(err error) error {
 	var mismatch *link.SessionMismatchError
@@ -163,6 +177,8 @@ func publicError(err error) error {
 		return (*TLSFileError)(e)
 	case *link.ProxyError:
 		return (*ProxyError)(e)
+	case *inbox.FullError:
+		return (*InboundFullError)(e)
 	case interface{ Unwrap() error }, interface{ Unwrap() []error }:
 		return &linkError{err}
 	}
@@ -194,6 +210,8 @@ func (e *linkError) As(target any) bool {
 		return as(e.error, target, func(e *wire.FieldError) *FieldError { return (*FieldError)(e) })
 	case **TLSFileError:
 		return as(e.error, target, func(e *link.TLSFileError) *TLSFileError { return (*TLSFileError)(e) })
+	case **InboundFullError:
+		return as(e.error, target, func(e *inbox.FullError) *InboundFullError { return (*InboundFullError)(e) })
 	case **ProxyError:
 		return as(e.error, target, func(e *link.ProxyError) *ProxyError { return (*ProxyError)(e) })
 	}

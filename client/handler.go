@@ -2,9 +2,9 @@ package client
 
 import (
 	"context"
+	"fmt"
 
 	"github.com/mooring-mqtt/mooring/internal/callback"
-	"github.com/mooring-mqtt/mooring/internal/inbox"
 )
 
 // Handler handles received messages. Messages with the same ordering key (by default
@@ -43,22 +43,37 @@ func chain(h Handler, mw []Middleware) Handler {
 
 // Refusal is an error of a handler that refuses a message. The server receives it in
 // PUBACK or PUBREC, and does not send the message again.
-//
-//	type Refusal struct {
-//		Code   byte   // 0x80, 0x83, 0x87, 0x90, 0x91, 0x97 or 0x99
-//		Reason string // reason string; up to 1,024 bytes of it are sent
-//	}
-type Refusal = inbox.Refusal
+type Refusal struct {
+	Code   byte   // 0x80, 0x83, 0x87, 0x90, 0x91, 0x97 or 0x99
+	Reason string // reason string; up to 1,024 bytes of it are sent
+}
 
 // Refuse returns an error that refuses a message. A code that is not valid in PUBACK
 // is sent as 0x80, Unspecified error.
 func Refuse(code byte, reason string) error { return &Refusal{Code: code, Reason: reason} }
 
+// Error describes the reason.
+func (r *Refusal) Error() string {
+	return fmt.Sprintf("message refused with reason code 0x%02X: %s", r.Code, r.Reason)
+}
+
+// ReasonCode returns Code.
+func (r *Refusal) ReasonCode() byte { return r.Code }
+
 // PanicError reports a panic of a function of the application, or a runtime.Goexit
 // in it.
-//
-//	type PanicError struct {
-//		Value any    // what panic was called with
-//		Stack []byte // of the goroutine, as text
-//	}
-type PanicError = callback.Panic
+type PanicError struct {
+	Value any    // what panic was called with
+	Stack []byte // of the goroutine, as text
+}
+
+// Error describes the value.
+func (e *PanicError) Error() string { return (*callback.Panic)(e).Error() }
+
+// panicError converts a panic that package callback has recovered.
+func panicError(err error) error {
+	if p, ok := err.(*callback.Panic); ok {
+		return (*PanicError)(p)
+	}
+	return err
+}

@@ -2,6 +2,7 @@ package client
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"strings"
 
@@ -49,10 +50,19 @@ func (c *Client) handle(ctx context.Context, d *inbox.Delivery[*Message]) error 
 	}()
 	for ; done < len(routes); done++ {
 		if err := routes[done].Value.Handle(ctx, m); err != nil {
-			return err
+			return handlerError(err)
 		}
 	}
 	return nil
+}
+
+// handlerError gives a refusal the form that the inbox knows.
+func handlerError(err error) error {
+	var r *Refusal
+	if errors.As(err, &r) {
+		return &inbox.Refusal{Code: r.Code, Reason: r.Reason, Err: err}
+	}
+	return err
 }
 
 // newInbox returns the inbox of a client whose session exists.
@@ -115,7 +125,7 @@ func (c *Client) stored(m *Message) bool { return m.Retain && !c.retainAsPublish
 // the key is then instead.
 func (c *Client) keyOf(f func(*Message) string, m *Message, instead string) (key string) {
 	if p := callback.Try(func() { key = f(m) }); p != nil {
-		c.event(HandlerFailed{Message: m, Err: p})
+		c.event(HandlerFailed{Message: m, Err: (*PanicError)(p)})
 		return instead
 	}
 	return key
@@ -128,11 +138,14 @@ func streamKey(publisher, topic string) string { return publisher + "\x00" + top
 type inboxObserver struct{ *Client }
 
 func (o inboxObserver) HandlerFailed(m *Message, err error, refused bool) {
-	o.event(HandlerFailed{Message: m, Err: err, Refused: refused})
+	if r, ok := err.(*inbox.Refusal); ok {
+		err = r.Err
+	}
+	o.event(HandlerFailed{Message: m, Err: panicError(err), Refused: refused})
 }
 
 func (o inboxObserver) Unhandled(m *Message)   { o.event(Unhandled{Message: m}) }
-func (o inboxObserver) DedupeFailed(err error) { o.storeFailed(err) }
+func (o inboxObserver) DedupeFailed(err error) { o.storeFailed(panicError(err)) }
 func (o inboxObserver) AckFailed(err error)    { o.storeFailed(err) }
 
 func (o inboxObserver) Gap(g ordering.Gap) {

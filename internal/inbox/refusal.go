@@ -15,6 +15,7 @@ var ErrUnhandled = errors.New("client: no handler for this topic")
 type Refusal struct {
 	Code   byte
 	Reason string
+	Err    error // of the handler; nil: the Refusal itself
 }
 
 func (r *Refusal) Error() string {
