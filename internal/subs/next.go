@@ -230,7 +230,7 @@ func (t *Table) done(r *request, granted byte, err error) (report []Result) {
 	if !isWaited || r.owner != Application {
 		report = append(report, result)
 	}
-	if r.endsOther && r.owner != View && e.want[View] == nil {
+	if e.want[View] == nil && e.served[View] == 0 && !(r.owner == View && r.endsOther) && (r.owner == View || r.endsOther) {
 		report = append(report, Result{Owner: View, Want: Want{Filter: e.filter}, Ended: true})
 	}
 	t.touchLocked(e)

@@ -1,0 +1,171 @@
+package retained
+
+import (
+	"slices"
+	"time"
+
+	"github.com/mooring-mqtt/mooring/internal/subs"
+)
+
+// Message is what the machine needs of a received message.
+type Message struct {
+	Topic  string
+	QoS    byte
+	Retain bool
+	IDs    IDs
+}
+
+// IDs are the Subscription Identifiers of a received message, by owner.
+type IDs struct {
+	Views       []uint32
+	Application bool // it has one of the application's
+	Status      bool // it has subs.StatusID
+}
+
+// SplitIDs removes the internal identifiers from those of a message and returns them.
+// Those of views are appended to room.
+func SplitIDs(list, room []uint32) (visible []uint32, ids IDs) {
+	ids.Views = room
+	visible = slices.DeleteFunc(list, func(id uint32) bool {
+		switch {
+		case !subs.Internal(id), id == subs.ApplicationID:
+			ids.Application = true
+		case id == subs.StatusID:
+			ids.Status = true
+		case id != subs.MarkerID:
+			ids.Views = append(ids.Views, id)
+		}
+		return subs.Internal(id)
+	})
+	return visible, ids
+}
+
+// Origin is what brought a message.
+type Origin uint8
+
+const (
+	Past Origin = iota // it may be older than the subscription
+	Fill               // the SUBSCRIBE that fetches: a retained message, or one published right after it
+	Live               // the SUBSCRIBE that stays
+)
+
+// Delivery is a view that a message is for.
+type Delivery struct {
+	View   *View
+	Origin Origin
+}
+
+// Route is where a message goes.
+type Route struct {
+	// Only: no handler has asked for it.
+	Only bool
+	To   []Delivery
+	// What handlers must see of it: the application's own identifiers of
+	// subscriptions that it shares with views, and no flag that only a view has asked
+	// for.
+	IDs         []uint32
+	ClearRetain bool
+}
+
+// cause is what of the views' a message came for.
+type cause struct {
+	matched bool // a view's filter matches it
+	shared  bool // so does one that is the application's as well
+	live    bool // it came for a subscription that stays and has Retain As Published
+	flagged bool // it came for one that fetches and has that too
+}
+
+// Message routes a received message that is not a marker. The Route is valid until
+// the next call.
+func (m *Machine) Message(now time.Time, msg Message) (r Route) {
+	clear(m.deliveries)
+	r.To = m.deliveries[:0]
+	var by cause
+	m.matched = m.filters.Match(msg.Topic, m.matched[:0])
+	for _, e := range m.matched {
+		s := e.Value
+		brought := s.brought(msg.IDs.Views)
+		by.matched = true
+		by.shared = by.shared || s.shared
+		if brought != Past {
+			by.live = by.live || brought == Live && s.retainAsPublished()
+			by.flagged = by.flagged || brought == Fill && s.flagged
+			if s.theirs != 0 {
+				r.IDs = append(r.IDs, s.theirs)
+			}
+		}
+		if s.phase == ending || s.phase == denied {
+			continue
+		}
+		if s.phase == filling {
+			s.moved = now
+		}
+		for _, v := range s.views {
+			if from, takes := s.origin(v, msg, brought, m.subIDs()); takes {
+				r.To = append(r.To, Delivery{v, from})
+			}
+		}
+	}
+	m.deliveries = r.To
+	r.Only = m.only(msg, by)
+	r.ClearRetain = by.live && !m.handlers.RetainAsPublished()
+	return r
+}
+
+func (m *Machine) subIDs() bool { return m.conn != nil && m.conn.SubIDs }
+
+// brought returns which of a subscription's SUBSCRIBEs brought a message, if
+// identifiers tell.
+func (s *subscription) brought(ids []uint32) Origin {
+	switch {
+	case slices.Contains(ids, s.id):
+		return Fill
+	case s.live != 0 && slices.Contains(ids, s.live):
+		return Live
+	}
+	return Past
+}
+
+// origin returns what a message is to a view, and whether the view takes it.
+func (s *subscription) origin(v *View, msg Message, brought Origin, subIDs bool) (from Origin, takes bool) {
+	switch follows := s.phase == following || s.phase == due && v.filled; {
+	case follows && subIDs:
+		return brought, brought != Past // otherwise it is another copy, or one that the retained message has overtaken
+	case follows:
+		return Live, true
+	case s.phase == due:
+		return Past, true
+	case v.fetch != s.fetch:
+		return Past, false // its SUBSCRIBE is still to come
+	case s.flagged && !msg.Retain && (brought == Fill || !subIDs && (msg.QoS == 0 || !s.kept)):
+		return Live, true
+	case subIDs:
+		return brought, true
+	case msg.Retain && !s.flagged && !s.retainAsPublished() || msg.QoS == 0 || !s.kept: // with Retain As Published what was kept has the flag too
+		return Fill, true
+	}
+	s.doubt = true // what a session has kept has a higher QoS, and so has what is new
+	return Past, true
+}
+
+// only reports whether a message came for views alone. To lose one for a handler is
+// worse than to deliver it twice.
+func (m *Machine) only(msg Message, by cause) bool {
+	ids := msg.IDs.Views
+	if msg.IDs.Application || len(ids) == 0 && (!by.matched || m.subIDs()) {
+		return false
+	}
+	switch h := m.handlers.Match(msg.Topic); {
+	case !h.Any:
+		return true
+	case len(ids) == 0:
+		return false // nothing tells whose it is
+	case !h.Alone:
+		return true // a Shared Subscription has a copy of its own
+	case h.Identified && !by.shared:
+		return true // an application's message would have its identifier
+	}
+	// It answers a fetch: what answers the application's SUBSCRIBE has another
+	// identifier, and what is published has no flag, or comes for another view too.
+	return msg.Retain && len(ids) == 1 && fetches(ids[0]) && !by.flagged && !m.handlers.RetainAsPublished()
+}
