@@ -12,6 +12,7 @@ import (
 	"github.com/mooring-mqtt/mooring/internal/link"
 	"github.com/mooring-mqtt/mooring/internal/outbox"
 	"github.com/mooring-mqtt/mooring/internal/session"
+	"github.com/mooring-mqtt/mooring/internal/subs"
 	"github.com/mooring-mqtt/mooring/persistence"
 	"github.com/mooring-mqtt/mooring/reliability"
 )
@@ -32,22 +33,20 @@ type Client struct {
 	breaker  *reliability.Breaker
 	outbox   *outbox.Outbox
 	router   router
-	taps     taps
+	subs     *subs.Table
 	views    views
 	inbox    *inbox.Inbox[*Message]
 
 	// publishers are the names that messages are numbered under, by priority.
 	publishers [persistence.Priorities]string
 
-	retainAsPublished atomic.Bool   // of any subscription
-	exchange          chan struct{} // held while a SUBSCRIBE or UNSUBSCRIBE is out
+	retainAsPublished atomic.Bool // of any subscription
 
 	guard    callback.Guard // which goroutines are inside functions of the application
 	mu       sync.Mutex
 	state    lifecycle
 	farewell DisconnectOptions // of a clean end
 	err      error             // why the client stopped
-	subs     subscriptions
 
 	stopLink  context.CancelFunc
 	stopDrain context.CancelFunc
@@ -88,16 +87,16 @@ func New(cfg Config) (*Client, error) {
 	temporaryID := cfg.ClientID == ""
 	cfg = cfg.withDefaults()
 	c := &Client{
-		cfg:      cfg,
-		store:    cfg.Store.Custom,
-		clock:    newClock(),
-		exchange: make(chan struct{}, 1),
-		done:     make(chan struct{}),
+		cfg:   cfg,
+		store: cfg.Store.Custom,
+		clock: newClock(),
+		done:  make(chan struct{}),
 	}
 	c.phase.enter(ConnectionState{Phase: PhaseIdle})
 	c.announcer.init(&c.cfg)
 	c.findings = findings
-	c.taps.wake = make(chan struct{}, 1)
+	c.subs = subs.New(subs.Config{Report: c.subscriptionResult, NoAnswer: ErrAckTimeout})
+	c.views.init(c)
 	c.ending, c.beginEnd = context.WithCancelCause(context.Background())
 	for p, suffix := range streamSuffixes {
 		c.publishers[p] = cfg.Publishing.Publisher + suffix

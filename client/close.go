@@ -124,8 +124,8 @@ func (c *Client) teardown(started, clean bool) {
 		}
 		if up := c.current(); up != nil && clean {
 			c.within(up, c.work.Wait)
-			c.endViews()
-			c.leaveTaps(up)
+			c.views.close()
+			c.endSubscriptions(up)
 			c.goodbye(up)
 		}
 		c.stopLink()
@@ -134,7 +134,7 @@ func (c *Client) teardown(started, clean bool) {
 		c.answering.Wait()
 		c.linking.Wait()
 	}
-	c.endViews()
+	c.views.close()
 	c.views.wait(c.patience())
 	err := c.Err()
 	if err == nil {
@@ -166,6 +166,17 @@ const (
 // patience is how long a step of the end may still take: CloseTimeout is for all of
 // them.
 func (c *Client) patience() time.Duration { return max(lastWord, time.Until(c.endBy)) }
+
+// endSubscriptions waits until the server has ended the subscriptions of closed views,
+// for at most what is left of CloseTimeout: a session that is kept would go on to
+// collect messages for them, and have less room for those of the application.
+func (c *Client) endSubscriptions(up *link.Up) {
+	if up.SessionExpiry > 0 {
+		ctx, cancel := context.WithTimeout(context.Background(), c.patience())
+		defer cancel()
+		c.subs.AwaitRemovals(ctx)
+	}
+}
 
 // within has the connection closed if f takes too long, so that nothing waits for a
 // peer that takes nothing.

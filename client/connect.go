@@ -118,9 +118,13 @@ func (c linkObserver) Connected(up *link.Up) {
 	defer cancel()
 	server := up.Server.Redacted()
 	c.counters.connections.Add(1)
-	if !up.Resumed {
-		c.newServerSession()
-	}
+	c.subs.Attach(up)
+	var using sync.WaitGroup
+	c.run(&using, func() {
+		c.views.connected(up)
+		c.subs.Run(ctx, up)
+		c.views.disconnected()
+	})
 	c.phase.enter(ConnectionState{Phase: PhaseConnected, Server: server, Attempt: up.Attempt})
 	c.cfg.Logger.Info("connected", "server", server, "attempt", up.Attempt, "took", up.Took, "session_present", up.Gen.Present)
 	c.event(Connected{Server: server, SessionPresent: up.Gen.Present, Attempt: up.Attempt, Took: up.Took,
@@ -129,13 +133,8 @@ func (c linkObserver) Connected(up *link.Up) {
 		c.announce(up)
 	}
 	up.Ready.Set()
-	var using sync.WaitGroup
 	c.run(&using, func() { c.startSending(up) })
-	c.run(&using, func() {
-		c.catchUp(ctx, up)
-		c.run(&using, func() { c.keepTaps(ctx, up) })
-		c.keepStatus(ctx, up)
-	})
+	c.run(&using, func() { c.keepStatus(ctx, up) })
 	<-up.Failed()
 	cancel()
 	using.Wait()

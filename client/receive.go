@@ -20,12 +20,12 @@ import (
 // that reads the connection. in is nil at QoS 0; v is valid only during the call.
 func (c *Client) receive(in *session.Inbound, topic string, v wire.PublishView) {
 	p := v.Decode(topic)
-	m := received(&p)
-	internal := c.tapped(m)
-	if c.heardOwn(topic, v.Payload) || internal {
+	internal, byStatus := c.views.observe(&p)
+	if c.heardOwn(&p, byStatus) || internal {
 		c.inbox.Consume(in)
 		return
 	}
+	m := received(&p)
 	c.inbox.Push(inbox.Item[*Message]{In: in, Message: m, OrderKey: c.orderingKey(m), Size: inbox.Size(topic, v)})
 }
 

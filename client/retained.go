@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"sync"
 	"time"
+
+	"github.com/mooring-mqtt/mooring/internal/retained"
 )
 
 // SetRetained publishes payload as the retained message of topic: the server gives
@@ -86,14 +88,14 @@ func (c *Client) FetchRetained(ctx context.Context, filter string, o RetainedOpt
 		return nil, err
 	}
 	f := &fetch{o: o.withDefaults(), done: make(chan struct{})}
-	t := &tap{filter: filter, silence: f.o.Silence, user: f}
+	use := &retained.View{Filter: filter, Silence: f.o.Silence, User: f}
 	if c.ending.Err() != nil {
 		return nil, ErrClosed
 	}
-	if err := c.addTap(t); err != nil {
-		return nil, err
+	if err := c.views.add(use); err != nil {
+		return nil, ErrTooManyFilters
 	}
-	defer c.removeTap(t)
+	defer c.views.remove(use)
 	select {
 	case <-f.done:
 	case <-ctx.Done():
@@ -122,8 +124,8 @@ type fetch struct {
 	err   error
 }
 
-func (f *fetch) take(m *Message, from origin) {
-	if from != fromFill || !m.Retain || len(m.Payload) == 0 {
+func (f *fetch) take(m *Message, from retained.Origin) {
+	if from != retained.Fill || !m.Retain || len(m.Payload) == 0 {
 		return
 	}
 	f.mu.Lock()

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/mooring-mqtt/mooring/client/mqtttest"
+	"github.com/mooring-mqtt/mooring/internal/retained"
 )
 
 // TestEachGoesWhenItsTimeIsOver: within a second, in whatever order they came, and
@@ -56,7 +57,7 @@ func TestEachGoesWhenItsTimeIsOver(t *testing.T) {
 func TestAFetchTakesTheLastOfATopic(t *testing.T) {
 	f := &fetch{o: RetainedOptions{MaxMessages: 1, MaxBytes: 10}, done: make(chan struct{})}
 	for _, payload := range []string{"12345678", "x", "12345678"} {
-		f.take(&Message{Topic: "a", Payload: []byte(payload), Retain: true}, fromFill)
+		f.take(&Message{Topic: "a", Payload: []byte(payload), Retain: true}, retained.Fill)
 	}
 	if f.ended || len(f.found.Messages) != 1 || string(f.found.Messages[0].Payload) != "12345678" || f.bytes != 9 {
 		t.Errorf("%+v, %d bytes, ended: %v", told(f.found.Messages), f.bytes, f.err)

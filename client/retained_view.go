@@ -9,6 +9,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/mooring-mqtt/mooring/internal/retained"
 	"github.com/mooring-mqtt/mooring/internal/wire"
 )
 
@@ -16,7 +17,7 @@ import (
 // see MirrorRetained. All methods are safe for concurrent use. The Messages that
 // they return are shared: do not change them.
 type RetainedView struct {
-	follower
+	view
 	o       RetainedOptions
 	changes changes[RetainedChange]
 
@@ -71,8 +72,8 @@ func (c *Client) MirrorRetained(ctx context.Context, filter string, o RetainedOp
 	v.changes = changes[RetainedChange]{limit: v.o.Queue, missed: func(n int) RetainedChange {
 		return RetainedChange{Kind: RetainedMissed, Missed: n}
 	}}
-	t := &tap{filter: filter, qos: AtLeastOnce, rap: true, silence: v.o.Silence, user: (*mirror)(v)}
-	if err := c.follow(ctx, &v.follower, t, (*mirror)(v).finish); err != nil {
+	use := retained.View{Filter: filter, QoS: byte(AtLeastOnce), RetainAsPublished: true, Silence: v.o.Silence, User: (*mirror)(v)}
+	if err := v.open(ctx, c, use, (*mirror)(v).finish); err != nil {
 		return nil, err
 	}
 	return v, nil
@@ -164,8 +165,8 @@ func (e *retainedEntry) expired() bool { return !e.expires.IsZero() && !time.Now
 // mirror is the view as the user of a tap.
 type mirror RetainedView
 
-func (v *mirror) take(m *Message, from origin) {
-	if from == fromPast || from == fromLive && !m.Retain {
+func (v *mirror) take(m *Message, from retained.Origin) {
+	if from == retained.Past || from == retained.Live && !m.Retain {
 		return
 	}
 	v.held.Lock()

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/mooring-mqtt/mooring/client/presence"
@@ -17,10 +18,10 @@ import (
 // online may follow, from a connection that came up in the same moment, from a
 // heartbeat, or as a correction. Its lock is held while a status is written.
 type announcer struct {
-	boot presence.BootID
-	plan *statusPlan
-	poke chan struct{} // the plan, or who is subscribed to the topic, has changed
-	own  ownTopic      // under Client.mu
+	boot    presence.BootID
+	plan    *statusPlan
+	poke    chan struct{} // the plan, or who is subscribed to the topic, has changed
+	unheard atomic.Bool   // the server refuses the subscription to the topic
 
 	mu   sync.Mutex
 	left bool // nothing is said any more; offline, if it was said, is the last word
@@ -74,7 +75,7 @@ func (c *Client) keepStatus(ctx context.Context, up *link.Up) {
 	timer := time.NewTimer(time.Hour)
 	defer timer.Stop()
 	for {
-		c.hearOwn(ctx, up)
+		c.listen()
 		reason, wait := c.announcer.plan.next(time.Duration(c.clock.since()))
 		if ctx.Err() != nil {
 			return

@@ -4,67 +4,50 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 
-	"github.com/eclipse/paho.golang/paho"
-
+	"github.com/mooring-mqtt/mooring/internal/subs"
 	"github.com/mooring-mqtt/mooring/internal/wire"
 )
 
 // SubscribeOption changes a subscription.
 type SubscribeOption func(*subscription)
 
-// NoLocal: messages that this client published itself do not come back. A Shared
+// NoLocal suppresses messages that this client published itself. A Shared
 // Subscription cannot have it [MQTT-3.8.3-4].
-func NoLocal() SubscribeOption { return func(s *subscription) { s.options.NoLocal = true } }
+func NoLocal() SubscribeOption { return func(s *subscription) { s.NoLocal = true } }
 
 // RetainAsPublished keeps the RETAIN flag as the publisher set it. Without it only
-// those messages have Retain set that were retained when the subscription was made.
+// messages that were retained when the subscription was made have Retain set.
 func RetainAsPublished() SubscribeOption {
-	return func(s *subscription) { s.options.RetainAsPublished = true }
+	return func(s *subscription) { s.Want.RetainAsPublished = true }
 }
 
-// NoRetained: retained messages are not sent when the subscription is made (Retain
-// Handling 2). Without it they are, also where the server has lost the session and the
-// subscription is made anew (Retain Handling 0).
-func NoRetained() SubscribeOption { return func(s *subscription) { s.options.RetainHandling = 2 } }
+// NoRetained requests no retained messages (Retain Handling 2). Without it the server
+// sends them when the subscription is made, also when it is made again because the
+// server has lost the session (Retain Handling 0).
+func NoRetained() SubscribeOption { return func(s *subscription) { s.RetainHandling = 2 } }
 
-// SubscriptionID has the server send id with each message that comes because of this
-// subscription: Message.SubscriptionIDs has it, beside those of all others that
-// match. It is 1 to 268,435,455, except 200,000,000 to 200,065,535, which are the
-// client's own; several subscriptions may have the same. A server without
-// Subscription Identifiers refuses it: *RefusedError with 0xA1.
+// SubscriptionID has the server send id with each message of this subscription, see
+// Message.SubscriptionIDs. It is 1 to 268,435,455, except 200,000,000 to 200,065,535,
+// which the client uses itself. Several subscriptions may have the same. A server
+// without Subscription Identifiers refuses it: *RefusedError with 0xA1.
 func SubscriptionID(id uint32) SubscribeOption {
-	return func(s *subscription) { s.id, s.hasID = id, true }
+	return func(s *subscription) { s.ID, s.hasID = id, true }
 }
 
 // maxSubscriptionID is the largest Variable Byte Integer.
 const maxSubscriptionID = 268_435_455
 
-// subscription is one that the client keeps up: it is made again on every
-// connection whose session does not have it.
+// subscription is what SubscribeOptions change.
 type subscription struct {
-	options paho.SubscribeOptions // never changed
-	id      uint32                // Subscription Identifier; never changed
-	hasID   bool
-	// session is the number of the session at the server, counted by us, that
-	// has it; 0: none. Under Client.mu.
-	session uint64
-	// asked is the connection on which Subscribe asks for it. Under Client.mu.
-	asked uint64
+	subs.Want
+	hasID bool
 }
 
-// subscriptions is under Client.mu.
-type subscriptions struct {
-	list    []*subscription // in the order they were declared
-	gone    []string        // filters to unsubscribe from on the next connection
-	session uint64          // counts sessions; a new one has no subscriptions
-}
-
-// Handle declares the handler for messages whose topic matches filter, in
-// place of an earlier one for the same filter. It does not subscribe; what a
-// resumed session delivers, or another subscription covers, finds it. Declare
-// handlers before Start, so that the first message has one.
+// Handle declares the handler for messages whose topic matches filter. It replaces an
+// earlier handler for the same filter, and does not subscribe: the handler gets what a
+// resumed session or another subscription delivers. Declare handlers before Start, so
+// that the first message has one.
 func (c *Client) Handle(filter string, h Handler) error {
 	if c == nil {
 		return ErrNilClient
@@ -79,17 +62,15 @@ func (c *Client) Handle(filter string, h Handler) error {
 	return nil
 }
 
-// Subscribe declares the handler and subscribes to filter, with qos as the
-// highest at which messages come. While there is no connection it returns at
-// once, and the subscription is made when there is one; else it waits for the
-// server's answer, which may be a *RefusedError. The subscription is restored
-// for as long as the client lives, until Unsubscribe; so also when ctx ends
-// before the answer comes, or the connection is lost, it stands and is made
-// with the next connection at the latest. One that is refused is not kept.
+// Subscribe declares the handler and subscribes to filter; qos is the highest QoS at
+// which messages come. Without a connection it returns at once, and the subscription
+// is made with the next connection. Otherwise it waits for the server's answer, which
+// may be a *RefusedError. A refused subscription is not kept. Any other is restored
+// until Unsubscribe, also if ctx ends before the answer or the connection is lost.
 //
 // A handler for the same filter is replaced. $share/NAME/filter is a Shared
-// Subscription: one of the clients that have it gets each message. Errors:
-// *FieldError, *RefusedError, ErrClosed, ctx's cause.
+// Subscription: one of its clients gets each message. Errors: *FieldError,
+// *RefusedError, ErrClosed, ctx's cause.
 func (c *Client) Subscribe(ctx context.Context, filter string, qos QoS, h Handler, options ...SubscribeOption) error {
 	if c == nil {
 		return ErrNilClient
@@ -97,62 +78,31 @@ func (c *Client) Subscribe(ctx context.Context, filter string, qos QoS, h Handle
 	if qos > ExactlyOnce {
 		return &FieldError{Field: "QoS", Problem: fmt.Sprintf("is %d; use 0, 1 or 2", qos)}
 	}
-	s := &subscription{options: paho.SubscribeOptions{Topic: filter, QoS: byte(qos)}}
+	s := subscription{Want: subs.Want{Filter: filter, QoS: byte(qos)}}
 	for _, o := range options {
-		o(s)
+		o(&s)
 	}
-	if s.options.NoLocal && isShared(filter) {
+	if s.NoLocal && isShared(filter) {
 		return &FieldError{Field: "No Local", Problem: "is not allowed on a Shared Subscription [MQTT-3.8.3-4]; remove it"}
 	}
-	if s.hasID && (s.id == 0 || s.id > maxSubscriptionID || isTapID(s.id)) {
-		return &FieldError{Field: "Subscription Identifier", Problem: fmt.Sprintf("is %d; use 1 to 268,435,455, except 200,000,000 to 200,065,535", s.id)}
+	if s.hasID && (s.ID == 0 || s.ID > maxSubscriptionID || subs.Internal(s.ID)) {
+		return &FieldError{Field: "Subscription Identifier", Problem: fmt.Sprintf("is %d; use 1 to 268,435,455, except 200,000,000 to 200,065,535", s.ID)}
 	}
 	if err := c.Handle(filter, h); err != nil {
 		return err
 	}
-	defer c.disturbed(filter)
-	defer c.resubscribed(filter)
-	if s.options.RetainAsPublished {
-		c.retainAsPublished.Store(true)
-	}
-	c.mu.Lock()
-	if c.state >= closing {
-		c.mu.Unlock()
+	if c.ending.Err() != nil {
 		return ErrClosed
 	}
-	c.subs.remove(filter)
-	c.subs.list = append(c.subs.list, s)
-	up := c.current()
-	if up != nil {
-		s.asked = up.Gen.Number
+	if s.Want.RetainAsPublished {
+		c.retainAsPublished.Store(true)
 	}
-	c.mu.Unlock()
-	if up == nil {
-		return nil
-	}
-	var refused map[*subscription]error
-	release, err := c.exchanging(ctx, up)
-	if err == nil {
-		refused, err = c.subscribe(ctx, up, []*subscription{s}, false)
-		release()
-	}
-	switch {
-	case refused[s] != nil:
-		err = refused[s]
-	case ctx.Err() != nil:
-		return context.Cause(ctx)
-	case err == nil || up.Cause() != nil:
-		return nil // a connection lost meanwhile is made good by the next one
-	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.subs.list = slices.DeleteFunc(c.subs.list, func(other *subscription) bool { return other == s })
-	return err
+	return refusedError(c.subs.Subscribe(s.Want).Wait(ctx))
 }
 
-// Unsubscribe ends a subscription and its handler. While there is no connection
-// it returns at once, and the server is told when there is one; what it sends
-// until then finds no handler and is refused. Else it waits for the answer.
+// Unsubscribe ends a subscription and removes its handler. Without a connection it
+// returns at once, and the server is told with the next connection; messages that it
+// sends until then find no handler and are refused. Otherwise it waits for the answer.
 func (c *Client) Unsubscribe(ctx context.Context, filter string) error {
 	if c == nil {
 		return ErrNilClient
@@ -161,55 +111,44 @@ func (c *Client) Unsubscribe(ctx context.Context, filter string) error {
 		return fieldError(err)
 	}
 	defer c.router.remove(c.router.get(filter)) // not one that is declared meanwhile
-	defer c.disturbed(filter)
-	defer c.resubscribed(filter)
-	c.mu.Lock()
-	if c.state >= closing {
-		c.mu.Unlock()
+	if c.ending.Err() != nil {
 		return ErrClosed
 	}
-	c.subs.remove(filter)
-	up := c.current()
-	if up == nil {
-		c.subs.gone = append(c.subs.gone, filter)
-	}
-	c.mu.Unlock()
-	if up == nil {
-		return nil
-	}
-	release, err := c.exchanging(ctx, up)
-	if err == nil {
-		err = c.unsubscribe(ctx, up, filter)
-		release()
-	}
-	if err != nil && (ctx.Err() != nil || up.Cause() != nil) {
-		c.mu.Lock()
-		if !c.subs.has(filter) { // nor subscribed to again meanwhile
-			c.subs.remove(filter)
-			c.subs.gone = append(c.subs.gone, filter)
+	return refusedError(c.subs.Unsubscribe(filter).Wait(ctx))
+}
+
+// subscriptionResult takes what became of a subscription that no caller waits for.
+func (c *Client) subscriptionResult(r subs.Result) {
+	switch r.Owner {
+	case subs.Application:
+		c.subscriptionFailed(r)
+	case subs.Status:
+		if !r.Ended { // an end that is refused leaves a message that comes twice
+			c.ownStatusResult(refusedError(r.Err))
 		}
-		c.mu.Unlock()
-		if ctx.Err() != nil {
-			return context.Cause(ctx)
+	default:
+		if r.Ended {
+			c.subscriptionFailed(r)
 		}
-		return nil // the next connection makes it good
+		c.views.result(r)
+	}
+}
+
+func (c *Client) subscriptionFailed(r subs.Result) {
+	if r.Err != nil {
+		c.event(SubscriptionFailed{Filter: r.Want.Filter, Err: refusedError(r.Err)})
+	}
+}
+
+// refusedError returns a refusal as a *RefusedError.
+func refusedError(err error) error {
+	if refused := (*subs.RefusedError)(nil); errors.As(err, &refused) {
+		return &RefusedError{Code: refused.Code, Reason: refused.Reason}
 	}
 	return err
 }
 
-func (l *subscriptions) has(filter string) bool {
-	return slices.ContainsFunc(l.list, func(s *subscription) bool { return s.options.Topic == filter })
-}
-
-// remove forgets all that was declared or owed for a filter.
-func (l *subscriptions) remove(filter string) {
-	l.list = slices.DeleteFunc(l.list, func(s *subscription) bool { return s.options.Topic == filter })
-	l.gone = slices.DeleteFunc(l.gone, func(f string) bool { return f == filter })
-}
-
-// newServerSession records that the server has none of the subscriptions.
-func (c *Client) newServerSession() {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.subs.session++
+func isShared(filter string) bool {
+	_, _, shared := wire.SplitShare(filter)
+	return shared
 }

@@ -7,6 +7,7 @@ import (
 
 	"github.com/mooring-mqtt/mooring/client/mqtttest"
 	"github.com/mooring-mqtt/mooring/client/presence"
+	"github.com/mooring-mqtt/mooring/internal/retained"
 )
 
 // TestOthersWhileWeWereAway: as many as there is room for, and all of them others than
@@ -32,15 +33,10 @@ func TestOthersWhileWeWereAway(t *testing.T) {
 		}
 		// One more than there is room for is not asked for again and again.
 		w.say("d/13/status", "online")
-		refills := func() uint64 {
-			w.c.taps.mu.Lock()
-			defer w.c.taps.mu.Unlock()
-			return w.c.taps.sources[0].fill
-		}
 		w.away(time.Second, func() {})
-		before := refills()
+		before := w.c.fetches()
 		time.Sleep(time.Minute)
-		if n := refills() - before; n > 0 {
+		if n := w.c.fetches() - before; n > 0 {
 			t.Errorf("fetched %d times more", n)
 		}
 	})
@@ -51,11 +47,10 @@ func TestOthersWhileWeWereAway(t *testing.T) {
 // old one.
 func TestGoneBetweenTwoFetches(t *testing.T) {
 	w := &StatusWatch{tracker: presence.NewTracker(presence.Options{MaxDevices: 2})}
-	w.changed = make(chan struct{})
 	w.changes = changes[presence.Change]{limit: 10}
 	fetched := func(names ...string) bool {
 		for _, name := range names {
-			w.take(&Message{Topic: name, Payload: []byte("online"), Retain: true}, fromFill)
+			w.take(&Message{Topic: name, Payload: []byte("online"), Retain: true}, retained.Fill)
 		}
 		return w.filled(ByMarker)
 	}
@@ -66,7 +61,7 @@ func TestGoneBetweenTwoFetches(t *testing.T) {
 	if !fetched("b", "c") {
 		t.Fatal("not fetched again, but there is room for c now")
 	}
-	w.take(&Message{Topic: "b"}, fromPast)
+	w.take(&Message{Topic: "b"}, retained.Past)
 	if fetched("c") {
 		t.Error("fetched for a third time")
 	}
@@ -79,11 +74,10 @@ func TestGoneBetweenTwoFetches(t *testing.T) {
 // something was published meanwhile, in each fetch that there may be.
 func TestOthersOnBusyTopics(t *testing.T) {
 	v := &mirror{o: RetainedOptions{MaxMessages: 2, MaxBytes: 1 << 20}, entries: map[string]*retainedEntry{}}
-	v.changed = make(chan struct{})
 	v.changes = changes[RetainedChange]{limit: 100}
 	fetched := func(names ...string) (again bool) {
 		for _, name := range names {
-			v.take(&Message{Topic: name, Payload: []byte("x"), Retain: name != "busy"}, fromFill)
+			v.take(&Message{Topic: name, Payload: []byte("x"), Retain: name != "busy"}, retained.Fill)
 		}
 		return v.filled(ByMarker)
 	}

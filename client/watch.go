@@ -9,6 +9,7 @@ import (
 
 	"github.com/mooring-mqtt/mooring/client/presence"
 	"github.com/mooring-mqtt/mooring/internal/callback"
+	"github.com/mooring-mqtt/mooring/internal/retained"
 )
 
 // WatchOptions describe a StatusWatch. The zero value is useful.
@@ -43,7 +44,7 @@ type WatchOptions struct {
 // StatusWatch follows the status topics that match a filter; see WatchStatus. All
 // methods are safe for concurrent use.
 type StatusWatch struct {
-	follower
+	view
 	tracker *presence.Tracker
 	changes changes[presence.Change]
 
@@ -100,12 +101,12 @@ func (c *Client) WatchStatus(ctx context.Context, filter string, o WatchOptions)
 	if o.OnChange != nil {
 		read = w.changes.read()
 	}
-	t := &tap{filter: filter, qos: AtLeastOnce, silence: o.Silence, user: w}
-	if err := c.follow(ctx, &w.follower, t, w.finish); err != nil {
+	use := retained.View{Filter: filter, QoS: byte(AtLeastOnce), Silence: o.Silence, User: w}
+	if err := w.open(ctx, c, use, w.finish); err != nil {
 		return nil, err
 	}
 	if read != nil {
-		c.views.tell(func() { w.reportChanges(read, o.OnChange) })
+		c.views.call(func() { w.reportChanges(read, o.OnChange) })
 	}
 	return w, nil
 }
@@ -175,10 +176,10 @@ func (w *StatusWatch) finish() {
 	w.changes.close()
 }
 
-func (w *StatusWatch) take(m *Message, from origin) {
+func (w *StatusWatch) take(m *Message, from retained.Origin) {
 	w.order.Lock()
 	defer w.order.Unlock()
-	change, changed := w.tracker.Apply(presence.Message{Topic: m.Topic, Payload: m.Payload, At: time.Now(), Retained: m.Retain && from == fromFill, Past: from == fromPast})
+	change, changed := w.tracker.Apply(presence.Message{Topic: m.Topic, Payload: m.Payload, At: time.Now(), Retained: m.Retain && from == retained.Fill, Past: from == retained.Past})
 	if changed {
 		w.changes.push(change)
 	}

@@ -24,6 +24,9 @@ func (m *Machine) advance() []Action {
 	return m.take()
 }
 
+// Fetches returns how many fetches have begun.
+func (m *Machine) Fetches() uint64 { return m.fetches }
+
 // begin sends the SUBSCRIBE that fetches. With Retain As Published, the flag of a
 // publication would not tell it from an answer. So the first SUBSCRIBE asks for it
 // only where no handler may want the publication.
@@ -32,6 +35,7 @@ func (m *Machine) begin(s *subscription) {
 	m.fetches++
 	s.fetch = m.fetches
 	s.phase, s.sent, s.doubt = filling, true, false
+	s.before, s.beforeShared = s.id, s.shared
 	s.shared, s.theirs = shared, app.ID
 	s.id, s.live = m.newID(s.id), 0
 	rap := s.retainAsPublished()

@@ -152,6 +152,9 @@ type subscription struct {
 	// theirs, or none.
 	shared bool
 	theirs uint32
+	// before is the id of the fetch before, whose messages may still be on their way.
+	before       uint32
+	beforeShared bool
 	// flagged: the SUBSCRIBE that fetches has Retain As Published, so that messages
 	// with the flag are retained and those without are not.
 	flagged bool

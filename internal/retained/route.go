@@ -70,7 +70,7 @@ type Route struct {
 // cause is what of the views' a message came for.
 type cause struct {
 	matched bool // a view's filter matches it
-	shared  bool // so does one that is the application's as well
+	shared  bool // it came, or may have come, for one that is the application's as well
 	live    bool // it came for a subscription that stays and has Retain As Published
 	flagged bool // it came for one that fetches and has that too
 }
@@ -81,12 +81,23 @@ func (m *Machine) Message(now time.Time, msg Message) (r Route) {
 	clear(m.deliveries)
 	r.To = m.deliveries[:0]
 	var by cause
+	known, mayBeShared := 0, false
 	m.matched = m.filters.Match(msg.Topic, m.matched[:0])
 	for _, e := range m.matched {
 		s := e.Value
 		brought := s.brought(msg.IDs.Views)
 		by.matched = true
-		by.shared = by.shared || s.shared
+		mayBeShared = mayBeShared || s.shared
+		for _, id := range msg.IDs.Views {
+			switch id &^ 1 {
+			case s.id:
+				known++
+				by.shared = by.shared || s.shared
+			case s.before:
+				known++
+				by.shared = by.shared || s.beforeShared
+			}
+		}
 		if brought != Past {
 			by.live = by.live || brought == Live && s.retainAsPublished()
 			by.flagged = by.flagged || brought == Fill && s.flagged
@@ -107,6 +118,7 @@ func (m *Machine) Message(now time.Time, msg Message) (r Route) {
 		}
 	}
 	m.deliveries = r.To
+	by.shared = by.shared || mayBeShared && known < len(msg.IDs.Views) // of an earlier process
 	r.Only = m.only(msg, by)
 	r.ClearRetain = by.live && !m.handlers.RetainAsPublished()
 	return r

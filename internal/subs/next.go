@@ -30,7 +30,8 @@ type class uint8
 
 const (
 	waited      class = iota // a caller waits for it
-	application              // and ends
+	ending                   // of what an owner wants no more
+	application              // restored
 	listening                // Status
 	marking                  // Marker
 	viewing                  // View
@@ -46,23 +47,29 @@ func (t *Table) attach(c *connection) (ended []Result) {
 	defer t.mu.Unlock()
 	t.conn = c
 	t.dirty, t.urgent = nil, nil
+	var restored []*entry
 	for item := range t.entries.All() {
 		e := item.Value
 		if !c.same {
 			e.served, e.identified = [owners]uint64{}, false
 		}
-		e.has = e.has && c.present
+		e.has, e.parked = e.has && c.present, false
 		for o, w := range e.want {
 			if w != nil {
 				w.settled = Owner(o) == View
 			}
 		}
-		if !e.wanted() && !e.has {
-			ended = append(ended, Result{Owner: View, Want: Want{Filter: e.filter}, Ended: true})
+		if e.viewEnds && !e.has {
+			ended = append(ended, e.viewEnded())
 		}
 		t.tidyLocked(e)
-		t.dirty = append(t.dirty, e)
+		if _, ends := e.gone(); ends {
+			t.dirty = append(t.dirty, e)
+		} else {
+			restored = append(restored, e)
+		}
 	}
+	t.dirty = append(t.dirty, restored...)
 	return ended
 }
 
@@ -102,8 +109,9 @@ func (t *Table) next(ready bool) (batch []*request, caughtUp bool) {
 // list that differ from what the server has.
 func (t *Table) pickLocked(list []*entry) (batch []*request, best class, differs []*entry) {
 	best, differs = classes, list[:0]
+	joins := true // what does not join ends the packet: the order of declaration is kept
 	for i, e := range list {
-		if len(batch) == maxFilters && best <= application { // there is no better class in this list
+		if len(batch) == maxFilters && best <= application { // a better class is not waited for
 			return batch, best, append(differs, list[i:]...)
 		}
 		r := t.needLocked(e)
@@ -114,10 +122,14 @@ func (t *Table) pickLocked(list []*entry) (batch []*request, best class, differs
 			continue
 		}
 		differs = append(differs, e)
-		if r.class < best {
-			best, batch = r.class, []*request{r}
-		} else if r.class == best && best <= application && t.conn.joins(batch, r) && !slices.ContainsFunc(batch, func(other *request) bool { return other.e == e }) {
+		switch {
+		case r.class > best, slices.ContainsFunc(batch, func(other *request) bool { return other.e == e }):
+		case r.class < best:
+			best, batch, joins = r.class, []*request{r}, r.class <= application
+		case joins && t.conn.joins(batch, r):
 			batch = append(batch, r)
+		default:
+			joins = false
 		}
 	}
 	return batch, best, differs
@@ -125,10 +137,13 @@ func (t *Table) pickLocked(list []*entry) (batch []*request, best class, differs
 
 // needLocked returns what is to be asked of the server for an entry, or nil.
 func (t *Table) needLocked(e *entry) *request {
+	if e.parked {
+		return nil
+	}
 	due := func(o Owner) bool { return e.want[o] != nil && !e.want[o].settled && e.served[o] != e.want[o].number }
 	covered := e.want[Status] != nil && t.coveredLocked(e.filter)
 	gone, ends := e.gone()
-	if covered && e.served[Status] != 0 {
+	if covered && e.has && e.want == [owners]*want{Status: e.want[Status]} {
 		gone, ends = Status, true
 	}
 	switch {
@@ -144,7 +159,7 @@ func (t *Table) needLocked(e *entry) *request {
 				break
 			}
 		}
-		r.class, r.owner, r.endsOther, r.want.RetainHandling = application, gone, true, 2
+		r.class, r.owner, r.endsOther, r.want.RetainHandling = ending, gone, true, 2
 		if len(e.waiting) > 0 {
 			r.class = waited
 		}
@@ -161,12 +176,21 @@ func (t *Table) needLocked(e *entry) *request {
 	return nil
 }
 
+// viewEnded reports that the end of a view's subscription is done.
+func (e *entry) viewEnded() Result {
+	e.viewEnds = false
+	return Result{Owner: View, Want: Want{Filter: e.filter}, Ended: true}
+}
+
 // gone returns an owner that has removed its want while the server still serves it.
 func (e *entry) gone() (o Owner, ends bool) {
 	for o, number := range e.served {
 		if number != 0 && e.want[o] == nil {
 			return Owner(o), true
 		}
+	}
+	if e.viewEnds {
+		return View, e.has
 	}
 	return Application, !e.wanted() && e.has
 }
@@ -227,11 +251,14 @@ func (t *Table) done(r *request, granted byte, err error) (report []Result) {
 	default:
 		w.settled = true
 	}
+	if r.owner == View && r.endsOther {
+		e.viewEnds = false
+	}
 	if !isWaited || r.owner != Application {
 		report = append(report, result)
 	}
-	if e.want[View] == nil && e.served[View] == 0 && !(r.owner == View && r.endsOther) && (r.owner == View || r.endsOther) {
-		report = append(report, Result{Owner: View, Want: Want{Filter: e.filter}, Ended: true})
+	if e.viewEnds && e.served[View] == 0 {
+		report = append(report, e.viewEnded())
 	}
 	t.touchLocked(e)
 	t.tidyLocked(e)

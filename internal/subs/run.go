@@ -3,7 +3,7 @@ package subs
 import (
 	"context"
 	"errors"
-	"net/url"
+	"slices"
 	"strings"
 
 	"github.com/eclipse/paho.golang/paho"
@@ -18,8 +18,8 @@ const maxFilters = 32
 
 // Attach begins a connection: from here on requests wait for its server's answers.
 // Run must follow.
-func (t *Table) Attach(up *link.Up, last *url.URL) {
-	for _, r := range t.attach(&connection{limits: up.Gen.Limits, present: up.Gen.Present, same: up.Gen.Present && up.Server == last}) {
+func (t *Table) Attach(up *link.Up) {
+	for _, r := range t.attach(&connection{limits: up.Gen.Limits, present: up.Gen.Present, same: up.Resumed}) {
 		t.cfg.Report(r)
 	}
 }
@@ -53,27 +53,30 @@ func (t *Table) Run(ctx context.Context, up *link.Up) {
 // exchange sends one packet and takes the answer.
 func (t *Table) exchange(ctx context.Context, up *link.Up, batch []*request) {
 	var reasons []byte
+	sent, cancel := context.WithCancel(ctx)
+	defer cancel()
+	t.sending(batch, cancel)
 	err := check(batch, up.Gen.Limits) // then it is the only one
 	if err == nil {
 		if batch[0].subscribes() {
 			var ack *paho.Suback
-			if ack, err = up.Subscribe(ctx, subscribe(batch)); ack != nil {
+			if ack, err = up.Subscribe(sent, subscribe(batch)); ack != nil {
 				reasons, err = ack.Reasons, nil
 			}
 		} else {
 			var ack *paho.Unsuback
-			if ack, err = up.Unsubscribe(ctx, unsubscribe(batch)); ack != nil {
+			if ack, err = up.Unsubscribe(sent, unsubscribe(batch)); ack != nil {
 				reasons, err = ack.Reasons, nil
 			}
 		}
-		if ctx.Err() == nil && errors.Is(err, context.DeadlineExceeded) {
+		if sent.Err() == nil && errors.Is(err, context.DeadlineExceeded) {
 			up.Fail(t.cfg.NoAnswer) // only a new connection tells whether the server has the subscription
 		}
 	}
 	for i, r := range batch {
 		granted, refused := byte(0), err
 		switch {
-		case err != nil && (up.Cause() != nil || ctx.Err() != nil):
+		case err != nil && (up.Cause() != nil || sent.Err() != nil):
 			t.unanswered(r)
 			continue
 		case err != nil:
@@ -89,12 +92,34 @@ func (t *Table) exchange(ctx context.Context, up *link.Up, batch []*request) {
 	}
 }
 
-// unanswered gives the callers that wait for a request back to their entry, whose
-// connection ends.
+// sending notes which requests are out, until cancel or the next.
+func (t *Table) sending(batch []*request, cancel func()) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.out, t.cancel = batch, cancel
+	t.abandonLocked()
+}
+
+// abandonLocked goes on without an answer that no caller waits for any more. Whether
+// the server has the subscription is then found on the next connection.
+func (t *Table) abandonLocked() {
+	for _, r := range t.out {
+		if len(r.waiting) == 0 || slices.ContainsFunc(r.waiting, func(w *Request) bool { return !w.left }) {
+			return
+		}
+	}
+	if t.cancel != nil {
+		t.cancel()
+	}
+}
+
+// unanswered takes that a request got no answer, so that nothing is known of what the
+// server has. Its callers wait for the end of the connection.
 func (t *Table) unanswered(r *request) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	r.e.waiting = append(r.e.waiting, r.waiting...)
+	r.e.parked, r.e.identified, r.e.served = true, false, [owners]uint64{}
 }
 
 func subscribe(batch []*request) *paho.Subscribe {

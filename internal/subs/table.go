@@ -26,6 +26,8 @@ type Table struct {
 	entries topic.Tree[*entry]
 	dirty   []*entry         // may differ from what the server has
 	urgent  []*entry         // those for which a caller waits
+	out     []*request       // without an answer
+	cancel  func()           // ends the wait for the answer
 	status  *entry           // that Status wants, and others may cover; nil: none
 	count   uint64           // of wants that were set
 	conn    *connection      // nil: not connected
@@ -52,6 +54,8 @@ type entry struct {
 	// Identifier; identified: it has one at the server.
 	identify, identified bool
 	waiting              []*Request // callers that wait for the next answer
+	viewEnds             bool       // the end of a view is to be reported
+	parked               bool       // nothing is asked on this connection: every caller has given up waiting for the answer
 }
 
 // want is what one owner wants.
@@ -93,6 +97,7 @@ func (t *Table) setLocked(o Owner, w Want) *entry {
 		t.status = e
 	}
 	t.count++
+	e.parked, e.viewEnds = false, e.viewEnds && o != View
 	e.want[o] = &want{Want: w, number: t.count, conn: t.conn}
 	t.touchLocked(e)
 	for _, other := range t.entries.Overlapping(w.Filter, nil) {
@@ -128,14 +133,16 @@ func (t *Table) Remove(o Owner, filter string) (ended bool) {
 		return true
 	}
 	t.dropLocked(e.Value, o)
-	return !e.Value.has || e.Value.served[o] == 0 && e.Value.wanted()
+	ended = !e.Value.has || e.Value.served[o] == 0 && e.Value.wanted()
+	e.Value.viewEnds = e.Value.viewEnds || o == View && !ended
+	return ended
 }
 
 func (t *Table) dropLocked(e *entry, o Owner) {
 	if o == Status {
 		t.status = nil
 	}
-	e.want[o] = nil
+	e.want[o], e.parked = nil, false
 	t.touchLocked(e)
 	t.tidyLocked(e)
 }
@@ -218,6 +225,7 @@ func (r *Request) Wait(ctx context.Context) error {
 	r.t.mu.Lock()
 	defer r.t.mu.Unlock()
 	r.left = true
+	r.t.abandonLocked()
 	return context.Cause(ctx)
 }
 

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/mooring-mqtt/mooring/client/mqtttest"
+	"github.com/mooring-mqtt/mooring/internal/subs"
 	"github.com/mooring-mqtt/mooring/internal/wire"
 	"github.com/mooring-mqtt/mooring/internal/wire/control"
 )
@@ -32,14 +33,13 @@ func TestAFetchThatComesBehindTheSubscribe(t *testing.T) {
 			p.publish(wire.Publish{Topic: "a/1", Payload: []byte(payload), Retain: true, SubscriptionIDs: []uint32{sub.SubscriptionID}})
 			synctest.Wait()
 			meanwhile()
-			p.publish(wire.Publish{Topic: marker.Topic, Payload: marker.Payload, SubscriptionIDs: []uint32{markerID}})
+			p.publish(wire.Publish{Topic: marker.Topic, Payload: marker.Payload, SubscriptionIDs: []uint32{subs.MarkerID}})
 			if got := <-fetched; len(got) != 1 || got[0] != "a/1="+payload {
 				t.Errorf("got %q", got)
 			}
 		}
 		go fetch()
 		p.grantSubscribe() // to the marker
-		p.grantSubscribe() // which the server has in how many copies
 		answer("x", func() {
 			go fetch()
 			synctest.Wait()
@@ -55,7 +55,7 @@ func TestTheMarkerStandsBehindWhatIsFetched(t *testing.T) {
 		connack control.Connack
 		qos     byte
 		id      uint32
-	}{{control.Connack{}, 0, markerID}, {control.Connack{SubIDUnavailable: true}, 1, 0}} {
+	}{{control.Connack{}, 0, subs.MarkerID}, {control.Connack{SubIDUnavailable: true}, 1, 0}} {
 		withScript(t, func(t *testing.T, s *script) {
 			c := mustStart(t, testConfig("c", &recorder{}, s.dial))
 			p := s.accept(tt.connack)
@@ -76,12 +76,6 @@ func TestAMirrorOfTheProgramsOwnFilter(t *testing.T) {
 		must(t, r.c.Subscribe(t.Context(), "a/+", ExactlyOnce, in))
 		view := must1(r.c.MirrorRetained(t.Context(), "a/+", RetainedOptions{}))
 		must1(view.Synced(t.Context()))
-		ts := &r.c.taps
-		ts.mu.Lock()
-		if ts.copies == copiesUnknown || ts.marker.probing || ts.marker.probed != ts.marker.server {
-			t.Errorf("copies %v, marker %+v: the server was not asked", ts.copies, ts.marker)
-		}
-		ts.mu.Unlock()
 		hear := func(payload string) {
 			t.Helper()
 			wantState(t, publish(t, r.other, "a/1", payload, ExactlyOnce), Acked)
@@ -119,29 +113,10 @@ func TestManyViewsEndWithTheClient(t *testing.T) {
 		if took := time.Since(began); took > time.Second {
 			t.Errorf("it took %v", took)
 		}
-		r.c.taps.mu.Lock()
-		defer r.c.taps.mu.Unlock()
-		if n := len(r.c.taps.sources); n != 0 {
-			t.Errorf("%d filters are still subscribed to", n)
+		if n := r.b.Stats().Subscriptions; n != 1 { // to the marker
+			t.Errorf("%d filters are still subscribed to", n-1)
 		}
 	})
-}
-
-// TestNewsOfAnOlderFetch changes nothing: neither that its marker will not come, nor
-// that nothing came for a while; and no more does it behind the end.
-func TestNewsOfAnOlderFetch(t *testing.T) {
-	ts := &taps{}
-	for what, s := range map[string]*source{
-		"an older one": {phase: filling, fill: 2, owed: true},
-		"it has ended": {phase: standing, fill: 1, owed: true},
-	} {
-		was := s.phase
-		ts.noMarker(s, 1)
-		ts.silent(s, 1)
-		if !s.owed || s.phase != was {
-			t.Errorf("%s: %+v", what, *s)
-		}
-	}
 }
 
 // TestAnEndThatIsRefused is told, and the filter is forgotten all the same.

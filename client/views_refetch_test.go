@@ -13,6 +13,7 @@ import (
 
 	"github.com/mooring-mqtt/mooring/client/mqtttest"
 	"github.com/mooring-mqtt/mooring/client/presence"
+	"github.com/mooring-mqtt/mooring/internal/retained"
 	"github.com/mooring-mqtt/mooring/persistence"
 )
 
@@ -120,15 +121,11 @@ func TestTwoMirrorsThatAskAgain(t *testing.T) {
 			}
 			cancel()
 		}
-		r.c.taps.mu.Lock()
-		fills := r.c.taps.sources[0].fill
-		r.c.taps.mu.Unlock()
+		before := r.c.fetches()
 		time.Sleep(10 * time.Second)
-		r.c.taps.mu.Lock()
-		if more := r.c.taps.sources[0].fill - fills; more > 8 {
+		if more := r.c.fetches() - before; more > 8 {
 			r.t.Errorf("fetched %d times more", more)
 		}
-		r.c.taps.mu.Unlock()
 		stop()
 		busy.Wait()
 	})
@@ -185,8 +182,8 @@ func keptForAnEarlierProcess(t *testing.T, without, late bool) {
 // TestTooManyFilters are refused, and a place is free again when one is closed.
 func TestTooManyFilters(t *testing.T) {
 	c := mustNew(t, testConfig("c", &recorder{}, nil))
-	for i := range maxSources - 1 {
-		c.taps.sources = append(c.taps.sources, &source{filter: fmt.Sprint("d/", i)})
+	for i := range retained.MaxFilters - 1 {
+		must(t, c.views.add(&retained.View{Filter: fmt.Sprint("d/", i)}))
 	}
 	last := must1(c.WatchStatus(t.Context(), "last", WatchOptions{}))
 	if _, err := c.WatchStatus(t.Context(), "more", WatchOptions{}); !errors.Is(err, ErrTooManyFilters) {

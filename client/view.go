@@ -1,0 +1,201 @@
+package client
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"time"
+
+	"github.com/mooring-mqtt/mooring/internal/notify"
+	"github.com/mooring-mqtt/mooring/internal/retained"
+	"github.com/mooring-mqtt/mooring/internal/wire"
+)
+
+// SyncEnd is how the end of the retained messages was known.
+type SyncEnd uint8
+
+const (
+	// NotSynced: it is not known yet.
+	NotSynced SyncEnd = iota
+	// ByMarker: a message that the client published to itself after its SUBSCRIBE came
+	// back after them. MQTT does not promise that order from one topic to another;
+	// mosquitto keeps it, and so does every server with one queue for a client.
+	ByMarker
+	// BySilence: nothing came for a while. The server does not allow the client to
+	// publish or to subscribe to the marker's topic, or the marker did not come.
+	BySilence
+)
+
+// String returns its name in lower case.
+func (e SyncEnd) String() string {
+	switch e {
+	case ByMarker:
+		return "by marker"
+	case BySilence:
+		return "by silence"
+	}
+	return "not synced"
+}
+
+// ErrTooManyFilters is returned when 10,000 filters are watched, mirrored or fetched
+// already.
+var ErrTooManyFilters = errors.New("client: 10,000 filters are watched, mirrored or fetched already; close some, or use one filter with a wildcard for many")
+
+// view is what StatusWatch and RetainedView have in common: the use of a filter,
+// whether all retained messages have come, and an end.
+type view struct {
+	c     *Client
+	use   retained.View
+	stop  func() bool // ends the wait for the context's end
+	ended func()      // called once at the end, without mu
+
+	mu      sync.Mutex
+	end     SyncEnd
+	err     error // the server refused it
+	closed  bool
+	changed notify.Broadcast // one of these has changed
+}
+
+// open begins a view. ended is called once: when ctx ends, the client does, or close
+// is called.
+func (v *view) open(ctx context.Context, c *Client, use retained.View, ended func()) error {
+	if err := checkRetainedFilter(use.Filter); err != nil {
+		return err
+	}
+	if err := ctx.Err(); err != nil {
+		return context.Cause(ctx)
+	}
+	def(&use.Silence, time.Second)
+	v.c, v.use, v.ended = c, use, ended
+	if !c.views.enter(v) {
+		return ErrClosed
+	}
+	if err := c.views.add(&v.use); err != nil {
+		c.views.leave(v)
+		return ErrTooManyFilters
+	}
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.stop = context.AfterFunc(ctx, v.close)
+	return nil
+}
+
+// close ends the view. It may be called in every state, and more than once.
+func (v *view) close() {
+	v.mu.Lock()
+	if v.closed {
+		v.mu.Unlock()
+		return
+	}
+	v.closed = true
+	stop := v.stop
+	v.mu.Unlock()
+	v.changed.Notify()
+	if stop != nil {
+		stop()
+	}
+	v.c.views.remove(&v.use)
+	v.ended()
+	v.c.views.leave(v)
+}
+
+// set records how far the sync is.
+func (v *view) set(end SyncEnd, err error) {
+	v.mu.Lock()
+	v.end, v.err = end, err
+	v.mu.Unlock()
+	v.changed.Notify()
+}
+
+// synced waits until all retained messages have come.
+func (v *view) synced(ctx context.Context) (SyncEnd, error) {
+	for {
+		changed := v.changed.Changed()
+		v.mu.Lock()
+		end, err, closed := v.end, v.err, v.closed
+		v.mu.Unlock()
+		switch {
+		case closed:
+			return NotSynced, ErrClosed
+		case end != NotSynced:
+			return end, nil
+		case err != nil:
+			return NotSynced, err
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return NotSynced, context.Cause(ctx)
+		}
+	}
+}
+
+// enter adds an open view. It reports false if the client is closing.
+func (v *views) enter(opened *view) bool {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if v.closed {
+		return false
+	}
+	if v.views == nil {
+		v.views = map[*view]struct{}{}
+	}
+	v.views[opened] = struct{}{}
+	return true
+}
+
+func (v *views) leave(closed *view) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	delete(v.views, closed)
+}
+
+// call runs a function that calls functions of the application.
+func (v *views) call(f func()) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if !v.closed {
+		v.calls.Go(f)
+	}
+}
+
+// close closes all views.
+func (v *views) close() {
+	v.mu.Lock()
+	v.closed = true
+	var open []*view
+	for each := range v.views {
+		open = append(open, each)
+	}
+	v.mu.Unlock()
+	for _, each := range open {
+		each.close()
+	}
+}
+
+// wait waits for the functions of call, after close, for at most limit.
+func (v *views) wait(limit time.Duration) {
+	ended := make(chan struct{})
+	go func() {
+		v.calls.Wait()
+		close(ended)
+	}()
+	timer := time.NewTimer(limit)
+	defer timer.Stop()
+	select {
+	case <-ended:
+	case <-timer.C:
+	}
+}
+
+// checkRetainedFilter returns why retained messages cannot be requested by a filter,
+// or nil.
+func checkRetainedFilter(filter string) error {
+	if err := wire.CheckTopicFilter(filter); err != nil {
+		return fieldError(err)
+	}
+	if isShared(filter) {
+		return &FieldError{Field: "Topic Filter", Problem: "is a Shared Subscription, which brings no retained messages; use the filter after the share name"}
+	}
+	return nil
+}
