@@ -34,16 +34,16 @@ var pathsBefore = []path{
 var pathsNow = []path{
 	{
 		name:     "publish",
-		packages: []string{"client"},
+		packages: []string{"client", "internal/outbox"},
 		entries: []string{
 			"client.(*Client).Publish",
-			"client.(*Client).drain",   // the goroutine that sends
-			"client.(*Client).settled", // the session reports an acknowledgement
+			"internal/outbox.(*Outbox).Run",          // the goroutine that sends
+			"internal/outbox.(*Outbox).Acknowledged", // the session reports an acknowledgement
 		},
 		ends: []string{
-			"persistence.(Store).Enqueue",
+			"persistence.(Outbox).Enqueue",
 			"internal/session.(*Generation).Publish",
-			"client.(*Delivery).resolve",
+			"internal/outbox.(*Waiter).Resolve",
 		},
 	},
 	{
@@ -52,6 +52,7 @@ var pathsNow = []path{
 		entries: []string{
 			"client.(*Client).receive",     // the session delivers a message
 			"internal/inbox.(*worker).run", // the goroutine that handles messages
+			"client.(*Client).handle",      // the inbox calls the handlers
 		},
 		ends: []string{
 			"client.(Handler).Handle",
