@@ -62,6 +62,9 @@ func TestIdentity_Decisions(t *testing.T) {
 			if got := i.cleanStart(); got != (tt.asked || errors.Is(err, ErrUnknownSession)) {
 				t.Errorf("%s, Session Present %v: Clean Start %v afterwards", tt.name, present, got)
 			}
+			if errors.Is(err, ErrUnknownSession) {
+				err = i.accept(false) // of the next connection
+			}
 			if err != nil {
 				continue
 			}

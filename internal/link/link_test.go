@@ -171,6 +171,26 @@ func TestNetworkChanged_EndsTheDelay(t *testing.T) {
 	})
 }
 
+// After a takeover the session is not resumed: the other client has used it.
+func TestLink_AsksForANewSessionAfterATakeover(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := run(t, nil)
+		p, _ := r.up(control.Connack{SessionPresent: true})
+		p.send(control.AppendDisconnect(nil, &control.Disconnect{Reason: 0x8E}))
+		<-r.downs
+		for i, want := range []bool{true, false} {
+			p = <-r.peers
+			if c := p.accept(control.Connack{}); c.CleanStart != want {
+				t.Errorf("connection %d after the takeover has Clean Start %v", i+1, c.CleanStart)
+			}
+			<-r.ups
+			_ = p.Close()
+			<-r.downs
+		}
+		r.end()
+	})
+}
+
 // A call during an attempt counts for the delay after it, unless the attempt
 // succeeds.
 func TestNetworkChanged_DuringAnAttempt(t *testing.T) {

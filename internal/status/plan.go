@@ -229,7 +229,7 @@ func (p *plan) refused(now time.Duration, m *message, retry bool) {
 
 func (p *plan) failedLocked(now time.Duration, m *message, retry bool) {
 	p.stats.Failed++
-	if m == p.last && retry && !p.born {
+	if m == p.last && retry {
 		p.delay = min(max(retryMin, 2*p.delay), retryMax)
 		p.retryAt = now + p.delay
 	}

@@ -260,6 +260,39 @@ func TestPlan_UnansweredMessagesDoNotAccumulate(t *testing.T) {
 	}
 }
 
+// An unacknowledged birth is resent by the next connection and replaces its birth,
+// for a minute. Its answer is that of both.
+func TestPlan_ARecentBirthReplacesTheNext(t *testing.T) {
+	r := newPlanRig(t, 10*sec)
+	first := r.send(presence.ReasonBirth)
+	for range 3 {
+		r.now += 19 * sec
+		r.connected()
+		if m := r.send(presence.ReasonBirth); string(m.payload) != string(first.payload) || r.sent != 1 || len(r.open) != 1 {
+			t.Fatalf("after %v the birth is a new message", r.now-first.at)
+		}
+	}
+	// An offline message that came before the resent birth needs no correction.
+	r.received(r.now, presence.Offline, false)
+	r.now += sec
+	r.connected()
+	r.accepted(r.send(presence.ReasonBirth))
+	r.due(presence.ReasonHeartbeat, 10*sec)
+
+	r = newPlanRig(t, 10*sec)
+	old := r.send(presence.ReasonBirth)
+	r.now += time.Minute
+	r.connected()
+	m := r.send(presence.ReasonBirth)
+	if r.sent != 2 || len(r.open) != 2 {
+		t.Error("after a minute the birth is not a new message")
+	}
+	r.accepted(old)
+	r.quiet() // the new one is unanswered
+	r.accepted(m)
+	r.due(presence.ReasonHeartbeat, 10*sec)
+}
+
 // Random histories: the plan never publishes after its end, has at most one message
 // more open than maxOpen allows, and always corrects what remains wrong.
 func TestPlan_RandomHistories(t *testing.T) {

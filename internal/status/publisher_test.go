@@ -114,6 +114,7 @@ func TestPublisher_OfflineIsLast(t *testing.T) {
 		if !<-r.End(c, true) {
 			t.Error("offline is not accepted")
 		}
+		time.Sleep(time.Hour) // no heartbeat, no correction
 		r.Birth(c)
 		r.Received([]byte("off"))
 		time.Sleep(time.Hour)
