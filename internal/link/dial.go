@@ -13,22 +13,22 @@ import (
 )
 
 // Dialer opens transports: TCP, TLS, WebSocket and Unix sockets. The zero value
-// dials directly and trusts the system's roots. It is safe for concurrent use;
-// its fields must not be changed once it was used.
+// connects directly and trusts the system's roots. It is safe for concurrent use; its
+// fields must not change after the first use.
 type Dialer struct {
-	Proxy    *Proxy        // nil: none. Unix sockets never go through one
-	TLS      *tls.Config   // for mqtts and wss; it is not changed
-	Files    *TLSFiles     // instead of TLS: read again for each connection
+	Proxy    *Proxy        // nil: none. Unix sockets never use one
+	TLS      *tls.Config   // for mqtts and wss; it is not modified
+	Files    *TLSFiles     // in place of TLS: read for each connection
 	Resolver *net.Resolver // nil: net.DefaultResolver
 
 	mu      sync.Mutex
 	reading *reading    // of Files; nil: none is under way
-	conf    *tls.Config // what TLS or Files come to, with a cache of TLS sessions
-	sum     fingerprint // of the files that conf was made of
+	conf    *tls.Config // made from TLS or Files, with a cache of TLS sessions
+	sum     fingerprint // of the files that conf was made from
 }
 
-// ParseServer checks a server URL and fills in the default port of its
-// scheme: mqtt (tcp) 1883, mqtts (ssl, tls) 8883, ws 80, wss 443, unix.
+// ParseServer checks a server URL and adds the default port of its scheme: mqtt (tcp)
+// 1883, mqtts (ssl, tls) 8883, ws 80, wss 443; unix has none.
 func ParseServer(raw string) (*url.URL, error) {
 	u, err := url.Parse(raw)
 	if err != nil {
@@ -60,7 +60,7 @@ func ParseServer(raw string) (*url.URL, error) {
 		return nil, fmt.Errorf("server %q names no host; write %s://host:%s", raw, u.Scheme, port)
 	}
 	if !validPort(u.Port()) {
-		return nil, fmt.Errorf("server %q has a port that no server can have; use 1 to 65535, or none for %s", u.Hostname(), port)
+		return nil, fmt.Errorf("server %q has an invalid port; use 1 to 65535, or none for %s", u.Hostname(), port)
 	}
 	if u.Port() == "" {
 		u.Host = net.JoinHostPort(u.Hostname(), port)
@@ -68,17 +68,17 @@ func ParseServer(raw string) (*url.URL, error) {
 	return u, nil
 }
 
-// validPort says whether a URL may have this port; "" is the default one.
+// validPort reports whether a URL may have this port; "" is the default one.
 func validPort(port string) bool {
 	n, err := strconv.ParseUint(port, 10, 16)
 	return port == "" || err == nil && n > 0
 }
 
-// badURL is what url.Parse says, without the URL. Where there may be a password
-// nothing is quoted: of user:pa/ss@host it takes pa for a port.
+// badURL returns the error of url.Parse without the URL. Where that may have a
+// password, nothing is quoted: url.Parse takes pa of user:pa/ss@host for a port.
 func badURL(raw string, err error) error {
 	if strings.Contains(raw, "@") {
-		return errors.New("percent-encode what is special in it")
+		return errors.New("percent-encode its special characters")
 	}
 	var inner *url.Error
 	if errors.As(err, &inner) {
@@ -87,10 +87,9 @@ func badURL(raw string, err error) error {
 	return err
 }
 
-// Dial opens the transport that u, which is ParseServer's, names. ctx covers all
-// of it: name lookup, connecting, the proxy's answer, TLS and WebSocket
-// handshakes. Errors that can be told apart: *ProxyError, *TLSFileError, and
-// those of net, crypto/tls and crypto/x509.
+// Dial opens the transport to u, a result of ParseServer. ctx bounds all steps: name
+// lookup, connecting, the proxy's answer, TLS and WebSocket handshakes. Errors:
+// *ProxyError, *TLSFileError, and those of net, crypto/tls and crypto/x509.
 func (d *Dialer) Dial(ctx context.Context, u *url.URL) (net.Conn, error) {
 	if u.Scheme == "unix" {
 		return (&net.Dialer{}).DialContext(ctx, "unix", u.Path)
@@ -122,8 +121,8 @@ func (d *Dialer) Dial(ctx context.Context, u *url.URL) (net.Conn, error) {
 	return c, nil
 }
 
-// handshake makes a TLS connection of c, which it closes if it fails. The
-// certificate is checked against host, unless conf names another.
+// handshake returns a TLS connection over c, which it closes on an error. The
+// certificate must name host, unless conf has a ServerName.
 func handshake(ctx context.Context, c net.Conn, conf *tls.Config, host string) (net.Conn, error) {
 	conf = conf.Clone()
 	if conf.ServerName == "" {
@@ -131,7 +130,7 @@ func handshake(ctx context.Context, c net.Conn, conf *tls.Config, host string) (
 	}
 	t := tls.Client(c, conf)
 	if err := t.HandshakeContext(ctx); err != nil {
-		_ = c.Close() // it is of no more use
+		_ = c.Close()
 		if ctx.Err() != nil {
 			err = context.Cause(ctx)
 		}
@@ -140,10 +139,10 @@ func handshake(ctx context.Context, c net.Conn, conf *tls.Config, host string) (
 	return t, nil
 }
 
-// guard closes c when ctx ends, until release is called. That returns why ctx
+// guard closes c when ctx ends, until release is called. release returns why ctx
 // ended, if it did; c is then closed.
 func guard(ctx context.Context, c net.Conn) (release func() error) {
-	raw := transport(c) // tls.Conn may wait for the peer to take a last word
+	raw := transport(c) // closing a tls.Conn may wait for its peer
 	stop := context.AfterFunc(ctx, func() { _ = raw.Close() })
 	return func() error {
 		if stop() {

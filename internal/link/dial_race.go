@@ -10,17 +10,18 @@ import (
 )
 
 const (
-	// stagger is how long an address has to itself before the next one is tried
-	// beside it, as RFC 8305 recommends.
+	// stagger is the delay after which the next address is tried in parallel, as RFC
+	// 8305 recommends.
 	stagger = 250 * time.Millisecond
-	// maxAddresses of a name are tried; a resolver that has more turns them round.
+	// maxAddresses bounds the addresses of a name that are tried. Resolvers rotate
+	// longer lists.
 	maxAddresses = 16
 )
 
-// dialTCP connects to host:port. All addresses of a name are tried: the next one
-// when the one before has failed, or has said nothing for a while, so that one
-// that hangs holds nobody up. net.Dialer does that between IPv6 and IPv4 only;
-// within a family it gives each address its share of the time, and at least 2 s.
+// dialTCP connects to host:port. It tries all addresses of a name: the next one when
+// the one before has failed, or has not answered for stagger, so that one that hangs
+// does not delay the others. net.Dialer does that between IPv6 and IPv4 only; within a
+// family it divides the time between the addresses, with at least 2 s for each.
 func (d *Dialer) dialTCP(ctx context.Context, hostPort string) (net.Conn, error) {
 	host, port, err := net.SplitHostPort(hostPort)
 	if err != nil {
@@ -47,7 +48,8 @@ func (d *Dialer) dialTCP(ctx context.Context, hostPort string) (net.Conn, error)
 	return race(ctx, addrs[:min(len(addrs), maxAddresses)], dial)
 }
 
-// byTurns lets the families take turns, in the order of the resolver otherwise.
+// byTurns alternates between the address families, and keeps the resolver's order
+// within each.
 func byTurns(ips []net.IPAddr) []net.IPAddr {
 	var families [2][]net.IPAddr // that of the first address, the other
 	for _, ip := range ips {
@@ -68,8 +70,8 @@ func byTurns(ips []net.IPAddr) []net.IPAddr {
 	return list
 }
 
-// race returns the first connection. When it returns, no other is left and no
-// goroutine, if dial heeds its context.
+// race returns the first connection. When it returns, the other connections are
+// closed and its goroutines have ended, if dial obeys its context.
 func race(ctx context.Context, addrs []string, dial func(context.Context, string) (net.Conn, error)) (net.Conn, error) {
 	if len(addrs) == 0 {
 		return nil, errors.New("the name has no address; check it")

@@ -18,14 +18,14 @@ const maxHandshake = 64 << 10
 
 var errHandshakeTooLong = fmt.Errorf("WebSocket handshake: the answer is longer than %d bytes", maxHandshake)
 
-// overWebSocket makes a WebSocket of c, which it closes if it fails. u is where c
-// leads to; TLS, if any, is done.
+// overWebSocket returns a WebSocket over c, which it closes on an error. u is the
+// server; the TLS handshake, if any, is done.
 func overWebSocket(ctx context.Context, c net.Conn, u *url.URL) (net.Conn, error) {
 	limited := &limitedConn{Conn: c, left: maxHandshake}
 	given := func(context.Context, string, string) (net.Conn, error) { return limited, nil }
 	d := websocket.Dialer{Subprotocols: []string{"mqtt"}, NetDialContext: given, NetDialTLSContext: given}
-	// gorilla/websocket v1.5.3 heeds only the deadline of ctx while it waits for
-	// the server's answer, so the connection is closed under it.
+	// While it waits for the server's answer, gorilla/websocket v1.5.3 obeys only the
+	// deadline of ctx, so guard closes the connection.
 	release := guard(ctx, c)
 	ws, resp, err := d.DialContext(ctx, asWritten(u), nil)
 	if ended := release(); ended != nil {
@@ -40,12 +40,12 @@ func overWebSocket(ctx context.Context, c net.Conn, u *url.URL) (net.Conn, error
 	case resp != nil:
 		err = fmt.Errorf("WebSocket handshake: server answered %s: %w; check the path in its URL, often /mqtt", resp.Status, err)
 	}
-	_ = c.Close() // it is of no more use
+	_ = c.Close()
 	return nil, err
 }
 
-// asWritten is a URL without the default port that ParseServer put in: a Host header
-// has none (RFC 6455, section 4.1).
+// asWritten returns a URL without the default port that ParseServer added: a Host
+// header has none (RFC 6455, section 4.1).
 func asWritten(u *url.URL) string {
 	if u.Scheme == "ws" && u.Port() == "80" || u.Scheme == "wss" && u.Port() == "443" {
 		short := *u
@@ -55,7 +55,7 @@ func asWritten(u *url.URL) string {
 	return u.String()
 }
 
-// limitedConn lets so many bytes in; any number if left is negative.
+// limitedConn limits the bytes that can be read to left, unless that is negative.
 type limitedConn struct {
 	net.Conn
 	left int
@@ -73,8 +73,8 @@ func (c *limitedConn) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// wsConn is the byte stream in a WebSocket's binary messages. Packets do not
-// keep to message boundaries [MQTT-6.0.0-2].
+// wsConn is the byte stream of a WebSocket's binary messages. Packets may cross
+// message boundaries [MQTT-6.0.0-2].
 type wsConn struct {
 	net.Conn
 	ws  *websocket.Conn
@@ -110,7 +110,7 @@ func (c *wsConn) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// NetConn is what the WebSocket goes over.
+// NetConn returns the connection below the WebSocket.
 func (c *wsConn) NetConn() net.Conn { return c.Conn }
 
 func (c *wsConn) SetWriteDeadline(t time.Time) error { return c.ws.SetWriteDeadline(t) }

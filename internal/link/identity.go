@@ -21,7 +21,7 @@ type Identity struct {
 	discard   bool // the next CONNECT asks for a new session
 	accepted  bool // there was a connection
 	expiry    time.Duration
-	lastEnded time.Time // when the last connection ended; zero: there was none, or it is up
+	lastEnded time.Time // of the last connection; zero: it is up, or there was no connection
 }
 
 // IdentityConfig is what an Identity needs.

@@ -96,7 +96,7 @@ const (
 // New returns a Link that is not connected.
 func New(cfg Config) *Link { return &Link{cfg: cfg, retryNow: notify.New()} }
 
-// Current returns the connection; nil while there is none.
+// Current returns the connection; nil while not connected.
 func (l *Link) Current() *Up {
 	l.mu.Lock()
 	defer l.mu.Unlock()

@@ -13,20 +13,18 @@ import (
 	"golang.org/x/net/proxy"
 )
 
-// Proxy says which connections go through which proxy. A nil one says none.
+// Proxy is a proxy and the servers that are connected to without it. nil is none.
 type Proxy struct {
 	url    *url.URL
-	except *exceptions // nil: there are none
+	except *exceptions // nil: none
 }
 
-// FromEnvironment is what ParseProxy takes for the proxy that the environment
-// names.
+// FromEnvironment, for ParseProxy, is the proxy that the environment names.
 const FromEnvironment = "environment"
 
 // ParseProxy checks the URL of a proxy: http (port 80), https (443), socks5 or
-// socks5h (1080), with or without user and password. For FromEnvironment it is
-// that of HTTPS_PROXY, or else ALL_PROXY, with the exceptions of NO_PROXY. "" is
-// no proxy.
+// socks5h (1080), with or without user and password. FromEnvironment is HTTPS_PROXY,
+// or else ALL_PROXY, with the exceptions in NO_PROXY. "" is no proxy.
 func ParseProxy(raw string) (*Proxy, error) {
 	switch raw {
 	case "":
@@ -41,7 +39,7 @@ func ParseProxy(raw string) (*Proxy, error) {
 	return &Proxy{url: u}, nil
 }
 
-// For is the proxy for a connection to host:port, or nil.
+// For returns the proxy for a connection to host:port, or nil.
 func (p *Proxy) For(hostPort string) *url.URL {
 	if p == nil || p.except.match(hostPort) {
 		return nil
@@ -54,8 +52,8 @@ func parseProxyURL(raw string) (*url.URL, error) {
 	if err != nil {
 		return nil, fmt.Errorf("is not a URL: %w", badURL(raw, err))
 	}
-	// None of these quotes the URL: with a password that is not percent-encoded
-	// any part of it may be the password.
+	// No error quotes the URL: any part of it may belong to a password that is not
+	// percent-encoded.
 	ports := map[string]string{"http": "80", "https": "443", "socks5": "1080", "socks5h": "1080"}
 	port := ports[u.Scheme]
 	user, password := u.User.Username(), ""
@@ -63,16 +61,16 @@ func parseProxyURL(raw string) (*url.URL, error) {
 		password, _ = u.User.Password()
 	}
 	switch {
-	case port == "" && u.Host == "": // host:port, where host is taken for the scheme
-		return nil, errors.New("has no scheme that is known; write http://host:3128, https://host or socks5://host:1080")
+	case port == "" && u.Host == "": // host:port; url.Parse takes host for the scheme
+		return nil, errors.New("has no scheme; write http://host:3128, https://host or socks5://host:1080")
 	case port == "":
 		return nil, fmt.Errorf("has the scheme %q; use http, https or socks5", u.Scheme)
 	case u.Hostname() == "":
 		return nil, fmt.Errorf("names no host; write %s://host:%s", u.Scheme, port)
 	case !validPort(u.Port()):
-		return nil, fmt.Errorf("has a port that no server can have; use 1 to 65535, or none for %s", port)
+		return nil, fmt.Errorf("has an invalid port; use 1 to 65535, or none for %s", port)
 	case u.Path != "" && u.Path != "/" || u.RawQuery != "" || u.Fragment != "":
-		return nil, fmt.Errorf("has something behind the host; write %s://host:%s, and percent-encode what is special in user and password", u.Scheme, port)
+		return nil, fmt.Errorf("has a path or query after the host; write %s://host:%s, and percent-encode special characters in user and password", u.Scheme, port)
 	case port == "1080" && u.User != nil && (user == "" || len(user) > 255 || len(password) > 255):
 		return nil, errors.New("has a user or password that SOCKS5 cannot carry; use a user of 1 to 255 bytes and a password of up to 255, or none of both")
 	case port != "1080" && strings.Contains(user, ":"):
@@ -85,13 +83,13 @@ func parseProxyURL(raw string) (*url.URL, error) {
 	return u, nil
 }
 
-// ProxyError says that the proxy could not be reached, or does not connect us.
+// ProxyError says that the proxy cannot be reached, or refuses to connect.
 type ProxyError struct {
 	Proxy  string // its URL, without the password
-	Server string // host and port that it was asked for
-	Status int    // HTTP status of its answer; 0: there was none
-	Reason string // the words behind Status
-	Err    error  // what went wrong where there is no Status
+	Server string // the requested host and port
+	Status int    // HTTP status of its answer; 0: none
+	Reason string // the reason phrase after Status
+	Err    error  // the error, where there is no Status
 }
 
 func (e *ProxyError) Error() string {
@@ -114,8 +112,8 @@ func (e *ProxyError) Error() string {
 // Unwrap returns Err.
 func (e *ProxyError) Unwrap() error { return e.Err }
 
-// dialProxy connects to addr through a proxy, which resolves the name. An https
-// proxy is checked by the roots of conf, and sees no client certificate.
+// dialProxy connects to addr through a proxy, which resolves the name. An https proxy
+// is verified with the roots of conf and gets no client certificate.
 func (d *Dialer) dialProxy(ctx context.Context, u *url.URL, addr string, conf *tls.Config) (net.Conn, error) {
 	var c net.Conn
 	var err error
@@ -133,12 +131,12 @@ func (d *Dialer) dialProxy(ctx context.Context, u *url.URL, addr string, conf *t
 	if err == nil {
 		return c, nil
 	}
-	told := &ProxyError{}
-	if !errors.As(err, &told) {
-		told = &ProxyError{Err: err}
+	failed := &ProxyError{}
+	if !errors.As(err, &failed) {
+		failed = &ProxyError{Err: err}
 	}
-	told.Proxy, told.Server = u.Redacted(), addr
-	return nil, told
+	failed.Proxy, failed.Server = u.Redacted(), addr
+	return nil, failed
 }
 
 // socks connects through a SOCKS5 proxy.
@@ -154,12 +152,12 @@ func (d *Dialer) socks(ctx context.Context, u *url.URL, addr string) (net.Conn, 
 	}
 	c, err := dialer.(proxy.ContextDialer).DialContext(ctx, "tcp", addr)
 	if err != nil && ctx.Err() != nil {
-		err = context.Cause(ctx) // it says "i/o timeout" where ctx was cancelled
+		err = context.Cause(ctx) // the error is "i/o timeout" where ctx was canceled
 	}
 	return c, err
 }
 
-// tcpDialer is how the SOCKS5 proxy itself is reached.
+// tcpDialer connects to the SOCKS5 proxy itself.
 type tcpDialer struct{ *Dialer }
 
 func (d tcpDialer) Dial(_, addr string) (net.Conn, error) {

@@ -14,9 +14,9 @@ import (
 )
 
 const (
-	// maxAnswer bounds what a proxy may say before the connection begins, in bytes.
+	// maxAnswer bounds the proxy's answer, in bytes.
 	maxAnswer = 64 << 10
-	// maxAnswerLine is how much of a line is looked at.
+	// maxAnswerLine is how many bytes of a line are kept.
 	maxAnswerLine = 1 << 10
 )
 
@@ -38,19 +38,19 @@ func tunnel(ctx context.Context, c net.Conn, proxy *url.URL, addr string) (net.C
 		err = &ProxyError{Status: answer.status, Reason: answer.reason}
 	}
 	if err != nil {
-		_ = c.Close() // it is of no more use
+		_ = c.Close()
 		return nil, err
 	}
 	if r.Buffered() == 0 {
 		return c, nil
 	}
-	early, _ := r.Peek(r.Buffered()) // what is buffered can be had without an error
+	early, _ := r.Peek(r.Buffered()) // peeking at what is buffered cannot fail
 	return &earlyConn{Conn: c, early: bytes.Clone(early)}, nil
 }
 
 func ask(w io.Writer, r *bufio.Reader, user *url.Userinfo, addr string) (proxyAnswer, error) {
 	if strings.ContainsFunc(addr, func(r rune) bool { return r <= ' ' || r == 0x7F }) {
-		return proxyAnswer{}, fmt.Errorf("the server's name %q cannot be put into a request; correct it", addr)
+		return proxyAnswer{}, fmt.Errorf("the server's name %q cannot be part of a request; correct it", addr)
 	}
 	request := "CONNECT " + addr + " HTTP/1.1\r\nHost: " + addr + "\r\n"
 	if user != nil {
@@ -69,8 +69,8 @@ type proxyAnswer struct {
 	reason string // printable
 }
 
-// readAnswer reads an answer up to the empty line behind its header, and not a
-// byte further. Answers before the final one are passed over, 101 is final.
+// readAnswer reads an answer up to the empty line after its header, and no byte more.
+// It skips interim answers; 101 is final.
 func readAnswer(r *bufio.Reader) (a proxyAnswer, err error) {
 	left := maxAnswer
 	for {
@@ -92,8 +92,8 @@ func readAnswer(r *bufio.Reader) (a proxyAnswer, err error) {
 	}
 }
 
-// readLine reads a line, of which it returns the beginning. left is how many
-// bytes may still come.
+// readLine reads a line and returns its first maxAnswerLine bytes. left is how many
+// bytes the answer may still have.
 func readLine(r *bufio.Reader, left *int) (string, error) {
 	var line []byte
 	for {
@@ -113,7 +113,7 @@ func readLine(r *bufio.Reader, left *int) (string, error) {
 	}
 }
 
-// parseStatusLine takes HTTP/1.x and a status of three digits.
+// parseStatusLine parses a status line of HTTP/1.x.
 func parseStatusLine(line string) (a proxyAnswer, err error) {
 	version, rest, _ := strings.Cut(line, " ")
 	code, reason, _ := strings.Cut(rest, " ")
@@ -138,7 +138,8 @@ func parseStatusLine(line string) (a proxyAnswer, err error) {
 	return a, nil
 }
 
-// earlyConn has bytes that came right behind the proxy's answer.
+// earlyConn returns first the bytes that were received together with the proxy's
+// answer.
 type earlyConn struct {
 	net.Conn
 	early []byte
@@ -153,5 +154,5 @@ func (c *earlyConn) Read(p []byte) (int, error) {
 	return n, nil
 }
 
-// NetConn is what the connection goes over.
+// NetConn returns the connection below.
 func (c *earlyConn) NetConn() net.Conn { return c.Conn }

@@ -7,9 +7,8 @@ import (
 	"strings"
 )
 
-// fromEnvironment reads the variables that other programs take their proxy from,
-// in upper or lower case. Everything goes through CONNECT, as https does for
-// them, so it is the proxy for https that is asked for.
+// fromEnvironment reads the usual variables for proxies, in upper or lower case. All
+// connections use CONNECT, so the proxy is the one for https.
 func fromEnvironment(getenv func(string) string) (*Proxy, error) {
 	first := func(names ...string) (name, value string) {
 		for _, name = range names {
@@ -24,21 +23,21 @@ func fromEnvironment(getenv func(string) string) (*Proxy, error) {
 		return nil, nil
 	}
 	if !strings.Contains(raw, "://") {
-		raw = "http://" + raw // as everybody writes it
+		raw = "http://" + raw // the usual form
 	}
 	u, err := parseProxyURL(raw)
 	if err != nil {
-		return nil, fmt.Errorf("is the environment's, whose %s %w", name, err)
+		return nil, fmt.Errorf("from the environment: %s %w", name, err)
 	}
 	_, list := first("NO_PROXY", "no_proxy")
 	return &Proxy{url: u, except: parseExceptions(list)}, nil
 }
 
-// exceptions are the servers that are connected to directly, by the rules that
-// net/http has for NO_PROXY: a comma-separated list of addresses, networks as
-// 10.0.0.0/8, and domains, which stand for themselves and what is below them, or
-// with a dot before only for that; each with or without a port; * is everything.
-// localhost and the loopback addresses are always among them.
+// exceptions are the servers that are connected to without the proxy, by net/http's
+// rules for NO_PROXY: a comma-separated list of addresses, networks such as
+// 10.0.0.0/8, and domains; each with or without a port. A domain includes its
+// subdomains; with a leading dot it is only those. * is everything. localhost and
+// loopback addresses are always exceptions.
 type exceptions struct {
 	all      bool
 	networks []netip.Prefix
@@ -46,7 +45,7 @@ type exceptions struct {
 }
 
 type exception struct {
-	host string     // "" for an address; ".domain" for what is below it
+	host string     // "" for an address; ".domain" for subdomains
 	addr netip.Addr // invalid for a name
 	port string     // "" for any
 }
@@ -85,7 +84,7 @@ func parseExceptions(list string) *exceptions {
 	return e
 }
 
-// match reports whether host:port is among them.
+// match reports whether host:port is an exception.
 func (e *exceptions) match(hostPort string) bool {
 	host, port, err := net.SplitHostPort(strings.ToLower(hostPort))
 	if e == nil || err != nil {

@@ -29,7 +29,7 @@ func TestParseProxy(t *testing.T) {
 	for in, hint := range map[string]string{
 		"h": "has no scheme", "h:3128": "has no scheme", "10.0.0.1:3128": "not a URL", "u:secret@h:1": "has no scheme",
 		"ftp://u:secret@h": `"ftp"`, "http://": "names no host", "http://u:secret@:3128": "names no host",
-		"http://u:secret@h/path": "behind the host", "http://u:secret@h?q": "behind the host", "http://u:secret@h#f": "behind the host",
+		"http://u:secret@h/path": "after the host", "http://u:secret@h?q": "after the host", "http://u:secret@h#f": "after the host",
 		"http://u:secret@h:0": "port", "socks5://h:70000": "port",
 		"http://u:s/ecret@h:1": "percent-encode", "http://u:12/secret@h": "percent-encode", "http://u:se cret@h": "percent-encode",
 		"socks5://:secret@h": "SOCKS5 cannot carry", "socks5://u:secret" + strings.Repeat("x", 250) + "@h": "SOCKS5 cannot carry",

@@ -15,16 +15,15 @@ import (
 	"strings"
 )
 
-// TLSFiles are the files of a TLS connection, in PEM. They are read again for
-// each connection, so that what was renewed is used by the next.
+// TLSFiles names the PEM files of a TLS connection. They are read for each
+// connection, so that the next one uses renewed files.
 type TLSFiles struct {
 	CA         string // authorities to trust; "": the system's
-	Cert, Key  string // of the client, the chain behind the certificate; "": none
+	Cert, Key  string // of the client, followed by the chain; "": none
 	ServerName string // what the server's certificate must name; "": the host of its URL
 }
 
-// TLSFileError says which file could not be used. It is read again at the next
-// attempt.
+// TLSFileError names a file that cannot be used. The next attempt reads it again.
 type TLSFileError struct {
 	File string
 	Err  error
@@ -37,16 +36,16 @@ func (e *TLSFileError) Error() string {
 // Unwrap returns Err.
 func (e *TLSFileError) Unwrap() error { return e.Err }
 
-// maxTLSFile is more than all authorities of the public take, in bytes.
+// maxTLSFile bounds a file, in bytes. All public authorities together are smaller.
 const maxTLSFile = 4 << 20
 
-// tlsSessions is how many servers' TLS sessions are kept for resumption.
+// tlsSessions is the number of servers whose TLS sessions are kept.
 const tlsSessions = 16
 
-// fingerprint tells whether files have changed.
+// fingerprint is a hash of the contents of files.
 type fingerprint [sha256.Size]byte
 
-// tlsConfig is the configuration for the next connection.
+// tlsConfig returns the configuration for the next connection.
 func (d *Dialer) tlsConfig(ctx context.Context) (*tls.Config, error) {
 	if d.Files != nil {
 		return d.readFiles(ctx)
@@ -61,8 +60,8 @@ func (d *Dialer) tlsConfig(ctx context.Context) (*tls.Config, error) {
 		if conf.MinVersion == 0 {
 			conf.MinVersion = tls.VersionTLS12
 		}
-		// A session that is resumed asks the program neither for its certificate nor
-		// about the server's: whoever gives functions for that means each connection.
+		// A resumed session calls neither of these functions of the application, which
+		// are meant for each connection.
 		asks := conf.GetClientCertificate != nil || conf.VerifyPeerCertificate != nil
 		if conf.ClientSessionCache == nil && !asks {
 			conf.ClientSessionCache = tls.NewLRUClientSessionCache(tlsSessions)
@@ -72,16 +71,15 @@ func (d *Dialer) tlsConfig(ctx context.Context) (*tls.Config, error) {
 	return d.conf, nil
 }
 
-// reading is one of the files, and what came of it when it is done.
+// reading is one pass over the files. conf and err are set when done is closed.
 type reading struct {
 	done chan struct{}
 	conf *tls.Config
 	err  error
 }
 
-// readFiles reads the files beside the attempt that ctx belongs to, since a file
-// system may hang. A reading that does is left behind, and the next attempt waits for
-// it instead of beginning another.
+// readFiles reads the files on a goroutine of its own, since a file system may hang.
+// When ctx ends first, the next attempt waits for that goroutine and starts no other.
 func (d *Dialer) readFiles(ctx context.Context) (*tls.Config, error) {
 	d.mu.Lock()
 	r := d.reading
@@ -106,9 +104,8 @@ func (d *Dialer) readFiles(ctx context.Context) (*tls.Config, error) {
 	}
 }
 
-// fromFiles reads the files; one goroutine at a time does. If one has changed, TLS
-// sessions are forgotten: a session that is resumed shows the server no certificate,
-// and checks none.
+// fromFiles reads the files, on one goroutine at a time. If one has changed, TLS
+// sessions are discarded: a resumed session neither sends nor checks certificates.
 func (d *Dialer) fromFiles() (*tls.Config, error) {
 	f := d.Files
 	var contents [3][]byte
@@ -140,18 +137,18 @@ func (d *Dialer) fromFiles() (*tls.Config, error) {
 		if err != nil {
 			return nil, &TLSFileError{File: f.Cert + " with " + f.Key, Err: err}
 		}
-		// Shown whatever authorities the server names, as it was configured to be:
-		// its "unknown authority" says more than "no certificate".
+		// Send it whatever authorities the server names: the server's alert "unknown
+		// authority" is more useful than "no certificate".
 		conf.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return &pair, nil }
 	}
 	d.conf, d.sum = conf, sum
 	return conf, nil
 }
 
-// readPEM reads a file and wants all blocks that begin in it to be whole: the
-// decoders of the standard library pass over those that are not.
+// readPEM reads a file in which all blocks must be complete: the decoders of the
+// standard library skip incomplete ones.
 func readPEM(name string) ([]byte, error) {
-	info, err := os.Stat(name) // first: to open a pipe may take for ever
+	info, err := os.Stat(name) // first: opening a pipe may block forever
 	if err != nil {
 		return nil, inner(err)
 	}
@@ -178,15 +175,15 @@ func readPEM(name string) ([]byte, error) {
 		}
 	}
 	if tail := b[bytes.LastIndexByte(b, '\n')+1:]; bytes.HasPrefix(tail, []byte("-")) && !bytes.HasPrefix(tail, []byte("-----END ")) {
-		begun = whole + 1 // no more than the beginning of its first line is there
+		begun = whole + 1 // the file ends within the first line of a block
 	}
 	if whole == 0 || whole < begun {
-		return nil, fmt.Errorf("of %d PEM blocks %d are whole", begun, whole)
+		return nil, fmt.Errorf("only %d of %d PEM blocks are complete", whole, begun)
 	}
 	return b, nil
 }
 
-// inner takes the path out, which the TLSFileError has.
+// inner removes the path, which TLSFileError has.
 func inner(err error) error {
 	var path *os.PathError
 	if errors.As(err, &path) {
@@ -213,7 +210,7 @@ func addAuthorities(pool *x509.CertPool, b []byte) error {
 		n++
 	}
 	if n == 0 {
-		return errors.New("there is no certificate in it")
+		return errors.New("it has no certificate")
 	}
 	return nil
 }
