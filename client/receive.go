@@ -144,9 +144,8 @@ func (o inboxObserver) HandlerFailed(m *Message, err error, refused bool) {
 	o.event(HandlerFailed{Message: m, Err: panicError(err), Refused: refused})
 }
 
-func (o inboxObserver) Unhandled(m *Message)   { o.event(Unhandled{Message: m}) }
-func (o inboxObserver) DedupeFailed(err error) { o.storeFailed(panicError(err)) }
-func (o inboxObserver) AckFailed(err error)    { o.storeFailed(err) }
+func (o inboxObserver) Unhandled(m *Message)  { o.event(Unhandled{Message: m}) }
+func (o inboxObserver) StoreFailed(err error) { o.storeFailed(panicError(err)) }
 
 func (o inboxObserver) Gap(g ordering.Gap) {
 	if f := o.cfg.Receiving.Ordering.OnGap; f != nil {

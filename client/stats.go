@@ -53,14 +53,14 @@ func (c *Client) Stats() Stats {
 		return Stats{}
 	}
 	var ss session.Stats = c.session.Stats()
-	in := c.inbox.Stats()
+	in := &c.inbox.Counters
 	n := &c.counters
 	st := Stats{
 		Store: c.store.Stats(), Breaker: c.breaker.Stats(), Status: c.announcer.plan.snapshot(),
 		Connections: n.connections.Load(), ConnectFailures: n.connectFailures.Load(), SessionsLost: n.sessionsLost.Load(), PolicyDrops: n.policyDrops.Load(),
-		Received: in.Received, Handled: in.Handled, Duplicates: in.Duplicates, Late: in.Late, Redelivered: ss.Redelivered,
-		Gaps: in.Gaps, Failed: in.Failed, Refused: in.Refused, Unhandled: in.Unhandled, DroppedQoS0: in.DroppedQoS0,
-		InboundBytes: in.Bytes, ReadStalls: in.Stalls,
+		Received: in.Received.Load(), Handled: in.Handled.Load(), Duplicates: in.Duplicates.Load(), Late: in.Late.Load(), Redelivered: ss.Redelivered,
+		Gaps: in.Gaps.Load(), Failed: in.Failed.Load(), Refused: in.Refused.Load(), Unhandled: in.Unhandled.Load(), DroppedQoS0: in.DroppedQoS0.Load(),
+		InboundBytes: in.Bytes.Load(), ReadStalls: in.Stalls.Load(),
 		UnknownAcks: ss.UnknownAcks, StaleAcks: ss.StaleAcks, StoreFailures: n.storeFailures.Load(),
 	}
 	if up := c.current(); up != nil {

@@ -23,7 +23,7 @@ import (
 // and Close leave messages in the same way, for the next client.
 type budget struct {
 	limit   int64
-	used    atomic.Int64
+	used    *atomic.Int64
 	freed   notify.Signal
 	watched atomic.Bool // free sets freed, and looks whether a connection is to end
 	closing atomic.Bool // StopStalling was called
@@ -84,8 +84,8 @@ func (b *Inbox[M]) reserve(in *session.Inbound, size int64) bool {
 	switch {
 	case in == nil:
 		if !q.take(size) {
-			b.counts.received.Add(1)
-			b.counts.dropped.Add(1)
+			b.Counters.Received.Add(1)
+			b.Counters.DroppedQoS0.Add(1)
 			return false
 		}
 		return true
@@ -113,7 +113,7 @@ func (b *Inbox[M]) stall(conn Conn, in *session.Inbound, size int64) bool {
 		return taken || q.closing.Load()
 	}
 	if !ready() {
-		b.counts.stalls.Add(1)
+		b.Counters.Stalls.Add(1)
 		b.cfg.Observer.Stalled(q.used.Load(), false)
 		conn.Stall(b.cfg.StallTimeout, q.freed, ready)
 	}

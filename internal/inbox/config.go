@@ -49,9 +49,8 @@ type Observer[M any] interface {
 	Unhandled(m M)
 	Gap(ordering.Gap)
 	NewEpoch(stream string, before, after uint64)
-	DedupeFailed(err error)
-	// AckFailed reports that the store could not record a handled message.
-	AckFailed(err error)
+	// StoreFailed reports an error of Dedupe, or of the session's store.
+	StoreFailed(err error)
 	// Stalled reports that reading stops, or goes on without taking messages:
 	// leaving.
 	Stalled(bytes int64, leaving bool)
@@ -76,31 +75,17 @@ type Delivery[M any] struct {
 	Rest    any          // belongs to Handle, and is kept between attempts
 }
 
-// Stats is a snapshot of the counters of an Inbox.
-type Stats struct {
-	Received    uint64
-	Handled     uint64 // accepted by all their handlers
-	Failed      uint64 // attempts that failed
-	Refused     uint64
-	Unhandled   uint64
-	Duplicates  uint64
-	Late        uint64 // dropped, see ordering.DropLate
-	Gaps        uint64
-	DroppedQoS0 uint64
-	Bytes       int64  // of messages that are received and not finished
-	Stalls      uint64 // times that reading stopped
-}
-
-type counters struct {
-	received, handled, failed, refused, unhandled, duplicates, late, gaps, dropped, stalls atomic.Uint64
-}
-
-// Stats returns a snapshot of the counters.
-func (b *Inbox[M]) Stats() Stats {
-	n := &b.counts
-	return Stats{
-		Received: n.received.Load(), Handled: n.handled.Load(), Failed: n.failed.Load(), Refused: n.refused.Load(),
-		Unhandled: n.unhandled.Load(), Duplicates: n.duplicates.Load(), Late: n.late.Load(), Gaps: n.gaps.Load(),
-		DroppedQoS0: n.dropped.Load(), Bytes: b.budget.used.Load(), Stalls: n.stalls.Load(),
-	}
+// Counters count what became of messages.
+type Counters struct {
+	Received    atomic.Uint64
+	Handled     atomic.Uint64 // accepted by all their handlers
+	Failed      atomic.Uint64 // attempts that failed
+	Refused     atomic.Uint64
+	Unhandled   atomic.Uint64
+	Duplicates  atomic.Uint64
+	Late        atomic.Uint64 // dropped, see ordering.DropLate
+	Gaps        atomic.Uint64
+	DroppedQoS0 atomic.Uint64
+	Stalls      atomic.Uint64 // times that reading stopped
+	Bytes       atomic.Int64  // of messages that are received and not finished
 }

@@ -309,7 +309,7 @@ func TestInbox_ReportsALostClaim(t *testing.T) {
 		r.wantAcks("1")
 		lost := 0
 		for _, f := range r.facts.take() {
-			if f[:7] == "dedupe:" && f != "dedupe: "+errCache.Error() {
+			if f[:6] == "store:" && f != "store: "+errCache.Error() {
 				lost++
 			}
 		}

@@ -9,3 +9,19 @@ func (b *Inbox[M]) WorkerOf(orderKey string) int {
 	}
 	return -1
 }
+
+// Stats is a snapshot of Counters.
+type Stats struct {
+	Received, Handled, Failed, Refused, Unhandled, Duplicates, Late, Gaps, DroppedQoS0, Stalls uint64
+	Bytes                                                                                      int64
+}
+
+// Stats returns a snapshot.
+func (b *Inbox[M]) Stats() Stats {
+	n := &b.Counters
+	return Stats{
+		Received: n.Received.Load(), Handled: n.Handled.Load(), Failed: n.Failed.Load(), Refused: n.Refused.Load(),
+		Unhandled: n.Unhandled.Load(), Duplicates: n.Duplicates.Load(), Late: n.Late.Load(), Gaps: n.Gaps.Load(),
+		DroppedQoS0: n.DroppedQoS0.Load(), Bytes: n.Bytes.Load(), Stalls: n.Stalls.Load(),
+	}
+}

@@ -25,11 +25,12 @@ import (
 // Inbox holds received messages until they are acknowledged. All methods are safe for
 // concurrent use, except that Push and Consume belong to the reader of the connection.
 type Inbox[M any] struct {
+	Counters Counters
+
 	cfg     Config[M]
 	workers []*worker[M]
 	budget  budget
 	keys    inFlight
-	counts  counters
 	lifecycle
 }
 
@@ -39,19 +40,19 @@ func (b *Inbox[M]) Push(item Item[M]) {
 	if !b.reserve(item.In, item.Size) {
 		return
 	}
-	b.counts.received.Add(1)
+	b.Counters.Received.Add(1)
 	if b.worker(item.OrderKey).queue.push(item, b.cfg.QoS0Queue) {
 		return
 	}
 	b.free(item.Size)
 	if item.In == nil { // others are redelivered
-		b.counts.dropped.Add(1)
+		b.Counters.DroppedQoS0.Add(1)
 	}
 }
 
 // Consume acknowledges a message that no handler gets.
 func (b *Inbox[M]) Consume(in *session.Inbound) {
-	b.counts.received.Add(1)
+	b.Counters.Received.Add(1)
 	b.complete(in, wire.ReasonSuccess, "")
 }
 
@@ -125,7 +126,7 @@ func (w *worker[M]) claim(item Item[M]) {
 	}
 	if item.key == "" && w.cfg.Dedupe != nil {
 		if item.key = w.cfg.DedupeKey(item.Message); item.key != "" && !w.keys.join(item.key, item.In) {
-			w.counts.duplicates.Add(1)
+			w.Counters.Duplicates.Add(1)
 			w.free(item.Size)
 			return
 		}
@@ -150,12 +151,12 @@ func (w *worker[M]) claimed(c dedupe.Claim, v dedupe.Verdict, err error) {
 	switch {
 	case err != nil && w.stopping.Err() != nil:
 	case err != nil: // neither handled nor acknowledged until the cache answers
-		w.cfg.Observer.DedupeFailed(err)
+		w.cfg.Observer.StoreFailed(err)
 		w.waitFor(item, nil)
 	case v == dedupe.InFlight: // the other may still fail to handle it
 		w.waitFor(item, func() error { return w.cfg.Dedupe.Wait(w.stopping, c) })
 	case v == dedupe.Duplicate:
-		w.counts.duplicates.Add(1)
+		w.Counters.Duplicates.Add(1)
 		w.acknowledge(item, wire.ReasonSuccess, "")
 	default:
 		w.keys.grant(c)
@@ -178,9 +179,9 @@ func (w *worker[M]) arrange(item Item[M]) {
 	result := w.order.Push(stream, epoch, seq, item, w.emit)
 	switch {
 	case result == ordering.Duplicate:
-		w.counts.duplicates.Add(1)
+		w.Counters.Duplicates.Add(1)
 	case result == ordering.Late && w.cfg.Ordering.Late == ordering.DropLate:
-		w.counts.late.Add(1)
+		w.Counters.Late.Add(1)
 	default:
 		return // it is ready, or will be
 	}
@@ -206,15 +207,15 @@ func (w *worker[M]) attempt() {
 // settle finishes the current message, by what its handler returned. It returns true
 // if the handler is to be called again.
 func (w *worker[M]) settle(err error) (again bool) {
-	d, n := &w.current, &w.counts
+	d, n := &w.current, &w.Counters
 	var refusal *Refusal
 	switch {
 	case err == nil:
-		n.handled.Add(1)
+		n.Handled.Add(1)
 		w.commit(d.Item)
 		return false
 	case errors.Is(err, ErrUnhandled):
-		n.unhandled.Add(1)
+		n.Unhandled.Add(1)
 		w.refuse(d.Item, wire.ReasonImplementationSpecific, "no handler for this topic")
 		w.cfg.Observer.Unhandled(d.Message)
 		return false
@@ -223,7 +224,7 @@ func (w *worker[M]) settle(err error) (again bool) {
 	}
 	refused := errors.As(err, &refusal)
 	last := refused || d.Attempt >= w.cfg.Attempts
-	n.failed.Add(1)
+	n.Failed.Add(1)
 	w.cfg.Observer.HandlerFailed(d.Message, err, last)
 	switch {
 	case refused:
@@ -251,14 +252,14 @@ func (w *worker[M]) commit(item Item[M]) {
 // happened.
 func (w *worker[M]) committed(err error) {
 	if err != nil {
-		w.cfg.Observer.DedupeFailed(err)
+		w.cfg.Observer.StoreFailed(err)
 	}
 	w.acknowledge(w.current.Item, wire.ReasonSuccess, "")
 }
 
 // refuse gives the claim of a message back, and acknowledges it with a reason code.
 func (w *worker[M]) refuse(item Item[M], code byte, text string) {
-	w.counts.refused.Add(1)
+	w.Counters.Refused.Add(1)
 	if item.key != "" {
 		c := w.keys.claim(item.key)
 		callback.Try(func() { _ = w.cfg.Dedupe.Abort(w.finishing, c) }) // else its lease ends it
@@ -283,6 +284,6 @@ func (b *Inbox[M]) complete(in *session.Inbound, code byte, text string) {
 		return
 	}
 	if err := b.cfg.Session.Complete(in, code, text); err != nil {
-		b.cfg.Observer.AckFailed(err)
+		b.cfg.Observer.StoreFailed(err)
 	}
 }

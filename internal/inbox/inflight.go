@@ -12,17 +12,16 @@ import (
 // inFlight are the dedupe keys of messages that are received and not finished. Their
 // number is bounded by what workers and resequencers hold.
 type inFlight struct {
-	earlier notify.Signal // a lease is due earlier than due returned
+	leased notify.Signal // lease is known
 
-	mu   sync.Mutex
-	keys map[string]holder
-	next time.Time // when a lease is due, as due returned; zero: never
+	mu    sync.Mutex
+	keys  map[string]holder
+	lease time.Duration // of the claims; 0: they need no renewal
 }
 
 // holder is the message that holds a key.
 type holder struct {
 	claim  dedupe.Claim       // zero until the cache has granted it
-	renew  time.Time          // when its lease is due; zero: never
 	copies []*session.Inbound // of copies of the message, acknowledged with it
 }
 
@@ -43,11 +42,17 @@ func (f *inFlight) join(key string, in *session.Inbound) (isHolder bool) {
 	return !held
 }
 
-// grant stores the claim that the cache has granted.
+// grant stores the claim that the cache has granted for a key.
 func (f *inFlight) grant(c dedupe.Claim) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.store(f.keys[c.Key], c)
+	h := f.keys[c.Key]
+	h.claim = c
+	f.keys[c.Key] = h
+	if !c.Expires.IsZero() && f.lease == 0 {
+		f.lease = time.Until(c.Expires)
+		f.leased.Set()
+	}
 }
 
 // renewed stores a claim with its new lease, unless its message is finished.
@@ -55,23 +60,32 @@ func (f *inFlight) renewed(c dedupe.Claim) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if h := f.keys[c.Key]; h.claim.Token == c.Token {
-		f.store(h, c)
+		h.claim = c
+		f.keys[c.Key] = h
 	}
 }
 
-// minRenewal bounds how often a lease is renewed, where renewing fails.
-const minRenewal = 10 * time.Millisecond
+// interval returns how often to look for claims that are due. A renewal that fails is
+// repeated several times within a lease.
+func (f *inFlight) interval() time.Duration {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.lease == 0 {
+		return time.Hour
+	}
+	return f.lease / 8
+}
 
-// store stores a claim. Its lease is due when a third of it has passed.
-func (f *inFlight) store(h holder, c dedupe.Claim) {
-	h.claim, h.renew = c, time.Time{}
-	if !c.Expires.IsZero() {
-		h.renew = time.Now().Add(max(minRenewal, time.Until(c.Expires)/3))
-		if f.next.IsZero() || h.renew.Before(f.next) {
-			f.earlier.Set()
+// due returns the claims of which a third of the lease has passed.
+func (f *inFlight) due() (claims []dedupe.Claim) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for _, h := range f.keys {
+		if !h.claim.Expires.IsZero() && time.Until(h.claim.Expires) <= f.lease*2/3 {
+			claims = append(claims, h.claim)
 		}
 	}
-	f.keys[c.Key] = h
+	return claims
 }
 
 // claim returns the claim of a key.
@@ -102,22 +116,4 @@ func (f *inFlight) endAll() (claims []dedupe.Claim) {
 	}
 	f.keys = nil
 	return claims
-}
-
-// due returns the claims whose leases are due, and when the next is; zero: never.
-func (f *inFlight) due() (claims []dedupe.Claim, next time.Time) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	now := time.Now()
-	for _, h := range f.keys {
-		switch {
-		case h.renew.IsZero():
-		case !h.renew.After(now):
-			claims = append(claims, h.claim)
-		case next.IsZero() || h.renew.Before(next):
-			next = h.renew
-		}
-	}
-	f.next = next
-	return claims, next
 }

@@ -18,47 +18,36 @@ func (b *Inbox[M]) renewLeases() {
 		}
 	}()
 	defer b.cfg.Guard.Enter()()
-	timer := time.NewTimer(time.Hour)
-	defer timer.Stop()
-	for b.finishing.Err() == nil {
-		claims, next := b.keys.due()
-		for _, c := range claims {
-			b.renew(c)
-		}
-		if len(claims) > 0 {
-			continue
-		}
-		var due <-chan time.Time
-		if !next.IsZero() {
-			timer.Reset(time.Until(next))
-			due = timer.C
-		}
+	for {
 		select {
 		case <-b.finishing.Done():
-		case <-b.keys.earlier:
-		case <-due:
+			returned = true
+			return
+		case <-b.keys.leased:
+		case <-time.After(b.keys.interval()):
+			for _, c := range b.keys.due() {
+				b.renew(c)
+			}
 		}
 	}
-	returned = true
 }
 
-// renew renews one lease. If that fails, it is tried again when a third of the rest has
-// passed. If another owner has the key, it is not: the commit will report that too.
+// renew renews one lease. A lease that another owner has taken over is not renewed any
+// more; the commit will report that, too.
 func (b *Inbox[M]) renew(c dedupe.Claim) {
-	b.keys.renewed(c)
 	renewed, err := c, error(nil)
 	if p := callback.Try(func() { renewed, err = b.cfg.Dedupe.Renew(b.finishing, c) }); p != nil {
 		err = p
 	}
 	switch {
+	case b.finishing.Err() != nil:
 	case err == nil:
 		b.keys.renewed(renewed)
-		return
-	case b.finishing.Err() != nil:
-		return
-	case errors.Is(err, dedupe.ErrClaimLost):
-		c.Expires = time.Time{}
-		b.keys.renewed(c)
+	default:
+		if errors.Is(err, dedupe.ErrClaimLost) {
+			c.Expires = time.Time{}
+			b.keys.renewed(c)
+		}
+		b.cfg.Observer.StoreFailed(err)
 	}
-	b.cfg.Observer.DedupeFailed(err)
 }

@@ -31,8 +31,8 @@ func New[M any](cfg Config[M]) *Inbox[M] {
 	b.stopping, b.stop = context.WithCancel(context.Background())
 	b.handling, b.interrupt = context.WithCancel(context.Background())
 	b.finishing, b.finish = context.WithCancel(context.Background())
-	b.budget.limit, b.budget.freed = cfg.MaxBytes, notify.New()
-	b.keys.earlier = notify.New()
+	b.budget.limit, b.budget.used, b.budget.freed = cfg.MaxBytes, &b.Counters.Bytes, notify.New()
+	b.keys.leased = notify.New()
 	for range cfg.Workers {
 		w := &worker[M]{Inbox: b, waiting: waiting[M]{}, queue: queue[M]{ready: notify.New()}}
 		if cfg.Ordering != nil {
@@ -49,7 +49,7 @@ func New[M any](cfg Config[M]) *Inbox[M] {
 func (w *worker[M]) orderingOptions() ordering.Options {
 	o := *w.cfg.Ordering
 	o.OnGap = func(g ordering.Gap) {
-		w.counts.gaps.Add(1)
+		w.Counters.Gaps.Add(1)
 		w.ready.push(ready[M]{report: func() { w.cfg.Observer.Gap(g) }})
 	}
 	o.OnEpoch = func(stream string, before, after uint64) {

@@ -174,8 +174,7 @@ func (f *facts) HandlerFailed(m *message, err error, refused bool) {
 func (f *facts) Unhandled(m *message)               { f.add("unhandled %d", m.Number) }
 func (f *facts) Gap(g ordering.Gap)                 { f.add("gap %s %d-%d", g.Key, g.From, g.To) }
 func (f *facts) NewEpoch(s string, from, to uint64) { f.add("epoch %s %d %d", s, from, to) }
-func (f *facts) DedupeFailed(err error)             { f.add("dedupe: %v", err) }
-func (f *facts) AckFailed(err error)                { f.add("ack: %v", err) }
+func (f *facts) StoreFailed(err error)              { f.add("store: %v", err) }
 func (f *facts) Stalled(_ int64, leaving bool)      { f.add("stalled leaving=%v", leaving) }
 
 // store is a session.Store that outlives the process.
