@@ -49,13 +49,18 @@ type rig struct {
 func inBubble(t *testing.T, edit func(*inbox.Config[*message]), test func(r *rig)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
-		r := &rig{t: t, store: &store{seen: map[uint16]bool{}}, received: map[string]*message{}, facts: &facts{}, guard: &callback.Guard{}}
-		r.server = &server{r: r, window: 100}
+		r := newRig(t)
 		r.start(edit)
 		r.box.Start()
 		defer func() { r.stop(0) }()
 		test(r)
 	})
+}
+
+func newRig(t testing.TB) *rig {
+	r := &rig{t: t, store: &store{seen: map[uint16]bool{}}, received: map[string]*message{}, facts: &facts{}, guard: &callback.Guard{}}
+	r.server = &server{r: r, window: 100}
+	return r
 }
 
 // start makes the session and the inbox of a process.
