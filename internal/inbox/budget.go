@@ -127,7 +127,6 @@ func (b *Inbox[M]) stall(conn Conn, in *session.Inbound, size int64) bool {
 	if !q.closing.Load() {
 		b.cfg.Observer.Stalled(q.used.Load(), true)
 		q.fetching.Store(left)
-		q.watched.Store(true)
 		b.fetch()
 	}
 	return false

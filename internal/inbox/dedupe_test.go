@@ -127,6 +127,7 @@ type failing struct {
 	how            func() error
 	begins, wait   atomic.Int32
 	commits, renew atomic.Int32
+	renewals       atomic.Int32 // that succeeded
 }
 
 var errCache = errors.New("database is gone")
@@ -156,6 +157,7 @@ func (f *failing) Renew(ctx context.Context, c dedupe.Claim) (dedupe.Claim, erro
 	if f.renew.Add(-1) >= 0 {
 		return dedupe.Claim{}, f.how()
 	}
+	f.renewals.Add(1)
 	return f.Cache.Renew(ctx, c)
 }
 
@@ -281,6 +283,9 @@ func TestInbox_RenewsLeases(t *testing.T) {
 				}
 				if token == 0 {
 					t.Error("the handler has no token")
+				}
+				if n := cache.renewals.Load(); n > 2*2*25 { // of two claims, each at a third of the lease
+					t.Errorf("%d renewals in 25 s", n)
 				}
 				time.Sleep(time.Minute)
 				r.wantAcks("1", "2", "3")

@@ -164,6 +164,19 @@ func TestInbox_SurvivesPanicsAndGoexit(t *testing.T) {
 	}
 }
 
+// A Goexit outside the calls of the application that belong to a message does not
+// finish the message a second time.
+func TestInbox_SurvivesGoexitInTheObserver(t *testing.T) {
+	inBubble(t, func(cfg *config) { cfg.Workers = 1 }, func(r *rig) {
+		r.facts.onUnhandled = runtime.Goexit
+		r.server.connect()
+		r.send(with(on("t", 1, 1)[0], func(context.Context, *delivery) error { return inbox.ErrUnhandled }))
+		r.send(on("t", 1, 2)...)
+		r.wantAcks("1 0x83 no handler for this topic", "2")
+		r.wantFacts("unhandled 1", "handled 2")
+	})
+}
+
 func TestInbox_KeepsTheRestBetweenAttempts(t *testing.T) {
 	inBubble(t, nil, func(r *rig) {
 		r.server.connect()
@@ -239,6 +252,11 @@ func TestInbox_Stop(t *testing.T) {
 				}
 				r.server.connect()
 				r.send(on("u", 1, 3)...) // pushed after the end
+				r.send(on("u", 0, 4)...)
+				synctest.Wait()
+				if n := r.box.Stats().DroppedQoS0; n != 1 {
+					t.Errorf("%d messages of QoS 0 are dropped", n)
+				}
 				if got := fmt.Sprint(r.acked()); got != tt.acks {
 					t.Errorf("acknowledged %v, want %v", got, tt.acks)
 				}
@@ -281,6 +299,7 @@ func TestInbox_RestoresTheOrder(t *testing.T) {
 		{"swapped", ordering.DeliverLate, []uint64{1, 3, 2}, "[handled 1 handled 3 handled 2]", inbox.Stats{Handled: 3}},
 		{"a duplicate", ordering.DeliverLate, []uint64{1, 1}, "[handled 1]", inbox.Stats{Handled: 1, Duplicates: 1}},
 		{"a gap", ordering.DeliverLate, []uint64{1, 4, 0}, "[handled 1 gap s 2-3 handled 2]", inbox.Stats{Handled: 2, Gaps: 1}},
+		{"two gaps", ordering.DeliverLate, []uint64{1, 3, 5, 0}, "[handled 1 gap s 2-2 handled 2 gap s 4-4 handled 3]", inbox.Stats{Handled: 3, Gaps: 2}},
 		{"a late message", ordering.DeliverLate, []uint64{1, 3, 0, 2}, "[handled 1 gap s 2-2 handled 2 handled 4]", inbox.Stats{Handled: 3, Gaps: 1}},
 		{"a late message is dropped", ordering.DropLate, []uint64{1, 3, 0, 2}, "[handled 1 gap s 2-2 handled 2]", inbox.Stats{Handled: 2, Gaps: 1, Late: 1}},
 	} {

@@ -204,7 +204,7 @@ func (h *history) run() {
 		n := min(len(list), 1+h.rnd.IntN(10))
 		h.send(list[:n]...)
 		list = list[n:]
-		time.Sleep(time.Duration(h.rnd.Int64N(int64(5*time.Second))))
+		time.Sleep(time.Duration(h.rnd.Int64N(int64(5 * time.Second))))
 		switch h.rnd.IntN(6) {
 		case 0:
 			h.server.connect()

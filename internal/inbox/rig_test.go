@@ -156,6 +156,8 @@ func (r *rig) wantFacts(want ...string) {
 
 // facts is an Observer that records what it is told, and what handlers accepted.
 type facts struct {
+	onUnhandled func() // nil: nothing
+
 	mu   sync.Mutex
 	list []string
 }
@@ -176,7 +178,12 @@ func (f *facts) take() (list []string) {
 func (f *facts) HandlerFailed(m *message, err error, refused bool) {
 	f.add("failed %d %v refused=%v", m.Number, err, refused)
 }
-func (f *facts) Unhandled(m *message)               { f.add("unhandled %d", m.Number) }
+func (f *facts) Unhandled(m *message) {
+	f.add("unhandled %d", m.Number)
+	if f.onUnhandled != nil {
+		f.onUnhandled()
+	}
+}
 func (f *facts) Gap(g ordering.Gap)                 { f.add("gap %s %d-%d", g.Key, g.From, g.To) }
 func (f *facts) NewEpoch(s string, from, to uint64) { f.add("epoch %s %d %d", s, from, to) }
 func (f *facts) StoreFailed(err error)              { f.add("store: %v", err) }
