@@ -89,7 +89,7 @@ func TestImportDirections(t *testing.T) {
 		"internal/wire/control":       {"internal/wire"},
 		"internal/session":            {"internal/wire", paho},
 		"internal/link":               {"internal/session", "internal/wire", "reliability", paho},
-		"internal/status":             {"client/presence", "reliability"},
+		"internal/status":             {"client/presence", "reliability", "internal/session", "internal/wire"},
 		"internal/ackserver":          {"internal/wire", "internal/wire/control"},
 		"internal/leaktest":           {},
 	}

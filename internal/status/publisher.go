@@ -12,6 +12,8 @@ import (
 
 	"github.com/mooring-mqtt/mooring/client/presence"
 	"github.com/mooring-mqtt/mooring/internal/notify"
+	"github.com/mooring-mqtt/mooring/internal/session"
+	"github.com/mooring-mqtt/mooring/internal/wire"
 	"github.com/mooring-mqtt/mooring/reliability"
 )
 
@@ -30,6 +32,7 @@ type Publisher struct {
 
 // Config is what a Publisher needs.
 type Config struct {
+	Topic  string // "": nothing is published
 	Format Format
 	// Failed reports a message that was not published, or not accepted.
 	Failed func(error)
@@ -40,22 +43,15 @@ type Config struct {
 
 // Connection publishes status messages.
 type Connection interface {
-	// PublishStatus publishes payload, retained and at QoS 1, ahead of stored
-	// messages. On an error nothing was sent. Otherwise answered is called once, on
-	// this connection or a later one, with the reason code of PUBACK, or with
-	// ErrSessionLost. It is not called if an identical message takes the place of this
-	// one.
-	PublishStatus(payload []byte, answered func(reason byte, err error)) error
+	// PublishStatus publishes a message ahead of stored ones. On an error nothing was
+	// sent: session.ErrWindowFull and ErrIDsInUse may pass. Otherwise answered is called
+	// once, on this connection or a later one: with the reason code of PUBACK, and an
+	// error if that is a refusal, or with session.ErrSessionLost. It is not called if an
+	// identical message takes the place of this one.
+	PublishStatus(p *wire.Publish, answered func(reason byte, err error)) error
 	// Cause is why the connection has ended; nil while it is up.
 	Cause() error
 }
-
-var (
-	// ErrNoRoom: the server's Receive Maximum allows no message now.
-	ErrNoRoom = errors.New("status: the server's Receive Maximum allows no message now")
-	// ErrSessionLost: the message went with the session of the server.
-	ErrSessionLost = errors.New("status: the server lost the session")
-)
 
 // New returns a Publisher.
 func New(cfg Config) *Publisher {
@@ -67,10 +63,15 @@ func (p *Publisher) now() time.Duration { return time.Since(p.start) }
 // Stats returns a snapshot.
 func (p *Publisher) Stats() Stats { return p.plan.snapshot() }
 
+// BootID identifies this client in structured messages.
+func (p *Publisher) BootID() presence.BootID { return p.cfg.Format.Boot }
+
 // Birth publishes online on a new connection: the server may have published the will.
 func (p *Publisher) Birth(c Connection) {
-	p.plan.connected()
-	p.publish(c, presence.ReasonBirth)
+	if p.cfg.Topic != "" {
+		p.plan.connected()
+		p.publish(c, presence.ReasonBirth)
+	}
 }
 
 // Run publishes what else is due on a connection: heartbeats, corrections, and the
@@ -106,21 +107,25 @@ func (p *Publisher) publish(c Connection, reason string) {
 	}
 	now := p.now()
 	m := p.plan.publish(now, reason, func() []byte { return p.cfg.Format.Payload(presence.Online, reason) })
-	err := c.PublishStatus(m.payload, func(code byte, err error) { p.answered(m, code, err) })
+	err := c.PublishStatus(p.packet(m.payload), func(code byte, err error) { p.answered(m, code, err) })
 	p.mu.Unlock()
 	switch {
 	case err == nil:
 	case c.Cause() != nil: // the next connection has a birth
 		p.plan.forgotten(m)
-	case p.plan.unsent(now, m, errors.Is(err, ErrNoRoom)):
+	case p.plan.unsent(now, m, errors.Is(err, session.ErrWindowFull) || errors.Is(err, session.ErrIDsInUse)):
 		p.cfg.Failed(err)
 	}
+}
+
+func (p *Publisher) packet(payload []byte) *wire.Publish {
+	return &wire.Publish{Topic: p.cfg.Topic, Payload: payload, QoS: 1, Retain: true}
 }
 
 // answered handles the answer to a message.
 func (p *Publisher) answered(m *message, code byte, err error) {
 	switch {
-	case errors.Is(err, ErrSessionLost):
+	case errors.Is(err, session.ErrSessionLost):
 		p.plan.forgotten(m)
 	case err != nil:
 		p.plan.refused(p.now(), m, reliability.Classify(code).Retryable())
@@ -139,12 +144,12 @@ func (p *Publisher) End(c Connection, offline bool) <-chan bool {
 	p.ended = true
 	p.plan.end()
 	accepted := make(chan bool, 1)
-	if !offline {
+	if !offline || p.cfg.Topic == "" {
 		accepted <- false
 		return accepted
 	}
-	err := c.PublishStatus(p.cfg.Format.Payload(presence.Offline, presence.ReasonClose), func(_ byte, err error) {
-		if err != nil && !errors.Is(err, ErrSessionLost) {
+	err := c.PublishStatus(p.packet(p.cfg.Format.Payload(presence.Offline, presence.ReasonClose)), func(_ byte, err error) {
+		if err != nil && !errors.Is(err, session.ErrSessionLost) {
 			p.cfg.Failed(err)
 		}
 		accepted <- err == nil

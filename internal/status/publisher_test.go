@@ -13,7 +13,9 @@ import (
 
 	"github.com/mooring-mqtt/mooring/client/presence"
 	"github.com/mooring-mqtt/mooring/internal/leaktest"
+	"github.com/mooring-mqtt/mooring/internal/session"
 	"github.com/mooring-mqtt/mooring/internal/status"
+	"github.com/mooring-mqtt/mooring/internal/wire"
 )
 
 func TestMain(m *testing.M) { leaktest.Main(m) }
@@ -33,7 +35,7 @@ type connection struct {
 
 func accept(answered func(byte, error)) { answered(0, nil) }
 
-func (c *connection) PublishStatus(payload []byte, answered func(byte, error)) error {
+func (c *connection) PublishStatus(p *wire.Publish, answered func(byte, error)) error {
 	if c.blocking != nil {
 		<-c.blocking
 	}
@@ -42,7 +44,10 @@ func (c *connection) PublishStatus(payload []byte, answered func(byte, error)) e
 	if c.err != nil {
 		return c.err
 	}
-	c.log = append(c.log, fmt.Sprintf("%v %s", time.Since(c.began), payload))
+	if p.Topic != "status/c" || p.QoS != 1 || !p.Retain {
+		return fmt.Errorf("published %+v", p)
+	}
+	c.log = append(c.log, fmt.Sprintf("%v %s", time.Since(c.began), p.Payload))
 	if c.answer != nil {
 		go c.answer(answered)
 	}
@@ -70,7 +75,7 @@ type rig struct {
 
 func newRig(f status.Format) *rig {
 	r := &rig{}
-	r.Publisher = status.New(status.Config{Format: f,
+	r.Publisher = status.New(status.Config{Topic: "status/c", Format: f,
 		Failed:    func(err error) { r.failed = append(r.failed, err) },
 		Contested: func(b presence.BootID) { r.contested = append(r.contested, b) },
 	})
@@ -150,10 +155,10 @@ func TestPublisher_End(t *testing.T) {
 	}{
 		"accepted":            {offline: true, accepted: true},
 		"refused":             {offline: true, code: 0x97, answer: errRefused, failed: 1},
-		"lost":                {offline: true, answer: status.ErrSessionLost},
-		"not sent":            {offline: true, err: status.ErrNoRoom},
+		"lost":                {offline: true, answer: session.ErrSessionLost},
+		"not sent":            {offline: true, err: session.ErrWindowFull},
 		"left to the will":    {},
-		"left to it, no room": {err: status.ErrNoRoom},
+		"left to it, no room": {err: session.ErrWindowFull},
 	} {
 		t.Run(name, func(t *testing.T) {
 			inBubble(t, plain, func(t *testing.T, r *rig, c *connection) {
@@ -179,12 +184,12 @@ func TestPublisher_ReportsFailures(t *testing.T) {
 		failed int
 		again  bool // a second later
 	}{
-		"no room":                     {err: status.ErrNoRoom, failed: 1, again: true},
+		"no room":                     {err: session.ErrWindowFull, failed: 1, again: true},
 		"the server cannot accept it": {err: errRefused, failed: 1},
 		"the connection has ended":    {err: errRefused, cause: errors.New("EOF")},
 		"refused for now":             {code: 0x97, answer: errRefused, failed: 1, again: true},
 		"refused":                     {code: 0x87, answer: errRefused, failed: 1},
-		"the session is lost":         {answer: status.ErrSessionLost},
+		"the session is lost":         {answer: session.ErrSessionLost},
 	} {
 		t.Run(name, func(t *testing.T) {
 			inBubble(t, plain, func(t *testing.T, r *rig, c *connection) {
@@ -284,4 +289,19 @@ func TestPublisher_Received(t *testing.T) {
 			}
 		})
 	}
+}
+
+func TestPublisher_WithoutATopic(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := status.New(status.Config{})
+		c := &connection{}
+		p.Birth(c)
+		ctx, cancel := context.WithTimeout(t.Context(), time.Hour)
+		defer cancel()
+		p.Run(ctx, c)
+		if <-p.End(c, true) || p.Stats() != (status.Stats{}) {
+			t.Error("a message was published")
+		}
+		c.want(t)
+	})
 }
