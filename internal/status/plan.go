@@ -100,14 +100,6 @@ func (p *plan) end() {
 	p.ended = true
 }
 
-// speaks reports whether the server has accepted a message on this connection, or
-// may.
-func (p *plan) speaks() bool {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return !p.ended && (p.born || p.retryAt > 0 || len(p.open) > 0)
-}
-
 // next returns the reason of the message that is due now, or "" and how long to wait.
 func (p *plan) next(now time.Duration) (reason string, wait time.Duration) {
 	p.mu.Lock()
