@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/mooring-mqtt/mooring/internal/link"
+	"github.com/mooring-mqtt/mooring/internal/safe"
 )
 
 // Close ends the client and returns when all its goroutines have ended. Running
@@ -140,7 +141,7 @@ func (c *Client) teardown(started, clean bool) {
 	if err == nil {
 		err = ErrClosed
 	}
-	c.outbox.Close(err)
+	c.outbox.Close(safe.Unknown(err)) // the store keeps the messages
 	if c.ownStore {
 		err = c.store.Close()
 	} else {

@@ -73,7 +73,7 @@ func TestImportDirections(t *testing.T) {
 	t.Parallel()
 	const paho = "github.com/eclipse/paho.golang"
 	// every package may wake goroutines and share the topic tree
-	everybody := []string{"internal/notify", "internal/callback", "internal/topic", "internal/fsys"}
+	everybody := []string{"internal/notify", "internal/callback", "internal/topic", "internal/fsys", "internal/safe"}
 	may := map[string][]string{
 		"client": {"client/presence", "reliability", "dedupe", "ordering", "persistence", "internal/wire", "internal/session", "internal/link", "internal/outbox", "internal/inbox",
 			"internal/subs", "internal/retained", "internal/status", paho},

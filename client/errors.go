@@ -5,6 +5,7 @@ import (
 	"fmt"
 
 	"github.com/mooring-mqtt/mooring/internal/link"
+	"github.com/mooring-mqtt/mooring/internal/safe"
 	"github.com/mooring-mqtt/mooring/internal/wire"
 	"github.com/mooring-mqtt/mooring/persistence"
 	"github.com/mooring-mqtt/mooring/reliability"
@@ -12,29 +13,29 @@ import (
 
 var (
 	// ErrClosed is returned when the client has ended, or is ending.
-	ErrClosed = errors.New("client: closed; create a client with the same store to continue")
+	ErrClosed = safe.New("client: closed; create a client with the same store to continue")
 	// ErrNilClient is returned by the methods of a nil *Client.
-	ErrNilClient = errors.New("client: the Client is nil; check the error that New returned")
+	ErrNilClient = safe.New("client: the Client is nil; check the error that New returned")
 	// ErrAbort, as the cause of the cancelation of Start's context, ends the client
 	// without DISCONNECT, so that the server publishes the will.
 	ErrAbort = errors.New("client: aborted without DISCONNECT")
 	// ErrDraining is returned by Publish after Drain was called.
-	ErrDraining = errors.New("client: draining; publish before Drain or with another client")
+	ErrDraining = safe.New("client: draining; publish before Drain or with another client")
 	// ErrNotConnected is returned for a QoS 0 message while there is no connection.
-	ErrNotConnected = errors.New("client: not connected; use QoS 1 or 2 to store the message and send it later")
+	ErrNotConnected = safe.New("client: not connected; use QoS 1 or 2 to store the message and send it later")
 	// ErrStarted is returned when Start is called a second time.
-	ErrStarted = errors.New("client: already started; a client is started once")
+	ErrStarted = safe.New("client: already started; a client is started once")
 	// ErrSessionLost is the outcome of a message that was in flight when the server
 	// lost the session, if OnSessionLost of the message, or SessionConfig.OnLost,
 	// is FailInFlight.
 	ErrSessionLost = errors.New("client: the server lost the session in which the message was sent; it may have arrived; publish it again if a duplicate is acceptable")
 	// ErrConflated is the outcome of a message that was replaced by a newer one of
 	// the same topic before it was sent. Both had Conflate set.
-	ErrConflated = errors.New("client: replaced by a newer message of its topic before it was sent; publish without Conflate to send each one")
+	ErrConflated = safe.New("client: replaced by a newer message of its topic before it was sent; publish without Conflate to send each one")
 	// ErrNoReceipts is returned by Receipt when the store keeps no receipts.
-	ErrNoReceipts = errors.New("client: no receipts are kept; set Config.Store.Options.Retention.MaxReceipts to the number to keep")
+	ErrNoReceipts = safe.New("client: no receipts are kept; set Config.Store.Options.Retention.MaxReceipts to the number to keep")
 	// ErrNoDeadLetters is returned if a custom store does not keep dead letters.
-	ErrNoDeadLetters = errors.New("client: the store keeps no dead letters; implement persistence.DeadLetters")
+	ErrNoDeadLetters = safe.New("client: the store keeps no dead letters; implement persistence.DeadLetters")
 	// ErrUnknownSession is reported when the server holds a session for this
 	// ClientID that the store does not know, for example after the store was lost.
 	// The client discards that session at once, with the messages waiting in it.

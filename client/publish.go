@@ -6,6 +6,7 @@ import (
 	"sync"
 
 	"github.com/mooring-mqtt/mooring/internal/outbox"
+	"github.com/mooring-mqtt/mooring/internal/safe"
 	"github.com/mooring-mqtt/mooring/internal/wire"
 	"github.com/mooring-mqtt/mooring/persistence"
 	"github.com/mooring-mqtt/mooring/reliability"
@@ -20,9 +21,10 @@ import (
 // Publish copies what m refers to. Errors: *FieldError for a message that MQTT cannot
 // carry, persistence.ErrFull when a limit of the store is reached (see
 // Config.Store.WhenFull), persistence.ErrPacketTooLarge, *reliability.OpenError at QoS
-// 0 while the breaker is open, ErrClosed, ErrDraining. After an error nothing was
-// accepted, unless the store failed while writing: then the message may appear when
-// the store is opened again.
+// 0 while the breaker is open, ErrClosed, ErrDraining, and the cause of ctx. After an
+// error nothing was accepted, unless the store failed while writing: then the message
+// may appear when the store is opened again. reliability.SafeToRetry tells the
+// difference, except for ctx: if it ends, nothing was accepted.
 func (c *Client) Publish(ctx context.Context, m Message) (*Delivery, error) {
 	if c == nil {
 		return nil, ErrNilClient
@@ -85,7 +87,7 @@ func (c *Client) publishNow(m *Message, p *wire.Publish) (*Delivery, error) {
 		return nil, &reliability.OpenError{RetryAfter: wait}
 	}
 	if err := up.Gen.Publish(func(dst []byte) []byte { return wire.AppendPublish(dst, p) }); err != nil {
-		return nil, ErrNotConnected
+		return nil, safe.Unknown(ErrNotConnected) // a part of the output may have been sent
 	}
 	d := &Delivery{ID: m.ID}
 	d.waiter.Resolve(outbox.Result{State: outbox.Acked})

@@ -2,12 +2,12 @@ package client
 
 import (
 	"context"
-	"errors"
 	"sync"
 	"time"
 
 	"github.com/mooring-mqtt/mooring/internal/notify"
 	"github.com/mooring-mqtt/mooring/internal/retained"
+	"github.com/mooring-mqtt/mooring/internal/safe"
 	"github.com/mooring-mqtt/mooring/internal/wire"
 )
 
@@ -39,7 +39,7 @@ func (e SyncEnd) String() string {
 
 // ErrTooManyFilters is returned when 10,000 filters are watched, mirrored or fetched
 // already.
-var ErrTooManyFilters = errors.New("client: 10,000 filters are watched, mirrored or fetched already; close some, or use one filter with a wildcard for many")
+var ErrTooManyFilters = safe.New("client: 10,000 filters are watched, mirrored or fetched already; close some, or use one filter with a wildcard for many")
 
 // view is what StatusWatch and RetainedView have in common: the use of a filter,
 // whether all retained messages have come, and an end.

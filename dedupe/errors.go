@@ -3,16 +3,18 @@ package dedupe
 import (
 	"errors"
 	"fmt"
+
+	"github.com/mooring-mqtt/mooring/internal/safe"
 )
 
 // Errors for errors.Is.
 var (
-	ErrClosed          = errors.New("dedupe: cache is closed")
+	ErrClosed          = safe.New("dedupe: cache is closed")
 	ErrClaimLost       = errors.New("dedupe: claim lost")
-	ErrEmptyKey        = errors.New("dedupe: key is empty; use the message ID, or Hash for messages without one")
-	ErrKeyTooLong      = errors.New("dedupe: key is longer than 65,535 bytes; use its Hash")
-	ErrTooManyInFlight = errors.New("dedupe: too many claims in flight; commit or abort some, or raise Options.MaxInFlight")
-	ErrFormat          = errors.New("dedupe: not a dedupe log; use another path, or move the file away")
+	ErrEmptyKey        = safe.New("dedupe: key is empty; use the message ID, or Hash for messages without one")
+	ErrKeyTooLong      = safe.New("dedupe: key is longer than 65,535 bytes; use its Hash")
+	ErrTooManyInFlight = safe.New("dedupe: too many claims in flight; commit or abort some, or raise Options.MaxInFlight")
+	ErrFormat          = safe.New("dedupe: not a dedupe log; use another path, or move the file away")
 )
 
 // ClaimLostError reports a Commit, Renew or Abort of a claim that does not hold
@@ -56,6 +58,9 @@ func (e *InFlightError) Error() string {
 // Is makes errors.Is(err, ErrTooManyInFlight) true.
 func (e *InFlightError) Is(target error) bool { return target == ErrTooManyInFlight }
 
+// SafeToRetry returns true: no claim was made.
+func (*InFlightError) SafeToRetry() bool { return true }
+
 // CommitError reports that a committed key is not durable. Within this process
 // the key is a Duplicate all the same, and the next Commit that succeeds makes it
 // durable too. It unwraps to the error of the file system.
@@ -72,6 +77,9 @@ func (e *CommitError) Error() string {
 // Unwrap returns the error of the file system.
 func (e *CommitError) Unwrap() error { return e.Err }
 
+// SafeToRetry returns false: the key may be stored.
+func (*CommitError) SafeToRetry() bool { return false }
+
 // LockedError reports that another process, or another File of this process, has
 // the log open.
 type LockedError struct {
@@ -87,3 +95,6 @@ func (e *LockedError) Error() string {
 	}
 	return fmt.Sprintf("dedupe: %s is in use by %s; stop it or use another path", e.Path, holder)
 }
+
+// SafeToRetry returns true: nothing was opened.
+func (*LockedError) SafeToRetry() bool { return true }

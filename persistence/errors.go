@@ -3,6 +3,8 @@ package persistence
 import (
 	"errors"
 	"fmt"
+
+	"github.com/mooring-mqtt/mooring/internal/safe"
 )
 
 // What the methods of a store return, for errors.Is. Each message says what to
@@ -14,29 +16,29 @@ var (
 	// new file; see [FailedError].
 	ErrFailed = errors.New("persistence: the log has failed: close it, free or mend the disk, open it again")
 	// ErrFull: a limit is reached; see [FullError].
-	ErrFull = errors.New("persistence: the store is full: wait for acknowledgements, or raise its limits")
+	ErrFull = safe.New("persistence: the store is full: wait for acknowledgements, or raise its limits")
 	// ErrLocked: the folder is in use; see [LockedError].
-	ErrLocked = errors.New("persistence: the folder is in use: stop the other program, or use another folder")
+	ErrLocked = safe.New("persistence: the folder is in use: stop the other program, or use another folder")
 	// ErrPacketTooLarge: see [PacketTooLargeError].
-	ErrPacketTooLarge = errors.New("persistence: packet too large: split it or raise Limits.MaxPacketBytes")
+	ErrPacketTooLarge = safe.New("persistence: packet too large: split it or raise Limits.MaxPacketBytes")
 	// ErrUnknownStream: Message.Stream did not come from Stream of this store.
-	ErrUnknownStream = errors.New("persistence: unknown stream: register its name with Stream first")
+	ErrUnknownStream = safe.New("persistence: unknown stream: register its name with Stream first")
 	// ErrStreamName: the name given to Stream is empty or too long.
-	ErrStreamName = errors.New("persistence: a stream's name has 1 to 1,024 bytes: shorten it, for example to a hash")
+	ErrStreamName = safe.New("persistence: a stream's name has 1 to 1,024 bytes: shorten it, for example to a hash")
 	// ErrUnknownSequence: Release or Done with a sequence that was never given out.
-	ErrUnknownSequence = errors.New("persistence: unknown sequence: pass Entry.Seq or Ticket.Seq of this store")
+	ErrUnknownSequence = safe.New("persistence: unknown sequence: pass Entry.Seq or Ticket.Seq of this store")
 	// ErrUnknownResult: Done was called with an unknown kind of result.
-	ErrUnknownResult = errors.New("persistence: unknown result: use Acked, Refused, Expired, Dropped or DeadLettered")
+	ErrUnknownResult = safe.New("persistence: unknown result: use Acked, Refused, Expired, Dropped or DeadLettered")
 	// ErrPriority: Message.Priority is none of the three.
-	ErrPriority = errors.New("persistence: unknown priority: use Normal, High or Urgent")
+	ErrPriority = safe.New("persistence: unknown priority: use Normal, High or Urgent")
 	// ErrClientID: a ClientID is longer than CONNECT can carry.
-	ErrClientID = errors.New("persistence: a ClientID has at most 65,535 bytes")
+	ErrClientID = safe.New("persistence: a ClientID has at most 65,535 bytes")
 	// ErrKey: Message.Key is too long.
-	ErrKey = errors.New("persistence: a key has at most 1,024 bytes: shorten it, for example to a hash")
+	ErrKey = safe.New("persistence: a key has at most 1,024 bytes: shorten it, for example to a hash")
 	// ErrSessionLostPolicy: Message.OnSessionLost is none of the three.
-	ErrSessionLostPolicy = errors.New("persistence: unknown policy for a lost session: use AsConfigured, Republish or FailInFlight")
+	ErrSessionLostPolicy = safe.New("persistence: unknown policy for a lost session: use AsConfigured, Republish or FailInFlight")
 	// ErrPacketID: Seen or Cleared with 0, which is no packet identifier [MQTT-2.2.1-3].
-	ErrPacketID = errors.New("persistence: 0 is not a packet identifier: answer the packet as malformed")
+	ErrPacketID = safe.New("persistence: 0 is not a packet identifier: answer the packet as malformed")
 )
 
 // FullError says which limit is reached. It is an [ErrFull].

@@ -92,6 +92,9 @@ func (e *OpenError) Error() string {
 	return fmt.Sprintf("reliability: circuit breaker is open; try again in %v, or publish with QoS 1 or 2", e.RetryAfter)
 }
 
+// SafeToRetry returns true: no attempt was made.
+func (*OpenError) SafeToRetry() bool { return true }
+
 // Results for gobreaker. Errors are judged before, without its lock.
 var (
 	errFailed  = errors.New("failed")

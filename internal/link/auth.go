@@ -31,6 +31,9 @@ func (e *AuthError) Error() string {
 // Unwrap returns Err.
 func (e *AuthError) Unwrap() error { return e.Err }
 
+// SafeToRetry returns false: messages may have been sent on the connection.
+func (*AuthError) SafeToRetry() bool { return false }
+
 const (
 	authContinue       byte = 0x18
 	authReauthenticate byte = 0x19

@@ -53,6 +53,9 @@ func (e *CloseError) Error() string { return e.Err.Error() }
 // Unwrap returns Err.
 func (e *CloseError) Unwrap() error { return e.Err }
 
+// SafeToRetry returns false: messages may have been sent on the connection.
+func (*CloseError) SafeToRetry() bool { return false }
+
 // violation is a Protocol Error that is answered with a DISCONNECT, also before the
 // session's generation has begun.
 func violation(t wire.Type, detail string) error {
@@ -74,6 +77,9 @@ type PacketTooLargeError struct{ Size, Maximum int }
 func (e *PacketTooLargeError) Error() string {
 	return fmt.Sprintf("mqtt: packet of %d bytes exceeds the server's Maximum Packet Size of %d; send less at a time", e.Size, e.Maximum)
 }
+
+// SafeToRetry returns true: the packet was not sent.
+func (*PacketTooLargeError) SafeToRetry() bool { return true }
 
 func quoted(s string) string {
 	if s == "" {

@@ -109,6 +109,9 @@ func (e *ProxyError) Error() string {
 	return s
 }
 
+// SafeToRetry returns true: there was no connection.
+func (*ProxyError) SafeToRetry() bool { return true }
+
 // Unwrap returns Err.
 func (e *ProxyError) Unwrap() error { return e.Err }
 

@@ -36,6 +36,9 @@ func (e *TLSFileError) Error() string {
 // Unwrap returns Err.
 func (e *TLSFileError) Unwrap() error { return e.Err }
 
+// SafeToRetry returns true: there was no connection.
+func (*TLSFileError) SafeToRetry() bool { return true }
+
 // maxTLSFile bounds a file, in bytes. All public authorities together are smaller.
 const maxTLSFile = 4 << 20
 

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"time"
 
+	"github.com/mooring-mqtt/mooring/internal/safe"
 	"github.com/mooring-mqtt/mooring/internal/session"
 	"github.com/mooring-mqtt/mooring/internal/wire"
 	"github.com/mooring-mqtt/mooring/persistence"
@@ -45,7 +46,7 @@ func (o *Outbox) Add(ctx context.Context, d *Draft, w *Waiter) error {
 	}
 	if err := o.cfg.Store.Wait(ticket); err != nil {
 		o.open.forget(ticket.Seq)
-		return o.failed(err)
+		return safe.Unknown(o.failed(err)) // it may be in the log
 	}
 	if end != nil { // others have committed, sent and ended it already
 		end.ID = d.ID

@@ -31,3 +31,6 @@ type FieldError struct {
 }
 
 func (e *FieldError) Error() string { return "mqtt: " + e.Field + ": " + e.Problem }
+
+// SafeToRetry returns true: nothing was stored or sent.
+func (*FieldError) SafeToRetry() bool { return true }
