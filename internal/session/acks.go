@@ -5,11 +5,12 @@ import (
 	"slices"
 	"sync"
 
+	"github.com/mooring-mqtt/mooring/internal/notify"
 	"github.com/mooring-mqtt/mooring/internal/wire"
 )
 
-// queued is an acknowledgement on its way out, or a unstored message that had to
-// wait for the window.
+// queued is an acknowledgement that waits to be sent, or an unstored message that has
+// waited for the window.
 type queued struct {
 	g        *Generation
 	ack      wire.Ack
@@ -19,22 +20,23 @@ type queued struct {
 	end      error     // in place of ack: the connection ends, for this reason
 }
 
-// ackQueue holds acknowledgements of the current generation in the order they
-// must leave. What a server can cause that does not repeat itself is bounded by
-// the identifiers there are, each way; Generation.flooded catches one that goes
-// beyond. Its lock is the innermost of the package.
+// ackQueue holds the acknowledgements of the current generation in the order in which
+// they must leave. A server that does not repeat packets can queue no more than there
+// are identifiers in both directions; Generation.flooded detects one that does. Its
+// lock is the innermost of the package.
 type ackQueue struct {
-	mu     sync.Mutex
-	items  []queued
-	owed   bool // a sync, whether or not an acknowledgement waits for it
-	signal chan struct{}
+	ready notify.Signal // there are items, or a sync is owed
+
+	mu    sync.Mutex
+	items []queued
+	owed  bool // a sync, whether or not an acknowledgement waits for it
 }
 
 func (q *ackQueue) push(item queued) {
 	q.mu.Lock()
 	q.items = append(q.items, item)
 	q.mu.Unlock()
-	q.wake()
+	q.ready.Set()
 }
 
 // owe asks for a sync.
@@ -42,14 +44,7 @@ func (q *ackQueue) owe() {
 	q.mu.Lock()
 	q.owed = true
 	q.mu.Unlock()
-	q.wake()
-}
-
-func (q *ackQueue) wake() {
-	select {
-	case q.signal <- struct{}{}:
-	default:
-	}
+	q.ready.Set()
 }
 
 func (q *ackQueue) len() int {
@@ -67,8 +62,8 @@ func (q *ackQueue) swap(spare []queued) (items []queued, owed bool) {
 	return items, owed
 }
 
-// discard drops what a connection leaves behind. The exchanges go on from the
-// store on the next one, where their syncs are owed again.
+// discard drops the acknowledgements of a connection that has ended. The exchanges
+// continue from the store on the next one, where their syncs are owed again.
 func (q *ackQueue) discard() {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -83,8 +78,8 @@ func owesSync(items []queued) bool {
 // maxQueued is one acknowledgement for each identifier of both directions.
 const maxQueued = 2 * 65_535
 
-// flooded says that the server repeats packets faster than they can be
-// answered.
+// flooded returns an error if the server repeats packets faster than they can be
+// acknowledged.
 func (g *Generation) flooded(t wire.Type) error {
 	if g.s.acks.len() < maxQueued {
 		return nil
@@ -93,16 +88,25 @@ func (g *Generation) flooded(t wire.Type) error {
 		Detail: "it and others are repeated faster than they can be acknowledged"}
 }
 
-// RunAcks writes acknowledgements until ctx is done: it takes all that are
-// queued, syncs the store once if any of them owes it (released before
-// PUBREL, seen before PUBREC, cleared before PUBCOMP), and sends them
-// together. What is queued when ctx ends is still synced and sent where the
-// connection stands.
+// EndAfterAcks ends a connection for a reason, after the queued acknowledgements have
+// left. Their messages would be redelivered otherwise.
+func (s *Session) EndAfterAcks(w Writer, reason error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.cur != nil && s.cur.w == w {
+		s.acks.push(queued{g: s.cur, end: reason})
+	}
+}
+
+// RunAcks sends acknowledgements until ctx ends. It takes all that are queued, syncs
+// the store once if one of them needs it (released before PUBREL, seen before PUBREC,
+// cleared before PUBCOMP), and sends them together. It does so a last time when ctx
+// has ended.
 func (s *Session) RunAcks(ctx context.Context) {
 	var batch []queued
 	for {
 		select {
-		case <-s.acks.signal:
+		case <-s.acks.ready:
 		case <-ctx.Done():
 			s.sendAcks(s.acks.swap(batch))
 			return
@@ -123,8 +127,8 @@ func (s *Session) sendAcks(batch []queued, owed bool) {
 	s.mu.Unlock()
 	if owed {
 		if err := s.cfg.Store.Sync(); err != nil {
-			// Nothing that owes a sync may leave. The connection goes, so that
-			// the exchange starts again once the store is well.
+			// Nothing may leave before the sync. The connection ends, so that the
+			// exchange starts again when the store works again.
 			if cur != nil {
 				cur.w.Fail(err)
 			}
@@ -134,7 +138,7 @@ func (s *Session) sendAcks(batch []queued, owed bool) {
 	if cur == nil || len(batch) == 0 {
 		return
 	}
-	// A write error has closed the connection; the server will ask again.
+	// A write error has closed the connection, and the server will redeliver.
 	_ = cur.w.Send(func(dst []byte) []byte {
 		for _, q := range batch {
 			switch {

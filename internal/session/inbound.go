@@ -1,100 +1,103 @@
 package session
 
-import (
-	"hash/maphash"
+import "github.com/mooring-mqtt/mooring/internal/wire"
 
-	"github.com/mooring-mqtt/mooring/internal/wire"
-)
-
-// Inbound is one received QoS 1 or 2 message on its way through its handler.
-// It outlives the connection it came on: where the same message comes again on
-// a resumed session, the delivery under way answers for both.
+// Inbound is a received QoS 1 or 2 message until it is acknowledged. It outlives the
+// connection that brought it: when a resumed session redelivers the message, the
+// handler that is running answers for both.
 type Inbound struct {
-	g       *Generation // the connection that waits for the acknowledgement
-	id      uint16
-	qos     byte
-	sum     uint64 // of topic and payload, to tell a redelivery from a new message
-	done    bool   // Complete was called
-	counted bool   // in Session.handling
-	handled bool   // and the store took note, so its acknowledgement may leave
-	reason  byte
-	text    string // reason string of a refusal
+	g           *Generation // the connection that waits for the acknowledgement
+	id          uint16
+	qos         byte
+	fingerprint uint64
+	counted     bool // in Session.handling
+	done        bool // Complete was called
+	handled     bool // and the store has recorded it, so the acknowledgement may leave
+	reason      byte
+	text        string // reason string of a refusal
 }
 
-// maxOrder bounds the acknowledgements that wait for an earlier one, against a
-// server that repeats itself: there are no more identifiers than that.
+// maxOrder limits the acknowledgements that wait for an earlier one, in case a server
+// repeats messages. There are no more identifiers than that.
 const maxOrder = 65_535
 
-// maxTopics and maxTopicBytes bound the interned Topic Names of a connection.
-// Beyond that each message has a copy of its own.
-const (
-	maxTopics     = 1024
-	maxTopicBytes = 1 << 20
-)
-
-// HandlePublish takes a PUBLISH that arrived on this generation's connection.
-// An error is an *wire.Error or the store's: the connection must be closed.
+// HandlePublish takes a PUBLISH that was received on this generation's connection. An
+// error is a *wire.Error or the store's, and the connection must be closed.
 func (g *Generation) HandlePublish(v wire.PublishView) error {
+	g.s.mu.Lock()
+	in, topic, isNew, err := g.receiveLocked(v)
+	g.s.mu.Unlock()
+	if isNew {
+		g.s.cfg.Deliver(in, topic, v)
+	}
+	return err
+}
+
+// receiveLocked registers a message. It is new if it is to be delivered.
+func (g *Generation) receiveLocked(v wire.PublishView) (in *Inbound, topic string, isNew bool, err error) {
 	s := g.s
-	s.mu.Lock()
 	if s.cur != g {
-		s.mu.Unlock()
-		return nil
+		return nil, "", false, nil
 	}
 	if err := g.flooded(wire.PUBLISH); err != nil {
-		s.mu.Unlock()
-		return err
+		return nil, "", false, err
 	}
-	topic, err := g.topicLocked(v)
-	if err != nil {
-		s.mu.Unlock()
-		return err
+	if topic, err = g.topicLocked(v); err != nil || v.QoS == 0 {
+		return nil, topic, err == nil, err
 	}
-	if v.QoS == 0 {
-		s.mu.Unlock()
-		s.cfg.Deliver(nil, topic, v)
-		return nil
-	}
-	// What a resumed session sends again does not count: mosquitto 2.0 sends
-	// all of it at once after a restart, whatever our Receive Maximum, and would
-	// do so again after each 0x93. Identifiers bound it, and nothing else may.
+	// What a resumed session sends again does not count. After a restart, mosquitto 2.0
+	// sends all of it at once, beyond the Receive Maximum, and would do so again after
+	// each 0x93. It is limited by the identifiers, and cannot be limited otherwise.
 	again := v.Dup && g.Present
 	if !again {
 		g.recv[v.PacketID] = struct{}{}
 	}
 	if !again && len(g.recv) > int(s.cfg.ReceiveMaximum) || len(g.order) >= maxOrder {
-		s.mu.Unlock()
-		return &wire.Error{Code: wire.ReasonReceiveMaximumExceeded, Packet: wire.PUBLISH,
-			Detail: "more unacknowledged messages than our Receive Maximum"}
+		return nil, "", false, &wire.Error{Code: wire.ReasonReceiveMaximumExceeded, Packet: wire.PUBLISH,
+			Detail: "more unacknowledged messages than the Receive Maximum of this client"}
 	}
-	sum := s.sum(topic, v)
+	fingerprint := s.fingerprint(topic, v)
+	if repeated, err := g.repeatedLocked(v, fingerprint); repeated || err != nil {
+		return nil, "", false, err
+	}
+	if !again && s.handling >= 2*int(s.cfg.ReceiveMaximum) {
+		return nil, "", false, &wire.Error{Code: wire.ReasonQuotaExceeded, Packet: wire.PUBLISH,
+			Detail: "handlers have not finished the messages of earlier connections"}
+	}
+	in = &Inbound{g: g, id: v.PacketID, qos: v.QoS, fingerprint: fingerprint, counted: !again}
+	if in.counted {
+		s.handling++
+	}
+	s.inbound[v.PacketID] = in
+	g.order = append(g.order, in)
+	return in, topic, true, nil
+}
+
+// repeatedLocked reports whether a message was received before. It is acknowledged
+// then, now or when its handler has finished.
+func (g *Generation) repeatedLocked(v wire.PublishView, fingerprint uint64) (repeated bool, err error) {
+	s := g.s
 	in, known := s.inbound[v.PacketID]
 	handled, seen := s.seen[v.PacketID]
-	if seen && v.QoS == 2 && handled != 0 && handled != sum {
-		// Another message under the identifier of one that we handled: the server
-		// was killed and goes on from a state in which it had not sent that one.
+	if seen && v.QoS == 2 && handled != 0 && handled != fingerprint {
+		// Another message under the identifier of a handled one: the server was killed,
+		// and continues from a state in which it had not sent that one.
 		if err := s.cfg.Store.Cleared(v.PacketID); err != nil {
-			s.mu.Unlock()
-			return err
+			return false, err
 		}
 		delete(s.seen, v.PacketID)
 		seen = false
 	}
 	switch {
 	case v.QoS == 2 && seen:
-		// Handled before, by identifier and not by DUP [MQTT-4.3.3-10].
-		s.stats.Redelivered++
+		// Handled before. The identifier tells, not DUP [MQTT-4.3.3-10].
 		if known && in.g != g {
 			delete(s.inbound, v.PacketID)
 		}
 		g.order = append(g.order, &Inbound{g: g, id: v.PacketID, qos: 2, handled: true})
-		g.advanceLocked()
-		s.mu.Unlock()
-		return nil
-	case known && in.qos == v.QoS && in.sum == sum && (v.QoS == 2 || v.Dup || in.g == g):
-		// The handler has it already, or is done with it. (At QoS 1 a message
-		// that does not say that it comes again is a new one [MQTT-4.3.2-5].)
-		s.stats.Redelivered++
+	case known && in.qos == v.QoS && in.fingerprint == fingerprint && (v.QoS == 2 || v.Dup || in.g == g):
+		// Its handler is running, or has finished. (At QoS 1, without DUP on another
+		// connection, it is a new message [MQTT-4.3.2-5].)
 		if in.g != g {
 			if in.done && !in.handled {
 				err = s.recordLocked(in)
@@ -104,84 +107,52 @@ func (g *Generation) HandlePublish(v wire.PublishView) error {
 		} else if v.QoS == 2 { // each has its PUBREC [MQTT-4.3.3-10]
 			g.order = append(g.order, in)
 		}
-		g.advanceLocked()
-		s.mu.Unlock()
-		return err
 	case known && in.g == g:
-		s.mu.Unlock()
-		return &wire.Error{Code: wire.ReasonProtocolError, Packet: wire.PUBLISH,
+		return false, &wire.Error{Code: wire.ReasonProtocolError, Packet: wire.PUBLISH,
 			Detail: "Packet Identifier is still in use for another message [MQTT-2.2.1-4]"}
+	default:
+		return false, nil
 	}
-	if !again && s.handling >= 2*int(s.cfg.ReceiveMaximum) {
-		s.mu.Unlock()
-		return &wire.Error{Code: wire.ReasonQuotaExceeded, Packet: wire.PUBLISH,
-			Detail: "the handlers have still to come to what earlier connections brought"}
+	s.stats.Redelivered++
+	g.advanceLocked()
+	return true, err
+}
+
+// Leave gives back a message that cannot be taken. It is not acknowledged, and the
+// server sends it again on the next connection [MQTT-4.4.0-1]. Leave must be called
+// from within Config.Deliver, in place of Complete. All later messages of the
+// connection must be left too, or they would be handled before it.
+func (s *Session) Leave(in *Inbound) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.uncountLocked(in)
+	if s.inbound[in.id] == in {
+		delete(s.inbound, in.id)
 	}
-	in = &Inbound{g: g, id: v.PacketID, qos: v.QoS, sum: sum, counted: !again}
+}
+
+func (s *Session) uncountLocked(in *Inbound) {
 	if in.counted {
-		s.handling++
-	}
-	s.inbound[v.PacketID] = in
-	g.order = append(g.order, in)
-	s.mu.Unlock()
-	s.cfg.Deliver(in, topic, v)
-	return nil
-}
-
-// sum tells a redelivery from a new message under the same identifier: by topic,
-// payload and user properties, among them the message ID. A server may change
-// the other properties from one delivery to the next.
-func (s *Session) sum(topic string, v wire.PublishView) uint64 {
-	sum := 31*maphash.String(s.seed, topic) + maphash.Bytes(s.seed, v.Payload)
-	for props := v.Properties; ; {
-		p, ok := props.Next()
-		if !ok {
-			return sum
-		}
-		if p.ID == wire.PropUser {
-			sum = 31*(31*sum+maphash.Bytes(s.seed, p.Bytes)) + maphash.Bytes(s.seed, p.Value)
-		}
+		in.counted = false
+		s.handling--
 	}
 }
 
-// topicLocked resolves a Topic Alias and interns the Topic Name.
-func (g *Generation) topicLocked(v wire.PublishView) (string, error) {
-	if v.TopicAlias > g.s.cfg.TopicAliasMaximum {
-		return "", &wire.Error{Code: wire.ReasonTopicAliasInvalid, Packet: wire.PUBLISH,
-			Detail: "Topic Alias is above the Topic Alias Maximum that was announced"}
-	}
-	if len(v.Topic) == 0 {
-		topic, ok := g.aliases[v.TopicAlias]
-		if !ok {
-			return "", &wire.Error{Code: wire.ReasonProtocolError, Packet: wire.PUBLISH,
-				Detail: "Topic Alias was not set before on this connection"}
-		}
-		return topic, nil
-	}
-	topic, ok := g.topics[string(v.Topic)]
-	if !ok {
-		topic = string(v.Topic)
-		if len(g.topics) < maxTopics && g.topicBytes+len(topic) <= maxTopicBytes {
-			g.topicBytes += len(topic)
-			g.topics[topic] = topic
-		}
-	}
-	if v.TopicAlias != 0 {
-		g.aliases[v.TopicAlias] = topic
-	}
-	return topic, nil
+// WriterOf returns the connection that brought a message last.
+func (s *Session) WriterOf(in *Inbound) Writer {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return in.g.w
 }
 
-// Complete says that the message was handled (a reason code below 0x80) or
-// refused. Its acknowledgement leaves when those of all messages received
-// before it have left [MQTT-4.6.0-2] [MQTT-4.6.0-3], on whichever connection
-// waits for it by then. A reason code that a client may not send becomes 0x80,
-// and a reason string that MQTT cannot carry is left out. It may be called from
-// any goroutine, once.
+// Complete reports that a message was handled (a reason code below 0x80) or refused.
+// Its acknowledgement leaves after those of all messages received before it
+// [MQTT-4.6.0-2] [MQTT-4.6.0-3], on the connection that waits for it by then. A reason
+// code that a client may not send becomes 0x80, and a reason string that MQTT cannot
+// carry is left out. Complete is called once for a message, from any goroutine.
 //
-// An error is the store's: the acknowledgement cannot leave and the connection
-// is closed; when the message comes again it is not handled again, only
-// recorded.
+// An error is the store's: the acknowledgement cannot leave, and the connection is
+// closed. When the message is redelivered, it is recorded and not handled again.
 func (s *Session) Complete(in *Inbound, reason byte, reasonString string) error {
 	switch {
 	case reason < 0x80:
@@ -193,12 +164,9 @@ func (s *Session) Complete(in *Inbound, reason byte, reasonString string) error 
 		reasonString = ""
 	}
 	s.mu.Lock()
-	if in.counted {
-		in.counted = false
-		s.handling--
-	}
+	s.uncountLocked(in)
 	if s.inbound[in.id] != in {
-		s.stats.StaleAcks++ // the session it belonged to is gone
+		s.stats.StaleAcks++ // its session is lost
 		s.mu.Unlock()
 		return nil
 	}
@@ -214,23 +182,23 @@ func (s *Session) Complete(in *Inbound, reason byte, reasonString string) error 
 	return err
 }
 
-// recordLocked marks in as handled, after the store has taken note of what must
-// outlive the process. It is done at once, connected or not: should the process
-// end now, the message will come again and must not be handled again.
+// recordLocked marks a message as handled, after the store has recorded what must
+// outlive the process. It does not wait for a connection: if the process ends now, the
+// message is redelivered and must not be handled again.
 func (s *Session) recordLocked(in *Inbound) error {
 	if in.qos == 2 && in.reason < 0x80 {
 		if err := s.cfg.Store.Seen(in.id); err != nil {
 			return err
 		}
-		s.seen[in.id] = in.sum
+		s.seen[in.id] = in.fingerprint
 		s.acks.owe()
 	}
 	in.handled = true
 	return nil
 }
 
-// advanceLocked queues the acknowledgements of all handled messages that no
-// unhandled one stands before.
+// advanceLocked queues the acknowledgements of the handled messages, up to the first
+// that is not handled.
 func (g *Generation) advanceLocked() {
 	s := g.s
 	n := 0
@@ -258,7 +226,7 @@ func (g *Generation) advanceLocked() {
 	g.order = g.order[n:]
 }
 
-// pubrel ends the receiver's part of a QoS 2 exchange.
+// pubrel ends the receiver's side of a QoS 2 exchange.
 func (g *Generation) pubrel(a wire.Ack) error {
 	s := g.s
 	s.mu.Lock()
@@ -272,12 +240,12 @@ func (g *Generation) pubrel(a wire.Ack) error {
 	if _, seen := s.seen[a.PacketID]; !seen {
 		s.stats.UnknownAcks++
 		out.Reason = wire.ReasonPacketIDNotFound
-		// It may have been cleared on a connection that went before the sync.
+		// It may have been cleared on a connection that ended before the sync.
 		s.acks.push(queued{g: g, ack: out, sync: true})
 		return nil
 	}
-	// The identifier is free before the server can know that it is: it must
-	// be, durably, or a new message under it would be taken for the old one.
+	// The identifier must be free, durably, before the server learns it. Otherwise a new
+	// message under it would be taken for the old one.
 	if err := s.cfg.Store.Cleared(a.PacketID); err != nil {
 		return err
 	}

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"sync"
 
+	"github.com/mooring-mqtt/mooring/internal/notify"
 	"github.com/mooring-mqtt/mooring/internal/wire"
 )
 
@@ -120,7 +121,7 @@ func New(cfg Config) *Session {
 		unstored: map[uint16]*unstored{},
 		unacked:  map[uint64]uint64{},
 	}
-	s.acks.signal = make(chan struct{}, 1)
+	s.acks.ready = notify.New()
 	for _, id := range cfg.Store.SeenIDs() {
 		s.seen[id] = 0
 	}
