@@ -21,61 +21,25 @@ import (
 // Publish accepts messages; Start connects it; Drain, Close or the end of
 // Start's context end it. All methods are safe for concurrent use.
 type Client struct {
-	cfg      Config
+	cfg      Config         // with defaults
+	guard    callback.Guard // knows which goroutines are inside functions of the application
+	life     life
+	reports  reports
 	store    persistence.Store
-	ownStore bool
-	clock    clock
-
 	session  *session.Session
 	link     *link.Link
 	identity *link.Identity
-	phase    phaseTracker
 	breaker  *reliability.Breaker
 	outbox   *outbox.Outbox
+	inbox    *inbox.Inbox[*Message]
 	router   router
 	subs     *subs.Table
 	views    views
-	inbox    *inbox.Inbox[*Message]
-
-	// publishers are the names that messages are numbered under, by priority.
-	publishers [persistence.Priorities]string
 
 	retainAsPublished atomic.Bool // of any subscription
-
-	guard    callback.Guard // which goroutines are inside functions of the application
-	mu       sync.Mutex
-	state    lifecycle
-	farewell DisconnectOptions // of a clean end
-	err      error             // why the client stopped
-
-	stopLink  context.CancelFunc
-	stopDrain context.CancelFunc
-	stopAcks  context.CancelFunc
-	linking   sync.WaitGroup  // link.Run
-	work      sync.WaitGroup  // drainer
-	answering sync.WaitGroup  // acknowledgements
-	done      chan struct{}   // closed when all has ended
-	ending    context.Context // ends when the end begins
-	beginEnd  context.CancelCauseFunc
-	endBy     time.Time // when CloseTimeout is over; of teardown
-
-	storeErr  error // of closing the store, under mu
-	announcer announcer
-	told      atomic.Bool // Stopped
-	findings  []Finding   // of Config.Lint
-	counters  counters
+	announcer         announcer
+	clock             clock
 }
-
-// lifecycle only ever moves forward.
-type lifecycle int
-
-const (
-	fresh lifecycle = iota
-	running
-	draining
-	closing
-	closed
-)
 
 // New checks cfg, opens the store and returns a client that accepts messages.
 // Errors: *ConfigError, and those of persistence.Open.
@@ -90,32 +54,19 @@ func New(cfg Config) (*Client, error) {
 		cfg:   cfg,
 		store: cfg.Store.Custom,
 		clock: newClock(),
-		done:  make(chan struct{}),
 	}
-	c.phase.enter(ConnectionState{Phase: PhaseIdle})
+	c.life.init()
+	c.reports.findings = findings
 	c.announcer.init(&c.cfg)
-	c.findings = findings
 	c.subs = subs.New(subs.Config{Report: c.subscriptionResult, NoAnswer: ErrAckTimeout})
 	c.views.init(c)
-	c.ending, c.beginEnd = context.WithCancelCause(context.Background())
-	for p, suffix := range streamSuffixes {
-		c.publishers[p] = cfg.Publishing.Publisher + suffix
-	}
 	if c.store == nil {
 		if err := c.openStore(); err != nil {
 			return nil, err
 		}
 	}
 	c.identity = c.newIdentity(temporaryID)
-	breaker := cfg.Publishing.Breaker
-	told := breaker.OnStateChange
-	breaker.OnStateChange = func(from, to reliability.State) {
-		if told != nil {
-			told(from, to)
-		}
-		c.event(BreakerChanged{From: from.String(), To: to.String()})
-	}
-	c.breaker = reliability.NewBreaker(breaker)
+	c.breaker = c.newBreaker()
 	c.outbox = outbox.New(outbox.Config{
 		Store:          c.store,
 		Breaker:        c.breaker,
@@ -144,8 +95,20 @@ func New(cfg Config) (*Client, error) {
 	return c, err
 }
 
+// newBreaker returns a breaker that reports its changes as events too.
+func (c *Client) newBreaker() *reliability.Breaker {
+	o := c.cfg.Publishing.Breaker
+	onChange := o.OnStateChange
+	o.OnStateChange = func(from, to reliability.State) {
+		if onChange != nil {
+			onChange(from, to)
+		}
+		c.event(BreakerChanged{From: from.String(), To: to.String()})
+	}
+	return reliability.NewBreaker(o)
+}
+
 func (c *Client) openStore() error {
-	c.ownStore = true
 	options := c.cfg.Store.Options
 	options.Limits.WhenFull = storePolicies[c.cfg.Store.WhenFull]
 	if c.cfg.Store.DeadLetters > 0 {
@@ -155,10 +118,10 @@ func (c *Client) openStore() error {
 		c.store = persistence.NewMemory(options)
 		return nil
 	}
-	told := options.OnCorruption
+	onCorruption := options.OnCorruption
 	options.OnCorruption = func(x persistence.Corruption) {
-		if told != nil {
-			told(x)
+		if onCorruption != nil {
+			onCorruption(x)
 		}
 		c.corrupted(x)
 	}
@@ -185,26 +148,22 @@ func (c *Client) Start(ctx context.Context) error {
 	if c == nil {
 		return ErrNilClient
 	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
+	l := &c.life
+	l.mu.Lock()
+	defer l.mu.Unlock()
 	switch {
-	case c.state == running:
-		return ErrStarted
-	case c.state != fresh:
+	case l.ended, l.draining:
 		return ErrClosed
+	case l.started:
+		return ErrStarted
 	}
-	c.state = running
-	linkCtx, stopLink := context.WithCancel(context.Background())
-	drainCtx, stopDrain := context.WithCancel(context.Background())
-	ackCtx, stopAcks := context.WithCancel(context.Background())
-	c.stopLink, c.stopDrain, c.stopAcks = stopLink, stopDrain, stopAcks
-
+	l.started = true
 	c.inbox.Start()
-	c.run(&c.work, func() { c.outbox.Run(drainCtx) })
-	c.run(&c.answering, func() { c.session.RunAcks(ackCtx) })
-	c.run(&c.linking, func() {
+	c.begin(&l.sending, c.outbox.Run)
+	c.begin(&l.acknowledging, c.session.RunAcks)
+	c.begin(&l.connecting, func(ctx context.Context) {
 		c.logFindings()
-		if err := c.link.Run(linkCtx); err != nil {
+		if err := c.link.Run(ctx); err != nil {
 			c.fail(connectionError(err))
 		}
 	})
@@ -215,10 +174,7 @@ func (c *Client) Start(ctx context.Context) error {
 			c.end(cause, &DisconnectOptions{})
 		}
 	})
-	go func() {
-		<-c.done
-		stop()
-	}()
+	context.AfterFunc(l.ending, func() { stop() })
 	return nil
 }
 
@@ -230,26 +186,26 @@ func (c *Client) run(group *sync.WaitGroup, f func()) {
 	})
 }
 
-// AwaitConnection waits until the client is connected. The error is ctx's, or
-// why the client stopped. Before Start it waits for that too.
+// AwaitConnection waits until the client is connected. It may be called before
+// Start. Errors: the cause of ctx, or why the client stopped.
 //
-// It does not wait for subscriptions: those declared before are made right behind
-// the connection, and before this client's own messages leave. Where another client
-// must find a subscription made, call Subscribe after AwaitConnection: it waits for
-// the server's answer then.
+// It does not wait for subscriptions. Those declared earlier are made on the new
+// connection, before messages of this client leave. To be sure that a subscription
+// exists before another client publishes, call Subscribe after AwaitConnection: it
+// waits for the server's answer.
 func (c *Client) AwaitConnection(ctx context.Context) error {
 	if c == nil {
 		return ErrNilClient
 	}
 	for {
-		changed := c.phase.changed.Changed()
+		changed := c.life.phase.changed.Changed()
 		if c.State().Phase == PhaseConnected {
 			return nil
 		}
 		select {
 		case <-changed:
-		case <-c.ending.Done():
-			return context.Cause(c.ending)
+		case <-c.life.ending.Done():
+			return context.Cause(c.life.ending)
 		case <-ctx.Done():
 			return context.Cause(ctx)
 		}
@@ -265,7 +221,7 @@ func (c *Client) Done() <-chan struct{} {
 	if c == nil {
 		return closedChannel
 	}
-	return c.done
+	return c.life.done
 }
 
 // closedChannel is Done of a nil Client.
@@ -281,32 +237,19 @@ func (c *Client) Err() error {
 	if c == nil {
 		return ErrNilClient
 	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.err
+	c.life.mu.Lock()
+	defer c.life.mu.Unlock()
+	return c.life.err
 }
 
-// ClientID is the client identifier: the configured one, or the one made up. With
-// Config.Session.AssignedClientID it is empty until the server has named us, and then stays
-// the same.
+// ClientID returns the client identifier: the configured one, or the random one.
+// With SessionConfig.AssignedClientID it is empty until the first CONNACK, which
+// assigns it.
 func (c *Client) ClientID() string {
 	if c == nil {
 		return ""
 	}
 	return c.identity.ClientID()
-}
-
-// event tells e, unless Stopped was told: that is the last.
-func (c *Client) event(e Event) {
-	if c.cfg.OnEvent == nil || c.told.Load() {
-		return
-	}
-	if _, last := e.(Stopped); last {
-		c.told.Store(true)
-	}
-	if p := c.guard.Call(func() { c.cfg.OnEvent(e) }); p != nil {
-		c.cfg.Logger.Error("function of the application panicked", "function", "OnEvent", "panic", p.Value, "stack", string(p.Stack))
-	}
 }
 
 // clock is the time since the start, which no step of the wall clock moves. What

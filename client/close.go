@@ -3,11 +3,50 @@ package client
 import (
 	"context"
 	"errors"
+	"sync"
 	"time"
 
 	"github.com/mooring-mqtt/mooring/internal/link"
 	"github.com/mooring-mqtt/mooring/internal/safe"
 )
+
+// life is the life of a client. It begins with New, runs from Start, and ends once.
+type life struct {
+	phase  phaseTracker
+	ending context.Context // ends when the end begins; its cause is the error of calls from then on
+	end    context.CancelCauseFunc
+	done   chan struct{} // closed when all goroutines have ended
+
+	connecting, sending, acknowledging task // from Start
+
+	mu         sync.Mutex
+	started    bool
+	draining   bool
+	ended      bool              // the end has begun
+	err        error             // why the client stopped; nil after Close and Drain
+	disconnect DisconnectOptions // of a clean end
+	deadline   time.Time         // of the steps of teardown; its goroutine's alone
+	closeErr   error             // of the store; set before done is closed
+}
+
+func (l *life) init() {
+	l.done = make(chan struct{})
+	l.ending, l.end = context.WithCancelCause(context.Background())
+	l.phase.enter(ConnectionState{Phase: PhaseIdle})
+}
+
+// task is a goroutine of the client with one way to stop it.
+type task struct {
+	sync.WaitGroup
+	stop context.CancelFunc
+}
+
+// begin starts a task, which may call functions of the application.
+func (c *Client) begin(t *task, f func(ctx context.Context)) {
+	ctx, stop := context.WithCancel(context.Background())
+	t.stop = stop
+	c.run(&t.WaitGroup, func() { f(ctx) })
+}
 
 // Close ends the client and returns when all its goroutines have ended. Running
 // handlers finish, handled messages are acknowledged, the status goes offline, and
@@ -18,42 +57,39 @@ import (
 // Called from a handler, from OnEvent or from another function that this client
 // calls, Close returns at once and the client ends after that function has
 // returned, see Done. Close of another client waits there as everywhere.
-func (c *Client) Close() error {
+func (c *Client) Close() error { return c.closeWith(DisconnectOptions{}) }
+
+func (c *Client) closeWith(o DisconnectOptions) error {
 	if c == nil {
 		return ErrNilClient
 	}
-	return c.closeWith(DisconnectOptions{})
-}
-
-func (c *Client) closeWith(g DisconnectOptions) error {
-	c.end(nil, &g)
+	c.end(nil, &o)
 	if c.guard.Inside() {
 		return nil
 	}
-	<-c.done
-	return c.closeErr()
+	<-c.life.done
+	return c.life.closeErr
 }
 
-// Drain ends the client when all that it accepted has an outcome. Publish
-// refuses new messages from here on. If ctx ends first, or the client fails,
-// the error is a *DrainError that says how many messages stay in the store.
-// Either way the client is closed when Drain returns.
+// Drain ends the client when all accepted messages have an outcome. From its call
+// on, Publish returns ErrDraining. If ctx ends first, or the client fails, the error
+// is a *DrainError with the number of messages that stay in the store. Either way
+// the client is closed when Drain returns; called from a function that this client
+// calls, it ends after that function has returned.
 func (c *Client) Drain(ctx context.Context) error {
 	if c == nil {
 		return ErrNilClient
 	}
-	c.mu.Lock()
-	if c.state < draining {
-		c.state = draining
+	c.life.mu.Lock()
+	if !c.life.draining && !c.life.ended {
+		c.life.draining = true
 		c.outbox.Refuse(ErrDraining)
 	}
-	c.mu.Unlock()
-	c.inbox.StopStalling() // acknowledgements may be behind a stalled reader
-	var cause error
-	if !c.started() {
-		cause = errNotStarted // nothing will ever be sent
-	}
-	if cause == nil {
+	started := c.life.started
+	c.life.mu.Unlock()
+	c.inbox.StopStalling() // a stalled reader would hold back acknowledgements
+	cause := errNotStarted // nothing will be sent
+	if started {
 		cause = c.outbox.WaitIdle(ctx)
 	}
 	err := c.Close()
@@ -64,131 +100,112 @@ func (c *Client) Drain(ctx context.Context) error {
 	return err
 }
 
-var errNotStarted = errors.New("client: it was never started")
-
-func (c *Client) started() bool {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.stopLink != nil
-}
+var errNotStarted = errors.New("client: not started")
 
 // abort ends the client without DISCONNECT.
 func (c *Client) abort(cause error) { c.end(cause, nil) }
 
-// fail stops the client because going on is no use.
+// fail ends the client because of a fatal error.
 func (c *Client) fail(err error) {
 	c.cfg.Logger.Error("client stopped", "error", err)
-	c.end(err, nil)
+	c.abort(err)
 }
 
-// end begins the end, a clean one if there is a goodbye; only the first call counts.
-func (c *Client) end(cause error, g *DisconnectOptions) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.state >= closing {
+// end begins the end; only the first call has an effect. It is a clean one with
+// disconnect.
+func (c *Client) end(cause error, disconnect *DisconnectOptions) {
+	l := &c.life
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.ended {
 		return
 	}
-	started := c.stopLink != nil
-	c.state, c.err = closing, cause
-	c.phase.enter(ConnectionState{Phase: PhaseEnding, Err: cause})
+	l.ended, l.err = true, cause
+	if disconnect != nil {
+		l.disconnect = *disconnect
+	}
+	l.phase.enter(ConnectionState{Phase: PhaseEnding, Err: cause})
 	if cause == nil {
 		cause = ErrClosed
 	}
 	c.outbox.Stop(cause)
-	c.beginEnd(cause)
+	l.end(cause)
 	c.inbox.StopStalling()
-	if g != nil {
-		c.farewell = *g
-	}
-	go c.teardown(started, g != nil)
+	go c.teardown(l.started, disconnect != nil)
 }
 
-// teardown ends everything, from the inside out: no new sends, then the
-// handlers, then, behind the last word of the status, the acknowledgements of what
-// they handled, then the connection, then the store. Where there is no time for
-// that the connection goes first.
+// teardown ends everything, from the inside out: sending, then the handlers, then
+// the offline status, the acknowledgements of handled messages and DISCONNECT, then
+// the connection, then the store. Without a clean end the connection ends first.
 func (c *Client) teardown(started, clean bool) {
 	defer c.guard.Enter()()
-	c.endBy = time.Now().Add(c.cfg.Connection.CloseTimeout)
+	l := &c.life
+	l.deadline = time.Now().Add(c.cfg.Connection.CloseTimeout)
 	if started {
 		if !clean {
-			c.stopLink()
+			l.connecting.stop()
 		}
-		c.stopDrain()
+		l.sending.stop()
 		grace := time.Duration(0)
 		if clean {
 			grace = c.cfg.Connection.CloseTimeout
 		}
 		c.inbox.Stop(grace)
-		if soon := time.Now().Add(lastWords); c.endBy.Before(soon) {
-			c.endBy = soon
+		if least := time.Now().Add(disconnectTime); l.deadline.Before(least) {
+			l.deadline = least
 		}
 		if up := c.current(); up != nil && clean {
-			c.within(up, c.work.Wait)
+			c.within(up, l.sending.Wait)
 			c.views.close()
 			c.endSubscriptions(up)
-			c.goodbye(up)
+			c.disconnect(up)
 		}
-		c.stopLink()
-		c.stopAcks()
-		c.work.Wait()
-		c.answering.Wait()
-		c.linking.Wait()
+		l.connecting.stop()
+		l.acknowledging.stop()
+		l.sending.Wait()
+		l.acknowledging.Wait()
+		l.connecting.Wait()
 	}
 	c.views.close()
-	c.views.wait(c.patience())
-	err := c.Err()
-	if err == nil {
-		err = ErrClosed
-	}
-	c.outbox.Close(safe.Unknown(err)) // the store keeps the messages
-	if c.ownStore {
-		err = c.store.Close()
+	c.views.wait(l.timeLeft())
+	c.outbox.Close(safe.Unknown(context.Cause(l.ending))) // the store keeps the messages
+	if c.cfg.Store.Custom == nil {
+		l.closeErr = c.store.Close()
 	} else {
-		err = c.store.Sync()
+		l.closeErr = c.store.Sync()
 	}
-	c.mu.Lock()
-	c.state, c.storeErr = closed, err
-	cause := c.err
-	c.mu.Unlock()
-	c.phase.enter(ConnectionState{Phase: PhaseEnded, Err: cause})
-	c.event(Stopped{Err: cause})
-	close(c.done)
+	err := c.Err()
+	l.phase.enter(ConnectionState{Phase: PhaseEnded, Err: err})
+	c.event(Stopped{Err: err})
+	close(l.done)
 }
 
 const (
-	// lastWords is what is left of the end when handlers have used up CloseTimeout,
-	// for acknowledgements and the goodbye.
-	lastWords = 700 * time.Millisecond
-	// lastWord is what a step has when those before it have used up all.
-	lastWord = 100 * time.Millisecond
+	// disconnectTime is what is left of the end when handlers have used up
+	// CloseTimeout, for acknowledgements, the offline status and DISCONNECT.
+	disconnectTime = 700 * time.Millisecond
+	// stepTime is what a step has when earlier steps have used up all.
+	stepTime = 100 * time.Millisecond
 )
 
-// patience is how long a step of the end may still take: CloseTimeout is for all of
-// them.
-func (c *Client) patience() time.Duration { return max(lastWord, time.Until(c.endBy)) }
+// timeLeft is how long the next step of teardown may take.
+func (l *life) timeLeft() time.Duration { return max(stepTime, time.Until(l.deadline)) }
 
 // endSubscriptions waits until the server has ended the subscriptions of closed views,
 // for at most what is left of CloseTimeout: a session that is kept would go on to
 // collect messages for them, and have less room for those of the application.
 func (c *Client) endSubscriptions(up *link.Up) {
 	if up.SessionExpiry > 0 {
-		ctx, cancel := context.WithTimeout(context.Background(), c.patience())
+		ctx, cancel := context.WithTimeout(context.Background(), c.life.timeLeft())
 		defer cancel()
 		c.subs.AwaitRemovals(ctx)
 	}
 }
 
-// within has the connection closed if f takes too long, so that nothing waits for a
-// peer that takes nothing.
+// within closes the connection if f takes longer than is left, so that nothing
+// waits for a peer that reads nothing.
 func (c *Client) within(up *link.Up, f func()) {
-	timer := time.AfterFunc(c.patience(), func() { _ = up.Close() })
+	timer := time.AfterFunc(c.life.timeLeft(), func() { _ = up.Close() })
 	defer timer.Stop()
 	f()
-}
-
-func (c *Client) closeErr() error {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.storeErr
 }

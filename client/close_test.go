@@ -81,9 +81,9 @@ var endings = map[string]func(c *Client, cancel context.CancelFunc) error{
 	},
 	"cancelled context": func(c *Client, cancel context.CancelFunc) error {
 		cancel()
-		c.mu.Lock()
-		fresh := c.stopLink == nil
-		c.mu.Unlock()
+		c.life.mu.Lock()
+		fresh := !c.life.started
+		c.life.mu.Unlock()
 		if fresh {
 			return c.Close() // nothing heeds a context before Start
 		}

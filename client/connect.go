@@ -97,14 +97,14 @@ func (c *Client) current() *link.Up { return c.link.Current() }
 type linkObserver struct{ *Client }
 
 func (c linkObserver) Connecting(server *url.URL, attempt int) {
-	c.phase.enter(ConnectionState{Phase: PhaseConnecting, Server: server.Redacted(), Attempt: attempt, Err: c.State().Err})
+	c.life.phase.enter(ConnectionState{Phase: PhaseConnecting, Server: server.Redacted(), Attempt: attempt, Err: c.State().Err})
 	c.event(Connecting{Server: server.Redacted(), Attempt: attempt})
 }
 
 func (c linkObserver) ConnectFailed(end link.End, d link.Decision) {
 	server, err := end.Server.Redacted(), connectionError(end.Err)
-	c.counters.connectFailures.Add(1)
-	c.phase.enter(ConnectionState{Phase: PhaseWaiting, Server: server, Attempt: end.Attempt, Err: err, RetryAt: time.Now().Add(d.Delay)})
+	c.reports.connectFailures.Add(1)
+	c.life.phase.enter(ConnectionState{Phase: PhaseWaiting, Server: server, Attempt: end.Attempt, Err: err, RetryAt: time.Now().Add(d.Delay)})
 	c.cfg.Logger.Warn("connecting failed", "server", server, "attempt", end.Attempt, "took", end.Took, "error", end.Err, "retry_in", d.Delay)
 	c.event(ConnectFailed{Server: server, Err: err, Attempt: end.Attempt, Took: end.Took, Action: d.Action, Delay: d.Delay})
 	c.redirected(end, d)
@@ -117,7 +117,7 @@ func (c linkObserver) Connected(up *link.Up) {
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
 	server := up.Server.Redacted()
-	c.counters.connections.Add(1)
+	c.reports.connections.Add(1)
 	c.subs.Attach(up)
 	var using sync.WaitGroup
 	c.run(&using, func() {
@@ -125,7 +125,7 @@ func (c linkObserver) Connected(up *link.Up) {
 		c.subs.Run(ctx, up)
 		c.views.disconnected()
 	})
-	c.phase.enter(ConnectionState{Phase: PhaseConnected, Server: server, Attempt: up.Attempt})
+	c.life.phase.enter(ConnectionState{Phase: PhaseConnected, Server: server, Attempt: up.Attempt})
 	c.cfg.Logger.Info("connected", "server", server, "attempt", up.Attempt, "took", up.Took, "session_present", up.Gen.Present)
 	c.event(Connected{Server: server, SessionPresent: up.Gen.Present, Attempt: up.Attempt, Took: up.Took,
 		ClientID: c.ClientID(), KeepAlive: up.KeepAlive, SessionExpiry: up.SessionExpiry})
@@ -173,14 +173,14 @@ func (c linkObserver) Disconnected(end link.End, d link.Decision) {
 		}
 	}
 	byServer := (*ConnectionError)(nil)
-	if c.ending.Err() != nil && errors.Is(err, net.ErrClosed) || end.Up.Disconnecting() && !errors.As(err, &byServer) {
+	if c.life.ending.Err() != nil && errors.Is(err, net.ErrClosed) || end.Up.Disconnecting() && !errors.As(err, &byServer) {
 		err = nil // this client ended the connection, whichever side closed it first
 	}
 	next := ConnectionState{Phase: PhaseWaiting, Server: server, Err: err, RetryAt: time.Now().Add(d.Delay)}
 	if d.Action == reliability.ActionStop {
 		next.Phase, next.RetryAt = PhaseEnding, time.Time{}
 	}
-	c.phase.enter(next)
+	c.life.phase.enter(next)
 	c.cfg.Logger.Info("disconnected", "server", server, "after", end.Took, "error", err, "retry_in", d.Delay)
 	c.event(Disconnected{Server: server, Err: err, After: end.Took, Action: d.Action, Delay: d.Delay})
 	c.redirected(end, d)

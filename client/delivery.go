@@ -109,7 +109,7 @@ func (c *Client) messageEnded(e outbox.End) {
 	case e.State == outbox.Expired:
 		c.event(MessageExpired{ID: id})
 	case e.Cause == outbox.StoreFull || e.Cause == outbox.Replaced:
-		c.counters.policyDrops.Add(1)
+		c.reports.policyDrops.Add(1)
 		c.event(MessageDropped{ID: id, Cause: errors.Unwrap(e.Err)})
 	case e.State == outbox.Refused || e.State == outbox.DeadLettered || e.Cause == outbox.SessionLost:
 		c.event(MessageRefused{ID: id, Err: e.Err, DeadLetter: e.State == outbox.DeadLettered})

@@ -74,26 +74,23 @@ func (c *Client) CloseWith(g DisconnectOptions) error {
 	return c.closeWith(g)
 }
 
-// goodbye ends a connection cleanly. Where the status says offline, or there is
-// none, the server is told to forget the will; else it is asked to publish it.
-func (c *Client) goodbye(up *link.Up) {
-	c.mu.Lock()
-	g := c.farewell
-	c.mu.Unlock()
-	if c.cfg.Presence.Status != nil && !c.sayGoodbye(up, g.Reason == wire.ReasonSuccess) && g.Reason == wire.ReasonSuccess {
-		g.Reason = wire.ReasonDisconnectWithWill
+// disconnect ends a connection cleanly: offline status, acknowledgements, DISCONNECT.
+// If the server did not acknowledge the offline status, it is asked to publish the
+// will.
+func (c *Client) disconnect(up *link.Up) {
+	o := c.life.disconnect
+	if c.cfg.Presence.Status != nil && !c.sayGoodbye(up, o.Reason == wire.ReasonSuccess) && o.Reason == wire.ReasonSuccess {
+		o.Reason = wire.ReasonDisconnectWithWill
 	}
-	// Not before that: the goodbye may have had to wait for the window, and leaves
-	// with the acknowledgements then.
-	c.stopAcks()
-	c.within(up, c.answering.Wait)
-	// A made-up ClientID dies with us: nobody could resume its session.
+	// The status may have waited for acknowledgements to leave, so they end after it.
+	c.life.acknowledging.stop()
+	c.within(up, c.life.acknowledging.Wait)
 	if c.identity.Temporary() && up.SessionExpiry > 0 {
-		g.SessionExpiry = NoSession
+		o.SessionExpiry = NoSession // nobody can resume the session of a random ClientID
 	}
-	last := link.Disconnect{Reason: g.Reason, ReasonString: g.ReasonString, User: g.UserProperties}
-	if g.SessionExpiry != 0 {
-		expiry := wire.Seconds(max(g.SessionExpiry, 0))
+	last := link.Disconnect{Reason: o.Reason, ReasonString: o.ReasonString, User: o.UserProperties}
+	if o.SessionExpiry != 0 {
+		expiry := wire.Seconds(max(o.SessionExpiry, 0))
 		last.SessionExpiry = &expiry
 	}
 	c.within(up, func() { _ = up.Disconnect(last) }) // an error changes nothing: the connection ends

@@ -109,7 +109,7 @@ func (v *lintView) any(schemes ...string) bool {
 
 // logFindings tells the program's log what Lint found.
 func (c *Client) logFindings() {
-	for _, f := range c.findings {
+	for _, f := range c.reports.findings {
 		log := c.cfg.Logger.Warn
 		if f.Severity == Note {
 			log = c.cfg.Logger.Info

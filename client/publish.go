@@ -117,7 +117,7 @@ func (d *draft) fill(c *Client, m *Message, p *wire.Publish) {
 		d.Key = conflationKey(m.Topic)
 	case c.cfg.Publishing.Sequenced:
 		d.StreamName = streamName(m)
-		d.origin = Origin{Publisher: c.publishers[m.Priority], Epoch: c.store.Epoch()}
+		d.origin = Origin{Publisher: c.cfg.Publishing.Publisher + streamSuffixes[m.Priority], Epoch: c.store.Epoch()}
 	}
 }
 

@@ -27,7 +27,7 @@ func (c *Client) Receipt(id MessageID) (Receipt, bool, error) {
 	if c == nil {
 		return Receipt{}, false, ErrNilClient
 	}
-	if c.ownStore && c.cfg.Store.Options.Retention.MaxReceipts == 0 {
+	if c.cfg.Store.Custom == nil && c.cfg.Store.Options.Retention.MaxReceipts == 0 {
 		return Receipt{}, false, ErrNoReceipts
 	}
 	receipts, ok := c.store.(persistence.Receipts)

@@ -89,7 +89,7 @@ func (c *Client) FetchRetained(ctx context.Context, filter string, o RetainedOpt
 	}
 	f := &fetch{o: o.withDefaults(), done: make(chan struct{})}
 	use := &retained.View{Filter: filter, Silence: f.o.Silence, User: f}
-	if c.ending.Err() != nil {
+	if c.life.ending.Err() != nil {
 		return nil, ErrClosed
 	}
 	if err := c.views.add(use); err != nil {
@@ -100,7 +100,7 @@ func (c *Client) FetchRetained(ctx context.Context, filter string, o RetainedOpt
 	case <-f.done:
 	case <-ctx.Done():
 		return nil, context.Cause(ctx)
-	case <-c.ending.Done():
+	case <-c.life.ending.Done():
 		return nil, ErrClosed
 	}
 	f.mu.Lock()

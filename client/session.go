@@ -106,7 +106,7 @@ func (c *Client) beginSession() error {
 		return err
 	}
 	if lost := c.outbox.NewSession(); lost != (outbox.Lost{}) || c.identity.Expected() {
-		c.counters.sessionsLost.Add(1)
+		c.reports.sessionsLost.Add(1)
 		c.event(SessionLost{InFlight: lost.Republished + lost.Failed, Republished: lost.Republished, Failed: lost.Failed})
 	}
 	return nil
@@ -141,5 +141,5 @@ func (c *Client) Session() SessionInfo {
 		return SessionInfo{}
 	}
 	mayExist, expiry, until := c.identity.Session(time.Now())
-	return SessionInfo{MayExist: mayExist, Expiry: expiry, Until: until, Lost: c.counters.sessionsLost.Load()}
+	return SessionInfo{MayExist: mayExist, Expiry: expiry, Until: until, Lost: c.reports.sessionsLost.Load()}
 }

@@ -46,7 +46,7 @@ func (c *Client) State() ConnectionState {
 	if c == nil {
 		return ConnectionState{Phase: PhaseEnded, Err: ErrNilClient}
 	}
-	return c.phase.get()
+	return c.life.phase.get()
 }
 
 // phaseTracker holds the state of the connection.

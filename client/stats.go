@@ -1,19 +1,10 @@
 package client
 
 import (
-	"sync/atomic"
-
 	"github.com/mooring-mqtt/mooring/internal/session"
 	"github.com/mooring-mqtt/mooring/persistence"
 	"github.com/mooring-mqtt/mooring/reliability"
 )
-
-// counters are counted by the client itself.
-type counters struct {
-	connections, connectFailures atomic.Uint64
-	sessionsLost, storeFailures  atomic.Uint64
-	policyDrops                  atomic.Uint64
-}
 
 // Stats is a snapshot of a client's counters. Counts are since New, except Store's,
 // which are since the store was created.
@@ -54,7 +45,7 @@ func (c *Client) Stats() Stats {
 	}
 	var ss session.Stats = c.session.Stats()
 	in := &c.inbox.Counters
-	n := &c.counters
+	n := &c.reports.counters
 	st := Stats{
 		Store: c.store.Stats(), Breaker: c.breaker.Stats(), Status: c.announcer.plan.snapshot(),
 		Connections: n.connections.Load(), ConnectFailures: n.connectFailures.Load(), SessionsLost: n.sessionsLost.Load(), PolicyDrops: n.policyDrops.Load(),
@@ -67,21 +58,4 @@ func (c *Client) Stats() Stats {
 		st.InFlight = up.Gen.InFlight()
 	}
 	return st
-}
-
-// corrupted passes on that the log is damaged. A message that it had to give up
-// has its outcome.
-func (c *Client) corrupted(x persistence.Corruption) {
-	c.cfg.Logger.Error("store is damaged", "file", x.File, "offset", x.Offset, "error", x.Err)
-	c.event(StoreDamaged{x})
-	if x.Seq == 0 {
-		return
-	}
-	c.outbox.Damaged(x.Seq, &DamagedError{x})
-}
-
-func (c *Client) storeFailed(err error) {
-	c.counters.storeFailures.Add(1)
-	c.cfg.Logger.Error("store failed", "error", err)
-	c.event(StoreFailed{Err: err})
 }

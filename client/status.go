@@ -168,7 +168,7 @@ func (c *Client) sayGoodbye(up *link.Up, ourselves bool) bool {
 	if err != nil {
 		return false
 	}
-	timer := time.NewTimer(c.patience())
+	timer := time.NewTimer(c.life.timeLeft())
 	defer timer.Stop()
 	select {
 	case accepted := <-answer:

@@ -91,7 +91,7 @@ func (c *Client) Subscribe(ctx context.Context, filter string, qos QoS, h Handle
 	if err := c.Handle(filter, h); err != nil {
 		return err
 	}
-	if c.ending.Err() != nil {
+	if c.life.ending.Err() != nil {
 		return ErrClosed
 	}
 	if s.Want.RetainAsPublished {
@@ -111,7 +111,7 @@ func (c *Client) Unsubscribe(ctx context.Context, filter string) error {
 		return fieldError(err)
 	}
 	defer c.router.remove(c.router.get(filter)) // not one that is declared meanwhile
-	if c.ending.Err() != nil {
+	if c.life.ending.Err() != nil {
 		return ErrClosed
 	}
 	return refusedError(c.subs.Unsubscribe(filter).Wait(ctx))
