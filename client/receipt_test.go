@@ -135,6 +135,7 @@ func TestDeadLettersOutliveTheProcess(t *testing.T) {
 				t.Errorf("message %d ended with %+v", i, o)
 			}
 		}
+		synctest.Wait() // an event follows the end of its Delivery
 		list := eventsOf[MessageRefused](&events)
 		if len(list) != len(messages) || !list[0].DeadLetter || list[0].ID != messages[0].ID {
 			t.Errorf("the events are %+v", list)
