@@ -361,9 +361,9 @@ func (o *Outbox) described(e End) End {
 
 // report makes e known; w is nil if an earlier process accepted the message.
 func (o *Outbox) report(w *Waiter, e End) {
+	o.cfg.Ended(e)
 	if w != nil {
 		w.Resolve(Result{State: e.State, Reason: e.Reason, Err: e.Err})
 	}
-	o.cfg.Ended(e)
 	o.ended.Notify()
 }
