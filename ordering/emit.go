@@ -1,6 +1,6 @@
 package ordering
 
-// runAll runs the last first, and the others even if that panics.
+// runAll emits the last stream first, and the others even if that panics.
 func (r *Resequencer[T]) runAll(streams []*stream[T]) {
 	last := len(streams) - 1
 	if last > 0 {
@@ -9,7 +9,7 @@ func (r *Resequencer[T]) runAll(streams []*stream[T]) {
 	r.run(streams[last])
 }
 
-// run emits what a stream has put out, unless someone is at it already.
+// run emits the output of a stream, unless another call is doing so.
 func (r *Resequencer[T]) run(st *stream[T]) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -27,7 +27,7 @@ func (r *Resequencer[T]) run(st *stream[T]) {
 	}
 }
 
-// emitOne lets go of the lock for as long as the call takes.
+// emitOne releases the lock during the call.
 func (r *Resequencer[T]) emitOne(st *stream[T]) {
 	e := st.take()
 	r.count(st)
@@ -43,7 +43,7 @@ func (r *Resequencer[T]) emitOne(st *stream[T]) {
 	}
 }
 
-// count keeps Stats.Waiting up to date.
+// count updates Stats.Waiting.
 func (r *Resequencer[T]) count(st *stream[T]) {
 	r.stats.Waiting += st.waiting() - st.counted
 	st.counted = st.waiting()

@@ -12,50 +12,48 @@ import (
 	"unicode/utf8"
 )
 
-// Envelope carries a message's sequence number, time and ID inside the payload,
-// for peers that cannot set MQTT 5 user properties. On the wire it is one JSON
-// object:
+// Envelope carries the sequence number, time and ID of a message inside the payload,
+// for peers that cannot set MQTT 5 user properties. It is encoded as a JSON object:
 //
 //		{"id":"0192…","sequence":7,"timestamp":1700000000000,"payload":{"celsius":21.5}}
 //
-//	  - sequence (required): whole number, 0 to 2^64-1. Peers whose numbers are
-//	    floating point, such as JavaScript, are exact to 2^53.
-//	  - timestamp (optional): milliseconds since 1970 UTC, to the year 9999.
-//	  - id (optional): text of 1 to 65,535 bytes.
-//	  - payload (required): any JSON value; or, with "encoding":"base64", a string
-//	    that holds the bytes in standard base64.
+//	  - sequence (required): integer, 0 to 2^64-1. Peers with floating point
+//	    numbers, such as JavaScript, are exact up to 2^53.
+//	  - timestamp (optional): milliseconds since 1970 UTC, up to the year 9999.
+//	  - id (optional): string of 1 to 65,535 bytes.
+//	  - payload (required): any JSON value; with "encoding":"base64", a string with
+//	    the bytes in standard base64.
 //
-// A payload that is valid JSON is embedded as it is and comes back byte for byte;
-// so a payload of text must be quoted to be JSON, and a peer that puts
-// "payload":"on" sends the four bytes "on" with their quotes. All other payloads
-// (binary, unquoted text, JSON with space around it, or nested deeper than 512)
-// are written in base64, which comes back byte for byte as well.
+// A payload that is valid JSON is embedded unchanged. Text is JSON only with its
+// quotes: a peer that writes "payload":"on" sends the four bytes of "on" with
+// quotes. Any other payload (binary, unquoted text, JSON with surrounding space or
+// nested deeper than 512) is encoded in base64. Both forms keep every byte.
 type Envelope struct {
-	ID        string    // "" for none
-	Sequence  uint64    //
-	Timestamp time.Time // the zero Time for none; precise to the millisecond
+	ID        string // empty: none
+	Sequence  uint64
+	Timestamp time.Time // in milliseconds; zero: none
 	Payload   []byte
 }
 
-// MaxEnvelopeBytes bounds an encoded envelope: the largest MQTT packet.
+// MaxEnvelopeBytes is the size limit of an encoded envelope: that of an MQTT packet.
 const MaxEnvelopeBytes = 268_435_455
 
 const (
 	maxIDBytes   = 65_535
 	maxTimestamp = 253_402_300_799_999 // 9999-12-31T23:59:59.999Z
-	maxNesting   = 512                 // many JSON readers give up not far above
+	maxNesting   = 512                 // many JSON decoders have a limit not far above
 )
 
-// ErrEnvelope is matched by every error of EncodeEnvelope and DecodeEnvelope,
-// which say in their text what is wrong.
-var ErrEnvelope = errors.New("ordering: bad envelope")
+// ErrEnvelope matches every error of EncodeEnvelope and DecodeEnvelope. The text of
+// the error describes the problem.
+var ErrEnvelope = errors.New("ordering: invalid envelope")
 
 func badEnvelope(format string, args ...any) error {
 	return fmt.Errorf("%w: %s", ErrEnvelope, fmt.Sprintf(format, args...))
 }
 
-// EncodeEnvelope returns e as JSON. It fails with [ErrEnvelope] if the ID is not
-// UTF-8 or too long, the time is outside 1970 to 9999, or all of it too large.
+// EncodeEnvelope returns e as JSON. The error matches [ErrEnvelope] if the ID is not
+// UTF-8 or too long, the time is outside 1970 to 9999, or the result is too large.
 func EncodeEnvelope(e Envelope) ([]byte, error) {
 	if !utf8.ValidString(e.ID) {
 		return nil, badEnvelope("the ID is not UTF-8")
@@ -77,7 +75,7 @@ func EncodeEnvelope(e Envelope) ([]byte, error) {
 	}
 	b = strconv.AppendUint(append(b, `"sequence":`...), e.Sequence, 10)
 	if !e.Timestamp.IsZero() {
-		// By the year first: milliseconds of far-off years overflow.
+		// The year is checked first: the milliseconds of distant years overflow.
 		ms := e.Timestamp.UnixMilli()
 		if y := e.Timestamp.UTC().Year(); y < 1970 || y > 9999 || ms < 0 {
 			return nil, badEnvelope("the time %v is outside 1970 to 9999", e.Timestamp)
@@ -92,13 +90,13 @@ func EncodeEnvelope(e Envelope) ([]byte, error) {
 	}
 	b = append(b, '}')
 	if len(b) > MaxEnvelopeBytes {
-		return nil, badEnvelope("encoded it has %d bytes, the limit is %d", len(b), MaxEnvelopeBytes)
+		return nil, badEnvelope("the encoded envelope has %d bytes, the limit is %d", len(b), MaxEnvelopeBytes)
 	}
 	return b, nil
 }
 
-// embeddable reports whether payload comes back byte for byte when it stands in
-// the envelope as it is.
+// embeddable reports whether every byte of payload is kept if it is embedded in the
+// envelope.
 func embeddable(payload []byte) bool {
 	return len(payload) > 0 &&
 		!isSpace(payload[0]) && !isSpace(payload[len(payload)-1]) &&
@@ -107,7 +105,7 @@ func embeddable(payload []byte) bool {
 
 func isSpace(c byte) bool { return c == ' ' || c == '\t' || c == '\r' || c == '\n' }
 
-// nesting returns how deep valid JSON is nested.
+// nesting returns the nesting depth of valid JSON.
 func nesting(b []byte) (deepest int) {
 	depth, quoted := 0, false
 	for i := 0; i < len(b); i++ {
@@ -127,9 +125,9 @@ func nesting(b []byte) (deepest int) {
 	return deepest
 }
 
-// DecodeEnvelope is strict: names are case sensitive, none may come twice, and
-// one it does not know may change what the others mean, so it refuses those.
-// All errors match [ErrEnvelope].
+// DecodeEnvelope parses an envelope. It rejects unknown and repeated fields, and
+// field names in another case: an unknown field could change the meaning of the
+// others. All errors match [ErrEnvelope].
 func DecodeEnvelope(data []byte) (Envelope, error) {
 	if len(data) > MaxEnvelopeBytes {
 		return Envelope{}, badEnvelope("%d bytes, the limit is %d", len(data), MaxEnvelopeBytes)
@@ -164,8 +162,8 @@ func DecodeEnvelope(data []byte) (Envelope, error) {
 	return e, nil
 }
 
-// envelopeFields takes the object apart. encoding/json by itself would ignore
-// case and take the last of two fields.
+// envelopeFields splits the object into its fields. encoding/json alone ignores case
+// and takes the last of two fields.
 func envelopeFields(data []byte) (map[string]json.RawMessage, error) {
 	d := json.NewDecoder(bytes.NewReader(data))
 	if t, err := d.Token(); err != nil || t != json.Delim('{') {
@@ -184,7 +182,7 @@ func envelopeFields(data []byte) (map[string]json.RawMessage, error) {
 			return nil, badEnvelope("unknown field %.40q", name)
 		}
 		if _, twice := fields[name]; twice {
-			return nil, badEnvelope("%s stands there twice", name)
+			return nil, badEnvelope("field %s is repeated", name)
 		}
 		var raw json.RawMessage
 		if err := d.Decode(&raw); err != nil {
@@ -196,17 +194,17 @@ func envelopeFields(data []byte) (map[string]json.RawMessage, error) {
 		return nil, badEnvelope("%v", err)
 	}
 	if _, err := d.Token(); err != io.EOF {
-		return nil, badEnvelope("something follows the object")
+		return nil, badEnvelope("data after the object")
 	}
 	return fields, nil
 }
 
-// wholeNumber reads decimal digits; JSON has seen to it that there is no leading
-// zero. 7.0 and 7e0 are refused: their writers round.
+// wholeNumber parses decimal digits. JSON has no leading zeros. 7.0 and 7e0 are
+// rejected, because an encoder that writes them may round.
 func wholeNumber(raw json.RawMessage, name string, limit uint64) (uint64, error) {
 	n, err := strconv.ParseUint(string(raw), 10, 64)
 	if err != nil || n > limit {
-		return 0, badEnvelope("%s must be a whole number from 0 to %d", name, limit)
+		return 0, badEnvelope("%s must be an integer from 0 to %d", name, limit)
 	}
 	return n, nil
 }

@@ -92,5 +92,5 @@ func ExampleDecodeEnvelope() {
 	fmt.Println(err)
 	// Output:
 	// 3 2023-11-14T22:13:20Z {"valve": "open"} <nil>
-	// ordering: bad envelope: sequence must be a whole number from 0 to 18446744073709551615
+	// ordering: invalid envelope: sequence must be an integer from 0 to 18446744073709551615
 }

@@ -6,8 +6,8 @@ import (
 	"slices"
 )
 
-// stream returns the stream of key, a new one if need be. The caller makes room
-// afterwards.
+// stream returns the stream of key, which it creates if necessary. The caller calls
+// makeRoom or shrink afterwards.
 func (r *Resequencer[T]) stream(key string) *stream[T] {
 	st := r.streams[key]
 	if st == nil {
@@ -17,8 +17,8 @@ func (r *Resequencer[T]) stream(key string) *stream[T] {
 	return st
 }
 
-// settle puts a stream where it belongs after it was worked on: among those with
-// a deadline, among the idle ones, both or neither (while it is being emitted).
+// settle moves a stream, after a change, to the streams with a deadline, or to the
+// idle streams, or to neither while it is being emitted.
 func (r *Resequencer[T]) settle(st *stream[T]) {
 	r.count(st)
 	switch {
@@ -33,7 +33,7 @@ func (r *Resequencer[T]) settle(st *stream[T]) {
 	if len(st.held) > 0 || st.emitting || st.waiting() > 0 {
 		return
 	}
-	if !st.started { // forgotten while it was being emitted
+	if !st.started { // Forget was called while it was being emitted
 		r.drop(st)
 		return
 	}
@@ -46,8 +46,8 @@ func (r *Resequencer[T]) drop(st *stream[T]) {
 	}
 }
 
-// makeRoom keeps MaxHeld and MaxKeys after st was worked on. What it gives up in
-// other streams is theirs to emit; it returns them.
+// makeRoom enforces MaxHeld and MaxKeys after a change of st. It returns the other
+// streams in which it gave up gaps, for the caller to emit.
 func (r *Resequencer[T]) makeRoom(st *stream[T], emit func(T)) (others []*stream[T]) {
 	give := func(o *stream[T]) {
 		r.giveUp(o, Full, emit)
@@ -61,8 +61,8 @@ func (r *Resequencer[T]) makeRoom(st *stream[T], emit func(T)) (others []*stream
 	}
 	r.shrink()
 	if len(r.streams) > r.opts.MaxKeys {
-		// None is idle. Of the oldest gap's stream all gaps go, and it with them
-		// when it has been emitted.
+		// No stream is idle. Give up all gaps of the stream with the oldest gap. It is
+		// dropped when it has been emitted.
 		if o := r.due.first(); o != nil && o != st {
 			for len(o.held) > 0 {
 				give(o)
@@ -72,7 +72,7 @@ func (r *Resequencer[T]) makeRoom(st *stream[T], emit func(T)) (others []*stream
 	return others
 }
 
-// shrink forgets idle streams while there are too many.
+// shrink drops idle streams while there are more than MaxKeys.
 func (r *Resequencer[T]) shrink() {
 	for len(r.streams) > r.opts.MaxKeys && r.idle.oldest != nil {
 		st := r.idle.oldest
@@ -82,15 +82,15 @@ func (r *Resequencer[T]) shrink() {
 	}
 }
 
-// Position is how far a key's stream has come.
+// Position is the progress of a key's stream.
 type Position struct {
 	Epoch   uint64
-	Last    uint64  // the highest number in order so far
-	Missing []Range // numbers up to Last that were given up and may come late
+	Last    uint64  // the highest number that was in order
+	Missing []Range // numbers up to Last that were given up and can still arrive
 }
 
-// Position returns how far key has come, to be kept for Restore. ok is false for
-// a key that is unknown or has not emitted anything in its epoch.
+// Position returns the progress of key, to be stored for Restore. ok is false if key
+// is unknown or has emitted nothing in its epoch.
 func (r *Resequencer[T]) Position(key string) (p Position, ok bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -101,10 +101,10 @@ func (r *Resequencer[T]) Position(key string) (p Position, ok bool) {
 	return Position{Epoch: st.epoch, Last: st.next - 1, Missing: slices.Clone(st.missing)}, true
 }
 
-// Restore says how far key had come before a restart: numbers up to last are
+// Restore sets the progress of key after a restart: numbers up to last are
 // Duplicates, except those in missing, which are Late; last+1 is next. Without
-// missing, a message that was given up before the restart and comes after it is
-// dropped as a Duplicate. What is already known of key counts more.
+// missing, a message that was given up before the restart is dropped as a Duplicate
+// if it arrives afterwards. Restore changes nothing if key is known already.
 func (r *Resequencer[T]) Restore(key string, epoch, last uint64, missing ...Range) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -119,7 +119,7 @@ func (r *Resequencer[T]) Restore(key string, epoch, last uint64, missing ...Rang
 	r.shrink()
 }
 
-// normal sorts ranges, joins those that overlap and cuts off what is above last.
+// normal sorts ranges, merges those that overlap, and removes numbers above last.
 func normal(in []Range, last uint64) ranges {
 	in = slices.Clone(in)
 	slices.SortFunc(in, func(a, b Range) int { return cmp.Compare(a.From, b.From) })
@@ -138,9 +138,8 @@ func normal(in []Range, last uint64) ranges {
 	return out
 }
 
-// Forget drops what is known of key, so that it begins anew, and returns what
-// was held, in order, for the caller to deal with: it will not be emitted. Its
-// gaps are not reported.
+// Forget removes the state of key, so that its stream starts again. It returns the
+// held messages in order; they are not emitted, and their gaps are not reported.
 func (r *Resequencer[T]) Forget(key string) []T {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -158,7 +157,7 @@ func (r *Resequencer[T]) Forget(key string) []T {
 	return left
 }
 
-// deadlines is a heap of the streams that hold something, oldest gap first.
+// deadlines is a heap of the streams with held messages, oldest gap first.
 type deadlines[T any] []*stream[T]
 
 func (d deadlines[T]) first() *stream[T] {
@@ -191,7 +190,7 @@ func (d *deadlines[T]) Pop() any {
 	return st
 }
 
-// idleList is a list of streams, least recently used first.
+// idleList is a list of streams, the least recently used first.
 type idleList[T any] struct {
 	oldest, newest *stream[T]
 }

@@ -5,27 +5,27 @@ import (
 	"time"
 )
 
-// Result says what became of a message given to Push.
+// Result is what Push did with a message.
 type Result uint8
 
 const (
-	// Delivered: it was in order (or in order as soon as a gap was given up) and
-	// has been emitted or is about to be.
+	// Delivered: the message was in order, or a gap before it was given up. It has
+	// been emitted, or the goroutine that emits for its key will emit it.
 	Delivered Result = iota + 1
-	// Held: something before it is missing. It will be emitted later.
+	// Held: a message before it is missing. It is emitted later.
 	Held
-	// Duplicate: its number was emitted or is held already. It is dropped. If it is
-	// held, the first copy has not been handled yet; where acknowledging the second
-	// could lose it in a crash, let a dedupe cache, which tells in-flight from
-	// done, come before ordering.
+	// Duplicate: its number was emitted or is held. The message is dropped. If the
+	// first copy is held, it has not been handled yet: acknowledging the second one
+	// could then lose the message in a crash. A dedupe cache before the Resequencer
+	// tells the two cases apart.
 	Duplicate
-	// Late: its number was given up before, lies before the start of the stream,
-	// or belongs to an older epoch. With DeliverLate it is emitted, out of order;
-	// with DropLate it is dropped.
+	// Late: its number was given up, is before the start of the stream, or belongs
+	// to an older epoch. The message is emitted out of order with DeliverLate, and
+	// dropped with DropLate.
 	Late
 )
 
-// String returns the result's name in lower case.
+// String returns the name of the result in lower case.
 func (r Result) String() string {
 	switch r {
 	case Delivered:
@@ -40,8 +40,8 @@ func (r Result) String() string {
 	return fmt.Sprintf("result(%d)", uint8(r))
 }
 
-// Gap is a range of numbers that was given up. Each missing number is in exactly
-// one Gap; one that turns up afterwards is Late.
+// Gap is a range of numbers that was given up. Each missing number is in exactly one
+// Gap. If its message arrives afterwards, it is Late.
 type Gap struct {
 	Key      string
 	Epoch    uint64
@@ -49,17 +49,17 @@ type Gap struct {
 	Reason   GapReason
 }
 
-// GapReason says why a gap was given up.
+// GapReason is why a gap was given up.
 type GapReason uint8
 
 const (
 	TimedOut GapReason = iota + 1 // open for GapTimeout
-	Full                          // too much was held behind it
-	NewEpoch                      // the publisher started over
+	Full                          // MaxHeldPerKey, MaxHeld or MaxKeys was reached
+	NewEpoch                      // the publisher started a new epoch
 	Flushed                       // by Flush
 )
 
-// String returns the reason's name in lower case.
+// String returns the name of the reason in lower case.
 func (r GapReason) String() string {
 	switch r {
 	case TimedOut:
@@ -74,59 +74,57 @@ func (r GapReason) String() string {
 	return fmt.Sprintf("reason(%d)", uint8(r))
 }
 
-// Start says where an unknown key begins.
+// Start is the number with which an unknown key starts.
 type Start uint8
 
 const (
-	// Adopt: with the first number seen. Lower ones that come afterwards are Late.
+	// Adopt starts with the first number that is seen. Lower numbers are Late.
 	Adopt Start = iota
-	// FromOne: with 1 (or 0, if that is the first seen, for peers that count from
-	// 0); anything missing from there is a gap. Right for a receiver whose session
-	// is older than the publisher. A key that was evicted begins again.
+	// FromOne starts with 1, or with 0 if that is seen first, for peers that count
+	// from 0. Missing numbers from there on are a gap. It suits a receiver whose
+	// session is older than the publisher. A key that was evicted starts again.
 	FromOne
 )
 
-// LatePolicy says what is done with a message that comes after it was given up.
+// LatePolicy is what happens to a message that arrives after it was given up.
 type LatePolicy uint8
 
 const (
-	// DeliverLate: emitted out of order and counted, since nothing that was
-	// accepted may be lost.
+	// DeliverLate emits the message out of order and counts it.
 	DeliverLate LatePolicy = iota
-	// DropLate: dropped and counted; for values of which only the newest matters.
-	// Push answers Late and never emits it, so what the caller owes for it (an
-	// acknowledgement, a claim) is due at once.
+	// DropLate drops the message and counts it; for values of which only the newest
+	// matters. Push returns Late, and the caller acknowledges the message at once.
 	DropLate
 )
 
-// Options sets up a Resequencer. The zero value is usable.
+// Options configures a Resequencer. The zero value is usable.
 type Options struct {
-	// MaxKeys is the number of streams remembered. When full, the least recently
-	// used one that holds nothing is forgotten and begins anew when it is seen
-	// again; if all hold something, the oldest gap of all is given up. Default
-	// 65,536.
+	// MaxKeys limits the number of streams. Beyond it, the least recently used stream
+	// without held messages is removed, and starts again when it is seen again. If all
+	// streams hold messages, the oldest gap is given up. Default 65,536.
 	MaxKeys int
 
-	// MaxHeldPerKey and MaxHeld bound how many messages wait behind gaps, per
-	// stream and in all. When full, the stream's first gap, or the oldest of all,
-	// is given up: no message is lost. Defaults 1,024 and 65,536.
+	// MaxHeldPerKey and MaxHeld limit the messages that wait after a gap, per stream
+	// and in total. Beyond them, the first gap of the stream, or the oldest gap of
+	// all, is given up. No message is lost. Defaults 1,024 and 65,536.
 	MaxHeldPerKey int
 	MaxHeld       int
 
-	// MaxRanges bounds how many given-up ranges are remembered per stream. When
-	// full, the lowest is forgotten, and every number up to its end counts as Late
-	// when it comes, even if it was emitted before. Default 64.
+	// MaxRanges limits the given-up ranges that are recorded per stream. Beyond it,
+	// the lowest is removed, and every number up to its end is Late, even if it was
+	// emitted. Default 64.
 	MaxRanges int
 
-	// GapTimeout is how long a gap may stay open. Default 5 s.
+	// GapTimeout is how long a gap can stay open. Default 5 s.
 	GapTimeout time.Duration
 
 	Start Start
 	Late  LatePolicy
 
-	// OnGap and OnEpoch, if set, are told of given-up gaps and of streams whose
-	// publisher started over; for one key in order with the emitted values, that
-	// is after those before the gap and before those behind it. No lock is held.
+	// OnGap is called for each gap that is given up, OnEpoch for each publisher that
+	// has started a new epoch, if set. For one key they are in order with the emitted
+	// messages: after those before the gap, and before those after it. No lock is
+	// held.
 	OnGap   func(Gap)
 	OnEpoch func(key string, old, new uint64)
 }
@@ -149,16 +147,16 @@ func (o Options) withDefaults() Options {
 
 // Stats counts since NewResequencer; Keys, Held and Waiting are gauges.
 type Stats struct {
-	Keys    int // streams remembered now
-	Held    int // messages behind gaps now
-	Waiting int // messages in order, waiting for an emitter of their key
+	Keys    int // streams
+	Held    int // messages that wait after gaps
+	Waiting int // messages in order that are not emitted yet
 
 	Delivered     uint64 // messages put in order
 	Late          uint64 // Late messages, emitted or dropped
 	Duplicates    uint64
 	Gaps          uint64 // gaps given up
-	Missing       uint64 // numbers in them; stays at 2^64-1 when it gets there
-	Epochs        uint64 // times a publisher started over
-	EvictedKeys   uint64
-	RangesDropped uint64 // given-up ranges forgotten for MaxRanges
+	Missing       uint64 // numbers in them; at most 2^64-1
+	Epochs        uint64 // new epochs
+	EvictedKeys   uint64 // streams removed for MaxKeys
+	RangesDropped uint64 // ranges removed for MaxRanges
 }

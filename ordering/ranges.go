@@ -13,7 +13,7 @@ type Range struct {
 // ranges is a set of numbers as disjoint ranges in ascending order.
 type ranges []Range
 
-// add appends a range that lies behind all others.
+// add appends a range that is after all others.
 func (s *ranges) add(r Range) { *s = append(*s, r) }
 
 // take removes n and reports whether it was in the set.

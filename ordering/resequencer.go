@@ -6,42 +6,42 @@ import (
 	"time"
 )
 
-// Resequencer puts the messages of each key in order and emits each once. It is
-// generic over what it holds and safe for concurrent use; the time it knows only
-// when it is called, so whoever uses it calls Expire when Expire said to.
+// Resequencer restores the order of the messages of each key and emits each message
+// once. It is safe for concurrent use. It has no timer: the caller calls Expire at
+// the times that Expire returns.
 //
-// Emitting. The functions given to Push, Expire and Flush are called without a
-// lock held; they may call the Resequencer, also with the same key. For one key
-// one call runs at a time. If another goroutine is emitting for the key already,
-// the values are left to it and Push returns before they are emitted: so a
-// message is handled when emit returns for it, not when Push returns. A held
-// message is emitted by the call that brings what was missing before it, with
-// the emit of that call. What waits in this way is bounded by the callers: one
-// goroutine per key never queues more than Expire releases beside it.
+// The emit functions of Push, Expire and Flush are called without a lock held, and
+// may call the Resequencer, also with the same key. For one key, one call runs at a
+// time. If another goroutine is emitting for the key, Push leaves the message to it
+// and returns before the message is emitted. So a message has been handled when emit
+// has returned, not when Push has returned. A held message is emitted by the call
+// that closes the gap before it, with the emit function of that call. The number of
+// messages that wait in this way is limited by the callers: with one goroutine per
+// key, it is at most what a concurrent Expire releases.
 //
-// A panic in emit passes through to whoever called; the value counts as emitted,
-// and what was behind it comes with the next call for its key.
+// A panic in emit reaches the caller. The message counts as emitted, and the messages
+// after it are emitted by the next call for the key.
 type Resequencer[T any] struct {
 	opts Options
 
 	mu      sync.Mutex
 	streams map[string]*stream[T]
-	due     deadlines[T] // streams that hold something, by the age of their gap
-	idle    idleList[T]  // the others, least recently used first
+	due     deadlines[T] // streams with held messages, by the age of their gap
+	idle    idleList[T]  // other streams, the least recently used first
 	stats   Stats
 }
 
-// NewResequencer returns a Resequencer that knows no key.
+// NewResequencer returns a Resequencer without keys.
 func NewResequencer[T any](o Options) *Resequencer[T] {
 	return &Resequencer[T]{opts: o.withDefaults(), streams: make(map[string]*stream[T])}
 }
 
-// Push takes the message with number seq of key's given epoch and emits what is
-// in order thanks to it. The Result is about this message.
+// Push adds the message with number seq of an epoch of key, and emits the messages
+// that are in order now. The Result describes this message.
 //
-// A higher epoch than before is a publisher that lost its numbers: what is held
-// of the old epoch is emitted first, its gaps are reported, and the stream
-// starts over. A lower one is Late, and its repetitions cannot be told.
+// A higher epoch means that the publisher has lost its numbers: the held messages of
+// the old epoch are emitted first, their gaps are reported, and the stream starts
+// again. A message of a lower epoch is Late; duplicates of it are not detected.
 func (r *Resequencer[T]) Push(key string, epoch, seq uint64, v T, emit func(v T)) Result {
 	r.mu.Lock()
 	st := r.stream(key)
@@ -109,11 +109,11 @@ func (r *Resequencer[T]) newEpoch(st *stream[T], epoch, seq uint64, emit func(T)
 	st.start(&r.opts, epoch, seq)
 }
 
-// giveUp gives up the first gap of a stream that holds something.
+// giveUp gives up the first gap of a stream with held messages.
 func (r *Resequencer[T]) giveUp(st *stream[T], why GapReason, emit func(T)) {
 	g := st.giveUp(&r.opts, why)
 	r.stats.Gaps++
-	n := g.To - g.From + 1 // To is below 2^64-1: it fits
+	n := g.To - g.From + 1 // no overflow: To is below 2^64-1
 	if r.stats.Missing += n; r.stats.Missing < n {
 		r.stats.Missing = math.MaxUint64
 	}
@@ -131,10 +131,9 @@ func (r *Resequencer[T]) release(st *stream[T], emit func(T)) {
 	r.stats.Delivered += uint64(n)
 }
 
-// Expire gives up every gap that has been open for GapTimeout and emits what was
-// behind it. It returns when to call again: when the next gap will have been
-// open for so long, or the zero time when nothing is held. A gap that opens
-// later is due later, so the time stays right until then.
+// Expire gives up every gap that has been open for GapTimeout, and emits the messages
+// after it. It returns when the next gap is due, or the zero time if no message is
+// held. Gaps that open later are due later.
 func (r *Resequencer[T]) Expire(emit func(v T)) (next time.Time) {
 	now := time.Now()
 	return r.giveUpWhile(TimedOut, emit, func(since time.Time) bool {
@@ -142,15 +141,15 @@ func (r *Resequencer[T]) Expire(emit func(v T)) (next time.Time) {
 	})
 }
 
-// Flush gives up all gaps that are open when it is called and emits what is
-// held behind them, for the end of the program.
+// Flush gives up all gaps that are open when it is called, and emits the messages
+// after them. It is for the end of the application.
 func (r *Resequencer[T]) Flush(emit func(v T)) {
 	now := time.Now()
 	r.giveUpWhile(Flushed, emit, func(since time.Time) bool { return !since.After(now) })
 }
 
-// giveUpWhile goes through the gaps from the oldest on, one stream at a time, so
-// that a panic in emit leaves nothing behind.
+// giveUpWhile gives up gaps from the oldest on, one stream at a time, so that a panic
+// in emit leaves a consistent state.
 func (r *Resequencer[T]) giveUpWhile(why GapReason, emit func(T), due func(since time.Time) bool) (next time.Time) {
 	for {
 		r.mu.Lock()

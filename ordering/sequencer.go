@@ -7,15 +7,13 @@ import (
 	"sync"
 )
 
-// Sequencer numbers messages: for each key 1, 2, 3 and so on. Calls of Next for
-// one key run one after the other, those for different keys beside each other;
-// so whoever publishes inside Next publishes one message of a topic at a time
-// and in the order of the numbers. A caller of Next waits for its turn, so no
-// queue is needed for each topic.
+// Sequencer assigns the numbers 1, 2, 3 and so on to the messages of each key. Calls
+// of Next for one key run one after the other; calls for different keys run
+// concurrently. So messages that are published inside Next are published in the
+// order of their numbers, without a queue for each topic.
 //
-// It never forgets a key by itself, because a key that started over would use
-// numbers again that receivers have seen: they would take new messages for
-// repetitions and drop them.
+// A Sequencer does not remove keys by itself: a key that started again would repeat
+// numbers, and receivers would drop its messages as duplicates.
 type Sequencer struct {
 	max int
 
@@ -24,32 +22,32 @@ type Sequencer struct {
 }
 
 type counter struct {
-	mu   sync.Mutex // held while the number is being used
-	last uint64     // under mu of counter
-	uses int        // calls of Next that hold or wait for it; under mu of Sequencer
+	mu   sync.Mutex // held while a number is being used
+	last uint64     // guarded by mu
+	uses int        // calls of Next that use or wait for it; guarded by Sequencer.mu
 }
 
-// SequencerOptions bounds a Sequencer. The zero value is usable.
+// SequencerOptions configures a Sequencer. The zero value is usable.
 type SequencerOptions struct {
-	// MaxKeys is the number of keys; when full, Next fails for new ones with
-	// [*TooManyKeysError]. Default 65,536.
+	// MaxKeys limits the number of keys. Beyond it, Next returns [*TooManyKeysError]
+	// for a new key. Default 65,536.
 	MaxKeys int
 }
 
 const defaultMaxKeys = 65_536
 
-// TooManyKeysError says that a new key would exceed SequencerOptions.MaxKeys.
+// TooManyKeysError reports that a new key would exceed SequencerOptions.MaxKeys.
 type TooManyKeysError struct {
 	Limit int
 }
 
-// Error says what is full and what to do.
+// Error describes the limit and what to do.
 func (e *TooManyKeysError) Error() string {
 	return fmt.Sprintf("ordering: %d keys have sequence numbers, the limit; use fewer topics, raise SequencerOptions.MaxKeys, or publish unnumbered", e.Limit)
 }
 
-// ErrExhausted says that a key has used 2^64-1.
-var ErrExhausted = errors.New("ordering: no sequence number is left for this key; go on in a new epoch")
+// ErrExhausted is returned after the number 2^64-1 of a key.
+var ErrExhausted = errors.New("ordering: the sequence numbers of this key are exhausted; start a new epoch")
 
 // NewSequencer returns a Sequencer without keys.
 func NewSequencer(o SequencerOptions) *Sequencer {
@@ -59,15 +57,13 @@ func NewSequencer(o SequencerOptions) *Sequencer {
 	return &Sequencer{max: o.MaxKeys, keys: make(map[string]*counter)}
 }
 
-// Next calls use with the number after the last one of key and returns what use
-// returns. The number counts as used only when that is nil; otherwise, and when
-// use panics, the next call gets the same one. So use should accept the message
-// for good (append it to a durable log) rather than wait for its
-// acknowledgement, or tell only then that it succeeded if a failure means for
-// sure that nothing was sent.
+// Next calls use with the next number of key and returns its error. The number is
+// used only if use returns nil. After an error or a panic, the next call gets the
+// same number. So use should only return an error if the message certainly was not
+// sent, for example because it was not appended to a durable log.
 //
-// For one key only one use runs at a time, others wait for it; use must not
-// call Next with its own key. Errors besides those of use: [*TooManyKeysError],
+// For one key, one use runs at a time, and further calls wait. use must not call
+// Next with its own key. Errors besides those of use: [*TooManyKeysError],
 // [ErrExhausted].
 func (s *Sequencer) Next(key string, use func(seq uint64) error) error {
 	c, err := s.acquire(key)
@@ -102,7 +98,7 @@ func (s *Sequencer) acquire(key string) (*counter, error) {
 	return c, nil
 }
 
-// release forgets a key that never got to use a number: it takes up no room.
+// release removes a key that has used no number.
 func (s *Sequencer) release(key string, c *counter) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -111,10 +107,9 @@ func (s *Sequencer) release(key string, c *counter) {
 	}
 }
 
-// Restore says that last was the last number used for key, before a restart. It
-// never takes a number back: the higher of last and what is known counts. It
-// works beyond MaxKeys too, for what was used was used. It waits for a use of
-// key that is under way.
+// Restore sets the last number of key after a restart. It never lowers the last
+// number. It ignores MaxKeys. It waits for a call of Next for key that is in
+// progress.
 func (s *Sequencer) Restore(key string, last uint64) {
 	if last == 0 {
 		return
@@ -133,9 +128,9 @@ func (s *Sequencer) Restore(key string, last uint64) {
 	c.last = max(c.last, last)
 }
 
-// Forget makes room by dropping key. Its next number would be 1 again, so do
-// this only for keys that are never used again, or together with a new epoch.
-// A use of key that is under way goes on and is forgotten too.
+// Forget removes key. Its next number is 1 again, so call Forget only for a key that
+// is not used again, or together with a new epoch. The number of a call of Next that
+// is in progress is forgotten too.
 func (s *Sequencer) Forget(key string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

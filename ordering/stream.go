@@ -6,43 +6,43 @@ import (
 	"time"
 )
 
-// stream is one key's order: what comes next, what is held behind which gap,
-// and what was given up. It puts what is now in order into out, along with the
-// news of gaps and epochs; emitting is the Resequencer's business.
+// stream is the order of one key: the next number, the held messages, and the
+// numbers that were given up. Messages that are in order are appended to out, as are
+// the reports of gaps and epochs. The Resequencer emits out.
 //
-// Its size depends on the number of messages it holds and of ranges it
-// remembers, never on the distance between two numbers.
+// The size of a stream depends on the number of held messages and recorded ranges,
+// not on the distance between numbers.
 type stream[T any] struct {
 	key     string
 	started bool
 	epoch   uint64
 
 	next  uint64 // the number that is in order now
-	ended bool   // 2^64-1 was passed; next is 0 again
+	ended bool   // 2^64-1 was passed, and next is 0
 
 	held    []held[T] // ascending, all above next
 	missing ranges    // below next and not emitted
-	floor   uint64    // below it, what was emitted is forgotten
+	floor   uint64    // numbers below it are Late, emitted or not
 
-	out      []event[T] // from first on, to be emitted
+	out      []event[T] // to be emitted, from index first on
 	first    int
-	counted  int // of out, in Stats.Waiting
+	counted  int // how many of out are counted in Stats.Waiting
 	emitting bool
 
-	due          int        // index in the heap of deadlines; -1 when nothing is held
+	due          int        // index in the heap of deadlines; -1: no message is held
 	older, newer *stream[T] // in the list of idle streams
 	idle         bool
 }
 
 type held[T any] struct {
 	seq uint64
-	// since is when the gap before this one opened, which is when the first
-	// message behind it came. Ascending, too.
+	// since is when the gap before this message opened: when the first message after
+	// the gap arrived. It is ascending.
 	since time.Time
 	v     T
 }
 
-// event is what an emitter has to do: exactly one of emit, gap and epochs.
+// event is one call to make: exactly one of emit, gap and epochs is set.
 type event[T any] struct {
 	emit   func(T)
 	v      T
@@ -58,17 +58,17 @@ func (st *stream[T]) start(o *Options, epoch, seq uint64) {
 	switch {
 	case o.Start == FromOne && seq > 0:
 		st.next = 1
-		st.floor = 1 // a 0 that comes yet is Late
+		st.floor = 1 // a later 0 is Late
 	case seq > 0:
 		st.next = seq
 		st.missing.add(Range{0, seq - 1})
 	}
 }
 
-// passed reports whether seq is below what is in order now.
+// passed reports whether seq is below the next number.
 func (st *stream[T]) passed(seq uint64) bool { return st.ended || seq < st.next }
 
-// stale tells apart the two sorts of passed numbers.
+// stale returns Late or Duplicate for a passed number.
 func (st *stream[T]) stale(seq uint64) Result {
 	if st.missing.take(seq) || seq < st.floor {
 		return Late
@@ -76,12 +76,12 @@ func (st *stream[T]) stale(seq uint64) Result {
 	return Duplicate
 }
 
-// advance moves past seq.
+// advance makes the number after seq the next one.
 func (st *stream[T]) advance(seq uint64) {
 	st.next, st.ended = seq+1, seq == math.MaxUint64
 }
 
-// hold keeps a value for later; false if its number is held already.
+// hold stores a message for later. It returns false if its number is held already.
 func (st *stream[T]) hold(seq uint64, v T, now time.Time) bool {
 	n := len(st.held)
 	i := n
@@ -90,7 +90,7 @@ func (st *stream[T]) hold(seq uint64, v T, now time.Time) bool {
 		if st.held[i].seq == seq {
 			return false
 		}
-		now = st.held[i].since // it splits a gap that is open already
+		now = st.held[i].since // seq splits an open gap
 	}
 	st.held = append(st.held, held[T]{})
 	copy(st.held[i+1:], st.held[i:])
@@ -98,7 +98,7 @@ func (st *stream[T]) hold(seq uint64, v T, now time.Time) bool {
 	return true
 }
 
-// release puts out what is held and now in order, and returns how many.
+// release moves held messages that are in order now to out, and returns their number.
 func (st *stream[T]) release(emit func(T)) int {
 	n := 0
 	for n < len(st.held) && st.held[n].seq == st.next {
@@ -110,7 +110,7 @@ func (st *stream[T]) release(emit func(T)) int {
 	return n
 }
 
-// discard removes the first n without keeping what they refer to alive.
+// discard removes the first n elements and the references in them.
 func discard[E any](s []E, n int) []E {
 	rest := copy(s, s[n:])
 	clear(s[rest:])
@@ -120,7 +120,7 @@ func discard[E any](s []E, n int) []E {
 	return s[:rest]
 }
 
-// giveUp reports the gap before the first held message and moves there.
+// giveUp gives up the gap before the first held message.
 func (st *stream[T]) giveUp(o *Options, why GapReason) Gap {
 	g := Gap{Key: st.key, Epoch: st.epoch, From: st.next, To: st.held[0].seq - 1, Reason: why}
 	st.missing.add(Range{g.From, g.To})
@@ -131,13 +131,13 @@ func (st *stream[T]) giveUp(o *Options, why GapReason) Gap {
 	return g
 }
 
-// limit forgets the lowest ranges and returns how many.
+// limit removes the lowest ranges beyond maxRanges, and returns their number.
 func (st *stream[T]) limit(maxRanges int) int {
 	n := len(st.missing) - maxRanges
 	if n <= 0 {
 		return 0
 	}
-	st.floor = max(st.floor, st.missing[n-1].To+1) // To is below next: no overflow
+	st.floor = max(st.floor, st.missing[n-1].To+1) // no overflow: To is below next
 	st.missing = append(st.missing[:0], st.missing[n:]...)
 	return n
 }

@@ -2,46 +2,46 @@ package reliability
 
 import "fmt"
 
-// Traits are the two questions that decide on a QoS.
+// Traits are the properties of a message that decide on its QoS.
 type Traits struct {
 	DuplicatesTolerable bool // handling the message twice does no harm
-	LossTolerable       bool // never handling it does no harm
+	LossTolerable       bool // losing the message does no harm
 }
 
-// Advice is a recommended QoS, why, and what it costs.
+// Advice is a recommended QoS and its reason.
 type Advice struct {
 	QoS    byte
 	Reason string
 }
 
-// Advise follows the flow chart: duplicates not tolerable, QoS 2; else loss
-// tolerable, QoS 0; else QoS 1. The zero Traits tolerate nothing and get QoS 2.
+// Advise returns QoS 2 if duplicates are not tolerable, otherwise QoS 0 if loss is
+// tolerable, otherwise QoS 1. The zero Traits give QoS 2.
 //
-// QoS 2 is between client and broker, per hop. From end to end a message is
-// handled once only if the subscriber, too, subscribes with QoS 2 and remembers
-// what it handled across restarts.
+// QoS 2 holds between client and server, for each hop. A message is handled exactly
+// once from end to end only if the subscriber uses QoS 2 too, and deduplicates across
+// restarts.
 func Advise(t Traits) Advice {
 	switch {
 	case !t.DuplicatesTolerable:
 		return Advice{2, "a duplicate would do harm"}
 	case t.LossTolerable:
-		return Advice{0, "neither a loss nor a duplicate does harm, so take the cheapest"}
+		return Advice{0, "neither loss nor a duplicate does harm; QoS 0 costs least"}
 	default:
 		return Advice{1, "it must arrive, and a duplicate does no harm"}
 	}
 }
 
-// Cost is what one message costs between one client and the broker.
+// Cost is what one message costs between a client and the server.
 type Cost struct {
 	Packets    int // MQTT packets sent and received, without resends
-	Handshakes int // round trips until the sender may forget the message
+	Handshakes int // round trips until the sender can discard the message
 }
 
 // Cost returns the cost of the advised QoS.
 func (a Advice) Cost() Cost { return CostOf(a.QoS) }
 
-// CostOf returns the cost of a QoS: PUBLISH alone for 0; and PUBACK for 1; and
-// PUBREC, PUBREL, PUBCOMP for 2. Values above 2 cost what 2 does.
+// CostOf returns the cost of a QoS: PUBLISH for 0; PUBLISH and PUBACK for 1; PUBLISH,
+// PUBREC, PUBREL and PUBCOMP for 2. Values above 2 are treated as 2.
 func CostOf(qos byte) Cost {
 	switch qos {
 	case 0:
@@ -53,7 +53,7 @@ func CostOf(qos byte) Cost {
 	}
 }
 
-// Category is a kind of use with a known answer.
+// Category is a common kind of message.
 type Category uint8
 
 const (
@@ -73,18 +73,18 @@ type categoryEntry struct {
 }
 
 var categories = [...]categoryEntry{
-	SensorData:    {"sensor data", "temperature, humidity, light", Advice{0, "periodic: the next reading makes up for a lost one"}},
-	Location:      {"location", "GPS, beacons", Advice{0, "being current matters more than being complete"}},
-	LogsMetrics:   {"logs and metrics", "system logs, performance data", Advice{0, "large volume, of which a part may be lost"}},
+	SensorData:    {"sensor data", "temperature, humidity, light", Advice{0, "periodic: the next reading replaces a lost one"}},
+	Location:      {"location", "GPS, beacons", Advice{0, "current data matters more than complete data"}},
+	LogsMetrics:   {"logs and metrics", "system logs, performance data", Advice{0, "large volume; partial loss is acceptable"}},
 	Alert:         {"alerts and notifications", "anomaly detected, warning", Advice{1, "it must arrive"}},
 	Configuration: {"configuration changes", "new threshold, mode change", Advice{1, "it must arrive; setting a value twice is idempotent"}},
-	Command:       {"control commands", "opening a valve, driving a motor", Advice{2, "carrying it out twice is dangerous"}},
-	Financial:     {"financial data", "billing, sales", Advice{2, "the law asks for it, and nothing may be counted twice"}},
-	Security:      {"security", "access grants, authentication", Advice{2, "security requires each exactly once"}},
+	Command:       {"control commands", "opening a valve, driving a motor", Advice{2, "executing it twice is dangerous"}},
+	Financial:     {"financial data", "billing, sales", Advice{2, "required by law, and nothing may be counted twice"}},
+	Security:      {"security", "access grants, authentication", Advice{2, "each event must be processed exactly once"}},
 }
 
-// ForCategory returns the recommendation for c. A value that is no Category
-// gets that for zero Traits, QoS 2.
+// ForCategory returns the recommendation for c; QoS 2 if c is not one of the
+// constants.
 func ForCategory(c Category) Advice {
 	if !c.known() {
 		return Advise(Traits{})
@@ -92,7 +92,7 @@ func ForCategory(c Category) Advice {
 	return categories[c].advice
 }
 
-// Examples names typical messages of the category.
+// Examples returns typical messages of the category.
 func (c Category) Examples() string {
 	if !c.known() {
 		return ""
@@ -100,7 +100,7 @@ func (c Category) Examples() string {
 	return categories[c].examples
 }
 
-// String returns the category's name.
+// String returns the name of the category.
 func (c Category) String() string {
 	if !c.known() {
 		return fmt.Sprintf("category(%d)", uint8(c))

@@ -6,27 +6,26 @@ import (
 	"time"
 )
 
-// TimeoutError says that no acknowledgement came in time. The outcome is
-// ambiguous: the broker may have the message. Publishing it again makes a
-// second message; what was accepted durably is still on disk and goes on being
-// sent, so wait for its Delivery instead.
+// TimeoutError reports that an acknowledgement did not arrive in time. The outcome is
+// unknown: the server may have the message. Do not publish it again, which makes a
+// second message: a stored message is still being delivered, so wait for its Delivery
+// again.
 type TimeoutError struct {
 	After time.Duration
 }
 
-// Error says what is known and what to do.
+// Error describes the state and what to do.
 func (e *TimeoutError) Error() string {
-	return fmt.Sprintf("reliability: no acknowledgement after %v, outcome unknown; do not publish again: the stored message is still being delivered, wait for its Delivery", e.After)
+	return fmt.Sprintf("reliability: no acknowledgement after %v, outcome unknown; do not publish again: the stored message is still being delivered; wait for its Delivery", e.After)
 }
 
-// Timeout returns true, as net.Error and os.IsTimeout have it.
+// Timeout returns true, for net.Error and os.IsTimeout.
 func (e *TimeoutError) Timeout() bool { return true }
 
-// Await waits until done is closed (or receives), for at most timeout; zero or
-// less means no limit but ctx. It returns nil when done came first or together
-// with another end, [*TimeoutError] after timeout, and the cause of ctx when
-// that ended, which leaves the outcome just as unknown. It starts no goroutine
-// and leaves no timer behind.
+// Await waits until done is closed or receives a value. It returns nil then, also if
+// the timeout or ctx ends at the same time. It returns [*TimeoutError] after timeout,
+// and the cause of ctx if ctx ends first; in both cases the outcome is unknown. A
+// timeout of zero or less means no timeout.
 func Await(ctx context.Context, timeout time.Duration, done <-chan struct{}) error {
 	select {
 	case <-done:
@@ -48,7 +47,7 @@ func Await(ctx context.Context, timeout time.Duration, done <-chan struct{}) err
 	case <-ctx.Done():
 		err = context.Cause(ctx)
 	}
-	// select picks at random among what is ready; an outcome that is known wins.
+	// select chooses at random among ready cases; a known outcome takes precedence.
 	select {
 	case <-done:
 		return nil

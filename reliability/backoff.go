@@ -6,19 +6,19 @@ import (
 	"time"
 )
 
-// Backoff says how long to wait before the next attempt: exponential with full
-// jitter, that is evenly spread between Min and the exponential bound, so that
-// a thousand devices cut off by one broker restart do not come back together.
-// The zero value waits 100 ms to 1 minute and doubles.
+// Backoff is an exponential backoff with full jitter: each delay is random, uniform
+// between Min and the exponential bound, so that many clients that lost their
+// connection together do not reconnect together. The zero value has delays from
+// 100 ms to 1 minute, with a factor of 2.
 //
-// A Backoff is a value without state; it may be used concurrently if Rand may.
+// A Backoff has no state. It can be used concurrently if Rand can.
 type Backoff struct {
 	Min    time.Duration // shortest delay; default 100 ms
 	Max    time.Duration // longest delay; default 1 minute, at least Min
 	Factor float64       // growth per attempt; default 2, values below 1 mean the default
 
-	// Rand returns numbers in [0, 1); default math/rand/v2. Numbers outside are
-	// taken as the nearest inside.
+	// Rand returns numbers in [0, 1); default: math/rand/v2. Other numbers are
+	// replaced by the nearest one in the range.
 	Rand func() float64
 }
 
@@ -28,9 +28,9 @@ const (
 	defaultFactor = 2
 )
 
-// Delay returns the wait before attempt, counted from 0: between Min and
-// Min·Factor^(attempt+1), never above Max. It does not overflow for any attempt;
-// negative ones count as 0.
+// Delay returns the delay before an attempt, counted from 0. It is between Min and
+// Min·Factor^(attempt+1), and at most Max. A negative attempt counts as 0. No attempt
+// overflows.
 func (b Backoff) Delay(attempt int) time.Duration {
 	lo, hi, factor := b.bounds()
 	bound := float64(lo) * math.Pow(factor, float64(max(attempt, 0))+1)
@@ -42,12 +42,11 @@ func (b Backoff) Delay(attempt int) time.Duration {
 		random = rand.Float64
 	}
 	d := lo + time.Duration(min(max(random(), 0), 1)*(bound-float64(lo)))
-	return min(max(d, lo), hi) // float64 rounds near the largest Duration, and NaN is anything
+	return min(max(d, lo), hi) // float64 rounds near the largest Duration; NaN converts to any value
 }
 
-// Later returns the wait before an attempt that the other side asked to put
-// off: evenly spread between half of Max and Max, however few attempts there
-// were.
+// Later returns the delay before an attempt that the server has asked to defer:
+// random, uniform between half of Max and Max.
 func (b Backoff) Later() time.Duration {
 	lo, hi, _ := b.bounds()
 	return Backoff{Min: max(lo, hi/2), Max: hi, Rand: b.Rand}.Delay(math.MaxInt32)

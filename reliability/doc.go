@@ -1,13 +1,13 @@
-// Package reliability holds the small decisions that make delivery dependable:
-// how long to wait before trying again ([Backoff], [Retry]), when to stop trying
-// for a while ([Breaker]), how long to wait for an acknowledgement ([Await]),
-// what a reason code means ([Classify]) and which QoS a message deserves
-// ([Advise], [ForCategory]).
+// Package reliability has the decisions of a reliable client: how long to wait
+// before the next attempt ([Backoff], [Retry]), when to stop attempts for a while
+// ([Breaker]), how long to wait for an acknowledgement ([Await]), what a reason code
+// means ([Classify], [OnConnack], [OnDisconnect]), whether a retry can make a
+// duplicate ([SafeToRetry]), and which QoS a message needs ([Advise],
+// [ForCategory]).
 //
-// It knows nothing of connections and packets, starts no goroutine and keeps no
-// timer after a call returns.
+// The package does not depend on connections or packets, starts no goroutine, and
+// leaves no timer running.
 //
-// Retrying belongs below the point where a message was accepted and stored,
-// never above it: calling publish again because its outcome is unknown makes a
-// second message.
+// Retries belong below the point where a message is accepted and stored. A caller
+// that publishes again because the outcome is unknown makes a second message.
 package reliability

@@ -92,12 +92,12 @@ func ExampleForCategory() {
 		fmt.Printf("%v (%s): QoS %d, %s\n", c, c.Examples(), a.QoS, a.Reason)
 	}
 	// Output:
-	// sensor data (temperature, humidity, light): QoS 0, periodic: the next reading makes up for a lost one
-	// location (GPS, beacons): QoS 0, being current matters more than being complete
-	// logs and metrics (system logs, performance data): QoS 0, large volume, of which a part may be lost
+	// sensor data (temperature, humidity, light): QoS 0, periodic: the next reading replaces a lost one
+	// location (GPS, beacons): QoS 0, current data matters more than complete data
+	// logs and metrics (system logs, performance data): QoS 0, large volume; partial loss is acceptable
 	// alerts and notifications (anomaly detected, warning): QoS 1, it must arrive
 	// configuration changes (new threshold, mode change): QoS 1, it must arrive; setting a value twice is idempotent
-	// control commands (opening a valve, driving a motor): QoS 2, carrying it out twice is dangerous
-	// financial data (billing, sales): QoS 2, the law asks for it, and nothing may be counted twice
-	// security (access grants, authentication): QoS 2, security requires each exactly once
+	// control commands (opening a valve, driving a motor): QoS 2, executing it twice is dangerous
+	// financial data (billing, sales): QoS 2, required by law, and nothing may be counted twice
+	// security (access grants, authentication): QoS 2, each event must be processed exactly once
 }

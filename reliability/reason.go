@@ -2,34 +2,34 @@ package reliability
 
 import "fmt"
 
-// Class says what a reason code is about, and so what can be done about it.
+// Class groups reason codes by what a client can do about them.
 type Class uint8
 
 const (
-	// Success: done, or on its way.
+	// Success: the request was accepted.
 	Success Class = iota + 1
-	// Transient: the server cannot now; the same packet may succeed later.
+	// Transient: the server cannot process the packet now; it may succeed later.
 	Transient
-	// Busy: the server asks to slow down.
+	// Busy: the server asks the client to slow down.
 	Busy
-	// Quota: an allowance is used up; it comes back with time or by an operator.
+	// Quota: a limit is reached. Time or an operator can lift it.
 	Quota
-	// NotAuthorized: in an acknowledgement it concerns that topic, in a CONNACK
-	// or DISCONNECT the client.
+	// NotAuthorized: in an acknowledgement it concerns the topic, in a CONNACK or
+	// DISCONNECT the client.
 	NotAuthorized
-	// Invalid: this message, subscription or will cannot succeed as it is; others
+	// Invalid: this message, subscription or will cannot succeed unchanged; others
 	// can.
 	Invalid
-	// Session: the two sides disagree about a packet identifier.
+	// Session: client and server disagree about a packet identifier.
 	Session
-	// Protocol: one side broke the protocol; sending the same again does it again.
+	// Protocol: client or server violated the protocol; the same packet fails again.
 	Protocol
-	// Fatal: this client cannot connect as it is configured; trying again is no use.
+	// Fatal: the client cannot connect with this configuration.
 	Fatal
-	// Redirect: go to another server.
+	// Redirect: the client should use another server.
 	Redirect
-	// Takeover: another connection uses the same client identifier. Reconnecting
-	// takes it back, and the two do so for ever.
+	// Takeover: another connection uses the same client identifier. If both
+	// reconnect, they end each other's connections indefinitely.
 	Takeover
 )
 
@@ -39,7 +39,7 @@ var classNames = [...]string{
 	Protocol: "protocol", Fatal: "fatal", Redirect: "redirect", Takeover: "takeover",
 }
 
-// String returns the class's name in lower case.
+// String returns the name of the class in lower case.
 func (c Class) String() string {
 	if c == 0 || int(c) >= len(classNames) {
 		return fmt.Sprintf("class(%d)", uint8(c))
@@ -47,14 +47,13 @@ func (c Class) String() string {
 	return classNames[c]
 }
 
-// Counts reports whether the class says that the broker is in no state to take
-// messages, which counts against the breaker: Transient, Busy and Quota. The
-// others concern one message, one topic, or this client's configuration, and
-// holding back all other messages would help none of them.
+// Counts reports whether the class counts as a failure for a [Breaker]: Transient,
+// Busy and Quota, with which the server cannot take messages at present. The other
+// classes concern one message, one topic, or the configuration of the client.
 func (c Class) Counts() bool { return c == Transient || c == Busy || c == Quota }
 
-// Retryable reports whether the same packet, unchanged, may succeed later:
-// Transient, Busy and Quota, and Session once the session is in step again.
+// Retryable reports whether the same packet may succeed later: Transient, Busy, Quota
+// and Session.
 func (c Class) Retryable() bool { return c.Counts() || c == Session }
 
 type reason struct {
@@ -62,8 +61,8 @@ type reason struct {
 	class Class
 }
 
-// reasons is MQTT 5 table 2-6, names as written there. 0x00 has three names, by
-// packet; the first stands for all.
+// reasons is table 2-6 of MQTT 5, with its names. 0x00 has three names, by packet;
+// the first one is used.
 var reasons = [256]reason{
 	0x00: {"Success", Success},
 	0x01: {"Granted QoS 1", Success},
@@ -110,9 +109,8 @@ var reasons = [256]reason{
 	0xA2: {"Wildcard Subscriptions not supported", Invalid},
 }
 
-// Classify returns the class of an MQTT 5 reason code. Codes that the
-// specification does not define are Success below 0x80 and Transient from there
-// on, as its section 2.4 divides them.
+// Classify returns the class of an MQTT 5 reason code. An undefined code is Success
+// below 0x80 and Transient otherwise (section 2.4).
 func Classify(code byte) Class {
 	if c := reasons[code].class; c != 0 {
 		return c
@@ -123,8 +121,8 @@ func Classify(code byte) Class {
 	return Transient
 }
 
-// ReasonName returns the name that the specification gives the code, and
-// "Unknown (0x..)" for codes it does not define.
+// ReasonName returns the name of the code in the specification, or "Unknown (0x..)"
+// for an undefined code.
 func ReasonName(code byte) string {
 	if n := reasons[code].name; n != "" {
 		return n

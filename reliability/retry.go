@@ -5,10 +5,9 @@ import (
 	"time"
 )
 
-// Retry counts failed attempts and forgets them only when a connection has
-// proved itself. A broker that accepts a connection and drops it at once would
-// otherwise be dialled in a tight loop, since every success starts the delays
-// over.
+// Retry counts failed attempts, and resets the count only after a connection has been
+// up for Stable. Otherwise a server that accepts connections and closes them at once
+// would be dialed without delays.
 //
 //	for {
 //		if conn := dial(); conn != nil {
@@ -19,12 +18,11 @@ import (
 //		wait(retry.Next())
 //	}
 //
-// The zero value is usable. A Retry must not be copied after use; its methods
-// may be called concurrently.
+// The zero value is usable. A Retry must not be copied after first use. Its methods
+// are safe for concurrent use.
 type Retry struct {
 	Backoff Backoff
-	// Stable is how long a connection must be up for the count to start over.
-	// Default 10 s.
+	// Stable is how long a connection must be up to reset the count. Default 10 s.
 	Stable time.Duration
 
 	mu      sync.Mutex
@@ -35,9 +33,9 @@ type Retry struct {
 
 const defaultStable = 10 * time.Second
 
-// Next counts a failed attempt or a lost connection and returns how long to
-// wait before the next one. Also the first wait after a stable connection is
-// jittered: everyone else lost theirs at the same moment.
+// Next counts a failed attempt or a lost connection, and returns the delay before the
+// next attempt. The first delay after a stable connection has jitter too: other
+// clients may have lost their connections at the same moment.
 func (r *Retry) Next() time.Duration {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -47,8 +45,8 @@ func (r *Retry) Next() time.Duration {
 	return r.Backoff.Delay(n)
 }
 
-// Later counts like Next, and returns the long wait for a server that has no
-// room, see Backoff.Later.
+// Later counts like Next, and returns the long delay for a server that is short of
+// resources; see Backoff.Later.
 func (r *Retry) Later() time.Duration {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -57,15 +55,14 @@ func (r *Retry) Later() time.Duration {
 	return r.Backoff.Later()
 }
 
-// Reset forgets the failed attempts: something has changed, so that the next
-// one may fare better.
+// Reset resets the count: the next attempt may succeed because something has changed.
 func (r *Retry) Reset() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.attempt = 0
 }
 
-// Up says that the connection is up.
+// Up records that the connection is up.
 func (r *Retry) Up() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -73,7 +70,7 @@ func (r *Retry) Up() {
 	r.up = time.Now()
 }
 
-// Down says that the connection is gone. Without an Up before it does nothing.
+// Down records that the connection has ended. Without an earlier Up it has no effect.
 func (r *Retry) Down() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -82,11 +79,10 @@ func (r *Retry) Down() {
 	r.up = time.Time{}
 }
 
-// Fault says that the connection is gone for a reason that the next one will
-// meet again, as a message that cannot be taken and stays with the broker.
-// Without an Up before it does nothing. From the second Fault in a row on, the
-// count does not start over, however long the connections are up: the delays grow
-// until one ends by Down.
+// Fault records that the connection has ended for a reason that will recur, such as a
+// message of the server that cannot be received. Without an earlier Up it has no
+// effect. From the second Fault in a row on, a stable connection does not reset the
+// count, so the delays grow until a connection ends by Down.
 func (r *Retry) Fault() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -98,7 +94,7 @@ func (r *Retry) Fault() {
 	r.up = time.Time{}
 }
 
-// Attempts returns how often Next was called since the last stable connection.
+// Attempts returns the number of calls of Next and Later since the last reset.
 func (r *Retry) Attempts() int {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -106,7 +102,7 @@ func (r *Retry) Attempts() int {
 	return r.attempt
 }
 
-// settle starts the count over if the connection has been up long enough.
+// settle resets the count if the connection has been up for Stable.
 func (r *Retry) settle() {
 	stable := r.Stable
 	if stable <= 0 {
