@@ -1,12 +1,14 @@
-package ordering
+package ordering_test
 
 import (
 	"fmt"
 	"testing"
+
+	"github.com/mooring-mqtt/mooring/ordering"
 )
 
 func BenchmarkPushInOrder(b *testing.B) {
-	r := NewResequencer[int](Options{})
+	r := ordering.NewResequencer[int](ordering.Options{})
 	emit := func(int) {}
 	b.ReportAllocs()
 	for seq := uint64(1); b.Loop(); seq++ {
@@ -16,7 +18,7 @@ func BenchmarkPushInOrder(b *testing.B) {
 
 // Each pair comes the wrong way round.
 func BenchmarkPushSwapped(b *testing.B) {
-	r := NewResequencer[int](Options{})
+	r := ordering.NewResequencer[int](ordering.Options{})
 	r.Restore("k", 1, 1)
 	emit := func(int) {}
 	b.ReportAllocs()
@@ -30,7 +32,7 @@ func BenchmarkPushManyKeys(b *testing.B) {
 	for i := range keys {
 		keys[i] = fmt.Sprintf("publisher %d/plant/meter", i)
 	}
-	r := NewResequencer[int](Options{})
+	r := ordering.NewResequencer[int](ordering.Options{})
 	emit := func(int) {}
 	b.ReportAllocs()
 	for i := 0; b.Loop(); i++ {
@@ -43,7 +45,7 @@ func BenchmarkPushReversed(b *testing.B) {
 	emit := func(int) {}
 	b.ReportAllocs()
 	for b.Loop() {
-		r := NewResequencer[int](Options{})
+		r := ordering.NewResequencer[int](ordering.Options{})
 		r.Restore("k", 1, 0)
 		for seq := uint64(1024); seq > 0; seq-- {
 			r.Push("k", 1, seq, 0, emit)
@@ -52,7 +54,7 @@ func BenchmarkPushReversed(b *testing.B) {
 }
 
 func BenchmarkNext(b *testing.B) {
-	s := NewSequencer(SequencerOptions{})
+	s := ordering.NewSequencer(ordering.SequencerOptions{})
 	use := func(uint64) error { return nil }
 	b.ReportAllocs()
 	for b.Loop() {
@@ -61,18 +63,18 @@ func BenchmarkNext(b *testing.B) {
 }
 
 func BenchmarkEnvelope(b *testing.B) {
-	e := Envelope{ID: "0192f0c4", Sequence: 7, Payload: []byte(`{"celsius":21.5,"unit":"C"}`)}
+	e := ordering.Envelope{ID: "0192f0c4", Sequence: 7, Payload: []byte(`{"celsius":21.5,"unit":"C"}`)}
 	b.Run("encode", func(b *testing.B) {
 		b.ReportAllocs()
 		for b.Loop() {
-			EncodeEnvelope(e)
+			ordering.EncodeEnvelope(e)
 		}
 	})
-	data, _ := EncodeEnvelope(e)
+	data, _ := ordering.EncodeEnvelope(e)
 	b.Run("decode", func(b *testing.B) {
 		b.ReportAllocs()
 		for b.Loop() {
-			DecodeEnvelope(data)
+			ordering.DecodeEnvelope(data)
 		}
 	})
 }

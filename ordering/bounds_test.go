@@ -1,4 +1,4 @@
-package ordering
+package ordering_test
 
 import (
 	"errors"
@@ -6,13 +6,15 @@ import (
 	"math"
 	"strings"
 	"testing"
+
+	"github.com/mooring-mqtt/mooring/ordering"
 )
 
 // TestPositionAtTheEnd: the last number there is counts as the highest.
 func TestPositionAtTheEnd(t *testing.T) {
-	p := newProbe(Options{})
+	p := newProbe(ordering.Options{})
 	p.Restore("k", 1, math.MaxUint64-1)
-	p.pushes(t, []uint64{math.MaxUint64, math.MaxUint64, 0}, Delivered, Duplicate, Duplicate)
+	p.pushes(t, []uint64{math.MaxUint64, math.MaxUint64, 0}, ordering.Delivered, ordering.Duplicate, ordering.Duplicate)
 	if at, ok := p.Position("k"); !ok || at.Last != math.MaxUint64 {
 		t.Errorf("%+v, %v", at, ok)
 	}
@@ -20,7 +22,7 @@ func TestPositionAtTheEnd(t *testing.T) {
 
 // TestWaitingIsOfNow: what an emitter has still before it.
 func TestWaitingIsOfNow(t *testing.T) {
-	p := newProbe(Options{Start: FromOne})
+	p := newProbe(ordering.Options{Start: ordering.FromOne})
 	for _, seq := range []uint64{3, 2, 1} {
 		p.Push("k", 1, seq, "", func(string) { p.say(fmt.Sprint(p.Stats().Waiting)) })
 	}
@@ -28,7 +30,7 @@ func TestWaitingIsOfNow(t *testing.T) {
 }
 
 func TestEpochsAreCounted(t *testing.T) {
-	p := newProbe(Options{})
+	p := newProbe(ordering.Options{})
 	for epoch := range uint64(3) {
 		p.in("k", epoch+1, 1)
 	}
@@ -38,27 +40,27 @@ func TestEpochsAreCounted(t *testing.T) {
 }
 
 func TestSequencerOfOneKey(t *testing.T) {
-	s := NewSequencer(SequencerOptions{MaxKeys: 1})
+	s := ordering.NewSequencer(ordering.SequencerOptions{MaxKeys: 1})
 	s.Restore("a", 1)
 	if got := number(t, s, "a"); got != 2 {
 		t.Errorf("%d follows on 1", got)
 	}
-	if err := s.Next("b", func(uint64) error { return nil }); !errors.As(err, new(*TooManyKeysError)) {
+	if err := s.Next("b", func(uint64) error { return nil }); !errors.As(err, new(*ordering.TooManyKeysError)) {
 		t.Errorf("a second key: %v", err)
 	}
 }
 
 func TestEnvelopeWithTheLongestID(t *testing.T) {
-	for n, fits := range map[int]bool{maxIDBytes: true, maxIDBytes + 1: false} {
+	for n, fits := range map[int]bool{ordering.MaxIDBytes: true, ordering.MaxIDBytes + 1: false} {
 		id := strings.Repeat("x", n)
-		data, err := EncodeEnvelope(Envelope{ID: id, Payload: []byte("1")})
+		data, err := ordering.EncodeEnvelope(ordering.Envelope{ID: id, Payload: []byte("1")})
 		if (err == nil) != fits {
 			t.Errorf("encoding %d bytes: %v", n, err)
 		}
 		if !fits {
 			data = []byte(`{"id":"` + id + `","sequence":1,"payload":1}`)
 		}
-		if e, err := DecodeEnvelope(data); (err == nil && e.ID == id) != fits {
+		if e, err := ordering.DecodeEnvelope(data); (err == nil && e.ID == id) != fits {
 			t.Errorf("decoding %d bytes: %v", n, err)
 		}
 	}

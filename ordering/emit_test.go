@@ -1,4 +1,4 @@
-package ordering
+package ordering_test
 
 import (
 	"fmt"
@@ -8,12 +8,14 @@ import (
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
+
+	"github.com/mooring-mqtt/mooring/ordering"
 )
 
 // emit may use the Resequencer in every way, also for its own key, and what it
 // pushes comes after it.
 func TestEmitMayReenter(t *testing.T) {
-	p := newProbe(Options{})
+	p := newProbe(ordering.Options{})
 	var emit func(string)
 	emit = func(v string) {
 		p.say("<" + v)
@@ -40,7 +42,7 @@ func TestEmitMayReenter(t *testing.T) {
 }
 
 func TestForgetWhileEmitting(t *testing.T) {
-	p := newProbe(Options{})
+	p := newProbe(ordering.Options{})
 	p.Push("k", 1, 1, "a", func(string) { p.Forget("k") })
 	if s := p.Stats(); s.Keys != 0 {
 		t.Errorf("%+v, want no keys", s)
@@ -48,7 +50,7 @@ func TestForgetWhileEmitting(t *testing.T) {
 }
 
 func TestPanicInEmitLosesNothingElse(t *testing.T) {
-	p := newProbe(Options{})
+	p := newProbe(ordering.Options{})
 	p.in("k", 1, 1)
 	p.in("k", 1, 3)
 	p.told()
@@ -76,12 +78,12 @@ func TestPanicInEmitLosesNothingElse(t *testing.T) {
 // with.
 func TestWaitingForAnotherEmitter(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		r := NewResequencer[int](Options{})
+		r := ordering.NewResequencer[int](ordering.Options{})
 		gate := make(chan struct{})
 		var got []string
 		go r.Push("k", 1, 1, 1, func(v int) { <-gate; got = append(got, fmt.Sprint("first ", v)) })
 		synctest.Wait()
-		if res := r.Push("k", 1, 2, 2, func(v int) { got = append(got, fmt.Sprint("second ", v)) }); res != Delivered {
+		if res := r.Push("k", 1, 2, 2, func(v int) { got = append(got, fmt.Sprint("second ", v)) }); res != ordering.Delivered {
 			t.Errorf("%v", res)
 		}
 		if s := r.Stats(); s.Waiting != 1 {
@@ -101,7 +103,7 @@ func TestWaitingForAnotherEmitter(t *testing.T) {
 // Keys that are being emitted cannot be evicted; the limit holds again after.
 func TestMaxKeysWithBusyEmitters(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		r := NewResequencer[int](Options{MaxKeys: 2})
+		r := ordering.NewResequencer[int](ordering.Options{MaxKeys: 2})
 		gate := make(chan struct{})
 		for i := range 5 {
 			go r.Push(fmt.Sprint(i), 1, 1, i, func(int) { <-gate })
@@ -122,7 +124,7 @@ func TestMaxKeysWithBusyEmitters(t *testing.T) {
 func TestConcurrentPushes(t *testing.T) {
 	const keys, workers, n = 3, 6, 3000
 	const all = keys * workers * n // a worker may stop for long with a number in hand
-	r := NewResequencer[uint64](Options{Start: FromOne, MaxHeldPerKey: all, MaxHeld: all})
+	r := ordering.NewResequencer[uint64](ordering.Options{Start: ordering.FromOne, MaxHeldPerKey: all, MaxHeld: all})
 	var wg sync.WaitGroup
 	var busy [keys]atomic.Int32
 	var got [keys][]uint64 // guarded by there being one emitter, so says -race

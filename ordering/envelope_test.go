@@ -1,4 +1,4 @@
-package ordering
+package ordering_test
 
 import (
 	"bytes"
@@ -8,6 +8,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/mooring-mqtt/mooring/ordering"
 )
 
 func TestEnvelopeRoundTrip(t *testing.T) {
@@ -20,15 +22,15 @@ func TestEnvelopeRoundTrip(t *testing.T) {
 		strings.Repeat("[", 20_000) + strings.Repeat("]", 20_000),
 		"[" + strings.Repeat(`"[[[[",`, 1000) + "1]",
 	} {
-		in := Envelope{ID: "é\"<\u2028", Sequence: math.MaxUint64, Timestamp: time.UnixMilli(1_700_000_000_123).UTC(), Payload: []byte(payload)}
-		b, err := EncodeEnvelope(in)
+		in := ordering.Envelope{ID: "é\"<\u2028", Sequence: math.MaxUint64, Timestamp: time.UnixMilli(1_700_000_000_123).UTC(), Payload: []byte(payload)}
+		b, err := ordering.EncodeEnvelope(in)
 		if err != nil {
 			t.Fatal(err)
 		}
 		if !json.Valid(b) {
 			t.Errorf("%.60q: not JSON: %.80s", payload, b)
 		}
-		out, err := DecodeEnvelope(b)
+		out, err := ordering.DecodeEnvelope(b)
 		if err != nil {
 			t.Errorf("%.60q: %v", payload, err)
 			continue
@@ -41,24 +43,24 @@ func TestEnvelopeRoundTrip(t *testing.T) {
 
 func TestEncodeEnvelope(t *testing.T) {
 	for _, c := range []struct {
-		in   Envelope
+		in   ordering.Envelope
 		want string // "" for ErrEnvelope
 	}{
-		{Envelope{ID: "a", Sequence: 7, Timestamp: time.UnixMilli(1700000000000), Payload: []byte(`{"x":1}`)},
+		{ordering.Envelope{ID: "a", Sequence: 7, Timestamp: time.UnixMilli(1700000000000), Payload: []byte(`{"x":1}`)},
 			`{"id":"a","sequence":7,"timestamp":1700000000000,"payload":{"x":1}}`},
-		{Envelope{Payload: []byte("on")}, `{"sequence":0,"encoding":"base64","payload":"b24="}`},
-		{Envelope{}, `{"sequence":0,"encoding":"base64","payload":""}`},
-		{Envelope{Timestamp: time.Unix(0, 0), Payload: []byte("1")}, `{"sequence":0,"timestamp":0,"payload":1}`},
-		{Envelope{Timestamp: time.UnixMilli(maxTimestamp), Payload: []byte("1")}, `{"sequence":0,"timestamp":253402300799999,"payload":1}`},
-		{Envelope{Timestamp: time.UnixMilli(maxTimestamp + 1)}, ""},
-		{Envelope{Timestamp: time.UnixMilli(-1)}, ""},
-		{Envelope{Timestamp: time.Unix(math.MaxInt64/2, 0)}, ""},
-		{Envelope{ID: "\xff"}, ""},
-		{Envelope{ID: strings.Repeat("x", 65_536)}, ""},
+		{ordering.Envelope{Payload: []byte("on")}, `{"sequence":0,"encoding":"base64","payload":"b24="}`},
+		{ordering.Envelope{}, `{"sequence":0,"encoding":"base64","payload":""}`},
+		{ordering.Envelope{Timestamp: time.Unix(0, 0), Payload: []byte("1")}, `{"sequence":0,"timestamp":0,"payload":1}`},
+		{ordering.Envelope{Timestamp: time.UnixMilli(ordering.MaxTimestamp), Payload: []byte("1")}, `{"sequence":0,"timestamp":253402300799999,"payload":1}`},
+		{ordering.Envelope{Timestamp: time.UnixMilli(ordering.MaxTimestamp + 1)}, ""},
+		{ordering.Envelope{Timestamp: time.UnixMilli(-1)}, ""},
+		{ordering.Envelope{Timestamp: time.Unix(math.MaxInt64/2, 0)}, ""},
+		{ordering.Envelope{ID: "\xff"}, ""},
+		{ordering.Envelope{ID: strings.Repeat("x", 65_536)}, ""},
 	} {
-		b, err := EncodeEnvelope(c.in)
+		b, err := ordering.EncodeEnvelope(c.in)
 		if c.want == "" {
-			if !errors.Is(err, ErrEnvelope) {
+			if !errors.Is(err, ordering.ErrEnvelope) {
 				t.Errorf("%.60v: %s, %v, want ErrEnvelope", c.in, b, err)
 			}
 		} else if string(b) != c.want {
@@ -69,11 +71,11 @@ func TestEncodeEnvelope(t *testing.T) {
 
 func TestDecodeEnvelope(t *testing.T) {
 	// What the reliability document's publisher sends: no ID, counted from 0.
-	e, err := DecodeEnvelope([]byte(`{"sequence": 0, "timestamp": 1700000000000, "payload": {"t": 21.5}}` + "\n"))
+	e, err := ordering.DecodeEnvelope([]byte(`{"sequence": 0, "timestamp": 1700000000000, "payload": {"t": 21.5}}` + "\n"))
 	if err != nil || e.Sequence != 0 || e.ID != "" || string(e.Payload) != `{"t": 21.5}` || !e.Timestamp.Equal(time.UnixMilli(1700000000000)) {
 		t.Errorf("%+v, %v", e, err)
 	}
-	if e, err := DecodeEnvelope([]byte(`{"payload":"on","sequence":1}`)); err != nil || string(e.Payload) != `"on"` || !e.Timestamp.IsZero() {
+	if e, err := ordering.DecodeEnvelope([]byte(`{"payload":"on","sequence":1}`)); err != nil || string(e.Payload) != `"on"` || !e.Timestamp.IsZero() {
 		t.Errorf("%+v, %v", e, err)
 	}
 	for _, bad := range []string{
@@ -92,7 +94,7 @@ func TestDecodeEnvelope(t *testing.T) {
 		`{"sequence":1,"encoding":"base64","payload":"!"}`, `{"sequence":1,"encoding":"base64","payload":1}`,
 		`{"sequence":1,"encoding":"base64","payload":"b25="}`, `{"sequence":1,"payload":}`,
 	} {
-		if e, err := DecodeEnvelope([]byte(bad)); !errors.Is(err, ErrEnvelope) {
+		if e, err := ordering.DecodeEnvelope([]byte(bad)); !errors.Is(err, ordering.ErrEnvelope) {
 			t.Errorf("%.60s: %+v, %v, want ErrEnvelope", bad, e, err)
 		}
 	}
@@ -105,7 +107,7 @@ func TestNesting(t *testing.T) {
 		if !json.Valid([]byte(text)) {
 			t.Fatalf("%s is not JSON", text)
 		}
-		if got := nesting([]byte(text)); got != want {
+		if got := ordering.Nesting([]byte(text)); got != want {
 			t.Errorf("%s: %d, want %d", text, got, want)
 		}
 	}
@@ -117,18 +119,18 @@ func FuzzDecodeEnvelope(f *testing.F) {
 	f.Add([]byte(`{"sequence":0,"encoding":"base64","payload":"b24="}`))
 	f.Add([]byte(`{"sequence":18446744073709551615,"payload":"\ud800"}`))
 	f.Fuzz(func(t *testing.T, data []byte) {
-		e, err := DecodeEnvelope(data)
+		e, err := ordering.DecodeEnvelope(data)
 		if err != nil {
-			if !errors.Is(err, ErrEnvelope) {
+			if !errors.Is(err, ordering.ErrEnvelope) {
 				t.Fatalf("%v is no ErrEnvelope", err)
 			}
 			return
 		}
-		b, err := EncodeEnvelope(e)
+		b, err := ordering.EncodeEnvelope(e)
 		if err != nil {
 			t.Fatalf("%+v does not encode: %v", e, err)
 		}
-		again, err := DecodeEnvelope(b)
+		again, err := ordering.DecodeEnvelope(b)
 		if err != nil || again.ID != e.ID || again.Sequence != e.Sequence || !again.Timestamp.Equal(e.Timestamp) || !bytes.Equal(again.Payload, e.Payload) {
 			t.Fatalf("%+v came back as %+v, %v", e, again, err)
 		}
@@ -140,11 +142,11 @@ func FuzzEncodeEnvelope(f *testing.F) {
 	f.Add("id", uint64(1), []byte(`{"x":1}`))
 	f.Add("", uint64(0), []byte("\x00"))
 	f.Fuzz(func(t *testing.T, id string, seq uint64, payload []byte) {
-		b, err := EncodeEnvelope(Envelope{ID: id, Sequence: seq, Payload: payload})
+		b, err := ordering.EncodeEnvelope(ordering.Envelope{ID: id, Sequence: seq, Payload: payload})
 		if err != nil {
 			return
 		}
-		e, err := DecodeEnvelope(b)
+		e, err := ordering.DecodeEnvelope(b)
 		if err != nil || e.ID != id || e.Sequence != seq || !bytes.Equal(e.Payload, payload) {
 			t.Fatalf("%q %d %q came back as %+v, %v", id, seq, payload, e, err)
 		}

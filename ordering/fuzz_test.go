@@ -1,9 +1,11 @@
-package ordering
+package ordering_test
 
 import (
 	"encoding/binary"
 	"fmt"
 	"testing"
+
+	"github.com/mooring-mqtt/mooring/ordering"
 )
 
 // FuzzResequencer pushes any numbers of any epochs and checks what must always
@@ -13,18 +15,18 @@ func FuzzResequencer(f *testing.F) {
 	f.Add([]byte{0, 0, 1, 0, 0, 3, 0, 0, 2, 1, 0, 1}, true)
 	f.Add([]byte{0, 255, 255, 0, 255, 254, 2, 0, 0, 0, 128, 1}, false)
 	f.Fuzz(func(t *testing.T, data []byte, fromOne bool) {
-		o := Options{MaxHeldPerKey: 4, MaxHeld: 6, MaxKeys: 3, MaxRanges: 3}
+		o := ordering.Options{MaxHeldPerKey: 4, MaxHeld: 6, MaxKeys: 3, MaxRanges: 3}
 		if fromOne {
-			o.Start = FromOne
+			o.Start = ordering.FromOne
 		}
-		r := NewResequencer[int](o)
+		r := ordering.NewResequencer[int](o)
 		emitted := map[int]int{}
 		var kept []int
 		for i := 0; len(data) >= 3; i++ {
 			// Numbers near both ends and in the middle.
 			seq := uint64(int64(int16(binary.BigEndian.Uint16(data[1:]))))
 			key, epoch := fmt.Sprint(data[0]&3), uint64(data[0]>>6)
-			if r.Push(key, epoch, seq, i, func(v int) { emitted[v]++ }) != Duplicate {
+			if r.Push(key, epoch, seq, i, func(v int) { emitted[v]++ }) != ordering.Duplicate {
 				kept = append(kept, i)
 			}
 			data = data[3:]

@@ -1,4 +1,4 @@
-package ordering
+package ordering_test
 
 import (
 	"fmt"
@@ -7,6 +7,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/mooring-mqtt/mooring/ordering"
 )
 
 // Any permutation with duplicates, within the bound, comes out in order and
@@ -24,16 +26,16 @@ func TestPropertyPermutation(t *testing.T) {
 			}
 		}
 		rnd.Shuffle(len(in), func(i, j int) { in[i], in[j] = in[j], in[i] })
-		r := NewResequencer[uint64](Options{MaxHeldPerKey: n})
+		r := ordering.NewResequencer[uint64](ordering.Options{MaxHeldPerKey: n})
 		r.Restore("k", 1, base-1)
-		results := map[Result]int{}
+		results := map[ordering.Result]int{}
 		for _, seq := range in {
 			results[r.Push("k", 1, seq, seq, func(v uint64) { got = append(got, v) })]++
 		}
 		if !slices.Equal(got, want) {
 			t.Fatalf("seed %d: %v in, %v out", seed, in, got)
 		}
-		if results[Late] != 0 || results[Duplicate] != len(in)-n || results[Delivered]+results[Held] != n {
+		if results[ordering.Late] != 0 || results[ordering.Duplicate] != len(in)-n || results[ordering.Delivered]+results[ordering.Held] != n {
 			t.Fatalf("seed %d: results %v of %d, %d different", seed, results, len(in), n)
 		}
 	}
@@ -64,9 +66,9 @@ func TestPropertyLosses(t *testing.T) {
 			reported := map[uint64]int{}
 			var order []uint64
 			position := uint64(0)
-			r := NewResequencer[uint64](Options{
-				Start: FromOne, MaxHeldPerKey: 1 + rnd.IntN(8), MaxRanges: n, GapTimeout: time.Second,
-				OnGap: func(g Gap) {
+			r := ordering.NewResequencer[uint64](ordering.Options{
+				Start: ordering.FromOne, MaxHeldPerKey: 1 + rnd.IntN(8), MaxRanges: n, GapTimeout: time.Second,
+				OnGap: func(g ordering.Gap) {
 					if g.From <= position {
 						t.Errorf("seed %d: gap %+v after %d", seed, g, position)
 					}
@@ -79,7 +81,7 @@ func TestPropertyLosses(t *testing.T) {
 			emit := func(v uint64) { order = append(order, v); position = max(position, v) }
 			late := map[uint64]bool{}
 			for _, seq := range in {
-				if r.Push("k", 1, seq, seq, emit) == Late {
+				if r.Push("k", 1, seq, seq, emit) == ordering.Late {
 					late[seq] = true
 				}
 				if rnd.IntN(5) == 0 {
@@ -102,7 +104,7 @@ func TestPropertyLosses(t *testing.T) {
 				t.Fatalf("seed %d: %v in, %v out, late %v", seed, in, order, late)
 			}
 			for seq := range lost {
-				for _, want := range []Result{Late, Duplicate} {
+				for _, want := range []ordering.Result{ordering.Late, ordering.Duplicate} {
 					if got := r.Push("k", 1, seq, seq, emit); got != want {
 						t.Fatalf("seed %d: lost %d turns up: %v, want %v", seed, seq, got, want)
 					}
@@ -118,9 +120,9 @@ func TestPropertyNothingIsLost(t *testing.T) {
 	for seed := range uint64(300) {
 		synctest.Test(t, func(t *testing.T) {
 			rnd := rand.New(rand.NewPCG(seed, 4))
-			r := NewResequencer[string](Options{
+			r := ordering.NewResequencer[string](ordering.Options{
 				MaxKeys: 1 + rnd.IntN(4), MaxHeldPerKey: 1 + rnd.IntN(4), MaxHeld: 1 + rnd.IntN(6),
-				MaxRanges: 1 + rnd.IntN(3), Start: Start(rnd.IntN(2)), GapTimeout: time.Second,
+				MaxRanges: 1 + rnd.IntN(3), Start: ordering.Start(rnd.IntN(2)), GapTimeout: time.Second,
 			})
 			type message struct {
 				key        string
@@ -143,12 +145,12 @@ func TestPropertyNothingIsLost(t *testing.T) {
 			got := map[string]int{}
 			emit := func(v string) { got[v]++ }
 			for _, m := range all {
-				if res := r.Push(m.key, m.epoch, m.seq, fmt.Sprint(m), emit); res == Duplicate {
+				if res := r.Push(m.key, m.epoch, m.seq, fmt.Sprint(m), emit); res == ordering.Duplicate {
 					t.Fatalf("seed %d: %v is called a duplicate", seed, m)
 				}
 				s := r.Stats()
-				if s.Held > r.opts.MaxHeld || s.Keys > r.opts.MaxKeys || s.Waiting != 0 {
-					t.Fatalf("seed %d: beyond the limits %+v: %+v", seed, r.opts, s)
+				if s.Held > r.Options().MaxHeld || s.Keys > r.Options().MaxKeys || s.Waiting != 0 {
+					t.Fatalf("seed %d: beyond the limits %+v: %+v", seed, r.Options(), s)
 				}
 				if rnd.IntN(20) == 0 {
 					time.Sleep(time.Second)
@@ -165,35 +167,5 @@ func TestPropertyNothingIsLost(t *testing.T) {
 				t.Fatalf("seed %d: %+v of %d", seed, s, len(all))
 			}
 		})
-	}
-}
-
-func TestRangesAgainstModel(t *testing.T) {
-	for seed := range uint64(200) {
-		rnd := rand.New(rand.NewPCG(seed, 5))
-		var s ranges
-		model := map[uint64]bool{}
-		at := uint64(0)
-		for range rnd.IntN(6) {
-			from := at + 1 + uint64(rnd.IntN(4))
-			to := from + uint64(rnd.IntN(6))
-			s.add(Range{from, to})
-			for n := from; n <= to; n++ {
-				model[n] = true
-			}
-			at = to + 1
-		}
-		for range 100 {
-			n := uint64(rnd.IntN(int(at) + 3))
-			if got := s.take(n); got != model[n] {
-				t.Fatalf("seed %d: take(%d) %v", seed, n, got)
-			}
-			delete(model, n)
-			for i, r := range s {
-				if r.From > r.To || i > 0 && s[i-1].To >= r.From {
-					t.Fatalf("seed %d: %v is out of order", seed, s)
-				}
-			}
-		}
 	}
 }

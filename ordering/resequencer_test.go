@@ -1,4 +1,4 @@
-package ordering
+package ordering_test
 
 import (
 	"fmt"
@@ -8,31 +8,33 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/mooring-mqtt/mooring/ordering"
 )
 
 // probe is a Resequencer of strings whose story is written down.
 type probe struct {
-	*Resequencer[string]
+	*ordering.Resequencer[string]
 	story []string
 }
 
-func newProbe(o Options) *probe {
+func newProbe(o ordering.Options) *probe {
 	p := &probe{}
-	o.OnGap = func(g Gap) {
+	o.OnGap = func(g ordering.Gap) {
 		p.say(fmt.Sprintf("gap(%s/%d %d-%d %v)", g.Key, g.Epoch, g.From, g.To, g.Reason))
 	}
 	o.OnEpoch = func(key string, old, new uint64) { p.say(fmt.Sprintf("epoch(%s %d→%d)", key, old, new)) }
-	p.Resequencer = NewResequencer[string](o)
+	p.Resequencer = ordering.NewResequencer[string](o)
 	return p
 }
 
-func (p *probe) say(s string)           { p.story = append(p.story, s) }
-func (p *probe) emit(v string)          { p.say(v) }
-func (p *probe) expire() time.Time      { return p.Expire(p.emit) }
-func (p *probe) told() (s string)       { s = strings.Join(p.story, " "); p.story = nil; return s }
-func (p *probe) push(seq uint64) Result { return p.in("k", 1, seq) }
+func (p *probe) say(s string)                    { p.story = append(p.story, s) }
+func (p *probe) emit(v string)                   { p.say(v) }
+func (p *probe) expire() time.Time               { return p.Expire(p.emit) }
+func (p *probe) told() (s string)                { s = strings.Join(p.story, " "); p.story = nil; return s }
+func (p *probe) push(seq uint64) ordering.Result { return p.in("k", 1, seq) }
 
-func (p *probe) in(key string, epoch, seq uint64) Result {
+func (p *probe) in(key string, epoch, seq uint64) ordering.Result {
 	return p.Push(key, epoch, seq, fmt.Sprintf("%s%d:%d", key, epoch, seq), p.emit)
 }
 
@@ -43,16 +45,16 @@ func (p *probe) wants(t *testing.T, want string) {
 	}
 }
 
-func results(got []Result, want ...Result) error {
+func results(got []ordering.Result, want ...ordering.Result) error {
 	if !slices.Equal(got, want) {
 		return fmt.Errorf("results %v, want %v", got, want)
 	}
 	return nil
 }
 
-func (p *probe) pushes(t *testing.T, seqs []uint64, want ...Result) {
+func (p *probe) pushes(t *testing.T, seqs []uint64, want ...ordering.Result) {
 	t.Helper()
-	var got []Result
+	var got []ordering.Result
 	for _, seq := range seqs {
 		got = append(got, p.push(seq))
 	}
@@ -62,28 +64,28 @@ func (p *probe) pushes(t *testing.T, seqs []uint64, want ...Result) {
 }
 
 func TestOrderIsRestored(t *testing.T) {
-	p := newProbe(Options{})
+	p := newProbe(ordering.Options{})
 	p.pushes(t, []uint64{1, 3, 5, 3, 4, 2, 2, 6},
-		Delivered, Held, Held, Duplicate, Held, Delivered, Duplicate, Delivered)
+		ordering.Delivered, ordering.Held, ordering.Held, ordering.Duplicate, ordering.Held, ordering.Delivered, ordering.Duplicate, ordering.Delivered)
 	p.wants(t, "k1:1 k1:2 k1:3 k1:4 k1:5 k1:6")
-	want := Stats{Keys: 1, Delivered: 6, Duplicates: 2}
+	want := ordering.Stats{Keys: 1, Delivered: 6, Duplicates: 2}
 	if got := p.Stats(); got != want {
 		t.Errorf("%+v, want %+v", got, want)
 	}
 }
 
 func TestAdoptStartsAnywhere(t *testing.T) {
-	p := newProbe(Options{})
-	p.pushes(t, []uint64{7, 8, 5, 5, 7, 0, 6, 6}, Delivered, Delivered, Late, Duplicate, Duplicate, Late, Late, Duplicate)
+	p := newProbe(ordering.Options{})
+	p.pushes(t, []uint64{7, 8, 5, 5, 7, 0, 6, 6}, ordering.Delivered, ordering.Delivered, ordering.Late, ordering.Duplicate, ordering.Duplicate, ordering.Late, ordering.Late, ordering.Duplicate)
 	p.wants(t, "k1:7 k1:8 k1:5 k1:0 k1:6")
 }
 
 func TestFromOneMissesTheBeginning(t *testing.T) {
-	p := newProbe(Options{Start: FromOne})
-	p.pushes(t, []uint64{3, 2}, Held, Held)
+	p := newProbe(ordering.Options{Start: ordering.FromOne})
+	p.pushes(t, []uint64{3, 2}, ordering.Held, ordering.Held)
 	p.Flush(p.emit)
 	p.wants(t, "gap(k/1 1-1 flushed) k1:2 k1:3")
-	p.pushes(t, []uint64{1, 1, 0}, Late, Duplicate, Late)
+	p.pushes(t, []uint64{1, 1, 0}, ordering.Late, ordering.Duplicate, ordering.Late)
 	p.told()
 
 	// Peers may count from 0.
@@ -94,12 +96,12 @@ func TestFromOneMissesTheBeginning(t *testing.T) {
 
 func TestEachGapTimesOutByItself(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		p := newProbe(Options{GapTimeout: 5 * time.Second})
+		p := newProbe(ordering.Options{GapTimeout: 5 * time.Second})
 		if next := p.expire(); !next.IsZero() {
 			t.Errorf("nothing held, but due %v", next)
 		}
 		start := time.Now()
-		p.pushes(t, []uint64{1, 5}, Delivered, Held) // 2-4 opens
+		p.pushes(t, []uint64{1, 5}, ordering.Delivered, ordering.Held) // 2-4 opens
 		time.Sleep(time.Second)
 		p.push(9) // 6-8 opens
 		time.Sleep(time.Second)
@@ -122,7 +124,7 @@ func TestEachGapTimesOutByItself(t *testing.T) {
 			t.Errorf("nothing held any more, but due %v", next)
 		}
 		p.wants(t, "gap(k/1 6-6 timed out) k1:7 gap(k/1 8-8 timed out) k1:9")
-		p.pushes(t, []uint64{4, 4, 3, 2, 10}, Late, Duplicate, Duplicate, Late, Delivered)
+		p.pushes(t, []uint64{4, 4, 3, 2, 10}, ordering.Late, ordering.Duplicate, ordering.Duplicate, ordering.Late, ordering.Delivered)
 		p.wants(t, "k1:4 k1:2 k1:10")
 		if s := p.Stats(); s.Gaps != 4 || s.Missing != 4 || s.Late != 2 || s.Held != 0 {
 			t.Errorf("%+v", s)
@@ -132,7 +134,7 @@ func TestEachGapTimesOutByItself(t *testing.T) {
 
 func TestExpireTakesTheOldestGapOfAllKeysFirst(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		p := newProbe(Options{})
+		p := newProbe(ordering.Options{})
 		for _, key := range []string{"c", "a", "b"} {
 			p.in(key, 1, 1)
 			p.in(key, 1, 3)
@@ -151,40 +153,40 @@ func TestExpireTakesTheOldestGapOfAllKeysFirst(t *testing.T) {
 }
 
 func TestNewEpochFinishesTheOldOne(t *testing.T) {
-	p := newProbe(Options{})
+	p := newProbe(ordering.Options{})
 	p.in("k", 4, 1)
 	p.in("k", 4, 3)
 	p.in("k", 4, 6)
-	if r := p.in("k", 7, 1); r != Delivered {
+	if r := p.in("k", 7, 1); r != ordering.Delivered {
 		t.Errorf("first of the new epoch: %v", r)
 	}
 	p.wants(t, "k4:1 gap(k/4 2-2 new epoch) k4:3 gap(k/4 4-5 new epoch) k4:6 epoch(k 4→7) k7:1")
-	if r := p.in("k", 4, 2); r != Late {
+	if r := p.in("k", 4, 2); r != ordering.Late {
 		t.Errorf("older epoch: %v", r)
 	}
-	if r := p.in("k", 7, 2); r != Delivered {
+	if r := p.in("k", 7, 2); r != ordering.Delivered {
 		t.Errorf("second of the new epoch: %v", r)
 	}
 	p.wants(t, "k4:2 k7:2")
 }
 
 func TestFullGivesTheGapUp(t *testing.T) {
-	p := newProbe(Options{MaxHeldPerKey: 2})
-	p.pushes(t, []uint64{1, 3, 5, 9}, Delivered, Held, Held, Held)
+	p := newProbe(ordering.Options{MaxHeldPerKey: 2})
+	p.pushes(t, []uint64{1, 3, 5, 9}, ordering.Delivered, ordering.Held, ordering.Held, ordering.Held)
 	p.wants(t, "k1:1 gap(k/1 2-2 full) k1:3")
-	p.pushes(t, []uint64{7}, Held) // gives 4 up; itself still waits for 6
+	p.pushes(t, []uint64{7}, ordering.Held) // gives 4 up; itself still waits for 6
 	p.wants(t, "gap(k/1 4-4 full) k1:5")
-	p.pushes(t, []uint64{6}, Delivered)
+	p.pushes(t, []uint64{6}, ordering.Delivered)
 	p.wants(t, "k1:6 k1:7")
 
-	p = newProbe(Options{MaxHeldPerKey: 1})
-	p.pushes(t, []uint64{1, 4, 3}, Delivered, Held, Delivered) // 3 itself goes out
+	p = newProbe(ordering.Options{MaxHeldPerKey: 1})
+	p.pushes(t, []uint64{1, 4, 3}, ordering.Delivered, ordering.Held, ordering.Delivered) // 3 itself goes out
 	p.wants(t, "k1:1 gap(k/1 2-2 full) k1:3 k1:4")
 }
 
 func TestFullInAllGivesTheOldestGapUp(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		p := newProbe(Options{MaxHeld: 2})
+		p := newProbe(ordering.Options{MaxHeld: 2})
 		for _, key := range []string{"a", "b", "c"} {
 			p.in(key, 1, 1)
 			p.in(key, 1, 3)
@@ -198,19 +200,19 @@ func TestFullInAllGivesTheOldestGapUp(t *testing.T) {
 }
 
 func TestLeastRecentlyUsedIdleKeyIsForgotten(t *testing.T) {
-	p := newProbe(Options{MaxKeys: 2})
+	p := newProbe(ordering.Options{MaxKeys: 2})
 	p.in("a", 1, 1)
 	p.in("b", 1, 1)
 	p.in("a", 1, 2)
 	p.in("c", 1, 1) // b goes
 	p.told()
-	if r := p.in("a", 1, 1); r != Duplicate {
+	if r := p.in("a", 1, 1); r != ordering.Duplicate {
 		t.Errorf("a: %v, want duplicate", r)
 	}
 	if s := p.Stats(); s.EvictedKeys != 1 || s.Keys != 2 {
 		t.Errorf("%+v", s)
 	}
-	if r := p.in("b", 1, 1); r != Delivered { // c goes
+	if r := p.in("b", 1, 1); r != ordering.Delivered { // c goes
 		t.Errorf("b: %v, want delivered anew", r)
 	}
 	p.in("a", 1, 9)
@@ -224,8 +226,8 @@ func TestLeastRecentlyUsedIdleKeyIsForgotten(t *testing.T) {
 }
 
 func TestDropLate(t *testing.T) {
-	p := newProbe(Options{Late: DropLate})
-	p.pushes(t, []uint64{5, 3, 6}, Delivered, Late, Delivered)
+	p := newProbe(ordering.Options{Late: ordering.DropLate})
+	p.pushes(t, []uint64{5, 3, 6}, ordering.Delivered, ordering.Late, ordering.Delivered)
 	p.wants(t, "k1:5 k1:6")
 	if s := p.Stats(); s.Late != 1 {
 		t.Errorf("%+v", s)
@@ -233,7 +235,7 @@ func TestDropLate(t *testing.T) {
 }
 
 func TestForgottenRangesCountAsLate(t *testing.T) {
-	p := newProbe(Options{MaxRanges: 2, MaxHeldPerKey: 1})
+	p := newProbe(ordering.Options{MaxRanges: 2, MaxHeldPerKey: 1})
 	for seq := uint64(1); seq <= 11; seq += 2 { // 2, 4, 6, 8 are given up, 10 is open
 		p.push(seq)
 	}
@@ -241,10 +243,10 @@ func TestForgottenRangesCountAsLate(t *testing.T) {
 	if s := p.Stats(); s.Gaps != 4 || s.RangesDropped != 3 { // 0-0, 2 and 4
 		t.Fatalf("%+v", s)
 	}
-	p.pushes(t, []uint64{4, 4, 3, 5, 6, 6}, Late, Late, Late, Duplicate, Late, Duplicate)
+	p.pushes(t, []uint64{4, 4, 3, 5, 6, 6}, ordering.Late, ordering.Late, ordering.Late, ordering.Duplicate, ordering.Late, ordering.Duplicate)
 
-	p = newProbe(Options{MaxRanges: 2})
-	p.pushes(t, []uint64{10, 5, 2}, Delivered, Late, Late) // 0-1, 3-4 and 6-9 are left
+	p = newProbe(ordering.Options{MaxRanges: 2})
+	p.pushes(t, []uint64{10, 5, 2}, ordering.Delivered, ordering.Late, ordering.Late) // 0-1, 3-4 and 6-9 are left
 	if s := p.Stats(); s.RangesDropped != 1 {
 		t.Errorf("%+v", s)
 	}
@@ -254,24 +256,24 @@ func TestForgottenRangesCountAsLate(t *testing.T) {
 // others.
 func TestGiantJumps(t *testing.T) {
 	const top = math.MaxUint64
-	p := newProbe(Options{})
-	p.pushes(t, []uint64{1, 1 << 40, top, top - 2}, Delivered, Held, Held, Held)
+	p := newProbe(ordering.Options{})
+	p.pushes(t, []uint64{1, 1 << 40, top, top - 2}, ordering.Delivered, ordering.Held, ordering.Held, ordering.Held)
 	p.Flush(p.emit)
 	p.wants(t, "k1:1 gap(k/1 2-1099511627775 flushed) k1:1099511627776 "+
 		"gap(k/1 1099511627777-18446744073709551612 flushed) k1:18446744073709551613 "+
 		"gap(k/1 18446744073709551614-18446744073709551614 flushed) k1:18446744073709551615")
-	p.pushes(t, []uint64{top, top - 1, top - 1, 0, 0, 1, 1 << 39}, Duplicate, Late, Duplicate, Late, Duplicate, Duplicate, Late)
+	p.pushes(t, []uint64{top, top - 1, top - 1, 0, 0, 1, 1 << 39}, ordering.Duplicate, ordering.Late, ordering.Duplicate, ordering.Late, ordering.Duplicate, ordering.Duplicate, ordering.Late)
 	if s := p.Stats(); s.Missing != top-4 {
 		t.Errorf("missing %d, want %d", s.Missing, uint64(top-4))
 	}
 
-	p = newProbe(Options{})
-	p.pushes(t, []uint64{top, top, 5, 0}, Delivered, Duplicate, Late, Late)
-	if r := p.in("k", 2, 0); r != Delivered {
+	p = newProbe(ordering.Options{})
+	p.pushes(t, []uint64{top, top, 5, 0}, ordering.Delivered, ordering.Duplicate, ordering.Late, ordering.Late)
+	if r := p.in("k", 2, 0); r != ordering.Delivered {
 		t.Errorf("next epoch after the last number: %v", r)
 	}
-	p = newProbe(Options{})
-	p.pushes(t, []uint64{0, top}, Delivered, Held)
+	p = newProbe(ordering.Options{})
+	p.pushes(t, []uint64{0, top}, ordering.Delivered, ordering.Held)
 	p.Flush(p.emit)
 	p.in("k", 2, 0)
 	p.in("k", 2, top)
@@ -282,26 +284,26 @@ func TestGiantJumps(t *testing.T) {
 }
 
 func TestRestoreContinues(t *testing.T) {
-	p := newProbe(Options{MaxHeldPerKey: 1})
+	p := newProbe(ordering.Options{MaxHeldPerKey: 1})
 	if _, ok := p.Position("k"); ok {
 		t.Error("an unknown key has a position")
 	}
-	p.pushes(t, []uint64{5, 7, 9, 3}, Delivered, Held, Held, Late)
+	p.pushes(t, []uint64{5, 7, 9, 3}, ordering.Delivered, ordering.Held, ordering.Held, ordering.Late)
 	pos, ok := p.Position("k")
-	want := Position{Epoch: 1, Last: 7, Missing: []Range{{0, 2}, {4, 4}, {6, 6}}}
+	want := ordering.Position{Epoch: 1, Last: 7, Missing: []ordering.Range{{0, 2}, {4, 4}, {6, 6}}}
 	if !ok || fmt.Sprint(pos) != fmt.Sprint(want) {
 		t.Fatalf("%+v, want %+v", pos, want)
 	}
 
-	q := newProbe(Options{})
+	q := newProbe(ordering.Options{})
 	q.Restore("k", pos.Epoch, pos.Last, pos.Missing...)
-	q.pushes(t, []uint64{7, 6, 6, 5, 4, 2, 9, 8}, Duplicate, Late, Duplicate, Duplicate, Late, Late, Held, Delivered)
+	q.pushes(t, []uint64{7, 6, 6, 5, 4, 2, 9, 8}, ordering.Duplicate, ordering.Late, ordering.Duplicate, ordering.Duplicate, ordering.Late, ordering.Late, ordering.Held, ordering.Delivered)
 	q.Restore("k", 9, 1000) // what is known counts more
-	q.pushes(t, []uint64{10}, Delivered)
+	q.pushes(t, []uint64{10}, ordering.Delivered)
 
 	q.Restore("plain", 3, 10)
 	q.told()
-	for seq, want := range map[uint64]Result{10: Duplicate, 1: Duplicate, 0: Duplicate, 11: Delivered} {
+	for seq, want := range map[uint64]ordering.Result{10: ordering.Duplicate, 1: ordering.Duplicate, 0: ordering.Duplicate, 11: ordering.Delivered} {
 		if r := q.in("plain", 3, seq); r != want {
 			t.Errorf("%d: %v, want %v", seq, r, want)
 		}
@@ -310,21 +312,21 @@ func TestRestoreContinues(t *testing.T) {
 	if pos, _ := q.Position("end"); pos.Last != math.MaxUint64 {
 		t.Errorf("%+v", pos)
 	}
-	if r := q.in("end", 1, math.MaxUint64); r != Duplicate {
+	if r := q.in("end", 1, math.MaxUint64); r != ordering.Duplicate {
 		t.Errorf("the last number again: %v", r)
 	}
 }
 
 func TestRestoreTakesAnyRanges(t *testing.T) {
-	got := normal([]Range{{9, 30}, {5, 2}, {4, 6}, {1, 4}, {6, 6}, {40, 50}}, 20)
-	if want := (ranges{{1, 6}, {9, 20}}); !slices.Equal(got, want) {
+	got := ordering.Normal([]ordering.Range{{9, 30}, {5, 2}, {4, 6}, {1, 4}, {6, 6}, {40, 50}}, 20)
+	if want := (ordering.Ranges{{1, 6}, {9, 20}}); !slices.Equal(got, want) {
 		t.Errorf("%v, want %v", got, want)
 	}
 }
 
 func TestForgetReturnsWhatWasHeld(t *testing.T) {
-	p := newProbe(Options{})
-	p.pushes(t, []uint64{1, 5, 3}, Delivered, Held, Held)
+	p := newProbe(ordering.Options{})
+	p.pushes(t, []uint64{1, 5, 3}, ordering.Delivered, ordering.Held, ordering.Held)
 	if left := p.Forget("k"); !slices.Equal(left, []string{"k1:3", "k1:5"}) {
 		t.Errorf("left %v", left)
 	}
@@ -335,6 +337,6 @@ func TestForgetReturnsWhatWasHeld(t *testing.T) {
 		t.Errorf("something is due at %v", next)
 	}
 	p.told()
-	p.pushes(t, []uint64{9}, Delivered)
+	p.pushes(t, []uint64{9}, ordering.Delivered)
 	p.Forget("unknown")
 }

@@ -1,4 +1,4 @@
-package ordering
+package ordering_test
 
 import (
 	"errors"
@@ -8,9 +8,11 @@ import (
 	"sync"
 	"testing"
 	"testing/synctest"
+
+	"github.com/mooring-mqtt/mooring/ordering"
 )
 
-func number(t *testing.T, s *Sequencer, key string) (got uint64) {
+func number(t *testing.T, s *ordering.Sequencer, key string) (got uint64) {
 	t.Helper()
 	if err := s.Next(key, func(seq uint64) error { got = seq; return nil }); err != nil {
 		t.Fatal(err)
@@ -19,7 +21,7 @@ func number(t *testing.T, s *Sequencer, key string) (got uint64) {
 }
 
 func TestNumbersAreConsecutivePerKey(t *testing.T) {
-	s := NewSequencer(SequencerOptions{})
+	s := ordering.NewSequencer(ordering.SequencerOptions{})
 	for want := uint64(1); want < 4; want++ {
 		for _, key := range []string{"a", "b", ""} {
 			if got := number(t, s, key); got != want {
@@ -30,7 +32,7 @@ func TestNumbersAreConsecutivePerKey(t *testing.T) {
 }
 
 func TestNumberIsConsumedOnlyOnSuccess(t *testing.T) {
-	s := NewSequencer(SequencerOptions{})
+	s := ordering.NewSequencer(ordering.SequencerOptions{})
 	refused := errors.New("refused")
 	if err := s.Next("k", func(uint64) error { return refused }); err != refused {
 		t.Fatal(err)
@@ -52,11 +54,11 @@ func TestNumberIsConsumedOnlyOnSuccess(t *testing.T) {
 }
 
 func TestTooManyKeys(t *testing.T) {
-	s := NewSequencer(SequencerOptions{MaxKeys: 2})
+	s := ordering.NewSequencer(ordering.SequencerOptions{MaxKeys: 2})
 	number(t, s, "a")
 	number(t, s, "b")
 	err := s.Next("c", func(uint64) error { t.Error("called"); return nil })
-	var full *TooManyKeysError
+	var full *ordering.TooManyKeysError
 	if !errors.As(err, &full) || full.Limit != 2 {
 		t.Fatalf("%v, want TooManyKeysError", err)
 	}
@@ -74,7 +76,7 @@ func TestTooManyKeys(t *testing.T) {
 }
 
 func TestRestoreNeverGoesBack(t *testing.T) {
-	s := NewSequencer(SequencerOptions{})
+	s := ordering.NewSequencer(ordering.SequencerOptions{})
 	s.Restore("k", 41)
 	s.Restore("k", 7)
 	s.Restore("none", 0)
@@ -85,14 +87,14 @@ func TestRestoreNeverGoesBack(t *testing.T) {
 	if got := number(t, s, "k"); got != math.MaxUint64 {
 		t.Errorf("%d", got)
 	}
-	if err := s.Next("k", func(uint64) error { return nil }); !errors.Is(err, ErrExhausted) {
+	if err := s.Next("k", func(uint64) error { return nil }); !errors.Is(err, ordering.ErrExhausted) {
 		t.Errorf("after the last number: %v", err)
 	}
 }
 
 func TestOneKeyIsSerialOthersAreNot(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := NewSequencer(SequencerOptions{})
+		s := ordering.NewSequencer(ordering.SequencerOptions{})
 		gate, entered := make(chan struct{}), make(chan string, 3)
 		for _, key := range []string{"a", "a", "b"} {
 			go s.Next(key, func(seq uint64) error {
@@ -116,7 +118,7 @@ func TestOneKeyIsSerialOthersAreNot(t *testing.T) {
 }
 
 func TestConcurrentNumbersHaveNoHoles(t *testing.T) {
-	s := NewSequencer(SequencerOptions{})
+	s := ordering.NewSequencer(ordering.SequencerOptions{})
 	refused := errors.New("refused")
 	var seen []uint64 // guarded by Next being serial, so says -race
 	var wg sync.WaitGroup

@@ -1,4 +1,4 @@
-package presence
+package presence_test
 
 import (
 	"fmt"
@@ -6,12 +6,14 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/mooring-mqtt/mooring/client/presence"
 )
 
 // TestNobodyIsLeftWithAnOldOnline: whoever goes by the changes hears that what they
 // said to be Online is Stale, also where the link is lost before all was known.
 func TestNobodyIsLeftWithAnOldOnline(t *testing.T) {
-	r := newRig(t, Options{})
+	r := newRig(t, presence.Options{})
 	r.retained("a", "online")
 	r.Lost(r.now)
 	r.wait(15 * time.Second)
@@ -35,7 +37,7 @@ func TestNobodyIsLeftWithAnOldOnline(t *testing.T) {
 	r.wait(time.Hour)
 	r.wantList(r.expire())
 	for _, topic := range []string{"a", "b"} {
-		if s := r.state(topic); s != Stale {
+		if s := r.state(topic); s != presence.Stale {
 			t.Errorf("%s is %v", topic, s)
 		}
 	}
@@ -44,7 +46,7 @@ func TestNobodyIsLeftWithAnOldOnline(t *testing.T) {
 // TestAnOldOnlineThatWasSaidAgain: one that is heard again, with nothing to tell, while
 // all is fetched anew on a link that is then lost, has still been told to be Online.
 func TestAnOldOnlineThatWasSaidAgain(t *testing.T) {
-	r := newRig(t, Options{StaleAfter: -1})
+	r := newRig(t, presence.Options{StaleAfter: -1})
 	r.sync()
 	r.Lost(r.now)
 	r.wantList(r.expire(), "view stale")
@@ -58,23 +60,23 @@ func TestAnOldOnlineThatWasSaidAgain(t *testing.T) {
 // TestLostWhileItIsSynced: a link that is lost meanwhile is not synced, and takes
 // nobody out.
 func TestLostWhileItIsSynced(t *testing.T) {
-	r := newRig(t, Options{})
+	r := newRig(t, presence.Options{})
 	for _, topic := range []string{"a", "b", "c"} {
 		r.live(topic, "online")
 	}
 	r.Lost(r.now)
 	r.live("a", "online")
 	var told []string
-	r.Synced(r.now, func(c Change) {
+	r.Synced(r.now, func(c presence.Change) {
 		told = append(told, c.Kind.String())
 		r.Lost(r.now)
 	})
 	r.wantList(told, "forgotten")
-	if n := r.Counts(r.now); n.Devices != 2 || n.Synced || r.state("a") != Online {
+	if n := r.Counts(r.now); n.Devices != 2 || n.Synced || r.state("a") != presence.Online {
 		t.Errorf("%+v, a is %v", n, r.state("a"))
 	}
 	r.wait(time.Hour)
-	if s := r.state("a"); s != Stale {
+	if s := r.state("a"); s != presence.Stale {
 		t.Errorf("a is %v", s)
 	}
 }
@@ -82,7 +84,7 @@ func TestLostWhileItIsSynced(t *testing.T) {
 // TestDevicesThatAreLarge: neither long topics nor long texts take more than they
 // may.
 func TestDevicesThatAreLarge(t *testing.T) {
-	r := newRig(t, Options{MaxBytes: 1 << 20})
+	r := newRig(t, presence.Options{MaxBytes: 1 << 20})
 	heap := func() uint64 {
 		var m runtime.MemStats
 		runtime.GC()
@@ -114,10 +116,10 @@ func TestDevicesThatAreLarge(t *testing.T) {
 // TestAParseThatSaysWhatCannotBe.
 func TestAParseThatSaysWhatCannotBe(t *testing.T) {
 	for _, c := range []struct {
-		said Status
-		want State
-	}{{Status{State: Stale}, Unknown}, {Status{State: 7}, Unknown}, {Status{State: Online, Interval: -time.Minute}, Online}} {
-		r := newRig(t, Options{Parse: func(string, []byte) (Status, error) { return c.said, nil }})
+		said presence.Status
+		want presence.State
+	}{{presence.Status{State: presence.Stale}, presence.Unknown}, {presence.Status{State: 7}, presence.Unknown}, {presence.Status{State: presence.Online, Interval: -time.Minute}, presence.Online}} {
+		r := newRig(t, presence.Options{Parse: func(string, []byte) (presence.Status, error) { return c.said, nil }})
 		r.live("a", "x")
 		r.expire()
 		if got := r.state("a"); got != c.want {

@@ -1,14 +1,16 @@
-package presence
+package presence_test
 
 import (
 	"testing"
 	"time"
+
+	"github.com/mooring-mqtt/mooring/client/presence"
 )
 
 // TestAllGoesOnPastWhatIsForgotten: a device that goes while the loop is on its way
 // is left out, those behind it are not, and the loop may end early.
 func TestAllGoesOnPastWhatIsForgotten(t *testing.T) {
-	r := newRig(t, Options{})
+	r := newRig(t, presence.Options{})
 	for _, topic := range []string{"a", "b", "c", "d"} {
 		r.live(topic, "online")
 	}
@@ -40,7 +42,7 @@ func TestAllGoesOnPastWhatIsForgotten(t *testing.T) {
 }
 
 func TestSyncedIsCounted(t *testing.T) {
-	r := newRig(t, Options{})
+	r := newRig(t, presence.Options{})
 	synced := func(want bool, when string) {
 		t.Helper()
 		if r.Counts(r.now).Synced != want {
@@ -62,7 +64,7 @@ func TestSyncedIsCounted(t *testing.T) {
 
 // TestASyncEndsWhatWasBefore: the loss behind it is not told any more.
 func TestASyncEndsWhatWasBefore(t *testing.T) {
-	r := newRig(t, Options{})
+	r := newRig(t, presence.Options{})
 	r.live("a", "online")
 	r.sync()
 	r.Lost(r.now)
@@ -70,7 +72,7 @@ func TestASyncEndsWhatWasBefore(t *testing.T) {
 	r.wantList(r.sync(), "view synced")
 	r.wait(time.Hour)
 	r.wantList(r.expire())
-	if r.state("a") != Online {
+	if r.state("a") != presence.Online {
 		t.Errorf("a is %v", r.state("a"))
 	}
 }

@@ -1,35 +1,37 @@
-package presence
+package presence_test
 
 import (
 	"fmt"
 	"math/rand/v2"
 	"testing"
 	"time"
+
+	"github.com/mooring-mqtt/mooring/client/presence"
 )
 
 // reader is a program that goes by the changes alone, as the comments of Kind say.
 type reader struct {
-	states map[string]State
+	states map[string]presence.State
 	byView map[string]bool // Stale by a ViewStale
 }
 
-func (r *reader) told(c Change) {
+func (r *reader) told(c presence.Change) {
 	switch c.Kind {
-	case Changed:
+	case presence.Changed:
 		r.states[c.Device.Topic] = c.Device.State
 		delete(r.byView, c.Device.Topic)
-	case Forgotten:
+	case presence.Forgotten:
 		delete(r.states, c.Device.Topic)
 		delete(r.byView, c.Device.Topic)
-	case ViewStale:
+	case presence.ViewStale:
 		for topic, s := range r.states {
-			if s == Online {
-				r.states[topic], r.byView[topic] = Stale, true
+			if s == presence.Online {
+				r.states[topic], r.byView[topic] = presence.Stale, true
 			}
 		}
-	case ViewSynced:
+	case presence.ViewSynced:
 		for topic := range r.byView {
-			r.states[topic] = Online
+			r.states[topic] = presence.Online
 		}
 		clear(r.byView)
 	}
@@ -44,8 +46,8 @@ func TestWhoGoesByTheChanges(t *testing.T) {
 		}
 		rnd := rand.New(rand.NewPCG(seed, 1))
 		stale := []time.Duration{-1, 5 * time.Second, 15 * time.Second}[rnd.IntN(3)]
-		r := newRig(t, Options{StaleAfter: stale, MaxDevices: 4})
-		reads := &reader{states: map[string]State{}, byView: map[string]bool{}}
+		r := newRig(t, presence.Options{StaleAfter: stale, MaxDevices: 4})
+		reads := &reader{states: map[string]presence.State{}, byView: map[string]bool{}}
 		var log []string
 		lost := r.now // at the earliest
 		for range 60 {
@@ -54,7 +56,7 @@ func TestWhoGoesByTheChanges(t *testing.T) {
 			what := rnd.IntN(12)
 			switch {
 			case what < 6:
-				w := Message{Topic: topic, Payload: []byte(payload), At: r.now, Retained: what < 2, Past: what == 2}
+				w := presence.Message{Topic: topic, Payload: []byte(payload), At: r.now, Retained: what < 2, Past: what == 2}
 				if c, ok := r.Apply(w); ok {
 					reads.told(c)
 				}
@@ -85,11 +87,11 @@ func TestWhoGoesByTheChanges(t *testing.T) {
 			}
 			r.Expire(r.now, reads.told)
 			counts := r.Counts(r.now)
-			var sums [Stale + 1]int
+			var sums [presence.Stale + 1]int
 			for _, d := range r.Snapshot(r.now) {
 				sums[d.State]++
 				got, ok := reads.states[d.Topic]
-				cautious := got == Stale && reads.byView[d.Topic] && d.State == Online && !counts.Synced
+				cautious := got == presence.Stale && reads.byView[d.Topic] && d.State == presence.Online && !counts.Synced
 				if !ok || got != d.State && !cautious {
 					t.Errorf("seed %d: %s is %v, by the changes %v; %q", seed, d.Topic, d.State, got, log[max(0, len(log)-20):])
 				}

@@ -1,20 +1,21 @@
-package presence
+package presence_test
 
 import (
-	"fmt"
 	"testing"
 	"time"
+
+	"github.com/mooring-mqtt/mooring/client/presence"
 )
 
 // TestChecksThatWaitOutliveThoseThatAreGivenUp: intervals that change leave
 // entries behind, and with them must not go those of other devices.
 func TestChecksThatWaitOutliveThoseThatAreGivenUp(t *testing.T) {
-	r := newRig(t, Options{})
+	r := newRig(t, presence.Options{})
 	r.live("quiet", beat(1000, r.now))
 	for i := range 200 {
 		r.live("a", beat(900-i, r.now))
 	}
-	if n := len(r.silence.heap); n > 80 {
+	if n := r.Checks(); n > 80 {
 		t.Fatalf("%d checks: none was given up", n)
 	}
 	r.wait(3000 * time.Second)
@@ -22,7 +23,7 @@ func TestChecksThatWaitOutliveThoseThatAreGivenUp(t *testing.T) {
 }
 
 func TestSilenceIsToldOnce(t *testing.T) {
-	r := newRig(t, Options{StaleAfter: time.Hour})
+	r := newRig(t, presence.Options{StaleAfter: time.Hour})
 	first := r.now
 	r.retained("a", beat(10, first))
 	r.sync()
@@ -37,22 +38,10 @@ func TestSilenceIsToldOnce(t *testing.T) {
 
 // TestOneThatPromisesNothingIsNotLookedAt: nothing is due for it.
 func TestOneThatPromisesNothingIsNotLookedAt(t *testing.T) {
-	r := newRig(t, Options{})
+	r := newRig(t, presence.Options{})
 	r.live("a", "online")
 	r.live("b", "offline")
 	if next := r.Expire(r.now, nil); !next.IsZero() {
 		t.Errorf("due at %v", next)
-	}
-}
-
-func TestTextsAreKeptOnce(t *testing.T) {
-	texts := texts{}
-	for i := range 2 * maxTexts {
-		if text := fmt.Sprint(i); texts.one(text) != text {
-			t.Fatal(text)
-		}
-	}
-	if len(texts) != maxTexts {
-		t.Errorf("%d texts are kept", len(texts))
 	}
 }

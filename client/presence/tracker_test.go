@@ -1,4 +1,4 @@
-package presence
+package presence_test
 
 import (
 	"fmt"
@@ -6,27 +6,29 @@ import (
 	"slices"
 	"testing"
 	"time"
+
+	"github.com/mooring-mqtt/mooring/client/presence"
 )
 
 var begin = time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC)
 
 // rig is a Tracker with a clock that the test moves.
 type rig struct {
-	*Tracker
+	*presence.Tracker
 	t   *testing.T
 	now time.Time
 }
 
 // newRig has a tracker that gives our own link 15 s, unless o says otherwise; -1 is
 // the default of 0.
-func newRig(t *testing.T, o Options) *rig {
+func newRig(t *testing.T, o presence.Options) *rig {
 	switch o.StaleAfter {
 	case 0:
 		o.StaleAfter = 15 * time.Second
 	case -1:
 		o.StaleAfter = 0
 	}
-	return &rig{Tracker: NewTracker(o), t: t, now: begin}
+	return &rig{Tracker: presence.NewTracker(o), t: t, now: begin}
 }
 
 // live, retained and past are the ways in which a word comes; say is the change
@@ -38,21 +40,21 @@ func (r *rig) retained(topic, payload string) string {
 func (r *rig) past(topic, payload string) string { return r.word(topic, payload, false, true) }
 
 func (r *rig) word(topic, payload string, retained, past bool) string {
-	c, ok := r.Apply(Message{Topic: topic, Payload: []byte(payload), At: r.now, Retained: retained, Past: past})
+	c, ok := r.Apply(presence.Message{Topic: topic, Payload: []byte(payload), At: r.now, Retained: retained, Past: past})
 	if !ok {
 		return ""
 	}
 	return short(c)
 }
 
-func short(c Change) string {
+func short(c presence.Change) string {
 	switch c.Kind {
-	case Changed, Forgotten:
+	case presence.Changed, presence.Forgotten:
 		s := fmt.Sprintf("%s %v>%v", c.Device.Topic, c.From, c.Device.State)
 		if c.Initial {
 			s += " initial"
 		}
-		if c.Kind == Forgotten {
+		if c.Kind == presence.Forgotten {
 			s += " forgotten"
 		}
 		return s
@@ -61,18 +63,18 @@ func short(c Change) string {
 }
 
 func (r *rig) expire() (list []string) {
-	r.Expire(r.now, func(c Change) { list = append(list, short(c)) })
+	r.Expire(r.now, func(c presence.Change) { list = append(list, short(c)) })
 	return list
 }
 
 func (r *rig) sync() (list []string) {
-	r.Synced(r.now, func(c Change) { list = append(list, short(c)) })
+	r.Synced(r.now, func(c presence.Change) { list = append(list, short(c)) })
 	return list
 }
 
 func (r *rig) wait(d time.Duration) { r.now = r.now.Add(d) }
 
-func (r *rig) state(topic string) State {
+func (r *rig) state(topic string) presence.State {
 	d, _ := r.Get(topic, r.now)
 	return d.State
 }
@@ -93,12 +95,12 @@ func (r *rig) wantList(got []string, want ...string) {
 
 // boot is a status with a boot.
 func boot(state string, n byte) string {
-	s := Status{State: said(state), Boot: BootID{0: 1, 15: n}}
+	s := presence.Status{State: presence.StateOf(state), Boot: presence.BootID{0: 1, 15: n}}
 	return string(s.Append(nil))
 }
 
 func TestWordsBecomeStates(t *testing.T) {
-	r := newRig(t, Options{})
+	r := newRig(t, presence.Options{})
 	r.want(r.retained("a", "online"), "a unknown>online initial")
 	r.want(r.live("b", "offline"), "b unknown>offline")
 	r.wantList(r.sync(), "view synced")
@@ -112,14 +114,14 @@ func TestWordsBecomeStates(t *testing.T) {
 	r.want(r.live("b", ""), "")
 	c := r.Counts(r.now)
 	c.Synced = false
-	if want := (Counts{Devices: 2, Unknown: 2, Words: 9, Unreadable: 2}); c != want {
+	if want := (presence.Counts{Devices: 2, Unknown: 2, Words: 9, Unreadable: 2}); c != want {
 		t.Errorf("got %+v, want %+v", c, want)
 	}
 	d, ok := r.Get("a", r.now)
-	if want := (Device{Topic: "a", State: Unknown, Since: r.now, Seen: r.now, Flaps: 1}); !ok || d != want {
+	if want := (presence.Device{Topic: "a", State: presence.Unknown, Since: r.now, Seen: r.now, Flaps: 1}); !ok || d != want {
 		t.Errorf("got %+v, want %+v", d, want)
 	}
-	if d, ok := r.Get("b", r.now); ok || d != (Device{Topic: "b"}) {
+	if d, ok := r.Get("b", r.now); ok || d != (presence.Device{Topic: "b"}) {
 		t.Errorf("got %+v of a device that was forgotten", d)
 	}
 	if c, ok := r.Forget("c", r.now); !ok || short(c) != "c unknown>unknown forgotten" {
@@ -131,14 +133,14 @@ func TestWordsBecomeStates(t *testing.T) {
 }
 
 func TestADeviceIsToldWhole(t *testing.T) {
-	r := newRig(t, Options{})
-	s := Status{State: Online, Boot: someBoot, Time: begin.Add(time.Hour), Reason: ReasonBirth, Version: "1.2", Interval: time.Minute}
+	r := newRig(t, presence.Options{})
+	s := presence.Status{State: presence.Online, Boot: someBoot, Time: begin.Add(time.Hour), Reason: presence.ReasonBirth, Version: "1.2", Interval: time.Minute}
 	r.live("a", string(s.Append(nil)))
 	r.wait(time.Second)
-	s.Time, s.Reason = s.Time.Add(time.Second), ReasonHeartbeat
+	s.Time, s.Reason = s.Time.Add(time.Second), presence.ReasonHeartbeat
 	r.live("a", string(s.Append(nil)))
 	d, _ := r.Get("a", r.now)
-	want := Device{Topic: "a", State: Online, Since: begin, Seen: r.now, Boot: someBoot, Boots: 1, Status: s}
+	want := presence.Device{Topic: "a", State: presence.Online, Since: begin, Seen: r.now, Boot: someBoot, Boots: 1, Status: s}
 	if d != want {
 		t.Errorf("got %+v, want %+v", d, want)
 	}
@@ -153,12 +155,12 @@ func TestADeviceIsToldWhole(t *testing.T) {
 // TestTheWillOfAnOlderBootDoesNotCount: it comes late, behind the birth of the
 // process that has taken its place.
 func TestTheWillOfAnOlderBootDoesNotCount(t *testing.T) {
-	r := newRig(t, Options{})
+	r := newRig(t, presence.Options{})
 	r.live("a", boot("online", 1))
 	r.live("a", boot("online", 2))
 	r.want(r.live("a", boot("offline", 1)), "")
 	d, _ := r.Get("a", r.now)
-	if d.State != Online || d.Boots != 2 || r.Counts(r.now).Superseded != 1 {
+	if d.State != presence.Online || d.Boots != 2 || r.Counts(r.now).Superseded != 1 {
 		t.Errorf("got %+v, %+v", d, r.Counts(r.now))
 	}
 	r.want(r.live("a", boot("offline", 2)), "a online>offline")
@@ -175,7 +177,7 @@ func TestTheWillOfAnOlderBootDoesNotCount(t *testing.T) {
 // TestWhatMayBeTheLastWordCounts: an offline that no newer online is known to
 // supersede, or that may have one missing before it.
 func TestWhatMayBeTheLastWordCounts(t *testing.T) {
-	r := newRig(t, Options{})
+	r := newRig(t, presence.Options{})
 	r.live("a", boot("online", 1))
 	r.want(r.live("a", boot("offline", 2)), "a online>offline") // its birth was lost
 	r.live("a", boot("online", 1))
@@ -188,7 +190,7 @@ func TestWhatMayBeTheLastWordCounts(t *testing.T) {
 		t.Errorf("%d superseded", n)
 	}
 	d, _ := r.Get("a", r.now)
-	if d.Boot != (BootID{0: 1, 15: 3}) || d.Boots != 3 {
+	if d.Boot != (presence.BootID{0: 1, 15: 3}) || d.Boots != 3 {
 		t.Errorf("got %+v", d)
 	}
 	seen := d.Seen
@@ -208,7 +210,7 @@ func TestWhatMayBeTheLastWordCounts(t *testing.T) {
 // TestTwoThatSayTheyAreTheDevice: an online always counts, and its own end then
 // counts too.
 func TestTwoThatSayTheyAreTheDevice(t *testing.T) {
-	r := newRig(t, Options{})
+	r := newRig(t, presence.Options{})
 	r.live("a", boot("online", 1))
 	r.live("a", boot("online", 2))
 	r.live("a", boot("online", 1))
@@ -220,7 +222,7 @@ func TestTwoThatSayTheyAreTheDevice(t *testing.T) {
 }
 
 func TestNoAlarmWhileOurLinkIsAway(t *testing.T) {
-	r := newRig(t, Options{})
+	r := newRig(t, presence.Options{})
 	r.retained("on", "online")
 	r.retained("off", "offline")
 	r.sync()
@@ -228,13 +230,13 @@ func TestNoAlarmWhileOurLinkIsAway(t *testing.T) {
 	r.Lost(r.now.Add(-5 * time.Second))
 	r.wait(9 * time.Second)
 	r.wantList(r.expire())
-	if s := r.state("on"); s != Online {
+	if s := r.state("on"); s != presence.Online {
 		t.Errorf("%v before its time", s)
 	}
 	r.wait(time.Second) // 15 s after the last sign of life
 	r.wantList(r.expire(), "view stale")
 	r.wantList(r.expire())
-	if r.state("on") != Stale || r.state("off") != Offline {
+	if r.state("on") != presence.Stale || r.state("off") != presence.Offline {
 		t.Errorf("%v and %v", r.state("on"), r.state("off"))
 	}
 	if d, _ := r.Get("on", r.now.Add(time.Hour)); !d.Since.Equal(r.now) {
@@ -249,18 +251,18 @@ func TestNoAlarmWhileOurLinkIsAway(t *testing.T) {
 		t.Errorf("%+v", c)
 	}
 	r.wantList(r.sync(), "view synced")
-	if d, _ := r.Get("on", r.now); d.State != Online || !d.Since.Equal(begin) || d.Flaps != 0 {
+	if d, _ := r.Get("on", r.now); d.State != presence.Online || !d.Since.Equal(begin) || d.Flaps != 0 {
 		t.Errorf("%+v", d)
 	}
 }
 
 func TestStaleAtOnce(t *testing.T) {
-	r := newRig(t, Options{StaleAfter: -1})
+	r := newRig(t, presence.Options{StaleAfter: -1})
 	r.live("a", "online")
 	r.sync()
 	r.Lost(r.now)
 	r.wantList(r.expire(), "view stale")
-	if r.state("a") != Stale {
+	if r.state("a") != presence.Stale {
 		t.Error(r.state("a"))
 	}
 	r.want(r.retained("a", "offline"), "a stale>offline")
@@ -269,7 +271,7 @@ func TestStaleAtOnce(t *testing.T) {
 // TestHistoryIsNoNews: what a kept session delivers is over; the retained status
 // says how it ended.
 func TestHistoryIsNoNews(t *testing.T) {
-	r := newRig(t, Options{})
+	r := newRig(t, presence.Options{})
 	r.live("a", boot("online", 1))
 	r.live("b", boot("online", 1))
 	r.sync()
@@ -280,7 +282,7 @@ func TestHistoryIsNoNews(t *testing.T) {
 	r.want(r.past("b", boot("offline", 1)), "")
 	r.want(r.past("b", ""), "")
 	r.want(r.past("new", "online"), "")
-	if r.state("a") != Online || r.state("b") != Online {
+	if r.state("a") != presence.Online || r.state("b") != presence.Online {
 		t.Error("history shows")
 	}
 	r.want(r.retained("a", boot("online", 3)), "")
@@ -292,7 +294,7 @@ func TestHistoryIsNoNews(t *testing.T) {
 }
 
 func TestWhatIsNotRetainedAnyMoreIsForgotten(t *testing.T) {
-	r := newRig(t, Options{})
+	r := newRig(t, presence.Options{})
 	r.live("a", "online")
 	r.live("b", "online")
 	r.sync()
@@ -308,7 +310,7 @@ func TestWhatIsNotRetainedAnyMoreIsForgotten(t *testing.T) {
 // TestLinksThatFlap: what is confirmed on a link that is lost before all came is
 // stale by that one's time, and the rest by the earlier one's.
 func TestLinksThatFlap(t *testing.T) {
-	r := newRig(t, Options{StaleAfter: 10 * time.Second})
+	r := newRig(t, presence.Options{StaleAfter: 10 * time.Second})
 	r.live("a", "online")
 	r.live("b", "online")
 	r.sync()
@@ -318,26 +320,26 @@ func TestLinksThatFlap(t *testing.T) {
 	r.Lost(r.now)
 	r.wait(5 * time.Second)
 	r.wantList(r.expire(), "view stale")
-	if r.state("a") != Stale || r.state("b") != Online {
+	if r.state("a") != presence.Stale || r.state("b") != presence.Online {
 		t.Errorf("%v, %v", r.state("a"), r.state("b"))
 	}
 	r.wait(5 * time.Second)
-	if r.state("b") != Stale {
+	if r.state("b") != presence.Stale {
 		t.Error(r.state("b"))
 	}
-	for range 3 * maxEnded {
+	for range 3 * presence.MaxEnded {
 		r.wait(time.Second)
 		r.retained("b", "online")
 		r.Lost(r.now)
 	}
-	if r.state("a") != Stale || r.state("b") != Online || r.Counts(r.now).Online != 1 || r.Counts(r.now).Stale != 1 {
+	if r.state("a") != presence.Stale || r.state("b") != presence.Online || r.Counts(r.now).Online != 1 || r.Counts(r.now).Stale != 1 {
 		t.Errorf("%v, %v, %+v", r.state("a"), r.state("b"), r.Counts(r.now))
 	}
-	if n := len(r.view.ended); n > maxEnded {
+	if n := r.Ended(); n > presence.MaxEnded {
 		t.Errorf("%d epochs are kept", n)
 	}
 	r.wait(10 * time.Second)
-	if c := r.Counts(r.now); r.state("b") != Stale || c.Stale != 2 || c.Online != 0 {
+	if c := r.Counts(r.now); r.state("b") != presence.Stale || c.Stale != 2 || c.Online != 0 {
 		t.Errorf("%v, %+v", r.state("b"), c)
 	}
 	r.retained("b", "online")
@@ -348,11 +350,11 @@ func TestLinksThatFlap(t *testing.T) {
 }
 
 func beat(sec int, at time.Time) string {
-	return string(Status{State: Online, Time: at, Interval: time.Duration(sec) * time.Second}.Append(nil))
+	return string(presence.Status{State: presence.Online, Time: at, Interval: time.Duration(sec) * time.Second}.Append(nil))
 }
 
 func TestASilentDeviceIsStale(t *testing.T) {
-	r := newRig(t, Options{})
+	r := newRig(t, presence.Options{})
 	r.live("a", beat(10, r.now))
 	r.live("plain", "online")
 	r.sync()
@@ -386,7 +388,7 @@ func TestASilentDeviceIsStale(t *testing.T) {
 // TestSilenceCountsWhileOurLinkStands: what we could not hear is not held against
 // a device, and a retained status that says nothing new is no sign of life.
 func TestSilenceCountsWhileOurLinkStands(t *testing.T) {
-	r := newRig(t, Options{StaleAfter: time.Hour})
+	r := newRig(t, presence.Options{StaleAfter: time.Hour})
 	first := r.now
 	r.live("a", beat(10, first))
 	r.sync()
@@ -402,7 +404,7 @@ func TestSilenceCountsWhileOurLinkStands(t *testing.T) {
 	r.wantList(r.expire(), "a online>stale")
 	r.Lost(r.now)
 	r.want(r.retained("a", beat(10, first)), "")
-	if r.state("a") != Stale {
+	if r.state("a") != presence.Stale {
 		t.Error("an old word is taken for a new one")
 	}
 	r.Lost(r.now)
@@ -410,20 +412,20 @@ func TestSilenceCountsWhileOurLinkStands(t *testing.T) {
 }
 
 func TestIntervalsThatChangeTakeNoMemory(t *testing.T) {
-	r := newRig(t, Options{})
+	r := newRig(t, presence.Options{})
 	for range 10_000 {
 		r.live("a", beat(2_000_000, r.now))
 		r.live("a", beat(1, r.now))
 		r.wait(4 * time.Second)
 		r.expire()
 	}
-	if n := len(r.silence.heap); n > 100 {
+	if n := r.Checks(); n > 100 {
 		t.Errorf("%d checks are kept for one device", n)
 	}
 }
 
 func TestOneDeviceMoreIsRefused(t *testing.T) {
-	r := newRig(t, Options{MaxDevices: 2})
+	r := newRig(t, presence.Options{MaxDevices: 2})
 	r.live("a", "online")
 	r.live("b", "online")
 	r.want(r.live("c", "online"), "view full")
@@ -440,17 +442,17 @@ func TestOneDeviceMoreIsRefused(t *testing.T) {
 // TestAHundredThousandDevices measures what the documentation of Tracker says.
 func TestAHundredThousandDevices(t *testing.T) {
 	const n, most = 100_000, 300
-	r := newRig(t, Options{})
+	r := newRig(t, presence.Options{})
 	heap := func() int64 {
 		var m runtime.MemStats
 		runtime.GC()
 		runtime.ReadMemStats(&m)
 		return int64(m.HeapAlloc)
 	}
-	s := Status{State: Online, Reason: ReasonBirth, Version: "1.4.2", Interval: 30 * time.Second}
+	s := presence.Status{State: presence.Online, Reason: presence.ReasonBirth, Version: "1.4.2", Interval: 30 * time.Second}
 	before := heap()
 	for i := range n {
-		s.Boot, s.Time = BootID{0: byte(i), 1: byte(i >> 8), 2: byte(i >> 16), 15: 1}, begin.Add(time.Duration(i))
+		s.Boot, s.Time = presence.BootID{0: byte(i), 1: byte(i >> 8), 2: byte(i >> 16), 15: 1}, begin.Add(time.Duration(i))
 		r.retained(fmt.Sprintf("plants/04/devices/%07d/status", i), string(s.Append(nil)))
 	}
 	each := (heap() - before) / n
@@ -469,8 +471,8 @@ func TestAHundredThousandDevices(t *testing.T) {
 		t.Errorf("%+v", c)
 	}
 	forgotten := 0
-	r.Synced(r.now, func(c Change) {
-		if c.Kind == Forgotten {
+	r.Synced(r.now, func(c presence.Change) {
+		if c.Kind == presence.Forgotten {
 			forgotten++
 		}
 	})
@@ -483,14 +485,14 @@ func TestAHundredThousandDevices(t *testing.T) {
 // kept. What is older than that says nothing any more, and the silence of the device is
 // noticed all the same.
 func TestHistoryThatComesLate(t *testing.T) {
-	r := newRig(t, Options{})
+	r := newRig(t, presence.Options{})
 	r.live("a", beat(10, r.now))
 	r.sync()
 	r.wait(time.Second)
 	r.Lost(r.now)
 	r.want(r.retained("a", beat(10, r.now)), "")
 	r.want(r.past("a", boot("offline", 1)), "")
-	if d, _ := r.Get("a", r.now); d.State != Online || d.Status.State != Online || d.Boots != 0 {
+	if d, _ := r.Get("a", r.now); d.State != presence.Online || d.Status.State != presence.Online || d.Boots != 0 {
 		t.Errorf("%+v", d)
 	}
 	r.sync()

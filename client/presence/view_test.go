@@ -1,16 +1,18 @@
-package presence
+package presence_test
 
 import (
 	"fmt"
 	"testing"
 	"time"
+
+	"github.com/mooring-mqtt/mooring/client/presence"
 )
 
 // TestStandsThatBecomeOneKeepTheirDevices: our link is lost more often than stands are
 // told apart, each with a device of its own.
 func TestStandsThatBecomeOneKeepTheirDevices(t *testing.T) {
-	r := newRig(t, Options{StaleAfter: time.Hour})
-	const n = 2 * maxEnded
+	r := newRig(t, presence.Options{StaleAfter: time.Hour})
+	const n = 2 * presence.MaxEnded
 	for i := range n {
 		r.live(fmt.Sprint(i), "online")
 		r.Lost(r.now)
@@ -32,15 +34,15 @@ func TestStandsThatBecomeOneKeepTheirDevices(t *testing.T) {
 
 // TestStandsThatBecomeOneKeepWhatIsToBeTold: one of them told that a device is Online.
 func TestStandsThatBecomeOneKeepWhatIsToBeTold(t *testing.T) {
-	r := newRig(t, Options{StaleAfter: time.Hour})
+	r := newRig(t, presence.Options{StaleAfter: time.Hour})
 	r.Lost(r.now)
 	r.live("a", "online")
-	for range 2 * maxEnded {
+	for range 2 * presence.MaxEnded {
 		r.Lost(r.now)
 	}
 	r.wait(time.Hour)
 	r.wantList(r.expire(), "view stale")
-	for range 2 * maxEnded {
+	for range 2 * presence.MaxEnded {
 		r.Lost(r.now)
 	}
 	r.wait(time.Hour)
@@ -50,7 +52,7 @@ func TestStandsThatBecomeOneKeepWhatIsToBeTold(t *testing.T) {
 // TestNobodyIsLeftToBeStale: the only device that was told to be Online went Offline
 // before the view is stale.
 func TestNobodyIsLeftToBeStale(t *testing.T) {
-	r := newRig(t, Options{})
+	r := newRig(t, presence.Options{})
 	r.live("a", "online")
 	r.Lost(r.now)
 	r.retained("a", "offline")
@@ -60,7 +62,7 @@ func TestNobodyIsLeftToBeStale(t *testing.T) {
 
 // TestWhatCannotBeReadIsToldOnce: that a device is there is news, the first time.
 func TestWhatCannotBeReadIsToldOnce(t *testing.T) {
-	r := newRig(t, Options{})
+	r := newRig(t, presence.Options{})
 	r.want(r.live("a", "gibberish"), "a unknown>unknown")
 	r.want(r.live("a", "gibberish"), "")
 	r.want(r.live("a", "more of it"), "")

@@ -1,4 +1,4 @@
-package wire
+package wire_test
 
 import (
 	"bytes"
@@ -6,6 +6,8 @@ import (
 	"reflect"
 	"strings"
 	"testing"
+
+	"github.com/mooring-mqtt/mooring/internal/wire"
 )
 
 // What AppendAliased makes of a packet means the same, with the alias, for every
@@ -14,32 +16,32 @@ func TestAnAliasChangesNothingElse(t *testing.T) {
 	for qos := range byte(3) {
 		for _, topic := range []string{"plant", strings.Repeat("long/", 40)} {
 			for _, value := range []int{0, 1, 115, 116, 117, 118, 119, 120, 121, 122, 123, 124, 16_000, 16_370, 16_375, 16_376, 16_380} {
-				p := Publish{Topic: topic, QoS: qos, PacketID: 7, Retain: true, HasExpiry: true, MessageExpiry: 9, Payload: []byte("payload")}
+				p := wire.Publish{Topic: topic, QoS: qos, PacketID: 7, Retain: true, HasExpiry: true, MessageExpiry: 9, Payload: []byte("payload")}
 				if value > 0 {
-					p.User = []UserProperty{{Key: "", Value: strings.Repeat("v", value)}}
+					p.User = []wire.UserProperty{{Key: "", Value: strings.Repeat("v", value)}}
 				}
 				if qos == 0 {
 					p.PacketID = 0
 				}
-				packet := AppendPublish(nil, &p)
+				packet := wire.AppendPublish(nil, &p)
 				for _, known := range []bool{false, true} {
 					name := fmt.Sprintf("QoS %d, topic of %d, value of %d, known %v", qos, len(topic), value, known)
-					got := AppendAliased([]byte("before"), packet, 0x0102, known)
+					got := wire.AppendAliased([]byte("before"), packet, 0x0102, known)
 					if !bytes.HasPrefix(got, []byte("before")) {
 						t.Fatalf("%s: what was there is gone", name)
 					}
 					got = got[len("before"):]
-					if !known && len(got) != AliasedSize(packet) {
-						t.Errorf("%s: it has %d bytes, AliasedSize says %d", name, len(got), AliasedSize(packet))
+					if !known && len(got) != wire.AliasedSize(packet) {
+						t.Errorf("%s: it has %d bytes, AliasedSize says %d", name, len(got), wire.AliasedSize(packet))
 					}
 					if known && len(got) > len(packet) {
 						t.Errorf("%s: it grew from %d to %d bytes", name, len(packet), len(got))
 					}
-					f, err := NewReader(bytes.NewReader(got), 0).Next()
+					f, err := wire.NewReader(bytes.NewReader(got), 0).Next()
 					if err != nil || len(f.Raw) != len(got) {
 						t.Fatalf("%s: %v, %d of %d bytes", name, err, len(f.Raw), len(got))
 					}
-					v, err := ParsePublish(f)
+					v, err := wire.ParsePublish(f)
 					if err != nil {
 						t.Fatalf("%s: %v", name, err)
 					}

@@ -1,18 +1,20 @@
-package wire
+package wire_test
 
 import (
 	"bytes"
 	"testing"
 
+	"github.com/mooring-mqtt/mooring/internal/wire"
+
 	"github.com/eclipse/paho.golang/packets"
 )
 
-var benchPublish = &Publish{Topic: "plant/7/line/3/temperature", QoS: 1, PacketID: 9, HasExpiry: true, MessageExpiry: 60,
-	User: []UserProperty{{"m-id", "01900000-0000-7000-8000-000000000000"}, {"m-seq", "42"}}, Payload: make([]byte, 256)}
+var benchPublish = &wire.Publish{Topic: "plant/7/line/3/temperature", QoS: 1, PacketID: 9, HasExpiry: true, MessageExpiry: 60,
+	User: []wire.UserProperty{{"m-id", "01900000-0000-7000-8000-000000000000"}, {"m-seq", "42"}}, Payload: make([]byte, 256)}
 
 func BenchmarkReader(b *testing.B) {
-	packet := AppendPublish(nil, benchPublish)
-	r := NewReader(&endless{packet: packet}, 0)
+	packet := wire.AppendPublish(nil, benchPublish)
+	r := wire.NewReader(&endless{packet: packet}, 0)
 	b.SetBytes(int64(len(packet)))
 	b.ReportAllocs()
 	for b.Loop() {
@@ -23,17 +25,17 @@ func BenchmarkReader(b *testing.B) {
 }
 
 func BenchmarkParsePublish(b *testing.B) {
-	f := frame(b, AppendPublish(nil, benchPublish))
+	f := frame(b, wire.AppendPublish(nil, benchPublish))
 	b.ReportAllocs()
 	for b.Loop() {
-		if _, err := ParsePublish(f); err != nil {
+		if _, err := wire.ParsePublish(f); err != nil {
 			b.Fatal(err)
 		}
 	}
 }
 
 func BenchmarkDecode(b *testing.B) {
-	v, _ := ParsePublish(frame(b, AppendPublish(nil, benchPublish)))
+	v, _ := wire.ParsePublish(frame(b, wire.AppendPublish(nil, benchPublish)))
 	b.ReportAllocs()
 	for b.Loop() {
 		v.Decode("plant/7/line/3/temperature")
@@ -43,7 +45,7 @@ func BenchmarkDecode(b *testing.B) {
 // BenchmarkPahoReadPacket is what BenchmarkReader, ParsePublish and Decode do
 // together, by paho.golang's codec.
 func BenchmarkPahoReadPacket(b *testing.B) {
-	packet := AppendPublish(nil, benchPublish)
+	packet := wire.AppendPublish(nil, benchPublish)
 	r := bytes.NewReader(nil)
 	b.SetBytes(int64(len(packet)))
 	b.ReportAllocs()
@@ -59,23 +61,23 @@ func BenchmarkAppendPublish(b *testing.B) {
 	dst := make([]byte, 0, 1024)
 	b.ReportAllocs()
 	for b.Loop() {
-		dst = AppendPublish(dst[:0], benchPublish)
+		dst = wire.AppendPublish(dst[:0], benchPublish)
 	}
 }
 
 func BenchmarkAppendImage(b *testing.B) {
-	image, dst := AppendPublish(nil, benchPublish), make([]byte, 0, 1024)
+	image, dst := wire.AppendPublish(nil, benchPublish), make([]byte, 0, 1024)
 	b.ReportAllocs()
 	for b.Loop() {
-		dst = AppendImage(dst[:0], image, 7, true, 5)
+		dst = wire.AppendImage(dst[:0], image, 7, true, 5)
 	}
 }
 
 func BenchmarkParseAck(b *testing.B) {
-	f := frame(b, AppendAck(nil, Ack{Type: PUBACK, PacketID: 9}))
+	f := frame(b, wire.AppendAck(nil, wire.Ack{Type: wire.PUBACK, PacketID: 9}))
 	b.ReportAllocs()
 	for b.Loop() {
-		if _, err := ParseAck(f); err != nil {
+		if _, err := wire.ParseAck(f); err != nil {
 			b.Fatal(err)
 		}
 	}
@@ -84,6 +86,6 @@ func BenchmarkParseAck(b *testing.B) {
 func BenchmarkMatch(b *testing.B) {
 	b.ReportAllocs()
 	for b.Loop() {
-		Match("plant/+/line/+/#", "plant/7/line/3/temperature")
+		wire.Match("plant/+/line/+/#", "plant/7/line/3/temperature")
 	}
 }

@@ -1,4 +1,4 @@
-package wire
+package wire_test
 
 import (
 	"bytes"
@@ -7,12 +7,14 @@ import (
 	"runtime"
 	"testing"
 	"testing/iotest"
+
+	"github.com/mooring-mqtt/mooring/internal/wire"
 )
 
 // frame cuts the one packet that b holds.
-func frame(t testing.TB, b []byte) Frame {
+func frame(t testing.TB, b []byte) wire.Frame {
 	t.Helper()
-	f, err := NewReader(bytes.NewReader(b), 0).Next()
+	f, err := wire.NewReader(bytes.NewReader(b), 0).Next()
 	if err != nil {
 		t.Fatalf("%x is not a whole packet: %v", b, err)
 	}
@@ -25,7 +27,7 @@ func frame(t testing.TB, b []byte) Frame {
 // wantCode fails unless err is an *Error with this reason code.
 func wantCode(t testing.TB, err error, code byte) {
 	t.Helper()
-	var e *Error
+	var e *wire.Error
 	if !errors.As(err, &e) {
 		t.Errorf("got error %v, want an *Error with reason code 0x%02X", err, code)
 	} else if e.Code != code {
@@ -35,7 +37,7 @@ func wantCode(t testing.TB, err error, code byte) {
 
 // publishOf is an encoded PUBLISH with a payload of n bytes.
 func publishOf(n int) []byte {
-	return AppendPublish(nil, &Publish{Topic: "t", QoS: 1, PacketID: 7, Payload: bytes.Repeat([]byte{'x'}, n)})
+	return wire.AppendPublish(nil, &wire.Publish{Topic: "t", QoS: 1, PacketID: 7, Payload: bytes.Repeat([]byte{'x'}, n)})
 }
 
 func TestReaderCutsTheSameHoweverBytesArrive(t *testing.T) {
@@ -52,7 +54,7 @@ func TestReaderCutsTheSameHoweverBytesArrive(t *testing.T) {
 		"error with data":    iotest.DataErrReader(bytes.NewReader(stream)),
 		"1,000 bytes a read": chunks{bytes.NewReader(stream), 1000},
 	} {
-		r := NewReader(src, 0)
+		r := wire.NewReader(src, 0)
 		for i, w := range want {
 			f, err := r.Next()
 			if err != nil {
@@ -88,17 +90,17 @@ func TestReaderRefusesBadLengths(t *testing.T) {
 		max   uint32
 		code  byte
 	}{
-		{"five length bytes", []byte{0x30, 0xFF, 0xFF, 0xFF, 0xFF, 0x01}, 0, ReasonMalformedPacket},
-		{"length not minimal", []byte{0x30, 0x80, 0x00}, 0, ReasonMalformedPacket},
-		{"one byte above the maximum", []byte{0x30, 9}, 10, ReasonPacketTooLarge},
-		{"256 MiB where 1 KiB is the limit", []byte{0x30, 0xFF, 0xFF, 0xFF, 0x7F}, 1024, ReasonPacketTooLarge},
+		{"five length bytes", []byte{0x30, 0xFF, 0xFF, 0xFF, 0xFF, 0x01}, 0, wire.ReasonMalformedPacket},
+		{"length not minimal", []byte{0x30, 0x80, 0x00}, 0, wire.ReasonMalformedPacket},
+		{"one byte above the maximum", []byte{0x30, 9}, 10, wire.ReasonPacketTooLarge},
+		{"256 MiB where 1 KiB is the limit", []byte{0x30, 0xFF, 0xFF, 0xFF, 0x7F}, 1024, wire.ReasonPacketTooLarge},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			_, err := NewReader(bytes.NewReader(tt.bytes), tt.max).Next()
+			_, err := wire.NewReader(bytes.NewReader(tt.bytes), tt.max).Next()
 			wantCode(t, err, tt.code)
 		})
 	}
-	if _, err := NewReader(bytes.NewReader([]byte{0x30, 8, 0, 1, 't', 0, 1, 2, 3, 4}), 10).Next(); err != nil {
+	if _, err := wire.NewReader(bytes.NewReader([]byte{0x30, 8, 0, 1, 't', 0, 1, 2, 3, 4}), 10).Next(); err != nil {
 		t.Errorf("a packet of exactly the maximum was refused: %v", err)
 	}
 }
@@ -110,12 +112,12 @@ func TestReaderReportsWhereTheStreamEnds(t *testing.T) {
 		if n == 0 {
 			want = io.EOF
 		}
-		if _, err := NewReader(bytes.NewReader(whole[:n]), 0).Next(); err != want {
+		if _, err := wire.NewReader(bytes.NewReader(whole[:n]), 0).Next(); err != want {
 			t.Errorf("after %d bytes: %v, want %v", n, err, want)
 		}
 	}
 	cut := errors.New("cut")
-	if _, err := NewReader(io.MultiReader(bytes.NewReader(whole[:9]), iotest.ErrReader(cut)), 0).Next(); err != cut {
+	if _, err := wire.NewReader(io.MultiReader(bytes.NewReader(whole[:9]), iotest.ErrReader(cut)), 0).Next(); err != cut {
 		t.Errorf("got %v, want the source's own error", err)
 	}
 }
@@ -136,11 +138,11 @@ func (p *pauses) Read(b []byte) (int, error) {
 }
 
 func TestReaderBearsEmptyReadsButNotForEver(t *testing.T) {
-	r := NewReader(&pauses{Reader: bytes.NewReader(publishOf(3)), each: 5, left: 5}, 0)
+	r := wire.NewReader(&pauses{Reader: bytes.NewReader(publishOf(3)), each: 5, left: 5}, 0)
 	if _, err := r.Next(); err != nil {
 		t.Errorf("five empty reads: %v", err)
 	}
-	r = NewReader(&pauses{Reader: bytes.NewReader(nil), left: 1 << 30}, 0)
+	r = wire.NewReader(&pauses{Reader: bytes.NewReader(nil), left: 1 << 30}, 0)
 	if _, err := r.Next(); err != io.ErrNoProgress {
 		t.Errorf("empty reads without end: %v, want io.ErrNoProgress", err)
 	}
@@ -151,7 +153,7 @@ func TestReaderAllocatesOnlyForWhatArrives(t *testing.T) {
 	stream := append([]byte{0x30, 0xFF, 0xFF, 0xFF, 0x7F}, make([]byte, 100<<10)...)
 	var before, after runtime.MemStats
 	runtime.ReadMemStats(&before)
-	_, err := NewReader(bytes.NewReader(stream), 0).Next()
+	_, err := wire.NewReader(bytes.NewReader(stream), 0).Next()
 	runtime.ReadMemStats(&after)
 	if err != io.ErrUnexpectedEOF {
 		t.Errorf("got %v, want io.ErrUnexpectedEOF", err)
@@ -172,27 +174,27 @@ func TestReaderLetsGoOfALargeBuffer(t *testing.T) {
 			for range 10_000 {
 				stream = append(stream, publishOf(10)...)
 			}
-			r := NewReader(chunks{bytes.NewReader(stream), size}, 0)
+			r := wire.NewReader(chunks{bytes.NewReader(stream), size}, 0)
 			if _, err := r.Next(); err != nil {
 				t.Fatal(err)
 			}
-			if len(r.buf) < 1<<20 {
-				t.Fatalf("buffer of %d bytes holds a packet of 1 MiB", len(r.buf))
+			if r.BufferSize() < 1<<20 {
+				t.Fatalf("buffer of %d bytes holds a packet of 1 MiB", r.BufferSize())
 			}
 			for i := range 10_000 {
 				if f, err := r.Next(); err != nil || !bytes.Equal(f.Raw, publishOf(10)) {
 					t.Fatalf("packet %d behind it: %x, %v", i, f.Raw, err)
 				}
 			}
-			if len(r.buf) > keepBuffer {
-				t.Errorf("still %d bytes held", len(r.buf))
+			if r.BufferSize() > wire.KeepBuffer {
+				t.Errorf("still %d bytes held", r.BufferSize())
 			}
 		})
 	}
 }
 
 func TestReaderDoesNotAllocatePerPacket(t *testing.T) {
-	r := NewReader(&endless{packet: publishOf(200)}, 0)
+	r := wire.NewReader(&endless{packet: publishOf(200)}, 0)
 	if n := testing.AllocsPerRun(1000, func() {
 		if _, err := r.Next(); err != nil {
 			t.Fatal(err)
@@ -218,21 +220,21 @@ func (e *endless) Read(p []byte) (n int, err error) {
 
 func TestCheckHeader(t *testing.T) {
 	// Table 2-2 of the specification: the flags of each packet type.
-	want := map[Type]byte{PUBREL: 2, SUBSCRIBE: 2, UNSUBSCRIBE: 2}
+	want := map[wire.Type]byte{wire.PUBREL: 2, wire.SUBSCRIBE: 2, wire.UNSUBSCRIBE: 2}
 	for h := range 256 {
-		typ, flags := Type(h>>4), byte(h&0x0F)
-		err := CheckHeader(byte(h))
-		if ok := typ == PUBLISH || typ != 0 && flags == want[typ]; ok != (err == nil) {
+		typ, flags := wire.Type(h>>4), byte(h&0x0F)
+		err := wire.CheckHeader(byte(h))
+		if ok := typ == wire.PUBLISH || typ != 0 && flags == want[typ]; ok != (err == nil) {
 			t.Errorf("header 0x%02X: %v", h, err)
 		}
 		if err != nil {
-			wantCode(t, err, ReasonMalformedPacket)
+			wantCode(t, err, wire.ReasonMalformedPacket)
 		}
 	}
 }
 
 func TestTypeNames(t *testing.T) {
-	if PUBLISH.String() != "PUBLISH" || AUTH.String() != "AUTH" || Type(0).String() != "unknown" || Type(77).String() != "Type(77)" {
-		t.Error(PUBLISH, AUTH, Type(0), Type(77))
+	if wire.PUBLISH.String() != "PUBLISH" || wire.AUTH.String() != "AUTH" || wire.Type(0).String() != "unknown" || wire.Type(77).String() != "Type(77)" {
+		t.Error(wire.PUBLISH, wire.AUTH, wire.Type(0), wire.Type(77))
 	}
 }

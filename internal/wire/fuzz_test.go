@@ -1,4 +1,4 @@
-package wire
+package wire_test
 
 import (
 	"bytes"
@@ -7,15 +7,17 @@ import (
 	"reflect"
 	"testing"
 	"testing/iotest"
+
+	"github.com/mooring-mqtt/mooring/internal/wire"
 )
 
-var samplePublish = AppendPublish(nil, &Publish{Topic: "a/b", QoS: 1, PacketID: 5, PayloadFormat: 1, HasExpiry: true, MessageExpiry: 60,
+var samplePublish = wire.AppendPublish(nil, &wire.Publish{Topic: "a/b", QoS: 1, PacketID: 5, PayloadFormat: 1, HasExpiry: true, MessageExpiry: 60,
 	TopicAlias: 3, ContentType: "text/plain", ResponseTopic: "r", CorrelationData: []byte{1}, SubscriptionIDs: []uint32{1, 300},
-	User: []UserProperty{{"k", "v"}, {"k", ""}}, Payload: []byte("payload")})
+	User: []wire.UserProperty{{"k", "v"}, {"k", ""}}, Payload: []byte("payload")})
 
 // typed fails if err is neither nil nor an *Error that can be put into DISCONNECT.
 func typed(t *testing.T, err error) {
-	var e *Error
+	var e *wire.Error
 	if err != nil && (!errors.As(err, &e) || e.Code < 0x80 || e.Detail == "") {
 		t.Fatalf("not a proper *Error: %#v", err)
 	}
@@ -29,7 +31,7 @@ func FuzzReader(f *testing.F) {
 	f.Add([]byte{0x30, 0x80, 0x00}, uint32(0))
 	f.Fuzz(func(t *testing.T, stream []byte, limit uint32) {
 		read := func(src io.Reader) (frames [][]byte, end error) {
-			r := NewReader(src, limit)
+			r := wire.NewReader(src, limit)
 			for {
 				fr, err := r.Next()
 				if err != nil {
@@ -63,13 +65,13 @@ func FuzzParsePublish(f *testing.F) {
 	f.Add(fr.Header, fr.Body)
 	f.Add(byte(0x30), []byte("\x00\x00\x03\x23\x00\x07x"))
 	f.Fuzz(func(t *testing.T, header byte, body []byte) {
-		v, err := ParsePublish(Frame{Header: byte(PUBLISH)<<4 | header&0x0F, Body: body})
+		v, err := wire.ParsePublish(wire.Frame{Header: byte(wire.PUBLISH)<<4 | header&0x0F, Body: body})
 		typed(t, err)
 		if err != nil {
 			return
 		}
 		p := v.Decode(string(v.Topic))
-		v2, err := ParsePublish(frame(t, AppendPublish(nil, &p)))
+		v2, err := wire.ParsePublish(frame(t, wire.AppendPublish(nil, &p)))
 		if err != nil {
 			t.Fatalf("%+v is not read back: %v", p, err)
 		}
@@ -84,13 +86,13 @@ func FuzzParseAck(f *testing.F) {
 	f.Add(byte(0x40), []byte{0, 1})
 	f.Add(byte(0x62), []byte("\x00\x01\x92\x0A\x1F\x00\x01x\x26\x00\x00\x00\x01y"))
 	f.Fuzz(func(t *testing.T, header byte, body []byte) {
-		typ := PUBACK + Type(header>>4)%4
-		a, err := ParseAck(Frame{Header: byte(typ)<<4 | header&0x0F, Body: body})
+		typ := wire.PUBACK + wire.Type(header>>4)%4
+		a, err := wire.ParseAck(wire.Frame{Header: byte(typ)<<4 | header&0x0F, Body: body})
 		typed(t, err)
 		if err != nil {
 			return
 		}
-		b, err := ParseAck(frame(t, AppendAck(nil, a)))
+		b, err := wire.ParseAck(frame(t, wire.AppendAck(nil, a)))
 		if err != nil || a.Type != b.Type || a.PacketID != b.PacketID || a.Reason != b.Reason || !bytes.Equal(a.ReasonString, b.ReasonString) {
 			t.Fatalf("%+v became %+v, %v", a, b, err)
 		}
@@ -104,12 +106,12 @@ func FuzzProperties(f *testing.F) {
 		f.Add(byte(row.in[0]), section(string(append([]byte{row.id}, row.value...))))
 	}
 	f.Fuzz(func(t *testing.T, typ byte, b []byte) {
-		props, rest, err := SplitProperties(Type(typ&0x0F), b)
+		props, rest, err := wire.SplitProperties(wire.Type(typ&0x0F), b)
 		typed(t, err)
 		if err != nil {
 			return
 		}
-		if VarintLen(uint32(len(props)))+len(props)+len(rest) != len(b) {
+		if wire.VarintLen(uint32(len(props)))+len(props)+len(rest) != len(b) {
 			t.Fatalf("%x was split into %x and %x", b, props, rest)
 		}
 		var again []byte
@@ -118,7 +120,7 @@ func FuzzProperties(f *testing.F) {
 			if !ok {
 				t.Fatalf("%x was accepted and cannot be walked", props)
 			}
-			again = AppendProperty(again, p)
+			again = wire.AppendProperty(again, p)
 		}
 		if !bytes.Equal(again, props) {
 			t.Fatalf("%x was written back as %x", props, again)
@@ -133,8 +135,8 @@ func FuzzMatch(f *testing.F) {
 	f.Add("$share/g/+/b", "a/b")
 	f.Add("#", "$SYS/x")
 	f.Fuzz(func(t *testing.T, filter, topic string) {
-		got := Match(filter, topic)
-		if CheckTopicFilter(filter) != nil || CheckTopicName("Topic Name", topic) != nil {
+		got := wire.Match(filter, topic)
+		if wire.CheckTopicFilter(filter) != nil || wire.CheckTopicName("Topic Name", topic) != nil {
 			return
 		}
 		if want := slowMatch(filter, topic); got != want {

@@ -1,4 +1,4 @@
-package wire
+package wire_test
 
 import (
 	"bytes"
@@ -7,13 +7,15 @@ import (
 	"reflect"
 	"testing"
 
+	"github.com/mooring-mqtt/mooring/internal/wire"
+
 	"github.com/eclipse/paho.golang/packets"
 )
 
 // mutate returns a packet with a few bytes of its body changed, removed or
 // inserted, and a Remaining Length that fits; now and then it is left as it is.
 func mutate(r *rand.Rand, packet []byte) []byte {
-	_, n := Varint(packet[1:])
+	_, n := wire.Varint(packet[1:])
 	header, body := packet[0], bytes.Clone(packet[1+n:])
 	interesting := []byte{0, 1, 2, 3, 7, 8, '#', '+', 0x10, 0x1F, 0x23, 0x26, 0x7F, 0x80, 0x92, 0xC0, 0xED, 0xFF}
 	for range r.IntN(4) {
@@ -35,7 +37,7 @@ func mutate(r *rand.Rand, packet []byte) []byte {
 			header = header&0xF0 | byte(r.IntN(16))
 		}
 	}
-	out := AppendVarint([]byte{header}, uint32(len(body)))
+	out := wire.AppendVarint([]byte{header}, uint32(len(body)))
 	if r.IntN(20) == 0 {
 		out[len(out)-1] |= 0x80
 		out = append(out, 0)
@@ -49,23 +51,23 @@ func TestMutationsAgainstPaho(t *testing.T) {
 	r := rand.New(rand.NewPCG(11, 12))
 	accepted, refused := 0, 0
 	for range 60_000 {
-		p := Publish{Topic: "a/b"}
+		p := wire.Publish{Topic: "a/b"}
 		switch r.IntN(3) {
 		case 0:
 			p = *anyPublish(r, false)
 		case 1: // short, so that changes meet what is of interest
-			p = Publish{Topic: "t", QoS: byte(r.IntN(3)), PacketID: 1, TopicAlias: 1, SubscriptionIDs: []uint32{200}, ResponseTopic: "r",
-				User: []UserProperty{{"k", "v"}}}
+			p = wire.Publish{Topic: "t", QoS: byte(r.IntN(3)), PacketID: 1, TopicAlias: 1, SubscriptionIDs: []uint32{200}, ResponseTopic: "r",
+				User: []wire.UserProperty{{"k", "v"}}}
 		}
 		if p.QoS == 0 {
 			p.PacketID = 0
 		}
-		packet := AppendPublish(nil, &p)
+		packet := wire.AppendPublish(nil, &p)
 		if r.IntN(2) == 0 {
 			typ := ackTypes[r.IntN(len(ackTypes))]
-			packet = AppendAck(nil, Ack{Type: typ, PacketID: 7, Reason: ReasonPacketIDNotFound, ReasonString: []byte("why")})
+			packet = wire.AppendAck(nil, wire.Ack{Type: typ, PacketID: 7, Reason: wire.ReasonPacketIDNotFound, ReasonString: []byte("why")})
 			if r.IntN(2) == 0 {
-				packet = AppendAck(nil, Ack{Type: typ, PacketID: 7})
+				packet = wire.AppendAck(nil, wire.Ack{Type: typ, PacketID: 7})
 			}
 		}
 		if _, ok := compare(t, mutate(r, packet)); ok {
@@ -87,7 +89,7 @@ func FuzzEncodeAgainstPaho(f *testing.F) {
 	f.Add(byte(0), uint16(0), "t", "", "", []byte(nil), "", "", uint32(0), []byte{0xFF})
 	f.Add(byte(0x7F), uint16(9), "温度", "\xFF", "+", []byte{}, "\x00", "v", uint32(1), []byte{})
 	f.Fuzz(func(t *testing.T, flags byte, id uint16, topic, contentType, response string, correlation []byte, key, value string, expiry uint32, payload []byte) {
-		p := Publish{QoS: flags & 3, Retain: flags&4 != 0, Topic: topic, ContentType: contentType, ResponseTopic: response,
+		p := wire.Publish{QoS: flags & 3, Retain: flags&4 != 0, Topic: topic, ContentType: contentType, ResponseTopic: response,
 			CorrelationData: correlation, HasExpiry: flags&8 != 0, PayloadFormat: flags >> 4 & 1, Payload: payload}
 		if p.HasExpiry {
 			p.MessageExpiry = expiry
@@ -96,13 +98,13 @@ func FuzzEncodeAgainstPaho(f *testing.F) {
 			p.PacketID, p.Dup = max(id, 1), flags&0x20 != 0
 		}
 		if flags&0x40 != 0 {
-			p.User = []UserProperty{{key, value}, {value, key}}
+			p.User = []wire.UserProperty{{key, value}, {value, key}}
 		}
 		if flags&0x80 != 0 {
 			p.TopicAlias = max(id, 1)
 		}
 		checked := p.Check()
-		if len(correlation) > MaxString || len(topic) > MaxString || len(contentType) > MaxString || len(response) > MaxString || len(key) > MaxString || len(value) > MaxString {
+		if len(correlation) > wire.MaxString || len(topic) > wire.MaxString || len(contentType) > wire.MaxString || len(response) > wire.MaxString || len(key) > wire.MaxString || len(value) > wire.MaxString {
 			if checked == nil {
 				t.Fatalf("%d bytes are let through", p.Size())
 			}
@@ -118,7 +120,7 @@ func FuzzEncodeAgainstPaho(f *testing.F) {
 		if checked != nil {
 			return
 		}
-		image := AppendPublish(nil, &p)
+		image := wire.AppendPublish(nil, &p)
 		if len(image) != p.Size() || !canonical(image) {
 			t.Fatalf("%x: %d bytes, Size says %d; canonical: %v", image, len(image), p.Size(), canonical(image))
 		}
@@ -134,14 +136,14 @@ func FuzzEncodeAgainstPaho(f *testing.F) {
 		if p.HasExpiry {
 			want.MessageExpiry = 5
 		}
-		if got := AppendImage(nil, image, 0xABCD, true, 5); !bytes.Equal(got, AppendPublish(nil, &want)) {
+		if got := wire.AppendImage(nil, image, 0xABCD, true, 5); !bytes.Equal(got, wire.AppendPublish(nil, &want)) {
 			t.Fatalf("%x was patched to %x", image, got)
 		}
 	})
 }
 
 // pahoWrites is p as paho writes it.
-func pahoWrites(p *Publish) []byte {
+func pahoWrites(p *wire.Publish) []byte {
 	props := &packets.Properties{ContentType: p.ContentType, ResponseTopic: p.ResponseTopic, CorrelationData: p.CorrelationData}
 	if p.PayloadFormat != 0 {
 		props.PayloadFormat = &p.PayloadFormat
@@ -166,19 +168,19 @@ func FuzzAckAgainstPaho(f *testing.F) {
 	f.Add(byte(0), uint16(1), byte(0), "", "", "")
 	f.Add(byte(2), uint16(9), byte(0x92), "why", "k", "v")
 	f.Fuzz(func(t *testing.T, typ byte, id uint16, code byte, text, key, value string) {
-		a := Ack{Type: PUBACK + Type(typ%4), PacketID: id, Reason: code, ReasonString: []byte(text)}
-		if len(text) > MaxString || len(key) > MaxString || len(value) > MaxString {
+		a := wire.Ack{Type: wire.PUBACK + wire.Type(typ%4), PacketID: id, Reason: code, ReasonString: []byte(text)}
+		if len(text) > wire.MaxString || len(key) > wire.MaxString || len(value) > wire.MaxString {
 			return
 		}
-		allowed := id != 0 && ValidAckReason(a.Type, code) && ValidString(a.ReasonString)
-		b := AppendAck(nil, a)
-		if d, accepted := compare(t, b); accepted != allowed || accepted && (!bytes.Equal(AppendAck(nil, d.Ack), b) || !canonical(b)) {
+		allowed := id != 0 && wire.ValidAckReason(a.Type, code) && wire.ValidString(a.ReasonString)
+		b := wire.AppendAck(nil, a)
+		if d, accepted := compare(t, b); accepted != allowed || accepted && (!bytes.Equal(wire.AppendAck(nil, d.Ack), b) || !canonical(b)) {
 			t.Fatalf("%+v became %x, which is read as %+v, %v", a, b, d.Ack, accepted)
 		}
 		props := &packets.Properties{ReasonString: text}
 		if typ&0x80 != 0 {
 			props.User = []packets.User{{Key: key, Value: value}}
-			allowed = allowed && ValidString([]byte(key)) && ValidString([]byte(value))
+			allowed = allowed && wire.ValidString([]byte(key)) && wire.ValidString([]byte(value))
 		}
 		d, accepted := compare(t, pahoWritesAck(a, props))
 		if a.ReasonString = nil; text != "" {
@@ -190,16 +192,16 @@ func FuzzAckAgainstPaho(f *testing.F) {
 	})
 }
 
-func pahoWritesAck(a Ack, props *packets.Properties) []byte {
+func pahoWritesAck(a wire.Ack, props *packets.Properties) []byte {
 	var out packets.Packet
 	switch a.Type {
-	case PUBACK:
+	case wire.PUBACK:
 		out = &packets.Puback{PacketID: a.PacketID, ReasonCode: a.Reason, Properties: props}
-	case PUBREC:
+	case wire.PUBREC:
 		out = &packets.Pubrec{PacketID: a.PacketID, ReasonCode: a.Reason, Properties: props}
-	case PUBREL:
+	case wire.PUBREL:
 		out = &packets.Pubrel{PacketID: a.PacketID, ReasonCode: a.Reason, Properties: props}
-	case PUBCOMP:
+	case wire.PUBCOMP:
 		out = &packets.Pubcomp{PacketID: a.PacketID, ReasonCode: a.Reason, Properties: props}
 	}
 	var b bytes.Buffer
@@ -209,13 +211,13 @@ func pahoWritesAck(a Ack, props *packets.Properties) []byte {
 
 // The largest strings there are go both ways.
 func TestLargestStringsAgainstPaho(t *testing.T) {
-	long := string(bytes.Repeat([]byte("x"), MaxString))
-	p := Publish{Topic: long, ContentType: long, ResponseTopic: long, CorrelationData: []byte(long), User: []UserProperty{{long, long}},
+	long := string(bytes.Repeat([]byte("x"), wire.MaxString))
+	p := wire.Publish{Topic: long, ContentType: long, ResponseTopic: long, CorrelationData: []byte(long), User: []wire.UserProperty{{long, long}},
 		Payload: binary.BigEndian.AppendUint32(nil, 7)}
 	if err := p.Check(); err != nil {
 		t.Fatal(err)
 	}
-	for _, b := range [][]byte{AppendPublish(nil, &p), pahoWrites(&p)} {
+	for _, b := range [][]byte{wire.AppendPublish(nil, &p), pahoWrites(&p)} {
 		if d, accepted := compare(t, b); !accepted || !reflect.DeepEqual(d.Publish, p) {
 			t.Errorf("%d bytes: accepted %v, read as something else", len(b), accepted)
 		}

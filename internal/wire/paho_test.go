@@ -1,4 +1,4 @@
-package wire
+package wire_test
 
 import (
 	"bytes"
@@ -9,6 +9,8 @@ import (
 	"slices"
 	"testing"
 
+	"github.com/mooring-mqtt/mooring/internal/wire"
+
 	"github.com/eclipse/paho.golang/packets"
 )
 
@@ -18,21 +20,21 @@ import (
 
 // decoded is a packet as either side understands it.
 type decoded struct {
-	Publish Publish
-	Ack     Ack
+	Publish wire.Publish
+	Ack     wire.Ack
 }
 
 // ours is the packet as a connection reads it.
 func ours(b []byte) (d decoded, err error) {
-	f, err := NewReader(bytes.NewReader(b), 0).Next()
+	f, err := wire.NewReader(bytes.NewReader(b), 0).Next()
 	if err != nil {
 		return d, err
 	}
-	if f.Type() != PUBLISH {
-		d.Ack, err = ParseAck(f)
+	if f.Type() != wire.PUBLISH {
+		d.Ack, err = wire.ParseAck(f)
 		return d, err
 	}
-	v, err := ParsePublish(f)
+	v, err := wire.ParsePublish(f)
 	if err != nil {
 		return d, err
 	}
@@ -43,9 +45,9 @@ func ours(b []byte) (d decoded, err error) {
 // encoded is d as we write it.
 func (d decoded) encoded() []byte {
 	if d.Ack.Type != 0 {
-		return AppendAck(nil, d.Ack)
+		return wire.AppendAck(nil, d.Ack)
 	}
-	return AppendPublish(nil, &d.Publish)
+	return wire.AppendPublish(nil, &d.Publish)
 }
 
 // told takes out what paho.golang v0.23.0 cannot tell: it keeps the last of
@@ -75,7 +77,7 @@ func theirs(b []byte) (d decoded, again func() []byte, err error) {
 		_, _ = cp.Content.WriteTo(&w) // a Buffer takes everything
 		return w.Bytes()
 	}
-	d.Ack.Type = Type(cp.Type)
+	d.Ack.Type = wire.Type(cp.Type)
 	ack := func(id uint16, code byte, p *packets.Properties) {
 		d.Ack.PacketID, d.Ack.Reason, d.Ack.ReasonString = id, code, []byte(p.ReasonString)
 	}
@@ -94,9 +96,9 @@ func theirs(b []byte) (d decoded, again func() []byte, err error) {
 	return d, again, nil
 }
 
-func theirPublish(in *packets.Publish) Publish {
+func theirPublish(in *packets.Publish) wire.Publish {
 	props := in.Properties
-	p := Publish{Dup: in.Duplicate, Retain: in.Retain, QoS: in.QoS, PacketID: in.PacketID, Topic: in.Topic, Payload: in.Payload,
+	p := wire.Publish{Dup: in.Duplicate, Retain: in.Retain, QoS: in.QoS, PacketID: in.PacketID, Topic: in.Topic, Payload: in.Payload,
 		ContentType: props.ContentType, ResponseTopic: props.ResponseTopic, CorrelationData: props.CorrelationData}
 	if props.PayloadFormat != nil {
 		p.PayloadFormat = *props.PayloadFormat
@@ -111,7 +113,7 @@ func theirPublish(in *packets.Publish) Publish {
 		p.SubscriptionIDs = []uint32{uint32(*props.SubscriptionIdentifier)}
 	}
 	for _, u := range props.User {
-		p.User = append(p.User, UserProperty{u.Key, u.Value})
+		p.User = append(p.User, wire.UserProperty{u.Key, u.Value})
 	}
 	return p
 }
@@ -137,7 +139,7 @@ func compare(t *testing.T, b []byte) (d decoded, accepted bool) {
 	if accepted = err == nil; accepted != (len(reasons) == 0) {
 		t.Fatalf("%x: our answer is %v, and these are the reasons to refuse it:%s", raw, err, names())
 	}
-	var bad *Error
+	var bad *wire.Error
 	if !accepted && (!errors.As(err, &bad) || !slices.ContainsFunc(reasons, func(r *reason) bool { return r.code == bad.Code })) {
 		t.Fatalf("%x: we say %v, and the reasons are:%s", raw, err, names())
 	}
@@ -162,12 +164,12 @@ func compare(t *testing.T, b []byte) (d decoded, accepted bool) {
 func seeds(f *testing.F) {
 	r := rand.New(rand.NewPCG(7, 8))
 	for range 20 {
-		f.Add(AppendPublish(nil, anyPublish(r, false)))
+		f.Add(wire.AppendPublish(nil, anyPublish(r, false)))
 	}
 	f.Add(samplePublish)
 	for _, t := range ackTypes {
-		f.Add(AppendAck(nil, Ack{Type: t, PacketID: 1}))
-		f.Add(AppendAck(nil, Ack{Type: t, PacketID: 1, Reason: ReasonPacketIDNotFound, ReasonString: []byte("why")}))
+		f.Add(wire.AppendAck(nil, wire.Ack{Type: t, PacketID: 1}))
+		f.Add(wire.AppendAck(nil, wire.Ack{Type: t, PacketID: 1, Reason: wire.ReasonPacketIDNotFound, ReasonString: []byte("why")}))
 		f.Add(append([]byte{ackHeader(t), 11}, "\x00\x01\x00\x07\x26\x00\x01k\x00\x01v"...))
 	}
 	for _, b := range faulty {
@@ -221,8 +223,8 @@ func FuzzDecodeAgainstPaho(f *testing.F) {
 		if len(b) == 0 {
 			return
 		}
-		if typ := b[0] >> 4; typ < byte(PUBLISH) || typ > byte(PUBCOMP) {
-			b = append([]byte{b[0]&0x0F | byte(PUBLISH+Type(typ)%5)<<4}, b[1:]...)
+		if typ := b[0] >> 4; typ < byte(wire.PUBLISH) || typ > byte(wire.PUBCOMP) {
+			b = append([]byte{b[0]&0x0F | byte(wire.PUBLISH+wire.Type(typ)%5)<<4}, b[1:]...)
 		}
 		d, accepted := compare(t, b)
 		if !accepted {
@@ -244,21 +246,21 @@ func FuzzDecodeAgainstPaho(f *testing.F) {
 
 // canonical reports whether an accepted packet is written as doc.go says.
 func canonical(raw []byte) bool {
-	_, n := Varint(raw[1:])
+	_, n := wire.Varint(raw[1:])
 	body := raw[1+n:]
-	if t := Type(raw[0] >> 4); t != PUBLISH {
+	if t := wire.Type(raw[0] >> 4); t != wire.PUBLISH {
 		if len(body) <= 3 {
-			return len(body) == 2 || body[2] != ReasonSuccess
+			return len(body) == 2 || body[2] != wire.ReasonSuccess
 		}
-		props, _, _ := SplitProperties(t, body[3:])
+		props, _, _ := wire.SplitProperties(t, body[3:])
 		p, _ := props.Next()
-		return p.ID == PropReasonString && len(p.Bytes) > 0 && len(props) == 0
+		return p.ID == wire.PropReasonString && len(p.Bytes) > 0 && len(props) == 0
 	}
-	v, err := ParsePublish(Frame{Header: raw[0], Body: body})
+	v, err := wire.ParsePublish(wire.Frame{Header: raw[0], Body: body})
 	if err != nil {
 		return false
 	}
-	order := []byte{PropMessageExpiry, PropPayloadFormat, PropTopicAlias, PropContentType, PropResponseTopic, PropCorrelationData, PropSubscriptionID, PropUser}
+	order := []byte{wire.PropMessageExpiry, wire.PropPayloadFormat, wire.PropTopicAlias, wire.PropContentType, wire.PropResponseTopic, wire.PropCorrelationData, wire.PropSubscriptionID, wire.PropUser}
 	at := 0
 	for props := v.Properties; ; {
 		p, ok := props.Next()
@@ -266,7 +268,7 @@ func canonical(raw []byte) bool {
 			return true
 		}
 		place := slices.Index(order, p.ID)
-		if place < at || p.ID == PropPayloadFormat && p.Int == 0 || p.ID == PropContentType && len(p.Bytes) == 0 {
+		if place < at || p.ID == wire.PropPayloadFormat && p.Int == 0 || p.ID == wire.PropContentType && len(p.Bytes) == 0 {
 			return false
 		}
 		at = place

@@ -1,59 +1,61 @@
-package wire
+package wire_test
 
 import (
 	"bytes"
 	"slices"
 	"testing"
+
+	"github.com/mooring-mqtt/mooring/internal/wire"
 )
 
 // allTypes is the packets that carry properties; 0 stands for the will.
-var allTypes = []Type{0, CONNECT, CONNACK, PUBLISH, PUBACK, PUBREC, PUBREL, PUBCOMP, SUBSCRIBE, SUBACK, UNSUBSCRIBE, UNSUBACK, DISCONNECT, AUTH}
+var allTypes = []wire.Type{0, wire.CONNECT, wire.CONNACK, wire.PUBLISH, wire.PUBACK, wire.PUBREC, wire.PUBREL, wire.PUBCOMP, wire.SUBSCRIBE, wire.SUBACK, wire.UNSUBSCRIBE, wire.UNSUBACK, wire.DISCONNECT, wire.AUTH}
 
 // table24 is table 2-4 of the specification, written down a second time from
 // the document: identifier, kind, packets.
 var table24 = []struct {
 	id    byte
 	value string // one valid value, encoded
-	in    []Type
+	in    []wire.Type
 }{
-	{0x01, "\x01", []Type{PUBLISH, 0}},
-	{0x02, "\x00\x00\x00\x09", []Type{PUBLISH, 0}},
-	{0x03, "\x00\x01x", []Type{PUBLISH, 0}},
-	{0x08, "\x00\x01x", []Type{PUBLISH, 0}},
-	{0x09, "\x00\x01\xFF", []Type{PUBLISH, 0}},
-	{0x0B, "\x80\x01", []Type{PUBLISH, SUBSCRIBE}},
-	{0x11, "\x00\x00\x00\x09", []Type{CONNECT, CONNACK, DISCONNECT}},
-	{0x12, "\x00\x01x", []Type{CONNACK}},
-	{0x13, "\x00\x09", []Type{CONNACK}},
-	{0x15, "\x00\x01x", []Type{CONNECT, CONNACK, AUTH}},
-	{0x16, "\x00\x01\xFF", []Type{CONNECT, CONNACK, AUTH}},
-	{0x17, "\x01", []Type{CONNECT}},
-	{0x18, "\x00\x00\x00\x09", []Type{0}},
-	{0x19, "\x01", []Type{CONNECT}},
-	{0x1A, "\x00\x01x", []Type{CONNACK}},
-	{0x1C, "\x00\x01x", []Type{CONNACK, DISCONNECT}},
-	{0x1F, "\x00\x01x", []Type{CONNACK, PUBACK, PUBREC, PUBREL, PUBCOMP, SUBACK, UNSUBACK, DISCONNECT, AUTH}},
-	{0x21, "\x00\x09", []Type{CONNECT, CONNACK}},
-	{0x22, "\x00\x09", []Type{CONNECT, CONNACK}},
-	{0x23, "\x00\x09", []Type{PUBLISH}},
-	{0x24, "\x01", []Type{CONNACK}},
-	{0x25, "\x01", []Type{CONNACK}},
-	{0x26, "\x00\x01x\x00\x01y", []Type{CONNECT, CONNACK, PUBLISH, 0, PUBACK, PUBREC, PUBREL, PUBCOMP, SUBSCRIBE, SUBACK, UNSUBSCRIBE, UNSUBACK, DISCONNECT, AUTH}},
-	{0x27, "\x00\x00\x00\x09", []Type{CONNECT, CONNACK}},
-	{0x28, "\x01", []Type{CONNACK}},
-	{0x29, "\x01", []Type{CONNACK}},
-	{0x2A, "\x01", []Type{CONNACK}},
+	{0x01, "\x01", []wire.Type{wire.PUBLISH, 0}},
+	{0x02, "\x00\x00\x00\x09", []wire.Type{wire.PUBLISH, 0}},
+	{0x03, "\x00\x01x", []wire.Type{wire.PUBLISH, 0}},
+	{0x08, "\x00\x01x", []wire.Type{wire.PUBLISH, 0}},
+	{0x09, "\x00\x01\xFF", []wire.Type{wire.PUBLISH, 0}},
+	{0x0B, "\x80\x01", []wire.Type{wire.PUBLISH, wire.SUBSCRIBE}},
+	{0x11, "\x00\x00\x00\x09", []wire.Type{wire.CONNECT, wire.CONNACK, wire.DISCONNECT}},
+	{0x12, "\x00\x01x", []wire.Type{wire.CONNACK}},
+	{0x13, "\x00\x09", []wire.Type{wire.CONNACK}},
+	{0x15, "\x00\x01x", []wire.Type{wire.CONNECT, wire.CONNACK, wire.AUTH}},
+	{0x16, "\x00\x01\xFF", []wire.Type{wire.CONNECT, wire.CONNACK, wire.AUTH}},
+	{0x17, "\x01", []wire.Type{wire.CONNECT}},
+	{0x18, "\x00\x00\x00\x09", []wire.Type{0}},
+	{0x19, "\x01", []wire.Type{wire.CONNECT}},
+	{0x1A, "\x00\x01x", []wire.Type{wire.CONNACK}},
+	{0x1C, "\x00\x01x", []wire.Type{wire.CONNACK, wire.DISCONNECT}},
+	{0x1F, "\x00\x01x", []wire.Type{wire.CONNACK, wire.PUBACK, wire.PUBREC, wire.PUBREL, wire.PUBCOMP, wire.SUBACK, wire.UNSUBACK, wire.DISCONNECT, wire.AUTH}},
+	{0x21, "\x00\x09", []wire.Type{wire.CONNECT, wire.CONNACK}},
+	{0x22, "\x00\x09", []wire.Type{wire.CONNECT, wire.CONNACK}},
+	{0x23, "\x00\x09", []wire.Type{wire.PUBLISH}},
+	{0x24, "\x01", []wire.Type{wire.CONNACK}},
+	{0x25, "\x01", []wire.Type{wire.CONNACK}},
+	{0x26, "\x00\x01x\x00\x01y", []wire.Type{wire.CONNECT, wire.CONNACK, wire.PUBLISH, 0, wire.PUBACK, wire.PUBREC, wire.PUBREL, wire.PUBCOMP, wire.SUBSCRIBE, wire.SUBACK, wire.UNSUBSCRIBE, wire.UNSUBACK, wire.DISCONNECT, wire.AUTH}},
+	{0x27, "\x00\x00\x00\x09", []wire.Type{wire.CONNECT, wire.CONNACK}},
+	{0x28, "\x01", []wire.Type{wire.CONNACK}},
+	{0x29, "\x01", []wire.Type{wire.CONNACK}},
+	{0x2A, "\x01", []wire.Type{wire.CONNACK}},
 }
 
 func section(props string) []byte {
-	return append(AppendVarint(nil, uint32(len(props))), props...)
+	return append(wire.AppendVarint(nil, uint32(len(props))), props...)
 }
 
 func TestPropertiesStandOnlyWhereTheyMay(t *testing.T) {
 	for _, row := range table24 {
 		encoded := string(append([]byte{row.id}, row.value...))
 		for _, typ := range allTypes {
-			props, rest, err := SplitProperties(typ, append(section(encoded), "rest"...))
+			props, rest, err := wire.SplitProperties(typ, append(section(encoded), "rest"...))
 			if allowed := slices.Contains(row.in, typ); allowed != (err == nil) {
 				t.Errorf("property 0x%02X in %v: %v", row.id, typ, err)
 				continue
@@ -64,19 +66,19 @@ func TestPropertiesStandOnlyWhereTheyMay(t *testing.T) {
 			if !ok || p.ID != row.id || len(props) != 0 || string(rest) != "rest" {
 				t.Errorf("property 0x%02X in %v: got %+v, %v, rest %q", row.id, typ, p, ok, rest)
 			}
-			if again := AppendProperty(nil, p); string(again) != encoded {
+			if again := wire.AppendProperty(nil, p); string(again) != encoded {
 				t.Errorf("property 0x%02X: %x was written back as %x", row.id, encoded, again)
 			}
 			// Twice only for user properties, and subscription identifiers in PUBLISH.
-			_, _, err = SplitProperties(typ, section(encoded+encoded))
-			if many := row.id == PropUser || row.id == PropSubscriptionID && typ == PUBLISH; many != (err == nil) {
+			_, _, err = wire.SplitProperties(typ, section(encoded+encoded))
+			if many := row.id == wire.PropUser || row.id == wire.PropSubscriptionID && typ == wire.PUBLISH; many != (err == nil) {
 				t.Errorf("property 0x%02X twice in %v: %v", row.id, typ, err)
 			} else if err != nil {
-				wantCode(t, err, ReasonProtocolError)
+				wantCode(t, err, wire.ReasonProtocolError)
 			}
 			for cut := range len(row.value) {
-				_, _, err := SplitProperties(typ, section(encoded[:1+cut]))
-				wantCode(t, err, ReasonMalformedPacket)
+				_, _, err := wire.SplitProperties(typ, section(encoded[:1+cut]))
+				wantCode(t, err, wire.ReasonMalformedPacket)
 			}
 		}
 	}
@@ -89,8 +91,8 @@ func TestUnknownPropertiesAreMalformed(t *testing.T) {
 	}
 	for id := range 256 {
 		if !known[byte(id)] {
-			_, _, err := SplitProperties(PUBLISH, section(string([]byte{byte(id), 0, 0, 0, 0, 0})))
-			wantCode(t, err, ReasonMalformedPacket)
+			_, _, err := wire.SplitProperties(wire.PUBLISH, section(string([]byte{byte(id), 0, 0, 0, 0, 0})))
+			wantCode(t, err, wire.ReasonMalformedPacket)
 		}
 	}
 }
@@ -98,37 +100,37 @@ func TestUnknownPropertiesAreMalformed(t *testing.T) {
 func TestPropertyValuesOutOfRange(t *testing.T) {
 	for _, tt := range []struct {
 		name  string
-		in    Type
+		in    wire.Type
 		props string
 		code  byte
 	}{
-		{"Payload Format Indicator 2", PUBLISH, "\x01\x02", 0x82},
-		{"Subscription Identifier 0", PUBLISH, "\x0B\x00", 0x82},
-		{"Subscription Identifier not minimal", PUBLISH, "\x0B\x80\x00", 0x81},
-		{"Receive Maximum 0", CONNACK, "\x21\x00\x00", 0x82},
-		{"Maximum Packet Size 0", CONNACK, "\x27\x00\x00\x00\x00", 0x82},
-		{"Maximum QoS 2", CONNACK, "\x24\x02", 0x82},
-		{"Topic Alias 0", PUBLISH, "\x23\x00\x00", 0x82},
-		{"Response Topic with a wildcard", PUBLISH, "\x08\x00\x03a/+", 0x82},
-		{"Response Topic empty", PUBLISH, "\x08\x00\x00", 0x82},
-		{"Content Type with U+0000", PUBLISH, "\x03\x00\x01\x00", 0x81},
-		{"name of a user property not UTF-8", PUBLISH, "\x26\x00\x01\xFF\x00\x00", 0x81},
-		{"value of a user property not UTF-8", PUBLISH, "\x26\x00\x00\x00\x01\xFF", 0x81},
+		{"Payload Format Indicator 2", wire.PUBLISH, "\x01\x02", 0x82},
+		{"Subscription Identifier 0", wire.PUBLISH, "\x0B\x00", 0x82},
+		{"Subscription Identifier not minimal", wire.PUBLISH, "\x0B\x80\x00", 0x81},
+		{"Receive Maximum 0", wire.CONNACK, "\x21\x00\x00", 0x82},
+		{"Maximum Packet Size 0", wire.CONNACK, "\x27\x00\x00\x00\x00", 0x82},
+		{"Maximum QoS 2", wire.CONNACK, "\x24\x02", 0x82},
+		{"Topic Alias 0", wire.PUBLISH, "\x23\x00\x00", 0x82},
+		{"Response Topic with a wildcard", wire.PUBLISH, "\x08\x00\x03a/+", 0x82},
+		{"Response Topic empty", wire.PUBLISH, "\x08\x00\x00", 0x82},
+		{"Content Type with U+0000", wire.PUBLISH, "\x03\x00\x01\x00", 0x81},
+		{"name of a user property not UTF-8", wire.PUBLISH, "\x26\x00\x01\xFF\x00\x00", 0x81},
+		{"value of a user property not UTF-8", wire.PUBLISH, "\x26\x00\x00\x00\x01\xFF", 0x81},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			_, _, err := SplitProperties(tt.in, section(tt.props))
+			_, _, err := wire.SplitProperties(tt.in, section(tt.props))
 			wantCode(t, err, tt.code)
 		})
 	}
 	for _, bad := range []string{"", "\x05abc", "\x80", "\x80\x00", "\xFF\xFF\xFF\xFF"} {
-		_, _, err := SplitProperties(PUBLISH, []byte(bad))
-		wantCode(t, err, ReasonMalformedPacket)
+		_, _, err := wire.SplitProperties(wire.PUBLISH, []byte(bad))
+		wantCode(t, err, wire.ReasonMalformedPacket)
 	}
 }
 
 func TestSplitPropertiesKeepsItsHandsOffTheRest(t *testing.T) {
 	b := append(section("\x01\x01"), "payload"...)
-	props, rest, err := SplitProperties(PUBLISH, b)
+	props, rest, err := wire.SplitProperties(wire.PUBLISH, b)
 	if err != nil || cap(props) != 2 || !bytes.Equal(rest, []byte("payload")) {
 		t.Errorf("capacity %d, rest %q, %v", cap(props), rest, err)
 	}

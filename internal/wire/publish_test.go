@@ -1,4 +1,4 @@
-package wire
+package wire_test
 
 import (
 	"bytes"
@@ -7,16 +7,18 @@ import (
 	"reflect"
 	"strings"
 	"testing"
+
+	"github.com/mooring-mqtt/mooring/internal/wire"
 )
 
 // anyPublish is a valid PUBLISH at random, with absent, empty and full fields.
 // toServer leaves out what only a server may send.
-func anyPublish(r *rand.Rand, toServer bool) *Publish {
+func anyPublish(r *rand.Rand, toServer bool) *wire.Publish {
 	yes := func() bool { return r.IntN(2) == 0 }
 	text := func() string {
 		return []string{"", "a", "plant/7/temp", "温度", strings.Repeat("long ", 60)}[r.IntN(5)]
 	}
-	p := &Publish{
+	p := &wire.Publish{
 		Topic: "t/" + text(), QoS: byte(r.IntN(3)), Retain: yes(), PayloadFormat: byte(r.IntN(2)),
 		ContentType: text(), ResponseTopic: text(), Payload: []byte(text()),
 	}
@@ -30,12 +32,12 @@ func anyPublish(r *rand.Rand, toServer bool) *Publish {
 		p.CorrelationData = []byte(text())
 	}
 	for range r.IntN(3) {
-		p.User = append(p.User, UserProperty{Key: text(), Value: text()})
+		p.User = append(p.User, wire.UserProperty{Key: text(), Value: text()})
 	}
 	if !toServer {
 		p.TopicAlias = uint16(r.IntN(2) * 9)
 		for range r.IntN(3) {
-			p.SubscriptionIDs = append(p.SubscriptionIDs, uint32(1+r.IntN(maxVarint)))
+			p.SubscriptionIDs = append(p.SubscriptionIDs, uint32(1+r.IntN(wire.MaxVarint)))
 		}
 	}
 	return p
@@ -48,11 +50,11 @@ func TestPublishRoundTrip(t *testing.T) {
 		if err := p.Check(); err != nil && len(p.SubscriptionIDs) == 0 {
 			t.Fatalf("%+v: %v", p, err)
 		}
-		b := AppendPublish([]byte("before"), p)[len("before"):]
+		b := wire.AppendPublish([]byte("before"), p)[len("before"):]
 		if len(b) != p.Size() {
 			t.Fatalf("Size says %d, it took %d: %+v", p.Size(), len(b), p)
 		}
-		v, err := ParsePublish(frame(t, b))
+		v, err := wire.ParsePublish(frame(t, b))
 		if err != nil {
 			t.Fatalf("%+v: %v", p, err)
 		}
@@ -65,8 +67,8 @@ func TestPublishRoundTrip(t *testing.T) {
 }
 
 func TestDecodedFieldsDoNotShareRoom(t *testing.T) {
-	p := &Publish{Topic: "t", CorrelationData: []byte("data"), Payload: []byte("payload")}
-	v, err := ParsePublish(frame(t, AppendPublish(nil, p)))
+	p := &wire.Publish{Topic: "t", CorrelationData: []byte("data"), Payload: []byte("payload")}
+	v, err := wire.ParsePublish(frame(t, wire.AppendPublish(nil, p)))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -78,46 +80,46 @@ func TestDecodedFieldsDoNotShareRoom(t *testing.T) {
 }
 
 func TestExtraPropertiesAreSent(t *testing.T) {
-	p := &Publish{Topic: "t", Extra: AppendProperty(nil, Property{ID: PropUser, Bytes: []byte("k"), Value: []byte("v")})}
-	v, err := ParsePublish(frame(t, AppendPublish(nil, p)))
-	if got := v.Decode("t"); err != nil || !reflect.DeepEqual(got.User, []UserProperty{{"k", "v"}}) {
+	p := &wire.Publish{Topic: "t", Extra: wire.AppendProperty(nil, wire.Property{ID: wire.PropUser, Bytes: []byte("k"), Value: []byte("v")})}
+	v, err := wire.ParsePublish(frame(t, wire.AppendPublish(nil, p)))
+	if got := v.Decode("t"); err != nil || !reflect.DeepEqual(got.User, []wire.UserProperty{{"k", "v"}}) {
 		t.Errorf("got %+v, %v", got.User, err)
 	}
 }
 
 func TestPublishCheck(t *testing.T) {
-	long := strings.Repeat("x", MaxString+1)
+	long := strings.Repeat("x", wire.MaxString+1)
 	for _, tt := range []struct {
 		field string
-		p     Publish
+		p     wire.Publish
 	}{
-		{"QoS", Publish{Topic: "t", QoS: 3}},
-		{"Topic Name", Publish{}},
-		{"Topic Name", Publish{Topic: "a/+"}},
-		{"Topic Name", Publish{Topic: long}},
-		{"Payload Format Indicator", Publish{Topic: "t", PayloadFormat: 2}},
-		{"Payload", Publish{Topic: "t", PayloadFormat: 1, Payload: []byte{0xFF}}},
-		{"Payload", Publish{Topic: "t", Payload: make([]byte, maxVarint)}},
-		{"Subscription Identifier", Publish{Topic: "t", SubscriptionIDs: []uint32{1}}},
-		{"Content Type", Publish{Topic: "t", ContentType: "\x00"}},
-		{"Response Topic", Publish{Topic: "t", ResponseTopic: "#"}},
-		{"Correlation Data", Publish{Topic: "t", CorrelationData: []byte(long)}},
-		{"User Property", Publish{Topic: "t", User: []UserProperty{{Key: long}}}},
-		{"User Property", Publish{Topic: "t", User: []UserProperty{{Value: "\xFF"}}}},
+		{"QoS", wire.Publish{Topic: "t", QoS: 3}},
+		{"Topic Name", wire.Publish{}},
+		{"Topic Name", wire.Publish{Topic: "a/+"}},
+		{"Topic Name", wire.Publish{Topic: long}},
+		{"Payload Format Indicator", wire.Publish{Topic: "t", PayloadFormat: 2}},
+		{"Payload", wire.Publish{Topic: "t", PayloadFormat: 1, Payload: []byte{0xFF}}},
+		{"Payload", wire.Publish{Topic: "t", Payload: make([]byte, wire.MaxVarint)}},
+		{"Subscription Identifier", wire.Publish{Topic: "t", SubscriptionIDs: []uint32{1}}},
+		{"Content Type", wire.Publish{Topic: "t", ContentType: "\x00"}},
+		{"Response Topic", wire.Publish{Topic: "t", ResponseTopic: "#"}},
+		{"Correlation Data", wire.Publish{Topic: "t", CorrelationData: []byte(long)}},
+		{"User Property", wire.Publish{Topic: "t", User: []wire.UserProperty{{Key: long}}}},
+		{"User Property", wire.Publish{Topic: "t", User: []wire.UserProperty{{Value: "\xFF"}}}},
 	} {
-		var f *FieldError
+		var f *wire.FieldError
 		if err := tt.p.Check(); !errors.As(err, &f) || f.Field != tt.field {
 			t.Errorf("want an error about %s, got %v", tt.field, err)
 		} else if f.Problem == "" || !strings.Contains(f.Error(), tt.field) {
 			t.Errorf("the message says too little: %v", f)
 		}
 	}
-	largest := Publish{Topic: "t", Payload: make([]byte, maxVarint-4)}
-	if err := largest.Check(); err != nil || largest.Size() != MaxPacketSize {
+	largest := wire.Publish{Topic: "t", Payload: make([]byte, wire.MaxVarint-4)}
+	if err := largest.Check(); err != nil || largest.Size() != wire.MaxPacketSize {
 		t.Errorf("the largest packet there is: %v, %d bytes", err, largest.Size())
 	}
 	// U+0000 is well-formed UTF-8; only strings must not have it (3.3.2.3.2).
-	null := Publish{Topic: "t", PayloadFormat: 1, Payload: []byte("a\x00b")}
+	null := wire.Publish{Topic: "t", PayloadFormat: 1, Payload: []byte("a\x00b")}
 	if err := null.Check(); err != nil {
 		t.Errorf("a text with U+0000: %v", err)
 	}
@@ -148,11 +150,11 @@ func TestParsePublishErrors(t *testing.T) {
 		{"topic with # and an alias", 0x30, "\x00\x01#\x03\x23\x00\x01", 0x81},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			_, err := ParsePublish(Frame{Header: tt.header, Body: []byte(tt.body)})
+			_, err := wire.ParsePublish(wire.Frame{Header: tt.header, Body: []byte(tt.body)})
 			wantCode(t, err, tt.code)
 		})
 	}
-	v, err := ParsePublish(Frame{Header: 0x30, Body: []byte("\x00\x00\x03\x23\x00\x07x")})
+	v, err := wire.ParsePublish(wire.Frame{Header: 0x30, Body: []byte("\x00\x00\x03\x23\x00\x07x")})
 	if err != nil || v.TopicAlias != 7 || len(v.Topic) != 0 || string(v.Payload) != "x" {
 		t.Errorf("alias in place of the topic: %+v, %v", v, err)
 	}
@@ -164,10 +166,10 @@ func TestAppendImagePatchesWhatItSays(t *testing.T) {
 	for range 20_000 {
 		p := anyPublish(r, true)
 		p.Dup = false
-		image := AppendPublish(nil, p)
+		image := wire.AppendPublish(nil, p)
 		stored := bytes.Clone(image)
 		id, dup, expiry := uint16(1+r.IntN(65_535)), r.IntN(2) == 0, r.Uint32()
-		got := AppendImage([]byte("before"), image, id, dup, expiry)[len("before"):]
+		got := wire.AppendImage([]byte("before"), image, id, dup, expiry)[len("before"):]
 		want := *p
 		if p.QoS > 0 {
 			want.PacketID, want.Dup = id, dup
@@ -175,7 +177,7 @@ func TestAppendImagePatchesWhatItSays(t *testing.T) {
 		if p.HasExpiry {
 			want.MessageExpiry = expiry
 		}
-		if w := AppendPublish(nil, &want); !bytes.Equal(got, w) {
+		if w := wire.AppendPublish(nil, &want); !bytes.Equal(got, w) {
 			t.Fatalf("%+v: got %x, want %x", p, got, w)
 		}
 		if !bytes.Equal(image, stored) {
@@ -186,28 +188,28 @@ func TestAppendImagePatchesWhatItSays(t *testing.T) {
 
 // DUP at QoS 0 is a malformed packet [MQTT-3.3.1-2].
 func TestAppendImageNeverSetsDupAtQoS0(t *testing.T) {
-	b := AppendImage(nil, AppendPublish(nil, &Publish{Topic: "t"}), 5, true, 0)
-	if _, err := ParsePublish(frame(t, b)); err != nil {
+	b := wire.AppendImage(nil, wire.AppendPublish(nil, &wire.Publish{Topic: "t"}), 5, true, 0)
+	if _, err := wire.ParsePublish(frame(t, b)); err != nil {
 		t.Error(err)
 	}
 }
 
 func TestPublishAllocations(t *testing.T) {
-	p := &Publish{Topic: "plant/7/temp", QoS: 1, PacketID: 9, HasExpiry: true, MessageExpiry: 60,
-		User: []UserProperty{{"m-id", "0190"}, {"m-seq", "7"}}, Payload: make([]byte, 256)}
-	image := AppendPublish(nil, p)
+	p := &wire.Publish{Topic: "plant/7/temp", QoS: 1, PacketID: 9, HasExpiry: true, MessageExpiry: 60,
+		User: []wire.UserProperty{{"m-id", "0190"}, {"m-seq", "7"}}, Payload: make([]byte, 256)}
+	image := wire.AppendPublish(nil, p)
 	f := frame(t, image)
 	dst := make([]byte, 0, 1024)
 	for name, tt := range map[string]struct {
 		max float64
 		do  func()
 	}{
-		"ParsePublish":  {0, func() { _, _ = ParsePublish(f) }},
-		"AppendPublish": {0, func() { AppendPublish(dst, p) }},
-		"AppendImage":   {0, func() { AppendImage(dst, image, 7, true, 5) }},
+		"ParsePublish":  {0, func() { _, _ = wire.ParsePublish(f) }},
+		"AppendPublish": {0, func() { wire.AppendPublish(dst, p) }},
+		"AppendImage":   {0, func() { wire.AppendImage(dst, image, 7, true, 5) }},
 		"Check":         {0, func() { _ = p.Check() }},
-		"Decode":        {3, func() { v, _ := ParsePublish(f); v.Decode("t") }}, // text, bytes, user properties
-		"Match":         {0, func() { Match("plant/+/temp/#", "plant/7/temp") }},
+		"Decode":        {3, func() { v, _ := wire.ParsePublish(f); v.Decode("t") }}, // text, bytes, user properties
+		"Match":         {0, func() { wire.Match("plant/+/temp/#", "plant/7/temp") }},
 	} {
 		if n := testing.AllocsPerRun(100, tt.do); n > tt.max {
 			t.Errorf("%s: %v allocations, want at most %v", name, n, tt.max)

@@ -1,10 +1,12 @@
-package wire
+package wire_test
 
 import (
 	"bytes"
 	"encoding/binary"
 	"strings"
 	"unicode/utf8"
+
+	"github.com/mooring-mqtt/mooring/internal/wire"
 )
 
 // reason is why a packet of the data plane must not be accepted. The table is
@@ -18,24 +20,24 @@ type reason struct {
 }
 
 var (
-	cutShort        = &reason{"a field runs past its end", ReasonMalformedPacket, true}
-	otherProperty   = &reason{"property unknown or of another packet", ReasonMalformedPacket, true}
-	cutVarint       = &reason{"a Subscription Identifier runs past the Property Length", ReasonMalformedPacket, false}
-	longSection     = &reason{"Property Length runs past the end of the packet", ReasonMalformedPacket, false}
-	longVarint      = &reason{"Variable Byte Integer of five bytes, or not minimal [MQTT-1.5.5-1]", ReasonMalformedPacket, false}
-	reservedFlags   = &reason{"reserved flags [MQTT-2.1.3-1]", ReasonMalformedPacket, false}
-	qos3            = &reason{"QoS 3 [MQTT-3.3.1-4]", ReasonMalformedPacket, false}
-	dupQoS0         = &reason{"DUP at QoS 0 [MQTT-3.3.1-2]", ReasonMalformedPacket, false}
-	identifier0     = &reason{"Packet Identifier 0 [MQTT-2.2.1-3]", ReasonProtocolError, false}
-	notUTF8         = &reason{"invalid UTF-8 [MQTT-1.5.4-1]", ReasonMalformedPacket, false}
-	hasNUL          = &reason{"U+0000 in a string [MQTT-1.5.4-2]", ReasonMalformedPacket, false}
-	topicWildcard   = &reason{"wildcard in the Topic Name [MQTT-3.3.2-2]", ReasonMalformedPacket, false}
-	noTopic         = &reason{"neither Topic Name nor Topic Alias", ReasonProtocolError, false}
-	badResponse     = &reason{"Response Topic empty or with a wildcard [MQTT-3.3.2-14]", ReasonProtocolError, false}
-	twice           = &reason{"property included twice", ReasonProtocolError, false}
-	outOfRange      = &reason{"value that its property does not have", ReasonProtocolError, false}
-	otherReasonCode = &reason{"reason code not of this packet", ReasonProtocolError, false}
-	trailing        = &reason{"bytes behind the properties", ReasonMalformedPacket, false}
+	cutShort        = &reason{"a field runs past its end", wire.ReasonMalformedPacket, true}
+	otherProperty   = &reason{"property unknown or of another packet", wire.ReasonMalformedPacket, true}
+	cutVarint       = &reason{"a Subscription Identifier runs past the Property Length", wire.ReasonMalformedPacket, false}
+	longSection     = &reason{"Property Length runs past the end of the packet", wire.ReasonMalformedPacket, false}
+	longVarint      = &reason{"Variable Byte Integer of five bytes, or not minimal [MQTT-1.5.5-1]", wire.ReasonMalformedPacket, false}
+	reservedFlags   = &reason{"reserved flags [MQTT-2.1.3-1]", wire.ReasonMalformedPacket, false}
+	qos3            = &reason{"QoS 3 [MQTT-3.3.1-4]", wire.ReasonMalformedPacket, false}
+	dupQoS0         = &reason{"DUP at QoS 0 [MQTT-3.3.1-2]", wire.ReasonMalformedPacket, false}
+	identifier0     = &reason{"Packet Identifier 0 [MQTT-2.2.1-3]", wire.ReasonProtocolError, false}
+	notUTF8         = &reason{"invalid UTF-8 [MQTT-1.5.4-1]", wire.ReasonMalformedPacket, false}
+	hasNUL          = &reason{"U+0000 in a string [MQTT-1.5.4-2]", wire.ReasonMalformedPacket, false}
+	topicWildcard   = &reason{"wildcard in the Topic Name [MQTT-3.3.2-2]", wire.ReasonMalformedPacket, false}
+	noTopic         = &reason{"neither Topic Name nor Topic Alias", wire.ReasonProtocolError, false}
+	badResponse     = &reason{"Response Topic empty or with a wildcard [MQTT-3.3.2-14]", wire.ReasonProtocolError, false}
+	twice           = &reason{"property included twice", wire.ReasonProtocolError, false}
+	outOfRange      = &reason{"value that its property does not have", wire.ReasonProtocolError, false}
+	otherReasonCode = &reason{"reason code not of this packet", wire.ReasonProtocolError, false}
+	trailing        = &reason{"bytes behind the properties", wire.ReasonMalformedPacket, false}
 )
 
 // examiner walks over a packet as leniently as paho does and notes what is
@@ -98,7 +100,7 @@ func examine(b []byte) (found []*reason, raw []byte) {
 	}
 	raw = b[:len(b)-len(e.b)+int(length)]
 	e.b = e.b[:length]
-	if Type(header>>4) == PUBLISH {
+	if wire.Type(header>>4) == wire.PUBLISH {
 		e.publish(header)
 	} else {
 		e.ack(header)
@@ -116,13 +118,13 @@ func (e *examiner) publish(header byte) {
 		e.note(identifier0, binary.BigEndian.Uint16(e.take(2)) == 0 && !e.cut)
 	}
 	e.note(topicWildcard, strings.ContainsAny(topic, "+#"))
-	alias := e.properties(PUBLISH)
+	alias := e.properties(wire.PUBLISH)
 	e.note(noTopic, topic == "" && !alias && !e.cut)
 }
 
 func (e *examiner) ack(header byte) {
-	t, flags := Type(header>>4), byte(0)
-	if t == PUBREL {
+	t, flags := wire.Type(header>>4), byte(0)
+	if t == wire.PUBREL {
 		flags = 2
 	}
 	e.note(reservedFlags, header&0x0F != flags)
@@ -131,7 +133,7 @@ func (e *examiner) ack(header byte) {
 		return
 	}
 	codes := "\x00\x10\x80\x83\x87\x90\x91\x97\x99"
-	if t == PUBREL || t == PUBCOMP {
+	if t == wire.PUBREL || t == wire.PUBCOMP {
 		codes = "\x00\x92"
 	}
 	e.note(otherReasonCode, !bytes.Contains([]byte(codes), e.take(1)))
@@ -142,7 +144,7 @@ func (e *examiner) ack(header byte) {
 }
 
 // properties looks at a section and reports whether it has a Topic Alias.
-func (e *examiner) properties(t Type) (alias bool) {
+func (e *examiner) properties(t wire.Type) (alias bool) {
 	if e.cut {
 		return false
 	}
@@ -156,31 +158,31 @@ func (e *examiner) properties(t Type) (alias bool) {
 	seen := map[byte]bool{}
 	for len(e.b) > 0 && !e.cut {
 		id := e.take(1)[0]
-		e.note(twice, seen[id] && id != PropUser && id != PropSubscriptionID)
+		e.note(twice, seen[id] && id != wire.PropUser && id != wire.PropSubscriptionID)
 		seen[id] = true
 		switch {
-		case id == PropUser:
+		case id == wire.PropUser:
 			e.text()
 			e.text()
-		case t != PUBLISH && id == PropReasonString, t == PUBLISH && id == PropContentType:
+		case t != wire.PUBLISH && id == wire.PropReasonString, t == wire.PUBLISH && id == wire.PropContentType:
 			e.text()
-		case t != PUBLISH:
+		case t != wire.PUBLISH:
 			e.note(otherProperty, true)
 			return false
-		case id == PropPayloadFormat:
+		case id == wire.PropPayloadFormat:
 			e.note(outOfRange, e.take(1)[0] > 1)
-		case id == PropMessageExpiry:
+		case id == wire.PropMessageExpiry:
 			e.take(4)
-		case id == PropResponseTopic:
+		case id == wire.PropResponseTopic:
 			s := e.text()
 			e.note(badResponse, !e.cut && (s == "" || strings.ContainsAny(s, "+#")))
-		case id == PropCorrelationData:
+		case id == wire.PropCorrelationData:
 			e.data()
-		case id == PropSubscriptionID:
+		case id == wire.PropSubscriptionID:
 			v, whole := e.varint()
 			e.note(cutVarint, !whole)
 			e.note(outOfRange, whole && v == 0)
-		case id == PropTopicAlias:
+		case id == wire.PropTopicAlias:
 			alias = true
 			e.note(outOfRange, binary.BigEndian.Uint16(e.take(2)) == 0 && !e.cut)
 		default:

@@ -1,9 +1,11 @@
-package wire
+package wire_test
 
 import (
 	"math/rand/v2"
 	"strings"
 	"testing"
+
+	"github.com/mooring-mqtt/mooring/internal/wire"
 )
 
 // slowMatch is section 4.7 as literally as it can be said: levels in a list,
@@ -55,7 +57,7 @@ func TestMatchOfTheSpecification(t *testing.T) {
 		{"$share/consumer//finance", "/finance", true},
 		{"$share/consumer/#", "$SYS/monitor", false},
 	} {
-		if got := Match(tt.filter, tt.topic); got != tt.want {
+		if got := wire.Match(tt.filter, tt.topic); got != tt.want {
 			t.Errorf("Match(%q, %q) = %v", tt.filter, tt.topic, got)
 		}
 	}
@@ -74,14 +76,14 @@ func TestMatchAgainstTheModel(t *testing.T) {
 	for range 200_000 {
 		filter := pick([]string{"", "a", "b", "$a", "+", "+", "#"}, 5)
 		topic := pick([]string{"", "a", "b", "$a"}, 5)
-		if topic == "" || CheckTopicFilter(filter) != nil {
+		if topic == "" || wire.CheckTopicFilter(filter) != nil {
 			continue
 		}
 		if r.IntN(4) == 0 {
 			filter = "$share/g/" + filter
 		}
 		want := slowMatch(filter, topic)
-		if got := Match(filter, topic); got != want {
+		if got := wire.Match(filter, topic); got != want {
 			t.Fatalf("Match(%q, %q) = %v, the model says %v", filter, topic, got, want)
 		}
 		if want {
@@ -95,26 +97,26 @@ func TestMatchAgainstTheModel(t *testing.T) {
 
 func TestCheckTopicFilter(t *testing.T) {
 	for _, good := range []string{"#", "+", "/", "a", "a/#", "+/a/#", "a/+/b", "+/+", "//", "$share/g/a", "$share/g/#", "$share/g//", "$SYS/#", " ", "$share"} {
-		if err := CheckTopicFilter(good); err != nil {
+		if err := wire.CheckTopicFilter(good); err != nil {
 			t.Errorf("%q: %v", good, err)
 		}
 	}
 	for _, bad := range []string{"", "a#", "sport/tennis#", "sport/tennis/#/ranking", "sport+", "a/+b", "##", "#/", "$share/", "$share/g", "$share/g/",
-		"$share//a", "$share/+/a", "$share/#/a", "$share/g/a#", "a\x00", "\xFF", strings.Repeat("a", MaxString+1)} {
-		if _, ok := CheckTopicFilter(bad).(*FieldError); !ok {
+		"$share//a", "$share/+/a", "$share/#/a", "$share/g/a#", "a\x00", "\xFF", strings.Repeat("a", wire.MaxString+1)} {
+		if _, ok := wire.CheckTopicFilter(bad).(*wire.FieldError); !ok {
 			t.Errorf("%q was accepted", bad)
 		}
 	}
 }
 
 func TestCheckTopicName(t *testing.T) {
-	for _, good := range []string{"a", "/", "a//b", "$SYS/x", " ", "温度", strings.Repeat("a", MaxString)} {
-		if err := CheckTopicName("Topic Name", good); err != nil {
+	for _, good := range []string{"a", "/", "a//b", "$SYS/x", " ", "温度", strings.Repeat("a", wire.MaxString)} {
+		if err := wire.CheckTopicName("Topic Name", good); err != nil {
 			t.Errorf("%.20q: %v", good, err)
 		}
 	}
-	for _, bad := range []string{"", "+", "a/#", "a+b", "\x00", "\xED\xA0\x80", strings.Repeat("a", MaxString+1)} {
-		if f, ok := CheckTopicName("Topic Name", bad).(*FieldError); !ok || f.Field != "Topic Name" {
+	for _, bad := range []string{"", "+", "a/#", "a+b", "\x00", "\xED\xA0\x80", strings.Repeat("a", wire.MaxString+1)} {
+		if f, ok := wire.CheckTopicName("Topic Name", bad).(*wire.FieldError); !ok || f.Field != "Topic Name" {
 			t.Errorf("%.20q was accepted", bad)
 		}
 	}
