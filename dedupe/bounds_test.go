@@ -9,8 +9,8 @@ import (
 	"time"
 )
 
-// TestLimitsOfOne: the least there is to set is not the default.
-func TestLimitsOfOne(t *testing.T) {
+// A limit of 1 is not replaced by the default.
+func TestMemory_LimitsOfOne(t *testing.T) {
 	m := NewMemory(Options{Capacity: 1, MaxInFlight: 1})
 	handle(t, m, "a")
 	handle(t, m, "b")
@@ -21,9 +21,9 @@ func TestLimitsOfOne(t *testing.T) {
 	want(t, m, "b", Duplicate)
 }
 
-// TestStatsAreOfNow: keys that are too old are not counted as held, also when
-// nobody has asked for one since; and the counters outlive Close.
-func TestStatsAreOfNow(t *testing.T) {
+// Stats does not count expired keys, even without a Begin since, and keeps the
+// counters after Close.
+func TestStats_ExpiredKeysAndClosed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		for name, c := range map[string]Cache{
 			"Memory": NewMemory(Options{TTL: time.Minute}),
@@ -42,9 +42,9 @@ func TestStatsAreOfNow(t *testing.T) {
 	})
 }
 
-// TestWhatIsForgottenWhenOpenedIsTold: what outlived the TTL while nothing ran, and
-// what a smaller Capacity has no room for.
-func TestWhatIsForgottenWhenOpenedIsTold(t *testing.T) {
+// OnEvict is called for keys that expired while the log was closed, and for keys beyond
+// a smaller Capacity.
+func TestOpenFile_ReportsDroppedKeys(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		d, path := newFaultDisk(), testPath(t)
 		var told []string
@@ -72,8 +72,8 @@ func TestWhatIsForgottenWhenOpenedIsTold(t *testing.T) {
 	})
 }
 
-// TestADamagedLogThatCannotBeKeptAside is repaired all the same, and that is counted.
-func TestADamagedLogThatCannotBeKeptAside(t *testing.T) {
+// A damaged log that cannot be copied is repaired, and the failure is counted.
+func TestOpenFile_DamagedLogWithoutCopy(t *testing.T) {
 	data := logOf(t, "one", "two")
 	data[len(header)+recordHead+recordHead] ^= 0x40
 	path := testPath(t)
@@ -99,9 +99,9 @@ func TestADamagedLogThatCannotBeKeptAside(t *testing.T) {
 	}
 }
 
-// TestARecordOfAnImpossibleTime is damage, whatever its checksum says: a clock that
-// goes on from it would never end.
-func TestARecordOfAnImpossibleTime(t *testing.T) {
+// A record with an impossible time is damage even if its checksum is right: the clock
+// would overflow.
+func TestParseRecord_RejectsInvalidTimes(t *testing.T) {
 	for clock, want := range map[time.Duration]bool{-1: false, 0: true, maxClock: true, maxClock + 1: false} {
 		if _, _, ok := parseRecord(appendRecord(nil, clock, 0, "a")); ok != want {
 			t.Errorf("%d: %v", clock, ok)
@@ -109,8 +109,8 @@ func TestARecordOfAnImpossibleTime(t *testing.T) {
 	}
 }
 
-// TestALogThatWasCompactedIsNotAtOnceAgain counts from what it holds then.
-func TestALogThatWasCompactedIsNotAtOnceAgain(t *testing.T) {
+// A compaction resets the count of records.
+func TestFile_CompactionResetsTheCount(t *testing.T) {
 	f := openOn(t, testPath(t), newFaultDisk(), Options{Capacity: 100})
 	for i := range 3000 {
 		handle(t, f, fmt.Sprint(i))

@@ -8,7 +8,7 @@ import (
 	"github.com/mooring-mqtt/mooring/dedupe/dedupetest"
 )
 
-func TestMemoryConforms(t *testing.T) {
+func TestMemory_Conformance(t *testing.T) {
 	dedupetest.Run(t, dedupetest.Harness{
 		New:      func(t *testing.T, o dedupe.Options) dedupe.Cache { return dedupe.NewMemory(o) },
 		Bounded:  true,
@@ -16,7 +16,7 @@ func TestMemoryConforms(t *testing.T) {
 	})
 }
 
-func TestFileConforms(t *testing.T) {
+func TestFile_Conformance(t *testing.T) {
 	for _, sync := range []dedupe.Sync{dedupe.SyncEach, dedupe.SyncNever} {
 		paths := map[dedupe.Cache]string{}
 		open := func(t *testing.T, path string, o dedupe.Options) dedupe.Cache {

@@ -6,10 +6,10 @@ import (
 	"testing"
 )
 
-// TestPowerCutAtEveryOperation stops a workload after each operation on the disk,
-// in every state the power cut could leave, and asks of each: is every key whose
-// Commit returned a Duplicate, and every other one whole or absent?
-func TestPowerCutAtEveryOperation(t *testing.T) {
+// TestFile_PowerFailureAtEveryOperation stops a workload after each operation on the
+// disk. In every state that a power failure can leave, each key whose Commit returned
+// must be a Duplicate.
+func TestFile_PowerFailureAtEveryOperation(t *testing.T) {
 	o := Options{Capacity: 40}
 	ctx := t.Context()
 	workload := func(d *faultDisk, path string, done *[]string) {
@@ -17,7 +17,7 @@ func TestPowerCutAtEveryOperation(t *testing.T) {
 		if err != nil {
 			return
 		}
-		defer f.lock.Close() // no Close: the power is gone
+		defer f.lock.Close() // without Close: the power failed
 		for i := range 60 {
 			key := fmt.Sprintf("key %d", i)
 			c, v, _ := f.Begin(ctx, key, owner)
@@ -25,7 +25,7 @@ func TestPowerCutAtEveryOperation(t *testing.T) {
 				panic("not fresh")
 			}
 			f.mu.Lock()
-			f.records += minRecords / 20 // so that it is rewritten now and then
+			f.records += minRecords / 20 // so that the log is rewritten at times
 			f.mu.Unlock()
 			if f.Commit(ctx, c) != nil {
 				return
@@ -64,7 +64,7 @@ func TestPowerCutAtEveryOperation(t *testing.T) {
 					}
 				}
 				if s := f.Stats(); s.Corrupt != 0 {
-					t.Fatalf("cut %d: a power cut was taken for corruption: %+v", cut, s)
+					t.Fatalf("cut %d: a power failure was treated as corruption: %+v", cut, s)
 				}
 				f.Close()
 			}
@@ -72,8 +72,8 @@ func TestPowerCutAtEveryOperation(t *testing.T) {
 	}
 }
 
-// TestFailedWriteIsRepairedByTheNextCommit fails each kind of operation in turn.
-func TestFailedWriteIsRepairedByTheNextCommit(t *testing.T) {
+// After a failed write or fsync, the next commit writes a new log with all keys.
+func TestFile_NextCommitRepairsAFailedWrite(t *testing.T) {
 	for _, op := range []string{"write", "sync"} {
 		t.Run(op, func(t *testing.T) {
 			d, path := newFaultDisk(), testPath(t)
@@ -113,8 +113,8 @@ func TestFailedWriteIsRepairedByTheNextCommit(t *testing.T) {
 	}
 }
 
-// A single failed fsync is survived at once: the log is written anew.
-func TestFailedSyncRotatesWithinTheCommit(t *testing.T) {
+// After one failed fsync, the same commit writes a new log.
+func TestFile_CommitSurvivesAFailedSync(t *testing.T) {
 	d, path := newFaultDisk(), testPath(t)
 	f := openOn(t, path, d, Options{})
 	failed := false
@@ -134,9 +134,9 @@ func TestFailedSyncRotatesWithinTheCommit(t *testing.T) {
 	want(t, openOn(t, path, after, Options{}), "a", Duplicate)
 }
 
-// A rewrite that fails after the rename must not go on appending to the old
-// file, which has no name any more.
-func TestRewriteThatFailsLateIsNotAppendedTo(t *testing.T) {
+// After a rewrite that fails after its rename, nothing is appended to the old file,
+// which has no name any more.
+func TestFile_RewriteThatFailsAfterRename(t *testing.T) {
 	for _, op := range []string{"create", "rename", "syncdir", "open"} {
 		d, path := newFaultDisk(), testPath(t)
 		f := openOn(t, path, d, Options{})
@@ -163,7 +163,7 @@ func TestRewriteThatFailsLateIsNotAppendedTo(t *testing.T) {
 	}
 }
 
-func TestCloseReportsWhatIsNotDurable(t *testing.T) {
+func TestFile_CloseReportsFailedCommits(t *testing.T) {
 	d := newFaultDisk()
 	f := openOn(t, testPath(t), d, Options{})
 	a := want(t, f, "a", Fresh)

@@ -11,15 +11,15 @@ import (
 
 var errDisk = errors.New("input/output error")
 
-// faultDisk is a disk in memory that fails on demand and knows what a power cut
-// would leave: contents as of the last fsync of the file, names as of the last
-// sync of the folder. It implements disk.
+// faultDisk is a disk in memory that fails on demand. It knows what a power failure
+// would leave: the contents at the last fsync of each file, and the names at the last
+// sync of the directory.
 type faultDisk struct {
 	mu    sync.Mutex
-	names map[string]*faultFile // as the process sees them
-	safe  map[string]*faultFile // as they are after a power cut
+	names map[string]*faultFile // for the process
+	safe  map[string]*faultFile // after a power failure
 	ops   int                   // writes, syncs, renames so far
-	fail  func(op string) error // asked before each; nil: never
+	fail  func(op string) error // called before each; nil: none fails
 }
 
 type faultFile struct {
@@ -138,8 +138,8 @@ func (f *faultFile) Truncate(size int64) error {
 
 func (f *faultFile) Close() error { return nil }
 
-// powerCut returns what a power cut would leave now. Of unsynced appended bytes
-// the first extra ones have made it. oldNames: the last renames have not.
+// powerCut returns the disk after a power failure. Of the appended bytes that were not
+// synced, the first extra ones are kept. oldNames: the last renames are lost.
 func (d *faultDisk) powerCut(extra int, oldNames bool) *faultDisk {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -159,7 +159,7 @@ func (d *faultDisk) powerCut(extra int, oldNames bool) *faultDisk {
 	return after
 }
 
-// testPath is where the lock lies, the only thing that is on the real disk.
+// testPath returns a path for a log. Only its lock file is on the real disk.
 func testPath(t testing.TB) string { return filepath.Join(t.TempDir(), "keys") }
 
 func openOn(t testing.TB, path string, d disk, o Options) *File {
@@ -191,7 +191,7 @@ func want(t testing.TB, c Cache, key string, v Verdict) Claim {
 	return claim
 }
 
-// diskWith is a disk on which path holds data.
+// diskWith returns a disk with a file.
 func diskWith(path string, data []byte) *faultDisk {
 	d := newFaultDisk()
 	d.names[path] = &faultFile{d: d, data: data, synced: data}

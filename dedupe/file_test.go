@@ -20,19 +20,19 @@ func logOf(t *testing.T, keys ...string) []byte {
 	for _, key := range keys {
 		handle(t, f, key)
 	}
-	data := mustRead(t, path) // before Close writes the time
+	data := mustRead(t, path) // before Close appends the time
 	f.Close()
 	return data
 }
 
-func TestTornTailIsCutAtEveryByte(t *testing.T) {
+func TestOpenFile_UnfinishedTailAtEveryByte(t *testing.T) {
 	keys := []string{"one", "two", "three"}
 	data, folder := logOf(t, keys...), t.TempDir()
 	for size := 0; size <= len(data); size++ {
 		path := filepath.Join(folder, fmt.Sprint(size))
 		d := diskWith(path, bytes.Clone(data[:size]))
 		f := openOn(t, path, d, Options{})
-		whole := len(scan(data[:size]).records) - 1 // the first only tells the time
+		whole := len(scan(data[:size]).records) - 1 // the first is the open record
 		for i, key := range keys {
 			v := Fresh
 			if i < whole {
@@ -43,7 +43,7 @@ func TestTornTailIsCutAtEveryByte(t *testing.T) {
 		if s := f.Stats(); s.Corrupt != 0 || (size != len(data)) != (s.TornBytes > 0 || whole != len(keys)) {
 			t.Fatalf("cut at %d: %+v", size, s)
 		}
-		handle(t, f, "four") // behind the cut, not behind the torn bytes
+		handle(t, f, "four") // after the last whole record
 		f.Close()
 		f = openOn(t, path, d, Options{})
 		want(t, f, "four", Duplicate)
@@ -51,7 +51,7 @@ func TestTornTailIsCutAtEveryByte(t *testing.T) {
 	}
 }
 
-func TestTornTailOfZeros(t *testing.T) {
+func TestOpenFile_TailOfZeros(t *testing.T) {
 	path := testPath(t)
 	os.WriteFile(path, append(logOf(t, "one"), make([]byte, 4096)...), 0o600)
 	f := openOn(t, path, osDisk{}, Options{})
@@ -61,7 +61,7 @@ func TestTornTailOfZeros(t *testing.T) {
 	}
 }
 
-func TestDamageIsKeptAsideAndTheRestRecovered(t *testing.T) {
+func TestOpenFile_RecoversAroundDamage(t *testing.T) {
 	data, folder := logOf(t, "one", "two", "three"), t.TempDir()
 	two := bytes.Index(data, []byte("two"))
 	last := bytes.Index(data, []byte("three")) - recordHead
@@ -82,7 +82,7 @@ func TestDamageIsKeptAsideAndTheRestRecovered(t *testing.T) {
 			t.Fatalf("byte %d: no copy kept", at)
 		}
 		f.Close()
-		f = openOn(t, path, d, Options{}) // repaired for good
+		f = openOn(t, path, d, Options{}) // repaired
 		if s := f.Stats(); s.Corrupt != 0 {
 			t.Fatalf("byte %d: still damaged: %+v", at, s)
 		}
@@ -90,11 +90,11 @@ func TestDamageIsKeptAsideAndTheRestRecovered(t *testing.T) {
 	}
 }
 
-func TestForeignFileIsLeftAlone(t *testing.T) {
+func TestOpenFile_ForeignFile(t *testing.T) {
 	path := testPath(t)
 	const diary = "Dear diary, today I was nearly overwritten.\n"
 	os.WriteFile(path, []byte(diary), 0o600)
-	for range 2 { // the second time shows that the lock was given back
+	for range 2 { // the second time shows that the lock was released
 		if _, err := OpenFile(path, Options{}); !errors.Is(err, ErrFormat) {
 			t.Fatalf("opening a foreign file: %v, want ErrFormat", err)
 		}
@@ -104,7 +104,7 @@ func TestForeignFileIsLeftAlone(t *testing.T) {
 	}
 }
 
-func TestSecondOwnerIsRefused(t *testing.T) {
+func TestOpenFile_Locked(t *testing.T) {
 	path := testPath(t)
 	f := openOn(t, path, osDisk{}, Options{})
 	_, err := OpenFile(path, Options{})
@@ -119,20 +119,20 @@ func TestSecondOwnerIsRefused(t *testing.T) {
 	openOn(t, path, osDisk{}, Options{}).Close()
 }
 
-func TestMissingFolder(t *testing.T) {
+func TestOpenFile_MissingDirectory(t *testing.T) {
 	_, err := OpenFile(testPath(t)+"/no/such", Options{})
 	if !errors.Is(err, os.ErrNotExist) || !strings.Contains(err.Error(), "make it first") {
 		t.Fatalf("%v, want ErrNotExist and what to do", err)
 	}
 }
 
-func TestLockedErrorWithoutAHolder(t *testing.T) {
+func TestLockedError_UnknownHolder(t *testing.T) {
 	if got := (&LockedError{Path: "p"}).Error(); got != "dedupe: p is in use by another process; stop it or use another path" {
 		t.Error(got)
 	}
 }
 
-// slowDisk holds each fsync up until the test lets it through.
+// slowDisk blocks each fsync until the test continues it.
 type slowDisk struct {
 	*faultDisk
 	gate chan struct{}
@@ -153,7 +153,7 @@ func (f slowFile) Sync() error {
 	return f.logFile.Sync()
 }
 
-func TestCommitsShareAnFsync(t *testing.T) {
+func TestFile_CommitsShareAnFsync(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		d := slowDisk{newFaultDisk(), make(chan struct{})}
 		f := openOn(t, testPath(t), d, Options{})
@@ -162,13 +162,13 @@ func TestCommitsShareAnFsync(t *testing.T) {
 		for i := range 50 {
 			wg.Go(func() { handle(t, f, fmt.Sprint(i)) })
 		}
-		synctest.Wait() // one is at its fsync, 49 wait
+		synctest.Wait() // one call is in its fsync, 49 wait
 		if _, v, _ := f.Begin(t.Context(), "0", owner); v != InFlight {
 			t.Errorf("before the fsync: %v, want in flight", v)
 		}
 		d.gate <- struct{}{}
 		synctest.Wait()
-		close(d.gate) // for the rest, if the first did not take them all along
+		close(d.gate) // for the calls that are not part of the first write
 		wg.Wait()
 		if n := f.Stats().Syncs - before; n < 1 || n > 2 {
 			t.Errorf("50 commits took %d fsyncs, want at most 2", n)
@@ -177,7 +177,7 @@ func TestCommitsShareAnFsync(t *testing.T) {
 	})
 }
 
-func TestLogIsCompacted(t *testing.T) {
+func TestFile_Compaction(t *testing.T) {
 	d, path := newFaultDisk(), testPath(t)
 	f := openOn(t, path, d, Options{Capacity: 100})
 	for i := range 3000 {
@@ -197,7 +197,7 @@ func TestLogIsCompacted(t *testing.T) {
 	want(t, f, "2899", Fresh)
 }
 
-func TestSmallerCapacityKeepsTheNewest(t *testing.T) {
+func TestOpenFile_SmallerCapacity(t *testing.T) {
 	d, path := newFaultDisk(), testPath(t)
 	f := openOn(t, path, d, Options{})
 	for i := range 10 {
@@ -209,7 +209,7 @@ func TestSmallerCapacityKeepsTheNewest(t *testing.T) {
 	want(t, f, "5", Fresh)
 }
 
-func TestAgeCountsOnAcrossRestarts(t *testing.T) {
+func TestFile_KeysAgeAcrossRestarts(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		d, path, o := newFaultDisk(), testPath(t), Options{TTL: time.Hour}
 		f := openOn(t, path, d, o)
@@ -228,13 +228,13 @@ func TestAgeCountsOnAcrossRestarts(t *testing.T) {
 		want(t, f, "b", Duplicate)
 		f.Close() // b is 40
 
-		time.Sleep(1000 * time.Hour) // of which half an hour counts
+		time.Sleep(1000 * time.Hour) // counts as half an hour
 		f = openOn(t, path, d, o)
 		want(t, f, "b", Fresh)
 	})
 }
 
-func TestLongDowntimeForgetsOnlyTheOlderHalf(t *testing.T) {
+func TestFile_LongDowntime(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		d, path, o := newFaultDisk(), testPath(t), Options{TTL: time.Hour}
 		f := openOn(t, path, d, o)
@@ -242,16 +242,15 @@ func TestLongDowntimeForgetsOnlyTheOlderHalf(t *testing.T) {
 		time.Sleep(31 * time.Minute)
 		handle(t, f, "young")
 		f.Close()
-		time.Sleep(50 * 365 * 24 * time.Hour) // or the clock was set right
+		time.Sleep(50 * 365 * 24 * time.Hour) // or the wall clock was corrected
 		f = openOn(t, path, d, o)
 		want(t, f, "old", Fresh)
 		want(t, f, "young", Duplicate)
 	})
 }
 
-// The wall clock is only looked at when the log is opened, and going backwards
-// counts as no time at all.
-func TestWallClockSetBack(t *testing.T) {
+// The wall clock is read when the log is opened. If it went back, no time has passed.
+func TestResume_WallClock(t *testing.T) {
 	now := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
 	records := []record{{clock: time.Minute, wall: now.UnixNano(), key: "a"}}
 	for away, want := range map[time.Duration]time.Duration{
@@ -267,7 +266,7 @@ func TestWallClockSetBack(t *testing.T) {
 	}
 }
 
-func TestCommitTwiceAtOnce(t *testing.T) {
+func TestFile_ConcurrentCommitsOfOneClaim(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		d := slowDisk{newFaultDisk(), make(chan struct{})}
 		f := openOn(t, testPath(t), d, Options{})
@@ -288,7 +287,7 @@ func TestCommitTwiceAtOnce(t *testing.T) {
 	})
 }
 
-func TestCloseWaitsForCommits(t *testing.T) {
+func TestFile_CloseWaitsForCommits(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		d, path := slowDisk{newFaultDisk(), make(chan struct{})}, testPath(t)
 		f := openOn(t, path, d, Options{})

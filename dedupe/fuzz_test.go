@@ -7,8 +7,8 @@ import (
 	"time"
 )
 
-// FuzzRecover opens any bytes as a log: it must not fail except with ErrFormat,
-// must keep what it said to know, and what is committed afterwards must last.
+// FuzzRecover opens any bytes as a log. The only error is ErrFormat. The recovered
+// keys, and a key that is committed afterwards, are Duplicates after a restart.
 func FuzzRecover(f *testing.F) {
 	good := []byte(header)
 	good = appendRecord(good, time.Minute, 1e18, "one")

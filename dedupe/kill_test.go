@@ -9,7 +9,7 @@ import (
 	"testing"
 )
 
-// TestMain is also the program that TestKill kills.
+// TestMain also runs the process that TestFile_Kill kills.
 func TestMain(m *testing.M) {
 	if path := os.Getenv("DEDUPE_TEST_VICTIM"); path != "" {
 		victim(path)
@@ -17,7 +17,7 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// victim commits keys for ever and says so after each.
+// victim commits keys until it is killed, and prints each one.
 func victim(path string) {
 	f, err := OpenFile(path, Options{Sync: SyncNever})
 	for i := 0; err == nil; i++ {
@@ -31,9 +31,9 @@ func victim(path string) {
 	os.Exit(1)
 }
 
-// A process killed with SIGKILL loses no commit, even without fsync, and leaves
-// no lock.
-func TestKill(t *testing.T) {
+// A process that is killed loses no commit, even without fsync, and its lock is
+// released.
+func TestFile_Kill(t *testing.T) {
 	path := testPath(t)
 	cmd := exec.Command(os.Args[0])
 	cmd.Env = append(os.Environ(), "DEDUPE_TEST_VICTIM="+path)
@@ -55,7 +55,7 @@ func TestKill(t *testing.T) {
 	cmd.Wait()
 	var committed int
 	if _, err := fmt.Sscan(last, &committed); err != nil || committed < 2000 {
-		t.Fatalf("the victim said %q", last)
+		t.Fatalf("the victim printed %q", last)
 	}
 	f := openOn(t, path, osDisk{}, Options{})
 	for i := range committed + 1 {

@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-// state is what Memory and File share: a table and its clock behind a mutex.
+// state is what Memory and File share: a table and its clock guarded by a mutex.
 type state struct {
 	opts  Options
 	clock clock

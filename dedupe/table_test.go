@@ -7,9 +7,8 @@ import (
 	"time"
 )
 
-// A key that is in a log twice, as after an eviction, is as old as its last
-// commit.
-func TestKeyTwiceInTheLog(t *testing.T) {
+// The age of a key that is in the log twice is that of its last commit.
+func TestFile_RepeatedKeyInTheLog(t *testing.T) {
 	d, path := newFaultDisk(), testPath(t)
 	f := openOn(t, path, d, Options{Capacity: 2})
 	for _, key := range []string{"one", "two", "three", "one"} {
@@ -23,9 +22,9 @@ func TestKeyTwiceInTheLog(t *testing.T) {
 	want(t, f, "two", Fresh)
 }
 
-// What a log that was read back calls a Duplicate must survive a power cut, also
-// if it was never synced before the process was killed.
-func TestReadBackIsMadeDurable(t *testing.T) {
+// A recovered key survives a power failure, even if the process that was killed had
+// not synced it.
+func TestOpenFile_SyncsRecoveredKeys(t *testing.T) {
 	d, path := newFaultDisk(), testPath(t)
 	f := openOn(t, path, d, Options{Sync: SyncNever})
 	handle(t, f, "a")
@@ -37,8 +36,8 @@ func TestReadBackIsMadeDurable(t *testing.T) {
 	want(t, openOn(t, path, after, Options{}), "a", Duplicate)
 }
 
-// A commit that joined a batch but has not come to write it is written by Close.
-func TestCloseWritesWhatNobodyWrites(t *testing.T) {
+// Close writes a batch that no Commit has written yet.
+func TestFile_CloseWritesAnOpenBatch(t *testing.T) {
 	f := openOn(t, testPath(t), newFaultDisk(), Options{})
 	a := want(t, f, "a", Fresh)
 	p, _, _ := f.table.beginCommit(&a)
@@ -48,12 +47,12 @@ func TestCloseWritesWhatNobodyWrites(t *testing.T) {
 	select {
 	case <-b.done:
 	default:
-		t.Fatal("the commit would wait for ever")
+		t.Fatal("the commit waits indefinitely")
 	}
 }
 
-// TestTableAgainstModel compares the table with a plain list and map.
-func TestTableAgainstModel(t *testing.T) {
+// TestTable_Model compares the table with a list and a map.
+func TestTable_Model(t *testing.T) {
 	const capacity, ttl, limit = 5, 20, 3
 	type entry struct {
 		key string

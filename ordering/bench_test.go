@@ -16,7 +16,7 @@ func BenchmarkPushInOrder(b *testing.B) {
 	}
 }
 
-// Each pair comes the wrong way round.
+// Each pair is swapped.
 func BenchmarkPushSwapped(b *testing.B) {
 	r := ordering.NewResequencer[int](ordering.Options{})
 	r.Restore("k", 1, 1)
@@ -40,7 +40,7 @@ func BenchmarkPushManyKeys(b *testing.B) {
 	}
 }
 
-// The worst order for what is held: all of it reversed.
+// The worst order for held messages: reversed.
 func BenchmarkPushReversed(b *testing.B) {
 	emit := func(int) {}
 	b.ReportAllocs()

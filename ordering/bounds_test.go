@@ -10,8 +10,7 @@ import (
 	"github.com/mooring-mqtt/mooring/ordering"
 )
 
-// TestPositionAtTheEnd: the last number there is counts as the highest.
-func TestPositionAtTheEnd(t *testing.T) {
+func TestPosition_AtTheHighestNumber(t *testing.T) {
 	p := newProbe(ordering.Options{})
 	p.Restore("k", 1, math.MaxUint64-1)
 	p.pushes(t, []uint64{math.MaxUint64, math.MaxUint64, 0}, ordering.Delivered, ordering.Duplicate, ordering.Duplicate)
@@ -20,8 +19,7 @@ func TestPositionAtTheEnd(t *testing.T) {
 	}
 }
 
-// TestWaitingIsOfNow: what an emitter has still before it.
-func TestWaitingIsOfNow(t *testing.T) {
+func TestStats_Waiting(t *testing.T) {
 	p := newProbe(ordering.Options{Start: ordering.FromOne})
 	for _, seq := range []uint64{3, 2, 1} {
 		p.Push("k", 1, seq, "", func(string) { p.say(fmt.Sprint(p.Stats().Waiting)) })
@@ -29,7 +27,7 @@ func TestWaitingIsOfNow(t *testing.T) {
 	p.wants(t, "2 1 0")
 }
 
-func TestEpochsAreCounted(t *testing.T) {
+func TestStats_Epochs(t *testing.T) {
 	p := newProbe(ordering.Options{})
 	for epoch := range uint64(3) {
 		p.in("k", epoch+1, 1)
@@ -39,7 +37,7 @@ func TestEpochsAreCounted(t *testing.T) {
 	}
 }
 
-func TestSequencerOfOneKey(t *testing.T) {
+func TestSequencer_MaxKeysOfOne(t *testing.T) {
 	s := ordering.NewSequencer(ordering.SequencerOptions{MaxKeys: 1})
 	s.Restore("a", 1)
 	if got := number(t, s, "a"); got != 2 {
@@ -50,7 +48,7 @@ func TestSequencerOfOneKey(t *testing.T) {
 	}
 }
 
-func TestEnvelopeWithTheLongestID(t *testing.T) {
+func TestEnvelope_LongestID(t *testing.T) {
 	for n, fits := range map[int]bool{ordering.MaxIDBytes: true, ordering.MaxIDBytes + 1: false} {
 		id := strings.Repeat("x", n)
 		data, err := ordering.EncodeEnvelope(ordering.Envelope{ID: id, Payload: []byte("1")})

@@ -12,9 +12,9 @@ import (
 	"github.com/mooring-mqtt/mooring/ordering"
 )
 
-// emit may use the Resequencer in every way, also for its own key, and what it
-// pushes comes after it.
-func TestEmitMayReenter(t *testing.T) {
+// emit can call all methods, also for its own key. Messages that it pushes are emitted
+// after it.
+func TestEmit_CallsTheResequencer(t *testing.T) {
 	p := newProbe(ordering.Options{})
 	var emit func(string)
 	emit = func(v string) {
@@ -41,7 +41,7 @@ func TestEmitMayReenter(t *testing.T) {
 	}
 }
 
-func TestForgetWhileEmitting(t *testing.T) {
+func TestForget_DuringEmit(t *testing.T) {
 	p := newProbe(ordering.Options{})
 	p.Push("k", 1, 1, "a", func(string) { p.Forget("k") })
 	if s := p.Stats(); s.Keys != 0 {
@@ -49,7 +49,7 @@ func TestForgetWhileEmitting(t *testing.T) {
 	}
 }
 
-func TestPanicInEmitLosesNothingElse(t *testing.T) {
+func TestEmit_PanicLosesNoOtherMessage(t *testing.T) {
 	p := newProbe(ordering.Options{})
 	p.in("k", 1, 1)
 	p.in("k", 1, 3)
@@ -74,9 +74,8 @@ func TestPanicInEmitLosesNothingElse(t *testing.T) {
 	p.wants(t, "k1:7") // the key still works
 }
 
-// A value that another goroutine is to emit is emitted by the emit it was pushed
-// with.
-func TestWaitingForAnotherEmitter(t *testing.T) {
+// A message that another goroutine emits is emitted with the function of its own Push.
+func TestEmit_LeavesMessagesToTheOtherGoroutine(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := ordering.NewResequencer[int](ordering.Options{})
 		gate := make(chan struct{})
@@ -100,8 +99,8 @@ func TestWaitingForAnotherEmitter(t *testing.T) {
 	})
 }
 
-// Keys that are being emitted cannot be evicted; the limit holds again after.
-func TestMaxKeysWithBusyEmitters(t *testing.T) {
+// Keys that are being emitted are not removed; afterwards the limit holds again.
+func TestMaxKeys_DuringEmit(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := ordering.NewResequencer[int](ordering.Options{MaxKeys: 2})
 		gate := make(chan struct{})
@@ -120,14 +119,14 @@ func TestMaxKeysWithBusyEmitters(t *testing.T) {
 	})
 }
 
-// Many goroutines, few keys: one emitter per key at a time, in order, each once.
-func TestConcurrentPushes(t *testing.T) {
+// Concurrent Pushes: one goroutine per key emits at a time, in order, each message once.
+func TestPush_Concurrent(t *testing.T) {
 	const keys, workers, n = 3, 6, 3000
-	const all = keys * workers * n // a worker may stop for long with a number in hand
+	const all = keys * workers * n // a worker may be suspended with a number
 	r := ordering.NewResequencer[uint64](ordering.Options{Start: ordering.FromOne, MaxHeldPerKey: all, MaxHeld: all})
 	var wg sync.WaitGroup
 	var busy [keys]atomic.Int32
-	var got [keys][]uint64 // guarded by there being one emitter, so says -race
+	var got [keys][]uint64 // guarded by one emitter per key; -race tests that
 	emit := func(k int) func(uint64) {
 		return func(v uint64) {
 			if busy[k].Add(1) != 1 {
@@ -148,7 +147,7 @@ func TestConcurrentPushes(t *testing.T) {
 					r.Push(fmt.Sprint(k), 1, seq, seq, emit(k))
 				}
 				if rnd.IntN(100) == 0 {
-					r.Expire(emit(k)) // nothing is old enough
+					r.Expire(emit(k)) // no gap is old enough
 				}
 			}
 		})

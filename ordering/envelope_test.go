@@ -12,7 +12,7 @@ import (
 	"github.com/mooring-mqtt/mooring/ordering"
 )
 
-func TestEnvelopeRoundTrip(t *testing.T) {
+func TestEnvelope_RoundTrip(t *testing.T) {
 	for _, payload := range []string{
 		`{"celsius":21.5}`, `[1, 2]`, `"on"`, `on`, `23.5`, `null`, `true`, ``, ` `, ` {}`, "{}\n", "\x00\xff",
 		"\"\xff\"", `{"a":1,"a":2}`, `{"<":"&"}`, `1e400`, `{`, "\"\\u0000\"", `"payload"`, "\ufeff{}",
@@ -70,7 +70,7 @@ func TestEncodeEnvelope(t *testing.T) {
 }
 
 func TestDecodeEnvelope(t *testing.T) {
-	// What the reliability document's publisher sends: no ID, counted from 0.
+	// The publisher of the source document: no ID, numbers from 0.
 	e, err := ordering.DecodeEnvelope([]byte(`{"sequence": 0, "timestamp": 1700000000000, "payload": {"t": 21.5}}` + "\n"))
 	if err != nil || e.Sequence != 0 || e.ID != "" || string(e.Payload) != `{"t": 21.5}` || !e.Timestamp.Equal(time.UnixMilli(1700000000000)) {
 		t.Errorf("%+v, %v", e, err)
@@ -113,7 +113,7 @@ func TestNesting(t *testing.T) {
 	}
 }
 
-// FuzzDecodeEnvelope: what decodes, encodes, and decodes to the same again.
+// FuzzDecodeEnvelope: a decoded envelope is the same after encoding and decoding it.
 func FuzzDecodeEnvelope(f *testing.F) {
 	f.Add([]byte(`{"id":"a","sequence":7,"timestamp":1700000000000,"payload":{"x":1}}`))
 	f.Add([]byte(`{"sequence":0,"encoding":"base64","payload":"b24="}`))
@@ -137,7 +137,7 @@ func FuzzDecodeEnvelope(f *testing.F) {
 	})
 }
 
-// FuzzEncodeEnvelope: every payload comes back byte for byte.
+// FuzzEncodeEnvelope: every byte of a payload is kept.
 func FuzzEncodeEnvelope(f *testing.F) {
 	f.Add("id", uint64(1), []byte(`{"x":1}`))
 	f.Add("", uint64(0), []byte("\x00"))

@@ -8,9 +8,9 @@ import (
 	"github.com/mooring-mqtt/mooring/ordering"
 )
 
-// FuzzResequencer pushes any numbers of any epochs and checks what must always
-// hold: each message that is no Duplicate is emitted once, within an epoch the
-// Delivered ones ascend, and limits are kept.
+// FuzzResequencer pushes any numbers of any epochs. Each message that is not a Duplicate
+// is emitted once, the numbers of Delivered messages ascend within an epoch, and the
+// limits hold.
 func FuzzResequencer(f *testing.F) {
 	f.Add([]byte{0, 0, 1, 0, 0, 3, 0, 0, 2, 1, 0, 1}, true)
 	f.Add([]byte{0, 255, 255, 0, 255, 254, 2, 0, 0, 0, 128, 1}, false)

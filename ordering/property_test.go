@@ -11,9 +11,9 @@ import (
 	"github.com/mooring-mqtt/mooring/ordering"
 )
 
-// Any permutation with duplicates, within the bound, comes out in order and
-// exactly once.
-func TestPropertyPermutation(t *testing.T) {
+// Any permutation with duplicates, within the limits, is emitted in order and exactly
+// once.
+func TestResequencer_RandomPermutations(t *testing.T) {
 	for seed := range uint64(300) {
 		rnd := rand.New(rand.NewPCG(seed, 2))
 		n := 1 + rnd.IntN(100)
@@ -41,9 +41,9 @@ func TestPropertyPermutation(t *testing.T) {
 	}
 }
 
-// With losses every missing number is in exactly one gap, gaps and values come in
-// order, and what turns up afterwards is Late exactly once.
-func TestPropertyLosses(t *testing.T) {
+// With losses, every missing number is in exactly one gap, gaps and messages are in
+// order, and a message that arrives afterwards is Late exactly once.
+func TestResequencer_RandomLosses(t *testing.T) {
 	for seed := range uint64(300) {
 		synctest.Test(t, func(t *testing.T) {
 			rnd := rand.New(rand.NewPCG(seed, 3))
@@ -57,7 +57,7 @@ func TestPropertyLosses(t *testing.T) {
 				}
 				in = append(in, seq)
 			}
-			// Shuffled a little, so that timeouts and limits strike in the middle.
+			// Shuffled a little, so that timeouts and limits apply in the middle.
 			for range n {
 				i := rnd.IntN(len(in))
 				j := min(len(in)-1, i+rnd.IntN(4))
@@ -114,9 +114,9 @@ func TestPropertyLosses(t *testing.T) {
 	}
 }
 
-// Under the tightest limits, with many keys and epochs, each message is emitted
-// exactly once: limits cost order, never a message.
-func TestPropertyNothingIsLost(t *testing.T) {
+// Under the tightest limits, with many keys and epochs, each message is emitted exactly
+// once: limits cost order, never a message.
+func TestResequencer_LosesNothingUnderTightLimits(t *testing.T) {
 	for seed := range uint64(300) {
 		synctest.Test(t, func(t *testing.T) {
 			rnd := rand.New(rand.NewPCG(seed, 4))
@@ -136,7 +136,7 @@ func TestPropertyNothingIsLost(t *testing.T) {
 					}
 				}
 			}
-			// Some numbers coincide by the multiplication; keep one of each.
+			// The multiplication repeats some numbers; keep one of each.
 			seen := map[message]bool{}
 			all = slices.DeleteFunc(all, func(m message) bool { was := seen[m]; seen[m] = true; return was })
 			if rnd.IntN(2) == 0 {

@@ -12,7 +12,7 @@ import (
 	"github.com/mooring-mqtt/mooring/ordering"
 )
 
-// probe is a Resequencer of strings whose story is written down.
+// probe is a Resequencer of strings that records its output.
 type probe struct {
 	*ordering.Resequencer[string]
 	story []string
@@ -63,7 +63,7 @@ func (p *probe) pushes(t *testing.T, seqs []uint64, want ...ordering.Result) {
 	}
 }
 
-func TestOrderIsRestored(t *testing.T) {
+func TestResequencer_RestoresOrder(t *testing.T) {
 	p := newProbe(ordering.Options{})
 	p.pushes(t, []uint64{1, 3, 5, 3, 4, 2, 2, 6},
 		ordering.Delivered, ordering.Held, ordering.Held, ordering.Duplicate, ordering.Held, ordering.Delivered, ordering.Duplicate, ordering.Delivered)
@@ -74,13 +74,13 @@ func TestOrderIsRestored(t *testing.T) {
 	}
 }
 
-func TestAdoptStartsAnywhere(t *testing.T) {
+func TestStart_Adopt(t *testing.T) {
 	p := newProbe(ordering.Options{})
 	p.pushes(t, []uint64{7, 8, 5, 5, 7, 0, 6, 6}, ordering.Delivered, ordering.Delivered, ordering.Late, ordering.Duplicate, ordering.Duplicate, ordering.Late, ordering.Late, ordering.Duplicate)
 	p.wants(t, "k1:7 k1:8 k1:5 k1:0 k1:6")
 }
 
-func TestFromOneMissesTheBeginning(t *testing.T) {
+func TestStart_FromOne(t *testing.T) {
 	p := newProbe(ordering.Options{Start: ordering.FromOne})
 	p.pushes(t, []uint64{3, 2}, ordering.Held, ordering.Held)
 	p.Flush(p.emit)
@@ -94,7 +94,7 @@ func TestFromOneMissesTheBeginning(t *testing.T) {
 	p.wants(t, "zero1:0 zero1:1")
 }
 
-func TestEachGapTimesOutByItself(t *testing.T) {
+func TestExpire_EachGapHasItsOwnTimeout(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := newProbe(ordering.Options{GapTimeout: 5 * time.Second})
 		if next := p.expire(); !next.IsZero() {
@@ -105,7 +105,7 @@ func TestEachGapTimesOutByItself(t *testing.T) {
 		time.Sleep(time.Second)
 		p.push(9) // 6-8 opens
 		time.Sleep(time.Second)
-		p.push(3) // splits 2-4, which stays as old as it is
+		p.push(3) // splits 2-4, which keeps its age
 		p.push(7) // and 6-8
 		p.told()
 		if next := p.expire(); !next.Equal(start.Add(5 * time.Second)) {
@@ -132,7 +132,7 @@ func TestEachGapTimesOutByItself(t *testing.T) {
 	})
 }
 
-func TestExpireTakesTheOldestGapOfAllKeysFirst(t *testing.T) {
+func TestExpire_OldestGapFirst(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := newProbe(ordering.Options{})
 		for _, key := range []string{"c", "a", "b"} {
@@ -140,7 +140,7 @@ func TestExpireTakesTheOldestGapOfAllKeysFirst(t *testing.T) {
 			p.in(key, 1, 3)
 			time.Sleep(time.Second)
 		}
-		p.in("c", 1, 9) // a younger one opens
+		p.in("c", 1, 9) // a newer gap opens
 		p.in("c", 1, 2) // and the older one is closed in time
 		p.told()
 		time.Sleep(4 * time.Second)
@@ -152,7 +152,7 @@ func TestExpireTakesTheOldestGapOfAllKeysFirst(t *testing.T) {
 	})
 }
 
-func TestNewEpochFinishesTheOldOne(t *testing.T) {
+func TestPush_NewEpochEmitsTheOldOne(t *testing.T) {
 	p := newProbe(ordering.Options{})
 	p.in("k", 4, 1)
 	p.in("k", 4, 3)
@@ -170,21 +170,21 @@ func TestNewEpochFinishesTheOldOne(t *testing.T) {
 	p.wants(t, "k4:2 k7:2")
 }
 
-func TestFullGivesTheGapUp(t *testing.T) {
+func TestMaxHeldPerKey_GivesUpTheGap(t *testing.T) {
 	p := newProbe(ordering.Options{MaxHeldPerKey: 2})
 	p.pushes(t, []uint64{1, 3, 5, 9}, ordering.Delivered, ordering.Held, ordering.Held, ordering.Held)
 	p.wants(t, "k1:1 gap(k/1 2-2 full) k1:3")
-	p.pushes(t, []uint64{7}, ordering.Held) // gives 4 up; itself still waits for 6
+	p.pushes(t, []uint64{7}, ordering.Held) // gives up 4; 7 still waits for 6
 	p.wants(t, "gap(k/1 4-4 full) k1:5")
 	p.pushes(t, []uint64{6}, ordering.Delivered)
 	p.wants(t, "k1:6 k1:7")
 
 	p = newProbe(ordering.Options{MaxHeldPerKey: 1})
-	p.pushes(t, []uint64{1, 4, 3}, ordering.Delivered, ordering.Held, ordering.Delivered) // 3 itself goes out
+	p.pushes(t, []uint64{1, 4, 3}, ordering.Delivered, ordering.Held, ordering.Delivered) // 3 itself is emitted
 	p.wants(t, "k1:1 gap(k/1 2-2 full) k1:3 k1:4")
 }
 
-func TestFullInAllGivesTheOldestGapUp(t *testing.T) {
+func TestMaxHeld_GivesUpTheOldestGap(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := newProbe(ordering.Options{MaxHeld: 2})
 		for _, key := range []string{"a", "b", "c"} {
@@ -199,12 +199,12 @@ func TestFullInAllGivesTheOldestGapUp(t *testing.T) {
 	})
 }
 
-func TestLeastRecentlyUsedIdleKeyIsForgotten(t *testing.T) {
+func TestMaxKeys_RemovesTheLeastRecentlyUsed(t *testing.T) {
 	p := newProbe(ordering.Options{MaxKeys: 2})
 	p.in("a", 1, 1)
 	p.in("b", 1, 1)
 	p.in("a", 1, 2)
-	p.in("c", 1, 1) // b goes
+	p.in("c", 1, 1) // removes b
 	p.told()
 	if r := p.in("a", 1, 1); r != ordering.Duplicate {
 		t.Errorf("a: %v, want duplicate", r)
@@ -212,11 +212,11 @@ func TestLeastRecentlyUsedIdleKeyIsForgotten(t *testing.T) {
 	if s := p.Stats(); s.EvictedKeys != 1 || s.Keys != 2 {
 		t.Errorf("%+v", s)
 	}
-	if r := p.in("b", 1, 1); r != ordering.Delivered { // c goes
+	if r := p.in("b", 1, 1); r != ordering.Delivered { // removes c
 		t.Errorf("b: %v, want delivered anew", r)
 	}
 	p.in("a", 1, 9)
-	p.in("b", 1, 9) // none is idle now
+	p.in("b", 1, 9) // no key is idle now
 	p.told()
 	p.in("d", 1, 1)
 	p.wants(t, "d1:1 gap(a/1 3-8 full) a1:9")
@@ -225,7 +225,7 @@ func TestLeastRecentlyUsedIdleKeyIsForgotten(t *testing.T) {
 	}
 }
 
-func TestDropLate(t *testing.T) {
+func TestPush_DropLate(t *testing.T) {
 	p := newProbe(ordering.Options{Late: ordering.DropLate})
 	p.pushes(t, []uint64{5, 3, 6}, ordering.Delivered, ordering.Late, ordering.Delivered)
 	p.wants(t, "k1:5 k1:6")
@@ -234,7 +234,7 @@ func TestDropLate(t *testing.T) {
 	}
 }
 
-func TestForgottenRangesCountAsLate(t *testing.T) {
+func TestMaxRanges_RemovedRangesAreLate(t *testing.T) {
 	p := newProbe(ordering.Options{MaxRanges: 2, MaxHeldPerKey: 1})
 	for seq := uint64(1); seq <= 11; seq += 2 { // 2, 4, 6, 8 are given up, 10 is open
 		p.push(seq)
@@ -252,9 +252,8 @@ func TestForgottenRangesCountAsLate(t *testing.T) {
 	}
 }
 
-// Distances cost nothing, and the ends of the number line are numbers like
-// others.
-func TestGiantJumps(t *testing.T) {
+// The size of a gap costs nothing, and 0 and 2^64-1 are valid numbers.
+func TestPush_HugeGaps(t *testing.T) {
 	const top = math.MaxUint64
 	p := newProbe(ordering.Options{})
 	p.pushes(t, []uint64{1, 1 << 40, top, top - 2}, ordering.Delivered, ordering.Held, ordering.Held, ordering.Held)
@@ -283,7 +282,7 @@ func TestGiantJumps(t *testing.T) {
 	}
 }
 
-func TestRestoreContinues(t *testing.T) {
+func TestRestore_Continues(t *testing.T) {
 	p := newProbe(ordering.Options{MaxHeldPerKey: 1})
 	if _, ok := p.Position("k"); ok {
 		t.Error("an unknown key has a position")
@@ -298,7 +297,7 @@ func TestRestoreContinues(t *testing.T) {
 	q := newProbe(ordering.Options{})
 	q.Restore("k", pos.Epoch, pos.Last, pos.Missing...)
 	q.pushes(t, []uint64{7, 6, 6, 5, 4, 2, 9, 8}, ordering.Duplicate, ordering.Late, ordering.Duplicate, ordering.Duplicate, ordering.Late, ordering.Late, ordering.Held, ordering.Delivered)
-	q.Restore("k", 9, 1000) // what is known counts more
+	q.Restore("k", 9, 1000) // k is known already
 	q.pushes(t, []uint64{10}, ordering.Delivered)
 
 	q.Restore("plain", 3, 10)
@@ -317,14 +316,14 @@ func TestRestoreContinues(t *testing.T) {
 	}
 }
 
-func TestRestoreTakesAnyRanges(t *testing.T) {
+func TestRestore_NormalizesRanges(t *testing.T) {
 	got := ordering.Normal([]ordering.Range{{9, 30}, {5, 2}, {4, 6}, {1, 4}, {6, 6}, {40, 50}}, 20)
 	if want := (ordering.Ranges{{1, 6}, {9, 20}}); !slices.Equal(got, want) {
 		t.Errorf("%v, want %v", got, want)
 	}
 }
 
-func TestForgetReturnsWhatWasHeld(t *testing.T) {
+func TestForget_ReturnsHeldMessages(t *testing.T) {
 	p := newProbe(ordering.Options{})
 	p.pushes(t, []uint64{1, 5, 3}, ordering.Delivered, ordering.Held, ordering.Held)
 	if left := p.Forget("k"); !slices.Equal(left, []string{"k1:3", "k1:5"}) {

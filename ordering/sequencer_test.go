@@ -20,7 +20,7 @@ func number(t *testing.T, s *ordering.Sequencer, key string) (got uint64) {
 	return got
 }
 
-func TestNumbersAreConsecutivePerKey(t *testing.T) {
+func TestSequencer_ConsecutivePerKey(t *testing.T) {
 	s := ordering.NewSequencer(ordering.SequencerOptions{})
 	for want := uint64(1); want < 4; want++ {
 		for _, key := range []string{"a", "b", ""} {
@@ -31,7 +31,7 @@ func TestNumbersAreConsecutivePerKey(t *testing.T) {
 	}
 }
 
-func TestNumberIsConsumedOnlyOnSuccess(t *testing.T) {
+func TestSequencer_FailedUseKeepsTheNumber(t *testing.T) {
 	s := ordering.NewSequencer(ordering.SequencerOptions{})
 	refused := errors.New("refused")
 	if err := s.Next("k", func(uint64) error { return refused }); err != refused {
@@ -53,7 +53,7 @@ func TestNumberIsConsumedOnlyOnSuccess(t *testing.T) {
 	}
 }
 
-func TestTooManyKeys(t *testing.T) {
+func TestSequencer_TooManyKeys(t *testing.T) {
 	s := ordering.NewSequencer(ordering.SequencerOptions{MaxKeys: 2})
 	number(t, s, "a")
 	number(t, s, "b")
@@ -69,13 +69,13 @@ func TestTooManyKeys(t *testing.T) {
 	if got := number(t, s, "c"); got != 1 {
 		t.Errorf("after Forget: %d", got)
 	}
-	s.Restore("d", 9) // beyond the limit, since it was used
+	s.Restore("d", 9) // beyond the limit
 	if got := number(t, s, "d"); got != 10 || s.Len() != 3 {
 		t.Errorf("restored: %d, %d keys", got, s.Len())
 	}
 }
 
-func TestRestoreNeverGoesBack(t *testing.T) {
+func TestSequencer_RestoreNeverLowers(t *testing.T) {
 	s := ordering.NewSequencer(ordering.SequencerOptions{})
 	s.Restore("k", 41)
 	s.Restore("k", 7)
@@ -92,7 +92,7 @@ func TestRestoreNeverGoesBack(t *testing.T) {
 	}
 }
 
-func TestOneKeyIsSerialOthersAreNot(t *testing.T) {
+func TestSequencer_SerialPerKey(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := ordering.NewSequencer(ordering.SequencerOptions{})
 		gate, entered := make(chan struct{}), make(chan string, 3)
@@ -117,10 +117,10 @@ func TestOneKeyIsSerialOthersAreNot(t *testing.T) {
 	})
 }
 
-func TestConcurrentNumbersHaveNoHoles(t *testing.T) {
+func TestSequencer_Concurrent(t *testing.T) {
 	s := ordering.NewSequencer(ordering.SequencerOptions{})
 	refused := errors.New("refused")
-	var seen []uint64 // guarded by Next being serial, so says -race
+	var seen []uint64 // guarded by Next, which is serial; -race tests that
 	var wg sync.WaitGroup
 	for range 8 {
 		wg.Go(func() {

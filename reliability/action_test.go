@@ -6,13 +6,13 @@ import (
 	"testing"
 )
 
-// What every reason code that a CONNACK or a DISCONNECT of MQTT 5 may carry
-// means for the connection: tables 3-1 and 3-13 of the specification.
+// The actions after each reason code of CONNACK and DISCONNECT: tables 3-1 and 3-13 of
+// the specification.
 var actions = []struct {
 	code                byte
-	connack, disconnect Action // 0: this packet does not carry it
+	connack, disconnect Action // 0: not valid in this packet
 }{
-	{0x00, ActionRetry, ActionRetry}, // a DISCONNECT 0x00: the server ended it as if we had asked
+	{0x00, ActionRetry, ActionRetry}, // a server may end a connection with 0x00
 	{0x80, ActionRetry, ActionRetry},
 	{0x81, ActionStop, ActionRetry},
 	{0x82, ActionStop, ActionRetry},

@@ -55,8 +55,8 @@ func TestAwait(t *testing.T) {
 	}
 }
 
-// A known outcome wins over a context that has ended, always.
-func TestAwaitPrefersTheOutcome(t *testing.T) {
+// A known outcome takes precedence over a context that has ended.
+func TestAwait_PrefersTheOutcome(t *testing.T) {
 	done := make(chan struct{})
 	close(done)
 	ctx, cancel := context.WithCancel(t.Context())
@@ -68,8 +68,7 @@ func TestAwaitPrefersTheOutcome(t *testing.T) {
 	}
 }
 
-// lateDone is a context that has ended, and during the look at why it has, the
-// outcome arrives.
+// lateDone is a context that has ended. The outcome arrives while its error is read.
 type lateDone struct {
 	context.Context
 	done chan struct{}
@@ -80,9 +79,9 @@ func (c lateDone) Err() error {
 	return c.Context.Err()
 }
 
-func (c lateDone) Value(any) any { return nil } // so that context.Cause asks Err
+func (c lateDone) Value(any) any { return nil } // so that context.Cause calls Err
 
-func TestAwaitPrefersAnOutcomeOfTheSameMoment(t *testing.T) {
+func TestAwait_PrefersASimultaneousOutcome(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	done := make(chan struct{})
@@ -91,7 +90,7 @@ func TestAwaitPrefersAnOutcomeOfTheSameMoment(t *testing.T) {
 	}
 }
 
-func TestAwaitOfWhatIsDoneAllocatesNothing(t *testing.T) {
+func TestAwait_Allocations(t *testing.T) {
 	done := make(chan struct{})
 	close(done)
 	if n := testing.AllocsPerRun(100, func() { Await(t.Context(), time.Minute, done) }); n != 0 {
@@ -99,7 +98,7 @@ func TestAwaitOfWhatIsDoneAllocatesNothing(t *testing.T) {
 	}
 }
 
-func TestTimeoutErrorSaysItIsAmbiguous(t *testing.T) {
+func TestTimeoutError_Text(t *testing.T) {
 	err := error(&TimeoutError{After: 30 * time.Second})
 	if !os.IsTimeout(err) {
 		t.Error("os.IsTimeout is false")

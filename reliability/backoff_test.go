@@ -9,7 +9,7 @@ import (
 
 func constant(r float64) func() float64 { return func() float64 { return r } }
 
-func TestBackoffBounds(t *testing.T) {
+func TestBackoff_Bounds(t *testing.T) {
 	for attempt, bound := range []time.Duration{
 		200 * time.Millisecond, 400 * time.Millisecond, 800 * time.Millisecond, 1600 * time.Millisecond,
 		3200 * time.Millisecond, 6400 * time.Millisecond, 12800 * time.Millisecond, 25600 * time.Millisecond,
@@ -28,8 +28,8 @@ func TestBackoffBounds(t *testing.T) {
 	}
 }
 
-// No configuration and no attempt leads out of [Min, Max], or to a hot loop.
-func TestBackoffNeverOverflows(t *testing.T) {
+// Every delay is within [Min, Max], for any configuration and attempt.
+func TestBackoff_NeverOverflows(t *testing.T) {
 	durations := []time.Duration{math.MinInt64, -1, 0, 1, time.Second, math.MaxInt64}
 	for _, lo := range durations {
 		for _, hi := range durations {
@@ -48,7 +48,7 @@ func TestBackoffNeverOverflows(t *testing.T) {
 	}
 }
 
-func TestBackoffSpreads(t *testing.T) {
+func TestBackoff_Jitter(t *testing.T) {
 	seen := map[time.Duration]bool{}
 	for range 100 {
 		seen[Backoff{}.Delay(5)] = true
@@ -58,7 +58,7 @@ func TestBackoffSpreads(t *testing.T) {
 	}
 }
 
-func TestRetryStartsOverOnlyWhenStable(t *testing.T) {
+func TestRetry_ResetsWhenStable(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := &Retry{Backoff: Backoff{Rand: constant(1)}}
 		next := func(want time.Duration) {
@@ -70,10 +70,10 @@ func TestRetryStartsOverOnlyWhenStable(t *testing.T) {
 		next(200 * time.Millisecond)
 		next(400 * time.Millisecond)
 		r.Up()
-		time.Sleep(10*time.Second - 1) // it flaps
+		time.Sleep(10*time.Second - 1) // not stable
 		r.Down()
 		next(800 * time.Millisecond)
-		time.Sleep(time.Hour) // being down for long proves nothing
+		time.Sleep(time.Hour) // time without a connection does not count
 		next(1600 * time.Millisecond)
 		r.Up()
 		time.Sleep(10 * time.Second)
@@ -82,11 +82,11 @@ func TestRetryStartsOverOnlyWhenStable(t *testing.T) {
 		}
 		r.Down()
 		next(200 * time.Millisecond)
-		r.Down() // without Up: nothing
+		r.Down() // without Up: no effect
 		next(400 * time.Millisecond)
 		r.Up()
 		time.Sleep(9 * time.Second)
-		r.Up() // a new connection without Down between
+		r.Up() // a new connection without Down
 		time.Sleep(9 * time.Second)
 		r.Down()
 		next(800 * time.Millisecond)
@@ -98,7 +98,7 @@ func TestRetryStartsOverOnlyWhenStable(t *testing.T) {
 	})
 }
 
-func TestRetryFaultsInARowDoNotStartOver(t *testing.T) {
+func TestRetry_RepeatedFaultsDoNotReset(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := &Retry{Backoff: Backoff{Rand: constant(1)}}
 		connection := func(end func(), want time.Duration) {
@@ -106,16 +106,16 @@ func TestRetryFaultsInARowDoNotStartOver(t *testing.T) {
 			r.Up()
 			time.Sleep(time.Hour)
 			end()
-			r.Down() // says nothing new
+			r.Down() // no effect
 			if got := r.Next(); got != want {
 				t.Errorf("Next: %v, want %v", got, want)
 			}
 		}
-		r.Fault() // without Up: nothing
+		r.Fault() // without Up: no effect
 		r.Next()
-		connection(r.Fault, 200*time.Millisecond) // the first may be chance
+		connection(r.Fault, 200*time.Millisecond) // the first resets the count as usual
 		connection(r.Fault, 400*time.Millisecond)
-		r.Next() // the broker is away
+		r.Next() // the server is down
 		connection(r.Fault, 1600*time.Millisecond)
 		connection(r.Down, 200*time.Millisecond)
 		connection(r.Fault, 200*time.Millisecond)
@@ -123,7 +123,7 @@ func TestRetryFaultsInARowDoNotStartOver(t *testing.T) {
 	})
 }
 
-func TestRetryOwnStable(t *testing.T) {
+func TestRetry_Stable(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := &Retry{Stable: time.Second}
 		r.Next()
@@ -136,7 +136,7 @@ func TestRetryOwnStable(t *testing.T) {
 	})
 }
 
-func TestBackoffLater(t *testing.T) {
+func TestBackoff_Later(t *testing.T) {
 	for _, c := range []struct {
 		b    Backoff
 		r    float64
@@ -155,7 +155,7 @@ func TestBackoffLater(t *testing.T) {
 	}
 }
 
-func TestRetryLaterAndReset(t *testing.T) {
+func TestRetry_LaterAndReset(t *testing.T) {
 	r := Retry{Backoff: Backoff{Rand: constant(1)}}
 	if got := r.Later(); got != time.Minute || r.Attempts() != 1 {
 		t.Errorf("%v after %d attempts", got, r.Attempts())
@@ -167,7 +167,7 @@ func TestRetryLaterAndReset(t *testing.T) {
 	}
 }
 
-func TestBackoffFactorsFromOneOn(t *testing.T) {
+func TestBackoff_Factor(t *testing.T) {
 	for factor, want := range map[float64]time.Duration{
 		1: 100 * time.Millisecond, 1.5: 150 * time.Millisecond, 0.9: 200 * time.Millisecond,
 	} {
@@ -177,9 +177,8 @@ func TestBackoffFactorsFromOneOn(t *testing.T) {
 	}
 }
 
-// TestRetryWithoutDown: a connection that was stable counts as such also where
-// nobody said that it is gone.
-func TestRetryWithoutDown(t *testing.T) {
+// A stable connection resets the count even without a call of Down.
+func TestRetry_WithoutDown(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		for name, next := range map[string]func(*Retry){"Next": func(r *Retry) { r.Next() }, "Later": func(r *Retry) { r.Later() }} {
 			r := &Retry{}

@@ -54,13 +54,13 @@ func wantOpenError(t *testing.T, b *Breaker, after time.Duration) {
 	}
 }
 
-func TestBreakerLife(t *testing.T) {
+func TestBreaker_States(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := NewBreaker(BreakerOptions{})
 		for range 4 {
 			try(t, b, errDown)
 		}
-		try(t, b, nil) // ends the row
+		try(t, b, nil) // resets the failures in a row
 		for range 4 {
 			try(t, b, errDown)
 		}
@@ -101,8 +101,8 @@ func TestBreakerLife(t *testing.T) {
 	})
 }
 
-// Attempts that began before a change of state say nothing about the time after.
-func TestBreakerIgnoresOutcomesOfAnOlderEra(t *testing.T) {
+// The results of attempts that began in an earlier state are ignored.
+func TestBreaker_IgnoresResultsOfEarlierStates(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := NewBreaker(BreakerOptions{})
 		var old []func(error)
@@ -128,7 +128,7 @@ func TestBreakerIgnoresOutcomesOfAnOlderEra(t *testing.T) {
 	})
 }
 
-func TestBreakerJudges(t *testing.T) {
+func TestBreaker_Judge(t *testing.T) {
 	for _, c := range []struct {
 		err  error
 		want State
@@ -158,7 +158,7 @@ func TestBreakerJudges(t *testing.T) {
 	}
 }
 
-func TestBreakerIgnoredDoesNotEndARow(t *testing.T) {
+func TestBreaker_IgnoredResultKeepsTheCount(t *testing.T) {
 	b := NewBreaker(BreakerOptions{})
 	for range 4 {
 		try(t, b, errDown)
@@ -169,13 +169,13 @@ func TestBreakerIgnoredDoesNotEndARow(t *testing.T) {
 	wantState(t, b, Open)
 }
 
-func TestBreakerOwnJudge(t *testing.T) {
+func TestBreaker_CustomJudge(t *testing.T) {
 	b := NewBreaker(BreakerOptions{FailureThreshold: 1, Judge: func(error) Judgment { return Succeeded }})
 	try(t, b, errDown)
 	wantState(t, b, Closed)
 }
 
-func TestBreakerSlowAcks(t *testing.T) {
+func TestBreaker_SlowAck(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := NewBreaker(BreakerOptions{FailureThreshold: 2, SlowAck: time.Second})
 		for _, took := range []time.Duration{time.Second, time.Second + 1} {
@@ -196,7 +196,7 @@ func TestBreakerSlowAcks(t *testing.T) {
 	})
 }
 
-// A trial that is ignored gives its place back.
+// A trial with an ignored result frees its place.
 func TestBreaker_IgnoredTrialFreesItsPlace(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := NewBreaker(BreakerOptions{})
@@ -220,7 +220,7 @@ func TestBreaker_IgnoredTrialFreesItsPlace(t *testing.T) {
 	})
 }
 
-func TestBreakerOnStateChange(t *testing.T) {
+func TestBreaker_OnStateChange(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var b *Breaker
 		var heard []string
@@ -228,7 +228,7 @@ func TestBreakerOnStateChange(t *testing.T) {
 			heard = append(heard, fmt.Sprintf("%v→%v", from, to))
 			b.State() // no lock is held
 			b.Stats()
-			if to == HalfOpen { // nor does it matter that this changes the state
+			if to == HalfOpen { // the callback changes the state
 				try(t, b, errDown)
 			}
 		}})
@@ -272,7 +272,7 @@ func TestBreaker_BlockedOnStateChange(t *testing.T) {
 	})
 }
 
-func TestBreakerConcurrently(t *testing.T) {
+func TestBreaker_Concurrent(t *testing.T) {
 	b := NewBreaker(BreakerOptions{RecoveryTimeout: time.Microsecond, OnStateChange: func(State, State) {}})
 	var wg sync.WaitGroup
 	for w := range 8 {
@@ -326,7 +326,7 @@ func BenchmarkAllow(b *testing.B) {
 	}
 }
 
-func TestBreakerThatOpensAndClosesAtOnce(t *testing.T) {
+func TestBreaker_ThresholdsOfOne(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := NewBreaker(BreakerOptions{FailureThreshold: 1, SuccessesToClose: 1})
 		try(t, b, errDown)
@@ -337,8 +337,8 @@ func TestBreakerThatOpensAndClosesAtOnce(t *testing.T) {
 	})
 }
 
-// TestBreakerTellsOfTrialsWhenTheyBegin, and not when they end.
-func TestBreakerTellsOfTrialsWhenTheyBegin(t *testing.T) {
+// OnStateChange is called with HalfOpen when the first trial begins, not when it ends.
+func TestBreaker_ReportsHalfOpenAtTheFirstTrial(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var last State
 		b := NewBreaker(BreakerOptions{OnStateChange: func(_, to State) { last = to }})
@@ -352,7 +352,7 @@ func TestBreakerTellsOfTrialsWhenTheyBegin(t *testing.T) {
 	})
 }
 
-func TestOpenErrorSaysWhen(t *testing.T) {
+func TestOpenError_Text(t *testing.T) {
 	if got := (&OpenError{RetryAfter: time.Second}).Error(); !strings.Contains(got, "open; try again in 1s") {
 		t.Error(got)
 	}
@@ -362,7 +362,7 @@ func TestOpenErrorSaysWhen(t *testing.T) {
 }
 
 // The longest timeout does not overflow.
-func TestARecoveryTimeoutForEver(t *testing.T) {
+func TestBreaker_LongestRecoveryTimeout(t *testing.T) {
 	b := NewBreaker(BreakerOptions{FailureThreshold: 1, RecoveryTimeout: math.MaxInt64})
 	done, err := b.Allow()
 	if err != nil {

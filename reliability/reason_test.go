@@ -5,7 +5,7 @@ import (
 	"testing"
 )
 
-// By class; the classes of all 43 codes of MQTT 5 table 2-6.
+// The classes of all 43 codes of MQTT 5, table 2-6.
 var classesOfReasons = map[Class][]byte{
 	Success:       {0x00, 0x01, 0x02, 0x04, 0x10, 0x11, 0x18, 0x19},
 	Transient:     {0x80, 0x83, 0x88, 0x8B, 0x8D, 0x98, 0xA0},
@@ -20,7 +20,7 @@ var classesOfReasons = map[Class][]byte{
 	Takeover:      {0x8E},
 }
 
-func TestEveryReasonCodeHasAClassAndAName(t *testing.T) {
+func TestClassify_EveryReasonCode(t *testing.T) {
 	defined := map[byte]bool{}
 	names := map[string]byte{}
 	for class, codes := range classesOfReasons {
@@ -63,7 +63,7 @@ func TestEveryReasonCodeHasAClassAndAName(t *testing.T) {
 	}
 }
 
-func TestWhatClassesMean(t *testing.T) {
+func TestClass_CountsAndRetryable(t *testing.T) {
 	for class := range classesOfReasons {
 		counts := class == Transient || class == Busy || class == Quota
 		if class.Counts() != counts || class.Retryable() != (counts || class == Session) {
