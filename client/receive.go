@@ -50,19 +50,20 @@ func (c *Client) handle(ctx context.Context, d *inbox.Delivery[*Message]) error 
 	}()
 	for ; done < len(routes); done++ {
 		if err := routes[done].Value.Handle(ctx, m); err != nil {
-			return handlerError(err)
+			return err
 		}
 	}
 	return nil
 }
 
-// handlerError gives a refusal the form that the inbox knows.
-func handlerError(err error) error {
+// refusal returns the reason code and reason string with which an error of a handler
+// refuses the message.
+func refusal(err error) (code byte, reason string, refused bool) {
 	var r *Refusal
-	if errors.As(err, &r) {
-		return &inbox.Refusal{Code: r.Code, Reason: r.Reason, Err: err}
+	if !errors.As(err, &r) {
+		return 0, "", false
 	}
-	return err
+	return r.Code, r.Reason, true
 }
 
 // newInbox returns the inbox of a client whose session exists.
@@ -70,7 +71,7 @@ func (c *Client) newInbox() *inbox.Inbox[*Message] {
 	r := &c.cfg.Receiving
 	cfg := inbox.Config[*Message]{
 		Session: c.session, Observer: inboxObserver{c}, Guard: &c.guard,
-		Handle: c.handle, Workers: r.Concurrency, Attempts: r.HandlerAttempts, Backoff: r.HandlerBackoff.Delay,
+		Handle: c.handle, Refusal: refusal, Workers: r.Concurrency, Attempts: r.HandlerAttempts, Backoff: r.HandlerBackoff.Delay,
 		QoS0Queue: r.QoS0QueueSize, StallTimeout: c.cfg.Connection.AckTimeout,
 		MaxBytes: max(int64(r.MaxBufferedBytes), int64(c.cfg.Connection.MaximumPacketSize)),
 		Dedupe:   r.Dedupe, DedupeKey: c.dedupeKey, Owner: c.cfg.ClientID,
@@ -138,9 +139,6 @@ func streamKey(publisher, topic string) string { return publisher + "\x00" + top
 type inboxObserver struct{ *Client }
 
 func (o inboxObserver) HandlerFailed(m *Message, err error, refused bool) {
-	if r, ok := err.(*inbox.Refusal); ok {
-		err = r.Err
-	}
 	o.event(HandlerFailed{Message: m, Err: panicError(err), Refused: refused})
 }
 
@@ -148,23 +146,12 @@ func (o inboxObserver) Unhandled(m *Message)  { o.event(Unhandled{Message: m}) }
 func (o inboxObserver) StoreFailed(err error) { o.storeFailed(panicError(err)) }
 
 func (o inboxObserver) Gap(g ordering.Gap) {
-	if f := o.cfg.Receiving.Ordering.OnGap; f != nil {
-		o.logPanic("Ordering.OnGap", callback.Try(func() { f(g) }))
-	}
 	publisher, topic, _ := strings.Cut(g.Key, "\x00")
 	o.event(Gap{Publisher: publisher, Topic: topic, Epoch: g.Epoch, From: g.From, To: g.To})
 }
 
-func (o inboxObserver) NewEpoch(stream string, before, after uint64) {
-	if f := o.cfg.Receiving.Ordering.OnEpoch; f != nil {
-		o.logPanic("Ordering.OnEpoch", callback.Try(func() { f(stream, before, after) }))
-	}
-}
-
-func (o inboxObserver) logPanic(name string, p *callback.Panic) {
-	if p != nil {
-		o.cfg.Logger.Error("function of the application panicked", "function", name, "error", p, "stack", string(p.Stack))
-	}
+func (o inboxObserver) CallbackFailed(err error) {
+	o.cfg.Logger.Error("function of ReceivingConfig.Ordering failed", "error", err)
 }
 
 func (o inboxObserver) Stalled(bytes int64, leaving bool) {

@@ -98,7 +98,7 @@ func TestBudget_AlwaysHasRoomForOneMessage(t *testing.T) {
 
 // Handlers wait for something that the reader reaches only after the messages that
 // have no room. When reading has stalled for StallTimeout, the messages are left to the
-// server, and the reader goes on. They come again when half of the budget is free, and
+// server, and the reader goes on. They are redelivered when half of the budget is free, and
 // in order.
 func TestBudget_LeavesMessagesWhenHandlersWaitForTheReader(t *testing.T) {
 	for _, qos := range []byte{1, 2} {

@@ -2,6 +2,7 @@ package inbox
 
 import (
 	"context"
+	"errors"
 	"sync/atomic"
 	"time"
 
@@ -21,12 +22,15 @@ type Config[M any] struct {
 	MaxBytes     int64         // of received messages, see Size
 	StallTimeout time.Duration // how long reading stops while messages take MaxBytes
 
-	// Handle calls the handlers of a message. It returns nil if they accepted it,
-	// ErrUnhandled if there are none, and a *Refusal to refuse it. After any other
-	// error it is called again after Backoff, up to Attempts times.
+	// Handle calls the handlers of a message. It returns nil if they accepted it, and
+	// ErrUnhandled if the message has none. After any other error it is called again,
+	// after Backoff, up to Attempts times.
 	Handle   func(ctx context.Context, d *Delivery[M]) error
 	Attempts int
 	Backoff  func(attempt int) time.Duration // before attempt+2
+	// Refusal reports whether an error of Handle refuses the message, and with which
+	// reason code and reason string.
+	Refusal func(err error) (code byte, reason string, refused bool)
 
 	Dedupe    dedupe.Cache   // nil: none
 	Owner     string         // of claims in Dedupe
@@ -41,6 +45,9 @@ type Config[M any] struct {
 	Guard    *callback.Guard // knows the goroutines on which functions of the application run
 }
 
+// ErrUnhandled is returned by Config.Handle for a message without handlers.
+var ErrUnhandled = errors.New("client: no handler for this topic")
+
 // Observer receives facts. Its methods must not block, and must not call the
 // Inbox. All but Stalled are called on the goroutines of workers.
 type Observer[M any] interface {
@@ -48,7 +55,8 @@ type Observer[M any] interface {
 	HandlerFailed(m M, err error, refused bool)
 	Unhandled(m M)
 	Gap(ordering.Gap)
-	NewEpoch(stream string, before, after uint64)
+	// CallbackFailed reports a panic of a function in Ordering.
+	CallbackFailed(err error)
 	// StoreFailed reports an error of Dedupe, or of the session's store.
 	StoreFailed(err error)
 	// Stalled reports that reading stops, or goes on without taking messages:

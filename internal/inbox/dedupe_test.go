@@ -11,7 +11,6 @@ import (
 	"time"
 
 	"github.com/mooring-mqtt/mooring/dedupe"
-	"github.com/mooring-mqtt/mooring/internal/inbox"
 	"github.com/mooring-mqtt/mooring/ordering"
 )
 
@@ -50,7 +49,7 @@ func TestInbox_SuppressesDuplicates(t *testing.T) {
 
 // Copies of a message that is being handled share its outcome, and take no bytes.
 func TestInbox_CopiesShareTheOutcome(t *testing.T) {
-	for outcome, ack := range map[error]string{nil: "", &inbox.Refusal{Code: 0x97, Reason: "full"}: " 0x97 full"} {
+	for outcome, ack := range map[error]string{nil: "", &refused{code: 0x97, reason: "full"}: " 0x97 full"} {
 		t.Run(fmt.Sprint(outcome), func(t *testing.T) {
 			inBubble(t, cached(dedupe.NewMemory(dedupe.Options{})), func(r *rig) {
 				r.server.connect()
@@ -79,7 +78,7 @@ func TestInbox_CopiesShareTheOutcome(t *testing.T) {
 	}
 }
 
-// While another owner has the key, the message and those behind it with its ordering
+// While another owner has the key, the message and later ones with its ordering
 // key wait, and the worker handles others.
 func TestInbox_WaitsForAnotherOwnerWithoutItsWorker(t *testing.T) {
 	for _, commits := range []bool{true, false} {
@@ -198,6 +197,32 @@ func TestInbox_WaitsForACacheThatFails(t *testing.T) {
 				}
 				if failures != 5 || fmt.Sprint(handled) != "[handled 3 handled 1 handled 2]" {
 					t.Errorf("%d failures, %v", failures, handled)
+				}
+			})
+		})
+	}
+}
+
+// The same for DedupeKey.
+func TestInbox_WaitsForADedupeKeyThatFails(t *testing.T) {
+	for _, name := range []string{"panic", "Goexit"} {
+		t.Run(name, func(t *testing.T) {
+			calls := 0
+			inBubble(t, func(cfg *config) {
+				cached(dedupe.NewMemory(dedupe.Options{}))(cfg)
+				cfg.DedupeKey = func(m *message) string {
+					if calls++; calls <= 2 {
+						ways[name]()
+					}
+					return m.ID
+				}
+			}, func(r *rig) {
+				r.server.connect()
+				r.send(same("k", 1, 1, 2)...)
+				time.Sleep(time.Minute)
+				r.wantAcks("1", "2")
+				if st := r.box.Stats(); st.Handled != 1 || st.Duplicates != 1 || st.Bytes != 0 {
+					t.Errorf("%+v", st)
 				}
 			})
 		})

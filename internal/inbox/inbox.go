@@ -1,5 +1,5 @@
 // Package inbox takes received messages from the session to their handlers, and back
-// as acknowledgements. It is generic over the message, and knows nothing of topics and
+// as acknowledgements. It is generic over the message, and does not know topics and
 // handlers.
 //
 // The steps of a message, in the order of this file:
@@ -14,6 +14,7 @@ package inbox
 import (
 	"errors"
 	"hash/maphash"
+	"strings"
 
 	"github.com/mooring-mqtt/mooring/dedupe"
 	"github.com/mooring-mqtt/mooring/internal/callback"
@@ -101,10 +102,10 @@ func (w *worker[M]) resume(err error) {
 func (w *worker[M]) step() bool {
 	switch {
 	case w.ready.len() > 0:
-		if next := w.ready.pop(); next.report != nil {
-			next.report()
-		} else {
+		if next := w.ready.pop(); next.report == nil {
 			w.handle(next.item)
+		} else if p := callback.Try(next.report); p != nil {
+			w.cfg.Observer.CallbackFailed(p)
 		}
 	case w.items.len() > 0:
 		w.claim(w.items.pop())
@@ -124,8 +125,14 @@ func (w *worker[M]) claim(item Item[M]) {
 	if w.waiting.behind(item) {
 		return
 	}
+	w.current = Delivery[M]{Item: item}
 	if item.key == "" && w.cfg.Dedupe != nil {
-		if item.key = w.cfg.DedupeKey(item.Message); item.key != "" && !w.keys.join(item.key, item.In) {
+		err := w.do(inBegin, func() error { item.key = w.cfg.DedupeKey(item.Message); return nil })
+		switch {
+		case err != nil:
+			w.claimed(dedupe.Claim{}, 0, err)
+			return
+		case item.key != "" && !w.keys.join(item.key, item.In):
 			w.Counters.Duplicates.Add(1)
 			w.free(item.Size)
 			return
@@ -135,7 +142,7 @@ func (w *worker[M]) claim(item Item[M]) {
 		w.arrange(item)
 		return
 	}
-	w.current = Delivery[M]{Item: item}
+	w.current.Item = item
 	var c dedupe.Claim
 	var v dedupe.Verdict
 	err := w.do(inBegin, func() (err error) {
@@ -208,7 +215,6 @@ func (w *worker[M]) attempt() {
 // if the handler is to be called again.
 func (w *worker[M]) settle(err error) (again bool) {
 	d, n := &w.current, &w.Counters
-	var refusal *Refusal
 	switch {
 	case err == nil:
 		n.Handled.Add(1)
@@ -222,13 +228,13 @@ func (w *worker[M]) settle(err error) (again bool) {
 	case w.handling.Err() != nil:
 		return false // not acknowledged: the server sends it again
 	}
-	refused := errors.As(err, &refusal)
+	code, reason, refused := w.cfg.Refusal(err)
 	last := refused || d.Attempt >= w.cfg.Attempts
 	n.Failed.Add(1)
 	w.cfg.Observer.HandlerFailed(d.Message, err, last)
 	switch {
 	case refused:
-		w.refuse(d.Item, refusal.code(), refusal.text())
+		w.refuse(d.Item, code, reason)
 	case last:
 		w.refuse(d.Item, wire.ReasonUnspecifiedError, "handler failed")
 	default:
@@ -257,14 +263,22 @@ func (w *worker[M]) committed(err error) {
 	w.acknowledge(w.current.Item, wire.ReasonSuccess, "")
 }
 
-// refuse gives the claim of a message back, and acknowledges it with a reason code.
-func (w *worker[M]) refuse(item Item[M], code byte, text string) {
+// maxReason limits the reason string of a refusal, in bytes.
+const maxReason = 1024
+
+// refuse gives the claim of a message back, and acknowledges it with a reason code and
+// a reason string that MQTT can carry [MQTT-1.5.4-1] [MQTT-1.5.4-2].
+func (w *worker[M]) refuse(item Item[M], code byte, reason string) {
 	w.Counters.Refused.Add(1)
 	if item.key != "" {
 		c := w.keys.claim(item.key)
 		callback.Try(func() { _ = w.cfg.Dedupe.Abort(w.finishing, c) }) // else its lease ends it
 	}
-	w.acknowledge(item, code, text)
+	reason = strings.ReplaceAll(strings.ToValidUTF8(reason, "\uFFFD"), "\x00", "")
+	if len(reason) > maxReason {
+		reason = strings.ToValidUTF8(reason[:maxReason], "")
+	}
+	w.acknowledge(item, max(code, wire.ReasonUnspecifiedError), reason) // the session replaces invalid codes
 }
 
 // acknowledge finishes a message and its copies. The session sends acknowledgements in

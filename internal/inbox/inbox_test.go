@@ -79,10 +79,10 @@ func TestInbox_RetriesAndRefuses(t *testing.T) {
 		{"an error is retried", []error{no, no}, "1", []string{"failed 1 no refused=false", "failed 1 no refused=false", "handled 1"}, 2 * time.Second},
 		{"the last attempt refuses", []error{no, no, no}, "1 0x80 handler failed",
 			[]string{"failed 1 no refused=false", "failed 1 no refused=false", "failed 1 no refused=true"}, 2 * time.Second},
-		{"a refusal is not retried", []error{fmt.Errorf("wrapped: %w", &inbox.Refusal{Code: 0x87, Reason: "not you"})}, "1 0x87 not you",
-			[]string{"failed 1 wrapped: message refused with reason code 0x87: not you refused=true"}, 0},
-		{"a code that PUBACK does not have", []error{&inbox.Refusal{Code: 0x9C}}, "1 0x80 ", []string{"failed 1 message refused with reason code 0x9C:  refused=true"}, 0},
-		{"a code of success", []error{&inbox.Refusal{}}, "1 0x80 ", []string{"failed 1 message refused with reason code 0x00:  refused=true"}, 0},
+		{"a refusal is not retried", []error{fmt.Errorf("wrapped: %w", &refused{code: 0x87, reason: "not you"})}, "1 0x87 not you",
+			[]string{"failed 1 wrapped: refused refused=true"}, 0},
+		{"a code that PUBACK does not have", []error{&refused{code: 0x9C}}, "1 0x80 ", []string{"failed 1 refused refused=true"}, 0},
+		{"a code of success", []error{&refused{}}, "1 0x80 ", []string{"failed 1 refused refused=true"}, 0},
 		{"no handler", []error{inbox.ErrUnhandled}, "1 0x83 no handler for this topic", []string{"unhandled 1"}, 0},
 	} {
 		for _, qos := range []byte{1, 2} {
@@ -121,7 +121,7 @@ func TestInbox_SendsOnlyReasonStringsThatMQTTAllows(t *testing.T) {
 	} {
 		inBubble(t, nil, func(r *rig) {
 			r.server.connect()
-			r.send(with(on("t", 1, 1)[0], func(context.Context, *delivery) error { return &inbox.Refusal{Code: 0x83, Reason: tt.text} }))
+			r.send(with(on("t", 1, 1)[0], func(context.Context, *delivery) error { return &refused{code: 0x83, reason: tt.text} }))
 			r.wantAcks("1 0x83 " + tt.want)
 		})
 	}
@@ -329,6 +329,28 @@ func TestInbox_RestoresTheOrder(t *testing.T) {
 			})
 		})
 	}
+	t.Run("functions of the application", func(t *testing.T) {
+		var calls []string
+		inBubble(t, func(cfg *config) {
+			cfg.Workers = 1
+			cfg.Position = func(m *message) (string, uint64, uint64) { return m.Stream, 1 + m.Seq/10, m.Seq % 10 }
+			cfg.Ordering = &ordering.Options{
+				GapTimeout: time.Second,
+				OnGap:      func(g ordering.Gap) { calls = append(calls, fmt.Sprint("gap ", g.From)); panic("boom") },
+				OnEpoch:    func(_ string, from, to uint64) { calls = append(calls, fmt.Sprint("epoch ", from, to)) },
+			}
+		}, func(r *rig) {
+			r.server.connect()
+			r.send(numbered(1, 1), numbered(2, 3))
+			time.Sleep(2 * time.Second)
+			r.send(numbered(3, 11))
+			r.wantAcks("1", "2", "3")
+			got := r.facts.take()
+			if len(got) != 5 || got[1] != "gap s 2-2" || !strings.Contains(got[2], "boom") || fmt.Sprint(calls) != "[gap 2 epoch 1 2]" {
+				t.Errorf("reported %q, called %q", got, calls)
+			}
+		})
+	})
 	t.Run("restored", func(t *testing.T) {
 		inBubble(t, func(cfg *config) { cfg.Ordering = &ordering.Options{} }, func(r *rig) {
 			r.box.Restore("t", "s", 1, 7)

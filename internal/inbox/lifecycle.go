@@ -44,16 +44,24 @@ func New[M any](cfg Config[M]) *Inbox[M] {
 	return b
 }
 
-// orderingOptions are Config.Ordering. Gaps are reported after the messages before
-// them were handled.
+// orderingOptions returns Config.Ordering with functions that are called in order with
+// the handlers.
 func (w *worker[M]) orderingOptions() ordering.Options {
 	o := *w.cfg.Ordering
+	onGap, onEpoch := o.OnGap, o.OnEpoch
 	o.OnGap = func(g ordering.Gap) {
 		w.Counters.Gaps.Add(1)
-		w.ready.push(ready[M]{report: func() { w.cfg.Observer.Gap(g) }})
+		w.ready.push(ready[M]{report: func() {
+			w.cfg.Observer.Gap(g)
+			if onGap != nil {
+				onGap(g)
+			}
+		}})
 	}
-	o.OnEpoch = func(stream string, before, after uint64) {
-		w.ready.push(ready[M]{report: func() { w.cfg.Observer.NewEpoch(stream, before, after) }})
+	if onEpoch != nil {
+		o.OnEpoch = func(stream string, before, after uint64) {
+			w.ready.push(ready[M]{report: func() { onEpoch(stream, before, after) }})
+		}
 	}
 	return o
 }

@@ -12,7 +12,6 @@ import (
 	"time"
 
 	"github.com/mooring-mqtt/mooring/dedupe"
-	"github.com/mooring-mqtt/mooring/internal/inbox"
 	"github.com/mooring-mqtt/mooring/ordering"
 )
 
@@ -134,7 +133,7 @@ func (h *history) handle(ctx context.Context, d *delivery, limit int64) error {
 		runtime.Goexit()
 	case 3:
 		h.refuse(m, true)
-		return &inbox.Refusal{Code: 0x97}
+		return &refused{code: 0x97}
 	}
 	h.accept(m)
 	return nil

@@ -2,6 +2,7 @@ package inbox_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync"
 	"testing"
@@ -77,7 +78,7 @@ func (r *rig) start(edit func(*inbox.Config[*message])) {
 		Attempts: 3, Backoff: func(int) time.Duration { return time.Second }, Owner: "me",
 		DedupeKey: func(m *message) string { return m.ID },
 		Position:  func(m *message) (string, uint64, uint64) { return m.Stream, 1, m.Seq },
-		Observer:  r.facts, Guard: r.guard,
+		Observer:  r.facts, Guard: r.guard, Refusal: refusal,
 		Handle: func(ctx context.Context, d *inbox.Delivery[*message]) error {
 			if f := d.Message.InHandler; f != nil {
 				if err := f(ctx, d); err != nil {
@@ -154,7 +155,23 @@ func (r *rig) wantFacts(want ...string) {
 	}
 }
 
-// facts is an Observer that records what it is told, and what handlers accepted.
+// refused is an error that refuses a message.
+type refused struct {
+	code   byte
+	reason string
+}
+
+func (r *refused) Error() string { return "refused" }
+
+func refusal(err error) (code byte, reason string, is bool) {
+	var r *refused
+	if !errors.As(err, &r) {
+		return 0, "", false
+	}
+	return r.code, r.reason, true
+}
+
+// facts is an Observer that records facts, and what handlers accepted.
 type facts struct {
 	onUnhandled func() // nil: nothing
 
@@ -184,10 +201,10 @@ func (f *facts) Unhandled(m *message) {
 		f.onUnhandled()
 	}
 }
-func (f *facts) Gap(g ordering.Gap)                 { f.add("gap %s %d-%d", g.Key, g.From, g.To) }
-func (f *facts) NewEpoch(s string, from, to uint64) { f.add("epoch %s %d %d", s, from, to) }
-func (f *facts) StoreFailed(err error)              { f.add("store: %v", err) }
-func (f *facts) Stalled(_ int64, leaving bool)      { f.add("stalled leaving=%v", leaving) }
+func (f *facts) Gap(g ordering.Gap)            { f.add("gap %s %d-%d", g.Key, g.From, g.To) }
+func (f *facts) CallbackFailed(err error)      { f.add("callback: %v", err) }
+func (f *facts) StoreFailed(err error)         { f.add("store: %v", err) }
+func (f *facts) Stalled(_ int64, leaving bool) { f.add("stalled leaving=%v", leaving) }
 
 // store is a session.Store that outlives the process.
 type store struct{ seen map[uint16]bool }

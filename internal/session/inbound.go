@@ -245,7 +245,7 @@ func (g *Generation) pubrel(a wire.Ack) error {
 		return nil
 	}
 	// The identifier must be free, durably, before the server learns it. Otherwise a new
-	// message under it would be taken for the old one.
+	// message under it would be mistaken for the old one.
 	if err := s.cfg.Store.Cleared(a.PacketID); err != nil {
 		return err
 	}

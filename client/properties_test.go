@@ -6,9 +6,8 @@ import (
 	"github.com/mooring-mqtt/mooring/internal/wire"
 )
 
-// Numbers that are none, or too large for one, must not make a message that no
-// other can follow.
-func TestStampsThatAreNoNumbersCountAsNotSequenced(t *testing.T) {
+// An invalid or too large number must not make a message that no other can follow.
+func TestReceived_TakesInvalidNumbersAsNotSequenced(t *testing.T) {
 	for _, text := range []string{"", "x", "-1", "1.5", "18446744073709551616", "99999999999999999999999"} {
 		m := received(&wire.Publish{Topic: "t", User: []wire.UserProperty{
 			{Key: propPublisher, Value: "p"}, {Key: propEpoch, Value: text}, {Key: propSeq, Value: text}}})

@@ -8,8 +8,7 @@ import (
 	"github.com/mooring-mqtt/mooring/internal/wire"
 )
 
-// The user properties that carry a message's identity; docs/wire.md has them
-// for other languages.
+// The user properties that carry the identity of a message, see docs/wire.md.
 const (
 	propID        = "m-id"
 	propPublisher = "m-pub"
@@ -62,7 +61,8 @@ func (m *Message) packet() wire.Publish {
 	return p
 }
 
-// received is the Message in p; identity is lifted out of its user properties.
+// received returns the Message that p carries. Its identity is taken out of the user
+// properties.
 func received(p *wire.Publish) *Message {
 	m := &Message{
 		Topic: p.Topic, Payload: p.Payload, QoS: QoS(p.QoS), Retain: p.Retain, Duplicate: p.Dup,
@@ -70,7 +70,7 @@ func received(p *wire.Publish) *Message {
 		ContentType: p.ContentType, ResponseTopic: p.ResponseTopic, CorrelationData: p.CorrelationData,
 		PayloadIsUTF8: p.PayloadFormat == 1, SubscriptionIDs: p.SubscriptionIDs,
 	}
-	own := p.User[:0]
+	others := p.User[:0]
 	for _, u := range p.User {
 		switch u.Key {
 		case propID:
@@ -82,17 +82,17 @@ func received(p *wire.Publish) *Message {
 		case propSeq:
 			m.Origin.Seq = number(u.Value)
 		default:
-			own = append(own, u)
+			others = append(others, u)
 		}
 	}
-	if len(own) > 0 {
-		m.UserProperties = own
+	if len(others) > 0 {
+		m.UserProperties = others
 	}
 	return m
 }
 
-// number reads a decimal number; what is none counts as 0, which is not
-// sequenced.
+// number returns a decimal number. Text that is not a valid number is 0: the message
+// is not sequenced.
 func number(text string) uint64 {
 	n, err := strconv.ParseUint(text, 10, 64)
 	if err != nil {
