@@ -3,15 +3,17 @@ package client
 import (
 	"iter"
 	"sync"
+
+	"github.com/mooring-mqtt/mooring/internal/notify"
 )
 
-// changes hands what happens to readers, each with a queue of its own that has a
-// limit: a reader that is too slow gets one marker in place of what it missed, and
-// holds nobody up.
+// changes gives what happens to readers, each with a bounded queue. A reader that is
+// too slow gets one marker in place of what it missed, and delays nobody.
 type changes[T any] struct {
 	limit  int
 	missed func(n int) T // makes the marker
 
+	changed notify.Broadcast // something was pushed, or it is closed
 	mu      sync.Mutex
 	readers map[*reader[T]]struct{}
 	closed  bool
@@ -19,45 +21,37 @@ type changes[T any] struct {
 
 type reader[T any] struct {
 	queue  []T
-	missed int           // that are not told; what is in queue came after them
-	loops  int           // that read
-	signal chan struct{} // there is something, or it is closed
+	missed int // dropped before what is in queue
+	loops  int // that read
 }
 
-// push tells all readers.
+// push gives v to all readers.
 func (c *changes[T]) push(v T) {
 	c.mu.Lock()
-	defer c.mu.Unlock()
 	for r := range c.readers {
 		if len(r.queue) >= c.limit {
 			r.missed += len(r.queue) + 1
-			clear(r.queue)
-			r.queue = r.queue[:0]
+			r.queue = nil
 		} else {
 			r.queue = append(r.queue, v)
 		}
-		r.wake()
 	}
+	c.mu.Unlock()
+	c.changed.Notify()
 }
 
-func (r *reader[T]) wake() {
-	select {
-	case r.signal <- struct{}{}:
-	default:
-	}
-}
-
-// read adds a reader and returns what it reads: all that is pushed from now on. The
-// sequence ends when changes is closed and everything was read. It is for one loop,
-// and when that ends the reader is gone; a loop behind it gets what is pushed from
-// then on, and two at a time share what comes.
+// read adds a reader and returns what is pushed from now on, until changes is closed
+// and everything was read. The sequence is for one loop, whose end removes the reader.
+// A later loop gets what is pushed from its start on, and two loops at a time share
+// what comes.
 func (c *changes[T]) read() iter.Seq[T] {
-	r := &reader[T]{signal: make(chan struct{}, 1)}
+	r := &reader[T]{}
 	c.join(r, 0)
 	return func(yield func(T) bool) {
 		c.join(r, 1)
 		defer c.leave(r)
 		for {
+			changed := c.changed.Changed()
 			c.mu.Lock()
 			list, missed, closed := r.queue, r.missed, c.closed
 			r.queue, r.missed = nil, 0
@@ -70,13 +64,10 @@ func (c *changes[T]) read() iter.Seq[T] {
 					return
 				}
 			}
-			switch {
-			case missed > 0 || len(list) > 0:
-			case closed:
+			if closed {
 				return
-			default:
-				<-r.signal
 			}
+			<-changed
 		}
 	}
 }
@@ -84,8 +75,7 @@ func (c *changes[T]) read() iter.Seq[T] {
 func (c *changes[T]) join(r *reader[T], loops int) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	r.loops += loops
-	if c.closed {
+	if r.loops += loops; c.closed {
 		return
 	}
 	if c.readers == nil {
@@ -98,20 +88,16 @@ func (c *changes[T]) join(r *reader[T], loops int) {
 func (c *changes[T]) leave(r *reader[T]) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if r.loops--; r.loops > 0 {
-		r.wake() // the signal may have been meant for the other
-		return
+	if r.loops--; r.loops == 0 {
+		delete(c.readers, r)
+		r.queue, r.missed = nil, 0
 	}
-	delete(c.readers, r)
-	r.queue, r.missed = nil, 0
 }
 
 // close ends all sequences.
 func (c *changes[T]) close() {
 	c.mu.Lock()
-	defer c.mu.Unlock()
 	c.closed = true
-	for r := range c.readers {
-		r.wake()
-	}
+	c.mu.Unlock()
+	c.changed.Notify()
 }

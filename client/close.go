@@ -156,7 +156,7 @@ func (c *Client) teardown(started, clean bool) {
 		}
 		if up := c.current(); up != nil && clean {
 			c.within(up, l.sending.Wait)
-			c.views.close()
+			c.views.end()
 			c.endSubscriptions(up)
 			c.disconnect(up)
 		}
@@ -166,8 +166,8 @@ func (c *Client) teardown(started, clean bool) {
 		l.acknowledging.Wait()
 		l.connecting.Wait()
 	}
-	c.views.close()
-	c.views.wait(l.timeLeft())
+	c.views.end()
+	c.views.awaitCalls(l.timeLeft())
 	c.outbox.Close(safe.Unknown(context.Cause(l.ending))) // the store keeps the messages
 	if c.cfg.Store.Custom == nil {
 		l.closeErr = c.store.Close()

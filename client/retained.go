@@ -3,15 +3,15 @@ package client
 import (
 	"context"
 	"fmt"
-	"sync"
+	"slices"
 	"time"
 
 	"github.com/mooring-mqtt/mooring/internal/retained"
 )
 
-// SetRetained publishes payload as the retained message of topic: the server gives
-// it to everyone who subscribes from then on. It is a durable Publish at QoS 1; for
-// other properties call that, with Retain set.
+// SetRetained publishes payload as the retained message of topic, which the server
+// sends to new subscribers. It is a durable Publish at QoS 1; for other properties
+// call Publish with Retain set.
 func (c *Client) SetRetained(ctx context.Context, topic string, payload []byte) (*Delivery, error) {
 	if len(payload) == 0 {
 		return nil, &FieldError{Field: "Payload", Problem: "is empty, which clears a retained message [MQTT-3.3.1-6]; call ClearRetained if that is meant"}
@@ -19,20 +19,20 @@ func (c *Client) SetRetained(ctx context.Context, topic string, payload []byte) 
 	return c.Publish(ctx, Message{Topic: topic, Payload: payload, QoS: AtLeastOnce, Retain: true})
 }
 
-// ClearRetained takes the retained message of topic back. Who has subscribed hears
-// of an empty message. It is a durable Publish at QoS 1.
+// ClearRetained removes the retained message of topic. Present subscribers get an
+// empty message. It is a durable Publish at QoS 1.
 func (c *Client) ClearRetained(ctx context.Context, topic string) (*Delivery, error) {
 	return c.Publish(ctx, Message{Topic: topic, QoS: AtLeastOnce, Retain: true})
 }
 
-// RetainedOptions bound what is fetched or mirrored. The zero value is useful.
+// RetainedOptions limit what is fetched or mirrored. The zero value is useful.
 type RetainedOptions struct {
 	MaxMessages int // default 100,000
 	MaxBytes    int // of topics, payloads and properties in memory; default 64 MiB
-	// Silence is how long nothing must come until that counts as the end, where no
-	// marker tells it; ten times that where the marker is under way. Default 1 s.
+	// Silence is how long nothing must come until that counts as the end, if no
+	// marker is on its way; otherwise ten times as long. Default 1 s.
 	Silence time.Duration
-	// Queue is how many changes a reader of a RetainedView may be behind. Default
+	// Queue is how many changes wait for a reader of RetainedView.Changes. Default
 	// 1,024.
 	Queue int
 }
@@ -45,38 +45,38 @@ func (o RetainedOptions) withDefaults() RetainedOptions {
 	return o
 }
 
-// RetainedLimitError says that more is retained than RetainedOptions allow.
+// RetainedLimitError is returned when more is retained than RetainedOptions allow.
 type RetainedLimitError struct{ Messages, Bytes int } // that were taken
 
 func (e *RetainedLimitError) Error() string {
-	return fmt.Sprintf("client: more is retained than MaxMessages or MaxBytes allow: it ended behind %d messages of %d bytes; use a narrower filter, or raise them", e.Messages, e.Bytes)
+	return fmt.Sprintf("client: more is retained than MaxMessages or MaxBytes allow: %d messages of %d bytes were taken; use a narrower filter, or raise the limit", e.Messages, e.Bytes)
 }
 
-// Retained is what FetchRetained found.
+// Retained is the result of FetchRetained.
 type Retained struct {
-	Messages []*Message // one for each topic, as they came
-	// End says how it is known that these are all: ByMarker, or BySilence, which is
-	// a guess.
+	Messages []*Message // one for each topic, ordered by topic
+	// End is how the end of the retained messages was known: ByMarker, or BySilence,
+	// which is a guess.
 	End SyncEnd
 }
 
-// FetchRetained returns the retained messages of all topics that match filter, as
-// they are at one moment. It waits for a connection, and begins anew on the next
-// one if the link is lost, until ctx ends.
+// FetchRetained returns the retained messages of all topics that match filter. It
+// waits for a connection, and starts again on the next one if the connection is lost,
+// until ctx ends.
 //
-// It subscribes for as long as it takes. A subscription of the program's to the
-// same filter, or one that overlaps, stays as it is and misses nothing: its
-// handlers do not see what is fetched, if the server knows Subscription
-// Identifiers and the program uses no RetainAsPublished; else they may see retained
-// messages again. Messages that are published meanwhile may come to handlers twice
-// at a server without them, or that refuses the marker.
+// It subscribes for the time that it takes. The application's own subscriptions to the
+// same filter, or to one that overlaps, stay as they are and miss nothing. Their
+// handlers do not get the fetched messages if the server has Subscription Identifiers
+// and the application does not use RetainAsPublished; otherwise they may get retained
+// messages again. At a server without Subscription Identifiers, handlers may get
+// messages that are published meanwhile twice.
 //
-// A fetch joins one of the same filter that is about to begin, and waits for one
-// that has begun. A watch or a mirror of the same filter is filled anew along with it.
+// A fetch joins one of the same filter that is about to begin, and waits for one that
+// has begun. A watch or a mirror of the same filter is fetched again along with it.
 //
-// How the end is known: behind the SUBSCRIBE a message goes to a topic of our own,
-// Config.Presence.MarkerTopic, and comes back behind the retained ones. Where the server
-// refuses that, the end is a guess, see Retained.End.
+// To find the end, the client publishes a message to a topic of its own,
+// Config.Presence.MarkerTopic, after its SUBSCRIBE; it comes back after the retained
+// messages. If the server refuses that, the end is a guess, see Retained.End.
 //
 // Errors: *FieldError, *RefusedError (0x9A: the server has no retained messages),
 // *RetainedLimitError, ErrTooManyFilters, ErrClosed, and ctx's cause.
@@ -84,102 +84,20 @@ func (c *Client) FetchRetained(ctx context.Context, filter string, o RetainedOpt
 	if c == nil {
 		return nil, ErrNilClient
 	}
-	if err := checkRetainedFilter(filter); err != nil {
+	v := newRetainedView(o)
+	v.once = true
+	if err := v.open(ctx, c, retained.View{Filter: filter, Silence: v.o.Silence, User: (*mirror)(v)}); err != nil {
 		return nil, err
 	}
-	f := &fetch{o: o.withDefaults(), done: make(chan struct{})}
-	use := &retained.View{Filter: filter, Silence: f.o.Silence, User: f}
-	if c.life.ending.Err() != nil {
-		return nil, ErrClosed
-	}
-	if err := c.views.add(use); err != nil {
-		return nil, ErrTooManyFilters
-	}
-	defer c.views.remove(use)
-	select {
-	case <-f.done:
-	case <-ctx.Done():
+	defer v.Close()
+	end, err := v.Synced(ctx)
+	switch {
+	case ctx.Err() != nil: // which closes v
 		return nil, context.Cause(ctx)
-	case <-c.life.ending.Done():
-		return nil, ErrClosed
+	case err != nil:
+		return nil, err
 	}
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	if f.err != nil {
-		return nil, f.err
-	}
-	return &f.found, nil
-}
-
-// fetch is one FetchRetained.
-type fetch struct {
-	o    RetainedOptions
-	done chan struct{} // closed at the end
-
-	mu    sync.Mutex
-	ended bool
-	bytes int
-	at    map[string]int // where in found a topic is
-	found Retained
-	err   error
-}
-
-func (f *fetch) take(m *Message, from retained.Origin) {
-	if from != retained.Fill || !m.Retain || len(m.Payload) == 0 {
-		return
-	}
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	if f.ended {
-		return
-	}
-	f.bytes += m.size()
-	if i, again := f.at[m.Topic]; again {
-		f.bytes -= f.found.Messages[i].size()
-		f.found.Messages[i] = m
-	} else {
-		if f.at == nil {
-			f.at = map[string]int{}
-		}
-		f.at[m.Topic] = len(f.found.Messages)
-		f.found.Messages = append(f.found.Messages, m)
-	}
-	if len(f.found.Messages) > f.o.MaxMessages || f.bytes > f.o.MaxBytes {
-		f.endLocked(&RetainedLimitError{len(f.found.Messages) - 1, f.bytes - m.size()})
-	}
-}
-
-func (f *fetch) filled(end SyncEnd) (again bool) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	if !f.ended {
-		f.found.End = end
-		f.endLocked(nil)
-	}
-	return false
-}
-
-func (f *fetch) lost(time.Time) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	if !f.ended {
-		f.found, f.at, f.bytes = Retained{}, nil, 0
-	}
-}
-
-func (f *fetch) refill(bool) { f.lost(time.Time{}) }
-
-func (f *fetch) refused(err error) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	if !f.ended {
-		f.endLocked(err)
-	}
-}
-
-func (f *fetch) endLocked(err error) {
-	f.ended, f.err = true, err
-	close(f.done)
+	return &Retained{Messages: slices.Collect(v.All()), End: end}, nil
 }
 
 // userPropertyBytes is what a user property takes in memory, beside its text.

@@ -13,76 +13,86 @@ import (
 	"github.com/mooring-mqtt/mooring/internal/wire"
 )
 
-// RetainedView is a copy of a server's retained messages that is kept up to date;
-// see MirrorRetained. All methods are safe for concurrent use. The Messages that
-// they return are shared: do not change them.
+// RetainedView is a copy of a server's retained messages that is kept up to date, see
+// MirrorRetained. All methods are safe for concurrent use. The Messages that they
+// return are shared: do not change them.
 type RetainedView struct {
 	view
 	o       RetainedOptions
+	once    bool // it is a fetch: nothing but what is retained when it begins
 	changes changes[RetainedChange]
 
-	held    sync.Mutex
-	entries map[string]*retainedEntry
-	bytes   int
-	epoch   int  // counts connections
-	unsure  bool // since the last fetch
-	passes  int  // fetches that ended unsure
-	missing int  // messages that were not taken, since it was synced last
-	dropped uint64
-	expiry  expiry
+	held     sync.Mutex
+	entries  map[string]*retainedEntry
+	bytes    int
+	epoch    int  // counts fetches
+	unsure   bool // a message since the last fetch may or may not be retained
+	passes   int  // fetches that ended unsure
+	missing  int  // messages that were refused in this epoch
+	refusals uint64
+	over     bool
 }
 
 type retainedEntry struct {
 	m       *Message
-	epoch   int       // in which it was last heard of
-	expires time.Time // zero: never
+	epoch   int         // in which it came
+	expires time.Time   // zero: never
+	timer   *time.Timer // removes it then
 }
 
-// RetainedKind says what a RetainedChange tells.
+// RetainedKind is the kind of a RetainedChange.
 type RetainedKind uint8
 
 const (
 	RetainedSet     RetainedKind = iota // Message is the retained message of its topic now
-	RetainedCleared                     // that of Message's topic is gone; Message is the last one
-	RetainedSynced                      // all that the server has retained is known
-	RetainedFull                        // Message is one too many, by RetainedOptions, and not in the view; told once per sync
-	RetainedMissed                      // the reader was too slow; look at All
+	RetainedCleared                     // the topic of Message has no retained message any more; Message is the last one
+	RetainedSynced                      // all messages that the server has retained are known
+	RetainedFull                        // Message exceeds RetainedOptions and is not in the view; reported once per sync
+	RetainedMissed                      // the reader was too slow; read All
 )
 
 // RetainedChange is one change of a RetainedView.
 type RetainedChange struct {
 	Kind    RetainedKind
 	Message *Message
-	Missed  int // how many changes are not told, if Kind is RetainedMissed
+	Missed  int // how many changes were dropped, if Kind is RetainedMissed
 }
 
 // MirrorRetained keeps a copy of the retained messages of all topics that match
 // filter, until ctx ends, the client does, or Close is called. It returns at once;
-// Synced waits. Publications without the RETAIN flag do not change it, but for one
-// thing: where a handler's filter overlaps, what is published in the moment of the
-// fetch may be either, so that is made three times more at most, and then it is taken
-// to be retained. On each connection everything is fetched again, as FetchRetained does,
-// and what is not there any more goes; meanwhile the view is as it was. For subscriptions of the
-// program's, kept sessions, and errors, see FetchRetained and WatchStatus.
+// Synced waits.
+//
+// On each connection everything is fetched again as FetchRetained does, and messages
+// that are no longer retained are removed then; until the end of the fetch the view
+// stays as it was. Publications without the RETAIN flag do not change the view, with
+// one exception: a publication during the fetch, on a topic that a handler's filter
+// matches too, may be retained or not. Then the fetch is repeated, three times at
+// most, after which the publication counts as retained. For the application's
+// subscriptions, kept sessions, and errors, see FetchRetained and WatchStatus.
 func (c *Client) MirrorRetained(ctx context.Context, filter string, o RetainedOptions) (*RetainedView, error) {
 	if c == nil {
 		return nil, ErrNilClient
 	}
-	v := &RetainedView{o: o.withDefaults(), entries: map[string]*retainedEntry{}}
-	v.changes = changes[RetainedChange]{limit: v.o.Queue, missed: func(n int) RetainedChange {
-		return RetainedChange{Kind: RetainedMissed, Missed: n}
-	}}
+	v := newRetainedView(o)
 	use := retained.View{Filter: filter, QoS: byte(AtLeastOnce), RetainAsPublished: true, Silence: v.o.Silence, User: (*mirror)(v)}
-	if err := v.open(ctx, c, use, (*mirror)(v).finish); err != nil {
+	if err := v.open(ctx, c, use); err != nil {
 		return nil, err
 	}
 	return v, nil
 }
 
-// Synced waits until all that the server has retained is known on the present
-// connection, and says how that was known. Errors: ctx's cause, *RefusedError,
-// ErrClosed, and *RetainedLimitError if it was too much, so that the view is not
-// whole.
+func newRetainedView(o RetainedOptions) *RetainedView {
+	v := &RetainedView{o: o.withDefaults(), entries: map[string]*retainedEntry{}}
+	v.changes = changes[RetainedChange]{limit: v.o.Queue, missed: func(n int) RetainedChange {
+		return RetainedChange{Kind: RetainedMissed, Missed: n}
+	}}
+	return v
+}
+
+// Synced waits until all messages that the server has retained are known on the
+// present connection, and returns how their end was known. Errors: ctx's cause,
+// *RefusedError, ErrClosed, and *RetainedLimitError if RetainedOptions did not allow
+// all of them.
 func (v *RetainedView) Synced(ctx context.Context) (SyncEnd, error) {
 	end, err := v.synced(ctx)
 	v.held.Lock()
@@ -104,9 +114,9 @@ func (v *RetainedView) Get(topic string) (_ *Message, ok bool) {
 	return e.m, true
 }
 
-// Match returns the retained messages of the view whose topics match a filter, by
-// topic. Wildcards match as in a subscription: one in the first level does not
-// match topics that begin with $ [MQTT-4.7.2-1].
+// Match returns the retained messages whose topics match a filter, ordered by topic.
+// As in a subscription, a wildcard in the first level does not match topics that
+// begin with $ [MQTT-4.7.2-1].
 func (v *RetainedView) Match(filter string) ([]*Message, error) {
 	if err := checkRetainedFilter(filter); err != nil {
 		return nil, err
@@ -114,15 +124,11 @@ func (v *RetainedView) Match(filter string) ([]*Message, error) {
 	return v.list(func(topic string) bool { return wire.Match(filter, topic) }), nil
 }
 
-// All yields every retained message of the view, by topic, as it is when the loop
-// begins.
+// All yields the retained messages that the view has when the loop begins, ordered by
+// topic.
 func (v *RetainedView) All() iter.Seq[*Message] {
 	return func(yield func(*Message) bool) {
-		for _, m := range v.list(func(string) bool { return true }) {
-			if !yield(m) {
-				return
-			}
-		}
+		slices.Values(v.list(func(string) bool { return true }))(yield)
 	}
 }
 
@@ -138,41 +144,44 @@ func (v *RetainedView) list(want func(topic string) bool) (list []*Message) {
 	return list
 }
 
-// Len is how many messages are in the view. One that has expired goes within a
-// second.
+// Len returns how many messages are in the view.
 func (v *RetainedView) Len() int {
 	v.held.Lock()
 	defer v.held.Unlock()
 	return len(v.entries)
 }
 
-// Refused is how often a message was not taken because of RetainedOptions.
+// Refused returns how many messages RetainedOptions have kept out of the view.
 func (v *RetainedView) Refused() uint64 {
 	v.held.Lock()
 	defer v.held.Unlock()
-	return v.dropped
+	return v.refusals
 }
 
-// Changes returns what changes from this call on, for one loop, which ends when the
-// view does. Up to RetainedOptions.Queue changes wait for that loop from here on.
+// Changes returns the changes from this call on, for one loop, which ends with the
+// view. At most RetainedOptions.Queue changes wait for the loop.
 func (v *RetainedView) Changes() iter.Seq[RetainedChange] { return v.changes.read() }
 
-// Close ends the view. What is in it can still be asked. It is safe in each state.
+// Close ends the view, whose content can still be read. It may be called more than
+// once.
 func (v *RetainedView) Close() { v.close() }
 
 func (e *retainedEntry) expired() bool { return !e.expires.IsZero() && !time.Now().Before(e.expires) }
 
-// mirror is the view as the user of a tap.
+// mirror is the view as a viewUser.
 type mirror RetainedView
 
 func (v *mirror) take(m *Message, from retained.Origin) {
-	if from == retained.Past || from == retained.Live && !m.Retain {
+	if from == retained.Past || from == retained.Live && (!m.Retain || v.once) || v.once && !m.Retain {
 		return
 	}
 	v.held.Lock()
 	defer v.held.Unlock()
+	if v.over {
+		return
+	}
 	if !m.Retain {
-		v.unsure = true // published while we fetched, retained or not
+		v.unsure = true // published during the fetch, retained or not
 	}
 	old := v.entries[m.Topic]
 	if len(m.Payload) == 0 {
@@ -186,36 +195,67 @@ func (v *mirror) take(m *Message, from retained.Origin) {
 		size, count = size-old.m.size(), 0
 	}
 	if v.bytes+size > v.o.MaxBytes || len(v.entries)+count > v.o.MaxMessages {
-		if v.dropped++; v.missing == 0 {
-			v.changes.push(RetainedChange{Kind: RetainedFull, Message: m})
-		}
-		v.missing++
-		if old != nil { // it is not what is retained
-			v.removeLocked(old)
-		}
+		v.refuseLocked(m, old)
 		return
 	}
 	e := &retainedEntry{m: m, epoch: v.epoch}
 	if m.Expiry > 0 {
-		e.expires = time.Now().Add(m.Expiry)
+		e.expires = time.Now().Add(m.Expiry) // the server does not report it
+		e.timer = time.AfterFunc(m.Expiry, func() { v.expire(e) })
 	}
+	old.stop()
 	v.entries[m.Topic] = e
 	v.bytes += size
-	v.expireAtLocked(e.expires)
 	if old == nil || !same(old.m, m) {
 		v.changes.push(RetainedChange{Kind: RetainedSet, Message: m})
 	}
 }
 
+// refuseLocked takes that there is no room for a message.
+func (v *mirror) refuseLocked(m *Message, old *retainedEntry) {
+	if v.refusals++; v.missing == 0 {
+		v.changes.push(RetainedChange{Kind: RetainedFull, Message: m})
+	}
+	v.missing++
+	if old != nil { // it is no longer the retained message
+		v.removeLocked(old)
+	}
+}
+
+func (v *mirror) expire(e *retainedEntry) {
+	v.held.Lock()
+	defer v.held.Unlock()
+	if v.entries[e.m.Topic] == e && !v.over {
+		v.removeLocked(e)
+	}
+}
+
+func (e *retainedEntry) stop() {
+	if e != nil && e.timer != nil {
+		e.timer.Stop()
+	}
+}
+
+func (v *mirror) finish() {
+	v.held.Lock()
+	v.over = true
+	for _, e := range v.entries {
+		e.stop()
+	}
+	v.held.Unlock()
+	v.changes.close()
+}
+
 func (v *mirror) removeLocked(e *retainedEntry) {
+	e.stop()
 	delete(v.entries, e.m.Topic)
 	v.bytes -= e.m.size()
 	v.changes.push(RetainedChange{Kind: RetainedCleared, Message: e.m})
 }
 
-// maxPasses bounds how often everything is fetched because something was published
-// meanwhile of which only another fetch says whether it is retained, or had no room
-// that there is now. Behind the last one it is taken to be retained.
+// maxPasses is how often everything is fetched again because a publication during the
+// fetch may be retained or not, or because there is room now for a message that was
+// refused.
 const maxPasses = 3
 
 func (v *mirror) filled(end SyncEnd) (again bool) {
@@ -226,7 +266,7 @@ func (v *mirror) filled(end SyncEnd) (again bool) {
 			v.removeLocked(e)
 		}
 	}
-	room := v.missing > 0 && len(v.entries) < before // there is some for it now
+	room := v.missing > 0 && len(v.entries) < before // there is room for it now
 	if (v.unsure || room) && v.passes < maxPasses {
 		v.passes++
 		v.nextLocked()
@@ -234,6 +274,7 @@ func (v *mirror) filled(end SyncEnd) (again bool) {
 		return true
 	}
 	v.changes.push(RetainedChange{Kind: RetainedSynced})
+	v.over = v.once
 	v.held.Unlock()
 	v.set(end, nil)
 	return false
@@ -249,17 +290,20 @@ func (v *mirror) lost(time.Time) { v.refill(false) }
 
 func (v *mirror) refill(again bool) {
 	v.held.Lock()
+	defer v.held.Unlock()
+	if v.over {
+		return
+	}
 	v.nextLocked()
-	if !again { // else two mirrors would have each other begin for ever
+	if !again { // otherwise two mirrors would make each other fetch forever
 		v.passes = 0
 	}
-	v.held.Unlock()
 	v.set(NotSynced, nil)
 }
 
 func (v *mirror) refused(err error) { v.set(NotSynced, err) }
 
-// same reports whether two messages of a topic say the same.
+// same reports whether two messages of a topic have the same content.
 func same(a, b *Message) bool {
 	return a.ID == b.ID && a.ContentType == b.ContentType && bytes.Equal(a.Payload, b.Payload) && slices.Equal(a.UserProperties, b.UserProperties)
 }

@@ -46,8 +46,7 @@ var ErrTooManyFilters = safe.New("client: 10,000 filters are watched, mirrored o
 type view struct {
 	c     *Client
 	use   retained.View
-	stop  func() bool // ends the wait for the context's end
-	ended func()      // called once at the end, without mu
+	stops [2]func() bool // of the contexts that end it
 
 	mu      sync.Mutex
 	end     SyncEnd
@@ -56,9 +55,8 @@ type view struct {
 	changed notify.Broadcast // one of these has changed
 }
 
-// open begins a view. ended is called once: when ctx ends, the client does, or close
-// is called.
-func (v *view) open(ctx context.Context, c *Client, use retained.View, ended func()) error {
+// open begins a view, which ends when ctx ends, the client does, or close is called.
+func (v *view) open(ctx context.Context, c *Client, use retained.View) error {
 	if err := checkRetainedFilter(use.Filter); err != nil {
 		return err
 	}
@@ -66,17 +64,13 @@ func (v *view) open(ctx context.Context, c *Client, use retained.View, ended fun
 		return context.Cause(ctx)
 	}
 	def(&use.Silence, time.Second)
-	v.c, v.use, v.ended = c, use, ended
-	if !c.views.enter(v) {
-		return ErrClosed
-	}
-	if err := c.views.add(&v.use); err != nil {
-		c.views.leave(v)
-		return ErrTooManyFilters
+	v.c, v.use = c, use
+	if err := c.views.open(&v.use); err != nil {
+		return err
 	}
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	v.stop = context.AfterFunc(ctx, v.close)
+	v.stops = [...]func() bool{context.AfterFunc(ctx, v.close), context.AfterFunc(c.life.ending, v.close)}
 	return nil
 }
 
@@ -88,15 +82,12 @@ func (v *view) close() {
 		return
 	}
 	v.closed = true
-	stop := v.stop
 	v.mu.Unlock()
 	v.changed.Notify()
-	if stop != nil {
+	for _, stop := range v.stops {
 		stop()
 	}
-	v.c.views.remove(&v.use)
-	v.ended()
-	v.c.views.leave(v)
+	v.c.views.close(&v.use)
 }
 
 // set records how far the sync is.
@@ -127,64 +118,6 @@ func (v *view) synced(ctx context.Context) (SyncEnd, error) {
 		case <-ctx.Done():
 			return NotSynced, context.Cause(ctx)
 		}
-	}
-}
-
-// enter adds an open view. It reports false if the client is closing.
-func (v *views) enter(opened *view) bool {
-	v.mu.Lock()
-	defer v.mu.Unlock()
-	if v.closed {
-		return false
-	}
-	if v.views == nil {
-		v.views = map[*view]struct{}{}
-	}
-	v.views[opened] = struct{}{}
-	return true
-}
-
-func (v *views) leave(closed *view) {
-	v.mu.Lock()
-	defer v.mu.Unlock()
-	delete(v.views, closed)
-}
-
-// call runs a function that calls functions of the application.
-func (v *views) call(f func()) {
-	v.mu.Lock()
-	defer v.mu.Unlock()
-	if !v.closed {
-		v.calls.Go(f)
-	}
-}
-
-// close closes all views.
-func (v *views) close() {
-	v.mu.Lock()
-	v.closed = true
-	var open []*view
-	for each := range v.views {
-		open = append(open, each)
-	}
-	v.mu.Unlock()
-	for _, each := range open {
-		each.close()
-	}
-}
-
-// wait waits for the functions of call, after close, for at most limit.
-func (v *views) wait(limit time.Duration) {
-	ended := make(chan struct{})
-	go func() {
-		v.calls.Wait()
-		close(ended)
-	}()
-	timer := time.NewTimer(limit)
-	defer timer.Stop()
-	select {
-	case <-ended:
-	case <-timer.C:
 	}
 }
 

@@ -25,11 +25,10 @@ type views struct {
 	machine *retained.Machine
 	up      *link.Up // nil: not connected
 	marker  string   // topic of the marker, whether it can be used on this connection or not
-	timer   *time.Timer
-	wakes   time.Time // when timer fires; zero: not
-	views   map[*view]struct{}
-	closed  bool // no view may be opened any more
-	calls   sync.WaitGroup
+	alarm   alarm
+	closed  bool           // no view may be opened any more
+	opened  sync.WaitGroup // views
+	calls   sync.WaitGroup // goroutines that call functions of the application
 }
 
 // viewUser is what uses a retained.View. Its methods must not block and must not call
@@ -40,6 +39,7 @@ type viewUser interface {
 	lost(alive time.Time)            // it has to be filled again on the next connection; alive: when the server was last heard
 	refill(again bool)               // the same on this connection; again: because another user has asked again
 	refused(err error)               // by the server; the next connection tries again
+	finish()                         // the view is closed
 }
 
 func (v *views) init(c *Client) {
@@ -101,21 +101,60 @@ func (v *views) disconnected() {
 	v.up = nil
 }
 
-// add begins to use a filter.
-func (v *views) add(rv *retained.View) (err error) {
+// open begins to use a filter.
+func (v *views) open(use *retained.View) (err error) {
 	v.step(func(m *retained.Machine, _ time.Time) (actions []retained.Action) {
+		if v.closed || v.c.life.ending.Err() != nil {
+			err = ErrClosed
+			return nil
+		}
 		v.used.Store(true)
 		v.wantMarkerLocked()
-		actions, err = m.Add(rv)
+		if actions, err = m.Add(use); err != nil {
+			err = ErrTooManyFilters
+			return nil
+		}
+		v.opened.Add(1)
 		return actions
 	})
 	return err
 }
 
-// remove ends the use of a filter. The user may still be called for something that
-// was on its way.
-func (v *views) remove(rv *retained.View) {
-	v.step(func(m *retained.Machine, _ time.Time) []retained.Action { return m.Remove(rv) })
+// close ends the use of a filter.
+func (v *views) close(use *retained.View) {
+	defer v.opened.Done()
+	v.step(func(m *retained.Machine, _ time.Time) []retained.Action { return m.Remove(use) })
+	use.User.(viewUser).finish()
+}
+
+// call runs a function that calls functions of the application.
+func (v *views) call(f func()) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if !v.closed {
+		v.calls.Go(f)
+	}
+}
+
+// end waits until all views have been closed, which the end of the client begins.
+func (v *views) end() {
+	v.mu.Lock()
+	v.closed = true
+	v.mu.Unlock()
+	v.opened.Wait()
+}
+
+// awaitCalls waits for the functions of call, after end, for at most limit.
+func (v *views) awaitCalls(limit time.Duration) {
+	ended := make(chan struct{})
+	go func() {
+		v.calls.Wait()
+		close(ended)
+	}()
+	select {
+	case <-ended:
+	case <-time.After(limit):
+	}
 }
 
 // result takes what became of a view's or the marker's subscription.
@@ -182,27 +221,13 @@ func (v *views) performLocked(actions []retained.Action) (later []retained.Actio
 	for _, rv := range again {
 		later = append(later, v.performLocked(v.machine.Again(rv))...)
 	}
-	v.rearmLocked()
+	v.alarm.set(v.machine.Deadline(), v.tick)
 	return later
-}
-
-// rearmLocked sets the timer to the machine's next deadline.
-func (v *views) rearmLocked() {
-	next, now := v.machine.Deadline(), time.Now()
-	switch {
-	case next.IsZero() || !v.wakes.IsZero() && !next.Before(v.wakes):
-		return // it is soon enough
-	case v.timer == nil:
-		v.timer = time.AfterFunc(next.Sub(now), v.tick)
-	default:
-		v.timer.Reset(next.Sub(now))
-	}
-	v.wakes = next
 }
 
 func (v *views) tick() {
 	v.step(func(m *retained.Machine, now time.Time) []retained.Action {
-		v.wakes = time.Time{}
+		v.alarm.rang()
 		return m.Tick(now)
 	})
 }

@@ -183,7 +183,7 @@ func keptForAnEarlierProcess(t *testing.T, without, late bool) {
 func TestTooManyFilters(t *testing.T) {
 	c := mustNew(t, testConfig("c", &recorder{}, nil))
 	for i := range retained.MaxFilters - 1 {
-		must(t, c.views.add(&retained.View{Filter: fmt.Sprint("d/", i)}))
+		must1(c.views.machine.Add(&retained.View{Filter: fmt.Sprint("d/", i)}))
 	}
 	last := must1(c.WatchStatus(t.Context(), "last", WatchOptions{}))
 	if _, err := c.WatchStatus(t.Context(), "more", WatchOptions{}); !errors.Is(err, ErrTooManyFilters) {

@@ -12,82 +12,78 @@ import (
 	"github.com/mooring-mqtt/mooring/internal/retained"
 )
 
-// WatchOptions describe a StatusWatch. The zero value is useful.
+// WatchOptions configure a StatusWatch. The zero value is useful.
 type WatchOptions struct {
-	// MaxDevices is how many devices are known at a time; see presence.Options.
+	// MaxDevices is how many devices are known at a time, see presence.Options.
 	// Default 100,000.
 	MaxDevices int
-	// MaxBytes is what their topics may take; see presence.Options. Default 64 MiB.
+	// MaxBytes is how much memory their topics may take, see presence.Options. Default
+	// 64 MiB.
 	MaxBytes int
-	// StaleAfter is how long our own link may be gone until devices that were Online
-	// are shown as Stale, counted from when the server's last packet came. Default
-	// 0: at once when the link is known to be gone. With 15 s a board does not
-	// flicker over short cuts, and may be 15 s late.
+	// StaleAfter is how long the client may be disconnected before devices that were
+	// Online become Stale, counted from the server's last packet. Default 0: as soon
+	// as the client notices that the connection is lost. With 15 s a board does not
+	// flicker over short interruptions, and may be 15 s late.
 	StaleAfter time.Duration
 	// Parse reads payloads. Default: presence.Parse, which knows plain online and
-	// offline and the JSON of Status.Structured. It is called by the goroutine that
-	// reads the connection: it must not block, nor call the client. A panic counts as
-	// a payload that cannot be read.
+	// offline and the JSON of Status.Structured. The goroutine that reads the
+	// connection calls it, so it must not block and must not call the client. A panic
+	// counts as a payload that cannot be read.
 	Parse func(topic string, payload []byte) (presence.Status, error)
-	// OnChange is told each change, one after the other, on a goroutine of its own.
-	// It may call the client's Close, which returns at once then, and must not call
+	// OnChange receives the changes, one after the other, on a goroutine of its own.
+	// It may call the client's Close, which then returns at once, and must not call
 	// Drain. A panic in it is logged.
 	OnChange func(presence.Change)
-	// Queue is how many changes OnChange, or a reader of Changes, may be behind.
-	// Beyond, what waits is dropped, and a presence.Missed takes its place. Default
+	// Queue is how many changes wait for OnChange, or for a reader of Changes. If one
+	// more comes, all are dropped and a presence.Missed takes their place. Default
 	// 1,024.
 	Queue int
 	// Silence is as in RetainedOptions.
 	Silence time.Duration
 }
 
-// StatusWatch follows the status topics that match a filter; see WatchStatus. All
+// StatusWatch follows the status topics that match a filter, see WatchStatus. All
 // methods are safe for concurrent use.
 type StatusWatch struct {
 	view
 	tracker *presence.Tracker
 	changes changes[presence.Change]
 
-	order sync.Mutex // so that changes are told in the order in which they are made
-	timer *time.Timer
-	next  time.Time // when timer comes; zero: not
-	over  bool
+	order sync.Mutex // held while changes are made and pushed, so that they stay in order
+	alarm alarm      // of the tracker's next expiry
 
-	beyond uint64 // words of devices beyond the limits, when it was filled last
+	refusals uint64 // of the tracker, when all had come last
 }
 
-// WatchStatus follows any number of devices by the retained status topics that
-// match filter, such as "devices/+/status", until ctx ends, the client does, or
-// Close is called. It returns at once; Synced waits until all that the server has
-// retained is known. Which words count is said at presence.Tracker.
+// WatchStatus follows any number of devices by the retained status topics that match
+// filter, such as "devices/+/status", until ctx ends, the client does, or Close is
+// called. It returns at once; Synced waits until all retained statuses are known. See
+// presence.Tracker for how states are derived.
 //
-// Our own link is no device's: while it is down no device becomes Offline, and one
-// that was Online becomes Stale when StaleAfter has gone by. On each connection the
-// retained statuses are fetched again, whether the session was kept or not: what
-// changed meanwhile is told then, what did not is not, and a device without a
-// retained status is forgotten. The fetch is at QoS 0 and ends as FetchRetained
-// does; then the subscription is raised to QoS 1.
+// While the client is disconnected no device becomes Offline, and those that were
+// Online become Stale after StaleAfter. On each connection the retained statuses are
+// fetched again, also in a resumed session: changes are reported then, and a device
+// without a retained status is forgotten. The fetch is at QoS 0 and ends as in
+// FetchRetained; then the subscription is raised to QoS 1.
 //
-// How long a device may be shown as Online after it has ended: the server says so
-// after at most 1.5 times the device's Keep Alive and its Will Delay Interval, and
-// the watch shows it when it hears it. If the device ends while our link is going
-// down, or is down, it is shown as Online until at most StaleAfter behind the last
-// packet that the server sent us, or until we notice that the link is gone if that
-// is later: at most 1.5 times our own Keep Alive behind that packet. So the sum that
-// the server keeps holds for the watch too, through all loss of our link that is
-// noticed at once; it may be exceeded by StaleAfter where that is set, and by 1.5
-// times our Keep Alive where a link dies without a word.
+// A device that has ended is shown as Online for a limited time. The server publishes
+// its will after at most 1.5 times the device's Keep Alive plus its Will Delay
+// Interval, and the watch shows it on arrival. If the client loses its connection
+// meanwhile, the device is shown as Online until StaleAfter after the server's last
+// packet, or until the client notices the loss if that is later: at most 1.5 times its
+// own Keep Alive after that packet. So the server's bound holds for the watch too if
+// losses are noticed at once; StaleAfter, and 1.5 times the client's Keep Alive for a
+// loss that is not noticed, can be added to it.
 //
-// A session that is kept (Config.Session.Expiry) keeps the words of its subscriptions
-// for us too while our link is down, and they take room in the server's queue that
-// the program's own messages then may not have; after Close of the client as well,
-// unless the watch was closed while there was a connection. What is watched is fetched
-// anyway, so a client for watching alone, with NoSession, is better beside durable
-// subscriptions.
+// A server that keeps the session (Config.Session.Expiry) also queues messages for
+// the watch while the client is disconnected, and may then have no room for the
+// application's own; after Close of the client too, unless the watch was closed on a
+// connection. Since everything is fetched anyway, a separate client with NoSession is
+// better for watching beside durable subscriptions.
 //
-// Errors: *FieldError, ErrTooManyFilters, ErrClosed, ctx's cause. That the server refuses the
-// subscription is told by Synced and by a SubscriptionFailed event; the next
-// connection tries again.
+// Errors: *FieldError, ErrTooManyFilters, ErrClosed, ctx's cause. If the server
+// refuses the subscription, Synced returns the error, SubscriptionFailed is reported,
+// and the client tries again on the next connection.
 func (c *Client) WatchStatus(ctx context.Context, filter string, o WatchOptions) (*StatusWatch, error) {
 	if c == nil {
 		return nil, ErrNilClient
@@ -102,7 +98,7 @@ func (c *Client) WatchStatus(ctx context.Context, filter string, o WatchOptions)
 		read = w.changes.read()
 	}
 	use := retained.View{Filter: filter, QoS: byte(AtLeastOnce), Silence: o.Silence, User: w}
-	if err := w.open(ctx, c, use, w.finish); err != nil {
+	if err := w.open(ctx, c, use); err != nil {
 		return nil, err
 	}
 	if read != nil {
@@ -121,7 +117,7 @@ func (w *StatusWatch) reportChanges(read iter.Seq[presence.Change], onChange fun
 	}
 }
 
-// recovered has a panic of the program's function end as an error.
+// recovered returns parse with panics as errors.
 func recovered(parse func(string, []byte) (presence.Status, error)) func(string, []byte) (presence.Status, error) {
 	if parse == nil {
 		return nil
@@ -136,43 +132,39 @@ func recovered(parse func(string, []byte) (presence.Status, error)) func(string,
 	}
 }
 
-// Synced waits until all that the server has retained is known on the present
-// connection, and says how that was known. Errors: ctx's cause, *RefusedError,
-// ErrClosed.
+// Synced waits until all retained statuses are known on the present connection, and
+// returns how their end was known. Errors: ctx's cause, *RefusedError, ErrClosed.
 func (w *StatusWatch) Synced(ctx context.Context) (SyncEnd, error) { return w.synced(ctx) }
 
-// Get returns what is known of the device with this status topic; ok is false, and
-// its State Unknown, if nothing is.
+// Get returns what is known of the device with this status topic. If nothing is, ok is
+// false and its State is Unknown.
 func (w *StatusWatch) Get(topic string) (_ presence.Device, ok bool) {
 	return w.tracker.Get(topic, time.Now())
 }
 
-// All yields every device, in no order, each as it is when its turn comes.
+// All yields every device in no order, each as it is when its turn comes.
 func (w *StatusWatch) All() iter.Seq[presence.Device] { return w.tracker.All(time.Now) }
 
 // Snapshot returns every device as it is at one moment, in no order.
 func (w *StatusWatch) Snapshot() []presence.Device { return w.tracker.Snapshot(time.Now()) }
 
-// Counts sums them up, without going through them.
+// Counts returns the number of devices by state. It does not visit them.
 func (w *StatusWatch) Counts() presence.Counts { return w.tracker.Counts(time.Now()) }
 
-// Changes returns what changes from this call on, for one loop. The loop ends when
-// the watch does. One that is too slow gets a presence.Missed and should take a
-// Snapshot. Up to WatchOptions.Queue changes wait for the loop from this call on.
+// Changes returns the changes from this call on, for one loop, which ends with the
+// watch. At most WatchOptions.Queue changes wait for the loop; one that is too slow
+// gets a presence.Missed and should take a Snapshot.
 func (w *StatusWatch) Changes() iter.Seq[presence.Change] { return w.changes.read() }
 
-// Close ends the watch: the server is told when there is a connection, and the
-// loops over Changes end. What was known can still be asked. It is safe in each
-// state, and from OnChange.
+// Close ends the watch and the loops over Changes, and ends the subscription at the
+// server. What was known can still be read. It may be called more than once, and from
+// OnChange.
 func (w *StatusWatch) Close() { w.close() }
 
 func (w *StatusWatch) finish() {
 	w.order.Lock()
 	defer w.order.Unlock()
-	w.over = true
-	if w.timer != nil {
-		w.timer.Stop()
-	}
+	w.alarm.stop()
 	w.changes.close()
 }
 
@@ -195,10 +187,10 @@ func (w *StatusWatch) filled(end SyncEnd) (again bool) {
 		w.changes.push(c)
 	})
 	w.expireLocked()
-	before, now := w.beyond, w.tracker.Counts(time.Now()).Refused
-	if w.beyond = now; room && now > before {
-		w.tracker.Resync() // what goes until the server has our SUBSCRIBE is not among what comes
-		return true        // for those there was none for
+	before, now := w.refusals, w.tracker.Counts(time.Now()).Refused
+	if w.refusals = now; room && now > before {
+		w.tracker.Resync() // a device that goes before the next SUBSCRIBE is not among what comes
+		return true        // there is room now for devices that were refused
 	}
 	w.set(end, nil)
 	return false
@@ -219,28 +211,18 @@ func (w *StatusWatch) refill(bool) {
 }
 
 func (w *StatusWatch) refused(err error) {
-	w.lost(time.Now()) // there may have been a subscription until now
+	w.lost(time.Now()) // the subscription may have existed until now
 	w.set(NotSynced, err)
 }
 
-// expireLocked tells what is due, and comes again when something will be.
+// expireLocked reports the changes that are due, and sets the alarm to the next one.
 func (w *StatusWatch) expireLocked() {
-	now := time.Now()
-	next := w.tracker.Expire(now, w.changes.push)
-	switch {
-	case w.over || next.IsZero() || !w.next.IsZero() && !next.Before(w.next) && w.next.After(now):
-		return // it is soon enough
-	case w.timer == nil:
-		w.timer = time.AfterFunc(next.Sub(now), w.expire)
-	default:
-		w.timer.Reset(next.Sub(now))
-	}
-	w.next = next
+	w.alarm.set(w.tracker.Expire(time.Now(), w.changes.push), w.expire)
 }
 
 func (w *StatusWatch) expire() {
 	w.order.Lock()
 	defer w.order.Unlock()
-	w.next = time.Time{}
+	w.alarm.rang()
 	w.expireLocked()
 }
