@@ -3,6 +3,7 @@ package dedupe
 import (
 	"context"
 	"errors"
+	"math"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -153,4 +154,14 @@ func TestFile_OpensALogWithoutOpenRecords(t *testing.T) {
 		t.Errorf("token %d", c.Token)
 	}
 	f.Close()
+}
+
+// The longest lease does not overflow.
+func TestMemory_LongestLease(t *testing.T) {
+	m := NewMemory(Options{Lease: math.MaxInt64})
+	c := want(t, m, "a", Fresh)
+	if d := time.Until(c.Expires); d < 50*365*24*time.Hour {
+		t.Errorf("the lease ends in %v", d)
+	}
+	want(t, m, "a", InFlight)
 }

@@ -83,6 +83,7 @@ func (o Options) withDefaults() Options {
 	if o.MaxInFlight <= 0 {
 		o.MaxInFlight = defaultMaxInFlight
 	}
+	o.Lease = min(o.Lease, maxClock)
 	if o.TTL == 0 {
 		o.TTL = defaultTTL
 	}
