@@ -1,9 +1,8 @@
 // Package sqlitestore is an example of a custom persistence.Store: the outbox of a
 // client in a SQLite database.
 //
-// All methods use one transaction, which Wait and Sync commit. Concurrent callers
-// therefore share one sync of the disk. The store has the required methods only: no
-// receipts, no dead letters, and no policy that drops messages.
+// All methods use one transaction, which Wait and Sync commit: concurrent callers
+// share one sync of the disk. The optional parts of the interface are left out.
 package sqlitestore
 
 import (
@@ -22,11 +21,9 @@ import (
 	_ "modernc.org/sqlite" // the driver
 )
 
-// Store is a persistence.Store in a SQLite database. Open returns one. Package
-// persistence documents its methods.
+// Store is a persistence.Store. Package persistence documents its methods.
 type Store struct {
-	limits persistence.Limits
-
+	limits  persistence.Limits
 	mu      sync.Mutex // guards the fields below
 	db      *sql.DB
 	tx      *sql.Tx
@@ -36,13 +33,12 @@ type Store struct {
 	err     error  // the store is closed or has failed
 }
 
-// state is everything but messages and streams. It is one row of the database, and
-// each commit writes it.
+// state is everything but messages and streams. Each commit writes it as one row.
 type state struct {
 	Epoch    uint64
-	Stats    persistence.Stats              // Accepted is the highest sequence
-	Numbers  [persistence.Priorities]uint64 // highest Number of each priority
-	Sent     [persistence.Priorities]uint64
+	Stats    persistence.Stats                  // Accepted is the highest sequence
+	Numbers  [persistence.Priorities]uint64     // highest Number of each priority
+	Sent     [persistence.Priorities + 1]uint64 // the last one stays 0
 	Released []persistence.Position
 	Seen     map[uint16]bool
 	Session  bool
@@ -76,25 +72,23 @@ func Open(path string, limits persistence.Limits) (*Store, error) {
 	return s, nil
 }
 
-func (s *Store) lock() (unlock func()) {
-	s.mu.Lock()
-	return s.mu.Unlock
-}
+func (s *Store) lock() (unlock func()) { s.mu.Lock(); return s.mu.Unlock }
 
-func (s *Store) fail(op string, err error) {
+// fail reports whether err is an error. The store has failed then.
+func (s *Store) fail(op string, err error) bool {
 	if err != nil && s.err == nil {
 		s.err = &persistence.FailedError{Op: op, Err: err}
 	}
+	return err != nil
 }
 
 // exec executes a statement and returns the number of rows that changed.
 func (s *Store) exec(query string, args ...any) (n int64) {
 	if s.err == nil {
-		result, err := s.tx.Exec(query, args...)
-		if s.fail(query, err); err == nil {
+		s.changed = true
+		if result, err := s.tx.Exec(query, args...); !s.fail(query, err) {
 			n, _ = result.RowsAffected()
 		}
-		s.changed = true
 	}
 	return n
 }
@@ -105,13 +99,9 @@ func (s *Store) get(query string, args []any, values ...any) bool {
 		return false
 	}
 	err := s.tx.QueryRow(query, args...).Scan(values...)
-	if !errors.Is(err, sql.ErrNoRows) {
-		s.fail(query, err)
-	}
-	return err == nil
+	return !errors.Is(err, sql.ErrNoRows) && !s.fail(query, err)
 }
 
-// update changes the state if the store is open.
 func (s *Store) update(change func(*state)) error {
 	defer s.lock()()
 	if s.err == nil {
@@ -122,29 +112,21 @@ func (s *Store) update(change func(*state)) error {
 }
 
 func (s *Store) commit() error {
-	if s.changed && s.err == nil {
-		value, err := json.Marshal(s.state)
-		s.fail("write the state", err)
-		s.exec("INSERT OR REPLACE INTO state VALUES (1, ?)", value)
-		if s.err == nil {
-			s.fail("COMMIT", s.tx.Commit())
-			s.changed = false
-		}
-		if s.err == nil {
-			s.tx, err = s.db.Begin()
-			s.fail("BEGIN", err)
-		}
+	if !s.changed || s.err != nil {
+		return s.err
 	}
-	if s.err == nil {
-		s.durable = s.state.Stats.Accepted
+	value, err := json.Marshal(s.state)
+	s.fail("write the state", err)
+	s.exec("INSERT OR REPLACE INTO state VALUES (1, ?)", value)
+	if s.err == nil && !s.fail("COMMIT", s.tx.Commit()) {
+		s.changed, s.durable = false, s.state.Stats.Accepted
+		s.tx, err = s.db.Begin()
+		s.fail("BEGIN", err)
 	}
 	return s.err
 }
 
-func (s *Store) Sync() error {
-	defer s.lock()()
-	return s.commit()
-}
+func (s *Store) Sync() error { defer s.lock()(); return s.commit() }
 
 func (s *Store) Close() error {
 	defer s.lock()()
@@ -168,28 +150,20 @@ func (s *Store) Enqueue(m *persistence.Message) (persistence.Ticket, error) {
 	st.Stats.Accepted++
 	st.Numbers[m.Priority]++
 	st.Numbers[persistence.Normal] = st.Stats.Accepted
-	accepted, expires := m.Accepted, sql.NullInt64{Int64: m.Expires.UnixMilli(), Valid: !m.Expires.IsZero()}
-	if accepted.IsZero() {
-		accepted = s.Now()
-	}
 	s.exec("INSERT INTO message VALUES (?, ?, ?, ?, ?, ?, ?, ?)", st.Stats.Accepted, st.Numbers[m.Priority], m.Priority,
-		m.ID[:], accepted.UnixMilli(), expires, m.OnSessionLost, m.Packet)
-	s.count(m.Priority, 1, len(m.Packet))
+		m.ID[:], cmp.Or(m.Accepted, s.Now()).UnixMilli(), m.Expires.UnixMilli(), m.OnSessionLost, m.Packet)
+	st.Stats.Pending++
+	st.Stats.PendingOf[m.Priority]++
+	st.Stats.PendingBytes += int64(len(m.Packet))
 	return persistence.Ticket{Seq: st.Stats.Accepted}, s.err
-}
-
-func (s *Store) count(p persistence.Priority, n, size int) {
-	s.state.Stats.Pending += uint64(n)
-	s.state.Stats.PendingOf[p] += uint64(n)
-	s.state.Stats.PendingBytes += int64(n * size)
 }
 
 func (s *Store) Wait(t persistence.Ticket) error {
 	defer s.lock()()
-	if t.Seq <= s.durable {
-		return nil
+	if t.Seq > s.durable {
+		return s.commit()
 	}
-	return s.commit()
+	return nil
 }
 
 func (s *Store) Next(c *persistence.Cursor, e *persistence.Entry) (found bool, err error) {
@@ -202,22 +176,19 @@ func (s *Store) Next(c *persistence.Cursor, e *persistence.Entry) (found bool, e
 
 func (s *Store) Get(seq uint64, e *persistence.Entry) (found bool, err error) {
 	defer s.lock()()
-	return seq <= s.durable && s.read(e, "seq = ?", seq), s.err
+	found = seq <= s.durable && s.read(e, "seq = ?", seq)
+	return found, s.err
 }
 
 // read sets e to the message for which a condition holds.
 func (s *Store) read(e *persistence.Entry, condition string, args ...any) bool {
 	var id []byte
-	var accepted int64
-	var expires sql.NullInt64
+	var accepted, expires int64
 	if !s.get("SELECT seq, number, priority, id, accepted, expires, policy, packet FROM message WHERE "+condition, args,
 		&e.Seq, &e.Number, &e.Priority, &id, &accepted, &expires, &e.OnSessionLost, &e.Packet) {
 		return false
 	}
-	e.ID, e.Accepted, e.Expires = [16]byte(id), time.UnixMilli(accepted), time.Time{}
-	if expires.Valid {
-		e.Expires = time.UnixMilli(expires.Int64)
-	}
+	e.ID, e.Accepted, e.Expires = [16]byte(id), time.UnixMilli(accepted), time.UnixMilli(expires) // zero stays zero
 	e.Released = slices.Contains(s.state.Released, persistence.Position{Seq: e.Seq, Number: e.Number, Priority: e.Priority})
 	return true
 }
@@ -250,38 +221,34 @@ func (s *Store) Done(seq uint64, r persistence.Result) error {
 	return s.pending(seq, func(e *persistence.Entry) {
 		s.exec("DELETE FROM message WHERE seq = ?", seq)
 		s.state.Released = slices.DeleteFunc(s.state.Released, func(p persistence.Position) bool { return p.Seq == seq })
-		s.count(e.Priority, -1, len(e.Packet))
 		stats := &s.state.Stats
+		stats.Pending--
+		stats.PendingOf[e.Priority]--
+		stats.PendingBytes -= int64(len(e.Packet))
 		*[]*uint64{&stats.Acked, &stats.Refused, &stats.Expired, &stats.Dropped, &stats.DeadLettered}[r.Kind-persistence.Acked]++
 	})
 }
 
 // pending calls change if the message is pending.
 func (s *Store) pending(seq uint64, change func(*persistence.Entry)) error {
-	defer s.lock()()
-	var e persistence.Entry
-	if s.err == nil && (seq == 0 || seq > s.state.Stats.Accepted) {
+	if seq == 0 || seq > s.LastSeq() {
 		return persistence.ErrUnknownSequence
 	}
-	if s.read(&e, "seq = ?", seq) {
-		change(&e)
-		s.changed = true
-	}
-	return s.err
+	return s.update(func(*state) {
+		if e := new(persistence.Entry); s.read(e, "seq = ?", seq) {
+			change(e)
+		}
+	})
 }
 
-func (s *Store) Seen(id uint16) error {
+func (s *Store) Seen(id uint16) error    { return s.seen(id, func() { s.state.Seen[id] = true }) }
+func (s *Store) Cleared(id uint16) error { return s.seen(id, func() { delete(s.state.Seen, id) }) }
+
+func (s *Store) seen(id uint16, change func()) error {
 	if id == 0 {
 		return persistence.ErrPacketID
 	}
-	return s.update(func(st *state) { st.Seen[id] = true })
-}
-
-func (s *Store) Cleared(id uint16) error {
-	if id == 0 {
-		return persistence.ErrPacketID
-	}
-	return s.update(func(st *state) { delete(st.Seen, id) })
+	return s.update(func(*state) { change() })
 }
 
 func (s *Store) ResetSession(clientID string) error {
@@ -290,7 +257,7 @@ func (s *Store) ResetSession(clientID string) error {
 	}
 	return cmp.Or(s.update(func(st *state) {
 		st.Session, st.ClientID, st.Seen = true, []byte(clientID), map[uint16]bool{}
-		st.Released, st.Sent = nil, [persistence.Priorities]uint64{}
+		st.Released, st.Sent = nil, [persistence.Priorities + 1]uint64{}
 	}), s.Sync())
 }
 
@@ -299,48 +266,34 @@ func (s *Store) Stream(name string) (id uint32, last uint64, err error) {
 		return 0, 0, persistence.ErrStreamName
 	}
 	defer s.lock()()
-	var others int
-	s.get("SELECT count(*) FROM stream WHERE name <> ?", []any{[]byte(name)}, &others)
-	if others >= s.limits.MaxStreams {
-		return 0, 0, &persistence.FullError{Limit: "MaxStreams", Max: int64(s.limits.MaxStreams)}
-	}
 	s.exec("INSERT OR IGNORE INTO stream (name, last) VALUES (?, 0)", []byte(name))
 	s.get("SELECT id, last FROM stream WHERE name = ?", []any{[]byte(name)}, &id, &last)
+	if limit := s.limits.MaxStreams; int(id) > limit { // IDs are 1, 2, 3…
+		s.exec("DELETE FROM stream WHERE id = ?", id)
+		return 0, 0, cmp.Or[error](s.err, &persistence.FullError{Limit: "MaxStreams", Max: int64(limit)})
+	}
 	return id, last, s.err
 }
 
-// value returns a part of the state.
-func value[T any](s *Store, of func(*state) T) T {
+func (s *Store) snapshot() state {
 	defer s.lock()()
-	return of(&s.state)
-}
-
-func (s *Store) Released() []persistence.Position {
-	return value(s, func(st *state) []persistence.Position { return slices.Clone(st.Released) })
-}
-
-func (s *Store) Sent(p persistence.Priority) uint64 {
-	if p >= persistence.Priorities {
-		return 0
-	}
-	return value(s, func(st *state) uint64 { return st.Sent[p] })
-}
-
-func (s *Store) SeenIDs() []uint16 {
-	return value(s, func(st *state) []uint16 { return slices.Sorted(maps.Keys(st.Seen)) })
-}
-
-func (s *Store) Stats() persistence.Stats {
-	return value(s, func(st *state) persistence.Stats { return st.Stats })
+	st := s.state
+	st.Released, st.Seen = slices.Clone(st.Released), maps.Clone(st.Seen)
+	return st
 }
 
 func (s *Store) Session() (clientID string, known bool) {
-	st := value(s, func(st *state) state { return *st })
+	st := s.snapshot()
 	return string(st.ClientID), st.Session
 }
 
-func (s *Store) Epoch() uint64 { return value(s, func(st *state) uint64 { return st.Epoch }) }
+func (s *Store) Sent(p persistence.Priority) uint64 {
+	return s.snapshot().Sent[min(p, persistence.Priorities)]
+}
 
-func (s *Store) LastSeq() uint64 { return s.Stats().Accepted }
-
-func (s *Store) Now() time.Time { return time.Now() }
+func (s *Store) Released() []persistence.Position { return s.snapshot().Released }
+func (s *Store) SeenIDs() []uint16                { return slices.Sorted(maps.Keys(s.snapshot().Seen)) }
+func (s *Store) Stats() persistence.Stats         { return s.snapshot().Stats }
+func (s *Store) LastSeq() uint64                  { return s.snapshot().Stats.Accepted }
+func (s *Store) Epoch() uint64                    { return s.snapshot().Epoch }
+func (s *Store) Now() time.Time                   { return time.Now() }
