@@ -1,19 +1,23 @@
-package reliability
+package reliability_test
 
-import "testing"
+import (
+	"testing"
+
+	"github.com/mooring-mqtt/mooring/reliability"
+)
 
 func TestAdvise(t *testing.T) {
 	for _, c := range []struct {
-		traits Traits
+		traits reliability.Traits
 		qos    byte
-		cost   Cost
+		cost   reliability.Cost
 	}{
-		{Traits{}, 2, Cost{4, 2}},
-		{Traits{LossTolerable: true}, 2, Cost{4, 2}},
-		{Traits{DuplicatesTolerable: true}, 1, Cost{2, 1}},
-		{Traits{DuplicatesTolerable: true, LossTolerable: true}, 0, Cost{1, 0}},
+		{reliability.Traits{}, 2, reliability.Cost{4, 2}},
+		{reliability.Traits{LossTolerable: true}, 2, reliability.Cost{4, 2}},
+		{reliability.Traits{DuplicatesTolerable: true}, 1, reliability.Cost{2, 1}},
+		{reliability.Traits{DuplicatesTolerable: true, LossTolerable: true}, 0, reliability.Cost{1, 0}},
 	} {
-		a := Advise(c.traits)
+		a := reliability.Advise(c.traits)
 		if a.QoS != c.qos || a.Cost() != c.cost || a.Reason == "" {
 			t.Errorf("%+v: %+v costs %+v, want QoS %d and %+v", c.traits, a, a.Cost(), c.qos, c.cost)
 		}
@@ -21,21 +25,21 @@ func TestAdvise(t *testing.T) {
 }
 
 func TestForCategory(t *testing.T) {
-	want := map[Category]byte{
-		SensorData: 0, Location: 0, LogsMetrics: 0, Alert: 1, Configuration: 1,
-		Command: 2, Financial: 2, Security: 2,
+	want := map[reliability.Category]byte{
+		reliability.SensorData: 0, reliability.Location: 0, reliability.LogsMetrics: 0, reliability.Alert: 1, reliability.Configuration: 1,
+		reliability.Command: 2, reliability.Financial: 2, reliability.Security: 2,
 	}
 	for c, qos := range want {
-		a := ForCategory(c)
+		a := reliability.ForCategory(c)
 		if a.QoS != qos || a.Reason == "" || c.Examples() == "" {
 			t.Errorf("%v: %+v (%s), want QoS %d", c, a, c.Examples(), qos)
 		}
 	}
-	if len(want) != len(categories)-1 {
-		t.Errorf("%d categories tested of %d", len(want), len(categories)-1)
+	if next := reliability.Category(len(want) + 1); next.Examples() != "" {
+		t.Errorf("%v is not tested", next)
 	}
-	for _, c := range []Category{0, 200} {
-		if a := ForCategory(c); a.QoS != 2 || c.Examples() != "" || c.String() == "" {
+	for _, c := range []reliability.Category{0, 200} {
+		if a := reliability.ForCategory(c); a.QoS != 2 || c.Examples() != "" || c.String() == "" {
 			t.Errorf("%v: %+v, want the safe QoS 2", c, a)
 		}
 	}

@@ -1,4 +1,4 @@
-package reliability
+package reliability_test
 
 import (
 	"context"
@@ -8,6 +8,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/mooring-mqtt/mooring/reliability"
 )
 
 func TestAwait(t *testing.T) {
@@ -20,11 +22,11 @@ func TestAwait(t *testing.T) {
 		took            time.Duration
 	}{
 		{"done", time.Minute, time.Second, 0, nil, time.Second},
-		{"timeout", time.Minute, 0, 0, &TimeoutError{}, time.Minute},
+		{"timeout", time.Minute, 0, 0, &reliability.TimeoutError{}, time.Minute},
 		{"cancelled", time.Minute, 0, time.Second, why, time.Second},
 		{"no limit", 0, 48 * time.Hour, 0, nil, 48 * time.Hour},
 		{"no limit but ctx", -1, 0, time.Hour, why, time.Hour},
-		{"done late", time.Second, time.Minute, 0, &TimeoutError{}, time.Second},
+		{"done late", time.Second, time.Minute, 0, &reliability.TimeoutError{}, time.Second},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -39,8 +41,8 @@ func TestAwait(t *testing.T) {
 				}
 				synctest.Wait()
 				start := time.Now()
-				err := Await(ctx, c.timeout, done)
-				if te, ok := c.want.(*TimeoutError); ok {
+				err := reliability.Await(ctx, c.timeout, done)
+				if te, ok := c.want.(*reliability.TimeoutError); ok {
 					if !errors.As(err, &te) || te.After != c.timeout {
 						t.Fatalf("%v, want TimeoutError", err)
 					}
@@ -62,7 +64,7 @@ func TestAwait_PrefersTheOutcome(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	for range 100 {
-		if err := Await(ctx, 1, done); err != nil {
+		if err := reliability.Await(ctx, 1, done); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -85,7 +87,7 @@ func TestAwait_PrefersASimultaneousOutcome(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	done := make(chan struct{})
-	if err := Await(lateDone{ctx, done}, time.Minute, done); err != nil {
+	if err := reliability.Await(lateDone{ctx, done}, time.Minute, done); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -93,13 +95,13 @@ func TestAwait_PrefersASimultaneousOutcome(t *testing.T) {
 func TestAwait_Allocations(t *testing.T) {
 	done := make(chan struct{})
 	close(done)
-	if n := testing.AllocsPerRun(100, func() { Await(t.Context(), time.Minute, done) }); n != 0 {
+	if n := testing.AllocsPerRun(100, func() { reliability.Await(t.Context(), time.Minute, done) }); n != 0 {
 		t.Errorf("%v allocations", n)
 	}
 }
 
 func TestTimeoutError_Text(t *testing.T) {
-	err := error(&TimeoutError{After: 30 * time.Second})
+	err := error(&reliability.TimeoutError{After: 30 * time.Second})
 	if !os.IsTimeout(err) {
 		t.Error("os.IsTimeout is false")
 	}
@@ -116,6 +118,6 @@ func BenchmarkAwait(b *testing.B) {
 	b.ReportAllocs()
 	for b.Loop() {
 		done <- struct{}{}
-		Await(ctx, time.Minute, done)
+		reliability.Await(ctx, time.Minute, done)
 	}
 }
