@@ -5,13 +5,13 @@ import (
 	"errors"
 	"sync"
 	"sync/atomic"
-	"time"
 
 	"github.com/mooring-mqtt/mooring/internal/callback"
 	"github.com/mooring-mqtt/mooring/internal/inbox"
 	"github.com/mooring-mqtt/mooring/internal/link"
 	"github.com/mooring-mqtt/mooring/internal/outbox"
 	"github.com/mooring-mqtt/mooring/internal/session"
+	"github.com/mooring-mqtt/mooring/internal/status"
 	"github.com/mooring-mqtt/mooring/internal/subs"
 	"github.com/mooring-mqtt/mooring/persistence"
 	"github.com/mooring-mqtt/mooring/reliability"
@@ -37,8 +37,7 @@ type Client struct {
 	views    views
 
 	retainAsPublished atomic.Bool // of any subscription
-	announcer         announcer
-	clock             clock
+	status            *status.Publisher
 }
 
 // New checks cfg, opens the store and returns a client that accepts messages.
@@ -53,12 +52,11 @@ func New(cfg Config) (*Client, error) {
 	c := &Client{
 		cfg:   cfg,
 		store: cfg.Store.Custom,
-		clock: newClock(),
 	}
 	c.life.init()
 	c.reports.findings = findings
-	c.announcer.init(&c.cfg)
 	c.subs = subs.New(subs.Config{Report: c.subscriptionResult, NoAnswer: ErrAckTimeout})
+	c.status = c.newStatus()
 	c.views.init(c)
 	if c.store == nil {
 		if err := c.openStore(); err != nil {
@@ -251,11 +249,3 @@ func (c *Client) ClientID() string {
 	}
 	return c.identity.ClientID()
 }
-
-// clock is the time since the start, which no step of the wall clock moves. What
-// is stored counts by the store's clock.
-type clock struct{ start time.Time }
-
-func newClock() clock { return clock{time.Now()} }
-
-func (c clock) since() int64 { return int64(time.Since(c.start)) }

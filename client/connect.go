@@ -130,11 +130,11 @@ func (c linkObserver) Connected(up *link.Up) {
 	c.event(Connected{Server: server, SessionPresent: up.Gen.Present, Attempt: up.Attempt, Took: up.Took,
 		ClientID: c.ClientID(), KeepAlive: up.KeepAlive, SessionExpiry: up.SessionExpiry})
 	if err := up.Gen.ResendUnstored(); err == nil {
-		c.announce(up)
+		c.status.Birth(statusConnection{up})
 	}
 	up.Ready.Set()
 	c.run(&using, func() { c.startSending(up) })
-	c.run(&using, func() { c.keepStatus(ctx, up) })
+	c.run(&using, func() { c.status.Run(ctx, statusConnection{up}) })
 	<-up.Failed()
 	cancel()
 	using.Wait()

@@ -79,7 +79,7 @@ func (c *Client) CloseWith(g DisconnectOptions) error {
 // will.
 func (c *Client) disconnect(up *link.Up) {
 	o := c.life.disconnect
-	if c.cfg.Presence.Status != nil && !c.sayGoodbye(up, o.Reason == wire.ReasonSuccess) && o.Reason == wire.ReasonSuccess {
+	if c.cfg.Presence.Status != nil && !c.endStatus(up, o.Reason == wire.ReasonSuccess) && o.Reason == wire.ReasonSuccess {
 		o.Reason = wire.ReasonDisconnectWithWill
 	}
 	// The status may have waited for acknowledgements to leave, so they end after it.

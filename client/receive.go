@@ -21,7 +21,7 @@ import (
 func (c *Client) receive(in *session.Inbound, topic string, v wire.PublishView) {
 	p := v.Decode(topic)
 	internal, byStatus := c.views.observe(&p)
-	if c.heardOwn(&p, byStatus) || internal {
+	if c.statusReceived(&p, byStatus) || internal {
 		c.inbox.Consume(in)
 		return
 	}

@@ -47,7 +47,7 @@ func (c *Client) Stats() Stats {
 	in := &c.inbox.Counters
 	n := &c.reports.counters
 	st := Stats{
-		Store: c.store.Stats(), Breaker: c.breaker.Stats(), Status: c.announcer.plan.snapshot(),
+		Store: c.store.Stats(), Breaker: c.breaker.Stats(), Status: StatusStats(c.status.Stats()),
 		Connections: n.connections.Load(), ConnectFailures: n.connectFailures.Load(), SessionsLost: n.sessionsLost.Load(), PolicyDrops: n.policyDrops.Load(),
 		Received: in.Received.Load(), Handled: in.Handled.Load(), Duplicates: in.Duplicates.Load(), Late: in.Late.Load(), Redelivered: ss.Redelivered,
 		Gaps: in.Gaps.Load(), Failed: in.Failed.Load(), Refused: in.Refused.Load(), Unhandled: in.Unhandled.Load(), DroppedQoS0: in.DroppedQoS0.Load(),

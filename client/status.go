@@ -1,198 +1,225 @@
 package client
 
 import (
-	"context"
 	"errors"
-	"sync"
-	"sync/atomic"
+	"fmt"
+	"math"
 	"time"
+	"unicode/utf8"
 
 	"github.com/mooring-mqtt/mooring/client/presence"
 	"github.com/mooring-mqtt/mooring/internal/link"
 	"github.com/mooring-mqtt/mooring/internal/session"
+	"github.com/mooring-mqtt/mooring/internal/status"
+	"github.com/mooring-mqtt/mooring/internal/subs"
 	"github.com/mooring-mqtt/mooring/internal/wire"
-	"github.com/mooring-mqtt/mooring/reliability"
 )
 
-// announcer says online and offline, and keeps them in order: behind offline no
-// online may follow, from a connection that came up in the same moment, from a
-// heartbeat, or as a correction. Its lock is held while a status is written.
-type announcer struct {
-	boot    presence.BootID
-	plan    *statusPlan
-	poke    chan struct{} // the plan, or who is subscribed to the topic, has changed
-	unheard atomic.Bool   // the server refuses the subscription to the topic
+// Status publishes whether the client is online, retained and at QoS 1: online after
+// each CONNACK; offline as the will, and before a clean end. Status messages are not
+// stored, and are sent ahead of stored messages.
+//
+// While connected, the client subscribes to Topic at QoS 1, invisibly to handlers. It
+// publishes online again after another client published offline there, such as the
+// late will of an earlier process or connection. The server therefore sends it each of
+// its own status messages, too; NoCorrection avoids that. A subscription of the
+// application that covers Topic takes the place of this one, and its handlers receive
+// all messages.
+type Status struct {
+	Topic   string
+	Online  []byte // default "online"; not with Structured
+	Offline []byte // default "offline"; not with Structured
 
-	mu   sync.Mutex
-	left bool // nothing is said any more; offline, if it was said, is the last word
+	// Structured makes the payloads JSON objects (presence.Status): state, boot ID
+	// (Client.BootID), time, a reason, Version, and the interval of Heartbeat. The will
+	// has no time, see presence.Status.
+	Structured bool
+	// Version is the version of the device's software, in UTF-8, at most 128 bytes. It
+	// requires Structured.
+	Version string
+
+	// Heartbeat publishes online again after this time without another status message,
+	// while connected: 1 s to 30 days. A heartbeat is skipped, and counted, while an
+	// earlier message is unacknowledged. Watchers that know the interval, by Structured,
+	// mark a device as stale after three intervals of silence. Default 0: none.
+	Heartbeat time.Duration
+
+	// Delay is how long the server waits after the end of a connection before it
+	// publishes offline, in whole seconds, rounded up. If the session ends earlier, the
+	// server publishes then. Default 0: at once.
+	Delay time.Duration
+	// AtSessionEnd makes the server publish offline when it ends the session, after
+	// SessionConfig.Expiry: from then on no message waits for this client at the server.
+	// It replaces Delay.
+	AtSessionEnd bool
+	// LeaveToWill publishes no offline before a clean end. DISCONNECT has the reason
+	// code 0x04, and the server publishes offline after Delay unless the client connects
+	// earlier, so that a restart within Delay is not visible. A generated ClientID ends
+	// its session at once, and with it the Delay.
+	LeaveToWill bool
+	// NoCorrection does not subscribe to Topic: another client's offline remains until
+	// the next CONNACK, and StatusContested is not reported.
+	NoCorrection bool
+
+	format status.Format // set by withDefaults
 }
 
-func (a *announcer) init(cfg *Config) {
-	a.boot = presence.BootID(NewMessageID())
-	a.poke = make(chan struct{}, 1)
-	s := cfg.Presence.Status
-	if s == nil {
-		a.plan = newStatusPlan(0)
-		return
+// endOfSession is a Will Delay Interval that only an endless session reaches.
+const endOfSession = math.MaxUint32 * time.Second
+
+// withDefaults returns a copy with payloads and a new boot ID.
+func (s Status) withDefaults() *Status {
+	if s.Online == nil {
+		s.Online = []byte("online")
 	}
-	a.plan = newStatusPlan(s.Heartbeat)
-	if s.Structured {
-		cfg.Presence.Will.Payload = s.payload(a.boot, presence.Offline, presence.ReasonWill)
+	if s.Offline == nil {
+		s.Offline = []byte("offline")
 	}
+	s.format = status.Format{Structured: s.Structured, Online: s.Online, Offline: s.Offline,
+		Boot: presence.BootID(NewMessageID()), Version: s.Version, Heartbeat: s.Heartbeat}
+	return &s
 }
 
-func (a *announcer) wake() {
-	select {
-	case a.poke <- struct{}{}:
-	default:
+// will returns the Will Message.
+func (s *Status) will(expiry time.Duration) *Will {
+	w := &Will{Topic: s.Topic, Payload: s.format.Payload(presence.Offline, presence.ReasonWill), QoS: AtLeastOnce, Retain: true, Delay: s.Delay}
+	if s.AtSessionEnd && expiry != NoSession {
+		w.Delay = endOfSession // the session ends earlier [3.1.3.2.2]
 	}
+	return w
 }
 
-// BootID tells this client from every other, and from one with the same ClientID
-// in an earlier process. It is in each payload of Status.Structured.
+// corrects reports whether the client subscribes to Topic. A name that is a Shared
+// Subscription as a filter cannot be subscribed to.
+func (s *Status) corrects() bool { return s != nil && !s.NoCorrection && !isShared(s.Topic) }
+
+func (s *Status) validate(bad func(field, format string, args ...any) error) error {
+	if err := wire.CheckTopicName("Presence.Status.Topic", s.Topic); err != nil {
+		return bad("Presence.Status.Topic", "%s", err.(*wire.FieldError).Problem)
+	}
+	switch {
+	case s.Delay < 0:
+		return bad("Presence.Status.Delay", "is %v; use 0 or a positive duration", s.Delay)
+	case s.Delay > 0 && s.AtSessionEnd:
+		return bad("Presence.Status.Delay", "is set together with AtSessionEnd, which waits for the end of the session; set one of both")
+	case len(s.Online) > wire.MaxString || len(s.Offline) > wire.MaxString:
+		return bad("Presence.Status.Offline", "or Online is longer than 65,535 bytes; MQTT cannot carry it in a will")
+	case s.Structured && (s.Online != nil || s.Offline != nil):
+		return bad("Presence.Status.Structured", "is set together with Online or Offline; it makes the payloads, set one of both")
+	case s.Version != "" && !s.Structured:
+		return bad("Presence.Status.Version", "is set without Structured, so nobody would learn it; set both")
+	case len(s.Version) > presence.MaxText || !utf8.ValidString(s.Version):
+		return bad("Presence.Status.Version", "is longer than %d bytes, or not UTF-8; shorten it", presence.MaxText)
+	case s.Heartbeat != 0 && (s.Heartbeat < time.Second || s.Heartbeat > presence.MaxInterval):
+		return bad("Presence.Status.Heartbeat", "is %v; use 0 for none, or 1 s to %v", s.Heartbeat, presence.MaxInterval)
+	}
+	return nil
+}
+
+// StatusStats counts what was published and received on the status topic.
+type StatusStats struct {
+	Births      uint64 // messages published because of a CONNACK
+	Heartbeats  uint64
+	Skipped     uint64 // heartbeats skipped because the link had no room
+	Corrections uint64 // messages published because another client published offline
+	Failed      uint64 // messages that could not be sent, or that the server refused
+	Contested   uint64 // online messages of others, received while this client is online
+}
+
+// StatusContested reports that another process, with another boot ID, publishes online
+// on this client's status topic. The client does not answer, so that the two do not
+// alternate forever. It is reported once a minute at most; Stats counts each message.
+// It requires Status.Structured.
+type StatusContested struct {
+	Boot presence.BootID // zero: the message had none
+}
+
+func (StatusContested) event() {}
+
+// String names the other process.
+func (e StatusContested) String() string {
+	return fmt.Sprintf("another process with boot ID %q uses this client's status topic; give each its own", e.Boot)
+}
+
+// StatusSubscriptionError reports that the server refuses the subscription to the
+// client's own status topic, so that what others publish there is not corrected. It is
+// reported once; each connection tries again.
+type StatusSubscriptionError struct{ Err error }
+
+func (e *StatusSubscriptionError) Error() string {
+	return "client: cannot subscribe to the own status topic, so a stale offline is corrected at the next connection only; allow subscribing to Status.Topic, or set Status.NoCorrection: " + e.Err.Error()
+}
+
+// Unwrap returns Err.
+func (e *StatusSubscriptionError) Unwrap() error { return e.Err }
+
+// BootID identifies this client object: it differs from that of every other client, and
+// of an earlier process with the same ClientID. Each payload of Status.Structured has it.
 func (c *Client) BootID() presence.BootID {
 	if c == nil {
 		return presence.BootID{}
 	}
-	return c.announcer.boot
+	return c.status.BootID()
 }
 
-// announce publishes the birth, retained: after every CONNACK, since the
-// server may have published the will meanwhile.
-func (c *Client) announce(up *link.Up) {
-	if c.cfg.Presence.Status != nil {
-		c.announcer.plan.connection()
-		c.say(up, presence.ReasonBirth)
+// newStatus returns the publisher of the client's status, and subscribes to its topic.
+func (c *Client) newStatus() *status.Publisher {
+	conf := status.Config{
+		Format:    status.Format{Boot: presence.BootID(NewMessageID())},
+		Failed:    func(err error) { c.event(StatusFailed{Err: err}) },
+		Contested: func(b presence.BootID) { c.event(StatusContested{Boot: b}) },
 	}
-}
-
-// keepStatus says what else is to be said while the connection stands: heartbeats,
-// corrections, and again what the server had no room for.
-func (c *Client) keepStatus(ctx context.Context, up *link.Up) {
-	if c.cfg.Presence.Status == nil {
-		return
-	}
-	timer := time.NewTimer(time.Hour)
-	defer timer.Stop()
-	for {
-		c.listen()
-		reason, wait := c.announcer.plan.next(time.Duration(c.clock.since()))
-		if ctx.Err() != nil {
-			return
-		}
-		if reason != "" {
-			c.say(up, reason)
-			continue
-		}
-		timer.Reset(wait)
-		select {
-		case <-ctx.Done():
-			return
-		case <-timer.C:
-		case <-c.announcer.poke:
-		}
-	}
-}
-
-// say publishes online.
-func (c *Client) say(up *link.Up, reason string) {
-	a := &c.announcer
-	a.mu.Lock()
-	if a.left {
-		a.mu.Unlock()
-		return
-	}
-	now := time.Duration(c.clock.since())
-	w := a.plan.say(now, reason, func() []byte { return c.word(presence.Online, reason) })
-	err := c.publishStatus(up, w.payload, func(code byte, err error) { c.answered(w, code, err) })
-	a.mu.Unlock()
-	if err == nil {
-		return
-	}
-	if up.Cause() != nil { // the next connection has a birth of its own
-		if errors.Is(err, session.ErrNotConnected) || errors.Is(err, session.ErrWindowFull) || errors.Is(err, session.ErrIDsInUse) {
-			a.plan.forgotten(w) // it was not sent, so nobody will answer
-		}
-		return
-	}
-	room := errors.Is(err, session.ErrWindowFull) || errors.Is(err, session.ErrIDsInUse)
-	if a.plan.unsent(now, w, room) {
-		c.event(StatusFailed{Err: err})
-	}
-}
-
-// answered takes the answer to a word.
-func (c *Client) answered(w *saidWord, code byte, err error) {
-	a := &c.announcer
-	switch {
-	case errors.Is(err, session.ErrSessionLost):
-		a.plan.forgotten(w)
-	case err != nil:
-		a.plan.refused(time.Duration(c.clock.since()), w, reliability.Classify(code).Retryable())
-	default:
-		a.plan.taken(w)
-	}
-	a.wake()
-}
-
-// word is the payload that says so.
-func (c *Client) word(state presence.State, reason string) []byte {
 	s := c.cfg.Presence.Status
-	switch {
-	case s.Structured:
-		return s.payload(c.announcer.boot, state, reason)
-	case state == presence.Online:
-		return s.Online
+	if s != nil {
+		conf.Topic, conf.Format = s.Topic, s.format
 	}
-	return s.Offline
+	if s.corrects() {
+		// Without No Local: a server may treat the will as published by the client.
+		c.subs.Set(subs.Status, subs.Want{Filter: s.Topic, QoS: 1, ID: subs.StatusID})
+	}
+	return status.New(conf)
 }
 
-// sayGoodbye publishes offline and waits for its acknowledgement. It reports
-// whether the server has it. Where the will is to speak it only sees to it that
-// nothing else is said any more.
-func (c *Client) sayGoodbye(up *link.Up, ourselves bool) bool {
-	answer := make(chan bool, 1)
-	var err error
-	c.within(up, func() { // a birth may be held up by a peer that takes nothing
-		a := &c.announcer
-		a.mu.Lock()
-		defer a.mu.Unlock()
-		a.left = true
-		a.plan.leave()
-		if c.cfg.Presence.Status.LeaveToWill || !ourselves {
-			answer <- false
-			return
-		}
-		err = c.publishStatus(up, c.word(presence.Offline, presence.ReasonClose), func(_ byte, err error) { answer <- err == nil })
-	})
-	if err != nil {
-		return false
-	}
-	timer := time.NewTimer(c.life.timeLeft())
-	defer timer.Stop()
-	select {
-	case accepted := <-answer:
-		return accepted
-	case <-up.Failed():
-	case <-timer.C:
-	}
-	return false
+// statusReceived handles a message, if it is on the status topic. byStatus: it came for
+// the subscription that newStatus made. It reports whether no handler gets it.
+func (c *Client) statusReceived(p *wire.Publish, byStatus bool) (only bool) {
+	s := c.cfg.Presence.Status
+	return s.corrects() && p.Topic == s.Topic && !c.subs.Delivers(p.Topic, c.status.Received(p.Payload), byStatus)
 }
 
-// publishStatus sends a retained QoS 1 message; answered is called once, unless
-// the client ends first, or the same message is sent again meanwhile.
-func (c *Client) publishStatus(up *link.Up, payload []byte, answered func(code byte, err error)) error {
-	p := wire.Publish{Topic: c.cfg.Presence.Status.Topic, Payload: payload, QoS: 1, Retain: true}
+// statusConnection publishes status messages on a connection.
+type statusConnection struct{ *link.Up }
+
+func (up statusConnection) PublishStatus(p *wire.Publish, answered func(code byte, err error)) error {
 	if reason := up.Gen.Limits.Check(p.Size(), p.QoS, p.Retain); reason != 0 {
 		return limitError(reason)
 	}
-	return up.Gen.PublishUnstored(wire.AppendPublish(nil, &p), func(code byte, err error) {
+	err := up.Gen.PublishUnstored(wire.AppendPublish(nil, p), func(code byte, err error) {
 		if err == nil && code >= 0x80 {
 			err = &RefusedError{Code: code, Reason: "status message"}
 		}
-		if err != nil && !errors.Is(err, session.ErrSessionLost) { // that one is followed by a birth
-			c.event(StatusFailed{Err: err})
-		}
 		answered(code, err)
 	})
+	if errors.Is(err, session.ErrNotConnected) || errors.Is(err, session.ErrWindowFull) || errors.Is(err, session.ErrIDsInUse) {
+		return err
+	}
+	return nil // after an error of the connection the message counts as sent
+}
+
+// endStatus publishes offline, unless that is left to the will, and waits for its
+// acknowledgement. It reports whether the server has accepted it. No status message
+// follows.
+func (c *Client) endStatus(up *link.Up, offline bool) (accepted bool) {
+	var answer <-chan bool
+	c.within(up, func() { // a birth may be blocked by a peer that does not read
+		answer = c.status.End(statusConnection{up}, offline && !c.cfg.Presence.Status.LeaveToWill)
+	})
+	timer := time.NewTimer(c.life.timeLeft())
+	defer timer.Stop()
+	select {
+	case accepted = <-answer:
+	case <-up.Failed():
+	case <-timer.C:
+	}
+	return accepted
 }

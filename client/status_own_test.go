@@ -13,6 +13,13 @@ import (
 	"github.com/mooring-mqtt/mooring/client/presence"
 )
 
+// As in internal/status.
+const (
+	correctionGrace = 250 * time.Millisecond
+	correctionMin   = time.Second
+	correctionMax   = time.Minute
+)
+
 // listening is a client with a structured status topic that it listens to.
 func listening(cfg *Config) { structured(func(s *Status) { s.NoCorrection = false })(cfg) }
 

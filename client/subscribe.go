@@ -123,8 +123,9 @@ func (c *Client) subscriptionResult(r subs.Result) {
 	case subs.Application:
 		c.subscriptionFailed(r)
 	case subs.Status:
-		if !r.Ended { // an end that is refused leaves a message that comes twice
-			c.ownStatusResult(refusedError(r.Err))
+		// An end that is refused only leaves messages that come twice.
+		if !r.Ended && c.status.Subscribed(r.Err == nil) {
+			c.event(StatusFailed{Err: &StatusSubscriptionError{Err: refusedError(r.Err)}})
 		}
 	default:
 		if r.Ended {

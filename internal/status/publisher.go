@@ -8,6 +8,7 @@ import (
 	"context"
 	"errors"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/mooring-mqtt/mooring/client/presence"
@@ -28,6 +29,8 @@ type Publisher struct {
 
 	mu    sync.Mutex // held while a message is published
 	ended bool       // no message follows
+
+	refused atomic.Bool // the server refuses the subscription to the topic
 }
 
 // Config is what a Publisher needs.
@@ -173,4 +176,10 @@ func (p *Publisher) Received(payload []byte) (own bool) {
 	}
 	p.wake.Set()
 	return own && s.State == presence.Online
+}
+
+// Subscribed records whether the server accepts the subscription to the topic. It
+// reports whether this is the first refusal in a row.
+func (p *Publisher) Subscribed(accepted bool) (report bool) {
+	return !p.refused.Swap(!accepted) && !accepted
 }

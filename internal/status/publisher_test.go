@@ -305,3 +305,12 @@ func TestPublisher_WithoutATopic(t *testing.T) {
 		c.want(t)
 	})
 }
+
+func TestPublisher_SubscribedReportsOnce(t *testing.T) {
+	p := status.New(status.Config{})
+	for i, accepted := range []bool{true, false, false, true, true, false} {
+		if got, want := p.Subscribed(accepted), i == 1 || i == 5; got != want {
+			t.Errorf("answer %d: report %v, want %v", i, got, want)
+		}
+	}
+}
