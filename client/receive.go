@@ -33,7 +33,9 @@ func (c *Client) receive(in *session.Inbound, topic string, v wire.PublishView) 
 // When it is called again after an error, it goes on with the handler that failed.
 func (c *Client) handle(ctx context.Context, d *inbox.Delivery[*Message]) error {
 	m := d.Message
-	m.Claim = d.Claim
+	if d.Claim.Token != 0 {
+		m.Claim = d.Claim
+	}
 	var room [4]*route
 	routes, again := d.Rest.([]*route)
 	if !again {

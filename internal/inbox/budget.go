@@ -67,13 +67,14 @@ func Size(topic string, v wire.PublishView) int64 {
 	}
 }
 
-// take takes bytes if they have room. A message by itself always has.
+// take takes bytes if they have room. A message by itself always has. Only the reader
+// calls it, so the sum never exceeds the limit.
 func (q *budget) take(size int64) bool {
-	if n := q.used.Add(size); n <= q.limit || n == size {
-		return true
+	if used := q.used.Load(); used > 0 && used+size > q.limit {
+		return false
 	}
-	q.used.Add(-size)
-	return false
+	q.used.Add(size)
+	return true
 }
 
 // reserve takes the bytes of a message, or waits for them. If it returns false, the

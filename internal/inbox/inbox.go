@@ -125,24 +125,27 @@ func (w *worker[M]) claim(item Item[M]) {
 	if w.waiting.behind(item) {
 		return
 	}
+	if w.cfg.Dedupe == nil {
+		w.arrange(item)
+		return
+	}
 	w.current = Delivery[M]{Item: item}
-	if item.key == "" && w.cfg.Dedupe != nil {
+	if item.key == "" {
 		err := w.do(inBegin, func() error { item.key = w.cfg.DedupeKey(item.Message); return nil })
 		switch {
 		case err != nil:
 			w.claimed(dedupe.Claim{}, 0, err)
 			return
-		case item.key != "" && !w.keys.join(item.key, item.In):
+		case item.key == "":
+			w.arrange(item)
+			return
+		case !w.keys.join(item.key, item.In):
 			w.Counters.Duplicates.Add(1)
 			w.free(item.Size)
 			return
 		}
+		w.current.key = item.key
 	}
-	if item.key == "" {
-		w.arrange(item)
-		return
-	}
-	w.current.Item = item
 	var c dedupe.Claim
 	var v dedupe.Verdict
 	err := w.do(inBegin, func() (err error) {
