@@ -5,27 +5,6 @@ import (
 	"errors"
 )
 
-// Authenticator is the client's side of enhanced authentication, section 4.12 of
-// MQTT 5. Its methods are called one after the other in an exchange; a
-// re-authentication that a lost connection cuts short may still be in one of them
-// when the next connection begins. They must return when ctx ends. The data of
-// each is up to 65,535 bytes, and more is an error; nil sends none, and in CONNECT
-// so does what is empty.
-//
-// An error ends the connection, with DISCONNECT 0x80 and a *AuthError; it is then
-// tried again with backoff.
-type Authenticator interface {
-	// Method names the Authentication Method. It must not change.
-	Method() string
-	// Start returns the data of CONNECT, or of the AUTH that begins a
-	// re-authentication.
-	Start(ctx context.Context) (data []byte, err error)
-	// Continue answers a challenge of the server.
-	Continue(ctx context.Context, challenge []byte) (data []byte, err error)
-	// Done judges the data with which the server has accepted us.
-	Done(ctx context.Context, data []byte) error
-}
-
 // errNoneToAuthenticate is an ErrNotConnected with words that fit.
 var errNoneToAuthenticate error = noneToAuthenticate{}
 

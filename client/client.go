@@ -249,3 +249,14 @@ func (c *Client) ClientID() string {
 	}
 	return c.identity.ClientID()
 }
+
+// State returns the present state of the connection.
+func (c *Client) State() ConnectionState {
+	if c == nil {
+		return ConnectionState{Phase: PhaseEnded, Err: ErrNilClient}
+	}
+	return c.life.phase.get()
+}
+
+// current is the connection; nil while there is none.
+func (c *Client) current() *link.Up { return c.link.Current() }

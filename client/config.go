@@ -248,44 +248,6 @@ type PresenceConfig struct {
 	MarkerTopic string
 }
 
-// NoSession as SessionConfig.Expiry ends the session with each connection. Then
-// messages are delivered at least once, not exactly once.
-const NoSession time.Duration = -1
-
-// SessionLostPolicy selects what happens to messages in flight when the server
-// loses the session.
-type SessionLostPolicy = persistence.SessionLostPolicy
-
-const (
-	// AsConfigured is SessionConfig.OnLost for a Message, and Republish for SessionConfig.OnLost.
-	AsConfigured = persistence.AsConfigured
-	// Republish publishes them again under the same message ID. They may arrive
-	// twice; a receiver that deduplicates by ID handles them once.
-	Republish = persistence.Republish
-	// FailInFlight ends them with ErrSessionLost: they never arrive twice, and
-	// perhaps not at all. Unsent messages are not affected. After a crash, up to
-	// 4,096 unsent messages may be recorded as sent and also fail; after damage to
-	// the store, all pending ones. A session that another client takes over is lost.
-	FailInFlight = persistence.FailInFlight
-)
-
-// Will is the Will Message with all properties of MQTT 5. docs/will.md describes
-// when a server publishes it. To publish presence on a topic, use
-// PresenceConfig.Status.
-type Will struct {
-	Topic           string
-	Payload         []byte        // up to 65,535 bytes
-	QoS             QoS           // default AtMostOnce
-	Retain          bool          // later subscribers receive it too
-	Delay           time.Duration // Will Delay Interval, in whole seconds, rounded up; 0: none
-	Expiry          time.Duration // after its publication, in whole seconds, rounded up; 0: never
-	ContentType     string
-	ResponseTopic   string
-	CorrelationData []byte
-	PayloadIsUTF8   bool
-	UserProperties  []UserProperty
-}
-
 // Ordering restores the order of numbered messages, per publisher and topic.
 //
 // A publisher's epoch is the time at which its store was created. If the clock of

@@ -11,6 +11,7 @@ import (
 	"github.com/eclipse/paho.golang/paho"
 
 	"github.com/mooring-mqtt/mooring/internal/link"
+	"github.com/mooring-mqtt/mooring/internal/outbox"
 	"github.com/mooring-mqtt/mooring/internal/wire"
 	"github.com/mooring-mqtt/mooring/reliability"
 )
@@ -20,7 +21,7 @@ func (c *Client) newLink() (*link.Link, error) {
 	conn := &c.cfg.Connection
 	conf := link.Config{
 		Connect:        c.connectPacket(),
-		Credentials:    c.credentials(),
+		Credentials:    credentials(conn, &c.guard),
 		Dial:           conn.Dial,
 		ConnectTimeout: conn.ConnectTimeout,
 		WriteTimeout:   conn.WriteTimeout,
@@ -77,20 +78,6 @@ func (c *Client) connectPacket() paho.Connect {
 	}
 	return cp
 }
-
-// properties are the encoded Will Properties. paho.golang omits most of them, so the
-// link inserts them into CONNECT.
-func (w *Will) properties() []byte {
-	var dst []byte
-	if w.Delay > 0 {
-		dst = wire.AppendProperty(dst, wire.Property{ID: wire.PropWillDelay, Int: wire.Seconds(w.Delay)})
-	}
-	p := w.packet()
-	return p.AppendProperties(dst)
-}
-
-// current is the connection; nil while there is none.
-func (c *Client) current() *link.Up { return c.link.Current() }
 
 // linkObserver reports what happens to the link as state, events, counters and log
 // messages, and uses each connection.
@@ -203,4 +190,41 @@ func (c *Client) NetworkChanged() {
 	if c != nil {
 		c.link.NetworkChanged()
 	}
+}
+
+// newIdentity returns the identity of a client whose store is open. temporary: the
+// ClientID ends with the client.
+func (c *Client) newIdentity(temporary bool) *link.Identity {
+	return link.NewIdentity(link.IdentityConfig{
+		ClientID:   c.cfg.ClientID,
+		Temporary:  temporary,
+		Expiry:     max(c.cfg.Session.Expiry, 0), // NoSession is negative
+		CleanStart: c.cfg.Session.CleanStart,
+		Strict:     c.cfg.Session.Mode == StrictSession,
+		Store:      c.store,
+	})
+}
+
+// beginSession makes the session that the server has lost void in the store, and
+// reports what was in flight in it.
+func (c *Client) beginSession() error {
+	if err := c.outbox.ResetSession(c.ClientID(), c.session.Unacked()); err != nil {
+		return err
+	}
+	if lost := c.outbox.NewSession(); lost != (outbox.Lost{}) || c.identity.Expected() {
+		c.reports.sessionsLost.Add(1)
+		c.event(SessionLost{InFlight: lost.Republished + lost.Failed, Republished: lost.Republished, Failed: lost.Failed})
+	}
+	return nil
+}
+
+// dialer is what opens transports, unless Config.Connection.Dial does.
+func (c *Config) dialer() (*link.Dialer, error) {
+	proxy, err := link.ParseProxy(c.Connection.Proxy)
+	d := &link.Dialer{Proxy: proxy, TLS: c.TLS.Clone()}
+	if c.Connection.TLSFiles != nil {
+		files := link.TLSFiles(*c.Connection.TLSFiles)
+		d.Files = &files
+	}
+	return d, err
 }

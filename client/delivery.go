@@ -2,7 +2,6 @@ package client
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"time"
 
@@ -100,18 +99,4 @@ func endError(e outbox.End) error {
 		return ErrSessionLost
 	}
 	return e.Err // outbox.Damaged: a *DamagedError
-}
-
-// messageEnded counts and reports the end of a stored message.
-func (c *Client) messageEnded(e outbox.End) {
-	id := MessageID(e.ID)
-	switch {
-	case e.State == outbox.Expired:
-		c.event(MessageExpired{ID: id})
-	case e.Cause == outbox.StoreFull || e.Cause == outbox.Replaced:
-		c.reports.policyDrops.Add(1)
-		c.event(MessageDropped{ID: id, Cause: errors.Unwrap(e.Err)})
-	case e.State == outbox.Refused || e.State == outbox.DeadLettered || e.Cause == outbox.SessionLost:
-		c.event(MessageRefused{ID: id, Err: e.Err, DeadLetter: e.State == outbox.DeadLettered})
-	}
 }

@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/mooring-mqtt/mooring/internal/link"
 	"github.com/mooring-mqtt/mooring/internal/wire"
 	"github.com/mooring-mqtt/mooring/reliability"
 )
@@ -59,39 +58,4 @@ func mayLeaveWith(code byte) bool {
 		return true
 	}
 	return false
-}
-
-// CloseWith is Close with a choice of the DISCONNECT. Options that cannot be sent
-// return a *FieldError, and the client goes on. If the client is ending already,
-// the earlier options apply.
-func (c *Client) CloseWith(g DisconnectOptions) error {
-	if c == nil {
-		return ErrNilClient
-	}
-	if err := g.check(c.cfg.Session.Expiry); err != nil {
-		return err
-	}
-	return c.closeWith(g)
-}
-
-// disconnect ends a connection cleanly: offline status, acknowledgements, DISCONNECT.
-// If the server did not acknowledge the offline status, it is asked to publish the
-// will.
-func (c *Client) disconnect(up *link.Up) {
-	o := c.life.disconnect
-	if c.cfg.Presence.Status != nil && !c.endStatus(up, o.Reason == wire.ReasonSuccess) && o.Reason == wire.ReasonSuccess {
-		o.Reason = wire.ReasonDisconnectWithWill
-	}
-	// The status may have waited for acknowledgements to leave, so they end after it.
-	c.life.acknowledging.stop()
-	c.within(up, c.life.acknowledging.Wait)
-	if c.identity.Temporary() && up.SessionExpiry > 0 {
-		o.SessionExpiry = NoSession // nobody can resume the session of a random ClientID
-	}
-	last := link.Disconnect{Reason: o.Reason, ReasonString: o.ReasonString, User: o.UserProperties}
-	if o.SessionExpiry != 0 {
-		expiry := wire.Seconds(max(o.SessionExpiry, 0))
-		last.SessionExpiry = &expiry
-	}
-	c.within(up, func() { _ = up.Disconnect(last) }) // an error changes nothing: the connection ends
 }

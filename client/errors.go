@@ -6,6 +6,7 @@ import (
 
 	"github.com/mooring-mqtt/mooring/internal/link"
 	"github.com/mooring-mqtt/mooring/internal/safe"
+	"github.com/mooring-mqtt/mooring/internal/subs"
 	"github.com/mooring-mqtt/mooring/internal/wire"
 	"github.com/mooring-mqtt/mooring/persistence"
 	"github.com/mooring-mqtt/mooring/reliability"
@@ -168,3 +169,53 @@ func (e *DrainError) Error() string {
 }
 
 func (e *DrainError) Unwrap() error { return e.Cause }
+
+// SessionError says that the client has stopped because the server and the store do
+// not know the same session, see StrictSession. For errors.Is it is
+// ErrUnknownSession or ErrSessionLost.
+type SessionError struct {
+	// Present: the server has a session that the store does not know. Otherwise the
+	// store knows a session that the server does not have.
+	Present bool
+	// ClientID, if not empty, is the owner of the session in the store: another
+	// client. The client has not connected.
+	ClientID string
+	// TakenOver: another client with this ClientID took over the session earlier, and
+	// has used it. The client has not connected.
+	TakenOver bool
+}
+
+func (e *SessionError) Error() string {
+	if e.TakenOver {
+		return "client: another client with this ClientID took the session over, and has used it; start with CleanStart or ResumeSession to publish what is in the store in a new one"
+	}
+	if e.ClientID != "" {
+		return fmt.Sprintf("client: the session in the store is that of the ClientID %q; start with the store that belongs to this one, or with CleanStart or ResumeSession to publish what is in it under this one", e.ClientID)
+	}
+	if e.Present {
+		return "client: the server has a session that the store knows nothing of; start with the store that belongs to it, or with CleanStart to give it up"
+	}
+	return "client: the server has lost the session that the store goes on with; start with CleanStart or ResumeSession to publish again what is in the store, or look at it first"
+}
+
+// Is reports whether target is the sentinel for this error.
+func (e *SessionError) Is(target error) bool {
+	unknown := e.Present || e.ClientID != "" || e.TakenOver
+	return target == ErrUnknownSession && unknown || target == ErrSessionLost && !unknown
+}
+
+// sessionError is the public form of the link's error.
+func sessionError(e *link.SessionMismatchError) *SessionError {
+	if e.Owner == link.OwnerTakenOver {
+		return &SessionError{TakenOver: true}
+	}
+	return &SessionError{Present: e.Present, ClientID: e.Owner}
+}
+
+// refusedError returns a refusal as a *RefusedError.
+func refusedError(err error) error {
+	if refused := (*subs.RefusedError)(nil); errors.As(err, &refused) {
+		return &RefusedError{Code: refused.Code, Reason: refused.Reason}
+	}
+	return err
+}

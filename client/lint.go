@@ -106,14 +106,3 @@ func isLocal(u *url.URL) bool {
 func (v *lintView) any(schemes ...string) bool {
 	return slices.ContainsFunc(v.servers, func(u *url.URL) bool { return !isLocal(u) && slices.Contains(schemes, u.Scheme) })
 }
-
-// logFindings tells the program's log what Lint found.
-func (c *Client) logFindings() {
-	for _, f := range c.reports.findings {
-		log := c.cfg.Logger.Warn
-		if f.Severity == Note {
-			log = c.cfg.Logger.Info
-		}
-		log("configuration: "+f.Problem, "finding", f.Name, "severity", f.Severity.String(), "fields", strings.Join(f.Fields, ","), "fix", f.Fix)
-	}
-}

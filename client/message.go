@@ -149,3 +149,20 @@ func (id MessageID) MarshalText() ([]byte, error) { return uuid.UUID(id).Marshal
 
 // UnmarshalText reads what MarshalText wrote.
 func (id *MessageID) UnmarshalText(b []byte) error { return (*uuid.UUID)(id).UnmarshalText(b) }
+
+// SessionLostPolicy selects what happens to messages in flight when the server
+// loses the session.
+type SessionLostPolicy = persistence.SessionLostPolicy
+
+const (
+	// AsConfigured is SessionConfig.OnLost for a Message, and Republish for SessionConfig.OnLost.
+	AsConfigured = persistence.AsConfigured
+	// Republish publishes them again under the same message ID. They may arrive
+	// twice; a receiver that deduplicates by ID handles them once.
+	Republish = persistence.Republish
+	// FailInFlight ends them with ErrSessionLost: they never arrive twice, and
+	// perhaps not at all. Unsent messages are not affected. After a crash, up to
+	// 4,096 unsent messages may be recorded as sent and also fail; after damage to
+	// the store, all pending ones. A session that another client takes over is lost.
+	FailInFlight = persistence.FailInFlight
+)

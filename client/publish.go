@@ -145,10 +145,6 @@ func conflationKey(topic string) string {
 	return string(sum[:])
 }
 
-// streamSuffixes distinguish the streams of one topic by priority. They follow the
-// publisher's name in the packet, so that receivers see several publishers.
-var streamSuffixes = [persistence.Priorities]string{"", "+high", "+urgent"}
-
 // streamName returns the store's name of a stream. No topic contains U+0000.
 func streamName(m *Message) string {
 	if m.Priority == Normal {

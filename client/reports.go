@@ -1,8 +1,11 @@
 package client
 
 import (
+	"errors"
+	"strings"
 	"sync/atomic"
 
+	"github.com/mooring-mqtt/mooring/internal/outbox"
 	"github.com/mooring-mqtt/mooring/persistence"
 )
 
@@ -48,4 +51,29 @@ func (c *Client) storeFailed(err error) {
 	c.reports.storeFailures.Add(1)
 	c.cfg.Logger.Error("store failed", "error", err)
 	c.event(StoreFailed{Err: err})
+}
+
+// logFindings tells the program's log what Lint found.
+func (c *Client) logFindings() {
+	for _, f := range c.reports.findings {
+		log := c.cfg.Logger.Warn
+		if f.Severity == Note {
+			log = c.cfg.Logger.Info
+		}
+		log("configuration: "+f.Problem, "finding", f.Name, "severity", f.Severity.String(), "fields", strings.Join(f.Fields, ","), "fix", f.Fix)
+	}
+}
+
+// messageEnded counts and reports the end of a stored message.
+func (c *Client) messageEnded(e outbox.End) {
+	id := MessageID(e.ID)
+	switch {
+	case e.State == outbox.Expired:
+		c.event(MessageExpired{ID: id})
+	case e.Cause == outbox.StoreFull || e.Cause == outbox.Replaced:
+		c.reports.policyDrops.Add(1)
+		c.event(MessageDropped{ID: id, Cause: errors.Unwrap(e.Err)})
+	case e.State == outbox.Refused || e.State == outbox.DeadLettered || e.Cause == outbox.SessionLost:
+		c.event(MessageRefused{ID: id, Err: e.Err, DeadLetter: e.State == outbox.DeadLettered})
+	}
 }

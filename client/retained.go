@@ -86,7 +86,7 @@ func (c *Client) FetchRetained(ctx context.Context, filter string, o RetainedOpt
 	}
 	v := newRetainedView(o)
 	v.once = true
-	if err := v.open(ctx, c, retained.View{Filter: filter, Silence: v.o.Silence, User: (*mirror)(v)}); err != nil {
+	if err := v.begin(ctx, c.life.ending, &c.views, retained.View{Filter: filter, Silence: v.o.Silence, User: (*mirror)(v)}); err != nil {
 		return nil, err
 	}
 	defer v.Close()

@@ -75,7 +75,7 @@ func (c *Client) MirrorRetained(ctx context.Context, filter string, o RetainedOp
 	}
 	v := newRetainedView(o)
 	use := retained.View{Filter: filter, QoS: byte(AtLeastOnce), RetainAsPublished: true, Silence: v.o.Silence, User: (*mirror)(v)}
-	if err := v.open(ctx, c, use); err != nil {
+	if err := v.begin(ctx, c.life.ending, &c.views, use); err != nil {
 		return nil, err
 	}
 	return v, nil

@@ -5,6 +5,7 @@ import (
 	"sync"
 
 	"github.com/mooring-mqtt/mooring/internal/topic"
+	"github.com/mooring-mqtt/mooring/internal/wire"
 )
 
 // router finds the handlers of a topic. Its methods are safe for concurrent use.
@@ -53,4 +54,9 @@ func (r *router) overlaps(filter string) bool {
 	r.mu.RLock()
 	defer r.mu.RUnlock()
 	return slices.ContainsFunc(r.tree.Overlapping(filter, nil), func(have *route) bool { return !have.Shared })
+}
+
+func isShared(filter string) bool {
+	_, _, shared := wire.SplitShare(filter)
+	return shared
 }

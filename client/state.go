@@ -41,14 +41,6 @@ type ConnectionState struct {
 	RetryAt time.Time // while waiting: when the next attempt begins, unless NetworkChanged is called
 }
 
-// State returns the present state of the connection.
-func (c *Client) State() ConnectionState {
-	if c == nil {
-		return ConnectionState{Phase: PhaseEnded, Err: ErrNilClient}
-	}
-	return c.life.phase.get()
-}
-
 // phaseTracker holds the state of the connection.
 type phaseTracker struct {
 	changed notify.Broadcast

@@ -140,16 +140,3 @@ func (c *Client) subscriptionFailed(r subs.Result) {
 		c.event(SubscriptionFailed{Filter: r.Want.Filter, Err: refusedError(r.Err)})
 	}
 }
-
-// refusedError returns a refusal as a *RefusedError.
-func refusedError(err error) error {
-	if refused := (*subs.RefusedError)(nil); errors.As(err, &refused) {
-		return &RefusedError{Code: refused.Code, Reason: refused.Reason}
-	}
-	return err
-}
-
-func isShared(filter string) bool {
-	_, _, shared := wire.SplitShare(filter)
-	return shared
-}

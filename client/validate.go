@@ -158,14 +158,6 @@ func (c Config) validateWill(bad func(field, format string, args ...any) error) 
 	return nil
 }
 
-// packet is the will as the message that the server will publish.
-func (w *Will) packet() wire.Publish {
-	m := Message{Topic: w.Topic, Payload: w.Payload, QoS: w.QoS, Retain: w.Retain, Expiry: w.Expiry,
-		ContentType: w.ContentType, ResponseTopic: w.ResponseTopic, CorrelationData: w.CorrelationData,
-		PayloadIsUTF8: w.PayloadIsUTF8, UserProperties: w.UserProperties}
-	return m.packet()
-}
-
 func upTo(d time.Duration) string {
 	if d == 0 {
 		return ""

@@ -4,6 +4,7 @@ import (
 	"math"
 	"time"
 
+	"github.com/mooring-mqtt/mooring/internal/link"
 	"github.com/mooring-mqtt/mooring/ordering"
 	"github.com/mooring-mqtt/mooring/reliability"
 )
@@ -52,6 +53,40 @@ func (c Config) validatePolicies(bad func(field, format string, args ...any) err
 		if a.value < 0 {
 			return bad(a.field, "is %v; use 0 for the default or more than that", a.print)
 		}
+	}
+	return nil
+}
+
+func (c Config) validateTransport(bad func(field, format string, args ...any) error) error {
+	if _, err := link.ParseProxy(c.Connection.Proxy); err != nil {
+		return bad("Connection.Proxy", "%v", err)
+	}
+	secure, network := false, false
+	for _, s := range c.Servers {
+		if u, err := link.ParseServer(s); err == nil {
+			secure = secure || u.Scheme == "mqtts" || u.Scheme == "wss"
+			network = network || u.Scheme != "unix"
+		}
+	}
+	const alone = "is set together with Dial, which does without it; set one of both"
+	f := c.Connection.TLSFiles
+	switch {
+	case c.Connection.Dial != nil && c.Connection.Proxy != "":
+		return bad("Connection.Proxy", alone)
+	case c.Connection.Dial != nil && c.TLS != nil:
+		return bad("TLS", alone)
+	case c.Connection.Dial != nil && f != nil:
+		return bad("Connection.TLSFiles", alone)
+	case c.TLS != nil && f != nil:
+		return bad("Connection.TLSFiles", "is set together with TLS; set one of both")
+	case f != nil && (f.Cert == "") != (f.Key == ""):
+		return bad("Connection.TLSFiles", "has a Cert or a Key, and needs both or none")
+	case f != nil && !secure:
+		return bad("Connection.TLSFiles", "is set, but no server in Servers uses TLS; write mqtts:// or wss://")
+	case c.Connection.Proxy != "" && c.Connection.Proxy != ProxyFromEnvironment && !network:
+		return bad("Connection.Proxy", "is set, but Servers are Unix sockets, which no proxy leads to; leave it empty")
+	case c.Connection.Credentials != nil && (c.Connection.Username != "" || c.Connection.Password != nil):
+		return bad("Connection.Credentials", "is set together with Username or Password; let it return them")
 	}
 	return nil
 }

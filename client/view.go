@@ -44,7 +44,7 @@ var ErrTooManyFilters = safe.New("client: 10,000 filters are watched, mirrored o
 // view is what StatusWatch and RetainedView have in common: the use of a filter,
 // whether all retained messages have come, and an end.
 type view struct {
-	c     *Client
+	uses  viewUses
 	use   retained.View
 	stops [2]func() bool // of the contexts that end it
 
@@ -55,8 +55,14 @@ type view struct {
 	changed notify.Broadcast // one of these has changed
 }
 
-// open begins a view, which ends when ctx ends, the client does, or close is called.
-func (v *view) open(ctx context.Context, c *Client, use retained.View) error {
+// viewUses begins and ends the use of a filter.
+type viewUses interface {
+	open(*retained.View) error
+	close(*retained.View)
+}
+
+// begin opens a view, which ends when ctx or ending ends, or close is called.
+func (v *view) begin(ctx, ending context.Context, uses viewUses, use retained.View) error {
 	if err := checkRetainedFilter(use.Filter); err != nil {
 		return err
 	}
@@ -64,13 +70,13 @@ func (v *view) open(ctx context.Context, c *Client, use retained.View) error {
 		return context.Cause(ctx)
 	}
 	def(&use.Silence, time.Second)
-	v.c, v.use = c, use
-	if err := c.views.open(&v.use); err != nil {
+	v.uses, v.use = uses, use
+	if err := uses.open(&v.use); err != nil {
 		return err
 	}
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	v.stops = [...]func() bool{context.AfterFunc(ctx, v.close), context.AfterFunc(c.life.ending, v.close)}
+	v.stops = [...]func() bool{context.AfterFunc(ctx, v.close), context.AfterFunc(ending, v.close)}
 	return nil
 }
 
@@ -87,7 +93,7 @@ func (v *view) close() {
 	for _, stop := range v.stops {
 		stop()
 	}
-	v.c.views.close(&v.use)
+	v.uses.close(&v.use)
 }
 
 // set records how far the sync is.

@@ -47,9 +47,6 @@ func (v *views) init(c *Client) {
 	v.machine = retained.New(handlers{c}, rand.Uint32(), NewMessageID().String())
 }
 
-// NoMarker as Config.Presence.MarkerTopic: no marker is published.
-const NoMarker = "-"
-
 // markerTopic is Config.Presence.MarkerTopic, or a topic with the ClientID; empty: no
 // marker can be published on this connection.
 func (v *views) markerTopic(up *link.Up) string {

@@ -46,6 +46,7 @@ type WatchOptions struct {
 // methods are safe for concurrent use.
 type StatusWatch struct {
 	view
+	c       *Client
 	tracker *presence.Tracker
 	changes changes[presence.Change]
 
@@ -89,7 +90,7 @@ func (c *Client) WatchStatus(ctx context.Context, filter string, o WatchOptions)
 		return nil, ErrNilClient
 	}
 	def(&o.Queue, 1024)
-	w := &StatusWatch{tracker: presence.NewTracker(presence.Options{MaxDevices: o.MaxDevices, MaxBytes: o.MaxBytes, StaleAfter: o.StaleAfter, Parse: recovered(o.Parse)})}
+	w := &StatusWatch{c: c, tracker: presence.NewTracker(presence.Options{MaxDevices: o.MaxDevices, MaxBytes: o.MaxBytes, StaleAfter: o.StaleAfter, Parse: recovered(o.Parse)})}
 	w.changes = changes[presence.Change]{limit: o.Queue, missed: func(n int) presence.Change {
 		return presence.Change{Kind: presence.Missed, At: time.Now(), Missed: n}
 	}}
@@ -98,7 +99,7 @@ func (c *Client) WatchStatus(ctx context.Context, filter string, o WatchOptions)
 		read = w.changes.read()
 	}
 	use := retained.View{Filter: filter, QoS: byte(AtLeastOnce), Silence: o.Silence, User: w}
-	if err := w.open(ctx, c, use); err != nil {
+	if err := w.begin(ctx, c.life.ending, &c.views, use); err != nil {
 		return nil, err
 	}
 	if read != nil {

@@ -1,0 +1,150 @@
+package client
+
+import (
+	"fmt"
+	"math"
+	"time"
+	"unicode/utf8"
+
+	"github.com/mooring-mqtt/mooring/client/presence"
+	"github.com/mooring-mqtt/mooring/internal/status"
+	"github.com/mooring-mqtt/mooring/internal/wire"
+)
+
+// Status publishes whether the client is online, retained and at QoS 1: online after
+// each CONNACK; offline as the will, and before a clean end. Status messages are not
+// stored, and are sent ahead of stored messages.
+//
+// While connected, the client subscribes to Topic at QoS 1, invisibly to handlers. It
+// publishes online again after another client published offline there, such as the
+// late will of an earlier process or connection. The server therefore sends it each of
+// its own status messages, too; NoCorrection avoids that. A subscription of the
+// application that covers Topic takes the place of this one, and its handlers receive
+// all messages.
+type Status struct {
+	Topic   string
+	Online  []byte // default "online"; not with Structured
+	Offline []byte // default "offline"; not with Structured
+
+	// Structured makes the payloads JSON objects (presence.Status): state, boot ID
+	// (Client.BootID), time, a reason, Version, and the interval of Heartbeat. The will
+	// has no time, see presence.Status.
+	Structured bool
+	// Version is the version of the device's software, in UTF-8, at most 128 bytes. It
+	// requires Structured.
+	Version string
+
+	// Heartbeat publishes online again after this time without another status message,
+	// while connected: 1 s to 30 days. A heartbeat is skipped, and counted, while an
+	// earlier message is unacknowledged. Watchers that know the interval, by Structured,
+	// mark a device as stale after three intervals of silence. Default 0: none.
+	Heartbeat time.Duration
+
+	// Delay is how long the server waits after the end of a connection before it
+	// publishes offline, in whole seconds, rounded up. If the session ends earlier, the
+	// server publishes then. Default 0: at once.
+	Delay time.Duration
+	// AtSessionEnd makes the server publish offline when it ends the session, after
+	// SessionConfig.Expiry: from then on no message waits for this client at the server.
+	// It replaces Delay.
+	AtSessionEnd bool
+	// LeaveToWill publishes no offline before a clean end. DISCONNECT has the reason
+	// code 0x04, and the server publishes offline after Delay unless the client connects
+	// earlier, so that a restart within Delay is not visible. A generated ClientID ends
+	// its session at once, and with it the Delay.
+	LeaveToWill bool
+	// NoCorrection does not subscribe to Topic: another client's offline remains until
+	// the next CONNACK, and StatusContested is not reported.
+	NoCorrection bool
+
+	format status.Format // set by withDefaults
+}
+
+// endOfSession is a Will Delay Interval that only an endless session reaches.
+const endOfSession = math.MaxUint32 * time.Second
+
+// withDefaults returns a copy with payloads and a new boot ID.
+func (s Status) withDefaults() *Status {
+	if s.Online == nil {
+		s.Online = []byte("online")
+	}
+	if s.Offline == nil {
+		s.Offline = []byte("offline")
+	}
+	s.format = status.Format{Structured: s.Structured, Online: s.Online, Offline: s.Offline,
+		Boot: presence.BootID(NewMessageID()), Version: s.Version, Heartbeat: s.Heartbeat}
+	return &s
+}
+
+// will returns the Will Message.
+func (s *Status) will(expiry time.Duration) *Will {
+	w := &Will{Topic: s.Topic, Payload: s.format.Payload(presence.Offline, presence.ReasonWill), QoS: AtLeastOnce, Retain: true, Delay: s.Delay}
+	if s.AtSessionEnd && expiry != NoSession {
+		w.Delay = endOfSession // the session ends earlier [3.1.3.2.2]
+	}
+	return w
+}
+
+// corrects reports whether the client subscribes to Topic. A name that is a Shared
+// Subscription as a filter cannot be subscribed to.
+func (s *Status) corrects() bool { return s != nil && !s.NoCorrection && !isShared(s.Topic) }
+
+func (s *Status) validate(bad func(field, format string, args ...any) error) error {
+	if err := wire.CheckTopicName("Presence.Status.Topic", s.Topic); err != nil {
+		return bad("Presence.Status.Topic", "%s", err.(*wire.FieldError).Problem)
+	}
+	switch {
+	case s.Delay < 0:
+		return bad("Presence.Status.Delay", "is %v; use 0 or a positive duration", s.Delay)
+	case s.Delay > 0 && s.AtSessionEnd:
+		return bad("Presence.Status.Delay", "is set together with AtSessionEnd, which waits for the end of the session; set one of both")
+	case len(s.Online) > wire.MaxString || len(s.Offline) > wire.MaxString:
+		return bad("Presence.Status.Offline", "or Online is longer than 65,535 bytes; MQTT cannot carry it in a will")
+	case s.Structured && (s.Online != nil || s.Offline != nil):
+		return bad("Presence.Status.Structured", "is set together with Online or Offline; it makes the payloads, set one of both")
+	case s.Version != "" && !s.Structured:
+		return bad("Presence.Status.Version", "is set without Structured, so nobody would learn it; set both")
+	case len(s.Version) > presence.MaxText || !utf8.ValidString(s.Version):
+		return bad("Presence.Status.Version", "is longer than %d bytes, or not UTF-8; shorten it", presence.MaxText)
+	case s.Heartbeat != 0 && (s.Heartbeat < time.Second || s.Heartbeat > presence.MaxInterval):
+		return bad("Presence.Status.Heartbeat", "is %v; use 0 for none, or 1 s to %v", s.Heartbeat, presence.MaxInterval)
+	}
+	return nil
+}
+
+// StatusStats counts what was published and received on the status topic.
+type StatusStats struct {
+	Births      uint64 // messages published because of a CONNACK
+	Heartbeats  uint64
+	Skipped     uint64 // heartbeats skipped because the link had no room
+	Corrections uint64 // messages published because another client published offline
+	Failed      uint64 // messages that could not be sent, or that the server refused
+	Contested   uint64 // online messages of others, received while this client is online
+}
+
+// StatusContested reports that another process, with another boot ID, publishes online
+// on this client's status topic. The client does not answer, so that the two do not
+// alternate forever. It is reported once a minute at most; Stats counts each message.
+// It requires Status.Structured.
+type StatusContested struct {
+	Boot presence.BootID // zero: the message had none
+}
+
+func (StatusContested) event() {}
+
+// String names the other process.
+func (e StatusContested) String() string {
+	return fmt.Sprintf("another process with boot ID %q uses this client's status topic; give each its own", e.Boot)
+}
+
+// StatusSubscriptionError reports that the server refuses the subscription to the
+// client's own status topic, so that what others publish there is not corrected. It is
+// reported once; each connection tries again.
+type StatusSubscriptionError struct{ Err error }
+
+func (e *StatusSubscriptionError) Error() string {
+	return "client: cannot subscribe to the own status topic, so a stale offline is corrected at the next connection only; allow subscribing to Status.Topic, or set Status.NoCorrection: " + e.Err.Error()
+}
+
+// Unwrap returns Err.
+func (e *StatusSubscriptionError) Unwrap() error { return e.Err }
