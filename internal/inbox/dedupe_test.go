@@ -306,6 +306,7 @@ func TestInbox_RenewsLeases(t *testing.T) {
 						}
 					}
 				}
+				synctest.Wait()
 				if token == 0 {
 					t.Error("the handler has no token")
 				}

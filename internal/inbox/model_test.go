@@ -20,7 +20,8 @@ import (
 // what handlers did.
 type history struct {
 	*rig
-	rnd     *rand.Rand
+	seed    uint64
+	rnd     *rand.Rand // not of handlers
 	edit    func(*config)
 	cache   dedupe.Cache // nil: none
 	ordered bool         // by the resequencer
@@ -40,14 +41,14 @@ func TestInbox_RandomHistories(t *testing.T) {
 	const seeds = 300
 	for seed := range uint64(seeds) {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
-			rnd := rand.New(rand.NewPCG(seed, 10))
-			synctest.Test(t, func(t *testing.T) { newHistory(t, rnd).run() })
+			synctest.Test(t, func(t *testing.T) { newHistory(t, seed).run() })
 		})
 	}
 }
 
-func newHistory(t *testing.T, rnd *rand.Rand) *history {
-	h := &history{rig: newRig(t), rnd: rnd, accepted: map[string]int{}, refused: map[string]bool{}, numbers: map[int]bool{},
+func newHistory(t *testing.T, seed uint64) *history {
+	rnd := rand.New(rand.NewPCG(seed, 0))
+	h := &history{rig: newRig(t), seed: seed, rnd: rnd, accepted: map[string]int{}, refused: map[string]bool{}, numbers: map[int]bool{},
 		last: map[string]int{}, lastSeq: map[string]uint64{}}
 	if rnd.IntN(2) == 0 {
 		cache := &failing{Cache: dedupe.NewMemory(dedupe.Options{Lease: 2 * time.Second}), how: ways["error"]}
@@ -109,9 +110,8 @@ func (h *history) messages() (list []*message) {
 // handle is the handler. It fails in every way.
 func (h *history) handle(ctx context.Context, d *delivery, limit int64) error {
 	m := d.Message
-	h.mu.Lock()
-	way, pause := h.rnd.IntN(20), time.Duration(h.rnd.IntN(4))*time.Duration(h.rnd.Int64N(int64(3*time.Second)))
-	h.mu.Unlock()
+	rnd := rand.New(rand.NewPCG(h.seed, uint64(10*m.Number+d.Attempt)))
+	way, pause := rnd.IntN(20), time.Duration(rnd.IntN(4))*time.Duration(rnd.Int64N(int64(3*time.Second)))
 	if n := h.box.Stats().Bytes; n > limit {
 		h.t.Errorf("%d bytes are taken", n)
 	}

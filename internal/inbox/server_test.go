@@ -215,6 +215,8 @@ func (s *server) unacked() int {
 
 // Fail closes the connection, as link.Conn does.
 func (c *conn) Fail(err error) {
+	c.s.mu.Lock()
+	defer c.s.mu.Unlock()
 	if c.closed.Set() {
 		c.err = err
 	}
