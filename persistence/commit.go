@@ -3,34 +3,28 @@ package persistence
 import (
 	"fmt"
 	"runtime"
+	"slices"
 	"time"
+
+	"github.com/mooring-mqtt/mooring/persistence/internal/index"
+	"github.com/mooring-mqtt/mooring/persistence/internal/segment"
 )
 
-// newBatch begins the batch after the present one.
-func (l *Log) newBatch() *batch {
-	b := &batch{id: 1, buf: l.spare.buf, index: l.spare.index}
-	l.spare = batch{}
-	b.first, b.keep = l.ledger.next, l.o.Retention.MaxReceipts > 0
-	if l.cur != nil {
-		b.id = l.cur.id + 1
-	}
-	return b
+// nextBatch puts the open batch into flight and begins the next one.
+func (l *Log) nextBatch() {
+	l.pipe.begin(l.state.ledger.Next, l.state.keepsReceipts())
+	l.state.catalog.Open = l.pipe.messages(l.state.catalog.Open)
 }
 
 // Wait implements [Store].
 func (l *Log) Wait(t Ticket) error {
 	l.mu.Lock()
-	if t.batch <= l.written || l.inline && t.batch == l.cur.id {
+	if t.batch <= l.pipe.written || l.inline && t.batch == l.pipe.open.id {
 		l.mu.Unlock()
 		return nil
 	}
-	if t.batch == l.cur.id {
-		return l.await(l.cur)
-	}
-	for _, b := range l.flight {
-		if b.id == t.batch {
-			return l.await(b)
-		}
+	if b := l.pipe.find(t.batch); b != nil {
+		return l.await(b)
 	}
 	defer l.mu.Unlock()
 	if l.failed != nil {
@@ -46,44 +40,52 @@ func (l *Log) Sync() error {
 		l.mu.Unlock()
 		return err
 	}
-	b := l.cur
+	b := l.pipe.open
 	if len(b.buf) == 0 || l.inline {
-		if len(l.flight) == 0 {
+		n := len(l.pipe.flight)
+		if n == 0 {
 			l.mu.Unlock()
 			return nil
 		}
-		b = l.flight[len(l.flight)-1]
+		b = l.pipe.flight[n-1]
 	}
 	return l.await(b)
 }
 
-// noted sees to it that small records, whose callers never wait, do not pile up.
+// flush commits the open batch, with mu held before and after.
+func (l *Log) flush() error {
+	err := l.await(l.pipe.open)
+	l.mu.Lock()
+	return err
+}
+
+// noted limits how many small records pile up, whose callers never wait.
 func (l *Log) noted() {
-	if len(l.cur.buf) < l.o.Files.BufferBytes/2 || l.cur.led || l.flushing {
+	if b := l.pipe.open; len(b.buf) < l.o.Files.BufferBytes/2 || b.led || l.work.flushing {
 		return
 	}
-	l.flushing = true
-	l.wg.Go(func() {
+	l.work.flushing = true
+	l.work.Go(func() {
 		l.mu.Lock()
-		l.flushing = false
-		_ = l.await(l.cur) // a failure is what every method returns from now on
+		l.work.flushing = false
+		_ = l.await(l.pipe.open) // every method returns the error from now on
 	})
 }
 
-// await returns when b is committed, and commits it if nobody else is going to.
-// It is entered with mu held and leaves without.
+// await returns when b is committed, and commits it if nobody else is going to. It
+// is entered with mu held and leaves without.
 func (l *Log) await(b *batch) error {
 	if l.inline {
 		defer l.mu.Unlock()
 		return l.commitInline()
 	}
 	if b.led || b.over {
-		b.await(&l.mu)
+		b.wait(&l.mu)
 		return b.err
 	}
 	b.led = true
-	for len(l.flight) > 0 {
-		l.flight[0].await(&l.mu)
+	for len(l.pipe.flight) > 0 {
+		l.pipe.flight[0].wait(&l.mu)
 		l.mu.Lock()
 	}
 	l.gather(b)
@@ -95,35 +97,24 @@ func (l *Log) await(b *batch) error {
 	return b.err
 }
 
-// commitInline commits the present batch with mu held, where there is no disk to
-// wait for.
-func (l *Log) commitInline() error {
-	b, a := l.cur, l.active()
-	if l.failed != nil || l.full(a, b) {
-		l.commit(b)
-		l.sweep()
-		return b.err
+// gather lets the goroutines that the last commit woke join b. Otherwise the first
+// of them would commit alone while the others wait for the next batch: fewer
+// messages a sync. It yields the processor until as many wait as waited for the last
+// commit, for half the time of a sync at most: they are likely to come, and what it
+// costs if they do not is bounded.
+func (l *Log) gather(b *batch) {
+	crowd, timeout := l.pipe.crowd, l.stats.SyncTook()/2
+	if int(b.waiters.Load())+1 >= crowd {
+		return
 	}
-	off := l.end
-	if err := l.write(b.buf, false); err != nil {
-		return err // memory does not fail
+	l.mu.Unlock()
+	for begin := time.Now(); int(b.waiters.Load())+1 < crowd && time.Since(begin) < timeout; {
+		runtime.Gosched()
 	}
-	l.installed(a, off, b)
-	b.buf, b.moves, b.lines = b.buf[:0], b.moves[:0], b.lines[:0]
-	b.index = index{first: l.ledger.next, locs: b.locs[:0], states: b.states[:0], extras: b.extras[:0], keep: b.keep}
-	l.written, l.durable = b.id, b.id
-	l.sweep()
-	return nil
+	l.mu.Lock()
 }
 
-// reveal makes what was enqueued visible to Next where nobody waits for it.
-func (l *Log) reveal() {
-	if l.inline && len(l.cur.locs) > 0 {
-		_ = l.commitInline() // a failure is what every method returns from now on
-	}
-}
-
-// pause lets go of mu for the time of a write, and resume takes it again.
+// pause releases mu for the time of a write, and resume takes it again.
 func (l *Log) pause() {
 	if !l.inline {
 		l.mu.Unlock()
@@ -136,194 +127,152 @@ func (l *Log) resume() {
 	}
 }
 
-// gather lets those whom the last commit woke join b. Otherwise the first of them
-// would commit alone while the others wait for the next: fewer messages a sync.
-// It yields the processor until as many wait as waited for the last commit, for
-// half the time of a sync at most: they are likely to come, and what it costs if
-// they do not is bounded.
-func (l *Log) gather(b *batch) {
-	crowd, patience := l.crowd, time.Duration(l.syncTook.Load()/2)
-	if int(b.waiters.Load())+1 >= crowd {
-		return
-	}
-	l.mu.Unlock()
-	for begin := time.Now(); int(b.waiters.Load())+1 < crowd && time.Since(begin) < patience; {
-		runtime.Gosched()
-	}
-	l.mu.Lock()
-}
-
-// commit writes b, and syncs it as the policy says. It is entered and left with
-// mu held, with no other commit under way.
+// commit writes the open batch, and syncs it as the policy says. It is entered and
+// left with mu held, with no other commit under way.
 func (l *Log) commit(b *batch) {
 	if l.failed != nil {
-		l.finish(l.failed, b)
+		l.nextBatch()
+		l.finish(l.failed)
 		return
 	}
-	l.flight = []*batch{b}
-	l.cur = l.newBatch()
-	a := l.active()
-	if l.full(a, b) {
-		l.number++
-		next := &segment{number: l.number, index: index{first: b.first, keep: b.keep}}
-		prev := link{number: a.number, size: l.end}
-		checkpoint := appendCheckpoint(nil, &l.ledger, prev)
+	a := l.state.catalog.Active()
+	l.nextBatch()
+	if l.writer.Full(len(b.buf)) {
+		prev := segment.Link{Number: a.Number, Size: l.writer.End()}
+		checkpoint := l.state.ledger.AppendCheckpoint(nil, prev)
 		l.pause()
-		err := l.syncFile()
+		err := l.writer.Sync()
 		if err == nil {
-			l.trim()
-			err = l.begin(next, prev, b.buf, checkpoint)
+			l.writer.Trim()
+			err = l.writer.Begin(segment.Header{First: b.First, Prev: prev}, b.buf, checkpoint)
 		}
 		l.resume()
 		if err != nil {
-			l.rescue(b, err)
+			l.rewrite(b, err)
 			return
 		}
-		l.segments = append(l.segments, next)
-		l.diskSize += next.size
-		l.install(next, headerSize, b)
-		l.finish(nil, b)
+		next := &index.Segment{Number: l.writer.Number(), Size: l.writer.End(), Index: index.Index{First: b.First, Keep: b.Keep}}
+		l.state.catalog.Segments = append(l.state.catalog.Segments, next)
+		l.waste.size += next.Size
+		l.install(next, segment.HeaderSize, b)
+		l.finish(nil)
 		return
 	}
 	l.pause()
-	off := l.end
-	err := l.write(b.buf, b.force)
+	off := l.writer.End()
+	err := l.writer.Append(b.buf, b.force)
 	l.resume()
 	if err != nil {
-		l.rescue(b, err)
+		l.rewrite(b, err)
 		return
 	}
-	l.installed(a, off, b)
-	l.finish(nil, b)
-}
-
-// full reports whether a batch begins a new segment. What each segment begins with
-// does not count: with many streams it may be more than SegmentBytes.
-func (l *Log) full(a *segment, b *batch) bool {
-	return l.end > l.opening && len(b.buf) > 0 && l.end-l.opening+int64(len(b.buf)) > l.o.Files.SegmentBytes
-}
-
-// installed enters a batch that was written to the active segment at off.
-func (l *Log) installed(a *segment, off int64, b *batch) {
-	a.size = l.end
-	l.diskSize += l.end - off
+	l.grown(a, off)
 	l.install(a, off, b)
+	l.finish(nil)
 }
 
-func (l *Log) active() *segment { return l.segments[len(l.segments)-1] }
-
-// write appends to the active segment.
-func (l *Log) write(buf []byte, force bool) error {
-	if len(buf) > 0 {
-		seal(buf, l.number, l.end, l.synced == l.end)
-		if err := l.put(l.file, buf, l.end); err != nil {
-			return fmt.Errorf("writing segment %x: %w", l.number, err)
-		}
-		l.end += int64(len(buf))
-		l.fill()
+// commitInline commits the open batch with mu held, where there is no disk to wait
+// for.
+func (l *Log) commitInline() error {
+	b, a := l.pipe.open, l.state.catalog.Active()
+	if l.failed != nil || l.writer.Full(len(b.buf)) {
+		l.commit(b)
+		l.sweep()
+		return b.err
 	}
-	// Under SyncInterval no more is unsynced than the tail can write again.
-	if l.o.Sync == SyncEveryCommit || force || l.o.Sync == SyncInterval && l.end-l.synced > int64(l.o.Files.BufferBytes) {
-		return l.syncFile()
+	off := l.writer.End()
+	if err := l.writer.Append(b.buf, false); err != nil {
+		return err // memory does not fail
 	}
+	l.grown(a, off)
+	l.install(a, off, b)
+	b.buf = b.buf[:0]
+	b.Reset(l.state.ledger.Next)
+	l.pipe.written, l.pipe.durable = b.id, b.id
+	l.sweep()
 	return nil
 }
 
-func (l *Log) syncFile() error {
-	if l.synced == l.end {
-		return nil
+// reveal makes enqueued messages visible to Next where nobody waits for them.
+func (l *Log) reveal() {
+	if l.inline && l.pipe.open.Len() > 0 {
+		_ = l.commitInline() // every method returns the error from now on
 	}
-	l.syncs.Add(1)
-	l.wear.add(l.synced, l.end, l.ledger.clock.now())
-	begin := time.Now()
-	err := l.file.Sync()
-	l.syncTook.Store(int64(time.Since(begin)))
-	if err != nil {
-		return fmt.Errorf("syncing segment %x: %w", l.number, err)
-	}
-	l.synced = l.end
-	return nil
 }
 
-// begin creates s with its opening and makes it the active file, durably, its
-// name included. An error leaves the old one active.
-func (l *Log) begin(s *segment, prev link, records, checkpoint []byte) error {
-	buf := make([]byte, 0, headerSize+len(records)+len(checkpoint))
-	buf = header{number: s.number, epoch: l.epoch, first: s.first, prev: prev}.append(buf)
-	buf = append(append(buf, records...), checkpoint...)
-	seal(buf[headerSize:], s.number, headerSize, false)
-	name := segmentName(l.dir, s.number)
-	f, err := l.o.FS.Create(name)
-	if err != nil {
-		return fmt.Errorf("creating segment %x: %w", s.number, err)
+// grown notes that the active segment was written from off on.
+func (l *Log) grown(a *index.Segment, off int64) {
+	a.Size = l.writer.End()
+	l.waste.size += a.Size - off
+}
+
+// install enters a batch that was written to s at off: from now on Next returns its
+// messages.
+func (l *Log) install(s *index.Segment, off int64, b *batch) {
+	l.state.catalog.Install(s, off, &b.Batch, b.id)
+	if len(b.buf) > 0 {
+		l.tail.Add(s.Number, off, b.buf)
 	}
-	if err = l.put(f, buf, 0); err == nil {
-		l.wear.add(0, int64(len(buf)), l.ledger.clock.now())
-		l.syncs.Add(1)
-		err = f.Sync()
-	}
+}
+
+// finish ends the commit of the batches in flight.
+func (l *Log) finish(err error) {
+	l.pipe.finish(err, l.writer.Synced(), 2*l.o.Files.BufferBytes)
+	l.state.catalog.Open = l.pipe.messages(l.state.catalog.Open)
+	l.waste.garbage = append(l.waste.garbage, l.writer.TakeLeftover()...)
+}
+
+// fence writes a checkpoint that is a fence: what is before it was synced. No commit
+// is under way.
+func (l *Log) fence(force bool) error {
+	checkpoint, off := l.state.ledger.AppendCheckpoint(nil, l.writer.Prev()), l.writer.End()
+	err := l.writer.Append(checkpoint, force)
 	if err == nil {
-		err = l.o.FS.SyncDir(l.dir)
-	}
-	if err != nil {
-		f.Close()
-		l.leftover = append(l.leftover, name)
-		return fmt.Errorf("beginning segment %x: %w", s.number, err)
-	}
-	if l.file != nil {
-		l.file.Close() // everything that counts in it was synced
-	}
-	l.prev, l.opening = prev, int64(headerSize+len(checkpoint))
-	l.file, l.end, l.synced, l.filled = f, int64(len(buf)), int64(len(buf)), int64(len(buf))
-	s.size = l.end
-	return nil
-}
-
-// mark writes a checkpoint behind a fence: it vouches for everything before it.
-// No commit may be under way.
-func (l *Log) mark(force bool) error {
-	checkpoint, off := appendCheckpoint(nil, &l.ledger, l.prev), l.end
-	err := l.write(checkpoint, force)
-	if err == nil {
-		l.tail.add(l.number, off, checkpoint)
+		l.tail.Add(l.writer.Number(), off, checkpoint)
 	}
 	return err
 }
 
-// install enters a batch, written to s at off, into the index: from now on Next
-// finds its messages.
-func (l *Log) install(s *segment, off int64, b *batch) {
-	s.addFrom(&b.index, 0, off)
-	for _, e := range b.lines {
-		l.catalog.enter(e.p, e.seq, e.number)
+// rewrite is called when a write or a sync failed. The part of the active file after
+// the last sync cannot be trusted, nor made durable by another sync of the same
+// file. It is written to a new segment, together with b and with what has come
+// since; the link of that segment voids the rest of the old one. If this fails too,
+// the log has failed.
+func (l *Log) rewrite(b *batch, cause error) {
+	a, c := l.state.catalog.Active(), l.pipe.open
+	l.nextBatch()
+	prev := segment.Link{Number: a.Number, Size: l.writer.SyncedTo()}
+	unsynced := a.Size - prev.Size
+	records := slices.Clone(l.tail.From(a.Number, prev.Size))
+	if int64(len(records)) != unsynced {
+		l.fail(cause) // only under SyncNever: too much to keep in memory
+		return
 	}
-	l.installMoves(s, off, b)
-	s.emptied = max(s.emptied, b.emptied)
-	if len(b.buf) > 0 {
-		l.tail.add(s.number, off, b.buf)
+	records = append(append(records, b.buf...), c.buf...)
+	first := a.Split(prev.Size)
+	checkpoint := l.state.ledger.AppendCheckpoint(nil, prev)
+	l.pause()
+	err := l.writer.Begin(segment.Header{First: first, Prev: prev}, records, checkpoint)
+	l.resume()
+	if err != nil {
+		l.fail(fmt.Errorf("%w; then %w", cause, err))
+		return
 	}
+	next := &index.Segment{Number: l.writer.Number(), Size: l.writer.End(), Index: index.Index{First: first, Keep: a.Keep, Emptied: a.Emptied}}
+	tail := a.Cut(prev.Size)
+	next.AddAll(&tail, segment.HeaderSize-prev.Size)
+	l.state.catalog.RehomeFrom(a, prev.Size, next, segment.HeaderSize)
+	l.waste.size += next.Size - unsynced
+	a.Size = prev.Size
+	l.state.catalog.Segments = append(l.state.catalog.Segments, next)
+	off := segment.HeaderSize + unsynced
+	l.install(next, off, b)
+	l.install(next, off+int64(len(b.buf)), c)
+	l.finish(nil)
 }
 
-// finish ends the commit of the batches, which must be those in flight.
-func (l *Log) finish(err error, batches ...*batch) {
-	l.flight = nil
-	for _, b := range batches {
-		if err == nil {
-			l.written = b.id
-		}
-		if cap(b.buf) <= 2*l.o.Files.BufferBytes {
-			l.spare = batch{buf: b.buf[:0], index: index{locs: b.locs[:0], states: b.states[:0], extras: b.extras[:0]}}
-		}
-		b.buf, b.index, b.moves, b.lines = nil, index{}, nil, nil
-		b.err, b.over = err, true
-		l.crowd = int(b.waiters.Load()) + 1
-		if b.done != nil {
-			close(b.done)
-		}
-	}
-	if l.synced == l.end {
-		l.durable = l.written
-	}
-	l.garbage = append(l.garbage, l.leftover...)
-	l.leftover = nil
+// fail ends the log: nothing is accepted until it is opened again.
+func (l *Log) fail(cause error) {
+	l.failed = &FailedError{Op: "writing twice", Err: cause}
+	l.finish(l.failed)
 }

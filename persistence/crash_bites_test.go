@@ -6,6 +6,8 @@ import (
 	"testing"
 
 	"github.com/mooring-mqtt/mooring/internal/faultfs"
+	"github.com/mooring-mqtt/mooring/persistence/internal/receipts"
+	"github.com/mooring-mqtt/mooring/persistence/internal/record"
 )
 
 // TestCrashStatesBite takes away one sync at a time, then the checksums, and
@@ -24,10 +26,10 @@ func TestCrashStatesBite(t *testing.T) {
 		{"names that were found are not synced", "huge packets", func(s syncing, o op) bool { return o.Kind == faultfs.SyncDir && s.last == faultfs.SyncDir }},
 		{"removals are not synced", "drops", func(s syncing, o op) bool { return o.Kind == faultfs.SyncDir && s.last == faultfs.Remove }},
 		{"receipts are not synced", "receipts", func(s syncing, o op) bool {
-			return o.Kind == faultfs.Sync && strings.HasSuffix(o.Name, receiptSuffix)
+			return o.Kind == faultfs.Sync && strings.HasSuffix(o.Name, receipts.Suffix)
 		}},
 		{"names of receipts are not synced", "receipts", func(s syncing, o op) bool {
-			return o.Kind == faultfs.SyncDir && s.last == faultfs.Create && strings.HasSuffix(s.name, receiptSuffix)
+			return o.Kind == faultfs.SyncDir && s.last == faultfs.Create && strings.HasSuffix(s.name, receipts.Suffix)
 		}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -38,17 +40,17 @@ func TestCrashStatesBite(t *testing.T) {
 	hasty := func(l *Log) {
 		l.mu.Lock()
 		defer l.mu.Unlock()
-		for _, s := range l.segments {
-			s.emptied = 0
+		for _, s := range l.state.catalog.Segments {
+			s.Emptied = 0
 		}
 	}
 	for _, workload := range []string{"never", "compaction, interval"} {
 		t.Run("removals do not wait, "+workload, func(t *testing.T) { bites(t, explorer{meddle: hasty}, workload) })
 	}
 	t.Run("checksums are not checked", func(t *testing.T) {
-		table := castagnoli
-		castagnoli = new(crc32.Table) // every checksum is the same
-		defer func() { castagnoli = table }()
+		table := record.Castagnoli
+		record.Castagnoli = new(crc32.Table) // every checksum is the same
+		defer func() { record.Castagnoli = table }()
 		bites(t, explorer{}, "publish")
 	})
 }

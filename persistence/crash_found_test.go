@@ -191,7 +191,7 @@ func TestSetSentTwice(t *testing.T) {
 			go func() { second <- l.SetSent(High, 7) }()
 			for waits := false; !waits && len(second) == 0; runtime.Gosched() {
 				l.mu.Lock()
-				waits = l.flight[0].waiters.Load() > 0
+				waits = l.pipe.flight[0].waiters.Load() > 0
 				l.mu.Unlock()
 			}
 		})

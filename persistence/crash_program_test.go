@@ -141,7 +141,7 @@ func (p *program) settle() {
 	l := p.l
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	for l.compacting && l.failed == nil {
+	for l.waste.compaction.running && l.failed == nil {
 		l.awaitRoom()
 	}
 }

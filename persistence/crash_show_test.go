@@ -49,7 +49,7 @@ func show(l *Log, m *model) (*shown, error) {
 	}
 	s.owner, s.session = l.Session()
 	l.mu.Lock()
-	s.highest, s.clock = l.ledger.numbers, l.ledger.clock.start.UnixMilli()+l.ledger.clock.offset
+	s.highest, s.clock = l.state.ledger.Numbers, l.state.ledger.Clock.Began.UnixMilli()+l.state.ledger.Clock.Offset
 	l.mu.Unlock()
 	for p := range s.sent {
 		s.sent[p] = l.Sent(Priority(p))

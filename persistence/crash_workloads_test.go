@@ -6,6 +6,8 @@ import (
 	"strings"
 	"sync"
 	"syscall"
+
+	"github.com/mooring-mqtt/mooring/persistence/internal/receipts"
 )
 
 // crashWorkload is something to do with a log, from an empty folder on.
@@ -116,7 +118,7 @@ func (x mix) step(p *program, a *actor) error {
 		return a.unmark(rnd.IntN(live + 1))
 	case is(x.clock):
 		p.l.mu.Lock()
-		p.l.ledger.clock.offset += rnd.Int64N(3600_000)
+		p.l.state.ledger.Clock.Offset += rnd.Int64N(3600_000)
 		p.l.mu.Unlock()
 		return nil
 	case is(x.release):
@@ -242,7 +244,7 @@ func (x mix) failing(rounds, steps int) func(*program) error {
 			switch {
 			case op == "write" && rnd.IntN(2) == 0:
 				return n / 2, nil
-			case strings.HasSuffix(name, receiptSuffix) || rnd.IntN(2) == 0: // without room receipts are given up
+			case strings.HasSuffix(name, receipts.Suffix) || rnd.IntN(2) == 0: // without room receipts are given up
 				return n / 3, syscall.EIO
 			}
 			return n / 3, syscall.ENOSPC

@@ -5,7 +5,12 @@ import (
 	"fmt"
 
 	"github.com/mooring-mqtt/mooring/internal/safe"
+	"github.com/mooring-mqtt/mooring/persistence/internal/record"
 )
+
+// FormatVersion is the version of the files that this release writes, and the
+// newest that it reads.
+const FormatVersion = record.FormatVersion
 
 // What the methods of a store return, for errors.Is. Each message says what to
 // do next.

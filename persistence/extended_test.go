@@ -1,32 +1,9 @@
 package persistence
 
 import (
-	"encoding/binary"
 	"slices"
 	"testing"
 )
-
-// TestFlags: each flag of a message is one that the decoder knows, and none means
-// two things; whatever else there is, is no record.
-func TestFlags(t *testing.T) {
-	with := func(flags uint64) []byte {
-		body := append(binary.AppendUvarint(nil, 7), make([]byte, 16)...)
-		body = binary.AppendUvarint(binary.AppendUvarint(body, 1_700_000_000_000), flags)
-		return append(appendTag(nil, kindExtended, len(body)+6), append(body, "packet"...)...)
-	}
-	for flags, want := range map[uint64]SessionLostPolicy{0: AsConfigured, extRepublish: Republish, extFail: FailInFlight} {
-		var r record
-		if err := r.decode(with(flags)); err != nil || r.message.lost != want || string(r.message.packet) != "packet" {
-			t.Errorf("flags %d: %+v, %v", flags, r.message, err)
-		}
-	}
-	for _, flags := range []uint64{extRepublish | extFail, extFail << 1, extFail<<1 | extFail, 1 << 62} {
-		var r record
-		if err := r.decode(with(flags)); err == nil {
-			t.Errorf("flags %d: %+v", flags, r.message)
-		}
-	}
-}
 
 // TestSessionLostPolicyIsKept: what a message says of a lost session comes back
 // from memory and from disk, of priorities and dead letters too, and where it was

@@ -11,6 +11,9 @@ import (
 	"testing"
 
 	"github.com/mooring-mqtt/mooring/internal/faultfs"
+	"github.com/mooring-mqtt/mooring/persistence/internal/receipts"
+	"github.com/mooring-mqtt/mooring/persistence/internal/recovery"
+	"github.com/mooring-mqtt/mooring/persistence/internal/segment"
 )
 
 // What damage on the disk may do: take what it hits, never make a message that
@@ -62,7 +65,7 @@ func newVaried(t *testing.T, size int) *varied {
 	v.names = slices.Sorted(maps.Keys(v.files))
 	receipts := 0
 	for _, name := range v.names {
-		if strings.HasSuffix(name, segmentSuffix) {
+		if strings.HasSuffix(name, segment.Suffix) {
 			v.newest = name
 		} else {
 			receipts++
@@ -76,9 +79,9 @@ func newVaried(t *testing.T, size int) *varied {
 
 // moveOldest empties the oldest segment, though it does not pay yet.
 func (p *program) moveOldest() {
-	r := reader{fs: p.l.o.FS, dir: p.l.dir, window: window{chunk: 4096}}
-	p.l.compactPart(p.l.segments[0], &r, 0)
-	r.close()
+	r := segment.NewReader(p.l.o.FS, p.l.folder.dir, 4096)
+	p.l.compactPart(p.l.state.catalog.Segments[0], r, 0)
+	r.Close()
 	p.l.removeDone()
 }
 
@@ -109,7 +112,7 @@ func (v *varied) judgeFS(left *memFS, files map[string][]byte, silent bool) erro
 	}
 	for _, c := range reports {
 		whole := files[c.File]
-		if whole != nil && (c.Offset == 0 || strings.HasSuffix(c.File, segmentSuffix)) && !bytes.Equal(left.data(c.Copy), whole) {
+		if whole != nil && (c.Offset == 0 || strings.HasSuffix(c.File, segment.Suffix)) && !bytes.Equal(left.data(c.Copy), whole) {
 			return fmt.Errorf("the copy is not the damaged file: %+v", c)
 		}
 	}
@@ -195,7 +198,7 @@ func TestZeroedBlocks(t *testing.T) {
 func TestFilesMissing(t *testing.T) {
 	v := newVaried(t, 200)
 	for _, name := range v.names {
-		silent := name == v.newest || strings.HasSuffix(name, receiptSuffix)
+		silent := name == v.newest || strings.HasSuffix(name, receipts.Suffix)
 		if err := v.judge(v.with(name, nil), silent); err != nil {
 			t.Errorf("without %s: %v", name, err)
 		}
@@ -206,12 +209,12 @@ func TestFilesMissing(t *testing.T) {
 // each other file.
 func TestFilesTwice(t *testing.T) {
 	v := newVaried(t, 200)
-	highest := parseSegmentName(strings.TrimPrefix(v.newest, "log/"))
+	highest := segment.ParseName(strings.TrimPrefix(v.newest, "log/"))
 	for _, name := range v.names {
 		for number := uint64(1); number <= highest+3; number++ {
-			to := segmentName("log", number)
-			if strings.HasSuffix(name, receiptSuffix) {
-				to = receiptName("log", number)
+			to := segment.Name("log", number)
+			if strings.HasSuffix(name, receipts.Suffix) {
+				to = receipts.Name("log", number)
 			}
 			if to == name {
 				continue
@@ -228,18 +231,18 @@ func TestCopiesAreBounded(t *testing.T) {
 	v := newVaried(t, 200)
 	left := onMemFS(faultfs.From(v.files))
 	for number := uint64(100); number < 140; number++ {
-		left = left.edit(receiptName("log", number), []byte("not receipts"))
+		left = left.edit(receipts.Name("log", number), []byte("not receipts"))
 		if err := v.judgeFS(left, nil, true); err != nil {
 			t.Fatal(err)
 		}
 	}
 	copies := 0
 	for name := range left.Files() {
-		if strings.HasSuffix(name, corruptSuffix) {
+		if strings.HasSuffix(name, recovery.CopySuffix) {
 			copies++
 		}
 	}
-	if copies != maxCopies {
+	if copies != 16 {
 		t.Errorf("%d copies", copies)
 	}
 }
@@ -247,7 +250,7 @@ func TestCopiesAreBounded(t *testing.T) {
 // TestMissingIsTold: that the oldest segment was removed by somebody else.
 func TestMissingIsTold(t *testing.T) {
 	v := newVaried(t, 200)
-	oldest := v.names[slices.IndexFunc(v.names, func(name string) bool { return strings.HasSuffix(name, segmentSuffix) })]
+	oldest := v.names[slices.IndexFunc(v.names, func(name string) bool { return strings.HasSuffix(name, segment.Suffix) })]
 	left := onMemFS(faultfs.From(v.with(oldest, nil)))
 	o, told := v.o, []Corruption(nil)
 	o.OnCorruption = func(c Corruption) { told = append(told, c) }

@@ -8,6 +8,9 @@ import (
 	"runtime"
 	"slices"
 	"testing"
+
+	"github.com/mooring-mqtt/mooring/persistence/internal/recovery"
+	"github.com/mooring-mqtt/mooring/persistence/internal/segment"
 )
 
 // A folder that somebody else writes to.
@@ -88,7 +91,7 @@ func TestZeroedSegment(t *testing.T) {
 	told := 0
 	l := open(t, fsys, Options{OnCorruption: func(Corruption) { told++ }})
 	defer l.Close()
-	if told == 0 || len(fsys.data(name+corruptSuffix)) != len(zeros) {
+	if told == 0 || len(fsys.data(name+recovery.CopySuffix)) != len(zeros) {
 		t.Errorf("told %d times, files: %d", told, len(fsys.Files()))
 	}
 }
@@ -106,7 +109,7 @@ func TestForeignNames(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if err := put(segmentName(dir, 2)); err != nil && runtime.GOOS == "windows" {
+			if err := put(segment.Name(dir, 2)); err != nil && runtime.GOOS == "windows" {
 				t.Skip("a symlink needs a right on Windows that this user has not: ", err)
 			} else if err != nil {
 				t.Fatal(err)
@@ -116,7 +119,7 @@ func TestForeignNames(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
-			foreign := segmentName(dir, l.number+1)
+			foreign := segment.Name(dir, l.writer.Number()+1)
 			if err := errors.Join(l.Close(), put(foreign)); err != nil {
 				t.Fatal(err)
 			}
@@ -134,7 +137,7 @@ func TestForeignNames(t *testing.T) {
 			if seqs, _ := contents(t, l); len(seqs) != 30 || l.Stats().Corruptions > 0 {
 				t.Errorf("%v are left, %+v", seqs, l.Stats())
 			}
-			if _, err := os.Lstat(segmentName(dir, 2)); err != nil {
+			if _, err := os.Lstat(segment.Name(dir, 2)); err != nil {
 				t.Error(err)
 			}
 		})

@@ -1,17 +1,14 @@
 package persistence
 
 import (
-	"errors"
-	"io"
 	"math/rand/v2"
 	"sync/atomic"
 	"testing"
 
 	"github.com/mooring-mqtt/mooring/internal/faultfs"
-	"github.com/mooring-mqtt/mooring/internal/fsys"
 )
 
-// memFS is a faultfs.FS as the log sees it.
+// memFS is a faultfs.FS with a simpler fault.
 type memFS struct {
 	*faultfs.FS
 	ops int // asked for, that change something
@@ -85,23 +82,4 @@ func (m *memFS) edit(name string, data []byte) *memFS {
 		delete(files, name)
 	}
 	return onMemFS(faultfs.From(files))
-}
-
-func (m *memFS) Create(name string) (fsys.File, error) { return asFile(m.FS.Create(name)) }
-
-func (m *memFS) Open(name string) (fsys.File, error) { return asFile(m.FS.Open(name)) }
-
-func asFile(f *faultfs.File, err error) (fsys.File, error) {
-	if err != nil {
-		return nil, err
-	}
-	return f, nil
-}
-
-func (m *memFS) Lock(name string) (io.Closer, error) {
-	c, err := m.FS.Lock(name)
-	if errors.Is(err, faultfs.ErrLocked) {
-		err = &fsys.LockedError{Name: name}
-	}
-	return c, err
 }

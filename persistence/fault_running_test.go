@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"github.com/mooring-mqtt/mooring/internal/faultfs"
+	"github.com/mooring-mqtt/mooring/persistence/internal/receipts"
 )
 
 // What happens when the disk does not do as it should, while the log is in use.
@@ -33,7 +34,7 @@ var diskFaults = []diskFault{
 
 // spares: without room receipts are given up, see TestReceiptsWithoutRoom.
 func (f diskFault) spares(name string) bool {
-	return f.name == "no space" && strings.HasSuffix(name, receiptSuffix)
+	return f.name == "no space" && strings.HasSuffix(name, receipts.Suffix)
 }
 
 // TestFailedOperation lets each operation in turn fail once. The log goes on in
@@ -124,7 +125,7 @@ func TestLastingFault(t *testing.T) {
 		for at := 1; at < 150; at++ {
 			p := newProgram(newMemFS(), o, newModel(o), uint64(at), 0)
 			p.fsys.setFault(func(op, name string, n int) (int, error) {
-				if p.fsys.ops < at || !slices.Contains(c.ops, op) || c.cause == syscall.ENOSPC && strings.HasSuffix(name, receiptSuffix) {
+				if p.fsys.ops < at || !slices.Contains(c.ops, op) || c.cause == syscall.ENOSPC && strings.HasSuffix(name, receipts.Suffix) {
 					return n, nil
 				}
 				return 0, c.cause

@@ -109,7 +109,7 @@ func TestRemovalWhileReading(t *testing.T) {
 		if err := l.Done(e.Seq, Result{Kind: Acked}); err != nil {
 			t.Fatal(err)
 		}
-		last := e.Seq == l.segments[0].end()-1
+		last := e.Seq == l.state.catalog.Segments[0].End()-1
 		if err := l.Sync(); err != nil {
 			t.Fatal(err)
 		}

@@ -4,11 +4,13 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
+
+	"github.com/mooring-mqtt/mooring/persistence/internal/segment"
 )
 
 func fileSize(t *testing.T, dir string) int64 {
 	t.Helper()
-	files, err := filepath.Glob(filepath.Join(dir, "*"+segmentSuffix))
+	files, err := filepath.Glob(filepath.Join(dir, "*"+segment.Suffix))
 	if err != nil || len(files) != 1 {
 		t.Fatal(files, err)
 	}
@@ -37,14 +39,14 @@ func TestFilledAhead(t *testing.T) {
 	if len(sizes) > 5 {
 		t.Errorf("500 appends gave the file %d sizes, want a few fillings", len(sizes))
 	}
-	if size := fileSize(t, dir); size <= l.end {
+	if size := fileSize(t, dir); size <= l.writer.End() {
 		t.Errorf("the file ends with its records, at %d", size)
 	}
 	if err := l.Close(); err != nil {
 		t.Fatal(err)
 	}
-	if size := fileSize(t, dir); size != l.end {
-		t.Errorf("closed, the file has %d bytes, its records %d", size, l.end)
+	if size := fileSize(t, dir); size != l.writer.End() {
+		t.Errorf("closed, the file has %d bytes, its records %d", size, l.writer.End())
 	}
 }
 
@@ -66,7 +68,7 @@ func TestZerosAreNotTorn(t *testing.T) {
 		after := fsys.killed()
 		l.Close()
 		if c.dirty {
-			name := segmentName("log", 1)
+			name := segment.Name("log", 1)
 			after.flip(t, name, int64(len(after.data(name))-7), 1)
 		}
 		l = open(t, after, Options{})

@@ -4,6 +4,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/mooring-mqtt/mooring/persistence/internal/segment"
 )
 
 // TestFlash: a reading a second costs a page for each window, and
@@ -22,7 +24,7 @@ func TestFlash(t *testing.T) {
 				}
 				time.Sleep(time.Second)
 			}
-			pages = l.Stats().PageBytesDay / pageSize
+			pages = l.Stats().PageBytesDay / segment.PageSize
 		})
 		return pages
 	}

@@ -4,12 +4,13 @@ import (
 	"bytes"
 	"encoding/binary"
 	"errors"
-	"hash/crc32"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/mooring-mqtt/mooring/persistence/internal/record"
 )
 
 // TestLocked: one owner at a time, also within a process.
@@ -92,7 +93,7 @@ func TestNewerVersion(t *testing.T) {
 	fsys, name := smallLog(t)
 	data := fsys.data(name)
 	binary.LittleEndian.PutUint16(data[8:], FormatVersion+1)
-	binary.LittleEndian.PutUint32(data[60:], crc32.Checksum(data[:60], castagnoli))
+	binary.LittleEndian.PutUint32(data[60:], record.CRC(data[:60]))
 	fsys = fsys.edit(name, data)
 	_, err := Open("log", Options{FS: fsys})
 	var version *VersionError
@@ -111,15 +112,15 @@ func TestOptions(t *testing.T) {
 	}{
 		{Options{}, ""},
 		{Options{Files: Files{SegmentBytes: 4 << 10, BufferBytes: 4 << 10}, Limits: Limits{MaxMessages: 1, MaxBytes: 1, MaxPacketBytes: 1, MaxStreams: 1, MaxDiskBytes: 16 << 10}}, ""},
-		{Options{Files: Files{SegmentBytes: 1 << 30}, Limits: Limits{MaxMessages: 10_000_000, MaxPacketBytes: maxPacketBytes}}, ""},
+		{Options{Files: Files{SegmentBytes: 1 << 30}, Limits: Limits{MaxMessages: 10_000_000, MaxPacketBytes: record.MaxPacketBytes}}, ""},
 		{Options{Sync: SyncInterval, Interval: time.Millisecond}, ""},
 		{Options{Sync: SyncNever + 1}, "Sync"},
 		{Options{Interval: time.Microsecond}, "Interval"},
 		{Options{Interval: -1}, "Interval"},
 		{Options{Limits: Limits{MaxMessages: -1}}, "Limits.MaxMessages"},
 		{Options{Limits: Limits{MaxBytes: -1}}, "Limits.MaxBytes"},
-		{Options{Limits: Limits{MaxPacketBytes: maxPacketBytes + 1}}, "Limits.MaxPacketBytes"},
-		{Options{Limits: Limits{MaxStreams: maxStreams + 1}}, "Limits.MaxStreams"},
+		{Options{Limits: Limits{MaxPacketBytes: record.MaxPacketBytes + 1}}, "Limits.MaxPacketBytes"},
+		{Options{Limits: Limits{MaxStreams: record.MaxStreams + 1}}, "Limits.MaxStreams"},
 		{Options{Limits: Limits{MaxDiskBytes: -1}}, "Limits.MaxDiskBytes"},
 		{Options{Files: Files{SegmentBytes: 1<<30 + 1}}, "Files.SegmentBytes"},
 		{Options{Files: Files{SegmentBytes: 100}}, "Files.SegmentBytes"},
@@ -164,7 +165,8 @@ func TestMaxDiskBytesBehindARoundThatLeftMuch(t *testing.T) {
 		append1()
 	}
 	l.mu.Lock()
-	l.floor, l.round = l.diskSize, l.active().number
+	c := &l.waste.compaction
+	c.floor, c.round = l.waste.size, l.state.catalog.Active().Number
 	l.mu.Unlock()
 	for seq := uint64(2); seq <= l.LastSeq(); seq++ {
 		if err := l.Done(seq, Result{Kind: Acked}); err != nil {

@@ -61,20 +61,12 @@ var errPower = errors.New("the power is off")
 
 var small = Options{Files: Files{SegmentBytes: 4 << 10, BufferBytes: 4 << 10}}
 
-// workload uses a log until something fails, and opens it again, a few times.
-func workload(fsys *memFS, o Options, seed uint64) {
-	p := newProgram(fsys, o, newModel(o), seed, 0)
-	x := aftermath
-	x.ranked, x.large = false, seed%2 == 0
-	_, _ = x.endure(p, 3, 40)
-}
-
 // eachStream calls yield for each named sequence, in the order of registration.
 func eachStream(l *Log, yield func(name string, id uint32, last uint64) bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	for i, s := range l.ledger.streams {
-		if !yield(s.name, uint32(i+1), s.last) {
+	for i, s := range l.state.ledger.Streams {
+		if !yield(s.Name, uint32(i+1), s.Last) {
 			return
 		}
 	}

@@ -1,6 +1,10 @@
 package persistence
 
-import "time"
+import (
+	"time"
+
+	"github.com/mooring-mqtt/mooring/persistence/internal/record"
+)
 
 // Limits bound what a store holds. Zero means the default.
 type Limits struct {
@@ -61,7 +65,7 @@ func (l *Limits) check(m *Message) error {
 		return &PacketTooLargeError{Size: size, Max: l.MaxBytes, Limit: "MaxBytes"}
 	case m.Priority >= Priorities:
 		return ErrPriority
-	case len(m.Key) > maxKey:
+	case len(m.Key) > record.MaxKey:
 		return ErrKey
 	case m.OnSessionLost > FailInFlight:
 		return ErrSessionLostPolicy

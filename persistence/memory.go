@@ -1,30 +1,33 @@
 package persistence
 
-// Memory is the store without a disk: the log, with files in memory. The same
-// behaviour, and nothing left when the process ends. What is recorded counts as
-// durable at once. For tests, and for programs that can afford to lose what they
-// accepted.
+import (
+	"io"
+
+	"github.com/mooring-mqtt/mooring/persistence/internal/memfs"
+)
+
+// Memory is a store without a disk: a log with files in memory. It behaves like
+// [Log], and nothing is left when the process ends. What is recorded counts as
+// durable at once.
 //
-// Of the Options those about the disk have no effect. SegmentBytes, by default 1
-// MiB, is the piece in which memory is given back, and BufferBytes is by default
-// 64 KiB.
+// Files.SegmentBytes, by default 1 MiB, is the unit in which memory is freed.
+// Files.BufferBytes is by default 64 KiB. Sync, Interval and PreallocateBytes have
+// no effect.
 type Memory struct {
 	*memoryLog
-	files *memoryFS
+	files *memfs.FS
 }
 
-// memoryLog keeps the embedded Log out of reach.
+// memoryLog keeps the embedded Log unexported.
 type memoryLog = Log
 
 var _ Store = (*Memory)(nil)
 
-// NewMemory returns an empty store. With options outside their range every
-// method of it returns the *OptionError.
-func NewMemory(o Options) *Memory {
-	return openMemory(o, &memoryFS{files: map[string]*memoryFile{}})
-}
+// NewMemory returns an empty store. If an option is outside its range, each method
+// that returns an error returns the *OptionError.
+func NewMemory(o Options) *Memory { return openMemory(o, memfs.New()) }
 
-func openMemory(o Options, files *memoryFS) *Memory {
+func openMemory(o Options, files *memfs.FS) *Memory {
 	invalid := o.Validate()
 	if invalid != nil {
 		o = Options{}
@@ -32,18 +35,16 @@ func openMemory(o Options, files *memoryFS) *Memory {
 	setDefault(&o.Files.SegmentBytes, 1<<20)
 	setDefault(&o.Files.BufferBytes, 64<<10)
 	o.Sync, o.FS = SyncNever, files
-	l, err := openLog(&Log{o: o.withDefaults(), inline: true, dir: ".", lock: noLock{}})
-	if err != nil {
+	l := &Log{o: o.withDefaults(), inline: true, folder: folder{".", io.NopCloser(nil)}}
+	if err := l.open(); err != nil {
 		panic(err) // files in memory do not fail
 	}
-	if invalid != nil {
-		l.failed = invalid
-	}
+	l.failed = invalid
 	return &Memory{l, files}
 }
 
-// Reopen closes m and returns a store with the same state, as opening the folder
-// of a log again would: the same epoch, the next boot.
+// Reopen closes m and returns a store with its state, as opening a folder again
+// does: the epoch is the same, and Boot is one higher.
 func (m *Memory) Reopen() *Memory {
 	_ = m.Close()
 	return openMemory(m.o, m.files)
@@ -59,7 +60,3 @@ func (m *Memory) Close() error {
 	}
 	return m.memoryLog.Close()
 }
-
-type noLock struct{}
-
-func (noLock) Close() error { return nil }

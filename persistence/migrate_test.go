@@ -5,6 +5,8 @@ import (
 	"path/filepath"
 	"slices"
 	"testing"
+
+	"github.com/mooring-mqtt/mooring/persistence/internal/recovery"
 )
 
 // TestFormatVersion1 opens a folder that the first format's release wrote, and
@@ -43,7 +45,7 @@ func TestFormatVersion1(t *testing.T) {
 			t.Error(err)
 		}
 	}
-	if copies, _ := filepath.Glob(filepath.Join(dir, "*"+corruptSuffix)); len(copies) > 0 {
+	if copies, _ := filepath.Glob(filepath.Join(dir, "*"+recovery.CopySuffix)); len(copies) > 0 {
 		t.Errorf("copies were kept: %v", copies)
 	}
 }

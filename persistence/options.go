@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/mooring-mqtt/mooring/internal/fsys"
+	"github.com/mooring-mqtt/mooring/persistence/internal/record"
 )
 
 // Options configure a store. The zero value is ready for use. [Memory] applies
@@ -86,14 +87,6 @@ func Flash(window time.Duration) Options {
 	return Options{Sync: SyncInterval, Interval: max(window, time.Millisecond), Files: Files{PreallocateBytes: -1}}
 }
 
-// Bounds that are part of the format.
-const (
-	maxPacketBytes = 268_435_000 // a record's length has 28 bits
-	maxStreams     = 65_536
-	maxStreamName  = 1024
-	maxKey         = 1024
-)
-
 // Validate returns an *OptionError for the first option outside its range.
 func (o Options) Validate() error {
 	o = o.withDefaults()
@@ -105,8 +98,8 @@ func (o Options) Validate() error {
 		{"Interval", int64(o.Interval), int64(time.Millisecond), int64(24 * time.Hour)},
 		{"Limits.MaxMessages", int64(o.Limits.MaxMessages), 1, 1<<31 - 1},
 		{"Limits.MaxBytes", o.Limits.MaxBytes, 1, 1 << 50},
-		{"Limits.MaxPacketBytes", int64(o.Limits.MaxPacketBytes), 1, maxPacketBytes},
-		{"Limits.MaxStreams", int64(o.Limits.MaxStreams), 1, maxStreams},
+		{"Limits.MaxPacketBytes", int64(o.Limits.MaxPacketBytes), 1, record.MaxPacketBytes},
+		{"Limits.MaxStreams", int64(o.Limits.MaxStreams), 1, record.MaxStreams},
 		{"Limits.MaxDiskBytes", o.Limits.MaxDiskBytes, 4 * o.Files.SegmentBytes, 1 << 52},
 		{"Limits.MaxAge", int64(o.Limits.MaxAge), 0, 1<<63 - 1},
 		{"Limits.WhenFull", int64(o.Limits.WhenFull), 0, int64(DropNewest)},

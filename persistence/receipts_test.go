@@ -4,14 +4,15 @@ import (
 	"bytes"
 	"encoding/binary"
 	"errors"
-	"hash/crc32"
 	"maps"
 	"slices"
 	"strings"
 	"testing"
 	"time"
 
-	"github.com/mooring-mqtt/mooring/internal/faultfs"
+	"github.com/mooring-mqtt/mooring/persistence/internal/receipts"
+	"github.com/mooring-mqtt/mooring/persistence/internal/record"
+	"github.com/mooring-mqtt/mooring/persistence/internal/segment"
 )
 
 var withReceipts = with(small, func(o *Options) { o.Retention.MaxReceipts = 1000 })
@@ -45,7 +46,7 @@ func outcomeOf(seq uint64) Result {
 
 func receiptFiles(fsys *memFS) (names []string) {
 	for name := range fsys.Files() {
-		if strings.HasSuffix(name, receiptSuffix) {
+		if strings.HasSuffix(name, receipts.Suffix) {
 			names = append(names, name)
 		}
 	}
@@ -79,7 +80,7 @@ func TestReceiptDamaged(t *testing.T) {
 	fsys := receiptsLog(t, withReceipts, n)
 	name := receiptFiles(fsys)[1]
 	whole := fsys.data(name)
-	for at := headerSize; at < len(whole); at += receiptSize {
+	for at := segment.HeaderSize; at < len(whole); at += receipts.Size {
 		lost := binary.LittleEndian.Uint64(whole[at+16:])
 		data := slices.Clone(whole)
 		data[at+17] ^= 4
@@ -93,7 +94,7 @@ func TestReceiptDamaged(t *testing.T) {
 			t.Fatalf("entry at %d: %+v", at, told)
 		}
 		for _, c := range told {
-			if c.File != name || c.Offset != int64(at) || c.Length != receiptSize {
+			if c.File != name || c.Offset != int64(at) || c.Length != receipts.Size {
 				t.Fatalf("entry at %d: %+v", at, c)
 			}
 		}
@@ -110,10 +111,10 @@ func TestReceiptsUnfinished(t *testing.T) {
 	whole := fsys.data(name)
 	fewer := slices.Clone(whole)
 	fewer[20]-- // its count, under a valid checksum
-	binary.LittleEndian.PutUint32(fewer[60:], crc32.Checksum(fewer[:60], castagnoli))
+	binary.LittleEndian.PutUint32(fewer[60:], record.CRC(fewer[:60]))
 	zeros := make([]byte, len(whole))
 	for what, data := range map[string][]byte{
-		"empty": {}, "half a header": whole[:30], "header only": whole[:headerSize], "one entry less": whole[:len(whole)-receiptSize],
+		"empty": {}, "half a header": whole[:30], "header only": whole[:segment.HeaderSize], "one entry less": whole[:len(whole)-receipts.Size],
 		"cut in an entry": whole[:len(whole)-1], "longer": append(slices.Clone(whole), 0), "another count": fewer, "zeros": zeros,
 	} {
 		left := fsys.edit(name, data)
@@ -128,10 +129,10 @@ func TestReceiptsUnfinished(t *testing.T) {
 		l.Close()
 
 		names, _ := fsys.ReadDir("log")
-		number := parseSegmentName(names[slices.IndexFunc(names, func(n string) bool { return strings.HasSuffix(n, segmentSuffix) })])
-		left = fsys.edit(receiptName("log", number), data)
+		number := segment.ParseName(names[slices.IndexFunc(names, func(n string) bool { return strings.HasSuffix(n, segment.Suffix) })])
+		left = fsys.edit(receipts.Name("log", number), data)
 		l = open(t, left, withReceipts)
-		if s, now := l.Stats(), left.data(receiptName("log", number)); s.Corruptions > 0 || now != nil && bytes.Equal(now, data) {
+		if s, now := l.Stats(), left.data(receipts.Name("log", number)); s.Corruptions > 0 || now != nil && bytes.Equal(now, data) {
 			t.Errorf("%s, its segment is there: %+v, files: %v", what, s, receiptFiles(left))
 		}
 		if seqs := knows(t, l, n); len(seqs) != n {
@@ -148,7 +149,7 @@ func TestReceiptsNewerVersion(t *testing.T) {
 	name := receiptFiles(fsys)[0]
 	data := fsys.data(name)
 	data[8] = FormatVersion + 1
-	binary.LittleEndian.PutUint32(data[60:], crc32.Checksum(data[:60], castagnoli))
+	binary.LittleEndian.PutUint32(data[60:], record.CRC(data[:60]))
 	fsys = fsys.edit(name, data)
 	before := fsys.Files()
 	for range 2 {
@@ -190,11 +191,11 @@ func TestReceiptsByAge(t *testing.T) {
 	defer l.Close()
 	old, before := receiptFiles(fsys), len(knows(t, l, n))
 	l.mu.Lock()
-	l.ledger.clock.offset += time.Hour.Milliseconds() + 60_000
+	l.state.ledger.Clock.Offset += time.Hour.Milliseconds() + 60_000
 	l.mu.Unlock()
 	inLog := uint64(0) // those still have their segment
-	for _, s := range l.segments {
-		inLog += uint64(len(s.extras))
+	for _, s := range l.state.catalog.Segments {
+		inLog += uint64(s.Len())
 	}
 	if seqs := knows(t, l, n); before != n || uint64(len(seqs)) > inLog {
 		t.Errorf("%d were known, and after more than an hour %v; %d are in the log", before, seqs, inLog)
@@ -260,72 +261,4 @@ func TestReceiptOfTheNewest(t *testing.T) {
 		t.Errorf("only %d files", n)
 	}
 	l.Close()
-}
-
-// FuzzReceipts opens a folder with arbitrary receipts; with sealed, header and
-// entries get valid checksums first. Where the entries are in order, the newest
-// valid one with an ID is found, and whatever is found is one of them.
-func FuzzReceipts(f *testing.F) {
-	fsys := receiptsLog(&testing.T{}, withReceipts, 12)
-	whole := fsys.data(receiptFiles(fsys)[0])
-	f.Add(whole, false)
-	f.Add(whole, true)
-	f.Add(whole[:headerSize], true)
-	f.Add([]byte{}, true)
-	f.Fuzz(func(t *testing.T, b []byte, sealed bool) {
-		if len(b) > 1<<12 {
-			return
-		}
-		name, data := receiptName("log", 1), slices.Clone(b)
-		if sealed && len(data) >= headerSize {
-			data = data[:len(data)-(len(data)-headerSize)%receiptSize]
-			copy(data, (&receiptFile{segment: 1, count: uint64(len(data)-headerSize) / receiptSize, newest: int64(le32(data[28:]))}).header())
-			for at := headerSize; at < len(data); at += receiptSize {
-				if e := data[at:]; e[32]%4 > 0 { // some stay damaged
-					binary.LittleEndian.PutUint32(e[32:], crc32.Checksum(e[:32], castagnoli))
-				}
-			}
-		}
-		left := onMemFS(faultfs.From(map[string][]byte{name: data, segmentName("log", 2): emptySegment(2)}))
-		l, err := Open("log", with(withReceipts, func(o *Options) { o.FS, o.Retention.ReceiptAge = left, 1<<62 }))
-		var version *VersionError
-		if errors.As(err, &version) {
-			return
-		}
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer l.Close()
-		newest, ids, last, sorted := map[[16]byte]receipt{}, [][16]byte{{}}, receipt{}, true
-		for at := headerSize; at+receiptSize <= len(data); at += receiptSize {
-			var r receipt
-			if r.decode(data[at:]) != nil {
-				ids = append(ids, [16]byte(data[at:]))
-				continue
-			}
-			sorted = sorted && compareReceipts(&last, &r) <= 0
-			last, newest[r.id], ids = r, r, append(ids, r.id)
-		}
-		for _, id := range ids {
-			got, ok, err := l.Receipt(id)
-			if err != nil {
-				t.Fatal(err)
-			}
-			want, there := newest[id]
-			if ok && !there || ok && sorted && got.Seq != want.seq {
-				t.Fatalf("%x: %+v, want %+v", id, got, want)
-			}
-			if !ok && there && sorted && l.Stats().Receipts > 0 && want.at == 0 {
-				t.Fatalf("%x is not found, want %+v", id, want)
-			}
-		}
-	})
-}
-
-// emptySegment is a segment with nothing but its opening.
-func emptySegment(number uint64) []byte {
-	b := header{number: number, epoch: 1, first: 1}.append(nil)
-	b = appendCheckpoint(b, &ledger{epoch: 1, next: 1, clock: clock{start: time.UnixMilli(1_700_000_000_000)}}, link{})
-	seal(b[headerSize:], number, headerSize, false)
-	return b
 }

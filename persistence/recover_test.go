@@ -6,6 +6,8 @@ import (
 	"io/fs"
 	"slices"
 	"testing"
+
+	"github.com/mooring-mqtt/mooring/persistence/internal/segment"
 )
 
 // smallLog returns a folder with ten messages, of which 3 and 4 are done and 5
@@ -261,33 +263,6 @@ func TestPacketWithALogInside(t *testing.T) {
 	}
 }
 
-// TestPacketFullOfBeginnings: looking for the next record behind damage takes
-// time in proportion to the segment, whatever the payload is.
-func TestPacketFullOfBeginnings(t *testing.T) {
-	fsys := newMemFS()
-	l := open(t, fsys, Options{})
-	payload := bytes.Repeat([]byte{0x81, 0x81, 0x81, 0x01, 0x05}, 1<<18/5) // tag of 66,052 bytes, sequence 5
-	if _, err := Append(l, &Message{Packet: payload}); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := Append(l, numbered(2, 10)); err != nil {
-		t.Fatal(err)
-	}
-	name, end := segmentName("log", l.number), l.end
-	data := fsys.data(name)
-	l.Close()
-	begin := int64(bytes.Index(data, payload))
-	s := scanner{window: window{f: bytes.NewReader(data), limit: end, chunk: 1 << 16}, number: 1, most: 1000}
-	var r record
-	at, err := s.resync(begin, &r)
-	if err != nil || r.seq != 2 || at < begin+int64(len(payload)) {
-		t.Fatalf("found %+v at %d, %v", r, at, err)
-	}
-	if s.wasted < maxWasted*end || s.wasted > (maxWasted+1)*end {
-		t.Fatalf("%d bytes summed up in vain for a segment of %d", s.wasted, end)
-	}
-}
-
 // TestDamageWhileRunning: a message that was fine when the log was opened is
 // damaged when its turn comes.
 func TestDamageWhileRunning(t *testing.T) {
@@ -297,8 +272,8 @@ func TestDamageWhileRunning(t *testing.T) {
 	o.OnCorruption = func(c Corruption) { reports = append(reports, c) }
 	l := open(t, fsys, o)
 	defer l.Close()
-	s, i := l.catalog.segment(3)
-	fsys.flip(t, segmentName("log", s.number), int64(s.locs[i].off)+100, 1)
+	s, i := l.state.catalog.At(3)
+	fsys.flip(t, segment.Name("log", s.Number), int64(s.Loc(i).Off)+100, 1)
 	seqs, _ := contents(t, l)
 	if slices.Contains(seqs, 3) || len(seqs) != 29 || len(reports) != 1 || l.Stats().Lost != 1 {
 		t.Fatalf("%v; %+v; %+v", seqs, reports, l.Stats())
@@ -335,9 +310,9 @@ func TestUnreadableMessage(t *testing.T) {
 	l := open(t, manySegments(t, 60), small)
 	defer l.Close()
 	fsys := l.o.FS.(*memFS)
-	s, _ := l.catalog.segment(1)
-	last := s.end() - 1
-	if err := fsys.Remove(segmentName("log", s.number)); err != nil {
+	s, _ := l.state.catalog.At(1)
+	last := s.End() - 1
+	if err := fsys.Remove(segment.Name("log", s.Number)); err != nil {
 		t.Fatal(err)
 	}
 	var e Entry

@@ -5,6 +5,9 @@ import (
 	"math/rand/v2"
 	"slices"
 	"testing"
+
+	"github.com/mooring-mqtt/mooring/persistence/internal/record"
+	"github.com/mooring-mqtt/mooring/persistence/internal/segment"
 )
 
 // TestEpochAfterDamage: a message with a number of a stream is damaged behind the
@@ -21,8 +24,8 @@ func TestEpochAfterDamage(t *testing.T) {
 		}
 	}
 	left := fsys.killed()
-	s, i := l.catalog.segment(2)
-	left.flip(t, segmentName("log", s.number), int64(s.locs[i].off)+40, 1)
+	s, i := l.state.catalog.At(2)
+	left.flip(t, segment.Name("log", s.Number), int64(s.Loc(i).Off)+40, 1)
 	l2 := open(t, left, Options{})
 	renewed := l2.Epoch()
 	if renewed <= l.Epoch() || l2.Stats().Lost != 1 {
@@ -49,10 +52,10 @@ func TestPowerCutWhileTakingOver(t *testing.T) {
 	}
 	left := fsys.killed()
 	l.Close()
-	for _, hole := range []int{headerSize, headerSize + 60} {
+	for _, hole := range []int{segment.HeaderSize, segment.HeaderSize + 60} {
 		again := left.killed()
 		l := open(t, again, Options{})
-		name := segmentName("log", l.active().number)
+		name := segment.Name("log", l.writer.Number())
 		data := again.data(name)[:openingEnd(t, l)]
 		clear(data[:hole])
 		l.Close()
@@ -68,14 +71,14 @@ func TestPowerCutWhileTakingOver(t *testing.T) {
 // first checkpoint.
 func openingEnd(t *testing.T, l *Log) (end int64) {
 	t.Helper()
-	f, err := l.o.FS.Open(segmentName(l.dir, l.number))
+	f, err := l.o.FS.Open(segment.Name(l.folder.dir, l.writer.Number()))
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := scanner{window: window{f: f, limit: l.end, chunk: 1 << 16}, number: l.number}
-	_, _, err = s.scan(headerSize, false, func(off int64, r *record) bool {
-		end = off + int64(r.size)
-		return r.kind != kindCheckpoint
+	s := segment.Scanner{Window: segment.Window{F: f, Limit: l.writer.End(), Chunk: 1 << 16}, Number: l.writer.Number()}
+	_, _, err = s.Scan(segment.HeaderSize, false, func(off int64, r *record.Record) bool {
+		end = off + int64(r.Size)
+		return r.Kind != record.KindCheckpoint
 	}, func(int64, int64) { t.Fatal("damaged") })
 	if err != nil {
 		t.Fatal(err)
@@ -89,7 +92,7 @@ func TestDamageInTheOpening(t *testing.T) {
 	fsys, _ := smallLog(t)
 	l := open(t, fsys, Options{})
 	left := fsys.killed()
-	name := segmentName("log", l.active().number)
+	name := segment.Name("log", l.writer.Number())
 	l.Close()
 	left.flip(t, name, int64(bytes.Index(left.data(name), numbered(7, 20).Packet))+15, 1)
 	l = open(t, left, Options{})

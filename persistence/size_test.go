@@ -2,42 +2,10 @@ package persistence
 
 import (
 	"runtime"
-	"strings"
 	"testing"
-	"time"
 
 	"github.com/mooring-mqtt/mooring/internal/fsys"
 )
-
-// TestRecordSizes: a message costs its packet and at most 40 bytes, a done
-// record at most 24.
-func TestRecordSizes(t *testing.T) {
-	at := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
-	for _, c := range []struct {
-		name   string
-		seq    uint64
-		m      Message
-		packet int
-		atMost int
-	}{
-		{"plain", 1 << 27, Message{Accepted: at}, 500, 33},
-		{"with expiry and sequence", 1 << 27, Message{Accepted: at, Expires: at.Add(24 * time.Hour), Stream: 100, StreamSeq: 1 << 20}, 400, 40},
-		{"with expiry, among a quarter of a billion", 1<<28 - 1, Message{Accepted: at, Expires: at.Add(100 * time.Hour)}, 60_000, 40},
-		{"with a policy for a lost session", 1 << 27, Message{Accepted: at, OnSessionLost: FailInFlight}, 500, 35},
-		{"everything at its longest", maxSequence, Message{Accepted: time.Unix(maxMillis/1000, 0), Expires: time.Unix(1, 1e6), Stream: maxStreams, StreamSeq: 1<<64 - 1}, 0, 70},
-		{"of kind 12 too", maxSequence, Message{Accepted: time.Unix(maxMillis/1000, 0), Expires: time.Unix(1, 1e6), Stream: maxStreams, StreamSeq: 1<<64 - 1,
-			Priority: Urgent, Key: strings.Repeat("k", maxKey), OnSessionLost: Republish}, maxPacketBytes, maxMeta},
-	} {
-		c.m.Packet = make([]byte, c.packet)
-		accepted, expires := c.m.times(&Limits{}, &clock{})
-		if n := len(appendMessage(nil, c.seq, c.seq, &c.m, accepted, expires)) - c.packet; n > c.atMost {
-			t.Errorf("%s: %d bytes beside the packet, want at most %d", c.name, n, c.atMost)
-		}
-	}
-	if n := len(appendDone(nil, maxSequence, Result{Kind: Dropped, Reason: 255}, 1<<42)); n > 24 {
-		t.Errorf("a done record has %d bytes", n)
-	}
-}
 
 // TestIndexMemory: ten million pending messages take about a hundred megabytes.
 func TestIndexMemory(t *testing.T) {

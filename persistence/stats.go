@@ -1,5 +1,7 @@
 package persistence
 
+import "github.com/mooring-mqtt/mooring/persistence/internal/ledger"
+
 // Stats are a store's counters. For the messages,
 //
 //	Accepted = Acked + Refused + Expired + Dropped + DeadLettered + Pending
@@ -35,6 +37,17 @@ type Stats struct {
 	Moved         uint64 // messages moved to a newer segment, to give an old one back
 	TornTails     uint64 // unfinished writes cut off when the store was opened
 	Corruptions   uint64 // damaged places found
+}
+
+// count sets the counters that are kept across restarts.
+func (s *Stats) count(g *ledger.Ledger) {
+	s.Accepted, s.Pending, s.PendingBytes = g.Accepted(), uint64(g.Pending), g.PendingBytes
+	s.Acked, s.Refused, s.Expired = g.Totals[Acked], g.Totals[Refused], g.Totals[Expired]
+	s.Dropped, s.Lost, s.DeadLettered = g.Totals[Dropped], g.Lost, g.Totals[DeadLettered]
+	s.DeadLetters = uint64(g.DeadLetters.Len())
+	for p, n := range g.PendingOf {
+		s.PendingOf[p] = uint64(n)
+	}
 }
 
 // WriteAmplification is how many bytes were written for each packet byte that

@@ -30,6 +30,7 @@ import (
 	"time"
 
 	"github.com/mooring-mqtt/mooring/persistence"
+	"github.com/mooring-mqtt/mooring/persistence/inspect"
 )
 
 func main() { os.Exit(run(os.Args[1:], os.Stdout, os.Stderr, time.Now())) }
@@ -91,7 +92,7 @@ func (t *tool) do(args []string, problems io.Writer) (code int, err error) {
 	case verb != "show" && len(t.args) > 0:
 		return exitFailed, fmt.Errorf("%q is too much: %s takes flags only", strings.Join(t.args, " "), verb)
 	}
-	if t.in, err = persistence.Inspect(t.dir, persistence.Options{}); err != nil {
+	if t.in, err = inspect.Open(t.dir, persistence.Options{}); err != nil {
 		return exitFailed, err
 	}
 	defer t.in.Close()

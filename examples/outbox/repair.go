@@ -11,6 +11,7 @@ import (
 	"text/tabwriter"
 
 	"github.com/mooring-mqtt/mooring/persistence"
+	"github.com/mooring-mqtt/mooring/persistence/inspect"
 )
 
 // repair opens the log as its program would, and closes it. That is all it takes:
@@ -45,7 +46,7 @@ func (t *tool) repair() (int, error) {
 	if err := l.Close(); err != nil {
 		return exitFailed, err
 	}
-	after, err := persistence.Inspect(t.dir, persistence.Options{})
+	after, err := inspect.Open(t.dir, persistence.Options{})
 	if err != nil {
 		return exitFailed, err
 	}
@@ -53,7 +54,7 @@ func (t *tool) repair() (int, error) {
 	return exitOK, t.report(before, after, found, names)
 }
 
-func (t *tool) report(before, after *persistence.Inspection, found []persistence.Corruption, names map[string]int64) error {
+func (t *tool) report(before, after *inspect.Folder, found []persistence.Corruption, names map[string]int64) error {
 	w := tabwriter.NewWriter(t.out, 0, 0, 2, ' ', 0)
 	t.damage(w, found[:min(len(found), most)])
 	if n := len(found); n > most {

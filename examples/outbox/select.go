@@ -6,11 +6,12 @@ import (
 
 	"github.com/mooring-mqtt/mooring/internal/wire"
 	"github.com/mooring-mqtt/mooring/persistence"
+	"github.com/mooring-mqtt/mooring/persistence/inspect"
 )
 
 // message is a stored message with its packet decoded.
 type message struct {
-	*persistence.StoredMessage
+	*inspect.Message
 	publish wire.Publish
 	decoded bool // publish is valid: the packet is a PUBLISH
 }
@@ -21,7 +22,7 @@ func (m *message) known() bool { return m.Offset > 0 }
 // state says what became of a message.
 func (m *message) state() string {
 	switch {
-	case m.Dead:
+	case m.DeadLetter:
 		return "dead"
 	case m.Result.Kind == persistence.DeadLettered:
 		return "discarded"
@@ -53,12 +54,12 @@ func (t *tool) each(byDefault string, do func(*message) error) error {
 	if state == "" {
 		state = byDefault
 	}
-	which, known := map[string]persistence.Which{
-		"pending":  persistence.PendingMessages | persistence.ReleasedMessages,
-		"released": persistence.ReleasedMessages,
-		"dead":     persistence.DeadLetterMessages,
-		"done":     persistence.DoneMessages,
-		"all":      persistence.AllMessages,
+	which, known := map[string]inspect.Filter{
+		"pending":  inspect.Pending | inspect.Released,
+		"released": inspect.Released,
+		"dead":     inspect.DeadLetters,
+		"done":     inspect.Done,
+		"all":      inspect.All,
 	}[state]
 	if !known {
 		return fmt.Errorf("-state %s is none: use pending, released, dead, done or all", state)
@@ -73,8 +74,8 @@ func (t *tool) each(byDefault string, do func(*message) error) error {
 	}
 	var failed error
 	found := 0
-	err := t.in.Messages(which, func(stored *persistence.StoredMessage) bool {
-		m := message{StoredMessage: stored}
+	err := t.in.Messages(which, func(stored *inspect.Message) bool {
+		m := message{Message: stored}
 		if m.known() {
 			m.publish, m.decoded = decode(m.Packet)
 		}

@@ -8,6 +8,7 @@ import (
 	"text/tabwriter"
 
 	"github.com/mooring-mqtt/mooring/persistence"
+	"github.com/mooring-mqtt/mooring/persistence/inspect"
 )
 
 // show prints all that is known of the messages with a sequence or an ID.
@@ -26,7 +27,7 @@ func (t *tool) show() (int, error) {
 }
 
 func (t *tool) showSeq(seq uint64) (int, error) {
-	var stored persistence.StoredMessage
+	var stored inspect.Message
 	ok, err := t.in.Message(seq, &stored)
 	switch {
 	case err != nil:
@@ -47,7 +48,7 @@ func (t *tool) showSeq(seq uint64) (int, error) {
 func (t *tool) showID(id [16]byte) (int, error) {
 	found := 0
 	var failed error
-	err := t.in.Messages(persistence.AllMessages, func(m *persistence.StoredMessage) bool {
+	err := t.in.Messages(inspect.All, func(m *inspect.Message) bool {
 		if m.ID != id {
 			return true
 		}
@@ -79,8 +80,8 @@ func (t *tool) showID(id [16]byte) (int, error) {
 // shown is how much of a payload is printed.
 const shown = 4 << 10
 
-func (t *tool) print(stored *persistence.StoredMessage) error {
-	m := message{StoredMessage: stored}
+func (t *tool) print(stored *inspect.Message) error {
+	m := message{Message: stored}
 	w := tabwriter.NewWriter(t.out, 0, 0, 2, ' ', 0)
 	line := func(name, format string, args ...any) { fmt.Fprintf(w, "%s\t%s\n", name, fmt.Sprintf(format, args...)) }
 	line("sequence", "%d", m.Seq)

@@ -122,7 +122,7 @@ func (t *tool) segments() {
 		case s.Torn:
 			note = "  ends with an unfinished write"
 		}
-		fmt.Fprintf(w, "%s\t%d\t%s\t%d\t%d\t%d\t%s\n", name(s.File), s.Version, size(s.Size), s.Messages, s.Pending, s.Dead, note)
+		fmt.Fprintf(w, "%s\t%d\t%s\t%d\t%d\t%d\t%s\n", name(s.File), s.Version, size(s.Size), s.Messages, s.Pending, s.DeadLetters, note)
 	}
 	for _, r := range t.in.Receipts[max(0, len(t.in.Receipts)-most):] {
 		fmt.Fprintf(w, "%s\t\t%s\t%d\t\t\t  receipts\n", name(r.File), size(r.Size), r.Count)

@@ -4,7 +4,7 @@ import (
 	"io"
 	"time"
 
-	"github.com/mooring-mqtt/mooring/persistence"
+	"github.com/mooring-mqtt/mooring/persistence/inspect"
 )
 
 // The exit codes.
@@ -22,5 +22,5 @@ type tool struct {
 	args              []string // of the verb
 	now               time.Time
 	out               io.Writer
-	in                *persistence.Inspection
+	in                *inspect.Folder
 }

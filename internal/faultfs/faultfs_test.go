@@ -13,9 +13,10 @@ import (
 	"testing"
 
 	"github.com/mooring-mqtt/mooring/internal/faultfs"
+	"github.com/mooring-mqtt/mooring/internal/fsys"
 )
 
-func create(t *testing.T, s *faultfs.FS, name string) *faultfs.File {
+func create(t *testing.T, s *faultfs.FS, name string) fsys.File {
 	t.Helper()
 	f, err := s.Create(name)
 	if err != nil {
@@ -24,7 +25,7 @@ func create(t *testing.T, s *faultfs.FS, name string) *faultfs.File {
 	return f
 }
 
-func write(t *testing.T, f *faultfs.File, off int64, data string) {
+func write(t *testing.T, f fsys.File, off int64, data string) {
 	t.Helper()
 	if n, err := f.WriteAt([]byte(data), off); n != len(data) || err != nil {
 		t.Fatal(n, err)
@@ -209,7 +210,7 @@ func TestSystem(t *testing.T) {
 	}
 	l, err := s.Lock("d/LOCK")
 	must(t, err)
-	if _, err := s.Lock("d/LOCK"); err != faultfs.ErrLocked {
+	if _, err := s.Lock("d/LOCK"); !errors.As(err, new(*fsys.LockedError)) {
 		t.Error(err)
 	}
 	must(t, l.Close())

@@ -2,9 +2,9 @@ package faultfs
 
 import "io"
 
-// File is an open file of an [FS]. It stays usable when its name is given to
+// handle is an open file of an [FS]. It stays usable when its name is given to
 // another file.
-type File struct {
+type handle struct {
 	fs     *FS
 	name   string
 	number int
@@ -12,12 +12,12 @@ type File struct {
 }
 
 // WriteAt writes b at off.
-func (f *File) WriteAt(b []byte, off int64) (int, error) {
+func (f *handle) WriteAt(b []byte, off int64) (int, error) {
 	return f.fs.do(Op{Kind: Write, Name: f.name, Off: off, Data: append([]byte{}, b...), Len: len(b), file: f.number}, nil)
 }
 
 // ReadAt reads what processes see.
-func (f *File) ReadAt(b []byte, off int64) (n int, err error) {
+func (f *handle) ReadAt(b []byte, off int64) (n int, err error) {
 	_, err = f.fs.do(Op{Kind: Read, Name: f.name, Off: off, Len: len(b), file: f.number}, func(d *disk) error {
 		data := d.inodes[f.number].data
 		n = copy(b, data[min(off, int64(len(data))):])
@@ -30,26 +30,26 @@ func (f *File) ReadAt(b []byte, off int64) (n int, err error) {
 }
 
 // Size returns the size that processes see.
-func (f *File) Size() (int64, error) {
+func (f *handle) Size() (int64, error) {
 	f.fs.mu.Lock()
 	defer f.fs.mu.Unlock()
 	return int64(len(f.fs.now.inodes[f.number].data)), nil
 }
 
 // Truncate cuts the file off behind size bytes, or adds zeros.
-func (f *File) Truncate(size int64) error {
+func (f *handle) Truncate(size int64) error {
 	_, err := f.fs.do(Op{Kind: Truncate, Name: f.name, Off: size, file: f.number}, nil)
 	return err
 }
 
 // Sync makes the file's bytes and its size durable, not its name.
-func (f *File) Sync() error {
+func (f *handle) Sync() error {
 	_, err := f.fs.do(Op{Kind: Sync, Name: f.name, file: f.number}, nil)
 	return err
 }
 
 // Close gives the file back.
-func (f *File) Close() error {
+func (f *handle) Close() error {
 	f.fs.mu.Lock()
 	defer f.fs.mu.Unlock()
 	if in := f.fs.now.inodes[f.number]; !f.closed && in.open > 0 {

@@ -1,16 +1,17 @@
 package faultfs
 
 import (
-	"errors"
 	"io"
 	"io/fs"
 	"path/filepath"
 	"slices"
 	"sync"
 	"syscall"
+
+	"github.com/mooring-mqtt/mooring/internal/fsys"
 )
 
-// FS is a file system in memory. As on Windows, an open file cannot be removed
+// FS is a file system in memory: an fsys.FS. As on Windows, an open file cannot be removed
 // or renamed. Folders need not be made. All methods may be called by several
 // goroutines at once; operations happen one after the other.
 type FS struct {
@@ -21,9 +22,6 @@ type FS struct {
 	fault  Fault
 	locked map[string]bool
 }
-
-// ErrLocked is what Lock returns when the lock is held.
-var ErrLocked = errors.New("faultfs: the lock is held")
 
 // New returns an empty file system.
 func New() *FS { return newFS(newDisk()) }
@@ -132,8 +130,8 @@ func (s *FS) ReadDir(dir string) ([]string, error) {
 }
 
 // Create creates a file that must not exist.
-func (s *FS) Create(name string) (*File, error) {
-	f := &File{fs: s, name: name}
+func (s *FS) Create(name string) (fsys.File, error) {
+	f := &handle{fs: s, name: name}
 	_, err := s.do(Op{Kind: Create, Name: name}, func(d *disk) error {
 		if d.names[name] != nil {
 			return &fs.PathError{Op: "create", Path: name, Err: fs.ErrExist}
@@ -149,8 +147,8 @@ func (s *FS) Create(name string) (*File, error) {
 }
 
 // Open opens a file for reading and writing.
-func (s *FS) Open(name string) (*File, error) {
-	f := &File{fs: s, name: name}
+func (s *FS) Open(name string) (fsys.File, error) {
+	f := &handle{fs: s, name: name}
 	_, err := s.do(Op{Kind: Open, Name: name}, func(d *disk) error {
 		in := d.names[name]
 		if in == nil {
@@ -204,13 +202,13 @@ func (s *FS) SyncDir(dir string) error {
 	return err
 }
 
-// Lock takes a lock until the result is closed or the program is killed. It is
-// no file.
+// Lock takes a lock until the result is closed or the program is killed. It is not
+// a file. Error: *fsys.LockedError.
 func (s *FS) Lock(name string) (io.Closer, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.locked[name] {
-		return nil, ErrLocked
+		return nil, &fsys.LockedError{Name: name}
 	}
 	s.locked[name] = true
 	return &lock{s, name}, nil

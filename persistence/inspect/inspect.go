@@ -1,0 +1,297 @@
+// Package inspect reads the folder of a persistence.Log without changing it: what
+// the next persistence.Open would find.
+package inspect
+
+import (
+	"errors"
+	"io/fs"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/mooring-mqtt/mooring/internal/fsys"
+	"github.com/mooring-mqtt/mooring/persistence"
+	"github.com/mooring-mqtt/mooring/persistence/internal/index"
+	"github.com/mooring-mqtt/mooring/persistence/internal/ledger"
+	"github.com/mooring-mqtt/mooring/persistence/internal/receipts"
+	"github.com/mooring-mqtt/mooring/persistence/internal/record"
+	"github.com/mooring-mqtt/mooring/persistence/internal/recovery"
+	"github.com/mooring-mqtt/mooring/persistence/internal/segment"
+)
+
+// Folder is what the folder of a log holds. Its fields do not change. Its methods
+// read the files again, one record at a time, and are safe for concurrent use.
+type Folder struct {
+	Dir string
+	// InUse reports that a process has the log open, as far as this system shows: the
+	// Folder is then one moment of it, and a torn end may be a write that was under
+	// way. PID is that process; 0: unknown.
+	InUse bool
+	PID   int
+
+	Stats   persistence.Stats // as after an opening, without counters of an opening
+	LastSeq uint64            // the highest sequence given to a message; 0: none
+	Epoch   uint64            // 0: the folder holds no store
+	// NewEpoch reports that damage may have lost the last number of a stream, so that
+	// the next opening will begin a new epoch.
+	NewEpoch bool
+	Boot     uint64                         // how many times the log was opened
+	Session  bool                           // a session was begun with this store
+	ClientID string                         // of that session; empty: unknown
+	Clock    time.Time                      // the latest recorded time; zero: none
+	Sent     [persistence.Priorities]uint64 // the sent watermarks
+	SeenIDs  []uint16                       // inbound packet identifiers
+	Streams  []Stream                       // in the order of registration
+
+	Segments []Segment  // oldest first
+	Receipts []Receipts // oldest first
+	Copies   []string   // paths of the copies of damaged files
+	Others   []string   // paths of files that are not the log's
+
+	// Corruptions are the damaged places, the first 10,000 of them.
+	// Stats.Corruptions counts all. Copy is set where an earlier opening kept one.
+	Corruptions []persistence.Corruption
+	// Missing are the sequences in the segments of which no message and no result is
+	// left, ascending, the first 10,000 ranges of them.
+	Missing []Range
+
+	files   *snapshot
+	catalog index.Catalog
+}
+
+// Stream is a named sequence.
+type Stream struct {
+	Name string
+	ID   uint32
+	Last uint64
+}
+
+// Range is the sequences From to To, both included.
+type Range struct{ From, To uint64 }
+
+// Segment is a segment of the log.
+type Segment struct {
+	Number  uint64
+	File    string // its path
+	Version uint16 // of the format; 0: its header is damaged
+	Size    int64  // of the file, in bytes
+	Used    int64  // bytes that count
+	// Void reports that nothing in it counts: it was superseded, or its beginning was
+	// not finished. The next opening removes it.
+	Void bool
+	// Torn reports that it ends with an unfinished write, which was never accepted.
+	Torn bool
+
+	// The messages whose record here is the one that counts.
+	Messages, Pending, DeadLetters int
+}
+
+// Receipts is a file with the results of the messages of a removed segment.
+type Receipts struct {
+	Segment uint64
+	File    string // its path
+	Size    int64  // in bytes
+	Count   uint64
+	Newest  time.Time // time of the last result
+}
+
+// maxListed bounds the lists of a Folder.
+const maxListed = 10_000
+
+// Open reads the folder of a log, as persistence.Open would with these options, and
+// changes nothing. It opens no file for writing, takes no lock, and creates and
+// removes nothing. The right to read is enough: for a medium mounted read-only, or
+// for the copy that a broken device sent.
+//
+// Damage is not an error: what is readable around it is there, and Corruptions lists
+// the rest. A process may have the log open and go on. Open then shows one moment of
+// it, with everything that was accepted before the call.
+//
+// It takes 25 to 50 bytes of memory for each message in the segments. The caller must
+// Close the Folder, which keeps the segments open for Messages. Some systems
+// (Windows) do not remove open files; there, a process that is at work removes them
+// after Close.
+//
+// Errors: *persistence.FolderError, *persistence.VersionError,
+// *persistence.OptionError.
+func Open(dir string, o persistence.Options) (*Folder, error) {
+	if err := o.Validate(); err != nil {
+		return nil, err
+	}
+	if o.FS == nil {
+		o.FS = fsys.OS
+	}
+	files, err := look(o.FS, dir)
+	if err != nil {
+		return nil, folderError(dir, err)
+	}
+	f := &Folder{Dir: dir, files: files}
+	if o.FS == fsys.OS {
+		f.InUse, f.PID = fsys.Holder(filepath.Join(dir, recovery.LockName))
+	}
+	if err := f.read(o.Retention.MaxDeadLetters >= 0); err != nil {
+		f.Close()
+		return nil, folderError(dir, err)
+	}
+	return f, nil
+}
+
+// Close closes the files. The methods of f return [persistence.ErrClosed] then.
+func (f *Folder) Close() error { return f.files.close() }
+
+// read runs the recovery of the log on the snapshot.
+func (f *Folder) read(deadLetters bool) error {
+	s, err := recovery.Read(recovery.Config{FS: f.files, Dir: f.Dir, DeadLetters: deadLetters, Receipts: true, Report: f.note})
+	if err != nil {
+		return err
+	}
+	defer s.Close()
+	f.catalog = s.Catalog
+	f.setLedger(&s.Ledger)
+	f.NewEpoch = s.Stale
+	if err := f.setSegments(s); err != nil {
+		return err
+	}
+	if err := f.setReceipts(s); err != nil {
+		return err
+	}
+	f.setNames()
+	f.survey(s.Ledger.Next)
+	f.Stats.Segments, f.Stats.Receipts = len(s.Catalog.Segments), s.Receipts.Total()
+	f.Stats.TornTails += s.TornTails
+	return nil
+}
+
+func (f *Folder) note(d recovery.Damage) {
+	f.Stats.Corruptions++
+	if len(f.Corruptions) < maxListed {
+		f.Corruptions = append(f.Corruptions, persistence.Corruption(d))
+	}
+}
+
+func (f *Folder) setLedger(g *ledger.Ledger) {
+	s := &f.Stats
+	s.Accepted, s.Pending, s.PendingBytes = g.Accepted(), uint64(g.Pending), g.PendingBytes
+	s.Acked, s.Refused, s.Expired = g.Totals[record.Acked], g.Totals[record.Refused], g.Totals[record.Expired]
+	s.Dropped, s.Lost, s.DeadLettered = g.Totals[record.Dropped], g.Lost, g.Totals[record.DeadLettered]
+	s.DeadLetters = uint64(g.DeadLetters.Len())
+	for p, n := range g.PendingOf {
+		s.PendingOf[p] = uint64(n)
+	}
+	f.LastSeq, f.Epoch, f.Boot, f.Session, f.ClientID = g.Accepted(), g.Epoch, g.Boot, g.Session, g.Owner
+	f.Sent, f.SeenIDs = g.Sent, g.Seen.List()
+	if g.Latest > 0 {
+		f.Clock = record.Time(g.Latest)
+	}
+	for i, st := range g.Streams {
+		f.Streams = append(f.Streams, Stream{Name: st.Name, ID: uint32(i + 1), Last: st.Last})
+	}
+}
+
+func (f *Folder) setSegments(s *recovery.State) error {
+	for _, x := range s.Files {
+		seg := Segment{Number: x.Number, File: segment.Name(f.Dir, x.Number), Version: x.Version, Size: x.Bytes, Void: x.Void}
+		if !x.Void {
+			seg.Used = x.Size
+			f.Stats.DiskBytes += x.Size
+		}
+		var err error
+		if seg.Torn, err = s.Torn(x); err != nil {
+			return err
+		}
+		f.Segments = append(f.Segments, seg)
+	}
+	return nil
+}
+
+// setReceipts lists the receipts and reads each: an opening does not.
+func (f *Folder) setReceipts(s *recovery.State) error {
+	for _, x := range s.Receipts.Files() {
+		r := Receipts{Segment: x.Segment, File: receipts.Name(f.Dir, x.Segment), Size: x.Bytes(), Count: x.Count, Newest: record.Time(x.Newest)}
+		f.Receipts = append(f.Receipts, r)
+		err := x.Each(f.files, f.Dir, func(*receipts.Receipt) bool { return true }, func(off int64) {
+			f.note(recovery.Damage{File: r.File, Offset: off, Length: receipts.Size, Err: receipts.ErrInvalid})
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// setNames lists the other files in the folder.
+func (f *Folder) setNames() {
+	for _, name := range f.files.names {
+		path := filepath.Join(f.Dir, name)
+		base, isCopy := strings.CutSuffix(name, recovery.CopySuffix)
+		switch {
+		case isCopy && recovery.IsLogFile(base):
+			f.Copies = append(f.Copies, path)
+		case name != recovery.LockName && !recovery.IsLogFile(name):
+			f.Others = append(f.Others, path)
+		}
+	}
+}
+
+// survey counts the messages of each segment, and finds what is missing.
+func (f *Folder) survey(next uint64) {
+	if len(f.catalog.Segments) == 0 {
+		return
+	}
+	files := make(map[uint64]*Segment, len(f.Segments))
+	for i := range f.Segments {
+		files[f.Segments[i].Number] = &f.Segments[i]
+	}
+	expect := f.catalog.Segments[0].First // all messages before it have ended
+	f.catalog.All(func(seq uint64, m index.Ref, s *index.Segment) bool {
+		f.miss(expect, seq)
+		if m.State() == index.Lost {
+			f.miss(seq, seq+1)
+		} else {
+			seg := files[s.Number]
+			seg.Messages++
+			switch {
+			case m.Alive():
+				seg.Pending++
+			case m.State() == index.Dead:
+				seg.DeadLetters++
+			}
+		}
+		expect = max(expect, seq+1)
+		return true
+	})
+	f.miss(expect, next)
+}
+
+// miss notes that the sequences from one up to another, without it, are missing.
+func (f *Folder) miss(from, to uint64) {
+	n := len(f.Missing)
+	switch {
+	case from >= to:
+	case n > 0 && f.Missing[n-1].To+1 == from:
+		f.Missing[n-1].To = to - 1
+	case n < maxListed:
+		f.Missing = append(f.Missing, Range{From: from, To: to - 1})
+	}
+}
+
+// folderError adds what to do about an error that has a remedy.
+func folderError(dir string, err error) error {
+	var version *segment.VersionError
+	if errors.As(err, &version) {
+		return &persistence.VersionError{File: version.File, Version: version.Version}
+	}
+	fix := "check the disk and the system's log, then inspect it again"
+	switch {
+	case errors.Is(err, errRemoved):
+		fix = "a process removes files faster than they can be read: stop it, or try again"
+	case errors.Is(err, fs.ErrNotExist):
+		fix = "check the path: an inspection creates nothing"
+	case errors.Is(err, syscall.ENOTDIR):
+		fix = "it is a file: name the folder that holds the log"
+	case errors.Is(err, fs.ErrPermission):
+		fix = "let this user read it"
+	}
+	return &persistence.FolderError{Dir: dir, Fix: fix, Err: err}
+}

@@ -1,0 +1,162 @@
+package inspect
+
+import (
+	"errors"
+	"io/fs"
+	"time"
+
+	"github.com/mooring-mqtt/mooring/persistence"
+	"github.com/mooring-mqtt/mooring/persistence/internal/index"
+	"github.com/mooring-mqtt/mooring/persistence/internal/receipts"
+	"github.com/mooring-mqtt/mooring/persistence/internal/record"
+	"github.com/mooring-mqtt/mooring/persistence/internal/segment"
+)
+
+// Message is a message in a segment.
+type Message struct {
+	persistence.Entry
+	Result     persistence.Result // Kind 0: it is pending
+	Ended      time.Time          // time of the result; zero: unknown
+	DeadLetter bool               // it is a dead letter that is kept
+
+	Key       string
+	Stream    string // the name of its sequence; empty: none
+	StreamSeq uint64
+
+	Segment uint64 // number of the segment with its record
+	// Offset and Length are the place of its record, in bytes. Offset 0: the record is
+	// damaged, and only sequence and result are known.
+	Offset, Length int64
+	Moved          bool // the record was written again, to a newer segment
+}
+
+// Filter selects messages. Combine the constants with |.
+type Filter uint8
+
+// The states of messages.
+const (
+	Pending     Filter = 1 << iota // without a result, not released
+	Released                       // without a result; the server has received them (PUBREC)
+	DeadLetters                    // dead letters that are kept
+	Done                           // with a result, as far as segments still hold them
+	All         = Pending | Released | DeadLetters | Done
+)
+
+func (f Filter) has(state uint8) bool {
+	switch state {
+	case index.Pending:
+		return f&Pending != 0
+	case index.Released:
+		return f&Released != 0
+	case index.Dead:
+		return f&DeadLetters != 0
+	case index.Done:
+		return f&Done != 0
+	}
+	return false // lost
+}
+
+// Messages calls yield for each message that the filter selects, by ascending
+// sequence, until yield returns false. The Message and its packet are reused for the
+// next one. Records are read one by one, so memory does not grow with their number.
+// Errors: *persistence.ReadError, [persistence.ErrClosed].
+func (f *Folder) Messages(filter Filter, yield func(*Message) bool) error {
+	// A moved record is at another place; each kind has its own read-ahead.
+	var m Message
+	straight, aside := f.reader(), f.reader()
+	var err error
+	f.catalog.All(func(seq uint64, r index.Ref, s *index.Segment) bool {
+		if !filter.has(r.State()) {
+			return true
+		}
+		from := straight
+		if r.Moved() {
+			from = aside
+		}
+		if err = f.fill(&m, seq, r, s, from); err != nil {
+			return false
+		}
+		return yield(&m)
+	})
+	return err
+}
+
+// Message sets m to the message with this sequence, whatever its state, and reports
+// whether a segment still holds it. Errors: as Messages.
+func (f *Folder) Message(seq uint64, m *Message) (bool, error) {
+	catalog := f.catalog // the search changes it
+	r := catalog.Committed(seq)
+	if !r.OK() || !All.has(r.State()) {
+		return false, nil
+	}
+	err := f.fill(m, seq, r, catalog.Holder(seq, r), f.reader())
+	return err == nil, err
+}
+
+func (f *Folder) reader() *segment.Reader { return segment.NewReader(f.files, f.Dir, 256<<10) }
+
+// fill reads the record of a message.
+func (f *Folder) fill(m *Message, seq uint64, r index.Ref, s *index.Segment, from *segment.Reader) error {
+	packet, e := m.Packet[:0], r.Extra()
+	*m = Message{Segment: s.Number, DeadLetter: r.State() == index.Dead, Moved: r.Moved(), Result: result(e.Result)}
+	m.Seq, m.Packet = seq, packet
+	if e.At > 0 {
+		m.Ended = record.Time(e.At)
+	}
+	off := int64(r.Loc().Off)
+	if off == 0 {
+		return nil // a done record without its message
+	}
+	b, err := from.Record(s.Number, off, s.Size)
+	var rec record.Record
+	if err == nil {
+		err = rec.Decode(b)
+	}
+	if err == nil && rec.Seq != seq {
+		err = record.ErrInvalid
+	}
+	if errors.Is(err, fs.ErrClosed) {
+		return persistence.ErrClosed
+	}
+	if err != nil {
+		return &persistence.ReadError{Seq: seq, Err: err}
+	}
+	m.Number, m.Priority, m.ID = rec.Number, persistence.Priority(rec.Priority), rec.MessageID
+	m.Accepted, m.Expires = record.Time(rec.Accepted), record.Time(rec.Expires)
+	m.Released, m.OnSessionLost = r.State() == index.Released, persistence.SessionLostPolicy(rec.Policy)
+	m.Packet = append(packet, rec.Packet...)
+	m.Offset, m.Length, m.Key, m.StreamSeq = off, int64(rec.Size), string(rec.Key), rec.StreamSeq
+	if rec.Stream > 0 && int(rec.Stream) <= len(f.Streams) {
+		m.Stream = f.Streams[rec.Stream-1].Name
+	}
+	return nil
+}
+
+func result(r record.Result) persistence.Result {
+	return persistence.Result{Kind: persistence.ResultKind(r.Kind), Reason: r.Reason}
+}
+
+// EachReceipt calls yield for each receipt in the files, the oldest file first and by
+// message ID within one, until yield returns false. The results of messages that
+// segments still hold are not among them, see Messages. Errors: those of the disk,
+// [persistence.ErrClosed].
+func (f *Folder) EachReceipt(yield func(id [16]byte, r persistence.Receipt) bool) error {
+	more := true
+	for _, x := range f.Receipts {
+		err := receipts.File{Segment: x.Segment, Count: x.Count}.Each(f.files, f.Dir, func(r *receipts.Receipt) bool {
+			out := persistence.Receipt{Seq: r.Seq, Result: result(r.Result)}
+			if r.At > 0 {
+				out.At = record.Time(r.At)
+			}
+			more = yield(r.ID, out)
+			return more
+		}, func(int64) {})
+		if errors.Is(err, fs.ErrClosed) {
+			return persistence.ErrClosed
+		}
+		if err != nil || !more {
+			return err
+		}
+	}
+	return nil
+}

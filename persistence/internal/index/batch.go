@@ -1,0 +1,59 @@
+package index
+
+import (
+	"bytes"
+	"sort"
+)
+
+// Batch has the messages of a commit that is not finished. Their places are
+// relative to the buffer of the commit.
+type Batch struct {
+	Index
+	moves []move
+	lines []line // its messages that are not Normal
+}
+
+// move is a message whose record was written before, elsewhere.
+type move struct {
+	seq uint64
+	loc Loc
+}
+
+type line struct {
+	queued
+	priority uint8
+}
+
+// AddMessage adds the next message, which is pending.
+func (b *Batch) AddMessage(at Loc, priority uint8, number uint64, print uint32) {
+	if priority != 0 {
+		b.lines = append(b.lines, line{queued{b.End(), number}, priority})
+	}
+	b.Add(at, priority, print)
+}
+
+// AddMove adds a message that the commit writes again.
+func (b *Batch) AddMove(seq uint64, at Loc) { b.moves = append(b.moves, move{seq, at}) }
+
+// Prioritized reports whether a message is not Normal.
+func (b *Batch) Prioritized() bool { return len(b.lines) > 0 }
+
+// number returns the Number of a message that is not Normal, or 0.
+func (b *Batch) number(seq uint64) uint64 {
+	i := sort.Search(len(b.lines), func(i int) bool { return b.lines[i].seq >= seq })
+	if i < len(b.lines) && b.lines[i].seq == seq {
+		return b.lines[i].number
+	}
+	return 0
+}
+
+// pending reports whether a message of this priority is pending.
+func (b *Batch) pending(priority uint8) bool {
+	return bytes.IndexByte(b.states, priority<<levelShift|Pending) >= 0
+}
+
+// Reset empties the batch and keeps its memory.
+func (b *Batch) Reset(first uint64) {
+	b.reset(first)
+	b.moves, b.lines = b.moves[:0], b.lines[:0]
+}

@@ -1,0 +1,214 @@
+package index
+
+import (
+	"slices"
+
+	"github.com/mooring-mqtt/mooring/persistence/internal/record"
+)
+
+// movedMessage is a message whose record was written again, to a newer segment, so
+// that its old segment can be removed.
+type movedMessage struct {
+	seq   uint64
+	seg   *Segment // counts it; nil: the entry is void
+	loc   Loc
+	state uint8
+	extra Extra
+}
+
+func (c *Catalog) findMoved(seq uint64) (int, bool) {
+	if c.loading != nil {
+		i, known := c.loading[seq]
+		if !known {
+			i = len(c.moved)
+		}
+		return i, known
+	}
+	return slices.BinarySearchFunc(c.moved, seq, func(m movedMessage, seq uint64) int {
+		switch {
+		case m.seq < seq:
+			return -1
+		case m.seq > seq:
+			return 1
+		}
+		return 0
+	})
+}
+
+// Move notes that the record of a message is now in s, and its state.
+func (c *Catalog) Move(seq uint64, s *Segment, at Loc, priority, state uint8) {
+	i, known := c.findMoved(seq)
+	if !known {
+		c.moved = slices.Insert(c.moved, i, movedMessage{seq: seq})
+		if c.loading != nil {
+			c.loading[seq] = i
+		}
+	}
+	m := &c.moved[i]
+	e := m.extra
+	if m.seg != nil {
+		m.seg.count(m.state, -1)
+	}
+	s.count(state, 1)
+	if old, j := c.At(seq); old != nil {
+		if old.Keep && old.states[j]&stateMask != moved {
+			e = old.extras[j]
+		}
+		old.count(old.states[j], -1)
+		old.states[j] = old.states[j]&^stateMask | moved
+	}
+	*m = movedMessage{seq: seq, seg: s, loc: at, state: priority<<levelShift | state, extra: e}
+}
+
+// installMove enters a message that a commit has written to s. A message that ended
+// meanwhile stays where it was: its done record comes later.
+func (c *Catalog) installMove(s *Segment, off int64, m move, commit uint64) {
+	r := c.Committed(m.seq)
+	if !r.OK() || r.x == &s.Index { // a batch that is written twice
+		return
+	}
+	if state := r.State(); state < Done || state == Dead {
+		r.EndedIn(commit)
+		c.Move(m.seq, s, Loc{Off: m.loc.Off + uint32(off), Size: m.loc.Size}, r.Priority(), state)
+	}
+}
+
+// MovedAway reports whether the segment of a message knows that it was moved.
+func (s *Segment) MovedAway(i int) bool { return s.states[i]&stateMask == moved }
+
+// Rehome notes that the record of a moved message was written to another segment.
+func (c *Catalog) Rehome(seq uint64, from *Segment, off int64, to *Segment, at uint32) {
+	i, ok := c.findMoved(seq)
+	if !ok {
+		return
+	}
+	if m := &c.moved[i]; m.seg == from && int64(m.loc.Off) == off {
+		from.count(m.state, -1)
+		to.count(m.state, 1)
+		m.seg, m.loc.Off = to, at
+	}
+}
+
+// RehomeFrom does so for all moved messages of a segment from off on, whose records
+// now begin at the offset to of another segment.
+func (c *Catalog) RehomeFrom(from *Segment, off int64, to *Segment, at int64) {
+	for i := range c.moved {
+		if m := &c.moved[i]; m.seg == from && int64(m.loc.Off) >= off {
+			c.Rehome(m.seq, from, int64(m.loc.Off), to, uint32(int64(m.loc.Off)-off+at))
+		}
+	}
+}
+
+// leave forgets the messages that were moved to a segment that is removed, and the
+// messages at the front of the queues that have ended.
+func (c *Catalog) leave(s *Segment) {
+	c.moved = slices.DeleteFunc(c.moved, func(m movedMessage) bool { return m.seg == s || m.seg == nil })
+	for p := record.Normal + 1; p < record.Priorities; p++ {
+		c.queues[p].trim(c.alive)
+	}
+}
+
+// Keepers returns messages after a sequence that keep a segment from being removed,
+// ascending, up to about most bytes of packets.
+func (c *Catalog) Keepers(s *Segment, after uint64, most int64) (seqs []uint64, locs []Loc, size int64) {
+	take := func(seq uint64, state uint8, at Loc) {
+		if state &= stateMask; size < most && seq > after && (state < Done || state == Dead) {
+			seqs, locs, size = append(seqs, seq), append(locs, at), size+int64(at.Size)
+		}
+	}
+	i, _ := c.findMoved(after + 1)
+	for ; i < len(c.moved) && size < most; i++ {
+		if m := &c.moved[i]; m.seg == s {
+			take(m.seq, m.state, m.loc)
+		}
+	}
+	from := 0
+	if after >= s.First {
+		from = int(after-s.First) + 1
+	}
+	for i := from; i < len(s.states) && size < most; i++ {
+		take(s.First+uint64(i), s.states[i], s.locs[i])
+	}
+	return seqs, locs, size
+}
+
+// ByPrint returns the messages whose ID has this fingerprint, descending.
+func (c *Catalog) ByPrint(print uint32) (seqs []uint64) {
+	for _, s := range c.Segments {
+		for i := range s.extras {
+			if s.extras[i].Print == print && !s.MovedAway(i) {
+				seqs = append(seqs, s.First+uint64(i))
+			}
+		}
+	}
+	for i := range c.moved {
+		if m := &c.moved[i]; m.seg != nil && m.extra.Print == print {
+			seqs = append(seqs, m.seq)
+		}
+	}
+	slices.Sort(seqs)
+	slices.Reverse(seqs)
+	return seqs
+}
+
+// Results returns the results of the messages whose records are in s: a function of
+// the sequence, and whether the record is one that was moved. It does not use the
+// catalog any more.
+func (c *Catalog) Results(s *Segment) func(seq uint64, movedHere bool) (Extra, bool) {
+	ended := map[uint64]Extra{}
+	for _, m := range c.moved {
+		if m.seg == s {
+			ended[m.seq] = m.extra
+		}
+	}
+	return func(seq uint64, movedHere bool) (e Extra, ok bool) {
+		switch {
+		case movedHere:
+			e, ok = ended[seq]
+		case seq >= s.First && seq < s.End() && s.states[seq-s.First]&stateMask == Done:
+			e, ok = s.extras[seq-s.First], true
+		}
+		return e, ok && e.Result.Kind != 0
+	}
+}
+
+// All calls yield for each message, ascending, until it returns false. s holds its
+// record.
+func (c *Catalog) All(yield func(seq uint64, r Ref, s *Segment) bool) {
+	list := c.moved
+	// before yields the moved messages before seq.
+	before := func(seq uint64) bool {
+		for ; len(list) > 0 && list[0].seq < seq; list = list[1:] {
+			if m := &list[0]; m.seg != nil && !yield(m.seq, Ref{x: &m.seg.Index, m: m}, m.seg) {
+				return false
+			}
+		}
+		return true
+	}
+	for _, s := range c.Segments {
+		for i := range s.locs {
+			seq := s.First + uint64(i)
+			if !before(seq) {
+				return
+			}
+			if s.MovedAway(i) {
+				continue
+			}
+			if !yield(seq, Ref{x: &s.Index, i: i}, s) {
+				return
+			}
+			if len(list) > 0 && list[0].seq == seq {
+				list = list[1:] // as Committed has it
+			}
+		}
+	}
+	before(record.MaxSequence + 1)
+}
+
+// RemoveFirst removes the oldest segment.
+func (c *Catalog) RemoveFirst() {
+	s := c.Segments[0]
+	c.Segments[0] = nil // or it would stay in memory
+	c.Segments = c.Segments[1:]
+	c.leave(s)
+}

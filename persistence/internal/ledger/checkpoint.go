@@ -1,0 +1,86 @@
+package ledger
+
+import (
+	"encoding/binary"
+
+	"github.com/mooring-mqtt/mooring/persistence/internal/record"
+	"github.com/mooring-mqtt/mooring/persistence/internal/segment"
+)
+
+// AppendCheckpoint appends an image of the ledger at its place in the log. Each
+// segment has one at the end of its opening (what is written when it is begun), so
+// the segments before it can be removed once their messages have ended: they hold
+// nothing else that counts. It does not list which messages are released or have
+// ended. Those records are in the segment of the message or in a later one, and
+// segments are removed from the front only.
+//
+// It repeats the link to the previous segment, in case the header is damaged.
+func (g *Ledger) AppendCheckpoint(b []byte, prev segment.Link) []byte {
+	body := make([]byte, 0, 128)
+	session := uint64(0)
+	if g.Session {
+		session = 1
+	}
+	for _, v := range [...]uint64{
+		g.Epoch, g.Boot, g.Next, g.Totals[record.Acked], g.Totals[record.Refused], g.Totals[record.Expired], g.Totals[record.Dropped],
+		g.Lost, session, prev.Number, uint64(prev.Size),
+		g.Totals[record.DeadLettered], uint64(max(g.Clock.Now(), 0)), g.Numbers[1], g.Numbers[2], g.Sent[0], g.Sent[1], g.Sent[2],
+	} {
+		body = binary.AppendUvarint(body, v)
+	}
+	body = binary.AppendUvarint(body, uint64(len(g.Streams)))
+	for _, s := range g.Streams {
+		body = binary.AppendUvarint(body, s.Last)
+		body = binary.AppendUvarint(body, uint64(len(s.Name)))
+		body = append(body, s.Name...)
+	}
+	ids := g.Seen.List()
+	body = binary.AppendUvarint(body, uint64(len(ids)))
+	for _, id := range ids {
+		body = binary.AppendUvarint(body, uint64(id))
+	}
+	return record.AppendCheckpoint(b, append(body, g.Owner...))
+}
+
+// DecodeCheckpoint decodes the body of a checkpoint. The ledger lacks the pending
+// messages, releases and dead letters, which are counted from their records. Format
+// version 1 lacks the second row of fields.
+func DecodeCheckpoint(body []byte, version1 bool) (g Ledger, prev segment.Link, err error) {
+	const most = record.MaxSequence
+	d := record.NewDecoder(body)
+	g.Epoch, g.Boot = d.Number(most), d.Number(most)
+	g.Next = d.Sequence()
+	for k := record.Acked; k <= record.Dropped; k++ {
+		g.Totals[k] = d.Number(most)
+	}
+	g.Lost = d.Number(most)
+	g.Session = d.Number(1) == 1
+	prev = segment.Link{Number: d.Number(most), Size: int64(d.Number(most))}
+	if !version1 {
+		g.Totals[record.DeadLettered] = d.Number(most)
+		g.Latest = int64(d.Number(record.MaxMillis))
+		g.Numbers[1], g.Numbers[2] = d.Number(most), d.Number(most)
+		for p := range g.Sent {
+			g.Sent[p] = d.Number(most)
+		}
+	}
+	for n := d.Number(record.MaxStreams); n > 0 && !d.Bad(); n-- {
+		last := d.Number(1<<64 - 1)
+		name := string(d.Take(int(d.Number(record.MaxStreamName))))
+		if _, twice := g.streamID[name]; twice || name == "" {
+			d.Fail()
+			break
+		}
+		g.AddStream(name, last)
+	}
+	for n := d.Number(1 << 16); n > 0 && !d.Bad(); n-- {
+		g.Seen.Add(uint16(d.Number(1<<16 - 1)))
+	}
+	if !version1 {
+		g.Owner = string(d.Rest())
+	}
+	if !d.Done() || len(g.Owner) > record.MaxClientID {
+		return Ledger{}, segment.Link{}, record.ErrInvalid
+	}
+	return g, prev, nil
+}

@@ -1,0 +1,32 @@
+package ledger
+
+import "time"
+
+// Clock is the store's clock: the system's at the start, then the monotonic one. It
+// does not go back between two openings. On a system whose clock was never set
+// (devices without a battery begin at 1970) it does not jump by decades while
+// messages are pending.
+type Clock struct {
+	Began  time.Time
+	Offset int64 // what is added to the system's clock, in milliseconds
+}
+
+// neverSet is before the time of any clock that was set: the year 2020.
+const neverSet = 1_577_836_800_000
+
+// Begin starts the clock. last is the latest time that an earlier opening recorded
+// (0: none); pending reports that there are messages whose expiry depends on it.
+func (c *Clock) Begin(start time.Time, last int64, pending bool) {
+	c.Began = start
+	now := c.Began.UnixMilli()
+	switch {
+	case last == 0 || !pending && now >= neverSet:
+	case now < last, last < neverSet && now >= neverSet:
+		c.Offset = last - now
+	}
+}
+
+// Now returns the time in Unix milliseconds.
+func (c *Clock) Now() int64 {
+	return c.Began.Add(time.Since(c.Began)).UnixMilli() + c.Offset
+}

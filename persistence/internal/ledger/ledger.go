@@ -1,0 +1,144 @@
+// Package ledger is the small state of a store: counters, named sequences, packet
+// identifiers, releases, dead letters. A checkpoint in the log is an image of it. It
+// is in memory only, and its caller guards it with a lock.
+package ledger
+
+import "github.com/mooring-mqtt/mooring/persistence/internal/record"
+
+// Ledger is the state of a store beside the places of its messages.
+type Ledger struct {
+	Epoch, Boot  uint64
+	Next         uint64 // sequence of the next message
+	Totals       [record.DeadLettered + 1]uint64
+	Lost         uint64 // of Totals[Dropped]
+	Session      bool   // a session was begun with this store
+	Owner        string // the ClientID of that session; empty: unknown
+	Pending      int
+	PendingOf    [record.Priorities]int
+	PendingBytes int64
+	Numbers      [record.Priorities]uint64 // the last Number used; not for Normal
+	Sent         [record.Priorities]uint64 // the sent watermarks
+	Latest       int64                     // the latest time that an earlier opening recorded; 0: none
+	Streams      []Stream                  // stream i has the ID i+1
+
+	DeadLetters DeadLetters
+	Releases    Releases
+	Seen        IDSet
+	Keys        Keys
+	Clock       Clock
+
+	streamID map[string]uint32
+}
+
+// Stream is a named sequence.
+type Stream struct {
+	Name string
+	Last uint64
+}
+
+// Accepted returns how many messages were accepted, which is the last sequence.
+func (g *Ledger) Accepted() uint64 { return g.Next - 1 }
+
+// Has reports whether a sequence was given to a message.
+func (g *Ledger) Has(seq uint64) bool { return seq != 0 && seq < g.Next }
+
+// Accept counts a message and returns its sequence and its Number.
+func (g *Ledger) Accept(priority uint8, size int, stream uint32, streamSeq uint64) (seq, number uint64) {
+	seq, number = g.Next, g.Next
+	g.Next++
+	g.Pend(priority, size)
+	if priority != record.Normal {
+		g.Numbers[priority]++
+		number = g.Numbers[priority]
+	}
+	if stream != 0 {
+		s := &g.Streams[stream-1]
+		s.Last = max(s.Last, streamSeq)
+	}
+	return seq, number
+}
+
+// Pend counts one more pending message.
+func (g *Ledger) Pend(priority uint8, size int) {
+	g.Pending++
+	g.PendingOf[priority]++
+	g.PendingBytes += int64(size)
+}
+
+// Settle counts the result of a pending message.
+func (g *Ledger) Settle(priority, kind uint8, size int) {
+	g.Totals[kind]++
+	g.Pending--
+	g.PendingOf[priority]--
+	g.PendingBytes -= int64(size)
+}
+
+// Live returns how many bytes the log would have if all that has ended were gone.
+func (g *Ledger) Live() int64 {
+	return g.PendingBytes + g.DeadLetters.Bytes + int64(g.Pending+g.DeadLetters.Len())*record.Overhead
+}
+
+// Reset begins a new session.
+func (g *Ledger) Reset(clientID string) {
+	g.Seen.clear()
+	g.Releases.clear()
+	g.Session, g.Owner = true, clientID
+	g.Sent = [record.Priorities]uint64{}
+}
+
+// Stream returns the ID of a name, if it is registered.
+func (g *Ledger) Stream(name string) (id uint32, ok bool) {
+	id, ok = g.streamID[name]
+	return id, ok
+}
+
+// AddStream registers a name.
+func (g *Ledger) AddStream(name string, last uint64) uint32 {
+	if g.streamID == nil {
+		g.streamID = make(map[string]uint32)
+	}
+	g.Streams = append(g.Streams, Stream{name, last})
+	id := uint32(len(g.Streams))
+	g.streamID[name] = id
+	return id
+}
+
+// Restore replaces the counters by those of a checkpoint at this place of the log.
+// What is counted from the records of messages stays.
+func (g *Ledger) Restore(c Ledger, version1 bool) {
+	c.Next = max(c.Next, g.Next)
+	c.Pending, c.PendingOf, c.PendingBytes = g.Pending, g.PendingOf, g.PendingBytes
+	c.DeadLetters, c.Keys, c.Releases = g.DeadLetters, g.Keys, g.Releases
+	c.Latest = max(c.Latest, g.Latest)
+	if version1 {
+		c.Numbers, c.Sent = g.Numbers, g.Sent
+	}
+	if c.Epoch == 0 {
+		c.Epoch = g.Epoch
+	}
+	*g = c
+}
+
+// Reconcile makes the totals add up after damage. A message that is nowhere is
+// lost; one whose done record is lost is pending again. It returns how many are
+// nowhere.
+func (g *Ledger) Reconcile() (lost uint64) {
+	sum := uint64(g.Pending)
+	for _, n := range g.Totals {
+		sum += n
+	}
+	if sum < g.Accepted() {
+		lost = g.Accepted() - sum
+		g.Totals[record.Dropped] += lost
+		g.Lost += lost
+	} else {
+		over := sum - g.Accepted()
+		for _, k := range [...]int{record.Acked, record.Dropped, record.Refused, record.Expired, record.DeadLettered} {
+			n := min(over, g.Totals[k])
+			g.Totals[k] -= n
+			over -= n
+		}
+	}
+	g.Lost = min(g.Lost, g.Totals[record.Dropped])
+	return lost
+}

@@ -1,0 +1,91 @@
+package ledger
+
+import (
+	"cmp"
+	"slices"
+
+	"github.com/mooring-mqtt/mooring/persistence/internal/record"
+)
+
+// Releases are the released messages, in the order of their PUBRECs. Each has a
+// rank, which its records carry, so that the order does not depend on where in the
+// log the records are.
+//
+// Messages that have ended stay in the list until they are more than half of it, so
+// that a release and an end take constant time. The list is bounded by twice the
+// messages that are released at a time, of which a session has at most 65,535.
+type Releases struct {
+	list []release // by rank
+	live int       // of these, pending
+	last uint64    // the highest rank used
+}
+
+type release struct{ seq, rank uint64 }
+
+// fewReleases is the number of ended messages that are not worth a search.
+const fewReleases = 64
+
+// Add adds a message and returns its rank.
+func (r *Releases) Add(seq uint64) (rank uint64) {
+	r.last = min(r.last+1, record.MaxSequence)
+	r.live++
+	r.list = append(r.list, release{seq, r.last})
+	return r.last
+}
+
+// Done notes that one of the messages has ended.
+func (r *Releases) Done(released func(seq uint64) bool) {
+	if r.live--; r.live <= 0 {
+		r.list, r.live = r.list[:0], 0
+	} else if len(r.list) > 2*r.live+fewReleases {
+		r.tidy(released)
+	}
+}
+
+// tidy removes the messages that have ended.
+func (r *Releases) tidy(released func(seq uint64) bool) {
+	r.list = slices.DeleteFunc(r.list, func(e release) bool { return !released(e.seq) })
+	r.live = len(r.list)
+}
+
+func (r *Releases) clear() { r.list, r.live = nil, 0 }
+
+// List returns the messages that have not ended, in their order.
+func (r *Releases) List(released func(seq uint64) bool) []uint64 {
+	r.tidy(released)
+	seqs := make([]uint64, 0, len(r.list))
+	for _, e := range r.list {
+		seqs = append(seqs, e.seq)
+	}
+	return seqs
+}
+
+// Ranks returns the rank of each message.
+func (r *Releases) Ranks() map[uint64]uint64 {
+	ranks := make(map[uint64]uint64, len(r.list))
+	for _, e := range r.list {
+		ranks[e.seq] = e.rank
+	}
+	return ranks
+}
+
+// Found adds a message that was read from a record, with its rank. 0: an earlier
+// release wrote it; then the records are in the order of the PUBRECs.
+func (r *Releases) Found(seq, rank uint64) {
+	if rank == 0 {
+		rank = min(r.last+1, record.MaxSequence)
+	}
+	r.last = max(r.last, rank)
+	r.list = append(r.list, release{seq, rank})
+}
+
+// Loaded puts the messages that were found into their order.
+func (r *Releases) Loaded(released func(seq uint64) bool) {
+	slices.SortStableFunc(r.list, func(a, b release) int { return cmp.Compare(a.rank, b.rank) })
+	twice := make(map[uint64]bool, len(r.list))
+	r.tidy(func(seq uint64) bool {
+		again := twice[seq]
+		twice[seq] = true
+		return !again && released(seq)
+	})
+}

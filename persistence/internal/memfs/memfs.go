@@ -1,0 +1,123 @@
+// Package memfs is a folder in memory, for a log without a disk.
+package memfs
+
+import (
+	"io"
+	"io/fs"
+	"path/filepath"
+	"sync"
+
+	"github.com/mooring-mqtt/mooring/internal/fsys"
+)
+
+// FS is one folder. The memory of a removed file is used by the next one, so a
+// reader that still has it open may read anything.
+type FS struct {
+	mu    sync.RWMutex // of the files too
+	files map[string]*file
+	spare []byte
+}
+
+// New returns an empty folder.
+func New() *FS { return &FS{files: map[string]*file{}} }
+
+// MkdirAll does nothing.
+func (m *FS) MkdirAll(string) error { return nil }
+
+// SyncDir does nothing.
+func (m *FS) SyncDir(string) error { return nil }
+
+// Lock does nothing: one store has the folder.
+func (m *FS) Lock(string) (io.Closer, error) { return io.NopCloser(nil), nil }
+
+// ReadDir returns the names of the files.
+func (m *FS) ReadDir(string) ([]string, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	names := make([]string, 0, len(m.files))
+	for name := range m.files {
+		names = append(names, filepath.Base(name))
+	}
+	return names, nil
+}
+
+// Create creates a file.
+func (m *FS) Create(name string) (fsys.File, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.files[name] != nil {
+		return nil, fs.ErrExist
+	}
+	f := &file{m: m, data: m.spare[:0]}
+	m.spare = nil
+	m.files[name] = f
+	return f, nil
+}
+
+// Open opens a file.
+func (m *FS) Open(name string) (fsys.File, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if f := m.files[name]; f != nil {
+		return f, nil
+	}
+	return nil, fs.ErrNotExist
+}
+
+// Remove removes a file.
+func (m *FS) Remove(name string) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	f := m.files[name]
+	if f == nil {
+		return fs.ErrNotExist
+	}
+	m.spare, f.data = f.data, nil
+	delete(m.files, name)
+	return nil
+}
+
+type file struct {
+	m    *FS
+	data []byte
+}
+
+func (f *file) WriteAt(b []byte, off int64) (int, error) {
+	f.m.mu.Lock()
+	defer f.m.mu.Unlock()
+	if gap := int(off) - len(f.data); gap > 0 {
+		f.data = append(f.data, make([]byte, gap)...)
+	}
+	n := copy(f.data[off:], b)
+	f.data = append(f.data, b[n:]...)
+	return len(b), nil
+}
+
+func (f *file) ReadAt(b []byte, off int64) (int, error) {
+	f.m.mu.RLock()
+	defer f.m.mu.RUnlock()
+	if off >= int64(len(f.data)) {
+		return 0, io.EOF
+	}
+	n := copy(b, f.data[off:])
+	if n < len(b) {
+		return n, io.EOF
+	}
+	return n, nil
+}
+
+func (f *file) Size() (int64, error) {
+	f.m.mu.RLock()
+	defer f.m.mu.RUnlock()
+	return int64(len(f.data)), nil
+}
+
+func (f *file) Truncate(size int64) error {
+	f.m.mu.Lock()
+	defer f.m.mu.Unlock()
+	f.data = f.data[:min(size, int64(len(f.data)))]
+	return nil
+}
+
+func (f *file) Sync() error  { return nil }
+func (f *file) Close() error { return nil }

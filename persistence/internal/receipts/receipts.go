@@ -1,0 +1,154 @@
+// Package receipts keeps the results of messages whose segment was removed. Before
+// a segment is removed, the results of its messages are written to a file of their
+// own, so that an acknowledgement costs no more than its record in the log. The
+// oldest files are removed first.
+package receipts
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/mooring-mqtt/mooring/persistence/internal/record"
+	"github.com/mooring-mqtt/mooring/persistence/internal/segment"
+)
+
+// Receipt is the result of a message:
+//
+//	 0  ID        16
+//	16  sequence  8
+//	24  result    1
+//	25  reason    1
+//	26  at        6   Unix milliseconds
+//	32  checksum  4   CRC-32C of the bytes before
+type Receipt struct {
+	ID     [16]byte
+	Seq    uint64
+	Result record.Result
+	At     int64
+}
+
+// File has a header of segment.HeaderSize bytes
+//
+//	 0  magic     8 bytes
+//	 8  version   2
+//	10  zero      2
+//	12  segment   8
+//	20  count     8
+//	28  newest    8
+//	36  zero      24
+//	60  checksum  4   CRC-32C of the bytes before
+//
+// and then the receipts, sorted by ID and sequence.
+type File struct {
+	Segment uint64 // whose messages they are
+	Count   uint64
+	Newest  int64 // time of the last result
+}
+
+const (
+	// Suffix is the end of the name of a file.
+	Suffix = ".mrcp"
+	// Size is the size of a receipt, in bytes.
+	Size = 36
+)
+
+var magic = [8]byte{'M', 'O', 'O', 'R', 'R', 'C', 'P', 0}
+
+// ErrInvalid is returned for bytes that are not a receipt or a header.
+var ErrInvalid = errors.New("not a valid receipt")
+
+// Name returns the path of the file with the receipts of a segment.
+func Name(dir string, number uint64) string {
+	return filepath.Join(dir, fmt.Sprintf("%016x%s", number, Suffix))
+}
+
+// ParseName returns the segment of a file with this name, and 0 for any other file.
+func ParseName(name string) uint64 {
+	hex, ok := strings.CutSuffix(name, Suffix)
+	if !ok {
+		return 0
+	}
+	return segment.ParseName(hex + segment.Suffix)
+}
+
+// Bytes returns the size of the file.
+func (f File) Bytes() int64 { return segment.HeaderSize + int64(f.Count)*Size }
+
+func (r *Receipt) append(b []byte) []byte {
+	start := len(b)
+	b = append(b, r.ID[:]...)
+	b = binary.LittleEndian.AppendUint64(b, r.Seq)
+	b = append(b, r.Result.Kind, r.Result.Reason)
+	at := binary.LittleEndian.AppendUint64(nil, uint64(r.At))
+	b = append(b, at[:6]...)
+	return binary.LittleEndian.AppendUint32(b, record.CRC(b[start:]))
+}
+
+func (r *Receipt) decode(b []byte) error {
+	if len(b) < Size || binary.LittleEndian.Uint32(b[32:]) != record.CRC(b[:32]) {
+		return ErrInvalid
+	}
+	*r = Receipt{ID: [16]byte(b), Seq: binary.LittleEndian.Uint64(b[16:]), Result: record.Result{Kind: b[24], Reason: b[25]}}
+	r.At = int64(binary.LittleEndian.Uint64(append(slices.Clone(b[26:32]), 0, 0)))
+	if r.Result.Kind < record.Acked || r.Result.Kind > record.DeadLettered || r.Seq == 0 || r.Seq > record.MaxSequence {
+		return ErrInvalid
+	}
+	return nil
+}
+
+func (r *Receipt) compare(b *Receipt) int {
+	if c := slices.Compare(r.ID[:], b.ID[:]); c != 0 {
+		return c
+	}
+	switch {
+	case r.Seq < b.Seq:
+		return -1
+	case r.Seq > b.Seq:
+		return 1
+	}
+	return 0
+}
+
+// Encode sorts the receipts of a segment and returns their file and its content.
+func Encode(number uint64, list []Receipt) (File, []byte) {
+	slices.SortFunc(list, func(a, b Receipt) int { return a.compare(&b) })
+	f := File{Segment: number, Count: uint64(len(list))}
+	buf := make([]byte, segment.HeaderSize, f.Bytes())
+	for i := range list {
+		f.Newest = max(f.Newest, list[i].At)
+		buf = list[i].append(buf)
+	}
+	copy(buf, f.header())
+	return f, buf
+}
+
+func (f *File) header() []byte {
+	b := append(make([]byte, 0, segment.HeaderSize), magic[:]...)
+	b = binary.LittleEndian.AppendUint16(b, record.FormatVersion)
+	b = append(b, 0, 0)
+	for _, v := range [...]uint64{f.Segment, f.Count, uint64(f.Newest), 0, 0, 0} {
+		b = binary.LittleEndian.AppendUint64(b, v)
+	}
+	return binary.LittleEndian.AppendUint32(b, record.CRC(b))
+}
+
+// ParseHeader parses the header b of a file with this size. Errors: ErrInvalid,
+// *segment.VersionError.
+func ParseHeader(b []byte, size int64) (f File, err error) {
+	if len(b) < segment.HeaderSize || [8]byte(b) != magic || binary.LittleEndian.Uint32(b[60:]) != record.CRC(b[:60]) {
+		return f, ErrInvalid
+	}
+	u := func(at int) uint64 { return binary.LittleEndian.Uint64(b[at:]) }
+	f = File{Segment: u(12), Count: u(20), Newest: int64(u(28))}
+	if v := binary.LittleEndian.Uint16(b[8:]); v > record.FormatVersion {
+		return f, &segment.VersionError{Version: v}
+	}
+	if f.Count > uint64(size) || f.Bytes() != size {
+		return f, ErrInvalid
+	}
+	return f, nil
+}

@@ -1,0 +1,163 @@
+package receipts
+
+import (
+	"errors"
+	"io"
+	"slices"
+
+	"github.com/mooring-mqtt/mooring/internal/fsys"
+	"github.com/mooring-mqtt/mooring/persistence/internal/index"
+	"github.com/mooring-mqtt/mooring/persistence/internal/record"
+	"github.com/mooring-mqtt/mooring/persistence/internal/segment"
+)
+
+// Set is the files in a folder, oldest first. Its caller guards it with a lock.
+type Set struct {
+	files []File
+	total uint64
+}
+
+// Files returns the files.
+func (s *Set) Files() []File { return slices.Clone(s.files) }
+
+// Total returns the number of receipts.
+func (s *Set) Total() uint64 { return s.total }
+
+// Has reports whether the newest file has the receipts of a segment.
+func (s *Set) Has(number uint64) bool {
+	n := len(s.files)
+	return n > 0 && s.files[n-1].Segment == number
+}
+
+// Add adds the newest file.
+func (s *Set) Add(f File) {
+	s.files = append(s.files, f)
+	s.total += f.Count
+}
+
+// Trim drops the oldest files: those that are not needed for max receipts, and those
+// whose receipts are all older than limit. It returns the segments of these files.
+func (s *Set) Trim(max uint64, limit int64) (dropped []uint64) {
+	for len(s.files) > 1 {
+		oldest := s.files[0]
+		if s.total-oldest.Count < max && oldest.Newest >= limit {
+			break
+		}
+		dropped = append(dropped, oldest.Segment)
+		s.files = s.files[1:]
+		s.total -= oldest.Count
+	}
+	return dropped
+}
+
+// Load reads the header of a file. Errors: those of the disk, ErrInvalid,
+// *segment.VersionError. The caller closes the file, which is nil if it cannot be
+// opened.
+func Load(fs fsys.FS, path string, number uint64) (f File, file fsys.File, err error) {
+	if file, err = fs.Open(path); err != nil {
+		return f, nil, err
+	}
+	size, err := file.Size()
+	if err != nil {
+		return f, file, err
+	}
+	b := make([]byte, segment.HeaderSize)
+	n, err := file.ReadAt(b, 0)
+	if err != nil && err != io.EOF {
+		return f, file, err
+	}
+	f, err = ParseHeader(b[:n], size)
+	if err == nil && f.Segment != number {
+		err = ErrInvalid
+	}
+	var version *segment.VersionError
+	if errors.As(err, &version) {
+		version.File = path
+	}
+	return f, file, err
+}
+
+// Collect reads the IDs of the messages in a segment of this size. result returns
+// the result of a message, see index.Catalog.Results.
+func Collect(file fsys.File, number uint64, size int64, result func(seq uint64, movedHere bool) (index.Extra, bool)) (list []Receipt, err error) {
+	scan := &segment.Scanner{Window: segment.Window{F: file, Limit: size, Chunk: 256 << 10}, Number: number}
+	_, _, err = scan.Scan(segment.HeaderSize, true, func(_ int64, r *record.Record) bool {
+		if r.Kind == record.KindMessage {
+			if e, ok := result(r.Seq, r.Moved); ok {
+				list = append(list, Receipt{r.MessageID, r.Seq, e.Result, e.At})
+			}
+		}
+		return true
+	}, func(int64, int64) {})
+	return list, err
+}
+
+// Find returns the newest message with an ID in a file. damaged is called for a
+// damaged receipt.
+func (f File) Find(fs fsys.FS, dir string, id [16]byte, damaged func(off int64)) (found Receipt, ok bool, err error) {
+	file, err := fs.Open(Name(dir, f.Segment))
+	if err != nil {
+		return found, false, err
+	}
+	defer file.Close()
+	w := segment.Window{F: file, Limit: f.Bytes(), Chunk: segment.PageSize}
+	want := Receipt{ID: id, Seq: record.MaxSequence}
+	var r Receipt
+	lo, hi := int64(0), int64(f.Count)
+	for lo < hi { // the last receipt that is not above want
+		mid := (lo + hi) / 2
+		if err = r.read(&w, mid); err != nil {
+			break
+		}
+		if r.compare(&want) <= 0 {
+			lo, found = mid+1, r
+		} else {
+			hi = mid
+		}
+	}
+	if errors.Is(err, ErrInvalid) { // look at each receipt
+		damaged(segment.HeaderSize + (lo+hi)/2*Size)
+		found, err = Receipt{}, nil
+		for i := range int64(f.Count) {
+			if r.read(&w, i) == nil && r.ID == id {
+				found = r
+			}
+		}
+	}
+	if err != nil || found.Seq == 0 || found.ID != id {
+		return Receipt{}, false, err
+	}
+	return found, true, nil
+}
+
+// Each calls yield for each receipt in a file, until it returns false, and damaged
+// for each damaged one.
+func (f File) Each(fs fsys.FS, dir string, yield func(*Receipt) bool, damaged func(off int64)) error {
+	file, err := fs.Open(Name(dir, f.Segment))
+	if err != nil {
+		return err
+	}
+	defer file.Close()
+	w := segment.Window{F: file, Limit: f.Bytes(), Chunk: 256 << 10}
+	var r Receipt
+	for i := range int64(f.Count) {
+		err := r.read(&w, i)
+		switch {
+		case err == ErrInvalid:
+			damaged(segment.HeaderSize + i*Size)
+		case err != nil:
+			return err
+		case !yield(&r):
+			return nil
+		}
+	}
+	return nil
+}
+
+func (r *Receipt) read(w *segment.Window, i int64) error {
+	b, err := w.View(segment.HeaderSize+i*Size, Size)
+	if err != nil {
+		return err
+	}
+	return r.decode(b)
+}

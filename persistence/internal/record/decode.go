@@ -1,0 +1,125 @@
+package record
+
+import "encoding/binary"
+
+// Decode decodes the record at the beginning of b, whose checksum the caller has
+// checked. Packet, Key and Body alias b.
+func (r *Record) Decode(b []byte) error {
+	kind, at, size, ok := parseTag(b)
+	if !ok || size > len(b) {
+		return ErrInvalid
+	}
+	*r = Record{Kind: kind, Fence: b[checksumSize]&fenceBit != 0, Size: size}
+	d := Decoder{b: b[at:size]}
+	switch kind {
+	case KindReleased:
+		r.Seq = d.Sequence()
+		if len(d.b) > 0 { // earlier releases did not note it
+			r.Rank = d.Sequence()
+		}
+	case KindDone, kindDoneAt:
+		r.Kind = KindDone
+		r.Seq = d.Sequence()
+		r.Result = Result{d.Byte(), d.Byte()}
+		d.bad = d.bad || r.Result.Kind < Acked || r.Result.Kind > Discarded
+		if kind == kindDoneAt {
+			r.At = int64(d.Number(MaxMillis))
+		}
+	case KindSent:
+		if r.Priority = d.Byte(); r.Priority < Priorities {
+			r.Number = d.Number(MaxSequence)
+			break
+		}
+		for p := range r.Sent {
+			r.Sent[p] = d.Number(MaxSequence)
+		}
+		d.bad = d.bad || r.Priority > Priorities
+	case KindSeen, KindCleared:
+		r.ID = uint16(d.Number(1<<16 - 1))
+		d.bad = d.bad || r.ID == 0
+	case KindReset:
+		r.Name = string(d.Rest())
+	case KindStream:
+		r.Stream = uint32(d.Number(MaxStreams))
+		r.Name = string(d.Rest())
+		d.bad = d.bad || r.Stream == 0 || r.Name == "" || len(r.Name) > MaxStreamName
+	case KindCheckpoint, kindVersion1:
+		r.Kind, r.Version1 = KindCheckpoint, kind == kindVersion1
+		r.Body = d.Rest()
+	default:
+		r.decodeMessage(kind, &d)
+	}
+	if !d.Done() {
+		return ErrInvalid
+	}
+	return nil
+}
+
+// Decoder takes fields off the front of a record's body. After the first field that
+// is missing, all others are zero and Done returns false.
+type Decoder struct {
+	b   []byte
+	bad bool
+}
+
+// NewDecoder returns a Decoder of b.
+func NewDecoder(b []byte) *Decoder { return &Decoder{b: b} }
+
+// Done reports whether all fields were valid and no bytes are left.
+func (d *Decoder) Done() bool { return !d.bad && len(d.b) == 0 }
+
+// Bad reports whether a field was invalid.
+func (d *Decoder) Bad() bool { return d.bad }
+
+// Fail marks the body as invalid.
+func (d *Decoder) Fail() { d.bad, d.b = true, nil }
+
+// Number reads an unsigned integer.
+func (d *Decoder) Number(most uint64) uint64 {
+	v, n := binary.Uvarint(d.b)
+	if n <= 0 || v > most {
+		d.Fail()
+		return 0
+	}
+	d.b = d.b[n:]
+	return v
+}
+
+// Sequence reads the sequence of a message, which is never 0.
+func (d *Decoder) Sequence() uint64 {
+	seq := d.Number(MaxSequence)
+	d.bad = d.bad || seq == 0
+	return seq
+}
+
+// Take reads n bytes.
+func (d *Decoder) Take(n int) []byte {
+	if n > len(d.b) {
+		d.Fail()
+		return nil
+	}
+	t := d.b[:n]
+	d.b = d.b[n:]
+	return t
+}
+
+// Byte reads one byte.
+func (d *Decoder) Byte() byte {
+	if t := d.Take(1); t != nil {
+		return t[0]
+	}
+	return 0
+}
+
+// Rest reads the bytes that are left.
+func (d *Decoder) Rest() []byte {
+	t := d.b
+	d.b = nil
+	return t
+}
+
+func (d *Decoder) millis() int64 {
+	ms := int64(d.Number(1<<64 - 1))
+	d.bad = d.bad || ms < -MaxMillis || ms > MaxMillis
+	return ms
+}

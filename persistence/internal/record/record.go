@@ -1,0 +1,217 @@
+// Package record is the codec of the records that the log consists of. It knows
+// bytes only: docs/format.md describes them, and what they mean.
+package record
+
+import (
+	"encoding/binary"
+	"errors"
+	"hash/crc32"
+)
+
+// FormatVersion is the version of the files that this release writes, and the
+// newest that it reads.
+const FormatVersion = 2
+
+// A record is
+//
+//	checksum  4 bytes  CRC-32C of what follows, see seed
+//	tag       varint   length of the body << 5 | fence << 4 | kind
+//	body
+//
+// The fence means that everything before the record in its segment was synced
+// before the record was written. It tells damage from a torn write.
+type Record struct {
+	Kind  uint8 // Message for all messages, Done for all results, Checkpoint for both versions
+	Fence bool
+	Size  int // of the whole record
+
+	Seq      uint64 // message, released, done
+	Result   Result // done; of a moved dead letter
+	At       int64  // done, if known; of a moved dead letter
+	ID       uint16 // seen, cleared
+	Stream   uint32 // message, stream
+	Name     string // stream; the ClientID of a reset
+	Priority uint8  // message, sent; Priorities in a sent record: Sent has all
+	Number   uint64 // message, sent
+	Sent     [Priorities]uint64
+	Rank     uint64 // released; of a moved message that is released
+	Body     []byte // checkpoint
+	Version1 bool   // checkpoint: of format version 1
+
+	Message // message
+}
+
+// Message holds the fields of a message that no other record has.
+type Message struct {
+	MessageID         [16]byte
+	Accepted, Expires int64 // Unix milliseconds; Expires may be Never
+	StreamSeq         uint64
+	Key               []byte
+	Moved             bool // written before, to a segment that is to be removed
+	Released, Dead    bool // of moved messages only
+	Policy            uint8
+	Packet            []byte
+}
+
+// Result is the final state of a message.
+type Result struct{ Kind, Reason uint8 }
+
+// The kinds of results. Discarded exists on disk only: it ends a dead letter.
+const (
+	Acked = 1 + iota
+	Refused
+	Expired
+	Dropped
+	DeadLettered
+	Discarded
+)
+
+// The priorities, and the policies for a lost session.
+const (
+	Normal     = 0
+	Urgent     = 2
+	Priorities = 3
+
+	Republish    = 1
+	FailInFlight = 2
+)
+
+// The kinds of records. 0 is not a kind, so that zeros are not a record. The kind
+// of a plain message has its optional fields: Message + hasExpiry + hasStream.
+const (
+	KindMessage    = 1
+	hasExpiry      = 1
+	hasStream      = 2
+	KindReleased   = 5
+	KindDone       = 6
+	KindSeen       = 7
+	KindCleared    = 8
+	KindReset      = 9
+	KindStream     = 10
+	kindVersion1   = 11 // a checkpoint of format version 1
+	kindExtended   = 12 // a message with any of the optional fields
+	KindSent       = 13
+	kindDoneAt     = 14 // done, with its time
+	KindCheckpoint = 15
+)
+
+// Bounds that are part of the format.
+const (
+	MaxSequence    = 1 << 62
+	MaxPacketBytes = 268_435_000 // the length of a record has 28 bits
+	MaxStreams     = 65_536
+	MaxStreamName  = 1024
+	MaxKey         = 1024
+	MaxClientID    = 65_535
+
+	// MinMessage is the smallest record of a message, and MaxOverhead the largest
+	// part of one beside its packet. Overhead is that of a usual message.
+	MinMessage  = minRecord + 1 + 16 + 1
+	MaxOverhead = checksumSize + maxTagSize + 10 + 16 + 10 + 2 + 10 + 5 + 10 + 1 + 10 + 2 + MaxKey + 1 + 10
+	Overhead    = 40
+
+	checksumSize  = 4
+	fenceBit      = 1 << 4
+	maxTagSize    = 5
+	minRecord     = checksumSize + 1
+	maxCheckpoint = 30*10 + MaxStreams*(MaxStreamName+13) + 1<<16*3 + MaxClientID
+
+	// MaxPrefix is how many bytes ParseTag and Sequence look at.
+	MaxPrefix = checksumSize + maxTagSize + 10
+)
+
+// ErrInvalid is returned for bytes that are not a record.
+var ErrInvalid = errors.New("not a valid record")
+
+// Castagnoli is the table of all checksums. Tests replace it.
+var Castagnoli = crc32.MakeTable(crc32.Castagnoli)
+
+// CRC returns the CRC-32C of b.
+func CRC(b []byte) uint32 { return crc32.Checksum(b, Castagnoli) }
+
+// checksum of a record depends on the segment and the offset, so that its bytes are
+// valid nowhere else: not within a packet that carries a copy of a log.
+func checksum(segment uint64, off int64, afterSum []byte) uint32 {
+	seed := uint32((segment*0x9e3779b97f4a7c15)>>32) ^ uint32(off)*0x9e3779b1
+	return crc32.Update(seed, Castagnoli, afterSum)
+}
+
+// Valid reports whether b, a whole record, has the checksum for its place.
+func Valid(b []byte, segment uint64, off int64) bool {
+	return binary.LittleEndian.Uint32(b) == checksum(segment, off, b[checksumSize:])
+}
+
+// Seal completes the records in buf for writing at off. Only the first of them may
+// be a fence.
+func Seal(buf []byte, segment uint64, off int64, fence bool) {
+	for len(buf) > 0 {
+		size, _ := ParseTag(buf)
+		buf[checksumSize] &^= fenceBit
+		if fence {
+			buf[checksumSize] |= fenceBit
+			fence = false
+		}
+		binary.LittleEndian.PutUint32(buf, checksum(segment, off, buf[checksumSize:size]))
+		buf = buf[size:]
+		off += int64(size)
+	}
+}
+
+// ParseTag returns the size of the record at the beginning of b. It returns false
+// if no record begins like this.
+func ParseTag(b []byte) (size int, ok bool) {
+	_, _, size, ok = parseTag(b)
+	return size, ok
+}
+
+func parseTag(b []byte) (kind uint8, body, size int, ok bool) {
+	if len(b) < minRecord {
+		return 0, 0, 0, false
+	}
+	tag, n := binary.Uvarint(b[checksumSize:min(len(b), checksumSize+maxTagSize)])
+	if n <= 0 {
+		return 0, 0, 0, false
+	}
+	kind, body = uint8(tag&15), checksumSize+n
+	length := int64(tag >> 5)
+	var lo, hi int64
+	switch kind {
+	case KindMessage, KindMessage + hasExpiry, KindMessage + hasStream, KindMessage + hasExpiry + hasStream, kindExtended:
+		lo, hi = MinMessage-minRecord, MaxPacketBytes+MaxOverhead
+	case KindReleased:
+		lo, hi = 1, 20
+	case KindDone:
+		lo, hi = 3, 12
+	case kindDoneAt:
+		lo, hi = 4, 22
+	case KindSent:
+		lo, hi = 2, 31
+	case KindSeen, KindCleared:
+		lo, hi = 1, 3
+	case KindReset:
+		lo, hi = 0, MaxClientID
+	case KindStream:
+		lo, hi = 2, 5+MaxStreamName
+	case KindCheckpoint, kindVersion1:
+		lo, hi = 1, maxCheckpoint
+	default:
+		return 0, 0, 0, false
+	}
+	if length < lo || length > hi {
+		return 0, 0, 0, false
+	}
+	return kind, body, body + int(length), true
+}
+
+// Sequence returns the sequence in the record at the beginning of b, of which
+// MaxPrefix bytes are enough. It returns 0 for a record without a sequence, and
+// false for an invalid one.
+func Sequence(b []byte) (seq uint64, ok bool) {
+	kind, body, _, ok := parseTag(b)
+	if !ok || kind > KindDone && kind != kindExtended && kind != kindDoneAt {
+		return 0, ok
+	}
+	d := Decoder{b: b[body:]}
+	seq = d.Sequence()
+	return seq, !d.bad
+}

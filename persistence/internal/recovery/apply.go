@@ -1,0 +1,185 @@
+package recovery
+
+import (
+	"github.com/mooring-mqtt/mooring/persistence/internal/index"
+	"github.com/mooring-mqtt/mooring/persistence/internal/ledger"
+	"github.com/mooring-mqtt/mooring/persistence/internal/record"
+)
+
+// applier applies the records of one segment to the state. A record of something
+// that is known changes nothing, so a record may exist twice.
+type applier struct {
+	s   *State
+	seg *index.Segment
+	// room is how many messages fit into the segment: not more can be missing.
+	room uint64
+}
+
+func (a applier) apply(off int64, r *record.Record) {
+	g := &a.s.Ledger
+	switch r.Kind {
+	case record.KindMessage:
+		if r.Moved {
+			a.move(off, r)
+		} else {
+			a.message(off, r)
+		}
+	case record.KindReleased:
+		if m := a.find(r.Seq); m.OK() && m.State() == index.Pending {
+			m.Set(index.Released)
+			g.Releases.Found(r.Seq, r.Rank)
+		}
+	case record.KindSent:
+		if r.Priority == record.Priorities {
+			g.Sent = r.Sent
+		} else {
+			g.Sent[r.Priority] = max(g.Sent[r.Priority], r.Number)
+		}
+	case record.KindDone:
+		g.Latest = max(g.Latest, r.At)
+		a.done(r)
+	case record.KindSeen:
+		g.Seen.Add(r.ID)
+	case record.KindCleared:
+		g.Seen.Remove(r.ID)
+	case record.KindReset:
+		g.Reset(r.Name)
+		a.s.Catalog.Unrelease()
+	case record.KindStream:
+		if _, known := g.Stream(r.Name); !known && int(r.Stream) == len(g.Streams)+1 {
+			g.AddStream(r.Name, 0)
+		}
+	case record.KindCheckpoint:
+		c, _, err := ledger.DecodeCheckpoint(r.Body, r.Version1)
+		if a.s.Stale = err != nil; err == nil {
+			g.Restore(c, r.Version1)
+		}
+	}
+}
+
+// message enters a message where it was accepted.
+func (a applier) message(off int64, r *record.Record) {
+	g, seg := &a.s.Ledger, a.seg
+	if seg.Len() == 0 && g.Next == 1 && r.Seq > seg.End()+a.room {
+		seg.First, g.Next = r.Seq, r.Seq // the oldest segment, without its header
+	}
+	if r.Seq < g.Next || !a.extend(r.Seq) {
+		return
+	}
+	seg.Add(index.Loc{Off: uint32(off), Size: uint32(len(r.Packet))}, r.Priority, index.Print(&r.MessageID))
+	g.Next = r.Seq + 1
+	a.pend(r)
+	// An unknown stream was registered before; a checkpoint still to come has it.
+	if r.Stream > 0 && int(r.Stream) <= len(g.Streams) {
+		st := &g.Streams[r.Stream-1]
+		st.Last = max(st.Last, r.StreamSeq)
+	}
+}
+
+// pend counts a pending message.
+func (a applier) pend(r *record.Record) {
+	g := &a.s.Ledger
+	g.Pend(r.Priority, len(r.Packet))
+	a.s.Catalog.Enqueue(r.Priority, r.Seq, r.Number)
+	if r.Priority != record.Normal {
+		g.Numbers[r.Priority] = max(g.Numbers[r.Priority], r.Number)
+	}
+	if len(r.Key) > 0 && g.Keys.Newest(string(r.Key)) < r.Seq {
+		g.Keys.Set(string(r.Key), r.Seq, func(seq uint64) bool { return a.s.Catalog.Committed(seq).Alive() })
+	}
+}
+
+// move enters a message where it was written again. Its old segment may be removed,
+// or exist too.
+func (a applier) move(off int64, r *record.Record) {
+	g, c := &a.s.Ledger, &a.s.Catalog
+	if r.Seq >= g.Next {
+		a.extend(r.Seq + 1)
+	}
+	state := uint8(index.Pending)
+	switch {
+	case r.Dead:
+		state = index.Dead
+	case r.Released:
+		state = index.Released
+	}
+	size := len(r.Packet)
+	old, i := c.At(r.Seq)
+	known := c.Committed(r.Seq)
+	switch {
+	case known.OK() && known.State() == index.Done:
+		return
+	case known.Alive() && r.Dead: // its done record is damaged
+		g.Settle(r.Priority, record.DeadLettered, size)
+		g.DeadLetters.Add(r.Seq, size, r.Result.Reason)
+	case known.OK() && known.State() != index.Lost:
+	case known.OK() || old == nil || old.MovedAway(i):
+		if r.Dead {
+			g.DeadLetters.Add(r.Seq, size, r.Result.Reason)
+		} else {
+			a.pend(r)
+		}
+	}
+	if r.Released && !(known.OK() && known.State() == index.Released) {
+		g.Releases.Found(r.Seq, r.Rank)
+	}
+	c.Move(r.Seq, a.seg, index.Loc{Off: uint32(off), Size: uint32(size)}, r.Priority, state)
+	if e := c.Committed(r.Seq).Extra(); e != nil {
+		e.Print = index.Print(&r.MessageID)
+		if r.Dead {
+			e.Result, e.At = r.Result, r.At
+		}
+	}
+}
+
+// extend marks the sequences up to seq, without it, as lost: their records are
+// missing. More than the segment has room for cannot be missing.
+func (a applier) extend(seq uint64) bool {
+	if seq > a.seg.End()+a.room {
+		return false
+	}
+	a.seg.AddLost(seq)
+	a.s.Ledger.Next = max(a.s.Ledger.Next, seq)
+	return true
+}
+
+// find returns a message that a later record names.
+func (a applier) find(seq uint64) index.Ref {
+	if seq >= a.s.Ledger.Next {
+		a.extend(seq + 1)
+	}
+	return a.s.Catalog.Committed(seq)
+}
+
+// done counts the result of a message once. A message before the oldest segment is
+// counted too: its segment was removed, and its done record came after the
+// checkpoint.
+func (a applier) done(r *record.Record) {
+	g := &a.s.Ledger
+	m := a.find(r.Seq)
+	switch {
+	case r.Result.Kind == record.Discarded:
+		if m.OK() && m.State() == index.Dead {
+			g.DeadLetters.Remove(r.Seq, int(m.Loc().Size))
+			m.Set(index.Done)
+		}
+	case !m.OK():
+		if r.Seq < a.s.Catalog.Segments[0].First {
+			g.Totals[r.Result.Kind]++
+		}
+	case m.State() == index.Lost:
+		m.SetResult(r.Result, r.At)
+		m.Set(index.Done)
+		g.Totals[r.Result.Kind]++
+	case m.Alive():
+		m.SetResult(r.Result, r.At)
+		size := int(m.Loc().Size)
+		g.Settle(m.Priority(), r.Result.Kind, size)
+		if r.Result.Kind == record.DeadLettered && a.s.c.DeadLetters {
+			m.Set(index.Dead)
+			g.DeadLetters.Add(r.Seq, size, r.Result.Reason)
+		} else {
+			m.Set(index.Done)
+		}
+	}
+}

@@ -1,0 +1,92 @@
+package recovery
+
+import (
+	"io"
+
+	"github.com/mooring-mqtt/mooring/persistence/internal/index"
+	"github.com/mooring-mqtt/mooring/persistence/internal/record"
+	"github.com/mooring-mqtt/mooring/persistence/internal/segment"
+)
+
+// Carry returns the segment with which the log goes on, its header with First and
+// Prev, and the records at its beginning. They are the end of the last segment, as
+// far as it must be written again; small and buffer decide that. The state is
+// changed accordingly.
+func (s *State) Carry(small, buffer int64) (next *index.Segment, h segment.Header, records []byte, err error) {
+	next = &index.Segment{Number: s.Newest + 1, Index: index.Index{First: s.Ledger.Next, Keep: s.c.Receipts}}
+	if n := len(s.Catalog.Segments); n > 0 {
+		last := s.Catalog.Segments[n-1]
+		h.Prev = segment.Link{Number: last.Number, Size: last.Size}
+		if from := s.carryFrom(last, small, buffer); from > 0 {
+			if records, err = s.carry(last, from, next); err != nil {
+				return nil, h, nil, err
+			}
+			last.Size, h.Prev.Size = from, from
+			if from == segment.HeaderSize {
+				s.Garbage = append(s.Garbage, s.name(last.Number))
+				h.Prev = s.last.header.Prev
+				s.Catalog.Segments = s.Catalog.Segments[:n-1]
+			}
+		}
+	}
+	s.Catalog.Segments = append(s.Catalog.Segments, next)
+	h.First = next.First
+	return next, h, records, nil
+}
+
+// carryFrom returns where the part of the last segment begins that is written again,
+// to the new one; 0: nowhere. It is
+//   - all of a small segment, so that many restarts do not make many files;
+//   - of a larger one, what is after the last fence. The process that wrote it may
+//     have ended because its fsync failed. Then the system shows data that it will
+//     never write, and reports success for the next fsync.
+func (s *State) carryFrom(last *index.Segment, small, buffer int64) int64 {
+	if s.last.reported || last.End() != s.Ledger.Next || !last.Contiguous() {
+		return 0
+	}
+	if last.Size <= small {
+		return segment.HeaderSize
+	}
+	// Without a fence, nothing vouches for its opening either.
+	if from := max(s.last.fence, segment.HeaderSize); last.Size-from <= max(small, 4*buffer) {
+		return from
+	}
+	return 0 // under SyncNever fences are rare
+}
+
+// carry returns the records of the last segment from there on, without checkpoints,
+// for the opening of the next one, and moves their messages there.
+func (s *State) carry(last *index.Segment, from int64, next *index.Segment) ([]byte, error) {
+	data := make([]byte, last.Size-from)
+	if n, err := s.last.file.ReadAt(data, from); err != nil && (err != io.EOF || n < len(data)) {
+		return nil, err
+	}
+	tail := last.Cut(from)
+	next.First = tail.First
+	n := 0 // messages of tail that are in next
+	records := make([]byte, 0, len(data))
+	var r record.Record
+	for off := from; off < last.Size; off += int64(r.Size) {
+		b := data[off-from:]
+		if err := r.Decode(b); err != nil {
+			return nil, err
+		}
+		if !record.Valid(b[:r.Size], last.Number, off) {
+			return nil, record.ErrInvalid // it was valid a moment ago
+		}
+		if r.Kind == record.KindCheckpoint {
+			continue
+		}
+		to := uint32(segment.HeaderSize + len(records))
+		if n < tail.Len() && int64(tail.Loc(n).Off) == off {
+			tail.Relocate(n, to)
+			n++
+		}
+		if r.Moved {
+			s.Catalog.Rehome(r.Seq, last, off, next, to)
+		}
+		records = append(records, b[:r.Size]...)
+	}
+	next.AddAll(&tail, 0)
+	return records, nil
+}

@@ -1,0 +1,151 @@
+package recovery
+
+import (
+	"errors"
+	"io"
+	"path/filepath"
+	"strings"
+
+	"github.com/mooring-mqtt/mooring/internal/fsys"
+	"github.com/mooring-mqtt/mooring/persistence/internal/index"
+	"github.com/mooring-mqtt/mooring/persistence/internal/receipts"
+	"github.com/mooring-mqtt/mooring/persistence/internal/segment"
+)
+
+// CopySuffix is the end of the name of a copy of a damaged file.
+const CopySuffix = ".corrupt"
+
+// maxCopies bounds the copies of damaged files in a folder.
+const maxCopies = 16
+
+// list opens the segments.
+func (s *State) list(names []string) error {
+	for _, name := range names {
+		if base, ok := strings.CutSuffix(name, CopySuffix); ok && IsLogFile(base) {
+			s.copies++
+		}
+		number := segment.ParseName(name)
+		if number == 0 {
+			continue
+		}
+		s.Newest = number
+		file, err := s.c.FS.Open(filepath.Join(s.c.Dir, name))
+		if err != nil {
+			return err
+		}
+		f := &File{Number: number, file: file}
+		s.Files = append(s.Files, f)
+		if err := s.readHeader(f); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// IsLogFile reports whether a file name is that of a segment or of receipts.
+func IsLogFile(name string) bool {
+	return segment.ParseName(name) != 0 || receipts.ParseName(name) != 0
+}
+
+func (s *State) readHeader(f *File) (err error) {
+	if f.Size, err = f.file.Size(); err != nil {
+		return err
+	}
+	f.Bytes = f.Size
+	buf := make([]byte, segment.HeaderSize)
+	n, err := f.file.ReadAt(buf, 0)
+	if err != nil && err != io.EOF {
+		return err
+	}
+	f.header, err = segment.ParseHeader(buf[:n])
+	var version *segment.VersionError
+	if errors.As(err, &version) {
+		version.File = s.name(f.Number)
+		return version
+	}
+	f.unread = err != nil || f.header.Number != f.Number
+	if f.unread {
+		f.header = segment.Header{} // that of another segment is of no use either
+	}
+	f.Version = f.header.Version
+	if s.Ledger.Epoch == 0 {
+		s.Ledger.Epoch = f.header.Epoch
+	}
+	return nil
+}
+
+// loadReceipts reads the headers of the receipts. A file whose segment counts is
+// garbage: it was not finished, or will be written again. So is a file that is not
+// readable, after a copy was kept, and each file if no receipts are wanted.
+func (s *State) loadReceipts(names []string) error {
+	for _, name := range names {
+		number := receipts.ParseName(name)
+		if number == 0 {
+			continue
+		}
+		path := filepath.Join(s.c.Dir, name)
+		inUse := s.counts(number)
+		f, file, err := receipts.Load(s.c.FS, path, number)
+		if err == receipts.ErrInvalid && !inUse {
+			length, _ := file.Size()
+			s.report(Damage{File: path, Length: length, Copy: s.keepCopy(file, path), Err: err})
+		}
+		if file != nil {
+			file.Close()
+		}
+		switch {
+		case err != nil && err != receipts.ErrInvalid:
+			return err
+		case err != nil || inUse || !s.c.Receipts:
+			s.Garbage = append(s.Garbage, path)
+		default:
+			s.Receipts.Add(f)
+		}
+	}
+	return nil
+}
+
+func (s *State) counts(number uint64) bool {
+	for _, seg := range s.Catalog.Segments {
+		if seg.Number == number {
+			return true
+		}
+	}
+	return false
+}
+
+// keepCopy copies a damaged file, once, and returns the path of the copy. It returns
+// nothing on failure: recovery does not depend on it.
+func (s *State) keepCopy(file fsys.File, path string) string {
+	name := path + CopySuffix
+	if old, err := s.c.FS.Open(name); err == nil {
+		old.Close()
+		return name
+	}
+	if s.copies >= maxCopies {
+		return ""
+	}
+	size, err := file.Size()
+	if err != nil {
+		return ""
+	}
+	to, err := s.c.FS.Create(name)
+	if err != nil {
+		return ""
+	}
+	s.copies++
+	_, err = io.Copy(io.NewOffsetWriter(to, 0), io.NewSectionReader(file, 0, size))
+	if err = errors.Join(err, to.Sync(), to.Close(), s.c.FS.SyncDir(s.c.Dir)); err != nil {
+		_ = s.c.FS.Remove(name)
+		return ""
+	}
+	return name
+}
+
+// RemoveAll makes all segments garbage.
+func (s *State) RemoveAll() {
+	for _, seg := range s.Catalog.Segments {
+		s.Garbage = append(s.Garbage, segment.Name(s.c.Dir, seg.Number))
+	}
+	s.Catalog = index.Catalog{}
+}

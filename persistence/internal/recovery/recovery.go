@@ -1,0 +1,306 @@
+// Package recovery reads the folder of a log: which segments count, and what their
+// records mean. docs/format.md argues why each crash is survived.
+package recovery
+
+import (
+	"io"
+	"io/fs"
+	"slices"
+
+	"github.com/mooring-mqtt/mooring/internal/fsys"
+	"github.com/mooring-mqtt/mooring/persistence/internal/index"
+	"github.com/mooring-mqtt/mooring/persistence/internal/ledger"
+	"github.com/mooring-mqtt/mooring/persistence/internal/receipts"
+	"github.com/mooring-mqtt/mooring/persistence/internal/record"
+	"github.com/mooring-mqtt/mooring/persistence/internal/segment"
+)
+
+// LockName is the name of the lock file in the folder of a log.
+const LockName = "LOCK"
+
+// Config configures a reading.
+type Config struct {
+	FS          fsys.FS
+	Dir         string
+	DeadLetters bool // they are kept
+	Receipts    bool // the results of messages are kept
+	Report      func(Damage)
+}
+
+// Damage is a damaged place in a file.
+type Damage struct {
+	File   string
+	Offset int64
+	Length int64  // 0: the file is missing or too short
+	Seq    uint64 // 0 here
+	Copy   string // empty: there is none
+	Err    error
+}
+
+// State is what a folder holds.
+type State struct {
+	Ledger   ledger.Ledger
+	Catalog  index.Catalog // of the segments that count
+	Receipts receipts.Set
+	Files    []*File  // segments by number, open until Close
+	Garbage  []string // paths of files that do not count, to be removed in this order
+	Newest   uint64   // the highest segment number in the folder
+	// Stale reports damage since the last checkpoint: counters may be too low.
+	Stale                  bool
+	TornTails, Corruptions uint64
+
+	c            Config
+	oldest, last *File // of the segments that count
+	copies       int   // of damaged files in the folder
+}
+
+// File is a segment file.
+type File struct {
+	Number  uint64
+	Size    int64 // bytes that count
+	Bytes   int64 // bytes that there are
+	Version uint16
+	Void    bool // it does not count
+	Sealed  bool // the next segment knows Size; otherwise it is the size of the file
+
+	file     fsys.File
+	header   segment.Header
+	unread   bool  // the header is damaged
+	reported bool  // damage was found
+	fence    int64 // the last one; 0: none
+	copy     string
+}
+
+// Read reads a folder. It returns an error only if the folder cannot be read or is
+// too new: *segment.VersionError. Damage is reported. The caller closes the State.
+func Read(c Config) (*State, error) {
+	s := &State{c: c}
+	if err := s.read(); err != nil {
+		s.Close()
+		return nil, err
+	}
+	return s, nil
+}
+
+func (s *State) read() error {
+	names, err := s.c.FS.ReadDir(s.c.Dir)
+	if err != nil {
+		return err
+	}
+	slices.Sort(names)
+	if err := s.list(names); err != nil {
+		return err
+	}
+	live, err := s.link()
+	if err != nil {
+		return err
+	}
+	s.Ledger.Next = 1
+	s.Catalog.Load()
+	for i, f := range live {
+		if err := s.load(f, i == 0); err != nil {
+			return err
+		}
+		if s.last = f; i == 0 {
+			s.oldest = f
+		}
+	}
+	s.Catalog.Loaded()
+	s.Ledger.Releases.Loaded(func(seq uint64) bool {
+		m := s.Catalog.Committed(seq)
+		return m.OK() && m.State() == index.Released
+	})
+	if s.Ledger.Reconcile() > 0 && s.Corruptions == 0 {
+		// It was the segment before the oldest: nothing else shows that it was removed.
+		s.report(Damage{File: s.name(s.oldest.header.Prev.Number), Err: fs.ErrNotExist})
+	}
+	s.distrustSent()
+	return s.loadReceipts(names)
+}
+
+// distrustSent raises the sent watermarks to all messages when they are not known:
+// after damage, and in a log of format version 1.
+func (s *State) distrustSent() {
+	g := &s.Ledger
+	if !s.Stale && (s.last == nil || s.last.Version > 1) {
+		return
+	}
+	g.Sent = g.Numbers
+	g.Sent[record.Normal] = g.Accepted()
+}
+
+// Close closes the files.
+func (s *State) Close() {
+	for _, f := range s.Files {
+		if f.file != nil {
+			f.file.Close()
+			f.file = nil
+		}
+	}
+}
+
+func (s *State) name(number uint64) string { return segment.Name(s.c.Dir, number) }
+
+// link goes from the newest segment back along the links and returns the segments
+// that count, oldest first.
+func (s *State) link() ([]*File, error) {
+	files, n := s.Files, len(s.Files)
+	// A newest segment whose opening was not finished never counted.
+	for ; n > 0; n-- {
+		prev, ok, err := s.opening(files[n-1])
+		if err != nil {
+			return nil, err
+		}
+		if ok {
+			files[n-1].header.Prev = prev
+			break
+		}
+		s.TornTails++
+		if f := files[n-1]; n == 1 && (f.Number > 1 || f.Bytes > maxFirstOpening) {
+			// Not the first opening of a new log: there was one, and it is lost.
+			s.damage(f, 0, f.Bytes, segment.ErrHeader)
+		}
+		s.discard(files[n-1])
+	}
+	var live []*File
+	for n > 0 {
+		f := files[n-1]
+		n--
+		live = append(live, f)
+		prev := f.header.Prev
+		if f.unread && prev == (segment.Link{}) {
+			var err error
+			if prev, _, err = s.opening(f); err != nil {
+				return nil, err
+			}
+			if prev == (segment.Link{}) {
+				continue // unknown: go on with the next older file, as far as it is readable
+			}
+		}
+		for n > 0 && files[n-1].Number > prev.Number {
+			n--
+			s.discard(files[n])
+		}
+		if n == 0 {
+			break
+		}
+		if older := files[n-1]; older.Number == prev.Number {
+			older.Sealed = true
+			if older.Size < prev.Size {
+				s.reportIn(older, older.Size, 0, io.ErrUnexpectedEOF)
+			}
+			older.Size = min(older.Size, prev.Size)
+		} else {
+			s.report(Damage{File: s.name(prev.Number), Err: fs.ErrNotExist})
+		}
+	}
+	slices.Reverse(live)
+	return live, nil
+}
+
+// maxFirstOpening is the size of header and checkpoint of a new log.
+const maxFirstOpening = 256
+
+func (s *State) discard(f *File) {
+	f.Void = true
+	s.Garbage = append(s.Garbage, s.name(f.Number))
+}
+
+func (s *State) scanner(f *File) *segment.Scanner {
+	return &segment.Scanner{Window: segment.Window{F: f.file, Limit: f.Size, Chunk: 256 << 10}, Number: f.Number}
+}
+
+// opening returns the link of a segment, and whether its opening was finished. The
+// link is zero if it is unreadable.
+func (s *State) opening(f *File) (prev segment.Link, ok bool, err error) {
+	scan, whole := s.scanner(f), !f.unread
+	if whole {
+		prev = f.header.Prev
+	}
+	seen := false
+	_, _, err = scan.Scan(segment.HeaderSize, false, func(_ int64, r *record.Record) bool {
+		if r.Kind == record.KindCheckpoint {
+			seen = true
+			if _, p, err := ledger.DecodeCheckpoint(r.Body, r.Version1); err == nil && prev == (segment.Link{}) {
+				prev = p
+			}
+		}
+		return !seen
+	}, func(int64, int64) { whole = false })
+	if err != nil || seen && whole {
+		return prev, err == nil, err
+	}
+	fenced, err := scan.Fenced(segment.HeaderSize)
+	return prev, fenced, err
+}
+
+// load applies the records of one segment.
+func (s *State) load(f *File, oldest bool) error {
+	seg := &index.Segment{Number: f.Number, Index: index.Index{Keep: s.c.Receipts}}
+	first := f.header.First
+	if f.unread {
+		first = s.Ledger.Next
+		s.damage(f, 0, segment.HeaderSize, segment.ErrHeader)
+	}
+	if oldest {
+		s.Ledger.Next = first
+	}
+	s.Ledger.Next = max(s.Ledger.Next, first)
+	seg.First = s.Ledger.Next
+	s.Catalog.Segments = append(s.Catalog.Segments, seg)
+
+	scan := s.scanner(f)
+	a := applier{s: s, seg: seg, room: uint64(f.Bytes/record.MinMessage) + 1}
+	if !(f.unread && oldest) {
+		scan.Most = s.Ledger.Next + a.room
+	}
+	end, torn, err := scan.Scan(segment.HeaderSize, f.Sealed, func(off int64, r *record.Record) bool {
+		a.apply(off, r)
+		if r.Fence {
+			f.fence = off
+		}
+		return true
+	}, func(off, length int64) { s.damage(f, off, length, record.ErrInvalid) })
+	if err != nil {
+		return err
+	}
+	if torn {
+		s.TornTails++
+	}
+	f.Size, seg.Size = end, end
+	// The process that wrote it may have been killed before its fsync, so what was
+	// read may be in the system's memory only.
+	return f.file.Sync()
+}
+
+// Torn reports whether a file ends with an unfinished write.
+func (s *State) Torn(f *File) (bool, error) {
+	if f.Void { // newer than all that count: its opening was not finished
+		return s.last == nil || f.Number > s.last.Number, nil
+	}
+	if f.Sealed {
+		return false, nil
+	}
+	scan := s.scanner(f)
+	scan.Limit = f.Bytes
+	blank, err := scan.Blank(f.Size)
+	return !blank, err
+}
+
+func (s *State) damage(f *File, off, length int64, err error) {
+	s.Stale = true
+	s.reportIn(f, off, length, err)
+}
+
+func (s *State) reportIn(f *File, off, length int64, err error) {
+	if !f.reported {
+		f.reported = true
+		f.copy = s.keepCopy(f.file, s.name(f.Number))
+	}
+	s.report(Damage{File: s.name(f.Number), Offset: off, Length: length, Copy: f.copy, Err: err})
+}
+
+func (s *State) report(d Damage) {
+	s.Corruptions++
+	s.c.Report(d)
+}

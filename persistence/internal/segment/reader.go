@@ -1,0 +1,96 @@
+package segment
+
+import (
+	"io"
+	"sync"
+
+	"github.com/mooring-mqtt/mooring/internal/fsys"
+	"github.com/mooring-mqtt/mooring/persistence/internal/record"
+)
+
+// Reader reads single records. It keeps one segment open and reads ahead, so that
+// reading in order needs few system calls. The caller holds its lock during the
+// calls of Record and Buffered, and as long as it uses their results.
+type Reader struct {
+	sync.Mutex
+	fs     fsys.FS
+	dir    string
+	number uint64 // of the open segment; 0: none
+	file   fsys.File
+	window Window
+}
+
+// NewReader returns a Reader of the segments in a folder.
+func NewReader(fs fsys.FS, dir string, chunk int) *Reader {
+	return &Reader{fs: fs, dir: dir, window: Window{Chunk: chunk}}
+}
+
+// Record returns the bytes of the record at off of a segment, of which limit bytes
+// count. Errors: those of the file, and those for which Damaged is true.
+func (r *Reader) Record(number uint64, off, limit int64) ([]byte, error) {
+	if r.number != number {
+		r.close()
+		f, err := r.fs.Open(Name(r.dir, number))
+		if err != nil {
+			return nil, err
+		}
+		r.number, r.file, r.window.F = number, f, f
+	}
+	r.window.Limit = limit
+	b, err := r.window.View(off, record.MaxPrefix)
+	if err != nil {
+		return nil, err
+	}
+	size, ok := record.ParseTag(b)
+	if !ok {
+		return nil, record.ErrInvalid
+	}
+	if b, err = r.window.View(off, size); err != nil {
+		return nil, err
+	}
+	if len(b) < size || !record.Valid(b, number, off) {
+		return nil, record.ErrInvalid
+	}
+	return b, nil
+}
+
+// Damaged reports whether err of Record means that the bytes are damaged, so that
+// another try does not help.
+func Damaged(err error) bool { return err == record.ErrInvalid || err == io.ErrUnexpectedEOF }
+
+// Buffered returns the record at off if all of it was read ahead and it is valid.
+func (r *Reader) Buffered(number uint64, off int64) []byte {
+	if r.number != number {
+		return nil
+	}
+	b := r.window.buffered(off)
+	size, ok := record.ParseTag(b)
+	if !ok || size > len(b) || !record.Valid(b[:size], number, off) {
+		return nil
+	}
+	return b[:size]
+}
+
+// Leave closes a segment that is about to be removed: some systems do not remove
+// open files.
+func (r *Reader) Leave(number uint64) {
+	r.Lock()
+	defer r.Unlock()
+	if r.number == number {
+		r.close()
+	}
+}
+
+// Close closes the open segment. The Reader can be used again.
+func (r *Reader) Close() {
+	r.Lock()
+	defer r.Unlock()
+	r.close()
+}
+
+func (r *Reader) close() {
+	if r.file != nil {
+		r.file.Close()
+	}
+	r.number, r.file, r.window.F, r.window.buf = 0, nil, nil, r.window.buf[:0]
+}

@@ -1,0 +1,137 @@
+package segment
+
+import (
+	"slices"
+
+	"github.com/mooring-mqtt/mooring/persistence/internal/record"
+)
+
+// Scanner reads the records of one segment and finds the next ones after damage.
+type Scanner struct {
+	Window
+	Number uint64
+	Most   uint64 // no sequence above it can be in the segment; 0: unknown
+
+	fence     int64 // a fence is known to be here
+	searching bool  // records are looked for at each byte
+	wasted    int64 // bytes checksummed in vain meanwhile
+}
+
+// A payload can look like the beginning of a long record at each byte. When that
+// has cost the checksums of maxWasted times the segment, only short records are
+// looked for.
+const (
+	maxWasted   = 64
+	shortRecord = 64
+)
+
+// at decodes the record at off, if there is a valid one.
+func (s *Scanner) at(off int64, r *record.Record) (bool, error) {
+	b, err := s.View(off, record.MaxPrefix)
+	if err != nil {
+		return false, err
+	}
+	size, ok := record.ParseTag(b)
+	if !ok || off+int64(size) > s.Limit {
+		return false, nil
+	}
+	if s.Most > 0 { // saves checksums over long stretches when looking for the next record
+		if seq, ok := record.Sequence(b); !ok || seq > s.Most {
+			return false, nil
+		}
+	}
+	if s.searching && size > shortRecord && s.wasted > maxWasted*s.Limit {
+		return false, nil
+	}
+	if b, err = s.View(off, size); err != nil {
+		return false, err
+	}
+	if !record.Valid(b, s.Number, off) {
+		if s.searching {
+			s.wasted += int64(size)
+		}
+		return false, nil
+	}
+	return r.Decode(b) == nil, nil
+}
+
+// resync returns the offset of the first valid record at or after off, or the limit.
+func (s *Scanner) resync(off int64, r *record.Record) (int64, error) {
+	s.searching = true
+	defer func() { s.searching = false }()
+	for ; off < s.Limit; off++ {
+		if ok, err := s.at(off, r); ok || err != nil {
+			return off, err
+		}
+	}
+	return s.Limit, nil
+}
+
+// Fenced reports whether there is a fence after off: whether the bytes at off had
+// been synced.
+func (s *Scanner) Fenced(off int64) (bool, error) {
+	var r record.Record
+	for at := off; s.fence <= off; at += int64(r.Size) {
+		var err error
+		if at, err = s.resync(at, &r); err != nil || at == s.Limit {
+			return false, err
+		}
+		if r.Fence && at > off {
+			s.fence = at
+		}
+	}
+	return true, nil
+}
+
+// Blank reports whether there are only zeros from off on: the part of the file that
+// was preallocated.
+func (s *Scanner) Blank(off int64) (bool, error) {
+	for off < s.Limit {
+		b, err := s.View(off, min(s.Chunk, PageSize))
+		if err != nil {
+			return false, err
+		}
+		if slices.ContainsFunc(b, func(c byte) bool { return c != 0 }) {
+			return false, nil
+		}
+		off += int64(len(b))
+	}
+	return true, nil
+}
+
+// Scan calls each for each valid record from off on, until it returns false, and
+// damaged for each unreadable range. It returns the end of the readable part.
+// Unless the segment is sealed (the next one knows its size), an unreadable place
+// without a fence after it is a torn write, where the log ends.
+func (s *Scanner) Scan(off int64, sealed bool, each func(off int64, r *record.Record) bool, damaged func(off, length int64)) (end int64, torn bool, err error) {
+	var r record.Record
+	for off < s.Limit {
+		ok, err := s.at(off, &r)
+		if err != nil {
+			return off, false, err
+		}
+		if ok {
+			size := int64(r.Size)
+			if !each(off, &r) {
+				return off + size, false, nil
+			}
+			off += size
+			continue
+		}
+		if !sealed {
+			if blank, err := s.Blank(off); err != nil || blank {
+				return off, false, err
+			}
+			if known, err := s.Fenced(off); err != nil || !known {
+				return off, err == nil, err
+			}
+		}
+		to, err := s.resync(off+1, &r)
+		if err != nil {
+			return off, false, err
+		}
+		damaged(off, to-off)
+		off = to
+	}
+	return off, false, nil
+}

@@ -1,0 +1,160 @@
+package persistence
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"math"
+	"path/filepath"
+	"syscall"
+	"time"
+
+	"github.com/mooring-mqtt/mooring/internal/fsys"
+	"github.com/mooring-mqtt/mooring/persistence/internal/recovery"
+	"github.com/mooring-mqtt/mooring/persistence/internal/segment"
+)
+
+// Open opens the log in a folder, or creates both. Damage is not an error, see
+// Options.OnCorruption. The caller must Close the Log. Errors: *LockedError if
+// another Log has the folder open, *FolderError if it cannot be used, *VersionError
+// if a newer release wrote it, *OptionError.
+func Open(dir string, o Options) (*Log, error) {
+	if err := o.Validate(); err != nil {
+		return nil, err
+	}
+	o = o.withDefaults()
+	if err := o.FS.MkdirAll(dir); err != nil {
+		return nil, folderError(dir, err)
+	}
+	lock, err := o.FS.Lock(filepath.Join(dir, recovery.LockName))
+	var locked *fsys.LockedError
+	if errors.As(err, &locked) {
+		return nil, &LockedError{Dir: dir, PID: locked.PID}
+	}
+	if err != nil {
+		return nil, folderError(dir, err)
+	}
+	l := &Log{o: o, folder: folder{dir, lock}}
+	if err := l.open(); err != nil {
+		return nil, err
+	}
+	return l, nil
+}
+
+// open starts the log, and its goroutine.
+func (l *Log) open() error {
+	l.work.stop = make(chan struct{})
+	l.reader = segment.NewReader(l.o.FS, l.folder.dir, min(l.o.Files.BufferBytes, 256<<10))
+	l.tail.Limit = l.o.Files.BufferBytes
+	if err := l.start(); err != nil {
+		if l.writer != nil {
+			l.writer.Close()
+		}
+		l.folder.lock.Close()
+		return folderError(l.folder.dir, err)
+	}
+	if l.o.Sync == SyncInterval {
+		l.work.Go(l.syncAtIntervals)
+	}
+	return nil
+}
+
+// start reads the folder and begins a new segment. Files that exist are never
+// appended to, so no write follows one of unknown fate.
+func (l *Log) start() error {
+	r, err := recovery.Read(recovery.Config{
+		FS: l.o.FS, Dir: l.folder.dir, DeadLetters: l.o.Retention.MaxDeadLetters > 0, Receipts: l.o.Retention.MaxReceipts > 0,
+		Report: func(d recovery.Damage) { l.report(Corruption(d)) },
+	})
+	if err != nil {
+		return err
+	}
+	defer r.Close()
+	l.damage.tornTails = r.TornTails
+	g := &r.Ledger
+	if g.Epoch == 0 || r.Stale {
+		g.Epoch = max(uint64(time.Now().UnixMilli()), g.Epoch+1)
+	}
+	g.Boot++
+	g.Clock.Begin(time.Now(), g.Latest, g.Pending > 0)
+	if r.Newest+1 == segment.MaxNumber {
+		return &FolderError{Dir: l.folder.dir, Fix: "remove it, it is not a segment of this log",
+			Err: fmt.Errorf("%s is in the way", segment.Name(l.folder.dir, r.Newest))}
+	}
+	if g.Pending == 0 && g.DeadLetters.Len() == 0 && l.o.Retention.MaxReceipts == 0 {
+		r.RemoveAll()
+	}
+	// A killed process may have made files whose names are not durable. The new
+	// segment must not become durable before those that it is linked to.
+	if len(r.Files) > 0 {
+		if err := l.o.FS.SyncDir(l.folder.dir); err != nil {
+			return err
+		}
+	}
+	next, h, records, err := r.Carry(l.o.Files.SegmentBytes/16, int64(l.o.Files.BufferBytes))
+	if err != nil {
+		return err
+	}
+	l.state = state{o: &l.o, ledger: *g, catalog: r.Catalog}
+	l.waste = waste{garbage: r.Garbage, receipts: r.Receipts}
+	l.stats.Now = l.state.ledger.Clock.Now
+	l.writer = l.newWriter(r.Newest)
+	if err := l.writer.Begin(h, records, l.state.ledger.AppendCheckpoint(nil, h.Prev)); err != nil {
+		return errors.Join(err, l.removeLeftover())
+	}
+	l.nextBatch()
+	if err := l.fence(false); err != nil {
+		return err
+	}
+	next.Size = l.writer.End()
+	for _, s := range l.state.catalog.Segments {
+		l.waste.size += s.Size
+	}
+	l.state.boundDeadLetters(l.pipe.open) // a crash may have come between a dead letter and the end of the oldest
+	r.Close()                             // some systems do not remove open files
+	l.removeDone()
+	return nil
+}
+
+func (l *Log) newWriter(last uint64) *segment.Writer {
+	c := segment.WriterConfig{FS: l.o.FS, Dir: l.folder.dir, Epoch: l.state.ledger.Epoch, SegmentBytes: l.o.Files.SegmentBytes, Stats: &l.stats}
+	switch l.o.Sync {
+	case SyncEveryCommit:
+		c.Preallocate = int64(l.o.Files.PreallocateBytes)
+	case SyncInterval: // no more than the tail can write again
+		c.MaxUnsynced = int64(l.o.Files.BufferBytes)
+	default:
+		c.MaxUnsynced = math.MaxInt64
+	}
+	return segment.NewWriter(c, last)
+}
+
+// removeLeftover removes the segment that could not be begun: Open has failed.
+func (l *Log) removeLeftover() (err error) {
+	for _, name := range l.writer.TakeLeftover() {
+		err = errors.Join(err, l.o.FS.Remove(name))
+	}
+	return err
+}
+
+// folderError adds what to do about an error that has a remedy.
+func folderError(dir string, err error) error {
+	var version *segment.VersionError
+	if errors.As(err, &version) {
+		return &VersionError{File: version.File, Version: version.Version}
+	}
+	var folder *FolderError
+	if errors.As(err, &folder) {
+		return err
+	}
+	fix := "check the disk and the system's log, then open it again"
+	switch {
+	case errors.Is(err, syscall.ENOTDIR), errors.Is(err, fs.ErrExist):
+		fix = "a file is in its place: remove the file or choose another folder"
+	case errors.Is(err, fs.ErrPermission), errors.Is(err, syscall.EROFS):
+		fix = "let this user write to it, or choose another folder"
+	case errors.Is(err, syscall.ENOSPC):
+		fix = "free space on the disk, then open it again"
+	}
+	return &FolderError{Dir: dir, Fix: fix, Err: err}
+}

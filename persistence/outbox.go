@@ -1,0 +1,156 @@
+package persistence
+
+import "github.com/mooring-mqtt/mooring/persistence/internal/record"
+
+// change calls f with the open batch, with mu held, unless the log has ended. It does
+// not wait for the disk.
+func (l *Log) change(f func(b *batch) error) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	err := l.usable()
+	if err == nil {
+		err = f(l.pipe.open)
+	}
+	if err == nil {
+		l.noted()
+	}
+	return err
+}
+
+// changeSeq is change for a message that must exist.
+func (l *Log) changeSeq(seq uint64, f func(b *batch)) error {
+	return l.change(func(b *batch) error {
+		if !l.state.ledger.Has(seq) {
+			return ErrUnknownSequence
+		}
+		f(b)
+		return nil
+	})
+}
+
+// Done implements [Store].
+func (l *Log) Done(seq uint64, r Result) error {
+	if r.Kind < Acked || r.Kind > DeadLettered {
+		return ErrUnknownResult
+	}
+	return l.changeSeq(seq, func(b *batch) { l.state.done(b, seq, r) })
+}
+
+// Release implements [Store].
+func (l *Log) Release(seq uint64) error {
+	return l.changeSeq(seq, func(b *batch) { l.state.release(b, seq) })
+}
+
+// Discard implements [DeadLetters].
+func (l *Log) Discard(seq uint64) error {
+	return l.changeSeq(seq, func(b *batch) { l.state.discard(b, seq) })
+}
+
+// Seen implements [Store].
+func (l *Log) Seen(id uint16) error { return l.identifier(id, record.KindSeen) }
+
+// Cleared implements [Store].
+func (l *Log) Cleared(id uint16) error { return l.identifier(id, record.KindCleared) }
+
+func (l *Log) identifier(id uint16, kind uint8) error {
+	return l.change(func(b *batch) error {
+		if id == 0 {
+			return ErrPacketID
+		}
+		l.state.seen(b, id, kind)
+		return nil
+	})
+}
+
+// Stream implements [Store].
+func (l *Log) Stream(name string) (id uint32, last uint64, err error) {
+	err = l.change(func(b *batch) (err error) {
+		id, last, err = l.state.stream(b, name)
+		return err
+	})
+	return id, last, err
+}
+
+// ResetSession implements [Store].
+func (l *Log) ResetSession(clientID string) error {
+	l.mu.Lock()
+	err := l.usable()
+	if err == nil && len(clientID) > record.MaxClientID {
+		err = ErrClientID
+	}
+	if err != nil {
+		l.mu.Unlock()
+		return err
+	}
+	b := l.pipe.open
+	l.state.reset(b, clientID)
+	return l.await(b)
+}
+
+// SetSent implements [Store].
+func (l *Log) SetSent(p Priority, number uint64) error {
+	l.mu.Lock()
+	err := l.usable()
+	switch {
+	case err != nil:
+	case p >= Priorities:
+		err = ErrPriority
+	case number > record.MaxSequence:
+		err = ErrUnknownSequence
+	}
+	if err != nil {
+		l.mu.Unlock()
+		return err
+	}
+	if number == l.state.ledger.Sent[p] { // set by a caller that may still wait for the disk
+		t := Ticket{batch: l.pipe.marked[p]}
+		l.mu.Unlock()
+		return l.Wait(t)
+	}
+	b := l.pipe.open
+	l.pipe.marked[p] = b.id
+	l.state.setSent(b, p, number)
+	return l.await(b)
+}
+
+// Sent implements [Store].
+func (l *Log) Sent(p Priority) uint64 {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if p >= Priorities {
+		return 0
+	}
+	return l.state.ledger.Sent[p]
+}
+
+// Released implements [Store].
+func (l *Log) Released() []Position {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.state.releases()
+}
+
+// SeenIDs implements [Store].
+func (l *Log) SeenIDs() []uint16 {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.state.ledger.Seen.List()
+}
+
+// Session implements [Store].
+func (l *Log) Session() (clientID string, known bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.state.ledger.Owner, l.state.ledger.Session
+}
+
+// First implements [Store].
+func (l *Log) First(p Priority) uint64 {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if p >= Priorities || l.usable() != nil {
+		return 0
+	}
+	l.reveal()
+	return l.state.catalog.First(uint8(p))
+}

@@ -1,0 +1,110 @@
+package persistence
+
+import (
+	"sync"
+	"sync/atomic"
+
+	"github.com/mooring-mqtt/mooring/persistence/internal/index"
+)
+
+// batch is what one commit writes: the records made since the last one. The first
+// goroutine that waits for it commits it for all others; no goroutine exists for
+// that.
+type batch struct {
+	index.Batch
+	id      uint64
+	buf     []byte // unsealed records
+	force   bool   // sync, whatever the policy
+	led     bool   // a goroutine is going to commit it
+	over    bool   // committed, or failed
+	err     error  // valid when over
+	done    chan struct{}
+	waiters atomic.Int32 // without the goroutine that commits it
+}
+
+// wait returns when the batch is over. It is entered with mu held and leaves
+// without.
+func (b *batch) wait(mu *sync.Mutex) {
+	if b.over {
+		mu.Unlock()
+		return
+	}
+	if b.done == nil {
+		b.done = make(chan struct{})
+	}
+	b.waiters.Add(1)
+	mu.Unlock()
+	<-b.done
+}
+
+// pipeline has the batches that are not over: at most one is filled while others
+// are committed. Log.mu guards it.
+type pipeline struct {
+	open    *batch             // takes records
+	flight  []*batch           // being committed, in order
+	written uint64             // ID of the newest batch that was committed
+	durable uint64             // ID of the newest batch that was synced
+	marked  [Priorities]uint64 // ID of the batch with the last sent watermark
+	crowd   int                // how many waited for the last commit, its leader included
+	spare   *batch             // its buffers are used again
+}
+
+// begin replaces the open batch by an empty one, and puts it into flight.
+func (p *pipeline) begin(first uint64, keep bool) {
+	next := &batch{id: 1}
+	if p.spare != nil {
+		next.buf, next.Batch = p.spare.buf[:0], p.spare.Batch
+		p.spare = nil
+	}
+	next.Keep = keep
+	next.Reset(first)
+	if p.open != nil {
+		next.id = p.open.id + 1
+		p.flight = append(p.flight, p.open)
+	}
+	p.open = next
+}
+
+// messages returns the messages of the batches, in order.
+func (p *pipeline) messages(list []*index.Batch) []*index.Batch {
+	list = list[:0]
+	for _, b := range p.flight {
+		list = append(list, &b.Batch)
+	}
+	return append(list, &p.open.Batch)
+}
+
+// find returns the batch with an ID, or nil if it is over.
+func (p *pipeline) find(id uint64) *batch {
+	if id == p.open.id {
+		return p.open
+	}
+	for _, b := range p.flight {
+		if b.id == id {
+			return b
+		}
+	}
+	return nil
+}
+
+// finish ends the batches in flight. Buffers of at most keep bytes are used again.
+func (p *pipeline) finish(err error, synced bool, keep int) {
+	for _, b := range p.flight {
+		if err == nil {
+			p.written = b.id
+		}
+		if cap(b.buf) <= keep {
+			p.spare = &batch{buf: b.buf, Batch: b.Batch}
+		}
+		b.buf, b.Batch = nil, index.Batch{}
+		b.err, b.over = err, true
+		p.crowd = int(b.waiters.Load()) + 1
+		if b.done != nil {
+			close(b.done)
+		}
+	}
+	p.flight = p.flight[:0]
+	if synced {
+		p.durable = p.written
+	}
+}

@@ -1,0 +1,181 @@
+package persistence
+
+import (
+	"errors"
+	"io/fs"
+
+	"github.com/mooring-mqtt/mooring/persistence/internal/index"
+	"github.com/mooring-mqtt/mooring/persistence/internal/record"
+	"github.com/mooring-mqtt/mooring/persistence/internal/segment"
+)
+
+// Next implements [Store]. A damaged message is Dropped, counted as Lost and
+// reported; Next goes on with the following one. The call can be repeated after a
+// *ReadError.
+func (l *Log) Next(c *Cursor, e *Entry) (bool, error) {
+	return l.read(func() uint64 { return l.state.catalog.Next((*[Priorities]uint64)(c)) }, e)
+}
+
+// Get implements [Store].
+func (l *Log) Get(seq uint64, e *Entry) (bool, error) {
+	return l.read(func() uint64 {
+		if l.state.catalog.Committed(seq).Alive() {
+			return seq
+		}
+		return 0
+	}, e)
+}
+
+// DeadLetters implements [DeadLetters].
+func (l *Log) DeadLetters(yield func(e *Entry, reason byte) bool) error {
+	l.mu.Lock()
+	list := l.state.ledger.DeadLetters.List()
+	err := l.usable()
+	l.mu.Unlock()
+	if err != nil {
+		return err
+	}
+	var e Entry
+	for _, d := range list {
+		ok, err := l.read(func() uint64 {
+			if m := l.state.catalog.Committed(d.Seq); !m.OK() || m.State() != index.Dead {
+				return 0
+			}
+			return d.Seq
+		}, &e)
+		if err != nil {
+			return err
+		}
+		if ok && !yield(&e, d.Reason) {
+			return nil
+		}
+	}
+	return nil
+}
+
+// place is where a message is in the files.
+type place struct {
+	seq     uint64
+	segment uint64 // its number
+	size    int64  // of the segment
+	loc     index.Loc
+	state   uint8
+}
+
+// read sets e to the message that pick chooses, with mu held; 0 is none. It asks
+// again if the message is gone before it is read.
+func (l *Log) read(pick func() uint64, e *Entry) (bool, error) {
+	l.mu.Lock()
+	for {
+		at, err := l.choose(pick)
+		if at.seq == 0 || l.fromMemory(at, e) {
+			l.mu.Unlock()
+			return at.seq != 0, err
+		}
+		l.mu.Unlock()
+		done, err := l.readFromDisk(pick, e)
+		if done || err != nil {
+			return done, err
+		}
+		l.mu.Lock()
+	}
+}
+
+// choose returns the place of the message that pick chooses.
+func (l *Log) choose(pick func() uint64) (place, error) {
+	if err := l.usable(); err != nil {
+		return place{}, err
+	}
+	if l.pipe.open.Prioritized() {
+		l.reveal()
+	}
+	seq := pick()
+	if seq == 0 && l.inline {
+		l.reveal()
+		seq = pick()
+	}
+	if seq == 0 {
+		return place{}, nil
+	}
+	return l.locate(seq), nil
+}
+
+// locate returns the place of a committed message. Its seq is 0 if it does not
+// exist.
+func (l *Log) locate(seq uint64) place {
+	m := l.state.catalog.Committed(seq)
+	if !m.OK() {
+		return place{}
+	}
+	s := l.state.catalog.Holder(seq, m)
+	return place{seq, s.Number, s.Size, m.Loc(), m.State()}
+}
+
+// fromMemory takes a message from the tail, or from what was read ahead if nobody
+// is reading, with mu held.
+func (l *Log) fromMemory(at place, e *Entry) bool {
+	if b := l.tail.From(at.segment, int64(at.loc.Off)); b != nil && e.fill(b, at.state) == nil {
+		return true
+	}
+	if !l.reader.TryLock() { // mu is held: waiting could last indefinitely
+		return false
+	}
+	defer l.reader.Unlock()
+	b := l.reader.Buffered(at.segment, int64(at.loc.Off))
+	return b != nil && e.fill(b, at.state) == nil && e.Seq == at.seq
+}
+
+// readFromDisk returns false if read has to choose again.
+func (l *Log) readFromDisk(pick func() uint64, e *Entry) (bool, error) {
+	l.reader.Lock() // from now on no segment is removed
+	l.mu.Lock()
+	at, err := l.choose(pick)
+	l.mu.Unlock()
+	if at.seq == 0 {
+		l.reader.Unlock()
+		return false, err
+	}
+	b, err := l.reader.Record(at.segment, int64(at.loc.Off), at.size)
+	if err == nil {
+		err = e.fill(b, at.state)
+	}
+	l.reader.Unlock()
+	switch {
+	case err == nil && e.Seq == at.seq:
+		return true, nil
+	case l.inline && errors.Is(err, fs.ErrNotExist): // ended meanwhile, and its memory was freed
+		return false, nil
+	case err != nil && !segment.Damaged(err):
+		return false, &ReadError{Seq: at.seq, Err: err}
+	}
+	l.lose(at)
+	return false, nil
+}
+
+// lose gives up a damaged message, unless it was moved or ended meanwhile.
+func (l *Log) lose(at place) {
+	l.mu.Lock()
+	now := l.locate(at.seq)
+	lost := l.usable() == nil && now.segment == at.segment && now.loc == at.loc &&
+		l.state.lose(l.pipe.open, at.seq, l.state.catalog.Committed(at.seq))
+	if lost {
+		l.noted()
+	}
+	l.mu.Unlock()
+	if lost {
+		l.report(Corruption{File: segment.Name(l.folder.dir, at.segment), Offset: int64(at.loc.Off), Length: int64(at.loc.Size), Seq: at.seq, Err: record.ErrInvalid})
+	}
+}
+
+// fill copies a message from its record.
+func (e *Entry) fill(b []byte, state uint8) error {
+	var r record.Record
+	if err := r.Decode(b); err != nil {
+		return err
+	}
+	e.Seq, e.Number, e.Priority = r.Seq, r.Number, Priority(r.Priority)
+	e.ID, e.Released, e.OnSessionLost = r.MessageID, state == index.Released, SessionLostPolicy(r.Policy)
+	e.Accepted, e.Expires = record.Time(r.Accepted), record.Time(r.Expires)
+	e.Packet = append(e.Packet[:0], r.Packet...)
+	return nil
+}

@@ -1,0 +1,185 @@
+package persistence
+
+import (
+	"errors"
+	"io/fs"
+	"slices"
+
+	"github.com/mooring-mqtt/mooring/persistence/internal/index"
+	"github.com/mooring-mqtt/mooring/persistence/internal/receipts"
+	"github.com/mooring-mqtt/mooring/persistence/internal/record"
+	"github.com/mooring-mqtt/mooring/persistence/internal/segment"
+)
+
+// waste is what can be freed on disk. Log.mu guards it.
+type waste struct {
+	size       int64    // bytes of the segments in use
+	garbage    []string // paths of files that do not count
+	removing   bool
+	waiters    int // goroutines that wait for room
+	compaction compaction
+	receipts   receipts.Set
+}
+
+// owing reports whether the oldest segment could be removed if only what was
+// recorded were durable.
+func (l *Log) owing() bool {
+	s := l.state.catalog.Segments[0]
+	return s != l.state.catalog.Active() && s.Alive+s.Dead == 0 && s.Emptied > l.pipe.durable
+}
+
+// removeDone removes the segments at the front whose messages have all ended, with
+// the done records durable. Each removal is made durable before the next, so that no
+// crash leaves a gap.
+func (l *Log) removeDone() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.sweep()
+}
+
+// sweep is removeDone with mu held, which it releases in between.
+func (l *Log) sweep() {
+	w := &l.waste
+	if w.removing || l.closed {
+		return
+	}
+	w.removing = true
+	l.work.Add(1)
+	defer l.work.Done()
+	for l.failed == nil {
+		number, name, ok := l.removable()
+		if !ok {
+			break
+		}
+		oldest := l.state.catalog.Segments[0]
+		if number != 0 && l.state.keepsReceipts() && !l.keepReceipts(oldest) {
+			break // the next commit tries again
+		}
+		l.pause()
+		if !l.inline {
+			l.reader.Leave(number)
+		}
+		err := l.o.FS.Remove(name)
+		if err == nil || errors.Is(err, fs.ErrNotExist) {
+			err = l.o.FS.SyncDir(l.folder.dir)
+		}
+		l.resume()
+		if err != nil {
+			break // the next commit tries again
+		}
+		if number == 0 {
+			w.garbage = w.garbage[1:]
+			continue
+		}
+		w.size -= oldest.Size
+		l.state.catalog.RemoveFirst()
+		l.state.ledger.Keys.Shrink(l.state.ledger.Pending, l.state.alive)
+	}
+	w.removing = false
+	l.signalRoom()
+	if !w.compaction.running && l.failed == nil && l.compactable() {
+		l.startCompaction()
+	}
+}
+
+// removable returns the file to be removed next, and its number if it is a segment
+// in use. Files that do not count come first: without the segment that voids them,
+// they would count.
+func (l *Log) removable() (number uint64, name string, ok bool) {
+	if len(l.waste.garbage) > 0 {
+		return 0, l.waste.garbage[0], true
+	}
+	s := l.state.catalog.Segments[0]
+	if s == l.state.catalog.Active() || s.Alive+s.Dead > 0 || s.Emptied > l.pipe.durable {
+		return 0, "", false
+	}
+	return s.Number, segment.Name(l.folder.dir, s.Number), true
+}
+
+// compactable reports whether the oldest segment is to be emptied.
+func (l *Log) compactable() bool {
+	return l.waste.compaction.due(l.state.catalog.Segments[0], l.waste.size, l.state.live(), l.state.catalog.Active().Number)
+}
+
+// squeeze starts a compaction because there is no room, if that may help.
+func (l *Log) squeeze() bool {
+	due := l.waste.compaction.squeeze(l.state.catalog.Segments[0], l.waste.size, l.state.live(), l.state.catalog.Active().Number)
+	if due {
+		l.startCompaction()
+	}
+	return due
+}
+
+func (l *Log) startCompaction() {
+	l.waste.compaction.running = true
+	l.work.Go(l.compact)
+}
+
+// compact empties the oldest segment, and those that follow, as long as it pays.
+func (l *Log) compact() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for l.usable() == nil && l.compactable() {
+		s := l.state.catalog.Segments[0]
+		l.mu.Unlock()
+		r := segment.NewReader(l.o.FS, l.folder.dir, min(l.o.Files.BufferBytes, 256<<10))
+		after, more := uint64(0), true
+		for more {
+			after, more = l.compactPart(s, r, after)
+		}
+		r.Close()
+		l.mu.Lock()
+		l.sweep()
+		if l.state.catalog.Segments[0] == s {
+			break // the disk fails: with the next commit
+		}
+	}
+	l.waste.compaction.running = false
+	l.signalRoom()
+}
+
+// compactPart writes some of the messages after a sequence again. It returns where
+// to go on, and false at the end.
+func (l *Log) compactPart(s *index.Segment, r *segment.Reader, after uint64) (uint64, bool) {
+	l.mu.Lock()
+	if l.usable() != nil {
+		l.mu.Unlock()
+		return 0, false
+	}
+	seqs, locs, size := l.state.catalog.Keepers(s, after, int64(l.o.Files.BufferBytes/4))
+	limit := s.Size
+	l.mu.Unlock()
+	if len(seqs) == 0 {
+		return 0, false
+	}
+	records := make([]record.Record, 0, len(seqs))
+	packets := make([]byte, 0, size)
+	for i, seq := range seqs {
+		var rec record.Record
+		b, err := r.Record(s.Number, int64(locs[i].Off), limit)
+		if err == nil {
+			err = rec.Decode(b)
+		}
+		switch {
+		case segment.Damaged(err) || err == nil && rec.Seq != seq:
+			l.lose(place{seq: seq, segment: s.Number, loc: locs[i]})
+			continue
+		case err != nil:
+			return 0, false // the disk does not answer: another time
+		}
+		packets = append(packets, rec.Packet...)
+		rec.Packet = packets[len(packets)-len(rec.Packet):]
+		rec.Key = slices.Clone(rec.Key)
+		records = append(records, rec)
+	}
+	l.mu.Lock()
+	if l.usable() != nil {
+		l.mu.Unlock()
+		return 0, false
+	}
+	var ranks map[uint64]uint64
+	for i := range records {
+		l.state.move(l.pipe.open, &records[i], s, &ranks)
+	}
+	return seqs[len(seqs)-1], l.await(l.pipe.open) == nil
+}

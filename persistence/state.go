@@ -1,0 +1,245 @@
+package persistence
+
+import (
+	"time"
+
+	"github.com/mooring-mqtt/mooring/persistence/internal/index"
+	"github.com/mooring-mqtt/mooring/persistence/internal/ledger"
+	"github.com/mooring-mqtt/mooring/persistence/internal/record"
+)
+
+// state is what a log knows in memory: the ledger, and the place and state of each
+// message. Its methods change it, and append the records of the change to a batch.
+// It does no input or output. Log.mu guards it.
+type state struct {
+	o       *Options
+	ledger  ledger.Ledger
+	catalog index.Catalog
+	victims [Priorities]uint64 // no message that can be dropped is before it
+	stats   Stats              // the counters of this opening
+	scratch record.Record      // of accept
+}
+
+// alive reports whether a message is pending.
+func (s *state) alive(seq uint64) bool { return s.catalog.Find(seq).Alive() }
+
+func (s *state) released(seq uint64) bool {
+	m := s.catalog.Find(seq)
+	return m.OK() && m.State() == index.Released
+}
+
+func (s *state) keepsReceipts() bool { return s.o.Retention.MaxReceipts > 0 }
+
+// times returns the times of a message that is accepted now, in milliseconds. They
+// need no lock.
+func (s *state) times(m *Message) (accepted, expires int64) {
+	if accepted = record.Millis(m.Accepted); accepted == record.Never {
+		accepted = s.ledger.Clock.Now()
+	}
+	expires = record.Millis(m.Expires)
+	if age := s.o.Limits.MaxAge; age > 0 {
+		if latest := min(accepted+age.Milliseconds(), record.MaxMillis); expires == record.Never || expires > latest {
+			expires = latest
+		}
+	}
+	return accepted, expires
+}
+
+// accept adds a message, and after it the end of the messages that are dropped for
+// it: a crash in between may leave both, and never neither.
+func (s *state) accept(b *batch, m *Message, accepted, expires int64, a admission) Ticket {
+	seq, number := s.ledger.Accept(uint8(m.Priority), len(m.Packet), m.Stream, m.StreamSeq)
+	print := uint32(0)
+	if b.Keep {
+		print = index.Print(&m.ID)
+	}
+	b.AddMessage(index.Loc{Off: uint32(len(b.buf)), Size: uint32(len(m.Packet))}, uint8(m.Priority), number, print)
+	r := &s.scratch
+	r.Seq, r.Number, r.Priority, r.Stream, r.StreamSeq = seq, number, uint8(m.Priority), m.Stream, m.StreamSeq
+	r.MessageID, r.Accepted, r.Expires, r.Policy = m.ID, accepted, expires, uint8(m.OnSessionLost)
+	r.Key, r.Packet = append(r.Key[:0], m.Key...), m.Packet
+	b.buf = r.AppendMessage(b.buf)
+	r.Packet = nil
+	s.stats.AcceptedBytes += uint64(len(m.Packet))
+	t := Ticket{Seq: seq, batch: b.id}
+	if a.older != 0 {
+		s.stats.Conflated++
+		s.drop(b, &t, a.older, Conflated)
+	}
+	s.stats.DroppedOldest += uint64(len(a.victims))
+	for _, seq := range a.victims {
+		s.drop(b, &t, seq, DroppedOldest)
+	}
+	if m.Key != "" {
+		s.ledger.Keys.Set(m.Key, seq, s.alive)
+	}
+	return t
+}
+
+func (s *state) drop(b *batch, t *Ticket, seq uint64, cause DropCause) {
+	s.done(b, seq, Result{Kind: Dropped})
+	t.Drops = append(t.Drops, Drop{Seq: seq, Cause: cause})
+}
+
+// done ends a message and reports whether it was pending.
+func (s *state) done(b *batch, seq uint64, r Result) bool {
+	m := s.catalog.Find(seq)
+	if !m.Alive() {
+		return false
+	}
+	res, size, released := record.Result{Kind: uint8(r.Kind), Reason: r.Reason}, int(m.Loc().Size), m.State() == index.Released
+	s.ledger.Settle(m.Priority(), res.Kind, size)
+	m.EndedIn(b.id)
+	at := int64(0)
+	if s.keepsReceipts() {
+		at = s.ledger.Clock.Now()
+	}
+	b.buf = record.AppendDone(b.buf, seq, res, at)
+	m.SetResult(res, at)
+	if r.Kind == DeadLettered && s.o.Retention.MaxDeadLetters > 0 {
+		m.Set(index.Dead)
+		s.ledger.DeadLetters.Add(seq, size, r.Reason)
+		s.boundDeadLetters(b)
+	} else {
+		m.Set(index.Done)
+	}
+	if released {
+		s.ledger.Releases.Done(s.released)
+	}
+	return true
+}
+
+// boundDeadLetters discards the oldest dead letters if there are too many.
+func (s *state) boundDeadLetters(b *batch) {
+	for s.ledger.DeadLetters.Len() > max(s.o.Retention.MaxDeadLetters, 0) {
+		s.discard(b, s.ledger.DeadLetters.Oldest())
+	}
+}
+
+// discard removes a dead letter.
+func (s *state) discard(b *batch, seq uint64) {
+	m := s.catalog.Find(seq)
+	if !m.OK() || m.State() != index.Dead {
+		return
+	}
+	s.ledger.DeadLetters.Remove(seq, int(m.Loc().Size))
+	m.Set(index.Done)
+	m.EndedIn(b.id)
+	b.buf = record.AppendDone(b.buf, seq, record.Result{Kind: record.Discarded}, 0)
+}
+
+// lose gives up a damaged message, and reports whether it was of use.
+func (s *state) lose(b *batch, seq uint64, m index.Ref) bool {
+	switch {
+	case m.Alive():
+		s.done(b, seq, Result{Kind: Dropped})
+		s.ledger.Lost++
+	case m.State() == index.Dead:
+		s.discard(b, seq)
+	default:
+		return false
+	}
+	return true
+}
+
+// release records a PUBREC.
+func (s *state) release(b *batch, seq uint64) {
+	if m := s.catalog.Find(seq); m.OK() && m.State() == index.Pending {
+		m.Set(index.Released)
+		b.buf = record.AppendReleased(b.buf, seq, s.ledger.Releases.Add(seq))
+	}
+}
+
+// releases returns the released messages in their order.
+func (s *state) releases() []Position {
+	seqs := s.ledger.Releases.List(s.released)
+	list := make([]Position, len(seqs))
+	for i, seq := range seqs {
+		p := s.catalog.Find(seq).Priority()
+		list[i] = Position{Seq: seq, Number: s.catalog.Number(p, seq), Priority: Priority(p)}
+	}
+	return list
+}
+
+// reset begins a new session.
+func (s *state) reset(b *batch, clientID string) {
+	s.ledger.Reset(clientID)
+	s.victims = [Priorities]uint64{}
+	s.catalog.Unrelease()
+	b.buf = record.AppendReset(b.buf, clientID)
+}
+
+// setSent sets the sent watermark of a priority.
+func (s *state) setSent(b *batch, p Priority, number uint64) {
+	sent := &s.ledger.Sent
+	lower := number < sent[p]
+	if sent[p] = number; lower {
+		s.victims[p] = 0
+		b.buf = record.AppendSentAll(b.buf, *sent)
+	} else {
+		b.buf = record.AppendSent(b.buf, uint8(p), number)
+	}
+}
+
+// seen records an inbound packet identifier, or that it was cleared.
+func (s *state) seen(b *batch, id uint16, kind uint8) {
+	changed := false
+	if kind == record.KindSeen {
+		changed = s.ledger.Seen.Add(id)
+	} else {
+		changed = s.ledger.Seen.Remove(id)
+	}
+	if changed {
+		b.buf = record.AppendIdentifier(b.buf, kind, id)
+	}
+}
+
+// stream finds or registers a named sequence.
+func (s *state) stream(b *batch, name string) (id uint32, last uint64, err error) {
+	g, most := &s.ledger, s.o.Limits.MaxStreams
+	if id, ok := g.Stream(name); ok {
+		return id, g.Streams[id-1].Last, nil
+	}
+	if name == "" || len(name) > record.MaxStreamName {
+		return 0, 0, ErrStreamName
+	}
+	if len(g.Streams) >= most {
+		return 0, 0, &FullError{Limit: "MaxStreams", Max: int64(most)}
+	}
+	id = g.AddStream(name, 0)
+	b.buf = record.AppendStream(b.buf, id, name)
+	return id, 0, nil
+}
+
+// move writes a message of a segment again, unless it ended meanwhile. ranks caches
+// the ranks of releases.
+func (s *state) move(b *batch, r *record.Record, from *index.Segment, ranks *map[uint64]uint64) {
+	m := s.catalog.Committed(r.Seq)
+	if !m.OK() || s.catalog.Holder(r.Seq, m) != from {
+		return
+	}
+	state := m.State()
+	if state >= index.Done && state != index.Dead {
+		return
+	}
+	r.Moved, r.Released, r.Dead = true, state == index.Released, state == index.Dead
+	if r.Rank = 0; r.Released {
+		if *ranks == nil {
+			*ranks = s.ledger.Releases.Ranks()
+		}
+		r.Rank = (*ranks)[r.Seq]
+	}
+	r.Result.Reason = s.ledger.DeadLetters.Reason(r.Seq)
+	if e := m.Extra(); e != nil {
+		r.At = e.At
+	}
+	b.AddMove(r.Seq, index.Loc{Off: uint32(len(b.buf)), Size: uint32(len(r.Packet))})
+	b.buf = r.AppendMessage(b.buf)
+	s.stats.Moved++
+}
+
+// now returns the store's time.
+func (s *state) now() time.Time { return record.Time(s.ledger.Clock.Now()) }
+
+// live returns the size of a log with what has not ended, and one segment.
+func (s *state) live() int64 { return s.ledger.Live() + s.o.Files.SegmentBytes }
