@@ -182,7 +182,7 @@ func TestPrioritiesAfterARestart(t *testing.T) {
 // TestAnUrgentMessageWithoutAnIdentifierHoldsOnlyItsOwnUp: the identifiers of a
 // priority are few.
 func TestAnUrgentMessageWithoutAnIdentifierHoldsOnlyItsOwnUp(t *testing.T) {
-	store := &highStore{Memory: persistence.NewMemory(persistence.Options{})}
+	store := &syncStore{Memory: persistence.NewMemory(persistence.Options{})}
 	publishing(t, func(cfg *Config) { cfg.Store.Custom, cfg.Connection.AckTimeout = store, time.Hour }, control.Connack{}, func(t *testing.T, c *Client, p *peer, _ *recorder) {
 		lap := int(session.Lap(uint8(Urgent)))
 		stuck := send(t, c, "stuck", AtLeastOnce, Urgent)

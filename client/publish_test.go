@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"github.com/mooring-mqtt/mooring/client/mqtttest"
-	"github.com/mooring-mqtt/mooring/internal/session"
 	"github.com/mooring-mqtt/mooring/internal/wire"
 	"github.com/mooring-mqtt/mooring/internal/wire/control"
 	"github.com/mooring-mqtt/mooring/persistence"
@@ -148,57 +147,13 @@ func TestReceiveMaximumOneLeavesRoomForEverything(t *testing.T) {
 		})
 }
 
-// highStore is a store that was used for a long time: its sequences start high.
-type highStore struct {
+// syncStore counts syncs.
+type syncStore struct {
 	*persistence.Memory
 	syncs int
 }
 
-func (s *highStore) Sync() error { s.syncs++; return s.Memory.Sync() }
-
-func newHighStore(t *testing.T, start int) *highStore {
-	t.Helper()
-	s := &highStore{Memory: persistence.NewMemory(persistence.Options{})}
-	for range start {
-		seq, err := persistence.Append(s, &persistence.Message{})
-		must(t, err)
-		must(t, s.Done(seq, persistence.Result{Kind: persistence.Acked}))
-	}
-	return s
-}
-
-func TestAPacketIdentifierIsNotUsedAgainWhileItsLastUserIsPending(t *testing.T) {
-	store := newHighStore(t, int(session.Lap(0))-10)
-	publishing(t, func(cfg *Config) { cfg.Store.Custom = store }, control.Connack{}, func(t *testing.T, c *Client, p *peer, _ *recorder) {
-		stuck := publish(t, c, "t", "stuck", AtLeastOnce)
-		stuckID := p.nextPublish().PacketID
-		// A lap later, less one, everything but the stuck one goes through.
-		for i := 1; i < int(session.Lap(0)); i++ {
-			d := publish(t, c, "t", "x", AtLeastOnce)
-			p.ack(wire.PUBACK, p.nextPublish().PacketID, 0, "")
-			<-d.Done()
-		}
-		syncs := store.syncs
-		again := publish(t, c, "t", "again", AtLeastOnce)
-		behind := publish(t, c, "t", "behind", AtLeastOnce)
-		p.quiet()
-		if store.syncs > syncs {
-			t.Error("the store is synced for a message that waits")
-		}
-		p.ack(wire.PUBACK, stuckID, 0, "")
-		wantState(t, stuck, Acked)
-		if m := p.nextPublish(); m.PacketID != stuckID || string(m.Payload) != "again" {
-			t.Errorf("%q came under identifier %d, want %d", m.Payload, m.PacketID, stuckID)
-		}
-		if store.syncs == syncs {
-			t.Error("an identifier was used again without a sync of its last user's end")
-		}
-		p.ack(wire.PUBACK, stuckID, 0, "")
-		p.ack(wire.PUBACK, p.nextPublish().PacketID, 0, "")
-		wantState(t, again, Acked)
-		wantState(t, behind, Acked)
-	})
-}
+func (s *syncStore) Sync() error { s.syncs++; return s.Memory.Sync() }
 
 func TestOnlyWhatMayHaveBeenSentIsMarkedAsDuplicate(t *testing.T) {
 	withScript(t, func(t *testing.T, s *script) {

@@ -77,3 +77,10 @@ func (c *cursor) hold() bool {
 	c.look[c.entry.Priority] = math.MaxUint64
 	return !c.resends
 }
+
+// first reports whether this is the first call on this connection.
+func (c *cursor) first() bool {
+	first := !c.anything
+	c.anything = true
+	return first
+}

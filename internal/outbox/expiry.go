@@ -1,6 +1,7 @@
 package outbox
 
 import (
+	"iter"
 	"math"
 	"sync/atomic"
 	"time"
@@ -12,6 +13,7 @@ const (
 	never       = math.MaxInt64
 	expiryStep  = 512 // messages that one step of a walk looks at
 	expiryPause = int64(100 * time.Millisecond)
+	storeRetry  = time.Second // after an error of the store
 )
 
 // expiry ends messages whose time has passed while they wait, connected or not. It
@@ -66,69 +68,53 @@ func (x *expiry) by(at int64) {
 	}
 }
 
-// timePassed does the next step of a walk and yields the messages that expire, or
-// sets the timer for the next walk.
-func (o *Outbox) timePassed(yield func(*persistence.Entry) bool) {
-	x := &o.expiry
-	now := x.now()
-	if !x.walking {
-		if at := max(x.due.Load(), x.rest); at > now {
-			x.arm(at, now)
+// step does the next step of a walk and yields the messages that expire, or sets the
+// timer for the next walk. may reports whether a message may expire.
+func (x *expiry) step(store Store, may func(*persistence.Entry) bool) iter.Seq2[*persistence.Entry, error] {
+	return func(yield func(*persistence.Entry, error) bool) {
+		now := x.now()
+		if !x.walking {
+			if at := max(x.due.Load(), x.rest); at > now {
+				x.arm(at, now)
+				return
+			}
+			x.due.Store(never) // messages accepted from here on lower it again
+			x.walking, x.began, x.place = true, now, persistence.Cursor{}
+		}
+		x.look(store, may, yield)
+		now = x.now()
+		if x.walking { // the send loop does its other work first
+			x.armed = now
+			x.timer.Reset(0)
 			return
 		}
-		x.due.Store(never) // messages accepted from here on lower it again
-		x.walking, x.began, x.place = true, now, persistence.Cursor{}
+		x.rest = now + max(20*(now-x.began), expiryPause)
+		x.arm(max(x.due.Load(), x.rest), now)
 	}
-	clock := o.cfg.Store.Now() // messages expire by this clock
-	now = x.now()
+}
+
+// look looks at the next messages.
+func (x *expiry) look(store Store, may func(*persistence.Entry) bool, yield func(*persistence.Entry, error) bool) {
+	clock, now := store.Now(), x.now() // messages expire by clock
 	for range expiryStep {
-		ok, err := o.cfg.Store.Next(&x.place, &x.entry)
+		ok, err := store.Next(&x.place, &x.entry)
+		if err != nil {
+			yield(nil, err)
+			x.by(now + int64(storeRetry))
+		}
 		if !ok {
-			if err != nil {
-				o.cfg.StoreFailed(err)
-				x.by(now + int64(storeRetry))
-			}
 			x.walking = false
-			break
+			return
 		}
 		x.place.Pass(&x.entry)
-		if e := &x.entry; o.canExpire(e) && !o.mayFail(e) {
+		if e := &x.entry; may(e) {
 			if left := e.Expires.Sub(clock); left > 0 {
 				x.by(now + min(int64(left), never/2))
-			} else if !yield(e) {
-				break
+			} else {
+				yield(e, nil)
 			}
 		}
 	}
-	now = x.now()
-	if x.walking { // the send loop looks at its other work and returns here
-		x.armed = now
-		x.timer.Reset(0)
-		return
-	}
-	x.rest = now + max(20*(now-x.began), expiryPause)
-	x.arm(max(x.due.Load(), x.rest), now)
-}
-
-// canExpire reports whether e may end because its time has passed. A message that
-// this process has sent does not: it is resent [MQTT-4.4.0-1] [MQTT-4.3.3-7]. One
-// that an earlier process may have sent expires at QoS 1, where a late message is
-// worse than a lost acknowledgement, and not at QoS 2, where the exchange must be
-// completed.
-func (o *Outbox) canExpire(e *persistence.Entry) bool {
-	return !e.Expires.IsZero() && !e.Released && e.Number > o.sent[e.Priority].sent &&
-		!(qos(e) == 2 && o.sent.sentEarlier(e))
-}
-
-// mayFail reports whether e fails if the session of an earlier process is lost.
-// CONNACK decides that. Until then e does not expire, so that only one of two
-// goroutines ends it. If the session is resumed, e ends when its turn comes.
-func (o *Outbox) mayFail(e *persistence.Entry) bool {
-	return o.sent.sentEarlier(e) && o.failsInFlight(e)
-}
-
-func expired(e *persistence.Entry) End {
-	return End{ID: e.ID, State: Expired, Cause: TimePassed}
 }
 
 func (x *expiry) arm(at, now int64) {

@@ -33,8 +33,9 @@ func newOpenTable(earlier uint64) openTable {
 	return openTable{earlier: earlier, open: map[uint64]openMessage{}, newest: map[string]uint64{}}
 }
 
-// register enters a message of Add. It returns its End if it has one already.
-func (t *openTable) register(seq uint64, d *Draft, w *Waiter) *End {
+// register enters a message of Add. It returns its End if it has one already, or why
+// it is abandoned.
+func (t *openTable) register(seq uint64, d *Draft, w *Waiter) (end *End, closed error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	m := t.open[seq]
@@ -47,11 +48,11 @@ func (t *openTable) register(seq uint64, d *Draft, w *Waiter) *End {
 		delete(t.open, seq)
 	case t.closed != nil:
 		delete(t.open, seq)
-		w.Resolve(Result{State: Abandoned, Err: t.closed})
+		closed = t.closed
 	default:
 		t.open[seq] = m
 	}
-	return m.ended
+	return m.ended, closed
 }
 
 // forget removes a message that was not accepted after all.

@@ -2,11 +2,14 @@ package outbox
 
 import (
 	"context"
+	"errors"
 	"sync/atomic"
 	"time"
 
 	"github.com/mooring-mqtt/mooring/internal/notify"
 	"github.com/mooring-mqtt/mooring/internal/session"
+	"github.com/mooring-mqtt/mooring/persistence"
+	"github.com/mooring-mqtt/mooring/reliability"
 )
 
 // Outbox delivers accepted messages. Add, Connected, Disconnected, Acknowledged and
@@ -19,7 +22,7 @@ type Outbox struct {
 	replaces atomic.Bool           // the store may drop unsent messages for newer ones
 	adding   atomic.Int64          // calls of Add
 	refuse   atomic.Pointer[error] // what Add returns; nil: it accepts
-	blocked  chan struct{}         // held by the call of Add that waits for room
+	turn     chan struct{}         // has one token, for the call of Add that waits for room
 	closing  context.Context       // ends the waits in Add
 	close    context.CancelCauseFunc
 
@@ -41,16 +44,17 @@ type Outbox struct {
 // New returns an Outbox that continues from what the store holds.
 func New(cfg Config) *Outbox {
 	o := &Outbox{
-		cfg:     cfg,
-		blocked: make(chan struct{}, 1),
-		open:    newOpenTable(cfg.Store.LastSeq()),
-		lost:    newLostSession(cfg.Store),
-		sent:    newWatermarks(cfg.Store),
-		wake:    notify.New(),
-		retry:   time.NewTimer(time.Hour),
+		cfg:   cfg,
+		turn:  make(chan struct{}, 1),
+		open:  newOpenTable(cfg.Store.LastSeq()),
+		lost:  newLostSession(&cfg),
+		sent:  newWatermarks(cfg.Store),
+		wake:  notify.New(),
+		retry: time.NewTimer(time.Hour),
 	}
 	o.replaces.Store(cfg.StoreDrops)
 	o.retry.Stop()
+	o.turn <- struct{}{}
 	o.expiry.init(cfg.MaxAge, cfg.Store.Stats().Pending == 0)
 	o.closing, o.close = context.WithCancelCause(context.Background())
 	return o
@@ -83,6 +87,44 @@ func (o *Outbox) Stop(err error) {
 	o.close(err)
 }
 
+// storeFull reports whether err is about a limit that FullPolicy applies to.
+func storeFull(err error) bool {
+	var full *persistence.FullError
+	if errors.As(err, &full) {
+		return full.Limit == "MaxMessages" || full.Limit == "MaxBytes"
+	}
+	return errors.Is(err, persistence.ErrFull) // a custom store may not name the limit
+}
+
+// failed returns the error of Add for an error of the store.
+func (o *Outbox) failed(err error) error {
+	switch {
+	case errors.Is(err, persistence.ErrFailed):
+		o.cfg.StoreFailed(err)
+	case errors.Is(err, persistence.ErrClosed) && o.closing.Err() != nil: // by its owner, meanwhile
+		return context.Cause(o.closing)
+	}
+	return err
+}
+
+func (o *Outbox) added() {
+	if o.adding.Add(-1) == 0 {
+		o.ended.Notify()
+	}
+}
+
+// wait receives from c. The error is the cause if ctx ends or Stop is called first.
+func (o *Outbox) wait(ctx context.Context, c <-chan struct{}) error {
+	select {
+	case <-c:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	case <-o.closing.Done():
+		return context.Cause(o.closing)
+	}
+}
+
 // WaitIdle returns nil when no message is pending and Add is not running. If ctx
 // ends or Stop is called first, it returns the cause.
 func (o *Outbox) WaitIdle(ctx context.Context) error {
@@ -92,19 +134,105 @@ func (o *Outbox) WaitIdle(ctx context.Context) error {
 		if o.adding.Load() == 0 && o.cfg.Store.Stats().Pending == 0 {
 			return nil
 		}
-		select {
-		case <-changed:
-		case <-ctx.Done():
-			return context.Cause(ctx)
-		case <-o.closing.Done():
-			return context.Cause(o.closing)
+		if err := o.wait(ctx, changed); err != nil {
+			return err
 		}
 	}
 }
 
+// Disconnected reports the end of a connection, with the reason code of the server's
+// DISCONNECT; 0: there was none. It ends a message that is poison.
+func (o *Outbox) Disconnected(g *session.Generation, reason byte) {
+	o.up.CompareAndSwap(g, nil)
+	seq, id, strikes := o.poison.disconnected(g, reason)
+	if seq == 0 || strikes < o.cfg.PoisonAttempts {
+		return
+	}
+	var e persistence.Entry
+	if ok, err := o.cfg.Store.Get(seq, &e); err != nil || !ok || e.Released {
+		return // the server has taken it over meanwhile: PUBREC was received
+	}
+	end := o.refused(Poison, reason)
+	end.ID, end.Attempts = id, strikes
+	o.end(seq, end)
+}
+
+// ResetSession makes the session in the store void, durably, and gives it to owner.
+// sent are the messages that this process has sent in it. Messages that are not to be
+// sent twice end first in the log: once the session is void, the store does not know
+// any more that they were sent. They are reported when all is durable; after an error
+// the next call continues.
+func (o *Outbox) ResetSession(owner string, sent []uint64) error {
+	if err := o.lost.record(o.cfg.Store, sent); err != nil {
+		return err
+	}
+	if err := o.cfg.Store.ResetSession(owner); err != nil {
+		return err
+	}
+	o.open.connectionEnded()
+	for _, m := range o.lost.take() {
+		o.end(m.seq, sessionLost(m.id))
+	}
+	return nil
+}
+
+// NewSession begins a new session, after ResetSession. It returns what was in flight
+// in the last one.
+func (o *Outbox) NewSession() Lost { return o.lost.begin() }
+
 // Damaged ends a message whose record the store has found to be damaged.
 func (o *Outbox) Damaged(seq uint64, err error) {
 	o.end(seq, End{State: Dropped, Cause: Damaged, Err: err, stored: true})
+}
+
+const (
+	batchBytes = 32 << 10 // what is handed to the connection at a time
+)
+
+// verdict is what becomes of a message that the send loop looks at.
+type verdict int
+
+const (
+	passed  verdict = iota // it is sent, or has ended
+	held                   // it has to wait, with all of its priority
+	stopped                // nothing can be sent now
+	gone                   // it has ended since it was read
+)
+
+// admitted is the verdict for an answer of the session.
+func admitted(a session.Admission) verdict {
+	switch a {
+	case session.Admitted:
+		return passed
+	case session.Taken:
+		return held
+	}
+	return stopped
+}
+
+// refused is the End of a message that the server refuses.
+func (o *Outbox) refused(cause Cause, reason byte) End {
+	state := Refused
+	if o.cfg.DeadLetters {
+		state = DeadLettered
+	}
+	return End{State: state, Cause: cause, Reason: reason}
+}
+
+// awaitBreaker lets the send loop look again when the breaker allows an attempt. If
+// all trials of a half-open breaker are taken, their acknowledgements wake it.
+func (o *Outbox) awaitBreaker(err error) {
+	var open *reliability.OpenError
+	if errors.As(err, &open) && open.RetryAfter > 0 {
+		o.retry.Reset(open.RetryAfter)
+	}
+}
+
+// storeFailed leaves the store alone for a while.
+func (o *Outbox) storeFailed(err error) verdict {
+	o.cfg.StoreFailed(err)
+	o.retry.Reset(storeRetry)
+	return stopped
 }
 
 // Close ends the outbox when Run has returned and there is no connection. The store

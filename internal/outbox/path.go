@@ -2,26 +2,15 @@ package outbox
 
 import (
 	"context"
-	"errors"
 	"time"
 
 	"github.com/mooring-mqtt/mooring/internal/safe"
 	"github.com/mooring-mqtt/mooring/internal/session"
 	"github.com/mooring-mqtt/mooring/internal/wire"
 	"github.com/mooring-mqtt/mooring/persistence"
-	"github.com/mooring-mqtt/mooring/reliability"
 )
 
 // This file is the path of a message, from top to bottom.
-
-// Draft is a message for Add. Of Message, Add sets Accepted, Expires, Stream,
-// StreamSeq and Packet.
-type Draft struct {
-	persistence.Message
-	Expiry     time.Duration                          // lifetime; 0: it does not expire
-	StreamName string                                 // the stream that numbers it; empty: none
-	Encode     func(dst []byte, number uint64) []byte // appends its PUBLISH; number 0: none
-}
 
 // Add stores a message and returns when it is durable under the store's sync policy.
 // w gets its result. After an error nothing was accepted, unless the store failed
@@ -35,12 +24,12 @@ func (o *Outbox) Add(ctx context.Context, d *Draft, w *Waiter) error {
 	ticket, err := o.admit(ctx, d)
 	if err != nil {
 		if o.cfg.WhenFull == DropNewest && storeFull(err) {
-			o.report(w, o.described(End{ID: d.ID, State: Dropped, Cause: StoreFull, Err: err}))
+			o.report(w, End{ID: d.ID, State: Dropped, Cause: StoreFull, Err: err}.described(o.cfg.Describe))
 			return nil
 		}
 		return o.failed(err)
 	}
-	end := o.open.register(ticket.Seq, d, w)
+	end, closed := o.open.register(ticket.Seq, d, w)
 	for _, d := range ticket.Drops {
 		o.end(d.Seq, dropped(d))
 	}
@@ -48,18 +37,45 @@ func (o *Outbox) Add(ctx context.Context, d *Draft, w *Waiter) error {
 		o.open.forget(ticket.Seq)
 		return safe.Unknown(o.failed(err)) // it may be in the log
 	}
-	if end != nil { // others have committed, sent and ended it already
+	switch {
+	case end != nil: // others have committed, sent and ended it already
 		end.ID = d.ID
-		o.report(w, o.described(*end))
+		o.report(w, end.described(o.cfg.Describe))
+	case closed != nil:
+		w.Resolve(Result{State: Abandoned, Err: closed})
 	}
 	o.expiry.accepted(d.Expiry)
 	o.Wake()
 	return nil
 }
 
-// enqueue gives a message its number and its place in the log.
-func (o *Outbox) enqueue(d *Draft) (persistence.Ticket, error) {
-	d.Accepted, d.Expires = time.Time{}, time.Time{}
+// admit stores d without waiting for the disk. With Block it waits for room: one call
+// at a time tries again whenever a message has ended.
+func (o *Outbox) admit(ctx context.Context, d *Draft) (persistence.Ticket, error) {
+	ticket, err := o.enqueue(d)
+	if o.cfg.WhenFull != Block || !storeFull(err) {
+		return ticket, err
+	}
+	if err := o.wait(ctx, o.turn); err != nil {
+		return ticket, err
+	}
+	defer func() { o.turn <- struct{}{} }()
+	for {
+		changed := o.ended.Changed()
+		if ticket, err = o.enqueue(d); !storeFull(err) {
+			return ticket, err
+		}
+		if err := o.wait(ctx, changed); err != nil {
+			return ticket, err
+		}
+	}
+}
+
+// enqueue gives d its place in the log. A message of a stream gets its number in the
+// same step, so that the order of the numbers is the order of the log and only a
+// stored message uses a number up.
+func (o *Outbox) enqueue(d *Draft) (ticket persistence.Ticket, err error) {
+	d.Accepted, d.Expires, d.Stream, d.StreamSeq = time.Time{}, time.Time{}, 0, 0
 	if d.Expiry > 0 {
 		d.Accepted = o.cfg.Store.Now()
 		d.Expires = d.Accepted.Add(d.Expiry)
@@ -67,56 +83,17 @@ func (o *Outbox) enqueue(d *Draft) (persistence.Ticket, error) {
 	if d.Key != "" {
 		o.replaces.Store(true)
 	}
-	if d.StreamName == "" {
-		return d.enqueue(o.cfg.Store)
+	if d.StreamName != "" {
+		var s *stream
+		if s, err = o.streams.lock(o.cfg.Store, d.StreamName); err != nil {
+			return ticket, err
+		}
+		d.Stream, d.StreamSeq = s.id, s.last+1
+		defer func() { s.unlock(ticket.Seq > 0) }()
 	}
-	s, err := o.streams.get(o.cfg.Store, d.StreamName)
-	if err != nil {
-		return persistence.Ticket{}, err
-	}
-	return s.enqueue(o.cfg.Store, d)
-}
-
-func (d *Draft) enqueue(store Store) (persistence.Ticket, error) {
 	d.Packet = d.Encode(d.Packet[:0], d.StreamSeq)
-	return store.Enqueue(&d.Message)
+	return o.cfg.Store.Enqueue(&d.Message)
 }
-
-// failed returns the error of Add for an error of the store.
-func (o *Outbox) failed(err error) error {
-	switch {
-	case errors.Is(err, persistence.ErrFailed):
-		o.cfg.StoreFailed(err)
-	case errors.Is(err, persistence.ErrClosed) && o.closing.Err() != nil: // by its owner, meanwhile
-		return context.Cause(o.closing)
-	}
-	return err
-}
-
-func (o *Outbox) added() {
-	if o.adding.Add(-1) == 0 {
-		o.ended.Notify()
-	}
-}
-
-// errNotTried makes the breaker ignore an attempt: it was not made, or the connection
-// ended first. Broken links are the reconnect backoff's business.
-var errNotTried = context.Canceled
-
-const (
-	batchBytes = 32 << 10    // what is handed to the connection at a time
-	storeRetry = time.Second // after an error of the store
-)
-
-// verdict is what becomes of a message that the send loop looks at.
-type verdict int
-
-const (
-	passed  verdict = iota // it is sent, or has ended
-	held                   // it has to wait, with all of its priority
-	stopped                // nothing can be sent now
-	gone                   // it was dropped since it was read
-)
 
 // Run is the send loop: it sends what is in the store until ctx ends, the highest
 // priority first and each in order. On each connection it starts at the front again:
@@ -126,8 +103,12 @@ func (o *Outbox) Run(ctx context.Context) {
 	defer o.retry.Stop()
 	defer o.expiry.timer.Stop()
 	for {
-		for e := range o.timePassed {
-			o.end(e.Seq, expired(e))
+		for e, err := range o.expiry.step(o.cfg.Store, o.mayExpire) {
+			if err != nil {
+				o.storeFailed(err)
+			} else {
+				o.end(e.Seq, expired(e))
+			}
 		}
 		if g := o.ready(); g != nil {
 			o.cursor.rewind()
@@ -144,6 +125,14 @@ func (o *Outbox) Run(ctx context.Context) {
 	}
 }
 
+// mayExpire reports whether e may expire while it waits. A message that fails if the
+// session of an earlier process is lost may not: CONNACK decides that, and until then
+// only one of two goroutines must end it. If the session is resumed, e ends when its
+// turn comes.
+func (o *Outbox) mayExpire(e *persistence.Entry) bool {
+	return o.sent.canExpire(e) && !(o.sent.sentEarlier(e) && failsInFlight(e, o.cfg.OnSessionLost))
+}
+
 // ready returns the connection to send on, and prepares for a new one; nil: there is
 // none, or it waits for the acknowledgement of unstored messages, which wakes the send
 // loop.
@@ -158,8 +147,8 @@ func (o *Outbox) ready() *session.Generation {
 	o.open.connectionEnded()
 	o.cursor.begin(g, o.cfg.Store)
 	o.sent.begin(o.cfg.Store, g.Present)
-	if len(o.cursor.offered) > 0 {
-		o.sending(g, 0)
+	if len(o.cursor.offered) > 0 && o.cursor.first() {
+		o.poison.sendingFirst(g, 0, [16]byte{}) // only its PUBREL
 	}
 	if !g.Present { // what was sent in the lost session can expire now
 		o.expiry.by(0)
@@ -183,7 +172,7 @@ func (o *Outbox) sendBatch(g *session.Generation) (more bool) {
 			break
 		}
 		switch v = o.offer(g); v {
-		case passed:
+		case passed, gone:
 			o.cursor.pass()
 			more = len(o.batch) >= batchBytes
 		case held:
@@ -226,7 +215,7 @@ func (o *Outbox) offer(g *session.Generation) verdict {
 	}
 	reason := g.Limits.Check(len(e.Packet), qos(e), e.Packet[0]&1 != 0)
 	switch {
-	case left <= 0 && o.canExpire(e):
+	case left <= 0 && o.sent.canExpire(e):
 		o.end(e.Seq, expired(e))
 		return passed
 	case !dup && o.open.isReplaced(e.Seq):
@@ -247,16 +236,14 @@ func (o *Outbox) offer(g *session.Generation) verdict {
 	if v == passed {
 		v = admitted(g.Offer(e.Seq, id, qos(e)))
 	}
-	if v == gone {
-		judge(errNotTried)
-		return passed
-	}
 	if v != passed {
 		judge(errNotTried)
 		return v
 	}
 	o.open.sent(e.Seq, e.ID, judge)
-	o.sending(g, e.Seq)
+	if o.cursor.first() {
+		o.poison.sendingFirst(g, e.Seq, e.ID)
+	}
 	o.batch = wire.AppendImage(o.batch, e.Packet, id, dup, wire.Seconds(left))
 	w.advance(e)
 	return passed
@@ -286,42 +273,6 @@ func (o *Outbox) persist(g *session.Generation, w *watermark) verdict {
 	return passed
 }
 
-// admitted is the verdict for an answer of the session.
-func admitted(a session.Admission) verdict {
-	switch a {
-	case session.Admitted:
-		return passed
-	case session.Taken:
-		return held
-	}
-	return stopped
-}
-
-// sending notes the first message that is sent on a connection; seq is 0 if only its
-// PUBREL is.
-func (o *Outbox) sending(g *session.Generation, seq uint64) {
-	if !o.cursor.anything {
-		o.cursor.anything = true
-		o.poison.sendingFirst(g, seq, o.cursor.entry.ID)
-	}
-}
-
-// awaitBreaker lets the send loop look again when the breaker allows an attempt. If
-// all trials of a half-open breaker are taken, their acknowledgements wake it.
-func (o *Outbox) awaitBreaker(err error) {
-	var open *reliability.OpenError
-	if errors.As(err, &open) && open.RetryAfter > 0 {
-		o.retry.Reset(open.RetryAfter)
-	}
-}
-
-// storeFailed leaves the store alone for a while.
-func (o *Outbox) storeFailed(err error) verdict {
-	o.cfg.StoreFailed(err)
-	o.retry.Reset(storeRetry)
-	return stopped
-}
-
 // Acknowledged takes the final acknowledgement of a message. It runs on the goroutine
 // that reads from the connection.
 func (o *Outbox) Acknowledged(seq uint64, reason byte, text string) {
@@ -342,21 +293,13 @@ func (o *Outbox) end(seq uint64, e End) {
 		}
 	}
 	m, registered := o.open.end(seq, &e)
-	e = o.described(e)
+	e = e.described(o.cfg.Describe)
 	if m.judge != nil {
 		m.judge(e.judged())
 	}
 	if registered {
 		o.report(m.waiter, e)
 	}
-}
-
-// described completes e with the application's error.
-func (o *Outbox) described(e End) End {
-	if e.State != Acked {
-		e.Err = o.cfg.Describe(e)
-	}
-	return e
 }
 
 // report makes e known; w is nil if an earlier process accepted the message.

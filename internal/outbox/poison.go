@@ -5,7 +5,6 @@ import (
 
 	"github.com/mooring-mqtt/mooring/internal/session"
 	"github.com/mooring-mqtt/mooring/internal/wire"
-	"github.com/mooring-mqtt/mooring/persistence"
 )
 
 // poison finds the message over which the server ends one connection after the
@@ -41,7 +40,8 @@ func (p *poison) mustWait(g *session.Generation) bool {
 
 // disconnected judges the end of a connection. It returns the candidate and its
 // strikes; 0: there is none.
-func (p *poison) disconnected(g *session.Generation, blamed bool) (seq uint64, id [16]byte, strikes int) {
+func (p *poison) disconnected(g *session.Generation, reason byte) (seq uint64, id [16]byte, strikes int) {
+	blamed := aboutMessage(reason)
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	excused := g.Unstored() > 0 && !(p.g == g && p.alone)
@@ -60,23 +60,6 @@ func (p *poison) disconnected(g *session.Generation, blamed bool) (seq uint64, i
 	}
 	p.strikes++
 	return p.first, p.id, p.strikes
-}
-
-// Disconnected reports the end of a connection, with the reason code of the server's
-// DISCONNECT; 0: there was none. It ends a message that is poison.
-func (o *Outbox) Disconnected(g *session.Generation, reason byte) {
-	o.up.CompareAndSwap(g, nil)
-	seq, id, strikes := o.poison.disconnected(g, aboutMessage(reason))
-	if seq == 0 || strikes < o.cfg.PoisonAttempts {
-		return
-	}
-	var e persistence.Entry
-	if ok, err := o.cfg.Store.Get(seq, &e); err != nil || !ok || e.Released {
-		return // the server has taken it over meanwhile: PUBREC was received
-	}
-	end := o.refused(Poison, reason)
-	end.ID, end.Attempts = id, strikes
-	o.end(seq, end)
 }
 
 // aboutMessage reports whether a DISCONNECT with this reason code can be about a

@@ -1,10 +1,6 @@
 package outbox
 
-import (
-	"sync"
-
-	"github.com/mooring-mqtt/mooring/persistence"
-)
+import "sync"
 
 // streams numbers the messages of each stream.
 type streams struct {
@@ -14,12 +10,29 @@ type streams struct {
 
 // stream is one sequence of numbers.
 type stream struct {
-	mu   sync.Mutex // held from taking a number until it is stored
-	id   uint32     // in the store
-	last uint64
+	mu   sync.Mutex
+	id   uint32 // in the store
+	last uint64 // the last number that was used
 }
 
-// get returns the stream with this name, with the last number in the store.
+// lock returns the stream with this name, for the message that gets its next number.
+func (s *streams) lock(store Store, name string) (*stream, error) {
+	found, err := s.get(store, name)
+	if err == nil {
+		found.mu.Lock()
+	}
+	return found, err
+}
+
+// unlock ends what lock began; used: the number was stored.
+func (s *stream) unlock(used bool) {
+	if used {
+		s.last++
+	}
+	s.mu.Unlock()
+}
+
+// get finds a stream, or continues from the last number in the store.
 func (s *streams) get(store Store, name string) (*stream, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -36,17 +49,4 @@ func (s *streams) get(store Store, name string) (*stream, error) {
 	found := &stream{id: id, last: last}
 	s.byName[name] = found
 	return found, nil
-}
-
-// enqueue numbers d and stores it in one step, so that the order of the numbers is
-// the order of the log and only a stored message uses a number up.
-func (s *stream) enqueue(store Store, d *Draft) (persistence.Ticket, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	d.Message.Stream, d.StreamSeq = s.id, s.last+1
-	ticket, err := d.enqueue(store)
-	if err == nil {
-		s.last++
-	}
-	return ticket, err
 }

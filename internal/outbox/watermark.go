@@ -149,3 +149,12 @@ func (w *watermarks) lower(store Store) error {
 
 // qos returns the QoS of a stored packet.
 func qos(e *persistence.Entry) byte { return e.Packet[0] >> 1 & 3 }
+
+// canExpire reports whether e may end because its time has passed. A message that
+// this process has sent does not: it is resent [MQTT-4.4.0-1] [MQTT-4.3.3-7]. One
+// that an earlier process may have sent expires at QoS 1, where a late message is
+// worse than a lost acknowledgement, and not at QoS 2, where the exchange must be
+// completed.
+func (w *watermarks) canExpire(e *persistence.Entry) bool {
+	return !e.Expires.IsZero() && !e.Released && e.Number > w[e.Priority].sent && !(qos(e) == 2 && w.sentEarlier(e))
+}

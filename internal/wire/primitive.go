@@ -3,6 +3,7 @@ package wire
 import (
 	"bytes"
 	"encoding/binary"
+	"time"
 	"unicode/utf8"
 )
 
@@ -72,3 +73,16 @@ func String(b []byte) (s, rest []byte, ok bool) {
 // ValidString reports whether b may stand in a UTF-8 Encoded String:
 // well-formed, no surrogates [MQTT-1.5.4-1], no U+0000 [MQTT-1.5.4-2].
 func ValidString(b []byte) bool { return utf8.Valid(b) && bytes.IndexByte(b, 0) < 0 }
+
+// Seconds returns d in whole seconds, as MQTT carries it: rounded up, 0 for less than
+// 0, and at most 1<<32 - 1.
+func Seconds(d time.Duration) uint32 {
+	if d <= 0 {
+		return 0
+	}
+	n := d / time.Second
+	if d%time.Second > 0 {
+		n++
+	}
+	return uint32(min(n, 1<<32-1))
+}

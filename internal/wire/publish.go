@@ -3,7 +3,6 @@ package wire
 import (
 	"encoding/binary"
 	"fmt"
-	"time"
 	"unicode/utf8"
 )
 
@@ -307,17 +306,4 @@ func (v PublishView) Decode(topic string) Publish {
 	start := len(bytes)
 	p.Payload = append(bytes, v.Payload...)[start:]
 	return p
-}
-
-// Seconds returns d in whole seconds, as MQTT carries it: rounded up, 0 for less than
-// 0, and at most 1<<32 - 1.
-func Seconds(d time.Duration) uint32 {
-	if d <= 0 {
-		return 0
-	}
-	n := d / time.Second
-	if d%time.Second > 0 {
-		n++
-	}
-	return uint32(min(n, 1<<32-1))
 }

@@ -1,0 +1,155 @@
+package outbox
+
+import (
+	"context"
+	"sync"
+
+	"github.com/mooring-mqtt/mooring/persistence"
+)
+
+// Waiter is where the result of one message can be read and awaited. The zero
+// value is pending. All methods are safe for concurrent use.
+type Waiter struct {
+	mu     sync.Mutex
+	done   chan struct{} // made when somebody waits
+	result Result
+}
+
+// Result is what became of a message.
+type Result struct {
+	State  State
+	Reason byte  // MQTT reason code
+	Err    error // nil if pending or acked
+}
+
+// Done returns a channel that is closed when the result is final.
+func (w *Waiter) Done() <-chan struct{} {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.done == nil {
+		w.done = make(chan struct{})
+		if w.result.State != Pending {
+			close(w.done)
+		}
+	}
+	return w.done
+}
+
+// Result returns the result so far.
+func (w *Waiter) Result() Result {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.result
+}
+
+// Resolve makes r final, unless another result is.
+func (w *Waiter) Resolve(r Result) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.result.State != Pending {
+		return
+	}
+	w.result = r
+	if w.done != nil {
+		close(w.done)
+	}
+}
+
+// End is the end of one message, in the facts that its error is made of.
+type End struct {
+	// ID is zero if it is not known: an earlier process accepted the message, and the
+	// store drops it, or the server completes its QoS 2 exchange.
+	ID     [16]byte
+	State  State
+	Cause  Cause
+	Reason byte   // MQTT reason code
+	Text   string // the server's reason string, with ByServer
+	// Attempts is the number of connections that the server ended, with Poison.
+	Attempts int
+	// Err is the cause until Describe has run: the store's error with StoreFull, a
+	// *DamageError with Damaged. Then it is the application's error.
+	Err error
+
+	stored bool // the store has ended the message itself
+}
+
+// State is what became of a message.
+type State uint8
+
+// The states. A message is Pending until exactly one of the others is final. All but
+// the last are the store's.
+const (
+	Pending      State = 0
+	Acked              = State(persistence.Acked)
+	Refused            = State(persistence.Refused)
+	Expired            = State(persistence.Expired)
+	Dropped            = State(persistence.Dropped)
+	DeadLettered       = State(persistence.DeadLettered)
+	Abandoned    State = 6 // the outbox was closed; the message stays in the store
+)
+
+// Cause is why a message ended with its State.
+type Cause uint8
+
+// The causes.
+const (
+	ByServer    Cause = iota // acknowledged, with Reason
+	ByLimit                  // the server does not accept such a packet, as Reason says
+	Poison                   // the server ended Attempts connections over it, at last with Reason
+	TimePassed               // it expired
+	StoreFull                // dropped to make room, or for lack of it
+	Replaced                 // replaced by a newer message with the same key
+	SessionLost              // its session was lost, and it is not to be sent twice
+	Damaged                  // its record cannot be read
+)
+
+// dropped is the End of a message that the store has dropped.
+func dropped(d persistence.Drop) End {
+	if d.Cause == persistence.Conflated {
+		return End{State: Dropped, Cause: Replaced, stored: true}
+	}
+	return End{State: Dropped, Cause: StoreFull, Err: persistence.ErrFull, stored: true}
+}
+
+// expired is the End of a message whose time has passed.
+func expired(e *persistence.Entry) End { return End{ID: e.ID, State: Expired, Cause: TimePassed} }
+
+// failsInFlight reports whether e fails with the session that it was sent in. policy is
+// for messages that do not choose.
+func failsInFlight(e *persistence.Entry, policy persistence.SessionLostPolicy) bool {
+	if e.OnSessionLost == persistence.AsConfigured {
+		return policy == persistence.FailInFlight
+	}
+	return e.OnSessionLost == persistence.FailInFlight
+}
+
+// sessionLost is the End of a message that fails with its session.
+func sessionLost(id [16]byte) End { return End{ID: id, State: Dropped, Cause: SessionLost} }
+
+// result is what the store records.
+func (e End) result() persistence.Result {
+	return persistence.Result{Kind: persistence.ResultKind(e.State), Reason: e.Reason}
+}
+
+// judged returns what the breaker hears: the error of a message that was sent and
+// refused, nil if it was acknowledged, errNotTried if the End says nothing about
+// the server.
+func (e End) judged() error {
+	switch e.State {
+	case Acked, Refused, DeadLettered:
+		return e.Err
+	}
+	return errNotTried
+}
+
+// described returns e with the application's error.
+func (e End) described(describe func(End) error) End {
+	if e.State != Acked {
+		e.Err = describe(e)
+	}
+	return e
+}
+
+// errNotTried makes the breaker ignore an attempt: it was not made, or the connection
+// ended first. Broken links are the reconnect backoff's business.
+var errNotTried = context.Canceled
