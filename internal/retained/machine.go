@@ -29,6 +29,7 @@ type Machine struct {
 	nonce    string
 	filters  topic.Tree[*subscription]
 	conn     *Connection     // nil: not connected
+	subIDs   bool            // of the last connection: messages may come before Connected
 	marker   bool            // the server has granted the marker's topic
 	queue    []*subscription // to be fetched, in order
 	asking   *subscription   // whose SUBSCRIBE is out
@@ -228,7 +229,7 @@ func (m *Machine) Ended(filter string) {
 
 // Connected begins a connection.
 func (m *Machine) Connected(c Connection) []Action {
-	m.conn = &c
+	m.conn, m.subIDs = &c, c.SubIDs
 	m.marker = m.marker && c.Present
 	for e := range m.filters.All() {
 		s := e.Value

@@ -112,7 +112,7 @@ func (m *Machine) Message(now time.Time, msg Message) (r Route) {
 			s.moved = now
 		}
 		for _, v := range s.views {
-			if from, takes := s.origin(v, msg, brought, m.subIDs()); takes {
+			if from, takes := s.origin(v, msg, brought, m.subIDs); takes {
 				r.To = append(r.To, Delivery{v, from})
 			}
 		}
@@ -123,8 +123,6 @@ func (m *Machine) Message(now time.Time, msg Message) (r Route) {
 	r.ClearRetain = by.live && !m.handlers.RetainAsPublished()
 	return r
 }
-
-func (m *Machine) subIDs() bool { return m.conn != nil && m.conn.SubIDs }
 
 // brought returns which of a subscription's SUBSCRIBEs brought a message, if
 // identifiers tell.
@@ -164,7 +162,7 @@ func (s *subscription) origin(v *View, msg Message, brought Origin, subIDs bool)
 // worse than to deliver it twice.
 func (m *Machine) only(msg Message, by cause) bool {
 	ids := msg.IDs.Views
-	if msg.IDs.Application || len(ids) == 0 && (!by.matched || m.subIDs()) {
+	if msg.IDs.Application || len(ids) == 0 && (!by.matched || m.subIDs) {
 		return false
 	}
 	switch h := m.handlers.Match(msg.Topic); {
