@@ -119,7 +119,7 @@ func (p *puppet) ping(nc net.Conn, d time.Duration) {
 
 func (p *puppet) write(nc net.Conn, b []byte) { _, _ = nc.Write(b) } // a connection that was lost is lost
 
-// TestAFleetIsNeverShownWrong is the presence of 1,000 devices that come, go and
+// TestAFleetIsNeverShownWrong is the presence of 300 devices that come, go and
 // crash for a minute, with the watcher's own link cut again and again: at each
 // moment no device is shown as Online for longer after its end than the server may
 // take to say so (and StaleAfter, or the watcher's own keep alive, where those are
@@ -148,7 +148,7 @@ func TestAFleetIsNeverShownWrong(t *testing.T) {
 						t.Errorf("%s is shown as online %v after its end", topic, time.Since(p.ended))
 					}
 				}
-				for i := range 1000 {
+				for i := range 300 {
 					id := fmt.Sprintf("device-%d", i)
 					topic := "fleet/" + id + "/status"
 					fleet[topic] = &puppet{id: id, topic: topic, dial: b.Dial, rnd: rand.New(rand.NewPCG(uint64(i), 5))}
@@ -215,7 +215,7 @@ func TestAFleetIsNeverShownWrong(t *testing.T) {
 					right[want]++
 				}
 				counts := w.Counts()
-				if counts.Online != right[presence.Online] || counts.Offline != right[presence.Offline] || right[presence.Online] < 100 || right[presence.Offline] < 100 || shown < 10_000 || cuts < 5 {
+				if counts.Online != right[presence.Online] || counts.Offline != right[presence.Offline] || right[presence.Online] < 30 || right[presence.Offline] < 30 || shown < 3_000 || cuts < 5 {
 					t.Errorf("%+v, want %v; shown as online %d times, %d cuts", counts, right, shown, cuts)
 				}
 				t.Logf("%d cuts, %d words, %d superseded, in the end %v", cuts, counts.Words, counts.Superseded, right)
