@@ -202,6 +202,9 @@ func receiver(d *ast.FuncDecl) string {
 	if star, ok := typ.(*ast.StarExpr); ok {
 		typ = star.X
 	}
+	if generic, ok := typ.(*ast.IndexExpr); ok {
+		typ = generic.X
+	}
 	if id, ok := typ.(*ast.Ident); ok {
 		return id.Name
 	}
