@@ -10,18 +10,18 @@ import (
 	"github.com/mooring-mqtt/mooring/persistence"
 )
 
-// Receipt is what became of a message, and when by the store's clock. At is zero
-// while it is pending.
+// Receipt is the outcome of a message, and when it ended, by the store's clock. At is
+// zero while the message is pending.
 type Receipt struct {
 	Outcome Outcome
 	At      time.Time
 }
 
-// Receipt tells what became of the message with this ID: of this process or an
-// earlier one, as far as Store.Options.Retention.MaxReceipts and ReceiptAge reach. It returns
-// false where nothing is known. Of several messages with one ID it tells the
-// newest. Outcome.Err is as in the Delivery, without a reason string of the server
-// and the cause of a drop, which are not kept. It may read the disk. Errors:
+// Receipt returns the outcome of the newest message with this ID, accepted by this
+// process or an earlier one. It returns false if nothing is known: the store keeps
+// outcomes within the limits of Store.Options.Retention (MaxReceipts, ReceiptAge).
+// Outcome.Err is as in the Delivery, but without the server's reason string and the
+// cause of a drop, which are not kept. Receipt may read from the disk. Errors:
 // ErrNoReceipts, and those of the store.
 func (c *Client) Receipt(id MessageID) (Receipt, bool, error) {
 	if c == nil {
@@ -41,36 +41,32 @@ func (c *Client) Receipt(id MessageID) (Receipt, bool, error) {
 	return Receipt{Outcome: restored(id, r.Result), At: r.At}, true, nil
 }
 
-// restored is an outcome as the store has kept it.
+// restored returns the Outcome for a result in the store.
 func restored(id MessageID, stored persistence.Result) Outcome {
-	o := Outcome{Reason: stored.Reason}
-	switch stored.Kind {
-	case persistence.Acked:
-		o.State = Acked
-	case persistence.Refused:
-		o.State, o.Err = Refused, &RefusedError{Code: stored.Reason}
-	case persistence.DeadLettered:
-		o.State, o.Err = DeadLettered, &RefusedError{Code: stored.Reason}
-	case persistence.Expired:
-		o.State, o.Err = Expired, &ExpiredError{ID: id}
-	case persistence.Dropped:
-		o.State, o.Err = Dropped, &DroppedError{ID: id}
+	o := Outcome{State: State(stored.Kind), Reason: stored.Reason}
+	switch o.State {
+	case Refused, DeadLettered:
+		o.Err = &RefusedError{Code: stored.Reason}
+	case Expired:
+		o.Err = &ExpiredError{ID: id}
+	case Dropped:
+		o.Err = &DroppedError{ID: id}
 	}
 	return o
 }
 
-// DeadLetter is a message that was refused and set aside, see Config.Store.DeadLetters.
+// DeadLetter is a refused message that the store keeps, see Config.Store.DeadLetters.
 type DeadLetter struct {
-	Message  Message // as it was published, its ID included
-	Reason   byte    // why: the reason code of the server, or the one that says what it cannot take
+	Message  Message // as published, with its ID
+	Reason   byte    // the server's reason code, or the code for what the server does not accept
 	Accepted time.Time
 
 	seq uint64
 }
 
-// DeadLetters are the messages set aside, by this process or an earlier one, in
-// the order they were accepted. The loop may publish, Discard and Redeliver. An
-// error is the store's, and ends the loop.
+// DeadLetters returns the dead letters of this process and earlier ones, in the order
+// of acceptance. The loop may call Publish, Discard and Redeliver. An error of the store
+// ends the loop.
 func (c *Client) DeadLetters() iter.Seq2[DeadLetter, error] {
 	return func(yield func(DeadLetter, error) bool) {
 		if c == nil {
@@ -96,7 +92,7 @@ func (c *Client) DeadLetters() iter.Seq2[DeadLetter, error] {
 
 func deadLetter(e *persistence.Entry, reason byte) (DeadLetter, error) {
 	d := DeadLetter{Reason: reason, Accepted: e.Accepted, seq: e.Seq}
-	// What is stored has no packet identifier, and as a packet needs one.
+	// A stored packet has no packet identifier. The reader wants one.
 	image := wire.AppendImage(nil, e.Packet, 1, false, wire.Seconds(e.Expires.Sub(e.Accepted)))
 	f, err := wire.NewReader(bytes.NewReader(image), 0).Next()
 	if err != nil {
@@ -112,7 +108,7 @@ func deadLetter(e *persistence.Entry, reason byte) (DeadLetter, error) {
 	return d, nil
 }
 
-// Discard gives a dead letter up for good. One that is gone already is no error.
+// Discard removes a dead letter. It returns nil if the dead letter does not exist.
 func (c *Client) Discard(d DeadLetter) error {
 	if c == nil {
 		return ErrNilClient
@@ -124,9 +120,9 @@ func (c *Client) Discard(d DeadLetter) error {
 	return letters.Discard(d.seq)
 }
 
-// Redeliver publishes a dead letter again, under its ID and with its Expiry from
-// now on, and discards it. A crash between the two leaves both. Errors: those of
-// Publish, and then it stays.
+// Redeliver publishes a dead letter again, with the same ID, and discards it. Its Expiry
+// counts from now. After an error of Publish the dead letter stays. A crash between the
+// two steps leaves both.
 func (c *Client) Redeliver(ctx context.Context, d DeadLetter) (*Delivery, error) {
 	delivery, err := c.Publish(ctx, d.Message)
 	if err != nil {

@@ -7,18 +7,18 @@ import (
 	"github.com/mooring-mqtt/mooring/internal/wire"
 )
 
-// aliases are the Topic Aliases that we use on one connection, with the topic
-// that was used least recently giving way. They are touched by encoders only,
-// so that the order in which they are set is the order on the wire.
+// aliases are the Topic Aliases that the client uses on one connection. A new topic
+// replaces the least recently used one. Only encoders use them, so the order of
+// assignment is the order on the wire.
 //
-// What is stored or sent again on another connection never has one: the log
-// keeps the Topic Name, and each connection begins without [MQTT-3.3.2-7].
+// The log keeps the Topic Name, so a message that is resent on another connection has
+// it; each connection begins without aliases [MQTT-3.3.2-7].
 type aliases struct {
 	max     int // aliases in use at most
 	limit   int // the server's Maximum Packet Size
 	byTopic map[string]*list.Element
 	recent  *list.List // of *alias, the newest first
-	packets []byte     // as they were encoded, with their Topic Names
+	packets []byte     // as encoded, with their Topic Names
 }
 
 type alias struct {
@@ -41,8 +41,8 @@ func newAliases(want uint16, l Limits) *aliases {
 	return &aliases{max: n, limit: limit, byTopic: map[string]*list.Element{}, recent: list.New()}
 }
 
-// Publish sends the PUBLISH packets that encode appends, complete and without
-// Topic Alias, and gives them one where this connection uses them.
+// Publish sends the PUBLISH packets that encode appends, complete and without Topic
+// Alias. If this connection uses aliases, Publish inserts them.
 func (g *Generation) Publish(encode func(dst []byte) []byte) error {
 	a := g.sending
 	if a == nil {
@@ -63,9 +63,9 @@ func (g *Generation) Publish(encode func(dst []byte) []byte) error {
 	})
 }
 
-// append appends one packet, whose topic begins at this byte. A topic that is
-// not longer than the property costs is left alone, and so is one that the
-// property, with the topic beside it for the first time, would make too large.
+// append appends one packet, whose topic begins at this byte. It inserts no alias for a
+// topic that is not longer than the property, nor if the packet with property and topic
+// would be too large.
 func (a *aliases) append(dst, packet []byte, at int) []byte {
 	n := int(binary.BigEndian.Uint16(packet[at:]))
 	if n <= wire.TopicAliasSize {
@@ -82,8 +82,8 @@ func (a *aliases) append(dst, packet []byte, at int) []byte {
 	return wire.AppendAliased(dst, packet, a.take(string(topic)), false)
 }
 
-// take gives a topic an alias: a new one, or that of the topic that was used
-// least recently.
+// take assigns an alias to a topic: a new one, or that of the least recently used
+// topic.
 func (a *aliases) take(topic string) uint16 {
 	if n := a.recent.Len(); n < a.max {
 		number := uint16(n + 1) // never 0 [MQTT-3.3.2-8]

@@ -1,17 +1,13 @@
-// Package session is the protocol state of an MQTT session, both directions:
-// which packet identifier carries which message, how far each QoS 1 and QoS 2
-// exchange has come, how much the peer's Receive Maximum leaves, and in which
-// order acknowledgements go out.
+// Package session is the protocol state of an MQTT session in both directions: the
+// packet identifier of each message, the progress of each QoS 1 and QoS 2 exchange, the
+// room in the Receive Maximum, and the order of acknowledgements.
 //
-// A [Session] outlives connections; a [Generation] is its part that belongs to
-// one of them. Everything that arrives is handed to the generation of the
-// connection it arrived on, so an acknowledgement of an older connection finds
-// an older generation and is dropped. What is unacknowledged is not kept here
-// a second time: the store knows it, and on a new connection the drainer
-// offers it again from the beginning.
+// A [Session] outlives connections; a [Generation] belongs to one connection. Each
+// received packet is passed to the generation of its connection, so acknowledgements of
+// an older connection are dropped. Unacknowledged messages stay in the store: on a new
+// connection the outbox offers them again from the front.
 //
-// Nothing here writes to a connection while holding the session's lock, and
-// nothing that is called on the reader's goroutine waits for the disk or for a
-// peer: acknowledgements are queued and leave through [Session.RunAcks], which
-// syncs the store once for all that owe it.
+// The session's lock is not held while a packet is written. Functions called on the
+// goroutine that reads do not wait for the disk or the server: acknowledgements are
+// queued and sent by [Session.RunAcks], which syncs the store once for all of them.
 package session

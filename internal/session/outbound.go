@@ -9,34 +9,34 @@ import (
 	"github.com/mooring-mqtt/mooring/internal/wire"
 )
 
-// flight is one outbound QoS 1 or 2 message that was sent on this connection
-// and is not acknowledged.
+// flight is an outbound QoS 1 or 2 message that was sent on this connection and is not
+// acknowledged.
 type flight struct {
 	seq      uint64
-	order    uint64 // among all that were sent in this session, by the first time
+	order    uint64 // position among the messages of this session, by first sending
 	qos      byte
-	released bool      // PUBREC came: from here on only PUBREL is sent [MQTT-4.3.3-6]
-	unstored *unstored // not from the store
+	released bool      // PUBREC was received: from now on only PUBREL is sent [MQTT-4.3.3-6]
+	unstored *unstored // nil: a message of the store
 }
 
 // Admission is the answer to an offer.
 type Admission int
 
 const (
-	// Admitted: send it, now.
+	// Admitted: the caller sends the message now.
 	Admitted Admission = iota
-	// Wait: the window is full; Room will be called.
+	// Wait: the window is full. Config.Room will be called.
 	Wait
-	// Taken: the identifier is in use on this connection, so that nothing of its
-	// priority can go; Room will be called.
+	// Taken: the packet identifier is in use on this connection, so no message of its
+	// priority can be sent. Config.Room will be called.
 	Taken
-	// Gone: the connection of this generation is over.
+	// Gone: the connection of this generation has ended.
 	Gone
 )
 
-// Offer asks to send the message with log sequence seq under its PacketID: again
-// or for the first time, which for the window is the same. One slot of the window
-// stays free for unstored messages where the server allows more than one.
+// Offer asks to send the message with log sequence seq under its PacketID, for the
+// first time or again; for the window that is the same. If the window is larger than
+// one, one slot stays free for unstored messages.
 func (g *Generation) Offer(seq uint64, id uint16, qos byte) Admission {
 	s := g.s
 	s.mu.Lock()
@@ -66,7 +66,7 @@ func (g *Generation) offerLocked(id uint16, f flight) Admission {
 	return Admitted
 }
 
-// Free is for how many messages the window has room.
+// Free returns how many messages the window has room for.
 func (g *Generation) Free() int {
 	g.s.mu.Lock()
 	defer g.s.mu.Unlock()
@@ -81,10 +81,10 @@ func (g *Generation) freeLocked() int {
 	return window - len(g.flights)
 }
 
-// OfferReleased asks to go on with a message whose PUBREC came on an earlier
-// connection. Its PUBREL is queued, and leaves when the store is in sync. It waits
-// for no room [MQTT-3.3.4-8], but takes some. To be called in the order of the
-// PUBRECs, which the store knows, before anything is offered [MQTT-4.6.0-4].
+// OfferReleased continues a message whose PUBREC was received on an earlier
+// connection. Its PUBREL is queued and sent when the store is synced. It needs no room
+// in the window [MQTT-3.3.4-8], but takes some. The caller calls it before any Offer,
+// in the order of the PUBRECs, which the store keeps [MQTT-4.6.0-4].
 func (g *Generation) OfferReleased(seq uint64, id uint16) Admission {
 	s := g.s
 	s.mu.Lock()
@@ -96,10 +96,10 @@ func (g *Generation) OfferReleased(seq uint64, id uint16) Admission {
 	return answer
 }
 
-// Unacked returns the log sequences of the messages that this process has sent on
-// earlier connections of the session and that were not offered again on this one,
-// in the order in which they were first sent: they must be sent again in that
-// order [MQTT-4.6.0-1], before anything else.
+// Unacked returns the log sequences of the unacknowledged messages that this process
+// has sent on earlier connections of the session and not offered on this one. They are
+// in the order of first sending: they must be resent in that order [MQTT-4.6.0-1],
+// before other messages.
 func (g *Generation) Unacked() []uint64 {
 	s := g.s
 	s.mu.Lock()
@@ -128,7 +128,7 @@ func (g *Generation) Acknowledged() uint64 {
 	return g.acked
 }
 
-// InFlight is the number of messages sent on this connection and not
+// InFlight returns the number of messages sent on this connection and not
 // acknowledged.
 func (g *Generation) InFlight() int {
 	g.s.mu.Lock()
@@ -136,9 +136,9 @@ func (g *Generation) InFlight() int {
 	return len(g.flights)
 }
 
-// HandleAck takes a PUBACK, PUBREC, PUBREL or PUBCOMP that arrived on this
-// generation's connection. An error is an *wire.Error or the store's: the
-// connection must be closed.
+// HandleAck handles a PUBACK, PUBREC, PUBREL or PUBCOMP received on the connection of
+// this generation. After an error, a *wire.Error or the store's, the caller closes the
+// connection.
 func (g *Generation) HandleAck(a wire.Ack) error {
 	if err := g.flooded(a.Type); err != nil {
 		return err
@@ -176,7 +176,7 @@ func (g *Generation) HandleAck(a wire.Ack) error {
 	s.mu.Unlock()
 	reason := a.Reason
 	if a.Type == wire.PUBCOMP {
-		// 0x92 here says that the server had already finished the exchange.
+		// 0x92 means that the server has already completed the exchange.
 		reason = wire.ReasonSuccess
 	}
 	g.settle(f, reason, a.ReasonString)
@@ -194,8 +194,8 @@ func (g *Generation) pubrec(a wire.Ack) error {
 	f, ok := g.flights[a.PacketID]
 	switch {
 	case !ok:
-		// Not ours, or finished long ago: the server must be told, or it
-		// would wait for a PUBREL for ever.
+		// The exchange is unknown or completed. Without a PUBREL the server would
+		// wait for one indefinitely.
 		s.stats.UnknownAcks++
 		if a.Reason < 0x80 {
 			s.acks.push(queued{g: g, ack: wire.Ack{Type: wire.PUBREL, PacketID: a.PacketID, Reason: wire.ReasonPacketIDNotFound}})
@@ -240,8 +240,9 @@ func (g *Generation) landLocked(id uint16, f flight) {
 	}
 }
 
-// Settled is the number of messages whose final acknowledgement came on this
-// connection. It is to be called by the goroutine that calls HandleAck.
+// Settled returns the number of messages whose final acknowledgement was received on
+// this connection, unstored messages included. Only the goroutine that calls HandleAck
+// may call it.
 func (g *Generation) Settled() uint64 { return g.settled }
 
 func (g *Generation) settle(f flight, reason byte, reasonString []byte) {

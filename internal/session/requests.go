@@ -17,13 +17,13 @@ type request struct {
 	answer byte // the type of packet that answers it
 }
 
-// lost answers that the connection went first. paho's channels have room.
+// lost answers that the connection has ended. paho's channels have room.
 func (r *request) lost() { r.resp <- packets.ControlPacket{} }
 
 // Manager gives paho.Client its session.SessionManager: packet identifiers and
 // answers of SUBSCRIBE and UNSUBSCRIBE, which do not outlive a connection.
-// PUBLISH and its acknowledgements never reach paho. This is the only place
-// that knows paho's interface.
+// PUBLISH and its acknowledgements never reach paho. Only this file uses paho's
+// interface.
 func (s *Session) Manager(connack func(*packets.Connack) error) pahosession.SessionManager {
 	return &manager{s: s, connack: connack}
 }
@@ -34,8 +34,8 @@ type manager struct {
 	gen     *Generation // since CONNACK; Session.mu guards it
 }
 
-// ConAckReceived runs before paho reads the next packet, so the generation
-// stands before the first PUBLISH of a resumed session comes.
+// ConAckReceived runs before paho reads the next packet, so the generation exists
+// before the first PUBLISH of a resumed session is received.
 func (m *manager) ConAckReceived(_ io.Writer, _ *packets.Connect, ca *packets.Connack) error {
 	if err := m.connack(ca); err != nil {
 		return err
@@ -52,7 +52,7 @@ func (m *manager) AddToSession(_ context.Context, p pahosession.Packet, resp cha
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.cur == nil || s.cur != m.gen {
-		return ErrNotConnected // also where a later connection stands
+		return ErrNotConnected // also if a later connection is up
 	}
 	id, ok := s.low.take()
 	if !ok {

@@ -10,24 +10,25 @@ import (
 	"github.com/mooring-mqtt/mooring/internal/wire"
 )
 
-// Store is the part of persistence that the session needs. None of its methods but
-// Sync may wait for the disk.
+// Store is the part of a persistence.Store that the session needs. Only Sync may wait
+// for the disk.
 type Store interface {
-	Release(seq uint64) error // PUBREC seen for the message with this log sequence
+	Release(seq uint64) error // PUBREC was received for the message with this log sequence
 	Seen(id uint16) error     // an inbound QoS 2 message was handled
-	Cleared(id uint16) error  // its PUBREL came
+	Cleared(id uint16) error  // its PUBREL was received
 	SeenIDs() []uint16
-	Sync() error // all recorded before is durable on return
+	Sync() error // everything recorded before is durable on return
 }
 
-// Writer is the connection as the session sees it. Send lets encode append
-// packets to the output buffer and sends it unless another writer is about to.
+// Writer is the part of a connection that the session needs. Send calls encode, which
+// appends packets to the output buffer, and sends the buffer unless another writer is
+// about to send it.
 type Writer interface {
 	Send(encode func(dst []byte) []byte) error
 	Fail(err error) // closes the connection for this reason
 }
 
-// Limits is what the server's CONNACK allows.
+// Limits are the limits in the server's CONNACK.
 type Limits struct {
 	ReceiveMaximum    uint16
 	MaximumPacketSize uint32 // 0: no limit
@@ -53,30 +54,30 @@ func (l *Limits) Check(size int, qos byte, retain bool) (reason byte) {
 	return 0
 }
 
-// Config connects a Session to what surrounds it. All functions are called
-// without the session's lock; Settled and Deliver run on the goroutine that
-// reads the connection and must not block.
+// Config connects a Session to its surroundings. All functions are called without the
+// session's lock. Settled and Deliver run on the goroutine that reads from the
+// connection, and must not block.
 type Config struct {
 	Store Store
 
-	ReceiveMaximum    uint16 // ours, 0 means 65,535
-	TopicAliasMaximum uint16 // ours, 0 means that the server may not use aliases
-	TopicAliases      uint16 // how many of the server's we use, 0 means none
+	ReceiveMaximum    uint16 // of the client; 0: 65,535
+	TopicAliasMaximum uint16 // of the client; 0: the server may not use aliases
+	TopicAliases      uint16 // aliases that the client uses at most, if the server allows them; 0: none
 
 	// Settled reports the final acknowledgement of an outbound message.
 	Settled func(seq uint64, reason byte, reasonString string)
-	// Deliver hands over a received message. in is nil at QoS 0; otherwise
-	// Complete must be called with it once. v is valid only during the call.
+	// Deliver passes a received message on. in is nil at QoS 0; otherwise Complete
+	// must be called with it once. v is valid only during the call.
 	Deliver func(in *Inbound, topic string, v wire.PublishView)
-	// Room reports that the send window has opened.
+	// Room reports that the send window has room again.
 	Room func()
 }
 
 // Session is the state that outlives connections. All methods are safe for
 // concurrent use.
 //
-// Lock order: Session.mu before the store's locks; never held while writing to
-// a connection or calling a function of Config.
+// Lock order: Session.mu before the store's locks. Session.mu is not held while the
+// session writes to a connection or calls a function of Config.
 type Session struct {
 	cfg  Config
 	seed maphash.Seed
@@ -88,10 +89,10 @@ type Session struct {
 	seen     map[uint16]uint64    // QoS 2: handled, PUBREL outstanding; the sum, 0 if an earlier process handled it
 	low      lowIDs               // identifiers of requests and unstored messages
 	requests map[uint16]*request  // SUBSCRIBE and UNSUBSCRIBE on this connection
-	unstored map[uint16]*unstored // messages published past the store
-	unacked  map[uint64]uint64    // sent on earlier connections, not acknowledged: when in the order of sending
-	sends    uint64               // how many messages were sent, without repetitions
-	handling int                  // messages that wait for Complete, of this connection and of earlier ones
+	unstored map[uint16]*unstored // unacknowledged messages that are not in the store
+	unacked  map[uint64]uint64    // sent on earlier connections, not acknowledged: position in the order of sending
+	sends    uint64               // messages sent, without resends
+	handling int                  // messages that wait for Complete, of all connections
 	lost     bool                 // the server has lost the session of which unacked and the store know
 	stats    Stats
 
@@ -100,11 +101,11 @@ type Session struct {
 	acks ackQueue
 }
 
-// Stats counts what went other than planned.
+// Stats counts irregular events.
 type Stats struct {
 	UnknownAcks uint64 // acknowledgements for identifiers not in use
 	StaleAcks   uint64 // acknowledgements or results of an older connection, dropped
-	Redelivered uint64 // messages that came again and were not handled again
+	Redelivered uint64 // messages that were redelivered and not handled again
 }
 
 // New returns a Session that continues from what the store holds.
@@ -128,7 +129,7 @@ func New(cfg Config) *Session {
 	return s
 }
 
-// Generation is the session's part that belongs to one connection.
+// Generation is the part of the session that belongs to one connection.
 type Generation struct {
 	s      *Session
 	w      Writer
@@ -140,12 +141,12 @@ type Generation struct {
 	sending *aliases // nil: none are used; belongs to the encoders
 	settled uint64   // see Settled; belongs to the reader
 
-	// All below is guarded by s.mu.
+	// s.mu guards the following fields.
 	flights map[uint16]flight   // sent, not acknowledged
 	acked   uint64              // stored messages that were acknowledged
 	waiting []*unstored         // to be sent when the window has room
 	order   []*Inbound          // received, in the order their acknowledgements must leave
-	recv    map[uint16]struct{} // identifiers that count against our Receive Maximum
+	recv    map[uint16]struct{} // identifiers that count against the client's Receive Maximum
 	aliases map[uint16]string
 	topics  map[string]string // interned Topic Names
 
@@ -199,18 +200,18 @@ func (s *Session) Unacked() []uint64 {
 	return slices.Sorted(maps.Keys(s.unacked))
 }
 
-// Detach ends g: its connection is gone. Waiting SUBSCRIBE and UNSUBSCRIBE
-// requests are told.
+// Detach ends g: its connection has ended. Requests that wait for SUBACK or UNSUBACK
+// get an error.
 func (s *Session) Detach(g *Generation) {
 	s.mu.Lock()
 	orphans := s.endLocked(g)
 	s.mu.Unlock()
-	for _, tell := range orphans {
-		tell()
+	for _, report := range orphans {
+		report()
 	}
 }
 
-// endLocked ends g if it is current and returns whom to tell about it.
+// endLocked ends g if it is current. It returns functions that report this to requests.
 func (s *Session) endLocked(g *Generation) (orphans []func()) {
 	if g == nil || s.cur != g {
 		return nil

@@ -8,36 +8,36 @@ import (
 	"github.com/mooring-mqtt/mooring/internal/wire"
 )
 
-// unstored is a QoS 1 message that goes past the store, and past the backlog: a
-// birth or a goodbye. It is resent on a resumed session like any other, but
-// does not survive the process.
+// unstored is a QoS 1 message that is not in the store and waits for no other message:
+// a status message. It is resent in a resumed session like any other message, but does
+// not survive the process.
 type unstored struct {
 	id     uint16
 	number uint64 // in the order they were first sent, which resending keeps [MQTT-4.6.0-1]
 	image  []byte
-	sent   bool // it may have left, so the next time it has DUP
+	sent   bool // it may have been sent: the next time it has DUP
 	done   func(reason byte, err error)
 }
 
-// send notes that it leaves now, and reports whether it has DUP.
+// send records that the message is sent now, and reports whether it has DUP.
 func (d *unstored) send() (again bool) {
 	again, d.sent = d.sent, true
 	return again
 }
 
-// PublishUnstored sends a QoS 1 message past the store. image is its encoded
-// PUBLISH, without a Message Expiry Interval; done is called once, with the
-// PUBACK's reason code or with ErrSessionLost, and must not block. After one of
-// this package's errors nothing was sent and done is never called; after an
-// error of the Writer's the message counts as sent, and done is still called.
+// PublishUnstored sends a QoS 1 message that is not in the store. image is its encoded
+// PUBLISH, without a Message Expiry Interval. done is called once, with the reason code
+// of the PUBACK or with ErrSessionLost, and must not block. After an error of this
+// package nothing was sent and done is never called. After an error of the Writer the
+// message counts as sent, and done will be called.
 //
-// A server whose Receive Maximum is 1 has no slot that is kept for unstored messages:
-// one waits for the next acknowledgement then, and goes before anything that is
-// offered. It counts as sent.
+// If the server's Receive Maximum is 1, no slot is kept for unstored messages: one
+// message waits for the next acknowledgement, and is sent before any offered message.
+// It counts as sent.
 //
-// If the newest unstored message that is unacknowledged, resent on this
-// connection, is the same, it stands for this one and done takes the place of
-// its done: births do not pile up over a link that flaps.
+// If the newest unacknowledged unstored message is the same, no second one is sent:
+// done replaces its done. So status messages do not accumulate when connections end
+// quickly.
 func (g *Generation) PublishUnstored(image []byte, done func(reason byte, err error)) error {
 	s := g.s
 	s.mu.Lock()
@@ -91,11 +91,11 @@ func (g *Generation) Unstored() int {
 	return len(g.s.unstored)
 }
 
-// ResendUnstored sends again, with DUP, the unstored messages that an earlier
-// connection left unacknowledged, in their order. Those that the server's
-// Receive Maximum has no room for follow as acknowledgements come. One that this
-// server cannot take ends with the reason code that says so. Called first on a new
-// connection, before anything is offered.
+// ResendUnstored resends, with DUP, the unstored messages that were unacknowledged when
+// earlier connections ended, in their order. Messages for which the server's Receive
+// Maximum has no room follow as acknowledgements are received. A message that this
+// server does not accept ends with the reason code for that. The caller calls it first
+// on a new connection, before any Offer.
 func (g *Generation) ResendUnstored() error {
 	s := g.s
 	s.mu.Lock()
@@ -126,8 +126,8 @@ func (g *Generation) ResendUnstored() error {
 		dup[i] = d.send()
 	}
 	s.mu.Unlock()
-	for _, tell := range refused {
-		tell()
+	for _, report := range refused {
+		report()
 	}
 	for i, d := range list {
 		if err := g.w.Send(func(dst []byte) []byte { return wire.AppendImage(dst, d.image, d.id, dup[i], 0) }); err != nil {
