@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"sync"
+	"sync/atomic"
 
 	"github.com/mooring-mqtt/mooring/internal/callback"
 	"github.com/mooring-mqtt/mooring/internal/inbox"
@@ -34,7 +35,9 @@ type Client struct {
 	router   router
 	subs     *subs.Table
 	views    views
-	status   *status.Publisher
+
+	retainAsPublished atomic.Bool // of any subscription
+	status            *status.Publisher
 }
 
 // New checks cfg, opens the store and returns a client that accepts messages.
@@ -54,9 +57,7 @@ func New(cfg Config) (*Client, error) {
 	c.reports.findings = findings
 	c.subs = subs.New(subs.Config{Report: c.subscriptionResult, NoAnswer: ErrAckTimeout})
 	c.status = c.newStatus()
-	c.views.subs, c.views.router, c.views.markerTopic = c.subs, &c.router, cfg.Presence.MarkerTopic
-	c.views.event = c.event
-	c.views.init()
+	c.views.init(c)
 	if c.store == nil {
 		if err := c.openStore(); err != nil {
 			return nil, err

@@ -3,7 +3,6 @@ package client
 import (
 	"context"
 	"errors"
-	"math"
 	"net"
 	"testing"
 	"testing/synctest"
@@ -27,37 +26,6 @@ func nowhere() net.Conn {
 	nc, _ := net.Pipe()
 	_ = nc.Close()
 	return nc
-}
-
-// Each message is over in its time, whatever stands before it, with nobody to send
-// it to; and its publisher need not wait for a connection to be told.
-func TestMessagesExpireWhileOffline(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		var events recorder
-		c := mustNew(t, testConfig("c", &events, nowhere))
-		forever, long := expiring(t, c, AtLeastOnce, 0), expiring(t, c, ExactlyOnce, time.Hour)
-		start(t, c)
-		short := expiring(t, c, AtLeastOnce, 10*time.Second)
-		began := time.Now()
-		o, err := short.Wait(t.Context())
-		if took := time.Since(began); err == nil || o.State != Expired || took != 10*time.Second {
-			t.Errorf("after %v: %v, %v", took, o, err)
-		}
-		if got := eventsOf[MessageExpired](&events); len(got) != 1 || got[0].ID != short.ID {
-			t.Errorf("MessageExpired events are %v", got)
-		}
-		if o = long.Outcome(); o.State != Pending {
-			t.Errorf("after %v: %v", time.Since(began), o)
-		}
-		o, _ = long.Wait(t.Context())
-		if took := time.Since(began); o.State != Expired || took != time.Hour {
-			t.Errorf("after %v: %v", took, o)
-		}
-		if o = forever.Outcome(); o.State != Pending {
-			t.Errorf("what is of use for ever is %v", o)
-		}
-		wantAccounts(t, c)
-	})
 }
 
 // What is over makes room for what comes.
@@ -119,30 +87,6 @@ func TestWhatWasSentDoesNotExpireWhileOffline(t *testing.T) {
 	})
 }
 
-// What an earlier process has left expires too, however much it is.
-func TestWhatAnEarlierProcessLeftExpires(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		store := persistence.NewMemory(persistence.Options{})
-		cfg := testConfig("c", &recorder{}, nowhere)
-		cfg.Store.Custom = store
-		c := mustNew(t, cfg)
-		const many = 3*512 + 1
-		for range many {
-			expiring(t, c, AtLeastOnce, time.Minute)
-		}
-		expiring(t, c, AtLeastOnce, 0)
-		must(t, c.Close())
-		time.Sleep(time.Hour)
-
-		cfg.Store.Custom = store.Reopen()
-		c = mustStart(t, cfg)
-		synctest.Wait()
-		if got := c.Stats().Store; got.Expired != many || got.Pending != 1 {
-			t.Errorf("%d are expired, %d wait", got.Expired, got.Pending)
-		}
-	})
-}
-
 // What an earlier process may have sent is given up at QoS 1, and at QoS 2 comes
 // again [MQTT-4.3.3-7].
 func TestWhatAnEarlierProcessMayHaveSentExpires(t *testing.T) {
@@ -173,52 +117,6 @@ func TestWhatAnEarlierProcessMayHaveSentExpires(t *testing.T) {
 	})
 }
 
-// Messages that are over one after the other do not keep the drainer walking.
-func TestWalksThroughTheStoreAreFew(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		store := &countedStore{Store: persistence.NewMemory(persistence.Options{})}
-		cfg := testConfig("c", &recorder{}, nowhere)
-		cfg.Store.Custom = store
-		c := mustStart(t, cfg)
-		for i := range 1000 {
-			expiring(t, c, AtLeastOnce, time.Second+time.Duration(i)*time.Millisecond)
-		}
-		time.Sleep(3 * time.Second)
-		synctest.Wait()
-		if got := c.Stats().Store; got.Expired != 1000 {
-			t.Errorf("%d are expired", got.Expired)
-		}
-		if store.ends > 15 {
-			t.Errorf("%d walks", store.ends)
-		}
-		store.ends = 0
-		time.Sleep(time.Hour)
-		if store.ends > 0 {
-			t.Errorf("%d walks through an empty store", store.ends)
-		}
-	})
-}
-
-// An expiry as long as a Duration can be does not keep the drainer walking.
-func TestTheLongestExpiryIsNoneThatIsOver(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		store := &countedStore{Store: persistence.NewMemory(persistence.Options{})}
-		cfg := testConfig("c", &recorder{}, nowhere)
-		cfg.Store.Custom = store
-		c := mustStart(t, cfg)
-		time.Sleep(time.Minute)
-		expiring(t, c, AtLeastOnce, math.MaxInt64)
-		expiring(t, c, AtLeastOnce, time.Second)
-		time.Sleep(time.Minute)
-		synctest.Wait()
-		store.ends = 0
-		time.Sleep(time.Minute)
-		if store.ends > 0 {
-			t.Errorf("%d walks", store.ends)
-		}
-	})
-}
-
 // What was sent in a session that is lost was not sent in the next: it is over there
 // in its time, also where the window is full before its turn comes.
 func TestWhatWasSentInALostSessionExpires(t *testing.T) {
@@ -244,38 +142,6 @@ func TestWhatWasSentInALostSessionExpires(t *testing.T) {
 		time.Sleep(time.Minute)
 		if o := d.Outcome(); o.State != Expired {
 			t.Errorf("in the new session, after its time, it is %v", o)
-		}
-	})
-}
-
-// countedStore counts how often Next comes to the end.
-type countedStore struct {
-	persistence.Store
-	ends int
-}
-
-func (s *countedStore) Next(c *persistence.Cursor, e *persistence.Entry) (bool, error) {
-	ok, err := s.Store.Next(c, e)
-	if !ok {
-		s.ends++
-	}
-	return ok, err
-}
-
-// A MaxAge of the longest time there is is none that is over at once.
-func TestAMaxAgeForEver(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		store := &countedStore{Store: persistence.NewMemory(persistence.Options{Limits: persistence.Limits{MaxAge: math.MaxInt64}})}
-		cfg := testConfig("c", &recorder{}, nowhere)
-		cfg.Store.Custom = store
-		c := mustStart(t, cfg)
-		time.Sleep(time.Second)
-		expiring(t, c, AtLeastOnce, 0)
-		expiring(t, c, AtLeastOnce, time.Second) // its end begins a walk
-		time.Sleep(time.Hour)
-		synctest.Wait()
-		if store.ends > 3 {
-			t.Errorf("%d walks", store.ends)
 		}
 	})
 }

@@ -69,12 +69,7 @@ func (v *view) begin(ctx, ending context.Context, uses viewUses, use retained.Vi
 	if err := ctx.Err(); err != nil {
 		return context.Cause(ctx)
 	}
-	if ending.Err() != nil {
-		return ErrClosed
-	}
-	if use.Silence == 0 {
-		use.Silence = time.Second
-	}
+	def(&use.Silence, time.Second)
 	v.uses, v.use = uses, use
 	if err := uses.open(&v.use); err != nil {
 		return err

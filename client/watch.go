@@ -3,6 +3,7 @@ package client
 import (
 	"context"
 	"iter"
+	"runtime/debug"
 	"sync"
 	"time"
 
@@ -123,10 +124,12 @@ func recovered(parse func(string, []byte) (presence.Status, error)) func(string,
 		return nil
 	}
 	return func(topic string, payload []byte) (s presence.Status, err error) {
-		if p := callback.Try(func() { s, err = parse(topic, payload) }); p != nil {
-			err = p
-		}
-		return s, err
+		defer func() {
+			if v := recover(); v != nil {
+				err = &PanicError{Value: v, Stack: debug.Stack()}
+			}
+		}()
+		return parse(topic, payload)
 	}
 }
 

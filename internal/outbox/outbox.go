@@ -9,7 +9,6 @@ import (
 	"github.com/mooring-mqtt/mooring/internal/notify"
 	"github.com/mooring-mqtt/mooring/internal/session"
 	"github.com/mooring-mqtt/mooring/persistence"
-	"github.com/mooring-mqtt/mooring/reliability"
 )
 
 // Outbox delivers accepted messages. Add, Connected, Disconnected, Acknowledged and
@@ -185,30 +184,16 @@ func (o *Outbox) Damaged(seq uint64, err error) {
 	o.end(seq, End{State: Dropped, Cause: Damaged, Err: err, stored: true})
 }
 
-const (
-	batchBytes = 32 << 10 // what is handed to the connection at a time
-)
-
-// verdict is what becomes of a message that the send loop looks at.
-type verdict int
+// verdict is what becomes of a message that the send loop looks at: an answer of the
+// session, or gone.
+type verdict = session.Admission
 
 const (
-	passed  verdict = iota // it is sent, or has ended
-	held                   // it has to wait, with all of its priority
-	stopped                // nothing can be sent now
-	gone                   // it has ended since it was read
+	passed          = session.Admitted // it is sent, or has ended
+	held            = session.Taken    // it has to wait, with all of its priority
+	stopped         = session.Wait     // nothing can be sent now
+	gone    verdict = -1               // it has ended since it was read
 )
-
-// admitted is the verdict for an answer of the session.
-func admitted(a session.Admission) verdict {
-	switch a {
-	case session.Admitted:
-		return passed
-	case session.Taken:
-		return held
-	}
-	return stopped
-}
 
 // refused is the End of a message that the server refuses.
 func (o *Outbox) refused(cause Cause, reason byte) End {
@@ -217,15 +202,6 @@ func (o *Outbox) refused(cause Cause, reason byte) End {
 		state = DeadLettered
 	}
 	return End{State: state, Cause: cause, Reason: reason}
-}
-
-// awaitBreaker lets the send loop look again when the breaker allows an attempt. If
-// all trials of a half-open breaker are taken, their acknowledgements wake it.
-func (o *Outbox) awaitBreaker(err error) {
-	var open *reliability.OpenError
-	if errors.As(err, &open) && open.RetryAfter > 0 {
-		o.retry.Reset(open.RetryAfter)
-	}
 }
 
 // storeFailed leaves the store alone for a while.

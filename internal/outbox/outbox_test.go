@@ -25,6 +25,7 @@ type hooked struct {
 	marking  func()                          // before SetSent
 	reading  func(*persistence.Cursor) error // before Next
 	reset    func() error                    // before ResetSession
+	end      func()                          // after Next, at the end of the log
 	syncs    int
 }
 
@@ -49,7 +50,11 @@ func (s *hooked) Next(c *persistence.Cursor, e *persistence.Entry) (bool, error)
 			return false, err
 		}
 	}
-	return s.Memory.Next(c, e)
+	ok, err := s.Memory.Next(c, e)
+	if !ok && s.end != nil {
+		s.end()
+	}
+	return ok, err
 }
 
 func (s *hooked) ResetSession(owner string) error {

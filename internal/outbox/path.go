@@ -2,15 +2,19 @@ package outbox
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"github.com/mooring-mqtt/mooring/internal/safe"
 	"github.com/mooring-mqtt/mooring/internal/session"
 	"github.com/mooring-mqtt/mooring/internal/wire"
 	"github.com/mooring-mqtt/mooring/persistence"
+	"github.com/mooring-mqtt/mooring/reliability"
 )
 
 // This file is the path of a message, from top to bottom.
+
+const batchBytes = 32 << 10 // what is handed to the connection at a time
 
 // Add stores a message and returns when it is durable under the store's sync policy.
 // w gets its result. After an error nothing was accepted, unless the store failed
@@ -161,24 +165,23 @@ func (o *Outbox) ready() *session.Generation {
 // when there is nothing to do until the next wake.
 func (o *Outbox) sendBatch(g *session.Generation) (more bool) {
 	o.batch = o.batch[:0]
-	before := o.sent.sent()
-	for v := passed; v != stopped && len(o.batch) < batchBytes; {
+	before := o.sent
+	for more = true; more && len(o.batch) < batchBytes; {
 		ok, err := o.cursor.next(o.cfg.Store)
 		if err != nil {
 			o.storeFailed(err)
-			break
 		}
 		if !ok {
+			more = false
 			break
 		}
-		switch v = o.offer(g); v {
+		switch o.offer(g) {
 		case passed, gone:
 			o.cursor.pass()
-			more = len(o.batch) >= batchBytes
 		case held:
-			if !o.cursor.hold() {
-				v = stopped
-			}
+			more = o.cursor.hold()
+		default:
+			more = false
 		}
 	}
 	if len(o.batch) == 0 {
@@ -190,7 +193,7 @@ func (o *Outbox) sendBatch(g *session.Generation) (more bool) {
 		return append(dst, o.batch...)
 	})
 	if !handed {
-		o.sent.takeBack(before) // the connection had ended: none of it was sent
+		o.sent = before // the connection had ended: none of it was sent
 	}
 	return err == nil && more
 }
@@ -206,7 +209,7 @@ func (o *Outbox) offer(g *session.Generation) verdict {
 	}
 	id := session.PacketID(uint8(e.Priority), e.Number)
 	if e.Released {
-		return admitted(g.OfferReleased(e.Seq, id))
+		return g.OfferReleased(e.Seq, id)
 	}
 	dup := o.sent.maybeSent(e)
 	var left time.Duration
@@ -228,13 +231,16 @@ func (o *Outbox) offer(g *session.Generation) verdict {
 		return passed
 	}
 	judge, err := o.cfg.Breaker.Allow()
-	if err != nil {
-		o.awaitBreaker(err)
+	if err != nil { // if all trials are taken, their acknowledgements wake the send loop
+		var open *reliability.OpenError
+		if errors.As(err, &open) && open.RetryAfter > 0 {
+			o.retry.Reset(open.RetryAfter)
+		}
 		return stopped
 	}
 	v := o.persist(g, w)
 	if v == passed {
-		v = admitted(g.Offer(e.Seq, id, qos(e)))
+		v = g.Offer(e.Seq, id, qos(e))
 	}
 	if v != passed {
 		judge(errNotTried)

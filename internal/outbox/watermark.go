@@ -118,21 +118,6 @@ func (w *watermark) identifierFree(store Store, e *persistence.Entry) (bool, err
 	return true, nil
 }
 
-// sent returns what was sent of each priority, by this process.
-func (w *watermarks) sent() (numbers [persistence.Priorities]uint64) {
-	for p := range w {
-		numbers[p] = w[p].sent
-	}
-	return numbers
-}
-
-// takeBack sets what was sent to an earlier value.
-func (w *watermarks) takeBack(numbers [persistence.Priorities]uint64) {
-	for p := range w {
-		w[p].sent = numbers[p]
-	}
-}
-
 // lower returns the store's watermark to what was sent, when nothing more will be:
 // the next process then sends the rest without DUP [MQTT-3.3.1-3].
 func (w *watermarks) lower(store Store) error {

@@ -5,10 +5,10 @@ import (
 	"slices"
 )
 
-// DeadLetters are the dead letters that are kept.
+// DeadLetters are the dead letters that are kept, by sequence.
 type DeadLetters struct {
-	Bytes int64        // of their packets
-	List  []DeadLetter // by sequence
+	Bytes int64 // their packets
+	list  []DeadLetter
 }
 
 // DeadLetter is a message whose result is DeadLettered.
@@ -17,10 +17,19 @@ type DeadLetter struct {
 	Reason uint8
 }
 
+// Len returns the number of dead letters.
+func (d *DeadLetters) Len() int { return len(d.list) }
+
+// List returns the dead letters, ascending.
+func (d *DeadLetters) List() []DeadLetter { return slices.Clone(d.list) }
+
+// Oldest returns the sequence of the first dead letter.
+func (d *DeadLetters) Oldest() uint64 { return d.list[0].Seq }
+
 // Reason returns the reason code of a dead letter, or 0.
 func (d *DeadLetters) Reason(seq uint64) uint8 {
 	if i, known := d.find(seq); known {
-		return d.List[i].Reason
+		return d.list[i].Reason
 	}
 	return 0
 }
@@ -28,7 +37,7 @@ func (d *DeadLetters) Reason(seq uint64) uint8 {
 // Add adds a dead letter with a packet of this size.
 func (d *DeadLetters) Add(seq uint64, size int, reason uint8) {
 	if i, known := d.find(seq); !known {
-		d.List = slices.Insert(d.List, i, DeadLetter{seq, reason})
+		d.list = slices.Insert(d.list, i, DeadLetter{seq, reason})
 	}
 	d.Bytes += int64(size)
 }
@@ -37,13 +46,13 @@ func (d *DeadLetters) Add(seq uint64, size int, reason uint8) {
 func (d *DeadLetters) Remove(seq uint64, size int) {
 	switch i, known := d.find(seq); {
 	case known && i == 0: // the usual one, without moving all others
-		d.List = d.List[1:]
+		d.list = d.list[1:]
 	case known:
-		d.List = slices.Delete(d.List, i, i+1)
+		d.list = slices.Delete(d.list, i, i+1)
 	}
 	d.Bytes -= int64(size)
 }
 
 func (d *DeadLetters) find(seq uint64) (int, bool) {
-	return slices.BinarySearchFunc(d.List, seq, func(e DeadLetter, seq uint64) int { return cmp.Compare(e.Seq, seq) })
+	return slices.BinarySearchFunc(d.list, seq, func(e DeadLetter, seq uint64) int { return cmp.Compare(e.Seq, seq) })
 }
