@@ -81,13 +81,12 @@ func (m *Machine) Message(now time.Time, msg Message) (r Route) {
 	clear(m.deliveries)
 	r.To = m.deliveries[:0]
 	var by cause
-	known, mayBeShared := 0, false
+	known := 0
 	m.matched = m.filters.Match(msg.Topic, m.matched[:0])
 	for _, e := range m.matched {
 		s := e.Value
 		brought := s.brought(msg.IDs.Views)
 		by.matched = true
-		mayBeShared = mayBeShared || s.shared
 		for _, id := range msg.IDs.Views {
 			switch id &^ 1 {
 			case s.id:
@@ -118,7 +117,7 @@ func (m *Machine) Message(now time.Time, msg Message) (r Route) {
 		}
 	}
 	m.deliveries = r.To
-	by.shared = by.shared || mayBeShared && known < len(msg.IDs.Views) // of an earlier process
+	by.shared = by.shared || known < len(msg.IDs.Views) // an earlier process may have shared it
 	r.Only = m.only(msg, by)
 	r.ClearRetain = by.live && !m.handlers.RetainAsPublished()
 	return r

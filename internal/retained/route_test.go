@@ -64,7 +64,7 @@ func TestMachine_RoutesMessages(t *testing.T) {
 		{"retained, for two views", handled, ids(fill, gone+1), true, false, filling, false, "fill"},
 		{"before the SUBSCRIBE", identified, nil, false, false, filling, false, "past"},
 		{"of the subscription before", handled, ids(gone), false, false, following, false, ""},
-		{"of the shared subscription of an earlier process", identified, ids(gone), false, true, filling, false, "past"},
+		{"of a subscription of an earlier process, which the application may have shared", identified, ids(gone), false, false, filling, false, "past"},
 		{"to be fetched again", identified, ids(live), false, false, due, true, "past"},
 		{"ending", handled, ids(live), false, false, ending, false, ""},
 	} {

@@ -98,7 +98,7 @@ func (t *Table) next(ready bool) (batch []*request, caughtUp bool) {
 		caughtUp = best > application
 	}
 	for _, r := range batch {
-		r.had, r.e.has = r.e.has, true
+		r.had, r.e.has, r.e.out = r.e.has, true, true
 		r.waiting, r.e.waiting = r.e.waiting, nil
 	}
 	t.urgent = slices.DeleteFunc(t.urgent, func(e *entry) bool { return len(e.waiting) == 0 })
@@ -227,6 +227,7 @@ func (t *Table) done(r *request, granted byte, err error) (report []Result) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	e, w := r.e, r.e.want[r.owner]
+	e.out = false
 	isWaited := slices.ContainsFunc(r.waiting, func(w *Request) bool { return !w.left })
 	result := Result{Owner: r.owner, Want: r.want, Err: err, Granted: granted, Ended: r.endsOther}
 	current := w != nil && w.number == r.includes[r.owner]

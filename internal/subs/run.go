@@ -119,7 +119,7 @@ func (t *Table) unanswered(r *request) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	r.e.waiting = append(r.e.waiting, r.waiting...)
-	r.e.parked, r.e.identified, r.e.served = true, false, [owners]uint64{}
+	r.e.out, r.e.parked, r.e.identified, r.e.served = false, true, false, [owners]uint64{}
 }
 
 func subscribe(batch []*request) *paho.Subscribe {

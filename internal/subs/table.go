@@ -54,6 +54,7 @@ type entry struct {
 	// Identifier; identified: it has one at the server.
 	identify, identified bool
 	waiting              []*Request // callers that wait for the next answer
+	out                  bool       // a request is without an answer
 	viewEnds             bool       // the end of a view is to be reported
 	parked               bool       // nothing is asked on this connection: every caller has given up waiting for the answer
 }
@@ -133,7 +134,7 @@ func (t *Table) Remove(o Owner, filter string) (ended bool) {
 		return true
 	}
 	t.dropLocked(e.Value, o)
-	ended = !e.Value.has || e.Value.served[o] == 0 && e.Value.wanted()
+	ended = !e.Value.has || e.Value.served[o] == 0 && e.Value.wanted() && !e.Value.out
 	e.Value.viewEnds = e.Value.viewEnds || o == View && !ended
 	return ended
 }

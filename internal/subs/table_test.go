@@ -347,6 +347,19 @@ func TestTable_EndsAViewWhoseRequestIsOut(t *testing.T) {
 	s.want("-a")
 	s.results("3 a granted 0", "3 a ended")
 
+	// Also where the application shares the filter: until it has its subscription back,
+	// its messages come with the view's identifier.
+	s.table.Subscribe(Want{Filter: "c"})
+	s.want("c q0 rh0")
+	s.table.Set(View, Want{Filter: "c", ID: ViewID})
+	batch, _ = s.table.next(true)
+	if s.table.Remove(View, "c") {
+		t.Error("ended, although the SUBSCRIBE is out")
+	}
+	s.report = s.table.done(batch[0], 0, nil)
+	s.want("c q0 rh2 id200000001")
+	s.results("3 c granted 0", "3 c ended")
+
 	// What the application cannot get back stays as it is.
 	s.table.Subscribe(Want{Filter: "b"})
 	s.table.Set(View, Want{Filter: "b", ID: ViewID})
