@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"sync"
-	"sync/atomic"
 
 	"github.com/mooring-mqtt/mooring/internal/callback"
 	"github.com/mooring-mqtt/mooring/internal/inbox"
@@ -35,9 +34,7 @@ type Client struct {
 	router   router
 	subs     *subs.Table
 	views    views
-
-	retainAsPublished atomic.Bool // of any subscription
-	status            *status.Publisher
+	status   *status.Publisher
 }
 
 // New checks cfg, opens the store and returns a client that accepts messages.
@@ -57,7 +54,9 @@ func New(cfg Config) (*Client, error) {
 	c.reports.findings = findings
 	c.subs = subs.New(subs.Config{Report: c.subscriptionResult, NoAnswer: ErrAckTimeout})
 	c.status = c.newStatus()
-	c.views.init(c)
+	c.views.subs, c.views.router, c.views.markerTopic = c.subs, &c.router, cfg.Presence.MarkerTopic
+	c.views.event = c.event
+	c.views.init()
 	if c.store == nil {
 		if err := c.openStore(); err != nil {
 			return nil, err

@@ -108,7 +108,7 @@ func (c linkObserver) Connected(up *link.Up) {
 	c.subs.Attach(up)
 	var using sync.WaitGroup
 	c.run(&using, func() {
-		c.views.connected(up)
+		c.views.connected(up, c.ClientID())
 		c.subs.Run(ctx, up)
 		c.views.disconnected()
 	})

@@ -122,7 +122,7 @@ func (c *Client) position(m *Message) (stream string, epoch, seq uint64) {
 // stored reports whether the server sent m, out of its retained messages, for a new
 // subscription. Such a message is the state of its topic: it is neither a duplicate nor
 // late. With RetainAsPublished the flag does not tell.
-func (c *Client) stored(m *Message) bool { return m.Retain && !c.retainAsPublished.Load() }
+func (c *Client) stored(m *Message) bool { return m.Retain && !c.subs.RetainAsPublished() }
 
 // keyOf calls a function of the application that returns a key. A panic is reported, and
 // the key is then instead.

@@ -6,6 +6,7 @@ import (
 	"sync/atomic"
 
 	"github.com/mooring-mqtt/mooring/internal/outbox"
+	"github.com/mooring-mqtt/mooring/internal/subs"
 	"github.com/mooring-mqtt/mooring/persistence"
 )
 
@@ -51,6 +52,30 @@ func (c *Client) storeFailed(err error) {
 	c.reports.storeFailures.Add(1)
 	c.cfg.Logger.Error("store failed", "error", err)
 	c.event(StoreFailed{Err: err})
+}
+
+// subscriptionResult takes what became of a subscription that no caller waits for.
+func (c *Client) subscriptionResult(r subs.Result) {
+	switch r.Owner {
+	case subs.Application:
+		c.subscriptionFailed(r)
+	case subs.Status:
+		// An end that is refused only leaves messages that come twice.
+		if !r.Ended && c.status.Subscribed(r.Err == nil) {
+			c.event(StatusFailed{Err: &StatusSubscriptionError{Err: refusedError(r.Err)}})
+		}
+	default:
+		if r.Ended {
+			c.subscriptionFailed(r)
+		}
+		c.views.result(r)
+	}
+}
+
+func (c *Client) subscriptionFailed(r subs.Result) {
+	if r.Err != nil {
+		c.event(SubscriptionFailed{Filter: r.Want.Filter, Err: refusedError(r.Err)})
+	}
 }
 
 // logFindings tells the program's log what Lint found.

@@ -163,7 +163,7 @@ func TestFetchLeavesTheProgramsSubscriptionsAlone(t *testing.T) {
 					}
 					synctest.Wait()
 					got := slices.Compact(in.payloads())
-					rap := len(options) > 0 && r.c.retainAsPublished.Load()
+					rap := len(options) > 0 && r.c.subs.RetainAsPublished()
 					if !rap && !slices.Equal(got, []string{"x", "0", "1", "2"}) {
 						t.Errorf("the handler saw %q", got)
 					}

@@ -94,9 +94,6 @@ func (c *Client) Subscribe(ctx context.Context, filter string, qos QoS, h Handle
 	if c.life.ending.Err() != nil {
 		return ErrClosed
 	}
-	if s.Want.RetainAsPublished {
-		c.retainAsPublished.Store(true)
-	}
 	return refusedError(c.subs.Subscribe(s.Want).Wait(ctx))
 }
 
@@ -115,28 +112,4 @@ func (c *Client) Unsubscribe(ctx context.Context, filter string) error {
 		return ErrClosed
 	}
 	return refusedError(c.subs.Unsubscribe(filter).Wait(ctx))
-}
-
-// subscriptionResult takes what became of a subscription that no caller waits for.
-func (c *Client) subscriptionResult(r subs.Result) {
-	switch r.Owner {
-	case subs.Application:
-		c.subscriptionFailed(r)
-	case subs.Status:
-		// An end that is refused only leaves messages that come twice.
-		if !r.Ended && c.status.Subscribed(r.Err == nil) {
-			c.event(StatusFailed{Err: &StatusSubscriptionError{Err: refusedError(r.Err)}})
-		}
-	default:
-		if r.Ended {
-			c.subscriptionFailed(r)
-		}
-		c.views.result(r)
-	}
-}
-
-func (c *Client) subscriptionFailed(r subs.Result) {
-	if r.Err != nil {
-		c.event(SubscriptionFailed{Filter: r.Want.Filter, Err: refusedError(r.Err)})
-	}
 }

@@ -85,7 +85,7 @@ func TestASubscribeThatCannotBeChangesNothing(t *testing.T) {
 		if n, m := len(have.messages()), len(other.messages()); n != 2 || m != 0 {
 			t.Errorf("the handlers were called %d and %d times", n, m)
 		}
-		if c.retainAsPublished.Load() {
+		if c.subs.RetainAsPublished() {
 			t.Error("Retain As Published is taken for asked for")
 		}
 		p.quiet()

@@ -69,7 +69,12 @@ func (v *view) begin(ctx, ending context.Context, uses viewUses, use retained.Vi
 	if err := ctx.Err(); err != nil {
 		return context.Cause(ctx)
 	}
-	def(&use.Silence, time.Second)
+	if ending.Err() != nil {
+		return ErrClosed
+	}
+	if use.Silence == 0 {
+		use.Silence = time.Second
+	}
 	v.uses, v.use = uses, use
 	if err := uses.open(&v.use); err != nil {
 		return err

@@ -18,16 +18,19 @@ import (
 // views runs the state machine of the internal subscriptions: it gives it events, and
 // performs its actions.
 type views struct {
-	c    *Client
-	used atomic.Bool // a view was ever added: without, a message costs one load
+	subs        *subs.Table
+	router      *router
+	markerTopic string // Config.Presence.MarkerTopic
+	event       func(Event)
+	used        atomic.Bool // a view was ever opened: without, a message costs one load
 
 	mu      sync.Mutex // held while users are called, so that they get everything in order
 	machine *retained.Machine
 	up      *link.Up // nil: not connected
-	marker  string   // topic of the marker, whether it can be used on this connection or not
-	alarm   alarm
-	closed  bool           // no view may be opened any more
-	opened  sync.WaitGroup // views
+	marker  string   // topic of the marker on this connection; empty: none is published
+	alarm   alarm    // of the machine's deadline
+	closed  bool     // no view may be opened any more
+	opened  sync.WaitGroup
 	calls   sync.WaitGroup // goroutines that call functions of the application
 }
 
@@ -42,86 +45,85 @@ type viewUser interface {
 	finish()                         // the view is closed
 }
 
-func (v *views) init(c *Client) {
-	v.c = c
-	v.machine = retained.New(handlers{c}, rand.Uint32(), NewMessageID().String())
-}
-
-// markerTopic is Config.Presence.MarkerTopic, or a topic with the ClientID; empty: no
-// marker can be published on this connection.
-func (v *views) markerTopic(up *link.Up) string {
-	topic := v.c.cfg.Presence.MarkerTopic
-	if topic == "" {
-		topic = "mooring/marker/" + strings.NewReplacer("+", "_", "#", "_", "/", "_").Replace(v.c.ClientID())
-	}
-	// At QoS 0 the server would not report that it refuses the marker.
-	if topic == NoMarker || len(topic) > wire.MaxString || up.Gen.Limits.MaximumQoS < 1 {
-		return ""
-	}
-	return topic
+// init prepares views whose other fields are set.
+func (v *views) init() {
+	v.machine = retained.New(application{v.subs, v.router}, rand.Uint32(), NewMessageID().String())
 }
 
 // connected begins a connection.
-func (v *views) connected(up *link.Up) {
-	v.step(func(m *retained.Machine, _ time.Time) []retained.Action {
-		conn := retained.Connection{Present: up.Gen.Present, SubIDs: up.Gen.Limits.SubIDAvailable, Marker: v.markerTopic(up)}
-		if !up.Gen.Limits.RetainAvailable {
-			conn.Unavailable = &RefusedError{Code: wire.ReasonRetainNotSupported, Reason: "the server has no retained messages"}
-		}
-		if v.up = up; conn.Marker != "" {
-			v.marker = conn.Marker
-		}
-		v.wantMarkerLocked()
-		return m.Connected(conn)
-	})
+func (v *views) connected(up *link.Up, clientID string) {
+	v.mu.Lock()
+	v.up, v.marker = up, v.markerTopic
+	if v.marker == "" {
+		v.marker = "mooring/marker/" + strings.NewReplacer("+", "_", "#", "_", "/", "_").Replace(clientID)
+	}
+	l := up.Gen.Limits
+	if v.marker == NoMarker || len(v.marker) > wire.MaxString || l.MaximumQoS < 1 { // at QoS 0 a refusal would not be reported
+		v.marker = ""
+	}
+	conn := retained.Connection{Present: up.Gen.Present, SubIDs: l.SubIDAvailable, Marker: v.marker}
+	if !l.RetainAvailable {
+		conn.Unavailable = &RefusedError{Code: wire.ReasonRetainNotSupported, Reason: "the server has no retained messages"}
+	}
+	v.wantMarkerLocked()
+	v.unlock(v.machine.Connected(conn))
 }
 
 // wantMarkerLocked subscribes to the marker's topic: at QoS 0, so that the marker is
-// queued with what is fetched, or at QoS 1, behind what the session has kept where no
+// queued with what is fetched, or at QoS 1, after what the session has kept, if no
 // identifier tells that from new messages.
 func (v *views) wantMarkerLocked() {
-	if !v.used.Load() || v.up == nil || v.markerTopic(v.up) == "" {
-		return
+	if v.up != nil && v.marker != "" && v.used.Load() {
+		w := subs.Want{Filter: v.marker, RetainHandling: 2, ID: subs.MarkerID}
+		if !v.up.Gen.Limits.SubIDAvailable {
+			w.QoS = 1
+		}
+		v.subs.Set(subs.Marker, w)
 	}
-	w := subs.Want{Filter: v.marker, RetainHandling: 2, ID: subs.MarkerID}
-	if !v.up.Gen.Limits.SubIDAvailable {
-		w.QoS = 1
-	}
-	v.c.subs.Set(subs.Marker, w)
 }
 
-// disconnected ends it.
+// disconnected ends the connection.
 func (v *views) disconnected() {
-	v.step(func(m *retained.Machine, _ time.Time) []retained.Action { return m.Disconnected() })
+	v.mu.Lock()
+	v.unlock(v.machine.Disconnected())
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	v.up = nil
 }
 
 // open begins to use a filter.
-func (v *views) open(use *retained.View) (err error) {
-	v.step(func(m *retained.Machine, _ time.Time) (actions []retained.Action) {
-		if v.closed || v.c.life.ending.Err() != nil {
-			err = ErrClosed
-			return nil
-		}
-		v.used.Store(true)
-		v.wantMarkerLocked()
-		if actions, err = m.Add(use); err != nil {
-			err = ErrTooManyFilters
-			return nil
-		}
-		v.opened.Add(1)
-		return actions
-	})
-	return err
+func (v *views) open(use *retained.View) error {
+	v.mu.Lock()
+	if v.closed {
+		v.mu.Unlock()
+		return ErrClosed
+	}
+	v.used.Store(true)
+	v.wantMarkerLocked()
+	actions, err := v.machine.Add(use)
+	if err != nil {
+		v.mu.Unlock()
+		return ErrTooManyFilters
+	}
+	v.opened.Add(1)
+	v.unlock(actions)
+	return nil
 }
 
 // close ends the use of a filter.
 func (v *views) close(use *retained.View) {
 	defer v.opened.Done()
-	v.step(func(m *retained.Machine, _ time.Time) []retained.Action { return m.Remove(use) })
+	v.mu.Lock()
+	v.unlock(v.machine.Remove(use))
 	use.User.(viewUser).finish()
+}
+
+// end waits until all views have been closed, which the end of the client begins.
+func (v *views) end() {
+	v.mu.Lock()
+	v.closed = true
+	v.mu.Unlock()
+	v.opened.Wait()
 }
 
 // call runs a function that calls functions of the application.
@@ -131,14 +133,6 @@ func (v *views) call(f func()) {
 	if !v.closed {
 		v.calls.Go(f)
 	}
-}
-
-// end waits until all views have been closed, which the end of the client begins.
-func (v *views) end() {
-	v.mu.Lock()
-	v.closed = true
-	v.mu.Unlock()
-	v.opened.Wait()
 }
 
 // awaitCalls waits for the functions of call, after end, for at most limit.
@@ -156,88 +150,88 @@ func (v *views) awaitCalls(limit time.Duration) {
 
 // result takes what became of a view's or the marker's subscription.
 func (v *views) result(r subs.Result) {
-	filter := r.Want.Filter
-	v.step(func(m *retained.Machine, now time.Time) []retained.Action {
-		switch {
-		case r.Owner == subs.Marker:
-			m.MarkerSubscribed(r.Err == nil)
-		case r.Ended:
-			m.Ended(filter)
-		case r.Displaced:
-			return m.Displaced(filter)
-		case r.Err != nil:
-			return m.Denied(filter, r.Want.ID, refusedError(r.Err))
-		default:
-			return m.Subscribed(now, filter, r.Want.ID)
-		}
-		return nil
-	})
+	v.mu.Lock()
+	var actions []retained.Action
+	switch filter := r.Want.Filter; {
+	case r.Owner == subs.Marker:
+		v.machine.MarkerSubscribed(r.Err == nil)
+	case r.Ended:
+		v.machine.Ended(filter)
+	case r.Displaced:
+		actions = v.machine.Displaced(filter)
+	case r.Err != nil:
+		actions = v.machine.Denied(filter, r.Want.ID, refusedError(r.Err))
+	default:
+		actions = v.machine.Subscribed(time.Now(), filter, r.Want.ID)
+	}
+	v.unlock(actions)
 }
 
-// step gives the machine an event and performs its actions.
-func (v *views) step(event func(m *retained.Machine, now time.Time) []retained.Action) {
+func (v *views) tick() {
 	v.mu.Lock()
-	up := v.up
-	later := v.performLocked(event(v.machine, time.Now()))
+	v.alarm.rang()
+	v.unlock(v.machine.Tick(time.Now()))
+}
+
+// unlock performs the actions of an event and unlocks. Then it does what must be done
+// without the lock: writing to the connection may wait for the reader, which takes it.
+func (v *views) unlock(actions []retained.Action) {
+	later := v.performLocked(actions)
+	up, topic := v.up, v.marker
 	v.mu.Unlock()
 	for _, a := range later {
 		if a.Do == retained.Failed {
-			v.c.event(SubscriptionFailed{Filter: a.Want.Filter, Err: a.Err})
+			v.event(SubscriptionFailed{Filter: a.Want.Filter, Err: a.Err})
 		} else {
-			v.publishMarker(up, a)
+			v.publishMarker(up, topic, a)
 		}
 	}
 }
 
-// performLocked performs actions and returns those that must be done without the
-// lock: writing to the connection may wait for the reader, which takes the lock.
+// performLocked performs actions and returns those that must be done without the lock.
 func (v *views) performLocked(actions []retained.Action) (later []retained.Action) {
 	var again []*retained.View
 	for _, a := range actions {
+		var user viewUser
+		if a.View != nil {
+			user = a.View.User.(viewUser)
+		}
 		switch a.Do {
 		case retained.Subscribe:
-			v.c.subs.Set(subs.View, a.Want)
+			v.subs.Set(subs.View, a.Want)
 		case retained.Unsubscribe:
-			if v.c.subs.Remove(subs.View, a.Want.Filter) {
+			if v.subs.Remove(subs.View, a.Want.Filter) {
 				v.machine.Ended(a.Want.Filter)
 			}
 		case retained.PublishMarker, retained.Failed:
 			later = append(later, a)
 		case retained.Filled:
-			if a.View.User.(viewUser).filled(SyncEnd(a.End)) {
+			if user.filled(SyncEnd(a.End)) {
 				again = append(again, a.View)
 			}
 		case retained.Lost:
-			a.View.User.(viewUser).lost(v.up.LastReceived())
+			user.lost(v.up.LastReceived())
 		case retained.Refill:
-			a.View.User.(viewUser).refill(a.Again)
+			user.refill(a.Again)
 		case retained.Refused:
-			a.View.User.(viewUser).refused(a.Err)
+			user.refused(a.Err)
 		}
 	}
-	for _, rv := range again {
-		later = append(later, v.performLocked(v.machine.Again(rv))...)
+	for _, use := range again {
+		later = append(later, v.performLocked(v.machine.Again(use))...)
 	}
 	v.alarm.set(v.machine.Deadline(), v.tick)
 	return later
 }
 
-func (v *views) tick() {
-	v.step(func(m *retained.Machine, now time.Time) []retained.Action {
-		v.alarm.rang()
-		return m.Tick(now)
-	})
-}
-
-// publishMarker publishes the marker behind a SUBSCRIBE.
-func (v *views) publishMarker(up *link.Up, a retained.Action) {
+// publishMarker publishes the marker after a SUBSCRIBE.
+func (v *views) publishMarker(up *link.Up, topic string, a retained.Action) {
 	failed := func() {
-		v.step(func(m *retained.Machine, now time.Time) []retained.Action {
-			m.NoMarker(now, a.Want.Filter, a.Fetch)
-			return nil
-		})
+		v.mu.Lock()
+		v.machine.NoMarker(time.Now(), a.Want.Filter, a.Fetch)
+		v.unlock(nil)
 	}
-	p := wire.Publish{Topic: v.markerTopic(up), Payload: []byte(a.Payload), QoS: 1}
+	p := wire.Publish{Topic: topic, Payload: []byte(a.Payload), QoS: 1}
 	err := up.Gen.PublishUnstored(wire.AppendPublish(nil, &p), func(reason byte, err error) {
 		if err != nil || reason != wire.ReasonSuccess { // 0x10: nobody has subscribed to it, so it will not come
 			failed()
@@ -259,14 +253,14 @@ func (v *views) observe(p *wire.Publish) (only, byStatus bool) {
 	var ids retained.IDs
 	p.SubscriptionIDs, ids = retained.SplitIDs(p.SubscriptionIDs, room[:0])
 	if !v.used.Load() { // the identifiers are of an earlier process
-		return (ids.Status || len(ids.Views) > 0) && !handlers{v.c}.Match(p.Topic).Any, ids.Status
+		return (ids.Status || len(ids.Views) > 0) && !application{v.subs, v.router}.Match(p.Topic).Any, ids.Status
 	}
 	v.mu.Lock()
-	defer v.mu.Unlock()
 	if v.marker == p.Topic {
-		v.performLocked(v.machine.Marked(p.Payload))
+		v.unlock(v.machine.Marked(p.Payload))
 		return true, ids.Status
 	}
+	defer v.mu.Unlock()
 	r := v.machine.Message(time.Now(), retained.Message{Topic: p.Topic, QoS: p.QoS, Retain: p.Retain, IDs: ids})
 	for i, to := range r.To {
 		m := received(p)
@@ -281,25 +275,22 @@ func (v *views) observe(p *wire.Publish) (only, byStatus bool) {
 	return r.Only, ids.Status
 }
 
-// handlers answers what the machine has to know of the application.
-type handlers struct{ c *Client }
-
-func (h handlers) Application(filter string) (subs.Want, bool) {
-	return h.c.subs.Of(subs.Application, filter)
+// application answers what the machine has to know of the application.
+type application struct {
+	*subs.Table
+	router *router
 }
 
-func (h handlers) Overlap(filter string) bool { return h.c.router.overlaps(filter) }
+func (a application) Overlap(filter string) bool { return a.router.overlaps(filter) }
 
-func (h handlers) RetainAsPublished() bool { return h.c.retainAsPublished.Load() }
-
-func (h handlers) Match(topic string) (found retained.Handled) {
+func (a application) Match(topic string) (found retained.Handled) {
 	var room [4]*route
 	found.Identified = true
-	for _, r := range h.c.router.match(topic, room[:0]) {
+	for _, r := range a.router.match(topic, room[:0]) {
 		found.Any = true
 		if !r.Shared {
 			found.Alone = true
-			found.Identified = found.Identified && h.c.subs.Identified(r.Filter)
+			found.Identified = found.Identified && a.Identified(r.Filter)
 		}
 	}
 	return found

@@ -3,7 +3,6 @@ package client
 import (
 	"context"
 	"iter"
-	"runtime/debug"
 	"sync"
 	"time"
 
@@ -124,12 +123,10 @@ func recovered(parse func(string, []byte) (presence.Status, error)) func(string,
 		return nil
 	}
 	return func(topic string, payload []byte) (s presence.Status, err error) {
-		defer func() {
-			if v := recover(); v != nil {
-				err = &PanicError{Value: v, Stack: debug.Stack()}
-			}
-		}()
-		return parse(topic, payload)
+		if p := callback.Try(func() { s, err = parse(topic, payload) }); p != nil {
+			err = p
+		}
+		return s, err
 	}
 }
 

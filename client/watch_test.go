@@ -300,6 +300,7 @@ func TestAWatchThatTheServerRefuses(t *testing.T) {
 		if _, err := w.Synced(t.Context()); !errors.As(err, &refused) || refused.Code != 0x87 {
 			t.Errorf("got %v", err)
 		}
+		synctest.Wait() // the event follows
 		if n := len(eventsOf[SubscriptionFailed](&events)); n != 1 {
 			t.Errorf("%d events", n)
 		}

@@ -16,7 +16,6 @@ func (l *Log) nextBatch() {
 	l.state.catalog.Open = l.pipe.messages(l.state.catalog.Open)
 }
 
-// Wait implements [Store].
 func (l *Log) Wait(t Ticket) error {
 	l.mu.Lock()
 	if t.batch <= l.pipe.written || l.inline && t.batch == l.pipe.open.id {
@@ -33,7 +32,6 @@ func (l *Log) Wait(t Ticket) error {
 	return ErrUnknownSequence
 }
 
-// Sync implements [Store].
 func (l *Log) Sync() error {
 	l.mu.Lock()
 	if err := l.usable(); err != nil {
@@ -103,7 +101,7 @@ func (l *Log) await(b *batch) error {
 // commit, for half the time of a sync at most: they are likely to come, and what it
 // costs if they do not is bounded.
 func (l *Log) gather(b *batch) {
-	crowd, timeout := l.pipe.crowd, l.stats.SyncTook()/2
+	crowd, timeout := l.pipe.crowd, time.Duration(l.stats.SyncTook.Load())/2
 	if int(b.waiters.Load())+1 >= crowd {
 		return
 	}
@@ -138,7 +136,7 @@ func (l *Log) commit(b *batch) {
 	a := l.state.catalog.Active()
 	l.nextBatch()
 	if l.writer.Full(len(b.buf)) {
-		prev := segment.Link{Number: a.Number, Size: l.writer.End()}
+		prev := segment.Link{Number: a.Number, Size: l.writer.End}
 		checkpoint := l.state.ledger.AppendCheckpoint(nil, prev)
 		l.pause()
 		err := l.writer.Sync()
@@ -151,7 +149,7 @@ func (l *Log) commit(b *batch) {
 			l.rewrite(b, err)
 			return
 		}
-		next := &index.Segment{Number: l.writer.Number(), Size: l.writer.End(), Index: index.Index{First: b.First, Keep: b.Keep}}
+		next := &index.Segment{Number: l.writer.Number, Size: l.writer.End, Index: index.Index{First: b.First, Keep: b.Keep}}
 		l.state.catalog.Segments = append(l.state.catalog.Segments, next)
 		l.waste.size += next.Size
 		l.install(next, segment.HeaderSize, b)
@@ -159,7 +157,7 @@ func (l *Log) commit(b *batch) {
 		return
 	}
 	l.pause()
-	off := l.writer.End()
+	off := l.writer.End
 	err := l.writer.Append(b.buf, b.force)
 	l.resume()
 	if err != nil {
@@ -180,7 +178,7 @@ func (l *Log) commitInline() error {
 		l.sweep()
 		return b.err
 	}
-	off := l.writer.End()
+	off := l.writer.End
 	if err := l.writer.Append(b.buf, false); err != nil {
 		return err // memory does not fail
 	}
@@ -195,14 +193,14 @@ func (l *Log) commitInline() error {
 
 // reveal makes enqueued messages visible to Next where nobody waits for them.
 func (l *Log) reveal() {
-	if l.inline && l.pipe.open.Len() > 0 {
+	if l.inline && len(l.pipe.open.Locs) > 0 {
 		_ = l.commitInline() // every method returns the error from now on
 	}
 }
 
 // grown notes that the active segment was written from off on.
 func (l *Log) grown(a *index.Segment, off int64) {
-	a.Size = l.writer.End()
+	a.Size = l.writer.End
 	l.waste.size += a.Size - off
 }
 
@@ -217,18 +215,19 @@ func (l *Log) install(s *index.Segment, off int64, b *batch) {
 
 // finish ends the commit of the batches in flight.
 func (l *Log) finish(err error) {
-	l.pipe.finish(err, l.writer.Synced(), 2*l.o.Files.BufferBytes)
+	l.pipe.finish(err, l.writer.Durable == l.writer.End, 2*l.o.Files.BufferBytes)
 	l.state.catalog.Open = l.pipe.messages(l.state.catalog.Open)
-	l.waste.garbage = append(l.waste.garbage, l.writer.TakeLeftover()...)
+	l.waste.garbage = append(l.waste.garbage, l.writer.Leftover...)
+	l.writer.Leftover = nil
 }
 
 // fence writes a checkpoint that is a fence: what is before it was synced. No commit
 // is under way.
 func (l *Log) fence(force bool) error {
-	checkpoint, off := l.state.ledger.AppendCheckpoint(nil, l.writer.Prev()), l.writer.End()
+	checkpoint, off := l.state.ledger.AppendCheckpoint(nil, l.writer.Prev), l.writer.End
 	err := l.writer.Append(checkpoint, force)
 	if err == nil {
-		l.tail.Add(l.writer.Number(), off, checkpoint)
+		l.tail.Add(l.writer.Number, off, checkpoint)
 	}
 	return err
 }
@@ -241,7 +240,7 @@ func (l *Log) fence(force bool) error {
 func (l *Log) rewrite(b *batch, cause error) {
 	a, c := l.state.catalog.Active(), l.pipe.open
 	l.nextBatch()
-	prev := segment.Link{Number: a.Number, Size: l.writer.SyncedTo()}
+	prev := segment.Link{Number: a.Number, Size: l.writer.Durable}
 	unsynced := a.Size - prev.Size
 	records := slices.Clone(l.tail.From(a.Number, prev.Size))
 	if int64(len(records)) != unsynced {
@@ -249,7 +248,7 @@ func (l *Log) rewrite(b *batch, cause error) {
 		return
 	}
 	records = append(append(records, b.buf...), c.buf...)
-	first := a.Split(prev.Size)
+	first := a.First + uint64(a.Split(prev.Size))
 	checkpoint := l.state.ledger.AppendCheckpoint(nil, prev)
 	l.pause()
 	err := l.writer.Begin(segment.Header{First: first, Prev: prev}, records, checkpoint)
@@ -258,7 +257,7 @@ func (l *Log) rewrite(b *batch, cause error) {
 		l.fail(fmt.Errorf("%w; then %w", cause, err))
 		return
 	}
-	next := &index.Segment{Number: l.writer.Number(), Size: l.writer.End(), Index: index.Index{First: first, Keep: a.Keep, Emptied: a.Emptied}}
+	next := &index.Segment{Number: l.writer.Number, Size: l.writer.End, Index: index.Index{First: first, Keep: a.Keep, Emptied: a.Emptied}}
 	tail := a.Cut(prev.Size)
 	next.AddAll(&tail, segment.HeaderSize-prev.Size)
 	l.state.catalog.RehomeFrom(a, prev.Size, next, segment.HeaderSize)

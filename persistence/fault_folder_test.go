@@ -119,7 +119,7 @@ func TestForeignNames(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
-			foreign := segment.Name(dir, l.writer.Number()+1)
+			foreign := segment.Name(dir, l.writer.Number+1)
 			if err := errors.Join(l.Close(), put(foreign)); err != nil {
 				t.Fatal(err)
 			}

@@ -39,14 +39,14 @@ func TestFilledAhead(t *testing.T) {
 	if len(sizes) > 5 {
 		t.Errorf("500 appends gave the file %d sizes, want a few fillings", len(sizes))
 	}
-	if size := fileSize(t, dir); size <= l.writer.End() {
+	if size := fileSize(t, dir); size <= l.writer.End {
 		t.Errorf("the file ends with its records, at %d", size)
 	}
 	if err := l.Close(); err != nil {
 		t.Fatal(err)
 	}
-	if size := fileSize(t, dir); size != l.writer.End() {
-		t.Errorf("closed, the file has %d bytes, its records %d", size, l.writer.End())
+	if size := fileSize(t, dir); size != l.writer.End {
+		t.Errorf("closed, the file has %d bytes, its records %d", size, l.writer.End)
 	}
 }
 

@@ -24,7 +24,7 @@ func TestFlash(t *testing.T) {
 				}
 				time.Sleep(time.Second)
 			}
-			pages = l.Stats().PageBytesDay / segment.PageSize
+			pages = l.Stats().PageBytes / segment.PageSize
 		})
 		return pages
 	}

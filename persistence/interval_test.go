@@ -111,7 +111,7 @@ func TestIntervalFailedSync(t *testing.T) {
 		})
 		time.Sleep(time.Second)
 		synctest.Wait()
-		if s := l.Stats(); !failed || s.Segments != 2 || s.Pending != 7 || l.state.catalog.Segments[0].Len() != 5 {
+		if s := l.Stats(); !failed || s.Segments != 2 || s.Pending != 7 || len(l.state.catalog.Segments[0].Locs) != 5 {
 			t.Fatalf("failed: %v, %+v", failed, s)
 		}
 		expect(1, 3, 4, 5, 6, 8, 10)

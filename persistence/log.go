@@ -12,7 +12,8 @@ import (
 )
 
 // Log is a store on disk. What Wait confirmed is there after any crash that
-// Options.Sync covers; [Open] finds it again.
+// Options.Sync covers; [Open] finds it again. [Store], [Receipts] and [DeadLetters]
+// document the methods.
 //
 // Lock order: reader, then mu. Neither is held during a write or a sync. reader is
 // held while Next reads the disk. The writer belongs to the one goroutine at a time
@@ -72,32 +73,14 @@ func (l *Log) usable() error {
 	return l.failed
 }
 
-// LastSeq implements [Store].
-func (l *Log) LastSeq() uint64 {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.state.ledger.Accepted()
-}
-
-// Epoch implements [Store].
-func (l *Log) Epoch() uint64 { return l.state.ledger.Epoch }
-
-// Now implements [Store].
-func (l *Log) Now() time.Time { return l.state.now() }
-
-// Boot returns how many times the log was opened, this time included.
-func (l *Log) Boot() uint64 { return l.state.ledger.Boot }
-
-// Stats implements [Store].
 func (l *Log) Stats() Stats {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	s := l.state.stats
 	s.count(&l.state.ledger)
 	s.DiskBytes, s.Segments = l.waste.size, len(l.state.catalog.Segments)
-	s.Receipts = l.waste.receipts.Total()
-	s.BytesWritten, s.Syncs = l.stats.Bytes(), l.stats.Syncs()
-	s.PageBytes, s.PageBytesDay = l.stats.Pages()
+	s.Receipts = l.waste.receipts.Total
+	s.BytesWritten, s.Syncs, s.PageBytes = l.stats.Bytes.Load(), l.stats.Syncs.Load(), l.stats.Pages.Load()*segment.PageSize
 	s.TornTails, s.Corruptions = l.damage.tornTails, l.damage.corruptions.Load()
 	return s
 }

@@ -81,7 +81,7 @@ func (l *Log) start() error {
 		return &FolderError{Dir: l.folder.dir, Fix: "remove it, it is not a segment of this log",
 			Err: fmt.Errorf("%s is in the way", segment.Name(l.folder.dir, r.Newest))}
 	}
-	if g.Pending == 0 && g.DeadLetters.Len() == 0 && l.o.Retention.MaxReceipts == 0 {
+	if g.Pending == 0 && len(g.DeadLetters.List) == 0 && l.o.Retention.MaxReceipts == 0 {
 		r.RemoveAll()
 	}
 	// A killed process may have made files whose names are not durable. The new
@@ -97,7 +97,6 @@ func (l *Log) start() error {
 	}
 	l.state = state{o: &l.o, ledger: *g, catalog: r.Catalog}
 	l.waste = waste{garbage: r.Garbage, receipts: r.Receipts}
-	l.stats.Now = l.state.ledger.Clock.Now
 	l.writer = l.newWriter(r.Newest)
 	if err := l.writer.Begin(h, records, l.state.ledger.AppendCheckpoint(nil, h.Prev)); err != nil {
 		return errors.Join(err, l.removeLeftover())
@@ -106,7 +105,7 @@ func (l *Log) start() error {
 	if err := l.fence(false); err != nil {
 		return err
 	}
-	next.Size = l.writer.End()
+	next.Size = l.writer.End
 	for _, s := range l.state.catalog.Segments {
 		l.waste.size += s.Size
 	}
@@ -117,21 +116,21 @@ func (l *Log) start() error {
 }
 
 func (l *Log) newWriter(last uint64) *segment.Writer {
-	c := segment.WriterConfig{FS: l.o.FS, Dir: l.folder.dir, Epoch: l.state.ledger.Epoch, SegmentBytes: l.o.Files.SegmentBytes, Stats: &l.stats}
+	w := &segment.Writer{FS: l.o.FS, Dir: l.folder.dir, Epoch: l.state.ledger.Epoch, Last: last, SegmentBytes: l.o.Files.SegmentBytes, Stats: &l.stats}
 	switch l.o.Sync {
 	case SyncEveryCommit:
-		c.Preallocate = int64(l.o.Files.PreallocateBytes)
+		w.Preallocate = int64(l.o.Files.PreallocateBytes)
 	case SyncInterval: // no more than the tail can write again
-		c.MaxUnsynced = int64(l.o.Files.BufferBytes)
+		w.MaxUnsynced = int64(l.o.Files.BufferBytes)
 	default:
-		c.MaxUnsynced = math.MaxInt64
+		w.MaxUnsynced = math.MaxInt64
 	}
-	return segment.NewWriter(c, last)
+	return w
 }
 
 // removeLeftover removes the segment that could not be begun: Open has failed.
 func (l *Log) removeLeftover() (err error) {
-	for _, name := range l.writer.TakeLeftover() {
+	for _, name := range l.writer.Leftover {
 		err = errors.Join(err, l.o.FS.Remove(name))
 	}
 	return err

@@ -81,8 +81,8 @@ const (
 // Flash returns options for storage that wears by the page: one fsync for each
 // window in which something was recorded, or for each BufferBytes, and no
 // preallocation. A killed process loses nothing. A power failure loses at most what
-// was accepted in the last window, which is at least 1 ms. Stats.PageBytesDay
-// returns the wear.
+// was accepted in the last window, which is at least 1 ms. Stats.PageBytes counts the
+// wear.
 func Flash(window time.Duration) Options {
 	return Options{Sync: SyncInterval, Interval: max(window, time.Millisecond), Files: Files{PreallocateBytes: -1}}
 }

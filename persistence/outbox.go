@@ -1,6 +1,10 @@
 package persistence
 
-import "github.com/mooring-mqtt/mooring/persistence/internal/record"
+import (
+	"time"
+
+	"github.com/mooring-mqtt/mooring/persistence/internal/record"
+)
 
 // change calls f with the open batch, with mu held, unless the log has ended. It does
 // not wait for the disk.
@@ -28,7 +32,6 @@ func (l *Log) changeSeq(seq uint64, f func(b *batch)) error {
 	})
 }
 
-// Done implements [Store].
 func (l *Log) Done(seq uint64, r Result) error {
 	if r.Kind < Acked || r.Kind > DeadLettered {
 		return ErrUnknownResult
@@ -36,20 +39,16 @@ func (l *Log) Done(seq uint64, r Result) error {
 	return l.changeSeq(seq, func(b *batch) { l.state.done(b, seq, r) })
 }
 
-// Release implements [Store].
 func (l *Log) Release(seq uint64) error {
 	return l.changeSeq(seq, func(b *batch) { l.state.release(b, seq) })
 }
 
-// Discard implements [DeadLetters].
 func (l *Log) Discard(seq uint64) error {
 	return l.changeSeq(seq, func(b *batch) { l.state.discard(b, seq) })
 }
 
-// Seen implements [Store].
 func (l *Log) Seen(id uint16) error { return l.identifier(id, record.KindSeen) }
 
-// Cleared implements [Store].
 func (l *Log) Cleared(id uint16) error { return l.identifier(id, record.KindCleared) }
 
 func (l *Log) identifier(id uint16, kind uint8) error {
@@ -62,7 +61,6 @@ func (l *Log) identifier(id uint16, kind uint8) error {
 	})
 }
 
-// Stream implements [Store].
 func (l *Log) Stream(name string) (id uint32, last uint64, err error) {
 	err = l.change(func(b *batch) (err error) {
 		id, last, err = l.state.stream(b, name)
@@ -71,7 +69,6 @@ func (l *Log) Stream(name string) (id uint32, last uint64, err error) {
 	return id, last, err
 }
 
-// ResetSession implements [Store].
 func (l *Log) ResetSession(clientID string) error {
 	l.mu.Lock()
 	err := l.usable()
@@ -87,7 +84,6 @@ func (l *Log) ResetSession(clientID string) error {
 	return l.await(b)
 }
 
-// SetSent implements [Store].
 func (l *Log) SetSent(p Priority, number uint64) error {
 	l.mu.Lock()
 	err := l.usable()
@@ -113,44 +109,47 @@ func (l *Log) SetSent(p Priority, number uint64) error {
 	return l.await(b)
 }
 
-// Sent implements [Store].
+// locked returns what f returns with mu held.
+func locked[T any](l *Log, f func() T) T {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return f()
+}
+
 func (l *Log) Sent(p Priority) uint64 {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if p >= Priorities {
-		return 0
-	}
-	return l.state.ledger.Sent[p]
+	return locked(l, func() uint64 {
+		if p >= Priorities {
+			return 0
+		}
+		return l.state.ledger.Sent[p]
+	})
 }
 
-// Released implements [Store].
-func (l *Log) Released() []Position {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.state.releases()
+func (l *Log) First(p Priority) uint64 {
+	return locked(l, func() uint64 {
+		if p >= Priorities || l.usable() != nil {
+			return 0
+		}
+		l.reveal()
+		return l.state.catalog.First(uint8(p))
+	})
 }
 
-// SeenIDs implements [Store].
-func (l *Log) SeenIDs() []uint16 {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.state.ledger.Seen.List()
-}
+func (l *Log) Released() []Position { return locked(l, l.state.releases) }
 
-// Session implements [Store].
+func (l *Log) SeenIDs() []uint16 { return locked(l, l.state.ledger.Seen.List) }
+
+func (l *Log) LastSeq() uint64 { return locked(l, l.state.ledger.Accepted) }
+
 func (l *Log) Session() (clientID string, known bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.state.ledger.Owner, l.state.ledger.Session
 }
 
-// First implements [Store].
-func (l *Log) First(p Priority) uint64 {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if p >= Priorities || l.usable() != nil {
-		return 0
-	}
-	l.reveal()
-	return l.state.catalog.First(uint8(p))
-}
+func (l *Log) Epoch() uint64 { return l.state.ledger.Epoch }
+
+func (l *Log) Now() time.Time { return l.state.now() }
+
+// Boot returns how many times the log was opened, this time included.
+func (l *Log) Boot() uint64 { return l.state.ledger.Boot }

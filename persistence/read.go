@@ -3,6 +3,7 @@ package persistence
 import (
 	"errors"
 	"io/fs"
+	"slices"
 
 	"github.com/mooring-mqtt/mooring/persistence/internal/index"
 	"github.com/mooring-mqtt/mooring/persistence/internal/record"
@@ -16,7 +17,6 @@ func (l *Log) Next(c *Cursor, e *Entry) (bool, error) {
 	return l.read(func() uint64 { return l.state.catalog.Next((*[Priorities]uint64)(c)) }, e)
 }
 
-// Get implements [Store].
 func (l *Log) Get(seq uint64, e *Entry) (bool, error) {
 	return l.read(func() uint64 {
 		if l.state.catalog.Committed(seq).Alive() {
@@ -26,10 +26,9 @@ func (l *Log) Get(seq uint64, e *Entry) (bool, error) {
 	}, e)
 }
 
-// DeadLetters implements [DeadLetters].
 func (l *Log) DeadLetters(yield func(e *Entry, reason byte) bool) error {
 	l.mu.Lock()
-	list := l.state.ledger.DeadLetters.List()
+	list := slices.Clone(l.state.ledger.DeadLetters.List)
 	err := l.usable()
 	l.mu.Unlock()
 	if err != nil {
@@ -107,8 +106,7 @@ func (l *Log) locate(seq uint64) place {
 	if !m.OK() {
 		return place{}
 	}
-	s := l.state.catalog.Holder(seq, m)
-	return place{seq, s.Number, s.Size, m.Loc(), m.State()}
+	return place{seq, m.Segment.Number, m.Segment.Size, m.Loc(), m.State()}
 }
 
 // fromMemory takes a message from the tail, or from what was read ahead if nobody

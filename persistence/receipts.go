@@ -13,11 +13,10 @@ import (
 	"github.com/mooring-mqtt/mooring/persistence/internal/segment"
 )
 
-// Receipt implements [Receipts].
 func (l *Log) Receipt(id [16]byte) (Receipt, bool, error) {
 	l.mu.Lock()
 	err := l.usable()
-	if err == nil && l.state.keepsReceipts() && (l.pipe.open.Len() > 0 || len(l.pipe.flight) > 0) {
+	if err == nil && l.state.keepsReceipts() && (len(l.pipe.open.Locs) > 0 || len(l.pipe.flight) > 0) {
 		err = l.flush()
 	}
 	if err != nil || !l.state.keepsReceipts() {
@@ -32,7 +31,7 @@ func (l *Log) Receipt(id [16]byte) (Receipt, bool, error) {
 		}
 	}
 	l.mu.Lock()
-	files := l.waste.receipts.Files() // the results of messages that are not in the log any more
+	files := slices.Clone(l.waste.receipts.Files) // the results of messages that are not in the log any more
 	l.mu.Unlock()
 	for _, f := range slices.Backward(files) {
 		r, ok, err := f.Find(l.o.FS, l.folder.dir, id, func(off int64) {

@@ -273,7 +273,7 @@ func TestDamageWhileRunning(t *testing.T) {
 	l := open(t, fsys, o)
 	defer l.Close()
 	s, i := l.state.catalog.At(3)
-	fsys.flip(t, segment.Name("log", s.Number), int64(s.Loc(i).Off)+100, 1)
+	fsys.flip(t, segment.Name("log", s.Number), int64(s.Locs[i].Off)+100, 1)
 	seqs, _ := contents(t, l)
 	if slices.Contains(seqs, 3) || len(seqs) != 29 || len(reports) != 1 || l.Stats().Lost != 1 {
 		t.Fatalf("%v; %+v; %+v", seqs, reports, l.Stats())

@@ -25,7 +25,7 @@ func TestEpochAfterDamage(t *testing.T) {
 	}
 	left := fsys.killed()
 	s, i := l.state.catalog.At(2)
-	left.flip(t, segment.Name("log", s.Number), int64(s.Loc(i).Off)+40, 1)
+	left.flip(t, segment.Name("log", s.Number), int64(s.Locs[i].Off)+40, 1)
 	l2 := open(t, left, Options{})
 	renewed := l2.Epoch()
 	if renewed <= l.Epoch() || l2.Stats().Lost != 1 {
@@ -55,7 +55,7 @@ func TestPowerCutWhileTakingOver(t *testing.T) {
 	for _, hole := range []int{segment.HeaderSize, segment.HeaderSize + 60} {
 		again := left.killed()
 		l := open(t, again, Options{})
-		name := segment.Name("log", l.writer.Number())
+		name := segment.Name("log", l.writer.Number)
 		data := again.data(name)[:openingEnd(t, l)]
 		clear(data[:hole])
 		l.Close()
@@ -71,11 +71,11 @@ func TestPowerCutWhileTakingOver(t *testing.T) {
 // first checkpoint.
 func openingEnd(t *testing.T, l *Log) (end int64) {
 	t.Helper()
-	f, err := l.o.FS.Open(segment.Name(l.folder.dir, l.writer.Number()))
+	f, err := l.o.FS.Open(segment.Name(l.folder.dir, l.writer.Number))
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := segment.Scanner{Window: segment.Window{F: f, Limit: l.writer.End(), Chunk: 1 << 16}, Number: l.writer.Number()}
+	s := segment.Scanner{Window: segment.Window{F: f, Limit: l.writer.End, Chunk: 1 << 16}, Number: l.writer.Number}
 	_, _, err = s.Scan(segment.HeaderSize, false, func(off int64, r *record.Record) bool {
 		end = off + int64(r.Size)
 		return r.Kind != record.KindCheckpoint
@@ -92,7 +92,7 @@ func TestDamageInTheOpening(t *testing.T) {
 	fsys, _ := smallLog(t)
 	l := open(t, fsys, Options{})
 	left := fsys.killed()
-	name := segment.Name("log", l.writer.Number())
+	name := segment.Name("log", l.writer.Number)
 	l.Close()
 	left.flip(t, name, int64(bytes.Index(left.data(name), numbered(7, 20).Packet))+15, 1)
 	l = open(t, left, Options{})

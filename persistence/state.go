@@ -111,8 +111,8 @@ func (s *state) done(b *batch, seq uint64, r Result) bool {
 
 // boundDeadLetters discards the oldest dead letters if there are too many.
 func (s *state) boundDeadLetters(b *batch) {
-	for s.ledger.DeadLetters.Len() > max(s.o.Retention.MaxDeadLetters, 0) {
-		s.discard(b, s.ledger.DeadLetters.Oldest())
+	for len(s.ledger.DeadLetters.List) > max(s.o.Retention.MaxDeadLetters, 0) {
+		s.discard(b, s.ledger.DeadLetters.List[0].Seq)
 	}
 }
 
@@ -215,7 +215,7 @@ func (s *state) stream(b *batch, name string) (id uint32, last uint64, err error
 // the ranks of releases.
 func (s *state) move(b *batch, r *record.Record, from *index.Segment, ranks *map[uint64]uint64) {
 	m := s.catalog.Committed(r.Seq)
-	if !m.OK() || s.catalog.Holder(r.Seq, m) != from {
+	if !m.OK() || m.Segment != from {
 		return
 	}
 	state := m.State()

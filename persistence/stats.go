@@ -28,7 +28,6 @@ type Stats struct {
 	AcceptedBytes uint64 // packet bytes accepted
 	BytesWritten  uint64 // bytes written to files, zeros ahead, moved messages and receipts included
 	PageBytes     uint64 // bytes of the pages of 4 KiB that were synced: what flash wears by
-	PageBytesDay  uint64 // of PageBytes, those of the last 24 hours
 	Syncs         uint64 // fsyncs of files
 	DroppedOldest uint64 // dropped by DropOldest
 	DroppedNewest uint64 // refused by DropNewest
@@ -44,17 +43,8 @@ func (s *Stats) count(g *ledger.Ledger) {
 	s.Accepted, s.Pending, s.PendingBytes = g.Accepted(), uint64(g.Pending), g.PendingBytes
 	s.Acked, s.Refused, s.Expired = g.Totals[Acked], g.Totals[Refused], g.Totals[Expired]
 	s.Dropped, s.Lost, s.DeadLettered = g.Totals[Dropped], g.Lost, g.Totals[DeadLettered]
-	s.DeadLetters = uint64(g.DeadLetters.Len())
+	s.DeadLetters = uint64(len(g.DeadLetters.List))
 	for p, n := range g.PendingOf {
 		s.PendingOf[p] = uint64(n)
 	}
-}
-
-// WriteAmplification is how many bytes were written for each packet byte that
-// was accepted; 0 before the first.
-func (s Stats) WriteAmplification() float64 {
-	if s.AcceptedBytes == 0 {
-		return 0
-	}
-	return float64(s.BytesWritten) / float64(s.AcceptedBytes)
 }

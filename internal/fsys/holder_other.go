@@ -13,20 +13,14 @@ import (
 // process fail. It may report a lock that is free, because the PID may belong to
 // another process by now.
 func Holder(name string) (held bool, pid int) {
-	if pid = readPID(name); pid == 0 || !alive(pid) {
+	pid = readPID(name)
+	p, err := os.FindProcess(pid)
+	if pid == 0 || err != nil {
+		return false, 0
+	}
+	defer func() { _ = p.Release() }()
+	if err = p.Signal(syscall.Signal(0)); errors.Is(err, os.ErrProcessDone) || errors.Is(err, syscall.ESRCH) {
 		return false, 0
 	}
 	return true, pid
-}
-
-// alive reports whether a process exists. Where that is unknown, it returns true
-// if the process can be found.
-func alive(pid int) bool {
-	p, err := os.FindProcess(pid)
-	if err != nil {
-		return false
-	}
-	defer func() { _ = p.Release() }()
-	err = p.Signal(syscall.Signal(0))
-	return !errors.Is(err, os.ErrProcessDone) && !errors.Is(err, syscall.ESRCH)
 }

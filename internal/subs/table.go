@@ -11,6 +11,7 @@ import (
 	"context"
 	"slices"
 	"sync"
+	"sync/atomic"
 
 	"github.com/mooring-mqtt/mooring/internal/notify"
 	"github.com/mooring-mqtt/mooring/internal/topic"
@@ -21,6 +22,7 @@ import (
 type Table struct {
 	cfg  Config
 	wake notify.Signal // Run has something to do
+	rap  atomic.Bool   // the application has set a want with Retain As Published
 
 	mu      sync.Mutex
 	entries topic.Tree[*entry]
@@ -93,6 +95,7 @@ func (t *Table) setLocked(o Owner, w Want) *entry {
 	e := t.entryLocked(w.Filter)
 	if o == Application { // it goes to the end of the order of declaration
 		t.entries.Set(w.Filter, e)
+		t.rap.Store(t.rap.Load() || w.RetainAsPublished)
 	}
 	if o == Status {
 		t.status = e
@@ -257,15 +260,19 @@ func (t *Table) AwaitRemovals(ctx context.Context) {
 	}
 }
 
-// Of returns what an owner wants of just this filter.
-func (t *Table) Of(o Owner, filter string) (w Want, ok bool) {
+// Application returns what the application wants of just this filter.
+func (t *Table) Application(filter string) (w Want, ok bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if e := t.entries.Get(filter); e != nil && e.Value.want[o] != nil {
-		return e.Value.want[o].Want, true
+	if e := t.entries.Get(filter); e != nil && e.Value.want[Application] != nil {
+		return e.Value.want[Application].Want, true
 	}
 	return Want{}, false
 }
+
+// RetainAsPublished reports whether the application has ever set a want with that
+// option.
+func (t *Table) RetainAsPublished() bool { return t.rap.Load() }
 
 // Identified reports whether the application's subscription to just this filter has a
 // Subscription Identifier at the server, so that a message without one has not come

@@ -241,7 +241,7 @@ func TestTable_KeepsWhatIsRefusedWhenRestored(t *testing.T) {
 	}
 	s.want("a q0 rh0")
 	s.results("0 a refused") // nobody waits for it, so it is reported
-	if _, ok := s.table.Of(Application, "a"); !ok {
+	if _, ok := s.table.Application("a"); !ok {
 		t.Error("what the caller gave up waiting for is forgotten")
 	}
 }
@@ -519,7 +519,7 @@ func TestTable_BringsTheServerInLine(t *testing.T) {
 				delete(ends, f)
 				s.table.Set(View, Want{Filter: f, QoS: byte(rnd.IntN(2)), ID: id})
 			case 4:
-				if _, ok := s.table.Of(View, f); ok && !s.table.Remove(View, f) {
+				if !s.table.Remove(View, f) {
 					ends[f] = true
 				}
 			case 5:

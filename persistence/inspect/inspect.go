@@ -158,7 +158,7 @@ func (f *Folder) read(deadLetters bool) error {
 	}
 	f.setNames()
 	f.survey(s.Ledger.Next)
-	f.Stats.Segments, f.Stats.Receipts = len(s.Catalog.Segments), s.Receipts.Total()
+	f.Stats.Segments, f.Stats.Receipts = len(s.Catalog.Segments), s.Receipts.Total
 	f.Stats.TornTails += s.TornTails
 	return nil
 }
@@ -175,7 +175,7 @@ func (f *Folder) setLedger(g *ledger.Ledger) {
 	s.Accepted, s.Pending, s.PendingBytes = g.Accepted(), uint64(g.Pending), g.PendingBytes
 	s.Acked, s.Refused, s.Expired = g.Totals[record.Acked], g.Totals[record.Refused], g.Totals[record.Expired]
 	s.Dropped, s.Lost, s.DeadLettered = g.Totals[record.Dropped], g.Lost, g.Totals[record.DeadLettered]
-	s.DeadLetters = uint64(g.DeadLetters.Len())
+	s.DeadLetters = uint64(len(g.DeadLetters.List))
 	for p, n := range g.PendingOf {
 		s.PendingOf[p] = uint64(n)
 	}
@@ -207,7 +207,7 @@ func (f *Folder) setSegments(s *recovery.State) error {
 
 // setReceipts lists the receipts and reads each: an opening does not.
 func (f *Folder) setReceipts(s *recovery.State) error {
-	for _, x := range s.Receipts.Files() {
+	for _, x := range s.Receipts.Files {
 		r := Receipts{Segment: x.Segment, File: receipts.Name(f.Dir, x.Segment), Size: x.Bytes(), Count: x.Count, Newest: record.Time(x.Newest)}
 		f.Receipts = append(f.Receipts, r)
 		err := x.Each(f.files, f.Dir, func(*receipts.Receipt) bool { return true }, func(off int64) {
@@ -244,12 +244,12 @@ func (f *Folder) survey(next uint64) {
 		files[f.Segments[i].Number] = &f.Segments[i]
 	}
 	expect := f.catalog.Segments[0].First // all messages before it have ended
-	f.catalog.All(func(seq uint64, m index.Ref, s *index.Segment) bool {
+	f.catalog.All(func(seq uint64, m index.Ref) bool {
 		f.miss(expect, seq)
 		if m.State() == index.Lost {
 			f.miss(seq, seq+1)
 		} else {
-			seg := files[s.Number]
+			seg := files[m.Segment.Number]
 			seg.Messages++
 			switch {
 			case m.Alive():

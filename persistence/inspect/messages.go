@@ -65,15 +65,15 @@ func (f *Folder) Messages(filter Filter, yield func(*Message) bool) error {
 	var m Message
 	straight, aside := f.reader(), f.reader()
 	var err error
-	f.catalog.All(func(seq uint64, r index.Ref, s *index.Segment) bool {
+	f.catalog.All(func(seq uint64, r index.Ref) bool {
 		if !filter.has(r.State()) {
 			return true
 		}
 		from := straight
-		if r.Moved() {
+		if r.Moved {
 			from = aside
 		}
-		if err = f.fill(&m, seq, r, s, from); err != nil {
+		if err = f.fill(&m, seq, r, from); err != nil {
 			return false
 		}
 		return yield(&m)
@@ -89,16 +89,16 @@ func (f *Folder) Message(seq uint64, m *Message) (bool, error) {
 	if !r.OK() || !All.has(r.State()) {
 		return false, nil
 	}
-	err := f.fill(m, seq, r, catalog.Holder(seq, r), f.reader())
+	err := f.fill(m, seq, r, f.reader())
 	return err == nil, err
 }
 
 func (f *Folder) reader() *segment.Reader { return segment.NewReader(f.files, f.Dir, 256<<10) }
 
 // fill reads the record of a message.
-func (f *Folder) fill(m *Message, seq uint64, r index.Ref, s *index.Segment, from *segment.Reader) error {
-	packet, e := m.Packet[:0], r.Extra()
-	*m = Message{Segment: s.Number, DeadLetter: r.State() == index.Dead, Moved: r.Moved(), Result: result(e.Result)}
+func (f *Folder) fill(m *Message, seq uint64, r index.Ref, from *segment.Reader) error {
+	s, packet, e := r.Segment, m.Packet[:0], r.Extra()
+	*m = Message{Segment: s.Number, DeadLetter: r.State() == index.Dead, Moved: r.Moved, Result: result(e.Result)}
 	m.Seq, m.Packet = seq, packet
 	if e.At > 0 {
 		m.Ended = record.Time(e.At)

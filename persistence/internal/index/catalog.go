@@ -15,6 +15,12 @@ type Segment struct {
 	Index
 }
 
+func (s *Segment) ref(i int) Ref {
+	r := s.Index.ref(i)
+	r.Segment = s
+	return r
+}
+
 // Catalog finds messages: in their segment, among those that were moved, which are
 // few, in the commits that are not finished, and by priority.
 type Catalog struct {
@@ -33,7 +39,7 @@ func (c *Catalog) Active() *Segment { return c.Segments[len(c.Segments)-1] }
 func (c *Catalog) Find(seq uint64) Ref {
 	for _, b := range c.Open {
 		if seq >= b.First && seq < b.End() {
-			return Ref{x: &b.Index, i: int(seq - b.First)}
+			return b.ref(int(seq - b.First))
 		}
 	}
 	return c.Committed(seq)
@@ -42,10 +48,10 @@ func (c *Catalog) Find(seq uint64) Ref {
 // Committed returns a message, if its commit is finished.
 func (c *Catalog) Committed(seq uint64) Ref {
 	if s, i := c.At(seq); s != nil && s.states[i]&stateMask != moved {
-		return Ref{x: &s.Index, i: i}
+		return s.ref(i)
 	}
-	if i, ok := c.findMoved(seq); ok && c.moved[i].seg != nil {
-		return Ref{x: &c.moved[i].seg.Index, m: &c.moved[i]}
+	if i, ok := c.findMoved(seq); ok {
+		return c.moved[i].ref()
 	}
 	return Ref{}
 }
@@ -63,23 +69,14 @@ func (c *Catalog) At(seq uint64) (*Segment, int) {
 	return c.Segments[n-1], int(seq - c.Segments[n-1].First)
 }
 
-// Holder returns the segment that has the record of a committed message.
-func (c *Catalog) Holder(seq uint64, r Ref) *Segment {
-	if r.m != nil {
-		return r.m.seg
-	}
-	s, _ := c.At(seq)
-	return s
-}
-
 // Number returns the position of a message within its priority.
 func (c *Catalog) Number(priority uint8, seq uint64) uint64 {
 	if priority == record.Normal {
 		return seq
 	}
-	q := &c.queues[priority]
-	if i := q.above(seq - 1); i < len(q.items) && q.items[i].seq == seq {
-		return q.items[i].number
+	q := c.queues[priority]
+	if i := q.after(seq - 1); q.has(i, seq) {
+		return q[i].number
 	}
 	for _, b := range c.Open {
 		if number := b.number(seq); number != 0 {
@@ -109,16 +106,18 @@ func (c *Catalog) Next(cursor *[record.Priorities]uint64) uint64 {
 // NextOf returns the first committed message of a priority that is alive and whose
 // sequence is above after, or 0.
 func (c *Catalog) NextOf(priority uint8, after uint64) uint64 {
-	if after >= record.MaxSequence || priority != record.Normal && len(c.queues[priority].items) == 0 {
+	q := c.queues[priority]
+	switch {
+	case after >= record.MaxSequence:
+		return 0
+	case priority == record.Normal:
+		return c.nextNormal(after + 1)
+	case len(q) == 0:
 		return 0
 	}
-	if priority == record.Normal {
-		return c.nextNormal(after + 1)
-	}
-	q := &c.queues[priority]
-	for i := q.above(after); i < len(q.items); i++ {
-		if seq := q.items[i].seq; c.Committed(seq).Alive() {
-			return seq
+	for _, e := range q[q.after(after):] {
+		if c.Committed(e.seq).Alive() {
+			return e.seq
 		}
 	}
 	return 0
@@ -128,7 +127,7 @@ func (c *Catalog) nextNormal(seq uint64) uint64 {
 	// A moved message is older than any other.
 	if n := len(c.moved); n > 0 && c.moved[n-1].seq >= seq {
 		for i, _ := c.findMoved(seq); i < n; i++ {
-			if m := &c.moved[i]; m.seg != nil && m.state < Done {
+			if m := &c.moved[i]; m.state < Done {
 				return m.seq
 			}
 		}
@@ -157,15 +156,12 @@ func (c *Catalog) First(priority uint8) uint64 {
 	if priority == record.Normal {
 		return c.nextNormal(1)
 	}
-	q := &c.queues[priority]
-	q.trim(c.alive)
-	if len(q.items) == 0 {
-		return 0
+	c.trim(priority)
+	if q := c.queues[priority]; len(q) > 0 {
+		return q[0].number
 	}
-	return q.items[0].number
+	return 0
 }
-
-func (c *Catalog) alive(seq uint64) bool { return c.Committed(seq).Alive() }
 
 // Install enters the messages of a finished commit, whose records were written to s
 // at off.
@@ -182,13 +178,16 @@ func (c *Catalog) Install(s *Segment, off int64, b *Batch, commit uint64) {
 
 // Enqueue notes the Number of a message.
 func (c *Catalog) Enqueue(priority uint8, seq, number uint64) {
-	q, e := &c.queues[priority], queued{seq, number}
-	switch {
-	case priority == record.Normal:
-	case c.loading != nil:
-		q.items = append(q.items, e)
-	default:
-		q.insert(e)
+	if priority == record.Normal {
+		return
+	}
+	q := &c.queues[priority]
+	i := len(*q)
+	if c.loading == nil {
+		i = q.after(seq - 1)
+	}
+	if !q.has(i, seq) {
+		*q = slices.Insert(*q, i, queued{seq, number})
 	}
 }
 
@@ -201,8 +200,8 @@ func (c *Catalog) Loaded() {
 	slices.SortFunc(c.moved, func(a, b movedMessage) int { return cmp.Compare(a.seq, b.seq) })
 	for p := range c.queues {
 		q := &c.queues[p]
-		slices.SortFunc(q.items, func(a, b queued) int { return cmp.Compare(a.seq, b.seq) })
-		q.items = slices.CompactFunc(q.items, func(a, b queued) bool { return a.seq == b.seq })
+		slices.SortFunc(*q, func(a, b queued) int { return cmp.Compare(a.seq, b.seq) })
+		*q = slices.CompactFunc(*q, func(a, b queued) bool { return a.seq == b.seq })
 	}
 }
 
@@ -223,25 +222,21 @@ func (c *Catalog) Unrelease() {
 
 // queue is the order of the messages of one priority: 16 bytes each, until all
 // messages before them have ended.
-type queue struct{ items []queued }
+type queue []queued
 
 type queued struct{ seq, number uint64 }
 
-func (q *queue) above(after uint64) int {
-	return sort.Search(len(q.items), func(i int) bool { return q.items[i].seq > after })
+// after returns the position of the first message above a sequence.
+func (q queue) after(seq uint64) int {
+	return sort.Search(len(q), func(i int) bool { return q[i].seq > seq })
 }
 
-func (q *queue) insert(e queued) {
-	i := q.above(e.seq - 1)
-	if i < len(q.items) && q.items[i].seq == e.seq {
-		return
-	}
-	q.items = slices.Insert(q.items, i, e)
-}
+func (q queue) has(i int, seq uint64) bool { return i < len(q) && q[i].seq == seq }
 
 // trim removes the messages at the front that have ended.
-func (q *queue) trim(alive func(seq uint64) bool) {
-	for len(q.items) > 0 && !alive(q.items[0].seq) {
-		q.items = q.items[1:]
+func (c *Catalog) trim(priority uint8) {
+	q := &c.queues[priority]
+	for len(*q) > 0 && !c.Committed((*q)[0].seq).Alive() {
+		*q = (*q)[1:]
 	}
 }

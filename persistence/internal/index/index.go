@@ -2,11 +2,7 @@
 // message. It is in memory only, and its caller guards it with a lock.
 package index
 
-import (
-	"slices"
-
-	"github.com/mooring-mqtt/mooring/persistence/internal/record"
-)
+import "github.com/mooring-mqtt/mooring/persistence/internal/record"
 
 // The states of a message. A message is alive if its state is below Done.
 const (
@@ -43,17 +39,14 @@ type Index struct {
 	Dead    int    // dead letters, those moved here included
 	Emptied uint64 // the last commit that ends one of them, or moves it away
 
-	locs   []Loc
+	Locs   []Loc
 	states []uint8
 	extras []Extra
 	head   int // no Normal message before it is alive
 }
 
 // End returns the sequence after the last message.
-func (x *Index) End() uint64 { return x.First + uint64(len(x.locs)) }
-
-// Len returns the number of messages.
-func (x *Index) Len() int { return len(x.locs) }
+func (x *Index) End() uint64 { return x.First + uint64(len(x.Locs)) }
 
 // Add adds the next message, which is pending, and its fingerprint.
 func (x *Index) Add(at Loc, priority uint8, print uint32) {
@@ -71,7 +64,7 @@ func (x *Index) AddLost(end uint64) {
 }
 
 func (x *Index) add(at Loc, state uint8) {
-	x.locs = append(x.locs, at)
+	x.Locs = append(x.Locs, at)
 	x.states = append(x.states, state)
 	if x.Keep {
 		x.extras = append(x.extras, Extra{})
@@ -106,13 +99,11 @@ func (x *Index) next(i int) (int, bool) {
 	return i, i < len(x.states)
 }
 
-// Split returns the sequence of the first message whose record is at or after off.
-// No message may be lost from there on.
-func (x *Index) Split(off int64) uint64 { return x.First + uint64(x.split(off)) }
-
-func (x *Index) split(off int64) int {
-	n := len(x.locs)
-	for n > 0 && int64(x.locs[n-1].Off) >= off {
+// Split returns the position of the first message whose record is at or after off. No
+// message may be lost from there on.
+func (x *Index) Split(off int64) int {
+	n := len(x.Locs)
+	for n > 0 && int64(x.Locs[n-1].Off) >= off {
 		n--
 	}
 	return n
@@ -120,41 +111,28 @@ func (x *Index) split(off int64) int {
 
 // Cut takes away the messages from off on.
 func (x *Index) Cut(off int64) (tail Index) {
-	n := x.split(off)
-	tail = Index{First: x.First + uint64(n), Keep: x.Keep}
-	tail.addFrom(x, n, 0)
-	for _, s := range x.states[n:] {
+	n := x.Split(off)
+	rest := Index{Keep: x.Keep, Locs: x.Locs[n:], states: x.states[n:]}
+	x.Locs, x.states, x.head = x.Locs[:n], x.states[:n], min(x.head, n)
+	if x.Keep {
+		x.extras, rest.extras = x.extras[:n], x.extras[n:]
+	}
+	for _, s := range rest.states {
 		x.count(s, -1)
 	}
-	x.locs, x.states = x.locs[:n], x.states[:n]
-	if x.Keep {
-		x.extras = x.extras[:n]
-	}
-	x.head = min(x.head, n)
+	tail = Index{First: x.End(), Keep: x.Keep}
+	tail.AddAll(&rest, 0)
 	return tail
 }
 
 // AddAll adds the messages of y, whose places shift by this many bytes.
-func (x *Index) AddAll(y *Index, shift int64) { x.addFrom(y, 0, shift) }
-
-func (x *Index) addFrom(y *Index, n int, shift int64) {
-	for i := n; i < len(y.locs); i++ {
-		x.add(Loc{Off: uint32(int64(y.locs[i].Off) + shift), Size: y.locs[i].Size}, y.states[i])
+func (x *Index) AddAll(y *Index, shift int64) {
+	for i, at := range y.Locs {
+		x.add(Loc{Off: uint32(int64(at.Off) + shift), Size: at.Size}, y.states[i])
 		if x.Keep && y.Keep {
 			x.extras[len(x.extras)-1] = y.extras[i]
 		}
 	}
-}
-
-// Relocate sets the place of message number i, and returns the old one.
-func (x *Index) Relocate(i int, off uint32) { x.locs[i].Off = off }
-
-// Loc returns the place of message number i.
-func (x *Index) Loc(i int) Loc { return x.locs[i] }
-
-// Contiguous reports whether no message is lost.
-func (x *Index) Contiguous() bool {
-	return !slices.ContainsFunc(x.locs, func(at Loc) bool { return at.Off == 0 })
 }
 
 // Ended returns the number of messages that have ended, without those that were
@@ -180,5 +158,60 @@ func (x *Index) unrelease() {
 // reset empties the index and keeps its memory.
 func (x *Index) reset(first uint64) {
 	x.First, x.Alive, x.Dead, x.Emptied, x.head = first, 0, 0, 0, 0
-	x.locs, x.states, x.extras = x.locs[:0], x.states[:0], x.extras[:0]
+	x.Locs, x.states, x.extras = x.Locs[:0], x.states[:0], x.extras[:0]
 }
+
+// Ref is the place where a message is kept. The zero value is no message. It is valid
+// until the catalog changes.
+type Ref struct {
+	Segment *Segment // that has its record; nil: it is not committed
+	Moved   bool     // the record was written again
+
+	x     *Index // counts it
+	loc   *Loc
+	state *uint8 // with the priority
+	extra *Extra // nil: no receipts are wanted
+}
+
+func (x *Index) ref(i int) Ref {
+	r := Ref{x: x, loc: &x.Locs[i], state: &x.states[i]}
+	if x.Keep {
+		r.extra = &x.extras[i]
+	}
+	return r
+}
+
+// OK reports whether there is such a message.
+func (r Ref) OK() bool { return r.x != nil }
+
+// Alive reports whether there is such a message and it has no result.
+func (r Ref) Alive() bool { return r.OK() && r.State() < Done }
+
+// State returns the state.
+func (r Ref) State() uint8 { return *r.state & stateMask }
+
+// Priority returns the priority.
+func (r Ref) Priority() uint8 { return *r.state >> levelShift }
+
+// Loc returns the place of the record.
+func (r Ref) Loc() Loc { return *r.loc }
+
+// Extra returns nil if no receipts are wanted.
+func (r Ref) Extra() *Extra { return r.extra }
+
+// Set sets the state.
+func (r Ref) Set(state uint8) {
+	r.x.count(*r.state, -1)
+	*r.state = *r.state&^stateMask | state
+	r.x.count(state, 1)
+}
+
+// SetResult sets the result, if receipts are wanted.
+func (r Ref) SetResult(res record.Result, at int64) {
+	if r.extra != nil {
+		r.extra.Result, r.extra.At = res, at
+	}
+}
+
+// EndedIn notes that a commit ends the message, or moves it away.
+func (r Ref) EndedIn(commit uint64) { r.x.Emptied = max(r.x.Emptied, commit) }

@@ -88,7 +88,7 @@ func (m *model) commit() {
 	s.Size += int64(m.size)
 	m.c.Install(s, off, m.open, 1)
 	for _, x := range m.list {
-		if !x.committed || x.moved && x.segment != s.Number && m.c.Holder(x.seq, m.c.Committed(x.seq)) == s {
+		if !x.committed || x.moved && x.segment != s.Number && m.c.Committed(x.seq).Segment == s {
 			x.committed, x.segment = true, s.Number
 			x.loc.Off += uint32(off)
 		}
@@ -144,8 +144,8 @@ func (m *model) check() {
 			continue
 		case !r.OK() || r.State() != x.state || r.Priority() != x.priority || r.Loc() != x.loc:
 			m.t.Fatalf("message %+v: state %d, %+v", x, r.State(), r.Loc())
-		case x.committed && m.c.Holder(x.seq, r).Number != x.segment:
-			m.t.Fatalf("message %+v is in segment %d", x, m.c.Holder(x.seq, r).Number)
+		case x.committed && r.Segment.Number != x.segment:
+			m.t.Fatalf("message %+v is in segment %d", x, r.Segment.Number)
 		case m.c.Number(x.priority, x.seq) != x.number && x.state < index.Done:
 			m.t.Fatalf("message %+v has Number %d", x, m.c.Number(x.priority, x.seq))
 		}
@@ -207,16 +207,16 @@ func TestIndex_Cut(t *testing.T) {
 		x.Add(index.Loc{Off: 64 + i*10, Size: i}, 0, 0)
 	}
 	tail := x.Cut(64 + 65)
-	if x.End() != 12 || x.Alive != 7 || tail.First != 12 || tail.End() != 15 || tail.Alive != 3 || tail.Loc(0) != (index.Loc{Off: 134, Size: 7}) {
+	if x.End() != 12 || x.Alive != 7 || tail.First != 12 || tail.End() != 15 || tail.Alive != 3 || tail.Locs[0] != (index.Loc{Off: 134, Size: 7}) {
 		t.Errorf("%+v, %+v", x, tail)
 	}
 	y := index.Index{First: 12}
 	y.AddAll(&tail, -70)
-	if y.Loc(2).Off != 84 || y.Alive != 3 || !y.Contiguous() {
+	if y.Locs[2].Off != 84 || y.Alive != 3 {
 		t.Errorf("%+v", y)
 	}
 	y.AddLost(17)
-	if y.End() != 17 || y.Alive != 3 || y.Contiguous() {
+	if y.End() != 17 || y.Alive != 3 {
 		t.Errorf("%+v", y)
 	}
 }

@@ -1,6 +1,7 @@
 package index
 
 import (
+	"cmp"
 	"slices"
 
 	"github.com/mooring-mqtt/mooring/persistence/internal/record"
@@ -10,10 +11,14 @@ import (
 // that its old segment can be removed.
 type movedMessage struct {
 	seq   uint64
-	seg   *Segment // counts it; nil: the entry is void
+	seg   *Segment // has its record, and counts it
 	loc   Loc
 	state uint8
 	extra Extra
+}
+
+func (m *movedMessage) ref() Ref {
+	return Ref{Segment: m.seg, x: &m.seg.Index, loc: &m.loc, state: &m.state, extra: &m.extra, Moved: true}
 }
 
 func (c *Catalog) findMoved(seq uint64) (int, bool) {
@@ -24,15 +29,7 @@ func (c *Catalog) findMoved(seq uint64) (int, bool) {
 		}
 		return i, known
 	}
-	return slices.BinarySearchFunc(c.moved, seq, func(m movedMessage, seq uint64) int {
-		switch {
-		case m.seq < seq:
-			return -1
-		case m.seq > seq:
-			return 1
-		}
-		return 0
-	})
+	return slices.BinarySearchFunc(c.moved, seq, func(m movedMessage, seq uint64) int { return cmp.Compare(m.seq, seq) })
 }
 
 // Move notes that the record of a message is now in s, and its state.
@@ -99,12 +96,15 @@ func (c *Catalog) RehomeFrom(from *Segment, off int64, to *Segment, at int64) {
 	}
 }
 
-// leave forgets the messages that were moved to a segment that is removed, and the
-// messages at the front of the queues that have ended.
-func (c *Catalog) leave(s *Segment) {
-	c.moved = slices.DeleteFunc(c.moved, func(m movedMessage) bool { return m.seg == s || m.seg == nil })
-	for p := record.Normal + 1; p < record.Priorities; p++ {
-		c.queues[p].trim(c.alive)
+// RemoveFirst removes the oldest segment. It forgets the messages that were moved to
+// it, and the messages at the front of the queues that have ended.
+func (c *Catalog) RemoveFirst() {
+	s := c.Segments[0]
+	c.Segments[0] = nil // or it would stay in memory
+	c.Segments = c.Segments[1:]
+	c.moved = slices.DeleteFunc(c.moved, func(m movedMessage) bool { return m.seg == s })
+	for p := uint8(record.Normal + 1); p < record.Priorities; p++ {
+		c.trim(p)
 	}
 }
 
@@ -127,7 +127,7 @@ func (c *Catalog) Keepers(s *Segment, after uint64, most int64) (seqs []uint64, 
 		from = int(after-s.First) + 1
 	}
 	for i := from; i < len(s.states) && size < most; i++ {
-		take(s.First+uint64(i), s.states[i], s.locs[i])
+		take(s.First+uint64(i), s.states[i], s.Locs[i])
 	}
 	return seqs, locs, size
 }
@@ -142,7 +142,7 @@ func (c *Catalog) ByPrint(print uint32) (seqs []uint64) {
 		}
 	}
 	for i := range c.moved {
-		if m := &c.moved[i]; m.seg != nil && m.extra.Print == print {
+		if m := &c.moved[i]; m.extra.Print == print {
 			seqs = append(seqs, m.seq)
 		}
 	}
@@ -172,21 +172,20 @@ func (c *Catalog) Results(s *Segment) func(seq uint64, movedHere bool) (Extra, b
 	}
 }
 
-// All calls yield for each message, ascending, until it returns false. s holds its
-// record.
-func (c *Catalog) All(yield func(seq uint64, r Ref, s *Segment) bool) {
+// All calls yield for each message, ascending, until it returns false.
+func (c *Catalog) All(yield func(seq uint64, r Ref) bool) {
 	list := c.moved
 	// before yields the moved messages before seq.
 	before := func(seq uint64) bool {
 		for ; len(list) > 0 && list[0].seq < seq; list = list[1:] {
-			if m := &list[0]; m.seg != nil && !yield(m.seq, Ref{x: &m.seg.Index, m: m}, m.seg) {
+			if m := &list[0]; !yield(m.seq, m.ref()) {
 				return false
 			}
 		}
 		return true
 	}
 	for _, s := range c.Segments {
-		for i := range s.locs {
+		for i := range s.Locs {
 			seq := s.First + uint64(i)
 			if !before(seq) {
 				return
@@ -194,21 +193,13 @@ func (c *Catalog) All(yield func(seq uint64, r Ref, s *Segment) bool) {
 			if s.MovedAway(i) {
 				continue
 			}
-			if !yield(seq, Ref{x: &s.Index, i: i}, s) {
+			if !yield(seq, s.ref(i)) {
 				return
 			}
-			if len(list) > 0 && list[0].seq == seq {
-				list = list[1:] // as Committed has it
+			if len(list) > 0 && list[0].seq == seq { // possible after damage: Committed prefers this one
+				list = list[1:]
 			}
 		}
 	}
 	before(record.MaxSequence + 1)
-}
-
-// RemoveFirst removes the oldest segment.
-func (c *Catalog) RemoveFirst() {
-	s := c.Segments[0]
-	c.Segments[0] = nil // or it would stay in memory
-	c.Segments = c.Segments[1:]
-	c.leave(s)
 }

@@ -5,10 +5,10 @@ import (
 	"slices"
 )
 
-// DeadLetters are the dead letters that are kept, by sequence.
+// DeadLetters are the dead letters that are kept.
 type DeadLetters struct {
-	Bytes int64 // their packets
-	list  []DeadLetter
+	Bytes int64        // of their packets
+	List  []DeadLetter // by sequence
 }
 
 // DeadLetter is a message whose result is DeadLettered.
@@ -17,19 +17,10 @@ type DeadLetter struct {
 	Reason uint8
 }
 
-// Len returns the number of dead letters.
-func (d *DeadLetters) Len() int { return len(d.list) }
-
-// List returns the dead letters, ascending.
-func (d *DeadLetters) List() []DeadLetter { return slices.Clone(d.list) }
-
-// Oldest returns the sequence of the first dead letter.
-func (d *DeadLetters) Oldest() uint64 { return d.list[0].Seq }
-
 // Reason returns the reason code of a dead letter, or 0.
 func (d *DeadLetters) Reason(seq uint64) uint8 {
 	if i, known := d.find(seq); known {
-		return d.list[i].Reason
+		return d.List[i].Reason
 	}
 	return 0
 }
@@ -37,7 +28,7 @@ func (d *DeadLetters) Reason(seq uint64) uint8 {
 // Add adds a dead letter with a packet of this size.
 func (d *DeadLetters) Add(seq uint64, size int, reason uint8) {
 	if i, known := d.find(seq); !known {
-		d.list = slices.Insert(d.list, i, DeadLetter{seq, reason})
+		d.List = slices.Insert(d.List, i, DeadLetter{seq, reason})
 	}
 	d.Bytes += int64(size)
 }
@@ -46,13 +37,13 @@ func (d *DeadLetters) Add(seq uint64, size int, reason uint8) {
 func (d *DeadLetters) Remove(seq uint64, size int) {
 	switch i, known := d.find(seq); {
 	case known && i == 0: // the usual one, without moving all others
-		d.list = d.list[1:]
+		d.List = d.List[1:]
 	case known:
-		d.list = slices.Delete(d.list, i, i+1)
+		d.List = slices.Delete(d.List, i, i+1)
 	}
 	d.Bytes -= int64(size)
 }
 
 func (d *DeadLetters) find(seq uint64) (int, bool) {
-	return slices.BinarySearchFunc(d.list, seq, func(e DeadLetter, seq uint64) int { return cmp.Compare(e.Seq, seq) })
+	return slices.BinarySearchFunc(d.List, seq, func(e DeadLetter, seq uint64) int { return cmp.Compare(e.Seq, seq) })
 }

@@ -3,7 +3,12 @@
 // is in memory only, and its caller guards it with a lock.
 package ledger
 
-import "github.com/mooring-mqtt/mooring/persistence/internal/record"
+import (
+	"maps"
+	"slices"
+
+	"github.com/mooring-mqtt/mooring/persistence/internal/record"
+)
 
 // Ledger is the state of a store beside the places of its messages.
 type Ledger struct {
@@ -75,12 +80,12 @@ func (g *Ledger) Settle(priority, kind uint8, size int) {
 
 // Live returns how many bytes the log would have if all that has ended were gone.
 func (g *Ledger) Live() int64 {
-	return g.PendingBytes + g.DeadLetters.Bytes + int64(g.Pending+g.DeadLetters.Len())*record.Overhead
+	return g.PendingBytes + g.DeadLetters.Bytes + int64(g.Pending+len(g.DeadLetters.List))*record.Overhead
 }
 
 // Reset begins a new session.
 func (g *Ledger) Reset(clientID string) {
-	g.Seen.clear()
+	clear(g.Seen)
 	g.Releases.clear()
 	g.Session, g.Owner = true, clientID
 	g.Sent = [record.Priorities]uint64{}
@@ -142,3 +147,26 @@ func (g *Ledger) Reconcile() (lost uint64) {
 	g.Lost = min(g.Lost, g.Totals[record.Dropped])
 	return lost
 }
+
+// IDSet is a set of packet identifiers.
+type IDSet map[uint16]struct{}
+
+// Add reports whether id is new.
+func (s *IDSet) Add(id uint16) bool {
+	n := len(*s)
+	if *s == nil {
+		*s = IDSet{}
+	}
+	(*s)[id] = struct{}{}
+	return len(*s) > n
+}
+
+// Remove reports whether id was in the set.
+func (s *IDSet) Remove(id uint16) bool {
+	n := len(*s)
+	delete(*s, id)
+	return len(*s) < n
+}
+
+// List returns the members, ascending.
+func (s *IDSet) List() []uint16 { return slices.Sorted(maps.Keys(*s)) }

@@ -174,12 +174,12 @@ func TestDeadLetters(t *testing.T) {
 	for _, seq := range []uint64{5, 1, 9, 3} {
 		d.Add(seq, 10, uint8(seq))
 	}
-	if d.Len() != 4 || d.Oldest() != 1 || d.Reason(9) != 9 || d.Reason(2) != 0 || d.Bytes != 40 {
+	if len(d.List) != 4 || d.Reason(9) != 9 || d.Reason(2) != 0 || d.Bytes != 40 {
 		t.Errorf("%+v", d)
 	}
 	d.Remove(1, 10)
 	d.Remove(5, 10)
-	if !slices.Equal(d.List(), []ledger.DeadLetter{{3, 3}, {9, 9}}) || d.Bytes != 20 {
+	if !slices.Equal(d.List, []ledger.DeadLetter{{3, 3}, {9, 9}}) || d.Bytes != 20 {
 		t.Errorf("%+v", d)
 	}
 }

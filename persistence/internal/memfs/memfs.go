@@ -10,7 +10,7 @@ import (
 	"github.com/mooring-mqtt/mooring/internal/fsys"
 )
 
-// FS is one folder. The memory of a removed file is used by the next one, so a
+// FS is one folder, and an fsys.FS. The memory of a removed file is used by the next one, so a
 // reader that still has it open may read anything.
 type FS struct {
 	mu    sync.RWMutex // of the files too
@@ -21,16 +21,10 @@ type FS struct {
 // New returns an empty folder.
 func New() *FS { return &FS{files: map[string]*file{}} }
 
-// MkdirAll does nothing.
-func (m *FS) MkdirAll(string) error { return nil }
-
-// SyncDir does nothing.
-func (m *FS) SyncDir(string) error { return nil }
-
-// Lock does nothing: one store has the folder.
+func (m *FS) MkdirAll(string) error          { return nil }
+func (m *FS) SyncDir(string) error           { return nil }
 func (m *FS) Lock(string) (io.Closer, error) { return io.NopCloser(nil), nil }
 
-// ReadDir returns the names of the files.
 func (m *FS) ReadDir(string) ([]string, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -41,7 +35,6 @@ func (m *FS) ReadDir(string) ([]string, error) {
 	return names, nil
 }
 
-// Create creates a file.
 func (m *FS) Create(name string) (fsys.File, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -54,7 +47,6 @@ func (m *FS) Create(name string) (fsys.File, error) {
 	return f, nil
 }
 
-// Open opens a file.
 func (m *FS) Open(name string) (fsys.File, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -64,7 +56,6 @@ func (m *FS) Open(name string) (fsys.File, error) {
 	return nil, fs.ErrNotExist
 }
 
-// Remove removes a file.
 func (m *FS) Remove(name string) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()

@@ -31,18 +31,8 @@ type Receipt struct {
 	At     int64
 }
 
-// File has a header of segment.HeaderSize bytes
-//
-//	 0  magic     8 bytes
-//	 8  version   2
-//	10  zero      2
-//	12  segment   8
-//	20  count     8
-//	28  newest    8
-//	36  zero      24
-//	60  checksum  4   CRC-32C of the bytes before
-//
-// and then the receipts, sorted by ID and sequence.
+// File has a header with the numbers Segment, Count, Newest and zeros, and then the
+// receipts, sorted by ID and sequence.
 type File struct {
 	Segment uint64 // whose messages they are
 	Count   uint64
@@ -122,33 +112,6 @@ func Encode(number uint64, list []Receipt) (File, []byte) {
 		f.Newest = max(f.Newest, list[i].At)
 		buf = list[i].append(buf)
 	}
-	copy(buf, f.header())
+	segment.AppendHeader(buf[:0], magic, [6]uint64{f.Segment, f.Count, uint64(f.Newest)})
 	return f, buf
-}
-
-func (f *File) header() []byte {
-	b := append(make([]byte, 0, segment.HeaderSize), magic[:]...)
-	b = binary.LittleEndian.AppendUint16(b, record.FormatVersion)
-	b = append(b, 0, 0)
-	for _, v := range [...]uint64{f.Segment, f.Count, uint64(f.Newest), 0, 0, 0} {
-		b = binary.LittleEndian.AppendUint64(b, v)
-	}
-	return binary.LittleEndian.AppendUint32(b, record.CRC(b))
-}
-
-// ParseHeader parses the header b of a file with this size. Errors: ErrInvalid,
-// *segment.VersionError.
-func ParseHeader(b []byte, size int64) (f File, err error) {
-	if len(b) < segment.HeaderSize || [8]byte(b) != magic || binary.LittleEndian.Uint32(b[60:]) != record.CRC(b[:60]) {
-		return f, ErrInvalid
-	}
-	u := func(at int) uint64 { return binary.LittleEndian.Uint64(b[at:]) }
-	f = File{Segment: u(12), Count: u(20), Newest: int64(u(28))}
-	if v := binary.LittleEndian.Uint16(b[8:]); v > record.FormatVersion {
-		return f, &segment.VersionError{Version: v}
-	}
-	if f.Count > uint64(size) || f.Bytes() != size {
-		return f, ErrInvalid
-	}
-	return f, nil
 }

@@ -121,8 +121,8 @@ func TestSet_Trim(t *testing.T) {
 		for n := range uint64(3) {
 			s.Add(receipts.File{Segment: n + 1, Count: 10, Newest: 100 * int64(n+1)})
 		}
-		if got := s.Trim(c.max, c.limit); !slices.Equal(got, c.want) || s.Total() != uint64(10*(3-len(c.want))) || !s.Has(3) {
-			t.Errorf("%d receipts from %d on: dropped %v, want %v; %d are left", c.max, c.limit, got, c.want, s.Total())
+		if got := s.Trim(c.max, c.limit); !slices.Equal(got, c.want) || s.Total != uint64(10*(3-len(c.want))) || !s.Has(3) {
+			t.Errorf("%d receipts from %d on: dropped %v, want %v; %d are left", c.max, c.limit, got, c.want, s.Total)
 		}
 	}
 }
@@ -154,12 +154,12 @@ func FuzzFile(f *testing.F) {
 				}
 			}
 		}
-		if h, err := receipts.ParseHeader(content, int64(len(content))); err == nil && h.Count != x.Count || sealed && len(content) > 0 && err != nil && len(content) >= segment.HeaderSize {
-			t.Fatalf("%d receipts, and the header says %+v, %v", x.Count, h, err)
-		}
 		fs := memfs.New()
 		file, _ := fs.Create(receipts.Name("d", 5))
 		_, _ = file.WriteAt(content, 0)
+		if h, _, err := receipts.Load(fs, receipts.Name("d", 5), 5); err == nil && h.Count != x.Count || sealed && len(content) >= segment.HeaderSize && err != nil {
+			t.Fatalf("%d receipts, and the header says %+v, %v", x.Count, h, err)
+		}
 		damaged, sorted := 0, true
 		var last receipts.Receipt
 		newest, ids := map[[16]byte]uint64{}, [][16]byte{{}}

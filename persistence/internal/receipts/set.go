@@ -2,8 +2,6 @@ package receipts
 
 import (
 	"errors"
-	"io"
-	"slices"
 
 	"github.com/mooring-mqtt/mooring/internal/fsys"
 	"github.com/mooring-mqtt/mooring/persistence/internal/index"
@@ -11,41 +9,35 @@ import (
 	"github.com/mooring-mqtt/mooring/persistence/internal/segment"
 )
 
-// Set is the files in a folder, oldest first. Its caller guards it with a lock.
+// Set is the files in a folder. Its caller guards it with a lock.
 type Set struct {
-	files []File
-	total uint64
+	Files []File // oldest first
+	Total uint64 // receipts
 }
-
-// Files returns the files.
-func (s *Set) Files() []File { return slices.Clone(s.files) }
-
-// Total returns the number of receipts.
-func (s *Set) Total() uint64 { return s.total }
 
 // Has reports whether the newest file has the receipts of a segment.
 func (s *Set) Has(number uint64) bool {
-	n := len(s.files)
-	return n > 0 && s.files[n-1].Segment == number
+	n := len(s.Files)
+	return n > 0 && s.Files[n-1].Segment == number
 }
 
 // Add adds the newest file.
 func (s *Set) Add(f File) {
-	s.files = append(s.files, f)
-	s.total += f.Count
+	s.Files = append(s.Files, f)
+	s.Total += f.Count
 }
 
 // Trim drops the oldest files: those that are not needed for max receipts, and those
 // whose receipts are all older than limit. It returns the segments of these files.
 func (s *Set) Trim(max uint64, limit int64) (dropped []uint64) {
-	for len(s.files) > 1 {
-		oldest := s.files[0]
-		if s.total-oldest.Count < max && oldest.Newest >= limit {
+	for len(s.Files) > 1 {
+		oldest := s.Files[0]
+		if s.Total-oldest.Count < max && oldest.Newest >= limit {
 			break
 		}
 		dropped = append(dropped, oldest.Segment)
-		s.files = s.files[1:]
-		s.total -= oldest.Count
+		s.Files = s.Files[1:]
+		s.Total -= oldest.Count
 	}
 	return dropped
 }
@@ -61,18 +53,10 @@ func Load(fs fsys.FS, path string, number uint64) (f File, file fsys.File, err e
 	if err != nil {
 		return f, file, err
 	}
-	b := make([]byte, segment.HeaderSize)
-	n, err := file.ReadAt(b, 0)
-	if err != nil && err != io.EOF {
-		return f, file, err
-	}
-	f, err = ParseHeader(b[:n], size)
-	if err == nil && f.Segment != number {
+	_, n, err := segment.ParseHeader(file, path, magic)
+	f = File{Segment: n[0], Count: n[1], Newest: int64(n[2])}
+	if err == segment.ErrHeader || err == nil && (f.Segment != number || f.Count > uint64(size) || f.Bytes() != size) {
 		err = ErrInvalid
-	}
-	var version *segment.VersionError
-	if errors.As(err, &version) {
-		version.File = path
 	}
 	return f, file, err
 }

@@ -1,6 +1,8 @@
 package record
 
-import "encoding/binary"
+import (
+	"encoding/binary"
+)
 
 // The functions below append one record, without its checksum: see Seal.
 
@@ -69,4 +71,140 @@ func AppendStream(b []byte, id uint32, name string) []byte {
 // AppendCheckpoint appends a checkpoint.
 func AppendCheckpoint(b, body []byte) []byte {
 	return append(appendTag(b, KindCheckpoint, len(body)), body...)
+}
+
+// The optional fields of an extended message.
+const (
+	extExpiry = 1 << iota
+	extStream
+	extPriority
+	extKey
+	extMoved
+	extReleased
+	extDead
+	extRank // only with extReleased
+	extRepublish
+	extFail // not with extRepublish
+	extAll  = 1<<iota - 1
+)
+
+func (r *Record) flags() uint64 {
+	return flag(r.Expires != Never, extExpiry) | flag(r.Stream != 0, extStream) | flag(r.Priority != Normal, extPriority) |
+		flag(len(r.Key) > 0, extKey) | flag(r.Moved, extMoved) | flag(r.Released, extReleased) | flag(r.Dead, extDead) |
+		flag(r.Rank != 0, extRank) | flag(r.Policy == Republish, extRepublish) | flag(r.Policy == FailInFlight, extFail)
+}
+
+func flag(has bool, bit uint64) uint64 {
+	if has {
+		return bit
+	}
+	return 0
+}
+
+// AppendMessage appends a message. Most messages have a short form.
+func (r *Record) AppendMessage(b []byte) []byte {
+	var space [160]byte // longer keys are allocated
+	flags := r.flags()
+	kind := uint8(kindExtended)
+	meta := binary.AppendUvarint(space[:0], r.Seq)
+	meta = append(meta, r.MessageID[:]...)
+	meta = binary.AppendUvarint(meta, uint64(r.Accepted))
+	if flags&^(extExpiry|extStream) == 0 {
+		kind = KindMessage + uint8(flags) // hasExpiry is extExpiry, hasStream is extStream
+	} else {
+		meta = binary.AppendUvarint(meta, flags)
+	}
+	if flags&extExpiry != 0 {
+		meta = binary.AppendUvarint(meta, packDelta(r.Expires-r.Accepted))
+	}
+	if flags&extStream != 0 {
+		meta = binary.AppendUvarint(meta, uint64(r.Stream))
+		meta = binary.AppendUvarint(meta, r.StreamSeq)
+	}
+	if flags&extPriority != 0 {
+		meta = append(meta, r.Priority)
+		meta = binary.AppendUvarint(meta, r.Number)
+	}
+	if flags&extKey != 0 {
+		meta = binary.AppendUvarint(meta, uint64(len(r.Key)))
+		meta = append(meta, r.Key...)
+	}
+	if flags&extDead != 0 {
+		meta = append(meta, r.Result.Reason)
+		meta = binary.AppendUvarint(meta, uint64(max(r.At, 0)))
+	}
+	if flags&extRank != 0 {
+		meta = binary.AppendUvarint(meta, r.Rank)
+	}
+	b = appendTag(b, kind, len(meta)+len(r.Packet))
+	b = append(b, meta...)
+	return append(b, r.Packet...)
+}
+
+func (r *Record) decodeMessage(kind uint8, d *Decoder) {
+	r.Kind = KindMessage
+	r.Seq = d.Sequence()
+	copy(r.MessageID[:], d.Take(16))
+	r.Accepted = d.millis()
+	flags := uint64(kind - KindMessage)
+	if kind == kindExtended {
+		flags = d.Number(extAll)
+	}
+	r.Moved, r.Released, r.Dead = flags&extMoved != 0, flags&extReleased != 0, flags&extDead != 0
+	d.bad = d.bad || !r.Moved && (r.Released || r.Dead) || r.Released && r.Dead
+	switch flags & (extRepublish | extFail) {
+	case extRepublish:
+		r.Policy = Republish
+	case extFail:
+		r.Policy = FailInFlight
+	case extRepublish | extFail:
+		d.bad = true
+	}
+	r.Expires = Never
+	if flags&extExpiry != 0 {
+		r.Expires = r.Accepted + unpackDelta(d.Number(1<<62)) // at most 2 * MaxMillis, packed
+		d.bad = d.bad || r.Expires < -MaxMillis || r.Expires > MaxMillis
+	}
+	if flags&extStream != 0 {
+		r.Stream = uint32(d.Number(MaxStreams))
+		r.StreamSeq = d.Number(1<<64 - 1)
+		d.bad = d.bad || r.Stream == 0
+	}
+	r.Number = r.Seq
+	if flags&extPriority != 0 {
+		r.Priority = d.Byte()
+		r.Number = d.Sequence()
+		d.bad = d.bad || r.Priority == Normal || r.Priority >= Priorities
+	}
+	if flags&extKey != 0 {
+		r.Key = d.Take(int(d.Number(MaxKey)))
+		d.bad = d.bad || len(r.Key) == 0
+	}
+	if r.Dead {
+		r.Result = Result{DeadLettered, d.Byte()}
+		r.At = int64(d.Number(MaxMillis))
+	}
+	if flags&extRank != 0 {
+		r.Rank = d.Sequence()
+		d.bad = d.bad || !r.Released
+	}
+	r.Packet = d.Rest()
+}
+
+// packDelta stores whole seconds, the unit of MQTT's Message Expiry Interval, in
+// fewer bytes than milliseconds.
+func packDelta(ms int64) uint64 {
+	unit := uint64(1)
+	if ms%1000 == 0 {
+		ms, unit = ms/1000, 0
+	}
+	return uint64(ms<<1^ms>>63)<<1 | unit
+}
+
+func unpackDelta(u uint64) int64 {
+	v := int64(u>>2) ^ -int64(u>>1&1)
+	if u&1 == 0 {
+		v *= 1000
+	}
+	return v
 }

@@ -60,7 +60,7 @@ func (a applier) apply(off int64, r *record.Record) {
 // message enters a message where it was accepted.
 func (a applier) message(off int64, r *record.Record) {
 	g, seg := &a.s.Ledger, a.seg
-	if seg.Len() == 0 && g.Next == 1 && r.Seq > seg.End()+a.room {
+	if len(seg.Locs) == 0 && g.Next == 1 && r.Seq > seg.End()+a.room {
 		seg.First, g.Next = r.Seq, r.Seq // the oldest segment, without its header
 	}
 	if r.Seq < g.Next || !a.extend(r.Seq) {

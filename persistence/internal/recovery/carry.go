@@ -2,6 +2,7 @@ package recovery
 
 import (
 	"io"
+	"slices"
 
 	"github.com/mooring-mqtt/mooring/persistence/internal/index"
 	"github.com/mooring-mqtt/mooring/persistence/internal/record"
@@ -41,7 +42,8 @@ func (s *State) Carry(small, buffer int64) (next *index.Segment, h segment.Heade
 //     have ended because its fsync failed. Then the system shows data that it will
 //     never write, and reports success for the next fsync.
 func (s *State) carryFrom(last *index.Segment, small, buffer int64) int64 {
-	if s.last.reported || last.End() != s.Ledger.Next || !last.Contiguous() {
+	lost := slices.ContainsFunc(last.Locs, func(at index.Loc) bool { return at.Off == 0 })
+	if s.last.reported || lost || last.End() != s.Ledger.Next {
 		return 0
 	}
 	if last.Size <= small {
@@ -78,8 +80,8 @@ func (s *State) carry(last *index.Segment, from int64, next *index.Segment) ([]b
 			continue
 		}
 		to := uint32(segment.HeaderSize + len(records))
-		if n < tail.Len() && int64(tail.Loc(n).Off) == off {
-			tail.Relocate(n, to)
+		if n < len(tail.Locs) && int64(tail.Locs[n].Off) == off {
+			tail.Locs[n].Off = to
 			n++
 		}
 		if r.Moved {

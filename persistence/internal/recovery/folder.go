@@ -52,19 +52,11 @@ func (s *State) readHeader(f *File) (err error) {
 		return err
 	}
 	f.Bytes = f.Size
-	buf := make([]byte, segment.HeaderSize)
-	n, err := f.file.ReadAt(buf, 0)
-	if err != nil && err != io.EOF {
+	f.header, err = segment.ReadHeader(f.file, s.name(f.Number))
+	if err != nil && err != segment.ErrHeader {
 		return err
 	}
-	f.header, err = segment.ParseHeader(buf[:n])
-	var version *segment.VersionError
-	if errors.As(err, &version) {
-		version.File = s.name(f.Number)
-		return version
-	}
-	f.unread = err != nil || f.header.Number != f.Number
-	if f.unread {
+	if f.unread = err != nil || f.header.Number != f.Number; f.unread {
 		f.header = segment.Header{} // that of another segment is of no use either
 	}
 	f.Version = f.header.Version

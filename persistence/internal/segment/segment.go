@@ -7,6 +7,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"io"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -49,29 +50,6 @@ type Link struct {
 	Size   int64
 }
 
-// Header is the first HeaderSize bytes of a segment:
-//
-//	 0  magic     8 bytes
-//	 8  version   2
-//	10  zero      2
-//	12  number    8
-//	20  epoch     8
-//	28  first     8   sequence of the first message in it
-//	36  previous  8   Link.Number
-//	44  size      8   Link.Size
-//	52  zero      8
-//	60  checksum  4   CRC-32C of the bytes before
-//
-// All integers in the files are little-endian. Later versions keep magic, version
-// and checksum where they are.
-type Header struct {
-	Version              uint16
-	Number, Epoch, First uint64
-	Prev                 Link
-}
-
-var magic = [8]byte{'M', 'O', 'O', 'R', 'L', 'O', 'G', 0}
-
 // ErrHeader is returned for bytes that are not a header.
 var ErrHeader = errors.New("not a valid segment header")
 
@@ -85,31 +63,69 @@ func (e *VersionError) Error() string {
 	return fmt.Sprintf("%s has format version %d", e.File, e.Version)
 }
 
-// Append appends the header in the present format version.
-func (h Header) Append(b []byte) []byte {
+// AppendHeader appends the header of a file in the present format version:
+//
+//	 0  magic     8 bytes
+//	 8  version   2
+//	10  zero      2
+//	12  numbers   6 of 8 bytes
+//	60  checksum  4   CRC-32C of the bytes before
+//
+// All integers in the files are little-endian. Later versions keep magic, version
+// and checksum where they are.
+func AppendHeader(b []byte, magic [8]byte, numbers [6]uint64) []byte {
 	start := len(b)
 	b = append(b, magic[:]...)
 	b = binary.LittleEndian.AppendUint16(b, record.FormatVersion)
 	b = append(b, 0, 0)
-	for _, v := range [...]uint64{h.Number, h.Epoch, h.First, h.Prev.Number, uint64(h.Prev.Size), 0} {
-		b = binary.LittleEndian.AppendUint64(b, v)
+	for _, n := range numbers {
+		b = binary.LittleEndian.AppendUint64(b, n)
 	}
 	return binary.LittleEndian.AppendUint32(b, record.CRC(b[start:]))
 }
 
-// ParseHeader returns ErrHeader, or a *VersionError without the file's name.
-func ParseHeader(b []byte) (Header, error) {
-	if len(b) < HeaderSize || [8]byte(b) != magic || binary.LittleEndian.Uint32(b[60:]) != record.CRC(b[:60]) {
-		return Header{}, ErrHeader
+// ParseHeader reads the header of a file. Errors: those of the file, ErrHeader,
+// *VersionError.
+func ParseHeader(f io.ReaderAt, name string, magic [8]byte) (version uint16, numbers [6]uint64, err error) {
+	b := make([]byte, HeaderSize)
+	if n, err := f.ReadAt(b, 0); err != nil && err != io.EOF {
+		return 0, numbers, err
+	} else if n < HeaderSize || [8]byte(b) != magic || binary.LittleEndian.Uint32(b[60:]) != record.CRC(b[:60]) {
+		return 0, numbers, ErrHeader
 	}
-	version := binary.LittleEndian.Uint16(b[8:])
-	if version == 0 || version > record.FormatVersion {
-		return Header{}, &VersionError{Version: version}
+	if version = binary.LittleEndian.Uint16(b[8:]); version == 0 || version > record.FormatVersion {
+		return 0, numbers, &VersionError{name, version}
 	}
-	u := func(at int) uint64 { return binary.LittleEndian.Uint64(b[at:]) }
-	h := Header{Version: version, Number: u(12), Epoch: u(20), First: u(28), Prev: Link{Number: u(36), Size: int64(u(44))}}
-	if h.First == 0 || h.First > record.MaxSequence || h.Number > record.MaxSequence || h.Prev.Size < 0 {
-		return Header{}, ErrHeader
+	for i := range numbers {
+		numbers[i] = binary.LittleEndian.Uint64(b[12+8*i:])
+	}
+	return version, numbers, nil
+}
+
+// Header is the header of a segment. Its numbers are Number, Epoch, First, those of
+// Prev, and zero.
+type Header struct {
+	Version              uint16
+	Number, Epoch, First uint64 // First is the sequence of the first message
+	Prev                 Link
+}
+
+var magic = [8]byte{'M', 'O', 'O', 'R', 'L', 'O', 'G', 0}
+
+// Append appends the header.
+func (h Header) Append(b []byte) []byte {
+	return AppendHeader(b, magic, [6]uint64{h.Number, h.Epoch, h.First, h.Prev.Number, uint64(h.Prev.Size)})
+}
+
+// ReadHeader reads the header of a segment. Errors: as ParseHeader.
+func ReadHeader(f io.ReaderAt, name string) (Header, error) {
+	version, n, err := ParseHeader(f, name, magic)
+	h := Header{Version: version, Number: n[0], Epoch: n[1], First: n[2], Prev: Link{Number: n[3], Size: int64(n[4])}}
+	if err == nil && (h.First == 0 || h.First > record.MaxSequence || h.Number > record.MaxSequence || h.Prev.Size < 0) {
+		err = ErrHeader
+	}
+	if err != nil {
+		return Header{}, err
 	}
 	return h, nil
 }

@@ -38,7 +38,7 @@ func FuzzHeader(f *testing.F) {
 			sum := record.CRC(b)
 			b = append(b, byte(sum), byte(sum>>8), byte(sum>>16), byte(sum>>24))
 		}
-		h, err := segment.ParseHeader(b)
+		h, err := segment.ReadHeader(bytes.NewReader(b), "name")
 		if err != nil {
 			var newer *segment.VersionError
 			if errors.As(err, &newer) != (err != segment.ErrHeader) {
@@ -46,7 +46,7 @@ func FuzzHeader(f *testing.F) {
 			}
 			return
 		}
-		again, err := segment.ParseHeader(h.Append(nil))
+		again, err := segment.ReadHeader(bytes.NewReader(h.Append(nil)), "name")
 		if again.Version = h.Version; err != nil || again != h {
 			t.Fatalf("%+v became %+v, %v", h, again, err)
 		}
@@ -100,14 +100,10 @@ func TestTail(t *testing.T) {
 	}
 }
 
-func config(fs *faultfs.FS) segment.WriterConfig {
-	return segment.WriterConfig{FS: fs, Dir: "d", Epoch: 5, SegmentBytes: 1 << 20, Stats: &segment.WriteStats{Now: func() int64 { return 0 }}}
-}
-
 // begin returns a Writer with a segment that has one message.
-func begin(t *testing.T, c segment.WriterConfig) *segment.Writer {
+func begin(t *testing.T, fs *faultfs.FS) *segment.Writer {
 	t.Helper()
-	w := segment.NewWriter(c, 6)
+	w := &segment.Writer{FS: fs, Dir: "d", Epoch: 5, SegmentBytes: 1 << 20, Last: 6, Stats: &segment.WriteStats{}}
 	m := record.Record{Seq: 1, Message: record.Message{Expires: record.Never, Packet: []byte("one")}}
 	if err := w.Begin(segment.Header{First: 1}, m.AppendMessage(nil), record.AppendCheckpoint(nil, []byte{1})); err != nil {
 		t.Fatal(err)
@@ -119,25 +115,24 @@ func begin(t *testing.T, c segment.WriterConfig) *segment.Writer {
 func TestWriter_Durability(t *testing.T) {
 	for _, most := range []int64{0, 20, math.MaxInt64} {
 		fs := faultfs.New()
-		c := config(fs)
-		c.MaxUnsynced = most
-		w := begin(t, c)
+		w := begin(t, fs)
+		w.MaxUnsynced = most
 		synced, cuts := uint64(1), map[int]uint64{} // synced by the number of operations
 		for seq := uint64(2); seq < 9; seq++ {
 			if err := w.Append(record.AppendReleased(nil, seq, seq), seq == 8); err != nil {
 				t.Fatal(err)
 			}
-			if w.Synced() {
+			if w.Durable == w.End {
 				synced = seq
 			}
-			if unsynced := w.End() - w.SyncedTo(); unsynced > most {
+			if unsynced := w.End - w.Durable; unsynced > most {
 				t.Errorf("%d bytes are unsynced, want at most %d", unsynced, most)
 			}
 			cuts[fs.Len()] = synced
 		}
 		for state := range fs.Trace().States(faultfs.Plan{PerCut: 100}) {
 			if least, ok := cuts[state.Cut]; ok {
-				if got := last(t, state.FS(), w.Number()); got < least {
+				if got := last(t, state.FS(), w.Number); got < least {
 					t.Fatalf("record %d is the last, and %d was synced: %v", got, least, state)
 				}
 			}
@@ -168,8 +163,8 @@ func last(t *testing.T, fs *faultfs.FS, number uint64) (seq uint64) {
 func TestWriter_FailedBegin(t *testing.T) {
 	for _, kind := range []faultfs.Kind{faultfs.Create, faultfs.Write, faultfs.Sync, faultfs.SyncDir} {
 		fs := faultfs.New()
-		w := begin(t, config(fs))
-		end := w.End()
+		w := begin(t, fs)
+		end := w.End
 		fs.SetFault(func(op faultfs.Op) (int, error) {
 			if op.Kind == kind {
 				return 0, syscall.EIO
@@ -178,14 +173,14 @@ func TestWriter_FailedBegin(t *testing.T) {
 		})
 		err := w.Begin(segment.Header{First: 2, Prev: segment.Link{Number: 7, Size: end}}, nil, record.AppendCheckpoint(nil, []byte{1}))
 		fs.SetFault(nil)
-		if !errors.Is(err, syscall.EIO) || w.Number() != 7 || w.End() != end {
-			t.Errorf("%v: %v, segment %d", kind, err, w.Number())
+		if !errors.Is(err, syscall.EIO) || w.Number != 7 || w.End != end {
+			t.Errorf("%v: %v, segment %d", kind, err, w.Number)
 		}
-		if left := w.TakeLeftover(); len(left) > 1 || (len(left) == 1) != (kind != faultfs.Create) {
+		if left := w.Leftover; len(left) > 1 || (len(left) == 1) != (kind != faultfs.Create) {
 			t.Errorf("%v: left over: %v", kind, left)
 		}
-		if err := w.Begin(segment.Header{First: 2}, nil, nil); err != nil || w.Number() != 9 {
-			t.Errorf("%v: another try: segment %d, %v", kind, w.Number(), err)
+		if err := w.Begin(segment.Header{First: 2}, nil, nil); err != nil || w.Number != 9 {
+			t.Errorf("%v: another try: segment %d, %v", kind, w.Number, err)
 		}
 	}
 }
@@ -194,9 +189,8 @@ func TestWriter_FailedBegin(t *testing.T) {
 // that Trim cuts it to its records.
 func TestWriter_Preallocate(t *testing.T) {
 	fs := faultfs.New()
-	c := config(fs)
-	c.Preallocate = 64 << 10
-	w := begin(t, c)
+	w := begin(t, fs)
+	w.Preallocate = 64 << 10
 	size := func() int64 { return int64(len(fs.Files()[segment.Name("d", 7)])) }
 	sizes := map[int64]bool{}
 	for seq := uint64(2); seq < 3000; seq++ {
@@ -205,18 +199,18 @@ func TestWriter_Preallocate(t *testing.T) {
 		}
 		sizes[size()] = true
 	}
-	if len(sizes) > 4 || size() <= w.End() {
-		t.Errorf("the file had %d sizes, and %d bytes for %d of records", len(sizes), size(), w.End())
+	if len(sizes) > 4 || size() <= w.End {
+		t.Errorf("the file had %d sizes, and %d bytes for %d of records", len(sizes), size(), w.End)
 	}
-	if w.Trim(); size() != w.End() {
-		t.Errorf("trimmed to %d, want %d", size(), w.End())
+	if w.Trim(); size() != w.End {
+		t.Errorf("trimmed to %d, want %d", size(), w.End)
 	}
 }
 
 func TestReader(t *testing.T) {
 	fs := faultfs.New()
-	w := begin(t, config(fs))
-	off := w.End()
+	w := begin(t, fs)
+	off := w.End
 	if err := w.Append(record.AppendReleased(nil, 9, 9), true); err != nil {
 		t.Fatal(err)
 	}
@@ -225,7 +219,7 @@ func TestReader(t *testing.T) {
 	if r.Buffered(7, off) != nil {
 		t.Error("a record is buffered before the first read")
 	}
-	b, err := r.Record(7, off, w.End())
+	b, err := r.Record(7, off, w.End)
 	var rec record.Record
 	if err == nil {
 		err = rec.Decode(b)
@@ -236,13 +230,13 @@ func TestReader(t *testing.T) {
 	if !bytes.Equal(r.Buffered(7, off), b) || r.Buffered(8, off) != nil || r.Buffered(7, off+1) != nil {
 		t.Error("Buffered returns another record, or none")
 	}
-	if _, err := r.Record(7, off+1, w.End()); !segment.Damaged(err) {
+	if _, err := r.Record(7, off+1, w.End); !segment.Damaged(err) {
 		t.Errorf("a record between two: %v", err)
 	}
-	if _, err := r.Record(8, off, w.End()); err == nil || segment.Damaged(err) {
+	if _, err := r.Record(8, off, w.End); err == nil || segment.Damaged(err) {
 		t.Errorf("a segment that does not exist: %v", err)
 	}
-	if _, err := r.Record(7, off, w.End()); err != nil {
+	if _, err := r.Record(7, off, w.End); err != nil {
 		t.Error(err)
 	}
 	r.Unlock()
