@@ -13,7 +13,7 @@ import (
 
 // Panic is a panic of an application's function, or a runtime.Goexit in it.
 type Panic struct {
-	Value any    // what panic was called with; Goexit for runtime.Goexit
+	Value any    // what panic was called with; ErrGoexit for runtime.Goexit
 	Stack []byte // of the goroutine, as text
 }
 
@@ -21,8 +21,8 @@ func (p *Panic) Error() string {
 	return fmt.Sprintf("client: function of the application panicked: %v; PanicError.Stack shows where", p.Value)
 }
 
-// Goexit is the Value of a Panic that was a runtime.Goexit.
-var Goexit = fmt.Errorf("runtime.Goexit was called")
+// ErrGoexit is the Value of a Panic that was a runtime.Goexit.
+var ErrGoexit = fmt.Errorf("runtime.Goexit was called")
 
 // Try calls f and returns a panic in it as an error. A runtime.Goexit ends the
 // goroutine nevertheless; see Protect.
@@ -48,7 +48,7 @@ func Protect(f func(), exited func(*Panic)) (err *Panic) {
 			err = &Panic{Value: v, Stack: debug.Stack()}
 			return
 		}
-		exited(&Panic{Value: Goexit, Stack: debug.Stack()})
+		exited(&Panic{Value: ErrGoexit, Stack: debug.Stack()})
 	}()
 	f()
 	returned = true

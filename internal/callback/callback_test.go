@@ -34,7 +34,7 @@ func TestProtect_ReportsGoexit(t *testing.T) {
 		t.Error("Protect returned after Goexit")
 	}()
 	<-done
-	if p := <-exited; p.Value != callback.Goexit {
+	if p := <-exited; p.Value != callback.ErrGoexit {
 		t.Errorf("%v", p.Value)
 	}
 	never := func(*callback.Panic) { t.Error("exited was called without Goexit") }

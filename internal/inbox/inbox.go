@@ -76,7 +76,7 @@ func (w *worker[M]) run() {
 		w.running.Done()
 	}()
 	defer w.cfg.Guard.Enter()()
-	w.resume(&callback.Panic{Value: callback.Goexit})
+	w.resume(&callback.Panic{Value: callback.ErrGoexit})
 	for more := true; more; more = w.wait() {
 		for w.stopping.Err() == nil && w.step() {
 		}

@@ -41,8 +41,8 @@ type fleetClient struct {
 const slot = 100 * time.Millisecond
 
 var (
-	fleetServer  = &url.URL{Scheme: "mqtt", Host: "server:1883"}
-	fleetRefused = errors.New("connection refused")
+	fleetServer     = &url.URL{Scheme: "mqtt", Host: "server:1883"}
+	errFleetRefused = errors.New("connection refused")
 )
 
 func newFleet(n int, retry func() Policy) *fleet {
@@ -74,7 +74,7 @@ func (f *fleet) attempt(c *fleetClient) {
 	now := time.Now()
 	f.attempts[int(now.Sub(f.counted)/slot)]++
 	if !f.accepts(now) {
-		c.next = now.Add(c.policy.Decide(End{Server: fleetServer, Err: fleetRefused}).Delay)
+		c.next = now.Add(c.policy.Decide(End{Server: fleetServer, Err: errFleetRefused}).Delay)
 		heap.Push(&f.queue, c)
 		return
 	}

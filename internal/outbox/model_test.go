@@ -60,8 +60,7 @@ type modelConn struct {
 	here     map[uint64]bool   // sent on this connection
 	inFlight map[uint16]uint64 // packet identifiers in use
 	resent   int               // order of the last resend
-	last     [persistence.Priorities]uint64
-	first    uint64 // n of the first message; 0: none, or a PUBREL
+	first    uint64            // n of the first message; 0: none, or a PUBREL
 	started  bool
 	acked    bool
 }

@@ -13,7 +13,6 @@ import (
 // table is one table of the report.
 type table struct {
 	title  string
-	intro  string
 	header []string
 	rows   [][]string
 	// drifts marks a table of line counts. It may differ from the document by
