@@ -39,7 +39,9 @@ func openMemory(o Options, files *memfs.FS) *Memory {
 	if err := l.open(); err != nil {
 		panic(err) // files in memory do not fail
 	}
-	l.failed = invalid
+	if invalid != nil {
+		l.failed = invalid
+	}
 	return &Memory{l, files}
 }
 

@@ -75,9 +75,15 @@ func (m *model) move() {
 	}
 	for _, seq := range seqs {
 		x := m.list[seq-1]
-		x.moved, x.loc.Off = true, m.size
-		m.open.AddMove(seq, x.loc)
+		at := index.Loc{Off: m.size, Size: x.loc.Size}
+		m.open.AddMove(seq, at)
 		m.size += x.loc.Size + 10
+		if m.rnd.IntN(4) == 0 { // it ends meanwhile
+			m.c.Find(seq).Set(index.Done)
+			x.state = index.Done
+		} else {
+			x.moved, x.loc = true, at
+		}
 	}
 	m.commit()
 }
@@ -218,6 +224,27 @@ func TestIndex_Cut(t *testing.T) {
 	y.AddLost(17)
 	if y.End() != 17 || y.Alive != 3 {
 		t.Errorf("%+v", y)
+	}
+}
+
+// TestIndex_CutBeforeTheHead checks that a message is found that follows a cut before
+// the place where the last search began.
+func TestIndex_CutBeforeTheHead(t *testing.T) {
+	s := &index.Segment{Number: 1, Index: index.Index{First: 1}}
+	c := index.Catalog{Segments: []*index.Segment{s}}
+	for i := range uint32(10) {
+		s.Add(index.Loc{Off: 64 + i*10}, 0, 0)
+		if i < 9 {
+			c.Find(uint64(i + 1)).Set(index.Done)
+		}
+	}
+	if got := c.First(record.Normal); got != 10 {
+		t.Fatalf("the first message is %d", got)
+	}
+	s.Cut(64 + 50)
+	s.Add(index.Loc{Off: 200}, 0, 0)
+	if got := c.First(record.Normal); got != 6 {
+		t.Errorf("the first message is %d, want 6", got)
 	}
 }
 

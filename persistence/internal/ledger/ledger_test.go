@@ -146,6 +146,9 @@ func TestReleases(t *testing.T) {
 	if got := read.List(func(seq uint64) bool { return alive[seq] }); !slices.Equal(got, want) {
 		t.Errorf("read in another order: %v, want %v", got, want)
 	}
+	if rank := read.Add(9999); rank <= ranks[3100] {
+		t.Errorf("the next rank is %d, after %d", rank, ranks[3100])
+	}
 }
 
 // TestKeys checks that the newest message of each key is known, and that entries of

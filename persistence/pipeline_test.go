@@ -1,0 +1,63 @@
+package persistence
+
+import (
+	"errors"
+	"sync"
+	"testing"
+
+	"github.com/mooring-mqtt/mooring/persistence/internal/index"
+)
+
+// TestPipeline checks the batches through a commit, a failed one, and one that takes
+// another along.
+func TestPipeline(t *testing.T) {
+	var p pipeline
+	var mu sync.Mutex
+	p.begin(1, false)
+	first := p.open
+	first.buf = append(first.buf, "records"...)
+	first.Add(index.Loc{}, 0, 0)
+	p.begin(2, false)
+	if p.open.id != 2 || p.find(1) != first || p.find(2) != p.open || p.find(3) != nil || len(p.messages(nil)) != 2 {
+		t.Fatalf("%+v", p)
+	}
+	done := make(chan error)
+	for range 3 {
+		go func() {
+			mu.Lock()
+			first.wait(&mu)
+			done <- first.err
+		}()
+	}
+	for first.waiters.Load() < 3 {
+		mu.Lock() // lets the others go on
+		mu.Unlock()
+	}
+	mu.Lock()
+	p.finish(nil, false, 1<<10)
+	mu.Unlock()
+	for range 3 {
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	}
+	if p.written != 1 || p.durable != 0 || p.crowd != 4 || p.find(1) != nil || len(p.flight) != 0 {
+		t.Errorf("%+v", p)
+	}
+	failed, second := errors.New("failed"), p.open
+	p.begin(2, false)
+	if p.open.First != 2 || len(p.open.buf) != 0 || cap(p.open.buf) == 0 || len(p.open.Locs) != 0 {
+		t.Errorf("the buffers were not used again: %+v", p.open)
+	}
+	third := p.open
+	p.begin(2, false) // a failed write takes the open batch along
+	p.finish(failed, true, 1<<10)
+	if p.written != 1 || second.err != failed || third.err != failed || p.durable != 1 {
+		t.Errorf("%+v", p)
+	}
+	mu.Lock()
+	second.wait(&mu) // it is over: returns at once
+	if !mu.TryLock() {
+		t.Error("wait left with the lock held")
+	}
+}
