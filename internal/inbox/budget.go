@@ -19,7 +19,10 @@ import (
 // for acknowledgements that the reader has not reached. So if there is no room
 // within StallTimeout, the reader goes on and leaves all further messages of this
 // connection to the server, unacknowledged and in order. When half of the budget is
-// free, the connection ends, and the server sends them again on the next one. Drain
+// free, the connection ends, and the server sends them again on the next one. It ends
+// also if handlers finish too little within another StallTimeout: the server must
+// learn that this client does not keep up. That happens once until half of the budget
+// is free, so that a handler that hangs does not cause reconnect after reconnect. Drain
 // and Close leave messages in the same way, for the next client.
 type budget struct {
 	limit   int64
@@ -30,6 +33,7 @@ type budget struct {
 
 	leaving  atomic.Pointer[leaving] // the connection whose messages are left
 	fetching atomic.Pointer[leaving] // the same, until it is ended
+	overdue  atomic.Bool             // a connection was ended without room; none is again until half is free
 }
 
 // leaving is a connection on which messages are left to the server.
@@ -128,9 +132,22 @@ func (b *Inbox[M]) stall(conn Conn, in *session.Inbound, size int64) bool {
 	if !q.closing.Load() {
 		b.cfg.Observer.Stalled(q.used.Load(), true)
 		q.fetching.Store(left)
+		time.AfterFunc(b.cfg.StallTimeout, func() { b.endOverdue(left) })
 		b.fetch()
 	}
 	return false
+}
+
+// endOverdue ends a connection on which messages are left although handlers have not
+// made room.
+func (b *Inbox[M]) endOverdue(left *leaving) {
+	q := &b.budget
+	if q.fetching.Load() != left || q.overdue.Swap(true) {
+		return
+	}
+	if q.fetching.CompareAndSwap(left, nil) {
+		b.cfg.Session.EndAfterAcks(left.conn, &FullError{Limit: q.limit})
+	}
 }
 
 // free gives back the bytes of a message that is finished.
@@ -149,6 +166,7 @@ func (b *Inbox[M]) fetch() {
 	if q.used.Load() > q.limit/2 {
 		return
 	}
+	q.overdue.Store(false)
 	if left := q.fetching.Swap(nil); left != nil {
 		b.cfg.Session.EndAfterAcks(left.conn, &FullError{Limit: q.limit})
 	}
@@ -164,14 +182,13 @@ func (b *Inbox[M]) StopStalling() {
 
 // FullError reports that a connection was ended because handlers had not finished
 // enough messages for Config.AckTimeout while received messages took all of
-// Config.MaxInboundBytes. There is room again, and the next connection brings the
-// messages that had none.
+// Receiving.MaxBufferedBytes. The next connection brings the messages that had no room.
 type FullError struct {
 	Limit int64 // in bytes
 }
 
 func (e *FullError) Error() string {
-	return fmt.Sprintf("client: inbound buffer full (%d bytes): handlers freed no space within AckTimeout; make handlers faster, or raise Config.MaxInboundBytes", e.Limit)
+	return fmt.Sprintf("client: inbound buffer full (%d bytes): handlers freed no space within AckTimeout; make handlers faster, or raise Config.Receiving.MaxBufferedBytes", e.Limit)
 }
 
 // ReasonCode returns the reason code of the DISCONNECT.
