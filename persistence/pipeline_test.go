@@ -2,6 +2,7 @@ package persistence
 
 import (
 	"errors"
+	"runtime"
 	"sync"
 	"testing"
 
@@ -30,8 +31,7 @@ func TestPipeline(t *testing.T) {
 		}()
 	}
 	for first.waiters.Load() < 3 {
-		mu.Lock() // lets the others go on
-		mu.Unlock()
+		runtime.Gosched()
 	}
 	mu.Lock()
 	p.finish(nil, false, 1<<10)
