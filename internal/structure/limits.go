@@ -13,6 +13,7 @@ import (
 type limit struct {
 	measure, subject string
 	most             int
+	before           string // the figure at commit e2bd7dc, for the reader
 	used             bool
 }
 
@@ -61,14 +62,14 @@ func readLimits(path string) (all []limit, err error) {
 		if len(words) == 0 {
 			continue
 		}
-		if len(words) != 3 {
+		if len(words) < 3 {
 			return nil, fmt.Errorf("%s:%d: want a measure, a subject and a number", path, i+1)
 		}
 		most, err := strconv.Atoi(words[2])
 		if err != nil {
 			return nil, fmt.Errorf("%s:%d: %w", path, i+1, err)
 		}
-		all = append(all, limit{measure: words[0], subject: words[1], most: most})
+		all = append(all, limit{measure: words[0], subject: words[1], most: most, before: strings.Join(words[3:], " ")})
 	}
 	return all, nil
 }
@@ -103,4 +104,17 @@ func exceeded(all []value, limits []limit) (problems []string) {
 		}
 	}
 	return problems
+}
+
+// compared lists the values that have a limit of their own.
+func compared(all []value, limits []limit) string {
+	var b strings.Builder
+	for _, v := range all {
+		for _, l := range limits {
+			if l.measure == v.measure && l.subject == v.subject {
+				fmt.Fprintf(&b, "%-10s %-22s %6d   limit %d   before %s\n", v.measure, v.subject, v.n, l.most, l.before)
+			}
+		}
+	}
+	return b.String()
 }

@@ -1,9 +1,8 @@
 // Command structure measures how the code of this module is divided, and checks
 // that against limits.
 //
-//	go run ./internal/structure            print the figures
-//	go run ./internal/structure -check     compare them with limits.txt and docs/structure.md
-//	go run ./internal/structure -write     write them to docs/structure.md
+//	go run ./internal/structure            print the figures, before and now
+//	go run ./internal/structure -check     compare them with limits.txt
 //	go run ./internal/structure -explain   list the functions on the two paths
 //
 // It measures the build for Linux, without tests and nested modules. The meaning
@@ -11,6 +10,7 @@
 package main
 
 import (
+	_ "embed"
 	"flag"
 	"fmt"
 	"os"
@@ -19,20 +19,18 @@ import (
 	"github.com/mooring-mqtt/mooring/internal/source"
 )
 
+// figuresBefore were measured at commit e2bd7dc, before the components.
+//
+//go:embed before.md
+var figuresBefore string
+
 func main() {
-	check := flag.Bool("check", false, "compare with the limits and the document; exit status 1 if they do not hold")
-	write := flag.Bool("write", false, "write the figures to the document")
+	check := flag.Bool("check", false, "compare with the limits; exit status 1 if one is exceeded")
 	explain := flag.Bool("explain", false, "list the functions on each path")
-	before := flag.Bool("before", false, "use the names of the paths at commit e2bd7dc")
+	before := flag.Bool("before", false, "measure with the paths of commit e2bd7dc")
 	dir := flag.String("dir", ".", "measure the module in this folder")
-	document := flag.String("document", "docs/structure.md", "the document, relative to the module")
-	limits := flag.String("limits", "internal/structure/limits.txt", "the limits, relative to the module")
 	flag.Parse()
-	paths := pathsNow
-	if *before {
-		paths = pathsBefore
-	}
-	problems, err := run(*dir, paths, *check, *write, *explain, *document, *limits)
+	problems, err := run(*dir, *check, *explain, *before)
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "structure:", err)
 		os.Exit(2)
@@ -45,7 +43,11 @@ func main() {
 	}
 }
 
-func run(dir string, paths []path, check, write, explain bool, document, limits string) (problems []string, err error) {
+func run(dir string, check, explain, before bool) (problems []string, err error) {
+	paths := pathsNow
+	if before {
+		paths = pathsBefore
+	}
 	m, err := source.Load(dir)
 	if err != nil {
 		return nil, err
@@ -55,30 +57,27 @@ func run(dir string, paths []path, check, write, explain bool, document, limits 
 		return nil, err
 	}
 	graph := callGraph(m)
-	document, limits = filepath.Join(m.Dir, document), filepath.Join(m.Dir, limits)
 	switch {
 	case explain:
 		for _, p := range paths {
 			fmt.Printf("%s\n\n%s\n", p.name, graph.explain(p))
 		}
-	case write:
-		return nil, writeReport(document, tables(f))
 	case check:
 		for _, p := range paths {
 			for _, name := range graph.unknown(p) {
 				problems = append(problems, fmt.Sprintf("the %s path names %s, which does not exist; correct paths.go", p.name, name))
 			}
 		}
-		l, err := readLimits(limits)
+		limits, err := readLimits(filepath.Join(m.Dir, "internal/structure/limits.txt"))
 		if err != nil {
 			return nil, err
 		}
-		problems = append(problems, exceeded(values(f), l)...)
-		if err := checkReport(document, tables(f)); err != nil {
-			problems = append(problems, err.Error())
-		}
-	default:
+		fmt.Print(compared(values(f), limits))
+		problems = append(problems, exceeded(values(f), limits)...)
+	case before:
 		fmt.Print(markdown(tables(f)))
+	default:
+		fmt.Printf("# Before, at commit e2bd7dc\n\n%s\n# Now\n\n%s", figuresBefore, markdown(tables(f)))
 	}
 	return problems, nil
 }

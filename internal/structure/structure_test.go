@@ -185,36 +185,26 @@ func TestExceeded(t *testing.T) {
 	}
 }
 
-func TestReport(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "structure.md")
-	if err := os.WriteFile(path, []byte("# Title\n\n| a | b |\n\n"+begin+"\n"+end+"\n\nAfter.\n"), 0o644); err != nil {
-		t.Fatal(err)
-	}
-	report := func(exact, drifting string) []table {
-		return []table{
-			{title: "A", header: []string{"package", "files"}, rows: [][]string{{"`p`", exact}}},
-			{title: "B", header: []string{"package", "lines", "file"}, rows: [][]string{{"`p`", drifting, "`a.go`"}, {"`q`", "1", ""}}, drifts: true},
+func TestReadLimits(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "limits.txt")
+	for text, want := range map[string][]limit{
+		"# comment\n\nfields a.T 16 69\ncycle * 8 # for all\n": {{measure: "fields", subject: "a.T", most: 16, before: "69"}, {measure: "cycle", subject: "*", most: 8}},
+		"fields a.T\n":      nil,
+		"fields a.T many\n": nil,
+	} {
+		if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		if got, err := readLimits(path); !reflect.DeepEqual(got, want) || (err == nil) != (want != nil) {
+			t.Errorf("%q: %+v, %v", text, got, err)
 		}
 	}
-	if err := writeReport(path, report("3", "1000")); err != nil {
-		t.Fatal(err)
-	}
-	text, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if !strings.HasPrefix(string(text), "# Title\n") || !strings.HasSuffix(string(text), "\nAfter.\n") || !strings.Contains(string(text), "| `p` | 1000 | `a.go` |") {
-		t.Errorf("the document is\n%s", text)
-	}
-	for _, tt := range []struct {
-		exact, drifting string
-		ok              bool
-	}{{"3", "1000", true}, {"3", "1050", true}, {"3", "1060", false}, {"4", "1000", false}} {
-		if err := checkReport(path, report(tt.exact, tt.drifting)); (err == nil) != tt.ok {
-			t.Errorf("%s files, %s lines: %v", tt.exact, tt.drifting, err)
-		}
-	}
-	if err := checkReport(path, report("3", "1000")[:1]); err == nil {
-		t.Error("a row that is not in the report is accepted")
+}
+
+func TestCompared(t *testing.T) {
+	limits := []limit{{measure: "fields", subject: "a.T", most: 16, before: "69"}, {measure: "cycle", subject: "*", most: 8}}
+	got := compared([]value{{"fields", "a.T", "", 15, ""}, {"cycle", "b", library, 3, ""}}, limits)
+	if want := "fields     a.T                        15   limit 16   before 69\n"; got != want {
+		t.Errorf("%q, want %q", got, want)
 	}
 }
