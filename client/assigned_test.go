@@ -1,9 +1,10 @@
-package client
+package client_test
 
 import (
 	"slices"
 	"testing"
 
+	"github.com/mooring-mqtt/mooring/client"
 	"github.com/mooring-mqtt/mooring/client/mqtttest"
 )
 
@@ -13,9 +14,9 @@ func TestAClientThatTheServerNames(t *testing.T) {
 	b := mqtttest.Start(t)
 	events := &recorder{}
 	inbox := newInbox()
-	c := mustNew(t, Config{Servers: []string{b.URL()}, Session: SessionConfig{AssignedClientID: true}, OnEvent: events.add})
-	must(t, c.Subscribe(t.Context(), "a/+", ExactlyOnce, inbox, SubscriptionID(7)))
-	must(t, c.Subscribe(t.Context(), "a/#", AtLeastOnce, newInbox(), SubscriptionID(9)))
+	c := mustNew(t, client.Config{Servers: []string{b.URL()}, Session: client.SessionConfig{AssignedClientID: true}, OnEvent: events.add})
+	must(t, c.Subscribe(t.Context(), "a/+", client.ExactlyOnce, inbox, client.SubscriptionID(7)))
+	must(t, c.Subscribe(t.Context(), "a/#", client.AtLeastOnce, newInbox(), client.SubscriptionID(9)))
 	start(t, c)
 	connect(t, c)
 	id := c.ClientID()
@@ -23,7 +24,7 @@ func TestAClientThatTheServerNames(t *testing.T) {
 		t.Fatalf("the ClientID is %q", id)
 	}
 	for i := range 2 {
-		_, err := publish(t, c, "a/b", "x", ExactlyOnce).Wait(t.Context())
+		_, err := publish(t, c, "a/b", "x", client.ExactlyOnce).Wait(t.Context())
 		must(t, err)
 		if i == 0 {
 			b.Cut(id)
@@ -35,7 +36,7 @@ func TestAClientThatTheServerNames(t *testing.T) {
 		}
 	}
 	must(t, c.Close())
-	for i, e := range eventsOf[Connected](events) {
+	for i, e := range eventsOf[client.Connected](events) {
 		if e.ClientID != id || e.SessionPresent != (i > 0) {
 			t.Errorf("connection %d: %+v", i, e)
 		}

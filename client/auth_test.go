@@ -1,4 +1,4 @@
-package client
+package client_test
 
 import (
 	"context"
@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/mooring-mqtt/mooring/client"
 	"github.com/mooring-mqtt/mooring/internal/wire"
 	"github.com/mooring-mqtt/mooring/internal/wire/control"
 )
@@ -52,7 +53,7 @@ func (p *peer) sendAuth(reason byte, method, data string) {
 	p.send(control.AppendAuth(nil, &control.Auth{Reason: reason, Method: method, Data: []byte(data)}))
 }
 
-func authenticating(t *testing.T, test func(t *testing.T, c *Client, s *script, events *recorder)) {
+func authenticating(t *testing.T, test func(t *testing.T, c *client.Client, s *script, events *recorder)) {
 	withScript(t, func(t *testing.T, s *script) {
 		events := &recorder{}
 		cfg := testConfig("c", events, s.dial)
@@ -63,7 +64,7 @@ func authenticating(t *testing.T, test func(t *testing.T, c *Client, s *script, 
 
 // A challenge before CONNACK, and a re-authentication while messages go on.
 func TestEnhancedAuthentication(t *testing.T) {
-	authenticating(t, func(t *testing.T, c *Client, s *script, _ *recorder) {
+	authenticating(t, func(t *testing.T, c *client.Client, s *script, _ *recorder) {
 		p := s.open()
 		if p.connect.AuthMethod != "echo" || string(p.connect.AuthData) != "start 1" {
 			t.Errorf("CONNECT is %+v", p.connect)
@@ -81,11 +82,11 @@ func TestEnhancedAuthentication(t *testing.T) {
 			}
 			p.sendAuth(0x18, "echo", "b")
 			p.nextAuth(control.Auth{Reason: 0x18, Method: "echo", Data: []byte("b")})
-			publish(t, c, "t", "x", AtMostOnce)
+			publish(t, c, "t", "x", client.AtMostOnce)
 			p.nextPublish()
 			p.sendAuth(0x00, "echo", last)
 			err := <-result
-			var refused *AuthError
+			var refused *client.AuthError
 			if last == "fine" && err != nil || last == "no" && (!errors.As(err, &refused) || !errors.Is(err, errRefusedChallenge)) {
 				t.Errorf("ended by %q: %v", last, err)
 			}
@@ -105,16 +106,16 @@ func TestAuthenticationThatFails(t *testing.T) {
 		reason byte
 		typed  any
 	}{
-		"a refused challenge":    {control.AppendAuth(nil, &control.Auth{Reason: 0x18, Method: "echo", Data: []byte("no")}), 0x80, new(*AuthError)},
-		"a refused last word":    {control.AppendConnack(nil, &control.Connack{AuthMethod: "echo", AuthData: []byte("no")}), 0x80, new(*AuthError)},
-		"another method in AUTH": {control.AppendAuth(nil, &control.Auth{Reason: 0x18, Method: "other"}), 0x82, new(*ProtocolError)},
-		"no method in CONNACK":   {control.AppendConnack(nil, &control.Connack{}), 0x82, new(*ProtocolError)},
-		"another in CONNACK":     {control.AppendConnack(nil, &control.Connack{AuthMethod: "other"}), 0x82, new(*ProtocolError)},
-		"AUTH with success":      {control.AppendAuth(nil, &control.Auth{Reason: 0x00, Method: "echo", Data: []byte("d")}), 0x82, new(*ProtocolError)},
+		"a refused challenge":    {control.AppendAuth(nil, &control.Auth{Reason: 0x18, Method: "echo", Data: []byte("no")}), 0x80, new(*client.AuthError)},
+		"a refused last word":    {control.AppendConnack(nil, &control.Connack{AuthMethod: "echo", AuthData: []byte("no")}), 0x80, new(*client.AuthError)},
+		"another method in AUTH": {control.AppendAuth(nil, &control.Auth{Reason: 0x18, Method: "other"}), 0x82, new(*client.ProtocolError)},
+		"no method in CONNACK":   {control.AppendConnack(nil, &control.Connack{}), 0x82, new(*client.ProtocolError)},
+		"another in CONNACK":     {control.AppendConnack(nil, &control.Connack{AuthMethod: "other"}), 0x82, new(*client.ProtocolError)},
+		"AUTH with success":      {control.AppendAuth(nil, &control.Auth{Reason: 0x00, Method: "echo", Data: []byte("d")}), 0x82, new(*client.ProtocolError)},
 		"a hanging handler":      {control.AppendAuth(nil, &control.Auth{Reason: 0x18, Method: "echo", Data: []byte("hang")}), 0, new(error)},
 	} {
 		t.Run(name, func(t *testing.T) {
-			authenticating(t, func(t *testing.T, c *Client, s *script, events *recorder) {
+			authenticating(t, func(t *testing.T, c *client.Client, s *script, events *recorder) {
 				p := s.open()
 				p.send(tt.send)
 				if f := p.ended(); tt.reason != 0 {
@@ -124,7 +125,7 @@ func TestAuthenticationThatFails(t *testing.T) {
 				}
 				s.accept(ok)
 				connect(t, c)
-				if failed := eventsOf[ConnectFailed](events); len(failed) != 1 || !errors.As(failed[0].Err, tt.typed) {
+				if failed := eventsOf[client.ConnectFailed](events); len(failed) != 1 || !errors.As(failed[0].Err, tt.typed) {
 					t.Errorf("events: %+v", failed)
 				}
 			})
@@ -141,7 +142,7 @@ func TestAuthenticationDuringTheSession(t *testing.T) {
 		"another method":               {Reason: 0x18, Method: "other"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			authenticating(t, func(t *testing.T, c *Client, s *script, _ *recorder) {
+			authenticating(t, func(t *testing.T, c *client.Client, s *script, _ *recorder) {
 				p := s.accept(control.Connack{AuthMethod: "echo"})
 				connect(t, c)
 				p.send(control.AppendAuth(nil, &auth))
@@ -151,8 +152,8 @@ func TestAuthenticationDuringTheSession(t *testing.T) {
 			})
 		})
 	}
-	authenticating(t, func(t *testing.T, c *Client, s *script, _ *recorder) {
-		if err := c.Reauthenticate(t.Context()); !errors.Is(err, ErrNotConnected) {
+	authenticating(t, func(t *testing.T, c *client.Client, s *script, _ *recorder) {
+		if err := c.Reauthenticate(t.Context()); !errors.Is(err, client.ErrNotConnected) {
 			t.Errorf("without a connection: %v", err)
 		}
 		p := s.accept(control.Connack{AuthMethod: "echo"})
@@ -167,7 +168,7 @@ func TestAuthenticationDuringTheSession(t *testing.T) {
 		go func() { result <- c.Reauthenticate(t.Context()) }()
 		p.next(wire.AUTH)
 		p.send(control.AppendDisconnect(nil, &control.Disconnect{Reason: wire.ReasonNotAuthorized}))
-		var ended *ConnectionError
+		var ended *client.ConnectionError
 		if err := <-result; !errors.As(err, &ended) || ended.Code != wire.ReasonNotAuthorized {
 			t.Errorf("a server that refuses: %v", err)
 		}
@@ -184,8 +185,8 @@ func TestAuthenticationDuringTheSession(t *testing.T) {
 		}
 		s.accept(control.Connack{})
 		connect(t, c)
-		var bad *ProtocolError
-		if failed := eventsOf[ConnectFailed](&events); len(failed) != 1 || !errors.As(failed[0].Err, &bad) {
+		var bad *client.ProtocolError
+		if failed := eventsOf[client.ConnectFailed](&events); len(failed) != 1 || !errors.As(failed[0].Err, &bad) {
 			t.Errorf("events: %+v", failed)
 		}
 	})
@@ -215,8 +216,8 @@ func TestAuthenticationDataIsNotCut(t *testing.T) {
 			t.Errorf("CONNECT has %d bytes", n)
 		}
 		connect(t, c)
-		var field *FieldError
-		if failed := eventsOf[ConnectFailed](events); len(failed) != 1 || !errors.As(failed[0].Err, &field) || field.Field != "Authentication Data" {
+		var field *client.FieldError
+		if failed := eventsOf[client.ConnectFailed](events); len(failed) != 1 || !errors.As(failed[0].Err, &field) || field.Field != "Authentication Data" {
 			t.Errorf("events: %+v", failed)
 		}
 		if err := c.Reauthenticate(t.Context()); !errors.As(err, &field) {

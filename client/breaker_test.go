@@ -1,4 +1,4 @@
-package client
+package client_test
 
 import (
 	"errors"
@@ -7,6 +7,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/mooring-mqtt/mooring/client"
 	"github.com/mooring-mqtt/mooring/internal/wire"
 	"github.com/mooring-mqtt/mooring/internal/wire/control"
 	"github.com/mooring-mqtt/mooring/reliability"
@@ -14,7 +15,7 @@ import (
 
 // tripping runs a test with a breaker that has just opened over two answers of
 // Quota exceeded.
-func tripping(t *testing.T, test func(t *testing.T, s *script, c *Client, p *peer, events *recorder)) {
+func tripping(t *testing.T, test func(t *testing.T, s *script, c *client.Client, p *peer, events *recorder)) {
 	t.Helper()
 	withScript(t, func(t *testing.T, s *script) {
 		var events recorder
@@ -25,11 +26,11 @@ func tripping(t *testing.T, test func(t *testing.T, s *script, c *Client, p *pee
 		p := s.accept(control.Connack{})
 		connect(t, c)
 		for range 2 {
-			d := publish(t, c, "t", "refused", AtLeastOnce)
+			d := publish(t, c, "t", "refused", client.AtLeastOnce)
 			p.ack(wire.PUBACK, p.nextPublish().PacketID, wire.ReasonQuotaExceeded, "")
-			wantState(t, d, Refused)
+			wantState(t, d, client.Refused)
 			// That a QoS 0 message could be written is no success.
-			_, err := c.Publish(t.Context(), Message{Topic: "t"})
+			_, err := c.Publish(t.Context(), client.Message{Topic: "t"})
 			if err == nil {
 				p.nextPublish()
 			}
@@ -42,15 +43,15 @@ func tripping(t *testing.T, test func(t *testing.T, s *script, c *Client, p *pee
 }
 
 func TestWhileTheBreakerIsOpenDurableMessagesAreKept(t *testing.T) {
-	tripping(t, func(t *testing.T, s *script, c *Client, p *peer, events *recorder) {
+	tripping(t, func(t *testing.T, s *script, c *client.Client, p *peer, events *recorder) {
 		began := time.Now()
-		var all []*Delivery
+		var all []*client.Delivery
 		for i := range 10 {
-			all = append(all, publish(t, c, "t", fmt.Sprint(i), AtLeastOnce))
+			all = append(all, publish(t, c, "t", fmt.Sprint(i), client.AtLeastOnce))
 		}
 		p.quiet()
 		var open *reliability.OpenError
-		if _, err := c.Publish(t.Context(), Message{Topic: "t"}); !errors.As(err, &open) || open.RetryAfter <= 0 || open.RetryAfter > time.Minute+1 {
+		if _, err := c.Publish(t.Context(), client.Message{Topic: "t"}); !errors.As(err, &open) || open.RetryAfter <= 0 || open.RetryAfter > time.Minute+1 {
 			t.Errorf("QoS 0: %v, want an *OpenError with the time left", err)
 		}
 		for i := range 2 { // the trials, and no more
@@ -70,10 +71,10 @@ func TestWhileTheBreakerIsOpenDurableMessagesAreKept(t *testing.T) {
 			p.ack(wire.PUBACK, p.nextPublish().PacketID, 0, "")
 		}
 		for _, d := range all {
-			wantState(t, d, Acked)
+			wantState(t, d, client.Acked)
 		}
 		var changes []string
-		for _, e := range eventsOf[BreakerChanged](events) {
+		for _, e := range eventsOf[client.BreakerChanged](events) {
 			changes = append(changes, e.From+">"+e.To)
 		}
 		if got := fmt.Sprint(changes); got != "[closed>open open>half-open half-open>closed]" {
@@ -83,27 +84,27 @@ func TestWhileTheBreakerIsOpenDurableMessagesAreKept(t *testing.T) {
 }
 
 func TestAFailedTrialOpensTheBreakerAgain(t *testing.T) {
-	tripping(t, func(t *testing.T, s *script, c *Client, p *peer, _ *recorder) {
+	tripping(t, func(t *testing.T, s *script, c *client.Client, p *peer, _ *recorder) {
 		began := time.Now()
-		publish(t, c, "t", "trial", AtLeastOnce)
+		publish(t, c, "t", "trial", client.AtLeastOnce)
 		p.ack(wire.PUBACK, p.nextPublish().PacketID, wire.ReasonQuotaExceeded, "")
-		d := publish(t, c, "t", "next trial", AtLeastOnce)
+		d := publish(t, c, "t", "next trial", client.AtLeastOnce)
 		m := p.nextPublish()
 		if took := time.Since(began).Round(time.Second); took != 2*time.Minute {
 			t.Errorf("the next trial came after %v, want two minutes", took)
 		}
 		p.ack(wire.PUBACK, m.PacketID, 0, "")
-		wantState(t, d, Acked)
+		wantState(t, d, client.Acked)
 	})
 }
 
 // TestTrialsThatGoDownWithTheirConnectionAreMadeAgain: nobody will answer them,
 // and they must not keep their places.
 func TestTrialsThatGoDownWithTheirConnectionAreMadeAgain(t *testing.T) {
-	tripping(t, func(t *testing.T, s *script, c *Client, p *peer, _ *recorder) {
-		var all []*Delivery
+	tripping(t, func(t *testing.T, s *script, c *client.Client, p *peer, _ *recorder) {
+		var all []*client.Delivery
 		for i := range 4 {
-			all = append(all, publish(t, c, "t", fmt.Sprint(i), AtLeastOnce))
+			all = append(all, publish(t, c, "t", fmt.Sprint(i), client.AtLeastOnce))
 		}
 		p.nextPublish()
 		p.nextPublish()
@@ -113,17 +114,17 @@ func TestTrialsThatGoDownWithTheirConnectionAreMadeAgain(t *testing.T) {
 			p.ack(wire.PUBACK, p.nextPublish().PacketID, 0, "")
 		}
 		for _, d := range all {
-			wantState(t, d, Acked)
+			wantState(t, d, client.Acked)
 		}
 	})
 }
 
 func TestWhatConcernsOneMessageDoesNotOpenTheBreaker(t *testing.T) {
-	publishing(t, func(cfg *Config) { cfg.Publishing.Breaker.FailureThreshold = 2 }, control.Connack{}, func(t *testing.T, c *Client, p *peer, _ *recorder) {
+	publishing(t, func(cfg *client.Config) { cfg.Publishing.Breaker.FailureThreshold = 2 }, control.Connack{}, func(t *testing.T, c *client.Client, p *peer, _ *recorder) {
 		for _, code := range []byte{wire.ReasonNotAuthorized, wire.ReasonTopicNameInvalid, wire.ReasonPayloadFormatInvalid, wire.ReasonNotAuthorized} {
-			d := publish(t, c, "t", "x", AtLeastOnce)
+			d := publish(t, c, "t", "x", client.AtLeastOnce)
 			p.ack(wire.PUBACK, p.nextPublish().PacketID, code, "")
-			wantState(t, d, Refused)
+			wantState(t, d, client.Refused)
 		}
 		if n := c.Stats().Breaker.Opened; n != 0 {
 			t.Errorf("the breaker opened %d times", n)
@@ -132,10 +133,10 @@ func TestWhatConcernsOneMessageDoesNotOpenTheBreaker(t *testing.T) {
 }
 
 func TestManyPublishesUnderAnOpenBreakerMakeNoTimers(t *testing.T) {
-	tripping(t, func(t *testing.T, s *script, c *Client, p *peer, _ *recorder) {
+	tripping(t, func(t *testing.T, s *script, c *client.Client, p *peer, _ *recorder) {
 		asked := c.Stats().Breaker.Rejected
 		for range 1000 {
-			publish(t, c, "t", "x", AtLeastOnce)
+			publish(t, c, "t", "x", client.AtLeastOnce)
 			synctest.Wait()
 		}
 		waited := c.Stats().Breaker.Rejected - asked
@@ -168,7 +169,7 @@ func TestALinkThatAcknowledgesNothingIsGivenUp(t *testing.T) {
 		time.Sleep(time.Hour) // idle is no fault
 		p.quiet()
 		began := time.Now()
-		d := publish(t, c, "t", "x", AtLeastOnce)
+		d := publish(t, c, "t", "x", client.AtLeastOnce)
 		p.nextPublish()
 		p.ended()
 		if took := time.Since(began); took < 6*time.Second || took > 10*time.Second {
@@ -177,14 +178,14 @@ func TestALinkThatAcknowledgesNothingIsGivenUp(t *testing.T) {
 		p = s.accept(control.Connack{SessionPresent: true})
 		// Slow but steady is no fault either.
 		for range 3 {
-			publish(t, c, "t", "x", AtLeastOnce)
+			publish(t, c, "t", "x", client.AtLeastOnce)
 		}
 		for range 4 {
 			time.Sleep(5 * time.Second)
 			p.ack(wire.PUBACK, p.nextPublish().PacketID, 0, "")
 		}
-		wantState(t, d, Acked)
-		if got := eventsOf[Disconnected](&events); len(got) != 1 || !errors.Is(got[0].Err, ErrAckTimeout) {
+		wantState(t, d, client.Acked)
+		if got := eventsOf[client.Disconnected](&events); len(got) != 1 || !errors.Is(got[0].Err, client.ErrAckTimeout) {
 			t.Errorf("Disconnected events are %v", got)
 		}
 	})

@@ -1,4 +1,4 @@
-package client
+package client_test
 
 import (
 	"context"
@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/mooring-mqtt/mooring/client"
 	"github.com/mooring-mqtt/mooring/dedupe"
 	"github.com/mooring-mqtt/mooring/internal/wire"
 	"github.com/mooring-mqtt/mooring/internal/wire/control"
@@ -45,40 +46,44 @@ func (a *closingAuth) Done(ctx context.Context, data []byte) error {
 
 // callbacks are the functions of a Config that the client calls, but for those that
 // other tests have: handlers, OnEvent, OnChange.
-var callbacks = map[string]func(cfg *Config, then func()){
-	"Dial": func(cfg *Config, then func()) {
+var callbacks = map[string]func(cfg *client.Config, then func()){
+	"Dial": func(cfg *client.Config, then func()) {
 		dial := cfg.Connection.Dial
 		cfg.Connection.Dial = func(ctx context.Context, u *url.URL) (net.Conn, error) {
 			then()
 			return dial(ctx, u)
 		}
 	},
-	"Credentials": func(cfg *Config, then func()) {
-		cfg.Connection.Credentials = func(context.Context) (Credentials, error) {
+	"Credentials": func(cfg *client.Config, then func()) {
+		cfg.Connection.Credentials = func(context.Context) (client.Credentials, error) {
 			then()
-			return Credentials{}, nil
+			return client.Credentials{}, nil
 		}
 	},
-	"Auth.Start":    func(cfg *Config, then func()) { cfg.Connection.Auth = &closingAuth{step: "Start", then: then} },
-	"Auth.Continue": func(cfg *Config, then func()) { cfg.Connection.Auth = &closingAuth{step: "Continue", then: then} },
-	"Auth.Done":     func(cfg *Config, then func()) { cfg.Connection.Auth = &closingAuth{step: "Done", then: then} },
-	"LaneKey": func(cfg *Config, then func()) {
-		cfg.Receiving.OrderingKey = func(*Message) string { then(); return "" }
+	"Auth.Start": func(cfg *client.Config, then func()) { cfg.Connection.Auth = &closingAuth{step: "Start", then: then} },
+	"Auth.Continue": func(cfg *client.Config, then func()) {
+		cfg.Connection.Auth = &closingAuth{step: "Continue", then: then}
 	},
-	"DedupeKey": func(cfg *Config, then func()) {
-		cfg.Receiving.Dedupe, cfg.Receiving.DedupeKey = dedupe.NewMemory(dedupe.Options{}), func(*Message) string { then(); return "" }
+	"Auth.Done": func(cfg *client.Config, then func()) { cfg.Connection.Auth = &closingAuth{step: "Done", then: then} },
+	"LaneKey": func(cfg *client.Config, then func()) {
+		cfg.Receiving.OrderingKey = func(*client.Message) string { then(); return "" }
 	},
-	"Ordering.OnGap": func(cfg *Config, then func()) {
-		cfg.Receiving.Ordering = &Ordering{Options: ordering.Options{OnGap: func(ordering.Gap) { then() }}}
+	"DedupeKey": func(cfg *client.Config, then func()) {
+		cfg.Receiving.Dedupe, cfg.Receiving.DedupeKey = dedupe.NewMemory(dedupe.Options{}), func(*client.Message) string { then(); return "" }
 	},
-	"Backoff.Rand": func(cfg *Config, then func()) { cfg.Connection.Backoff.Rand = func() float64 { then(); return 0 } },
-	"HandlerBackoff.Rand": func(cfg *Config, then func()) {
+	"Ordering.OnGap": func(cfg *client.Config, then func()) {
+		cfg.Receiving.Ordering = &client.Ordering{Options: ordering.Options{OnGap: func(ordering.Gap) { then() }}}
+	},
+	"Backoff.Rand": func(cfg *client.Config, then func()) {
+		cfg.Connection.Backoff.Rand = func() float64 { then(); return 0 }
+	},
+	"HandlerBackoff.Rand": func(cfg *client.Config, then func()) {
 		cfg.Receiving.HandlerBackoff.Rand = func() float64 { then(); return 0 }
 	},
-	"Breaker.Judge": func(cfg *Config, then func()) {
+	"Breaker.Judge": func(cfg *client.Config, then func()) {
 		cfg.Publishing.Breaker.Judge = func(error) reliability.Judgment { then(); return 0 }
 	},
-	"Breaker.OnStateChange": func(cfg *Config, then func()) {
+	"Breaker.OnStateChange": func(cfg *client.Config, then func()) {
 		cfg.Publishing.Breaker.OnStateChange = func(_, _ reliability.State) { then() }
 	},
 }
@@ -89,7 +94,7 @@ func TestCloseFromEveryFunctionOfTheProgram(t *testing.T) {
 	for name, set := range callbacks {
 		t.Run(name, func(t *testing.T) {
 			withScript(t, func(t *testing.T, s *script) {
-				var c *Client
+				var c *client.Client
 				var once sync.Once
 				called := false
 				cfg := testConfig("c", &recorder{}, s.dial)
@@ -103,10 +108,10 @@ func TestCloseFromEveryFunctionOfTheProgram(t *testing.T) {
 					})
 				})
 				var err error
-				c, err = New(cfg)
+				c, err = client.New(cfg)
 				must(t, err)
-				must(t, c.Handle("t", HandlerFunc(func(context.Context, *Message) error { return errVault })))
-				publish(t, c, "t", "x", AtLeastOnce)
+				must(t, c.Handle("t", client.HandlerFunc(func(context.Context, *client.Message) error { return errVault })))
+				publish(t, c, "t", "x", client.AtLeastOnce)
 				start(t, c)
 				var server sync.WaitGroup
 				server.Go(func() {

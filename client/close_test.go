@@ -1,4 +1,4 @@
-package client
+package client_test
 
 import (
 	"context"
@@ -11,6 +11,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/mooring-mqtt/mooring/client"
 	"github.com/mooring-mqtt/mooring/client/mqtttest"
 	"github.com/mooring-mqtt/mooring/internal/wire"
 	"github.com/mooring-mqtt/mooring/internal/wire/control"
@@ -20,31 +21,31 @@ import (
 
 // states brings a client with one message into each state that it can be ended
 // in.
-var states = map[string]func(t *testing.T, s *script, c *Client, start func()){
-	"fresh": func(*testing.T, *script, *Client, func()) {},
-	"connecting": func(t *testing.T, s *script, c *Client, start func()) {
+var states = map[string]func(t *testing.T, s *script, c *client.Client, start func()){
+	"fresh": func(*testing.T, *script, *client.Client, func()) {},
+	"connecting": func(t *testing.T, s *script, c *client.Client, start func()) {
 		start()
 		s.open() // and no CONNACK
 	},
-	"connected": func(t *testing.T, s *script, c *Client, start func()) {
+	"connected": func(t *testing.T, s *script, c *client.Client, start func()) {
 		start()
 		p := s.accept(control.Connack{})
 		p.nextPublish()
 	},
-	"in backoff": func(t *testing.T, s *script, c *Client, start func()) {
+	"in backoff": func(t *testing.T, s *script, c *client.Client, start func()) {
 		start()
 		s.accept(control.Connack{}).close()
 		synctest.Wait()
 	},
-	"draining": func(t *testing.T, s *script, c *Client, start func()) {
+	"draining": func(t *testing.T, s *script, c *client.Client, start func()) {
 		start()
 		s.accept(control.Connack{}).nextPublish()
 		go func() { _ = c.Drain(context.Background()) }()
 		synctest.Wait()
 	},
-	"in a handler": func(t *testing.T, s *script, c *Client, start func()) {
+	"in a handler": func(t *testing.T, s *script, c *client.Client, start func()) {
 		release := make(chan struct{})
-		must(t, c.Handle("#", HandlerFunc(func(ctx context.Context, _ *Message) error {
+		must(t, c.Handle("#", client.HandlerFunc(func(ctx context.Context, _ *client.Message) error {
 			<-release // whatever ctx says
 			return ctx.Err()
 		})))
@@ -56,16 +57,16 @@ var states = map[string]func(t *testing.T, s *script, c *Client, start func()){
 		synctest.Wait()
 		time.AfterFunc(time.Minute, func() { close(release) })
 	},
-	"closed": func(t *testing.T, _ *script, c *Client, _ func()) { must(t, c.Close()) },
+	"closed": func(t *testing.T, _ *script, c *client.Client, _ func()) { must(t, c.Close()) },
 }
 
-var endings = map[string]func(c *Client, cancel context.CancelFunc) error{
-	"Close": func(c *Client, _ context.CancelFunc) error { return c.Close() },
-	"Close twice": func(c *Client, _ context.CancelFunc) error {
+var endings = map[string]func(c *client.Client, cancel context.CancelFunc) error{
+	"Close": func(c *client.Client, _ context.CancelFunc) error { return c.Close() },
+	"Close twice": func(c *client.Client, _ context.CancelFunc) error {
 		_ = c.Close()
 		return c.Close()
 	},
-	"Close by many": func(c *Client, _ context.CancelFunc) error {
+	"Close by many": func(c *client.Client, _ context.CancelFunc) error {
 		var all sync.WaitGroup
 		for range 5 {
 			all.Go(func() { _ = c.Close() })
@@ -73,18 +74,15 @@ var endings = map[string]func(c *Client, cancel context.CancelFunc) error{
 		all.Wait()
 		return nil
 	},
-	"Drain": func(c *Client, _ context.CancelFunc) error {
+	"Drain": func(c *client.Client, _ context.CancelFunc) error {
 		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 		defer cancel()
 		_ = c.Drain(ctx)
 		return nil
 	},
-	"cancelled context": func(c *Client, cancel context.CancelFunc) error {
+	"cancelled context": func(c *client.Client, cancel context.CancelFunc) error {
 		cancel()
-		c.life.mu.Lock()
-		fresh := !c.life.started
-		c.life.mu.Unlock()
-		if fresh {
+		if !client.Started(c) {
 			return c.Close() // nothing heeds a context before Start
 		}
 		<-c.Done()
@@ -102,9 +100,9 @@ func TestEveryEndFromEveryState(t *testing.T) {
 					cfg.Store.Custom = store
 					cfg.Connection.Backoff = reliability.Backoff{Min: time.Hour, Max: time.Hour}
 					cfg.Connection.ConnectTimeout, cfg.Connection.AckTimeout, cfg.Connection.CloseTimeout = time.Hour, time.Hour, 2*time.Second
-					c, err := New(cfg)
+					c, err := client.New(cfg)
 					must(t, err)
-					d := publish(t, c, "t", "kept", AtLeastOnce)
+					d := publish(t, c, "t", "kept", client.AtLeastOnce)
 					ctx, cancel := context.WithCancel(t.Context())
 					defer cancel()
 					reach(t, s, c, func() { must(t, c.Start(ctx)) })
@@ -117,11 +115,11 @@ func TestEveryEndFromEveryState(t *testing.T) {
 						t.Errorf("it took %v", took)
 					}
 					<-c.Done()
-					o := wantState(t, d, Abandoned)
+					o := wantState(t, d, client.Abandoned)
 					if o.Err == nil {
 						t.Error("an abandoned message needs a reason")
 					}
-					if _, err := c.Publish(t.Context(), Message{Topic: "t", QoS: 1}); err == nil {
+					if _, err := c.Publish(t.Context(), client.Message{Topic: "t", QoS: 1}); err == nil {
 						t.Error("Publish works after the end")
 					}
 					if err := c.Start(t.Context()); err == nil {
@@ -164,7 +162,7 @@ func TestCloseFinishesWhatHandlersHave(t *testing.T) {
 		cfg.Connection.CloseTimeout = 10 * time.Second
 		c := mustNew(t, cfg)
 		var ends []error
-		must(t, c.Handle("#", HandlerFunc(func(ctx context.Context, m *Message) error {
+		must(t, c.Handle("#", client.HandlerFunc(func(ctx context.Context, m *client.Message) error {
 			select {
 			case <-time.After(3 * time.Second):
 			case <-ctx.Done():
@@ -198,7 +196,7 @@ func TestAMessageWhoseHandlerIsInterruptedComesAgain(t *testing.T) {
 		cfg := testConfig("c", &events, s.dial)
 		cfg.Connection.CloseTimeout, cfg.Receiving.HandlerAttempts = time.Second, 1
 		c := mustNew(t, cfg)
-		must(t, c.Handle("#", HandlerFunc(func(ctx context.Context, _ *Message) error {
+		must(t, c.Handle("#", client.HandlerFunc(func(ctx context.Context, _ *client.Message) error {
 			<-ctx.Done()
 			return ctx.Err()
 		})))
@@ -211,7 +209,7 @@ func TestAMessageWhoseHandlerIsInterruptedComesAgain(t *testing.T) {
 		if f := p.next(wire.DISCONNECT); len(f.Body) > 0 && f.Body[0] != 0 {
 			t.Errorf("DISCONNECT says 0x%02X", f.Body[0])
 		}
-		if st := c.Stats(); st.Refused != 0 || st.Failed != 0 || len(eventsOf[HandlerFailed](&events)) != 0 {
+		if st := c.Stats(); st.Refused != 0 || st.Failed != 0 || len(eventsOf[client.HandlerFailed](&events)) != 0 {
 			t.Errorf("the counters are %+v", st)
 		}
 	})
@@ -220,11 +218,11 @@ func TestAMessageWhoseHandlerIsInterruptedComesAgain(t *testing.T) {
 func TestStart_ContextWithErrAbortEndsWithoutDisconnect(t *testing.T) {
 	withScript(t, func(t *testing.T, s *script) {
 		cfg := testConfig("c", &recorder{}, s.dial)
-		cfg.Presence.Status = &Status{Topic: "status", NoCorrection: true}
+		cfg.Presence.Status = &client.Status{Topic: "status", NoCorrection: true}
 		c := mustNew(t, cfg)
 		release := make(chan struct{})
-		must(t, c.Handle("#", HandlerFunc(func(context.Context, *Message) error { <-release; return nil })))
-		why := fmt.Errorf("why: %w", ErrAbort)
+		must(t, c.Handle("#", client.HandlerFunc(func(context.Context, *client.Message) error { <-release; return nil })))
+		why := fmt.Errorf("why: %w", client.ErrAbort)
 		ctx, cancel := context.WithCancelCause(t.Context())
 		must(t, c.Start(ctx))
 		p := s.accept(control.Connack{})
@@ -252,9 +250,9 @@ func TestStart_ContextWithErrAbortEndsWithoutDisconnect(t *testing.T) {
 func TestStart_CanceledContextClosesCleanly(t *testing.T) {
 	withScript(t, func(t *testing.T, s *script) {
 		cfg := testConfig("c", &recorder{}, s.dial)
-		cfg.Presence.Status = &Status{Topic: "status", NoCorrection: true}
+		cfg.Presence.Status = &client.Status{Topic: "status", NoCorrection: true}
 		c := mustNew(t, cfg)
-		must(t, c.Handle("#", HandlerFunc(func(context.Context, *Message) error { time.Sleep(time.Second); return nil })))
+		must(t, c.Handle("#", client.HandlerFunc(func(context.Context, *client.Message) error { time.Sleep(time.Second); return nil })))
 		ctx, cancel := context.WithCancel(t.Context())
 		must(t, c.Start(ctx))
 		p := s.accept(control.Connack{})
@@ -291,12 +289,12 @@ func TestStart_CanceledContextClosesCleanly(t *testing.T) {
 
 func TestDrain(t *testing.T) {
 	t.Run("waits for every outcome", func(t *testing.T) {
-		publishing(t, nil, control.Connack{}, func(t *testing.T, c *Client, p *peer, _ *recorder) {
-			once, exactly := publish(t, c, "t", "1", AtLeastOnce), publish(t, c, "t", "2", ExactlyOnce)
+		publishing(t, nil, control.Connack{}, func(t *testing.T, c *client.Client, p *peer, _ *recorder) {
+			once, exactly := publish(t, c, "t", "1", client.AtLeastOnce), publish(t, c, "t", "2", client.ExactlyOnce)
 			done := make(chan error, 1)
 			go func() { done <- c.Drain(t.Context()) }()
 			synctest.Wait()
-			if _, err := c.Publish(t.Context(), Message{Topic: "t", QoS: 1}); !errors.Is(err, ErrDraining) {
+			if _, err := c.Publish(t.Context(), client.Message{Topic: "t", QoS: 1}); !errors.Is(err, client.ErrDraining) {
 				t.Errorf("Publish while draining: %v", err)
 			}
 			time.Sleep(time.Second)
@@ -311,20 +309,20 @@ func TestDrain(t *testing.T) {
 			}
 			p.ack(wire.PUBCOMP, m.PacketID, 0, "")
 			must(t, <-done)
-			wantState(t, once, Acked)
-			wantState(t, exactly, Acked)
+			wantState(t, once, client.Acked)
+			wantState(t, exactly, client.Acked)
 			if d, err := control.ParseDisconnect(p.ended()); err != nil || d.Reason != 0 {
 				t.Errorf("DISCONNECT says 0x%02X, %v", d.Reason, err)
 			}
 		})
 	})
 	t.Run("within a deadline", func(t *testing.T) {
-		publishing(t, nil, control.Connack{}, func(t *testing.T, c *Client, p *peer, _ *recorder) {
-			publish(t, c, "t", "1", AtLeastOnce)
-			publish(t, c, "t", "2", AtLeastOnce)
+		publishing(t, nil, control.Connack{}, func(t *testing.T, c *client.Client, p *peer, _ *recorder) {
+			publish(t, c, "t", "1", client.AtLeastOnce)
+			publish(t, c, "t", "2", client.AtLeastOnce)
 			ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 			defer cancel()
-			var e *DrainError
+			var e *client.DrainError
 			if err := c.Drain(ctx); !errors.As(err, &e) || e.Pending != 2 || !errors.Is(err, context.DeadlineExceeded) {
 				t.Errorf("Drain returned %v, want a *DrainError with 2 pending", err)
 			}
@@ -333,15 +331,15 @@ func TestDrain(t *testing.T) {
 	t.Run("of a client that fails", func(t *testing.T) {
 		withScript(t, func(t *testing.T, s *script) {
 			c := mustStart(t, testConfig("c", &recorder{}, s.dial))
-			publish(t, c, "t", "1", AtLeastOnce)
+			publish(t, c, "t", "1", client.AtLeastOnce)
 			done := make(chan error, 2)
 			for range 2 {
 				go func() { done <- c.Drain(t.Context()) }()
 			}
 			s.accept(control.Connack{Reason: 0x87})
 			for range 2 {
-				var e *DrainError
-				var refused *ConnectionError
+				var e *client.DrainError
+				var refused *client.ConnectionError
 				if err := <-done; !errors.As(err, &e) || e.Pending != 1 || !errors.As(err, &refused) || refused.Code != 0x87 {
 					t.Errorf("Drain returned %v, want a *DrainError over a *ConnectionError", err)
 				}
@@ -361,12 +359,12 @@ func TestPublishRacesWithClose(t *testing.T) {
 			c := mustStart(t, cfg)
 			connect(t, c)
 			var mu sync.Mutex
-			var all []*Delivery
+			var all []*client.Delivery
 			var group sync.WaitGroup
 			for range 4 {
 				group.Go(func() {
 					for {
-						d, err := c.Publish(t.Context(), Message{Topic: "t", QoS: 1})
+						d, err := c.Publish(t.Context(), client.Message{Topic: "t", QoS: 1})
 						if err != nil {
 							return
 						}
@@ -385,7 +383,7 @@ func TestPublishRacesWithClose(t *testing.T) {
 				default:
 					t.Fatal("a Delivery is open after Close")
 				}
-				if d.Outcome().State == Acked {
+				if d.Outcome().State == client.Acked {
 					acked++
 				}
 			}
@@ -411,7 +409,7 @@ func TestClosingBehindAPeerThatTakesNothing(t *testing.T) {
 		cfg.Connection.WriteTimeout, cfg.Connection.CloseTimeout = time.Hour, 3*time.Second
 		c := mustStart(t, cfg)
 		connect(t, c)
-		publish(t, c, "t", "x", AtLeastOnce)
+		publish(t, c, "t", "x", client.AtLeastOnce)
 		synctest.Wait()
 		began := time.Now()
 		must(t, c.Close())
@@ -442,13 +440,13 @@ func TestPublishIsOvertakenByClose(t *testing.T) {
 	c := mustNew(t, cfg)
 	result := make(chan error, 1)
 	go func() {
-		_, err := c.Publish(context.Background(), Message{Topic: "t", QoS: AtLeastOnce})
+		_, err := c.Publish(context.Background(), client.Message{Topic: "t", QoS: client.AtLeastOnce})
 		result <- err
 	}()
 	<-store.entered
 	must(t, c.Close())
 	close(store.closed)
-	if err := <-result; !errors.Is(err, ErrClosed) {
+	if err := <-result; !errors.Is(err, client.ErrClosed) {
 		t.Errorf("Publish returned %v", err)
 	}
 }

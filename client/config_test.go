@@ -1,4 +1,4 @@
-package client
+package client_test
 
 import (
 	"context"
@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/mooring-mqtt/mooring/client"
 	"github.com/mooring-mqtt/mooring/internal/wire"
 	"github.com/mooring-mqtt/mooring/internal/wire/control"
 	"github.com/mooring-mqtt/mooring/ordering"
@@ -19,124 +20,138 @@ import (
 	"github.com/mooring-mqtt/mooring/reliability"
 )
 
-func noDial(context.Context, *url.URL) (net.Conn, error)       { return nil, net.ErrClosed }
-func noCredentials(context.Context) (c Credentials, err error) { return c, err }
+func noDial(context.Context, *url.URL) (net.Conn, error)              { return nil, net.ErrClosed }
+func noCredentials(context.Context) (c client.Credentials, err error) { return c, err }
 
 func TestConfigRules(t *testing.T) {
 	long := strings.Repeat("x", 65_536)
 	full := long[:65_535]
 	for _, tt := range []struct {
 		field string // "" where the Config is good
-		set   func(*Config)
+		set   func(*client.Config)
 	}{
-		{"", func(*Config) {}},
-		{"Servers", func(c *Config) { c.Servers = nil }},
-		{"Servers", func(c *Config) { c.Servers = []string{"mqtt://a", "b"} }},
-		{"Servers", func(c *Config) { c.Servers = []string{"http://a"} }},
-		{"Servers", func(c *Config) { c.Servers = []string{"mqtt://"} }},
-		{"Servers", func(c *Config) { c.Servers = []string{"unix://"} }},
-		{"Servers", func(c *Config) { c.Servers = []string{"mqtt://user:secret@a"} }},
-		{"", func(c *Config) {
+		{"", func(*client.Config) {}},
+		{"Servers", func(c *client.Config) { c.Servers = nil }},
+		{"Servers", func(c *client.Config) { c.Servers = []string{"mqtt://a", "b"} }},
+		{"Servers", func(c *client.Config) { c.Servers = []string{"http://a"} }},
+		{"Servers", func(c *client.Config) { c.Servers = []string{"mqtt://"} }},
+		{"Servers", func(c *client.Config) { c.Servers = []string{"unix://"} }},
+		{"Servers", func(c *client.Config) { c.Servers = []string{"mqtt://user:secret@a"} }},
+		{"", func(c *client.Config) {
 			c.Servers = []string{"mqtt://a", "tcp://a:1", "mqtts://a", "ssl://a", "tls://[::1]:1", "ws://a/mqtt", "wss://a", "unix:///tmp/s"}
 		}},
-		{"ClientID", func(c *Config) { c.ClientID, c.Dir = "", "d" }},
-		{"ClientID", func(c *Config) { c.ClientID, c.Store.Custom = "", persistence.NewMemory(persistence.Options{}) }},
-		{"ClientID", func(c *Config) { c.ClientID = "a\x00" }},
-		{"ClientID", func(c *Config) { c.ClientID = long }},
-		{"", func(c *Config) { c.ClientID = "" }},
-		{"", func(c *Config) { c.ClientID = full }},
-		{"Connection.Username", func(c *Config) { c.Connection.Username = "\xff" }},
-		{"", func(c *Config) { c.Connection.Username = "u" }},
-		{"Connection.Password", func(c *Config) { c.Connection.Password = []byte(long) }},
-		{"", func(c *Config) { c.Connection.Password = []byte(full) }},
-		{"Publishing.Publisher", func(c *Config) { c.Publishing.Publisher = long }},
-		{"Connection.Proxy", func(c *Config) { c.Connection.Proxy = "host:3128" }},
-		{"Connection.Proxy", func(c *Config) { c.Connection.Proxy = "ftp://host" }},
-		{"Connection.Proxy", func(c *Config) { c.Connection.Proxy, c.Connection.Dial = "http://host", noDial }},
-		{"Connection.Proxy", func(c *Config) { c.Connection.Proxy, c.Servers = "http://host", []string{"unix:///tmp/s"} }},
-		{"", func(c *Config) { c.Connection.Proxy = "http://user:secret@host:3128" }},
-		{"", func(c *Config) { c.Connection.Proxy, c.Servers = "socks5://host", []string{"unix:///tmp/s", "ws://a"} }},
-		{"TLS", func(c *Config) { c.TLS, c.Connection.Dial = &tls.Config{MinVersion: tls.VersionTLS12}, noDial }},
-		{"Connection.TLSFiles", func(c *Config) { c.Connection.TLSFiles, c.Connection.Dial = &TLSFiles{}, noDial }},
-		{"Connection.TLSFiles", func(c *Config) {
-			c.Connection.TLSFiles, c.TLS, c.Servers = &TLSFiles{}, &tls.Config{MinVersion: tls.VersionTLS12}, []string{"wss://a"}
+		{"ClientID", func(c *client.Config) { c.ClientID, c.Dir = "", "d" }},
+		{"ClientID", func(c *client.Config) { c.ClientID, c.Store.Custom = "", persistence.NewMemory(persistence.Options{}) }},
+		{"ClientID", func(c *client.Config) { c.ClientID = "a\x00" }},
+		{"ClientID", func(c *client.Config) { c.ClientID = long }},
+		{"", func(c *client.Config) { c.ClientID = "" }},
+		{"", func(c *client.Config) { c.ClientID = full }},
+		{"Connection.Username", func(c *client.Config) { c.Connection.Username = "\xff" }},
+		{"", func(c *client.Config) { c.Connection.Username = "u" }},
+		{"Connection.Password", func(c *client.Config) { c.Connection.Password = []byte(long) }},
+		{"", func(c *client.Config) { c.Connection.Password = []byte(full) }},
+		{"Publishing.Publisher", func(c *client.Config) { c.Publishing.Publisher = long }},
+		{"Connection.Proxy", func(c *client.Config) { c.Connection.Proxy = "host:3128" }},
+		{"Connection.Proxy", func(c *client.Config) { c.Connection.Proxy = "ftp://host" }},
+		{"Connection.Proxy", func(c *client.Config) { c.Connection.Proxy, c.Connection.Dial = "http://host", noDial }},
+		{"Connection.Proxy", func(c *client.Config) { c.Connection.Proxy, c.Servers = "http://host", []string{"unix:///tmp/s"} }},
+		{"", func(c *client.Config) { c.Connection.Proxy = "http://user:secret@host:3128" }},
+		{"", func(c *client.Config) {
+			c.Connection.Proxy, c.Servers = "socks5://host", []string{"unix:///tmp/s", "ws://a"}
 		}},
-		{"Connection.TLSFiles", func(c *Config) { c.Connection.TLSFiles, c.Servers = &TLSFiles{Cert: "c"}, []string{"mqtts://a"} }},
-		{"Connection.TLSFiles", func(c *Config) { c.Connection.TLSFiles, c.Servers = &TLSFiles{Key: "k"}, []string{"mqtts://a"} }},
-		{"Connection.TLSFiles", func(c *Config) { c.Connection.TLSFiles = &TLSFiles{CA: "ca"} }}, // no server uses it
-		{"", func(c *Config) {
-			c.Connection.TLSFiles, c.Servers = &TLSFiles{CA: "ca", Cert: "c", Key: "k"}, []string{"mqtt://a", "wss://a"}
+		{"TLS", func(c *client.Config) { c.TLS, c.Connection.Dial = &tls.Config{MinVersion: tls.VersionTLS12}, noDial }},
+		{"Connection.TLSFiles", func(c *client.Config) { c.Connection.TLSFiles, c.Connection.Dial = &client.TLSFiles{}, noDial }},
+		{"Connection.TLSFiles", func(c *client.Config) {
+			c.Connection.TLSFiles, c.TLS, c.Servers = &client.TLSFiles{}, &tls.Config{MinVersion: tls.VersionTLS12}, []string{"wss://a"}
 		}},
-		{"Connection.Credentials", func(c *Config) { c.Connection.Credentials, c.Connection.Username = noCredentials, "u" }},
-		{"Connection.Credentials", func(c *Config) { c.Connection.Credentials, c.Connection.Password = noCredentials, []byte("p") }},
-		{"", func(c *Config) { c.Connection.Credentials = noCredentials }},
-		{"Store.Custom", func(c *Config) { c.Dir, c.Store.Custom = "d", persistence.NewMemory(persistence.Options{}) }},
-		{"Store.Options", func(c *Config) { c.Store.Options.Limits.MaxMessages = -1 }},
-		{"Connection.KeepAlive", func(c *Config) { c.Connection.KeepAlive = -1 }},
-		{"Connection.KeepAlive", func(c *Config) { c.Connection.KeepAlive = 65_536 * time.Second }},
-		{"", func(c *Config) { c.Connection.KeepAlive = 65_535 * time.Second }},
-		{"Connection.StableAfter", func(c *Config) { c.Connection.StableAfter = -1 }},
-		{"Connection.ConnectTimeout", func(c *Config) { c.Connection.ConnectTimeout = -1 }},
-		{"Connection.WriteTimeout", func(c *Config) { c.Connection.WriteTimeout = -1 }},
-		{"Connection.AckTimeout", func(c *Config) { c.Connection.AckTimeout = -1 }},
-		{"Publishing.WaitTimeout", func(c *Config) { c.Publishing.WaitTimeout = -1 }},
-		{"Connection.CloseTimeout", func(c *Config) { c.Connection.CloseTimeout = -1 }},
-		{"Session.Expiry", func(c *Config) { c.Session.Expiry = -2 }},
-		{"", func(c *Config) { c.Session.Expiry = NoSession }},
-		{"", func(c *Config) { c.Session.Expiry = 1 << 62 }},
-		{"Connection.MaximumPacketSize", func(c *Config) { c.Connection.MaximumPacketSize = 63 }},
-		{"", func(c *Config) { c.Connection.MaximumPacketSize = 64 }},
-		{"Receiving.Concurrency", func(c *Config) { c.Receiving.Concurrency = -1 }},
-		{"Publishing.TopicAliases", func(c *Config) { c.Publishing.TopicAliases = -1 }},
-		{"Connection.Auth", func(c *Config) { c.Connection.Auth = namedAuth("") }},
-		{"Connection.Auth", func(c *Config) { c.Connection.Auth = namedAuth("a\x00b") }},
-		{"Session.Mode", func(c *Config) { c.Session.Mode = StrictSession + 1 }},
-		{"Session.Mode", func(c *Config) { c.Session.Mode, c.Session.Expiry = StrictSession, NoSession }},
-		{"Publishing.TopicAliases", func(c *Config) { c.Publishing.TopicAliases = 65_536 }},
-		{"Receiving.QoS0QueueSize", func(c *Config) { c.Receiving.QoS0QueueSize = -1 }},
-		{"Receiving.HandlerAttempts", func(c *Config) { c.Receiving.HandlerAttempts = -1 }},
-		{"Publishing.PoisonAttempts", func(c *Config) { c.Publishing.PoisonAttempts = -1 }},
-		{"Receiving.OrderingKey", func(c *Config) {
-			c.Receiving.OrderingKey, c.Receiving.Ordering = func(*Message) string { return "" }, &Ordering{}
+		{"Connection.TLSFiles", func(c *client.Config) {
+			c.Connection.TLSFiles, c.Servers = &client.TLSFiles{Cert: "c"}, []string{"mqtts://a"}
 		}},
-		{"", func(c *Config) { c.Receiving.Ordering = &Ordering{} }},
-		{"Session.OnLost", func(c *Config) { c.Session.OnLost = FailInFlight + 1 }},
-		{"", func(c *Config) { c.Session.OnLost = FailInFlight }},
-		{"Store.WhenFull", func(c *Config) { c.Store.WhenFull = DropNewest + 1 }},
-		{"Store.WhenFull", func(c *Config) {
-			c.Store.WhenFull, c.Store.Custom = DropOldest, persistence.NewMemory(persistence.Options{})
+		{"Connection.TLSFiles", func(c *client.Config) {
+			c.Connection.TLSFiles, c.Servers = &client.TLSFiles{Key: "k"}, []string{"mqtts://a"}
 		}},
-		{"Store.WhenFull", func(c *Config) { c.Store.WhenFull, c.Store.Options.Limits.WhenFull = Block, persistence.DropOldest }},
-		{"", func(c *Config) {
-			c.Store.WhenFull, c.Store.Options.Limits.WhenFull = DropOldest, persistence.DropOldest
+		{"Connection.TLSFiles", func(c *client.Config) { c.Connection.TLSFiles = &client.TLSFiles{CA: "ca"} }}, // no server uses it
+		{"", func(c *client.Config) {
+			c.Connection.TLSFiles, c.Servers = &client.TLSFiles{CA: "ca", Cert: "c", Key: "k"}, []string{"mqtt://a", "wss://a"}
 		}},
-		{"", func(c *Config) {
-			c.Store.WhenFull, c.Store.Custom = Block, persistence.NewMemory(persistence.Options{})
+		{"Connection.Credentials", func(c *client.Config) { c.Connection.Credentials, c.Connection.Username = noCredentials, "u" }},
+		{"Connection.Credentials", func(c *client.Config) { c.Connection.Credentials, c.Connection.Password = noCredentials, []byte("p") }},
+		{"", func(c *client.Config) { c.Connection.Credentials = noCredentials }},
+		{"Store.Custom", func(c *client.Config) { c.Dir, c.Store.Custom = "d", persistence.NewMemory(persistence.Options{}) }},
+		{"Store.Options", func(c *client.Config) { c.Store.Options.Limits.MaxMessages = -1 }},
+		{"Connection.KeepAlive", func(c *client.Config) { c.Connection.KeepAlive = -1 }},
+		{"Connection.KeepAlive", func(c *client.Config) { c.Connection.KeepAlive = 65_536 * time.Second }},
+		{"", func(c *client.Config) { c.Connection.KeepAlive = 65_535 * time.Second }},
+		{"Connection.StableAfter", func(c *client.Config) { c.Connection.StableAfter = -1 }},
+		{"Connection.ConnectTimeout", func(c *client.Config) { c.Connection.ConnectTimeout = -1 }},
+		{"Connection.WriteTimeout", func(c *client.Config) { c.Connection.WriteTimeout = -1 }},
+		{"Connection.AckTimeout", func(c *client.Config) { c.Connection.AckTimeout = -1 }},
+		{"Publishing.WaitTimeout", func(c *client.Config) { c.Publishing.WaitTimeout = -1 }},
+		{"Connection.CloseTimeout", func(c *client.Config) { c.Connection.CloseTimeout = -1 }},
+		{"Session.Expiry", func(c *client.Config) { c.Session.Expiry = -2 }},
+		{"", func(c *client.Config) { c.Session.Expiry = client.NoSession }},
+		{"", func(c *client.Config) { c.Session.Expiry = 1 << 62 }},
+		{"Connection.MaximumPacketSize", func(c *client.Config) { c.Connection.MaximumPacketSize = 63 }},
+		{"", func(c *client.Config) { c.Connection.MaximumPacketSize = 64 }},
+		{"Receiving.Concurrency", func(c *client.Config) { c.Receiving.Concurrency = -1 }},
+		{"Publishing.TopicAliases", func(c *client.Config) { c.Publishing.TopicAliases = -1 }},
+		{"Connection.Auth", func(c *client.Config) { c.Connection.Auth = namedAuth("") }},
+		{"Connection.Auth", func(c *client.Config) { c.Connection.Auth = namedAuth("a\x00b") }},
+		{"Session.Mode", func(c *client.Config) { c.Session.Mode = client.StrictSession + 1 }},
+		{"Session.Mode", func(c *client.Config) { c.Session.Mode, c.Session.Expiry = client.StrictSession, client.NoSession }},
+		{"Publishing.TopicAliases", func(c *client.Config) { c.Publishing.TopicAliases = 65_536 }},
+		{"Receiving.QoS0QueueSize", func(c *client.Config) { c.Receiving.QoS0QueueSize = -1 }},
+		{"Receiving.HandlerAttempts", func(c *client.Config) { c.Receiving.HandlerAttempts = -1 }},
+		{"Publishing.PoisonAttempts", func(c *client.Config) { c.Publishing.PoisonAttempts = -1 }},
+		{"Receiving.OrderingKey", func(c *client.Config) {
+			c.Receiving.OrderingKey, c.Receiving.Ordering = func(*client.Message) string { return "" }, &client.Ordering{}
 		}},
-		{"Store.DeadLetters", func(c *Config) { c.Store.DeadLetters = -1 }},
-		{"Store.DeadLetters", func(c *Config) { c.Store.DeadLetters = 100_001 }},
-		{"Publishing.Publisher", func(c *Config) { c.Publishing.Publisher, c.Publishing.Sequenced = full, true }},
-		{"Presence.Will", func(c *Config) { c.Presence.Will, c.Presence.Status = &Will{Topic: "w"}, &Status{Topic: "s"} }},
-		{"Presence.Status.Topic", func(c *Config) { c.Presence.Status = &Status{} }},
-		{"Presence.Status.Topic", func(c *Config) { c.Presence.Status = &Status{Topic: "a/#"} }},
-		{"Presence.Status.Delay", func(c *Config) { c.Presence.Status = &Status{Topic: "s", Delay: -1} }},
-		{"Presence.Status.Offline", func(c *Config) { c.Presence.Status = &Status{Topic: "s", Online: []byte(long)} }},
-		{"Presence.Status.Offline", func(c *Config) { c.Presence.Status = &Status{Topic: "s", Offline: []byte(long)} }},
-		{"", func(c *Config) { c.Presence.Status = &Status{Topic: "s"} }},
-		{"Presence.Will", func(c *Config) { c.Presence.Will = &Will{} }},
-		{"Presence.Will", func(c *Config) { c.Presence.Will = &Will{Topic: "+"} }},
-		{"Presence.Will", func(c *Config) { c.Presence.Will = &Will{Topic: "w", QoS: 3} }},
-		{"Presence.Will", func(c *Config) { c.Presence.Will = &Will{Topic: "w", PayloadIsUTF8: true, Payload: []byte{0xff}} }},
-		{"Presence.Will", func(c *Config) { c.Presence.Will = &Will{Topic: "w", UserProperties: []UserProperty{{Key: long}}} }},
-		{"Presence.Will.Delay", func(c *Config) { c.Presence.Will = &Will{Topic: "w", Delay: -1} }},
-		{"Presence.Will.Delay", func(c *Config) { c.Presence.Will = &Will{Topic: "w", Expiry: -1} }},
-		{"Presence.Will.Payload", func(c *Config) { c.Presence.Will = &Will{Topic: "w", Payload: []byte(long)} }},
-		{"", func(c *Config) { c.Presence.Will = &Will{Topic: "w", Payload: []byte(full), QoS: 2} }},
+		{"", func(c *client.Config) { c.Receiving.Ordering = &client.Ordering{} }},
+		{"Session.OnLost", func(c *client.Config) { c.Session.OnLost = client.FailInFlight + 1 }},
+		{"", func(c *client.Config) { c.Session.OnLost = client.FailInFlight }},
+		{"Store.WhenFull", func(c *client.Config) { c.Store.WhenFull = client.DropNewest + 1 }},
+		{"Store.WhenFull", func(c *client.Config) {
+			c.Store.WhenFull, c.Store.Custom = client.DropOldest, persistence.NewMemory(persistence.Options{})
+		}},
+		{"Store.WhenFull", func(c *client.Config) {
+			c.Store.WhenFull, c.Store.Options.Limits.WhenFull = client.Block, persistence.DropOldest
+		}},
+		{"", func(c *client.Config) {
+			c.Store.WhenFull, c.Store.Options.Limits.WhenFull = client.DropOldest, persistence.DropOldest
+		}},
+		{"", func(c *client.Config) {
+			c.Store.WhenFull, c.Store.Custom = client.Block, persistence.NewMemory(persistence.Options{})
+		}},
+		{"Store.DeadLetters", func(c *client.Config) { c.Store.DeadLetters = -1 }},
+		{"Store.DeadLetters", func(c *client.Config) { c.Store.DeadLetters = 100_001 }},
+		{"Publishing.Publisher", func(c *client.Config) { c.Publishing.Publisher, c.Publishing.Sequenced = full, true }},
+		{"Presence.Will", func(c *client.Config) {
+			c.Presence.Will, c.Presence.Status = &client.Will{Topic: "w"}, &client.Status{Topic: "s"}
+		}},
+		{"Presence.Status.Topic", func(c *client.Config) { c.Presence.Status = &client.Status{} }},
+		{"Presence.Status.Topic", func(c *client.Config) { c.Presence.Status = &client.Status{Topic: "a/#"} }},
+		{"Presence.Status.Delay", func(c *client.Config) { c.Presence.Status = &client.Status{Topic: "s", Delay: -1} }},
+		{"Presence.Status.Offline", func(c *client.Config) { c.Presence.Status = &client.Status{Topic: "s", Online: []byte(long)} }},
+		{"Presence.Status.Offline", func(c *client.Config) { c.Presence.Status = &client.Status{Topic: "s", Offline: []byte(long)} }},
+		{"", func(c *client.Config) { c.Presence.Status = &client.Status{Topic: "s"} }},
+		{"Presence.Will", func(c *client.Config) { c.Presence.Will = &client.Will{} }},
+		{"Presence.Will", func(c *client.Config) { c.Presence.Will = &client.Will{Topic: "+"} }},
+		{"Presence.Will", func(c *client.Config) { c.Presence.Will = &client.Will{Topic: "w", QoS: 3} }},
+		{"Presence.Will", func(c *client.Config) {
+			c.Presence.Will = &client.Will{Topic: "w", PayloadIsUTF8: true, Payload: []byte{0xff}}
+		}},
+		{"Presence.Will", func(c *client.Config) {
+			c.Presence.Will = &client.Will{Topic: "w", UserProperties: []client.UserProperty{{Key: long}}}
+		}},
+		{"Presence.Will.Delay", func(c *client.Config) { c.Presence.Will = &client.Will{Topic: "w", Delay: -1} }},
+		{"Presence.Will.Delay", func(c *client.Config) { c.Presence.Will = &client.Will{Topic: "w", Expiry: -1} }},
+		{"Presence.Will.Payload", func(c *client.Config) { c.Presence.Will = &client.Will{Topic: "w", Payload: []byte(long)} }},
+		{"", func(c *client.Config) { c.Presence.Will = &client.Will{Topic: "w", Payload: []byte(full), QoS: 2} }},
 	} {
-		cfg := Config{Servers: []string{"mqtt://server"}, ClientID: "c"}
+		cfg := client.Config{Servers: []string{"mqtt://server"}, ClientID: "c"}
 		tt.set(&cfg)
 		err := cfg.Validate()
-		var bad *ConfigError
+		var bad *client.ConfigError
 		switch {
 		case tt.field == "" && err != nil:
 			t.Errorf("a good Config is refused: %v", err)
@@ -146,7 +161,7 @@ func TestConfigRules(t *testing.T) {
 			t.Errorf("%s: %q says too little", tt.field, err)
 		}
 		if tt.field != "" {
-			if c, err := New(cfg); c != nil || !errors.As(err, &bad) {
+			if c, err := client.New(cfg); c != nil || !errors.As(err, &bad) {
 				t.Errorf("%s: New returned %v, %v", tt.field, c, err)
 			}
 		}
@@ -161,43 +176,47 @@ func TestPoliciesThatCannotBe(t *testing.T) {
 	type order = ordering.Options
 	for _, tt := range []struct {
 		field string // "" where the Config is good
-		set   func(*Config)
+		set   func(*client.Config)
 	}{
-		{"Connection.Backoff.Min", func(c *Config) { c.Connection.Backoff = backoff{Min: -1} }},
-		{"Connection.Backoff.Max", func(c *Config) { c.Connection.Backoff = backoff{Max: -1} }},
-		{"Connection.Backoff.Max", func(c *Config) { c.Connection.Backoff = backoff{Min: 2 * time.Second, Max: time.Second} }},
-		{"Connection.Backoff.Factor", func(c *Config) { c.Connection.Backoff = backoff{Factor: -2} }},
-		{"Connection.Backoff.Factor", func(c *Config) { c.Connection.Backoff = backoff{Factor: 0.99} }},
-		{"Connection.Backoff.Factor", func(c *Config) { c.Connection.Backoff = backoff{Factor: nan} }},
-		{"Connection.Backoff.Factor", func(c *Config) { c.Connection.Backoff = backoff{Factor: math.Inf(1)} }},
-		{"Connection.Backoff.Factor", func(c *Config) { c.Connection.Backoff = backoff{Factor: math.Inf(-1)} }},
-		{"", func(c *Config) { c.Connection.Backoff = backoff{Min: time.Second, Max: time.Second, Factor: 1} }},
-		{"", func(c *Config) { c.Connection.Backoff = backoff{Min: 2 * time.Minute} }}, // the default of Max rises with it
-		{"Receiving.HandlerBackoff.Min", func(c *Config) { c.Receiving.HandlerBackoff = backoff{Min: -time.Second} }},
-		{"Receiving.HandlerBackoff.Max", func(c *Config) { c.Receiving.HandlerBackoff = backoff{Min: 2, Max: 1} }},
-		{"Receiving.HandlerBackoff.Factor", func(c *Config) { c.Receiving.HandlerBackoff = backoff{Factor: 0.5} }},
-		{"Publishing.Breaker.FailureThreshold", func(c *Config) { c.Publishing.Breaker = breaker{FailureThreshold: -1} }},
-		{"Publishing.Breaker.RecoveryTimeout", func(c *Config) { c.Publishing.Breaker = breaker{RecoveryTimeout: -1} }},
-		{"Publishing.Breaker.SuccessesToClose", func(c *Config) { c.Publishing.Breaker = breaker{SuccessesToClose: -1} }},
-		{"Publishing.Breaker.SlowAck", func(c *Config) { c.Publishing.Breaker = breaker{SlowAck: -time.Second} }},
-		{"", func(c *Config) {
+		{"Connection.Backoff.Min", func(c *client.Config) { c.Connection.Backoff = backoff{Min: -1} }},
+		{"Connection.Backoff.Max", func(c *client.Config) { c.Connection.Backoff = backoff{Max: -1} }},
+		{"Connection.Backoff.Max", func(c *client.Config) { c.Connection.Backoff = backoff{Min: 2 * time.Second, Max: time.Second} }},
+		{"Connection.Backoff.Factor", func(c *client.Config) { c.Connection.Backoff = backoff{Factor: -2} }},
+		{"Connection.Backoff.Factor", func(c *client.Config) { c.Connection.Backoff = backoff{Factor: 0.99} }},
+		{"Connection.Backoff.Factor", func(c *client.Config) { c.Connection.Backoff = backoff{Factor: nan} }},
+		{"Connection.Backoff.Factor", func(c *client.Config) { c.Connection.Backoff = backoff{Factor: math.Inf(1)} }},
+		{"Connection.Backoff.Factor", func(c *client.Config) { c.Connection.Backoff = backoff{Factor: math.Inf(-1)} }},
+		{"", func(c *client.Config) { c.Connection.Backoff = backoff{Min: time.Second, Max: time.Second, Factor: 1} }},
+		{"", func(c *client.Config) { c.Connection.Backoff = backoff{Min: 2 * time.Minute} }}, // the default of Max rises with it
+		{"Receiving.HandlerBackoff.Min", func(c *client.Config) { c.Receiving.HandlerBackoff = backoff{Min: -time.Second} }},
+		{"Receiving.HandlerBackoff.Max", func(c *client.Config) { c.Receiving.HandlerBackoff = backoff{Min: 2, Max: 1} }},
+		{"Receiving.HandlerBackoff.Factor", func(c *client.Config) { c.Receiving.HandlerBackoff = backoff{Factor: 0.5} }},
+		{"Publishing.Breaker.FailureThreshold", func(c *client.Config) { c.Publishing.Breaker = breaker{FailureThreshold: -1} }},
+		{"Publishing.Breaker.RecoveryTimeout", func(c *client.Config) { c.Publishing.Breaker = breaker{RecoveryTimeout: -1} }},
+		{"Publishing.Breaker.SuccessesToClose", func(c *client.Config) { c.Publishing.Breaker = breaker{SuccessesToClose: -1} }},
+		{"Publishing.Breaker.SlowAck", func(c *client.Config) { c.Publishing.Breaker = breaker{SlowAck: -time.Second} }},
+		{"", func(c *client.Config) {
 			c.Publishing.Breaker = breaker{FailureThreshold: 1, RecoveryTimeout: 1, SuccessesToClose: 1, SlowAck: 1}
 		}},
-		{"Receiving.Ordering.MaxKeys", func(c *Config) { c.Receiving.Ordering = &Ordering{Options: order{MaxKeys: -1}} }},
-		{"Receiving.Ordering.MaxHeldPerKey", func(c *Config) { c.Receiving.Ordering = &Ordering{Options: order{MaxHeldPerKey: -1}} }},
-		{"Receiving.Ordering.MaxHeld", func(c *Config) { c.Receiving.Ordering = &Ordering{Options: order{MaxHeld: -1}} }},
-		{"Receiving.Ordering.MaxRanges", func(c *Config) { c.Receiving.Ordering = &Ordering{Options: order{MaxRanges: -1}} }},
-		{"Receiving.Ordering.GapTimeout", func(c *Config) { c.Receiving.Ordering = &Ordering{Options: order{GapTimeout: -1}} }},
-		{"Receiving.Ordering.Start", func(c *Config) { c.Receiving.Ordering = &Ordering{Options: order{Start: ordering.FromOne + 1}} }},
-		{"Receiving.Ordering.Late", func(c *Config) { c.Receiving.Ordering = &Ordering{Options: order{Late: ordering.DropLate + 1}} }},
-		{"", func(c *Config) {
-			c.Receiving.Ordering = &Ordering{Options: order{MaxKeys: 1, MaxHeldPerKey: 1, MaxHeld: 1, MaxRanges: 1, GapTimeout: 1, Start: ordering.FromOne, Late: ordering.DropLate}}
+		{"Receiving.Ordering.MaxKeys", func(c *client.Config) { c.Receiving.Ordering = &client.Ordering{Options: order{MaxKeys: -1}} }},
+		{"Receiving.Ordering.MaxHeldPerKey", func(c *client.Config) { c.Receiving.Ordering = &client.Ordering{Options: order{MaxHeldPerKey: -1}} }},
+		{"Receiving.Ordering.MaxHeld", func(c *client.Config) { c.Receiving.Ordering = &client.Ordering{Options: order{MaxHeld: -1}} }},
+		{"Receiving.Ordering.MaxRanges", func(c *client.Config) { c.Receiving.Ordering = &client.Ordering{Options: order{MaxRanges: -1}} }},
+		{"Receiving.Ordering.GapTimeout", func(c *client.Config) { c.Receiving.Ordering = &client.Ordering{Options: order{GapTimeout: -1}} }},
+		{"Receiving.Ordering.Start", func(c *client.Config) {
+			c.Receiving.Ordering = &client.Ordering{Options: order{Start: ordering.FromOne + 1}}
+		}},
+		{"Receiving.Ordering.Late", func(c *client.Config) {
+			c.Receiving.Ordering = &client.Ordering{Options: order{Late: ordering.DropLate + 1}}
+		}},
+		{"", func(c *client.Config) {
+			c.Receiving.Ordering = &client.Ordering{Options: order{MaxKeys: 1, MaxHeldPerKey: 1, MaxHeld: 1, MaxRanges: 1, GapTimeout: 1, Start: ordering.FromOne, Late: ordering.DropLate}}
 		}},
 	} {
-		cfg := Config{Servers: []string{"mqtt://server"}, ClientID: "c"}
+		cfg := client.Config{Servers: []string{"mqtt://server"}, ClientID: "c"}
 		tt.set(&cfg)
 		err := cfg.Validate()
-		var bad *ConfigError
+		var bad *client.ConfigError
 		switch {
 		case tt.field == "" && err != nil:
 			t.Errorf("a good Config is refused: %v", err)
@@ -205,7 +224,7 @@ func TestPoliciesThatCannotBe(t *testing.T) {
 			t.Errorf("%s: got %v", tt.field, err)
 		}
 		if tt.field != "" {
-			if c, err := New(cfg); c != nil || !errors.As(err, &bad) {
+			if c, err := client.New(cfg); c != nil || !errors.As(err, &bad) {
 				t.Errorf("%s: New returned %v, %v", tt.field, c, err)
 			}
 		}
@@ -214,23 +233,23 @@ func TestPoliciesThatCannotBe(t *testing.T) {
 }
 
 func TestConfigDefaults(t *testing.T) {
-	c := mustNew(t, Config{Servers: []string{"mqtt://server"}})
-	got := c.cfg
+	c := mustNew(t, client.Config{Servers: []string{"mqtt://server"}})
+	got := client.Settings(c)
 	if !strings.HasPrefix(got.ClientID, "mooring-") || c.ClientID() != got.ClientID || got.Publishing.Publisher != got.ClientID {
 		t.Errorf("the client identifier is %q, the publisher %q", got.ClientID, got.Publishing.Publisher)
 	}
-	if other := mustNew(t, Config{Servers: []string{"mqtt://server"}}); other.ClientID() == c.ClientID() {
+	if other := mustNew(t, client.Config{Servers: []string{"mqtt://server"}}); other.ClientID() == c.ClientID() {
 		t.Error("two clients have the same identifier")
 	}
 	summary := fmt.Sprint(got.Connection.KeepAlive, got.Session.Expiry, got.Receiving.ReceiveMaximum, got.Connection.MaximumPacketSize, got.Receiving.TopicAliasMaximum,
 		got.Receiving.Concurrency, got.Receiving.QoS0QueueSize, got.Receiving.HandlerAttempts, got.Publishing.PoisonAttempts, got.Connection.ConnectTimeout, got.Connection.WriteTimeout, got.Connection.AckTimeout,
-		got.Publishing.WaitTimeout, got.Connection.CloseTimeout, got.Session.OnLost == Republish, got.Logger != nil)
+		got.Publishing.WaitTimeout, got.Connection.CloseTimeout, got.Session.OnLost == client.Republish, got.Logger != nil)
 	if want := "30s 24h0m0s 1024 16777216 0 8 1024 3 5 20s 10s 30s 0s 5s true true"; summary != want {
 		t.Errorf("the defaults are\n%s, want\n%s", summary, want)
 	}
-	status := Status{Topic: "s"}
-	cfg := Config{Servers: []string{"mqtt://server"}, Presence: PresenceConfig{Status: &status}}.withDefaults()
-	if w := cfg.Presence.Will; w == nil || w.Topic != "s" || string(w.Payload) != "offline" || w.QoS != AtLeastOnce || !w.Retain {
+	status := client.Status{Topic: "s"}
+	cfg := client.Config{Servers: []string{"mqtt://server"}, Presence: client.PresenceConfig{Status: &status}}.WithDefaults()
+	if w := cfg.Presence.Will; w == nil || w.Topic != "s" || string(w.Payload) != "offline" || w.QoS != client.AtLeastOnce || !w.Retain {
 		t.Errorf("the status makes the will %+v", w)
 	}
 	if status.Online != nil || status.Offline != nil {
@@ -242,10 +261,10 @@ func TestAWillTakesAllItsProperties(t *testing.T) {
 	withScript(t, func(t *testing.T, s *script) {
 		cfg := testConfig("c", &recorder{}, s.dial)
 		cfg.Connection.Username, cfg.Connection.Password = "me", []byte{0, 1}
-		cfg.Session.Expiry, cfg.Session.CleanStart = NoSession, true
-		cfg.Presence.Will = &Will{Topic: "w", Payload: []byte("gone"), QoS: 2, Retain: true, Delay: 90 * time.Second, Expiry: time.Hour,
+		cfg.Session.Expiry, cfg.Session.CleanStart = client.NoSession, true
+		cfg.Presence.Will = &client.Will{Topic: "w", Payload: []byte("gone"), QoS: 2, Retain: true, Delay: 90 * time.Second, Expiry: time.Hour,
 			ContentType: "text/plain", ResponseTopic: "r", CorrelationData: []byte("c"), PayloadIsUTF8: true,
-			UserProperties: []UserProperty{{Key: "a", Value: "1"}, {Key: "a", Value: "2"}}}
+			UserProperties: []client.UserProperty{{Key: "a", Value: "1"}, {Key: "a", Value: "2"}}}
 		mustStart(t, cfg)
 		p := s.open()
 		got := p.connect
@@ -253,7 +272,7 @@ func TestAWillTakesAllItsProperties(t *testing.T) {
 		if w == nil || w.Topic != "w" || string(w.Payload) != "gone" || w.QoS != 2 || !w.Retain || w.Delay != 90 {
 			t.Fatalf("the will is %+v", w)
 		}
-		want := cfg.Presence.Will.packet()
+		want := cfg.Presence.Will.Packet()
 		if string(w.Properties) != string(want.AppendProperties(nil)) {
 			t.Errorf("its properties are % x", w.Properties)
 		}
@@ -268,13 +287,13 @@ func TestAWillTakesAllItsProperties(t *testing.T) {
 }
 
 func TestMessageIDs(t *testing.T) {
-	id := NewMessageID()
-	if id.IsZero() || ParseMessageID(id.String()) != id {
+	id := client.NewMessageID()
+	if id.IsZero() || client.ParseMessageID(id.String()) != id {
 		t.Errorf("%v does not come back from its text", id)
 	}
 	text, err := id.MarshalText()
 	must(t, err)
-	var back MessageID
+	var back client.MessageID
 	must(t, back.UnmarshalText(text))
 	if back != id {
 		t.Errorf("%v came back as %v", id, back)
@@ -282,8 +301,8 @@ func TestMessageIDs(t *testing.T) {
 	if err := back.UnmarshalText([]byte("no")); err == nil {
 		t.Error("text that is no UUID was taken")
 	}
-	a, b := ParseMessageID("order 17"), ParseMessageID("order 18")
-	if a == b || a.IsZero() || a != ParseMessageID("order 17") {
+	a, b := client.ParseMessageID("order 17"), client.ParseMessageID("order 18")
+	if a == b || a.IsZero() || a != client.ParseMessageID("order 17") {
 		t.Error("foreign IDs must keep apart, and stay the same")
 	}
 }
@@ -299,10 +318,10 @@ func TestSecondsAreRoundedUpAndFit(t *testing.T) {
 }
 
 func FuzzReceived(f *testing.F) {
-	f.Add("t", propID, "x", propSeq, "1", uint32(5))
-	f.Add("t", propSeq, "-1", propEpoch, "99999999999999999999", uint32(0))
+	f.Add("t", client.PropID, "x", client.PropSeq, "1", uint32(5))
+	f.Add("t", client.PropSeq, "-1", client.PropEpoch, "99999999999999999999", uint32(0))
 	f.Fuzz(func(t *testing.T, topic, k1, v1, k2, v2 string, expiry uint32) {
-		m := received(&wire.Publish{Topic: topic, MessageExpiry: expiry, User: []wire.UserProperty{{Key: k1, Value: v1}, {Key: k2, Value: v2}, {Key: "own", Value: "kept"}}})
+		m := client.Received(&wire.Publish{Topic: topic, MessageExpiry: expiry, User: []wire.UserProperty{{Key: k1, Value: v1}, {Key: k2, Value: v2}, {Key: "own", Value: "kept"}}})
 		if n := len(m.UserProperties); n == 0 || m.UserProperties[n-1].Value != "kept" {
 			t.Errorf("the program's own properties are %v", m.UserProperties)
 		}

@@ -1,4 +1,4 @@
-package client
+package client_test
 
 import (
 	"context"
@@ -12,6 +12,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/mooring-mqtt/mooring/client"
 	"github.com/mooring-mqtt/mooring/client/mqtttest"
 	"github.com/mooring-mqtt/mooring/internal/wire/control"
 )
@@ -30,17 +31,17 @@ func TestAWrongPasswordThenTheRightOne(t *testing.T) {
 			var events recorder
 			cfg := testConfig("c", &events, through(p))
 			asked := 0
-			cfg.Connection.Credentials = func(context.Context) (Credentials, error) {
+			cfg.Connection.Credentials = func(context.Context) (client.Credentials, error) {
 				if asked++; asked > 3 {
-					return Credentials{Username: "device", Password: []byte("right")}, nil
+					return client.Credentials{Username: "device", Password: []byte("right")}, nil
 				}
-				return Credentials{Username: "device", Password: fmt.Append(nil, "wrong", asked)}, nil
+				return client.Credentials{Username: "device", Password: fmt.Append(nil, "wrong", asked)}, nil
 			}
 			c := mustStart(t, cfg)
 			connect(t, c)
-			failed := eventsOf[ConnectFailed](&events)
+			failed := eventsOf[client.ConnectFailed](&events)
 			for _, e := range failed {
-				var refused *ConnectionError
+				var refused *client.ConnectionError
 				if !errors.As(e.Err, &refused) || refused.Code != reason || e.Delay == 0 || strings.Contains(e.Err.Error(), "wrong") {
 					t.Errorf("got %+v", e)
 				}
@@ -59,7 +60,7 @@ func TestAWrongPasswordThenTheRightOne(t *testing.T) {
 			cfg.Connection.Username, cfg.Connection.Password = "device", []byte("wrong")
 			fixed := mustStart(t, cfg)
 			<-fixed.Done()
-			var refused *ConnectionError
+			var refused *client.ConnectionError
 			if !errors.As(fixed.Err(), &refused) || refused.Code != reason {
 				t.Errorf("with a fixed password: %v", fixed.Err())
 			}
@@ -71,7 +72,7 @@ func TestAWrongPasswordThenTheRightOne(t *testing.T) {
 func TestCredentialsDoNotHelpABannedClient(t *testing.T) {
 	withScript(t, func(t *testing.T, s *script) {
 		cfg := testConfig("c", &recorder{}, s.dial)
-		cfg.Connection.Credentials = func(context.Context) (Credentials, error) { return Credentials{Username: "u"}, nil }
+		cfg.Connection.Credentials = func(context.Context) (client.Credentials, error) { return client.Credentials{Username: "u"}, nil }
 		c := mustStart(t, cfg)
 		p := s.accept(control.Connack{Reason: 0x8A})
 		if p.connect.Username != "u" || p.connect.Password != nil {
@@ -89,25 +90,25 @@ var errVault = errors.New("the vault is locked")
 // ConnectTimeout, and never two calls at a time.
 func TestCredentialsThatCannotBeHad(t *testing.T) {
 	hang := make(chan struct{})
-	var field *FieldError
+	var field *client.FieldError
 	for name, tt := range map[string]struct {
-		ask  func(ctx context.Context) (Credentials, error)
+		ask  func(ctx context.Context) (client.Credentials, error)
 		is   error
 		as   any
 		took time.Duration
 	}{
-		"an error":               {func(context.Context) (Credentials, error) { return Credentials{}, errVault }, errVault, nil, 0},
-		"a panic":                {func(context.Context) (Credentials, error) { panic("no vault") }, nil, nil, 0},
-		"the end of a goroutine": {func(context.Context) (Credentials, error) { runtime.Goexit(); panic("unreachable") }, nil, nil, 0},
-		"no user name":           {func(context.Context) (Credentials, error) { return Credentials{Username: "a\x00"}, nil }, nil, &field, 0},
-		"no password": {func(context.Context) (Credentials, error) {
-			return Credentials{Password: make([]byte, 65_536)}, nil
+		"an error":               {func(context.Context) (client.Credentials, error) { return client.Credentials{}, errVault }, errVault, nil, 0},
+		"a panic":                {func(context.Context) (client.Credentials, error) { panic("no vault") }, nil, nil, 0},
+		"the end of a goroutine": {func(context.Context) (client.Credentials, error) { runtime.Goexit(); panic("unreachable") }, nil, nil, 0},
+		"no user name":           {func(context.Context) (client.Credentials, error) { return client.Credentials{Username: "a\x00"}, nil }, nil, &field, 0},
+		"no password": {func(context.Context) (client.Credentials, error) {
+			return client.Credentials{Password: make([]byte, 65_536)}, nil
 		}, nil, &field, 0},
-		"waits for its context": {func(ctx context.Context) (Credentials, error) {
+		"waits for its context": {func(ctx context.Context) (client.Credentials, error) {
 			<-ctx.Done()
-			return Credentials{}, ctx.Err()
+			return client.Credentials{}, ctx.Err()
 		}, context.DeadlineExceeded, nil, 20 * time.Second},
-		"waits for something else": {func(context.Context) (Credentials, error) { <-hang; return Credentials{}, nil }, context.DeadlineExceeded, nil, 20 * time.Second},
+		"waits for something else": {func(context.Context) (client.Credentials, error) { <-hang; return client.Credentials{}, nil }, context.DeadlineExceeded, nil, 20 * time.Second},
 	} {
 		t.Run(name, func(t *testing.T) {
 			withScript(t, func(t *testing.T, s *script) {
@@ -115,7 +116,7 @@ func TestCredentialsThatCannotBeHad(t *testing.T) {
 				var events recorder
 				cfg := testConfig("c", &events, s.dial)
 				var calls, running atomic.Int64
-				cfg.Connection.Credentials = func(ctx context.Context) (Credentials, error) {
+				cfg.Connection.Credentials = func(ctx context.Context) (client.Credentials, error) {
 					if running.Add(1) > 1 {
 						t.Error("two calls at a time")
 					}
@@ -123,7 +124,7 @@ func TestCredentialsThatCannotBeHad(t *testing.T) {
 					if calls.Add(1) == 1 {
 						return tt.ask(ctx)
 					}
-					return Credentials{Username: "u", Password: []byte("p")}, nil
+					return client.Credentials{Username: "u", Password: []byte("p")}, nil
 				}
 				began := time.Now()
 				c := mustStart(t, cfg)
@@ -133,8 +134,8 @@ func TestCredentialsThatCannotBeHad(t *testing.T) {
 				if p.connect.Username != "u" || string(p.connect.Password) != "p" {
 					t.Errorf("CONNECT has %q, %q", p.connect.Username, p.connect.Password)
 				}
-				failed := eventsOf[ConnectFailed](&events)
-				told := new(CredentialsError)
+				failed := eventsOf[client.ConnectFailed](&events)
+				told := new(client.CredentialsError)
 				if len(failed) == 0 || !errors.As(failed[0].Err, &told) || tt.is != nil && !errors.Is(told, tt.is) || tt.as != nil && !errors.As(told, tt.as) {
 					t.Fatalf("got %+v after %v", failed, time.Since(began))
 				}
@@ -144,7 +145,7 @@ func TestCredentialsThatCannotBeHad(t *testing.T) {
 	withScript(t, func(t *testing.T, s *script) { // Close does not wait for it
 		never := make(chan struct{})
 		cfg := testConfig("c", &recorder{}, s.dial)
-		cfg.Connection.Credentials = func(context.Context) (Credentials, error) { <-never; return Credentials{}, nil }
+		cfg.Connection.Credentials = func(context.Context) (client.Credentials, error) { <-never; return client.Credentials{}, nil }
 		c := mustStart(t, cfg)
 		synctest.Wait()
 		began := time.Now()
@@ -156,7 +157,7 @@ func TestCredentialsThatCannotBeHad(t *testing.T) {
 }
 
 func TestCredentialsDoNotPrintThePassword(t *testing.T) {
-	who := Credentials{Username: "user", Password: []byte("secret")}
+	who := client.Credentials{Username: "user", Password: []byte("secret")}
 	var log strings.Builder
 	for _, h := range []slog.Handler{slog.NewTextHandler(&log, nil), slog.NewJSONHandler(&log, nil)} {
 		slog.New(h).Info("connecting", "as", who)

@@ -1,4 +1,4 @@
-package client
+package client_test
 
 import (
 	"bytes"
@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/mooring-mqtt/mooring/client"
 	"github.com/mooring-mqtt/mooring/client/mqtttest"
 	"github.com/mooring-mqtt/mooring/persistence"
 )
@@ -20,18 +21,18 @@ func TestAMessageDamagedOnDiskHasAnOutcome(t *testing.T) {
 	b := mqtttest.Start(t)
 	var events recorder
 	dir := t.TempDir()
-	c := mustNew(t, Config{
+	c := mustNew(t, client.Config{
 		Servers:  []string{b.URL()},
 		ClientID: "c",
 		Dir:      dir,
 		OnEvent:  events.add,
 		// So little is kept in memory that the message is read back from disk.
-		Store: StoreConfig{Options: persistence.Options{Files: persistence.Files{BufferBytes: 4 << 10}}},
+		Store: client.StoreConfig{Options: persistence.Options{Files: persistence.Files{BufferBytes: 4 << 10}}},
 	})
 	const n = 40
-	var all [n]*Delivery
+	var all [n]*client.Delivery
 	for i := range all {
-		all[i] = publish(t, c, "t", fmt.Sprintf("%03d %s", i, bytes.Repeat([]byte("."), 500)), AtLeastOnce)
+		all[i] = publish(t, c, "t", fmt.Sprintf("%03d %s", i, bytes.Repeat([]byte("."), 500)), client.AtLeastOnce)
 	}
 	damage(t, dir, []byte("007 ..."))
 
@@ -41,15 +42,15 @@ func TestAMessageDamagedOnDiskHasAnOutcome(t *testing.T) {
 	}
 	for i, d := range all {
 		if i == 7 {
-			var damaged *DamagedError
-			if o := wantState(t, d, Dropped); !errors.As(o.Err, &damaged) || damaged.Seq != 8 {
+			var damaged *client.DamagedError
+			if o := wantState(t, d, client.Dropped); !errors.As(o.Err, &damaged) || damaged.Seq != 8 {
 				t.Errorf("outcome %+v, want a *DamagedError for sequence 8", o)
 			}
 			continue
 		}
-		wantState(t, d, Acked)
+		wantState(t, d, client.Acked)
 	}
-	if got := eventsOf[StoreDamaged](&events); len(got) == 0 || got[0].Seq != 8 {
+	if got := eventsOf[client.StoreDamaged](&events); len(got) == 0 || got[0].Seq != 8 {
 		t.Errorf("StoreDamaged events: %+v", got)
 	}
 }
@@ -106,7 +107,7 @@ func TestTheDrainerLooksAgainAfterAReadError(t *testing.T) {
 		cfg := testConfig("c", &events, through(p))
 		cfg.Store.Custom = &breakingStore{Store: persistence.NewMemory(persistence.Options{}), times: 2} // once before there is a connection
 		c := mustNew(t, cfg)
-		d := publish(t, c, "t", "x", AtLeastOnce)
+		d := publish(t, c, "t", "x", client.AtLeastOnce)
 		begin := time.Now()
 		start(t, c)
 		if _, err := d.Wait(t.Context()); err != nil {
@@ -115,7 +116,7 @@ func TestTheDrainerLooksAgainAfterAReadError(t *testing.T) {
 		if took := time.Since(begin); took > 2*time.Second {
 			t.Errorf("took %v", took)
 		}
-		if len(eventsOf[StoreFailed](&events)) == 0 {
+		if len(eventsOf[client.StoreFailed](&events)) == 0 {
 			t.Error("no StoreFailed event")
 		}
 	})

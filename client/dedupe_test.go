@@ -1,4 +1,4 @@
-package client
+package client_test
 
 import (
 	"context"
@@ -10,6 +10,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/mooring-mqtt/mooring/client"
 	"github.com/mooring-mqtt/mooring/dedupe"
 	"github.com/mooring-mqtt/mooring/internal/wire"
 	"github.com/mooring-mqtt/mooring/internal/wire/control"
@@ -18,15 +19,15 @@ import (
 )
 
 // identified is a message with an ID of its own.
-func identified(topic string, packetID uint16, id MessageID) wire.Publish {
-	return wire.Publish{Topic: topic, QoS: 1, PacketID: packetID, User: []wire.UserProperty{{Key: propID, Value: id.String()}}}
+func identified(topic string, packetID uint16, id client.MessageID) wire.Publish {
+	return wire.Publish{Topic: topic, QoS: 1, PacketID: packetID, User: []wire.UserProperty{{Key: client.PropID, Value: id.String()}}}
 }
 
 func TestACopyOfAHandledMessageIsAcknowledgedAndNotHandled(t *testing.T) {
 	in := newInbox()
-	receiving(t, func(cfg *Config) { cfg.Receiving.Dedupe = dedupe.NewMemory(dedupe.Options{}) }, in,
-		func(t *testing.T, c *Client, p *peer, _ *recorder) {
-			id := NewMessageID()
+	receiving(t, func(cfg *client.Config) { cfg.Receiving.Dedupe = dedupe.NewMemory(dedupe.Options{}) }, in,
+		func(t *testing.T, c *client.Client, p *peer, _ *recorder) {
+			id := client.NewMessageID()
 			for i := range 3 {
 				p.publish(identified("t", uint16(i+1), id))
 				if a := p.nextAck(wire.PUBACK); a.Reason != 0 {
@@ -47,13 +48,13 @@ func TestACopyOfAHandledMessageIsAcknowledgedAndNotHandled(t *testing.T) {
 // TestNoCopyIsForgottenInTheRaceWithItsFirst has many copies meet the moment in
 // which the first one is done: each must be acknowledged.
 func TestNoCopyIsForgottenInTheRaceWithItsFirst(t *testing.T) {
-	receiving(t, func(cfg *Config) {
+	receiving(t, func(cfg *client.Config) {
 		cfg.Receiving.Dedupe = dedupe.NewMemory(dedupe.Options{})
 		cfg.Receiving.Concurrency = 16
-	}, newInbox(), func(t *testing.T, c *Client, p *peer, _ *recorder) {
+	}, newInbox(), func(t *testing.T, c *client.Client, p *peer, _ *recorder) {
 		began := time.Now()
 		for round := range 200 {
-			id := NewMessageID()
+			id := client.NewMessageID()
 			for i := range 8 {
 				p.publish(identified(fmt.Sprint("t", i), uint16(i+1), id))
 			}
@@ -90,13 +91,13 @@ func (s *sickCache) Begin(ctx context.Context, key, owner string) (dedupe.Claim,
 
 func TestAMessageWaitsForACacheThatFails(t *testing.T) {
 	in := newInbox()
-	receiving(t, func(cfg *Config) {
+	receiving(t, func(cfg *client.Config) {
 		cfg.Receiving.Dedupe = &sickCache{Cache: dedupe.NewMemory(dedupe.Options{}), fails: 5}
 		cfg.Receiving.HandlerBackoff = reliability.Backoff{Min: time.Second, Max: time.Second}
-	}, in, func(t *testing.T, c *Client, p *peer, events *recorder) {
+	}, in, func(t *testing.T, c *client.Client, p *peer, events *recorder) {
 		began := time.Now()
-		p.publish(identified("t", 1, NewMessageID()))
-		p.publish(identified("t", 2, NewMessageID()))
+		p.publish(identified("t", 1, client.NewMessageID()))
+		p.publish(identified("t", 2, client.NewMessageID()))
 		for i := range 2 {
 			if a := p.nextAck(wire.PUBACK); a.PacketID != uint16(i+1) || a.Reason != 0 {
 				t.Errorf("PUBACK %d says 0x%02X", a.PacketID, a.Reason)
@@ -105,18 +106,18 @@ func TestAMessageWaitsForACacheThatFails(t *testing.T) {
 		if took := time.Since(began); took != 5*time.Second {
 			t.Errorf("it took %v", took)
 		}
-		if n := len(eventsOf[StoreFailed](events)); n != 5 || c.Stats().StoreFailures != 5 {
+		if n := len(eventsOf[client.StoreFailed](events)); n != 5 || c.Stats().StoreFailures != 5 {
 			t.Errorf("%d StoreFailed events, want 5", n)
 		}
 	})
 }
 
 func TestCloseDoesNotWaitForACacheThatFails(t *testing.T) {
-	receiving(t, func(cfg *Config) {
+	receiving(t, func(cfg *client.Config) {
 		cfg.Receiving.Dedupe = &sickCache{Cache: dedupe.NewMemory(dedupe.Options{}), fails: 1 << 30}
 		cfg.Connection.CloseTimeout = time.Hour
-	}, newInbox(), func(t *testing.T, c *Client, p *peer, _ *recorder) {
-		p.publish(identified("t", 1, NewMessageID()))
+	}, newInbox(), func(t *testing.T, c *client.Client, p *peer, _ *recorder) {
+		p.publish(identified("t", 1, client.NewMessageID()))
 		p.quiet()
 		began := time.Now()
 		must(t, c.Close())
@@ -131,12 +132,12 @@ func TestClientsThatShareACacheHandleAMessageOnce(t *testing.T) {
 		cache := dedupe.NewMemory(dedupe.Options{})
 		var handled atomic.Int32
 		var peers []*peer
-		var clients []*Client
+		var clients []*client.Client
 		for i := range 2 {
 			cfg := testConfig(fmt.Sprint(i), &recorder{}, s.dial)
 			cfg.Receiving.Dedupe = cache
 			c := mustNew(t, cfg)
-			must(t, c.Handle("t", HandlerFunc(func(context.Context, *Message) error {
+			must(t, c.Handle("t", client.HandlerFunc(func(context.Context, *client.Message) error {
 				handled.Add(1)
 				time.Sleep(10 * time.Second)
 				return nil
@@ -144,7 +145,7 @@ func TestClientsThatShareACacheHandleAMessageOnce(t *testing.T) {
 			start(t, c)
 			clients, peers = append(clients, c), append(peers, s.accept(control.Connack{}))
 		}
-		id := NewMessageID()
+		id := client.NewMessageID()
 		began := time.Now()
 		for _, p := range peers {
 			p.publish(identified("t", 1, id))
@@ -172,22 +173,22 @@ func TestAClosedClientLeavesNoClaimBehind(t *testing.T) {
 	withScript(t, func(t *testing.T, s *script) {
 		cache := dedupe.NewMemory(dedupe.Options{})
 		in := newInbox()
-		live := func() (*Client, *peer) {
+		live := func() (*client.Client, *peer) {
 			cfg := testConfig("c", &recorder{}, s.dial)
 			cfg.Receiving.Dedupe = cache
-			cfg.Receiving.Ordering = &Ordering{Options: ordering.Options{GapTimeout: time.Hour}}
+			cfg.Receiving.Ordering = &client.Ordering{Options: ordering.Options{GapTimeout: time.Hour}}
 			c := mustNew(t, cfg)
 			must(t, c.Handle("t", in))
 			start(t, c)
 			return c, s.accept(control.Connack{})
 		}
-		numbered := func(packetID uint16, seq string, id MessageID) wire.Publish {
+		numbered := func(packetID uint16, seq string, id client.MessageID) wire.Publish {
 			m := identified("t", packetID, id)
-			m.User = append(m.User, wire.UserProperty{Key: propPublisher, Value: "p"}, wire.UserProperty{Key: propEpoch, Value: "1"}, wire.UserProperty{Key: propSeq, Value: seq})
+			m.User = append(m.User, wire.UserProperty{Key: client.PropPublisher, Value: "p"}, wire.UserProperty{Key: client.PropEpoch, Value: "1"}, wire.UserProperty{Key: client.PropSeq, Value: seq})
 			return m
 		}
 		c, p := live()
-		first, second, third := NewMessageID(), NewMessageID(), NewMessageID()
+		first, second, third := client.NewMessageID(), client.NewMessageID(), client.NewMessageID()
 		p.publish(numbered(1, "1", first))
 		p.nextAck(wire.PUBACK)
 		p.publish(numbered(3, "3", third))

@@ -1,4 +1,4 @@
-package client
+package client_test
 
 import (
 	"context"
@@ -11,6 +11,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/mooring-mqtt/mooring/client"
 	"github.com/mooring-mqtt/mooring/internal/outbox"
 	"github.com/mooring-mqtt/mooring/internal/wire"
 	"github.com/mooring-mqtt/mooring/internal/wire/control"
@@ -20,7 +21,7 @@ import (
 // TestAnOutcomeMayComeBeforePublishReturns races the two: each Delivery must
 // resolve exactly as the server said.
 func TestAnOutcomeMayComeBeforePublishReturns(t *testing.T) {
-	publishing(t, nil, control.Connack{}, func(t *testing.T, c *Client, p *peer, _ *recorder) {
+	publishing(t, nil, control.Connack{}, func(t *testing.T, c *client.Client, p *peer, _ *recorder) {
 		refuse := func(payload []byte) bool { return len(payload)%3 == 0 }
 		const messages = 3000
 		served := make(chan struct{})
@@ -41,11 +42,11 @@ func TestAnOutcomeMayComeBeforePublishReturns(t *testing.T) {
 				random := rand.New(rand.NewPCG(1, uint64(g)))
 				for range messages / 10 {
 					payload := strings.Repeat("x", random.IntN(20))
-					want := Acked
+					want := client.Acked
 					if refuse([]byte(payload)) {
-						want = Refused
+						want = client.Refused
 					}
-					wantState(t, publish(t, c, "t", payload, AtLeastOnce), want)
+					wantState(t, publish(t, c, "t", payload, client.AtLeastOnce), want)
 				}
 			})
 		}
@@ -57,34 +58,34 @@ func TestAnOutcomeMayComeBeforePublishReturns(t *testing.T) {
 
 func TestDelivery(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		d := &Delivery{timeout: time.Second}
+		d := client.NewDelivery(time.Second)
 		var timeout *reliability.TimeoutError
-		if o, err := d.Wait(t.Context()); !errors.As(err, &timeout) || o.State != Pending {
+		if o, err := d.Wait(t.Context()); !errors.As(err, &timeout) || o.State != client.Pending {
 			t.Errorf("Wait returned %v, %v, want a *reliability.TimeoutError", o.State, err)
 		}
 		ctx, cancel := context.WithCancelCause(t.Context())
 		why := errors.New("why")
 		cancel(why)
-		if o, err := d.Wait(ctx); err != why || o.State != Pending {
+		if o, err := d.Wait(ctx); err != why || o.State != client.Pending {
 			t.Errorf("Wait returned %v, %v, want the context's cause", o.State, err)
 		}
 		waited := make(chan error, 1)
 		go func() { _, err := d.Wait(context.Background()); waited <- err }()
 		synctest.Wait()
-		d.waiter.Resolve(outbox.Result{State: outbox.Dropped, Err: ErrSessionLost})
-		d.waiter.Resolve(outbox.Result{State: outbox.Acked}) // only the first counts
-		if err := <-waited; err != ErrSessionLost {
+		d.Waiter().Resolve(outbox.Result{State: outbox.Dropped, Err: client.ErrSessionLost})
+		d.Waiter().Resolve(outbox.Result{State: outbox.Acked}) // only the first counts
+		if err := <-waited; err != client.ErrSessionLost {
 			t.Errorf("Wait returned %v", err)
 		}
 		<-d.Done()
-		if o, err := d.Wait(ctx); o.State != Dropped || err != ErrSessionLost {
+		if o, err := d.Wait(ctx); o.State != client.Dropped || err != client.ErrSessionLost {
 			t.Errorf("Wait of what is known returned %v, %v", o.State, err)
 		}
-		late := &Delivery{}
-		late.waiter.Resolve(outbox.Result{State: outbox.Acked})
+		late := client.NewDelivery(0)
+		late.Waiter().Resolve(outbox.Result{State: outbox.Acked})
 		<-late.Done()
 	})
-	for s := Pending; s <= Abandoned; s++ {
+	for s := client.Pending; s <= client.Abandoned; s++ {
 		if s.String() == "" {
 			t.Errorf("state %d has no name", s)
 		}
@@ -92,7 +93,7 @@ func TestDelivery(t *testing.T) {
 }
 
 func TestStatesHaveNames(t *testing.T) {
-	if got := fmt.Sprint(Acked, DeadLettered, State(200)); got != "acked dead-lettered state(200)" {
+	if got := fmt.Sprint(client.Acked, client.DeadLettered, client.State(200)); got != "acked dead-lettered state(200)" {
 		t.Error(got)
 	}
 }

@@ -1,4 +1,4 @@
-package client
+package client_test
 
 import (
 	"errors"
@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/mooring-mqtt/mooring/client"
 	"github.com/mooring-mqtt/mooring/internal/wire"
 	"github.com/mooring-mqtt/mooring/internal/wire/control"
 )
@@ -13,22 +14,22 @@ import (
 func TestCloseWith(t *testing.T) {
 	long := strings.Repeat("x", 100)
 	for name, tt := range map[string]struct {
-		g      DisconnectOptions
+		g      client.DisconnectOptions
 		limit  uint32 // the server's Maximum Packet Size
 		expiry time.Duration
 		want   control.Disconnect
 	}{
-		"nothing":        {g: DisconnectOptions{}, want: control.Disconnect{}},
-		"with the will":  {g: DisconnectOptions{Reason: 0x04}, want: control.Disconnect{Reason: 0x04}},
-		"an error":       {g: DisconnectOptions{Reason: 0x98, ReasonString: "maintenance"}, want: control.Disconnect{Reason: 0x98, ReasonString: "maintenance"}},
-		"an expiry":      {g: DisconnectOptions{SessionExpiry: 90 * time.Second}, want: control.Disconnect{HasSessionExpiry: true, SessionExpiry: 90}},
-		"no session":     {g: DisconnectOptions{SessionExpiry: NoSession}, want: control.Disconnect{HasSessionExpiry: true}},
-		"none as before": {g: DisconnectOptions{SessionExpiry: NoSession}, expiry: NoSession, want: control.Disconnect{HasSessionExpiry: true}},
-		"properties": {g: DisconnectOptions{UserProperties: []UserProperty{{Key: "a", Value: "1"}, {Key: "a", Value: "2"}}},
+		"nothing":        {g: client.DisconnectOptions{}, want: control.Disconnect{}},
+		"with the will":  {g: client.DisconnectOptions{Reason: 0x04}, want: control.Disconnect{Reason: 0x04}},
+		"an error":       {g: client.DisconnectOptions{Reason: 0x98, ReasonString: "maintenance"}, want: control.Disconnect{Reason: 0x98, ReasonString: "maintenance"}},
+		"an expiry":      {g: client.DisconnectOptions{SessionExpiry: 90 * time.Second}, want: control.Disconnect{HasSessionExpiry: true, SessionExpiry: 90}},
+		"no session":     {g: client.DisconnectOptions{SessionExpiry: client.NoSession}, want: control.Disconnect{HasSessionExpiry: true}},
+		"none as before": {g: client.DisconnectOptions{SessionExpiry: client.NoSession}, expiry: client.NoSession, want: control.Disconnect{HasSessionExpiry: true}},
+		"properties": {g: client.DisconnectOptions{UserProperties: []client.UserProperty{{Key: "a", Value: "1"}, {Key: "a", Value: "2"}}},
 			want: control.Disconnect{User: []wire.UserProperty{{Key: "a", Value: "1"}, {Key: "a", Value: "2"}}}},
-		"too much to tell": {g: DisconnectOptions{ReasonString: "r", UserProperties: []UserProperty{{Key: long, Value: long}}}, limit: 100,
+		"too much to tell": {g: client.DisconnectOptions{ReasonString: "r", UserProperties: []client.UserProperty{{Key: long, Value: long}}}, limit: 100,
 			want: control.Disconnect{ReasonString: "r"}},
-		"far too much to tell": {g: DisconnectOptions{ReasonString: long, UserProperties: []UserProperty{{Key: "k", Value: "v"}}}, limit: 100,
+		"far too much to tell": {g: client.DisconnectOptions{ReasonString: long, UserProperties: []client.UserProperty{{Key: "k", Value: "v"}}}, limit: 100,
 			want: control.Disconnect{}},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -51,17 +52,17 @@ func TestCloseWith(t *testing.T) {
 
 // What cannot be sent is refused, and the client lives on.
 func TestAGoodbyeThatCannotBeSent(t *testing.T) {
-	for field, g := range map[string]DisconnectOptions{
+	for field, g := range map[string]client.DisconnectOptions{
 		"Reason":         {Reason: 0x8E}, // the server's alone
 		"SessionExpiry":  {SessionExpiry: -2},
 		"ReasonString":   {ReasonString: "\xff"},
-		"UserProperties": {UserProperties: []UserProperty{{Key: "k", Value: "\x00"}}},
+		"UserProperties": {UserProperties: []client.UserProperty{{Key: "k", Value: "\x00"}}},
 	} {
 		withScript(t, func(t *testing.T, s *script) {
 			c := mustStart(t, testConfig("c", &recorder{}, s.dial))
 			p := s.accept(control.Connack{})
 			connect(t, c)
-			var bad *FieldError
+			var bad *client.FieldError
 			if err := c.CloseWith(g); !errors.As(err, &bad) || bad.Field != field {
 				t.Errorf("%s: %v", field, err)
 			}
@@ -70,12 +71,12 @@ func TestAGoodbyeThatCannotBeSent(t *testing.T) {
 	}
 	withScript(t, func(t *testing.T, s *script) {
 		cfg := testConfig("c", &recorder{}, s.dial)
-		cfg.Session.Expiry = NoSession
+		cfg.Session.Expiry = client.NoSession
 		c := mustStart(t, cfg)
 		p := s.accept(control.Connack{})
 		connect(t, c)
-		var bad *FieldError
-		if err := c.CloseWith(DisconnectOptions{SessionExpiry: time.Second}); !errors.As(err, &bad) || bad.Field != "SessionExpiry" {
+		var bad *client.FieldError
+		if err := c.CloseWith(client.DisconnectOptions{SessionExpiry: time.Second}); !errors.As(err, &bad) || bad.Field != "SessionExpiry" {
 			t.Errorf("a session out of nothing: %v", err)
 		}
 		p.quiet()
@@ -87,12 +88,12 @@ func TestCloseWithTheWillOfAStatus(t *testing.T) {
 	for _, reason := range []byte{0x04, 0x98} {
 		withScript(t, func(t *testing.T, s *script) {
 			cfg := testConfig("c", &recorder{}, s.dial)
-			cfg.Presence.Status = &Status{Topic: "s", NoCorrection: true}
+			cfg.Presence.Status = &client.Status{Topic: "s", NoCorrection: true}
 			c := mustStart(t, cfg)
 			p := s.accept(control.Connack{})
 			birth := p.nextPublish()
 			p.ack(wire.PUBACK, birth.PacketID, 0, "")
-			must(t, c.CloseWith(DisconnectOptions{Reason: reason}))
+			must(t, c.CloseWith(client.DisconnectOptions{Reason: reason}))
 			if d, err := control.ParseDisconnect(p.next(wire.DISCONNECT)); err != nil || d.Reason != reason {
 				t.Errorf("got %+v, %v", d, err)
 			}
@@ -104,11 +105,11 @@ func TestCloseWithTheWillOfAStatus(t *testing.T) {
 func TestTheGoodbyeOfAFullWindow(t *testing.T) {
 	withScript(t, func(t *testing.T, s *script) {
 		cfg := testConfig("c", &recorder{}, s.dial)
-		cfg.Presence.Status = &Status{Topic: "s", NoCorrection: true}
+		cfg.Presence.Status = &client.Status{Topic: "s", NoCorrection: true}
 		c := mustStart(t, cfg)
 		p := s.accept(control.Connack{ReceiveMaximum: 1})
 		p.ack(wire.PUBACK, p.nextPublish().PacketID, 0, "") // the birth
-		publish(t, c, "t", "x", AtLeastOnce)
+		publish(t, c, "t", "x", client.AtLeastOnce)
 		x := p.nextPublish()
 		closed := make(chan error, 1)
 		go func() { closed <- c.Close() }()
@@ -127,16 +128,16 @@ func TestTheGoodbyeOfAFullWindow(t *testing.T) {
 }
 
 func TestWhatIsLostWithASessionIsChosenByMessage(t *testing.T) {
-	for _, config := range []SessionLostPolicy{AsConfigured, Republish, FailInFlight} {
+	for _, config := range []client.SessionLostPolicy{client.AsConfigured, client.Republish, client.FailInFlight} {
 		withScript(t, func(t *testing.T, s *script) {
 			var events recorder
 			cfg := testConfig("c", &events, s.dial)
 			cfg.Session.OnLost = config
 			c := mustStart(t, cfg)
 			p := s.accept(control.Connack{})
-			deliveries := map[SessionLostPolicy]*Delivery{}
-			for _, policy := range []SessionLostPolicy{AsConfigured, Republish, FailInFlight} {
-				d, err := c.Publish(t.Context(), Message{Topic: "t", Payload: []byte{'0' + byte(policy)}, QoS: ExactlyOnce, OnSessionLost: policy})
+			deliveries := map[client.SessionLostPolicy]*client.Delivery{}
+			for _, policy := range []client.SessionLostPolicy{client.AsConfigured, client.Republish, client.FailInFlight} {
+				d, err := c.Publish(t.Context(), client.Message{Topic: "t", Payload: []byte{'0' + byte(policy)}, QoS: client.ExactlyOnce, OnSessionLost: policy})
 				must(t, err)
 				deliveries[policy] = d
 				p.nextPublish()
@@ -144,10 +145,10 @@ func TestWhatIsLostWithASessionIsChosenByMessage(t *testing.T) {
 			p.close()
 			p = s.accept(control.Connack{SessionPresent: false})
 			again := 0
-			for _, policy := range []SessionLostPolicy{AsConfigured, Republish, FailInFlight} {
-				fails := policy == FailInFlight || policy == AsConfigured && config == FailInFlight
+			for _, policy := range []client.SessionLostPolicy{client.AsConfigured, client.Republish, client.FailInFlight} {
+				fails := policy == client.FailInFlight || policy == client.AsConfigured && config == client.FailInFlight
 				if fails {
-					if o := wantState(t, deliveries[policy], Dropped); !errors.Is(o.Err, ErrSessionLost) {
+					if o := wantState(t, deliveries[policy], client.Dropped); !errors.Is(o.Err, client.ErrSessionLost) {
 						t.Errorf("%v: %v", policy, o.Err)
 					}
 					continue
@@ -158,11 +159,11 @@ func TestWhatIsLostWithASessionIsChosenByMessage(t *testing.T) {
 				}
 			}
 			p.quiet()
-			if e := eventsOf[SessionLost](&events); len(e) != 1 || e[0] != (SessionLost{3, again, 3 - again}) {
+			if e := eventsOf[client.SessionLost](&events); len(e) != 1 || e[0] != (client.SessionLost{3, again, 3 - again}) {
 				t.Errorf("told: %+v", e)
 			}
-			var bad *FieldError
-			if _, err := c.Publish(t.Context(), Message{Topic: "t", OnSessionLost: FailInFlight + 1}); !errors.As(err, &bad) || bad.Field != "OnSessionLost" {
+			var bad *client.FieldError
+			if _, err := c.Publish(t.Context(), client.Message{Topic: "t", OnSessionLost: client.FailInFlight + 1}); !errors.As(err, &bad) || bad.Field != "OnSessionLost" {
 				t.Errorf("no such policy: %v", err)
 			}
 			wantAccounts(t, c)

@@ -1,4 +1,4 @@
-package client
+package client_test
 
 import (
 	"errors"
@@ -6,6 +6,7 @@ import (
 	"testing"
 	"testing/synctest"
 
+	"github.com/mooring-mqtt/mooring/client"
 	"github.com/mooring-mqtt/mooring/internal/wire/control"
 	"github.com/mooring-mqtt/mooring/persistence"
 )
@@ -28,19 +29,19 @@ func TestWhatIsToldDroppedIsNotSent(t *testing.T) {
 	withScript(t, func(t *testing.T, s *script) {
 		var events recorder
 		cfg := testConfig("c", &events, s.dial)
-		var c *Client
-		var newer *Delivery
+		var c *client.Client
+		var newer *client.Delivery
 		cfg.Store.Custom = &lateDropper{
 			Memory: persistence.NewMemory(persistence.Options{}),
 			before: func() {
 				var err error
-				if newer, err = c.Publish(t.Context(), Message{Topic: "t", Payload: []byte("new"), QoS: ExactlyOnce, Conflate: true}); err != nil {
+				if newer, err = c.Publish(t.Context(), client.Message{Topic: "t", Payload: []byte("new"), QoS: client.ExactlyOnce, Conflate: true}); err != nil {
 					t.Error(err)
 				}
 			},
 		}
 		c = mustNew(t, cfg)
-		old, err := c.Publish(t.Context(), Message{Topic: "t", Payload: []byte("old"), QoS: ExactlyOnce, Conflate: true})
+		old, err := c.Publish(t.Context(), client.Message{Topic: "t", Payload: []byte("old"), QoS: client.ExactlyOnce, Conflate: true})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -50,10 +51,10 @@ func TestWhatIsToldDroppedIsNotSent(t *testing.T) {
 			t.Errorf("%q was sent", m.Payload)
 		}
 		synctest.Wait()
-		if o := old.Outcome(); o.State != Dropped || !errors.As(o.Err, new(*DroppedError)) {
+		if o := old.Outcome(); o.State != client.Dropped || !errors.As(o.Err, new(*client.DroppedError)) {
 			t.Errorf("the old one: %+v", o)
 		}
-		if o := newer.Outcome(); o.State != Pending {
+		if o := newer.Outcome(); o.State != client.Pending {
 			t.Errorf("the new one: %+v", o)
 		}
 	})

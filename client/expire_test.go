@@ -1,4 +1,4 @@
-package client
+package client_test
 
 import (
 	"context"
@@ -8,15 +8,16 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/mooring-mqtt/mooring/client"
 	"github.com/mooring-mqtt/mooring/internal/wire"
 	"github.com/mooring-mqtt/mooring/internal/wire/control"
 	"github.com/mooring-mqtt/mooring/persistence"
 )
 
 // expiring publishes a message that is of use for so long; 0: for ever.
-func expiring(t *testing.T, c *Client, qos QoS, expiry time.Duration) *Delivery {
+func expiring(t *testing.T, c *client.Client, qos client.QoS, expiry time.Duration) *client.Delivery {
 	t.Helper()
-	d, err := c.Publish(t.Context(), Message{Topic: "t", QoS: qos, Expiry: expiry})
+	d, err := c.Publish(t.Context(), client.Message{Topic: "t", QoS: qos, Expiry: expiry})
 	must(t, err)
 	return d
 }
@@ -30,16 +31,16 @@ func nowhere() net.Conn {
 
 // What is over makes room for what comes.
 func TestWhatIsOverTakesNoRoom(t *testing.T) {
-	for _, policy := range []FullPolicy{Reject, Block} {
+	for _, policy := range []client.FullPolicy{client.Reject, client.Block} {
 		synctest.Test(t, func(t *testing.T) {
 			cfg := testConfig("c", &recorder{}, nowhere)
 			cfg.Store.WhenFull = policy
 			cfg.Store.Options.Limits.MaxMessages, cfg.Store.Options.Limits.MaxAge = 2, time.Minute
 			c := mustStart(t, cfg)
-			expiring(t, c, AtLeastOnce, 0)
-			expiring(t, c, AtLeastOnce, time.Hour)
-			if policy == Reject {
-				if _, err := c.Publish(t.Context(), Message{Topic: "t", QoS: AtLeastOnce}); !errors.Is(err, persistence.ErrFull) {
+			expiring(t, c, client.AtLeastOnce, 0)
+			expiring(t, c, client.AtLeastOnce, time.Hour)
+			if policy == client.Reject {
+				if _, err := c.Publish(t.Context(), client.Message{Topic: "t", QoS: client.AtLeastOnce}); !errors.Is(err, persistence.ErrFull) {
 					t.Errorf("a third of two: %v", err)
 				}
 				time.Sleep(time.Minute)
@@ -48,7 +49,7 @@ func TestWhatIsOverTakesNoRoom(t *testing.T) {
 			began := time.Now()
 			ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 			defer cancel()
-			if _, err := c.Publish(ctx, Message{Topic: "t", QoS: AtLeastOnce}); err != nil {
+			if _, err := c.Publish(ctx, client.Message{Topic: "t", QoS: client.AtLeastOnce}); err != nil {
 				t.Errorf("%v after %v", err, time.Since(began))
 			}
 			if n := c.Stats().Store.Expired; n != 2 {
@@ -66,14 +67,14 @@ func TestWhatWasSentDoesNotExpireWhileOffline(t *testing.T) {
 		cfg.Connection.ConnectTimeout = 2 * time.Hour
 		c := mustStart(t, cfg)
 		p := s.accept(control.Connack{})
-		sent := []*Delivery{expiring(t, c, AtLeastOnce, 10*time.Second), expiring(t, c, ExactlyOnce, 10*time.Second)}
+		sent := []*client.Delivery{expiring(t, c, client.AtLeastOnce, 10*time.Second), expiring(t, c, client.ExactlyOnce, 10*time.Second)}
 		p.nextPublish()
 		p.nextPublish()
 		p.close()
 		p = s.open()
-		waits := expiring(t, c, ExactlyOnce, 10*time.Second)
+		waits := expiring(t, c, client.ExactlyOnce, 10*time.Second)
 		time.Sleep(time.Hour)
-		wantState(t, waits, Expired)
+		wantState(t, waits, client.Expired)
 		p.send(control.AppendConnack(nil, &control.Connack{SessionPresent: true}))
 		p.ack(wire.PUBACK, p.nextPublish().PacketID, 0, "")
 		m := p.nextPublish()
@@ -81,7 +82,7 @@ func TestWhatWasSentDoesNotExpireWhileOffline(t *testing.T) {
 		p.nextAck(wire.PUBREL)
 		p.ack(wire.PUBCOMP, m.PacketID, 0, "")
 		for _, d := range sent {
-			wantState(t, d, Acked)
+			wantState(t, d, client.Acked)
 		}
 		p.quiet()
 	})
@@ -96,8 +97,8 @@ func TestWhatAnEarlierProcessMayHaveSentExpires(t *testing.T) {
 		cfg.Store.Custom, cfg.Connection.ConnectTimeout = store, 2*time.Hour
 		c := mustStart(t, cfg)
 		p := s.accept(control.Connack{})
-		expiring(t, c, AtLeastOnce, 10*time.Second)
-		expiring(t, c, ExactlyOnce, 10*time.Second)
+		expiring(t, c, client.AtLeastOnce, 10*time.Second)
+		expiring(t, c, client.ExactlyOnce, 10*time.Second)
 		p.nextPublish()
 		exactly := p.nextPublish()
 		store = store.Reopen() // the process is killed
@@ -125,22 +126,22 @@ func TestWhatWasSentInALostSessionExpires(t *testing.T) {
 		cfg.Connection.ConnectTimeout, cfg.Connection.AckTimeout, cfg.Connection.KeepAlive = 2*time.Hour, 2*time.Hour, time.Hour
 		c := mustStart(t, cfg)
 		p := s.accept(control.Connack{})
-		expiring(t, c, AtLeastOnce, 0)
-		expiring(t, c, AtLeastOnce, 0)
-		d := expiring(t, c, AtLeastOnce, 10*time.Second)
+		expiring(t, c, client.AtLeastOnce, 0)
+		expiring(t, c, client.AtLeastOnce, 0)
+		d := expiring(t, c, client.AtLeastOnce, 10*time.Second)
 		for range 3 {
 			p.nextPublish()
 		}
 		p.close()
 		p = s.open()
 		time.Sleep(30 * time.Second)
-		if o := d.Outcome(); o.State != Pending {
+		if o := d.Outcome(); o.State != client.Pending {
 			t.Errorf("the session may be there, and it is %v", o)
 		}
 		p.send(control.AppendConnack(nil, &control.Connack{ReceiveMaximum: 1}))
 		p.nextPublish()
 		time.Sleep(time.Minute)
-		if o := d.Outcome(); o.State != Expired {
+		if o := d.Outcome(); o.State != client.Expired {
 			t.Errorf("in the new session, after its time, it is %v", o)
 		}
 	})

@@ -1,4 +1,4 @@
-package client
+package client_test
 
 import (
 	"context"
@@ -10,6 +10,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/mooring-mqtt/mooring/client"
 	"github.com/mooring-mqtt/mooring/internal/wire"
 	"github.com/mooring-mqtt/mooring/internal/wire/control"
 	"github.com/mooring-mqtt/mooring/persistence"
@@ -18,22 +19,22 @@ import (
 
 // TestEveryEndFromEveryState has the states of a client; these are those of its
 // connection, each at the point where it waits for something that never comes.
-var connectionStates = map[string]func(t *testing.T, s *script, cfg *Config) (reached func(c *Client)){
-	"dialing": func(t *testing.T, _ *script, cfg *Config) func(*Client) {
+var connectionStates = map[string]func(t *testing.T, s *script, cfg *client.Config) (reached func(c *client.Client)){
+	"dialing": func(t *testing.T, _ *script, cfg *client.Config) func(*client.Client) {
 		cfg.Connection.Dial = func(ctx context.Context, _ *url.URL) (net.Conn, error) {
 			<-ctx.Done()
 			return nil, ctx.Err()
 		}
 		return nil
 	},
-	"asking for credentials": func(t *testing.T, _ *script, cfg *Config) func(*Client) {
-		cfg.Connection.Credentials = func(ctx context.Context) (Credentials, error) {
+	"asking for credentials": func(t *testing.T, _ *script, cfg *client.Config) func(*client.Client) {
+		cfg.Connection.Credentials = func(ctx context.Context) (client.Credentials, error) {
 			<-ctx.Done()
-			return Credentials{}, ctx.Err()
+			return client.Credentials{}, ctx.Err()
 		}
 		return nil
 	},
-	"TLS handshake": func(t *testing.T, s *script, cfg *Config) func(*Client) {
+	"TLS handshake": func(t *testing.T, s *script, cfg *client.Config) func(*client.Client) {
 		cfg.Connection.Dial = func(ctx context.Context, _ *url.URL) (net.Conn, error) {
 			nc := s.dial() // which takes ClientHello's first bytes, and nothing else
 			stop := context.AfterFunc(ctx, func() { _ = nc.Close() })
@@ -45,56 +46,56 @@ var connectionStates = map[string]func(t *testing.T, s *script, cfg *Config) (re
 		}
 		return nil
 	},
-	"waiting for CONNACK": func(t *testing.T, s *script, _ *Config) func(*Client) {
-		return func(*Client) { s.open() }
+	"waiting for CONNACK": func(t *testing.T, s *script, _ *client.Config) func(*client.Client) {
+		return func(*client.Client) { s.open() }
 	},
-	"authenticating": func(t *testing.T, s *script, cfg *Config) func(*Client) {
+	"authenticating": func(t *testing.T, s *script, cfg *client.Config) func(*client.Client) {
 		cfg.Connection.Auth = &echo{}
-		return func(*Client) { s.open() }
+		return func(*client.Client) { s.open() }
 	},
-	"subscribing": func(t *testing.T, s *script, _ *Config) func(*Client) {
-		return func(c *Client) { s.accept(control.Connack{}).next(wire.SUBSCRIBE) }
+	"subscribing": func(t *testing.T, s *script, _ *client.Config) func(*client.Client) {
+		return func(c *client.Client) { s.accept(control.Connack{}).next(wire.SUBSCRIBE) }
 	},
-	"half-open": func(t *testing.T, s *script, _ *Config) func(*Client) {
-		return func(c *Client) {
+	"half-open": func(t *testing.T, s *script, _ *client.Config) func(*client.Client) {
+		return func(c *client.Client) {
 			p := s.accept(control.Connack{})
 			p.grantSubscribe()
 			connect(t, c)
 			time.Sleep(time.Minute)
 		}
 	},
-	"PUBREC has come": func(t *testing.T, s *script, _ *Config) func(*Client) {
-		return func(c *Client) {
+	"PUBREC has come": func(t *testing.T, s *script, _ *client.Config) func(*client.Client) {
+		return func(c *client.Client) {
 			p := s.accept(control.Connack{})
 			p.grantSubscribe()
 			p.ack(wire.PUBREC, p.nextPublish().PacketID, 0, "")
 			p.nextAck(wire.PUBREL)
 		}
 	},
-	"held off by the server": func(t *testing.T, s *script, _ *Config) func(*Client) {
-		return func(*Client) { s.open().send(control.AppendConnack(nil, &control.Connack{Reason: 0x97})) }
+	"held off by the server": func(t *testing.T, s *script, _ *client.Config) func(*client.Client) {
+		return func(*client.Client) { s.open().send(control.AppendConnack(nil, &control.Connack{Reason: 0x97})) }
 	},
-	"giving way": func(t *testing.T, s *script, _ *Config) func(*Client) {
-		return func(*Client) {
+	"giving way": func(t *testing.T, s *script, _ *client.Config) func(*client.Client) {
+		return func(*client.Client) {
 			p := s.accept(control.Connack{})
 			p.send(control.AppendDisconnect(nil, &control.Disconnect{Reason: 0x8E}))
 		}
 	},
-	"sent to another server": func(t *testing.T, s *script, _ *Config) func(*Client) {
-		return func(*Client) {
+	"sent to another server": func(t *testing.T, s *script, _ *client.Config) func(*client.Client) {
+		return func(*client.Client) {
 			s.open().send(control.AppendConnack(nil, &control.Connack{Reason: 0x9C, ServerReference: "else"}))
 		}
 	},
-	"hurried": func(t *testing.T, s *script, _ *Config) func(*Client) {
-		return func(c *Client) {
+	"hurried": func(t *testing.T, s *script, _ *client.Config) func(*client.Client) {
+		return func(c *client.Client) {
 			s.open().close()
 			synctest.Wait()
 			c.NetworkChanged()
 			s.open()
 		}
 	},
-	"probing": func(t *testing.T, s *script, _ *Config) func(*Client) {
-		return func(c *Client) {
+	"probing": func(t *testing.T, s *script, _ *client.Config) func(*client.Client) {
+		return func(c *client.Client) {
 			s.accept(control.Connack{}).grantSubscribe()
 			connect(t, c)
 			time.Sleep(time.Minute)
@@ -102,9 +103,9 @@ var connectionStates = map[string]func(t *testing.T, s *script, cfg *Config) (re
 			synctest.Wait()
 		}
 	},
-	"taking no room": func(t *testing.T, s *script, cfg *Config) func(*Client) {
+	"taking no room": func(t *testing.T, s *script, cfg *client.Config) func(*client.Client) {
 		cfg.Connection.MaximumPacketSize, cfg.Receiving.MaxBufferedBytes = 1000, 1000
-		return func(c *Client) {
+		return func(c *client.Client) {
 			p := s.accept(control.Connack{})
 			p.grantSubscribe()
 			for id := range uint16(5) {
@@ -119,11 +120,11 @@ var connectionStates = map[string]func(t *testing.T, s *script, cfg *Config) (re
 // CloseTimeout and half a second, tells Stopped as its last, and keeps what it has not
 // delivered. Goroutines that stay behind fail the bubble.
 func TestFaultEveryEndFromEveryStateOfTheConnection(t *testing.T) {
-	all := map[string]func(c *Client, cancel context.CancelFunc) error{
-		"CloseWith": func(c *Client, _ context.CancelFunc) error {
-			return c.CloseWith(DisconnectOptions{Reason: 0x04, ReasonString: "maintenance", SessionExpiry: time.Minute})
+	all := map[string]func(c *client.Client, cancel context.CancelFunc) error{
+		"CloseWith": func(c *client.Client, _ context.CancelFunc) error {
+			return c.CloseWith(client.DisconnectOptions{Reason: 0x04, ReasonString: "maintenance", SessionExpiry: time.Minute})
 		},
-		"Drain, and Close meanwhile": func(c *Client, _ context.CancelFunc) error {
+		"Drain, and Close meanwhile": func(c *client.Client, _ context.CancelFunc) error {
 			go c.Drain(context.Background())
 			synctest.Wait()
 			return c.Close()
@@ -142,13 +143,13 @@ func TestFaultEveryEndFromEveryStateOfTheConnection(t *testing.T) {
 					cfg.Connection.Backoff = reliability.Backoff{Min: time.Hour, Max: time.Hour}
 					cfg.Connection.KeepAlive, cfg.Connection.ConnectTimeout, cfg.Connection.AckTimeout, cfg.Connection.CloseTimeout = 9*time.Hour, time.Hour, time.Hour, 2*time.Second
 					reached := prepare(t, s, &cfg)
-					c, err := New(cfg)
+					c, err := client.New(cfg)
 					must(t, err)
-					must(t, c.Subscribe(t.Context(), "in", AtLeastOnce, HandlerFunc(func(ctx context.Context, _ *Message) error {
+					must(t, c.Subscribe(t.Context(), "in", client.AtLeastOnce, client.HandlerFunc(func(ctx context.Context, _ *client.Message) error {
 						<-ctx.Done()
 						return ctx.Err()
 					})))
-					d := publish(t, c, "t", "kept", ExactlyOnce)
+					d := publish(t, c, "t", "kept", client.ExactlyOnce)
 					ctx, cancel := context.WithCancel(t.Context())
 					defer cancel()
 					must(t, c.Start(ctx))
@@ -168,19 +169,19 @@ func TestFaultEveryEndFromEveryStateOfTheConnection(t *testing.T) {
 					if took := time.Since(began); took > limit {
 						t.Errorf("it took %v", took)
 					}
-					wantState(t, d, Abandoned)
+					wantState(t, d, client.Abandoned)
 					wantAccounts(t, c)
 					if n := cfg.Store.Custom.Stats().Pending; n != 1 {
 						t.Errorf("%d messages are in the store, want 1", n)
 					}
-					if s := c.State(); s.Phase != PhaseEnded || c.Connected() {
+					if s := c.State(); s.Phase != client.PhaseEnded || c.Connected() {
 						t.Errorf("%+v", s)
 					}
 					time.Sleep(10 * time.Hour)
 					if n := len(events.list); n == 0 || fmt.Sprintf("%T", events.list[n-1]) != "client.Stopped" {
 						t.Errorf("the last event of %v is not Stopped", events.list)
 					}
-					if _, err := c.Publish(t.Context(), Message{Topic: "t", QoS: 1}); err == nil || errors.Is(err, ErrNotConnected) {
+					if _, err := c.Publish(t.Context(), client.Message{Topic: "t", QoS: 1}); err == nil || errors.Is(err, client.ErrNotConnected) {
 						t.Errorf("Publish behind the end: %v", err)
 					}
 				})

@@ -1,4 +1,4 @@
-package client
+package client_test
 
 import (
 	"context"
@@ -6,6 +6,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/mooring-mqtt/mooring/client"
 	"github.com/mooring-mqtt/mooring/client/mqtttest"
 	"github.com/mooring-mqtt/mooring/client/presence"
 )
@@ -25,9 +26,9 @@ func TestFaultCloseHasOneTimeoutForAll(t *testing.T) {
 			inBubble(t, mqtttest.Options{}, func(t *testing.T, b *mqtttest.Broker, p *mqtttest.Proxy) {
 				cfg := testConfig("c", &recorder{}, sendingThrough(p))
 				cfg.Connection.CloseTimeout, cfg.Connection.KeepAlive, cfg.Connection.AckTimeout = 4*time.Second, time.Hour, time.Hour
-				cfg.Presence.Status = &Status{Topic: "status/c"}
+				cfg.Presence.Status = &client.Status{Topic: "status/c"}
 				c := mustNew(t, cfg)
-				must(t, c.Subscribe(t.Context(), "in", AtLeastOnce, HandlerFunc(func(ctx context.Context, _ *Message) error {
+				must(t, c.Subscribe(t.Context(), "in", client.AtLeastOnce, client.HandlerFunc(func(ctx context.Context, _ *client.Message) error {
 					if tt.handler {
 						<-ctx.Done()
 					}
@@ -35,7 +36,7 @@ func TestFaultCloseHasOneTimeoutForAll(t *testing.T) {
 				})))
 				release := make(chan struct{})
 				defer close(release)
-				_, err := c.WatchStatus(t.Context(), "status/+", WatchOptions{OnChange: func(presence.Change) {
+				_, err := c.WatchStatus(t.Context(), "status/+", client.WatchOptions{OnChange: func(presence.Change) {
 					if tt.watch {
 						<-release
 					}
@@ -43,7 +44,7 @@ func TestFaultCloseHasOneTimeoutForAll(t *testing.T) {
 				must(t, err)
 				start(t, c)
 				connect(t, c)
-				wantState(t, publish(t, c, "in", "x", AtLeastOnce), Acked)
+				wantState(t, publish(t, c, "in", "x", client.AtLeastOnce), client.Acked)
 				synctest.Wait()
 				time.Sleep(time.Minute)
 				if tt.silent {

@@ -1,4 +1,4 @@
-package client
+package client_test
 
 import (
 	"context"
@@ -11,6 +11,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/mooring-mqtt/mooring/client"
 	"github.com/mooring-mqtt/mooring/client/mqtttest"
 	"github.com/mooring-mqtt/mooring/persistence"
 	"github.com/mooring-mqtt/mooring/reliability"
@@ -25,7 +26,7 @@ type echoes struct {
 	disorder []string
 }
 
-func (e *echoes) Handle(_ context.Context, m *Message) error {
+func (e *echoes) Handle(_ context.Context, m *client.Message) error {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	n := binary.BigEndian.Uint64(m.Payload)
@@ -73,7 +74,7 @@ func TestFaultAThousandCuts(t *testing.T) {
 		cfg.Connection.ConnectTimeout, cfg.Connection.AckTimeout = 5*time.Second, 5*time.Second
 		c := mustNew(t, cfg)
 		e := &echoes{next: map[string]uint64{}, again: map[string]int{}}
-		topics := map[string]QoS{"q1": AtLeastOnce, "q2": ExactlyOnce}
+		topics := map[string]client.QoS{"q1": client.AtLeastOnce, "q2": client.ExactlyOnce}
 		for topic, qos := range topics {
 			must(t, c.Subscribe(t.Context(), topic, qos, e))
 		}
@@ -87,7 +88,7 @@ func TestFaultAThousandCuts(t *testing.T) {
 			for range n {
 				binary.BigEndian.PutUint64(payload, sent)
 				for topic, qos := range topics {
-					if _, err := c.Publish(t.Context(), Message{Topic: topic, Payload: payload, QoS: qos}); err != nil {
+					if _, err := c.Publish(t.Context(), client.Message{Topic: topic, Payload: payload, QoS: qos}); err != nil {
 						t.Fatal(err)
 					}
 				}

@@ -1,4 +1,4 @@
-package client
+package client_test
 
 import (
 	"context"
@@ -12,6 +12,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/mooring-mqtt/mooring/client"
 	"github.com/mooring-mqtt/mooring/client/mqtttest"
 	"github.com/mooring-mqtt/mooring/internal/wire"
 	"github.com/mooring-mqtt/mooring/internal/wire/control"
@@ -23,11 +24,11 @@ import (
 // the one before, State says what the event tells of, and behind Stopped is nothing.
 type story struct {
 	t  testing.TB
-	c  *Client
+	c  *client.Client
 	mu sync.Mutex // a program's own, as it may well have one
 
-	before  Event // the last that is about the connection
-	ended   int   // Stopped
+	before  client.Event // the last that is about the connection
+	ended   int          // Stopped
 	ups     int
 	failed  int
 	lost    int
@@ -35,7 +36,7 @@ type story struct {
 	err     error
 }
 
-func (s *story) tell(e Event) {
+func (s *story) tell(e client.Event) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	state, stats := s.c.State(), s.c.Stats()
@@ -44,43 +45,43 @@ func (s *story) tell(e Event) {
 		s.t.Errorf("%T behind Stopped", e)
 	}
 	if s.publish {
-		if _, err := s.c.Publish(context.Background(), Message{Topic: "told", QoS: AtLeastOnce}); err != nil && !errors.Is(err, ErrClosed) && !errors.Is(err, ErrDraining) {
+		if _, err := s.c.Publish(context.Background(), client.Message{Topic: "told", QoS: client.AtLeastOnce}); err != nil && !errors.Is(err, client.ErrClosed) && !errors.Is(err, client.ErrDraining) {
 			s.err = err
 		}
 	}
-	ending := state.Phase >= PhaseEnding
+	ending := state.Phase >= client.PhaseEnding
 	switch e := e.(type) {
-	case Connecting:
-		s.behind(e, nil, ConnectFailed{}, Disconnected{}, Redirected{})
-		if !ending && (state.Phase != PhaseConnecting || state.Server != e.Server || state.Attempt != e.Attempt) {
+	case client.Connecting:
+		s.behind(e, nil, client.ConnectFailed{}, client.Disconnected{}, client.Redirected{})
+		if !ending && (state.Phase != client.PhaseConnecting || state.Server != e.Server || state.Attempt != e.Attempt) {
 			s.t.Errorf("%+v, and the state is %+v", e, state)
 		}
-	case ConnectFailed:
+	case client.ConnectFailed:
 		s.failed++
-		s.behind(e, Connecting{})
-		if !ending && (state.Phase != PhaseWaiting || state.Err == nil || e.Err == nil || !state.RetryAt.Equal(time.Now().Add(e.Delay)) || e.Action == reliability.ActionStop) {
+		s.behind(e, client.Connecting{})
+		if !ending && (state.Phase != client.PhaseWaiting || state.Err == nil || e.Err == nil || !state.RetryAt.Equal(time.Now().Add(e.Delay)) || e.Action == reliability.ActionStop) {
 			s.t.Errorf("%+v, and the state is %+v", e, state)
 		}
-	case Connected:
+	case client.Connected:
 		s.ups++
-		s.behind(e, Connecting{})
-		if !ending && (state.Phase != PhaseConnected || state.Err != nil || state.Server != e.Server) || stats.Connections != uint64(s.ups) {
+		s.behind(e, client.Connecting{})
+		if !ending && (state.Phase != client.PhaseConnected || state.Err != nil || state.Server != e.Server) || stats.Connections != uint64(s.ups) {
 			s.t.Errorf("%+v, and the state is %+v, with %d connections", e, state, stats.Connections)
 		}
-	case Disconnected:
+	case client.Disconnected:
 		s.lost++
-		s.behind(e, Connected{})
-		if e.Action == reliability.ActionStop && !ending || !ending && (state.Phase != PhaseWaiting || !state.RetryAt.Equal(time.Now().Add(e.Delay))) {
+		s.behind(e, client.Connected{})
+		if e.Action == reliability.ActionStop && !ending || !ending && (state.Phase != client.PhaseWaiting || !state.RetryAt.Equal(time.Now().Add(e.Delay))) {
 			s.t.Errorf("%+v, and the state is %+v", e, state)
 		}
 		if s.c.Connected() {
 			s.t.Error("Disconnected, and still connected")
 		}
-	case Redirected:
-		s.behind(e, ConnectFailed{}, Disconnected{})
-	case Stopped:
+	case client.Redirected:
+		s.behind(e, client.ConnectFailed{}, client.Disconnected{})
+	case client.Stopped:
 		s.ended++
-		if state.Phase != PhaseEnded || !errors.Is(state.Err, e.Err) {
+		if state.Phase != client.PhaseEnded || !errors.Is(state.Err, e.Err) {
 			s.t.Errorf("%+v, and the state is %+v", e, state)
 		}
 	default:
@@ -90,7 +91,7 @@ func (s *story) tell(e Event) {
 }
 
 // behind wants that the event before was of one of these types; nil: none was.
-func (s *story) behind(e Event, types ...Event) {
+func (s *story) behind(e client.Event, types ...client.Event) {
 	for _, want := range types {
 		if fmt.Sprintf("%T", s.before) == fmt.Sprintf("%T", want) {
 			return
@@ -122,14 +123,14 @@ func TestFaultEventsTellOneStory(t *testing.T) {
 				cfg := testConfig("c", &recorder{}, sendingThrough(p))
 				cfg.OnEvent = s.tell
 				cfg.Connection.KeepAlive, cfg.Connection.AckTimeout, cfg.Connection.ConnectTimeout, cfg.Connection.CloseTimeout = time.Second, time.Second, time.Second, time.Second
-				c, err := New(cfg)
+				c, err := client.New(cfg)
 				must(t, err)
 				s.c = c
-				must(t, c.Subscribe(t.Context(), "#", ExactlyOnce, newInbox()))
+				must(t, c.Subscribe(t.Context(), "#", client.ExactlyOnce, newInbox()))
 				ctx, cancel := context.WithCancelCause(context.Background())
 				must(t, c.Start(ctx))
 				for range 40 {
-					if _, err := c.Publish(t.Context(), Message{Topic: "t", QoS: QoS(1 + random.IntN(2))}); err != nil {
+					if _, err := c.Publish(t.Context(), client.Message{Topic: "t", QoS: client.QoS(1 + random.IntN(2))}); err != nil {
 						t.Error(err)
 					}
 					switch random.IntN(8) {
@@ -153,7 +154,7 @@ func TestFaultEventsTellOneStory(t *testing.T) {
 				var all sync.WaitGroup
 				all.Go(func() { // meets the end
 					for {
-						if _, err := c.Publish(context.Background(), Message{Topic: "t", QoS: 1}); err != nil {
+						if _, err := c.Publish(context.Background(), client.Message{Topic: "t", QoS: 1}); err != nil {
 							return
 						}
 					}
@@ -162,7 +163,7 @@ func TestFaultEventsTellOneStory(t *testing.T) {
 				case 0:
 					must(t, c.Close())
 				case 1:
-					must(t, c.CloseWith(DisconnectOptions{Reason: 0x04}))
+					must(t, c.CloseWith(client.DisconnectOptions{Reason: 0x04}))
 				case 2:
 					cancel(errVault)
 				case 3:
@@ -204,10 +205,10 @@ func TestFaultEventsSayWhatIsDone(t *testing.T) {
 				var events recorder
 				s := &story{t: t}
 				cfg := a.config(&events, "mqtt://one")
-				cfg.OnEvent = func(e Event) { events.add(e); s.tell(e) }
+				cfg.OnEvent = func(e client.Event) { events.add(e); s.tell(e) }
 				cfg.Connection.IgnoreRedirects = tt.ignore
 				if tt.stop {
-					cfg.Session.OnTakeover = TakeoverStop
+					cfg.Session.OnTakeover = client.TakeoverStop
 				}
 				c := mustNew(t, cfg)
 				s.c = c
@@ -221,7 +222,7 @@ func TestFaultEventsSayWhatIsDone(t *testing.T) {
 				} else if to := <-a.asked; to != tt.to {
 					t.Errorf("the next attempt was at %s, want %s", to, tt.to)
 				}
-				if e := eventsOf[Disconnected](&events); len(e) != 1 || e[0].Action != tt.want {
+				if e := eventsOf[client.Disconnected](&events); len(e) != 1 || e[0].Action != tt.want {
 					t.Errorf("%+v, want the action %v", e, tt.want)
 				}
 				must(t, c.Close())
@@ -233,11 +234,11 @@ func TestFaultEventsSayWhatIsDone(t *testing.T) {
 
 // A connection that we end ourselves is not told as one that will come again.
 func TestFaultEventsOfAnEndOfOurs(t *testing.T) {
-	for name, end := range map[string]func(c *Client, cancel context.CancelFunc){
-		"Close":     func(c *Client, _ context.CancelFunc) { _ = c.Close() },
-		"CloseWith": func(c *Client, _ context.CancelFunc) { _ = c.CloseWith(DisconnectOptions{Reason: 0x98}) },
-		"Drain":     func(c *Client, _ context.CancelFunc) { _ = c.Drain(context.Background()) },
-		"context":   func(c *Client, cancel context.CancelFunc) { cancel(); <-c.Done() },
+	for name, end := range map[string]func(c *client.Client, cancel context.CancelFunc){
+		"Close":     func(c *client.Client, _ context.CancelFunc) { _ = c.Close() },
+		"CloseWith": func(c *client.Client, _ context.CancelFunc) { _ = c.CloseWith(client.DisconnectOptions{Reason: 0x98}) },
+		"Drain":     func(c *client.Client, _ context.CancelFunc) { _ = c.Drain(context.Background()) },
+		"context":   func(c *client.Client, cancel context.CancelFunc) { cancel(); <-c.Done() },
 	} {
 		t.Run(name, func(t *testing.T) {
 			withScript(t, func(t *testing.T, s *script) {
@@ -250,7 +251,7 @@ func TestFaultEventsOfAnEndOfOurs(t *testing.T) {
 				connect(t, c)
 				time.Sleep(time.Second)
 				end(c, cancel)
-				if e := eventsOf[Disconnected](&events); len(e) != 1 || e[0].Err != nil || e[0].Action != reliability.ActionStop || e[0].Delay != 0 || e[0].After != time.Second {
+				if e := eventsOf[client.Disconnected](&events); len(e) != 1 || e[0].Err != nil || e[0].Action != reliability.ActionStop || e[0].Delay != 0 || e[0].After != time.Second {
 					t.Errorf("%+v", e)
 				}
 			})
@@ -288,7 +289,7 @@ func TestFaultAServerThatClosesFirstAtOurEnd(t *testing.T) {
 		s.accept(control.Connack{})
 		connect(t, c)
 		must(t, c.Close())
-		if e := eventsOf[Disconnected](&events); len(e) != 1 || e[0].Err != nil {
+		if e := eventsOf[client.Disconnected](&events); len(e) != 1 || e[0].Err != nil {
 			t.Errorf("the end that we asked for is told as a fault: %+v", e)
 		}
 	})
@@ -297,38 +298,38 @@ func TestFaultAServerThatClosesFirstAtOurEnd(t *testing.T) {
 // Close from OnEvent would wait for the goroutine that it is called on. It returns at
 // once instead, and the client ends behind it, whatever the event was.
 func TestCloseFromEveryEvent(t *testing.T) {
-	for _, kind := range []Event{Connecting{}, Connected{}, ConnectFailed{}, Disconnected{}, Redirected{}, SessionLost{}, Stopped{},
-		MessageRefused{}, MessageExpired{}, HandlerFailed{}, Unhandled{}, SubscriptionFailed{}, StatusFailed{}, BreakerChanged{}} {
+	for _, kind := range []client.Event{client.Connecting{}, client.Connected{}, client.ConnectFailed{}, client.Disconnected{}, client.Redirected{}, client.SessionLost{}, client.Stopped{},
+		client.MessageRefused{}, client.MessageExpired{}, client.HandlerFailed{}, client.Unhandled{}, client.SubscriptionFailed{}, client.StatusFailed{}, client.BreakerChanged{}} {
 		t.Run(fmt.Sprintf("%T", kind), func(t *testing.T) {
 			withServers(t, func(t *testing.T, a addressed) {
-				var c *Client
+				var c *client.Client
 				var once sync.Once
 				closed := false
 				cfg := a.config(&recorder{}, "mqtt://one")
 				cfg.Store.Custom = usedStore(t)
-				cfg.Presence.Status = &Status{Topic: "status", NoCorrection: true}
+				cfg.Presence.Status = &client.Status{Topic: "status", NoCorrection: true}
 				cfg.Publishing.Breaker.FailureThreshold = 1
 				cfg.Receiving.HandlerAttempts = 1
-				cfg.OnEvent = func(e Event) {
+				cfg.OnEvent = func(e client.Event) {
 					if fmt.Sprintf("%T", e) != fmt.Sprintf("%T", kind) {
 						return
 					}
 					once.Do(func() {
 						began := time.Now()
-						if err := c.CloseWith(DisconnectOptions{Reason: 0x98}); err != nil || time.Since(began) > 0 {
+						if err := c.CloseWith(client.DisconnectOptions{Reason: 0x98}); err != nil || time.Since(began) > 0 {
 							t.Errorf("it returned %v after %v", err, time.Since(began))
 						}
 						closed = true
 					})
 				}
 				var err error
-				c, err = New(cfg)
+				c, err = client.New(cfg)
 				must(t, err)
-				must(t, c.Subscribe(t.Context(), "refused", AtLeastOnce, HandlerFunc(func(context.Context, *Message) error { return errVault })))
-				_, err = c.Publish(t.Context(), Message{Topic: "late", QoS: 1, Expiry: time.Nanosecond})
+				must(t, c.Subscribe(t.Context(), "refused", client.AtLeastOnce, client.HandlerFunc(func(context.Context, *client.Message) error { return errVault })))
+				_, err = c.Publish(t.Context(), client.Message{Topic: "late", QoS: 1, Expiry: time.Nanosecond})
 				must(t, err)
-				publish(t, c, "t", "x", AtLeastOnce)
-				publish(t, c, "t", "x", AtLeastOnce)
+				publish(t, c, "t", "x", client.AtLeastOnce)
+				publish(t, c, "t", "x", client.AtLeastOnce)
 				time.Sleep(time.Second)
 				start(t, c)
 				var server sync.WaitGroup
@@ -398,18 +399,18 @@ func TestAnOnEventThatBlocks(t *testing.T) {
 		var events recorder
 		cfg := testConfig("c", &events, through(p))
 		cfg.Store.Custom = persistence.NewMemory(persistence.Options{})
-		cfg.OnEvent = func(e Event) {
+		cfg.OnEvent = func(e client.Event) {
 			events.add(e)
 			switch e.(type) {
-			case Connecting, Connected, ConnectFailed, Disconnected:
+			case client.Connecting, client.Connected, client.ConnectFailed, client.Disconnected:
 				time.Sleep(time.Minute)
 			}
 		}
 		c := mustStart(t, cfg)
 		for range 5 {
-			publish(t, c, "t", "x", ExactlyOnce)
+			publish(t, c, "t", "x", client.ExactlyOnce)
 			time.Sleep(10 * time.Minute)
-			if s := c.State(); s.Phase != PhaseConnected {
+			if s := c.State(); s.Phase != client.PhaseConnected {
 				t.Errorf("%+v", s)
 			}
 			if n := c.Stats().Store.Pending; n != 0 {
@@ -448,7 +449,7 @@ func TestFaultNothingIsToldBehindStopped(t *testing.T) {
 		c := mustStart(t, cfg)
 		failed := make(chan error, 1)
 		go func() {
-			_, err := c.Publish(t.Context(), Message{Topic: "t", QoS: 1})
+			_, err := c.Publish(t.Context(), client.Message{Topic: "t", QoS: 1})
 			failed <- err
 		}()
 		<-store.begun
@@ -457,7 +458,7 @@ func TestFaultNothingIsToldBehindStopped(t *testing.T) {
 		if err := <-failed; !errors.Is(err, persistence.ErrFailed) {
 			t.Errorf("Publish: %v", err)
 		}
-		if n := len(events.list); n == 0 || events.list[n-1] != (Stopped{}) {
+		if n := len(events.list); n == 0 || events.list[n-1] != (client.Stopped{}) {
 			t.Errorf("the last of %v is not Stopped", events.list)
 		}
 	})

@@ -1,4 +1,4 @@
-package client
+package client_test
 
 import (
 	"errors"
@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/mooring-mqtt/mooring/client"
 	"github.com/mooring-mqtt/mooring/client/mqtttest"
 	"github.com/mooring-mqtt/mooring/internal/wire/control"
 )
@@ -33,18 +34,18 @@ func TestFaultHalfOpenLinksAreFoundInTime(t *testing.T) {
 	both := []mqtttest.Direction{mqtttest.ToClient, mqtttest.ToServer}
 	const keep, ack, never = 20 * time.Second, 8 * time.Second, 9 * time.Hour
 	for name, tt := range map[string]halfOpen{
-		"we hear nothing, idle":                   {dead: deaf, keep: keep, ack: never, within: keep * 3 / 2, want: ErrKeepAlive},
-		"we hear nothing, and say a lot":          {dead: deaf, sending: true, keep: keep, ack: never, within: keep * 3 / 2, want: ErrKeepAlive},
-		"we hear nothing, unacknowledged":         {dead: deaf, unacked: true, keep: never, ack: ack, within: ack * 5 / 4, want: ErrAckTimeout},
-		"we hear nothing, both":                   {dead: deaf, unacked: true, keep: keep, ack: never, within: keep * 3 / 2, want: ErrKeepAlive},
+		"we hear nothing, idle":                   {dead: deaf, keep: keep, ack: never, within: keep * 3 / 2, want: client.ErrKeepAlive},
+		"we hear nothing, and say a lot":          {dead: deaf, sending: true, keep: keep, ack: never, within: keep * 3 / 2, want: client.ErrKeepAlive},
+		"we hear nothing, unacknowledged":         {dead: deaf, unacked: true, keep: never, ack: ack, within: ack * 5 / 4, want: client.ErrAckTimeout},
+		"we hear nothing, both":                   {dead: deaf, unacked: true, keep: keep, ack: never, within: keep * 3 / 2, want: client.ErrKeepAlive},
 		"they hear nothing, idle":                 {dead: mute, keep: keep, ack: never, within: keep * 3 / 2},
 		"they hear nothing, and say a lot":        {dead: mute, hearing: true, keep: keep, ack: never, within: keep * 3 / 2, byServer: true},
-		"they hear nothing, unacknowledged":       {dead: mute, unacked: true, keep: never, ack: ack, within: ack * 5 / 4, want: ErrAckTimeout},
-		"they hear nothing, say a lot, and unack": {dead: mute, unacked: true, hearing: true, keep: keep, ack: ack, within: ack * 5 / 4, want: ErrAckTimeout},
-		"nobody hears anything, idle":             {dead: both, keep: keep, ack: never, within: keep * 3 / 2, want: ErrKeepAlive},
-		"nobody hears anything, unacknowledged":   {dead: both, unacked: true, keep: never, ack: ack, within: ack * 5 / 4, want: ErrAckTimeout},
-		"a longer keep alive":                     {dead: both, keep: 10 * keep, ack: never, within: 15 * keep, want: ErrKeepAlive},
-		"a shorter time for acknowledgements":     {dead: deaf, unacked: true, keep: keep, ack: ack / 4, within: ack * 5 / 16, want: ErrAckTimeout},
+		"they hear nothing, unacknowledged":       {dead: mute, unacked: true, keep: never, ack: ack, within: ack * 5 / 4, want: client.ErrAckTimeout},
+		"they hear nothing, say a lot, and unack": {dead: mute, unacked: true, hearing: true, keep: keep, ack: ack, within: ack * 5 / 4, want: client.ErrAckTimeout},
+		"nobody hears anything, idle":             {dead: both, keep: keep, ack: never, within: keep * 3 / 2, want: client.ErrKeepAlive},
+		"nobody hears anything, unacknowledged":   {dead: both, unacked: true, keep: never, ack: ack, within: ack * 5 / 4, want: client.ErrAckTimeout},
+		"a longer keep alive":                     {dead: both, keep: 10 * keep, ack: never, within: 15 * keep, want: client.ErrKeepAlive},
+		"a shorter time for acknowledgements":     {dead: deaf, unacked: true, keep: keep, ack: ack / 4, within: ack * 5 / 16, want: client.ErrAckTimeout},
 	} {
 		t.Run(name, func(t *testing.T) {
 			var worst time.Duration
@@ -68,22 +69,22 @@ func (h halfOpen) test(t *testing.T, phase int) (found time.Duration) {
 		cfg := testConfig("c", &events, sendingThrough(p))
 		cfg.Connection.KeepAlive, cfg.Connection.AckTimeout = h.keep, h.ack
 		gone := make(chan struct{}, 100)
-		cfg.OnEvent = func(e Event) {
+		cfg.OnEvent = func(e client.Event) {
 			events.add(e)
-			if _, ended := e.(Disconnected); ended {
+			if _, ended := e.(client.Disconnected); ended {
 				gone <- struct{}{}
 			}
 		}
 		c := mustStart(t, cfg)
 		other := mustStart(t, testConfig("other", &recorder{}, b.Dial))
 		in := newInbox()
-		must(t, c.Subscribe(t.Context(), "in", AtMostOnce, in))
+		must(t, c.Subscribe(t.Context(), "in", client.AtMostOnce, in))
 		connect(t, c)
 		connect(t, other)
 		ended := make(chan struct{})
 		stop := sync.OnceFunc(func() { close(ended) })
 		defer stop()
-		chatter := func(on bool, who *Client, topic string) {
+		chatter := func(on bool, who *client.Client, topic string) {
 			if !on {
 				return
 			}
@@ -91,7 +92,7 @@ func (h halfOpen) test(t *testing.T, phase int) (found time.Duration) {
 				tick := time.NewTicker(100 * time.Millisecond)
 				defer tick.Stop()
 				for {
-					_, _ = who.Publish(t.Context(), Message{Topic: topic}) // or there is no connection
+					_, _ = who.Publish(t.Context(), client.Message{Topic: topic}) // or there is no connection
 					select {
 					case <-tick.C:
 					case <-ended:
@@ -103,13 +104,13 @@ func (h halfOpen) test(t *testing.T, phase int) (found time.Duration) {
 		chatter(h.sending, c, "out")
 		chatter(h.hearing, other, "in")
 		time.Sleep(50*time.Millisecond + 2*min(h.keep, 10*h.ack) + time.Duration(phase)*min(h.keep, 10*h.ack)/8)
-		if len(eventsOf[Disconnected](&events)) > 0 {
+		if len(eventsOf[client.Disconnected](&events)) > 0 {
 			t.Fatal("it went before it was cut")
 		}
 		p.Stall(h.dead...)
 		died := time.Now()
 		if h.unacked {
-			publish(t, c, "t", "x", AtLeastOnce)
+			publish(t, c, "t", "x", client.AtLeastOnce)
 		}
 		select {
 		case <-gone:
@@ -117,8 +118,8 @@ func (h halfOpen) test(t *testing.T, phase int) (found time.Duration) {
 			t.Fatal("it was never found")
 		}
 		found = time.Since(died)
-		e := eventsOf[Disconnected](&events)
-		var said *ConnectionError
+		e := eventsOf[client.Disconnected](&events)
+		var said *client.ConnectionError
 		switch {
 		case h.byServer && !(errors.As(e[0].Err, &said) && said.Code == 0x8D):
 			t.Errorf("%v, want the server's 0x8D", e[0].Err)
@@ -128,7 +129,7 @@ func (h halfOpen) test(t *testing.T, phase int) (found time.Duration) {
 		stop()
 		p.Resume()
 		p.Cut() // what hangs in the dead link
-		wantState(t, publish(t, c, "t", "y", ExactlyOnce), Acked)
+		wantState(t, publish(t, c, "t", "y", client.ExactlyOnce), client.Acked)
 		if n := c.Stats().Store.Pending; n != 0 {
 			t.Errorf("%d messages are left", n)
 		}
@@ -154,20 +155,20 @@ func TestFaultANewNetworkUnderAConnection(t *testing.T) {
 					c.NetworkChanged()
 				}
 				time.Sleep(10 * tt.keep)
-				if n := len(eventsOf[Disconnected](&events)); n > 0 {
-					t.Fatalf("a live connection was given up: %v", eventsOf[Disconnected](&events)[0].Err)
+				if n := len(eventsOf[client.Disconnected](&events)); n > 0 {
+					t.Fatalf("a live connection was given up: %v", eventsOf[client.Disconnected](&events)[0].Err)
 				}
 				for range 3 { // it has not
 					time.Sleep(tt.keep / 3)
-					d := publish(t, c, "t", "x", AtLeastOnce)
-					wantState(t, d, Acked)
-					before := len(eventsOf[Disconnected](&events))
+					d := publish(t, c, "t", "x", client.AtLeastOnce)
+					wantState(t, d, client.Acked)
+					before := len(eventsOf[client.Disconnected](&events))
 					p.Stall()
 					time.Sleep(tt.keep / 4)
-					d = publish(t, c, "t", "x", AtLeastOnce)
+					d = publish(t, c, "t", "x", client.AtLeastOnce)
 					changed := time.Now()
 					c.NetworkChanged()
-					for len(eventsOf[Disconnected](&events)) == before {
+					for len(eventsOf[client.Disconnected](&events)) == before {
 						time.Sleep(time.Millisecond)
 					}
 					if took := time.Since(changed); took > tt.within+time.Millisecond || took < tt.within {
@@ -175,10 +176,10 @@ func TestFaultANewNetworkUnderAConnection(t *testing.T) {
 					}
 					p.Resume()
 					p.Cut()
-					wantState(t, d, Acked)
+					wantState(t, d, client.Acked)
 				}
-				for _, e := range eventsOf[Disconnected](&events) {
-					if !errors.Is(e.Err, ErrKeepAlive) {
+				for _, e := range eventsOf[client.Disconnected](&events) {
+					if !errors.Is(e.Err, client.ErrKeepAlive) {
 						t.Errorf("%v, want ErrKeepAlive", e.Err)
 					}
 				}
@@ -191,12 +192,12 @@ func TestFaultANewNetworkUnderAConnection(t *testing.T) {
 // nor kept for a delay hours later.
 func TestFaultANewNetworkAtEachMoment(t *testing.T) {
 	withServers(t, func(t *testing.T, a addressed) {
-		var c *Client
+		var c *client.Client
 		var call atomic.Bool
 		cfg := a.config(&recorder{}, "mqtt://one")
-		cfg.OnEvent = func(e Event) {
+		cfg.OnEvent = func(e client.Event) {
 			switch e.(type) {
-			case Connecting, Connected, Disconnected:
+			case client.Connecting, client.Connected, client.Disconnected:
 				if call.Load() {
 					c.NetworkChanged()
 				}
@@ -220,8 +221,8 @@ func TestFaultANewNetworkAtEachMoment(t *testing.T) {
 	})
 	withServers(t, func(t *testing.T, a addressed) {
 		cfg := a.config(&recorder{}, "mqtt://one")
-		cfg.OnEvent = func(e Event) {
-			if _, ok := e.(Connected); ok {
+		cfg.OnEvent = func(e client.Event) {
+			if _, ok := e.(client.Connected); ok {
 				time.Sleep(time.Minute)
 			}
 		}

@@ -1,4 +1,4 @@
-package client
+package client_test
 
 import (
 	"context"
@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/mooring-mqtt/mooring/client"
 	"github.com/mooring-mqtt/mooring/client/mqtttest"
 )
 
@@ -89,7 +90,7 @@ func sendingThrough(p *mqtttest.Proxy) func() net.Conn {
 
 // connectSoon waits for a connection, and not for ever: in a bubble, attempts that
 // fail for ever take no time.
-func connectSoon(t testing.TB, c *Client) {
+func connectSoon(t testing.TB, c *client.Client) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Minute)
 	defer cancel()

@@ -1,4 +1,4 @@
-package client
+package client_test
 
 import (
 	"context"
@@ -15,6 +15,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/mooring-mqtt/mooring/client"
 	"github.com/mooring-mqtt/mooring/client/mqtttest"
 	"github.com/mooring-mqtt/mooring/internal/testcert"
 	"github.com/mooring-mqtt/mooring/persistence"
@@ -150,15 +151,15 @@ var restarts = map[string]func(x *restarted){
 	"asked for a sign":         func(x *restarted) { x.at(mqtttest.ToServer, mqtttest.PINGREQ, 1) },
 	"idle":                     func(x *restarted) { time.AfterFunc(time.Hour, x.fall) },
 	"in backoff":               func(x *restarted) { x.at(mqtttest.ToServer, mqtttest.PUBLISH, 1); x.twice = true },
-	"draining to the end":      func(x *restarted) { x.at(mqtttest.ToServer, mqtttest.PUBLISH, 20); x.last = (*Client).drainAll },
-	"draining, before CONNACK": func(x *restarted) { x.at(mqtttest.ToServer, mqtttest.CONNECT, 1); x.last = (*Client).drainAll },
-	"closing":                  func(x *restarted) { x.at(mqtttest.ToServer, mqtttest.DISCONNECT, 1); x.last = (*Client).Close },
-	"closing, while sending":   func(x *restarted) { x.at(mqtttest.ToServer, mqtttest.PUBLISH, 20); x.last = (*Client).closeSoon },
+	"draining to the end":      func(x *restarted) { x.at(mqtttest.ToServer, mqtttest.PUBLISH, 20); x.last = drainAll },
+	"draining, before CONNACK": func(x *restarted) { x.at(mqtttest.ToServer, mqtttest.CONNECT, 1); x.last = drainAll },
+	"closing":                  func(x *restarted) { x.at(mqtttest.ToServer, mqtttest.DISCONNECT, 1); x.last = (*client.Client).Close },
+	"closing, while sending":   func(x *restarted) { x.at(mqtttest.ToServer, mqtttest.PUBLISH, 20); x.last = closeSoon },
 }
 
-func (c *Client) drainAll() error { return c.Drain(context.Background()) }
+func drainAll(c *client.Client) error { return c.Drain(context.Background()) }
 
-func (c *Client) closeSoon() error {
+func closeSoon(c *client.Client) error {
 	time.Sleep(time.Millisecond)
 	return c.Close()
 }
@@ -166,11 +167,11 @@ func (c *Client) closeSoon() error {
 // restarted is one client whose broker goes down in one state.
 type restarted struct {
 	*station
-	config Config
+	config client.Config
 	once   sync.Once
 	fell   chan struct{}
 	twice  bool // once more, while the client waits for its next attempt
-	last   func(*Client) error
+	last   func(*client.Client) error
 }
 
 // fall kills the broker, the first time it is called; it is back after 3 seconds.
@@ -252,22 +253,22 @@ func TestFaultABrokerThatRestarts(t *testing.T) {
 				otherConfig.Connection.Dial = x.direct
 				other := mustNew(t, otherConfig)
 				theirs, ours := newInbox(), newInbox()
-				must(t, other.Subscribe(t.Context(), "out", ExactlyOnce, theirs))
+				must(t, other.Subscribe(t.Context(), "out", client.ExactlyOnce, theirs))
 				start(t, other)
 				connectSoon(t, other)
 				synctest.Wait()
 
 				c := mustNew(t, x.config)
-				must(t, c.Subscribe(t.Context(), "in", ExactlyOnce, ours))
+				must(t, c.Subscribe(t.Context(), "in", client.ExactlyOnce, ours))
 				const n = 60
 				for i := range n / 2 {
-					publish(t, c, "out", fmt.Sprint(i), ExactlyOnce)
+					publish(t, c, "out", fmt.Sprint(i), client.ExactlyOnce)
 				}
 				if x.last == nil {
 					start(t, c)
 				} else { // to end with more to do than can be done before the fall
 					for i := n / 2; i < n; i++ {
-						publish(t, c, "out", fmt.Sprint(i), ExactlyOnce)
+						publish(t, c, "out", fmt.Sprint(i), client.ExactlyOnce)
 					}
 					start(t, c)
 					if state == "closing" {
@@ -285,7 +286,7 @@ func TestFaultABrokerThatRestarts(t *testing.T) {
 					time.Sleep(5 * time.Second)
 					x.link.OnPacket(nil)
 					c = mustNew(t, x.config) // what Close left, the next one delivers
-					must(t, c.Subscribe(t.Context(), "in", ExactlyOnce, ours))
+					must(t, c.Subscribe(t.Context(), "in", client.ExactlyOnce, ours))
 					start(t, c)
 				}
 				synctest.Wait()
@@ -293,18 +294,18 @@ func TestFaultABrokerThatRestarts(t *testing.T) {
 				connectSoon(t, c)
 				time.Sleep(2 * time.Second)
 				for i := range n / 2 {
-					publish(t, other, "in", fmt.Sprint(i), ExactlyOnce)
+					publish(t, other, "in", fmt.Sprint(i), client.ExactlyOnce)
 				}
 				<-x.fell
 				time.Sleep(time.Minute)
 				connectSoon(t, c)
 				if x.last == nil {
 					for i := n / 2; i < n; i++ {
-						publish(t, c, "out", fmt.Sprint(i), ExactlyOnce)
+						publish(t, c, "out", fmt.Sprint(i), client.ExactlyOnce)
 					}
 				}
 				for i := n / 2; i < n; i++ {
-					publish(t, other, "in", fmt.Sprint(i), ExactlyOnce)
+					publish(t, other, "in", fmt.Sprint(i), client.ExactlyOnce)
 				}
 				time.Sleep(time.Minute)
 				var want []string
@@ -317,11 +318,11 @@ func TestFaultABrokerThatRestarts(t *testing.T) {
 				if got := ours.payloads(); !slices.Equal(got, want) {
 					t.Errorf("we got %v", got)
 				}
-				if s := c.State(); s.Phase != PhaseConnected || c.Stats().Store.Pending != 0 {
+				if s := c.State(); s.Phase != client.PhaseConnected || c.Stats().Store.Pending != 0 {
 					t.Errorf("%+v, %d messages are left", s, c.Stats().Store.Pending)
 				}
 				wantAccounts(t, c)
-				if x.starts < 2 || x.last == nil && len(eventsOf[Disconnected](&events))+len(eventsOf[ConnectFailed](&events)) == 0 {
+				if x.starts < 2 || x.last == nil && len(eventsOf[client.Disconnected](&events))+len(eventsOf[client.ConnectFailed](&events)) == 0 {
 					t.Error("nothing happened to the link")
 				}
 				must(t, c.Close())

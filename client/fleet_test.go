@@ -1,4 +1,4 @@
-package client
+package client_test
 
 import (
 	"context"
@@ -11,6 +11,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/mooring-mqtt/mooring/client"
 	"github.com/mooring-mqtt/mooring/reliability"
 )
 
@@ -34,7 +35,7 @@ func TestFleetOfRealClients(t *testing.T) {
 		came := map[int]int{}
 		ctx, stop := context.WithCancel(t.Context())
 		defer stop()
-		clients := make([]*Client, n)
+		clients := make([]*client.Client, n)
 		for i := range clients {
 			cfg := testConfig(fmt.Sprint("device ", i), &recorder{}, nil)
 			cfg.Connection.Backoff, cfg.OnEvent, cfg.Receiving.Concurrency = reliability.Backoff{}, nil, 1
@@ -45,7 +46,7 @@ func TestFleetOfRealClients(t *testing.T) {
 				mu.Unlock()
 				return s.direct(ctx, u)
 			}
-			c, err := New(cfg)
+			c, err := client.New(cfg)
 			must(t, err)
 			must(t, c.Handle("#", newInbox()))
 			must(t, c.Start(ctx))
@@ -69,8 +70,8 @@ func TestFleetOfRealClients(t *testing.T) {
 		}
 		mu.Unlock()
 		for _, c := range clients {
-			if d := publish(t, c, "t", "x", AtLeastOnce); d != nil {
-				wantState(t, d, Acked)
+			if d := publish(t, c, "t", "x", client.AtLeastOnce); d != nil {
+				wantState(t, d, client.Acked)
 			}
 		}
 		stop()

@@ -1,4 +1,4 @@
-package client
+package client_test
 
 import (
 	"context"
@@ -10,6 +10,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/mooring-mqtt/mooring/client"
 	"github.com/mooring-mqtt/mooring/client/mqtttest"
 	"github.com/mooring-mqtt/mooring/internal/wire"
 	"github.com/mooring-mqtt/mooring/internal/wire/control"
@@ -17,32 +18,32 @@ import (
 )
 
 // small is a Config whose store takes three messages.
-func small(s *script, events *recorder, policy FullPolicy) Config {
+func small(s *script, events *recorder, policy client.FullPolicy) client.Config {
 	cfg := testConfig("c", events, s.dial)
 	cfg.Store.WhenFull, cfg.Store.Options.Limits.MaxMessages = policy, 3
 	return cfg
 }
 
 // wantDropped wants a message to be dropped for this cause, and told of.
-func wantDropped(t *testing.T, events *recorder, d *Delivery, cause error) {
+func wantDropped(t *testing.T, events *recorder, d *client.Delivery, cause error) {
 	t.Helper()
-	var dropped *DroppedError
-	if o := wantState(t, d, Dropped); !errors.As(o.Err, &dropped) || dropped.ID != d.ID || !errors.Is(o.Err, cause) || len(o.Err.Error()) < 40 {
+	var dropped *client.DroppedError
+	if o := wantState(t, d, client.Dropped); !errors.As(o.Err, &dropped) || dropped.ID != d.ID || !errors.Is(o.Err, cause) || len(o.Err.Error()) < 40 {
 		t.Errorf("the outcome is %+v, want a *DroppedError for %v", o, cause)
 	}
-	if list := eventsOf[MessageDropped](events); !slices.ContainsFunc(list, func(e MessageDropped) bool { return e.ID == d.ID && errors.Is(e.Cause, cause) }) {
+	if list := eventsOf[client.MessageDropped](events); !slices.ContainsFunc(list, func(e client.MessageDropped) bool { return e.ID == d.ID && errors.Is(e.Cause, cause) }) {
 		t.Errorf("no event tells that %v was dropped: %v", d.ID, list)
 	}
 }
 
 func TestAFullStoreRejects(t *testing.T) {
 	withScript(t, func(t *testing.T, s *script) {
-		c := mustNew(t, small(s, &recorder{}, Reject))
+		c := mustNew(t, small(s, &recorder{}, client.Reject))
 		for range 3 {
-			publish(t, c, "t", "x", AtLeastOnce)
+			publish(t, c, "t", "x", client.AtLeastOnce)
 		}
 		var full *persistence.FullError
-		if d, err := c.Publish(t.Context(), Message{Topic: "t", QoS: 1}); d != nil || !errors.As(err, &full) || full.Limit != "MaxMessages" {
+		if d, err := c.Publish(t.Context(), client.Message{Topic: "t", QoS: 1}); d != nil || !errors.As(err, &full) || full.Limit != "MaxMessages" {
 			t.Errorf("Publish returned %v, %v", d, err)
 		}
 	})
@@ -52,11 +53,11 @@ func TestAFullStoreBlocks(t *testing.T) {
 	for name, sequenced := range map[string]bool{"plain": false, "sequenced": true} {
 		t.Run(name, func(t *testing.T) {
 			withScript(t, func(t *testing.T, s *script) {
-				cfg := small(s, &recorder{}, Block)
+				cfg := small(s, &recorder{}, client.Block)
 				cfg.Publishing.Sequenced = sequenced
 				c := mustStart(t, cfg)
 				for range 3 {
-					publish(t, c, "t", "x", AtLeastOnce)
+					publish(t, c, "t", "x", client.AtLeastOnce)
 				}
 				why := errors.New("why")
 				ctx, cancel := context.WithCancelCause(t.Context())
@@ -67,7 +68,7 @@ func TestAFullStoreBlocks(t *testing.T) {
 						if i == 4 {
 							own = ctx
 						}
-						_, err := c.Publish(own, Message{Topic: "t", QoS: 1})
+						_, err := c.Publish(own, client.Message{Topic: "t", QoS: 1})
 						results <- err
 					}()
 				}
@@ -88,7 +89,7 @@ func TestAFullStoreBlocks(t *testing.T) {
 				}
 				must(t, c.Close())
 				for range 3 {
-					if err := <-results; !errors.Is(err, ErrClosed) {
+					if err := <-results; !errors.Is(err, client.ErrClosed) {
 						t.Errorf("Publish returned %v when the client was closed", err)
 					}
 				}
@@ -104,10 +105,10 @@ func TestAFullStoreBlocks(t *testing.T) {
 func TestBlockDoesNotWaitForTheDisk(t *testing.T) {
 	withScript(t, func(t *testing.T, s *script) {
 		cfg := testConfig("c", &recorder{}, s.dial)
-		cfg.Store.WhenFull, cfg.Store.Options.Limits.MaxDiskBytes = Block, 64<<10
+		cfg.Store.WhenFull, cfg.Store.Options.Limits.MaxDiskBytes = client.Block, 64<<10
 		c := mustNew(t, cfg)
 		for range 100 {
-			_, err := c.Publish(t.Context(), Message{Topic: "t", QoS: 1, Payload: make([]byte, 1000)})
+			_, err := c.Publish(t.Context(), client.Message{Topic: "t", QoS: 1, Payload: make([]byte, 1000)})
 			if err == nil {
 				continue
 			}
@@ -124,13 +125,13 @@ func TestBlockDoesNotWaitForTheDisk(t *testing.T) {
 func TestAFullStoreDropsTheNewest(t *testing.T) {
 	withScript(t, func(t *testing.T, s *script) {
 		var events recorder
-		c := mustNew(t, small(s, &events, DropNewest))
-		var all []*Delivery
+		c := mustNew(t, small(s, &events, client.DropNewest))
+		var all []*client.Delivery
 		for range 5 {
-			all = append(all, publish(t, c, "t", "x", ExactlyOnce))
+			all = append(all, publish(t, c, "t", "x", client.ExactlyOnce))
 		}
 		for i, d := range all {
-			if i < 3 && d.Outcome().State != Pending {
+			if i < 3 && d.Outcome().State != client.Pending {
 				t.Errorf("message %d ended as %v", i, d.Outcome().State)
 			} else if i >= 3 {
 				wantDropped(t, &events, d, persistence.ErrFull)
@@ -147,28 +148,28 @@ func TestAFullStoreDropsTheOldest(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			withScript(t, func(t *testing.T, s *script) {
 				var events recorder
-				var c *Client
-				cfg := small(s, &events, DropOldest)
+				var c *client.Client
+				cfg := small(s, &events, client.DropOldest)
 				cfg.Publishing.Sequenced = sequenced
-				cfg.OnEvent = func(e Event) {
+				cfg.OnEvent = func(e client.Event) {
 					events.add(e)
-					if _, ok := e.(MessageDropped); ok && len(eventsOf[MessageDropped](&events)) == 1 {
+					if _, ok := e.(client.MessageDropped); ok && len(eventsOf[client.MessageDropped](&events)) == 1 {
 						// A program may say so, on the same topic.
-						publish(t, c, "t", "told", AtLeastOnce)
+						publish(t, c, "t", "told", client.AtLeastOnce)
 					}
 				}
 				c = mustNew(t, cfg)
-				alarm := send(t, c, "alarm", ExactlyOnce, Urgent)
-				var all []*Delivery
+				alarm := send(t, c, "alarm", client.ExactlyOnce, client.Urgent)
+				var all []*client.Delivery
 				for range 4 { // and what the event publishes
-					all = append(all, publish(t, c, "t", "x", ExactlyOnce))
+					all = append(all, publish(t, c, "t", "x", client.ExactlyOnce))
 				}
 				for i, d := range all {
 					if i < 3 {
 						wantDropped(t, &events, d, persistence.ErrFull)
 					}
 				}
-				if alarm.Outcome().State != Pending {
+				if alarm.Outcome().State != client.Pending {
 					t.Errorf("the alarm is %v", alarm.Outcome().State)
 				}
 				if st := c.Stats(); st.PolicyDrops != 3 || st.Store.DroppedOldest != 3 || st.Store.Dropped != 3 || st.Store.Pending != 3 {
@@ -199,24 +200,24 @@ func TestWhatWasSentIsNeverDropped(t *testing.T) {
 		connect(t, c)
 		ids := map[string]uint16{}
 		for i := range 4 {
-			send(t, c, fmt.Sprint("s", i), ExactlyOnce, Normal)
+			send(t, c, fmt.Sprint("s", i), client.ExactlyOnce, client.Normal)
 			ids[fmt.Sprint("s", i)] = p.wantPublishes(false, fmt.Sprint("s", i))[0]
 		}
-		waiting := send(t, c, "w", ExactlyOnce, Normal)
+		waiting := send(t, c, "w", client.ExactlyOnce, client.Normal)
 		p.quiet()
 		store = store.Reopen() // the process is killed
 		_ = c.Close()
-		wantState(t, waiting, Abandoned)
+		wantState(t, waiting, client.Abandoned)
 		cfg.Store.Custom = store
 		c = mustNew(t, cfg)
-		var all []*Delivery
+		var all []*client.Delivery
 		for i := range 20 {
-			all = append(all, send(t, c, fmt.Sprint("n", i), ExactlyOnce, Normal))
+			all = append(all, send(t, c, fmt.Sprint("n", i), client.ExactlyOnce, client.Normal))
 		}
 		for i, d := range all {
 			if i < 14 {
 				wantDropped(t, &events, d, persistence.ErrFull)
-			} else if d.Outcome().State != Pending {
+			} else if d.Outcome().State != client.Pending {
 				t.Errorf("message %d ended as %v", i, d.Outcome().State)
 			}
 		}
@@ -231,7 +232,7 @@ func TestWhatWasSentIsNeverDropped(t *testing.T) {
 				t.Errorf("%s came again under %d, was %d", m, again[m], id)
 			}
 		}
-		if _, err := c.Publish(t.Context(), Message{Topic: "t", QoS: 1}); !errors.Is(err, persistence.ErrFull) {
+		if _, err := c.Publish(t.Context(), client.Message{Topic: "t", QoS: 1}); !errors.Is(err, persistence.ErrFull) {
 			t.Errorf("with everything in flight Publish returned %v, want ErrFull", err)
 		}
 		wantAccounts(t, c)
@@ -245,19 +246,19 @@ func TestDropOldestExactlyOnce(t *testing.T) {
 		in := newInbox()
 		receiver := mustStart(t, testConfig("r", &recorder{}, b.Dial))
 		connect(t, receiver)
-		must(t, receiver.Subscribe(t.Context(), "#", ExactlyOnce, in))
+		must(t, receiver.Subscribe(t.Context(), "#", client.ExactlyOnce, in))
 		store := droppingStore(50)
-		var all []*Delivery
+		var all []*client.Delivery
 		const lives, each = 5, 400
 		for life := range lives {
 			cfg := testConfig("c", &recorder{}, through(proxy))
 			cfg.Store.Custom = store
 			c := mustStart(t, cfg)
 			for i := range each {
-				d, err := c.Publish(t.Context(), Message{Topic: "t", QoS: 2, Payload: fmt.Append(nil, life*each+i)})
+				d, err := c.Publish(t.Context(), client.Message{Topic: "t", QoS: 2, Payload: fmt.Append(nil, life*each+i)})
 				for errors.Is(err, persistence.ErrFull) { // all of it may have been sent
 					time.Sleep(time.Millisecond)
-					d, err = c.Publish(t.Context(), Message{Topic: "t", QoS: 2, Payload: fmt.Append(nil, life*each+i)})
+					d, err = c.Publish(t.Context(), client.Message{Topic: "t", QoS: 2, Payload: fmt.Append(nil, life*each+i)})
 				}
 				must(t, err)
 				all = append(all, d)
@@ -285,11 +286,11 @@ func TestDropOldestExactlyOnce(t *testing.T) {
 		for i, d := range all {
 			n := times[d.ID.String()]
 			switch state := d.Outcome().State; {
-			case state == Acked && n == 1:
+			case state == client.Acked && n == 1:
 				acked++
-			case state == Dropped && n == 0:
+			case state == client.Dropped && n == 0:
 				dropped++
-			case state == Abandoned && n <= 1:
+			case state == client.Abandoned && n <= 1:
 			default:
 				t.Errorf("message %d ended as %v and came %d times", i, state, n)
 			}
@@ -306,26 +307,26 @@ func TestConflationKeepsTheNewestOfATopicThatWasNotSent(t *testing.T) {
 		cfg := testConfig("c", &events, s.dial)
 		cfg.Publishing.Sequenced, cfg.Connection.AckTimeout = true, time.Hour
 		c := mustStart(t, cfg)
-		conflate := func(topic, payload string, p Priority) *Delivery {
-			d, err := c.Publish(t.Context(), Message{Topic: topic, Payload: []byte(payload), QoS: ExactlyOnce, Priority: p, Conflate: true})
+		conflate := func(topic, payload string, p client.Priority) *client.Delivery {
+			d, err := c.Publish(t.Context(), client.Message{Topic: topic, Payload: []byte(payload), QoS: client.ExactlyOnce, Priority: p, Conflate: true})
 			must(t, err)
 			return d
 		}
 		p := s.accept(control.Connack{})
 		connect(t, c)
 		for i := range 30 { // marks are made ahead by now, if anything
-			publish(t, c, "t", fmt.Sprint(i), AtLeastOnce)
+			publish(t, c, "t", fmt.Sprint(i), client.AtLeastOnce)
 			p.ack(wire.PUBACK, p.nextPublish().PacketID, 0, "")
 		}
-		first := conflate("t", "sent", Normal)
+		first := conflate("t", "sent", client.Normal)
 		id := p.wantPublishes(false, "sent")[0]
 		p.close()
 		synctest.Wait()
 		long := strings.Repeat("l", 5000)
-		var gone, kept []*Delivery
+		var gone, kept []*client.Delivery
 		for i := range 10 {
 			for _, topic := range []string{"t", "u", long} {
-				d := conflate(topic, fmt.Sprint(topic[:1], i), Normal)
+				d := conflate(topic, fmt.Sprint(topic[:1], i), client.Normal)
 				if i < 9 {
 					gone = append(gone, d)
 				} else {
@@ -333,24 +334,24 @@ func TestConflationKeepsTheNewestOfATopicThatWasNotSent(t *testing.T) {
 				}
 			}
 		}
-		publish(t, c, "t", "plain", ExactlyOnce)
-		conflate("u", "u-alarm", Urgent)
+		publish(t, c, "t", "plain", client.ExactlyOnce)
+		conflate("u", "u-alarm", client.Urgent)
 		p = s.accept(control.Connack{SessionPresent: true})
 		if again := p.wantPublishes(true, "sent"); again[0] != id {
 			t.Errorf("what was sent came under %d, was %d", again[0], id)
 		}
 		p.wantPublishes(false, "u-alarm", "t9")
-		if m := p.nextPublish(); string(m.Payload) != "l9" || userProperty(m, propSeq) != "" {
-			t.Errorf("%q came with the number %q", m.Payload, userProperty(m, propSeq))
+		if m := p.nextPublish(); string(m.Payload) != "l9" || userProperty(m, client.PropSeq) != "" {
+			t.Errorf("%q came with the number %q", m.Payload, userProperty(m, client.PropSeq))
 		}
-		if m := p.nextPublish(); string(m.Payload) != "plain" || userProperty(m, propSeq) != "31" {
-			t.Errorf("%q came with the number %q, want 31", m.Payload, userProperty(m, propSeq))
+		if m := p.nextPublish(); string(m.Payload) != "plain" || userProperty(m, client.PropSeq) != "31" {
+			t.Errorf("%q came with the number %q, want 31", m.Payload, userProperty(m, client.PropSeq))
 		}
-		if o := first.Outcome(); o.State != Pending {
+		if o := first.Outcome(); o.State != client.Pending {
 			t.Errorf("what was sent ended as %v", o.State)
 		}
 		for _, d := range append(gone, kept[1]) {
-			wantDropped(t, &events, d, ErrConflated)
+			wantDropped(t, &events, d, client.ErrConflated)
 		}
 		if st := c.Stats(); st.PolicyDrops != 28 || st.Store.Dropped != 28 || st.Store.Conflated < 20 {
 			t.Errorf("the counters are %+v, want 28", st)

@@ -1,4 +1,4 @@
-package client
+package client_test
 
 import (
 	"context"
@@ -11,6 +11,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/mooring-mqtt/mooring/client"
 	"github.com/mooring-mqtt/mooring/client/mqtttest"
 	"github.com/mooring-mqtt/mooring/internal/wire"
 	"github.com/mooring-mqtt/mooring/internal/wire/control"
@@ -21,17 +22,17 @@ import (
 // recorder keeps the events of a client.
 type recorder struct {
 	mu   sync.Mutex
-	list []Event
+	list []client.Event
 }
 
-func (r *recorder) add(e Event) {
+func (r *recorder) add(e client.Event) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.list = append(r.list, e)
 }
 
 // eventsOf returns the recorded events of one type.
-func eventsOf[T Event](r *recorder) (found []T) {
+func eventsOf[T client.Event](r *recorder) (found []T) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for _, e := range r.list {
@@ -44,11 +45,11 @@ func eventsOf[T Event](r *recorder) (found []T) {
 
 // testConfig connects through dial, soon again after a loss, and records what
 // happens.
-func testConfig(id string, events *recorder, dial func() net.Conn) Config {
-	return Config{
+func testConfig(id string, events *recorder, dial func() net.Conn) client.Config {
+	return client.Config{
 		Servers:  []string{"mqtt://server"},
 		ClientID: id,
-		Connection: ConnectionConfig{
+		Connection: client.ConnectionConfig{
 			Dial:    func(context.Context, *url.URL) (net.Conn, error) { return dial(), nil },
 			Backoff: reliability.Backoff{Min: 10 * time.Millisecond, Max: time.Second},
 		},
@@ -57,9 +58,9 @@ func testConfig(id string, events *recorder, dial func() net.Conn) Config {
 }
 
 // mustNew makes a client and closes it when the test ends.
-func mustNew(t testing.TB, cfg Config) *Client {
+func mustNew(t testing.TB, cfg client.Config) *client.Client {
 	t.Helper()
-	c, err := New(cfg)
+	c, err := client.New(cfg)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -78,30 +79,30 @@ func usedStoreOf(t testing.TB, clientID string) persistence.Store {
 }
 
 // mustStart makes a client and starts it.
-func mustStart(t testing.TB, cfg Config) *Client {
+func mustStart(t testing.TB, cfg client.Config) *client.Client {
 	t.Helper()
 	c := mustNew(t, cfg)
 	start(t, c)
 	return c
 }
 
-func start(t testing.TB, c *Client) {
+func start(t testing.TB, c *client.Client) {
 	t.Helper()
 	if err := c.Start(context.Background()); err != nil {
 		t.Fatal(err)
 	}
 }
 
-func connect(t testing.TB, c *Client) {
+func connect(t testing.TB, c *client.Client) {
 	t.Helper()
 	if err := c.AwaitConnection(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 }
 
-func publish(t testing.TB, c *Client, topic, payload string, qos QoS) *Delivery {
+func publish(t testing.TB, c *client.Client, topic, payload string, qos client.QoS) *client.Delivery {
 	t.Helper()
-	d, err := c.Publish(context.Background(), Message{Topic: topic, Payload: []byte(payload), QoS: qos})
+	d, err := c.Publish(context.Background(), client.Message{Topic: topic, Payload: []byte(payload), QoS: qos})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -109,7 +110,7 @@ func publish(t testing.TB, c *Client, topic, payload string, qos QoS) *Delivery 
 }
 
 // wantState waits for the outcome and wants it to be of this kind.
-func wantState(t testing.TB, d *Delivery, want State) Outcome {
+func wantState(t testing.TB, d *client.Delivery, want client.State) client.Outcome {
 	t.Helper()
 	<-d.Done()
 	o := d.Outcome()
@@ -120,7 +121,7 @@ func wantState(t testing.TB, d *Delivery, want State) Outcome {
 }
 
 // wantAccounts checks that everything accepted is accounted for.
-func wantAccounts(t testing.TB, c *Client) {
+func wantAccounts(t testing.TB, c *client.Client) {
 	t.Helper()
 	s := c.Stats().Store
 	if s.Accepted != s.Acked+s.Refused+s.Expired+s.Dropped+s.DeadLettered+s.Pending {
@@ -131,13 +132,13 @@ func wantAccounts(t testing.TB, c *Client) {
 // messageLog is a handler that keeps what it gets.
 type messageLog struct {
 	mu   sync.Mutex
-	list []*Message
+	list []*client.Message
 	more chan struct{}
 }
 
 func newInbox() *messageLog { return &messageLog{more: make(chan struct{}, 1)} }
 
-func (b *messageLog) Handle(_ context.Context, m *Message) error {
+func (b *messageLog) Handle(_ context.Context, m *client.Message) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.list = append(b.list, m)
@@ -157,14 +158,14 @@ func (b *messageLog) payloads() (list []string) {
 	return list
 }
 
-func (b *messageLog) messages() []*Message {
+func (b *messageLog) messages() []*client.Message {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	return append([]*Message(nil), b.list...)
+	return append([]*client.Message(nil), b.list...)
 }
 
 // await waits until n messages have come.
-func (b *messageLog) await(t testing.TB, n int) []*Message {
+func (b *messageLog) await(t testing.TB, n int) []*client.Message {
 	t.Helper()
 	for {
 		if list := b.messages(); len(list) >= n {

@@ -1,4 +1,4 @@
-package client
+package client_test
 
 import (
 	"context"
@@ -10,6 +10,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/mooring-mqtt/mooring/client"
 	"github.com/mooring-mqtt/mooring/internal/wire"
 	"github.com/mooring-mqtt/mooring/internal/wire/control"
 	"github.com/mooring-mqtt/mooring/ordering"
@@ -17,7 +18,7 @@ import (
 
 // heavy has room for three of its messages.
 type heavy struct {
-	c      *Client
+	c      *client.Client
 	s      *script
 	events recorder
 	got    *messageLog
@@ -30,7 +31,7 @@ func large(qos byte, id uint16) wire.Publish {
 	return wire.Publish{Topic: "t", QoS: qos, PacketID: id, Payload: []byte(fmt.Sprint(id, strings.Repeat(" ", 900)))}
 }
 
-func withHeavy(t *testing.T, edit func(*Config), test func(t *testing.T, h *heavy)) {
+func withHeavy(t *testing.T, edit func(*client.Config), test func(t *testing.T, h *heavy)) {
 	t.Helper()
 	withScript(t, func(t *testing.T, s *script) {
 		h := &heavy{s: s, got: newInbox(), gate: make(chan struct{})}
@@ -42,7 +43,7 @@ func withHeavy(t *testing.T, edit func(*Config), test func(t *testing.T, h *heav
 		}
 		h.c = mustNew(t, cfg)
 		t.Cleanup(h.open)
-		must(t, h.c.Handle("#", HandlerFunc(func(ctx context.Context, m *Message) error {
+		must(t, h.c.Handle("#", client.HandlerFunc(func(ctx context.Context, m *client.Message) error {
 			select {
 			case <-h.gate:
 			case <-ctx.Done():
@@ -113,9 +114,11 @@ func TestInboundBytesOfQoS0AreBounded(t *testing.T) {
 }
 
 func TestAReaderWithoutRoomStallsAndGoesOn(t *testing.T) {
-	withHeavy(t, func(cfg *Config) { cfg.Connection.KeepAlive, cfg.Connection.AckTimeout = 4*time.Second, 30*time.Second }, func(t *testing.T, h *heavy) {
+	withHeavy(t, func(cfg *client.Config) {
+		cfg.Connection.KeepAlive, cfg.Connection.AckTimeout = 4*time.Second, 30*time.Second
+	}, func(t *testing.T, h *heavy) {
 		p := h.s.accept(control.Connack{})
-		mine := publish(t, h.c, "mine", "x", AtLeastOnce)
+		mine := publish(t, h.c, "mine", "x", client.AtLeastOnce)
 		id := p.nextPublish().PacketID
 		time.Sleep(25 * time.Second)         // so long ago was the last acknowledgement
 		sent := h.send(p, list(1, 1, 40)...) // more than fits into the reader's buffer
@@ -146,7 +149,7 @@ func TestAReaderWithoutRoomStallsAndGoesOn(t *testing.T) {
 			}
 		}
 		p.ack(wire.PUBACK, id, 0, "")
-		wantState(t, mine, Acked)
+		wantState(t, mine, client.Acked)
 		time.Sleep(time.Minute)
 		p.quiet()
 		var want string
@@ -163,7 +166,7 @@ func TestAReaderWithoutRoomStallsAndGoesOn(t *testing.T) {
 }
 
 func TestAMessageAboveTheBudgetHasRoomByItself(t *testing.T) {
-	withHeavy(t, func(cfg *Config) { cfg.Receiving.MaxBufferedBytes = 1 }, func(t *testing.T, h *heavy) {
+	withHeavy(t, func(cfg *client.Config) { cfg.Receiving.MaxBufferedBytes = 1 }, func(t *testing.T, h *heavy) {
 		p := h.s.accept(control.Connack{})
 		h.open()
 		small := large(1, 1)
@@ -195,7 +198,7 @@ func TestAStallEndsAtOnceWithItsConnection(t *testing.T) {
 		}
 	}
 	t.Run("Close", func(t *testing.T) {
-		withHeavy(t, func(cfg *Config) { cfg.Connection.CloseTimeout = time.Nanosecond }, func(t *testing.T, h *heavy) {
+		withHeavy(t, func(cfg *client.Config) { cfg.Connection.CloseTimeout = time.Nanosecond }, func(t *testing.T, h *heavy) {
 			p, _ := stalled(t, h)
 			began := time.Now()
 			must(t, h.c.Close())
@@ -211,7 +214,7 @@ func TestAStallEndsAtOnceWithItsConnection(t *testing.T) {
 		withHeavy(t, nil, func(t *testing.T, h *heavy) {
 			stalled(t, h)
 			within(t, "the end", func() {
-				h.c.abort(errors.New("no more"))
+				client.Abort(h.c, errors.New("no more"))
 				<-h.c.Done()
 			})
 		})
@@ -224,7 +227,7 @@ func TestAStallEndsAtOnceWithItsConnection(t *testing.T) {
 				p.close()
 				synctest.Wait()
 			})
-			if n := len(eventsOf[Disconnected](&h.events)); n != 1 {
+			if n := len(eventsOf[client.Disconnected](&h.events)); n != 1 {
 				t.Errorf("%d Disconnected events", n)
 			}
 			p = h.s.accept(control.Connack{SessionPresent: true})
@@ -238,7 +241,7 @@ func TestAStallEndsAtOnceWithItsConnection(t *testing.T) {
 	t.Run("Drain, with an acknowledgement behind it", func(t *testing.T) {
 		withHeavy(t, nil, func(t *testing.T, h *heavy) {
 			p := h.s.accept(control.Connack{})
-			mine := publish(t, h.c, "mine", "x", AtLeastOnce)
+			mine := publish(t, h.c, "mine", "x", client.AtLeastOnce)
 			id := p.nextPublish().PacketID
 			small := large(1, 5) // it would have room, but must not overtake
 			small.Payload = small.Payload[:1]
@@ -278,8 +281,8 @@ func TestHandlersThatWaitForAStalledReaderAreRelieved(t *testing.T) {
 		cfg.Connection.MaximumPacketSize, cfg.Receiving.MaxBufferedBytes, cfg.Receiving.Concurrency = 1000, 4000, 1
 		c := mustNew(t, cfg)
 		got := newInbox()
-		must(t, c.Handle("#", HandlerFunc(func(ctx context.Context, m *Message) error {
-			d, err := c.Publish(ctx, Message{Topic: "answer", Payload: m.Payload[:2], QoS: AtLeastOnce})
+		must(t, c.Handle("#", client.HandlerFunc(func(ctx context.Context, m *client.Message) error {
+			d, err := c.Publish(ctx, client.Message{Topic: "answer", Payload: m.Payload[:2], QoS: client.AtLeastOnce})
 			if err == nil {
 				_, err = d.Wait(ctx)
 			}
@@ -329,8 +332,8 @@ func TestHandlersThatWaitForAStalledReaderAreRelieved(t *testing.T) {
 				t.Fatalf("DISCONNECT with 0x%02X, %v, want 0x97", d.Reason, err)
 			}
 			synctest.Wait()
-			var full *InboundFullError
-			got := eventsOf[Disconnected](&events)
+			var full *client.InboundFullError
+			got := eventsOf[client.Disconnected](&events)
 			if len(got) != connections+1 || !errors.As(got[connections].Err, &full) || full.Limit != 4000 {
 				t.Fatalf("connection %d: Disconnected events are %v", connections, got)
 			}
@@ -358,8 +361,8 @@ func TestHandlersThatWaitForAStalledReaderAreRelieved(t *testing.T) {
 }
 
 func TestWhatIsHeldForOrderCountsAsInbound(t *testing.T) {
-	withHeavy(t, func(cfg *Config) {
-		cfg.Receiving.Ordering = &Ordering{Options: ordering.Options{GapTimeout: 10 * time.Second}}
+	withHeavy(t, func(cfg *client.Config) {
+		cfg.Receiving.Ordering = &client.Ordering{Options: ordering.Options{GapTimeout: 10 * time.Second}}
 	}, func(t *testing.T, h *heavy) {
 		h.open()
 		p := h.s.accept(control.Connack{})
@@ -368,7 +371,7 @@ func TestWhatIsHeldForOrderCountsAsInbound(t *testing.T) {
 			m := large(1, seq)
 			m.PacketID = uint16(i) + 1
 			m.Payload = m.Payload[:600]
-			m.User = []wire.UserProperty{{Key: propPublisher, Value: "p"}, {Key: propEpoch, Value: "1"}, {Key: propSeq, Value: fmt.Sprint(seq)}}
+			m.User = []wire.UserProperty{{Key: client.PropPublisher, Value: "p"}, {Key: client.PropEpoch, Value: "1"}, {Key: client.PropSeq, Value: fmt.Sprint(seq)}}
 			all = append(all, m)
 		}
 		h.send(p, all...)

@@ -1,4 +1,4 @@
-package client
+package client_test
 
 import (
 	"context"
@@ -15,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/mooring-mqtt/mooring/client"
 	"github.com/mooring-mqtt/mooring/dedupe"
 	"github.com/mooring-mqtt/mooring/persistence"
 )
@@ -47,7 +48,7 @@ func TestTheExamplesAreClean(t *testing.T) {
 				return true
 			}
 			seen++
-			var cfg Config
+			var cfg client.Config
 			fill(t, reflect.ValueOf(&cfg).Elem(), lit)
 			if err := cfg.Validate(); err != nil {
 				t.Errorf("%s: as it is read here, the Config cannot be: %v", path, err)
@@ -136,7 +137,7 @@ func duration(t *testing.T, e ast.Expr) int64 {
 	case *ast.BinaryExpr:
 		return int64(intOf(t, e.X)) * duration(t, e.Y)
 	case *ast.SelectorExpr:
-		units := map[string]time.Duration{"NoSession": NoSession, "Millisecond": time.Millisecond, "Second": time.Second, "Minute": time.Minute, "Hour": time.Hour}
+		units := map[string]time.Duration{"NoSession": client.NoSession, "Millisecond": time.Millisecond, "Second": time.Second, "Minute": time.Minute, "Hour": time.Hour}
 		d, ok := units[e.Sel.Name]
 		if !ok {
 			t.Errorf("what is %s?", e.Sel.Name)

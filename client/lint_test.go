@@ -1,4 +1,4 @@
-package client
+package client_test
 
 import (
 	"bytes"
@@ -18,6 +18,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/mooring-mqtt/mooring/client"
 	"github.com/mooring-mqtt/mooring/dedupe"
 	"github.com/mooring-mqtt/mooring/internal/wire/control"
 	"github.com/mooring-mqtt/mooring/persistence"
@@ -25,11 +26,11 @@ import (
 )
 
 // clean is a device's configuration with which all is well.
-func clean() Config {
-	return Config{
+func clean() client.Config {
+	return client.Config{
 		Servers:  []string{"mqtts://broker.example.com"},
 		ClientID: "press-4",
-		Connection: ConnectionConfig{
+		Connection: client.ConnectionConfig{
 			Username:   "press-4",
 			Password:   []byte("secret"),
 			KeepAlive:  time.Minute,
@@ -37,49 +38,53 @@ func clean() Config {
 			Backoff:    reliability.Backoff{Max: 10 * time.Second},
 		},
 		Dir:        "outbox",
-		Publishing: PublishingConfig{Sequenced: true, WaitTimeout: time.Minute},
-		Presence:   PresenceConfig{Status: &Status{Topic: "presses/4/status", Structured: true, Heartbeat: time.Minute, Delay: time.Minute}},
+		Publishing: client.PublishingConfig{Sequenced: true, WaitTimeout: time.Minute},
+		Presence:   client.PresenceConfig{Status: &client.Status{Topic: "presses/4/status", Structured: true, Heartbeat: time.Minute, Delay: time.Minute}},
 	}
 }
 
 func TestGoodConfigurationsHaveNoFindings(t *testing.T) {
-	for name, change := range map[string]func(*Config){
-		"a device":              func(*Config) {},
-		"the least":             func(c *Config) { *c = Config{Servers: []string{"mqtt://broker.example.com"}} },
-		"no server":             func(c *Config) { *c = Config{} },
-		"a server that is none": func(c *Config) { c.Servers = []string{"::", "mqtt://"} },
-		"in the clear, locally": func(c *Config) {
+	for name, change := range map[string]func(*client.Config){
+		"a device":              func(*client.Config) {},
+		"the least":             func(c *client.Config) { *c = client.Config{Servers: []string{"mqtt://broker.example.com"}} },
+		"no server":             func(c *client.Config) { *c = client.Config{} },
+		"a server that is none": func(c *client.Config) { c.Servers = []string{"::", "mqtt://"} },
+		"in the clear, locally": func(c *client.Config) {
 			c.Servers = []string{"mqtt://localhost", "mqtt://127.0.0.1", "ws://[::1]", "unix:///run/mqtt"}
 			c.Dir = ""
 			c.Publishing.Sequenced = false
 		},
-		"own dialer": func(c *Config) {
+		"own dialer": func(c *client.Config) {
 			c.Servers[0] = "mqtt://broker.example.com"
 			c.Connection.Dial = func(context.Context, *url.URL) (net.Conn, error) { return nil, net.ErrClosed }
 			c.Connection.KeepAlive = time.Hour
 		},
-		"a watcher": func(c *Config) { *c = Config{Servers: c.Servers, Session: SessionConfig{Expiry: NoSession}} },
-		"a will": func(c *Config) {
-			c.Presence.Status, c.Presence.Will = nil, &Will{Topic: "w", QoS: 1, Retain: true, Delay: time.Hour}
+		"a watcher": func(c *client.Config) {
+			*c = client.Config{Servers: c.Servers, Session: client.SessionConfig{Expiry: client.NoSession}}
 		},
-		"the session's end": func(c *Config) { c.Presence.Status.AtSessionEnd, c.Presence.Status.Delay = true, 0 },
-		"short session, no waits": func(c *Config) {
+		"a will": func(c *client.Config) {
+			c.Presence.Status, c.Presence.Will = nil, &client.Will{Topic: "w", QoS: 1, Retain: true, Delay: time.Hour}
+		},
+		"the session's end": func(c *client.Config) { c.Presence.Status.AtSessionEnd, c.Presence.Status.Delay = true, 0 },
+		"short session, no waits": func(c *client.Config) {
 			c.Session.Expiry, c.Connection.Backoff.Max, c.Presence.Status.Delay = time.Minute, 30*time.Second, time.Minute
 		},
-		"pinned certificate": func(c *Config) {
+		"pinned certificate": func(c *client.Config) {
 			c.TLS = &tls.Config{InsecureSkipVerify: true, VerifyConnection: func(tls.ConnectionState) error { return nil }}
 		},
-		"roots":                  func(c *Config) { c.TLS = &tls.Config{RootCAs: x509.NewCertPool()} },
-		"dedupe that was filled": func(c *Config) { c.Receiving.Dedupe = filledDedupe(t) },
-		"dedupe without a session": func(c *Config) {
-			*c = Config{Servers: c.Servers, Receiving: ReceivingConfig{Dedupe: dedupe.NewMemory(dedupe.Options{})}}
+		"roots":                  func(c *client.Config) { c.TLS = &tls.Config{RootCAs: x509.NewCertPool()} },
+		"dedupe that was filled": func(c *client.Config) { c.Receiving.Dedupe = filledDedupe(t) },
+		"dedupe without a session": func(c *client.Config) {
+			*c = client.Config{Servers: c.Servers, Receiving: client.ReceivingConfig{Dedupe: dedupe.NewMemory(dedupe.Options{})}}
 		},
-		"limits in memory": func(c *Config) {
-			*c = Config{Servers: c.Servers, Store: StoreConfig{Options: persistence.Options{Limits: persistence.Limits{MaxMessages: 10}}}}
+		"limits in memory": func(c *client.Config) {
+			*c = client.Config{Servers: c.Servers, Store: client.StoreConfig{Options: persistence.Options{Limits: persistence.Limits{MaxMessages: 10}}}}
 		},
-		"sync by interval": func(c *Config) { c.Store.Options.Sync = persistence.SyncInterval },
-		"web sockets":      func(c *Config) { c.Servers[0], c.Connection.KeepAlive = "wss://broker.example.com", 59*time.Second },
-		"one server, two ways": func(c *Config) {
+		"sync by interval": func(c *client.Config) { c.Store.Options.Sync = persistence.SyncInterval },
+		"web sockets": func(c *client.Config) {
+			c.Servers[0], c.Connection.KeepAlive = "wss://broker.example.com", 59*time.Second
+		},
+		"one server, two ways": func(c *client.Config) {
 			c.Servers = []string{"mqtts://broker.example.com:443", "wss://broker.example.com:443"}
 			c.Connection.KeepAlive = 0
 		},
@@ -104,64 +109,66 @@ func filledDedupe(t *testing.T) dedupe.Cache {
 // is found, and the fields that are named.
 var bad = []struct {
 	name, fields string
-	change       func(*Config)
+	change       func(*client.Config)
 }{
-	{"durable-without-session", "Session.Expiry Dir", func(c *Config) { c.Session.Expiry, c.Presence.Status = NoSession, nil }},
-	{"durable-without-session", "Session.Expiry Store.Custom", func(c *Config) {
-		c.Session.Expiry, c.Presence.Status, c.Dir, c.Store.Custom = NoSession, nil, "", persistence.NewMemory(persistence.Options{})
+	{"durable-without-session", "Session.Expiry Dir", func(c *client.Config) { c.Session.Expiry, c.Presence.Status = client.NoSession, nil }},
+	{"durable-without-session", "Session.Expiry Store.Custom", func(c *client.Config) {
+		c.Session.Expiry, c.Presence.Status, c.Dir, c.Store.Custom = client.NoSession, nil, "", persistence.NewMemory(persistence.Options{})
 	}},
-	{"clean-start", "Session.CleanStart", func(c *Config) { c.Session.CleanStart = true }},
-	{"session-shorter-than-backoff", "Session.Expiry Connection.Backoff.Max Connection.ConnectTimeout", func(c *Config) {
+	{"clean-start", "Session.CleanStart", func(c *client.Config) { c.Session.CleanStart = true }},
+	{"session-shorter-than-backoff", "Session.Expiry Connection.Backoff.Max Connection.ConnectTimeout", func(c *client.Config) {
 		c.Session.Expiry, c.Connection.Backoff, c.Presence.Status.Delay = 79*time.Second, reliability.Backoff{}, 0
 	}},
-	{"sync-never", "Store.Options.Sync Dir", func(c *Config) { c.Store.Options.Sync = persistence.SyncNever }},
-	{"will-qos-0", "Presence.Will.QoS", func(c *Config) { c.Presence.Status, c.Presence.Will = nil, &Will{Topic: "w", Retain: true} }},
-	{"will-not-retained", "Presence.Will.Retain", func(c *Config) { c.Presence.Status, c.Presence.Will = nil, &Will{Topic: "w", QoS: 1} }},
-	{"will-after-session", "Presence.Status.Delay Session.Expiry", func(c *Config) { c.Presence.Status.Delay = 25 * time.Hour }},
-	{"will-after-session", "Presence.Will.Delay Session.Expiry", func(c *Config) {
-		*c = Config{Servers: c.Servers, Session: SessionConfig{Expiry: NoSession}, Presence: PresenceConfig{Will: &Will{Topic: "w", QoS: 1, Retain: true, Delay: time.Second}}}
+	{"sync-never", "Store.Options.Sync Dir", func(c *client.Config) { c.Store.Options.Sync = persistence.SyncNever }},
+	{"will-qos-0", "Presence.Will.QoS", func(c *client.Config) {
+		c.Presence.Status, c.Presence.Will = nil, &client.Will{Topic: "w", Retain: true}
 	}},
-	{"session-never-ends", "Presence.Status.AtSessionEnd Session.Expiry", func(c *Config) {
+	{"will-not-retained", "Presence.Will.Retain", func(c *client.Config) { c.Presence.Status, c.Presence.Will = nil, &client.Will{Topic: "w", QoS: 1} }},
+	{"will-after-session", "Presence.Status.Delay Session.Expiry", func(c *client.Config) { c.Presence.Status.Delay = 25 * time.Hour }},
+	{"will-after-session", "Presence.Will.Delay Session.Expiry", func(c *client.Config) {
+		*c = client.Config{Servers: c.Servers, Session: client.SessionConfig{Expiry: client.NoSession}, Presence: client.PresenceConfig{Will: &client.Will{Topic: "w", QoS: 1, Retain: true, Delay: time.Second}}}
+	}},
+	{"session-never-ends", "Presence.Status.AtSessionEnd Session.Expiry", func(c *client.Config) {
 		c.Presence.Status.AtSessionEnd, c.Presence.Status.Delay, c.Session.Expiry = true, 0, 137*365*24*time.Hour
 	}},
-	{"keep-alive-beyond-nat", "Connection.KeepAlive", func(c *Config) { c.Connection.KeepAlive = 4 * time.Minute }},
-	{"keep-alive-beyond-nat", "Connection.KeepAlive", func(c *Config) { c.Servers[0] = "wss://broker.example.com" }},
-	{"numbers-in-memory", "Publishing.Sequenced Dir", func(c *Config) { c.Dir = "" }},
-	{"publish-timeout", "Publishing.WaitTimeout Connection.ConnectTimeout", func(c *Config) { c.Publishing.WaitTimeout = 19 * time.Second }},
-	{"options-without-dir", "Store.Options.Sync Dir", func(c *Config) {
+	{"keep-alive-beyond-nat", "Connection.KeepAlive", func(c *client.Config) { c.Connection.KeepAlive = 4 * time.Minute }},
+	{"keep-alive-beyond-nat", "Connection.KeepAlive", func(c *client.Config) { c.Servers[0] = "wss://broker.example.com" }},
+	{"numbers-in-memory", "Publishing.Sequenced Dir", func(c *client.Config) { c.Dir = "" }},
+	{"publish-timeout", "Publishing.WaitTimeout Connection.ConnectTimeout", func(c *client.Config) { c.Publishing.WaitTimeout = 19 * time.Second }},
+	{"options-without-dir", "Store.Options.Sync Dir", func(c *client.Config) {
 		c.Dir, c.Publishing.Sequenced, c.Store.Options.Sync = "", false, persistence.SyncNever
 	}},
-	{"options-without-dir", "Store.Options.Sync Dir", func(c *Config) {
+	{"options-without-dir", "Store.Options.Sync Dir", func(c *client.Config) {
 		c.Dir, c.Publishing.Sequenced, c.Store.Options.Interval = "", false, time.Second
 	}},
-	{"options-beside-store", "Store.Options Store.Custom", func(c *Config) {
+	{"options-beside-store", "Store.Options Store.Custom", func(c *client.Config) {
 		c.Dir, c.Store.Custom, c.Store.Options.Retention.MaxReceipts = "", persistence.NewMemory(persistence.Options{}), 10
 	}},
-	{"heartbeat-untold", "Presence.Status.Heartbeat Presence.Status.Structured", func(c *Config) { c.Presence.Status.Structured = false }},
-	{"password-in-the-clear", "Servers Connection.Password", func(c *Config) {
+	{"heartbeat-untold", "Presence.Status.Heartbeat Presence.Status.Structured", func(c *client.Config) { c.Presence.Status.Structured = false }},
+	{"password-in-the-clear", "Servers Connection.Password", func(c *client.Config) {
 		c.Servers = []string{"mqtt://localhost", "mqtt://10.0.0.1"}
 		c.Dir, c.Publishing.Sequenced = "", false
 	}},
-	{"password-in-the-clear", "Servers Connection.Credentials", func(c *Config) {
+	{"password-in-the-clear", "Servers Connection.Credentials", func(c *client.Config) {
 		c.Servers, c.Connection.KeepAlive = []string{"ws://broker.example.com"}, 0
 		c.Connection.Username, c.Connection.Password = "", nil
-		c.Connection.Credentials = func(ctx context.Context) (Credentials, error) { return Credentials{}, nil }
+		c.Connection.Credentials = func(ctx context.Context) (client.Credentials, error) { return client.Credentials{}, nil }
 	}},
-	{"tls-unused", "TLS Servers", func(c *Config) {
+	{"tls-unused", "TLS Servers", func(c *client.Config) {
 		c.Servers[0], c.TLS, c.Connection.Password = "mqtt://broker.example.com", &tls.Config{}, nil
 	}},
-	{"tls-unverified", "TLS.InsecureSkipVerify", func(c *Config) { c.TLS = &tls.Config{InsecureSkipVerify: true} }},
-	{"receive-maximum-below-lanes", "Receiving.ReceiveMaximum Receiving.Concurrency", func(c *Config) { c.Receiving.ReceiveMaximum = 7 }},
-	{"receive-maximum-below-lanes", "Receiving.ReceiveMaximum Receiving.Concurrency", func(c *Config) { c.Receiving.Concurrency = 1025 }},
-	{"ack-timeout-short", "Connection.AckTimeout", func(c *Config) { c.Connection.AckTimeout = 7 * time.Second }},
-	{"ack-timeout-beyond-keep-alive", "Connection.AckTimeout Connection.KeepAlive", func(c *Config) { c.Connection.AckTimeout = 91 * time.Second }},
-	{"keep-alive-short", "Connection.KeepAlive", func(c *Config) { c.Connection.KeepAlive, c.Connection.AckTimeout = 4*time.Second, 0 }},
-	{"backoff-short", "Connection.Backoff.Max", func(c *Config) { c.Connection.Backoff.Max = 999 * time.Millisecond }},
-	{"session-nobody-finds", "Session.Expiry ClientID", func(c *Config) {
+	{"tls-unverified", "TLS.InsecureSkipVerify", func(c *client.Config) { c.TLS = &tls.Config{InsecureSkipVerify: true} }},
+	{"receive-maximum-below-lanes", "Receiving.ReceiveMaximum Receiving.Concurrency", func(c *client.Config) { c.Receiving.ReceiveMaximum = 7 }},
+	{"receive-maximum-below-lanes", "Receiving.ReceiveMaximum Receiving.Concurrency", func(c *client.Config) { c.Receiving.Concurrency = 1025 }},
+	{"ack-timeout-short", "Connection.AckTimeout", func(c *client.Config) { c.Connection.AckTimeout = 7 * time.Second }},
+	{"ack-timeout-beyond-keep-alive", "Connection.AckTimeout Connection.KeepAlive", func(c *client.Config) { c.Connection.AckTimeout = 91 * time.Second }},
+	{"keep-alive-short", "Connection.KeepAlive", func(c *client.Config) { c.Connection.KeepAlive, c.Connection.AckTimeout = 4*time.Second, 0 }},
+	{"backoff-short", "Connection.Backoff.Max", func(c *client.Config) { c.Connection.Backoff.Max = 999 * time.Millisecond }},
+	{"session-nobody-finds", "Session.Expiry ClientID", func(c *client.Config) {
 		c.ClientID, c.Dir, c.Publishing.Sequenced, c.Session.Expiry = "", "", false, 2*time.Hour
 	}},
-	{"dedupe-forgets", "Receiving.Dedupe", func(c *Config) { c.Receiving.Dedupe = dedupe.NewMemory(dedupe.Options{}) }},
-	{"several-servers", "Servers Session.Expiry", func(c *Config) { c.Servers = append(c.Servers, "mqtts://other.example.com") }},
+	{"dedupe-forgets", "Receiving.Dedupe", func(c *client.Config) { c.Receiving.Dedupe = dedupe.NewMemory(dedupe.Options{}) }},
+	{"several-servers", "Servers Session.Expiry", func(c *client.Config) { c.Servers = append(c.Servers, "mqtts://other.example.com") }},
 }
 
 func TestWhatIsFound(t *testing.T) {
@@ -182,7 +189,7 @@ func TestWhatIsFound(t *testing.T) {
 		}
 		tested[tt.name] = true
 	}
-	for _, rule := range lintRules {
+	for _, rule := range client.LintRules {
 		if !tested[rule.Name] {
 			t.Errorf("no configuration shows %s", rule.Name)
 		}
@@ -197,17 +204,17 @@ func TestTheWorstIsFirst(t *testing.T) {
 	cfg := clean()
 	cfg.Servers = append(cfg.Servers, "mqtt://other.example.com")
 	cfg.Receiving.ReceiveMaximum, cfg.Session.CleanStart, cfg.Presence.Status.Delay = 1, true, 30*time.Hour
-	var got []Severity
+	var got []client.Severity
 	for _, f := range cfg.Lint() {
 		got = append(got, f.Severity)
 	}
-	if want := []Severity{Loses, Misleads, Exposes, Wasteful, Note}; !slices.Equal(got, want) {
+	if want := []client.Severity{client.Loses, client.Misleads, client.Exposes, client.Wasteful, client.Note}; !slices.Equal(got, want) {
 		t.Errorf("the severities are %v, want %v", got, want)
 	}
 	if got := cfg.Lint()[1].String(); !strings.HasPrefix(got, "misleads: Presence.Status.Delay, Session.Expiry is longer than") || !strings.HasSuffix(got, "[will-after-session]") {
 		t.Errorf("a finding reads %q", got)
 	}
-	if got := Severity(9).String(); got != "severity(9)" {
+	if got := client.Severity(9).String(); got != "severity(9)" {
 		t.Errorf("an unknown severity reads %q", got)
 	}
 }
@@ -250,8 +257,8 @@ func TestTheDoctorsTable(t *testing.T) {
 	}
 	_, outro, _ := strings.Cut(rest, "\n\n")
 	var rows strings.Builder
-	rules := slices.Clone(lintRules)
-	slices.SortStableFunc(rules, func(a, b lintRule) int { return int(b.Severity) - int(a.Severity) })
+	rules := slices.Clone(client.LintRules)
+	slices.SortStableFunc(rules, func(a, b client.LintRule) int { return int(b.Severity) - int(a.Severity) })
 	for _, r := range rules {
 		_, _ = io.WriteString(&rows, fmt.Sprintf("| `%s` | %s | `%s` | %s | %s |\n", r.Name, r.Severity, strings.Join(r.Fields, "`, `"), r.Problem, r.Fix))
 	}
@@ -265,11 +272,11 @@ func TestTheDoctorsTable(t *testing.T) {
 
 // TestTheFixesAreClean: the least that a fix names is enough.
 func TestTheFixesAreClean(t *testing.T) {
-	for name, change := range map[string]func(*Config){
-		"Connection.AckTimeout":    func(c *Config) { c.Connection.AckTimeout = 8 * time.Second },
-		"AckTimeout at most":       func(c *Config) { c.Connection.AckTimeout = 90 * time.Second },
-		"Connection.KeepAlive":     func(c *Config) { c.Connection.KeepAlive, c.Connection.AckTimeout = 10*time.Second, 0 },
-		"Receiving.ReceiveMaximum": func(c *Config) { c.Receiving.ReceiveMaximum, c.Receiving.Concurrency = 8, 8 },
+	for name, change := range map[string]func(*client.Config){
+		"Connection.AckTimeout":    func(c *client.Config) { c.Connection.AckTimeout = 8 * time.Second },
+		"AckTimeout at most":       func(c *client.Config) { c.Connection.AckTimeout = 90 * time.Second },
+		"Connection.KeepAlive":     func(c *client.Config) { c.Connection.KeepAlive, c.Connection.AckTimeout = 10*time.Second, 0 },
+		"Receiving.ReceiveMaximum": func(c *client.Config) { c.Receiving.ReceiveMaximum, c.Receiving.Concurrency = 8, 8 },
 	} {
 		cfg := clean()
 		change(&cfg)

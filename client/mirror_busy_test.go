@@ -1,11 +1,13 @@
-package client
+package client_test
 
 import (
 	"context"
+	"slices"
 	"sync"
 	"testing"
 	"time"
 
+	"github.com/mooring-mqtt/mooring/client"
 	"github.com/mooring-mqtt/mooring/client/mqtttest"
 )
 
@@ -20,16 +22,16 @@ func TestAMirrorOfBusyTopics(t *testing.T) {
 			var busy sync.WaitGroup
 			busy.Go(func() {
 				for n := 0; over.Err() == nil; n++ {
-					publish(r.t, r.other, "a/1", "passing", QoS(n%2))
-					publish(r.t, r.other, "a/2", "passing", QoS(n%2))
+					publish(r.t, r.other, "a/1", "passing", client.QoS(n%2))
+					publish(r.t, r.other, "a/2", "passing", client.QoS(n%2))
 					time.Sleep(3 * time.Millisecond)
 				}
 			})
-			v := must1(r.c.MirrorRetained(r.t.Context(), "a/#", RetainedOptions{}))
+			v := must1(r.c.MirrorRetained(r.t.Context(), "a/#", client.RetainedOptions{}))
 			changes := v.Changes()
 			for range 5 {
 				must1(v.Synced(r.t.Context()))
-				if got := told(v.list(func(string) bool { return true })); len(got) != 1 || got[0] != "a/1=retained" {
+				if got := told(slices.Collect(v.All())); len(got) != 1 || got[0] != "a/1=retained" {
 					r.t.Errorf("without identifiers %v: it has %q", without, got)
 				}
 				r.p.Cut()

@@ -1,4 +1,4 @@
-package client
+package client_test
 
 import (
 	"errors"
@@ -8,6 +8,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/mooring-mqtt/mooring/client"
 	"github.com/mooring-mqtt/mooring/client/mqtttest"
 )
 
@@ -17,16 +18,16 @@ func TestMirrorRetained(t *testing.T) {
 		r.set("a/1", "x")
 		r.set("a/2/3", "y")
 		r.set("$a/1", "z")
-		view := must1(r.c.MirrorRetained(t.Context(), "#", RetainedOptions{}))
-		hidden := must1(r.c.MirrorRetained(t.Context(), "$a/#", RetainedOptions{}))
-		if end, err := view.Synced(t.Context()); err != nil || end != ByMarker {
+		view := must1(r.c.MirrorRetained(t.Context(), "#", client.RetainedOptions{}))
+		hidden := must1(r.c.MirrorRetained(t.Context(), "$a/#", client.RetainedOptions{}))
+		if end, err := view.Synced(t.Context()); err != nil || end != client.ByMarker {
 			t.Fatal(end, err)
 		}
 		must1(hidden.Synced(t.Context()))
 		changes := view.Changes()
 		r.set("a/1", "x2")
 		r.set("a/2/3", "")
-		wantState(r.t, publish(r.t, r.other, "a/1", "not retained", AtLeastOnce), Acked)
+		wantState(r.t, publish(r.t, r.other, "a/1", "not retained", client.AtLeastOnce), client.Acked)
 		synctest.Wait()
 		for _, c := range []struct {
 			filter string
@@ -85,8 +86,8 @@ func TestMirrorIsBounded(t *testing.T) {
 		for i := range 5 {
 			r.set(fmt.Sprintf("a/%d", i), "x")
 		}
-		view := must1(r.c.MirrorRetained(t.Context(), "a/#", RetainedOptions{MaxMessages: 3}))
-		if _, err := view.Synced(t.Context()); !errors.As(err, new(*RetainedLimitError)) {
+		view := must1(r.c.MirrorRetained(t.Context(), "a/#", client.RetainedOptions{MaxMessages: 3}))
+		if _, err := view.Synced(t.Context()); !errors.As(err, new(*client.RetainedLimitError)) {
 			t.Error(err)
 		}
 		if view.Len() != 3 || view.Refused() != 2 {
@@ -104,10 +105,10 @@ func TestMirrorIsBounded(t *testing.T) {
 func TestMirrorKnowsExpiry(t *testing.T) {
 	inRetaining(t, mqtttest.Options{}, nil, func(r *retaining) {
 		t := r.t
-		d, err := r.other.Publish(t.Context(), Message{Topic: "a", Payload: []byte("x"), QoS: AtLeastOnce, Retain: true, Expiry: time.Minute})
+		d, err := r.other.Publish(t.Context(), client.Message{Topic: "a", Payload: []byte("x"), QoS: client.AtLeastOnce, Retain: true, Expiry: time.Minute})
 		must(t, err)
-		wantState(t, d, Acked)
-		view := must1(r.c.MirrorRetained(t.Context(), "#", RetainedOptions{}))
+		wantState(t, d, client.Acked)
+		view := must1(r.c.MirrorRetained(t.Context(), "#", client.RetainedOptions{}))
 		must1(view.Synced(t.Context()))
 		if _, ok := view.Get("a"); !ok {
 			t.Error("not there")

@@ -1,4 +1,4 @@
-package client
+package client_test
 
 import (
 	"bufio"
@@ -18,6 +18,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/mooring-mqtt/mooring/client"
 	"github.com/mooring-mqtt/mooring/internal/link"
 	"github.com/mooring-mqtt/mooring/internal/wire"
 	"github.com/mooring-mqtt/mooring/internal/wire/control"
@@ -31,7 +32,7 @@ const holdVariable = "MOORING_TEST_HOLD"
 // hold is what that second process does: it has a client on the folder until
 // its input ends.
 func hold(dir string) {
-	c, err := New(Config{Servers: []string{"mqtt://server"}, ClientID: "other", Dir: dir})
+	c, err := client.New(client.Config{Servers: []string{"mqtt://server"}, ClientID: "other", Dir: dir})
 	fmt.Println("open:", err)
 	_, _ = bufio.NewReader(os.Stdin).ReadString('\n')
 	if err == nil {
@@ -52,15 +53,15 @@ func TestAFolderInUseByAnotherProcess(t *testing.T) {
 	if err != nil || line != "open: <nil>\n" {
 		t.Fatalf("the other process says %q, %v", line, err)
 	}
-	cfg := Config{Servers: []string{"mqtt://server"}, ClientID: "c", Dir: dir}
+	cfg := client.Config{Servers: []string{"mqtt://server"}, ClientID: "c", Dir: dir}
 	var locked *persistence.LockedError
-	if _, err := New(cfg); !errors.As(err, &locked) || locked.PID != other.Process.Pid || locked.Dir != dir {
+	if _, err := client.New(cfg); !errors.As(err, &locked) || locked.PID != other.Process.Pid || locked.Dir != dir {
 		t.Errorf("New returned %v, want a *persistence.LockedError with process %d", err, other.Process.Pid)
 	}
 	must(t, in.Close())
 	must(t, other.Wait())
 	mustNew(t, cfg)
-	if _, err := New(cfg); !errors.As(err, &locked) || locked.PID != os.Getpid() {
+	if _, err := client.New(cfg); !errors.As(err, &locked) || locked.PID != os.Getpid() {
 		t.Errorf("a second client in this process: %v", err)
 	}
 }
@@ -78,7 +79,7 @@ func TestFoldersThatCannotBeUsed(t *testing.T) {
 		"a folder that nobody may write to": func(*testing.T, string) string { return "/proc/self/fdinfo" },
 	} {
 		t.Run(name, func(t *testing.T) {
-			c, err := New(Config{Servers: []string{"mqtt://server"}, ClientID: "c", Dir: spoil(t, t.TempDir())})
+			c, err := client.New(client.Config{Servers: []string{"mqtt://server"}, ClientID: "c", Dir: spoil(t, t.TempDir())})
 			var folder *persistence.FolderError
 			if c != nil || !errors.As(err, &folder) || folder.Fix == "" {
 				t.Errorf("New returned %v, %v, want a *persistence.FolderError with a fix", c, err)
@@ -89,10 +90,10 @@ func TestFoldersThatCannotBeUsed(t *testing.T) {
 
 func TestAFolderOfANewerRelease(t *testing.T) {
 	dir := t.TempDir()
-	cfg := Config{Servers: []string{"mqtt://server"}, ClientID: "c", Dir: dir}
-	c, err := New(cfg)
+	cfg := client.Config{Servers: []string{"mqtt://server"}, ClientID: "c", Dir: dir}
+	c, err := client.New(cfg)
 	must(t, err)
-	publish(t, c, "t", "x", AtLeastOnce)
+	publish(t, c, "t", "x", client.AtLeastOnce)
 	must(t, c.Close())
 	segments, err := filepath.Glob(filepath.Join(dir, "*.mlog"))
 	must(t, err)
@@ -104,7 +105,7 @@ func TestAFolderOfANewerRelease(t *testing.T) {
 		must(t, os.WriteFile(path, b, 0o600))
 	}
 	var newer *persistence.VersionError
-	if c, err := New(cfg); c != nil || !errors.As(err, &newer) {
+	if c, err := client.New(cfg); c != nil || !errors.As(err, &newer) {
 		t.Errorf("New returned %v, %v, want a *persistence.VersionError", c, err)
 	}
 }
@@ -126,9 +127,9 @@ func TestServersThatCannotBeReached(t *testing.T) {
 		if err := c.AwaitConnection(ctx); !errors.Is(err, context.DeadlineExceeded) {
 			t.Errorf("AwaitConnection returned %v", err)
 		}
-		publish(t, c, "t", "x", AtLeastOnce) // is kept
+		publish(t, c, "t", "x", client.AtLeastOnce) // is kept
 		must(t, c.Close())
-		failed := eventsOf[ConnectFailed](&events)
+		failed := eventsOf[client.ConnectFailed](&events)
 		if len(failed) < 5 || !errors.Is(failed[0].Err, no) || uint64(len(failed)) != c.Stats().ConnectFailures {
 			t.Errorf("%d ConnectFailed events: %v", len(failed), failed)
 		}
@@ -148,7 +149,7 @@ func TestReasonCodesOfCONNACK(t *testing.T) {
 				c := mustStart(t, testConfig("c", &events, s.dial))
 				s.accept(control.Connack{Reason: byte(code), ReasonString: "why", ServerReference: "there"})
 				synctest.Wait()
-				var e *ConnectionError
+				var e *client.ConnectionError
 				if strings.Contains(fatal, name) {
 					<-c.Done()
 					if err := c.Err(); !errors.As(err, &e) || e.Code != byte(code) || e.Reason != "why" || e.ServerReference != "there" {
@@ -159,7 +160,7 @@ func TestReasonCodesOfCONNACK(t *testing.T) {
 				if !validConnack[byte(code)] {
 					return // not a CONNACK: what it does is the packet's business
 				}
-				got := eventsOf[ConnectFailed](&events)
+				got := eventsOf[client.ConnectFailed](&events)
 				if len(got) != 1 || !errors.As(got[0].Err, &e) || e.Code != byte(code) || got[0].Delay <= 0 {
 					t.Errorf("ConnectFailed events are %v", got)
 				}
@@ -186,7 +187,7 @@ func TestACONNACKThatNeverComes(t *testing.T) {
 		}
 		s.accept(control.Connack{})
 		connect(t, c)
-		if got := eventsOf[ConnectFailed](&events); len(got) != 1 || !errors.Is(got[0].Err, context.DeadlineExceeded) {
+		if got := eventsOf[client.ConnectFailed](&events); len(got) != 1 || !errors.Is(got[0].Err, context.DeadlineExceeded) {
 			t.Errorf("ConnectFailed events are %v", got)
 		}
 	})
@@ -199,7 +200,7 @@ func TestStartAndAwaitConnection(t *testing.T) {
 		go func() { waited <- c.AwaitConnection(t.Context()) }() // before Start
 		synctest.Wait()
 		start(t, c)
-		if err := c.Start(t.Context()); !errors.Is(err, ErrStarted) {
+		if err := c.Start(t.Context()); !errors.Is(err, client.ErrStarted) {
 			t.Errorf("a second Start returned %v", err)
 		}
 		s.accept(control.Connack{})
@@ -216,28 +217,28 @@ func TestStartAndAwaitConnection(t *testing.T) {
 
 func TestErrorsSayWhatToDo(t *testing.T) {
 	for _, err := range []error{
-		ErrClosed, ErrDraining, ErrNotConnected, ErrStarted, ErrSessionLost, ErrAckTimeout,
-		&ConfigError{Field: "F", Problem: "is wrong; do this"}, &RefusedError{Code: 0x87}, &ExpiredError{}, &DrainError{Pending: 1, Cause: ErrClosed},
-		&PoisonError{Attempts: 5, Code: 0x95}, &PanicError{Value: "v"},
-		ErrConflated, ErrNoReceipts, ErrNoDeadLetters, ErrUnknownSession, ErrKeepAlive, ErrTooManyFilters, errNoneToAuthenticate,
-		&DroppedError{}, &DroppedError{Cause: ErrConflated}, &InboundFullError{}, &RetainedLimitError{},
-		&SessionError{}, &SessionError{Present: true}, &SessionError{ClientID: "c"}, &SessionError{TakenOver: true}, &StatusSubscriptionError{Err: ErrClosed},
-		&DamagedError{}, &CredentialsError{Err: ErrClosed}, &TLSFileError{Err: ErrClosed}, &AuthError{Err: ErrClosed},
-		&ConnectionError{Code: 0x87}, &ConnectionError{Code: 0x9C}, &ConnectionError{Code: 0x8A}, &ConnectionError{Code: 0x8E}, &ConnectionError{Code: 0x80},
+		client.ErrClosed, client.ErrDraining, client.ErrNotConnected, client.ErrStarted, client.ErrSessionLost, client.ErrAckTimeout,
+		&client.ConfigError{Field: "F", Problem: "is wrong; do this"}, &client.RefusedError{Code: 0x87}, &client.ExpiredError{}, &client.DrainError{Pending: 1, Cause: client.ErrClosed},
+		&client.PoisonError{Attempts: 5, Code: 0x95}, &client.PanicError{Value: "v"},
+		client.ErrConflated, client.ErrNoReceipts, client.ErrNoDeadLetters, client.ErrUnknownSession, client.ErrKeepAlive, client.ErrTooManyFilters, client.ErrNoneToAuthenticate,
+		&client.DroppedError{}, &client.DroppedError{Cause: client.ErrConflated}, &client.InboundFullError{}, &client.RetainedLimitError{},
+		&client.SessionError{}, &client.SessionError{Present: true}, &client.SessionError{ClientID: "c"}, &client.SessionError{TakenOver: true}, &client.StatusSubscriptionError{Err: client.ErrClosed},
+		&client.DamagedError{}, &client.CredentialsError{Err: client.ErrClosed}, &client.TLSFileError{Err: client.ErrClosed}, &client.AuthError{Err: client.ErrClosed},
+		&client.ConnectionError{Code: 0x87}, &client.ConnectionError{Code: 0x9C}, &client.ConnectionError{Code: 0x8A}, &client.ConnectionError{Code: 0x8E}, &client.ConnectionError{Code: 0x80},
 	} {
 		text := err.Error()
 		before, after, _ := strings.Cut(text, "; ")
-		if _, plain := err.(*RefusedError); !plain && after == "" || before == "" {
+		if _, plain := err.(*client.RefusedError); !plain && after == "" || before == "" {
 			t.Errorf("%T %q does not say what to do", err, text)
 		}
 		if !strings.HasPrefix(text, "client: ") && !strings.HasPrefix(text, "mqtt: ") {
 			t.Errorf("%T %q does not say whose it is", err, text)
 		}
 	}
-	if !errors.Is(errNoneToAuthenticate, ErrNotConnected) {
+	if !errors.Is(client.ErrNoneToAuthenticate, client.ErrNotConnected) {
 		t.Error("no connection to authenticate on is no ErrNotConnected")
 	}
-	for _, err := range []reliability.ReasonCoder{&RefusedError{Code: 0x97}, &ConnectionError{Code: 0x97}, &PoisonError{Code: 0x97}} {
+	for _, err := range []reliability.ReasonCoder{&client.RefusedError{Code: 0x97}, &client.ConnectionError{Code: 0x97}, &client.PoisonError{Code: 0x97}} {
 		if err.ReasonCode() != 0x97 {
 			t.Errorf("%T hides its reason code", err)
 		}
@@ -248,21 +249,21 @@ func TestErrorsSayWhatToDo(t *testing.T) {
 // one, and only there.
 func TestWhatAConnectionErrorAdvises(t *testing.T) {
 	for code, want := range map[byte]string{0x84: "MQTT 5", 0x8C: "Config.Connection.Auth", 0x86: "Credentials", 0x87: "Password", 0x8E: "ClientID", 0x9D: "Servers", 0x9A: "Will", 0x81: "CONNECT"} {
-		if got := connectionError(&link.ConnackError{Reason: code}).Error(); !strings.Contains(got, want) {
+		if got := client.ToConnectionError(&link.ConnackError{Reason: code}).Error(); !strings.Contains(got, want) {
 			t.Errorf("0x%02X: %q does not mention %s", code, got, want)
 		}
 	}
-	moved := connectionError(&link.DisconnectError{Reason: 0x9D, ServerReference: "other:1883"}).Error()
+	moved := client.ToConnectionError(&link.DisconnectError{Reason: 0x9D, ServerReference: "other:1883"}).Error()
 	if !strings.Contains(moved, "other:1883") {
 		t.Errorf("%q does not say where to", moved)
 	}
 	const again = "it is tried again"
 	for code := 0x80; code < 0x100; code++ {
-		refused := connectionError(&link.ConnackError{Reason: byte(code)}).Error()
+		refused := client.ToConnectionError(&link.ConnackError{Reason: byte(code)}).Error()
 		if strings.Contains(refused, again) && reliability.OnConnack(byte(code)) == reliability.ActionStop {
 			t.Errorf("CONNACK: the client stops, and says %q", refused)
 		}
-		ended := connectionError(&link.DisconnectError{Reason: byte(code)}).Error()
+		ended := client.ToConnectionError(&link.DisconnectError{Reason: byte(code)}).Error()
 		if strings.Contains(ended, "will not help") && reliability.OnDisconnect(byte(code)) != reliability.ActionStop {
 			t.Errorf("DISCONNECT: it is tried again, and says %q", ended)
 		}
@@ -280,35 +281,35 @@ func TestConnectionError_HasPublicTypes(t *testing.T) {
 		"joined":  func(err error) error { return errors.Join(inner, err) },
 		"closing": func(err error) error { return &link.CloseError{Reason: 0x82, Err: err} },
 	} {
-		var protocol *ProtocolError
-		if err := connectionError(wrap(violation)); !errors.As(err, &protocol) || *protocol != (ProtocolError{0x82, "SUBACK", "d"}) || protocol.ReasonCode() != 0x82 {
+		var protocol *client.ProtocolError
+		if err := client.ToConnectionError(wrap(violation)); !errors.As(err, &protocol) || *protocol != (client.ProtocolError{0x82, "SUBACK", "d"}) || protocol.ReasonCode() != 0x82 {
 			t.Errorf("%s: %v is no ProtocolError", name, err)
 		}
 		for _, c := range []struct {
 			internal error
 			public   any
 		}{
-			{&link.AuthError{Method: "m", Err: inner}, new(*AuthError)},
-			{&link.AuthError{Method: "m", Err: fmt.Errorf("%w: %w", inner, &wire.FieldError{Field: "F"})}, new(*AuthError)},
-			{&link.TLSFileError{File: "f", Err: inner}, new(*TLSFileError)},
-			{&link.ProxyError{Proxy: "p", Server: "s", Err: inner}, new(*ProxyError)},
+			{&link.AuthError{Method: "m", Err: inner}, new(*client.AuthError)},
+			{&link.AuthError{Method: "m", Err: fmt.Errorf("%w: %w", inner, &wire.FieldError{Field: "F"})}, new(*client.AuthError)},
+			{&link.TLSFileError{File: "f", Err: inner}, new(*client.TLSFileError)},
+			{&link.ProxyError{Proxy: "p", Server: "s", Err: inner}, new(*client.ProxyError)},
 		} {
-			err := connectionError(wrap(c.internal))
+			err := client.ToConnectionError(wrap(c.internal))
 			if !errors.As(err, c.public) || !errors.Is(err, inner) {
 				t.Errorf("%s: %v is no %T", name, err, c.public)
 			}
 			if found := reflect.ValueOf(c.public).Elem().Interface().(error); found.Error() != c.internal.Error() || !errors.Is(errors.Unwrap(found), inner) {
 				t.Errorf("%s: %q, want %q", name, found, c.internal)
 			}
-			if errors.As(c.internal, new(*wire.FieldError)) && (!errors.As(err, new(*FieldError)) || !errors.As(errors.Unwrap(reflect.ValueOf(c.public).Elem().Interface().(error)), new(*FieldError))) {
+			if errors.As(c.internal, new(*wire.FieldError)) && (!errors.As(err, new(*client.FieldError)) || !errors.As(errors.Unwrap(reflect.ValueOf(c.public).Elem().Interface().(error)), new(*client.FieldError))) {
 				t.Errorf("%s: %v hides its FieldError", name, err)
 			}
-			if errors.As(err, new(*ConfigError)) {
+			if errors.As(err, new(*client.ConfigError)) {
 				t.Errorf("%s: %v is a ConfigError", name, err)
 			}
 		}
 	}
-	if err := connectionError(inner); err != inner {
+	if err := client.ToConnectionError(inner); err != inner {
 		t.Errorf("%v was converted", err)
 	}
 }

@@ -1,4 +1,4 @@
-package client
+package client_test
 
 import (
 	"fmt"
@@ -7,6 +7,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/mooring-mqtt/mooring/client"
 	"github.com/mooring-mqtt/mooring/client/mqtttest"
 	"github.com/mooring-mqtt/mooring/internal/wire"
 	"github.com/mooring-mqtt/mooring/ordering"
@@ -16,14 +17,14 @@ import (
 // numbered is a message of a sequenced publisher.
 func numbered(topic string, packetID uint16, epoch, seq uint64) wire.Publish {
 	return wire.Publish{Topic: topic, QoS: 1, PacketID: packetID, Payload: []byte(fmt.Sprint(epoch, "/", seq)), User: []wire.UserProperty{
-		{Key: propPublisher, Value: "p"}, {Key: propEpoch, Value: fmt.Sprint(epoch)}, {Key: propSeq, Value: fmt.Sprint(seq)}}}
+		{Key: client.PropPublisher, Value: "p"}, {Key: client.PropEpoch, Value: fmt.Sprint(epoch)}, {Key: client.PropSeq, Value: fmt.Sprint(seq)}}}
 }
 
 // ordered runs a test with a client that restores the order.
-func ordered(t *testing.T, o Ordering, test func(t *testing.T, c *Client, p *peer, in *messageLog, events *recorder)) {
+func ordered(t *testing.T, o client.Ordering, test func(t *testing.T, c *client.Client, p *peer, in *messageLog, events *recorder)) {
 	t.Helper()
 	in := newInbox()
-	receiving(t, func(cfg *Config) { cfg.Receiving.Ordering = &o }, in, func(t *testing.T, c *Client, p *peer, events *recorder) {
+	receiving(t, func(cfg *client.Config) { cfg.Receiving.Ordering = &o }, in, func(t *testing.T, c *client.Client, p *peer, events *recorder) {
 		test(t, c, p, in, events)
 	})
 }
@@ -37,7 +38,7 @@ func wantHandled(t *testing.T, in *messageLog, want ...string) {
 }
 
 func TestTheOrderIsRestored(t *testing.T) {
-	ordered(t, Ordering{}, func(t *testing.T, c *Client, p *peer, in *messageLog, events *recorder) {
+	ordered(t, client.Ordering{}, func(t *testing.T, c *client.Client, p *peer, in *messageLog, events *recorder) {
 		for i, seq := range []uint64{1, 4, 2, 2, 5, 3} {
 			p.publish(numbered("t", uint16(i+1), 1, seq))
 		}
@@ -52,15 +53,15 @@ func TestTheOrderIsRestored(t *testing.T) {
 		}
 		p.publish(numbered("t", 1, 2, 1)) // the publisher lost its counters
 		wantHandled(t, in, "1/1", "1/2", "1/3", "1/4", "1/5", "2/1")
-		if got := eventsOf[Gap](events); len(got) != 0 {
+		if got := eventsOf[client.Gap](events); len(got) != 0 {
 			t.Errorf("gaps were reported: %v", got)
 		}
 	})
 }
 
 func TestAGapIsGivenUpInTimeAndReported(t *testing.T) {
-	ordered(t, Ordering{Options: ordering.Options{GapTimeout: 3 * time.Second}},
-		func(t *testing.T, c *Client, p *peer, in *messageLog, events *recorder) {
+	ordered(t, client.Ordering{Options: ordering.Options{GapTimeout: 3 * time.Second}},
+		func(t *testing.T, c *client.Client, p *peer, in *messageLog, events *recorder) {
 			p.publish(numbered("t", 1, 1, 1))
 			p.publish(numbered("t", 2, 1, 4))
 			wantHandled(t, in, "1/1")
@@ -68,7 +69,7 @@ func TestAGapIsGivenUpInTimeAndReported(t *testing.T) {
 			wantHandled(t, in, "1/1")
 			time.Sleep(200 * time.Millisecond)
 			wantHandled(t, in, "1/1", "1/4")
-			if got := eventsOf[Gap](events); len(got) != 1 || got[0] != (Gap{Publisher: "p", Topic: "t", Epoch: 1, From: 2, To: 3}) {
+			if got := eventsOf[client.Gap](events); len(got) != 1 || got[0] != (client.Gap{Publisher: "p", Topic: "t", Epoch: 1, From: 2, To: 3}) {
 				t.Errorf("Gap events are %+v", got)
 			}
 			if n := c.Stats().Gaps; n != 1 {
@@ -83,8 +84,8 @@ func TestAGapIsGivenUpInTimeAndReported(t *testing.T) {
 }
 
 func TestALateMessageThatIsDroppedIsAcknowledgedAndCounted(t *testing.T) {
-	ordered(t, Ordering{Options: ordering.Options{GapTimeout: time.Second, Late: ordering.DropLate}},
-		func(t *testing.T, c *Client, p *peer, in *messageLog, _ *recorder) {
+	ordered(t, client.Ordering{Options: ordering.Options{GapTimeout: time.Second, Late: ordering.DropLate}},
+		func(t *testing.T, c *client.Client, p *peer, in *messageLog, _ *recorder) {
 			p.publish(numbered("t", 1, 1, 1))
 			p.publish(numbered("t", 2, 1, 3))
 			time.Sleep(2 * time.Second)
@@ -103,8 +104,8 @@ func TestALateMessageThatIsDroppedIsAcknowledgedAndCounted(t *testing.T) {
 }
 
 func TestPositionsAreRestored(t *testing.T) {
-	ordered(t, Ordering{Restore: []Position{{Publisher: "p", Topic: "t", Epoch: 1, Seq: 7}}},
-		func(t *testing.T, c *Client, p *peer, in *messageLog, _ *recorder) {
+	ordered(t, client.Ordering{Restore: []client.Position{{Publisher: "p", Topic: "t", Epoch: 1, Seq: 7}}},
+		func(t *testing.T, c *client.Client, p *peer, in *messageLog, _ *recorder) {
 			p.publish(numbered("t", 1, 1, 7)) // handled before the restart
 			p.publish(numbered("t", 2, 1, 9))
 			p.publish(numbered("t", 3, 1, 8))
@@ -119,10 +120,10 @@ func TestPrioritiesOfATopicAreNumberedApart(t *testing.T) {
 		var events recorder
 		in := newInbox()
 		cfg := testConfig("r", &events, b.Dial)
-		cfg.Receiving.Ordering = &Ordering{}
+		cfg.Receiving.Ordering = &client.Ordering{}
 		receiver := mustStart(t, cfg)
 		connect(t, receiver)
-		must(t, receiver.Subscribe(t.Context(), "#", ExactlyOnce, in))
+		must(t, receiver.Subscribe(t.Context(), "#", client.ExactlyOnce, in))
 		store := persistence.NewMemory(persistence.Options{})
 		const each = 100
 		for range 2 {
@@ -130,10 +131,10 @@ func TestPrioritiesOfATopicAreNumberedApart(t *testing.T) {
 			cfg.Store.Custom, cfg.Publishing.Sequenced = store, true
 			c := mustNew(t, cfg)
 			for range each {
-				for p := Normal; p <= Urgent; p++ {
-					send(t, c, "x", ExactlyOnce, p)
+				for p := client.Normal; p <= client.Urgent; p++ {
+					send(t, c, "x", client.ExactlyOnce, p)
 				}
-				_, err := c.Publish(t.Context(), Message{Topic: "t", QoS: ExactlyOnce, Conflate: true, Payload: []byte("newest")})
+				_, err := c.Publish(t.Context(), client.Message{Topic: "t", QoS: client.ExactlyOnce, Conflate: true, Payload: []byte("newest")})
 				must(t, err)
 			}
 			start(t, c)
@@ -152,7 +153,7 @@ func TestPrioritiesOfATopicAreNumberedApart(t *testing.T) {
 		if last["pump"] != 2*each || last["pump+high"] != 2*each || last["pump+urgent"] != 2*each || len(last) != 4 {
 			t.Errorf("the last numbers are %v", last)
 		}
-		if gaps := eventsOf[Gap](&events); len(gaps) > 0 {
+		if gaps := eventsOf[client.Gap](&events); len(gaps) > 0 {
 			t.Errorf("gaps were reported: %v", gaps)
 		}
 	})

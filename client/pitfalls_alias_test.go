@@ -1,4 +1,4 @@
-package client
+package client_test
 
 import (
 	"errors"
@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/mooring-mqtt/mooring/client"
 	"github.com/mooring-mqtt/mooring/internal/wire"
 	"github.com/mooring-mqtt/mooring/internal/wire/control"
 	"github.com/mooring-mqtt/mooring/persistence"
@@ -58,7 +59,7 @@ func TestPitfall16_TopicAliases(t *testing.T) {
 				c := mustStart(t, cfg)
 				p := s.accept(control.Connack{TopicAliasMaximum: uint16(10 - n)})
 				for range 3 {
-					publish(t, c, "topic", "x", AtLeastOnce)
+					publish(t, c, "topic", "x", client.AtLeastOnce)
 					if m := p.nextPublish(); m.TopicAlias != 0 || m.Topic != "topic" {
 						t.Errorf("alias %d came, topic %q", m.TopicAlias, m.Topic)
 					}
@@ -75,16 +76,16 @@ func TestPitfall16_TopicAliases(t *testing.T) {
 			connect(t, c)
 			for i, step := range []struct {
 				topic, want string
-				qos         QoS
+				qos         client.QoS
 			}{
-				{"plant/one", "1 plant/one", AtMostOnce},
-				{"plant/one", "1 ", AtLeastOnce},
-				{"plant/two", "2 plant/two", ExactlyOnce},
-				{"plant/one", "1 ", AtMostOnce},
-				{"plant/three", "2 plant/three", AtLeastOnce}, // two was used before one
-				{"plant/three", "2 ", AtLeastOnce},
-				{"plant/two", "1 plant/two", AtMostOnce},
-				{"abc", "0 abc", AtLeastOnce}, // nothing to gain
+				{"plant/one", "1 plant/one", client.AtMostOnce},
+				{"plant/one", "1 ", client.AtLeastOnce},
+				{"plant/two", "2 plant/two", client.ExactlyOnce},
+				{"plant/one", "1 ", client.AtMostOnce},
+				{"plant/three", "2 plant/three", client.AtLeastOnce}, // two was used before one
+				{"plant/three", "2 ", client.AtLeastOnce},
+				{"plant/two", "1 plant/two", client.AtMostOnce},
+				{"abc", "0 abc", client.AtLeastOnce}, // nothing to gain
 			} {
 				publish(t, c, step.topic, "x", step.qos)
 				if m := p.nextPublish(); fmt.Sprint(m.TopicAlias, " ", m.Topic) != step.want {
@@ -99,8 +100,8 @@ func TestPitfall16_TopicAliases(t *testing.T) {
 			cfg := testConfig("c", &recorder{}, s.dial)
 			cfg.Publishing.TopicAliases, cfg.Store.Custom = 1, store
 			c := mustStart(t, cfg)
-			publish(t, c, "plant/one", "first", AtLeastOnce)
-			publish(t, c, "plant/one", "second", AtLeastOnce)
+			publish(t, c, "plant/one", "first", client.AtLeastOnce)
+			publish(t, c, "plant/one", "second", client.AtLeastOnce)
 			p := s.accept(control.Connack{TopicAliasMaximum: 1})
 			p.nextPublish()
 			if m := p.nextPublish(); m.Topic != "" || m.TopicAlias != 1 {
@@ -121,7 +122,7 @@ func TestPitfall16_TopicAliases(t *testing.T) {
 			p.close()
 			p = s.accept(control.Connack{SessionPresent: true}) // takes none any more
 			want(p, 0, "plant/one", "plant/one")
-			c.abort(errors.New("killed"))
+			client.Abort(c, errors.New("killed"))
 			<-c.Done()
 			cfg.Store.Custom = store.Reopen()
 			start(t, mustNew(t, cfg))
@@ -146,7 +147,7 @@ func TestPitfall16_TopicAliases(t *testing.T) {
 				{room - wire.TopicAliasSize, "plant/one", 1},
 				{room, "", 1},
 			} {
-				publish(t, c, "plant/one", strings.Repeat("x", step.size), AtMostOnce)
+				publish(t, c, "plant/one", strings.Repeat("x", step.size), client.AtMostOnce)
 				f := p.next(wire.PUBLISH)
 				v, err := wire.ParsePublish(f)
 				if err != nil || string(v.Topic) != step.topic || v.TopicAlias != step.alias || len(f.Raw) > 128 {

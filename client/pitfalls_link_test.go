@@ -1,4 +1,4 @@
-package client
+package client_test
 
 import (
 	"context"
@@ -12,6 +12,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/mooring-mqtt/mooring/client"
 	"github.com/mooring-mqtt/mooring/client/mqtttest"
 	"github.com/mooring-mqtt/mooring/internal/wire"
 	"github.com/mooring-mqtt/mooring/internal/wire/control"
@@ -27,16 +28,16 @@ func TestPitfall12_ReconnectingIsPatientAndKnowsWhenToStop(t *testing.T) {
 			c := mustStart(t, testConfig("c", &events, s.dial))
 			s.accept(control.Connack{Reason: 0x86, ReasonString: "who are you"})
 			err := c.AwaitConnection(t.Context())
-			var refused *ConnectionError
+			var refused *client.ConnectionError
 			if !errors.As(err, &refused) || refused.Code != 0x86 || refused.Reason != "who are you" {
 				t.Errorf("AwaitConnection returned %v, want a *ConnectionError with 0x86", err)
 			}
 			<-c.Done()
 			time.Sleep(time.Hour)
-			if n := len(eventsOf[Connecting](&events)); n != 1 {
+			if n := len(eventsOf[client.Connecting](&events)); n != 1 {
 				t.Errorf("%d attempts, want 1", n)
 			}
-			if got := eventsOf[Stopped](&events); len(got) != 1 || !errors.As(got[0].Err, &refused) {
+			if got := eventsOf[client.Stopped](&events); len(got) != 1 || !errors.As(got[0].Err, &refused) {
 				t.Errorf("Stopped events are %v", got)
 			}
 		})
@@ -102,8 +103,8 @@ func TestPitfall12_ReconnectingIsPatientAndKnowsWhenToStop(t *testing.T) {
 			p.ended()
 			s.accept(control.Connack{})
 			synctest.Wait()
-			var e *ConnectionError
-			if got := eventsOf[Disconnected](&events); len(got) != 1 || !errors.As(got[0].Err, &e) || reliability.Classify(e.Code) != reliability.Takeover {
+			var e *client.ConnectionError
+			if got := eventsOf[client.Disconnected](&events); len(got) != 1 || !errors.As(got[0].Err, &e) || reliability.Classify(e.Code) != reliability.Takeover {
 				t.Errorf("Disconnected events are %v, want one with 0x8E", got)
 			}
 		})
@@ -122,7 +123,7 @@ func TestPitfall19_TLSNamesTheServerAndHeedsItsContext(t *testing.T) {
 		conf.ServerName = "" // as users write it
 		named := make(chan string, 1)
 		conf.VerifyConnection = func(s tls.ConnectionState) error { named <- s.ServerName; return nil }
-		c := mustStart(t, Config{Servers: []string{u.String()}, ClientID: "c", TLS: conf})
+		c := mustStart(t, client.Config{Servers: []string{u.String()}, ClientID: "c", TLS: conf})
 		connect(t, c)
 		if got := <-named; got != u.Hostname() {
 			t.Errorf("the certificate was checked for %q, want %q", got, u.Hostname())
@@ -158,12 +159,12 @@ func TestPitfall19_TLSNamesTheServerAndHeedsItsContext(t *testing.T) {
 			}
 		}()
 		failed := make(chan error, 64)
-		c := mustStart(t, Config{
+		c := mustStart(t, client.Config{
 			Servers:    []string{"mqtts://" + l.Addr().String()},
 			ClientID:   "c",
-			Connection: ConnectionConfig{ConnectTimeout: 50 * time.Millisecond},
-			OnEvent: func(e Event) {
-				if f, ok := e.(ConnectFailed); ok {
+			Connection: client.ConnectionConfig{ConnectTimeout: 50 * time.Millisecond},
+			OnEvent: func(e client.Event) {
+				if f, ok := e.(client.ConnectFailed); ok {
 					failed <- f.Err
 				}
 			},
@@ -184,7 +185,7 @@ func TestPitfallAlso_PacketsOfManyWritersDoNotMix(t *testing.T) {
 		for i := range 8 {
 			all.Go(func() {
 				for n := range 50 {
-					_, err := c.Publish(t.Context(), Message{Topic: "t", Payload: make([]byte, 10*n), QoS: QoS(n % 3)})
+					_, err := c.Publish(t.Context(), client.Message{Topic: "t", Payload: make([]byte, 10*n), QoS: client.QoS(n % 3)})
 					if err != nil {
 						t.Error(err)
 					}
@@ -192,7 +193,7 @@ func TestPitfallAlso_PacketsOfManyWritersDoNotMix(t *testing.T) {
 			})
 			all.Go(func() {
 				for n := range 20 {
-					if err := c.Subscribe(t.Context(), fmt.Sprintf("s/%d/%d/+", i, n), AtLeastOnce, newInbox()); err != nil {
+					if err := c.Subscribe(t.Context(), fmt.Sprintf("s/%d/%d/+", i, n), client.AtLeastOnce, newInbox()); err != nil {
 						t.Error(err)
 					}
 				}
@@ -216,7 +217,7 @@ func TestPitfallAlso_KeepAliveSeesTheDataPlane(t *testing.T) {
 			t.Fatalf("CONNECT says Keep Alive %d", p.connect.KeepAlive)
 		}
 		for range 20 { // a message each 3 s: nothing to ask
-			publish(t, c, "t", "x", AtLeastOnce)
+			publish(t, c, "t", "x", client.AtLeastOnce)
 			p.ack(wire.PUBACK, p.nextPublish().PacketID, 0, "")
 			time.Sleep(3 * time.Second)
 		}

@@ -1,4 +1,4 @@
-package client
+package client_test
 
 import (
 	"errors"
@@ -6,6 +6,7 @@ import (
 	"testing"
 	"testing/synctest"
 
+	"github.com/mooring-mqtt/mooring/client"
 	"github.com/mooring-mqtt/mooring/internal/wire"
 	"github.com/mooring-mqtt/mooring/internal/wire/control"
 )
@@ -15,10 +16,10 @@ func TestPitfall05_WhatTheServerCannotTakeIsNotSentForEver(t *testing.T) {
 		withScript(t, func(t *testing.T, s *script) {
 			c := mustStart(t, testConfig("c", &recorder{}, s.dial))
 			p := s.accept(control.Connack{MaximumPacketSize: 200})
-			large, small := publish(t, c, "t", strings.Repeat("x", 200), AtLeastOnce), publish(t, c, "t", "x", AtLeastOnce)
+			large, small := publish(t, c, "t", strings.Repeat("x", 200), client.AtLeastOnce), publish(t, c, "t", "x", client.AtLeastOnce)
 			p.ack(wire.PUBACK, p.nextPublish().PacketID, 0, "")
-			wantState(t, small, Acked)
-			if o := wantState(t, large, Refused); o.Reason != wire.ReasonPacketTooLarge {
+			wantState(t, small, client.Acked)
+			if o := wantState(t, large, client.Refused); o.Reason != wire.ReasonPacketTooLarge {
 				t.Errorf("refused with 0x%02X, want 0x95", o.Reason)
 			}
 			p.quiet()
@@ -30,7 +31,7 @@ func TestPitfall05_WhatTheServerCannotTakeIsNotSentForEver(t *testing.T) {
 			cfg := testConfig("c", &events, s.dial)
 			cfg.Publishing.PoisonAttempts = 3
 			c := mustStart(t, cfg)
-			poison, behind := publish(t, c, "t", "poison", AtLeastOnce), publish(t, c, "t", "good", AtLeastOnce)
+			poison, behind := publish(t, c, "t", "poison", client.AtLeastOnce), publish(t, c, "t", "good", client.AtLeastOnce)
 			for i := range 3 {
 				p := s.accept(control.Connack{SessionPresent: i > 0})
 				if m := p.nextPublish(); string(m.Payload) != "poison" {
@@ -45,13 +46,13 @@ func TestPitfall05_WhatTheServerCannotTakeIsNotSentForEver(t *testing.T) {
 				t.Fatalf("got %q, want the message behind the poisonous one", m.Payload)
 			}
 			p.ack(wire.PUBACK, m.PacketID, 0, "")
-			wantState(t, behind, Acked)
-			o := wantState(t, poison, Refused)
-			var e *PoisonError
+			wantState(t, behind, client.Acked)
+			o := wantState(t, poison, client.Refused)
+			var e *client.PoisonError
 			if !errors.As(o.Err, &e) || e.ID != poison.ID || e.Attempts != 3 || o.Reason != wire.ReasonPacketTooLarge {
 				t.Errorf("the outcome is %+v, want a *PoisonError after 3 attempts", o)
 			}
-			if got := eventsOf[MessageRefused](&events); len(got) != 1 || got[0].ID != poison.ID || !errors.As(got[0].Err, &e) {
+			if got := eventsOf[client.MessageRefused](&events); len(got) != 1 || got[0].ID != poison.ID || !errors.As(got[0].Err, &e) {
 				t.Errorf("MessageRefused events are %v, want one with the *PoisonError", got)
 			}
 			wantAccounts(t, c)
@@ -85,13 +86,13 @@ func TestPitfall05_WhatTheServerCannotTakeIsNotSentForEver(t *testing.T) {
 				cfg := testConfig("c", &recorder{}, s.dial)
 				cfg.Publishing.PoisonAttempts = 1
 				c := mustNew(t, cfg)
-				d := publish(t, c, "t", "x", ExactlyOnce)
-				publish(t, c, "t", "y", ExactlyOnce)
+				d := publish(t, c, "t", "x", client.ExactlyOnce)
+				publish(t, c, "t", "y", client.ExactlyOnce)
 				start(t, c)
 				connection(s.accept(control.Connack{}))
 				s.accept(control.Connack{SessionPresent: true})
 				synctest.Wait()
-				if o := d.Outcome(); o.State != Pending {
+				if o := d.Outcome(); o.State != client.Pending {
 					t.Errorf("the message ended as %v (%v)", o.State, o.Err)
 				}
 			})
@@ -106,9 +107,9 @@ func TestABirthThatEndsConnections(t *testing.T) {
 		withScript(t, func(t *testing.T, s *script) {
 			cfg := testConfig("c", &recorder{}, s.dial)
 			cfg.Publishing.PoisonAttempts = 3
-			cfg.Presence.Status = &Status{Topic: "s", NoCorrection: true}
+			cfg.Presence.Status = &client.Status{Topic: "s", NoCorrection: true}
 			c := mustStart(t, cfg)
-			d := publish(t, c, "t", "x", AtLeastOnce)
+			d := publish(t, c, "t", "x", client.AtLeastOnce)
 			for i := range 8 {
 				p := s.accept(control.Connack{SessionPresent: i > 0})
 				first := p.nextPublish()
@@ -126,9 +127,9 @@ func TestABirthThatEndsConnections(t *testing.T) {
 				p.send(control.AppendDisconnect(nil, &control.Disconnect{Reason: wire.ReasonNotAuthorized}))
 				p.ended()
 			}
-			want := Refused
+			want := client.Refused
 			if birth {
-				want = Pending
+				want = client.Pending
 			}
 			synctest.Wait()
 			if o := d.Outcome(); o.State != want {

@@ -1,4 +1,4 @@
-package client
+package client_test
 
 import (
 	"context"
@@ -9,6 +9,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/mooring-mqtt/mooring/client"
 	"github.com/mooring-mqtt/mooring/client/mqtttest"
 	"github.com/mooring-mqtt/mooring/internal/wire"
 	"github.com/mooring-mqtt/mooring/internal/wire/control"
@@ -28,7 +29,7 @@ func TestPitfall07_HandlersHoldNothingUp(t *testing.T) {
 			var events recorder
 			c := mustNew(t, testConfig("c", &events, s.dial))
 			var handled atomic.Int32
-			must(t, c.Handle("t", HandlerFunc(func(context.Context, *Message) error {
+			must(t, c.Handle("t", client.HandlerFunc(func(context.Context, *client.Message) error {
 				time.Sleep(300 * time.Millisecond)
 				handled.Add(1)
 				return nil
@@ -64,15 +65,15 @@ func TestPitfall07_HandlersHoldNothingUp(t *testing.T) {
 			var events recorder
 			c := mustNew(t, testConfig("c", &events, through(p)))
 			results := make(chan error, 4)
-			must(t, c.Subscribe(t.Context(), "t", ExactlyOnce, HandlerFunc(func(ctx context.Context, m *Message) error {
+			must(t, c.Subscribe(t.Context(), "t", client.ExactlyOnce, client.HandlerFunc(func(ctx context.Context, m *client.Message) error {
 				results <- c.Handle("later", newInbox())
-				results <- c.Subscribe(ctx, "more", AtLeastOnce, newInbox())
+				results <- c.Subscribe(ctx, "more", client.AtLeastOnce, newInbox())
 				results <- c.Close()
 				return nil
 			})))
 			start(t, c)
 			connect(t, c)
-			d := publish(t, c, "t", "x", ExactlyOnce)
+			d := publish(t, c, "t", "x", client.ExactlyOnce)
 			for range 3 {
 				if err := <-results; err != nil {
 					t.Error(err)
@@ -92,7 +93,7 @@ func TestPitfall07_HandlersHoldNothingUp(t *testing.T) {
 			cfg := testConfig("c", &events, s.dial)
 			cfg.Receiving.HandlerAttempts = 2
 			c := mustNew(t, cfg)
-			must(t, c.Handle("t", HandlerFunc(func(_ context.Context, m *Message) error {
+			must(t, c.Handle("t", client.HandlerFunc(func(_ context.Context, m *client.Message) error {
 				if string(m.Payload) == "bad" {
 					panic("boom")
 				}
@@ -108,8 +109,8 @@ func TestPitfall07_HandlersHoldNothingUp(t *testing.T) {
 			if a := p.nextAck(wire.PUBACK); a.PacketID != 2 || a.Reason != 0 {
 				t.Errorf("got PUBACK %d 0x%02X, want success for 2", a.PacketID, a.Reason)
 			}
-			failed := eventsOf[HandlerFailed](&events)
-			var e *PanicError
+			failed := eventsOf[client.HandlerFailed](&events)
+			var e *client.PanicError
 			if len(failed) != 2 || failed[0].Refused || !failed[1].Refused || !errors.As(failed[1].Err, &e) || e.Value != "boom" {
 				t.Errorf("HandlerFailed events are %v", failed)
 			}
@@ -154,7 +155,7 @@ func TestPitfall08_AcknowledgementsLeaveAtOnce(t *testing.T) {
 		withScript(t, func(t *testing.T, s *script) {
 			c := mustNew(t, testConfig("c", &recorder{}, s.dial))
 			busy := make(chan struct{})
-			must(t, c.Handle("t", HandlerFunc(func(context.Context, *Message) error {
+			must(t, c.Handle("t", client.HandlerFunc(func(context.Context, *client.Message) error {
 				close(busy)
 				time.Sleep(time.Second)
 				return nil
@@ -190,7 +191,7 @@ func TestPitfall11_AnInboundQoS2MessageIsHandledOnce(t *testing.T) {
 			c := mustNew(t, testConfig("c", &recorder{}, s.dial))
 			var handled atomic.Int32
 			release := make(chan struct{})
-			must(t, c.Handle("t", HandlerFunc(func(context.Context, *Message) error {
+			must(t, c.Handle("t", client.HandlerFunc(func(context.Context, *client.Message) error {
 				handled.Add(1)
 				<-release
 				return nil
@@ -259,7 +260,7 @@ func TestPitfall11_AnInboundQoS2MessageIsHandledOnce(t *testing.T) {
 		withScript(t, func(t *testing.T, s *script) {
 			store := persistence.NewMemory(persistence.Options{})
 			handler := newInbox()
-			live := func() (*Client, *peer) {
+			live := func() (*client.Client, *peer) {
 				cfg := testConfig("c", &recorder{}, s.dial)
 				cfg.Store.Custom = store
 				c := mustNew(t, cfg)
@@ -306,23 +307,23 @@ func TestPitfall15_HandlersAndSubscriptionsOutliveConnections(t *testing.T) {
 		connect(t, c)
 		connect(t, other)
 		first, second := newInbox(), newInbox()
-		must(t, c.Subscribe(t.Context(), "a", ExactlyOnce, first))
-		must(t, c.Subscribe(t.Context(), "b", ExactlyOnce, second))
+		must(t, c.Subscribe(t.Context(), "a", client.ExactlyOnce, first))
+		must(t, c.Subscribe(t.Context(), "b", client.ExactlyOnce, second))
 		say := func(text string) {
 			t.Helper()
 			for _, topic := range []string{"a", "b"} {
-				wantState(t, publish(t, other, topic, text, ExactlyOnce), Acked)
+				wantState(t, publish(t, other, topic, text, client.ExactlyOnce), client.Acked)
 			}
 		}
 		say("at first")
 		p.Cut() // the session is resumed
-		for len(eventsOf[Connected](&events)) < 2 {
+		for len(eventsOf[client.Connected](&events)) < 2 {
 			time.Sleep(time.Millisecond)
 		}
 		say("resumed")
 		synctest.Wait()    // what the server still has goes with the session
 		b.DropSession("c") // the session is new
-		for len(eventsOf[Connected](&events)) < 3 {
+		for len(eventsOf[client.Connected](&events)) < 3 {
 			time.Sleep(time.Millisecond)
 		}
 		synctest.Wait()

@@ -1,4 +1,4 @@
-package client
+package client_test
 
 import (
 	"context"
@@ -13,6 +13,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/mooring-mqtt/mooring/client"
 	"github.com/mooring-mqtt/mooring/client/mqtttest"
 	"github.com/mooring-mqtt/mooring/internal/wire"
 	"github.com/mooring-mqtt/mooring/internal/wire/control"
@@ -24,14 +25,14 @@ import (
 // right outcome. Those of the publish path are in this file.
 
 func TestPitfall01_TheServerLosesTheSession(t *testing.T) {
-	lost := func(t *testing.T, policy SessionLostPolicy, expiry time.Duration, test func(s *script, events *recorder, once, exactly *Delivery)) {
+	lost := func(t *testing.T, policy client.SessionLostPolicy, expiry time.Duration, test func(s *script, events *recorder, once, exactly *client.Delivery)) {
 		withScript(t, func(t *testing.T, s *script) {
 			var events recorder
 			cfg := testConfig("c", &events, s.dial)
 			cfg.Session.OnLost, cfg.Session.Expiry = policy, expiry
 			c := mustStart(t, cfg)
 			p := s.accept(control.Connack{})
-			once, exactly := publish(t, c, "t", "1", AtLeastOnce), publish(t, c, "t", "2", ExactlyOnce)
+			once, exactly := publish(t, c, "t", "1", client.AtLeastOnce), publish(t, c, "t", "2", client.ExactlyOnce)
 			p.nextPublish()
 			p.nextPublish()
 			p.close()
@@ -42,14 +43,14 @@ func TestPitfall01_TheServerLosesTheSession(t *testing.T) {
 			}
 		})
 	}
-	republished := func(s *script, _ *recorder, once, exactly *Delivery) {
+	republished := func(s *script, _ *recorder, once, exactly *client.Delivery) {
 		p := s.accept(control.Connack{SessionPresent: false})
-		for _, d := range []*Delivery{once, exactly} {
+		for _, d := range []*client.Delivery{once, exactly} {
 			m := p.nextPublish()
 			if m.Dup {
 				s.t.Error("DUP is set in a new session, where nothing was sent before")
 			}
-			if id := userProperty(m, propID); id != d.ID.String() {
+			if id := userProperty(m, client.PropID); id != d.ID.String() {
 				s.t.Errorf("the message came as %q, want its own ID %v", id, d.ID)
 			}
 			if m.QoS == 1 {
@@ -60,24 +61,24 @@ func TestPitfall01_TheServerLosesTheSession(t *testing.T) {
 			p.nextAck(wire.PUBREL)
 			p.ack(wire.PUBCOMP, m.PacketID, 0, "")
 		}
-		wantState(s.t, once, Acked)
-		wantState(s.t, exactly, Acked)
+		wantState(s.t, once, client.Acked)
+		wantState(s.t, exactly, client.Acked)
 	}
-	t.Run("republish", func(t *testing.T) { lost(t, Republish, 0, republished) })
-	t.Run("session expiry 0", func(t *testing.T) { lost(t, Republish, NoSession, republished) })
+	t.Run("republish", func(t *testing.T) { lost(t, client.Republish, 0, republished) })
+	t.Run("session expiry 0", func(t *testing.T) { lost(t, client.Republish, client.NoSession, republished) })
 	t.Run("fail", func(t *testing.T) {
-		lost(t, FailInFlight, 0, func(s *script, events *recorder, once, exactly *Delivery) {
+		lost(t, client.FailInFlight, 0, func(s *script, events *recorder, once, exactly *client.Delivery) {
 			p := s.accept(control.Connack{SessionPresent: false})
-			for _, d := range []*Delivery{once, exactly} {
-				if o := wantState(t, d, Dropped); !errors.Is(o.Err, ErrSessionLost) {
+			for _, d := range []*client.Delivery{once, exactly} {
+				if o := wantState(t, d, client.Dropped); !errors.Is(o.Err, client.ErrSessionLost) {
 					t.Errorf("the error is %v, want ErrSessionLost", o.Err)
 				}
 			}
 			p.quiet()
-			if n := len(eventsOf[MessageRefused](events)); n != 2 {
+			if n := len(eventsOf[client.MessageRefused](events)); n != 2 {
 				t.Errorf("%d MessageRefused events, want one for each", n)
 			}
-			if got := eventsOf[SessionLost](events); len(got) != 1 || got[0].InFlight != 2 {
+			if got := eventsOf[client.SessionLost](events); len(got) != 1 || got[0].InFlight != 2 {
 				t.Errorf("SessionLost events are %v, want one with 2 in flight", got)
 			}
 		})
@@ -90,11 +91,11 @@ func TestPitfall02_ARefusalOfAQoS1MessageIsAnOutcome(t *testing.T) {
 		c := mustStart(t, testConfig("c", &events, s.dial))
 		p := s.accept(control.Connack{})
 		for _, code := range []byte{wire.ReasonNotAuthorized, wire.ReasonQuotaExceeded} {
-			d := publish(t, c, "t", "x", AtLeastOnce)
+			d := publish(t, c, "t", "x", client.AtLeastOnce)
 			p.ack(wire.PUBACK, p.nextPublish().PacketID, code, "because")
 			wantRefused(t, d, code, "because")
 		}
-		if n := len(eventsOf[MessageRefused](&events)); n != 2 {
+		if n := len(eventsOf[client.MessageRefused](&events)); n != 2 {
 			t.Errorf("%d MessageRefused events, want 2", n)
 		}
 		if got := c.Stats().Store.Refused; got != 2 {
@@ -103,14 +104,14 @@ func TestPitfall02_ARefusalOfAQoS1MessageIsAnOutcome(t *testing.T) {
 	})
 }
 
-func wantRefused(t *testing.T, d *Delivery, code byte, text string) {
+func wantRefused(t *testing.T, d *client.Delivery, code byte, text string) {
 	t.Helper()
 	_, err := d.Wait(t.Context())
-	var refused *RefusedError
+	var refused *client.RefusedError
 	if !errors.As(err, &refused) || refused.Code != code || refused.Reason != text {
 		t.Errorf("Wait returned %v, want a *RefusedError with 0x%02X and %q", err, code, text)
 	}
-	if o := d.Outcome(); o.State != Refused || o.Reason != code {
+	if o := d.Outcome(); o.State != client.Refused || o.Reason != code {
 		t.Errorf("the outcome is %+v, want refused with 0x%02X", o, code)
 	}
 }
@@ -119,7 +120,7 @@ func TestPitfall03_ARefusalOfAQoS2MessageIsAnError(t *testing.T) {
 	withScript(t, func(t *testing.T, s *script) {
 		c := mustStart(t, testConfig("c", &recorder{}, s.dial))
 		p := s.accept(control.Connack{})
-		d := publish(t, c, "t", "x", ExactlyOnce)
+		d := publish(t, c, "t", "x", client.ExactlyOnce)
 		p.ack(wire.PUBREC, p.nextPublish().PacketID, wire.ReasonNotAuthorized, "not you")
 		wantRefused(t, d, wire.ReasonNotAuthorized, "not you")
 		p.quiet() // no PUBREL for what was refused [MQTT-4.3.3-4]
@@ -133,7 +134,7 @@ func TestPitfall04_ResendsCountAgainstTheReceiveMaximum(t *testing.T) {
 				c := mustStart(t, testConfig("c", &recorder{}, s.dial))
 				p := s.accept(control.Connack{ReceiveMaximum: 40})
 				for i := range 50 {
-					publish(t, c, "t", fmt.Sprint(i), AtLeastOnce)
+					publish(t, c, "t", fmt.Sprint(i), client.AtLeastOnce)
 				}
 				synctest.Wait()
 				sent := len(p.got)
@@ -164,9 +165,9 @@ func TestPitfall06_AcknowledgementsOfADeadConnection(t *testing.T) {
 	withScript(t, func(t *testing.T, s *script) {
 		c := mustStart(t, testConfig("c", &recorder{}, s.dial))
 		const messages = 20
-		var all []*Delivery
+		var all []*client.Delivery
 		for i := range messages {
-			all = append(all, publish(t, c, "t", fmt.Sprint(i), ExactlyOnce))
+			all = append(all, publish(t, c, "t", fmt.Sprint(i), client.ExactlyOnce))
 		}
 		// Each connection ends right behind a PUBREC: so close that it may be
 		// lost with the connection, or when it was taken in.
@@ -208,7 +209,7 @@ func TestPitfall06_AcknowledgementsOfADeadConnection(t *testing.T) {
 			p.ack(wire.PUBCOMP, p.nextAck(wire.PUBREL).PacketID, 0, "")
 		}
 		for _, d := range all {
-			wantState(t, d, Acked)
+			wantState(t, d, client.Acked)
 		}
 		if n := c.Stats().InFlight; n != 0 {
 			t.Errorf("%d packet identifiers leaked", n)
@@ -219,15 +220,15 @@ func TestPitfall06_AcknowledgementsOfADeadConnection(t *testing.T) {
 
 func TestPitfall09_TheOutboxKeepsItsOrder(t *testing.T) {
 	dir := t.TempDir()
-	cfg := Config{Servers: []string{"mqtt://server"}, ClientID: "c", Dir: dir}
+	cfg := client.Config{Servers: []string{"mqtt://server"}, ClientID: "c", Dir: dir}
 	const messages = 1000
 	for part := range 2 {
-		c, err := New(cfg)
+		c, err := client.New(cfg)
 		if err != nil {
 			t.Fatal(err)
 		}
 		for i := range messages / 2 {
-			publish(t, c, "t", fmt.Sprint(part*messages/2+i), AtLeastOnce)
+			publish(t, c, "t", fmt.Sprint(part*messages/2+i), client.AtLeastOnce)
 		}
 		if err := c.Close(); err != nil {
 			t.Fatal(err)
@@ -269,7 +270,7 @@ func TestPitfall10_AMessageKeepsItsPacketIdentifierThroughACrash(t *testing.T) {
 	withScript(t, func(t *testing.T, s *script) {
 		// Each life of the process ends without a word to the store.
 		store := persistence.NewMemory(persistence.Options{})
-		crash := func(c *Client) {
+		crash := func(c *client.Client) {
 			store = store.Reopen()
 			_ = c.Close()
 		}
@@ -277,7 +278,7 @@ func TestPitfall10_AMessageKeepsItsPacketIdentifierThroughACrash(t *testing.T) {
 		cfg.Store.Custom = store
 		c := mustStart(t, cfg)
 		p := s.accept(control.Connack{})
-		d := publish(t, c, "t", "x", ExactlyOnce)
+		d := publish(t, c, "t", "x", client.ExactlyOnce)
 		first := p.nextPublish()
 		crash(c)
 
@@ -285,7 +286,7 @@ func TestPitfall10_AMessageKeepsItsPacketIdentifierThroughACrash(t *testing.T) {
 		c = mustStart(t, cfg)
 		p = s.accept(control.Connack{SessionPresent: true})
 		again := p.nextPublish()
-		if again.PacketID != first.PacketID || !again.Dup || userProperty(again, propID) != d.ID.String() {
+		if again.PacketID != first.PacketID || !again.Dup || userProperty(again, client.PropID) != d.ID.String() {
 			t.Errorf("after the crash it came as %d with DUP %v, want %d with DUP", again.PacketID, again.Dup, first.PacketID)
 		}
 		p.ack(wire.PUBREC, again.PacketID, 0, "")
@@ -313,16 +314,16 @@ func TestPitfall13_TheOutboxHasLimitsAndExpiry(t *testing.T) {
 		cfg := testConfig("c", &events, s.dial)
 		cfg.Store.Options.Limits.MaxMessages = 3
 		c := mustNew(t, cfg)
-		send := func(expiry time.Duration) *Delivery {
+		send := func(expiry time.Duration) *client.Delivery {
 			t.Helper()
-			d, err := c.Publish(t.Context(), Message{Topic: "t", QoS: AtLeastOnce, Expiry: expiry})
+			d, err := c.Publish(t.Context(), client.Message{Topic: "t", QoS: client.AtLeastOnce, Expiry: expiry})
 			if err != nil {
 				t.Fatal(err)
 			}
 			return d
 		}
 		short, long, forever := send(10*time.Second), send(time.Minute), send(0)
-		if _, err := c.Publish(t.Context(), Message{Topic: "t", QoS: AtLeastOnce}); !errors.Is(err, persistence.ErrFull) {
+		if _, err := c.Publish(t.Context(), client.Message{Topic: "t", QoS: client.AtLeastOnce}); !errors.Is(err, persistence.ErrFull) {
 			t.Errorf("a message above the limit: %v, want ErrFull", err)
 		}
 		time.Sleep(20*time.Second + 400*time.Millisecond)
@@ -337,13 +338,13 @@ func TestPitfall13_TheOutboxHasLimitsAndExpiry(t *testing.T) {
 			t.Errorf("a message without expiry was given %d s", m.MessageExpiry)
 		}
 		p.ack(wire.PUBACK, m.PacketID, 0, "")
-		wantState(t, long, Acked)
-		wantState(t, forever, Acked)
-		o := wantState(t, short, Expired)
-		if e := (*ExpiredError)(nil); !errors.As(o.Err, &e) || e.ID != short.ID {
+		wantState(t, long, client.Acked)
+		wantState(t, forever, client.Acked)
+		o := wantState(t, short, client.Expired)
+		if e := (*client.ExpiredError)(nil); !errors.As(o.Err, &e) || e.ID != short.ID {
 			t.Errorf("the error is %v, want an *ExpiredError", o.Err)
 		}
-		if got := eventsOf[MessageExpired](&events); len(got) != 1 || got[0].ID != short.ID {
+		if got := eventsOf[client.MessageExpired](&events); len(got) != 1 || got[0].ID != short.ID {
 			t.Errorf("MessageExpired events are %v", got)
 		}
 		wantAccounts(t, c)
@@ -374,12 +375,12 @@ func TestPitfall14_APeerThatTakesNothing(t *testing.T) {
 			began := time.Now()
 			payload := strings.Repeat("x", 64<<10)
 			for range 64 { // more than the proxy buffers
-				publish(t, c, "t", payload, AtLeastOnce)
+				publish(t, c, "t", payload, client.AtLeastOnce)
 			}
 			if took := time.Since(began); took != 0 {
 				t.Errorf("Publish waited %v for a peer that takes nothing", took)
 			}
-			for len(eventsOf[Disconnected](&events)) == 0 {
+			for len(eventsOf[client.Disconnected](&events)) == 0 {
 				time.Sleep(100 * time.Millisecond)
 			}
 			if took := time.Since(began); took > cfg.Connection.WriteTimeout+time.Second {
@@ -403,7 +404,7 @@ func TestPitfall14_APeerThatTakesNothing(t *testing.T) {
 				t.Errorf("CONNECT took %d writes", n)
 			}
 			<-writes
-			publish(t, c, "t", "x", AtLeastOnce)
+			publish(t, c, "t", "x", client.AtLeastOnce)
 			f := p.next(wire.PUBLISH)
 			if n := <-writes; n != len(f.Raw) || len(writes) != 0 {
 				t.Errorf("PUBLISH of %d bytes was written as %d bytes and %d more pieces", len(f.Raw), n, len(writes))
@@ -413,28 +414,28 @@ func TestPitfall14_APeerThatTakesNothing(t *testing.T) {
 }
 
 func TestPitfall17_StringsAreNotCut(t *testing.T) {
-	c := mustNew(t, Config{Servers: []string{"mqtt://server"}})
+	c := mustNew(t, client.Config{Servers: []string{"mqtt://server"}})
 	long := strings.Repeat("t", 70_000)
-	for name, m := range map[string]Message{
-		"topic":          {Topic: long, QoS: AtLeastOnce},
+	for name, m := range map[string]client.Message{
+		"topic":          {Topic: long, QoS: client.AtLeastOnce},
 		"QoS 0":          {Topic: long},
 		"response topic": {Topic: "t", QoS: 1, ResponseTopic: long},
 		"content type":   {Topic: "t", QoS: 1, ContentType: long},
 		"correlation":    {Topic: "t", QoS: 1, CorrelationData: []byte(long)},
-		"property name":  {Topic: "t", QoS: 1, UserProperties: []UserProperty{{Key: long}}},
-		"property value": {Topic: "t", QoS: 1, UserProperties: []UserProperty{{Value: long}}},
+		"property name":  {Topic: "t", QoS: 1, UserProperties: []client.UserProperty{{Key: long}}},
+		"property value": {Topic: "t", QoS: 1, UserProperties: []client.UserProperty{{Value: long}}},
 		"NUL":            {Topic: "a\x00b", QoS: 1},
 		"wildcard":       {Topic: "a/#", QoS: 1},
 		"not UTF-8":      {Topic: "a\xff", QoS: 1},
 		"empty":          {QoS: 1},
 	} {
-		var field *FieldError
+		var field *client.FieldError
 		if _, err := c.Publish(t.Context(), m); !errors.As(err, &field) {
 			t.Errorf("%s: Publish returned %v, want a *FieldError", name, err)
 		}
 	}
-	var field *FieldError
-	if err := c.Subscribe(t.Context(), long, AtMostOnce, newInbox()); !errors.As(err, &field) {
+	var field *client.FieldError
+	if err := c.Subscribe(t.Context(), long, client.AtMostOnce, newInbox()); !errors.As(err, &field) {
 		t.Errorf("Subscribe returned %v, want a *FieldError", err)
 	}
 	if n := c.Stats().Store.Accepted; n != 0 {

@@ -1,4 +1,4 @@
-package client
+package client_test
 
 import (
 	"fmt"
@@ -9,6 +9,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/mooring-mqtt/mooring/client"
 	"github.com/mooring-mqtt/mooring/client/mqtttest"
 	"github.com/mooring-mqtt/mooring/internal/session"
 	"github.com/mooring-mqtt/mooring/internal/wire"
@@ -17,9 +18,9 @@ import (
 )
 
 // send publishes a message with a priority.
-func send(t testing.TB, c *Client, payload string, qos QoS, p Priority) *Delivery {
+func send(t testing.TB, c *client.Client, payload string, qos client.QoS, p client.Priority) *client.Delivery {
 	t.Helper()
-	d, err := c.Publish(t.Context(), Message{Topic: "t", Payload: []byte(payload), QoS: qos, Priority: p})
+	d, err := c.Publish(t.Context(), client.Message{Topic: "t", Payload: []byte(payload), QoS: qos, Priority: p})
 	must(t, err)
 	return d
 }
@@ -43,14 +44,14 @@ func TestAnUrgentMessageOvertakesABacklog(t *testing.T) {
 		c := mustStart(t, testConfig("c", &recorder{}, s.dial))
 		var want []string
 		for i := range 1000 {
-			send(t, c, fmt.Sprint("n", i), AtLeastOnce, Normal)
+			send(t, c, fmt.Sprint("n", i), client.AtLeastOnce, client.Normal)
 			want = append(want, fmt.Sprint("n", i))
 		}
 		p := s.accept(control.Connack{ReceiveMaximum: 11})
 		synctest.Wait() // the window is full
 		for i := range 5 {
-			send(t, c, fmt.Sprint("h", i), AtLeastOnce, High)
-			send(t, c, fmt.Sprint("u", i), AtLeastOnce, Urgent)
+			send(t, c, fmt.Sprint("h", i), client.AtLeastOnce, client.High)
+			send(t, c, fmt.Sprint("u", i), client.AtLeastOnce, client.Urgent)
 		}
 		want = slices.Insert(want, 10, "u0", "u1", "u2", "u3", "u4", "h0", "h1", "h2", "h3", "h4")
 		for _, w := range want {
@@ -97,7 +98,7 @@ func TestWhatWasSentComesAgainInTheOrderOfSending(t *testing.T) {
 		connect(t, c)
 		ids := map[string]uint16{}
 		for _, m := range []string{"n0", "n1", "u0", "n2", "h0"} {
-			send(t, c, m, ExactlyOnce, map[byte]Priority{'n': Normal, 'h': High, 'u': Urgent}[m[0]])
+			send(t, c, m, client.ExactlyOnce, map[byte]client.Priority{'n': client.Normal, 'h': client.High, 'u': client.Urgent}[m[0]])
 			ids[m] = p.wantPublishes(false, m)[0]
 		}
 		p.ack(wire.PUBREC, ids["n1"], 0, "")
@@ -112,8 +113,8 @@ func TestWhatWasSentComesAgainInTheOrderOfSending(t *testing.T) {
 		}
 		p.close()
 		synctest.Wait()
-		send(t, c, "n3", ExactlyOnce, Normal)
-		send(t, c, "u1", ExactlyOnce, Urgent)
+		send(t, c, "n3", client.ExactlyOnce, client.Normal)
+		send(t, c, "u1", client.ExactlyOnce, client.Urgent)
 		p = s.accept(control.Connack{SessionPresent: true, ReceiveMaximum: 7})
 		got, again := p.take(6)
 		if want := "[+n0 +u0 +n2 +h0 u1]"; fmt.Sprint(got) != want {
@@ -147,14 +148,14 @@ func TestPrioritiesAfterARestart(t *testing.T) {
 		connect(t, c)
 		ids := map[string]uint16{}
 		for _, m := range []string{"n0", "u0", "h0", "n1", "u1", "h1"} {
-			send(t, c, m, ExactlyOnce, map[byte]Priority{'n': Normal, 'h': High, 'u': Urgent}[m[0]])
+			send(t, c, m, client.ExactlyOnce, map[byte]client.Priority{'n': client.Normal, 'h': client.High, 'u': client.Urgent}[m[0]])
 			ids[m] = p.wantPublishes(false, m)[0]
 		}
 		p.ack(wire.PUBREC, ids["u0"], 0, "")
 		p.nextAck(wire.PUBREL)
 		for range 2 { // what the window keeps back
-			send(t, c, "n2", ExactlyOnce, Normal)
-			send(t, c, "h2", ExactlyOnce, High)
+			send(t, c, "n2", client.ExactlyOnce, client.Normal)
+			send(t, c, "h2", client.ExactlyOnce, client.High)
 		}
 		p.quiet()
 		cfg.Store.Custom = store.Reopen() // the process is killed
@@ -183,22 +184,22 @@ func TestPrioritiesAfterARestart(t *testing.T) {
 // priority are few.
 func TestAnUrgentMessageWithoutAnIdentifierHoldsOnlyItsOwnUp(t *testing.T) {
 	store := &syncStore{Memory: persistence.NewMemory(persistence.Options{})}
-	publishing(t, func(cfg *Config) { cfg.Store.Custom, cfg.Connection.AckTimeout = store, time.Hour }, control.Connack{}, func(t *testing.T, c *Client, p *peer, _ *recorder) {
-		lap := int(session.Lap(uint8(Urgent)))
-		stuck := send(t, c, "stuck", AtLeastOnce, Urgent)
+	publishing(t, func(cfg *client.Config) { cfg.Store.Custom, cfg.Connection.AckTimeout = store, time.Hour }, control.Connack{}, func(t *testing.T, c *client.Client, p *peer, _ *recorder) {
+		lap := int(session.Lap(uint8(client.Urgent)))
+		stuck := send(t, c, "stuck", client.AtLeastOnce, client.Urgent)
 		stuckID := p.wantPublishes(false, "stuck")[0]
 		for i := 1; i < lap; i++ {
-			send(t, c, "x", AtLeastOnce, Urgent)
+			send(t, c, "x", client.AtLeastOnce, client.Urgent)
 			p.ack(wire.PUBACK, p.nextPublish().PacketID, 0, "")
 		}
 		synctest.Wait()
 		syncs := store.syncs
 		for i := range 3 {
-			send(t, c, fmt.Sprint("late", i), AtLeastOnce, Urgent)
+			send(t, c, fmt.Sprint("late", i), client.AtLeastOnce, client.Urgent)
 		}
 		p.quiet()
-		for i, other := range []Priority{Normal, High, Normal, High} {
-			send(t, c, fmt.Sprint("other", i), AtLeastOnce, other)
+		for i, other := range []client.Priority{client.Normal, client.High, client.Normal, client.High} {
+			send(t, c, fmt.Sprint("other", i), client.AtLeastOnce, other)
 			p.ack(wire.PUBACK, p.wantPublishes(false, fmt.Sprint("other", i))[0], 0, "")
 		}
 		p.quiet()
@@ -206,7 +207,7 @@ func TestAnUrgentMessageWithoutAnIdentifierHoldsOnlyItsOwnUp(t *testing.T) {
 			t.Error("the store is synced for a message that waits")
 		}
 		p.ack(wire.PUBACK, stuckID, 0, "")
-		wantState(t, stuck, Acked)
+		wantState(t, stuck, client.Acked)
 		if got := p.wantPublishes(false, "late0", "late1", "late2"); got[0] != stuckID {
 			t.Errorf("the first went out under %d, want %d", got[0], stuckID)
 		}
@@ -236,7 +237,7 @@ func (s *markedStore) SetSent(p persistence.Priority, n uint64) error {
 	return err
 }
 
-func (s *markedStore) look(p Priority) (uint64, int) {
+func (s *markedStore) look(p client.Priority) (uint64, int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.marked[p], s.marks
@@ -250,21 +251,21 @@ func TestAMessageIsMarkedBeforeItIsSent(t *testing.T) {
 		c := mustStart(t, cfg)
 		const count = 5000
 		for i := range count {
-			send(t, c, "x", AtLeastOnce, Priority(i%3))
+			send(t, c, "x", client.AtLeastOnce, client.Priority(i%3))
 		}
 		p := s.accept(control.Connack{ReceiveMaximum: 101})
-		numbers := map[Priority]uint64{}
+		numbers := map[client.Priority]uint64{}
 		for range count {
 			m := p.nextPublish()
-			prio := Normal
+			prio := client.Normal
 			if m.PacketID < 641 {
-				prio = High
+				prio = client.High
 			} else if m.PacketID < 1025 {
-				prio = Urgent
+				prio = client.Urgent
 			}
 			numbers[prio]++
 			n := numbers[prio]
-			if prio == Normal {
+			if prio == client.Normal {
 				n = 3*n - 2
 			}
 			if session.PacketID(uint8(prio), n) != m.PacketID {
@@ -276,7 +277,7 @@ func TestAMessageIsMarkedBeforeItIsSent(t *testing.T) {
 			}
 			p.ack(wire.PUBACK, m.PacketID, 0, "")
 		}
-		if _, marks := store.look(Normal); marks > 40 || store.first != 64 {
+		if _, marks := store.look(client.Normal); marks > 40 || store.first != 64 {
 			t.Errorf("%d marks for %d messages, the first up to %d", marks, count, store.first)
 		}
 	})
@@ -285,17 +286,17 @@ func TestAMessageIsMarkedBeforeItIsSent(t *testing.T) {
 // One who publishes one by one does not wait for a commit of its own each time,
 // where marks harm nothing.
 func TestMarksGoAheadWhereNothingIsDropped(t *testing.T) {
-	for name, change := range map[string]func(*Config){
+	for name, change := range map[string]func(*client.Config){
 		"nothing is dropped": nil,
-		"drop oldest":        func(cfg *Config) { cfg.Store.WhenFull = DropOldest },
+		"drop oldest":        func(cfg *client.Config) { cfg.Store.WhenFull = client.DropOldest },
 	} {
 		t.Run(name, func(t *testing.T) {
-			publishing(t, change, control.Connack{}, func(t *testing.T, c *Client, p *peer, _ *recorder) {
+			publishing(t, change, control.Connack{}, func(t *testing.T, c *client.Client, p *peer, _ *recorder) {
 				ahead := 0
 				for range 500 {
-					publish(t, c, "t", "x", AtLeastOnce)
+					publish(t, c, "t", "x", client.AtLeastOnce)
 					m := p.nextPublish()
-					if c.store.Sent(Normal) > c.store.LastSeq() {
+					if client.StoreOf(c).Sent(client.Normal) > client.StoreOf(c).LastSeq() {
 						ahead++
 					}
 					p.ack(wire.PUBACK, m.PacketID, 0, "")
@@ -315,7 +316,7 @@ func TestPrioritiesExactlyOnceThroughCutsAndKills(t *testing.T) {
 		in := newInbox()
 		receiver := mustStart(t, testConfig("r", &recorder{}, b.Dial))
 		connect(t, receiver)
-		must(t, receiver.Subscribe(t.Context(), "#", ExactlyOnce, in))
+		must(t, receiver.Subscribe(t.Context(), "#", client.ExactlyOnce, in))
 		store := persistence.NewMemory(persistence.Options{})
 		const lives, each = 4, 250
 		for life := range lives {
@@ -323,8 +324,8 @@ func TestPrioritiesExactlyOnceThroughCutsAndKills(t *testing.T) {
 			cfg.Store.Custom = store
 			c := mustStart(t, cfg)
 			for i := range each {
-				for p := Normal; p <= Urgent; p++ {
-					send(t, c, fmt.Sprint(p, "-", life*each+i), ExactlyOnce, p)
+				for p := client.Normal; p <= client.Urgent; p++ {
+					send(t, c, fmt.Sprint(p, "-", life*each+i), client.ExactlyOnce, p)
 				}
 				if i%100 == 99 {
 					time.Sleep(5 * time.Millisecond)

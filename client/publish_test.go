@@ -1,4 +1,4 @@
-package client
+package client_test
 
 import (
 	"context"
@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/mooring-mqtt/mooring/client"
 	"github.com/mooring-mqtt/mooring/client/mqtttest"
 	"github.com/mooring-mqtt/mooring/internal/wire"
 	"github.com/mooring-mqtt/mooring/internal/wire/control"
@@ -15,7 +16,7 @@ import (
 )
 
 // publishing runs a test with a connected client.
-func publishing(t *testing.T, change func(*Config), ack control.Connack, test func(t *testing.T, c *Client, p *peer, events *recorder)) {
+func publishing(t *testing.T, change func(*client.Config), ack control.Connack, test func(t *testing.T, c *client.Client, p *peer, events *recorder)) {
 	t.Helper()
 	withScript(t, func(t *testing.T, s *script) {
 		var events recorder
@@ -33,20 +34,20 @@ func publishing(t *testing.T, change func(*Config), ack control.Connack, test fu
 func TestWhatThisServerCannotTakeIsRefused(t *testing.T) {
 	for name, tt := range map[string]struct {
 		ack control.Connack
-		m   Message
+		m   client.Message
 		who byte
 	}{
-		"too large":     {control.Connack{MaximumPacketSize: 100}, Message{Payload: make([]byte, 100)}, wire.ReasonPacketTooLarge},
-		"QoS 2 above 1": {control.Connack{HasMaximumQoS: true, MaximumQoS: 1}, Message{QoS: 2}, wire.ReasonQoSNotSupported},
-		"QoS 1 above 0": {control.Connack{HasMaximumQoS: true, MaximumQoS: 0}, Message{QoS: 1}, wire.ReasonQoSNotSupported},
-		"retain":        {control.Connack{RetainUnavailable: true}, Message{Retain: true}, wire.ReasonRetainNotSupported},
+		"too large":     {control.Connack{MaximumPacketSize: 100}, client.Message{Payload: make([]byte, 100)}, wire.ReasonPacketTooLarge},
+		"QoS 2 above 1": {control.Connack{HasMaximumQoS: true, MaximumQoS: 1}, client.Message{QoS: 2}, wire.ReasonQoSNotSupported},
+		"QoS 1 above 0": {control.Connack{HasMaximumQoS: true, MaximumQoS: 0}, client.Message{QoS: 1}, wire.ReasonQoSNotSupported},
+		"retain":        {control.Connack{RetainUnavailable: true}, client.Message{Retain: true}, wire.ReasonRetainNotSupported},
 	} {
 		t.Run(name, func(t *testing.T) {
-			publishing(t, nil, tt.ack, func(t *testing.T, c *Client, p *peer, events *recorder) {
+			publishing(t, nil, tt.ack, func(t *testing.T, c *client.Client, p *peer, events *recorder) {
 				m := tt.m
 				m.Topic = "t"
 				if m.QoS == 0 { // at once
-					var refused *RefusedError
+					var refused *client.RefusedError
 					if _, err := c.Publish(t.Context(), m); !errors.As(err, &refused) || refused.Code != tt.who {
 						t.Errorf("QoS 0: Publish returned %v, want 0x%02X", err, tt.who)
 					}
@@ -54,12 +55,12 @@ func TestWhatThisServerCannotTakeIsRefused(t *testing.T) {
 				}
 				d, err := c.Publish(t.Context(), m)
 				must(t, err)
-				var refused *RefusedError
-				if o := wantState(t, d, Refused); o.Reason != tt.who || !errors.As(o.Err, &refused) {
+				var refused *client.RefusedError
+				if o := wantState(t, d, client.Refused); o.Reason != tt.who || !errors.As(o.Err, &refused) {
 					t.Errorf("the outcome is %+v, want 0x%02X", o, tt.who)
 				}
 				p.quiet()
-				if n := len(eventsOf[MessageRefused](events)); n != 1 {
+				if n := len(eventsOf[client.MessageRefused](events)); n != 1 {
 					t.Errorf("%d MessageRefused events, want 1", n)
 				}
 				wantAccounts(t, c)
@@ -69,18 +70,18 @@ func TestWhatThisServerCannotTakeIsRefused(t *testing.T) {
 }
 
 func TestAnAckMayCarryInformation(t *testing.T) {
-	publishing(t, nil, control.Connack{}, func(t *testing.T, c *Client, p *peer, _ *recorder) {
-		d := publish(t, c, "t", "x", AtLeastOnce)
+	publishing(t, nil, control.Connack{}, func(t *testing.T, c *client.Client, p *peer, _ *recorder) {
+		d := publish(t, c, "t", "x", client.AtLeastOnce)
 		p.ack(wire.PUBACK, p.nextPublish().PacketID, wire.ReasonNoMatchingSubscribers, "")
-		if o := wantState(t, d, Acked); o.Reason != wire.ReasonNoMatchingSubscribers || o.Err != nil {
+		if o := wantState(t, d, client.Acked); o.Reason != wire.ReasonNoMatchingSubscribers || o.Err != nil {
 			t.Errorf("the outcome is %+v", o)
 		}
 	})
 }
 
 func TestTheSameMessageValueGetsAnotherID(t *testing.T) {
-	publishing(t, nil, control.Connack{}, func(t *testing.T, c *Client, p *peer, _ *recorder) {
-		m := Message{Topic: "t", QoS: 1}
+	publishing(t, nil, control.Connack{}, func(t *testing.T, c *client.Client, p *peer, _ *recorder) {
+		m := client.Message{Topic: "t", QoS: 1}
 		first, err := c.Publish(t.Context(), m)
 		must(t, err)
 		second, err := c.Publish(t.Context(), m)
@@ -88,14 +89,14 @@ func TestTheSameMessageValueGetsAnotherID(t *testing.T) {
 		if first.ID == second.ID || first.ID.IsZero() || !m.ID.IsZero() {
 			t.Errorf("the IDs are %v and %v", first.ID, second.ID)
 		}
-		m.ID = ParseMessageID("order 17")
+		m.ID = client.ParseMessageID("order 17")
 		third, err := c.Publish(t.Context(), m)
 		must(t, err)
 		if third.ID != m.ID {
 			t.Errorf("the program's own ID became %v", third.ID)
 		}
-		for _, want := range []MessageID{first.ID, second.ID, m.ID} {
-			if got := userProperty(p.nextPublish(), propID); got != want.String() {
+		for _, want := range []client.MessageID{first.ID, second.ID, m.ID} {
+			if got := userProperty(p.nextPublish(), client.PropID); got != want.String() {
 				t.Errorf("%s was sent, want %v", got, want)
 			}
 		}
@@ -103,9 +104,9 @@ func TestTheSameMessageValueGetsAnotherID(t *testing.T) {
 }
 
 func TestWhatPublishRefersToIsCopied(t *testing.T) {
-	publishing(t, nil, control.Connack{ReceiveMaximum: 1}, func(t *testing.T, c *Client, p *peer, _ *recorder) {
+	publishing(t, nil, control.Connack{ReceiveMaximum: 1}, func(t *testing.T, c *client.Client, p *peer, _ *recorder) {
 		payload, correlation := []byte("payload"), []byte("correlation")
-		_, err := c.Publish(t.Context(), Message{Topic: "t", QoS: 1, Payload: payload, CorrelationData: correlation})
+		_, err := c.Publish(t.Context(), client.Message{Topic: "t", QoS: 1, Payload: payload, CorrelationData: correlation})
 		must(t, err)
 		clear(payload)
 		clear(correlation)
@@ -116,11 +117,11 @@ func TestWhatPublishRefersToIsCopied(t *testing.T) {
 }
 
 func TestReceiveMaximumOneLeavesRoomForEverything(t *testing.T) {
-	publishing(t, func(cfg *Config) { cfg.Presence.Status = &Status{Topic: "status", NoCorrection: true} }, control.Connack{ReceiveMaximum: 1},
-		func(t *testing.T, c *Client, p *peer, _ *recorder) {
-			var all []*Delivery
+	publishing(t, func(cfg *client.Config) { cfg.Presence.Status = &client.Status{Topic: "status", NoCorrection: true} }, control.Connack{ReceiveMaximum: 1},
+		func(t *testing.T, c *client.Client, p *peer, _ *recorder) {
+			var all []*client.Delivery
 			for i := range 10 {
-				all = append(all, publish(t, c, "t", fmt.Sprint(i), QoS(i%2+1)))
+				all = append(all, publish(t, c, "t", fmt.Sprint(i), client.QoS(i%2+1)))
 			}
 			birth := p.nextPublish()
 			if birth.Topic != "status" || string(birth.Payload) != "online" {
@@ -142,7 +143,7 @@ func TestReceiveMaximumOneLeavesRoomForEverything(t *testing.T) {
 					p.quiet()
 					p.ack(wire.PUBCOMP, m.PacketID, 0, "")
 				}
-				wantState(t, d, Acked)
+				wantState(t, d, client.Acked)
 			}
 		})
 }
@@ -162,7 +163,7 @@ func TestOnlyWhatMayHaveBeenSentIsMarkedAsDuplicate(t *testing.T) {
 			cfg := testConfig("c", &recorder{}, s.dial)
 			cfg.Store.Custom = store
 			c := mustStart(t, cfg)
-			publish(t, c, "t", fmt.Sprint(life), AtLeastOnce)
+			publish(t, c, "t", fmt.Sprint(life), client.AtLeastOnce)
 			p := s.accept(control.Connack{SessionPresent: life > 0})
 			for i := range life + 1 {
 				if m := p.nextPublish(); string(m.Payload) != fmt.Sprint(i) || m.Dup != (i < life) {
@@ -183,9 +184,9 @@ func TestAMessageThatWasSentDoesNotExpire(t *testing.T) {
 		cfg.Connection.AckTimeout = time.Hour
 		c := mustStart(t, cfg)
 		p := s.accept(control.Connack{ReceiveMaximum: 3})
-		var all []*Delivery
-		for _, qos := range []QoS{1, 2, 2} { // the third is not sent: one slot stays free
-			d, err := c.Publish(t.Context(), Message{Topic: "t", QoS: qos, Expiry: 10 * time.Second})
+		var all []*client.Delivery
+		for _, qos := range []client.QoS{1, 2, 2} { // the third is not sent: one slot stays free
+			d, err := c.Publish(t.Context(), client.Message{Topic: "t", QoS: qos, Expiry: 10 * time.Second})
 			must(t, err)
 			all = append(all, d)
 		}
@@ -206,9 +207,9 @@ func TestAMessageThatWasSentDoesNotExpire(t *testing.T) {
 		p.ack(wire.PUBREC, m.PacketID, 0, "")
 		p.nextAck(wire.PUBREL)
 		p.ack(wire.PUBCOMP, m.PacketID, 0, "")
-		wantState(t, all[0], Acked)
-		wantState(t, all[1], Acked)
-		wantState(t, all[2], Expired)
+		wantState(t, all[0], client.Acked)
+		wantState(t, all[1], client.Acked)
+		wantState(t, all[2], client.Expired)
 		p.quiet()
 	})
 }
@@ -224,17 +225,17 @@ func TestSequencesGoOnAfterARestart(t *testing.T) {
 			p := s.accept(control.Connack{SessionPresent: life > 0})
 			for i := range 3 {
 				for _, topic := range []string{"a", "b"} {
-					publish(t, c, topic, "x", ExactlyOnce)
+					publish(t, c, topic, "x", client.ExactlyOnce)
 					m := p.nextPublish()
 					p.ack(wire.PUBREC, m.PacketID, 0, "")
 					p.ack(wire.PUBCOMP, p.nextAck(wire.PUBREL).PacketID, 0, "")
-					if got := userProperty(m, propSeq); got != fmt.Sprint(3*life+i+1) {
+					if got := userProperty(m, client.PropSeq); got != fmt.Sprint(3*life+i+1) {
 						t.Errorf("topic %s has number %s, want %d", topic, got, 3*life+i+1)
 					}
-					if got := userProperty(m, propPublisher); got != "pump" {
+					if got := userProperty(m, client.PropPublisher); got != "pump" {
 						t.Errorf("the publisher is %q", got)
 					}
-					if got := userProperty(m, propEpoch); epoch != "" && got != epoch {
+					if got := userProperty(m, client.PropEpoch); epoch != "" && got != epoch {
 						t.Errorf("the epoch is %s, was %s", got, epoch)
 					} else {
 						epoch = got
@@ -251,7 +252,7 @@ func TestTheOrderPerTopicIsTheOrderOfTheNumbers(t *testing.T) {
 		in := newInbox()
 		receiver := mustStart(t, testConfig("r", &recorder{}, b.Dial))
 		connect(t, receiver)
-		must(t, receiver.Subscribe(t.Context(), "#", ExactlyOnce, in))
+		must(t, receiver.Subscribe(t.Context(), "#", client.ExactlyOnce, in))
 		cfg := testConfig("c", &recorder{}, through(p))
 		cfg.Publishing.Sequenced = true
 		c := mustStart(t, cfg)
@@ -259,7 +260,7 @@ func TestTheOrderPerTopicIsTheOrderOfTheNumbers(t *testing.T) {
 		for g := range 16 {
 			all.Go(func() {
 				for n := range 50 {
-					publish(t, c, fmt.Sprint("t", (g+n)%4), "x", QoS(n%2+1))
+					publish(t, c, fmt.Sprint("t", (g+n)%4), "x", client.QoS(n%2+1))
 				}
 			})
 		}
@@ -279,27 +280,27 @@ func TestPublishErrors(t *testing.T) {
 	withScript(t, func(t *testing.T, s *script) {
 		cfg := testConfig("c", &recorder{}, s.dial)
 		c := mustNew(t, cfg)
-		if _, err := c.Publish(t.Context(), Message{Topic: "t"}); !errors.Is(err, ErrNotConnected) {
+		if _, err := c.Publish(t.Context(), client.Message{Topic: "t"}); !errors.Is(err, client.ErrNotConnected) {
 			t.Errorf("QoS 0 without a connection: %v", err)
 		}
 		why := errors.New("why")
 		ctx, cancel := context.WithCancelCause(t.Context())
 		cancel(why)
-		if _, err := c.Publish(ctx, Message{Topic: "t", QoS: 1}); err != why {
+		if _, err := c.Publish(ctx, client.Message{Topic: "t", QoS: 1}); err != why {
 			t.Errorf("with an ended context: %v", err)
 		}
-		var field *FieldError
-		for _, m := range []Message{{Topic: "t", QoS: 3}, {Topic: "t", QoS: 1, Expiry: -1}, {Topic: "t", QoS: 1, PayloadIsUTF8: true, Payload: []byte{0xff}}} {
+		var field *client.FieldError
+		for _, m := range []client.Message{{Topic: "t", QoS: 3}, {Topic: "t", QoS: 1, Expiry: -1}, {Topic: "t", QoS: 1, PayloadIsUTF8: true, Payload: []byte{0xff}}} {
 			if _, err := c.Publish(t.Context(), m); !errors.As(err, &field) {
 				t.Errorf("%+v: %v, want a *FieldError", m, err)
 			}
 		}
-		if _, err := c.Publish(t.Context(), Message{Topic: "t", QoS: 1, Payload: make([]byte, 17<<20)}); !errors.Is(err, persistence.ErrPacketTooLarge) {
+		if _, err := c.Publish(t.Context(), client.Message{Topic: "t", QoS: 1, Payload: make([]byte, 17<<20)}); !errors.Is(err, persistence.ErrPacketTooLarge) {
 			t.Errorf("above MaxPacketBytes: %v", err)
 		}
 		must(t, c.Close())
-		for qos := AtMostOnce; qos <= ExactlyOnce; qos++ {
-			if _, err := c.Publish(t.Context(), Message{Topic: "t", QoS: qos}); !errors.Is(err, ErrClosed) {
+		for qos := client.AtMostOnce; qos <= client.ExactlyOnce; qos++ {
+			if _, err := c.Publish(t.Context(), client.Message{Topic: "t", QoS: qos}); !errors.Is(err, client.ErrClosed) {
 				t.Errorf("QoS %d after Close: %v", qos, err)
 			}
 		}
@@ -316,9 +317,9 @@ func TestTheLargestPacketThereIs(t *testing.T) {
 		c := mustStart(t, testConfig("c", &recorder{}, s.dial))
 		p := s.accept(control.Connack{})
 		connect(t, c)
-		var refused *RefusedError
+		var refused *client.RefusedError
 		payload := make([]byte, 268_435_455-len("\x00\x01t\x00"))
-		if _, err := c.Publish(t.Context(), Message{Topic: "t", ID: NewMessageID(), Payload: payload}); !errors.As(err, &refused) || refused.Code != wire.ReasonPacketTooLarge {
+		if _, err := c.Publish(t.Context(), client.Message{Topic: "t", ID: client.NewMessageID(), Payload: payload}); !errors.As(err, &refused) || refused.Code != wire.ReasonPacketTooLarge {
 			t.Errorf("the error is %v", err)
 		}
 		p.quiet()

@@ -1,4 +1,4 @@
-package client
+package client_test
 
 import (
 	"errors"
@@ -8,6 +8,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/mooring-mqtt/mooring/client"
 	"github.com/mooring-mqtt/mooring/internal/wire"
 	"github.com/mooring-mqtt/mooring/internal/wire/control"
 	"github.com/mooring-mqtt/mooring/persistence"
@@ -15,9 +16,9 @@ import (
 
 func TestReceiptsOutliveTheProcess(t *testing.T) {
 	dir := t.TempDir()
-	var ids [5]MessageID
-	want := [5]State{Acked, Refused, Expired, Dropped, Pending}
-	check := func(c *Client, began time.Time) {
+	var ids [5]client.MessageID
+	want := [5]client.State{client.Acked, client.Refused, client.Expired, client.Dropped, client.Pending}
+	check := func(c *client.Client, began time.Time) {
 		t.Helper()
 		for i, id := range ids {
 			r, ok, err := c.Receipt(id)
@@ -25,23 +26,23 @@ func TestReceiptsOutliveTheProcess(t *testing.T) {
 				t.Errorf("the receipt of message %d is %+v, %v, %v, want %v", i, r, ok, err, want[i])
 				continue
 			}
-			if pending := want[i] == Pending; r.At.IsZero() != pending || !pending && r.At.Before(began) || (r.Outcome.Err == nil) != (pending || want[i] == Acked) {
+			if pending := want[i] == client.Pending; r.At.IsZero() != pending || !pending && r.At.Before(began) || (r.Outcome.Err == nil) != (pending || want[i] == client.Acked) {
 				t.Errorf("the receipt of message %d is %+v", i, r)
 			}
 		}
 		if r, _, _ := c.Receipt(ids[1]); r.Outcome.Reason != wire.ReasonQuotaExceeded {
 			t.Errorf("the refusal has the code 0x%02X", r.Outcome.Reason)
 		}
-		var dropped *DroppedError
+		var dropped *client.DroppedError
 		if r, _, _ := c.Receipt(ids[3]); !errors.As(r.Outcome.Err, &dropped) || dropped.ID != ids[3] || len(dropped.Error()) < 40 {
 			t.Errorf("the drop is %v", r.Outcome.Err)
 		}
-		if _, ok, err := c.Receipt(NewMessageID()); ok || err != nil {
+		if _, ok, err := c.Receipt(client.NewMessageID()); ok || err != nil {
 			t.Errorf("an unknown message has a receipt: %v, %v", ok, err)
 		}
 	}
 	var began time.Time
-	config := func(s *script) Config {
+	config := func(s *script) client.Config {
 		cfg := testConfig("c", &recorder{}, s.dial)
 		cfg.Dir, cfg.Store.Options.Retention.MaxReceipts = dir, 1000
 		return cfg
@@ -49,8 +50,8 @@ func TestReceiptsOutliveTheProcess(t *testing.T) {
 	withScript(t, func(t *testing.T, s *script) {
 		began = time.Now()
 		c := mustNew(t, config(s))
-		for i, m := range []Message{{}, {}, {Expiry: time.Second}, {Conflate: true}, {Conflate: true}} {
-			m.Topic, m.QoS, m.ID = fmt.Sprint("t", min(i, 3)), AtLeastOnce, ParseMessageID(fmt.Sprint("order ", i))
+		for i, m := range []client.Message{{}, {}, {Expiry: time.Second}, {Conflate: true}, {Conflate: true}} {
+			m.Topic, m.QoS, m.ID = fmt.Sprint("t", min(i, 3)), client.AtLeastOnce, client.ParseMessageID(fmt.Sprint("order ", i))
 			d, err := c.Publish(t.Context(), m)
 			must(t, err)
 			ids[i] = d.ID
@@ -75,14 +76,14 @@ func TestReceiptsOutliveTheProcess(t *testing.T) {
 func TestReceiptsHaveToBeAskedFor(t *testing.T) {
 	withScript(t, func(t *testing.T, s *script) {
 		c := mustNew(t, testConfig("c", &recorder{}, s.dial))
-		if _, ok, err := c.Receipt(publish(t, c, "t", "x", AtLeastOnce).ID); ok || !errors.Is(err, ErrNoReceipts) {
+		if _, ok, err := c.Receipt(publish(t, c, "t", "x", client.AtLeastOnce).ID); ok || !errors.Is(err, client.ErrNoReceipts) {
 			t.Errorf("Receipt returned %v, %v", ok, err)
 		}
 	})
 }
 
 // letters are the dead letters of a client.
-func letters(t *testing.T, c *Client) (list []DeadLetter) {
+func letters(t *testing.T, c *client.Client) (list []client.DeadLetter) {
 	t.Helper()
 	for d, err := range c.DeadLetters() {
 		must(t, err)
@@ -93,15 +94,15 @@ func letters(t *testing.T, c *Client) (list []DeadLetter) {
 
 func TestDeadLettersOutliveTheProcess(t *testing.T) {
 	dir := t.TempDir()
-	messages := []Message{
-		{Topic: "a", Payload: []byte("1"), QoS: AtLeastOnce, Expiry: time.Hour, Priority: Urgent, ContentType: "text/plain",
-			UserProperties: []UserProperty{{Key: "k", Value: "v"}}, CorrelationData: []byte("c"), ResponseTopic: "r", PayloadIsUTF8: true},
-		{Topic: "b", Payload: []byte("2"), QoS: ExactlyOnce},
-		{Topic: "c", Payload: make([]byte, 1000), QoS: AtLeastOnce},
-		{Topic: "d", QoS: AtLeastOnce}, // makes the server end connections
+	messages := []client.Message{
+		{Topic: "a", Payload: []byte("1"), QoS: client.AtLeastOnce, Expiry: time.Hour, Priority: client.Urgent, ContentType: "text/plain",
+			UserProperties: []client.UserProperty{{Key: "k", Value: "v"}}, CorrelationData: []byte("c"), ResponseTopic: "r", PayloadIsUTF8: true},
+		{Topic: "b", Payload: []byte("2"), QoS: client.ExactlyOnce},
+		{Topic: "c", Payload: make([]byte, 1000), QoS: client.AtLeastOnce},
+		{Topic: "d", QoS: client.AtLeastOnce}, // makes the server end connections
 	}
 	reasons := []byte{wire.ReasonNotAuthorized, wire.ReasonQuotaExceeded, wire.ReasonPacketTooLarge, wire.ReasonPayloadFormatInvalid}
-	config := func(s *script, events *recorder) Config {
+	config := func(s *script, events *recorder) client.Config {
 		cfg := testConfig("c", events, s.dial)
 		cfg.Dir, cfg.Store.DeadLetters, cfg.Publishing.PoisonAttempts, cfg.Publishing.Sequenced = dir, 10, 1, true
 		return cfg
@@ -131,12 +132,12 @@ func TestDeadLettersOutliveTheProcess(t *testing.T) {
 				}
 			}
 			var code interface{ ReasonCode() byte }
-			if o := wantState(t, d, DeadLettered); o.Reason != reasons[i] || !errors.As(o.Err, &code) || code.ReasonCode() != reasons[i] {
+			if o := wantState(t, d, client.DeadLettered); o.Reason != reasons[i] || !errors.As(o.Err, &code) || code.ReasonCode() != reasons[i] {
 				t.Errorf("message %d ended with %+v", i, o)
 			}
 		}
 		synctest.Wait() // an event follows the end of its Delivery
-		list := eventsOf[MessageRefused](&events)
+		list := eventsOf[client.MessageRefused](&events)
 		if len(list) != len(messages) || !list[0].DeadLetter || list[0].ID != messages[0].ID {
 			t.Errorf("the events are %+v", list)
 		}
@@ -155,7 +156,7 @@ func TestDeadLettersOutliveTheProcess(t *testing.T) {
 			if d.Message.Origin.Seq != 1 {
 				t.Errorf("dead letter %d has the number %d", i, d.Message.Origin.Seq)
 			}
-			d.Message.Origin = Origin{}
+			d.Message.Origin = client.Origin{}
 			if len(messages[i].Payload) == 0 {
 				messages[i].Payload = d.Message.Payload
 			}
@@ -168,11 +169,11 @@ func TestDeadLettersOutliveTheProcess(t *testing.T) {
 		again, err := c.Redeliver(t.Context(), list[0])
 		must(t, err)
 		m := p.nextPublish()
-		if userProperty(m, propID) != messages[0].ID.String() || m.Dup || m.MessageExpiry != 3600 || string(m.Payload) != "1" {
+		if userProperty(m, client.PropID) != messages[0].ID.String() || m.Dup || m.MessageExpiry != 3600 || string(m.Payload) != "1" {
 			t.Errorf("%+v was sent", m)
 		}
 		p.ack(wire.PUBACK, m.PacketID, 0, "")
-		wantState(t, again, Acked)
+		wantState(t, again, client.Acked)
 		if list := letters(t, c); len(list) != 2 || list[0].Message.Topic != "c" {
 			t.Errorf("the dead letters left are %+v", list)
 		}
@@ -185,18 +186,18 @@ func TestDeadLettersOutliveTheProcess(t *testing.T) {
 				t.Errorf("after Close: %v", err)
 			}
 		}
-		if _, err := c.Redeliver(t.Context(), list[0]); !errors.Is(err, ErrClosed) {
+		if _, err := c.Redeliver(t.Context(), list[0]); !errors.Is(err, client.ErrClosed) {
 			t.Errorf("Redeliver after Close: %v", err)
 		}
 	})
 }
 
 func TestDeadLettersAreBounded(t *testing.T) {
-	publishing(t, func(cfg *Config) { cfg.Store.DeadLetters = 2 }, control.Connack{}, func(t *testing.T, c *Client, p *peer, _ *recorder) {
+	publishing(t, func(cfg *client.Config) { cfg.Store.DeadLetters = 2 }, control.Connack{}, func(t *testing.T, c *client.Client, p *peer, _ *recorder) {
 		for i := range 4 {
-			d := publish(t, c, "t", fmt.Sprint(i), AtLeastOnce)
+			d := publish(t, c, "t", fmt.Sprint(i), client.AtLeastOnce)
 			p.ack(wire.PUBACK, p.nextPublish().PacketID, wire.ReasonNotAuthorized, "")
-			wantState(t, d, DeadLettered)
+			wantState(t, d, client.DeadLettered)
 		}
 		if list := letters(t, c); len(list) != 2 || string(list[0].Message.Payload) != "2" {
 			t.Errorf("kept are %+v", list)
@@ -217,21 +218,21 @@ func TestExpiryHeedsNoStepOfTheWallClockBetweenProcesses(t *testing.T) {
 				time.Sleep(time.Hour)
 				c := mustNew(t, cfg)
 				for _, expiry := range []time.Duration{10 * time.Second, 1000 * time.Second} {
-					_, err := c.Publish(t.Context(), Message{Topic: "t", Payload: fmt.Append(nil, expiry), QoS: AtLeastOnce, Expiry: expiry})
+					_, err := c.Publish(t.Context(), client.Message{Topic: "t", Payload: fmt.Append(nil, expiry), QoS: client.AtLeastOnce, Expiry: expiry})
 					must(t, err)
 				}
 				time.Sleep(5 * time.Second)
-				publish(t, c, "t", "later", AtLeastOnce) // so the store knows what time it was
+				publish(t, c, "t", "later", client.AtLeastOnce) // so the store knows what time it was
 				must(t, c.Close())
 			}
 			withScript(t, publishTwo) // it is the year 2000, the first day, one o'clock
 			if forward {
 				// A real clock, decades later: the first was never set.
-				c := mustNew(t, Config{Servers: []string{"mqtt://127.0.0.1:1"}, ClientID: "c", Dir: dir})
-				if left := c.store.Stats().Pending; left != 3 {
+				c := mustNew(t, client.Config{Servers: []string{"mqtt://127.0.0.1:1"}, ClientID: "c", Dir: dir})
+				if left := client.StoreOf(c).Stats().Pending; left != 3 {
 					t.Fatalf("%d are pending", left)
 				}
-				if now := c.store.Now(); now.Year() != 2000 {
+				if now := client.StoreOf(c).Now(); now.Year() != 2000 {
 					t.Errorf("messages that wait live to see %v", now)
 				}
 				must(t, c.Close())
@@ -242,7 +243,7 @@ func TestExpiryHeedsNoStepOfTheWallClockBetweenProcesses(t *testing.T) {
 				cfg.Dir, cfg.Connection.AckTimeout = dir, time.Hour
 				c := mustStart(t, cfg)
 				time.Sleep(3 * time.Second)
-				_, err := c.Publish(t.Context(), Message{Topic: "t", Payload: []byte("now"), QoS: AtLeastOnce, Expiry: 2000 * time.Second})
+				_, err := c.Publish(t.Context(), client.Message{Topic: "t", Payload: []byte("now"), QoS: client.AtLeastOnce, Expiry: 2000 * time.Second})
 				must(t, err)
 				p := s.accept(control.Connack{ReceiveMaximum: 2})
 				m := p.nextPublish()
@@ -258,7 +259,7 @@ func TestExpiryHeedsNoStepOfTheWallClockBetweenProcesses(t *testing.T) {
 				if m := p.nextPublish(); string(m.Payload) != "now" || m.MessageExpiry != 1000 {
 					t.Errorf("%s came with %d s left, want 1000", m.Payload, m.MessageExpiry)
 				}
-				if list := eventsOf[MessageExpired](&events); len(list) != 1 {
+				if list := eventsOf[client.MessageExpired](&events); len(list) != 1 {
 					t.Errorf("%d expired, want 1", len(list))
 				}
 				must(t, c.Close())

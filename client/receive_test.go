@@ -1,4 +1,4 @@
-package client
+package client_test
 
 import (
 	"context"
@@ -11,13 +11,14 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/mooring-mqtt/mooring/client"
 	"github.com/mooring-mqtt/mooring/internal/wire"
 	"github.com/mooring-mqtt/mooring/internal/wire/control"
 	"github.com/mooring-mqtt/mooring/reliability"
 )
 
 // receiving runs a test with a connected client that has h for every topic.
-func receiving(t *testing.T, change func(*Config), h Handler, test func(t *testing.T, c *Client, p *peer, events *recorder)) {
+func receiving(t *testing.T, change func(*client.Config), h client.Handler, test func(t *testing.T, c *client.Client, p *peer, events *recorder)) {
 	t.Helper()
 	withScript(t, func(t *testing.T, s *script) {
 		var events recorder
@@ -40,7 +41,7 @@ func TestLanesAreSerialPerKeyAndParallelAcross(t *testing.T) {
 	var mu sync.Mutex
 	running, most := map[string]int{}, 0
 	release := make(chan struct{})
-	h := HandlerFunc(func(_ context.Context, m *Message) error {
+	h := client.HandlerFunc(func(_ context.Context, m *client.Message) error {
 		key := m.Topic[:1]
 		mu.Lock()
 		running[key]++
@@ -57,10 +58,10 @@ func TestLanesAreSerialPerKeyAndParallelAcross(t *testing.T) {
 		}
 		return nil
 	})
-	receiving(t, func(cfg *Config) {
+	receiving(t, func(cfg *client.Config) {
 		cfg.Receiving.Concurrency = 64
-		cfg.Receiving.OrderingKey = func(m *Message) string { return m.Topic[:1] }
-	}, h, func(t *testing.T, c *Client, p *peer, _ *recorder) {
+		cfg.Receiving.OrderingKey = func(m *client.Message) string { return m.Topic[:1] }
+	}, h, func(t *testing.T, c *client.Client, p *peer, _ *recorder) {
 		release = make(chan struct{}) // of this bubble
 		const messages = 40
 		for i := range messages {
@@ -85,8 +86,8 @@ func TestLanesAreSerialPerKeyAndParallelAcross(t *testing.T) {
 func TestQoS0MessagesThatComeTooFastAreDroppedAndCounted(t *testing.T) {
 	var release chan struct{}
 	var handled atomic.Int32
-	h := HandlerFunc(func(context.Context, *Message) error { <-release; handled.Add(1); return nil })
-	receiving(t, func(cfg *Config) { cfg.Receiving.QoS0QueueSize = 3 }, h, func(t *testing.T, c *Client, p *peer, _ *recorder) {
+	h := client.HandlerFunc(func(context.Context, *client.Message) error { <-release; handled.Add(1); return nil })
+	receiving(t, func(cfg *client.Config) { cfg.Receiving.QoS0QueueSize = 3 }, h, func(t *testing.T, c *client.Client, p *peer, _ *recorder) {
 		release = make(chan struct{})
 		p.publish(wire.Publish{Topic: "t"})
 		synctest.Wait() // the handler has it
@@ -114,11 +115,14 @@ func TestAHandlersErrorIsRetriedAndThenRefused(t *testing.T) {
 	for _, qos := range []byte{1, 2} {
 		t.Run(fmt.Sprint("QoS ", qos), func(t *testing.T) {
 			var times []time.Time
-			h := HandlerFunc(func(context.Context, *Message) error { times = append(times, time.Now()); return errors.New("no") })
-			receiving(t, func(cfg *Config) {
+			h := client.HandlerFunc(func(context.Context, *client.Message) error {
+				times = append(times, time.Now())
+				return errors.New("no")
+			})
+			receiving(t, func(cfg *client.Config) {
 				cfg.Receiving.HandlerAttempts = 3
 				cfg.Receiving.HandlerBackoff = reliability.Backoff{Min: time.Second, Max: time.Second}
-			}, h, func(t *testing.T, c *Client, p *peer, events *recorder) {
+			}, h, func(t *testing.T, c *client.Client, p *peer, events *recorder) {
 				p.publish(appMessage(1, qos, "x"))
 				kind := wire.PUBACK
 				if qos == 2 {
@@ -133,7 +137,7 @@ func TestAHandlersErrorIsRetriedAndThenRefused(t *testing.T) {
 				if s := c.Stats(); s.Failed != 3 || s.Refused != 1 || s.Handled != 0 {
 					t.Errorf("the counters are %+v", s)
 				}
-				if got := eventsOf[HandlerFailed](events); len(got) != 3 || got[1].Refused || !got[2].Refused {
+				if got := eventsOf[client.HandlerFailed](events); len(got) != 3 || got[1].Refused || !got[2].Refused {
 					t.Errorf("HandlerFailed events are %v", got)
 				}
 				// The identifier is free: this is a new message.
@@ -169,8 +173,10 @@ func TestRefusalsAsTheyGoOnTheWire(t *testing.T) {
 		{0x87, long, 0x87, long[:maxReason]},
 		{0x87, "x" + long, 0x87, "x" + long[:maxReason-2]},
 	} {
-		h := HandlerFunc(func(context.Context, *Message) error { return fmt.Errorf("wrapped: %w", Refuse(tt.code, tt.text)) })
-		receiving(t, nil, h, func(t *testing.T, c *Client, p *peer, _ *recorder) {
+		h := client.HandlerFunc(func(context.Context, *client.Message) error {
+			return fmt.Errorf("wrapped: %w", client.Refuse(tt.code, tt.text))
+		})
+		receiving(t, nil, h, func(t *testing.T, c *client.Client, p *peer, _ *recorder) {
 			for i, kind := range []wire.Type{wire.PUBACK, wire.PUBREC} {
 				p.publish(appMessage(uint16(i+1), byte(i+1), "x"))
 				if a := p.nextAck(kind); a.Reason != tt.want || string(a.ReasonString) != tt.sent {
@@ -187,7 +193,7 @@ func TestRefusalsAsTheyGoOnTheWire(t *testing.T) {
 }
 
 func TestAMessageThatNobodyHandlesIsRefusedAndReported(t *testing.T) {
-	receiving(t, nil, nil, func(t *testing.T, c *Client, p *peer, events *recorder) {
+	receiving(t, nil, nil, func(t *testing.T, c *client.Client, p *peer, events *recorder) {
 		p.publish(appMessage(1, 1, "x"))
 		if a := p.nextAck(wire.PUBACK); a.Reason != wire.ReasonImplementationSpecific {
 			t.Errorf("PUBACK says 0x%02X", a.Reason)
@@ -198,7 +204,7 @@ func TestAMessageThatNobodyHandlesIsRefusedAndReported(t *testing.T) {
 		}
 		p.publish(wire.Publish{Topic: "t", Payload: []byte("z")})
 		p.quiet()
-		got := eventsOf[Unhandled](events)
+		got := eventsOf[client.Unhandled](events)
 		if len(got) != 3 || string(got[0].Message.Payload) != "x" || c.Stats().Unhandled != 3 {
 			t.Errorf("Unhandled events are %v", got)
 		}
@@ -211,7 +217,7 @@ func TestARedeliveryDuringASlowHandlerDoesNotRunItTwice(t *testing.T) {
 			var handled atomic.Int32
 			withScript(t, func(t *testing.T, s *script) {
 				c := mustNew(t, testConfig("c", &recorder{}, s.dial))
-				must(t, c.Handle("t", HandlerFunc(func(context.Context, *Message) error {
+				must(t, c.Handle("t", client.HandlerFunc(func(context.Context, *client.Message) error {
 					handled.Add(1)
 					time.Sleep(time.Minute)
 					return nil
@@ -266,8 +272,8 @@ func TestHandlersDeclaredBeforeStartGetWhatAResumedSessionBrings(t *testing.T) {
 
 func TestSeveralHandlersEachHaveAMessageOnce(t *testing.T) {
 	var order []string
-	note := func(name string, fail int) Handler {
-		return HandlerFunc(func(context.Context, *Message) error {
+	note := func(name string, fail int) client.Handler {
+		return client.HandlerFunc(func(context.Context, *client.Message) error {
 			order = append(order, name)
 			if fail--; fail >= 0 {
 				return errors.New("not yet")
@@ -275,7 +281,7 @@ func TestSeveralHandlersEachHaveAMessageOnce(t *testing.T) {
 			return nil
 		})
 	}
-	receiving(t, nil, nil, func(t *testing.T, c *Client, p *peer, _ *recorder) {
+	receiving(t, nil, nil, func(t *testing.T, c *client.Client, p *peer, _ *recorder) {
 		must(t, c.Handle("a/b", note("replaced", 0)))
 		must(t, c.Handle("a/+", note("plus", 0)))
 		must(t, c.Handle("b/#", note("other", 0)))
@@ -293,17 +299,19 @@ func TestSeveralHandlersEachHaveAMessageOnce(t *testing.T) {
 
 func TestMiddlewareRunsInTheOrderGiven(t *testing.T) {
 	var order []string
-	wrap := func(name string) Middleware {
-		return func(next Handler) Handler {
-			return HandlerFunc(func(ctx context.Context, m *Message) error {
+	wrap := func(name string) client.Middleware {
+		return func(next client.Handler) client.Handler {
+			return client.HandlerFunc(func(ctx context.Context, m *client.Message) error {
 				order = append(order, name)
 				return next.Handle(ctx, m)
 			})
 		}
 	}
-	h := HandlerFunc(func(context.Context, *Message) error { order = append(order, "handler"); return nil })
-	receiving(t, func(cfg *Config) { cfg.Receiving.Middleware = []Middleware{wrap("first"), wrap("second")} }, h,
-		func(t *testing.T, _ *Client, p *peer, _ *recorder) {
+	h := client.HandlerFunc(func(context.Context, *client.Message) error { order = append(order, "handler"); return nil })
+	receiving(t, func(cfg *client.Config) {
+		cfg.Receiving.Middleware = []client.Middleware{wrap("first"), wrap("second")}
+	}, h,
+		func(t *testing.T, _ *client.Client, p *peer, _ *recorder) {
 			p.publish(appMessage(1, 1, "x"))
 			p.nextAck(wire.PUBACK)
 			if got := fmt.Sprint(order); got != "[first second handler]" {
@@ -314,21 +322,21 @@ func TestMiddlewareRunsInTheOrderGiven(t *testing.T) {
 
 func TestWhatAMessageCarries(t *testing.T) {
 	in := newInbox()
-	receiving(t, func(cfg *Config) { cfg.Receiving.TopicAliasMaximum = 1 }, in, func(t *testing.T, _ *Client, p *peer, _ *recorder) {
-		id := NewMessageID()
+	receiving(t, func(cfg *client.Config) { cfg.Receiving.TopicAliasMaximum = 1 }, in, func(t *testing.T, _ *client.Client, p *peer, _ *recorder) {
+		id := client.NewMessageID()
 		p.publish(wire.Publish{
 			Topic: "t", QoS: 1, PacketID: 9, Retain: true, Payload: []byte("text"), PayloadFormat: 1, HasExpiry: true, MessageExpiry: 90,
 			ContentType: "text/plain", ResponseTopic: "answers", CorrelationData: []byte{1, 2}, SubscriptionIDs: []uint32{3, 4},
-			User: []wire.UserProperty{{Key: "a", Value: "1"}, {Key: propID, Value: id.String()}, {Key: "a", Value: "2"},
-				{Key: propPublisher, Value: "p"}, {Key: propEpoch, Value: "5"}, {Key: propSeq, Value: "6"}},
+			User: []wire.UserProperty{{Key: "a", Value: "1"}, {Key: client.PropID, Value: id.String()}, {Key: "a", Value: "2"},
+				{Key: client.PropPublisher, Value: "p"}, {Key: client.PropEpoch, Value: "5"}, {Key: client.PropSeq, Value: "6"}},
 		})
 		p.nextAck(wire.PUBACK)
 		m := in.await(t, 1)[0]
-		want := Message{
+		want := client.Message{
 			Topic: "t", QoS: 1, Retain: true, Payload: []byte("text"), PayloadIsUTF8: true, Expiry: 90 * time.Second, ID: id,
 			ContentType: "text/plain", ResponseTopic: "answers", CorrelationData: []byte{1, 2}, SubscriptionIDs: []uint32{3, 4},
-			UserProperties: []UserProperty{{Key: "a", Value: "1"}, {Key: "a", Value: "2"}},
-			Origin:         Origin{Publisher: "p", Epoch: 5, Seq: 6},
+			UserProperties: []client.UserProperty{{Key: "a", Value: "1"}, {Key: "a", Value: "2"}},
+			Origin:         client.Origin{Publisher: "p", Epoch: 5, Seq: 6},
 		}
 		if got := fmt.Sprintf("%+v", *m); got != fmt.Sprintf("%+v", want) {
 			t.Errorf("got  %v\nwant %+v", got, want)

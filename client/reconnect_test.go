@@ -1,4 +1,4 @@
-package client
+package client_test
 
 import (
 	"context"
@@ -9,6 +9,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/mooring-mqtt/mooring/client"
 	"github.com/mooring-mqtt/mooring/internal/wire"
 	"github.com/mooring-mqtt/mooring/internal/wire/control"
 	"github.com/mooring-mqtt/mooring/reliability"
@@ -20,7 +21,7 @@ type addressed struct {
 	asked chan string
 }
 
-func (a addressed) config(events *recorder, servers ...string) Config {
+func (a addressed) config(events *recorder, servers ...string) client.Config {
 	cfg := testConfig("c", events, nil)
 	cfg.Servers = servers
 	cfg.Connection.Backoff = reliability.Backoff{Min: time.Second, Max: time.Minute, Rand: func() float64 { return 0 }}
@@ -55,7 +56,7 @@ func TestTheStateAndItsEvents(t *testing.T) {
 		cfg := a.config(&events, "mqtt://one", "mqtt://two")
 		c := mustNew(t, cfg)
 		began := time.Now()
-		want := func(phase Phase, since time.Duration, server string, attempt int, failed bool, retry time.Duration) {
+		want := func(phase client.Phase, since time.Duration, server string, attempt int, failed bool, retry time.Duration) {
 			t.Helper()
 			synctest.Wait()
 			s := c.State()
@@ -66,29 +67,29 @@ func TestTheStateAndItsEvents(t *testing.T) {
 				t.Errorf("the next attempt is at %v, want %v", s.RetryAt.Sub(began), retry)
 			}
 		}
-		want(PhaseIdle, 0, "", 0, false, 0)
+		want(client.PhaseIdle, 0, "", 0, false, 0)
 		time.Sleep(time.Second)
 		start(t, c)
-		want(PhaseConnecting, time.Second, "mqtt://one:1883", 1, false, 0)
+		want(client.PhaseConnecting, time.Second, "mqtt://one:1883", 1, false, 0)
 		p := a.open()
 		time.Sleep(time.Second)
 		p.close()
-		want(PhaseWaiting, 2*time.Second, "mqtt://one:1883", 1, true, 3*time.Second)
+		want(client.PhaseWaiting, 2*time.Second, "mqtt://one:1883", 1, true, 3*time.Second)
 		time.Sleep(time.Second)
-		want(PhaseConnecting, 3*time.Second, "mqtt://two:1883", 2, true, 0)
+		want(client.PhaseConnecting, 3*time.Second, "mqtt://two:1883", 2, true, 0)
 		p = a.open()
 		time.Sleep(2 * time.Second)
 		p.send(control.AppendConnack(nil, &control.Connack{}))
-		want(PhaseConnected, 5*time.Second, "mqtt://two:1883", 2, false, 0)
+		want(client.PhaseConnected, 5*time.Second, "mqtt://two:1883", 2, false, 0)
 		time.Sleep(time.Minute)
 		p.close()
-		want(PhaseWaiting, 65*time.Second, "mqtt://two:1883", 0, true, 66*time.Second)
+		want(client.PhaseWaiting, 65*time.Second, "mqtt://two:1883", 0, true, 66*time.Second)
 		time.Sleep(time.Second)
-		want(PhaseConnecting, 66*time.Second, "mqtt://two:1883", 1, true, 0)
+		want(client.PhaseConnecting, 66*time.Second, "mqtt://two:1883", 1, true, 0)
 		must(t, c.Close())
-		want(PhaseEnded, 66*time.Second, "mqtt://two:1883", 1, false, 0)
+		want(client.PhaseEnded, 66*time.Second, "mqtt://two:1883", 1, false, 0)
 
-		failed, up, down := eventsOf[ConnectFailed](&events), eventsOf[Connected](&events), eventsOf[Disconnected](&events)
+		failed, up, down := eventsOf[client.ConnectFailed](&events), eventsOf[client.Connected](&events), eventsOf[client.Disconnected](&events)
 		if len(failed) != 1 || failed[0].Attempt != 1 || failed[0].Took != time.Second || failed[0].Delay != time.Second || failed[0].Action != reliability.ActionRetry {
 			t.Errorf("failed: %+v", failed)
 		}
@@ -98,11 +99,11 @@ func TestTheStateAndItsEvents(t *testing.T) {
 		if len(down) != 1 || down[0].After != time.Minute || down[0].Delay != time.Second {
 			t.Errorf("disconnected: %+v", down)
 		}
-		if stopped := eventsOf[Stopped](&events); len(stopped) != 1 || stopped[0].Err != nil {
+		if stopped := eventsOf[client.Stopped](&events); len(stopped) != 1 || stopped[0].Err != nil {
 			t.Errorf("stopped: %+v", stopped)
 		}
 	})
-	if s := fmt.Sprint(PhaseIdle, PhaseEnded, Phase(99)); s != "idle ended phase(99)" {
+	if s := fmt.Sprint(client.PhaseIdle, client.PhaseEnded, client.Phase(99)); s != "idle ended phase(99)" {
 		t.Error(s)
 	}
 }
@@ -158,9 +159,9 @@ func TestOwnSubscriptionsComeFirstOnASlowLink(t *testing.T) {
 	withScript(t, func(t *testing.T, s *script) {
 		c := mustNew(t, testConfig("c", &recorder{}, s.dial))
 		for i := range 41 { // two SUBSCRIBEs
-			must(t, c.Subscribe(t.Context(), fmt.Sprint("t/", i), AtLeastOnce, newInbox()))
+			must(t, c.Subscribe(t.Context(), fmt.Sprint("t/", i), client.AtLeastOnce, newInbox()))
 		}
-		publish(t, c, "t/40", "x", AtLeastOnce)
+		publish(t, c, "t/40", "x", client.AtLeastOnce)
 		start(t, c)
 		p := s.open()
 		time.Sleep(10 * time.Second)
@@ -178,13 +179,13 @@ func TestOwnSubscriptionsComeFirstOnASlowLink(t *testing.T) {
 func TestABirthBehindMorePubrelsThanHaveRoom(t *testing.T) {
 	withScript(t, func(t *testing.T, s *script) {
 		cfg := testConfig("c", &recorder{}, s.dial)
-		cfg.Presence.Status = &Status{Topic: "s", NoCorrection: true}
-		var c *Client
+		cfg.Presence.Status = &client.Status{Topic: "s", NoCorrection: true}
+		var c *client.Client
 		n := 0
-		cfg.OnEvent = func(e Event) {
-			if _, ok := e.(Connected); ok {
+		cfg.OnEvent = func(e client.Event) {
+			if _, ok := e.(client.Connected); ok {
 				if n++; n == 2 {
-					_, _ = c.Publish(context.Background(), Message{Topic: "hello", QoS: AtLeastOnce})
+					_, _ = c.Publish(context.Background(), client.Message{Topic: "hello", QoS: client.AtLeastOnce})
 					time.Sleep(time.Millisecond)
 				}
 			}
@@ -193,7 +194,7 @@ func TestABirthBehindMorePubrelsThanHaveRoom(t *testing.T) {
 		p := s.accept(control.Connack{})
 		birth := p.nextPublish() // never acknowledged
 		for range 3 {
-			publish(t, c, "t", "x", ExactlyOnce)
+			publish(t, c, "t", "x", client.ExactlyOnce)
 		}
 		var ids []uint16
 		for range 3 {
@@ -225,7 +226,7 @@ func TestStallsAreNotHeldAgainstARequest(t *testing.T) {
 		cfg := testConfig("c", &events, s.dial)
 		cfg.Connection.MaximumPacketSize, cfg.Receiving.MaxBufferedBytes, cfg.Connection.AckTimeout, cfg.Connection.KeepAlive = 2048, 2048, 10*time.Second, time.Hour
 		c := mustNew(t, cfg)
-		must(t, c.Handle("t", HandlerFunc(func(context.Context, *Message) error { time.Sleep(6 * time.Second); return nil })))
+		must(t, c.Handle("t", client.HandlerFunc(func(context.Context, *client.Message) error { time.Sleep(6 * time.Second); return nil })))
 		start(t, c)
 		p := s.accept(control.Connack{})
 		connect(t, c)
@@ -234,15 +235,15 @@ func TestStallsAreNotHeldAgainstARequest(t *testing.T) {
 			synctest.Wait()
 		}
 		subscribed := make(chan error, 1)
-		go func() { subscribed <- c.Subscribe(context.Background(), "x", AtLeastOnce, newInbox()) }()
+		go func() { subscribed <- c.Subscribe(context.Background(), "x", client.AtLeastOnce, newInbox()) }()
 		synctest.Wait()
 		go p.grantSubscribe()
 		must(t, <-subscribed)
-		if e := eventsOf[Disconnected](&events); len(e) > 0 || c.Stats().ReadStalls == 0 {
+		if e := eventsOf[client.Disconnected](&events); len(e) > 0 || c.Stats().ReadStalls == 0 {
 			t.Errorf("%+v, %d stalls", e, c.Stats().ReadStalls)
 		}
 		// One that does not answer still is.
-		go func() { subscribed <- c.Subscribe(context.Background(), "y", AtLeastOnce, newInbox()) }()
+		go func() { subscribed <- c.Subscribe(context.Background(), "y", client.AtLeastOnce, newInbox()) }()
 		began := time.Now()
 		<-subscribed
 		p.ended()

@@ -1,4 +1,4 @@
-package client
+package client_test
 
 import (
 	"net"
@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/mooring-mqtt/mooring/client"
 	"github.com/mooring-mqtt/mooring/client/mqtttest"
 	"github.com/mooring-mqtt/mooring/internal/wire"
 	"github.com/mooring-mqtt/mooring/internal/wire/control"
@@ -15,7 +16,7 @@ import (
 // recovery measures how long a client is away when its link is cut, beyond the delay
 // that it was told to wait.
 type recovery struct {
-	client *Client
+	client *client.Client
 	link   *mqtttest.Proxy
 	events chan timed
 	down   time.Time
@@ -24,7 +25,7 @@ type recovery struct {
 
 // timed is an event, and when it was told.
 type timed struct {
-	Event
+	client.Event
 	at time.Time
 }
 
@@ -33,16 +34,16 @@ type timed struct {
 func newRecovery(t testing.TB) *recovery {
 	b := mqtttest.Start(t)
 	r := &recovery{link: mqtttest.StartProxy(t, b.URL()), events: make(chan timed, 16)}
-	r.client = mustNew(t, Config{
+	r.client = mustNew(t, client.Config{
 		Servers:  []string{r.link.URL()},
 		ClientID: "c",
-		Connection: ConnectionConfig{
+		Connection: client.ConnectionConfig{
 			Backoff:     reliability.Backoff{Min: 2 * time.Millisecond, Max: 2 * time.Millisecond},
 			StableAfter: time.Nanosecond,
 		},
-		OnEvent: func(e Event) {
+		OnEvent: func(e client.Event) {
 			switch e.(type) {
-			case Connected, ConnectFailed, Disconnected:
+			case client.Connected, client.ConnectFailed, client.Disconnected:
 				r.events <- timed{e, time.Now()}
 			}
 		},
@@ -60,11 +61,11 @@ func (r *recovery) await(t testing.TB) time.Duration {
 		select {
 		case told := <-r.events:
 			switch e := told.Event.(type) {
-			case Connected:
+			case client.Connected:
 				return told.at.Sub(r.down) - r.delay
-			case Disconnected:
+			case client.Disconnected:
 				r.down, r.delay = told.at, e.Delay
-			case ConnectFailed:
+			case client.ConnectFailed:
 				r.delay += e.Delay
 			}
 		case <-t.Context().Done():
@@ -78,7 +79,7 @@ func (r *recovery) await(t testing.TB) time.Duration {
 func (r *recovery) cut(t testing.TB) time.Duration {
 	r.link.Cut()
 	took := r.await(t)
-	wantState(t, publish(t, r.client, "t", "x", AtLeastOnce), Acked)
+	wantState(t, publish(t, r.client, "t", "x", client.AtLeastOnce), client.Acked)
 	return took
 }
 

@@ -1,4 +1,4 @@
-package client
+package client_test
 
 import (
 	"errors"
@@ -7,6 +7,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/mooring-mqtt/mooring/client"
 	"github.com/mooring-mqtt/mooring/internal/wire/control"
 	"github.com/mooring-mqtt/mooring/reliability"
 )
@@ -45,12 +46,12 @@ func TestAServerReferenceIsFollowed(t *testing.T) {
 						}
 					}
 					synctest.Wait()
-					for _, e := range eventsOf[Redirected](&events) {
+					for _, e := range eventsOf[client.Redirected](&events) {
 						if e.From != "mqtt://one:1883" || e.Permanent != (tt.reason == 0x9D) || tt.ignore {
 							t.Errorf("%+v", e)
 						}
 					}
-					if n := len(eventsOf[Redirected](&events)); (n > 0) != (len(tt.want) > 2 || strings.HasPrefix(tt.want[1], "[")) {
+					if n := len(eventsOf[client.Redirected](&events)); (n > 0) != (len(tt.want) > 2 || strings.HasPrefix(tt.want[1], "[")) {
 						t.Errorf("%d redirections were told", n)
 					}
 				})
@@ -97,7 +98,7 @@ func TestAServerWithoutRoomIsLeftAlone(t *testing.T) {
 			a.want(began, "one:1883 0s")
 			a.accept(control.Connack{Reason: reason})
 			a.want(began, "one:1883 30s")
-			if e := eventsOf[ConnectFailed](&events)[0]; e.Action != reliability.ActionRetryLater || e.Delay != 30*time.Second || e.Attempt != 1 {
+			if e := eventsOf[client.ConnectFailed](&events)[0]; e.Action != reliability.ActionRetryLater || e.Delay != 30*time.Second || e.Attempt != 1 {
 				t.Errorf("%+v", e)
 			}
 		})
@@ -144,7 +145,7 @@ func TestADetourCannotMoveForGood(t *testing.T) {
 		if got := strings.Join(path, " "); got != "one:1883 two:1883 three:1883 one:1883" {
 			t.Errorf("the way was %s", got)
 		}
-		for _, e := range eventsOf[Redirected](&events) {
+		for _, e := range eventsOf[client.Redirected](&events) {
 			if e.Permanent {
 				t.Errorf("%+v", e)
 			}
@@ -167,7 +168,7 @@ func TestOneOfSeveralServersRefusesForGood(t *testing.T) {
 		}
 		a.accept(control.Connack{Reason: 0x87})
 		<-c.Done()
-		var refused *ConnectionError
+		var refused *client.ConnectionError
 		if err := c.Err(); !errors.As(err, &refused) || refused.Code != 0x87 {
 			t.Errorf("it stopped with %v", err)
 		}

@@ -1,4 +1,4 @@
-package client
+package client_test
 
 import (
 	"context"
@@ -8,6 +8,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/mooring-mqtt/mooring/client"
 	"github.com/mooring-mqtt/mooring/client/mqtttest"
 	"github.com/mooring-mqtt/mooring/dedupe"
 	"github.com/mooring-mqtt/mooring/internal/wire"
@@ -19,8 +20,8 @@ import (
 func TestDrainOfAClientThatWasNeverStartedDoesNotWait(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := mustNew(t, testConfig("c", &recorder{}, func() net.Conn { return nil }))
-		publish(t, c, "t", "x", AtLeastOnce)
-		var left *DrainError
+		publish(t, c, "t", "x", client.AtLeastOnce)
+		var left *client.DrainError
 		if err := c.Drain(context.Background()); !errors.As(err, &left) || left.Pending != 1 {
 			t.Errorf("Drain: %v, want a *DrainError with 1 pending", err)
 		}
@@ -36,7 +37,7 @@ func TestASilentUnsubscribeHoldsNoMessageUp(t *testing.T) {
 		p.close()
 		synctest.Wait()
 		must(t, c.Unsubscribe(t.Context(), "gone")) // owed to the next connection
-		d := publish(t, c, "t", "x", AtLeastOnce)
+		d := publish(t, c, "t", "x", client.AtLeastOnce)
 		p = s.accept(control.Connack{SessionPresent: true})
 		var asked bool
 		for {
@@ -64,7 +65,7 @@ func TestUnsubscribeLeavesALaterSubscriptionAlone(t *testing.T) {
 	withScript(t, func(t *testing.T, s *script) {
 		c := mustNew(t, testConfig("c", &recorder{}, s.dial))
 		in := newInbox()
-		must(t, c.Subscribe(t.Context(), "f", AtLeastOnce, newInbox()))
+		must(t, c.Subscribe(t.Context(), "f", client.AtLeastOnce, newInbox()))
 		start(t, c)
 		p := s.accept(control.Connack{})
 		p.grantSubscribe()
@@ -72,7 +73,7 @@ func TestUnsubscribeLeavesALaterSubscriptionAlone(t *testing.T) {
 		ended, made := make(chan error, 1), make(chan error, 1)
 		go func() { ended <- c.Unsubscribe(t.Context(), "f") }()
 		un := p.next(wire.UNSUBSCRIBE)
-		go func() { made <- c.Subscribe(t.Context(), "f", AtLeastOnce, in) }()
+		go func() { made <- c.Subscribe(t.Context(), "f", client.AtLeastOnce, in) }()
 		synctest.Wait()
 		p.send(control.AppendUnsuback(nil, &control.Suback{PacketID: uint16(un.Body[0])<<8 | uint16(un.Body[1]), Reasons: []byte{0}}))
 		p.grantSubscribe()
@@ -89,21 +90,21 @@ func TestMessagesGivenUpWithTheirSessionLeaveTheBreakerClosed(t *testing.T) {
 	withScript(t, func(t *testing.T, s *script) {
 		var events recorder
 		cfg := testConfig("c", &events, s.dial)
-		cfg.Session.OnLost = FailInFlight
+		cfg.Session.OnLost = client.FailInFlight
 		c := mustStart(t, cfg)
 		p := s.accept(control.Connack{})
 		for range 50 {
-			publish(t, c, "t", "x", AtLeastOnce)
+			publish(t, c, "t", "x", client.AtLeastOnce)
 		}
 		synctest.Wait()
 		p.close()
 		p = s.accept(control.Connack{})
 		synctest.Wait()
 		begin := time.Now()
-		publish(t, c, "t", "new", AtLeastOnce)
+		publish(t, c, "t", "new", client.AtLeastOnce)
 		p.nextPublish()
-		if took := time.Since(begin); took > time.Second || len(eventsOf[BreakerChanged](&events)) > 0 {
-			t.Errorf("the next message left after %v, breaker %v", took, eventsOf[BreakerChanged](&events))
+		if took := time.Since(begin); took > time.Second || len(eventsOf[client.BreakerChanged](&events)) > 0 {
+			t.Errorf("the next message left after %v, breaker %v", took, eventsOf[client.BreakerChanged](&events))
 		}
 	})
 }
@@ -112,16 +113,16 @@ func TestARetainedMessageIsStateAndNotARepetition(t *testing.T) {
 	inBubble(t, mqtttest.Options{}, func(t *testing.T, b *mqtttest.Broker, p *mqtttest.Proxy) {
 		cache := dedupe.NewMemory(dedupe.Options{})
 		pub := mustStart(t, testConfig("p", &recorder{}, through(p)))
-		d, err := pub.Publish(t.Context(), Message{Topic: "config", QoS: AtLeastOnce, Retain: true, Payload: []byte("v1")})
+		d, err := pub.Publish(t.Context(), client.Message{Topic: "config", QoS: client.AtLeastOnce, Retain: true, Payload: []byte("v1")})
 		must(t, err)
 		_, err = d.Wait(t.Context())
 		must(t, err)
 		for range 2 { // the backend, restarted in a new session
 			cfg := testConfig("backend", &recorder{}, through(p))
-			cfg.Receiving.Dedupe, cfg.Session.CleanStart, cfg.Receiving.Ordering = cache, true, &Ordering{}
+			cfg.Receiving.Dedupe, cfg.Session.CleanStart, cfg.Receiving.Ordering = cache, true, &client.Ordering{}
 			c := mustNew(t, cfg)
 			in := newInbox()
-			must(t, c.Subscribe(t.Context(), "config", AtLeastOnce, in))
+			must(t, c.Subscribe(t.Context(), "config", client.AtLeastOnce, in))
 			start(t, c)
 			in.await(t, 1)
 			must(t, c.Close())
@@ -135,7 +136,7 @@ func TestASessionThatWasTakenOverIsGivenUp(t *testing.T) {
 	withScript(t, func(t *testing.T, s *script) {
 		c := mustStart(t, testConfig("c", &recorder{}, s.dial))
 		p := s.accept(control.Connack{})
-		publish(t, c, "t", "x", ExactlyOnce)
+		publish(t, c, "t", "x", client.ExactlyOnce)
 		p.nextPublish()
 		p.send(control.AppendDisconnect(nil, &control.Disconnect{Reason: wire.ReasonSessionTakenOver}))
 		p.ended()
@@ -161,7 +162,7 @@ func TestSubscriptionsAreMadeOnEachServer(t *testing.T) {
 		a.close() // at once, so b comes next
 		b := s.accept(control.Connack{})
 		connect(t, c)
-		go func() { _ = c.Subscribe(t.Context(), "x", AtLeastOnce, newInbox()) }()
+		go func() { _ = c.Subscribe(t.Context(), "x", client.AtLeastOnce, newInbox()) }()
 		if sub := b.grantSubscribe(); len(sub.Subscriptions) != 1 {
 			t.Fatalf("subscribed to %v", sub.Subscriptions)
 		}

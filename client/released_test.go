@@ -1,9 +1,10 @@
-package client
+package client_test
 
 import (
 	"testing"
 	"time"
 
+	"github.com/mooring-mqtt/mooring/client"
 	"github.com/mooring-mqtt/mooring/internal/wire"
 	"github.com/mooring-mqtt/mooring/internal/wire/control"
 	"github.com/mooring-mqtt/mooring/persistence"
@@ -20,12 +21,12 @@ func TestOwedPubrelsWaitForNoRoom(t *testing.T) {
 		p := s.accept(control.Connack{})
 		connect(t, c)
 		for range 3 {
-			publish(t, c, "t", "waits", AtLeastOnce)
+			publish(t, c, "t", "waits", client.AtLeastOnce)
 			p.nextPublish()
 		}
 		var ids []uint16
 		for range 3 {
-			publish(t, c, "t", "released", ExactlyOnce)
+			publish(t, c, "t", "released", client.ExactlyOnce)
 			ids = append(ids, p.nextPublish().PacketID)
 			p.ack(wire.PUBREC, ids[len(ids)-1], 0, "")
 			p.nextAck(wire.PUBREL)

@@ -1,4 +1,4 @@
-package client
+package client_test
 
 import (
 	"fmt"
@@ -7,6 +7,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/mooring-mqtt/mooring/client"
 	"github.com/mooring-mqtt/mooring/client/mqtttest"
 )
 
@@ -15,13 +16,13 @@ import (
 func TestWhatExpiresMakesRoom(t *testing.T) {
 	inRetaining(t, mqtttest.Options{}, nil, func(r *retaining) {
 		t := r.t
-		view := must1(r.c.MirrorRetained(t.Context(), "a/#", RetainedOptions{MaxMessages: 3}))
+		view := must1(r.c.MirrorRetained(t.Context(), "a/#", client.RetainedOptions{MaxMessages: 3}))
 		must1(view.Synced(t.Context()))
 		changes := view.Changes()
 		set := func(topic string, expiry time.Duration) {
-			d, err := r.other.Publish(t.Context(), Message{Topic: topic, Payload: []byte("x"), QoS: AtLeastOnce, Retain: true, Expiry: expiry})
+			d, err := r.other.Publish(t.Context(), client.Message{Topic: topic, Payload: []byte("x"), QoS: client.AtLeastOnce, Retain: true, Expiry: expiry})
 			must(t, err)
-			wantState(t, d, Acked)
+			wantState(t, d, client.Acked)
 			synctest.Wait()
 		}
 		set("a/long", time.Hour)
@@ -42,7 +43,7 @@ func TestWhatExpiresMakesRoom(t *testing.T) {
 		time.Sleep(2 * time.Hour)
 		cleared := 0
 		for c := range changes {
-			if c.Kind == RetainedCleared {
+			if c.Kind == client.RetainedCleared {
 				cleared++
 			}
 		}
@@ -56,19 +57,11 @@ func TestWhatExpiresMakesRoom(t *testing.T) {
 func TestFetchedMessagesAreTheCallers(t *testing.T) {
 	inRetaining(t, mqtttest.Options{}, nil, func(r *retaining) {
 		r.set("a/1", "x")
-		view := must1(r.c.MirrorRetained(r.t.Context(), "a/+", RetainedOptions{}))
+		view := must1(r.c.MirrorRetained(r.t.Context(), "a/+", client.RetainedOptions{}))
 		must1(view.Synced(r.t.Context()))
 		r.fetch("a/+", "a/1=x").Messages[0].Payload[0] = 'y'
 		if m, _ := view.Get("a/1"); string(m.Payload) != "x" {
 			r.t.Errorf("the mirror has %q", m.Payload)
 		}
 	})
-}
-
-// TestEmptyPropertiesTakeRoom, in memory and therefore of MaxBytes.
-func TestEmptyPropertiesTakeRoom(t *testing.T) {
-	m := &Message{Topic: "a", UserProperties: make([]UserProperty, 1000)}
-	if n := m.size(); n < 1000*userPropertyBytes {
-		t.Errorf("%d bytes", n)
-	}
 }

@@ -1,4 +1,4 @@
-package client
+package client_test
 
 import (
 	"context"
@@ -8,6 +8,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/mooring-mqtt/mooring/client"
 	"github.com/mooring-mqtt/mooring/client/mqtttest"
 	"github.com/mooring-mqtt/mooring/internal/subs"
 	"github.com/mooring-mqtt/mooring/internal/wire"
@@ -18,10 +19,10 @@ func TestFetchWithoutSubscriptionIdentifiers(t *testing.T) {
 	inRetaining(t, mqtttest.Options{DisableSubID: true}, nil, func(r *retaining) {
 		t := r.t
 		in := newInbox()
-		must(t, r.c.Subscribe(t.Context(), "a/#", AtLeastOnce, in))
+		must(t, r.c.Subscribe(t.Context(), "a/#", client.AtLeastOnce, in))
 		r.set("a/1", "x")
 		r.set("b/1", "y")
-		if f := r.fetch("#", "a/1=x", "b/1=y"); f.End != ByMarker {
+		if f := r.fetch("#", "a/1=x", "b/1=y"); f.End != client.ByMarker {
 			t.Error(f.End)
 		}
 		synctest.Wait()
@@ -48,12 +49,12 @@ func TestTheEndIsGuessedWhereTheMarkerIsRefused(t *testing.T) {
 	lose := func(_, topic string, w bool) byte { return 0 }
 	for name, c := range map[string]struct {
 		o      mqtttest.Options
-		change func(*Config)
+		change func(*client.Config)
 		took   time.Duration
 	}{
 		"subscribing": {mqtttest.Options{Authorize: refuse(false)}, nil, time.Second},
 		"publishing":  {mqtttest.Options{Authorize: refuse(true)}, nil, time.Second},
-		"off":         {mqtttest.Options{Authorize: lose}, func(c *Config) { c.Presence.MarkerTopic = NoMarker }, time.Second},
+		"off":         {mqtttest.Options{Authorize: lose}, func(c *client.Config) { c.Presence.MarkerTopic = client.NoMarker }, time.Second},
 		"QoS 0 only":  {mqtttest.Options{MaximumQoS: mqtttest.QoS0Only}, nil, time.Second},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -63,8 +64,8 @@ func TestTheEndIsGuessedWhereTheMarkerIsRefused(t *testing.T) {
 					r.set("a/1", "x")
 				}
 				begin := time.Now()
-				found, err := r.c.FetchRetained(t.Context(), "a/#", RetainedOptions{})
-				if err != nil || found.End != BySilence || name != "QoS 0 only" && len(found.Messages) != 1 {
+				found, err := r.c.FetchRetained(t.Context(), "a/#", client.RetainedOptions{})
+				if err != nil || found.End != client.BySilence || name != "QoS 0 only" && len(found.Messages) != 1 {
 					t.Fatalf("%+v, %v", found, err)
 				}
 				if took := time.Since(begin); took < c.took || took > c.took+time.Second/2 {
@@ -84,12 +85,12 @@ func TestAMarkerThatNeverComes(t *testing.T) {
 		p := s.accept(control.Connack{})
 		begin := time.Now()
 		type result struct {
-			found *Retained
+			found *client.Retained
 			err   error
 		}
 		done := make(chan result)
 		go func() {
-			found, err := c.FetchRetained(t.Context(), "a/#", RetainedOptions{Silence: 2 * time.Second})
+			found, err := c.FetchRetained(t.Context(), "a/#", client.RetainedOptions{Silence: 2 * time.Second})
 			done <- result{found, err}
 		}()
 		if got := p.grantSubscribe().Subscriptions[0].Filter; got != "mooring/marker/c" {
@@ -111,7 +112,7 @@ func TestAMarkerThatNeverComes(t *testing.T) {
 		time.Sleep(19 * time.Second) // ten times as patient
 		retained("a/2")
 		r := <-done
-		if r.err != nil || len(r.found.Messages) != 2 || r.found.End != BySilence {
+		if r.err != nil || len(r.found.Messages) != 2 || r.found.End != client.BySilence {
 			t.Errorf("%+v", r)
 		}
 		if took := time.Since(begin); took < 39*time.Second || took > 40*time.Second {
@@ -123,11 +124,11 @@ func TestAMarkerThatNeverComes(t *testing.T) {
 func TestAServerWithoutRetainedMessages(t *testing.T) {
 	inRetaining(t, mqtttest.Options{DisableRetain: true}, nil, func(r *retaining) {
 		t := r.t
-		var refused *RefusedError
-		if _, err := r.c.FetchRetained(t.Context(), "a/#", RetainedOptions{}); !errors.As(err, &refused) || refused.Code != 0x9A {
+		var refused *client.RefusedError
+		if _, err := r.c.FetchRetained(t.Context(), "a/#", client.RetainedOptions{}); !errors.As(err, &refused) || refused.Code != 0x9A {
 			t.Errorf("%v", err)
 		}
-		view := must1(r.c.MirrorRetained(t.Context(), "a/#", RetainedOptions{}))
+		view := must1(r.c.MirrorRetained(t.Context(), "a/#", client.RetainedOptions{}))
 		if _, err := view.Synced(t.Context()); !errors.As(err, &refused) || refused.Code != 0x9A {
 			t.Errorf("%v", err)
 		}
@@ -145,13 +146,13 @@ func TestFetchThroughLinksThatBreak(t *testing.T) {
 		r.p.Cut()
 		synctest.Wait()
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
-		if _, err := r.c.FetchRetained(ctx, "a/#", RetainedOptions{}); !errors.Is(err, context.DeadlineExceeded) {
+		if _, err := r.c.FetchRetained(ctx, "a/#", client.RetainedOptions{}); !errors.Is(err, context.DeadlineExceeded) {
 			t.Errorf("offline: %v", err)
 		}
 		cancel()
 		r.p.Refuse(false)
 		r.p.CutAfter(mqtttest.ToClient, 1500) // in the middle
-		found, err := r.c.FetchRetained(t.Context(), "a/#", RetainedOptions{})
+		found, err := r.c.FetchRetained(t.Context(), "a/#", client.RetainedOptions{})
 		if err != nil || len(found.Messages) != 200 {
 			t.Fatalf("%v, %d messages", err, len(found.Messages))
 		}
@@ -159,11 +160,11 @@ func TestFetchThroughLinksThatBreak(t *testing.T) {
 			t.Errorf("%d connections: nothing broke", n)
 		}
 		go func() { _ = r.c.Close() }()
-		if _, err := r.c.FetchRetained(t.Context(), "a/#", RetainedOptions{}); err != nil && !errors.Is(err, ErrClosed) {
+		if _, err := r.c.FetchRetained(t.Context(), "a/#", client.RetainedOptions{}); err != nil && !errors.Is(err, client.ErrClosed) {
 			t.Errorf("closed: %v", err)
 		}
 		<-r.c.Done()
-		if _, err := r.c.FetchRetained(t.Context(), "a/#", RetainedOptions{}); !errors.Is(err, ErrClosed) {
+		if _, err := r.c.FetchRetained(t.Context(), "a/#", client.RetainedOptions{}); !errors.Is(err, client.ErrClosed) {
 			t.Errorf("closed: %v", err)
 		}
 	})

@@ -1,14 +1,13 @@
-package client
+package client_test
 
 import (
 	"fmt"
-	"slices"
 	"testing"
 	"testing/synctest"
 	"time"
 
+	"github.com/mooring-mqtt/mooring/client"
 	"github.com/mooring-mqtt/mooring/client/mqtttest"
-	"github.com/mooring-mqtt/mooring/internal/retained"
 )
 
 // TestEachGoesWhenItsTimeIsOver: within a second, in whatever order they came, and
@@ -16,13 +15,13 @@ import (
 func TestEachGoesWhenItsTimeIsOver(t *testing.T) {
 	inRetaining(t, mqtttest.Options{}, nil, func(r *retaining) {
 		t := r.t
-		view := must1(r.c.MirrorRetained(t.Context(), "a/#", RetainedOptions{}))
+		view := must1(r.c.MirrorRetained(t.Context(), "a/#", client.RetainedOptions{}))
 		must1(view.Synced(t.Context()))
 		began := time.Now()
 		set := func(topic string, expiry time.Duration) {
-			d, err := r.other.Publish(t.Context(), Message{Topic: topic, Payload: []byte("x"), QoS: AtLeastOnce, Retain: true, Expiry: expiry})
+			d, err := r.other.Publish(t.Context(), client.Message{Topic: topic, Payload: []byte("x"), QoS: client.AtLeastOnce, Retain: true, Expiry: expiry})
 			must(t, err)
-			wantState(t, d, Acked)
+			wantState(t, d, client.Acked)
 			synctest.Wait()
 		}
 		for i := range 10 {
@@ -41,16 +40,4 @@ func TestEachGoesWhenItsTimeIsOver(t *testing.T) {
 			}
 		}
 	})
-}
-
-// TestAFetchTakesTheLastOfATopic, and counts it once.
-func TestAFetchTakesTheLastOfATopic(t *testing.T) {
-	f := newRetainedView(RetainedOptions{MaxMessages: 1, MaxBytes: 10})
-	f.once = true
-	for _, payload := range []string{"12345678", "x", "12345678"} {
-		(*mirror)(f).take(&Message{Topic: "a", Payload: []byte(payload), Retain: true}, retained.Fill)
-	}
-	if got := slices.Collect(f.All()); len(got) != 1 || string(got[0].Payload) != "12345678" || f.bytes != 9 || f.Refused() != 0 {
-		t.Errorf("%+v, %d bytes, %d refused", told(got), f.bytes, f.Refused())
-	}
 }

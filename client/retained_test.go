@@ -1,4 +1,4 @@
-package client
+package client_test
 
 import (
 	"errors"
@@ -8,6 +8,7 @@ import (
 	"testing"
 	"testing/synctest"
 
+	"github.com/mooring-mqtt/mooring/client"
 	"github.com/mooring-mqtt/mooring/client/mqtttest"
 )
 
@@ -16,11 +17,11 @@ type retaining struct {
 	t        *testing.T
 	b        *mqtttest.Broker
 	p        *mqtttest.Proxy
-	other, c *Client
+	other, c *client.Client
 	events   recorder
 }
 
-func inRetaining(t *testing.T, o mqtttest.Options, change func(*Config), test func(r *retaining)) {
+func inRetaining(t *testing.T, o mqtttest.Options, change func(*client.Config), test func(r *retaining)) {
 	t.Helper()
 	inBubble(t, o, func(t *testing.T, b *mqtttest.Broker, p *mqtttest.Proxy) {
 		r := &retaining{t: t, b: b, p: p}
@@ -42,17 +43,17 @@ func (r *retaining) set(topic, payload string) {
 	if payload == "" {
 		d, err := r.other.ClearRetained(r.t.Context(), topic)
 		must(r.t, err)
-		wantState(r.t, d, Acked)
+		wantState(r.t, d, client.Acked)
 		return
 	}
 	d, err := r.other.SetRetained(r.t.Context(), topic, []byte(payload))
 	must(r.t, err)
-	wantState(r.t, d, Acked)
+	wantState(r.t, d, client.Acked)
 }
 
-func (r *retaining) fetch(filter string, want ...string) *Retained {
+func (r *retaining) fetch(filter string, want ...string) *client.Retained {
 	r.t.Helper()
-	found, err := r.c.FetchRetained(r.t.Context(), filter, RetainedOptions{})
+	found, err := r.c.FetchRetained(r.t.Context(), filter, client.RetainedOptions{})
 	if err != nil {
 		r.t.Fatal(err)
 	}
@@ -62,14 +63,7 @@ func (r *retaining) fetch(filter string, want ...string) *Retained {
 	return found
 }
 
-// fetches is how many fetches of retained messages have begun.
-func (c *Client) fetches() uint64 {
-	c.views.mu.Lock()
-	defer c.views.mu.Unlock()
-	return c.views.machine.Fetches()
-}
-
-func told(list []*Message) (said []string) {
+func told(list []*client.Message) (said []string) {
 	for _, m := range list {
 		said = append(said, m.Topic+"="+string(m.Payload))
 	}
@@ -84,7 +78,7 @@ func TestFetchRetained(t *testing.T) {
 		r.set("a/2", "y")
 		r.set("b/1", "z")
 		r.set("$x/1", "hidden")
-		if f := r.fetch("a/+", "a/1=x", "a/2=y"); f.End != ByMarker {
+		if f := r.fetch("a/+", "a/1=x", "a/2=y"); f.End != client.ByMarker {
 			t.Errorf("ended %v", f.End)
 		}
 		if m := r.fetch("#", "a/1=x", "a/2=y", "b/1=z").Messages[0]; !m.Retain || len(m.SubscriptionIDs) != 0 {
@@ -98,11 +92,11 @@ func TestFetchRetained(t *testing.T) {
 		if s := r.c.Stats(); s.Unhandled != 0 {
 			t.Errorf("%d messages were refused", s.Unhandled)
 		}
-		if _, err := r.c.SetRetained(t.Context(), "a/1", nil); !errors.As(err, new(*FieldError)) {
+		if _, err := r.c.SetRetained(t.Context(), "a/1", nil); !errors.As(err, new(*client.FieldError)) {
 			t.Errorf("an empty payload: %v", err)
 		}
 		for _, filter := range []string{"", "a/#/b", "$share/g/a"} {
-			if _, err := r.c.FetchRetained(t.Context(), filter, RetainedOptions{}); !errors.As(err, new(*FieldError)) {
+			if _, err := r.c.FetchRetained(t.Context(), filter, client.RetainedOptions{}); !errors.As(err, new(*client.FieldError)) {
 				t.Errorf("%q: %v", filter, err)
 			}
 		}
@@ -113,20 +107,20 @@ func TestFetchTenThousand(t *testing.T) {
 	inRetaining(t, mqtttest.Options{}, nil, func(r *retaining) {
 		t := r.t
 		const n = 10_000
-		var last *Delivery
+		var last *client.Delivery
 		for i := range n {
 			last = must1(r.other.SetRetained(t.Context(), fmt.Sprintf("many/%d", i), []byte("x")))
 		}
-		wantState(t, last, Acked)
-		found, err := r.c.FetchRetained(t.Context(), "many/#", RetainedOptions{})
-		if err != nil || len(found.Messages) != n || found.End != ByMarker {
+		wantState(t, last, client.Acked)
+		found, err := r.c.FetchRetained(t.Context(), "many/#", client.RetainedOptions{})
+		if err != nil || len(found.Messages) != n || found.End != client.ByMarker {
 			t.Fatalf("%v, %d messages, %v", err, len(found.Messages), found.End)
 		}
-		var limit *RetainedLimitError
-		if _, err := r.c.FetchRetained(t.Context(), "many/#", RetainedOptions{MaxMessages: n - 1}); !errors.As(err, &limit) || limit.Messages != n-1 {
+		var limit *client.RetainedLimitError
+		if _, err := r.c.FetchRetained(t.Context(), "many/#", client.RetainedOptions{MaxMessages: n - 1}); !errors.As(err, &limit) || limit.Messages != n-1 {
 			t.Errorf("%v", err)
 		}
-		if _, err := r.c.FetchRetained(t.Context(), "many/#", RetainedOptions{MaxBytes: 1000}); !errors.As(err, &limit) || limit.Bytes > 1000 {
+		if _, err := r.c.FetchRetained(t.Context(), "many/#", client.RetainedOptions{MaxBytes: 1000}); !errors.As(err, &limit) || limit.Bytes > 1000 {
 			t.Errorf("%v", err)
 		}
 	})
@@ -143,18 +137,18 @@ func must1[T any](v T, err error) T {
 // messages that several subscriptions match, and whatever the filters.
 func TestFetchLeavesTheProgramsSubscriptionsAlone(t *testing.T) {
 	for _, filter := range []string{"a/+", "a/#", "#"} {
-		for _, options := range [][]SubscribeOption{nil, {SubscriptionID(7)}, {RetainAsPublished()}} {
+		for _, options := range [][]client.SubscribeOption{nil, {client.SubscriptionID(7)}, {client.RetainAsPublished()}} {
 			t.Run(fmt.Sprintf("%s, %d options", filter, len(options)), func(t *testing.T) {
 				inRetaining(t, mqtttest.Options{}, nil, func(r *retaining) {
 					t := r.t
 					r.set("a/1", "x")
 					in := newInbox()
-					must(t, r.c.Subscribe(t.Context(), filter, ExactlyOnce, in, options...))
+					must(t, r.c.Subscribe(t.Context(), filter, client.ExactlyOnce, in, options...))
 					synctest.Wait()
 					if got := in.payloads(); !slices.Equal(got, []string{"x"}) {
 						t.Fatalf("its own retained message: %q", got)
 					}
-					view, err := r.c.MirrorRetained(t.Context(), "a/+", RetainedOptions{})
+					view, err := r.c.MirrorRetained(t.Context(), "a/+", client.RetainedOptions{})
 					must(t, err)
 					must1(view.Synced(t.Context()))
 					for i := range 3 {
@@ -163,7 +157,7 @@ func TestFetchLeavesTheProgramsSubscriptionsAlone(t *testing.T) {
 					}
 					synctest.Wait()
 					got := slices.Compact(in.payloads())
-					rap := len(options) > 0 && r.c.subs.RetainAsPublished()
+					rap := len(options) > 0 && client.AsksRetainAsPublished(r.c)
 					if !rap && !slices.Equal(got, []string{"x", "0", "1", "2"}) {
 						t.Errorf("the handler saw %q", got)
 					}
@@ -178,7 +172,7 @@ func TestFetchLeavesTheProgramsSubscriptionsAlone(t *testing.T) {
 					if len(options) > 0 && !rap && !slices.Equal(last.SubscriptionIDs, []uint32{7}) || last.Retain != rap {
 						t.Errorf("%+v", last)
 					}
-					if last.QoS != AtLeastOnce {
+					if last.QoS != client.AtLeastOnce {
 						t.Errorf("the subscription has another QoS: %+v", last)
 					}
 				})
@@ -193,11 +187,11 @@ func TestTapsOutliveWhatTheProgramDoesWithTheSameFilter(t *testing.T) {
 	inRetaining(t, mqtttest.Options{}, nil, func(r *retaining) {
 		t := r.t
 		r.set("a/1", "x")
-		view, err := r.c.MirrorRetained(t.Context(), "a/+", RetainedOptions{})
+		view, err := r.c.MirrorRetained(t.Context(), "a/+", client.RetainedOptions{})
 		must(t, err)
 		must1(view.Synced(t.Context()))
 		in := newInbox()
-		must(t, r.c.Subscribe(t.Context(), "a/+", AtLeastOnce, in, SubscriptionID(5)))
+		must(t, r.c.Subscribe(t.Context(), "a/+", client.AtLeastOnce, in, client.SubscriptionID(5)))
 		must1(view.Synced(t.Context()))
 		r.set("a/1", "y")
 		synctest.Wait()
@@ -230,7 +224,7 @@ func TestManyFetchesAtOnce(t *testing.T) {
 		for i := range 20 {
 			filter := []string{"a/#", "a/+", "#", "a/7"}[i%4]
 			wg.Go(func() {
-				found, err := r.c.FetchRetained(t.Context(), filter, RetainedOptions{})
+				found, err := r.c.FetchRetained(t.Context(), filter, client.RetainedOptions{})
 				if want := []int{50, 50, 50, 1}[i%4]; err != nil || len(found.Messages) != want {
 					t.Errorf("%s: %v, %+v", filter, err, found)
 				}

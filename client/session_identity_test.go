@@ -1,4 +1,4 @@
-package client
+package client_test
 
 import (
 	"errors"
@@ -6,6 +6,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/mooring-mqtt/mooring/client"
 	"github.com/mooring-mqtt/mooring/internal/wire/control"
 	"github.com/mooring-mqtt/mooring/persistence"
 )
@@ -21,7 +22,7 @@ func TestASessionThatTheStoreDoesNotKnowIsGivenUp(t *testing.T) {
 		cfg := testConfig("c", &events, s.dial)
 		cfg.Store.Custom = store
 		c := mustNew(t, cfg)
-		d := publish(t, c, "t", "x", ExactlyOnce)
+		d := publish(t, c, "t", "x", client.ExactlyOnce)
 		start(t, c)
 
 		p := s.accept(control.Connack{SessionPresent: true})
@@ -32,8 +33,8 @@ func TestASessionThatTheStoreDoesNotKnowIsGivenUp(t *testing.T) {
 			t.Errorf("%v was sent in a session that is not ours", f.Type())
 		}
 		synctest.Wait()
-		failed := eventsOf[ConnectFailed](&events)
-		if len(failed) != 1 || !errors.Is(failed[0].Err, ErrUnknownSession) {
+		failed := eventsOf[client.ConnectFailed](&events)
+		if len(failed) != 1 || !errors.Is(failed[0].Err, client.ErrUnknownSession) {
 			t.Fatalf("events: %+v", failed)
 		}
 
@@ -61,9 +62,9 @@ func TestASessionThatTheStoreDoesNotKnowIsGivenUp(t *testing.T) {
 		if got := p.nextPublish(); !got.Dup {
 			t.Errorf("got %+v", got)
 		}
-		c.abort(errors.New("killed"))
+		client.Abort(c, errors.New("killed"))
 		<-c.Done()
-		wantState(t, d, Abandoned)
+		wantState(t, d, client.Abandoned)
 		cfg.Store.Custom = store.Reopen()
 		start(t, mustNew(t, cfg))
 		p = s.accept(control.Connack{SessionPresent: true})

@@ -1,10 +1,11 @@
-package client
+package client_test
 
 import (
 	"testing"
 	"testing/synctest"
 	"time"
 
+	"github.com/mooring-mqtt/mooring/client"
 	"github.com/mooring-mqtt/mooring/internal/wire/control"
 	"github.com/mooring-mqtt/mooring/persistence"
 )
@@ -18,7 +19,7 @@ func TestTheAccountOfTheSession(t *testing.T) {
 		want := func(exists bool, expiry, until time.Duration, lost uint64) {
 			t.Helper()
 			synctest.Wait()
-			w := SessionInfo{MayExist: exists, Expiry: expiry, Lost: lost}
+			w := client.SessionInfo{MayExist: exists, Expiry: expiry, Lost: lost}
 			if until > 0 {
 				w.Until = began.Add(until)
 			}
@@ -42,27 +43,27 @@ func TestTheAccountOfTheSession(t *testing.T) {
 		want(false, time.Minute, 11*time.Minute, 0)
 		p.send(control.AppendConnack(nil, &control.Connack{HasSessionExpiry: true, SessionExpiry: 1<<32 - 1}))
 		connect(t, c)
-		want(true, SessionNeverExpires, 0, 1)
+		want(true, client.SessionNeverExpires, 0, 1)
 		p.close()
 		time.Sleep(100 * time.Hour)
-		want(true, SessionNeverExpires, 0, 1)
+		want(true, client.SessionNeverExpires, 0, 1)
 	})
 	withScript(t, func(t *testing.T, s *script) {
 		for name, tt := range map[string]struct {
 			store persistence.Store
-			edit  func(*Config)
+			edit  func(*client.Config)
 			want  bool
 		}{
-			"an earlier process had one": {usedStore(t), func(*Config) {}, true},
-			"under another ClientID":     {usedStore(t), func(c *Config) { c.ClientID = "d" }, false},
-			"it is to be given up":       {usedStore(t), func(c *Config) { c.Session.CleanStart = true }, false},
-			"none is kept":               {usedStore(t), func(c *Config) { c.Session.Expiry = NoSession }, false},
-			"a new store":                {persistence.NewMemory(persistence.Options{}), func(*Config) {}, false},
+			"an earlier process had one": {usedStore(t), func(*client.Config) {}, true},
+			"under another ClientID":     {usedStore(t), func(c *client.Config) { c.ClientID = "d" }, false},
+			"it is to be given up":       {usedStore(t), func(c *client.Config) { c.Session.CleanStart = true }, false},
+			"none is kept":               {usedStore(t), func(c *client.Config) { c.Session.Expiry = client.NoSession }, false},
+			"a new store":                {persistence.NewMemory(persistence.Options{}), func(*client.Config) {}, false},
 		} {
 			cfg := testConfig("c", &recorder{}, s.dial)
 			cfg.Store.Custom = tt.store
 			tt.edit(&cfg)
-			if got := mustNew(t, cfg).Session(); got != (SessionInfo{MayExist: tt.want}) {
+			if got := mustNew(t, cfg).Session(); got != (client.SessionInfo{MayExist: tt.want}) {
 				t.Errorf("%s: %+v", name, got)
 			}
 		}
@@ -74,7 +75,7 @@ func TestTheAccountKnowsWhatTheGoodbyeSaid(t *testing.T) {
 		c := mustStart(t, testConfig("c", &recorder{}, s.dial))
 		s.accept(control.Connack{})
 		connect(t, c)
-		must(t, c.CloseWith(DisconnectOptions{SessionExpiry: NoSession}))
+		must(t, c.CloseWith(client.DisconnectOptions{SessionExpiry: client.NoSession}))
 		if i := c.Session(); i.MayExist {
 			t.Errorf("%+v", i)
 		}
@@ -86,7 +87,7 @@ func TestTheAccountKnowsWhatTheGoodbyeSaid(t *testing.T) {
 		c := mustStart(t, cfg)
 		s.accept(control.Connack{})
 		connect(t, c)
-		if n := len(eventsOf[SessionLost](&events)); n > 0 || c.Session().Lost > 0 {
+		if n := len(eventsOf[client.SessionLost](&events)); n > 0 || c.Session().Lost > 0 {
 			t.Errorf("SessionLost was told %d times: %+v", n, c.Session())
 		}
 	})

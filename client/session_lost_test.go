@@ -1,4 +1,4 @@
-package client
+package client_test
 
 import (
 	"errors"
@@ -9,6 +9,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/mooring-mqtt/mooring/client"
 	"github.com/mooring-mqtt/mooring/internal/wire"
 	"github.com/mooring-mqtt/mooring/internal/wire/control"
 	"github.com/mooring-mqtt/mooring/persistence"
@@ -18,19 +19,19 @@ import (
 // process to the next.
 
 // policed publishes a message that says what becomes of it; its payload names both.
-func policed(t *testing.T, c *Client, name string, qos QoS, policy SessionLostPolicy) *Delivery {
+func policed(t *testing.T, c *client.Client, name string, qos client.QoS, policy client.SessionLostPolicy) *client.Delivery {
 	t.Helper()
 	payload := fmt.Sprintf("%s %d %d", name, qos, policy)
-	d, err := c.Publish(t.Context(), Message{Topic: "t", Payload: []byte(payload), QoS: qos, OnSessionLost: policy})
+	d, err := c.Publish(t.Context(), client.Message{Topic: "t", Payload: []byte(payload), QoS: qos, OnSessionLost: policy})
 	must(t, err)
 	return d
 }
 
 // wantLost wants that the message is given up with its session, by now.
-func wantLost(t *testing.T, d *Delivery) {
+func wantLost(t *testing.T, d *client.Delivery) {
 	t.Helper()
 	synctest.Wait()
-	if o := d.Outcome(); o.State != Dropped || !errors.Is(o.Err, ErrSessionLost) {
+	if o := d.Outcome(); o.State != client.Dropped || !errors.Is(o.Err, client.ErrSessionLost) {
 		t.Errorf("the message ended as %+v", o)
 	}
 }
@@ -38,18 +39,18 @@ func wantLost(t *testing.T, d *Delivery) {
 // inFlight has a process send a message of each policy and QoS, with the last QoS 2
 // message released, and accept two more that it does not send. It returns how to
 // go on with its store, and what was sent.
-func inFlight(t *testing.T, s *script, cfg Config, o persistence.Options, kill bool) (store *persistence.Memory, sent []string) {
+func inFlight(t *testing.T, s *script, cfg client.Config, o persistence.Options, kill bool) (store *persistence.Memory, sent []string) {
 	t.Helper()
 	store = persistence.NewMemory(o)
 	cfg.Store.Custom = store
 	c := mustStart(t, cfg)
 	p := s.accept(control.Connack{})
-	for qos := AtLeastOnce; qos <= ExactlyOnce; qos++ {
-		for policy := range FailInFlight + 1 {
+	for qos := client.AtLeastOnce; qos <= client.ExactlyOnce; qos++ {
+		for policy := range client.FailInFlight + 1 {
 			policed(t, c, "sent", qos, policy)
 			m := p.nextPublish()
 			sent = append(sent, string(m.Payload))
-			if qos == ExactlyOnce && policy == FailInFlight {
+			if qos == client.ExactlyOnce && policy == client.FailInFlight {
 				p.ack(wire.PUBREC, m.PacketID, 0, "")
 				p.nextAck(wire.PUBREL)
 			}
@@ -57,15 +58,15 @@ func inFlight(t *testing.T, s *script, cfg Config, o persistence.Options, kill b
 	}
 	p.close()
 	synctest.Wait()
-	for policy := Republish; policy <= FailInFlight; policy++ {
-		policed(t, c, "waits", AtLeastOnce, policy)
+	for policy := client.Republish; policy <= client.FailInFlight; policy++ {
+		policed(t, c, "waits", client.AtLeastOnce, policy)
 	}
 	if !kill {
 		must(t, c.Close())
 		return store.Reopen(), sent
 	}
 	next := store.Reopen() // from here on the process does nothing that lasts
-	c.abort(errors.New("killed"))
+	client.Abort(c, errors.New("killed"))
 	<-c.Done()
 	return next, sent
 }
@@ -74,7 +75,7 @@ func inFlight(t *testing.T, s *script, cfg Config, o persistence.Options, kill b
 // does to each what was said when it was accepted, whatever end the first one had.
 // What says nothing is at the mercy of the configuration that there is by then.
 func TestTheChoiceForALostSessionOutlivesTheProcess(t *testing.T) {
-	for _, config := range []SessionLostPolicy{AsConfigured, Republish, FailInFlight} {
+	for _, config := range []client.SessionLostPolicy{client.AsConfigured, client.Republish, client.FailInFlight} {
 		for _, kill := range []bool{false, true} {
 			t.Run(fmt.Sprintf("config %d, kill %v", config, kill), func(t *testing.T) {
 				withScript(t, func(t *testing.T, s *script) {
@@ -84,7 +85,7 @@ func TestTheChoiceForALostSessionOutlivesTheProcess(t *testing.T) {
 					cfg := testConfig("c", &events, s.dial)
 					cfg.Store.Custom, cfg.Session.OnLost = store, config
 					c := mustNew(t, cfg)
-					policed(t, c, "new", AtLeastOnce, FailInFlight)
+					policed(t, c, "new", client.AtLeastOnce, client.FailInFlight)
 					start(t, c)
 					p := s.accept(control.Connack{SessionPresent: false})
 					var want, got []string
@@ -93,7 +94,7 @@ func TestTheChoiceForALostSessionOutlivesTheProcess(t *testing.T) {
 						var qos, policy int
 						_, err := fmt.Sscanf(payload, "sent %d %d", &qos, &policy)
 						must(t, err)
-						if p := SessionLostPolicy(policy); p == FailInFlight || p == AsConfigured && config == FailInFlight {
+						if p := client.SessionLostPolicy(policy); p == client.FailInFlight || p == client.AsConfigured && config == client.FailInFlight {
 							failed++
 						} else {
 							want = append(want, payload)
@@ -110,13 +111,13 @@ func TestTheChoiceForALostSessionOutlivesTheProcess(t *testing.T) {
 					if !slices.Equal(got, want) {
 						t.Errorf("published were %q, want %q", got, want)
 					}
-					if e := eventsOf[SessionLost](&events); len(e) != 1 || e[0] != (SessionLost{len(sent), len(sent) - failed, failed}) {
+					if e := eventsOf[client.SessionLost](&events); len(e) != 1 || e[0] != (client.SessionLost{len(sent), len(sent) - failed, failed}) {
 						t.Errorf("told: %+v, want %d of %d failed", e, failed, len(sent))
 					}
-					refused := eventsOf[MessageRefused](&events)
+					refused := eventsOf[client.MessageRefused](&events)
 					for _, e := range refused {
 						r, ok, err := c.Receipt(e.ID)
-						if must(t, err); !ok || r.Outcome.State != Dropped || e.ID.IsZero() || !errors.Is(e.Err, ErrSessionLost) {
+						if must(t, err); !ok || r.Outcome.State != client.Dropped || e.ID.IsZero() || !errors.Is(e.Err, client.ErrSessionLost) {
 							t.Errorf("told %+v, its receipt is %+v, %v", e, r, ok)
 						}
 					}
@@ -135,11 +136,11 @@ func TestTheChoiceForALostSessionOutlivesTheProcess(t *testing.T) {
 func TestMarksAheadAreNoMessagesOfThisProcess(t *testing.T) {
 	withScript(t, func(t *testing.T, s *script) {
 		store, _ := inFlight(t, s, testConfig("c", &recorder{}, s.dial), persistence.Options{}, true)
-		must(t, store.SetSent(Normal, store.LastSeq()+10))
+		must(t, store.SetSent(client.Normal, store.LastSeq()+10))
 		cfg := testConfig("c", &recorder{}, s.dial)
-		cfg.Store.Custom, cfg.Session.OnLost = store, FailInFlight
+		cfg.Store.Custom, cfg.Session.OnLost = store, client.FailInFlight
 		c := mustNew(t, cfg)
-		policed(t, c, "new", AtLeastOnce, FailInFlight)
+		policed(t, c, "new", client.AtLeastOnce, client.FailInFlight)
 		start(t, c)
 		p := s.accept(control.Connack{SessionPresent: false})
 		for _, want := range []string{"sent 1 1", "sent 2 1", "waits 1 1", "new 1 2"} {
@@ -180,7 +181,7 @@ func TestAProcessDiesWhileTheSessionIsLost(t *testing.T) {
 				}}
 				c := mustStart(t, cfg)
 				s.accept(control.Connack{SessionPresent: false}).ended()
-				c.abort(errors.New("killed"))
+				client.Abort(c, errors.New("killed"))
 				<-c.Done()
 
 				cfg.Store.Custom = next
@@ -217,15 +218,15 @@ func TestALostSessionIsToldWhenItIsDurable(t *testing.T) {
 		}}
 		c := mustStart(t, cfg)
 		p := s.accept(control.Connack{})
-		failing := policed(t, c, "sent", AtLeastOnce, FailInFlight)
-		policed(t, c, "sent", AtLeastOnce, Republish)
+		failing := policed(t, c, "sent", client.AtLeastOnce, client.FailInFlight)
+		policed(t, c, "sent", client.AtLeastOnce, client.Republish)
 		p.nextPublish()
 		p.nextPublish()
 		fail = true
 		p.close()
 		s.accept(control.Connack{SessionPresent: false}).ended()
 		synctest.Wait()
-		if o := failing.Outcome(); o.State != Pending || len(eventsOf[SessionLost](&events)) > 0 {
+		if o := failing.Outcome(); o.State != client.Pending || len(eventsOf[client.SessionLost](&events)) > 0 {
 			t.Errorf("told before it was durable: %+v", o)
 		}
 		fail = false
@@ -235,7 +236,7 @@ func TestALostSessionIsToldWhenItIsDurable(t *testing.T) {
 			t.Errorf("%q was published", m.Payload)
 		}
 		p.quiet()
-		if e := eventsOf[SessionLost](&events); len(e) != 1 || e[0] != (SessionLost{2, 1, 1}) {
+		if e := eventsOf[client.SessionLost](&events); len(e) != 1 || e[0] != (client.SessionLost{2, 1, 1}) {
 			t.Errorf("told: %+v", e)
 		}
 	})
@@ -253,7 +254,7 @@ func TestALostSessionWaitsForTheDisk(t *testing.T) {
 		synctest.Wait() // the drainer has looked for what is over
 		broken.times = 1
 		s.accept(control.Connack{SessionPresent: false}).ended()
-		if store.Sent(Normal) == 0 || broken.times > 0 {
+		if store.Sent(client.Normal) == 0 || broken.times > 0 {
 			t.Fatal("the session is void already")
 		}
 		p := s.accept(control.Connack{SessionPresent: true})
@@ -288,7 +289,7 @@ func TestASessionIsLostAfterItWasResumed(t *testing.T) {
 			}
 		}
 		p.quiet()
-		if e := eventsOf[SessionLost](&events); len(e) != 1 || e[0] != (SessionLost{len(sent), 4, 2}) {
+		if e := eventsOf[client.SessionLost](&events); len(e) != 1 || e[0] != (client.SessionLost{len(sent), 4, 2}) {
 			t.Errorf("told: %+v", e)
 		}
 		// What is in flight now is in flight in the new session only.
@@ -299,7 +300,7 @@ func TestASessionIsLostAfterItWasResumed(t *testing.T) {
 		p.close()
 		s.accept(control.Connack{SessionPresent: false})
 		synctest.Wait()
-		if e := eventsOf[SessionLost](&events); len(e) != 3 || e[1] != (SessionLost{6, 5, 1}) || e[2] != (SessionLost{1, 1, 0}) {
+		if e := eventsOf[client.SessionLost](&events); len(e) != 3 || e[1] != (client.SessionLost{6, 5, 1}) || e[2] != (client.SessionLost{1, 1, 0}) {
 			t.Errorf("told: %+v", e)
 		}
 		wantAccounts(t, c)
@@ -308,9 +309,9 @@ func TestASessionIsLostAfterItWasResumed(t *testing.T) {
 
 // Whoever takes the session over makes an end of it, also for the next process.
 func TestMessagesInFlightFailWithATakeover(t *testing.T) {
-	for name, policy := range map[string]TakeoverPolicy{"stop": TakeoverStop, "back off": TakeoverBackOff} {
+	for name, policy := range map[string]client.TakeoverPolicy{"stop": client.TakeoverStop, "back off": client.TakeoverBackOff} {
 		for _, restart := range []bool{false, true} {
-			if policy == TakeoverStop && !restart {
+			if policy == client.TakeoverStop && !restart {
 				continue
 			}
 			t.Run(fmt.Sprintf("%s, restart %v", name, restart), func(t *testing.T) {
@@ -321,8 +322,8 @@ func TestMessagesInFlightFailWithATakeover(t *testing.T) {
 					cfg.Store.Custom, cfg.Session.OnTakeover = store, policy
 					c := mustStart(t, cfg)
 					p := s.accept(control.Connack{})
-					failing := policed(t, c, "sent", ExactlyOnce, FailInFlight)
-					policed(t, c, "sent", ExactlyOnce, Republish)
+					failing := policed(t, c, "sent", client.ExactlyOnce, client.FailInFlight)
+					policed(t, c, "sent", client.ExactlyOnce, client.Republish)
 					p.nextPublish()
 					p.nextPublish()
 					p.send(control.AppendDisconnect(nil, &control.Disconnect{Reason: wire.ReasonSessionTakenOver}))
@@ -337,7 +338,7 @@ func TestMessagesInFlightFailWithATakeover(t *testing.T) {
 						t.Errorf("%q was published", m.Payload)
 					}
 					p.quiet()
-					if e := eventsOf[SessionLost](&events); !restart && (len(e) != 1 || e[0] != (SessionLost{2, 1, 1})) {
+					if e := eventsOf[client.SessionLost](&events); !restart && (len(e) != 1 || e[0] != (client.SessionLost{2, 1, 1})) {
 						t.Errorf("told: %+v", e)
 					}
 					wantAccounts(t, c)
@@ -354,7 +355,7 @@ func TestRedeliverKeepsTheChoiceForALostSession(t *testing.T) {
 		cfg.Store.DeadLetters = 1
 		c := mustStart(t, cfg)
 		p := s.accept(control.Connack{})
-		policed(t, c, "sent", AtLeastOnce, FailInFlight)
+		policed(t, c, "sent", client.AtLeastOnce, client.FailInFlight)
 		p.ack(wire.PUBACK, p.nextPublish().PacketID, wire.ReasonNotAuthorized, "")
 		synctest.Wait()
 		for letter, err := range c.DeadLetters() {
@@ -394,16 +395,16 @@ func TestWhatFailsWithItsSessionIsToldOnce(t *testing.T) {
 		cfg.Store.Custom = &doneFails{persistence.NewMemory(persistence.Options{}), 1}
 		c := mustStart(t, cfg)
 		p := s.accept(control.Connack{})
-		d := policed(t, c, "x", AtLeastOnce, FailInFlight)
+		d := policed(t, c, "x", client.AtLeastOnce, client.FailInFlight)
 		p.nextPublish()
 		p.close()
 		s.accept(control.Connack{}).ended()
 		s.accept(control.Connack{}).quiet()
 		wantLost(t, d)
-		if e := eventsOf[SessionLost](&events); len(e) != 1 || e[0].Failed != 1 || e[0].InFlight != 1 {
+		if e := eventsOf[client.SessionLost](&events); len(e) != 1 || e[0].Failed != 1 || e[0].InFlight != 1 {
 			t.Errorf("told %+v", e)
 		}
-		if e := eventsOf[MessageRefused](&events); len(e) != 1 {
+		if e := eventsOf[client.MessageRefused](&events); len(e) != 1 {
 			t.Errorf("told %+v", e)
 		}
 	})
@@ -438,13 +439,13 @@ func TestWhatIsOverAndLostHasOneOutcome(t *testing.T) {
 		var events recorder
 		store := persistence.NewMemory(persistence.Options{})
 		cfg := testConfig("c", &recorder{}, s.dial)
-		cfg.Store.Custom, cfg.Session.OnLost = store, FailInFlight
+		cfg.Store.Custom, cfg.Session.OnLost = store, client.FailInFlight
 		c := mustStart(t, cfg)
 		p := s.accept(control.Connack{})
-		expiring(t, c, AtLeastOnce, 10*time.Second)
+		expiring(t, c, client.AtLeastOnce, 10*time.Second)
 		p.nextPublish()
 		next := store.Reopen() // from here on the process does nothing that lasts
-		c.abort(errors.New("killed"))
+		client.Abort(c, errors.New("killed"))
 		<-c.Done()
 		time.Sleep(time.Minute)
 
@@ -452,7 +453,7 @@ func TestWhatIsOverAndLostHasOneOutcome(t *testing.T) {
 		c = mustStart(t, cfg)
 		s.accept(control.Connack{})
 		synctest.Wait()
-		lost, over := eventsOf[MessageRefused](&events), eventsOf[MessageExpired](&events)
+		lost, over := eventsOf[client.MessageRefused](&events), eventsOf[client.MessageExpired](&events)
 		if len(lost)+len(over) != 1 {
 			t.Errorf("told %+v and %+v", lost, over)
 		}

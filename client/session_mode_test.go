@@ -1,4 +1,4 @@
-package client
+package client_test
 
 import (
 	"errors"
@@ -6,6 +6,7 @@ import (
 	"testing"
 	"testing/synctest"
 
+	"github.com/mooring-mqtt/mooring/client"
 	"github.com/mooring-mqtt/mooring/internal/wire"
 	"github.com/mooring-mqtt/mooring/internal/wire/control"
 	"github.com/mooring-mqtt/mooring/persistence"
@@ -16,25 +17,25 @@ import (
 // it was.
 func TestSessionModes(t *testing.T) {
 	for name, tt := range map[string]struct {
-		mode           SessionMode
+		mode           client.SessionMode
 		known, present bool
 		cleanStart     bool
 		will           bool
 		stops          error // nil: it goes on
 		reason         byte
 	}{
-		"resume, both know it":                {mode: ResumeSession, known: true, present: true},
-		"resume, neither":                     {mode: ResumeSession},
-		"resume, the server lost it":          {mode: ResumeSession, known: true},
-		"strict, both know it":                {mode: StrictSession, known: true, present: true},
-		"strict, neither":                     {mode: StrictSession},
-		"strict, the server lost it":          {mode: StrictSession, known: true, stops: ErrSessionLost},
-		"strict, the server lost it, a will":  {mode: StrictSession, known: true, will: true, stops: ErrSessionLost, reason: 0x04},
-		"strict, the store lost it":           {mode: StrictSession, present: true, stops: ErrUnknownSession},
-		"strict, the store lost it, a will":   {mode: StrictSession, present: true, will: true, stops: ErrUnknownSession, reason: 0x04},
-		"strict, a new one was asked for":     {mode: StrictSession, known: true, cleanStart: true},
-		"strict, a new one for a new store":   {mode: StrictSession, cleanStart: true},
-		"resume, a new one where it is known": {mode: ResumeSession, known: true, cleanStart: true},
+		"resume, both know it":                {mode: client.ResumeSession, known: true, present: true},
+		"resume, neither":                     {mode: client.ResumeSession},
+		"resume, the server lost it":          {mode: client.ResumeSession, known: true},
+		"strict, both know it":                {mode: client.StrictSession, known: true, present: true},
+		"strict, neither":                     {mode: client.StrictSession},
+		"strict, the server lost it":          {mode: client.StrictSession, known: true, stops: client.ErrSessionLost},
+		"strict, the server lost it, a will":  {mode: client.StrictSession, known: true, will: true, stops: client.ErrSessionLost, reason: 0x04},
+		"strict, the store lost it":           {mode: client.StrictSession, present: true, stops: client.ErrUnknownSession},
+		"strict, the store lost it, a will":   {mode: client.StrictSession, present: true, will: true, stops: client.ErrUnknownSession, reason: 0x04},
+		"strict, a new one was asked for":     {mode: client.StrictSession, known: true, cleanStart: true},
+		"strict, a new one for a new store":   {mode: client.StrictSession, cleanStart: true},
+		"resume, a new one where it is known": {mode: client.ResumeSession, known: true, cleanStart: true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			withScript(t, func(t *testing.T, s *script) {
@@ -45,10 +46,10 @@ func TestSessionModes(t *testing.T) {
 					cfg.Store.Custom = usedStore(t)
 				}
 				if tt.will {
-					cfg.Presence.Will = &Will{Topic: "gone"}
+					cfg.Presence.Will = &client.Will{Topic: "gone"}
 				}
 				c := mustNew(t, cfg)
-				d := publish(t, c, "t", "x", ExactlyOnce)
+				d := publish(t, c, "t", "x", client.ExactlyOnce)
 				start(t, c)
 				p := s.accept(control.Connack{SessionPresent: tt.present})
 				if tt.stops == nil {
@@ -64,17 +65,17 @@ func TestSessionModes(t *testing.T) {
 					t.Errorf("the session is ended: %v", forgets)
 				}
 				<-c.Done()
-				var typed *SessionError
+				var typed *client.SessionError
 				if err := c.Err(); !errors.As(err, &typed) || !errors.Is(err, tt.stops) || typed.Present != tt.present {
 					t.Errorf("the client stopped with %v", err)
 				}
-				if got := eventsOf[SessionLost](&events); len(got) != 0 {
+				if got := eventsOf[client.SessionLost](&events); len(got) != 0 {
 					t.Errorf("events: %v", got)
 				}
 				if _, known := cfg.Store.Custom.Session(); known != tt.known || cfg.Store.Custom.Stats().Pending != 1 {
 					t.Error("the store was changed")
 				}
-				wantState(t, d, Abandoned)
+				wantState(t, d, client.Abandoned)
 			})
 		})
 	}
@@ -85,11 +86,11 @@ func TestSessionModes(t *testing.T) {
 func TestAStrictClientStopsWhenItsSessionGoes(t *testing.T) {
 	withScript(t, func(t *testing.T, s *script) {
 		cfg := testConfig("c", &recorder{}, s.dial)
-		cfg.Session.Mode, cfg.Session.CleanStart = StrictSession, true
+		cfg.Session.Mode, cfg.Session.CleanStart = client.StrictSession, true
 		c := mustStart(t, cfg)
 		p := s.accept(control.Connack{})
 		connect(t, c)
-		d := publish(t, c, "t", "x", AtLeastOnce)
+		d := publish(t, c, "t", "x", client.AtLeastOnce)
 		p.nextPublish()
 		p.close()
 		p = s.accept(control.Connack{SessionPresent: true})
@@ -102,20 +103,20 @@ func TestAStrictClientStopsWhenItsSessionGoes(t *testing.T) {
 			t.Errorf("got %v", f.Type())
 		}
 		<-c.Done()
-		if !errors.Is(c.Err(), ErrSessionLost) {
+		if !errors.Is(c.Err(), client.ErrSessionLost) {
 			t.Errorf("the client stopped with %v", c.Err())
 		}
-		wantState(t, d, Abandoned)
+		wantState(t, d, client.Abandoned)
 	})
 	withScript(t, func(t *testing.T, s *script) {
 		cfg := testConfig("c", &recorder{}, s.dial)
-		cfg.Session.Mode = StrictSession
+		cfg.Session.Mode = client.StrictSession
 		c := mustStart(t, cfg)
 		p := s.accept(control.Connack{})
 		connect(t, c)
 		p.send(control.AppendDisconnect(nil, &control.Disconnect{Reason: wire.ReasonSessionTakenOver}))
 		<-c.Done()
-		var taken *ConnectionError
+		var taken *client.ConnectionError
 		if !errors.As(c.Err(), &taken) || taken.Code != wire.ReasonSessionTakenOver {
 			t.Errorf("the client stopped with %v", c.Err())
 		}
@@ -130,13 +131,13 @@ func TestAStrictClientStopsWhenItsSessionGoes(t *testing.T) {
 // wrong [MQTT-3.2.2-2]: nothing is sent in it, in either mode, and the client tries
 // again.
 func TestASessionInAnswerToCleanStart(t *testing.T) {
-	for _, mode := range []SessionMode{ResumeSession, StrictSession} {
+	for _, mode := range []client.SessionMode{client.ResumeSession, client.StrictSession} {
 		withScript(t, func(t *testing.T, s *script) {
 			var events recorder
 			cfg := testConfig("c", &events, s.dial)
 			cfg.Session.Mode, cfg.Session.CleanStart, cfg.Store.Custom = mode, true, usedStore(t)
 			c := mustNew(t, cfg)
-			publish(t, c, "t", "x", ExactlyOnce)
+			publish(t, c, "t", "x", client.ExactlyOnce)
 			start(t, c)
 			p := s.open()
 			p.send(control.AppendConnack(nil, &control.Connack{SessionPresent: true}))
@@ -145,8 +146,8 @@ func TestASessionInAnswerToCleanStart(t *testing.T) {
 			}
 			p = s.accept(control.Connack{})
 			p.nextPublish()
-			var broken *ProtocolError
-			if failed := eventsOf[ConnectFailed](&events); len(failed) != 1 || !errors.As(failed[0].Err, &broken) {
+			var broken *client.ProtocolError
+			if failed := eventsOf[client.ConnectFailed](&events); len(failed) != 1 || !errors.As(failed[0].Err, &broken) {
 				t.Errorf("events: %v", failed)
 			}
 		})
@@ -155,7 +156,7 @@ func TestASessionInAnswerToCleanStart(t *testing.T) {
 
 // TestSessionErrorsSayWhatDiffers, each in words of its own.
 func TestSessionErrorsSayWhatDiffers(t *testing.T) {
-	for want, err := range map[string]*SessionError{
+	for want, err := range map[string]*client.SessionError{
 		"took the session over":      {TakenOver: true, Present: true, ClientID: "x"},
 		`of the ClientID "x"`:        {Present: true, ClientID: "x"},
 		"the store knows nothing of": {Present: true},

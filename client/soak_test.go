@@ -1,4 +1,4 @@
-package client
+package client_test
 
 import (
 	"context"
@@ -11,6 +11,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/mooring-mqtt/mooring/client"
 	"github.com/mooring-mqtt/mooring/client/mqtttest"
 	"github.com/mooring-mqtt/mooring/dedupe"
 	"github.com/mooring-mqtt/mooring/persistence"
@@ -32,11 +33,11 @@ type soak struct {
 	brokerMu  sync.Mutex
 	links     [2]*mqtttest.Proxy     // the publisher's and the subscriber's
 	stores    [2]*persistence.Memory // nil: in folders
-	clients   [2]*Client
+	clients   [2]*client.Client
 	cache     dedupe.Cache
-	accepted  map[MessageID]bool
+	accepted  map[client.MessageID]bool
 	mu        sync.Mutex
-	handled   map[MessageID]int
+	handled   map[client.MessageID]int
 	last      map[string]uint64
 	disorders []string
 }
@@ -49,7 +50,7 @@ func TestSoak(t *testing.T) {
 			dir := t.TempDir()
 			synctest.Test(t, func(t *testing.T) {
 				s := &soak{t: t, random: rand.New(rand.NewPCG(seed, 7)), drops: seed%2 == 1, disk: seed%3 == 2, dir: dir,
-					accepted: map[MessageID]bool{}, handled: map[MessageID]int{}, last: map[string]uint64{}}
+					accepted: map[client.MessageID]bool{}, handled: map[client.MessageID]int{}, last: map[string]uint64{}}
 				s.run()
 			})
 		})
@@ -98,16 +99,16 @@ func (s *soak) live(who int) {
 		cfg.Receiving.Dedupe = s.cache
 		cfg.Receiving.ReceiveMaximum = 10
 	}
-	c, err := New(cfg)
+	c, err := client.New(cfg)
 	must(s.t, err)
 	if who == 1 {
-		must(s.t, c.Subscribe(s.t.Context(), "t/#", ExactlyOnce, HandlerFunc(s.handle)))
+		must(s.t, c.Subscribe(s.t.Context(), "t/#", client.ExactlyOnce, client.HandlerFunc(s.handle)))
 	}
 	start(s.t, c)
 	s.clients[who] = c
 }
 
-func (s *soak) handle(_ context.Context, m *Message) error {
+func (s *soak) handle(_ context.Context, m *client.Message) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.handled[m.ID]++
@@ -132,7 +133,7 @@ func (s *soak) step() {
 	switch n := s.random.IntN(20); {
 	case n < 9:
 		for range s.random.IntN(20) {
-			d, err := s.clients[0].Publish(s.t.Context(), Message{Topic: fmt.Sprint("t/", s.random.IntN(3)), QoS: ExactlyOnce})
+			d, err := s.clients[0].Publish(s.t.Context(), client.Message{Topic: fmt.Sprint("t/", s.random.IntN(3)), QoS: client.ExactlyOnce})
 			must(s.t, err)
 			s.accepted[d.ID] = true
 		}

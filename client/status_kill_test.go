@@ -1,4 +1,4 @@
-package client
+package client_test
 
 import (
 	"os"
@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/mooring-mqtt/mooring/client"
 	"github.com/mooring-mqtt/mooring/client/mqtttest"
 	"github.com/mooring-mqtt/mooring/client/presence"
 )
@@ -19,7 +20,7 @@ func TestADeviceForKilling(t *testing.T) {
 	if url == "" {
 		return
 	}
-	mustStart(t, Config{Servers: []string{url}, ClientID: "killed", Presence: PresenceConfig{Status: &Status{Topic: "status/c", Structured: true, Delay: time.Second, Heartbeat: time.Second}}})
+	mustStart(t, client.Config{Servers: []string{url}, ClientID: "killed", Presence: client.PresenceConfig{Status: &client.Status{Topic: "status/c", Structured: true, Delay: time.Second, Heartbeat: time.Second}}})
 	select {}
 }
 

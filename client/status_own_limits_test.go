@@ -1,10 +1,11 @@
-package client
+package client_test
 
 import (
 	"math/rand/v2"
 	"testing"
 	"time"
 
+	"github.com/mooring-mqtt/mooring/client"
 	"github.com/mooring-mqtt/mooring/client/mqtttest"
 	"github.com/mooring-mqtt/mooring/client/presence"
 	"github.com/mooring-mqtt/mooring/internal/wire"
@@ -12,7 +13,7 @@ import (
 )
 
 func TestNoCorrection(t *testing.T) {
-	publishing(t, structured(), control.Connack{}, func(t *testing.T, c *Client, p *peer, _ *recorder) {
+	publishing(t, structured(), control.Connack{}, func(t *testing.T, c *client.Client, p *peer, _ *recorder) {
 		m, _ := p.nextWord("birth")
 		p.accepts(m)
 		p.publish(wire.Publish{Topic: "status/c", Payload: []byte("offline")})
@@ -69,7 +70,7 @@ func TestTwoProcessesDoNotDuel(t *testing.T) {
 		words := newInbox()
 		watcher := mustStart(t, testConfig("w", &recorder{}, b.Dial))
 		connect(t, watcher)
-		must(t, watcher.Subscribe(t.Context(), "status/+", AtLeastOnce, words))
+		must(t, watcher.Subscribe(t.Context(), "status/+", client.AtLeastOnce, words))
 		steady, flapping := &recorder{}, &recorder{}
 		cfg := testConfig("steady", steady, b.Dial)
 		listening(&cfg)
@@ -101,10 +102,10 @@ func TestTwoProcessesDoNotDuel(t *testing.T) {
 		if n := c.Stats().Status.Corrections; n != 0 {
 			t.Errorf("the one that came and went corrected %d times", n)
 		}
-		if n := eventsOf[StatusContested](steady); len(n) < 5 || len(n) > 11 || n[0].Boot != c.BootID() || n[0].String() == "" {
+		if n := eventsOf[client.StatusContested](steady); len(n) < 5 || len(n) > 11 || n[0].Boot != c.BootID() || n[0].String() == "" {
 			t.Errorf("it told of %v", n)
 		}
-		if n := eventsOf[StatusContested](flapping); len(n) < 5 || len(n) > 11 || n[0].Boot != a.BootID() {
+		if n := eventsOf[client.StatusContested](flapping); len(n) < 5 || len(n) > 11 || n[0].Boot != a.BootID() {
 			t.Errorf("the other told of %v", n)
 		}
 	})
@@ -139,7 +140,7 @@ func TestOfflineIsTheLastWord(t *testing.T) {
 // TestABirthThatIsHeardEndsTheAlarm: an offline comes while the birth is on its way,
 // and the birth behind it.
 func TestABirthThatIsHeardEndsTheAlarm(t *testing.T) {
-	publishing(t, listening, control.Connack{}, func(t *testing.T, c *Client, p *peer, _ *recorder) {
+	publishing(t, listening, control.Connack{}, func(t *testing.T, c *client.Client, p *peer, _ *recorder) {
 		m, _ := p.nextWord("birth")
 		p.grantSubscribe()
 		time.Sleep(time.Second)

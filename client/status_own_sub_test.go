@@ -1,4 +1,4 @@
-package client
+package client_test
 
 import (
 	"errors"
@@ -7,6 +7,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/mooring-mqtt/mooring/client"
 	"github.com/mooring-mqtt/mooring/client/mqtttest"
 	"github.com/mooring-mqtt/mooring/client/presence"
 	"github.com/mooring-mqtt/mooring/internal/wire"
@@ -22,7 +23,7 @@ func TestTheOwnSubscriptionIsNotTheProgramsBusiness(t *testing.T) {
 		all := newInbox()
 		c := mustNew(t, cfg)
 		must(t, c.Handle("#", all))
-		must(t, c.Subscribe(t.Context(), "commands/#", AtLeastOnce, newInbox()))
+		must(t, c.Subscribe(t.Context(), "commands/#", client.AtLeastOnce, newInbox()))
 		start(t, c)
 		connect(t, c)
 		say := stranger(t, b)
@@ -32,13 +33,13 @@ func TestTheOwnSubscriptionIsNotTheProgramsBusiness(t *testing.T) {
 		p.Cut()
 		connect(t, c)
 		time.Sleep(time.Minute)
-		if got := all.payloads(); len(got) != 0 || len(eventsOf[Unhandled](events)) != 0 {
-			t.Errorf("a handler got %q; %d unhandled", got, len(eventsOf[Unhandled](events)))
+		if got := all.payloads(); len(got) != 0 || len(eventsOf[client.Unhandled](events)) != 0 {
+			t.Errorf("a handler got %q; %d unhandled", got, len(eventsOf[client.Unhandled](events)))
 		}
 
 		// One of the program's that covers the topic gets all of it, once.
 		own := newInbox()
-		must(t, c.Subscribe(t.Context(), "status/+", AtLeastOnce, own, NoRetained()))
+		must(t, c.Subscribe(t.Context(), "status/+", client.AtLeastOnce, own, client.NoRetained()))
 		time.Sleep(time.Second) // it takes the place of ours
 		say("offline")
 		time.Sleep(time.Second)
@@ -53,7 +54,7 @@ func TestTheOwnSubscriptionIsNotTheProgramsBusiness(t *testing.T) {
 
 		// So does one for just this topic.
 		own = newInbox()
-		must(t, c.Subscribe(t.Context(), "status/c", AtLeastOnce, own, NoRetained()))
+		must(t, c.Subscribe(t.Context(), "status/c", client.AtLeastOnce, own, client.NoRetained()))
 		time.Sleep(time.Minute)
 		say("offline")
 		time.Sleep(time.Second)
@@ -78,7 +79,7 @@ func TestASubscriptionGivenUpWhileAwayIsNotTheEndOfOurs(t *testing.T) {
 		listening(&cfg)
 		c := mustStart(t, cfg)
 		connect(t, c)
-		must(t, c.Subscribe(t.Context(), "status/c", AtLeastOnce, newInbox()))
+		must(t, c.Subscribe(t.Context(), "status/c", client.AtLeastOnce, newInbox()))
 		synctest.Wait()
 		p.Refuse(true)
 		p.Cut()
@@ -114,13 +115,13 @@ func TestAnACLThatForbidsListening(t *testing.T) {
 			p.Cut()
 			time.Sleep(time.Second)
 		}
-		failed := eventsOf[StatusFailed](events)
-		var own *StatusSubscriptionError
-		var refused *RefusedError
+		failed := eventsOf[client.StatusFailed](events)
+		var own *client.StatusSubscriptionError
+		var refused *client.RefusedError
 		if len(failed) != 1 || !errors.As(failed[0].Err, &own) || !errors.As(failed[0].Err, &refused) || refused.Code != wire.ReasonNotAuthorized {
 			t.Errorf("told %v, want one refusal", failed)
 		}
-		wantState(t, publish(t, c, "t", "x", AtLeastOnce), Acked)
+		wantState(t, publish(t, c, "t", "x", client.AtLeastOnce), client.Acked)
 	})
 }
 
@@ -131,7 +132,7 @@ func TestWhatTheServerIsAskedFor(t *testing.T) {
 		cfg := testConfig("c", &recorder{}, s.dial)
 		listening(&cfg)
 		c := mustNew(t, cfg)
-		must(t, c.Subscribe(t.Context(), "commands", AtLeastOnce, newInbox()))
+		must(t, c.Subscribe(t.Context(), "commands", client.AtLeastOnce, newInbox()))
 		start(t, c)
 		for life, present := range []bool{false, true, false} {
 			p := s.accept(control.Connack{SessionPresent: present})
@@ -158,12 +159,12 @@ func TestWhatTheServerIsAskedFor(t *testing.T) {
 // TestOneSubscriptionIsEnough: ours ends when the program has one, and one that is
 // refused is not asked for again on the same connection.
 func TestOneSubscriptionIsEnough(t *testing.T) {
-	publishing(t, listening, control.Connack{}, func(t *testing.T, c *Client, p *peer, _ *recorder) {
+	publishing(t, listening, control.Connack{}, func(t *testing.T, c *client.Client, p *peer, _ *recorder) {
 		m, _ := p.nextWord("birth")
 		p.accepts(m)
 		p.grantSubscribe()
 		done := make(chan error, 1)
-		go func() { done <- c.Subscribe(t.Context(), "status/#", AtLeastOnce, newInbox()) }()
+		go func() { done <- c.Subscribe(t.Context(), "status/#", client.AtLeastOnce, newInbox()) }()
 		p.grantSubscribe()
 		must(t, <-done)
 		u, err := control.ParseUnsubscribe(p.next(wire.UNSUBSCRIBE))
@@ -173,7 +174,7 @@ func TestOneSubscriptionIsEnough(t *testing.T) {
 		p.send(control.AppendUnsuback(nil, &control.Suback{PacketID: u.PacketID, Reasons: []byte{0}}))
 		p.quiet()
 	})
-	publishing(t, listening, control.Connack{}, func(t *testing.T, c *Client, p *peer, events *recorder) {
+	publishing(t, listening, control.Connack{}, func(t *testing.T, c *client.Client, p *peer, events *recorder) {
 		m, _ := p.nextWord("birth")
 		sub, err := control.ParseSubscribe(p.next(wire.SUBSCRIBE))
 		must(t, err)
@@ -182,7 +183,7 @@ func TestOneSubscriptionIsEnough(t *testing.T) {
 		p.publish(wire.Publish{Topic: "status/c", Payload: m.Payload})
 		time.Sleep(time.Hour)
 		p.quiet()
-		if n := len(eventsOf[StatusFailed](events)); n != 1 {
+		if n := len(eventsOf[client.StatusFailed](events)); n != 1 {
 			t.Errorf("%d StatusFailed events, want 1", n)
 		}
 	})
@@ -198,7 +199,7 @@ func TestAFetchOfTheOwnTopicIsNotTheEndOfOurs(t *testing.T) {
 		connect(t, c)
 		say := stranger(t, b)
 		time.Sleep(time.Second)
-		got, err := c.FetchRetained(t.Context(), "status/c", RetainedOptions{})
+		got, err := c.FetchRetained(t.Context(), "status/c", client.RetainedOptions{})
 		if err != nil || len(got.Messages) != 1 || parse(t, got.Messages[0].Payload).Boot != c.BootID() {
 			t.Errorf("fetched %+v, %v", got, err)
 		}
@@ -206,7 +207,7 @@ func TestAFetchOfTheOwnTopicIsNotTheEndOfOurs(t *testing.T) {
 		say("offline")
 		time.Sleep(time.Second)
 		said(t, b, c, "online correction")
-		w, err := c.WatchStatus(t.Context(), "status/c", WatchOptions{})
+		w, err := c.WatchStatus(t.Context(), "status/c", client.WatchOptions{})
 		must(t, err)
 		for range 3 { // the watch's subscription serves, and is left alone
 			time.Sleep(2 * time.Minute)
@@ -241,7 +242,7 @@ func TestTheOwnSubscriptionWithoutIdentifiers(t *testing.T) {
 		say("offline")
 		time.Sleep(time.Second)
 		said(t, b, c, "online correction")
-		if ends := eventsOf[Disconnected](events); len(ends) != 0 {
+		if ends := eventsOf[client.Disconnected](events); len(ends) != 0 {
 			t.Errorf("%v", ends)
 		}
 		if n := c.Stats().Received - before; n != 2 {

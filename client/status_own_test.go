@@ -1,4 +1,4 @@
-package client
+package client_test
 
 import (
 	"context"
@@ -9,6 +9,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/mooring-mqtt/mooring/client"
 	"github.com/mooring-mqtt/mooring/client/mqtttest"
 	"github.com/mooring-mqtt/mooring/client/presence"
 )
@@ -21,7 +22,9 @@ const (
 )
 
 // listening is a client with a structured status topic that it listens to.
-func listening(cfg *Config) { structured(func(s *Status) { s.NoCorrection = false })(cfg) }
+func listening(cfg *client.Config) {
+	structured(func(s *client.Status) { s.NoCorrection = false })(cfg)
+}
 
 // says is what the retained status is: the state, the reason, and who said so.
 func says(t testing.TB, b *mqtttest.Broker) presence.Status {
@@ -35,7 +38,7 @@ func says(t testing.TB, b *mqtttest.Broker) presence.Status {
 }
 
 // said wants the retained status to be this.
-func said(t testing.TB, b *mqtttest.Broker, c *Client, want string) {
+func said(t testing.TB, b *mqtttest.Broker, c *client.Client, want string) {
 	t.Helper()
 	s := says(t, b)
 	if got := s.State.String() + " " + s.Reason; got != want || s.Boot != c.BootID() {
@@ -50,7 +53,7 @@ func stranger(t testing.TB, b *mqtttest.Broker) func(payload string) {
 	connect(t, c)
 	return func(payload string) {
 		t.Helper()
-		d, err := c.Publish(context.Background(), Message{Topic: "status/c", Payload: []byte(payload), QoS: AtLeastOnce, Retain: true})
+		d, err := c.Publish(context.Background(), client.Message{Topic: "status/c", Payload: []byte(payload), QoS: client.AtLeastOnce, Retain: true})
 		must(t, err)
 		<-d.Done()
 	}
@@ -63,10 +66,10 @@ func offlineOf(boot string) string {
 }
 
 func TestAnOfflineThatComesLateIsCorrected(t *testing.T) {
-	for name, payload := range map[string]func(c *Client) string{
-		"of an older boot":          func(*Client) string { return offlineOf(otherBoot) },
-		"of an earlier connection":  func(c *Client) string { return offlineOf(c.BootID().String()) },
-		"of an older version, bare": func(*Client) string { return "offline" },
+	for name, payload := range map[string]func(c *client.Client) string{
+		"of an older boot":          func(*client.Client) string { return offlineOf(otherBoot) },
+		"of an earlier connection":  func(c *client.Client) string { return offlineOf(c.BootID().String()) },
+		"of an older version, bare": func(*client.Client) string { return "offline" },
 	} {
 		t.Run(name, func(t *testing.T) {
 			inBubble(t, mqtttest.Options{}, func(t *testing.T, b *mqtttest.Broker, _ *mqtttest.Proxy) {
@@ -93,10 +96,10 @@ func TestAnOfflineThatComesLateIsCorrected(t *testing.T) {
 				said(t, b, c, "online correction")
 				time.Sleep(time.Hour)
 				st := c.Stats()
-				if want := (StatusStats{Births: 1, Corrections: 1}); st.Status != want || st.Unhandled+st.Refused != 0 {
+				if want := (client.StatusStats{Births: 1, Corrections: 1}); st.Status != want || st.Unhandled+st.Refused != 0 {
 					t.Errorf("counted %+v", st)
 				}
-				if len(eventsOf[Unhandled](events))+len(eventsOf[StatusContested](events))+len(eventsOf[StatusFailed](events)) != 0 {
+				if len(eventsOf[client.Unhandled](events))+len(eventsOf[client.StatusContested](events))+len(eventsOf[client.StatusFailed](events)) != 0 {
 					t.Errorf("told %v", events.list)
 				}
 			})
@@ -107,7 +110,7 @@ func TestAnOfflineThatComesLateIsCorrected(t *testing.T) {
 func TestAPlainStatusIsCorrected(t *testing.T) {
 	inBubble(t, mqtttest.Options{}, func(t *testing.T, b *mqtttest.Broker, _ *mqtttest.Proxy) {
 		cfg := testConfig("c", &recorder{}, b.Dial)
-		cfg.Presence.Status = &Status{Topic: "status/c", Online: []byte("1"), Offline: []byte("0")}
+		cfg.Presence.Status = &client.Status{Topic: "status/c", Online: []byte("1"), Offline: []byte("0")}
 		c := mustStart(t, cfg)
 		connect(t, c)
 		say := stranger(t, b)
@@ -197,7 +200,7 @@ func TestAnOfflineThatWaitedInTheSessionIsNotCorrected(t *testing.T) {
 			time.Sleep(20 * time.Second)
 			said(t, b, c, "online birth")
 		}
-		if got, want := c.Stats().Status, (StatusStats{Births: 6}); got != want {
+		if got, want := c.Stats().Status, (client.StatusStats{Births: 6}); got != want {
 			t.Errorf("counted %+v, want %+v", got, want)
 		}
 	})

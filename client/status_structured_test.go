@@ -1,4 +1,4 @@
-package client
+package client_test
 
 import (
 	"context"
@@ -7,6 +7,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/mooring-mqtt/mooring/client"
 	"github.com/mooring-mqtt/mooring/client/mqtttest"
 	"github.com/mooring-mqtt/mooring/client/presence"
 	"github.com/mooring-mqtt/mooring/internal/wire"
@@ -16,9 +17,9 @@ import (
 
 // structured is a client with a structured status topic that it does not listen
 // to.
-func structured(change ...func(*Status)) func(*Config) {
-	return func(cfg *Config) {
-		cfg.Presence.Status = &Status{Topic: "status/c", Structured: true, Version: "1.4.2", Delay: 5 * time.Second, NoCorrection: true}
+func structured(change ...func(*client.Status)) func(*client.Config) {
+	return func(cfg *client.Config) {
+		cfg.Presence.Status = &client.Status{Topic: "status/c", Structured: true, Version: "1.4.2", Delay: 5 * time.Second, NoCorrection: true}
 		for _, f := range change {
 			f(cfg.Presence.Status)
 		}
@@ -51,7 +52,7 @@ func (p *peer) accepts(m wire.Publish) { p.ack(wire.PUBACK, m.PacketID, 0, "") }
 func TestWhatAStructuredStatusSays(t *testing.T) {
 	withScript(t, func(t *testing.T, s *script) {
 		cfg := testConfig("c", &recorder{}, s.dial)
-		structured(func(s *Status) { s.Heartbeat = 1500 * time.Millisecond })(&cfg)
+		structured(func(s *client.Status) { s.Heartbeat = 1500 * time.Millisecond })(&cfg)
 		c := mustStart(t, cfg)
 		boot := c.BootID()
 		if boot.IsZero() || boot == mustNew(t, cfg).BootID() {
@@ -89,7 +90,7 @@ func TestWhatAStructuredStatusSays(t *testing.T) {
 }
 
 func TestHeartbeats(t *testing.T) {
-	publishing(t, structured(func(s *Status) { s.Heartbeat = 10 * time.Second }), control.Connack{}, func(t *testing.T, c *Client, p *peer, events *recorder) {
+	publishing(t, structured(func(s *client.Status) { s.Heartbeat = 10 * time.Second }), control.Connack{}, func(t *testing.T, c *client.Client, p *peer, events *recorder) {
 		began := time.Now()
 		m, _ := p.nextWord("birth")
 		time.Sleep(4 * time.Second) // the answer is slow; the time counts from the word
@@ -111,10 +112,10 @@ func TestHeartbeats(t *testing.T) {
 		}
 		p.accepts(m)
 		synctest.Wait()
-		if got, want := c.Stats().Status, (StatusStats{Births: 1, Heartbeats: 4, Skipped: 2}); got != want {
+		if got, want := c.Stats().Status, (client.StatusStats{Births: 1, Heartbeats: 4, Skipped: 2}); got != want {
 			t.Errorf("counted %+v, want %+v", got, want)
 		}
-		if n := len(eventsOf[StatusFailed](events)); n != 0 {
+		if n := len(eventsOf[client.StatusFailed](events)); n != 0 {
 			t.Errorf("%d StatusFailed events", n)
 		}
 	})
@@ -123,7 +124,7 @@ func TestHeartbeats(t *testing.T) {
 // TestAHeartbeatNeedsRoom: while the server's Receive Maximum leaves none, one
 // waits, and others are left out without a word.
 func TestAHeartbeatNeedsRoom(t *testing.T) {
-	publishing(t, structured(func(s *Status) { s.Heartbeat = 10 * time.Second }), control.Connack{ReceiveMaximum: 1}, func(t *testing.T, c *Client, p *peer, events *recorder) {
+	publishing(t, structured(func(s *client.Status) { s.Heartbeat = 10 * time.Second }), control.Connack{ReceiveMaximum: 1}, func(t *testing.T, c *client.Client, p *peer, events *recorder) {
 		m, _ := p.nextWord("birth")
 		p.accepts(m)
 		synctest.Wait()
@@ -135,10 +136,10 @@ func TestAHeartbeatNeedsRoom(t *testing.T) {
 		m, _ = p.nextWord("heartbeat")
 		p.accepts(m)
 		synctest.Wait()
-		if got, want := c.Stats().Status, (StatusStats{Births: 1, Heartbeats: 1, Skipped: 2}); got != want {
+		if got, want := c.Stats().Status, (client.StatusStats{Births: 1, Heartbeats: 1, Skipped: 2}); got != want {
 			t.Errorf("counted %+v, want %+v", got, want)
 		}
-		if n := len(eventsOf[StatusFailed](events)); n != 0 {
+		if n := len(eventsOf[client.StatusFailed](events)); n != 0 {
 			t.Errorf("%d StatusFailed events", n)
 		}
 	})
@@ -147,11 +148,11 @@ func TestAHeartbeatNeedsRoom(t *testing.T) {
 // TestHeartbeatsFindAServerThatIsStuck: a heartbeat without an answer ends the
 // connection after AckTimeout, and those that are answered slowly do not.
 func TestHeartbeatsFindAServerThatIsStuck(t *testing.T) {
-	slow := func(cfg *Config) {
-		structured(func(s *Status) { s.Heartbeat = time.Second })(cfg)
+	slow := func(cfg *client.Config) {
+		structured(func(s *client.Status) { s.Heartbeat = time.Second })(cfg)
 		cfg.Connection.AckTimeout = 4 * time.Second
 	}
-	publishing(t, slow, control.Connack{}, func(t *testing.T, c *Client, p *peer, _ *recorder) {
+	publishing(t, slow, control.Connack{}, func(t *testing.T, c *client.Client, p *peer, _ *recorder) {
 		m, _ := p.nextWord("birth")
 		for range 30 {
 			time.Sleep(900 * time.Millisecond)
@@ -167,7 +168,7 @@ func TestHeartbeatsFindAServerThatIsStuck(t *testing.T) {
 }
 
 func TestABirthThatTheServerHasNoRoomForIsSaidAgain(t *testing.T) {
-	publishing(t, structured(), control.Connack{}, func(t *testing.T, c *Client, p *peer, events *recorder) {
+	publishing(t, structured(), control.Connack{}, func(t *testing.T, c *client.Client, p *peer, events *recorder) {
 		began := time.Now()
 		var at []time.Duration
 		for range 9 {
@@ -183,10 +184,10 @@ func TestABirthThatTheServerHasNoRoomForIsSaidAgain(t *testing.T) {
 		p.accepts(m)
 		time.Sleep(time.Hour)
 		p.quiet()
-		if n := len(eventsOf[StatusFailed](events)); n != 9 {
+		if n := len(eventsOf[client.StatusFailed](events)); n != 9 {
 			t.Errorf("%d StatusFailed events, want 9", n)
 		}
-		if got, want := c.Stats().Status, (StatusStats{Births: 10, Failed: 9}); got != want {
+		if got, want := c.Stats().Status, (client.StatusStats{Births: 10, Failed: 9}); got != want {
 			t.Errorf("counted %+v, want %+v", got, want)
 		}
 	})
@@ -197,7 +198,7 @@ func TestABirthThatIsForbiddenIsNotSaidAgain(t *testing.T) {
 	withScript(t, func(t *testing.T, s *script) {
 		events := &recorder{}
 		cfg := testConfig("c", events, s.dial)
-		structured(func(s *Status) { s.Heartbeat, s.NoCorrection = time.Second, false })(&cfg)
+		structured(func(s *client.Status) { s.Heartbeat, s.NoCorrection = time.Second, false })(&cfg)
 		mustStart(t, cfg)
 		p := s.accept(control.Connack{})
 		m, _ := p.nextWord("birth")
@@ -209,21 +210,21 @@ func TestABirthThatIsForbiddenIsNotSaidAgain(t *testing.T) {
 		p.close()
 		p = s.accept(control.Connack{SessionPresent: true})
 		p.nextWord("birth")
-		if n := len(eventsOf[StatusFailed](events)); n != 1 {
+		if n := len(eventsOf[client.StatusFailed](events)); n != 1 {
 			t.Errorf("%d StatusFailed events, want 1", n)
 		}
 	})
 }
 
 func TestLeaveToWill(t *testing.T) {
-	for name, end := range map[string]func(*Client) error{
-		"Close": (*Client).Close,
-		"Drain": func(c *Client) error { return c.Drain(context.Background()) },
+	for name, end := range map[string]func(*client.Client) error{
+		"Close": (*client.Client).Close,
+		"Drain": func(c *client.Client) error { return c.Drain(context.Background()) },
 	} {
 		t.Run(name, func(t *testing.T) {
 			inBubble(t, mqtttest.Options{}, func(t *testing.T, b *mqtttest.Broker, p *mqtttest.Proxy) {
 				cfg := testConfig("c", &recorder{}, b.Dial)
-				structured(func(s *Status) { s.LeaveToWill = true })(&cfg)
+				structured(func(s *client.Status) { s.LeaveToWill = true })(&cfg)
 				store := persistence.NewMemory(persistence.Options{})
 				cfg.Store.Custom = store
 				state := func() string {
@@ -261,7 +262,7 @@ func TestOfflineAtTheEndOfTheSession(t *testing.T) {
 	inBubble(t, mqtttest.Options{}, func(t *testing.T, b *mqtttest.Broker, p *mqtttest.Proxy) {
 		cfg := testConfig("c", &recorder{}, through(p))
 		cfg.Session.Expiry = time.Minute
-		structured(func(s *Status) { s.AtSessionEnd, s.Delay = true, 0 })(&cfg)
+		structured(func(s *client.Status) { s.AtSessionEnd, s.Delay = true, 0 })(&cfg)
 		c := mustStart(t, cfg)
 		connect(t, c)
 		synctest.Wait()
@@ -281,11 +282,11 @@ func TestOfflineAtTheEndOfTheSession(t *testing.T) {
 			t.Errorf("when the session has ended it says %v (session: %v)", got, b.Session("c"))
 		}
 	})
-	for expiry, want := range map[time.Duration]uint32{time.Hour: 1<<32 - 1, NoSession: 0} {
+	for expiry, want := range map[time.Duration]uint32{time.Hour: 1<<32 - 1, client.NoSession: 0} {
 		withScript(t, func(t *testing.T, s *script) {
 			cfg := testConfig("c", &recorder{}, s.dial)
 			cfg.Session.Expiry = expiry
-			structured(func(s *Status) { s.AtSessionEnd, s.Delay = true, 0 })(&cfg)
+			structured(func(s *client.Status) { s.AtSessionEnd, s.Delay = true, 0 })(&cfg)
 			mustStart(t, cfg)
 			if w := s.accept(control.Connack{}).connect.Will; w == nil || w.Delay != want {
 				t.Errorf("with a session expiry of %v the will is %+v", expiry, w)
@@ -299,13 +300,13 @@ func TestOfflineAtTheEndOfTheSession(t *testing.T) {
 func TestStatus_AbortLeavesItToTheWill(t *testing.T) {
 	inBubble(t, mqtttest.Options{}, func(t *testing.T, b *mqtttest.Broker, _ *mqtttest.Proxy) {
 		cfg := testConfig("c", &recorder{}, b.Dial)
-		structured(func(s *Status) { s.NoCorrection = false })(&cfg)
+		structured(func(s *client.Status) { s.NoCorrection = false })(&cfg)
 		c := mustNew(t, cfg)
 		ctx, cancel := context.WithCancelCause(t.Context())
 		must(t, c.Start(ctx))
 		connect(t, c)
 		synctest.Wait()
-		cancel(ErrAbort)
+		cancel(client.ErrAbort)
 		<-c.Done()
 		time.Sleep(6 * time.Second)
 		synctest.Wait()

@@ -1,4 +1,4 @@
-package client
+package client_test
 
 import (
 	"fmt"
@@ -6,14 +6,15 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/mooring-mqtt/mooring/client"
 	"github.com/mooring-mqtt/mooring/client/mqtttest"
 	"github.com/mooring-mqtt/mooring/internal/wire"
 	"github.com/mooring-mqtt/mooring/internal/wire/control"
 )
 
 // withStatus is a client with a status topic that it does not listen to.
-func withStatus(cfg *Config) {
-	cfg.Presence.Status = &Status{Topic: "status/c", Delay: 5 * time.Second, NoCorrection: true}
+func withStatus(cfg *client.Config) {
+	cfg.Presence.Status = &client.Status{Topic: "status/c", Delay: 5 * time.Second, NoCorrection: true}
 }
 
 func TestStatusOnTheWire(t *testing.T) {
@@ -62,8 +63,8 @@ func TestAGoodbyeThatTheServerDoesNotTakeIsLeftToTheWill(t *testing.T) {
 		"refusal": {func(p *peer, id uint16) { p.ack(wire.PUBACK, id, wire.ReasonQuotaExceeded, "") }, 0},
 	} {
 		t.Run(name, func(t *testing.T) {
-			publishing(t, func(cfg *Config) { withStatus(cfg); cfg.Connection.CloseTimeout = 3 * time.Second }, control.Connack{},
-				func(t *testing.T, c *Client, p *peer, events *recorder) {
+			publishing(t, func(cfg *client.Config) { withStatus(cfg); cfg.Connection.CloseTimeout = 3 * time.Second }, control.Connack{},
+				func(t *testing.T, c *client.Client, p *peer, events *recorder) {
 					p.ack(wire.PUBACK, p.nextPublish().PacketID, 0, "")
 					began := time.Now()
 					done := make(chan error, 1)
@@ -76,7 +77,7 @@ func TestAGoodbyeThatTheServerDoesNotTakeIsLeftToTheWill(t *testing.T) {
 					if took := time.Since(began); took != tt.wait {
 						t.Errorf("Close took %v, want %v", took, tt.wait)
 					}
-					if n := len(eventsOf[StatusFailed](events)); (n == 1) != (name == "refusal") {
+					if n := len(eventsOf[client.StatusFailed](events)); (n == 1) != (name == "refusal") {
 						t.Errorf("%d StatusFailed events", n)
 					}
 				})
@@ -85,16 +86,16 @@ func TestAGoodbyeThatTheServerDoesNotTakeIsLeftToTheWill(t *testing.T) {
 }
 
 func TestABirthThatTheServerRefusesIsReported(t *testing.T) {
-	publishing(t, withStatus, control.Connack{}, func(t *testing.T, c *Client, p *peer, events *recorder) {
+	publishing(t, withStatus, control.Connack{}, func(t *testing.T, c *client.Client, p *peer, events *recorder) {
 		p.ack(wire.PUBACK, p.nextPublish().PacketID, wire.ReasonNotAuthorized, "")
 		p.quiet()
-		if n := len(eventsOf[StatusFailed](events)); n != 1 {
+		if n := len(eventsOf[client.StatusFailed](events)); n != 1 {
 			t.Errorf("%d StatusFailed events, want 1", n)
 		}
 	})
-	publishing(t, withStatus, control.Connack{RetainUnavailable: true}, func(t *testing.T, c *Client, p *peer, events *recorder) {
+	publishing(t, withStatus, control.Connack{RetainUnavailable: true}, func(t *testing.T, c *client.Client, p *peer, events *recorder) {
 		p.quiet()
-		if n := len(eventsOf[StatusFailed](events)); n != 1 {
+		if n := len(eventsOf[client.StatusFailed](events)); n != 1 {
 			t.Errorf("%d StatusFailed events, want 1", n)
 		}
 	})
@@ -131,8 +132,8 @@ func TestABirthDoesNotFollowTheGoodbye(t *testing.T) {
 		goOn := make(chan struct{})
 		cfg := testConfig("c", &recorder{}, s.dial)
 		withStatus(&cfg)
-		cfg.OnEvent = func(e Event) {
-			if _, ok := e.(Connected); ok {
+		cfg.OnEvent = func(e client.Event) {
+			if _, ok := e.(client.Connected); ok {
 				<-goOn
 			}
 		}
@@ -159,7 +160,7 @@ func TestTheStatusFollowsTheLink(t *testing.T) {
 		watcher := mustStart(t, testConfig("w", &recorder{}, b.Dial))
 		connect(t, watcher)
 		in := newInbox()
-		must(t, watcher.Subscribe(t.Context(), "status/+", AtLeastOnce, in))
+		must(t, watcher.Subscribe(t.Context(), "status/+", client.AtLeastOnce, in))
 		cfg := testConfig("c", &recorder{}, through(p))
 		withStatus(&cfg)
 		c := mustStart(t, cfg)
@@ -195,13 +196,13 @@ func TestAWordHasItsTurnWithAReceiveMaximumOf1(t *testing.T) {
 	withScript(t, func(t *testing.T, s *script) {
 		var events recorder
 		cfg := testConfig("c", &events, s.dial)
-		cfg.Presence.Status = &Status{Topic: "s"}
+		cfg.Presence.Status = &client.Status{Topic: "s"}
 		c := mustStart(t, cfg)
 		p := s.accept(control.Connack{ReceiveMaximum: 1})
 		birth := p.nextPublish()
 		connect(t, c)
 		for range 10 {
-			publish(t, c, "t", "x", AtLeastOnce)
+			publish(t, c, "t", "x", client.AtLeastOnce)
 		}
 		p.ack(wire.PUBACK, birth.PacketID, 0, "")
 		var next wire.Publish
@@ -227,7 +228,7 @@ func TestAWordHasItsTurnWithAReceiveMaximumOf1(t *testing.T) {
 		if m := p.nextPublish(); m.Topic != "s" || m.Dup {
 			t.Errorf("behind one of the backlog came %+v, want the correction", m)
 		}
-		if n := len(eventsOf[StatusFailed](&events)); n > 0 {
+		if n := len(eventsOf[client.StatusFailed](&events)); n > 0 {
 			t.Errorf("%d words failed", n)
 		}
 	})

@@ -1,4 +1,4 @@
-package client
+package client_test
 
 import (
 	"errors"
@@ -7,6 +7,7 @@ import (
 	"testing"
 	"testing/synctest"
 
+	"github.com/mooring-mqtt/mooring/client"
 	"github.com/mooring-mqtt/mooring/internal/fsys"
 	"github.com/mooring-mqtt/mooring/internal/wire"
 	"github.com/mooring-mqtt/mooring/internal/wire/control"
@@ -51,15 +52,15 @@ func TestADiskThatFailsIsToldAndLosesNothing(t *testing.T) {
 		cfg.Dir, cfg.Store.Options.FS = dir, disk
 		c := mustNew(t, cfg) // not started: all stays in the store
 		for i := range 3 {
-			ids = append(ids, publish(t, c, "t", fmt.Sprint(i), AtLeastOnce).ID.String())
+			ids = append(ids, publish(t, c, "t", fmt.Sprint(i), client.AtLeastOnce).ID.String())
 		}
 		disk.sick.Store(true)
 		for range 2 {
-			if d, err := c.Publish(t.Context(), Message{Topic: "t", QoS: 1}); !errors.Is(err, persistence.ErrFailed) || d != nil {
+			if d, err := c.Publish(t.Context(), client.Message{Topic: "t", QoS: 1}); !errors.Is(err, persistence.ErrFailed) || d != nil {
 				t.Errorf("Publish on a disk that fails returned %v, %v, want ErrFailed", d, err)
 			}
 		}
-		if got := eventsOf[StoreFailed](&events); len(got) != 2 || !errors.Is(got[0].Err, errDisk) {
+		if got := eventsOf[client.StoreFailed](&events); len(got) != 2 || !errors.Is(got[0].Err, errDisk) {
 			t.Errorf("StoreFailed events are %v", got)
 		}
 		if n := c.Stats().StoreFailures; n != 2 {
@@ -77,7 +78,7 @@ func TestADiskThatFailsIsToldAndLosesNothing(t *testing.T) {
 		p := s.accept(control.Connack{})
 		for i := range ids {
 			m := p.nextPublish()
-			if got := userProperty(m, propID); got != ids[i] {
+			if got := userProperty(m, client.PropID); got != ids[i] {
 				t.Errorf("message %d came as %s, want %s", i, got, ids[i])
 			}
 			p.ack(wire.PUBACK, m.PacketID, 0, "")
@@ -103,7 +104,7 @@ func TestAStoreThatFailsDuringTheQoS2HandshakeHoldsItBack(t *testing.T) {
 		cfg.Dir, cfg.Store.Options.FS = t.TempDir(), disk
 		c := mustStart(t, cfg)
 		p := s.accept(control.Connack{})
-		d := publish(t, c, "t", "x", ExactlyOnce)
+		d := publish(t, c, "t", "x", client.ExactlyOnce)
 		id := p.nextPublish().PacketID
 		disk.sick.Store(true)
 		p.ack(wire.PUBREC, id, 0, "")
@@ -111,10 +112,10 @@ func TestAStoreThatFailsDuringTheQoS2HandshakeHoldsItBack(t *testing.T) {
 			t.Error("PUBREL left without its record")
 		}
 		synctest.Wait()
-		if o := d.Outcome(); o.State != Pending {
+		if o := d.Outcome(); o.State != client.Pending {
 			t.Errorf("the message ended as %v", o.State)
 		}
-		if got := eventsOf[Disconnected](&events); len(got) == 0 || !errors.Is(got[0].Err, persistence.ErrFailed) {
+		if got := eventsOf[client.Disconnected](&events); len(got) == 0 || !errors.Is(got[0].Err, persistence.ErrFailed) {
 			t.Errorf("Disconnected events are %v", got)
 		}
 	})

@@ -1,4 +1,4 @@
-package client
+package client_test
 
 import (
 	"context"
@@ -11,6 +11,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/mooring-mqtt/mooring/client"
 	"github.com/mooring-mqtt/mooring/internal/wire"
 	"github.com/mooring-mqtt/mooring/internal/wire/control"
 )
@@ -24,10 +25,10 @@ func filtersOf(sub control.Subscribe) (list []string) {
 }
 
 func TestSubscriptionOptionsGoOnTheWire(t *testing.T) {
-	publishing(t, nil, control.Connack{}, func(t *testing.T, c *Client, p *peer, _ *recorder) {
+	publishing(t, nil, control.Connack{}, func(t *testing.T, c *client.Client, p *peer, _ *recorder) {
 		done := make(chan error, 1)
 		go func() {
-			done <- c.Subscribe(t.Context(), "a/+", ExactlyOnce, newInbox(), NoLocal(), RetainAsPublished(), NoRetained())
+			done <- c.Subscribe(t.Context(), "a/+", client.ExactlyOnce, newInbox(), client.NoLocal(), client.RetainAsPublished(), client.NoRetained())
 		}()
 		sub := p.grantSubscribe()
 		must(t, <-done)
@@ -42,12 +43,12 @@ func TestSubscriptionOptionsGoOnTheWire(t *testing.T) {
 
 func TestSubscriptionsThatCannotBe(t *testing.T) {
 	publishing(t, nil, control.Connack{WildcardUnavailable: true, SharedUnavailable: true, MaximumPacketSize: 40},
-		func(t *testing.T, c *Client, p *peer, _ *recorder) {
-			var field *FieldError
+		func(t *testing.T, c *client.Client, p *peer, _ *recorder) {
+			var field *client.FieldError
 			for _, err := range []error{
 				c.Subscribe(t.Context(), "a/#/b", 0, newInbox()),
 				c.Subscribe(t.Context(), "a", 3, newInbox()),
-				c.Subscribe(t.Context(), "$share/g/a", 0, newInbox(), NoLocal()),
+				c.Subscribe(t.Context(), "$share/g/a", 0, newInbox(), client.NoLocal()),
 			} {
 				if !errors.As(err, &field) {
 					t.Errorf("got %v, want a *FieldError", err)
@@ -56,7 +57,7 @@ func TestSubscriptionsThatCannotBe(t *testing.T) {
 			if err := c.Subscribe(t.Context(), "a", 0, nil); err == nil {
 				t.Error("a nil handler was taken")
 			}
-			var refused *RefusedError
+			var refused *client.RefusedError
 			for code, filter := range map[byte]string{
 				wire.ReasonWildcardSubsNotSupported: "a/+", wire.ReasonSharedSubsNotSupported: "$share/g/a", wire.ReasonPacketTooLarge: strings.Repeat("x", 40),
 			} {
@@ -70,13 +71,13 @@ func TestSubscriptionsThatCannotBe(t *testing.T) {
 
 // A Subscribe that cannot be changes nothing: the handler that there is stays.
 func TestASubscribeThatCannotBeChangesNothing(t *testing.T) {
-	publishing(t, nil, control.Connack{}, func(t *testing.T, c *Client, p *peer, _ *recorder) {
+	publishing(t, nil, control.Connack{}, func(t *testing.T, c *client.Client, p *peer, _ *recorder) {
 		have, other := newInbox(), newInbox()
 		must(t, c.Handle("a", have))
 		must(t, c.Handle("$share/g/a", have))
-		for filter, option := range map[string]SubscribeOption{"a": SubscriptionID(0), "$share/g/a": NoLocal()} {
-			var field *FieldError
-			if err := c.Subscribe(t.Context(), filter, 0, other, RetainAsPublished(), option); !errors.As(err, &field) {
+		for filter, option := range map[string]client.SubscribeOption{"a": client.SubscriptionID(0), "$share/g/a": client.NoLocal()} {
+			var field *client.FieldError
+			if err := c.Subscribe(t.Context(), filter, 0, other, client.RetainAsPublished(), option); !errors.As(err, &field) {
 				t.Errorf("got %v, want a *FieldError", err)
 			}
 		}
@@ -85,7 +86,7 @@ func TestASubscribeThatCannotBeChangesNothing(t *testing.T) {
 		if n, m := len(have.messages()), len(other.messages()); n != 2 || m != 0 {
 			t.Errorf("the handlers were called %d and %d times", n, m)
 		}
-		if c.subs.RetainAsPublished() {
+		if client.AsksRetainAsPublished(c) {
 			t.Error("Retain As Published is taken for asked for")
 		}
 		p.quiet()
@@ -102,7 +103,7 @@ func TestARefusedSubscriptionIsAnErrorAndNotTriedAgain(t *testing.T) {
 		sub, err := control.ParseSubscribe(p.next(wire.SUBSCRIBE))
 		must(t, err)
 		p.send(control.AppendSuback(nil, &control.Suback{PacketID: sub.PacketID, Reasons: []byte{wire.ReasonNotAuthorized}}))
-		var refused *RefusedError
+		var refused *client.RefusedError
 		if err := <-done; !errors.As(err, &refused) || refused.Code != wire.ReasonNotAuthorized {
 			t.Errorf("Subscribe returned %v, want 0x87", err)
 		}
@@ -152,7 +153,7 @@ func TestASessionOfAnEarlierProcessGetsTheSubscriptionsOfThisOne(t *testing.T) {
 		cfg.Store.Custom = usedStore(t)
 		c := mustNew(t, cfg)
 		must(t, c.Subscribe(t.Context(), "a", 1, newInbox()))
-		must(t, c.Subscribe(t.Context(), "b", 1, newInbox(), NoRetained()))
+		must(t, c.Subscribe(t.Context(), "b", 1, newInbox(), client.NoRetained()))
 		start(t, c)
 		p := s.accept(control.Connack{SessionPresent: true})
 		sub := p.grantSubscribe()
@@ -201,7 +202,7 @@ func TestWhatCannotBeRestoredIsReportedAndTheRestIsMade(t *testing.T) {
 			t.Errorf("the filters asked for were %s", got)
 		}
 		var failed []string
-		for _, e := range eventsOf[SubscriptionFailed](&events) {
+		for _, e := range eventsOf[client.SubscriptionFailed](&events) {
 			failed = append(failed, e.Filter[:1])
 		}
 		slices.Sort(failed)
@@ -230,7 +231,7 @@ func TestASilentSubackEndsTheConnection(t *testing.T) {
 		if got := filtersOf(p.grantSubscribe()); fmt.Sprint(got) != "[a]" {
 			t.Errorf("%v was restored", got)
 		}
-		if got := eventsOf[Disconnected](&events); len(got) != 1 || !errors.Is(got[0].Err, ErrAckTimeout) {
+		if got := eventsOf[client.Disconnected](&events); len(got) != 1 || !errors.Is(got[0].Err, client.ErrAckTimeout) {
 			t.Errorf("Disconnected events are %v", got)
 		}
 	})
@@ -245,13 +246,13 @@ func TestALostSessionIsToldThoughNothingWasInFlight(t *testing.T) {
 				var events recorder
 				cfg := testConfig("c", &events, s.dial)
 				if want == 0 {
-					cfg.Session.Expiry = NoSession
+					cfg.Session.Expiry = client.NoSession
 				}
 				c := mustStart(t, cfg)
 				s.accept(control.Connack{}).close()
 				s.accept(control.Connack{})
 				synctest.Wait()
-				if got := len(eventsOf[SessionLost](&events)); got != want || c.Stats().SessionsLost != uint64(want) {
+				if got := len(eventsOf[client.SessionLost](&events)); got != want || c.Stats().SessionsLost != uint64(want) {
 					t.Errorf("%d SessionLost events, %d counted, want %d", got, c.Stats().SessionsLost, want)
 				}
 			})
@@ -321,7 +322,7 @@ func TestUnsubscribe(t *testing.T) {
 		// A refusal is an error.
 		go func() { done <- c.Unsubscribe(t.Context(), "c") }()
 		answer(wire.ReasonNotAuthorized)
-		var refused *RefusedError
+		var refused *client.RefusedError
 		if err := <-done; !errors.As(err, &refused) || refused.Code != wire.ReasonNotAuthorized {
 			t.Errorf("Unsubscribe returned %v, want 0x87", err)
 		}
@@ -342,8 +343,8 @@ func TestASubscriptionIsAskedForOnceOnAConnection(t *testing.T) {
 	withScript(t, func(t *testing.T, s *script) {
 		restore := make(chan struct{})
 		cfg := testConfig("c", &recorder{}, s.dial)
-		cfg.OnEvent = func(e Event) {
-			if _, ok := e.(Connected); ok {
+		cfg.OnEvent = func(e client.Event) {
+			if _, ok := e.(client.Connected); ok {
 				<-restore
 			}
 		}

@@ -1,4 +1,4 @@
-package client
+package client_test
 
 import (
 	"errors"
@@ -6,6 +6,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/mooring-mqtt/mooring/client"
 	"github.com/mooring-mqtt/mooring/client/mqtttest"
 	"github.com/mooring-mqtt/mooring/internal/wire"
 	"github.com/mooring-mqtt/mooring/internal/wire/control"
@@ -30,7 +31,7 @@ func TestATakeoverIsNoDuel(t *testing.T) {
 					t.Error("the session that the other has used is resumed")
 				}
 			}
-			if e := eventsOf[Disconnected](&events); e[0].Action != reliability.ActionTakenOver || e[0].After != time.Hour || e[0].Delay != 30*time.Second {
+			if e := eventsOf[client.Disconnected](&events); e[0].Action != reliability.ActionTakenOver || e[0].After != time.Hour || e[0].Delay != 30*time.Second {
 				t.Errorf("%+v", e[0])
 			}
 		})
@@ -39,19 +40,19 @@ func TestATakeoverIsNoDuel(t *testing.T) {
 		withServers(t, func(t *testing.T, a addressed) {
 			var events recorder
 			cfg := a.config(&events, "mqtt://one")
-			cfg.Session.OnTakeover = TakeoverStop
+			cfg.Session.OnTakeover = client.TakeoverStop
 			c := mustStart(t, cfg)
 			p := a.accept(control.Connack{})
-			d := publish(t, c, "t", "x", AtLeastOnce)
+			d := publish(t, c, "t", "x", client.AtLeastOnce)
 			p.nextPublish()
 			p.send(takeover)
 			<-c.Done()
-			var ended *ConnectionError
+			var ended *client.ConnectionError
 			if err := c.Err(); !errors.As(err, &ended) || ended.Code != wire.ReasonSessionTakenOver {
 				t.Errorf("it stopped with %v", err)
 			}
-			wantState(t, d, Abandoned)
-			if s := c.State(); s.Phase != PhaseEnded || !errors.As(s.Err, &ended) {
+			wantState(t, d, client.Abandoned)
+			if s := c.State(); s.Phase != client.PhaseEnded || !errors.As(s.Err, &ended) {
 				t.Errorf("%+v", s)
 			}
 		})
@@ -61,13 +62,13 @@ func TestATakeoverIsNoDuel(t *testing.T) {
 // What another client did with our session is not forgotten by a restart: its
 // packet identifiers may be the ones that we would use.
 func TestATakeoverOutlivesTheProcess(t *testing.T) {
-	for name, policy := range map[string]TakeoverPolicy{"stop": TakeoverStop, "back off": TakeoverBackOff} {
+	for name, policy := range map[string]client.TakeoverPolicy{"stop": client.TakeoverStop, "back off": client.TakeoverBackOff} {
 		t.Run(name, func(t *testing.T) {
 			inBubble(t, mqtttest.Options{}, func(t *testing.T, b *mqtttest.Broker, proxy *mqtttest.Proxy) {
 				in := newInbox()
 				sub := mustStart(t, testConfig("sub", &recorder{}, through(proxy)))
 				connect(t, sub)
-				must(t, sub.Subscribe(t.Context(), "t", ExactlyOnce, in))
+				must(t, sub.Subscribe(t.Context(), "t", client.ExactlyOnce, in))
 				store := persistence.NewMemory(persistence.Options{})
 				var events recorder
 				cfg := testConfig("c", &events, through(proxy))
@@ -93,21 +94,21 @@ func TestATakeoverOutlivesTheProcess(t *testing.T) {
 				_ = c.Close()
 
 				cfg.Store.Custom = store.Reopen()
-				cfg.Session.Mode = StrictSession
+				cfg.Session.Mode = client.StrictSession
 				strict := mustStart(t, cfg)
 				select {
 				case <-strict.Done():
 				case <-time.After(time.Minute):
 					t.Fatal("a strict client goes on with a session that was taken over")
 				}
-				var differs *SessionError
+				var differs *client.SessionError
 				if !errors.As(strict.Err(), &differs) || !differs.TakenOver {
 					t.Errorf("a strict client stopped with %v", strict.Err())
 				}
-				cfg.Session.Mode = ResumeSession
+				cfg.Session.Mode = client.ResumeSession
 				c = mustStart(t, cfg)
-				d := publish(t, c, "t", "ours", ExactlyOnce)
-				wantState(t, d, Acked)
+				d := publish(t, c, "t", "ours", client.ExactlyOnce)
+				wantState(t, d, client.Acked)
 				if list := in.await(t, 2); string(list[1].Payload) != "ours" {
 					t.Errorf("the subscriber has %q", in.payloads())
 				}

@@ -1,4 +1,4 @@
-package client
+package client_test
 
 import (
 	"context"
@@ -6,6 +6,7 @@ import (
 	"testing"
 	"testing/synctest"
 
+	"github.com/mooring-mqtt/mooring/client"
 	"github.com/mooring-mqtt/mooring/internal/wire"
 	"github.com/mooring-mqtt/mooring/internal/wire/control"
 	"github.com/mooring-mqtt/mooring/persistence"
@@ -19,7 +20,7 @@ func TestTheEndTakesBackWhatWasOnlyMarked(t *testing.T) {
 		cfg.Store.Custom = persistence.NewMemory(persistence.Options{})
 		c := mustStart(t, cfg)
 		for range 100 {
-			publish(t, c, "t", "x", AtLeastOnce)
+			publish(t, c, "t", "x", client.AtLeastOnce)
 		}
 		p := s.accept(control.Connack{ReceiveMaximum: 3})
 		for range 20 { // marks reach further where much is sent
@@ -30,7 +31,7 @@ func TestTheEndTakesBackWhatWasOnlyMarked(t *testing.T) {
 			p.nextPublish()
 		}
 		synctest.Wait()
-		if marked := cfg.Store.Custom.Sent(Normal); marked <= sent {
+		if marked := cfg.Store.Custom.Sent(client.Normal); marked <= sent {
 			t.Fatalf("marked up to %d", marked)
 		}
 		go func() {
@@ -38,7 +39,7 @@ func TestTheEndTakesBackWhatWasOnlyMarked(t *testing.T) {
 			}
 		}()
 		must(t, c.Close())
-		if marked := cfg.Store.Custom.Sent(Normal); marked != sent {
+		if marked := cfg.Store.Custom.Sent(client.Normal); marked != sent {
 			t.Errorf("marked up to %d, and %d were sent", marked, sent)
 		}
 	})
@@ -46,20 +47,20 @@ func TestTheEndTakesBackWhatWasOnlyMarked(t *testing.T) {
 
 // TestViewsEndWithTheClient, however it ends, and where it was never started.
 func TestViewsEndWithTheClient(t *testing.T) {
-	for name, end := range map[string]func(t *testing.T, c *Client){
-		"context": func(t *testing.T, c *Client) {
+	for name, end := range map[string]func(t *testing.T, c *client.Client){
+		"context": func(t *testing.T, c *client.Client) {
 			ctx, stop := context.WithCancel(t.Context())
 			defer stop()
 			must(t, c.Start(ctx))
 			synctest.Wait()
 			stop()
 		},
-		"not started": func(t *testing.T, c *Client) { must(t, c.Close()) },
+		"not started": func(t *testing.T, c *client.Client) { must(t, c.Close()) },
 	} {
 		t.Run(name, func(t *testing.T) {
 			withScript(t, func(t *testing.T, s *script) {
 				c := mustNew(t, testConfig("c", &recorder{}, s.dial))
-				view := must1(c.MirrorRetained(context.Background(), "a/+", RetainedOptions{}))
+				view := must1(c.MirrorRetained(context.Background(), "a/+", client.RetainedOptions{}))
 				changes, done := view.Changes(), make(chan error)
 				go func() {
 					for range changes {
@@ -69,7 +70,7 @@ func TestViewsEndWithTheClient(t *testing.T) {
 				}()
 				end(t, c)
 				<-c.Done()
-				if err := <-done; !errors.Is(err, ErrClosed) {
+				if err := <-done; !errors.Is(err, client.ErrClosed) {
 					t.Error(err)
 				}
 			})

@@ -1,4 +1,4 @@
-package client
+package client_test
 
 import (
 	"context"
@@ -8,6 +8,8 @@ import (
 	"net"
 	"sync/atomic"
 	"testing"
+
+	"github.com/mooring-mqtt/mooring/client"
 
 	"golang.org/x/net/dns/dnsmessage"
 
@@ -75,13 +77,13 @@ func TestDNSGoneAndBack(t *testing.T) {
 	resolveWith(t, &cfg, dns.resolver(t))
 	dns.gone.Store(true)
 	c := mustStart(t, cfg)
-	d := publish(t, c, "t", "x", AtLeastOnce)
+	d := publish(t, c, "t", "x", client.AtLeastOnce)
 	if err := fails[*net.DNSError](t, a); err.Name != "broker.test" {
 		t.Errorf("got %v", err)
 	}
 	dns.gone.Store(false)
 	a.connects(t)
-	wantState(t, d, Acked)
+	wantState(t, d, client.Acked)
 	dns.gone.Store(true)
 	b.Cut(c.ClientID())
 	fails[*net.DNSError](t, a)
@@ -90,9 +92,9 @@ func TestDNSGoneAndBack(t *testing.T) {
 }
 
 // resolveWith has the built-in dialer look names up with r.
-func resolveWith(t testing.TB, cfg *Config, r *net.Resolver) {
+func resolveWith(t testing.TB, cfg *client.Config, r *net.Resolver) {
 	t.Helper()
-	d, err := cfg.dialer()
+	d, err := cfg.Dialer()
 	must(t, err)
 	d.Resolver = r
 	cfg.TLS, cfg.Connection.TLSFiles, cfg.Connection.Proxy, cfg.Connection.Dial = nil, nil, "", d.Dial

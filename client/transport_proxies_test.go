@@ -1,4 +1,4 @@
-package client
+package client_test
 
 import (
 	"bufio"
@@ -14,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/mooring-mqtt/mooring/client"
 	"github.com/mooring-mqtt/mooring/internal/testcert"
 	"github.com/mooring-mqtt/mooring/reliability"
 )
@@ -220,12 +221,12 @@ func tlsFront(t testing.TB, addr string, conf func() *tls.Config, refused attemp
 // attempts are the outcomes of attempts to connect: nil for a connection.
 type attempts chan error
 
-func (a attempts) add(e Event) {
+func (a attempts) add(e client.Event) {
 	var err error
 	switch e := e.(type) {
-	case ConnectFailed:
+	case client.ConnectFailed:
 		err = e.Err
-	case Connected:
+	case client.Connected:
 	default:
 		return
 	}
@@ -270,8 +271,8 @@ func (a attempts) connects(t testing.TB) {
 }
 
 // overSockets is a Config for the built-in dialer, which tries often.
-func overSockets(server string, a attempts) Config {
-	return Config{Servers: []string{server}, OnEvent: a.add, Connection: ConnectionConfig{Backoff: reliability.Backoff{Min: 5 * time.Millisecond, Max: 20 * time.Millisecond}}}
+func overSockets(server string, a attempts) client.Config {
+	return client.Config{Servers: []string{server}, OnEvent: a.add, Connection: client.ConnectionConfig{Backoff: reliability.Backoff{Min: 5 * time.Millisecond, Max: 20 * time.Millisecond}}}
 }
 
 // tlsListener is a listener with a certificate for a name.

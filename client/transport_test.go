@@ -1,4 +1,4 @@
-package client
+package client_test
 
 import (
 	"bytes"
@@ -15,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/mooring-mqtt/mooring/client"
 	"github.com/mooring-mqtt/mooring/client/mqtttest"
 	"github.com/mooring-mqtt/mooring/internal/testcert"
 )
@@ -64,7 +65,7 @@ func TestEveryTransportGoesThroughEveryProxy(t *testing.T) {
 				cfg.Connection.Proxy, cfg.TLS = p.url, &tls.Config{RootCAs: ca.Pool()}
 				c := mustStart(t, cfg)
 				a.connects(t)
-				wantState(t, publish(t, c, "t", strings.Repeat("x", 100_000), AtLeastOnce), Acked)
+				wantState(t, publish(t, c, "t", strings.Repeat("x", 100_000), client.AtLeastOnce), client.Acked)
 				if asked := <-p.asked; !strings.Contains(server, "//"+asked) {
 					t.Errorf("the proxy was asked for %s, want that of %s", asked, server)
 				}
@@ -87,9 +88,9 @@ func TestTheEnvironmentsProxyIsUsedIfAskedFor(t *testing.T) {
 		proxy, server string
 		through       bool
 	}{
-		{ProxyFromEnvironment, "mqtt://broker.test:" + portOf(t, b.URL()), true},
-		{ProxyFromEnvironment, "ws://broker.test:" + portOf(t, b.WebSocketURL()) + "/mqtt", true},
-		{ProxyFromEnvironment, b.URL(), false},                                   // loopback
+		{client.ProxyFromEnvironment, "mqtt://broker.test:" + portOf(t, b.URL()), true},
+		{client.ProxyFromEnvironment, "ws://broker.test:" + portOf(t, b.WebSocketURL()) + "/mqtt", true},
+		{client.ProxyFromEnvironment, b.URL(), false},                            // loopback
 		{"", "ws://broker.test:" + portOf(t, b.WebSocketURL()) + "/mqtt", false}, // found by itself
 	} {
 		a := make(attempts, 10)
@@ -106,8 +107,8 @@ func TestTheEnvironmentsProxyIsUsedIfAskedFor(t *testing.T) {
 		must(t, c.Close())
 	}
 	t.Setenv("HTTPS_PROXY", "gopher://u:secret@p")
-	var bad *ConfigError
-	if _, err := New(Config{Servers: []string{b.URL()}, Connection: ConnectionConfig{Proxy: ProxyFromEnvironment}}); !errors.As(err, &bad) || bad.Field != "Connection.Proxy" || strings.Contains(err.Error(), "secret") {
+	var bad *client.ConfigError
+	if _, err := client.New(client.Config{Servers: []string{b.URL()}, Connection: client.ConnectionConfig{Proxy: client.ProxyFromEnvironment}}); !errors.As(err, &bad) || bad.Field != "Connection.Proxy" || strings.Contains(err.Error(), "secret") {
 		t.Errorf("got %v", err)
 	}
 }
@@ -126,23 +127,23 @@ func TestAProxyThatFailsAndComesBack(t *testing.T) {
 	cfg.Logger = slog.New(slog.NewTextHandler(&said, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	tell := cfg.OnEvent
 	var events recorder
-	cfg.OnEvent = func(e Event) { events.add(e); tell(e) }
+	cfg.OnEvent = func(e client.Event) { events.add(e); tell(e) }
 	wrong := "HTTP/1.1 407 Proxy Authentication Required\r\n\r\n"
 	p.answer.Store(&wrong)
 	c := mustStart(t, cfg)
-	if err := fails[*ProxyError](t, a); err.Status != 407 {
+	if err := fails[*client.ProxyError](t, a); err.Status != 407 {
 		t.Errorf("got %v", err)
 	}
 	bad := "HTTP/1.1 502 Bad Gateway\r\n\r\n"
 	p.answer.Store(&bad)
-	for err := fails[*ProxyError](t, a); err.Status != 502; err = fails[*ProxyError](t, a) {
+	for err := fails[*client.ProxyError](t, a); err.Status != 502; err = fails[*client.ProxyError](t, a) {
 	}
 	p.answer.Store(nil)
 	a.connects(t)
 
 	p.down()
 	var op *net.OpError
-	if err := fails[*ProxyError](t, a); !errors.As(err, &op) || err.Status != 0 {
+	if err := fails[*client.ProxyError](t, a); !errors.As(err, &op) || err.Status != 0 {
 		t.Errorf("not there: %v", err)
 	}
 	p.silent.Store(true)
@@ -151,7 +152,7 @@ func TestAProxyThatFailsAndComesBack(t *testing.T) {
 	}
 	p.silent.Store(false)
 	a.connects(t)
-	wantState(t, publish(t, c, "t", "x", AtLeastOnce), Acked)
+	wantState(t, publish(t, c, "t", "x", client.AtLeastOnce), client.Acked)
 	must(t, c.Close())
 	for _, e := range events.list {
 		fmt.Fprintf(&said, "%+v\n", e)
@@ -168,7 +169,7 @@ func TestASOCKS5ProxyThatRefusesThenConnects(t *testing.T) {
 	cfg := overSockets(b.URL(), a)
 	cfg.Connection.Proxy = "socks5://user:guess@" + p.addr
 	wrong := mustStart(t, cfg)
-	if err := fails[*ProxyError](t, a); !strings.Contains(err.Error(), "authentication failed") || strings.Contains(err.Error(), "guess") {
+	if err := fails[*client.ProxyError](t, a); !strings.Contains(err.Error(), "authentication failed") || strings.Contains(err.Error(), "guess") {
 		t.Errorf("got %v", err)
 	}
 	must(t, wrong.Close())
@@ -179,7 +180,7 @@ func TestASOCKS5ProxyThatRefusesThenConnects(t *testing.T) {
 	cfg = overSockets("mqtt://"+l.Addr().String(), a)
 	cfg.Connection.Proxy = "socks5://" + p.login() + p.addr
 	mustStart(t, cfg)
-	if err := fails[*ProxyError](t, a); !strings.Contains(err.Error(), "connection refused") {
+	if err := fails[*client.ProxyError](t, a); !strings.Contains(err.Error(), "connection refused") {
 		t.Errorf("got %v", err)
 	}
 	served(t, listenOn(t, "tcp", l.Addr().String()), func(c net.Conn) {
@@ -214,5 +215,5 @@ func TestUnixSocketsAndFailOver(t *testing.T) {
 		}
 	})
 	a.connects(t)
-	wantState(t, publish(t, c, "t", "x", AtLeastOnce), Acked)
+	wantState(t, publish(t, c, "t", "x", client.AtLeastOnce), client.Acked)
 }

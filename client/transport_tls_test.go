@@ -1,4 +1,4 @@
-package client
+package client_test
 
 import (
 	"crypto/tls"
@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/mooring-mqtt/mooring/client"
 	"github.com/mooring-mqtt/mooring/client/mqtttest"
 	"github.com/mooring-mqtt/mooring/internal/testcert"
 )
@@ -48,21 +49,21 @@ func TestCertificatesThatAreRenewed(t *testing.T) {
 		return conf
 	}, refused)
 	dir := t.TempDir()
-	files := &TLSFiles{CA: filepath.Join(dir, "ca.pem"), Cert: filepath.Join(dir, "cert.pem"), Key: filepath.Join(dir, "key.pem"), ServerName: "broker.test"}
+	files := &client.TLSFiles{CA: filepath.Join(dir, "ca.pem"), Cert: filepath.Join(dir, "cert.pem"), Key: filepath.Join(dir, "key.pem"), ServerName: "broker.test"}
 	a := make(attempts, 1000)
 	cfg := overSockets("mqtts://"+addr, a)
 	cfg.Connection.TLSFiles = files
 	c := mustStart(t, cfg)
-	d := publish(t, c, "t", "x", AtLeastOnce)
+	d := publish(t, c, "t", "x", client.AtLeastOnce)
 
-	if err := fails[*TLSFileError](t, a); err.File != files.CA || !errors.Is(err, os.ErrNotExist) {
+	if err := fails[*client.TLSFileError](t, a); err.File != files.CA || !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("no files: %v", err)
 	}
 	expired := ours.Issue(t, "client", -time.Minute)
 	rename(t, files.Key, expired.Key)
 	rename(t, files.Cert, expired.Cert[:len(expired.Cert)/2])
 	rename(t, files.CA, theirs.PEM())
-	for err := fails[*TLSFileError](t, a); err.File != files.Cert; err = fails[*TLSFileError](t, a) {
+	for err := fails[*client.TLSFileError](t, a); err.File != files.Cert; err = fails[*client.TLSFileError](t, a) {
 	}
 	rename(t, files.Cert, expired.Cert)
 	if err := fails[x509.CertificateInvalidError](t, a); err.Reason != x509.Expired {
@@ -85,7 +86,7 @@ func TestCertificatesThatAreRenewed(t *testing.T) {
 	rename(t, files.Key, right.Key)
 	rename(t, files.Cert, right.Cert)
 	a.connects(t)
-	wantState(t, d, Acked)
+	wantState(t, d, client.Acked)
 	before := resumed.Load()
 	b.Cut(c.ClientID())
 	a.connects(t)

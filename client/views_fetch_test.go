@@ -1,4 +1,4 @@
-package client
+package client_test
 
 import (
 	"errors"
@@ -6,6 +6,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/mooring-mqtt/mooring/client"
 	"github.com/mooring-mqtt/mooring/client/mqtttest"
 	"github.com/mooring-mqtt/mooring/internal/subs"
 	"github.com/mooring-mqtt/mooring/internal/wire"
@@ -20,10 +21,10 @@ func TestAFetchThatComesBehindTheSubscribe(t *testing.T) {
 		p := s.accept(control.Connack{})
 		fetched := make(chan []string, 2)
 		fetch := func() {
-			found, err := c.FetchRetained(t.Context(), "a/+", RetainedOptions{})
+			found, err := c.FetchRetained(t.Context(), "a/+", client.RetainedOptions{})
 			if err != nil {
 				t.Error(err)
-				found = &Retained{}
+				found = &client.Retained{}
 			}
 			fetched <- told(found.Messages)
 		}
@@ -59,7 +60,7 @@ func TestTheMarkerStandsBehindWhatIsFetched(t *testing.T) {
 		withScript(t, func(t *testing.T, s *script) {
 			c := mustStart(t, testConfig("c", &recorder{}, s.dial))
 			p := s.accept(tt.connack)
-			must1(c.MirrorRetained(t.Context(), "a/+", RetainedOptions{}))
+			must1(c.MirrorRetained(t.Context(), "a/+", client.RetainedOptions{}))
 			if sub := p.grantSubscribe(); sub.Subscriptions[0].QoS != tt.qos || sub.SubscriptionID != tt.id {
 				t.Errorf("%+v, want QoS %d and identifier %d", sub, tt.qos, tt.id)
 			}
@@ -73,15 +74,15 @@ func TestAMirrorOfTheProgramsOwnFilter(t *testing.T) {
 	inRetaining(t, mqtttest.Options{}, nil, func(r *retaining) {
 		t := r.t
 		in := newInbox()
-		must(t, r.c.Subscribe(t.Context(), "a/+", ExactlyOnce, in))
-		view := must1(r.c.MirrorRetained(t.Context(), "a/+", RetainedOptions{}))
+		must(t, r.c.Subscribe(t.Context(), "a/+", client.ExactlyOnce, in))
+		view := must1(r.c.MirrorRetained(t.Context(), "a/+", client.RetainedOptions{}))
 		must1(view.Synced(t.Context()))
 		hear := func(payload string) {
 			t.Helper()
-			wantState(t, publish(t, r.other, "a/1", payload, ExactlyOnce), Acked)
+			wantState(t, publish(t, r.other, "a/1", payload, client.ExactlyOnce), client.Acked)
 			time.Sleep(time.Second)
 			got := in.messages()
-			if last := got[len(got)-1]; string(last.Payload) != payload || last.QoS != ExactlyOnce {
+			if last := got[len(got)-1]; string(last.Payload) != payload || last.QoS != client.ExactlyOnce {
 				t.Errorf("%q came at QoS %d", last.Payload, last.QoS)
 			}
 		}
@@ -89,11 +90,11 @@ func TestAMirrorOfTheProgramsOwnFilter(t *testing.T) {
 		view.Close()
 		time.Sleep(time.Second)
 		hear("alone")
-		other := must1(r.c.MirrorRetained(t.Context(), "b/+", RetainedOptions{}))
+		other := must1(r.c.MirrorRetained(t.Context(), "b/+", client.RetainedOptions{}))
 		must1(other.Synced(t.Context()))
 		other.Close()
 		time.Sleep(time.Second)
-		if failed := eventsOf[SubscriptionFailed](&r.events); len(failed) != 0 {
+		if failed := eventsOf[client.SubscriptionFailed](&r.events); len(failed) != 0 {
 			t.Errorf("%v", failed)
 		}
 	})
@@ -105,7 +106,7 @@ func TestManyViewsEndWithTheClient(t *testing.T) {
 	inRetaining(t, mqtttest.Options{}, nil, func(r *retaining) {
 		t := r.t
 		for _, filter := range []string{"a", "b", "c"} {
-			view := must1(r.c.MirrorRetained(t.Context(), filter, RetainedOptions{}))
+			view := must1(r.c.MirrorRetained(t.Context(), filter, client.RetainedOptions{}))
 			must1(view.Synced(t.Context()))
 		}
 		began := time.Now()
@@ -125,7 +126,7 @@ func TestAnEndThatIsRefused(t *testing.T) {
 		var events recorder
 		c := mustStart(t, testConfig("c", &events, s.dial))
 		p := s.accept(control.Connack{SubIDUnavailable: true})
-		view := must1(c.MirrorRetained(t.Context(), "a/+", RetainedOptions{}))
+		view := must1(c.MirrorRetained(t.Context(), "a/+", client.RetainedOptions{}))
 		for range 3 { // the marker, what is retained, and what stays
 			p.grantSubscribe()
 		}
@@ -135,7 +136,7 @@ func TestAnEndThatIsRefused(t *testing.T) {
 		id := p.next(wire.UNSUBSCRIBE).Body[:2]
 		p.send([]byte{byte(wire.UNSUBACK) << 4, 4, id[0], id[1], 0, wire.ReasonNotAuthorized})
 		synctest.Wait()
-		if failed := eventsOf[SubscriptionFailed](&events); len(failed) != 1 || failed[0].Filter != "a/+" {
+		if failed := eventsOf[client.SubscriptionFailed](&events); len(failed) != 1 || failed[0].Filter != "a/+" {
 			t.Errorf("%v", failed)
 		}
 		p.quiet()
@@ -146,7 +147,7 @@ func TestAnEndThatIsRefused(t *testing.T) {
 func TestCloseEndsTheWaitForASync(t *testing.T) {
 	withScript(t, func(t *testing.T, s *script) {
 		c := mustStart(t, testConfig("c", &recorder{}, s.dial)) // and no connection
-		view := must1(c.MirrorRetained(t.Context(), "a/+", RetainedOptions{}))
+		view := must1(c.MirrorRetained(t.Context(), "a/+", client.RetainedOptions{}))
 		done := make(chan error)
 		go func() {
 			_, err := view.Synced(t.Context())
@@ -155,7 +156,7 @@ func TestCloseEndsTheWaitForASync(t *testing.T) {
 		synctest.Wait()
 		began := time.Now()
 		view.Close()
-		if err := <-done; !errors.Is(err, ErrClosed) || time.Since(began) > 0 {
+		if err := <-done; !errors.Is(err, client.ErrClosed) || time.Since(began) > 0 {
 			t.Errorf("%v after %v", err, time.Since(began))
 		}
 	})

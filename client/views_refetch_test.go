@@ -1,4 +1,4 @@
-package client
+package client_test
 
 import (
 	"context"
@@ -11,6 +11,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/mooring-mqtt/mooring/client"
 	"github.com/mooring-mqtt/mooring/client/mqtttest"
 	"github.com/mooring-mqtt/mooring/client/presence"
 	"github.com/mooring-mqtt/mooring/internal/retained"
@@ -22,14 +23,14 @@ import (
 func TestWhatIsClearedWhileAnotherFetches(t *testing.T) {
 	for delay := 5 * time.Millisecond; delay < 100*time.Millisecond; delay += 10 * time.Millisecond {
 		t.Run(delay.String(), func(t *testing.T) {
-			inWatch(t, mqtttest.Options{}, NoSession, WatchOptions{StaleAfter: -1}, func(w *watched) {
+			inWatch(t, mqtttest.Options{}, client.NoSession, client.WatchOptions{StaleAfter: -1}, func(w *watched) {
 				t := w.t
-				v := must1(w.c.MirrorRetained(t.Context(), "d/+/status", RetainedOptions{}))
+				v := must1(w.c.MirrorRetained(t.Context(), "d/+/status", client.RetainedOptions{}))
 				must1(v.Synced(t.Context()))
 				w.p.Delay(20*time.Millisecond, 0)
 				var fetching sync.WaitGroup
 				fetching.Go(func() {
-					_, err := w.c.FetchRetained(t.Context(), "d/+/status", RetainedOptions{})
+					_, err := w.c.FetchRetained(t.Context(), "d/+/status", client.RetainedOptions{})
 					must(t, err)
 				})
 				time.Sleep(delay)
@@ -53,12 +54,12 @@ func TestAFilterThatIsRefusedLater(t *testing.T) {
 			return 0x87
 		}
 		return 0
-	}}, NoSession, WatchOptions{}, func(w *watched) {
+	}}, client.NoSession, client.WatchOptions{}, func(w *watched) {
 		deny.Store(true)
-		if _, err := w.c.FetchRetained(w.t.Context(), "d/+/status", RetainedOptions{}); !errors.As(err, new(*RefusedError)) {
+		if _, err := w.c.FetchRetained(w.t.Context(), "d/+/status", client.RetainedOptions{}); !errors.As(err, new(*client.RefusedError)) {
 			w.t.Error(err)
 		}
-		if _, err := w.w.Synced(w.t.Context()); !errors.As(err, new(*RefusedError)) {
+		if _, err := w.w.Synced(w.t.Context()); !errors.As(err, new(*client.RefusedError)) {
 			w.t.Error(err)
 		}
 		w.say("d/0/status", "offline")
@@ -79,7 +80,7 @@ func TestFetchesThatKeepComing(t *testing.T) {
 		var fetching sync.WaitGroup
 		for range 100 {
 			fetching.Go(func() {
-				if _, err := r.c.FetchRetained(r.t.Context(), "a/#", RetainedOptions{}); err == nil {
+				if _, err := r.c.FetchRetained(r.t.Context(), "a/#", client.RetainedOptions{}); err == nil {
 					ended.Add(1)
 				}
 			})
@@ -105,13 +106,13 @@ func TestTwoMirrorsThatAskAgain(t *testing.T) {
 		var busy sync.WaitGroup
 		busy.Go(func() {
 			for over.Err() == nil {
-				publish(r.t, r.other, "a/1", "not retained", AtMostOnce)
+				publish(r.t, r.other, "a/1", "not retained", client.AtMostOnce)
 				time.Sleep(3 * time.Millisecond)
 			}
 		})
-		var views [2]*RetainedView
+		var views [2]*client.RetainedView
 		for i := range views {
-			views[i] = must1(r.c.MirrorRetained(r.t.Context(), "a/#", RetainedOptions{}))
+			views[i] = must1(r.c.MirrorRetained(r.t.Context(), "a/#", client.RetainedOptions{}))
 			time.Sleep(70 * time.Millisecond)
 		}
 		for _, v := range views {
@@ -121,9 +122,9 @@ func TestTwoMirrorsThatAskAgain(t *testing.T) {
 			}
 			cancel()
 		}
-		before := r.c.fetches()
+		before := client.Fetches(r.c)
 		time.Sleep(10 * time.Second)
-		if more := r.c.fetches() - before; more > 8 {
+		if more := client.Fetches(r.c) - before; more > 8 {
 			r.t.Errorf("fetched %d times more", more)
 		}
 		stop()
@@ -149,7 +150,7 @@ func keptForAnEarlierProcess(t *testing.T, without, late bool) {
 		say := func(payload string) {
 			d, err := devices.SetRetained(t.Context(), "d/1/status", []byte(payload))
 			must(t, err)
-			wantState(t, d, Acked)
+			wantState(t, d, client.Acked)
 		}
 		say("online")
 		store := persistence.NewMemory(persistence.Options{})
@@ -158,7 +159,7 @@ func keptForAnEarlierProcess(t *testing.T, without, late bool) {
 		c := mustNew(t, cfg)
 		ctx, kill := context.WithCancel(t.Context())
 		must(t, c.Start(ctx))
-		must1(must1(c.WatchStatus(t.Context(), "d/+/status", WatchOptions{})).Synced(t.Context()))
+		must1(must1(c.WatchStatus(t.Context(), "d/+/status", client.WatchOptions{})).Synced(t.Context()))
 		kill() // or the subscription would be ended
 		<-c.Done()
 		for range 10 {
@@ -172,7 +173,7 @@ func keptForAnEarlierProcess(t *testing.T, without, late bool) {
 			connect(t, c)
 		}
 		var d diary
-		w := must1(c.WatchStatus(t.Context(), "d/+/status", WatchOptions{OnChange: d.note}))
+		w := must1(c.WatchStatus(t.Context(), "d/+/status", client.WatchOptions{OnChange: d.note}))
 		must1(w.Synced(t.Context()))
 		time.Sleep(time.Minute)
 		d.want(t, "d/1/status unknown>online", "view synced")
@@ -183,26 +184,26 @@ func keptForAnEarlierProcess(t *testing.T, without, late bool) {
 func TestTooManyFilters(t *testing.T) {
 	c := mustNew(t, testConfig("c", &recorder{}, nil))
 	for i := range retained.MaxFilters - 1 {
-		must1(c.views.machine.Add(&retained.View{Filter: fmt.Sprint("d/", i)}))
+		must1(client.AddView(c, fmt.Sprint("d/", i)))
 	}
-	last := must1(c.WatchStatus(t.Context(), "last", WatchOptions{}))
-	if _, err := c.WatchStatus(t.Context(), "more", WatchOptions{}); !errors.Is(err, ErrTooManyFilters) {
+	last := must1(c.WatchStatus(t.Context(), "last", client.WatchOptions{}))
+	if _, err := c.WatchStatus(t.Context(), "more", client.WatchOptions{}); !errors.Is(err, client.ErrTooManyFilters) {
 		t.Error(err)
 	}
-	if _, err := c.FetchRetained(t.Context(), "more", RetainedOptions{}); !errors.Is(err, ErrTooManyFilters) {
+	if _, err := c.FetchRetained(t.Context(), "more", client.RetainedOptions{}); !errors.Is(err, client.ErrTooManyFilters) {
 		t.Error(err)
 	}
 	last.Close()
-	must1(c.WatchStatus(t.Context(), "more", WatchOptions{}))
+	must1(c.WatchStatus(t.Context(), "more", client.WatchOptions{}))
 }
 
 // TestAClientIDTooLongForAMarker: there is none, and the connection stands.
 func TestAClientIDTooLongForAMarker(t *testing.T) {
 	inBubble(t, mqtttest.Options{}, func(t *testing.T, b *mqtttest.Broker, p *mqtttest.Proxy) {
 		c := mustStart(t, testConfig(strings.Repeat("x", 65_535), &recorder{}, b.Dial))
-		found, err := c.FetchRetained(t.Context(), "a/#", RetainedOptions{})
+		found, err := c.FetchRetained(t.Context(), "a/#", client.RetainedOptions{})
 		must(t, err)
-		if found.End != BySilence || c.Stats().Connections != 1 {
+		if found.End != client.BySilence || c.Stats().Connections != 1 {
 			t.Errorf("%v, %d connections", found.End, c.Stats().Connections)
 		}
 	})
@@ -213,13 +214,13 @@ func TestAClientIDTooLongForAMarker(t *testing.T) {
 func TestSharedSubscriptionsBesideTaps(t *testing.T) {
 	inBubble(t, mqtttest.Options{}, func(t *testing.T, b *mqtttest.Broker, p *mqtttest.Proxy) {
 		group := newInbox()
-		var members []*Client
+		var members []*client.Client
 		for i := range 3 {
 			cfg := testConfig(fmt.Sprint("c", i), &recorder{}, b.Dial)
-			cfg.Presence.Status = &Status{Topic: fmt.Sprintf("d/c%d/status", i)}
+			cfg.Presence.Status = &client.Status{Topic: fmt.Sprintf("d/c%d/status", i)}
 			c := mustStart(t, cfg)
 			members = append(members, c)
-			must(t, c.Subscribe(t.Context(), "$share/g/d/#", AtLeastOnce, group))
+			must(t, c.Subscribe(t.Context(), "$share/g/d/#", client.AtLeastOnce, group))
 		}
 		time.Sleep(time.Second)
 		say := func(topic, payload string, want int) {
@@ -227,7 +228,7 @@ func TestSharedSubscriptionsBesideTaps(t *testing.T) {
 			before := len(group.messages())
 			d, err := members[0].SetRetained(t.Context(), topic, []byte(payload))
 			must(t, err)
-			wantState(t, d, Acked)
+			wantState(t, d, client.Acked)
 			time.Sleep(time.Second)
 			if n := len(group.messages()) - before; n != want {
 				t.Errorf("%s: the group got %d messages, want %d", topic, n, want)
@@ -235,7 +236,7 @@ func TestSharedSubscriptionsBesideTaps(t *testing.T) {
 		}
 		say("d/c1/status", "offline", 2) // and what c1 says to that
 		for _, c := range members {
-			must1(must1(c.WatchStatus(t.Context(), "d/+/status", WatchOptions{})).Synced(t.Context()))
+			must1(must1(c.WatchStatus(t.Context(), "d/+/status", client.WatchOptions{})).Synced(t.Context()))
 		}
 		say("d/x/status", "online", 1)
 		say("d/c1/status", "offline", 2)
@@ -250,10 +251,10 @@ func TestNoLocalIsKept(t *testing.T) {
 	for _, without := range []bool{false, true} {
 		inBubble(t, mqtttest.Options{DisableSubID: without}, func(t *testing.T, b *mqtttest.Broker, p *mqtttest.Proxy) {
 			cfg := testConfig("c", &recorder{}, b.Dial)
-			cfg.Presence.Status = &Status{Topic: "d/c/status"}
+			cfg.Presence.Status = &client.Status{Topic: "d/c/status"}
 			c := mustNew(t, cfg)
 			in := newInbox()
-			must(t, c.Subscribe(t.Context(), "d/#", AtLeastOnce, in, NoLocal(), NoRetained()))
+			must(t, c.Subscribe(t.Context(), "d/#", client.AtLeastOnce, in, client.NoLocal(), client.NoRetained()))
 			start(t, c)
 			connect(t, c)
 			time.Sleep(time.Second)

@@ -1,10 +1,11 @@
-package client
+package client_test
 
 import (
 	"fmt"
 	"testing"
 	"time"
 
+	"github.com/mooring-mqtt/mooring/client"
 	"github.com/mooring-mqtt/mooring/client/mqtttest"
 	"github.com/mooring-mqtt/mooring/client/presence"
 )
@@ -13,10 +14,10 @@ import (
 // Identifiers and without, with and without a session that kept something.
 func TestWhatIsSaidWhileAllIsFetched(t *testing.T) {
 	for _, without := range []bool{false, true} {
-		for _, expiry := range []time.Duration{NoSession, time.Hour} {
+		for _, expiry := range []time.Duration{client.NoSession, time.Hour} {
 			for delay := time.Duration(0); delay < 400*time.Millisecond; delay += 20 * time.Millisecond {
 				t.Run(fmt.Sprintf("without %v, expiry %v, behind %v", without, expiry, delay), func(t *testing.T) {
-					inWatch(t, mqtttest.Options{DisableSubID: without}, expiry, WatchOptions{}, func(w *watched) {
+					inWatch(t, mqtttest.Options{DisableSubID: without}, expiry, client.WatchOptions{}, func(w *watched) {
 						t := w.t
 						w.p.Refuse(true)
 						w.p.Cut()
@@ -30,7 +31,7 @@ func TestWhatIsSaidWhileAllIsFetched(t *testing.T) {
 						time.Sleep(delay)
 						w.say("d/2/status", "offline")
 						time.Sleep(10 * time.Second)
-						w.synced(ByMarker)
+						w.synced(client.ByMarker)
 						if s := w.state("d/2/status"); s != presence.Offline {
 							t.Errorf("the device is %v", s)
 						}
@@ -53,14 +54,14 @@ func TestAMirrorTellsNoHistory(t *testing.T) {
 				cfg := testConfig("mirror", &recorder{}, through(p))
 				cfg.Session.Expiry, cfg.Receiving.ReceiveMaximum = time.Hour, 1
 				c := mustStart(t, cfg)
-				v := must1(c.MirrorRetained(t.Context(), "d/+", RetainedOptions{}))
+				v := must1(c.MirrorRetained(t.Context(), "d/+", client.RetainedOptions{}))
 				must1(v.Synced(t.Context()))
 				changes := v.Changes()
 				p.Refuse(true)
 				p.Cut()
 				time.Sleep(time.Second)
 				for i := range 10 {
-					wantState(t, must1(devices.SetRetained(t.Context(), "d/0", []byte{'0' + byte(i)})), Acked)
+					wantState(t, must1(devices.SetRetained(t.Context(), "d/0", []byte{'0' + byte(i)})), client.Acked)
 				}
 				p.Delay(20*time.Millisecond, 0) // one of them for each turn
 				p.Refuse(false)
@@ -69,7 +70,7 @@ func TestAMirrorTellsNoHistory(t *testing.T) {
 				v.Close()
 				told := ""
 				for change := range changes {
-					if change.Kind == RetainedSet {
+					if change.Kind == client.RetainedSet {
 						told += string(change.Message.Payload)
 					}
 				}

@@ -1,4 +1,4 @@
-package client
+package client_test
 
 import (
 	"fmt"
@@ -10,6 +10,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/mooring-mqtt/mooring/client"
 	"github.com/mooring-mqtt/mooring/client/mqtttest"
 	"github.com/mooring-mqtt/mooring/client/presence"
 	"github.com/mooring-mqtt/mooring/internal/wire"
@@ -59,7 +60,7 @@ func (p *puppet) play(over time.Time) (open net.Conn) {
 	time.Sleep(p.between(0, 5*time.Second))
 	for time.Now().Before(over) {
 		if p.boot == (presence.BootID{}) || p.rnd.IntN(3) > 0 { // else the link was lost, not the process
-			p.boot = presence.BootID(NewMessageID())
+			p.boot = presence.BootID(client.NewMessageID())
 		}
 		p.set(true) // before anybody can hear of it
 		nc := p.connect()
@@ -132,7 +133,7 @@ func TestAFleetIsNeverShownWrong(t *testing.T) {
 		halfOpen bool
 		bound    time.Duration
 	}{
-		{"stale at once, the default", 0, NoSession, false, fleetBound},
+		{"stale at once, the default", 0, client.NoSession, false, fleetBound},
 		{"stale at once, session kept", 0, time.Hour, false, fleetBound},
 		{"stale later, links that die in silence", 3 * time.Second, time.Hour, true, fleetBound + 3*time.Second},
 	} {
@@ -153,7 +154,7 @@ func TestAFleetIsNeverShownWrong(t *testing.T) {
 					topic := "fleet/" + id + "/status"
 					fleet[topic] = &puppet{id: id, topic: topic, dial: b.Dial, rnd: rand.New(rand.NewPCG(uint64(i), 5))}
 				}
-				w, err := watcher.WatchStatus(t.Context(), "fleet/+/status", WatchOptions{StaleAfter: c.stale,
+				w, err := watcher.WatchStatus(t.Context(), "fleet/+/status", client.WatchOptions{StaleAfter: c.stale,
 					OnChange: func(ch presence.Change) { check(ch.Device.Topic, ch.Device.State) }})
 				must(t, err)
 

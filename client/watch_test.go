@@ -1,4 +1,4 @@
-package client
+package client_test
 
 import (
 	"context"
@@ -11,6 +11,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/mooring-mqtt/mooring/client"
 	"github.com/mooring-mqtt/mooring/client/mqtttest"
 	"github.com/mooring-mqtt/mooring/client/presence"
 )
@@ -54,14 +55,14 @@ type watched struct {
 	t       *testing.T
 	b       *mqtttest.Broker
 	p       *mqtttest.Proxy
-	devices *Client
+	devices *client.Client
 	events  recorder // the watcher's
-	c       *Client
-	w       *StatusWatch
+	c       *client.Client
+	w       *client.StatusWatch
 	d       diary
 }
 
-func inWatch(t *testing.T, o mqtttest.Options, expiry time.Duration, wo WatchOptions, test func(w *watched)) {
+func inWatch(t *testing.T, o mqtttest.Options, expiry time.Duration, wo client.WatchOptions, test func(w *watched)) {
 	t.Helper()
 	inBubble(t, o, func(t *testing.T, b *mqtttest.Broker, p *mqtttest.Proxy) {
 		w := &watched{t: t, b: b, p: p}
@@ -75,14 +76,17 @@ func inWatch(t *testing.T, o mqtttest.Options, expiry time.Duration, wo WatchOpt
 		cfg.Session.Expiry = expiry
 		w.c = mustStart(t, cfg)
 		wo.OnChange = w.d.note
-		if def(&wo.StaleAfter, 15*time.Second); wo.StaleAfter < 0 { // -1: the default, at once
+		switch {
+		case wo.StaleAfter == 0:
+			wo.StaleAfter = 15 * time.Second
+		case wo.StaleAfter < 0: // the default, at once
 			wo.StaleAfter = 0
 		}
 		var err error
 		if w.w, err = w.c.WatchStatus(t.Context(), "d/+/status", wo); err != nil {
 			t.Fatal(err)
 		}
-		w.synced(ByMarker)
+		w.synced(client.ByMarker)
 		w.d.want(t, "d/0/status unknown>online", "d/1/status unknown>offline", "d/2/status unknown>online", "view synced")
 		test(w)
 	})
@@ -91,14 +95,14 @@ func inWatch(t *testing.T, o mqtttest.Options, expiry time.Duration, wo WatchOpt
 // say sets a retained topic and waits until the broker has it.
 func (w *watched) say(topic, payload string) {
 	w.t.Helper()
-	d, err := w.devices.Publish(w.t.Context(), Message{Topic: topic, Payload: []byte(payload), QoS: AtLeastOnce, Retain: true})
+	d, err := w.devices.Publish(w.t.Context(), client.Message{Topic: topic, Payload: []byte(payload), QoS: client.AtLeastOnce, Retain: true})
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	wantState(w.t, d, Acked)
+	wantState(w.t, d, client.Acked)
 }
 
-func (w *watched) synced(want SyncEnd) {
+func (w *watched) synced(want client.SyncEnd) {
 	w.t.Helper()
 	ctx, cancel := context.WithTimeout(w.t.Context(), time.Minute)
 	defer cancel()
@@ -122,11 +126,11 @@ func (w *watched) away(d time.Duration, meanwhile func()) {
 	time.Sleep(d)
 	w.p.Refuse(false)
 	connect(w.t, w.c)
-	w.synced(ByMarker)
+	w.synced(client.ByMarker)
 }
 
 func TestWatchHearsWhatChanges(t *testing.T) {
-	inWatch(t, mqtttest.Options{}, NoSession, WatchOptions{}, func(w *watched) {
+	inWatch(t, mqtttest.Options{}, client.NoSession, client.WatchOptions{}, func(w *watched) {
 		w.say("d/0/status", "offline")
 		w.say("d/3/status", "online")
 		w.say("d/2/status", "")
@@ -142,7 +146,7 @@ func TestWatchHearsWhatChanges(t *testing.T) {
 		w.w.Close()
 		w.say("d/0/status", "online")
 		w.d.want(w.t)
-		if _, err := w.w.Synced(w.t.Context()); !errors.Is(err, ErrClosed) {
+		if _, err := w.w.Synced(w.t.Context()); !errors.Is(err, client.ErrClosed) {
 			w.t.Errorf("Synced of a closed watch: %v", err)
 		}
 		must(w.t, w.b.WaitFor(w.t.Context(), func() bool { return w.b.Stats().Subscriptions <= 2 })) // the marker's
@@ -152,10 +156,10 @@ func TestWatchHearsWhatChanges(t *testing.T) {
 // TestNoFalseAlarms: our own link comes and goes, short and long, with and without
 // the session, and with news and without.
 func TestNoFalseAlarms(t *testing.T) {
-	for _, expiry := range []time.Duration{NoSession, time.Hour} {
+	for _, expiry := range []time.Duration{client.NoSession, time.Hour} {
 		for _, drop := range []bool{false, true} {
 			t.Run(fmt.Sprintf("expiry %v, dropped %v", expiry, drop), func(t *testing.T) {
-				inWatch(t, mqtttest.Options{}, expiry, WatchOptions{}, func(w *watched) {
+				inWatch(t, mqtttest.Options{}, expiry, client.WatchOptions{}, func(w *watched) {
 					lose := func() {
 						if drop {
 							w.b.DropSession("watcher")
@@ -183,7 +187,7 @@ func TestNoFalseAlarms(t *testing.T) {
 }
 
 func TestOnlineIsStaleWhileOurLinkIsAway(t *testing.T) {
-	inWatch(t, mqtttest.Options{}, NoSession, WatchOptions{StaleAfter: 20 * time.Second}, func(w *watched) {
+	inWatch(t, mqtttest.Options{}, client.NoSession, client.WatchOptions{StaleAfter: 20 * time.Second}, func(w *watched) {
 		time.Sleep(time.Second)
 		last := time.Now() // the last packet came a second ago
 		w.p.Refuse(true)
@@ -220,9 +224,9 @@ func TestTheBrokerLosesItsRetainedMessages(t *testing.T) {
 		w.c = mustStart(t, testConfig("watcher", &w.events, through(p)))
 		w.say("d/0/status", "online")
 		var err error
-		w.w, err = w.c.WatchStatus(t.Context(), "d/+/status", WatchOptions{OnChange: w.d.note, StaleAfter: 15 * time.Second})
+		w.w, err = w.c.WatchStatus(t.Context(), "d/+/status", client.WatchOptions{OnChange: w.d.note, StaleAfter: 15 * time.Second})
 		must(t, err)
-		w.synced(ByMarker)
+		w.synced(client.ByMarker)
 		w.d.want(t, "d/0/status unknown>online", "view synced")
 		restart := func(dir string) {
 			p.Refuse(true)
@@ -231,7 +235,7 @@ func TestTheBrokerLosesItsRetainedMessages(t *testing.T) {
 			b = start(dir)
 			p.Refuse(false)
 			connect(t, w.c)
-			w.synced(ByMarker)
+			w.synced(client.ByMarker)
 		}
 		restart(dir)
 		w.d.want(t, "view synced")
@@ -243,7 +247,7 @@ func TestTheBrokerLosesItsRetainedMessages(t *testing.T) {
 }
 
 func TestChangesAreBoundedAndEnd(t *testing.T) {
-	inWatch(t, mqtttest.Options{}, NoSession, WatchOptions{Queue: 4}, func(w *watched) {
+	inWatch(t, mqtttest.Options{}, client.NoSession, client.WatchOptions{Queue: 4}, func(w *watched) {
 		slow, left := w.w.Changes(), w.w.Changes()
 		for i := range 12 { // 5 are too many, and again 5; 2 wait
 			w.say("d/0/status", []string{"offline", "online"}[i%2])
@@ -294,14 +298,14 @@ func TestAWatchThatTheServerRefuses(t *testing.T) {
 		var events recorder
 		c := mustStart(t, testConfig("watcher", &events, through(p)))
 		connect(t, c)
-		w, err := c.WatchStatus(t.Context(), "d/+/status", WatchOptions{})
+		w, err := c.WatchStatus(t.Context(), "d/+/status", client.WatchOptions{})
 		must(t, err)
-		var refused *RefusedError
+		var refused *client.RefusedError
 		if _, err := w.Synced(t.Context()); !errors.As(err, &refused) || refused.Code != 0x87 {
 			t.Errorf("got %v", err)
 		}
 		synctest.Wait() // the event follows
-		if n := len(eventsOf[SubscriptionFailed](&events)); n != 1 {
+		if n := len(eventsOf[client.SubscriptionFailed](&events)); n != 1 {
 			t.Errorf("%d events", n)
 		}
 		mu.Lock()
@@ -318,9 +322,9 @@ func TestAWatchThatTheServerRefuses(t *testing.T) {
 }
 
 func TestWatchesEnd(t *testing.T) {
-	inWatch(t, mqtttest.Options{}, NoSession, WatchOptions{}, func(w *watched) {
+	inWatch(t, mqtttest.Options{}, client.NoSession, client.WatchOptions{}, func(w *watched) {
 		ctx, cancel := context.WithCancel(w.t.Context())
-		again, err := w.c.WatchStatus(ctx, "d/+/status", WatchOptions{})
+		again, err := w.c.WatchStatus(ctx, "d/+/status", client.WatchOptions{})
 		must(w.t, err)
 		if _, err := again.Synced(w.t.Context()); err != nil {
 			w.t.Fatal(err)
@@ -328,29 +332,29 @@ func TestWatchesEnd(t *testing.T) {
 		w.d.want(w.t) // the first is not disturbed by the second
 		cancel()
 		synctest.Wait()
-		if _, err := again.Synced(w.t.Context()); !errors.Is(err, ErrClosed) {
+		if _, err := again.Synced(w.t.Context()); !errors.Is(err, client.ErrClosed) {
 			w.t.Errorf("the context ended: %v", err)
 		}
 		w.say("d/0/status", "offline")
 		w.d.want(w.t, "d/0/status online>offline")
 		for _, filter := range []string{"", "a/#/b", "$share/g/d/+/status"} {
-			var field *FieldError
-			if _, err := w.c.WatchStatus(w.t.Context(), filter, WatchOptions{}); !errors.As(err, &field) {
+			var field *client.FieldError
+			if _, err := w.c.WatchStatus(w.t.Context(), filter, client.WatchOptions{}); !errors.As(err, &field) {
 				w.t.Errorf("%q: %v", filter, err)
 			}
 		}
-		if _, err := w.c.WatchStatus(ctx, "x", WatchOptions{}); !errors.Is(err, context.Canceled) {
+		if _, err := w.c.WatchStatus(ctx, "x", client.WatchOptions{}); !errors.Is(err, context.Canceled) {
 			w.t.Error(err)
 		}
 		must(w.t, w.c.Close())
-		if _, err := w.c.WatchStatus(w.t.Context(), "x", WatchOptions{}); !errors.Is(err, ErrClosed) {
+		if _, err := w.c.WatchStatus(w.t.Context(), "x", client.WatchOptions{}); !errors.Is(err, client.ErrClosed) {
 			w.t.Error(err)
 		}
 	})
 }
 
 func TestHeartbeatsThatStayAway(t *testing.T) {
-	inWatch(t, mqtttest.Options{}, NoSession, WatchOptions{}, func(w *watched) {
+	inWatch(t, mqtttest.Options{}, client.NoSession, client.WatchOptions{}, func(w *watched) {
 		w.say("d/4/status", `{"state":"online","interval":10}`)
 		w.d.want(w.t, "d/4/status unknown>online")
 		time.Sleep(31 * time.Second)
@@ -366,9 +370,9 @@ func TestParseOfTheProgram(t *testing.T) {
 		c := mustStart(t, testConfig("c", &events, b.Dial))
 		connect(t, c)
 		for topic, payload := range map[string]string{"d/0": "1", "d/1": "0", "d/2": "?"} {
-			wantState(t, must1(c.SetRetained(t.Context(), topic, []byte(payload))), Acked)
+			wantState(t, must1(c.SetRetained(t.Context(), topic, []byte(payload))), client.Acked)
 		}
-		w := must1(c.WatchStatus(t.Context(), "d/+", WatchOptions{Parse: func(_ string, payload []byte) (presence.Status, error) {
+		w := must1(c.WatchStatus(t.Context(), "d/+", client.WatchOptions{Parse: func(_ string, payload []byte) (presence.Status, error) {
 			switch string(payload) {
 			case "1":
 				return presence.Status{State: presence.Online}, nil
@@ -391,13 +395,13 @@ func TestTenThousandDevicesEndToEnd(t *testing.T) {
 		var events recorder
 		devices := mustStart(t, testConfig("devices", &events, b.Dial))
 		connect(t, devices)
-		var last *Delivery
+		var last *client.Delivery
 		for i := range n {
 			last = must1(devices.SetRetained(t.Context(), fmt.Sprintf("d/%d/status", i), []byte("online")))
 		}
-		wantState(t, last, Acked)
+		wantState(t, last, client.Acked)
 		c := mustStart(t, testConfig("c", &events, through(p)))
-		w := must1(c.WatchStatus(t.Context(), "d/+/status", WatchOptions{StaleAfter: 15 * time.Second}))
+		w := must1(c.WatchStatus(t.Context(), "d/+/status", client.WatchOptions{StaleAfter: 15 * time.Second}))
 		must1(w.Synced(t.Context()))
 		if got := w.Counts(); got.Online != n || got.Devices != n {
 			t.Fatalf("%+v", got)
@@ -423,10 +427,10 @@ func TestTenThousandDevicesEndToEnd(t *testing.T) {
 // A program that subscribes to the filter of a watch while there is no connection
 // gets the retained messages too, once there is one.
 func TestASubscribeBesideAWatchWhileAway(t *testing.T) {
-	inWatch(t, mqtttest.Options{}, time.Hour, WatchOptions{}, func(w *watched) {
+	inWatch(t, mqtttest.Options{}, time.Hour, client.WatchOptions{}, func(w *watched) {
 		in := newInbox()
 		w.away(time.Second, func() {
-			must(w.t, w.c.Subscribe(w.t.Context(), "d/+/status", AtLeastOnce, in))
+			must(w.t, w.c.Subscribe(w.t.Context(), "d/+/status", client.AtLeastOnce, in))
 		})
 		time.Sleep(time.Minute)
 		if n := len(in.messages()); n != 3 {
@@ -439,10 +443,10 @@ func TestCloseFromOnChange(t *testing.T) {
 	inBubble(t, mqtttest.Options{}, func(t *testing.T, b *mqtttest.Broker, p *mqtttest.Proxy) {
 		c := mustStart(t, testConfig("watcher", &recorder{}, through(p)))
 		began := time.Now()
-		_, err := c.WatchStatus(t.Context(), "d/+/status", WatchOptions{OnChange: func(presence.Change) { _ = c.Close() }})
+		_, err := c.WatchStatus(t.Context(), "d/+/status", client.WatchOptions{OnChange: func(presence.Change) { _ = c.Close() }})
 		must(t, err)
 		<-c.Done()
-		if d := time.Since(began); d >= c.cfg.Connection.CloseTimeout {
+		if d := time.Since(began); d >= client.Settings(c).Connection.CloseTimeout {
 			t.Errorf("it ended after %v", d)
 		}
 	})
@@ -451,9 +455,9 @@ func TestCloseFromOnChange(t *testing.T) {
 // A watch leaves nothing in a session that is kept: it would fill with what nobody
 // wants, and have no room for what the program subscribed to.
 func TestAWatchEndsBeforeTheGoodbye(t *testing.T) {
-	inWatch(t, mqtttest.Options{MaxQueuedMessages: 100}, time.Hour, WatchOptions{}, func(w *watched) {
+	inWatch(t, mqtttest.Options{MaxQueuedMessages: 100}, time.Hour, client.WatchOptions{}, func(w *watched) {
 		in := newInbox()
-		must(w.t, w.c.Subscribe(w.t.Context(), "orders", AtLeastOnce, in))
+		must(w.t, w.c.Subscribe(w.t.Context(), "orders", client.AtLeastOnce, in))
 		must(w.t, w.c.Close())
 		for i := range 200 {
 			w.say(fmt.Sprintf("d/%d/status", i), "online")

@@ -1,0 +1,67 @@
+package client
+
+import (
+	"time"
+
+	"github.com/mooring-mqtt/mooring/internal/link"
+	"github.com/mooring-mqtt/mooring/internal/outbox"
+	"github.com/mooring-mqtt/mooring/internal/retained"
+	"github.com/mooring-mqtt/mooring/internal/wire"
+	"github.com/mooring-mqtt/mooring/persistence"
+)
+
+// This file gives the tests of package client_test what the API does not show.
+
+const (
+	PropID        = propID
+	PropPublisher = propPublisher
+	PropEpoch     = propEpoch
+	PropSeq       = propSeq
+)
+
+type LintRule = lintRule
+
+var (
+	LintRules             = lintRules
+	ErrNoneToAuthenticate = errNoneToAuthenticate
+	ToConnectionError     = connectionError
+	Received              = received
+)
+
+// Abort ends a client like the end of its process.
+func Abort(c *Client, cause error) { c.abort(cause) }
+
+func Started(c *Client) bool {
+	c.life.mu.Lock()
+	defer c.life.mu.Unlock()
+	return c.life.started
+}
+
+// Settings is the configuration with its defaults.
+func Settings(c *Client) Config { return c.cfg }
+
+func (c Config) WithDefaults() Config { return c.withDefaults() }
+
+func (c *Config) Dialer() (*link.Dialer, error) { return c.dialer() }
+
+func StoreOf(c *Client) persistence.Store { return c.store }
+
+func AsksRetainAsPublished(c *Client) bool { return c.subs.RetainAsPublished() }
+
+// Fetches counts the fetches of retained messages.
+func Fetches(c *Client) uint64 {
+	c.views.mu.Lock()
+	defer c.views.mu.Unlock()
+	return c.views.machine.Fetches()
+}
+
+// AddView adds a view that nobody reads.
+func AddView(c *Client, filter string) ([]retained.Action, error) {
+	return c.views.machine.Add(&retained.View{Filter: filter})
+}
+
+func (w *Will) Packet() wire.Publish { return w.packet() }
+
+func NewDelivery(timeout time.Duration) *Delivery { return &Delivery{timeout: timeout} }
+
+func (d *Delivery) Waiter() *outbox.Waiter { return &d.waiter }
