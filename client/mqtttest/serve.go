@@ -2,7 +2,6 @@ package mqtttest
 
 import (
 	"errors"
-	"io"
 	"net"
 	"os"
 	"time"
@@ -50,7 +49,19 @@ func (c *conn) read() {
 	}
 	c.end(err)
 	if <-c.writerDone; c.draining.Load() {
-		_, _ = io.Copy(io.Discard, c.nc) // until the client closes the connection, or linger has passed
+		c.discard()
+	}
+}
+
+// discard reads until the client closes the connection, sends nothing for linger, or
+// goes on for ten times that.
+func (c *conn) discard() {
+	buf := make([]byte, 32<<10)
+	for end := time.Now().Add(10 * linger); time.Now().Before(end); {
+		_ = c.nc.SetReadDeadline(time.Now().Add(linger)) // an error shows in the Read
+		if _, err := c.nc.Read(buf); err != nil {
+			return
+		}
 	}
 }
 
