@@ -28,10 +28,10 @@ type Cache interface {
 	//	InFlight   the returned claim is the holder's; call Wait, then Begin again
 	//	Duplicate  the key was committed; the returned claim is zero
 	//
-	// Of any number of concurrent calls with one key, exactly one returns Fresh.
-	// If err is not nil, the caller holds no claim and must neither handle nor
-	// acknowledge the message. A claim that a remote storage has granted without
-	// an answer reaching the caller ends with its lease.
+	// Of any number of concurrent calls with one key, exactly one returns Fresh. If
+	// err is not nil, the caller holds no claim and must neither handle nor acknowledge
+	// the message. A claim that a remote storage granted in an answer that got lost ends
+	// with its lease.
 	Begin(ctx context.Context, key, owner string) (Claim, Verdict, error)
 
 	// Renew extends the lease of a claim and returns the claim with its new
@@ -74,8 +74,7 @@ type Cache interface {
 // can be copied, and be sent to another process as long as all fields are kept.
 // The zero Claim holds nothing.
 type Claim struct {
-	Key   string
-	Owner string
+	Key, Owner string
 
 	// Token is the fencing token: greater than that of every earlier claim of the
 	// same key, including those of earlier processes. A handler can pass it to its
@@ -105,15 +104,10 @@ const (
 
 // String returns the name of the verdict in lower case.
 func (v Verdict) String() string {
-	switch v {
-	case Fresh:
-		return "fresh"
-	case InFlight:
-		return "in flight"
-	case Duplicate:
-		return "duplicate"
+	if v < Fresh || v > Duplicate {
+		return fmt.Sprintf("verdict(%d)", uint8(v))
 	}
-	return fmt.Sprintf("verdict(%d)", uint8(v))
+	return [...]string{Fresh: "fresh", InFlight: "in flight", Duplicate: "duplicate"}[v]
 }
 
 // Stats counts since the cache was opened. Size and Claims are gauges.

@@ -76,10 +76,11 @@ func (t *table) deadline(now time.Duration) time.Duration {
 }
 
 func (t *table) export(key, owner string, token uint64, lease time.Duration) Claim {
-	if t.opts.Lease <= 0 {
-		return Claim{Key: key, Owner: owner, Token: token}
+	c := Claim{Key: key, Owner: owner, Token: token}
+	if t.opts.Lease > 0 {
+		c.Expires = time.Now().Add(lease)
 	}
-	return Claim{Key: key, Owner: owner, Token: token, Expires: time.Now().Add(lease)}
+	return c
 }
 
 func (c *claim) wake() {

@@ -47,10 +47,11 @@ func (f *File) Commit(ctx context.Context, c Claim) error {
 			return context.Cause(ctx)
 		}
 	}
-	dropped := f.write()
+	f.write()
 	<-f.writer
-	f.opts.report(dropped) // OnEvict may call Commit, so not while holding writer
-	<-b.done               // written by this call, or by the writer before it
+	f.mu.Lock()
+	f.unlock() // OnEvict may call Commit, so not while holding writer
+	<-b.done   // written by this call, or by the writer before it
 	return b.err
 }
 
@@ -69,19 +70,15 @@ func (f *File) leave(b *batch, p pending) {
 	f.table.cancelCommit(p)
 }
 
-// write writes the open batch and returns the keys that were dropped for it. The
-// caller holds writer.
-func (f *File) write() []droppedKey {
+// write writes the open batch. The caller holds writer.
+func (f *File) write() {
 	f.mu.Lock()
-	b := f.open
+	b, now := f.open, f.clock.now()
 	f.open = nil
-	if b == nil {
-		f.mu.Unlock()
-		return nil
-	}
-	now := f.clock.now()
 	f.mu.Unlock()
-
+	if b == nil {
+		return
+	}
 	err := f.append(b.keys, now)
 
 	f.mu.Lock()
@@ -94,7 +91,6 @@ func (f *File) write() []droppedKey {
 		f.broken = true
 	}
 	wasteful := f.records > max(f.compactAt, 2*int64(f.table.size())+minRecords)
-	dropped := f.table.takeDropped()
 	f.mu.Unlock()
 
 	// The table has the keys of this batch now, even if writing them failed: the
@@ -106,19 +102,26 @@ func (f *File) write() []droppedKey {
 			err = again
 		}
 	} else if wasteful {
-		// The batch is durable already, so a failed rewrite fails no commit. It is
-		// tried again when the log has doubled.
-		if f.rewrite() != nil {
-			f.compactionFailed()
-		} else {
-			f.compacted()
-		}
+		f.compact()
 	}
 	if err != nil {
 		b.err = &CommitError{Path: f.path, Err: err}
 	}
 	close(b.done)
-	return dropped
+}
+
+// compact rewrites the log. The last batch is durable already, so a failure fails no
+// commit. It is tried again when the log has doubled.
+func (f *File) compact() {
+	err := f.rewrite()
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if err == nil {
+		f.table.stats.Compactions++
+		return
+	}
+	f.table.stats.WriteErrors++
+	f.compactAt = 2 * f.records
 }
 
 // minRecords keeps small logs from being rewritten often.
@@ -130,7 +133,7 @@ func (f *File) append(keys []pending, now time.Duration) error {
 	}
 	size := 0
 	for _, p := range keys {
-		size += recordSize(p.key)
+		size += recordHead + len(p.key)
 	}
 	buf := make([]byte, 0, size)
 	wall := time.Now().UnixNano()
@@ -140,7 +143,9 @@ func (f *File) append(keys []pending, now time.Duration) error {
 	if _, err := f.log.Write(buf); err != nil {
 		return err
 	}
-	f.grew(int64(len(buf)))
+	f.mu.Lock()
+	f.table.stats.LogBytes += int64(len(buf))
+	f.mu.Unlock()
 	if f.opts.Sync == SyncNever {
 		return nil
 	}
@@ -152,23 +157,4 @@ func (f *File) sync(l logFile) error {
 	f.table.stats.Syncs++
 	f.mu.Unlock()
 	return l.Sync()
-}
-
-func (f *File) grew(n int64) {
-	f.mu.Lock()
-	f.table.stats.LogBytes += n
-	f.mu.Unlock()
-}
-
-func (f *File) compacted() {
-	f.mu.Lock()
-	f.table.stats.Compactions++
-	f.mu.Unlock()
-}
-
-func (f *File) compactionFailed() {
-	f.mu.Lock()
-	f.table.stats.WriteErrors++
-	f.compactAt = 2 * f.records
-	f.mu.Unlock()
 }

@@ -20,16 +20,11 @@ var (
 // ClaimLostError reports a Commit, Renew or Abort of a claim that does not hold
 // its key. It matches [ErrClaimLost].
 type ClaimLostError struct {
-	Claim Claim
-
-	// Holder is the claim that holds the key now. It is zero if none does, or if
-	// the cache does not know it.
-	Holder Claim
-	// Committed reports that the key is committed, by another claim.
-	Committed bool
+	Claim     Claim
+	Holder    Claim // holds the key now; zero: none does, or the cache does not know it
+	Committed bool  // another claim has committed the key
 }
 
-// Error describes why the claim does not hold.
 func (e *ClaimLostError) Error() string {
 	why := "it has ended"
 	switch {
@@ -41,7 +36,6 @@ func (e *ClaimLostError) Error() string {
 	return fmt.Sprintf("dedupe: claim of owner %q with token %d on key %.40q lost: %s", e.Claim.Owner, e.Claim.Token, e.Claim.Key, why)
 }
 
-// Is makes errors.Is(err, ErrClaimLost) true.
 func (e *ClaimLostError) Is(target error) bool { return target == ErrClaimLost }
 
 // InFlightError reports that Begin would have exceeded Options.MaxInFlight. It
@@ -50,16 +44,12 @@ type InFlightError struct {
 	Limit int
 }
 
-// Error describes the limit.
 func (e *InFlightError) Error() string {
 	return fmt.Sprintf("dedupe: %d claims are in flight, the limit; commit or abort some, or raise Options.MaxInFlight", e.Limit)
 }
 
-// Is makes errors.Is(err, ErrTooManyInFlight) true.
 func (e *InFlightError) Is(target error) bool { return target == ErrTooManyInFlight }
-
-// SafeToRetry returns true: no claim was made.
-func (*InFlightError) SafeToRetry() bool { return true }
+func (*InFlightError) SafeToRetry() bool      { return true } // no claim was made
 
 // CommitError reports that a committed key is not durable. Within this process
 // the key is a Duplicate all the same, and the next Commit that succeeds makes it
@@ -69,16 +59,12 @@ type CommitError struct {
 	Err  error
 }
 
-// Error describes the failure.
 func (e *CommitError) Error() string {
 	return fmt.Sprintf("dedupe: commit to %s is not durable: %v; a restart now would handle the message again", e.Path, e.Err)
 }
 
-// Unwrap returns the error of the file system.
-func (e *CommitError) Unwrap() error { return e.Err }
-
-// SafeToRetry returns false: the key may be stored.
-func (*CommitError) SafeToRetry() bool { return false }
+func (e *CommitError) Unwrap() error   { return e.Err }
+func (*CommitError) SafeToRetry() bool { return false } // the key may be stored
 
 // LockedError reports that another process, or another File of this process, has
 // the log open.
@@ -87,7 +73,6 @@ type LockedError struct {
 	PID  int // of the holder; 0: unknown
 }
 
-// Error names the holder.
 func (e *LockedError) Error() string {
 	holder := "another process"
 	if e.PID != 0 {
@@ -96,5 +81,4 @@ func (e *LockedError) Error() string {
 	return fmt.Sprintf("dedupe: %s is in use by %s; stop it or use another path", e.Path, holder)
 }
 
-// SafeToRetry returns true: nothing was opened.
-func (*LockedError) SafeToRetry() bool { return true }
+func (*LockedError) SafeToRetry() bool { return true } // nothing was opened

@@ -1,6 +1,7 @@
 package dedupe
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -75,7 +76,8 @@ func openFile(path string, o Options, d disk) (*File, error) {
 		lock.Close()
 		return nil, err
 	}
-	f.opts.report(f.table.takeDropped())
+	f.mu.Lock()
+	f.unlock()
 	return f, nil
 }
 
@@ -92,7 +94,7 @@ func (f *File) Close() error {
 	f.mu.Unlock()
 
 	f.writer <- struct{}{} // never released: nothing is written after this
-	dropped := f.write()
+	f.write()
 	var err error
 	if f.broken {
 		err = f.rewrite()
@@ -102,11 +104,10 @@ func (f *File) Close() error {
 			err = f.log.Sync()
 		}
 	}
-	if cerr := f.closeLog(); err == nil {
-		err = cerr
-	}
+	err = cmp.Or(err, f.closeLog())
 	f.lock.Close()
-	f.opts.report(dropped)
+	f.mu.Lock()
+	f.unlock()
 	if err != nil {
 		return &CommitError{Path: f.path, Err: err}
 	}

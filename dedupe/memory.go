@@ -21,20 +21,15 @@ func NewMemory(o Options) *Memory {
 // Commit implements [Cache]. It does not block and ignores ctx.
 func (m *Memory) Commit(_ context.Context, c Claim) error {
 	m.mu.Lock()
+	defer m.unlock()
 	if m.closed {
-		m.mu.Unlock()
 		return ErrClosed
 	}
 	p, held, err := m.table.beginCommit(&c)
-	if !held {
-		m.mu.Unlock()
-		return err
+	if held {
+		m.table.commit(p, m.clock.now())
 	}
-	m.table.commit(p, m.clock.now())
-	dropped := m.table.takeDropped()
-	m.mu.Unlock()
-	m.opts.report(dropped)
-	return nil
+	return err
 }
 
 // Close implements [Cache].

@@ -1,6 +1,7 @@
 package dedupe
 
 import (
+	"cmp"
 	"fmt"
 	"time"
 )
@@ -11,27 +12,20 @@ type Options struct {
 	// is dropped. It should exceed the number of messages that can be repeated after
 	// an outage: the message rate times the longest outage. Default 65,536.
 	Capacity int
-
 	// MaxInFlight limits the claims that are held at the same time; beyond it, Begin
 	// returns [*InFlightError]. Default 65,535, the number of MQTT packet
 	// identifiers.
 	MaxInFlight int
-
 	// TTL is how long a committed key is kept, on the monotonic clock. Default one
 	// hour; negative: keys do not expire, and only Capacity limits them.
 	TTL time.Duration
-
 	// Lease is how long a claim holds unless it is renewed. Memory and File: default
 	// 0, claims hold until Commit, Abort or Close, because they end with the process
-	// anyway. Caches for several processes have a default of their own and need a
-	// lease.
+	// anyway. Caches for several processes have a default of their own.
 	Lease time.Duration
-
 	// OnEvict, if set, is called for each committed key that is dropped, without a
-	// lock held; it may call the cache. A key that is dropped for [Capacity] earlier
-	// than its message can be repeated shows that Capacity is too low.
+	// lock held; it may call the cache.
 	OnEvict func(key string, why Reason)
-
 	// Sync sets when [File] calls fsync. Default [SyncEach]. Memory ignores it.
 	Sync Sync
 }
@@ -70,22 +64,10 @@ const (
 	SyncNever
 )
 
-const (
-	defaultCapacity    = 65_536
-	defaultMaxInFlight = 65_535
-	defaultTTL         = time.Hour
-)
-
 func (o Options) withDefaults() Options {
-	if o.Capacity <= 0 {
-		o.Capacity = defaultCapacity
-	}
-	if o.MaxInFlight <= 0 {
-		o.MaxInFlight = defaultMaxInFlight
-	}
+	o.Capacity = cmp.Or(max(o.Capacity, 0), 65_536)
+	o.MaxInFlight = cmp.Or(max(o.MaxInFlight, 0), 65_535)
+	o.TTL = cmp.Or(o.TTL, time.Hour)
 	o.Lease = min(o.Lease, maxClock)
-	if o.TTL == 0 {
-		o.TTL = defaultTTL
-	}
 	return o
 }

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/binary"
 	"hash/crc32"
+	"slices"
 	"time"
 )
 
@@ -39,8 +40,6 @@ type record struct {
 	key   string // empty in an open record, and in one that only stores the time
 	base  uint64 // of an open record
 }
-
-func recordSize(key string) int { return recordHead + len(key) }
 
 func appendRecord(b []byte, clock time.Duration, wall int64, key string) []byte {
 	start := len(b)
@@ -103,27 +102,25 @@ type scanResult struct {
 // follows is an unfinished tail and not counted as corrupt.
 func scan(b []byte) scanResult {
 	var s scanResult
-	off := 0
 	if bytes.HasPrefix(b, []byte(header)) {
-		off = len(header)
-		s.good = off
+		s.good = len(header)
 	}
-	for off < len(b) {
+	for off := s.good; off < len(b); {
 		r, size, ok := parseRecord(b[off:])
-		if ok {
-			if off != s.good {
-				s.corrupt++
+		if !ok {
+			next := bytes.Index(b[off+1:], []byte(magicStart))
+			if next < 0 {
+				break
 			}
-			s.records = append(s.records, r)
-			off += size
-			s.good = off
+			off += 1 + next
 			continue
 		}
-		next := bytes.Index(b[off+1:], []byte(magicStart))
-		if next < 0 {
-			break
+		if off != s.good {
+			s.corrupt++
 		}
-		off += 1 + next
+		s.records = append(s.records, r)
+		off += size
+		s.good = off
 	}
 	return s
 }
@@ -140,15 +137,13 @@ func (c clock) now() time.Duration { return c.base + time.Since(c.opened) }
 // rebase restarts the clock of a log that is close to its end, after 36 years or
 // by damage: all keys count as new then. It reports whether it did.
 func rebase(records []record) bool {
-	for i := range records {
-		if records[i].clock > maxClock/2 {
-			for j := range records {
-				records[j].clock = 0
-			}
-			return true
-		}
+	if !slices.ContainsFunc(records, func(r record) bool { return r.clock > maxClock/2 }) {
+		return false
 	}
-	return false
+	for i := range records {
+		records[i].clock = 0
+	}
+	return true
 }
 
 // resume continues the clock of a log after the time of its last record.
@@ -163,11 +158,6 @@ func resume(records []record, ttl time.Duration, now time.Time) clock {
 	down := time.Unix(0, records[len(records)-1].wall)
 	// Sub saturates. A wall clock that was set back counts as no time.
 	away := max(0, now.Round(0).Sub(down))
-	if ttl > 0 {
-		away = min(away, ttl/2)
-	} else {
-		away = 0
-	}
-	c.base += away
+	c.base += min(away, max(ttl, 0)/2)
 	return c
 }

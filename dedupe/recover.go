@@ -1,6 +1,7 @@
 package dedupe
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -33,18 +34,16 @@ func (f *File) recover() error {
 		s.corrupt = max(s.corrupt, 1)
 	}
 	f.table.stats.Corrupt = uint64(s.corrupt)
-	if s.corrupt > 0 {
-		if err := f.setAside(data); err != nil {
-			f.table.stats.AsideRefused++
-		}
+	if s.corrupt > 0 && f.replace(f.path+".corrupt", data, func() {}) != nil { // a copy, for a later examination
+		f.table.stats.AsideRefused++
 	}
-	if s.corrupt > 0 || headless || rebased {
-		if err := f.rewrite(); err != nil {
-			return fmt.Errorf("dedupe: cannot write the log: %w", err)
-		}
-		return nil
+	if s.corrupt == 0 && !headless && !rebased {
+		return f.reopen(int64(s.good), int64(len(data)))
 	}
-	return f.reopen(int64(s.good), int64(len(data)))
+	if err := f.rewrite(); err != nil {
+		return fmt.Errorf("dedupe: cannot write the log: %w", err)
+	}
+	return nil
 }
 
 // load fills the table from records, oldest first.
@@ -62,11 +61,6 @@ func (f *File) load(records []record) {
 	f.table.token = f.baseToken
 	f.table.expire(f.clock.now())
 	f.table.stats.Recovered = uint64(f.table.size())
-}
-
-// setAside copies a damaged log, for a later examination.
-func (f *File) setAside(data []byte) error {
-	return f.replace(f.path+".corrupt", data, func() {})
 }
 
 // reopen continues the log after its last whole record.
@@ -127,9 +121,7 @@ func (f *File) rewrite() error {
 	f.broken = false
 
 	f.mu.Lock()
-	f.records = live
-	f.compactAt = 0
-	f.table.stats.LogBytes = int64(len(buf))
+	f.records, f.compactAt, f.table.stats.LogBytes = live, 0, int64(len(buf))
 	f.mu.Unlock()
 	return nil
 }
@@ -149,14 +141,10 @@ func (f *File) replace(path string, data []byte, beforeRename func()) error {
 	if err != nil {
 		return err
 	}
-	_, err = l.Write(data)
-	if err == nil {
+	if _, err = l.Write(data); err == nil {
 		err = f.sync(l)
 	}
-	if cerr := l.Close(); err == nil {
-		err = cerr
-	}
-	if err != nil {
+	if err = cmp.Or(err, l.Close()); err != nil {
 		return err
 	}
 	beforeRename()

@@ -16,6 +16,16 @@ type state struct {
 	table  table
 }
 
+// unlock releases the lock, and then calls OnEvict for the keys that were dropped.
+func (s *state) unlock() {
+	dropped := s.table.dropped
+	s.table.dropped = nil
+	s.mu.Unlock()
+	for _, d := range dropped {
+		s.opts.OnEvict(d.key, d.why)
+	}
+}
+
 // Begin implements [Cache]. It does not block.
 func (s *state) Begin(ctx context.Context, key, owner string) (Claim, Verdict, error) {
 	if err := checkKey(key); err != nil {
@@ -25,15 +35,11 @@ func (s *state) Begin(ctx context.Context, key, owner string) (Claim, Verdict, e
 		return Claim{}, 0, context.Cause(ctx)
 	}
 	s.mu.Lock()
+	defer s.unlock()
 	if s.closed {
-		s.mu.Unlock()
 		return Claim{}, 0, ErrClosed
 	}
-	c, v, err := s.table.begin(key, owner, s.clock.now())
-	dropped := s.table.takeDropped()
-	s.mu.Unlock()
-	s.opts.report(dropped)
-	return c, v, err
+	return s.table.begin(key, owner, s.clock.now())
 }
 
 // Renew implements [Cache]. It does not block.
@@ -72,38 +78,23 @@ func (s *state) Wait(ctx context.Context, c Claim) error {
 		if ended == nil {
 			return nil
 		}
-		if err := waitFor(ctx, ended, remaining); err != nil {
-			return err
+		var expired <-chan time.Time
+		if remaining != noDeadline {
+			expired = time.After(remaining)
 		}
-	}
-}
-
-// waitFor blocks until ended is closed or the lease has run out, for which the
-// caller looks at the claim again.
-func waitFor(ctx context.Context, ended <-chan struct{}, remaining time.Duration) error {
-	var expired <-chan time.Time
-	if remaining != noDeadline {
-		timer := time.NewTimer(remaining)
-		defer timer.Stop()
-		expired = timer.C
-	}
-	select {
-	case <-ended:
-		return nil
-	case <-expired:
-		return nil
-	case <-ctx.Done():
-		return context.Cause(ctx)
+		select {
+		case <-ended:
+		case <-expired: // unless it was renewed
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
 	}
 }
 
 // Stats implements [Cache].
 func (s *state) Stats() Stats {
 	s.mu.Lock()
+	defer s.unlock()
 	s.table.expire(s.clock.now())
-	dropped := s.table.takeDropped()
-	stats := s.table.snapshot()
-	s.mu.Unlock()
-	s.opts.report(dropped)
-	return stats
+	return s.table.snapshot()
 }

@@ -22,7 +22,7 @@ type table struct {
 	token  uint64   // of the latest claim
 
 	stats   Stats
-	dropped []droppedKey // for OnEvict, until the owner has released its lock
+	dropped []droppedKey // for OnEvict, when the owner releases its lock
 }
 
 // entry is a committed key.
@@ -71,14 +71,12 @@ func (t *table) expire(now time.Duration) {
 
 // drop removes the oldest committed key.
 func (t *table) drop(why Reason) {
-	oldest := t.at(t.head)
-	key := oldest.key
-	*oldest = entry{}
+	key := t.at(t.head).key
+	*t.at(t.head) = entry{}
 	at, ok := t.keys[key]
-	current := ok && at == t.head
 	t.head++
-	if !current {
-		return
+	if !ok || at != t.head-1 {
+		return // the key is in the ring again
 	}
 	delete(t.keys, key)
 	if why == Age {
@@ -110,21 +108,6 @@ func (t *table) each(f func(key string, at time.Duration)) {
 
 func (t *table) snapshot() Stats {
 	s := t.stats
-	s.Size = t.size()
-	s.Claims = t.inFlight()
+	s.Size, s.Claims = t.size(), t.inFlight()
 	return s
-}
-
-// takeDropped returns the keys that OnEvict must be called for, once.
-func (t *table) takeDropped() []droppedKey {
-	dropped := t.dropped
-	t.dropped = nil
-	return dropped
-}
-
-// report calls OnEvict for each dropped key.
-func (o *Options) report(dropped []droppedKey) {
-	for _, d := range dropped {
-		o.OnEvict(d.key, d.why)
-	}
 }
