@@ -11,6 +11,8 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"strconv"
+	"strings"
 	"syscall"
 )
 
@@ -58,20 +60,21 @@ func (e *LockedError) Error() string { return "lock held: " + e.Name }
 // OS is the file system of the operating system.
 var OS FS = osFS{}
 
-type osFS struct{}
-
-type osFile struct{ *os.File }
+type (
+	osFS   struct{}
+	osFile struct{ *os.File }
+)
 
 // Sync uses fdatasync where it exists: for bytes that were allocated before, it
 // saves a write to the journal of the file system.
 func (f osFile) Sync() error { return datasync(f.File) }
 
-func (f osFile) Size() (int64, error) {
+func (f osFile) Size() (size int64, err error) {
 	info, err := f.Stat()
-	if err != nil {
-		return 0, err
+	if err == nil {
+		size = info.Size()
 	}
-	return info.Size(), nil
+	return size, err
 }
 
 func (o osFS) MkdirAll(dir string) error {
@@ -95,23 +98,17 @@ func (o osFS) MkdirAll(dir string) error {
 	return SyncDir(parent)
 }
 
-func (osFS) ReadDir(dir string) ([]string, error) {
+func (osFS) ReadDir(dir string) (names []string, err error) {
 	entries, err := os.ReadDir(dir)
-	if err != nil {
-		return nil, err
-	}
-	var names []string
 	for _, e := range entries {
 		if e.Type().IsRegular() {
 			names = append(names, e.Name())
 		}
 	}
-	return names, nil
+	return names, err
 }
 
-func (osFS) Create(name string) (File, error) {
-	return open(name, os.O_RDWR|os.O_CREATE|os.O_EXCL)
-}
+func (osFS) Create(name string) (File, error) { return open(name, os.O_RDWR|os.O_CREATE|os.O_EXCL) }
 
 // Open opens for writing too: some systems sync only files that are writable.
 func (osFS) Open(name string) (File, error) { return open(name, os.O_RDWR) }
@@ -127,11 +124,19 @@ func open(name string, flags int) (File, error) {
 	return osFile{f}, nil
 }
 
-func (osFS) Remove(name string) error { return os.Remove(name) }
-
-func (osFS) SyncDir(dir string) error { return SyncDir(dir) }
-
+func (osFS) Remove(name string) error            { return os.Remove(name) }
+func (osFS) SyncDir(dir string) error            { return SyncDir(dir) }
 func (osFS) Lock(name string) (io.Closer, error) { return Lock(name) }
+
+// readPID returns the PID in a lock file, or 0.
+func readPID(name string) int {
+	data, _ := os.ReadFile(name)
+	pid, err := strconv.Atoi(strings.TrimSpace(string(data)))
+	if err != nil {
+		return 0
+	}
+	return max(pid, 0)
+}
 
 // SyncDir makes the creations, renames and removals in a folder durable. On
 // systems that cannot sync a folder it does nothing: Windows journals names, and

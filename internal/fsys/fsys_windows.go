@@ -1,10 +1,13 @@
 package fsys
 
 import (
+	"errors"
 	"io"
 	"os"
 	"syscall"
 )
+
+const sharingViolation = syscall.Errno(32)
 
 // Lock opens a lock file without sharing. The system closes it when the process
 // ends in any way. Error: *LockedError.
@@ -13,10 +16,7 @@ func Lock(name string) (io.Closer, error) {
 	if err != nil {
 		return nil, &os.PathError{Op: "lock", Path: name, Err: err}
 	}
-	const (
-		noSharing        = 0
-		sharingViolation = syscall.Errno(32)
-	)
+	const noSharing = 0
 	h, err := syscall.CreateFile(path, syscall.GENERIC_READ|syscall.GENERIC_WRITE, noSharing, nil,
 		syscall.OPEN_ALWAYS, syscall.FILE_ATTRIBUTE_NORMAL, 0)
 	if err == sharingViolation {
@@ -26,4 +26,14 @@ func Lock(name string) (io.Closer, error) {
 		return nil, &os.PathError{Op: "lock", Path: name, Err: err}
 	}
 	return os.NewFile(uintptr(h), name), nil
+}
+
+// Holder reports whether a process holds a lock. Its PID is unknown. Holder opens
+// the lock file, which fails while another process has it open without sharing.
+func Holder(name string) (held bool, pid int) {
+	f, err := os.Open(name)
+	if err == nil {
+		f.Close()
+	}
+	return errors.Is(err, sharingViolation), 0
 }

@@ -2,11 +2,35 @@ package fsys
 
 import (
 	"fmt"
+	"io/fs"
 	"os"
 	"strconv"
 	"strings"
 	"syscall"
 )
+
+// datasync syncs the data of a file. It fails if the file has been removed: no
+// process would ever read it.
+func datasync(f *os.File) error {
+	raw, err := f.SyscallConn()
+	if err != nil {
+		return err
+	}
+	var failed error
+	err = raw.Control(func(fd uintptr) {
+		for failed = syscall.EINTR; failed == syscall.EINTR; {
+			failed = syscall.Fdatasync(int(fd))
+		}
+		var st syscall.Stat_t
+		if failed == nil && syscall.Fstat(int(fd), &st) == nil && st.Nlink == 0 {
+			failed = fs.ErrNotExist
+		}
+	})
+	if err == nil && failed != nil {
+		err = &os.PathError{Op: "fdatasync", Path: f.Name(), Err: failed}
+	}
+	return err
+}
 
 // Holder reports whether a process holds a lock, and its PID (0: unknown). It does
 // not take the lock, which would make the Lock of a starting process fail. It reads
