@@ -1,14 +1,12 @@
-// Package presence knows who is there.
+// Package presence derives the state of devices from status messages.
 //
-// [Status] is what a device says of itself on its retained status topic, as a
-// payload: [Parse] reads it, [Status.Append] writes it. Plain "online" and
-// "offline" are read too.
+// [Status] is what a device publishes on its retained status topic: [Parse] reads
+// the payload, [Status.Append] writes it. Plain "online" and "offline" are read too.
 //
-// [Tracker] makes of such payloads what is known of each device: its [State],
-// since when, how often it came and went. It says which words count, what may be
-// believed while one's own link is down, and what changed. client.WatchStatus
-// feeds one from a connection; where the payloads come from elsewhere, feed it
-// yourself.
+// [Tracker] keeps what is known of each device: its [State], since when, how often
+// it came and went. It decides which status messages count and what holds while
+// the own link is down, and reports changes. client.WatchStatus feeds one from a
+// connection; an application with another source of payloads feeds its own.
 //
 // The package holds no connection and starts no goroutine.
 package presence

@@ -2,11 +2,13 @@ package presence
 
 import (
 	"iter"
+	"maps"
+	"slices"
 	"time"
 )
 
 // Get returns what is known of the device with this status topic at the time now.
-// ok is false, and the State Unknown, if nothing is.
+// If nothing is known, ok is false and the State is Unknown.
 func (t *Tracker) Get(topic string, now time.Time) (_ Device, ok bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -18,14 +20,11 @@ func (t *Tracker) Get(topic string, now time.Time) (_ Device, ok bool) {
 }
 
 // All yields every device, in no order, each as it is when its turn comes. The
-// loop may call the Tracker; devices that come meanwhile are left out.
+// loop may call the Tracker; devices that are added meanwhile are left out.
 func (t *Tracker) All(now func() time.Time) iter.Seq[Device] {
 	return func(yield func(Device) bool) {
 		t.mu.Lock()
-		list := make([]*device, 0, len(t.devices))
-		for _, d := range t.devices {
-			list = append(list, d)
-		}
+		list := slices.Collect(maps.Values(t.devices))
 		t.mu.Unlock()
 		for _, d := range list {
 			t.mu.Lock()
@@ -43,15 +42,14 @@ func (t *Tracker) Snapshot(now time.Time) []Device {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	list := make([]Device, 0, len(t.devices))
-	at := t.since(now)
 	for _, d := range t.devices {
-		list = append(list, t.device(d, at))
+		list = append(list, t.device(d, t.since(now)))
 	}
 	return list
 }
 
-// Counts sums up what is known at the time now. It does not go through the
-// devices.
+// Counts returns the counts at the time now. Its cost does not depend on the number
+// of devices.
 func (t *Tracker) Counts(now time.Time) Counts {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -67,7 +65,6 @@ func (t *Tracker) Counts(now time.Time) Counts {
 	return c
 }
 
-// device is one as it is told.
 func (t *Tracker) device(d *device, now time.Duration) Device {
 	is := Device{Topic: d.topic, State: t.shown(d, now), Since: t.base.Add(d.since), Seen: t.base.Add(d.seen),
 		Boot: d.boot, Boots: int(d.boots), Flaps: int(d.flaps), Status: d.status()}

@@ -2,15 +2,16 @@ package presence
 
 import (
 	"container/heap"
+	"slices"
 	"time"
 )
 
 // silences is how many intervals a device may be silent.
 const silences = 3
 
-// silence knows which device may be silent for too long first. A device is in it
-// at most once with the time that it has in due; that a word came does not move
-// it: when its time comes it is looked at, and put in again if it spoke.
+// silence is a heap of the times at which devices are checked for silence. A device
+// is in it at most once with the time that it has in due. A new status does not move
+// it: the check puts it in again.
 type silence struct{ heap []check }
 
 type check struct {
@@ -18,7 +19,7 @@ type check struct {
 	d  *device
 }
 
-// arm has a device looked at when it may have been silent for too long.
+// arm schedules the check of a device.
 func (s *silence) arm(d *device, devices int) {
 	if d.raw != Online || d.interval == 0 || d.silent {
 		return
@@ -28,29 +29,22 @@ func (s *silence) arm(d *device, devices int) {
 		return
 	}
 	if len(s.heap) > 2*devices+64 { // intervals that shrink leave old entries
-		kept := s.heap[:0]
-		for _, c := range s.heap {
-			if c.d.due == c.at && !c.d.gone {
-				kept = append(kept, c)
-			}
-		}
-		clear(s.heap[len(kept):])
-		s.heap = kept
+		s.heap = slices.DeleteFunc(s.heap, func(c check) bool { return c.d.due != c.at || c.d.gone })
 		heap.Init(s)
 	}
 	d.due = at
 	heap.Push(s, check{at, d})
 }
 
-// limit is until when a device may be silent.
+// limit returns until when a device may be silent.
 func (d *device) limit() time.Duration {
 	return d.heard + silences*time.Duration(d.interval)*time.Second
 }
 
-// Expire makes stale what is due: it tells a ViewStale, and a Changed for each
-// device that was silent for three of its intervals. It returns when it should be
-// called next; the zero Time if nothing will be due by itself. tell may be nil and
-// must not call the Tracker's Synced or Expire.
+// Expire makes devices Stale whose time has come: tell gets a ViewStale, and a Changed
+// for each device that was silent for three of its intervals. It returns when it
+// should be called next; the zero Time if nothing is scheduled. tell may be nil and
+// must not call Synced or Expire.
 func (t *Tracker) Expire(now time.Time, tell func(Change)) (next time.Time) {
 	for {
 		c, told, next := t.expireOne(now)
@@ -67,6 +61,11 @@ func (t *Tracker) expireOne(at time.Time) (c Change, told bool, next time.Time) 
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	now, v, s := t.since(at), &t.view, &t.silence
+	schedule := func(due time.Duration) {
+		if at := t.base.Add(due); next.IsZero() || at.Before(next) {
+			next = at
+		}
+	}
 	for i := range v.ended {
 		if !v.untold(i) {
 			continue
@@ -79,9 +78,7 @@ func (t *Tracker) expireOne(at time.Time) (c Change, told bool, next time.Time) 
 			}
 			return Change{Kind: ViewStale, At: at}, true, next
 		}
-		if due := t.base.Add(stale); next.IsZero() || due.Before(next) {
-			next = due
-		}
+		schedule(stale)
 	}
 	for len(s.heap) > 0 && s.heap[0].at <= now {
 		e := heap.Pop(s).(check)
@@ -104,9 +101,7 @@ func (t *Tracker) expireOne(at time.Time) (c Change, told bool, next time.Time) 
 		return Change{At: at, Device: t.device(d, now), From: from}, true, next
 	}
 	if len(s.heap) > 0 {
-		if due := t.base.Add(s.heap[0].at); next.IsZero() || due.Before(next) {
-			next = due
-		}
+		schedule(s.heap[0].at)
 	}
 	return c, false, next
 }

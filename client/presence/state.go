@@ -4,21 +4,16 @@ package presence
 type State uint8
 
 const (
-	Unknown State = iota // nothing was heard of it, or it was forgotten
-	Online               // it said so, and nothing speaks against it
-	Offline              // it said so, or the server said so for it
-	Stale                // it was online, and what should confirm that stays away
+	Unknown State = iota // no status is known
+	Online               // by its last status
+	Offline              // by its last status, or by its will
+	Stale                // was Online, and the confirmation is overdue
 )
 
 // String is the state in lower case, as it is in a payload.
 func (s State) String() string {
-	switch s {
-	case Online:
-		return "online"
-	case Offline:
-		return "offline"
-	case Stale:
-		return "stale"
+	if s > Stale {
+		s = Unknown
 	}
-	return "unknown"
+	return [...]string{"unknown", "online", "offline", "stale"}[s]
 }

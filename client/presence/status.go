@@ -11,60 +11,49 @@ import (
 	"unicode/utf8"
 )
 
-// Status is what a device says of itself, or the server as its will. As a
+// Status is what a device publishes about itself, directly or as its will. As a
 // payload it is one JSON object:
 //
 //	{"state":"online","boot":"0190b8f0-7d2a-7c11-8a44-1f2e3d4c5b6a","time":"2026-11-22T14:33:21.5Z","reason":"birth","version":"1.4.2","interval":30}
 //
-// Only state is required. A member that is absent, or has a value that cannot
-// be what the field is, leaves the zero value; members of other names are
-// ignored; of a name that comes twice the last one counts.
+// Only state is required. A member that is absent or invalid leaves the zero value;
+// other members are ignored; of a repeated member the last one counts.
 type Status struct {
-	// State is Online or Offline.
-	State State
-	// Boot tells one life of the device from the next.
-	Boot BootID
-	// Time is when the device said so, by its own clock; in the years 0 to 9999,
-	// UTC. The zero Time: it does not say. A will is written long before it is
-	// sent, so it has none.
-	Time time.Time
-	// Reason is one of the Reason constants, or any other short text. At most
-	// MaxText bytes; what is longer is cut.
-	Reason string
-	// Version is that of the device's software. At most MaxText bytes; what is
-	// longer is cut.
-	Version string
-	// Interval is how often the device says it again: in whole seconds, rounded
-	// up, at most MaxInterval. 0: it does not.
+	State State  // Online or Offline
+	Boot  BootID // tells one life of the device from the next
+	// Time is when the device wrote the status, by its own clock, in UTC and in the
+	// years 0 to 9999. Zero: none. A will is written long before it is sent, so it has
+	// none.
+	Time    time.Time
+	Reason  string // one of the Reason constants, or another text; cut to MaxText bytes
+	Version string // of the device's software; cut to MaxText bytes
+	// Interval is the time between two statuses: in whole seconds, rounded up, at most
+	// MaxInterval. 0: the device does not repeat its status.
 	Interval time.Duration
 }
 
 // Why a status is published. The set is open.
 const (
 	ReasonBirth      = "birth"      // a connection was accepted
-	ReasonHeartbeat  = "heartbeat"  // it is said again every so often
-	ReasonCorrection = "correction" // someone else said otherwise
+	ReasonHeartbeat  = "heartbeat"  // an interval has passed
+	ReasonCorrection = "correction" // another status was on the topic
 	ReasonClose      = "close"      // a clean end
-	ReasonWill       = "will"       // the server says it
+	ReasonWill       = "will"       // the server publishes it
 )
 
 const (
-	// MaxPayload is the largest payload that Parse reads, in bytes.
-	MaxPayload = 4096
-	// MaxText bounds Reason and Version, in bytes.
-	MaxText = 128
-	// MaxInterval bounds Interval.
-	MaxInterval = 30 * 24 * time.Hour
+	MaxPayload  = 4096                // the largest payload that Parse reads, in bytes
+	MaxText     = 128                 // the limit of Reason and Version, in bytes
+	MaxInterval = 30 * 24 * time.Hour // the limit of Interval
 )
 
 // ErrPayload is matched by every error of Parse.
 var ErrPayload = errors.New("presence: no status payload")
 
 // Parse reads a payload: a JSON object as above with the state "online" or
-// "offline", or plainly online or offline, in this case and without quotes.
-// White space around it is ignored. All else is an ErrPayload, the empty payload
-// too: that says that a retained status was cleared. The Status does not refer
-// to payload.
+// "offline", or plain online or offline, in lower case and without quotes. White
+// space around it is ignored. Any other payload is an ErrPayload, and so is the empty
+// one, which clears a retained status. The Status does not refer to payload.
 func Parse(payload []byte) (Status, error) {
 	if len(payload) > MaxPayload {
 		return Status{}, fmt.Errorf("%w: it has %d bytes, more than %d", ErrPayload, len(payload), MaxPayload)
@@ -100,20 +89,16 @@ func Parse(payload []byte) (Status, error) {
 	return s, nil
 }
 
-// Append writes s as a JSON object behind dst. Parse reads the same Status
-// again, if its fields are within their limits. A State other than Online is
-// written as offline: a payload says online only where that is meant.
+// Append appends s to dst as a JSON object. Parse returns the same Status if its
+// fields are within their limits. A State other than Online is written as offline.
 func (s Status) Append(dst []byte) []byte {
-	state := Offline
+	state := `{"state":"offline"`
 	if s.State == Online {
-		state = Online
+		state = `{"state":"online"`
 	}
-	dst = append(dst, `{"state":"`...)
-	dst = append(dst, state.String()...)
-	dst = append(dst, '"')
+	dst = append(dst, state...)
 	if !s.Boot.IsZero() {
-		dst = append(dst, `,"boot":"`...)
-		dst = append(s.Boot.append(dst), '"')
+		dst = fmt.Appendf(dst, `,"boot":"%s"`, s.Boot)
 	}
 	if t := s.Time.UTC(); inRange(t) {
 		dst = append(dst, `,"time":"`...)
@@ -142,17 +127,15 @@ func said(text string) State {
 	return Unknown
 }
 
-// member is the value of a name; zero if there is none of type T.
-func member[T any](members map[string]json.RawMessage, name string) T {
-	var v T
-	if raw, ok := members[name]; !ok || json.Unmarshal(raw, &v) != nil {
-		var zero T
-		return zero
+// member returns the value of a name; zero if there is none of type T.
+func member[T any](members map[string]json.RawMessage, name string) (v T) {
+	if json.Unmarshal(members[name], &v) != nil {
+		return *new(T)
 	}
 	return v
 }
 
-// inRange reports whether RFC 3339 can say t, and t says something.
+// inRange reports whether t is set and has a form in RFC 3339.
 func inRange(t time.Time) bool { return !t.IsZero() && t.UTC().Year() >= 0 && t.UTC().Year() <= 9999 }
 
 // cut shortens a text to MaxText bytes, not within a character.

@@ -1,6 +1,7 @@
 package presence
 
 import (
+	"cmp"
 	"strings"
 	"sync"
 	"time"
@@ -8,98 +9,85 @@ import (
 
 // Options of a Tracker. The zero value is useful.
 type Options struct {
-	// MaxDevices is how many devices are known at a time; words of others are
-	// refused, counted and told with a ViewFull. Default 100,000.
+	// MaxDevices limits the known devices. Statuses of others are refused, counted, and
+	// reported by a ViewFull. Default 100,000.
 	MaxDevices int
-	// MaxBytes is what the topics of all devices may take; words of others are
-	// refused in the same way. Default 64 MiB.
+	// MaxBytes limits the topics of all devices together, in the same way. Default
+	// 64 MiB.
 	MaxBytes int
-	// StaleAfter is how long after the last sign of life on our own link a device
-	// that was Online is shown as Stale, unless it was confirmed since. Default
-	// 0: at once when the link is known to be gone.
+	// StaleAfter is the time from the last sign of life on the own link until a device
+	// that was Online is Stale, unless it was confirmed since. Default 0: as soon as
+	// the link is known to be down.
 	StaleAfter time.Duration
 	// Parse reads payloads. Default: the Parse of this package. A State other than
-	// Online and Offline counts as Unknown, and what is beyond the limits of Status is
-	// cut.
+	// Online and Offline counts as Unknown; fields beyond the limits of Status are cut.
 	Parse func(topic string, payload []byte) (Status, error)
 }
 
-// Word is one message on a status topic.
+// Message is one message on a status topic.
 type Message struct {
-	Topic   string
-	Payload []byte    // empty: the retained status was cleared, and the device is forgotten
-	At      time.Time // when it came
-	// Retained: it answers our subscription, out of the server's retained messages.
-	Retained bool
-	// Past: it may be of a time before our subscription was made (again), as what a
-	// session kept for us. What it says counts towards boots and flaps, and shows
-	// when the device is confirmed; behind that it says nothing.
+	Topic    string
+	Payload  []byte    // empty: the retained status was cleared, and the device is forgotten
+	At       time.Time // when it was received
+	Retained bool      // the server sent it in answer to the subscription
+	// Past: it may be older than the subscription, for example from the queue of a
+	// session. It counts towards boots and flaps, but does not confirm the device.
 	Past bool
 }
 
-// Tracker makes states of words. It takes about 250 bytes for a device whose
-// status has all fields and whose topic has 32 bytes, and keeps no payload; texts
-// that repeat are kept once. It starts no goroutine and asks no clock: each call
-// says what time it is, and times should not run backwards. Methods are safe for
-// concurrent use.
+// Tracker derives device states from status messages. It takes about 250 bytes for
+// a device whose status has all fields and whose topic has 32 bytes, and keeps no
+// payload. It starts no goroutine and reads no clock: each call passes the time,
+// which should not go back. Methods are safe for concurrent use.
 //
-// # Which words count
+// # Which messages count
 //
-// Words count in the order in which they come, which is the order in which the
-// server had them. Clocks are not asked, neither in Status.Time nor in a boot ID:
-// that of a device may step.
+// Messages count in the order of receipt, which is the order of the server. The
+// clocks of devices may step, so Status.Time and boot IDs are not compared.
 //
-// There is one exception. A word that says offline does not count if its boot was
-// heard of before, a newer boot has said online since, and all words between came
-// to us (it is counted as Superseded): it is the will of an older process. An
-// offline of a boot that was never heard of counts, since it may be the last word
-// of one whose birth was lost; and so does one that is a retained status or may
-// have others missing before it. Better a moment too early than online for ever:
-// a device that is there corrects it. The boots that are remembered are the last
-// four. An online always counts.
+// There is one exception. A status offline does not count if its boot was seen
+// before, a newer boot has been online since, and no message in between was missed:
+// it is the will of an older process, counted as Superseded. An offline of an unknown
+// boot counts, because its birth may have been lost. So does a retained one, and
+// one before which others may be missing: a device that is online corrects it, and
+// nothing corrects an online that is wrong. The last four boots are remembered. An
+// online always counts.
 //
-// A payload that cannot be read makes the device Unknown: it has said something,
-// and what it said before need not hold.
+// A payload that cannot be read makes the device Unknown.
 //
-// # What is shown while our own link is down
+// # While the own link is down
 //
-// Lost says that our link is gone. No device becomes Offline by that; each one is
-// now unconfirmed. One that was Online is shown as Stale when StaleAfter has gone
-// by since the last sign of life on the link on which it was last confirmed. A
-// word that is not Past confirms a device; if it says what was known there is no
-// Change, and Since stays. Synced says that all that the server has retained came:
-// what is not confirmed by then is forgotten.
+// Lost makes each device unconfirmed, and none Offline. One that was Online is Stale
+// when StaleAfter has passed since the last sign of life on the link on which it
+// was last confirmed. A message that is not Past confirms a device; if it says
+// nothing new there is no Change, and Since stays. Synced reports that all retained
+// statuses were received: unconfirmed devices are forgotten then.
 //
-// A device that says in its status at which interval it speaks is Stale too when
-// it was silent for three of them while our link stood.
+// A device whose status has an Interval is also Stale when it was silent for three
+// intervals while the link was up.
 type Tracker struct {
 	mu      sync.Mutex
 	opts    Options
 	base    time.Time // times are kept as the distance from it
 	devices map[string]*device
 	bytes   int // of their topics
-	texts   texts
 	counts  Counts
 	view    view
 	silence silence
-	full    bool // told since there was room
+	full    bool // ViewFull was reported since there was room
 }
 
 // NewTracker returns an empty Tracker.
 func NewTracker(o Options) *Tracker {
-	if o.MaxDevices <= 0 {
-		o.MaxDevices = 100_000
-	}
-	if o.MaxBytes <= 0 {
-		o.MaxBytes = 64 << 20
-	}
+	o.MaxDevices = cmp.Or(max(o.MaxDevices, 0), 100_000)
+	o.MaxBytes = cmp.Or(max(o.MaxBytes, 0), 64<<20)
 	if o.Parse == nil {
 		o.Parse = func(_ string, payload []byte) (Status, error) { return Parse(payload) }
 	}
-	return &Tracker{opts: o, devices: map[string]*device{}, texts: texts{}, view: newView()}
+	return &Tracker{opts: o, devices: map[string]*device{}, view: view{epoch: 1, first: 1}}
 }
 
-// Apply takes one word and returns what changed by it, if anything did.
+// Apply applies one message and returns the Change, if there is one.
 func (t *Tracker) Apply(w Message) (Change, bool) {
 	s, err := Status{}, error(nil)
 	if len(w.Payload) > 0 {
@@ -112,7 +100,7 @@ func (t *Tracker) Apply(w Message) (Change, bool) {
 	d := t.devices[w.Topic]
 	switch {
 	case len(w.Payload) == 0:
-		if d == nil || w.Past { // what is retained now says whether it is there
+		if d == nil || w.Past { // the present retained status decides
 			return Change{}, false
 		}
 		return t.removeLocked(d, w.At), true
@@ -120,17 +108,17 @@ func (t *Tracker) Apply(w Message) (Change, bool) {
 		t.counts.Unreadable++
 		s = Status{}
 	case s.State > Offline:
-		s.State = Unknown // a Parse of the program's says something that no device can
+		s.State = Unknown
 	}
 	if w.Past && (d == nil || d.epoch == t.view.epoch) {
-		return Change{}, false // what is retained of it is still to come, or newer
+		return Change{}, false // its retained status is still to come, or newer
 	}
 	if d == nil {
 		if len(t.devices) >= t.opts.MaxDevices || t.bytes+len(w.Topic) > t.opts.MaxBytes {
 			t.counts.Refused++
-			told := t.full
+			reported := t.full
 			t.full = true
-			return Change{Kind: ViewFull, At: w.At, Device: Device{Topic: w.Topic}}, !told
+			return Change{Kind: ViewFull, At: w.At, Device: Device{Topic: w.Topic}}, !reported
 		}
 		d = &device{topic: strings.Clone(w.Topic), epoch: t.view.epoch}
 		t.devices[d.topic] = d
@@ -143,7 +131,7 @@ func (t *Tracker) Apply(w Message) (Change, bool) {
 		t.counts.Superseded++
 		return Change{}, false
 	}
-	news := d.hear(s, t.texts)
+	news := d.hear(s)
 	if news || !w.Retained {
 		d.seen = now
 	}
@@ -152,9 +140,7 @@ func (t *Tracker) Apply(w Message) (Change, bool) {
 	}
 	d.silent = d.silent && w.Retained && !news
 	d.heard = now
-	from := t.shown(d, now)
-	was := d.shown
-	v := &t.view
+	from, was, v := t.shown(d, now), d.shown, &t.view
 	told := v.of(d).news && !v.of(d).told // that it is Online, perhaps
 	v.remove(d)
 	d.epoch, d.shown = v.epoch, d.raw
@@ -172,7 +158,7 @@ func (t *Tracker) Apply(w Message) (Change, bool) {
 	return Change{At: w.At, Device: t.device(d, now), From: from, Initial: initial}, true
 }
 
-// Forget takes a device out, as an empty payload does.
+// Forget removes a device, as an empty payload does.
 func (t *Tracker) Forget(topic string, at time.Time) (Change, bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -192,7 +178,7 @@ func (t *Tracker) removeLocked(d *device, at time.Time) Change {
 	return Change{Kind: Forgotten, At: at, Device: Device{Topic: d.topic, Since: at}, From: from}
 }
 
-// since is a time as it is kept.
+// since converts a time to the distance from base.
 func (t *Tracker) since(at time.Time) time.Duration {
 	if t.base.IsZero() {
 		t.base = at.Add(-1) // so that no time is 0

@@ -2,39 +2,36 @@ package presence
 
 import "time"
 
-// view knows what may be believed while our own link comes and goes. An epoch is
-// one stand of the link; it ends with Lost. Each device has that in which it was
-// last confirmed.
+// view is what holds while the own link goes down and up. An epoch is one time that
+// the link is up; it ends with Lost. Each device has the one in which it was last
+// confirmed.
 type view struct {
 	epoch  uint32 // the present one
 	first  uint32 // that of ended[0]
-	ended  []stand
-	now    stand
+	ended  []epoch
+	now    epoch
 	synced bool // in the present epoch
-	quiet  bool // it was, and only Resync has come since
+	quiet  bool // it was, and only Resync was called since
 	ever   bool // synced in any epoch
-	told   bool // ViewStale, since the last Synced
+	told   bool // ViewStale was reported since the last Synced
 	states [Stale + 1]int
 }
 
-// stand is one epoch.
-type stand struct {
-	lost   time.Duration // the last sign of life on the link; of the present: not set
-	stands bool          // the link was not lost since: it ended with Resync
+// epoch is one time that the link was up.
+type epoch struct {
+	lost   time.Duration // the last sign of life on the link; not set in the present one
+	up     bool          // the link was not lost since: it ended with Resync
 	online int           // devices shown as Online that were last confirmed in it
-	news   bool          // that one is Online was told in it
-	told   bool          // a ViewStale was told since it is stale
+	news   bool          // a device was reported Online in it
+	told   bool          // ViewStale was reported since it is stale
 }
 
-// maxEnded bounds the epochs that are told apart. Before a link is lost more
-// often than that without a sync, the two oldest become one, with the time of the
-// older.
+// maxEnded bounds the epochs that are told apart. If a link is lost more often
+// without a sync, the two oldest become one, with the time of the older.
 const maxEnded = 32
 
-func newView() view { return view{epoch: 1, first: 1} }
-
-// of is the epoch that a device belongs to.
-func (v *view) of(d *device) *stand {
+// of returns the epoch that a device belongs to.
+func (v *view) of(d *device) *epoch {
 	if d.epoch == v.epoch {
 		return &v.now
 	}
@@ -63,17 +60,17 @@ func (v *view) lose(at time.Duration) {
 	v.begin()
 	v.synced, v.quiet = false, false
 	for i := range v.ended {
-		if s := &v.ended[i]; s.stands {
-			s.lost, s.stands = at, false
+		if s := &v.ended[i]; s.up {
+			s.lost, s.up = at, false
 		}
 	}
 }
 
-// begin ends the present epoch; the link stands.
+// begin ends the present epoch; the link stays up.
 func (v *view) begin() {
-	v.now.stands = true
+	v.now.up = true
 	v.ended = append(v.ended, v.now)
-	v.now = stand{}
+	v.now = epoch{}
 	if v.epoch++; len(v.ended) > maxEnded {
 		a, b := &v.ended[0], &v.ended[1]
 		a.online += b.online
@@ -85,31 +82,30 @@ func (v *view) begin() {
 	}
 }
 
-// untold reports whether a ViewStale is due when stand i is stale: one for all since
-// the last Synced, and one more where a device was told to be Online behind it.
+// untold reports whether a ViewStale is due when epoch i is stale: one for all since
+// the last Synced, and one more if a device was reported Online after it.
 func (v *view) untold(i int) bool {
 	s := &v.ended[i]
-	return !s.stands && (i == 0 && v.ever && !v.told || s.news && !s.told && s.online > 0)
+	return !s.up && (i == 0 && v.ever && !v.told || s.news && !s.told && s.online > 0)
 }
 
-// sync ends all that was before the present epoch.
+// sync removes the epochs before the present one.
 func (v *view) sync() {
 	v.ended, v.first = v.ended[:0], v.epoch
 	v.synced, v.quiet, v.ever, v.told = true, false, true, false
 }
 
-// Lost says that our own link is gone, or that nothing is subscribed to on it any
-// more. alive is the last time at which the server is known to have been in
-// touch with us: when its last packet came.
+// Lost reports that the own link is down, or that its subscription has ended. alive
+// is when the last packet of the server was received.
 func (t *Tracker) Lost(alive time.Time) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.view.lose(t.since(alive))
 }
 
-// Resync says that the subscription is made again on a link that stands, and all that
-// is retained comes again. Everything stays as it is shown; what has not come again
-// by Synced is forgotten. If everything was known before, Synced tells no ViewSynced.
+// Resync reports that the subscription was made again on a link that is up, and that
+// all retained statuses are sent again. No state changes; devices without a status by
+// Synced are forgotten. If the Tracker was synced, Synced reports no ViewSynced.
 func (t *Tracker) Resync() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -117,45 +113,46 @@ func (t *Tracker) Resync() {
 	t.view.quiet, t.view.synced = t.view.quiet || t.view.synced, false
 }
 
-// Synced says that everything that the server has retained has come since Lost,
-// or since the beginning. tell gets a Forgotten for each device that was not among
-// it, and then a ViewSynced; it may be nil and must not call the Tracker's
-// Synced or Expire. If a Lost comes in between, that is all: it is not synced.
+// Synced reports that all retained statuses were received since Lost, or since the
+// beginning. tell gets a Forgotten for each device without one, and then a
+// ViewSynced; it may be nil and must not call Synced or Expire. If Lost is called
+// meanwhile, Synced ends without a ViewSynced.
 func (t *Tracker) Synced(at time.Time, tell func(Change)) {
+	if tell == nil {
+		tell = func(Change) {}
+	}
 	t.mu.Lock()
-	epoch := t.view.epoch
+	present := t.view.epoch
 	var lost []*device
 	for _, d := range t.devices {
-		if d.epoch != epoch {
+		if d.epoch != present {
 			lost = append(lost, d)
 		}
 	}
 	t.mu.Unlock()
 	for _, d := range lost {
 		t.mu.Lock()
-		unconfirmed := !d.gone && d.epoch != epoch && t.view.epoch == epoch
-		var c Change
-		if unconfirmed {
-			c = t.removeLocked(d, at)
+		if d.gone || d.epoch == present || t.view.epoch != present {
+			t.mu.Unlock()
+			continue
 		}
+		c := t.removeLocked(d, at)
 		t.mu.Unlock()
-		if unconfirmed && tell != nil {
-			tell(c)
-		}
+		tell(c)
 	}
 	t.mu.Lock()
 	t.since(at)
-	tells := t.view.epoch == epoch && !t.view.quiet
-	if t.view.epoch == epoch {
+	synced, quiet := t.view.epoch == present, t.view.quiet
+	if synced {
 		t.view.sync()
 	}
 	t.mu.Unlock()
-	if tells && tell != nil {
+	if synced && !quiet {
 		tell(Change{Kind: ViewSynced, At: at})
 	}
 }
 
-// shown is the state of a device as it is now.
+// shown returns the state of a device.
 func (t *Tracker) shown(d *device, now time.Duration) State {
 	if d.shown == Online && d.epoch != t.view.epoch && t.isStale(t.view.of(d), now) {
 		return Stale
@@ -163,9 +160,8 @@ func (t *Tracker) shown(d *device, now time.Duration) State {
 	return d.shown
 }
 
-// isStale reports whether the Online devices of an epoch that has ended are shown as
-// Stale.
-func (t *Tracker) isStale(s *stand, now time.Duration) bool { return !s.stands && now >= t.stale(s) }
+// isStale reports whether the Online devices of an ended epoch are shown as Stale.
+func (t *Tracker) isStale(s *epoch, now time.Duration) bool { return !s.up && now >= t.stale(s) }
 
-// stale is when the Online devices of an epoch that has ended are shown as Stale.
-func (t *Tracker) stale(s *stand) time.Duration { return s.lost + max(t.opts.StaleAfter, 0) }
+// stale returns when the Online devices of an ended epoch are shown as Stale.
+func (t *Tracker) stale(s *epoch) time.Duration { return s.lost + max(t.opts.StaleAfter, 0) }
