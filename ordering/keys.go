@@ -74,8 +74,8 @@ func (r *Resequencer[T]) makeRoom(st *stream[T], emit func(T)) (others []*stream
 
 // shrink drops idle streams while there are more than MaxKeys.
 func (r *Resequencer[T]) shrink() {
-	for len(r.streams) > r.opts.MaxKeys && r.idle.oldest != nil {
-		st := r.idle.oldest
+	for len(r.streams) > r.opts.MaxKeys && !r.idle.empty() {
+		st := r.idle.root.newer
 		r.idle.remove(st)
 		r.drop(st)
 		r.stats.EvictedKeys++
@@ -140,14 +140,13 @@ func normal(in []Range, last uint64) ranges {
 
 // Forget removes the state of key, so that its stream starts again. It returns the
 // held messages in order; they are not emitted, and their gaps are not reported.
-func (r *Resequencer[T]) Forget(key string) []T {
+func (r *Resequencer[T]) Forget(key string) (left []T) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	st := r.streams[key]
 	if st == nil {
 		return nil
 	}
-	var left []T
 	for _, h := range st.held {
 		left = append(left, h.v)
 	}
@@ -190,35 +189,20 @@ func (d *deadlines[T]) Pop() any {
 	return st
 }
 
-// idleList is a list of streams, the least recently used first.
-type idleList[T any] struct {
-	oldest, newest *stream[T]
-}
+// idleList is a ring of streams. From root on, the least recently used is first.
+type idleList[T any] struct{ root stream[T] }
+
+func (l *idleList[T]) init()       { l.root.older, l.root.newer = &l.root, &l.root }
+func (l *idleList[T]) empty() bool { return l.root.newer == &l.root }
 
 func (l *idleList[T]) append(st *stream[T]) {
-	st.idle = true
-	st.older, st.newer = l.newest, nil
-	if l.newest != nil {
-		l.newest.newer = st
-	} else {
-		l.oldest = st
-	}
-	l.newest = st
+	st.older, st.newer = l.root.older, &l.root
+	st.older.newer, l.root.older = st, st
 }
 
 func (l *idleList[T]) remove(st *stream[T]) {
-	if !st.idle {
-		return
-	}
-	if st.older != nil {
-		st.older.newer = st.newer
-	} else {
-		l.oldest = st.newer
-	}
 	if st.newer != nil {
-		st.newer.older = st.older
-	} else {
-		l.newest = st.older
+		st.older.newer, st.newer.older = st.newer, st.older
+		st.older, st.newer = nil, nil
 	}
-	st.older, st.newer, st.idle = nil, nil, false
 }

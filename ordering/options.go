@@ -1,6 +1,7 @@
 package ordering
 
 import (
+	"cmp"
 	"fmt"
 	"time"
 )
@@ -27,17 +28,10 @@ const (
 
 // String returns the name of the result in lower case.
 func (r Result) String() string {
-	switch r {
-	case Delivered:
-		return "delivered"
-	case Held:
-		return "held"
-	case Duplicate:
-		return "duplicate"
-	case Late:
-		return "late"
+	if r < Delivered || r > Late {
+		return fmt.Sprintf("result(%d)", uint8(r))
 	}
-	return fmt.Sprintf("result(%d)", uint8(r))
+	return [...]string{Delivered: "delivered", Held: "held", Duplicate: "duplicate", Late: "late"}[r]
 }
 
 // Gap is a range of numbers that was given up. Each missing number is in exactly one
@@ -61,17 +55,10 @@ const (
 
 // String returns the name of the reason in lower case.
 func (r GapReason) String() string {
-	switch r {
-	case TimedOut:
-		return "timed out"
-	case Full:
-		return "full"
-	case NewEpoch:
-		return "new epoch"
-	case Flushed:
-		return "flushed"
+	if r < TimedOut || r > Flushed {
+		return fmt.Sprintf("reason(%d)", uint8(r))
 	}
-	return fmt.Sprintf("reason(%d)", uint8(r))
+	return [...]string{TimedOut: "timed out", Full: "full", NewEpoch: "new epoch", Flushed: "flushed"}[r]
 }
 
 // Start is the number with which an unknown key starts.
@@ -103,24 +90,17 @@ type Options struct {
 	// without held messages is removed, and starts again when it is seen again. If all
 	// streams hold messages, the oldest gap is given up. Default 65,536.
 	MaxKeys int
-
 	// MaxHeldPerKey and MaxHeld limit the messages that wait after a gap, per stream
 	// and in total. Beyond them, the first gap of the stream, or the oldest gap of
 	// all, is given up. No message is lost. Defaults 1,024 and 65,536.
-	MaxHeldPerKey int
-	MaxHeld       int
-
+	MaxHeldPerKey, MaxHeld int
 	// MaxRanges limits the given-up ranges that are recorded per stream. Beyond it,
 	// the lowest is removed, and every number up to its end is Late, even if it was
 	// emitted. Default 64.
-	MaxRanges int
-
-	// GapTimeout is how long a gap can stay open. Default 5 s.
-	GapTimeout time.Duration
-
-	Start Start
-	Late  LatePolicy
-
+	MaxRanges  int
+	GapTimeout time.Duration // how long a gap can stay open; default 5 s
+	Start      Start
+	Late       LatePolicy
 	// OnGap is called for each gap that is given up, OnEpoch for each publisher that
 	// has started a new epoch, if set. For one key they are in order with the emitted
 	// messages: after those before the gap, and before those after it. No lock is
@@ -130,18 +110,11 @@ type Options struct {
 }
 
 func (o Options) withDefaults() Options {
-	set := func(n *int, value int) {
-		if *n <= 0 {
-			*n = value
-		}
-	}
-	set(&o.MaxKeys, defaultMaxKeys)
-	set(&o.MaxHeldPerKey, 1024)
-	set(&o.MaxHeld, 65_536)
-	set(&o.MaxRanges, 64)
-	if o.GapTimeout <= 0 {
-		o.GapTimeout = 5 * time.Second
-	}
+	o.MaxKeys = cmp.Or(max(o.MaxKeys, 0), defaultMaxKeys)
+	o.MaxHeldPerKey = cmp.Or(max(o.MaxHeldPerKey, 0), 1024)
+	o.MaxHeld = cmp.Or(max(o.MaxHeld, 0), 65_536)
+	o.MaxRanges = cmp.Or(max(o.MaxRanges, 0), 64)
+	o.GapTimeout = cmp.Or(max(o.GapTimeout, 0), 5*time.Second)
 	return o
 }
 

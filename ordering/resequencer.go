@@ -22,9 +22,8 @@ import (
 // A panic in emit reaches the caller. The message counts as emitted, and the messages
 // after it are emitted by the next call for the key.
 type Resequencer[T any] struct {
-	opts Options
-
-	mu      sync.Mutex
+	opts    Options
+	mu      sync.Mutex // guards the fields below
 	streams map[string]*stream[T]
 	due     deadlines[T] // streams with held messages, by the age of their gap
 	idle    idleList[T]  // other streams, the least recently used first
@@ -33,7 +32,9 @@ type Resequencer[T any] struct {
 
 // NewResequencer returns a Resequencer without keys.
 func NewResequencer[T any](o Options) *Resequencer[T] {
-	return &Resequencer[T]{opts: o.withDefaults(), streams: make(map[string]*stream[T])}
+	r := &Resequencer[T]{opts: o.withDefaults(), streams: make(map[string]*stream[T])}
+	r.idle.init()
+	return r
 }
 
 // Push adds the message with number seq of an epoch of key, and emits the messages
@@ -66,11 +67,10 @@ func (r *Resequencer[T]) push(st *stream[T], epoch, seq uint64, v T, emit func(T
 		r.newEpoch(st, epoch, seq, emit)
 	}
 	switch {
+	case st.passed(seq) && (st.missing.take(seq) || seq < st.floor):
+		r.limitRanges(st)
+		return r.late(st, v, emit)
 	case st.passed(seq):
-		if st.stale(seq) == Late {
-			r.limitRanges(st)
-			return r.late(st, v, emit)
-		}
 		r.stats.Duplicates++
 		return Duplicate
 	case seq == st.next:

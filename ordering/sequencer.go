@@ -1,6 +1,7 @@
 package ordering
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"math"
@@ -15,9 +16,8 @@ import (
 // A Sequencer does not remove keys by itself: a key that started again would repeat
 // numbers, and receivers would drop its messages as duplicates.
 type Sequencer struct {
-	max int
-
-	mu   sync.Mutex
+	max  int
+	mu   sync.Mutex // guards keys
 	keys map[string]*counter
 }
 
@@ -37,11 +37,8 @@ type SequencerOptions struct {
 const defaultMaxKeys = 65_536
 
 // TooManyKeysError reports that a new key would exceed SequencerOptions.MaxKeys.
-type TooManyKeysError struct {
-	Limit int
-}
+type TooManyKeysError struct{ Limit int }
 
-// Error describes the limit and what to do.
 func (e *TooManyKeysError) Error() string {
 	return fmt.Sprintf("ordering: %d keys have sequence numbers, the limit; use fewer topics, raise SequencerOptions.MaxKeys, or publish unnumbered", e.Limit)
 }
@@ -51,10 +48,7 @@ var ErrExhausted = errors.New("ordering: the sequence numbers of this key are ex
 
 // NewSequencer returns a Sequencer without keys.
 func NewSequencer(o SequencerOptions) *Sequencer {
-	if o.MaxKeys <= 0 {
-		o.MaxKeys = defaultMaxKeys
-	}
-	return &Sequencer{max: o.MaxKeys, keys: make(map[string]*counter)}
+	return &Sequencer{max: cmp.Or(max(o.MaxKeys, 0), defaultMaxKeys), keys: make(map[string]*counter)}
 }
 
 // Next calls use with the next number of key and returns its error. The number is
@@ -66,7 +60,7 @@ func NewSequencer(o SequencerOptions) *Sequencer {
 // Next with its own key. Errors besides those of use: [*TooManyKeysError],
 // [ErrExhausted].
 func (s *Sequencer) Next(key string, use func(seq uint64) error) error {
-	c, err := s.acquire(key)
+	c, err := s.acquire(key, s.max)
 	if err != nil {
 		return err
 	}
@@ -83,13 +77,13 @@ func (s *Sequencer) Next(key string, use func(seq uint64) error) error {
 	return nil
 }
 
-func (s *Sequencer) acquire(key string) (*counter, error) {
+func (s *Sequencer) acquire(key string, limit int) (*counter, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	c := s.keys[key]
 	if c == nil {
-		if len(s.keys) >= s.max {
-			return nil, &TooManyKeysError{Limit: s.max}
+		if len(s.keys) >= limit {
+			return nil, &TooManyKeysError{Limit: limit}
 		}
 		c = &counter{}
 		s.keys[key] = c
@@ -111,17 +105,7 @@ func (s *Sequencer) release(key string, c *counter) {
 // number. It ignores MaxKeys. It waits for a call of Next for key that is in
 // progress.
 func (s *Sequencer) Restore(key string, last uint64) {
-	if last == 0 {
-		return
-	}
-	s.mu.Lock()
-	c := s.keys[key]
-	if c == nil {
-		c = &counter{}
-		s.keys[key] = c
-	}
-	c.uses++
-	s.mu.Unlock()
+	c, _ := s.acquire(key, math.MaxInt)
 	defer s.release(key, c)
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -135,11 +119,4 @@ func (s *Sequencer) Forget(key string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	delete(s.keys, key)
-}
-
-// Len returns the number of keys.
-func (s *Sequencer) Len() int {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return len(s.keys)
 }

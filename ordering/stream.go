@@ -2,6 +2,7 @@ package ordering
 
 import (
 	"math"
+	"slices"
 	"sort"
 	"time"
 )
@@ -30,8 +31,7 @@ type stream[T any] struct {
 	emitting bool
 
 	due          int        // index in the heap of deadlines; -1: no message is held
-	older, newer *stream[T] // in the list of idle streams
-	idle         bool
+	older, newer *stream[T] // in the list of idle streams; nil: it is not idle
 }
 
 type held[T any] struct {
@@ -52,13 +52,11 @@ type event[T any] struct {
 
 // start begins the stream at its first number.
 func (st *stream[T]) start(o *Options, epoch, seq uint64) {
-	st.started = true
-	st.epoch = epoch
+	st.started, st.epoch = true, epoch
 	st.next, st.ended, st.floor, st.missing = 0, false, 0, nil
 	switch {
 	case o.Start == FromOne && seq > 0:
-		st.next = 1
-		st.floor = 1 // a later 0 is Late
+		st.next, st.floor = 1, 1 // a later 0 is Late
 	case seq > 0:
 		st.next = seq
 		st.missing.add(Range{0, seq - 1})
@@ -68,23 +66,12 @@ func (st *stream[T]) start(o *Options, epoch, seq uint64) {
 // passed reports whether seq is below the next number.
 func (st *stream[T]) passed(seq uint64) bool { return st.ended || seq < st.next }
 
-// stale returns Late or Duplicate for a passed number.
-func (st *stream[T]) stale(seq uint64) Result {
-	if st.missing.take(seq) || seq < st.floor {
-		return Late
-	}
-	return Duplicate
-}
-
 // advance makes the number after seq the next one.
-func (st *stream[T]) advance(seq uint64) {
-	st.next, st.ended = seq+1, seq == math.MaxUint64
-}
+func (st *stream[T]) advance(seq uint64) { st.next, st.ended = seq+1, seq == math.MaxUint64 }
 
 // hold stores a message for later. It returns false if its number is held already.
 func (st *stream[T]) hold(seq uint64, v T, now time.Time) bool {
-	n := len(st.held)
-	i := n
+	i, n := len(st.held), len(st.held)
 	if n > 0 && seq <= st.held[n-1].seq {
 		i = sort.Search(n, func(i int) bool { return st.held[i].seq >= seq })
 		if st.held[i].seq == seq {
@@ -92,9 +79,7 @@ func (st *stream[T]) hold(seq uint64, v T, now time.Time) bool {
 		}
 		now = st.held[i].since // seq splits an open gap
 	}
-	st.held = append(st.held, held[T]{})
-	copy(st.held[i+1:], st.held[i:])
-	st.held[i] = held[T]{seq, now, v}
+	st.held = slices.Insert(st.held, i, held[T]{seq, now, v})
 	return true
 }
 
@@ -112,12 +97,10 @@ func (st *stream[T]) release(emit func(T)) int {
 
 // discard removes the first n elements and the references in them.
 func discard[E any](s []E, n int) []E {
-	rest := copy(s, s[n:])
-	clear(s[rest:])
-	if rest == 0 && cap(s) > 64 {
+	if s = slices.Delete(s, 0, n); len(s) == 0 && cap(s) > 64 {
 		return nil
 	}
-	return s[:rest]
+	return s
 }
 
 // giveUp gives up the gap before the first held message.
@@ -138,15 +121,12 @@ func (st *stream[T]) limit(maxRanges int) int {
 		return 0
 	}
 	st.floor = max(st.floor, st.missing[n-1].To+1) // no overflow: To is below next
-	st.missing = append(st.missing[:0], st.missing[n:]...)
+	st.missing = slices.Delete(st.missing, 0, n)
 	return n
 }
 
-func (st *stream[T]) put(v T, emit func(T)) {
-	st.out = append(st.out, event[T]{emit: emit, v: v})
-}
-
-func (st *stream[T]) waiting() int { return len(st.out) - st.first }
+func (st *stream[T]) put(v T, emit func(T)) { st.out = append(st.out, event[T]{emit: emit, v: v}) }
+func (st *stream[T]) waiting() int          { return len(st.out) - st.first }
 
 // take removes the next event to emit.
 func (st *stream[T]) take() event[T] {
