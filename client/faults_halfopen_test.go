@@ -168,9 +168,7 @@ func TestFaultANewNetworkUnderAConnection(t *testing.T) {
 					d = publish(t, c, "t", "x", client.AtLeastOnce)
 					changed := time.Now()
 					c.NetworkChanged()
-					for len(eventsOf[client.Disconnected](&events)) == before {
-						time.Sleep(time.Millisecond)
-					}
+					awaitEvents[client.Disconnected](t, &events, before+1, 2*tt.within)
 					if took := time.Since(changed); took > tt.within+time.Millisecond || took < tt.within {
 						t.Errorf("given up after %v, want %v", took, tt.within)
 					}

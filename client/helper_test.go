@@ -43,6 +43,17 @@ func eventsOf[T client.Event](r *recorder) (found []T) {
 	return found
 }
 
+// awaitEvents waits until at least n events of one type are recorded, looking every
+// millisecond.
+func awaitEvents[T client.Event](t *testing.T, r *recorder, n int, limit time.Duration) {
+	t.Helper()
+	for end := time.Now().Add(limit); len(eventsOf[T](r)) < n; time.Sleep(time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatalf("%d events of type %T after %v, want %d", len(eventsOf[T](r)), *new(T), limit, n)
+		}
+	}
+}
+
 // testConfig connects through dial, soon again after a loss, and records what
 // happens.
 func testConfig(id string, events *recorder, dial func() net.Conn) client.Config {

@@ -317,15 +317,11 @@ func TestPitfall15_HandlersAndSubscriptionsOutliveConnections(t *testing.T) {
 		}
 		say("at first")
 		p.Cut() // the session is resumed
-		for len(eventsOf[client.Connected](&events)) < 2 {
-			time.Sleep(time.Millisecond)
-		}
+		awaitEvents[client.Connected](t, &events, 2, time.Minute)
 		say("resumed")
 		synctest.Wait()    // what the server still has goes with the session
 		b.DropSession("c") // the session is new
-		for len(eventsOf[client.Connected](&events)) < 3 {
-			time.Sleep(time.Millisecond)
-		}
+		awaitEvents[client.Connected](t, &events, 3, time.Minute)
 		synctest.Wait()
 		say("new")
 		synctest.Wait()

@@ -380,9 +380,7 @@ func TestPitfall14_APeerThatTakesNothing(t *testing.T) {
 			if took := time.Since(began); took != 0 {
 				t.Errorf("Publish waited %v for a peer that takes nothing", took)
 			}
-			for len(eventsOf[client.Disconnected](&events)) == 0 {
-				time.Sleep(100 * time.Millisecond)
-			}
+			awaitEvents[client.Disconnected](t, &events, 1, time.Minute)
 			if took := time.Since(began); took > cfg.Connection.WriteTimeout+time.Second {
 				t.Errorf("the connection was given up after %v, the write timeout is %v", took, cfg.Connection.WriteTimeout)
 			}
