@@ -103,6 +103,22 @@ type Message struct {
 	Claim dedupe.Claim
 }
 
+// packet returns the PUBLISH that carries m, without the properties of identity.
+func (m *Message) packet() wire.Publish {
+	p := wire.Publish{
+		Topic: m.Topic, Payload: m.Payload, QoS: byte(m.QoS), Retain: m.Retain,
+		ContentType: m.ContentType, ResponseTopic: m.ResponseTopic, CorrelationData: m.CorrelationData,
+		User: m.UserProperties,
+	}
+	if m.PayloadIsUTF8 {
+		p.PayloadFormat = 1
+	}
+	if m.Expiry > 0 {
+		p.HasExpiry, p.MessageExpiry = true, wire.Seconds(m.Expiry)
+	}
+	return p
+}
+
 // Origin is the position of a numbered message among those of its publisher.
 type Origin struct {
 	Publisher string // followed by +high or +urgent for messages of those priorities

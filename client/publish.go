@@ -183,19 +183,3 @@ func encodeUUID(dst *[36]byte, id MessageID) {
 	hex.Encode(dst[24:], id[10:])
 	dst[8], dst[13], dst[18], dst[23] = '-', '-', '-', '-'
 }
-
-// packet returns the PUBLISH that carries m, without the properties of identity.
-func (m *Message) packet() wire.Publish {
-	p := wire.Publish{
-		Topic: m.Topic, Payload: m.Payload, QoS: byte(m.QoS), Retain: m.Retain,
-		ContentType: m.ContentType, ResponseTopic: m.ResponseTopic, CorrelationData: m.CorrelationData,
-		User: m.UserProperties,
-	}
-	if m.PayloadIsUTF8 {
-		p.PayloadFormat = 1
-	}
-	if m.Expiry > 0 {
-		p.HasExpiry, p.MessageExpiry = true, wire.Seconds(m.Expiry)
-	}
-	return p
-}
