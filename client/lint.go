@@ -64,13 +64,9 @@ func (c Config) Lint() []Finding {
 	v.durable = c.Dir != "" || c.Store.Custom != nil
 	v.session = v.is.Session.Expiry != NoSession
 	var found []Finding
-	for _, rule := range lintRules {
-		if rule.when(&v) {
-			f := rule.Finding
-			if rule.fields != nil {
-				f.Fields = rule.fields(&v)
-			}
-			found = append(found, f)
+	for _, r := range lintRules {
+		if r.when(&v) {
+			found = append(found, Finding{r.Name, r.Severity, v.named(r.Fields), r.Problem, r.Fix})
 		}
 	}
 	slices.SortStableFunc(found, func(a, b Finding) int { return cmp.Compare(b.Severity, a.Severity) })
@@ -86,11 +82,32 @@ type lintView struct {
 	session bool // the server is asked to keep the session
 }
 
-// lintRule is one row of the table.
+// lintRule is one row of the table: a Finding, and when it is one.
 type lintRule struct {
-	Finding
-	when   func(v *lintView) bool
-	fields func(v *lintView) []string // instead of Finding's
+	Name     string
+	Severity Severity
+	Fields   fields
+	Problem  string
+	Fix      string
+	when     func(v *lintView) bool
+}
+
+type fields = []string
+
+// named returns fields as this Config writes them.
+func (v *lintView) named(list fields) fields {
+	list = slices.Clone(list)
+	for i, f := range list {
+		switch {
+		case f == "Dir" && v.set.Store.Custom != nil:
+			list[i] = "Store.Custom"
+		case f == "Connection.Password" && v.set.Connection.Credentials != nil:
+			list[i] = "Connection.Credentials"
+		case v.set.Presence.Status != nil:
+			list[i] = strings.Replace(f, "Presence.Will.", "Presence.Status.", 1)
+		}
+	}
+	return list
 }
 
 // isLocal reports whether a server is reached without a network.

@@ -4,11 +4,9 @@ import (
 	"fmt"
 	"math"
 	"time"
-	"unicode/utf8"
 
 	"github.com/mooring-mqtt/mooring/client/presence"
 	"github.com/mooring-mqtt/mooring/internal/status"
-	"github.com/mooring-mqtt/mooring/internal/wire"
 )
 
 // Status publishes whether the client is online, retained and at QoS 1: online after
@@ -88,29 +86,6 @@ func (s *Status) will(expiry time.Duration) *Will {
 // corrects reports whether the client subscribes to Topic. A name that is a Shared
 // Subscription as a filter cannot be subscribed to.
 func (s *Status) corrects() bool { return s != nil && !s.NoCorrection && !isShared(s.Topic) }
-
-func (s *Status) validate(bad func(field, format string, args ...any) error) error {
-	if err := wire.CheckTopicName("Presence.Status.Topic", s.Topic); err != nil {
-		return bad("Presence.Status.Topic", "%s", err.(*wire.FieldError).Problem)
-	}
-	switch {
-	case s.Delay < 0:
-		return bad("Presence.Status.Delay", "is %v; use 0 or a positive duration", s.Delay)
-	case s.Delay > 0 && s.AtSessionEnd:
-		return bad("Presence.Status.Delay", "is set together with AtSessionEnd, which waits for the end of the session; set one of both")
-	case len(s.Online) > wire.MaxString || len(s.Offline) > wire.MaxString:
-		return bad("Presence.Status.Offline", "or Online is longer than 65,535 bytes; MQTT cannot carry it in a will")
-	case s.Structured && (s.Online != nil || s.Offline != nil):
-		return bad("Presence.Status.Structured", "is set together with Online or Offline; it makes the payloads, set one of both")
-	case s.Version != "" && !s.Structured:
-		return bad("Presence.Status.Version", "is set without Structured, so nobody would learn it; set both")
-	case len(s.Version) > presence.MaxText || !utf8.ValidString(s.Version):
-		return bad("Presence.Status.Version", "is longer than %d bytes, or not UTF-8; shorten it", presence.MaxText)
-	case s.Heartbeat != 0 && (s.Heartbeat < time.Second || s.Heartbeat > presence.MaxInterval):
-		return bad("Presence.Status.Heartbeat", "is %v; use 0 for none, or 1 s to %v", s.Heartbeat, presence.MaxInterval)
-	}
-	return nil
-}
 
 // StatusStats counts what was published and received on the status topic.
 type StatusStats struct {

@@ -1,166 +1,237 @@
 package client
 
 import (
+	"errors"
 	"fmt"
+	"math"
 	"net/url"
 	"time"
+	"unicode/utf8"
 
+	"github.com/mooring-mqtt/mooring/client/presence"
 	"github.com/mooring-mqtt/mooring/internal/link"
 	"github.com/mooring-mqtt/mooring/internal/wire"
+	"github.com/mooring-mqtt/mooring/ordering"
 	"github.com/mooring-mqtt/mooring/persistence"
+	"github.com/mooring-mqtt/mooring/reliability"
 )
 
 // Validate returns a *ConfigError for the first field that is impossible, or
 // nil. New calls it.
 func (c Config) Validate() error {
-	bad := func(field, format string, args ...any) error {
-		return &ConfigError{Field: field, Problem: fmt.Sprintf(format, args...)}
+	var v validator
+	v.servers(&c)
+	v.identity(&c)
+	v.amounts(&c)
+	v.choices(&c)
+	v.transport(&c)
+	if s := c.Presence.Status; s != nil {
+		v.bad(c.Presence.Will != nil, "Presence.Will", "is set together with Status, which uses the will; set one of both")
+		v.status(s)
+	} else if w := c.Presence.Will; w != nil {
+		v.will(w)
 	}
-	if len(c.Servers) == 0 {
-		return bad("Servers", `is empty; name at least one, such as "mqtt://localhost:1883"`)
+	return v.err
+}
+
+// validator keeps the first problem of a Config.
+type validator struct{ err error }
+
+// bad records a problem with a field, if there is one and it is the first.
+func (v *validator) bad(is bool, field, format string, args ...any) {
+	if is && v.err == nil {
+		v.err = &ConfigError{Field: field, Problem: fmt.Sprintf(format, args...)}
 	}
+}
+
+// text records an error of package wire about a field.
+func (v *validator) text(field string, err error) {
+	if invalid := (*wire.FieldError)(nil); errors.As(err, &invalid) {
+		v.bad(true, field, "%s", invalid.Problem)
+	}
+}
+
+func (v *validator) servers(c *Config) {
+	v.bad(len(c.Servers) == 0, "Servers", `is empty; name at least one, such as "mqtt://localhost:1883"`)
 	for _, s := range c.Servers {
-		if _, err := link.ParseServer(s); err != nil {
-			return bad("Servers", "%v", err)
-		}
-		if u, err := url.Parse(s); err == nil && u.User != nil {
-			return bad("Servers", "has a user name in it; set Connection.Username and Connection.Password instead")
-		}
+		_, err := link.ParseServer(s)
+		v.bad(err != nil, "Servers", "%v", err)
+		u, err := url.Parse(s)
+		v.bad(err == nil && u.User != nil, "Servers",
+			"has a user name in it; set Connection.Username and Connection.Password instead")
 	}
+}
+
+// identity checks the names of the client, of its session and of its store.
+func (v *validator) identity(c *Config) {
+	durable := c.Dir != "" || c.Store.Custom != nil
 	if c.Session.AssignedClientID {
-		switch {
-		case c.ClientID != "":
-			return bad("Session.AssignedClientID", "is set together with ClientID; set one of both")
-		case c.Dir != "" || c.Store.Custom != nil:
-			return bad("Session.AssignedClientID", "is set together with a store that outlives the process, which would not find its session again; set a ClientID")
-		case c.Publishing.Sequenced && c.Publishing.Publisher == "":
-			return bad("Publishing.Publisher", "is empty, and with AssignedClientID there is no ClientID to number messages under; set a name")
-		}
+		const field = "Session.AssignedClientID"
+		v.bad(c.ClientID != "", field, "is set together with ClientID; set one of both")
+		v.bad(durable, field,
+			"is set together with a store that outlives the process, which would not find its session again; set a ClientID")
+		v.bad(c.Publishing.Sequenced && c.Publishing.Publisher == "", "Publishing.Publisher",
+			"is empty, and with AssignedClientID there is no ClientID to number messages under; set a name")
 	}
-	if c.ClientID == "" && (c.Dir != "" || c.Store.Custom != nil) {
-		return bad("ClientID", "is empty, but the store outlives the process and must find its session again; set a name that stays the same")
+	v.bad(c.ClientID == "" && durable, "ClientID",
+		"is empty, but the store outlives the process and must find its session again; set a name that stays the same")
+	v.bad(c.Dir != "" && c.Store.Custom != nil, "Store.Custom", "is set together with Dir; set one of both")
+	v.text("ClientID", wire.CheckString("ClientID", c.ClientID))
+	v.text("Connection.Username", wire.CheckString("Username", c.Connection.Username))
+	v.bad(len(c.Connection.Password) > wire.MaxString, "Connection.Password",
+		"is longer than 65,535 bytes; MQTT cannot carry it")
+	v.text("Publishing.Publisher", wire.CheckString("Publisher", c.Publishing.Publisher))
+	longest := wire.MaxString - len(streamSuffixes[Urgent])
+	v.bad(c.Publishing.Sequenced && max(len(c.Publishing.Publisher), len(c.ClientID)) > longest, "Publishing.Publisher",
+		"or ClientID is longer than %d bytes; shorten it, a priority may be put behind it", longest)
+	if topic := c.Presence.MarkerTopic; topic != "" && topic != NoMarker {
+		v.text("Presence.MarkerTopic", wire.CheckTopicName("MarkerTopic", topic))
 	}
-	for _, s := range []struct{ field, value string }{{"ClientID", c.ClientID}, {"Connection.Username", c.Connection.Username}, {"Publishing.Publisher", c.Publishing.Publisher}} {
-		if err := wire.CheckString(s.field, s.value); err != nil {
-			return bad(s.field, "%s", err.(*wire.FieldError).Problem)
-		}
+	if auth := c.Connection.Auth; auth != nil {
+		err := wire.CheckString("Method", auth.Method())
+		v.bad(err != nil, "Connection.Auth", "has an invalid Method: %v", err)
+		v.bad(auth.Method() == "", "Connection.Auth", "has no Method; name one that the server knows")
 	}
-	if c.Presence.MarkerTopic != "" && c.Presence.MarkerTopic != NoMarker {
-		if err := wire.CheckTopicName("Presence.MarkerTopic", c.Presence.MarkerTopic); err != nil {
-			return bad("Presence.MarkerTopic", "%s", err.(*wire.FieldError).Problem)
-		}
-	}
-	if c.Connection.Auth != nil {
-		switch err := wire.CheckString("Connection.Auth", c.Connection.Auth.Method()); {
-		case err != nil:
-			return bad("Connection.Auth", "has a Method that %s", err.(*wire.FieldError).Problem)
-		case c.Connection.Auth.Method() == "":
-			return bad("Connection.Auth", "has no Method; name one that the server knows")
-		}
-	}
-	if len(c.Connection.Password) > wire.MaxString {
-		return bad("Connection.Password", "is longer than 65,535 bytes; MQTT cannot carry it")
-	}
-	if c.Dir != "" && c.Store.Custom != nil {
-		return bad("Store.Custom", "is set together with Dir; set one of both")
-	}
-	for _, d := range []struct {
+}
+
+// amounts checks what is counted or takes time. Other packages would take a negative
+// amount for their default.
+func (v *validator) amounts(c *Config) {
+	conn, in, out := &c.Connection, &c.Receiving, &c.Publishing
+	for _, a := range []struct {
 		field string
 		value time.Duration
-		max   time.Duration
 	}{
-		{"Connection.KeepAlive", c.Connection.KeepAlive, 65_535 * time.Second},
-		{"Connection.StableAfter", c.Connection.StableAfter, 0}, {"Connection.ConnectTimeout", c.Connection.ConnectTimeout, 0}, {"Connection.WriteTimeout", c.Connection.WriteTimeout, 0},
-		{"Connection.AckTimeout", c.Connection.AckTimeout, 0}, {"Publishing.WaitTimeout", c.Publishing.WaitTimeout, 0}, {"Connection.CloseTimeout", c.Connection.CloseTimeout, 0},
+		{"Connection.KeepAlive", conn.KeepAlive}, {"Connection.StableAfter", conn.StableAfter},
+		{"Connection.ConnectTimeout", conn.ConnectTimeout}, {"Connection.WriteTimeout", conn.WriteTimeout},
+		{"Connection.AckTimeout", conn.AckTimeout}, {"Connection.CloseTimeout", conn.CloseTimeout},
+		{"Publishing.WaitTimeout", out.WaitTimeout},
+		{"Publishing.Breaker.RecoveryTimeout", out.Breaker.RecoveryTimeout}, {"Publishing.Breaker.SlowAck", out.Breaker.SlowAck},
 	} {
-		if d.value < 0 || d.max > 0 && d.value > d.max {
-			return bad(d.field, "is %v; use 0 for the default or a positive duration%s", d.value, upTo(d.max))
-		}
+		v.bad(a.value < 0, a.field, "is %v; use 0 for the default or a positive duration", a.value)
 	}
-	if err := c.Store.Options.Validate(); err != nil {
-		return bad("Store.Options", "%v", err)
-	}
-	switch {
-	case c.Store.WhenFull > DropNewest:
-		return bad("Store.WhenFull", "is %d; use Reject, Block, DropOldest or DropNewest", c.Store.WhenFull)
-	case c.Store.WhenFull == DropOldest && c.Store.Custom != nil:
-		return bad("Store.WhenFull", "is DropOldest, which Store.Custom has to do; set it in the options of that store")
-	case c.Store.WhenFull != Reject && c.Store.Options.Limits.WhenFull != persistence.Reject && storePolicies[c.Store.WhenFull] != c.Store.Options.Limits.WhenFull:
-		return bad("Store.WhenFull", "is not the same as Store.Options.Limits.WhenFull; set one of both")
-	case c.Store.DeadLetters < 0 || c.Store.DeadLetters > 100_000:
-		return bad("Store.DeadLetters", "is %d; use 0 for none or a number up to 100,000", c.Store.DeadLetters)
-	}
-	if longest := wire.MaxString - len(streamSuffixes[Urgent]); c.Publishing.Sequenced && (len(c.Publishing.Publisher) > longest || len(c.ClientID) > longest) {
-		return bad("Publishing.Publisher", "or ClientID is longer than %d bytes; shorten it, a priority may be put behind it", longest)
-	}
-	if c.Session.Expiry < 0 && c.Session.Expiry != NoSession {
-		return bad("Session.Expiry", "is %v; use 0 for the default, a positive duration, or NoSession", c.Session.Expiry)
-	}
-	switch {
-	case c.Session.Mode > StrictSession:
-		return bad("Session.Mode", "is %d; use ResumeSession or StrictSession", c.Session.Mode)
-	case c.Session.Mode == StrictSession && c.Session.Expiry == NoSession:
-		return bad("Session.Mode", "is StrictSession, but with NoSession no session is kept; set a Session.Expiry")
-	}
-	if c.Session.OnTakeover > TakeoverStop {
-		return bad("Session.OnTakeover", "is %d; use TakeoverBackOff or TakeoverStop", c.Session.OnTakeover)
-	}
-	if c.Connection.MaximumPacketSize > 0 && c.Connection.MaximumPacketSize < 64 {
-		return bad("Connection.MaximumPacketSize", "is %d bytes; no message fits, use 64 or more", c.Connection.MaximumPacketSize)
-	}
-	for _, n := range []struct {
+	for _, a := range []struct {
 		field string
 		value int
-	}{{"Receiving.Concurrency", c.Receiving.Concurrency}, {"Receiving.QoS0QueueSize", c.Receiving.QoS0QueueSize}, {"Receiving.MaxBufferedBytes", c.Receiving.MaxBufferedBytes}, {"Receiving.HandlerAttempts", c.Receiving.HandlerAttempts}, {"Publishing.PoisonAttempts", c.Publishing.PoisonAttempts}} {
-		if n.value < 0 {
-			return bad(n.field, "is %d; use 0 for the default or a positive number", n.value)
-		}
+	}{
+		{"Receiving.Concurrency", in.Concurrency}, {"Receiving.QoS0QueueSize", in.QoS0QueueSize},
+		{"Receiving.MaxBufferedBytes", in.MaxBufferedBytes}, {"Receiving.HandlerAttempts", in.HandlerAttempts},
+		{"Publishing.PoisonAttempts", out.PoisonAttempts},
+		{"Publishing.Breaker.FailureThreshold", out.Breaker.FailureThreshold},
+		{"Publishing.Breaker.SuccessesToClose", out.Breaker.SuccessesToClose},
+	} {
+		v.bad(a.value < 0, a.field, "is %d; use 0 for the default or a positive number", a.value)
 	}
-	if c.Publishing.TopicAliases < 0 || c.Publishing.TopicAliases > 65_535 {
-		return bad("Publishing.TopicAliases", "is %d; use 0 for none or a number up to 65,535", c.Publishing.TopicAliases)
+	v.bad(conn.KeepAlive > 65_535*time.Second, "Connection.KeepAlive",
+		"is %v; use 0 for the default or a positive duration up to 65,535 s", conn.KeepAlive)
+	v.bad(conn.MaximumPacketSize > 0 && conn.MaximumPacketSize < 64, "Connection.MaximumPacketSize",
+		"is %d bytes; no message fits, use 64 or more", conn.MaximumPacketSize)
+	v.bad(c.Session.Expiry < 0 && c.Session.Expiry != NoSession, "Session.Expiry",
+		"is %v; use 0 for the default, a positive duration, or NoSession", c.Session.Expiry)
+	v.bad(out.TopicAliases < 0 || out.TopicAliases > 65_535, "Publishing.TopicAliases",
+		"is %d; use 0 for none or a number up to 65,535", out.TopicAliases)
+	v.bad(c.Store.DeadLetters < 0 || c.Store.DeadLetters > 100_000, "Store.DeadLetters",
+		"is %d; use 0 for none or a number up to 100,000", c.Store.DeadLetters)
+	v.backoff("Connection.Backoff", conn.Backoff)
+	v.backoff("Receiving.HandlerBackoff", in.HandlerBackoff)
+	if in.Ordering != nil {
+		v.ordering(&in.Ordering.Options)
 	}
-	if c.Receiving.OrderingKey != nil && c.Receiving.Ordering != nil {
-		return bad("Receiving.OrderingKey", "is set together with Ordering, which needs all messages of a topic in one queue; set one of both")
-	}
-	if c.Session.OnLost > FailInFlight {
-		return bad("Session.OnLost", "is %d; use Republish or FailInFlight", c.Session.OnLost)
-	}
-	if err := c.validatePolicies(bad); err != nil {
-		return err
-	}
-	if err := c.validateTransport(bad); err != nil {
-		return err
-	}
-	return c.validateWill(bad)
 }
 
-func (c Config) validateWill(bad func(field, format string, args ...any) error) error {
-	if c.Presence.Status != nil {
-		if c.Presence.Will != nil {
-			return bad("Presence.Will", "is set together with Status, which uses the will; set one of both")
+func (v *validator) backoff(field string, b reliability.Backoff) {
+	v.bad(b.Min < 0, field+".Min", "is %v; use 0 for the default or a positive duration", b.Min)
+	v.bad(b.Max < 0, field+".Max", "is %v; use 0 for the default or a positive duration", b.Max)
+	v.bad(b.Max > 0 && b.Max < b.Min, field+".Max", "is %v, less than Min, which is %v; raise it, or lower Min", b.Max, b.Min)
+	v.bad(b.Factor != 0 && !(b.Factor >= 1) || math.IsInf(b.Factor, 1), field+".Factor", // NaN is neither
+		"is %v; use 0 for the default or a number from 1 on", b.Factor)
+}
+
+func (v *validator) ordering(o *ordering.Options) {
+	for _, a := range []struct {
+		field string
+		value int64
+	}{
+		{"MaxKeys", int64(o.MaxKeys)}, {"MaxHeldPerKey", int64(o.MaxHeldPerKey)}, {"MaxHeld", int64(o.MaxHeld)},
+		{"MaxRanges", int64(o.MaxRanges)}, {"GapTimeout", int64(o.GapTimeout)},
+	} {
+		v.bad(a.value < 0, "Receiving.Ordering."+a.field, "is negative; use 0 for the default or more than that")
+	}
+	v.bad(o.Start > ordering.FromOne, "Receiving.Ordering.Start", "is %d; use Adopt or FromOne", o.Start)
+	v.bad(o.Late > ordering.DropLate, "Receiving.Ordering.Late", "is %d; use DeliverLate or DropLate", o.Late)
+}
+
+// choices checks policies, and settings that exclude each other.
+func (v *validator) choices(c *Config) {
+	s, store := &c.Session, &c.Store
+	err := store.Options.Validate()
+	v.bad(err != nil, "Store.Options", "%v", err)
+	v.bad(store.WhenFull > DropNewest, "Store.WhenFull", "is %d; use Reject, Block, DropOldest or DropNewest", store.WhenFull)
+	v.bad(store.WhenFull == DropOldest && store.Custom != nil, "Store.WhenFull",
+		"is DropOldest, which Store.Custom has to do; set it in the options of that store")
+	if inOptions := store.Options.Limits.WhenFull; store.WhenFull <= DropNewest && store.WhenFull != Reject {
+		v.bad(inOptions != persistence.Reject && inOptions != storePolicies[store.WhenFull], "Store.WhenFull",
+			"is not the same as Store.Options.Limits.WhenFull; set one of both")
+	}
+	v.bad(s.Mode > StrictSession, "Session.Mode", "is %d; use ResumeSession or StrictSession", s.Mode)
+	v.bad(s.Mode == StrictSession && s.Expiry == NoSession, "Session.Mode",
+		"is StrictSession, but with NoSession no session is kept; set a Session.Expiry")
+	v.bad(s.OnTakeover > TakeoverStop, "Session.OnTakeover", "is %d; use TakeoverBackOff or TakeoverStop", s.OnTakeover)
+	v.bad(s.OnLost > FailInFlight, "Session.OnLost", "is %d; use Republish or FailInFlight", s.OnLost)
+	v.bad(c.Receiving.OrderingKey != nil && c.Receiving.Ordering != nil, "Receiving.OrderingKey",
+		"is set together with Ordering, which needs all messages of a topic in one queue; set one of both")
+}
+
+func (v *validator) transport(c *Config) {
+	conn, files := &c.Connection, c.Connection.TLSFiles
+	secure, network := false, false
+	for _, s := range c.Servers {
+		if u, err := link.ParseServer(s); err == nil {
+			secure = secure || u.Scheme == "mqtts" || u.Scheme == "wss"
+			network = network || u.Scheme != "unix"
 		}
-		return c.Presence.Status.validate(bad)
 	}
-	if c.Presence.Will == nil {
-		return nil
+	_, err := link.ParseProxy(conn.Proxy)
+	v.bad(err != nil, "Connection.Proxy", "%v", err)
+	if conn.Dial != nil {
+		const alone = "is set together with Dial, which does without it; set one of both"
+		v.bad(conn.Proxy != "", "Connection.Proxy", alone)
+		v.bad(c.TLS != nil, "TLS", alone)
+		v.bad(files != nil, "Connection.TLSFiles", alone)
 	}
-	w := c.Presence.Will
-	if w.Delay < 0 || w.Expiry < 0 {
-		return bad("Presence.Will.Delay", "or Will.Expiry is negative; use 0 or a positive duration")
+	if files != nil {
+		const field = "Connection.TLSFiles"
+		v.bad(c.TLS != nil, field, "is set together with TLS; set one of both")
+		v.bad((files.Cert == "") != (files.Key == ""), field, "has a Cert or a Key, and needs both or none")
+		v.bad(!secure, field, "is set, but no server in Servers uses TLS; write mqtts:// or wss://")
 	}
-	if len(w.Payload) > wire.MaxString {
-		return bad("Presence.Will.Payload", "is longer than 65,535 bytes; MQTT cannot carry it in a will")
-	}
+	v.bad(conn.Proxy != "" && conn.Proxy != ProxyFromEnvironment && !network, "Connection.Proxy",
+		"is set, but Servers are Unix sockets, which no proxy leads to; leave it empty")
+	v.bad(conn.Credentials != nil && (conn.Username != "" || conn.Password != nil), "Connection.Credentials",
+		"is set together with Username or Password; let it return them")
+}
+
+func (v *validator) will(w *Will) {
+	v.bad(w.Delay < 0 || w.Expiry < 0, "Presence.Will.Delay", "or Will.Expiry is negative; use 0 or a positive duration")
+	v.bad(len(w.Payload) > wire.MaxString, "Presence.Will.Payload", "is longer than 65,535 bytes; MQTT cannot carry it in a will")
 	p := w.packet()
-	if err := p.Check(); err != nil {
-		return bad("Presence.Will", "%v", err)
-	}
-	return nil
+	err := p.Check()
+	v.bad(err != nil, "Presence.Will", "%v", err)
 }
 
-func upTo(d time.Duration) string {
-	if d == 0 {
-		return ""
-	}
-	return fmt.Sprintf(" up to %v", d)
+func (v *validator) status(s *Status) {
+	const field = "Presence.Status."
+	v.text(field+"Topic", wire.CheckTopicName("Topic", s.Topic))
+	v.bad(s.Delay < 0, field+"Delay", "is %v; use 0 or a positive duration", s.Delay)
+	v.bad(s.Delay > 0 && s.AtSessionEnd, field+"Delay",
+		"is set together with AtSessionEnd, which waits for the end of the session; set one of both")
+	v.bad(max(len(s.Online), len(s.Offline)) > wire.MaxString, field+"Offline",
+		"or Online is longer than 65,535 bytes; MQTT cannot carry it in a will")
+	v.bad(s.Structured && (s.Online != nil || s.Offline != nil), field+"Structured",
+		"is set together with Online or Offline; it makes the payloads, set one of both")
+	v.bad(s.Version != "" && !s.Structured, field+"Version", "is set without Structured, so nobody would learn it; set both")
+	v.bad(len(s.Version) > presence.MaxText || !utf8.ValidString(s.Version), field+"Version",
+		"is longer than %d bytes, or not UTF-8; shorten it", presence.MaxText)
+	v.bad(s.Heartbeat != 0 && (s.Heartbeat < time.Second || s.Heartbeat > presence.MaxInterval), field+"Heartbeat",
+		"is %v; use 0 for none, or 1 s to %v", s.Heartbeat, presence.MaxInterval)
 }
