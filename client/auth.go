@@ -10,11 +10,10 @@ var errNoneToAuthenticate error = noneToAuthenticate{}
 
 type noneToAuthenticate struct{}
 
+func (noneToAuthenticate) Is(target error) bool { return target == ErrNotConnected }
 func (noneToAuthenticate) Error() string {
 	return "client: not connected; nothing is to be done, a new connection is authenticated anyway"
 }
-
-func (noneToAuthenticate) Is(target error) bool { return target == ErrNotConnected }
 
 // Reauthenticate has the server authenticate this connection again, and waits for
 // its answer, for Config.Connection.ConnectTimeout at most. Each new connection is

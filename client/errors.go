@@ -56,16 +56,7 @@ type FieldError struct {
 	Problem string // what is wrong, and how to correct it
 }
 
-// Error describes the field and the problem.
 func (e *FieldError) Error() string { return "mqtt: " + e.Field + ": " + e.Problem }
-
-// fieldError converts the errors of wire's checks.
-func fieldError(err error) error {
-	if e, ok := err.(*wire.FieldError); ok {
-		return (*FieldError)(e)
-	}
-	return err
-}
 
 // ConfigError says which field of a Config is impossible, and the fix.
 type ConfigError struct {
@@ -90,21 +81,15 @@ func (e *RefusedError) Error() string {
 	return s
 }
 
-// ReasonCode is the code, for reliability.Classify.
 func (e *RefusedError) ReasonCode() byte { return e.Code }
 
 // limitError is the refusal of a packet that this server does not accept.
 func limitError(reason byte) *RefusedError {
-	e := &RefusedError{Code: reason}
-	switch reason {
-	case wire.ReasonPacketTooLarge:
-		e.Reason = "larger than the server's Maximum Packet Size; send less at a time"
-	case wire.ReasonQoSNotSupported:
-		e.Reason = "above the server's Maximum QoS; publish with a lower one"
-	case wire.ReasonRetainNotSupported:
-		e.Reason = "the server has no retained messages; publish without Retain"
-	}
-	return e
+	return &RefusedError{Code: reason, Reason: map[byte]string{
+		wire.ReasonPacketTooLarge:     "larger than the server's Maximum Packet Size; send less at a time",
+		wire.ReasonQoSNotSupported:    "above the server's Maximum QoS; publish with a lower one",
+		wire.ReasonRetainNotSupported: "the server has no retained messages; publish without Retain",
+	}[reason]}
 }
 
 // PoisonError reports a message that was given up because the server ended several
@@ -120,7 +105,6 @@ func (e *PoisonError) Error() string {
 		e.ID, e.Attempts, reliability.ReasonName(e.Code), e.Code)
 }
 
-// ReasonCode is the code, for reliability.Classify.
 func (e *PoisonError) ReasonCode() byte { return e.Code }
 
 // DroppedError reports a message that was dropped by a policy of this client.
@@ -138,7 +122,6 @@ func (e *DroppedError) Error() string {
 	return fmt.Sprintf("client: message %v dropped: %v", e.ID, e.Cause)
 }
 
-// Unwrap returns the cause.
 func (e *DroppedError) Unwrap() error { return e.Cause }
 
 // ExpiredError says that a message's Expiry passed before it could be sent.
@@ -186,13 +169,12 @@ type SessionError struct {
 }
 
 func (e *SessionError) Error() string {
-	if e.TakenOver {
+	switch {
+	case e.TakenOver:
 		return "client: another client with this ClientID took the session over, and has used it; start with CleanStart or ResumeSession to publish what is in the store in a new one"
-	}
-	if e.ClientID != "" {
+	case e.ClientID != "":
 		return fmt.Sprintf("client: the session in the store is that of the ClientID %q; start with the store that belongs to this one, or with CleanStart or ResumeSession to publish what is in it under this one", e.ClientID)
-	}
-	if e.Present {
+	case e.Present:
 		return "client: the server has a session that the store knows nothing of; start with the store that belongs to it, or with CleanStart to give it up"
 	}
 	return "client: the server has lost the session that the store goes on with; start with CleanStart or ResumeSession to publish again what is in the store, or look at it first"

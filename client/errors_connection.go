@@ -3,6 +3,7 @@ package client
 import (
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/mooring-mqtt/mooring/internal/inbox"
 	"github.com/mooring-mqtt/mooring/internal/link"
@@ -19,7 +20,6 @@ type ConnectionError struct {
 	Cause           error  // the packet as an error
 }
 
-// Error describes the reason code and what to do.
 func (e *ConnectionError) Error() string {
 	s := fmt.Sprintf("client: server said %s (0x%02X)", reliability.ReasonName(e.Code), e.Code)
 	if e.Reason != "" {
@@ -28,11 +28,8 @@ func (e *ConnectionError) Error() string {
 	return s + "; " + e.advice()
 }
 
-// ReasonCode returns the reason code, for reliability.Classify.
 func (e *ConnectionError) ReasonCode() byte { return e.Code }
-
-// Unwrap returns Cause.
-func (e *ConnectionError) Unwrap() error { return e.Cause }
+func (e *ConnectionError) Unwrap() error    { return e.Cause }
 
 // advice is what to do about the reason code. The answer to the same CONNECT will
 // be the same; after a DISCONNECT the client connects again.
@@ -79,12 +76,10 @@ type ProtocolError struct {
 	Detail string // the violation
 }
 
-// Error describes the violation.
 func (e *ProtocolError) Error() string {
 	return fmt.Sprintf("mqtt: the server sent an invalid %s packet: %s (reason code 0x%02X)", e.Packet, e.Detail, e.Code)
 }
 
-// ReasonCode returns the reason code, for reliability.Classify.
 func (e *ProtocolError) ReasonCode() byte { return e.Code }
 
 // AuthError reports that the Authenticator returned an error. The client connects
@@ -94,10 +89,7 @@ type AuthError struct {
 	Err    error // of the Authenticator
 }
 
-// Error describes the method and the error.
 func (e *AuthError) Error() string { return (*link.AuthError)(e).Error() }
-
-// Unwrap returns Err.
 func (e *AuthError) Unwrap() error { return e.Err }
 
 // TLSFileError reports a file of ConnectionConfig.TLSFiles that cannot be used. The
@@ -107,10 +99,7 @@ type TLSFileError struct {
 	Err  error // of reading the file, or what is wrong with it
 }
 
-// Error describes the file and the error.
 func (e *TLSFileError) Error() string { return (*link.TLSFileError)(e).Error() }
-
-// Unwrap returns Err.
 func (e *TLSFileError) Unwrap() error { return e.Err }
 
 // ProxyError reports that the proxy cannot be reached, or does not connect to the
@@ -123,10 +112,7 @@ type ProxyError struct {
 	Err    error  // if there is no Status
 }
 
-// Error describes the proxy's answer and what to do.
 func (e *ProxyError) Error() string { return (*link.ProxyError)(e).Error() }
-
-// Unwrap returns Err.
 func (e *ProxyError) Unwrap() error { return e.Err }
 
 // InboundFullError reports that a connection was ended because handlers had freed no
@@ -136,29 +122,26 @@ type InboundFullError struct {
 	Limit int64 // of ReceivingConfig.MaxBufferedBytes
 }
 
-// Error describes the limit and what to do.
-func (e *InboundFullError) Error() string { return (*inbox.FullError)(e).Error() }
-
-// ReasonCode returns the reason code of the DISCONNECT.
+func (e *InboundFullError) Error() string    { return (*inbox.FullError)(e).Error() }
 func (e *InboundFullError) ReasonCode() byte { return (*inbox.FullError)(e).ReasonCode() }
 
 // connectionError converts an error of package link.
 func connectionError(err error) error {
-	var mismatch *link.SessionMismatchError
-	if errors.As(err, &mismatch) {
+	var (
+		mismatch *link.SessionMismatchError
+		closed   *link.CloseError
+		refused  *link.ConnackError
+		ended    *link.DisconnectError
+	)
+	switch {
+	case errors.As(err, &mismatch):
 		return sessionError(mismatch)
-	}
-	var closed *link.CloseError
-	if errors.As(err, &closed) {
+	case errors.As(err, &closed):
 		return publicError(closed.Err)
-	}
-	var refused *link.ConnackError
-	if errors.As(err, &refused) {
-		return &ConnectionError{Code: refused.Reason, Reason: refused.ReasonString, ServerReference: refused.ServerReference, Cause: publicError(err)}
-	}
-	var ended *link.DisconnectError
-	if errors.As(err, &ended) {
-		return &ConnectionError{Code: ended.Reason, Reason: ended.ReasonString, ServerReference: ended.ServerReference, Cause: publicError(err)}
+	case errors.As(err, &refused):
+		return &ConnectionError{refused.Reason, refused.ReasonString, refused.ServerReference, publicError(err)}
+	case errors.As(err, &ended):
+		return &ConnectionError{ended.Reason, ended.ReasonString, ended.ServerReference, publicError(err)}
 	}
 	return publicError(err)
 }
@@ -166,63 +149,52 @@ func connectionError(err error) error {
 // publicError converts err itself, or makes errors.As find the public types of the
 // errors that err wraps.
 func publicError(err error) error {
-	switch e := err.(type) {
-	case *wire.Error:
-		return protocolError(e)
-	case *wire.FieldError:
-		return (*FieldError)(e)
-	case *link.AuthError:
-		return authError(e)
-	case *link.TLSFileError:
-		return (*TLSFileError)(e)
-	case *link.ProxyError:
-		return (*ProxyError)(e)
-	case *inbox.FullError:
-		return (*InboundFullError)(e)
+	if public := converted(err); public != nil {
+		return public
+	}
+	switch err.(type) {
 	case interface{ Unwrap() error }, interface{ Unwrap() []error }:
 		return &linkError{err}
 	}
 	return err
 }
 
-func protocolError(e *wire.Error) *ProtocolError {
-	return &ProtocolError{Code: e.Code, Packet: e.Packet.String(), Detail: e.Detail}
-}
-
-func authError(e *link.AuthError) *AuthError {
-	return &AuthError{Method: e.Method, Err: publicError(e.Err)}
+// converted returns the public form of an internal error; nil: it has none.
+func converted(err error) error {
+	switch e := err.(type) {
+	case *wire.Error:
+		return &ProtocolError{Code: e.Code, Packet: e.Packet.String(), Detail: e.Detail}
+	case *wire.FieldError:
+		return (*FieldError)(e)
+	case *link.AuthError:
+		return &AuthError{Method: e.Method, Err: publicError(e.Err)}
+	case *link.TLSFileError:
+		return (*TLSFileError)(e)
+	case *link.ProxyError:
+		return (*ProxyError)(e)
+	case *inbox.FullError:
+		return (*InboundFullError)(e)
+	}
+	return nil
 }
 
 // linkError is an error that may wrap others of packages link and wire.
 type linkError struct{ error }
 
-// Unwrap returns the error of package link.
 func (e *linkError) Unwrap() error { return e.error }
 
 // As finds wrapped errors under their public types.
-func (e *linkError) As(target any) bool {
-	switch target := target.(type) {
-	case **ProtocolError:
-		return as(e.error, target, protocolError)
-	case **AuthError:
-		return as(e.error, target, authError)
-	case **FieldError: // of an Authenticator's data
-		return as(e.error, target, func(e *wire.FieldError) *FieldError { return (*FieldError)(e) })
-	case **TLSFileError:
-		return as(e.error, target, func(e *link.TLSFileError) *TLSFileError { return (*TLSFileError)(e) })
-	case **InboundFullError:
-		return as(e.error, target, func(e *inbox.FullError) *InboundFullError { return (*InboundFullError)(e) })
-	case **ProxyError:
-		return as(e.error, target, func(e *link.ProxyError) *ProxyError { return (*ProxyError)(e) })
+func (e *linkError) As(target any) bool { return asPublic(e.error, target) }
+
+func asPublic(err error, target any) bool {
+	if public := converted(err); public != nil {
+		return errors.As(public, target)
+	}
+	switch e := err.(type) {
+	case interface{ Unwrap() error }:
+		return asPublic(e.Unwrap(), target)
+	case interface{ Unwrap() []error }:
+		return slices.ContainsFunc(e.Unwrap(), func(err error) bool { return asPublic(err, target) })
 	}
 	return false
-}
-
-func as[Internal, Public error](err error, target *Public, convert func(Internal) Public) bool {
-	var found Internal
-	if !errors.As(err, &found) {
-		return false
-	}
-	*target = convert(found)
-	return true
 }
