@@ -28,7 +28,7 @@ func (c *Client) Reauthenticate(ctx context.Context) error {
 	if c.cfg.Connection.Auth == nil {
 		return errors.New("client: Config.Connection.Auth is not set; there is no method to authenticate again with")
 	}
-	up := c.current()
+	up := c.link.Current()
 	if up == nil {
 		return errNoneToAuthenticate
 	}

@@ -46,23 +46,25 @@ func New(cfg Config) (*Client, error) {
 	findings := cfg.Lint()
 	temporaryID := cfg.ClientID == ""
 	cfg = cfg.withDefaults()
-	c := &Client{
-		cfg:   cfg,
-		store: cfg.Store.Custom,
-	}
+	c := &Client{cfg: cfg, store: cfg.Store.Custom}
 	c.life.init()
 	c.reports.findings = findings
 	c.subs = subs.New(subs.Config{Report: c.subscriptionResult, NoAnswer: ErrAckTimeout})
 	c.status = c.newStatus()
-	c.views.subs, c.views.router, c.views.markerTopic = c.subs, &c.router, cfg.Presence.MarkerTopic
-	c.views.event = c.event
-	c.views.init()
+	c.views.init(c.subs, &c.router, cfg.Presence.MarkerTopic, c.event)
 	if c.store == nil {
 		if err := c.openStore(); err != nil {
 			return nil, err
 		}
 	}
-	c.identity = c.newIdentity(temporaryID)
+	c.identity = link.NewIdentity(link.IdentityConfig{
+		ClientID:   cfg.ClientID,
+		Temporary:  temporaryID,                // the session ends with the client
+		Expiry:     max(cfg.Session.Expiry, 0), // NoSession is negative
+		CleanStart: cfg.Session.CleanStart,
+		Strict:     cfg.Session.Mode == StrictSession,
+		Store:      c.store,
+	})
 	c.breaker = c.newBreaker()
 	c.outbox = outbox.New(outbox.Config{
 		Store:          c.store,
@@ -133,11 +135,9 @@ func (c *Client) openStore() error {
 // Start connects, and reconnects until the client ends. It returns at once;
 // AwaitConnection waits. Errors: ErrStarted, ErrClosed, ErrNilClient.
 //
-// When ctx ends, the client closes as Close does: running handlers finish, the
-// status goes offline, the server gets a DISCONNECT, and pending messages stay in
-// the store. Wait for Done before the process exits. A ctx that is canceled with
-// the cause ErrAbort ends the client without DISCONNECT, so that the server
-// publishes the will.
+// When ctx ends, the client closes as Close does. Wait for Done before the process
+// exits. A ctx that is canceled with the cause ErrAbort ends the client without
+// DISCONNECT, so that the server publishes the will.
 //
 // Failed connections and other problems are reported to Config.OnEvent,
 // Config.Logger and State. A client that gives up closes Done; Err returns why.
@@ -161,12 +161,14 @@ func (c *Client) Start(ctx context.Context) error {
 	c.begin(&l.connecting, func(ctx context.Context) {
 		c.logFindings()
 		if err := c.link.Run(ctx); err != nil {
-			c.fail(connectionError(err))
+			err = connectionError(err)
+			c.cfg.Logger.Error("client stopped", "error", err)
+			c.end(err, nil)
 		}
 	})
 	stop := context.AfterFunc(ctx, func() {
 		if cause := context.Cause(ctx); errors.Is(cause, ErrAbort) {
-			c.abort(cause)
+			c.end(cause, nil)
 		} else {
 			c.end(cause, &DisconnectOptions{})
 		}
@@ -186,10 +188,9 @@ func (c *Client) run(group *sync.WaitGroup, f func()) {
 // AwaitConnection waits until the client is connected. It may be called before
 // Start. Errors: the cause of ctx, or why the client stopped.
 //
-// It does not wait for subscriptions. Those declared earlier are made on the new
-// connection, before messages of this client leave. To be sure that a subscription
-// exists before another client publishes, call Subscribe after AwaitConnection: it
-// waits for the server's answer.
+// It does not wait for subscriptions: those declared earlier are made on the new
+// connection, before stored messages are sent. Subscribe, called after it, waits for
+// the server's answer.
 func (c *Client) AwaitConnection(ctx context.Context) error {
 	if c == nil {
 		return ErrNilClient
@@ -210,23 +211,18 @@ func (c *Client) AwaitConnection(ctx context.Context) error {
 }
 
 // Connected reports whether there is a connection now.
-func (c *Client) Connected() bool { return c != nil && c.current() != nil }
+func (c *Client) Connected() bool { return c != nil && c.link.Current() != nil }
 
 // Done returns a channel that is closed when the client and all its goroutines
 // have ended.
 func (c *Client) Done() <-chan struct{} {
 	if c == nil {
-		return closedChannel
+		done := make(chan struct{})
+		close(done)
+		return done
 	}
 	return c.life.done
 }
-
-// closedChannel is Done of a nil Client.
-var closedChannel = func() chan struct{} {
-	c := make(chan struct{})
-	close(c)
-	return c
-}()
 
 // Err returns why the client stopped: the fatal error, or the cause of the end of
 // Start's context. It is nil while the client runs and after Close and Drain.
@@ -256,6 +252,3 @@ func (c *Client) State() ConnectionState {
 	}
 	return c.life.phase.get()
 }
-
-// current is the connection; nil while there is none.
-func (c *Client) current() *link.Up { return c.link.Current() }

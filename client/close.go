@@ -58,11 +58,17 @@ func (c *Client) begin(t *task, f func(ctx context.Context)) {
 // Called from a handler, from OnEvent or from another function that this client
 // calls, Close returns at once and the client ends after that function has
 // returned, see Done. Close of another client waits there as everywhere.
-func (c *Client) Close() error { return c.closeWith(DisconnectOptions{}) }
+func (c *Client) Close() error { return c.CloseWith(DisconnectOptions{}) }
 
-func (c *Client) closeWith(o DisconnectOptions) error {
+// CloseWith is Close with a choice of the DISCONNECT. Options that cannot be sent
+// return a *FieldError, and the client goes on. If the client is ending already,
+// the earlier options apply.
+func (c *Client) CloseWith(o DisconnectOptions) error {
 	if c == nil {
 		return ErrNilClient
+	}
+	if err := o.check(c.cfg.Session.Expiry); err != nil {
+		return err
 	}
 	c.end(nil, &o)
 	if c.guard.Inside() {
@@ -88,8 +94,8 @@ func (c *Client) Drain(ctx context.Context) error {
 	}
 	started := c.life.started
 	c.life.mu.Unlock()
-	c.inbox.StopStalling() // a stalled reader would hold back acknowledgements
-	cause := errNotStarted // nothing will be sent
+	c.inbox.StopStalling()                     // a stalled reader would hold back acknowledgements
+	cause := errors.New("client: not started") // nothing will be sent
 	if started {
 		cause = c.outbox.WaitIdle(ctx)
 	}
@@ -101,19 +107,8 @@ func (c *Client) Drain(ctx context.Context) error {
 	return err
 }
 
-var errNotStarted = errors.New("client: not started")
-
-// abort ends the client without DISCONNECT.
-func (c *Client) abort(cause error) { c.end(cause, nil) }
-
-// fail ends the client because of a fatal error.
-func (c *Client) fail(err error) {
-	c.cfg.Logger.Error("client stopped", "error", err)
-	c.abort(err)
-}
-
-// end begins the end; only the first call has an effect. It is a clean one with
-// disconnect.
+// end begins the end; only the first call has an effect. Without disconnect the
+// connection ends without DISCONNECT.
 func (c *Client) end(cause error, disconnect *DisconnectOptions) {
 	l := &c.life
 	l.mu.Lock()
@@ -155,10 +150,14 @@ func (c *Client) teardown(started, clean bool) {
 		if least := time.Now().Add(disconnectTime); l.deadline.Before(least) {
 			l.deadline = least
 		}
-		if up := c.current(); up != nil && clean {
+		if up := c.link.Current(); up != nil && clean {
 			c.within(up, l.sending.Wait)
 			c.views.end()
-			c.endSubscriptions(up)
+			if up.SessionExpiry > 0 { // otherwise the session would collect messages for closed views
+				ctx, cancel := context.WithTimeout(context.Background(), l.timeLeft())
+				c.subs.AwaitRemovals(ctx)
+				cancel()
+			}
 			c.disconnect(up)
 		}
 		l.connecting.stop()
@@ -192,36 +191,12 @@ const (
 // timeLeft is how long the next step of teardown may take.
 func (l *life) timeLeft() time.Duration { return max(stepTime, time.Until(l.deadline)) }
 
-// endSubscriptions waits until the server has ended the subscriptions of closed views,
-// for at most what is left of CloseTimeout: a session that is kept would go on to
-// collect messages for them, and have less room for those of the application.
-func (c *Client) endSubscriptions(up *link.Up) {
-	if up.SessionExpiry > 0 {
-		ctx, cancel := context.WithTimeout(context.Background(), c.life.timeLeft())
-		defer cancel()
-		c.subs.AwaitRemovals(ctx)
-	}
-}
-
 // within closes the connection if f takes longer than is left, so that nothing
 // waits for a peer that reads nothing.
 func (c *Client) within(up *link.Up, f func()) {
 	timer := time.AfterFunc(c.life.timeLeft(), func() { _ = up.Close() })
 	defer timer.Stop()
 	f()
-}
-
-// CloseWith is Close with a choice of the DISCONNECT. Options that cannot be sent
-// return a *FieldError, and the client goes on. If the client is ending already,
-// the earlier options apply.
-func (c *Client) CloseWith(g DisconnectOptions) error {
-	if c == nil {
-		return ErrNilClient
-	}
-	if err := g.check(c.cfg.Session.Expiry); err != nil {
-		return err
-	}
-	return c.closeWith(g)
 }
 
 // disconnect ends a connection cleanly: offline status, acknowledgements, DISCONNECT.

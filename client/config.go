@@ -1,6 +1,7 @@
 package client
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"log/slog"
@@ -17,20 +18,19 @@ import (
 
 // Config describes a client. Servers is required. A client that must lose
 // nothing across restarts also sets ClientID and Dir, and a service sets
-// Logger. Every other zero value is a safe default.
+// Logger. Every other zero value is a safe default, here and in the groups.
 type Config struct {
 	// Servers lists the addresses of the server: mqtt://host:1883,
 	// mqtts://host:8883, ws://host:80/mqtt, wss://host:443/mqtt or unix:///path.
 	// The ports shown are the defaults; tcp, ssl and tls are other names of mqtt
-	// and mqtts. Servers are tried in turn. After a connection that was up for
-	// some time, the same server is tried first. Several servers should be nodes
-	// of one cluster: delivery is exactly once only if they share sessions.
+	// and mqtts. Servers are tried in turn, beginning with the one whose connection
+	// was up for some time. Several servers should be nodes of one cluster:
+	// delivery is exactly once only if they share sessions.
 	Servers []string
 	// ClientID names the session at the server. It must stay the same across
-	// restarts, so that the session is found again. Default: a random one if the
-	// store is in memory; the session then ends with the client. A store that was
-	// used under another ClientID keeps its messages and forgets its session;
-	// with StrictSession the client stops instead.
+	// restarts. Default: a random one if the store is in memory; the session then
+	// ends with the client. A store that was used under another ClientID keeps its
+	// messages and forgets its session; with StrictSession the client stops instead.
 	ClientID string
 	// Dir is the folder of the durable store. It is created if it is missing, and
 	// one client at a time can open it. Default: the store is in memory, and
@@ -55,16 +55,15 @@ type Config struct {
 	Presence   PresenceConfig   // the will, the status topic and retained messages
 }
 
-// ConnectionConfig describes how a client connects. The zero value is ready for use.
+// ConnectionConfig describes how a client connects.
 type ConnectionConfig struct {
 	Username string // default: none
 	Password []byte // default: none; up to 65,535 bytes
 	// Credentials returns user name and password for each attempt to connect, in
-	// place of Username and Password. Its context ends after ConnectTimeout. One
-	// call is made at a time. An error or a panic fails the attempt with a
-	// *CredentialsError. With Credentials set, the CONNACK codes 0x86 (Bad User
-	// Name or Password), 0x87 (Not authorized) and 0x8C (Bad authentication
-	// method) do not stop the client: it tries again with backoff.
+	// place of Username and Password. One call is made at a time; its context ends
+	// after ConnectTimeout. An error or a panic fails the attempt with a
+	// *CredentialsError. With Credentials set, the CONNACK codes 0x86, 0x87 and 0x8C
+	// do not stop the client: it tries again with backoff.
 	Credentials func(ctx context.Context) (Credentials, error)
 	// Auth authenticates by challenge and response (section 4.12 of MQTT 5).
 	// Default: none.
@@ -108,14 +107,12 @@ type ConnectionConfig struct {
 	CloseTimeout time.Duration
 }
 
-// SessionConfig describes the session that the server keeps. The zero value is
-// ready for use.
+// SessionConfig describes the session that the server keeps.
 type SessionConfig struct {
 	// Expiry is how long the server keeps the session while this client is
-	// disconnected. Delivery is exactly once for as long as it does. The server
-	// may choose another value: the Connected event reports the one in force.
-	// Default 24 h; NoSession for none; at most 136 years, which MQTT defines as
-	// unlimited.
+	// disconnected, and so for how long delivery is exactly once. The server may
+	// choose another value, which Connected reports. Default 24 h; NoSession for
+	// none; at most 136 years, which MQTT defines as unlimited.
 	Expiry time.Duration
 	// CleanStart begins a new session when the client starts. Reconnecting always
 	// resumes. A session that the server has and the store does not know is
@@ -131,16 +128,15 @@ type SessionConfig struct {
 	// when the server loses the session, including messages that an earlier
 	// process accepted. Message.OnSessionLost overrides it. Default Republish.
 	OnLost SessionLostPolicy
-	// AssignedClientID lets the server choose the client identifier: CONNECT has
-	// none, and the one in the first CONNACK is used for all later connections of
-	// this Client, see Client.ClientID. It requires a store in memory, an empty
-	// ClientID, and a Publishing.Publisher if Sequenced is set. If that CONNACK is
-	// lost, the server keeps the session it began until its Expiry.
+	// AssignedClientID lets the server choose the client identifier: the one in the
+	// first CONNACK is used for all later connections of this Client, see
+	// Client.ClientID. It requires a store in memory, an empty ClientID, and a
+	// Publishing.Publisher if Sequenced is set. If that CONNACK is lost, the server
+	// keeps the session it began until its Expiry.
 	AssignedClientID bool
 }
 
-// StoreConfig describes the store of accepted messages. The zero value is ready
-// for use.
+// StoreConfig describes the store of accepted messages.
 type StoreConfig struct {
 	// Options are the options of the store in Config.Dir, or in memory: among
 	// them its limits, MaxAge and MaxReceipts.
@@ -153,14 +149,13 @@ type StoreConfig struct {
 	// own options.
 	WhenFull FullPolicy
 	// DeadLetters is how many refused messages are kept, to be read with
-	// Client.DeadLetters; beyond that the oldest is discarded. Such messages end
-	// as DeadLettered in place of Refused: those that the server refused, those
-	// that it cannot accept, and those that made it end PoisonAttempts
-	// connections. Default: none. At most 100,000; a Custom store has its own limit.
+	// Client.DeadLetters; beyond that the oldest is discarded. Messages that would
+	// end as Refused then end as DeadLettered. Default: none. At most 100,000; a
+	// Custom store has its own limit.
 	DeadLetters int
 }
 
-// PublishingConfig describes outbound messages. The zero value is ready for use.
+// PublishingConfig describes outbound messages.
 type PublishingConfig struct {
 	// Sequenced numbers each QoS 1 and 2 message, per topic and priority, so that
 	// receivers can restore the order and detect gaps. With Config.Dir the numbers
@@ -171,9 +166,8 @@ type PublishingConfig struct {
 	// Publisher is the name under which messages are numbered. Default ClientID.
 	Publisher string
 	// TopicAliases is how many topic aliases the client uses, as far as the server
-	// allows: for the topics published to last, on each connection anew. It saves
-	// the bytes of repeated topics and keeps that many topics in memory. Default
-	// 0: none. At most 65,535.
+	// allows, for the topics published to last. It saves the bytes of repeated
+	// topics and keeps that many topics in memory. Default 0: none. At most 65,535.
 	TopicAliases int
 	// PoisonAttempts is how many connections in a row the server may end with
 	// DISCONNECT because of the same message, before that message ends as Refused
@@ -185,8 +179,7 @@ type PublishingConfig struct {
 	WaitTimeout time.Duration
 }
 
-// ReceivingConfig describes inbound messages and their handlers. The zero value
-// is ready for use.
+// ReceivingConfig describes inbound messages and their handlers.
 type ReceivingConfig struct {
 	// Concurrency is how many messages are handled at the same time. Default 8.
 	Concurrency int
@@ -217,9 +210,8 @@ type ReceivingConfig struct {
 
 	// ReceiveMaximum is how many QoS 1 and 2 messages may be received and not yet
 	// acknowledged. Default 1,024.
-	ReceiveMaximum uint16
-	// TopicAliasMaximum is how many topic aliases the server may use. Default 0.
-	TopicAliasMaximum uint16
+	ReceiveMaximum    uint16
+	TopicAliasMaximum uint16 // how many topic aliases the server may use; default 0
 	// QoS0QueueSize is how many QoS 0 messages may wait in each worker's queue;
 	// more are dropped and counted. Default 1,024.
 	QoS0QueueSize int
@@ -233,7 +225,7 @@ type ReceivingConfig struct {
 }
 
 // PresenceConfig describes what others can learn about this client, and how it
-// reads retained messages. The zero value is ready for use.
+// reads retained messages.
 type PresenceConfig struct {
 	// Will is published by the server when the connection ends without a
 	// DISCONNECT. Default: none.
@@ -267,24 +259,25 @@ type Position struct {
 }
 
 func (c Config) withDefaults() Config {
-	def(&c.Connection.KeepAlive, 30*time.Second)
-	def(&c.Session.Expiry, 24*time.Hour)
-	def(&c.Receiving.ReceiveMaximum, 1024)
-	def(&c.Connection.MaximumPacketSize, 16<<20)
-	def(&c.Receiving.Concurrency, 8)
-	def(&c.Receiving.QoS0QueueSize, 1024)
-	def(&c.Receiving.MaxBufferedBytes, 64<<20)
-	def(&c.Receiving.HandlerAttempts, 3)
-	def(&c.Publishing.PoisonAttempts, 5)
-	def(&c.Session.OnLost, Republish)
-	def(&c.Connection.ConnectTimeout, 20*time.Second)
-	def(&c.Connection.WriteTimeout, 10*time.Second)
-	def(&c.Connection.AckTimeout, 30*time.Second)
-	def(&c.Connection.CloseTimeout, 5*time.Second)
+	conn, in := &c.Connection, &c.Receiving
+	conn.KeepAlive = cmp.Or(conn.KeepAlive, 30*time.Second)
+	conn.MaximumPacketSize = cmp.Or(conn.MaximumPacketSize, 16<<20)
+	conn.ConnectTimeout = cmp.Or(conn.ConnectTimeout, 20*time.Second)
+	conn.WriteTimeout = cmp.Or(conn.WriteTimeout, 10*time.Second)
+	conn.AckTimeout = cmp.Or(conn.AckTimeout, 30*time.Second)
+	conn.CloseTimeout = cmp.Or(conn.CloseTimeout, 5*time.Second)
+	c.Session.Expiry = cmp.Or(c.Session.Expiry, 24*time.Hour)
+	c.Session.OnLost = cmp.Or(c.Session.OnLost, Republish)
+	in.ReceiveMaximum = cmp.Or(in.ReceiveMaximum, 1024)
+	in.Concurrency = cmp.Or(in.Concurrency, 8)
+	in.QoS0QueueSize = cmp.Or(in.QoS0QueueSize, 1024)
+	in.MaxBufferedBytes = cmp.Or(in.MaxBufferedBytes, 64<<20)
+	in.HandlerAttempts = cmp.Or(in.HandlerAttempts, 3)
+	c.Publishing.PoisonAttempts = cmp.Or(c.Publishing.PoisonAttempts, 5)
 	if c.ClientID == "" && !c.Session.AssignedClientID {
 		c.ClientID = "mooring-" + NewMessageID().String()
 	}
-	def(&c.Publishing.Publisher, c.ClientID)
+	c.Publishing.Publisher = cmp.Or(c.Publishing.Publisher, c.ClientID)
 	if c.Presence.Status != nil {
 		c.Presence.Status = c.Presence.Status.withDefaults()
 		c.Presence.Will = c.Presence.Status.will(c.Session.Expiry)
@@ -295,9 +288,7 @@ func (c Config) withDefaults() Config {
 	if c.Store.DeadLetters == 0 {
 		c.Store.DeadLetters = max(c.Store.Options.Retention.MaxDeadLetters, 0)
 	}
-	if c.Logger == nil {
-		c.Logger = slog.New(slog.DiscardHandler)
-	}
+	c.Logger = cmp.Or(c.Logger, slog.New(slog.DiscardHandler))
 	return c
 }
 
@@ -307,25 +298,13 @@ func (c Config) withDefaults() Config {
 type FullPolicy uint8
 
 const (
-	// Reject: Publish returns persistence.ErrFull.
-	Reject FullPolicy = iota
-	// Block: Publish waits for room, until its context ends or the client is closed.
-	Block
-	// DropOldest: the store drops the oldest message of the lowest priority. If it can
-	// drop none, Publish returns persistence.ErrFull.
-	DropOldest
-	// DropNewest: Publish returns a Delivery that has ended as Dropped, and no error.
-	DropNewest
+	Reject     FullPolicy = iota // Publish returns persistence.ErrFull
+	Block                        // Publish waits for room, until its context ends or the client is closed
+	DropOldest                   // the store drops the oldest message of the lowest priority; if it has none, as Reject
+	DropNewest                   // Publish returns a Delivery that has ended as Dropped, and no error
 )
 
 // storePolicies are what the store does under each FullPolicy. The client blocks.
 var storePolicies = [...]persistence.FullPolicy{
 	Reject: persistence.Reject, Block: persistence.Reject, DropOldest: persistence.DropOldest, DropNewest: persistence.DropNewest,
-}
-
-func def[T comparable](p *T, v T) {
-	var zero T
-	if *p == zero {
-		*p = v
-	}
 }

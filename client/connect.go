@@ -46,11 +46,11 @@ func (c *Client) newLink() (*link.Link, error) {
 		}
 		conf.Servers = append(conf.Servers, u)
 	}
-	dialer, err := c.cfg.dialer()
-	if err != nil {
-		return nil, err
-	}
 	if conf.Dial == nil {
+		dialer, err := c.cfg.dialer()
+		if err != nil {
+			return nil, err
+		}
 		conf.Dial = dialer.Dial
 	}
 	if w := c.cfg.Presence.Will; w != nil {
@@ -190,19 +190,6 @@ func (c *Client) NetworkChanged() {
 	if c != nil {
 		c.link.NetworkChanged()
 	}
-}
-
-// newIdentity returns the identity of a client whose store is open. temporary: the
-// ClientID ends with the client.
-func (c *Client) newIdentity(temporary bool) *link.Identity {
-	return link.NewIdentity(link.IdentityConfig{
-		ClientID:   c.cfg.ClientID,
-		Temporary:  temporary,
-		Expiry:     max(c.cfg.Session.Expiry, 0), // NoSession is negative
-		CleanStart: c.cfg.Session.CleanStart,
-		Strict:     c.cfg.Session.Mode == StrictSession,
-		Store:      c.store,
-	})
 }
 
 // beginSession makes the session that the server has lost void in the store, and

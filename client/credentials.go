@@ -18,7 +18,7 @@ func credentials(conf *ConnectionConfig, guard *callback.Guard) func(context.Con
 	return func(ctx context.Context) (string, []byte, error) {
 		got, err := source.ask(ctx)
 		if err == nil {
-			err = publicError(wire.CheckString("Username", got.Username))
+			err = fieldError(wire.CheckString("Username", got.Username))
 		}
 		if err == nil && len(got.Password) > wire.MaxString {
 			err = &FieldError{Field: "Password", Problem: "is longer than 65,535 bytes; MQTT cannot carry it"}

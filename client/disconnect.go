@@ -38,12 +38,12 @@ func (g *DisconnectOptions) check(expiry time.Duration) error {
 		return &FieldError{Field: "SessionExpiry", Problem: "is set, but Config.Session.Expiry is NoSession, so it would be a protocol error; use 0"}
 	}
 	if err := wire.CheckString("ReasonString", g.ReasonString); err != nil {
-		return publicError(err)
+		return fieldError(err)
 	}
 	for _, u := range g.UserProperties {
 		for _, s := range []string{u.Key, u.Value} {
 			if err := wire.CheckString("UserProperties", s); err != nil {
-				return publicError(err)
+				return fieldError(err)
 			}
 		}
 	}

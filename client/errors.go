@@ -201,3 +201,11 @@ func refusedError(err error) error {
 	}
 	return err
 }
+
+// fieldError converts an error of package wire's checks.
+func fieldError(err error) error {
+	if e, ok := err.(*wire.FieldError); ok {
+		return (*FieldError)(e)
+	}
+	return err
+}

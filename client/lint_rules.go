@@ -1,6 +1,7 @@
 package client
 
 import (
+	"cmp"
 	"math"
 	"net/url"
 	"reflect"
@@ -48,8 +49,7 @@ var lintRules = []lintRule{
 		"the session ends before the longest pause between two attempts to connect and one attempt have passed, so an outage of that length loses it",
 		"raise Session.Expiry, or lower Backoff.Max",
 		func(v *lintView) bool {
-			longest := v.set.Connection.Backoff.Max
-			def(&longest, time.Minute)
+			longest := cmp.Or(v.set.Connection.Backoff.Max, time.Minute)
 			return v.session && v.is.Session.Expiry < max(longest, v.set.Connection.Backoff.Min)+v.is.Connection.ConnectTimeout
 		}},
 	{"sync-never", Loses, fields{"Store.Options.Sync", "Dir"},

@@ -33,6 +33,10 @@ const (
 	Urgent = persistence.Urgent
 )
 
+// streamSuffixes distinguish the streams of one topic by priority. They follow the
+// publisher's name in the packet, so that receivers see several publishers.
+var streamSuffixes = [persistence.Priorities]string{"", "+high", "+urgent"}
+
 // UserProperty is a name and a value that travel with a message. Names may
 // repeat; the order is kept.
 //

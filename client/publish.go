@@ -60,7 +60,7 @@ func (c *Client) Publish(ctx context.Context, m Message) (*Delivery, error) {
 // check returns a *FieldError if MQTT cannot carry m, or a setting of m is invalid.
 func (m *Message) check(p *wire.Publish) error {
 	if err := p.Check(); err != nil {
-		return publicError(err)
+		return fieldError(err)
 	}
 	switch {
 	case m.Expiry < 0:

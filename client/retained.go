@@ -1,6 +1,7 @@
 package client
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"slices"
@@ -38,10 +39,10 @@ type RetainedOptions struct {
 }
 
 func (o RetainedOptions) withDefaults() RetainedOptions {
-	def(&o.MaxMessages, 100_000)
-	def(&o.MaxBytes, 64<<20)
-	def(&o.Silence, time.Second)
-	def(&o.Queue, 1024)
+	o.MaxMessages = cmp.Or(o.MaxMessages, 100_000)
+	o.MaxBytes = cmp.Or(o.MaxBytes, 64<<20)
+	o.Silence = cmp.Or(o.Silence, time.Second)
+	o.Queue = cmp.Or(o.Queue, 1024)
 	return o
 }
 

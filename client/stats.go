@@ -54,7 +54,7 @@ func (c *Client) Stats() Stats {
 		InboundBytes: in.Bytes.Load(), ReadStalls: in.Stalls.Load(),
 		UnknownAcks: ss.UnknownAcks, StaleAcks: ss.StaleAcks, StoreFailures: n.storeFailures.Load(),
 	}
-	if up := c.current(); up != nil {
+	if up := c.link.Current(); up != nil {
 		st.InFlight = up.Gen.InFlight()
 	}
 	return st

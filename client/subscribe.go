@@ -53,7 +53,7 @@ func (c *Client) Handle(filter string, h Handler) error {
 		return ErrNilClient
 	}
 	if err := wire.CheckTopicFilter(filter); err != nil {
-		return publicError(err)
+		return fieldError(err)
 	}
 	if h == nil {
 		return errors.New("client: Handle needs a Handler")
@@ -105,7 +105,7 @@ func (c *Client) Unsubscribe(ctx context.Context, filter string) error {
 		return ErrNilClient
 	}
 	if err := wire.CheckTopicFilter(filter); err != nil {
-		return publicError(err)
+		return fieldError(err)
 	}
 	defer c.router.remove(c.router.get(filter)) // not one that is declared meanwhile
 	if c.life.ending.Err() != nil {

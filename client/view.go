@@ -136,7 +136,7 @@ func (v *view) synced(ctx context.Context) (SyncEnd, error) {
 // or nil.
 func checkRetainedFilter(filter string) error {
 	if err := wire.CheckTopicFilter(filter); err != nil {
-		return publicError(err)
+		return fieldError(err)
 	}
 	if isShared(filter) {
 		return &FieldError{Field: "Topic Filter", Problem: "is a Shared Subscription, which brings no retained messages; use the filter after the share name"}

@@ -45,8 +45,8 @@ type viewUser interface {
 	finish()                         // the view is closed
 }
 
-// init prepares views whose other fields are set.
-func (v *views) init() {
+func (v *views) init(table *subs.Table, r *router, markerTopic string, event func(Event)) {
+	v.subs, v.router, v.markerTopic, v.event = table, r, markerTopic, event
 	v.machine = retained.New(application{v.subs, v.router}, rand.Uint32(), NewMessageID().String())
 }
 

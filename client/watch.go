@@ -1,6 +1,7 @@
 package client
 
 import (
+	"cmp"
 	"context"
 	"iter"
 	"sync"
@@ -88,7 +89,7 @@ func (c *Client) WatchStatus(ctx context.Context, filter string, o WatchOptions)
 	if c == nil {
 		return nil, ErrNilClient
 	}
-	def(&o.Queue, 1024)
+	o.Queue = cmp.Or(o.Queue, 1024)
 	w := &StatusWatch{c: c, tracker: presence.NewTracker(presence.Options{MaxDevices: o.MaxDevices, MaxBytes: o.MaxBytes, StaleAfter: o.StaleAfter, Parse: recovered(o.Parse)})}
 	w.changes = changes[presence.Change]{limit: o.Queue, missed: func(n int) presence.Change {
 		return presence.Change{Kind: presence.Missed, At: time.Now(), Missed: n}
