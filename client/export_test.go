@@ -29,7 +29,7 @@ var (
 )
 
 // Abort ends a client like the end of its process.
-func Abort(c *Client, cause error) { c.abort(cause) }
+func Abort(c *Client, cause error) { c.end(cause, nil) }
 
 func Started(c *Client) bool {
 	c.life.mu.Lock()
