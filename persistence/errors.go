@@ -33,7 +33,7 @@ var (
 	// ErrUnknownSequence: Release or Done with a sequence that was never given out.
 	ErrUnknownSequence = safe.New("persistence: unknown sequence: pass Entry.Seq or Ticket.Seq of this store")
 	// ErrUnknownResult: Done was called with an unknown kind of result.
-	ErrUnknownResult = safe.New("persistence: unknown result: use Acked, Refused, Expired, Dropped or DeadLettered")
+	ErrUnknownResult = safe.New("persistence: unknown result: use a constant of type ResultKind, such as Acked")
 	// ErrPriority: Message.Priority is none of the three.
 	ErrPriority = safe.New("persistence: unknown priority: use Normal, High or Urgent")
 	// ErrClientID: a ClientID is longer than CONNECT can carry.

@@ -2,6 +2,8 @@ package persistence
 
 import (
 	"time"
+
+	"github.com/mooring-mqtt/mooring/persistence/internal/record"
 )
 
 // Message is a message to be stored.
@@ -111,21 +113,17 @@ const (
 	DeadLettered                       // set aside and kept: the server does not accept it
 )
 
+var resultNames = [...]string{Acked: "acked", Refused: "refused", Expired: "expired", Dropped: "dropped", DeadLettered: "dead-lettered"}
+
+// Valid reports whether k is one of the constants.
+func (k ResultKind) Valid() bool { return record.IsResult(uint8(k)) }
+
 // String returns the name of the result.
 func (k ResultKind) String() string {
-	switch k {
-	case Acked:
-		return "acked"
-	case Refused:
-		return "refused"
-	case Expired:
-		return "expired"
-	case Dropped:
-		return "dropped"
-	case DeadLettered:
-		return "dead-lettered"
+	if !k.Valid() {
+		return "pending"
 	}
-	return "pending"
+	return resultNames[k]
 }
 
 // Receipt is the state or result of a message.

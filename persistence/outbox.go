@@ -33,7 +33,7 @@ func (l *Log) changeSeq(seq uint64, f func(b *batch)) error {
 }
 
 func (l *Log) Done(seq uint64, r Result) error {
-	if r.Kind < Acked || r.Kind > DeadLettered {
+	if !r.Kind.Valid() {
 		return ErrUnknownResult
 	}
 	return l.changeSeq(seq, func(b *batch) { l.state.done(b, seq, r) })

@@ -38,11 +38,29 @@ type Stats struct {
 	Corruptions   uint64 // damaged places found
 }
 
+// Ended adds n to the counter of messages that ended with this result.
+func (s *Stats) Ended(kind ResultKind, n uint64) {
+	switch kind {
+	case Acked:
+		s.Acked += n
+	case Refused:
+		s.Refused += n
+	case Expired:
+		s.Expired += n
+	case Dropped:
+		s.Dropped += n
+	case DeadLettered:
+		s.DeadLettered += n
+	}
+}
+
 // count sets the counters that are kept across restarts.
 func (s *Stats) count(g *ledger.Ledger) {
 	s.Accepted, s.Pending, s.PendingBytes = g.Accepted(), uint64(g.Pending), g.PendingBytes
-	s.Acked, s.Refused, s.Expired = g.Totals[Acked], g.Totals[Refused], g.Totals[Expired]
-	s.Dropped, s.Lost, s.DeadLettered = g.Totals[Dropped], g.Lost, g.Totals[DeadLettered]
+	for k, n := range g.Totals {
+		s.Ended(ResultKind(k), n)
+	}
+	s.Lost = g.Lost
 	s.DeadLetters = uint64(len(g.DeadLetters.List))
 	for p, n := range g.PendingOf {
 		s.PendingOf[p] = uint64(n)

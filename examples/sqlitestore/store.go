@@ -215,7 +215,7 @@ func (s *Store) Release(seq uint64) error {
 }
 
 func (s *Store) Done(seq uint64, r persistence.Result) error {
-	if r.Kind < persistence.Acked || r.Kind > persistence.DeadLettered {
+	if !r.Kind.Valid() {
 		return persistence.ErrUnknownResult
 	}
 	return s.pending(seq, func(e *persistence.Entry) {
@@ -225,7 +225,7 @@ func (s *Store) Done(seq uint64, r persistence.Result) error {
 		stats.Pending--
 		stats.PendingOf[e.Priority]--
 		stats.PendingBytes -= int64(len(e.Packet))
-		*[]*uint64{&stats.Acked, &stats.Refused, &stats.Expired, &stats.Dropped, &stats.DeadLettered}[r.Kind-persistence.Acked]++
+		stats.Ended(r.Kind, 1)
 	})
 }
 

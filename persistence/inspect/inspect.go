@@ -173,8 +173,10 @@ func (f *Folder) note(d recovery.Damage) {
 func (f *Folder) setLedger(g *ledger.Ledger) {
 	s := &f.Stats
 	s.Accepted, s.Pending, s.PendingBytes = g.Accepted(), uint64(g.Pending), g.PendingBytes
-	s.Acked, s.Refused, s.Expired = g.Totals[record.Acked], g.Totals[record.Refused], g.Totals[record.Expired]
-	s.Dropped, s.Lost, s.DeadLettered = g.Totals[record.Dropped], g.Lost, g.Totals[record.DeadLettered]
+	for k, n := range g.Totals {
+		s.Ended(persistence.ResultKind(k), n)
+	}
+	s.Lost = g.Lost
 	s.DeadLetters = uint64(len(g.DeadLetters.List))
 	for p, n := range g.PendingOf {
 		s.PendingOf[p] = uint64(n)

@@ -14,7 +14,7 @@ import (
 type Ledger struct {
 	Epoch, Boot  uint64
 	Next         uint64 // sequence of the next message
-	Totals       [record.DeadLettered + 1]uint64
+	Totals       [record.LastResult + 1]uint64
 	Lost         uint64 // of Totals[Dropped]
 	Session      bool   // a session was begun with this store
 	Owner        string // the ClientID of that session; empty: unknown
@@ -138,8 +138,8 @@ func (g *Ledger) Reconcile() (lost uint64) {
 		g.Lost += lost
 	} else {
 		over := sum - g.Accepted()
-		for _, k := range [...]int{record.Acked, record.Dropped, record.Refused, record.Expired, record.DeadLettered} {
-			n := min(over, g.Totals[k])
+		for k, total := range g.Totals {
+			n := min(over, total)
 			g.Totals[k] -= n
 			over -= n
 		}

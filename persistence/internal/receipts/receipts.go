@@ -84,7 +84,7 @@ func (r *Receipt) decode(b []byte) error {
 	}
 	*r = Receipt{ID: [16]byte(b), Seq: binary.LittleEndian.Uint64(b[16:]), Result: record.Result{Kind: b[24], Reason: b[25]}}
 	r.At = int64(binary.LittleEndian.Uint64(append(slices.Clone(b[26:32]), 0, 0)))
-	if r.Result.Kind < record.Acked || r.Result.Kind > record.DeadLettered || r.Seq == 0 || r.Seq > record.MaxSequence {
+	if !record.IsResult(r.Result.Kind) || r.Seq == 0 || r.Seq > record.MaxSequence {
 		return ErrInvalid
 	}
 	return nil

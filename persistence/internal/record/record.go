@@ -65,7 +65,12 @@ const (
 	Dropped
 	DeadLettered
 	Discarded
+
+	LastResult = DeadLettered
 )
+
+// IsResult reports whether a message can end with this kind.
+func IsResult(kind uint8) bool { return kind >= Acked && kind <= LastResult && kind != Discarded }
 
 // The priorities, and the policies for a lost session.
 const (
