@@ -132,7 +132,7 @@ func (s *shown) agrees(l *Log) error {
 	for i := 0; i < len(s.messages); i += 1 + len(s.messages)/3 {
 		want := s.messages[i]
 		if ok, err := l.Get(want.seq, &e); !ok || err != nil {
-			return fmt.Errorf("message %d is shown by Next, and not by Get: %v", want.seq, err)
+			return fmt.Errorf("message %d is shown by Next, and not by Get: %w", want.seq, err)
 		}
 		if got, err := messageOf(&e); got != want || err != nil {
 			return fmt.Errorf("message %d is %+v by Next, %+v by Get: %v", want.seq, want, got, err)
@@ -140,7 +140,7 @@ func (s *shown) agrees(l *Log) error {
 	}
 	for _, x := range s.dead {
 		if ok, err := l.Get(x.seq, &e); ok || err != nil {
-			return fmt.Errorf("the dead letter %d is shown by Get, %v", x.seq, err)
+			return fmt.Errorf("the dead letter %d is shown by Get, %w", x.seq, err)
 		}
 	}
 	return nil
