@@ -58,7 +58,7 @@ type FieldError struct {
 
 func (e *FieldError) Error() string { return "mqtt: " + e.Field + ": " + e.Problem }
 
-// ConfigError says which field of a Config is impossible, and the fix.
+// ConfigError reports a field of a Config that is impossible.
 type ConfigError struct {
 	Field   string
 	Problem string // what is wrong and what to write instead
@@ -66,7 +66,7 @@ type ConfigError struct {
 
 func (e *ConfigError) Error() string { return "client: Config." + e.Field + ": " + e.Problem }
 
-// RefusedError says that the server acknowledged a message or a subscription
+// RefusedError reports that the server acknowledged a message or a subscription
 // with a reason code of 0x80 or above, or that this server cannot take it.
 type RefusedError struct {
 	Code   byte   // the reason code, or the one that says what this server cannot take
@@ -124,14 +124,14 @@ func (e *DroppedError) Error() string {
 
 func (e *DroppedError) Unwrap() error { return e.Cause }
 
-// ExpiredError says that a message's Expiry passed before it could be sent.
+// ExpiredError reports that a message's Expiry passed before it could be sent.
 type ExpiredError struct{ ID MessageID }
 
 func (e *ExpiredError) Error() string {
 	return fmt.Sprintf("client: message %v expired before it was sent; raise Expiry if it would still have been of use", e.ID)
 }
 
-// DamagedError says that an accepted message was damaged on disk, and is lost.
+// DamagedError reports that an accepted message was damaged on disk, and is lost.
 type DamagedError struct{ persistence.Corruption }
 
 func (e *DamagedError) Error() string {
@@ -140,7 +140,7 @@ func (e *DamagedError) Error() string {
 
 func (e *DamagedError) Unwrap() error { return e.Err }
 
-// DrainError says that Drain ended before everything was acknowledged. With
+// DrainError reports that Drain ended before everything was acknowledged. With
 // Config.Dir the next client goes on with the rest; a store in memory ends here.
 type DrainError struct {
 	Pending int   // messages that stay in the store
@@ -153,7 +153,7 @@ func (e *DrainError) Error() string {
 
 func (e *DrainError) Unwrap() error { return e.Cause }
 
-// SessionError says that the client has stopped because the server and the store do
+// SessionError reports that the client has stopped because the server and the store do
 // not know the same session, see StrictSession. For errors.Is it is
 // ErrUnknownSession or ErrSessionLost.
 type SessionError struct {

@@ -8,10 +8,10 @@ import (
 )
 
 // Event reports what happens in a client outside the calls of its methods.
-// Config.OnEvent receives each of the types below. It is called from goroutines of
-// the client and of callers of its methods, several at a time. It must not block:
-// it must not call Drain, nor Publish if WhenFull is Block; Close returns at once
-// there. When an event is delivered, State already reflects it or a later change.
+// Config.OnEvent receives each of the types below, on goroutines of the client and of
+// callers of its methods, several at a time. It must not block: it must not call
+// Drain, nor Publish if WhenFull is Block; Close returns at once there. When an event
+// is delivered, State already reflects it or a later change.
 type Event interface{ event() }
 
 // Connecting reports the start of an attempt to connect.
@@ -60,11 +60,9 @@ type Redirected struct {
 }
 
 // SessionLost reports that the server had no session although it should have had
-// one. Messages that were in flight are published again, or have failed, as
-// Message.OnSessionLost and SessionConfig.OnLost select. Messages that an earlier
-// process may have sent count as in flight.
-//
-// The fields count messages. InFlight is the sum of the other two.
+// one. Messages in flight, also those that an earlier process may have sent, are
+// published again or have failed, as Message.OnSessionLost and SessionConfig.OnLost
+// select. InFlight is the sum of the other two counts.
 type SessionLost struct{ InFlight, Republished, Failed int }
 
 // Stopped reports that the client has ended. It is the last event, except for
@@ -74,12 +72,11 @@ type Stopped struct{ Err error }
 
 // MessageRefused reports an accepted message that will not be delivered: the
 // server refused it or cannot accept it, or its session was lost and OnSessionLost
-// is FailInFlight. DeadLetter reports whether it was kept, see
-// StoreConfig.DeadLetters.
+// is FailInFlight.
 type MessageRefused struct {
 	ID         MessageID
 	Err        error
-	DeadLetter bool
+	DeadLetter bool // it was kept, see StoreConfig.DeadLetters
 }
 
 // MessageDropped reports a message that StoreConfig.WhenFull or Message.Conflate
@@ -93,12 +90,11 @@ type MessageDropped struct {
 // MessageExpired reports an accepted message whose Expiry passed before it was sent.
 type MessageExpired struct{ ID MessageID }
 
-// HandlerFailed reports that a handler returned an error or panicked. Refused
-// reports whether that was the last attempt, so that the message was refused.
+// HandlerFailed reports that a handler returned an error or panicked.
 type HandlerFailed struct {
 	Message *Message
 	Err     error
-	Refused bool
+	Refused bool // it was the last attempt, so the message was refused
 }
 
 // Unhandled reports a received message for which no handler is declared. It was
@@ -111,8 +107,7 @@ type Gap struct {
 	Epoch, From, To  uint64 // the missing numbers, both ends included
 }
 
-// SubscriptionFailed reports a subscription that could not be restored, or could
-// not be ended.
+// SubscriptionFailed reports a subscription that could not be restored, or ended.
 type SubscriptionFailed struct {
 	Filter string
 	Err    error

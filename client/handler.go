@@ -3,6 +3,7 @@ package client
 import (
 	"context"
 	"fmt"
+	"slices"
 
 	"github.com/mooring-mqtt/mooring/internal/callback"
 )
@@ -16,10 +17,10 @@ import (
 // in the order of declaration. A handler that has accepted the message is not called
 // again.
 //
-// ctx ends when the client stops. A message whose handler then returns an error is not
-// acknowledged, and the server sends it again. A handler may publish, wait for the
-// Delivery (with ctx), subscribe, and close the client. While it runs, messages in the
-// same queue and the acknowledgements of all later messages wait.
+// ctx ends when the client stops; a message whose handler then returns an error is
+// redelivered. A handler may publish, wait for the Delivery (with ctx), subscribe, and
+// close the client. While it runs, messages in the same queue and the acknowledgements
+// of all later messages wait.
 type Handler interface {
 	Handle(ctx context.Context, m *Message) error
 }
@@ -27,7 +28,6 @@ type Handler interface {
 // HandlerFunc is a function as a Handler.
 type HandlerFunc func(ctx context.Context, m *Message) error
 
-// Handle calls f.
 func (f HandlerFunc) Handle(ctx context.Context, m *Message) error { return f(ctx, m) }
 
 // Middleware wraps a Handler, as in net/http.
@@ -35,8 +35,8 @@ type Middleware func(Handler) Handler
 
 // chain wraps h so that the first middleware sees the message first.
 func chain(h Handler, mw []Middleware) Handler {
-	for i := len(mw) - 1; i >= 0; i-- {
-		h = mw[i](h)
+	for _, wrap := range slices.Backward(mw) {
+		h = wrap(h)
 	}
 	return h
 }
@@ -52,12 +52,10 @@ type Refusal struct {
 // is sent as 0x80, Unspecified error.
 func Refuse(code byte, reason string) error { return &Refusal{Code: code, Reason: reason} }
 
-// Error describes the reason.
 func (r *Refusal) Error() string {
 	return fmt.Sprintf("message refused with reason code 0x%02X: %s", r.Code, r.Reason)
 }
 
-// ReasonCode returns Code.
 func (r *Refusal) ReasonCode() byte { return r.Code }
 
 // PanicError reports a panic of a function of the application, or a runtime.Goexit
@@ -67,7 +65,6 @@ type PanicError struct {
 	Stack []byte // of the goroutine, as text
 }
 
-// Error describes the value.
 func (e *PanicError) Error() string { return (*callback.Panic)(e).Error() }
 
 // panicError converts a panic that package callback has recovered.

@@ -59,30 +59,27 @@ type Message struct {
 	// by it.
 	ID MessageID
 
-	// Expiry is how long the message is useful, counted from its acceptance. Time
-	// spent in the outbox is subtracted from what the server receives. 0: it never
-	// expires. It is sent in whole seconds, rounded up. An unsent QoS 1 or 2 message
-	// expires even while the client is offline, and frees its space; when many
-	// expire together, this can take a few hundred milliseconds. A message that may
-	// have been sent does not expire. The store's MaxAge limits it.
+	// Expiry is how long the message is useful after its acceptance. The server
+	// receives what is left of it, in whole seconds, rounded up. 0: it never expires.
+	// An unsent QoS 1 or 2 message expires even while the client is offline, and
+	// frees its space; when many expire together, this can take a few hundred
+	// milliseconds. A message that may have been sent does not expire. The store's
+	// MaxAge limits it.
 	Expiry time.Duration
 
+	// The following three have no effect at QoS 0.
+
 	// OnSessionLost selects what happens to this message if it was sent and not
-	// acknowledged and the server loses its session. It is stored with the message,
-	// and later processes respect it. Default: SessionConfig.OnLost of the process
-	// that finds the session lost. It has no effect at QoS 0.
+	// acknowledged and the server loses its session. It is stored with the message.
+	// Default: SessionConfig.OnLost of the process that finds the session lost.
 	OnSessionLost SessionLostPolicy
-
-	// Priority selects which messages this one overtakes. Each priority of a topic
-	// that PublishingConfig.Sequenced numbers is a sequence of its own. It has no
-	// effect at QoS 0.
+	// Priority selects which messages this one overtakes. PublishingConfig.Sequenced
+	// numbers each priority of a topic by itself.
 	Priority Priority
-
 	// Conflate keeps only the newest message of a topic: accepting this message
 	// drops an unsent older one that has Conflate set too, with ErrConflated,
 	// whatever their priorities. Such messages are not numbered by
-	// PublishingConfig.Sequenced, since receivers would report gaps. It has no effect
-	// at QoS 0.
+	// PublishingConfig.Sequenced, since receivers would report gaps.
 	Conflate bool
 
 	ContentType     string // UTF-8, up to 65,535 bytes, as all text
@@ -100,10 +97,9 @@ type Message struct {
 	Origin          Origin   // its number, if the publisher numbers messages
 
 	// Claim is the claim that the client holds in ReceivingConfig.Dedupe while
-	// handlers run; zero without Dedupe, and for messages without a key. Claim.Token
-	// is a fencing token: a handler can pass it to its database, which then refuses
-	// the writes of a client that was paused for so long that another client handles
-	// the message.
+	// handlers run; zero without Dedupe, and for messages without a key. A handler can
+	// pass the fencing token Claim.Token to its database, which then refuses the writes
+	// of a client that was paused until another client handled the message.
 	Claim dedupe.Claim
 }
 
@@ -147,10 +143,9 @@ func ParseMessageID(text string) MessageID {
 	return MessageID(sum[:16])
 }
 
-// PayloadKey is a Config.Receiving.DedupeKey for publishers that send no message ID: where
-// there is none, topic and payload make the message. Two readings of the same
-// value are then one message for as long as the cache remembers, so their
-// payloads must tell them apart, by a time for example.
+// PayloadKey is a ReceivingConfig.DedupeKey for publishers that send no message ID:
+// topic and payload identify the message then. Payloads must differ from one message
+// to the next, by a time for example.
 func PayloadKey(m *Message) string {
 	if !m.ID.IsZero() {
 		return string(m.ID[:])
@@ -161,13 +156,9 @@ func PayloadKey(m *Message) string {
 // IsZero reports whether there is no ID.
 func (id MessageID) IsZero() bool { return id == MessageID{} }
 
-// String is the UUID's canonical form.
-func (id MessageID) String() string { return uuid.UUID(id).String() }
-
-// MarshalText makes IDs readable in JSON.
-func (id MessageID) MarshalText() ([]byte, error) { return uuid.UUID(id).MarshalText() }
-
-// UnmarshalText reads what MarshalText wrote.
+// The text of an ID, also in JSON, is the canonical form of the UUID.
+func (id MessageID) String() string                { return uuid.UUID(id).String() }
+func (id MessageID) MarshalText() ([]byte, error)  { return uuid.UUID(id).MarshalText() }
 func (id *MessageID) UnmarshalText(b []byte) error { return (*uuid.UUID)(id).UnmarshalText(b) }
 
 // SessionLostPolicy selects what happens to messages in flight when the server
@@ -181,8 +172,8 @@ const (
 	// twice; a receiver that deduplicates by ID handles them once.
 	Republish = persistence.Republish
 	// FailInFlight ends them with ErrSessionLost: they never arrive twice, and
-	// perhaps not at all. Unsent messages are not affected. After a crash, up to
-	// 4,096 unsent messages may be recorded as sent and also fail; after damage to
-	// the store, all pending ones. A session that another client takes over is lost.
+	// perhaps not at all. After a crash, up to 4,096 unsent messages may be recorded
+	// as sent and also fail; after damage to the store, all pending ones. A session
+	// that another client takes over is lost.
 	FailInFlight = persistence.FailInFlight
 )

@@ -22,9 +22,8 @@ const (
 	// over the session. If the session in the store is that of another ClientID, the
 	// client does not connect. Accepted messages stay in the store, except, after a
 	// takeover, those in flight with FailInFlight. To continue, create a client with
-	// the same store and CleanStart or ResumeSession; CleanStart discards what waits
-	// at the server. If the first CONNACK of a store is lost, the server has a session
-	// that the store does not know, and StrictSession stops there too.
+	// the same store and ResumeSession, or CleanStart, which discards what waits at
+	// the server. The loss of a store's first CONNACK is such a case too.
 	StrictSession
 )
 
