@@ -17,11 +17,12 @@ func credentials(conf *ConnectionConfig, guard *callback.Guard) func(context.Con
 	source := credentialSource{get: conf.Credentials, guard: guard, turn: make(chan struct{}, 1)}
 	return func(ctx context.Context) (string, []byte, error) {
 		got, err := source.ask(ctx)
-		if err == nil {
-			err = fieldError(wire.CheckString("Username", got.Username))
-		}
-		if err == nil && len(got.Password) > wire.MaxString {
+		switch {
+		case err != nil:
+		case len(got.Password) > wire.MaxString:
 			err = &FieldError{Field: "Password", Problem: "is longer than 65,535 bytes; MQTT cannot carry it"}
+		default:
+			err = fieldError(wire.CheckString("Username", got.Username))
 		}
 		if err != nil {
 			return "", nil, &CredentialsError{Err: err}
@@ -44,26 +45,22 @@ func (s *credentialSource) ask(ctx context.Context) (Credentials, error) {
 	case <-ctx.Done():
 		return Credentials{}, fmt.Errorf("the call before has not returned: %w", context.Cause(ctx))
 	}
-	type answer struct {
-		Credentials
-		err error
-	}
-	answered := make(chan answer, 1)
+	var got Credentials
+	err := errors.New("it ended its goroutine")
+	answered := make(chan struct{})
 	go func() {
 		defer s.guard.Enter()()
-		a := answer{err: errors.New("it ended its goroutine")}
 		defer func() {
-			if r := recover(); r != nil {
-				a = answer{err: fmt.Errorf("it panicked: %v", r)}
-			}
 			<-s.turn
-			answered <- a
+			close(answered)
 		}()
-		a.Credentials, a.err = s.get(ctx)
+		if p := callback.Try(func() { got, err = s.get(ctx) }); p != nil {
+			err = fmt.Errorf("it panicked: %v", p.Value)
+		}
 	}()
 	select {
-	case a := <-answered:
-		return a.Credentials, a.err
+	case <-answered:
+		return got, err
 	case <-ctx.Done():
 		return Credentials{}, context.Cause(ctx)
 	}

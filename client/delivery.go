@@ -1,8 +1,8 @@
 package client
 
 import (
+	"cmp"
 	"context"
-	"fmt"
 	"time"
 
 	"github.com/mooring-mqtt/mooring/internal/outbox"
@@ -24,17 +24,12 @@ const (
 	Abandoned          // the client was closed first; with Config.Dir the next client delivers it
 )
 
-var stateNames = [...]string{"pending", "acked", "refused", "expired", "dropped", "dead-lettered", "abandoned"}
-
 // The states are those of the outbox and, but for Abandoned, of the store.
 var _ = [1]struct{}{}[Abandoned-State(outbox.Abandoned)+DeadLettered-State(persistence.DeadLettered)]
 
 // String returns the state's name in lower case.
 func (s State) String() string {
-	if int(s) >= len(stateNames) {
-		return fmt.Sprintf("state(%d)", uint8(s))
-	}
-	return stateNames[s]
+	return nameOf(s, "state", "pending", "acked", "refused", "expired", "dropped", "dead-lettered", "abandoned")
 }
 
 // Outcome is the result of publishing a message to the server. MQTT does not report
@@ -69,14 +64,12 @@ func (d *Delivery) Outcome() Outcome {
 // is still pending, the error is the cause of ctx or a *reliability.TimeoutError, and
 // the client goes on to deliver it: do not publish it again, wait again.
 func (d *Delivery) Wait(ctx context.Context) (Outcome, error) {
-	if o := d.Outcome(); o.State != Pending {
-		return o, o.Err
-	}
-	if err := reliability.Await(ctx, d.timeout, d.Done()); err != nil {
-		return d.Outcome(), err
+	var err error
+	if d.Outcome().State == Pending {
+		err = reliability.Await(ctx, d.timeout, d.Done())
 	}
 	o := d.Outcome()
-	return o, o.Err
+	return o, cmp.Or(err, o.Err)
 }
 
 // endError returns the error of a message that ended without an acknowledgement.

@@ -1,7 +1,9 @@
 package client
 
 import (
+	"cmp"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/mooring-mqtt/mooring/internal/wire"
@@ -41,10 +43,8 @@ func (g *DisconnectOptions) check(expiry time.Duration) error {
 		return fieldError(err)
 	}
 	for _, u := range g.UserProperties {
-		for _, s := range []string{u.Key, u.Value} {
-			if err := wire.CheckString("UserProperties", s); err != nil {
-				return fieldError(err)
-			}
+		if err := cmp.Or(wire.CheckString("UserProperties", u.Key), wire.CheckString("UserProperties", u.Value)); err != nil {
+			return fieldError(err)
 		}
 	}
 	return nil
@@ -53,9 +53,5 @@ func (g *DisconnectOptions) check(expiry time.Duration) error {
 // mayLeaveWith reports whether a client may send this reason code in a
 // DISCONNECT: table 3-13 of the specification.
 func mayLeaveWith(code byte) bool {
-	switch code {
-	case 0x00, 0x04, 0x80, 0x81, 0x82, 0x83, 0x90, 0x93, 0x94, 0x95, 0x96, 0x97, 0x98, 0x99:
-		return true
-	}
-	return false
+	return slices.Contains([]byte{0x00, 0x04, 0x80, 0x81, 0x82, 0x83, 0x90, 0x93, 0x94, 0x95, 0x96, 0x97, 0x98, 0x99}, code)
 }

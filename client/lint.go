@@ -14,9 +14,7 @@ import (
 // Finding is a combination of settings that Validate lets pass and that loses
 // messages, misleads, or costs more than it must.
 type Finding struct {
-	// Name is short and stays the same from one version to the next, for programs
-	// that know better about one: "will-qos-0". docs/doctor.md lists them.
-	Name     string
+	Name     string // such as "will-qos-0", the same in all versions; docs/doctor.md lists them
 	Severity Severity
 	Fields   []string // of Config that make it up, the one to change first
 	Problem  string   // what happens, and when
@@ -28,7 +26,7 @@ func (f Finding) String() string {
 	return fmt.Sprintf("%s: %s %s; %s [%s]", f.Severity, strings.Join(f.Fields, ", "), f.Problem, f.Fix, f.Name)
 }
 
-// Severity says what a Finding costs. A higher one is worse.
+// Severity is what a Finding costs. A higher one is worse.
 type Severity uint8
 
 const (
@@ -39,20 +37,14 @@ const (
 	Loses                    // messages may be lost
 )
 
-var severityNames = [...]string{"note", "wasteful", "exposes", "misleads", "loses"}
-
 // String returns the severity's name in lower case.
 func (s Severity) String() string {
-	if int(s) >= len(severityNames) {
-		return fmt.Sprintf("severity(%d)", uint8(s))
-	}
-	return severityNames[s]
+	return nameOf(s, "severity", "note", "wasteful", "exposes", "misleads", "loses")
 }
 
-// Lint names combinations of settings that lose messages or mislead, the worst
-// first; nil: none is known. It only looks, and dials nothing. A Config that
-// Validate refuses has findings too, as far as it can be read. Start logs each: a
-// Note at level Info, all others as warnings.
+// Lint returns combinations of settings that lose messages or mislead, the worst
+// first. It dials nothing. A Config that Validate refuses has findings too, as far as
+// it can be read. Start logs each: a Note at level Info, all others as warnings.
 func (c Config) Lint() []Finding {
 	v := lintView{set: c, is: c.withDefaults()}
 	for _, s := range c.Servers {

@@ -27,11 +27,8 @@ func (c *Client) Receipt(id MessageID) (Receipt, bool, error) {
 	if c == nil {
 		return Receipt{}, false, ErrNilClient
 	}
-	if c.cfg.Store.Custom == nil && c.cfg.Store.Options.Retention.MaxReceipts == 0 {
-		return Receipt{}, false, ErrNoReceipts
-	}
 	receipts, ok := c.store.(persistence.Receipts)
-	if !ok {
+	if !ok || c.cfg.Store.Custom == nil && c.cfg.Store.Options.Retention.MaxReceipts == 0 {
 		return Receipt{}, false, ErrNoReceipts
 	}
 	r, ok, err := receipts.Receipt(id)

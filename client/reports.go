@@ -13,16 +13,11 @@ import (
 // reports is what the client reports: counters, and events until Stopped. Hooks on
 // the stages of a message belong here too.
 type reports struct {
-	counters
 	findings []Finding   // of Config.Lint
 	stopped  atomic.Bool // Stopped was reported
-}
 
-// counters are counted by the client itself.
-type counters struct {
-	connections, connectFailures atomic.Uint64
-	sessionsLost, storeFailures  atomic.Uint64
-	policyDrops                  atomic.Uint64
+	connections, connectFailures             atomic.Uint64
+	sessionsLost, storeFailures, policyDrops atomic.Uint64
 }
 
 // event reports e, unless Stopped was reported: that is the last event.

@@ -56,9 +56,7 @@ func (e *RetainedLimitError) Error() string {
 // Retained is the result of FetchRetained.
 type Retained struct {
 	Messages []*Message // one for each topic, ordered by topic
-	// End is how the end of the retained messages was known: ByMarker, or BySilence,
-	// which is a guess.
-	End SyncEnd
+	End      SyncEnd    // ByMarker, or BySilence, which is a guess
 }
 
 // FetchRetained returns the retained messages of all topics that match filter. It
@@ -67,17 +65,16 @@ type Retained struct {
 //
 // It subscribes for the time that it takes. The application's own subscriptions to the
 // same filter, or to one that overlaps, stay as they are and miss nothing. Their
-// handlers do not get the fetched messages if the server has Subscription Identifiers
-// and the application does not use RetainAsPublished; otherwise they may get retained
-// messages again. At a server without Subscription Identifiers, handlers may get
-// messages that are published meanwhile twice.
+// handlers may get retained messages again if the server has no Subscription
+// Identifiers or the application uses RetainAsPublished; at a server without
+// Subscription Identifiers, also messages that are published meanwhile.
 //
 // A fetch joins one of the same filter that is about to begin, and waits for one that
 // has begun. A watch or a mirror of the same filter is fetched again along with it.
 //
-// To find the end, the client publishes a message to a topic of its own,
-// Config.Presence.MarkerTopic, after its SUBSCRIBE; it comes back after the retained
-// messages. If the server refuses that, the end is a guess, see Retained.End.
+// To find the end, the client publishes a message to Config.Presence.MarkerTopic after
+// its SUBSCRIBE; it comes back after the retained messages. If the server refuses
+// that, the end is a guess, see Retained.End.
 //
 // Errors: *FieldError, *RefusedError (0x9A: the server has no retained messages),
 // *RetainedLimitError, ErrTooManyFilters, ErrClosed, and ctx's cause.
@@ -87,7 +84,7 @@ func (c *Client) FetchRetained(ctx context.Context, filter string, o RetainedOpt
 	}
 	v := newRetainedView(o)
 	v.once = true
-	if err := v.begin(ctx, c.life.ending, &c.views, retained.View{Filter: filter, Silence: v.o.Silence, User: (*mirror)(v)}); err != nil {
+	if err := v.begin(ctx, c.life.ending, &c.views, retained.View{Filter: filter, Silence: v.o.Silence, User: v}); err != nil {
 		return nil, err
 	}
 	defer v.Close()

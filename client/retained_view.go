@@ -74,7 +74,7 @@ func (c *Client) MirrorRetained(ctx context.Context, filter string, o RetainedOp
 		return nil, ErrNilClient
 	}
 	v := newRetainedView(o)
-	use := retained.View{Filter: filter, QoS: byte(AtLeastOnce), RetainAsPublished: true, Silence: v.o.Silence, User: (*mirror)(v)}
+	use := retained.View{Filter: filter, QoS: byte(AtLeastOnce), RetainAsPublished: true, Silence: v.o.Silence, User: v}
 	if err := v.begin(ctx, c.life.ending, &c.views, use); err != nil {
 		return nil, err
 	}
@@ -83,9 +83,9 @@ func (c *Client) MirrorRetained(ctx context.Context, filter string, o RetainedOp
 
 func newRetainedView(o RetainedOptions) *RetainedView {
 	v := &RetainedView{o: o.withDefaults(), entries: map[string]*retainedEntry{}}
-	v.changes = changes[RetainedChange]{limit: v.o.Queue, missed: func(n int) RetainedChange {
+	v.changes.limit, v.changes.missed = v.o.Queue, func(n int) RetainedChange {
 		return RetainedChange{Kind: RetainedMissed, Missed: n}
-	}}
+	}
 	return v
 }
 
@@ -168,10 +168,7 @@ func (v *RetainedView) Close() { v.close() }
 
 func (e *retainedEntry) expired() bool { return !e.expires.IsZero() && !time.Now().Before(e.expires) }
 
-// mirror is the view as a viewUser.
-type mirror RetainedView
-
-func (v *mirror) take(m *Message, from retained.Origin) {
+func (v *RetainedView) take(m *Message, from retained.Origin) {
 	if from == retained.Past || from == retained.Live && (!m.Retain || v.once) || v.once && !m.Retain {
 		return
 	}
@@ -212,7 +209,7 @@ func (v *mirror) take(m *Message, from retained.Origin) {
 }
 
 // refuseLocked takes that there is no room for a message.
-func (v *mirror) refuseLocked(m *Message, old *retainedEntry) {
+func (v *RetainedView) refuseLocked(m *Message, old *retainedEntry) {
 	if v.refusals++; v.missing == 0 {
 		v.changes.push(RetainedChange{Kind: RetainedFull, Message: m})
 	}
@@ -222,7 +219,7 @@ func (v *mirror) refuseLocked(m *Message, old *retainedEntry) {
 	}
 }
 
-func (v *mirror) expire(e *retainedEntry) {
+func (v *RetainedView) expire(e *retainedEntry) {
 	v.held.Lock()
 	defer v.held.Unlock()
 	if v.entries[e.m.Topic] == e && !v.over {
@@ -236,7 +233,7 @@ func (e *retainedEntry) stop() {
 	}
 }
 
-func (v *mirror) finish() {
+func (v *RetainedView) finish() {
 	v.held.Lock()
 	v.over = true
 	for _, e := range v.entries {
@@ -246,7 +243,7 @@ func (v *mirror) finish() {
 	v.changes.close()
 }
 
-func (v *mirror) removeLocked(e *retainedEntry) {
+func (v *RetainedView) removeLocked(e *retainedEntry) {
 	e.stop()
 	delete(v.entries, e.m.Topic)
 	v.bytes -= e.m.size()
@@ -258,7 +255,7 @@ func (v *mirror) removeLocked(e *retainedEntry) {
 // refused.
 const maxPasses = 3
 
-func (v *mirror) filled(end SyncEnd) (again bool) {
+func (v *RetainedView) filled(end SyncEnd) (again bool) {
 	v.held.Lock()
 	before := len(v.entries)
 	for _, e := range v.entries {
@@ -281,14 +278,14 @@ func (v *mirror) filled(end SyncEnd) (again bool) {
 }
 
 // nextLocked begins another fetch.
-func (v *mirror) nextLocked() {
+func (v *RetainedView) nextLocked() {
 	v.epoch++
 	v.missing, v.unsure = 0, false
 }
 
-func (v *mirror) lost(time.Time) { v.refill(false) }
+func (v *RetainedView) lost(time.Time) { v.refill(false) }
 
-func (v *mirror) refill(again bool) {
+func (v *RetainedView) refill(again bool) {
 	v.held.Lock()
 	defer v.held.Unlock()
 	if v.over {
@@ -301,7 +298,7 @@ func (v *mirror) refill(again bool) {
 	v.set(NotSynced, nil)
 }
 
-func (v *mirror) refused(err error) { v.set(NotSynced, err) }
+func (v *RetainedView) refused(err error) { v.set(NotSynced, err) }
 
 // same reports whether two messages of a topic have the same content.
 func same(a, b *Message) bool {

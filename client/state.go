@@ -1,7 +1,6 @@
 package client
 
 import (
-	"fmt"
 	"sync"
 	"time"
 
@@ -20,14 +19,9 @@ const (
 	PhaseEnded                   // all goroutines have ended, see Client.Done
 )
 
-var phaseNames = [...]string{"idle", "connecting", "connected", "waiting", "ending", "ended"}
-
 // String returns the phase's name in lower case.
 func (p Phase) String() string {
-	if int(p) >= len(phaseNames) {
-		return fmt.Sprintf("phase(%d)", uint8(p))
-	}
-	return phaseNames[p]
+	return nameOf(p, "phase", "idle", "connecting", "connected", "waiting", "ending", "ended")
 }
 
 // ConnectionState describes the connection of a client. Each change of the phase

@@ -1,7 +1,6 @@
 package client
 
 import (
-	"github.com/mooring-mqtt/mooring/internal/session"
 	"github.com/mooring-mqtt/mooring/persistence"
 	"github.com/mooring-mqtt/mooring/reliability"
 )
@@ -43,9 +42,9 @@ func (c *Client) Stats() Stats {
 	if c == nil {
 		return Stats{}
 	}
-	var ss session.Stats = c.session.Stats()
+	ss := c.session.Stats()
 	in := &c.inbox.Counters
-	n := &c.reports.counters
+	n := &c.reports
 	st := Stats{
 		Store: c.store.Stats(), Breaker: c.breaker.Stats(), Status: StatusStats(c.status.Stats()),
 		Connections: n.connections.Load(), ConnectFailures: n.connectFailures.Load(), SessionsLost: n.sessionsLost.Load(), PolicyDrops: n.policyDrops.Load(),

@@ -13,29 +13,25 @@ import (
 // each CONNACK; offline as the will, and before a clean end. Status messages are not
 // stored, and are sent ahead of stored messages.
 //
-// While connected, the client subscribes to Topic at QoS 1, invisibly to handlers. It
-// publishes online again after another client published offline there, such as the
-// late will of an earlier process or connection. The server therefore sends it each of
-// its own status messages, too; NoCorrection avoids that. A subscription of the
-// application that covers Topic takes the place of this one, and its handlers receive
-// all messages.
+// While connected, the client subscribes to Topic at QoS 1, invisibly to handlers, and
+// receives its own status messages. It publishes online again after another client
+// published offline there, such as the late will of an earlier connection. A
+// subscription of the application that covers Topic takes the place of this one, and
+// its handlers receive all messages.
 type Status struct {
 	Topic   string
 	Online  []byte // default "online"; not with Structured
 	Offline []byte // default "offline"; not with Structured
 
 	// Structured makes the payloads JSON objects (presence.Status): state, boot ID
-	// (Client.BootID), time, a reason, Version, and the interval of Heartbeat. The will
-	// has no time, see presence.Status.
+	// (Client.BootID), time (not in the will), reason, Version, and Heartbeat.
 	Structured bool
-	// Version is the version of the device's software, in UTF-8, at most 128 bytes. It
-	// requires Structured.
-	Version string
+	Version    string // of the device's software, in UTF-8, at most 128 bytes; requires Structured
 
 	// Heartbeat publishes online again after this time without another status message,
-	// while connected: 1 s to 30 days. A heartbeat is skipped, and counted, while an
-	// earlier message is unacknowledged. Watchers that know the interval, by Structured,
-	// mark a device as stale after three intervals of silence. Default 0: none.
+	// while connected: 1 s to 30 days. It is skipped while an earlier message is
+	// unacknowledged. Watchers that know the interval, by Structured, mark a device as
+	// stale after three intervals of silence. Default 0: none.
 	Heartbeat time.Duration
 
 	// Delay is how long the server waits after the end of a connection before it
@@ -63,14 +59,14 @@ const endOfSession = math.MaxUint32 * time.Second
 
 // withDefaults returns a copy with payloads and a new boot ID.
 func (s Status) withDefaults() *Status {
-	if s.Online == nil {
-		s.Online = []byte("online")
-	}
-	if s.Offline == nil {
-		s.Offline = []byte("offline")
-	}
 	s.format = status.Format{Structured: s.Structured, Online: s.Online, Offline: s.Offline,
 		Boot: presence.BootID(NewMessageID()), Version: s.Version, Heartbeat: s.Heartbeat}
+	if s.Online == nil {
+		s.format.Online = []byte("online")
+	}
+	if s.Offline == nil {
+		s.format.Offline = []byte("offline")
+	}
 	return &s
 }
 
@@ -98,28 +94,23 @@ type StatusStats struct {
 }
 
 // StatusContested reports that another process, with another boot ID, publishes online
-// on this client's status topic. The client does not answer, so that the two do not
-// alternate forever. It is reported once a minute at most; Stats counts each message.
-// It requires Status.Structured.
+// on this client's status topic. It is reported once a minute at most; Stats counts
+// each message. It requires Status.Structured.
 type StatusContested struct {
 	Boot presence.BootID // zero: the message had none
 }
 
 func (StatusContested) event() {}
-
-// String names the other process.
 func (e StatusContested) String() string {
 	return fmt.Sprintf("another process with boot ID %q uses this client's status topic; give each its own", e.Boot)
 }
 
 // StatusSubscriptionError reports that the server refuses the subscription to the
-// client's own status topic, so that what others publish there is not corrected. It is
-// reported once; each connection tries again.
+// client's own status topic. It is reported once; each connection tries again.
 type StatusSubscriptionError struct{ Err error }
 
 func (e *StatusSubscriptionError) Error() string {
 	return "client: cannot subscribe to the own status topic, so a stale offline is corrected at the next connection only; allow subscribing to Status.Topic, or set Status.NoCorrection: " + e.Err.Error()
 }
 
-// Unwrap returns Err.
 func (e *StatusSubscriptionError) Unwrap() error { return e.Err }

@@ -1,6 +1,7 @@
 package client
 
 import (
+	"cmp"
 	"context"
 	"sync"
 	"time"
@@ -15,26 +16,19 @@ import (
 type SyncEnd uint8
 
 const (
-	// NotSynced: it is not known yet.
-	NotSynced SyncEnd = iota
+	NotSynced SyncEnd = iota // it is not known yet
 	// ByMarker: a message that the client published to itself after its SUBSCRIBE came
-	// back after them. MQTT does not promise that order from one topic to another;
-	// mosquitto keeps it, and so does every server with one queue for a client.
+	// back. MQTT does not promise that it comes after retained messages of other
+	// topics, but every server with one queue for a client keeps that order.
 	ByMarker
-	// BySilence: nothing came for a while. The server does not allow the client to
-	// publish or to subscribe to the marker's topic, or the marker did not come.
+	// BySilence: nothing came for a while, and the marker was not allowed or did not
+	// come back.
 	BySilence
 )
 
 // String returns its name in lower case.
 func (e SyncEnd) String() string {
-	switch e {
-	case ByMarker:
-		return "by marker"
-	case BySilence:
-		return "by silence"
-	}
-	return "not synced"
+	return nameOf(e, "sync end", "not synced", "by marker", "by silence")
 }
 
 // ErrTooManyFilters is returned when 10,000 filters are watched, mirrored or fetched
@@ -44,7 +38,7 @@ var ErrTooManyFilters = safe.New("client: 10,000 filters are watched, mirrored o
 // view is what StatusWatch and RetainedView have in common: the use of a filter,
 // whether all retained messages have come, and an end.
 type view struct {
-	uses  viewUses
+	uses  *views
 	use   retained.View
 	stops [2]func() bool // of the contexts that end it
 
@@ -55,26 +49,18 @@ type view struct {
 	changed notify.Broadcast // one of these has changed
 }
 
-// viewUses begins and ends the use of a filter.
-type viewUses interface {
-	open(*retained.View) error
-	close(*retained.View)
-}
-
 // begin opens a view, which ends when ctx or ending ends, or close is called.
-func (v *view) begin(ctx, ending context.Context, uses viewUses, use retained.View) error {
-	if err := checkRetainedFilter(use.Filter); err != nil {
+func (v *view) begin(ctx, ending context.Context, uses *views, use retained.View) error {
+	err := checkRetainedFilter(use.Filter)
+	switch {
+	case err != nil:
 		return err
-	}
-	if err := ctx.Err(); err != nil {
+	case ctx.Err() != nil:
 		return context.Cause(ctx)
-	}
-	if ending.Err() != nil {
+	case ending.Err() != nil:
 		return ErrClosed
 	}
-	if use.Silence == 0 {
-		use.Silence = time.Second
-	}
+	use.Silence = cmp.Or(use.Silence, time.Second)
 	v.uses, v.use = uses, use
 	if err := uses.open(&v.use); err != nil {
 		return err
@@ -135,11 +121,8 @@ func (v *view) synced(ctx context.Context) (SyncEnd, error) {
 // checkRetainedFilter returns why retained messages cannot be requested by a filter,
 // or nil.
 func checkRetainedFilter(filter string) error {
-	if err := wire.CheckTopicFilter(filter); err != nil {
-		return fieldError(err)
-	}
 	if isShared(filter) {
 		return &FieldError{Field: "Topic Filter", Problem: "is a Shared Subscription, which brings no retained messages; use the filter after the share name"}
 	}
-	return nil
+	return fieldError(wire.CheckTopicFilter(filter))
 }

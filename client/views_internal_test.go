@@ -14,7 +14,7 @@ func TestAFetchTakesTheLastOfATopic(t *testing.T) {
 	f := newRetainedView(RetainedOptions{MaxMessages: 1, MaxBytes: 10})
 	f.once = true
 	for _, payload := range []string{"12345678", "x", "12345678"} {
-		(*mirror)(f).take(&Message{Topic: "a", Payload: []byte(payload), Retain: true}, retained.Fill)
+		f.take(&Message{Topic: "a", Payload: []byte(payload), Retain: true}, retained.Fill)
 	}
 	if got := slices.Collect(f.All()); len(got) != 1 || string(got[0].Payload) != "12345678" || f.bytes != 9 || f.Refused() != 0 {
 		t.Errorf("%+v, %d bytes, %d refused", got, f.bytes, f.Refused())
@@ -52,7 +52,7 @@ func TestGoneBetweenTwoFetches(t *testing.T) {
 // TestOthersOnBusyTopics: what went makes room at the end of the first fetch, also where
 // something was published meanwhile, in each fetch that there may be.
 func TestOthersOnBusyTopics(t *testing.T) {
-	v := &mirror{o: RetainedOptions{MaxMessages: 2, MaxBytes: 1 << 20}, entries: map[string]*retainedEntry{}}
+	v := &RetainedView{o: RetainedOptions{MaxMessages: 2, MaxBytes: 1 << 20}, entries: map[string]*retainedEntry{}}
 	v.changes = changes[RetainedChange]{limit: 100}
 	fetched := func(names ...string) (again bool) {
 		for _, name := range names {

@@ -14,25 +14,19 @@ import (
 
 // WatchOptions configure a StatusWatch. The zero value is useful.
 type WatchOptions struct {
-	// MaxDevices is how many devices are known at a time, see presence.Options.
-	// Default 100,000.
-	MaxDevices int
-	// MaxBytes is how much memory their topics may take, see presence.Options. Default
-	// 64 MiB.
-	MaxBytes int
+	// MaxDevices and MaxBytes limit the devices that are known at a time, and the
+	// memory of their topics, see presence.Options. Default 100,000 and 64 MiB.
+	MaxDevices, MaxBytes int
 	// StaleAfter is how long the client may be disconnected before devices that were
 	// Online become Stale, counted from the server's last packet. Default 0: as soon
-	// as the client notices that the connection is lost. With 15 s a board does not
-	// flicker over short interruptions, and may be 15 s late.
+	// as the client notices that the connection is lost.
 	StaleAfter time.Duration
 	// Parse reads payloads. Default: presence.Parse, which knows plain online and
-	// offline and the JSON of Status.Structured. The goroutine that reads the
-	// connection calls it, so it must not block and must not call the client. A panic
-	// counts as a payload that cannot be read.
+	// offline and the JSON of Status.Structured. It must not block and must not call
+	// the client. A panic counts as a payload that cannot be read.
 	Parse func(topic string, payload []byte) (presence.Status, error)
-	// OnChange receives the changes, one after the other, on a goroutine of its own.
-	// It may call the client's Close, which then returns at once, and must not call
-	// Drain. A panic in it is logged.
+	// OnChange receives the changes, one after the other. It may call the client's
+	// Close, which then returns at once, and must not call Drain. A panic is logged.
 	OnChange func(presence.Change)
 	// Queue is how many changes wait for OnChange, or for a reader of Changes. If one
 	// more comes, all are dropped and a presence.Missed takes their place. Default
@@ -67,20 +61,15 @@ type StatusWatch struct {
 // without a retained status is forgotten. The fetch is at QoS 0 and ends as in
 // FetchRetained; then the subscription is raised to QoS 1.
 //
-// A device that has ended is shown as Online for a limited time. The server publishes
-// its will after at most 1.5 times the device's Keep Alive plus its Will Delay
-// Interval, and the watch shows it on arrival. If the client loses its connection
-// meanwhile, the device is shown as Online until StaleAfter after the server's last
-// packet, or until the client notices the loss if that is later: at most 1.5 times its
-// own Keep Alive after that packet. So the server's bound holds for the watch too if
-// losses are noticed at once; StaleAfter, and 1.5 times the client's Keep Alive for a
-// loss that is not noticed, can be added to it.
+// A device that has ended is shown as Online until the server publishes its will: at
+// most 1.5 times the device's Keep Alive plus its Will Delay Interval. If the client
+// loses its connection meanwhile, StaleAfter is added to that, and 1.5 times the
+// client's Keep Alive if the loss is not noticed at once.
 //
 // A server that keeps the session (Config.Session.Expiry) also queues messages for
 // the watch while the client is disconnected, and may then have no room for the
-// application's own; after Close of the client too, unless the watch was closed on a
-// connection. Since everything is fetched anyway, a separate client with NoSession is
-// better for watching beside durable subscriptions.
+// application's own. Since everything is fetched anyway, a separate client with
+// NoSession is better for watching beside durable subscriptions.
 //
 // Errors: *FieldError, ErrTooManyFilters, ErrClosed, ctx's cause. If the server
 // refuses the subscription, Synced returns the error, SubscriptionFailed is reported,
@@ -91,9 +80,9 @@ func (c *Client) WatchStatus(ctx context.Context, filter string, o WatchOptions)
 	}
 	o.Queue = cmp.Or(o.Queue, 1024)
 	w := &StatusWatch{c: c, tracker: presence.NewTracker(presence.Options{MaxDevices: o.MaxDevices, MaxBytes: o.MaxBytes, StaleAfter: o.StaleAfter, Parse: recovered(o.Parse)})}
-	w.changes = changes[presence.Change]{limit: o.Queue, missed: func(n int) presence.Change {
+	w.changes.limit, w.changes.missed = o.Queue, func(n int) presence.Change {
 		return presence.Change{Kind: presence.Missed, At: time.Now(), Missed: n}
-	}}
+	}
 	var read iter.Seq[presence.Change]
 	if o.OnChange != nil {
 		read = w.changes.read()
