@@ -112,7 +112,8 @@ func (w *worker[M]) step() bool {
 	default:
 		ended := w.queue.take(&w.items)
 		for _, orderKey := range ended {
-			w.items.pushFront(w.waiting.end(orderKey))
+			w.items.pushFront(w.waiting[orderKey])
+			delete(w.waiting, orderKey)
 		}
 		return w.items.len() > 0
 	}
@@ -122,7 +123,8 @@ func (w *worker[M]) step() bool {
 // claim claims the dedupe key of a message. A copy of a message that this client
 // holds shares the fate of that message.
 func (w *worker[M]) claim(item Item[M]) {
-	if w.waiting.behind(item) {
+	if earlier, wait := w.waiting[item.OrderKey]; wait {
+		w.waiting[item.OrderKey] = append(earlier, item)
 		return
 	}
 	if w.cfg.Dedupe == nil {

@@ -30,13 +30,8 @@ func (f *inFlight) join(key string, in *session.Inbound) (isHolder bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	h, held := f.keys[key]
-	switch {
-	case held && in == nil: // at QoS 0 there is nothing to acknowledge
-		return false
-	case held:
+	if held && in != nil { // at QoS 0 there is nothing to acknowledge
 		h.copies = append(h.copies, in)
-	case f.keys == nil:
-		f.keys = map[string]holder{}
 	}
 	f.keys[key] = h
 	return !held

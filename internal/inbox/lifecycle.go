@@ -32,9 +32,9 @@ func New[M any](cfg Config[M]) *Inbox[M] {
 	b.handling, b.interrupt = context.WithCancel(context.Background())
 	b.finishing, b.finish = context.WithCancel(context.Background())
 	b.budget.limit, b.budget.used, b.budget.freed = cfg.MaxBytes, &b.Counters.Bytes, notify.New()
-	b.keys.leased = notify.New()
+	b.keys.leased, b.keys.keys = notify.New(), map[string]holder{}
 	for range cfg.Workers {
-		w := &worker[M]{Inbox: b, waiting: waiting[M]{}, queue: queue[M]{ready: notify.New()}}
+		w := &worker[M]{Inbox: b, waiting: map[string][]Item[M]{}, queue: queue[M]{ready: notify.New()}}
 		if cfg.Ordering != nil {
 			w.order = ordering.NewResequencer[Item[M]](w.orderingOptions())
 			w.timer = time.NewTimer(time.Hour)

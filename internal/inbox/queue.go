@@ -15,7 +15,7 @@ type queue[M any] struct {
 	mu      sync.Mutex
 	items   []Item[M]
 	qos0    int      // of items
-	decided []string // ordering keys that need not wait any longer, see waiting
+	decided []string // ordering keys that need not wait any longer, see worker.waiting
 	closed  bool
 }
 
@@ -56,27 +56,6 @@ func (q *queue[M]) close() {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	q.closed = true
-}
-
-// waiting are messages of one worker that cannot be claimed yet, by ordering key:
-// another owner handles the message, or the cache fails. The worker goes on with other
-// ordering keys.
-type waiting[M any] map[string][]Item[M]
-
-// behind makes a message wait if an earlier one with its ordering key does.
-func (w waiting[M]) behind(item Item[M]) bool {
-	list, waits := w[item.OrderKey]
-	if waits {
-		w[item.OrderKey] = append(list, item)
-	}
-	return waits
-}
-
-// end returns the messages that wait with an ordering key, in order.
-func (w waiting[M]) end(orderKey string) []Item[M] {
-	list := w[orderKey]
-	delete(w, orderKey)
-	return list
 }
 
 // waitFor makes a message wait until until returns, and for a backoff if that fails;

@@ -14,8 +14,10 @@ type worker[M any] struct {
 	queue queue[M]
 
 	// All below belongs to the worker's goroutine.
-	items   fifo[Item[M]] // taken from the queue
-	waiting waiting[M]
+	items fifo[Item[M]] // taken from the queue
+	// waiting are messages that cannot be claimed yet, by ordering key: another owner
+	// handles the message, or the cache fails. The worker goes on with other keys.
+	waiting map[string][]Item[M]
 	order   *ordering.Resequencer[Item[M]] // nil: messages are handled as they come
 	ready   fifo[ready[M]]                 // in order, to be handled
 	timer   *time.Timer                    // of the oldest gap

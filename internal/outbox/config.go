@@ -22,12 +22,9 @@ type Config struct {
 	MaxAge         time.Duration                 // of the store; 0: none or unknown
 
 	// Describe returns the error that the application gets for an End whose State
-	// is not Acked. It must not block.
-	Describe func(End) error
-
-	// The functions below report facts. They run on any goroutine, several at a
-	// time, and without a lock held.
-
+	// is not Acked. It must not block. It and the functions below run on any
+	// goroutine, several at a time, and without a lock held.
+	Describe    func(End) error
 	Ended       func(End)   // once for each message, when its result is recorded
 	StoreFailed func(error) // the store returned an error
 }
@@ -54,7 +51,6 @@ type Draft struct {
 // FullPolicy is what Add does when the store's MaxMessages or MaxBytes is reached.
 type FullPolicy uint8
 
-// The policies.
 const (
 	Reject     FullPolicy = iota // Add returns the store's error
 	Block                        // Add waits for room

@@ -36,11 +36,13 @@ func newLostSession(cfg *Config) (l lostSession) {
 }
 
 // record ends the messages that fail with their session in the store, and counts the
-// others. sent are the messages that this process has sent in it.
+// others. sent are the messages that this process has sent in it; beside these, those
+// of earlier processes up to their watermark are in flight.
 func (l *lostSession) record(store Store, sent []uint64) error {
 	l.report.Republished = 0
-	return l.eachInFlight(store, sent, func(e *persistence.Entry) error {
-		if !failsInFlight(e, l.policy) {
+	var e persistence.Entry
+	lose := func() error {
+		if !failsInFlight(&e, l.policy) {
 			l.report.Republished++
 			return nil
 		}
@@ -49,37 +51,15 @@ func (l *lostSession) record(store Store, sent []uint64) error {
 		}
 		l.recorded = append(l.recorded, inFlight{e.Seq, e.ID})
 		return nil
-	})
-}
-
-// take returns the recorded messages, to be reported.
-func (l *lostSession) take() []inFlight {
-	recorded := l.recorded
-	l.report.Failed += len(recorded)
-	l.recorded = nil
-	return recorded
-}
-
-// begin begins a new session, and returns what was in flight in the last one.
-func (l *lostSession) begin() Lost {
-	report := l.report
-	l.report, l.earlier = Lost{}, [persistence.Priorities]uint64{}
-	return report
-}
-
-// eachInFlight calls yield for each pending message that may have been sent in the
-// session: those in sent, and those of earlier processes up to their watermark.
-func (l *lostSession) eachInFlight(store Store, sent []uint64, yield func(*persistence.Entry) error) error {
-	var e persistence.Entry
+	}
 	seen := make(map[uint64]bool, len(sent))
 	for _, seq := range sent {
 		seen[seq] = true
-		if ok, err := store.Get(seq, &e); err != nil {
-			return err
-		} else if !ok {
-			continue
+		ok, err := store.Get(seq, &e)
+		if ok && err == nil {
+			err = lose()
 		}
-		if err := yield(&e); err != nil {
+		if err != nil {
 			return err
 		}
 	}
@@ -87,16 +67,13 @@ func (l *lostSession) eachInFlight(store Store, sent []uint64, yield func(*persi
 		at := persistence.Cursor{math.MaxUint64, math.MaxUint64, math.MaxUint64} // this priority only
 		for at[p] = 0; last > 0; at.Pass(&e) {
 			ok, err := store.Next(&at, &e)
-			if err != nil {
-				return err
-			}
-			if !ok || e.Number > last || e.Seq > l.earlierSeq {
+			if err == nil && (!ok || e.Number > last || e.Seq > l.earlierSeq) {
 				break
 			}
-			if seen[e.Seq] {
-				continue
+			if err == nil && !seen[e.Seq] {
+				err = lose()
 			}
-			if err := yield(&e); err != nil {
+			if err != nil {
 				return err
 			}
 		}

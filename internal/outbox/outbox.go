@@ -158,9 +158,8 @@ func (o *Outbox) Disconnected(g *session.Generation, reason byte) {
 
 // ResetSession makes the session in the store void, durably, and gives it to owner.
 // sent are the messages that this process has sent in it. Messages that are not to be
-// sent twice end first in the log: once the session is void, the store does not know
-// any more that they were sent. They are reported when all is durable; after an error
-// the next call continues.
+// sent twice end first in the log, since a void session does not tell that they were
+// sent. They are reported when all is durable; after an error the next call continues.
 func (o *Outbox) ResetSession(owner string, sent []uint64) error {
 	if err := o.lost.record(o.cfg.Store, sent); err != nil {
 		return err
@@ -169,15 +168,22 @@ func (o *Outbox) ResetSession(owner string, sent []uint64) error {
 		return err
 	}
 	o.open.connectionEnded()
-	for _, m := range o.lost.take() {
+	l := &o.lost
+	l.report.Failed += len(l.recorded)
+	for _, m := range l.recorded {
 		o.end(m.seq, sessionLost(m.id))
 	}
+	l.recorded = nil
 	return nil
 }
 
 // NewSession begins a new session, after ResetSession. It returns what was in flight
 // in the last one.
-func (o *Outbox) NewSession() Lost { return o.lost.begin() }
+func (o *Outbox) NewSession() Lost {
+	report := o.lost.report
+	o.lost.report, o.lost.earlier = Lost{}, [persistence.Priorities]uint64{}
+	return report
+}
 
 // Damaged ends a message whose record the store has found to be damaged.
 func (o *Outbox) Damaged(seq uint64, err error) {

@@ -22,8 +22,8 @@ const batchBytes = 32 << 10 // what is handed to the connection at a time
 func (o *Outbox) Add(ctx context.Context, d *Draft, w *Waiter) error {
 	o.adding.Add(1)
 	defer o.added()
-	if refused := o.refuse.Load(); refused != nil {
-		return *refused
+	if err := o.Refused(); err != nil {
+		return err
 	}
 	ticket, err := o.admit(ctx, d)
 	if err != nil {

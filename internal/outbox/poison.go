@@ -46,13 +46,11 @@ func (p *poison) disconnected(g *session.Generation, reason byte) (seq uint64, i
 	defer p.mu.Unlock()
 	excused := g.Unstored() > 0 && !(p.g == g && p.alone)
 	p.cautious = blamed && excused
-	switch {
-	case p.g != g || p.first == 0:
-		return 0, [16]byte{}, 0
-	case g.Acknowledged() > 0:
-		p.strikes = 0
-		return 0, [16]byte{}, 0
-	case !blamed || excused:
+	known := p.g == g && p.first != 0
+	if known && g.Acknowledged() > 0 {
+		p.strikes, known = 0, false
+	}
+	if !known || !blamed || excused {
 		return 0, [16]byte{}, 0
 	}
 	if p.candidate != p.first {

@@ -1,6 +1,7 @@
 package outbox
 
 import (
+	"cmp"
 	"context"
 	"sync"
 
@@ -64,8 +65,8 @@ type End struct {
 	Cause  Cause
 	Reason byte   // MQTT reason code
 	Text   string // the server's reason string, with ByServer
-	// Attempts is the number of connections that the server ended, with Poison.
-	Attempts int
+
+	Attempts int // connections that the server ended, with Poison
 	// Err is the cause until Describe has run: the store's error with StoreFull, a
 	// *DamageError with Damaged. Then it is the application's error.
 	Err error
@@ -73,11 +74,10 @@ type End struct {
 	stored bool // the store has ended the message itself
 }
 
-// State is what became of a message.
+// State is what became of a message: Pending until exactly one of the others is
+// final. All but Abandoned are the store's.
 type State uint8
 
-// The states. A message is Pending until exactly one of the others is final. All but
-// the last are the store's.
 const (
 	Pending      State = 0
 	Acked              = State(persistence.Acked)
@@ -91,7 +91,6 @@ const (
 // Cause is why a message ended with its State.
 type Cause uint8
 
-// The causes.
 const (
 	ByServer    Cause = iota // acknowledged, with Reason
 	ByLimit                  // the server does not accept such a packet, as Reason says
@@ -117,10 +116,7 @@ func expired(e *persistence.Entry) End { return End{ID: e.ID, State: Expired, Ca
 // failsInFlight reports whether e fails with the session that it was sent in. policy is
 // for messages that do not choose.
 func failsInFlight(e *persistence.Entry, policy persistence.SessionLostPolicy) bool {
-	if e.OnSessionLost == persistence.AsConfigured {
-		return policy == persistence.FailInFlight
-	}
-	return e.OnSessionLost == persistence.FailInFlight
+	return cmp.Or(e.OnSessionLost, policy) == persistence.FailInFlight
 }
 
 // sessionLost is the End of a message that fails with its session.
@@ -135,8 +131,7 @@ func (e End) result() persistence.Result {
 // refused, nil if it was acknowledged, errNotTried if the End says nothing about
 // the server.
 func (e End) judged() error {
-	switch e.State {
-	case Acked, Refused, DeadLettered:
+	if e.State == Acked || e.State == Refused || e.State == DeadLettered {
 		return e.Err
 	}
 	return errNotTried

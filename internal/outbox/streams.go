@@ -16,12 +16,25 @@ type stream struct {
 }
 
 // lock returns the stream with this name, for the message that gets its next number.
+// A stream continues from the last number in the store.
 func (s *streams) lock(store Store, name string) (*stream, error) {
-	found, err := s.get(store, name)
-	if err == nil {
-		found.mu.Lock()
+	s.mu.Lock()
+	found := s.byName[name]
+	if found == nil {
+		id, last, err := store.Stream(name)
+		if err != nil {
+			s.mu.Unlock()
+			return nil, err
+		}
+		if s.byName == nil {
+			s.byName = map[string]*stream{}
+		}
+		found = &stream{id: id, last: last}
+		s.byName[name] = found
 	}
-	return found, err
+	s.mu.Unlock()
+	found.mu.Lock()
+	return found, nil
 }
 
 // unlock ends what lock began; used: the number was stored.
@@ -30,23 +43,4 @@ func (s *stream) unlock(used bool) {
 		s.last++
 	}
 	s.mu.Unlock()
-}
-
-// get finds a stream, or continues from the last number in the store.
-func (s *streams) get(store Store, name string) (*stream, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if found := s.byName[name]; found != nil {
-		return found, nil
-	}
-	id, last, err := store.Stream(name)
-	if err != nil {
-		return nil, err
-	}
-	if s.byName == nil {
-		s.byName = map[string]*stream{}
-	}
-	found := &stream{id: id, last: last}
-	s.byName[name] = found
-	return found, nil
 }

@@ -64,14 +64,12 @@ const (
 	// Two corrections are at least correctionMin apart. The interval doubles with each
 	// one, up to correctionMax. An offline message that comes correctionMax after the
 	// last correction resets it.
-	correctionMin = time.Second
-	correctionMax = time.Minute
+	correctionMin, correctionMax = time.Second, time.Minute
 	// A birth that the server refuses for now is retried after retryMin, and after
 	// twice as long each time, up to retryMax.
-	retryMin = time.Second
-	retryMax = time.Minute
-	// contestedEvery is the least time between two reports of contested.
-	contestedEvery = time.Minute
+	retryMin, retryMax = time.Second, time.Minute
+
+	contestedEvery = time.Minute // the least time between two reports of contested
 	// An unacknowledged birth younger than birthFresh, which the next connection
 	// resends, replaces the next one; and so does any message while maxOpen are
 	// unacknowledged. Otherwise they would accumulate over an unstable link.
@@ -105,39 +103,31 @@ func (p *plan) next(now time.Duration) (reason string, wait time.Duration) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	at := never
-	due := func(why string, when time.Duration) {
-		if when < at {
-			reason, at = why, when
-		}
-	}
 	switch {
 	case p.ended:
 	case !p.born && p.retryAt > 0:
-		due(presence.ReasonBirth, p.retryAt)
+		reason, at = presence.ReasonBirth, p.retryAt
 	case p.born:
 		if p.wrong && len(p.open) == 0 {
-			due(presence.ReasonCorrection, p.correctionAt())
+			reason, at = presence.ReasonCorrection, p.wrongAt+correctionGrace
+			if p.pace > 0 {
+				at = max(at, p.correctedAt+p.pace)
+			}
 		}
 		if p.heartbeat > 0 {
 			for p.beatAt <= now && len(p.open) > 0 {
 				p.stats.Skipped++
 				p.beatAt += p.heartbeat
 			}
-			due(presence.ReasonHeartbeat, p.beatAt)
+			if p.beatAt < at {
+				reason, at = presence.ReasonHeartbeat, p.beatAt
+			}
 		}
 	}
 	if at > now {
 		return "", at - now
 	}
 	return reason, 0
-}
-
-func (p *plan) correctionAt() time.Duration {
-	at := p.wrongAt + correctionGrace
-	if p.pace > 0 {
-		at = max(at, p.correctedAt+p.pace)
-	}
-	return at
 }
 
 // publish records a message that is about to be published. payload makes a new one.
@@ -158,16 +148,22 @@ func (p *plan) publish(now time.Duration, reason string, payload func() []byte) 
 	m.number = p.count
 	p.open[m.number], p.last = m, m
 	p.retryAt, p.beatAt = 0, now+p.heartbeat
-	switch reason {
-	case presence.ReasonBirth:
-		p.stats.Births++
-	case presence.ReasonHeartbeat:
-		p.stats.Heartbeats++
-	case presence.ReasonCorrection:
-		p.stats.Corrections++
+	*p.published(reason)++
+	if reason == presence.ReasonCorrection {
 		p.pace, p.correctedAt = min(max(correctionMin, 2*p.pace), correctionMax), now
 	}
 	return m
+}
+
+// published returns the counter of messages with a reason.
+func (p *plan) published(reason string) *uint64 {
+	switch reason {
+	case presence.ReasonHeartbeat:
+		return &p.stats.Heartbeats
+	case presence.ReasonCorrection:
+		return &p.stats.Corrections
+	}
+	return &p.stats.Births
 }
 
 // unsent takes back a message that was not sent. retry: it may be possible later. It
@@ -176,17 +172,10 @@ func (p *plan) unsent(now time.Duration, m *message, retry bool) (report bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	delete(p.open, m.number)
-	switch m.reason {
-	case presence.ReasonBirth:
-		p.stats.Births--
-	case presence.ReasonCorrection:
-		p.stats.Corrections--
-	case presence.ReasonHeartbeat:
-		p.stats.Heartbeats--
-		if retry {
-			p.stats.Skipped++
-			return false
-		}
+	*p.published(m.reason)--
+	if m.reason == presence.ReasonHeartbeat && retry {
+		p.stats.Skipped++
+		return false
 	}
 	p.failedLocked(now, m, retry)
 	return true
@@ -212,11 +201,10 @@ func (p *plan) accepted(m *message) {
 func (p *plan) refused(now time.Duration, m *message, retry bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.open[m.number] != m {
-		return
+	if p.open[m.number] == m {
+		delete(p.open, m.number)
+		p.failedLocked(now, m, retry)
 	}
-	delete(p.open, m.number)
-	p.failedLocked(now, m, retry)
 }
 
 func (p *plan) failedLocked(now time.Duration, m *message, retry bool) {

@@ -1,7 +1,6 @@
 // Package status publishes whether a client is online, as a retained message: after
 // each CONNACK, as a heartbeat, as a correction of what others published, and offline
-// before a clean end. The plan decides what is published and when; the Publisher
-// publishes it, and listens to the topic.
+// before a clean end. The plan decides what is published and when.
 package status
 
 import (
@@ -37,8 +36,7 @@ type Publisher struct {
 type Config struct {
 	Topic  string // "": nothing is published
 	Format Format
-	// Failed reports a message that was not published, or not accepted.
-	Failed func(error)
+	Failed func(error) // reports a message that was not published, or not accepted
 	// Contested reports that another process publishes online on the same topic, with
 	// this boot ID; at most once a minute.
 	Contested func(presence.BootID)
@@ -52,8 +50,7 @@ type Connection interface {
 	// error if that is a refusal, or with session.ErrSessionLost. It is not called if an
 	// identical message takes the place of this one.
 	PublishStatus(p *wire.Publish, answered func(reason byte, err error)) error
-	// Cause is why the connection has ended; nil while it is up.
-	Cause() error
+	Cause() error // why the connection has ended; nil while it is up
 }
 
 // New returns a Publisher.
