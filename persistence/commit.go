@@ -33,12 +33,10 @@ func (l *Log) Wait(t Ticket) error {
 }
 
 func (l *Log) Sync() error {
-	l.mu.Lock()
-	if err := l.usable(); err != nil {
-		l.mu.Unlock()
+	b, err := l.begin()
+	if err != nil {
 		return err
 	}
-	b := l.pipe.open
 	if len(b.buf) == 0 || l.inline {
 		n := len(l.pipe.flight)
 		if n == 0 {
@@ -82,10 +80,7 @@ func (l *Log) await(b *batch) error {
 		return b.err
 	}
 	b.led = true
-	for len(l.pipe.flight) > 0 {
-		l.pipe.flight[0].wait(&l.mu)
-		l.mu.Lock()
-	}
+	l.settle()
 	l.gather(b)
 	if !b.over { // when the commit before failed, it took b along
 		l.commit(b)
@@ -93,6 +88,14 @@ func (l *Log) await(b *batch) error {
 	l.mu.Unlock()
 	l.removeDone()
 	return b.err
+}
+
+// settle waits until no commit is under way, with mu held before and after.
+func (l *Log) settle() {
+	for len(l.pipe.flight) > 0 {
+		l.pipe.flight[0].wait(&l.mu)
+		l.mu.Lock()
+	}
 }
 
 // gather lets the goroutines that the last commit woke join b. Otherwise the first

@@ -12,38 +12,24 @@ import (
 // newest that it reads.
 const FormatVersion = record.FormatVersion
 
-// What the methods of a store return, for errors.Is. Each message says what to
-// do next.
+// Errors of a store, for errors.Is. [FailedError], [FullError], [LockedError] and
+// [PacketTooLargeError] have details. The log has failed when a write or an fsync
+// failed, and the second attempt in a new file too.
 var (
-	// ErrClosed: the store was closed.
-	ErrClosed = errors.New("persistence: the store is closed: open it again")
-	// ErrFailed: a write or an fsync failed and so did the second attempt in a
-	// new file; see [FailedError].
-	ErrFailed = errors.New("persistence: the log has failed: close it, free or mend the disk, open it again")
-	// ErrFull: a limit is reached; see [FullError].
-	ErrFull = safe.New("persistence: the store is full: wait for acknowledgements, or raise its limits")
-	// ErrLocked: the folder is in use; see [LockedError].
-	ErrLocked = safe.New("persistence: the folder is in use: stop the other program, or use another folder")
-	// ErrPacketTooLarge: see [PacketTooLargeError].
-	ErrPacketTooLarge = safe.New("persistence: packet too large: split it or raise Limits.MaxPacketBytes")
-	// ErrUnknownStream: Message.Stream did not come from Stream of this store.
-	ErrUnknownStream = safe.New("persistence: unknown stream: register its name with Stream first")
-	// ErrStreamName: the name given to Stream is empty or too long.
-	ErrStreamName = safe.New("persistence: a stream's name has 1 to 1,024 bytes: shorten it, for example to a hash")
-	// ErrUnknownSequence: Release or Done with a sequence that was never given out.
-	ErrUnknownSequence = safe.New("persistence: unknown sequence: pass Entry.Seq or Ticket.Seq of this store")
-	// ErrUnknownResult: Done was called with an unknown kind of result.
-	ErrUnknownResult = safe.New("persistence: unknown result: use a constant of type ResultKind, such as Acked")
-	// ErrPriority: Message.Priority is none of the three.
-	ErrPriority = safe.New("persistence: unknown priority: use Normal, High or Urgent")
-	// ErrClientID: a ClientID is longer than CONNECT can carry.
-	ErrClientID = safe.New("persistence: a ClientID has at most 65,535 bytes")
-	// ErrKey: Message.Key is too long.
-	ErrKey = safe.New("persistence: a key has at most 1,024 bytes: shorten it, for example to a hash")
-	// ErrSessionLostPolicy: Message.OnSessionLost is none of the three.
+	ErrClosed            = errors.New("persistence: the store is closed: open it again")
+	ErrFailed            = errors.New("persistence: the log has failed: close it, free or mend the disk, open it again")
+	ErrFull              = safe.New("persistence: the store is full: wait for acknowledgements, or raise its limits")
+	ErrLocked            = safe.New("persistence: the folder is in use: stop the other program, or use another folder")
+	ErrPacketTooLarge    = safe.New("persistence: packet too large: split it or raise Limits.MaxPacketBytes")
+	ErrUnknownStream     = safe.New("persistence: unknown stream: register its name with Stream first")
+	ErrStreamName        = safe.New("persistence: a stream's name has 1 to 1,024 bytes: shorten it, for example to a hash")
+	ErrUnknownSequence   = safe.New("persistence: unknown sequence: pass Entry.Seq or Ticket.Seq of this store")
+	ErrUnknownResult     = safe.New("persistence: unknown result: use a constant of type ResultKind, such as Acked")
+	ErrPriority          = safe.New("persistence: unknown priority: use Normal, High or Urgent")
+	ErrClientID          = safe.New("persistence: a ClientID has at most 65,535 bytes")
+	ErrKey               = safe.New("persistence: a key has at most 1,024 bytes: shorten it, for example to a hash")
 	ErrSessionLostPolicy = safe.New("persistence: unknown policy for a lost session: use AsConfigured, Republish or FailInFlight")
-	// ErrPacketID: Seen or Cleared with 0, which is no packet identifier [MQTT-2.2.1-3].
-	ErrPacketID = safe.New("persistence: 0 is not a packet identifier: answer the packet as malformed")
+	ErrPacketID          = safe.New("persistence: 0 is not a packet identifier: answer the packet as malformed") // [MQTT-2.2.1-3]
 )
 
 // FullError says which limit is reached. It is an [ErrFull].
@@ -62,8 +48,8 @@ func (e *FullError) Error() string {
 	return fmt.Sprintf("persistence: the store is full: Limits.%s = %d reached: wait for acknowledgements, end messages with Done, or raise the option", e.Limit, e.Max)
 }
 
-// Is reports whether target is ErrFull.
 func (e *FullError) Is(target error) bool { return target == ErrFull }
+func (*FullError) SafeToRetry() bool      { return true } // nothing was stored
 
 // PacketTooLargeError says that a packet can never be stored under the present
 // options. It is an [ErrPacketTooLarge].
@@ -76,8 +62,8 @@ func (e *PacketTooLargeError) Error() string {
 	return fmt.Sprintf("persistence: packet of %d bytes is larger than Limits.%s = %d: split it or raise the option", e.Size, e.Limit, e.Max)
 }
 
-// Is reports whether target is ErrPacketTooLarge.
 func (e *PacketTooLargeError) Is(target error) bool { return target == ErrPacketTooLarge }
+func (*PacketTooLargeError) SafeToRetry() bool      { return true } // nothing was stored
 
 // FailedError is the write or fsync that made the log fail. It is an
 // [ErrFailed], and errors.Is finds the system's error in it.
@@ -90,11 +76,9 @@ func (e *FailedError) Error() string {
 	return fmt.Sprintf("persistence: the log has failed: %s: %v: close it, free or mend the disk, open it again", e.Op, e.Err)
 }
 
-// Is reports whether target is ErrFailed.
 func (e *FailedError) Is(target error) bool { return target == ErrFailed }
-
-// Unwrap returns the system's error.
-func (e *FailedError) Unwrap() error { return e.Err }
+func (e *FailedError) Unwrap() error        { return e.Err }
+func (*FailedError) SafeToRetry() bool      { return false } // the next opening may find what was written
 
 // LockedError says who holds the folder. It is an [ErrLocked].
 type LockedError struct {
@@ -110,8 +94,8 @@ func (e *LockedError) Error() string {
 	return fmt.Sprintf("persistence: folder %s is in use by %s: stop it, or give each program its own folder", e.Dir, holder)
 }
 
-// Is reports whether target is ErrLocked.
 func (e *LockedError) Is(target error) bool { return target == ErrLocked }
+func (*LockedError) SafeToRetry() bool      { return true } // nothing was opened
 
 // FolderError says that the folder cannot be used, and what to do about it.
 type FolderError struct {
@@ -124,8 +108,8 @@ func (e *FolderError) Error() string {
 	return fmt.Sprintf("persistence: folder %s cannot be used: %v: %s", e.Dir, e.Err, e.Fix)
 }
 
-// Unwrap returns the system's error.
-func (e *FolderError) Unwrap() error { return e.Err }
+func (e *FolderError) Unwrap() error   { return e.Err }
+func (*FolderError) SafeToRetry() bool { return true } // nothing was opened
 
 // ReadError says that the disk did not give out a message. The message is still
 // pending.
@@ -138,8 +122,8 @@ func (e *ReadError) Error() string {
 	return fmt.Sprintf("persistence: reading message %d: %v: try again later, or give it up with Done and Dropped", e.Seq, e.Err)
 }
 
-// Unwrap returns the system's error.
-func (e *ReadError) Unwrap() error { return e.Err }
+func (e *ReadError) Unwrap() error   { return e.Err }
+func (*ReadError) SafeToRetry() bool { return true } // the message is still pending
 
 // VersionError says that a newer release wrote the folder.
 type VersionError struct {
@@ -151,6 +135,8 @@ func (e *VersionError) Error() string {
 	return fmt.Sprintf("persistence: %s has format version %d, this release reads up to %d: use the newer release again, or another folder", e.File, e.Version, FormatVersion)
 }
 
+func (*VersionError) SafeToRetry() bool { return true } // nothing was opened
+
 // OptionError names an option outside its range.
 type OptionError struct {
 	Option string
@@ -161,6 +147,8 @@ type OptionError struct {
 func (e *OptionError) Error() string {
 	return fmt.Sprintf("persistence: Options.%s = %d: must be %s, or 0 for the default", e.Option, e.Value, e.Range)
 }
+
+func (*OptionError) SafeToRetry() bool { return true } // nothing was opened
 
 // Corruption is a damaged place in a file. The log uses what is readable around
 // it. Messages in it are counted as Dropped and Lost.

@@ -1,6 +1,7 @@
 package persistence
 
 import (
+	"cmp"
 	"time"
 
 	"github.com/mooring-mqtt/mooring/persistence/internal/record"
@@ -50,15 +51,11 @@ const (
 // [Outbox].Enqueue except [ErrUnknownStream].
 func (l Limits) Admit(m *Message, pending int, bytes int64) error {
 	l = l.WithDefaults()
-	if err := l.check(m); err != nil {
-		return err
-	}
-	return l.room(int64(len(m.Packet)), pending, bytes)
+	return cmp.Or(l.check(m), l.room(int64(len(m.Packet)), pending, bytes))
 }
 
 func (l *Limits) check(m *Message) error {
-	size := int64(len(m.Packet))
-	switch {
+	switch size := int64(len(m.Packet)); {
 	case size > int64(l.MaxPacketBytes):
 		return &PacketTooLargeError{Size: size, Max: int64(l.MaxPacketBytes), Limit: "MaxPacketBytes"}
 	case size > l.MaxBytes:
@@ -86,9 +83,9 @@ func (l *Limits) room(size int64, pending int, bytes int64) error {
 // WithDefaults returns the limits with the default for each that is zero, except
 // MaxDiskBytes, which depends on Files.
 func (l Limits) WithDefaults() Limits {
-	setDefault(&l.MaxMessages, 1_000_000)
-	setDefault(&l.MaxBytes, 1<<30)
-	setDefault(&l.MaxPacketBytes, 16<<20)
-	setDefault(&l.MaxStreams, 1024)
+	l.MaxMessages = cmp.Or(l.MaxMessages, 1_000_000)
+	l.MaxBytes = cmp.Or(l.MaxBytes, 1<<30)
+	l.MaxPacketBytes = cmp.Or(l.MaxPacketBytes, 16<<20)
+	l.MaxStreams = cmp.Or(l.MaxStreams, 1024)
 	return l
 }

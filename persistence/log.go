@@ -106,7 +106,9 @@ func (l *Log) Close() error {
 	l.pipe.open.force = true
 	err := l.await(l.pipe.open)
 	l.work.Wait()
-	l.idle()
+	l.mu.Lock()
+	l.settle() // the goroutine that led the last batch may still be finishing it
+	l.mu.Unlock()
 	if err == nil {
 		if err = l.fence(true); err != nil {
 			err = &FailedError{Op: "closing", Err: err}
@@ -117,17 +119,6 @@ func (l *Log) Close() error {
 		l.writer.Trim()
 	}
 	return errors.Join(err, l.writer.Close(), l.folder.lock.Close())
-}
-
-// idle waits until no commit is under way: the goroutine that led the last batch may
-// still be finishing it.
-func (l *Log) idle() {
-	l.mu.Lock()
-	for len(l.pipe.flight) > 0 {
-		l.pipe.flight[0].wait(&l.mu)
-		l.mu.Lock()
-	}
-	l.mu.Unlock()
 }
 
 func (l *Log) syncAtIntervals() {

@@ -1,6 +1,7 @@
 package persistence
 
 import (
+	"cmp"
 	"io"
 
 	"github.com/mooring-mqtt/mooring/persistence/internal/memfs"
@@ -24,7 +25,7 @@ type memoryLog = Log
 var _ Store = (*Memory)(nil)
 
 // NewMemory returns an empty store. If an option is outside its range, each method
-// that returns an error returns the *OptionError.
+// that returns an error, Close included, returns the *OptionError.
 func NewMemory(o Options) *Memory { return openMemory(o, memfs.New()) }
 
 func openMemory(o Options, files *memfs.FS) *Memory {
@@ -32,16 +33,14 @@ func openMemory(o Options, files *memfs.FS) *Memory {
 	if invalid != nil {
 		o = Options{}
 	}
-	setDefault(&o.Files.SegmentBytes, 1<<20)
-	setDefault(&o.Files.BufferBytes, 64<<10)
+	o.Files.SegmentBytes = cmp.Or(o.Files.SegmentBytes, 1<<20)
+	o.Files.BufferBytes = cmp.Or(o.Files.BufferBytes, 64<<10)
 	o.Sync, o.FS = SyncNever, files
 	l := &Log{o: o.withDefaults(), inline: true, folder: folder{".", io.NopCloser(nil)}}
 	if err := l.open(); err != nil {
 		panic(err) // files in memory do not fail
 	}
-	if invalid != nil {
-		l.failed = invalid
-	}
+	l.failed = invalid
 	return &Memory{l, files}
 }
 
@@ -50,15 +49,4 @@ func openMemory(o Options, files *memfs.FS) *Memory {
 func (m *Memory) Reopen() *Memory {
 	_ = m.Close()
 	return openMemory(m.o, m.files)
-}
-
-// Close implements [Store].
-func (m *Memory) Close() error {
-	m.mu.Lock()
-	_, invalid := m.failed.(*OptionError)
-	m.mu.Unlock()
-	if invalid {
-		return nil
-	}
-	return m.memoryLog.Close()
 }

@@ -1,6 +1,7 @@
 package persistence
 
 import (
+	"cmp"
 	"fmt"
 	"time"
 
@@ -15,12 +16,10 @@ type Options struct {
 	Sync SyncPolicy
 	// Interval is the time between two calls of fsync under SyncInterval, at least
 	// 1 ms. Default: 100 ms.
-	Interval time.Duration
-
+	Interval  time.Duration
 	Limits    Limits    // how much is stored
 	Retention Retention // what is kept of messages that have ended
 	Files     Files     // sizes of files and buffers
-
 	// OnCorruption is called for each damaged place. No lock is held. It must not
 	// call the store.
 	OnCorruption func(Corruption)
@@ -118,10 +117,10 @@ func (o Options) Validate() error {
 }
 
 func (o Options) withDefaults() Options {
-	setDefault(&o.Interval, 100*time.Millisecond)
+	o.Interval = cmp.Or(o.Interval, 100*time.Millisecond)
 	o.Limits = o.Limits.WithDefaults()
-	setDefault(&o.Retention.MaxDeadLetters, 1000)
-	setDefault(&o.Retention.ReceiptAge, 7*24*time.Hour)
+	o.Retention.MaxDeadLetters = cmp.Or(o.Retention.MaxDeadLetters, 1000)
+	o.Retention.ReceiptAge = cmp.Or(o.Retention.ReceiptAge, 7*24*time.Hour)
 	if f := &o.Files; f.SegmentBytes == 0 {
 		f.SegmentBytes = 64 << 20
 		if o.Retention.MaxReceipts > 0 {
@@ -131,18 +130,9 @@ func (o Options) withDefaults() Options {
 			f.SegmentBytes = max(min(f.SegmentBytes, o.Limits.MaxDiskBytes/4), 4<<10)
 		}
 	}
-	setDefault(&o.Files.BufferBytes, 1<<20)
-	setDefault(&o.Files.PreallocateBytes, 256<<10)
-	setDefault(&o.Limits.MaxDiskBytes, 4*o.Limits.MaxBytes+4*o.Files.SegmentBytes)
-	if o.FS == nil {
-		o.FS = fsys.OS
-	}
+	o.Files.BufferBytes = cmp.Or(o.Files.BufferBytes, 1<<20)
+	o.Files.PreallocateBytes = cmp.Or(o.Files.PreallocateBytes, 256<<10)
+	o.Limits.MaxDiskBytes = cmp.Or(o.Limits.MaxDiskBytes, 4*o.Limits.MaxBytes+4*o.Files.SegmentBytes)
+	o.FS = cmp.Or(o.FS, fsys.OS)
 	return o
-}
-
-func setDefault[T comparable](p *T, v T) {
-	var zero T
-	if *p == zero {
-		*p = v
-	}
 }

@@ -6,16 +6,25 @@ import (
 	"github.com/mooring-mqtt/mooring/persistence/internal/record"
 )
 
+// begin locks mu and returns the open batch, unless the log has ended.
+func (l *Log) begin() (*batch, error) {
+	l.mu.Lock()
+	if err := l.usable(); err != nil {
+		l.mu.Unlock()
+		return nil, err
+	}
+	return l.pipe.open, nil
+}
+
 // change calls f with the open batch, with mu held, unless the log has ended. It does
 // not wait for the disk.
 func (l *Log) change(f func(b *batch) error) error {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	err := l.usable()
-	if err == nil {
-		err = f(l.pipe.open)
+	b, err := l.begin()
+	if err != nil {
+		return err
 	}
-	if err == nil {
+	defer l.mu.Unlock()
+	if err = f(b); err == nil {
 		l.noted()
 	}
 	return err
@@ -47,8 +56,7 @@ func (l *Log) Discard(seq uint64) error {
 	return l.changeSeq(seq, func(b *batch) { l.state.discard(b, seq) })
 }
 
-func (l *Log) Seen(id uint16) error { return l.identifier(id, record.KindSeen) }
-
+func (l *Log) Seen(id uint16) error    { return l.identifier(id, record.KindSeen) }
 func (l *Log) Cleared(id uint16) error { return l.identifier(id, record.KindCleared) }
 
 func (l *Log) identifier(id uint16, kind uint8) error {
@@ -70,32 +78,26 @@ func (l *Log) Stream(name string) (id uint32, last uint64, err error) {
 }
 
 func (l *Log) ResetSession(clientID string) error {
-	l.mu.Lock()
-	err := l.usable()
-	if err == nil && len(clientID) > record.MaxClientID {
-		err = ErrClientID
+	if len(clientID) > record.MaxClientID {
+		return ErrClientID
 	}
+	b, err := l.begin()
 	if err != nil {
-		l.mu.Unlock()
 		return err
 	}
-	b := l.pipe.open
 	l.state.reset(b, clientID)
 	return l.await(b)
 }
 
 func (l *Log) SetSent(p Priority, number uint64) error {
-	l.mu.Lock()
-	err := l.usable()
 	switch {
-	case err != nil:
 	case p >= Priorities:
-		err = ErrPriority
+		return ErrPriority
 	case number > record.MaxSequence:
-		err = ErrUnknownSequence
+		return ErrUnknownSequence
 	}
+	b, err := l.begin()
 	if err != nil {
-		l.mu.Unlock()
 		return err
 	}
 	if number == l.state.ledger.Sent[p] { // set by a caller that may still wait for the disk
@@ -103,7 +105,6 @@ func (l *Log) SetSent(p Priority, number uint64) error {
 		l.mu.Unlock()
 		return l.Wait(t)
 	}
-	b := l.pipe.open
 	l.pipe.marked[p] = b.id
 	l.state.setSent(b, p, number)
 	return l.await(b)
@@ -117,29 +118,27 @@ func locked[T any](l *Log, f func() T) T {
 }
 
 func (l *Log) Sent(p Priority) uint64 {
-	return locked(l, func() uint64 {
-		if p >= Priorities {
-			return 0
-		}
-		return l.state.ledger.Sent[p]
-	})
+	if p >= Priorities {
+		return 0
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.state.ledger.Sent[p]
 }
 
 func (l *Log) First(p Priority) uint64 {
-	return locked(l, func() uint64 {
-		if p >= Priorities || l.usable() != nil {
-			return 0
-		}
-		l.reveal()
-		return l.state.catalog.First(uint8(p))
-	})
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if p >= Priorities || l.usable() != nil {
+		return 0
+	}
+	l.reveal()
+	return l.state.catalog.First(uint8(p))
 }
 
 func (l *Log) Released() []Position { return locked(l, l.state.releases) }
-
-func (l *Log) SeenIDs() []uint16 { return locked(l, l.state.ledger.Seen.List) }
-
-func (l *Log) LastSeq() uint64 { return locked(l, l.state.ledger.Accepted) }
+func (l *Log) SeenIDs() []uint16    { return locked(l, l.state.ledger.Seen.List) }
+func (l *Log) LastSeq() uint64      { return locked(l, l.state.ledger.Accepted) }
 
 func (l *Log) Session() (clientID string, known bool) {
 	l.mu.Lock()
@@ -147,9 +146,8 @@ func (l *Log) Session() (clientID string, known bool) {
 	return l.state.ledger.Owner, l.state.ledger.Session
 }
 
-func (l *Log) Epoch() uint64 { return l.state.ledger.Epoch }
-
-func (l *Log) Now() time.Time { return l.state.now() }
+func (l *Log) Epoch() uint64  { return l.state.ledger.Epoch }
+func (l *Log) Now() time.Time { return record.Time(l.state.ledger.Clock.Now()) }
 
 // Boot returns how many times the log was opened, this time included.
 func (l *Log) Boot() uint64 { return l.state.ledger.Boot }

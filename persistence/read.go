@@ -112,15 +112,17 @@ func (l *Log) locate(seq uint64) place {
 // fromMemory takes a message from the tail, or from what was read ahead if nobody
 // is reading, with mu held.
 func (l *Log) fromMemory(at place, e *Entry) bool {
-	if b := l.tail.From(at.segment, int64(at.loc.Off)); b != nil && e.fill(b, at.state) == nil {
-		return true
+	var r record.Record
+	b := l.tail.From(at.segment, int64(at.loc.Off))
+	if b == nil && l.reader.TryLock() { // mu is held: waiting could last indefinitely
+		defer l.reader.Unlock()
+		b = l.reader.Buffered(at.segment, int64(at.loc.Off))
 	}
-	if !l.reader.TryLock() { // mu is held: waiting could last indefinitely
+	if b == nil || r.Decode(b) != nil || r.Seq != at.seq {
 		return false
 	}
-	defer l.reader.Unlock()
-	b := l.reader.Buffered(at.segment, int64(at.loc.Off))
-	return b != nil && e.fill(b, at.state) == nil && e.Seq == at.seq
+	e.set(&r, at.state)
+	return true
 }
 
 // readFromDisk returns false if read has to choose again.
@@ -133,20 +135,20 @@ func (l *Log) readFromDisk(pick func() uint64, e *Entry) (bool, error) {
 		l.reader.Unlock()
 		return false, err
 	}
-	b, err := l.reader.Record(at.segment, int64(at.loc.Off), at.size)
-	if err == nil {
-		err = e.fill(b, at.state)
+	var r record.Record
+	if err = l.reader.Message(&r, at.segment, at.seq, int64(at.loc.Off), at.size); err == nil {
+		e.set(&r, at.state)
 	}
 	l.reader.Unlock()
 	switch {
-	case err == nil && e.Seq == at.seq:
+	case err == nil:
 		return true, nil
 	case l.inline && errors.Is(err, fs.ErrNotExist): // ended meanwhile, and its memory was freed
-		return false, nil
-	case err != nil && !segment.Damaged(err):
+	case segment.Damaged(err):
+		l.lose(at)
+	default:
 		return false, &ReadError{Seq: at.seq, Err: err}
 	}
-	l.lose(at)
 	return false, nil
 }
 
@@ -165,15 +167,10 @@ func (l *Log) lose(at place) {
 	}
 }
 
-// fill copies a message from its record.
-func (e *Entry) fill(b []byte, state uint8) error {
-	var r record.Record
-	if err := r.Decode(b); err != nil {
-		return err
-	}
+// set copies a message from its record.
+func (e *Entry) set(r *record.Record, state uint8) {
 	e.Seq, e.Number, e.Priority = r.Seq, r.Number, Priority(r.Priority)
 	e.ID, e.Released, e.OnSessionLost = r.MessageID, state == index.Released, SessionLostPolicy(r.Policy)
 	e.Accepted, e.Expires = record.Time(r.Accepted), record.Time(r.Expires)
 	e.Packet = append(e.Packet[:0], r.Packet...)
-	return nil
 }

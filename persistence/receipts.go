@@ -74,11 +74,8 @@ func (l *Log) receiptFromLog(seq uint64, id [16]byte) (Receipt, bool, error) {
 	}
 	e := *l.state.catalog.Committed(seq).Extra()
 	l.mu.Unlock()
-	b, err := l.reader.Record(at.segment, int64(at.loc.Off), at.size)
 	var r record.Record
-	if err == nil {
-		err = r.Decode(b)
-	}
+	err = l.reader.Message(&r, at.segment, seq, int64(at.loc.Off), at.size)
 	if segment.Damaged(err) || errors.Is(err, fs.ErrNotExist) { // damaged, or removed meanwhile
 		return Receipt{}, false, nil
 	}

@@ -156,12 +156,8 @@ func (l *Log) compactPart(s *index.Segment, r *segment.Reader, after uint64) (ui
 	packets := make([]byte, 0, size)
 	for i, seq := range seqs {
 		var rec record.Record
-		b, err := r.Record(s.Number, int64(locs[i].Off), limit)
-		if err == nil {
-			err = rec.Decode(b)
-		}
-		switch {
-		case segment.Damaged(err) || err == nil && rec.Seq != seq:
+		switch err := r.Message(&rec, s.Number, seq, int64(locs[i].Off), limit); {
+		case segment.Damaged(err):
 			l.lose(place{seq: seq, segment: s.Number, loc: locs[i]})
 			continue
 		case err != nil:

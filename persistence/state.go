@@ -1,8 +1,6 @@
 package persistence
 
 import (
-	"time"
-
 	"github.com/mooring-mqtt/mooring/persistence/internal/index"
 	"github.com/mooring-mqtt/mooring/persistence/internal/ledger"
 	"github.com/mooring-mqtt/mooring/persistence/internal/record"
@@ -89,12 +87,12 @@ func (s *state) done(b *batch, seq uint64, r Result) bool {
 	}
 	res, size, released := record.Result{Kind: uint8(r.Kind), Reason: r.Reason}, int(m.Loc().Size), m.State() == index.Released
 	s.ledger.Settle(m.Priority(), res.Kind, size)
-	m.EndedIn(b.id)
 	at := int64(0)
 	if s.keepsReceipts() {
 		at = s.ledger.Clock.Now()
 	}
 	b.buf = record.AppendDone(b.buf, seq, res, at)
+	m.EndedIn(b.id)
 	m.SetResult(res, at)
 	if r.Kind == DeadLettered && s.o.Retention.MaxDeadLetters > 0 {
 		m.Set(index.Dead)
@@ -183,13 +181,7 @@ func (s *state) setSent(b *batch, p Priority, number uint64) {
 
 // seen records an inbound packet identifier, or that it was cleared.
 func (s *state) seen(b *batch, id uint16, kind uint8) {
-	changed := false
-	if kind == record.KindSeen {
-		changed = s.ledger.Seen.Add(id)
-	} else {
-		changed = s.ledger.Seen.Remove(id)
-	}
-	if changed {
+	if s.ledger.Seen.Set(id, kind == record.KindSeen) {
 		b.buf = record.AppendIdentifier(b.buf, kind, id)
 	}
 }
@@ -237,9 +229,6 @@ func (s *state) move(b *batch, r *record.Record, from *index.Segment, ranks *map
 	b.buf = r.AppendMessage(b.buf)
 	s.stats.Moved++
 }
-
-// now returns the store's time.
-func (s *state) now() time.Time { return record.Time(s.ledger.Clock.Now()) }
 
 // live returns the size of a log with what has not ended, and one segment.
 func (s *state) live() int64 { return s.ledger.Live() + s.o.Files.SegmentBytes }

@@ -107,14 +107,8 @@ func (f *Folder) fill(m *Message, seq uint64, r index.Ref, from *segment.Reader)
 	if off == 0 {
 		return nil // a done record without its message
 	}
-	b, err := from.Record(s.Number, off, s.Size)
 	var rec record.Record
-	if err == nil {
-		err = rec.Decode(b)
-	}
-	if err == nil && rec.Seq != seq {
-		err = record.ErrInvalid
-	}
+	err := from.Message(&rec, s.Number, seq, off, s.Size)
 	if errors.Is(err, fs.ErrClosed) {
 		return persistence.ErrClosed
 	}

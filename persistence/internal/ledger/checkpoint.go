@@ -74,7 +74,7 @@ func DecodeCheckpoint(body []byte, version1 bool) (g Ledger, prev segment.Link, 
 		g.AddStream(name, last)
 	}
 	for n := d.Number(1 << 16); n > 0 && !d.Bad(); n-- {
-		g.Seen.Add(uint16(d.Number(1<<16 - 1)))
+		g.Seen.Set(uint16(d.Number(1<<16-1)), true)
 	}
 	if !version1 {
 		g.Owner = string(d.Rest())

@@ -151,21 +151,18 @@ func (g *Ledger) Reconcile() (lost uint64) {
 // IDSet is a set of packet identifiers.
 type IDSet map[uint16]struct{}
 
-// Add reports whether id is new.
-func (s *IDSet) Add(id uint16) bool {
+// Set adds or removes id, and reports whether that changed the set.
+func (s *IDSet) Set(id uint16, member bool) (changed bool) {
 	n := len(*s)
-	if *s == nil {
-		*s = IDSet{}
+	switch {
+	case !member:
+		delete(*s, id)
+	case *s == nil:
+		*s = IDSet{id: {}}
+	default:
+		(*s)[id] = struct{}{}
 	}
-	(*s)[id] = struct{}{}
-	return len(*s) > n
-}
-
-// Remove reports whether id was in the set.
-func (s *IDSet) Remove(id uint16) bool {
-	n := len(*s)
-	delete(*s, id)
-	return len(*s) < n
+	return len(*s) != n
 }
 
 // List returns the members, ascending.

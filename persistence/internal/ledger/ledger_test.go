@@ -22,8 +22,8 @@ func full() *ledger.Ledger {
 	}
 	g.AddStream("a", 12)
 	g.AddStream("b", 1<<64-1)
-	g.Seen.Add(1)
-	g.Seen.Add(65_535)
+	g.Seen.Set(1, true)
+	g.Seen.Set(65_535, true)
 	g.Clock.Begin(time.UnixMilli(1_700_000_000_000), 0, false)
 	return g
 }

@@ -38,10 +38,8 @@ func (a applier) apply(off int64, r *record.Record) {
 	case record.KindDone:
 		g.Latest = max(g.Latest, r.At)
 		a.done(r)
-	case record.KindSeen:
-		g.Seen.Add(r.ID)
-	case record.KindCleared:
-		g.Seen.Remove(r.ID)
+	case record.KindSeen, record.KindCleared:
+		g.Seen.Set(r.ID, r.Kind == record.KindSeen)
 	case record.KindReset:
 		g.Reset(r.Name)
 		a.s.Catalog.Unrelease()

@@ -54,6 +54,19 @@ func (r *Reader) Record(number uint64, off, limit int64) ([]byte, error) {
 	return b, nil
 }
 
+// Message decodes the record of a message. Errors: as Record; it is damaged if it is
+// of another message. The fields of rec are valid as long as the bytes of Record.
+func (r *Reader) Message(rec *record.Record, number, seq uint64, off, limit int64) error {
+	b, err := r.Record(number, off, limit)
+	if err == nil {
+		err = rec.Decode(b)
+	}
+	if err == nil && rec.Seq != seq {
+		err = record.ErrInvalid
+	}
+	return err
+}
+
 // Damaged reports whether err of Record means that the bytes are damaged, so that
 // another try does not help.
 func Damaged(err error) bool { return err == record.ErrInvalid || err == io.ErrUnexpectedEOF }
