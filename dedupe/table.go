@@ -55,9 +55,8 @@ func (t *table) put(key string, at time.Duration, token uint64) {
 	}
 }
 
-func (t *table) inFlight() int { return len(t.claims) - len(t.free) }
-func (t *table) size() int     { return len(t.keys) - t.inFlight() }
-
+func (t *table) inFlight() int             { return len(t.claims) - len(t.free) }
+func (t *table) size() int                 { return len(t.keys) - t.inFlight() }
 func (t *table) at(position uint64) *entry { return &t.ring[position&uint64(len(t.ring)-1)] }
 
 func (t *table) expire(now time.Duration) {

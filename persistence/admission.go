@@ -1,6 +1,10 @@
 package persistence
 
-import "errors"
+import (
+	"errors"
+
+	"github.com/mooring-mqtt/mooring/persistence/internal/index"
+)
 
 // admission is the decision to accept a message: which messages are dropped for it.
 type admission struct {
@@ -8,8 +12,7 @@ type admission struct {
 	victims []uint64 // the oldest messages
 }
 
-// errUncommitted is returned by admit if the decision depends on messages that are
-// not committed yet.
+// errUncommitted is returned if the decision depends on a commit that is to be made.
 var errUncommitted = errors.New("messages are not committed yet")
 
 // admit decides whether a message is accepted. Errors: those of Enqueue,
@@ -82,9 +85,5 @@ func (s *state) victim(p Priority, after uint64) (seq, passed uint64) {
 // droppable reports whether a message is pending and was certainly not sent.
 func (s *state) droppable(seq uint64) bool {
 	m := s.catalog.Find(seq)
-	if !m.OK() || m.State() != 0 {
-		return false
-	}
-	p := m.Priority()
-	return s.catalog.Number(p, seq) > s.ledger.Sent[p]
+	return m.OK() && m.State() == index.Pending && s.catalog.Number(m.Priority(), seq) > s.ledger.Sent[m.Priority()]
 }

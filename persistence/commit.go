@@ -136,10 +136,9 @@ func (l *Log) commit(b *batch) {
 		l.finish(l.failed)
 		return
 	}
-	a := l.state.catalog.Active()
 	l.nextBatch()
 	if l.writer.Full(len(b.buf)) {
-		prev := segment.Link{Number: a.Number, Size: l.writer.End}
+		prev := segment.Link{Number: l.writer.Number, Size: l.writer.End}
 		checkpoint := l.state.ledger.AppendCheckpoint(nil, prev)
 		l.pause()
 		err := l.writer.Sync()
@@ -167,15 +166,14 @@ func (l *Log) commit(b *batch) {
 		l.rewrite(b, err)
 		return
 	}
-	l.grown(a, off)
-	l.install(a, off, b)
+	l.appended(b, off)
 	l.finish(nil)
 }
 
 // commitInline commits the open batch with mu held, where there is no disk to wait
 // for.
 func (l *Log) commitInline() error {
-	b, a := l.pipe.open, l.state.catalog.Active()
+	b := l.pipe.open
 	if l.failed != nil || l.writer.Full(len(b.buf)) {
 		l.commit(b)
 		l.sweep()
@@ -185,8 +183,7 @@ func (l *Log) commitInline() error {
 	if err := l.writer.Append(b.buf, false); err != nil {
 		return err // memory does not fail
 	}
-	l.grown(a, off)
-	l.install(a, off, b)
+	l.appended(b, off)
 	b.buf = b.buf[:0]
 	b.Reset(l.state.ledger.Next)
 	l.pipe.written, l.pipe.durable = b.id, b.id
@@ -201,10 +198,12 @@ func (l *Log) reveal() {
 	}
 }
 
-// grown notes that the active segment was written from off on.
-func (l *Log) grown(a *index.Segment, off int64) {
+// appended enters a batch that was written to the active segment at off.
+func (l *Log) appended(b *batch, off int64) {
+	a := l.state.catalog.Active()
 	a.Size = l.writer.End
 	l.waste.size += a.Size - off
+	l.install(a, off, b)
 }
 
 // install enters a batch that was written to s at off: from now on Next returns its

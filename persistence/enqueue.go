@@ -16,47 +16,37 @@ func (l *Log) Enqueue(m *Message) (Ticket, error) {
 			return Ticket{}, err
 		}
 		b := l.pipe.open
-		if len(b.buf) > 0 && len(b.buf)+len(m.Packet)+len(m.Key)+record.MaxOverhead > l.o.Files.BufferBytes {
-			if err := l.flush(); err != nil {
-				return Ticket{}, err
-			}
-			continue
+		a, err := admission{}, errUncommitted
+		if len(b.buf) == 0 || len(b.buf)+len(m.Packet)+len(m.Key)+record.MaxOverhead <= l.o.Files.BufferBytes {
+			a, err = l.state.admit(m)
 		}
-		a, err := l.state.admit(m)
-		if err == nil && !l.fits(len(m.Packet)) {
+		if err == nil && l.waste.size+int64(len(b.buf)+len(m.Packet)) > l.o.Limits.MaxDiskBytes {
 			err = l.makeRoom()
 		}
 		switch err {
 		case nil:
 			return l.state.accept(b, m, accepted, expires, a), nil
 		case errAgain:
+			err = nil
 		case errUncommitted:
-			if err := l.flush(); err != nil {
-				return Ticket{}, err
-			}
-		default:
+			err = l.flush()
+		}
+		if err != nil {
 			return Ticket{}, err
 		}
 	}
-}
-
-// fits reports whether one more packet of this size is within MaxDiskBytes.
-func (l *Log) fits(size int) bool {
-	return l.waste.size+int64(len(l.pipe.open.buf)+size) <= l.o.Limits.MaxDiskBytes
 }
 
 // errAgain is returned by makeRoom if another try may succeed.
 var errAgain = errors.New("another try may succeed")
 
 // makeRoom frees disk space, with mu held before and after. Errors: errAgain,
-// ErrFull, those of a commit.
+// errUncommitted, ErrFull.
 func (l *Log) makeRoom() error {
 	switch {
 	case l.owing(): // the oldest segment can be removed once the done records are durable
 		l.pipe.open.force = true
-		if err := l.flush(); err != nil {
-			return err
-		}
+		return errUncommitted
 	case l.waste.compaction.running || l.waste.removing:
 		l.awaitRoom()
 	case !l.squeeze():

@@ -99,7 +99,10 @@ func (l *Log) start() error {
 	l.waste = waste{garbage: r.Garbage, receipts: r.Receipts}
 	l.writer = l.newWriter(r.Newest)
 	if err := l.writer.Begin(h, records, l.state.ledger.AppendCheckpoint(nil, h.Prev)); err != nil {
-		return errors.Join(err, l.removeLeftover())
+		for _, name := range l.writer.Leftover {
+			err = errors.Join(err, l.o.FS.Remove(name))
+		}
+		return err
 	}
 	l.nextBatch()
 	if err := l.fence(false); err != nil {
@@ -126,14 +129,6 @@ func (l *Log) newWriter(last uint64) *segment.Writer {
 		w.MaxUnsynced = math.MaxInt64
 	}
 	return w
-}
-
-// removeLeftover removes the segment that could not be begun: Open has failed.
-func (l *Log) removeLeftover() (err error) {
-	for _, name := range l.writer.Leftover {
-		err = errors.Join(err, l.o.FS.Remove(name))
-	}
-	return err
 }
 
 // folderError adds what to do about an error that has a remedy.

@@ -18,7 +18,6 @@ type state struct {
 	scratch record.Record      // of accept
 }
 
-// alive reports whether a message is pending.
 func (s *state) alive(seq uint64) bool { return s.catalog.Find(seq).Alive() }
 
 func (s *state) released(seq uint64) bool {
@@ -114,7 +113,6 @@ func (s *state) boundDeadLetters(b *batch) {
 	}
 }
 
-// discard removes a dead letter.
 func (s *state) discard(b *batch, seq uint64) {
 	m := s.catalog.Find(seq)
 	if !m.OK() || m.State() != index.Dead {
@@ -140,7 +138,6 @@ func (s *state) lose(b *batch, seq uint64, m index.Ref) bool {
 	return true
 }
 
-// release records a PUBREC.
 func (s *state) release(b *batch, seq uint64) {
 	if m := s.catalog.Find(seq); m.OK() && m.State() == index.Pending {
 		m.Set(index.Released)
@@ -159,7 +156,6 @@ func (s *state) releases() []Position {
 	return list
 }
 
-// reset begins a new session.
 func (s *state) reset(b *batch, clientID string) {
 	s.ledger.Reset(clientID)
 	s.victims = [Priorities]uint64{}
@@ -167,7 +163,6 @@ func (s *state) reset(b *batch, clientID string) {
 	b.buf = record.AppendReset(b.buf, clientID)
 }
 
-// setSent sets the sent watermark of a priority.
 func (s *state) setSent(b *batch, p Priority, number uint64) {
 	sent := &s.ledger.Sent
 	lower := number < sent[p]
@@ -189,13 +184,13 @@ func (s *state) seen(b *batch, id uint16, kind uint8) {
 // stream finds or registers a named sequence.
 func (s *state) stream(b *batch, name string) (id uint32, last uint64, err error) {
 	g, most := &s.ledger, s.o.Limits.MaxStreams
-	if id, ok := g.Stream(name); ok {
+	id, known := g.Stream(name)
+	switch {
+	case known:
 		return id, g.Streams[id-1].Last, nil
-	}
-	if name == "" || len(name) > record.MaxStreamName {
+	case name == "" || len(name) > record.MaxStreamName:
 		return 0, 0, ErrStreamName
-	}
-	if len(g.Streams) >= most {
+	case len(g.Streams) >= most:
 		return 0, 0, &FullError{Limit: "MaxStreams", Max: int64(most)}
 	}
 	id = g.AddStream(name, 0)

@@ -5,8 +5,8 @@ import "time"
 // Store keeps the messages that were accepted and have no result yet, and the
 // state of the MQTT session. [Log] keeps them on disk, [Memory] in memory.
 //
-// A custom store implements the methods of this interface. It may also implement
-// [Receipts] and [DeadLetters], which the client finds by type assertion. persistencetest.Run tests a store.
+// A custom store may also implement [Receipts] and [DeadLetters], which the client
+// finds by type assertion. persistencetest.Run tests a store.
 //
 // All methods are safe for concurrent use. The goroutine that reads from the network
 // calls Release, Done, Seen and Cleared: while they wait, nothing is received. After
@@ -25,8 +25,8 @@ type Store interface {
 	// Stats returns the counters. A custom store fills the fields from Accepted to
 	// PendingBytes.
 	Stats() Stats
-	// Close makes everything recorded durable, whatever the sync policy, and releases
-	// the store. A second Close returns nil.
+	// Close makes everything recorded durable and releases the store. A second Close
+	// returns nil.
 	Close() error
 }
 

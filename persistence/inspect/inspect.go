@@ -3,6 +3,7 @@
 package inspect
 
 import (
+	"cmp"
 	"errors"
 	"io/fs"
 	"path/filepath"
@@ -119,9 +120,7 @@ func Open(dir string, o persistence.Options) (*Folder, error) {
 	if err := o.Validate(); err != nil {
 		return nil, err
 	}
-	if o.FS == nil {
-		o.FS = fsys.OS
-	}
+	o.FS = cmp.Or(o.FS, fsys.OS)
 	files, err := look(o.FS, dir)
 	if err != nil {
 		return nil, folderError(dir, err)
@@ -147,13 +146,9 @@ func (f *Folder) read(deadLetters bool) error {
 		return err
 	}
 	defer s.Close()
-	f.catalog = s.Catalog
+	f.catalog, f.NewEpoch = s.Catalog, s.Stale
 	f.setLedger(&s.Ledger)
-	f.NewEpoch = s.Stale
-	if err := f.setSegments(s); err != nil {
-		return err
-	}
-	if err := f.setReceipts(s); err != nil {
+	if err := cmp.Or(f.setSegments(s), f.setReceipts(s)); err != nil {
 		return err
 	}
 	f.setNames()
@@ -246,7 +241,7 @@ func (f *Folder) survey(next uint64) {
 		files[f.Segments[i].Number] = &f.Segments[i]
 	}
 	expect := f.catalog.Segments[0].First // all messages before it have ended
-	f.catalog.All(func(seq uint64, m index.Ref) bool {
+	for seq, m := range f.catalog.All {
 		f.miss(expect, seq)
 		if m.State() == index.Lost {
 			f.miss(seq, seq+1)
@@ -261,8 +256,7 @@ func (f *Folder) survey(next uint64) {
 			}
 		}
 		expect = max(expect, seq+1)
-		return true
-	})
+	}
 	f.miss(expect, next)
 }
 

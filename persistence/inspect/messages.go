@@ -18,10 +18,9 @@ type Message struct {
 	Result     persistence.Result // Kind 0: it is pending
 	Ended      time.Time          // time of the result; zero: unknown
 	DeadLetter bool               // it is a dead letter that is kept
-
-	Key       string
-	Stream    string // the name of its sequence; empty: none
-	StreamSeq uint64
+	Key        string
+	Stream     string // the name of its sequence; empty: none
+	StreamSeq  uint64
 
 	Segment uint64 // number of the segment with its record
 	// Offset and Length are the place of its record, in bytes. Offset 0: the record is
@@ -42,18 +41,9 @@ const (
 	All         = Pending | Released | DeadLetters | Done
 )
 
+// has reports whether the filter selects a state. It never selects lost messages.
 func (f Filter) has(state uint8) bool {
-	switch state {
-	case index.Pending:
-		return f&Pending != 0
-	case index.Released:
-		return f&Released != 0
-	case index.Dead:
-		return f&DeadLetters != 0
-	case index.Done:
-		return f&Done != 0
-	}
-	return false // lost
+	return f&[...]Filter{index.Pending: Pending, index.Released: Released, index.Done: Done, index.Dead: DeadLetters}[state] != 0
 }
 
 // Messages calls yield for each message that the filter selects, by ascending
@@ -61,24 +51,25 @@ func (f Filter) has(state uint8) bool {
 // next one. Records are read one by one, so memory does not grow with their number.
 // Errors: *persistence.ReadError, [persistence.ErrClosed].
 func (f *Folder) Messages(filter Filter, yield func(*Message) bool) error {
-	// A moved record is at another place; each kind has its own read-ahead.
 	var m Message
+	// A moved record is at another place; each kind has its own read-ahead.
 	straight, aside := f.reader(), f.reader()
-	var err error
-	f.catalog.All(func(seq uint64, r index.Ref) bool {
+	for seq, r := range f.catalog.All {
 		if !filter.has(r.State()) {
-			return true
+			continue
 		}
 		from := straight
 		if r.Moved {
 			from = aside
 		}
-		if err = f.fill(&m, seq, r, from); err != nil {
-			return false
+		if err := f.fill(&m, seq, r, from); err != nil {
+			return err
 		}
-		return yield(&m)
-	})
-	return err
+		if !yield(&m) {
+			return nil
+		}
+	}
+	return nil
 }
 
 // Message sets m to the message with this sequence, whatever its state, and reports

@@ -102,16 +102,11 @@ func (s *snapshot) Open(name string) (fsys.File, error) {
 }
 
 func (s *snapshot) ReadDir(string) ([]string, error) { return slices.Clone(s.names), nil }
-
 func (s *snapshot) Create(string) (fsys.File, error) { return nil, errChange }
-
-func (s *snapshot) Remove(string) error { return errChange }
-
-func (s *snapshot) MkdirAll(string) error { return errChange }
-
-func (s *snapshot) SyncDir(string) error { return errChange }
-
-func (s *snapshot) Lock(string) (io.Closer, error) { return nil, errChange }
+func (s *snapshot) Remove(string) error              { return errChange }
+func (s *snapshot) MkdirAll(string) error            { return errChange }
+func (s *snapshot) SyncDir(string) error             { return errChange }
+func (s *snapshot) Lock(string) (io.Closer, error)   { return nil, errChange }
 
 // still is a file as it was when it was opened, while a process may append to it.
 // Such a process writes from front to back, in places that were zeros or did not
@@ -161,14 +156,8 @@ func (f *still) ReadAt(b []byte, off int64) (int, error) {
 	return len(b), end
 }
 
-func (f *still) Size() (int64, error) { return f.size, nil }
-
+func (f *still) Size() (int64, error)               { return f.size, nil }
 func (f *still) WriteAt([]byte, int64) (int, error) { return 0, errChange }
-
-func (f *still) Truncate(int64) error { return errChange }
-
-// Sync does nothing. Recovery syncs what the next segment depends on; there is none.
-func (f *still) Sync() error { return nil }
-
-// Close does nothing. The snapshot closes its files.
-func (f *still) Close() error { return nil }
+func (f *still) Truncate(int64) error               { return errChange }
+func (f *still) Sync() error                        { return nil } // no next segment depends on it
+func (f *still) Close() error                       { return nil } // the snapshot closes its files

@@ -94,13 +94,11 @@ func (c *Catalog) Uncommitted(priority uint8) bool {
 
 // Next returns the first committed message after the cursor that is alive, of the
 // highest priority, or 0.
-func (c *Catalog) Next(cursor *[record.Priorities]uint64) uint64 {
-	for p := uint8(record.Urgent); p > record.Normal; p-- {
-		if seq := c.NextOf(p, cursor[p]); seq != 0 {
-			return seq
-		}
+func (c *Catalog) Next(cursor *[record.Priorities]uint64) (seq uint64) {
+	for p := record.Urgent; p >= record.Normal && seq == 0; p-- {
+		seq = c.NextOf(uint8(p), cursor[p])
 	}
-	return c.NextOf(record.Normal, cursor[record.Normal])
+	return seq
 }
 
 // NextOf returns the first committed message of a priority that is alive and whose
@@ -132,10 +130,9 @@ func (c *Catalog) nextNormal(seq uint64) uint64 {
 			}
 		}
 	}
-	n := 0
-	if s, _ := c.At(seq); s != nil {
-		n = c.hint
-	} else {
+	s, _ := c.At(seq)
+	n := c.hint
+	if s == nil {
 		n = sort.Search(len(c.Segments), func(i int) bool { return c.Segments[i].End() > seq })
 	}
 	for ; n < len(c.Segments); n++ {
@@ -214,9 +211,7 @@ func (c *Catalog) Unrelease() {
 		b.unrelease()
 	}
 	for i := range c.moved {
-		if m := &c.moved[i]; m.state&stateMask == Released {
-			m.state = m.state&^stateMask | Pending
-		}
+		unrelease(&c.moved[i].state)
 	}
 }
 

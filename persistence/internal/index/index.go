@@ -64,8 +64,7 @@ func (x *Index) AddLost(end uint64) {
 }
 
 func (x *Index) add(at Loc, state uint8) {
-	x.Locs = append(x.Locs, at)
-	x.states = append(x.states, state)
+	x.Locs, x.states = append(x.Locs, at), append(x.states, state)
 	if x.Keep {
 		x.extras = append(x.extras, Extra{})
 	}
@@ -148,10 +147,14 @@ func (x *Index) Ended() (n int) {
 
 // unrelease makes the released messages pending again.
 func (x *Index) unrelease() {
-	for i, s := range x.states {
-		if s&stateMask == Released {
-			x.states[i] = s&^stateMask | Pending
-		}
+	for i := range x.states {
+		unrelease(&x.states[i])
+	}
+}
+
+func unrelease(state *uint8) {
+	if *state&stateMask == Released {
+		*state = *state&^stateMask | Pending
 	}
 }
 
@@ -181,23 +184,12 @@ func (x *Index) ref(i int) Ref {
 	return r
 }
 
-// OK reports whether there is such a message.
-func (r Ref) OK() bool { return r.x != nil }
-
-// Alive reports whether there is such a message and it has no result.
-func (r Ref) Alive() bool { return r.OK() && r.State() < Done }
-
-// State returns the state.
-func (r Ref) State() uint8 { return *r.state & stateMask }
-
-// Priority returns the priority.
+func (r Ref) OK() bool        { return r.x != nil }                 // there is such a message
+func (r Ref) Alive() bool     { return r.OK() && r.State() < Done } // there is one, without a result
+func (r Ref) State() uint8    { return *r.state & stateMask }
 func (r Ref) Priority() uint8 { return *r.state >> levelShift }
-
-// Loc returns the place of the record.
-func (r Ref) Loc() Loc { return *r.loc }
-
-// Extra returns nil if no receipts are wanted.
-func (r Ref) Extra() *Extra { return r.extra }
+func (r Ref) Loc() Loc        { return *r.loc }
+func (r Ref) Extra() *Extra   { return r.extra } // nil: no receipts are wanted
 
 // Set sets the state.
 func (r Ref) Set(state uint8) {

@@ -19,8 +19,7 @@ type FS struct {
 }
 
 // New returns an empty folder.
-func New() *FS { return &FS{files: map[string]*file{}} }
-
+func New() *FS                               { return &FS{files: map[string]*file{}} }
 func (m *FS) MkdirAll(string) error          { return nil }
 func (m *FS) SyncDir(string) error           { return nil }
 func (m *FS) Lock(string) (io.Closer, error) { return io.NopCloser(nil), nil }

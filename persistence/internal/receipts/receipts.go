@@ -5,6 +5,8 @@
 package receipts
 
 import (
+	"bytes"
+	"cmp"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -40,10 +42,8 @@ type File struct {
 }
 
 const (
-	// Suffix is the end of the name of a file.
-	Suffix = ".mrcp"
-	// Size is the size of a receipt, in bytes.
-	Size = 36
+	Suffix = ".mrcp" // the end of the name of a file
+	Size   = 36      // of a receipt, in bytes
 )
 
 var magic = [8]byte{'M', 'O', 'O', 'R', 'R', 'C', 'P', 0}
@@ -58,11 +58,10 @@ func Name(dir string, number uint64) string {
 
 // ParseName returns the segment of a file with this name, and 0 for any other file.
 func ParseName(name string) uint64 {
-	hex, ok := strings.CutSuffix(name, Suffix)
-	if !ok {
-		return 0
+	if hex, ok := strings.CutSuffix(name, Suffix); ok {
+		return segment.ParseName(hex + segment.Suffix)
 	}
-	return segment.ParseName(hex + segment.Suffix)
+	return 0
 }
 
 // Bytes returns the size of the file.
@@ -73,8 +72,7 @@ func (r *Receipt) append(b []byte) []byte {
 	b = append(b, r.ID[:]...)
 	b = binary.LittleEndian.AppendUint64(b, r.Seq)
 	b = append(b, r.Result.Kind, r.Result.Reason)
-	at := binary.LittleEndian.AppendUint64(nil, uint64(r.At))
-	b = append(b, at[:6]...)
+	b = binary.LittleEndian.AppendUint64(b, uint64(r.At))[:start+Size-4]
 	return binary.LittleEndian.AppendUint32(b, record.CRC(b[start:]))
 }
 
@@ -83,7 +81,7 @@ func (r *Receipt) decode(b []byte) error {
 		return ErrInvalid
 	}
 	*r = Receipt{ID: [16]byte(b), Seq: binary.LittleEndian.Uint64(b[16:]), Result: record.Result{Kind: b[24], Reason: b[25]}}
-	r.At = int64(binary.LittleEndian.Uint64(append(slices.Clone(b[26:32]), 0, 0)))
+	r.At = int64(binary.LittleEndian.Uint64(b[26:]) & (1<<48 - 1))
 	if !record.IsResult(r.Result.Kind) || r.Seq == 0 || r.Seq > record.MaxSequence {
 		return ErrInvalid
 	}
@@ -91,16 +89,7 @@ func (r *Receipt) decode(b []byte) error {
 }
 
 func (r *Receipt) compare(b *Receipt) int {
-	if c := slices.Compare(r.ID[:], b.ID[:]); c != 0 {
-		return c
-	}
-	switch {
-	case r.Seq < b.Seq:
-		return -1
-	case r.Seq > b.Seq:
-		return 1
-	}
-	return 0
+	return cmp.Or(bytes.Compare(r.ID[:], b.ID[:]), cmp.Compare(r.Seq, b.Seq))
 }
 
 // Encode sorts the receipts of a segment and returns their file and its content.

@@ -17,8 +17,7 @@ type Set struct {
 
 // Has reports whether the newest file has the receipts of a segment.
 func (s *Set) Has(number uint64) bool {
-	n := len(s.Files)
-	return n > 0 && s.Files[n-1].Segment == number
+	return len(s.Files) > 0 && s.Files[len(s.Files)-1].Segment == number
 }
 
 // Add adds the newest file.

@@ -3,7 +3,9 @@ package recovery
 import (
 	"errors"
 	"io"
+	"math"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/mooring-mqtt/mooring/internal/fsys"
@@ -76,7 +78,7 @@ func (s *State) loadReceipts(names []string) error {
 			continue
 		}
 		path := filepath.Join(s.c.Dir, name)
-		inUse := s.counts(number)
+		inUse := slices.ContainsFunc(s.Catalog.Segments, func(seg *index.Segment) bool { return seg.Number == number })
 		f, file, err := receipts.Load(s.c.FS, path, number)
 		if err == receipts.ErrInvalid && !inUse {
 			length, _ := file.Size()
@@ -97,15 +99,6 @@ func (s *State) loadReceipts(names []string) error {
 	return nil
 }
 
-func (s *State) counts(number uint64) bool {
-	for _, seg := range s.Catalog.Segments {
-		if seg.Number == number {
-			return true
-		}
-	}
-	return false
-}
-
 // keepCopy copies a damaged file, once, and returns the path of the copy. It returns
 // nothing on failure: recovery does not depend on it.
 func (s *State) keepCopy(file fsys.File, path string) string {
@@ -117,16 +110,12 @@ func (s *State) keepCopy(file fsys.File, path string) string {
 	if s.copies >= maxCopies {
 		return ""
 	}
-	size, err := file.Size()
-	if err != nil {
-		return ""
-	}
 	to, err := s.c.FS.Create(name)
 	if err != nil {
 		return ""
 	}
 	s.copies++
-	_, err = io.Copy(io.NewOffsetWriter(to, 0), io.NewSectionReader(file, 0, size))
+	_, err = io.Copy(io.NewOffsetWriter(to, 0), io.NewSectionReader(file, 0, math.MaxInt64))
 	if err = errors.Join(err, to.Sync(), to.Close(), s.c.FS.SyncDir(s.c.Dir)); err != nil {
 		_ = s.c.FS.Remove(name)
 		return ""
