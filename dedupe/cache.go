@@ -11,9 +11,8 @@ import (
 //
 // A claim belongs to an owner: a name for the client or process that handles the
 // message. It holds for a lease, which the owner renews while the handler runs.
-// After the lease has ended, the next Begin of any owner takes the key over, and
-// the earlier claim is lost: its Commit, Renew and Abort return
-// [*ClaimLostError].
+// After the lease has ended, the next Begin of any owner takes the key over; then
+// Commit, Renew and Abort of the earlier claim return [*ClaimLostError].
 //
 // Implementations are safe for concurrent use, by several processes if they
 // share the storage. A cache that can serve several claims in one round trip may
@@ -30,15 +29,13 @@ type Cache interface {
 	//
 	// Of any number of concurrent calls with one key, exactly one returns Fresh. If
 	// err is not nil, the caller holds no claim and must neither handle nor acknowledge
-	// the message. A claim that a remote storage granted in an answer that got lost ends
+	// the message. A claim whose answer was lost on the way from a remote storage ends
 	// with its lease.
 	Begin(ctx context.Context, key, owner string) (Claim, Verdict, error)
-
 	// Renew extends the lease of a claim and returns the claim with its new
 	// Expires. A claim whose Expires is zero needs no renewal. Renew succeeds also
 	// after the lease has ended, unless the key was taken over.
 	Renew(ctx context.Context, c Claim) (Claim, error)
-
 	// Commit records that the message had its effect. After nil, the key is a
 	// Duplicate for as long as the implementation promises. Commit of a claim that
 	// is committed already returns nil. Commit succeeds also after the lease has
@@ -48,22 +45,17 @@ type Cache interface {
 	// On any other error the effect may be unrecorded, and the message may be
 	// handled again after a restart; acknowledge it all the same.
 	Commit(ctx context.Context, c Claim) error
-
 	// Abort gives a claim back: the message had no effect, and the next Begin is
 	// Fresh. Abort never undoes a Commit. It returns nil if the claim had ended
 	// already, and [*ClaimLostError] if another claim has the key.
 	Abort(ctx context.Context, c Claim) error
-
 	// Wait blocks until c may no longer hold its key: it was committed or aborted,
-	// its lease has ended, or the key was taken over. It returns at once if c does
-	// not hold the key now. Pass the claim that Begin returned with InFlight, and
-	// call Begin again afterwards.
+	// its lease has ended, or the key was taken over. Pass the claim that Begin
+	// returned with InFlight, and call Begin again afterwards.
 	Wait(ctx context.Context, c Claim) error
-
 	// Stats returns a snapshot of the counters of this cache. It does not block on
 	// remote storage.
 	Stats() Stats
-
 	// Close ends the claims of this cache, wakes its waiters and frees its
 	// resources. Later calls return [ErrClosed], except Stats, and Close, which
 	// returns nil.
@@ -75,14 +67,12 @@ type Cache interface {
 // The zero Claim holds nothing.
 type Claim struct {
 	Key, Owner string
-
 	// Token is the fencing token: greater than that of every earlier claim of the
 	// same key, including those of earlier processes. A handler can pass it to its
 	// database, which then refuses writes with a lower token than it has seen, and
 	// so those of an owner that was paused past its lease. It fits an int64 and is
 	// never 0.
 	Token uint64
-
 	// Expires is when the lease ends unless it is renewed, on the clock of this
 	// process. Zero: the claim holds until Commit, Abort or Close.
 	Expires time.Time

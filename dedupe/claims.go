@@ -133,8 +133,8 @@ type pending struct {
 }
 
 // beginCommit reports whether c holds its key, and then keeps others from taking
-// it over until commit or cancelCommit. Without the claim, err is nil if c has
-// committed the key before.
+// it over until commit or cancelCommit. Otherwise err is nil if c has committed the
+// key before.
 func (t *table) beginCommit(c *Claim) (p pending, held bool, err error) {
 	h, at, committed := t.find(c)
 	switch {
@@ -159,18 +159,15 @@ func (t *table) commit(p pending, now time.Duration) {
 
 func (t *table) abort(c Claim) error {
 	held, at, committed := t.find(&c)
-	if held == nil {
-		if _, taken := t.keys[c.Key]; taken && !committed {
-			return t.lost(c)
-		}
-		return nil
+	_, taken := t.keys[c.Key]
+	switch {
+	case held == nil && taken && !committed:
+		return t.lost(c)
+	case held != nil && !held.committing:
+		t.release(at)
+		delete(t.keys, c.Key)
+		t.stats.Aborted++
 	}
-	if held.committing {
-		return nil
-	}
-	t.release(at)
-	delete(t.keys, c.Key)
-	t.stats.Aborted++
 	return nil
 }
 
@@ -184,10 +181,10 @@ func (t *table) watch(c Claim, now time.Duration) (ended <-chan struct{}, remain
 	if held.ended == nil {
 		held.ended = make(chan struct{})
 	}
-	if held.deadline == noDeadline || held.committing {
-		return held.ended, noDeadline
+	if remaining = held.deadline - now; held.deadline == noDeadline || held.committing {
+		remaining = noDeadline
 	}
-	return held.ended, held.deadline - now
+	return held.ended, remaining
 }
 
 // wakeAll wakes all waiters.
