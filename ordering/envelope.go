@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strconv"
 	"time"
 	"unicode/utf8"
@@ -17,8 +18,7 @@ import (
 //
 //		{"id":"0192…","sequence":7,"timestamp":1700000000000,"payload":{"celsius":21.5}}
 //
-//	  - sequence (required): integer, 0 to 2^64-1. Peers with floating point
-//	    numbers, such as JavaScript, are exact up to 2^53.
+//	  - sequence (required): integer, 0 to 2^64-1. JavaScript is exact up to 2^53.
 //	  - timestamp (optional): milliseconds since 1970 UTC, up to the year 9999.
 //	  - id (optional): string of 1 to 65,535 bytes.
 //	  - payload (required): any JSON value; with "encoding":"base64", a string with
@@ -55,22 +55,18 @@ func badEnvelope(format string, args ...any) error {
 // EncodeEnvelope returns e as JSON. The error matches [ErrEnvelope] if the ID is not
 // UTF-8 or too long, the time is outside 1970 to 9999, or the result is too large.
 func EncodeEnvelope(e Envelope) ([]byte, error) {
-	if !utf8.ValidString(e.ID) {
+	switch {
+	case !utf8.ValidString(e.ID):
 		return nil, badEnvelope("the ID is not UTF-8")
-	}
-	if len(e.ID) > maxIDBytes {
+	case len(e.ID) > maxIDBytes:
 		return nil, badEnvelope("the ID has %d bytes, the limit is %d", len(e.ID), maxIDBytes)
-	}
-	if len(e.Payload) > MaxEnvelopeBytes {
+	case len(e.Payload) > MaxEnvelopeBytes:
 		return nil, badEnvelope("the payload has %d bytes, the limit is %d", len(e.Payload), MaxEnvelopeBytes)
 	}
 	b := make([]byte, 0, 96+2*len(e.ID)+len(e.Payload))
 	b = append(b, '{')
 	if e.ID != "" {
-		id, err := json.Marshal(e.ID)
-		if err != nil {
-			return nil, badEnvelope("the ID: %v", err)
-		}
+		id, _ := json.Marshal(e.ID) // a string has no error
 		b = append(append(append(b, `"id":`...), id...), ',')
 	}
 	b = strconv.AppendUint(append(b, `"sequence":`...), e.Sequence, 10)
@@ -129,10 +125,10 @@ func nesting(b []byte) (deepest int) {
 // field names in another case: an unknown field could change the meaning of the
 // others. All errors match [ErrEnvelope].
 func DecodeEnvelope(data []byte) (Envelope, error) {
-	if len(data) > MaxEnvelopeBytes {
+	switch {
+	case len(data) > MaxEnvelopeBytes:
 		return Envelope{}, badEnvelope("%d bytes, the limit is %d", len(data), MaxEnvelopeBytes)
-	}
-	if !utf8.Valid(data) {
+	case !utf8.Valid(data):
 		return Envelope{}, badEnvelope("not UTF-8")
 	}
 	fields, err := envelopeFields(data)
@@ -155,12 +151,13 @@ func DecodeEnvelope(data []byte) (Envelope, error) {
 			return Envelope{}, badEnvelope("id must be text of 1 to %d bytes", maxIDBytes)
 		}
 	}
-	e.Payload, err = payloadOf(fields)
-	if err != nil {
+	if e.Payload, err = payloadOf(fields); err != nil {
 		return Envelope{}, err
 	}
 	return e, nil
 }
+
+var envelopeNames = []string{"id", "sequence", "timestamp", "payload", "encoding"}
 
 // envelopeFields splits the object into its fields. encoding/json alone ignores case
 // and takes the last of two fields.
@@ -176,12 +173,11 @@ func envelopeFields(data []byte) (map[string]json.RawMessage, error) {
 			return nil, badEnvelope("%v", err)
 		}
 		name, _ := t.(string)
-		switch name {
-		case "id", "sequence", "timestamp", "payload", "encoding":
-		default:
+		_, twice := fields[name]
+		switch {
+		case !slices.Contains(envelopeNames, name):
 			return nil, badEnvelope("unknown field %.40q", name)
-		}
-		if _, twice := fields[name]; twice {
+		case twice:
 			return nil, badEnvelope("field %s is repeated", name)
 		}
 		var raw json.RawMessage
