@@ -219,6 +219,7 @@ func TestPitfall06_AcknowledgementsOfADeadConnection(t *testing.T) {
 }
 
 func TestPitfall09_TheOutboxKeepsItsOrder(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	cfg := client.Config{Servers: []string{"mqtt://server"}, ClientID: "c", Dir: dir}
 	const messages = 1000

@@ -313,6 +313,7 @@ func TestPublishErrors(t *testing.T) {
 // The message ID of a QoS 0 message counts too, where the server has no limit and
 // MQTT does.
 func TestTheLargestPacketThereIs(t *testing.T) {
+	t.Parallel()
 	withScript(t, func(t *testing.T, s *script) {
 		c := mustStart(t, testConfig("c", &recorder{}, s.dial))
 		p := s.accept(control.Connack{})

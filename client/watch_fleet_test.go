@@ -126,6 +126,7 @@ func (p *puppet) write(nc net.Conn, b []byte) { _, _ = nc.Write(b) } // a connec
 // take to say so (and StaleAfter, or the watcher's own keep alive, where those are
 // not nothing), and at the end each state is right.
 func TestAFleetIsNeverShownWrong(t *testing.T) {
+	t.Parallel()
 	for _, c := range []struct {
 		name     string
 		stale    time.Duration
