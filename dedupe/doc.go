@@ -18,21 +18,19 @@
 //
 // A claim has an owner and a lease, so that several processes can share a cache:
 // if the owner dies or is paused, another takes its messages over when the lease
-// has ended. The owner renews the lease while its handler runs. [Claim.Token] is
-// a fencing token, with which a database can refuse the writes of an owner that
-// has lost its claim.
+// has ended. [Claim.Token] is a fencing token, with which a database can refuse the
+// writes of an owner that has lost its claim.
 //
-// A crash between the effect of the handler and Commit remains: after the
-// restart the message is Fresh and has its effect again. To exclude that too,
-// write the effect and the key together: implement [Cache] on the store that
-// holds the effect, for example with a table of keys in the same SQL transaction.
-// The example of Cache shows one.
+// After a crash between the effect of the handler and Commit, the message is Fresh
+// and has its effect again. To exclude that too, write the effect and the key
+// together: implement [Cache] on the store that holds the effect, for example with a
+// table of keys in the same SQL transaction, as the example of Cache does.
 //
 // Keys are message IDs that the publisher sets, unique for each publisher or
 // globally. [Hash] makes a key for a message without an ID from the parts that
-// identify it. A hash of the payload alone treats two equal readings as
-// duplicates, so add topic, publisher, and a timestamp or sequence number.
+// identify it. Two equal readings differ only by topic, publisher, and a timestamp or
+// sequence number, so hash these with the payload.
 //
-// [Memory] forgets its keys when the process ends, [File] keeps them. Adapters for
-// databases implement [Cache] and are tested with package dedupetest.
+// [Memory] forgets its keys when the process ends, [File] keeps them. Package
+// dedupetest tests adapters for databases.
 package dedupe

@@ -1,10 +1,10 @@
 // Package ordering keeps the messages of each key in order. A key is one
 // publisher's stream of one topic.
 //
-// MQTT keeps the order of messages of one client on one topic, as long as nothing
-// is sent again and nothing between publisher and subscriber works in parallel
-// ([MQTT-4.6.0-1] to [MQTT-4.6.0-6]). With a number on each message, the receiver
-// can restore the order, drop duplicates, and detect missing messages.
+// MQTT keeps the order of messages of one client on one topic, unless messages are
+// resent or pass parallel workers ([MQTT-4.6.0-1] to [MQTT-4.6.0-6]). With a number on
+// each message, the receiver can restore the order, drop duplicates, and detect
+// missing messages.
 //
 // [Sequencer] assigns the numbers 1, 2, 3 and so on to each key, without gaps. It
 // is serial: the next message of a key starts after the last one has returned.

@@ -3,10 +3,9 @@ package persistence
 import "github.com/mooring-mqtt/mooring/persistence/internal/index"
 
 // compaction decides when the oldest segment is emptied: when more than half of the
-// files has ended, the messages that are left in it are written again, to the
-// newest, and it can be removed. Otherwise one message that stays pending would keep
-// all. What is moved is at the end of a log of which most has ended, so at most
-// about one byte is moved for each byte written.
+// files has ended, the messages that are left in it are written again, to the newest,
+// and it can be removed. Otherwise one pending message would keep all. At most about
+// one byte is moved for each byte written.
 type compaction struct {
 	running  bool
 	round    uint64 // everything was moved once when a segment above it is the oldest
@@ -34,9 +33,8 @@ func (c *compaction) due(oldest *index.Segment, size, live int64, newest uint64)
 	return true
 }
 
-// squeeze begins a round because there is no room, although the last one was not
-// long ago or left much. It does so once a segment: what does not become less is not
-// moved for each message.
+// squeeze begins a round because there is no room, although the last one was not long
+// ago or left much. It does so once a segment.
 func (c *compaction) squeeze(oldest *index.Segment, size, live int64, newest uint64) bool {
 	if newest <= c.squeezed {
 		return false

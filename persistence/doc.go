@@ -15,11 +15,10 @@
 //	}
 //	store.Done(seq, persistence.Outcome{Kind: persistence.Acked}) // off the outbox
 //
-// Limits on messages, bytes, age and disk bound it, and Limits.WhenFull says what
-// gives way. A newer message may take the place of an older one with the same key.
-// What no server takes can be set aside as a dead letter, and what became of a
-// message can be asked by its ID for as long as Options keep receipts. [Inspect]
-// looks into a folder without changing it.
+// [Limits] bound the messages, bytes, age and disk space, and Limits.WhenFull says what
+// is dropped. A newer message may replace an older one with the same key. Messages that
+// no server accepts can be kept as dead letters, and [Receipts] return the result of a
+// message by its ID. Package inspect reads a folder without changing it.
 //
 // # What holds
 //

@@ -19,16 +19,12 @@ type Limits struct {
 	MaxStreams int
 	// MaxDiskBytes bounds the segments together, at least four times SegmentBytes.
 	// Acknowledgements may exceed it. It is reached before MaxBytes if an old message
-	// stays pending while newer ones come and go. Default: four times MaxBytes and
-	// four segments.
+	// stays pending. Default: four times MaxBytes and four segments.
 	MaxDiskBytes int64
-	// MaxAge bounds how long a message may wait after its acceptance. The store only
-	// sets the time of expiry: the message stays pending until the sender ends it as
-	// Expired. Default: 0, no bound.
-	MaxAge time.Duration
-	// WhenFull decides what Enqueue does when MaxMessages or MaxBytes is reached.
-	// Default: Reject.
-	WhenFull FullPolicy
+	// MaxAge bounds the time of expiry of a message, from its acceptance. It stays
+	// pending until the sender ends it as Expired. Default: 0, no bound.
+	MaxAge   time.Duration
+	WhenFull FullPolicy // default: Reject
 }
 
 // FullPolicy decides what Enqueue does when MaxMessages or MaxBytes is reached. A
@@ -37,12 +33,9 @@ type Limits struct {
 type FullPolicy uint8
 
 const (
-	// Reject returns [ErrFull].
-	Reject FullPolicy = iota
-	// DropOldest drops the oldest messages of the lowest priority.
-	DropOldest
-	// DropNewest returns [ErrFull] and counts the new message.
-	DropNewest
+	Reject     FullPolicy = iota // return [ErrFull]
+	DropOldest                   // drop the oldest messages of the lowest priority
+	DropNewest                   // return [ErrFull] and count the new message
 )
 
 // Admit returns an error if the message is invalid, or if it does not fit beside

@@ -12,14 +12,11 @@ import (
 // Options configure a store. The zero value is ready for use. [Memory] applies
 // Limits and Retention only.
 type Options struct {
-	// Sync decides when the log calls fsync. Default: SyncEveryCommit.
-	Sync SyncPolicy
-	// Interval is the time between two calls of fsync under SyncInterval, at least
-	// 1 ms. Default: 100 ms.
-	Interval  time.Duration
-	Limits    Limits    // how much is stored
-	Retention Retention // what is kept of messages that have ended
-	Files     Files     // sizes of files and buffers
+	Sync      SyncPolicy    // when the log calls fsync; default: SyncEveryCommit
+	Interval  time.Duration // of fsync under SyncInterval, at least 1 ms; default: 100 ms
+	Limits    Limits        // how much is stored
+	Retention Retention     // what is kept of messages that have ended
+	Files     Files         // sizes of files and buffers
 	// OnCorruption is called for each damaged place. No lock is held. It must not
 	// call the store.
 	OnCorruption func(Corruption)
@@ -36,9 +33,7 @@ type Retention struct {
 	// MaxReceipts bounds the receipts of messages whose segment was removed, up to
 	// 1<<31-1. Each takes 36 bytes on disk. Default: 0, no receipts.
 	MaxReceipts int
-	// ReceiptAge bounds the age of receipts; they are removed by the segment.
-	// Default: 7 days.
-	ReceiptAge time.Duration
+	ReceiptAge  time.Duration // receipts are removed by the segment; default: 7 days
 }
 
 // Files are the sizes of files and buffers. Zero means the default.
@@ -59,29 +54,20 @@ type Files struct {
 }
 
 // SyncPolicy decides when the log calls fsync. Under every policy a message is
-// accepted only when the operating system has it, so a killed process loses
-// nothing. The policies differ when the power fails or the system crashes.
+// accepted only when the operating system has it, so a killed process loses nothing.
+// A power failure or a system crash loses what was accepted since the last fsync,
+// and the sequences are then used again.
 type SyncPolicy uint8
 
 const (
-	// SyncEveryCommit calls fsync before Wait and Sync return. A power failure loses
-	// no accepted message.
-	SyncEveryCommit SyncPolicy = iota
-	// SyncInterval calls fsync every Options.Interval, and when BufferBytes were
-	// written since. A power failure loses what was accepted since the last fsync,
-	// and the sequences are used again.
-	SyncInterval
-	// SyncNever calls fsync only when a segment is finished and when the log is
-	// closed. A power failure may lose everything since, and the sequences are then
-	// used again.
-	SyncNever
+	SyncEveryCommit SyncPolicy = iota // before Wait and Sync return: no accepted message is lost
+	SyncInterval                      // every Options.Interval, and when BufferBytes were written since
+	SyncNever                         // only when a segment is finished and when the log is closed
 )
 
-// Flash returns options for storage that wears by the page: one fsync for each
-// window in which something was recorded, or for each BufferBytes, and no
-// preallocation. A killed process loses nothing. A power failure loses at most what
-// was accepted in the last window, which is at least 1 ms. Stats.PageBytes counts the
-// wear.
+// Flash returns options for storage that wears by the page: SyncInterval with this
+// window, which is at least 1 ms, and no preallocation. A power failure loses at most
+// what was accepted in the last window. Stats.PageBytes counts the wear.
 func Flash(window time.Duration) Options {
 	return Options{Sync: SyncInterval, Interval: max(window, time.Millisecond), Files: Files{PreallocateBytes: -1}}
 }

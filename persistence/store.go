@@ -74,18 +74,16 @@ type Outbox interface {
 	// resent in the order of PUBREC [MQTT-4.6.0-4].
 	Released() []Position
 	// Done records the result of a message and removes it from the outbox. Only the
-	// first call for a sequence has an effect. It needs no sync: if the record is
-	// lost, the message is sent again, which MQTT allows.
+	// first call for a sequence has an effect. It needs no sync: if the record is lost,
+	// the message is sent again, which MQTT allows.
 	Done(seq uint64, r Result) error
 }
 
 // SessionState is the state of the MQTT session beside the outbox.
 type SessionState interface {
-	// Seen records the packet identifier of an inbound QoS 2 message before PUBREC is
-	// sent. It is durable after the next Sync.
+	// Seen records the packet identifier of an inbound QoS 2 message, and Cleared that
+	// PUBREL was received for it. Both are durable after the next Sync.
 	Seen(id uint16) error
-	// Cleared records that PUBREL was received for a packet identifier. It is durable
-	// after the next Sync.
 	Cleared(id uint16) error
 	// SeenIDs returns the identifiers that were seen and not cleared, ascending.
 	SeenIDs() []uint16
@@ -109,10 +107,9 @@ type Streams interface {
 	// under it (0: none). It registers a new name. The number of names is bounded.
 	// Errors: [ErrFull], [ErrStreamName].
 	Stream(name string) (id uint32, last uint64, err error)
-	// Epoch identifies this store: the time of its creation, in Unix milliseconds. A
-	// receiver that sees another epoch knows that the publisher lost its counters. A
-	// restart keeps the epoch. If damage may have lost the last number of a stream, a
-	// new epoch begins when the store is opened.
+	// Epoch identifies the numbers of this store: the time of its creation, in Unix
+	// milliseconds. If damage may have lost the last number of a stream, a higher epoch
+	// begins when the store is opened.
 	Epoch() uint64
 }
 

@@ -101,18 +101,16 @@ type Receipts struct {
 const maxListed = 10_000
 
 // Open reads the folder of a log, as persistence.Open would with these options, and
-// changes nothing. It opens no file for writing, takes no lock, and creates and
-// removes nothing. The right to read is enough: for a medium mounted read-only, or
-// for the copy that a broken device sent.
+// changes nothing. It opens no file for writing and takes no lock: the right to read
+// is enough.
 //
 // Damage is not an error: what is readable around it is there, and Corruptions lists
 // the rest. A process may have the log open and go on. Open then shows one moment of
 // it, with everything that was accepted before the call.
 //
 // It takes 25 to 50 bytes of memory for each message in the segments. The caller must
-// Close the Folder, which keeps the segments open for Messages. Some systems
-// (Windows) do not remove open files; there, a process that is at work removes them
-// after Close.
+// Close the Folder, which keeps the segments open for Messages. On systems that do not
+// remove open files (Windows), a process that is at work removes them after Close.
 //
 // Errors: *persistence.FolderError, *persistence.VersionError,
 // *persistence.OptionError.

@@ -7,14 +7,12 @@ import (
 	"github.com/mooring-mqtt/mooring/persistence/internal/segment"
 )
 
-// AppendCheckpoint appends an image of the ledger at its place in the log. Each
-// segment has one at the end of its opening (what is written when it is begun), so
-// the segments before it can be removed once their messages have ended: they hold
-// nothing else that counts. It does not list which messages are released or have
-// ended. Those records are in the segment of the message or in a later one, and
-// segments are removed from the front only.
-//
-// It repeats the link to the previous segment, in case the header is damaged.
+// AppendCheckpoint appends an image of the ledger. Each segment has one at the end of
+// its opening (what is written when it is begun), so that the segments before it can
+// be removed once their messages have ended. It does not list which messages are
+// released or have ended: those records are in the segment of the message or in a
+// later one. It repeats the link to the previous segment, in case the header is
+// damaged.
 func (g *Ledger) AppendCheckpoint(b []byte, prev segment.Link) []byte {
 	body := make([]byte, 0, 128)
 	session := uint64(0)

@@ -1,8 +1,6 @@
 package record
 
-import (
-	"encoding/binary"
-)
+import "encoding/binary"
 
 // The functions below append one record, without its checksum: see Seal.
 
@@ -11,11 +9,18 @@ func appendTag(b []byte, kind uint8, body int) []byte {
 	return binary.AppendUvarint(b, uint64(body)<<5|uint64(kind))
 }
 
+func appendNumbers(b []byte, kind uint8, numbers ...uint64) []byte {
+	var space [31]byte
+	body := space[:0]
+	for _, n := range numbers {
+		body = binary.AppendUvarint(body, n)
+	}
+	return append(appendTag(b, kind, len(body)), body...)
+}
+
 // AppendReleased appends that a message was released.
 func AppendReleased(b []byte, seq, rank uint64) []byte {
-	var space [20]byte
-	body := binary.AppendUvarint(binary.AppendUvarint(space[:0], seq), rank)
-	return append(appendTag(b, KindReleased, len(body)), body...)
+	return appendNumbers(b, KindReleased, seq, rank)
 }
 
 // AppendDone appends the result of a message, and its time in Unix milliseconds
@@ -33,27 +38,18 @@ func AppendDone(b []byte, seq uint64, r Result, at int64) []byte {
 
 // AppendSent appends the sent watermark of a priority, which only rises.
 func AppendSent(b []byte, priority uint8, number uint64) []byte {
-	var space [11]byte
-	body := binary.AppendUvarint(append(space[:0], priority), number)
-	return append(appendTag(b, KindSent, len(body)), body...)
+	return appendNumbers(b, KindSent, uint64(priority), number)
 }
 
 // AppendSentAll appends the sent watermarks of all priorities, which may be lower
 // than before.
 func AppendSentAll(b []byte, sent [Priorities]uint64) []byte {
-	var space [31]byte
-	body := append(space[:0], Priorities)
-	for _, number := range sent {
-		body = binary.AppendUvarint(body, number)
-	}
-	return append(appendTag(b, KindSent, len(body)), body...)
+	return appendNumbers(b, KindSent, Priorities, sent[0], sent[1], sent[2])
 }
 
 // AppendIdentifier appends KindSeen or KindCleared.
 func AppendIdentifier(b []byte, kind uint8, id uint16) []byte {
-	var space [3]byte
-	body := binary.AppendUvarint(space[:0], uint64(id))
-	return append(appendTag(b, kind, len(body)), body...)
+	return appendNumbers(b, kind, uint64(id))
 }
 
 // AppendReset appends that a new session of this ClientID has begun.

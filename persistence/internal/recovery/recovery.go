@@ -49,9 +49,9 @@ type State struct {
 	Stale                  bool
 	TornTails, Corruptions uint64
 
-	c            Config
-	oldest, last *File // of the segments that count
-	copies       int   // of damaged files in the folder
+	c      Config
+	last   *File // of the segments that count
+	copies int   // of damaged files in the folder
 }
 
 // File is a segment file.
@@ -101,9 +101,7 @@ func (s *State) read() error {
 		if err := s.load(f, i == 0); err != nil {
 			return err
 		}
-		if s.last = f; i == 0 {
-			s.oldest = f
-		}
+		s.last = f
 	}
 	s.Catalog.Loaded()
 	s.Ledger.Releases.Loaded(func(seq uint64) bool {
@@ -112,7 +110,7 @@ func (s *State) read() error {
 	})
 	if s.Ledger.Reconcile() > 0 && s.Corruptions == 0 {
 		// It was the segment before the oldest: nothing else shows that it was removed.
-		s.report(Damage{File: s.name(s.oldest.header.Prev.Number), Err: fs.ErrNotExist})
+		s.report(Damage{File: s.name(live[0].header.Prev.Number), Err: fs.ErrNotExist})
 	}
 	s.distrustSent()
 	return s.loadReceipts(names)
@@ -121,12 +119,10 @@ func (s *State) read() error {
 // distrustSent raises the sent watermarks to all messages when they are not known:
 // after damage, and in a log of format version 1.
 func (s *State) distrustSent() {
-	g := &s.Ledger
-	if !s.Stale && (s.last == nil || s.last.Version > 1) {
-		return
+	if g := &s.Ledger; s.Stale || s.last != nil && s.last.Version <= 1 {
+		g.Sent = g.Numbers
+		g.Sent[record.Normal] = g.Accepted()
 	}
-	g.Sent = g.Numbers
-	g.Sent[record.Normal] = g.Accepted()
 }
 
 // Close closes the files.

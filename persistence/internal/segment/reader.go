@@ -84,8 +84,7 @@ func (r *Reader) Buffered(number uint64, off int64) []byte {
 	return b[:size]
 }
 
-// Leave closes a segment that is about to be removed: some systems do not remove
-// open files.
+// Leave closes a segment that is to be removed: some systems do not remove open files.
 func (r *Reader) Leave(number uint64) {
 	r.Lock()
 	defer r.Unlock()

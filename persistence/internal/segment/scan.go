@@ -17,9 +17,8 @@ type Scanner struct {
 	wasted    int64 // bytes checksummed in vain meanwhile
 }
 
-// A payload can look like the beginning of a long record at each byte. When that
-// has cost the checksums of maxWasted times the segment, only short records are
-// looked for.
+// A payload can look like a long record at each byte. When that has cost the checksums
+// of maxWasted times the segment, only short records are looked for.
 const (
 	maxWasted   = 64
 	shortRecord = 64

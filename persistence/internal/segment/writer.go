@@ -1,6 +1,7 @@
 package segment
 
 import (
+	"cmp"
 	"fmt"
 	"io"
 	"sync/atomic"
@@ -107,11 +108,10 @@ const minFill = 16 << 10
 
 var zeros [64 << 10]byte
 
-// fill preallocates, once the end has come to where the zeros begin. A sync of bytes
-// that were there before writes the data only. When the file grows, the file system
-// writes its journal too, which takes as long again. Recovery takes zeros up to the
-// end of the file for the end of the log. Nothing depends on fill, so an error is
-// left to the next write or sync.
+// fill preallocates, once the end has come to where the zeros begin: a sync of a file
+// that did not grow needs no write to the journal of the file system, which takes as
+// long again. Recovery takes zeros up to the end of the file for the end of the log.
+// Nothing depends on fill, so an error is left to the next write or sync.
 func (w *Writer) fill() {
 	if w.Preallocate <= 0 || w.End <= w.filled {
 		return
@@ -160,10 +160,7 @@ func (s *WriteStats) WriteFile(fs fsys.FS, name string, b []byte) error {
 	if err = s.write(f, b, 0); err == nil {
 		err = s.sync(f, 0, int64(len(b)))
 	}
-	if e := f.Close(); err == nil {
-		err = e
-	}
-	return err
+	return cmp.Or(err, f.Close())
 }
 
 func (s *WriteStats) write(f fsys.File, b []byte, off int64) error {
