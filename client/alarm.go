@@ -5,22 +5,21 @@ import "time"
 // alarm calls a function at the earliest time that it is set to. Its owner calls it
 // under a lock.
 type alarm struct {
-	timer *time.Timer
-	at    time.Time // when timer fires; zero: not
-	off   bool      // it is not set any more
+	timer *time.Timer // its function calls rang
+	at    time.Time   // when timer fires; zero: not
+	off   bool        // it is not set any more
 }
 
-// set has f called at a time; zero: not. f must call rang.
+// set has f called at a time; zero: not.
 func (a *alarm) set(at time.Time, f func()) {
-	switch {
-	case a.off || at.IsZero() || !a.at.IsZero() && !at.Before(a.at):
+	if a.off || at.IsZero() || !a.at.IsZero() && !at.Before(a.at) {
 		return
-	case a.timer == nil:
+	}
+	if a.at = at; a.timer == nil {
 		a.timer = time.AfterFunc(time.Until(at), f)
-	default:
+	} else {
 		a.timer.Reset(time.Until(at))
 	}
-	a.at = at
 }
 
 func (a *alarm) rang() { a.at = time.Time{} }

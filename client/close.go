@@ -56,8 +56,7 @@ func (c *Client) begin(t *task, f func(ctx context.Context)) {
 // messages stay in the store, and their Deliveries end as Abandoned.
 //
 // Called from a handler, from OnEvent or from another function that this client
-// calls, Close returns at once and the client ends after that function has
-// returned, see Done. Close of another client waits there as everywhere.
+// calls, Close returns at once and the client ends after that function, see Done.
 func (c *Client) Close() error { return c.CloseWith(DisconnectOptions{}) }
 
 // CloseWith is Close with a choice of the DISCONNECT. Options that cannot be sent
@@ -107,8 +106,8 @@ func (c *Client) Drain(ctx context.Context) error {
 	return err
 }
 
-// end begins the end; only the first call has an effect. Without disconnect the
-// connection ends without DISCONNECT.
+// end begins the end; only the first call has an effect. disconnect is nil for an end
+// without DISCONNECT.
 func (c *Client) end(cause error, disconnect *DisconnectOptions) {
 	l := &c.life
 	l.mu.Lock()
@@ -194,8 +193,7 @@ func (l *life) timeLeft() time.Duration { return max(stepTime, time.Until(l.dead
 // within closes the connection if f takes longer than is left, so that nothing
 // waits for a peer that reads nothing.
 func (c *Client) within(up *link.Up, f func()) {
-	timer := time.AfterFunc(c.life.timeLeft(), func() { _ = up.Close() })
-	defer timer.Stop()
+	defer time.AfterFunc(c.life.timeLeft(), func() { _ = up.Close() }).Stop()
 	f()
 }
 

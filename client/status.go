@@ -73,12 +73,10 @@ func (c *Client) endStatus(up *link.Up, offline bool) (accepted bool) {
 	c.within(up, func() { // a birth may be blocked by a peer that does not read
 		answer = c.status.End(statusConnection{up}, offline && !c.cfg.Presence.Status.LeaveToWill)
 	})
-	timer := time.NewTimer(c.life.timeLeft())
-	defer timer.Stop()
 	select {
 	case accepted = <-answer:
 	case <-up.Failed():
-	case <-timer.C:
+	case <-time.After(c.life.timeLeft()):
 	}
 	return accepted
 }

@@ -144,9 +144,8 @@ func (w *StatusWatch) Counts() presence.Counts { return w.tracker.Counts(time.No
 // gets a presence.Missed and should take a Snapshot.
 func (w *StatusWatch) Changes() iter.Seq[presence.Change] { return w.changes.read() }
 
-// Close ends the watch and the loops over Changes, and ends the subscription at the
-// server. What was known can still be read. It may be called more than once, and from
-// OnChange.
+// Close ends the watch, the loops over Changes, and the subscription at the server.
+// What was known can still be read. It may be called more than once, and from OnChange.
 func (w *StatusWatch) Close() { w.close() }
 
 func (w *StatusWatch) finish() {

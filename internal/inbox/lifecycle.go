@@ -104,12 +104,10 @@ func (b *Inbox[M]) Stop(grace time.Duration) {
 
 // sleep waits for d. It returns false if the inbox stops.
 func (b *Inbox[M]) sleep(d time.Duration) bool {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
 	select {
 	case <-b.stopping.Done():
 		return false
-	case <-timer.C:
+	case <-time.After(d):
 		return true
 	}
 }

@@ -86,7 +86,6 @@ type fifo[T any] struct {
 }
 
 func (f *fifo[T]) len() int { return len(f.values) - f.first }
-
 func (f *fifo[T]) push(v T) { f.values = append(f.values, v) }
 
 func (f *fifo[T]) pop() T {

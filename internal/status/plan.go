@@ -130,10 +130,14 @@ func (p *plan) next(now time.Duration) (reason string, wait time.Duration) {
 	return reason, 0
 }
 
-// publish records a message that is about to be published. payload makes a new one.
+// publish records a message that is about to be published; nil: the plan has ended.
+// payload makes a new one.
 func (p *plan) publish(now time.Duration, reason string, payload func() []byte) *message {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	if p.ended {
+		return nil
+	}
 	m := &message{reason: reason, at: now}
 	if last := p.last; last != nil && p.open[last.number] == last &&
 		(len(p.open) >= maxOpen || last.reason == presence.ReasonBirth && reason == last.reason && now-last.at < birthFresh) {

@@ -26,8 +26,7 @@ type Publisher struct {
 	wake  notify.Signal // Run looks at the plan again
 	start time.Time     // the plan's times count from here
 
-	mu    sync.Mutex // held while a message is published
-	ended bool       // no message follows
+	mu sync.Mutex // held while a message is published
 
 	refused atomic.Bool // the server refuses the subscription to the topic
 }
@@ -101,12 +100,12 @@ func (p *Publisher) Run(ctx context.Context, c Connection) {
 // publish publishes online.
 func (p *Publisher) publish(c Connection, reason string) {
 	p.mu.Lock()
-	if p.ended {
+	now := p.now()
+	m := p.plan.publish(now, reason, func() []byte { return p.cfg.Format.Payload(presence.Online, reason) })
+	if m == nil {
 		p.mu.Unlock()
 		return
 	}
-	now := p.now()
-	m := p.plan.publish(now, reason, func() []byte { return p.cfg.Format.Payload(presence.Online, reason) })
 	err := c.PublishStatus(p.packet(m.payload), func(code byte, err error) { p.answered(m, code, err) })
 	p.mu.Unlock()
 	switch {
@@ -141,7 +140,6 @@ func (p *Publisher) answered(m *message, code byte, err error) {
 func (p *Publisher) End(c Connection, offline bool) <-chan bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.ended = true
 	p.plan.end()
 	accepted := make(chan bool, 1)
 	if !offline || p.cfg.Topic == "" {
