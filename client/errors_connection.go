@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"slices"
 
-	"github.com/mooring-mqtt/mooring/internal/inbox"
 	"github.com/mooring-mqtt/mooring/internal/link"
 	"github.com/mooring-mqtt/mooring/internal/wire"
 	"github.com/mooring-mqtt/mooring/reliability"
@@ -116,14 +115,16 @@ func (e *ProxyError) Error() string { return (*link.ProxyError)(e).Error() }
 func (e *ProxyError) Unwrap() error { return e.Err }
 
 // InboundFullError reports that a connection was ended because handlers had freed no
-// space for AckTimeout while received messages took all of MaxBufferedBytes. There is
-// space again, and the next connection brings the messages that had none.
+// space for AckTimeout while received messages took all of MaxBufferedBytes. The next
+// connection brings the messages that had none.
 type InboundFullError struct {
 	Limit int64 // of ReceivingConfig.MaxBufferedBytes
 }
 
-func (e *InboundFullError) Error() string    { return (*inbox.FullError)(e).Error() }
-func (e *InboundFullError) ReasonCode() byte { return (*inbox.FullError)(e).ReasonCode() }
+func (*InboundFullError) ReasonCode() byte { return wire.ReasonQuotaExceeded }
+func (e *InboundFullError) Error() string {
+	return fmt.Sprintf("client: inbound buffer full (%d bytes): handlers freed no space within AckTimeout; make handlers faster, or raise Config.Receiving.MaxBufferedBytes", e.Limit)
+}
 
 // connectionError converts an error of package link.
 func connectionError(err error) error {
@@ -172,8 +173,6 @@ func converted(err error) error {
 		return (*TLSFileError)(e)
 	case *link.ProxyError:
 		return (*ProxyError)(e)
-	case *inbox.FullError:
-		return (*InboundFullError)(e)
 	}
 	return nil
 }

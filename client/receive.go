@@ -71,12 +71,13 @@ func refusal(err error) (code byte, reason string, refused bool) {
 // newInbox returns the inbox of a client whose session exists.
 func (c *Client) newInbox() *inbox.Inbox[*Message] {
 	r := &c.cfg.Receiving
+	maxBytes := max(int64(r.MaxBufferedBytes), int64(c.cfg.Connection.MaximumPacketSize))
 	cfg := inbox.Config[*Message]{
 		Session: c.session, Observer: inboxObserver{c}, Guard: &c.guard,
 		Handle: c.handle, Refusal: refusal, Workers: r.Concurrency, Attempts: r.HandlerAttempts, Backoff: r.HandlerBackoff.Delay,
 		QoS0Queue: r.QoS0QueueSize, StallTimeout: c.cfg.Connection.AckTimeout,
-		MaxBytes: max(int64(r.MaxBufferedBytes), int64(c.cfg.Connection.MaximumPacketSize)),
-		Dedupe:   r.Dedupe, DedupeKey: c.dedupeKey, Owner: c.cfg.ClientID,
+		MaxBytes: maxBytes, Full: &InboundFullError{Limit: maxBytes},
+		Dedupe: r.Dedupe, DedupeKey: c.dedupeKey, Owner: c.cfg.ClientID,
 	}
 	if r.Ordering == nil {
 		return inbox.New(cfg)

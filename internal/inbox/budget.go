@@ -1,7 +1,6 @@
 package inbox
 
 import (
-	"fmt"
 	"sync/atomic"
 	"time"
 
@@ -11,19 +10,18 @@ import (
 )
 
 // budget bounds the bytes of received messages: in queues, with handlers and held
-// for order, whichever connection brought them. Only the reader of the connection
-// takes bytes, and there is one at a time. It costs an atomic addition each way and
-// no lock.
+// for order, whichever connection brought them. It costs an atomic addition each way
+// and no lock: only the reader of the connection takes bytes.
 //
 // Where a QoS 1 or 2 message has no room, the reader stalls. Handlers may then wait
 // for acknowledgements that the reader has not reached. So if there is no room
 // within StallTimeout, the reader goes on and leaves all further messages of this
 // connection to the server, unacknowledged and in order. When half of the budget is
 // free, the connection ends, and the server sends them again on the next one. It ends
-// also if handlers finish too little within another StallTimeout: the server must
-// learn that this client does not keep up. That happens once until half of the budget
-// is free, so that a handler that hangs does not cause reconnect after reconnect. Drain
-// and Close leave messages in the same way, for the next client.
+// also after another StallTimeout, since the server must learn that this client does
+// not keep up; but once until half of the budget is free, so that a handler that hangs
+// does not cause reconnect after reconnect. Drain and Close leave messages in the same
+// way, for the next client.
 type budget struct {
 	limit   int64
 	used    *atomic.Int64
@@ -31,12 +29,11 @@ type budget struct {
 	watched atomic.Bool // free sets freed, and looks whether a connection is to end
 	closing atomic.Bool // StopStalling was called
 
-	leaving  atomic.Pointer[leaving] // the connection whose messages are left
+	leaving  atomic.Pointer[leaving] // the connection whose messages are left to the server
 	fetching atomic.Pointer[leaving] // the same, until it is ended
 	overdue  atomic.Bool             // a connection was ended without room; none is again until half is free
 }
 
-// leaving is a connection on which messages are left to the server.
 type leaving struct{ conn Conn }
 
 // Conn is the connection that brings messages: a session.Writer that can stall its
@@ -87,15 +84,12 @@ func (b *Inbox[M]) reserve(in *session.Inbound, size int64) bool {
 	q := &b.budget
 	left := q.leaving.Load()
 	switch {
+	case (in == nil || left == nil) && q.take(size):
+		return true
 	case in == nil:
-		if !q.take(size) {
-			b.Counters.Received.Add(1)
-			b.Counters.DroppedQoS0.Add(1)
-			return false
-		}
-		return true
-	case left == nil && q.take(size):
-		return true
+		b.Counters.Received.Add(1)
+		b.Counters.DroppedQoS0.Add(1)
+		return false
 	}
 	conn := b.cfg.Session.WriterOf(in).(Conn)
 	if left != nil && left.conn == conn {
@@ -146,7 +140,7 @@ func (b *Inbox[M]) endOverdue(left *leaving) {
 		return
 	}
 	if q.fetching.CompareAndSwap(left, nil) {
-		b.cfg.Session.EndAfterAcks(left.conn, &FullError{Limit: q.limit})
+		b.cfg.Session.EndAfterAcks(left.conn, b.cfg.Full)
 	}
 }
 
@@ -168,7 +162,7 @@ func (b *Inbox[M]) fetch() {
 	}
 	q.overdue.Store(false)
 	if left := q.fetching.Swap(nil); left != nil {
-		b.cfg.Session.EndAfterAcks(left.conn, &FullError{Limit: q.limit})
+		b.cfg.Session.EndAfterAcks(left.conn, b.cfg.Full)
 	}
 }
 
@@ -179,17 +173,3 @@ func (b *Inbox[M]) StopStalling() {
 	b.budget.fetching.Store(nil)
 	b.budget.freed.Set()
 }
-
-// FullError reports that a connection was ended because handlers had not finished
-// enough messages for Config.AckTimeout while received messages took all of
-// Receiving.MaxBufferedBytes. The next connection brings the messages that had no room.
-type FullError struct {
-	Limit int64 // in bytes
-}
-
-func (e *FullError) Error() string {
-	return fmt.Sprintf("client: inbound buffer full (%d bytes): handlers freed no space within AckTimeout; make handlers faster, or raise Config.Receiving.MaxBufferedBytes", e.Limit)
-}
-
-// ReasonCode returns the reason code of the DISCONNECT.
-func (e *FullError) ReasonCode() byte { return wire.ReasonQuotaExceeded }

@@ -21,6 +21,7 @@ type Config[M any] struct {
 	QoS0Queue    int           // QoS 0 messages that may wait for one worker
 	MaxBytes     int64         // of received messages, see Size
 	StallTimeout time.Duration // how long reading stops while messages take MaxBytes
+	Full         error         // ends a connection whose messages have had no room
 
 	// Handle calls the handlers of a message. It returns nil if they accepted it, and
 	// ErrUnhandled if the message has none. After any other error it is called again,

@@ -74,7 +74,7 @@ func (r *rig) start(edit func(*inbox.Config[*message])) {
 			r.box.Push(inbox.Item[*message]{In: in, Message: m, OrderKey: topic, Size: m.Bytes})
 		}})
 	cfg := inbox.Config[*message]{
-		Session: r.session, Workers: 4, QoS0Queue: 10, MaxBytes: 1 << 20, StallTimeout: 30 * time.Second,
+		Session: r.session, Workers: 4, QoS0Queue: 10, MaxBytes: 1 << 20, StallTimeout: 30 * time.Second, Full: errFull,
 		Attempts: 3, Backoff: func(int) time.Duration { return time.Second }, Owner: "me",
 		DedupeKey: func(m *message) string { return m.ID },
 		Position:  func(m *message) (string, uint64, uint64) { return m.Stream, 1, m.Seq },
@@ -219,3 +219,5 @@ func (s *store) SeenIDs() (ids []uint16) {
 	}
 	return ids
 }
+
+var errFull = errors.New("full")
