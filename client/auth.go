@@ -11,6 +11,7 @@ var errNoneToAuthenticate error = noneToAuthenticate{}
 type noneToAuthenticate struct{}
 
 func (noneToAuthenticate) Is(target error) bool { return target == ErrNotConnected }
+func (noneToAuthenticate) SafeToRetry() bool    { return true }
 func (noneToAuthenticate) Error() string {
 	return "client: not connected; nothing is to be done, a new connection is authenticated anyway"
 }

@@ -58,6 +58,9 @@ type FieldError struct {
 
 func (e *FieldError) Error() string { return "mqtt: " + e.Field + ": " + e.Problem }
 
+// SafeToRetry returns true: nothing was stored or sent.
+func (*FieldError) SafeToRetry() bool { return true }
+
 // ConfigError reports a field of a Config that is impossible.
 type ConfigError struct {
 	Field   string
@@ -65,6 +68,9 @@ type ConfigError struct {
 }
 
 func (e *ConfigError) Error() string { return "client: Config." + e.Field + ": " + e.Problem }
+
+// SafeToRetry returns true: nothing was started.
+func (*ConfigError) SafeToRetry() bool { return true }
 
 // RefusedError reports that the server acknowledged a message or a subscription
 // with a reason code of 0x80 or above, or that this server cannot take it.
@@ -82,6 +88,11 @@ func (e *RefusedError) Error() string {
 }
 
 func (e *RefusedError) ReasonCode() byte { return e.Code }
+
+// SafeToRetry returns true, as the server has not accepted the message or the
+// subscription, except for the reason codes that concern a packet identifier: the
+// server may have the message under it.
+func (e *RefusedError) SafeToRetry() bool { return e.Code != 0x91 && e.Code != 0x92 }
 
 // limitError is the refusal of a packet that this server does not accept.
 func limitError(reason byte) *RefusedError {
@@ -107,6 +118,9 @@ func (e *PoisonError) Error() string {
 
 func (e *PoisonError) ReasonCode() byte { return e.Code }
 
+// SafeToRetry returns false: the server may have processed the message.
+func (*PoisonError) SafeToRetry() bool { return false }
+
 // DroppedError reports a message that was dropped by a policy of this client.
 type DroppedError struct {
 	ID MessageID
@@ -124,12 +138,18 @@ func (e *DroppedError) Error() string {
 
 func (e *DroppedError) Unwrap() error { return e.Cause }
 
+// SafeToRetry returns true: only messages that were not sent are dropped.
+func (*DroppedError) SafeToRetry() bool { return true }
+
 // ExpiredError reports that a message's Expiry passed before it could be sent.
 type ExpiredError struct{ ID MessageID }
 
 func (e *ExpiredError) Error() string {
 	return fmt.Sprintf("client: message %v expired before it was sent; raise Expiry if it would still have been of use", e.ID)
 }
+
+// SafeToRetry returns false: an earlier process may have sent a message of QoS 1.
+func (*ExpiredError) SafeToRetry() bool { return false }
 
 // DamagedError reports that an accepted message was damaged on disk, and is lost.
 type DamagedError struct{ persistence.Corruption }
@@ -139,6 +159,9 @@ func (e *DamagedError) Error() string {
 }
 
 func (e *DamagedError) Unwrap() error { return e.Err }
+
+// SafeToRetry returns false: the message may have been sent before it was damaged.
+func (*DamagedError) SafeToRetry() bool { return false }
 
 // DrainError reports that Drain ended before everything was acknowledged. With
 // Config.Dir the next client goes on with the rest; a store in memory ends here.
@@ -152,6 +175,9 @@ func (e *DrainError) Error() string {
 }
 
 func (e *DrainError) Unwrap() error { return e.Cause }
+
+// SafeToRetry returns false: the store keeps the messages.
+func (*DrainError) SafeToRetry() bool { return false }
 
 // SessionError reports that the client has stopped because the server and the store do
 // not know the same session, see StrictSession. For errors.Is it is

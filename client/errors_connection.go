@@ -30,6 +30,9 @@ func (e *ConnectionError) Error() string {
 func (e *ConnectionError) ReasonCode() byte { return e.Code }
 func (e *ConnectionError) Unwrap() error    { return e.Cause }
 
+// SafeToRetry returns false: messages may have been sent on the connection.
+func (*ConnectionError) SafeToRetry() bool { return false }
+
 // advice is what to do about the reason code. The answer to the same CONNECT will
 // be the same; after a DISCONNECT the client connects again.
 func (e *ConnectionError) advice() string {
@@ -91,6 +94,9 @@ type AuthError struct {
 func (e *AuthError) Error() string { return (*link.AuthError)(e).Error() }
 func (e *AuthError) Unwrap() error { return e.Err }
 
+// SafeToRetry returns false: messages may have been sent on the connection.
+func (*AuthError) SafeToRetry() bool { return false }
+
 // TLSFileError reports a file of ConnectionConfig.TLSFiles that cannot be used. The
 // client connects again, and reads the file again.
 type TLSFileError struct {
@@ -100,6 +106,9 @@ type TLSFileError struct {
 
 func (e *TLSFileError) Error() string { return (*link.TLSFileError)(e).Error() }
 func (e *TLSFileError) Unwrap() error { return e.Err }
+
+// SafeToRetry returns true: there was no connection.
+func (*TLSFileError) SafeToRetry() bool { return true }
 
 // ProxyError reports that the proxy cannot be reached, or does not connect to the
 // server.
@@ -113,6 +122,9 @@ type ProxyError struct {
 
 func (e *ProxyError) Error() string { return (*link.ProxyError)(e).Error() }
 func (e *ProxyError) Unwrap() error { return e.Err }
+
+// SafeToRetry returns true: there was no connection.
+func (*ProxyError) SafeToRetry() bool { return true }
 
 // InboundFullError reports that a connection was ended because handlers had freed no
 // space for AckTimeout while received messages took all of MaxBufferedBytes. The next

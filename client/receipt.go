@@ -66,17 +66,13 @@ type DeadLetter struct {
 // ends the loop.
 func (c *Client) DeadLetters() iter.Seq2[DeadLetter, error] {
 	return func(yield func(DeadLetter, error) bool) {
-		if c == nil {
-			yield(DeadLetter{}, ErrNilClient)
-			return
-		}
-		letters, ok := c.store.(persistence.DeadLetters)
-		if !ok {
-			yield(DeadLetter{}, ErrNoDeadLetters)
+		letters, err := c.deadLetters()
+		if err != nil {
+			yield(DeadLetter{}, err)
 			return
 		}
 		more := true
-		err := letters.DeadLetters(func(e *persistence.Entry, reason byte) bool {
+		err = letters.DeadLetters(func(e *persistence.Entry, reason byte) bool {
 			d, err := deadLetter(e, reason)
 			more = yield(d, err) && err == nil
 			return more
@@ -85,6 +81,16 @@ func (c *Client) DeadLetters() iter.Seq2[DeadLetter, error] {
 			yield(DeadLetter{}, err)
 		}
 	}
+}
+
+func (c *Client) deadLetters() (persistence.DeadLetters, error) {
+	if c == nil {
+		return nil, ErrNilClient
+	}
+	if letters, ok := c.store.(persistence.DeadLetters); ok {
+		return letters, nil
+	}
+	return nil, ErrNoDeadLetters
 }
 
 func deadLetter(e *persistence.Entry, reason byte) (DeadLetter, error) {
@@ -107,12 +113,9 @@ func deadLetter(e *persistence.Entry, reason byte) (DeadLetter, error) {
 
 // Discard removes a dead letter. It returns nil if the dead letter does not exist.
 func (c *Client) Discard(d DeadLetter) error {
-	if c == nil {
-		return ErrNilClient
-	}
-	letters, ok := c.store.(persistence.DeadLetters)
-	if !ok {
-		return ErrNoDeadLetters
+	letters, err := c.deadLetters()
+	if err != nil {
+		return err
 	}
 	return letters.Discard(d.seq)
 }

@@ -53,6 +53,9 @@ func (e *RetainedLimitError) Error() string {
 	return fmt.Sprintf("client: more is retained than MaxMessages or MaxBytes allow: %d messages of %d bytes were taken; use a narrower filter, or raise the limit", e.Messages, e.Bytes)
 }
 
+// SafeToRetry returns true: retained messages were only read.
+func (*RetainedLimitError) SafeToRetry() bool { return true }
+
 // Retained is the result of FetchRetained.
 type Retained struct {
 	Messages []*Message // one for each topic, ordered by topic

@@ -72,9 +72,6 @@ func (c *Client) Handle(filter string, h Handler) error {
 // Subscription: one of its clients gets each message. Errors: *FieldError,
 // *RefusedError, ErrClosed, ctx's cause.
 func (c *Client) Subscribe(ctx context.Context, filter string, qos QoS, h Handler, options ...SubscribeOption) error {
-	if c == nil {
-		return ErrNilClient
-	}
 	if qos > ExactlyOnce {
 		return &FieldError{Field: "QoS", Problem: fmt.Sprintf("is %d; use 0, 1 or 2", qos)}
 	}

@@ -48,6 +48,9 @@ func (e *CredentialsError) Error() string {
 
 func (e *CredentialsError) Unwrap() error { return e.Err }
 
+// SafeToRetry returns true: there was no connection.
+func (*CredentialsError) SafeToRetry() bool { return true }
+
 // Authenticator is the client's side of enhanced authentication, section 4.12 of
 // MQTT 5. Its methods are called one after the other in an exchange; a
 // re-authentication that a lost connection cuts short may still be in one of them
