@@ -5,6 +5,7 @@ import (
 	"strings"
 	"sync/atomic"
 
+	"github.com/mooring-mqtt/mooring/internal/callback"
 	"github.com/mooring-mqtt/mooring/internal/outbox"
 	"github.com/mooring-mqtt/mooring/internal/subs"
 	"github.com/mooring-mqtt/mooring/persistence"
@@ -28,8 +29,13 @@ func (c *Client) event(e Event) {
 	if _, last := e.(Stopped); last {
 		c.reports.stopped.Store(true)
 	}
-	if p := c.guard.Call(func() { c.cfg.OnEvent(e) }); p != nil {
-		c.cfg.Logger.Error("function of the application panicked", "function", "OnEvent", "panic", p.Value, "stack", string(p.Stack))
+	c.panicked("OnEvent", c.guard.Call(func() { c.cfg.OnEvent(e) }))
+}
+
+// panicked logs a panic of a function of the application; nil: there was none.
+func (c *Client) panicked(function string, p *callback.Panic) {
+	if p != nil {
+		c.cfg.Logger.Error("function of the application panicked", "function", function, "panic", p.Value, "stack", string(p.Stack))
 	}
 }
 

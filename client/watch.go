@@ -40,7 +40,6 @@ type WatchOptions struct {
 // methods are safe for concurrent use.
 type StatusWatch struct {
 	view
-	c       *Client
 	tracker *presence.Tracker
 	changes changes[presence.Change]
 
@@ -79,7 +78,7 @@ func (c *Client) WatchStatus(ctx context.Context, filter string, o WatchOptions)
 		return nil, ErrNilClient
 	}
 	o.Queue = cmp.Or(o.Queue, 1024)
-	w := &StatusWatch{c: c, tracker: presence.NewTracker(presence.Options{MaxDevices: o.MaxDevices, MaxBytes: o.MaxBytes, StaleAfter: o.StaleAfter, Parse: recovered(o.Parse)})}
+	w := &StatusWatch{tracker: presence.NewTracker(presence.Options{MaxDevices: o.MaxDevices, MaxBytes: o.MaxBytes, StaleAfter: o.StaleAfter, Parse: recovered(o.Parse)})}
 	w.changes.limit, w.changes.missed = o.Queue, func(n int) presence.Change {
 		return presence.Change{Kind: presence.Missed, At: time.Now(), Missed: n}
 	}
@@ -92,19 +91,14 @@ func (c *Client) WatchStatus(ctx context.Context, filter string, o WatchOptions)
 		return nil, err
 	}
 	if read != nil {
-		c.views.call(func() { w.reportChanges(read, o.OnChange) })
+		c.views.call(func() {
+			defer c.guard.Enter()()
+			for change := range read {
+				c.panicked("OnChange", callback.Try(func() { o.OnChange(change) }))
+			}
+		})
 	}
 	return w, nil
-}
-
-// reportChanges calls OnChange.
-func (w *StatusWatch) reportChanges(read iter.Seq[presence.Change], onChange func(presence.Change)) {
-	defer w.c.guard.Enter()()
-	for change := range read {
-		if p := callback.Try(func() { onChange(change) }); p != nil {
-			w.c.cfg.Logger.Error("function of the application panicked", "function", "OnChange", "panic", p.Value, "stack", string(p.Stack))
-		}
-	}
 }
 
 // recovered returns parse with panics as errors.

@@ -62,27 +62,20 @@ func (f *inFlight) renewed(c dedupe.Claim) {
 	}
 }
 
-// interval returns how often to look for claims that are due. A renewal that fails is
-// repeated several times within a lease.
-func (f *inFlight) interval() time.Duration {
+// due returns the claims of which a third of the lease has passed, and when to look
+// again. A renewal that fails is repeated several times within a lease.
+func (f *inFlight) due() (claims []dedupe.Claim, next time.Duration) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.lease == 0 {
-		return time.Hour
+		return nil, time.Hour
 	}
-	return f.lease / 8
-}
-
-// due returns the claims of which a third of the lease has passed.
-func (f *inFlight) due() (claims []dedupe.Claim) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
 	for _, h := range f.keys {
 		if !h.claim.Expires.IsZero() && time.Until(h.claim.Expires) <= f.lease*2/3 {
 			claims = append(claims, h.claim)
 		}
 	}
-	return claims
+	return claims, f.lease / 8
 }
 
 // claim returns the claim of a key.
@@ -125,18 +118,18 @@ func (b *Inbox[M]) renewLeases() {
 		}
 	}()
 	defer b.cfg.Guard.Enter()()
-	for {
+	for b.finishing.Err() == nil {
+		claims, next := b.keys.due()
+		for _, c := range claims {
+			b.renew(c)
+		}
 		select {
 		case <-b.finishing.Done():
-			returned = true
-			return
 		case <-b.keys.leased:
-		case <-time.After(b.keys.interval()):
-			for _, c := range b.keys.due() {
-				b.renew(c)
-			}
+		case <-time.After(next):
 		}
 	}
+	returned = true
 }
 
 // renew renews one lease. A lease that another owner has taken over is not renewed any
