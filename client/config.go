@@ -41,11 +41,9 @@ type Config struct {
 	// ClientSessionCache becomes a cache. SessionTicketsDisabled,
 	// GetClientCertificate and VerifyPeerCertificate disable that cache, since a
 	// resumed session calls neither of the last two.
-	TLS *tls.Config
-	// Logger receives what the client reports. Default: nothing is logged.
-	Logger *slog.Logger
-	// OnEvent receives events, see Event. Default: none.
-	OnEvent func(Event)
+	TLS     *tls.Config
+	Logger  *slog.Logger // receives what the client reports; default: nothing is logged
+	OnEvent func(Event)  // receives events, see Event; default: none
 
 	Connection ConnectionConfig // how to reach the server, and how long to wait for it
 	Session    SessionConfig    // the session that the server keeps for this client
@@ -65,12 +63,8 @@ type ConnectionConfig struct {
 	// *CredentialsError. With Credentials set, the CONNACK codes 0x86, 0x87 and 0x8C
 	// do not stop the client: it tries again with backoff.
 	Credentials func(ctx context.Context) (Credentials, error)
-	// Auth authenticates by challenge and response (section 4.12 of MQTT 5).
-	// Default: none.
-	Auth Authenticator
-	// TLSFiles names certificate files that are read again for each attempt, in
-	// place of Config.TLS.
-	TLSFiles *TLSFiles
+	Auth        Authenticator // by challenge and response (section 4.12 of MQTT 5); default: none
+	TLSFiles    *TLSFiles     // files that are read again for each attempt, in place of Config.TLS
 	// Proxy is the proxy for all servers except Unix sockets:
 	// http://user:password@host:3128, https://host,
 	// socks5://user:password@host:1080, or ProxyFromEnvironment (HTTPS_PROXY, else
@@ -99,12 +93,8 @@ type ConnectionConfig struct {
 
 	ConnectTimeout time.Duration // from dialing to CONNACK; default 20 s
 	WriteTimeout   time.Duration // of one write to the connection; default 10 s
-	// AckTimeout ends a connection on which messages are in flight and nothing is
-	// acknowledged. Default 30 s.
-	AckTimeout time.Duration
-	// CloseTimeout limits Close: the time for running handlers, acknowledgements,
-	// the offline status and DISCONNECT together. Default 5 s.
-	CloseTimeout time.Duration
+	AckTimeout     time.Duration // without an acknowledgement while messages are in flight; then the connection ends; default 30 s
+	CloseTimeout   time.Duration // of Close: handlers, acknowledgements, offline status and DISCONNECT; default 5 s
 }
 
 // SessionConfig describes the session that the server keeps.
@@ -118,15 +108,11 @@ type SessionConfig struct {
 	// resumes. A session that the server has and the store does not know is
 	// discarded in any case, see ErrUnknownSession.
 	CleanStart bool
-	// Mode selects what to do when the server and the store do not know the same
-	// session. Default ResumeSession.
-	Mode SessionMode
-	// OnTakeover selects what to do when another client takes over the session.
-	// Default TakeoverBackOff. With StrictSession the client stops in any case.
-	OnTakeover TakeoverPolicy
-	// OnLost selects what happens to messages that were sent and not acknowledged
-	// when the server loses the session, including messages that an earlier
-	// process accepted. Message.OnSessionLost overrides it. Default Republish.
+	Mode       SessionMode    // when server and store do not know the same session; default ResumeSession
+	OnTakeover TakeoverPolicy // when another client takes over the session; default TakeoverBackOff
+	// OnLost selects what happens to messages in flight when the server loses the
+	// session, including messages that an earlier process accepted.
+	// Message.OnSessionLost overrides it. Default Republish.
 	OnLost SessionLostPolicy
 	// AssignedClientID lets the server choose the client identifier: the one in the
 	// first CONNACK is used for all later connections of this Client, see
@@ -138,16 +124,9 @@ type SessionConfig struct {
 
 // StoreConfig describes the store of accepted messages.
 type StoreConfig struct {
-	// Options are the options of the store in Config.Dir, or in memory: among
-	// them its limits, MaxAge and MaxReceipts.
-	Options persistence.Options
-	// Custom is a store of the application's own, in place of Config.Dir. Close
-	// does not close it.
-	Custom persistence.Store
-	// WhenFull selects what Publish does when the store's MaxMessages or MaxBytes
-	// is reached. Default Reject. A Custom store drops its oldest messages by its
-	// own options.
-	WhenFull FullPolicy
+	Options  persistence.Options // of the store in Config.Dir, or in memory
+	Custom   persistence.Store   // in place of Config.Dir; Close does not close it
+	WhenFull FullPolicy          // default Reject; a Custom store drops its oldest messages by its own options
 	// DeadLetters is how many refused messages are kept, to be read with
 	// Client.DeadLetters; beyond that the oldest is discarded. Messages that would
 	// end as Refused then end as DeadLettered. Default: none. At most 100,000; a
@@ -163,8 +142,7 @@ type PublishingConfig struct {
 	// MaxStreams (default 1,024) limits the topics; beyond that Publish returns
 	// persistence.ErrFull.
 	Sequenced bool
-	// Publisher is the name under which messages are numbered. Default ClientID.
-	Publisher string
+	Publisher string // the name under which messages are numbered; default ClientID
 	// TopicAliases is how many topic aliases the client uses, as far as the server
 	// allows, for the topics published to last. It saves the bytes of repeated
 	// topics and keeps that many topics in memory. Default 0: none. At most 65,535.
@@ -173,22 +151,18 @@ type PublishingConfig struct {
 	// DISCONNECT because of the same message, before that message ends as Refused
 	// with a *PoisonError. Default 5.
 	PoisonAttempts int
-	// Breaker is the circuit breaker for the server.
-	Breaker reliability.BreakerOptions
-	// WaitTimeout limits Delivery.Wait. Default: no limit.
-	WaitTimeout time.Duration
+	Breaker        reliability.BreakerOptions // the circuit breaker for the server
+	WaitTimeout    time.Duration              // of Delivery.Wait; default: no limit
 }
 
 // ReceivingConfig describes inbound messages and their handlers.
 type ReceivingConfig struct {
-	// Concurrency is how many messages are handled at the same time. Default 8.
-	Concurrency int
+	Concurrency int // how many messages are handled at the same time; default 8
 	// OrderingKey returns the key of a message. Messages with the same key are
 	// handled one after the other, in order of receipt. Default: the topic. It
 	// cannot be set together with Ordering.
 	OrderingKey func(*Message) string
-	// Middleware wraps every handler; the first one is called first.
-	Middleware []Middleware
+	Middleware  []Middleware // wraps every handler; the first one is called first
 	// HandlerAttempts is how often a message is given to a handler that returns
 	// errors, before the message is refused. Default 3. HandlerBackoff is the
 	// delay between attempts.
@@ -205,16 +179,11 @@ type ReceivingConfig struct {
 	// key is always handled. Default: the message ID, so messages without one are
 	// always handled. PayloadKey is for publishers that send no ID.
 	DedupeKey func(*Message) string
-	// Ordering restores the order of numbered messages. Default: none.
-	Ordering *Ordering
+	Ordering  *Ordering // restores the order of numbered messages; default: none
 
-	// ReceiveMaximum is how many QoS 1 and 2 messages may be received and not yet
-	// acknowledged. Default 1,024.
-	ReceiveMaximum    uint16
-	TopicAliasMaximum uint16 // how many topic aliases the server may use; default 0
-	// QoS0QueueSize is how many QoS 0 messages may wait in each worker's queue;
-	// more are dropped and counted. Default 1,024.
-	QoS0QueueSize int
+	ReceiveMaximum    uint16 // QoS 1 and 2 messages received and not yet acknowledged; default 1,024
+	TopicAliasMaximum uint16 // topic aliases that the server may use; default 0
+	QoS0QueueSize     int    // QoS 0 messages that wait for each worker, more are dropped and counted; default 1,024
 	// MaxBufferedBytes limits the bytes of received messages that wait for a
 	// handler, are being handled, or are held for order. At the limit, QoS 0
 	// messages are dropped and counted, and for QoS 1 and 2 reading stops until
@@ -227,12 +196,8 @@ type ReceivingConfig struct {
 // PresenceConfig describes what others can learn about this client, and how it
 // reads retained messages.
 type PresenceConfig struct {
-	// Will is published by the server when the connection ends without a
-	// DISCONNECT. Default: none.
-	Will *Will
-	// Status publishes a retained online or offline message on a topic. It uses
-	// the will, so only one of the two can be set. Default: none.
-	Status *Status
+	Will   *Will   // published by the server when the connection ends without a DISCONNECT; default: none
+	Status *Status // retained online and offline messages on a topic, in place of Will; default: none
 	// MarkerTopic is a topic that only this client uses. WatchStatus,
 	// FetchRetained and MirrorRetained publish and subscribe to it, to learn when
 	// all retained messages have been received. Default "mooring/marker/" and the
@@ -247,9 +212,7 @@ type PresenceConfig struct {
 // and its messages count as late: do not combine such devices with DropLate.
 type Ordering struct {
 	ordering.Options
-	// Restore lists the last number handled of each stream, to continue after a
-	// restart.
-	Restore []Position
+	Restore []Position // the last number handled of each stream, to continue after a restart
 }
 
 // Position is the last number handled of one publisher and topic.

@@ -182,10 +182,9 @@ func (c linkObserver) redirected(end link.End, d link.Decision) {
 
 // NetworkChanged tells the client that the network is back, or is another one. A
 // client that waits for its next attempt makes it now, and its delays start over. A
-// client that is connected sends a PINGREQ, and reconnects with ErrKeepAlive unless
-// it receives something within half the keep alive, and 5 seconds at most. With a
-// keep alive of 0 the connection is not checked. Calls within a second of each other
-// count as one. NetworkChanged never blocks.
+// connected client sends a PINGREQ, unless the keep alive is 0, and reconnects with
+// ErrKeepAlive unless it receives something within half the keep alive, and 5 seconds
+// at most. Calls within a second count as one. NetworkChanged never blocks.
 func (c *Client) NetworkChanged() {
 	if c != nil {
 		c.link.NetworkChanged()

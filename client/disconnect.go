@@ -19,8 +19,8 @@ type DisconnectOptions struct {
 	// of the codes from 0x80 on that a client may send (table 3-13 of MQTT 5), on
 	// which the server publishes the will too.
 	Reason byte
-	// ReasonString and UserProperties are for the server's log. They are left out
-	// if the packet would exceed the server's Maximum Packet Size.
+	// ReasonString and UserProperties are left out if the packet would exceed the
+	// server's Maximum Packet Size.
 	ReasonString   string
 	UserProperties []UserProperty
 	// SessionExpiry is how long the server keeps the session from now on. Default:

@@ -186,12 +186,9 @@ type SessionError struct {
 	// Present: the server has a session that the store does not know. Otherwise the
 	// store knows a session that the server does not have.
 	Present bool
-	// ClientID, if not empty, is the owner of the session in the store: another
-	// client. The client has not connected.
-	ClientID string
-	// TakenOver: another client with this ClientID took over the session earlier, and
-	// has used it. The client has not connected.
-	TakenOver bool
+	// With the following the client has not connected.
+	ClientID  string // not empty: another client, which owns the session in the store
+	TakenOver bool   // another client with this ClientID took over the session, and has used it
 }
 
 func (e *SessionError) Error() string {

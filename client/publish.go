@@ -18,15 +18,14 @@ import (
 // store, durable under its sync policy, whether the client is connected or not. From
 // then on the client delivers it, across reconnects and restarts, and the Delivery
 // has its outcome. A QoS 0 message is written to the connection, or fails with
-// ErrNotConnected.
+// ErrNotConnected. Publish copies what m refers to.
 //
-// Publish copies what m refers to. Errors: *FieldError for a message that MQTT cannot
-// carry, persistence.ErrFull when a limit of the store is reached (see
-// Config.Store.WhenFull), persistence.ErrPacketTooLarge, *reliability.OpenError at QoS
-// 0 while the breaker is open, ErrClosed, ErrDraining, and the cause of ctx. After an
-// error nothing was accepted, unless the store failed while writing: then the message
-// may appear when the store is opened again. reliability.SafeToRetry tells the
-// difference, except for ctx: if it ends, nothing was accepted.
+// Errors: *FieldError for a message that MQTT cannot carry, persistence.ErrFull when a
+// limit of the store is reached (see Config.Store.WhenFull),
+// persistence.ErrPacketTooLarge, *reliability.OpenError at QoS 0 while the breaker is
+// open, ErrClosed, ErrDraining, and the cause of ctx. After an error nothing was
+// accepted, unless the store failed while writing; then reliability.SafeToRetry
+// returns false, and the message may appear when the store is opened again.
 func (c *Client) Publish(ctx context.Context, m Message) (*Delivery, error) {
 	if c == nil {
 		return nil, ErrNilClient

@@ -62,13 +62,13 @@ type RetainedChange struct {
 // filter, until ctx ends, the client does, or Close is called. It returns at once;
 // Synced waits.
 //
-// On each connection everything is fetched again as FetchRetained does, and messages
-// that are no longer retained are removed then; until the end of the fetch the view
-// stays as it was. Publications without the RETAIN flag do not change the view, with
-// one exception: a publication during the fetch, on a topic that a handler's filter
-// matches too, may be retained or not. Then the fetch is repeated, three times at
-// most, after which the publication counts as retained. For the application's
-// subscriptions, kept sessions, and errors, see FetchRetained and WatchStatus.
+// On each connection everything is fetched again as FetchRetained does; at the end of
+// the fetch, messages that are no longer retained are removed. Publications without
+// the RETAIN flag do not change the view, with one exception: a publication during the
+// fetch, on a topic that a handler's filter matches too, may be retained or not. Then
+// the fetch is repeated, three times at most, after which the publication counts as
+// retained. For the application's subscriptions, kept sessions, and errors, see
+// FetchRetained and WatchStatus.
 func (c *Client) MirrorRetained(ctx context.Context, filter string, o RetainedOptions) (*RetainedView, error) {
 	if c == nil {
 		return nil, ErrNilClient

@@ -17,8 +17,7 @@ type SessionInfo struct {
 	// connected, for a session that never expires, and for a session of an earlier
 	// process: how long that has been disconnected is not stored.
 	Until time.Time
-	// Lost is how often the server had no session although it should have had one.
-	Lost uint64
+	Lost  uint64 // times the server had no session although it should have had one
 }
 
 // Session returns what the client knows about its session at the server.

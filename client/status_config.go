@@ -34,9 +34,8 @@ type Status struct {
 	// stale after three intervals of silence. Default 0: none.
 	Heartbeat time.Duration
 
-	// Delay is how long the server waits after the end of a connection before it
-	// publishes offline, in whole seconds, rounded up. If the session ends earlier, the
-	// server publishes then. Default 0: at once.
+	// Delay is how long the server waits after the end of a connection, or until the end
+	// of the session, before it publishes offline: in whole seconds, rounded up; default 0.
 	Delay time.Duration
 	// AtSessionEnd makes the server publish offline when it ends the session, after
 	// SessionConfig.Expiry: from then on no message waits for this client at the server.
