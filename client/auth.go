@@ -16,12 +16,11 @@ func (noneToAuthenticate) Error() string {
 	return "client: not connected; nothing is to be done, a new connection is authenticated anyway"
 }
 
-// Reauthenticate has the server authenticate this connection again, and waits for
-// its answer, for Config.Connection.ConnectTimeout at most. Each new connection is
-// authenticated anyway. Errors: ErrNotConnected; *AuthError; *ConnectionError or
-// *ProtocolError if the server ends the connection over it. After an error but that
-// of Authenticator.Start, or of ctx before its turn came, the connection has ended,
-// and is made again.
+// Reauthenticate has the server authenticate this connection again, and waits for its answer, for
+// Config.Connection.ConnectTimeout at most. Each new connection is authenticated anyway. Errors:
+// ErrNotConnected; *AuthError; *ConnectionError or *ProtocolError if the server ends the connection
+// over it. After an error but that of Authenticator.Start, or of ctx before its turn came, the
+// connection has ended, and is made again.
 func (c *Client) Reauthenticate(ctx context.Context) error {
 	if c == nil {
 		return ErrNilClient

@@ -40,10 +40,9 @@ func (c *changes[T]) push(v T) {
 	c.changed.Notify()
 }
 
-// read adds a reader and returns what is pushed from now on, until changes is closed
-// and everything was read. The sequence is for one loop, whose end removes the reader.
-// A later loop gets what is pushed from its start on, and two loops at a time share
-// what comes.
+// read adds a reader and returns what is pushed from now on, until changes is closed and everything
+// was read. The sequence is for one loop, whose end removes the reader. A later loop gets what is
+// pushed from its start on, and two loops at a time share what comes.
 func (c *changes[T]) read() iter.Seq[T] {
 	r := &reader[T]{}
 	c.join(r, 0)

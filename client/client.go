@@ -188,9 +188,8 @@ func (c *Client) run(group *sync.WaitGroup, f func()) {
 // AwaitConnection waits until the client is connected. It may be called before
 // Start. Errors: the cause of ctx, or why the client stopped.
 //
-// It does not wait for subscriptions: those declared earlier are made on the new
-// connection, before stored messages are sent. Subscribe, called after it, waits for
-// the server's answer.
+// It does not wait for subscriptions: those declared earlier are made on the new connection, before
+// stored messages are sent. Subscribe, called after it, waits for the server's answer.
 func (c *Client) AwaitConnection(ctx context.Context) error {
 	if c == nil {
 		return ErrNilClient
@@ -213,8 +212,7 @@ func (c *Client) AwaitConnection(ctx context.Context) error {
 // Connected reports whether there is a connection now.
 func (c *Client) Connected() bool { return c != nil && c.link.Current() != nil }
 
-// Done returns a channel that is closed when the client and all its goroutines
-// have ended.
+// Done returns a channel that is closed when the client and all its goroutines have ended.
 func (c *Client) Done() <-chan struct{} {
 	if c == nil {
 		done := make(chan struct{})
@@ -235,9 +233,8 @@ func (c *Client) Err() error {
 	return c.life.err
 }
 
-// ClientID returns the client identifier: the configured one, or the random one.
-// With SessionConfig.AssignedClientID it is empty until the first CONNACK, which
-// assigns it.
+// ClientID returns the client identifier: the configured one, or the random one. With
+// SessionConfig.AssignedClientID it is empty until the first CONNACK, which assigns it.
 func (c *Client) ClientID() string {
 	if c == nil {
 		return ""

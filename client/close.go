@@ -49,19 +49,17 @@ func (c *Client) begin(t *task, f func(ctx context.Context)) {
 	c.run(&t.WaitGroup, func() { f(ctx) })
 }
 
-// Close ends the client and returns when all its goroutines have ended. Running
-// handlers finish, handled messages are acknowledged, the status goes offline, and
-// the server gets a DISCONNECT; all that takes at most CloseTimeout, and up to a
-// second more if handlers use it up. Then the contexts of handlers end. Pending
-// messages stay in the store, and their Deliveries end as Abandoned.
+// Close ends the client and returns when all its goroutines have ended. Running handlers finish,
+// handled messages are acknowledged, the status goes offline, and the server gets a DISCONNECT; all
+// that takes at most CloseTimeout, and up to a second more if handlers use it up. Then the contexts
+// of handlers end. Pending messages stay in the store, and their Deliveries end as Abandoned.
 //
 // Called from a handler, from OnEvent or from another function that this client
 // calls, Close returns at once and the client ends after that function, see Done.
 func (c *Client) Close() error { return c.CloseWith(DisconnectOptions{}) }
 
-// CloseWith is Close with a choice of the DISCONNECT. Options that cannot be sent
-// return a *FieldError, and the client goes on. If the client is ending already,
-// the earlier options apply.
+// CloseWith is Close with a choice of the DISCONNECT. Options that cannot be sent return a
+// *FieldError, and the client goes on. If the client is ending already, the earlier options apply.
 func (c *Client) CloseWith(o DisconnectOptions) error {
 	if c == nil {
 		return ErrNilClient
@@ -77,11 +75,10 @@ func (c *Client) CloseWith(o DisconnectOptions) error {
 	return c.life.closeErr
 }
 
-// Drain ends the client when all accepted messages have an outcome. From its call
-// on, Publish returns ErrDraining. If ctx ends first, or the client fails, the error
-// is a *DrainError with the number of messages that stay in the store. Either way
-// the client is closed when Drain returns; called from a function that this client
-// calls, it ends after that function has returned.
+// Drain ends the client when all accepted messages have an outcome. From its call on, Publish
+// returns ErrDraining. If ctx ends first, or the client fails, the error is a *DrainError with the
+// number of messages that stay in the store. Either way the client is closed when Drain returns;
+// called from a function that this client calls, it ends after that function has returned.
 func (c *Client) Drain(ctx context.Context) error {
 	if c == nil {
 		return ErrNilClient
@@ -197,9 +194,8 @@ func (c *Client) within(up *link.Up, f func()) {
 	f()
 }
 
-// disconnect ends a connection cleanly: offline status, acknowledgements, DISCONNECT.
-// If the server did not acknowledge the offline status, it is asked to publish the
-// will.
+// disconnect ends a connection cleanly: offline status, acknowledgements, DISCONNECT. If the server
+// did not acknowledge the offline status, it is asked to publish the will.
 func (c *Client) disconnect(up *link.Up) {
 	o := c.life.disconnect
 	if c.cfg.Presence.Status != nil && !c.endStatus(up, o.Reason == wire.ReasonSuccess) && o.Reason == wire.ReasonSuccess {

@@ -20,27 +20,24 @@ import (
 // nothing across restarts also sets ClientID and Dir, and a service sets
 // Logger. Every other zero value is a safe default, here and in the groups.
 type Config struct {
-	// Servers lists the addresses of the server: mqtt://host:1883,
-	// mqtts://host:8883, ws://host:80/mqtt, wss://host:443/mqtt or unix:///path.
-	// The ports shown are the defaults; tcp, ssl and tls are other names of mqtt
-	// and mqtts. Servers are tried in turn, beginning with the one whose connection
-	// was up for some time. Several servers should be nodes of one cluster:
-	// delivery is exactly once only if they share sessions.
+	// Servers lists the addresses of the server: mqtt://host:1883, mqtts://host:8883,
+	// ws://host:80/mqtt, wss://host:443/mqtt or unix:///path. The ports shown are the defaults;
+	// tcp, ssl and tls are other names of mqtt and mqtts. Servers are tried in turn, beginning with
+	// the one whose connection was up for some time. Several servers should be nodes of one
+	// cluster: delivery is exactly once only if they share sessions.
 	Servers []string
 	// ClientID names the session at the server. It must stay the same across
 	// restarts. Default: a random one if the store is in memory; the session then
 	// ends with the client. A store that was used under another ClientID keeps its
 	// messages and forgets its session; with StrictSession the client stops instead.
 	ClientID string
-	// Dir is the folder of the durable store. It is created if it is missing, and
-	// one client at a time can open it. Default: the store is in memory, and
-	// pending messages end with the client.
+	// Dir is the folder of the durable store. It is created if it is missing, and one client at a
+	// time can open it. Default: the store is in memory, and pending messages end with the client.
 	Dir string
-	// TLS configures mqtts and wss. Default: the system's root certificates. New
-	// makes a copy, in which an unset MinVersion becomes TLS 1.2 and an unset
-	// ClientSessionCache becomes a cache. SessionTicketsDisabled,
-	// GetClientCertificate and VerifyPeerCertificate disable that cache, since a
-	// resumed session calls neither of the last two.
+	// TLS configures mqtts and wss. Default: the system's root certificates. New makes a copy, in
+	// which an unset MinVersion becomes TLS 1.2 and an unset ClientSessionCache becomes a cache.
+	// SessionTicketsDisabled, GetClientCertificate and VerifyPeerCertificate disable that cache,
+	// since a resumed session calls neither of the last two.
 	TLS     *tls.Config
 	Logger  *slog.Logger // receives what the client reports; default: nothing is logged
 	OnEvent func(Event)  // receives events, see Event; default: none
@@ -57,21 +54,19 @@ type Config struct {
 type ConnectionConfig struct {
 	Username string // default: none
 	Password []byte // default: none; up to 65,535 bytes
-	// Credentials returns user name and password for each attempt to connect, in
-	// place of Username and Password. One call is made at a time; its context ends
-	// after ConnectTimeout. An error or a panic fails the attempt with a
-	// *CredentialsError. With Credentials set, the CONNACK codes 0x86, 0x87 and 0x8C
-	// do not stop the client: it tries again with backoff.
+	// Credentials returns user name and password for each attempt to connect, in place of Username
+	// and Password. One call is made at a time; its context ends after ConnectTimeout. An error or
+	// a panic fails the attempt with a *CredentialsError. With Credentials set, the CONNACK codes
+	// 0x86, 0x87 and 0x8C do not stop the client: it tries again with backoff.
 	Credentials func(ctx context.Context) (Credentials, error)
 	Auth        Authenticator // by challenge and response (section 4.12 of MQTT 5); default: none
 	TLSFiles    *TLSFiles     // files that are read again for each attempt, in place of Config.TLS
-	// Proxy is the proxy for all servers except Unix sockets:
-	// http://user:password@host:3128, https://host,
-	// socks5://user:password@host:1080, or ProxyFromEnvironment (HTTPS_PROXY, else
-	// ALL_PROXY, except hosts in NO_PROXY and loopback, as read by New). All
-	// traffic uses HTTP CONNECT, including ws, and the proxy resolves names. An
-	// https proxy is verified with the same roots as the servers and gets no
-	// client certificate. Default: none, whatever the environment says.
+	// Proxy is the proxy for all servers except Unix sockets: http://user:password@host:3128,
+	// https://host, socks5://user:password@host:1080, or ProxyFromEnvironment (HTTPS_PROXY, else
+	// ALL_PROXY, except hosts in NO_PROXY and loopback, as read by New). All traffic uses HTTP
+	// CONNECT, including ws, and the proxy resolves names. An https proxy is verified with the same
+	// roots as the servers and gets no client certificate. Default: none, whatever the environment
+	// says.
 	Proxy string
 	// Dial opens the transport in place of the built-in dialer, which then
 	// ignores Config.TLS, TLSFiles and Proxy.
@@ -81,9 +76,8 @@ type ConnectionConfig struct {
 	// MaximumPacketSize is the largest packet that this client accepts, in bytes.
 	// Default 16 MiB. One byte more is accepted too, since mosquitto counts so.
 	MaximumPacketSize uint32
-	// IgnoreRedirects keeps to Servers when a server names another one. Default:
-	// a redirect is followed, with the same scheme or an encrypted one, at most
-	// five times in a row.
+	// IgnoreRedirects keeps to Servers when a server names another one. Default: a redirect is
+	// followed, with the same scheme or an encrypted one, at most five times in a row.
 	IgnoreRedirects bool
 
 	// Backoff is the delay between attempts to connect, with full jitter. It
@@ -114,11 +108,10 @@ type SessionConfig struct {
 	// session, including messages that an earlier process accepted.
 	// Message.OnSessionLost overrides it. Default Republish.
 	OnLost SessionLostPolicy
-	// AssignedClientID lets the server choose the client identifier: the one in the
-	// first CONNACK is used for all later connections of this Client, see
-	// Client.ClientID. It requires a store in memory, an empty ClientID, and a
-	// Publishing.Publisher if Sequenced is set. If that CONNACK is lost, the server
-	// keeps the session it began until its Expiry.
+	// AssignedClientID lets the server choose the client identifier: the one in the first CONNACK
+	// is used for all later connections of this Client, see Client.ClientID. It requires a store in
+	// memory, an empty ClientID, and a Publishing.Publisher if Sequenced is set. If that CONNACK is
+	// lost, the server keeps the session it began until its Expiry.
 	AssignedClientID bool
 }
 
@@ -127,29 +120,26 @@ type StoreConfig struct {
 	Options  persistence.Options // of the store in Config.Dir, or in memory
 	Custom   persistence.Store   // in place of Config.Dir; Close does not close it
 	WhenFull FullPolicy          // default Reject; a Custom store drops its oldest messages by its own options
-	// DeadLetters is how many refused messages are kept, to be read with
-	// Client.DeadLetters; beyond that the oldest is discarded. Messages that would
-	// end as Refused then end as DeadLettered. Default: none. At most 100,000; a
-	// Custom store has its own limit.
+	// DeadLetters is how many refused messages are kept, to be read with Client.DeadLetters; beyond
+	// that the oldest is discarded. Messages that would end as Refused then end as DeadLettered.
+	// Default: none. At most 100,000; a Custom store has its own limit.
 	DeadLetters int
 }
 
 // PublishingConfig describes outbound messages.
 type PublishingConfig struct {
-	// Sequenced numbers each QoS 1 and 2 message, per topic and priority, so that
-	// receivers can restore the order and detect gaps. With Config.Dir the numbers
-	// survive restarts. Messages with Conflate are not numbered. The store's
-	// MaxStreams (default 1,024) limits the topics; beyond that Publish returns
-	// persistence.ErrFull.
+	// Sequenced numbers each QoS 1 and 2 message, per topic and priority, so that receivers can
+	// restore the order and detect gaps. With Config.Dir the numbers survive restarts. Messages
+	// with Conflate are not numbered. The store's MaxStreams (default 1,024) limits the topics;
+	// beyond that Publish returns persistence.ErrFull.
 	Sequenced bool
 	Publisher string // the name under which messages are numbered; default ClientID
 	// TopicAliases is how many topic aliases the client uses, as far as the server
 	// allows, for the topics published to last. It saves the bytes of repeated
 	// topics and keeps that many topics in memory. Default 0: none. At most 65,535.
 	TopicAliases int
-	// PoisonAttempts is how many connections in a row the server may end with
-	// DISCONNECT because of the same message, before that message ends as Refused
-	// with a *PoisonError. Default 5.
+	// PoisonAttempts is how many connections in a row the server may end with DISCONNECT because of
+	// the same message, before that message ends as Refused with a *PoisonError. Default 5.
 	PoisonAttempts int
 	Breaker        reliability.BreakerOptions // the circuit breaker for the server
 	WaitTimeout    time.Duration              // of Delivery.Wait; default: no limit
@@ -158,14 +148,12 @@ type PublishingConfig struct {
 // ReceivingConfig describes inbound messages and their handlers.
 type ReceivingConfig struct {
 	Concurrency int // how many messages are handled at the same time; default 8
-	// OrderingKey returns the key of a message. Messages with the same key are
-	// handled one after the other, in order of receipt. Default: the topic. It
-	// cannot be set together with Ordering.
+	// OrderingKey returns the key of a message. Messages with the same key are handled one after
+	// the other, in order of receipt. Default: the topic. It cannot be set together with Ordering.
 	OrderingKey func(*Message) string
 	Middleware  []Middleware // wraps every handler; the first one is called first
-	// HandlerAttempts is how often a message is given to a handler that returns
-	// errors, before the message is refused. Default 3. HandlerBackoff is the
-	// delay between attempts.
+	// HandlerAttempts is how often a message is given to a handler that returns errors, before the
+	// message is refused. Default 3. HandlerBackoff is the delay between attempts.
 	HandlerAttempts int
 	HandlerBackoff  reliability.Backoff
 
@@ -184,12 +172,11 @@ type ReceivingConfig struct {
 	ReceiveMaximum    uint16 // QoS 1 and 2 messages received and not yet acknowledged; default 1,024
 	TopicAliasMaximum uint16 // topic aliases that the server may use; default 0
 	QoS0QueueSize     int    // QoS 0 messages that wait for each worker, more are dropped and counted; default 1,024
-	// MaxBufferedBytes limits the bytes of received messages that wait for a
-	// handler, are being handled, or are held for order. At the limit, QoS 0
-	// messages are dropped and counted, and for QoS 1 and 2 reading stops until
-	// handlers free space. If they free none within AckTimeout, the connection
-	// ends with an *InboundFullError, and the messages are redelivered. Default
-	// 64 MiB; one packet of MaximumPacketSize always fits.
+	// MaxBufferedBytes limits the bytes of received messages that wait for a handler, are being
+	// handled, or are held for order. At the limit, QoS 0 messages are dropped and counted, and for
+	// QoS 1 and 2 reading stops until handlers free space. If they free none within AckTimeout, the
+	// connection ends with an *InboundFullError, and the messages are redelivered. Default 64 MiB;
+	// one packet of MaximumPacketSize always fits.
 	MaxBufferedBytes int
 }
 
@@ -198,10 +185,9 @@ type ReceivingConfig struct {
 type PresenceConfig struct {
 	Will   *Will   // published by the server when the connection ends without a DISCONNECT; default: none
 	Status *Status // retained online and offline messages on a topic, in place of Will; default: none
-	// MarkerTopic is a topic that only this client uses. WatchStatus,
-	// FetchRetained and MirrorRetained publish and subscribe to it, to learn when
-	// all retained messages have been received. Default "mooring/marker/" and the
-	// ClientID; NoMarker for none, see SyncEnd.
+	// MarkerTopic is a topic that only this client uses. WatchStatus, FetchRetained and
+	// MirrorRetained publish and subscribe to it, to learn when all retained messages have been
+	// received. Default "mooring/marker/" and the ClientID; NoMarker for none, see SyncEnd.
 	MarkerTopic string
 }
 

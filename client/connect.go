@@ -127,13 +127,11 @@ func (c linkObserver) Connected(up *link.Up) {
 	using.Wait()
 }
 
-// subscribeFirst is how long stored messages wait on a new connection for its
-// subscriptions.
+// subscribeFirst is how long stored messages wait on a new connection for its subscriptions.
 const subscribeFirst = time.Second
 
-// startSending lets stored messages go once the subscriptions are made, so that a
-// client receives what it publishes itself. A server that does not answer delays
-// them by subscribeFirst.
+// startSending lets stored messages go once the subscriptions are made, so that a client receives
+// what it publishes itself. A server that does not answer delays them by subscribeFirst.
 func (c *Client) startSending(up *link.Up) {
 	select {
 	case <-up.Subscribed.Done():

@@ -14,10 +14,9 @@ import (
 // zero value is that of Close: a normal end, on which the server discards the will
 // and keeps the session as SessionConfig.Expiry asked.
 type DisconnectOptions struct {
-	// Reason is the reason code: 0x00 for a normal end; 0x04 to have the server
-	// publish the will, in which case no offline status is published either; or one
-	// of the codes from 0x80 on that a client may send (table 3-13 of MQTT 5), on
-	// which the server publishes the will too.
+	// Reason is the reason code: 0x00 for a normal end; 0x04 to have the server publish the will,
+	// in which case no offline status is published either; or one of the codes from 0x80 on that a
+	// client may send (table 3-13 of MQTT 5), on which the server publishes the will too.
 	Reason byte
 	// ReasonString and UserProperties are left out if the packet would exceed the
 	// server's Maximum Packet Size.

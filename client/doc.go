@@ -14,20 +14,18 @@
 //
 // # Guarantees
 //
-// Publishing at QoS 1 and 2: a nil error means that the message is in the store,
-// durable under its sync policy, whether connected or not. Each message is pending or
-// ends in exactly one way, and Stats().Store adds up at every moment: accepted = acked
-// + refused + expired + dropped + dead-lettered + pending. Order is kept within a
-// priority (Message.Priority). At QoS 1 the server gets a message at least once, at
-// QoS 2 exactly once as long as it keeps the session. If it lost the session,
-// Config.Session.OnLost decides.
+// Publishing at QoS 1 and 2: a nil error means that the message is in the store, durable under its
+// sync policy, whether connected or not. Each message is pending or ends in exactly one way, and
+// Stats().Store adds up at every moment: accepted = acked + refused + expired + dropped +
+// dead-lettered + pending. Order is kept within a priority (Message.Priority). At QoS 1 the server
+// gets a message at least once, at QoS 2 exactly once as long as it keeps the session. If it lost
+// the session, Config.Session.OnLost decides.
 //
-// Receiving: a message is acknowledged after its handler has accepted it. A QoS 2
-// message is handled once through reconnects and restarts, except for a crash between
-// the handler's effect and its record; Config.Receiving.Dedupe over the store that
-// holds the effect closes that gap too. With Config.Receiving.Ordering, messages of a
-// sequenced publisher come in order and every gap is reported. A message without a
-// handler is refused, never silently acknowledged.
+// Receiving: a message is acknowledged after its handler has accepted it. A QoS 2 message is
+// handled once through reconnects and restarts, except for a crash between the handler's effect and
+// its record; Config.Receiving.Dedupe over the store that holds the effect closes that gap too.
+// With Config.Receiving.Ordering, messages of a sequenced publisher come in order and every gap is
+// reported. A message without a handler is refused, never silently acknowledged.
 //
 // With Config.Presence.Status a retained topic shows whether the client is online.
 //

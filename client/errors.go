@@ -26,9 +26,8 @@ var (
 	ErrNotConnected = safe.New("client: not connected; use QoS 1 or 2 to store the message and send it later")
 	// ErrStarted is returned when Start is called a second time.
 	ErrStarted = safe.New("client: already started; a client is started once")
-	// ErrSessionLost is the outcome of a message that was in flight when the server
-	// lost the session, if OnSessionLost of the message, or SessionConfig.OnLost,
-	// is FailInFlight.
+	// ErrSessionLost is the outcome of a message that was in flight when the server lost the
+	// session, if OnSessionLost of the message, or SessionConfig.OnLost, is FailInFlight.
 	ErrSessionLost = errors.New("client: the server lost the session in which the message was sent; it may have arrived; publish it again if a duplicate is acceptable")
 	// ErrConflated is the outcome of a message that was replaced by a newer one of
 	// the same topic before it was sent. Both had Conflate set.
@@ -89,9 +88,8 @@ func (e *RefusedError) Error() string {
 
 func (e *RefusedError) ReasonCode() byte { return e.Code }
 
-// SafeToRetry returns true, as the server has not accepted the message or the
-// subscription, except for the reason codes that concern a packet identifier: the
-// server may have the message under it.
+// SafeToRetry returns true, as the server has not accepted the message or the subscription, except
+// for the reason codes that concern a packet identifier: the server may have the message under it.
 func (e *RefusedError) SafeToRetry() bool { return e.Code != 0x91 && e.Code != 0x92 }
 
 // limitError is the refusal of a packet that this server does not accept.
@@ -179,9 +177,8 @@ func (e *DrainError) Unwrap() error { return e.Cause }
 // SafeToRetry returns false: the store keeps the messages.
 func (*DrainError) SafeToRetry() bool { return false }
 
-// SessionError reports that the client has stopped because the server and the store do
-// not know the same session, see StrictSession. For errors.Is it is
-// ErrUnknownSession or ErrSessionLost.
+// SessionError reports that the client has stopped because the server and the store do not know the
+// same session, see StrictSession. For errors.Is it is ErrUnknownSession or ErrSessionLost.
 type SessionError struct {
 	// Present: the server has a session that the store does not know. Otherwise the
 	// store knows a session that the server does not have.

@@ -84,8 +84,7 @@ func (e *ProtocolError) Error() string {
 
 func (e *ProtocolError) ReasonCode() byte { return e.Code }
 
-// AuthError reports that the Authenticator returned an error. The client connects
-// again.
+// AuthError reports that the Authenticator returned an error. The client connects again.
 type AuthError struct {
 	Method string
 	Err    error // of the Authenticator
@@ -110,8 +109,7 @@ func (e *TLSFileError) Unwrap() error { return e.Err }
 // SafeToRetry returns true: there was no connection.
 func (*TLSFileError) SafeToRetry() bool { return true }
 
-// ProxyError reports that the proxy cannot be reached, or does not connect to the
-// server.
+// ProxyError reports that the proxy cannot be reached, or does not connect to the server.
 type ProxyError struct {
 	Proxy  string // its URL, without the password
 	Server string // host and port of the server

@@ -7,11 +7,10 @@ import (
 	"github.com/mooring-mqtt/mooring/reliability"
 )
 
-// Event reports what happens in a client outside the calls of its methods.
-// Config.OnEvent receives each of the types below, on goroutines of the client and of
-// callers of its methods, several at a time. It must not block: it must not call
-// Drain, nor Publish if WhenFull is Block; Close returns at once there. When an event
-// is delivered, State already reflects it or a later change.
+// Event reports what happens in a client outside the calls of its methods. Config.OnEvent receives
+// each of the types below, on goroutines of the client and of callers of its methods, several at a
+// time. It must not block: it must not call Drain, nor Publish if WhenFull is Block; Close returns
+// at once there. When an event is delivered, State already reflects it or a later change.
 type Event interface{ event() }
 
 // Connecting reports the start of an attempt to connect.
@@ -70,18 +69,16 @@ type SessionLost struct{ InFlight, Republished, Failed int }
 // cause of the end of Start's context; nil after Close and Drain.
 type Stopped struct{ Err error }
 
-// MessageRefused reports an accepted message that will not be delivered: the
-// server refused it or cannot accept it, or its session was lost and OnSessionLost
-// is FailInFlight.
+// MessageRefused reports an accepted message that will not be delivered: the server refused it or
+// cannot accept it, or its session was lost and OnSessionLost is FailInFlight.
 type MessageRefused struct {
 	ID         MessageID
 	Err        error
 	DeadLetter bool // it was kept, see StoreConfig.DeadLetters
 }
 
-// MessageDropped reports a message that StoreConfig.WhenFull or Message.Conflate
-// gave up, for the Cause of a DroppedError. ID is zero if an earlier process
-// accepted the message.
+// MessageDropped reports a message that StoreConfig.WhenFull or Message.Conflate gave up, for the
+// Cause of a DroppedError. ID is zero if an earlier process accepted the message.
 type MessageDropped struct {
 	ID    MessageID
 	Cause error
@@ -97,8 +94,7 @@ type HandlerFailed struct {
 	Refused bool // it was the last attempt, so the message was refused
 }
 
-// Unhandled reports a received message for which no handler is declared. It was
-// refused.
+// Unhandled reports a received message for which no handler is declared. It was refused.
 type Unhandled struct{ Message *Message }
 
 // Gap reports missing messages of a publisher.
@@ -119,8 +115,7 @@ type StatusFailed struct{ Err error }
 // StoreFailed reports an error of the store or of the dedupe cache.
 type StoreFailed struct{ Err error }
 
-// StoreDamaged reports a damaged place in the log in Config.Dir. The records around
-// it are in use.
+// StoreDamaged reports a damaged place in the log in Config.Dir. The records around it are in use.
 type StoreDamaged struct{ persistence.Corruption }
 
 // BreakerChanged reports a change of the circuit breaker's state.

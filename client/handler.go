@@ -11,16 +11,14 @@ import (
 // Handler handles received messages. Messages with the same ordering key (by default
 // the topic) are handled one after the other, in order; others in parallel.
 //
-// Returning nil accepts the message, and only then is it acknowledged. After an error
-// it is handled again, up to ReceivingConfig.HandlerAttempts times, and then refused;
-// [Refuse] refuses at once. A panic is an error. Where several handlers match, they run
-// in the order of declaration. A handler that has accepted the message is not called
-// again.
+// Returning nil accepts the message, and only then is it acknowledged. After an error it is handled
+// again, up to ReceivingConfig.HandlerAttempts times, and then refused; [Refuse] refuses at once. A
+// panic is an error. Where several handlers match, they run in the order of declaration. A handler
+// that has accepted the message is not called again.
 //
-// ctx ends when the client stops; a message whose handler then returns an error is
-// redelivered. A handler may publish, wait for the Delivery (with ctx), subscribe, and
-// close the client. While it runs, messages in the same queue and the acknowledgements
-// of all later messages wait.
+// ctx ends when the client stops; a message whose handler then returns an error is redelivered. A
+// handler may publish, wait for the Delivery (with ctx), subscribe, and close the client. While it
+// runs, messages in the same queue and the acknowledgements of all later messages wait.
 type Handler interface {
 	Handle(ctx context.Context, m *Message) error
 }
@@ -58,8 +56,7 @@ func (r *Refusal) Error() string {
 
 func (r *Refusal) ReasonCode() byte { return r.Code }
 
-// PanicError reports a panic of a function of the application, or a runtime.Goexit
-// in it.
+// PanicError reports a panic of a function of the application, or a runtime.Goexit in it.
 type PanicError struct {
 	Value any    // what panic was called with
 	Stack []byte // of the goroutine, as text

@@ -54,17 +54,15 @@ type Message struct {
 	// it because of a new subscription, see RetainAsPublished.
 	Retain bool
 
-	// ID identifies the message from publisher to handler, through resends and
-	// restarts. Publish sets it for QoS 1 and 2 if it is zero. Receivers deduplicate
-	// by it.
+	// ID identifies the message from publisher to handler, through resends and restarts. Publish
+	// sets it for QoS 1 and 2 if it is zero. Receivers deduplicate by it.
 	ID MessageID
 
-	// Expiry is how long the message is useful after its acceptance. The server
-	// receives what is left of it, in whole seconds, rounded up. 0: it never expires.
-	// An unsent QoS 1 or 2 message expires even while the client is offline, and
-	// frees its space; when many expire together, this can take a few hundred
-	// milliseconds. A message that may have been sent does not expire. The store's
-	// MaxAge limits it.
+	// Expiry is how long the message is useful after its acceptance. The server receives what is
+	// left of it, in whole seconds, rounded up. 0: it never expires. An unsent QoS 1 or 2 message
+	// expires even while the client is offline, and frees its space; when many expire together,
+	// this can take a few hundred milliseconds. A message that may have been sent does not expire.
+	// The store's MaxAge limits it.
 	Expiry time.Duration
 
 	// The following three have no effect at QoS 0.
@@ -76,10 +74,9 @@ type Message struct {
 	// Priority selects which messages this one overtakes. PublishingConfig.Sequenced
 	// numbers each priority of a topic by itself.
 	Priority Priority
-	// Conflate keeps only the newest message of a topic: accepting this message
-	// drops an unsent older one that has Conflate set too, with ErrConflated,
-	// whatever their priorities. Such messages are not numbered by
-	// PublishingConfig.Sequenced, since receivers would report gaps.
+	// Conflate keeps only the newest message of a topic: accepting this message drops an unsent
+	// older one that has Conflate set too, with ErrConflated, whatever their priorities. Such
+	// messages are not numbered by PublishingConfig.Sequenced, since receivers would report gaps.
 	Conflate bool
 
 	ContentType     string // UTF-8, up to 65,535 bytes, as all text
@@ -161,8 +158,7 @@ func (id MessageID) String() string                { return uuid.UUID(id).String
 func (id MessageID) MarshalText() ([]byte, error)  { return uuid.UUID(id).MarshalText() }
 func (id *MessageID) UnmarshalText(b []byte) error { return (*uuid.UUID)(id).UnmarshalText(b) }
 
-// SessionLostPolicy selects what happens to messages in flight when the server
-// loses the session.
+// SessionLostPolicy selects what happens to messages in flight when the server loses the session.
 type SessionLostPolicy = persistence.SessionLostPolicy
 
 const (
@@ -171,9 +167,8 @@ const (
 	// Republish publishes them again under the same message ID. They may arrive
 	// twice; a receiver that deduplicates by ID handles them once.
 	Republish = persistence.Republish
-	// FailInFlight ends them with ErrSessionLost: they never arrive twice, and
-	// perhaps not at all. After a crash, up to 4,096 unsent messages may be recorded
-	// as sent and also fail; after damage to the store, all pending ones. A session
-	// that another client takes over is lost.
+	// FailInFlight ends them with ErrSessionLost: they never arrive twice, and perhaps not at all.
+	// After a crash, up to 4,096 unsent messages may be recorded as sent and also fail; after
+	// damage to the store, all pending ones. A session that another client takes over is lost.
 	FailInFlight = persistence.FailInFlight
 )

@@ -15,8 +15,7 @@ const (
 	propSeq       = "m-seq"
 )
 
-// received returns the Message that p carries. Its identity is taken out of the user
-// properties.
+// received returns the Message that p carries. Its identity is taken out of the user properties.
 func received(p *wire.Publish) *Message {
 	m := &Message{
 		Topic: p.Topic, Payload: p.Payload, QoS: QoS(p.QoS), Retain: p.Retain, Duplicate: p.Dup,

@@ -14,18 +14,16 @@ import (
 	"github.com/mooring-mqtt/mooring/reliability"
 )
 
-// Publish accepts a message. For QoS 1 and 2 it returns when the message is in the
-// store, durable under its sync policy, whether the client is connected or not. From
-// then on the client delivers it, across reconnects and restarts, and the Delivery
-// has its outcome. A QoS 0 message is written to the connection, or fails with
-// ErrNotConnected. Publish copies what m refers to.
+// Publish accepts a message. For QoS 1 and 2 it returns when the message is in the store, durable
+// under its sync policy, whether the client is connected or not. From then on the client delivers
+// it, across reconnects and restarts, and the Delivery has its outcome. A QoS 0 message is written
+// to the connection, or fails with ErrNotConnected. Publish copies what m refers to.
 //
-// Errors: *FieldError for a message that MQTT cannot carry, persistence.ErrFull when a
-// limit of the store is reached (see Config.Store.WhenFull),
-// persistence.ErrPacketTooLarge, *reliability.OpenError at QoS 0 while the breaker is
-// open, ErrClosed, ErrDraining, and the cause of ctx. After an error nothing was
-// accepted, unless the store failed while writing; then reliability.SafeToRetry
-// returns false, and the message may appear when the store is opened again.
+// Errors: *FieldError for a message that MQTT cannot carry, persistence.ErrFull when a limit of the
+// store is reached (see Config.Store.WhenFull), persistence.ErrPacketTooLarge,
+// *reliability.OpenError at QoS 0 while the breaker is open, ErrClosed, ErrDraining, and the cause
+// of ctx. After an error nothing was accepted, unless the store failed while writing; then
+// reliability.SafeToRetry returns false, and the message may appear when the store is opened again.
 func (c *Client) Publish(ctx context.Context, m Message) (*Delivery, error) {
 	if c == nil {
 		return nil, ErrNilClient
@@ -82,8 +80,7 @@ func (c *Client) publishNow(m *Message, p *wire.Publish) (*Delivery, error) {
 	if reason := up.Gen.Limits.Check(p.Size(), p.QoS, p.Retain); reason != 0 {
 		return nil, limitError(reason)
 	}
-	// A successful write proves nothing about the server, so it is no trial of the
-	// breaker.
+	// A successful write proves nothing about the server, so it is no trial of the breaker.
 	if wait := c.breaker.RetryAfter(); wait > 0 {
 		return nil, &reliability.OpenError{RetryAfter: wait}
 	}

@@ -17,12 +17,11 @@ type Receipt struct {
 	At      time.Time
 }
 
-// Receipt returns the outcome of the newest message with this ID, accepted by this
-// process or an earlier one. It returns false if nothing is known: the store keeps
-// outcomes within the limits of Store.Options.Retention (MaxReceipts, ReceiptAge).
-// Outcome.Err is as in the Delivery, but without the server's reason string and the
-// cause of a drop, which are not kept. Receipt may read from the disk. Errors:
-// ErrNoReceipts, and those of the store.
+// Receipt returns the outcome of the newest message with this ID, accepted by this process or an
+// earlier one. It returns false if nothing is known: the store keeps outcomes within the limits of
+// Store.Options.Retention (MaxReceipts, ReceiptAge). Outcome.Err is as in the Delivery, but without
+// the server's reason string and the cause of a drop, which are not kept. Receipt may read from the
+// disk. Errors: ErrNoReceipts, and those of the store.
 func (c *Client) Receipt(id MessageID) (Receipt, bool, error) {
 	if c == nil {
 		return Receipt{}, false, ErrNilClient

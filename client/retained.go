@@ -10,9 +10,8 @@ import (
 	"github.com/mooring-mqtt/mooring/internal/retained"
 )
 
-// SetRetained publishes payload as the retained message of topic, which the server
-// sends to new subscribers. It is a durable Publish at QoS 1; for other properties
-// call Publish with Retain set.
+// SetRetained publishes payload as the retained message of topic, which the server sends to new
+// subscribers. It is a durable Publish at QoS 1; for other properties call Publish with Retain set.
 func (c *Client) SetRetained(ctx context.Context, topic string, payload []byte) (*Delivery, error) {
 	if len(payload) == 0 {
 		return nil, &FieldError{Field: "Payload", Problem: "is empty, which clears a retained message [MQTT-3.3.1-6]; call ClearRetained if that is meant"}
@@ -33,8 +32,7 @@ type RetainedOptions struct {
 	// Silence is how long nothing must come until that counts as the end, if no
 	// marker is on its way; otherwise ten times as long. Default 1 s.
 	Silence time.Duration
-	// Queue is how many changes wait for a reader of RetainedView.Changes. Default
-	// 1,024.
+	// Queue is how many changes wait for a reader of RetainedView.Changes. Default 1,024.
 	Queue int
 }
 
@@ -62,9 +60,8 @@ type Retained struct {
 	End      SyncEnd    // ByMarker, or BySilence, which is a guess
 }
 
-// FetchRetained returns the retained messages of all topics that match filter. It
-// waits for a connection, and starts again on the next one if the connection is lost,
-// until ctx ends.
+// FetchRetained returns the retained messages of all topics that match filter. It waits for a
+// connection, and starts again on the next one if the connection is lost, until ctx ends.
 //
 // It subscribes for the time that it takes. The application's own subscriptions to the
 // same filter, or to one that overlaps, stay as they are and miss nothing. Their

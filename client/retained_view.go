@@ -58,17 +58,15 @@ type RetainedChange struct {
 	Missed  int // how many changes were dropped, if Kind is RetainedMissed
 }
 
-// MirrorRetained keeps a copy of the retained messages of all topics that match
-// filter, until ctx ends, the client does, or Close is called. It returns at once;
-// Synced waits.
+// MirrorRetained keeps a copy of the retained messages of all topics that match filter, until ctx
+// ends, the client does, or Close is called. It returns at once; Synced waits.
 //
-// On each connection everything is fetched again as FetchRetained does; at the end of
-// the fetch, messages that are no longer retained are removed. Publications without
-// the RETAIN flag do not change the view, with one exception: a publication during the
-// fetch, on a topic that a handler's filter matches too, may be retained or not. Then
-// the fetch is repeated, three times at most, after which the publication counts as
-// retained. For the application's subscriptions, kept sessions, and errors, see
-// FetchRetained and WatchStatus.
+// On each connection everything is fetched again as FetchRetained does; at the end of the fetch,
+// messages that are no longer retained are removed. Publications without the RETAIN flag do not
+// change the view, with one exception: a publication during the fetch, on a topic that a handler's
+// filter matches too, may be retained or not. Then the fetch is repeated, three times at most,
+// after which the publication counts as retained. For the application's subscriptions, kept
+// sessions, and errors, see FetchRetained and WatchStatus.
 func (c *Client) MirrorRetained(ctx context.Context, filter string, o RetainedOptions) (*RetainedView, error) {
 	if c == nil {
 		return nil, ErrNilClient
@@ -89,10 +87,9 @@ func newRetainedView(o RetainedOptions) *RetainedView {
 	return v
 }
 
-// Synced waits until all messages that the server has retained are known on the
-// present connection, and returns how their end was known. Errors: ctx's cause,
-// *RefusedError, ErrClosed, and *RetainedLimitError if RetainedOptions did not allow
-// all of them.
+// Synced waits until all messages that the server has retained are known on the present connection,
+// and returns how their end was known. Errors: ctx's cause, *RefusedError, ErrClosed, and
+// *RetainedLimitError if RetainedOptions did not allow all of them.
 func (v *RetainedView) Synced(ctx context.Context) (SyncEnd, error) {
 	end, err := v.synced(ctx)
 	v.held.Lock()
@@ -124,8 +121,7 @@ func (v *RetainedView) Match(filter string) ([]*Message, error) {
 	return v.list(func(topic string) bool { return wire.Match(filter, topic) }), nil
 }
 
-// All yields the retained messages that the view has when the loop begins, ordered by
-// topic.
+// All yields the retained messages that the view has when the loop begins, ordered by topic.
 func (v *RetainedView) All() iter.Seq[*Message] {
 	return func(yield func(*Message) bool) {
 		slices.Values(v.list(func(string) bool { return true }))(yield)
@@ -162,8 +158,7 @@ func (v *RetainedView) Refused() uint64 {
 // view. At most RetainedOptions.Queue changes wait for the loop.
 func (v *RetainedView) Changes() iter.Seq[RetainedChange] { return v.changes.read() }
 
-// Close ends the view, whose content can still be read. It may be called more than
-// once.
+// Close ends the view, whose content can still be read. It may be called more than once.
 func (v *RetainedView) Close()         { v.close() }
 func (e *retainedEntry) expired() bool { return !e.expires.IsZero() && !time.Now().Before(e.expires) }
 
@@ -249,9 +244,8 @@ func (v *RetainedView) removeLocked(e *retainedEntry) {
 	v.changes.push(RetainedChange{Kind: RetainedCleared, Message: e.m})
 }
 
-// maxPasses is how often everything is fetched again because a publication during the
-// fetch may be retained or not, or because there is room now for a message that was
-// refused.
+// maxPasses is how often everything is fetched again because a publication during the fetch may be
+// retained or not, or because there is room now for a message that was refused.
 const maxPasses = 3
 
 func (v *RetainedView) filled(end SyncEnd) (again bool) {

@@ -11,19 +11,17 @@ import (
 type SessionMode uint8
 
 const (
-	// ResumeSession continues. If the server has a session that the store does not
-	// know, the client closes the connection and asks for a new session, see
-	// ErrUnknownSession. If the server has lost the session, SessionConfig.OnLost
-	// decides. From a store that was used under another ClientID, the messages are
-	// published, and the rest of the old session is discarded.
+	// ResumeSession continues. If the server has a session that the store does not know, the client
+	// closes the connection and asks for a new session, see ErrUnknownSession. If the server has
+	// lost the session, SessionConfig.OnLost decides. From a store that was used under another
+	// ClientID, the messages are published, and the rest of the old session is discarded.
 	ResumeSession SessionMode = iota
-	// StrictSession stops the client with a *SessionError in both cases, before
-	// anything of the session is discarded or resent, and when another client takes
-	// over the session. If the session in the store is that of another ClientID, the
-	// client does not connect. Accepted messages stay in the store, except, after a
-	// takeover, those in flight with FailInFlight. To continue, create a client with
-	// the same store and ResumeSession, or CleanStart, which discards what waits at
-	// the server. The loss of a store's first CONNACK is such a case too.
+	// StrictSession stops the client with a *SessionError in both cases, before anything of the
+	// session is discarded or resent, and when another client takes over the session. If the
+	// session in the store is that of another ClientID, the client does not connect. Accepted
+	// messages stay in the store, except, after a takeover, those in flight with FailInFlight. To
+	// continue, create a client with the same store and ResumeSession, or CleanStart, which
+	// discards what waits at the server. The loss of a store's first CONNACK is such a case too.
 	StrictSession
 )
 
@@ -36,8 +34,7 @@ const (
 	// TakeoverBackOff reconnects after a delay between half of Backoff.Max and all of
 	// it, with a new session: the other client has used the old one.
 	TakeoverBackOff TakeoverPolicy = iota
-	// TakeoverStop ends the client; Err returns why. Accepted messages stay in the
-	// store.
+	// TakeoverStop ends the client; Err returns why. Accepted messages stay in the store.
 	TakeoverStop
 )
 

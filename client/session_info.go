@@ -2,16 +2,14 @@ package client
 
 import "time"
 
-// SessionInfo is what the client knows about its session at the server, from the
-// last CONNACK and the time since. Only the next CONNACK is certain, see
-// Connected.SessionPresent and SessionLost.
+// SessionInfo is what the client knows about its session at the server, from the last CONNACK and
+// the time since. Only the next CONNACK is certain, see Connected.SessionPresent and SessionLost.
 type SessionInfo struct {
 	// MayExist: the server may still have the session. It is false before the first
 	// session, while disconnected with NoSession, and once the session has expired.
 	MayExist bool
-	// Expiry is how long the server keeps the session while the client is
-	// disconnected, as CONNACK set it. 0 before the first CONNACK of this client;
-	// SessionNeverExpires: it does not end.
+	// Expiry is how long the server keeps the session while the client is disconnected, as CONNACK
+	// set it. 0 before the first CONNACK of this client; SessionNeverExpires: it does not end.
 	Expiry time.Duration
 	// Until is when the session expires unless the client connects. It is zero while
 	// connected, for a session that never expires, and for a session of an earlier

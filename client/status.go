@@ -65,9 +65,8 @@ func (up statusConnection) PublishStatus(p *wire.Publish, answered func(code byt
 	return nil // after an error of the connection the message counts as sent
 }
 
-// endStatus publishes offline, unless that is left to the will, and waits for its
-// acknowledgement. It reports whether the server has accepted it. No status message
-// follows.
+// endStatus publishes offline, unless that is left to the will, and waits for its acknowledgement.
+// It reports whether the server has accepted it. No status message follows.
 func (c *Client) endStatus(up *link.Up, offline bool) (accepted bool) {
 	var answer <-chan bool
 	c.within(up, func() { // a birth may be blocked by a peer that does not read

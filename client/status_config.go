@@ -13,11 +13,10 @@ import (
 // each CONNACK; offline as the will, and before a clean end. Status messages are not
 // stored, and are sent ahead of stored messages.
 //
-// While connected, the client subscribes to Topic at QoS 1, invisibly to handlers, and
-// receives its own status messages. It publishes online again after another client
-// published offline there, such as the late will of an earlier connection. A
-// subscription of the application that covers Topic takes the place of this one, and
-// its handlers receive all messages.
+// While connected, the client subscribes to Topic at QoS 1, invisibly to handlers, and receives its
+// own status messages. It publishes online again after another client published offline there, such
+// as the late will of an earlier connection. A subscription of the application that covers Topic
+// takes the place of this one, and its handlers receive all messages.
 type Status struct {
 	Topic   string
 	Online  []byte // default "online"; not with Structured

@@ -44,10 +44,9 @@ type subscription struct {
 	hasID bool
 }
 
-// Handle declares the handler for messages whose topic matches filter. It replaces an
-// earlier handler for the same filter, and does not subscribe: the handler gets what a
-// resumed session or another subscription delivers. Declare handlers before Start, so
-// that the first message has one.
+// Handle declares the handler for messages whose topic matches filter. It replaces an earlier
+// handler for the same filter, and does not subscribe: the handler gets what a resumed session or
+// another subscription delivers. Declare handlers before Start, so that the first message has one.
 func (c *Client) Handle(filter string, h Handler) error {
 	if c == nil {
 		return ErrNilClient
@@ -68,9 +67,8 @@ func (c *Client) Handle(filter string, h Handler) error {
 // may be a *RefusedError. A refused subscription is not kept. Any other is restored
 // until Unsubscribe, also if ctx ends before the answer or the connection is lost.
 //
-// A handler for the same filter is replaced. $share/NAME/filter is a Shared
-// Subscription: one of its clients gets each message. Errors: *FieldError,
-// *RefusedError, ErrClosed, ctx's cause.
+// A handler for the same filter is replaced. $share/NAME/filter is a Shared Subscription: one of
+// its clients gets each message. Errors: *FieldError, *RefusedError, ErrClosed, ctx's cause.
 func (c *Client) Subscribe(ctx context.Context, filter string, qos QoS, h Handler, options ...SubscribeOption) error {
 	if qos > ExactlyOnce {
 		return &FieldError{Field: "QoS", Problem: fmt.Sprintf("is %d; use 0, 1 or 2", qos)}

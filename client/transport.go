@@ -29,8 +29,7 @@ type TLSFiles struct {
 	CA   string // authorities to trust; default: the system's, as the process found them
 	Cert string // the client's certificate, and its chain behind it; default: none
 	Key  string // its key, without a pass phrase; set if Cert is
-	// ServerName is what the server's certificate must name. Default: the host of
-	// its URL.
+	// ServerName is what the server's certificate must name. Default: the host of its URL.
 	ServerName string
 }
 
@@ -51,18 +50,16 @@ func (e *CredentialsError) Unwrap() error { return e.Err }
 // SafeToRetry returns true: there was no connection.
 func (*CredentialsError) SafeToRetry() bool { return true }
 
-// Authenticator is the client's side of enhanced authentication, section 4.12 of
-// MQTT 5. Its methods are called one after the other in an exchange; a
-// re-authentication that a lost connection cuts short may still be in one of them
-// when the next connection begins. They must return when ctx ends. Data is at most
-// 65,535 bytes; nil sends none, and in CONNECT so does empty data. An error ends the
-// connection with DISCONNECT 0x80 and an *AuthError, and the client reconnects with
+// Authenticator is the client's side of enhanced authentication, section 4.12 of MQTT 5. Its
+// methods are called one after the other in an exchange; a re-authentication that a lost connection
+// cuts short may still be in one of them when the next connection begins. They must return when ctx
+// ends. Data is at most 65,535 bytes; nil sends none, and in CONNECT so does empty data. An error
+// ends the connection with DISCONNECT 0x80 and an *AuthError, and the client reconnects with
 // backoff.
 type Authenticator interface {
 	// Method names the Authentication Method. It must not change.
 	Method() string
-	// Start returns the data of CONNECT, or of the AUTH that begins a
-	// re-authentication.
+	// Start returns the data of CONNECT, or of the AUTH that begins a re-authentication.
 	Start(ctx context.Context) (data []byte, err error)
 	// Continue answers a challenge of the server.
 	Continue(ctx context.Context, challenge []byte) (data []byte, err error)

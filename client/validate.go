@@ -16,8 +16,7 @@ import (
 	"github.com/mooring-mqtt/mooring/reliability"
 )
 
-// Validate returns a *ConfigError for the first field that is impossible, or
-// nil. New calls it.
+// Validate returns a *ConfigError for the first field that is impossible, or nil. New calls it.
 func (c Config) Validate() error {
 	var v validator
 	v.servers(&c)

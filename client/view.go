@@ -21,8 +21,7 @@ const (
 	// back. MQTT does not promise that it comes after retained messages of other
 	// topics, but every server with one queue for a client keeps that order.
 	ByMarker
-	// BySilence: nothing came for a while, and the marker was not allowed or did not
-	// come back.
+	// BySilence: nothing came for a while, and the marker was not allowed or did not come back.
 	BySilence
 )
 
@@ -31,8 +30,7 @@ func (e SyncEnd) String() string {
 	return nameOf(e, "sync end", "not synced", "by marker", "by silence")
 }
 
-// ErrTooManyFilters is returned when 10,000 filters are watched, mirrored or fetched
-// already.
+// ErrTooManyFilters is returned when 10,000 filters are watched, mirrored or fetched already.
 var ErrTooManyFilters = safe.New("client: 10,000 filters are watched, mirrored or fetched already; close some, or use one filter with a wildcard for many")
 
 // view is what StatusWatch and RetainedView have in common: the use of a filter,
@@ -118,8 +116,7 @@ func (v *view) synced(ctx context.Context) (SyncEnd, error) {
 	}
 }
 
-// checkRetainedFilter returns why retained messages cannot be requested by a filter,
-// or nil.
+// checkRetainedFilter returns why retained messages cannot be requested by a filter, or nil.
 func checkRetainedFilter(filter string) error {
 	if isShared(filter) {
 		return &FieldError{Field: "Topic Filter", Problem: "is a Shared Subscription, which brings no retained messages; use the filter after the share name"}
@@ -127,8 +124,7 @@ func checkRetainedFilter(filter string) error {
 	return fieldError(wire.CheckTopicFilter(filter))
 }
 
-// alarm calls a function at the earliest time that it is set to. Its owner calls it
-// under a lock.
+// alarm calls a function at the earliest time that it is set to. Its owner calls it under a lock.
 type alarm struct {
 	timer *time.Timer // its function calls rang
 	at    time.Time   // when timer fires; zero: not

@@ -28,9 +28,8 @@ type WatchOptions struct {
 	// OnChange receives the changes, one after the other. It may call the client's
 	// Close, which then returns at once, and must not call Drain. A panic is logged.
 	OnChange func(presence.Change)
-	// Queue is how many changes wait for OnChange, or for a reader of Changes. If one
-	// more comes, all are dropped and a presence.Missed takes their place. Default
-	// 1,024.
+	// Queue is how many changes wait for OnChange, or for a reader of Changes. If one more comes,
+	// all are dropped and a presence.Missed takes their place. Default 1,024.
 	Queue int
 	// Silence is as in RetainedOptions.
 	Silence time.Duration
@@ -54,11 +53,10 @@ type StatusWatch struct {
 // called. It returns at once; Synced waits until all retained statuses are known. See
 // presence.Tracker for how states are derived.
 //
-// While the client is disconnected no device becomes Offline, and those that were
-// Online become Stale after StaleAfter. On each connection the retained statuses are
-// fetched again, also in a resumed session: changes are reported then, and a device
-// without a retained status is forgotten. The fetch is at QoS 0 and ends as in
-// FetchRetained; then the subscription is raised to QoS 1.
+// While the client is disconnected no device becomes Offline, and those that were Online become
+// Stale after StaleAfter. On each connection the retained statuses are fetched again, also in a
+// resumed session: changes are reported then, and a device without a retained status is forgotten.
+// The fetch is at QoS 0 and ends as in FetchRetained; then the subscription is raised to QoS 1.
 //
 // A device that has ended is shown as Online until the server publishes its will: at
 // most 1.5 times the device's Keep Alive plus its Will Delay Interval. If the client

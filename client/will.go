@@ -6,9 +6,8 @@ import (
 	"github.com/mooring-mqtt/mooring/internal/wire"
 )
 
-// Will is the Will Message with all properties of MQTT 5. docs/will.md describes
-// when a server publishes it. To publish presence on a topic, use
-// PresenceConfig.Status.
+// Will is the Will Message with all properties of MQTT 5. docs/will.md describes when a server
+// publishes it. To publish presence on a topic, use PresenceConfig.Status.
 type Will struct {
 	Topic           string
 	Payload         []byte        // up to 65,535 bytes

@@ -13,15 +13,14 @@ import (
 // for order, whichever connection brought them. It costs an atomic addition each way
 // and no lock: only the reader of the connection takes bytes.
 //
-// Where a QoS 1 or 2 message has no room, the reader stalls. Handlers may then wait
-// for acknowledgements that the reader has not reached. So if there is no room
-// within StallTimeout, the reader goes on and leaves all further messages of this
-// connection to the server, unacknowledged and in order. When half of the budget is
-// free, the connection ends, and the server sends them again on the next one. It ends
-// also after another StallTimeout, since the server must learn that this client does
-// not keep up; but once until half of the budget is free, so that a handler that hangs
-// does not cause reconnect after reconnect. Drain and Close leave messages in the same
-// way, for the next client.
+// Where a QoS 1 or 2 message has no room, the reader stalls. Handlers may then wait for
+// acknowledgements that the reader has not reached. So if there is no room within StallTimeout, the
+// reader goes on and leaves all further messages of this connection to the server, unacknowledged
+// and in order. When half of the budget is free, the connection ends, and the server sends them
+// again on the next one. It ends also after another StallTimeout, since the server must learn that
+// this client does not keep up; but once until half of the budget is free, so that a handler that
+// hangs does not cause reconnect after reconnect. Drain and Close leave messages in the same way,
+// for the next client.
 type budget struct {
 	limit   int64
 	used    *atomic.Int64
@@ -132,8 +131,7 @@ func (b *Inbox[M]) stall(conn Conn, in *session.Inbound, size int64) bool {
 	return false
 }
 
-// endOverdue ends a connection on which messages are left although handlers have not
-// made room.
+// endOverdue ends a connection on which messages are left although handlers have not made room.
 func (b *Inbox[M]) endOverdue(left *leaving) {
 	q := &b.budget
 	if q.fetching.Load() != left || q.overdue.Swap(true) {

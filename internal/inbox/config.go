@@ -12,8 +12,7 @@ import (
 	"github.com/mooring-mqtt/mooring/ordering"
 )
 
-// Config sets up an Inbox. Session, Workers, MaxBytes, Handle, Observer and Guard
-// are required.
+// Config sets up an Inbox. Session, Workers, MaxBytes, Handle, Observer and Guard are required.
 type Config[M any] struct {
 	Session *session.Session
 	Workers int // messages that are handled at the same time
@@ -38,8 +37,7 @@ type Config[M any] struct {
 	DedupeKey func(M) string // an empty key lets the message pass
 
 	Ordering *ordering.Options // nil: none
-	// Position returns the number of a message in the stream of its publisher;
-	// seq 0: it has none.
+	// Position returns the number of a message in the stream of its publisher; seq 0: it has none.
 	Position func(M) (stream string, epoch, seq uint64)
 
 	Observer Observer[M]
@@ -60,8 +58,7 @@ type Observer[M any] interface {
 	CallbackFailed(err error)
 	// StoreFailed reports an error of Dedupe, or of the session's store.
 	StoreFailed(err error)
-	// Stalled reports that reading stops, or goes on without taking messages:
-	// leaving.
+	// Stalled reports that reading stops, or goes on without taking messages: leaving.
 	Stalled(bytes int64, leaving bool)
 }
 

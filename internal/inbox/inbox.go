@@ -1,14 +1,12 @@
-// Package inbox takes received messages from the session to their handlers, and back
-// as acknowledgements. It is generic over the message, and does not know topics and
-// handlers.
+// Package inbox takes received messages from the session to their handlers, and back as
+// acknowledgements. It is generic over the message, and does not know topics and handlers.
 //
 // The steps of a message, in the order of this file:
 //
 //	Push → queue of a worker → claim (dedupe) → arrange (order) → handle → commit → acknowledge
 //
-// A QoS 1 or 2 message is acknowledged exactly once: after it was handled, refused or
-// recognized as a duplicate. If the inbox stops before, it is not acknowledged, and
-// the server sends it again.
+// A QoS 1 or 2 message is acknowledged exactly once: after it was handled, refused or recognized as
+// a duplicate. If the inbox stops before, it is not acknowledged, and the server sends it again.
 package inbox
 
 import (
@@ -63,9 +61,8 @@ func (b *Inbox[M]) worker(orderKey string) *worker[M] {
 
 var seed = maphash.MakeSeed()
 
-// run is the goroutine of a worker. It ends when the inbox stops. Where a function of
-// the application calls runtime.Goexit, another goroutine takes its place, and the
-// call has failed.
+// run is the goroutine of a worker. It ends when the inbox stops. Where a function of the
+// application calls runtime.Goexit, another goroutine takes its place, and the call has failed.
 func (w *worker[M]) run() {
 	returned := false
 	defer func() {
@@ -176,8 +173,7 @@ func (w *worker[M]) claimed(c dedupe.Claim, v dedupe.Verdict, err error) {
 	}
 }
 
-// arrange brings a message in the order of its publisher: it is handled now or later,
-// or dropped.
+// arrange brings a message in the order of its publisher: it is handled now or later, or dropped.
 func (w *worker[M]) arrange(item Item[M]) {
 	var stream string
 	var epoch, seq uint64
@@ -259,8 +255,7 @@ func (w *worker[M]) commit(item Item[M]) {
 	w.committed(w.do(inCommit, func() error { return w.cfg.Dedupe.Commit(w.finishing, c) }))
 }
 
-// committed acknowledges the current message, also if the cache failed: its effect has
-// happened.
+// committed acknowledges the current message, also if the cache failed: its effect has happened.
 func (w *worker[M]) committed(err error) {
 	if err != nil {
 		w.cfg.Observer.StoreFailed(err)

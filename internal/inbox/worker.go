@@ -74,6 +74,5 @@ func (w *worker[M]) do(in call, f func() error) (err error) {
 	return err
 }
 
-// emit takes a message from the resequencer. It is handled after the resequencer has
-// returned.
+// emit takes a message from the resequencer. It is handled after the resequencer has returned.
 func (w *worker[M]) emit(item Item[M]) { w.ready.push(ready[M]{item: item}) }

@@ -39,8 +39,7 @@ type Store interface {
 	Stats() persistence.Stats
 }
 
-// Draft is a message for Add. Of Message, Add sets Accepted, Expires, Stream,
-// StreamSeq and Packet.
+// Draft is a message for Add. Of Message, Add sets Accepted, Expires, Stream, StreamSeq and Packet.
 type Draft struct {
 	persistence.Message
 	Expiry     time.Duration                          // lifetime; 0: it does not expire

@@ -21,9 +21,8 @@ type cursor struct {
 	anything bool                // something was sent on this connection
 }
 
-// begin returns to the front for a new connection. PUBRELs are offered at once, in
-// the order of the PUBRECs [MQTT-4.6.0-4]; they need no room in the window
-// [MQTT-3.3.4-8].
+// begin returns to the front for a new connection. PUBRELs are offered at once, in the order of the
+// PUBRECs [MQTT-4.6.0-4]; they need no room in the window [MQTT-3.3.4-8].
 func (c *cursor) begin(g *session.Generation, store Store) {
 	c.g, c.place, c.anything = g, persistence.Cursor{}, false
 	c.offered = map[uint64]bool{}

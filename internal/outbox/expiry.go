@@ -16,11 +16,10 @@ const (
 	storeRetry  = time.Second // after an error of the store
 )
 
-// expiry ends messages whose time has passed while they wait, connected or not. It
-// knows the earliest time at which a message can expire; then the send loop walks
-// through the store, a step at a time, and learns the next such time. Times are
-// nanoseconds since start, which no step of the wall clock moves. All fields but due
-// belong to the send loop.
+// expiry ends messages whose time has passed while they wait, connected or not. It knows the
+// earliest time at which a message can expire; then the send loop walks through the store, a step
+// at a time, and learns the next such time. Times are nanoseconds since start, which no step of the
+// wall clock moves. All fields but due belong to the send loop.
 type expiry struct {
 	start  time.Time
 	maxAge time.Duration

@@ -217,9 +217,8 @@ func (o *Outbox) storeFailed(err error) verdict {
 	return stopped
 }
 
-// Close ends the outbox when Run has returned and there is no connection. The store
-// learns what was only about to be sent, and open messages end as Abandoned with
-// err. The store is not closed.
+// Close ends the outbox when Run has returned and there is no connection. The store learns what was
+// only about to be sent, and open messages end as Abandoned with err. The store is not closed.
 func (o *Outbox) Close(err error) {
 	if failed := o.sent.lower(o.cfg.Store); failed != nil {
 		o.cfg.StoreFailed(failed)

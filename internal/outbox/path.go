@@ -16,9 +16,8 @@ import (
 
 const batchBytes = 32 << 10 // what is handed to the connection at a time
 
-// Add stores a message and returns when it is durable under the store's sync policy.
-// w gets its result. After an error nothing was accepted, unless the store failed
-// while it wrote.
+// Add stores a message and returns when it is durable under the store's sync policy. w gets its
+// result. After an error nothing was accepted, unless the store failed while it wrote.
 func (o *Outbox) Add(ctx context.Context, d *Draft, w *Waiter) error {
 	o.adding.Add(1)
 	defer o.added()
@@ -75,9 +74,8 @@ func (o *Outbox) admit(ctx context.Context, d *Draft) (persistence.Ticket, error
 	}
 }
 
-// enqueue gives d its place in the log. A message of a stream gets its number in the
-// same step, so that the order of the numbers is the order of the log and only a
-// stored message uses a number up.
+// enqueue gives d its place in the log. A message of a stream gets its number in the same step, so
+// that the order of the numbers is the order of the log and only a stored message uses a number up.
 func (o *Outbox) enqueue(d *Draft) (ticket persistence.Ticket, err error) {
 	d.Accepted, d.Expires, d.Stream, d.StreamSeq = time.Time{}, time.Time{}, 0, 0
 	if d.Expiry > 0 {
@@ -99,10 +97,9 @@ func (o *Outbox) enqueue(d *Draft) (ticket persistence.Ticket, err error) {
 	return o.cfg.Store.Enqueue(&d.Message)
 }
 
-// Run is the send loop: it sends what is in the store until ctx ends, the highest
-// priority first and each in order. On each connection it starts at the front again:
-// what has not ended is offered again, and counts against the server's Receive
-// Maximum again.
+// Run is the send loop: it sends what is in the store until ctx ends, the highest priority first
+// and each in order. On each connection it starts at the front again: what has not ended is offered
+// again, and counts against the server's Receive Maximum again.
 func (o *Outbox) Run(ctx context.Context) {
 	defer o.retry.Stop()
 	defer o.expiry.timer.Stop()
@@ -129,17 +126,15 @@ func (o *Outbox) Run(ctx context.Context) {
 	}
 }
 
-// mayExpire reports whether e may expire while it waits. A message that fails if the
-// session of an earlier process is lost may not: CONNACK decides that, and until then
-// only one of two goroutines must end it. If the session is resumed, e ends when its
-// turn comes.
+// mayExpire reports whether e may expire while it waits. A message that fails if the session of an
+// earlier process is lost may not: CONNACK decides that, and until then only one of two goroutines
+// must end it. If the session is resumed, e ends when its turn comes.
 func (o *Outbox) mayExpire(e *persistence.Entry) bool {
 	return o.sent.canExpire(e) && !(o.sent.sentEarlier(e) && failsInFlight(e, o.cfg.OnSessionLost))
 }
 
-// ready returns the connection to send on, and prepares for a new one; nil: there is
-// none, or it waits for the acknowledgement of unstored messages, which wakes the send
-// loop.
+// ready returns the connection to send on, and prepares for a new one; nil: there is none, or it
+// waits for the acknowledgement of unstored messages, which wakes the send loop.
 func (o *Outbox) ready() *session.Generation {
 	g := o.up.Load()
 	if g == nil || g == o.cursor.g {

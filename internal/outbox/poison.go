@@ -7,12 +7,11 @@ import (
 	"github.com/mooring-mqtt/mooring/internal/wire"
 )
 
-// poison finds the message over which the server ends one connection after the
-// other. The candidate is the first message sent on a connection, if the server ends
-// the connection with a reason code that can be about a message and has acknowledged
-// none. An unstored message (a birth) that was unacknowledged then may be the reason
-// as well: the next connection waits for its acknowledgement before it sends
-// messages, which decides it.
+// poison finds the message over which the server ends one connection after the other. The candidate
+// is the first message sent on a connection, if the server ends the connection with a reason code
+// that can be about a message and has acknowledged none. An unstored message (a birth) that was
+// unacknowledged then may be the reason as well: the next connection waits for its acknowledgement
+// before it sends messages, which decides it.
 type poison struct {
 	mu        sync.Mutex
 	g         *session.Generation
@@ -60,10 +59,9 @@ func (p *poison) disconnected(g *session.Generation, reason byte) (seq uint64, i
 	return p.first, p.id, p.strikes
 }
 
-// aboutMessage reports whether a DISCONNECT with this reason code can be about a
-// message, and would be the same next time. A connection that ends without one is no
-// evidence: links break in the same way, and ending a good message is worse than
-// sending a bad one again.
+// aboutMessage reports whether a DISCONNECT with this reason code can be about a message, and would
+// be the same next time. A connection that ends without one is no evidence: links break in the same
+// way, and ending a good message is worse than sending a bad one again.
 func aboutMessage(reason byte) bool {
 	switch reason {
 	case wire.ReasonMalformedPacket, wire.ReasonProtocolError, wire.ReasonNotAuthorized, wire.ReasonTopicNameInvalid,

@@ -127,9 +127,8 @@ func (e End) result() persistence.Result {
 	return persistence.Result{Kind: persistence.ResultKind(e.State), Reason: e.Reason}
 }
 
-// judged returns what the breaker hears: the error of a message that was sent and
-// refused, nil if it was acknowledged, errNotTried if the End says nothing about
-// the server.
+// judged returns what the breaker hears: the error of a message that was sent and refused, nil if
+// it was acknowledged, errNotTried if the End says nothing about the server.
 func (e End) judged() error {
 	if e.State == Acked || e.State == Refused || e.State == DeadLettered {
 		return e.Err

@@ -63,12 +63,11 @@ func (w *watermarks) maybeSent(e *persistence.Entry) bool {
 	return e.Number <= w[e.Priority].sent || w.sentEarlier(e)
 }
 
-// raise makes it durable that e may have been sent, before it is. It costs a commit,
-// so one raise covers several messages: twice as many each time on a connection. If
-// the store drops no messages, it also covers some that are not accepted yet, an
-// eighth of what was sent on the connection: otherwise a publisher that waits for
-// each acknowledgement would wait for two commits per message. free is the room in
-// the window. Until raise returns, e may be dropped.
+// raise makes it durable that e may have been sent, before it is. It costs a commit, so one raise
+// covers several messages: twice as many each time on a connection. If the store drops no messages,
+// it also covers some that are not accepted yet, an eighth of what was sent on the connection:
+// otherwise a publisher that waits for each acknowledgement would wait for two commits per message.
+// free is the room in the window. Until raise returns, e may be dropped.
 func (w *watermark) raise(store Store, e *persistence.Entry, free int, storeDrops bool) error {
 	if w.step == 0 {
 		w.step = uint64(min(free, firstStep))
@@ -135,11 +134,10 @@ func (w *watermarks) lower(store Store) error {
 // qos returns the QoS of a stored packet.
 func qos(e *persistence.Entry) byte { return e.Packet[0] >> 1 & 3 }
 
-// canExpire reports whether e may end because its time has passed. A message that
-// this process has sent does not: it is resent [MQTT-4.4.0-1] [MQTT-4.3.3-7]. One
-// that an earlier process may have sent expires at QoS 1, where a late message is
-// worse than a lost acknowledgement, and not at QoS 2, where the exchange must be
-// completed.
+// canExpire reports whether e may end because its time has passed. A message that this process has
+// sent does not: it is resent [MQTT-4.4.0-1] [MQTT-4.3.3-7]. One that an earlier process may have
+// sent expires at QoS 1, where a late message is worse than a lost acknowledgement, and not at QoS
+// 2, where the exchange must be completed.
 func (w *watermarks) canExpire(e *persistence.Entry) bool {
 	return !e.Expires.IsZero() && !e.Released && e.Number > w[e.Priority].sent && !(qos(e) == 2 && w.sentEarlier(e))
 }

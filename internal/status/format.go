@@ -16,8 +16,7 @@ type Format struct {
 	Heartbeat       time.Duration
 }
 
-// Payload returns a status message. The one of the will has no time: the server
-// publishes it later.
+// Payload returns a status message. The one of the will has no time: the server publishes it later.
 func (f *Format) Payload(state presence.State, reason string) []byte {
 	switch {
 	case f.Structured:

@@ -9,11 +9,10 @@ import (
 	"github.com/mooring-mqtt/mooring/client/presence"
 )
 
-// plan decides what is published on the status topic, and when, from what was
-// published, what the server answered, and what was received on the topic since. It
-// publishes nothing itself. On one connection at most one message is unanswered,
-// except for the offline one. Times count from the start of the Publisher. The lock is
-// a leaf, so that the reader of a connection may call the plan.
+// plan decides what is published on the status topic, and when, from what was published, what the
+// server answered, and what was received on the topic since. It publishes nothing itself. On one
+// connection at most one message is unanswered, except for the offline one. Times count from the
+// start of the Publisher. The lock is a leaf, so that the reader of a connection may call the plan.
 type plan struct {
 	heartbeat time.Duration // 0: none
 
