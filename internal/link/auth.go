@@ -54,11 +54,6 @@ type authPacket struct {
 	data   []byte
 }
 
-// authenticate begins the exchange of an attempt to connect.
-func (c *Conn) authenticate(ctx context.Context, a Authenticator, method string) {
-	c.auth = &authentication{Authenticator: a, method: method, ctx: ctx, turn: make(chan struct{}, 1)}
-}
-
 // refused ends the connection because of an error of the Authenticator.
 func (a *authentication) refused(err error) error {
 	return &CloseError{Reason: wire.ReasonUnspecifiedError, Err: &AuthError{Method: a.method, Err: err}}
@@ -69,15 +64,14 @@ func (a *authentication) refused(err error) error {
 // exchange on its own goroutine.
 func (c *Conn) handleAuth(f wire.Frame, connecting bool) error {
 	p, err := parseAuth(f.Body)
-	var steps *chan authPacket
-	if c.auth != nil {
-		steps = c.auth.steps.Load()
-	}
-	switch {
-	case err != nil:
+	if err != nil {
 		return err
-	case c.auth == nil:
+	}
+	if c.auth == nil {
 		return violation(wire.AUTH, "CONNECT named no Authentication Method [MQTT-4.12.0-6]")
+	}
+	steps := c.auth.steps.Load()
+	switch {
 	case p.method != c.auth.method:
 		return violation(wire.AUTH, "its Authentication Method is not that of CONNECT [MQTT-4.12.0-5]")
 	case connecting && p.reason != authContinue:
@@ -107,20 +101,11 @@ func (c *Conn) checkMethod(f wire.Frame) error {
 	if err != nil {
 		return err
 	}
-	named, method := false, ""
-	for {
-		p, ok := props.Next()
-		if !ok {
-			break
-		}
-		if p.ID == wire.PropAuthMethod {
-			named, method = true, string(p.Bytes)
-		}
-	}
+	method := props.Find(wire.PropAuthMethod)
 	switch {
-	case c.auth == nil && named:
+	case c.auth == nil && method.ID != 0:
 		return violation(wire.CONNACK, "it names an Authentication Method, and CONNECT named none [MQTT-4.12.0-6]")
-	case c.auth != nil && (!named || method != c.auth.method):
+	case c.auth != nil && (method.ID == 0 || string(method.Bytes) != c.auth.method):
 		return violation(wire.CONNACK, "its Authentication Method is not that of CONNECT [MQTT-4.12.0-5]")
 	}
 	return nil
@@ -192,12 +177,10 @@ func (u *Up) exchange(ctx context.Context, data []byte) error {
 			return a.refused(context.Cause(ctx))
 		}
 		var err error
-		if p.reason == wire.ReasonSuccess {
-			if err = a.Done(ctx, p.data); err == nil {
-				return nil
-			}
-		} else {
+		if p.reason != wire.ReasonSuccess {
 			data, err = a.Continue(ctx, p.data)
+		} else if err = a.Done(ctx, p.data); err == nil {
+			return nil
 		}
 		if err != nil {
 			return a.refused(err)
@@ -214,22 +197,7 @@ func parseAuth(body []byte) (p authPacket, err error) {
 	if err := wire.CheckServerReason(wire.AUTH, p.reason); err != nil {
 		return p, err
 	}
-	props, rest, err := wire.SplitProperties(wire.AUTH, body[1:])
-	if err != nil {
-		return p, err
-	}
-	if len(rest) > 0 {
-		return p, &wire.Error{Code: wire.ReasonMalformedPacket, Packet: wire.AUTH, Detail: "bytes follow the properties"}
-	}
-	for {
-		prop, ok := props.Next()
-		switch {
-		case !ok:
-			return p, nil
-		case prop.ID == wire.PropAuthMethod:
-			p.method = string(prop.Bytes)
-		case prop.ID == wire.PropAuthData:
-			p.data = bytes.Clone(prop.Bytes)
-		}
-	}
+	props, err := wire.OnlyProperties(wire.AUTH, body[1:])
+	p.method, p.data = string(props.Find(wire.PropAuthMethod).Bytes), bytes.Clone(props.Find(wire.PropAuthData).Bytes)
+	return p, err
 }

@@ -69,7 +69,7 @@ func newConn(inner net.Conn, maxReceive uint32, writeTimeout time.Duration) *Con
 	if maxReceive > 0 && maxReceive <= wire.MaxPacketSize { // else no packet is larger
 		maxReceive += sizeTolerance
 	}
-	c.reader = wire.NewReader((*source)(c), maxReceive)
+	c.reader = wire.NewReader(source{c}, maxReceive)
 	return c
 }
 
@@ -80,12 +80,12 @@ func (c *Conn) now() int64 { return int64(time.Since(c.start)) }
 func (c *Conn) LastReceived() time.Time { return c.start.Add(time.Duration(c.lastRead.Load())) }
 
 // source is the Conn as the frame reader's byte source.
-type source Conn
+type source struct{ *Conn }
 
-func (s *source) Read(p []byte) (int, error) {
-	n, err := (*Conn)(s).read(p)
+func (s source) Read(p []byte) (int, error) {
+	n, err := s.read(p)
 	if n > 0 {
-		s.lastRead.Store((*Conn)(s).now())
+		s.lastRead.Store(s.now())
 	}
 	return n, err
 }
@@ -118,9 +118,9 @@ func (c *Conn) dispatch(f wire.Frame) error {
 	t, gen := f.Type(), c.gen.Load()
 	switch {
 	case gen == nil && t != wire.CONNACK && t != wire.AUTH:
-		return &wire.Error{Code: wire.ReasonProtocolError, Packet: t, Detail: "it came before CONNACK [MQTT-3.2.0-1]"}
+		return wire.Violation(t, "it came before CONNACK [MQTT-3.2.0-1]")
 	case gen != nil && t == wire.CONNACK:
-		return &wire.Error{Code: wire.ReasonProtocolError, Packet: t, Detail: "it came a second time [MQTT-3.2.0-2]"}
+		return wire.Violation(t, "it came a second time [MQTT-3.2.0-2]")
 	}
 	switch t {
 	case wire.PUBLISH:
@@ -141,7 +141,7 @@ func (c *Conn) dispatch(f wire.Frame) error {
 		}
 		return err
 	case wire.CONNECT, wire.SUBSCRIBE, wire.UNSUBSCRIBE, wire.PINGREQ:
-		return &wire.Error{Code: wire.ReasonProtocolError, Packet: t, Detail: "a server may not send it"}
+		return wire.Violation(t, "a server may not send it")
 	case wire.AUTH:
 		return c.handleAuth(f, gen == nil)
 	case wire.DISCONNECT:
@@ -151,13 +151,12 @@ func (c *Conn) dispatch(f wire.Frame) error {
 		}
 		c.setCause(d)
 	default:
-		if err := checkControl(f); err != nil {
-			return err
+		err := checkControl(f)
+		if err == nil && t == wire.CONNACK {
+			err = c.checkMethod(f)
 		}
-		if t == wire.CONNACK {
-			if err := c.checkMethod(f); err != nil {
-				return err
-			}
+		if err != nil {
+			return err
 		}
 	}
 	c.control = f.Raw
@@ -207,8 +206,7 @@ func (c *Conn) writeLocked() error {
 }
 
 func (c *Conn) breakLocked(err error) error {
-	c.broken = err
-	c.out = nil
+	c.broken, c.out = err, nil
 	c.setCause(err)
 	_ = c.Conn.Close()
 	return err
@@ -235,10 +233,7 @@ func (c *Conn) Write(p []byte) (int, error) {
 // [MQTT-3.14.4-1], so a DISCONNECT does not wait for other writers.
 func (c *Conn) Unlock() {
 	defer c.mu.Unlock()
-	if c.broken != nil {
-		return
-	}
-	if len(c.out) == c.packet {
+	if c.broken != nil || len(c.out) == c.packet {
 		return
 	}
 	t := wire.Type(c.out[c.packet] >> 4)

@@ -26,14 +26,10 @@ func (l *Link) connect(ctx context.Context, server *url.URL) (*Up, error) {
 	if err != nil {
 		return nil, fmt.Errorf("connecting to %s: %w", server.Redacted(), err)
 	}
-	var maxReceive uint32
-	if n := cp.Properties.MaximumPacketSize; n != nil {
-		maxReceive = *n
-	}
-	conn := newConn(inner, maxReceive, l.cfg.WriteTimeout)
+	conn := newConn(inner, or(cp.Properties.MaximumPacketSize, 0), l.cfg.WriteTimeout)
 	conn.will, conn.guard = l.cfg.WillProperties, l.cfg.Guard
 	if l.cfg.Auth != nil {
-		conn.authenticate(ctx, l.cfg.Auth, cp.Properties.AuthMethod)
+		conn.auth = &authentication{Authenticator: l.cfg.Auth, method: cp.Properties.AuthMethod, ctx: ctx, turn: make(chan struct{}, 1)}
 	}
 	// paho ignores ctx while it writes; it only heeds it while it waits for CONNACK.
 	stop := context.AfterFunc(ctx, func() { conn.Fail(ctx.Err()) })
@@ -48,7 +44,7 @@ func (l *Link) connect(ctx context.Context, server *url.URL) (*Up, error) {
 		Session:       l.cfg.Session.Manager(func(ca *packets.Connack) error { return l.accepted(up, ca) }),
 		// Without this function paho would not close at once.
 		OnServerDisconnect: func(*paho.Disconnect) {},
-		OnClientError:      func(err error) { conn.setCause(err) },
+		OnClientError:      conn.setCause,
 	})
 	ca, err := up.client.Connect(ctx, cp)
 	switch {
@@ -103,19 +99,19 @@ func (l *Link) connectPacket(ctx context.Context) (*paho.Connect, error) {
 
 // negotiated records what CONNECT asked for and CONNACK may have changed.
 func (u *Up) negotiated(cp *paho.Connect, ca *paho.Connack) {
-	keepAlive, expiry := cp.KeepAlive, cp.Properties.SessionExpiryInterval
+	keepAlive, expiry := cp.KeepAlive, or(cp.Properties.SessionExpiryInterval, 0)
 	if p := ca.Properties; p != nil {
-		if p.ServerKeepAlive != nil {
-			keepAlive = *p.ServerKeepAlive
-		}
-		if p.SessionExpiryInterval != nil {
-			expiry = p.SessionExpiryInterval
-		}
+		keepAlive, expiry = or(p.ServerKeepAlive, keepAlive), or(p.SessionExpiryInterval, expiry)
 	}
-	u.KeepAlive = time.Duration(keepAlive) * time.Second
-	if expiry != nil {
-		u.SessionExpiry = time.Duration(*expiry) * time.Second
+	u.KeepAlive, u.SessionExpiry = time.Duration(keepAlive)*time.Second, time.Duration(expiry)*time.Second
+}
+
+// or returns the value of a property, or what holds without it.
+func or[T any](property *T, absent T) T {
+	if property == nil {
+		return absent
 	}
+	return *property
 }
 
 // refusal is a CONNACK that refuses, as an error.
@@ -126,7 +122,7 @@ func refusal(ca *paho.Connack) error {
 	}
 	violation := wire.CheckServerReason(wire.CONNACK, ca.ReasonCode)
 	if ca.SessionPresent {
-		violation = &wire.Error{Code: wire.ReasonProtocolError, Packet: wire.CONNACK, Detail: "Session Present is 1 in a refusal [MQTT-3.2.2-6]"}
+		violation = wire.Violation(wire.CONNACK, "Session Present is 1 in a refusal [MQTT-3.2.2-6]")
 	}
 	if violation != nil {
 		return &irregularError{err, violation}
@@ -191,29 +187,20 @@ const minPacketSize = 5
 
 // limitsOf returns the limits that a CONNACK sets.
 func limitsOf(ca *packets.Connack) session.Limits {
-	limits := session.Limits{MaximumPacketSize: wire.MaxPacketSize, MaximumQoS: 2, RetainAvailable: true, WildcardAvailable: true, SubIDAvailable: true, SharedAvailable: true}
 	p := ca.Properties
 	if p == nil {
-		return limits
+		p = &packets.Properties{}
 	}
-	if p.ReceiveMaximum != nil {
-		limits.ReceiveMaximum = *p.ReceiveMaximum
+	return session.Limits{
+		ReceiveMaximum:    or(p.ReceiveMaximum, 0),
+		MaximumPacketSize: min(or(p.MaximumPacketSize, wire.MaxPacketSize), wire.MaxPacketSize),
+		MaximumQoS:        or(p.MaximumQOS, 2),
+		TopicAliasMaximum: or(p.TopicAliasMaximum, 0),
+		RetainAvailable:   or(p.RetainAvailable, 1) == 1,
+		WildcardAvailable: or(p.WildcardSubAvailable, 1) == 1,
+		SubIDAvailable:    or(p.SubIDAvailable, 1) == 1,
+		SharedAvailable:   or(p.SharedSubAvailable, 1) == 1,
 	}
-	if p.MaximumPacketSize != nil {
-		limits.MaximumPacketSize = min(*p.MaximumPacketSize, wire.MaxPacketSize)
-	}
-	if p.MaximumQOS != nil {
-		limits.MaximumQoS = *p.MaximumQOS
-	}
-	if p.TopicAliasMaximum != nil {
-		limits.TopicAliasMaximum = *p.TopicAliasMaximum
-	}
-	available := func(p *byte) bool { return p == nil || *p == 1 }
-	limits.RetainAvailable = available(p.RetainAvailable)
-	limits.WildcardAvailable = available(p.WildcardSubAvailable)
-	limits.SubIDAvailable = available(p.SubIDAvailable)
-	limits.SharedAvailable = available(p.SharedSubAvailable)
-	return limits
 }
 
 // noAuth is never used: Conn passes no AUTH to paho. But paho calls it for a

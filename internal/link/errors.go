@@ -59,7 +59,7 @@ func (*CloseError) SafeToRetry() bool { return false }
 // violation is a Protocol Error that is answered with a DISCONNECT, also before the
 // session's generation has begun.
 func violation(t wire.Type, detail string) error {
-	return &CloseError{Reason: wire.ReasonProtocolError, Err: &wire.Error{Code: wire.ReasonProtocolError, Packet: t, Detail: detail}}
+	return &CloseError{Reason: wire.ReasonProtocolError, Err: wire.Violation(t, "%s", detail)}
 }
 
 // packet is the DISCONNECT.
@@ -97,59 +97,42 @@ func parseDisconnect(body []byte) (*DisconnectError, error) {
 	}
 	d.Reason = body[0]
 	violation := wire.CheckServerReason(wire.DISCONNECT, d.Reason)
-	if len(body) == 1 {
-		return d.unless(violation)
-	}
-	props, rest, err := wire.SplitProperties(wire.DISCONNECT, body[1:])
-	if err != nil {
-		return nil, err
-	}
-	if len(rest) > 0 {
-		return nil, &wire.Error{Code: wire.ReasonMalformedPacket, Packet: wire.DISCONNECT, Detail: "bytes follow the properties"}
-	}
-	for {
-		p, ok := props.Next()
-		switch {
-		case !ok:
-			return d.unless(violation)
-		case p.ID == wire.PropSessionExpiry:
-			violation = &wire.Error{Code: wire.ReasonProtocolError, Packet: wire.DISCONNECT, Detail: "it has a Session Expiry Interval [MQTT-3.14.2-2]"}
-		case p.ID == wire.PropReasonString:
-			d.ReasonString = string(p.Bytes)
-		case p.ID == wire.PropServerReference:
-			d.ServerReference = string(p.Bytes)
+	if len(body) > 1 {
+		props, err := wire.OnlyProperties(wire.DISCONNECT, body[1:])
+		if err != nil {
+			return nil, err
+		}
+		d.ReasonString = string(props.Find(wire.PropReasonString).Bytes)
+		d.ServerReference = string(props.Find(wire.PropServerReference).Bytes)
+		if props.Find(wire.PropSessionExpiry).ID != 0 {
+			violation = wire.Violation(wire.DISCONNECT, "it has a Session Expiry Interval [MQTT-3.14.2-2]")
 		}
 	}
-}
-
-// unless returns e, or an *irregularError of both.
-func (e *DisconnectError) unless(violation error) (*DisconnectError, error) {
 	if violation != nil {
-		return nil, &irregularError{e, violation}
+		return nil, &irregularError{d, violation}
 	}
-	return e, nil
+	return d, nil
 }
 
 // checkControl checks the shape of a control packet before paho decodes it, so
 // that paho never sees a malformed one.
 func checkControl(f wire.Frame) error {
 	t, b := f.Type(), f.Body
-	short := &wire.Error{Code: wire.ReasonMalformedPacket, Packet: t, Detail: "it is too short"}
 	switch t {
 	case wire.PINGRESP:
 		if len(b) != 0 {
-			return &wire.Error{Code: wire.ReasonMalformedPacket, Packet: t, Detail: "it has a body"}
+			return wire.Malformed(t, "it has a body")
 		}
 		return nil
 	case wire.CONNACK:
 		if len(b) == 2 { // without properties
-			return &wire.Error{Code: wire.ReasonMalformedPacket, Packet: t, Detail: "it is that of MQTT 3.1.1; use a server that speaks MQTT 5"}
+			return wire.Malformed(t, "it is that of MQTT 3.1.1; use a server that speaks MQTT 5")
 		}
 		if len(b) < 3 {
-			return short
+			return wire.Malformed(t, "it is too short")
 		}
 		if b[0] > 1 {
-			return &wire.Error{Code: wire.ReasonMalformedPacket, Packet: t, Detail: "reserved flags are set [MQTT-3.2.2-1]"}
+			return wire.Malformed(t, "reserved flags are set [MQTT-3.2.2-1]")
 		}
 		// 0x80 and above is a refusal, even if undefined; see refusal.
 		if err := wire.CheckServerReason(t, b[1]); err != nil && b[1] < 0x80 {
@@ -158,7 +141,7 @@ func checkControl(f wire.Frame) error {
 		b = b[2:]
 	case wire.SUBACK, wire.UNSUBACK:
 		if len(b) < 4 {
-			return short
+			return wire.Malformed(t, "it is too short")
 		}
 		b = b[2:]
 	}
@@ -167,7 +150,7 @@ func checkControl(f wire.Frame) error {
 		return err
 	}
 	if needsRest := t == wire.SUBACK || t == wire.UNSUBACK; needsRest != (len(rest) > 0) {
-		return &wire.Error{Code: wire.ReasonMalformedPacket, Packet: t, Detail: "its length does not fit its properties"}
+		return wire.Malformed(t, "its length does not fit its properties")
 	}
 	for _, code := range rest {
 		if err := wire.CheckServerReason(t, code); err != nil {
@@ -181,11 +164,11 @@ func checkControl(f wire.Frame) error {
 // for each filter of the request: the highest reason code below 0x80 that it allows.
 func checkReasons(t wire.Type, reasons, highest []byte) error {
 	if len(reasons) != len(highest) {
-		return &wire.Error{Code: wire.ReasonProtocolError, Packet: t, Detail: fmt.Sprintf("it has %d reason codes for %d Topic Filters", len(reasons), len(highest))}
+		return wire.Violation(t, "it has %d reason codes for %d Topic Filters", len(reasons), len(highest))
 	}
 	for i, code := range reasons {
 		if code > highest[i] && code < 0x80 {
-			return &wire.Error{Code: wire.ReasonProtocolError, Packet: t, Detail: fmt.Sprintf("it grants QoS %d where %d was asked for", code, highest[i])}
+			return wire.Violation(t, "it grants QoS %d where %d was asked for", code, highest[i])
 		}
 	}
 	return nil

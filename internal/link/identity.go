@@ -153,8 +153,7 @@ func (i *Identity) accept(present bool) error {
 	asked, known := i.cleanStart(), i.Known()
 	switch {
 	case present && asked:
-		return &wire.Error{Code: wire.ReasonProtocolError, Packet: wire.CONNACK,
-			Detail: "Session Present is 1 although Clean Start was 1 [MQTT-3.2.2-2]"}
+		return wire.Violation(wire.CONNACK, "Session Present is 1 although Clean Start was 1 [MQTT-3.2.2-2]")
 	case i.cfg.Strict && !asked && present != known:
 		return &SessionMismatchError{Present: present}
 	case present && !known:

@@ -108,8 +108,7 @@ func (g *Generation) repeatedLocked(v wire.PublishView, fingerprint uint64) (rep
 			g.order = append(g.order, in)
 		}
 	case known && in.g == g:
-		return false, &wire.Error{Code: wire.ReasonProtocolError, Packet: wire.PUBLISH,
-			Detail: "Packet Identifier is still in use for another message [MQTT-2.2.1-4]"}
+		return false, wire.Violation(wire.PUBLISH, "Packet Identifier is still in use for another message [MQTT-2.2.1-4]")
 	default:
 		return false, nil
 	}

@@ -2,7 +2,6 @@ package session
 
 import (
 	"cmp"
-	"fmt"
 	"maps"
 	"slices"
 
@@ -258,6 +257,5 @@ func (g *Generation) settle(f flight, reason byte, reasonString []byte) {
 }
 
 func outOfStep(a wire.Ack, what string) error {
-	return &wire.Error{Code: wire.ReasonProtocolError, Packet: a.Type,
-		Detail: fmt.Sprintf("acknowledgement of packet identifier %d %s", a.PacketID, what)}
+	return wire.Violation(a.Type, "acknowledgement of packet identifier %d %s", a.PacketID, what)
 }

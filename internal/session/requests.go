@@ -75,7 +75,7 @@ func (m *manager) PacketReceived(p *packets.ControlPacket, _ chan<- *packets.Pub
 	r, ok := s.requests[id]
 	if gen := m.gen; ok && p.Type != r.answer {
 		s.mu.Unlock()
-		gen.w.Fail(&wire.Error{Code: wire.ReasonProtocolError, Packet: wire.Type(p.Type), Detail: "it answers a request of another kind [MQTT-2.2.1-6]"})
+		gen.w.Fail(wire.Violation(wire.Type(p.Type), "it answers a request of another kind [MQTT-2.2.1-6]"))
 		return nil
 	}
 	if ok {

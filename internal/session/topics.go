@@ -22,8 +22,7 @@ func (g *Generation) topicLocked(v wire.PublishView) (string, error) {
 	if len(v.Topic) == 0 {
 		topic, ok := g.aliases[v.TopicAlias]
 		if !ok {
-			return "", &wire.Error{Code: wire.ReasonProtocolError, Packet: wire.PUBLISH,
-				Detail: "Topic Alias was not set before on this connection"}
+			return "", wire.Violation(wire.PUBLISH, "Topic Alias was not set before on this connection")
 		}
 		return topic, nil
 	}
@@ -46,13 +45,10 @@ func (g *Generation) topicLocked(v wire.PublishView) (string, error) {
 // the other properties from one delivery to the next. It is never 0.
 func (s *Session) fingerprint(topic string, v wire.PublishView) uint64 {
 	sum := 31*maphash.String(s.seed, topic) + maphash.Bytes(s.seed, v.Payload)
-	for props := v.Properties; ; {
-		p, ok := props.Next()
-		if !ok {
-			return max(sum, 1)
-		}
+	for p := range v.Properties.All() {
 		if p.ID == wire.PropUser {
 			sum = 31*(31*sum+maphash.Bytes(s.seed, p.Bytes)) + maphash.Bytes(s.seed, p.Value)
 		}
 	}
+	return max(sum, 1)
 }

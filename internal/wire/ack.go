@@ -33,46 +33,31 @@ func ParseAck(f Frame) (a Ack, err error) {
 	}
 	b := f.Body
 	if len(b) < 2 {
-		return a, malformed(a.Type, "Packet Identifier runs past the end of the packet")
+		return a, Malformed(a.Type, "Packet Identifier runs past the end of the packet")
 	}
 	if a.PacketID = binary.BigEndian.Uint16(b); a.PacketID == 0 {
-		return a, violation(a.Type, "Packet Identifier is 0")
+		return a, Violation(a.Type, "Packet Identifier is 0")
 	}
 	if b = b[2:]; len(b) == 0 {
 		return a, nil
 	}
 	if a.Reason, b = b[0], b[1:]; !ValidAckReason(a.Type, a.Reason) {
-		return a, violation(a.Type, "reason code 0x%02X does not belong to this packet", a.Reason)
+		return a, Violation(a.Type, "reason code 0x%02X does not belong to this packet", a.Reason)
 	}
 	if len(b) == 0 {
 		return a, nil
 	}
-	props, rest, err := SplitProperties(a.Type, b)
-	if err != nil {
-		return a, err
-	}
-	if len(rest) > 0 {
-		return a, malformed(a.Type, "there are bytes behind the properties")
-	}
-	for {
-		p, ok := props.Next()
-		if !ok {
-			return a, nil
-		}
-		if p.ID == PropReasonString {
-			a.ReasonString = p.Bytes
-		}
-	}
+	props, err := OnlyProperties(a.Type, b)
+	a.ReasonString = props.Find(PropReasonString).Bytes
+	return a, err
 }
 
 // AppendAck appends a in its shortest form.
 func AppendAck(dst []byte, a Ack) []byte {
-	header := byte(a.Type) << 4
+	header, length, props := byte(a.Type)<<4, 2, 0
 	if a.Type == PUBREL {
 		header |= 0x02
 	}
-	length := 2
-	var props int
 	if len(a.ReasonString) > 0 {
 		props = 3 + len(a.ReasonString)
 		length = 3 + VarintLen(uint32(props)) + props
@@ -97,14 +82,14 @@ func CheckHeader(header byte) error {
 	t, flags, want := Type(header>>4), header&0x0F, byte(0)
 	switch t {
 	case 0:
-		return malformed(t, "packet type 0 is reserved")
+		return Malformed(t, "packet type 0 is reserved")
 	case PUBLISH:
 		return nil
 	case PUBREL, SUBSCRIBE, UNSUBSCRIBE:
 		want = 0x02
 	}
 	if flags != want {
-		return malformed(t, "reserved flags are 0x%X, not 0x%X", flags, want)
+		return Malformed(t, "reserved flags are 0x%X, not 0x%X", flags, want)
 	}
 	return nil
 }

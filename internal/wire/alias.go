@@ -9,8 +9,7 @@ const TopicAliasSize = 3
 // topic that the server does not know by its alias yet.
 func AliasedSize(packet []byte) int {
 	_, _, length, n := split(packet)
-	grown := TopicAliasSize + VarintLen(length+TopicAliasSize) - n
-	size := len(packet) - fixedHeader(packet) + grown
+	size := len(packet) - fixedHeader(packet) + TopicAliasSize + VarintLen(length+TopicAliasSize) - n
 	return 1 + VarintLen(uint32(size)) + size
 }
 

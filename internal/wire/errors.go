@@ -15,11 +15,13 @@ func (e *Error) Error() string {
 	return fmt.Sprintf("mqtt: peer sent a bad %v packet: %s (reason code 0x%02X)", e.Packet, e.Detail, e.Code)
 }
 
-func malformed(t Type, format string, args ...any) *Error {
+// Malformed returns an Error with reason code 0x81.
+func Malformed(t Type, format string, args ...any) *Error {
 	return &Error{Code: ReasonMalformedPacket, Packet: t, Detail: fmt.Sprintf(format, args...)}
 }
 
-func violation(t Type, format string, args ...any) *Error {
+// Violation returns an Error with reason code 0x82.
+func Violation(t Type, format string, args ...any) *Error {
 	return &Error{Code: ReasonProtocolError, Packet: t, Detail: fmt.Sprintf(format, args...)}
 }
 

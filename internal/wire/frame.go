@@ -77,7 +77,7 @@ func (r *Reader) peek() (size, header int, err error) {
 	length, n := Varint(b[1:])
 	switch {
 	case n < 0:
-		return 0, 0, malformed(Type(b[0]>>4), "Remaining Length is not a minimal Variable Byte Integer")
+		return 0, 0, Malformed(Type(b[0]>>4), "Remaining Length is not a minimal Variable Byte Integer")
 	case n == 0:
 		return 0, 0, nil
 	}

@@ -12,11 +12,7 @@ const maxVarint = 268_435_455
 // AppendVarint appends v as a Variable Byte Integer in the fewest bytes
 // [MQTT-1.5.5-1]. v must not exceed 268,435,455.
 func AppendVarint(dst []byte, v uint32) []byte {
-	for v >= 0x80 {
-		dst = append(dst, byte(v)|0x80)
-		v >>= 7
-	}
-	return append(dst, byte(v))
+	return binary.AppendUvarint(dst, uint64(v))
 }
 
 // Varint reads a Variable Byte Integer. n is the number of bytes it took; 0

@@ -1,6 +1,9 @@
 package wire
 
-import "encoding/binary"
+import (
+	"encoding/binary"
+	"iter"
+)
 
 // Property identifiers, section 2.2.2.2.
 const (
@@ -116,6 +119,32 @@ func (p *Properties) Next() (prop Property, ok bool) {
 	return prop, err == ""
 }
 
+// All yields the properties in their order.
+func (p Properties) All() iter.Seq[Property] {
+	return func(yield func(Property) bool) {
+		for prop, ok := p.Next(); ok && yield(prop); prop, ok = p.Next() {
+		}
+	}
+}
+
+// Find returns the first property with an identifier; the zero Property if there is none.
+func (p Properties) Find(id byte) Property {
+	for {
+		if prop, ok := p.Next(); !ok || prop.ID == id {
+			return prop
+		}
+	}
+}
+
+// OnlyProperties is SplitProperties for a section that nothing may follow.
+func OnlyProperties(t Type, b []byte) (Properties, error) {
+	props, rest, err := SplitProperties(t, b)
+	if err == nil && len(rest) > 0 {
+		err = Malformed(t, "bytes follow the properties")
+	}
+	return props, err
+}
+
 // SplitProperties cuts the length-prefixed property section of a packet of
 // type t off b and checks it: identifiers known and allowed in t (0 for Will
 // Properties), values in range, strings well-formed, nothing twice that may
@@ -123,7 +152,7 @@ func (p *Properties) Next() (prop Property, ok bool) {
 func SplitProperties(t Type, b []byte) (props Properties, rest []byte, err error) {
 	length, n := Varint(b)
 	if n <= 0 || int(length) > len(b)-n {
-		return nil, nil, malformed(t, "Property Length runs past the end of the packet")
+		return nil, nil, Malformed(t, "Property Length runs past the end of the packet")
 	}
 	props = Properties(b[n : n+int(length) : n+int(length)])
 	return props, b[n+int(length):], checkProperties(t, props)
@@ -134,21 +163,21 @@ func checkProperties(t Type, b []byte) error {
 	for len(b) > 0 {
 		prop, rest, problem := nextProperty(b)
 		if problem != "" {
-			return malformed(t, "%s", problem)
+			return Malformed(t, "%s", problem)
 		}
 		rule := propRules[prop.ID]
 		switch {
 		case rule.in&(1<<t) == 0:
-			return malformed(t, "property 0x%02X is not allowed in this packet, section 2.2.2.2", prop.ID)
+			return Malformed(t, "property 0x%02X is not allowed in this packet, section 2.2.2.2", prop.ID)
 		case seen&(1<<prop.ID) != 0 && (!rule.many || t == SUBSCRIBE && prop.ID == PropSubscriptionID):
-			return violation(t, "property 0x%02X is included more than once", prop.ID)
+			return Violation(t, "property 0x%02X is included more than once", prop.ID)
 		case rule.kind == kindFlag && prop.Int > 1, rule.nonZero && prop.Int == 0:
-			return violation(t, "property 0x%02X has the value %d", prop.ID, prop.Int)
+			return Violation(t, "property 0x%02X has the value %d", prop.ID, prop.Int)
 		case rule.kind == kindString && !ValidString(prop.Bytes),
 			rule.kind == kindPair && !(ValidString(prop.Bytes) && ValidString(prop.Value)):
-			return malformed(t, "property 0x%02X is not valid UTF-8 or contains U+0000", prop.ID)
+			return Malformed(t, "property 0x%02X is not valid UTF-8 or contains U+0000", prop.ID)
 		case prop.ID == PropResponseTopic && !validTopicName(prop.Bytes):
-			return violation(t, "Response Topic is empty or contains a wildcard")
+			return Violation(t, "Response Topic is empty or contains a wildcard")
 		}
 		seen |= 1 << prop.ID
 		b = rest

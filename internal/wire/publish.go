@@ -1,6 +1,7 @@
 package wire
 
 import (
+	"cmp"
 	"encoding/binary"
 	"fmt"
 	"unicode/utf8"
@@ -33,20 +34,20 @@ type Publish struct {
 
 // Check says why p must not be sent, or nil.
 func (p *Publish) Check() error {
-	if p.QoS > 2 {
+	switch {
+	case p.QoS > 2:
 		return &FieldError{"QoS", fmt.Sprintf("is %d; use 0, 1 or 2", p.QoS)}
+	case p.PayloadFormat > 1:
+		return &FieldError{"Payload Format Indicator", "must be 0 (bytes) or 1 (UTF-8)"}
+	case p.PayloadFormat == 1 && !utf8.Valid(p.Payload): // it is no UTF-8 Encoded String: U+0000 is allowed
+		return &FieldError{"Payload", "is announced as UTF-8 and is not; clear the Payload Format Indicator or fix the payload"}
+	case len(p.SubscriptionIDs) > 0:
+		return &FieldError{"Subscription Identifier", "is not allowed in a PUBLISH to a server [MQTT-3.3.4-6]; remove it"}
+	case len(p.CorrelationData) > MaxString:
+		return &FieldError{"Correlation Data", "is longer than 65,535 bytes; shorten it, it is never cut"}
 	}
 	if err := CheckTopicName("Topic Name", p.Topic); err != nil {
 		return err
-	}
-	if p.PayloadFormat > 1 {
-		return &FieldError{"Payload Format Indicator", "must be 0 (bytes) or 1 (UTF-8)"}
-	}
-	if p.PayloadFormat == 1 && !utf8.Valid(p.Payload) { // it is no UTF-8 Encoded String: U+0000 is allowed
-		return &FieldError{"Payload", "is announced as UTF-8 and is not; clear the Payload Format Indicator or fix the payload"}
-	}
-	if len(p.SubscriptionIDs) > 0 {
-		return &FieldError{"Subscription Identifier", "is not allowed in a PUBLISH to a server [MQTT-3.3.4-6]; remove it"}
 	}
 	if err := CheckString("Content Type", p.ContentType); err != nil {
 		return err
@@ -56,14 +57,8 @@ func (p *Publish) Check() error {
 			return err
 		}
 	}
-	if len(p.CorrelationData) > MaxString {
-		return &FieldError{"Correlation Data", "is longer than 65,535 bytes; shorten it, it is never cut"}
-	}
 	for _, u := range p.User {
-		if err := CheckString("User Property", u.Key); err != nil {
-			return err
-		}
-		if err := CheckString("User Property", u.Value); err != nil {
+		if err := cmp.Or(CheckString("User Property", u.Key), CheckString("User Property", u.Value)); err != nil {
 			return err
 		}
 	}
@@ -179,17 +174,14 @@ func AppendImage(dst, image []byte, id uint16, dup bool, expiry uint32) []byte {
 	at := len(dst)
 	dst = append(dst, image...)
 	b := dst[at:]
-	_, n := Varint(b[1:])
-	topic := 1 + n
-	props := topic + 2 + int(binary.BigEndian.Uint16(b[topic:]))
-	if b[0]&0x06 != 0 {
-		binary.BigEndian.PutUint16(b[props:], id)
-		props += 2
+	topic, props, length, n := split(b)
+	if props > topic {
+		binary.BigEndian.PutUint16(b[topic:], id)
 		if dup { // never at QoS 0 [MQTT-3.3.1-2]
 			b[0] |= 0x08
 		}
 	}
-	if length, n := Varint(b[props:]); length >= 5 && b[props+n] == PropMessageExpiry {
+	if length >= 5 && b[props+n] == PropMessageExpiry {
 		binary.BigEndian.PutUint32(b[props+n+1:], expiry)
 	}
 	return dst
@@ -211,43 +203,35 @@ type PublishView struct {
 func ParsePublish(f Frame) (v PublishView, err error) {
 	v.Dup, v.QoS, v.Retain = f.Header&0x08 != 0, f.Header>>1&3, f.Header&1 != 0
 	if v.QoS == 3 {
-		return v, malformed(PUBLISH, "both QoS bits are set [MQTT-3.3.1-4]")
+		return v, Malformed(PUBLISH, "both QoS bits are set [MQTT-3.3.1-4]")
 	}
 	if v.QoS == 0 && v.Dup {
-		return v, malformed(PUBLISH, "DUP is set at QoS 0 [MQTT-3.3.1-2]")
+		return v, Malformed(PUBLISH, "DUP is set at QoS 0 [MQTT-3.3.1-2]")
 	}
 	topic, b, ok := String(f.Body)
 	if !ok {
-		return v, malformed(PUBLISH, "Topic Name runs past the end of the packet")
+		return v, Malformed(PUBLISH, "Topic Name runs past the end of the packet")
 	}
 	v.Topic = topic
 	if v.QoS > 0 {
 		if len(b) < 2 {
-			return v, malformed(PUBLISH, "Packet Identifier runs past the end of the packet")
+			return v, Malformed(PUBLISH, "Packet Identifier runs past the end of the packet")
 		}
 		if v.PacketID, b = binary.BigEndian.Uint16(b), b[2:]; v.PacketID == 0 {
-			return v, violation(PUBLISH, "Packet Identifier is 0 [MQTT-2.2.1-4]")
+			return v, Violation(PUBLISH, "Packet Identifier is 0 [MQTT-2.2.1-4]")
 		}
 	}
 	if v.Properties, v.Payload, err = SplitProperties(PUBLISH, b); err != nil {
 		return v, err
 	}
-	for props := v.Properties; ; {
-		p, ok := props.Next()
-		if !ok {
-			break
-		}
-		if p.ID == PropTopicAlias {
-			v.TopicAlias = uint16(p.Int)
-		}
-	}
+	v.TopicAlias = uint16(v.Properties.Find(PropTopicAlias).Int)
 	switch {
 	case len(topic) == 0 && v.TopicAlias == 0:
-		return v, violation(PUBLISH, "Topic Name is empty and there is no Topic Alias")
+		return v, Violation(PUBLISH, "Topic Name is empty and there is no Topic Alias")
 	case len(topic) > 0 && !ValidString(topic):
-		return v, malformed(PUBLISH, "Topic Name is not valid UTF-8 or contains U+0000")
+		return v, Malformed(PUBLISH, "Topic Name is not valid UTF-8 or contains U+0000")
 	case len(topic) > 0 && !validTopicName(topic):
-		return v, malformed(PUBLISH, "Topic Name contains a wildcard [MQTT-3.3.2-2]")
+		return v, Malformed(PUBLISH, "Topic Name contains a wildcard [MQTT-3.3.2-2]")
 	}
 	return v, nil
 }
@@ -257,13 +241,8 @@ func ParsePublish(f Frame) (v PublishView, err error) {
 func (v PublishView) Decode(topic string) Publish {
 	p := Publish{Dup: v.Dup, Retain: v.Retain, QoS: v.QoS, PacketID: v.PacketID, Topic: topic, TopicAlias: v.TopicAlias}
 	// One copy holds all strings, another all bytes that the caller may change.
-	binary := len(v.Payload)
-	var users int
-	for props := v.Properties; ; {
-		prop, ok := props.Next()
-		if !ok {
-			break
-		}
+	binary, users := len(v.Payload), 0
+	for prop := range v.Properties.All() {
 		switch prop.ID {
 		case PropUser:
 			users++

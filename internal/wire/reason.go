@@ -20,5 +20,5 @@ func CheckServerReason(t Type, reason byte) error {
 	if strings.IndexByte(serverReasons[t], reason) >= 0 {
 		return nil
 	}
-	return violation(t, "reason code 0x%02X does not belong to this packet", reason)
+	return Violation(t, "reason code 0x%02X does not belong to this packet", reason)
 }
