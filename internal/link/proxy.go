@@ -16,7 +16,7 @@ import (
 // Proxy is a proxy and the servers that are connected to without it. nil is none.
 type Proxy struct {
 	url    *url.URL
-	except *exceptions // nil: none
+	except []exception // besides localhost; nil: none, not even that
 }
 
 // FromEnvironment, for ParseProxy, is the proxy that the environment names.
@@ -41,7 +41,7 @@ func ParseProxy(raw string) (*Proxy, error) {
 
 // For returns the proxy for a connection to host:port, or nil.
 func (p *Proxy) For(hostPort string) *url.URL {
-	if p == nil || p.except.match(hostPort) {
+	if p == nil || p.direct(hostPort) {
 		return nil
 	}
 	return p.url

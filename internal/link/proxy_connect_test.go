@@ -1,7 +1,6 @@
 package link
 
 import (
-	"bufio"
 	"bytes"
 	"errors"
 	"io"
@@ -31,28 +30,28 @@ func TestAnswersOfHTTPProxies(t *testing.T) {
 		"HTTP/1.1 200 OK\r\nA: " + long + "\r\n\r\n":                     {0, "", "", errAnswerTooLong},
 		"HTTP/1.1 200 OK\r\n" + strings.Repeat("A: b\r\n", maxAnswer/6):  {0, "", "", errAnswerTooLong},
 		strings.Repeat("HTTP/1.1 100 C\r\n\r\n", maxAnswer/18+1):         {0, "", "", errAnswerTooLong},
-		long + long:             {0, "", "", errAnswerTooLong},
-		"":                      {0, "", "", io.ErrUnexpectedEOF},
-		"HTTP/1.1 200 OK\r\n":   {0, "", "", io.ErrUnexpectedEOF},
-		"HTTP/1.1 200 OK\r\nA:": {0, "", "", io.ErrUnexpectedEOF},
-		"\r\n\r\n":              {0, "", "", errNotHTTP},
-		"SSH-2.0-x\r\n":         {0, "", "", errNotHTTP},
-		"HTTP/2 200 OK\r\n":     {0, "", "", errNotHTTP},
-		"HTTP/1.1 2000 OK\r\n":  {0, "", "", errNotHTTP},
-		"HTTP/1.1 20 OK\r\n":    {0, "", "", errNotHTTP},
-		"HTTP/1.1 -20 OK\r\n":   {0, "", "", errNotHTTP},
-		"HTTP/1.1 099 OK\r\n":   {0, "", "", errNotHTTP},
-		"HTTP/1.1 20x OK\r\n":   {0, "", "", errNotHTTP},
+		long + long:               {0, "", "", errAnswerTooLong},
+		"":                        {0, "", "", io.ErrUnexpectedEOF},
+		"HTTP/1.1 200 OK\r\n":     {0, "", "", io.ErrUnexpectedEOF},
+		"HTTP/1.1 200 OK\r\nA:":   {0, "", "", io.ErrUnexpectedEOF},
+		"\r\n\r\n":                {0, "", "", errNotHTTP},
+		"SSH-2.0-x\r\n":           {0, "", "", errNotHTTP},
+		"HTTP/2 200 OK\r\n":       {0, "", "", errNotHTTP},
+		"HTTP/1.1 2000 OK\r\n":    {0, "", "", errNotHTTP},
+		"HTTP/1.1 20 OK\r\n":      {0, "", "", errNotHTTP},
+		"HTTP/1.1 -20 OK\r\n":     {0, "", "", errNotHTTP},
+		"HTTP/1.1 099 OK\r\n\r\n": {0, "", "", errNotHTTP},
+		"HTTP/1.1 20x OK\r\n":     {0, "", "", errNotHTTP},
 	} {
-		r := bufio.NewReader(strings.NewReader(in))
-		got, err := readAnswer(r)
+		from := strings.NewReader(in)
+		got, r, err := readAnswer(from)
 		if !errors.Is(err, want.err) {
 			t.Errorf("%.60q: %v, want %v", in, err, want.err)
 		}
 		if err != nil {
 			continue
 		}
-		rest, _ := io.ReadAll(r)
+		rest, _ := io.ReadAll(io.MultiReader(r, from))
 		if got != (proxyAnswer{want.status, want.reason}) || string(rest) != want.rest {
 			t.Errorf("%.60q: %+v and then %q", in, got, rest)
 		}
@@ -66,17 +65,16 @@ func FuzzProxyAnswer(f *testing.F) {
 		f.Add([]byte(s))
 	}
 	f.Fuzz(func(t *testing.T, in []byte) {
-		r := bufio.NewReader(bytes.NewReader(in))
-		a, err := readAnswer(r)
-		slow := bufio.NewReader(iotest.OneByteReader(bytes.NewReader(in)))
-		b, slowErr := readAnswer(slow)
+		from := bytes.NewReader(in)
+		a, r, err := readAnswer(from)
+		b, _, slowErr := readAnswer(iotest.OneByteReader(bytes.NewReader(in)))
 		if a != b || (err == nil) != (slowErr == nil) {
 			t.Fatalf("at once %+v, %v; byte by byte %+v, %v", a, err, b, slowErr)
 		}
 		if err != nil {
 			return
 		}
-		rest, _ := io.ReadAll(r)
+		rest, _ := io.ReadAll(io.MultiReader(r, from))
 		read := in[:len(in)-len(rest)]
 		if len(read) > maxAnswer || !bytes.HasSuffix(read, []byte("\n")) || !bytes.HasSuffix(in, rest) {
 			t.Fatalf("read %q, left %q", read, rest)
@@ -84,7 +82,7 @@ func FuzzProxyAnswer(f *testing.F) {
 		if a.status < 101 || a.status > 999 || len(a.reason) > 200 || strings.ContainsFunc(a.reason, func(r rune) bool { return r < ' ' || r > '~' }) {
 			t.Fatalf("%+v", a)
 		}
-		if c, err := readAnswer(bufio.NewReader(bytes.NewReader(read))); c != a || err != nil {
+		if c, _, err := readAnswer(bytes.NewReader(read)); c != a || err != nil {
 			t.Fatalf("without what is behind it: %+v, %v", c, err)
 		}
 	})

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"slices"
 	"strings"
 )
 
@@ -33,81 +34,57 @@ func fromEnvironment(getenv func(string) string) (*Proxy, error) {
 	return &Proxy{url: u, except: parseExceptions(list)}, nil
 }
 
-// exceptions are the servers that are connected to without the proxy, by net/http's
-// rules for NO_PROXY: a comma-separated list of addresses, networks such as
+// exception is an entry of NO_PROXY, by net/http's rules: servers that are connected to
+// without the proxy. The list is comma-separated and has addresses, networks such as
 // 10.0.0.0/8, and domains; each with or without a port. A domain includes its
 // subdomains; with a leading dot it is only those. * is everything. localhost and
 // loopback addresses are always exceptions.
-type exceptions struct {
-	all      bool
-	networks []netip.Prefix
-	hosts    []exception
-}
-
 type exception struct {
-	host string     // "" for an address; ".domain" for subdomains
-	addr netip.Addr // invalid for a name
-	port string     // "" for any
+	network netip.Prefix // also of one address; invalid for a name
+	host    string       // ".domain" for subdomains only
+	port    string       // "" for any
 }
 
-func parseExceptions(list string) *exceptions {
-	e := &exceptions{}
+var everything = exception{host: "*"}
+
+func parseExceptions(list string) []exception {
+	exceptions := []exception{}
 	for entry := range strings.SplitSeq(strings.ToLower(list), ",") {
-		entry = strings.TrimSpace(entry)
-		if entry == "*" {
-			e.all = true
-			continue
+		x := exception{host: strings.TrimSpace(entry)}
+		network, err := netip.ParsePrefix(x.host)
+		if host, port, noPort := net.SplitHostPort(x.host); err != nil && noPort == nil {
+			x.host, x.port = host, port
 		}
-		if network, err := netip.ParsePrefix(entry); err == nil {
-			e.networks = append(e.networks, network.Masked())
-			continue
+		if addr, noAddr := netip.ParseAddr(x.host); noAddr == nil {
+			network = netip.PrefixFrom(addr.Unmap(), addr.Unmap().BitLen())
 		}
-		host, port, err := net.SplitHostPort(entry)
-		if err != nil {
-			host, port = entry, ""
+		if x.network = network.Masked(); strings.HasPrefix(x.host, "*.") {
+			x.host = x.host[1:]
 		}
-		if addr, err := netip.ParseAddr(host); err == nil {
-			e.hosts = append(e.hosts, exception{addr: addr.Unmap(), port: port})
-			continue
-		}
-		if host == "" {
-			continue
-		}
-		if strings.HasPrefix(host, "*.") {
-			host = host[1:]
-		}
-		e.hosts = append(e.hosts, exception{host: "." + strings.TrimPrefix(host, "."), port: port})
-		if host[0] != '.' {
-			e.hosts = append(e.hosts, exception{host: host, port: port})
+		if x.host != "" {
+			exceptions = append(exceptions, x)
 		}
 	}
-	return e
+	return exceptions
 }
 
-// match reports whether host:port is an exception.
-func (e *exceptions) match(hostPort string) bool {
+// matches reports whether a server is the exception.
+func (x exception) matches(host, port string, addr netip.Addr) bool {
+	same := host == x.host || strings.HasSuffix(host, "."+strings.TrimPrefix(x.host, "."))
+	if addr.IsValid() || x.network.IsValid() {
+		same = x.network.Contains(addr.WithZone(""))
+	}
+	return x == everything || same && (x.port == "" || x.port == port)
+}
+
+// direct reports whether host:port is connected to without the proxy.
+func (p *Proxy) direct(hostPort string) bool {
 	host, port, err := net.SplitHostPort(strings.ToLower(hostPort))
-	if e == nil || err != nil {
+	if err != nil || p.except == nil {
 		return false
 	}
 	addr, _ := netip.ParseAddr(host)
 	addr = addr.Unmap()
-	if e.all || host == "localhost" || addr.IsLoopback() {
-		return true
-	}
-	for _, network := range e.networks {
-		if network.Contains(addr.WithZone("")) {
-			return true
-		}
-	}
-	for _, x := range e.hosts {
-		same := host == x.host || strings.HasPrefix(x.host, ".") && strings.HasSuffix(host, x.host)
-		if addr.IsValid() {
-			same = addr == x.addr
-		}
-		if same && (x.port == "" || x.port == port) {
-			return true
-		}
-	}
-	return false
+	return host == "localhost" || addr.IsLoopback() ||
+		slices.ContainsFunc(p.except, func(x exception) bool { return x.matches(host, port, addr) })
 }

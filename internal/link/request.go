@@ -50,55 +50,55 @@ func (u *Up) withTimeout(ctx context.Context) (context.Context, context.CancelFu
 	return ctx, func() { cancel(context.Canceled) }
 }
 
-// requestError is why a request got no answer.
-func requestError(ctx context.Context, err error) error {
-	if context.Cause(ctx) == context.DeadlineExceeded {
-		return context.DeadlineExceeded
-	}
-	return err
-}
-
-// Subscribe sends a SUBSCRIBE and waits for its SUBACK, for AckTimeout at most; then
-// the error is context.DeadlineExceeded. The error for a SUBSCRIBE that is larger
-// than the server accepts is a *PacketTooLargeError, and the connection stays up. A
-// SUBACK is a violation if it has not one reason code for each filter [MQTT-3.8.4-6],
-// or grants a higher QoS than requested.
-func (u *Up) Subscribe(ctx context.Context, s *paho.Subscribe) (*paho.Suback, error) {
-	if err := u.fits(s.Packet()); err != nil {
-		return nil, err
-	}
-	ctx, done := u.withTimeout(ctx)
-	defer done()
-	ack, err := u.client.Subscribe(ctx, s)
-	if ack == nil {
-		return nil, requestError(ctx, err)
-	}
+// Subscribe sends a SUBSCRIBE, waits for its SUBACK for AckTimeout at most, and returns
+// its reason codes. Without an answer in time the error is context.DeadlineExceeded. The
+// error for a SUBSCRIBE that is larger than the server accepts is a
+// *PacketTooLargeError, and the connection stays up. A SUBACK is a violation if it has
+// not one reason code for each filter [MQTT-3.8.4-6], or grants a higher QoS than
+// requested.
+func (u *Up) Subscribe(ctx context.Context, s *paho.Subscribe) (reasons []byte, err error) {
 	requested := make([]byte, len(s.Subscriptions))
 	for i, o := range s.Subscriptions {
 		requested[i] = o.QoS
 	}
-	if violation := checkReasons(wire.SUBACK, ack.Reasons, requested); violation != nil {
-		u.Fail(violation)
-		return nil, violation
-	}
-	return ack, err
+	return u.request(ctx, s.Packet(), wire.SUBACK, requested, func(ctx context.Context) ([]byte, error) {
+		ack, err := u.client.Subscribe(ctx, s)
+		if ack == nil {
+			return nil, err
+		}
+		return ack.Reasons, nil
+	})
 }
 
-// Unsubscribe sends an UNSUBSCRIBE and waits for its UNSUBACK. Its errors are those
-// of Subscribe.
-func (u *Up) Unsubscribe(ctx context.Context, s *paho.Unsubscribe) (*paho.Unsuback, error) {
-	if err := u.fits(s.Packet()); err != nil {
+// Unsubscribe sends an UNSUBSCRIBE and waits for its UNSUBACK, like Subscribe.
+func (u *Up) Unsubscribe(ctx context.Context, s *paho.Unsubscribe) (reasons []byte, err error) {
+	highest := bytes.Repeat([]byte{0x7F}, len(s.Topics))
+	return u.request(ctx, s.Packet(), wire.UNSUBACK, highest, func(ctx context.Context) ([]byte, error) {
+		ack, err := u.client.Unsubscribe(ctx, s)
+		if ack == nil {
+			return nil, err
+		}
+		return ack.Reasons, nil
+	})
+}
+
+// request sends a request that fits, and checks the reason codes of its answer.
+func (u *Up) request(ctx context.Context, packet io.WriterTo, answer wire.Type, highest []byte, send func(context.Context) ([]byte, error)) ([]byte, error) {
+	if err := u.fits(packet); err != nil {
 		return nil, err
 	}
 	ctx, done := u.withTimeout(ctx)
 	defer done()
-	ack, err := u.client.Unsubscribe(ctx, s)
-	if ack == nil {
-		return nil, requestError(ctx, err)
+	reasons, err := send(ctx)
+	if err != nil {
+		if context.Cause(ctx) == context.DeadlineExceeded {
+			err = context.DeadlineExceeded
+		}
+		return nil, err
 	}
-	if violation := checkReasons(wire.UNSUBACK, ack.Reasons, bytes.Repeat([]byte{0x7F}, len(s.Topics))); violation != nil {
-		u.Fail(violation)
-		return nil, violation
+	if err := checkReasons(answer, reasons, highest); err != nil {
+		u.Fail(err)
+		return nil, err
 	}
-	return ack, err
+	return reasons, nil
 }

@@ -59,15 +59,9 @@ func (t *Table) exchange(ctx context.Context, up *link.Up, batch []*request) {
 	err := check(batch, up.Gen.Limits) // then it is the only one
 	if err == nil {
 		if batch[0].subscribes() {
-			var ack *paho.Suback
-			if ack, err = up.Subscribe(sent, subscribe(batch)); ack != nil {
-				reasons, err = ack.Reasons, nil
-			}
+			reasons, err = up.Subscribe(sent, subscribe(batch))
 		} else {
-			var ack *paho.Unsuback
-			if ack, err = up.Unsubscribe(sent, unsubscribe(batch)); ack != nil {
-				reasons, err = ack.Reasons, nil
-			}
+			reasons, err = up.Unsubscribe(sent, unsubscribe(batch))
 		}
 		if sent.Err() == nil && errors.Is(err, context.DeadlineExceeded) {
 			up.Fail(t.cfg.NoAnswer) // only a new connection tells whether the server has the subscription
