@@ -1,9 +1,6 @@
 package reliability
 
-import "fmt"
-
-// Action is what a client does after a reason code that ended its connection, or
-// refused it.
+// Action is what a client does after a reason code that refused or ended its connection.
 type Action uint8
 
 const (
@@ -25,12 +22,7 @@ const (
 var actionNames = [...]string{ActionRetry: "retry", ActionRetryLater: "retry later", ActionRedirect: "redirect", ActionTakenOver: "taken over", ActionStop: "stop"}
 
 // String returns the action's name in lower case.
-func (a Action) String() string {
-	if a == 0 || int(a) >= len(actionNames) {
-		return fmt.Sprintf("action(%d)", uint8(a))
-	}
-	return actionNames[a]
-}
+func (a Action) String() string { return name(actionNames[:], a, "action") }
 
 // onConnack and onDisconnect assign an action to each class of reason code. A
 // CONNACK answers CONNECT, and the next CONNECT gets the same answer. A DISCONNECT
@@ -54,6 +46,5 @@ var (
 // OnConnack returns what to do after the reason code of a CONNACK.
 func OnConnack(code byte) Action { return onConnack[Classify(code)] }
 
-// OnDisconnect returns what to do after the reason code of a DISCONNECT from the
-// server.
+// OnDisconnect returns what to do after the reason code of the server's DISCONNECT.
 func OnDisconnect(code byte) Action { return onDisconnect[Classify(code)] }

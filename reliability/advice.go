@@ -43,14 +43,7 @@ func (a Advice) Cost() Cost { return CostOf(a.QoS) }
 // CostOf returns the cost of a QoS: PUBLISH for 0; PUBLISH and PUBACK for 1; PUBLISH,
 // PUBREC, PUBREL and PUBCOMP for 2. Values above 2 are treated as 2.
 func CostOf(qos byte) Cost {
-	switch qos {
-	case 0:
-		return Cost{Packets: 1}
-	case 1:
-		return Cost{Packets: 2, Handshakes: 1}
-	default:
-		return Cost{Packets: 4, Handshakes: 2}
-	}
+	return [...]Cost{{Packets: 1}, {Packets: 2, Handshakes: 1}, {Packets: 4, Handshakes: 2}}[min(qos, 2)]
 }
 
 // Category is a common kind of message.
@@ -85,27 +78,17 @@ var categories = [...]categoryEntry{
 
 // ForCategory returns the recommendation for c; QoS 2 if c is not one of the
 // constants.
-func ForCategory(c Category) Advice {
-	if !c.known() {
-		return Advise(Traits{})
-	}
-	return categories[c].advice
-}
+func ForCategory(c Category) Advice { return c.entry().advice }
 
 // Examples returns typical messages of the category.
-func (c Category) Examples() string {
-	if !c.known() {
-		return ""
-	}
-	return categories[c].examples
-}
+func (c Category) Examples() string { return c.entry().examples }
 
 // String returns the name of the category.
-func (c Category) String() string {
-	if !c.known() {
-		return fmt.Sprintf("category(%d)", uint8(c))
-	}
-	return categories[c].name
-}
+func (c Category) String() string { return c.entry().name }
 
-func (c Category) known() bool { return c >= SensorData && int(c) < len(categories) }
+func (c Category) entry() categoryEntry {
+	if c == 0 || int(c) >= len(categories) {
+		return categoryEntry{fmt.Sprintf("category(%d)", uint8(c)), "", Advise(Traits{})}
+	}
+	return categories[c]
+}

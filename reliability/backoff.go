@@ -1,6 +1,7 @@
 package reliability
 
 import (
+	"cmp"
 	"math"
 	"math/rand/v2"
 	"time"
@@ -21,12 +22,6 @@ type Backoff struct {
 	// replaced by the nearest one in the range.
 	Rand func() float64
 }
-
-const (
-	defaultMin    = 100 * time.Millisecond
-	defaultMax    = time.Minute
-	defaultFactor = 2
-)
 
 // Delay returns the delay before an attempt, counted from 0. It is between Min and
 // Min·Factor^(attempt+1), and at most Max. A negative attempt counts as 0. No attempt
@@ -53,15 +48,9 @@ func (b Backoff) Later() time.Duration {
 }
 
 func (b Backoff) bounds() (lo, hi time.Duration, factor float64) {
-	lo, hi, factor = b.Min, b.Max, b.Factor
-	if lo <= 0 {
-		lo = defaultMin
-	}
-	if hi <= 0 {
-		hi = defaultMax
-	}
+	lo, hi, factor = cmp.Or(max(0, b.Min), 100*time.Millisecond), cmp.Or(max(0, b.Max), time.Minute), b.Factor
 	if !(factor >= 1) || math.IsInf(factor, 1) {
-		factor = defaultFactor
+		factor = 2
 	}
 	return lo, max(lo, hi), factor
 }

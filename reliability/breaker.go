@@ -1,6 +1,7 @@
 package reliability
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"math"
@@ -16,9 +17,9 @@ import (
 // RecoveryTimeout it is half-open and allows SuccessesToClose trials. If all
 // succeed it closes; the first failure opens it again.
 //
-// Breaker is the two-step form of github.com/sony/gobreaker/v2. It adds the
-// judgment of errors, slow acknowledgements, the time of the next trial, and an
-// OnStateChange that may use the breaker. It is safe for concurrent use.
+// It is the two-step form of github.com/sony/gobreaker/v2, with the judgment of errors,
+// slow acknowledgements, the time of the next trial, and an OnStateChange that may use
+// the breaker. It is safe for concurrent use.
 type Breaker struct {
 	opts  BreakerOptions
 	cb    *gobreaker.TwoStepCircuitBreaker[struct{}]
@@ -26,18 +27,16 @@ type Breaker struct {
 
 	opened, allowed, rejected, failed, slow atomic.Uint64
 
-	mu        sync.Mutex // of what OnStateChange is called with
-	reported  State
-	reporting bool
+	reporting sync.Mutex   // held while OnStateChange runs
+	reported  atomic.Int32 // the State that it was called with last
 }
 
 // phase is the time between two changes of state.
 type phase struct {
 	state   State
 	retryAt time.Time // while open: when trials begin
-	// done reports the result of an attempt. While the breaker is closed, the
-	// results of all attempts are alike, so they share it: Allow takes no lock then
-	// and allocates nothing.
+	// done reports the result of an attempt. In a closed phase all attempts share it, so
+	// that Allow takes no lock and allocates nothing.
 	done atomic.Pointer[func(error)]
 }
 
@@ -71,17 +70,14 @@ type BreakerOptions struct {
 	// Judge decides what an error means; default [Judge]. It is not called with nil.
 	Judge func(error) Judgment
 
-	// OnStateChange, if set, is called when the state has changed, once at a time,
-	// without a lock held. It may use the breaker. States that end while it runs are
-	// skipped.
+	// OnStateChange, if set, is called when the state has changed, one call at a time. It
+	// may use the breaker. States that end while it runs are skipped.
 	OnStateChange func(from, to State)
 }
 
 // OpenError is returned while the breaker allows no attempt.
 type OpenError struct {
-	// RetryAfter is the time until trials begin. 0: the breaker is half-open, all
-	// trials are taken and their results not known yet.
-	RetryAfter time.Duration
+	RetryAfter time.Duration // until trials begin; 0: half-open, and all trials are taken
 }
 
 // Error describes when to try again.
@@ -96,23 +92,13 @@ func (e *OpenError) Error() string {
 func (*OpenError) SafeToRetry() bool { return true }
 
 // Results for gobreaker. Errors are judged before, without its lock.
-var (
-	errFailed  = errors.New("failed")
-	errSlow    = errors.New("slow")
-	errIgnored = errors.New("ignored")
-)
+var errSlow, errIgnored = errors.New("slow"), errors.New("ignored")
 
 // NewBreaker returns a closed breaker.
 func NewBreaker(o BreakerOptions) *Breaker {
-	if o.FailureThreshold <= 0 {
-		o.FailureThreshold = 5
-	}
-	if o.RecoveryTimeout <= 0 {
-		o.RecoveryTimeout = time.Minute
-	}
-	if o.SuccessesToClose <= 0 {
-		o.SuccessesToClose = 3
-	}
+	o.FailureThreshold = cmp.Or(max(0, o.FailureThreshold), 5)
+	o.RecoveryTimeout = cmp.Or(max(0, o.RecoveryTimeout), time.Minute)
+	o.SuccessesToClose = cmp.Or(max(0, o.SuccessesToClose), 3)
 	if o.Judge == nil {
 		o.Judge = Judge
 	}
@@ -177,12 +163,12 @@ func (b *Breaker) judge(err error) error {
 		return nil
 	case err == errSlow:
 		b.slow.Add(1)
-		return errFailed
+		return err
 	}
 	switch b.opts.Judge(err) {
 	case Failed:
 		b.failed.Add(1)
-		return errFailed
+		return err
 	case Ignored:
 		return errIgnored
 	}
@@ -201,29 +187,20 @@ func (b *Breaker) changed(_ string, _, to gobreaker.State) {
 	b.phase.Store(p)
 }
 
-// report calls OnStateChange until it has been called with the present state.
+// report calls OnStateChange until it has been called with the present state. A call
+// that runs already reports this change too: it looks again after unlocking.
 func (b *Breaker) report() {
-	if b.opts.OnStateChange == nil {
-		return
-	}
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	if b.reporting {
-		return // that call reports this change too
-	}
-	b.reporting = true
-	defer func() { b.reporting = false }()
-	for to := b.phase.Load().state; to != b.reported; to = b.phase.Load().state {
-		from := b.reported
-		b.reported = to
-		b.reportOne(from, to)
+	for b.opts.OnStateChange != nil && b.phase.Load().state != State(b.reported.Load()) && b.reporting.TryLock() {
+		b.reportOne()
 	}
 }
 
-func (b *Breaker) reportOne(from, to State) {
-	b.mu.Unlock()
-	defer b.mu.Lock()
-	b.opts.OnStateChange(from, to)
+func (b *Breaker) reportOne() {
+	defer b.reporting.Unlock()
+	to := b.phase.Load().state
+	if from := State(b.reported.Swap(int32(to))); from != to {
+		b.opts.OnStateChange(from, to)
+	}
 }
 
 // State returns the present state.

@@ -35,9 +35,8 @@ func Judge(err error) Judgment {
 			return Succeeded
 		case class.Counts():
 			return Failed
-		default:
-			return Ignored
 		}
+		return Ignored
 	}
 	if errors.Is(err, context.Canceled) {
 		return Ignored

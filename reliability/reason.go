@@ -17,8 +17,7 @@ const (
 	// NotAuthorized: in an acknowledgement it concerns the topic, in a CONNACK or
 	// DISCONNECT the client.
 	NotAuthorized
-	// Invalid: this message, subscription or will cannot succeed unchanged; others
-	// can.
+	// Invalid: this message, subscription or will cannot succeed unchanged.
 	Invalid
 	// Session: client and server disagree about a packet identifier.
 	Session
@@ -40,11 +39,14 @@ var classNames = [...]string{
 }
 
 // String returns the name of the class in lower case.
-func (c Class) String() string {
-	if c == 0 || int(c) >= len(classNames) {
-		return fmt.Sprintf("class(%d)", uint8(c))
+func (c Class) String() string { return name(classNames[:], c, "class") }
+
+// name returns the name of a constant, or kind(n) for other values.
+func name[T ~uint8](names []string, n T, kind string) string {
+	if int(n) < len(names) && names[n] != "" {
+		return names[n]
 	}
-	return classNames[c]
+	return fmt.Sprintf("%s(%d)", kind, n)
 }
 
 // Counts reports whether the class counts as a failure for a [Breaker]: Transient,

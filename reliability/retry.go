@@ -1,6 +1,7 @@
 package reliability
 
 import (
+	"cmp"
 	"sync"
 	"time"
 )
@@ -30,8 +31,6 @@ type Retry struct {
 	up      time.Time // zero while down
 	fault   bool      // the last connection ended by Fault
 }
-
-const defaultStable = 10 * time.Second
 
 // Next counts a failed attempt or a lost connection, and returns the delay before the
 // next attempt. The first delay after a stable connection has jitter too: other
@@ -104,10 +103,7 @@ func (r *Retry) Attempts() int {
 
 // settle resets the count if the connection has been up for Stable.
 func (r *Retry) settle() {
-	stable := r.Stable
-	if stable <= 0 {
-		stable = defaultStable
-	}
+	stable := cmp.Or(max(0, r.Stable), 10*time.Second)
 	if !r.fault && !r.up.IsZero() && time.Since(r.up) >= stable {
 		r.attempt = 0
 	}
