@@ -27,8 +27,6 @@ type AuthError struct {
 func (e *AuthError) Error() string {
 	return fmt.Sprintf("mqtt: authentication with method %q given up: %v; it is tried again", e.Method, e.Err)
 }
-
-// Unwrap returns Err.
 func (e *AuthError) Unwrap() error { return e.Err }
 
 // SafeToRetry returns false: messages may have been sent on the connection.
@@ -129,8 +127,8 @@ func (c *Conn) sendAuth(reason byte, data []byte) error {
 	}
 	body := append(wire.AppendVarint([]byte{reason}, uint32(len(props))), props...)
 	packet := append(wire.AppendVarint([]byte{byte(wire.AUTH) << 4}, uint32(len(body))), body...)
-	if limit := c.maxSend.Load(); limit > 0 && len(packet) > int(limit) {
-		return c.auth.refused(&PacketTooLargeError{Size: len(packet), Maximum: int(limit)})
+	if err := c.checkSize(len(packet)); err != nil {
+		return c.auth.refused(err)
 	}
 	return c.Send(func(dst []byte) []byte { return append(dst, packet...) })
 }
@@ -152,8 +150,7 @@ func (u *Up) Reauthenticate(ctx context.Context) error {
 	if err != nil {
 		return &AuthError{Method: a.method, Err: err}
 	}
-	err = u.exchange(ctx, data)
-	if err != nil {
+	if err = u.exchange(ctx, data); err != nil {
 		u.Fail(err)
 	}
 	return err

@@ -240,10 +240,8 @@ func (c *Conn) Unlock() {
 	if c.will != nil && t == wire.CONNECT {
 		c.out = append(c.out[:c.packet], withWill(c.out[c.packet:], c.will)...)
 	}
-	size := len(c.out) - c.packet
-	if limit := c.maxSend.Load(); limit > 0 && size > int(limit) {
-		c.out = c.out[:c.packet]
-		_ = c.breakLocked(&PacketTooLargeError{Size: size, Maximum: int(limit)})
+	if err := c.checkSize(len(c.out) - c.packet); err != nil {
+		_ = c.breakLocked(err)
 		return
 	}
 	// An error stays in broken, and the reader ends.
@@ -252,6 +250,15 @@ func (c *Conn) Unlock() {
 	} else if c.writeLocked() == nil {
 		c.broken = net.ErrClosed
 	}
+}
+
+// checkSize returns a *PacketTooLargeError if the server does not accept a packet of
+// size bytes.
+func (c *Conn) checkSize(size int) error {
+	if limit := c.maxSend.Load(); limit > 0 && size > int(limit) {
+		return &PacketTooLargeError{Size: size, Maximum: int(limit)}
+	}
+	return nil
 }
 
 // Fail closes the connection because of err. For a violation by the server, a
@@ -271,7 +278,7 @@ func (c *Conn) Fail(err error) {
 	}
 	if closing != nil && c.lockSoon() {
 		if c.broken == nil {
-			if p := closing.packet(); c.maxSend.Load() == 0 || len(p) <= int(c.maxSend.Load()) {
+			if p := closing.packet(); c.checkSize(len(p)) == nil {
 				c.out = append(c.out, p...)
 			}
 			if len(c.out) > 0 {

@@ -55,9 +55,10 @@ func (l *Link) connect(ctx context.Context, server *url.URL) (*Up, error) {
 		return up, nil
 	case ctx.Err() != nil:
 		err = fmt.Errorf("no CONNACK from %s: %w", server.Redacted(), ctx.Err())
-	case conn.Cause() != nil && !errors.Is(err, conn.Cause()):
-		err = fmt.Errorf("connecting to %s: %w", server.Redacted(), conn.Cause())
 	default:
+		if cause := conn.Cause(); cause != nil && !errors.Is(err, cause) {
+			err = cause
+		}
 		err = fmt.Errorf("connecting to %s: %w", server.Redacted(), err)
 	}
 	conn.Fail(err)
@@ -71,10 +72,7 @@ func (l *Link) connect(ctx context.Context, server *url.URL) (*Up, error) {
 func (l *Link) connectPacket(ctx context.Context) (*paho.Connect, error) {
 	cp := l.cfg.Connect
 	cp.ClientID, cp.CleanStart = l.cfg.Identity.ClientID(), l.cfg.Identity.cleanStart()
-	properties := paho.ConnectProperties{}
-	if cp.Properties != nil {
-		properties = *cp.Properties
-	}
+	properties := or(cp.Properties, paho.ConnectProperties{}) // a copy
 	cp.Properties = &properties
 	if l.cfg.Credentials != nil {
 		username, password, err := l.cfg.Credentials(ctx)
@@ -106,12 +104,12 @@ func (u *Up) negotiated(cp *paho.Connect, ca *paho.Connack) {
 	u.KeepAlive, u.SessionExpiry = time.Duration(keepAlive)*time.Second, time.Duration(expiry)*time.Second
 }
 
-// or returns the value of a property, or what holds without it.
-func or[T any](property *T, absent T) T {
-	if property == nil {
+// or returns what p points to, or what holds without it.
+func or[T any](p *T, absent T) T {
+	if p == nil {
 		return absent
 	}
-	return *property
+	return *p
 }
 
 // refusal is a CONNACK that refuses, as an error.
@@ -187,10 +185,7 @@ const minPacketSize = 5
 
 // limitsOf returns the limits that a CONNACK sets.
 func limitsOf(ca *packets.Connack) session.Limits {
-	p := ca.Properties
-	if p == nil {
-		p = &packets.Properties{}
-	}
+	p := or(ca.Properties, packets.Properties{})
 	return session.Limits{
 		ReceiveMaximum:    or(p.ReceiveMaximum, 0),
 		MaximumPacketSize: min(or(p.MaximumPacketSize, wire.MaxPacketSize), wire.MaxPacketSize),

@@ -27,44 +27,39 @@ type Dialer struct {
 	sum     fingerprint // of the files that conf was made from
 }
 
-// ParseServer checks a server URL and adds the default port of its scheme: mqtt (tcp)
-// 1883, mqtts (ssl, tls) 8883, ws 80, wss 443; unix has none.
+// schemes are the schemes of server URLs, and for each its usual name and port.
+var schemes = map[string]struct{ name, port string }{
+	"mqtt": {"mqtt", "1883"}, "tcp": {"mqtt", "1883"},
+	"mqtts": {"mqtts", "8883"}, "ssl": {"mqtts", "8883"}, "tls": {"mqtts", "8883"},
+	"ws": {"ws", "80"}, "wss": {"wss", "443"}, "unix": {"unix", ""},
+}
+
+// ParseServer checks a server URL and adds the default port of its scheme, which it
+// replaces by its usual name.
 func ParseServer(raw string) (*url.URL, error) {
 	u, err := url.Parse(raw)
 	if err != nil {
 		return nil, fmt.Errorf("server is not a URL: %w", badURL(raw, err))
 	}
 	raw = u.Redacted()
-	port := ""
-	switch u.Scheme {
-	case "mqtt", "tcp":
-		u.Scheme, port = "mqtt", "1883"
-	case "mqtts", "ssl", "tls":
-		u.Scheme, port = "mqtts", "8883"
-	case "ws":
-		port = "80"
-	case "wss":
-		port = "443"
-	case "unix":
-		if u.Path == "" {
-			return nil, fmt.Errorf("server %q names no socket; write unix:///path/to/socket", raw)
-		}
-		if u.Host != "" {
-			return nil, fmt.Errorf("server %q names the host %q before the socket; write unix:///path/to/socket, with three slashes", raw, u.Host)
-		}
-		return u, nil
-	default:
+	scheme, unix := schemes[u.Scheme], u.Scheme == "unix"
+	switch {
+	case scheme.name == "":
 		return nil, fmt.Errorf("server %q has the scheme %q; use mqtt, mqtts, ws, wss or unix", raw, u.Scheme)
+	case unix && u.Path == "":
+		return nil, fmt.Errorf("server %q names no socket; write unix:///path/to/socket", raw)
+	case unix && u.Host != "":
+		return nil, fmt.Errorf("server %q names the host %q before the socket; write unix:///path/to/socket, with three slashes", raw, u.Host)
+	case unix:
+		return u, nil
+	case u.Hostname() == "":
+		return nil, fmt.Errorf("server %q names no host; write %s://host:%s", raw, scheme.name, scheme.port)
+	case !validPort(u.Port()):
+		return nil, fmt.Errorf("server %q has an invalid port; use 1 to 65535, or none for %s", u.Hostname(), scheme.port)
+	case u.Port() == "":
+		u.Host = net.JoinHostPort(u.Hostname(), scheme.port)
 	}
-	if u.Hostname() == "" {
-		return nil, fmt.Errorf("server %q names no host; write %s://host:%s", raw, u.Scheme, port)
-	}
-	if !validPort(u.Port()) {
-		return nil, fmt.Errorf("server %q has an invalid port; use 1 to 65535, or none for %s", u.Hostname(), port)
-	}
-	if u.Port() == "" {
-		u.Host = net.JoinHostPort(u.Hostname(), port)
-	}
+	u.Scheme = scheme.name
 	return u, nil
 }
 
@@ -115,10 +110,7 @@ func (d *Dialer) Dial(ctx context.Context, u *url.URL) (net.Conn, error) {
 	if err == nil && (u.Scheme == "ws" || u.Scheme == "wss") {
 		c, err = overWebSocket(ctx, c, u)
 	}
-	if err != nil {
-		return nil, err
-	}
-	return c, nil
+	return c, err
 }
 
 // handshake returns a TLS connection over c, which it closes on an error. The

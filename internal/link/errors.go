@@ -35,9 +35,7 @@ type irregularError struct {
 	violation error // *wire.Error
 }
 
-func (e *irregularError) Error() string { return e.reason.Error() + "; " + e.violation.Error() }
-
-// Unwrap returns both.
+func (e *irregularError) Error() string   { return e.reason.Error() + "; " + e.violation.Error() }
 func (e *irregularError) Unwrap() []error { return []error{e.reason, e.violation} }
 
 // CloseError ends a connection with a DISCONNECT, also before the session's
@@ -49,8 +47,6 @@ type CloseError struct {
 }
 
 func (e *CloseError) Error() string { return e.Err.Error() }
-
-// Unwrap returns Err.
 func (e *CloseError) Unwrap() error { return e.Err }
 
 // SafeToRetry returns false: messages may have been sent on the connection.
@@ -118,41 +114,31 @@ func parseDisconnect(body []byte) (*DisconnectError, error) {
 // that paho never sees a malformed one.
 func checkControl(f wire.Frame) error {
 	t, b := f.Type(), f.Body
-	switch t {
-	case wire.PINGRESP:
-		if len(b) != 0 {
-			return wire.Malformed(t, "it has a body")
-		}
+	connack := t == wire.CONNACK // else SUBACK or UNSUBACK, with reason codes after the properties
+	switch {
+	case t == wire.PINGRESP && len(b) == 0:
 		return nil
-	case wire.CONNACK:
-		if len(b) == 2 { // without properties
-			return wire.Malformed(t, "it is that of MQTT 3.1.1; use a server that speaks MQTT 5")
-		}
-		if len(b) < 3 {
-			return wire.Malformed(t, "it is too short")
-		}
-		if b[0] > 1 {
-			return wire.Malformed(t, "reserved flags are set [MQTT-3.2.2-1]")
-		}
-		// 0x80 and above is a refusal, even if undefined; see refusal.
-		if err := wire.CheckServerReason(t, b[1]); err != nil && b[1] < 0x80 {
+	case t == wire.PINGRESP:
+		return wire.Malformed(t, "it has a body")
+	case connack && len(b) == 2: // without properties
+		return wire.Malformed(t, "it is that of MQTT 3.1.1; use a server that speaks MQTT 5")
+	case len(b) < 3 || !connack && len(b) < 4:
+		return wire.Malformed(t, "it is too short")
+	case connack && b[0] > 1:
+		return wire.Malformed(t, "reserved flags are set [MQTT-3.2.2-1]")
+	case connack && b[1] < 0x80: // else a refusal, even if undefined; see refusal
+		if err := wire.CheckServerReason(t, b[1]); err != nil {
 			return err
 		}
-		b = b[2:]
-	case wire.SUBACK, wire.UNSUBACK:
-		if len(b) < 4 {
-			return wire.Malformed(t, "it is too short")
-		}
-		b = b[2:]
 	}
-	_, rest, err := wire.SplitProperties(t, b)
+	_, reasons, err := wire.SplitProperties(t, b[2:])
 	if err != nil {
 		return err
 	}
-	if needsRest := t == wire.SUBACK || t == wire.UNSUBACK; needsRest != (len(rest) > 0) {
+	if connack != (len(reasons) == 0) {
 		return wire.Malformed(t, "its length does not fit its properties")
 	}
-	for _, code := range rest {
+	for _, code := range reasons {
 		if err := wire.CheckServerReason(t, code); err != nil {
 			return err
 		}

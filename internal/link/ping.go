@@ -40,59 +40,52 @@ func (p pinger) Run(ctx context.Context, _ net.Conn, keepAlive uint16) error {
 	if keepAlive == 0 {
 		return nil
 	}
-	interval := time.Duration(keepAlive) * time.Second
+	c, interval := p.conn, time.Duration(keepAlive)*time.Second
 	timer := time.NewTimer(interval)
 	defer timer.Stop()
-	probes := p.conn.probes
-	again := time.NewTimer(interval) // when the next probe is allowed
-	defer again.Stop()
-	var asked, limit time.Time // of the PINGREQ that is unanswered
+	probes := c.probes // nil: none is allowed before nextProbe
+	var nextProbe <-chan time.Time
+	var asked, limit time.Duration // since c.start, of the PINGREQ that is unanswered
 	for {
 		probe := false
 		select {
 		case <-ctx.Done():
 			return nil
-		case <-again.C:
-			probes = p.conn.probes
+		case <-nextProbe:
+			probes = c.probes
 			continue
 		case <-probes:
-			probe, probes = true, nil
-			again.Reset(minProbeInterval)
+			probe, probes, nextProbe = true, nil, time.After(minProbeInterval)
 		case <-timer.C:
 		}
-		stalled := p.conn.Stalled()
-		read := p.conn.start.Add(time.Duration(p.conn.lastRead.Load()))
-		if stalled { // the connection may be fine
-			read = time.Now()
+		now, read := time.Duration(c.now()), time.Duration(c.lastRead.Load())
+		if c.Stalled() { // the connection may be fine
+			read = now
 		}
-		written := p.conn.start.Add(time.Duration(p.conn.lastWrite.Load()))
 		// An answer may have the same time as the request: clocks are coarse.
-		if !probe && read.Before(asked) {
-			p.conn.Fail(ErrKeepAlive)
+		answered := read >= asked
+		if !answered && !probe {
+			c.Fail(ErrKeepAlive)
 			return ErrKeepAlive
 		}
-		due := read.Add(interval)
-		if written.Before(read) {
-			due = written.Add(interval)
-		}
-		if wait := time.Until(due); wait > 0 && !probe {
+		if wait := min(read, time.Duration(c.lastWrite.Load())) + interval - now; wait > 0 && !probe {
 			timer.Reset(wait)
 			continue
 		}
-		now, timeout := time.Now(), interval/2
+		timeout := interval / 2
 		if probe {
 			timeout = min(timeout, probeTimeout)
 		}
 		// Another PINGREQ does not extend the limit of an unanswered one.
-		if open := read.Before(asked); !open {
-			asked, limit = now, now.Add(timeout)
-		} else if now.Add(timeout).Before(limit) {
-			limit = now.Add(timeout)
+		if answered {
+			asked, limit = now, now+timeout
+		} else {
+			limit = min(limit, now+timeout)
 		}
-		if err := p.conn.Send(func(dst []byte) []byte { return append(dst, byte(wire.PINGREQ)<<4, 0) }); err != nil {
+		if err := c.Send(func(dst []byte) []byte { return append(dst, byte(wire.PINGREQ)<<4, 0) }); err != nil {
 			return err
 		}
-		timer.Reset(time.Until(limit))
+		timer.Reset(limit - time.Duration(c.now()))
 	}
 }
 

@@ -54,12 +54,9 @@ func parseProxyURL(raw string) (*url.URL, error) {
 	}
 	// No error quotes the URL: any part of it may belong to a password that is not
 	// percent-encoded.
-	ports := map[string]string{"http": "80", "https": "443", "socks5": "1080", "socks5h": "1080"}
-	port := ports[u.Scheme]
-	user, password := u.User.Username(), ""
-	if u.User != nil {
-		password, _ = u.User.Password()
-	}
+	port := map[string]string{"http": "80", "https": "443", "socks5": "1080", "socks5h": "1080"}[u.Scheme]
+	user := u.User.Username()
+	password, _ := u.User.Password()
 	switch {
 	case port == "" && u.Host == "": // host:port; url.Parse takes host for the scheme
 		return nil, errors.New("has no scheme; write http://host:3128, https://host or socks5://host:1080")
@@ -109,17 +106,14 @@ func (e *ProxyError) Error() string {
 	return s
 }
 
+func (e *ProxyError) Unwrap() error { return e.Err }
+
 // SafeToRetry returns true: there was no connection.
 func (*ProxyError) SafeToRetry() bool { return true }
 
-// Unwrap returns Err.
-func (e *ProxyError) Unwrap() error { return e.Err }
-
 // dialProxy connects to addr through a proxy, which resolves the name. An https proxy
 // is verified with the roots of conf and gets no client certificate.
-func (d *Dialer) dialProxy(ctx context.Context, u *url.URL, addr string, conf *tls.Config) (net.Conn, error) {
-	var c net.Conn
-	var err error
+func (d *Dialer) dialProxy(ctx context.Context, u *url.URL, addr string, conf *tls.Config) (c net.Conn, err error) {
 	if strings.HasPrefix(u.Scheme, "socks5") {
 		c, err = d.socks(ctx, u, addr)
 	} else {
@@ -144,12 +138,7 @@ func (d *Dialer) dialProxy(ctx context.Context, u *url.URL, addr string, conf *t
 
 // socks connects through a SOCKS5 proxy.
 func (d *Dialer) socks(ctx context.Context, u *url.URL, addr string) (net.Conn, error) {
-	var auth *proxy.Auth
-	if u.User != nil {
-		password, _ := u.User.Password()
-		auth = &proxy.Auth{User: u.User.Username(), Password: password}
-	}
-	dialer, err := proxy.SOCKS5("tcp", u.Host, auth, tcpDialer{d})
+	dialer, err := proxy.FromURL(u, tcpDialer{d})
 	if err != nil {
 		return nil, err
 	}

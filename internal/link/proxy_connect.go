@@ -2,6 +2,7 @@ package link
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"encoding/base64"
 	"errors"
@@ -40,7 +41,7 @@ func tunnel(ctx context.Context, c net.Conn, proxy *url.URL, addr string) (net.C
 		return c, nil
 	}
 	early, _ := rest.Peek(rest.Buffered()) // peeking at what is buffered cannot fail
-	return &earlyConn{Conn: c, early: early}, nil
+	return &earlyConn{c, io.MultiReader(bytes.NewReader(early), c)}, nil
 }
 
 func ask(c io.ReadWriter, user *url.Userinfo, addr string) (a proxyAnswer, rest *bufio.Reader, err error) {
@@ -96,17 +97,10 @@ func readAnswer(from io.Reader) (a proxyAnswer, rest *bufio.Reader, err error) {
 // answer.
 type earlyConn struct {
 	net.Conn
-	early []byte
+	r io.Reader
 }
 
-func (c *earlyConn) Read(p []byte) (int, error) {
-	if len(c.early) == 0 {
-		return c.Conn.Read(p)
-	}
-	n := copy(p, c.early)
-	c.early = c.early[n:]
-	return n, nil
-}
+func (c *earlyConn) Read(p []byte) (int, error) { return c.r.Read(p) }
 
 // NetConn returns the connection below.
 func (c *earlyConn) NetConn() net.Conn { return c.Conn }

@@ -2,6 +2,7 @@ package link
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"io"
 	"time"
@@ -18,10 +19,7 @@ const noTimeout = 100 * 365 * 24 * time.Hour
 // fits returns a *PacketTooLargeError for a packet that the server does not accept.
 func (u *Up) fits(request io.WriterTo) error {
 	size, err := request.WriteTo(io.Discard)
-	if limit := u.Gen.Limits.MaximumPacketSize; err == nil && limit > 0 && size > int64(limit) {
-		err = &PacketTooLargeError{Size: int(size), Maximum: int(limit)}
-	}
-	return err
+	return cmp.Or(err, u.checkSize(int(size)))
 }
 
 // withTimeout bounds how long a request waits for its answer: AckTimeout, not
@@ -31,21 +29,14 @@ func (u *Up) withTimeout(ctx context.Context) (context.Context, context.CancelFu
 	ctx, cancel := context.WithCancelCause(ctx)
 	began, stalled := time.Now(), u.stallTime()
 	go func() {
-		timer := time.NewTimer(u.ackTimeout)
-		defer timer.Stop()
-		for {
+		for left := u.ackTimeout; left > 0; left = u.ackTimeout - time.Since(began) + u.stallTime() - stalled {
 			select {
 			case <-ctx.Done():
 				return
-			case <-timer.C:
+			case <-time.After(left):
 			}
-			waited := time.Since(began) - (u.stallTime() - stalled)
-			if waited >= u.ackTimeout {
-				cancel(context.DeadlineExceeded)
-				return
-			}
-			timer.Reset(u.ackTimeout - waited)
 		}
+		cancel(context.DeadlineExceeded)
 	}()
 	return ctx, func() { cancel(context.Canceled) }
 }

@@ -32,8 +32,6 @@ type TLSFileError struct {
 func (e *TLSFileError) Error() string {
 	return fmt.Sprintf("mqtt: TLS file %s cannot be used: %v; write it whole under another name and rename it, it is read again at the next attempt", e.File, e.Err)
 }
-
-// Unwrap returns Err.
 func (e *TLSFileError) Unwrap() error { return e.Err }
 
 // SafeToRetry returns true: there was no connection.
@@ -45,8 +43,8 @@ const maxTLSFile = 4 << 20
 // tlsSessions is the number of servers whose TLS sessions are kept.
 const tlsSessions = 16
 
-// fingerprint is a hash of the contents of files.
-type fingerprint [sha256.Size]byte
+// fingerprint is the hashes of the contents of files.
+type fingerprint [3][sha256.Size]byte
 
 // tlsConfig returns the configuration for the next connection.
 func (d *Dialer) tlsConfig(ctx context.Context) (*tls.Config, error) {
@@ -111,32 +109,32 @@ func (d *Dialer) readFiles(ctx context.Context) (*tls.Config, error) {
 // sessions are discarded: a resumed session neither sends nor checks certificates.
 func (d *Dialer) fromFiles() (*tls.Config, error) {
 	f := d.Files
-	var contents [3][]byte
-	var sums []byte
+	var contents [3]pemFile
+	var sum fingerprint
 	for i, name := range []string{f.CA, f.Cert, f.Key} {
 		if name != "" {
-			b, err := readPEM(name)
-			if err != nil {
+			var err error
+			if contents[i], err = readPEM(name); err != nil {
+				if path := (*os.PathError)(nil); errors.As(err, &path) {
+					err = path.Err // TLSFileError has the path
+				}
 				return nil, &TLSFileError{File: name, Err: err}
 			}
-			contents[i] = b
 		}
-		sum := sha256.Sum256(contents[i])
-		sums = append(sums, sum[:]...)
+		sum[i] = sha256.Sum256(contents[i].data)
 	}
-	sum := fingerprint(sha256.Sum256(sums))
 	if d.conf != nil && sum == d.sum {
 		return d.conf, nil
 	}
 	conf := &tls.Config{ServerName: f.ServerName, MinVersion: tls.VersionTLS12, ClientSessionCache: tls.NewLRUClientSessionCache(tlsSessions)}
 	if f.CA != "" {
 		conf.RootCAs = x509.NewCertPool()
-		if err := addAuthorities(conf.RootCAs, contents[0]); err != nil {
+		if err := addAuthorities(conf.RootCAs, contents[0].blocks); err != nil {
 			return nil, &TLSFileError{File: f.CA, Err: err}
 		}
 	}
 	if f.Cert != "" {
-		pair, err := tls.X509KeyPair(contents[1], contents[2])
+		pair, err := tls.X509KeyPair(contents[1].data, contents[2].data)
 		if err != nil {
 			return nil, &TLSFileError{File: f.Cert + " with " + f.Key, Err: err}
 		}
@@ -148,60 +146,50 @@ func (d *Dialer) fromFiles() (*tls.Config, error) {
 	return conf, nil
 }
 
+type pemFile struct {
+	data   []byte
+	blocks []*pem.Block
+}
+
 // readPEM reads a file in which all blocks must be complete: the decoders of the
 // standard library skip incomplete ones.
-func readPEM(name string) ([]byte, error) {
+func readPEM(name string) (f pemFile, err error) {
 	info, err := os.Stat(name) // first: opening a pipe may block forever
 	if err != nil {
-		return nil, inner(err)
+		return f, err
 	}
 	if !info.Mode().IsRegular() {
-		return nil, errors.New("it is not a file")
+		return f, errors.New("it is not a file")
 	}
 	file, err := os.Open(name)
 	if err != nil {
-		return nil, inner(err)
+		return f, err
 	}
 	defer file.Close()
 	b, err := io.ReadAll(io.LimitReader(file, maxTLSFile+1))
 	if err != nil {
-		return nil, inner(err)
+		return f, err
 	}
 	if len(b) > maxTLSFile {
-		return nil, fmt.Errorf("it is longer than %d bytes", maxTLSFile)
+		return f, fmt.Errorf("it is longer than %d bytes", maxTLSFile)
 	}
-	begun, whole := bytes.Count(append([]byte{'\n'}, b...), []byte("\n-----BEGIN ")), 0
-	for rest := b; ; whole++ {
-		var block *pem.Block
-		if block, rest = pem.Decode(rest); block == nil {
-			break
-		}
+	f.data = b
+	for block, rest := pem.Decode(b); block != nil; block, rest = pem.Decode(rest) {
+		f.blocks = append(f.blocks, block)
 	}
+	begun, whole := bytes.Count(append([]byte{'\n'}, b...), []byte("\n-----BEGIN ")), len(f.blocks)
 	if tail := b[bytes.LastIndexByte(b, '\n')+1:]; bytes.HasPrefix(tail, []byte("-")) && !bytes.HasPrefix(tail, []byte("-----END ")) {
 		begun = whole + 1 // the file ends within the first line of a block
 	}
 	if whole == 0 || whole < begun {
-		return nil, fmt.Errorf("only %d of %d PEM blocks are complete", whole, begun)
+		return f, fmt.Errorf("only %d of %d PEM blocks are complete", whole, begun)
 	}
-	return b, nil
+	return f, nil
 }
 
-// inner removes the path, which TLSFileError has.
-func inner(err error) error {
-	var path *os.PathError
-	if errors.As(err, &path) {
-		return path.Err
-	}
-	return err
-}
-
-func addAuthorities(pool *x509.CertPool, b []byte) error {
-	n := 0
-	for {
-		var block *pem.Block
-		if block, b = pem.Decode(b); block == nil {
-			break
-		}
+func addAuthorities(pool *x509.CertPool, blocks []*pem.Block) error {
+	missing := errors.New("it has no certificate")
+	for _, block := range blocks {
 		if block.Type != "CERTIFICATE" {
 			continue
 		}
@@ -210,10 +198,7 @@ func addAuthorities(pool *x509.CertPool, b []byte) error {
 			return err
 		}
 		pool.AddCert(cert)
-		n++
+		missing = nil
 	}
-	if n == 0 {
-		return errors.New("it has no certificate")
-	}
-	return nil
+	return missing
 }

@@ -14,10 +14,7 @@ import (
 )
 
 // Up is a connection that the server has accepted. The pointer is the identity of
-// the connection: everything that depends on "which connection is this?" compares
-// it, and nothing keeps a number of its own.
-//
-// The Observer sets the latches.
+// the connection. The Observer sets the latches.
 type Up struct {
 	Ready      notify.Latch // unacknowledged direct messages are resent and the birth is published: sending may start
 	Subscribed notify.Latch // the server's subscription list is in line, as far as the server answered
@@ -78,26 +75,19 @@ type Disconnect struct {
 // [MQTT-3.14.2-3] [MQTT-3.14.2-4].
 func (u *Up) Disconnect(d Disconnect) error {
 	u.final.Store(&d)
-	if u.fits(d.packet().Packet()) != nil {
-		d.User = nil
+	props := &paho.DisconnectProperties{SessionExpiryInterval: d.SessionExpiry, ReasonString: d.ReasonString}
+	for _, p := range d.User {
+		props.User.Add(p.Key, p.Value)
 	}
-	if u.fits(d.packet().Packet()) != nil {
-		d.ReasonString = ""
+	packet := &paho.Disconnect{ReasonCode: d.Reason, Properties: props}
+	if u.fits(packet.Packet()) != nil {
+		props.User = nil
 	}
-	return u.client.Disconnect(d.packet())
+	if u.fits(packet.Packet()) != nil {
+		props.ReasonString = ""
+	}
+	return u.client.Disconnect(packet)
 }
 
 // Disconnecting reports whether Disconnect was called.
 func (u *Up) Disconnecting() bool { return u.final.Load() != nil }
-
-func (d *Disconnect) packet() *paho.Disconnect {
-	p := &paho.Disconnect{ReasonCode: d.Reason}
-	if d.SessionExpiry == nil && d.ReasonString == "" && len(d.User) == 0 {
-		return p
-	}
-	p.Properties = &paho.DisconnectProperties{SessionExpiryInterval: d.SessionExpiry, ReasonString: d.ReasonString}
-	for _, u := range d.User {
-		p.Properties.User.Add(u.Key, u.Value)
-	}
-	return p
-}
