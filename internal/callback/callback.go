@@ -26,15 +26,7 @@ var ErrGoexit = fmt.Errorf("runtime.Goexit was called")
 
 // Try calls f and returns a panic in it as an error. A runtime.Goexit ends the
 // goroutine nevertheless; see Protect.
-func Try(f func()) (err *Panic) {
-	defer func() {
-		if v := recover(); v != nil {
-			err = &Panic{Value: v, Stack: debug.Stack()}
-		}
-	}()
-	f()
-	return nil
-}
+func Try(f func()) *Panic { return Protect(f, func(*Panic) {}) }
 
 // Protect is Try for a goroutine that must go on after a runtime.Goexit: exited
 // is then called while the goroutine ends, and can start another in its place.
@@ -55,17 +47,16 @@ func Protect(f func(), exited func(*Panic)) (err *Panic) {
 	return nil
 }
 
-// Guard knows which goroutines are inside a function of the application that
-// one client called. So Close, called from a handler, does not wait for itself,
-// and a Close of another client does wait. The zero value is ready for use; all
-// methods are safe for concurrent use.
+// Guard knows which goroutines are inside a function of the application that one
+// client called, so that Close, called from a handler, does not wait for itself. The
+// zero value is ready for use; all methods are safe for concurrent use.
 type Guard struct {
 	mu     sync.Mutex
 	inside map[uint64]int // by goroutine: how many calls of Enter are open
 }
 
-// Enter marks the calling goroutine until the function it returns is called, on
-// the same goroutine. Goroutines that live long call it once, when they start.
+// Enter marks the calling goroutine until it calls the function that is returned.
+// Goroutines that live long call it once, when they start.
 func (g *Guard) Enter() (leave func()) {
 	id := goroutine()
 	g.mu.Lock()
@@ -83,9 +74,8 @@ func (g *Guard) Enter() (leave func()) {
 	}
 }
 
-// Call marks the calling goroutine while f runs, and returns a panic in f as an
-// error. It costs microseconds, for it reads the stack: it is for rare calls on goroutines that
-// are not the client's.
+// Call is Try that marks the calling goroutine while f runs. It reads the stack, which
+// takes microseconds: it is for rare calls on goroutines that are not the client's.
 func (g *Guard) Call(f func()) *Panic {
 	defer g.Enter()()
 	return Try(f)
@@ -100,9 +90,8 @@ func (g *Guard) Inside() bool {
 	return g.inside[id] > 0
 }
 
-// goroutine is the number of the calling goroutine, from the first line of its
-// stack: "goroutine 7 [running]:". The runtime has no other way to ask for it,
-// and net/http uses this one.
+// goroutine is the number of the calling goroutine, from the first line of its stack.
+// The runtime has no other way to ask for it, and net/http uses this one.
 func goroutine() uint64 {
 	var buf [64]byte
 	text := bytes.TrimPrefix(buf[:runtime.Stack(buf[:], false)], []byte("goroutine "))

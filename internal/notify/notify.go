@@ -1,6 +1,5 @@
-// Package notify has the three ways in which goroutines of mooring wake each
-// other: a Signal for one waiter, a Broadcast for all, a Latch for what happens
-// once.
+// Package notify has the ways in which goroutines wake each other: a Signal for one
+// waiter, a Broadcast for all, a Latch for what happens once.
 package notify
 
 import "sync"
@@ -28,11 +27,9 @@ func (s Signal) Clear() {
 	}
 }
 
-// Broadcast wakes everybody who waits. The zero value is ready for use; all
-// methods are safe for concurrent use.
-//
-// To wait for a condition, take the channel first and look at the condition
-// then; otherwise a Notify between the two is missed.
+// Broadcast wakes everybody who waits. The zero value is ready for use; all methods
+// are safe for concurrent use. To wait for a condition, take the channel first and
+// look at the condition then; otherwise a Notify between the two is missed.
 type Broadcast struct {
 	mu sync.Mutex
 	c  chan struct{} // nil: nobody waits
@@ -58,45 +55,36 @@ func (b *Broadcast) Notify() {
 	}
 }
 
-// Latch is something that happens once and stays so. The zero value is ready
-// for use; all methods are safe for concurrent use.
+// Latch is something that happens once and stays so. The zero value is ready for use;
+// all methods are safe for concurrent use.
 type Latch struct {
-	mu sync.Mutex
-	c  chan struct{}
-	on bool
+	open, close sync.Once
+	c           chan struct{}
 }
 
-// Set closes the latch. Later calls do nothing. It reports whether this call
-// was the first.
+// Set closes the latch. It reports whether this call was the first; later ones do
+// nothing.
 func (l *Latch) Set() (first bool) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.on {
-		return false
-	}
-	l.on = true
-	if l.c != nil {
+	l.Done()
+	l.close.Do(func() {
 		close(l.c)
-	}
-	return true
-}
-
-// IsSet reports whether Set was called.
-func (l *Latch) IsSet() bool {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.on
+		first = true
+	})
+	return first
 }
 
 // Done returns a channel that is closed once Set was called.
 func (l *Latch) Done() <-chan struct{} {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.c == nil {
-		l.c = make(chan struct{})
-		if l.on {
-			close(l.c)
-		}
-	}
+	l.open.Do(func() { l.c = make(chan struct{}) })
 	return l.c
+}
+
+// IsSet reports whether Set was called.
+func (l *Latch) IsSet() bool {
+	select {
+	case <-l.Done():
+		return true
+	default:
+		return false
+	}
 }

@@ -3,7 +3,9 @@
 package topic
 
 import (
+	"cmp"
 	"iter"
+	"maps"
 	"slices"
 	"strings"
 
@@ -15,9 +17,9 @@ import (
 // must be valid, see [wire.CheckTopicFilter]. The zero value is empty and ready to
 // use. A Tree is not safe for concurrent changes; concurrent reads are safe.
 type Tree[V any] struct {
-	root  node[V]
-	count int
-	last  uint64 // order of the entry that was set last
+	root    node[V]
+	entries map[string]*Entry[V] // by filter
+	last    uint64               // order of the entry that was set last
 }
 
 // Entry is one filter of a Tree and its value. It is not changed while it is in the
@@ -38,24 +40,10 @@ type node[V any] struct {
 }
 
 // Len returns the number of filters.
-func (t *Tree[V]) Len() int { return t.count }
+func (t *Tree[V]) Len() int { return len(t.entries) }
 
 // Get returns the entry of a filter, or nil.
-func (t *Tree[V]) Get(filter string) *Entry[V] {
-	_, rest, _ := wire.SplitShare(filter)
-	n := &t.root
-	for n != nil {
-		level, after, more := strings.Cut(rest, "/")
-		if level == "#" {
-			return find(n.below, filter)
-		}
-		if n = n.child(level); n != nil && !more {
-			return find(n.here, filter)
-		}
-		rest = after
-	}
-	return nil
-}
+func (t *Tree[V]) Get(filter string) *Entry[V] { return t.entries[filter] }
 
 // Set stores a value for a filter and returns its entry. It replaces the value that
 // the filter has, if any. In the order of declaration the filter is then the last.
@@ -63,8 +51,11 @@ func (t *Tree[V]) Set(filter string, value V) *Entry[V] {
 	t.Delete(filter)
 	_, rest, shared := wire.SplitShare(filter)
 	t.last++
-	t.count++
 	e := &Entry[V]{filter, value, shared, t.last}
+	if t.entries == nil {
+		t.entries = map[string]*Entry[V]{}
+	}
+	t.entries[filter] = e
 	n := &t.root
 	for level := range strings.SplitSeq(rest, "/") {
 		if level == "#" {
@@ -91,38 +82,35 @@ func (t *Tree[V]) Set(filter string, value V) *Entry[V] {
 
 // Delete removes a filter and returns its entry, or nil if it has none.
 func (t *Tree[V]) Delete(filter string) *Entry[V] {
-	_, rest, _ := wire.SplitShare(filter)
-	e := t.root.remove(rest, filter)
+	e := t.entries[filter]
 	if e != nil {
-		t.count--
+		delete(t.entries, filter)
+		_, rest, _ := wire.SplitShare(filter)
+		t.root.remove(rest, e)
 	}
 	return e
 }
 
 // remove deletes an entry below a node, and the nodes that are then empty.
-func (n *node[V]) remove(rest, filter string) (removed *Entry[V]) {
+func (n *node[V]) remove(rest string, e *Entry[V]) {
 	level, after, more := strings.Cut(rest, "/")
 	if level == "#" {
-		n.below, removed = without(n.below, filter)
-		return removed
+		n.below = without(n.below, e)
+		return
 	}
 	child := n.child(level)
-	switch {
-	case child == nil:
-		return nil
-	case more:
-		removed = child.remove(after, filter)
-	default:
-		child.here, removed = without(child.here, filter)
+	if more {
+		child.remove(after, e)
+	} else {
+		child.here = without(child.here, e)
 	}
-	switch {
-	case !child.empty():
+	switch empty := len(child.children)+len(child.here)+len(child.below) == 0 && child.plus == nil; {
+	case !empty:
 	case level == "+":
 		n.plus = nil
 	default:
 		delete(n.children, level)
 	}
-	return removed
 }
 
 func (n *node[V]) child(level string) *node[V] {
@@ -132,26 +120,9 @@ func (n *node[V]) child(level string) *node[V] {
 	return n.children[level]
 }
 
-func (n *node[V]) empty() bool {
-	return len(n.children)+len(n.here)+len(n.below) == 0 && n.plus == nil
-}
-
-func find[V any](list []*Entry[V], filter string) *Entry[V] {
-	for _, e := range list {
-		if e.Filter == filter {
-			return e
-		}
-	}
-	return nil
-}
-
-func without[V any](list []*Entry[V], filter string) ([]*Entry[V], *Entry[V]) {
-	for i, e := range list {
-		if e.Filter == filter {
-			return slices.Delete(list, i, i+1), e
-		}
-	}
-	return list, nil
+func without[V any](list []*Entry[V], e *Entry[V]) []*Entry[V] {
+	i := slices.Index(list, e)
+	return slices.Delete(list, i, i+1)
 }
 
 // Match appends the entries whose filter matches a topic to dst, in the order in
@@ -159,7 +130,7 @@ func without[V any](list []*Entry[V], filter string) ([]*Entry[V], *Entry[V]) {
 func (t *Tree[V]) Match(topic string, dst []*Entry[V]) []*Entry[V] {
 	begin := len(dst)
 	dst = t.root.match(topic, strings.HasPrefix(topic, "$"), dst)
-	sort(dst[begin:])
+	slices.SortFunc(dst[begin:], byOrder)
 	return dst
 }
 
@@ -191,7 +162,7 @@ func (t *Tree[V]) Overlapping(filter string, dst []*Entry[V]) []*Entry[V] {
 	begin := len(dst)
 	_, filter, _ = wire.SplitShare(filter)
 	dst = t.root.overlapping(filter, true, dst)
-	sort(dst[begin:])
+	slices.SortFunc(dst[begin:], byOrder)
 	return dst
 }
 
@@ -203,12 +174,10 @@ func (n *node[V]) overlapping(filter string, first bool, dst []*Entry[V]) []*Ent
 	visit := func(next *node[V]) {
 		switch {
 		case next == nil:
-		case level == "#":
+		case level == "#" || rest == "#":
 			dst = next.overlapping("#", false, append(dst, next.here...))
-		case more && rest != "#":
-			dst = next.overlapping(rest, false, dst)
 		case more:
-			dst = next.overlapping(rest, false, append(dst, next.here...))
+			dst = next.overlapping(rest, false, dst)
 		default:
 			dst = append(append(dst, next.here...), next.below...)
 		}
@@ -231,31 +200,7 @@ func (n *node[V]) overlapping(filter string, first bool, dst []*Entry[V]) []*Ent
 
 // All yields every entry in the order in which they were declared.
 func (t *Tree[V]) All() iter.Seq[*Entry[V]] {
-	return func(yield func(*Entry[V]) bool) {
-		list := make([]*Entry[V], 0, t.count)
-		t.root.collect(&list)
-		sort(list)
-		for _, e := range list {
-			if !yield(e) {
-				return
-			}
-		}
-	}
+	return slices.Values(slices.SortedFunc(maps.Values(t.entries), byOrder))
 }
 
-func (n *node[V]) collect(list *[]*Entry[V]) {
-	*list = append(append(*list, n.here...), n.below...)
-	for _, next := range n.children {
-		next.collect(list)
-	}
-	if n.plus != nil {
-		n.plus.collect(list)
-	}
-}
-
-// sort brings entries into the order of their declaration.
-func sort[V any](list []*Entry[V]) {
-	if len(list) > 1 {
-		slices.SortFunc(list, func(a, b *Entry[V]) int { return int(int64(a.order) - int64(b.order)) })
-	}
-}
+func byOrder[V any](a, b *Entry[V]) int { return cmp.Compare(a.order, b.order) }
