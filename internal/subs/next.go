@@ -29,14 +29,13 @@ type request struct {
 type class uint8
 
 const (
-	waited      class = iota // a caller waits for it
-	ending                   // of what an owner wants no more
-	application              // restored
-	listening                // Status
-	marking                  // Marker
-	viewing                  // View
-	classes
+	waited  class = iota // a caller waits for it
+	ending               // of what an owner wants no more
+	asking               // for what the first Owner wants; one class for each of them
+	classes = asking + class(owners)
 )
+
+func (o Owner) class() class { return asking + class(o) }
 
 func (r *request) subscribes() bool { return r.includes != [owners]uint64{} }
 
@@ -95,7 +94,7 @@ func (t *Table) next(ready bool) (batch []*request, caughtUp bool) {
 	if len(batch) == 0 && ready {
 		var best class
 		batch, best, t.dirty = t.pickLocked(t.dirty)
-		caughtUp = best > application
+		caughtUp = best > Application.class()
 	}
 	for _, r := range batch {
 		r.had, r.e.has, r.e.out = r.e.has, true, true
@@ -111,7 +110,7 @@ func (t *Table) pickLocked(list []*entry) (batch []*request, best class, differs
 	best, differs = classes, list[:0]
 	joins := true // what does not join ends the packet: the order of declaration is kept
 	for i, e := range list {
-		if len(batch) == maxFilters && best <= application { // a better class is not waited for
+		if len(batch) == maxFilters && best <= Application.class() { // a better class is not waited for
 			return batch, best, append(differs, list[i:]...)
 		}
 		r := t.needLocked(e)
@@ -125,7 +124,7 @@ func (t *Table) pickLocked(list []*entry) (batch []*request, best class, differs
 		switch {
 		case r.class > best, slices.ContainsFunc(batch, func(other *request) bool { return other.e == e }):
 		case r.class < best:
-			best, batch, joins = r.class, []*request{r}, r.class <= application
+			best, batch, joins = r.class, []*request{r}, r.class <= Application.class()
 		case joins && t.conn.joins(batch, r):
 			batch = append(batch, r)
 		default:
@@ -148,14 +147,14 @@ func (t *Table) needLocked(e *entry) *request {
 	}
 	switch {
 	case due(Application):
-		return t.composeLocked(e, Application, application, due)
+		return t.composeLocked(e, Application)
 	case due(View):
-		return t.composeLocked(e, View, viewing, due)
+		return t.composeLocked(e, View)
 	case ends:
 		r := &request{e: e, want: Want{Filter: e.filter}}
 		for _, o := range [...]Owner{View, Application, Marker, Status} {
 			if e.want[o] != nil && !(o == Status && covered) {
-				r = t.composeLocked(e, o, application, due)
+				r = t.composeLocked(e, o)
 				break
 			}
 		}
@@ -165,13 +164,13 @@ func (t *Table) needLocked(e *entry) *request {
 		}
 		return r
 	case e.identify && !e.identified && e.served[Application] != 0 && t.conn.limits.SubIDAvailable:
-		r := t.composeLocked(e, Application, application, due)
+		r := t.composeLocked(e, Application)
 		r.want.RetainHandling = 2
 		return r
 	case due(Marker):
-		return t.composeLocked(e, Marker, marking, due)
+		return t.composeLocked(e, Marker)
 	case due(Status) && !covered:
-		return t.composeLocked(e, Status, listening, due)
+		return t.composeLocked(e, Status)
 	}
 	return nil
 }
@@ -197,9 +196,9 @@ func (e *entry) gone() (o Owner, ends bool) {
 
 // composeLocked returns the SUBSCRIBE that serves an owner. A view shares the
 // application's subscription to the same filter, if there is one.
-func (t *Table) composeLocked(e *entry, o Owner, c class, due func(Owner) bool) *request {
+func (t *Table) composeLocked(e *entry, o Owner) *request {
 	w, app := e.want[o], e.want[Application]
-	r := &request{e: e, class: c, owner: o, want: w.Want}
+	r := &request{e: e, class: o.class(), owner: o, want: w.Want}
 	r.includes[o] = w.number
 	switch {
 	case o == View && app != nil:
@@ -223,13 +222,13 @@ func (t *Table) composeLocked(e *entry, o Owner, c class, due func(Owner) bool) 
 
 // done takes the answer to a request and returns what is to be reported before the
 // callers that wait for it go on. err is a refusal.
-func (t *Table) done(r *request, granted byte, err error) (report []Result) {
+func (t *Table) done(r *request, err error) (report []Result) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	e, w := r.e, r.e.want[r.owner]
 	e.out = false
-	isWaited := slices.ContainsFunc(r.waiting, func(w *Request) bool { return !w.left })
-	result := Result{Owner: r.owner, Want: r.want, Err: err, Granted: granted, Ended: r.endsOther}
+	waitedFor := slices.ContainsFunc(r.waiting, (*Request).waits)
+	result := Result{Owner: r.owner, Want: r.want, Err: err, Ended: r.endsOther}
 	current := w != nil && w.number == r.includes[r.owner]
 	if current && !r.endsOther {
 		result.Want = w.Want
@@ -247,7 +246,7 @@ func (t *Table) done(r *request, granted byte, err error) (report []Result) {
 	}
 	switch {
 	case !current || r.endsOther || err == nil && r.owner != View:
-	case err != nil && r.owner == Application && isWaited:
+	case err != nil && r.owner == Application && waitedFor:
 		t.dropLocked(e, Application)
 	default:
 		w.settled = true
@@ -255,7 +254,7 @@ func (t *Table) done(r *request, granted byte, err error) (report []Result) {
 	if r.owner == View && r.endsOther {
 		e.viewEnds = false
 	}
-	if !isWaited || r.owner != Application {
+	if !waitedFor || r.owner != Application {
 		report = append(report, result)
 	}
 	if e.viewEnds && e.served[View] == 0 {

@@ -29,11 +29,10 @@ func (t *Table) Attach(up *link.Up) {
 // sets up.Subscribed once the server has answered for all that the application wants.
 func (t *Table) Run(ctx context.Context, up *link.Up) {
 	defer t.detach()
-	ready := up.Ready.Done()
-	isReady := false
+	ready := up.Ready.Done() // nil: it is
 	for ctx.Err() == nil && up.Cause() == nil {
-		batch, caughtUp := t.next(isReady)
-		if isReady && caughtUp {
+		batch, caughtUp := t.next(ready == nil)
+		if caughtUp {
 			up.Subscribed.Set()
 		}
 		if len(batch) > 0 {
@@ -43,7 +42,7 @@ func (t *Table) Run(ctx context.Context, up *link.Up) {
 		select {
 		case <-t.wake:
 		case <-ready:
-			ready, isReady = nil, true
+			ready = nil
 		case <-ctx.Done():
 		case <-up.Failed():
 		}
@@ -52,34 +51,23 @@ func (t *Table) Run(ctx context.Context, up *link.Up) {
 
 // exchange sends one packet and takes the answer.
 func (t *Table) exchange(ctx context.Context, up *link.Up, batch []*request) {
-	var reasons []byte
 	sent, cancel := context.WithCancel(ctx)
 	defer cancel()
 	t.sending(batch, cancel)
-	err := check(batch, up.Gen.Limits) // then it is the only one
-	if err == nil {
-		if batch[0].subscribes() {
-			reasons, err = up.Subscribe(sent, subscribe(batch))
-		} else {
-			reasons, err = up.Unsubscribe(sent, unsubscribe(batch))
-		}
-		if sent.Err() == nil && errors.Is(err, context.DeadlineExceeded) {
-			up.Fail(t.cfg.NoAnswer) // only a new connection tells whether the server has the subscription
-		}
+	reasons, err := ask(sent, up, batch)
+	if sent.Err() == nil && errors.Is(err, context.DeadlineExceeded) {
+		up.Fail(t.cfg.NoAnswer) // only a new connection tells whether the server has the subscription
 	}
 	for i, r := range batch {
-		granted, refused := byte(0), err
+		refused := err
 		switch {
+		case err == nil && reasons[i] >= 0x80:
+			refused = &RefusedError{Code: reasons[i], Reason: r.e.filter}
 		case err != nil && (up.Cause() != nil || sent.Err() != nil):
 			t.unanswered(r)
 			continue
-		case err != nil:
-		case reasons[i] >= 0x80:
-			refused = &RefusedError{Code: reasons[i], Reason: r.e.filter}
-		default:
-			granted = reasons[i]
 		}
-		for _, result := range t.done(r, granted, refused) {
+		for _, result := range t.done(r, refused) {
 			t.cfg.Report(result)
 		}
 		finish(r.waiting, refused)
@@ -98,7 +86,7 @@ func (t *Table) sending(batch []*request, cancel func()) {
 // the server has the subscription is then found on the next connection.
 func (t *Table) abandonLocked() {
 	for _, r := range t.out {
-		if len(r.waiting) == 0 || slices.ContainsFunc(r.waiting, func(w *Request) bool { return !w.left }) {
+		if len(r.waiting) == 0 || slices.ContainsFunc(r.waiting, (*Request).waits) {
 			return
 		}
 	}
@@ -116,7 +104,18 @@ func (t *Table) unanswered(r *request) {
 	r.e.out, r.e.parked, r.e.identified, r.e.served = false, true, false, [owners]uint64{}
 }
 
-func subscribe(batch []*request) *paho.Subscribe {
+// ask sends one packet and returns the reason codes of the answer.
+func ask(ctx context.Context, up *link.Up, batch []*request) ([]byte, error) {
+	if err := check(batch, up.Gen.Limits); err != nil { // then it is the only request
+		return nil, err
+	}
+	if !batch[0].subscribes() {
+		p := &paho.Unsubscribe{}
+		for _, r := range batch {
+			p.Topics = append(p.Topics, r.e.filter)
+		}
+		return up.Unsubscribe(ctx, p)
+	}
 	p := &paho.Subscribe{}
 	for _, r := range batch {
 		p.Subscriptions = append(p.Subscriptions, paho.SubscribeOptions{
@@ -127,15 +126,7 @@ func subscribe(batch []*request) *paho.Subscribe {
 	if id := int(batch[0].want.ID); id > 0 {
 		p.Properties = &paho.SubscribeProperties{SubscriptionIdentifier: &id}
 	}
-	return p
-}
-
-func unsubscribe(batch []*request) *paho.Unsubscribe {
-	p := &paho.Unsubscribe{}
-	for _, r := range batch {
-		p.Topics = append(p.Topics, r.e.filter)
-	}
-	return p
+	return up.Subscribe(ctx, p)
 }
 
 // joins reports whether a request fits into the packet of others. All filters of one
@@ -143,7 +134,6 @@ func unsubscribe(batch []*request) *paho.Unsubscribe {
 func (c *connection) joins(batch []*request, r *request) bool {
 	first := batch[0]
 	return len(batch) < maxFilters && first.subscribes() == r.subscribes() && first.want.ID == r.want.ID &&
-		check(batch[:1], c.limits) == nil && check([]*request{r}, c.limits) == nil &&
 		check(append(batch[:len(batch):len(batch)], r), c.limits) == nil
 }
 
@@ -151,7 +141,7 @@ func (c *connection) joins(batch []*request, r *request) bool {
 func check(batch []*request, l session.Limits) error {
 	const advice = " would be larger than the server's Maximum Packet Size"
 	sub := batch[0].subscribes()
-	size := 2 + 1
+	size := 3
 	if id := batch[0].want.ID; id > 0 {
 		size += 1 + wire.VarintLen(id)
 	}

@@ -83,19 +83,18 @@ func New(cfg Config) *Table {
 func (t *Table) Set(o Owner, w Want) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if e := t.entries.Get(w.Filter); e != nil && o != View {
-		if have := e.Value.want[o]; have != nil && have.Want == w {
-			return
-		}
+	if e := t.entries.Value(w.Filter); e == nil || o == View || e.want[o] == nil || e.want[o].Want != w {
+		t.setLocked(o, w)
 	}
-	t.setLocked(o, w)
 }
 
 func (t *Table) setLocked(o Owner, w Want) *entry {
 	e := t.entryLocked(w.Filter)
 	if o == Application { // it goes to the end of the order of declaration
 		t.entries.Set(w.Filter, e)
-		t.rap.Store(t.rap.Load() || w.RetainAsPublished)
+		if w.RetainAsPublished {
+			t.rap.Store(true)
+		}
 	}
 	if o == Status {
 		t.status = e
@@ -104,8 +103,8 @@ func (t *Table) setLocked(o Owner, w Want) *entry {
 	e.parked, e.viewEnds = false, e.viewEnds && o != View
 	e.want[o] = &want{Want: w, number: t.count, conn: t.conn}
 	t.touchLocked(e)
-	for _, other := range t.entries.Overlapping(w.Filter, nil) {
-		switch other := other.Value; {
+	for _, item := range t.entries.Overlapping(w.Filter, nil) {
+		switch other := item.Value; {
 		case o == View && other.want[Application] != nil && !other.identify:
 			other.identify = !other.shared // a Shared Subscription has copies of its own
 			t.touchLocked(other)
@@ -117,12 +116,11 @@ func (t *Table) setLocked(o Owner, w Want) *entry {
 }
 
 func (t *Table) entryLocked(filter string) *entry {
-	if e := t.entries.Get(filter); e != nil {
-		return e.Value
+	e := t.entries.Value(filter)
+	if e == nil {
+		e = &entry{filter: filter}
+		e.shared = t.entries.Set(filter, e).Shared
 	}
-	e := &entry{filter: filter}
-	put := t.entries.Set(filter, e)
-	e.shared = put.Shared
 	return e
 }
 
@@ -132,13 +130,13 @@ func (t *Table) entryLocked(filter string) *entry {
 func (t *Table) Remove(o Owner, filter string) (ended bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	e := t.entries.Get(filter)
-	if e == nil || e.Value.want[o] == nil {
+	e := t.entries.Value(filter)
+	if e == nil || e.want[o] == nil {
 		return true
 	}
-	t.dropLocked(e.Value, o)
-	ended = !e.Value.has || e.Value.served[o] == 0 && e.Value.wanted() && !e.Value.out
-	e.Value.viewEnds = e.Value.viewEnds || o == View && !ended
+	t.dropLocked(e, o)
+	ended = !e.has || e.served[o] == 0 && e.wanted() && !e.out
+	e.viewEnds = e.viewEnds || o == View && !ended
 	return ended
 }
 
@@ -156,7 +154,7 @@ func (e *entry) wanted() bool { return e.want != [owners]*want{} }
 
 // tidyLocked deletes an entry that nobody wants and the server does not have.
 func (t *Table) tidyLocked(e *entry) {
-	if item := t.entries.Get(e.filter); item != nil && item.Value == e && !e.wanted() && !e.has && len(e.waiting) == 0 {
+	if t.entries.Value(e.filter) == e && !e.wanted() && !e.has && len(e.waiting) == 0 {
 		t.entries.Delete(e.filter)
 	}
 }
@@ -176,12 +174,13 @@ func (t *Table) touchLocked(e *entry) {
 // Request is a Subscribe or Unsubscribe of the application that waits for the
 // server's answer.
 type Request struct {
-	t     *Table
-	entry *entry
-	done  chan struct{}
-	err   error
-	left  bool // the caller waits no longer; under Table.mu
+	t    *Table
+	done chan struct{}
+	err  error
+	left bool // the caller waits no longer; under Table.mu
 }
+
+func (r *Request) waits() bool { return !r.left }
 
 // Subscribe is Set for the application, with a Request that is done when the server
 // has answered. A want that the server refuses is removed. Without a connection the
@@ -205,15 +204,15 @@ func (t *Table) Unsubscribe(filter string) *Request {
 }
 
 func (t *Table) requestLocked(e *entry) *Request {
-	r := &Request{t: t, entry: e, done: make(chan struct{})}
+	r := &Request{t: t, done: make(chan struct{})}
 	if t.conn == nil {
 		close(r.done)
-	} else {
-		if len(e.waiting) == 0 {
-			t.urgent = append(t.urgent, e)
-		}
-		e.waiting = append(e.waiting, r)
+		return r
 	}
+	if len(e.waiting) == 0 {
+		t.urgent = append(t.urgent, e)
+	}
+	e.waiting = append(e.waiting, r)
 	return r
 }
 
@@ -264,8 +263,8 @@ func (t *Table) AwaitRemovals(ctx context.Context) {
 func (t *Table) Application(filter string) (w Want, ok bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if e := t.entries.Get(filter); e != nil && e.Value.want[Application] != nil {
-		return e.Value.want[Application].Want, true
+	if e := t.entries.Value(filter); e != nil && e.want[Application] != nil {
+		return e.want[Application].Want, true
 	}
 	return Want{}, false
 }
@@ -280,8 +279,8 @@ func (t *Table) RetainAsPublished() bool { return t.rap.Load() }
 func (t *Table) Identified(filter string) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	e := t.entries.Get(filter)
-	return e != nil && e.Value.identified && e.Value.served[Application] != 0
+	e := t.entries.Value(filter)
+	return e != nil && e.identified && e.served[Application] != 0
 }
 
 // Delivers reports whether a message on the status topic may have come for a
@@ -291,22 +290,17 @@ func (t *Table) Delivers(topic string, own, byStatus bool) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	unidentified := t.conn != nil && !t.conn.limits.SubIDAvailable
-	for _, e := range t.entries.Match(topic, nil) {
+	return slices.ContainsFunc(t.entries.Match(topic, nil), func(e *topicEntry) bool {
 		switch app := e.Value.want[Application]; {
 		case app == nil:
+			return false
 		case e.Shared:
-			if !byStatus { // otherwise the Shared Subscription has a copy of its own
-				return true
-			}
+			return !byStatus // it has a copy of its own
 		case app.NoLocal:
-			if !own || !byStatus && !unidentified {
-				return true
-			}
-		default:
-			return true
+			return !own || !byStatus && !unidentified
 		}
-	}
-	return false
+		return true
+	})
 }
 
 // coveredLocked reports whether Status needs no subscription of its own to a topic:

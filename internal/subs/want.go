@@ -3,6 +3,7 @@ package subs
 // Owner is a part of the client that wants subscriptions.
 type Owner uint8
 
+// The server is asked for what they want in this order.
 const (
 	Application Owner = iota // restored on every session, in the order of declaration
 	Status                   // listens to this client's own status topic
@@ -38,15 +39,11 @@ func Internal(id uint32) bool { return id >= FirstID && id <= LastID }
 
 // Result reports to an owner what became of one of its subscriptions.
 type Result struct {
-	Owner   Owner
-	Want    Want  // as the owner set it; when it has ended, Filter only
-	Err     error // the server refused, or cannot take, the request
-	Granted byte  // QoS, where Err is nil
-	// Displaced: the request of another owner has replaced this subscription at the
-	// server. A view has to fetch anew.
-	Displaced bool
-	// Ended: the subscription was removed, and the server has been told.
-	Ended bool
+	Owner     Owner
+	Want      Want  // as the owner set it; when it has ended, Filter only
+	Err       error // the server refused, or cannot take, the request
+	Displaced bool  // another owner's request has replaced it at the server: a view has to fetch anew
+	Ended     bool  // it was removed, also at the server
 }
 
 // RefusedError is a refusal by the server, or the reason code for a subscription that

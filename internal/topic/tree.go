@@ -45,6 +45,14 @@ func (t *Tree[V]) Len() int { return len(t.entries) }
 // Get returns the entry of a filter, or nil.
 func (t *Tree[V]) Get(filter string) *Entry[V] { return t.entries[filter] }
 
+// Value returns the value of a filter, or the zero value.
+func (t *Tree[V]) Value(filter string) (v V) {
+	if e := t.entries[filter]; e != nil {
+		v = e.Value
+	}
+	return v
+}
+
 // Set stores a value for a filter and returns its entry. It replaces the value that
 // the filter has, if any. In the order of declaration the filter is then the last.
 func (t *Tree[V]) Set(filter string, value V) *Entry[V] {
