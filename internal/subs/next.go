@@ -8,9 +8,8 @@ import (
 
 // connection is what the table knows of the present connection.
 type connection struct {
-	limits  session.Limits
-	present bool // the server has resumed a session
-	same    bool // the one of the connection before, so that it has what was granted there
+	limits        session.Limits
+	present, same bool // the server has resumed a session; same: that of the connection before
 }
 
 // request is one filter of a SUBSCRIBE or UNSUBSCRIBE.
@@ -84,9 +83,8 @@ func (t *Table) detach() {
 	t.changed.Notify()
 }
 
-// next returns the requests of the next packet: those of one class that go into one,
-// by the limits of the server. Where ready is false it returns only what a caller
-// waits for. caughtUp is set when nothing of the application is left to do.
+// next returns the requests of the next packet, all of one class. Unless ready, it
+// returns only what a caller waits for. caughtUp: nothing of the application is left.
 func (t *Table) next(ready bool) (batch []*request, caughtUp bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -220,8 +218,8 @@ func (t *Table) composeLocked(e *entry, o Owner) *request {
 	return r
 }
 
-// done takes the answer to a request and returns what is to be reported before the
-// callers that wait for it go on. err is a refusal.
+// done takes the answer to a request, err if it is refused. It returns what is to be
+// reported before the callers that wait for it go on.
 func (t *Table) done(r *request, err error) (report []Result) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -229,8 +227,8 @@ func (t *Table) done(r *request, err error) (report []Result) {
 	e.out = false
 	waitedFor := slices.ContainsFunc(r.waiting, (*Request).waits)
 	result := Result{Owner: r.owner, Want: r.want, Err: err, Ended: r.endsOther}
-	current := w != nil && w.number == r.includes[r.owner]
-	if current && !r.endsOther {
+	current := w != nil && w.number == r.includes[r.owner] // not of what ends
+	if current {
 		result.Want = w.Want
 	}
 	switch {
@@ -245,7 +243,7 @@ func (t *Table) done(r *request, err error) (report []Result) {
 		e.has, e.identify = r.had, false
 	}
 	switch {
-	case !current || r.endsOther || err == nil && r.owner != View:
+	case !current, err == nil && r.owner != View:
 	case err != nil && r.owner == Application && waitedFor:
 		t.dropLocked(e, Application)
 	default:

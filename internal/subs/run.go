@@ -25,7 +25,7 @@ func (t *Table) Attach(up *link.Up) {
 }
 
 // Run brings the server in line until ctx ends or the connection does. It sends one
-// request at a time, and waits for up.Ready before those that no caller waits for. It
+// packet at a time, and waits for up.Ready before those that no caller waits for. It
 // sets up.Subscribed once the server has answered for all that the application wants.
 func (t *Table) Run(ctx context.Context, up *link.Up) {
 	defer t.detach()

@@ -1,10 +1,7 @@
 // Package subs keeps the server's list of subscriptions in line with what the parts of
-// the client want: the application, views of retained messages, the listener on the
-// status topic, and the marker that ends a fetch.
-//
-// A server has one subscription for each topic filter. Several owners may want the
-// same one, with different options; the table computes the one SUBSCRIBE that serves
-// them.
+// the client want. A server has one subscription for each topic filter. Several owners
+// may want the same one, with different options; the table computes the one SUBSCRIBE
+// that serves them.
 package subs
 
 import (
@@ -38,11 +35,8 @@ type Table struct {
 
 // Config connects a Table to the client.
 type Config struct {
-	// Report is called for each result that nobody waits for. Run calls it without a
-	// lock, one result after the other.
-	Report func(Result)
-	// NoAnswer ends a connection whose server does not answer a request.
-	NoAnswer error
+	Report   func(Result) // gets each result that nobody waits for, one after the other, without a lock
+	NoAnswer error        // ends a connection whose server does not answer a request
 }
 
 // entry is one topic filter.
@@ -77,9 +71,8 @@ func New(cfg Config) *Table {
 }
 
 // Set declares a subscription that an owner wants. The table asks the server for it
-// now, or on the next connection, and except for views again in every session that
-// lacks it. Setting the same want again does nothing, except for a view, which asks
-// again each time.
+// now, or on the next connection, and again in every session that lacks it. Setting the
+// same want again does nothing. For a view the table asks once each time it is set.
 func (t *Table) Set(o Owner, w Want) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -124,9 +117,8 @@ func (t *Table) entryLocked(filter string) *entry {
 	return e
 }
 
-// Remove takes a want back. The table ends the subscription at the server, or gives
-// it back to the other owners. It reports whether there is nothing left to do;
-// otherwise a Result with Ended follows.
+// Remove takes a want back, so that the table ends the subscription at the server, or
+// gives it back to the other owners. Unless it is ended, a Result with Ended follows.
 func (t *Table) Remove(o Owner, filter string) (ended bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -171,8 +163,7 @@ func (t *Table) touchLocked(e *entry) {
 	t.wake.Set()
 }
 
-// Request is a Subscribe or Unsubscribe of the application that waits for the
-// server's answer.
+// Request is a Subscribe or Unsubscribe that waits for the server's answer.
 type Request struct {
 	t    *Table
 	done chan struct{}
@@ -216,9 +207,8 @@ func (t *Table) requestLocked(e *entry) *Request {
 	return r
 }
 
-// Wait waits for the answer. If ctx ends first it returns ctx's cause, and the
-// subscription stays as it was declared: a refusal is then reported as for one that
-// is restored.
+// Wait waits for the answer. If ctx ends first it returns ctx's cause, the subscription
+// stays as it was declared, and a refusal is reported as for one that is restored.
 func (r *Request) Wait(ctx context.Context) error {
 	select {
 	case <-r.done:
@@ -269,13 +259,11 @@ func (t *Table) Application(filter string) (w Want, ok bool) {
 	return Want{}, false
 }
 
-// RetainAsPublished reports whether the application has ever set a want with that
-// option.
+// RetainAsPublished reports whether the application has ever set that option.
 func (t *Table) RetainAsPublished() bool { return t.rap.Load() }
 
 // Identified reports whether the application's subscription to just this filter has a
-// Subscription Identifier at the server, so that a message without one has not come
-// because of it.
+// Subscription Identifier at the server: a message without one is not for it.
 func (t *Table) Identified(filter string) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -303,9 +291,8 @@ func (t *Table) Delivers(topic string, own, byStatus bool) bool {
 	})
 }
 
-// coveredLocked reports whether Status needs no subscription of its own to a topic:
-// the server has another that brings all of its messages, or is to have one for just
-// this filter, of which there can be only one.
+// coveredLocked reports whether Status needs no subscription of its own to a topic: the
+// server has another that brings all messages, or is to have one for just this filter.
 func (t *Table) coveredLocked(topic string) bool {
 	return slices.ContainsFunc(t.entries.Match(topic, nil), func(e *topicEntry) bool {
 		app := e.Value.want[Application]
