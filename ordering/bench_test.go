@@ -53,15 +53,6 @@ func BenchmarkPushReversed(b *testing.B) {
 	}
 }
 
-func BenchmarkNext(b *testing.B) {
-	s := ordering.NewSequencer(ordering.SequencerOptions{})
-	use := func(uint64) error { return nil }
-	b.ReportAllocs()
-	for b.Loop() {
-		s.Next("k", use)
-	}
-}
-
 func BenchmarkEnvelope(b *testing.B) {
 	e := ordering.Envelope{ID: "0192f0c4", Sequence: 7, Payload: []byte(`{"celsius":21.5,"unit":"C"}`)}
 	b.Run("encode", func(b *testing.B) {

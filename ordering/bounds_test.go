@@ -1,7 +1,6 @@
 package ordering_test
 
 import (
-	"errors"
 	"fmt"
 	"math"
 	"strings"
@@ -34,17 +33,6 @@ func TestStats_Epochs(t *testing.T) {
 	}
 	if s := p.Stats(); s.Epochs != 2 {
 		t.Errorf("%+v", s)
-	}
-}
-
-func TestSequencer_MaxKeysOfOne(t *testing.T) {
-	s := ordering.NewSequencer(ordering.SequencerOptions{MaxKeys: 1})
-	s.Restore("a", 1)
-	if got := number(t, s, "a"); got != 2 {
-		t.Errorf("%d follows on 1", got)
-	}
-	if err := s.Next("b", func(uint64) error { return nil }); !errors.As(err, new(*ordering.TooManyKeysError)) {
-		t.Errorf("a second key: %v", err)
 	}
 }
 

@@ -6,11 +6,10 @@
 // each message, the receiver can restore the order, drop duplicates, and detect
 // missing messages.
 //
-// [Sequencer] assigns the numbers 1, 2, 3 and so on to each key, without gaps. It
-// is serial: the next message of a key starts after the last one has returned.
-// [Resequencer] restores the order and reports each gap once. [Envelope] carries
-// number, time and ID inside the payload, for peers that cannot set MQTT 5 user
-// properties.
+// A publisher numbers the messages of each key 1, 2, 3 and so on, without gaps: a
+// client does so with Config.Publishing.Sequenced. [Resequencer] restores the order
+// and reports each gap once. [Envelope] carries number, time and ID inside the
+// payload, for peers that cannot set MQTT 5 user properties.
 //
 // An epoch identifies the state of a publisher. A publisher that has lost its
 // numbers starts from 1 in a higher epoch, so that receivers do not take its

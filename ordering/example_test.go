@@ -1,28 +1,11 @@
 package ordering_test
 
 import (
-	"errors"
 	"fmt"
 	"time"
 
 	"github.com/mooring-mqtt/mooring/ordering"
 )
-
-func ExampleSequencer() {
-	s := ordering.NewSequencer(ordering.SequencerOptions{})
-	s.Restore("plant/1", 41) // the last number used before the restart
-
-	accepted := func(seq uint64) error {
-		fmt.Println("stored with number", seq)
-		return nil
-	}
-	s.Next("plant/1", accepted)
-	s.Next("plant/1", func(seq uint64) error { return errors.New("disk full") })
-	s.Next("plant/1", accepted)
-	// Output:
-	// stored with number 42
-	// stored with number 43
-}
 
 func ExampleResequencer() {
 	r := ordering.NewResequencer[string](ordering.Options{

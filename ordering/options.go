@@ -110,7 +110,7 @@ type Options struct {
 }
 
 func (o Options) withDefaults() Options {
-	o.MaxKeys = cmp.Or(max(o.MaxKeys, 0), defaultMaxKeys)
+	o.MaxKeys = cmp.Or(max(o.MaxKeys, 0), 65_536)
 	o.MaxHeldPerKey = cmp.Or(max(o.MaxHeldPerKey, 0), 1024)
 	o.MaxHeld = cmp.Or(max(o.MaxHeld, 0), 65_536)
 	o.MaxRanges = cmp.Or(max(o.MaxRanges, 0), 64)
