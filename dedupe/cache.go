@@ -129,13 +129,3 @@ type Stats struct {
 // MaxKeyBytes is the length limit of a key: that of a string in MQTT
 // [MQTT-1.5.4-1].
 const MaxKeyBytes = 65_535
-
-func checkKey(key string) error {
-	switch {
-	case key == "":
-		return ErrEmptyKey
-	case len(key) > MaxKeyBytes:
-		return ErrKeyTooLong
-	}
-	return nil
-}

@@ -133,7 +133,7 @@ type pending struct {
 }
 
 // beginCommit reports whether c holds its key, and then keeps others from taking
-// it over until commit or cancelCommit. Otherwise err is nil if c has committed the
+// it over until it is committed or leaves its batch. Otherwise err is nil if c has committed the
 // key before.
 func (t *table) beginCommit(c *Claim) (p pending, held bool, err error) {
 	h, at, committed := t.find(c)
@@ -146,8 +146,6 @@ func (t *table) beginCommit(c *Claim) (p pending, held bool, err error) {
 	h.committing = true
 	return pending{c.Key, at}, true, nil
 }
-
-func (t *table) cancelCommit(p pending) { t.claims[p.at&^claimBit].committing = false }
 
 // commit turns a claim into a committed key.
 func (t *table) commit(p pending, now time.Duration) {

@@ -67,7 +67,7 @@ func (f *File) leave(b *batch, p pending) {
 	if len(b.keys) == 0 {
 		f.open = nil
 	}
-	f.table.cancelCommit(p)
+	f.table.claims[p.at&^claimBit].committing = false
 }
 
 // write writes the open batch. The caller holds writer.

@@ -28,10 +28,12 @@ func (s *state) unlock() {
 
 // Begin implements [Cache]. It does not block.
 func (s *state) Begin(ctx context.Context, key, owner string) (Claim, Verdict, error) {
-	if err := checkKey(key); err != nil {
-		return Claim{}, 0, err
-	}
-	if ctx.Err() != nil {
+	switch {
+	case key == "":
+		return Claim{}, 0, ErrEmptyKey
+	case len(key) > MaxKeyBytes:
+		return Claim{}, 0, ErrKeyTooLong
+	case ctx.Err() != nil:
 		return Claim{}, 0, context.Cause(ctx)
 	}
 	s.mu.Lock()

@@ -43,8 +43,9 @@ var errAgain = errors.New("another try may succeed")
 // makeRoom frees disk space, with mu held before and after. Errors: errAgain,
 // errUncommitted, ErrFull.
 func (l *Log) makeRoom() error {
-	switch {
-	case l.owing(): // the oldest segment can be removed once the done records are durable
+	switch s := l.state.catalog.Segments[0]; {
+	case s != l.state.catalog.Active() && s.Alive+s.Dead == 0 && s.Emptied > l.pipe.durable:
+		// The segment can be removed once the done records are durable.
 		l.pipe.open.force = true
 		return errUncommitted
 	case l.waste.compaction.running || l.waste.removing:

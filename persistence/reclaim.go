@@ -21,13 +21,6 @@ type waste struct {
 	receipts   receipts.Set
 }
 
-// owing reports whether the oldest segment could be removed if only what was
-// recorded were durable.
-func (l *Log) owing() bool {
-	s := l.state.catalog.Segments[0]
-	return s != l.state.catalog.Active() && s.Alive+s.Dead == 0 && s.Emptied > l.pipe.durable
-}
-
 // removeDone removes the segments at the front whose messages have all ended, with
 // the done records durable. Each removal is made durable before the next, so that no
 // crash leaves a gap.

@@ -55,17 +55,6 @@ func (v *view) remove(d *device) {
 	}
 }
 
-// lose ends the present epoch with the link.
-func (v *view) lose(at time.Duration) {
-	v.begin()
-	v.synced, v.quiet = false, false
-	for i := range v.ended {
-		if s := &v.ended[i]; s.up {
-			s.lost, s.up = at, false
-		}
-	}
-}
-
 // begin ends the present epoch; the link stays up.
 func (v *view) begin() {
 	v.now.up = true
@@ -100,7 +89,14 @@ func (v *view) sync() {
 func (t *Tracker) Lost(alive time.Time) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.view.lose(t.since(alive))
+	at, v := t.since(alive), &t.view
+	v.begin()
+	v.synced, v.quiet = false, false
+	for i := range v.ended {
+		if s := &v.ended[i]; s.up {
+			s.lost, s.up = at, false
+		}
+	}
 }
 
 // Resync reports that the subscription was made again on a link that is up, and that

@@ -1,9 +1,6 @@
 package index
 
-import (
-	"bytes"
-	"sort"
-)
+import "sort"
 
 // Batch has the messages of a commit that is not finished. Their places are
 // relative to the buffer of the commit.
@@ -47,13 +44,9 @@ func (b *Batch) number(seq uint64) uint64 {
 	return 0
 }
 
-// pending reports whether a message of this priority is pending.
-func (b *Batch) pending(priority uint8) bool {
-	return bytes.IndexByte(b.states, priority<<levelShift|Pending) >= 0
-}
-
 // Reset empties the batch and keeps its memory.
 func (b *Batch) Reset(first uint64) {
-	b.reset(first)
+	b.First, b.Alive, b.Dead, b.Emptied, b.head = first, 0, 0, 0, 0
+	b.Locs, b.states, b.extras = b.Locs[:0], b.states[:0], b.extras[:0]
 	b.moves, b.lines = b.moves[:0], b.lines[:0]
 }

@@ -1,6 +1,7 @@
 package index
 
 import (
+	"bytes"
 	"cmp"
 	"slices"
 	"sort"
@@ -89,7 +90,7 @@ func (c *Catalog) Number(priority uint8, seq uint64) uint64 {
 // Uncommitted reports whether a pending message of this priority is in a commit
 // that is not finished.
 func (c *Catalog) Uncommitted(priority uint8) bool {
-	return slices.ContainsFunc(c.Open, func(b *Batch) bool { return b.pending(priority) })
+	return slices.ContainsFunc(c.Open, func(b *Batch) bool { return bytes.IndexByte(b.states, priority<<levelShift|Pending) >= 0 })
 }
 
 // Next returns the first committed message after the cursor that is alive, of the

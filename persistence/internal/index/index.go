@@ -158,12 +158,6 @@ func unrelease(state *uint8) {
 	}
 }
 
-// reset empties the index and keeps its memory.
-func (x *Index) reset(first uint64) {
-	x.First, x.Alive, x.Dead, x.Emptied, x.head = first, 0, 0, 0, 0
-	x.Locs, x.states, x.extras = x.Locs[:0], x.states[:0], x.extras[:0]
-}
-
 // Ref is the place where a message is kept. The zero value is no message. It is valid
 // until the catalog changes.
 type Ref struct {

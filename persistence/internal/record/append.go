@@ -141,7 +141,8 @@ func (r *Record) decodeMessage(kind uint8, d *Decoder) {
 	r.Kind = KindMessage
 	r.Seq = d.Sequence()
 	copy(r.MessageID[:], d.Take(16))
-	r.Accepted = d.millis()
+	r.Accepted = int64(d.Number(1<<64 - 1))
+	d.bad = d.bad || r.Accepted < -MaxMillis || r.Accepted > MaxMillis
 	flags := uint64(kind - KindMessage)
 	if kind == kindExtended {
 		flags = d.Number(extAll)

@@ -117,9 +117,3 @@ func (d *Decoder) Rest() []byte {
 	d.b = nil
 	return t
 }
-
-func (d *Decoder) millis() int64 {
-	ms := int64(d.Number(1<<64 - 1))
-	d.bad = d.bad || ms < -MaxMillis || ms > MaxMillis
-	return ms
-}

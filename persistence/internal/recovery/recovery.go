@@ -112,17 +112,11 @@ func (s *State) read() error {
 		// It was the segment before the oldest: nothing else shows that it was removed.
 		s.report(Damage{File: s.name(live[0].header.Prev.Number), Err: fs.ErrNotExist})
 	}
-	s.distrustSent()
-	return s.loadReceipts(names)
-}
-
-// distrustSent raises the sent watermarks to all messages when they are not known:
-// after damage, and in a log of format version 1.
-func (s *State) distrustSent() {
-	if g := &s.Ledger; s.Stale || s.last != nil && s.last.Version <= 1 {
+	if g := &s.Ledger; s.Stale || s.last != nil && s.last.Version <= 1 { // the sent watermarks are not known
 		g.Sent = g.Numbers
 		g.Sent[record.Normal] = g.Accepted()
 	}
+	return s.loadReceipts(names)
 }
 
 // Close closes the files.
