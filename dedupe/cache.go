@@ -27,10 +27,9 @@ type Cache interface {
 	//	InFlight   the returned claim is the holder's; call Wait, then Begin again
 	//	Duplicate  the key was committed; the returned claim is zero
 	//
-	// Of any number of concurrent calls with one key, exactly one returns Fresh. If
-	// err is not nil, the caller holds no claim and must neither handle nor acknowledge
-	// the message. A claim whose answer was lost on the way from a remote storage ends
-	// with its lease.
+	// Of any number of concurrent calls with one key, exactly one returns Fresh. If err
+	// is not nil, the caller holds no claim and must neither handle nor acknowledge the
+	// message. A claim whose answer was lost ends with its lease.
 	Begin(ctx context.Context, key, owner string) (Claim, Verdict, error)
 	// Renew extends the lease of a claim and returns the claim with its new
 	// Expires. A claim whose Expires is zero needs no renewal. Renew succeeds also
@@ -53,12 +52,10 @@ type Cache interface {
 	// its lease has ended, or the key was taken over. Pass the claim that Begin
 	// returned with InFlight, and call Begin again afterwards.
 	Wait(ctx context.Context, c Claim) error
-	// Stats returns a snapshot of the counters of this cache. It does not block on
-	// remote storage.
+	// Stats returns the counters of this cache. It does not block on remote storage.
 	Stats() Stats
-	// Close ends the claims of this cache, wakes its waiters and frees its
-	// resources. Later calls return [ErrClosed], except Stats, and Close, which
-	// returns nil.
+	// Close ends the claims of this cache, wakes its waiters and frees its resources.
+	// Later calls return [ErrClosed], except Stats, and Close, which returns nil.
 	Close() error
 }
 
@@ -67,11 +64,10 @@ type Cache interface {
 // The zero Claim holds nothing.
 type Claim struct {
 	Key, Owner string
-	// Token is the fencing token: greater than that of every earlier claim of the
-	// same key, including those of earlier processes. A handler can pass it to its
-	// database, which then refuses writes with a lower token than it has seen, and
-	// so those of an owner that was paused past its lease. It fits an int64 and is
-	// never 0.
+	// Token is the fencing token: greater than that of every earlier claim of the same
+	// key, including those of earlier processes. A database that refuses writes with a
+	// lower token than it has seen excludes an owner that was paused past its lease. It
+	// fits an int64 and is never 0.
 	Token uint64
 	// Expires is when the lease ends unless it is renewed, on the clock of this
 	// process. Zero: the claim holds until Commit, Abort or Close.
@@ -87,8 +83,7 @@ const (
 	// InFlight means that another claim holds the key. The message may or may not
 	// have its effect, so it must not be acknowledged yet.
 	InFlight
-	// Duplicate means that the key was committed. The message is acknowledged and
-	// not handled.
+	// Duplicate means that the key was committed: acknowledge, do not handle.
 	Duplicate
 )
 
@@ -126,6 +121,5 @@ type Stats struct {
 	AsideRefused uint64 // File: damaged logs that could not be copied to path + ".corrupt"
 }
 
-// MaxKeyBytes is the length limit of a key: that of a string in MQTT
-// [MQTT-1.5.4-1].
+// MaxKeyBytes is the length limit of a key, as of a string in MQTT [MQTT-1.5.4-1].
 const MaxKeyBytes = 65_535

@@ -132,9 +132,8 @@ type pending struct {
 	at  uint64 // its map value
 }
 
-// beginCommit reports whether c holds its key, and then keeps others from taking
-// it over until it is committed or leaves its batch. Otherwise err is nil if c has committed the
-// key before.
+// beginCommit reports whether c holds its key, and then keeps others from taking it
+// over. Otherwise err is nil if c has committed the key before.
 func (t *table) beginCommit(c *Claim) (p pending, held bool, err error) {
 	h, at, committed := t.find(c)
 	switch {

@@ -93,8 +93,7 @@ func (f *File) write() {
 	wasteful := f.records > max(f.compactAt, 2*int64(f.table.size())+minRecords)
 	f.mu.Unlock()
 
-	// The table has the keys of this batch now, even if writing them failed: the
-	// new log contains them.
+	// The table has the keys even if writing them failed: the new log contains them.
 	if f.broken {
 		if again := f.rewrite(); again == nil {
 			err = nil

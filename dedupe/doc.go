@@ -1,9 +1,8 @@
 // Package dedupe records which messages have been handled, so that a message
 // that arrives twice has its effect once.
 //
-// A message is claimed before it is handled and committed afterwards. A cache
-// that records a message before it is handled turns every failed handler into a
-// lost message.
+// A message is claimed before it is handled and committed afterwards. Recording it
+// before it is handled would turn every failed handler into a lost message.
 //
 //	claim, verdict, err := cache.Begin(ctx, key, owner)
 //	switch {

@@ -38,8 +38,7 @@ func (e *ClaimLostError) Error() string {
 
 func (e *ClaimLostError) Is(target error) bool { return target == ErrClaimLost }
 
-// InFlightError reports that Begin would have exceeded Options.MaxInFlight. It
-// matches [ErrTooManyInFlight].
+// InFlightError reports that MaxInFlight was reached. It matches [ErrTooManyInFlight].
 type InFlightError struct {
 	Limit int
 }
@@ -66,8 +65,7 @@ func (e *CommitError) Error() string {
 func (e *CommitError) Unwrap() error   { return e.Err }
 func (*CommitError) SafeToRetry() bool { return false } // the key may be stored
 
-// LockedError reports that another process, or another File of this process, has
-// the log open.
+// LockedError reports that another process, or another File, has the log open.
 type LockedError struct {
 	Path string
 	PID  int // of the holder; 0: unknown

@@ -33,8 +33,7 @@ type File struct {
 	disk disk
 	lock io.Closer
 
-	// writer is a semaphore of one. Its holder may use log and broken. It is
-	// acquired before mu.
+	// writer is a semaphore of one for log and broken. It is acquired before mu.
 	writer chan struct{}
 	log    logFile
 	broken bool // a write or fsync failed: log must not be written again
@@ -80,8 +79,7 @@ func openFile(path string, o Options, d disk) (*File, error) {
 	return f, nil
 }
 
-// Close waits for commits in progress, records the age of the keys, syncs the
-// log and releases its lock.
+// Close waits for commits, records the age of the keys, syncs and unlocks the log.
 func (f *File) Close() error {
 	f.mu.Lock()
 	if f.closed {

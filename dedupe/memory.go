@@ -5,9 +5,8 @@ import (
 	"time"
 )
 
-// Memory is a [Cache] in memory. It recognizes messages that are repeated after
-// a lost connection, and none after a restart of the process. It retains the key
-// strings that it is given.
+// Memory is a [Cache] in memory, for messages that are repeated after a lost
+// connection. It retains the key strings that it is given.
 type Memory struct{ state }
 
 var _ Cache = (*Memory)(nil)

@@ -13,8 +13,7 @@ type Options struct {
 	// an outage: the message rate times the longest outage. Default 65,536.
 	Capacity int
 	// MaxInFlight limits the claims that are held at the same time; beyond it, Begin
-	// returns [*InFlightError]. Default 65,535, the number of MQTT packet
-	// identifiers.
+	// returns [*InFlightError]. Default 65,535: all MQTT packet identifiers.
 	MaxInFlight int
 	// TTL is how long a committed key is kept, on the monotonic clock. Default one
 	// hour; negative: keys do not expire, and only Capacity limits them.
@@ -53,14 +52,12 @@ func (r Reason) String() string {
 type Sync uint8
 
 const (
-	// SyncEach makes Commit return after fsync. No committed key is lost, neither
-	// when the process is killed nor in a power failure. Concurrent commits share one
-	// fsync.
+	// SyncEach makes Commit return after fsync. No committed key is lost, not even in a
+	// power failure. Concurrent commits share one fsync.
 	SyncEach Sync = iota
-	// SyncNever makes Commit return when the operating system has the bytes. No key is
-	// lost when the process is killed. A power failure loses the keys that the system
-	// has not written yet, commonly those of the last 5 to 30 seconds; their messages
-	// can then be handled twice.
+	// SyncNever makes Commit return when the operating system has the bytes. A killed
+	// process loses no key. A power failure loses those of about the last 5 to 30
+	// seconds; their messages can then be handled twice.
 	SyncNever
 )
 

@@ -65,8 +65,7 @@ func checksum(rec []byte) uint32 {
 	return crc32.Update(crc32.Checksum(rec[4:6], castagnoli), castagnoli, rec[10:])
 }
 
-// parseRecord reads the record at the start of b; ok is false if there is no
-// whole and undamaged one.
+// parseRecord reads the record at the start of b; ok is false if it is not whole.
 func parseRecord(b []byte) (r record, size int, ok bool) {
 	if len(b) < recordHead || string(b[:4]) != keyMagic && string(b[:4]) != openMagic {
 		return record{}, 0, false
@@ -125,8 +124,7 @@ func scan(b []byte) scanResult {
 	return s
 }
 
-// clock is the time of a cache: a base, plus the monotonic time since it was
-// opened.
+// clock is the time of a cache: a base, plus the time since it was opened.
 type clock struct {
 	base   time.Duration
 	opened time.Time

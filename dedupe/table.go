@@ -3,9 +3,8 @@ package dedupe
 import "time"
 
 // table holds the keys of a Memory or File: a map of all keys, and a ring of the
-// committed ones by age. Both limits, capacity and age, remove keys at its head in
-// amortized O(1), without a goroutine. Claims are in reusable slots of a slice: a
-// claim allocates nothing.
+// committed ones by age, whose head both limits remove in amortized O(1). Claims are in
+// reusable slots of a slice: a claim allocates nothing.
 //
 // A table is not safe for concurrent use; its owner holds a lock. Times are
 // readings of the owner's clock, which never runs backwards.

@@ -44,8 +44,7 @@ const (
 	maxNesting   = 512                 // many JSON decoders have a limit not far above
 )
 
-// ErrEnvelope matches every error of EncodeEnvelope and DecodeEnvelope. The text of
-// the error describes the problem.
+// ErrEnvelope matches every error of EncodeEnvelope and DecodeEnvelope.
 var ErrEnvelope = errors.New("ordering: invalid envelope")
 
 func badEnvelope(format string, args ...any) error {
@@ -91,8 +90,7 @@ func EncodeEnvelope(e Envelope) ([]byte, error) {
 	return b, nil
 }
 
-// embeddable reports whether every byte of payload is kept if it is embedded in the
-// envelope.
+// embeddable reports whether every byte of payload is kept in the envelope.
 func embeddable(payload []byte) bool {
 	return len(payload) > 0 &&
 		!isSpace(payload[0]) && !isSpace(payload[len(payload)-1]) &&

@@ -6,8 +6,7 @@ import (
 	"slices"
 )
 
-// stream returns the stream of key, which it creates if necessary. The caller calls
-// makeRoom or shrink afterwards.
+// stream returns or creates the stream of key. Call makeRoom or shrink afterwards.
 func (r *Resequencer[T]) stream(key string) *stream[T] {
 	st := r.streams[key]
 	if st == nil {

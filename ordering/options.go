@@ -16,13 +16,11 @@ const (
 	// Held: a message before it is missing. It is emitted later.
 	Held
 	// Duplicate: its number was emitted or is held. The message is dropped. If the
-	// first copy is held, it has not been handled yet: acknowledging the second one
-	// could then lose the message in a crash. A dedupe cache before the Resequencer
-	// tells the two cases apart.
+	// first copy is held, acknowledging the second one could lose the message in a
+	// crash. A dedupe cache before the Resequencer tells the two cases apart.
 	Duplicate
-	// Late: its number was given up, is before the start of the stream, or belongs
-	// to an older epoch. The message is emitted out of order with DeliverLate, and
-	// dropped with DropLate.
+	// Late: its number was given up, is before the start of the stream, or belongs to
+	// an older epoch. It is emitted out of order with DeliverLate, else dropped.
 	Late
 )
 
@@ -94,17 +92,15 @@ type Options struct {
 	// and in total. Beyond them, the first gap of the stream, or the oldest gap of
 	// all, is given up. No message is lost. Defaults 1,024 and 65,536.
 	MaxHeldPerKey, MaxHeld int
-	// MaxRanges limits the given-up ranges that are recorded per stream. Beyond it,
-	// the lowest is removed, and every number up to its end is Late, even if it was
-	// emitted. Default 64.
+	// MaxRanges limits the given-up ranges that are recorded per stream. Beyond it, the
+	// lowest is removed, and every number up to its end is Late. Default 64.
 	MaxRanges  int
 	GapTimeout time.Duration // how long a gap can stay open; default 5 s
 	Start      Start
 	Late       LatePolicy
-	// OnGap is called for each gap that is given up, OnEpoch for each publisher that
-	// has started a new epoch, if set. For one key they are in order with the emitted
-	// messages: after those before the gap, and before those after it. No lock is
-	// held.
+	// OnGap is called for each gap that is given up, OnEpoch for each new epoch of a
+	// publisher, if set. For one key they are in order with the emitted messages:
+	// between those before and those after the gap. No lock is held.
 	OnGap   func(Gap)
 	OnEpoch func(key string, old, new uint64)
 }

@@ -6,9 +6,8 @@ import (
 	"time"
 )
 
-// Resequencer restores the order of the messages of each key and emits each message
-// once. It is safe for concurrent use. It has no timer: the caller calls Expire at
-// the times that Expire returns.
+// Resequencer restores the order of the messages of each key and emits each once. It is
+// safe for concurrent use. It has no timer: call Expire when it is due.
 //
 // The emit functions of Push, Expire and Flush are called without a lock held, and
 // may call the Resequencer, also with the same key. For one key, one call runs at a

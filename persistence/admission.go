@@ -15,8 +15,7 @@ type admission struct {
 // errUncommitted is returned if the decision depends on a commit that is to be made.
 var errUncommitted = errors.New("messages are not committed yet")
 
-// admit decides whether a message is accepted. Errors: those of Enqueue,
-// errUncommitted.
+// admit decides whether a message is accepted. Errors: of Enqueue, errUncommitted.
 func (s *state) admit(m *Message) (a admission, err error) {
 	if int64(m.Stream) > int64(len(s.ledger.Streams)) {
 		return a, ErrUnknownStream

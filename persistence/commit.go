@@ -98,11 +98,9 @@ func (l *Log) settle() {
 	}
 }
 
-// gather lets the goroutines that the last commit woke join b. Otherwise the first
-// of them would commit alone while the others wait for the next batch: fewer
-// messages a sync. It yields the processor until as many wait as waited for the last
-// commit, for half the time of a sync at most: they are likely to come, and what it
-// costs if they do not is bounded.
+// gather lets the goroutines that the last commit woke join b. Otherwise the first of
+// them would commit alone: fewer messages a sync. It yields the processor until as many
+// wait as waited for the last commit, for half the time of a sync at most.
 func (l *Log) gather(b *batch) {
 	crowd, timeout := l.pipe.crowd, time.Duration(l.stats.SyncTook.Load())/2
 	if int(b.waiters.Load())+1 >= crowd {
@@ -170,8 +168,7 @@ func (l *Log) commit(b *batch) {
 	l.finish(nil)
 }
 
-// commitInline commits the open batch with mu held, where there is no disk to wait
-// for.
+// commitInline commits the open batch with mu held: there is no disk to wait for.
 func (l *Log) commitInline() error {
 	b := l.pipe.open
 	if l.failed != nil || l.writer.Full(len(b.buf)) {
@@ -206,8 +203,7 @@ func (l *Log) appended(b *batch, off int64) {
 	l.install(a, off, b)
 }
 
-// install enters a batch that was written to s at off: from now on Next returns its
-// messages.
+// install enters a batch that was written to s at off. Next returns its messages now.
 func (l *Log) install(s *index.Segment, off int64, b *batch) {
 	l.state.catalog.Install(s, off, &b.Batch, b.id)
 	if len(b.buf) > 0 {
@@ -223,8 +219,7 @@ func (l *Log) finish(err error) {
 	l.writer.Leftover = nil
 }
 
-// fence writes a checkpoint that is a fence: what is before it was synced. No commit
-// is under way.
+// fence writes a checkpoint that is a fence: what is before it was synced.
 func (l *Log) fence(force bool) error {
 	checkpoint, off := l.state.ledger.AppendCheckpoint(nil, l.writer.Prev), l.writer.End
 	err := l.writer.Append(checkpoint, force)
@@ -234,11 +229,10 @@ func (l *Log) fence(force bool) error {
 	return err
 }
 
-// rewrite is called when a write or a sync failed. The part of the active file after
-// the last sync cannot be trusted, nor made durable by another sync of the same
-// file. It is written to a new segment, together with b and with what has come
-// since; the link of that segment voids the rest of the old one. If this fails too,
-// the log has failed.
+// rewrite is called when a write or a sync failed. The unsynced part of the active file
+// cannot be trusted, nor made durable by another sync. It is written to a new segment,
+// with b and what has come since; the link of that segment voids the rest of the old
+// one. If this fails too, the log has failed.
 func (l *Log) rewrite(b *batch, cause error) {
 	a, c := l.state.catalog.Active(), l.pipe.open
 	l.nextBatch()

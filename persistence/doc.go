@@ -1,7 +1,6 @@
-// Package persistence keeps what must not be lost: the messages that were
-// accepted and not finally acknowledged, in their order, and the state of the
-// MQTT session. It is one log, so that a message is written once and every later
-// step is a few bytes.
+// Package persistence keeps the messages that were accepted and not finally
+// acknowledged, in their order, and the state of the MQTT session. It is one log: a
+// message is written once, and every later step is a few bytes.
 //
 // [Open] gives a [Log] in a folder; [NewMemory] gives the same behaviour without
 // a disk. Both are a [Store]:

@@ -40,8 +40,7 @@ func (l *Log) Enqueue(m *Message) (Ticket, error) {
 // errAgain is returned by makeRoom if another try may succeed.
 var errAgain = errors.New("another try may succeed")
 
-// makeRoom frees disk space, with mu held before and after. Errors: errAgain,
-// errUncommitted, ErrFull.
+// makeRoom frees disk space, with mu held. Errors: errAgain, errUncommitted, ErrFull.
 func (l *Log) makeRoom() error {
 	switch s := l.state.catalog.Segments[0]; {
 	case s != l.state.catalog.Active() && s.Alive+s.Dead == 0 && s.Emptied > l.pipe.durable:
@@ -56,8 +55,7 @@ func (l *Log) makeRoom() error {
 	return errAgain
 }
 
-// awaitRoom waits until there may be more room, or the log is closed, with mu held
-// before and after.
+// awaitRoom waits, with mu held before and after, for more room or for Close.
 func (l *Log) awaitRoom() {
 	if l.closed {
 		return

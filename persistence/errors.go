@@ -8,8 +8,8 @@ import (
 	"github.com/mooring-mqtt/mooring/persistence/internal/record"
 )
 
-// FormatVersion is the version of the files that this release writes, and the
-// newest that it reads.
+// FormatVersion is the version of the files that are written, and the newest that is
+// read.
 const FormatVersion = record.FormatVersion
 
 // Errors of a store, for errors.Is. [FailedError], [FullError], [LockedError] and
@@ -111,8 +111,7 @@ func (e *FolderError) Error() string {
 func (e *FolderError) Unwrap() error   { return e.Err }
 func (*FolderError) SafeToRetry() bool { return true } // nothing was opened
 
-// ReadError says that the disk did not give out a message. The message is still
-// pending.
+// ReadError says that the disk did not return a message, which is still pending.
 type ReadError struct {
 	Seq uint64
 	Err error

@@ -51,8 +51,7 @@ type damageStats struct {
 	corruptions atomic.Uint64
 }
 
-// work is the goroutines of a log: the interval sync, commits that nobody waits
-// for, and compaction.
+// work is the goroutines of a log: interval sync, unawaited commits, and compaction.
 type work struct {
 	sync.WaitGroup
 	stop     chan struct{} // ends the interval sync

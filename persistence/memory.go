@@ -7,13 +7,11 @@ import (
 	"github.com/mooring-mqtt/mooring/persistence/internal/memfs"
 )
 
-// Memory is a store without a disk: a log with files in memory. It behaves like
-// [Log], and nothing is left when the process ends. What is recorded counts as
-// durable at once.
+// Memory is a store without a disk: a [Log] with files in memory, which end with the
+// process. What is recorded counts as durable at once.
 //
-// Files.SegmentBytes, by default 1 MiB, is the unit in which memory is freed.
-// Files.BufferBytes is by default 64 KiB. Sync, Interval and PreallocateBytes have
-// no effect.
+// Files.SegmentBytes (default 1 MiB) is the unit in which memory is freed. BufferBytes
+// is by default 64 KiB. Sync, Interval and PreallocateBytes have no effect.
 type Memory struct {
 	*memoryLog
 	files *memfs.FS

@@ -43,8 +43,7 @@ type Position struct {
 	Priority Priority
 }
 
-// Priority decides which messages Next returns first. Order is kept within a
-// priority only.
+// Priority decides which messages Next returns first. Order is kept within each one.
 type Priority uint8
 
 // The priorities, and their number.

@@ -9,23 +9,20 @@ import (
 	"github.com/mooring-mqtt/mooring/persistence/internal/record"
 )
 
-// Options configure a store. The zero value is ready for use. [Memory] applies
-// Limits and Retention only.
+// Options configure a store; zero is the default. [Memory] applies Limits and Retention.
 type Options struct {
 	Sync      SyncPolicy    // when the log calls fsync; default: SyncEveryCommit
 	Interval  time.Duration // of fsync under SyncInterval, at least 1 ms; default: 100 ms
 	Limits    Limits        // how much is stored
 	Retention Retention     // what is kept of messages that have ended
 	Files     Files         // sizes of files and buffers
-	// OnCorruption is called for each damaged place. No lock is held. It must not
-	// call the store.
+	// OnCorruption is called for each damaged place. It must not call the store.
 	OnCorruption func(Corruption)
 	// FS replaces the file system, for tests of this module.
 	FS fsys.FS
 }
 
-// Retention bounds what is kept of messages that have ended. Zero means the
-// default.
+// Retention bounds what is kept of ended messages. Zero means the default.
 type Retention struct {
 	// MaxDeadLetters bounds the dead letters, up to 100,000. One more discards the
 	// oldest. -1 keeps none. Default: 1,000.
@@ -39,17 +36,15 @@ type Retention struct {
 // Files are the sizes of files and buffers. Zero means the default.
 type Files struct {
 	// SegmentBytes is the size at which a new segment begins: 4 KiB to 1 GiB. Disk
-	// space is freed by the segment. Default: 64 MiB, or 8 MiB with receipts (the
-	// commit that removes a segment writes its receipts), and at most a quarter of
-	// MaxDiskBytes.
+	// space is freed by the segment. Default: 64 MiB, or 8 MiB with receipts, which are
+	// written when a segment is removed, and at most a quarter of MaxDiskBytes.
 	SegmentBytes int64
 	// BufferBytes bounds each buffer of the log: 4 KiB to 64 MiB. There are up to
 	// five. A single packet may exceed it. Default: 1 MiB.
 	BufferBytes int
-	// PreallocateBytes is how far SyncEveryCommit fills a segment with zeros beyond
-	// its end, up to 64 MiB. fsync then takes about half the time, for twice the
-	// bytes written. -1 disables it, for file systems that never write in place.
-	// Default: 256 KiB.
+	// PreallocateBytes is how far SyncEveryCommit fills a segment with zeros, up to 64
+	// MiB. fsync then takes about half the time, for twice the bytes written. -1, for
+	// file systems that never write in place, disables it. Default: 256 KiB.
 	PreallocateBytes int
 }
 

@@ -16,8 +16,7 @@ func (l *Log) begin() (*batch, error) {
 	return l.pipe.open, nil
 }
 
-// change calls f with the open batch, with mu held, unless the log has ended. It does
-// not wait for the disk.
+// change calls f with the open batch, with mu held. It does not wait for the disk.
 func (l *Log) change(f func(b *batch) error) error {
 	b, err := l.begin()
 	if err != nil {

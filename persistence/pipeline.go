@@ -8,8 +8,7 @@ import (
 )
 
 // batch is what one commit writes: the records made since the last one. The first
-// goroutine that waits for it commits it for all others; no goroutine exists for
-// that.
+// goroutine that waits for it commits it for all others.
 type batch struct {
 	index.Batch
 	id      uint64
@@ -22,8 +21,7 @@ type batch struct {
 	waiters atomic.Int32 // without the goroutine that commits it
 }
 
-// wait returns when the batch is over. It is entered with mu held and leaves
-// without.
+// wait returns when the batch is over. It is entered with mu held and left without.
 func (b *batch) wait(mu *sync.Mutex) {
 	if b.over {
 		mu.Unlock()
@@ -37,8 +35,7 @@ func (b *batch) wait(mu *sync.Mutex) {
 	<-b.done
 }
 
-// pipeline has the batches that are not over: at most one is filled while others
-// are committed. Log.mu guards it.
+// pipeline has the batches that are not over. Log.mu guards it.
 type pipeline struct {
 	open    *batch             // takes records
 	flight  []*batch           // being committed, in order

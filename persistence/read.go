@@ -10,9 +10,8 @@ import (
 	"github.com/mooring-mqtt/mooring/persistence/internal/segment"
 )
 
-// Next implements [Store]. A damaged message is Dropped, counted as Lost and
-// reported; Next goes on with the following one. The call can be repeated after a
-// *ReadError.
+// Next implements [Store]. A damaged message is Dropped, counted as Lost and reported;
+// Next goes on with the following one. A *ReadError allows another call.
 func (l *Log) Next(c *Cursor, e *Entry) (bool, error) {
 	return l.read(func() uint64 { return l.state.catalog.Next((*[Priorities]uint64)(c)) }, e)
 }
@@ -99,8 +98,7 @@ func (l *Log) choose(pick func() uint64) (place, error) {
 	return l.locate(seq), nil
 }
 
-// locate returns the place of a committed message. Its seq is 0 if it does not
-// exist.
+// locate returns the place of a committed message; seq is 0 if there is none.
 func (l *Log) locate(seq uint64) place {
 	m := l.state.catalog.Committed(seq)
 	if !m.OK() {
@@ -109,8 +107,7 @@ func (l *Log) locate(seq uint64) place {
 	return place{seq, m.Segment.Number, m.Segment.Size, m.Loc(), m.State()}
 }
 
-// fromMemory takes a message from the tail, or from what was read ahead if nobody
-// is reading, with mu held.
+// fromMemory takes a message from the tail, or from what was read ahead, with mu held.
 func (l *Log) fromMemory(at place, e *Entry) bool {
 	var r record.Record
 	b := l.tail.From(at.segment, int64(at.loc.Off))

@@ -21,9 +21,8 @@ type waste struct {
 	receipts   receipts.Set
 }
 
-// removeDone removes the segments at the front whose messages have all ended, with
-// the done records durable. Each removal is made durable before the next, so that no
-// crash leaves a gap.
+// removeDone removes the segments at the front whose messages have all ended durably.
+// Each removal is made durable before the next, so that no crash leaves a gap.
 func (l *Log) removeDone() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -75,9 +74,8 @@ func (l *Log) sweep() {
 	}
 }
 
-// removable returns the file to be removed next, and its number if it is a segment
-// in use. Files that do not count come first: without the segment that voids them,
-// they would count.
+// removable returns the file to be removed next, and its number if it is a segment in
+// use. Files that do not count come first: the segment that voids them must remain.
 func (l *Log) removable() (number uint64, name string, ok bool) {
 	if len(l.waste.garbage) > 0 {
 		return 0, l.waste.garbage[0], true
@@ -131,8 +129,7 @@ func (l *Log) compact() {
 	l.signalRoom()
 }
 
-// compactPart writes some of the messages after a sequence again. It returns where
-// to go on, and false at the end.
+// compactPart writes some messages again. It returns the last one; false: the end.
 func (l *Log) compactPart(s *index.Segment, r *segment.Reader, after uint64) (uint64, bool) {
 	l.mu.Lock()
 	if l.usable() != nil {

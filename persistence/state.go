@@ -27,8 +27,7 @@ func (s *state) released(seq uint64) bool {
 
 func (s *state) keepsReceipts() bool { return s.o.Retention.MaxReceipts > 0 }
 
-// times returns the times of a message that is accepted now, in milliseconds. They
-// need no lock.
+// times returns the times of a new message, in milliseconds. It needs no lock.
 func (s *state) times(m *Message) (accepted, expires int64) {
 	if accepted = record.Millis(m.Accepted); accepted == record.Never {
 		accepted = s.ledger.Clock.Now()
@@ -198,8 +197,7 @@ func (s *state) stream(b *batch, name string) (id uint32, last uint64, err error
 	return id, 0, nil
 }
 
-// move writes a message of a segment again, unless it ended meanwhile. ranks caches
-// the ranks of releases.
+// move writes a message again, unless it ended meanwhile. ranks caches the releases.
 func (s *state) move(b *batch, r *record.Record, from *index.Segment, ranks *map[uint64]uint64) {
 	m := s.catalog.Committed(r.Seq)
 	if !m.OK() || m.Segment != from {

@@ -22,11 +22,11 @@ type Store interface {
 	// a clock that was never set (before the year 2020) while messages are pending. A
 	// custom store may return time.Now().
 	Now() time.Time
-	// Stats returns the counters. A custom store fills the fields from Accepted to
+	// Stats returns the counters. A custom store fills those from Accepted to
 	// PendingBytes.
 	Stats() Stats
-	// Close makes everything recorded durable and releases the store. A second Close
-	// returns nil.
+	// Close makes all records durable and releases the store. A second Close returns
+	// nil.
 	Close() error
 }
 
@@ -43,18 +43,17 @@ type Outbox interface {
 	// Concurrent waiters share one write and one sync. After an error the message may
 	// or may not exist when the store is opened again.
 	Wait(t Ticket) error
-	// Next sets e to the first message after c that is durable and pending, and
-	// reports whether there is one. Messages come by descending priority, and within
-	// a priority by sequence. e.Packet is valid until the next call with the same e.
-	// Error: *[ReadError].
+	// Next sets e to the first durable, pending message after c, and reports whether
+	// there is one. Messages come by descending priority, and within a priority by
+	// sequence. e.Packet is valid until the next call with the same e. Error:
+	// *[ReadError].
 	Next(c *Cursor, e *Entry) (bool, error)
-	// Get sets e to the message with this sequence, and reports whether it is
-	// pending. Error: *[ReadError].
+	// Get sets e to this message, and reports whether it is pending. Error:
+	// *[ReadError].
 	Get(seq uint64, e *Entry) (bool, error)
 	// First returns the Number of the first pending message of a priority, or 0.
 	First(p Priority) uint64
-	// LastSeq returns the highest sequence given to a message, by this opening or an
-	// earlier one, or 0.
+	// LastSeq returns the highest sequence given to a message in any opening, or 0.
 	LastSeq() uint64
 	// SetSent sets the sent watermark of a priority to this Number, and returns when
 	// that is durable. Messages up to the watermark may have been sent: they are not
@@ -113,16 +112,14 @@ type Streams interface {
 	Epoch() uint64
 }
 
-// Receipts is the optional part of a [Store] that keeps results after messages
-// have ended.
+// Receipts is the optional part of a [Store] that keeps results of ended messages.
 type Receipts interface {
 	// Receipt returns the state or result of the newest message with this ID, and
 	// false if nothing is known about it.
 	Receipt(id [16]byte) (Receipt, bool, error)
 }
 
-// DeadLetters is the optional part of a [Store] that keeps messages whose result
-// is DeadLettered.
+// DeadLetters is the optional part of a [Store] that keeps dead-lettered messages.
 type DeadLetters interface {
 	// DeadLetters calls yield for each dead letter, by ascending sequence, until
 	// yield returns false. yield may call the store.

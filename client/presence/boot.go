@@ -9,8 +9,7 @@ type BootID [16]byte
 // IsZero reports whether no boot was given.
 func (b BootID) IsZero() bool { return b == BootID{} }
 
-// String is the canonical text form of the UUID, in lower case; "" for the zero
-// BootID.
+// String is the canonical text form of the UUID, in lower case; "" for no boot.
 func (b BootID) String() string {
 	if b.IsZero() {
 		return ""

@@ -47,8 +47,7 @@ func (k Kind) String() string {
 	return [...]string{"changed", "forgotten", "view stale", "view synced", "view full", "missed"}[k]
 }
 
-// Change is one thing that happened. Device and From are set for Changed and
-// Forgotten.
+// Change is one thing that happened. Changed and Forgotten set Device and From.
 type Change struct {
 	Kind    Kind
 	At      time.Time

@@ -31,8 +31,7 @@ type device struct {
 	gone            bool   // not in the Tracker any more
 }
 
-// supersedes reports whether s is the end of a boot that a newer one has
-// replaced.
+// supersedes reports whether s is the end of a boot that a newer one replaced.
 func (d *device) supersedes(s Status) bool {
 	return s.State == Offline && d.raw == Online && s.Boot != d.boot && d.heardOf(s.Boot)
 }

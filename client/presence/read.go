@@ -48,8 +48,7 @@ func (t *Tracker) Snapshot(now time.Time) []Device {
 	return list
 }
 
-// Counts returns the counts at the time now. Its cost does not depend on the number
-// of devices.
+// Counts returns the counts at the time now. It does not visit the devices.
 func (t *Tracker) Counts(now time.Time) Counts {
 	t.mu.Lock()
 	defer t.mu.Unlock()

@@ -9,9 +9,8 @@ import (
 // silences is how many intervals a device may be silent.
 const silences = 3
 
-// silence is a heap of the times at which devices are checked for silence. A device
-// is in it at most once with the time that it has in due. A new status does not move
-// it: the check puts it in again.
+// silence is a heap of the times at which devices are checked for silence. A device is
+// in it once, with its due time. A new status does not move it: the check does.
 type silence struct{ heap []check }
 
 type check struct {
@@ -42,9 +41,8 @@ func (d *device) limit() time.Duration {
 }
 
 // Expire makes devices Stale whose time has come: tell gets a ViewStale, and a Changed
-// for each device that was silent for three of its intervals. It returns when it
-// should be called next; the zero Time if nothing is scheduled. tell may be nil and
-// must not call Synced or Expire.
+// for each device that was silent for three intervals. It returns when it should be
+// called next; zero: never. tell may be nil and must not call Synced or Expire.
 func (t *Tracker) Expire(now time.Time, tell func(Change)) (next time.Time) {
 	for {
 		c, told, next := t.expireOne(now)

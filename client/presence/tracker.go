@@ -12,12 +12,11 @@ type Options struct {
 	// MaxDevices limits the known devices. Statuses of others are refused, counted, and
 	// reported by a ViewFull. Default 100,000.
 	MaxDevices int
-	// MaxBytes limits the topics of all devices together, in the same way. Default
-	// 64 MiB.
+	// MaxBytes limits the topics of all devices in the same way. Default 64 MiB.
 	MaxBytes int
 	// StaleAfter is the time from the last sign of life on the own link until a device
-	// that was Online is Stale, unless it was confirmed since. Default 0: as soon as
-	// the link is known to be down.
+	// that was Online and not confirmed since is Stale. Default 0: when the link is
+	// down.
 	StaleAfter time.Duration
 	// Parse reads payloads. Default: the Parse of this package. A State other than
 	// Online and Offline counts as Unknown; fields beyond the limits of Status are cut.
@@ -45,13 +44,12 @@ type Message struct {
 // Messages count in the order of receipt, which is the order of the server. The
 // clocks of devices may step, so Status.Time and boot IDs are not compared.
 //
-// There is one exception. A status offline does not count if its boot was seen
-// before, a newer boot has been online since, and no message in between was missed:
-// it is the will of an older process, counted as Superseded. An offline of an unknown
-// boot counts, because its birth may have been lost. So does a retained one, and
-// one before which others may be missing: a device that is online corrects it, and
-// nothing corrects an online that is wrong. The last four boots are remembered. An
-// online always counts.
+// There is one exception. A status offline does not count if its boot was seen before,
+// a newer boot has been online since, and no message in between was missed: it is the
+// will of an older process, counted as Superseded. An offline of an unknown boot
+// counts, because its birth may have been lost. So does a retained one, and one before
+// which others may be missing: a device that is online corrects it, and nothing
+// corrects a wrong online. The last four boots are remembered. An online always counts.
 //
 // A payload that cannot be read makes the device Unknown.
 //

@@ -2,9 +2,8 @@ package presence
 
 import "time"
 
-// view is what holds while the own link goes down and up. An epoch is one time that
-// the link is up; it ends with Lost. Each device has the one in which it was last
-// confirmed.
+// view is what holds while the own link goes down and up. Each device has the epoch in
+// which it was last confirmed.
 type view struct {
 	epoch  uint32 // the present one
 	first  uint32 // that of ended[0]

@@ -1,7 +1,6 @@
-// Package fsys is the part of the file system that the stores of this module use:
-// files that are created once, synced, and removed; folders whose names are made
-// durable; and a lock file that shows its holder. Tests replace [OS] to inject
-// faults.
+// Package fsys is the part of the file system that the stores of this module use: files
+// that are created once, synced, and removed; folders whose names are made durable; a
+// lock file that shows its holder. Tests replace [OS] to inject faults.
 package fsys
 
 import (

@@ -9,8 +9,7 @@ import (
 	"syscall"
 )
 
-// datasync syncs the data of a file. It fails if the file has been removed: no
-// process would ever read it.
+// datasync syncs the data of a file. It fails if the file has been removed.
 func datasync(f *os.File) error {
 	raw, err := f.SyscallConn()
 	if err != nil {

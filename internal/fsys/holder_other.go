@@ -8,10 +8,9 @@ import (
 	"syscall"
 )
 
-// Holder reports whether the process whose PID is in the lock file is alive, and
-// that PID. It does not take the lock, which would make the Lock of a starting
-// process fail. It may report a lock that is free, because the PID may belong to
-// another process by now.
+// Holder reports whether the process whose PID is in the lock file is alive, and that
+// PID. It does not take the lock, which would make the Lock of a starting process fail.
+// It may report a free lock, if another process has the PID by now.
 func Holder(name string) (held bool, pid int) {
 	pid = readPID(name)
 	p, err := os.FindProcess(pid)

@@ -4,8 +4,7 @@ package fsys
 
 import "os"
 
-// datasync syncs a file. It fails if the file has been removed: no process would
-// ever read it.
+// datasync syncs a file. It fails if the file has been removed.
 func datasync(f *os.File) error {
 	if err := f.Sync(); err != nil {
 		return err

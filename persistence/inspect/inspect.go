@@ -101,8 +101,7 @@ type Receipts struct {
 const maxListed = 10_000
 
 // Open reads the folder of a log, as persistence.Open would with these options, and
-// changes nothing. It opens no file for writing and takes no lock: the right to read
-// is enough.
+// changes nothing. It opens no file for writing and takes no lock.
 //
 // Damage is not an error: what is readable around it is there, and Corruptions lists
 // the rest. A process may have the log open and go on. Open then shows one moment of
@@ -112,8 +111,7 @@ const maxListed = 10_000
 // Close the Folder, which keeps the segments open for Messages. On systems that do not
 // remove open files (Windows), a process that is at work removes them after Close.
 //
-// Errors: *persistence.FolderError, *persistence.VersionError,
-// *persistence.OptionError.
+// Errors: *FolderError, *VersionError and *OptionError of package persistence.
 func Open(dir string, o persistence.Options) (*Folder, error) {
 	if err := o.Validate(); err != nil {
 		return nil, err

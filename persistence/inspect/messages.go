@@ -122,9 +122,8 @@ func result(r record.Result) persistence.Result {
 }
 
 // EachReceipt calls yield for each receipt in the files, the oldest file first and by
-// message ID within one, until yield returns false. The results of messages that
-// segments still hold are not among them, see Messages. Errors: those of the disk,
-// [persistence.ErrClosed].
+// message ID within one, until yield returns false. Messages has the results that
+// segments still hold. Errors: those of the disk, [persistence.ErrClosed].
 func (f *Folder) EachReceipt(yield func(id [16]byte, r persistence.Receipt) bool) error {
 	more := true
 	for _, x := range f.Receipts {

@@ -87,14 +87,12 @@ func (c *Catalog) Number(priority uint8, seq uint64) uint64 {
 	return 0
 }
 
-// Uncommitted reports whether a pending message of this priority is in a commit
-// that is not finished.
+// Uncommitted reports whether an unfinished commit has a pending message of a priority.
 func (c *Catalog) Uncommitted(priority uint8) bool {
 	return slices.ContainsFunc(c.Open, func(b *Batch) bool { return bytes.IndexByte(b.states, priority<<levelShift|Pending) >= 0 })
 }
 
-// Next returns the first committed message after the cursor that is alive, of the
-// highest priority, or 0.
+// Next returns the first committed message after the cursor that is alive, or 0.
 func (c *Catalog) Next(cursor *[record.Priorities]uint64) (seq uint64) {
 	for p := record.Urgent; p >= record.Normal && seq == 0; p-- {
 		seq = c.NextOf(uint8(p), cursor[p])
@@ -102,8 +100,7 @@ func (c *Catalog) Next(cursor *[record.Priorities]uint64) (seq uint64) {
 	return seq
 }
 
-// NextOf returns the first committed message of a priority that is alive and whose
-// sequence is above after, or 0.
+// NextOf returns the first committed message of a priority above after, or 0.
 func (c *Catalog) NextOf(priority uint8, after uint64) uint64 {
 	q := c.queues[priority]
 	switch {
@@ -148,8 +145,7 @@ func (c *Catalog) nextNormal(seq uint64) uint64 {
 	return 0
 }
 
-// First returns the Number of the first committed message of a priority that is
-// alive, or 0.
+// First returns the Number of the first committed message of a priority, or 0.
 func (c *Catalog) First(priority uint8) uint64 {
 	if priority == record.Normal {
 		return c.nextNormal(1)
@@ -161,8 +157,7 @@ func (c *Catalog) First(priority uint8) uint64 {
 	return 0
 }
 
-// Install enters the messages of a finished commit, whose records were written to s
-// at off.
+// Install enters the messages of a finished commit, which was written to s at off.
 func (c *Catalog) Install(s *Segment, off int64, b *Batch, commit uint64) {
 	s.AddAll(&b.Index, off)
 	for _, e := range b.lines {
@@ -216,8 +211,7 @@ func (c *Catalog) Unrelease() {
 	}
 }
 
-// queue is the order of the messages of one priority: 16 bytes each, until all
-// messages before them have ended.
+// queue is the order of the messages of one priority that have not all ended.
 type queue []queued
 
 type queued struct{ seq, number uint64 }

@@ -81,8 +81,7 @@ func (x *Index) count(state uint8, n int) {
 	}
 }
 
-// next returns the position of the first Normal message at or after i that is
-// alive.
+// next returns the position of the first Normal message from i on that is alive.
 func (x *Index) next(i int) (int, bool) {
 	if x.Alive == 0 {
 		return 0, false
@@ -134,8 +133,7 @@ func (x *Index) AddAll(y *Index, shift int64) {
 	}
 }
 
-// Ended returns the number of messages that have ended, without those that were
-// moved away.
+// Ended returns how many messages have ended, without those that were moved away.
 func (x *Index) Ended() (n int) {
 	for _, s := range x.states {
 		if s&stateMask == Done {
@@ -158,8 +156,7 @@ func unrelease(state *uint8) {
 	}
 }
 
-// Ref is the place where a message is kept. The zero value is no message. It is valid
-// until the catalog changes.
+// Ref is the place of a message, valid until the catalog changes. Zero: no message.
 type Ref struct {
 	Segment *Segment // that has its record; nil: it is not committed
 	Moved   bool     // the record was written again

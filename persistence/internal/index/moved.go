@@ -151,9 +151,8 @@ func (c *Catalog) ByPrint(print uint32) (seqs []uint64) {
 	return seqs
 }
 
-// Results returns the results of the messages whose records are in s: a function of
-// the sequence, and whether the record is one that was moved. It does not use the
-// catalog any more.
+// Results returns the results of the messages whose records are in s: a function of the
+// sequence, and whether the record is one that was moved. It needs no lock.
 func (c *Catalog) Results(s *Segment) func(seq uint64, movedHere bool) (Extra, bool) {
 	ended := map[uint64]Extra{}
 	for _, m := range c.moved {

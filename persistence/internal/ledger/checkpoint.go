@@ -8,11 +8,10 @@ import (
 )
 
 // AppendCheckpoint appends an image of the ledger. Each segment has one at the end of
-// its opening (what is written when it is begun), so that the segments before it can
-// be removed once their messages have ended. It does not list which messages are
-// released or have ended: those records are in the segment of the message or in a
-// later one. It repeats the link to the previous segment, in case the header is
-// damaged.
+// its opening (what is written when it is begun), so that the segments before it can be
+// removed once their messages have ended. It does not list which messages are released
+// or have ended: those records are not in an earlier segment than the message. It
+// repeats the link to the previous segment, in case the header is damaged.
 func (g *Ledger) AppendCheckpoint(b []byte, prev segment.Link) []byte {
 	body := make([]byte, 0, 128)
 	session := uint64(0)

@@ -3,9 +3,8 @@ package ledger
 import "time"
 
 // Clock is the store's clock: the system's at the start, then the monotonic one. It
-// does not go back between two openings. On a system whose clock was never set
-// (devices without a battery begin at 1970) it does not jump by decades while
-// messages are pending.
+// does not go back between two openings. If the system's clock was never set (a device
+// without a battery), it does not jump by decades while messages are pending.
 type Clock struct {
 	Began  time.Time
 	Offset int64 // what is added to the system's clock, in milliseconds

@@ -13,8 +13,7 @@ const minSweep = 1024
 // Newest returns the newest message of a key, or 0.
 func (k *Keys) Newest(key string) uint64 { return k.newest[key] }
 
-// Set notes the newest message of a key. alive reports whether another message has
-// not ended.
+// Set notes the newest message of a key. alive: another message has not ended.
 func (k *Keys) Set(key string, seq uint64, alive func(seq uint64) bool) {
 	if k.newest == nil {
 		k.newest = make(map[string]uint64)

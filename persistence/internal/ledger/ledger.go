@@ -124,9 +124,8 @@ func (g *Ledger) Restore(c Ledger, version1 bool) {
 	*g = c
 }
 
-// Reconcile makes the totals add up after damage. A message that is nowhere is
-// lost; one whose done record is lost is pending again. It returns how many are
-// nowhere.
+// Reconcile makes the totals add up after damage. It returns how many messages are
+// nowhere: they are lost. One whose done record is lost is pending again.
 func (g *Ledger) Reconcile() (lost uint64) {
 	sum := uint64(g.Pending)
 	for _, n := range g.Totals {

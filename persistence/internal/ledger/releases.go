@@ -7,9 +7,8 @@ import (
 	"github.com/mooring-mqtt/mooring/persistence/internal/record"
 )
 
-// Releases are the released messages, in the order of their PUBRECs. Each has a
-// rank, which its records carry, so that the order does not depend on where in the
-// log the records are.
+// Releases are the released messages, in the order of their PUBRECs: by ranks, which
+// the records carry, wherever in the log they are.
 //
 // Messages that have ended stay in the list until they are more than half of it, so
 // that a release and an end take constant time. The list is bounded by twice the

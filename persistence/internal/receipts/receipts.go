@@ -1,7 +1,6 @@
-// Package receipts keeps the results of messages whose segment was removed. Before
-// a segment is removed, the results of its messages are written to a file of their
-// own, so that an acknowledgement costs no more than its record in the log. The
-// oldest files are removed first.
+// Package receipts keeps the results of messages whose segment was removed. They are
+// written to a file before the removal, so that an acknowledgement costs no more than
+// its record in the log. The oldest files are removed first.
 package receipts
 
 import (

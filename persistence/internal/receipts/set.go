@@ -42,8 +42,7 @@ func (s *Set) Trim(max uint64, limit int64) (dropped []uint64) {
 }
 
 // Load reads the header of a file. Errors: those of the disk, ErrInvalid,
-// *segment.VersionError. The caller closes the file, which is nil if it cannot be
-// opened.
+// *segment.VersionError. The caller closes the file, unless it is nil.
 func Load(fs fsys.FS, path string, number uint64) (f File, file fsys.File, err error) {
 	if file, err = fs.Open(path); err != nil {
 		return f, nil, err
@@ -75,8 +74,7 @@ func Collect(file fsys.File, number uint64, size int64, result func(seq uint64, 
 	return list, err
 }
 
-// Find returns the newest message with an ID in a file. damaged is called for a
-// damaged receipt.
+// Find returns the newest message with an ID, and reports damaged receipts.
 func (f File) Find(fs fsys.FS, dir string, id [16]byte, damaged func(off int64)) (found Receipt, ok bool, err error) {
 	file, err := fs.Open(Name(dir, f.Segment))
 	if err != nil {
@@ -113,8 +111,7 @@ func (f File) Find(fs fsys.FS, dir string, id [16]byte, damaged func(off int64))
 	return found, true, nil
 }
 
-// Each calls yield for each receipt in a file, until it returns false, and damaged
-// for each damaged one.
+// Each calls yield for each receipt until it returns false, and damaged for damage.
 func (f File) Each(fs fsys.FS, dir string, yield func(*Receipt) bool, damaged func(off int64)) error {
 	file, err := fs.Open(Name(dir, f.Segment))
 	if err != nil {

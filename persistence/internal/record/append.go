@@ -23,8 +23,7 @@ func AppendReleased(b []byte, seq, rank uint64) []byte {
 	return appendNumbers(b, KindReleased, seq, rank)
 }
 
-// AppendDone appends the result of a message, and its time in Unix milliseconds
-// unless that is 0.
+// AppendDone appends the result of a message, and its time in milliseconds; 0: none.
 func AppendDone(b []byte, seq uint64, r Result, at int64) []byte {
 	var space [22]byte
 	body := append(binary.AppendUvarint(space[:0], seq), r.Kind, r.Reason)
@@ -41,8 +40,7 @@ func AppendSent(b []byte, priority uint8, number uint64) []byte {
 	return appendNumbers(b, KindSent, uint64(priority), number)
 }
 
-// AppendSentAll appends the sent watermarks of all priorities, which may be lower
-// than before.
+// AppendSentAll appends all sent watermarks, which may be lower than before.
 func AppendSentAll(b []byte, sent [Priorities]uint64) []byte {
 	return appendNumbers(b, KindSent, Priorities, sent[0], sent[1], sent[2])
 }
@@ -188,8 +186,7 @@ func (r *Record) decodeMessage(kind uint8, d *Decoder) {
 	r.Packet = d.Rest()
 }
 
-// packDelta stores whole seconds, the unit of MQTT's Message Expiry Interval, in
-// fewer bytes than milliseconds.
+// packDelta stores whole seconds, the unit of MQTT, in fewer bytes than milliseconds.
 func packDelta(ms int64) uint64 {
 	unit := uint64(1)
 	if ms%1000 == 0 {

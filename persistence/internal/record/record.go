@@ -9,8 +9,8 @@ import (
 	"time"
 )
 
-// FormatVersion is the version of the files that this release writes, and the
-// newest that it reads.
+// FormatVersion is the version of the files that are written, and the newest that is
+// read.
 const FormatVersion = 2
 
 // A record is
@@ -147,8 +147,7 @@ func Valid(b []byte, segment uint64, off int64) bool {
 	return binary.LittleEndian.Uint32(b) == checksum(segment, off, b[checksumSize:])
 }
 
-// Seal completes the records in buf for writing at off. Only the first of them may
-// be a fence.
+// Seal completes the records in buf for writing at off. fence applies to the first.
 func Seal(buf []byte, segment uint64, off int64, fence bool) {
 	for len(buf) > 0 {
 		size, _ := ParseTag(buf)
@@ -163,8 +162,7 @@ func Seal(buf []byte, segment uint64, off int64, fence bool) {
 	}
 }
 
-// ParseTag returns the size of the record at the beginning of b. It returns false
-// if no record begins like this.
+// ParseTag returns the size of the record that begins like b; false: there is none.
 func ParseTag(b []byte) (size int, ok bool) {
 	_, _, size, ok = parseTag(b)
 	return size, ok
@@ -209,9 +207,8 @@ func parseTag(b []byte) (kind uint8, body, size int, ok bool) {
 	return kind, body, body + int(length), true
 }
 
-// Sequence returns the sequence in the record at the beginning of b, of which
-// MaxPrefix bytes are enough. It returns 0 for a record without a sequence, and
-// false for an invalid one.
+// Sequence returns the sequence in the record that begins with these MaxPrefix bytes, 0
+// for a record without a sequence, and false for an invalid one.
 func Sequence(b []byte) (seq uint64, ok bool) {
 	kind, body, _, ok := parseTag(b)
 	if !ok || kind > KindDone && kind != kindExtended && kind != kindDoneAt {
@@ -222,8 +219,7 @@ func Sequence(b []byte) (seq uint64, ok bool) {
 	return seq, !d.bad
 }
 
-// Times are stored as Unix milliseconds, within 18 million years. Never is apart
-// from any time.
+// Times are Unix milliseconds, within 18 million years. Never is apart from any time.
 const (
 	Never     = -1 << 63
 	MaxMillis = 1 << 59

@@ -87,8 +87,7 @@ func (a applier) pend(r *record.Record) {
 	}
 }
 
-// move enters a message where it was written again. Its old segment may be removed,
-// or exist too.
+// move enters a message where it was written again. Its old segment may exist too.
 func (a applier) move(off int64, r *record.Record) {
 	g, c := &a.s.Ledger, &a.s.Catalog
 	if r.Seq >= g.Next {
@@ -150,8 +149,7 @@ func (a applier) find(seq uint64) index.Ref {
 }
 
 // done counts the result of a message once. A message before the oldest segment is
-// counted too: its segment was removed, and its done record came after the
-// checkpoint.
+// counted too: its done record came after the checkpoint.
 func (a applier) done(r *record.Record) {
 	g := &a.s.Ledger
 	m := a.find(r.Seq)

@@ -9,10 +9,9 @@ import (
 	"github.com/mooring-mqtt/mooring/persistence/internal/segment"
 )
 
-// Carry returns the segment with which the log goes on, its header with First and
-// Prev, and the records at its beginning. They are the end of the last segment, as
-// far as it must be written again; small and buffer decide that. The state is
-// changed accordingly.
+// Carry returns the segment with which the log goes on, its header with First and Prev,
+// and the records at its beginning: the end of the last segment, as far as it must be
+// written again, which small and buffer decide. It changes the state.
 func (s *State) Carry(small, buffer int64) (next *index.Segment, h segment.Header, records []byte, err error) {
 	next = &index.Segment{Number: s.Newest + 1, Index: index.Index{First: s.Ledger.Next, Keep: s.c.Receipts}}
 	if n := len(s.Catalog.Segments); n > 0 {

@@ -131,8 +131,8 @@ func (s *State) Close() {
 
 func (s *State) name(number uint64) string { return segment.Name(s.c.Dir, number) }
 
-// link goes from the newest segment back along the links and returns the segments
-// that count, oldest first.
+// link follows the links from the newest segment and returns those that count, oldest
+// first.
 func (s *State) link() ([]*File, error) {
 	files, n := s.Files, len(s.Files)
 	// A newest segment whose opening was not finished never counted.

@@ -67,8 +67,7 @@ func (r *Reader) Message(rec *record.Record, number, seq uint64, off, limit int6
 	return err
 }
 
-// Damaged reports whether err of Record means that the bytes are damaged, so that
-// another try does not help.
+// Damaged reports whether err of Record means damage: another try does not help.
 func Damaged(err error) bool { return err == record.ErrInvalid || err == io.ErrUnexpectedEOF }
 
 // Buffered returns the record at off if all of it was read ahead and it is valid.
@@ -110,8 +109,7 @@ func (r *Reader) close() {
 // PageSize is the unit in which flash is written.
 const PageSize = 4 << 10
 
-// Window is a view of the first Limit bytes of a file, which reads Chunk bytes at a
-// time.
+// Window is a view of the first Limit bytes of a file. It reads Chunk bytes at a time.
 type Window struct {
 	F     io.ReaderAt
 	Limit int64

@@ -66,8 +66,7 @@ func (s *Scanner) resync(off int64, r *record.Record) (int64, error) {
 	return s.Limit, nil
 }
 
-// Fenced reports whether there is a fence after off: whether the bytes at off had
-// been synced.
+// Fenced reports whether a fence after off shows that the bytes at off were synced.
 func (s *Scanner) Fenced(off int64) (bool, error) {
 	var r record.Record
 	for at := off; s.fence <= off; at += int64(r.Size) {
@@ -82,8 +81,7 @@ func (s *Scanner) Fenced(off int64) (bool, error) {
 	return true, nil
 }
 
-// Blank reports whether there are only zeros from off on: the part of the file that
-// was preallocated.
+// Blank reports whether there are only zeros from off on, which were preallocated.
 func (s *Scanner) Blank(off int64) (bool, error) {
 	for off < s.Limit {
 		b, err := s.View(off, min(s.Chunk, PageSize))

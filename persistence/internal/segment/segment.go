@@ -29,8 +29,7 @@ func Name(dir string, number uint64) string {
 	return filepath.Join(dir, fmt.Sprintf("%016x%s", number, Suffix))
 }
 
-// ParseName returns the number of a segment with this file name, and 0 for any
-// other file.
+// ParseName returns the number of the segment with this file name; 0: another file.
 func ParseName(name string) uint64 {
 	hex, found := strings.CutSuffix(name, Suffix)
 	if !found || len(hex) != 16 || strings.ToLower(hex) != hex {
@@ -84,7 +83,7 @@ func AppendHeader(b []byte, magic [8]byte, numbers [6]uint64) []byte {
 	return binary.LittleEndian.AppendUint32(b, record.CRC(b[start:]))
 }
 
-// ParseHeader reads the header of a file. Errors: those of the file, ErrHeader,
+// ParseHeader reads the header of a file. Errors: of the file, ErrHeader,
 // *VersionError.
 func ParseHeader(f io.ReaderAt, name string, magic [8]byte) (version uint16, numbers [6]uint64, err error) {
 	b := make([]byte, HeaderSize)
@@ -102,8 +101,8 @@ func ParseHeader(f io.ReaderAt, name string, magic [8]byte) (version uint16, num
 	return version, numbers, nil
 }
 
-// Header is the header of a segment. Its numbers are Number, Epoch, First, those of
-// Prev, and zero.
+// Header is the header of a segment. Its numbers are the fields in this order, and
+// zero.
 type Header struct {
 	Version              uint16
 	Number, Epoch, First uint64 // First is the sequence of the first message

@@ -28,8 +28,7 @@ func (t *Tail) Add(segment uint64, off int64, b []byte) {
 	t.buf = append(t.buf, b...)
 }
 
-// From returns what is kept of the segment from off on, or nil if that place is not
-// kept.
+// From returns what is kept of the segment from off on, or nil.
 func (t *Tail) From(segment uint64, off int64) []byte {
 	if segment != t.segment || off < t.off || off >= t.off+int64(len(t.buf)) {
 		return nil

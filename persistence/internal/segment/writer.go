@@ -40,8 +40,7 @@ func (w *Writer) Full(n int) bool {
 	return w.End > w.opening && n > 0 && w.End-w.opening+int64(n) > w.SegmentBytes
 }
 
-// Append seals records and appends them. It syncs if force is set or MaxUnsynced
-// demands it.
+// Append seals and appends records. It syncs if force or MaxUnsynced demands it.
 func (w *Writer) Append(records []byte, force bool) error {
 	if len(records) > 0 {
 		record.Seal(records, w.Number, w.End, w.Durable == w.End)
