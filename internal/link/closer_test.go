@@ -17,7 +17,7 @@ func TestAConnectionEndsAtOnceInWhateverItIsWrapped(t *testing.T) {
 	wrapped := map[string]func(c net.Conn) net.Conn{
 		"TLS":                                 func(c net.Conn) net.Conn { return c },
 		"WebSocket":                           func(c net.Conn) net.Conn { return &wsConn{Conn: c} },
-		"behind what a proxy said early":      func(c net.Conn) net.Conn { return &earlyConn{Conn: c} },
+		"behind what a proxy said early":      func(c net.Conn) net.Conn { return &readerConn{c, c} },
 		"of a dialer of the program's, bound": func(c net.Conn) net.Conn { return &bound{c} },
 	}
 	for name, wrap := range wrapped {

@@ -85,20 +85,17 @@ func badURL(raw string, err error) error {
 // Dial opens the transport to u, a result of ParseServer. ctx bounds all steps: name
 // lookup, connecting, the proxy's answer, TLS and WebSocket handshakes. Errors:
 // *ProxyError, *TLSFileError, and those of net, crypto/tls and crypto/x509.
-func (d *Dialer) Dial(ctx context.Context, u *url.URL) (net.Conn, error) {
+func (d *Dialer) Dial(ctx context.Context, u *url.URL) (c net.Conn, err error) {
 	if u.Scheme == "unix" {
 		return (&net.Dialer{}).DialContext(ctx, "unix", u.Path)
 	}
 	proxy, secure := d.Proxy.For(u.Host), u.Scheme == "mqtts" || u.Scheme == "wss"
 	var conf *tls.Config
 	if secure || proxy != nil && proxy.Scheme == "https" {
-		var err error
 		if conf, err = d.tlsConfig(ctx); err != nil {
 			return nil, err
 		}
 	}
-	var c net.Conn
-	var err error
 	if proxy == nil {
 		c, err = d.dialTCP(ctx, u.Host)
 	} else {

@@ -2,7 +2,6 @@ package link
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -21,8 +20,9 @@ var errHandshakeTooLong = fmt.Errorf("WebSocket handshake: the answer is longer 
 // overWebSocket returns a WebSocket over c, which it closes on an error. u is the
 // server; the TLS handshake, if any, is done.
 func overWebSocket(ctx context.Context, c net.Conn, u *url.URL) (net.Conn, error) {
-	limited := &limitedConn{Conn: c, left: maxHandshake}
-	given := func(context.Context, string, string) (net.Conn, error) { return limited, nil }
+	limit := &io.LimitedReader{R: c, N: maxHandshake}
+	opened := &readerConn{c, limit}
+	given := func(context.Context, string, string) (net.Conn, error) { return opened, nil }
 	d := websocket.Dialer{Subprotocols: []string{"mqtt"}, NetDialContext: given, NetDialTLSContext: given}
 	// While it waits for the server's answer, gorilla/websocket v1.5.3 obeys only the
 	// deadline of ctx, so guard closes the connection.
@@ -33,9 +33,9 @@ func overWebSocket(ctx context.Context, c net.Conn, u *url.URL) (net.Conn, error
 	}
 	switch {
 	case err == nil:
-		limited.left = -1
+		opened.r = c
 		return &wsConn{Conn: c, ws: ws}, nil
-	case errors.Is(err, errHandshakeTooLong):
+	case limit.N <= 0:
 		err = errHandshakeTooLong
 	case resp != nil:
 		err = fmt.Errorf("WebSocket handshake: server answered %s: %w; check the path in its URL, often /mqtt", resp.Status, err)
@@ -53,24 +53,6 @@ func asWritten(u *url.URL) string {
 		return short.String()
 	}
 	return u.String()
-}
-
-// limitedConn limits the bytes that can be read to left, unless that is negative.
-type limitedConn struct {
-	net.Conn
-	left int
-}
-
-func (c *limitedConn) Read(p []byte) (int, error) {
-	if c.left < 0 {
-		return c.Conn.Read(p)
-	}
-	if c.left == 0 {
-		return 0, errHandshakeTooLong
-	}
-	n, err := c.Conn.Read(p[:min(len(p), c.left)])
-	c.left -= n
-	return n, err
 }
 
 // wsConn is the byte stream of a WebSocket's binary messages. Packets may cross
@@ -111,7 +93,6 @@ func (c *wsConn) Write(p []byte) (int, error) {
 }
 
 // NetConn returns the connection below the WebSocket.
-func (c *wsConn) NetConn() net.Conn { return c.Conn }
-
+func (c *wsConn) NetConn() net.Conn                  { return c.Conn }
 func (c *wsConn) SetWriteDeadline(t time.Time) error { return c.ws.SetWriteDeadline(t) }
 func (c *wsConn) SetReadDeadline(t time.Time) error  { return c.ws.SetReadDeadline(t) }

@@ -41,7 +41,7 @@ func tunnel(ctx context.Context, c net.Conn, proxy *url.URL, addr string) (net.C
 		return c, nil
 	}
 	early, _ := rest.Peek(rest.Buffered()) // peeking at what is buffered cannot fail
-	return &earlyConn{c, io.MultiReader(bytes.NewReader(early), c)}, nil
+	return &readerConn{c, io.MultiReader(bytes.NewReader(early), c)}, nil
 }
 
 func ask(c io.ReadWriter, user *url.Userinfo, addr string) (a proxyAnswer, rest *bufio.Reader, err error) {
@@ -93,14 +93,13 @@ func readAnswer(from io.Reader) (a proxyAnswer, rest *bufio.Reader, err error) {
 	return a, rest, nil
 }
 
-// earlyConn returns first the bytes that were received together with the proxy's
-// answer.
-type earlyConn struct {
+// readerConn is a connection that is read through r.
+type readerConn struct {
 	net.Conn
 	r io.Reader
 }
 
-func (c *earlyConn) Read(p []byte) (int, error) { return c.r.Read(p) }
+func (c *readerConn) Read(p []byte) (int, error) { return c.r.Read(p) }
 
 // NetConn returns the connection below.
-func (c *earlyConn) NetConn() net.Conn { return c.Conn }
+func (c *readerConn) NetConn() net.Conn { return c.Conn }
