@@ -44,15 +44,13 @@ const (
 )
 
 // String returns the severity's name in lower case.
-func (s Severity) String() string {
-	return nameOf(s, "severity", "note", "wasteful", "exposes", "misleads", "loses")
-}
+func (s Severity) String() string { return nameOf(s, "severity", "note", "wasteful", "exposes", "misleads", "loses") }
 
 // Lint returns combinations of settings that lose messages or mislead, the worst
 // first. It dials nothing. A Config that Validate refuses has findings too, as far as
 // it can be read. Start logs each: a Note at level Info, all others as warnings.
 func (c Config) Lint() []Finding {
-	v := lintView{set: c, is: c.withDefaults()}
+	v := lintView{Config: c, is: c.withDefaults(), conn: &c.Connection, will: c.Presence.Will, status: c.Presence.Status}
 	for _, s := range c.Servers {
 		if u, err := link.ParseServer(s); err == nil {
 			v.servers = append(v.servers, u)
@@ -73,7 +71,11 @@ func (c Config) Lint() []Finding {
 
 // lintView is a Config as the rules look at it.
 type lintView struct {
-	set, is Config // as it was written, and with defaults
+	Config         // as it was written
+	is      Config // with defaults
+	conn    *ConnectionConfig
+	will    *Will
+	status  *Status
 	servers []*url.URL
 	remote  bool // a server is not on this machine
 	durable bool // the store outlives the process
@@ -97,11 +99,11 @@ func (v *lintView) named(list fields) fields {
 	list = slices.Clone(list)
 	for i, f := range list {
 		switch {
-		case f == "Dir" && v.set.Store.Custom != nil:
+		case f == "Dir" && v.Store.Custom != nil:
 			list[i] = "Store.Custom"
-		case f == "Connection.Password" && v.set.Connection.Credentials != nil:
+		case f == "Connection.Password" && v.conn.Credentials != nil:
 			list[i] = "Connection.Credentials"
-		case v.set.Presence.Status != nil:
+		case v.status != nil:
 			list[i] = strings.Replace(f, "Presence.Will.", "Presence.Status.", 1)
 		}
 	}
@@ -149,48 +151,48 @@ var lintRules = []lintRule{
 	{"durable-without-session", Loses, fields{"Session.Expiry", "Dir"},
 		"the outbox outlives the process, but with NoSession the server forgets us with each connection: messages for us are lost while we are away, and a QoS 2 message whose acknowledgement was lost is delivered twice",
 		"leave Session.Expiry at its default of 24 h, or set what an outage may take",
-		func(v *lintView) bool { return v.durable && !v.session && !v.set.Session.CleanStart }},
+		func(v *lintView) bool { return v.durable && !v.session && !v.Session.CleanStart }},
 	{"clean-start", Loses, fields{"Session.CleanStart"},
 		"the session that the store goes on with is given up at each start of the process: what waited for us at the server is lost, and QoS 2 messages that were under way are delivered twice",
 		"set it once, to give a session up on purpose, and take it out again",
-		func(v *lintView) bool { return v.set.Session.CleanStart && v.durable }},
+		func(v *lintView) bool { return v.Session.CleanStart && v.durable }},
 	{"session-shorter-than-backoff", Loses, fields{"Session.Expiry", "Connection.Backoff.Max", "Connection.ConnectTimeout"},
 		"the session ends before the longest pause between two attempts to connect and one attempt have passed, so an outage of that length loses it",
 		"raise Session.Expiry, or lower Backoff.Max",
 		func(v *lintView) bool {
-			longest := cmp.Or(v.set.Connection.Backoff.Max, time.Minute)
-			return v.session && v.is.Session.Expiry < max(longest, v.set.Connection.Backoff.Min)+v.is.Connection.ConnectTimeout
+			longest := cmp.Or(v.conn.Backoff.Max, time.Minute)
+			return v.session && v.is.Session.Expiry < max(longest, v.conn.Backoff.Min)+v.is.Connection.ConnectTimeout
 		}},
 	{"sync-never", Loses, fields{"Store.Options.Sync", "Dir"},
 		"is SyncNever: a power cut loses every message that was accepted since the last segment was full, and their numbers and packet identifiers are used again",
 		"use SyncEveryCommit, the default, or SyncInterval to lose no more than the interval",
-		func(v *lintView) bool { return v.set.Dir != "" && v.set.Store.Options.Sync == persistence.SyncNever }},
+		func(v *lintView) bool { return v.Dir != "" && v.Store.Options.Sync == persistence.SyncNever }},
 	{"will-qos-0", Loses, fields{"Presence.Will.QoS"},
 		"is 0: a subscriber whose link is just down, or busy, never gets the will",
 		"use AtLeastOnce",
-		func(v *lintView) bool { return v.set.Presence.Will != nil && v.set.Presence.Will.QoS == AtMostOnce }},
+		func(v *lintView) bool { return v.will != nil && v.will.QoS == AtMostOnce }},
 	{"will-after-session", Misleads, fields{"Presence.Will.Delay", "Session.Expiry"},
 		"is longer than the session is kept, so the server publishes the will when the session ends, and not after the delay",
 		"raise Session.Expiry above it; to be told of the session's end on purpose, use Status.AtSessionEnd",
 		func(v *lintView) bool {
 			w := v.is.Presence.Will
-			return w != nil && w.Delay > max(v.is.Session.Expiry, 0) && !(v.set.Presence.Status != nil && v.set.Presence.Status.AtSessionEnd)
+			return w != nil && w.Delay > max(v.is.Session.Expiry, 0) && !(v.status != nil && v.status.AtSessionEnd)
 		}},
 	{"session-never-ends", Misleads, fields{"Presence.Status.AtSessionEnd", "Session.Expiry"},
 		"asks for offline at the end of a session that the server keeps for ever: it is never said",
 		"set a Session.Expiry below 136 years, or Status.Delay instead",
 		func(v *lintView) bool {
-			return v.set.Presence.Status != nil && v.set.Presence.Status.AtSessionEnd && wire.Seconds(v.is.Session.Expiry) == math.MaxUint32
+			return v.status != nil && v.status.AtSessionEnd && wire.Seconds(v.is.Session.Expiry) == math.MaxUint32
 		}},
 	{"will-not-retained", Misleads, fields{"Presence.Will.Retain"},
 		"is not set: who subscribes, or comes back, after the will was published does not learn that we are gone",
 		"set Retain, and publish another retained message to the topic when connected; or use Status, which does both",
-		func(v *lintView) bool { return v.set.Presence.Will != nil && !v.set.Presence.Will.Retain }},
+		func(v *lintView) bool { return v.will != nil && !v.will.Retain }},
 	{"keep-alive-beyond-nat", Misleads, fields{"Connection.KeepAlive"},
 		"is as long as NATs and load balancers on the way keep a silent connection, or longer (4 minutes; 60 s for WebSocket): it dies without a word, messages wait, and we are shown online, until one and a half times KeepAlive have passed",
 		"use less than 4 minutes, less than 60 s with ws and wss; the default is 30 s",
 		func(v *lintView) bool {
-			if v.set.Connection.Dial != nil {
+			if v.conn.Dial != nil {
 				return false // nothing is known of that way
 			}
 			return v.any("mqtt", "mqtts") && v.is.Connection.KeepAlive >= natPatience || v.any("ws", "wss") && v.is.Connection.KeepAlive >= webPatience
@@ -198,49 +200,45 @@ var lintRules = []lintRule{
 	{"numbers-in-memory", Misleads, fields{"Publishing.Sequenced", "Dir"},
 		"numbers messages in a store that ends with the process: after a restart the numbers begin anew, and receivers see no gap where messages were lost with it",
 		"set Dir",
-		func(v *lintView) bool { return v.set.Publishing.Sequenced && !v.durable }},
+		func(v *lintView) bool { return v.Publishing.Sequenced && !v.durable }},
 	{"publish-timeout", Misleads, fields{"Publishing.WaitTimeout", "Connection.ConnectTimeout"},
 		"is shorter than one attempt to connect may take: Wait gives up on messages that stay in the store and are delivered afterwards",
 		"make it longer than ConnectTimeout; to give a message up for good, set its Expiry",
 		func(v *lintView) bool {
-			return v.set.Publishing.WaitTimeout > 0 && v.set.Publishing.WaitTimeout < v.is.Connection.ConnectTimeout
+			return v.Publishing.WaitTimeout > 0 && v.Publishing.WaitTimeout < v.is.Connection.ConnectTimeout
 		}},
 	{"options-without-dir", Misleads, fields{"Store.Options.Sync", "Dir"},
 		"says when to sync, but the store is in memory: nothing survives the process",
 		"set Dir, or take the option out",
 		func(v *lintView) bool {
-			o := v.set.Store.Options
+			o := v.Store.Options
 			return !v.durable && (o.Sync != 0 || o.Interval != 0)
 		}},
 	{"options-beside-store", Misleads, fields{"Store.Options", "Store.Custom"},
 		"are for Dir and for a store in memory; a Store of your own has its own, so the limits here do nothing",
 		"give them to the store when it is opened",
-		func(v *lintView) bool {
-			return v.set.Store.Custom != nil && !reflect.ValueOf(v.set.Store.Options).IsZero()
-		}},
+		func(v *lintView) bool { return v.Store.Custom != nil && !reflect.ValueOf(v.Store.Options).IsZero() }},
 	{"heartbeat-untold", Misleads, fields{"Presence.Status.Heartbeat", "Presence.Status.Structured"},
 		"is repeated, but a plain payload does not say how often: watchers cannot take its absence for a sign",
 		"set Structured, or no Heartbeat",
-		func(v *lintView) bool {
-			return v.set.Presence.Status != nil && v.set.Presence.Status.Heartbeat > 0 && !v.set.Presence.Status.Structured
-		}},
+		func(v *lintView) bool { return v.status != nil && v.status.Heartbeat > 0 && !v.status.Structured }},
 	{"password-in-the-clear", Exposes, fields{"Servers", "Connection.Password"},
 		"name one without encryption that is not on this machine: whoever is on the way reads the password",
 		"use mqtts or wss",
 		func(v *lintView) bool {
-			return (len(v.set.Connection.Password) > 0 || v.set.Connection.Credentials != nil) && v.set.Connection.Dial == nil && v.any("mqtt", "ws")
+			return (len(v.conn.Password) > 0 || v.conn.Credentials != nil) && v.conn.Dial == nil && v.any("mqtt", "ws")
 		}},
 	{"tls-unused", Exposes, fields{"TLS", "Servers"},
 		"is set, but no server uses it: everything goes without encryption",
 		"write mqtts:// or wss://",
 		func(v *lintView) bool {
-			return v.set.TLS != nil && len(v.servers) > 0 && !slices.ContainsFunc(v.servers, func(u *url.URL) bool { return u.Scheme == "mqtts" || u.Scheme == "wss" })
+			return v.TLS != nil && len(v.servers) > 0 && !slices.ContainsFunc(v.servers, func(u *url.URL) bool { return u.Scheme == "mqtts" || u.Scheme == "wss" })
 		}},
 	{"tls-unverified", Exposes, fields{"TLS.InsecureSkipVerify"},
 		"is set: anyone on the way can pose as the server, and get the password and the messages",
 		"set RootCAs to the server's certificate authority, or check in VerifyConnection",
 		func(v *lintView) bool {
-			t := v.set.TLS
+			t := v.TLS
 			return t != nil && t.InsecureSkipVerify && t.VerifyConnection == nil && t.VerifyPeerCertificate == nil && v.any("mqtts", "wss")
 		}},
 	{"receive-maximum-below-lanes", Wasteful, fields{"Receiving.ReceiveMaximum", "Receiving.Concurrency"},
@@ -250,13 +248,11 @@ var lintRules = []lintRule{
 	{"ack-timeout-short", Wasteful, fields{"Connection.AckTimeout"},
 		"is shorter than an acknowledgement may take over a link that loses packets, or from a server that is busy: connections that stand are ended, and what was under way is sent again",
 		"use 8 s or more; the default is 30 s",
-		func(v *lintView) bool {
-			return v.remote && v.set.Connection.AckTimeout > 0 && v.set.Connection.AckTimeout < ackPatience
-		}},
+		func(v *lintView) bool { return v.remote && v.conn.AckTimeout > 0 && v.conn.AckTimeout < ackPatience }},
 	{"ack-timeout-beyond-keep-alive", Note, fields{"Connection.AckTimeout", "Connection.KeepAlive"},
 		"is longer than a dead link stands: keep alive ends it after one and a half times KeepAlive, so AckTimeout only finds a server that answers pings and acknowledges nothing",
 		"make it shorter than KeepAlive if messages under way are to find a dead link sooner",
-		func(v *lintView) bool { return v.set.Connection.AckTimeout > v.is.Connection.KeepAlive*3/2 }},
+		func(v *lintView) bool { return v.conn.AckTimeout > v.is.Connection.KeepAlive*3/2 }},
 	{"keep-alive-short", Wasteful, fields{"Connection.KeepAlive"},
 		"is so short that a link that is only slow is given up, and an idle device is kept awake",
 		"use 10 s or more; AckTimeout finds a dead link sooner while messages are under way",
@@ -265,17 +261,17 @@ var lintRules = []lintRule{
 		"is below a second: when the server is down all its clients keep knocking, and it comes back under that load",
 		"use 10 s or more; the default is a minute. Client.NetworkChanged makes the next attempt at once",
 		func(v *lintView) bool {
-			return v.remote && v.set.Connection.Backoff.Max > 0 && max(v.set.Connection.Backoff.Max, v.set.Connection.Backoff.Min) < leastPause
+			return v.remote && v.conn.Backoff.Max > 0 && max(v.conn.Backoff.Max, v.conn.Backoff.Min) < leastPause
 		}},
 	{"session-nobody-finds", Wasteful, fields{"Session.Expiry", "ClientID"},
 		"is set, but each process has another ClientID: after a crash the server keeps a session, and what comes for it, that nobody will ask for",
 		"set a ClientID that stays the same, or NoSession",
-		func(v *lintView) bool { return v.set.ClientID == "" && v.set.Session.Expiry > abandoned }},
+		func(v *lintView) bool { return v.ClientID == "" && v.Session.Expiry > abandoned }},
 	{"dedupe-forgets", Note, fields{"Receiving.Dedupe"},
 		"is in memory and empty, while the session outlives the process: unless the program fills it from its own records, what the server sends again after a restart is handled again",
 		"use dedupe.OpenFile, or fill it before New",
 		func(v *lintView) bool {
-			m, memory := v.set.Receiving.Dedupe.(*dedupe.Memory)
+			m, memory := v.Receiving.Dedupe.(*dedupe.Memory)
 			return memory && m != nil && m.Stats().Size == 0 && v.durable && v.session
 		}},
 	{"several-servers", Note, fields{"Servers", "Session.Expiry"},

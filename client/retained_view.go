@@ -159,7 +159,8 @@ func (v *RetainedView) Refused() uint64 {
 func (v *RetainedView) Changes() iter.Seq[RetainedChange] { return v.changes.read() }
 
 // Close ends the view, whose content can still be read. It may be called more than once.
-func (v *RetainedView) Close()         { v.close() }
+func (v *RetainedView) Close() { v.close() }
+
 func (e *retainedEntry) expired() bool { return !e.expires.IsZero() && !time.Now().Before(e.expires) }
 
 func (v *RetainedView) take(m *Message, from retained.Origin) {
