@@ -14,9 +14,9 @@ func credentials(conf *ConnectionConfig, guard *callback.Guard) func(context.Con
 	if conf.Credentials == nil {
 		return func(context.Context) (string, []byte, error) { return conf.Username, conf.Password, nil }
 	}
-	source := credentialSource{get: conf.Credentials, guard: guard, turn: make(chan struct{}, 1)}
+	turn := make(chan struct{}, 1)
 	return func(ctx context.Context) (string, []byte, error) {
-		got, err := source.ask(ctx)
+		got, err := askCredentials(ctx, conf.Credentials, guard, turn)
 		switch {
 		case err != nil:
 		case len(got.Password) > wire.MaxString:
@@ -31,17 +31,11 @@ func credentials(conf *ConnectionConfig, guard *callback.Guard) func(context.Con
 	}
 }
 
-// credentialSource calls ConnectionConfig.Credentials, once at a time. A call that
-// ignores its context is left behind, and the next attempt waits for it.
-type credentialSource struct {
-	get   func(context.Context) (Credentials, error)
-	guard *callback.Guard
-	turn  chan struct{} // held during a call
-}
-
-func (s *credentialSource) ask(ctx context.Context) (Credentials, error) {
+// askCredentials calls get, once at a time: turn is held during a call. A call that ignores its
+// context is left behind, and the next attempt waits for it.
+func askCredentials(ctx context.Context, get func(context.Context) (Credentials, error), guard *callback.Guard, turn chan struct{}) (Credentials, error) {
 	select {
-	case s.turn <- struct{}{}:
+	case turn <- struct{}{}:
 	case <-ctx.Done():
 		return Credentials{}, fmt.Errorf("the call before has not returned: %w", context.Cause(ctx))
 	}
@@ -49,12 +43,12 @@ func (s *credentialSource) ask(ctx context.Context) (Credentials, error) {
 	err := errors.New("it ended its goroutine")
 	answered := make(chan struct{})
 	go func() {
-		defer s.guard.Enter()()
+		defer guard.Enter()()
 		defer func() {
-			<-s.turn
+			<-turn
 			close(answered)
 		}()
-		if p := callback.Try(func() { got, err = s.get(ctx) }); p != nil {
+		if p := callback.Try(func() { got, err = get(ctx) }); p != nil {
 			err = fmt.Errorf("it panicked: %v", p.Value)
 		}
 	}()

@@ -206,14 +206,6 @@ func (e *SessionError) Is(target error) bool {
 	return target == ErrUnknownSession && unknown || target == ErrSessionLost && !unknown
 }
 
-// sessionError is the public form of the link's error.
-func sessionError(e *link.SessionMismatchError) *SessionError {
-	if e.Owner == link.OwnerTakenOver {
-		return &SessionError{TakenOver: true}
-	}
-	return &SessionError{Present: e.Present, ClientID: e.Owner}
-}
-
 // refusedError returns a refusal as a *RefusedError.
 func refusedError(err error) error {
 	if refused := (*subs.RefusedError)(nil); errors.As(err, &refused) {

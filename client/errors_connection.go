@@ -145,8 +145,10 @@ func connectionError(err error) error {
 		ended    *link.DisconnectError
 	)
 	switch {
-	case errors.As(err, &mismatch):
-		return sessionError(mismatch)
+	case errors.As(err, &mismatch) && mismatch.Owner == link.OwnerTakenOver:
+		return &SessionError{TakenOver: true}
+	case mismatch != nil:
+		return &SessionError{Present: mismatch.Present, ClientID: mismatch.Owner}
 	case errors.As(err, &closed):
 		return publicError(closed.Err)
 	case errors.As(err, &refused):

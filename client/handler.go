@@ -3,7 +3,6 @@ package client
 import (
 	"context"
 	"fmt"
-	"slices"
 
 	"github.com/mooring-mqtt/mooring/internal/callback"
 )
@@ -30,14 +29,6 @@ func (f HandlerFunc) Handle(ctx context.Context, m *Message) error { return f(ct
 
 // Middleware wraps a Handler, as in net/http.
 type Middleware func(Handler) Handler
-
-// chain wraps h so that the first middleware sees the message first.
-func chain(h Handler, mw []Middleware) Handler {
-	for _, wrap := range slices.Backward(mw) {
-		h = wrap(h)
-	}
-	return h
-}
 
 // Refusal is an error of a handler that refuses a message. The server receives it in
 // PUBACK or PUBREC, and does not send the message again.

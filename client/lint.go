@@ -44,7 +44,9 @@ const (
 )
 
 // String returns the severity's name in lower case.
-func (s Severity) String() string { return nameOf(s, "severity", "note", "wasteful", "exposes", "misleads", "loses") }
+func (s Severity) String() string {
+	return nameOf(s, "severity", "note", "wasteful", "exposes", "misleads", "loses")
+}
 
 // Lint returns combinations of settings that lose messages or mislead, the worst
 // first. It dials nothing. A Config that Validate refuses has findings too, as far as

@@ -1,7 +1,6 @@
 package client
 
 import (
-	"cmp"
 	"context"
 	"fmt"
 	"slices"
@@ -34,14 +33,6 @@ type RetainedOptions struct {
 	Silence time.Duration
 	// Queue is how many changes wait for a reader of RetainedView.Changes. Default 1,024.
 	Queue int
-}
-
-func (o RetainedOptions) withDefaults() RetainedOptions {
-	o.MaxMessages = cmp.Or(o.MaxMessages, 100_000)
-	o.MaxBytes = cmp.Or(o.MaxBytes, 64<<20)
-	o.Silence = cmp.Or(o.Silence, time.Second)
-	o.Queue = cmp.Or(o.Queue, 1024)
-	return o
 }
 
 // RetainedLimitError is returned when more is retained than RetainedOptions allow.

@@ -2,6 +2,7 @@ package client
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"iter"
 	"slices"
@@ -80,8 +81,10 @@ func (c *Client) MirrorRetained(ctx context.Context, filter string, o RetainedOp
 }
 
 func newRetainedView(o RetainedOptions) *RetainedView {
-	v := &RetainedView{o: o.withDefaults(), entries: map[string]*retainedEntry{}}
-	v.changes.limit, v.changes.missed = v.o.Queue, func(n int) RetainedChange {
+	o.MaxMessages = cmp.Or(o.MaxMessages, 100_000)
+	o.MaxBytes = cmp.Or(o.MaxBytes, 64<<20)
+	v := &RetainedView{o: o, entries: map[string]*retainedEntry{}}
+	v.changes.limit, v.changes.missed = cmp.Or(o.Queue, 1024), func(n int) RetainedChange {
 		return RetainedChange{Kind: RetainedMissed, Missed: n}
 	}
 	return v

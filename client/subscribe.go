@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/mooring-mqtt/mooring/internal/subs"
 	"github.com/mooring-mqtt/mooring/internal/wire"
@@ -35,9 +36,6 @@ func SubscriptionID(id uint32) SubscribeOption {
 	return func(s *subscription) { s.ID, s.hasID = id, true }
 }
 
-// maxSubscriptionID is the largest Variable Byte Integer.
-const maxSubscriptionID = 268_435_455
-
 // subscription is what SubscribeOptions change.
 type subscription struct {
 	subs.Want
@@ -57,7 +55,10 @@ func (c *Client) Handle(filter string, h Handler) error {
 	if h == nil {
 		return errors.New("client: Handle needs a Handler")
 	}
-	c.router.set(filter, chain(h, c.cfg.Receiving.Middleware))
+	for _, wrap := range slices.Backward(c.cfg.Receiving.Middleware) { // the first one sees a message first
+		h = wrap(h)
+	}
+	c.router.set(filter, h)
 	return nil
 }
 
@@ -80,7 +81,7 @@ func (c *Client) Subscribe(ctx context.Context, filter string, qos QoS, h Handle
 	if s.NoLocal && isShared(filter) {
 		return &FieldError{Field: "No Local", Problem: "is not allowed on a Shared Subscription [MQTT-3.8.3-4]; remove it"}
 	}
-	if s.hasID && (s.ID == 0 || s.ID > maxSubscriptionID || subs.Internal(s.ID)) {
+	if s.hasID && (s.ID == 0 || s.ID > 268_435_455 || subs.Internal(s.ID)) {
 		return &FieldError{Field: "Subscription Identifier", Problem: fmt.Sprintf("is %d; use 1 to 268,435,455, except 200,000,000 to 200,065,535", s.ID)}
 	}
 	if err := c.Handle(filter, h); err != nil {

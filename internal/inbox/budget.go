@@ -28,12 +28,10 @@ type budget struct {
 	watched atomic.Bool // free sets freed, and looks whether a connection is to end
 	closing atomic.Bool // StopStalling was called
 
-	leaving  atomic.Pointer[leaving] // the connection whose messages are left to the server
-	fetching atomic.Pointer[leaving] // the same, until it is ended
-	overdue  atomic.Bool             // a connection was ended without room; none is again until half is free
+	leaving  atomic.Pointer[Conn] // the connection whose messages are left to the server
+	fetching atomic.Pointer[Conn] // the same, until it is ended
+	overdue  atomic.Bool          // a connection was ended without room; none is again until half is free
 }
-
-type leaving struct{ conn Conn }
 
 // Conn is the connection that brings messages: a session.Writer that can stall its
 // reader until ready returns true, the limit has passed, or the connection ends.
@@ -91,7 +89,7 @@ func (b *Inbox[M]) reserve(in *session.Inbound, size int64) bool {
 		return false
 	}
 	conn := b.cfg.Session.WriterOf(in).(Conn)
-	if left != nil && left.conn == conn {
+	if left != nil && *left == conn {
 		b.cfg.Session.Leave(in)
 		return false
 	}
@@ -120,7 +118,7 @@ func (b *Inbox[M]) stall(conn Conn, in *session.Inbound, size int64) bool {
 		return true
 	}
 	b.cfg.Session.Leave(in)
-	left := &leaving{conn}
+	left := &conn
 	q.leaving.Store(left)
 	if !q.closing.Load() {
 		b.cfg.Observer.Stalled(q.used.Load(), true)
@@ -132,13 +130,13 @@ func (b *Inbox[M]) stall(conn Conn, in *session.Inbound, size int64) bool {
 }
 
 // endOverdue ends a connection on which messages are left although handlers have not made room.
-func (b *Inbox[M]) endOverdue(left *leaving) {
+func (b *Inbox[M]) endOverdue(left *Conn) {
 	q := &b.budget
 	if q.fetching.Load() != left || q.overdue.Swap(true) {
 		return
 	}
 	if q.fetching.CompareAndSwap(left, nil) {
-		b.cfg.Session.EndAfterAcks(left.conn, b.cfg.Full)
+		b.cfg.Session.EndAfterAcks(*left, b.cfg.Full)
 	}
 }
 
@@ -160,7 +158,7 @@ func (b *Inbox[M]) fetch() {
 	}
 	q.overdue.Store(false)
 	if left := q.fetching.Swap(nil); left != nil {
-		b.cfg.Session.EndAfterAcks(left.conn, b.cfg.Full)
+		b.cfg.Session.EndAfterAcks(*left, b.cfg.Full)
 	}
 }
 
