@@ -156,7 +156,7 @@ func (s *Session) Complete(in *Inbound, reason byte, reasonString string) error 
 	switch {
 	case reason < 0x80:
 		reason = wire.ReasonSuccess // 0x10 is for servers only
-	case !wire.ValidAckReason(wire.PUBACK, reason):
+	case wire.CheckServerReason(wire.PUBACK, reason) != nil:
 		reason = wire.ReasonUnspecifiedError
 	}
 	if wire.CheckString("Reason String", reasonString) != nil {

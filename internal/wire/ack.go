@@ -10,21 +10,6 @@ type Ack struct {
 	ReasonString []byte // may be nil; points into the frame it was parsed from
 }
 
-// ValidAckReason reports whether the specification gives a packet of type t,
-// one of the four, this reason code.
-func ValidAckReason(t Type, reason byte) bool {
-	switch t {
-	case PUBREL, PUBCOMP:
-		return reason == ReasonSuccess || reason == ReasonPacketIDNotFound
-	}
-	switch reason {
-	case ReasonSuccess, ReasonNoMatchingSubscribers, ReasonUnspecifiedError, ReasonImplementationSpecific,
-		ReasonNotAuthorized, ReasonTopicNameInvalid, ReasonPacketIDInUse, ReasonQuotaExceeded, ReasonPayloadFormatInvalid:
-		return true
-	}
-	return false
-}
-
 // ParseAck checks and decodes one of the four. The error is an *Error.
 func ParseAck(f Frame) (a Ack, err error) {
 	a.Type = f.Type()
@@ -41,11 +26,9 @@ func ParseAck(f Frame) (a Ack, err error) {
 	if b = b[2:]; len(b) == 0 {
 		return a, nil
 	}
-	if a.Reason, b = b[0], b[1:]; !ValidAckReason(a.Type, a.Reason) {
-		return a, Violation(a.Type, "reason code 0x%02X does not belong to this packet", a.Reason)
-	}
-	if len(b) == 0 {
-		return a, nil
+	a.Reason, b = b[0], b[1:]
+	if err := CheckServerReason(a.Type, a.Reason); err != nil || len(b) == 0 {
+		return a, err
 	}
 	props, err := OnlyProperties(a.Type, b)
 	a.ReasonString = props.Find(PropReasonString).Bytes

@@ -23,7 +23,7 @@ func TestAckRoundTrip(t *testing.T) {
 				in := wire.Ack{Type: typ, PacketID: 0xABCD, Reason: byte(reason), ReasonString: []byte(text)}
 				b := wire.AppendAck(nil, in)
 				out, err := wire.ParseAck(frame(t, b))
-				if !wire.ValidAckReason(typ, byte(reason)) {
+				if wire.CheckServerReason(typ, byte(reason)) != nil {
 					wantCode(t, err, wire.ReasonProtocolError)
 					continue
 				}
@@ -48,7 +48,7 @@ func TestAckReasonsOfTheSpecification(t *testing.T) {
 			allowed = short
 		}
 		for reason := range 256 {
-			if got := wire.ValidAckReason(typ, byte(reason)); got != strings.Contains(allowed, string([]byte{byte(reason)})) {
+			if got := wire.CheckServerReason(typ, byte(reason)) == nil; got != strings.Contains(allowed, string([]byte{byte(reason)})) {
 				t.Errorf("%v 0x%02X: %v", typ, reason, got)
 			}
 		}

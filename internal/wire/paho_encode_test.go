@@ -172,7 +172,7 @@ func FuzzAckAgainstPaho(f *testing.F) {
 		if len(text) > wire.MaxString || len(key) > wire.MaxString || len(value) > wire.MaxString {
 			return
 		}
-		allowed := id != 0 && wire.ValidAckReason(a.Type, code) && wire.ValidString(a.ReasonString)
+		allowed := id != 0 && wire.CheckServerReason(a.Type, code) == nil && wire.ValidString(a.ReasonString)
 		b := wire.AppendAck(nil, a)
 		if d, accepted := compare(t, b); accepted != allowed || accepted && (!bytes.Equal(wire.AppendAck(nil, d.Ack), b) || !canonical(b)) {
 			t.Fatalf("%+v became %x, which is read as %+v, %v", a, b, d.Ack, accepted)

@@ -193,17 +193,13 @@ func nextProperty(b []byte) (p Property, rest []byte, problem string) {
 	}
 	ok := true
 	switch kind := propRules[p.ID].kind; kind {
-	case kindFlag:
-		if ok = len(b) >= 1; ok {
-			p.Int, b = uint32(b[0]), b[1:]
-		}
-	case kindUint16:
-		if ok = len(b) >= 2; ok {
-			p.Int, b = uint32(binary.BigEndian.Uint16(b)), b[2:]
-		}
-	case kindUint32:
-		if ok = len(b) >= 4; ok {
-			p.Int, b = binary.BigEndian.Uint32(b), b[4:]
+	case kindFlag, kindUint16, kindUint32:
+		size := 1 << (kind - kindFlag) // 1, 2 or 4 bytes
+		if ok = len(b) >= size; ok {
+			for _, c := range b[:size] {
+				p.Int = p.Int<<8 | uint32(c)
+			}
+			b = b[size:]
 		}
 	case kindVarint:
 		v, n := Varint(b)
