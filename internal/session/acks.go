@@ -2,8 +2,6 @@ package session
 
 import (
 	"context"
-	"slices"
-	"sync"
 
 	"github.com/mooring-mqtt/mooring/internal/notify"
 	"github.com/mooring-mqtt/mooring/internal/wire"
@@ -22,66 +20,35 @@ type queued struct {
 
 // ackQueue holds the acknowledgements of the current generation in the order in which
 // they must leave. A server that does not repeat packets can queue no more than there
-// are identifiers in both directions; Generation.flooded detects one that does. Its
-// lock is the innermost of the package.
+// are identifiers in both directions; Generation.floodedLocked detects one that does.
 type ackQueue struct {
 	ready notify.Signal // there are items, or a sync is owed
-
-	mu    sync.Mutex
 	items []queued
 	owed  bool // a sync, whether or not an acknowledgement waits for it
 }
 
 func (q *ackQueue) push(item queued) {
-	q.mu.Lock()
 	q.items = append(q.items, item)
-	q.mu.Unlock()
+	q.owed = q.owed || item.sync
 	q.ready.Set()
 }
 
-// owe asks for a sync.
-func (q *ackQueue) owe() {
-	q.mu.Lock()
-	q.owed = true
-	q.mu.Unlock()
-	q.ready.Set()
-}
-
-func (q *ackQueue) len() int {
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	return len(q.items)
-}
-
-// swap takes all that is queued; owed says that the store must be synced first.
-func (q *ackQueue) swap(spare []queued) (items []queued, owed bool) {
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	items, q.items = q.items, spare[:0]
-	owed, q.owed = q.owed || owesSync(items), false
+// takeAcks takes all that is queued; owed says that the store must be synced first.
+func (s *Session) takeAcks(spare []queued) (items []queued, owed bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	items, s.acks.items = s.acks.items, spare[:0]
+	owed, s.acks.owed = s.acks.owed, false
 	return items, owed
-}
-
-// discard drops the acknowledgements of a connection that has ended. The exchanges
-// continue from the store on the next one, where their syncs are owed again.
-func (q *ackQueue) discard() {
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	clear(q.items)
-	q.items = q.items[:0]
-}
-
-func owesSync(items []queued) bool {
-	return slices.ContainsFunc(items, func(q queued) bool { return q.sync })
 }
 
 // maxQueued is one acknowledgement for each identifier of both directions.
 const maxQueued = 2 * 65_535
 
-// flooded returns an error if the server repeats packets faster than they can be
+// floodedLocked returns an error if the server repeats packets faster than they can be
 // acknowledged.
-func (g *Generation) flooded(t wire.Type) error {
-	if g.s.acks.len() < maxQueued {
+func (g *Generation) floodedLocked(t wire.Type) error {
+	if len(g.s.acks.items) < maxQueued {
 		return nil
 	}
 	return &wire.Error{Code: wire.ReasonMessageRateTooHigh, Packet: t,
@@ -108,11 +75,11 @@ func (s *Session) RunAcks(ctx context.Context) {
 		select {
 		case <-s.acks.ready:
 		case <-ctx.Done():
-			s.sendAcks(s.acks.swap(batch))
+			s.sendAcks(s.takeAcks(batch))
 			return
 		}
 		var owed bool
-		batch, owed = s.acks.swap(batch)
+		batch, owed = s.takeAcks(batch)
 		s.sendAcks(batch, owed)
 		clear(batch)
 	}

@@ -39,7 +39,7 @@ func (g *Generation) receiveLocked(v wire.PublishView) (in *Inbound, topic strin
 	if s.cur != g {
 		return nil, "", false, nil
 	}
-	if err := g.flooded(wire.PUBLISH); err != nil {
+	if err := g.floodedLocked(wire.PUBLISH); err != nil {
 		return nil, "", false, err
 	}
 	if topic, err = g.topicLocked(v); err != nil || v.QoS == 0 {
@@ -190,7 +190,8 @@ func (s *Session) recordLocked(in *Inbound) error {
 			return err
 		}
 		s.seen[in.id] = in.fingerprint
-		s.acks.owe()
+		s.acks.owed = true
+		s.acks.ready.Set()
 	}
 	in.handled = true
 	return nil
@@ -225,30 +226,20 @@ func (g *Generation) advanceLocked() {
 	g.order = g.order[n:]
 }
 
-// pubrel ends the receiver's side of a QoS 2 exchange.
-func (g *Generation) pubrel(a wire.Ack) error {
+// pubrel ends the receiver's side of a QoS 2 exchange, under Session.mu. The identifier
+// must be free, durably, before the server learns it. Otherwise a new message under it
+// would be mistaken for the old one.
+func (g *Generation) pubrel(id uint16) error {
 	s := g.s
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.cur != g {
-		s.stats.StaleAcks++
-		return nil
-	}
-	delete(g.recv, a.PacketID)
-	out := wire.Ack{Type: wire.PUBCOMP, PacketID: a.PacketID}
-	if _, seen := s.seen[a.PacketID]; !seen {
+	delete(g.recv, id)
+	out := wire.Ack{Type: wire.PUBCOMP, PacketID: id}
+	if _, seen := s.seen[id]; !seen { // perhaps cleared on a connection that ended before the sync
 		s.stats.UnknownAcks++
 		out.Reason = wire.ReasonPacketIDNotFound
-		// It may have been cleared on a connection that ended before the sync.
-		s.acks.push(queued{g: g, ack: out, sync: true})
-		return nil
-	}
-	// The identifier must be free, durably, before the server learns it. Otherwise a new
-	// message under it would be mistaken for the old one.
-	if err := s.cfg.Store.Cleared(a.PacketID); err != nil {
+	} else if err := s.cfg.Store.Cleared(id); err != nil {
 		return err
 	}
-	delete(s.seen, a.PacketID)
+	delete(s.seen, id)
 	s.acks.push(queued{g: g, ack: out, sync: true})
 	return nil
 }

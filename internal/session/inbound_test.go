@@ -202,7 +202,7 @@ func TestAnAckOfAnOlderConnectionIsNotSent(t *testing.T) {
 	g := r.connect(false, Limits{})
 	r.must(r.publish(g, 1, 5, "x"))
 	r.must(r.s.Complete(r.delivered[0], 0, ""))
-	batch, owed := r.s.acks.swap(nil)
+	batch, owed := r.s.takeAcks(nil)
 	if len(batch) != 1 {
 		t.Fatalf("%d queued", len(batch))
 	}

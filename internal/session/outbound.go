@@ -139,87 +139,60 @@ func (g *Generation) InFlight() int {
 // this generation. After an error, a *wire.Error or the store's, the caller closes the
 // connection.
 func (g *Generation) HandleAck(a wire.Ack) error {
-	if err := g.flooded(a.Type); err != nil {
-		return err
+	g.s.mu.Lock()
+	f, ended, err := g.ackLocked(a)
+	g.s.mu.Unlock()
+	if ended {
+		g.settle(f, a)
 	}
-	switch a.Type {
-	case wire.PUBREL:
-		return g.pubrel(a)
-	case wire.PUBREC:
-		return g.pubrec(a)
-	}
-	s := g.s
-	s.mu.Lock()
-	if s.cur != g {
-		s.stats.StaleAcks++
-		s.mu.Unlock()
-		return nil
-	}
-	f, ok := g.flights[a.PacketID]
-	switch {
-	case !ok:
-		s.stats.UnknownAcks++
-		s.mu.Unlock()
-		return nil
-	case a.Type == wire.PUBACK && f.qos != 1:
-		s.mu.Unlock()
-		return outOfStep(a, "answers a QoS 2 message")
-	case a.Type == wire.PUBCOMP && f.qos != 2:
-		s.mu.Unlock()
-		return outOfStep(a, "answers a QoS 1 message")
-	case a.Type == wire.PUBCOMP && !f.released:
-		s.mu.Unlock()
-		return outOfStep(a, "comes before PUBREC")
-	}
-	g.landLocked(a.PacketID, f)
-	s.mu.Unlock()
-	reason := a.Reason
-	if a.Type == wire.PUBCOMP {
-		// 0x92 means that the server has already completed the exchange.
-		reason = wire.ReasonSuccess
-	}
-	g.settle(f, reason, a.ReasonString)
-	return nil
+	return err
 }
 
-func (g *Generation) pubrec(a wire.Ack) error {
+// ackLocked reports whether a message has ended with an acknowledgement.
+func (g *Generation) ackLocked(a wire.Ack) (f flight, ended bool, err error) {
 	s := g.s
-	s.mu.Lock()
-	defer s.mu.Unlock()
 	if s.cur != g {
 		s.stats.StaleAcks++
-		return nil
+		return f, false, nil
 	}
-	f, ok := g.flights[a.PacketID]
+	if err := g.floodedLocked(a.Type); err != nil {
+		return f, false, err
+	}
+	if a.Type == wire.PUBREL {
+		return f, false, g.pubrel(a.PacketID)
+	}
+	f, known := g.flights[a.PacketID]
+	refused := a.Reason >= 0x80
 	switch {
-	case !ok:
-		// The exchange is unknown or completed. Without a PUBREL the server would
-		// wait for one indefinitely.
+	case !known:
 		s.stats.UnknownAcks++
-		if a.Reason < 0x80 {
+		if a.Type == wire.PUBREC && !refused { // without a PUBREL the server would wait indefinitely
 			s.acks.push(queued{g: g, ack: wire.Ack{Type: wire.PUBREL, PacketID: a.PacketID, Reason: wire.ReasonPacketIDNotFound}})
 		}
-		return nil
-	case f.qos != 2:
-		return outOfStep(a, "answers a QoS 1 message")
-	case a.Reason >= 0x80:
-		if f.released {
-			return outOfStep(a, "refuses a message that an earlier PUBREC accepted")
-		}
-		g.landLocked(a.PacketID, f)
-		s.mu.Unlock()
-		g.settle(f, a.Reason, a.ReasonString)
-		s.mu.Lock()
-		return nil
+		return f, false, nil
+	case (a.Type == wire.PUBACK) != (f.qos == 1):
+		return f, false, wire.Violation(a.Type, "acknowledgement of packet identifier %d answers a QoS %d message", a.PacketID, f.qos)
+	case a.Type == wire.PUBCOMP && !f.released:
+		return f, false, wire.Violation(a.Type, "acknowledgement of packet identifier %d comes before PUBREC", a.PacketID)
+	case a.Type == wire.PUBREC && !refused:
+		return f, false, g.pubrec(a.PacketID, f)
+	case a.Type == wire.PUBREC && f.released:
+		return f, false, wire.Violation(a.Type, "acknowledgement of packet identifier %d refuses a message that an earlier PUBREC accepted", a.PacketID)
 	}
+	g.landLocked(a.PacketID, f)
+	return f, true, nil
+}
+
+// pubrec releases a message that the server has accepted, under Session.mu.
+func (g *Generation) pubrec(id uint16, f flight) error {
 	if !f.released {
-		if err := s.cfg.Store.Release(f.seq); err != nil {
+		if err := g.s.cfg.Store.Release(f.seq); err != nil {
 			return err
 		}
 		f.released = true
-		g.flights[a.PacketID] = f
+		g.flights[id] = f
 	}
-	s.acks.push(queued{g: g, ack: wire.Ack{Type: wire.PUBREL, PacketID: a.PacketID}, sync: true})
+	g.s.acks.push(queued{g: g, ack: wire.Ack{Type: wire.PUBREL, PacketID: id}, sync: true})
 	return nil
 }
 
@@ -228,8 +201,7 @@ func (g *Generation) landLocked(id uint16, f flight) {
 	if f.unstored == nil {
 		g.acked++
 	} else {
-		delete(g.s.unstored, id)
-		g.s.low.free(id)
+		g.s.dropUnstoredLocked(f.unstored)
 	}
 	if len(g.waiting) > 0 {
 		next := g.waiting[0]
@@ -244,18 +216,17 @@ func (g *Generation) landLocked(id uint16, f flight) {
 // may call it.
 func (g *Generation) Settled() uint64 { return g.settled }
 
-func (g *Generation) settle(f flight, reason byte, reasonString []byte) {
+func (g *Generation) settle(f flight, a wire.Ack) {
 	g.settled++
+	if a.Type == wire.PUBCOMP { // 0x92 means that the server has already completed the exchange
+		a.Reason = wire.ReasonSuccess
+	}
 	if f.unstored != nil {
-		f.unstored.done(reason, nil)
+		f.unstored.done(a.Reason, nil)
 	} else {
-		g.s.cfg.Settled(f.seq, reason, string(reasonString))
+		g.s.cfg.Settled(f.seq, a.Reason, string(a.ReasonString))
 	}
 	if g.s.cfg.Room != nil {
 		g.s.cfg.Room()
 	}
-}
-
-func outOfStep(a wire.Ack, what string) error {
-	return wire.Violation(a.Type, "acknowledgement of packet identifier %d %s", a.PacketID, what)
 }

@@ -17,9 +17,6 @@ type request struct {
 	answer byte // the type of packet that answers it
 }
 
-// lost answers that the connection has ended. paho's channels have room.
-func (r *request) lost() { r.resp <- packets.ControlPacket{} }
-
 // Manager gives paho.Client its session.SessionManager: packet identifiers and
 // answers of SUBSCRIBE and UNSUBSCRIBE, which do not outlive a connection.
 // PUBLISH and its acknowledgements never reach paho. Only this file uses paho's

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"testing"
 
 	"github.com/eclipse/paho.golang/packets"
@@ -85,7 +86,7 @@ func TestRequestsAndUnstoredMessagesShareTheLowIdentifiers(t *testing.T) {
 	for range (lowest - 1) / 2 {
 		p, _, err := r.request()
 		r.must(err)
-		if _, taken := r.s.unstored[p.PacketID]; taken {
+		if slices.ContainsFunc(r.s.unstored, func(d *unstored) bool { return d.id == p.PacketID }) {
 			t.Fatalf("identifier %d is that of a unstored message", p.PacketID)
 		}
 	}

@@ -6,6 +6,8 @@ import (
 	"slices"
 	"sync"
 
+	"github.com/eclipse/paho.golang/packets"
+
 	"github.com/mooring-mqtt/mooring/internal/notify"
 	"github.com/mooring-mqtt/mooring/internal/wire"
 )
@@ -83,22 +85,19 @@ type Session struct {
 	seed maphash.Seed
 
 	mu       sync.Mutex
-	cur      *Generation          // nil while not connected
-	number   uint64               // of the newest generation
-	inbound  map[uint16]*Inbound  // received, not yet acknowledged
-	seen     map[uint16]uint64    // QoS 2: handled, PUBREL outstanding; the sum, 0 if an earlier process handled it
-	low      lowIDs               // identifiers of requests and unstored messages
-	requests map[uint16]*request  // SUBSCRIBE and UNSUBSCRIBE on this connection
-	unstored map[uint16]*unstored // unacknowledged messages that are not in the store
-	unacked  map[uint64]uint64    // sent on earlier connections, not acknowledged: position in the order of sending
-	sends    uint64               // messages sent, without resends
-	handling int                  // messages that wait for Complete, of all connections
-	lost     bool                 // the server has lost the session of which unacked and the store know
+	cur      *Generation         // nil while not connected
+	number   uint64              // of the newest generation
+	inbound  map[uint16]*Inbound // received, not yet acknowledged
+	seen     map[uint16]uint64   // QoS 2: handled, PUBREL outstanding; the sum, 0 if an earlier process handled it
+	low      lowIDs              // identifiers of requests and unstored messages
+	requests map[uint16]*request // SUBSCRIBE and UNSUBSCRIBE on this connection
+	unstored []*unstored         // unacknowledged messages that are not in the store, in the order of first sending [MQTT-4.6.0-1]
+	unacked  map[uint64]uint64   // sent on earlier connections, not acknowledged: position in the order of sending
+	sends    uint64              // messages sent, without resends
+	handling int                 // messages that wait for Complete, of all connections
+	lost     bool                // the server has lost the session of which unacked and the store know
 	stats    Stats
-
-	unstoredNumber uint64 // of the newest unstored message
-
-	acks ackQueue
+	acks     ackQueue
 }
 
 // Stats counts irregular events.
@@ -115,14 +114,13 @@ func New(cfg Config) *Session {
 	}
 	s := &Session{
 		cfg:      cfg,
+		acks:     ackQueue{ready: notify.New()},
 		seed:     maphash.MakeSeed(),
 		inbound:  map[uint16]*Inbound{},
 		seen:     map[uint16]uint64{},
 		requests: map[uint16]*request{},
-		unstored: map[uint16]*unstored{},
 		unacked:  map[uint64]uint64{},
 	}
-	s.acks.ready = notify.New()
 	for _, id := range cfg.Store.SeenIDs() {
 		s.seen[id] = 0
 	}
@@ -161,14 +159,15 @@ type Generation struct {
 // connection, and the next Begin reports a lost session again.
 func (s *Session) Begin(present bool) (lost bool) {
 	s.mu.Lock()
-	orphans := s.endLocked(s.cur)
+	s.endLocked(s.cur)
+	var orphans []*unstored
 	if s.lost = s.lost || !present; s.lost {
-		orphans = append(orphans, s.forgetLocked()...)
+		orphans = s.forgetLocked()
 	}
 	lost = s.lost
 	s.mu.Unlock()
-	for _, report := range orphans {
-		report()
+	for _, d := range orphans {
+		d.done(0, ErrSessionLost)
 	}
 	return lost
 }
@@ -204,40 +203,38 @@ func (s *Session) Unacked() []uint64 {
 // get an error.
 func (s *Session) Detach(g *Generation) {
 	s.mu.Lock()
-	orphans := s.endLocked(g)
-	s.mu.Unlock()
-	for _, report := range orphans {
-		report()
-	}
+	defer s.mu.Unlock()
+	s.endLocked(g)
 }
 
-// endLocked ends g if it is current. It returns functions that report this to requests.
-func (s *Session) endLocked(g *Generation) (orphans []func()) {
+// endLocked ends g if it is current. Its queued acknowledgements are dropped: the
+// exchanges continue from the store on the next connection, where their syncs are owed
+// again.
+func (s *Session) endLocked(g *Generation) {
 	if g == nil || s.cur != g {
-		return nil
+		return
 	}
 	s.cur = nil
-	s.acks.discard()
+	clear(s.acks.items)
+	s.acks.items = s.acks.items[:0]
 	for _, f := range g.flights {
 		if f.unstored == nil {
 			s.unacked[f.seq] = f.order
 		}
 	}
 	for id, r := range s.requests {
-		orphans = append(orphans, r.lost)
+		r.resp <- packets.ControlPacket{} // the connection has ended; paho's channels have room
 		delete(s.requests, id)
 		s.low.free(id)
 	}
-	return orphans
 }
 
 // forgetLocked drops the state of a session that the server no longer has
-// [MQTT-3.2.2-5], except for unacked. It returns what reports that.
-func (s *Session) forgetLocked() (orphans []func()) {
-	for id, d := range s.unstored {
-		orphans = append(orphans, func() { d.done(0, ErrSessionLost) })
-		delete(s.unstored, id)
-		s.low.free(id)
+// [MQTT-3.2.2-5], except for unacked. It returns the messages that are lost with it.
+func (s *Session) forgetLocked() (orphans []*unstored) {
+	orphans, s.unstored = s.unstored, nil
+	for _, d := range orphans {
+		s.low.free(d.id)
 	}
 	clear(s.seen)
 	clear(s.inbound)

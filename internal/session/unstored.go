@@ -2,7 +2,6 @@ package session
 
 import (
 	"bytes"
-	"cmp"
 	"slices"
 
 	"github.com/mooring-mqtt/mooring/internal/wire"
@@ -12,11 +11,10 @@ import (
 // a status message. It is resent in a resumed session like any other message, but does
 // not survive the process.
 type unstored struct {
-	id     uint16
-	number uint64 // in the order they were first sent, which resending keeps [MQTT-4.6.0-1]
-	image  []byte
-	sent   bool // it may have been sent: the next time it has DUP
-	done   func(reason byte, err error)
+	id    uint16
+	image []byte
+	sent  bool // it may have been sent: the next time it has DUP
+	done  func(reason byte, err error)
 }
 
 // send records that the message is sent now, and reports whether it has DUP.
@@ -39,48 +37,48 @@ func (d *unstored) send() (again bool) {
 // done replaces its done. So status messages do not accumulate when connections end
 // quickly.
 func (g *Generation) PublishUnstored(image []byte, done func(reason byte, err error)) error {
-	s := g.s
-	s.mu.Lock()
-	if s.cur != g {
-		s.mu.Unlock()
-		return ErrNotConnected
+	g.s.mu.Lock()
+	d, err := g.addUnstoredLocked(image, done)
+	g.s.mu.Unlock()
+	if d == nil {
+		return err
 	}
-	if newest := s.newestUnstoredLocked(); newest != nil && bytes.Equal(newest.image, image) {
-		newest.done = done
-		s.mu.Unlock()
-		return nil
+	return g.w.Send(func(dst []byte) []byte { return wire.AppendImage(dst, d.image, d.id, false, 0) })
+}
+
+// addUnstoredLocked returns the message if it is to be sent now.
+func (g *Generation) addUnstoredLocked(image []byte, done func(reason byte, err error)) (*unstored, error) {
+	s := g.s
+	if s.cur != g {
+		return nil, ErrNotConnected
+	}
+	if n := len(s.unstored); n > 0 && bytes.Equal(s.unstored[n-1].image, image) {
+		s.unstored[n-1].done = done
+		return nil, nil
 	}
 	full := len(g.flights) >= int(g.Limits.ReceiveMaximum)
 	if full && (g.Limits.ReceiveMaximum > 1 || len(g.waiting) > 0) {
-		s.mu.Unlock()
-		return ErrWindowFull
+		return nil, ErrWindowFull
 	}
 	id, ok := s.low.take()
 	if !ok {
-		s.mu.Unlock()
-		return ErrIDsInUse
+		return nil, ErrIDsInUse
 	}
-	s.unstoredNumber++
-	d := &unstored{id: id, number: s.unstoredNumber, image: image, done: done}
-	s.unstored[id] = d
+	d := &unstored{id: id, image: image, done: done}
+	s.unstored = append(s.unstored, d)
 	if full {
 		g.waiting = append(g.waiting, d)
-		s.mu.Unlock()
-		return nil
+		return nil, nil
 	}
 	g.flights[id] = flight{qos: 1, unstored: d}
 	d.send()
-	s.mu.Unlock()
-	return g.w.Send(func(dst []byte) []byte { return wire.AppendImage(dst, d.image, id, false, 0) })
+	return d, nil
 }
 
-func (s *Session) newestUnstoredLocked() (newest *unstored) {
-	for _, d := range s.unstored {
-		if newest == nil || d.number > newest.number {
-			newest = d
-		}
-	}
-	return newest
+func (s *Session) dropUnstoredLocked(d *unstored) {
+	i := slices.Index(s.unstored, d)
+	s.unstored = slices.Delete(s.unstored, i, i+1)
+	s.low.free(d.id)
 }
 
 // Unstored returns how many unstored messages are not acknowledged, whatever the
@@ -105,19 +103,17 @@ func (g *Generation) ResendUnstored() error {
 	}
 	var list []*unstored
 	var refused []func()
-	for id, d := range s.unstored {
-		if _, sent := g.flights[id]; sent {
+	for _, d := range slices.Clone(s.unstored) {
+		if _, sent := g.flights[d.id]; sent {
 			continue
 		}
 		if reason := g.Limits.Check(len(d.image), 1, d.image[0]&1 != 0); reason != 0 {
 			refused = append(refused, func() { d.done(reason, nil) })
-			delete(s.unstored, id)
-			s.low.free(id)
+			s.dropUnstoredLocked(d)
 			continue
 		}
 		list = append(list, d)
 	}
-	slices.SortFunc(list, func(a, b *unstored) int { return cmp.Compare(a.number, b.number) })
 	room := max(0, min(len(list), int(g.Limits.ReceiveMaximum)-len(g.flights)))
 	list, g.waiting = list[:room], list[room:]
 	dup := make([]bool, len(list))

@@ -3,6 +3,7 @@ package session
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"testing"
 
 	"github.com/mooring-mqtt/mooring/internal/wire"
@@ -100,8 +101,8 @@ func TestTheSameUnstoredMessageDoesNotPileUp(t *testing.T) {
 			t.Fatalf("%d unstored messages after %d connections", n, i+1)
 		}
 	}
-	for id := range r.s.unstored {
-		r.must(r.ack(r.g, wire.PUBACK, id))
+	for _, d := range slices.Clone(r.s.unstored) {
+		r.must(r.ack(r.g, wire.PUBACK, d.id))
 	}
 	if answered != 1 || len(r.s.unstored) != 0 {
 		t.Errorf("answered %d times, %d left", answered, len(r.s.unstored))
