@@ -18,8 +18,7 @@ import (
 // share the storage. A cache that can serve several claims in one round trip may
 // implement further interfaces for that; callers find them by type assertion.
 //
-// If ctx ends before a call has completed, the call returns an error: the cause
-// of ctx or an error that wraps ctx.Err().
+// If ctx ends first, a call returns its cause or an error that wraps ctx.Err().
 type Cache interface {
 	// Begin claims key for owner if nobody has claimed or committed it.
 	//
@@ -59,9 +58,8 @@ type Cache interface {
 	Close() error
 }
 
-// Claim identifies one attempt to handle the message of a key. It is a value: it
-// can be copied, and be sent to another process as long as all fields are kept.
-// The zero Claim holds nothing.
+// Claim identifies one attempt to handle the message of a key. It is a value that can
+// be copied and sent to another process. The zero Claim holds nothing.
 type Claim struct {
 	Key, Owner string
 	// Token is the fencing token: greater than that of every earlier claim of the same

@@ -19,11 +19,10 @@ import (
 // Fresh again, with greater fencing tokens. Concurrent commits share one write
 // and one fsync. The log is rewritten when less than half of it is needed.
 //
-// An unfinished record that a crash left at the end of the log is removed when the
-// log is opened. Other damage is counted in Stats.Corrupt: the log is copied to
-// path + ".corrupt", replacing an earlier copy, and the undamaged records are
-// recovered. After a failed write or fsync, the next commit writes a new log with
-// every key, including those whose Commit failed.
+// An unfinished record that a crash left at the end of the log is removed when the log
+// is opened. Other damage is counted in Stats.Corrupt: the log is copied to path +
+// ".corrupt", replacing an earlier copy, and the undamaged records are recovered. After
+// a failed write or fsync, the next commit writes a new log with every key.
 //
 // Keys age across restarts. The time between two runs is taken from the wall clock
 // and counts as at most half of the TTL, in case the wall clock is wrong.

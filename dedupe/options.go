@@ -22,8 +22,7 @@ type Options struct {
 	// 0, claims hold until Commit, Abort or Close, because they end with the process
 	// anyway. Caches for several processes have a default of their own.
 	Lease time.Duration
-	// OnEvict, if set, is called for each committed key that is dropped, without a
-	// lock held; it may call the cache.
+	// OnEvict is called for each key that is dropped. It may call the cache.
 	OnEvict func(key string, why Reason)
 	// Sync sets when [File] calls fsync. Default [SyncEach]. Memory ignores it.
 	Sync Sync

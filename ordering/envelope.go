@@ -119,9 +119,8 @@ func nesting(b []byte) (deepest int) {
 	return deepest
 }
 
-// DecodeEnvelope parses an envelope. It rejects unknown and repeated fields, and
-// field names in another case: an unknown field could change the meaning of the
-// others. All errors match [ErrEnvelope].
+// DecodeEnvelope parses an envelope. It rejects unknown and repeated fields, which
+// could change the meaning of the others. All errors match [ErrEnvelope].
 func DecodeEnvelope(data []byte) (Envelope, error) {
 	switch {
 	case len(data) > MaxEnvelopeBytes:
@@ -157,8 +156,7 @@ func DecodeEnvelope(data []byte) (Envelope, error) {
 
 var envelopeNames = []string{"id", "sequence", "timestamp", "payload", "encoding"}
 
-// envelopeFields splits the object into its fields. encoding/json alone ignores case
-// and takes the last of two fields.
+// envelopeFields splits the object. encoding/json ignores case and repetition.
 func envelopeFields(data []byte) (map[string]json.RawMessage, error) {
 	d := json.NewDecoder(bytes.NewReader(data))
 	if t, err := d.Token(); err != nil || t != json.Delim('{') {

@@ -88,8 +88,7 @@ type Position struct {
 	Missing []Range // numbers up to Last that were given up and can still arrive
 }
 
-// Position returns the progress of key, to be stored for Restore. ok is false if key
-// is unknown or has emitted nothing in its epoch.
+// Position returns the progress of key, for Restore. ok is false if there is none.
 func (r *Resequencer[T]) Position(key string) (p Position, ok bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()

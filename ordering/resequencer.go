@@ -130,8 +130,7 @@ func (r *Resequencer[T]) release(st *stream[T], emit func(T)) {
 }
 
 // Expire gives up every gap that has been open for GapTimeout, and emits the messages
-// after it. It returns when the next gap is due, or the zero time if no message is
-// held. Gaps that open later are due later.
+// after it. It returns when the next gap is due; zero: no message is held.
 func (r *Resequencer[T]) Expire(emit func(v T)) (next time.Time) {
 	now := time.Now()
 	return r.giveUpWhile(TimedOut, emit, func(since time.Time) bool {
@@ -139,8 +138,7 @@ func (r *Resequencer[T]) Expire(emit func(v T)) (next time.Time) {
 	})
 }
 
-// Flush gives up all gaps that are open when it is called, and emits the messages
-// after them. It is for the end of the application.
+// Flush gives up all open gaps, and emits the messages after them.
 func (r *Resequencer[T]) Flush(emit func(v T)) {
 	now := time.Now()
 	r.giveUpWhile(Flushed, emit, func(since time.Time) bool { return !since.After(now) })

@@ -11,8 +11,7 @@ import (
 // numbers that were given up. Messages that are in order are appended to out, as are
 // the reports of gaps and epochs. The Resequencer emits out.
 //
-// The size of a stream depends on the number of held messages and recorded ranges,
-// not on the distance between numbers.
+// Its size depends on the held messages and ranges, not on the distance of numbers.
 type stream[T any] struct {
 	key     string
 	started bool

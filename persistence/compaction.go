@@ -33,8 +33,7 @@ func (c *compaction) due(oldest *index.Segment, size, live int64, newest uint64)
 	return true
 }
 
-// squeeze begins a round because there is no room, although the last one was not long
-// ago or left much. It does so once a segment.
+// squeeze begins a round because there is no room, once for each newest segment.
 func (c *compaction) squeeze(oldest *index.Segment, size, live int64, newest uint64) bool {
 	if newest <= c.squeezed {
 		return false

@@ -2,8 +2,7 @@
 // acknowledged, in their order, and the state of the MQTT session. It is one log: a
 // message is written once, and every later step is a few bytes.
 //
-// [Open] gives a [Log] in a folder; [NewMemory] gives the same behaviour without
-// a disk. Both are a [Store]:
+// [Open] returns a [Log] in a folder, [NewMemory] one in memory. Both are a [Store]:
 //
 //	seq, err := persistence.Append(store, &persistence.Message{ID: id, Packet: wire}) // durable when err is nil
 //	var c persistence.Cursor

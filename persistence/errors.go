@@ -51,8 +51,7 @@ func (e *FullError) Error() string {
 func (e *FullError) Is(target error) bool { return target == ErrFull }
 func (*FullError) SafeToRetry() bool      { return true } // nothing was stored
 
-// PacketTooLargeError says that a packet can never be stored under the present
-// options. It is an [ErrPacketTooLarge].
+// PacketTooLargeError says that a packet exceeds a limit. It is an [ErrPacketTooLarge].
 type PacketTooLargeError struct {
 	Size, Max int64  // in bytes
 	Limit     string // the option's name

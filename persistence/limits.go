@@ -73,8 +73,7 @@ func (l *Limits) room(size int64, pending int, bytes int64) error {
 	return nil
 }
 
-// WithDefaults returns the limits with the default for each that is zero, except
-// MaxDiskBytes, which depends on Files.
+// WithDefaults replaces zeros by defaults, except MaxDiskBytes, which depends on Files.
 func (l Limits) WithDefaults() Limits {
 	l.MaxMessages = cmp.Or(l.MaxMessages, 1_000_000)
 	l.MaxBytes = cmp.Or(l.MaxBytes, 1<<30)

@@ -11,9 +11,8 @@ import (
 	"github.com/mooring-mqtt/mooring/persistence/internal/segment"
 )
 
-// Log is a store on disk. What Wait confirmed is there after any crash that
-// Options.Sync covers; [Open] finds it again. [Store], [Receipts] and [DeadLetters]
-// document the methods.
+// Log is a store on disk. [Open] finds again what Wait confirmed, after any crash that
+// Options.Sync covers. [Store], [Receipts] and [DeadLetters] document it.
 //
 // Lock order: reader, then mu. Neither is held during a write or a sync. reader is
 // held while Next reads the disk. The writer belongs to the one goroutine at a time

@@ -14,9 +14,8 @@ type Message struct {
 	Priority  Priority
 	Stream    uint32 // the named sequence, from Store.Stream; 0: none
 	StreamSeq uint64 // its number within Stream
-	// Key, if not empty, lets the message replace an older unsent message with the
-	// same key, which is Dropped. It has up to 1,024 bytes and is usually the topic.
-	// A custom store may ignore it.
+	// Key, if not empty, lets the message replace an older unsent one with the same
+	// key, up to 1,024 bytes, usually the topic. A custom store may ignore it.
 	Key string
 	// OnSessionLost is kept for the sender. The store does not act on it.
 	OnSessionLost SessionLostPolicy
@@ -65,8 +64,7 @@ const (
 	FailInFlight                          // it is Dropped; it arrives at most once
 )
 
-// Cursor is a position in the outbox: for each priority, the sequence of the last
-// message passed. The zero value is the front.
+// Cursor is a position in the outbox: the last message passed, for each priority.
 type Cursor [Priorities]uint64
 
 // Pass moves the cursor past e.

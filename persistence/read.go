@@ -60,8 +60,7 @@ type place struct {
 	state   uint8
 }
 
-// read sets e to the message that pick chooses, with mu held; 0 is none. It asks
-// again if the message is gone before it is read.
+// read sets e to the message that pick chooses, with mu held; 0 is none.
 func (l *Log) read(pick func() uint64, e *Entry) (bool, error) {
 	l.mu.Lock()
 	for {

@@ -6,8 +6,7 @@ import "github.com/mooring-mqtt/mooring/persistence/internal/ledger"
 //
 //	Accepted = Acked + Refused + Expired + Dropped + DeadLettered + Pending
 //
-// holds at any moment and across restarts. The counters below DiskBytes begin at
-// zero when the store is opened.
+// holds at any moment and across restarts. Counters below DiskBytes begin at zero.
 type Stats struct {
 	Accepted     uint64 // messages that got a sequence, since the store was created
 	Acked        uint64 // of these, ended as Acked

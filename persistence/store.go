@@ -8,10 +8,9 @@ import "time"
 // A custom store may also implement [Receipts] and [DeadLetters], which the client
 // finds by type assertion. persistencetest.Run tests a store.
 //
-// All methods are safe for concurrent use. The goroutine that reads from the network
-// calls Release, Done, Seen and Cleared: while they wait, nothing is received. After
-// Close, each method that returns an error returns [ErrClosed]. After a failed write
-// it returns [ErrFailed].
+// All methods are safe for concurrent use. While Release, Done, Seen and Cleared wait,
+// the network is not read. After Close, each method that returns an error returns
+// [ErrClosed]. After a failed write it returns [ErrFailed].
 type Store interface {
 	Outbox
 	SessionState

@@ -34,8 +34,7 @@ const (
 	// ViewFull: there are MaxDevices, or MaxBytes of topics, and the device with
 	// Device.Topic is one more. Reported once, and again if there was room meanwhile.
 	ViewFull
-	// Missed: a reader was too slow, and some Changes were dropped. Take a Snapshot;
-	// later Changes are newer or in it already.
+	// Missed: a reader was too slow, and some Changes were dropped. Take a Snapshot.
 	Missed
 )
 

@@ -21,9 +21,8 @@ import (
 type Status struct {
 	State State  // Online or Offline
 	Boot  BootID // tells one life of the device from the next
-	// Time is when the device wrote the status, by its own clock, in UTC and in the
-	// years 0 to 9999. Zero: none. A will is written long before it is sent, so it has
-	// none.
+	// Time is when the device wrote the status, by its own clock, in UTC, in the years
+	// 0 to 9999. Zero: none, as in a will, which is written long before it is sent.
 	Time    time.Time
 	Reason  string // one of the Reason constants, or another text; cut to MaxText bytes
 	Version string // of the device's software; cut to MaxText bytes

@@ -14,9 +14,8 @@ type Options struct {
 	MaxDevices int
 	// MaxBytes limits the topics of all devices in the same way. Default 64 MiB.
 	MaxBytes int
-	// StaleAfter is the time from the last sign of life on the own link until a device
-	// that was Online and not confirmed since is Stale. Default 0: when the link is
-	// down.
+	// StaleAfter is the time from the last sign of life on the own link until an
+	// Online, unconfirmed device is Stale. Default 0: when the link is down.
 	StaleAfter time.Duration
 	// Parse reads payloads. Default: the Parse of this package. A State other than
 	// Online and Offline counts as Unknown; fields beyond the limits of Status are cut.
@@ -61,8 +60,7 @@ type Message struct {
 // nothing new there is no Change, and Since stays. Synced reports that all retained
 // statuses were received: unconfirmed devices are forgotten then.
 //
-// A device whose status has an Interval is also Stale when it was silent for three
-// intervals while the link was up.
+// A device is also Stale after three of its Intervals of silence on a link that is up.
 type Tracker struct {
 	mu      sync.Mutex
 	opts    Options

@@ -2,8 +2,7 @@ package presence
 
 import "time"
 
-// view is what holds while the own link goes down and up. Each device has the epoch in
-// which it was last confirmed.
+// view is what holds while the own link goes down and up, by epochs of the link.
 type view struct {
 	epoch  uint32 // the present one
 	first  uint32 // that of ended[0]
@@ -109,9 +108,8 @@ func (t *Tracker) Resync() {
 }
 
 // Synced reports that all retained statuses were received since Lost, or since the
-// beginning. tell gets a Forgotten for each device without one, and then a
-// ViewSynced; it may be nil and must not call Synced or Expire. If Lost is called
-// meanwhile, Synced ends without a ViewSynced.
+// beginning. tell gets a Forgotten for each device without one, and a ViewSynced unless
+// Lost is called meanwhile. It may be nil and must not call Synced or Expire.
 func (t *Tracker) Synced(at time.Time, tell func(Change)) {
 	if tell == nil {
 		tell = func(Change) {}

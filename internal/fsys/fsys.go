@@ -64,8 +64,7 @@ type (
 	osFile struct{ *os.File }
 )
 
-// Sync uses fdatasync where it exists: for bytes that were allocated before, it
-// saves a write to the journal of the file system.
+// Sync uses fdatasync where it exists: it saves writes to the file system's journal.
 func (f osFile) Sync() error { return datasync(f.File) }
 
 func (f osFile) Size() (size int64, err error) {

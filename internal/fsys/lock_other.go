@@ -8,8 +8,7 @@ import (
 	"os"
 )
 
-// Lock fails: this system has no lock that ends with its process, so either a second
-// writer or the file of a killed one would do harm.
+// Lock fails: this system has no lock that ends with its process.
 func Lock(name string) (io.Closer, error) {
 	return nil, &os.PathError{Op: "lock", Path: name, Err: errors.ErrUnsupported}
 }

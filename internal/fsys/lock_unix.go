@@ -11,9 +11,8 @@ import (
 )
 
 // Lock locks a lock file with flock. The system releases the lock when the process
-// ends in any way. The lock belongs to the open file, so a second Lock in the same
-// process fails too. The file stays: removing it would allow two locks on two files
-// of the same name. Error: *LockedError.
+// ends. It belongs to the open file, so a second Lock in the same process fails too.
+// The file stays: removing it would allow two locks. Error: *LockedError.
 func Lock(name string) (io.Closer, error) {
 	f, err := os.OpenFile(name, os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {

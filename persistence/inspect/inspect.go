@@ -1,5 +1,4 @@
-// Package inspect reads the folder of a persistence.Log without changing it: what
-// the next persistence.Open would find.
+// Package inspect reads the folder of a persistence.Log without changing it.
 package inspect
 
 import (
@@ -34,8 +33,7 @@ type Folder struct {
 	Stats   persistence.Stats // as after an opening, without counters of an opening
 	LastSeq uint64            // the highest sequence given to a message; 0: none
 	Epoch   uint64            // 0: the folder holds no store
-	// NewEpoch reports that damage may have lost the last number of a stream, so that
-	// the next opening will begin a new epoch.
+	// NewEpoch reports that the next opening will begin a new epoch because of damage.
 	NewEpoch bool
 	Boot     uint64                         // how many times the log was opened
 	Session  bool                           // a session was begun with this store
@@ -78,8 +76,7 @@ type Segment struct {
 	Version uint16 // of the format; 0: its header is damaged
 	Size    int64  // of the file, in bytes
 	Used    int64  // bytes that count
-	// Void reports that nothing in it counts: it was superseded, or its beginning was
-	// not finished. The next opening removes it.
+	// Void reports that nothing in it counts. The next opening removes it.
 	Void bool
 	// Torn reports that it ends with an unfinished write, which was never accepted.
 	Torn bool

@@ -11,9 +11,8 @@ import (
 	"github.com/mooring-mqtt/mooring/persistence/internal/recovery"
 )
 
-// snapshot is a folder at one moment, as a file system that refuses every change.
-// The files of the log are opened after the folder was read: all of them except the
-// newest segment were complete then.
+// snapshot is a folder at one moment, as a file system that refuses every change. All
+// files except the newest segment were complete when it was taken.
 type snapshot struct {
 	dir   string
 	names []string // ascending
@@ -21,8 +20,7 @@ type snapshot struct {
 	open  func(name string) (fsys.File, error)
 }
 
-// errChange is returned when recovery tries to change something. It does so only to
-// copy a damaged file, on which nothing depends.
+// errChange is returned when recovery tries to copy a damaged file.
 var errChange = errors.New("an inspection changes nothing")
 
 // errRemoved is returned if a listed file is gone.
@@ -108,10 +106,9 @@ func (s *snapshot) MkdirAll(string) error            { return errChange }
 func (s *snapshot) SyncDir(string) error             { return errChange }
 func (s *snapshot) Lock(string) (io.Closer, error)   { return nil, errChange }
 
-// still is a file as it was when it was opened, while a process may append to it.
-// Such a process writes from front to back, in places that were zeros or did not
-// exist. So what is before the last byte that was not zero does not change any more,
-// and the rest is taken for the zeros that it was.
+// still is a file as it was when it was opened, while a process may append to it: front
+// to back, in places that were zeros or did not exist. What is before the last byte
+// that was not zero does not change, and the rest is taken for zeros.
 type still struct {
 	file    fsys.File
 	size    int64

@@ -2,8 +2,7 @@ package index
 
 import "sort"
 
-// Batch has the messages of a commit that is not finished. Their places are
-// relative to the buffer of the commit.
+// Batch has the messages of an unfinished commit, with places relative to its buffer.
 type Batch struct {
 	Index
 	moves []move

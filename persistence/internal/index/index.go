@@ -30,8 +30,7 @@ type Extra struct {
 // Print returns a fingerprint of a message ID.
 func Print(id *[16]byte) uint32 { return record.CRC(id[:]) }
 
-// Index has the messages of one file or commit, nine bytes each. Sequences are
-// dense, so a position is an array index.
+// Index has the messages of one file or commit by position: sequences are dense.
 type Index struct {
 	First   uint64 // sequence of the first message
 	Keep    bool   // each message has an Extra

@@ -7,8 +7,7 @@ import (
 	"github.com/mooring-mqtt/mooring/persistence/internal/record"
 )
 
-// movedMessage is a message whose record was written again, to a newer segment, so
-// that its old segment can be removed.
+// movedMessage is a message whose record was written again, to a newer segment.
 type movedMessage struct {
 	seq   uint64
 	seg   *Segment // has its record, and counts it
@@ -86,8 +85,7 @@ func (c *Catalog) Rehome(seq uint64, from *Segment, off int64, to *Segment, at u
 	}
 }
 
-// RehomeFrom does so for all moved messages of a segment from off on, whose records
-// now begin at the offset to of another segment.
+// RehomeFrom does so for all moved messages from off on, whose records begin at to now.
 func (c *Catalog) RehomeFrom(from *Segment, off int64, to *Segment, at int64) {
 	for i := range c.moved {
 		if m := &c.moved[i]; m.seg == from && int64(m.loc.Off) >= off {
@@ -108,8 +106,7 @@ func (c *Catalog) RemoveFirst() {
 	}
 }
 
-// Keepers returns messages after a sequence that keep a segment from being removed,
-// ascending, up to about most bytes of packets.
+// Keepers returns the next messages that keep a segment, up to about most bytes.
 func (c *Catalog) Keepers(s *Segment, after uint64, most int64) (seqs []uint64, locs []Loc, size int64) {
 	take := func(seq uint64, state uint8, at Loc) {
 		if state &= stateMask; size < most && seq > after && (state < Done || state == Dead) {

@@ -39,9 +39,8 @@ func (g *Ledger) AppendCheckpoint(b []byte, prev segment.Link) []byte {
 	return record.AppendCheckpoint(b, append(body, g.Owner...))
 }
 
-// DecodeCheckpoint decodes the body of a checkpoint. The ledger lacks the pending
-// messages, releases and dead letters, which are counted from their records. Format
-// version 1 lacks the second row of fields.
+// DecodeCheckpoint decodes the body of a checkpoint, without what is counted from the
+// records of messages. Format version 1 lacks the second row of fields.
 func DecodeCheckpoint(body []byte, version1 bool) (g Ledger, prev segment.Link, err error) {
 	const most = record.MaxSequence
 	d := record.NewDecoder(body)

@@ -7,8 +7,7 @@ import (
 	"github.com/mooring-mqtt/mooring/persistence/internal/record"
 )
 
-// Releases are the released messages, in the order of their PUBRECs: by ranks, which
-// the records carry, wherever in the log they are.
+// Releases are the released messages, in the order of their PUBRECs: by rank.
 //
 // Messages that have ended stay in the list until they are more than half of it, so
 // that a release and an end take constant time. The list is bounded by twice the

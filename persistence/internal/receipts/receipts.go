@@ -32,8 +32,7 @@ type Receipt struct {
 	At     int64
 }
 
-// File has a header with the numbers Segment, Count, Newest and zeros, and then the
-// receipts, sorted by ID and sequence.
+// File has a header with its three fields, and then the receipts, by ID and sequence.
 type File struct {
 	Segment uint64 // whose messages they are
 	Count   uint64

@@ -2,8 +2,7 @@ package record
 
 import "encoding/binary"
 
-// Decode decodes the record at the beginning of b, whose checksum the caller has
-// checked. Packet, Key and Body alias b.
+// Decode decodes the valid record at the beginning of b. Packet, Key and Body alias b.
 func (r *Record) Decode(b []byte) error {
 	kind, at, size, ok := parseTag(b)
 	if !ok || size > len(b) {

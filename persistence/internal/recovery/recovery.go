@@ -131,8 +131,7 @@ func (s *State) Close() {
 
 func (s *State) name(number uint64) string { return segment.Name(s.c.Dir, number) }
 
-// link follows the links from the newest segment and returns those that count, oldest
-// first.
+// link returns the segments that count, oldest first, by the links from the newest.
 func (s *State) link() ([]*File, error) {
 	files, n := s.Files, len(s.Files)
 	// A newest segment whose opening was not finished never counted.
@@ -200,8 +199,7 @@ func (s *State) scanner(f *File) *segment.Scanner {
 	return &segment.Scanner{Window: segment.Window{F: f.file, Limit: f.Size, Chunk: 256 << 10}, Number: f.Number}
 }
 
-// opening returns the link of a segment, and whether its opening was finished. The
-// link is zero if it is unreadable.
+// opening returns the link of a segment (zero: unknown), and whether it was finished.
 func (s *State) opening(f *File) (prev segment.Link, ok bool, err error) {
 	scan, whole := s.scanner(f), !f.unread
 	if whole {

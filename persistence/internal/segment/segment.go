@@ -101,8 +101,7 @@ func ParseHeader(f io.ReaderAt, name string, magic [8]byte) (version uint16, num
 	return version, numbers, nil
 }
 
-// Header is the header of a segment. Its numbers are the fields in this order, and
-// zero.
+// Header is the header of a segment. Its numbers are these fields, and zero.
 type Header struct {
 	Version              uint16
 	Number, Epoch, First uint64 // First is the sequence of the first message

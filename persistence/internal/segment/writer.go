@@ -11,8 +11,7 @@ import (
 	"github.com/mooring-mqtt/mooring/persistence/internal/record"
 )
 
-// Writer appends to the active segment. One goroutine at a time uses it. The caller
-// sets the first fields, and reads the others.
+// Writer appends to the active segment, for one goroutine at a time.
 type Writer struct {
 	FS           fsys.FS
 	Dir          string
