@@ -52,7 +52,7 @@ func AsksRetainAsPublished(c *Client) bool { return c.subs.RetainAsPublished() }
 func Fetches(c *Client) uint64 {
 	c.views.mu.Lock()
 	defer c.views.mu.Unlock()
-	return c.views.machine.Fetches()
+	return c.views.machine.Fetches
 }
 
 // AddView adds a view that nobody reads.

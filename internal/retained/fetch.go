@@ -24,17 +24,13 @@ func (m *Machine) advance() []Action {
 	return m.take()
 }
 
-// Fetches returns how many fetches have begun.
-func (m *Machine) Fetches() uint64 { return m.fetches }
-
 // begin sends the SUBSCRIBE that fetches. With Retain As Published, the flag of a
 // publication would not tell it from an answer. So the first SUBSCRIBE asks for it
 // only where no handler may want the publication.
 func (m *Machine) begin(s *subscription) {
 	app, shared := m.handlers.Application(s.filter)
-	m.fetches++
-	s.fetch = m.fetches
-	s.phase, s.sent, s.doubt = filling, true, false
+	m.Fetches++
+	s.phase, s.fetch, s.doubt = filling, m.Fetches, false
 	s.before, s.beforeShared = s.id, s.shared
 	s.shared, s.theirs = shared, app.ID
 	s.id, s.live = m.newID(s.id), 0
@@ -56,14 +52,14 @@ func (m *Machine) begin(s *subscription) {
 }
 
 func (m *Machine) ask(s *subscription, w subs.Want) {
-	m.asking, s.asked = s, w.ID
+	m.asking, m.asked = s, w.ID
 	m.do(Action{Do: Subscribe, Want: w})
 }
 
 // Subscribed takes that the server has granted the SUBSCRIBE with an identifier.
 func (m *Machine) Subscribed(now time.Time, filter string, id uint32) []Action {
-	s := m.find(filter)
-	if s == nil || s.asked != id || s.phase != filling {
+	s := m.asking
+	if s == nil || s.filter != filter || m.asked != id {
 		return nil
 	}
 	m.settle(s)
@@ -82,7 +78,7 @@ func (m *Machine) Subscribed(now time.Time, filter string, id uint32) []Action {
 
 // Denied takes that the server has refused the SUBSCRIBE with an identifier.
 func (m *Machine) Denied(filter string, id uint32, err error) []Action {
-	if s := m.find(filter); s != nil && s.asked == id {
+	if s := m.asking; s != nil && s.filter == filter && m.asked == id {
 		m.settle(s)
 		m.deny(s, err)
 	}
@@ -102,7 +98,7 @@ func (m *Machine) MarkerSubscribed(granted bool) { m.marker = granted }
 
 // NoMarker takes that the marker of a fetch will not come back.
 func (m *Machine) NoMarker(now time.Time, filter string, fetch uint64) {
-	if s := m.find(filter); s != nil && s.fetch == fetch && s.owed {
+	if s := m.filters.Value(filter); s != nil && s.fetch == fetch && s.owed {
 		s.owed, s.moved = false, now
 	}
 }
@@ -161,19 +157,15 @@ func (s *subscription) deadline() time.Time {
 // complete ends a fetch. By then what a session has kept from before has come too. So
 // where something could have been either that or new, another fetch tells.
 func (m *Machine) complete(s *subscription, end End) {
-	again := s.doubt && s.kept
 	m.settle(s)
-	s.phase, s.kept = following, false
-	if again {
-		s.again = true
-		for _, v := range s.views {
-			v.filled = v.fetch == s.fetch
-		}
+	s.again = s.doubt && s.kept
+	if s.phase, s.kept = following, false; s.again {
 		m.enqueue(s)
-		return
 	}
 	for _, v := range s.views {
 		switch {
+		case s.again:
+			v.filled = v.fetch == s.fetch
 		case v.filled:
 		case v.fetch == s.fetch:
 			v.filled = true
@@ -186,7 +178,7 @@ func (m *Machine) complete(s *subscription, end End) {
 
 // Again has a view that was just filled filled once more.
 func (m *Machine) Again(v *View) []Action {
-	if s := m.find(v.Filter); s != nil && slices.Contains(s.views, v) && (s.phase == following || s.phase == due) {
+	if s := m.filters.Value(v.Filter); s != nil && slices.Contains(s.views, v) && (s.phase == following || s.phase == due) {
 		s.again = s.again || s.phase == following
 		v.filled = false
 		m.enqueue(s)

@@ -361,7 +361,7 @@ func TestMachine_GivesEachFilterIdentifiersOfItsOwn(t *testing.T) {
 	if _, err := m.Add(&View{Filter: "more"}); !errors.Is(err, ErrTooManyFilters) {
 		t.Error(err)
 	}
-	if len(used) != count || !strings.HasPrefix(fmt.Sprint(m.Fetches()), "10000") {
-		t.Errorf("%d identifiers, %d fetches", len(used), m.Fetches())
+	if len(used) != count || !strings.HasPrefix(fmt.Sprint(m.Fetches), "10000") {
+		t.Errorf("%d identifiers, %d fetches", len(used), m.Fetches)
 	}
 }

@@ -6,12 +6,10 @@
 // made in two steps: the first SUBSCRIBE, at QoS 0, fetches what is retained; the
 // second has the options that stay, and replaces the first without a gap
 // [MQTT-3.8.4-4]. Then a marker is published to a topic of the client's own. It comes
-// back after the retained messages, and so shows their end. Without a marker, silence
-// ends the fetch.
+// back after the retained messages, and so shows their end; otherwise silence does.
 //
 // At a higher QoS mosquitto 2.0 silently drops retained messages beyond its
-// max_queued_messages, 1,000 by default. A message that QoS 0 loses with a connection
-// is fetched again on the next one.
+// max_queued_messages. What QoS 0 loses with a connection is fetched on the next one.
 package retained
 
 import (
@@ -33,11 +31,12 @@ type Machine struct {
 	marker   bool            // the server has granted the marker's topic
 	queue    []*subscription // to be fetched, in order
 	asking   *subscription   // whose SUBSCRIBE is out
+	asked    uint32          // the identifier of that
 	waiting  []*subscription // subscribed, their retained messages on the way
 	ids      map[uint32]bool // Subscription Identifiers in use for fetching
 	lastID   uint32
-	fetches  uint64
 	actions  []Action
+	Fetches  uint64 // how many have begun
 
 	matched    []*topic.Entry[*subscription] // room for Message
 	deliveries []Delivery
@@ -56,20 +55,16 @@ type Handlers interface {
 	// Overlap reports whether a handler, other than of a Shared Subscription, may get
 	// a message that the filter matches.
 	Overlap(filter string) bool
-	// Match describes the handlers of a topic.
 	Match(topic string) Handled
-	// RetainAsPublished reports whether a subscription of the application has that
-	// option.
+	// RetainAsPublished reports whether any of its subscriptions has that option.
 	RetainAsPublished() bool
 }
 
 // Handled describes the handlers of a topic.
 type Handled struct {
-	Any   bool // there is one
-	Alone bool // there is one other than of a Shared Subscription
-	// Identified: the subscription of each of those has a Subscription Identifier, so
-	// that a message without one is not for it.
-	Identified bool
+	Any        bool // there is one
+	Alone      bool // there is one other than of a Shared Subscription
+	Identified bool // the subscriptions of those have identifiers: a message without is not for them
 }
 
 // Connection describes the connection that begins.
@@ -139,11 +134,9 @@ type subscription struct {
 	filter string
 	views  []*View
 	phase  phase
-	sent   bool      // a SUBSCRIBE was sent, so that the server may have it
 	id     uint32    // Subscription Identifier of the last SUBSCRIBE that fetches
 	live   uint32    // of the second one; 0: there is none
-	asked  uint32    // of the one that is out; 0: none
-	fetch  uint64    // number of the last fetch
+	fetch  uint64    // number of the last fetch; 0: no SUBSCRIBE was sent
 	again  bool      // it is due only because a view has asked again
 	owed   bool      // the marker is on its way
 	moved  time.Time // when the last message of the fetch came
@@ -185,7 +178,7 @@ func (m *Machine) do(a Action) { m.actions = append(m.actions, a) }
 // come one after the other do not keep each other from an end; after it all is
 // fetched once more.
 func (m *Machine) Add(v *View) ([]Action, error) {
-	s := m.find(v.Filter)
+	s := m.filters.Value(v.Filter)
 	if s == nil {
 		if m.filters.Len() >= MaxFilters {
 			return nil, ErrTooManyFilters
@@ -203,14 +196,14 @@ func (m *Machine) Add(v *View) ([]Action, error) {
 
 // Remove ends the use of a filter.
 func (m *Machine) Remove(v *View) []Action {
-	s := m.find(v.Filter)
+	s := m.filters.Value(v.Filter)
 	if s == nil {
 		return nil
 	}
 	s.views = slices.DeleteFunc(s.views, func(other *View) bool { return other == v })
 	if len(s.views) == 0 && s.phase != ending {
 		s.phase = ending
-		if m.settle(s); s.sent {
+		if m.settle(s); s.fetch > 0 {
 			m.do(Action{Do: Unsubscribe, Want: subs.Want{Filter: s.filter}})
 		} else {
 			m.Ended(s.filter)
@@ -221,7 +214,7 @@ func (m *Machine) Remove(v *View) []Action {
 
 // Ended takes that an Unsubscribe has been done.
 func (m *Machine) Ended(filter string) {
-	if s := m.find(filter); s != nil && s.phase == ending {
+	if s := m.filters.Value(filter); s != nil && s.phase == ending {
 		m.filters.Delete(filter)
 		delete(m.ids, s.id)
 	}
@@ -255,19 +248,12 @@ func (m *Machine) Disconnected() []Action {
 
 // Displaced takes that the application has subscribed to the filter, or unsubscribed.
 func (m *Machine) Displaced(filter string) []Action {
-	if s := m.find(filter); s != nil && s.phase != ending && m.conn != nil {
+	if s := m.filters.Value(filter); s != nil && s.phase != ending && m.conn != nil {
 		m.unfill(s, Action{Do: Refill})
 		s.kept = true
 		m.enqueue(s)
 	}
 	return m.advance()
-}
-
-func (m *Machine) find(filter string) *subscription {
-	if e := m.filters.Get(filter); e != nil {
-		return e.Value
-	}
-	return nil
 }
 
 // enqueue has a subscription fetched.
@@ -280,7 +266,7 @@ func (m *Machine) enqueue(s *subscription) {
 
 // settle ends the fetch that runs, if any.
 func (m *Machine) settle(s *subscription) {
-	s.owed, s.asked = false, 0
+	s.owed = false
 	m.waiting = slices.DeleteFunc(m.waiting, func(other *subscription) bool { return other == s })
 	if m.asking == s {
 		m.asking = nil
@@ -292,7 +278,7 @@ func (m *Machine) settle(s *subscription) {
 func (m *Machine) unfill(s *subscription, report Action) {
 	m.settle(s)
 	for _, v := range s.views {
-		if v.filled, v.fetch = false, 0; s.sent {
+		if v.filled, v.fetch = false, 0; s.fetch > 0 {
 			report.View = v
 			m.do(report)
 		}
