@@ -4,19 +4,14 @@ package reliability
 type Action uint8
 
 const (
-	// ActionRetry: connect again after the usual delay.
-	ActionRetry Action = iota + 1
-	// ActionRetryLater: connect again after a long delay. The server is short of
-	// resources, and frequent attempts make that worse.
-	ActionRetryLater
-	// ActionRedirect: connect to the server that the Server Reference names.
-	ActionRedirect
-	// ActionTakenOver: another client uses the Client Identifier. Connect again after
-	// a long delay, or not at all: at once, the two would end each other's
-	// connections forever.
+	ActionRetry      Action = iota + 1 // connect again after the usual delay
+	ActionRetryLater                   // connect again after a long delay: the server is short of resources
+	ActionRedirect                     // connect to the server that the Server Reference names
+	// ActionTakenOver: another client uses the Client Identifier. Connect again after a
+	// long delay, or not at all: at once, the two would end each other's connections
+	// forever.
 	ActionTakenOver
-	// ActionStop: another attempt with the same settings gets the same answer.
-	ActionStop
+	ActionStop // another attempt with the same settings gets the same answer
 )
 
 var actionNames = [...]string{ActionRetry: "retry", ActionRetryLater: "retry later", ActionRedirect: "redirect", ActionTakenOver: "taken over", ActionStop: "stop"}

@@ -17,9 +17,8 @@ type Backoff struct {
 	Min    time.Duration // shortest delay; default 100 ms
 	Max    time.Duration // longest delay; default 1 minute, at least Min
 	Factor float64       // growth per attempt; default 2, values below 1 mean the default
-
-	// Rand returns numbers in [0, 1); default: math/rand/v2. Other numbers are
-	// replaced by the nearest one in the range.
+	// Rand returns numbers in [0, 1); default: math/rand/v2. For others the nearest one
+	// in the range is used.
 	Rand func() float64
 }
 

@@ -62,14 +62,9 @@ type BreakerOptions struct {
 	FailureThreshold int           // failures in a row that open it; default 5
 	RecoveryTimeout  time.Duration // how long it stays open; default 60 s
 	SuccessesToClose int           // trials, all of which must succeed; default 3
+	SlowAck          time.Duration // if positive, a success that took longer, from Allow to done, is a failure
 
-	// SlowAck, if positive, makes a success count as a failure if it took longer,
-	// measured from Allow to done.
-	SlowAck time.Duration
-
-	// Judge decides what an error means; default [Judge]. It is not called with nil.
-	Judge func(error) Judgment
-
+	Judge func(error) Judgment // decides what an error means, not nil; default [Judge]
 	// OnStateChange, if set, is called when the state has changed, one call at a time. It
 	// may use the breaker. States that end while it runs are skipped.
 	OnStateChange func(from, to State)
@@ -212,8 +207,8 @@ func (b *Breaker) State() State {
 
 // RetryAfter returns the time until trials begin; 0 if the breaker is not open.
 func (b *Breaker) RetryAfter() time.Duration {
-	if b.phase.Load().state == Closed || b.State() != Open {
-		return 0
+	if b.phase.Load().state != Closed {
+		b.State() // it may be time for trials
 	}
 	return b.phase.Load().retryAfter()
 }

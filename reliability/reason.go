@@ -6,30 +6,17 @@ import "fmt"
 type Class uint8
 
 const (
-	// Success: the request was accepted.
-	Success Class = iota + 1
-	// Transient: the server cannot process the packet now; it may succeed later.
-	Transient
-	// Busy: the server asks the client to slow down.
-	Busy
-	// Quota: a limit is reached. Time or an operator can lift it.
-	Quota
-	// NotAuthorized: in an acknowledgement it concerns the topic, in a CONNACK or
-	// DISCONNECT the client.
-	NotAuthorized
-	// Invalid: this message, subscription or will cannot succeed unchanged.
-	Invalid
-	// Session: client and server disagree about a packet identifier.
-	Session
-	// Protocol: client or server violated the protocol; the same packet fails again.
-	Protocol
-	// Fatal: the client cannot connect with this configuration.
-	Fatal
-	// Redirect: the client should use another server.
-	Redirect
-	// Takeover: another connection uses the same client identifier. If both
-	// reconnect, they end each other's connections indefinitely.
-	Takeover
+	Success       Class = iota + 1 // the request was accepted
+	Transient                      // the server cannot process the packet now; it may succeed later
+	Busy                           // the server asks the client to slow down
+	Quota                          // a limit is reached; time or an operator can lift it
+	NotAuthorized                  // of the topic, in an acknowledgement; of the client, in a CONNACK or DISCONNECT
+	Invalid                        // this message, subscription or will cannot succeed unchanged; others can
+	Session                        // client and server disagree about a packet identifier
+	Protocol                       // client or server violated the protocol; the same packet fails again
+	Fatal                          // the client cannot connect with this configuration
+	Redirect                       // the client should use another server
+	Takeover                       // another connection uses the same client identifier
 )
 
 var classNames = [...]string{

@@ -23,8 +23,7 @@ import (
 // are safe for concurrent use.
 type Retry struct {
 	Backoff Backoff
-	// Stable is how long a connection must be up to reset the count. Default 10 s.
-	Stable time.Duration
+	Stable  time.Duration // how long a connection must be up to reset the count; default 10 s
 
 	mu      sync.Mutex
 	attempt int
@@ -35,23 +34,20 @@ type Retry struct {
 // Next counts a failed attempt or a lost connection, and returns the delay before the
 // next attempt. The first delay after a stable connection has jitter too: other
 // clients may have lost their connections at the same moment.
-func (r *Retry) Next() time.Duration {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.settle()
-	n := r.attempt
-	r.attempt++
-	return r.Backoff.Delay(n)
-}
+func (r *Retry) Next() time.Duration { return r.count(r.Backoff.Delay) }
 
 // Later counts like Next, and returns the long delay for a server that is short of
 // resources; see Backoff.Later.
 func (r *Retry) Later() time.Duration {
+	return r.count(func(int) time.Duration { return r.Backoff.Later() })
+}
+
+func (r *Retry) count(delay func(attempt int) time.Duration) time.Duration {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.settle()
 	r.attempt++
-	return r.Backoff.Later()
+	return delay(r.attempt - 1)
 }
 
 // Reset resets the count: the next attempt may succeed because something has changed.
@@ -70,27 +66,22 @@ func (r *Retry) Up() {
 }
 
 // Down records that the connection has ended. Without an earlier Up it has no effect.
-func (r *Retry) Down() {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.fault = r.fault && r.up.IsZero()
-	r.settle()
-	r.up = time.Time{}
-}
+func (r *Retry) Down() { r.end(false) }
 
-// Fault records that the connection has ended for a reason that will recur, such as a
-// message of the server that cannot be received. Without an earlier Up it has no
-// effect. From the second Fault in a row on, a stable connection does not reset the
-// count, so the delays grow until a connection ends by Down.
-func (r *Retry) Fault() {
+// Fault is Down for a reason that will recur, such as a message of the server that
+// cannot be received. From the second Fault in a row on, a stable connection does not
+// reset the count, so the delays grow until a connection ends by Down.
+func (r *Retry) Fault() { r.end(true) }
+
+func (r *Retry) end(fault bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.up.IsZero() {
 		return
 	}
+	r.fault = r.fault && fault // the second in a row
 	r.settle()
-	r.fault = true
-	r.up = time.Time{}
+	r.fault, r.up = fault, time.Time{}
 }
 
 // Attempts returns the number of calls of Next and Later since the last reset.
@@ -103,8 +94,7 @@ func (r *Retry) Attempts() int {
 
 // settle resets the count if the connection has been up for Stable.
 func (r *Retry) settle() {
-	stable := cmp.Or(max(0, r.Stable), 10*time.Second)
-	if !r.fault && !r.up.IsZero() && time.Since(r.up) >= stable {
+	if !r.fault && !r.up.IsZero() && time.Since(r.up) >= cmp.Or(max(0, r.Stable), 10*time.Second) {
 		r.attempt = 0
 	}
 }

@@ -24,9 +24,8 @@ func (m *Machine) advance() []Action {
 	return m.take()
 }
 
-// begin sends the SUBSCRIBE that fetches. With Retain As Published, the flag of a
-// publication would not tell it from an answer. So the first SUBSCRIBE asks for it
-// only where no handler may want the publication.
+// begin sends the SUBSCRIBE that fetches. Retain As Published would hide whether a
+// message is an answer. So it asks for that only where no handler may want the message.
 func (m *Machine) begin(s *subscription) {
 	app, shared := m.handlers.Application(s.filter)
 	m.Fetches++
@@ -186,8 +185,8 @@ func (m *Machine) Again(v *View) []Action {
 	return m.advance()
 }
 
-// newID returns a Subscription Identifier that no subscription has, in place of an old
-// one. The next higher one is for the SUBSCRIBE that stays.
+// newID returns a free Subscription Identifier, in place of an old one. The next higher
+// one is for the SUBSCRIBE that stays.
 func (m *Machine) newID(old uint32) uint32 {
 	delete(m.ids, old)
 	for {

@@ -142,16 +142,12 @@ type subscription struct {
 	moved  time.Time // when the last message of the fetch came
 	kept   bool      // the server may still send messages of an earlier subscription
 	doubt  bool      // no identifier tells whether it has sent one, or a new one
-	// shared: the application has subscribed to the same filter, with the identifier
-	// theirs, or none.
-	shared bool
-	theirs uint32
-	// before is the id of the fetch before, whose messages may still be on their way.
-	before       uint32
-	beforeShared bool
-	// flagged: the SUBSCRIBE that fetches has Retain As Published, so that messages
-	// with the flag are retained and those without are not.
-	flagged bool
+
+	shared       bool   // the application has subscribed to the same filter
+	theirs       uint32 // the identifier of that; 0: none
+	before       uint32 // id of the fetch before, whose messages may still be on their way
+	beforeShared bool   // what shared was then
+	flagged      bool   // the SUBSCRIBE that fetches has Retain As Published: just what is retained has the flag
 }
 
 // phase is where a subscription is on the present connection.
@@ -174,9 +170,8 @@ func (m *Machine) take() []Action {
 
 func (m *Machine) do(a Action) { m.actions = append(m.actions, a) }
 
-// Add begins to use a filter. A fetch that runs for others goes on, so that views that
-// come one after the other do not keep each other from an end; after it all is
-// fetched once more.
+// Add begins to use a filter. A fetch that runs for others goes on, so that it comes
+// to an end; after it all is fetched once more.
 func (m *Machine) Add(v *View) ([]Action, error) {
 	s := m.filters.Value(v.Filter)
 	if s == nil {
@@ -273,8 +268,8 @@ func (m *Machine) settle(s *subscription) {
 	}
 }
 
-// unfill has all views of a subscription filled again, and those report that which
-// may have something.
+// unfill has all views of a subscription filled again, and reports it to those that may
+// have something.
 func (m *Machine) unfill(s *subscription, report Action) {
 	m.settle(s)
 	for _, v := range s.views {

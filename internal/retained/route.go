@@ -57,14 +57,10 @@ type Delivery struct {
 
 // Route is where a message goes.
 type Route struct {
-	// Only: no handler has asked for it.
-	Only bool
-	To   []Delivery
-	// What handlers must see of it: the application's own identifiers of
-	// subscriptions that it shares with views, and no flag that only a view has asked
-	// for.
-	IDs         []uint32
-	ClearRetain bool
+	Only        bool // no handler has asked for it
+	To          []Delivery
+	IDs         []uint32 // to add for handlers: of the application's subscriptions that views share
+	ClearRetain bool     // for handlers: only a view has asked for the flag
 }
 
 // cause is what of the views' a message came for.
@@ -80,13 +76,12 @@ type cause struct {
 func (m *Machine) Message(now time.Time, msg Message) (r Route) {
 	clear(m.deliveries)
 	r.To = m.deliveries[:0]
-	var by cause
 	known := 0
 	m.matched = m.filters.Match(msg.Topic, m.matched[:0])
+	by := cause{matched: len(m.matched) > 0}
 	for _, e := range m.matched {
 		s := e.Value
 		brought := s.brought(msg.IDs.Views)
-		by.matched = true
 		for _, id := range msg.IDs.Views {
 			switch id &^ 1 {
 			case s.id:
