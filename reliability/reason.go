@@ -1,6 +1,9 @@
 package reliability
 
-import "fmt"
+import (
+	"cmp"
+	"fmt"
+)
 
 // Class groups reason codes by what a client can do about them.
 type Class uint8
@@ -45,14 +48,12 @@ func (c Class) Counts() bool { return c == Transient || c == Busy || c == Quota 
 // and Session.
 func (c Class) Retryable() bool { return c.Counts() || c == Session }
 
-type reason struct {
-	name  string
-	class Class
-}
-
 // reasons is table 2-6 of MQTT 5, with its names. 0x00 has three names, by packet;
 // the first one is used.
-var reasons = [256]reason{
+var reasons = [256]struct {
+	name  string
+	class Class
+}{
 	0x00: {"Success", Success},
 	0x01: {"Granted QoS 1", Success},
 	0x02: {"Granted QoS 2", Success},
@@ -101,13 +102,10 @@ var reasons = [256]reason{
 // Classify returns the class of an MQTT 5 reason code. An undefined code is Success
 // below 0x80 and Transient otherwise (section 2.4).
 func Classify(code byte) Class {
-	if c := reasons[code].class; c != 0 {
-		return c
-	}
 	if code < 0x80 {
 		return Success
 	}
-	return Transient
+	return cmp.Or(reasons[code].class, Transient)
 }
 
 // ReasonName returns the name of the code in the specification, or "Unknown (0x..)"

@@ -63,22 +63,15 @@ type Route struct {
 	ClearRetain bool     // for handlers: only a view has asked for the flag
 }
 
-// cause is what of the views' a message came for.
-type cause struct {
-	matched bool // a view's filter matches it
-	shared  bool // it came, or may have come, for one that is the application's as well
-	live    bool // it came for a subscription that stays and has Retain As Published
-	flagged bool // it came for one that fetches and has that too
-}
-
 // Message routes a received message that is not a marker. The Route is valid until
 // the next call.
 func (m *Machine) Message(now time.Time, msg Message) (r Route) {
 	clear(m.deliveries)
 	r.To = m.deliveries[:0]
+	var live, flagged bool // it came for a SUBSCRIBE that stays, or that fetches, with Retain As Published
+	var shared bool        // it came, or may have come, for a subscription that is the application's as well
 	known := 0
 	m.matched = m.filters.Match(msg.Topic, m.matched[:0])
-	by := cause{matched: len(m.matched) > 0}
 	for _, e := range m.matched {
 		s := e.Value
 		brought := s.brought(msg.IDs.Views)
@@ -86,15 +79,15 @@ func (m *Machine) Message(now time.Time, msg Message) (r Route) {
 			switch id &^ 1 {
 			case s.id:
 				known++
-				by.shared = by.shared || s.shared
+				shared = shared || s.shared
 			case s.before:
 				known++
-				by.shared = by.shared || s.beforeShared
+				shared = shared || s.beforeShared
 			}
 		}
 		if brought != Past {
-			by.live = by.live || brought == Live && s.retainAsPublished()
-			by.flagged = by.flagged || brought == Fill && s.flagged
+			live = live || brought == Live && s.retainAsPublished()
+			flagged = flagged || brought == Fill && s.flagged
 			if s.theirs != 0 {
 				r.IDs = append(r.IDs, s.theirs)
 			}
@@ -112,9 +105,9 @@ func (m *Machine) Message(now time.Time, msg Message) (r Route) {
 		}
 	}
 	m.deliveries = r.To
-	by.shared = by.shared || known < len(msg.IDs.Views) // an earlier process may have shared it
-	r.Only = m.only(msg, by)
-	r.ClearRetain = by.live && !m.handlers.RetainAsPublished()
+	shared = shared || known < len(msg.IDs.Views) // an earlier process may have shared it
+	r.Only = m.only(msg, shared, flagged)
+	r.ClearRetain = live && !m.handlers.RetainAsPublished()
 	return r
 }
 
@@ -154,9 +147,9 @@ func (s *subscription) origin(v *View, msg Message, brought Origin, subIDs bool)
 
 // only reports whether a message came for views alone. To lose one for a handler is
 // worse than to deliver it twice.
-func (m *Machine) only(msg Message, by cause) bool {
+func (m *Machine) only(msg Message, shared, flagged bool) bool {
 	ids := msg.IDs.Views
-	if msg.IDs.Application || len(ids) == 0 && (!by.matched || m.subIDs) {
+	if msg.IDs.Application || len(ids) == 0 && (len(m.matched) == 0 || m.subIDs) {
 		return false
 	}
 	switch h := m.handlers.Match(msg.Topic); {
@@ -166,10 +159,10 @@ func (m *Machine) only(msg Message, by cause) bool {
 		return false // nothing tells whose it is
 	case !h.Alone:
 		return true // a Shared Subscription has a copy of its own
-	case h.Identified && !by.shared:
+	case h.Identified && !shared:
 		return true // an application's message would have its identifier
 	}
 	// It answers a fetch: what answers the application's SUBSCRIBE has another
 	// identifier, and what is published has no flag, or comes for another view too.
-	return msg.Retain && len(ids) == 1 && fetches(ids[0]) && !by.flagged && !m.handlers.RetainAsPublished()
+	return msg.Retain && len(ids) == 1 && fetches(ids[0]) && !flagged && !m.handlers.RetainAsPublished()
 }

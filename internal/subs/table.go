@@ -42,7 +42,6 @@ type Config struct {
 // entry is one topic filter.
 type entry struct {
 	filter string
-	shared bool
 	want   [owners]*want  // nil: the owner does not want it
 	served [owners]uint64 // number of the want that the server's subscription includes; 0: none
 	has    bool           // the server's session may have a subscription to the filter
@@ -58,17 +57,13 @@ type entry struct {
 // want is what one owner wants.
 type want struct {
 	Want
-	number uint64
-	conn   *connection // that was up when it was set
-	// settled: it is not asked for, because the server refused it on this connection,
-	// or because it is a view's, which is asked for only once each time it is set.
-	settled bool
+	number  uint64
+	conn    *connection // that was up when it was set
+	settled bool        // not asked for: refused on this connection, or a view's, which is asked for once
 }
 
 // New returns an empty Table.
-func New(cfg Config) *Table {
-	return &Table{cfg: cfg, wake: notify.New()}
-}
+func New(cfg Config) *Table { return &Table{cfg: cfg, wake: notify.New()} }
 
 // Set declares a subscription that an owner wants. The table asks the server for it
 // now, or on the next connection, and again in every session that lacks it. Setting the
@@ -99,10 +94,10 @@ func (t *Table) setLocked(o Owner, w Want) *entry {
 	for _, item := range t.entries.Overlapping(w.Filter, nil) {
 		switch other := item.Value; {
 		case o == View && other.want[Application] != nil && !other.identify:
-			other.identify = !other.shared // a Shared Subscription has copies of its own
+			other.identify = !item.Shared // a Shared Subscription has copies of its own
 			t.touchLocked(other)
 		case o == Application && other.want[View] != nil:
-			e.identify = !e.shared
+			e.identify = !t.entries.Get(e.filter).Shared
 		}
 	}
 	return e
@@ -112,7 +107,7 @@ func (t *Table) entryLocked(filter string) *entry {
 	e := t.entries.Value(filter)
 	if e == nil {
 		e = &entry{filter: filter}
-		e.shared = t.entries.Set(filter, e).Shared
+		t.entries.Set(filter, e)
 	}
 	return e
 }

@@ -33,8 +33,7 @@ type Entry[V any] struct {
 
 // node is one level of the filters. The root is the level above the first.
 type node[V any] struct {
-	children map[string]*node[V] // by name of the level
-	plus     *node[V]            // the child for +
+	children map[string]*node[V] // by name of the level, or +
 	here     []*Entry[V]         // filters that end at this level
 	below    []*Entry[V]         // filters that end with # under this level
 }
@@ -70,19 +69,13 @@ func (t *Tree[V]) Set(filter string, value V) *Entry[V] {
 			n.below = append(n.below, e)
 			return e
 		}
-		next := n.child(level)
-		if next == nil {
-			next = new(node[V])
-			switch {
-			case level == "+":
-				n.plus = next
-			case n.children == nil:
-				n.children = map[string]*node[V]{level: next}
-			default:
-				n.children[level] = next
-			}
+		if n.children == nil {
+			n.children = map[string]*node[V]{}
 		}
-		n = next
+		if n.children[level] == nil {
+			n.children[level] = new(node[V])
+		}
+		n = n.children[level]
 	}
 	n.here = append(n.here, e)
 	return e
@@ -106,26 +99,15 @@ func (n *node[V]) remove(rest string, e *Entry[V]) {
 		n.below = without(n.below, e)
 		return
 	}
-	child := n.child(level)
+	child := n.children[level]
 	if more {
 		child.remove(after, e)
 	} else {
 		child.here = without(child.here, e)
 	}
-	switch empty := len(child.children)+len(child.here)+len(child.below) == 0 && child.plus == nil; {
-	case !empty:
-	case level == "+":
-		n.plus = nil
-	default:
+	if len(child.children)+len(child.here)+len(child.below) == 0 {
 		delete(n.children, level)
 	}
-}
-
-func (n *node[V]) child(level string) *node[V] {
-	if level == "+" {
-		return n.plus
-	}
-	return n.children[level]
 }
 
 func without[V any](list []*Entry[V], e *Entry[V]) []*Entry[V] {
@@ -146,7 +128,7 @@ func (t *Tree[V]) Match(topic string, dst []*Entry[V]) []*Entry[V] {
 // that begins with $, which wildcards do not match [MQTT-4.7.2-1].
 func (n *node[V]) match(topic string, plain bool, dst []*Entry[V]) []*Entry[V] {
 	level, rest, more := strings.Cut(topic, "/")
-	child, plus := n.children[level], n.plus
+	child, plus := n.children[level], n.children["+"]
 	if plain {
 		plus = nil
 	} else {
@@ -192,16 +174,18 @@ func (n *node[V]) overlapping(filter string, first bool, dst []*Entry[V]) []*Ent
 	}
 	if !plain {
 		dst = append(dst, n.below...)
-		visit(n.plus)
 	}
-	if level != "+" && level != "#" {
-		visit(n.children[level])
+	if level == "+" || level == "#" {
+		for name, next := range n.children { // + too
+			if !first || !strings.HasPrefix(name, "$") {
+				visit(next)
+			}
+		}
 		return dst
 	}
-	for name, next := range n.children {
-		if !first || !strings.HasPrefix(name, "$") {
-			visit(next)
-		}
+	visit(n.children[level])
+	if !plain {
+		visit(n.children["+"])
 	}
 	return dst
 }
