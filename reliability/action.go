@@ -14,7 +14,7 @@ const (
 	ActionStop // another attempt with the same settings gets the same answer
 )
 
-var actionNames = [...]string{ActionRetry: "retry", ActionRetryLater: "retry later", ActionRedirect: "redirect", ActionTakenOver: "taken over", ActionStop: "stop"}
+var actionNames = [...]string{"", "retry", "retry later", "redirect", "taken over", "stop"}
 
 // String returns the action's name in lower case.
 func (a Action) String() string { return name(actionNames[:], a, "action") }

@@ -15,11 +15,9 @@ type Advice struct {
 }
 
 // Advise returns QoS 2 if duplicates are not tolerable, otherwise QoS 0 if loss is
-// tolerable, otherwise QoS 1. The zero Traits give QoS 2.
-//
-// QoS 2 holds between client and server, for each hop. A message is handled exactly
-// once from end to end only if the subscriber uses QoS 2 too, and deduplicates across
-// restarts.
+// tolerable, otherwise QoS 1. QoS 2 holds for each hop between client and server. A
+// message is handled exactly once from end to end only if the subscriber uses QoS 2
+// too, and deduplicates across restarts.
 func Advise(t Traits) Advice {
 	switch {
 	case !t.DuplicatesTolerable:
@@ -76,8 +74,7 @@ var categories = [...]categoryEntry{
 	Security:      {"security", "access grants, authentication", Advice{2, "each event must be processed exactly once"}},
 }
 
-// ForCategory returns the recommendation for c; QoS 2 if c is not one of the
-// constants.
+// ForCategory returns the recommendation for c; QoS 2 if c is none of the constants.
 func ForCategory(c Category) Advice { return c.entry().advice }
 
 // Examples returns typical messages of the category.

@@ -8,11 +8,8 @@ import (
 
 // TimeoutError reports that an acknowledgement did not arrive in time. The outcome is
 // unknown: the server may have the message. Do not publish it again, which makes a
-// second message: a stored message is still being delivered, so wait for its Delivery
-// again.
-type TimeoutError struct {
-	After time.Duration
-}
+// second one: a stored message is still being delivered, so wait for its Delivery.
+type TimeoutError struct{ After time.Duration }
 
 // Error describes the state and what to do.
 func (e *TimeoutError) Error() string {
@@ -24,8 +21,8 @@ func (e *TimeoutError) Timeout() bool { return true }
 
 // Await waits until done is closed or receives a value. It returns nil then, also if
 // the timeout or ctx ends at the same time. It returns [*TimeoutError] after timeout,
-// and the cause of ctx if ctx ends first; in both cases the outcome is unknown. A
-// timeout of zero or less means no timeout.
+// and the cause of ctx if ctx ends first: the outcome is unknown. A timeout of zero or
+// less means none.
 func Await(ctx context.Context, timeout time.Duration, done <-chan struct{}) error {
 	select {
 	case <-done:

@@ -9,10 +9,8 @@ import (
 
 // Backoff is an exponential backoff with full jitter: each delay is random, uniform
 // between Min and the exponential bound, so that many clients that lost their
-// connection together do not reconnect together. The zero value has delays from
-// 100 ms to 1 minute, with a factor of 2.
-//
-// A Backoff has no state. It can be used concurrently if Rand can.
+// connection together do not reconnect together. The zero value is usable. A Backoff
+// has no state. It can be used concurrently if Rand can.
 type Backoff struct {
 	Min    time.Duration // shortest delay; default 100 ms
 	Max    time.Duration // longest delay; default 1 minute, at least Min

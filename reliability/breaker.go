@@ -15,11 +15,10 @@ import (
 // Breaker stops attempts for a while when the server cannot take messages. It
 // opens after FailureThreshold failures in a row and allows no attempt. After
 // RecoveryTimeout it is half-open and allows SuccessesToClose trials. If all
-// succeed it closes; the first failure opens it again.
+// succeed it closes; the first failure opens it again. It is safe for concurrent use.
 //
-// It is the two-step form of github.com/sony/gobreaker/v2, with the judgment of errors,
-// slow acknowledgements, the time of the next trial, and an OnStateChange that may use
-// the breaker. It is safe for concurrent use.
+// To the two-step form of github.com/sony/gobreaker/v2 it adds the judgment of errors,
+// slow acknowledgements, the time of the next trial, and a reentrant OnStateChange.
 type Breaker struct {
 	opts  BreakerOptions
 	cb    *gobreaker.TwoStepCircuitBreaker[struct{}]
@@ -109,9 +108,9 @@ func NewBreaker(o BreakerOptions) *Breaker {
 	return b
 }
 
-// Allow asks for permission to make an attempt. If err is nil, call done exactly
-// once with the result, also if the attempt was not made: a trial without a
-// result keeps its place. Otherwise err is [*OpenError].
+// Allow asks for permission to make an attempt; err is nil or [*OpenError]. If it is
+// nil, call done exactly once with the result, also if the attempt was not made: a
+// trial without a result keeps its place.
 func (b *Breaker) Allow() (done func(error), err error) {
 	now := b.phase.Load()
 	result := now.done.Load()
@@ -175,8 +174,7 @@ func (b *Breaker) changed(_ string, _, to gobreaker.State) {
 	p := &phase{state: State(to)}
 	if p.state == Open {
 		b.opened.Add(1)
-		// gobreaker reads the clock a little earlier, and requires that the time has
-		// passed, not only come.
+		// gobreaker reads the clock earlier, and lets the time pass, not only come.
 		p.retryAt = time.Now().Add(b.opts.RecoveryTimeout).Add(1)
 	}
 	b.phase.Store(p)
@@ -232,8 +230,5 @@ type BreakerStats struct {
 
 // Stats returns a snapshot of the counters.
 func (b *Breaker) Stats() BreakerStats {
-	return BreakerStats{
-		Allowed: b.allowed.Load(), Rejected: b.rejected.Load(), Failed: b.failed.Load(),
-		Slow: b.slow.Load(), Opened: b.opened.Load(),
-	}
+	return BreakerStats{b.allowed.Load(), b.rejected.Load(), b.failed.Load(), b.slow.Load(), b.opened.Load()}
 }

@@ -3,10 +3,7 @@
 // ([Breaker]), how long to wait for an acknowledgement ([Await]), what a reason code
 // means ([Classify], [OnConnack], [OnDisconnect]), whether a retry can make a
 // duplicate ([SafeToRetry]), and which QoS a message needs ([Advise],
-// [ForCategory]).
-//
-// The package does not depend on connections or packets, starts no goroutine, and
-// leaves no timer running.
+// [ForCategory]). It starts no goroutine, and leaves no timer running.
 //
 // Retries belong below the point where a message is accepted and stored. A caller
 // that publishes again because the outcome is unknown makes a second message.

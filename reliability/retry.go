@@ -7,8 +7,7 @@ import (
 )
 
 // Retry counts failed attempts, and resets the count only after a connection has been
-// up for Stable. Otherwise a server that accepts connections and closes them at once
-// would be dialed without delays.
+// up for Stable: a server may accept connections and close them at once.
 //
 //	for {
 //		if conn := dial(); conn != nil {
