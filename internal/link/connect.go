@@ -123,7 +123,7 @@ func refusal(ca *paho.Connack) error {
 		violation = wire.Violation(wire.CONNACK, "Session Present is 1 in a refusal [MQTT-3.2.2-6]")
 	}
 	if violation != nil {
-		return &irregularError{err, violation}
+		return irregular(err, violation)
 	}
 	return err
 }

@@ -28,15 +28,9 @@ func (e *DisconnectError) Error() string {
 	return fmt.Sprintf("mqtt: server sent DISCONNECT with reason code 0x%02X%s", e.Reason, quoted(e.ReasonString))
 }
 
-// irregularError is a refusal or a DISCONNECT that violates the protocol. It is
+// irregular is a refusal or a DISCONNECT, reason, that violates the protocol. It is
 // both: the reason code counts, and the violation is answered.
-type irregularError struct {
-	reason    error // *ConnackError, *DisconnectError
-	violation error // *wire.Error
-}
-
-func (e *irregularError) Error() string   { return e.reason.Error() + "; " + e.violation.Error() }
-func (e *irregularError) Unwrap() []error { return []error{e.reason, e.violation} }
+func irregular(reason, violation error) error { return fmt.Errorf("%w; %w", reason, violation) }
 
 // CloseError ends a connection with a DISCONNECT, also before the session's
 // generation has begun.
@@ -84,8 +78,8 @@ func quoted(s string) string {
 	return fmt.Sprintf(" (%q)", s)
 }
 
-// parseDisconnect decodes a DISCONNECT. The error is an *irregularError for one that
-// no server may send, and a *wire.Error for one that cannot be decoded.
+// parseDisconnect decodes a DISCONNECT. The error is irregular for one that no server
+// may send, and a *wire.Error for one that cannot be decoded.
 func parseDisconnect(body []byte) (*DisconnectError, error) {
 	d := &DisconnectError{}
 	if len(body) == 0 {
@@ -105,7 +99,7 @@ func parseDisconnect(body []byte) (*DisconnectError, error) {
 		}
 	}
 	if violation != nil {
-		return nil, &irregularError{d, violation}
+		return nil, irregular(d, violation)
 	}
 	return d, nil
 }

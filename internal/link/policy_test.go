@@ -114,7 +114,7 @@ func TestPolicy_OtherEnds(t *testing.T) {
 		"strict session, unknown":       {End{Err: &CloseError{Err: &SessionMismatchError{Present: true}}}, reliability.ActionStop, 0},
 		"strict session, lost":          {End{Err: &CloseError{Err: &SessionMismatchError{}}}, reliability.ActionStop, 0},
 		"final DISCONNECT, then an end": {End{Err: io.EOF, Up: left}, reliability.ActionStop, 0},
-		"irregular refusal":             {End{Err: &irregularError{&ConnackError{Reason: 0x87}, &wire.Error{Code: 0x82}}}, reliability.ActionStop, 0},
+		"irregular refusal":             {End{Err: irregular(&ConnackError{Reason: 0x87}, &wire.Error{Code: 0x82})}, reliability.ActionStop, 0},
 	} {
 		p := &Policy{Retry: reliability.Retry{Backoff: constant(time.Second)}}
 		tt.end.Server = &url.URL{Scheme: "mqtt", Host: "one:1883"}
