@@ -17,8 +17,7 @@ type Authenticator interface {
 	Done(ctx context.Context, data []byte) error
 }
 
-// AuthError says that the Authenticator has ended the exchange. The server has a
-// DISCONNECT.
+// AuthError says that the Authenticator has ended the exchange.
 type AuthError struct {
 	Method string
 	Err    error
@@ -57,9 +56,8 @@ func (a *authentication) refused(err error) error {
 	return &CloseError{Reason: wire.ReasonUnspecifiedError, Err: &AuthError{Method: a.method, Err: err}}
 }
 
-// handleAuth handles an AUTH on the reader's goroutine. While the connection is
-// being made there is nothing else to read. Later, Reauthenticate continues the
-// exchange on its own goroutine.
+// handleAuth handles an AUTH on the reader's goroutine. While the connection is being
+// made there is nothing else to read; later, Reauthenticate continues the exchange.
 func (c *Conn) handleAuth(f wire.Frame, connecting bool) error {
 	p, err := parseAuth(f.Body)
 	if err != nil {
@@ -88,9 +86,8 @@ func (c *Conn) handleAuth(f wire.Frame, connecting bool) error {
 	return nil
 }
 
-// checkMethod checks a CONNACK that accepts: it must name the method that CONNECT
-// named, or none. An unexpected method is refused, not ignored: the server believes
-// in an exchange that did not take place.
+// checkMethod checks that a CONNACK that accepts names the method that CONNECT named. An
+// unexpected one is refused: the server believes in an exchange that did not take place.
 func (c *Conn) checkMethod(f wire.Frame) error {
 	if f.Body[1] != wire.ReasonSuccess {
 		return nil

@@ -15,16 +15,13 @@ import (
 )
 
 const (
-	// flushAt is the amount of output that is flushed even while more writers
-	// wait; it also bounds what one Send of a batch should append.
+	// flushAt is how many bytes of output are flushed even while more writers wait.
 	flushAt = 64 << 10
-	// closeTimeout bounds the last packet of a connection that this client closes: a
-	// DISCONNECT with the reason, or the end of TLS.
+	// closeTimeout bounds the final DISCONNECT of this client, and the end of TLS.
 	closeTimeout = 250 * time.Millisecond
-	// sizeTolerance is by how many bytes a received packet may exceed the Maximum
-	// Packet Size of this client. mosquitto 2.0 computes a packet's size without its
-	// first byte, so it sends packets of one byte more. Refused, each would be
-	// redelivered on every connection. See ADR 0030.
+	// sizeTolerance is by how many bytes a received packet may exceed the Maximum Packet
+	// Size. mosquitto 2.0 computes sizes without the first byte. Refused, such a packet
+	// would be redelivered on every connection. See ADR 0030.
 	sizeTolerance = 1
 )
 
@@ -65,7 +62,7 @@ type Conn struct {
 }
 
 func newConn(inner net.Conn, maxReceive uint32, writeTimeout time.Duration) *Conn {
-	c := &Conn{Conn: closesFast(inner), writeTimeout: writeTimeout, start: time.Now(), failed: make(chan struct{}), probes: notify.New()}
+	c := &Conn{Conn: fastCloser{inner}, writeTimeout: writeTimeout, start: time.Now(), failed: make(chan struct{}), probes: notify.New()}
 	if maxReceive > 0 && maxReceive <= wire.MaxPacketSize { // else no packet is larger
 		maxReceive += sizeTolerance
 	}
@@ -228,9 +225,9 @@ func (c *Conn) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// Unlock sends the packet. One that is larger than the server accepts is not sent,
-// and the connection ends [MQTT-3.2.2-15]. No packet follows a DISCONNECT
-// [MQTT-3.14.4-1], so a DISCONNECT does not wait for other writers.
+// Unlock sends the packet. One that is larger than the server accepts ends the
+// connection instead [MQTT-3.2.2-15]. No packet follows a DISCONNECT [MQTT-3.14.4-1], so
+// it does not wait for other writers.
 func (c *Conn) Unlock() {
 	defer c.mu.Unlock()
 	if c.broken != nil || len(c.out) == c.packet {
@@ -263,8 +260,7 @@ func (c *Conn) checkSize(size int) error {
 
 // Fail closes the connection because of err. For a violation by the server, a
 // CloseError and an error with a reason code it sends a DISCONNECT first, if no writer
-// is stuck. Only then is the cause set, since those who wait for it close the
-// connection too.
+// is stuck. The cause is set after that, since those who wait for it close the connection.
 func (c *Conn) Fail(err error) {
 	var violation *wire.Error
 	var closing *CloseError

@@ -128,9 +128,9 @@ func refusal(ca *paho.Connack) error {
 	return err
 }
 
-// accepted handles a CONNACK that accepts, on the goroutine that reads: it
-// finishes the authentication, checks whose session this is, and begins the
-// session's generation. On an error nothing was sent, except a DISCONNECT.
+// accepted handles a CONNACK that accepts, on the goroutine that reads: it finishes the
+// authentication, checks whose session this is, and begins the session's generation. On
+// an error nothing was sent, except a DISCONNECT.
 func (l *Link) accepted(up *Up, ca *packets.Connack) error {
 	limits := limitsOf(ca)
 	if n := limits.MaximumPacketSize; n < minPacketSize {
@@ -179,8 +179,8 @@ func (l *Link) checkConnack(up *Up, ca *packets.Connack) error {
 	return nil
 }
 
-// minPacketSize is the size of an acknowledgement with a reason code. No exchange
-// is possible with a server that does not accept one [MQTT-3.2.2-15].
+// minPacketSize is the size of an acknowledgement with a reason code, which the server
+// must accept [MQTT-3.2.2-15].
 const minPacketSize = 5
 
 // limitsOf returns the limits that a CONNACK sets.

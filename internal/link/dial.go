@@ -1,6 +1,7 @@
 package link
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -10,11 +11,11 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"time"
 )
 
-// Dialer opens transports: TCP, TLS, WebSocket and Unix sockets. The zero value
-// connects directly and trusts the system's roots. It is safe for concurrent use; its
-// fields must not change after the first use.
+// Dialer opens transports. The zero value connects directly and trusts the system's
+// roots. It is safe for concurrent use; its fields must not change after the first use.
 type Dialer struct {
 	Proxy    *Proxy        // nil: none. Unix sockets never use one
 	TLS      *tls.Config   // for mqtts and wss; it is not modified
@@ -27,39 +28,32 @@ type Dialer struct {
 	sum     fingerprint // of the files that conf was made from
 }
 
-// schemes are the schemes of server URLs, and for each its usual name and port.
-var schemes = map[string]struct{ name, port string }{
-	"mqtt": {"mqtt", "1883"}, "tcp": {"mqtt", "1883"},
-	"mqtts": {"mqtts", "8883"}, "ssl": {"mqtts", "8883"}, "tls": {"mqtts", "8883"},
-	"ws": {"ws", "80"}, "wss": {"wss", "443"}, "unix": {"unix", ""},
-}
-
-// ParseServer checks a server URL and adds the default port of its scheme, which it
-// replaces by its usual name.
+// ParseServer checks a server URL and adds the default port of its scheme: mqtt (tcp)
+// 1883, mqtts (ssl, tls) 8883, ws 80, wss 443; unix has none.
 func ParseServer(raw string) (*url.URL, error) {
 	u, err := url.Parse(raw)
 	if err != nil {
 		return nil, fmt.Errorf("server is not a URL: %w", badURL(raw, err))
 	}
 	raw = u.Redacted()
-	scheme, unix := schemes[u.Scheme], u.Scheme == "unix"
+	scheme := u.Scheme
+	u.Scheme = cmp.Or(map[string]string{"tcp": "mqtt", "ssl": "mqtts", "tls": "mqtts"}[scheme], scheme)
+	port := map[string]string{"mqtt": "1883", "mqtts": "8883", "ws": "80", "wss": "443"}[u.Scheme]
 	switch {
-	case scheme.name == "":
-		return nil, fmt.Errorf("server %q has the scheme %q; use mqtt, mqtts, ws, wss or unix", raw, u.Scheme)
-	case unix && u.Path == "":
+	case scheme == "unix" && u.Path == "":
 		return nil, fmt.Errorf("server %q names no socket; write unix:///path/to/socket", raw)
-	case unix && u.Host != "":
+	case scheme == "unix" && u.Host != "":
 		return nil, fmt.Errorf("server %q names the host %q before the socket; write unix:///path/to/socket, with three slashes", raw, u.Host)
-	case unix:
+	case scheme == "unix":
 		return u, nil
+	case port == "":
+		return nil, fmt.Errorf("server %q has the scheme %q; use mqtt, mqtts, ws, wss or unix", raw, scheme)
 	case u.Hostname() == "":
-		return nil, fmt.Errorf("server %q names no host; write %s://host:%s", raw, scheme.name, scheme.port)
+		return nil, fmt.Errorf("server %q names no host; write %s://host:%s", raw, u.Scheme, port)
 	case !validPort(u.Port()):
-		return nil, fmt.Errorf("server %q has an invalid port; use 1 to 65535, or none for %s", u.Hostname(), scheme.port)
-	case u.Port() == "":
-		u.Host = net.JoinHostPort(u.Hostname(), scheme.port)
+		return nil, fmt.Errorf("server %q has an invalid port; use 1 to 65535, or none for %s", u.Hostname(), port)
 	}
-	u.Scheme = scheme.name
+	u.Host = net.JoinHostPort(u.Hostname(), cmp.Or(u.Port(), port))
 	return u, nil
 }
 
@@ -139,5 +133,29 @@ func guard(ctx context.Context, c net.Conn) (release func() error) {
 		}
 		_ = raw.Close()
 		return context.Cause(ctx)
+	}
+}
+
+// fastCloser is a connection, such as TLS or WebSocket, whose Close returns after
+// closeTimeout: a tls.Conn waits up to 5 seconds until its peer has taken close_notify.
+type fastCloser struct{ net.Conn }
+
+func (c fastCloser) Close() error {
+	timer := time.AfterFunc(closeTimeout, func() { _ = transport(c.Conn).Close() })
+	defer timer.Stop()
+	return c.Conn.Close()
+}
+
+// layered is a connection over another, such as a *tls.Conn.
+type layered interface{ NetConn() net.Conn }
+
+// transport returns the connection below all layers of c that are known.
+func transport(c net.Conn) net.Conn {
+	for {
+		outer, ok := c.(layered)
+		if !ok {
+			return c
+		}
+		c = outer.NetConn()
 	}
 }

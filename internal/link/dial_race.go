@@ -1,6 +1,7 @@
 package link
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -10,18 +11,13 @@ import (
 )
 
 const (
-	// stagger is the delay after which the next address is tried in parallel, as RFC
-	// 8305 recommends.
-	stagger = 250 * time.Millisecond
-	// maxAddresses bounds the addresses of a name that are tried. Resolvers rotate
-	// longer lists.
-	maxAddresses = 16
+	stagger      = 250 * time.Millisecond // until the next address is tried in parallel, as RFC 8305 recommends
+	maxAddresses = 16                     // of a name; resolvers rotate longer lists
 )
 
-// dialTCP connects to host:port. It tries all addresses of a name: the next one when
-// the one before has failed, or has not answered for stagger, so that one that hangs
-// does not delay the others. net.Dialer does that between IPv6 and IPv4 only; within a
-// family it divides the time between the addresses, with at least 2 s for each.
+// dialTCP connects to host:port. It tries all addresses of a name: the next one when the
+// one before has failed, or has not answered for stagger. net.Dialer does that between IPv6
+// and IPv4 only; within a family each address may take 2 s and more.
 func (d *Dialer) dialTCP(ctx context.Context, hostPort string) (net.Conn, error) {
 	host, port, err := net.SplitHostPort(hostPort)
 	if err != nil {
@@ -33,11 +29,7 @@ func (d *Dialer) dialTCP(ctx context.Context, hostPort string) (net.Conn, error)
 	if _, err := netip.ParseAddr(host); err == nil {
 		return dial(ctx, hostPort)
 	}
-	resolver := d.Resolver
-	if resolver == nil {
-		resolver = net.DefaultResolver
-	}
-	ips, err := resolver.LookupIPAddr(ctx, host)
+	ips, err := cmp.Or(d.Resolver, net.DefaultResolver).LookupIPAddr(ctx, host)
 	if err != nil {
 		return nil, err
 	}

@@ -32,8 +32,7 @@ func (e *DisconnectError) Error() string {
 // both: the reason code counts, and the violation is answered.
 func irregular(reason, violation error) error { return fmt.Errorf("%w; %w", reason, violation) }
 
-// CloseError ends a connection with a DISCONNECT, also before the session's
-// generation has begun.
+// CloseError ends a connection with a DISCONNECT, also before the session has begun.
 type CloseError struct {
 	Reason     byte // of the DISCONNECT
 	EndSession bool // the server is to end the session
@@ -46,8 +45,7 @@ func (e *CloseError) Unwrap() error { return e.Err }
 // SafeToRetry returns false: messages may have been sent on the connection.
 func (*CloseError) SafeToRetry() bool { return false }
 
-// violation is a Protocol Error that is answered with a DISCONNECT, also before the
-// session's generation has begun.
+// violation is a Protocol Error that is always answered with a DISCONNECT.
 func violation(t wire.Type, detail string) error {
 	return &CloseError{Reason: wire.ReasonProtocolError, Err: wire.Violation(t, "%s", detail)}
 }
@@ -60,8 +58,7 @@ func (e *CloseError) packet() []byte {
 	return []byte{byte(wire.DISCONNECT) << 4, 1, e.Reason}
 }
 
-// PacketTooLargeError is a packet that exceeds the server's Maximum Packet
-// Size and was not sent.
+// PacketTooLargeError: a packet exceeds the server's Maximum Packet Size. It was not sent.
 type PacketTooLargeError struct{ Size, Maximum int }
 
 func (e *PacketTooLargeError) Error() string {
@@ -81,11 +78,10 @@ func quoted(s string) string {
 // parseDisconnect decodes a DISCONNECT. The error is irregular for one that no server
 // may send, and a *wire.Error for one that cannot be decoded.
 func parseDisconnect(body []byte) (*DisconnectError, error) {
-	d := &DisconnectError{}
 	if len(body) == 0 {
-		return d, nil
+		return &DisconnectError{}, nil
 	}
-	d.Reason = body[0]
+	d := &DisconnectError{Reason: body[0]}
 	violation := wire.CheckServerReason(wire.DISCONNECT, d.Reason)
 	if len(body) > 1 {
 		props, err := wire.OnlyProperties(wire.DISCONNECT, body[1:])
@@ -104,8 +100,7 @@ func parseDisconnect(body []byte) (*DisconnectError, error) {
 	return d, nil
 }
 
-// checkControl checks the shape of a control packet before paho decodes it, so
-// that paho never sees a malformed one.
+// checkControl checks the shape of a control packet before paho decodes it.
 func checkControl(f wire.Frame) error {
 	t, b := f.Type(), f.Body
 	connack := t == wire.CONNACK // else SUBACK or UNSUBACK, with reason codes after the properties

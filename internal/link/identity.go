@@ -8,10 +8,9 @@ import (
 	"github.com/mooring-mqtt/mooring/internal/wire"
 )
 
-// Identity is the Client Identifier and what is known of the session under it. It
-// decides for each connection whether that session is resumed. A server keeps one
-// session for each Client Identifier [MQTT-3.1.3-2], so what the store holds of a
-// session under another one is not this client's: the first CONNACK voids it.
+// Identity is the Client Identifier and what is known of its session. It decides for each
+// connection whether that session is resumed. What the store holds of a session under
+// another Client Identifier is not this client's [MQTT-3.1.3-2]: the first CONNACK voids it.
 type Identity struct {
 	cfg     IdentityConfig
 	resumes bool // the store knew a session when the process began
@@ -41,15 +40,13 @@ type SessionStore interface {
 	Session() (owner string, known bool)
 }
 
-// OwnerTakenOver is the owner of a session that another client has taken over. No
-// Client Identifier has a NUL in it.
+// OwnerTakenOver is the owner of a session that another client has taken over.
 const OwnerTakenOver = "\x00taken over"
 
 // ErrUnknownSession: the server has a session that the store does not know.
 var ErrUnknownSession = errors.New("client: the server has a session that the store does not know; asking for a new session")
 
-// SessionMismatchError says that the server and the store do not know the same
-// session, and that the client is not to go on.
+// SessionMismatchError: the server and the store do not know the same session.
 type SessionMismatchError struct {
 	Present bool   // the server has a session, and the store does not know it; else the reverse
 	Owner   string // not empty: whose session the store knows; or OwnerTakenOver
@@ -59,7 +56,7 @@ func (e *SessionMismatchError) Error() string {
 	return "client: the server and the store do not know the same session"
 }
 
-// NewIdentity returns the Identity of a client that has not connected.
+// NewIdentity returns an Identity that has not connected.
 func NewIdentity(cfg IdentityConfig) *Identity {
 	i := &Identity{cfg: cfg, clientID: cfg.ClientID}
 	i.resumes = i.Known()
@@ -73,8 +70,7 @@ func (i *Identity) ClientID() string {
 	return i.clientID
 }
 
-// Temporary reports whether the Client Identifier ends with the client, so that no
-// other connection can resume the session.
+// Temporary reports whether the Client Identifier ends with the client.
 func (i *Identity) Temporary() bool { return i.cfg.Temporary }
 
 // Known reports whether the store knows a session of this client.
@@ -102,9 +98,9 @@ func (i *Identity) Expected() bool {
 	return i.resumes && i.cfg.Expiry > 0 && !i.cfg.CleanStart
 }
 
-// Session describes the session at the server as of now: whether it may exist,
-// the Session Expiry Interval in force, and when it expires unless the client
-// connects. The zero time stands for: it does not, or that is not known.
+// Session describes the session at the server as of now: whether it may exist, the
+// Session Expiry Interval in force, and when it expires unless the client connects. The
+// zero time means that it does not, or that this is not known.
 func (i *Identity) Session(now time.Time) (mayExist bool, expiry time.Duration, expires time.Time) {
 	i.mu.Lock()
 	accepted, ended, expiry := i.accepted, i.lastEnded, i.expiry
@@ -123,8 +119,7 @@ func (i *Identity) Session(now time.Time) (mayExist bool, expiry time.Duration, 
 // by itself, section 3.1.2.11.2.
 const NeverExpires = (1<<32 - 1) * time.Second
 
-// checkStore refuses a store that belongs to another Client Identifier, where
-// Strict is set. It is called before the first attempt: the server could not tell.
+// checkStore refuses, if Strict, a store that belongs to another Client Identifier.
 func (i *Identity) checkStore() error {
 	if owner := i.foreignOwner(); i.cfg.Strict && owner != "" && !i.cleanStart() {
 		return &SessionMismatchError{Owner: owner}
@@ -144,11 +139,10 @@ func (i *Identity) cleanStart() bool {
 // accept decides about a CONNACK that accepts, by its Session Present flag. On an
 // error the connection must be closed before anything is sent.
 //
-// A session that the store does not know must not be resumed [MQTT-3.2.2-4]: the
-// packet identifiers of this client could meet those of messages that the server
-// has half received, and it would drop new messages as duplicates. The next attempt
-// asks for a new session. Asking for one in each first CONNECT would be simpler, but
-// mosquitto 2.0 does not save a session that began so.
+// A session that the store does not know must not be resumed [MQTT-3.2.2-4]: the server
+// could take new messages for duplicates of half received ones. The next attempt asks for
+// a new session. Asking for one in each first CONNECT would be simpler, but mosquitto 2.0
+// does not save a session that began so.
 func (i *Identity) accept(present bool) error {
 	asked, known := i.cleanStart(), i.Known()
 	switch {

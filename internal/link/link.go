@@ -46,13 +46,12 @@ type Config struct {
 	Session  *session.Session
 	// ResetSession makes the session in the store void, durably: the server has none.
 	// Session.Unacked still returns what was in flight. An error ends the connection.
-	ResetSession func() error
-	Observer     Observer
-	Guard        *callback.Guard // marks the goroutine that reads; nil: none
-
-	ConnectTimeout time.Duration // of one attempt, from dialing to CONNACK
-	WriteTimeout   time.Duration // of one write to the connection
-	AckTimeout     time.Duration // without an acknowledgement while messages are in flight; also for SUBACK and UNSUBACK
+	ResetSession   func() error
+	Observer       Observer
+	Guard          *callback.Guard // marks the goroutine that reads; nil: none
+	ConnectTimeout time.Duration   // of one attempt, from dialing to CONNACK
+	WriteTimeout   time.Duration   // of one write to the connection
+	AckTimeout     time.Duration   // without an acknowledgement while messages are in flight; also for SUBACK and UNSUBACK
 }
 
 // Observer receives what happens to the link. Its methods are called by the
@@ -85,12 +84,8 @@ func (e *End) TakenOver() bool {
 }
 
 const (
-	// minUptime is how long a connection must have been up for its server to be
-	// tried first again. A server that drops connections at once is like one that
-	// refuses them.
-	minUptime = 5 * time.Second
-	// minRetryInterval is the least time between two delays that end early.
-	minRetryInterval = time.Second
+	minUptime        = 5 * time.Second // of a connection whose server is tried first again
+	minRetryInterval = time.Second     // between two delays that end early
 )
 
 // New returns a Link that is not connected.
@@ -118,9 +113,8 @@ func (l *Link) NetworkChanged() {
 	}
 }
 
-// Run keeps the link up until ctx is done (it returns nil) or the Policy stops it
-// (it returns the error). When it returns, no connection is left, and no goroutine
-// except those that paho.golang ends without being waited for.
+// Run keeps the link up until ctx is done (it returns nil) or the Policy stops it (it
+// returns the error). Then no connection is left, and no goroutine but paho.golang's.
 func (l *Link) Run(ctx context.Context) error {
 	if err := l.cfg.Identity.checkStore(); err != nil {
 		return err
@@ -151,16 +145,16 @@ func (l *Link) Run(ctx context.Context) error {
 			l.cfg.Identity.discardSession() // the other client has used it
 		}
 		d := l.cfg.Policy.Decide(end)
-		switch {
-		case end.Up != nil:
+		stop := d.Action == reliability.ActionStop
+		if end.Up != nil {
 			l.cfg.Observer.Disconnected(end, d)
-		case d.Action != reliability.ActionStop:
+		} else if !stop {
 			l.cfg.Observer.ConnectFailed(end, d)
 		}
-		if d.Action == reliability.ActionStop {
-			if end.Up != nil && end.Up.Disconnecting() {
-				return nil
-			}
+		switch {
+		case stop && end.Up != nil && end.Up.Disconnecting():
+			return nil
+		case stop:
 			return end.Err
 		}
 		route.after(end, d)
@@ -236,9 +230,8 @@ func (r *route) next() *url.URL {
 	return r.list[r.turn%len(r.list)]
 }
 
-// after moves on: to where the server redirects to, to the same server if its
-// connection was up for a while, because it has the session, or else to the next
-// one.
+// after moves on: to where the server redirects to, to the same server if its connection
+// was up for a while, because it has the session, or else to the next one.
 func (r *route) after(end End, d Decision) {
 	switch {
 	case d.Redirect != nil && d.Permanent:

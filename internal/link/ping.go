@@ -15,17 +15,14 @@ import (
 var ErrKeepAlive = errors.New("mqtt: server did not answer within the keep alive time; the link is dead or half-open, connecting again; raise KeepAlive if the link is only slow")
 
 const (
-	// probeTimeout bounds the answer to a probe where half of the keep alive is
-	// longer.
-	probeTimeout = 5 * time.Second
-	// minProbeInterval is the least time between two probes.
-	minProbeInterval = time.Second
+	probeTimeout     = 5 * time.Second // for the answer to a probe, or half the keep alive if that is shorter
+	minProbeInterval = time.Second     // the least time between two probes
 )
 
-// Probe sends a PINGREQ now, because the network may have changed. The connection
-// fails if nothing is received within half the keep alive, and 5 seconds at most.
-// Probes within a second of each other count as one, which is made at the end of that
-// second. With a keep alive of 0 Probe does nothing. It never blocks.
+// Probe sends a PINGREQ now, because the network may have changed. The connection fails
+// if nothing is received within half the keep alive, and 5 seconds at most. A probe within
+// a second of another is made at the end of that second. With a keep alive of 0 Probe
+// does nothing. It never blocks.
 func (c *Conn) Probe() { c.probes.Set() }
 
 // pinger is paho's keep alive for a Conn. paho's own one misses the packets that do
@@ -34,8 +31,7 @@ type pinger struct{ conn *Conn }
 
 // Run sends a PINGREQ when nothing was sent, or nothing was received, for the keep
 // alive time [MQTT-3.1.2-20]. It fails when nothing is received for another half of
-// that time, except during a Stall. A probe is a PINGREQ before its time, with a
-// shorter timeout.
+// that time, except during a Stall.
 func (p pinger) Run(ctx context.Context, _ net.Conn, keepAlive uint16) error {
 	if keepAlive == 0 {
 		return nil

@@ -9,9 +9,8 @@ import (
 	"github.com/mooring-mqtt/mooring/reliability"
 )
 
-// Policy decides what follows the end of a connection or of an attempt. It holds
-// what such a decision depends on besides the end itself: the delays so far and the
-// redirects in a row. Decide is called by one goroutine.
+// Policy decides what follows the end of a connection or of an attempt, from the end, the
+// delays so far and the redirects in a row. Decide is called by one goroutine.
 type Policy struct {
 	Retry            reliability.Retry
 	FreshCredentials bool // each attempt has its own, so a CONNACK that refuses them is not final
@@ -29,8 +28,7 @@ type Decision struct {
 	Permanent bool          // Redirect takes the place of the server that referred to it
 }
 
-// maxRedirects is how many redirects in a row are followed before the list of
-// servers is tried again: two servers may name each other.
+// maxRedirects is how many redirects in a row are followed: two servers may name each other.
 const maxRedirects = 5
 
 // Decide returns what to do after end.
@@ -61,27 +59,23 @@ func (p *Policy) Decide(end End) Decision {
 	return Decision{Action: reliability.ActionRetry, Delay: p.Retry.Next()}
 }
 
-// action returns what the end asks for. Whether a refusal is final is decided
-// here, and only here.
+// action returns what the end asks for. Only here is decided whether a refusal is final.
 func (p *Policy) action(end End) reliability.Action {
 	var refused *ConnackError
 	var ended *DisconnectError
 	var mismatch *SessionMismatchError
 	switch {
-	case end.Up != nil && end.Up.Disconnecting():
-		return reliability.ActionStop // the connection may end before Run's context does
-	case errors.As(end.Err, &mismatch):
-		return reliability.ActionStop
+	case end.Up != nil && end.Up.Disconnecting(), errors.As(end.Err, &mismatch):
+		return reliability.ActionStop // in the first case the connection ended before Run's context
 	case errors.As(end.Err, &refused):
 		if p.FreshCredentials && aboutCredentials(refused.Reason) {
 			return reliability.ActionRetry
 		}
 		return reliability.OnConnack(refused.Reason)
-	case errors.As(end.Err, &ended):
-		if action := reliability.OnDisconnect(ended.Reason); action != reliability.ActionTakenOver || !p.StopOnTakeover {
-			return action
-		}
+	case p.StopOnTakeover && end.TakenOver():
 		return reliability.ActionStop
+	case errors.As(end.Err, &ended):
+		return reliability.OnDisconnect(ended.Reason)
 	}
 	return reliability.ActionRetry
 }
@@ -109,15 +103,13 @@ func (p *Policy) target(end End) (to *url.URL, permanent bool) {
 	return nil, false
 }
 
-// aboutCredentials reports whether a CONNACK with this reason code may accept other
-// credentials.
+// aboutCredentials reports whether other credentials may change this refusal.
 func aboutCredentials(code byte) bool {
 	return code == wire.ReasonBadUserNameOrPassword || code == wire.ReasonNotAuthorized || code == wire.ReasonBadAuthenticationMethod
 }
 
-// tooLarge reports whether this client ended the connection because of a packet
-// that it does not accept. The packet stays at the server, which sends it again on
-// the next connection.
+// tooLarge reports whether this client ended the connection because of a packet that it
+// does not accept, and that the server sends again on the next connection.
 func tooLarge(err error) bool {
 	var violation *wire.Error
 	return errors.As(err, &violation) && violation.Code == wire.ReasonPacketTooLarge

@@ -1,6 +1,7 @@
 package link
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -73,10 +74,7 @@ func parseProxyURL(raw string) (*url.URL, error) {
 	case port != "1080" && strings.Contains(user, ":"):
 		return nil, errors.New("has a user with a colon in it, which Basic authentication cannot carry; use another")
 	}
-	if u.Port() == "" {
-		u.Host = net.JoinHostPort(u.Hostname(), port)
-	}
-	u.Path = ""
+	u.Host, u.Path = net.JoinHostPort(u.Hostname(), cmp.Or(u.Port(), port)), ""
 	return u, nil
 }
 

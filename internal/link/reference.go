@@ -19,10 +19,7 @@ const maxReferences = 16
 func References(s string, from *url.URL) []*url.URL {
 	var list []*url.URL
 	for _, field := range strings.Fields(s) {
-		if len(list) == maxReferences {
-			break
-		}
-		if u := reference(field, from); u != nil {
+		if u := reference(field, from); u != nil && len(list) < maxReferences {
 			list = append(list, u)
 		}
 	}
@@ -54,10 +51,9 @@ func validHost(s string) bool {
 	if _, err := netip.ParseAddr(s); err == nil {
 		return !strings.Contains(s, "%") // a zone is valid on the server's host only
 	}
-	strange := func(r rune) bool {
+	return s != "" && !strings.ContainsFunc(s, func(r rune) bool {
 		return !(r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || r == '-' || r == '.' || r == '_' || r > 0x7F)
-	}
-	return s != "" && strings.IndexFunc(s, strange) < 0
+	})
 }
 
 func encrypted(u *url.URL) bool {

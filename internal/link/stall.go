@@ -10,12 +10,10 @@ import (
 const readAhead = 4 << 10
 
 // Stall stops reading until ready returns true, for limit at most, and reports whether
-// it did. ready is called at once and whenever wake is signalled. Meanwhile the
-// transport's backpressure holds the server's packets back. Stall must be called on
-// the reader's goroutine, as from session.Config.Deliver. During a stall, keep alive
-// sends PINGREQ and expects no answer. A connection that is closed or cannot be written
-// to ends the stall. One that the server closes does too, unless more than readAhead
-// precedes that.
+// it did. ready is called at once and whenever wake is signalled. Meanwhile backpressure
+// holds the server's packets back, and keep alive expects no answer. Stall must be called
+// on the reader's goroutine, as from session.Config.Deliver. The end of the connection
+// ends the stall; if the server closes it, unless more than readAhead precedes that.
 func (c *Conn) Stall(limit time.Duration, wake <-chan struct{}, ready func() bool) bool {
 	if ready() {
 		return true
@@ -53,8 +51,7 @@ func (c *Conn) Stall(limit time.Duration, wake <-chan struct{}, ready func() boo
 	}
 }
 
-// Stalled reports whether the reader waits in Stall, so that packets of the server
-// may have arrived unread.
+// Stalled reports whether the reader waits in Stall.
 func (c *Conn) Stalled() bool { return c.stalled.Load() }
 
 // stallTime is how long the reader has stalled in total.
@@ -68,8 +65,7 @@ func (c *Conn) stallTime() time.Duration {
 
 // ahead is what was read during a Stall. The reader owns it.
 type ahead struct {
-	data    []byte
-	err     error
+	chunk
 	pending chan chunk // nil: nothing is being read
 }
 
@@ -78,8 +74,8 @@ type chunk struct {
 	err  error
 }
 
-// begin starts reading the next bytes, unless a read is under way or there are
-// enough. The read ends with the connection at the latest.
+// begin starts a read, unless one is under way or there are enough bytes. It ends with
+// the connection at the latest.
 func (a *ahead) begin(from net.Conn) {
 	if a.pending != nil || a.err != nil || len(a.data) >= readAhead {
 		return

@@ -151,8 +151,7 @@ type pemFile struct {
 	blocks []*pem.Block
 }
 
-// readPEM reads a file in which all blocks must be complete: the decoders of the
-// standard library skip incomplete ones.
+// readPEM reads a file whose blocks must be complete: the standard library skips others.
 func readPEM(name string) (f pemFile, err error) {
 	info, err := os.Stat(name) // first: opening a pipe may block forever
 	if err != nil {

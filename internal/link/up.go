@@ -13,8 +13,8 @@ import (
 	"github.com/mooring-mqtt/mooring/internal/wire"
 )
 
-// Up is a connection that the server has accepted. The pointer is the identity of
-// the connection. The Observer sets the latches.
+// Up is a connection that the server has accepted. The pointer is the identity of the
+// connection. The Observer sets the latches.
 type Up struct {
 	Ready      notify.Latch // unacknowledged direct messages are resent and the birth is published: sending may start
 	Subscribed notify.Latch // the server's subscription list is in line, as far as the server answered
