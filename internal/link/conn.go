@@ -73,7 +73,7 @@ func newConn(inner net.Conn, maxReceive uint32, writeTimeout time.Duration) *Con
 // now is the time since start, by the monotonic clock.
 func (c *Conn) now() int64 { return int64(time.Since(c.start)) }
 
-// LastReceived is when bytes last came from the server, by the monotonic clock.
+// LastReceived is when bytes last came from the server.
 func (c *Conn) LastReceived() time.Time { return c.start.Add(time.Duration(c.lastRead.Load())) }
 
 // source is the Conn as the frame reader's byte source.
@@ -249,15 +249,6 @@ func (c *Conn) Unlock() {
 	}
 }
 
-// checkSize returns a *PacketTooLargeError if the server does not accept a packet of
-// size bytes.
-func (c *Conn) checkSize(size int) error {
-	if limit := c.maxSend.Load(); limit > 0 && size > int(limit) {
-		return &PacketTooLargeError{Size: size, Maximum: int(limit)}
-	}
-	return nil
-}
-
 // Fail closes the connection because of err. For a violation by the server, a
 // CloseError and an error with a reason code it sends a DISCONNECT first, if no writer
 // is stuck. The cause is set after that, since those who wait for it close the connection.
@@ -290,8 +281,7 @@ func (c *Conn) Fail(err error) {
 	_ = c.Conn.Close()
 }
 
-// lockSoon locks mu. It returns false where a writer holds it for longer than
-// closeTimeout.
+// lockSoon locks mu. It returns false where a writer holds it for longer than closeTimeout.
 func (c *Conn) lockSoon() bool {
 	for begin := time.Now(); !c.mu.TryLock(); time.Sleep(time.Millisecond) {
 		if time.Since(begin) > closeTimeout {

@@ -40,8 +40,7 @@ func (d *Dialer) dialTCP(ctx context.Context, hostPort string) (net.Conn, error)
 	return race(ctx, addrs[:min(len(addrs), maxAddresses)], dial)
 }
 
-// byTurns alternates between the address families, and keeps the resolver's order
-// within each.
+// byTurns alternates between the address families, and keeps the resolver's order within each.
 func byTurns(ips []net.IPAddr) []net.IPAddr {
 	var families [2][]net.IPAddr // that of the first address, the other
 	for _, ip := range ips {

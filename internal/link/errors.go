@@ -68,6 +68,14 @@ func (e *PacketTooLargeError) Error() string {
 // SafeToRetry returns true: the packet was not sent.
 func (*PacketTooLargeError) SafeToRetry() bool { return true }
 
+// checkSize returns a *PacketTooLargeError if the server does not accept a packet of size bytes.
+func (c *Conn) checkSize(size int) error {
+	if limit := c.maxSend.Load(); limit > 0 && size > int(limit) {
+		return &PacketTooLargeError{Size: size, Maximum: int(limit)}
+	}
+	return nil
+}
+
 func quoted(s string) string {
 	if s == "" {
 		return ""

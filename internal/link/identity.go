@@ -35,8 +35,7 @@ type IdentityConfig struct {
 
 // SessionStore is what the store knows of a session.
 type SessionStore interface {
-	// Session returns the owner of the session, or OwnerTakenOver, and whether there
-	// is one.
+	// Session returns the owner of the session, or OwnerTakenOver, and whether there is one.
 	Session() (owner string, known bool)
 }
 

@@ -19,10 +19,9 @@ const (
 	minProbeInterval = time.Second     // the least time between two probes
 )
 
-// Probe sends a PINGREQ now, because the network may have changed. The connection fails
-// if nothing is received within half the keep alive, and 5 seconds at most. A probe within
-// a second of another is made at the end of that second. With a keep alive of 0 Probe
-// does nothing. It never blocks.
+// Probe sends a PINGREQ now, because the network may have changed. The connection fails if nothing
+// is received within half the keep alive, and 5 seconds at most. A probe within a second of another
+// is made at the end of that second. With a keep alive of 0 Probe does nothing. It never blocks.
 func (c *Conn) Probe() { c.probes.Set() }
 
 // pinger is paho's keep alive for a Conn. paho's own one misses the packets that do

@@ -53,8 +53,7 @@ func parseProxyURL(raw string) (*url.URL, error) {
 	if err != nil {
 		return nil, fmt.Errorf("is not a URL: %w", badURL(raw, err))
 	}
-	// No error quotes the URL: any part of it may belong to a password that is not
-	// percent-encoded.
+	// No error quotes the URL: any part of it may belong to a password that is not percent-encoded.
 	port := map[string]string{"http": "80", "https": "443", "socks5": "1080", "socks5h": "1080"}[u.Scheme]
 	user := u.User.Username()
 	password, _ := u.User.Password()

@@ -34,11 +34,10 @@ func fromEnvironment(getenv func(string) string) (*Proxy, error) {
 	return &Proxy{url: u, except: parseExceptions(list)}, nil
 }
 
-// exception is an entry of NO_PROXY, by net/http's rules: servers that are connected to
-// without the proxy. The list is comma-separated and has addresses, networks such as
-// 10.0.0.0/8, and domains; each with or without a port. A domain includes its
-// subdomains; with a leading dot it is only those. * is everything. localhost and
-// loopback addresses are always exceptions.
+// exception is an entry of NO_PROXY, by net/http's rules: servers that are connected to without the
+// proxy. The list is comma-separated and has addresses, networks such as 10.0.0.0/8, and domains;
+// each with or without a port. A domain includes its subdomains; with a leading dot it is only
+// those. * is everything. localhost and loopback addresses are always exceptions.
 type exception struct {
 	network netip.Prefix // also of one address; invalid for a name
 	host    string       // ".domain" for subdomains only

@@ -12,8 +12,7 @@ import (
 	"github.com/mooring-mqtt/mooring/internal/wire"
 )
 
-// noTimeout is paho's own limit for answers. ConnectTimeout and withTimeout bound
-// them instead.
+// noTimeout is paho's own limit for answers. ConnectTimeout and withTimeout bound them instead.
 const noTimeout = 100 * 365 * 24 * time.Hour
 
 // fits returns a *PacketTooLargeError for a packet that the server does not accept.
@@ -22,9 +21,8 @@ func (u *Up) fits(request io.WriterTo) error {
 	return cmp.Or(err, u.checkSize(int(size)))
 }
 
-// withTimeout bounds how long a request waits for its answer: AckTimeout, not
-// counting the time for which the reader stalled, since the answer may have been
-// received and not read.
+// withTimeout bounds how long a request waits for its answer: AckTimeout, not counting the time for
+// which the reader stalled, since the answer may have been received and not read.
 func (u *Up) withTimeout(ctx context.Context) (context.Context, context.CancelFunc) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	began, stalled := time.Now(), u.stallTime()
@@ -41,12 +39,11 @@ func (u *Up) withTimeout(ctx context.Context) (context.Context, context.CancelFu
 	return ctx, func() { cancel(context.Canceled) }
 }
 
-// Subscribe sends a SUBSCRIBE, waits for its SUBACK for AckTimeout at most, and returns
-// its reason codes. Without an answer in time the error is context.DeadlineExceeded. The
-// error for a SUBSCRIBE that is larger than the server accepts is a
-// *PacketTooLargeError, and the connection stays up. A SUBACK is a violation if it has
-// not one reason code for each filter [MQTT-3.8.4-6], or grants a higher QoS than
-// requested.
+// Subscribe sends a SUBSCRIBE, waits for its SUBACK for AckTimeout at most, and returns its reason
+// codes. Without an answer in time the error is context.DeadlineExceeded. The error for a SUBSCRIBE
+// that is larger than the server accepts is a *PacketTooLargeError, and the connection stays up. A
+// SUBACK is a violation if it has not one reason code for each filter [MQTT-3.8.4-6], or grants a
+// higher QoS than requested.
 func (u *Up) Subscribe(ctx context.Context, s *paho.Subscribe) (reasons []byte, err error) {
 	requested := make([]byte, len(s.Subscriptions))
 	for i, o := range s.Subscriptions {

@@ -70,9 +70,8 @@ type Disconnect struct {
 	SessionExpiry *uint32 // seconds; nil: as CONNECT said
 }
 
-// Disconnect ends the connection with a DISCONNECT; the Policy then stops the link.
-// What would make the packet larger than the server accepts is omitted
-// [MQTT-3.14.2-3] [MQTT-3.14.2-4].
+// Disconnect ends the connection with a DISCONNECT; the Policy then stops the link. What would make
+// the packet larger than the server accepts is omitted [MQTT-3.14.2-3] [MQTT-3.14.2-4].
 func (u *Up) Disconnect(d Disconnect) error {
 	u.final.Store(&d)
 	props := &paho.DisconnectProperties{SessionExpiryInterval: d.SessionExpiry, ReasonString: d.ReasonString}
