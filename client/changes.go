@@ -20,9 +20,8 @@ type changes[T any] struct {
 }
 
 type reader[T any] struct {
-	queue  []T
-	missed int // dropped before what is in queue
-	loops  int // that read
+	queue         []T
+	missed, loops int // values dropped before what is in queue; loops that read
 }
 
 // push gives v to all readers.

@@ -88,8 +88,7 @@ func (o *Outbox) Stop(err error) {
 
 // storeFull reports whether err is about a limit that FullPolicy applies to.
 func storeFull(err error) bool {
-	var full *persistence.FullError
-	if errors.As(err, &full) {
+	if full := (*persistence.FullError)(nil); errors.As(err, &full) {
 		return full.Limit == "MaxMessages" || full.Limit == "MaxBytes"
 	}
 	return errors.Is(err, persistence.ErrFull) // a custom store may not name the limit

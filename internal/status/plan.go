@@ -48,7 +48,6 @@ type Stats struct {
 	Contested   uint64 // online messages of others, received while this client is online
 }
 
-// message is one status message of this client.
 type message struct {
 	number  uint64
 	reason  string
@@ -90,7 +89,6 @@ func (p *plan) connected() {
 	p.born, p.echoed, p.wrong, p.retryAt, p.delay = false, false, false, 0, 0
 }
 
-// end ends the plan.
 func (p *plan) end() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
