@@ -1,18 +1,16 @@
 package session
 
 import (
+	"cmp"
 	"container/list"
 	"encoding/binary"
 
 	"github.com/mooring-mqtt/mooring/internal/wire"
 )
 
-// aliases are the Topic Aliases that the client uses on one connection. A new topic
-// replaces the least recently used one. Only encoders use them, so the order of
-// assignment is the order on the wire.
-//
-// The log keeps the Topic Name, so a message that is resent on another connection has
-// it; each connection begins without aliases [MQTT-3.3.2-7].
+// aliases are the Topic Aliases that the client uses on one connection, which begins
+// without any [MQTT-3.3.2-7]. A new topic replaces the least recently used one. Only
+// encoders use them, so the order of assignment is the order on the wire.
 type aliases struct {
 	max     int // aliases in use at most
 	limit   int // the server's Maximum Packet Size
@@ -34,11 +32,8 @@ func newAliases(want uint16, l Limits) *aliases {
 	if n == 0 {
 		return nil
 	}
-	limit := wire.MaxPacketSize
-	if l.MaximumPacketSize > 0 {
-		limit = min(limit, int(l.MaximumPacketSize))
-	}
-	return &aliases{max: n, limit: limit, byTopic: map[string]*list.Element{}, recent: list.New()}
+	limit := cmp.Or(l.MaximumPacketSize, wire.MaxPacketSize)
+	return &aliases{max: n, limit: int(limit), byTopic: map[string]*list.Element{}, recent: list.New()}
 }
 
 // Publish sends the PUBLISH packets that encode appends, complete and without Topic

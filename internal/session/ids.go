@@ -1,33 +1,24 @@
 package session
 
-// Packet identifiers 1 to lowest-1 belong to SUBSCRIBE, UNSUBSCRIBE and unstored
-// messages; all above belong to the log. Each priority has a range of its own,
-// so that a message of a higher one never waits for the identifier of a lower.
+// Packet identifiers 1 to lowest-1 belong to SUBSCRIBE, UNSUBSCRIBE and unstored messages,
+// those above to the log. Each priority has a range, so that it never waits for a lower one.
 const lowest = 257
 
 // ranges are the identifiers of each priority, by its number in the store: Normal,
 // High, Urgent. Those of Normal never change: messages in a log must keep theirs.
-var ranges = [...]struct{ first, count uint16 }{
-	{1025, 64_511},
-	{257, 384},
-	{641, 384},
-}
+var ranges = [...]struct{ first, count uint16 }{{1025, 64_511}, {257, 384}, {641, 384}}
 
-// PacketID is the packet identifier of the message with this number among those
-// of its priority. The append that accepts a message thus makes its identifier
-// durable, and a restarted process resends under the original one
-// [MQTT-4.4.0-1].
+// PacketID is the packet identifier of the message with this number among those of its
+// priority. A restarted process resends under the original one [MQTT-4.4.0-1].
 func PacketID(priority uint8, number uint64) uint16 {
 	r := &ranges[priority]
 	return r.first + uint16(number%uint64(r.count))
 }
 
-// Lap is the number of messages of a priority after which their packet
-// identifiers repeat.
+// Lap is after how many messages of a priority their packet identifiers repeat.
 func Lap(priority uint8) uint64 { return uint64(ranges[priority].count) }
 
-// lowIDs hands out the identifiers below lowest, round robin, so that one is
-// not reused at once.
+// lowIDs hands out the identifiers below lowest, round robin.
 type lowIDs struct {
 	used [lowest]bool
 	last uint16

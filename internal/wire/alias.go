@@ -5,17 +5,15 @@ import "encoding/binary"
 // TopicAliasSize is the number of bytes of a Topic Alias as a property.
 const TopicAliasSize = 3
 
-// AliasedSize is the number of bytes that AppendAliased will append for a
-// topic that the server does not know by its alias yet.
+// AliasedSize is the size of what AppendAliased appends for an alias that is not known.
 func AliasedSize(packet []byte) int {
 	_, _, length, n := split(packet)
 	size := len(packet) - fixedHeader(packet) + TopicAliasSize + VarintLen(length+TopicAliasSize) - n
 	return 1 + VarintLen(uint32(size)) + size
 }
 
-// AppendAliased appends a PUBLISH that AppendPublish or AppendImage made, whole
-// and without a Topic Alias, with this one. Where the server knows the topic by
-// it, the Topic Name is left out. No other byte changes.
+// AppendAliased appends a PUBLISH of AppendPublish or AppendImage with a Topic Alias. Where
+// the server knows the topic by it, the Topic Name is left out. No other byte changes.
 func AppendAliased(dst, packet []byte, alias uint16, known bool) []byte {
 	topic, props, length, n := split(packet)
 	head := fixedHeader(packet)
@@ -42,8 +40,8 @@ func fixedHeader(packet []byte) int {
 	return 1 + n
 }
 
-// split finds the parts of a PUBLISH: where its Topic Name ends and where the
-// Property Length begins, with its value and its own length.
+// split finds where the Topic Name of a PUBLISH ends and where the Property Length begins,
+// with its value and its own length.
 func split(packet []byte) (topic, props int, length uint32, n int) {
 	topic = fixedHeader(packet)
 	topic += 2 + int(binary.BigEndian.Uint16(packet[topic:]))

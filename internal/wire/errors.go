@@ -2,9 +2,8 @@ package wire
 
 import "fmt"
 
-// Error is a violation of the protocol by the peer. The connection it was
-// seen on must be closed, after a DISCONNECT with Code where one may be sent
-// [MQTT-4.13.1-1].
+// Error is a violation of the protocol by the peer. Its connection must be closed, after
+// a DISCONNECT with Code where one may be sent [MQTT-4.13.1-1].
 type Error struct {
 	Code   byte // reason code for DISCONNECT: 0x81, 0x82, 0x93, 0x94, 0x95 …
 	Packet Type // the packet it was seen in, 0 if that is unknown

@@ -18,15 +18,12 @@ func (f Frame) Type() Type { return Type(f.Header >> 4) }
 
 const (
 	readBuffer = 16 << 10
-	// keepBuffer is what a Reader holds on to after a large packet has passed.
-	keepBuffer = 64 << 10
-	// emptyReads is how often the source may return nothing and no error.
-	emptyReads = 100
+	keepBuffer = 64 << 10 // that a Reader keeps after a large packet
+	emptyReads = 100      // how often the source may return nothing and no error
 )
 
-// Reader cuts a byte stream into packets. It enforces the maximum packet size
-// on the fixed header alone, and its buffer grows only with bytes that have
-// really arrived: an announced length costs nothing. It is not safe for
+// Reader cuts a byte stream into packets. It checks the maximum packet size on the fixed
+// header, and its buffer grows only with bytes that have arrived. It is not safe for
 // concurrent use.
 type Reader struct {
 	src        io.Reader
@@ -89,9 +86,8 @@ func (r *Reader) peek() (size, header int, err error) {
 	return size, 1 + n, nil
 }
 
-// fill reads more, making room first: by moving, by growing to at most twice
-// what has arrived, or by letting go of a buffer that a large packet needed:
-// it has grown to just that packet's size, so it is empty behind it.
+// fill reads more, making room first: by moving, by growing to at most twice what has
+// arrived, or by dropping a buffer that a large packet needed, when that is empty.
 func (r *Reader) fill(size int) error {
 	have := r.end - r.start
 	if have == 0 {

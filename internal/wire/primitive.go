@@ -11,20 +11,17 @@ const maxVarint = 268_435_455
 
 // AppendVarint appends v as a Variable Byte Integer in the fewest bytes
 // [MQTT-1.5.5-1]. v must not exceed 268,435,455.
-func AppendVarint(dst []byte, v uint32) []byte {
-	return binary.AppendUvarint(dst, uint64(v))
-}
+func AppendVarint(dst []byte, v uint32) []byte { return binary.AppendUvarint(dst, uint64(v)) }
 
-// Varint reads a Variable Byte Integer. n is the number of bytes it took; 0
-// means that b ends within it, -1 that it is longer than four bytes or not
-// minimally encoded.
+// Varint reads a Variable Byte Integer of n bytes. n is 0 if b ends within it, and -1 if it
+// is longer than four bytes or not minimally encoded.
 func Varint(b []byte) (v uint32, n int) {
-	for i := 0; i < len(b) && i < 4; i++ {
-		v |= uint32(b[i]&0x7F) << (7 * i)
-		if b[i] < 0x80 {
-			if i > 0 && b[i] == 0 {
-				return 0, -1
-			}
+	for i, c := range b[:min(len(b), 4)] {
+		v |= uint32(c&0x7F) << (7 * i)
+		switch {
+		case c == 0 && i > 0:
+			return 0, -1
+		case c < 0x80:
 			return v, i + 1
 		}
 	}
@@ -47,8 +44,7 @@ func VarintLen(v uint32) int {
 	return 4
 }
 
-// AppendString appends s with its two-byte length. s must not exceed 65,535
-// bytes; the validators see to that.
+// AppendString appends s with its two-byte length. s must not exceed 65,535 bytes.
 func AppendString[S string | []byte](dst []byte, s S) []byte {
 	dst = binary.BigEndian.AppendUint16(dst, uint16(len(s)))
 	return append(dst, s...)
@@ -73,12 +69,9 @@ func ValidString(b []byte) bool { return utf8.Valid(b) && bytes.IndexByte(b, 0) 
 // Seconds returns d in whole seconds, as MQTT carries it: rounded up, 0 for less than
 // 0, and at most 1<<32 - 1.
 func Seconds(d time.Duration) uint32 {
-	if d <= 0 {
-		return 0
-	}
 	n := d / time.Second
 	if d%time.Second > 0 {
 		n++
 	}
-	return uint32(min(n, 1<<32-1))
+	return uint32(min(max(n, 0), 1<<32-1))
 }

@@ -7,8 +7,8 @@ import (
 	"unicode/utf8"
 )
 
-// UserProperty is a name and a value; the same name may appear many times and
-// the order is kept [MQTT-3.3.2-17] [MQTT-3.3.2-18].
+// UserProperty is a name and a value. Names may repeat, and the order is kept
+// [MQTT-3.3.2-17] [MQTT-3.3.2-18].
 type UserProperty struct{ Key, Value string }
 
 // Publish is a PUBLISH packet that owns its memory.
@@ -112,9 +112,8 @@ func (p *Publish) Size() int {
 	return 1 + VarintLen(uint32(n)) + n
 }
 
-// AppendPublish appends p as it goes on the wire. p must have passed Check.
-// The Message Expiry Interval is written as the first property, which is what
-// AppendImage relies on.
+// AppendPublish appends p, which must have passed Check. The Message Expiry Interval is
+// the first property: AppendImage relies on that.
 func AppendPublish(dst []byte, p *Publish) []byte {
 	header := byte(PUBLISH)<<4 | p.QoS<<1
 	if p.Dup {
@@ -166,10 +165,9 @@ func (p *Publish) AppendProperties(dst []byte) []byte {
 	return append(dst, p.Extra...)
 }
 
-// AppendImage appends a PUBLISH that AppendPublish has encoded earlier, with
-// what is only known when it is sent: its packet identifier, DUP and what is
-// left of its Message Expiry Interval in seconds (used only where image
-// carries one). id and dup are for QoS 1 and 2. No other byte changes.
+// AppendImage appends a PUBLISH that AppendPublish has encoded, with its packet identifier
+// and DUP (at QoS 1 and 2), and what is left of its Message Expiry Interval in seconds, if
+// image has one. No other byte changes.
 func AppendImage(dst, image []byte, id uint16, dup bool, expiry uint32) []byte {
 	at := len(dst)
 	dst = append(dst, image...)
@@ -187,8 +185,7 @@ func AppendImage(dst, image []byte, id uint16, dup bool, expiry uint32) []byte {
 	return dst
 }
 
-// PublishView is a received PUBLISH. Its slices point into the frame it was
-// parsed from.
+// PublishView is a received PUBLISH. Its slices point into its frame.
 type PublishView struct {
 	Dup, Retain bool
 	QoS         byte
@@ -202,17 +199,16 @@ type PublishView struct {
 // ParsePublish checks and decodes a PUBLISH. The error is an *Error.
 func ParsePublish(f Frame) (v PublishView, err error) {
 	v.Dup, v.QoS, v.Retain = f.Header&0x08 != 0, f.Header>>1&3, f.Header&1 != 0
-	if v.QoS == 3 {
-		return v, Malformed(PUBLISH, "both QoS bits are set [MQTT-3.3.1-4]")
-	}
-	if v.QoS == 0 && v.Dup {
-		return v, Malformed(PUBLISH, "DUP is set at QoS 0 [MQTT-3.3.1-2]")
-	}
 	topic, b, ok := String(f.Body)
-	if !ok {
+	v.Topic = topic
+	switch {
+	case v.QoS == 3:
+		return v, Malformed(PUBLISH, "both QoS bits are set [MQTT-3.3.1-4]")
+	case v.QoS == 0 && v.Dup:
+		return v, Malformed(PUBLISH, "DUP is set at QoS 0 [MQTT-3.3.1-2]")
+	case !ok:
 		return v, Malformed(PUBLISH, "Topic Name runs past the end of the packet")
 	}
-	v.Topic = topic
 	if v.QoS > 0 {
 		if len(b) < 2 {
 			return v, Malformed(PUBLISH, "Packet Identifier runs past the end of the packet")
@@ -236,8 +232,7 @@ func ParsePublish(f Frame) (v PublishView, err error) {
 	return v, nil
 }
 
-// Decode copies v into a packet that owns its memory. topic is the Topic Name,
-// which may be known through an alias.
+// Decode copies v into a packet that owns its memory. topic is the resolved Topic Name.
 func (v PublishView) Decode(topic string) Publish {
 	p := Publish{Dup: v.Dup, Retain: v.Retain, QoS: v.QoS, PacketID: v.PacketID, Topic: topic, TopicAlias: v.TopicAlias}
 	// One copy holds all strings, another all bytes that the caller may change.

@@ -27,10 +27,10 @@ func CheckString(field, s string) error {
 // CheckTopicName says why a message cannot be published to topic, or nil
 // [MQTT-4.7.0-1] [MQTT-4.7.3-1].
 func CheckTopicName(field, topic string) error {
-	if topic == "" {
+	switch {
+	case topic == "":
 		return &FieldError{field, "is empty; it must be at least one character long"}
-	}
-	if strings.ContainsAny(topic, "+#") {
+	case strings.ContainsAny(topic, "+#"):
 		return &FieldError{field, "contains a wildcard (+ or #); those are for Topic Filters only"}
 	}
 	return CheckString(field, topic)
@@ -74,14 +74,10 @@ func SplitShare(filter string) (name, rest string, ok bool) {
 	return name, rest, true
 }
 
-// Match reports whether topic matches filter by the rules of section 4.7:
-// character by character, + for one level, # for any number of them including
-// the parent, and no wildcard in the first level for topics that begin with $
-// [MQTT-4.7.2-1]. A Shared Subscription matches by the filter behind its name.
+// Match reports whether topic matches filter, section 4.7. A Shared Subscription matches
+// by the filter after its name.
 func Match(filter, topic string) bool {
-	if _, rest, ok := SplitShare(filter); ok {
-		filter = rest
-	}
+	_, filter, _ = SplitShare(filter)
 	if strings.HasPrefix(topic, "$") && (strings.HasPrefix(filter, "+") || strings.HasPrefix(filter, "#")) {
 		return false
 	}
@@ -94,11 +90,8 @@ func Match(filter, topic string) bool {
 		if level != "+" && level != name {
 			return false
 		}
-		if !topicMore {
-			return !filterMore || filterRest == "#"
-		}
-		if !filterMore {
-			return false
+		if !topicMore || !filterMore {
+			return !topicMore && (!filterMore || filterRest == "#")
 		}
 		filter, topic = filterRest, topicRest
 	}

@@ -69,6 +69,5 @@ const (
 	ReasonWildcardSubsNotSupported byte = 0xA2
 )
 
-// MaxPacketSize is the largest packet that MQTT 5 can express: a fixed header
-// of 5 bytes and a Remaining Length of 268,435,455.
+// MaxPacketSize is the size of the largest packet that MQTT 5 can express, in bytes.
 const MaxPacketSize = 5 + maxVarint
