@@ -69,8 +69,9 @@ type Item[M any] struct {
 	OrderKey string // messages with the same key are handled one after the other
 	Size     int64  // in memory, see Size
 
-	key   string // dedupe key that the message holds in inFlight; empty: none
-	tries int    // of claiming it
+	key     string // dedupe key that the message holds in inFlight; empty: none
+	tries   int    // of claiming it
+	awaited uint64 // token of another owner's claim that it has waited for
 }
 
 // Delivery is a message while it is handled. It is valid until Handle returns.

@@ -272,6 +272,39 @@ func TestInbox_WaitsLongerIfWaitFails(t *testing.T) {
 	}
 }
 
+// eager is a cache whose Wait returns at once, as the contract allows.
+type eager struct {
+	dedupe.Cache
+	begins atomic.Uint64
+}
+
+func (e *eager) Begin(ctx context.Context, key, owner string) (dedupe.Claim, dedupe.Verdict, error) {
+	if e.begins.Add(1) > 1000 {
+		return dedupe.Claim{}, 0, errors.New("asked in a loop") // ends it
+	}
+	return e.Cache.Begin(ctx, key, owner)
+}
+
+func (e *eager) Wait(context.Context, dedupe.Claim) error { return nil }
+
+func TestInbox_WaitsLongerIfWaitReturnsEarly(t *testing.T) {
+	cache := &eager{Cache: dedupe.NewMemory(dedupe.Options{})}
+	inBubble(t, cached(cache), func(r *rig) {
+		r.server.connect()
+		other, _, _ := cache.Begin(t.Context(), "k", "other")
+		r.send(same("k", 1, 1)...)
+		time.Sleep(time.Minute)
+		if n := cache.begins.Load(); n > 500 {
+			t.Errorf("Begin was called %d times in a minute", n)
+		}
+		if err := cache.Commit(t.Context(), other); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(time.Minute)
+		r.wantAcks("1")
+	})
+}
+
 // Leases are renewed while a handler runs and while a message is held for order, also
 // after a renewal failed, so that nobody takes the key over. The handler sees the token.
 func TestInbox_RenewsLeases(t *testing.T) {

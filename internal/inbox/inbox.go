@@ -162,7 +162,11 @@ func (w *worker[M]) claimed(c dedupe.Claim, v dedupe.Verdict, err error) {
 	case err != nil: // neither handled nor acknowledged until the cache answers
 		w.cfg.Observer.StoreFailed(err)
 		w.waitFor(item, nil)
+	case v == dedupe.InFlight && item.tries > 0 && item.awaited == c.Token: // Wait returned early
+		item.awaited = 0
+		w.waitFor(item, nil)
 	case v == dedupe.InFlight: // the other may still fail to handle it
+		item.awaited = c.Token
 		w.waitFor(item, func() error { return w.cfg.Dedupe.Wait(w.stopping, c) })
 	case v == dedupe.Duplicate:
 		w.Counters.Duplicates.Add(1)
