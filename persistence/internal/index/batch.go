@@ -1,15 +1,12 @@
 package index
 
-import "sort"
-
 // Batch has the messages of an unfinished commit, with places relative to its buffer.
 type Batch struct {
 	Index
-	moves []move
+	moves []move // messages whose records were written before, elsewhere
 	lines []line // its messages that are not Normal
 }
 
-// move is a message whose record was written before, elsewhere.
 type move struct {
 	seq uint64
 	loc Loc
@@ -34,18 +31,8 @@ func (b *Batch) AddMove(seq uint64, at Loc) { b.moves = append(b.moves, move{seq
 // Prioritized reports whether a message is not Normal.
 func (b *Batch) Prioritized() bool { return len(b.lines) > 0 }
 
-// number returns the Number of a message that is not Normal, or 0.
-func (b *Batch) number(seq uint64) uint64 {
-	i := sort.Search(len(b.lines), func(i int) bool { return b.lines[i].seq >= seq })
-	if i < len(b.lines) && b.lines[i].seq == seq {
-		return b.lines[i].number
-	}
-	return 0
-}
-
 // Reset empties the batch and keeps its memory.
 func (b *Batch) Reset(first uint64) {
-	b.First, b.Alive, b.Dead, b.Emptied, b.head = first, 0, 0, 0, 0
-	b.Locs, b.states, b.extras = b.Locs[:0], b.states[:0], b.extras[:0]
+	b.Index = Index{First: first, Keep: b.Keep, Locs: b.Locs[:0], states: b.states[:0], extras: b.extras[:0]}
 	b.moves, b.lines = b.moves[:0], b.lines[:0]
 }

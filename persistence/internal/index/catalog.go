@@ -16,12 +16,6 @@ type Segment struct {
 	Index
 }
 
-func (s *Segment) ref(i int) Ref {
-	r := s.Index.ref(i)
-	r.Segment = s
-	return r
-}
-
 // Catalog finds messages: in their segment, among those that were moved, which are
 // few, in the commits that are not finished, and by priority.
 type Catalog struct {
@@ -39,8 +33,8 @@ func (c *Catalog) Active() *Segment { return c.Segments[len(c.Segments)-1] }
 // Find returns a message.
 func (c *Catalog) Find(seq uint64) Ref {
 	for _, b := range c.Open {
-		if seq >= b.First && seq < b.End() {
-			return b.ref(int(seq - b.First))
+		if b.has(seq) {
+			return b.ref(int(seq-b.First), nil)
 		}
 	}
 	return c.Committed(seq)
@@ -48,8 +42,8 @@ func (c *Catalog) Find(seq uint64) Ref {
 
 // Committed returns a message, if its commit is finished.
 func (c *Catalog) Committed(seq uint64) Ref {
-	if s, i := c.At(seq); s != nil && s.states[i]&stateMask != moved {
-		return s.ref(i)
+	if s, i := c.At(seq); s != nil && !s.movedAway(i) {
+		return s.ref(i, s)
 	}
 	if i, ok := c.findMoved(seq); ok {
 		return c.moved[i].ref()
@@ -59,15 +53,18 @@ func (c *Catalog) Committed(seq uint64) Ref {
 
 // At returns the segment in whose range seq is, and the position in it.
 func (c *Catalog) At(seq uint64) (*Segment, int) {
-	if h := c.hint; h < len(c.Segments) && seq >= c.Segments[h].First && seq < c.Segments[h].End() {
-		return c.Segments[h], int(seq - c.Segments[h].First)
+	if n := c.from(seq); n < len(c.Segments) && c.Segments[n].has(seq) {
+		return c.Segments[n], int(seq - c.Segments[n].First)
 	}
-	n := sort.Search(len(c.Segments), func(i int) bool { return c.Segments[i].First > seq })
-	if n == 0 || seq >= c.Segments[n-1].End() {
-		return nil, 0
+	return nil, 0
+}
+
+// from returns the position of the first segment that ends after seq.
+func (c *Catalog) from(seq uint64) int {
+	if c.hint >= len(c.Segments) || !c.Segments[c.hint].has(seq) {
+		c.hint = sort.Search(len(c.Segments), func(i int) bool { return c.Segments[i].End() > seq })
 	}
-	c.hint = n - 1
-	return c.Segments[n-1], int(seq - c.Segments[n-1].First)
+	return c.hint
 }
 
 // Number returns the position of a message within its priority.
@@ -76,12 +73,12 @@ func (c *Catalog) Number(priority uint8, seq uint64) uint64 {
 		return seq
 	}
 	q := c.queues[priority]
-	if i := q.after(seq - 1); q.has(i, seq) {
+	if i, known := q.find(seq); known {
 		return q[i].number
 	}
 	for _, b := range c.Open {
-		if number := b.number(seq); number != 0 {
-			return number
+		if i, known := slices.BinarySearchFunc(b.lines, seq, line.compare); known {
+			return b.lines[i].number
 		}
 	}
 	return 0
@@ -111,7 +108,8 @@ func (c *Catalog) NextOf(priority uint8, after uint64) uint64 {
 	case len(q) == 0:
 		return 0
 	}
-	for _, e := range q[q.after(after):] {
+	i, _ := q.find(after + 1)
+	for _, e := range q[i:] {
 		if c.Committed(e.seq).Alive() {
 			return e.seq
 		}
@@ -128,17 +126,8 @@ func (c *Catalog) nextNormal(seq uint64) uint64 {
 			}
 		}
 	}
-	s, _ := c.At(seq)
-	n := c.hint
-	if s == nil {
-		n = sort.Search(len(c.Segments), func(i int) bool { return c.Segments[i].End() > seq })
-	}
-	for ; n < len(c.Segments); n++ {
-		s, from := c.Segments[n], 0
-		if seq > s.First {
-			from = int(seq - s.First)
-		}
-		if i, ok := s.next(from); ok {
+	for _, s := range c.Segments[c.from(seq):] {
+		if i, ok := s.next(int(max(seq, s.First) - s.First)); ok {
 			return s.First + uint64(i)
 		}
 	}
@@ -175,11 +164,11 @@ func (c *Catalog) Enqueue(priority uint8, seq, number uint64) {
 		return
 	}
 	q := &c.queues[priority]
-	i := len(*q)
+	i, known := len(*q), false
 	if c.loading == nil {
-		i = q.after(seq - 1)
+		i, known = q.find(seq)
 	}
-	if !q.has(i, seq) {
+	if !known {
 		*q = slices.Insert(*q, i, queued{seq, number})
 	}
 }
@@ -193,7 +182,7 @@ func (c *Catalog) Loaded() {
 	slices.SortFunc(c.moved, func(a, b movedMessage) int { return cmp.Compare(a.seq, b.seq) })
 	for p := range c.queues {
 		q := &c.queues[p]
-		slices.SortFunc(*q, func(a, b queued) int { return cmp.Compare(a.seq, b.seq) })
+		slices.SortFunc(*q, func(a, b queued) int { return a.compare(b.seq) })
 		*q = slices.CompactFunc(*q, func(a, b queued) bool { return a.seq == b.seq })
 	}
 }
@@ -207,7 +196,9 @@ func (c *Catalog) Unrelease() {
 		b.unrelease()
 	}
 	for i := range c.moved {
-		unrelease(&c.moved[i].state)
+		if r := c.moved[i].ref(); r.State() == Released {
+			r.Set(Pending)
+		}
 	}
 }
 
@@ -216,12 +207,10 @@ type queue []queued
 
 type queued struct{ seq, number uint64 }
 
-// after returns the position of the first message above a sequence.
-func (q queue) after(seq uint64) int {
-	return sort.Search(len(q), func(i int) bool { return q[i].seq > seq })
-}
+func (q queued) compare(seq uint64) int { return cmp.Compare(q.seq, seq) }
 
-func (q queue) has(i int, seq uint64) bool { return i < len(q) && q[i].seq == seq }
+// find returns the position of a message, or of the next one.
+func (q queue) find(seq uint64) (int, bool) { return slices.BinarySearchFunc(q, seq, queued.compare) }
 
 // trim removes the messages at the front that have ended.
 func (c *Catalog) trim(priority uint8) {

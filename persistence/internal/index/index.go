@@ -37,15 +37,15 @@ type Index struct {
 	Alive   int    // messages that are alive, those moved here included
 	Dead    int    // dead letters, those moved here included
 	Emptied uint64 // the last commit that ends one of them, or moves it away
-
-	Locs   []Loc
-	states []uint8
-	extras []Extra
-	head   int // no Normal message before it is alive
+	Locs    []Loc
+	states  []uint8
+	extras  []Extra
+	head    int // no Normal message before it is alive
 }
 
 // End returns the sequence after the last message.
-func (x *Index) End() uint64 { return x.First + uint64(len(x.Locs)) }
+func (x *Index) End() uint64         { return x.First + uint64(len(x.Locs)) }
+func (x *Index) has(seq uint64) bool { return seq >= x.First && seq < x.End() }
 
 // Add adds the next message, which is pending, and its fingerprint.
 func (x *Index) Add(at Loc, priority uint8, print uint32) {
@@ -144,14 +144,10 @@ func (x *Index) Ended() (n int) {
 
 // unrelease makes the released messages pending again.
 func (x *Index) unrelease() {
-	for i := range x.states {
-		unrelease(&x.states[i])
-	}
-}
-
-func unrelease(state *uint8) {
-	if *state&stateMask == Released {
-		*state = *state&^stateMask | Pending
+	for i, s := range x.states {
+		if s&stateMask == Released {
+			x.states[i] = s&^stateMask | Pending
+		}
 	}
 }
 
@@ -166,8 +162,8 @@ type Ref struct {
 	extra *Extra // nil: no receipts are wanted
 }
 
-func (x *Index) ref(i int) Ref {
-	r := Ref{x: x, loc: &x.Locs[i], state: &x.states[i]}
+func (x *Index) ref(i int, s *Segment) Ref {
+	r := Ref{Segment: s, x: x, loc: &x.Locs[i], state: &x.states[i]}
 	if x.Keep {
 		r.extra = &x.extras[i]
 	}
@@ -177,6 +173,7 @@ func (x *Index) ref(i int) Ref {
 func (r Ref) OK() bool        { return r.x != nil }                 // there is such a message
 func (r Ref) Alive() bool     { return r.OK() && r.State() < Done } // there is one, without a result
 func (r Ref) State() uint8    { return *r.state & stateMask }
+func (r Ref) Is(s uint8) bool { return r.OK() && r.State() == s } // there is one in this state
 func (r Ref) Priority() uint8 { return *r.state >> levelShift }
 func (r Ref) Loc() Loc        { return *r.loc }
 func (r Ref) Extra() *Extra   { return r.extra } // nil: no receipts are wanted

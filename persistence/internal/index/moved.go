@@ -47,7 +47,7 @@ func (c *Catalog) Move(seq uint64, s *Segment, at Loc, priority, state uint8) {
 	}
 	s.count(state, 1)
 	if old, j := c.At(seq); old != nil {
-		if old.Keep && old.states[j]&stateMask != moved {
+		if old.Keep && !old.movedAway(j) {
 			e = old.extras[j]
 		}
 		old.count(old.states[j], -1)
@@ -69,16 +69,13 @@ func (c *Catalog) installMove(s *Segment, off int64, m move, commit uint64) {
 	}
 }
 
-// MovedAway reports whether the segment of a message knows that it was moved.
-func (s *Segment) MovedAway(i int) bool { return s.states[i]&stateMask == moved }
+// movedAway reports whether the segment of a message knows that it was moved.
+func (s *Segment) movedAway(i int) bool { return s.states[i]&stateMask == moved }
 
 // Rehome notes that the record of a moved message was written to another segment.
 func (c *Catalog) Rehome(seq uint64, from *Segment, off int64, to *Segment, at uint32) {
-	i, ok := c.findMoved(seq)
-	if !ok {
-		return
-	}
-	if m := &c.moved[i]; m.seg == from && int64(m.loc.Off) == off {
+	if i, ok := c.findMoved(seq); ok && c.moved[i].seg == from && int64(c.moved[i].loc.Off) == off {
+		m := &c.moved[i]
 		from.count(m.state, -1)
 		to.count(m.state, 1)
 		m.seg, m.loc.Off = to, at
@@ -119,11 +116,7 @@ func (c *Catalog) Keepers(s *Segment, after uint64, most int64) (seqs []uint64, 
 			take(m.seq, m.state, m.loc)
 		}
 	}
-	from := 0
-	if after >= s.First {
-		from = int(after-s.First) + 1
-	}
-	for i := from; i < len(s.states) && size < most; i++ {
+	for i := int(max(after+1, s.First) - s.First); i < len(s.states) && size < most; i++ {
 		take(s.First+uint64(i), s.states[i], s.Locs[i])
 	}
 	return seqs, locs, size
@@ -133,7 +126,7 @@ func (c *Catalog) Keepers(s *Segment, after uint64, most int64) (seqs []uint64, 
 func (c *Catalog) ByPrint(print uint32) (seqs []uint64) {
 	for _, s := range c.Segments {
 		for i := range s.extras {
-			if s.extras[i].Print == print && !s.MovedAway(i) {
+			if s.extras[i].Print == print && !s.movedAway(i) {
 				seqs = append(seqs, s.First+uint64(i))
 			}
 		}
@@ -186,10 +179,10 @@ func (c *Catalog) All(yield func(seq uint64, r Ref) bool) {
 			if !before(seq) {
 				return
 			}
-			if s.MovedAway(i) {
+			if s.movedAway(i) {
 				continue
 			}
-			if !yield(seq, s.ref(i)) {
+			if !yield(seq, s.ref(i, s)) {
 				return
 			}
 			if len(list) > 0 && list[0].seq == seq { // possible after damage: Committed prefers this one

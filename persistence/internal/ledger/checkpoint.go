@@ -14,53 +14,51 @@ import (
 // repeats the link to the previous segment, in case the header is damaged.
 func (g *Ledger) AppendCheckpoint(b []byte, prev segment.Link) []byte {
 	body := make([]byte, 0, 128)
+	put := func(numbers ...uint64) {
+		for _, n := range numbers {
+			body = binary.AppendUvarint(body, n)
+		}
+	}
 	session := uint64(0)
 	if g.Session {
 		session = 1
 	}
-	for _, v := range [...]uint64{
-		g.Epoch, g.Boot, g.Next, g.Totals[record.Acked], g.Totals[record.Refused], g.Totals[record.Expired], g.Totals[record.Dropped],
-		g.Lost, session, prev.Number, uint64(prev.Size),
-		g.Totals[record.DeadLettered], uint64(max(g.Clock.Now(), 0)), g.Numbers[1], g.Numbers[2], g.Sent[0], g.Sent[1], g.Sent[2],
-	} {
-		body = binary.AppendUvarint(body, v)
-	}
-	body = binary.AppendUvarint(body, uint64(len(g.Streams)))
+	put(g.Epoch, g.Boot, g.Next)
+	put(g.Totals[record.Acked:record.DeadLettered]...)
+	put(g.Lost, session, prev.Number, uint64(prev.Size))
+	put(g.Totals[record.DeadLettered], uint64(max(g.Clock.Now(), 0)), g.Numbers[1], g.Numbers[2])
+	put(g.Sent[:]...)
+	put(uint64(len(g.Streams)))
 	for _, s := range g.Streams {
-		body = binary.AppendUvarint(body, s.Last)
-		body = binary.AppendUvarint(body, uint64(len(s.Name)))
+		put(s.Last, uint64(len(s.Name)))
 		body = append(body, s.Name...)
 	}
-	ids := g.Seen.List()
-	body = binary.AppendUvarint(body, uint64(len(ids)))
-	for _, id := range ids {
-		body = binary.AppendUvarint(body, uint64(id))
+	put(uint64(len(g.Seen)))
+	for _, id := range g.Seen.List() {
+		put(uint64(id))
 	}
 	return record.AppendCheckpoint(b, append(body, g.Owner...))
 }
 
 // DecodeCheckpoint decodes the body of a checkpoint, without what is counted from the
-// records of messages. Format version 1 lacks the second row of fields.
+// records of messages.
 func DecodeCheckpoint(body []byte, version1 bool) (g Ledger, prev segment.Link, err error) {
 	const most = record.MaxSequence
-	d := record.NewDecoder(body)
-	g.Epoch, g.Boot = d.Number(most), d.Number(most)
-	g.Next = d.Sequence()
+	d := record.Decoder{B: body}
+	g.Epoch, g.Boot, g.Next = d.Number(most), d.Number(most), d.Sequence()
 	for k := record.Acked; k <= record.Dropped; k++ {
 		g.Totals[k] = d.Number(most)
 	}
-	g.Lost = d.Number(most)
-	g.Session = d.Number(1) == 1
+	g.Lost, g.Session = d.Number(most), d.Number(1) == 1
 	prev = segment.Link{Number: d.Number(most), Size: int64(d.Number(most))}
 	if !version1 {
-		g.Totals[record.DeadLettered] = d.Number(most)
-		g.Latest = int64(d.Number(record.MaxMillis))
+		g.Totals[record.DeadLettered], g.Latest = d.Number(most), int64(d.Number(record.MaxMillis))
 		g.Numbers[1], g.Numbers[2] = d.Number(most), d.Number(most)
 		for p := range g.Sent {
 			g.Sent[p] = d.Number(most)
 		}
 	}
-	for n := d.Number(record.MaxStreams); n > 0 && !d.Bad(); n-- {
+	for range d.Number(record.MaxStreams) {
 		last := d.Number(1<<64 - 1)
 		name := string(d.Take(int(d.Number(record.MaxStreamName))))
 		if _, twice := g.streamID[name]; twice || name == "" {
@@ -69,7 +67,7 @@ func DecodeCheckpoint(body []byte, version1 bool) (g Ledger, prev segment.Link, 
 		}
 		g.AddStream(name, last)
 	}
-	for n := d.Number(1 << 16); n > 0 && !d.Bad(); n-- {
+	for range d.Number(1 << 16) {
 		g.Seen.Set(uint16(d.Number(1<<16-1)), true)
 	}
 	if !version1 {

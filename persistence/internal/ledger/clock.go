@@ -17,15 +17,12 @@ const neverSet = 1_577_836_800_000
 // (0: none); pending reports that there are messages whose expiry depends on it.
 func (c *Clock) Begin(start time.Time, last int64, pending bool) {
 	c.Began = start
-	now := c.Began.UnixMilli()
-	switch {
-	case last == 0 || !pending && now >= neverSet:
-	case now < last, last < neverSet && now >= neverSet:
+	now := start.UnixMilli()
+	set := now >= neverSet
+	if last != 0 && (pending || !set) && (now < last || last < neverSet && set) {
 		c.Offset = last - now
 	}
 }
 
 // Now returns the time in Unix milliseconds.
-func (c *Clock) Now() int64 {
-	return c.Began.Add(time.Since(c.Began)).UnixMilli() + c.Offset
-}
+func (c *Clock) Now() int64 { return c.Began.Add(time.Since(c.Began)).UnixMilli() + c.Offset }

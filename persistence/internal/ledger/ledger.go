@@ -25,14 +25,13 @@ type Ledger struct {
 	Sent         [record.Priorities]uint64 // the sent watermarks
 	Latest       int64                     // the latest time that an earlier opening recorded; 0: none
 	Streams      []Stream                  // stream i has the ID i+1
+	streamID     map[string]uint32
 
 	DeadLetters DeadLetters
 	Releases    Releases
 	Seen        IDSet
 	Keys        Keys
 	Clock       Clock
-
-	streamID map[string]uint32
 }
 
 // Stream is a named sequence.
@@ -86,7 +85,7 @@ func (g *Ledger) Live() int64 {
 // Reset begins a new session.
 func (g *Ledger) Reset(clientID string) {
 	clear(g.Seen)
-	g.Releases.clear()
+	g.Releases.list, g.Releases.live = nil, 0
 	g.Session, g.Owner = true, clientID
 	g.Sent = [record.Priorities]uint64{}
 }
@@ -153,12 +152,10 @@ type IDSet map[uint16]struct{}
 // Set adds or removes id, and reports whether that changed the set.
 func (s *IDSet) Set(id uint16, member bool) (changed bool) {
 	n := len(*s)
-	switch {
-	case !member:
-		delete(*s, id)
-	case *s == nil:
-		*s = IDSet{id: {}}
-	default:
+	if *s == nil {
+		*s = IDSet{}
+	}
+	if delete(*s, id); member {
 		(*s)[id] = struct{}{}
 	}
 	return len(*s) != n

@@ -46,8 +46,6 @@ func (r *Releases) tidy(released func(seq uint64) bool) {
 	r.live = len(r.list)
 }
 
-func (r *Releases) clear() { r.list, r.live = nil, 0 }
-
 // List returns the messages that have not ended, in their order.
 func (r *Releases) List(released func(seq uint64) bool) []uint64 {
 	r.tidy(released)

@@ -1,71 +1,67 @@
 package record
 
-import "encoding/binary"
+import (
+	"encoding/binary"
+	"math"
+)
 
 // The functions below append one record, without its checksum: see Seal.
 
-func appendTag(b []byte, kind uint8, body int) []byte {
-	b = append(b, 0, 0, 0, 0)
-	return binary.AppendUvarint(b, uint64(body)<<5|uint64(kind))
-}
-
-func appendNumbers(b []byte, kind uint8, numbers ...uint64) []byte {
-	var space [31]byte
+// appendRecord appends a record of numbers, and of bytes after them.
+func appendRecord[T string | []byte](b []byte, kind uint8, rest T, numbers ...uint64) []byte {
+	var space [40]byte
 	body := space[:0]
 	for _, n := range numbers {
 		body = binary.AppendUvarint(body, n)
 	}
-	return append(appendTag(b, kind, len(body)), body...)
+	b = appendTag(b, kind, len(body)+len(rest))
+	return append(append(b, body...), rest...)
+}
+
+func appendTag(b []byte, kind uint8, body int) []byte {
+	return binary.AppendUvarint(append(b, 0, 0, 0, 0), uint64(body)<<5|uint64(kind))
 }
 
 // AppendReleased appends that a message was released.
 func AppendReleased(b []byte, seq, rank uint64) []byte {
-	return appendNumbers(b, KindReleased, seq, rank)
+	return appendRecord(b, KindReleased, "", seq, rank)
 }
 
 // AppendDone appends the result of a message, and its time in milliseconds; 0: none.
 func AppendDone(b []byte, seq uint64, r Result, at int64) []byte {
-	var space [22]byte
-	body := append(binary.AppendUvarint(space[:0], seq), r.Kind, r.Reason)
-	kind := uint8(KindDone)
+	var space [12]byte
+	kind, rest := uint8(KindDone), append(space[:0], r.Kind, r.Reason)
 	if at > 0 {
-		kind = kindDoneAt
-		body = binary.AppendUvarint(body, uint64(at))
+		kind, rest = kindDoneAt, binary.AppendUvarint(rest, uint64(at))
 	}
-	return append(appendTag(b, kind, len(body)), body...)
+	return appendRecord(b, kind, rest, seq)
 }
 
 // AppendSent appends the sent watermark of a priority, which only rises.
 func AppendSent(b []byte, priority uint8, number uint64) []byte {
-	return appendNumbers(b, KindSent, uint64(priority), number)
+	return appendRecord(b, KindSent, "", uint64(priority), number)
 }
 
 // AppendSentAll appends all sent watermarks, which may be lower than before.
 func AppendSentAll(b []byte, sent [Priorities]uint64) []byte {
-	return appendNumbers(b, KindSent, Priorities, sent[0], sent[1], sent[2])
+	return appendRecord(b, KindSent, "", Priorities, sent[0], sent[1], sent[2])
 }
 
 // AppendIdentifier appends KindSeen or KindCleared.
 func AppendIdentifier(b []byte, kind uint8, id uint16) []byte {
-	return appendNumbers(b, kind, uint64(id))
+	return appendRecord(b, kind, "", uint64(id))
 }
 
 // AppendReset appends that a new session of this ClientID has begun.
-func AppendReset(b []byte, clientID string) []byte {
-	return append(appendTag(b, KindReset, len(clientID)), clientID...)
-}
+func AppendReset(b []byte, clientID string) []byte { return appendRecord(b, KindReset, clientID) }
 
 // AppendStream appends the name of a named sequence.
 func AppendStream(b []byte, id uint32, name string) []byte {
-	var space [5]byte
-	num := binary.AppendUvarint(space[:0], uint64(id))
-	return append(append(appendTag(b, KindStream, len(num)+len(name)), num...), name...)
+	return appendRecord(b, KindStream, name, uint64(id))
 }
 
 // AppendCheckpoint appends a checkpoint.
-func AppendCheckpoint(b, body []byte) []byte {
-	return append(appendTag(b, KindCheckpoint, len(body)), body...)
-}
+func AppendCheckpoint(b, body []byte) []byte { return appendRecord(b, KindCheckpoint, body) }
 
 // The optional fields of an extended message.
 const (
@@ -76,16 +72,16 @@ const (
 	extMoved
 	extReleased
 	extDead
-	extRank // only with extReleased
-	extRepublish
-	extFail // not with extRepublish
-	extAll  = 1<<iota - 1
+	extRank   // only with extReleased
+	extPolicy // the lower of the two bits of Policy
+	_         // the upper one
+	extAll    = 1<<iota - 1
 )
 
 func (r *Record) flags() uint64 {
 	return flag(r.Expires != Never, extExpiry) | flag(r.Stream != 0, extStream) | flag(r.Priority != Normal, extPriority) |
 		flag(len(r.Key) > 0, extKey) | flag(r.Moved, extMoved) | flag(r.Released, extReleased) | flag(r.Dead, extDead) |
-		flag(r.Rank != 0, extRank) | flag(r.Policy == Republish, extRepublish) | flag(r.Policy == FailInFlight, extFail)
+		flag(r.Rank != 0, extRank) | uint64(r.Policy)*extPolicy
 }
 
 func flag(has bool, bit uint64) uint64 {
@@ -100,8 +96,7 @@ func (r *Record) AppendMessage(b []byte) []byte {
 	var space [160]byte // longer keys are allocated
 	flags := r.flags()
 	kind := uint8(kindExtended)
-	meta := binary.AppendUvarint(space[:0], r.Seq)
-	meta = append(meta, r.MessageID[:]...)
+	meta := append(binary.AppendUvarint(space[:0], r.Seq), r.MessageID[:]...)
 	meta = binary.AppendUvarint(meta, uint64(r.Accepted))
 	if flags&^(extExpiry|extStream) == 0 {
 		kind = KindMessage + uint8(flags) // hasExpiry is extExpiry, hasStream is extStream
@@ -112,57 +107,44 @@ func (r *Record) AppendMessage(b []byte) []byte {
 		meta = binary.AppendUvarint(meta, packDelta(r.Expires-r.Accepted))
 	}
 	if flags&extStream != 0 {
-		meta = binary.AppendUvarint(meta, uint64(r.Stream))
-		meta = binary.AppendUvarint(meta, r.StreamSeq)
+		meta = binary.AppendUvarint(binary.AppendUvarint(meta, uint64(r.Stream)), r.StreamSeq)
 	}
 	if flags&extPriority != 0 {
-		meta = append(meta, r.Priority)
-		meta = binary.AppendUvarint(meta, r.Number)
+		meta = binary.AppendUvarint(append(meta, r.Priority), r.Number)
 	}
 	if flags&extKey != 0 {
-		meta = binary.AppendUvarint(meta, uint64(len(r.Key)))
-		meta = append(meta, r.Key...)
+		meta = append(binary.AppendUvarint(meta, uint64(len(r.Key))), r.Key...)
 	}
 	if flags&extDead != 0 {
-		meta = append(meta, r.Result.Reason)
-		meta = binary.AppendUvarint(meta, uint64(max(r.At, 0)))
+		meta = binary.AppendUvarint(append(meta, r.Result.Reason), uint64(max(r.At, 0)))
 	}
 	if flags&extRank != 0 {
 		meta = binary.AppendUvarint(meta, r.Rank)
 	}
 	b = appendTag(b, kind, len(meta)+len(r.Packet))
-	b = append(b, meta...)
-	return append(b, r.Packet...)
+	return append(append(b, meta...), r.Packet...)
 }
 
 func (r *Record) decodeMessage(kind uint8, d *Decoder) {
 	r.Kind = KindMessage
 	r.Seq = d.Sequence()
 	copy(r.MessageID[:], d.Take(16))
-	r.Accepted = int64(d.Number(1<<64 - 1))
-	d.bad = d.bad || r.Accepted < -MaxMillis || r.Accepted > MaxMillis
+	r.Accepted = d.millis(int64(d.Number(math.MaxUint64)))
 	flags := uint64(kind - KindMessage)
 	if kind == kindExtended {
 		flags = d.Number(extAll)
 	}
 	r.Moved, r.Released, r.Dead = flags&extMoved != 0, flags&extReleased != 0, flags&extDead != 0
 	d.bad = d.bad || !r.Moved && (r.Released || r.Dead) || r.Released && r.Dead
-	switch flags & (extRepublish | extFail) {
-	case extRepublish:
-		r.Policy = Republish
-	case extFail:
-		r.Policy = FailInFlight
-	case extRepublish | extFail:
-		d.bad = true
-	}
+	r.Policy = uint8(flags / extPolicy)
+	d.bad = d.bad || r.Policy > FailInFlight
 	r.Expires = Never
 	if flags&extExpiry != 0 {
-		r.Expires = r.Accepted + unpackDelta(d.Number(1<<62)) // at most 2 * MaxMillis, packed
-		d.bad = d.bad || r.Expires < -MaxMillis || r.Expires > MaxMillis
+		r.Expires = d.millis(r.Accepted + unpackDelta(d.Number(1<<62))) // at most 2 * MaxMillis, packed
 	}
 	if flags&extStream != 0 {
 		r.Stream = uint32(d.Number(MaxStreams))
-		r.StreamSeq = d.Number(1<<64 - 1)
+		r.StreamSeq = d.Number(math.MaxUint64)
 		d.bad = d.bad || r.Stream == 0
 	}
 	r.Number = r.Seq

@@ -9,11 +9,11 @@ func (r *Record) Decode(b []byte) error {
 		return ErrInvalid
 	}
 	*r = Record{Kind: kind, Fence: b[checksumSize]&fenceBit != 0, Size: size}
-	d := Decoder{b: b[at:size]}
+	d := Decoder{B: b[at:size]}
 	switch kind {
 	case KindReleased:
 		r.Seq = d.Sequence()
-		if len(d.b) > 0 { // earlier releases did not note it
+		if len(d.B) > 0 { // earlier releases did not note it
 			r.Rank = d.Sequence()
 		}
 	case KindDone, kindDoneAt:
@@ -54,33 +54,27 @@ func (r *Record) Decode(b []byte) error {
 	return nil
 }
 
-// Decoder takes fields off the front of a record's body. After the first field that
-// is missing, all others are zero and Done returns false.
+// Decoder takes fields off the front of B, the body of a record. After the first field
+// that is missing, all others are zero and Done returns false.
 type Decoder struct {
-	b   []byte
+	B   []byte
 	bad bool
 }
 
-// NewDecoder returns a Decoder of b.
-func NewDecoder(b []byte) *Decoder { return &Decoder{b: b} }
-
 // Done reports whether all fields were valid and no bytes are left.
-func (d *Decoder) Done() bool { return !d.bad && len(d.b) == 0 }
-
-// Bad reports whether a field was invalid.
-func (d *Decoder) Bad() bool { return d.bad }
+func (d *Decoder) Done() bool { return !d.bad && len(d.B) == 0 }
 
 // Fail marks the body as invalid.
-func (d *Decoder) Fail() { d.bad, d.b = true, nil }
+func (d *Decoder) Fail() { d.bad, d.B = true, nil }
 
 // Number reads an unsigned integer.
 func (d *Decoder) Number(most uint64) uint64 {
-	v, n := binary.Uvarint(d.b)
+	v, n := binary.Uvarint(d.B)
 	if n <= 0 || v > most {
 		d.Fail()
 		return 0
 	}
-	d.b = d.b[n:]
+	d.B = d.B[n:]
 	return v
 }
 
@@ -92,13 +86,12 @@ func (d *Decoder) Sequence() uint64 {
 }
 
 // Take reads n bytes.
-func (d *Decoder) Take(n int) []byte {
-	if n > len(d.b) {
+func (d *Decoder) Take(n int) (t []byte) {
+	if n > len(d.B) {
 		d.Fail()
 		return nil
 	}
-	t := d.b[:n]
-	d.b = d.b[n:]
+	t, d.B = d.B[:n], d.B[n:]
 	return t
 }
 
@@ -111,8 +104,10 @@ func (d *Decoder) Byte() byte {
 }
 
 // Rest reads the bytes that are left.
-func (d *Decoder) Rest() []byte {
-	t := d.b
-	d.b = nil
-	return t
+func (d *Decoder) Rest() []byte { return d.Take(len(d.B)) }
+
+// millis checks a time.
+func (d *Decoder) millis(ms int64) int64 {
+	d.bad = d.bad || ms < -MaxMillis || ms > MaxMillis
+	return ms
 }

@@ -42,7 +42,7 @@ type Record struct {
 	Message // message
 }
 
-// Message holds the fields of a message that no other record has.
+// Message has the fields that only the record of a message has.
 type Message struct {
 	MessageID         [16]byte
 	Accepted, Expires int64 // Unix milliseconds; Expires may be Never
@@ -70,7 +70,7 @@ const (
 )
 
 // IsResult reports whether a message can end with this kind.
-func IsResult(kind uint8) bool { return kind >= Acked && kind <= LastResult && kind != Discarded }
+func IsResult(kind uint8) bool { return kind >= Acked && kind <= LastResult }
 
 // The priorities, and the policies for a lost session.
 const (
@@ -151,8 +151,7 @@ func Valid(b []byte, segment uint64, off int64) bool {
 func Seal(buf []byte, segment uint64, off int64, fence bool) {
 	for len(buf) > 0 {
 		size, _ := ParseTag(buf)
-		buf[checksumSize] &^= fenceBit
-		if fence {
+		if buf[checksumSize] &^= fenceBit; fence {
 			buf[checksumSize] |= fenceBit
 			fence = false
 		}
@@ -168,40 +167,37 @@ func ParseTag(b []byte) (size int, ok bool) {
 	return size, ok
 }
 
+type limits struct{ least, most int64 }
+
+var messageBody = limits{MinMessage - minRecord, MaxPacketBytes + MaxOverhead}
+
+// bodies has the limits of the length of a body, by kind.
+var bodies = [16]limits{
+	KindMessage:                         messageBody,
+	KindMessage + hasExpiry:             messageBody,
+	KindMessage + hasStream:             messageBody,
+	KindMessage + hasExpiry + hasStream: messageBody,
+	kindExtended:                        messageBody,
+	KindReleased:                        {1, 20},
+	KindDone:                            {3, 12},
+	kindDoneAt:                          {4, 22},
+	KindSent:                            {2, 31},
+	KindSeen:                            {1, 3},
+	KindCleared:                         {1, 3},
+	KindReset:                           {0, MaxClientID},
+	KindStream:                          {2, 5 + MaxStreamName},
+	KindCheckpoint:                      {1, maxCheckpoint},
+	kindVersion1:                        {1, maxCheckpoint},
+}
+
 func parseTag(b []byte) (kind uint8, body, size int, ok bool) {
 	if len(b) < minRecord {
 		return 0, 0, 0, false
 	}
 	tag, n := binary.Uvarint(b[checksumSize:min(len(b), checksumSize+maxTagSize)])
-	if n <= 0 {
-		return 0, 0, 0, false
-	}
 	kind, body = uint8(tag&15), checksumSize+n
-	length := int64(tag >> 5)
-	var lo, hi int64
-	switch kind {
-	case KindMessage, KindMessage + hasExpiry, KindMessage + hasStream, KindMessage + hasExpiry + hasStream, kindExtended:
-		lo, hi = MinMessage-minRecord, MaxPacketBytes+MaxOverhead
-	case KindReleased:
-		lo, hi = 1, 20
-	case KindDone:
-		lo, hi = 3, 12
-	case kindDoneAt:
-		lo, hi = 4, 22
-	case KindSent:
-		lo, hi = 2, 31
-	case KindSeen, KindCleared:
-		lo, hi = 1, 3
-	case KindReset:
-		lo, hi = 0, MaxClientID
-	case KindStream:
-		lo, hi = 2, 5+MaxStreamName
-	case KindCheckpoint, kindVersion1:
-		lo, hi = 1, maxCheckpoint
-	default:
-		return 0, 0, 0, false
-	}
-	if length < lo || length > hi {
+	length, allowed := int64(tag>>5), bodies[kind]
+	if n <= 0 || kind == 0 || length < allowed.least || length > allowed.most {
 		return 0, 0, 0, false
 	}
 	return kind, body, body + int(length), true
@@ -214,7 +210,7 @@ func Sequence(b []byte) (seq uint64, ok bool) {
 	if !ok || kind > KindDone && kind != kindExtended && kind != kindDoneAt {
 		return 0, ok
 	}
-	d := Decoder{b: b[body:]}
+	d := Decoder{B: b[body:]}
 	seq = d.Sequence()
 	return seq, !d.bad
 }

@@ -9,10 +9,9 @@ import (
 // applier applies the records of one segment to the state. A record of something
 // that is known changes nothing, so a record may exist twice.
 type applier struct {
-	s   *State
-	seg *index.Segment
-	// room is how many messages fit into the segment: not more can be missing.
-	room uint64
+	s    *State
+	seg  *index.Segment
+	room uint64 // how many messages fit into the segment: not more can be missing
 }
 
 func (a applier) apply(off int64, r *record.Record) {
@@ -25,7 +24,7 @@ func (a applier) apply(off int64, r *record.Record) {
 			a.message(off, r)
 		}
 	case record.KindReleased:
-		if m := a.find(r.Seq); m.OK() && m.State() == index.Pending {
+		if m := a.find(r.Seq); m.Is(index.Pending) {
 			m.Set(index.Released)
 			g.Releases.Found(r.Seq, r.Rank)
 		}
@@ -36,7 +35,6 @@ func (a applier) apply(off int64, r *record.Record) {
 			g.Sent[r.Priority] = max(g.Sent[r.Priority], r.Number)
 		}
 	case record.KindDone:
-		g.Latest = max(g.Latest, r.At)
 		a.done(r)
 	case record.KindSeen, record.KindCleared:
 		g.Seen.Set(r.ID, r.Kind == record.KindSeen)
@@ -89,36 +87,28 @@ func (a applier) pend(r *record.Record) {
 
 // move enters a message where it was written again. Its old segment may exist too.
 func (a applier) move(off int64, r *record.Record) {
-	g, c := &a.s.Ledger, &a.s.Catalog
-	if r.Seq >= g.Next {
-		a.extend(r.Seq + 1)
+	g, c, size := &a.s.Ledger, &a.s.Catalog, len(r.Packet)
+	known := a.find(r.Seq)
+	switch {
+	case known.Is(index.Done):
+		return
+	case known.Alive() && r.Dead: // its done record is damaged
+		g.Settle(r.Priority, record.DeadLettered, size)
+		g.DeadLetters.Add(r.Seq, size, r.Result.Reason)
+	case known.OK() && !known.Is(index.Lost): // counted already
+	case r.Dead:
+		g.DeadLetters.Add(r.Seq, size, r.Result.Reason)
+	default:
+		a.pend(r)
 	}
 	state := uint8(index.Pending)
 	switch {
 	case r.Dead:
 		state = index.Dead
 	case r.Released:
-		state = index.Released
-	}
-	size := len(r.Packet)
-	old, i := c.At(r.Seq)
-	known := c.Committed(r.Seq)
-	switch {
-	case known.OK() && known.State() == index.Done:
-		return
-	case known.Alive() && r.Dead: // its done record is damaged
-		g.Settle(r.Priority, record.DeadLettered, size)
-		g.DeadLetters.Add(r.Seq, size, r.Result.Reason)
-	case known.OK() && known.State() != index.Lost:
-	case known.OK() || old == nil || old.MovedAway(i):
-		if r.Dead {
-			g.DeadLetters.Add(r.Seq, size, r.Result.Reason)
-		} else {
-			a.pend(r)
+		if state = index.Released; !known.Is(index.Released) {
+			g.Releases.Found(r.Seq, r.Rank)
 		}
-	}
-	if r.Released && !(known.OK() && known.State() == index.Released) {
-		g.Releases.Found(r.Seq, r.Rank)
 	}
 	c.Move(r.Seq, a.seg, index.Loc{Off: uint32(off), Size: uint32(size)}, r.Priority, state)
 	if e := c.Committed(r.Seq).Extra(); e != nil {
@@ -151,11 +141,11 @@ func (a applier) find(seq uint64) index.Ref {
 // done counts the result of a message once. A message before the oldest segment is
 // counted too: its done record came after the checkpoint.
 func (a applier) done(r *record.Record) {
-	g := &a.s.Ledger
-	m := a.find(r.Seq)
+	g, m := &a.s.Ledger, a.find(r.Seq)
+	g.Latest = max(g.Latest, r.At)
 	switch {
 	case r.Result.Kind == record.Discarded:
-		if m.OK() && m.State() == index.Dead {
+		if m.Is(index.Dead) {
 			g.DeadLetters.Remove(r.Seq, int(m.Loc().Size))
 			m.Set(index.Done)
 		}
@@ -163,19 +153,18 @@ func (a applier) done(r *record.Record) {
 		if r.Seq < a.s.Catalog.Segments[0].First {
 			g.Totals[r.Result.Kind]++
 		}
-	case m.State() == index.Lost:
+	case m.Is(index.Lost):
 		m.SetResult(r.Result, r.At)
 		m.Set(index.Done)
 		g.Totals[r.Result.Kind]++
 	case m.Alive():
 		m.SetResult(r.Result, r.At)
+		m.Set(index.Done)
 		size := int(m.Loc().Size)
 		g.Settle(m.Priority(), r.Result.Kind, size)
 		if r.Result.Kind == record.DeadLettered && a.s.c.DeadLetters {
 			m.Set(index.Dead)
 			g.DeadLetters.Add(r.Seq, size, r.Result.Reason)
-		} else {
-			m.Set(index.Done)
 		}
 	}
 }

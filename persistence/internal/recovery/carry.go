@@ -69,10 +69,7 @@ func (s *State) carry(last *index.Segment, from int64, next *index.Segment) ([]b
 	var r record.Record
 	for off := from; off < last.Size; off += int64(r.Size) {
 		b := data[off-from:]
-		if err := r.Decode(b); err != nil {
-			return nil, err
-		}
-		if !record.Valid(b[:r.Size], last.Number, off) {
+		if r.Decode(b) != nil || !record.Valid(b[:r.Size], last.Number, off) {
 			return nil, record.ErrInvalid // it was valid a moment ago
 		}
 		if r.Kind == record.KindCheckpoint {

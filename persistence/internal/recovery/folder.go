@@ -17,8 +17,7 @@ import (
 // CopySuffix is the end of the name of a copy of a damaged file.
 const CopySuffix = ".corrupt"
 
-// maxCopies bounds the copies of damaged files in a folder.
-const maxCopies = 16
+const maxCopies = 16 // in a folder
 
 // list opens the segments.
 func (s *State) list(names []string) error {
@@ -30,13 +29,12 @@ func (s *State) list(names []string) error {
 		if number == 0 {
 			continue
 		}
-		s.Newest = number
-		file, err := s.c.FS.Open(filepath.Join(s.c.Dir, name))
+		file, err := s.c.FS.Open(s.name(number))
 		if err != nil {
 			return err
 		}
 		f := &File{Number: number, file: file}
-		s.Files = append(s.Files, f)
+		s.Newest, s.Files = number, append(s.Files, f)
 		if err := s.readHeader(f); err != nil {
 			return err
 		}
@@ -54,8 +52,7 @@ func (s *State) readHeader(f *File) (err error) {
 		return err
 	}
 	f.Bytes = f.Size
-	f.header, err = segment.ReadHeader(f.file, s.name(f.Number))
-	if err != nil && err != segment.ErrHeader {
+	if f.header, err = segment.ReadHeader(f.file, s.name(f.Number)); err != nil && err != segment.ErrHeader {
 		return err
 	}
 	if f.unread = err != nil || f.header.Number != f.Number; f.unread {
@@ -69,8 +66,8 @@ func (s *State) readHeader(f *File) (err error) {
 }
 
 // loadReceipts reads the headers of the receipts. A file whose segment counts is
-// garbage: it was not finished, or will be written again. So is a file that is not
-// readable, after a copy was kept, and each file if no receipts are wanted.
+// garbage: it was not finished, or will be written again. So is an unreadable file,
+// after a copy was kept, and each file if no receipts are wanted.
 func (s *State) loadReceipts(names []string) error {
 	for _, name := range names {
 		number := receipts.ParseName(name)
@@ -126,7 +123,7 @@ func (s *State) keepCopy(file fsys.File, path string) string {
 // RemoveAll makes all segments garbage.
 func (s *State) RemoveAll() {
 	for _, seg := range s.Catalog.Segments {
-		s.Garbage = append(s.Garbage, segment.Name(s.c.Dir, seg.Number))
+		s.Garbage = append(s.Garbage, s.name(seg.Number))
 	}
 	s.Catalog = index.Catalog{}
 }

@@ -39,14 +39,13 @@ type Damage struct {
 
 // State is what a folder holds.
 type State struct {
-	Ledger   ledger.Ledger
-	Catalog  index.Catalog // of the segments that count
-	Receipts receipts.Set
-	Files    []*File  // segments by number, open until Close
-	Garbage  []string // paths of files that do not count, to be removed in this order
-	Newest   uint64   // the highest segment number in the folder
-	// Stale reports damage since the last checkpoint: counters may be too low.
-	Stale                  bool
+	Ledger                 ledger.Ledger
+	Catalog                index.Catalog // of the segments that count
+	Receipts               receipts.Set
+	Files                  []*File  // segments by number, open until Close
+	Garbage                []string // paths of files that do not count, to be removed in this order
+	Newest                 uint64   // the highest segment number in the folder
+	Stale                  bool     // damage since the last checkpoint: counters may be too low
 	TornTails, Corruptions uint64
 
 	c      Config
@@ -56,13 +55,12 @@ type State struct {
 
 // File is a segment file.
 type File struct {
-	Number  uint64
-	Size    int64 // bytes that count
-	Bytes   int64 // bytes that there are
-	Version uint16
-	Void    bool // it does not count
-	Sealed  bool // the next segment knows Size; otherwise it is the size of the file
-
+	Number   uint64
+	Size     int64 // bytes that count
+	Bytes    int64 // bytes that there are
+	Version  uint16
+	Void     bool // it does not count
+	Sealed   bool // the next segment knows Size; otherwise it is the size of the file
 	file     fsys.File
 	header   segment.Header
 	unread   bool  // the header is damaged
@@ -97,22 +95,20 @@ func (s *State) read() error {
 	}
 	s.Ledger.Next = 1
 	s.Catalog.Load()
-	for i, f := range live {
-		if err := s.load(f, i == 0); err != nil {
+	for _, f := range live {
+		if err := s.load(f); err != nil {
 			return err
 		}
 		s.last = f
 	}
+	g := &s.Ledger
 	s.Catalog.Loaded()
-	s.Ledger.Releases.Loaded(func(seq uint64) bool {
-		m := s.Catalog.Committed(seq)
-		return m.OK() && m.State() == index.Released
-	})
-	if s.Ledger.Reconcile() > 0 && s.Corruptions == 0 {
+	g.Releases.Loaded(func(seq uint64) bool { return s.Catalog.Committed(seq).Is(index.Released) })
+	if g.Reconcile() > 0 && s.Corruptions == 0 {
 		// It was the segment before the oldest: nothing else shows that it was removed.
 		s.report(Damage{File: s.name(live[0].header.Prev.Number), Err: fs.ErrNotExist})
 	}
-	if g := &s.Ledger; s.Stale || s.last != nil && s.last.Version <= 1 { // the sent watermarks are not known
+	if s.Stale || s.last != nil && s.last.Version <= 1 { // damaged, or not recorded: any message may have been sent
 		g.Sent = g.Numbers
 		g.Sent[record.Normal] = g.Accepted()
 	}
@@ -136,20 +132,21 @@ func (s *State) link() ([]*File, error) {
 	files, n := s.Files, len(s.Files)
 	// A newest segment whose opening was not finished never counted.
 	for ; n > 0; n-- {
-		prev, ok, err := s.opening(files[n-1])
+		f := files[n-1]
+		prev, ok, err := s.opening(f)
 		if err != nil {
 			return nil, err
 		}
 		if ok {
-			files[n-1].header.Prev = prev
+			f.header.Prev = prev
 			break
 		}
 		s.TornTails++
-		if f := files[n-1]; n == 1 && (f.Number > 1 || f.Bytes > maxFirstOpening) {
+		if n == 1 && (f.Number > 1 || f.Bytes > maxFirstOpening) {
 			// Not the first opening of a new log: there was one, and it is lost.
 			s.damage(f, 0, f.Bytes, segment.ErrHeader)
 		}
-		s.discard(files[n-1])
+		s.discard(f)
 	}
 	var live []*File
 	for n > 0 {
@@ -201,14 +198,10 @@ func (s *State) scanner(f *File) *segment.Scanner {
 
 // opening returns the link of a segment (zero: unknown), and whether it was finished.
 func (s *State) opening(f *File) (prev segment.Link, ok bool, err error) {
-	scan, whole := s.scanner(f), !f.unread
-	if whole {
-		prev = f.header.Prev
-	}
-	seen := false
+	scan, whole, seen := s.scanner(f), !f.unread, false
+	prev = f.header.Prev // zero if the header is unread
 	_, _, err = scan.Scan(segment.HeaderSize, false, func(_ int64, r *record.Record) bool {
-		if r.Kind == record.KindCheckpoint {
-			seen = true
+		if seen = r.Kind == record.KindCheckpoint; seen {
 			if _, p, err := ledger.DecodeCheckpoint(r.Body, r.Version1); err == nil && prev == (segment.Link{}) {
 				prev = p
 			}
@@ -223,23 +216,16 @@ func (s *State) opening(f *File) (prev segment.Link, ok bool, err error) {
 }
 
 // load applies the records of one segment.
-func (s *State) load(f *File, oldest bool) error {
-	seg := &index.Segment{Number: f.Number, Index: index.Index{Keep: s.c.Receipts}}
-	first := f.header.First
+func (s *State) load(f *File) error {
 	if f.unread {
-		first = s.Ledger.Next
 		s.damage(f, 0, segment.HeaderSize, segment.ErrHeader)
 	}
-	if oldest {
-		s.Ledger.Next = first
-	}
-	s.Ledger.Next = max(s.Ledger.Next, first)
-	seg.First = s.Ledger.Next
+	s.Ledger.Next = max(s.Ledger.Next, f.header.First)
+	seg := &index.Segment{Number: f.Number, Index: index.Index{First: s.Ledger.Next, Keep: s.c.Receipts}}
 	s.Catalog.Segments = append(s.Catalog.Segments, seg)
-
 	scan := s.scanner(f)
 	a := applier{s: s, seg: seg, room: uint64(f.Bytes/record.MinMessage) + 1}
-	if !(f.unread && oldest) {
+	if !f.unread || s.last != nil { // for the oldest it is unknown without its header
 		scan.Most = s.Ledger.Next + a.room
 	}
 	end, torn, err := scan.Scan(segment.HeaderSize, f.Sealed, func(off int64, r *record.Record) bool {

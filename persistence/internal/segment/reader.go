@@ -10,72 +10,50 @@ import (
 
 // Reader reads single records. It keeps one segment open and reads ahead, so that
 // reading in order needs few system calls. The caller holds its lock during the
-// calls of Record and Buffered, and as long as it uses their results.
+// calls of Message and Buffered, and as long as it uses their results.
 type Reader struct {
 	sync.Mutex
-	fs     fsys.FS
-	dir    string
-	number uint64 // of the open segment; 0: none
-	file   fsys.File
-	window Window
+	fs   fsys.FS
+	dir  string
+	file fsys.File // the open segment
+	scan Scanner   // of file; Number is 0: none is open
 }
 
 // NewReader returns a Reader of the segments in a folder.
 func NewReader(fs fsys.FS, dir string, chunk int) *Reader {
-	return &Reader{fs: fs, dir: dir, window: Window{Chunk: chunk}}
+	return &Reader{fs: fs, dir: dir, scan: Scanner{Window: Window{Chunk: chunk}}}
 }
 
-// Record returns the bytes of the record at off of a segment, of which limit bytes
-// count. Errors: those of the file, and those for which Damaged is true.
-func (r *Reader) Record(number uint64, off, limit int64) ([]byte, error) {
-	if r.number != number {
+// Message decodes the record of a message at off of a segment, of which limit bytes
+// count. The fields of rec are valid until the next call. Errors: those of the file,
+// and those for which Damaged is true, also for the record of another message.
+func (r *Reader) Message(rec *record.Record, number, seq uint64, off, limit int64) error {
+	if r.scan.Number != number {
 		r.close()
 		f, err := r.fs.Open(Name(r.dir, number))
 		if err != nil {
-			return nil, err
+			return err
 		}
-		r.number, r.file, r.window.F = number, f, f
+		r.file, r.scan.F, r.scan.Number = f, f, number
 	}
-	r.window.Limit = limit
-	b, err := r.window.View(off, record.MaxPrefix)
-	if err != nil {
-		return nil, err
-	}
-	size, ok := record.ParseTag(b)
-	if !ok {
-		return nil, record.ErrInvalid
-	}
-	if b, err = r.window.View(off, size); err != nil {
-		return nil, err
-	}
-	if len(b) < size || !record.Valid(b, number, off) {
-		return nil, record.ErrInvalid
-	}
-	return b, nil
-}
-
-// Message decodes the record of a message. Errors: as Record; it is damaged if it is
-// of another message. The fields of rec are valid as long as the bytes of Record.
-func (r *Reader) Message(rec *record.Record, number, seq uint64, off, limit int64) error {
-	b, err := r.Record(number, off, limit)
-	if err == nil {
-		err = rec.Decode(b)
-	}
-	if err == nil && rec.Seq != seq {
+	r.scan.Limit = limit
+	ok, err := r.scan.at(off, rec)
+	if err == nil && (!ok || rec.Seq != seq) {
 		err = record.ErrInvalid
 	}
 	return err
 }
 
-// Damaged reports whether err of Record means damage: another try does not help.
+// Damaged reports whether err of Message means damage: another try does not help.
 func Damaged(err error) bool { return err == record.ErrInvalid || err == io.ErrUnexpectedEOF }
 
 // Buffered returns the record at off if all of it was read ahead and it is valid.
 func (r *Reader) Buffered(number uint64, off int64) []byte {
-	if r.number != number {
+	w := &r.scan.Window
+	if r.scan.Number != number || off < w.off || off >= w.off+int64(len(w.buf)) {
 		return nil
 	}
-	b := r.window.buffered(off)
+	b := w.buf[off-w.off:]
 	size, ok := record.ParseTag(b)
 	if !ok || size > len(b) || !record.Valid(b[:size], number, off) {
 		return nil
@@ -87,7 +65,7 @@ func (r *Reader) Buffered(number uint64, off int64) []byte {
 func (r *Reader) Leave(number uint64) {
 	r.Lock()
 	defer r.Unlock()
-	if r.number == number {
+	if r.scan.Number == number {
 		r.close()
 	}
 }
@@ -103,7 +81,7 @@ func (r *Reader) close() {
 	if r.file != nil {
 		r.file.Close()
 	}
-	r.number, r.file, r.window.F, r.window.buf = 0, nil, nil, r.window.buf[:0]
+	r.file, r.scan.F, r.scan.Number, r.scan.buf = nil, nil, 0, r.scan.buf[:0]
 }
 
 // PageSize is the unit in which flash is written.
@@ -114,9 +92,8 @@ type Window struct {
 	F     io.ReaderAt
 	Limit int64
 	Chunk int
-
-	off int64
-	buf []byte
+	off   int64 // of buf
+	buf   []byte
 }
 
 // View returns n bytes at off, fewer only at the limit. They are valid until the
@@ -142,12 +119,4 @@ func (w *Window) View(off int64, n int) ([]byte, error) {
 		}
 	}
 	return w.buf[off-w.off:][:n], nil
-}
-
-// buffered returns the bytes from off on that View would not have to read.
-func (w *Window) buffered(off int64) []byte {
-	if off < w.off || off >= w.off+int64(len(w.buf)) {
-		return nil
-	}
-	return w.buf[off-w.off:]
 }

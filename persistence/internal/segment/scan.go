@@ -9,12 +9,11 @@ import (
 // Scanner reads the records of one segment and finds the next ones after damage.
 type Scanner struct {
 	Window
-	Number uint64
-	Most   uint64 // no sequence above it can be in the segment; 0: unknown
-
-	fence     int64 // a fence is known to be here
-	searching bool  // records are looked for at each byte
-	wasted    int64 // bytes checksummed in vain meanwhile
+	Number    uint64
+	Most      uint64 // no sequence above it can be in the segment; 0: unknown
+	fence     int64  // a fence is known to be here
+	searching bool   // records are looked for at each byte
+	wasted    int64  // bytes checksummed in vain meanwhile
 }
 
 // A payload can look like a long record at each byte. When that has cost the checksums
@@ -31,7 +30,7 @@ func (s *Scanner) at(off int64, r *record.Record) (bool, error) {
 		return false, err
 	}
 	size, ok := record.ParseTag(b)
-	if !ok || off+int64(size) > s.Limit {
+	if !ok || off+int64(size) > s.Limit || s.searching && size > shortRecord && s.wasted > maxWasted*s.Limit {
 		return false, nil
 	}
 	if s.Most > 0 { // saves checksums over long stretches when looking for the next record
@@ -39,19 +38,16 @@ func (s *Scanner) at(off int64, r *record.Record) (bool, error) {
 			return false, nil
 		}
 	}
-	if s.searching && size > shortRecord && s.wasted > maxWasted*s.Limit {
-		return false, nil
-	}
 	if b, err = s.View(off, size); err != nil {
 		return false, err
 	}
-	if !record.Valid(b, s.Number, off) {
-		if s.searching {
-			s.wasted += int64(size)
-		}
-		return false, nil
+	if record.Valid(b, s.Number, off) {
+		return r.Decode(b) == nil, nil
 	}
-	return r.Decode(b) == nil, nil
+	if s.searching {
+		s.wasted += int64(size)
+	}
+	return false, nil
 }
 
 // resync returns the offset of the first valid record at or after off, or the limit.
@@ -85,11 +81,8 @@ func (s *Scanner) Fenced(off int64) (bool, error) {
 func (s *Scanner) Blank(off int64) (bool, error) {
 	for off < s.Limit {
 		b, err := s.View(off, min(s.Chunk, PageSize))
-		if err != nil {
+		if err != nil || slices.Max(b) != 0 {
 			return false, err
-		}
-		if slices.ContainsFunc(b, func(c byte) bool { return c != 0 }) {
-			return false, nil
 		}
 		off += int64(len(b))
 	}
@@ -97,9 +90,9 @@ func (s *Scanner) Blank(off int64) (bool, error) {
 }
 
 // Scan calls each for each valid record from off on, until it returns false, and
-// damaged for each unreadable range. It returns the end of the readable part.
-// Unless the segment is sealed (the next one knows its size), an unreadable place
-// without a fence after it is a torn write, where the log ends.
+// damaged for each unreadable range. It returns the end of the readable part. Unless
+// the segment is sealed (the next one knows its size), an unreadable place without a
+// fence after it is a torn write, where the log ends.
 func (s *Scanner) Scan(off int64, sealed bool, each func(off int64, r *record.Record) bool, damaged func(off, length int64)) (end int64, torn bool, err error) {
 	var r record.Record
 	for off < s.Limit {
@@ -108,11 +101,10 @@ func (s *Scanner) Scan(off int64, sealed bool, each func(off int64, r *record.Re
 			return off, false, err
 		}
 		if ok {
-			size := int64(r.Size)
-			if !each(off, &r) {
-				return off + size, false, nil
+			at := off
+			if off += int64(r.Size); !each(at, &r) {
+				return off, false, nil
 			}
-			off += size
 			continue
 		}
 		if !sealed {

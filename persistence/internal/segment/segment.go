@@ -16,12 +16,9 @@ import (
 )
 
 const (
-	// Suffix is the end of the name of a segment.
-	Suffix = ".mlog"
-	// HeaderSize is the size of a header, in bytes.
-	HeaderSize = 64
-	// MaxNumber is above the number of each segment.
-	MaxNumber = 1 << 48
+	Suffix     = ".mlog" // the end of the name of a segment
+	HeaderSize = 64      // in bytes
+	MaxNumber  = 1 << 48 // above the number of each segment
 )
 
 // Name returns the path of a segment.
@@ -31,12 +28,9 @@ func Name(dir string, number uint64) string {
 
 // ParseName returns the number of the segment with this file name; 0: another file.
 func ParseName(name string) uint64 {
-	hex, found := strings.CutSuffix(name, Suffix)
-	if !found || len(hex) != 16 || strings.ToLower(hex) != hex {
-		return 0
-	}
+	hex, _ := strings.CutSuffix(name, Suffix)
 	number, err := strconv.ParseUint(hex, 16, 64)
-	if err != nil || number >= MaxNumber {
+	if err != nil || number >= MaxNumber || name != Name("", number) {
 		return 0
 	}
 	return number
@@ -62,7 +56,7 @@ func (e *VersionError) Error() string {
 	return fmt.Sprintf("%s has format version %d", e.File, e.Version)
 }
 
-// AppendHeader appends the header of a file in the present format version:
+// AppendHeader appends the header of a file of the present format version:
 //
 //	 0  magic     8 bytes
 //	 8  version   2
@@ -74,8 +68,7 @@ func (e *VersionError) Error() string {
 // and checksum where they are.
 func AppendHeader(b []byte, magic [8]byte, numbers [6]uint64) []byte {
 	start := len(b)
-	b = append(b, magic[:]...)
-	b = binary.LittleEndian.AppendUint16(b, record.FormatVersion)
+	b = binary.LittleEndian.AppendUint16(append(b, magic[:]...), record.FormatVersion)
 	b = append(b, 0, 0)
 	for _, n := range numbers {
 		b = binary.LittleEndian.AppendUint64(b, n)
@@ -118,12 +111,12 @@ func (h Header) Append(b []byte) []byte {
 // ReadHeader reads the header of a segment. Errors: as ParseHeader.
 func ReadHeader(f io.ReaderAt, name string) (Header, error) {
 	version, n, err := ParseHeader(f, name, magic)
-	h := Header{Version: version, Number: n[0], Epoch: n[1], First: n[2], Prev: Link{Number: n[3], Size: int64(n[4])}}
-	if err == nil && (h.First == 0 || h.First > record.MaxSequence || h.Number > record.MaxSequence || h.Prev.Size < 0) {
-		err = ErrHeader
-	}
 	if err != nil {
 		return Header{}, err
+	}
+	h := Header{Version: version, Number: n[0], Epoch: n[1], First: n[2], Prev: Link{Number: n[3], Size: int64(n[4])}}
+	if h.First == 0 || h.First > record.MaxSequence || h.Number > record.MaxSequence || h.Prev.Size < 0 {
+		return Header{}, ErrHeader
 	}
 	return h, nil
 }

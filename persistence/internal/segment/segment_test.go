@@ -219,24 +219,23 @@ func TestReader(t *testing.T) {
 	if r.Buffered(7, off) != nil {
 		t.Error("a record is buffered before the first read")
 	}
-	b, err := r.Record(7, off, w.End)
 	var rec record.Record
-	if err == nil {
-		err = rec.Decode(b)
-	}
-	if err != nil || rec.Seq != 9 {
+	if err := r.Message(&rec, 7, 9, off, w.End); err != nil || rec.Seq != 9 {
 		t.Errorf("%+v, %v", rec, err)
 	}
-	if !bytes.Equal(r.Buffered(7, off), b) || r.Buffered(8, off) != nil || r.Buffered(7, off+1) != nil {
+	if err := r.Message(&rec, 7, 8, off, w.End); !segment.Damaged(err) {
+		t.Errorf("the record of another message: %v", err)
+	}
+	if b := fs.Files()[segment.Name("d", 7)][off:w.End]; !bytes.Equal(r.Buffered(7, off), b) || r.Buffered(8, off) != nil || r.Buffered(7, off+1) != nil {
 		t.Error("Buffered returns another record, or none")
 	}
-	if _, err := r.Record(7, off+1, w.End); !segment.Damaged(err) {
+	if err := r.Message(&rec, 7, 9, off+1, w.End); !segment.Damaged(err) {
 		t.Errorf("a record between two: %v", err)
 	}
-	if _, err := r.Record(8, off, w.End); err == nil || segment.Damaged(err) {
+	if err := r.Message(&rec, 8, 9, off, w.End); err == nil || segment.Damaged(err) {
 		t.Errorf("a segment that does not exist: %v", err)
 	}
-	if _, err := r.Record(7, off, w.End); err != nil {
+	if err := r.Message(&rec, 7, 9, off, w.End); err != nil {
 		t.Error(err)
 	}
 	r.Unlock()
