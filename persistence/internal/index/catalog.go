@@ -105,8 +105,6 @@ func (c *Catalog) NextOf(priority uint8, after uint64) uint64 {
 		return 0
 	case priority == record.Normal:
 		return c.nextNormal(after + 1)
-	case len(q) == 0:
-		return 0
 	}
 	i, _ := q.find(after + 1)
 	for _, e := range q[i:] {
@@ -136,14 +134,8 @@ func (c *Catalog) nextNormal(seq uint64) uint64 {
 
 // First returns the Number of the first committed message of a priority, or 0.
 func (c *Catalog) First(priority uint8) uint64 {
-	if priority == record.Normal {
-		return c.nextNormal(1)
-	}
 	c.trim(priority)
-	if q := c.queues[priority]; len(q) > 0 {
-		return q[0].number
-	}
-	return 0
+	return c.Number(priority, c.NextOf(priority, 0))
 }
 
 // Install enters the messages of a finished commit, which was written to s at off.

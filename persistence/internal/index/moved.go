@@ -41,19 +41,18 @@ func (c *Catalog) Move(seq uint64, s *Segment, at Loc, priority, state uint8) {
 		}
 	}
 	m := &c.moved[i]
-	e := m.extra
 	if m.seg != nil {
 		m.seg.count(m.state, -1)
 	}
 	s.count(state, 1)
 	if old, j := c.At(seq); old != nil {
 		if old.Keep && !old.movedAway(j) {
-			e = old.extras[j]
+			m.extra = old.extras[j]
 		}
 		old.count(old.states[j], -1)
 		old.states[j] = old.states[j]&^stateMask | moved
 	}
-	*m = movedMessage{seq: seq, seg: s, loc: at, state: priority<<levelShift | state, extra: e}
+	m.seg, m.loc, m.state = s, at, priority<<levelShift|state
 }
 
 // installMove enters a message that a commit has written to s. A message that ended

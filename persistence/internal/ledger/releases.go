@@ -25,9 +25,8 @@ const fewReleases = 64
 
 // Add adds a message and returns its rank.
 func (r *Releases) Add(seq uint64) (rank uint64) {
-	r.last = min(r.last+1, record.MaxSequence)
+	r.Found(seq, 0)
 	r.live++
-	r.list = append(r.list, release{seq, r.last})
 	return r.last
 }
 

@@ -2,6 +2,7 @@
 package memfs
 
 import (
+	"bytes"
 	"io"
 	"io/fs"
 	"path/filepath"
@@ -86,14 +87,7 @@ func (f *file) WriteAt(b []byte, off int64) (int, error) {
 func (f *file) ReadAt(b []byte, off int64) (int, error) {
 	f.m.mu.RLock()
 	defer f.m.mu.RUnlock()
-	if off >= int64(len(f.data)) {
-		return 0, io.EOF
-	}
-	n := copy(b, f.data[off:])
-	if n < len(b) {
-		return n, io.EOF
-	}
-	return n, nil
+	return bytes.NewReader(f.data).ReadAt(b, off)
 }
 
 func (f *file) Size() (int64, error) {

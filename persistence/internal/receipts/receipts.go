@@ -74,7 +74,12 @@ func (r *Receipt) append(b []byte) []byte {
 	return binary.LittleEndian.AppendUint32(b, record.CRC(b[start:]))
 }
 
-func (r *Receipt) decode(b []byte) error {
+// read reads receipt i of a file.
+func (r *Receipt) read(w *segment.Window, i int64) error {
+	b, err := w.View(segment.HeaderSize+i*Size, Size)
+	if err != nil {
+		return err
+	}
 	if len(b) < Size || binary.LittleEndian.Uint32(b[32:]) != record.CRC(b[:32]) {
 		return ErrInvalid
 	}

@@ -133,11 +133,3 @@ func (f File) Each(fs fsys.FS, dir string, yield func(*Receipt) bool, damaged fu
 	}
 	return nil
 }
-
-func (r *Receipt) read(w *segment.Window, i int64) error {
-	b, err := w.View(segment.HeaderSize+i*Size, Size)
-	if err != nil {
-		return err
-	}
-	return r.decode(b)
-}

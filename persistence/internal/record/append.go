@@ -63,7 +63,7 @@ func AppendStream(b []byte, id uint32, name string) []byte {
 // AppendCheckpoint appends a checkpoint.
 func AppendCheckpoint(b, body []byte) []byte { return appendRecord(b, KindCheckpoint, body) }
 
-// The optional fields of an extended message.
+// The optional fields of a message. A plain one has no others than the first two.
 const (
 	extExpiry = 1 << iota
 	extStream
@@ -78,17 +78,17 @@ const (
 	extAll    = 1<<iota - 1
 )
 
+// flags returns the optional fields that a message has.
 func (r *Record) flags() uint64 {
-	return flag(r.Expires != Never, extExpiry) | flag(r.Stream != 0, extStream) | flag(r.Priority != Normal, extPriority) |
-		flag(len(r.Key) > 0, extKey) | flag(r.Moved, extMoved) | flag(r.Released, extReleased) | flag(r.Dead, extDead) |
-		flag(r.Rank != 0, extRank) | uint64(r.Policy)*extPolicy
-}
-
-func flag(has bool, bit uint64) uint64 {
-	if has {
-		return bit
+	flags := uint64(r.Policy) * extPolicy
+	for i, has := range [...]bool{
+		r.Expires != Never, r.Stream != 0, r.Priority != Normal, len(r.Key) > 0, r.Moved, r.Released, r.Dead, r.Rank != 0,
+	} {
+		if has {
+			flags |= 1 << i
+		}
 	}
-	return 0
+	return flags
 }
 
 // AppendMessage appends a message. Most messages have a short form.
@@ -99,7 +99,7 @@ func (r *Record) AppendMessage(b []byte) []byte {
 	meta := append(binary.AppendUvarint(space[:0], r.Seq), r.MessageID[:]...)
 	meta = binary.AppendUvarint(meta, uint64(r.Accepted))
 	if flags&^(extExpiry|extStream) == 0 {
-		kind = KindMessage + uint8(flags) // hasExpiry is extExpiry, hasStream is extStream
+		kind = KindMessage + uint8(flags)
 	} else {
 		meta = binary.AppendUvarint(meta, flags)
 	}

@@ -83,11 +83,9 @@ const (
 )
 
 // The kinds of records. 0 is not a kind, so that zeros are not a record. The kind
-// of a plain message has its optional fields: Message + hasExpiry + hasStream.
+// of a plain message has its optional fields: KindMessage + extExpiry + extStream.
 const (
 	KindMessage    = 1
-	hasExpiry      = 1
-	hasStream      = 2
 	KindReleased   = 5
 	KindDone       = 6
 	KindSeen       = 7
@@ -174,9 +172,9 @@ var messageBody = limits{MinMessage - minRecord, MaxPacketBytes + MaxOverhead}
 // bodies has the limits of the length of a body, by kind.
 var bodies = [16]limits{
 	KindMessage:                         messageBody,
-	KindMessage + hasExpiry:             messageBody,
-	KindMessage + hasStream:             messageBody,
-	KindMessage + hasExpiry + hasStream: messageBody,
+	KindMessage + extExpiry:             messageBody,
+	KindMessage + extStream:             messageBody,
+	KindMessage + extExpiry + extStream: messageBody,
 	kindExtended:                        messageBody,
 	KindReleased:                        {1, 20},
 	KindDone:                            {3, 12},

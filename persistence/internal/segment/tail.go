@@ -4,8 +4,7 @@ package segment
 // drained as fast as it is filled never reads the disk, and so that unsynced bytes
 // can be written again. Between Limit and twice as many bytes are kept.
 type Tail struct {
-	Limit int
-
+	Limit   int
 	segment uint64
 	off     int64 // of buf in the segment
 	buf     []byte
