@@ -8,7 +8,7 @@ import (
 // The functions below append one record, without its checksum: see Seal.
 
 // appendRecord appends a record of numbers, and of bytes after them.
-func appendRecord[T string | []byte](b []byte, kind uint8, rest T, numbers ...uint64) []byte {
+func appendRecord(b []byte, kind uint8, rest []byte, numbers ...uint64) []byte {
 	var space [40]byte
 	body := space[:0]
 	for _, n := range numbers {
@@ -24,7 +24,7 @@ func appendTag(b []byte, kind uint8, body int) []byte {
 
 // AppendReleased appends that a message was released.
 func AppendReleased(b []byte, seq, rank uint64) []byte {
-	return appendRecord(b, KindReleased, "", seq, rank)
+	return appendRecord(b, KindReleased, nil, seq, rank)
 }
 
 // AppendDone appends the result of a message, and its time in milliseconds; 0: none.
@@ -39,25 +39,27 @@ func AppendDone(b []byte, seq uint64, r Result, at int64) []byte {
 
 // AppendSent appends the sent watermark of a priority, which only rises.
 func AppendSent(b []byte, priority uint8, number uint64) []byte {
-	return appendRecord(b, KindSent, "", uint64(priority), number)
+	return appendRecord(b, KindSent, nil, uint64(priority), number)
 }
 
 // AppendSentAll appends all sent watermarks, which may be lower than before.
 func AppendSentAll(b []byte, sent [Priorities]uint64) []byte {
-	return appendRecord(b, KindSent, "", Priorities, sent[0], sent[1], sent[2])
+	return appendRecord(b, KindSent, nil, Priorities, sent[0], sent[1], sent[2])
 }
 
 // AppendIdentifier appends KindSeen or KindCleared.
 func AppendIdentifier(b []byte, kind uint8, id uint16) []byte {
-	return appendRecord(b, kind, "", uint64(id))
+	return appendRecord(b, kind, nil, uint64(id))
 }
 
 // AppendReset appends that a new session of this ClientID has begun.
-func AppendReset(b []byte, clientID string) []byte { return appendRecord(b, KindReset, clientID) }
+func AppendReset(b []byte, clientID string) []byte {
+	return appendRecord(b, KindReset, []byte(clientID))
+}
 
 // AppendStream appends the name of a named sequence.
 func AppendStream(b []byte, id uint32, name string) []byte {
-	return appendRecord(b, KindStream, name, uint64(id))
+	return appendRecord(b, KindStream, []byte(name), uint64(id))
 }
 
 // AppendCheckpoint appends a checkpoint.
