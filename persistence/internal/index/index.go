@@ -2,7 +2,11 @@
 // message. It is in memory only, and its caller guards it with a lock.
 package index
 
-import "github.com/mooring-mqtt/mooring/persistence/internal/record"
+import (
+	"sort"
+
+	"github.com/mooring-mqtt/mooring/persistence/internal/record"
+)
 
 // The states of a message. A message is alive if its state is below Done.
 const (
@@ -49,23 +53,20 @@ func (x *Index) has(seq uint64) bool { return seq >= x.First && seq < x.End() }
 
 // Add adds the next message, which is pending, and its fingerprint.
 func (x *Index) Add(at Loc, priority uint8, print uint32) {
-	x.add(at, priority<<levelShift|Pending)
-	if x.Keep {
-		x.extras[len(x.extras)-1].Print = print
-	}
+	x.add(at, priority<<levelShift|Pending, Extra{Print: print})
 }
 
 // AddLost adds lost messages up to a sequence, without it.
 func (x *Index) AddLost(end uint64) {
 	for x.End() < end {
-		x.add(Loc{}, Lost)
+		x.add(Loc{}, Lost, Extra{})
 	}
 }
 
-func (x *Index) add(at Loc, state uint8) {
+func (x *Index) add(at Loc, state uint8, e Extra) {
 	x.Locs, x.states = append(x.Locs, at), append(x.states, state)
 	if x.Keep {
-		x.extras = append(x.extras, Extra{})
+		x.extras = append(x.extras, e)
 	}
 	x.count(state, 1)
 }
@@ -99,11 +100,7 @@ func (x *Index) next(i int) (int, bool) {
 // Split returns the position of the first message whose record is at or after off. No
 // message may be lost from there on.
 func (x *Index) Split(off int64) int {
-	n := len(x.Locs)
-	for n > 0 && int64(x.Locs[n-1].Off) >= off {
-		n--
-	}
-	return n
+	return sort.Search(len(x.Locs), func(i int) bool { return int64(x.Locs[i].Off) >= off })
 }
 
 // Cut takes away the messages from off on.
@@ -124,11 +121,12 @@ func (x *Index) Cut(off int64) (tail Index) {
 
 // AddAll adds the messages of y, whose places shift by this many bytes.
 func (x *Index) AddAll(y *Index, shift int64) {
+	var e Extra
 	for i, at := range y.Locs {
-		x.add(Loc{Off: uint32(int64(at.Off) + shift), Size: at.Size}, y.states[i])
-		if x.Keep && y.Keep {
-			x.extras[len(x.extras)-1] = y.extras[i]
+		if y.Keep {
+			e = y.extras[i]
 		}
+		x.add(Loc{Off: uint32(int64(at.Off) + shift), Size: at.Size}, y.states[i], e)
 	}
 }
 
