@@ -49,12 +49,7 @@ const (
 )
 
 // String returns the name of the state.
-func (s State) String() string {
-	if s > Open {
-		return fmt.Sprintf("state(%d)", uint8(s))
-	}
-	return gobreaker.State(s).String()
-}
+func (s State) String() string { return gobreaker.State(s).String() }
 
 // BreakerOptions configures a Breaker. The zero value is usable.
 type BreakerOptions struct {

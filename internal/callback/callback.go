@@ -36,11 +36,11 @@ func Protect(f func(), exited func(*Panic)) (err *Panic) {
 		if returned {
 			return
 		}
-		if v := recover(); v != nil {
-			err = &Panic{Value: v, Stack: debug.Stack()}
-			return
+		err = &Panic{Value: recover(), Stack: debug.Stack()}
+		if err.Value == nil {
+			err.Value = ErrGoexit
+			exited(err)
 		}
-		exited(&Panic{Value: ErrGoexit, Stack: debug.Stack()})
 	}()
 	f()
 	returned = true

@@ -50,14 +50,12 @@ var ErrTooManyFilters = errors.New("too many filters")
 
 // Handlers is what the machine has to know of the application.
 type Handlers interface {
-	// Application returns the application's own subscription to just this filter.
-	Application(filter string) (subs.Want, bool)
+	Application(filter string) (subs.Want, bool) // its own subscription to just this filter
+	Match(topic string) Handled
+	RetainAsPublished() bool // whether any of its subscriptions has that option
 	// Overlap reports whether a handler, other than of a Shared Subscription, may get
 	// a message that the filter matches.
 	Overlap(filter string) bool
-	Match(topic string) Handled
-	// RetainAsPublished reports whether any of its subscriptions has that option.
-	RetainAsPublished() bool
 }
 
 // Handled describes the handlers of a topic.

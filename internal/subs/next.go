@@ -34,12 +34,10 @@ const (
 	classes = asking + class(owners)
 )
 
-func (o Owner) class() class { return asking + class(o) }
-
+func (o Owner) class() class        { return asking + class(o) }
 func (r *request) subscribes() bool { return r.includes != [owners]uint64{} }
 
-// attach begins a connection and returns the views that have ended with the session
-// before.
+// attach begins a connection and returns the views that the session before has ended.
 func (t *Table) attach(c *connection) (ended []Result) {
 	t.mu.Lock()
 	defer t.mu.Unlock()

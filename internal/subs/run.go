@@ -53,7 +53,10 @@ func (t *Table) Run(ctx context.Context, up *link.Up) {
 func (t *Table) exchange(ctx context.Context, up *link.Up, batch []*request) {
 	sent, cancel := context.WithCancel(ctx)
 	defer cancel()
-	t.sending(batch, cancel)
+	t.mu.Lock()
+	t.out, t.cancel = batch, cancel // until the next exchange
+	t.abandonLocked()
+	t.mu.Unlock()
 	reasons, err := ask(sent, up, batch)
 	if sent.Err() == nil && errors.Is(err, context.DeadlineExceeded) {
 		up.Fail(t.cfg.NoAnswer) // only a new connection tells whether the server has the subscription
@@ -72,14 +75,6 @@ func (t *Table) exchange(ctx context.Context, up *link.Up, batch []*request) {
 		}
 		finish(r.waiting, refused)
 	}
-}
-
-// sending notes which requests are out, until cancel or the next.
-func (t *Table) sending(batch []*request, cancel func()) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	t.out, t.cancel = batch, cancel
-	t.abandonLocked()
 }
 
 // abandonLocked goes on without an answer that no caller waits for any more. Whether

@@ -45,9 +45,8 @@ type entry struct {
 	want   [owners]*want  // nil: the owner does not want it
 	served [owners]uint64 // number of the want that the server's subscription includes; 0: none
 	has    bool           // the server's session may have a subscription to the filter
-	// identify: views overlap, so the application's subscription needs a Subscription
-	// Identifier; identified: it has one at the server.
-	identify, identified bool
+
+	identify, identified bool       // the application's subscription needs an identifier beside views; it has one
 	waiting              []*Request // callers that wait for the next answer
 	out                  bool       // a request is without an answer
 	viewEnds             bool       // the end of a view is to be reported
@@ -269,11 +268,11 @@ func (t *Table) Identified(filter string) bool {
 // Delivers reports whether a message on the status topic may have come for a
 // subscription of the application: own is set if this client has published it,
 // byStatus if it has StatusID.
-func (t *Table) Delivers(topic string, own, byStatus bool) bool {
+func (t *Table) Delivers(name string, own, byStatus bool) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	unidentified := t.conn != nil && !t.conn.limits.SubIDAvailable
-	return slices.ContainsFunc(t.entries.Match(topic, nil), func(e *topicEntry) bool {
+	return slices.ContainsFunc(t.entries.Match(name, nil), func(e *topic.Entry[*entry]) bool {
 		switch app := e.Value.want[Application]; {
 		case app == nil:
 			return false
@@ -288,14 +287,12 @@ func (t *Table) Delivers(topic string, own, byStatus bool) bool {
 
 // coveredLocked reports whether Status needs no subscription of its own to a topic: the
 // server has another that brings all messages, or is to have one for just this filter.
-func (t *Table) coveredLocked(topic string) bool {
-	return slices.ContainsFunc(t.entries.Match(topic, nil), func(e *topicEntry) bool {
+func (t *Table) coveredLocked(name string) bool {
+	return slices.ContainsFunc(t.entries.Match(name, nil), func(e *topic.Entry[*entry]) bool {
 		app := e.Value.want[Application]
-		if e.Filter == topic {
+		if e.Filter == name {
 			return app != nil || e.Value.want[View] != nil
 		}
 		return app != nil && e.Value.served[Application] == app.number && !app.NoLocal && !e.Shared
 	})
 }
-
-type topicEntry = topic.Entry[*entry]
