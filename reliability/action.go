@@ -7,9 +7,8 @@ const (
 	ActionRetry      Action = iota + 1 // connect again after the usual delay
 	ActionRetryLater                   // connect again after a long delay: the server is short of resources
 	ActionRedirect                     // connect to the server that the Server Reference names
-	// ActionTakenOver: another client uses the Client Identifier. Connect again after a
-	// long delay, or not at all: at once, the two would end each other's connections
-	// forever.
+	// ActionTakenOver: another client uses the Client Identifier. Connect again after a long delay,
+	// or not at all: at once, the two would end each other's connections forever.
 	ActionTakenOver
 	ActionStop // another attempt with the same settings gets the same answer
 )

@@ -14,10 +14,9 @@ type Advice struct {
 	Reason string
 }
 
-// Advise returns QoS 2 if duplicates are not tolerable, otherwise QoS 0 if loss is
-// tolerable, otherwise QoS 1. QoS 2 holds for each hop between client and server. A
-// message is handled exactly once from end to end only if the subscriber uses QoS 2
-// too, and deduplicates across restarts.
+// Advise returns QoS 2 if duplicates are not tolerable, otherwise QoS 0 if loss is tolerable,
+// otherwise QoS 1. QoS 2 holds for each hop between client and server. A message is handled exactly
+// once from end to end only if the subscriber uses QoS 2 too, and deduplicates across restarts.
 func Advise(t Traits) Advice {
 	switch {
 	case !t.DuplicatesTolerable:

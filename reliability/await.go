@@ -19,10 +19,9 @@ func (e *TimeoutError) Error() string {
 // Timeout returns true, for net.Error and os.IsTimeout.
 func (e *TimeoutError) Timeout() bool { return true }
 
-// Await waits until done is closed or receives a value. It returns nil then, also if
-// the timeout or ctx ends at the same time. It returns [*TimeoutError] after timeout,
-// and the cause of ctx if ctx ends first: the outcome is unknown. A timeout of zero or
-// less means none.
+// Await waits until done is closed or receives a value. It returns nil then, also if the timeout or
+// ctx ends at the same time. It returns [*TimeoutError] after timeout, and the cause of ctx if ctx
+// ends first: the outcome is unknown. A timeout of zero or less means none.
 func Await(ctx context.Context, timeout time.Duration, done <-chan struct{}) error {
 	select {
 	case <-done:

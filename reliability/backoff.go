@@ -21,8 +21,7 @@ type Backoff struct {
 }
 
 // Delay returns the delay before an attempt, counted from 0. It is between Min and
-// Min·Factor^(attempt+1), and at most Max. A negative attempt counts as 0. No attempt
-// overflows.
+// Min·Factor^(attempt+1), and at most Max. A negative attempt counts as 0. No attempt overflows.
 func (b Backoff) Delay(attempt int) time.Duration {
 	lo, hi, factor := b.bounds()
 	bound := float64(lo) * math.Pow(factor, float64(max(attempt, 0))+1)

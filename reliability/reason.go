@@ -44,8 +44,7 @@ func name[T ~uint8](names []string, n T, kind string) string {
 // classes concern one message, one topic, or the configuration of the client.
 func (c Class) Counts() bool { return c == Transient || c == Busy || c == Quota }
 
-// Retryable reports whether the same packet may succeed later: Transient, Busy, Quota
-// and Session.
+// Retryable reports whether the same packet may succeed later: Transient, Busy, Quota and Session.
 func (c Class) Retryable() bool { return c.Counts() || c == Session }
 
 // reasons is table 2-6 of MQTT 5, with its names. 0x00 has three names, by packet;

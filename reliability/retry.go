@@ -8,17 +8,7 @@ import (
 
 // Retry counts failed attempts, and resets the count only after a connection has been
 // up for Stable: a server may accept connections and close them at once.
-//
-//	for {
-//		if conn := dial(); conn != nil {
-//			retry.Up()
-//			serve(conn)
-//			retry.Down()
-//		}
-//		wait(retry.Next())
-//	}
-//
-// The zero value is usable. A Retry must not be copied after first use. Its methods
+// Call Up, serve the connection, call Down, and wait for Next before the next attempt. The zero value is usable. A Retry must not be copied after first use. Its methods
 // are safe for concurrent use.
 type Retry struct {
 	Backoff Backoff

@@ -1,5 +1,4 @@
-// Package callback has the one guard through which a client calls functions of
-// the application.
+// Package callback has the one guard through which a client calls functions of the application.
 package callback
 
 import (

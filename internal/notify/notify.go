@@ -62,8 +62,7 @@ type Latch struct {
 	c           chan struct{}
 }
 
-// Set closes the latch. It reports whether this call was the first; later ones do
-// nothing.
+// Set closes the latch. It reports whether this call was the first; later ones do nothing.
 func (l *Latch) Set() (first bool) {
 	l.Done()
 	l.close.Do(func() {

@@ -127,8 +127,7 @@ func (m *Machine) Tick(now time.Time) []Action {
 	return m.advance()
 }
 
-// Deadline is when Tick has something to do next, unless messages come until then;
-// zero: never.
+// Deadline is when Tick has something to do next, unless messages come until then; zero: never.
 func (m *Machine) Deadline() (next time.Time) {
 	for _, s := range m.waiting {
 		if at := s.deadline(); next.IsZero() || at.Before(next) {

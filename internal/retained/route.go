@@ -63,8 +63,7 @@ type Route struct {
 	ClearRetain bool     // for handlers: only a view has asked for the flag
 }
 
-// Message routes a received message that is not a marker. The Route is valid until
-// the next call.
+// Message routes a received message that is not a marker. The Route is valid until the next call.
 func (m *Machine) Message(now time.Time, msg Message) (r Route) {
 	clear(m.deliveries)
 	r.To = m.deliveries[:0]
@@ -111,8 +110,7 @@ func (m *Machine) Message(now time.Time, msg Message) (r Route) {
 	return r
 }
 
-// brought returns which of a subscription's SUBSCRIBEs brought a message, if
-// identifiers tell.
+// brought returns which of a subscription's SUBSCRIBEs brought a message, if identifiers tell.
 func (s *subscription) brought(ids []uint32) Origin {
 	switch {
 	case slices.Contains(ids, s.id):

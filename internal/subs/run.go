@@ -16,8 +16,7 @@ import (
 // maxFilters is how many filters one packet carries.
 const maxFilters = 32
 
-// Attach begins a connection: from here on requests wait for its server's answers.
-// Run must follow.
+// Attach begins a connection: from here on requests wait for its server's answers. Run must follow.
 func (t *Table) Attach(up *link.Up) {
 	for _, r := range t.attach(&connection{limits: up.Gen.Limits, present: up.Gen.Present, same: up.Resumed}) {
 		t.cfg.Report(r)

@@ -1,7 +1,6 @@
-// Package subs keeps the server's list of subscriptions in line with what the parts of
-// the client want. A server has one subscription for each topic filter. Several owners
-// may want the same one, with different options; the table computes the one SUBSCRIBE
-// that serves them.
+// Package subs keeps the server's list of subscriptions in line with what the parts of the client
+// want. A server has one subscription for each topic filter. Several owners may want the same one,
+// with different options; the table computes the one SUBSCRIBE that serves them.
 package subs
 
 import (
@@ -167,10 +166,9 @@ type Request struct {
 
 func (r *Request) waits() bool { return !r.left }
 
-// Subscribe is Set for the application, with a Request that is done when the server
-// has answered. A want that the server refuses is removed. Without a connection the
-// Request is done at once, and a connection that ends ends it without an error: the
-// next one makes up for it.
+// Subscribe is Set for the application, with a Request that is done when the server has answered. A
+// want that the server refuses is removed. Without a connection the Request is done at once, and a
+// connection that ends ends it without an error: the next one makes up for it.
 func (t *Table) Subscribe(w Want) *Request {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -265,9 +263,8 @@ func (t *Table) Identified(filter string) bool {
 	return e != nil && e.identified && e.served[Application] != 0
 }
 
-// Delivers reports whether a message on the status topic may have come for a
-// subscription of the application: own is set if this client has published it,
-// byStatus if it has StatusID.
+// Delivers reports whether a message on the status topic may have come for a subscription of the
+// application: own is set if this client has published it, byStatus if it has StatusID.
 func (t *Table) Delivers(name string, own, byStatus bool) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()

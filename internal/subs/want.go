@@ -22,9 +22,8 @@ type Want struct {
 	ID                uint32 // Subscription Identifier; 0: none
 }
 
-// Subscription Identifiers from FirstID to LastID are the client's own: applications
-// may neither use nor see them. A server without Subscription Identifiers is asked
-// without them.
+// Subscription Identifiers from FirstID to LastID are the client's own: applications may neither
+// use nor see them. A server without Subscription Identifiers is asked without them.
 const (
 	FirstID       = 200_000_000
 	LastID        = 200_065_535
