@@ -6,10 +6,10 @@ import (
 	"time"
 )
 
-// Retry counts failed attempts, and resets the count only after a connection has been
-// up for Stable: a server may accept connections and close them at once.
-// Call Up, serve the connection, call Down, and wait for Next before the next attempt. The zero value is usable. A Retry must not be copied after first use. Its methods
-// are safe for concurrent use.
+// Retry counts failed attempts, and resets the count only after a connection has been up for
+// Stable: a server may accept connections and close them at once. Call Up, serve the connection,
+// call Down, and wait for Next before the next attempt. The zero value is usable. A Retry must not
+// be copied after first use. Its methods are safe for concurrent use.
 type Retry struct {
 	Backoff Backoff
 	Stable  time.Duration // how long a connection must be up to reset the count; default 10 s

@@ -73,7 +73,13 @@ func (m *Machine) Message(now time.Time, msg Message) (r Route) {
 	m.matched = m.filters.Match(msg.Topic, m.matched[:0])
 	for _, e := range m.matched {
 		s := e.Value
-		brought := s.brought(msg.IDs.Views)
+		brought := Past // unless identifiers tell
+		switch {
+		case slices.Contains(msg.IDs.Views, s.id):
+			brought = Fill
+		case s.live != 0 && slices.Contains(msg.IDs.Views, s.live):
+			brought = Live
+		}
 		for _, id := range msg.IDs.Views {
 			switch id &^ 1 {
 			case s.id:
@@ -110,17 +116,6 @@ func (m *Machine) Message(now time.Time, msg Message) (r Route) {
 	return r
 }
 
-// brought returns which of a subscription's SUBSCRIBEs brought a message, if identifiers tell.
-func (s *subscription) brought(ids []uint32) Origin {
-	switch {
-	case slices.Contains(ids, s.id):
-		return Fill
-	case s.live != 0 && slices.Contains(ids, s.live):
-		return Live
-	}
-	return Past
-}
-
 // origin returns what a message is to a view, and whether the view takes it.
 func (s *subscription) origin(v *View, msg Message, brought Origin, subIDs bool) (from Origin, takes bool) {
 	switch follows := s.phase == following || s.phase == due && v.filled; {
@@ -136,8 +131,8 @@ func (s *subscription) origin(v *View, msg Message, brought Origin, subIDs bool)
 		return Live, true
 	case subIDs:
 		return brought, true
-	case msg.Retain && !s.flagged && !s.retainAsPublished() || msg.QoS == 0 || !s.kept: // with Retain As Published what was kept has the flag too
-		return Fill, true
+	case msg.Retain && !s.flagged && !s.retainAsPublished() || msg.QoS == 0 || !s.kept:
+		return Fill, true // with Retain As Published what was kept has the flag too
 	}
 	s.doubt = true // what a session has kept has a higher QoS, and so has what is new
 	return Past, true

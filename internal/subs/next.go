@@ -69,7 +69,6 @@ func (t *Table) attach(c *connection) (ended []Result) {
 	return ended
 }
 
-// detach ends a connection.
 func (t *Table) detach() {
 	t.mu.Lock()
 	defer t.mu.Unlock()

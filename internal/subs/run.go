@@ -133,7 +133,6 @@ func (c *connection) joins(batch []*request, r *request) bool {
 
 // check returns why the server cannot take a packet with these requests, or nil.
 func check(batch []*request, l session.Limits) error {
-	const advice = " would be larger than the server's Maximum Packet Size"
 	sub := batch[0].subscribes()
 	size := 3
 	if id := batch[0].want.ID; id > 0 {
@@ -148,19 +147,20 @@ func check(batch []*request, l session.Limits) error {
 		_, rest, shared := wire.SplitShare(r.e.filter)
 		switch {
 		case r.want.ID > 0 && !l.SubIDAvailable:
-			return &RefusedError{Code: wire.ReasonSubIDsNotSupported, Reason: r.e.filter + "; subscribe without SubscriptionID"}
+			return &RefusedError{wire.ReasonSubIDsNotSupported, r.e.filter + "; subscribe without SubscriptionID"}
 		case shared && !l.SharedAvailable:
-			return &RefusedError{Code: wire.ReasonSharedSubsNotSupported, Reason: r.e.filter + "; subscribe without $share, with one client"}
+			return &RefusedError{wire.ReasonSharedSubsNotSupported, r.e.filter + "; subscribe without $share, with one client"}
 		case strings.ContainsAny(rest, "+#") && !l.WildcardAvailable:
-			return &RefusedError{Code: wire.ReasonWildcardSubsNotSupported, Reason: r.e.filter + "; name each topic by itself"}
+			return &RefusedError{wire.ReasonWildcardSubsNotSupported, r.e.filter + "; name each topic by itself"}
 		}
 	}
 	size += 1 + wire.VarintLen(uint32(size))
-	switch limit := l.MaximumPacketSize; {
-	case limit == 0 || size <= int(limit):
+	if limit := l.MaximumPacketSize; limit == 0 || size <= int(limit) {
 		return nil
-	case sub:
-		return &RefusedError{Code: wire.ReasonPacketTooLarge, Reason: "SUBSCRIBE" + advice + "; use shorter filters"}
 	}
-	return &RefusedError{Code: wire.ReasonPacketTooLarge, Reason: "UNSUBSCRIBE" + advice}
+	reason := "UNSUBSCRIBE would be larger than the server's Maximum Packet Size"
+	if sub {
+		reason = "SUBSCRIBE would be larger than the server's Maximum Packet Size; use shorter filters"
+	}
+	return &RefusedError{wire.ReasonPacketTooLarge, reason}
 }

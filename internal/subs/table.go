@@ -52,7 +52,6 @@ type entry struct {
 	parked               bool       // nothing is asked on this connection: every caller has given up waiting for the answer
 }
 
-// want is what one owner wants.
 type want struct {
 	Want
 	number  uint64
