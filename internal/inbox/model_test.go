@@ -243,7 +243,7 @@ func (h *history) reconnect() {
 	h.server.mu.Lock()
 	c := h.server.conn
 	h.server.mu.Unlock()
-	if c == nil || c.closed.IsSet() {
+	if c == nil || c.isClosed() {
 		h.server.connect()
 	}
 }

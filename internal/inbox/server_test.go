@@ -47,6 +47,15 @@ type conn struct {
 	err    error
 }
 
+func (c *conn) isClosed() bool {
+	select {
+	case <-c.closed.Done():
+		return true
+	default:
+		return false
+	}
+}
+
 // connect begins a connection. The session is resumed if there was one before.
 func (s *server) connect() {
 	s.disconnect()
@@ -96,7 +105,7 @@ func (c *conn) run() {
 			return
 		case <-c.wake:
 		}
-		for !c.closed.IsSet() {
+		for !c.isClosed() {
 			deliver := c.next()
 			if deliver == nil {
 				break
@@ -170,7 +179,7 @@ func (c *conn) take(a wire.Ack) {
 	s := c.s
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if c.closed.IsSet() {
+	if c.isClosed() {
 		return // it is lost
 	}
 	for i, o := range s.queue {

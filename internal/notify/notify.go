@@ -77,13 +77,3 @@ func (l *Latch) Done() <-chan struct{} {
 	l.open.Do(func() { l.c = make(chan struct{}) })
 	return l.c
 }
-
-// IsSet reports whether Set was called.
-func (l *Latch) IsSet() bool {
-	select {
-	case <-l.Done():
-		return true
-	default:
-		return false
-	}
-}

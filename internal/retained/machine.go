@@ -98,7 +98,8 @@ const (
 // has for an earlier process must not be taken for an answer to this one. nonce makes
 // the markers of this process unique.
 func New(h Handlers, firstID uint32, nonce string) *Machine {
-	return &Machine{handlers: h, nonce: nonce, ids: map[uint32]bool{}, lastID: subs.ViewID + firstID%(subs.LastID-subs.ViewID)&^1}
+	lastID := subs.ViewID + firstID%(subs.LastID-subs.ViewID)&^1
+	return &Machine{handlers: h, nonce: nonce, ids: map[uint32]bool{}, lastID: lastID}
 }
 
 // Op is what an Action asks for.
