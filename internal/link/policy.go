@@ -85,19 +85,16 @@ func (p *Policy) target(end End) (to *url.URL, permanent bool) {
 	if p.IgnoreRedirects || p.redirects >= maxRedirects {
 		return nil, false
 	}
-	var reason byte
-	var reference string
 	var refused *ConnackError
-	var ended *DisconnectError
-	switch {
-	case errors.As(end.Err, &refused):
-		reason, reference = refused.Reason, refused.ServerReference
-	case errors.As(end.Err, &ended):
-		reason, reference = ended.Reason, ended.ServerReference
+	ended := &DisconnectError{}
+	if errors.As(end.Err, &refused) {
+		ended = (*DisconnectError)(refused)
+	} else {
+		errors.As(end.Err, &ended)
 	}
-	for _, u := range References(reference, end.Server) {
+	for _, u := range References(ended.ServerReference, end.Server) {
 		if u.String() != end.Server.String() {
-			return u, reason == wire.ReasonServerMoved && !end.Redirected
+			return u, ended.Reason == wire.ReasonServerMoved && !end.Redirected
 		}
 	}
 	return nil, false

@@ -11,11 +11,10 @@ import (
 // maxReferences is how many servers of a Server Reference are considered.
 const maxReferences = 16
 
-// References returns the servers that a Server Reference names: host names and
-// addresses with or without a port, separated by spaces (section 4.11), and URLs,
-// which some servers send. A name has the scheme, the WebSocket path and the default
-// port of the server that sent it; a URL is complete. References without encryption
-// are omitted where the server that sent them is encrypted. Invalid ones are omitted.
+// References returns the servers that a Server Reference names: host names and addresses
+// with or without a port, separated by spaces (section 4.11), and complete URLs, which
+// some servers send. A name has the scheme, the path and the default port of the server
+// that sent it. Invalid ones are omitted, and unencrypted ones if that server is encrypted.
 func References(s string, from *url.URL) []*url.URL {
 	var list []*url.URL
 	for _, field := range strings.Fields(s) {

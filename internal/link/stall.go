@@ -88,9 +88,7 @@ func (a *ahead) begin(from net.Conn) {
 	}(make([]byte, readAhead-len(a.data)))
 }
 
-func (a *ahead) end(got chunk) {
-	a.data, a.err, a.pending = append(a.data, got.data...), got.err, nil
-}
+func (a *ahead) end(got chunk) { a.data, a.err, a.pending = append(a.data, got.data...), got.err, nil }
 
 // read reads what was read ahead, and then from the connection.
 func (c *Conn) read(p []byte) (int, error) {

@@ -2,6 +2,7 @@ package link
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"crypto/tls"
@@ -54,15 +55,9 @@ func (d *Dialer) tlsConfig(ctx context.Context) (*tls.Config, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if d.conf == nil {
-		conf := d.TLS.Clone()
-		if conf == nil {
-			conf = &tls.Config{}
-		}
-		if conf.MinVersion == 0 {
-			conf.MinVersion = tls.VersionTLS12
-		}
-		// A resumed session calls neither of these functions of the application, which
-		// are meant for each connection.
+		conf := cmp.Or(d.TLS, &tls.Config{}).Clone()
+		conf.MinVersion = cmp.Or(conf.MinVersion, tls.VersionTLS12)
+		// A resumed session calls neither of these, which are meant for each connection.
 		asks := conf.GetClientCertificate != nil || conf.VerifyPeerCertificate != nil
 		if conf.ClientSessionCache == nil && !asks {
 			conf.ClientSessionCache = tls.NewLRUClientSessionCache(tlsSessions)
