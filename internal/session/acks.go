@@ -3,56 +3,37 @@ package session
 import (
 	"context"
 
-	"github.com/mooring-mqtt/mooring/internal/notify"
 	"github.com/mooring-mqtt/mooring/internal/wire"
 )
 
-// queued is an acknowledgement that waits to be sent, or an unstored message that has
-// waited for the window.
-type queued struct {
-	g        *Generation
-	ack      wire.Ack
-	sync     bool      // the store must be in sync before it may leave
-	unstored *unstored // sent in place of ack, under its Packet Identifier
-	dup      bool      // unstored is sent again
-	end      error     // in place of ack: the connection ends, for this reason
-}
-
-// ackQueue holds the acknowledgements of the current generation in the order in which
-// they must leave. A server that does not repeat packets can queue no more than there
-// are identifiers in both directions; Generation.floodedLocked detects one that does.
+// ackQueue is what RunAcks sends on the current connection, in this order. A server
+// that does not repeat packets can cause no more packets than there are identifiers in
+// both directions; floodedLocked detects one that does.
 type ackQueue struct {
-	ready notify.Signal // there are items, or a sync is owed
-	items []queued
-	owed  bool // a sync, whether or not an acknowledgement waits for it
-}
-
-func (q *ackQueue) push(item queued) {
-	q.items = append(q.items, item)
-	q.owed = q.owed || item.sync
-	q.ready.Set()
-}
-
-// takeAcks takes all that is queued; owed says that the store must be synced first.
-func (s *Session) takeAcks(spare []queued) (items []queued, owed bool) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	items, s.acks.items = s.acks.items, spare[:0]
-	owed, s.acks.owed = s.acks.owed, false
-	return items, owed
+	packets []byte
+	count   int   // of packets
+	owed    bool  // the store must be synced first, even if there are no packets
+	end     error // the connection ends after the packets, for this reason
 }
 
 // maxQueued is one acknowledgement for each identifier of both directions.
 const maxQueued = 2 * 65_535
 
+// queueLocked queues an acknowledgement; sync: the store must be synced before it leaves.
+func (s *Session) queueLocked(a wire.Ack, sync bool) {
+	s.acks.packets = wire.AppendAck(s.acks.packets, a)
+	s.acks.count++
+	s.acks.owed = s.acks.owed || sync
+	s.ready.Set()
+}
+
 // floodedLocked returns an error if the server repeats packets faster than they can be
 // acknowledged.
-func (g *Generation) floodedLocked(t wire.Type) error {
-	if len(g.s.acks.items) < maxQueued {
+func (s *Session) floodedLocked(t wire.Type) error {
+	if s.acks.count < maxQueued {
 		return nil
 	}
-	return &wire.Error{Code: wire.ReasonMessageRateTooHigh, Packet: t,
-		Detail: "it and others are repeated faster than they can be acknowledged"}
+	return refuse(t, wire.ReasonMessageRateTooHigh, "it and others are repeated faster than they can be acknowledged")
 }
 
 // EndAfterAcks ends a connection for a reason, after the queued acknowledgements have
@@ -61,66 +42,53 @@ func (s *Session) EndAfterAcks(w Writer, reason error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.cur != nil && s.cur.w == w {
-		s.acks.push(queued{g: s.cur, end: reason})
+		s.acks.end = reason
+		s.ready.Set()
 	}
 }
 
-// RunAcks sends acknowledgements until ctx ends. It takes all that are queued, syncs
-// the store once if one of them needs it (released before PUBREL, seen before PUBREC,
-// cleared before PUBCOMP), and sends them together. It does so a last time when ctx
-// has ended.
+// RunAcks sends acknowledgements until ctx ends, and a last time then. It takes all that
+// are queued, syncs the store once if one of them needs it (released before PUBREL, seen
+// before PUBREC, cleared before PUBCOMP), and sends them together.
 func (s *Session) RunAcks(ctx context.Context) {
-	var batch []queued
-	for {
+	var spare []byte
+	for ended := false; !ended; {
 		select {
-		case <-s.acks.ready:
+		case <-s.ready:
 		case <-ctx.Done():
-			s.sendAcks(s.takeAcks(batch))
-			return
+			ended = true
 		}
-		var owed bool
-		batch, owed = s.takeAcks(batch)
-		s.sendAcks(batch, owed)
-		clear(batch)
+		spare = s.sendAcks(spare)
 	}
 }
 
-func (s *Session) sendAcks(batch []queued, owed bool) {
-	if len(batch) == 0 && !owed {
-		return
-	}
+// sendAcks sends what is queued. It returns the buffer for the next call.
+func (s *Session) sendAcks(spare []byte) []byte {
 	s.mu.Lock()
-	cur := s.cur
+	cur, batch := s.cur, s.acks
+	s.acks = ackQueue{packets: spare[:0]}
 	s.mu.Unlock()
-	if owed {
+	if batch.owed {
 		if err := s.cfg.Store.Sync(); err != nil {
-			// Nothing may leave before the sync. The connection ends, so that the
-			// exchange starts again when the store works again.
-			if cur != nil {
-				cur.w.Fail(err)
-			}
-			return
+			batch.packets, batch.end = nil, err // the exchanges start again when the store works again
 		}
 	}
-	if cur == nil || len(batch) == 0 {
-		return
-	}
-	// A write error has closed the connection, and the server will redeliver.
-	_ = cur.w.Send(func(dst []byte) []byte {
-		for _, q := range batch {
-			switch {
-			case q.g != cur || q.end != nil:
-			case q.unstored != nil:
-				dst = wire.AppendImage(dst, q.unstored.image, q.ack.PacketID, q.dup, 0)
-			default:
-				dst = wire.AppendAck(dst, q.ack)
-			}
-		}
-		return dst
-	})
-	for _, q := range batch {
-		if q.g == cur && q.end != nil {
-			cur.w.Fail(q.end)
+	if cur != nil {
+		_ = cur.send(batch.packets) // after an error the server redelivers
+		if batch.end != nil {
+			cur.w.Fail(batch.end)
 		}
 	}
+	if cap(batch.packets) > maxSpare {
+		return nil
+	}
+	return batch.packets
+}
+
+// send sends encoded packets, if there are any.
+func (g *Generation) send(packets []byte) error {
+	if len(packets) == 0 {
+		return nil
+	}
+	return g.w.Send(func(dst []byte) []byte { return append(dst, packets...) })
 }

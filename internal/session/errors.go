@@ -1,6 +1,10 @@
 package session
 
-import "errors"
+import (
+	"errors"
+
+	"github.com/mooring-mqtt/mooring/internal/wire"
+)
 
 var (
 	// ErrSessionLost: the server has lost the session in which the message was sent.
@@ -12,3 +16,8 @@ var (
 	// ErrIDsInUse: all packet identifiers for requests and unstored messages are in use.
 	ErrIDsInUse = errors.New("mqtt: too many requests are outstanding; wait for one to finish")
 )
+
+// refuse is a violation by the server in a packet of type t.
+func refuse(t wire.Type, code byte, detail string) error {
+	return &wire.Error{Code: code, Packet: t, Detail: detail}
+}

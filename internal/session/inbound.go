@@ -39,7 +39,7 @@ func (g *Generation) receiveLocked(v wire.PublishView) (in *Inbound, topic strin
 	if s.cur != g {
 		return nil, "", false, nil
 	}
-	if err := g.floodedLocked(wire.PUBLISH); err != nil {
+	if err := s.floodedLocked(wire.PUBLISH); err != nil {
 		return nil, "", false, err
 	}
 	if topic, err = g.topicLocked(v); err != nil || v.QoS == 0 {
@@ -53,16 +53,14 @@ func (g *Generation) receiveLocked(v wire.PublishView) (in *Inbound, topic strin
 		g.recv[v.PacketID] = struct{}{}
 	}
 	if !again && len(g.recv) > int(s.cfg.ReceiveMaximum) || len(g.order) >= maxOrder {
-		return nil, "", false, &wire.Error{Code: wire.ReasonReceiveMaximumExceeded, Packet: wire.PUBLISH,
-			Detail: "more unacknowledged messages than the Receive Maximum of this client"}
+		return nil, "", false, refuse(wire.PUBLISH, wire.ReasonReceiveMaximumExceeded, "more unacknowledged messages than the Receive Maximum of this client")
 	}
 	fingerprint := s.fingerprint(topic, v)
 	if repeated, err := g.repeatedLocked(v, fingerprint); repeated || err != nil {
 		return nil, "", false, err
 	}
 	if !again && s.handling >= 2*int(s.cfg.ReceiveMaximum) {
-		return nil, "", false, &wire.Error{Code: wire.ReasonQuotaExceeded, Packet: wire.PUBLISH,
-			Detail: "handlers have not finished the messages of earlier connections"}
+		return nil, "", false, refuse(wire.PUBLISH, wire.ReasonQuotaExceeded, "handlers have not finished the messages of earlier connections")
 	}
 	in = &Inbound{g: g, id: v.PacketID, qos: v.QoS, fingerprint: fingerprint, counted: !again}
 	if in.counted {
@@ -191,7 +189,7 @@ func (s *Session) recordLocked(in *Inbound) error {
 		}
 		s.seen[in.id] = in.fingerprint
 		s.acks.owed = true
-		s.acks.ready.Set()
+		s.ready.Set()
 	}
 	in.handled = true
 	return nil
@@ -221,25 +219,26 @@ func (g *Generation) advanceLocked() {
 		if in.qos == 1 || in.reason >= 0x80 {
 			delete(g.recv, in.id) // the exchange ends here
 		}
-		s.acks.push(queued{g: g, ack: ack, sync: in.qos == 2})
+		s.queueLocked(ack, in.qos == 2)
 	}
 	g.order = g.order[n:]
 }
 
-// pubrel ends the receiver's side of a QoS 2 exchange, under Session.mu. The identifier
-// must be free, durably, before the server learns it. Otherwise a new message under it
-// would be mistaken for the old one.
+// pubrel ends the receiver's side of a QoS 2 exchange, under Session.mu.
 func (g *Generation) pubrel(id uint16) error {
 	s := g.s
 	delete(g.recv, id)
 	out := wire.Ack{Type: wire.PUBCOMP, PacketID: id}
-	if _, seen := s.seen[id]; !seen { // perhaps cleared on a connection that ended before the sync
+	if _, seen := s.seen[id]; !seen {
 		s.stats.UnknownAcks++
 		out.Reason = wire.ReasonPacketIDNotFound
 	} else if err := s.cfg.Store.Cleared(id); err != nil {
 		return err
 	}
 	delete(s.seen, id)
-	s.acks.push(queued{g: g, ack: out, sync: true})
+	// The identifier must be free, durably, before the server learns it. Otherwise a new
+	// message under it would be mistaken for the old one. An unknown one may have been
+	// cleared on a connection that ended before the sync.
+	s.queueLocked(out, true)
 	return nil
 }

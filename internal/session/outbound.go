@@ -37,9 +37,8 @@ const (
 // first time or again; for the window that is the same. If the window is larger than
 // one, one slot stays free for unstored messages.
 func (g *Generation) Offer(seq uint64, id uint16, qos byte) Admission {
-	s := g.s
-	s.mu.Lock()
-	defer s.mu.Unlock()
+	g.s.mu.Lock()
+	defer g.s.mu.Unlock()
 	return g.offerLocked(id, flight{seq: seq, qos: qos})
 }
 
@@ -90,7 +89,7 @@ func (g *Generation) OfferReleased(seq uint64, id uint16) Admission {
 	defer s.mu.Unlock()
 	answer := g.offerLocked(id, flight{seq: seq, qos: 2, released: true})
 	if answer == Admitted {
-		s.acks.push(queued{g: g, ack: wire.Ack{Type: wire.PUBREL, PacketID: id}, sync: true})
+		s.queueLocked(wire.Ack{Type: wire.PUBREL, PacketID: id}, true)
 	}
 	return answer
 }
@@ -139,75 +138,84 @@ func (g *Generation) InFlight() int {
 // this generation. After an error, a *wire.Error or the store's, the caller closes the
 // connection.
 func (g *Generation) HandleAck(a wire.Ack) error {
-	g.s.mu.Lock()
-	f, ended, err := g.ackLocked(a)
-	g.s.mu.Unlock()
-	if ended {
-		g.settle(f, a)
-	}
-	return err
-}
-
-// ackLocked reports whether a message has ended with an acknowledgement.
-func (g *Generation) ackLocked(a wire.Ack) (f flight, ended bool, err error) {
 	s := g.s
-	if s.cur != g {
-		s.stats.StaleAcks++
-		return f, false, nil
+	s.mu.Lock()
+	f, settled, err := g.ackLocked(a)
+	s.mu.Unlock()
+	if !settled {
+		return err
 	}
-	if err := g.floodedLocked(a.Type); err != nil {
-		return f, false, err
-	}
-	if a.Type == wire.PUBREL {
-		return f, false, g.pubrel(a.PacketID)
-	}
-	f, known := g.flights[a.PacketID]
-	refused := a.Reason >= 0x80
+	g.settled++
 	switch {
-	case !known:
-		s.stats.UnknownAcks++
-		if a.Type == wire.PUBREC && !refused { // without a PUBREL the server would wait indefinitely
-			s.acks.push(queued{g: g, ack: wire.Ack{Type: wire.PUBREL, PacketID: a.PacketID, Reason: wire.ReasonPacketIDNotFound}})
-		}
-		return f, false, nil
-	case (a.Type == wire.PUBACK) != (f.qos == 1):
-		return f, false, wire.Violation(a.Type, "acknowledgement of packet identifier %d answers a QoS %d message", a.PacketID, f.qos)
-	case a.Type == wire.PUBCOMP && !f.released:
-		return f, false, wire.Violation(a.Type, "acknowledgement of packet identifier %d comes before PUBREC", a.PacketID)
-	case a.Type == wire.PUBREC && !refused:
-		return f, false, g.pubrec(a.PacketID, f)
-	case a.Type == wire.PUBREC && f.released:
-		return f, false, wire.Violation(a.Type, "acknowledgement of packet identifier %d refuses a message that an earlier PUBREC accepted", a.PacketID)
+	case f.unstored != nil:
+		f.unstored.done(a.Reason, nil)
+	case a.Type == wire.PUBCOMP: // 0x92: the server has already completed the exchange
+		s.cfg.Settled(f.seq, wire.ReasonSuccess, string(a.ReasonString))
+	default:
+		s.cfg.Settled(f.seq, a.Reason, string(a.ReasonString))
 	}
-	g.landLocked(a.PacketID, f)
-	return f, true, nil
-}
-
-// pubrec releases a message that the server has accepted, under Session.mu.
-func (g *Generation) pubrec(id uint16, f flight) error {
-	if !f.released {
-		if err := g.s.cfg.Store.Release(f.seq); err != nil {
-			return err
-		}
-		f.released = true
-		g.flights[id] = f
+	if s.cfg.Room != nil {
+		s.cfg.Room()
 	}
-	g.s.acks.push(queued{g: g, ack: wire.Ack{Type: wire.PUBREL, PacketID: id}, sync: true})
 	return nil
 }
 
+// ackLocked handles an acknowledgement. settled: it is the final one of f.
+func (g *Generation) ackLocked(a wire.Ack) (f flight, settled bool, err error) {
+	s := g.s
+	if err := s.floodedLocked(a.Type); err != nil {
+		return f, false, err
+	}
+	f, known := g.flights[a.PacketID]
+	switch {
+	case s.cur != g:
+		s.stats.StaleAcks++
+	case a.Type == wire.PUBREL:
+		err = g.pubrel(a.PacketID)
+	case !known:
+		s.stats.UnknownAcks++
+		if a.Type == wire.PUBREC && a.Reason < 0x80 {
+			// Without a PUBREL the server would wait for one indefinitely.
+			s.queueLocked(wire.Ack{Type: wire.PUBREL, PacketID: a.PacketID, Reason: wire.ReasonPacketIDNotFound}, false)
+		}
+	case a.Type == wire.PUBACK && f.qos != 1:
+		err = outOfStep(a, "answers a QoS 2 message")
+	case a.Type != wire.PUBACK && f.qos != 2:
+		err = outOfStep(a, "answers a QoS 1 message")
+	case a.Type == wire.PUBCOMP && !f.released:
+		err = outOfStep(a, "comes before PUBREC")
+	case a.Type == wire.PUBREC && a.Reason >= 0x80 && f.released:
+		err = outOfStep(a, "refuses a message that an earlier PUBREC accepted")
+	case a.Type == wire.PUBREC && a.Reason < 0x80:
+		if !f.released {
+			if err := s.cfg.Store.Release(f.seq); err != nil {
+				return f, false, err
+			}
+			f.released = true
+			g.flights[a.PacketID] = f
+		}
+		s.queueLocked(wire.Ack{Type: wire.PUBREL, PacketID: a.PacketID}, true)
+	default:
+		g.landLocked(a.PacketID, f)
+		return f, true, nil
+	}
+	return f, false, err
+}
+
+// landLocked makes room in the window, which a waiting unstored message takes.
 func (g *Generation) landLocked(id uint16, f flight) {
+	s := g.s
 	delete(g.flights, id)
 	if f.unstored == nil {
 		g.acked++
 	} else {
-		g.s.dropUnstoredLocked(f.unstored)
+		s.dropUnstoredLocked(f.unstored)
 	}
 	if len(g.waiting) > 0 {
-		next := g.waiting[0]
+		s.acks.packets = g.sendUnstoredLocked(s.acks.packets, g.waiting[0])
+		s.acks.count++
+		s.ready.Set()
 		g.waiting = g.waiting[1:]
-		g.flights[next.id] = flight{qos: 1, unstored: next}
-		g.s.acks.push(queued{g: g, ack: wire.Ack{PacketID: next.id}, unstored: next, dup: next.send()})
 	}
 }
 
@@ -216,17 +224,6 @@ func (g *Generation) landLocked(id uint16, f flight) {
 // may call it.
 func (g *Generation) Settled() uint64 { return g.settled }
 
-func (g *Generation) settle(f flight, a wire.Ack) {
-	g.settled++
-	if a.Type == wire.PUBCOMP { // 0x92 means that the server has already completed the exchange
-		a.Reason = wire.ReasonSuccess
-	}
-	if f.unstored != nil {
-		f.unstored.done(a.Reason, nil)
-	} else {
-		g.s.cfg.Settled(f.seq, a.Reason, string(a.ReasonString))
-	}
-	if g.s.cfg.Room != nil {
-		g.s.cfg.Room()
-	}
+func outOfStep(a wire.Ack, what string) error {
+	return wire.Violation(a.Type, "acknowledgement of packet identifier %d %s", a.PacketID, what)
 }

@@ -60,7 +60,7 @@ func (m *manager) AddToSession(_ context.Context, p pahosession.Packet, resp cha
 	if _, ok := p.(*packets.Unsubscribe); ok {
 		answer = packets.UNSUBACK
 	}
-	s.requests[id] = &request{resp: resp, answer: byte(answer)}
+	s.requests[id] = request{resp: resp, answer: byte(answer)}
 	return nil
 }
 
@@ -68,22 +68,23 @@ func (m *manager) AddToSession(_ context.Context, p pahosession.Packet, resp cha
 func (m *manager) PacketReceived(p *packets.ControlPacket, _ chan<- *packets.Publish) error {
 	s := m.s
 	id := p.PacketID()
+	var err error
 	s.mu.Lock()
+	gen := m.gen
 	r, ok := s.requests[id]
-	if gen := m.gen; ok && p.Type != r.answer {
-		s.mu.Unlock()
-		gen.w.Fail(wire.Violation(wire.Type(p.Type), "it answers a request of another kind [MQTT-2.2.1-6]"))
-		return nil
-	}
-	if ok {
+	switch {
+	case !ok:
+		s.stats.UnknownAcks++
+	case p.Type != r.answer:
+		err = wire.Violation(wire.Type(p.Type), "it answers a request of another kind [MQTT-2.2.1-6]")
+	default:
 		delete(s.requests, id)
 		s.low.free(id)
-	} else {
-		s.stats.UnknownAcks++
+		r.resp <- *p
 	}
 	s.mu.Unlock()
-	if ok {
-		r.resp <- *p
+	if err != nil {
+		gen.w.Fail(err) // paho ignores what this function returns
 	}
 	return nil
 }

@@ -86,18 +86,18 @@ type Session struct {
 
 	mu       sync.Mutex
 	cur      *Generation         // nil while not connected
-	number   uint64              // of the newest generation
 	inbound  map[uint16]*Inbound // received, not yet acknowledged
 	seen     map[uint16]uint64   // QoS 2: handled, PUBREL outstanding; the sum, 0 if an earlier process handled it
 	low      lowIDs              // identifiers of requests and unstored messages
-	requests map[uint16]*request // SUBSCRIBE and UNSUBSCRIBE on this connection
-	unstored []*unstored         // unacknowledged messages that are not in the store, in the order of first sending [MQTT-4.6.0-1]
+	requests map[uint16]request  // SUBSCRIBE and UNSUBSCRIBE on this connection
+	unstored []*unstored         // unacknowledged messages that are not in the store, by first sending [MQTT-4.6.0-1]
 	unacked  map[uint64]uint64   // sent on earlier connections, not acknowledged: position in the order of sending
 	sends    uint64              // messages sent, without resends
 	handling int                 // messages that wait for Complete, of all connections
 	lost     bool                // the server has lost the session of which unacked and the store know
 	stats    Stats
 	acks     ackQueue
+	ready    notify.Signal // acks holds something
 }
 
 // Stats counts irregular events.
@@ -114,12 +114,12 @@ func New(cfg Config) *Session {
 	}
 	s := &Session{
 		cfg:      cfg,
-		acks:     ackQueue{ready: notify.New()},
 		seed:     maphash.MakeSeed(),
 		inbound:  map[uint16]*Inbound{},
 		seen:     map[uint16]uint64{},
-		requests: map[uint16]*request{},
+		requests: map[uint16]request{},
 		unacked:  map[uint64]uint64{},
+		ready:    notify.New(),
 	}
 	for _, id := range cfg.Store.SeenIDs() {
 		s.seen[id] = 0
@@ -131,7 +131,6 @@ func New(cfg Config) *Session {
 type Generation struct {
 	s      *Session
 	w      Writer
-	Number uint64
 	Limits Limits
 	// Present: the server goes on with the session of earlier connections.
 	Present bool
@@ -158,15 +157,20 @@ type Generation struct {
 // Unacked still returns what was in flight. If the store fails, the caller closes the
 // connection, and the next Begin reports a lost session again.
 func (s *Session) Begin(present bool) (lost bool) {
+	var dropped []*unstored
 	s.mu.Lock()
 	s.endLocked(s.cur)
-	var orphans []*unstored
-	if s.lost = s.lost || !present; s.lost {
-		orphans = s.forgetLocked()
+	if s.lost = s.lost || !present; s.lost { // the state ends with the server's [MQTT-3.2.2-5]
+		dropped, s.unstored = s.unstored, nil
+		for _, d := range dropped {
+			s.low.free(d.id)
+		}
+		clear(s.seen)
+		clear(s.inbound)
 	}
 	lost = s.lost
 	s.mu.Unlock()
-	for _, d := range orphans {
+	for _, d := range dropped {
 		d.done(0, ErrSessionLost)
 	}
 	return lost
@@ -179,8 +183,7 @@ func (s *Session) Attach(w Writer, limits Limits) *Generation {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.number++
-	g := &Generation{s: s, w: w, Number: s.number, Limits: limits, Present: !s.lost, sending: newAliases(s.cfg.TopicAliases, limits),
+	g := &Generation{s: s, w: w, Limits: limits, Present: !s.lost, sending: newAliases(s.cfg.TopicAliases, limits),
 		flights: map[uint16]flight{}, recv: map[uint16]struct{}{},
 		aliases: map[uint16]string{}, topics: map[string]string{}}
 	if s.lost {
@@ -207,38 +210,24 @@ func (s *Session) Detach(g *Generation) {
 	s.endLocked(g)
 }
 
-// endLocked ends g if it is current. Its queued acknowledgements are dropped: the
-// exchanges continue from the store on the next connection, where their syncs are owed
-// again.
+// endLocked ends g if it is current. It drops the acknowledgements: the exchanges
+// continue from the store on the next connection. A sync stays owed.
 func (s *Session) endLocked(g *Generation) {
 	if g == nil || s.cur != g {
 		return
 	}
 	s.cur = nil
-	clear(s.acks.items)
-	s.acks.items = s.acks.items[:0]
+	s.acks = ackQueue{packets: s.acks.packets[:0], owed: s.acks.owed}
 	for _, f := range g.flights {
 		if f.unstored == nil {
 			s.unacked[f.seq] = f.order
 		}
 	}
 	for id, r := range s.requests {
-		r.resp <- packets.ControlPacket{} // the connection has ended; paho's channels have room
-		delete(s.requests, id)
+		r.resp <- packets.ControlPacket{} // paho's channels have room
 		s.low.free(id)
 	}
-}
-
-// forgetLocked drops the state of a session that the server no longer has
-// [MQTT-3.2.2-5], except for unacked. It returns the messages that are lost with it.
-func (s *Session) forgetLocked() (orphans []*unstored) {
-	orphans, s.unstored = s.unstored, nil
-	for _, d := range orphans {
-		s.low.free(d.id)
-	}
-	clear(s.seen)
-	clear(s.inbound)
-	return orphans
+	clear(s.requests)
 }
 
 // Stats returns a snapshot.

@@ -17,12 +17,6 @@ type unstored struct {
 	done  func(reason byte, err error)
 }
 
-// send records that the message is sent now, and reports whether it has DUP.
-func (d *unstored) send() (again bool) {
-	again, d.sent = d.sent, true
-	return again
-}
-
 // PublishUnstored sends a QoS 1 message that is not in the store. image is its encoded
 // PUBLISH, without a Message Expiry Interval. done is called once, with the reason code
 // of the PUBACK or with ErrSessionLost, and must not block. After an error of this
@@ -33,22 +27,21 @@ func (d *unstored) send() (again bool) {
 // message waits for the next acknowledgement, and is sent before any offered message.
 // It counts as sent.
 //
-// If the newest unacknowledged unstored message is the same, no second one is sent:
-// done replaces its done. So status messages do not accumulate when connections end
-// quickly.
+// If the newest unacknowledged unstored message is the same, done replaces its done and
+// nothing is sent, so status messages do not accumulate when connections end quickly.
 func (g *Generation) PublishUnstored(image []byte, done func(reason byte, err error)) error {
-	g.s.mu.Lock()
-	d, err := g.addUnstoredLocked(image, done)
-	g.s.mu.Unlock()
-	if d == nil {
+	packet, err := g.addUnstored(image, done)
+	if err != nil {
 		return err
 	}
-	return g.w.Send(func(dst []byte) []byte { return wire.AppendImage(dst, d.image, d.id, false, 0) })
+	return g.send(packet)
 }
 
-// addUnstoredLocked returns the message if it is to be sent now.
-func (g *Generation) addUnstoredLocked(image []byte, done func(reason byte, err error)) (*unstored, error) {
+// addUnstored returns the packet to send now, if any.
+func (g *Generation) addUnstored(image []byte, done func(reason byte, err error)) (packet []byte, err error) {
 	s := g.s
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	if s.cur != g {
 		return nil, ErrNotConnected
 	}
@@ -70,15 +63,21 @@ func (g *Generation) addUnstoredLocked(image []byte, done func(reason byte, err 
 		g.waiting = append(g.waiting, d)
 		return nil, nil
 	}
-	g.flights[id] = flight{qos: 1, unstored: d}
-	d.send()
-	return d, nil
+	return g.sendUnstoredLocked(nil, d), nil
 }
 
 func (s *Session) dropUnstoredLocked(d *unstored) {
 	i := slices.Index(s.unstored, d)
 	s.unstored = slices.Delete(s.unstored, i, i+1)
 	s.low.free(d.id)
+}
+
+// sendUnstoredLocked puts d in flight and appends its PUBLISH.
+func (g *Generation) sendUnstoredLocked(dst []byte, d *unstored) []byte {
+	dup := d.sent
+	d.sent = true
+	g.flights[d.id] = flight{qos: 1, unstored: d}
+	return wire.AppendImage(dst, d.image, d.id, dup, 0)
 }
 
 // Unstored returns how many unstored messages are not acknowledged, whatever the
@@ -101,34 +100,26 @@ func (g *Generation) ResendUnstored() error {
 		s.mu.Unlock()
 		return ErrNotConnected
 	}
-	var list []*unstored
+	g.waiting = nil
+	var packets []byte
 	var refused []func()
 	for _, d := range slices.Clone(s.unstored) {
-		if _, sent := g.flights[d.id]; sent {
-			continue
-		}
-		if reason := g.Limits.Check(len(d.image), 1, d.image[0]&1 != 0); reason != 0 {
+		_, sent := g.flights[d.id]
+		reason := g.Limits.Check(len(d.image), 1, d.image[0]&1 != 0)
+		switch {
+		case sent:
+		case reason != 0:
 			refused = append(refused, func() { d.done(reason, nil) })
 			s.dropUnstoredLocked(d)
-			continue
+		case len(g.flights) < int(g.Limits.ReceiveMaximum):
+			packets = g.sendUnstoredLocked(packets, d)
+		default:
+			g.waiting = append(g.waiting, d)
 		}
-		list = append(list, d)
-	}
-	room := max(0, min(len(list), int(g.Limits.ReceiveMaximum)-len(g.flights)))
-	list, g.waiting = list[:room], list[room:]
-	dup := make([]bool, len(list))
-	for i, d := range list {
-		g.flights[d.id] = flight{qos: 1, unstored: d}
-		dup[i] = d.send()
 	}
 	s.mu.Unlock()
 	for _, report := range refused {
 		report()
 	}
-	for i, d := range list {
-		if err := g.w.Send(func(dst []byte) []byte { return wire.AppendImage(dst, d.image, d.id, dup[i], 0) }); err != nil {
-			return err
-		}
-	}
-	return nil
+	return g.send(packets)
 }
