@@ -32,8 +32,8 @@ func newAliases(want uint16, l Limits) *aliases {
 	if n == 0 {
 		return nil
 	}
-	limit := cmp.Or(l.MaximumPacketSize, wire.MaxPacketSize)
-	return &aliases{max: n, limit: int(limit), byTopic: map[string]*list.Element{}, recent: list.New()}
+	limit := int(min(cmp.Or(l.MaximumPacketSize, wire.MaxPacketSize), wire.MaxPacketSize))
+	return &aliases{max: n, limit: limit, byTopic: map[string]*list.Element{}, recent: list.New()}
 }
 
 // Publish sends the PUBLISH packets that encode appends, complete and without Topic

@@ -37,30 +37,23 @@ func ParseAck(f Frame) (a Ack, err error) {
 
 // AppendAck appends a in its shortest form.
 func AppendAck(dst []byte, a Ack) []byte {
-	header, length, props := byte(a.Type)<<4, 2, 0
+	header := byte(a.Type) << 4
 	if a.Type == PUBREL {
 		header |= 0x02
 	}
-	if len(a.ReasonString) > 0 {
-		props = 3 + len(a.ReasonString)
-		length = 3 + VarintLen(uint32(props)) + props
-	} else if a.Reason != ReasonSuccess {
-		length = 3
+	switch {
+	case len(a.ReasonString) > 0:
+		props := uint32(3 + len(a.ReasonString))
+		dst = AppendVarint(append(dst, header), 3+uint32(VarintLen(props))+props)
+		dst = append(binary.BigEndian.AppendUint16(dst, a.PacketID), a.Reason)
+		return AppendString(append(AppendVarint(dst, props), PropReasonString), a.ReasonString)
+	case a.Reason != ReasonSuccess:
+		return append(binary.BigEndian.AppendUint16(append(dst, header, 3), a.PacketID), a.Reason)
 	}
-	dst = AppendVarint(append(dst, header), uint32(length))
-	dst = binary.BigEndian.AppendUint16(dst, a.PacketID)
-	if length > 2 {
-		dst = append(dst, a.Reason)
-	}
-	if props > 0 {
-		dst = AppendVarint(dst, uint32(props))
-		dst = AppendString(append(dst, PropReasonString), a.ReasonString)
-	}
-	return dst
+	return binary.BigEndian.AppendUint16(append(dst, header, 2), a.PacketID)
 }
 
-// CheckHeader checks the first byte of a packet of any type: the type is
-// known and the reserved flags have the values listed [MQTT-2.1.3-1].
+// CheckHeader checks the type and the reserved flags of a packet [MQTT-2.1.3-1].
 func CheckHeader(header byte) error {
 	t, flags, want := Type(header>>4), header&0x0F, byte(0)
 	switch t {

@@ -40,15 +40,10 @@ const (
 
 type propKind byte
 
+// The value of the kinds of integers is their number of bytes.
 const (
-	kindNone propKind = iota
-	kindFlag          // a byte that may be only 0 or 1
-	kindUint16
-	kindUint32
-	kindVarint
-	kindBinary
-	kindString
-	kindPair
+	kindNone, kindFlag, kindUint16, kindUint32   propKind = 0, 1, 2, 4 // a flag is 0 or 1
+	kindVarint, kindBinary, kindString, kindPair propKind = 5, 6, 7, 8
 )
 
 type propRule struct {
@@ -145,10 +140,9 @@ func OnlyProperties(t Type, b []byte) (Properties, error) {
 	return props, err
 }
 
-// SplitProperties cuts the length-prefixed property section of a packet of
-// type t off b and checks it: identifiers known and allowed in t (0 for Will
-// Properties), values in range, strings well-formed, nothing twice that may
-// be there once.
+// SplitProperties cuts the length-prefixed properties of a packet of type t (0: Will
+// Properties) off b and checks that t may have them, each as often as it may, that
+// values are in range, and strings well-formed.
 func SplitProperties(t Type, b []byte) (props Properties, rest []byte, err error) {
 	length, n := Varint(b)
 	if n <= 0 || int(length) > len(b)-n {
@@ -194,12 +188,11 @@ func nextProperty(b []byte) (p Property, rest []byte, problem string) {
 	ok := true
 	switch kind := propRules[p.ID].kind; kind {
 	case kindFlag, kindUint16, kindUint32:
-		size := 1 << (kind - kindFlag) // 1, 2 or 4 bytes
-		if ok = len(b) >= size; ok {
-			for _, c := range b[:size] {
+		if ok = len(b) >= int(kind); ok {
+			for _, c := range b[:kind] {
 				p.Int = p.Int<<8 | uint32(c)
 			}
-			b = b[size:]
+			b = b[kind:]
 		}
 	case kindVarint:
 		v, n := Varint(b)

@@ -112,8 +112,8 @@ func (p *Publish) Size() int {
 	return 1 + VarintLen(uint32(n)) + n
 }
 
-// AppendPublish appends p, which must have passed Check. The Message Expiry Interval is
-// the first property: AppendImage relies on that.
+// AppendPublish appends p, which must have passed Check. The Message Expiry Interval is the
+// first property: AppendImage relies on that.
 func AppendPublish(dst []byte, p *Publish) []byte {
 	header := byte(PUBLISH)<<4 | p.QoS<<1
 	if p.Dup {
@@ -122,29 +122,25 @@ func AppendPublish(dst []byte, p *Publish) []byte {
 	if p.Retain {
 		header |= 0x01
 	}
-	dst = append(dst, header)
-	dst = AppendVarint(dst, uint32(p.remaining()))
+	dst = AppendVarint(append(dst, header), uint32(p.remaining()))
 	dst = AppendString(dst, p.Topic)
 	if p.QoS > 0 {
 		dst = binary.BigEndian.AppendUint16(dst, p.PacketID)
 	}
 	dst = AppendVarint(dst, uint32(p.propertyLen()))
-	dst = p.AppendProperties(dst)
-	return append(dst, p.Payload...)
+	return append(p.AppendProperties(dst), p.Payload...)
 }
 
 // AppendProperties appends p's properties without their length.
 func (p *Publish) AppendProperties(dst []byte) []byte {
 	if p.HasExpiry {
-		dst = append(dst, PropMessageExpiry)
-		dst = binary.BigEndian.AppendUint32(dst, p.MessageExpiry)
+		dst = binary.BigEndian.AppendUint32(append(dst, PropMessageExpiry), p.MessageExpiry)
 	}
 	if p.PayloadFormat != 0 {
 		dst = append(dst, PropPayloadFormat, p.PayloadFormat)
 	}
 	if p.TopicAlias != 0 {
-		dst = append(dst, PropTopicAlias)
-		dst = binary.BigEndian.AppendUint16(dst, p.TopicAlias)
+		dst = binary.BigEndian.AppendUint16(append(dst, PropTopicAlias), p.TopicAlias)
 	}
 	if p.ContentType != "" {
 		dst = AppendString(append(dst, PropContentType), p.ContentType)
@@ -159,28 +155,26 @@ func (p *Publish) AppendProperties(dst []byte) []byte {
 		dst = AppendVarint(append(dst, PropSubscriptionID), id)
 	}
 	for i := range p.User {
-		dst = AppendString(append(dst, PropUser), p.User[i].Key)
-		dst = AppendString(dst, p.User[i].Value)
+		dst = AppendString(AppendString(append(dst, PropUser), p.User[i].Key), p.User[i].Value)
 	}
 	return append(dst, p.Extra...)
 }
 
-// AppendImage appends a PUBLISH that AppendPublish has encoded, with its packet identifier
-// and DUP (at QoS 1 and 2), and what is left of its Message Expiry Interval in seconds, if
-// image has one. No other byte changes.
+// AppendImage appends a PUBLISH that AppendPublish has encoded earlier, with a packet
+// identifier and DUP (QoS 1 and 2), and the rest of its Message Expiry Interval in seconds
+// (if image has one). No other byte changes.
 func AppendImage(dst, image []byte, id uint16, dup bool, expiry uint32) []byte {
-	at := len(dst)
 	dst = append(dst, image...)
-	b := dst[at:]
-	topic, props, length, n := split(b)
+	b := dst[len(dst)-len(image):]
+	_, topic, props, length := split(b)
 	if props > topic {
 		binary.BigEndian.PutUint16(b[topic:], id)
 		if dup { // never at QoS 0 [MQTT-3.3.1-2]
 			b[0] |= 0x08
 		}
 	}
-	if length >= 5 && b[props+n] == PropMessageExpiry {
-		binary.BigEndian.PutUint32(b[props+n+1:], expiry)
+	if first := props + VarintLen(length); length >= 5 && b[first] == PropMessageExpiry {
+		binary.BigEndian.PutUint32(b[first+1:], expiry)
 	}
 	return dst
 }
@@ -199,6 +193,12 @@ type PublishView struct {
 // ParsePublish checks and decodes a PUBLISH. The error is an *Error.
 func ParsePublish(f Frame) (v PublishView, err error) {
 	v.Dup, v.QoS, v.Retain = f.Header&0x08 != 0, f.Header>>1&3, f.Header&1 != 0
+	switch {
+	case v.QoS == 3:
+		return v, Malformed(PUBLISH, "both QoS bits are set [MQTT-3.3.1-4]")
+	case v.QoS == 0 && v.Dup:
+		return v, Malformed(PUBLISH, "DUP is set at QoS 0 [MQTT-3.3.1-2]")
+	}
 	topic, b, ok := String(f.Body)
 	v.Topic = topic
 	switch {
@@ -250,11 +250,8 @@ func (v PublishView) Decode(topic string) Publish {
 	if users > 0 {
 		p.User = make([]UserProperty, 0, users)
 	}
-	for props := v.Properties; ; {
-		prop, ok := props.Next()
-		if !ok {
-			break
-		}
+	for props := v.Properties; len(props) > 0; {
+		prop, _ := props.Next()
 		end := len(text) - len(props)
 		tail := func(b []byte) string { return text[end-len(b) : end] }
 		switch prop.ID {

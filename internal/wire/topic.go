@@ -12,8 +12,7 @@ func validTopicName(b []byte) bool {
 	return len(b) > 0 && len(b) <= MaxString && !bytes.ContainsAny(b, "+#") && ValidString(b)
 }
 
-// CheckString says why s may not be sent as the named field's UTF-8 Encoded
-// String, or nil.
+// CheckString says why s may not be sent as the UTF-8 Encoded String of a field, or nil.
 func CheckString(field, s string) error {
 	switch {
 	case len(s) > MaxString:
@@ -63,19 +62,17 @@ func CheckTopicFilter(filter string) error {
 	return nil
 }
 
-// SplitShare splits $share/name/filter. ok is false for a filter that is not
-// that of a Shared Subscription.
+// SplitShare splits $share/name/filter. Another filter is rest, and ok is false.
 func SplitShare(filter string) (name, rest string, ok bool) {
-	after, ok := strings.CutPrefix(filter, "$share/")
-	if !ok {
-		return "", filter, false
+	if rest, ok = strings.CutPrefix(filter, "$share/"); ok {
+		name, rest, _ = strings.Cut(rest, "/")
 	}
-	name, rest, _ = strings.Cut(after, "/")
-	return name, rest, true
+	return name, rest, ok
 }
 
-// Match reports whether topic matches filter, section 4.7. A Shared Subscription matches
-// by the filter after its name.
+// Match reports whether topic matches filter by the rules of section 4.7: + is one level,
+// # any number of them including the parent, and no wildcard in the first level matches a
+// topic that begins with $ [MQTT-4.7.2-1]. A Shared Subscription matches by its filter.
 func Match(filter, topic string) bool {
 	_, filter, _ = SplitShare(filter)
 	if strings.HasPrefix(topic, "$") && (strings.HasPrefix(filter, "+") || strings.HasPrefix(filter, "#")) {
