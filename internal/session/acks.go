@@ -6,9 +6,8 @@ import (
 	"github.com/mooring-mqtt/mooring/internal/wire"
 )
 
-// ackQueue is what RunAcks sends on the current connection, in this order. A server
-// that does not repeat packets can cause no more packets than there are identifiers in
-// both directions; floodedLocked detects one that does.
+// ackQueue is what RunAcks sends on the current connection, in this order. If the server does
+// not repeat packets, there are no more of them than identifiers in both directions.
 type ackQueue struct {
 	packets []byte
 	count   int   // of packets
@@ -27,8 +26,7 @@ func (s *Session) queueLocked(a wire.Ack, sync bool) {
 	s.ready.Set()
 }
 
-// floodedLocked returns an error if the server repeats packets faster than they can be
-// acknowledged.
+// floodedLocked returns an error if the server repeats packets too fast to acknowledge them.
 func (s *Session) floodedLocked(t wire.Type) error {
 	if s.acks.count < maxQueued {
 		return nil

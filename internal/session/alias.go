@@ -8,9 +8,9 @@ import (
 	"github.com/mooring-mqtt/mooring/internal/wire"
 )
 
-// aliases are the Topic Aliases that the client uses on one connection, which begins
-// without any [MQTT-3.3.2-7]. A new topic replaces the least recently used one. Only
-// encoders use them, so the order of assignment is the order on the wire.
+// aliases are the Topic Aliases that the client uses on one connection, which begins without
+// any [MQTT-3.3.2-7]. A new topic replaces the least recently used one. Only encoders use them,
+// so the order of assignment is the order on the wire.
 type aliases struct {
 	max     int // aliases in use at most
 	limit   int // the server's Maximum Packet Size
@@ -58,9 +58,8 @@ func (g *Generation) Publish(encode func(dst []byte) []byte) error {
 	})
 }
 
-// append appends one packet, whose topic begins at this byte. It inserts no alias for a
-// topic that is not longer than the property, nor if the packet with property and topic
-// would be too large.
+// append appends one packet, whose topic begins at this byte. It inserts no alias for a topic that
+// is not longer than the property, nor if the packet with property and topic would be too large.
 func (a *aliases) append(dst, packet []byte, at int) []byte {
 	n := int(binary.BigEndian.Uint16(packet[at:]))
 	if n <= wire.TopicAliasSize {
@@ -77,8 +76,7 @@ func (a *aliases) append(dst, packet []byte, at int) []byte {
 	return wire.AppendAliased(dst, packet, a.take(string(topic)), false)
 }
 
-// take assigns an alias to a topic: a new one, or that of the least recently used
-// topic.
+// take assigns an alias to a topic: a new one, or that of the least recently used topic.
 func (a *aliases) take(topic string) uint16 {
 	if n := a.recent.Len(); n < a.max {
 		number := uint16(n + 1) // never 0 [MQTT-3.3.2-8]

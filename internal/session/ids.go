@@ -9,16 +9,16 @@ const lowest = 257
 var ranges = [...]struct{ first, count uint16 }{{1025, 64_511}, {257, 384}, {641, 384}}
 
 // PacketID is the packet identifier of the message with this number among those of its
-// priority. A restarted process resends under the original one [MQTT-4.4.0-1].
+// priority, so a restarted process resends under the original one [MQTT-4.4.0-1].
 func PacketID(priority uint8, number uint64) uint16 {
 	r := &ranges[priority]
 	return r.first + uint16(number%uint64(r.count))
 }
 
-// Lap is after how many messages of a priority their packet identifiers repeat.
+// Lap is the number of messages of a priority after which their identifiers repeat.
 func Lap(priority uint8) uint64 { return uint64(ranges[priority].count) }
 
-// lowIDs hands out the identifiers below lowest, round robin.
+// lowIDs hands out the identifiers below lowest, round robin: none is reused at once.
 type lowIDs struct {
 	used [lowest]bool
 	last uint16

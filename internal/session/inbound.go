@@ -2,9 +2,8 @@ package session
 
 import "github.com/mooring-mqtt/mooring/internal/wire"
 
-// Inbound is a received QoS 1 or 2 message until it is acknowledged. It outlives the
-// connection that brought it: when a resumed session redelivers the message, the
-// handler that is running answers for both.
+// Inbound is a received QoS 1 or 2 message until it is acknowledged. It outlives the connection
+// that brought it: if a resumed session redelivers it, the running handler answers for both.
 type Inbound struct {
 	g           *Generation // the connection that waits for the acknowledgement
 	id          uint16
@@ -17,12 +16,11 @@ type Inbound struct {
 	text        string // reason string of a refusal
 }
 
-// maxOrder limits the acknowledgements that wait for an earlier one, in case a server
-// repeats messages. There are no more identifiers than that.
+// maxOrder limits the acknowledgements that wait for an earlier one: one for each identifier.
 const maxOrder = 65_535
 
-// HandlePublish takes a PUBLISH that was received on this generation's connection. An
-// error is a *wire.Error or the store's, and the connection must be closed.
+// HandlePublish takes a PUBLISH of this generation's connection. After an error, a
+// *wire.Error or the store's, the caller closes the connection.
 func (g *Generation) HandlePublish(v wire.PublishView) error {
 	g.s.mu.Lock()
 	in, topic, isNew, err := g.receiveLocked(v)
@@ -115,10 +113,9 @@ func (g *Generation) repeatedLocked(v wire.PublishView, fingerprint uint64) (rep
 	return true, err
 }
 
-// Leave gives back a message that cannot be taken. It is not acknowledged, and the
-// server sends it again on the next connection [MQTT-4.4.0-1]. Leave must be called
-// from within Config.Deliver, in place of Complete. All later messages of the
-// connection must be left too, or they would be handled before it.
+// Leave gives back a message that cannot be taken: the server sends it again on the next
+// connection [MQTT-4.4.0-1]. Leave must be called from within Config.Deliver, in place of
+// Complete. All later messages of the connection must be left too, to keep the order.
 func (s *Session) Leave(in *Inbound) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -179,9 +176,8 @@ func (s *Session) Complete(in *Inbound, reason byte, reasonString string) error 
 	return err
 }
 
-// recordLocked marks a message as handled, after the store has recorded what must
-// outlive the process. It does not wait for a connection: if the process ends now, the
-// message is redelivered and must not be handled again.
+// recordLocked marks a message as handled, after the store has recorded that a redelivery
+// must not be handled again. It does not wait for a connection: the process may end now.
 func (s *Session) recordLocked(in *Inbound) error {
 	if in.qos == 2 && in.reason < 0x80 {
 		if err := s.cfg.Store.Seen(in.id); err != nil {
@@ -195,33 +191,28 @@ func (s *Session) recordLocked(in *Inbound) error {
 	return nil
 }
 
-// advanceLocked queues the acknowledgements of the handled messages, up to the first
-// that is not handled.
+// advanceLocked queues acknowledgements up to the first message that is not handled.
 func (g *Generation) advanceLocked() {
 	s := g.s
-	n := 0
-	for ; n < len(g.order) && g.order[n].handled; n++ {
-		in := g.order[n]
-		g.order[n] = nil
+	for len(g.order) > 0 && g.order[0].handled {
+		in := g.order[0]
+		g.order[0] = nil
+		g.order = g.order[1:]
 		if s.inbound[in.id] == in {
 			delete(s.inbound, in.id)
 		}
-		ack := wire.Ack{Type: wire.PUBACK, PacketID: in.id, Reason: in.reason}
+		ack := wire.Ack{Type: wire.PUBACK, PacketID: in.id, Reason: in.reason, ReasonString: []byte(in.text)}
 		if in.qos == 2 {
 			ack.Type = wire.PUBREC
 		}
-		if in.text != "" {
-			ack.ReasonString = []byte(in.text)
-			if limit := g.Limits.MaximumPacketSize; limit > 0 && len(wire.AppendAck(nil, ack)) > int(limit) {
-				ack.ReasonString = nil // [MQTT-3.4.2-2] [MQTT-3.5.2-2]
-			}
+		if limit := int(g.Limits.MaximumPacketSize); in.text != "" && limit > 0 && len(wire.AppendAck(nil, ack)) > limit {
+			ack.ReasonString = nil // [MQTT-3.4.2-2] [MQTT-3.5.2-2]
 		}
 		if in.qos == 1 || in.reason >= 0x80 {
 			delete(g.recv, in.id) // the exchange ends here
 		}
 		s.queueLocked(ack, in.qos == 2)
 	}
-	g.order = g.order[n:]
 }
 
 // pubrel ends the receiver's side of a QoS 2 exchange, under Session.mu.
@@ -236,9 +227,9 @@ func (g *Generation) pubrel(id uint16) error {
 		return err
 	}
 	delete(s.seen, id)
-	// The identifier must be free, durably, before the server learns it. Otherwise a new
-	// message under it would be mistaken for the old one. An unknown one may have been
-	// cleared on a connection that ended before the sync.
+	// The identifier must be free, durably, before the server learns it, or a new message under
+	// it would be mistaken for the old one. One that is not in use may have been cleared on a
+	// connection that ended before the sync.
 	s.queueLocked(out, true)
 	return nil
 }

@@ -8,8 +8,7 @@ import (
 	"github.com/mooring-mqtt/mooring/internal/wire"
 )
 
-// flight is an outbound QoS 1 or 2 message that was sent on this connection and is not
-// acknowledged.
+// flight is a QoS 1 or 2 message that was sent on this connection and is not acknowledged.
 type flight struct {
 	seq      uint64
 	order    uint64 // position among the messages of this session, by first sending
@@ -18,24 +17,18 @@ type flight struct {
 	unstored *unstored // nil: a message of the store
 }
 
-// Admission is the answer to an offer.
+// Admission is the answer to an offer. After Wait and Taken, Config.Room will be called.
 type Admission int
 
 const (
-	// Admitted: the caller sends the message now.
-	Admitted Admission = iota
-	// Wait: the window is full. Config.Room will be called.
-	Wait
-	// Taken: the packet identifier is in use on this connection, so no message of its
-	// priority can be sent. Config.Room will be called.
-	Taken
-	// Gone: the connection of this generation has ended.
-	Gone
+	Admitted Admission = iota // the caller sends the message now
+	Wait                      // the window is full
+	Taken                     // the packet identifier is in use, so no message of its priority can be sent
+	Gone                      // the connection of this generation has ended
 )
 
-// Offer asks to send the message with log sequence seq under its PacketID, for the
-// first time or again; for the window that is the same. If the window is larger than
-// one, one slot stays free for unstored messages.
+// Offer asks to send the message with log sequence seq under its PacketID, for the first
+// time or again. If the window is larger than one, one slot stays free for unstored messages.
 func (g *Generation) Offer(seq uint64, id uint16, qos byte) Admission {
 	g.s.mu.Lock()
 	defer g.s.mu.Unlock()
@@ -94,10 +87,9 @@ func (g *Generation) OfferReleased(seq uint64, id uint16) Admission {
 	return answer
 }
 
-// Unacked returns the log sequences of the unacknowledged messages that this process
-// has sent on earlier connections of the session and not offered on this one. They are
-// in the order of first sending: they must be resent in that order [MQTT-4.6.0-1],
-// before other messages.
+// Unacked returns the log sequences of the unacknowledged messages that this process has
+// sent on earlier connections of the session and not offered on this one. They must be
+// resent in this order, that of first sending, before other messages [MQTT-4.6.0-1].
 func (g *Generation) Unacked() []uint64 {
 	s := g.s
 	s.mu.Lock()
@@ -105,38 +97,32 @@ func (g *Generation) Unacked() []uint64 {
 	if s.cur != g {
 		return nil
 	}
-	list := slices.Collect(maps.Keys(s.unacked))
-	slices.SortFunc(list, func(a, b uint64) int { return cmp.Compare(s.unacked[a], s.unacked[b]) })
-	return list
+	return slices.SortedFunc(maps.Keys(s.unacked), func(a, b uint64) int { return cmp.Compare(s.unacked[a], s.unacked[b]) })
 }
 
-// Forget removes a message that has ended without an acknowledgement from those that
-// Unacked returns.
+// Forget removes a message that has ended without an acknowledgement from Unacked.
 func (g *Generation) Forget(seq uint64) {
 	g.s.mu.Lock()
 	defer g.s.mu.Unlock()
 	delete(g.s.unacked, seq)
 }
 
-// Acknowledged returns how many messages of the store were acknowledged on this
-// connection.
+// Acknowledged returns how many messages of the store were acknowledged on this connection.
 func (g *Generation) Acknowledged() uint64 {
 	g.s.mu.Lock()
 	defer g.s.mu.Unlock()
 	return g.acked
 }
 
-// InFlight returns the number of messages sent on this connection and not
-// acknowledged.
+// InFlight returns the number of messages sent on this connection and not acknowledged.
 func (g *Generation) InFlight() int {
 	g.s.mu.Lock()
 	defer g.s.mu.Unlock()
 	return len(g.flights)
 }
 
-// HandleAck handles a PUBACK, PUBREC, PUBREL or PUBCOMP received on the connection of
-// this generation. After an error, a *wire.Error or the store's, the caller closes the
-// connection.
+// HandleAck handles a PUBACK, PUBREC, PUBREL or PUBCOMP received on the connection of this
+// generation. After an error, a *wire.Error or the store's, the caller closes the connection.
 func (g *Generation) HandleAck(a wire.Ack) error {
 	s := g.s
 	s.mu.Lock()
@@ -197,9 +183,9 @@ func (g *Generation) ackLocked(a wire.Ack) (f flight, settled bool, err error) {
 		s.queueLocked(wire.Ack{Type: wire.PUBREL, PacketID: a.PacketID}, true)
 	default:
 		g.landLocked(a.PacketID, f)
-		return f, true, nil
+		settled = true
 	}
-	return f, false, err
+	return f, settled, err
 }
 
 // landLocked makes room in the window, which a waiting unstored message takes.
@@ -219,9 +205,8 @@ func (g *Generation) landLocked(id uint16, f flight) {
 	}
 }
 
-// Settled returns the number of messages whose final acknowledgement was received on
-// this connection, unstored messages included. Only the goroutine that calls HandleAck
-// may call it.
+// Settled returns the number of messages, unstored ones too, that were finally acknowledged
+// on this connection. Only the goroutine that calls HandleAck may call it.
 func (g *Generation) Settled() uint64 { return g.settled }
 
 func outOfStep(a wire.Ack, what string) error {

@@ -17,10 +17,8 @@ type request struct {
 	answer byte // the type of packet that answers it
 }
 
-// Manager gives paho.Client its session.SessionManager: packet identifiers and
-// answers of SUBSCRIBE and UNSUBSCRIBE, which do not outlive a connection.
-// PUBLISH and its acknowledgements never reach paho. Only this file uses paho's
-// interface.
+// Manager gives paho.Client its session.SessionManager: packet identifiers and answers of
+// SUBSCRIBE and UNSUBSCRIBE. PUBLISH and its acknowledgements never reach paho.
 func (s *Session) Manager(connack func(*packets.Connack) error) pahosession.SessionManager {
 	return &manager{s: s, connack: connack}
 }
@@ -89,8 +87,7 @@ func (m *manager) PacketReceived(p *packets.ControlPacket, _ chan<- *packets.Pub
 	return nil
 }
 
-// The rest of the interface has nothing to do: the link calls Detach itself,
-// and messages are acknowledged through Complete.
+// The rest has nothing to do: the link calls Detach, and Complete acknowledges messages.
 
 func (m *manager) ConnectionLost(*packets.Disconnect) error { return nil }
 func (m *manager) Ack(*packets.Publish) error               { return nil }

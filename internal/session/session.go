@@ -1,6 +1,7 @@
 package session
 
 import (
+	"cmp"
 	"hash/maphash"
 	"maps"
 	"slices"
@@ -12,8 +13,7 @@ import (
 	"github.com/mooring-mqtt/mooring/internal/wire"
 )
 
-// Store is the part of a persistence.Store that the session needs. Only Sync may wait
-// for the disk.
+// Store is the part of a persistence.Store that the session needs. Only Sync may wait for the disk.
 type Store interface {
 	Release(seq uint64) error // PUBREC was received for the message with this log sequence
 	Seen(id uint16) error     // an inbound QoS 2 message was handled
@@ -22,9 +22,8 @@ type Store interface {
 	Sync() error // everything recorded before is durable on return
 }
 
-// Writer is the part of a connection that the session needs. Send calls encode, which
-// appends packets to the output buffer, and sends the buffer unless another writer is
-// about to send it.
+// Writer is the part of a connection that the session needs. Send calls encode, which appends
+// packets to the output buffer, and sends the buffer unless another writer is about to send it.
 type Writer interface {
 	Send(encode func(dst []byte) []byte) error
 	Fail(err error) // closes the connection for this reason
@@ -36,14 +35,11 @@ type Limits struct {
 	MaximumPacketSize uint32 // 0: no limit
 	MaximumQoS        byte
 	TopicAliasMaximum uint16
-	RetainAvailable   bool
-	WildcardAvailable bool
-	SubIDAvailable    bool
-	SharedAvailable   bool
+
+	RetainAvailable, WildcardAvailable, SubIDAvailable, SharedAvailable bool
 }
 
-// Check returns the reason code for a PUBLISH that the server does not accept; 0: it
-// accepts it.
+// Check returns the reason code for a PUBLISH that the server does not accept; 0: it accepts it.
 func (l *Limits) Check(size int, qos byte, retain bool) (reason byte) {
 	switch {
 	case l.MaximumPacketSize > 0 && size > int(l.MaximumPacketSize):
@@ -75,8 +71,7 @@ type Config struct {
 	Room func()
 }
 
-// Session is the state that outlives connections. All methods are safe for
-// concurrent use.
+// Session is the state that outlives connections. All methods are safe for concurrent use.
 //
 // Lock order: Session.mu before the store's locks. Session.mu is not held while the
 // session writes to a connection or calls a function of Config.
@@ -109,9 +104,7 @@ type Stats struct {
 
 // New returns a Session that continues from what the store holds.
 func New(cfg Config) *Session {
-	if cfg.ReceiveMaximum == 0 {
-		cfg.ReceiveMaximum = 65_535
-	}
+	cfg.ReceiveMaximum = cmp.Or(cfg.ReceiveMaximum, 65_535)
 	s := &Session{
 		cfg:      cfg,
 		seed:     maphash.MakeSeed(),
@@ -129,11 +122,10 @@ func New(cfg Config) *Session {
 
 // Generation is the part of the session that belongs to one connection.
 type Generation struct {
-	s      *Session
-	w      Writer
-	Limits Limits
-	// Present: the server goes on with the session of earlier connections.
-	Present bool
+	s       *Session
+	w       Writer
+	Limits  Limits
+	Present bool // the server continues the session of earlier connections
 
 	sending *aliases // nil: none are used; belongs to the encoders
 	settled uint64   // see Settled; belongs to the reader
@@ -150,12 +142,11 @@ type Generation struct {
 	topicBytes int // of topics
 }
 
-// Begin ends the current generation and prepares for the next: the server has
-// accepted a connection. It reports whether the session is lost: the server has none,
-// or had none on an earlier connection for which Attach was not called. Then the
-// caller makes the session in the store void, durably, before it calls Attach;
-// Unacked still returns what was in flight. If the store fails, the caller closes the
-// connection, and the next Begin reports a lost session again.
+// Begin ends the current generation: the server has accepted a new connection. It reports
+// whether the session is lost: the server has none, or had none on an earlier connection
+// for which Attach was not called. Then the caller makes the session in the store void,
+// durably, before it calls Attach; Unacked still returns what was in flight. If the store
+// fails, the caller closes the connection, and the next Begin reports a lost session again.
 func (s *Session) Begin(present bool) (lost bool) {
 	var dropped []*unstored
 	s.mu.Lock()
@@ -178,9 +169,7 @@ func (s *Session) Begin(present bool) (lost bool) {
 
 // Attach begins a generation, after Begin.
 func (s *Session) Attach(w Writer, limits Limits) *Generation {
-	if limits.ReceiveMaximum == 0 {
-		limits.ReceiveMaximum = 65_535
-	}
+	limits.ReceiveMaximum = cmp.Or(limits.ReceiveMaximum, 65_535)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	g := &Generation{s: s, w: w, Limits: limits, Present: !s.lost, sending: newAliases(s.cfg.TopicAliases, limits),
@@ -188,9 +177,8 @@ func (s *Session) Attach(w Writer, limits Limits) *Generation {
 		aliases: map[uint16]string{}, topics: map[string]string{}}
 	if s.lost {
 		clear(s.unacked)
-		s.lost = false
 	}
-	s.cur = g
+	s.cur, s.lost = g, false
 	return g
 }
 
@@ -202,8 +190,7 @@ func (s *Session) Unacked() []uint64 {
 	return slices.Sorted(maps.Keys(s.unacked))
 }
 
-// Detach ends g: its connection has ended. Requests that wait for SUBACK or UNSUBACK
-// get an error.
+// Detach ends g: its connection has ended. Requests that wait for SUBACK or UNSUBACK get an error.
 func (s *Session) Detach(g *Generation) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -6,8 +6,7 @@ import (
 	"github.com/mooring-mqtt/mooring/internal/wire"
 )
 
-// maxTopics and maxTopicBytes limit the interned Topic Names of a connection.
-// Beyond that each message has a copy of its own.
+// Interned Topic Names of a connection at most; further messages have a copy of their own.
 const (
 	maxTopics     = 1024
 	maxTopicBytes = 1 << 20

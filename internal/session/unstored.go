@@ -7,9 +7,8 @@ import (
 	"github.com/mooring-mqtt/mooring/internal/wire"
 )
 
-// unstored is a QoS 1 message that is not in the store and waits for no other message:
-// a status message. It is resent in a resumed session like any other message, but does
-// not survive the process.
+// unstored is a QoS 1 message that is not in the store and waits for no other message: a status
+// message. It is resent in a resumed session, but does not survive the process.
 type unstored struct {
 	id    uint16
 	image []byte
@@ -23,9 +22,8 @@ type unstored struct {
 // package nothing was sent and done is never called. After an error of the Writer the
 // message counts as sent, and done will be called.
 //
-// If the server's Receive Maximum is 1, no slot is kept for unstored messages: one
-// message waits for the next acknowledgement, and is sent before any offered message.
-// It counts as sent.
+// If the server's Receive Maximum is 1, no slot is kept for unstored messages: one message waits
+// for the next acknowledgement, and is sent before any offered message. It counts as sent.
 //
 // If the newest unacknowledged unstored message is the same, done replaces its done and
 // nothing is sent, so status messages do not accumulate when connections end quickly.
@@ -80,19 +78,17 @@ func (g *Generation) sendUnstoredLocked(dst []byte, d *unstored) []byte {
 	return wire.AppendImage(dst, d.image, d.id, dup, 0)
 }
 
-// Unstored returns how many unstored messages are not acknowledged, whatever the
-// connection that they were sent on.
+// Unstored returns how many unstored messages of all connections are not acknowledged.
 func (g *Generation) Unstored() int {
 	g.s.mu.Lock()
 	defer g.s.mu.Unlock()
 	return len(g.s.unstored)
 }
 
-// ResendUnstored resends, with DUP, the unstored messages that were unacknowledged when
-// earlier connections ended, in their order. Messages for which the server's Receive
-// Maximum has no room follow as acknowledgements are received. A message that this
-// server does not accept ends with the reason code for that. The caller calls it first
-// on a new connection, before any Offer.
+// ResendUnstored resends, with DUP, the unstored messages that were unacknowledged when earlier
+// connections ended, in their order. Messages for which the server's Receive Maximum has no room
+// follow as acknowledgements are received. A message that this server does not accept ends with the
+// reason code for that. The caller calls it first on a new connection, before any Offer.
 func (g *Generation) ResendUnstored() error {
 	s := g.s
 	s.mu.Lock()

@@ -8,11 +8,10 @@
 // violation by the peer is an [*Error] with the reason code for DISCONNECT; a message that
 // must not be sent is a [*FieldError] with the name of the field.
 //
-// A canonical packet that is accepted is written again byte for byte. Canonical is the
-// shortest form, as this package writes it: a PUBLISH with its properties in the order of
-// [Publish.AppendProperties], without a Payload Format Indicator of 0 or an empty Content
-// Type; an acknowledgement without a reason code 0 that ends it, and with no property but a
-// Reason String that is not empty. Any other accepted packet means the same once it was
-// written so, except for the User Properties of acknowledgements, which are checked and not
-// kept.
+// A canonical packet that is accepted is written again byte for byte. Canonical is the shortest
+// form, as this package writes it: a PUBLISH with its properties in the order of
+// [Publish.AppendProperties], without a Payload Format Indicator of 0 or an empty Content Type; an
+// acknowledgement without a reason code 0 that ends it, and with no property but a Reason String
+// that is not empty. Any other accepted packet means the same once it was written so, except for
+// the User Properties of acknowledgements, which are checked and not kept.
 package wire

@@ -2,8 +2,8 @@ package wire
 
 import "fmt"
 
-// Error is a violation of the protocol by the peer. Its connection must be closed, after
-// a DISCONNECT with Code where one may be sent [MQTT-4.13.1-1].
+// Error is a violation of the protocol by the peer. The connection must be closed, after a
+// DISCONNECT with Code if one may be sent [MQTT-4.13.1-1].
 type Error struct {
 	Code   byte // reason code for DISCONNECT: 0x81, 0x82, 0x93, 0x94, 0x95 …
 	Packet Type // the packet it was seen in, 0 if that is unknown
@@ -24,8 +24,7 @@ func Violation(t Type, format string, args ...any) *Error {
 	return &Error{Code: ReasonProtocolError, Packet: t, Detail: fmt.Sprintf(format, args...)}
 }
 
-// FieldError says which field of an outgoing packet is not allowed, and why.
-// Nothing was stored and nothing was sent.
+// FieldError names the field of an outgoing packet that is not allowed. Nothing was stored or sent.
 type FieldError struct {
 	Field   string // the specification's name: "Topic Name", "User Property" …
 	Problem string // what is wrong and what to do about it

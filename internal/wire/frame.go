@@ -5,8 +5,7 @@ import (
 	"io"
 )
 
-// Frame is one control packet as it came. Its slices point into the Reader's
-// buffer and are valid until the next call of Next.
+// Frame is one control packet. Its slices are valid until the next call of Reader.Next.
 type Frame struct {
 	Header byte   // first byte: type and flags
 	Body   []byte // all after the Remaining Length
@@ -18,13 +17,12 @@ func (f Frame) Type() Type { return Type(f.Header >> 4) }
 
 const (
 	readBuffer = 16 << 10
-	keepBuffer = 64 << 10 // that a Reader keeps after a large packet
+	keepBuffer = 64 << 10 // the largest that is kept after a large packet has passed
 	emptyReads = 100      // how often the source may return nothing and no error
 )
 
-// Reader cuts a byte stream into packets. It checks the maximum packet size on the fixed
-// header, and its buffer grows only with bytes that have arrived. It is not safe for
-// concurrent use.
+// Reader cuts a byte stream into packets. It checks the packet size before it reads the packet, and
+// its buffer grows only with bytes that have arrived. It is not safe for concurrent use.
 type Reader struct {
 	src        io.Reader
 	max        int
@@ -32,8 +30,7 @@ type Reader struct {
 	start, end int // unread bytes are buf[start:end]
 }
 
-// NewReader returns a Reader that refuses packets larger than max bytes,
-// fixed header included; 0 means the protocol's own limit.
+// NewReader returns a Reader that refuses packets larger than max bytes; 0: MaxPacketSize.
 func NewReader(src io.Reader, max uint32) *Reader {
 	if max == 0 || max > MaxPacketSize {
 		max = MaxPacketSize
@@ -41,8 +38,7 @@ func NewReader(src io.Reader, max uint32) *Reader {
 	return &Reader{src: src, max: int(max), buf: make([]byte, readBuffer)}
 }
 
-// Buffered is the number of bytes that were read from the source and not yet
-// returned by Next.
+// Buffered is the number of bytes that were read from the source and not yet returned by Next.
 func (r *Reader) Buffered() int { return r.end - r.start }
 
 // Next returns the next packet. It returns io.EOF at a clean end between
@@ -72,22 +68,21 @@ func (r *Reader) peek() (size, header int, err error) {
 		return 0, 0, nil
 	}
 	length, n := Varint(b[1:])
+	size = 1 + n + int(length)
 	switch {
 	case n < 0:
 		return 0, 0, Malformed(Type(b[0]>>4), "Remaining Length is not a minimal Variable Byte Integer")
 	case n == 0:
 		return 0, 0, nil
-	}
-	size = 1 + n + int(length)
-	if size > r.max {
+	case size > r.max:
 		return 0, 0, &Error{Code: ReasonPacketTooLarge, Packet: Type(b[0] >> 4),
 			Detail: "packet is larger than the Maximum Packet Size that was announced"}
 	}
 	return size, 1 + n, nil
 }
 
-// fill reads more, making room first: by moving, by growing to at most twice what has
-// arrived, or by dropping a buffer that a large packet needed, when that is empty.
+// fill reads more. It makes room first: it moves what has arrived, grows to at most twice
+// that, or drops a buffer that has grown to the size of a large packet.
 func (r *Reader) fill(size int) error {
 	have := r.end - r.start
 	if have == 0 {

@@ -40,10 +40,15 @@ const (
 
 type propKind byte
 
-// The value of the kinds of integers is their number of bytes.
 const (
-	kindNone, kindFlag, kindUint16, kindUint32   propKind = 0, 1, 2, 4 // a flag is 0 or 1
-	kindVarint, kindBinary, kindString, kindPair propKind = 5, 6, 7, 8
+	kindNone propKind = iota
+	kindFlag          // a byte that may be only 0 or 1
+	kindUint16
+	kindUint32
+	kindVarint
+	kindBinary
+	kindString
+	kindPair
 )
 
 type propRule struct {
@@ -60,8 +65,7 @@ func in(types ...Type) (mask uint16) {
 	return mask
 }
 
-// propRules is table 2-4 of the specification, with the restrictions on
-// values that the packets' own sections add.
+// propRules is table 2-4, with the restrictions on values in the packets' own sections.
 var propRules = [propCount]propRule{
 	PropPayloadFormat:        {kind: kindFlag, in: in(PUBLISH, willPacket)},
 	PropMessageExpiry:        {kind: kindUint32, in: in(PUBLISH, willPacket)},
@@ -100,8 +104,7 @@ type Property struct {
 	Value []byte // the value of a user property
 }
 
-// Properties is the property section of a packet that CheckProperties has
-// accepted, without its length.
+// Properties are the properties of a packet as SplitProperties accepted them.
 type Properties []byte
 
 // Next cuts the first property off p. ok is false at the end.
@@ -186,13 +189,18 @@ func nextProperty(b []byte) (p Property, rest []byte, problem string) {
 		return p, nil, "unknown property identifier"
 	}
 	ok := true
-	switch kind := propRules[p.ID].kind; kind {
-	case kindFlag, kindUint16, kindUint32:
-		if ok = len(b) >= int(kind); ok {
-			for _, c := range b[:kind] {
-				p.Int = p.Int<<8 | uint32(c)
-			}
-			b = b[kind:]
+	switch propRules[p.ID].kind {
+	case kindFlag:
+		if ok = len(b) >= 1; ok {
+			p.Int, b = uint32(b[0]), b[1:]
+		}
+	case kindUint16:
+		if ok = len(b) >= 2; ok {
+			p.Int, b = uint32(binary.BigEndian.Uint16(b)), b[2:]
+		}
+	case kindUint32:
+		if ok = len(b) >= 4; ok {
+			p.Int, b = binary.BigEndian.Uint32(b), b[4:]
 		}
 	case kindVarint:
 		v, n := Varint(b)
@@ -212,8 +220,7 @@ func nextProperty(b []byte) (p Property, rest []byte, problem string) {
 	return p, b, ""
 }
 
-// AppendProperty appends p. Its value must fit the kind that the
-// specification gives its identifier.
+// AppendProperty appends p, whose value must be of the kind of its identifier.
 func AppendProperty(dst []byte, p Property) []byte {
 	dst = append(dst, p.ID)
 	switch propRules[p.ID].kind {

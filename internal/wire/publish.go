@@ -7,8 +7,7 @@ import (
 	"unicode/utf8"
 )
 
-// UserProperty is a name and a value. Names may repeat, and the order is kept
-// [MQTT-3.3.2-17] [MQTT-3.3.2-18].
+// UserProperty is a name and a value. Names may repeat, in order [MQTT-3.3.2-17] [MQTT-3.3.2-18].
 type UserProperty struct{ Key, Value string }
 
 // Publish is a PUBLISH packet that owns its memory.
@@ -179,7 +178,7 @@ func AppendImage(dst, image []byte, id uint16, dup bool, expiry uint32) []byte {
 	return dst
 }
 
-// PublishView is a received PUBLISH. Its slices point into its frame.
+// PublishView is a received PUBLISH. Its slices point into the frame it was parsed from.
 type PublishView struct {
 	Dup, Retain bool
 	QoS         byte
@@ -193,12 +192,6 @@ type PublishView struct {
 // ParsePublish checks and decodes a PUBLISH. The error is an *Error.
 func ParsePublish(f Frame) (v PublishView, err error) {
 	v.Dup, v.QoS, v.Retain = f.Header&0x08 != 0, f.Header>>1&3, f.Header&1 != 0
-	switch {
-	case v.QoS == 3:
-		return v, Malformed(PUBLISH, "both QoS bits are set [MQTT-3.3.1-4]")
-	case v.QoS == 0 && v.Dup:
-		return v, Malformed(PUBLISH, "DUP is set at QoS 0 [MQTT-3.3.1-2]")
-	}
 	topic, b, ok := String(f.Body)
 	v.Topic = topic
 	switch {

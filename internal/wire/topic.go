@@ -42,13 +42,11 @@ func CheckTopicFilter(filter string) error {
 	if err := CheckString(field, filter); err != nil {
 		return err
 	}
-	if share, rest, ok := SplitShare(filter); ok {
-		if share == "" || strings.ContainsAny(share, "+#") || rest == "" {
-			return &FieldError{field, "is not $share/name/filter with a name of one or more characters without + and #"}
-		}
-		filter = rest
-	}
-	if filter == "" {
+	share, filter, shared := SplitShare(filter)
+	switch {
+	case shared && (share == "" || strings.ContainsAny(share, "+#") || filter == ""):
+		return &FieldError{field, "is not $share/name/filter with a name of one or more characters without + and #"}
+	case filter == "":
 		return &FieldError{field, "is empty; it must be at least one character long"}
 	}
 	for level := range strings.SplitSeq(filter, "/") {

@@ -69,5 +69,5 @@ const (
 	ReasonWildcardSubsNotSupported byte = 0xA2
 )
 
-// MaxPacketSize is the size of the largest packet that MQTT 5 can express, in bytes.
+// MaxPacketSize is the largest size of a packet: a fixed header of 5 bytes, and 268,435,455.
 const MaxPacketSize = 5 + maxVarint
