@@ -11,7 +11,6 @@ import (
 	"strconv"
 	"strings"
 	"sync"
-	"time"
 )
 
 // Dialer opens transports. The zero value connects directly and trusts the system's
@@ -133,29 +132,5 @@ func guard(ctx context.Context, c net.Conn) (release func() error) {
 		}
 		_ = raw.Close()
 		return context.Cause(ctx)
-	}
-}
-
-// fastCloser is a connection, such as TLS or WebSocket, whose Close returns after
-// closeTimeout: a tls.Conn waits up to 5 seconds until its peer has taken close_notify.
-type fastCloser struct{ net.Conn }
-
-func (c fastCloser) Close() error {
-	timer := time.AfterFunc(closeTimeout, func() { _ = transport(c.Conn).Close() })
-	defer timer.Stop()
-	return c.Conn.Close()
-}
-
-// layered is a connection over another, such as a *tls.Conn.
-type layered interface{ NetConn() net.Conn }
-
-// transport returns the connection below all layers of c that are known.
-func transport(c net.Conn) net.Conn {
-	for {
-		outer, ok := c.(layered)
-		if !ok {
-			return c
-		}
-		c = outer.NetConn()
 	}
 }
