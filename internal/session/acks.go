@@ -34,8 +34,7 @@ func (s *Session) floodedLocked(t wire.Type) error {
 	return refuse(t, wire.ReasonMessageRateTooHigh, "it and others are repeated faster than they can be acknowledged")
 }
 
-// EndAfterAcks ends a connection for a reason, after the queued acknowledgements have
-// left. Their messages would be redelivered otherwise.
+// EndAfterAcks ends a connection after the queued acknowledgements have left, for a reason.
 func (s *Session) EndAfterAcks(w Writer, reason error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -51,14 +51,16 @@ func (g *Generation) receiveLocked(v wire.PublishView) (in *Inbound, topic strin
 		g.recv[v.PacketID] = struct{}{}
 	}
 	if !again && len(g.recv) > int(s.cfg.ReceiveMaximum) || len(g.order) >= maxOrder {
-		return nil, "", false, refuse(wire.PUBLISH, wire.ReasonReceiveMaximumExceeded, "more unacknowledged messages than the Receive Maximum of this client")
+		return nil, "", false, refuse(wire.PUBLISH, wire.ReasonReceiveMaximumExceeded,
+			"more unacknowledged messages than the Receive Maximum of this client")
 	}
 	fingerprint := s.fingerprint(topic, v)
 	if repeated, err := g.repeatedLocked(v, fingerprint); repeated || err != nil {
 		return nil, "", false, err
 	}
 	if !again && s.handling >= 2*int(s.cfg.ReceiveMaximum) {
-		return nil, "", false, refuse(wire.PUBLISH, wire.ReasonQuotaExceeded, "handlers have not finished the messages of earlier connections")
+		return nil, "", false, refuse(wire.PUBLISH, wire.ReasonQuotaExceeded,
+			"handlers have not finished the messages of earlier connections")
 	}
 	in = &Inbound{g: g, id: v.PacketID, qos: v.QoS, fingerprint: fingerprint, counted: !again}
 	if in.counted {

@@ -97,7 +97,8 @@ func (g *Generation) Unacked() []uint64 {
 	if s.cur != g {
 		return nil
 	}
-	return slices.SortedFunc(maps.Keys(s.unacked), func(a, b uint64) int { return cmp.Compare(s.unacked[a], s.unacked[b]) })
+	byOrder := func(a, b uint64) int { return cmp.Compare(s.unacked[a], s.unacked[b]) }
+	return slices.SortedFunc(maps.Keys(s.unacked), byOrder)
 }
 
 // Forget removes a message that has ended without an acknowledgement from Unacked.

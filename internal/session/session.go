@@ -182,8 +182,8 @@ func (s *Session) Attach(w Writer, limits Limits) *Generation {
 	return g
 }
 
-// Unacked returns, between two connections, the log sequences of the messages that
-// this process has sent in the session and that were not acknowledged, ascending.
+// Unacked returns, between two connections, the log sequences of the unacknowledged messages
+// that this process has sent in the session, ascending.
 func (s *Session) Unacked() []uint64 {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -15,7 +15,8 @@ const (
 // topicLocked resolves a Topic Alias and interns the Topic Name.
 func (g *Generation) topicLocked(v wire.PublishView) (string, error) {
 	if v.TopicAlias > g.s.cfg.TopicAliasMaximum {
-		return "", refuse(wire.PUBLISH, wire.ReasonTopicAliasInvalid, "Topic Alias is above the Topic Alias Maximum that was announced")
+		return "", refuse(wire.PUBLISH, wire.ReasonTopicAliasInvalid,
+			"Topic Alias is above the Topic Alias Maximum that was announced")
 	}
 	if len(v.Topic) == 0 {
 		topic, ok := g.aliases[v.TopicAlias]

@@ -34,22 +34,19 @@ func AppendString[S string | []byte](dst []byte, s S) []byte {
 
 // String cuts a length-prefixed string or binary field off b.
 func String(b []byte) (s, rest []byte, ok bool) {
-	if len(b) < 2 {
-		return nil, nil, false
+	if len(b) >= 2 {
+		if end := 2 + int(binary.BigEndian.Uint16(b)); end <= len(b) {
+			return b[2:end:end], b[end:], true
+		}
 	}
-	n := int(binary.BigEndian.Uint16(b))
-	if len(b) < 2+n {
-		return nil, nil, false
-	}
-	return b[2 : 2+n : 2+n], b[2+n:], true
+	return nil, nil, false
 }
 
 // ValidString reports whether b may stand in a UTF-8 Encoded String:
 // well-formed, no surrogates [MQTT-1.5.4-1], no U+0000 [MQTT-1.5.4-2].
 func ValidString(b []byte) bool { return utf8.Valid(b) && bytes.IndexByte(b, 0) < 0 }
 
-// Seconds returns d in whole seconds, as MQTT carries it: rounded up, 0 for less than
-// 0, and at most 1<<32 - 1.
+// Seconds returns d in whole seconds, rounded up: 0 for less than 0, and at most 1<<32 - 1.
 func Seconds(d time.Duration) uint32 {
 	if d <= 0 {
 		return 0

@@ -47,7 +47,6 @@ const (
 	ReasonImplementationSpecific   byte = 0x83
 	ReasonBadUserNameOrPassword    byte = 0x86
 	ReasonNotAuthorized            byte = 0x87
-	ReasonServerBusy               byte = 0x89
 	ReasonBadAuthenticationMethod  byte = 0x8C
 	ReasonKeepAliveTimeout         byte = 0x8D
 	ReasonSessionTakenOver         byte = 0x8E
@@ -62,7 +61,6 @@ const (
 	ReasonPayloadFormatInvalid     byte = 0x99
 	ReasonRetainNotSupported       byte = 0x9A
 	ReasonQoSNotSupported          byte = 0x9B
-	ReasonUseAnotherServer         byte = 0x9C
 	ReasonServerMoved              byte = 0x9D
 	ReasonSharedSubsNotSupported   byte = 0x9E
 	ReasonSubIDsNotSupported       byte = 0xA1
