@@ -34,11 +34,10 @@ type Cache interface {
 	// Expires. A claim whose Expires is zero needs no renewal. Renew succeeds also
 	// after the lease has ended, unless the key was taken over.
 	Renew(ctx context.Context, c Claim) (Claim, error)
-	// Commit records that the message had its effect. After nil, the key is a
-	// Duplicate for as long as the implementation promises. Commit of a claim that
-	// is committed already returns nil. Commit succeeds also after the lease has
-	// ended, unless the key was taken over: then the error is [*ClaimLostError],
-	// and another owner handles or has handled the message.
+	// Commit records that the message had its effect. After nil, the key is a Duplicate for as long
+	// as the implementation promises. Commit of a claim that is committed already returns nil.
+	// Commit succeeds also after the lease has ended, unless the key was taken over: then the error
+	// is [*ClaimLostError], and another owner handles or has handled the message.
 	//
 	// On any other error the effect may be unrecorded, and the message may be
 	// handled again after a restart; acknowledge it all the same.

@@ -9,13 +9,12 @@ import (
 // Resequencer restores the order of the messages of each key and emits each once. It is
 // safe for concurrent use. It has no timer: call Expire when it is due.
 //
-// The emit functions of Push, Expire and Flush are called without a lock held, and
-// may call the Resequencer, also with the same key. For one key, one call runs at a
-// time. If another goroutine is emitting for the key, Push leaves the message to it
-// and returns before. So a message has been handled when emit has returned, not when
-// Push has returned. A held message is emitted by the call that closes the gap before
-// it, with the emit function of that call. Callers limit how many messages wait in
-// this way: with one goroutine per key, at most what a concurrent Expire releases.
+// The emit functions of Push, Expire and Flush are called without a lock held, and may call the
+// Resequencer, also with the same key. For one key, one call runs at a time. If another goroutine
+// is emitting for the key, Push leaves the message to it and returns before. So a message has been
+// handled when emit has returned, not when Push has returned. A held message is emitted by the call
+// that closes the gap before it, with the emit function of that call. Callers limit how many
+// messages wait in this way: with one goroutine per key, at most what a concurrent Expire releases.
 //
 // A panic in emit reaches the caller. The message counts as emitted, and the messages
 // after it are emitted by the next call for the key.

@@ -8,8 +8,7 @@ import (
 	"github.com/mooring-mqtt/mooring/persistence/internal/record"
 )
 
-// FormatVersion is the version of the files that are written, and the newest that is
-// read.
+// FormatVersion is the version of the files that are written, and the newest that is read.
 const FormatVersion = record.FormatVersion
 
 // Errors of a store, for errors.Is. [FailedError], [FullError], [LockedError] and

@@ -38,10 +38,9 @@ const (
 	DropNewest                   // return [ErrFull] and count the new message
 )
 
-// Admit returns an error if the message is invalid, or if it does not fit beside
-// this number of pending messages and of their packet bytes. It is a helper for a
-// custom [Store]; [Log] and [Memory] apply it themselves. Errors: those of
-// [Outbox].Enqueue except [ErrUnknownStream].
+// Admit returns an error if the message is invalid, or if it does not fit beside this number of
+// pending messages and of their packet bytes. It is a helper for a custom [Store]; [Log] and
+// [Memory] apply it themselves. Errors: those of [Outbox].Enqueue except [ErrUnknownStream].
 func (l Limits) Admit(m *Message, pending int, bytes int64) error {
 	l = l.WithDefaults()
 	return cmp.Or(l.check(m), l.room(int64(len(m.Packet)), pending, bytes))

@@ -48,10 +48,9 @@ type Files struct {
 	PreallocateBytes int
 }
 
-// SyncPolicy decides when the log calls fsync. Under every policy a message is
-// accepted only when the operating system has it, so a killed process loses nothing.
-// A power failure or a system crash loses what was accepted since the last fsync,
-// and the sequences are then used again.
+// SyncPolicy decides when the log calls fsync. Under every policy a message is accepted only when
+// the operating system has it, so a killed process loses nothing. A power failure or a system crash
+// loses what was accepted since the last fsync, and the sequences are then used again.
 type SyncPolicy uint8
 
 const (

@@ -15,27 +15,23 @@ type Store interface {
 	Outbox
 	SessionState
 	Streams
-	// Now returns the store's time. Messages are accepted and expire by this clock.
-	// [Log] and [Memory] return the system's time, except that it does not step while
-	// the store is open, does not go back between two openings, and does not jump from
-	// a clock that was never set (before the year 2020) while messages are pending. A
-	// custom store may return time.Now().
+	// Now returns the store's time. Messages are accepted and expire by this clock. [Log] and
+	// [Memory] return the system's time, except that it does not step while the store is open, does
+	// not go back between two openings, and does not jump from a clock that was never set (before
+	// the year 2020) while messages are pending. A custom store may return time.Now().
 	Now() time.Time
-	// Stats returns the counters. A custom store fills those from Accepted to
-	// PendingBytes.
+	// Stats returns the counters. A custom store fills those from Accepted to PendingBytes.
 	Stats() Stats
-	// Close makes all records durable and releases the store. A second Close returns
-	// nil.
+	// Close makes all records durable and releases the store. A second Close returns nil.
 	Close() error
 }
 
 // Outbox is the queue of accepted messages.
 type Outbox interface {
-	// Enqueue gives the message the next sequence and copies its packet. Sequences
-	// are 1, 2, 3… without gaps and are never reused, across restarts. The message is
-	// accepted when Wait has returned nil for the ticket. If a limit is reached,
-	// Limits.WhenFull applies; Ticket.Drops are the messages that were dropped for this
-	// one. Errors: [ErrFull], [ErrPacketTooLarge],
+	// Enqueue gives the message the next sequence and copies its packet. Sequences are 1, 2, 3…
+	// without gaps and are never reused, across restarts. The message is accepted when Wait has
+	// returned nil for the ticket. If a limit is reached, Limits.WhenFull applies; Ticket.Drops are
+	// the messages that were dropped for this one. Errors: [ErrFull], [ErrPacketTooLarge],
 	// [ErrUnknownStream], [ErrPriority], [ErrKey], [ErrSessionLostPolicy].
 	Enqueue(m *Message) (Ticket, error)
 	// Wait returns nil once the ticket's message is durable under the sync policy.
@@ -54,12 +50,11 @@ type Outbox interface {
 	First(p Priority) uint64
 	// LastSeq returns the highest sequence given to a message in any opening, or 0.
 	LastSeq() uint64
-	// SetSent sets the sent watermark of a priority to this Number, and returns when
-	// that is durable. Messages up to the watermark may have been sent: they are not
-	// dropped to make room. Messages above it may be dropped, so the caller must look
-	// again with Get before it sends a message that it read earlier. The caller lowers
-	// the watermark when it ends and knows that no message above it was sent. Errors:
-	// [ErrPriority], [ErrUnknownSequence] above 1<<62.
+	// SetSent sets the sent watermark of a priority to this Number, and returns when that is
+	// durable. Messages up to the watermark may have been sent: they are not dropped to make room.
+	// Messages above it may be dropped, so the caller must look again with Get before it sends a
+	// message that it read earlier. The caller lowers the watermark when it ends and knows that no
+	// message above it was sent. Errors: [ErrPriority], [ErrUnknownSequence] above 1<<62.
 	SetSent(p Priority, number uint64) error
 	// Sent returns the sent watermark of a priority in this session, or 0.
 	Sent(p Priority) uint64

@@ -10,8 +10,7 @@ type plain struct{ text string }
 func (e *plain) Error() string   { return e.text }
 func (*plain) SafeToRetry() bool { return true }
 
-// Unknown returns err for an operation that may have had an effect, whatever err
-// says by itself.
+// Unknown returns err for an operation that may have had an effect, whatever err says by itself.
 func Unknown(err error) error { return &unknown{err} }
 
 type unknown struct{ error }

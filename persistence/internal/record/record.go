@@ -9,8 +9,7 @@ import (
 	"time"
 )
 
-// FormatVersion is the version of the files that are written, and the newest that is
-// read.
+// FormatVersion is the version of the files that are written, and the newest that is read.
 const FormatVersion = 2
 
 // A record is
