@@ -107,8 +107,7 @@ func Classify(code byte) Class {
 	return cmp.Or(reasons[code].class, Transient)
 }
 
-// ReasonName returns the name of the code in the specification, or "Unknown (0x..)"
-// for an undefined code.
+// ReasonName returns the name of a code in the specification, or "Unknown (0x..)".
 func ReasonName(code byte) string {
 	if n := reasons[code].name; n != "" {
 		return n

@@ -121,8 +121,7 @@ func handshake(ctx context.Context, c net.Conn, conf *tls.Config, host string) (
 	return t, nil
 }
 
-// guard closes c when ctx ends, until release is called. release returns why ctx
-// ended, if it did; c is then closed.
+// guard closes c when ctx ends before release is called, which then returns why.
 func guard(ctx context.Context, c net.Conn) (release func() error) {
 	raw := transport(c) // closing a tls.Conn may wait for its peer
 	stop := context.AfterFunc(ctx, func() { _ = raw.Close() })

@@ -114,8 +114,7 @@ func (i *Identity) Session(now time.Time) (mayExist bool, expiry time.Duration, 
 	return now.Before(expires), expiry, expires
 }
 
-// NeverExpires is a Session Expiry Interval of 0xFFFFFFFF: the session does not end
-// by itself, section 3.1.2.11.2.
+// NeverExpires is a Session Expiry Interval of 0xFFFFFFFF, section 3.1.2.11.2.
 const NeverExpires = (1<<32 - 1) * time.Second
 
 // checkStore refuses, if Strict, a store that belongs to another Client Identifier.

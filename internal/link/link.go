@@ -54,8 +54,7 @@ type Config struct {
 	AckTimeout     time.Duration   // without an acknowledgement while messages are in flight; also for SUBACK and UNSUBACK
 }
 
-// Observer receives what happens to the link. Its methods are called by the
-// goroutine of Run, one after the other.
+// Observer receives what happens to the link, in order, on the goroutine of Run.
 type Observer interface {
 	// Connecting: an attempt begins; see End.Attempt.
 	Connecting(server *url.URL, attempt int)
@@ -192,8 +191,7 @@ func (l *Link) setUp(up *Up) {
 	}
 }
 
-// pause waits for delay, or less where NetworkChanged asks for it. It reports
-// whether ctx still runs.
+// pause waits for delay, or less after NetworkChanged. It reports whether ctx still runs.
 func (l *Link) pause(ctx context.Context, delay time.Duration, hurried *time.Time) bool {
 	timer, due := time.NewTimer(delay), time.Now().Add(delay)
 	defer timer.Stop()

@@ -74,8 +74,7 @@ type chunk struct {
 	err  error
 }
 
-// begin starts a read, unless one is under way or there are enough bytes. It ends with
-// the connection at the latest.
+// begin starts a read, unless one is under way or there are enough bytes.
 func (a *ahead) begin(from net.Conn) {
 	if a.pending != nil || a.err != nil || len(a.data) >= readAhead {
 		return

@@ -42,8 +42,7 @@ func (u *Up) Uptime() time.Duration { return time.Since(u.since) }
 // outstanding, and the server acknowledges nothing.
 var ErrAckTimeout = errors.New("client: no acknowledgement within AckTimeout while messages are in flight; reconnecting")
 
-// watchAcks closes a connection on which messages are in flight and none is
-// acknowledged: it is half-open, or the server hangs.
+// watchAcks closes a connection with messages in flight of which none is acknowledged.
 func (u *Up) watchAcks() {
 	tick := time.NewTicker(max(u.ackTimeout/4, time.Millisecond))
 	defer tick.Stop()

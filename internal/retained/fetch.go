@@ -137,8 +137,7 @@ func (m *Machine) Deadline() (next time.Time) {
 	return next
 }
 
-// markerFactor is how many times longer the silence must be while the marker is on
-// its way: much may be queued before it.
+// markerFactor is how many times longer the silence must be while the marker is on its way.
 const markerFactor = 10
 
 func (s *subscription) deadline() time.Time {

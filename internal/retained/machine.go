@@ -267,8 +267,7 @@ func (m *Machine) settle(s *subscription) {
 	}
 }
 
-// unfill has all views of a subscription filled again, and reports it to those that may
-// have something.
+// unfill has all views filled again, and reports it to those that may have something.
 func (m *Machine) unfill(s *subscription, report Action) {
 	m.settle(s)
 	for _, v := range s.views {

@@ -45,8 +45,7 @@ type Result struct {
 	Ended     bool  // it was removed, also at the server
 }
 
-// RefusedError is a refusal by the server, or the reason code for a subscription that
-// this server cannot take.
+// RefusedError is a refusal by the server, or of what this server cannot take.
 type RefusedError struct {
 	Code   byte
 	Reason string

@@ -5,8 +5,7 @@ import "encoding/binary"
 // TopicAliasSize is the number of bytes of a Topic Alias as a property.
 const TopicAliasSize = 3
 
-// AliasedSize is the number of bytes that AppendAliased will append for a topic that the
-// server does not know by its alias yet.
+// AliasedSize is how many bytes AppendAliased appends for an alias that is not known yet.
 func AliasedSize(packet []byte) int {
 	start, _, _, length := split(packet)
 	size := len(packet) - start + TopicAliasSize + VarintLen(length+TopicAliasSize) - VarintLen(length)
