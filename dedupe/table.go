@@ -35,9 +35,7 @@ type droppedKey struct {
 	why Reason
 }
 
-func newTable(o Options) table {
-	return table{opts: o, keys: make(map[string]uint64)}
-}
+func newTable(o Options) table { return table{opts: o, keys: make(map[string]uint64)} }
 
 // put makes key the newest committed one. After a log was read, the ring may
 // hold the key twice; the map refers to the entry that counts.

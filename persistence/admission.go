@@ -84,5 +84,5 @@ func (s *state) victim(p Priority, after uint64) (seq, passed uint64) {
 // droppable reports whether a message is pending and was certainly not sent.
 func (s *state) droppable(seq uint64) bool {
 	m := s.catalog.Find(seq)
-	return m.OK() && m.State() == index.Pending && s.catalog.Number(m.Priority(), seq) > s.ledger.Sent[m.Priority()]
+	return m.Is(index.Pending) && s.catalog.Number(m.Priority(), seq) > s.ledger.Sent[m.Priority()]
 }

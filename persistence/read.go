@@ -36,7 +36,7 @@ func (l *Log) DeadLetters(yield func(e *Entry, reason byte) bool) error {
 	var e Entry
 	for _, d := range list {
 		ok, err := l.read(func() uint64 {
-			if m := l.state.catalog.Committed(d.Seq); !m.OK() || m.State() != index.Dead {
+			if !l.state.catalog.Committed(d.Seq).Is(index.Dead) {
 				return 0
 			}
 			return d.Seq

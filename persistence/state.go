@@ -18,14 +18,9 @@ type state struct {
 	scratch record.Record      // of accept
 }
 
-func (s *state) alive(seq uint64) bool { return s.catalog.Find(seq).Alive() }
-
-func (s *state) released(seq uint64) bool {
-	m := s.catalog.Find(seq)
-	return m.OK() && m.State() == index.Released
-}
-
-func (s *state) keepsReceipts() bool { return s.o.Retention.MaxReceipts > 0 }
+func (s *state) alive(seq uint64) bool    { return s.catalog.Find(seq).Alive() }
+func (s *state) released(seq uint64) bool { return s.catalog.Find(seq).Is(index.Released) }
+func (s *state) keepsReceipts() bool      { return s.o.Retention.MaxReceipts > 0 }
 
 // times returns the times of a new message, in milliseconds. It needs no lock.
 func (s *state) times(m *Message) (accepted, expires int64) {
@@ -114,7 +109,7 @@ func (s *state) boundDeadLetters(b *batch) {
 
 func (s *state) discard(b *batch, seq uint64) {
 	m := s.catalog.Find(seq)
-	if !m.OK() || m.State() != index.Dead {
+	if !m.Is(index.Dead) {
 		return
 	}
 	s.ledger.DeadLetters.Remove(seq, int(m.Loc().Size))
@@ -138,7 +133,7 @@ func (s *state) lose(b *batch, seq uint64, m index.Ref) bool {
 }
 
 func (s *state) release(b *batch, seq uint64) {
-	if m := s.catalog.Find(seq); m.OK() && m.State() == index.Pending {
+	if m := s.catalog.Find(seq); m.Is(index.Pending) {
 		m.Set(index.Released)
 		b.buf = record.AppendReleased(b.buf, seq, s.ledger.Releases.Add(seq))
 	}
