@@ -243,7 +243,7 @@ var lintRules = []lintRule{
 			t := v.TLS
 			return t != nil && t.InsecureSkipVerify && t.VerifyConnection == nil && t.VerifyPeerCertificate == nil && v.any("mqtts", "wss")
 		}},
-	{"receive-maximum-below-lanes", Wasteful, fields{"Receiving.ReceiveMaximum", "Receiving.Concurrency"},
+	{"receive-maximum-below-concurrency", Wasteful, fields{"Receiving.ReceiveMaximum", "Receiving.Concurrency"},
 		"is lower than the number of workers: no more messages than that are with us at QoS 1 and 2, so some workers never have one",
 		"raise ReceiveMaximum to several times Receiving.Concurrency, or lower that",
 		func(v *lintView) bool { return int(v.is.Receiving.ReceiveMaximum) < v.is.Receiving.Concurrency }},

@@ -158,8 +158,8 @@ var bad = []struct {
 		c.Servers[0], c.TLS, c.Connection.Password = "mqtt://broker.example.com", &tls.Config{}, nil
 	}},
 	{"tls-unverified", "TLS.InsecureSkipVerify", func(c *client.Config) { c.TLS = &tls.Config{InsecureSkipVerify: true} }},
-	{"receive-maximum-below-lanes", "Receiving.ReceiveMaximum Receiving.Concurrency", func(c *client.Config) { c.Receiving.ReceiveMaximum = 7 }},
-	{"receive-maximum-below-lanes", "Receiving.ReceiveMaximum Receiving.Concurrency", func(c *client.Config) { c.Receiving.Concurrency = 1025 }},
+	{"receive-maximum-below-concurrency", "Receiving.ReceiveMaximum Receiving.Concurrency", func(c *client.Config) { c.Receiving.ReceiveMaximum = 7 }},
+	{"receive-maximum-below-concurrency", "Receiving.ReceiveMaximum Receiving.Concurrency", func(c *client.Config) { c.Receiving.Concurrency = 1025 }},
 	{"ack-timeout-short", "Connection.AckTimeout", func(c *client.Config) { c.Connection.AckTimeout = 7 * time.Second }},
 	{"ack-timeout-beyond-keep-alive", "Connection.AckTimeout Connection.KeepAlive", func(c *client.Config) { c.Connection.AckTimeout = 91 * time.Second }},
 	{"keep-alive-short", "Connection.KeepAlive", func(c *client.Config) { c.Connection.KeepAlive, c.Connection.AckTimeout = 4*time.Second, 0 }},
@@ -235,7 +235,7 @@ func TestStartLogsWhatIsFound(t *testing.T) {
 		connect(t, c)
 		synctest.Wait()
 		must(t, c.Close())
-		for _, want := range []string{"level=WARN msg=\"configuration: is lower than", "finding=receive-maximum-below-lanes severity=wasteful fields=Receiving.ReceiveMaximum,Receiving.Concurrency fix=",
+		for _, want := range []string{"level=WARN msg=\"configuration: is lower than", "finding=receive-maximum-below-concurrency severity=wasteful fields=Receiving.ReceiveMaximum,Receiving.Concurrency fix=",
 			"level=INFO msg=\"configuration: is longer than a dead link", "finding=ack-timeout-beyond-keep-alive"} {
 			if strings.Count(log.String(), want) != 1 {
 				t.Errorf("the log has not once %s:\n%s", want, &log)
