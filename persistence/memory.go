@@ -38,7 +38,9 @@ func openMemory(o Options, files *memfs.FS) *Memory {
 	if err := l.open(); err != nil {
 		panic(err) // files in memory do not fail
 	}
-	l.failed = invalid
+	if invalid != nil {
+		l.failed = invalid // a new log with default options: no goroutine reads it yet
+	}
 	return &Memory{l, files}
 }
 
