@@ -39,17 +39,8 @@ type Stats struct {
 
 // Ended adds n to the counter of messages that ended with this result.
 func (s *Stats) Ended(kind ResultKind, n uint64) {
-	switch kind {
-	case Acked:
-		s.Acked += n
-	case Refused:
-		s.Refused += n
-	case Expired:
-		s.Expired += n
-	case Dropped:
-		s.Dropped += n
-	case DeadLettered:
-		s.DeadLettered += n
+	if kind.Valid() {
+		*[...]*uint64{Acked: &s.Acked, Refused: &s.Refused, Expired: &s.Expired, Dropped: &s.Dropped, DeadLettered: &s.DeadLettered}[kind] += n
 	}
 }
 

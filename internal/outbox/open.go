@@ -11,13 +11,16 @@ type openTable struct {
 	earlier uint64 // the last sequence of an earlier process
 
 	mu     sync.Mutex
-	open   map[uint64]openMessage // by sequence
-	closed error                  // set by abandon: messages registered later are abandoned
+	open   map[uint64]*openMessage // by sequence
+	spare  []*openMessage          // ended entries, to be used again
+	closed error                   // set by abandon: messages registered later are abandoned
 
 	stale  atomic.Bool       // some message was replaced
 	newest map[string]uint64 // by key: the newest message
 	swept  int               // len(newest) after the last sweep
 }
+
+const maxSpare = 1024
 
 type openMessage struct {
 	id       [16]byte
@@ -30,7 +33,32 @@ type openMessage struct {
 }
 
 func newOpenTable(earlier uint64) openTable {
-	return openTable{earlier: earlier, open: map[uint64]openMessage{}, newest: map[string]uint64{}}
+	return openTable{earlier: earlier, open: map[uint64]*openMessage{}, newest: map[string]uint64{}}
+}
+
+// entry returns the entry of a message, which it makes if there is none.
+func (t *openTable) entry(seq uint64) *openMessage {
+	m := t.open[seq]
+	if m == nil {
+		if last := len(t.spare) - 1; last >= 0 {
+			m, t.spare = t.spare[last], t.spare[:last]
+		} else {
+			m = new(openMessage)
+		}
+		t.open[seq] = m
+	}
+	return m
+}
+
+// remove removes the entry m of a message; nil: there is none.
+func (t *openTable) remove(seq uint64, m *openMessage) {
+	if m == nil {
+		return
+	}
+	delete(t.open, seq)
+	if *m = (openMessage{}); len(t.spare) < maxSpare {
+		t.spare = append(t.spare, m)
+	}
 }
 
 // register enters a message of Add. It returns its End if it has one already, or why
@@ -38,37 +66,35 @@ func newOpenTable(earlier uint64) openTable {
 func (t *openTable) register(seq uint64, d *Draft, w *Waiter) (end *End, closed error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	m := t.open[seq]
+	m := t.entry(seq)
 	m.id, m.waiter = d.ID, w
 	if d.Key != "" {
 		m.replaced = t.replace(d.Key, seq)
 	}
 	switch {
 	case m.ended != nil:
-		delete(t.open, seq)
+		end = m.ended
+		t.remove(seq, m)
 	case t.closed != nil:
-		delete(t.open, seq)
 		closed = t.closed
-	default:
-		t.open[seq] = m
+		t.remove(seq, m)
 	}
-	return m.ended, closed
+	return end, closed
 }
 
 // forget removes a message that was not accepted after all.
 func (t *openTable) forget(seq uint64) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	delete(t.open, seq)
+	t.remove(seq, t.open[seq])
 }
 
 // sent notes that a message was sent. judge belongs to the breaker.
 func (t *openTable) sent(seq uint64, id [16]byte, judge func(error)) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	m := t.open[seq]
+	m := t.entry(seq)
 	m.id, m.judge = id, judge
-	t.open[seq] = m
 }
 
 // end takes a message out of the table and completes e with its ID. It returns
@@ -76,16 +102,19 @@ func (t *openTable) sent(seq uint64, id [16]byte, judge func(error)) {
 func (t *openTable) end(seq uint64, e *End) (m openMessage, registered bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	m = t.open[seq]
+	entry := t.open[seq]
+	if entry != nil {
+		m = *entry
+	}
 	if m.id != [16]byte{} {
 		e.ID = m.id
 	}
 	if seq > t.earlier && m.waiter == nil {
 		ended := *e // so that e stays on the stack
-		t.open[seq] = openMessage{ended: &ended}
+		*t.entry(seq) = openMessage{ended: &ended}
 		return m, false
 	}
-	delete(t.open, seq)
+	t.remove(seq, entry)
 	return m, true
 }
 
@@ -94,11 +123,10 @@ func (t *openTable) end(seq uint64, e *End) (m openMessage, registered bool) {
 func (t *openTable) connectionEnded() {
 	t.mu.Lock()
 	var trials []func(error)
-	for seq, m := range t.open {
+	for _, m := range t.open {
 		if m.judge != nil {
 			trials = append(trials, m.judge)
 			m.judge = nil
-			t.open[seq] = m
 		}
 	}
 	t.mu.Unlock()
@@ -114,10 +142,10 @@ func (t *openTable) abandon(err error) {
 	t.closed = err
 	for seq, m := range t.open {
 		if m.ended == nil {
-			delete(t.open, seq)
 			if m.waiter != nil {
 				m.waiter.Resolve(Result{State: Abandoned, Err: err})
 			}
+			t.remove(seq, m)
 		}
 	}
 }
@@ -133,9 +161,8 @@ func (t *openTable) replace(key string, seq uint64) bool {
 		return true
 	}
 	t.newest[key] = seq
-	if m, ok := t.open[before]; ok {
+	if m := t.open[before]; m != nil {
 		m.replaced = true
-		t.open[before] = m
 		t.stale.Store(true)
 	}
 	if len(t.newest) >= 2*max(t.swept, 512) {
@@ -156,5 +183,6 @@ func (t *openTable) isReplaced(seq uint64) bool {
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	return t.open[seq].replaced
+	m := t.open[seq]
+	return m != nil && m.replaced
 }

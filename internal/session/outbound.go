@@ -40,7 +40,7 @@ func (g *Generation) offerLocked(id uint16, f flight) Admission {
 	if s.cur != g {
 		return Gone
 	}
-	if _, taken := g.flights[id]; taken {
+	if _, taken := g.flights[uint32(id)]; taken {
 		return Taken
 	}
 	if g.freeLocked() <= 0 && !f.released {
@@ -53,7 +53,7 @@ func (g *Generation) offerLocked(id uint16, f flight) Admission {
 		s.sends++
 		f.order = s.sends
 	}
-	g.flights[id] = f
+	g.flights[uint32(id)] = f
 	return Admitted
 }
 
@@ -153,7 +153,7 @@ func (g *Generation) ackLocked(a wire.Ack) (f flight, settled bool, err error) {
 	if err := s.floodedLocked(a.Type); err != nil {
 		return f, false, err
 	}
-	f, known := g.flights[a.PacketID]
+	f, known := g.flights[uint32(a.PacketID)]
 	switch {
 	case s.cur != g:
 		s.stats.StaleAcks++
@@ -179,7 +179,7 @@ func (g *Generation) ackLocked(a wire.Ack) (f flight, settled bool, err error) {
 				return f, false, err
 			}
 			f.released = true
-			g.flights[a.PacketID] = f
+			g.flights[uint32(a.PacketID)] = f
 		}
 		s.queueLocked(wire.Ack{Type: wire.PUBREL, PacketID: a.PacketID}, true)
 	default:
@@ -192,7 +192,7 @@ func (g *Generation) ackLocked(a wire.Ack) (f flight, settled bool, err error) {
 // landLocked makes room in the window, which a waiting unstored message takes.
 func (g *Generation) landLocked(id uint16, f flight) {
 	s := g.s
-	delete(g.flights, id)
+	delete(g.flights, uint32(id))
 	if f.unstored == nil {
 		g.acked++
 	} else {

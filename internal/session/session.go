@@ -131,7 +131,7 @@ type Generation struct {
 	settled uint64   // see Settled; belongs to the reader
 
 	// s.mu guards the following fields.
-	flights map[uint16]flight   // sent, not acknowledged
+	flights map[uint32]flight   // sent, not acknowledged; by packet identifier, as uint32 for speed
 	acked   uint64              // stored messages that were acknowledged
 	waiting []*unstored         // to be sent when the window has room
 	order   []*Inbound          // received, in the order their acknowledgements must leave
@@ -173,7 +173,7 @@ func (s *Session) Attach(w Writer, limits Limits) *Generation {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	g := &Generation{s: s, w: w, Limits: limits, Present: !s.lost, sending: newAliases(s.cfg.TopicAliases, limits),
-		flights: map[uint16]flight{}, recv: map[uint16]struct{}{},
+		flights: map[uint32]flight{}, recv: map[uint16]struct{}{},
 		aliases: map[uint16]string{}, topics: map[string]string{}}
 	if s.lost {
 		clear(s.unacked)

@@ -74,7 +74,7 @@ func (s *Session) dropUnstoredLocked(d *unstored) {
 func (g *Generation) sendUnstoredLocked(dst []byte, d *unstored) []byte {
 	dup := d.sent
 	d.sent = true
-	g.flights[d.id] = flight{qos: 1, unstored: d}
+	g.flights[uint32(d.id)] = flight{qos: 1, unstored: d}
 	return wire.AppendImage(dst, d.image, d.id, dup, 0)
 }
 
@@ -100,7 +100,7 @@ func (g *Generation) ResendUnstored() error {
 	var packets []byte
 	var refused []func()
 	for _, d := range slices.Clone(s.unstored) {
-		_, sent := g.flights[d.id]
+		_, sent := g.flights[uint32(d.id)]
 		reason := g.Limits.Check(len(d.image), 1, d.image[0]&1 != 0)
 		switch {
 		case sent:
