@@ -48,9 +48,9 @@ func (s Severity) String() string {
 	return nameOf(s, "severity", "note", "wasteful", "exposes", "misleads", "loses")
 }
 
-// Lint returns combinations of settings that lose messages or mislead, the worst
-// first. It dials nothing. A Config that Validate refuses has findings too, as far as
-// it can be read. Start logs each: a Note at level Info, all others as warnings.
+// Lint returns combinations of settings that lose messages or mislead, the worst first. It does not
+// connect. It sees no messages: one with QoS 0, the default, is not stored, even with Config.Dir. An
+// invalid Config has findings too. Start logs each: a Note at level Info, all others as warnings.
 func (c Config) Lint() []Finding {
 	v := lintView{Config: c, is: c.withDefaults(), conn: &c.Connection, will: c.Presence.Will, status: c.Presence.Status}
 	for _, s := range c.Servers {

@@ -16,7 +16,7 @@ type QoS byte
 
 // The three levels, under the names of the specification.
 const (
-	AtMostOnce  QoS = 0 // sent once, not stored; lost if the link is down
+	AtMostOnce  QoS = 0 // sent once, not stored, even with Config.Dir; lost if the link is down
 	AtLeastOnce QoS = 1 // stored, sent until acknowledged; may arrive twice
 	ExactlyOnce QoS = 2 // stored, sent until acknowledged; arrives once
 )
@@ -48,7 +48,7 @@ type UserProperty = wire.UserProperty
 type Message struct {
 	Topic   string // UTF-8, without wildcards, up to 65,535 bytes
 	Payload []byte
-	QoS     QoS // default AtMostOnce: not stored
+	QoS     QoS // default AtMostOnce: not stored, even with Config.Dir
 	// Retain asks the server to keep the message for later subscribers; with an
 	// empty Payload it removes the kept one. On a received message: the server sent
 	// it because of a new subscription, see RetainAsPublished.
