@@ -57,11 +57,11 @@ type work struct {
 	flushing bool          // a goroutine commits the open batch because of its size; Log.mu guards it
 }
 
-var (
-	_ Store       = (*Log)(nil)
-	_ Receipts    = (*Log)(nil)
-	_ DeadLetters = (*Log)(nil)
-)
+var _ interface {
+	Store
+	Receipts
+	DeadLetters
+} = (*Log)(nil)
 
 // usable returns the error that each method returns at once.
 func (l *Log) usable() error {

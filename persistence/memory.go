@@ -20,8 +20,6 @@ type Memory struct {
 // memoryLog keeps the embedded Log unexported.
 type memoryLog = Log
 
-var _ Store = (*Memory)(nil)
-
 // NewMemory returns an empty store. If an option is outside its range, each method
 // that returns an error, Close included, returns the *OptionError.
 func NewMemory(o Options) *Memory { return openMemory(o, memfs.New()) }

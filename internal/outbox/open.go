@@ -5,8 +5,7 @@ import (
 	"sync/atomic"
 )
 
-// openTable has the messages whose result is open: all that Add has registered, and
-// those of an earlier process that were sent.
+// openTable has the open messages: those that Add registered, and sent ones of an earlier process.
 type openTable struct {
 	earlier uint64 // the last sequence of an earlier process
 
@@ -19,8 +18,6 @@ type openTable struct {
 	newest map[string]uint64 // by key: the newest message
 	swept  int               // len(newest) after the last sweep
 }
-
-const maxSpare = 1024
 
 type openMessage struct {
 	id       [16]byte
@@ -56,13 +53,12 @@ func (t *openTable) remove(seq uint64, m *openMessage) {
 		return
 	}
 	delete(t.open, seq)
-	if *m = (openMessage{}); len(t.spare) < maxSpare {
+	if *m = (openMessage{}); len(t.spare) < 1024 {
 		t.spare = append(t.spare, m)
 	}
 }
 
-// register enters a message of Add. It returns its End if it has one already, or why
-// it is abandoned.
+// register enters a message of Add. It returns its End if it has one, or why it is abandoned.
 func (t *openTable) register(seq uint64, d *Draft, w *Waiter) (end *End, closed error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()

@@ -6,6 +6,7 @@ import (
 	"io"
 	"io/fs"
 	"path/filepath"
+	"slices"
 	"sync"
 
 	"github.com/mooring-mqtt/mooring/internal/fsys"
@@ -14,9 +15,10 @@ import (
 // FS is one folder, and an fsys.FS. The memory of a removed file is used by the next one, so a
 // reader that still has it open may read anything.
 type FS struct {
-	mu    sync.RWMutex // of the files too
-	files map[string]*file
-	spare []byte
+	mu      sync.RWMutex // of the files too
+	files   map[string]*file
+	spare   []byte
+	largest int // size of the largest file so far
 }
 
 // New returns an empty folder.
@@ -80,7 +82,12 @@ func (f *file) WriteAt(b []byte, off int64) (int, error) {
 		f.data = append(f.data, make([]byte, gap)...)
 	}
 	n := copy(f.data[off:], b)
+	// Segments have about the same size: growing in one step copies their bytes once.
+	if size := len(f.data) + len(b) - n; size > 64<<10 && size < f.m.largest {
+		f.data = slices.Grow(f.data, f.m.largest-len(f.data))
+	}
 	f.data = append(f.data, b[n:]...)
+	f.m.largest = max(f.m.largest, len(f.data))
 	return len(b), nil
 }
 
