@@ -5,67 +5,73 @@ import (
 	"time"
 )
 
-// claim is a key in flight.
+// claim is a key in flight. The zero claim is an unused slot.
 type claim struct {
-	owner      string
+	key, owner string
 	token      uint64
 	deadline   time.Duration // noDeadline: none
 	committing bool          // a File writes it; it cannot be taken over
 	ended      chan struct{} // closed when the claim ends; nil while nobody waits
 }
 
-const (
-	claimBit   = uint64(1) << 63
-	noDeadline = time.Duration(math.MaxInt64)
-)
+const claimBit, noDeadline = uint64(1) << 63, time.Duration(math.MaxInt64)
 
-func (t *table) begin(key, owner string, now time.Duration) (Claim, Verdict, error) {
+// begin sets c to the claim that it returns.
+func (t *table) begin(c *Claim, key, owner string, now time.Duration) (Verdict, error) {
 	t.expire(now)
 	at, known := t.keys[key]
 	switch {
 	case !known:
-		if t.inFlight() >= t.opts.MaxInFlight {
+		if t.inFlight >= t.opts.MaxInFlight {
 			t.stats.Refused++
-			return Claim{}, 0, &InFlightError{Limit: t.opts.MaxInFlight}
+			return 0, &InFlightError{Limit: t.opts.MaxInFlight}
 		}
-		at = t.allocate()
-		t.keys[key] = at
 	case at&claimBit == 0:
 		t.stats.Duplicates++
-		return Claim{}, Duplicate, nil
+		return Duplicate, nil
 	default:
-		held := &t.claims[at&^claimBit]
+		held := t.slot(at)
 		if now < held.deadline || held.committing {
 			t.stats.InFlight++
-			return t.export(key, held.owner, held.token, held.deadline-now), InFlight, nil
+			t.export(c, held, now)
+			return InFlight, nil
 		}
-		held.wake()
+		t.release(held)
 		t.stats.TakenOver++
 	}
 	t.stats.Fresh++
-	t.token++
-	c := &t.claims[at&^claimBit] // its other fields are zero
-	c.owner, c.token, c.deadline = owner, t.token, t.deadline(now)
-	return t.export(key, owner, t.token, c.deadline-now), Fresh, nil
+	held := t.allocate()
+	held.key, held.owner, held.token, held.deadline = key, owner, t.token, t.deadline(now)
+	t.keys[key] = claimBit | t.token
+	t.export(c, held, now)
+	return Fresh, nil
 }
 
-// allocate returns the map value for an unused claim.
-func (t *table) allocate() uint64 {
-	if n := len(t.free); n > 0 {
-		i := t.free[n-1]
-		t.free = t.free[:n-1]
-		return claimBit | uint64(i)
+// slot returns the slot of the claim with a token, or with a map value.
+func (t *table) slot(token uint64) *claim { return &t.claims[token&uint64(len(t.claims)-1)] }
+
+// allocate advances t.token to the next one whose slot is unused.
+func (t *table) allocate() *claim {
+	if 2*t.inFlight >= len(t.claims) {
+		old := t.claims
+		t.claims = make([]claim, 2*len(old))
+		for _, c := range old {
+			if c.token != 0 {
+				*t.slot(c.token) = c
+			}
+		}
 	}
-	t.claims = append(t.claims, claim{})
-	return claimBit | uint64(len(t.claims)-1)
+	for t.token++; t.slot(t.token).token != 0; t.token++ {
+	}
+	t.inFlight++
+	return t.slot(t.token)
 }
 
-// release frees the claim at a map value and wakes its waiters.
-func (t *table) release(at uint64) {
-	c := &t.claims[at&^claimBit]
+// release frees a slot and wakes the waiters of its claim.
+func (t *table) release(c *claim) {
 	c.wake()
 	*c = claim{}
-	t.free = append(t.free, uint32(at&^claimBit))
+	t.inFlight--
 }
 
 func (t *table) deadline(now time.Duration) time.Duration {
@@ -75,12 +81,11 @@ func (t *table) deadline(now time.Duration) time.Duration {
 	return now + t.opts.Lease
 }
 
-func (t *table) export(key, owner string, token uint64, lease time.Duration) Claim {
-	c := Claim{Key: key, Owner: owner, Token: token}
+func (t *table) export(c *Claim, held *claim, now time.Duration) {
+	c.Key, c.Owner, c.Token = held.key, held.owner, held.token
 	if t.opts.Lease > 0 {
-		c.Expires = time.Now().Add(lease)
+		c.Expires = time.Now().Add(held.deadline - now)
 	}
-	return c
 }
 
 func (c *claim) wake() {
@@ -90,18 +95,15 @@ func (c *claim) wake() {
 	}
 }
 
-// find returns the claim that c names and the map value of its key. The claim is
-// nil if c does not hold its key; then committed reports that c has committed it.
-func (t *table) find(c *Claim) (held *claim, at uint64, committed bool) {
-	at, ok := t.keys[c.Key]
-	switch {
-	case !ok:
-	case at&claimBit == 0:
-		committed = t.at(at).token == c.Token && c.Token != 0
-	case t.claims[at&^claimBit].token == c.Token && t.claims[at&^claimBit].owner == c.Owner:
-		held = &t.claims[at&^claimBit]
+// find returns the claim that c names. It is nil if c does not hold its key; then
+// committed reports that c has committed it.
+func (t *table) find(c *Claim) (held *claim, committed bool) {
+	held = t.slot(c.Token)
+	if held.token == c.Token && held.key == c.Key && held.owner == c.Owner && c.Token != 0 {
+		return held, false
 	}
-	return held, at, committed
+	at, ok := t.keys[c.Key]
+	return nil, ok && at&claimBit == 0 && t.at(at).token == c.Token && c.Token != 0
 }
 
 // lost counts and describes the loss of c.
@@ -109,7 +111,7 @@ func (t *table) lost(c Claim) error {
 	t.stats.Lost++
 	e := &ClaimLostError{Claim: c}
 	if at, ok := t.keys[c.Key]; ok && at&claimBit != 0 {
-		holder := &t.claims[at&^claimBit]
+		holder := t.slot(at)
 		e.Holder = Claim{Key: c.Key, Owner: holder.owner, Token: holder.token}
 	} else if ok {
 		e.Committed = true
@@ -118,50 +120,50 @@ func (t *table) lost(c Claim) error {
 }
 
 func (t *table) renew(c Claim, now time.Duration) (Claim, error) {
-	held, _, _ := t.find(&c)
+	held, _ := t.find(&c)
 	if held == nil || held.committing {
 		return c, t.lost(c)
 	}
 	held.deadline = t.deadline(now)
-	return t.export(c.Key, c.Owner, c.Token, t.opts.Lease), nil
+	t.export(&c, held, now)
+	return c, nil
 }
 
 // pending is a claim that is being committed.
 type pending struct {
-	key string
-	at  uint64 // its map value
+	key   string
+	token uint64
 }
 
 // beginCommit reports whether c holds its key, and then keeps others from taking it
 // over. Otherwise err is nil if c has committed the key before.
-func (t *table) beginCommit(c *Claim) (p pending, held bool, err error) {
-	h, at, committed := t.find(c)
+func (t *table) beginCommit(c *Claim) (held bool, err error) {
+	h, committed := t.find(c)
 	switch {
 	case committed:
-		return pending{}, false, nil
+		return false, nil
 	case h == nil || h.committing:
-		return pending{}, false, t.lost(*c)
+		return false, t.lost(*c)
 	}
 	h.committing = true
-	return pending{c.Key, at}, true, nil
+	return true, nil
 }
 
 // commit turns a claim into a committed key.
 func (t *table) commit(p pending, now time.Duration) {
-	token := t.claims[p.at&^claimBit].token
-	t.release(p.at)
+	t.release(t.slot(p.token))
 	t.stats.Committed++
-	t.put(p.key, now, token)
+	t.put(p.key, now, p.token)
 }
 
 func (t *table) abort(c Claim) error {
-	held, at, committed := t.find(&c)
+	held, committed := t.find(&c)
 	_, taken := t.keys[c.Key]
 	switch {
 	case held == nil && taken && !committed:
 		return t.lost(c)
 	case held != nil && !held.committing:
-		t.release(at)
+		t.release(held)
 		delete(t.keys, c.Key)
 		t.stats.Aborted++
 	}
@@ -171,7 +173,7 @@ func (t *table) abort(c Claim) error {
 // watch returns a channel that is closed when c ends, and the time until its
 // lease does. The channel is nil if c does not hold its key any more.
 func (t *table) watch(c Claim, now time.Duration) (ended <-chan struct{}, remaining time.Duration) {
-	held, _, _ := t.find(&c)
+	held, _ := t.find(&c)
 	if held == nil || now >= held.deadline && !held.committing {
 		return nil, 0
 	}

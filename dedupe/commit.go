@@ -23,7 +23,7 @@ func (f *File) Commit(ctx context.Context, c Claim) error {
 		f.mu.Unlock()
 		return ErrClosed
 	}
-	p, held, err := f.table.beginCommit(&c)
+	held, err := f.table.beginCommit(&c)
 	if !held {
 		f.mu.Unlock()
 		return err
@@ -31,7 +31,7 @@ func (f *File) Commit(ctx context.Context, c Claim) error {
 	if f.open == nil {
 		f.open = &batch{done: make(chan struct{})}
 	}
-	b := f.open
+	b, p := f.open, pending{c.Key, c.Token}
 	b.keys = append(b.keys, p)
 	f.mu.Unlock()
 
@@ -67,7 +67,7 @@ func (f *File) leave(b *batch, p pending) {
 	if len(b.keys) == 0 {
 		f.open = nil
 	}
-	f.table.claims[p.at&^claimBit].committing = false
+	f.table.slot(p.token).committing = false
 }
 
 // write writes the open batch. The caller holds writer.

@@ -39,9 +39,7 @@ func (e *ClaimLostError) Error() string {
 func (e *ClaimLostError) Is(target error) bool { return target == ErrClaimLost }
 
 // InFlightError reports that MaxInFlight was reached. It matches [ErrTooManyInFlight].
-type InFlightError struct {
-	Limit int
-}
+type InFlightError struct{ Limit int }
 
 func (e *InFlightError) Error() string {
 	return fmt.Sprintf("dedupe: %d claims are in flight, the limit; commit or abort some, or raise Options.MaxInFlight", e.Limit)

@@ -24,9 +24,9 @@ func (m *Memory) Commit(_ context.Context, c Claim) error {
 	if m.closed {
 		return ErrClosed
 	}
-	p, held, err := m.table.beginCommit(&c)
+	held, err := m.table.beginCommit(&c)
 	if held {
-		m.table.commit(p, m.clock.now())
+		m.table.commit(pending{c.Key, c.Token}, m.clock.now())
 	}
 	return err
 }

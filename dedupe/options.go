@@ -38,13 +38,10 @@ const (
 
 // String returns the name of the reason.
 func (r Reason) String() string {
-	switch r {
-	case Capacity:
-		return "capacity"
-	case Age:
-		return "age"
+	if r < Capacity || r > Age {
+		return fmt.Sprintf("reason(%d)", uint8(r))
 	}
-	return fmt.Sprintf("reason(%d)", uint8(r))
+	return [...]string{Capacity: "capacity", Age: "age"}[r]
 }
 
 // Sync is when a File makes commits durable.

@@ -53,6 +53,9 @@ func (f *File) load(records []record) {
 		last = max(last, r.clock) // the order in the log is the order of commits
 		f.baseToken = max(f.baseToken, r.base)
 		if r.key != "" {
+			if older, ok := f.table.keys[r.key]; ok {
+				*f.table.at(older) = entry{}
+			}
 			f.table.put(r.key, last, 0)
 			f.records++
 		}

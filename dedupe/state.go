@@ -28,20 +28,22 @@ func (s *state) unlock() {
 
 // Begin implements [Cache]. It does not block.
 func (s *state) Begin(ctx context.Context, key, owner string) (Claim, Verdict, error) {
+	var c Claim
 	switch {
 	case key == "":
-		return Claim{}, 0, ErrEmptyKey
+		return c, 0, ErrEmptyKey
 	case len(key) > MaxKeyBytes:
-		return Claim{}, 0, ErrKeyTooLong
+		return c, 0, ErrKeyTooLong
 	case ctx.Err() != nil:
-		return Claim{}, 0, context.Cause(ctx)
+		return c, 0, context.Cause(ctx)
 	}
 	s.mu.Lock()
 	defer s.unlock()
 	if s.closed {
-		return Claim{}, 0, ErrClosed
+		return c, 0, ErrClosed
 	}
-	return s.table.begin(key, owner, s.clock.now())
+	v, err := s.table.begin(&c, key, owner, s.clock.now())
+	return c, v, err
 }
 
 // Renew implements [Cache]. It does not block.

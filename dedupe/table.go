@@ -3,21 +3,21 @@ package dedupe
 import "time"
 
 // table holds the keys of a Memory or File: a map of all keys, and a ring of the
-// committed ones by age, whose head both limits remove in amortized O(1). Claims are in
-// reusable slots of a slice: a claim allocates nothing.
+// committed ones by age, whose head both limits remove in amortized O(1). A claim is in
+// the slot that its token selects, so that it is found without the map.
 //
 // A table is not safe for concurrent use; its owner holds a lock. Times are
 // readings of the owner's clock, which never runs backwards.
 type table struct {
 	opts Options
-	keys map[string]uint64 // position in the ring, or claimBit and index in claims
+	keys map[string]uint64 // position in the ring, or claimBit and token
 	ring []entry           // power of two, position & (len-1)
 	head uint64            // position of the oldest
 	tail uint64            // position of the next
 
-	claims []claim
-	free   []uint32 // unused indexes in claims
-	token  uint64   // of the latest claim
+	claims   []claim // power of two, token & (len-1); at most half are used
+	inFlight int     // used ones
+	token    uint64  // of the latest claim
 
 	stats   Stats
 	dropped []droppedKey // for OnEvict, when the owner releases its lock
@@ -35,10 +35,11 @@ type droppedKey struct {
 	why Reason
 }
 
-func newTable(o Options) table { return table{opts: o, keys: make(map[string]uint64)} }
+func newTable(o Options) table {
+	return table{opts: o, keys: make(map[string]uint64), claims: make([]claim, 16)}
+}
 
-// put makes key the newest committed one. After a log was read, the ring may
-// hold the key twice; the map refers to the entry that counts.
+// put makes key, which has no entry in the ring, the newest committed one.
 func (t *table) put(key string, at time.Duration, token uint64) {
 	if t.tail-t.head == uint64(len(t.ring)) {
 		t.grow()
@@ -51,8 +52,7 @@ func (t *table) put(key string, at time.Duration, token uint64) {
 	}
 }
 
-func (t *table) inFlight() int             { return len(t.claims) - len(t.free) }
-func (t *table) size() int                 { return len(t.keys) - t.inFlight() }
+func (t *table) size() int                 { return len(t.keys) - t.inFlight }
 func (t *table) at(position uint64) *entry { return &t.ring[position&uint64(len(t.ring)-1)] }
 
 func (t *table) expire(now time.Duration) {
@@ -68,10 +68,9 @@ func (t *table) expire(now time.Duration) {
 func (t *table) drop(why Reason) {
 	key := t.at(t.head).key
 	*t.at(t.head) = entry{}
-	at, ok := t.keys[key]
 	t.head++
-	if !ok || at != t.head-1 {
-		return // the key is in the ring again
+	if key == "" {
+		return // read from a log, and replaced by a newer entry
 	}
 	delete(t.keys, key)
 	if why == Age {
@@ -95,7 +94,7 @@ func (t *table) grow() {
 // each calls f for each committed key, oldest first.
 func (t *table) each(f func(key string, at time.Duration)) {
 	for p := t.head; p != t.tail; p++ {
-		if e := t.at(p); t.keys[e.key] == p {
+		if e := t.at(p); e.key != "" {
 			f(e.key, e.at)
 		}
 	}
@@ -103,6 +102,6 @@ func (t *table) each(f func(key string, at time.Duration)) {
 
 func (t *table) snapshot() Stats {
 	s := t.stats
-	s.Size, s.Claims = t.size(), t.inFlight()
+	s.Size, s.Claims = t.size(), t.inFlight
 	return s
 }

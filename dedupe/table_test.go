@@ -40,8 +40,8 @@ func TestOpenFile_SyncsRecoveredKeys(t *testing.T) {
 func TestFile_CloseWritesAnOpenBatch(t *testing.T) {
 	f := openOn(t, testPath(t), newFaultDisk(), Options{})
 	a := want(t, f, "a", Fresh)
-	p, _, _ := f.table.beginCommit(&a)
-	b := &batch{keys: []pending{p}, done: make(chan struct{})}
+	f.table.beginCommit(&a)
+	b := &batch{keys: []pending{{a.Key, a.Token}}, done: make(chan struct{})}
 	f.open = b
 	f.Close()
 	select {
@@ -53,23 +53,27 @@ func TestFile_CloseWritesAnOpenBatch(t *testing.T) {
 
 // TestTable_Model compares the table with a list and a map.
 func TestTable_Model(t *testing.T) {
-	const capacity, ttl, limit = 5, 20, 3
 	type entry struct {
 		key string
 		at  time.Duration
 	}
 	for seed := range uint64(200) {
 		rnd := rand.New(rand.NewPCG(seed, 1))
+		capacity, ttl, limit, keys := 5, time.Duration(20), 3, 12
+		if seed%2 == 1 { // the table grows while claims are held
+			capacity, ttl, limit, keys = 60, 200, 90, 150
+		}
 		tab := newTable(Options{Capacity: capacity, TTL: ttl, MaxInFlight: limit})
-		var committed []entry // oldest first
+		tab.token = rnd.Uint64N(64) // so that each slot is in use when the table grows
+		var committed []entry       // oldest first
 		claims := map[string]Claim{}
 		now := time.Duration(0)
-		for step := range 300 {
+		for step := range 600 {
 			now += time.Duration(rnd.IntN(3))
 			for len(committed) > 0 && now-committed[0].at >= ttl {
 				committed = committed[1:]
 			}
-			key := fmt.Sprint(rnd.IntN(12))
+			key := fmt.Sprint(rnd.IntN(keys))
 			switch rnd.IntN(3) {
 			case 0:
 				want := Fresh
@@ -81,7 +85,8 @@ func TestTable_Model(t *testing.T) {
 				if _, held := claims[key]; held {
 					want = InFlight
 				}
-				claim, got, err := tab.begin(key, owner, now)
+				var claim Claim
+				got, err := tab.begin(&claim, key, owner, now)
 				if want == Fresh && len(claims) == limit {
 					if err == nil {
 						t.Fatalf("seed %d step %d: a claim beyond the limit", seed, step)
@@ -96,11 +101,11 @@ func TestTable_Model(t *testing.T) {
 				}
 			case 1:
 				if claim, ok := claims[key]; ok {
-					p, held, err := tab.beginCommit(&claim)
+					held, err := tab.beginCommit(&claim)
 					if !held || err != nil {
 						t.Fatalf("seed %d step %d: the claim on %s is not held: %v", seed, step, key, err)
 					}
-					tab.commit(p, now)
+					tab.commit(pending{key, claim.Token}, now)
 					delete(claims, key)
 					if committed = append(committed, entry{key, now}); len(committed) > capacity {
 						committed = committed[1:]
