@@ -12,6 +12,7 @@ import (
 type changes[T any] struct {
 	limit  int
 	missed func(n int) T // makes the marker
+	lost   func(n int)   // gets the number of values that were dropped; it must not block; nil: nothing does
 
 	changed notify.Broadcast // something was pushed, or it is closed
 	mu      sync.Mutex
@@ -30,6 +31,9 @@ func (c *changes[T]) push(v T) {
 	for r := range c.readers {
 		if len(r.queue) >= c.limit {
 			r.missed += len(r.queue) + 1
+			if c.lost != nil {
+				c.lost(len(r.queue) + 1)
+			}
 			r.queue = nil
 		} else {
 			r.queue = append(r.queue, v)

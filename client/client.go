@@ -1,9 +1,12 @@
 package client
 
 import (
+	"cmp"
 	"context"
 	"errors"
+	"log/slog"
 	"sync"
+	"time"
 
 	"github.com/mooring-mqtt/mooring/internal/callback"
 	"github.com/mooring-mqtt/mooring/internal/inbox"
@@ -12,6 +15,7 @@ import (
 	"github.com/mooring-mqtt/mooring/internal/session"
 	"github.com/mooring-mqtt/mooring/internal/status"
 	"github.com/mooring-mqtt/mooring/internal/subs"
+	"github.com/mooring-mqtt/mooring/internal/summary"
 	"github.com/mooring-mqtt/mooring/persistence"
 	"github.com/mooring-mqtt/mooring/reliability"
 )
@@ -49,11 +53,13 @@ func New(cfg Config) (*Client, error) {
 	c := &Client{cfg: cfg, store: cfg.Store.Custom}
 	c.life.init()
 	c.reports.findings = findings
+	c.reports.losses = summary.New(len(lossKinds), c.logLoss)
 	c.subs = subs.New(subs.Config{Report: c.subscriptionResult, NoAnswer: ErrAckTimeout})
 	c.status = c.newStatus()
-	c.views.init(c.subs, &c.router, cfg.Presence.MarkerTopic, c.event)
+	c.views.init(c.subs, &c.router, cfg.Presence.MarkerTopic, viewObserver{c})
 	if c.store == nil {
 		if err := c.openStore(); err != nil {
+			c.reports.losses.Close()
 			return nil, err
 		}
 	}
@@ -97,12 +103,18 @@ func New(cfg Config) (*Client, error) {
 // newBreaker returns a breaker that reports its changes as events too.
 func (c *Client) newBreaker() *reliability.Breaker {
 	o := c.cfg.Publishing.Breaker
+	o.RecoveryTimeout = cmp.Or(o.RecoveryTimeout, time.Minute)
 	onChange := o.OnStateChange
 	o.OnStateChange = func(from, to reliability.State) {
 		if onChange != nil {
-			onChange(from, to)
+			c.panicked("OnStateChange", c.guard.Call(func() { onChange(from, to) }))
 		}
-		c.event(BreakerChanged{From: from.String(), To: to.String()})
+		e := BreakerChanged{From: from.String(), To: to.String()}
+		if to == reliability.Open {
+			report(c, lossBreaker, about(MessageID{}, nil, slog.String("from", e.From), slog.Duration("retry_in", o.RecoveryTimeout)), e)
+		} else {
+			c.event(e)
+		}
 	}
 	return reliability.NewBreaker(o)
 }
@@ -120,7 +132,7 @@ func (c *Client) openStore() error {
 	onCorruption := options.OnCorruption
 	options.OnCorruption = func(x persistence.Corruption) {
 		if onCorruption != nil {
-			onCorruption(x)
+			c.panicked("OnCorruption", c.guard.Call(func() { onCorruption(x) }))
 		}
 		c.corrupted(x)
 	}
@@ -140,7 +152,7 @@ func (c *Client) openStore() error {
 // DISCONNECT, so that the server publishes the will.
 //
 // Failed connections and other problems are reported to Config.OnEvent,
-// Config.Logger and State. A client that gives up closes Done; Err returns why.
+// Config.Logger, Stats and State. A client that gives up closes Done; Err returns why.
 func (c *Client) Start(ctx context.Context) error {
 	if c == nil {
 		return ErrNilClient
@@ -162,7 +174,7 @@ func (c *Client) Start(ctx context.Context) error {
 		c.logFindings()
 		if err := c.link.Run(ctx); err != nil {
 			err = connectionError(err)
-			c.cfg.Logger.Error("client stopped", "error", err)
+			c.log(slog.LevelError, "client stopped", slog.Any("error", err))
 			c.end(err, nil)
 		}
 	})

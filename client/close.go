@@ -164,7 +164,9 @@ func (c *Client) teardown(started, clean bool) {
 	}
 	c.views.end()
 	c.views.awaitCalls(l.timeLeft())
+	c.views.losses.wait()
 	c.outbox.Close(safe.Unknown(context.Cause(l.ending))) // the store keeps the messages
+	c.abandoned()
 	if c.cfg.Store.Custom == nil {
 		l.closeErr = c.store.Close()
 	} else {
@@ -172,6 +174,7 @@ func (c *Client) teardown(started, clean bool) {
 	}
 	err := c.Err()
 	l.phase.enter(ConnectionState{Phase: PhaseEnded, Err: err})
+	c.reports.losses.Close()
 	c.event(Stopped{Err: err})
 	close(l.done)
 }

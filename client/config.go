@@ -17,8 +17,8 @@ import (
 )
 
 // Config describes a client. Servers is required. A client that must lose
-// nothing across restarts also sets ClientID and Dir, and a service sets
-// Logger. Every other zero value is a safe default, here and in the groups.
+// nothing across restarts also sets ClientID and Dir. Every other zero value
+// is a safe default, here and in the groups.
 type Config struct {
 	// Servers lists the addresses of the server: mqtt://host:1883, mqtts://host:8883,
 	// ws://host:80/mqtt, wss://host:443/mqtt or unix:///path. The ports shown are the defaults;
@@ -38,9 +38,15 @@ type Config struct {
 	// which an unset MinVersion becomes TLS 1.2 and an unset ClientSessionCache becomes a cache.
 	// SessionTicketsDisabled, GetClientCertificate and VerifyPeerCertificate disable that cache,
 	// since a resumed session calls neither of the last two.
-	TLS     *tls.Config
-	Logger  *slog.Logger // receives what the client reports; default: nothing is logged
-	OnEvent func(Event)  // receives events, see Event; default: none
+	TLS *tls.Config
+	// Logger receives a line at level Warn for everything that is refused, deferred, dropped or
+	// given up, or that panics: the first of a kind at once, and those of the minute after it as one
+	// line, "N more"; docs/doctor.md lists the kinds. Connections are logged at Info, and why the
+	// client stopped at Error. Lines never have payloads or credentials. The handler may call the
+	// client. Default: slog.Default, as it is when the line is written; to log nothing, use
+	// slog.New(slog.DiscardHandler).
+	Logger  *slog.Logger
+	OnEvent func(Event) // receives events, see Event; default: none
 
 	Connection ConnectionConfig // how to reach the server, and how long to wait for it
 	Session    SessionConfig    // the session that the server keeps for this client
@@ -237,7 +243,6 @@ func (c Config) withDefaults() Config {
 	if c.Store.DeadLetters == 0 {
 		c.Store.DeadLetters = max(c.Store.Options.Retention.MaxDeadLetters, 0)
 	}
-	c.Logger = cmp.Or(c.Logger, slog.New(slog.DiscardHandler))
 	return c
 }
 

@@ -243,7 +243,7 @@ func TestConfigDefaults(t *testing.T) {
 	}
 	summary := fmt.Sprint(got.Connection.KeepAlive, got.Session.Expiry, got.Receiving.ReceiveMaximum, got.Connection.MaximumPacketSize, got.Receiving.TopicAliasMaximum,
 		got.Receiving.Concurrency, got.Receiving.QoS0QueueSize, got.Receiving.HandlerAttempts, got.Publishing.PoisonAttempts, got.Connection.ConnectTimeout, got.Connection.WriteTimeout, got.Connection.AckTimeout,
-		got.Publishing.WaitTimeout, got.Connection.CloseTimeout, got.Session.OnLost == client.Republish, got.Logger != nil)
+		got.Publishing.WaitTimeout, got.Connection.CloseTimeout, got.Session.OnLost == client.Republish, got.Logger == nil)
 	if want := "30s 24h0m0s 1024 16777216 0 8 1024 3 5 20s 10s 30s 0s 5s true true"; summary != want {
 		t.Errorf("the defaults are\n%s, want\n%s", summary, want)
 	}

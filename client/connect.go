@@ -3,6 +3,7 @@ package client
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"net"
 	"net/url"
 	"sync"
@@ -90,10 +91,13 @@ func (c linkObserver) Connecting(server *url.URL, attempt int) {
 
 func (c linkObserver) ConnectFailed(end link.End, d link.Decision) {
 	server, err := end.Server.Redacted(), connectionError(end.Err)
-	c.reports.connectFailures.Add(1)
 	c.life.phase.enter(ConnectionState{Phase: PhaseWaiting, Server: server, Attempt: end.Attempt, Err: err, RetryAt: time.Now().Add(d.Delay)})
-	c.cfg.Logger.Warn("connecting failed", "server", server, "attempt", end.Attempt, "took", end.Took, "error", end.Err, "retry_in", d.Delay)
-	c.event(ConnectFailed{Server: server, Err: err, Attempt: end.Attempt, Took: end.Took, Action: d.Action, Delay: d.Delay})
+	kind := lossConnect
+	if errors.Is(err, ErrUnknownSession) {
+		kind = lossUnknownSession
+	}
+	report(c.Client, kind, about(MessageID{}, end.Err, slog.String("server", server), slog.Int("attempt", end.Attempt), slog.Duration("took", end.Took), slog.Duration("retry_in", d.Delay)),
+		ConnectFailed{Server: server, Err: err, Attempt: end.Attempt, Took: end.Took, Action: d.Action, Delay: d.Delay})
 	c.redirected(end, d)
 }
 
@@ -113,7 +117,7 @@ func (c linkObserver) Connected(up *link.Up) {
 		c.views.disconnected()
 	})
 	c.life.phase.enter(ConnectionState{Phase: PhaseConnected, Server: server, Attempt: up.Attempt})
-	c.cfg.Logger.Info("connected", "server", server, "attempt", up.Attempt, "took", up.Took, "session_present", up.Gen.Present)
+	c.log(slog.LevelInfo, "connected", slog.String("server", server), slog.Int("attempt", up.Attempt), slog.Duration("took", up.Took), slog.Bool("session_present", up.Gen.Present))
 	c.event(Connected{Server: server, SessionPresent: up.Gen.Present, Attempt: up.Attempt, Took: up.Took,
 		ClientID: c.ClientID(), KeepAlive: up.KeepAlive, SessionExpiry: up.SessionExpiry})
 	if err := up.Gen.ResendUnstored(); err == nil {
@@ -166,7 +170,7 @@ func (c linkObserver) Disconnected(end link.End, d link.Decision) {
 		next.Phase, next.RetryAt = PhaseEnding, time.Time{}
 	}
 	c.life.phase.enter(next)
-	c.cfg.Logger.Info("disconnected", "server", server, "after", end.Took, "error", err, "retry_in", d.Delay)
+	c.log(slog.LevelInfo, "disconnected", slog.String("server", server), slog.Duration("after", end.Took), slog.Any("error", err), slog.Duration("retry_in", d.Delay))
 	c.event(Disconnected{Server: server, Err: err, After: end.Took, Action: d.Action, Delay: d.Delay})
 	c.redirected(end, d)
 }
@@ -196,8 +200,8 @@ func (c *Client) beginSession() error {
 		return err
 	}
 	if lost := c.outbox.NewSession(); lost != (outbox.Lost{}) || c.identity.Expected() {
-		c.reports.sessionsLost.Add(1)
-		c.event(SessionLost{InFlight: lost.Republished + lost.Failed, Republished: lost.Republished, Failed: lost.Failed})
+		report(c, lossSession, about(MessageID{}, nil, slog.Int("republished", lost.Republished), slog.Int("failed", lost.Failed)),
+			SessionLost{InFlight: lost.Republished + lost.Failed, Republished: lost.Republished, Failed: lost.Failed})
 	}
 	return nil
 }

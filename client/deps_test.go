@@ -76,7 +76,7 @@ func TestImportDirections(t *testing.T) {
 	everybody := []string{"internal/notify", "internal/callback", "internal/topic", "internal/fsys", "internal/safe"}
 	may := map[string][]string{
 		"client": {"client/presence", "reliability", "dedupe", "ordering", "persistence", "internal/wire", "internal/session", "internal/link", "internal/outbox", "internal/inbox",
-			"internal/subs", "internal/retained", "internal/status", paho},
+			"internal/subs", "internal/retained", "internal/status", "internal/summary", paho},
 		"client/presence":   {},
 		"client/mqtttest":   {"internal/wire", "internal/wire/control"},
 		"reliability":       {},

@@ -84,10 +84,26 @@ type MessageDropped struct {
 	Cause error
 }
 
+// MessageDeferred reports an accepted message that the server refused for now. It stays in the
+// store, and is sent again after Until.
+type MessageDeferred struct {
+	ID       MessageID
+	Topic    string
+	Code     byte  // the server's reason code
+	Err      error // the refusal
+	Attempts int   // refusals so far
+	Until    time.Time
+}
+
+// MessagesAbandoned reports messages that were pending when the client closed, and that a store in
+// memory does not keep. Their Deliveries end as Abandoned.
+type MessagesAbandoned struct{ Pending int }
+
 // MessageExpired reports an accepted message whose Expiry passed before it was sent.
 type MessageExpired struct{ ID MessageID }
 
-// HandlerFailed reports that a handler returned an error or panicked.
+// HandlerFailed reports that a handler, or a function that returns the key of a message, returned an
+// error or panicked.
 type HandlerFailed struct {
 	Message *Message
 	Err     error
@@ -103,10 +119,63 @@ type Gap struct {
 	Epoch, From, To  uint64 // the missing numbers, both ends included
 }
 
-// SubscriptionFailed reports a subscription that could not be restored, or ended.
+// LateDropped reports a received message that was dropped because its gap had been given up, see
+// ordering.DropLate.
+type LateDropped struct{ Message *Message }
+
+// QoS0Dropped reports a received QoS 0 message that was dropped: a queue or the buffer was full, or
+// the client was closing. See ReceivingConfig.QoS0QueueSize and MaxBufferedBytes.
+type QoS0Dropped struct{ Message *Message }
+
+// ReadStalled reports that reading from the connection stopped because received messages take all
+// of ReceivingConfig.MaxBufferedBytes. With Leaving, handlers freed no space within AckTimeout, and
+// further messages are left to the server, which sends them again on the next connection.
+type ReadStalled struct {
+	Bytes   int64
+	Leaving bool
+}
+
+// SubscriptionFailed reports a subscription that the server refused, also if Subscribe returns the
+// error, or that could not be restored, or ended.
 type SubscriptionFailed struct {
 	Filter string
 	Err    error
+}
+
+// SubscriptionDowngraded reports that the server granted a lower QoS than was asked for. At QoS 0
+// the server keeps no messages for this client while it is disconnected.
+type SubscriptionDowngraded struct {
+	Filter         string
+	Asked, Granted QoS
+}
+
+// MarkerFailed reports that the server refused to subscribe or to publish to
+// PresenceConfig.MarkerTopic. The end of retained messages is then known by silence only.
+type MarkerFailed struct {
+	Topic string
+	Err   error
+}
+
+// ViewFull reports messages or devices that a watch, a mirror or a fetch refused because of its
+// limits, see RetainedOptions and WatchOptions.
+type ViewFull struct {
+	Filter  string
+	Topic   string // of the latest
+	Refused int    // since the event before
+}
+
+// ChangesMissed reports changes of a watch or a mirror that were dropped because a reader, or
+// OnChange, was too slow.
+type ChangesMissed struct {
+	Filter string
+	Missed int // since the event before
+}
+
+// CallbackPanicked reports a panic of a function of the application other than a handler, which
+// HandlerFailed reports, and OnEvent, whose panic is only logged.
+type CallbackPanicked struct {
+	Function string // such as "OnChange", "OnStateChange" or "Logger"
+	Err      *PanicError
 }
 
 // StatusFailed reports a status message that the server did not accept.
@@ -121,21 +190,31 @@ type StoreDamaged struct{ persistence.Corruption }
 // BreakerChanged reports a change of the circuit breaker's state.
 type BreakerChanged struct{ From, To string }
 
-func (Connecting) event()         {}
-func (Connected) event()          {}
-func (ConnectFailed) event()      {}
-func (Disconnected) event()       {}
-func (Redirected) event()         {}
-func (SessionLost) event()        {}
-func (Stopped) event()            {}
-func (MessageRefused) event()     {}
-func (MessageDropped) event()     {}
-func (MessageExpired) event()     {}
-func (HandlerFailed) event()      {}
-func (Unhandled) event()          {}
-func (Gap) event()                {}
-func (SubscriptionFailed) event() {}
-func (StatusFailed) event()       {}
-func (StoreFailed) event()        {}
-func (StoreDamaged) event()       {}
-func (BreakerChanged) event()     {}
+func (Connecting) event()             {}
+func (Connected) event()              {}
+func (ConnectFailed) event()          {}
+func (Disconnected) event()           {}
+func (Redirected) event()             {}
+func (SessionLost) event()            {}
+func (Stopped) event()                {}
+func (MessageRefused) event()         {}
+func (MessageDropped) event()         {}
+func (MessageExpired) event()         {}
+func (MessageDeferred) event()        {}
+func (MessagesAbandoned) event()      {}
+func (LateDropped) event()            {}
+func (QoS0Dropped) event()            {}
+func (ReadStalled) event()            {}
+func (SubscriptionDowngraded) event() {}
+func (MarkerFailed) event()           {}
+func (ViewFull) event()               {}
+func (ChangesMissed) event()          {}
+func (CallbackPanicked) event()       {}
+func (HandlerFailed) event()          {}
+func (Unhandled) event()              {}
+func (Gap) event()                    {}
+func (SubscriptionFailed) event()     {}
+func (StatusFailed) event()           {}
+func (StoreFailed) event()            {}
+func (StoreDamaged) event()           {}
+func (BreakerChanged) event()         {}

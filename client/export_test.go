@@ -28,6 +28,23 @@ var (
 	Received              = received
 )
 
+// LossKind is a row of lossKinds.
+type LossKind struct {
+	Name, Text string
+	Event      Event
+	Counter    string
+}
+
+// LossKinds is the table of what is reported as lost.
+var LossKinds = func() (all []LossKind) {
+	for _, k := range lossKinds {
+		all = append(all, LossKind{k.name, k.text, k.event, k.counter})
+	}
+	return all
+}()
+
+func ReportDeferred(c *Client, e MessageDeferred) { c.messageDeferred(e) }
+
 // Abort ends a client like the end of its process.
 func Abort(c *Client, cause error) { c.end(cause, nil) }
 

@@ -1,6 +1,7 @@
 package client_test
 
 import (
+	"log/slog"
 	"os"
 	"testing"
 
@@ -13,5 +14,6 @@ func TestMain(m *testing.M) {
 		hold(dir)
 		return
 	}
+	slog.SetDefault(slog.New(slog.DiscardHandler)) // tests that look at the log set another one
 	leaktest.Main(m)
 }

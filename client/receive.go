@@ -3,6 +3,7 @@ package client
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"slices"
 	"strings"
 
@@ -129,7 +130,8 @@ func (c *Client) stored(m *Message) bool { return m.Retain && !c.subs.RetainAsPu
 // the key is then instead.
 func (c *Client) keyOf(f func(*Message) string, m *Message, instead string) (key string) {
 	if p := callback.Try(func() { key = f(m) }); p != nil {
-		c.event(HandlerFailed{Message: m, Err: (*PanicError)(p)})
+		err := (*PanicError)(p)
+		report(c, lossPanic, aboutMessage(m, err), HandlerFailed{Message: m, Err: err})
 		return instead
 	}
 	return key
@@ -142,25 +144,53 @@ func streamKey(publisher, topic string) string { return publisher + "\x00" + top
 type inboxObserver struct{ *Client }
 
 func (o inboxObserver) HandlerFailed(m *Message, err error, refused bool) {
-	o.event(HandlerFailed{Message: m, Err: panicError(err), Refused: refused})
+	err = panicError(err)
+	kind, d := lossHandler, aboutMessage(m, err)
+	if p := (*PanicError)(nil); errors.As(err, &p) {
+		if kind = lossPanic; refused { // two lines
+			o.reports.losses.Add(int(lossPanic), d)
+		}
+	}
+	if refused {
+		kind = lossReceived
+	}
+	report(o.Client, kind, d, HandlerFailed{Message: m, Err: err, Refused: refused})
 }
 
-func (o inboxObserver) Unhandled(m *Message)  { o.event(Unhandled{Message: m}) }
+func (o inboxObserver) Unhandled(m *Message) {
+	report(o.Client, lossUnhandled, aboutMessage(m, nil), Unhandled{Message: m})
+}
+
+func (o inboxObserver) LateDropped(m *Message) {
+	report(o.Client, lossLate, aboutMessage(m, nil), LateDropped{Message: m})
+}
+
+func (o inboxObserver) QoS0Dropped(m *Message) {
+	report(o.Client, lossQoS0, aboutMessage(m, nil), QoS0Dropped{Message: m})
+}
+
+func (o inboxObserver) Duplicate(m *Message) {
+	o.reports.losses.Add(int(lossDuplicate), aboutMessage(m, nil))
+}
+
 func (o inboxObserver) StoreFailed(err error) { o.storeFailed(panicError(err)) }
 
 func (o inboxObserver) Gap(g ordering.Gap) {
 	publisher, topic, _ := strings.Cut(g.Key, "\x00")
-	o.event(Gap{Publisher: publisher, Topic: topic, Epoch: g.Epoch, From: g.From, To: g.To})
+	report(o.Client, lossGap, about(MessageID{}, nil, slog.String("topic", topic), slog.String("publisher", publisher), slog.Uint64("from", g.From), slog.Uint64("to", g.To)),
+		Gap{Publisher: publisher, Topic: topic, Epoch: g.Epoch, From: g.From, To: g.To})
 }
 
 func (o inboxObserver) CallbackFailed(err error) {
-	o.cfg.Logger.Error("function of ReceivingConfig.Ordering failed", "error", err)
+	if p := (*callback.Panic)(nil); errors.As(err, &p) {
+		o.panicked("Ordering", p)
+	}
 }
 
 func (o inboxObserver) Stalled(bytes int64, leaving bool) {
-	text := "reading stalls: received messages take all of MaxBufferedBytes"
+	kind := lossStalled
 	if leaving {
-		text = "received messages are left to the server: handlers freed no space within AckTimeout"
+		kind = lossLeft
 	}
-	o.cfg.Logger.Warn(text, "bytes", bytes)
+	report(o.Client, kind, about(MessageID{}, nil, slog.Int64("bytes", bytes)), ReadStalled{Bytes: bytes, Leaving: leaving})
 }

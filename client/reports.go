@@ -2,23 +2,35 @@ package client
 
 import (
 	"errors"
+	"fmt"
+	"log/slog"
 	"strings"
 	"sync/atomic"
 
-	"github.com/mooring-mqtt/mooring/internal/callback"
+	"github.com/mooring-mqtt/mooring/client/presence"
 	"github.com/mooring-mqtt/mooring/internal/outbox"
 	"github.com/mooring-mqtt/mooring/internal/subs"
+	"github.com/mooring-mqtt/mooring/internal/summary"
 	"github.com/mooring-mqtt/mooring/persistence"
 )
 
-// reports is what the client reports: counters, and events until Stopped. Hooks on
-// the stages of a message belong here too.
+// reports is what the client reports: counters, lines of the log, and events until
+// Stopped. Hooks on the stages of a message belong here too.
 type reports struct {
 	findings []Finding   // of Config.Lint
 	stopped  atomic.Bool // Stopped was reported
 
-	connections, connectFailures             atomic.Uint64
-	sessionsLost, storeFailures, policyDrops atomic.Uint64
+	losses *summary.Summary[lossDetail] // by lossKind; it counts them too
+
+	connections, abandoned, viewRefused, changesMissed, loggerPanics atomic.Uint64
+}
+
+// count returns how often losses of these kinds were reported.
+func (r *reports) count(kinds ...lossKind) (n uint64) {
+	for _, k := range kinds {
+		n += r.losses.Total(int(k))
+	}
+	return n
 }
 
 // event reports e, unless Stopped was reported: that is the last event.
@@ -32,17 +44,9 @@ func (c *Client) event(e Event) {
 	c.panicked("OnEvent", c.guard.Call(func() { c.cfg.OnEvent(e) }))
 }
 
-// panicked logs a panic of a function of the application; nil: there was none.
-func (c *Client) panicked(function string, p *callback.Panic) {
-	if p != nil {
-		c.cfg.Logger.Error("function of the application panicked", "function", function, "panic", p.Value, "stack", string(p.Stack))
-	}
-}
-
 // corrupted reports damage of the log, and ends the message that was lost with it.
 func (c *Client) corrupted(x persistence.Corruption) {
-	c.cfg.Logger.Error("store is damaged", "file", x.File, "offset", x.Offset, "error", x.Err)
-	c.event(StoreDamaged{x})
+	report(c, lossDamage, about(MessageID{}, x.Err, slog.String("file", x.File), slog.Int64("offset", x.Offset)), StoreDamaged{x})
 	if x.Seq != 0 {
 		c.outbox.Damaged(x.Seq, &DamagedError{x})
 	}
@@ -50,56 +54,115 @@ func (c *Client) corrupted(x persistence.Corruption) {
 
 // storeFailed reports an error of the store or of the dedupe cache.
 func (c *Client) storeFailed(err error) {
-	c.reports.storeFailures.Add(1)
-	c.cfg.Logger.Error("store failed", "error", err)
-	c.event(StoreFailed{Err: err})
+	report(c, lossStore, about(MessageID{}, err), StoreFailed{Err: err})
 }
 
-// subscriptionResult takes what became of a subscription that no caller waits for.
+// statusFailed reports a status message, or the subscription to its topic.
+func (c *Client) statusFailed(err error) {
+	report(c, lossStatus, about(MessageID{}, err, slog.String("topic", c.cfg.Presence.Status.Topic)), StatusFailed{Err: err})
+}
+
+// statusContested reports another process that publishes on the status topic.
+func (c *Client) statusContested(b presence.BootID) {
+	report(c, lossContested, about(MessageID{}, nil, slog.String("topic", c.cfg.Presence.Status.Topic), slog.String("boot", b.String())), StatusContested{Boot: b})
+}
+
+// subscriptionResult takes what became of a subscription.
 func (c *Client) subscriptionResult(r subs.Result) {
+	if asked, granted := QoS(r.Asked), QoS(r.Granted); granted < asked && r.Owner != subs.Marker {
+		filter := r.Want.Filter
+		report(c, lossDowngraded, about(MessageID{}, nil, slog.String("filter", filter), slog.Int("asked", int(asked)), slog.Int("granted", int(granted))),
+			SubscriptionDowngraded{Filter: filter, Asked: asked, Granted: granted})
+	}
 	switch r.Owner {
 	case subs.Application:
-		c.subscriptionFailed(r)
+		c.subscriptionFailed(r.Want.Filter, r.Err)
 	case subs.Status:
 		// An end that is refused only leaves messages that come twice.
 		if !r.Ended && c.status.Subscribed(r.Err == nil) {
-			c.event(StatusFailed{Err: &StatusSubscriptionError{Err: refusedError(r.Err)}})
+			c.statusFailed(&StatusSubscriptionError{Err: refusedError(r.Err)})
 		}
 	default:
-		if r.Ended {
-			c.subscriptionFailed(r)
+		switch {
+		case r.Ended:
+			c.subscriptionFailed(r.Want.Filter, r.Err)
+		case r.Owner == subs.Marker && r.Err != nil:
+			viewObserver{c}.markerFailed(r.Want.Filter, refusedError(r.Err))
 		}
 		c.views.result(r)
 	}
 }
 
-func (c *Client) subscriptionFailed(r subs.Result) {
-	if r.Err != nil {
-		c.event(SubscriptionFailed{Filter: r.Want.Filter, Err: refusedError(r.Err)})
+// subscriptionFailed reports a subscription that the server has refused; err is nil if it has not.
+func (c *Client) subscriptionFailed(filter string, err error) {
+	if err = refusedError(err); err != nil {
+		report(c, lossSubscription, about(MessageID{}, err, slog.String("filter", filter)), SubscriptionFailed{Filter: filter, Err: err})
 	}
 }
 
-// logFindings tells the program's log what Lint found.
+// viewObserver reports what happens to watches and mirrors.
+type viewObserver struct{ *Client }
+
+func (o viewObserver) markerFailed(topic string, err error) {
+	report(o.Client, lossMarker, about(MessageID{}, err, slog.String("topic", topic)), MarkerFailed{Topic: topic, Err: err})
+}
+
+func (o viewObserver) viewFull(filter, topic string, n int) {
+	o.reports.viewRefused.Add(uint64(n))
+	report(o.Client, lossViewFull, about(MessageID{}, nil, slog.String("filter", filter), slog.String("topic", topic), slog.Int("refused", n)),
+		ViewFull{Filter: filter, Topic: topic, Refused: n})
+}
+
+func (o viewObserver) changesMissed(filter string, n int) {
+	o.reports.changesMissed.Add(uint64(n))
+	report(o.Client, lossChanges, about(MessageID{}, nil, slog.String("filter", filter), slog.Int("missed", n)), ChangesMissed{Filter: filter, Missed: n})
+}
+
+// logFindings logs what Lint found.
 func (c *Client) logFindings() {
 	for _, f := range c.reports.findings {
-		log := c.cfg.Logger.Warn
+		level := slog.LevelWarn
 		if f.Severity == Note {
-			log = c.cfg.Logger.Info
+			level = slog.LevelInfo
 		}
-		log("configuration: "+f.Problem, "finding", f.Name, "severity", f.Severity.String(), "fields", strings.Join(f.Fields, ","), "fix", f.Fix)
+		c.log(level, "configuration: "+f.Problem, slog.String("finding", f.Name), slog.String("severity", f.Severity.String()),
+			slog.String("fields", strings.Join(f.Fields, ",")), slog.String("fix", f.Fix))
 	}
 }
 
 // messageEnded counts and reports the end of a stored message.
 func (c *Client) messageEnded(e outbox.End) {
 	id := MessageID(e.ID)
+	d := about(id, e.Err)
 	switch {
 	case e.State == outbox.Expired:
-		c.event(MessageExpired{ID: id})
-	case e.Cause == outbox.StoreFull || e.Cause == outbox.Replaced:
-		c.reports.policyDrops.Add(1)
-		c.event(MessageDropped{ID: id, Cause: errors.Unwrap(e.Err)})
-	case e.State == outbox.Refused || e.State == outbox.DeadLettered || e.Cause == outbox.SessionLost:
-		c.event(MessageRefused{ID: id, Err: e.Err, DeadLetter: e.State == outbox.DeadLettered})
+		report(c, lossExpired, d, MessageExpired{ID: id})
+	case e.Cause == outbox.StoreFull:
+		report(c, lossFull, d, MessageDropped{ID: id, Cause: errors.Unwrap(e.Err)})
+	case e.Cause == outbox.Replaced:
+		report(c, lossConflated, d, MessageDropped{ID: id, Cause: errors.Unwrap(e.Err)})
+	case e.Cause == outbox.SessionLost:
+		report(c, lossWithSession, d, MessageRefused{ID: id, Err: e.Err})
+	case e.State == outbox.DeadLettered:
+		report(c, lossDeadLetter, d, MessageRefused{ID: id, Err: e.Err, DeadLetter: true})
+	case e.State == outbox.Refused:
+		report(c, lossRefused, d, MessageRefused{ID: id, Err: e.Err})
+	}
+}
+
+// messageDeferred reports a message that the server refused for now.
+func (c *Client) messageDeferred(e MessageDeferred) {
+	report(c, lossDeferred, about(e.ID, e.Err, slog.String("topic", e.Topic), slog.String("code", fmt.Sprintf("0x%02X", e.Code)),
+		slog.Int("attempts", e.Attempts), slog.Time("until", e.Until)), e)
+}
+
+// abandoned reports the messages that end with the client, which a store in memory cannot keep.
+func (c *Client) abandoned() {
+	if c.cfg.Dir != "" || c.cfg.Store.Custom != nil {
+		return
+	}
+	if n := c.store.Stats().Pending; n > 0 {
+		c.reports.abandoned.Add(n)
+		report(c, lossAbandoned, about(MessageID{}, nil, slog.Uint64("pending", n)), MessagesAbandoned{Pending: int(n)})
 	}
 }

@@ -73,6 +73,7 @@ func (c *Client) MirrorRetained(ctx context.Context, filter string, o RetainedOp
 		return nil, ErrNilClient
 	}
 	v := newRetainedView(o)
+	v.changes.lost = func(n int) { c.views.losses.changes(filter, n) }
 	use := retained.View{Filter: filter, QoS: byte(AtLeastOnce), RetainAsPublished: true, Silence: v.o.Silence, User: v}
 	if err := v.begin(ctx, c.life.ending, &c.views, use); err != nil {
 		return nil, err
@@ -208,6 +209,7 @@ func (v *RetainedView) take(m *Message, from retained.Origin) {
 
 // refuseLocked takes that there is no room for a message.
 func (v *RetainedView) refuseLocked(m *Message, old *retainedEntry) {
+	v.full(m.Topic)
 	if v.refusals++; v.missing == 0 {
 		v.changes.push(RetainedChange{Kind: RetainedFull, Message: m})
 	}

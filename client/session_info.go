@@ -24,5 +24,5 @@ func (c *Client) Session() SessionInfo {
 		return SessionInfo{}
 	}
 	mayExist, expiry, until := c.identity.Session(time.Now())
-	return SessionInfo{MayExist: mayExist, Expiry: expiry, Until: until, Lost: c.reports.sessionsLost.Load()}
+	return SessionInfo{MayExist: mayExist, Expiry: expiry, Until: until, Lost: c.reports.count(lossSession)}
 }

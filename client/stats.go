@@ -15,8 +15,13 @@ type Stats struct {
 	Connections     uint64 // CONNACKs that accepted
 	ConnectFailures uint64
 	SessionsLost    uint64 // times the server had no session although it should have had one
-	InFlight        int    // sent and not acknowledged
-	PolicyDrops     uint64 // messages dropped by WhenFull or Conflate; Store has them by cause
+	// SessionsDiscarded counts sessions that were discarded because of ErrUnknownSession.
+	SessionsDiscarded uint64
+	InFlight          int    // sent and not acknowledged
+	PolicyDrops       uint64 // messages dropped by WhenFull or Conflate; Store has them by cause
+	Deferrals         uint64 // times that a message was deferred, see MessageDeferred
+	FailedInFlight    uint64 // messages that failed with their session, see FailInFlight
+	Abandoned         uint64 // messages that were pending when a client with a store in memory closed
 
 	Received    uint64 // messages from the server
 	Handled     uint64 // messages that all their handlers accepted
@@ -31,6 +36,16 @@ type Stats struct {
 
 	InboundBytes int64  // received and not finished, see ReceivingConfig.MaxBufferedBytes
 	ReadStalls   uint64 // times that reading stopped because the buffer was full
+
+	LeftToServer uint64 // times that messages were left to the server, see ReadStalled
+
+	SubscriptionFailures    uint64 // subscriptions refused or ended by the server
+	SubscriptionsDowngraded uint64 // subscriptions granted with a lower QoS
+	StatusFailures          uint64 // refusals of status messages and of the subscription to their topic
+	MarkerFailures          uint64 // refusals of MarkerTopic
+	ViewRefused             uint64 // messages and devices that watches and mirrors had no room for
+	ChangesMissed           uint64 // changes dropped because a reader was too slow
+	Panics                  uint64 // panics of functions of the application, handlers included
 
 	UnknownAcks   uint64 // acknowledgements for packet identifiers not in use
 	StaleAcks     uint64 // acknowledgements and results of an earlier connection
@@ -47,11 +62,15 @@ func (c *Client) Stats() Stats {
 	n := &c.reports
 	st := Stats{
 		Store: c.store.Stats(), Breaker: c.breaker.Stats(), Status: StatusStats(c.status.Stats()),
-		Connections: n.connections.Load(), ConnectFailures: n.connectFailures.Load(), SessionsLost: n.sessionsLost.Load(), PolicyDrops: n.policyDrops.Load(),
+		Connections: n.connections.Load(), ConnectFailures: n.count(lossConnect, lossUnknownSession),
+		SessionsLost: n.count(lossSession), SessionsDiscarded: n.count(lossUnknownSession),
+		PolicyDrops: n.count(lossFull, lossConflated), Deferrals: n.count(lossDeferred), FailedInFlight: n.count(lossWithSession), Abandoned: n.abandoned.Load(),
 		Received: in.Received.Load(), Handled: in.Handled.Load(), Duplicates: in.Duplicates.Load(), Late: in.Late.Load(), Redelivered: ss.Redelivered,
 		Gaps: in.Gaps.Load(), Failed: in.Failed.Load(), Refused: in.Refused.Load(), Unhandled: in.Unhandled.Load(), DroppedQoS0: in.DroppedQoS0.Load(),
-		InboundBytes: in.Bytes.Load(), ReadStalls: in.Stalls.Load(),
-		UnknownAcks: ss.UnknownAcks, StaleAcks: ss.StaleAcks, StoreFailures: n.storeFailures.Load(),
+		InboundBytes: in.Bytes.Load(), ReadStalls: in.Stalls.Load(), LeftToServer: n.count(lossLeft),
+		SubscriptionFailures: n.count(lossSubscription), SubscriptionsDowngraded: n.count(lossDowngraded), StatusFailures: n.count(lossStatus), MarkerFailures: n.count(lossMarker),
+		ViewRefused: n.viewRefused.Load(), ChangesMissed: n.changesMissed.Load(), Panics: n.count(lossPanic) + n.loggerPanics.Load(),
+		UnknownAcks: ss.UnknownAcks, StaleAcks: ss.StaleAcks, StoreFailures: n.count(lossStore),
 	}
 	if up := c.link.Current(); up != nil {
 		st.InFlight = up.Gen.InFlight()

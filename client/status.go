@@ -25,8 +25,8 @@ func (c *Client) BootID() presence.BootID {
 func (c *Client) newStatus() *status.Publisher {
 	conf := status.Config{
 		Format:    status.Format{Boot: presence.BootID(NewMessageID())},
-		Failed:    func(err error) { c.event(StatusFailed{Err: err}) },
-		Contested: func(b presence.BootID) { c.event(StatusContested{Boot: b}) },
+		Failed:    c.statusFailed,
+		Contested: c.statusContested,
 	}
 	s := c.cfg.Presence.Status
 	if s != nil {

@@ -85,6 +85,13 @@ func (v *view) close() {
 	v.uses.close(&v.use)
 }
 
+// full notes that a limit of the view has refused a message.
+func (v *view) full(topic string) {
+	if v.uses != nil {
+		v.uses.losses.full(v.use.Filter, topic)
+	}
+}
+
 // set records how far the sync is.
 func (v *view) set(end SyncEnd, err error) {
 	v.mu.Lock()

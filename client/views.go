@@ -21,7 +21,8 @@ type views struct {
 	subs        *subs.Table
 	router      *router
 	markerTopic string // Config.Presence.MarkerTopic
-	event       func(Event)
+	observer    viewsObserver
+	losses      viewLosses
 	used        atomic.Bool // a view was ever opened: without, a message costs one load
 
 	mu      sync.Mutex // held while users are called, so that they get everything in order
@@ -45,8 +46,8 @@ type viewUser interface {
 	finish()                         // the view is closed
 }
 
-func (v *views) init(table *subs.Table, r *router, markerTopic string, event func(Event)) {
-	v.subs, v.router, v.markerTopic, v.event = table, r, markerTopic, event
+func (v *views) init(table *subs.Table, r *router, markerTopic string, observer viewsObserver) {
+	v.subs, v.router, v.markerTopic, v.observer, v.losses.observer = table, r, markerTopic, observer, observer
 	v.machine = retained.New(application{v.subs, v.router}, rand.Uint32(), NewMessageID().String())
 }
 
@@ -181,7 +182,7 @@ func (v *views) unlock(actions []retained.Action) {
 	v.mu.Unlock()
 	for _, a := range later {
 		if a.Do == retained.Failed {
-			v.event(SubscriptionFailed{Filter: a.Want.Filter, Err: a.Err})
+			v.observer.subscriptionFailed(a.Want.Filter, a.Err)
 		} else {
 			v.publishMarker(up, topic, a)
 		}
@@ -235,6 +236,9 @@ func (v *views) publishMarker(up *link.Up, topic string, a retained.Action) {
 	err := up.Gen.PublishUnstored(wire.AppendPublish(nil, &p), func(reason byte, err error) {
 		if err != nil || reason != wire.ReasonSuccess { // 0x10: nobody has subscribed to it, so it will not come
 			failed()
+		}
+		if err == nil && reason >= 0x80 {
+			v.observer.markerFailed(topic, &RefusedError{Code: reason, Reason: "marker"})
 		}
 	})
 	if err != nil {

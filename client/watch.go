@@ -76,10 +76,11 @@ func (c *Client) WatchStatus(ctx context.Context, filter string, o WatchOptions)
 		return nil, ErrNilClient
 	}
 	o.Queue = cmp.Or(o.Queue, 1024)
-	w := &StatusWatch{tracker: presence.NewTracker(presence.Options{MaxDevices: o.MaxDevices, MaxBytes: o.MaxBytes, StaleAfter: o.StaleAfter, Parse: recovered(o.Parse)})}
+	w := &StatusWatch{tracker: presence.NewTracker(presence.Options{MaxDevices: o.MaxDevices, MaxBytes: o.MaxBytes, StaleAfter: o.StaleAfter, Parse: c.recovered(o.Parse)})}
 	w.changes.limit, w.changes.missed = o.Queue, func(n int) presence.Change {
 		return presence.Change{Kind: presence.Missed, At: time.Now(), Missed: n}
 	}
+	w.changes.lost = func(n int) { c.views.losses.changes(filter, n) }
 	var read iter.Seq[presence.Change]
 	if o.OnChange != nil {
 		read = w.changes.read()
@@ -100,12 +101,13 @@ func (c *Client) WatchStatus(ctx context.Context, filter string, o WatchOptions)
 }
 
 // recovered returns parse with panics as errors.
-func recovered(parse func(string, []byte) (presence.Status, error)) func(string, []byte) (presence.Status, error) {
+func (c *Client) recovered(parse func(string, []byte) (presence.Status, error)) func(string, []byte) (presence.Status, error) {
 	if parse == nil {
 		return nil
 	}
 	return func(topic string, payload []byte) (s presence.Status, err error) {
 		if p := callback.Try(func() { s, err = parse(topic, payload) }); p != nil {
+			c.views.losses.panic("Parse", p)
 			err = p
 		}
 		return s, err
@@ -151,6 +153,9 @@ func (w *StatusWatch) take(m *Message, from retained.Origin) {
 	w.order.Lock()
 	defer w.order.Unlock()
 	change, changed := w.tracker.Apply(presence.Message{Topic: m.Topic, Payload: m.Payload, At: time.Now(), Retained: m.Retain && from == retained.Fill, Past: from == retained.Past})
+	if change.Kind == presence.ViewFull {
+		w.full(m.Topic)
+	}
 	if changed {
 		w.changes.push(change)
 	}

@@ -18,7 +18,6 @@ import (
 	"errors"
 	"flag"
 	"fmt"
-	"log/slog"
 	"os"
 	"os/signal"
 	"path/filepath"
@@ -66,7 +65,6 @@ func run(broker, user, id, dir string) error {
 		ClientID:   id,
 		Dir:        filepath.Join(dir, "session"),
 		Receiving:  client.ReceivingConfig{Dedupe: cache, Ordering: &client.Ordering{Restore: results.Positions(rows)}},
-		Logger:     slog.Default(),
 		OnEvent: func(e client.Event) {
 			if gap, ok := e.(client.Gap); ok {
 				fmt.Printf("GAP: %s is missing %d to %d\n", gap.Topic, gap.From, gap.To)

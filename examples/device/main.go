@@ -15,7 +15,6 @@ import (
 	"errors"
 	"flag"
 	"fmt"
-	"log/slog"
 	"os"
 	"os/signal"
 	"syscall"
@@ -57,7 +56,6 @@ func run(broker, user, id, dir string, every time.Duration) error {
 		Dir:        dir,                                      // what Publish accepts is on disk
 		Publishing: client.PublishingConfig{Sequenced: true}, // numbered, so that the backend can tell a gap
 		Presence:   client.PresenceConfig{Status: &client.Status{Topic: "devices/" + id + "/status", Delay: 5 * time.Second}},
-		Logger:     slog.Default(),
 	})
 	if err != nil {
 		return err

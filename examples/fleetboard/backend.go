@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"log/slog"
 	"net"
 	"net/url"
 	"time"
@@ -42,6 +43,7 @@ func newBackend(p *place, o *options, s *simulation) (*backend, error) {
 			CloseTimeout:   2 * time.Second,
 		},
 		ClientID:  clientID(p, "board"),
+		Logger:    slog.New(slog.DiscardHandler), // the board shows it
 		Receiving: client.ReceivingConfig{Dedupe: b.cache, Concurrency: 4, QoS0QueueSize: 4096},
 		Session:   client.SessionConfig{Expiry: 10 * time.Minute},
 	})

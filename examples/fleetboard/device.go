@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"log/slog"
 	"math"
 	"math/rand/v2"
 	"net"
@@ -101,6 +102,7 @@ func (d *device) bootLocked() error {
 			MaximumPacketSize: 64 << 10,
 		},
 		ClientID:  clientID(d.place, d.name),
+		Logger:    slog.New(slog.DiscardHandler), // the board shows it
 		Store:     client.StoreConfig{Custom: d.flash},
 		Session:   client.SessionConfig{Expiry: 10 * time.Minute},
 		Presence:  client.PresenceConfig{Status: &client.Status{Topic: d.place.topic(d.name, "status"), Structured: true, Version: d.version, Heartbeat: heartbeat, Delay: delay}},

@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"log/slog"
 	"slices"
 	"strings"
 	"sync"
@@ -116,6 +117,7 @@ func (s *scene) config(id string) client.Config {
 	return client.Config{
 		Servers:  []string{s.broker.server},
 		ClientID: id,
+		Logger:   slog.New(slog.DiscardHandler), // the scene prints what matters
 		Connection: client.ConnectionConfig{
 			Username:     s.broker.user,
 			Password:     s.broker.password,

@@ -76,7 +76,7 @@ func (q *budget) take(size int64) bool {
 }
 
 // reserve takes the bytes of a message, or waits for them. If it returns false, the
-// message was dropped (QoS 0) or left to the server.
+// message is dropped (QoS 0) or was left to the server.
 func (b *Inbox[M]) reserve(in *session.Inbound, size int64) bool {
 	q := &b.budget
 	left := q.leaving.Load()
@@ -85,7 +85,6 @@ func (b *Inbox[M]) reserve(in *session.Inbound, size int64) bool {
 		return true
 	case in == nil:
 		b.Counters.Received.Add(1)
-		b.Counters.DroppedQoS0.Add(1)
 		return false
 	}
 	conn := b.cfg.Session.WriterOf(in).(Conn)

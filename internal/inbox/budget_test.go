@@ -59,7 +59,7 @@ func TestBudget_DropsQoS0WithoutRoom(t *testing.T) {
 			t.Errorf("%+v", st)
 		}
 		open()
-		r.wantFacts("handled 1", "handled 2", "handled 3")
+		r.wantFacts(append(texts("QoS 0 dropped %d", 4, 10), "handled 1", "handled 2", "handled 3")...)
 		if st := r.box.Stats(); st.Bytes != 0 {
 			t.Errorf("%+v", st)
 		}

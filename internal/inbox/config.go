@@ -47,12 +47,17 @@ type Config[M any] struct {
 // ErrUnhandled is returned by Config.Handle for a message without handlers.
 var ErrUnhandled = errors.New("client: no handler for this topic")
 
-// Observer receives facts. Its methods must not block, and must not call the
-// Inbox. All but Stalled are called on the goroutines of workers.
+// Observer receives facts. Its methods must not block, and must not call the Inbox. No lock is held.
+// QoS0Dropped and Stalled are also called on the goroutine that reads the connection.
 type Observer[M any] interface {
 	// HandlerFailed reports an attempt that failed; refused: it was the last.
 	HandlerFailed(m M, err error, refused bool)
 	Unhandled(m M)
+	// LateDropped reports a message that was dropped, see ordering.DropLate.
+	LateDropped(m M)
+	// QoS0Dropped reports a QoS 0 message without room, or that was not handled before Stop.
+	QoS0Dropped(m M)
+	Duplicate(m M)
 	Gap(ordering.Gap)
 	// CallbackFailed reports a panic of a function in Ordering.
 	CallbackFailed(err error)

@@ -37,6 +37,7 @@ type Inbox[M any] struct {
 // no room, and nowhere else. A QoS 0 message without room is dropped.
 func (b *Inbox[M]) Push(item Item[M]) {
 	if !b.reserve(item.In, item.Size) {
+		b.dropQoS0(item)
 		return
 	}
 	b.Counters.Received.Add(1)
@@ -44,9 +45,7 @@ func (b *Inbox[M]) Push(item Item[M]) {
 		return
 	}
 	b.free(item.Size)
-	if item.In == nil { // others are redelivered
-		b.Counters.DroppedQoS0.Add(1)
-	}
+	b.dropQoS0(item)
 }
 
 // Consume acknowledges a message that no handler gets.
@@ -139,7 +138,7 @@ func (w *worker[M]) claim(item Item[M]) {
 			w.arrange(item)
 			return
 		case !w.keys.join(item.key, item.In):
-			w.Counters.Duplicates.Add(1)
+			w.duplicate(item)
 			w.free(item.Size)
 			return
 		}
@@ -159,6 +158,7 @@ func (w *worker[M]) claimed(c dedupe.Claim, v dedupe.Verdict, err error) {
 	item := w.current.Item
 	switch {
 	case err != nil && w.stopping.Err() != nil:
+		w.dropQoS0(item)
 	case err != nil: // neither handled nor acknowledged until the cache answers
 		w.cfg.Observer.StoreFailed(err)
 		w.waitFor(item, nil)
@@ -169,7 +169,7 @@ func (w *worker[M]) claimed(c dedupe.Claim, v dedupe.Verdict, err error) {
 		item.awaited = c.Token
 		w.waitFor(item, func() error { return w.cfg.Dedupe.Wait(w.stopping, c) })
 	case v == dedupe.Duplicate:
-		w.Counters.Duplicates.Add(1)
+		w.duplicate(item)
 		w.acknowledge(item, wire.ReasonSuccess, "")
 	default:
 		w.keys.grant(c)
@@ -191,9 +191,10 @@ func (w *worker[M]) arrange(item Item[M]) {
 	result := w.order.Push(stream, epoch, seq, item, w.emit)
 	switch {
 	case result == ordering.Duplicate:
-		w.Counters.Duplicates.Add(1)
+		w.duplicate(item)
 	case result == ordering.Late && w.cfg.Ordering.Late == ordering.DropLate:
 		w.Counters.Late.Add(1)
+		w.cfg.Observer.LateDropped(item.Message)
 	default:
 		return // it is ready, or will be
 	}
@@ -231,6 +232,7 @@ func (w *worker[M]) settle(err error) (again bool) {
 		w.cfg.Observer.Unhandled(d.Message)
 		return false
 	case w.handling.Err() != nil:
+		w.dropQoS0(d.Item)
 		return false // not acknowledged: the server sends it again
 	}
 	code, reason, refused := w.cfg.Refusal(err)
@@ -243,7 +245,10 @@ func (w *worker[M]) settle(err error) (again bool) {
 	case last:
 		w.refuse(d.Item, wire.ReasonUnspecifiedError, "handler failed")
 	default:
-		return w.sleep(w.cfg.Backoff(d.Attempt - 1))
+		if w.sleep(w.cfg.Backoff(d.Attempt - 1)) {
+			return true
+		}
+		w.dropQoS0(d.Item)
 	}
 	return false
 }

@@ -108,6 +108,12 @@ func (f *inFlight) endAll() (claims []dedupe.Claim) {
 	return claims
 }
 
+// duplicate counts a message that was handled before, or is being handled.
+func (b *Inbox[M]) duplicate(item Item[M]) {
+	b.Counters.Duplicates.Add(1)
+	b.cfg.Observer.Duplicate(item.Message)
+}
+
 // renewLeases renews the leases of all claims until the workers have ended: also for
 // messages that are held for order, and handlers that take long.
 func (b *Inbox[M]) renewLeases() {

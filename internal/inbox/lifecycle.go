@@ -95,11 +95,42 @@ func (b *Inbox[M]) Stop(grace time.Duration) {
 	defer time.AfterFunc(grace+finishTime, b.finish).Stop()
 	b.running.Wait()
 	b.interrupt()
+	for _, w := range b.workers {
+		w.drop()
+	}
 	for _, c := range b.keys.endAll() {
 		callback.Try(func() { _ = b.cfg.Dedupe.Abort(b.finishing, c) })
 	}
 	b.finish()
 	b.helpers.Wait()
+}
+
+// drop reports the QoS 0 messages that were not handled. The worker has ended.
+func (w *worker[M]) drop() {
+	for range 2 { // what the worker has taken, and what the closed queue has
+		for w.items.len() > 0 {
+			w.dropQoS0(w.items.pop())
+		}
+		w.queue.take(&w.items)
+	}
+	for w.ready.len() > 0 {
+		if next := w.ready.pop(); next.report == nil {
+			w.dropQoS0(next.item)
+		}
+	}
+	for _, waiting := range w.waiting {
+		for _, item := range waiting {
+			w.dropQoS0(item)
+		}
+	}
+}
+
+// dropQoS0 reports a message that is not handled, if its QoS is 0. Others are redelivered.
+func (b *Inbox[M]) dropQoS0(item Item[M]) {
+	if item.In == nil {
+		b.Counters.DroppedQoS0.Add(1)
+		b.cfg.Observer.QoS0Dropped(item.Message)
+	}
 }
 
 // sleep waits for d. It returns false if the inbox stops.

@@ -204,6 +204,9 @@ func (f *facts) Unhandled(m *message) {
 func (f *facts) Gap(g ordering.Gap)            { f.add("gap %s %d-%d", g.Key, g.From, g.To) }
 func (f *facts) CallbackFailed(err error)      { f.add("callback: %v", err) }
 func (f *facts) StoreFailed(err error)         { f.add("store: %v", err) }
+func (f *facts) LateDropped(m *message)        { f.add("late dropped %d", m.Number) }
+func (f *facts) QoS0Dropped(m *message)        { f.add("QoS 0 dropped %d", m.Number) }
+func (f *facts) Duplicate(*message)            {}
 func (f *facts) Stalled(_ int64, leaving bool) { f.add("stalled leaving=%v", leaving) }
 
 // store is a session.Store that outlives the process.

@@ -22,6 +22,8 @@ type request struct {
 	had       bool           // what e.has was before
 	endsOther bool           // it ends the subscription of an owner that wants it no more
 	waiting   []*Request     // for its answer
+	lowered   bool           // the server has granted a lower QoS than was asked for:
+	granted   byte
 }
 
 // class orders requests.
@@ -224,6 +226,9 @@ func (t *Table) done(r *request, err error) (report []Result) {
 	e.out = false
 	waitedFor := slices.ContainsFunc(r.waiting, (*Request).waits)
 	result := Result{Owner: r.owner, Want: r.want, Err: err, Ended: r.endsOther}
+	if r.lowered {
+		result.Asked, result.Granted = r.want.QoS, r.granted
+	}
 	current := w != nil && w.number == r.includes[r.owner] // not of what ends
 	if current {
 		result.Want = w.Want
@@ -249,7 +254,7 @@ func (t *Table) done(r *request, err error) (report []Result) {
 	if r.owner == View && r.endsOther {
 		e.viewEnds = false
 	}
-	if !waitedFor || r.owner != Application {
+	if !waitedFor || r.owner != Application || err != nil || r.lowered {
 		report = append(report, result)
 	}
 	if e.viewEnds && e.served[View] == 0 {

@@ -69,6 +69,9 @@ func (t *Table) exchange(ctx context.Context, up *link.Up, batch []*request) {
 			t.unanswered(r)
 			continue
 		}
+		if refused == nil && r.subscribes() && reasons[i] < r.want.QoS {
+			r.lowered, r.granted = true, reasons[i]
+		}
 		for _, result := range t.done(r, refused) {
 			t.cfg.Report(result)
 		}

@@ -34,7 +34,7 @@ type Table struct {
 
 // Config connects a Table to the client.
 type Config struct {
-	Report   func(Result) // gets each result that nobody waits for, one after the other, without a lock
+	Report   func(Result) // gets each refusal, and each result that nobody waits for, one after the other, without a lock
 	NoAnswer error        // ends a connection whose server does not answer a request
 }
 

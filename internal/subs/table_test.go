@@ -215,7 +215,7 @@ func TestTable_ForgetsWhatIsRefusedToACaller(t *testing.T) {
 	if err := done(t, r); !errors.As(err, new(*RefusedError)) {
 		t.Errorf("got %v", err)
 	}
-	s.results()
+	s.results("0 a refused") // to be logged, although the caller knows
 	s.connect(false, all)
 	s.want()
 	if s.table.entries.Len() != 0 {

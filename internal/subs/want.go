@@ -43,6 +43,8 @@ type Result struct {
 	Err       error // the server refused, or cannot take, the request
 	Displaced bool  // another owner's request has replaced it at the server: a view has to fetch anew
 	Ended     bool  // it was removed, also at the server
+	// Asked and Granted differ if the server has granted a lower QoS than was asked for.
+	Asked, Granted byte
 }
 
 // RefusedError is a refusal by the server, or of what this server cannot take.

@@ -1,0 +1,182 @@
+package client
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+
+	"github.com/mooring-mqtt/mooring/internal/callback"
+)
+
+// lossKind is a kind of report: something was refused, deferred, dropped or given up.
+// Each kind has a counter in Stats, an Event, and a line in the log.
+type lossKind int
+
+const (
+	lossRefused lossKind = iota
+	lossDeadLetter
+	lossWithSession
+	lossDeferred
+	lossExpired
+	lossFull
+	lossConflated
+	lossAbandoned
+	lossHandler
+	lossReceived
+	lossUnhandled
+	lossGap
+	lossLate
+	lossQoS0
+	lossDuplicate
+	lossStalled
+	lossLeft
+	lossSubscription
+	lossDowngraded
+	lossMarker
+	lossViewFull
+	lossChanges
+	lossStatus
+	lossContested
+	lossStore
+	lossDamage
+	lossPanic
+	lossBreaker
+	lossSession
+	lossUnknownSession
+	lossConnect
+)
+
+// lossKinds is the table of the kinds. docs/doctor.md has a row for each of them.
+var lossKinds = [...]struct {
+	name    string // attribute "kind" of its lines; the same in all versions
+	text    string // of its line
+	event   Event  // its type; nil: the kind is no loss, and its level is Debug
+	counter string // field of Stats
+}{
+	lossRefused:        {"message-refused", "message refused: it will not be delivered", MessageRefused{}, "Store.Refused"},
+	lossDeadLetter:     {"dead-letter", "message refused and kept as a dead letter", MessageRefused{}, "Store.DeadLettered"},
+	lossWithSession:    {"failed-in-flight", "message failed: the server lost the session in which it was sent", MessageRefused{}, "FailedInFlight"},
+	lossDeferred:       {"message-deferred", "message deferred: it will be sent again later", MessageDeferred{}, "Deferrals"},
+	lossExpired:        {"message-expired", "message expired before it was sent", MessageExpired{}, "Store.Expired"},
+	lossFull:           {"message-dropped", "message dropped: the store is full", MessageDropped{}, "PolicyDrops"},
+	lossConflated:      {"message-conflated", "message replaced by a newer one of its topic", MessageDropped{}, "PolicyDrops"},
+	lossAbandoned:      {"messages-abandoned", "client closed with pending messages in a store in memory: they are lost", MessagesAbandoned{}, "Abandoned"},
+	lossHandler:        {"handler-failed", "handler failed: the message is handled again", HandlerFailed{}, "Failed"},
+	lossReceived:       {"received-refused", "received message refused: its handler failed or refused it", HandlerFailed{}, "Refused"},
+	lossUnhandled:      {"unhandled", "received message refused: no handler is declared for its topic", Unhandled{}, "Unhandled"},
+	lossGap:            {"gap", "messages of a publisher are missing", Gap{}, "Gaps"},
+	lossLate:           {"late-dropped", "received message dropped: its gap was given up", LateDropped{}, "Late"},
+	lossQoS0:           {"qos0-dropped", "received QoS 0 message dropped: no room, or the client is closing", QoS0Dropped{}, "DroppedQoS0"},
+	lossDuplicate:      {"duplicate", "duplicate suppressed", nil, "Duplicates"},
+	lossStalled:        {"read-stalled", "reading stalls: received messages take all of MaxBufferedBytes", ReadStalled{}, "ReadStalls"},
+	lossLeft:           {"left-to-server", "received messages are left to the server: handlers freed no space within AckTimeout", ReadStalled{}, "LeftToServer"},
+	lossSubscription:   {"subscription-failed", "subscription refused or ended by the server", SubscriptionFailed{}, "SubscriptionFailures"},
+	lossDowngraded:     {"subscription-downgraded", "server granted a lower QoS than the subscription asked for", SubscriptionDowngraded{}, "SubscriptionsDowngraded"},
+	lossMarker:         {"marker-failed", "server does not accept the marker: the end of retained messages is a guess", MarkerFailed{}, "MarkerFailures"},
+	lossViewFull:       {"view-full", "retained message or device refused: the view is full", ViewFull{}, "ViewRefused"},
+	lossChanges:        {"changes-missed", "changes dropped: their reader is too slow", ChangesMissed{}, "ChangesMissed"},
+	lossStatus:         {"status-failed", "status message or its subscription not accepted", StatusFailed{}, "StatusFailures"},
+	lossContested:      {"status-contested", "another process uses the status topic", StatusContested{}, "Status.Contested"},
+	lossStore:          {"store-failed", "store or dedupe cache failed", StoreFailed{}, "StoreFailures"},
+	lossDamage:         {"store-damaged", "store is damaged", StoreDamaged{}, "Store.Corruptions"},
+	lossPanic:          {"panic", "function of the application panicked", CallbackPanicked{}, "Panics"},
+	lossBreaker:        {"breaker-opened", "circuit breaker opened: messages wait", BreakerChanged{}, "Breaker.Opened"},
+	lossSession:        {"session-lost", "server lost the session", SessionLost{}, "SessionsLost"},
+	lossUnknownSession: {"session-discarded", "session at the server discarded, with the messages waiting in it: the store does not know it", ConnectFailed{}, "SessionsDiscarded"},
+	lossConnect:        {"connect-failed", "connecting failed", ConnectFailed{}, "ConnectFailures"},
+}
+
+// lossDetail has what a line says. It must not refer to payloads.
+type lossDetail struct {
+	id    MessageID
+	err   error
+	attrs [4]slog.Attr
+}
+
+// about returns a detail. It does not allocate.
+func about(id MessageID, err error, attrs ...slog.Attr) (d lossDetail) {
+	d.id, d.err = id, err
+	copy(d.attrs[:], attrs)
+	return d
+}
+
+// aboutMessage returns the detail for a received message.
+func aboutMessage(m *Message, err error) lossDetail {
+	return about(m.ID, err, slog.String("topic", m.Topic))
+}
+
+// report counts a loss and logs it, and reports it as an event. No lock may be held: the
+// application's slog.Handler may call the client.
+func report[E Event](c *Client, kind lossKind, d lossDetail, e E) {
+	c.reports.losses.Add(int(kind), d)
+	if c.cfg.OnEvent != nil { // otherwise e is not allocated
+		c.event(e)
+	}
+}
+
+// logLoss writes the line for a loss, or for more of its kind, of which d is the latest.
+func (c *Client) logLoss(kind int, more uint64, d lossDetail) {
+	k := &lossKinds[kind]
+	text, level, attrs := k.text, slog.LevelWarn, make([]slog.Attr, 0, 10)
+	if k.event == nil {
+		level = slog.LevelDebug
+	}
+	attrs = append(attrs, slog.String("kind", k.name))
+	if more > 0 {
+		text = fmt.Sprintf("%d more: %s", more, text)
+		attrs = append(attrs, slog.Uint64("more", more))
+	}
+	if !d.id.IsZero() {
+		attrs = append(attrs, slog.String("id", d.id.String()))
+	}
+	for _, a := range d.attrs {
+		if a.Key != "" {
+			attrs = append(attrs, a)
+		}
+	}
+	if d.err != nil {
+		attrs = append(attrs, slog.Any("error", d.err))
+	}
+	if r := (interface{ ReasonCode() byte })(nil); errors.As(d.err, &r) {
+		attrs = append(attrs, slog.String("reason_code", fmt.Sprintf("0x%02X", r.ReasonCode())))
+	}
+	if p := (*PanicError)(nil); errors.As(d.err, &p) {
+		attrs = append(attrs, slog.String("stack", string(p.Stack)))
+	}
+	c.log(level, text, attrs...)
+}
+
+// log writes a line to Config.Logger, or to slog.Default as it is now. No lock may be held.
+func (c *Client) log(level slog.Level, text string, attrs ...slog.Attr) {
+	p := c.guard.Call(func() {
+		logger := c.cfg.Logger
+		if logger == nil {
+			logger = slog.Default()
+			id := c.cfg.ClientID
+			if id == "" && c.identity != nil { // the server assigns it
+				id = c.identity.ClientID()
+			}
+			attrs = append(attrs, slog.String("client_id", id)) // several clients may share the logger
+		}
+		logger.LogAttrs(context.Background(), level, text, attrs...)
+	})
+	if p != nil { // a line about it would panic too
+		c.reports.loggerPanics.Add(1)
+		c.event(CallbackPanicked{Function: "Logger", Err: (*PanicError)(p)})
+	}
+}
+
+// panicked reports a panic of a function of the application; nil: there was none.
+func (c *Client) panicked(function string, p *callback.Panic) {
+	if p == nil {
+		return
+	}
+	err := (*PanicError)(p)
+	d := about(MessageID{}, err, slog.String("function", function))
+	if function == "OnEvent" { // which would panic again
+		c.reports.losses.Add(int(lossPanic), d)
+		return
+	}
+	report(c, lossPanic, d, CallbackPanicked{Function: function, Err: err})
+}
