@@ -73,14 +73,20 @@ type Stopped struct{ Err error }
 // cannot accept it, or its session was lost and OnSessionLost is FailInFlight.
 type MessageRefused struct {
 	ID         MessageID
+	Topic      string
 	Err        error
 	DeadLetter bool // it was kept, see StoreConfig.DeadLetters
 }
+
+// DeadLetterDropped reports that the oldest dead letters were discarded because there were more than
+// StoreConfig.DeadLetters.
+type DeadLetterDropped struct{ Dropped int } // since the event before
 
 // MessageDropped reports a message that StoreConfig.WhenFull or Message.Conflate gave up, for the
 // Cause of a DroppedError. ID is zero if an earlier process accepted the message.
 type MessageDropped struct {
 	ID    MessageID
+	Topic string // empty if DropOldest dropped it
 	Cause error
 }
 
@@ -100,7 +106,10 @@ type MessageDeferred struct {
 type MessagesAbandoned struct{ Pending int }
 
 // MessageExpired reports an accepted message whose Expiry passed before it was sent.
-type MessageExpired struct{ ID MessageID }
+type MessageExpired struct {
+	ID    MessageID
+	Topic string
+}
 
 // HandlerFailed reports that a handler, or a function that returns the key of a message, returned an
 // error or panicked.
@@ -199,6 +208,7 @@ func (SessionLost) event()            {}
 func (Stopped) event()                {}
 func (MessageRefused) event()         {}
 func (MessageDropped) event()         {}
+func (DeadLetterDropped) event()      {}
 func (MessageExpired) event()         {}
 func (MessageDeferred) event()        {}
 func (MessagesAbandoned) event()      {}

@@ -16,6 +16,7 @@ type lossKind int
 const (
 	lossRefused lossKind = iota
 	lossDeadLetter
+	lossDeadLetterDropped
 	lossWithSession
 	lossDeferred
 	lossExpired
@@ -54,37 +55,38 @@ var lossKinds = [...]struct {
 	event   Event  // its type; nil: the kind is no loss, and its level is Debug
 	counter string // field of Stats
 }{
-	lossRefused:        {"message-refused", "message refused: it will not be delivered", MessageRefused{}, "Store.Refused"},
-	lossDeadLetter:     {"dead-letter", "message refused and kept as a dead letter", MessageRefused{}, "Store.DeadLettered"},
-	lossWithSession:    {"failed-in-flight", "message failed: the server lost the session in which it was sent", MessageRefused{}, "FailedInFlight"},
-	lossDeferred:       {"message-deferred", "message deferred: it will be sent again later", MessageDeferred{}, "Deferrals"},
-	lossExpired:        {"message-expired", "message expired before it was sent", MessageExpired{}, "Store.Expired"},
-	lossFull:           {"message-dropped", "message dropped: the store is full", MessageDropped{}, "PolicyDrops"},
-	lossConflated:      {"message-conflated", "message replaced by a newer one of its topic", MessageDropped{}, "PolicyDrops"},
-	lossAbandoned:      {"messages-abandoned", "client closed with pending messages in a store in memory: they are lost", MessagesAbandoned{}, "Abandoned"},
-	lossHandler:        {"handler-failed", "handler failed: the message is handled again", HandlerFailed{}, "Failed"},
-	lossReceived:       {"received-refused", "received message refused: its handler failed or refused it", HandlerFailed{}, "Refused"},
-	lossUnhandled:      {"unhandled", "received message refused: no handler is declared for its topic", Unhandled{}, "Unhandled"},
-	lossGap:            {"gap", "messages of a publisher are missing", Gap{}, "Gaps"},
-	lossLate:           {"late-dropped", "received message dropped: its gap was given up", LateDropped{}, "Late"},
-	lossQoS0:           {"qos0-dropped", "received QoS 0 message dropped: no room, or the client is closing", QoS0Dropped{}, "DroppedQoS0"},
-	lossDuplicate:      {"duplicate", "duplicate suppressed", nil, "Duplicates"},
-	lossStalled:        {"read-stalled", "reading stalls: received messages take all of MaxBufferedBytes", ReadStalled{}, "ReadStalls"},
-	lossLeft:           {"left-to-server", "received messages are left to the server: handlers freed no space within AckTimeout", ReadStalled{}, "LeftToServer"},
-	lossSubscription:   {"subscription-failed", "subscription refused or ended by the server", SubscriptionFailed{}, "SubscriptionFailures"},
-	lossDowngraded:     {"subscription-downgraded", "server granted a lower QoS than the subscription asked for", SubscriptionDowngraded{}, "SubscriptionsDowngraded"},
-	lossMarker:         {"marker-failed", "server does not accept the marker: the end of retained messages is a guess", MarkerFailed{}, "MarkerFailures"},
-	lossViewFull:       {"view-full", "retained message or device refused: the view is full", ViewFull{}, "ViewRefused"},
-	lossChanges:        {"changes-missed", "changes dropped: their reader is too slow", ChangesMissed{}, "ChangesMissed"},
-	lossStatus:         {"status-failed", "status message or its subscription not accepted", StatusFailed{}, "StatusFailures"},
-	lossContested:      {"status-contested", "another process uses the status topic", StatusContested{}, "Status.Contested"},
-	lossStore:          {"store-failed", "store or dedupe cache failed", StoreFailed{}, "StoreFailures"},
-	lossDamage:         {"store-damaged", "store is damaged", StoreDamaged{}, "Store.Corruptions"},
-	lossPanic:          {"panic", "function of the application panicked", CallbackPanicked{}, "Panics"},
-	lossBreaker:        {"breaker-opened", "circuit breaker opened: messages wait", BreakerChanged{}, "Breaker.Opened"},
-	lossSession:        {"session-lost", "server lost the session", SessionLost{}, "SessionsLost"},
-	lossUnknownSession: {"session-discarded", "session at the server discarded, with the messages waiting in it: the store does not know it", ConnectFailed{}, "SessionsDiscarded"},
-	lossConnect:        {"connect-failed", "connecting failed", ConnectFailed{}, "ConnectFailures"},
+	lossRefused:           {"message-refused", "message refused: it will not be delivered", MessageRefused{}, "Store.Refused"},
+	lossDeadLetter:        {"dead-letter", "message refused and kept as a dead letter", MessageRefused{}, "Store.DeadLettered"},
+	lossDeadLetterDropped: {"dead-letter-dropped", "dead letter discarded: there are more than StoreConfig.DeadLetters", DeadLetterDropped{}, "Store.DeadLettersDropped"},
+	lossWithSession:       {"failed-in-flight", "message failed: the server lost the session in which it was sent", MessageRefused{}, "FailedInFlight"},
+	lossDeferred:          {"message-deferred", "message deferred: it will be sent again later", MessageDeferred{}, "Deferrals"},
+	lossExpired:           {"message-expired", "message expired before it was sent", MessageExpired{}, "Store.Expired"},
+	lossFull:              {"message-dropped", "message dropped: the store is full", MessageDropped{}, "PolicyDrops"},
+	lossConflated:         {"message-conflated", "message replaced by a newer one of its topic", MessageDropped{}, "PolicyDrops"},
+	lossAbandoned:         {"messages-abandoned", "client closed with pending messages in a store in memory: they are lost", MessagesAbandoned{}, "Abandoned"},
+	lossHandler:           {"handler-failed", "handler failed: the message is handled again", HandlerFailed{}, "Failed"},
+	lossReceived:          {"received-refused", "received message refused: its handler failed or refused it", HandlerFailed{}, "Refused"},
+	lossUnhandled:         {"unhandled", "received message refused: no handler is declared for its topic", Unhandled{}, "Unhandled"},
+	lossGap:               {"gap", "messages of a publisher are missing", Gap{}, "Gaps"},
+	lossLate:              {"late-dropped", "received message dropped: its gap was given up", LateDropped{}, "Late"},
+	lossQoS0:              {"qos0-dropped", "received QoS 0 message dropped: no room, or the client is closing", QoS0Dropped{}, "DroppedQoS0"},
+	lossDuplicate:         {"duplicate", "duplicate suppressed", nil, "Duplicates"},
+	lossStalled:           {"read-stalled", "reading stalls: received messages take all of MaxBufferedBytes", ReadStalled{}, "ReadStalls"},
+	lossLeft:              {"left-to-server", "received messages are left to the server: handlers freed no space within AckTimeout", ReadStalled{}, "LeftToServer"},
+	lossSubscription:      {"subscription-failed", "subscription refused or ended by the server", SubscriptionFailed{}, "SubscriptionFailures"},
+	lossDowngraded:        {"subscription-downgraded", "server granted a lower QoS than the subscription asked for", SubscriptionDowngraded{}, "SubscriptionsDowngraded"},
+	lossMarker:            {"marker-failed", "server does not accept the marker: the end of retained messages is a guess", MarkerFailed{}, "MarkerFailures"},
+	lossViewFull:          {"view-full", "retained message or device refused: the view is full", ViewFull{}, "ViewRefused"},
+	lossChanges:           {"changes-missed", "changes dropped: their reader is too slow", ChangesMissed{}, "ChangesMissed"},
+	lossStatus:            {"status-failed", "status message or its subscription not accepted", StatusFailed{}, "StatusFailures"},
+	lossContested:         {"status-contested", "another process uses the status topic", StatusContested{}, "Status.Contested"},
+	lossStore:             {"store-failed", "store or dedupe cache failed", StoreFailed{}, "StoreFailures"},
+	lossDamage:            {"store-damaged", "store is damaged", StoreDamaged{}, "Store.Corruptions"},
+	lossPanic:             {"panic", "function of the application panicked", CallbackPanicked{}, "Panics"},
+	lossBreaker:           {"breaker-opened", "circuit breaker opened: messages wait", BreakerChanged{}, "Breaker.Opened"},
+	lossSession:           {"session-lost", "server lost the session", SessionLost{}, "SessionsLost"},
+	lossUnknownSession:    {"session-discarded", "session at the server discarded, with the messages waiting in it: the store does not know it", ConnectFailed{}, "SessionsDiscarded"},
+	lossConnect:           {"connect-failed", "connecting failed", ConnectFailed{}, "ConnectFailures"},
 }
 
 // lossDetail has what a line says. It must not refer to payloads.

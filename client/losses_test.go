@@ -152,7 +152,11 @@ func withRetained(o mqtttest.Options, play func(r *retaining)) func(*lossBed) {
 func refusedWith(code byte) func(*lossBed, *peer) {
 	return func(b *lossBed, p *peer) {
 		d := publish(b, b.c, "t", "secret", client.AtLeastOnce)
-		p.ack(wire.PUBACK, p.nextPublish().PacketID, code, "no")
+		m := p.nextPublish()
+		for ; m.Topic != "t"; m = p.nextPublish() { // what a slog.Handler publishes
+			p.ack(wire.PUBACK, m.PacketID, 0, "")
+		}
+		p.ack(wire.PUBACK, m.PacketID, code, "no")
 		<-d.Done()
 	}
 }
@@ -177,6 +181,10 @@ func tight(cfg *client.Config) {
 var provoked = map[string]func(*lossBed){
 	"message-refused": scripted(nil, refusedWith(0x99)),
 	"dead-letter":     scripted(func(cfg *client.Config) { cfg.Store.DeadLetters = 5 }, refusedWith(0x99)),
+	"dead-letter-dropped": scripted(func(cfg *client.Config) { cfg.Store.DeadLetters = 1 }, func(b *lossBed, p *peer) {
+		refusedWith(0x99)(b, p)
+		refusedWith(0x99)(b, p)
+	}),
 	"failed-in-flight": func(b *lossBed) {
 		withScript(b.T, func(t *testing.T, s *script) {
 			cfg := testConfig("c", &b.events, s.dial)
@@ -367,6 +375,9 @@ func TestLosses_AreLoggedReportedAndCounted(t *testing.T) {
 			got := lines.of(k.Name)
 			if len(got) == 0 || got[0].level != level || got[0].text != k.Text || got[0].attrs["client_id"] != "c" {
 				t.Errorf("the lines are %v, and the first should be %v %q", got, level, k.Text)
+			}
+			if aboutOne := []string{"message-refused", "dead-letter", "failed-in-flight", "message-deferred", "message-expired", "message-dropped", "message-conflated", "handler-failed", "received-refused", "unhandled"}; len(got) > 0 && slices.Contains(aboutOne, k.Name) && got[0].attrs["topic"] != "t" {
+				t.Errorf("the lines are %v, and have no topic", got)
 			}
 			for _, l := range lines.of("") {
 				if text := fmt.Sprint(l); strings.Contains(text, "secret") {

@@ -109,7 +109,7 @@ var drafts = sync.Pool{New: func() any {
 func (d *draft) fill(c *Client, m *Message, p *wire.Publish) {
 	d.packet = *p
 	d.Message = persistence.Message{ID: m.ID, Priority: m.Priority, OnSessionLost: m.OnSessionLost, Packet: d.Message.Packet}
-	d.Expiry, d.StreamName = m.Expiry, ""
+	d.Topic, d.Expiry, d.StreamName = m.Topic, m.Expiry, ""
 	switch {
 	case m.Conflate:
 		d.Key = conflationKey(m.Topic)
@@ -129,7 +129,7 @@ func (d *draft) encode(dst []byte, number uint64) []byte {
 
 // release gives d back, without the application's memory.
 func (d *draft) release() {
-	d.packet = wire.Publish{}
+	d.packet, d.Topic = wire.Publish{}, ""
 	drafts.Put(d)
 }
 

@@ -2,7 +2,6 @@ package client
 
 import (
 	"errors"
-	"fmt"
 	"log/slog"
 	"strings"
 	"sync/atomic"
@@ -22,7 +21,7 @@ type reports struct {
 
 	losses *summary.Summary[lossDetail] // by lossKind; it counts them too
 
-	connections, abandoned, viewRefused, changesMissed, loggerPanics atomic.Uint64
+	connections, abandoned, viewRefused, changesMissed, loggerPanics, deadLettersDropped atomic.Uint64
 }
 
 // count returns how often losses of these kinds were reported.
@@ -134,25 +133,37 @@ func (c *Client) logFindings() {
 func (c *Client) messageEnded(e outbox.End) {
 	id := MessageID(e.ID)
 	d := about(id, e.Err)
+	if e.Topic != "" {
+		d.attrs[0] = slog.String("topic", e.Topic)
+	}
 	switch {
 	case e.State == outbox.Expired:
-		report(c, lossExpired, d, MessageExpired{ID: id})
+		report(c, lossExpired, d, MessageExpired{ID: id, Topic: e.Topic})
 	case e.Cause == outbox.StoreFull:
-		report(c, lossFull, d, MessageDropped{ID: id, Cause: errors.Unwrap(e.Err)})
+		report(c, lossFull, d, MessageDropped{ID: id, Topic: e.Topic, Cause: errors.Unwrap(e.Err)})
 	case e.Cause == outbox.Replaced:
-		report(c, lossConflated, d, MessageDropped{ID: id, Cause: errors.Unwrap(e.Err)})
+		report(c, lossConflated, d, MessageDropped{ID: id, Topic: e.Topic, Cause: errors.Unwrap(e.Err)})
 	case e.Cause == outbox.SessionLost:
-		report(c, lossWithSession, d, MessageRefused{ID: id, Err: e.Err})
+		report(c, lossWithSession, d, MessageRefused{ID: id, Topic: e.Topic, Err: e.Err})
 	case e.State == outbox.DeadLettered:
-		report(c, lossDeadLetter, d, MessageRefused{ID: id, Err: e.Err, DeadLetter: true})
+		report(c, lossDeadLetter, d, MessageRefused{ID: id, Topic: e.Topic, Err: e.Err, DeadLetter: true})
+		c.deadLettersDropped()
 	case e.State == outbox.Refused:
-		report(c, lossRefused, d, MessageRefused{ID: id, Err: e.Err})
+		report(c, lossRefused, d, MessageRefused{ID: id, Topic: e.Topic, Err: e.Err})
+	}
+}
+
+// deadLettersDropped reports dead letters that the store has discarded for newer ones.
+func (c *Client) deadLettersDropped() {
+	dropped := c.store.Stats().DeadLettersDropped
+	if n := int64(dropped) - int64(c.reports.deadLettersDropped.Swap(dropped)); n > 0 { // else another call has reported them
+		report(c, lossDeadLetterDropped, about(MessageID{}, nil, slog.Int64("dropped", n)), DeadLetterDropped{Dropped: int(n)})
 	}
 }
 
 // messageDeferred reports a message that the server refused for now.
 func (c *Client) messageDeferred(e MessageDeferred) {
-	report(c, lossDeferred, about(e.ID, e.Err, slog.String("topic", e.Topic), slog.String("code", fmt.Sprintf("0x%02X", e.Code)),
+	report(c, lossDeferred, about(e.ID, e.Err, slog.String("topic", e.Topic),
 		slog.Int("attempts", e.Attempts), slog.Time("until", e.Until)), e)
 }
 

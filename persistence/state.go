@@ -103,6 +103,7 @@ func (s *state) done(b *batch, seq uint64, r Result) bool {
 // boundDeadLetters discards the oldest dead letters if there are too many.
 func (s *state) boundDeadLetters(b *batch) {
 	for len(s.ledger.DeadLetters.List) > max(s.o.Retention.MaxDeadLetters, 0) {
+		s.stats.DeadLettersDropped++
 		s.discard(b, s.ledger.DeadLetters.List[0].Seq)
 	}
 }

@@ -20,9 +20,11 @@ type Stats struct {
 	PendingOf    [Priorities]uint64 // Pending, by priority
 	PendingBytes int64              // packet bytes of the pending messages
 	DeadLetters  uint64             // dead letters kept
-	DiskBytes    int64              // bytes of the segments in use
-	Segments     int                // segments in use
-	Receipts     uint64             // receipts kept of messages whose segment is gone
+	// DeadLettersDropped counts the dead letters that MaxDeadLetters discarded since the store was opened.
+	DeadLettersDropped uint64
+	DiskBytes          int64  // bytes of the segments in use
+	Segments           int    // segments in use
+	Receipts           uint64 // receipts kept of messages whose segment is gone
 
 	AcceptedBytes uint64 // packet bytes accepted
 	BytesWritten  uint64 // bytes written to files, zeros ahead, moved messages and receipts included

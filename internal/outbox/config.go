@@ -42,6 +42,7 @@ type Store interface {
 // Draft is a message for Add. Of Message, Add sets Accepted, Expires, Stream, StreamSeq and Packet.
 type Draft struct {
 	persistence.Message
+	Topic      string
 	Expiry     time.Duration                          // lifetime; 0: it does not expire
 	StreamName string                                 // the stream that numbers it; empty: none
 	Encode     func(dst []byte, number uint64) []byte // appends its PUBLISH; number 0: none

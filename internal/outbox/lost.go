@@ -3,6 +3,7 @@ package outbox
 import (
 	"math"
 
+	"github.com/mooring-mqtt/mooring/internal/wire"
 	"github.com/mooring-mqtt/mooring/persistence"
 )
 
@@ -19,8 +20,9 @@ type lostSession struct {
 }
 
 type inFlight struct {
-	seq uint64
-	id  [16]byte
+	seq   uint64
+	id    [16]byte
+	topic string
 }
 
 // Lost counts the messages that were in flight in a lost session.
@@ -46,10 +48,10 @@ func (l *lostSession) record(store Store, sent []uint64) error {
 			l.report.Republished++
 			return nil
 		}
-		if err := store.Done(e.Seq, sessionLost(e.ID).result()); err != nil {
+		if err := store.Done(e.Seq, sessionLost(inFlight{}).result()); err != nil {
 			return err // it is in flight for the next call, too
 		}
-		l.recorded = append(l.recorded, inFlight{e.Seq, e.ID})
+		l.recorded = append(l.recorded, inFlight{e.Seq, e.ID, string(wire.ImageTopic(e.Packet))})
 		return nil
 	}
 	seen := make(map[uint64]bool, len(sent))

@@ -170,7 +170,7 @@ func (o *Outbox) ResetSession(owner string, sent []uint64) error {
 	l := &o.lost
 	l.report.Failed += len(l.recorded)
 	for _, m := range l.recorded {
-		o.end(m.seq, sessionLost(m.id))
+		o.end(m.seq, sessionLost(m))
 	}
 	l.recorded = nil
 	return nil

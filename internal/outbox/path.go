@@ -27,14 +27,14 @@ func (o *Outbox) Add(ctx context.Context, d *Draft, w *Waiter) error {
 	ticket, err := o.admit(ctx, d)
 	if err != nil {
 		if o.cfg.WhenFull == DropNewest && storeFull(err) {
-			o.report(w, End{ID: d.ID, State: Dropped, Cause: StoreFull, Err: err}.described(o.cfg.Describe))
+			o.report(w, End{ID: d.ID, Topic: d.Topic, State: Dropped, Cause: StoreFull, Err: err}.described(o.cfg.Describe))
 			return nil
 		}
 		return o.failed(err)
 	}
 	end, closed := o.open.register(ticket.Seq, d, w)
-	for _, d := range ticket.Drops {
-		o.end(d.Seq, dropped(d))
+	for _, drop := range ticket.Drops {
+		o.end(drop.Seq, dropped(drop, d))
 	}
 	if err := o.cfg.Store.Wait(ticket); err != nil {
 		o.open.forget(ticket.Seq)
@@ -289,6 +289,9 @@ func (o *Outbox) Acknowledged(seq uint64, reason byte, text string) {
 // breaker, resolves the waiter and reports e.
 func (o *Outbox) end(seq uint64, e End) {
 	if !e.stored {
+		if e.State != Acked && e.Topic == "" {
+			e.Topic = o.topicOf(seq)
+		}
 		if err := o.cfg.Store.Done(seq, e.result()); err != nil {
 			o.cfg.StoreFailed(err) // at worst the message is sent again after a restart
 		}
@@ -301,6 +304,15 @@ func (o *Outbox) end(seq uint64, e End) {
 	if registered {
 		o.report(m.waiter, e)
 	}
+}
+
+// topicOf reads the topic of a message that ends; empty: it has ended in the store already.
+func (o *Outbox) topicOf(seq uint64) string {
+	var e persistence.Entry
+	if ok, err := o.cfg.Store.Get(seq, &e); !ok || err != nil {
+		return ""
+	}
+	return string(wire.ImageTopic(e.Packet))
 }
 
 // report makes e known; w is nil if an earlier process accepted the message.

@@ -5,6 +5,7 @@ import (
 	"context"
 	"sync"
 
+	"github.com/mooring-mqtt/mooring/internal/wire"
 	"github.com/mooring-mqtt/mooring/persistence"
 )
 
@@ -61,6 +62,7 @@ type End struct {
 	// ID is zero if it is not known: an earlier process accepted the message, and the
 	// store drops it, or the server completes its QoS 2 exchange.
 	ID     [16]byte
+	Topic  string // empty if it is not known, as with ID, and if State is Acked
 	State  State
 	Cause  Cause
 	Reason byte   // MQTT reason code
@@ -102,16 +104,18 @@ const (
 	Damaged                  // its record cannot be read
 )
 
-// dropped is the End of a message that the store has dropped.
-func dropped(d persistence.Drop) End {
+// dropped is the End of a message that the store has dropped for another one.
+func dropped(d persistence.Drop, other *Draft) End {
 	if d.Cause == persistence.Conflated {
-		return End{State: Dropped, Cause: Replaced, stored: true}
+		return End{Topic: other.Topic, State: Dropped, Cause: Replaced, stored: true}
 	}
 	return End{State: Dropped, Cause: StoreFull, Err: persistence.ErrFull, stored: true}
 }
 
 // expired is the End of a message whose time has passed.
-func expired(e *persistence.Entry) End { return End{ID: e.ID, State: Expired, Cause: TimePassed} }
+func expired(e *persistence.Entry) End {
+	return End{ID: e.ID, Topic: string(wire.ImageTopic(e.Packet)), State: Expired, Cause: TimePassed}
+}
 
 // failsInFlight reports whether e fails with the session that it was sent in. policy is
 // for messages that do not choose.
@@ -120,7 +124,9 @@ func failsInFlight(e *persistence.Entry, policy persistence.SessionLostPolicy) b
 }
 
 // sessionLost is the End of a message that fails with its session.
-func sessionLost(id [16]byte) End { return End{ID: id, State: Dropped, Cause: SessionLost} }
+func sessionLost(m inFlight) End {
+	return End{ID: m.id, Topic: m.topic, State: Dropped, Cause: SessionLost}
+}
 
 // result is what the store records.
 func (e End) result() persistence.Result {

@@ -159,6 +159,13 @@ func (p *Publish) AppendProperties(dst []byte) []byte {
 	return append(dst, p.Extra...)
 }
 
+// ImageTopic returns the topic in a PUBLISH that AppendPublish has encoded.
+func ImageTopic(image []byte) []byte {
+	_, n := Varint(image[1:])
+	size := int(binary.BigEndian.Uint16(image[1+n:]))
+	return image[3+n : 3+n+size]
+}
+
 // AppendImage appends a PUBLISH that AppendPublish has encoded earlier, with a packet
 // identifier and DUP (QoS 1 and 2), and the rest of its Message Expiry Interval in seconds
 // (if image has one). No other byte changes.
