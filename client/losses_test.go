@@ -86,6 +86,20 @@ type lossBed struct {
 	*testing.T
 	events recorder
 	c      *client.Client
+
+	mu sync.Mutex // of c, for a slog.Handler
+}
+
+func (b *lossBed) set(c *client.Client) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.c = c
+}
+
+func (b *lossBed) client() *client.Client {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.c
 }
 
 // scripted provokes a loss with a scripted server that accepts the client. c is not
@@ -97,7 +111,7 @@ func scripted(change func(*client.Config), play func(b *lossBed, p *peer)) func(
 			if change != nil {
 				change(&cfg)
 			}
-			b.c = mustNew(t, cfg)
+			b.set(mustNew(t, cfg))
 			start(t, b.c)
 			p := s.accept(control.Connack{})
 			connect(t, b.c)
@@ -116,7 +130,7 @@ func offline(change func(*client.Config), play func(b *lossBed)) func(*lossBed) 
 			if change != nil {
 				change(&cfg)
 			}
-			b.c = mustNew(t, cfg)
+			b.set(mustNew(t, cfg))
 			play(&lossBed{T: t, c: b.c})
 			must(t, b.c.Close())
 		})
@@ -140,7 +154,7 @@ func received(change func(*client.Config), h client.HandlerFunc, messages ...wir
 func withRetained(o mqtttest.Options, play func(r *retaining)) func(*lossBed) {
 	return func(b *lossBed) {
 		inRetaining(b.T, o, func(cfg *client.Config) { cfg.OnEvent = b.events.add }, func(r *retaining) {
-			b.c = r.c
+			b.set(r.c)
 			play(r)
 			synctest.Wait()
 			must(r.t, r.c.Close())
@@ -189,7 +203,7 @@ var provoked = map[string]func(*lossBed){
 		withScript(b.T, func(t *testing.T, s *script) {
 			cfg := testConfig("c", &b.events, s.dial)
 			cfg.Session.OnLost = client.FailInFlight
-			b.c = mustNew(t, cfg)
+			b.set(mustNew(t, cfg))
 			start(t, b.c)
 			p := s.accept(control.Connack{})
 			d := publish(t, b.c, "t", "secret", client.AtLeastOnce)
@@ -276,7 +290,7 @@ var provoked = map[string]func(*lossBed){
 		inBubble(b.T, mqtttest.Options{}, func(t *testing.T, broker *mqtttest.Broker, _ *mqtttest.Proxy) {
 			cfg := testConfig("c", &b.events, broker.Dial)
 			listening(&cfg)
-			b.c = mustNew(t, cfg)
+			b.set(mustNew(t, cfg))
 			start(t, b.c)
 			connect(t, b.c)
 			other := testConfig("other", &recorder{}, broker.Dial)
@@ -291,8 +305,8 @@ var provoked = map[string]func(*lossBed){
 	}, accepting, wire.Publish{Topic: "t", QoS: 1, PacketID: 1, User: []wire.UserProperty{{Key: client.PropID, Value: client.NewMessageID().String()}}}),
 	"store-damaged": func(b *lossBed) {
 		broker, dir := mqtttest.Start(b.T), b.TempDir()
-		b.c = mustNew(b, client.Config{Servers: []string{broker.URL()}, ClientID: "c", Dir: dir, OnEvent: b.events.add,
-			Store: client.StoreConfig{Options: persistence.Options{Files: persistence.Files{BufferBytes: 4 << 10}}}})
+		b.set(mustNew(b, client.Config{Servers: []string{broker.URL()}, ClientID: "c", Dir: dir, OnEvent: b.events.add,
+			Store: client.StoreConfig{Options: persistence.Options{Files: persistence.Files{BufferBytes: 4 << 10}}}}))
 		for i := range 40 {
 			publish(b, b.c, "t", fmt.Sprintf("%03d %s", i, bytes.Repeat([]byte("."), 500)), client.AtLeastOnce)
 		}
@@ -310,7 +324,7 @@ var provoked = map[string]func(*lossBed){
 		withScript(b.T, func(t *testing.T, s *script) {
 			cfg := testConfig("c", &b.events, s.dial)
 			cfg.Store.Custom = usedStore(t)
-			b.c = mustNew(t, cfg)
+			b.set(mustNew(t, cfg))
 			start(t, b.c)
 			s.accept(control.Connack{})
 			connect(t, b.c)
@@ -319,7 +333,7 @@ var provoked = map[string]func(*lossBed){
 	},
 	"session-discarded": func(b *lossBed) {
 		withScript(b.T, func(t *testing.T, s *script) {
-			b.c = mustNew(t, testConfig("c", &b.events, s.dial))
+			b.set(mustNew(t, testConfig("c", &b.events, s.dial)))
 			start(t, b.c)
 			s.accept(control.Connack{SessionPresent: true})
 			s.accept(control.Connack{})
@@ -329,7 +343,7 @@ var provoked = map[string]func(*lossBed){
 	},
 	"connect-failed": func(b *lossBed) {
 		withScript(b.T, func(t *testing.T, s *script) {
-			b.c = mustNew(t, testConfig("c", &b.events, s.dial))
+			b.set(mustNew(t, testConfig("c", &b.events, s.dial)))
 			start(t, b.c)
 			s.open().close()
 			s.accept(control.Connack{})
@@ -512,8 +526,8 @@ func TestLosses_HandlerMayCallTheClient(t *testing.T) {
 					lines := defaultLog(t)
 					b := &lossBed{T: t}
 					lines.also = func(r slog.Record) {
-						if b.c != nil && r.Level >= slog.LevelWarn {
-							call(b.c)
+						if c := b.client(); c != nil && r.Level >= slog.LevelWarn {
+							call(c)
 						}
 					}
 					provoked[k.Name](b)

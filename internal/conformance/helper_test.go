@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/binary"
 	"errors"
+	"log/slog"
 	"testing"
 	"time"
 
@@ -15,7 +16,10 @@ import (
 	"github.com/mooring-mqtt/mooring/persistence"
 )
 
-func TestMain(m *testing.M) { leaktest.Main(m) }
+func TestMain(m *testing.M) {
+	slog.SetDefault(slog.New(slog.DiscardHandler))
+	leaktest.Main(m)
+}
 
 // raw is a packet by its bytes: the Remaining Length is put in, a string goes
 // with its length, a uint16 and a uint32 in big-endian order, []byte as it is.

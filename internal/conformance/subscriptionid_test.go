@@ -100,7 +100,7 @@ func TestMQTT_3_3_4_3(t *testing.T) {
 			}
 			conn.Suback(s.PacketID, 0)
 			conn.Quiet()
-			if got := eventsOf[client.SubscriptionFailed](r); len(got) != 1 || got[0].Filter != "c" || !errors.As(got[0].Err, &refused) || refused.Code != 0xA1 {
+			if got := eventsOf[client.SubscriptionFailed](r); len(got) != 2 || got[0].Filter != "a" || got[1].Filter != "c" || !errors.As(got[1].Err, &refused) || refused.Code != 0xA1 {
 				t.Errorf("the events are %+v", got)
 			}
 			conn.Close()

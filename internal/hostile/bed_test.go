@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"flag"
+	"log/slog"
 	"runtime"
 	"runtime/metrics"
 	"slices"
@@ -23,6 +24,7 @@ var lasts = flag.Duration("hostile.for", 0, "how long the mixed attack lasts; wi
 
 func TestMain(m *testing.M) {
 	flag.Parse()
+	slog.SetDefault(slog.New(slog.DiscardHandler))
 	leaktest.Main(m)
 }
 

@@ -1,6 +1,7 @@
 package interop
 
 import (
+	"log/slog"
 	"os"
 	"os/exec"
 	"testing"
@@ -8,7 +9,10 @@ import (
 	"github.com/mooring-mqtt/mooring/internal/leaktest"
 )
 
-func TestMain(m *testing.M) { leaktest.Main(m) }
+func TestMain(m *testing.M) {
+	slog.SetDefault(slog.New(slog.DiscardHandler))
+	leaktest.Main(m)
+}
 
 // onEachBroker runs a test on each broker there is, set up as the test needs.
 func onEachBroker(t *testing.T, need setup, test func(*run)) {
