@@ -172,6 +172,7 @@ func (c *Client) Start(ctx context.Context) error {
 	c.begin(&l.acknowledging, c.session.RunAcks)
 	c.begin(&l.connecting, func(ctx context.Context) {
 		c.logFindings()
+		c.storeRenewed()
 		if err := c.link.Run(ctx); err != nil {
 			err = connectionError(err)
 			c.log(slog.LevelError, "client stopped", slog.Any("error", err))

@@ -199,9 +199,11 @@ type PresenceConfig struct {
 
 // Ordering restores the order of numbered messages, per publisher and topic.
 //
-// A publisher's epoch is the time at which its store was created. If the clock of
-// a device was set back before that, the device appears to be older than before
-// and its messages count as late: do not combine such devices with DropLate.
+// A publisher's epoch is the time at which its store was created, or renewed, see
+// [StoreRenewed]. If the store of a device is lost and its clock was never set, or was set
+// back, the device may appear to be older than before and its messages count as late. So do
+// the messages of a store that is used beside a copy of it under the same Publisher. Do not
+// combine such devices with DropLate.
 type Ordering struct {
 	ordering.Options
 	Restore []Position // the last number handled of each stream, to continue after a restart

@@ -41,6 +41,8 @@ const (
 	lossContested
 	lossStore
 	lossDamage
+	lossCopied
+	lossRenewed
 	lossPanic
 	lossBreaker
 	lossSession
@@ -82,6 +84,8 @@ var lossKinds = [...]struct {
 	lossContested:         {"status-contested", "another process uses the status topic", StatusContested{}, "Status.Contested"},
 	lossStore:             {"store-failed", "store or dedupe cache failed", StoreFailed{}, "StoreFailures"},
 	lossDamage:            {"store-damaged", "store is damaged", StoreDamaged{}, "Store.Corruptions"},
+	lossCopied:            {"store-copied", "store is a copy, or was restored: its session is void, and a new epoch begins", StoreRenewed{}, "StoreRenewals"},
+	lossRenewed:           {"store-renewed", "store begins a new epoch: its last messages or numbers may be lost", StoreRenewed{}, "StoreRenewals"},
 	lossPanic:             {"panic", "function of the application panicked", CallbackPanicked{}, "Panics"},
 	lossBreaker:           {"breaker-opened", "circuit breaker opened: messages wait", BreakerChanged{}, "Breaker.Opened"},
 	lossSession:           {"session-lost", "server lost the session", SessionLost{}, "SessionsLost"},

@@ -24,6 +24,8 @@ import (
 	"github.com/mooring-mqtt/mooring/client/mqtttest"
 	"github.com/mooring-mqtt/mooring/client/presence"
 	"github.com/mooring-mqtt/mooring/dedupe"
+	"github.com/mooring-mqtt/mooring/internal/faultfs"
+	"github.com/mooring-mqtt/mooring/internal/fsys"
 	"github.com/mooring-mqtt/mooring/internal/wire"
 	"github.com/mooring-mqtt/mooring/internal/wire/control"
 	"github.com/mooring-mqtt/mooring/ordering"
@@ -116,6 +118,34 @@ func scripted(change func(*client.Config), play func(b *lossBed, p *peer)) func(
 			p := s.accept(control.Connack{})
 			connect(t, b.c)
 			play(&lossBed{T: t, c: b.c}, p)
+			synctest.Wait()
+			must(t, b.c.Close())
+		})
+	}
+}
+
+// hostFS is a file system of a host.
+type hostFS struct {
+	*faultfs.FS
+	host fsys.Host
+}
+
+func (h *hostFS) Host() fsys.Host { return h.host }
+
+// renewed provokes a new epoch: a store is not closed, and opened again on another host.
+func renewed(change func(*hostFS)) func(*lossBed) {
+	return func(b *lossBed) {
+		disk := &hostFS{faultfs.New(), fsys.Host{Boot: 1, Machine: 1}}
+		l, err := persistence.Open("log", persistence.Options{FS: disk, Sync: persistence.SyncNever})
+		must(b, err)
+		disk.FS = disk.Killed()
+		must(b, l.Close())
+		change(disk)
+		withScript(b.T, func(t *testing.T, s *script) {
+			cfg := testConfig("c", &b.events, s.dial)
+			cfg.Dir, cfg.Store.Options.FS = "log", disk
+			b.set(mustNew(t, cfg))
+			start(t, b.c)
 			synctest.Wait()
 			must(t, b.c.Close())
 		})
@@ -314,6 +344,8 @@ var provoked = map[string]func(*lossBed){
 		start(b, b.c)
 		must(b, b.c.Drain(b.Context()))
 	},
+	"store-copied":  renewed(func(host *hostFS) { host.host.Machine++ }),
+	"store-renewed": renewed(func(host *hostFS) { host.host.Boot++ }),
 	"panic": received(func(cfg *client.Config) {
 		cfg.Receiving.Ordering = &client.Ordering{Options: ordering.Options{OnGap: func(ordering.Gap) { panic("no") }}}
 	}, accepting, numbered("t", 1, 1, 1), numbered("t", 2, 1, 3)),

@@ -51,6 +51,20 @@ func (c *Client) corrupted(x persistence.Corruption) {
 	}
 }
 
+// storeRenewed reports the epoch that an opening began. A custom store has the method
+// Renewal if it knows of such.
+func (c *Client) storeRenewed() {
+	s, ok := c.store.(interface{ Renewal() persistence.Renewal })
+	if !ok || s.Renewal() == persistence.Continued {
+		return
+	}
+	e, kind := StoreRenewed{Cause: s.Renewal(), Epoch: c.store.Epoch()}, lossRenewed
+	if e.Cause.Copied() {
+		kind = lossCopied
+	}
+	report(c, kind, about(MessageID{}, nil, slog.String("cause", e.Cause.String()), slog.Uint64("epoch", e.Epoch), slog.Uint64("pending", c.store.Stats().Pending)), e)
+}
+
 // storeFailed reports an error of the store or of the dedupe cache.
 func (c *Client) storeFailed(err error) {
 	report(c, lossStore, about(MessageID{}, err), StoreFailed{Err: err})

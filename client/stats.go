@@ -50,6 +50,7 @@ type Stats struct {
 	UnknownAcks   uint64 // acknowledgements for packet identifiers not in use
 	StaleAcks     uint64 // acknowledgements and results of an earlier connection
 	StoreFailures uint64
+	StoreRenewals uint64 // 1 if the store began a new epoch when it was opened, see StoreRenewed
 }
 
 // Stats returns a snapshot.
@@ -70,7 +71,7 @@ func (c *Client) Stats() Stats {
 		InboundBytes: in.Bytes.Load(), ReadStalls: in.Stalls.Load(), LeftToServer: n.count(lossLeft),
 		SubscriptionFailures: n.count(lossSubscription), SubscriptionsDowngraded: n.count(lossDowngraded), StatusFailures: n.count(lossStatus), MarkerFailures: n.count(lossMarker),
 		ViewRefused: n.viewRefused.Load(), ChangesMissed: n.changesMissed.Load(), Panics: n.count(lossPanic) + n.loggerPanics.Load(),
-		UnknownAcks: ss.UnknownAcks, StaleAcks: ss.StaleAcks, StoreFailures: n.count(lossStore),
+		UnknownAcks: ss.UnknownAcks, StaleAcks: ss.StaleAcks, StoreFailures: n.count(lossStore), StoreRenewals: n.count(lossCopied, lossRenewed),
 	}
 	if up := c.link.Current(); up != nil {
 		st.InFlight = up.Gen.InFlight()

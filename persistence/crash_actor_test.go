@@ -118,6 +118,9 @@ func (a *actor) accepted(x *message, stream string, msg *Message, done []func(*m
 	}
 	a.note(func(m *model) {
 		m.numbers[x.seq] = x.number
+		if stream != "" {
+			m.used[stream] = max(m.used[stream], msg.StreamSeq)
+		}
 		if !strict {
 			m.loose[x.seq] = true
 			return

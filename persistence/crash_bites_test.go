@@ -47,6 +47,13 @@ func TestCrashStatesBite(t *testing.T) {
 	for _, workload := range []string{"never", "compaction, interval"} {
 		t.Run("removals do not wait, "+workload, func(t *testing.T) { bites(t, explorer{meddle: hasty}, workload) })
 	}
+	t.Run("a lossy policy is not recorded", func(t *testing.T) {
+		bites(t, explorer{meddle: func(l *Log) {
+			l.mu.Lock()
+			defer l.mu.Unlock()
+			l.state.ledger.Writer.Lossy = false
+		}}, "never, counters")
+	})
 	t.Run("checksums are not checked", func(t *testing.T) {
 		table := record.Castagnoli
 		record.Castagnoli = new(crc32.Table) // every checksum is the same

@@ -217,11 +217,31 @@ func (c *checker) counters() {
 	if boot := m.boot; c.boot <= boot.low || c.boot > boot.high+1 {
 		c.wrong("boot %d, after %v", c.boot, boot)
 	}
-	if m.epoch != 0 && c.epoch != m.epoch {
-		c.wrong("epoch %d, it was %d", c.epoch, m.epoch)
+	if m.epoch != 0 {
+		c.epochs()
 	}
 	if n.Pending > 0 && c.now < m.clock {
 		c.wrong("the clock shows %d, it has shown %d", c.now, m.clock)
+	}
+}
+
+// epochs: an epoch ends where its numbers may repeat, and only there.
+func (c *checker) epochs() {
+	m := c.m
+	if c.epoch < m.epoch {
+		c.wrong("epoch %d, it was %d", c.epoch, m.epoch)
+	}
+	if c.epoch != m.epoch && (m.clean || m.o.Sync == SyncEveryCommit) {
+		c.wrong("a new epoch, %d, though nothing can be lost; closed: %t", c.epoch, m.clean)
+	}
+	for name, used := range m.used {
+		last := uint64(0)
+		if i := slices.Index(c.shown.streams, name); i >= 0 {
+			last = c.last[i]
+		}
+		if last < used && c.epoch == m.epoch {
+			c.wrong("epoch %d goes on, and stream %s with %d: numbers up to %d were used", c.epoch, name, last, used)
+		}
 	}
 }
 

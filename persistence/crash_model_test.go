@@ -31,7 +31,9 @@ type model struct {
 	totals   [DeadLettered + 1]span
 	lastSeq  span
 	boot     span
-	epoch    uint64 // 0: unknown
+	epoch    uint64            // 0: unknown
+	used     map[string]uint64 // of each stream, the highest number that may have been sent since
+	clean    bool              // the log was closed: the epoch goes on
 
 	numbers  map[uint64]uint64 // the Number that was shown of a message
 	highest  [Priorities]span  // the last Number given out; not of Normal
@@ -70,7 +72,7 @@ func newModel(o Options) *model {
 		tried: map[key]bool{}, given: map[uint64]key{}, kept: map[uint64]bool{}, loose: map[uint64]bool{},
 		ending: map[uint64]Result{}, gone: map[uint64]bool{}, released: map[uint64]can{}, seen: map[uint16]can{},
 		session: can{no: true}, owners: map[string]bool{"": true}, failed: map[string][]uint64{}, releases: [][]uint64{nil}, streams: map[string]span{}, ids: map[string]uint32{},
-		numbers: map[uint64]uint64{}, dead: map[uint64]can{}, madeRoom: map[uint64]uint64{},
+		used: map[string]uint64{}, numbers: map[uint64]uint64{}, dead: map[uint64]can{}, madeRoom: map[uint64]uint64{},
 		o: o.withDefaults(), known: map[key]bool{}, receipts: map[key]Receipt{},
 	}
 }
@@ -79,7 +81,7 @@ func (m *model) clone() *model {
 	c := *m
 	c.tried, c.given, c.kept, c.loose = maps.Clone(m.tried), maps.Clone(m.given), maps.Clone(m.kept), maps.Clone(m.loose)
 	c.ending, c.gone, c.released, c.seen = maps.Clone(m.ending), maps.Clone(m.gone), maps.Clone(m.released), maps.Clone(m.seen)
-	c.streams, c.ids = maps.Clone(m.streams), maps.Clone(m.ids)
+	c.streams, c.ids, c.used = maps.Clone(m.streams), maps.Clone(m.ids), maps.Clone(m.used)
 	c.numbers, c.dead, c.madeRoom = maps.Clone(m.numbers), maps.Clone(m.dead), maps.Clone(m.madeRoom)
 	c.owners, c.releases, c.failed = maps.Clone(m.owners), slices.Clone(m.releases), maps.Clone(m.failed)
 	for i, list := range c.releases {

@@ -2,6 +2,7 @@ package persistence
 
 import (
 	"errors"
+	"fmt"
 	"math/rand/v2"
 	"slices"
 	"sync"
@@ -60,7 +61,7 @@ func (p *program) now() *model {
 
 // open opens the log and compares what it shows with the promises.
 func (p *program) open() error {
-	p.note(func(m *model) { m.boot.high++ })
+	p.note(func(m *model) { m.boot.high++; m.clean = false })
 	p.openings = append(p.openings, p.fsys.Len())
 	l, err := Open("log", p.o)
 	if err != nil {
@@ -75,7 +76,10 @@ func (p *program) open() error {
 	if err != nil {
 		return violation{err}
 	}
-	m.boot.high-- // it is this opening
+	m.boot.high--                                                  // it is this opening
+	if len(p.openings) > 1 && m.epoch != 0 && s.epoch != m.epoch { // the process ended, the system goes on
+		return violation{fmt.Errorf("epoch %d, it was %d", s.epoch, m.epoch)}
+	}
 	if err := m.check(s); err != nil {
 		return violation{err}
 	}
@@ -118,7 +122,7 @@ func (p *program) close() error {
 		a.confirm()
 	}
 	p.note(func(m *model) {
-		m.clock = clock
+		m.clock, m.clean = clock, true
 		for seq := range m.loose {
 			m.keep(seq)
 		}

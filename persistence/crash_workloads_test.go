@@ -39,6 +39,8 @@ var crashWorkloads = append([]crashWorkload{
 	{name: "failing disk, larger", o: small, run: worn.with(func(x *mix) { x.large = true }).failing(4, 12)},
 	{name: "interval", o: with(small, func(o *Options) { o.Sync, o.Interval = SyncInterval, 24*3600e9 }), run: mix{append: 6, stream: 2, done: 4, release: 1, seen: 1, reset: 1, sync: 1, restart: 1}.steps(40)},
 	{name: "never", o: with(small, func(o *Options) { o.Sync = SyncNever }), run: mix{append: 6, stream: 2, done: 4, release: 1, seen: 1, sync: 1, restart: 1, kill: 1}.steps(40)},
+	{name: "never, counters", o: with(small, func(o *Options) { o.Sync = SyncNever }), run: mix{append: 1, stream: 6, done: 4, sync: 1, restart: 1, kill: 2, large: true}.steps(40)},
+	{name: "interval, counters", o: with(small, func(o *Options) { o.Sync, o.Interval = SyncInterval, 24*3600e9 }), run: mix{append: 1, stream: 6, done: 4, sync: 1, restart: 1, kill: 2}.steps(40)},
 	{name: "never, larger segments", o: with(small, func(o *Options) { o.Sync, o.Files.SegmentBytes = SyncNever, 64<<10 }), run: mix{append: 10, done: 1, sync: 1, kill: 1, huge: true}.steps(12)},
 }, outboxWorkloads...)
 

@@ -38,10 +38,11 @@ type Log struct {
 	work   work
 }
 
-// folder is where a log is.
+// folder is where a log is, and why its opening began a new epoch.
 type folder struct {
-	dir  string
-	lock io.Closer
+	dir     string
+	lock    io.Closer
+	renewal Renewal
 }
 
 // damageStats counts damage. Both counters are final or atomic.
@@ -83,6 +84,9 @@ func (l *Log) Stats() Stats {
 	return s
 }
 
+// Renewal returns why the opening of this log began a new epoch.
+func (l *Log) Renewal() Renewal { return l.folder.renewal }
+
 // report counts and reports a damaged place. No lock is held.
 func (l *Log) report(c Corruption) {
 	l.damage.corruptions.Add(1)
@@ -108,7 +112,7 @@ func (l *Log) Close() error {
 	l.settle() // the goroutine that led the last batch may still be finishing it
 	l.mu.Unlock()
 	if err == nil {
-		if err = l.fence(true); err != nil {
+		if err = l.fenceClosed(); err != nil {
 			err = &FailedError{Op: "closing", Err: err}
 		}
 	}
@@ -117,6 +121,14 @@ func (l *Log) Close() error {
 		l.writer.Trim()
 	}
 	return errors.Join(err, l.writer.Close(), l.folder.lock.Close())
+}
+
+// fenceClosed writes the last record of a log. Everything before it was synced.
+func (l *Log) fenceClosed() error {
+	l.mu.Lock()
+	l.state.ledger.Writer.Closed = true
+	l.mu.Unlock()
+	return l.fence(true)
 }
 
 func (l *Log) syncAtIntervals() {

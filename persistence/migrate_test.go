@@ -49,3 +49,43 @@ func TestFormatVersion1(t *testing.T) {
 		t.Errorf("copies were kept: %v", copies)
 	}
 }
+
+// TestFormatVersion2 opens a folder that was written before checkpoints recorded the writer.
+// How it ended is not known, so a new epoch begins, once.
+func TestFormatVersion2(t *testing.T) {
+	dir := t.TempDir()
+	if err := os.CopyFS(dir, os.DirFS("testdata/v2")); err != nil {
+		t.Fatal(err)
+	}
+	var epoch uint64
+	for i, want := range []Renewal{TailLost, Continued} {
+		l, err := Open(dir, Options{Files: Files{SegmentBytes: 4096}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		seqs, _ := contents(t, l)
+		pending := []uint64{7}
+		for seq := uint64(32); seq <= l.LastSeq(); seq++ {
+			pending = append(pending, seq)
+		}
+		released := l.Released()
+		if !slices.Equal(seqs, pending) || len(released) != 2 || released[0].Seq != 33 || released[1].Seq != 32 || !slices.Equal(l.SeenIDs(), []uint16{9}) {
+			t.Errorf("pending %v, released %v, seen %v", seqs, released, l.SeenIDs())
+		}
+		_, last, err := l.Stream("a/b")
+		owner, known := l.Session()
+		if s := l.Stats(); err != nil || last != 40 || owner != "c" || !known || s.Acked != 29 || s.DeadLetters != 1 || s.Corruptions != 0 || l.Sent(Normal) != 34 {
+			t.Errorf("stream %d, %v; session of %q, %t; sent up to %d; %+v", last, err, owner, known, l.Sent(Normal), s)
+		}
+		if l.Renewal() != want || i > 0 && l.Epoch() != epoch {
+			t.Errorf("%v, epoch %d, it was %d; want %v", l.Renewal(), l.Epoch(), epoch, want)
+		}
+		epoch = l.Epoch()
+		if _, err := Append(l, numbered(l.LastSeq()+1, 50)); err != nil {
+			t.Error(err)
+		}
+		if err := l.Close(); err != nil {
+			t.Error(err)
+		}
+	}
+}

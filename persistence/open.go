@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/mooring-mqtt/mooring/internal/fsys"
+	"github.com/mooring-mqtt/mooring/persistence/internal/ledger"
 	"github.com/mooring-mqtt/mooring/persistence/internal/recovery"
 	"github.com/mooring-mqtt/mooring/persistence/internal/segment"
 )
@@ -18,7 +19,10 @@ import (
 // Options.OnCorruption. The caller must Close the Log. Errors: *LockedError if
 // another Log has the folder open, *FolderError if it cannot be used, *VersionError
 // if a newer release wrote it, *OptionError.
-func Open(dir string, o Options) (*Log, error) {
+func Open(dir string, o Options) (*Log, error) { return openLog(dir, o, Continued) }
+
+// openLog opens a log; renewal is declared or Continued.
+func openLog(dir string, o Options, renewal Renewal) (*Log, error) {
 	if err := o.Validate(); err != nil {
 		return nil, err
 	}
@@ -34,7 +38,7 @@ func Open(dir string, o Options) (*Log, error) {
 	if err != nil {
 		return nil, folderError(dir, err)
 	}
-	l := &Log{o: o, folder: folder{dir, lock}}
+	l := &Log{o: o, folder: folder{dir, lock, renewal}}
 	if err := l.open(); err != nil {
 		return nil, err
 	}
@@ -72,9 +76,7 @@ func (l *Log) start() error {
 	defer r.Close()
 	l.damage.tornTails = r.TornTails
 	g := &r.Ledger
-	if g.Epoch == 0 || r.Stale {
-		g.Epoch = max(uint64(time.Now().UnixMilli()), g.Epoch+1)
-	}
+	l.begins(r)
 	g.Boot++
 	g.Clock.Begin(time.Now(), g.Latest, g.Pending > 0)
 	if r.Newest+1 == segment.MaxNumber {
@@ -94,6 +96,9 @@ func (l *Log) start() error {
 	next, h, records, err := r.Carry(l.o.Files.SegmentBytes/16, int64(l.o.Files.BufferBytes))
 	if err != nil {
 		return err
+	}
+	if l.folder.renewal.Copied() {
+		records = r.Disown(records)
 	}
 	l.state = state{o: &l.o, ledger: *g, catalog: r.Catalog}
 	l.waste = waste{garbage: r.Garbage, receipts: r.Receipts}
@@ -116,6 +121,21 @@ func (l *Log) start() error {
 	r.Close()                             // some systems do not remove open files
 	l.removeDone()
 	return nil
+}
+
+// begins decides whether the epoch goes on, and notes which process writes from now on.
+func (l *Log) begins(r *recovery.State) {
+	g, host, now := &r.Ledger, fsys.HostOf(l.o.FS), time.Now().UnixMilli()
+	if l.folder.renewal != declared {
+		l.folder.renewal = Renewal(r.Renewal(host, now))
+	}
+	if g.Epoch == 0 || l.folder.renewal != Continued {
+		g.Epoch = ledger.NextEpoch(now, g.Epoch)
+	}
+	if host.Machine == 0 {
+		host.Machine = g.Writer.Machine // one that shows again later is compared with it
+	}
+	g.Writer = ledger.Writer{Known: true, Lossy: !l.inline && l.o.Sync != SyncEveryCommit, Boot: host.Boot, Machine: host.Machine}
 }
 
 func (l *Log) newWriter(last uint64) *segment.Writer {

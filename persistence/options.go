@@ -50,7 +50,7 @@ type Files struct {
 
 // SyncPolicy decides when the log calls fsync. Under every policy a message is accepted only when
 // the operating system has it, so a killed process loses nothing. A power failure or a system crash
-// loses what was accepted since the last fsync, and the sequences are then used again.
+// loses what was accepted since the last fsync. The sequences are then used again, in a new epoch.
 type SyncPolicy uint8
 
 const (

@@ -100,9 +100,15 @@ type Streams interface {
 	// under it (0: none). It registers a new name. The number of names is bounded.
 	// Errors: [ErrFull], [ErrStreamName].
 	Stream(name string) (id uint32, last uint64, err error)
-	// Epoch identifies the numbers of this store: the time of its creation, in Unix
-	// milliseconds. If damage may have lost the last number of a stream, a higher epoch
-	// begins when the store is opened.
+	// Epoch identifies the numbers of this store: the time at which the epoch began, in Unix
+	// milliseconds. It does not change while the store is open. A receiver drops a message whose
+	// number it has handled in the same epoch, so an opening must begin a higher epoch if a number
+	// of this one may be given out again: if a power failure or damage may have taken the last
+	// number of a stream, or if the store is a copy of another one. [Log] does, see [Renewal]. A
+	// custom store whose commits are synced, as Wait promises, only has to begin one for a copy; it
+	// has to void the session then too. A store that ends with its process is created with a new
+	// epoch each time. Two stores created under a clock that was never set must have different
+	// epochs: add chance.
 	Epoch() uint64
 }
 

@@ -8,12 +8,17 @@
 //	go run ./examples/outbox -dir DIR export            JSON lines, for other programs
 //	go run ./examples/outbox -dir DIR verify            what is damaged, and what it cost
 //	go run ./examples/outbox -dir DIR repair -yes       lets the log mend itself
+//	go run ./examples/outbox -dir DIR newidentity -yes  declares the folder a copy
 //
 // list, count and export take -state pending|released|dead|done|all, -topic FILTER
 // by MQTT's rules and -limit N. verify ends with 1 when something is damaged;
 // whatever cannot be done ends with 2.
 //
-// What to watch for: nothing is ever changed but by repair, so it is safe on the
+// newidentity is for a copy that is to be used beside the original, where the system
+// does not show that it is one: a new epoch begins, and the session is void. With
+// -drop the pending messages of the copy end as dropped; without it both deliver them.
+//
+// What to watch for: nothing is changed but by repair and newidentity, so it is safe on the
 // only copy of a broken device's folder, on a read-only medium, and while the
 // program is at work: publish while the broker is away and see the messages wait;
 // let it come back and see them go; kill the program with -9 and see that they
@@ -43,6 +48,8 @@ var verbs = map[string]func(*tool) (code int, err error){
 	"export": (*tool).export,
 	"verify": (*tool).verify,
 	"repair": (*tool).repair,
+
+	"newidentity": (*tool).newIdentity,
 }
 
 func run(args []string, out, problems io.Writer, now time.Time) int {
@@ -64,9 +71,10 @@ func (t *tool) do(args []string, problems io.Writer) (code int, err error) {
 	flags.StringVar(&t.state, "state", "", "which messages: pending, released, dead, done or all; list shows pending ones by default")
 	flags.StringVar(&t.topic, "topic", "", "only messages whose topic matches this filter")
 	flags.IntVar(&t.limit, "limit", 0, "how many messages at most; 0: all")
-	flags.BoolVar(&t.yes, "yes", false, "repair: go ahead")
+	flags.BoolVar(&t.yes, "yes", false, "repair, newidentity: go ahead")
+	flags.BoolVar(&t.drop, "drop", false, "newidentity: end the pending messages of the copy as dropped")
 	flags.Usage = func() {
-		fmt.Fprintln(problems, "usage: outbox -dir DIR [list | count | show SEQ|MESSAGE-ID | export | verify | repair]")
+		fmt.Fprintln(problems, "usage: outbox -dir DIR [list | count | show SEQ|MESSAGE-ID | export | verify | repair | newidentity]")
 		flags.PrintDefaults()
 	}
 	// Flags may stand before and behind the verb.
@@ -86,7 +94,7 @@ func (t *tool) do(args []string, problems io.Writer) (code int, err error) {
 	do, known := verbs[verb]
 	switch {
 	case !known:
-		return exitFailed, fmt.Errorf("unknown verb %q: use list, count, show, export, verify or repair", verb)
+		return exitFailed, fmt.Errorf("unknown verb %q: use list, count, show, export, verify, repair or newidentity", verb)
 	case t.dir == "":
 		return exitFailed, fmt.Errorf("which folder? Name it with -dir")
 	case verb != "show" && len(t.args) > 0:

@@ -35,11 +35,9 @@ func (t *tool) repair() (int, error) {
 		return exitFailed, err
 	}
 	var found []persistence.Corruption
-	// Nothing that the program keeps is given up for the sake of other limits.
-	l, err := persistence.Open(t.dir, persistence.Options{
-		Retention:    persistence.Retention{MaxReceipts: math.MaxInt32, ReceiptAge: math.MaxInt64, MaxDeadLetters: 100_000},
-		OnCorruption: func(c persistence.Corruption) { found = append(found, c) },
-	})
+	o := keepAll
+	o.OnCorruption = func(c persistence.Corruption) { found = append(found, c) }
+	l, err := persistence.Open(t.dir, o)
 	if err != nil {
 		return exitFailed, err
 	}
@@ -53,6 +51,9 @@ func (t *tool) repair() (int, error) {
 	defer after.Close()
 	return exitOK, t.report(before, after, found, names)
 }
+
+// keepAll gives nothing up that the application keeps.
+var keepAll = persistence.Options{Retention: persistence.Retention{MaxReceipts: math.MaxInt32, ReceiptAge: math.MaxInt64, MaxDeadLetters: 100_000}}
 
 func (t *tool) report(before, after *inspect.Folder, found []persistence.Corruption, names map[string]int64) error {
 	w := tabwriter.NewWriter(t.out, 0, 0, 2, ' ', 0)
@@ -83,7 +84,7 @@ func (t *tool) report(before, after *inspect.Folder, found []persistence.Corrupt
 		}
 	}
 	if after.Epoch != before.Epoch {
-		fmt.Fprintf(w, "epoch\t%d, was %d: counters of streams may be lost, and receivers will know\n", after.Epoch, before.Epoch)
+		fmt.Fprintf(w, "epoch\t%d, was %d: %s\n", after.Epoch, before.Epoch, why(before.Renewal))
 	}
 	s := after.Stats
 	fmt.Fprintf(w, "messages\t%d accepted: %d pending, %d done, %s kept, %d lost to damage\n",

@@ -23,8 +23,8 @@ func (t *tool) summary() (int, error) {
 	w := tabwriter.NewWriter(t.out, 0, 0, 2, ' ', 0)
 	fmt.Fprintf(w, "folder\t%s\n", in.Dir)
 	t.inUse(w)
-	// An epoch is the time at which the store was made.
-	fmt.Fprintf(w, "store\tepoch %d: made %s; opened %s\n", in.Epoch, t.moment(time.UnixMilli(int64(in.Epoch))), plural(in.Boot, "time", "times"))
+	// An epoch is the time at which it began, unless the clock was not set.
+	fmt.Fprintf(w, "store\tepoch %d: begun %s; opened %s\n", in.Epoch, t.moment(time.UnixMilli(int64(in.Epoch))), plural(in.Boot, "time", "times"))
 	if !in.Clock.IsZero() {
 		fmt.Fprintf(w, "clock\t%s at least\n", t.moment(in.Clock))
 	}

@@ -18,7 +18,7 @@ const (
 type tool struct {
 	dir, state, topic string
 	limit             int
-	yes               bool
+	yes, drop         bool
 	args              []string // of the verb
 	now               time.Time
 	out               io.Writer

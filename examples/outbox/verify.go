@@ -101,7 +101,22 @@ func (t *tool) losses(w io.Writer) {
 	if n := in.Stats.Lost; n > 0 {
 		fmt.Fprintf(w, "counted\t%s given up as lost since the store was made\n", plural(n, "message", "messages"))
 	}
-	if in.NewEpoch && in.Epoch != 0 {
-		fmt.Fprintf(w, "epoch\tcounters of streams may be lost: the next opening gives the store a new epoch, so that receivers take none of its messages for a repetition\n")
+	if in.Renewal != persistence.Continued && in.Epoch != 0 {
+		fmt.Fprintf(w, "epoch\t%s: the next opening here gives the store a new epoch, so that receivers take none of its messages for a repetition\n", why(in.Renewal))
 	}
+}
+
+// why describes the reason of a new epoch.
+func why(r persistence.Renewal) string {
+	switch r {
+	case persistence.CopiedFiles:
+		return "the folder is a copy, so its session is void"
+	case persistence.OtherHost:
+		return "another machine wrote it, so its session is void"
+	case persistence.Damaged:
+		return "counters of streams may be lost"
+	case persistence.TailLost:
+		return "it was not closed, and may have lost its last messages"
+	}
+	return "the clock was not set when the last epoch began"
 }

@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"syscall"
 
 	"github.com/mooring-mqtt/mooring/internal/fsys"
@@ -21,6 +22,7 @@ type FS struct {
 	ops    []Op
 	fault  Fault
 	locked map[string]bool
+	boot   uint64 // of the system
 }
 
 // New returns an empty file system.
@@ -35,9 +37,18 @@ func From(files map[string][]byte) *FS {
 	return newFS(d)
 }
 
-func newFS(d *disk) *FS {
-	return &FS{start: d.clone(), now: d, locked: map[string]bool{}}
+// boots numbers the boots of systems.
+var boots atomic.Uint64
+
+// newFS returns a file system as a system finds it that has just booted.
+func newFS(d *disk) *FS { return bootedFS(d, boots.Add(1)) }
+
+func bootedFS(d *disk, boot uint64) *FS {
+	return &FS{start: d.clone(), now: d, locked: map[string]bool{}, boot: boot}
 }
+
+// Host returns the boot of the system, which each power cut ends, and no machine.
+func (s *FS) Host() fsys.Host { return fsys.Host{Boot: s.boot} }
 
 // SetFault makes fault be asked before each operation from now on; nil: none.
 func (s *FS) SetFault(fault Fault) {
@@ -72,7 +83,7 @@ func (s *FS) Kill() {
 func (s *FS) Killed() *FS {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return newFS(s.now.clone())
+	return bootedFS(s.now.clone(), s.boot)
 }
 
 // Files returns the contents by path, as processes see them. They must not be

@@ -11,6 +11,7 @@ import (
 type Trace struct {
 	Ops   []Op
 	start *disk
+	boot  uint64
 }
 
 // Plan says how many states to build.
@@ -28,7 +29,7 @@ type Plan struct {
 func (s *FS) Trace() Trace {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return Trace{Ops: slices.Clip(s.ops), start: s.start}
+	return Trace{Ops: slices.Clip(s.ops), start: s.start, boot: s.boot}
 }
 
 // cuts yields the disk at each cut. It is changed by the next step.
@@ -46,7 +47,7 @@ func (t Trace) cuts() iter.Seq2[int, *disk] {
 func (t Trace) KilledAt(cut int) *FS {
 	for at, d := range t.cuts() {
 		if at == cut {
-			return newFS(d)
+			return bootedFS(d, t.boot)
 		}
 	}
 	panic("faultfs: a cut outside the trace")

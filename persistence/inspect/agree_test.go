@@ -73,8 +73,8 @@ func agree(t *testing.T, fs *faultfs.FS, o persistence.Options) *inspect.Folder 
 	if in.LastSeq != l.LastSeq() || in.Boot+1 != l.Boot() || in.Session != known || in.ClientID != owner || !slices.Equal(in.SeenIDs, l.SeenIDs()) {
 		t.Fatalf("%+v", in)
 	}
-	if (in.Epoch == l.Epoch()) == (in.NewEpoch || in.Epoch == 0) {
-		t.Fatalf("epoch %d, new %v, then %d", in.Epoch, in.NewEpoch, l.Epoch())
+	if (in.Epoch == l.Epoch()) == (in.Renewal != persistence.Continued || in.Epoch == 0) {
+		t.Fatalf("epoch %d, %v, then %d", in.Epoch, in.Renewal, l.Epoch())
 	}
 	for p := range persistence.Priority(persistence.Priorities) {
 		if in.Sent[p] != l.Sent(p) {

@@ -33,8 +33,10 @@ type Folder struct {
 	Stats   persistence.Stats // as after an opening, without counters of an opening
 	LastSeq uint64            // the highest sequence given to a message; 0: none
 	Epoch   uint64            // 0: the folder holds no store
-	// NewEpoch reports that the next opening will begin a new epoch because of damage.
-	NewEpoch bool
+	// Renewal is why the next opening on this host will begin a new epoch: for a folder that
+	// was copied, damaged, or not closed and may have lost its end. Of a folder in use it is
+	// what would hold if its process were killed now.
+	Renewal  persistence.Renewal
 	Boot     uint64                         // how many times the log was opened
 	Session  bool                           // a session was begun with this store
 	ClientID string                         // of that session; empty: unknown
@@ -122,7 +124,7 @@ func Open(dir string, o persistence.Options) (*Folder, error) {
 	if o.FS == fsys.OS {
 		f.InUse, f.PID = fsys.Holder(filepath.Join(dir, recovery.LockName))
 	}
-	if err := f.read(o.Retention.MaxDeadLetters >= 0); err != nil {
+	if err := f.read(o.FS, o.Retention.MaxDeadLetters >= 0); err != nil {
 		f.Close()
 		return nil, folderError(dir, err)
 	}
@@ -133,13 +135,13 @@ func Open(dir string, o persistence.Options) (*Folder, error) {
 func (f *Folder) Close() error { return f.files.close() }
 
 // read runs the recovery of the log on the snapshot.
-func (f *Folder) read(deadLetters bool) error {
+func (f *Folder) read(fs fsys.FS, deadLetters bool) error {
 	s, err := recovery.Read(recovery.Config{FS: f.files, Dir: f.Dir, DeadLetters: deadLetters, Receipts: true, Report: f.note})
 	if err != nil {
 		return err
 	}
 	defer s.Close()
-	f.catalog, f.NewEpoch = s.Catalog, s.Stale
+	f.catalog, f.Renewal = s.Catalog, persistence.Renewal(s.Renewal(fsys.HostOf(fs), time.Now().UnixMilli()))
 	f.setLedger(&s.Ledger)
 	if err := cmp.Or(f.setSegments(s), f.setReceipts(s)); err != nil {
 		return err

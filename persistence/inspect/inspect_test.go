@@ -94,7 +94,7 @@ func TestOpen(t *testing.T) {
 		if s.Accepted != 8 || s.Pending != 5 || s.PendingOf[persistence.Urgent] != 1 || s.Refused != 1 || s.Acked != 1 || s.DeadLettered != 1 || s.DeadLetters != 1 || s.Corruptions+s.TornTails != 0 {
 			t.Errorf("%+v", s)
 		}
-		if in.LastSeq != 8 || in.Epoch != l.Epoch() || in.NewEpoch || in.Boot != 1 || !in.Session || in.Sent[persistence.Normal] != 6 || in.Clock.Before(at) {
+		if in.LastSeq != 8 || in.Epoch != l.Epoch() || in.Renewal != persistence.Continued || in.Boot != 1 || !in.Session || in.Sent[persistence.Normal] != 6 || in.Clock.Before(at) {
 			t.Errorf("%+v", in)
 		}
 		if !slices.Equal(in.SeenIDs, []uint16{77}) || !slices.Equal(in.Streams, []inspect.Stream{{"s", 1, 7}}) {
@@ -197,8 +197,8 @@ func TestOpen_Missing(t *testing.T) {
 	data := disk.Files()[name]
 	last := slices.Clone(data)
 	last[bytes.Index(last, numbered(10, 20).Packet)] ^= 1
-	if in := agree(t, edit(disk, name, last), persistence.Options{}); !slices.Equal(in.Missing, []inspect.Range{{10, 10}}) || in.NewEpoch {
-		t.Errorf("without the last message: %+v, new epoch: %v", in.Missing, in.NewEpoch)
+	if in := agree(t, edit(disk, name, last), persistence.Options{}); !slices.Equal(in.Missing, []inspect.Range{{10, 10}}) || in.Renewal != persistence.Continued {
+		t.Errorf("without the last message: %+v, %v", in.Missing, in.Renewal)
 	}
 	fourth := slices.Clone(data)
 	fourth[bytes.Index(fourth, numbered(4, 20).Packet)] ^= 1

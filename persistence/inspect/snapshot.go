@@ -153,6 +153,7 @@ func (f *still) ReadAt(b []byte, off int64) (int, error) {
 	return len(b), end
 }
 
+func (f *still) Identity() uint64                   { return fsys.IdentityOf(f.file) }
 func (f *still) Size() (int64, error)               { return f.size, nil }
 func (f *still) WriteAt([]byte, int64) (int, error) { return 0, errChange }
 func (f *still) Truncate(int64) error               { return errChange }

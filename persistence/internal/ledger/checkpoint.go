@@ -19,13 +19,15 @@ func (g *Ledger) AppendCheckpoint(b []byte, prev segment.Link) []byte {
 			body = binary.AppendUvarint(body, n)
 		}
 	}
-	session := uint64(0)
-	if g.Session {
-		session = 1
+	flags := uint64(0)
+	for bit, set := range []bool{g.Session, g.Writer.Known, g.Writer.Lossy, g.Writer.Closed} {
+		if set {
+			flags |= 1 << bit
+		}
 	}
 	put(g.Epoch, g.Boot, g.Next)
 	put(g.Totals[record.Acked:record.DeadLettered]...)
-	put(g.Lost, session, prev.Number, uint64(prev.Size))
+	put(g.Lost, flags, prev.Number, uint64(prev.Size))
 	put(g.Totals[record.DeadLettered], uint64(max(g.Clock.Now(), 0)), g.Numbers[1], g.Numbers[2])
 	put(g.Sent[:]...)
 	put(uint64(len(g.Streams)))
@@ -36,6 +38,9 @@ func (g *Ledger) AppendCheckpoint(b []byte, prev segment.Link) []byte {
 	put(uint64(len(g.Seen)))
 	for _, id := range g.Seen.List() {
 		put(uint64(id))
+	}
+	if g.Writer.Known {
+		put(g.Writer.Boot, g.Writer.Machine)
 	}
 	return record.AppendCheckpoint(b, append(body, g.Owner...))
 }
@@ -49,7 +54,10 @@ func DecodeCheckpoint(body []byte, version1 bool) (g Ledger, prev segment.Link, 
 	for k := record.Acked; k <= record.Dropped; k++ {
 		g.Totals[k] = d.Number(most)
 	}
-	g.Lost, g.Session = d.Number(most), d.Number(1) == 1
+	g.Lost = d.Number(most)
+	flags := d.Number(1<<4 - 1)
+	g.Session = flags&1 != 0
+	g.Writer = Writer{Known: flags&2 != 0, Lossy: flags&4 != 0, Closed: flags&8 != 0}
 	prev = segment.Link{Number: d.Number(most), Size: int64(d.Number(most))}
 	if !version1 {
 		g.Totals[record.DeadLettered], g.Latest = d.Number(most), int64(d.Number(record.MaxMillis))
@@ -69,6 +77,11 @@ func DecodeCheckpoint(body []byte, version1 bool) (g Ledger, prev segment.Link, 
 	}
 	for range d.Number(1 << 16) {
 		g.Seen.Set(uint16(d.Number(1<<16-1)), true)
+	}
+	if g.Writer.Known {
+		g.Writer.Boot, g.Writer.Machine = d.Number(most), d.Number(most)
+	} else if flags > 1 {
+		d.Fail()
 	}
 	if !version1 {
 		g.Owner = string(d.Rest())

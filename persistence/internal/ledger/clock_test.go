@@ -31,3 +31,30 @@ func TestClock_Begin(t *testing.T) {
 		}
 	}
 }
+
+// TestNextEpoch: an epoch is the time, or above the last one by chance.
+func TestNextEpoch(t *testing.T) {
+	const set = neverSet + 1_000_000
+	for _, c := range []struct {
+		now         int64
+		last        uint64
+		least, most uint64
+		twoAreApart bool
+	}{
+		{set, 0, set, set, false},
+		{set, set - 1, set, set, false},
+		{set, 5, set, set, false},
+		{set, set, set + 1, set + 1<<24, true},
+		{set, set + 9, set + 10, set + 9 + 1<<24, true},
+		{0, 0, 1, neverSet - 1, true},
+		{-5, 0, 1, neverSet - 1, true},
+		{neverSet - 1, 0, 1, neverSet - 1, true},
+		{0, 7, 8, 7 + 1<<24, true},
+		{neverSet - 1, set, set + 1, set + 1<<24, true},
+	} {
+		one, two := NextEpoch(c.now, c.last), NextEpoch(c.now, c.last)
+		if min(one, two) < c.least || max(one, two) > c.most || (one != two) != c.twoAreApart {
+			t.Errorf("at %d after %d: %d and %d, want %d to %d", c.now, c.last, one, two, c.least, c.most)
+		}
+	}
+}

@@ -24,7 +24,8 @@ type Ledger struct {
 	Numbers      [record.Priorities]uint64 // the last Number used; not for Normal
 	Sent         [record.Priorities]uint64 // the sent watermarks
 	Latest       int64                     // the latest time that an earlier opening recorded; 0: none
-	Streams      []Stream                  // stream i has the ID i+1
+	Writer       Writer
+	Streams      []Stream // stream i has the ID i+1
 	streamID     map[string]uint32
 
 	DeadLetters DeadLetters
@@ -32,6 +33,16 @@ type Ledger struct {
 	Seen        IDSet
 	Keys        Keys
 	Clock       Clock
+}
+
+// Writer describes the process that writes to the log. A later opening learns from it
+// whether a power cut may have taken the end of the log, and whether the folder is a copy.
+type Writer struct {
+	Known   bool   // false: a format version before 3 did not record it
+	Lossy   bool   // under its sync policy, a power cut may take what it wrote last
+	Closed  bool   // nothing was written after this checkpoint: the log was closed
+	Boot    uint64 // of the system, fsys.Host; 0: unknown
+	Machine uint64 // fsys.Host; 0: unknown
 }
 
 // Stream is a named sequence.

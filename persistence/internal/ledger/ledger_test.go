@@ -16,6 +16,7 @@ import (
 // full returns a ledger with a value in each field of a checkpoint.
 func full() *ledger.Ledger {
 	g := &ledger.Ledger{Epoch: 5, Boot: 6, Next: 100, Lost: 2, Session: true, Owner: "client",
+		Writer:  ledger.Writer{Known: true, Lossy: true, Closed: true, Boot: 13, Machine: record.MaxSequence},
 		Numbers: [record.Priorities]uint64{0, 7, 8}, Sent: [record.Priorities]uint64{9, 10, 11}}
 	for i := range g.Totals {
 		g.Totals[i] = uint64(i)
@@ -68,6 +69,9 @@ func TestCheckpoint_RoundTrip(t *testing.T) {
 // checkpoint is written back with the same meaning.
 func FuzzCheckpoint(f *testing.F) {
 	f.Add(body(f, full().AppendCheckpoint(nil, segment.Link{Number: 1, Size: 2})), false)
+	old := full()
+	old.Writer = ledger.Writer{}
+	f.Add(body(f, old.AppendCheckpoint(nil, segment.Link{Number: 1, Size: 2})), false)
 	f.Add(body(f, (&ledger.Ledger{Next: 1}).AppendCheckpoint(nil, segment.Link{})), true)
 	f.Fuzz(func(t *testing.T, b []byte, version1 bool) {
 		g, prev, err := ledger.DecodeCheckpoint(b, version1)

@@ -10,7 +10,7 @@ import (
 )
 
 // FormatVersion is the version of the files that are written, and the newest that is read.
-const FormatVersion = 2
+const FormatVersion = 3
 
 // A record is
 //

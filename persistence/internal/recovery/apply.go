@@ -16,6 +16,7 @@ type applier struct {
 
 func (a applier) apply(off int64, r *record.Record) {
 	g := &a.s.Ledger
+	g.Writer.Closed = false
 	switch r.Kind {
 	case record.KindMessage:
 		if r.Moved {
@@ -48,6 +49,7 @@ func (a applier) apply(off int64, r *record.Record) {
 	case record.KindCheckpoint:
 		c, _, err := ledger.DecodeCheckpoint(r.Body, r.Version1)
 		if a.s.Stale = err != nil; err == nil {
+			c.Writer.Closed = c.Writer.Closed && r.Fence
 			g.Restore(c, r.Version1)
 		}
 	}

@@ -50,6 +50,7 @@ type State struct {
 
 	c      Config
 	last   *File // of the segments that count
+	copied bool  // last is a copy of the file that was created
 	copies int   // of damaged files in the folder
 }
 
@@ -109,9 +110,9 @@ func (s *State) read() error {
 		s.report(Damage{File: s.name(live[0].header.Prev.Number), Err: fs.ErrNotExist})
 	}
 	if s.Stale || s.last != nil && s.last.Version <= 1 { // damaged, or not recorded: any message may have been sent
-		g.Sent = g.Numbers
-		g.Sent[record.Normal] = g.Accepted()
+		s.anySent()
 	}
+	s.checkIdentity()
 	return s.loadReceipts(names)
 }
 

@@ -94,18 +94,19 @@ func ParseHeader(f io.ReaderAt, name string, magic [8]byte) (version uint16, num
 	return version, numbers, nil
 }
 
-// Header is the header of a segment. Its numbers are these fields, and zero.
+// Header is the header of a segment. Its numbers are these fields.
 type Header struct {
 	Version              uint16
 	Number, Epoch, First uint64 // First is the sequence of the first message
 	Prev                 Link
+	File                 uint64 // identity of the file; 0: unknown, as before version 3
 }
 
 var magic = [8]byte{'M', 'O', 'O', 'R', 'L', 'O', 'G', 0}
 
 // Append appends the header.
 func (h Header) Append(b []byte) []byte {
-	return AppendHeader(b, magic, [6]uint64{h.Number, h.Epoch, h.First, h.Prev.Number, uint64(h.Prev.Size)})
+	return AppendHeader(b, magic, [6]uint64{h.Number, h.Epoch, h.First, h.Prev.Number, uint64(h.Prev.Size), h.File})
 }
 
 // ReadHeader reads the header of a segment. Errors: as ParseHeader.
@@ -114,7 +115,7 @@ func ReadHeader(f io.ReaderAt, name string) (Header, error) {
 	if err != nil {
 		return Header{}, err
 	}
-	h := Header{Version: version, Number: n[0], Epoch: n[1], First: n[2], Prev: Link{Number: n[3], Size: int64(n[4])}}
+	h := Header{Version: version, Number: n[0], Epoch: n[1], First: n[2], Prev: Link{Number: n[3], Size: int64(n[4])}, File: n[5]}
 	if h.First == 0 || h.First > record.MaxSequence || h.Number > record.MaxSequence || h.Prev.Size < 0 {
 		return Header{}, ErrHeader
 	}

@@ -75,14 +75,16 @@ func (w *Writer) Sync() error {
 func (w *Writer) Begin(h Header, records, checkpoint []byte) error {
 	w.Last++
 	h.Number, h.Epoch = w.Last, w.Epoch
-	buf := h.Append(make([]byte, 0, HeaderSize+len(records)+len(checkpoint)))
-	buf = append(append(buf, records...), checkpoint...)
-	record.Seal(buf[HeaderSize:], h.Number, HeaderSize, false)
-	name, end := Name(w.Dir, h.Number), int64(len(buf))
+	name := Name(w.Dir, h.Number)
 	f, err := w.FS.Create(name)
 	if err != nil {
 		return fmt.Errorf("creating segment %x: %w", h.Number, err)
 	}
+	h.File = fsys.IdentityOf(f)
+	buf := h.Append(make([]byte, 0, HeaderSize+len(records)+len(checkpoint)))
+	buf = append(append(buf, records...), checkpoint...)
+	record.Seal(buf[HeaderSize:], h.Number, HeaderSize, false)
+	end := int64(len(buf))
 	if err = w.Stats.write(f, buf, 0); err == nil {
 		err = w.Stats.sync(f, 0, end)
 	}

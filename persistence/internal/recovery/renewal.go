@@ -1,0 +1,71 @@
+package recovery
+
+import (
+	"github.com/mooring-mqtt/mooring/internal/fsys"
+	"github.com/mooring-mqtt/mooring/persistence/internal/ledger"
+	"github.com/mooring-mqtt/mooring/persistence/internal/record"
+)
+
+// Renewal is why the opening that follows begins a new epoch.
+type Renewal uint8
+
+// The reasons, of which the first one that holds counts.
+const (
+	Continued   Renewal = iota // it does not, or there was no log
+	CopiedFiles                // the newest segment is not the file that was created
+	OtherHost                  // another machine wrote the log
+	Damaged                    // since the last checkpoint: counters may be too low
+	TailLost                   // a power cut may have taken the end of the log
+	ClockSet                   // the epoch is of a clock that was never set, and now it is set
+)
+
+// Copied reports whether the folder is a copy.
+func (r Renewal) Copied() bool { return r == CopiedFiles || r == OtherHost }
+
+// Renewal returns whether the numbers and the session of the log may be continued on
+// this host, at this time in Unix milliseconds.
+func (s *State) Renewal(host fsys.Host, now int64) Renewal {
+	w := &s.Ledger.Writer
+	switch {
+	case s.last == nil && !s.Stale:
+		return Continued
+	case s.copied:
+		return CopiedFiles
+	case w.Machine != 0 && host.Machine != 0 && w.Machine != host.Machine:
+		return OtherHost
+	case s.Stale:
+		return Damaged
+	case !w.Known, w.Lossy && !w.Closed && (w.Boot == 0 || w.Boot != host.Boot):
+		return TailLost
+	case !ledger.ClockSet(int64(s.Ledger.Epoch)) && ledger.ClockSet(now):
+		return ClockSet
+	}
+	return Continued
+}
+
+// Disown makes the session void: what is known of it is about the client that has the
+// original. That client may have sent any message. records are those of Carry.
+func (s *State) Disown(records []byte) []byte {
+	g := &s.Ledger
+	g.Reset("")
+	s.Catalog.Unrelease()
+	g.Session = false
+	s.anySent()
+	return record.AppendReset(records, "")
+}
+
+// anySent notes that any message may have been sent.
+func (s *State) anySent() {
+	g := &s.Ledger
+	g.Sent = g.Numbers
+	g.Sent[record.Normal] = g.Accepted()
+}
+
+// checkIdentity compares the newest segment that counts with the file that was created.
+func (s *State) checkIdentity() {
+	if s.last == nil || s.last.header.File == 0 {
+		return
+	}
+	id := fsys.IdentityOf(s.last.file)
+	s.copied = id != 0 && id != s.last.header.File
+}
