@@ -90,6 +90,7 @@ func New(cfg Config) (*Client, error) {
 		ReceiveMaximum:    cfg.Receiving.ReceiveMaximum,
 		TopicAliasMaximum: cfg.Receiving.TopicAliasMaximum,
 		TopicAliases:      uint16(cfg.Publishing.TopicAliases),
+		PoisonAttempts:    cfg.Publishing.PoisonAttempts,
 		Settled:           c.outbox.Acknowledged,
 		Deliver:           c.receive,
 		Room:              c.outbox.Wake,

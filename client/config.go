@@ -67,6 +67,8 @@ type ConnectionConfig struct {
 	Credentials func(ctx context.Context) (Credentials, error)
 	Auth        Authenticator // by challenge and response (section 4.12 of MQTT 5); default: none
 	TLSFiles    *TLSFiles     // files that are read again for each attempt, in place of Config.TLS
+	// UserProperties are sent in each CONNECT, in this order. Their meaning is the server's. Default: none.
+	UserProperties []UserProperty
 	// Proxy is the proxy for all servers except Unix sockets: http://user:password@host:3128,
 	// https://host, socks5://user:password@host:1080, or ProxyFromEnvironment (HTTPS_PROXY, else
 	// ALL_PROXY, except hosts in NO_PROXY and loopback, as read by New). All traffic uses HTTP
@@ -78,13 +80,21 @@ type ConnectionConfig struct {
 	// ignores Config.TLS, TLSFiles and Proxy.
 	Dial func(ctx context.Context, server *url.URL) (net.Conn, error)
 
-	KeepAlive time.Duration // default 30 s; at most 65,535 s
+	// KeepAlive is the longest time without a packet from the client, in whole seconds, rounded up:
+	// then it sends a PINGREQ, and reconnects unless the server answers within half of it. Default
+	// 30 s; at most 65,535 s; NoKeepAlive for none. The server may choose another value, which
+	// Connected reports.
+	KeepAlive time.Duration
 	// MaximumPacketSize is the largest packet that this client accepts, in bytes.
 	// Default 16 MiB. One byte more is accepted too, since mosquitto counts so.
 	MaximumPacketSize uint32
 	// IgnoreRedirects keeps to Servers when a server names another one. Default: a redirect is
 	// followed, with the same scheme or an encrypted one, at most five times in a row.
 	IgnoreRedirects bool
+
+	// StopOn selects the refusals that end the client. Default: those of a CONNECT that no server
+	// has accepted before, see StopPolicy.
+	StopOn StopPolicy
 
 	// Backoff is the delay between attempts to connect, with full jitter. It
 	// starts over after a connection that was up for StableAfter (default 10 s).

@@ -79,7 +79,22 @@ func TestConfigRules(t *testing.T) {
 		{"", func(c *client.Config) { c.Connection.Credentials = noCredentials }},
 		{"Store.Custom", func(c *client.Config) { c.Dir, c.Store.Custom = "d", persistence.NewMemory(persistence.Options{}) }},
 		{"Store.Options", func(c *client.Config) { c.Store.Options.Limits.MaxMessages = -1 }},
-		{"Connection.KeepAlive", func(c *client.Config) { c.Connection.KeepAlive = -1 }},
+		{"Connection.KeepAlive", func(c *client.Config) { c.Connection.KeepAlive = -2 }},
+		{"", func(c *client.Config) { c.Connection.KeepAlive = client.NoKeepAlive }},
+		{"Connection.StopOn.When", func(c *client.Config) { c.Connection.StopOn.When = 3 }},
+		{"Connection.StopOn.Codes", func(c *client.Config) { c.Connection.StopOn.Codes = []byte{0x87, 0x01} }},
+		{"Connection.StopOn.Codes", func(c *client.Config) {
+			c.Connection.StopOn = client.StopPolicy{When: client.StopNever, Codes: []byte{0x87}}
+		}},
+		{"", func(c *client.Config) {
+			c.Connection.StopOn = client.StopPolicy{When: client.StopAlways, Codes: []byte{0x87, 0xFF}}
+		}},
+		{"Connection.UserProperties", func(c *client.Config) {
+			c.Connection.UserProperties = []client.UserProperty{{Key: "k", Value: "v"}, {Key: "k", Value: "\xFF"}}
+		}},
+		{"Connection.UserProperties", func(c *client.Config) {
+			c.Connection.UserProperties = []client.UserProperty{{Key: "\x00"}}
+		}},
 		{"Connection.KeepAlive", func(c *client.Config) { c.Connection.KeepAlive = 65_536 * time.Second }},
 		{"", func(c *client.Config) { c.Connection.KeepAlive = 65_535 * time.Second }},
 		{"Connection.StableAfter", func(c *client.Config) { c.Connection.StableAfter = -1 }},

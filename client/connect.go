@@ -35,6 +35,9 @@ func (c *Client) newLink() (*link.Link, error) {
 		Guard:          &c.guard,
 		Policy: &link.Policy{
 			Retry:            reliability.Retry{Backoff: conn.Backoff, Stable: conn.StableAfter},
+			StopOn:           link.StopOn(conn.StopOn.When),
+			StopCodes:        conn.StopOn.stopCodes(),
+			Servers:          len(c.cfg.Servers),
 			FreshCredentials: conn.Credentials != nil,
 			StopOnTakeover:   c.cfg.Session.OnTakeover == TakeoverStop || c.cfg.Session.Mode == StrictSession,
 			IgnoreRedirects:  conn.IgnoreRedirects,
@@ -64,7 +67,7 @@ func (c *Client) newLink() (*link.Link, error) {
 func (c *Client) connectPacket() paho.Connect {
 	expiry := wire.Seconds(c.cfg.Session.Expiry)
 	cp := paho.Connect{
-		KeepAlive: uint16(min(wire.Seconds(c.cfg.Connection.KeepAlive), 65_535)),
+		KeepAlive: uint16(min(wire.Seconds(max(c.cfg.Connection.KeepAlive, 0)), 65_535)), // NoKeepAlive is negative
 		Properties: &paho.ConnectProperties{
 			SessionExpiryInterval: &expiry,
 			ReceiveMaximum:        &c.cfg.Receiving.ReceiveMaximum,
@@ -72,6 +75,9 @@ func (c *Client) connectPacket() paho.Connect {
 			TopicAliasMaximum:     &c.cfg.Receiving.TopicAliasMaximum,
 			RequestProblemInfo:    true,
 		},
+	}
+	for _, p := range c.cfg.Connection.UserProperties {
+		cp.Properties.User.Add(p.Key, p.Value)
 	}
 	if w := c.cfg.Presence.Will; w != nil {
 		cp.WillMessage = &paho.WillMessage{Topic: w.Topic, Payload: w.Payload, QoS: byte(w.QoS), Retain: w.Retain}
@@ -148,6 +154,7 @@ func (c *Client) startSending(up *link.Up) {
 
 func (c linkObserver) Disconnected(end link.End, d link.Decision) {
 	server, err := end.Server.Redacted(), connectionError(end.Err)
+	c.life.phase.disconnected()
 	var ended *link.DisconnectError
 	if errors.As(end.Err, &ended) {
 		c.outbox.Disconnected(end.Up.Gen, ended.Reason)
@@ -184,8 +191,8 @@ func (c linkObserver) redirected(end link.End, d link.Decision) {
 
 // NetworkChanged tells the client that the network is back, or is another one. A
 // client that waits for its next attempt makes it now, and its delays start over. A
-// connected client sends a PINGREQ, unless the keep alive is 0, and reconnects with
-// ErrKeepAlive unless it receives something within half the keep alive, and 5 seconds
+// connected client sends a PINGREQ, unless the keep alive is 0 (NoKeepAlive), and reconnects
+// with ErrKeepAlive unless it receives something within half the keep alive, and 5 seconds
 // at most. Calls within a second count as one. NetworkChanged never blocks.
 func (c *Client) NetworkChanged() {
 	if c != nil {

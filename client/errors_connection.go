@@ -33,14 +33,18 @@ func (e *ConnectionError) Unwrap() error    { return e.Cause }
 // SafeToRetry returns false: messages may have been sent on the connection.
 func (*ConnectionError) SafeToRetry() bool { return false }
 
-// advice is what to do about the reason code. The answer to the same CONNECT will
-// be the same; after a DISCONNECT the client connects again.
+// advice is what to do about the reason code. Whether the client stops after a refusal is decided
+// by StopPolicy; after a DISCONNECT it connects again.
 func (e *ConnectionError) advice() string {
 	switch e.Code {
 	case wire.ReasonBadUserNameOrPassword:
 		return "check Username and Password, or what Credentials returns"
 	case wire.ReasonBadAuthenticationMethod:
 		return "the server does not know Config.Connection.Auth's method, or asks for one; set another, or none"
+	case 0x85: // Client Identifier not valid
+		return "set a ClientID that the server accepts"
+	case 0x8A: // Banned
+		return "the server has banned this client; ask its administrator"
 	case 0x84: // Unsupported Protocol Version
 		return "this server does not speak MQTT 5; use one that does"
 	}
@@ -61,9 +65,9 @@ func (e *ConnectionError) advice() string {
 	}
 	switch class {
 	case reliability.Fatal:
-		return "change the configuration; trying again as it is will not help"
+		return "check the configuration"
 	case reliability.Invalid:
-		return "change the Will or the Status, which this server cannot take; trying again as it is will not help"
+		return "check the Will or the Status, which this server does not accept"
 	case reliability.Protocol:
 		return "the server does not understand our CONNECT; check that it speaks MQTT 5"
 	}

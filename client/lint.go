@@ -199,6 +199,10 @@ var lintRules = []lintRule{
 			}
 			return v.any("mqtt", "mqtts") && v.is.Connection.KeepAlive >= natPatience || v.any("ws", "wss") && v.is.Connection.KeepAlive >= webPatience
 		}},
+	{"no-keep-alive", Misleads, fields{"Connection.KeepAlive"},
+		"is NoKeepAlive: no PINGREQ finds a connection that is dead in both directions, so a client that only receives waits indefinitely and the server shows it online; only AckTimeout finds it, while messages are in flight",
+		"use a duration below 4 minutes, less than 60 s with ws and wss; the default is 30 s",
+		func(v *lintView) bool { return v.remote && v.conn.KeepAlive == NoKeepAlive }},
 	{"numbers-in-memory", Misleads, fields{"Publishing.Sequenced", "Dir"},
 		"numbers messages in a store that ends with the process: after a restart the numbers begin anew, and receivers see no gap where messages were lost with it",
 		"set Dir",
@@ -216,6 +220,10 @@ var lintRules = []lintRule{
 			o := v.Store.Options
 			return !v.durable && (o.Sync != 0 || o.Interval != 0)
 		}},
+	{"stop-always", Misleads, fields{"Connection.StopOn"},
+		"is StopAlways: while what checks a CONNECT is away or wrong, such as the server's authentication backend, each client that reconnects stops for good and its messages wait in the store",
+		"leave it at StopNew, the default, and watch ConnectFailed events",
+		func(v *lintView) bool { return v.conn.StopOn.When == StopAlways }},
 	{"options-beside-store", Misleads, fields{"Store.Options", "Store.Custom"},
 		"are for Dir and for a store in memory; a Store of your own has its own, so the limits here do nothing",
 		"give them to the store when it is opened",
@@ -254,11 +262,15 @@ var lintRules = []lintRule{
 	{"ack-timeout-beyond-keep-alive", Note, fields{"Connection.AckTimeout", "Connection.KeepAlive"},
 		"is longer than a dead link stands: keep alive ends it after one and a half times KeepAlive, so AckTimeout only finds a server that answers pings and acknowledges nothing",
 		"make it shorter than KeepAlive if messages under way are to find a dead link sooner",
-		func(v *lintView) bool { return v.conn.AckTimeout > v.is.Connection.KeepAlive*3/2 }},
+		func(v *lintView) bool {
+			return v.conn.KeepAlive != NoKeepAlive && v.conn.AckTimeout > v.is.Connection.KeepAlive*3/2
+		}},
 	{"keep-alive-short", Wasteful, fields{"Connection.KeepAlive"},
 		"is so short that a link that is only slow is given up, and an idle device is kept awake",
 		"use 10 s or more; AckTimeout finds a dead link sooner while messages are under way",
-		func(v *lintView) bool { return v.remote && v.is.Connection.KeepAlive < impatient }},
+		func(v *lintView) bool {
+			return v.remote && v.conn.KeepAlive != NoKeepAlive && v.is.Connection.KeepAlive < impatient
+		}},
 	{"backoff-short", Wasteful, fields{"Connection.Backoff.Max"},
 		"is below a second: when the server is down all its clients keep knocking, and it comes back under that load",
 		"use 10 s or more; the default is a minute. Client.NetworkChanged makes the next attempt at once",

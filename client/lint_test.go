@@ -133,6 +133,8 @@ var bad = []struct {
 	}},
 	{"keep-alive-beyond-nat", "Connection.KeepAlive", func(c *client.Config) { c.Connection.KeepAlive = 4 * time.Minute }},
 	{"keep-alive-beyond-nat", "Connection.KeepAlive", func(c *client.Config) { c.Servers[0] = "wss://broker.example.com" }},
+	{"no-keep-alive", "Connection.KeepAlive", func(c *client.Config) { c.Connection.KeepAlive = client.NoKeepAlive }},
+	{"stop-always", "Connection.StopOn", func(c *client.Config) { c.Connection.StopOn.When = client.StopAlways }},
 	{"numbers-in-memory", "Publishing.Sequenced Dir", func(c *client.Config) { c.Dir = "" }},
 	{"publish-timeout", "Publishing.WaitTimeout Connection.ConnectTimeout", func(c *client.Config) { c.Publishing.WaitTimeout = 19 * time.Second }},
 	{"options-without-dir", "Store.Options.Sync Dir", func(c *client.Config) {

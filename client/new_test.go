@@ -260,7 +260,7 @@ func TestWhatAConnectionErrorAdvises(t *testing.T) {
 	const again = "it is tried again"
 	for code := 0x80; code < 0x100; code++ {
 		refused := client.ToConnectionError(&link.ConnackError{Reason: byte(code)}).Error()
-		if strings.Contains(refused, again) && reliability.OnConnack(byte(code)) == reliability.ActionStop {
+		if strings.Contains(refused, again) && reliability.OnConnack(byte(code), false) == reliability.ActionStop {
 			t.Errorf("CONNACK: the client stops, and says %q", refused)
 		}
 		ended := client.ToConnectionError(&link.DisconnectError{Reason: byte(code)}).Error()

@@ -8,6 +8,7 @@ import (
 
 	"github.com/mooring-mqtt/mooring/client/presence"
 	"github.com/mooring-mqtt/mooring/internal/outbox"
+	"github.com/mooring-mqtt/mooring/internal/session"
 	"github.com/mooring-mqtt/mooring/internal/subs"
 	"github.com/mooring-mqtt/mooring/internal/summary"
 	"github.com/mooring-mqtt/mooring/persistence"
@@ -72,6 +73,10 @@ func (c *Client) storeFailed(err error) {
 
 // statusFailed reports a status message, or the subscription to its topic.
 func (c *Client) statusFailed(err error) {
+	var deferred *session.DeferredError
+	if errors.As(err, &deferred) {
+		err = &StatusDeferredError{Connections: deferred.Connections}
+	}
 	report(c, lossStatus, about(MessageID{}, err, slog.String("topic", c.cfg.Presence.Status.Topic)), StatusFailed{Err: err})
 }
 

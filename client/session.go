@@ -46,5 +46,12 @@ const SessionNeverExpires = link.NeverExpires
 // messages are delivered at least once, not exactly once.
 const NoSession time.Duration = -1
 
+// NoKeepAlive as ConnectionConfig.KeepAlive sends a Keep Alive of 0: the client sends no PINGREQ, also
+// after NetworkChanged, and the server does not end a silent connection. A connection that is dead in
+// both directions is then found by AckTimeout while messages are in flight, and by WriteTimeout or the
+// operating system otherwise; a client that only receives may never find it. The server may choose
+// another Keep Alive, which is then in force.
+const NoKeepAlive time.Duration = -1
+
 // NoMarker as Config.Presence.MarkerTopic: no marker is published.
 const NoMarker = "-"

@@ -33,6 +33,9 @@ type ConnectionState struct {
 	Attempt int       // number of the attempt since the last connection, from 1; 0: none
 	Err     error     // why the last attempt failed or the last connection ended; nil while connected
 	RetryAt time.Time // while waiting: when the next attempt begins, unless NetworkChanged is called
+	// DisconnectedSince is since when there has been no connection, across attempts: when the last
+	// one ended, or, if there was none, when Start was called, or New before that. Zero while connected.
+	DisconnectedSince time.Time
 }
 
 // phaseTracker holds the state of the connection.
@@ -61,6 +64,19 @@ func (t *phaseTracker) enter(next ConnectionState) {
 		next.Server, next.Attempt = t.state.Server, t.state.Attempt
 	}
 	next.Since = time.Now()
+	switch next.DisconnectedSince = t.state.DisconnectedSince; {
+	case next.Phase == PhaseConnected:
+		next.DisconnectedSince = time.Time{}
+	case t.state.Phase == PhaseIdle: // New, or Start
+		next.DisconnectedSince = next.Since
+	}
 	t.state = next
 	t.changed.Notify()
+}
+
+// disconnected notes that the connection has ended.
+func (t *phaseTracker) disconnected() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.state.DisconnectedSince = time.Now()
 }

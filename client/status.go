@@ -59,7 +59,8 @@ func (up statusConnection) PublishStatus(p *wire.Publish, answered func(code byt
 		}
 		answered(code, err)
 	})
-	if errors.Is(err, session.ErrNotConnected) || errors.Is(err, session.ErrWindowFull) || errors.Is(err, session.ErrIDsInUse) {
+	var deferred *session.DeferredError
+	if errors.As(err, &deferred) || errors.Is(err, session.ErrNotConnected) || errors.Is(err, session.ErrWindowFull) || errors.Is(err, session.ErrIDsInUse) {
 		return err
 	}
 	return nil // after an error of the connection the message counts as sent

@@ -11,7 +11,8 @@ import (
 
 // Status publishes whether the client is online, retained and at QoS 1: online after
 // each CONNACK; offline as the will, and before a clean end. Status messages are not
-// stored, and are sent ahead of stored messages.
+// stored, and are sent ahead of stored messages. One that the server refuses is tried again with
+// backoff (1 s to 1 minute) and reported, see StatusFailed and StatusDeferredError.
 //
 // While connected, the client subscribes to Topic at QoS 1, invisibly to handlers, and receives its
 // own status messages. It publishes online again after another client published offline there, such
@@ -87,7 +88,7 @@ type StatusStats struct {
 	Heartbeats  uint64
 	Skipped     uint64 // heartbeats skipped because the link had no room
 	Corrections uint64 // messages published because another client published offline
-	Failed      uint64 // messages that could not be sent, or that the server refused
+	Failed      uint64 // messages that could not be sent, were deferred, or that the server refused
 	Contested   uint64 // online messages of others, received while this client is online
 }
 
@@ -102,6 +103,22 @@ func (StatusContested) event() {}
 func (e StatusContested) String() string {
 	return fmt.Sprintf("another process with boot ID %q uses this client's status topic; give each its own", e.Boot)
 }
+
+// StatusDeferredError reports that connections have ended, one after the other, while a status
+// message was unacknowledged: the server may forbid Status.Topic and end the connection instead of
+// refusing the message. After PoisonAttempts such connections the status is deferred: messages of the
+// store are sent first, and online is published alone, after another message was acknowledged or when
+// none waits, with backoff up to 5 minutes. It is reported once for each connection that begins so.
+type StatusDeferredError struct {
+	Connections int // in a row that ended while a status message was unacknowledged
+}
+
+func (e *StatusDeferredError) Error() string {
+	return fmt.Sprintf("client: the status is deferred, and tried again later: the last %d connections with a status message ended before its acknowledgement; allow the client to publish to Status.Topic", e.Connections)
+}
+
+// SafeToRetry returns true: the message was not sent.
+func (*StatusDeferredError) SafeToRetry() bool { return true }
 
 // StatusSubscriptionError reports that the server refuses the subscription to the
 // client's own status topic. It is reported once; each connection tries again.

@@ -193,8 +193,9 @@ func TestABirthThatTheServerHasNoRoomForIsSaidAgain(t *testing.T) {
 	})
 }
 
-// TestABirthThatIsForbiddenIsNotSaidAgain: until there is another connection.
-func TestABirthThatIsForbiddenIsNotSaidAgain(t *testing.T) {
+// A birth that is forbidden is published again with backoff: an access rule may be wrong for a while.
+// No heartbeat and no correction go before it.
+func TestStatus_ForbiddenBirthIsRetried(t *testing.T) {
 	withScript(t, func(t *testing.T, s *script) {
 		events := &recorder{}
 		cfg := testConfig("c", events, s.dial)
@@ -205,13 +206,20 @@ func TestABirthThatIsForbiddenIsNotSaidAgain(t *testing.T) {
 		p.grantSubscribe()
 		p.ack(wire.PUBACK, m.PacketID, wire.ReasonNotAuthorized, "")
 		p.publish(wire.Publish{Topic: "status/c", Payload: []byte("offline")})
-		time.Sleep(time.Minute)
-		p.quiet()
-		p.close()
-		p = s.accept(control.Connack{SessionPresent: true})
-		p.nextWord("birth")
-		if n := len(eventsOf[client.StatusFailed](events)); n != 1 {
-			t.Errorf("%d StatusFailed events, want 1", n)
+		for _, delay := range []time.Duration{1, 2, 4} {
+			began := time.Now()
+			m, _ = p.nextWord("birth")
+			if got := time.Since(began); got != delay*time.Second {
+				t.Errorf("the birth came again after %v, want %v", got, delay*time.Second)
+			}
+			if delay < 4 {
+				p.ack(wire.PUBACK, m.PacketID, wire.ReasonNotAuthorized, "")
+			}
+		}
+		p.ack(wire.PUBACK, m.PacketID, 0, "")
+		p.nextWord("heartbeat")
+		if n := len(eventsOf[client.StatusFailed](events)); n != 3 {
+			t.Errorf("%d StatusFailed events, want 3", n)
 		}
 	})
 }

@@ -86,6 +86,11 @@ func (v *validator) identity(c *Config) {
 	if topic := c.Presence.MarkerTopic; topic != "" && topic != NoMarker {
 		v.text("Presence.MarkerTopic", wire.CheckTopicName("MarkerTopic", topic))
 	}
+	for _, p := range c.Connection.UserProperties {
+		const field = "Connection.UserProperties"
+		v.text(field, wire.CheckString("UserProperties", p.Key))
+		v.text(field, wire.CheckString("UserProperties", p.Value))
+	}
 	if auth := c.Connection.Auth; auth != nil {
 		err := wire.CheckString("Method", auth.Method())
 		v.bad(err != nil, "Connection.Auth", "has an invalid Method: %v", err)
@@ -101,7 +106,7 @@ func (v *validator) amounts(c *Config) {
 		field string
 		value time.Duration
 	}{
-		{"Connection.KeepAlive", conn.KeepAlive}, {"Connection.StableAfter", conn.StableAfter},
+		{"Connection.StableAfter", conn.StableAfter},
 		{"Connection.ConnectTimeout", conn.ConnectTimeout}, {"Connection.WriteTimeout", conn.WriteTimeout},
 		{"Connection.AckTimeout", conn.AckTimeout}, {"Connection.CloseTimeout", conn.CloseTimeout},
 		{"Publishing.WaitTimeout", out.WaitTimeout},
@@ -121,8 +126,9 @@ func (v *validator) amounts(c *Config) {
 	} {
 		v.bad(a.value < 0, a.field, "is %d; use 0 for the default or a positive number", a.value)
 	}
-	v.bad(conn.KeepAlive > 65_535*time.Second, "Connection.KeepAlive",
-		"is %v; use 0 for the default or a positive duration up to 65,535 s", conn.KeepAlive)
+	v.bad(conn.KeepAlive < 0 && conn.KeepAlive != NoKeepAlive || conn.KeepAlive > 65_535*time.Second, "Connection.KeepAlive",
+		"is %v; use 0 for the default, a positive duration up to 65,535 s, or NoKeepAlive", conn.KeepAlive)
+	v.stop(&conn.StopOn)
 	v.bad(conn.MaximumPacketSize > 0 && conn.MaximumPacketSize < 64, "Connection.MaximumPacketSize",
 		"is %d bytes; no message fits, use 64 or more", conn.MaximumPacketSize)
 	v.bad(c.Session.Expiry < 0 && c.Session.Expiry != NoSession, "Session.Expiry",

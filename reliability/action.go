@@ -1,5 +1,7 @@
 package reliability
 
+import "strings"
+
 // Action is what a client does after a reason code that refused or ended its connection.
 type Action uint8
 
@@ -10,7 +12,8 @@ const (
 	// ActionTakenOver: another client uses the Client Identifier. Connect again after a long delay,
 	// or not at all: at once, the two would end each other's connections forever.
 	ActionTakenOver
-	ActionStop // another attempt with the same settings gets the same answer
+	// ActionStop: another attempt with the same settings will probably get the same answer.
+	ActionStop
 )
 
 var actionNames = [...]string{"", "retry", "retry later", "redirect", "taken over", "stop"}
@@ -18,16 +21,15 @@ var actionNames = [...]string{"", "retry", "retry later", "redirect", "taken ove
 // String returns the action's name in lower case.
 func (a Action) String() string { return name(actionNames[:], a, "action") }
 
-// onConnack and onDisconnect assign an action to each class of reason code. A
-// CONNACK answers CONNECT, and the next CONNECT gets the same answer. A DISCONNECT
-// reports an event, and the next CONNACK shows whether it still matters.
+// onConnack and onDisconnect assign an action to each class of reason code. A CONNACK answers
+// CONNECT. A DISCONNECT reports an event, and the next CONNACK shows whether it still matters.
 var (
 	onConnack = [...]Action{
 		Success: ActionRetry, Transient: ActionRetry, Session: ActionRetry,
 		Busy: ActionRetryLater, Quota: ActionRetryLater,
 		Redirect: ActionRedirect,
 		Takeover: ActionTakenOver,
-		Fatal:    ActionStop, NotAuthorized: ActionStop, Invalid: ActionStop, Protocol: ActionStop,
+		Fatal:    ActionRetry, NotAuthorized: ActionRetry, Invalid: ActionRetry, Protocol: ActionRetry,
 	}
 	onDisconnect = [...]Action{
 		Success: ActionRetry, Transient: ActionRetry, Session: ActionRetry, NotAuthorized: ActionRetry, Invalid: ActionRetry, Protocol: ActionRetry,
@@ -37,8 +39,31 @@ var (
 	}
 )
 
-// OnConnack returns what to do after the reason code of a CONNACK.
-func OnConnack(code byte) Action { return onConnack[Classify(code)] }
+// stopCodes are the reason codes of a CONNACK that reject the CONNECT itself.
+const stopCodes = "\x81\x82\x84\x85\x86\x87\x8C\x90\x95\x99\x9A\x9B"
 
-// OnDisconnect returns what to do after the reason code of the server's DISCONNECT.
+// StopCodes returns the reason codes of a CONNACK that reject what is in the CONNECT: its form
+// (0x81, 0x82, 0x95), its protocol version (0x84), Client Identifier (0x85), credentials (0x86,
+// 0x87, 0x8C) or Will (0x90, 0x99, 0x9A, 0x9B). A client that was never accepted with the same
+// settings probably gets the same answer again. All other codes, undefined ones included, are about
+// the server or may pass; 0x8A (Banned) too, since servers lift bans by themselves.
+func StopCodes() []byte { return []byte(stopCodes) }
+
+// OnConnack returns what to do after the reason code of a CONNACK. accepted reports whether a
+// server has accepted a connection with the same settings before: then every refusal may pass, since
+// what checks a CONNECT (an authentication backend, an access rule) may be away or wrong for a while.
+func OnConnack(code byte, accepted bool) Action {
+	switch {
+	case code == banned:
+		return ActionRetryLater
+	case !accepted && strings.IndexByte(stopCodes, code) >= 0:
+		return ActionStop
+	}
+	return onConnack[Classify(code)]
+}
+
+const banned = 0x8A
+
+// OnDisconnect returns what to do after the reason code of the server's DISCONNECT. It is never
+// ActionStop.
 func OnDisconnect(code byte) Action { return onDisconnect[Classify(code)] }

@@ -1,6 +1,7 @@
 package reliability_test
 
 import (
+	"bytes"
 	"fmt"
 	"strings"
 	"testing"
@@ -12,7 +13,7 @@ import (
 // the specification.
 var actions = []struct {
 	code                byte
-	connack, disconnect reliability.Action // 0: not valid in this packet
+	connack, disconnect reliability.Action // connack: of a client that was never accepted; 0: not valid in this packet
 }{
 	{0x00, reliability.ActionRetry, reliability.ActionRetry}, // a server may end a connection with 0x00
 	{0x80, reliability.ActionRetry, reliability.ActionRetry},
@@ -25,7 +26,7 @@ var actions = []struct {
 	{0x87, reliability.ActionStop, reliability.ActionRetry},
 	{0x88, reliability.ActionRetry, 0},
 	{0x89, reliability.ActionRetryLater, reliability.ActionRetryLater},
-	{0x8A, reliability.ActionStop, 0},
+	{0x8A, reliability.ActionRetryLater, 0},
 	{0x8B, 0, reliability.ActionRetry},
 	{0x8C, reliability.ActionStop, 0},
 	{0x8D, 0, reliability.ActionRetry},
@@ -52,8 +53,15 @@ var actions = []struct {
 
 func TestActions(t *testing.T) {
 	for _, a := range actions {
-		if got := reliability.OnConnack(a.code); a.connack != 0 && got != a.connack {
+		if got := reliability.OnConnack(a.code, false); a.connack != 0 && got != a.connack {
 			t.Errorf("CONNACK 0x%02X %s: %v, want %v", a.code, reliability.ReasonName(a.code), got, a.connack)
+		}
+		want := a.connack
+		if want == reliability.ActionStop {
+			want = reliability.ActionRetry
+		}
+		if got := reliability.OnConnack(a.code, true); a.connack != 0 && got != want {
+			t.Errorf("CONNACK 0x%02X %s, accepted before: %v, want %v", a.code, reliability.ReasonName(a.code), got, want)
 		}
 		if got := reliability.OnDisconnect(a.code); a.disconnect != 0 && got != a.disconnect {
 			t.Errorf("DISCONNECT 0x%02X %s: %v, want %v", a.code, reliability.ReasonName(a.code), got, a.disconnect)
@@ -61,10 +69,16 @@ func TestActions(t *testing.T) {
 	}
 	for i := range 256 {
 		code := byte(i)
-		for _, a := range []reliability.Action{reliability.OnConnack(code), reliability.OnDisconnect(code)} {
+		for _, a := range []reliability.Action{reliability.OnConnack(code, true), reliability.OnConnack(code, false), reliability.OnDisconnect(code)} {
 			if a == 0 || strings.HasPrefix(a.String(), "action(") {
 				t.Errorf("0x%02X: no action", code)
 			}
+		}
+		if reliability.OnDisconnect(code) == reliability.ActionStop || reliability.OnConnack(code, true) == reliability.ActionStop {
+			t.Errorf("0x%02X stops a client that was accepted before", code)
+		}
+		if stops := bytes.IndexByte(reliability.StopCodes(), code) >= 0; stops != (reliability.OnConnack(code, false) == reliability.ActionStop) {
+			t.Errorf("0x%02X: in StopCodes is %v", code, stops)
 		}
 	}
 	for _, a := range []reliability.Action{0, reliability.ActionStop + 1, 99} {

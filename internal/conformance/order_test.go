@@ -28,7 +28,7 @@ func payloads(conn *fakebroker.Conn, n int) string {
 // in which the original PUBLISH packets were sent (QoS 1 and QoS 2 messages).
 func TestMQTT_4_6_0_1(t *testing.T) {
 	onRig(t, func(t *testing.T, r *rig) {
-		c, conn := r.start(control.Connack{ReceiveMaximum: 7})
+		c, conn := r.start(control.Connack{ReceiveMaximum: 6})
 		ids := map[string]uint16{}
 		// The order of sending is that of priorities only among what waits.
 		for i, m := range []client.Message{
@@ -47,10 +47,10 @@ func TestMQTT_4_6_0_1(t *testing.T) {
 		if got := payloads(conn, 1); got != "7" {
 			t.Errorf("%s is sent next, want 7", got)
 		}
-		for _, window := range []uint16{7, 2, 7} {
+		for _, window := range []uint16{6, 1, 6} {
 			conn.Close()
 			conn, _ = r.Connect(control.Connack{SessionPresent: true, ReceiveMaximum: window})
-			if window == 7 {
+			if window == 6 {
 				if got := payloads(conn, 6); got != "0 1 3 4 5 7" {
 					t.Errorf("%s came again, want 0 1 3 4 5 7", got)
 				}

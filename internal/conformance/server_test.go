@@ -245,6 +245,7 @@ func TestMQTT_3_2_2_2(t *testing.T) {
 // Session Present to 0: else it is told as a violation, and refuses all the same.
 func TestMQTT_3_2_2_6(t *testing.T) {
 	onRig(t, func(t *testing.T, r *rig) {
+		r.cfg.Connection.StopOn.When = client.StopAlways
 		c := r.client()
 		conn, _ := r.Open()
 		conn.Connack(control.Connack{SessionPresent: true, Reason: 0x88})

@@ -129,6 +129,24 @@ func (b *Broker) Accept() *Conn {
 	panic("unreachable: Fatalf returned")
 }
 
+// Take takes the next connection; ok is false when the test is over. It waits without a limit, so
+// that a server may run on a goroutine of its own, beside [Conn.Packet].
+func (b *Broker) Take() (c *Conn, ok bool) {
+	select {
+	case nc := <-b.waiting:
+		c = &Conn{b: b, t: b.t, nc: nc, frames: make(chan frame, 4096)}
+		b.mu.Lock()
+		defer b.mu.Unlock()
+		if b.over {
+			return nil, false
+		}
+		b.all.Go(c.read)
+		return c, true
+	case <-b.gone:
+		return nil, false
+	}
+}
+
 // Open takes the next connection and its first packet, which must be a CONNECT.
 func (b *Broker) Open() (*Conn, control.Connect) {
 	b.t.Helper()

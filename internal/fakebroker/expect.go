@@ -28,6 +28,18 @@ func (c *Conn) next(want string) (f wire.Frame, ok bool) {
 	panic("unreachable: Fatalf returned")
 }
 
+// Packet returns the client's next packet; ok is false when there is none: the client has closed
+// the connection, or the test is over. It waits without a limit and fails nothing, so that a server
+// may run on a goroutine of its own.
+func (c *Conn) Packet() (f wire.Frame, ok bool) {
+	select {
+	case got, ok := <-c.frames:
+		return got.Frame, ok && got.err == nil
+	case <-c.b.gone:
+		return f, false
+	}
+}
+
 // Next is the client's next packet, of any type.
 func (c *Conn) Next() wire.Frame {
 	c.t.Helper()

@@ -34,13 +34,54 @@ func TestARefusalIsReportedInFull(t *testing.T) {
 	})
 }
 
-func TestAFatalErrorEndsRun(t *testing.T) {
+// What the store knows decides whether a refusal ends Run: a client that a server has accepted
+// before, in this process or an earlier one, tries again.
+func TestLink_StopsWhenANewClientIsRefused(t *testing.T) {
+	for name, tt := range map[string]struct {
+		store SessionStore
+		stops bool
+	}{
+		"an empty store":           {fakeStore{}, true},
+		"of another client":        {fakeStore{true, "other"}, true},
+		"used before":              {fakeStore{true, "c"}, false},
+		"used before, taken over":  {fakeStore{true, OwnerTakenOver}, false},
+		"of a version without one": {fakeStore{false, "c"}, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				r := run(t, func(c *Config) {
+					c.Servers, c.Identity = c.Servers[:1], NewIdentity(IdentityConfig{ClientID: "c", Store: tt.store})
+				})
+				(<-r.peers).accept(control.Connack{Reason: 0x87})
+				synctest.Wait()
+				var refused *ConnackError
+				select {
+				case err := <-r.ended:
+					if !tt.stops || !errors.As(err, &refused) || refused.Reason != 0x87 {
+						t.Errorf("Run returned %v", err)
+					}
+				default:
+					if tt.stops {
+						t.Error("Run goes on")
+					}
+					r.end()
+				}
+			})
+		})
+	}
+	// A CONNACK that accepts counts, even if the client does not use its session.
 	synctest.Test(t, func(t *testing.T) {
-		r := run(t, nil)
+		r := run(t, func(c *Config) {
+			c.Servers, c.Identity = c.Servers[:1], NewIdentity(IdentityConfig{ClientID: "c", Store: fakeStore{}})
+		})
+		(<-r.peers).accept(control.Connack{SessionPresent: true})
 		(<-r.peers).accept(control.Connack{Reason: 0x87})
-		var refused *ConnackError
-		if err := <-r.ended; !errors.As(err, &refused) || refused.Reason != 0x87 {
+		synctest.Wait()
+		select {
+		case err := <-r.ended:
 			t.Errorf("Run returned %v", err)
+		default:
+			r.end()
 		}
 	})
 }
@@ -270,7 +311,7 @@ func TestWhatTheConnackSays(t *testing.T) {
 // reported as a failed attempt.
 func TestLink_RefusalsBeginAt0x80(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		r := run(t, nil)
+		r := run(t, func(c *Config) { c.Policy.StopOn = StopAlways })
 		(<-r.peers).accept(control.Connack{Reason: 0x80})
 		var refused *ConnackError
 		if err := <-r.failures; !errors.As(err, &refused) || refused.Reason != 0x80 {

@@ -14,11 +14,13 @@ import (
 type Identity struct {
 	cfg     IdentityConfig
 	resumes bool // the store knew a session when the process began
+	before  bool // the store proves that a server accepted this client before the process began
 
 	mu        sync.Mutex
 	clientID  string
 	discard   bool // the next CONNECT asks for a new session
 	accepted  bool // there was a connection
+	welcome   bool // there was a CONNACK that accepts
 	expiry    time.Duration
 	lastEnded time.Time // of the last connection; zero: it is up, or there was no connection
 }
@@ -59,7 +61,17 @@ func (e *SessionMismatchError) Error() string {
 func NewIdentity(cfg IdentityConfig) *Identity {
 	i := &Identity{cfg: cfg, clientID: cfg.ClientID}
 	i.resumes = i.Known()
+	owner, _ := cfg.Store.Session()
+	i.before = i.resumes || owner == OwnerTakenOver
 	return i
+}
+
+// Accepted reports whether a server has accepted this Client Identifier before: in this process, or
+// in an earlier one with the same store. A store in memory does not know of earlier processes.
+func (i *Identity) Accepted() bool {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	return i.before || i.welcome
 }
 
 // ClientID returns the Client Identifier; empty until the server has assigned one.
@@ -142,6 +154,9 @@ func (i *Identity) cleanStart() bool {
 // a new session. Asking for one in each first CONNECT would be simpler, but mosquitto 2.0
 // does not save a session that began so.
 func (i *Identity) accept(present bool) error {
+	i.mu.Lock()
+	i.welcome = true
+	i.mu.Unlock()
 	asked, known := i.cleanStart(), i.Known()
 	switch {
 	case present && asked:

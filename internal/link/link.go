@@ -74,6 +74,7 @@ type End struct {
 	Took       time.Duration // how long the attempt took, or how long the connection was up
 	Up         *Up           // nil: the attempt failed
 	Redirected bool          // Server is not in the list; another server referred to it
+	Accepted   bool          // a server has accepted this client before, see Identity.Accepted
 }
 
 // TakenOver reports whether another client has taken the session over.
@@ -143,6 +144,7 @@ func (l *Link) Run(ctx context.Context) error {
 		if end.TakenOver() {
 			l.cfg.Identity.discardSession() // the other client has used it
 		}
+		end.Accepted = l.cfg.Identity.Accepted()
 		d := l.cfg.Policy.Decide(end)
 		stop := d.Action == reliability.ActionStop
 		if end.Up != nil {

@@ -1,6 +1,7 @@
 package link
 
 import (
+	"bytes"
 	"errors"
 	"net/url"
 	"time"
@@ -13,12 +14,25 @@ import (
 // delays so far and the redirects in a row. Decide is called by one goroutine.
 type Policy struct {
 	Retry            reliability.Retry
-	FreshCredentials bool // each attempt has its own, so a CONNACK that refuses them is not final
-	StopOnTakeover   bool // else the client returns after a long delay
+	StopOn           StopOn
+	StopCodes        []byte // reason codes of CONNACK that end the link; nil: reliability.StopCodes
+	Servers          int    // in the list; the link ends when each has refused in turn
+	FreshCredentials bool   // each attempt has its own, so a CONNACK that refuses them is not final
+	StopOnTakeover   bool   // else the client returns after a long delay
 	IgnoreRedirects  bool
 
 	redirects int // in a row
+	refusals  int // in a row that ask for the end of the link
 }
+
+// StopOn selects when a CONNACK with one of the stop codes ends the link.
+type StopOn uint8
+
+const (
+	StopNew    StopOn = iota // unless a server has accepted the client before
+	StopAlways               // also if a server has accepted the client before
+	StopNever
+)
 
 // Decision is what follows an End.
 type Decision struct {
@@ -34,6 +48,10 @@ const maxRedirects = 5
 // Decide returns what to do after end.
 func (p *Policy) Decide(end End) Decision {
 	action := p.action(end)
+	p.refusals = p.refused(action, end)
+	if action == reliability.ActionStop && p.refusals > 0 && p.refusals < p.Servers {
+		action = reliability.ActionRetry // the next server may accept
+	}
 	if action != reliability.ActionStop && errors.Is(end.Err, ErrUnknownSession) {
 		return Decision{Action: action} // at once, with Clean Start 1
 	}
@@ -71,13 +89,35 @@ func (p *Policy) action(end End) reliability.Action {
 		if p.FreshCredentials && aboutCredentials(refused.Reason) {
 			return reliability.ActionRetry
 		}
-		return reliability.OnConnack(refused.Reason)
+		return p.onConnack(refused.Reason, end.Accepted)
 	case p.StopOnTakeover && end.TakenOver():
 		return reliability.ActionStop
 	case errors.As(end.Err, &ended):
 		return reliability.OnDisconnect(ended.Reason)
 	}
 	return reliability.ActionRetry
+}
+
+// onConnack returns what a refusal asks for. accepted: a server has accepted the client before.
+func (p *Policy) onConnack(reason byte, accepted bool) reliability.Action {
+	codes := p.StopCodes
+	if codes == nil {
+		codes = reliability.StopCodes()
+	}
+	stops := p.StopOn == StopAlways || p.StopOn == StopNew && !accepted
+	if stops && bytes.IndexByte(codes, reason) >= 0 {
+		return reliability.ActionStop
+	}
+	return reliability.OnConnack(reason, true)
+}
+
+// refused returns how many refusals in a row ask for the end of the link.
+func (p *Policy) refused(action reliability.Action, end End) int {
+	var refused *ConnackError
+	if action == reliability.ActionStop && errors.As(end.Err, &refused) {
+		return p.refusals + 1
+	}
+	return 0
 }
 
 // target is the server that a redirect leads to; nil: none is followed.

@@ -15,16 +15,17 @@ import (
 )
 
 // The actions that the specification's reason codes of CONNACK and DISCONNECT ask
-// for (tables 3-1 and 3-13), by a policy with default settings. A code that is not
-// listed, an undefined one included, means: retry.
+// for (tables 3-1 and 3-13), by a policy with default settings, of a client that was never
+// accepted. A code that is not listed, one of another packet or an undefined one included, means:
+// retry.
 var policyActions = []struct {
 	action              reliability.Action
 	connack, disconnect []byte
 }{
-	{reliability.ActionRetryLater, []byte{0x89, 0x96, 0x97, 0x9F}, []byte{0x84, 0x85, 0x86, 0x89, 0x8A, 0x8C, 0x96, 0x97, 0x9F}},
+	{reliability.ActionRetryLater, []byte{0x89, 0x8A, 0x96, 0x97, 0x9F}, []byte{0x84, 0x85, 0x86, 0x89, 0x8A, 0x8C, 0x96, 0x97, 0x9F}},
 	{reliability.ActionRedirect, []byte{0x9C, 0x9D}, []byte{0x9C, 0x9D}},
 	{reliability.ActionTakenOver, []byte{0x8E}, []byte{0x8E}},
-	{reliability.ActionStop, []byte{0x81, 0x82, 0x84, 0x85, 0x86, 0x87, 0x8A, 0x8C, 0x8F, 0x90, 0x93, 0x94, 0x95, 0x99, 0x9A, 0x9B, 0x9E, 0xA1, 0xA2}, nil},
+	{reliability.ActionStop, []byte{0x81, 0x82, 0x84, 0x85, 0x86, 0x87, 0x8C, 0x90, 0x95, 0x99, 0x9A, 0x9B}, nil},
 }
 
 func expectedAction(connack bool, code byte) reliability.Action {
@@ -62,6 +63,34 @@ func TestPolicy_ReasonCodes(t *testing.T) {
 				}
 				return want
 			},
+			"accepted before": func(p *Policy, connack bool, want reliability.Action) reliability.Action {
+				p.Servers = acceptedBefore
+				if connack && want == reliability.ActionStop {
+					return reliability.ActionRetry
+				}
+				return want
+			},
+			"accepted before, stop always": func(p *Policy, _ bool, want reliability.Action) reliability.Action {
+				p.Servers, p.StopOn = acceptedBefore, StopAlways
+				return want
+			},
+			"stop never": func(p *Policy, connack bool, want reliability.Action) reliability.Action {
+				p.StopOn = StopNever
+				if connack && want == reliability.ActionStop {
+					return reliability.ActionRetry
+				}
+				return want
+			},
+			"other codes": func(p *Policy, connack bool, want reliability.Action) reliability.Action {
+				p.StopCodes = []byte{0x87, 0x97, 0xFF}
+				if connack && (code == 0x87 || code == 0x97 || code == 0xFF) {
+					return reliability.ActionStop
+				}
+				if connack && want == reliability.ActionStop {
+					return reliability.ActionRetry
+				}
+				return want
+			},
 			"ignore redirects": func(p *Policy, _ bool, want reliability.Action) reliability.Action {
 				p.IgnoreRedirects = true
 				if want == reliability.ActionRedirect {
@@ -85,11 +114,31 @@ func TestPolicy_ReasonCodes(t *testing.T) {
 				case reliability.ActionRedirect:
 					want.Redirect, want.Permanent = &url.URL{Scheme: "mqtt", Host: "else:1883"}, code == 0x9D
 				}
+				end.Accepted, p.Servers = p.Servers == acceptedBefore, 0
 				if got := p.Decide(end); !sameDecision(got, want) {
 					t.Errorf("0x%02X %s (CONNACK %v, %s): %+v, want %+v", code, reliability.ReasonName(code), connack, name, got, want)
 				}
 			}
 		}
+	}
+}
+
+const acceptedBefore = -1 // as Servers, for the rows above
+
+// A client with several servers stops when each has refused in turn.
+func TestPolicy_AsksEachServerBeforeItStops(t *testing.T) {
+	refused, broken := End{Err: &ConnackError{Reason: 0x87}}, End{Err: io.EOF}
+	p := &Policy{Servers: 3, Retry: reliability.Retry{Backoff: constant(time.Second)}}
+	var trace []string
+	for _, end := range []End{refused, refused, broken, refused, refused, {Err: &ConnackError{Reason: 0x88}}, refused, refused, refused} {
+		d := p.Decide(end)
+		trace = append(trace, fmt.Sprint(d.Action))
+	}
+	if got := strings.Join(trace, " "); got != "retry retry retry retry retry retry retry retry stop" {
+		t.Error(got)
+	}
+	if d := p.Decide(End{Err: &SessionMismatchError{}}); d.Action != reliability.ActionStop {
+		t.Errorf("another end: %v", d.Action)
 	}
 }
 

@@ -359,7 +359,7 @@ func (m *model) sent(v wire.PublishView) {
 		fail("DUP is %v", v.Dup)
 	}
 	window := int(c.limits.ReceiveMaximum)
-	if c.inFlight[id] = n; len(c.inFlight) > max(window-1, 1) && window > 0 {
+	if c.inFlight[id] = n; len(c.inFlight) > window {
 		fail("%d in flight, Receive Maximum is %d", len(c.inFlight), window)
 	}
 	m.inOrder(one, fail)

@@ -28,7 +28,8 @@ const (
 )
 
 // Offer asks to send the message with log sequence seq under its PacketID, for the first
-// time or again. If the window is larger than one, one slot stays free for unstored messages.
+// time or again. Stored messages may use all of the window; an unstored message that finds
+// no room is sent on the next acknowledgement.
 func (g *Generation) Offer(seq uint64, id uint16, qos byte) Admission {
 	g.s.mu.Lock()
 	defer g.s.mu.Unlock()
@@ -65,11 +66,10 @@ func (g *Generation) Free() int {
 }
 
 func (g *Generation) freeLocked() int {
-	window := int(g.Limits.ReceiveMaximum)
-	if window > 1 {
-		window-- // for unstored messages
+	if g.alone != nil {
+		return 0
 	}
-	return window - len(g.flights)
+	return int(g.Limits.ReceiveMaximum) - len(g.flights) - len(g.waiting)
 }
 
 // OfferReleased continues a message whose PUBREC was received on an earlier
@@ -196,9 +196,13 @@ func (g *Generation) landLocked(id uint16, f flight) {
 	if f.unstored == nil {
 		g.acked++
 	} else {
+		delete(s.suspects, f.unstored.topic)
 		s.dropUnstoredLocked(f.unstored)
+		if g.alone == f.unstored {
+			g.alone = nil
+		}
 	}
-	if len(g.waiting) > 0 {
+	if len(g.waiting) > 0 && len(g.flights) < int(g.Limits.ReceiveMaximum) && (g.alone == nil || len(g.flights) == 0) {
 		s.acks.packets = g.sendUnstoredLocked(s.acks.packets, g.waiting[0])
 		s.acks.count++
 		s.ready.Set()

@@ -117,8 +117,8 @@ func TestAcknowledgementsOfAnOlderConnectionAreDropped(t *testing.T) {
 	}
 }
 
-// The window holds over resends and releases too [MQTT-3.3.4-9], and one slot
-// is kept for unstored messages.
+// The window holds over resends and releases too [MQTT-3.3.4-9]. Stored messages may use all of
+// it; an unstored message that finds no room takes the next slot.
 func TestTheServersReceiveMaximumHolds(t *testing.T) {
 	r := newRig(t, Config{})
 	g := r.connect(true, Limits{ReceiveMaximum: 4})
@@ -128,8 +128,9 @@ func TestTheServersReceiveMaximumHolds(t *testing.T) {
 	}
 	r.offer(2, 1)
 	r.offer(3, 2)
-	if answer := g.Offer(4, PacketID(0, 4), 1); answer != Wait {
-		t.Errorf("message 4: %v, want Wait", answer)
+	r.offer(4, 1)
+	if answer := g.Offer(5, PacketID(0, 5), 1); answer != Wait || g.Free() != 0 {
+		t.Errorf("message 5: %v, want Wait; %d are free", answer, g.Free())
 	}
 	image := wire.AppendPublish(nil, &wire.Publish{Topic: "status", QoS: 1})
 	r.must(g.PublishUnstored(image, func(byte, error) {}))
@@ -137,12 +138,12 @@ func TestTheServersReceiveMaximumHolds(t *testing.T) {
 		t.Errorf("second unstored message: %v, want ErrWindowFull", err)
 	}
 	r.must(r.ack(g, wire.PUBACK, PacketID(0, 2)))
-	if answer := g.Offer(4, PacketID(0, 4), 1); answer != Wait {
-		t.Errorf("message 4 took the slot of the unstored message: %v", answer)
+	if answer := g.Offer(5, PacketID(0, 5), 1); answer != Wait {
+		t.Errorf("message 5 took the slot of the unstored message: %v", answer)
 	}
 	r.must(r.ack(g, wire.PUBACK, 1))
-	if answer := g.Offer(4, PacketID(0, 4), 1); answer != Admitted || r.rooms != 2 {
-		t.Errorf("message 4 after two acknowledgements: %v, room was reported %d times", answer, r.rooms)
+	if answer := g.Offer(5, PacketID(0, 5), 1); answer != Admitted || r.rooms != 2 {
+		t.Errorf("message 5 after two acknowledgements: %v, room was reported %d times", answer, r.rooms)
 	}
 	g = r.connect(true, Limits{ReceiveMaximum: 1})
 	r.offer(2, 1)

@@ -6,6 +6,7 @@ import (
 	"maps"
 	"slices"
 	"sync"
+	"time"
 
 	"github.com/eclipse/paho.golang/packets"
 
@@ -61,6 +62,7 @@ type Config struct {
 	ReceiveMaximum    uint16 // of the client; 0: 65,535
 	TopicAliasMaximum uint16 // of the client; 0: the server may not use aliases
 	TopicAliases      uint16 // aliases that the client uses at most, if the server allows them; 0: none
+	PoisonAttempts    int    // connections that may end over a topic of unstored messages before it is deferred; 0: any
 
 	// Settled reports the final acknowledgement of an outbound message.
 	Settled func(seq uint64, reason byte, reasonString string)
@@ -86,6 +88,7 @@ type Session struct {
 	low      lowIDs              // identifiers of requests and unstored messages
 	requests map[uint16]request  // SUBSCRIBE and UNSUBSCRIBE on this connection
 	unstored []*unstored         // unacknowledged messages that are not in the store, by first sending [MQTT-4.6.0-1]
+	suspects map[string]*suspect // by topic of unstored messages
 	unacked  map[uint64]uint64   // sent on earlier connections, not acknowledged: position in the order of sending
 	sends    uint64              // messages sent, without resends
 	handling int                 // messages that wait for Complete, of all connections
@@ -112,6 +115,7 @@ func New(cfg Config) *Session {
 		seen:     map[uint16]uint64{},
 		requests: map[uint16]request{},
 		unacked:  map[uint64]uint64{},
+		suspects: map[string]*suspect{},
 		ready:    notify.New(),
 	}
 	for _, id := range cfg.Store.SeenIDs() {
@@ -129,11 +133,13 @@ type Generation struct {
 
 	sending *aliases // nil: none are used; belongs to the encoders
 	settled uint64   // see Settled; belongs to the reader
+	begun   time.Time
 
 	// s.mu guards the following fields.
 	flights map[uint32]flight   // sent, not acknowledged; by packet identifier, as uint32 for speed
 	acked   uint64              // stored messages that were acknowledged
 	waiting []*unstored         // to be sent when the window has room
+	alone   *unstored           // of a deferred topic: sent when nothing is in flight, and nothing is sent meanwhile
 	order   []*Inbound          // received, in the order their acknowledgements must leave
 	recv    map[uint16]struct{} // identifiers that count against the client's Receive Maximum
 	aliases map[uint16]string
@@ -173,7 +179,7 @@ func (s *Session) Attach(w Writer, limits Limits) *Generation {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	g := &Generation{s: s, w: w, Limits: limits, Present: !s.lost, sending: newAliases(s.cfg.TopicAliases, limits),
-		flights: map[uint32]flight{}, recv: map[uint16]struct{}{},
+		begun: time.Now(), flights: map[uint32]flight{}, recv: map[uint16]struct{}{},
 		aliases: map[uint16]string{}, topics: map[string]string{}}
 	if s.lost {
 		clear(s.unacked)
@@ -204,6 +210,7 @@ func (s *Session) endLocked(g *Generation) {
 		return
 	}
 	s.cur = nil
+	s.blameLocked(g)
 	s.acks = ackQueue{packets: s.acks.packets[:0], owed: s.acks.owed}
 	for _, f := range g.flights {
 		if f.unstored == nil {

@@ -11,6 +11,7 @@ import (
 // message. It is resent in a resumed session, but does not survive the process.
 type unstored struct {
 	id    uint16
+	topic string
 	image []byte
 	sent  bool // it may have been sent: the next time it has DUP
 	done  func(reason byte, err error)
@@ -22,8 +23,10 @@ type unstored struct {
 // package nothing was sent and done is never called. After an error of the Writer the
 // message counts as sent, and done will be called.
 //
-// If the server's Receive Maximum is 1, no slot is kept for unstored messages: one message waits
-// for the next acknowledgement, and is sent before any offered message. It counts as sent.
+// If the server's Receive Maximum leaves no room, one message waits for the next acknowledgement,
+// and is sent before any offered message. It counts as sent. A message of a topic over which
+// connections have ended waits until nothing is in flight, and is in flight alone; or the error is a
+// *DeferredError.
 //
 // If the newest unacknowledged unstored message is the same, done replaces its done and
 // nothing is sent, so status messages do not accumulate when connections end quickly.
@@ -47,16 +50,26 @@ func (g *Generation) addUnstored(image []byte, done func(reason byte, err error)
 		s.unstored[n-1].done = done
 		return nil, nil
 	}
-	full := len(g.flights) >= int(g.Limits.ReceiveMaximum)
-	if full && (g.Limits.ReceiveMaximum > 1 || len(g.waiting) > 0) {
+	topic := topicOf(image)
+	x := s.deferredLocked(topic)
+	if x != nil {
+		if err := g.mayTryLocked(topic, x); err != nil {
+			return nil, err
+		}
+	}
+	full := len(g.flights) >= int(g.Limits.ReceiveMaximum) || x != nil && len(g.flights) > 0
+	if full && len(g.waiting) > 0 || g.alone != nil {
 		return nil, ErrWindowFull
 	}
 	id, ok := s.low.take()
 	if !ok {
 		return nil, ErrIDsInUse
 	}
-	d := &unstored{id: id, image: image, done: done}
+	d := &unstored{id: id, topic: topic, image: image, done: done}
 	s.unstored = append(s.unstored, d)
+	if x != nil {
+		g.alone = d
+	}
 	if full {
 		g.waiting = append(g.waiting, d)
 		return nil, nil
@@ -88,7 +101,9 @@ func (g *Generation) Unstored() int {
 // ResendUnstored resends, with DUP, the unstored messages that were unacknowledged when earlier
 // connections ended, in their order. Messages for which the server's Receive Maximum has no room
 // follow as acknowledgements are received. A message that this server does not accept ends with the
-// reason code for that. The caller calls it first on a new connection, before any Offer.
+// reason code for that, one of a deferred topic with a *DeferredError: it holds up the others no
+// longer [MQTT-4.4.0-1], and a newer message takes its place, see ADR 0057. The caller calls it first
+// on a new connection, before any Offer.
 func (g *Generation) ResendUnstored() error {
 	s := g.s
 	s.mu.Lock()
@@ -102,8 +117,13 @@ func (g *Generation) ResendUnstored() error {
 	for _, d := range slices.Clone(s.unstored) {
 		_, sent := g.flights[uint32(d.id)]
 		reason := g.Limits.Check(len(d.image), 1, d.image[0]&1 != 0)
-		switch {
+		switch x := s.deferredLocked(d.topic); {
 		case sent:
+		case x != nil:
+			refused = append(refused, func() {
+				d.done(0, &DeferredError{Topic: d.topic, Connections: x.connections, Retry: x.retry})
+			})
+			s.dropUnstoredLocked(d)
 		case reason != 0:
 			refused = append(refused, func() { d.done(reason, nil) })
 			s.dropUnstoredLocked(d)

@@ -25,6 +25,7 @@ type plan struct {
 	born    bool          // the server has accepted a message on this connection
 	retryAt time.Duration // of a birth that it did not accept; 0: never
 	delay   time.Duration // before the last retry
+	put     bool          // a deferred message was reported on this connection
 	beatAt  time.Duration // the next heartbeat
 
 	echoed      bool          // a message of this client was received on this connection
@@ -44,7 +45,7 @@ type Stats struct {
 	Heartbeats  uint64
 	Skipped     uint64 // heartbeats omitted because the link had no room
 	Corrections uint64 // messages published because another client published offline
-	Failed      uint64 // messages that could not be sent, or that the server refused
+	Failed      uint64 // messages that could not be sent, were deferred, or that the server refused
 	Contested   uint64 // online messages of others, received while this client is online
 }
 
@@ -63,8 +64,8 @@ const (
 	// one, up to correctionMax. An offline message that comes correctionMax after the
 	// last correction resets it.
 	correctionMin, correctionMax = time.Second, time.Minute
-	// A birth that the server refuses for now is retried after retryMin, and after
-	// twice as long each time, up to retryMax.
+	// A birth that the server refuses is retried after retryMin, and after twice as long each
+	// time, up to retryMax: what it refuses it may accept later.
 	retryMin, retryMax = time.Second, time.Minute
 
 	contestedEvery = time.Minute // the least time between two reports of contested
@@ -86,7 +87,7 @@ func newPlan(heartbeat time.Duration) *plan {
 func (p *plan) connected() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.born, p.echoed, p.wrong, p.retryAt, p.delay = false, false, false, 0, 0
+	p.born, p.echoed, p.wrong, p.retryAt, p.delay, p.put = false, false, false, 0, 0, false
 }
 
 func (p *plan) end() {
@@ -182,6 +183,21 @@ func (p *plan) unsent(now time.Duration, m *message, retry bool) (report bool) {
 	return true
 }
 
+// deferred takes back a message that may be sent at a later time. It reports whether that is to
+// be reported: once on a connection.
+func (p *plan) deferred(m *message, at time.Duration) (report bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	delete(p.open, m.number)
+	*p.published(m.reason)--
+	p.retryAt = at
+	if report = !p.put; report {
+		p.put = true
+		p.stats.Failed++
+	}
+	return report
+}
+
 // accepted: the server has the message.
 func (p *plan) accepted(m *message) {
 	p.mu.Lock()
@@ -198,13 +214,13 @@ func (p *plan) accepted(m *message) {
 	}
 }
 
-// refused: the server does not accept the message. retry: it may accept it later.
-func (p *plan) refused(now time.Duration, m *message, retry bool) {
+// refused: the server does not accept the message. It may accept it later.
+func (p *plan) refused(now time.Duration, m *message) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.open[m.number] == m {
 		delete(p.open, m.number)
-		p.failedLocked(now, m, retry)
+		p.failedLocked(now, m, true)
 	}
 }
 
@@ -216,8 +232,8 @@ func (p *plan) failedLocked(now time.Duration, m *message, retry bool) {
 	}
 }
 
-// forgotten: the message was lost with the server's session, or was not sent before
-// the connection ended. A birth follows.
+// forgotten: the message was lost with the server's session, was deferred with its topic, or was
+// not sent before the connection ended. A birth follows.
 func (p *plan) forgotten(m *message) {
 	p.mu.Lock()
 	defer p.mu.Unlock()

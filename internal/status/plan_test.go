@@ -97,22 +97,22 @@ func TestPlan_HeartbeatWithoutRoomIsSkipped(t *testing.T) {
 
 func TestPlan_RefusedBirths(t *testing.T) {
 	r := newPlanRig(t, 0)
-	r.refused(r.now, r.send(presence.ReasonBirth), true)
+	r.refused(r.now, r.send(presence.ReasonBirth))
 	for _, delay := range []time.Duration{sec, 2 * sec, 4 * sec, 8 * sec, 16 * sec, 32 * sec, 60 * sec, 60 * sec} {
-		r.refused(r.now, r.due(presence.ReasonBirth, delay), true)
+		r.refused(r.now, r.due(presence.ReasonBirth, delay))
 	}
 	r.accepted(r.due(presence.ReasonBirth, 60*sec))
 	r.quiet()
 	r.want(Stats{Births: 10, Failed: 9}, 0)
 	r.connected() // the delays begin again
-	r.refused(r.now, r.send(presence.ReasonBirth), true)
+	r.refused(r.now, r.send(presence.ReasonBirth))
 	r.due(presence.ReasonBirth, sec)
 
-	r = newPlanRig(t, sec)
-	r.refused(r.now, r.send(presence.ReasonBirth), false) // final: no heartbeat, no correction
+	r = newPlanRig(t, 500*ms)
+	r.refused(r.now, r.send(presence.ReasonBirth)) // no heartbeat and no correction before the birth
 	r.received(r.now, presence.Offline, false)
-	r.quiet()
-	r.want(Stats{Births: 1, Failed: 1}, 0)
+	r.due(presence.ReasonBirth, sec)
+	r.want(Stats{Births: 2, Failed: 1}, 1)
 }
 
 func TestPlan_UnsentBirth(t *testing.T) {
@@ -123,6 +123,23 @@ func TestPlan_UnsentBirth(t *testing.T) {
 	r.accepted(r.due(presence.ReasonBirth, sec))
 	r.quiet()
 	r.want(Stats{Births: 1, Failed: 1}, 0)
+}
+
+// A deferred birth is due when it may be sent, and is reported once on a connection.
+func TestPlan_DeferredBirth(t *testing.T) {
+	r := newPlanRig(t, 10*sec)
+	for n := range 2 {
+		r.connected()
+		if !r.deferred(r.send(presence.ReasonBirth), r.now+3*sec) {
+			t.Error("it is not reported")
+		}
+		if r.deferred(r.due(presence.ReasonBirth, 3*sec), r.now+sec) {
+			t.Error("it is reported twice")
+		}
+		r.want(Stats{Failed: uint64(n + 1)}, 0)
+	}
+	r.accepted(r.due(presence.ReasonBirth, sec))
+	r.due(presence.ReasonHeartbeat, 10*sec)
 }
 
 // A heartbeat that meets the end of its connection is not waited for.
@@ -311,7 +328,7 @@ func TestPlan_RandomHistories(t *testing.T) {
 				r.accepted(open[0])
 				open = open[1:]
 			case k < 6 && len(open) > 0:
-				r.refused(r.now, open[0], random.IntN(2) == 0)
+				r.refused(r.now, open[0])
 				open = open[1:]
 			case k < 7 && len(open) > 0:
 				r.forgotten(open[0])

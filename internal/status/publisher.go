@@ -14,7 +14,6 @@ import (
 	"github.com/mooring-mqtt/mooring/internal/notify"
 	"github.com/mooring-mqtt/mooring/internal/session"
 	"github.com/mooring-mqtt/mooring/internal/wire"
-	"github.com/mooring-mqtt/mooring/reliability"
 )
 
 // Publisher publishes the status of one client. No status message follows the
@@ -44,10 +43,10 @@ type Config struct {
 // Connection publishes status messages.
 type Connection interface {
 	// PublishStatus publishes a message ahead of stored ones. On an error nothing was
-	// sent: session.ErrWindowFull and ErrIDsInUse may pass. Otherwise answered is called
-	// once, on this connection or a later one: with the reason code of PUBACK, and an
-	// error if that is a refusal, or with session.ErrSessionLost. It is not called if an
-	// identical message takes the place of this one.
+	// sent: session.ErrWindowFull, ErrIDsInUse and a *session.DeferredError may pass. Otherwise
+	// answered is called once, on this connection or a later one: with the reason code of PUBACK,
+	// and an error if that is a refusal, or with session.ErrSessionLost or a
+	// *session.DeferredError. It is not called if an identical message takes the place of this one.
 	PublishStatus(p *wire.Publish, answered func(reason byte, err error)) error
 	Cause() error // why the connection has ended; nil while it is up
 }
@@ -106,12 +105,17 @@ func (p *Publisher) publish(c Connection, reason string) {
 		p.mu.Unlock()
 		return
 	}
-	err := c.PublishStatus(p.packet(m.payload), func(code byte, err error) { p.answered(m, code, err) })
+	err := c.PublishStatus(p.packet(m.payload), func(_ byte, err error) { p.answered(m, err) })
 	p.mu.Unlock()
+	var deferred *session.DeferredError
 	switch {
 	case err == nil:
 	case c.Cause() != nil: // the next connection has a birth
 		p.plan.forgotten(m)
+	case errors.As(err, &deferred):
+		if p.plan.deferred(m, now+max(time.Until(deferred.Retry), 1)) {
+			p.cfg.Failed(err)
+		}
 	case p.plan.unsent(now, m, errors.Is(err, session.ErrWindowFull) || errors.Is(err, session.ErrIDsInUse)):
 		p.cfg.Failed(err)
 	}
@@ -122,12 +126,13 @@ func (p *Publisher) packet(payload []byte) *wire.Publish {
 }
 
 // answered handles the answer to a message.
-func (p *Publisher) answered(m *message, code byte, err error) {
+func (p *Publisher) answered(m *message, err error) {
+	var deferred *session.DeferredError
 	switch {
-	case errors.Is(err, session.ErrSessionLost):
+	case errors.Is(err, session.ErrSessionLost), errors.As(err, &deferred):
 		p.plan.forgotten(m)
 	case err != nil:
-		p.plan.refused(p.now(), m, reliability.Classify(code).Retryable())
+		p.plan.refused(p.now(), m)
 		p.cfg.Failed(err)
 	default:
 		p.plan.accepted(m)
@@ -152,7 +157,7 @@ func (p *Publisher) End(c Connection, offline bool) <-chan bool {
 		}
 		accepted <- err == nil
 	})
-	if err != nil {
+	if err != nil { // also if the topic is deferred: offline is left to the will
 		accepted <- false
 	}
 	return accepted

@@ -188,7 +188,9 @@ func TestPublisher_ReportsFailures(t *testing.T) {
 		"the server cannot accept it": {err: errRefused, failed: 1},
 		"the connection has ended":    {err: errRefused, cause: errors.New("EOF")},
 		"refused for now":             {code: 0x97, answer: errRefused, failed: 1, again: true},
-		"refused":                     {code: 0x87, answer: errRefused, failed: 1},
+		"refused":                     {code: 0x87, answer: errRefused, failed: 1, again: true},
+		"deferred":                    {err: &session.DeferredError{Retry: time.Now()}, failed: 1},
+		"deferred with its topic":     {answer: &session.DeferredError{}},
 		"the session is lost":         {answer: session.ErrSessionLost},
 	} {
 		t.Run(name, func(t *testing.T) {

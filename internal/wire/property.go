@@ -168,7 +168,8 @@ func checkProperties(t Type, b []byte) error {
 			return Malformed(t, "property 0x%02X is not allowed in this packet, section 2.2.2.2", prop.ID)
 		case seen&(1<<prop.ID) != 0 && (!rule.many || t == SUBSCRIBE && prop.ID == PropSubscriptionID):
 			return Violation(t, "property 0x%02X is included more than once", prop.ID)
-		case rule.kind == kindFlag && prop.Int > 1, rule.nonZero && prop.Int == 0:
+		case rule.kind == kindFlag && prop.Int > 1 && !(prop.ID == PropMaximumQoS && prop.Int == 2), rule.nonZero && prop.Int == 0:
+			// Maximum QoS 2 is not allowed, but some servers send it, and it says what its absence says.
 			return Violation(t, "property 0x%02X has the value %d", prop.ID, prop.Int)
 		case rule.kind == kindString && !ValidString(prop.Bytes),
 			rule.kind == kindPair && !(ValidString(prop.Bytes) && ValidString(prop.Value)):

@@ -109,7 +109,8 @@ func TestPropertyValuesOutOfRange(t *testing.T) {
 		{"Subscription Identifier not minimal", wire.PUBLISH, "\x0B\x80\x00", 0x81},
 		{"Receive Maximum 0", wire.CONNACK, "\x21\x00\x00", 0x82},
 		{"Maximum Packet Size 0", wire.CONNACK, "\x27\x00\x00\x00\x00", 0x82},
-		{"Maximum QoS 2", wire.CONNACK, "\x24\x02", 0x82},
+		{"Maximum QoS 3", wire.CONNACK, "\x24\x03", 0x82},
+		{"Retain Available 2", wire.CONNACK, "\x25\x02", 0x82},
 		{"Topic Alias 0", wire.PUBLISH, "\x23\x00\x00", 0x82},
 		{"Response Topic with a wildcard", wire.PUBLISH, "\x08\x00\x03a/+", 0x82},
 		{"Response Topic empty", wire.PUBLISH, "\x08\x00\x00", 0x82},
@@ -121,6 +122,10 @@ func TestPropertyValuesOutOfRange(t *testing.T) {
 			_, _, err := wire.SplitProperties(tt.in, section(tt.props))
 			wantCode(t, err, tt.code)
 		})
+	}
+	// It is not allowed [3.2.2.3.4], but it says what its absence says, and some servers send it.
+	if _, _, err := wire.SplitProperties(wire.CONNACK, section("\x24\x02")); err != nil {
+		t.Errorf("Maximum QoS 2: %v", err)
 	}
 	for _, bad := range []string{"", "\x05abc", "\x80", "\x80\x00", "\xFF\xFF\xFF\xFF"} {
 		_, _, err := wire.SplitProperties(wire.PUBLISH, []byte(bad))
