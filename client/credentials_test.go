@@ -68,13 +68,13 @@ func TestAWrongPasswordThenTheRightOne(t *testing.T) {
 	}
 }
 
-// Other refusals are not about who we are.
-func TestCredentialsDoNotHelpABannedClient(t *testing.T) {
+// Other refusals are not about credentials.
+func TestCredentials_DoNotHelpAnInvalidClientID(t *testing.T) {
 	withScript(t, func(t *testing.T, s *script) {
 		cfg := testConfig("c", &recorder{}, s.dial)
 		cfg.Connection.Credentials = func(context.Context) (client.Credentials, error) { return client.Credentials{Username: "u"}, nil }
 		c := mustStart(t, cfg)
-		p := s.accept(control.Connack{Reason: 0x8A})
+		p := s.accept(control.Connack{Reason: 0x85})
 		if p.connect.Username != "u" || p.connect.Password != nil {
 			t.Errorf("CONNECT has %q, %q", p.connect.Username, p.connect.Password)
 		}

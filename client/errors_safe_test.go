@@ -59,6 +59,7 @@ var safeToRetry = map[string][]struct {
 	"client.RefusedError":            {{&client.RefusedError{Code: 0x97}, true}, {&client.RefusedError{Code: 0x91}, false}, {&client.RefusedError{Code: 0x92}, false}},
 	"client.RetainedLimitError":      {{&client.RetainedLimitError{}, true}},
 	"client.SessionError":            {{&client.SessionError{}, false}},
+	"client.StatusDeferredError":     {{&client.StatusDeferredError{Connections: 5}, true}},
 	"client.StatusSubscriptionError": {{&client.StatusSubscriptionError{Err: context.Canceled}, false}, {&client.StatusSubscriptionError{Err: &client.RefusedError{Code: 0x87}}, true}},
 	"client.TLSFileError":            {{&client.TLSFileError{Err: fs.ErrNotExist}, true}},
 

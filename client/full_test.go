@@ -196,7 +196,7 @@ func TestWhatWasSentIsNeverDropped(t *testing.T) {
 		cfg := testConfig("c", &events, s.dial)
 		cfg.Store.Custom = store
 		c := mustStart(t, cfg)
-		p := s.accept(control.Connack{ReceiveMaximum: 5})
+		p := s.accept(control.Connack{ReceiveMaximum: 4})
 		connect(t, c)
 		ids := map[string]uint16{}
 		for i := range 4 {

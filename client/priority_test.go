@@ -47,7 +47,7 @@ func TestAnUrgentMessageOvertakesABacklog(t *testing.T) {
 			send(t, c, fmt.Sprint("n", i), client.AtLeastOnce, client.Normal)
 			want = append(want, fmt.Sprint("n", i))
 		}
-		p := s.accept(control.Connack{ReceiveMaximum: 11})
+		p := s.accept(control.Connack{ReceiveMaximum: 10})
 		synctest.Wait() // the window is full
 		for i := range 5 {
 			send(t, c, fmt.Sprint("h", i), client.AtLeastOnce, client.High)
@@ -94,7 +94,7 @@ func TestWhatWasSentComesAgainInTheOrderOfSending(t *testing.T) {
 		cfg := testConfig("c", &recorder{}, s.dial)
 		cfg.Connection.AckTimeout = time.Hour
 		c := mustStart(t, cfg)
-		p := s.accept(control.Connack{ReceiveMaximum: 7})
+		p := s.accept(control.Connack{ReceiveMaximum: 6})
 		connect(t, c)
 		ids := map[string]uint16{}
 		for _, m := range []string{"n0", "n1", "u0", "n2", "h0"} {
@@ -105,7 +105,7 @@ func TestWhatWasSentComesAgainInTheOrderOfSending(t *testing.T) {
 		p.nextAck(wire.PUBREL)
 		for range 3 { // a connection that ends before all has come again changes nothing
 			p.close()
-			p = s.accept(control.Connack{SessionPresent: true, ReceiveMaximum: 4})
+			p = s.accept(control.Connack{SessionPresent: true, ReceiveMaximum: 3})
 			got, again := p.take(3)
 			if want := "[+n0 +u0]"; fmt.Sprint(got) != want || again["PUBREL"] != ids["n1"] {
 				t.Errorf("%v came again with %v, want %v", got, again, want)
@@ -115,7 +115,7 @@ func TestWhatWasSentComesAgainInTheOrderOfSending(t *testing.T) {
 		synctest.Wait()
 		send(t, c, "n3", client.ExactlyOnce, client.Normal)
 		send(t, c, "u1", client.ExactlyOnce, client.Urgent)
-		p = s.accept(control.Connack{SessionPresent: true, ReceiveMaximum: 7})
+		p = s.accept(control.Connack{SessionPresent: true, ReceiveMaximum: 6})
 		got, again := p.take(6)
 		if want := "[+n0 +u0 +n2 +h0 u1]"; fmt.Sprint(got) != want {
 			t.Errorf("%v came, want %v", got, want)
@@ -144,7 +144,7 @@ func TestPrioritiesAfterARestart(t *testing.T) {
 		cfg := testConfig("c", &recorder{}, s.dial)
 		cfg.Store.Custom = store
 		c := mustStart(t, cfg)
-		p := s.accept(control.Connack{ReceiveMaximum: 7})
+		p := s.accept(control.Connack{ReceiveMaximum: 6})
 		connect(t, c)
 		ids := map[string]uint16{}
 		for _, m := range []string{"n0", "u0", "h0", "n1", "u1", "h1"} {

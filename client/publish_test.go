@@ -183,9 +183,9 @@ func TestAMessageThatWasSentDoesNotExpire(t *testing.T) {
 		cfg := testConfig("c", &recorder{}, s.dial)
 		cfg.Connection.AckTimeout = time.Hour
 		c := mustStart(t, cfg)
-		p := s.accept(control.Connack{ReceiveMaximum: 3})
+		p := s.accept(control.Connack{ReceiveMaximum: 2})
 		var all []*client.Delivery
-		for _, qos := range []client.QoS{1, 2, 2} { // the third is not sent: one slot stays free
+		for _, qos := range []client.QoS{1, 2, 2} { // the third is not sent
 			d, err := c.Publish(t.Context(), client.Message{Topic: "t", QoS: qos, Expiry: 10 * time.Second})
 			must(t, err)
 			all = append(all, d)

@@ -245,7 +245,7 @@ func TestExpiryHeedsNoStepOfTheWallClockBetweenProcesses(t *testing.T) {
 				time.Sleep(3 * time.Second)
 				_, err := c.Publish(t.Context(), client.Message{Topic: "t", Payload: []byte("now"), QoS: client.AtLeastOnce, Expiry: 2000 * time.Second})
 				must(t, err)
-				p := s.accept(control.Connack{ReceiveMaximum: 2})
+				p := s.accept(control.Connack{ReceiveMaximum: 1})
 				m := p.nextPublish()
 				if string(m.Payload) != "10s" || m.MessageExpiry == 0 || m.MessageExpiry > 3 {
 					t.Errorf("%s came with %d s left, want 10s with 2", m.Payload, m.MessageExpiry)

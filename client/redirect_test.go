@@ -153,18 +153,21 @@ func TestADetourCannotMoveForGood(t *testing.T) {
 	})
 }
 
-// Servers that cannot be reached, or have no room, are passed over; what one refuses
-// for good the others would too.
-func TestOneOfSeveralServersRefusesForGood(t *testing.T) {
+// Servers that cannot be reached, have no room, or refuse a new client are passed over. Only if each
+// refuses in turn does the client stop.
+func TestServers_StopWhenEachRefuses(t *testing.T) {
 	withServers(t, func(t *testing.T, a addressed) {
 		began := time.Now()
-		c := mustStart(t, a.config(&recorder{}, "mqtt://dead", "mqtt://busy", "mqtt://strict", "mqtt://fine"))
-		a.want(began, "dead:1883 0s")
-		(<-a.conns).Close()
-		<-a.asked
-		a.accept(control.Connack{Reason: 0x89})
-		if at := <-a.asked; at != "strict:1883" {
-			t.Errorf("then came %s", at)
+		c := mustStart(t, a.config(&recorder{}, "mqtt://strict", "mqtt://stricter"))
+		a.want(began, "strict:1883 0s")
+		for _, step := range []struct {
+			reason byte
+			next   string
+		}{{0x87, "stricter:1883"}, {0x88, "strict:1883"}, {0x86, "stricter:1883"}} {
+			a.accept(control.Connack{Reason: step.reason})
+			if at := <-a.asked; at != step.next {
+				t.Errorf("after 0x%02X came %s, want %s", step.reason, at, step.next)
+			}
 		}
 		a.accept(control.Connack{Reason: 0x87})
 		<-c.Done()

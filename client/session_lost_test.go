@@ -277,7 +277,7 @@ func TestASessionIsLostAfterItWasResumed(t *testing.T) {
 		cfg := testConfig("c", &events, s.dial)
 		cfg.Store.Custom = store
 		c := mustStart(t, cfg)
-		p := s.accept(control.Connack{SessionPresent: true, ReceiveMaximum: 4}) // besides the PUBREL two have room
+		p := s.accept(control.Connack{SessionPresent: true, ReceiveMaximum: 3}) // besides the PUBREL two have room
 		for range 3 {
 			<-p.got
 		}
@@ -294,7 +294,7 @@ func TestASessionIsLostAfterItWasResumed(t *testing.T) {
 		}
 		// What is in flight now is in flight in the new session only.
 		p.close()
-		p = s.accept(control.Connack{SessionPresent: false, ReceiveMaximum: 2}) // one has room
+		p = s.accept(control.Connack{SessionPresent: false, ReceiveMaximum: 1}) // one has room
 		p.nextPublish()
 		p.quiet()
 		p.close()
