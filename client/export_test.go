@@ -23,6 +23,7 @@ type LintRule = lintRule
 
 var (
 	LintRules             = lintRules
+	IdentifiesFiles       = &identifiesFiles
 	ErrNoneToAuthenticate = errNoneToAuthenticate
 	ToConnectionError     = connectionError
 	Received              = received

@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/url"
 	"reflect"
+	"runtime"
 	"slices"
 	"strings"
 	"time"
@@ -96,6 +97,9 @@ type lintRule struct {
 
 type fields = []string
 
+// identifiesFiles reports whether the file systems of this system show that a file is a copy.
+var identifiesFiles = runtime.GOOS == "linux"
+
 // named returns fields as this Config writes them.
 func (v *lintView) named(list fields) fields {
 	list = slices.Clone(list)
@@ -166,7 +170,7 @@ var lintRules = []lintRule{
 			return v.session && v.is.Session.Expiry < max(longest, v.conn.Backoff.Min)+v.is.Connection.ConnectTimeout
 		}},
 	{"sync-never", Loses, fields{"Store.Options.Sync", "Dir"},
-		"is SyncNever: a power cut loses every message that was accepted since the last segment was full, and their numbers and packet identifiers are used again",
+		"is SyncNever: a power cut loses every message that was accepted since the last segment was full, their packet identifiers are used again, and their numbers in a new epoch",
 		"use SyncEveryCommit, the default, or SyncInterval to lose no more than the interval",
 		func(v *lintView) bool { return v.Dir != "" && v.Store.Options.Sync == persistence.SyncNever }},
 	{"will-qos-0", Loses, fields{"Presence.Will.QoS"},
@@ -288,6 +292,14 @@ var lintRules = []lintRule{
 			m, memory := v.Receiving.Dedupe.(*dedupe.Memory)
 			return memory && m != nil && m.Stats().Size == 0 && v.durable && v.session
 		}},
+	{"sync-interval", Note, fields{"Store.Options.Sync", "Dir"},
+		"is SyncInterval: a power cut loses what was accepted in the last interval. The numbers of lost messages are used again in a new epoch, but their packet identifiers are used again in the same session: the server may take a new QoS 2 message for a lost one",
+		"use SyncEveryCommit, the default, for messages that must arrive exactly once",
+		func(v *lintView) bool { return v.Dir != "" && v.Store.Options.Sync == persistence.SyncInterval }},
+	{"copies-unnoticed", Note, fields{"Dir"},
+		"is on a system where the store cannot notice that it was copied or restored: receivers and the server take its new messages for those of the original",
+		"call persistence.DeclareCopy on a folder that was copied or restored, before its client starts",
+		func(v *lintView) bool { return v.Dir != "" && !identifiesFiles }},
 	{"several-servers", Note, fields{"Servers", "Session.Expiry"},
 		"are several: where they do not share sessions, each fail-over loses the session, and messages under way may be delivered twice",
 		"name the nodes of one cluster, or set NoSession and expect at least once",

@@ -80,7 +80,6 @@ func TestGoodConfigurationsHaveNoFindings(t *testing.T) {
 		"limits in memory": func(c *client.Config) {
 			*c = client.Config{Servers: c.Servers, Store: client.StoreConfig{Options: persistence.Options{Limits: persistence.Limits{MaxMessages: 10}}}}
 		},
-		"sync by interval": func(c *client.Config) { c.Store.Options.Sync = persistence.SyncInterval },
 		"web sockets": func(c *client.Config) {
 			c.Servers[0], c.Connection.KeepAlive = "wss://broker.example.com", 59*time.Second
 		},
@@ -120,6 +119,7 @@ var bad = []struct {
 		c.Session.Expiry, c.Connection.Backoff, c.Presence.Status.Delay = 79*time.Second, reliability.Backoff{}, 0
 	}},
 	{"sync-never", "Store.Options.Sync Dir", func(c *client.Config) { c.Store.Options.Sync = persistence.SyncNever }},
+	{"sync-interval", "Store.Options.Sync Dir", func(c *client.Config) { c.Store.Options.Sync = persistence.SyncInterval }},
 	{"will-qos-0", "Presence.Will.QoS", func(c *client.Config) {
 		c.Presence.Status, c.Presence.Will = nil, &client.Will{Topic: "w", Retain: true}
 	}},
@@ -170,6 +170,7 @@ var bad = []struct {
 		c.ClientID, c.Dir, c.Publishing.Sequenced, c.Session.Expiry = "", "", false, 2*time.Hour
 	}},
 	{"dedupe-forgets", "Receiving.Dedupe", func(c *client.Config) { c.Receiving.Dedupe = dedupe.NewMemory(dedupe.Options{}) }},
+	{"copies-unnoticed", "Dir", func(c *client.Config) { *client.IdentifiesFiles = false }},
 	{"several-servers", "Servers Session.Expiry", func(c *client.Config) { c.Servers = append(c.Servers, "mqtts://other.example.com") }},
 }
 
@@ -183,6 +184,7 @@ func TestWhatIsFound(t *testing.T) {
 		}
 		before := fmt.Sprint(cfg.Servers, cfg.ClientID, cfg.Presence.Will, cfg.Presence.Status)
 		found := cfg.Lint()
+		*client.IdentifiesFiles = true
 		if after := fmt.Sprint(cfg.Servers, cfg.ClientID, cfg.Presence.Will, cfg.Presence.Status); after != before {
 			t.Errorf("%s: Lint changed %s to %s", tt.name, before, after)
 		}

@@ -5,6 +5,7 @@ import (
 	"os"
 	"testing"
 
+	"github.com/mooring-mqtt/mooring/client"
 	"github.com/mooring-mqtt/mooring/internal/leaktest"
 )
 
@@ -15,5 +16,6 @@ func TestMain(m *testing.M) {
 		return
 	}
 	slog.SetDefault(slog.New(slog.DiscardHandler)) // tests that look at the log set another one
+	*client.IdentifiesFiles = true                 // so that a finding does not depend on this system
 	leaktest.Main(m)
 }

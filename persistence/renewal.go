@@ -1,6 +1,11 @@
 package persistence
 
-import "github.com/mooring-mqtt/mooring/persistence/internal/recovery"
+import (
+	"time"
+
+	"github.com/mooring-mqtt/mooring/persistence/internal/ledger"
+	"github.com/mooring-mqtt/mooring/persistence/internal/recovery"
+)
 
 // Renewal is why an opening of a log began a new epoch, see [Streams].
 type Renewal uint8
@@ -36,3 +41,8 @@ func (r Renewal) String() string {
 // Copied reports whether the folder is a copy of another one. Then the log knows no session: the
 // original may be using its packet identifiers.
 func (r Renewal) Copied() bool { return r == CopiedFiles || r == OtherHost || r == declared }
+
+// NextEpoch returns an epoch for a custom store: above the last one, 0 if there was none. It is
+// the time in Unix milliseconds if that is above. Otherwise, and if the clock was never set (it
+// shows a time before the year 2020), chance keeps it apart from that of another store.
+func NextEpoch(last uint64) uint64 { return ledger.NextEpoch(time.Now().UnixMilli(), last) }

@@ -7,7 +7,9 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -322,6 +324,53 @@ func TestRenewal_CopiedFolder(t *testing.T) {
 		}
 	}
 	wantOriginal(t, dir, l.Epoch())
+}
+
+// TestRenewal_CopiedWhileWriting: a copy that is taken while messages are accepted has all that
+// were accepted before, and is noticed, whatever moments its files are from.
+func TestRenewal_CopiedWhileWriting(t *testing.T) {
+	dir, l := realLog(t)
+	l.Close()
+	l, err := Open(dir, small)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var accepted atomic.Uint64
+	stop, done := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(done)
+		for {
+			select {
+			case <-stop:
+				return
+			default:
+			}
+			seq := l.LastSeq() + 1
+			if _, err := Append(l, numbered(seq, 200)); err != nil {
+				t.Error(err)
+				return
+			}
+			accepted.Store(seq)
+		}
+	}()
+	for i := range 5 {
+		for from := accepted.Load(); accepted.Load() < from+20; {
+			runtime.Gosched()
+		}
+		before, to := accepted.Load(), fmt.Sprint(dir, i)
+		copyFolder(t, to, dir)
+		c, err := Open(to, small)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if seqs, _ := contents(t, c); uint64(len(seqs)) < before || c.Renewal() != CopiedFiles || c.Epoch() <= l.Epoch() || c.Stats().Corruptions > 0 {
+			t.Errorf("%d of at least %d messages, %v, epoch %d after %d, %+v", len(seqs), before, c.Renewal(), c.Epoch(), l.Epoch(), c.Stats())
+		}
+		c.Close()
+	}
+	close(stop)
+	<-done
+	l.Close()
 }
 
 // TestRenewal_RestoredFolder: an older copy takes the place of the log. The new files may

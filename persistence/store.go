@@ -107,8 +107,7 @@ type Streams interface {
 	// number of a stream, or if the store is a copy of another one. [Log] does, see [Renewal]. A
 	// custom store whose commits are synced, as Wait promises, only has to begin one for a copy; it
 	// has to void the session then too. A store that ends with its process is created with a new
-	// epoch each time. Two stores created under a clock that was never set must have different
-	// epochs: add chance.
+	// epoch each time. [NextEpoch] returns an epoch that also holds under a clock that was never set.
 	Epoch() uint64
 }
 

@@ -17,6 +17,7 @@ import (
 
 	"github.com/mooring-mqtt/mooring/internal/wire"
 	"github.com/mooring-mqtt/mooring/persistence"
+	"github.com/mooring-mqtt/mooring/persistence/inspect"
 )
 
 func TestSummary(t *testing.T) {
@@ -268,6 +269,40 @@ func TestRepair(t *testing.T) {
 	want(t, 0, []string{"messages 6 accepted: 4 pending, 1 done, 1 dead letter kept"}, dir, "repair", "-yes")
 	want(t, 0, []string{"state refused"}, dir, "show", "4")
 	want(t, 2, []string{"holds no log"}, t.TempDir(), "repair", "-yes")
+}
+
+func TestNewIdentity(t *testing.T) {
+	dir := healthy(t)
+	copied := dir + ".copy"
+	if err := os.CopyFS(copied, os.DirFS(dir)); err != nil {
+		t.Fatal(err)
+	}
+	epoch := func(dir string) uint64 {
+		in, err := inspect.Open(dir, persistence.Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer in.Close()
+		return in.Epoch
+	}
+	original := epoch(dir)
+	want(t, 2, []string{"Say -yes; nothing was changed"}, copied, "newidentity")
+	if epoch(copied) != original {
+		t.Error("the copy was changed")
+	}
+	want(t, 0, []string{fmt.Sprintf(", was %d\n", original), "session void", "pending 4: the original and this copy deliver them"}, copied, "newidentity", "-yes")
+	want(t, 0, []string{"pending 0, were 4: the original delivers them"}, copied, "newidentity", "-yes", "-drop")
+	if got := epoch(copied); got <= original || epoch(dir) != original {
+		t.Errorf("the copy has epoch %d, the original had %d and has %d", got, original, epoch(dir))
+	}
+	want(t, 0, []string{"dropped 4", "dead-lettered 1"}, copied)
+	want(t, 2, []string{"holds no log"}, t.TempDir(), "newidentity", "-yes")
+	l, err := persistence.Open(dir, persistence.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	want(t, 2, []string{"in use by process", "stop it first"}, dir, "newidentity", "-yes")
 }
 
 func TestUsage(t *testing.T) {

@@ -59,7 +59,7 @@ func Open(path string, limits persistence.Limits) (*Store, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Store{limits: limits.WithDefaults(), db: db, state: state{Epoch: uint64(time.Now().UnixMilli()), Seen: map[uint16]bool{}}}
+	s := &Store{limits: limits.WithDefaults(), db: db, state: state{Epoch: persistence.NextEpoch(0), Seen: map[uint16]bool{}}}
 	s.tx, s.err = db.Begin()
 	s.exec(schema)
 	var value []byte

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/mooring-mqtt/mooring/persistence"
@@ -62,6 +63,16 @@ func testEpoch(t *testing.T, open Open) {
 		expect(t, "Epoch", s.Epoch(), epoch)
 		s = reopen()
 	}
+	// The clock of a bubble shows a time before 2020, so it was never set.
+	synctest.Test(t, func(t *testing.T) {
+		one, _ := open(t, persistence.Options{})
+		two, _ := open(t, persistence.Options{})
+		if one.Epoch() == two.Epoch() || max(one.Epoch(), two.Epoch()) >= before {
+			t.Errorf("two stores created under a clock that was never set have the epochs %d and %d", one.Epoch(), two.Epoch())
+		}
+		must(t, one.Close())
+		must(t, two.Close())
+	})
 }
 
 func testLimits(t *testing.T, open Open) {
