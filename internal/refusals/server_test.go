@@ -161,13 +161,6 @@ func (s *server) takeConnect(p wire.Frame) bool {
 	return reason == 0
 }
 
-// delivered returns how many messages have arrived.
-func (s *server) delivered() int {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return len(s.accepted)
-}
-
 // newClient returns a client of s with the default configuration, except that the jitter is fixed.
 func (s *server) newClient(t *testing.T) *client.Client {
 	t.Helper()

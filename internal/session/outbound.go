@@ -196,7 +196,7 @@ func (g *Generation) landLocked(id uint16, f flight) {
 	if f.unstored == nil {
 		g.acked++
 	} else {
-		delete(s.suspects, f.unstored.topic)
+		delete(s.suspects.topics, f.unstored.topic)
 		s.dropUnstoredLocked(f.unstored)
 		if g.alone == f.unstored {
 			g.alone = nil

@@ -88,7 +88,7 @@ type Session struct {
 	low      lowIDs              // identifiers of requests and unstored messages
 	requests map[uint16]request  // SUBSCRIBE and UNSUBSCRIBE on this connection
 	unstored []*unstored         // unacknowledged messages that are not in the store, by first sending [MQTT-4.6.0-1]
-	suspects map[string]*suspect // by topic of unstored messages
+	suspects suspects            // of unstored messages
 	unacked  map[uint64]uint64   // sent on earlier connections, not acknowledged: position in the order of sending
 	sends    uint64              // messages sent, without resends
 	handling int                 // messages that wait for Complete, of all connections
@@ -115,7 +115,7 @@ func New(cfg Config) *Session {
 		seen:     map[uint16]uint64{},
 		requests: map[uint16]request{},
 		unacked:  map[uint64]uint64{},
-		suspects: map[string]*suspect{},
+		suspects: suspects{cfg.PoisonAttempts, map[string]*suspect{}},
 		ready:    notify.New(),
 	}
 	for _, id := range cfg.Store.SeenIDs() {

@@ -7,10 +7,15 @@ import (
 	"github.com/mooring-mqtt/mooring/internal/wire"
 )
 
-// suspect is a topic of unstored messages over which connections may have ended: a server may
-// answer a forbidden PUBLISH by closing the connection. After Config.PoisonAttempts connections in
-// a row the messages of the topic are deferred, so that other messages flow. Then a message of the
-// topic is tried alone, after another message was acknowledged on the connection.
+// suspects are the topics of unstored messages over which connections may have ended: a server may
+// answer a forbidden PUBLISH by closing the connection. After limit connections in a row the
+// messages of the topic are deferred, so that other messages flow. Then a message of the topic is
+// tried alone, after another message was acknowledged on the connection.
+type suspects struct {
+	limit  int // 0: nothing is deferred
+	topics map[string]*suspect
+}
+
 type suspect struct {
 	connections int       // in a row that ended while a message of the topic was unacknowledged
 	retry       time.Time // a deferred message is not sent before this time
@@ -37,45 +42,40 @@ func (e *DeferredError) Error() string {
 // SafeToRetry returns true: the message was not sent.
 func (*DeferredError) SafeToRetry() bool { return true }
 
-// deferredLocked returns the suspect of a topic that is deferred; nil: it is not.
-func (s *Session) deferredLocked(topic string) *suspect {
-	x := s.suspects[topic]
-	if x == nil || s.cfg.PoisonAttempts == 0 || x.connections < s.cfg.PoisonAttempts {
+// deferred returns the suspect of a topic that is deferred; nil: it is not.
+func (s *suspects) deferred(topic string) *suspect {
+	x := s.topics[topic]
+	if x == nil || s.limit == 0 || x.connections < s.limit {
 		return nil
 	}
 	return x
 }
 
-// blameLocked notes that g ends while unstored messages that were sent on it are unacknowledged.
-// The first of them may be the reason. A link that breaks at that moment costs the topic a delay.
-func (s *Session) blameLocked(g *Generation) {
-	for _, d := range s.unstored {
-		if g.flights[uint32(d.id)].unstored != d {
-			continue
-		}
-		x := s.suspects[d.topic]
-		if x == nil {
-			x = &suspect{}
-			s.suspects[d.topic] = x
-		}
-		x.connections++
-		if over := x.connections - s.cfg.PoisonAttempts; over >= 0 {
-			x.retry = time.Now().Add(min(deferMin<<min(over, 16), deferMax))
-		}
-		return
+// blame notes that a connection has ended while a message of topic was unacknowledged. A link that
+// breaks at that moment costs the topic a delay.
+func (s *suspects) blame(topic string) {
+	x := s.topics[topic]
+	if x == nil {
+		x = &suspect{}
+		s.topics[topic] = x
+	}
+	x.connections++
+	if over := x.connections - s.limit; over >= 0 {
+		x.retry = time.Now().Add(min(deferMin<<min(over, 16), deferMax))
 	}
 }
 
-// mayTryLocked returns nil if a message of a deferred topic may be sent now: not first on a
-// connection where others wait.
-func (g *Generation) mayTryLocked(topic string, x *suspect) error {
+// mayTry returns nil if a message of a deferred topic may be sent now: not first on a connection
+// where others wait. The connection is up since begun; acked is how many stored messages were
+// acknowledged on it.
+func (x *suspect) mayTry(topic string, begun time.Time, acked uint64, inFlight int) error {
 	now, retry := time.Now(), x.retry
-	if g.acked == 0 {
-		if idle := g.begun.Add(deferIdle); idle.After(retry) {
+	if acked == 0 {
+		if idle := begun.Add(deferIdle); idle.After(retry) {
 			retry = idle
 		}
 	}
-	if now.Before(retry) || g.acked == 0 && len(g.flights) > 0 {
+	if now.Before(retry) || acked == 0 && inFlight > 0 {
 		if soon := now.Add(deferMin); retry.Before(soon) {
 			retry = soon
 		}

@@ -86,7 +86,7 @@ func TestUnstored_DeferredTopicIsTriedAlone(t *testing.T) {
 		r.must(r.ack(g, wire.PUBACK, 3))
 		r.offer(4, 1)
 		r.must(g.PublishUnstored(image("t"), func(byte, error) {}))
-		if answered != 1 || len(r.s.suspects) != 0 {
+		if answered != 1 || len(r.s.suspects.topics) != 0 {
 			t.Errorf("answered %d times, suspects are %v", answered, r.s.suspects)
 		}
 	})
@@ -138,7 +138,7 @@ func TestUnstored_FirstOfSeveralIsBlamed(t *testing.T) {
 		r.w.out = nil
 		g := r.connect(true, full)
 		r.must(g.ResendUnstored())
-		if len(told) == 0 || g.Unstored() == 0 || r.s.deferredLocked("good") != nil || r.s.deferredLocked("bad") == nil {
+		if len(told) == 0 || g.Unstored() == 0 || r.s.suspects.deferred("good") != nil || r.s.suspects.deferred("bad") == nil {
 			t.Errorf("told %q, %d are left", told, g.Unstored())
 		}
 		for _, d := range r.s.unstored {

@@ -51,9 +51,9 @@ func (g *Generation) addUnstored(image []byte, done func(reason byte, err error)
 		return nil, nil
 	}
 	topic := topicOf(image)
-	x := s.deferredLocked(topic)
+	x := s.suspects.deferred(topic)
 	if x != nil {
-		if err := g.mayTryLocked(topic, x); err != nil {
+		if err := x.mayTry(topic, g.begun, g.acked, len(g.flights)); err != nil {
 			return nil, err
 		}
 	}
@@ -75,6 +75,17 @@ func (g *Generation) addUnstored(image []byte, done func(reason byte, err error)
 		return nil, nil
 	}
 	return g.sendUnstoredLocked(nil, d), nil
+}
+
+// blameLocked notes that g ends while unstored messages that were sent on it are unacknowledged.
+// The first of them may be the reason.
+func (s *Session) blameLocked(g *Generation) {
+	for _, d := range s.unstored {
+		if g.flights[uint32(d.id)].unstored == d {
+			s.suspects.blame(d.topic)
+			return
+		}
+	}
 }
 
 func (s *Session) dropUnstoredLocked(d *unstored) {
@@ -117,7 +128,7 @@ func (g *Generation) ResendUnstored() error {
 	for _, d := range slices.Clone(s.unstored) {
 		_, sent := g.flights[uint32(d.id)]
 		reason := g.Limits.Check(len(d.image), 1, d.image[0]&1 != 0)
-		switch x := s.deferredLocked(d.topic); {
+		switch x := s.suspects.deferred(d.topic); {
 		case sent:
 		case x != nil:
 			refused = append(refused, func() {
