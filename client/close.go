@@ -133,6 +133,7 @@ func (c *Client) teardown(started, clean bool) {
 	defer c.guard.Enter()()
 	l := &c.life
 	l.deadline = time.Now().Add(c.cfg.Connection.CloseTimeout)
+	unhandled := 0
 	if started {
 		if !clean {
 			l.connecting.stop()
@@ -142,7 +143,7 @@ func (c *Client) teardown(started, clean bool) {
 		if clean {
 			grace = c.cfg.Connection.CloseTimeout
 		}
-		c.inbox.Stop(grace)
+		unhandled = c.inbox.Stop(grace)
 		if least := time.Now().Add(disconnectTime); l.deadline.Before(least) {
 			l.deadline = least
 		}
@@ -166,7 +167,7 @@ func (c *Client) teardown(started, clean bool) {
 	c.views.awaitCalls(l.timeLeft())
 	c.views.losses.wait()
 	c.outbox.Close(safe.Unknown(context.Cause(l.ending))) // the store keeps the messages
-	c.abandoned()
+	c.abandoned(unhandled)
 	if c.cfg.Store.Custom == nil {
 		l.closeErr = c.store.Close()
 	} else {

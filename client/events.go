@@ -101,9 +101,11 @@ type MessageDeferred struct {
 	Until    time.Time
 }
 
-// MessagesAbandoned reports messages that were pending when the client closed, and that a store in
-// memory does not keep. Their Deliveries end as Abandoned.
-type MessagesAbandoned struct{ Pending int }
+// MessagesAbandoned reports messages that are lost because the client closes.
+type MessagesAbandoned struct {
+	Pending  int // not delivered, in a store in memory; their Deliveries end as Abandoned
+	Received int // QoS 1 and 2 messages that were not handled, in a session that ends with the client
+}
 
 // MessageExpired reports an accepted message whose Expiry passed before it was sent.
 type MessageExpired struct {

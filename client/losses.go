@@ -65,7 +65,7 @@ var lossKinds = [...]struct {
 	lossExpired:           {"message-expired", "message expired before it was sent", MessageExpired{}, "Store.Expired"},
 	lossFull:              {"message-dropped", "message dropped: the store is full", MessageDropped{}, "PolicyDrops"},
 	lossConflated:         {"message-conflated", "message replaced by a newer one of its topic", MessageDropped{}, "PolicyDrops"},
-	lossAbandoned:         {"messages-abandoned", "client closed with pending messages in a store in memory: they are lost", MessagesAbandoned{}, "Abandoned"},
+	lossAbandoned:         {"messages-abandoned", "client closed, and messages end with it", MessagesAbandoned{}, "Abandoned"},
 	lossHandler:           {"handler-failed", "handler failed: the message is handled again", HandlerFailed{}, "Failed"},
 	lossReceived:          {"received-refused", "received message refused: its handler failed or refused it", HandlerFailed{}, "Refused"},
 	lossUnhandled:         {"unhandled", "received message refused: no handler is declared for its topic", Unhandled{}, "Unhandled"},

@@ -333,17 +333,7 @@ var provoked = map[string]func(*lossBed){
 	"store-failed": received(func(cfg *client.Config) {
 		cfg.Receiving.Dedupe = &brokenCache{dedupe.NewMemory(dedupe.Options{})}
 	}, accepting, wire.Publish{Topic: "t", QoS: 1, PacketID: 1, User: []wire.UserProperty{{Key: client.PropID, Value: client.NewMessageID().String()}}}),
-	"store-damaged": func(b *lossBed) {
-		broker, dir := mqtttest.Start(b.T), b.TempDir()
-		b.set(mustNew(b, client.Config{Servers: []string{broker.URL()}, ClientID: "c", Dir: dir, OnEvent: b.events.add,
-			Store: client.StoreConfig{Options: persistence.Options{Files: persistence.Files{BufferBytes: 4 << 10}}}}))
-		for i := range 40 {
-			publish(b, b.c, "t", fmt.Sprintf("%03d %s", i, bytes.Repeat([]byte("."), 500)), client.AtLeastOnce)
-		}
-		damage(b.T, dir, []byte("007 ..."))
-		start(b, b.c)
-		must(b, b.c.Drain(b.Context()))
-	},
+	"store-damaged": damaged(nil),
 	"store-copied":  renewed(func(host *hostFS) { host.host.Machine++ }),
 	"store-renewed": renewed(func(host *hostFS) { host.host.Boot++ }),
 	"panic": received(func(cfg *client.Config) {
@@ -399,7 +389,22 @@ func subscribed(code byte) func(*lossBed, *peer) {
 	}
 }
 
-// brokenCache fails once.
+// damaged damages a message in the folder of the store, which calls f.
+func damaged(f func(persistence.Corruption)) func(*lossBed) {
+	return func(b *lossBed) {
+		broker, dir := mqtttest.Start(b.T), b.TempDir()
+		b.set(mustNew(b, client.Config{Servers: []string{broker.URL()}, ClientID: "c", Dir: dir, OnEvent: b.events.add,
+			Store: client.StoreConfig{Options: persistence.Options{OnCorruption: f, Files: persistence.Files{BufferBytes: 4 << 10}}}}))
+		for i := range 40 {
+			publish(b, b.c, "t", fmt.Sprintf("%03d %s", i, bytes.Repeat([]byte("."), 500)), client.AtLeastOnce)
+		}
+		damage(b.T, dir, []byte("007 ..."))
+		start(b, b.c)
+		must(b, b.c.Drain(b.Context()))
+	}
+}
+
+// brokenCache fails.
 type brokenCache struct{ *dedupe.Memory }
 
 func (c *brokenCache) Commit(context.Context, dedupe.Claim) error { return errors.New("disk full") }
@@ -563,8 +568,12 @@ func TestLosses_HandlerMayCallTheClient(t *testing.T) {
 						}
 					}
 					provoked[k.Name](b)
-					if n := b.c.Stats().Panics; name == "panic" && n == 0 {
-						t.Error("the panics are not counted")
+					if name != "panic" {
+						return
+					}
+					logger := func(e client.CallbackPanicked) bool { return e.Function == "Logger" }
+					if !slices.ContainsFunc(eventsOf[client.CallbackPanicked](&b.events), logger) || b.c.Stats().Panics == 0 {
+						t.Error("the panics are not reported and counted")
 					}
 				})
 			}
@@ -605,6 +614,7 @@ func TestLosses_Panics(t *testing.T) {
 			cfg.Publishing.Breaker = reliability.BreakerOptions{FailureThreshold: 1, Judge: func(error) reliability.Judgment { return reliability.Failed },
 				OnStateChange: func(_, _ reliability.State) { panic("no") }}
 		}, refusedWith(0x99)),
+		"OnCorruption": damaged(func(persistence.Corruption) { panic("no") }),
 		"OnChange": withRetained(mqtttest.Options{}, func(r *retaining) {
 			w := must1(r.c.WatchStatus(r.t.Context(), "s/+", client.WatchOptions{OnChange: func(presence.Change) { panic("no") }}))
 			must1(w.Synced(r.t.Context()))
@@ -629,6 +639,40 @@ func TestLosses_Panics(t *testing.T) {
 				t.Errorf("%d panics were counted, and %d reported", n, len(got))
 			}
 		})
+	}
+}
+
+// A panic of OnEvent is logged and counted, and is no event: that would panic, too.
+func TestLosses_PanicOfOnEvent(t *testing.T) {
+	lines, b, calls := defaultLog(t), &lossBed{T: t}, 0
+	scripted(func(cfg *client.Config) {
+		cfg.OnEvent = func(client.Event) { calls++; panic("no") }
+	}, func(*lossBed, *peer) {})(b)
+	if l := lines.of("panic"); len(l) == 0 || l[0].attrs["function"] != "OnEvent" || b.c.Stats().Panics != uint64(calls) || calls == 0 {
+		t.Errorf("%d calls, %d panics were counted, and the lines are %v", calls, b.c.Stats().Panics, l)
+	}
+}
+
+// Received messages that wait when a client without a lasting session closes are lost.
+func TestLosses_ReceivedMessagesThatWaitAtClose(t *testing.T) {
+	for expiry, want := range map[time.Duration]int{client.NoSession: 3, time.Hour: 0} {
+		b := &lossBed{T: t}
+		received(func(cfg *client.Config) {
+			cfg.Session.Expiry, cfg.Receiving.Concurrency, cfg.Connection.CloseTimeout = expiry, 1, time.Second
+			cfg.Receiving.Ordering = &client.Ordering{Options: ordering.Options{GapTimeout: time.Hour}}
+		}, func(ctx context.Context, m *client.Message) error {
+			if m.Topic == "t" {
+				return nil
+			}
+			return blocking(ctx, m)
+		}, numbered("t", 1, 1, 1), numbered("t", 2, 1, 3), numbered("u", 3, 1, 1), numbered("u", 4, 1, 2))(b) // handled, held, interrupted, queued
+		got := 0
+		for _, e := range eventsOf[client.MessagesAbandoned](&b.events) {
+			got += e.Received
+		}
+		if got != want || len(eventsOf[client.Gap](&b.events)) != 0 || b.c.Stats().Gaps != 0 {
+			t.Errorf("with a session of %v, %d messages ended with the client, want %d", expiry, got, want)
+		}
 	}
 }
 

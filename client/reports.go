@@ -186,13 +186,18 @@ func (c *Client) messageDeferred(e MessageDeferred) {
 		slog.Int("attempts", e.Attempts), slog.Time("until", e.Until)), e)
 }
 
-// abandoned reports the messages that end with the client, which a store in memory cannot keep.
-func (c *Client) abandoned() {
-	if c.cfg.Dir != "" || c.cfg.Store.Custom != nil {
-		return
+// abandoned reports the messages that end with the client: pending ones in a store in memory, and
+// received ones that were not handled, if the session ends.
+func (c *Client) abandoned(unhandled int) {
+	e := MessagesAbandoned{}
+	if c.cfg.Dir == "" && c.cfg.Store.Custom == nil {
+		e.Pending = int(c.store.Stats().Pending)
 	}
-	if n := c.store.Stats().Pending; n > 0 {
-		c.reports.abandoned.Add(n)
-		report(c, lossAbandoned, about(MessageID{}, nil, slog.Uint64("pending", n)), MessagesAbandoned{Pending: int(n)})
+	if c.identity.Temporary() || c.cfg.Session.Expiry == NoSession || c.life.disconnect.SessionExpiry == NoSession {
+		e.Received = unhandled
+	}
+	if e != (MessagesAbandoned{}) {
+		c.reports.abandoned.Add(uint64(e.Pending + e.Received))
+		report(c, lossAbandoned, about(MessageID{}, nil, slog.Int("pending", e.Pending), slog.Int("received", e.Received)), e)
 	}
 }

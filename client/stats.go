@@ -21,7 +21,7 @@ type Stats struct {
 	PolicyDrops       uint64 // messages dropped by WhenFull or Conflate; Store has them by cause
 	Deferrals         uint64 // times that a message was deferred, see MessageDeferred
 	FailedInFlight    uint64 // messages that failed with their session, see FailInFlight
-	Abandoned         uint64 // messages that were pending when a client with a store in memory closed
+	Abandoned         uint64 // messages that ended with the client, see MessagesAbandoned
 
 	Received    uint64 // messages from the server
 	Handled     uint64 // messages that all their handlers accepted

@@ -158,7 +158,7 @@ func (w *worker[M]) claimed(c dedupe.Claim, v dedupe.Verdict, err error) {
 	item := w.current.Item
 	switch {
 	case err != nil && w.stopping.Err() != nil:
-		w.dropQoS0(item)
+		w.leave(item)
 	case err != nil: // neither handled nor acknowledged until the cache answers
 		w.cfg.Observer.StoreFailed(err)
 		w.waitFor(item, nil)
@@ -232,8 +232,8 @@ func (w *worker[M]) settle(err error) (again bool) {
 		w.cfg.Observer.Unhandled(d.Message)
 		return false
 	case w.handling.Err() != nil:
-		w.dropQoS0(d.Item)
-		return false // not acknowledged: the server sends it again
+		w.leave(d.Item)
+		return false
 	}
 	code, reason, refused := w.cfg.Refusal(err)
 	last := refused || d.Attempt >= w.cfg.Attempts
@@ -248,7 +248,7 @@ func (w *worker[M]) settle(err error) (again bool) {
 		if w.sleep(w.cfg.Backoff(d.Attempt - 1)) {
 			return true
 		}
-		w.dropQoS0(d.Item)
+		w.leave(d.Item)
 	}
 	return false
 }

@@ -247,7 +247,9 @@ func TestInbox_Stop(t *testing.T) {
 				r.send(on("t", 0, 5)...)
 				synctest.Wait()
 				began := time.Now()
-				r.stop(tt.grace)
+				if left, want := r.stop(tt.grace), 2-len(strings.Fields(strings.Trim(tt.acks, "[]"))); left != want {
+					t.Errorf("Stop reports %d messages that were not handled, want %d", left, want)
+				}
 				if took := time.Since(began); took != min(tt.grace, tt.takes) {
 					t.Errorf("Stop took %v", took)
 				}

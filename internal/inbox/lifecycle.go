@@ -50,6 +50,9 @@ func (w *worker[M]) orderingOptions() ordering.Options {
 	o := *w.cfg.Ordering
 	onGap, onEpoch := o.OnGap, o.OnEpoch
 	o.OnGap = func(g ordering.Gap) {
+		if w.ended { // nobody waits for them any more
+			return
+		}
 		w.Counters.Gaps.Add(1)
 		w.ready.push(ready[M]{report: func() {
 			w.cfg.Observer.Gap(g)
@@ -85,8 +88,9 @@ func (b *Inbox[M]) Start() {
 
 // Stop lets the handlers that run finish for the grace period, and ends their context
 // then. Messages that are not handled are not acknowledged, and their claims are given
-// back. It returns when all goroutines of the inbox have ended.
-func (b *Inbox[M]) Stop(grace time.Duration) {
+// back. It returns when all goroutines of the inbox have ended, with the number of QoS 1 and 2
+// messages that were not handled. Those of QoS 0 are reported as dropped.
+func (b *Inbox[M]) Stop(grace time.Duration) (unhandled int) {
 	for _, w := range b.workers {
 		w.queue.close()
 	}
@@ -96,41 +100,54 @@ func (b *Inbox[M]) Stop(grace time.Duration) {
 	b.running.Wait()
 	b.interrupt()
 	for _, w := range b.workers {
-		w.drop()
+		unhandled += w.drop()
 	}
 	for _, c := range b.keys.endAll() {
 		callback.Try(func() { _ = b.cfg.Dedupe.Abort(b.finishing, c) })
 	}
 	b.finish()
 	b.helpers.Wait()
+	return unhandled
 }
 
-// drop reports the QoS 0 messages that were not handled. The worker has ended.
-func (w *worker[M]) drop() {
-	for range 2 { // what the worker has taken, and what the closed queue has
+// drop drops the messages that were not handled: those that the worker has taken, those of the
+// closed queue, those that wait for a claim, and those held for order. The worker has ended.
+func (w *worker[M]) drop() (unhandled int) {
+	drop := func(item Item[M]) {
+		if !w.dropQoS0(item) {
+			unhandled++
+		}
+	}
+	for range 2 {
 		for w.items.len() > 0 {
-			w.dropQoS0(w.items.pop())
+			drop(w.items.pop())
 		}
 		w.queue.take(&w.items)
 	}
-	for w.ready.len() > 0 {
-		if next := w.ready.pop(); next.report == nil {
-			w.dropQoS0(next.item)
-		}
-	}
 	for _, waiting := range w.waiting {
 		for _, item := range waiting {
-			w.dropQoS0(item)
+			drop(item)
 		}
 	}
+	if w.ended = true; w.order != nil {
+		w.order.Flush(w.emit)
+	}
+	for w.ready.len() > 0 {
+		if next := w.ready.pop(); next.report == nil {
+			drop(next.item)
+		}
+	}
+	return unhandled + w.interrupted
 }
 
 // dropQoS0 reports a message that is not handled, if its QoS is 0. Others are redelivered.
-func (b *Inbox[M]) dropQoS0(item Item[M]) {
-	if item.In == nil {
-		b.Counters.DroppedQoS0.Add(1)
-		b.cfg.Observer.QoS0Dropped(item.Message)
+func (b *Inbox[M]) dropQoS0(item Item[M]) (dropped bool) {
+	if item.In != nil {
+		return false
 	}
+	b.Counters.DroppedQoS0.Add(1)
+	b.cfg.Observer.QoS0Dropped(item.Message)
+	return true
 }
 
 // sleep waits for d. It returns false if the inbox stops.

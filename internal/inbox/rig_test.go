@@ -99,12 +99,13 @@ func (r *rig) start(edit func(*inbox.Config[*message])) {
 }
 
 // stop ends the process: the inbox, the acknowledgements, the connection.
-func (r *rig) stop(grace time.Duration) {
+func (r *rig) stop(grace time.Duration) (unhandled int) {
 	r.box.StopStalling()
-	r.box.Stop(grace)
+	unhandled = r.box.Stop(grace)
 	r.endAcks()
 	synctest.Wait()
 	r.server.disconnect()
+	return unhandled
 }
 
 // apart returns n topics whose messages are handled by different workers.

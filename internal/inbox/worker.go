@@ -23,6 +23,9 @@ type worker[M any] struct {
 	timer   *time.Timer                    // of the oldest gap
 	current Delivery[M]
 	in      call // of the application, for current
+
+	ended       bool // the goroutine has
+	interrupted int  // QoS 1 and 2 messages whose handling Stop has interrupted
 }
 
 // ready is a message that is in order, or the report of a gap at its place.
@@ -72,6 +75,14 @@ func (w *worker[M]) do(in call, f func() error) (err error) {
 	}
 	w.in = none
 	return err
+}
+
+// leave takes a message whose handling Stop has interrupted. It is not acknowledged: the server
+// sends it again, unless its QoS is 0.
+func (w *worker[M]) leave(item Item[M]) {
+	if !w.dropQoS0(item) {
+		w.interrupted++
+	}
 }
 
 // emit takes a message from the resequencer. It is handled after the resequencer has returned.

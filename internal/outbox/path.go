@@ -306,15 +306,6 @@ func (o *Outbox) end(seq uint64, e End) {
 	}
 }
 
-// topicOf reads the topic of a message that ends; empty: it has ended in the store already.
-func (o *Outbox) topicOf(seq uint64) string {
-	var e persistence.Entry
-	if ok, err := o.cfg.Store.Get(seq, &e); !ok || err != nil {
-		return ""
-	}
-	return string(wire.ImageTopic(e.Packet))
-}
-
 // report makes e known; w is nil if an earlier process accepted the message.
 func (o *Outbox) report(w *Waiter, e End) {
 	o.cfg.Ended(e)

@@ -128,6 +128,15 @@ func sessionLost(m inFlight) End {
 	return End{ID: m.id, Topic: m.topic, State: Dropped, Cause: SessionLost}
 }
 
+// topicOf reads the topic of a message that ends; empty: it has ended in the store already.
+func (o *Outbox) topicOf(seq uint64) string {
+	var e persistence.Entry
+	if ok, err := o.cfg.Store.Get(seq, &e); !ok || err != nil {
+		return ""
+	}
+	return string(wire.ImageTopic(e.Packet))
+}
+
 // result is what the store records.
 func (e End) result() persistence.Result {
 	return persistence.Result{Kind: persistence.ResultKind(e.State), Reason: e.Reason}

@@ -128,6 +128,27 @@ func TestSummary_CloseWaitsForATimer(t *testing.T) {
 	}
 }
 
+// What a timer writes is written when Close returns.
+func TestSummary_CloseWaitsForWhatIsBeingWritten(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var written atomic.Bool
+		s := summary.New(1, func(_ int, more uint64, _ int) {
+			if more > 0 {
+				time.Sleep(time.Second)
+				written.Store(true)
+			}
+		})
+		s.Add(0, 1)
+		s.Add(0, 2)
+		time.Sleep(summary.Interval)
+		synctest.Wait()
+		s.Close()
+		if !written.Load() {
+			t.Error("Close has returned before the summary was written")
+		}
+	})
+}
+
 // What writes may report something itself: no lock is held.
 func TestSummary_WriteMayAdd(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
