@@ -48,7 +48,7 @@ func (l *lostSession) record(store Store, sent []uint64) error {
 			l.report.Republished++
 			return nil
 		}
-		if err := store.Done(e.Seq, sessionLost(inFlight{}).result()); err != nil {
+		if err := store.Done(e.Seq, sessionLost(e.ID, "").result()); err != nil {
 			return err // it is in flight for the next call, too
 		}
 		l.recorded = append(l.recorded, inFlight{e.Seq, e.ID, string(wire.ImageTopic(e.Packet))})

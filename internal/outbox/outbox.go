@@ -8,6 +8,7 @@ import (
 
 	"github.com/mooring-mqtt/mooring/internal/notify"
 	"github.com/mooring-mqtt/mooring/internal/session"
+	"github.com/mooring-mqtt/mooring/internal/wire"
 	"github.com/mooring-mqtt/mooring/persistence"
 )
 
@@ -170,7 +171,7 @@ func (o *Outbox) ResetSession(owner string, sent []uint64) error {
 	l := &o.lost
 	l.report.Failed += len(l.recorded)
 	for _, m := range l.recorded {
-		o.end(m.seq, sessionLost(m))
+		o.end(m.seq, sessionLost(m.id, m.topic))
 	}
 	l.recorded = nil
 	return nil
@@ -207,6 +208,15 @@ func (o *Outbox) refused(cause Cause, reason byte) End {
 		state = DeadLettered
 	}
 	return End{State: state, Cause: cause, Reason: reason}
+}
+
+// topicOf reads the topic of a message that ends; empty: it has ended in the store already.
+func (o *Outbox) topicOf(seq uint64) string {
+	var e persistence.Entry
+	if ok, err := o.cfg.Store.Get(seq, &e); !ok || err != nil {
+		return ""
+	}
+	return string(wire.ImageTopic(e.Packet))
 }
 
 // storeFailed leaves the store alone for a while.

@@ -124,17 +124,8 @@ func failsInFlight(e *persistence.Entry, policy persistence.SessionLostPolicy) b
 }
 
 // sessionLost is the End of a message that fails with its session.
-func sessionLost(m inFlight) End {
-	return End{ID: m.id, Topic: m.topic, State: Dropped, Cause: SessionLost}
-}
-
-// topicOf reads the topic of a message that ends; empty: it has ended in the store already.
-func (o *Outbox) topicOf(seq uint64) string {
-	var e persistence.Entry
-	if ok, err := o.cfg.Store.Get(seq, &e); !ok || err != nil {
-		return ""
-	}
-	return string(wire.ImageTopic(e.Packet))
+func sessionLost(id [16]byte, topic string) End {
+	return End{ID: id, Topic: topic, State: Dropped, Cause: SessionLost}
 }
 
 // result is what the store records.
