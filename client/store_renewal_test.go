@@ -248,7 +248,6 @@ func TestStore_LostTail(t *testing.T) {
 			disk := faultfs.New()
 			options := func(cfg *client.Config) {
 				cfg.Store.Options.FS, cfg.Store.Options.Sync, cfg.Store.Options.Interval = disk, sync, 24*time.Hour
-				cfg.Session.CleanStart = true // identifiers of the lost messages are used again, which docs/format.md describes
 			}
 			c, events := p.publisher("a", "log", options)
 			start(t, c)

@@ -13,6 +13,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/mooring-mqtt/mooring/internal/fsys"
 )
 
 var crashKills = flags.Int("crash.kills", 30, "how many processes TestKill kills")
@@ -34,7 +36,8 @@ func TestMain(m *testing.M) {
 // appendUntilKilled prints the sequence of each message after it was accepted,
 // and ends every second one.
 func appendUntilKilled(dir string) error {
-	l, err := Open(dir, Options{Files: Files{SegmentBytes: 64 << 10, BufferBytes: 8 << 10}})
+	policy := SyncPolicy(os.Getpid()) % (SyncNever + 1) // a kill loses nothing under any
+	l, err := Open(dir, Options{Sync: policy, Files: Files{SegmentBytes: 64 << 10, BufferBytes: 8 << 10}})
 	if err != nil {
 		return err
 	}
@@ -91,6 +94,9 @@ func TestKill(t *testing.T) {
 		}
 		if want := uint64(2 * (round + 1)); l.Boot() != want {
 			t.Fatalf("round %d: Boot = %d, want %d", round, l.Boot(), want)
+		}
+		if l.Renewal() != Continued && fsys.HostOf(fsys.OS).Boot != 0 {
+			t.Fatalf("round %d: a kill was taken for a power cut or a copy: %v", round, l.Renewal())
 		}
 		if l.LastSeq() < highest {
 			t.Fatalf("round %d: LastSeq = %d, but %d was accepted", round, l.LastSeq(), highest)

@@ -286,6 +286,13 @@ func TestNewIdentity(t *testing.T) {
 		return in.Epoch
 	}
 	original := epoch(dir)
+	in, err := inspect.Open(copied, persistence.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if in.Close(); in.Renewal == persistence.CopiedFiles { // this file system shows it
+		want(t, 0, []string{"epoch the folder is a copy, so its session is void: the next opening here"}, copied, "verify")
+	}
 	want(t, 2, []string{"Say -yes; nothing was changed"}, copied, "newidentity")
 	if epoch(copied) != original {
 		t.Error("the copy was changed")
