@@ -73,17 +73,21 @@ func New(cfg Config) (*Client, error) {
 	})
 	c.breaker = c.newBreaker()
 	c.outbox = outbox.New(outbox.Config{
-		Store:          c.store,
-		Breaker:        c.breaker,
-		WhenFull:       outbox.FullPolicy(cfg.Store.WhenFull),
-		StoreDrops:     cfg.Store.Custom != nil || cfg.Store.WhenFull == DropOldest, // a custom store may have any policy
-		DeadLetters:    cfg.Store.DeadLetters > 0,
-		OnSessionLost:  cfg.Session.OnLost,
-		PoisonAttempts: cfg.Publishing.PoisonAttempts,
-		MaxAge:         cfg.Store.Options.Limits.MaxAge,
-		Describe:       endError,
-		Ended:          c.messageEnded,
-		StoreFailed:    c.storeFailed,
+		Store:            c.store,
+		Breaker:          c.breaker,
+		WhenFull:         outbox.FullPolicy(cfg.Store.WhenFull),
+		StoreDrops:       cfg.Store.Custom != nil || cfg.Store.WhenFull == DropOldest, // a custom store may have any policy
+		DeadLetters:      cfg.Store.DeadLetters > 0,
+		OnSessionLost:    cfg.Session.OnLost,
+		PoisonAttempts:   cfg.Publishing.PoisonAttempts,
+		Rules:            cfg.Publishing.rules(),
+		Retry:            cfg.Publishing.RetryBackoff,
+		MaxDeferred:      cfg.Store.Options.Limits.WithDefaults().MaxMessages / 2,
+		MaxDeferredBytes: cfg.Store.Options.Limits.WithDefaults().MaxBytes / 2,
+		MaxAge:           cfg.Store.Options.Limits.MaxAge,
+		Describe:         endError,
+		Ended:            c.messageEnded,
+		StoreFailed:      c.storeFailed,
 	})
 	c.session = session.New(session.Config{
 		Store:             c.store,

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/mooring-mqtt/mooring/internal/link"
+	"github.com/mooring-mqtt/mooring/internal/outbox"
 	"github.com/mooring-mqtt/mooring/internal/safe"
 	"github.com/mooring-mqtt/mooring/internal/wire"
 )
@@ -77,7 +78,8 @@ func (c *Client) CloseWith(o DisconnectOptions) error {
 
 // Drain ends the client when all accepted messages have an outcome. From its call on, Publish
 // returns ErrDraining. If ctx ends first, or the client fails, the error is a *DrainError with the
-// number of messages that stay in the store. Either way the client is closed when Drain returns;
+// number of messages that stay in the store. So it is when the server has refused all that are left
+// for more than ten seconds; its cause is then a *DeferredError. Either way the client is closed when Drain returns;
 // called from a function that this client calls, it ends after that function has returned.
 func (c *Client) Drain(ctx context.Context) error {
 	if c == nil {
@@ -94,6 +96,9 @@ func (c *Client) Drain(ctx context.Context) error {
 	cause := errors.New("client: not started") // nothing will be sent
 	if started {
 		cause = c.outbox.WaitIdle(ctx)
+		if d := (*outbox.DeferredError)(nil); errors.As(cause, &d) {
+			cause = &DeferredError{Messages: d.Messages, Since: d.Oldest, Code: d.Code}
+		}
 	}
 	err := c.Close()
 	left := c.store.Stats().Pending

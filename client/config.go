@@ -154,8 +154,20 @@ type PublishingConfig struct {
 	// allows, for the topics published to last. It saves the bytes of repeated
 	// topics and keeps that many topics in memory. Default 0: none. At most 65,535.
 	TopicAliases int
-	// PoisonAttempts is how many connections in a row the server may end with DISCONNECT because of
-	// the same message, before that message ends as Refused with a *PoisonError. Default 5.
+	// Refusals says what becomes of messages that the server refuses (PUBACK or PUBREC with a reason
+	// code of 0x80 or above): the first rule that matches applies. Default: a message ends as Refused
+	// only if the code is about the message itself, so that it cannot succeed later (0x81, 0x82, 0x90,
+	// 0x95, 0x99 and the like). All others, 0x87 included, are deferred: they stay pending and are
+	// sent again after RetryBackoff, until they expire. Later messages of the same topic and priority
+	// wait for them, other topics go on.
+	Refusals []RefusalRule
+	// RetryBackoff is the delay before a deferred message is sent again, with full jitter. Default:
+	// 250 ms, doubled each time, up to a minute.
+	RetryBackoff reliability.Backoff
+	// PoisonAttempts is how many connections in a row may end over the same message, before it is
+	// deferred: the others are sent first, and then it is sent alone, with RetryBackoff. After a
+	// DISCONNECT with a code that is about the message itself it ends as Refused with a *PoisonError
+	// instead. Default 5.
 	PoisonAttempts int
 	Breaker        reliability.BreakerOptions // the circuit breaker for the server
 	WaitTimeout    time.Duration              // of Delivery.Wait; default: no limit
@@ -240,6 +252,8 @@ func (c Config) withDefaults() Config {
 	in.QoS0QueueSize = cmp.Or(in.QoS0QueueSize, 1024)
 	in.MaxBufferedBytes = cmp.Or(in.MaxBufferedBytes, 64<<20)
 	in.HandlerAttempts = cmp.Or(in.HandlerAttempts, 3)
+	retry := &c.Publishing.RetryBackoff
+	retry.Min, retry.Max = cmp.Or(retry.Min, 250*time.Millisecond), cmp.Or(retry.Max, time.Minute)
 	c.Publishing.PoisonAttempts = cmp.Or(c.Publishing.PoisonAttempts, 5)
 	if c.ClientID == "" && !c.Session.AssignedClientID {
 		c.ClientID = "mooring-" + NewMessageID().String()

@@ -37,7 +37,7 @@ func (s State) String() string {
 // response with Message.ResponseTopic.
 type Outcome struct {
 	State  State
-	Reason byte  // the server's reason code
+	Reason byte  // the server's reason code; while pending, that of the last refusal
 	Err    error // nil if acked; otherwise *RefusedError, *PoisonError, *ExpiredError, *DroppedError, *DamagedError, ErrSessionLost or ErrClosed
 }
 
@@ -61,14 +61,18 @@ func (d *Delivery) Outcome() Outcome {
 
 // Wait waits for the outcome, for at most Config.Publishing.WaitTimeout. The error is
 // nil if the server has the message, and Outcome.Err if it never will. If the message
-// is still pending, the error is the cause of ctx or a *reliability.TimeoutError, and
-// the client goes on to deliver it: do not publish it again, wait again.
+// is still pending, the error is the cause of ctx or a *reliability.TimeoutError, in a
+// *DeferredError if the server refuses the message for now, and the client goes on to
+// deliver it: do not publish it again, wait again.
 func (d *Delivery) Wait(ctx context.Context) (Outcome, error) {
 	var err error
 	if d.Outcome().State == Pending {
 		err = reliability.Await(ctx, d.timeout, d.Done())
 	}
 	o := d.Outcome()
+	if o.State == Pending && o.Reason != 0 {
+		err = &DeferredError{Messages: 1, Code: o.Reason, Err: err}
+	}
 	return o, cmp.Or(err, o.Err)
 }
 

@@ -21,7 +21,8 @@ import (
 //
 // Errors: *FieldError for a message that MQTT cannot carry, persistence.ErrFull when a limit of the
 // store is reached (see Config.Store.WhenFull), persistence.ErrPacketTooLarge,
-// *reliability.OpenError at QoS 0 while the breaker is open, ErrClosed, ErrDraining, and the cause
+// *RefusedError at QoS 2 while the server is known to take at most QoS 1 (see
+// PublishingConfig.Refusals), *reliability.OpenError at QoS 0 while the breaker is open, ErrClosed, ErrDraining, and the cause
 // of ctx. After an error nothing was accepted, unless the store failed while writing; then
 // reliability.SafeToRetry returns false, and the message may appear when the store is opened again.
 func (c *Client) Publish(ctx context.Context, m Message) (*Delivery, error) {
@@ -43,6 +44,9 @@ func (c *Client) Publish(ctx context.Context, m Message) (*Delivery, error) {
 	}
 	if m.QoS == AtMostOnce {
 		return c.publishNow(&m, &p)
+	}
+	if err := c.checkQoS(&m); err != nil {
+		return nil, err
 	}
 	draft := drafts.Get().(*draft)
 	defer draft.release()
@@ -68,6 +72,18 @@ func (m *Message) check(p *wire.Publish) error {
 		return &FieldError{Field: "OnSessionLost", Problem: "does not exist; use AsConfigured, Republish or FailInFlight"}
 	}
 	return nil
+}
+
+// checkQoS returns an error if the connected server does not take the QoS of m, and no rule lowers it.
+func (c *Client) checkQoS(m *Message) error {
+	if m.QoS < ExactlyOnce {
+		return nil
+	}
+	up := c.link.Current()
+	if up == nil || byte(m.QoS) <= up.Gen.Limits.MaximumQoS || c.outbox.LowersQoS(m.Topic) {
+		return nil
+	}
+	return limitError(wire.ReasonQoSNotSupported)
 }
 
 // publishNow writes a QoS 0 message to the connection.

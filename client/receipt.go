@@ -13,8 +13,18 @@ import (
 // Receipt is the outcome of a message, and when it ended, by the store's clock. At is
 // zero while the message is pending.
 type Receipt struct {
-	Outcome Outcome
-	At      time.Time
+	Outcome  Outcome
+	At       time.Time
+	Deferral Deferral // of a pending message that the server refuses for now, or that waits behind one
+}
+
+// Deferral is why and until when a pending message is not sent. The zero value is none.
+type Deferral struct {
+	Since    time.Time // when it was first deferred
+	Until    time.Time // when it is sent again, at the earliest
+	Attempts int       // how often the server refused it; 0: it waits for a message of its topic
+	Code     byte      // the last reason code
+	Alone    bool      // connections ended over it, so it is sent alone
 }
 
 // Receipt returns the outcome of the newest message with this ID, accepted by this process or an
@@ -34,7 +44,12 @@ func (c *Client) Receipt(id MessageID) (Receipt, bool, error) {
 	if err != nil || !ok {
 		return Receipt{}, false, err
 	}
-	return Receipt{Outcome: restored(id, r.Result), At: r.At}, true, nil
+	d := &r.Deferral
+	out := Receipt{Outcome: restored(id, r.Result), At: r.At, Deferral: Deferral{d.Since, d.Until, d.Attempts, d.Code, d.Alone}}
+	if out.Outcome.State == Pending {
+		out.Outcome.Reason = d.Code
+	}
+	return out, true, nil
 }
 
 // restored returns the Outcome for a result in the store.

@@ -1,6 +1,8 @@
 package client
 
 import (
+	"time"
+
 	"github.com/mooring-mqtt/mooring/persistence"
 	"github.com/mooring-mqtt/mooring/reliability"
 )
@@ -22,6 +24,10 @@ type Stats struct {
 	Deferrals         uint64 // times that a message was deferred, see MessageDeferred
 	FailedInFlight    uint64 // messages that failed with their session, see FailInFlight
 	Abandoned         uint64 // messages that ended with the client, see MessagesAbandoned
+	// SendWindow is how many messages may be in flight since the server has refused some because of a
+	// quota (0x97). It grows with each acknowledgement; 0: only the server's Receive Maximum applies.
+	SendWindow int
+	Deferred   DeferredStats
 
 	Received    uint64 // messages from the server
 	Handled     uint64 // messages that all their handlers accepted
@@ -53,6 +59,16 @@ type Stats struct {
 	StoreRenewals uint64 // 1 if the store began a new epoch when it was opened, see StoreRenewed
 }
 
+// DeferredStats describes the messages that the server refuses for now, and those that wait behind
+// them. They are pending.
+type DeferredStats struct {
+	Messages int
+	Bytes    int64     // of their packets
+	Topics   int       // topics that wait, counted for each priority
+	Oldest   time.Time // when the first of these topics was refused; zero: there is none
+	Code     byte      // the last reason code for that topic
+}
+
 // Stats returns a snapshot.
 func (c *Client) Stats() Stats {
 	if c == nil {
@@ -73,6 +89,8 @@ func (c *Client) Stats() Stats {
 		ViewRefused: n.viewRefused.Load(), ChangesMissed: n.changesMissed.Load(), Panics: n.count(lossPanic) + n.loggerPanics.Load(),
 		UnknownAcks: ss.UnknownAcks, StaleAcks: ss.StaleAcks, StoreFailures: n.count(lossStore), StoreRenewals: n.count(lossCopied, lossRenewed),
 	}
+	d := c.outbox.Deferred()
+	st.Deferred, st.SendWindow = DeferredStats{d.Messages, d.Bytes, d.Topics, d.Oldest, d.Code}, c.outbox.Window()
 	if up := c.link.Current(); up != nil {
 		st.InFlight = up.Gen.InFlight()
 	}

@@ -84,5 +84,8 @@ func (s *state) victim(p Priority, after uint64) (seq, passed uint64) {
 // droppable reports whether a message is pending and was certainly not sent.
 func (s *state) droppable(seq uint64) bool {
 	m := s.catalog.Find(seq)
+	if m.Is(index.Deferred) {
+		return s.ledger.Deferrals.Get(seq).PacketID == 0
+	}
 	return m.Is(index.Pending) && s.catalog.Number(m.Priority(), seq) > s.ledger.Sent[m.Priority()]
 }

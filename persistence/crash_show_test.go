@@ -120,10 +120,10 @@ func (s *shown) agrees(l *Log) error {
 		places[p] = true
 	}
 	for _, x := range s.messages {
-		if p := (Position{x.seq, x.number, x.priority}); x.released != places[p] {
+		if p := (Position{Seq: x.seq, Number: x.number, Priority: x.priority}); x.released != places[p] {
 			return fmt.Errorf("message %+v is released: %t by Next, %t by Released", p, x.released, places[p])
 		}
-		delete(places, Position{x.seq, x.number, x.priority})
+		delete(places, Position{Seq: x.seq, Number: x.number, Priority: x.priority})
 	}
 	if len(places) > 0 {
 		return fmt.Errorf("%v are released, and not shown by Next", places)

@@ -28,6 +28,7 @@ var (
 	ErrClientID          = safe.New("persistence: a ClientID has at most 65,535 bytes")
 	ErrKey               = safe.New("persistence: a key has at most 1,024 bytes: shorten it, for example to a hash")
 	ErrSessionLostPolicy = safe.New("persistence: unknown policy for a lost session: use AsConfigured, Republish or FailInFlight")
+	ErrDeferral          = safe.New("persistence: invalid deferral: set Since, and Attempts from 0 to 4,294,967,295")
 	ErrPacketID          = safe.New("persistence: 0 is not a packet identifier: answer the packet as malformed") // [MQTT-2.2.1-3]
 )
 

@@ -1,6 +1,7 @@
 package persistence
 
 import (
+	"math"
 	"time"
 
 	"github.com/mooring-mqtt/mooring/persistence/internal/record"
@@ -32,14 +33,43 @@ type Entry struct {
 	Expires       time.Time // zero: never
 	Released      bool      // PUBREC was received: send PUBREL, not the message
 	OnSessionLost SessionLostPolicy
-	Packet        []byte // wire image; reused by the next call with this Entry
+	Deferral      Deferral // zero: it is not deferred
+	Packet        []byte   // wire image; reused by the next call with this Entry
 }
 
 // Position identifies a message and its position within its priority.
 type Position struct {
 	Seq      uint64
-	Number   uint64 // as in Entry
+	Number   uint64 // as in Entry; only if PacketID is 0
 	Priority Priority
+	PacketID uint16 // of its Deferral; 0: it has none
+}
+
+// Deferral is why and until when a message is not sent. The zero value is none: Since is set in all
+// others. A deferred message is pending, but Next leaves it out, and it never returns to the order:
+// its sender keeps a list of its own.
+type Deferral struct {
+	Since    time.Time // when it was first deferred, in milliseconds
+	Until    time.Time // not before this time, in milliseconds
+	Attempts int       // how often it was refused: up to 1<<32-1
+	Code     byte      // the last reason code; 0: none
+	Alone    bool      // connections end over it, so it is sent alone
+	PacketID uint16    // under which it may have been sent in this session; 0: none. ResetSession voids it.
+}
+
+// Valid reports whether Since is set and Attempts is in its range.
+func (d Deferral) Valid() bool {
+	return !d.Since.IsZero() && d.Attempts >= 0 && int64(d.Attempts) <= math.MaxUint32
+}
+
+// Deferred is a deferred message.
+type Deferred struct {
+	Seq uint64
+	Deferral
+}
+
+func deferral(d record.Deferral) Deferral {
+	return Deferral{Since: record.Time(d.Since), Until: record.Time(d.Until), Attempts: int(d.Attempts), Code: d.Code, Alone: d.Alone, PacketID: d.PacketID}
 }
 
 // Priority decides which messages Next returns first. Order is kept within each one.
@@ -128,4 +158,6 @@ type Receipt struct {
 	Seq    uint64
 	Result Result
 	At     time.Time // time of the result, by the store's clock; zero while pending
+
+	Deferral Deferral // of a pending message that is deferred; otherwise zero
 }

@@ -51,6 +51,28 @@ func (l *Log) Release(seq uint64) error {
 	return l.changeSeq(seq, func(b *batch) { l.state.release(b, seq) })
 }
 
+func (l *Log) Defer(seq uint64, d Deferral) error {
+	if !d.Valid() {
+		return ErrDeferral
+	}
+	r := record.Deferral{
+		Since: max(record.Millis(d.Since), 0), Until: max(record.Millis(d.Until), 0),
+		Attempts: uint32(d.Attempts), Code: d.Code, Alone: d.Alone, PacketID: d.PacketID,
+	}
+	return l.changeSeq(seq, func(b *batch) { l.state.postpone(b, seq, r) })
+}
+
+func (l *Log) Deferred() []Deferred {
+	return locked(l, func() []Deferred {
+		seqs := l.state.ledger.Deferrals.List()
+		list := make([]Deferred, len(seqs))
+		for i, seq := range seqs {
+			list[i] = Deferred{seq, deferral(l.state.ledger.Deferrals.Get(seq))}
+		}
+		return list
+	})
+}
+
 func (l *Log) Discard(seq uint64) error {
 	return l.changeSeq(seq, func(b *batch) { l.state.discard(b, seq) })
 }

@@ -57,7 +57,10 @@ type place struct {
 	segment uint64 // its number
 	size    int64  // of the segment
 	loc     index.Loc
-	state   uint8
+
+	released bool
+	lost     bool
+	deferral Deferral // zero: it is not deferred
 }
 
 // read sets e to the message that pick chooses, with mu held; 0 is none.
@@ -103,7 +106,11 @@ func (l *Log) locate(seq uint64) place {
 	if !m.OK() {
 		return place{}
 	}
-	return place{seq, m.Segment.Number, m.Segment.Size, m.Loc(), m.State()}
+	at := place{seq: seq, segment: m.Segment.Number, size: m.Segment.Size, loc: m.Loc(), released: m.Released(), lost: m.Is(index.Lost)}
+	if m.Deferred() {
+		at.deferral = deferral(l.state.ledger.Deferrals.Get(seq))
+	}
+	return at
 }
 
 // fromMemory takes a message from the tail, or from what was read ahead, with mu held.
@@ -117,7 +124,7 @@ func (l *Log) fromMemory(at place, e *Entry) bool {
 	if b == nil || r.Decode(b) != nil || r.Seq != at.seq {
 		return false
 	}
-	e.set(&r, at.state)
+	e.set(&r, &at)
 	return true
 }
 
@@ -133,7 +140,7 @@ func (l *Log) readFromDisk(pick func() uint64, e *Entry) (bool, error) {
 	}
 	var r record.Record
 	if err = l.reader.Message(&r, at.segment, at.seq, int64(at.loc.Off), at.size); err == nil {
-		e.set(&r, at.state)
+		e.set(&r, &at)
 	}
 	l.reader.Unlock()
 	switch {
@@ -164,9 +171,10 @@ func (l *Log) lose(at place) {
 }
 
 // set copies a message from its record.
-func (e *Entry) set(r *record.Record, state uint8) {
+func (e *Entry) set(r *record.Record, at *place) {
 	e.Seq, e.Number, e.Priority = r.Seq, r.Number, Priority(r.Priority)
-	e.ID, e.Released, e.OnSessionLost = r.MessageID, state == index.Released, SessionLostPolicy(r.Policy)
+	e.ID, e.Released, e.OnSessionLost = r.MessageID, at.released, SessionLostPolicy(r.Policy)
+	e.Deferral = at.deferral
 	e.Accepted, e.Expires = record.Time(r.Accepted), record.Time(r.Expires)
 	e.Packet = append(e.Packet[:0], r.Packet...)
 }

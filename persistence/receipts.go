@@ -68,7 +68,7 @@ func (l *Log) receiptFromLog(seq uint64, id [16]byte) (Receipt, bool, error) {
 	defer l.reader.Unlock()
 	l.mu.Lock()
 	err, at := l.usable(), l.locate(seq)
-	if err != nil || at.seq == 0 || at.state == index.Lost {
+	if err != nil || at.seq == 0 || at.lost {
 		l.mu.Unlock()
 		return Receipt{}, false, err
 	}
@@ -82,7 +82,9 @@ func (l *Log) receiptFromLog(seq uint64, id [16]byte) (Receipt, bool, error) {
 	if err != nil {
 		return Receipt{}, false, &ReadError{Seq: seq, Err: err}
 	}
-	return receipt(seq, e.Result, e.At), r.MessageID == id, nil
+	x := receipt(seq, e.Result, e.At)
+	x.Deferral = at.deferral
+	return x, r.MessageID == id, nil
 }
 
 // keepReceipts writes the results of the messages of a segment that is about to be

@@ -19,7 +19,7 @@ type state struct {
 }
 
 func (s *state) alive(seq uint64) bool    { return s.catalog.Find(seq).Alive() }
-func (s *state) released(seq uint64) bool { return s.catalog.Find(seq).Is(index.Released) }
+func (s *state) released(seq uint64) bool { return s.catalog.Find(seq).Released() }
 func (s *state) keepsReceipts() bool      { return s.o.Retention.MaxReceipts > 0 }
 
 // times returns the times of a new message, in milliseconds. It needs no lock.
@@ -78,7 +78,8 @@ func (s *state) done(b *batch, seq uint64, r Result) bool {
 	if !m.Alive() {
 		return false
 	}
-	res, size, released := record.Result{Kind: uint8(r.Kind), Reason: r.Reason}, int(m.Loc().Size), m.State() == index.Released
+	res, size, released := record.Result{Kind: uint8(r.Kind), Reason: r.Reason}, int(m.Loc().Size), m.Released()
+	s.ledger.Deferrals.Remove(seq, m.Priority(), size)
 	s.ledger.Settle(m.Priority(), res.Kind, size)
 	at := int64(0)
 	if s.keepsReceipts() {
@@ -134,9 +135,24 @@ func (s *state) lose(b *batch, seq uint64, m index.Ref) bool {
 }
 
 func (s *state) release(b *batch, seq uint64) {
-	if m := s.catalog.Find(seq); m.Is(index.Pending) {
+	m := s.catalog.Find(seq)
+	switch {
+	case m.Is(index.Pending):
 		m.Set(index.Released)
-		b.buf = record.AppendReleased(b.buf, seq, s.ledger.Releases.Add(seq))
+	case m.Is(index.Deferred):
+		m.Set(index.DeferredReleased)
+	default:
+		return
+	}
+	b.buf = record.AppendReleased(b.buf, seq, s.ledger.Releases.Add(seq))
+}
+
+// postpone takes a message out of the order of sending.
+func (s *state) postpone(b *batch, seq uint64, d record.Deferral) {
+	if m := s.catalog.Find(seq); m.Is(index.Pending) || m.Is(index.Deferred) {
+		m.Set(index.Deferred)
+		s.ledger.Deferrals.Set(seq, m.Priority(), int(m.Loc().Size), d)
+		b.buf = record.AppendDeferred(b.buf, seq, d)
 	}
 }
 
@@ -145,8 +161,9 @@ func (s *state) releases() []Position {
 	seqs := s.ledger.Releases.List(s.released)
 	list := make([]Position, len(seqs))
 	for i, seq := range seqs {
-		p := s.catalog.Find(seq).Priority()
-		list[i] = Position{Seq: seq, Number: s.catalog.Number(p, seq), Priority: Priority(p)}
+		m := s.catalog.Find(seq)
+		list[i] = Position{Seq: seq, Number: s.catalog.Number(m.Priority(), seq), Priority: Priority(m.Priority())}
+		list[i].PacketID = s.ledger.Deferrals.Get(seq).PacketID
 	}
 	return list
 }
@@ -200,10 +217,11 @@ func (s *state) move(b *batch, r *record.Record, from *index.Segment, ranks *map
 		return
 	}
 	state := m.State()
-	if state >= index.Done && state != index.Dead {
+	if !m.Alive() && state != index.Dead {
 		return
 	}
-	r.Moved, r.Released, r.Dead = true, state == index.Released, state == index.Dead
+	r.Moved, r.Released, r.Dead = true, m.Released(), state == index.Dead
+	r.Deferred, r.Deferral = m.Deferred(), s.ledger.Deferrals.Get(r.Seq)
 	if r.Rank = 0; r.Released {
 		if *ranks == nil {
 			*ranks = s.ledger.Releases.Ranks()

@@ -19,7 +19,12 @@ type Stats struct {
 
 	PendingOf    [Priorities]uint64 // Pending, by priority
 	PendingBytes int64              // packet bytes of the pending messages
-	DeadLetters  uint64             // dead letters kept
+
+	Deferred      uint64             // of Pending, those that are deferred
+	DeferredOf    [Priorities]uint64 // Deferred, by priority
+	DeferredBytes int64              // packet bytes of the deferred messages
+
+	DeadLetters uint64 // dead letters kept
 	// DeadLettersDropped counts the dead letters that MaxDeadLetters discarded since the store was opened.
 	DeadLettersDropped uint64
 	DiskBytes          int64  // bytes of the segments in use
@@ -54,7 +59,8 @@ func (s *Stats) count(g *ledger.Ledger) {
 	}
 	s.Lost = g.Lost
 	s.DeadLetters = uint64(len(g.DeadLetters.List))
+	s.Deferred, s.DeferredBytes = uint64(g.Deferrals.Len()), g.Deferrals.Bytes
 	for p, n := range g.PendingOf {
-		s.PendingOf[p] = uint64(n)
+		s.PendingOf[p], s.DeferredOf[p] = uint64(n), uint64(g.Deferrals.Of[p])
 	}
 }

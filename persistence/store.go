@@ -38,15 +38,16 @@ type Outbox interface {
 	// Concurrent waiters share one write and one sync. After an error the message may
 	// or may not exist when the store is opened again.
 	Wait(t Ticket) error
-	// Next sets e to the first durable, pending message after c, and reports whether
-	// there is one. Messages come by descending priority, and within a priority by
+	// Next sets e to the first durable, pending message after c that is not deferred, and
+	// reports whether there is one. Messages come by descending priority, and within a priority by
 	// sequence. e.Packet is valid until the next call with the same e. Error:
 	// *[ReadError].
 	Next(c *Cursor, e *Entry) (bool, error)
 	// Get sets e to this message, and reports whether it is pending. Error:
 	// *[ReadError].
 	Get(seq uint64, e *Entry) (bool, error)
-	// First returns the Number of the first pending message of a priority, or 0.
+	// First returns the Number of the first pending message of a priority that is not
+	// deferred, or 0.
 	First(p Priority) uint64
 	// LastSeq returns the highest sequence given to a message in any opening, or 0.
 	LastSeq() uint64
@@ -66,6 +67,12 @@ type Outbox interface {
 	// this process or an earlier one, in the order of the calls of Release: PUBREL is
 	// resent in the order of PUBREC [MQTT-4.6.0-4].
 	Released() []Position
+	// Defer takes a pending message out of what Next returns, or changes its deferral. It has no
+	// effect on a message that was released or has ended. It is durable after the next Sync.
+	// Errors: [ErrDeferral], [ErrUnknownSequence].
+	Defer(seq uint64, d Deferral) error
+	// Deferred returns the deferred messages by ascending sequence, released ones included.
+	Deferred() []Deferred
 	// Done records the result of a message and removes it from the outbox. Only the
 	// first call for a sequence has an effect. It needs no sync: if the record is lost,
 	// the message is sent again, which MQTT allows.

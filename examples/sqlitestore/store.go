@@ -49,8 +49,9 @@ const schema = `
 CREATE TABLE IF NOT EXISTS state (id INTEGER PRIMARY KEY, value BLOB);
 CREATE TABLE IF NOT EXISTS stream (id INTEGER PRIMARY KEY, name BLOB UNIQUE, last INTEGER);
 CREATE TABLE IF NOT EXISTS message (seq INTEGER PRIMARY KEY, number INTEGER, priority INTEGER,
-	id BLOB, accepted INTEGER, expires INTEGER, policy INTEGER, packet BLOB);
-CREATE INDEX IF NOT EXISTS by_priority ON message (priority, seq)`
+	id BLOB, accepted INTEGER, expires INTEGER, policy INTEGER, packet BLOB, deferral BLOB);
+CREATE INDEX IF NOT EXISTS by_priority ON message (priority, seq);
+CREATE INDEX IF NOT EXISTS deferred ON message (seq) WHERE deferral IS NOT NULL`
 
 // Open opens the database at path, and creates it if it does not exist.
 func Open(path string, limits persistence.Limits) (*Store, error) {
@@ -150,7 +151,7 @@ func (s *Store) Enqueue(m *persistence.Message) (persistence.Ticket, error) {
 	st.Stats.Accepted++
 	st.Numbers[m.Priority]++
 	st.Numbers[persistence.Normal] = st.Stats.Accepted
-	s.exec("INSERT INTO message VALUES (?, ?, ?, ?, ?, ?, ?, ?)", st.Stats.Accepted, st.Numbers[m.Priority], m.Priority,
+	s.exec("INSERT INTO message VALUES (?, ?, ?, ?, ?, ?, ?, ?, NULL)", st.Stats.Accepted, st.Numbers[m.Priority], m.Priority,
 		m.ID[:], cmp.Or(m.Accepted, s.Now()).UnixMilli(), m.Expires.UnixMilli(), m.OnSessionLost, m.Packet)
 	st.Stats.Pending++
 	st.Stats.PendingOf[m.Priority]++
@@ -169,7 +170,7 @@ func (s *Store) Wait(t persistence.Ticket) error {
 func (s *Store) Next(c *persistence.Cursor, e *persistence.Entry) (found bool, err error) {
 	defer s.lock()()
 	for p := persistence.Priorities - 1; p >= 0 && !found; p-- {
-		found = s.read(e, "priority = ? AND seq > ? AND seq <= ? ORDER BY seq LIMIT 1", p, int64(min(c[p], s.durable)), s.durable)
+		found = s.read(e, "deferral IS NULL AND priority = ? AND seq > ? AND seq <= ? ORDER BY seq LIMIT 1", p, int64(min(c[p], s.durable)), s.durable)
 	}
 	return found, s.err
 }
@@ -182,20 +183,21 @@ func (s *Store) Get(seq uint64, e *persistence.Entry) (found bool, err error) {
 
 // read sets e to the message for which a condition holds.
 func (s *Store) read(e *persistence.Entry, condition string, args ...any) bool {
-	var id []byte
+	var id, deferral []byte
 	var accepted, expires int64
-	if !s.get("SELECT seq, number, priority, id, accepted, expires, policy, packet FROM message WHERE "+condition, args,
-		&e.Seq, &e.Number, &e.Priority, &id, &accepted, &expires, &e.OnSessionLost, &e.Packet) {
+	if !s.get("SELECT seq, number, priority, id, accepted, expires, policy, packet, deferral FROM message WHERE "+condition, args,
+		&e.Seq, &e.Number, &e.Priority, &id, &accepted, &expires, &e.OnSessionLost, &e.Packet, &deferral) {
 		return false
 	}
 	e.ID, e.Accepted, e.Expires = [16]byte(id), time.UnixMilli(accepted), time.UnixMilli(expires) // zero stays zero
-	e.Released = slices.Contains(s.state.Released, persistence.Position{Seq: e.Seq, Number: e.Number, Priority: e.Priority})
-	return true
+	e.Released = slices.ContainsFunc(s.state.Released, func(p persistence.Position) bool { return p.Seq == e.Seq })
+	e.Deferral = persistence.Deferral{}
+	return deferral == nil || !s.fail("read a deferral", json.Unmarshal(deferral, &e.Deferral))
 }
 
 func (s *Store) First(p persistence.Priority) (number uint64) {
 	defer s.lock()()
-	s.get("SELECT number FROM message WHERE priority = ? ORDER BY seq LIMIT 1", []any{p}, &number)
+	s.get("SELECT number FROM message WHERE deferral IS NULL AND priority = ? ORDER BY seq LIMIT 1", []any{p}, &number)
 	return number
 }
 
@@ -209,9 +211,29 @@ func (s *Store) SetSent(p persistence.Priority, number uint64) error {
 func (s *Store) Release(seq uint64) error {
 	return s.pending(seq, func(e *persistence.Entry) {
 		if !e.Released {
-			s.state.Released = append(s.state.Released, persistence.Position{Seq: seq, Number: e.Number, Priority: e.Priority})
+			p := persistence.Position{Seq: seq, Number: e.Number, Priority: e.Priority, PacketID: e.Deferral.PacketID}
+			s.state.Released = append(s.state.Released, p)
 		}
 	})
+}
+
+func (s *Store) Defer(seq uint64, d persistence.Deferral) error {
+	if !d.Valid() {
+		return persistence.ErrDeferral
+	}
+	return s.pending(seq, func(e *persistence.Entry) {
+		if value, err := json.Marshal(d); !s.fail("encode a deferral", err) && !e.Released {
+			s.exec("UPDATE message SET deferral = ? WHERE seq = ?", value, seq)
+		}
+	})
+}
+
+func (s *Store) Deferred() (list []persistence.Deferred) {
+	defer s.lock()()
+	for e := (persistence.Entry{}); s.read(&e, "deferral IS NOT NULL AND seq > ? ORDER BY seq LIMIT 1", e.Seq); {
+		list = append(list, persistence.Deferred{Seq: e.Seq, Deferral: e.Deferral})
+	}
+	return list
 }
 
 func (s *Store) Done(seq uint64, r persistence.Result) error {
@@ -256,6 +278,7 @@ func (s *Store) ResetSession(clientID string) error {
 		return persistence.ErrClientID
 	}
 	return cmp.Or(s.update(func(st *state) {
+		s.exec("UPDATE message SET deferral = json_set(deferral, '$.PacketID', 0) WHERE deferral IS NOT NULL")
 		st.Session, st.ClientID, st.Seen = true, []byte(clientID), map[uint16]bool{}
 		st.Released, st.Sent = nil, [persistence.Priorities + 1]uint64{}
 	}), s.Sync())

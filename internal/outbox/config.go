@@ -18,14 +18,20 @@ type Config struct {
 	StoreDrops     bool
 	DeadLetters    bool                          // refused messages end as DeadLettered
 	OnSessionLost  persistence.SessionLostPolicy // of messages that do not choose
-	PoisonAttempts int                           // connections that one message may end
-	MaxAge         time.Duration                 // of the store; 0: none or unknown
+	PoisonAttempts int                           // connections that one message may end; 0: any number
+	Rules          []Rule                        // for refusals; the first that matches applies
+	Retry          reliability.Backoff           // of deferred messages
+	// A message that would be deferred is not accepted while so many messages or bytes are; 0: no limit.
+	MaxDeferred      int
+	MaxDeferredBytes int64
+	MaxAge           time.Duration // of the store; 0: none or unknown
 
 	// Describe returns the error that the application gets for an End whose State
 	// is not Acked. It must not block. It and the functions below run on any
 	// goroutine, several at a time, and without a lock held.
 	Describe    func(End) error
 	Ended       func(End)   // once for each message, when its result is recorded
+	Deferred    func(Delay) // each time that the server refuses a message for now; nil: nobody asks
 	StoreFailed func(error) // the store returned an error
 }
 

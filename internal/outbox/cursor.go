@@ -19,15 +19,20 @@ type cursor struct {
 	entry    persistence.Entry   // the current message
 	resends  bool                // entry is resend[0]
 	anything bool                // something was sent on this connection
+	maxQoS   byte                // of the server, as far as its answers say
 }
 
 // begin returns to the front for a new connection. PUBRELs are offered at once, in the order of the
 // PUBRECs [MQTT-4.6.0-4]; they need no room in the window [MQTT-3.3.4-8].
 func (c *cursor) begin(g *session.Generation, store Store) {
-	c.g, c.place, c.anything = g, persistence.Cursor{}, false
+	c.g, c.place, c.anything, c.maxQoS = g, persistence.Cursor{}, false, 2
 	c.offered = map[uint64]bool{}
 	for _, p := range store.Released() {
-		if g.OfferReleased(p.Seq, session.PacketID(uint8(p.Priority), p.Number)) == session.Admitted {
+		id := p.PacketID
+		if id == 0 {
+			id = session.PacketID(uint8(p.Priority), p.Number)
+		}
+		if g.OfferReleased(p.Seq, id) == session.Admitted {
 			c.offered[p.Seq] = true
 		}
 	}
@@ -41,11 +46,14 @@ func (c *cursor) rewind() { c.look = c.place }
 func (c *cursor) next(store Store) (bool, error) {
 	for len(c.resend) > 0 {
 		ok, err := store.Get(c.resend[0], &c.entry)
+		if ok && c.entry.Deferral.Alone {
+			ok = false // it has its own turn
+		}
 		if ok || err != nil {
 			c.resends = ok
 			return ok, err
 		}
-		c.g.Forget(c.resend[0]) // it has ended
+		c.g.Forget(c.resend[0])
 		c.resend = c.resend[1:]
 	}
 	c.resends = false

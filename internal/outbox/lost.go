@@ -65,6 +65,18 @@ func (l *lostSession) record(store Store, sent []uint64) error {
 			return err
 		}
 	}
+	for _, d := range store.Deferred() {
+		if d.PacketID == 0 || seen[d.Seq] {
+			continue
+		}
+		ok, err := store.Get(d.Seq, &e)
+		if ok && err == nil {
+			err = lose()
+		}
+		if err != nil {
+			return err
+		}
+	}
 	for p, last := range l.earlier {
 		at := persistence.Cursor{math.MaxUint64, math.MaxUint64, math.MaxUint64} // this priority only
 		for at[p] = 0; last > 0; at.Pass(&e) {

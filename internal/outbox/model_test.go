@@ -63,12 +63,13 @@ type modelConn struct {
 	first    uint64            // n of the first message; 0: none, or a PUBREL
 	started  bool
 	acked    bool
+	passed   int // the highest order of an acknowledged message
 }
 
 const poisonAttempts = 3
 
 // TestOutbox_AgainstModel applies random histories: add, acknowledge, refuse, cut,
-// restart, lose the session, expire, drop.
+// restart, lose the session, expire, drop. No message is deferred here.
 func TestOutbox_AgainstModel(t *testing.T) {
 	for seed := range uint64(24) {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
@@ -79,7 +80,7 @@ func TestOutbox_AgainstModel(t *testing.T) {
 
 func runModel(t *testing.T, seed uint64, steps int) {
 	o := persistence.Options{Limits: persistence.Limits{MaxMessages: 40}}
-	cfg := outbox.Config{WhenFull: outbox.FullPolicy(seed % 4), PoisonAttempts: poisonAttempts, DeadLetters: seed%3 == 0}
+	cfg := outbox.Config{WhenFull: outbox.FullPolicy(seed % 4), PoisonAttempts: poisonAttempts, DeadLetters: seed%3 == 0, Rules: finalRefusals}
 	switch cfg.WhenFull {
 	case outbox.Block:
 		cfg.WhenFull = outbox.Reject // nothing would wake it here
@@ -193,7 +194,7 @@ func (m *model) acknowledgeOne(one *modelMessage, reason byte) {
 			}
 		}
 		m.expect[one.n] = e
-		m.conn.acked = true
+		m.conn.acked, m.conn.passed = true, max(m.conn.passed, one.order)
 		delete(m.conn.inFlight, id)
 	} else {
 		one.released = true
@@ -260,24 +261,30 @@ func (m *model) lose() {
 func (m *model) cut(reason byte) {
 	c := m.conn
 	m.conn = nil
-	poisoned := uint64(0)
-	switch {
-	case c.first == 0:
-	case c.acked:
-		m.strikes = 0
-	case reason == wire.ReasonPacketTooLarge:
-		if m.candidate != c.first {
-			m.candidate, m.strikes = c.first, 0
+	first, poisoned := uint64(0), uint64(0)
+	for _, one := range m.pending(func(one *modelMessage) bool { return c.here[one.n] && !one.released }) {
+		if first == 0 || one.order < m.messages[first-1].order {
+			first = one.n
 		}
-		if one := m.messages[c.first-1]; m.strikes+1 >= poisonAttempts && one.end == nil && !one.released {
-			poisoned = c.first
-			e := outbox.End{State: outbox.Refused, Reason: reason, Cause: outbox.Poison, Attempts: m.strikes + 1}
+	}
+	switch {
+	case first == 0 || reason == 0 && c.acked || m.messages[first-1].order < c.passed:
+		if c.acked {
+			m.candidate, m.strikes = 0, 0
+		}
+	default:
+		if first != m.candidate {
+			m.candidate, m.strikes = first, 0
+		}
+		if m.strikes++; m.strikes >= poisonAttempts {
+			reason = wire.ReasonPacketTooLarge // or it would be deferred
+			poisoned = first
+			e := outbox.End{State: outbox.Refused, Reason: reason, Cause: outbox.Poison, Attempts: m.strikes}
 			if m.cfg.DeadLetters {
 				e.State = outbox.DeadLettered
 			}
-			m.expect[c.first] = e
+			m.expect[first] = e
 		}
-		m.strikes++
 	}
 	m.rig.cut(reason)
 	m.look()

@@ -93,6 +93,21 @@ func (t *openTable) sent(seq uint64, id [16]byte, judge func(error)) {
 	m.id, m.judge = id, judge
 }
 
+// refused notes that a message was refused for now, and returns the breaker's function for it.
+func (t *openTable) refused(seq uint64, code byte) (judge func(error)) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	m := t.open[seq]
+	if m == nil {
+		return nil
+	}
+	judge, m.judge = m.judge, nil
+	if m.waiter != nil {
+		m.waiter.note(code)
+	}
+	return judge
+}
+
 // end takes a message out of the table and completes e with its ID. It returns
 // false if Add has not registered the message yet: then Add reports e.
 func (t *openTable) end(seq uint64, e *End) (m openMessage, registered bool) {

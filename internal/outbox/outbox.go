@@ -1,8 +1,10 @@
 package outbox
 
 import (
+	"cmp"
 	"context"
 	"errors"
+	"math"
 	"sync/atomic"
 	"time"
 
@@ -26,19 +28,25 @@ type Outbox struct {
 	closing  context.Context       // ends the waits in Add
 	close    context.CancelCauseFunc
 
-	open   openTable
-	expiry expiry
-	poison poison
-	lost   lostSession
-	ended  notify.Broadcast // a message has ended, or a call of Add
+	open     openTable
+	expiry   expiry
+	deferred deferrals
+	rules    rules
+	window   window
+	poison   poison
+	lost     lostSession
+	ended    notify.Broadcast // a message has ended, or a call of Add
 
 	// Sending. All but wake and up belongs to the send loop.
-	wake   notify.Signal
-	up     atomic.Pointer[session.Generation] // where messages may be sent; nil: nowhere
-	retry  *time.Timer                        // looks again at a breaker or a store
-	cursor cursor
-	sent   watermarks
-	batch  []byte
+	wake     notify.Signal
+	up       atomic.Pointer[session.Generation] // where messages may be sent; nil: nowhere
+	again    *time.Timer                        // looks again at a breaker, a store or a deferred message
+	againAt  time.Time                          // when it does; zero: it does not
+	cursor   cursor
+	sent     watermarks
+	batch    []byte
+	entry    persistence.Entry // of a deferred or refused message
+	rotation uint64            // of the packet identifiers of deferred messages
 }
 
 // New returns an Outbox that continues from what the store holds.
@@ -47,13 +55,15 @@ func New(cfg Config) *Outbox {
 		cfg:   cfg,
 		turn:  make(chan struct{}, 1),
 		open:  newOpenTable(cfg.Store.LastSeq()),
+		rules: compile(cfg.Rules),
 		lost:  newLostSession(&cfg),
 		sent:  newWatermarks(cfg.Store),
 		wake:  notify.New(),
-		retry: time.NewTimer(time.Hour),
+		again: time.NewTimer(time.Hour),
 	}
 	o.replaces.Store(cfg.StoreDrops)
-	o.retry.Stop()
+	o.deferred.init(cfg.Retry)
+	o.again.Stop()
 	o.turn <- struct{}{}
 	o.expiry.init(cfg.MaxAge, cfg.Store.Stats().Pending == 0)
 	o.closing, o.close = context.WithCancelCause(context.Background())
@@ -90,10 +100,38 @@ func (o *Outbox) Stop(err error) {
 // storeFull reports whether err is about a limit that FullPolicy applies to.
 func storeFull(err error) bool {
 	if full := (*persistence.FullError)(nil); errors.As(err, &full) {
-		return full.Limit == "MaxMessages" || full.Limit == "MaxBytes"
+		return full.Limit == "MaxMessages" || full.Limit == "MaxBytes" || full.Limit == deferredLimit
 	}
 	return errors.Is(err, persistence.ErrFull) // a custom store may not name the limit
 }
+
+// deferredLimit is the Limit of a FullError for a message that would be deferred.
+const deferredLimit = "deferred messages"
+
+// roomForDeferred returns an error if d would be deferred and too many messages are: the rest of the
+// store is for topics that the server accepts. With DropOldest it drops one of its topic instead.
+func (o *Outbox) roomForDeferred(d *Draft) error {
+	most, bytes := cmp.Or(o.cfg.MaxDeferred, math.MaxInt), cmp.Or(o.cfg.MaxDeferredBytes, math.MaxInt64)
+	full, code, oldest := o.deferred.full(d.Topic, d.Priority, most, bytes)
+	if !full {
+		return nil
+	}
+	err := &DeferredFullError{Code: code, FullError: persistence.FullError{Limit: deferredLimit, Max: int64(o.cfg.MaxDeferred)}}
+	if o.cfg.WhenFull != DropOldest || oldest == 0 {
+		return err
+	}
+	o.deferred.gone(oldest, time.Now())
+	o.end(oldest, End{State: Dropped, Cause: StoreFull, Err: err})
+	return nil
+}
+
+// DeferredFullError is the error of Add for a message that would be deferred.
+type DeferredFullError struct {
+	persistence.FullError
+	Code byte // of the last refusal of its topic
+}
+
+func (e *DeferredFullError) Unwrap() error { return &e.FullError }
 
 // failed returns the error of Add for an error of the store.
 func (o *Outbox) failed(err error) error {
@@ -124,16 +162,36 @@ func (o *Outbox) wait(ctx context.Context, c <-chan struct{}) error {
 	}
 }
 
-// WaitIdle returns nil when no message is pending and Add is not running. If ctx
-// ends or Stop is called first, it returns the cause.
+// DeferredError is the error of WaitIdle when only deferred messages are left.
+type DeferredError struct{ Deferred }
+
+func (e *DeferredError) Error() string { return "only deferred messages are left" }
+
+// idleGrace is how long WaitIdle waits for refusals to pass.
+const idleGrace = 10 * time.Second
+
+// WaitIdle returns nil when no message is pending and Add is not running. If ctx ends or Stop is
+// called first, it returns the cause. If only deferred messages are left, and the last topic was
+// refused more than idleGrace ago, it returns a *DeferredError.
 func (o *Outbox) WaitIdle(ctx context.Context) error {
 	for {
 		changed := o.ended.Changed()
 		// Calls of Add come first: what they add is pending then.
-		if o.adding.Load() == 0 && o.cfg.Store.Stats().Pending == 0 {
+		adding, pending := o.adding.Load(), o.cfg.Store.Stats().Pending
+		if adding == 0 && pending == 0 {
 			return nil
 		}
-		if err := o.wait(ctx, changed); err != nil {
+		wait := ctx
+		if d := o.Deferred(); adding == 0 && uint64(d.Messages) == pending {
+			left := time.Until(d.Newest.Add(idleGrace))
+			if left <= 0 {
+				return &DeferredError{d}
+			}
+			grace, cancel := context.WithTimeout(ctx, left)
+			defer cancel()
+			wait = grace
+		}
+		if err := o.wait(wait, changed); err != nil && (ctx.Err() != nil || wait.Err() == nil) {
 			return err
 		}
 	}
@@ -143,17 +201,25 @@ func (o *Outbox) WaitIdle(ctx context.Context) error {
 // DISCONNECT; 0: there was none. It ends a message that is poison.
 func (o *Outbox) Disconnected(g *session.Generation, reason byte) {
 	o.up.CompareAndSwap(g, nil)
-	seq, id, strikes := o.poison.disconnected(g, reason)
-	if seq == 0 || strikes < o.cfg.PoisonAttempts {
+	seq, strikes := o.poison.disconnected(g, reason)
+	trial := o.deferred.trialSeq()
+	switch {
+	case seq == 0 || strikes < o.cfg.PoisonAttempts || o.cfg.PoisonAttempts == 0:
+		seq = trial
+	case giveUpPoison(reason):
+		var e persistence.Entry
+		if ok, err := o.cfg.Store.Get(seq, &e); err != nil || !ok || e.Released {
+			return // the server has taken it over meanwhile: PUBREC was received
+		}
+		end := o.refused(Poison, reason)
+		end.ID, end.Attempts = e.ID, strikes
+		o.end(seq, end)
 		return
 	}
-	var e persistence.Entry
-	if ok, err := o.cfg.Store.Get(seq, &e); err != nil || !ok || e.Released {
-		return // the server has taken it over meanwhile: PUBREC was received
+	if seq != 0 {
+		o.deferred.note(refusal{seq: seq, code: reason, alone: true})
+		o.Wake()
 	}
-	end := o.refused(Poison, reason)
-	end.ID, end.Attempts = id, strikes
-	o.end(seq, end)
 }
 
 // ResetSession makes the session in the store void, durably, and gives it to owner.
@@ -222,13 +288,31 @@ func (o *Outbox) topicOf(seq uint64) string {
 // storeFailed leaves the store alone for a while.
 func (o *Outbox) storeFailed(err error) verdict {
 	o.cfg.StoreFailed(err)
-	o.retry.Reset(storeRetry)
+	o.lookAgain(storeRetry)
 	return stopped
 }
+
+// lookAgain wakes the send loop after this time at the latest.
+func (o *Outbox) lookAgain(after time.Duration) {
+	if after <= 0 || after == math.MaxInt64 {
+		return
+	}
+	if at := time.Now().Add(after); o.againAt.IsZero() || at.Before(o.againAt) {
+		o.againAt = at
+		o.again.Reset(after)
+	}
+}
+
+// Deferred describes the deferred messages.
+func (o *Outbox) Deferred() Deferred { return o.deferred.describe() }
+
+// Window returns how many messages may be in flight because of a quota of the server; 0: no limit.
+func (o *Outbox) Window() int { return int(o.window.limit.Load()) }
 
 // Close ends the outbox when Run has returned and there is no connection. The store learns what was
 // only about to be sent, and open messages end as Abandoned with err. The store is not closed.
 func (o *Outbox) Close(err error) {
+	o.answerRefusals(nil)
 	if failed := o.sent.lower(o.cfg.Store); failed != nil {
 		o.cfg.StoreFailed(failed)
 	}

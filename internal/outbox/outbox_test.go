@@ -92,7 +92,7 @@ func TestAdd_MessageEndsBeforeItIsRegistered(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			bubble(t, func(t *testing.T) {
-				r, store := hookedRig(t, outbox.Config{}, persistence.Options{})
+				r, store := hookedRig(t, outbox.Config{Rules: finalRefusals}, persistence.Options{})
 				r.connect(false, session.Limits{})
 				store.enqueued = func(ticket persistence.Ticket) {
 					if name != "damaged, not sent" {
@@ -259,13 +259,13 @@ func TestDisconnected_UnstoredMessageMayBePoison(t *testing.T) {
 					}
 				}
 				synctest.Wait()
-				r.cut(wire.ReasonNotAuthorized)
+				r.cut(wire.ReasonPayloadFormatInvalid)
 			}
 			want := outbox.Refused
 			if unstored {
 				want = outbox.Pending
 			}
-			if got := wantState(t, w, want); !unstored && got.Reason != wire.ReasonNotAuthorized {
+			if got := wantState(t, w, want); !unstored && got.Reason != wire.ReasonPayloadFormatInvalid {
 				t.Errorf("the result is %+v", got)
 			}
 		})
@@ -302,7 +302,7 @@ func TestDisconnected_AcknowledgementClearsStrikes(t *testing.T) {
 func TestRun_Breaker(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		breaker := reliability.NewBreaker(reliability.BreakerOptions{FailureThreshold: 1, SuccessesToClose: 2, RecoveryTimeout: time.Minute})
-		r := newRig(t, outbox.Config{Breaker: breaker}, persistence.NewMemory(persistence.Options{}))
+		r := newRig(t, outbox.Config{Breaker: breaker, Rules: finalRefusals}, persistence.NewMemory(persistence.Options{}))
 		r.connect(false, session.Limits{})
 		r.add(message(1, 1))
 		r.want("1")
@@ -538,7 +538,7 @@ func TestRun_AsksTheStoreAgain(t *testing.T) {
 // Results are right when the server is faster than Add.
 func TestAdd_Concurrently(t *testing.T) {
 	store := persistence.NewMemory(persistence.Options{})
-	r := newRig(t, outbox.Config{}, store)
+	r := newRig(t, outbox.Config{Rules: finalRefusals}, store)
 	r.attach(false, session.Limits{})
 	acks := make(chan wire.Ack, 10_000)
 	r.c.onSend = func(v wire.PublishView) {

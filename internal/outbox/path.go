@@ -77,6 +77,9 @@ func (o *Outbox) admit(ctx context.Context, d *Draft) (persistence.Ticket, error
 // enqueue gives d its place in the log. A message of a stream gets its number in the same step, so
 // that the order of the numbers is the order of the log and only a stored message uses a number up.
 func (o *Outbox) enqueue(d *Draft) (ticket persistence.Ticket, err error) {
+	if err := o.roomForDeferred(d); err != nil {
+		return ticket, err
+	}
 	d.Accepted, d.Expires, d.Stream, d.StreamSeq = time.Time{}, time.Time{}, 0, 0
 	if d.Expiry > 0 {
 		d.Accepted = o.cfg.Store.Now()
@@ -101,8 +104,9 @@ func (o *Outbox) enqueue(d *Draft) (ticket persistence.Ticket, err error) {
 // and each in order. On each connection it starts at the front again: what has not ended is offered
 // again, and counts against the server's Receive Maximum again.
 func (o *Outbox) Run(ctx context.Context) {
-	defer o.retry.Stop()
+	defer o.again.Stop()
 	defer o.expiry.timer.Stop()
+	o.restoreDeferred()
 	for {
 		for e, err := range o.expiry.step(o.cfg.Store, o.mayExpire) {
 			if err != nil {
@@ -111,16 +115,19 @@ func (o *Outbox) Run(ctx context.Context) {
 				o.end(e.Seq, expired(e))
 			}
 		}
+		o.expireDeferred()
 		if g := o.ready(); g != nil {
 			o.cursor.rewind()
 			for ctx.Err() == nil && o.sendBatch(g) {
 			}
 		}
+		o.lookAgain(o.deferred.next(o.cfg.Store.Now(), time.Now()))
 		select {
 		case <-ctx.Done():
 			return
 		case <-o.wake:
-		case <-o.retry.C:
+		case <-o.again.C:
+			o.againAt = time.Time{}
 		case <-o.expiry.timer.C:
 		}
 	}
@@ -137,6 +144,7 @@ func (o *Outbox) mayExpire(e *persistence.Entry) bool {
 // waits for the acknowledgement of unstored messages, which wakes the send loop.
 func (o *Outbox) ready() *session.Generation {
 	g := o.up.Load()
+	o.answerRefusals(g) // those of an earlier connection before anything is sent on this one
 	if g == nil || g == o.cursor.g {
 		return g
 	}
@@ -147,9 +155,10 @@ func (o *Outbox) ready() *session.Generation {
 	o.cursor.begin(g, o.cfg.Store)
 	o.sent.begin(o.cfg.Store, g.Present)
 	if len(o.cursor.offered) > 0 && o.cursor.first() {
-		o.poison.sendingFirst(g, 0, [16]byte{}) // only its PUBREL
+		o.poison.sendingFirst(g) // only a PUBREL
 	}
 	if !g.Present { // what was sent in the lost session can expire now
+		o.deferred.sessionLost(time.Now())
 		o.expiry.by(0)
 		o.Wake()
 	}
@@ -161,13 +170,18 @@ func (o *Outbox) ready() *session.Generation {
 func (o *Outbox) sendBatch(g *session.Generation) (more bool) {
 	o.batch = o.batch[:0]
 	before := o.sent
-	for more = true; more && len(o.batch) < batchBytes; {
+	o.answerRefusals(g)
+	alone := o.retry(g, false)
+	for more = !alone; more && len(o.batch) < batchBytes; {
 		ok, err := o.cursor.next(o.cfg.Store)
 		if err != nil {
 			o.storeFailed(err)
 		}
 		if !ok {
 			more = false
+			if len(o.batch) == 0 && g.InFlight() == 0 {
+				o.retry(g, true)
+			}
 			break
 		}
 		switch o.offer(g) {
@@ -197,45 +211,36 @@ func (o *Outbox) sendBatch(g *session.Generation) (more bool) {
 func (o *Outbox) offer(g *session.Generation) verdict {
 	e := &o.cursor.entry
 	w := &o.sent[e.Priority]
-	if free, err := w.identifierFree(o.cfg.Store, e); err != nil {
-		return o.storeFailed(err)
-	} else if !free {
-		return held
+	id, deferred := e.Deferral.PacketID, e.Deferral.PacketID != 0
+	if !deferred {
+		if free, err := w.identifierFree(o.cfg.Store, e); err != nil {
+			return o.storeFailed(err)
+		} else if !free {
+			return held
+		}
+		id = session.PacketID(uint8(e.Priority), e.Number)
 	}
-	id := session.PacketID(uint8(e.Priority), e.Number)
 	if e.Released {
 		return g.OfferReleased(e.Seq, id)
 	}
-	dup := o.sent.maybeSent(e)
-	var left time.Duration
-	if !e.Expires.IsZero() {
-		left = e.Expires.Sub(o.cfg.Store.Now())
-	}
-	reason := g.Limits.Check(len(e.Packet), qos(e), e.Packet[0]&1 != 0)
-	switch {
-	case left <= 0 && o.sent.canExpire(e):
-		o.end(e.Seq, expired(e))
-		return passed
-	case !dup && o.open.isReplaced(e.Seq):
-		o.end(e.Seq, End{ID: e.ID, State: Dropped, Cause: Replaced})
-		return passed
-	case reason != 0:
-		end := o.refused(ByLimit, reason)
-		end.ID = e.ID
-		o.end(e.Seq, end)
+	dup := deferred || o.sent.maybeSent(e)
+	left := o.timeLeft(e)
+	if o.endUnsent(g, e, dup, left, !deferred && o.sent.canExpire(e)) || !dup && o.follow(id) {
 		return passed
 	}
-	judge, err := o.cfg.Breaker.Allow()
-	if err != nil { // if all trials are taken, their acknowledgements wake the send loop
-		var open *reliability.OpenError
-		if errors.As(err, &open) && open.RetryAfter > 0 {
-			o.retry.Reset(open.RetryAfter)
-		}
+	if limit := o.window.limit.Load(); limit > 0 && g.InFlight() >= int(limit) {
 		return stopped
 	}
-	v := o.persist(g, w)
+	judge := o.allow()
+	if judge == nil {
+		return stopped
+	}
+	v := verdict(passed)
+	if !deferred {
+		v = o.persist(g, w)
+	}
 	if v == passed {
-		v = g.Offer(e.Seq, id, qos(e))
+		v = g.Offer(e.Seq, id, o.qosFor(g, e))
 	}
 	if v != passed {
 		judge(errNotTried)
@@ -243,11 +248,70 @@ func (o *Outbox) offer(g *session.Generation) verdict {
 	}
 	o.open.sent(e.Seq, e.ID, judge)
 	if o.cursor.first() {
-		o.poison.sendingFirst(g, e.Seq, e.ID)
+		o.poison.sendingFirst(g)
 	}
-	o.batch = wire.AppendImage(o.batch, e.Packet, id, dup, wire.Seconds(left))
-	w.advance(e)
+	o.batch = o.image(g, o.batch, e, id, dup, left)
+	if !deferred {
+		w.advance(e)
+	}
 	return passed
+}
+
+// timeLeft returns how long it is until e expires; 0 if it never does.
+func (o *Outbox) timeLeft(e *persistence.Entry) time.Duration {
+	if e.Expires.IsZero() {
+		return 0
+	}
+	return e.Expires.Sub(o.cfg.Store.Now())
+}
+
+// endUnsent ends e instead of sending it, if its time has passed, if a newer message has replaced it,
+// or if the server takes no such packet. It reports whether it did.
+func (o *Outbox) endUnsent(g *session.Generation, e *persistence.Entry, dup bool, left time.Duration, canExpire bool) bool {
+	reason := g.Limits.Check(len(e.Packet), o.qosFor(g, e), e.Packet[0]&1 != 0)
+	switch {
+	case left <= 0 && canExpire && !e.Expires.IsZero():
+		o.end(e.Seq, expired(e))
+	case !dup && o.open.isReplaced(e.Seq):
+		o.end(e.Seq, End{ID: e.ID, State: Dropped, Cause: Replaced})
+	case reason != 0:
+		end := o.refused(ByLimit, reason)
+		end.ID = e.ID
+		o.end(e.Seq, end)
+	default:
+		return false
+	}
+	return true
+}
+
+// allow asks the breaker for a trial; nil: it allows none now.
+func (o *Outbox) allow() (judge func(error)) {
+	judge, err := o.cfg.Breaker.Allow()
+	if err == nil {
+		return judge
+	}
+	var open *reliability.OpenError // if all trials are taken, their acknowledgements wake the send loop
+	if errors.As(err, &open) && open.RetryAfter > 0 {
+		o.lookAgain(open.RetryAfter)
+	}
+	return nil
+}
+
+// qosFor returns the QoS at which e is sent: lower than its own if a rule says so.
+func (o *Outbox) qosFor(g *session.Generation, e *persistence.Entry) byte {
+	own, most := qos(e), min(g.Limits.MaximumQoS, o.cursor.maxQoS)
+	if own <= most || len(o.rules) == 0 || !o.LowersQoS(string(wire.ImageTopic(e.Packet))) {
+		return own
+	}
+	return max(most, 1)
+}
+
+// image appends the PUBLISH of e.
+func (o *Outbox) image(g *session.Generation, dst []byte, e *persistence.Entry, id uint16, dup bool, left time.Duration) []byte {
+	start := len(dst)
+	dst = wire.AppendImage(dst, e.Packet, id, dup, wire.Seconds(left))
+	dst[start] = dst[start]&^(3<<1) | o.qosFor(g, e)<<1
+	return dst
 }
 
 // persist makes it durable that the current message may have been sent.
@@ -274,15 +338,16 @@ func (o *Outbox) persist(g *session.Generation, w *watermark) verdict {
 	return passed
 }
 
-// Acknowledged takes the final acknowledgement of a message. It runs on the goroutine
-// that reads from the connection.
+// Acknowledged takes the final acknowledgement of a message. It runs on the goroutine that reads from
+// the connection. The send loop decides about a refusal.
 func (o *Outbox) Acknowledged(seq uint64, reason byte, text string) {
-	end := End{State: Acked, Reason: reason}
+	o.window.answered(reason < 0x80, 1<<16)
 	if reason >= 0x80 {
-		end = o.refused(ByServer, reason)
-		end.Text = text
+		o.deferred.note(refusal{seq: seq, code: reason, text: text})
+		o.Wake()
+		return
 	}
-	o.end(seq, end)
+	o.end(seq, End{State: Acked, Reason: reason})
 }
 
 // end is the only way for a message to end: it records the result, reports to the
@@ -295,6 +360,9 @@ func (o *Outbox) end(seq uint64, e End) {
 		if err := o.cfg.Store.Done(seq, e.result()); err != nil {
 			o.cfg.StoreFailed(err) // at worst the message is sent again after a restart
 		}
+	}
+	if o.deferred.any.Load() {
+		o.deferred.ended(seq, &e, time.Now())
 	}
 	m, registered := o.open.end(seq, &e)
 	e = e.described(o.cfg.Describe)

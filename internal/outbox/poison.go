@@ -8,26 +8,24 @@ import (
 )
 
 // poison finds the message over which the server ends one connection after the other. The candidate
-// is the first message sent on a connection, if the server ends the connection with a reason code
-// that can be about a message and has acknowledged none. An unstored message (a birth) that was
-// unacknowledged then may be the reason as well: the next connection waits for its acknowledgement
-// before it sends messages, which decides it.
+// is the message that was sent first among those that were not acknowledged when the connection
+// ended, unless one that was sent later was. A connection that ends without a reason code is evidence
+// only if nothing was acknowledged on it. An unstored message (a birth) that was unacknowledged then may be the reason as well: the next
+// connection waits for its acknowledgement before it sends messages, which decides it.
 type poison struct {
 	mu        sync.Mutex
 	g         *session.Generation
-	first     uint64   // the first message sent on g, by sequence; 0: none, or only its PUBREL
-	id        [16]byte // of first
-	alone     bool     // no unstored message was unacknowledged then
-	cautious  bool     // the last connection may have ended over an unstored message
+	alone     bool // when the first message was sent on g, no unstored message was unacknowledged
+	cautious  bool // the last connection may have ended over an unstored message
 	candidate uint64
 	strikes   int // connections in a row that ended over candidate
 }
 
-// sendingFirst notes the first message that is sent on a connection.
-func (p *poison) sendingFirst(g *session.Generation, seq uint64, id [16]byte) {
+// sendingFirst notes that the first message is sent on a connection.
+func (p *poison) sendingFirst(g *session.Generation) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.g, p.first, p.id, p.alone = g, seq, id, g.Unstored() == 0
+	p.g, p.alone = g, g.Unstored() == 0
 }
 
 // mustWait reports whether messages wait for the acknowledgement of unstored ones.
@@ -37,35 +35,35 @@ func (p *poison) mustWait(g *session.Generation) bool {
 	return p.cautious && g.Unstored() > 0
 }
 
-// disconnected judges the end of a connection. It returns the candidate and its
-// strikes; 0: there is none.
-func (p *poison) disconnected(g *session.Generation, reason byte) (seq uint64, id [16]byte, strikes int) {
-	blamed := aboutMessage(reason)
+// disconnected judges the end of a connection; reason 0: the server gave none. It returns the
+// candidate and its strikes; 0: there is none.
+func (p *poison) disconnected(g *session.Generation, reason byte) (seq uint64, strikes int) {
+	acked := g.Acknowledged() > 0
+	blamed := reason != 0 || !acked
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	excused := g.Unstored() > 0 && !(p.g == g && p.alone)
 	p.cautious = blamed && excused
-	known := p.g == g && p.first != 0
-	if known && g.Acknowledged() > 0 {
-		p.strikes, known = 0, false
+	seq, passed := g.FirstUnacked()
+	if !blamed || excused || passed || seq == 0 {
+		if acked {
+			p.candidate, p.strikes = 0, 0
+		}
+		return 0, 0
 	}
-	if !known || !blamed || excused {
-		return 0, [16]byte{}, 0
-	}
-	if p.candidate != p.first {
-		p.candidate, p.strikes = p.first, 0
+	if p.candidate != seq {
+		p.candidate, p.strikes = seq, 0
 	}
 	p.strikes++
-	return p.first, p.id, p.strikes
+	return seq, p.strikes
 }
 
-// aboutMessage reports whether a DISCONNECT with this reason code can be about a message, and would
-// be the same next time. A connection that ends without one is no evidence: links break in the same
-// way, and ending a good message is worse than sending a bad one again.
-func aboutMessage(reason byte) bool {
+// giveUpPoison reports whether a message over which connections ended with this reason code is given
+// up: the code is about the message, and would be the same next time.
+func giveUpPoison(reason byte) bool {
 	switch reason {
-	case wire.ReasonMalformedPacket, wire.ReasonProtocolError, wire.ReasonNotAuthorized, wire.ReasonTopicNameInvalid,
-		wire.ReasonPacketTooLarge, wire.ReasonPayloadFormatInvalid, wire.ReasonRetainNotSupported, wire.ReasonQoSNotSupported:
+	case wire.ReasonMalformedPacket, wire.ReasonProtocolError, wire.ReasonTopicNameInvalid, wire.ReasonPacketTooLarge,
+		wire.ReasonPayloadFormatInvalid, wire.ReasonRetainNotSupported, wire.ReasonQoSNotSupported:
 		return true
 	}
 	return false

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"sync"
+	"time"
 
 	"github.com/mooring-mqtt/mooring/internal/wire"
 	"github.com/mooring-mqtt/mooring/persistence"
@@ -17,10 +18,19 @@ type Waiter struct {
 	result Result
 }
 
+// note keeps the reason code of a message that is pending and was refused for now.
+func (w *Waiter) note(code byte) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.result.State == Pending {
+		w.result.Reason = code
+	}
+}
+
 // Result is what became of a message.
 type Result struct {
 	State  State
-	Reason byte  // MQTT reason code
+	Reason byte  // MQTT reason code; of a pending message, that of the last refusal
 	Err    error // nil if pending or acked
 }
 
@@ -74,6 +84,17 @@ type End struct {
 	Err error
 
 	stored bool // the store has ended the message itself
+}
+
+// Delay is the refusal of one message for now.
+type Delay struct {
+	ID       [16]byte
+	Topic    string
+	Code     byte
+	Text     string        // the server's reason string
+	Attempts int           // refusals of this message
+	For      time.Duration // until it is sent again, at the earliest
+	Alone    bool          // connections ended over it
 }
 
 // State is what became of a message: Pending until exactly one of the others is

@@ -238,3 +238,6 @@ func bubble(t *testing.T, test func(t *testing.T)) {
 }
 
 const second = time.Second
+
+// finalRefusals end each message that the server refuses.
+var finalRefusals = []outbox.Rule{{Action: outbox.GiveUp}}

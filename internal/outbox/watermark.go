@@ -90,7 +90,8 @@ func lastNumber(store Store, p persistence.Priority) uint64 {
 	if p == persistence.Normal {
 		return store.LastSeq() // their Number is their sequence
 	}
-	return max(store.First(p)+store.Stats().PendingOf[p], 1) - 1
+	st := store.Stats()
+	return max(store.First(p)+st.PendingOf[p]-st.DeferredOf[p], 1) - 1
 }
 
 // advance notes that e is sent.

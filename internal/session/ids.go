@@ -18,6 +18,9 @@ func PacketID(priority uint8, number uint64) uint16 {
 // Lap is the number of messages of a priority after which their identifiers repeat.
 func Lap(priority uint8) uint64 { return uint64(ranges[priority].count) }
 
+// Recent is how many of the last packet identifiers of Normal a deferred message may get.
+const Recent = 1024
+
 // lowIDs hands out the identifiers below lowest, round robin: none is reused at once.
 type lowIDs struct {
 	used [lowest]bool

@@ -3,6 +3,7 @@ package session
 import (
 	"cmp"
 	"maps"
+	"math"
 	"slices"
 
 	"github.com/mooring-mqtt/mooring/internal/wire"
@@ -56,6 +57,28 @@ func (g *Generation) offerLocked(id uint16, f flight) Admission {
 	}
 	g.flights[uint32(id)] = f
 	return Admitted
+}
+
+// InUse reports whether a packet identifier is in use on this connection.
+func (g *Generation) InUse(id uint16) bool {
+	g.s.mu.Lock()
+	defer g.s.mu.Unlock()
+	_, used := g.flights[uint32(id)]
+	return used
+}
+
+// FirstUnacked returns the message that was sent first among those without an acknowledgement, also
+// when the connection has ended; 0: there is none. passed: one that was sent later has one.
+func (g *Generation) FirstUnacked() (seq uint64, passed bool) {
+	g.s.mu.Lock()
+	defer g.s.mu.Unlock()
+	order := uint64(math.MaxUint64)
+	for _, f := range g.flights {
+		if f.unstored == nil && !f.released && f.order < order {
+			seq, order = f.seq, f.order
+		}
+	}
+	return seq, order < g.passed
 }
 
 // Free returns how many messages the window has room for.
@@ -195,6 +218,7 @@ func (g *Generation) landLocked(id uint16, f flight) {
 	delete(g.flights, uint32(id))
 	if f.unstored == nil {
 		g.acked++
+		g.passed = max(g.passed, f.order)
 	} else {
 		delete(s.suspects.topics, f.unstored.topic)
 		s.dropUnstoredLocked(f.unstored)

@@ -138,6 +138,7 @@ type Generation struct {
 	// s.mu guards the following fields.
 	flights map[uint32]flight   // sent, not acknowledged; by packet identifier, as uint32 for speed
 	acked   uint64              // stored messages that were acknowledged
+	passed  uint64              // the highest flight.order of these
 	waiting []*unstored         // to be sent when the window has room
 	alone   *unstored           // of a deferred topic: sent when nothing is in flight, and nothing is sent meanwhile
 	order   []*Inbound          // received, in the order their acknowledgements must leave

@@ -57,8 +57,9 @@ type Folder struct {
 	// left, ascending, the first 10,000 ranges of them.
 	Missing []Range
 
-	files   *snapshot
-	catalog index.Catalog
+	files     *snapshot
+	catalog   index.Catalog
+	deferrals *ledger.Deferrals
 }
 
 // Stream is a named sequence.
@@ -168,8 +169,9 @@ func (f *Folder) setLedger(g *ledger.Ledger) {
 	}
 	s.Lost = g.Lost
 	s.DeadLetters = uint64(len(g.DeadLetters.List))
+	f.deferrals, s.Deferred, s.DeferredBytes = &g.Deferrals, uint64(g.Deferrals.Len()), g.Deferrals.Bytes
 	for p, n := range g.PendingOf {
-		s.PendingOf[p] = uint64(n)
+		s.PendingOf[p], s.DeferredOf[p] = uint64(n), uint64(g.Deferrals.Of[p])
 	}
 	f.LastSeq, f.Epoch, f.Boot, f.Session, f.ClientID = g.Accepted(), g.Epoch, g.Boot, g.Session, g.Owner
 	f.Sent, f.SeenIDs = g.Sent, g.Seen.List()

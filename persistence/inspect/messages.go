@@ -34,7 +34,7 @@ type Filter uint8
 
 // The states of messages.
 const (
-	Pending     Filter = 1 << iota // without a result, not released
+	Pending     Filter = 1 << iota // without a result, not released; with those that are deferred
 	Released                       // without a result; the server has received them (PUBREC)
 	DeadLetters                    // dead letters that are kept
 	Done                           // with a result, as far as segments still hold them
@@ -43,7 +43,10 @@ const (
 
 // has reports whether the filter selects a state. It never selects lost messages.
 func (f Filter) has(state uint8) bool {
-	return f&[...]Filter{index.Pending: Pending, index.Released: Released, index.Done: Done, index.Dead: DeadLetters}[state] != 0
+	return f&[...]Filter{
+		index.Pending: Pending, index.Released: Released, index.Done: Done, index.Dead: DeadLetters,
+		index.Deferred: Pending, index.DeferredReleased: Released,
+	}[state] != 0
 }
 
 // Messages calls yield for each message that the filter selects, by ascending
@@ -108,7 +111,11 @@ func (f *Folder) fill(m *Message, seq uint64, r index.Ref, from *segment.Reader)
 	}
 	m.Number, m.Priority, m.ID = rec.Number, persistence.Priority(rec.Priority), rec.MessageID
 	m.Accepted, m.Expires = record.Time(rec.Accepted), record.Time(rec.Expires)
-	m.Released, m.OnSessionLost = r.State() == index.Released, persistence.SessionLostPolicy(rec.Policy)
+	m.Released, m.OnSessionLost = r.Released(), persistence.SessionLostPolicy(rec.Policy)
+	if r.Deferred() {
+		d := f.deferrals.Get(seq)
+		m.Deferral = persistence.Deferral{Since: record.Time(d.Since), Until: record.Time(d.Until), Attempts: int(d.Attempts), Code: d.Code, Alone: d.Alone, PacketID: d.PacketID}
+	}
 	m.Packet = append(packet, rec.Packet...)
 	m.Offset, m.Length, m.Key, m.StreamSeq = off, int64(rec.Size), string(rec.Key), rec.StreamSeq
 	if rec.Stream > 0 && int(rec.Stream) <= len(f.Streams) {

@@ -20,10 +20,14 @@ func (m *model) compare(t *testing.T, s persistence.Store) {
 	var released []persistence.Position
 	for _, one := range m.releases {
 		if one.released {
-			released = append(released, persistence.Position{Seq: one.seq, Number: one.number, Priority: one.priority})
+			at := persistence.Position{Seq: one.seq, Number: one.number, Priority: one.priority}
+			if one.deferral != nil && one.deferral.PacketID != 0 {
+				at.Number, at.PacketID = 0, one.deferral.PacketID
+			}
+			released = append(released, at)
 		}
 	}
-	expectList(t, "Released", s.Released(), released)
+	expectList(t, "Released", releases(s), released)
 	expectSession(t, s, m.owner, m.owner != "")
 	slices.Sort(seen)
 	expectList(t, "SeenIDs", s.SeenIDs(), seen)
@@ -64,7 +68,13 @@ func (m *model) compareMessages(t *testing.T, s persistence.Store) {
 	ok, err := s.Next(&c, &e)
 	must(t, err)
 	expect(t, "Next behind the last", ok, false)
+	for _, one := range m.messages {
+		if one.deferral != nil {
+			count[one.priority]++
+		}
+	}
 	expect(t, "PendingOf", s.Stats().PendingOf, count)
+	expectDeferred(t, s, m.deferred())
 	for p := range persistence.Priority(persistence.Priorities) {
 		expect(t, "First", s.First(p), first[p])
 		expect(t, "Sent", s.Sent(p), m.sent[p])

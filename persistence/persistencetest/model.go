@@ -32,6 +32,7 @@ type modelMessage struct {
 	key         string
 	pending     bool
 	released    bool
+	deferral    *persistence.Deferral
 	dead        bool
 	outcome     persistence.Result
 }
@@ -70,12 +71,21 @@ func runModel(t *testing.T, open Open, o persistence.Options, rnd *rand.Rand, st
 			m.done(t, s, rnd, p < 60)
 		case p < 76 && len(m.messages) > 0:
 			one := m.any(rnd)
+			if one.deferral != nil && one.deferral.PacketID == 0 {
+				continue // it was not sent
+			}
 			must(t, s.Release(one.seq))
 			if one.pending && !one.released {
 				one.released = true
 				m.releases = append(m.releases, one)
 			}
-		case p < 78:
+		case p < 77 && len(m.messages) > 0:
+			one, d := m.any(rnd), refusal(1+rnd.IntN(9))
+			must(t, s.Defer(one.seq, d))
+			if one.pending && !one.released {
+				one.deferral = &d
+			}
+		case p < 79:
 			p := persistence.Priority(rnd.IntN(persistence.Priorities))
 			number := max(m.sent[p], rnd.Uint64N(m.numbersOf(p)+1)/2)
 			if rnd.IntN(3) == 0 {
@@ -83,7 +93,7 @@ func runModel(t *testing.T, open Open, o persistence.Options, rnd *rand.Rand, st
 			}
 			must(t, s.SetSent(p, number))
 			m.sent[p] = number
-		case p < 80 && len(m.messages) > 0:
+		case p < 81 && len(m.messages) > 0:
 			one := m.any(rnd)
 			if kept, ok := s.(persistence.DeadLetters); ok {
 				must(t, kept.Discard(one.seq))
@@ -105,6 +115,9 @@ func runModel(t *testing.T, open Open, o persistence.Options, rnd *rand.Rand, st
 			m.sent = [persistence.Priorities]uint64{}
 			for _, one := range m.messages {
 				one.released = false
+				if one.deferral != nil {
+					one.deferral.PacketID = 0
+				}
 			}
 		case p < 95:
 			m.compare(t, s)
@@ -128,6 +141,9 @@ func (m *model) numbersOf(p persistence.Priority) uint64 {
 }
 
 func (m *model) droppable(one *modelMessage) bool {
+	if one.deferral != nil {
+		return one.pending && !one.released && one.deferral.PacketID == 0
+	}
 	return one.pending && !one.released && one.number > m.sent[one.priority]
 }
 
@@ -135,7 +151,7 @@ func (m *model) end(one *modelMessage, o persistence.Result) {
 	if !one.pending {
 		return
 	}
-	one.pending, one.released, one.outcome = false, false, o
+	one.pending, one.released, one.deferral, one.outcome = false, false, nil, o
 	m.totals[o.Kind]++
 	if o.Kind != persistence.DeadLettered {
 		return
@@ -172,7 +188,7 @@ func (m *model) done(t *testing.T, s persistence.Store, rnd *rand.Rand, oldest b
 func (m *model) order() (list []*modelMessage) {
 	for p := persistence.Urgent; ; p-- {
 		for _, one := range m.messages {
-			if one.pending && one.priority == p {
+			if one.pending && one.deferral == nil && one.priority == p {
 				list = append(list, one)
 			}
 		}
@@ -182,15 +198,25 @@ func (m *model) order() (list []*modelMessage) {
 	}
 }
 
+func (m *model) deferred() map[uint64]persistence.Deferral {
+	list := map[uint64]persistence.Deferral{}
+	for _, one := range m.messages {
+		if one.deferral != nil {
+			list[one.seq] = *one.deferral
+		}
+	}
+	return list
+}
+
 // full drops a message for a new one of this priority, or reports that there is no
 // room.
 func (m *model) full(p persistence.Priority) bool {
-	if m.o.Limits.MaxMessages == 0 || len(m.order()) < m.o.Limits.MaxMessages {
+	if m.o.Limits.MaxMessages == 0 || len(m.order())+len(m.deferred()) < m.o.Limits.MaxMessages {
 		return false
 	}
 	for level := persistence.Normal; level <= p && m.dropper; level++ {
 		for _, one := range m.messages {
-			if one.priority == level && m.droppable(one) {
+			if one.priority == level && one.deferral == nil && m.droppable(one) {
 				m.drop(one, persistence.DroppedOldest)
 				return false
 			}

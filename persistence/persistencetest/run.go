@@ -28,6 +28,7 @@ func Run(t *testing.T, open Open) {
 		{"Done", testDone},
 		{"Released", testReleased},
 		{"ReleaseOrder", testReleaseOrder},
+		{"Deferred", testDeferred},
 		{"SetSent", testSetSent},
 		{"Identifiers", testIdentifiers},
 		{"ResetSession", testResetSession},

@@ -89,7 +89,7 @@ func (c *Catalog) Uncommitted(priority uint8) bool {
 	return slices.ContainsFunc(c.Open, func(b *Batch) bool { return bytes.IndexByte(b.states, priority<<levelShift|Pending) >= 0 })
 }
 
-// Next returns the first committed message after the cursor that is alive, or 0.
+// Next returns the first committed message after the cursor that is alive and not deferred, or 0.
 func (c *Catalog) Next(cursor *[record.Priorities]uint64) (seq uint64) {
 	for p := record.Urgent; p >= record.Normal && seq == 0; p-- {
 		seq = c.NextOf(uint8(p), cursor[p])
@@ -97,7 +97,8 @@ func (c *Catalog) Next(cursor *[record.Priorities]uint64) (seq uint64) {
 	return seq
 }
 
-// NextOf returns the first committed message of a priority above after, or 0.
+// NextOf returns the first committed message of a priority above after, or 0. It leaves out deferred
+// messages.
 func (c *Catalog) NextOf(priority uint8, after uint64) uint64 {
 	q := c.queues[priority]
 	switch {
@@ -108,7 +109,7 @@ func (c *Catalog) NextOf(priority uint8, after uint64) uint64 {
 	}
 	i, _ := q.find(after + 1)
 	for _, e := range q[i:] {
-		if c.Committed(e.seq).Alive() {
+		if c.Committed(e.seq).InOrder() {
 			return e.seq
 		}
 	}
@@ -188,9 +189,7 @@ func (c *Catalog) Unrelease() {
 		b.unrelease()
 	}
 	for i := range c.moved {
-		if r := c.moved[i].ref(); r.State() == Released {
-			r.Set(Pending)
-		}
+		c.moved[i].state = unreleased(c.moved[i].state)
 	}
 }
 
@@ -204,10 +203,10 @@ func (q queued) compare(seq uint64) int { return cmp.Compare(q.seq, seq) }
 // find returns the position of a message, or of the next one.
 func (q queue) find(seq uint64) (int, bool) { return slices.BinarySearchFunc(q, seq, queued.compare) }
 
-// trim removes the messages at the front that have ended.
+// trim removes the messages at the front that have ended or are deferred.
 func (c *Catalog) trim(priority uint8) {
 	q := &c.queues[priority]
-	for len(*q) > 0 && !c.Committed((*q)[0].seq).Alive() {
+	for len(*q) > 0 && !c.Committed((*q)[0].seq).InOrder() {
 		*q = (*q)[1:]
 	}
 }

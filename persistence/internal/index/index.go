@@ -8,7 +8,7 @@ import (
 	"github.com/mooring-mqtt/mooring/persistence/internal/record"
 )
 
-// The states of a message. A message is alive if its state is below Done.
+// The states of a message.
 const (
 	Pending  = 0
 	Released = 1
@@ -16,6 +16,9 @@ const (
 	Lost     = 3 // its record was not found at opening
 	moved    = 4 // its record is in a newer segment
 	Dead     = 5 // a dead letter
+	Deferred = 6 // alive, and not in the order of sending; it never returns to it
+	// DeferredReleased is Deferred and Released.
+	DeferredReleased = 7
 
 	stateMask  = 7
 	levelShift = 3 // the priority is above the state
@@ -74,7 +77,7 @@ func (x *Index) add(at Loc, state uint8, e Extra) {
 // count counts n messages in this state.
 func (x *Index) count(state uint8, n int) {
 	switch state & stateMask {
-	case Pending, Released:
+	case Pending, Released, Deferred, DeferredReleased:
 		x.Alive += n
 	case Dead:
 		x.Dead += n
@@ -143,10 +146,24 @@ func (x *Index) Ended() (n int) {
 // unrelease makes the released messages pending again.
 func (x *Index) unrelease() {
 	for i, s := range x.states {
-		if s&stateMask == Released {
-			x.states[i] = s&^stateMask | Pending
-		}
+		x.states[i] = unreleased(s)
 	}
+}
+
+func unreleased(state uint8) uint8 {
+	switch state & stateMask {
+	case Released:
+		return state&^stateMask | Pending
+	case DeferredReleased:
+		return state&^stateMask | Deferred
+	}
+	return state
+}
+
+// alive reports whether a message in this state has no result.
+func alive(state uint8) bool {
+	state &= stateMask
+	return state < Done || state >= Deferred
 }
 
 // Ref is the place of a message, valid until the catalog changes. Zero: no message.
@@ -169,7 +186,10 @@ func (x *Index) ref(i int, s *Segment) Ref {
 }
 
 func (r Ref) OK() bool        { return r.x != nil }                 // there is such a message
-func (r Ref) Alive() bool     { return r.OK() && r.State() < Done } // there is one, without a result
+func (r Ref) Alive() bool     { return r.OK() && alive(*r.state) }  // there is one, without a result
+func (r Ref) InOrder() bool   { return r.OK() && r.State() < Done } // there is one in the order of sending
+func (r Ref) Deferred() bool  { return r.OK() && r.State() >= Deferred }
+func (r Ref) Released() bool  { return r.Is(Released) || r.Is(DeferredReleased) }
 func (r Ref) State() uint8    { return *r.state & stateMask }
 func (r Ref) Is(s uint8) bool { return r.OK() && r.State() == s } // there is one in this state
 func (r Ref) Priority() uint8 { return *r.state >> levelShift }

@@ -62,7 +62,7 @@ func (c *Catalog) installMove(s *Segment, off int64, m move, commit uint64) {
 	if !r.OK() || r.x == &s.Index { // a batch that is written twice
 		return
 	}
-	if state := r.State(); state < Done || state == Dead {
+	if state := r.State(); alive(state) || state == Dead {
 		r.EndedIn(commit)
 		c.Move(m.seq, s, Loc{Off: m.loc.Off + uint32(off), Size: m.loc.Size}, r.Priority(), state)
 	}
@@ -105,7 +105,7 @@ func (c *Catalog) RemoveFirst() {
 // Keepers returns the next messages that keep a segment, up to about most bytes.
 func (c *Catalog) Keepers(s *Segment, after uint64, most int64) (seqs []uint64, locs []Loc, size int64) {
 	take := func(seq uint64, state uint8, at Loc) {
-		if state &= stateMask; size < most && seq > after && (state < Done || state == Dead) {
+		if state &= stateMask; size < most && seq > after && (alive(state) || state == Dead) {
 			seqs, locs, size = append(seqs, seq), append(locs, at), size+int64(at.Size)
 		}
 	}

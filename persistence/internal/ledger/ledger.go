@@ -30,6 +30,7 @@ type Ledger struct {
 
 	DeadLetters DeadLetters
 	Releases    Releases
+	Deferrals   Deferrals
 	Seen        IDSet
 	Keys        Keys
 	Clock       Clock
@@ -96,6 +97,7 @@ func (g *Ledger) Live() int64 {
 // Reset begins a new session.
 func (g *Ledger) Reset(clientID string) {
 	clear(g.Seen)
+	g.Deferrals.Reset()
 	g.Releases.list, g.Releases.live = nil, 0
 	g.Session, g.Owner = true, clientID
 	g.Sent = [record.Priorities]uint64{}
@@ -123,7 +125,7 @@ func (g *Ledger) AddStream(name string, last uint64) uint32 {
 func (g *Ledger) Restore(c Ledger, version1 bool) {
 	c.Next = max(c.Next, g.Next)
 	c.Pending, c.PendingOf, c.PendingBytes = g.Pending, g.PendingOf, g.PendingBytes
-	c.DeadLetters, c.Keys, c.Releases = g.DeadLetters, g.Keys, g.Releases
+	c.DeadLetters, c.Keys, c.Releases, c.Deferrals = g.DeadLetters, g.Keys, g.Releases, g.Deferrals
 	c.Latest = max(c.Latest, g.Latest)
 	if version1 {
 		c.Numbers, c.Sent = g.Numbers, g.Sent

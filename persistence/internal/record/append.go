@@ -37,6 +37,31 @@ func AppendDone(b []byte, seq uint64, r Result, at int64) []byte {
 	return appendRecord(b, kind, rest, seq)
 }
 
+// AppendDeferred appends that a message is deferred.
+func AppendDeferred(b []byte, seq uint64, d Deferral) []byte {
+	var space [1 + maxDeferral]byte
+	return appendRecord(b, kindDoneAt, d.append(append(space[:0], deferred)), seq)
+}
+
+func (d *Deferral) append(b []byte) []byte {
+	attempts := uint64(d.Attempts) << 1
+	if d.Alone {
+		attempts |= 1
+	}
+	b = append(b, d.Code)
+	for _, n := range [...]uint64{uint64(max(d.Since, 0)), uint64(max(d.Until, 0)), attempts, uint64(d.PacketID)} {
+		b = binary.AppendUvarint(b, n)
+	}
+	return b
+}
+
+func (d *Decoder) deferral() Deferral {
+	x := Deferral{Code: d.Byte(), Since: int64(d.Number(MaxMillis)), Until: int64(d.Number(MaxMillis))}
+	attempts := d.Number(math.MaxUint32<<1 | 1)
+	x.Attempts, x.Alone, x.PacketID = uint32(attempts>>1), attempts&1 != 0, uint16(d.Number(math.MaxUint16))
+	return x
+}
+
 // AppendSent appends the sent watermark of a priority, which only rises.
 func AppendSent(b []byte, priority uint8, number uint64) []byte {
 	return appendRecord(b, KindSent, nil, uint64(priority), number)
@@ -77,12 +102,16 @@ const (
 	extRank   // only with extReleased
 	extPolicy // the lower of the two bits of Policy
 	_         // the upper one
-	extAll    = 1<<iota - 1
+	extDeferred
+	extAll = 1<<iota - 1
 )
 
 // flags returns the optional fields that a message has.
 func (r *Record) flags() uint64 {
 	flags := uint64(r.Policy) * extPolicy
+	if r.Deferred {
+		flags |= extDeferred
+	}
 	for i, has := range [...]bool{
 		r.Expires != Never, r.Stream != 0, r.Priority != Normal, len(r.Key) > 0, r.Moved, r.Released, r.Dead, r.Rank != 0,
 	} {
@@ -123,6 +152,9 @@ func (r *Record) AppendMessage(b []byte) []byte {
 	if flags&extRank != 0 {
 		meta = binary.AppendUvarint(meta, r.Rank)
 	}
+	if flags&extDeferred != 0 {
+		meta = r.Deferral.append(meta)
+	}
 	b = appendTag(b, kind, len(meta)+len(r.Packet))
 	return append(append(b, meta...), r.Packet...)
 }
@@ -137,8 +169,9 @@ func (r *Record) decodeMessage(kind uint8, d *Decoder) {
 		flags = d.Number(extAll)
 	}
 	r.Moved, r.Released, r.Dead = flags&extMoved != 0, flags&extReleased != 0, flags&extDead != 0
-	d.bad = d.bad || !r.Moved && (r.Released || r.Dead) || r.Released && r.Dead
-	r.Policy = uint8(flags / extPolicy)
+	r.Deferred = flags&extDeferred != 0
+	d.bad = d.bad || !r.Moved && (r.Released || r.Dead || r.Deferred) || r.Dead && (r.Released || r.Deferred)
+	r.Policy = uint8(flags / extPolicy & 3)
 	d.bad = d.bad || r.Policy > FailInFlight
 	r.Expires = Never
 	if flags&extExpiry != 0 {
@@ -166,6 +199,9 @@ func (r *Record) decodeMessage(kind uint8, d *Decoder) {
 	if flags&extRank != 0 {
 		r.Rank = d.Sequence()
 		d.bad = d.bad || !r.Released
+	}
+	if r.Deferred {
+		r.Deferral = d.deferral()
 	}
 	r.Packet = d.Rest()
 }

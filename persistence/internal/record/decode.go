@@ -19,7 +19,12 @@ func (r *Record) Decode(b []byte) error {
 	case KindDone, kindDoneAt:
 		r.Kind = KindDone
 		r.Seq = d.Sequence()
-		r.Result = Result{d.Byte(), d.Byte()}
+		r.Result.Kind = d.Byte()
+		if kind == kindDoneAt && r.Result.Kind == deferred {
+			r.Kind, r.Result.Kind, r.Deferral = KindDeferred, 0, d.deferral()
+			break
+		}
+		r.Result.Reason = d.Byte()
 		d.bad = d.bad || r.Result.Kind < Acked || r.Result.Kind > Discarded
 		if kind == kindDoneAt {
 			r.At = int64(d.Number(MaxMillis))

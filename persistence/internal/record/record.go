@@ -35,6 +35,7 @@ type Record struct {
 	Number   uint64 // message, sent
 	Sent     [Priorities]uint64
 	Rank     uint64 // released; of a moved message that is released
+	Deferral        // deferred; of a moved message that is deferred
 	Body     []byte // checkpoint
 	Version1 bool   // checkpoint: of format version 1
 
@@ -49,14 +50,25 @@ type Message struct {
 	Key               []byte
 	Moved             bool // written before, to a segment that is to be removed
 	Released, Dead    bool // of moved messages only
+	Deferred          bool // of moved messages only
 	Policy            uint8
 	Packet            []byte
+}
+
+// Deferral is why and until when a message is not sent. Times are Unix milliseconds.
+type Deferral struct {
+	Since, Until int64
+	Attempts     uint32
+	Alone        bool
+	Code         uint8  // the last reason code
+	PacketID     uint16 // under which it may have been sent in this session; 0: none
 }
 
 // Result is the final state of a message.
 type Result struct{ Kind, Reason uint8 }
 
-// The kinds of results. Discarded exists on disk only: it ends a dead letter.
+// The kinds of results. Discarded and deferred exist on disk only: one ends a dead letter, the
+// other is no result, and its record is a KindDeferred.
 const (
 	Acked = 1 + iota
 	Refused
@@ -64,6 +76,7 @@ const (
 	Dropped
 	DeadLettered
 	Discarded
+	deferred
 
 	LastResult = DeadLettered
 )
@@ -96,6 +109,7 @@ const (
 	KindSent       = 13
 	kindDoneAt     = 14 // done, with its time
 	KindCheckpoint = 15
+	KindDeferred   = 16 // on disk a kindDoneAt
 )
 
 // Bounds that are part of the format.
@@ -110,12 +124,13 @@ const (
 	// MinMessage is the smallest record of a message, and MaxOverhead the largest
 	// part of one beside its packet. Overhead is that of a usual message.
 	MinMessage  = minRecord + 1 + 16 + 1
-	MaxOverhead = checksumSize + maxTagSize + 10 + 16 + 10 + 2 + 10 + 5 + 10 + 1 + 10 + 2 + MaxKey + 1 + 10
+	MaxOverhead = checksumSize + maxTagSize + 10 + 16 + 10 + 2 + 10 + 5 + 10 + 1 + 10 + 2 + MaxKey + 1 + 10 + maxDeferral
 	Overhead    = 40
 
 	checksumSize  = 4
 	fenceBit      = 1 << 4
 	maxTagSize    = 5
+	maxDeferral   = 1 + 10 + 10 + 5 + 3
 	minRecord     = checksumSize + 1
 	maxCheckpoint = 30*10 + MaxStreams*(MaxStreamName+13) + 1<<16*3 + MaxClientID
 
@@ -177,7 +192,7 @@ var bodies = [16]limits{
 	kindExtended:                        messageBody,
 	KindReleased:                        {1, 20},
 	KindDone:                            {3, 12},
-	kindDoneAt:                          {4, 22},
+	kindDoneAt:                          {4, 48},
 	KindSent:                            {2, 31},
 	KindSeen:                            {1, 3},
 	KindCleared:                         {1, 3},

@@ -25,9 +25,20 @@ func (a applier) apply(off int64, r *record.Record) {
 			a.message(off, r)
 		}
 	case record.KindReleased:
-		if m := a.find(r.Seq); m.Is(index.Pending) {
+		m := a.find(r.Seq)
+		switch {
+		case m.Is(index.Pending):
 			m.Set(index.Released)
-			g.Releases.Found(r.Seq, r.Rank)
+		case m.Is(index.Deferred):
+			m.Set(index.DeferredReleased)
+		default:
+			return
+		}
+		g.Releases.Found(r.Seq, r.Rank)
+	case record.KindDeferred:
+		if m := a.find(r.Seq); m.Is(index.Pending) || m.Is(index.Deferred) {
+			m.Set(index.Deferred)
+			g.Deferrals.Set(r.Seq, m.Priority(), int(m.Loc().Size), r.Deferral)
 		}
 	case record.KindSent:
 		if r.Priority == record.Priorities {
@@ -107,10 +118,19 @@ func (a applier) move(off int64, r *record.Record) {
 	switch {
 	case r.Dead:
 		state = index.Dead
+		g.Deferrals.Remove(r.Seq, r.Priority, size)
+	case r.Released && r.Deferred:
+		state = index.DeferredReleased
 	case r.Released:
-		if state = index.Released; !known.Is(index.Released) {
-			g.Releases.Found(r.Seq, r.Rank)
-		}
+		state = index.Released
+	case r.Deferred:
+		state = index.Deferred
+	}
+	if r.Released && !known.Released() {
+		g.Releases.Found(r.Seq, r.Rank)
+	}
+	if r.Deferred {
+		g.Deferrals.Set(r.Seq, r.Priority, size, r.Deferral)
 	}
 	c.Move(r.Seq, a.seg, index.Loc{Off: uint32(off), Size: uint32(size)}, r.Priority, state)
 	if e := c.Committed(r.Seq).Extra(); e != nil {
@@ -163,6 +183,7 @@ func (a applier) done(r *record.Record) {
 		m.SetResult(r.Result, r.At)
 		m.Set(index.Done)
 		size := int(m.Loc().Size)
+		g.Deferrals.Remove(r.Seq, m.Priority(), size)
 		g.Settle(m.Priority(), r.Result.Kind, size)
 		if r.Result.Kind == record.DeadLettered && a.s.c.DeadLetters {
 			m.Set(index.Dead)

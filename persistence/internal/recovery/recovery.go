@@ -104,7 +104,7 @@ func (s *State) read() error {
 	}
 	g := &s.Ledger
 	s.Catalog.Loaded()
-	g.Releases.Loaded(func(seq uint64) bool { return s.Catalog.Committed(seq).Is(index.Released) })
+	g.Releases.Loaded(func(seq uint64) bool { return s.Catalog.Committed(seq).Released() })
 	if g.Reconcile() > 0 && s.Corruptions == 0 {
 		// It was the segment before the oldest: nothing else shows that it was removed.
 		s.report(Damage{File: s.name(live[0].header.Prev.Number), Err: fs.ErrNotExist})

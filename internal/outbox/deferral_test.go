@@ -1,0 +1,151 @@
+package outbox_test
+
+import (
+	"encoding/binary"
+	"errors"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/mooring-mqtt/mooring/internal/outbox"
+	"github.com/mooring-mqtt/mooring/internal/session"
+	"github.com/mooring-mqtt/mooring/internal/wire"
+	"github.com/mooring-mqtt/mooring/persistence"
+	"github.com/mooring-mqtt/mooring/reliability"
+)
+
+// fixed is a backoff without chance: 2 s, 4 s, 8 s.
+var fixed = reliability.Backoff{Min: time.Second, Max: 8 * time.Second, Rand: func() float64 { return 1 }}
+
+// on returns a draft of message n on a topic.
+func on(topic string, n uint64, qos byte) *outbox.Draft {
+	d := message(n, qos)
+	d.Topic = topic
+	d.Encode = func(dst []byte, number uint64) []byte {
+		return wire.AppendPublish(dst, &wire.Publish{Topic: topic, QoS: qos, Payload: binary.BigEndian.AppendUint64(nil, n)})
+	}
+	return d
+}
+
+// last returns the packet identifier of the last PUBLISH on the connection.
+func (r *rig) last() wire.PublishView {
+	r.c.mu.Lock()
+	defer r.c.mu.Unlock()
+	for i := len(r.c.sent) - 1; i >= 0; i-- {
+		if f := r.c.sent[i]; f.Type() == wire.PUBLISH {
+			return publishOf(f)
+		}
+	}
+	r.t.Fatal("no PUBLISH was sent")
+	return wire.PublishView{}
+}
+
+func TestRun_ARefusedMessageIsSentAgain(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		var delays []outbox.Delay
+		r := newRig(t, outbox.Config{Retry: fixed, Deferred: func(d outbox.Delay) { delays = append(delays, d) }}, persistence.NewMemory(persistence.Options{}))
+		r.connect(false, session.Limits{})
+		w := r.add(on("a", 1, 1))
+		r.want("1")
+		id := r.last().PacketID
+		r.ack(wire.PUBACK, id, wire.ReasonQuotaExceeded)
+		r.add(on("a", 2, 1)) // waits for 1
+		r.add(on("b", 3, 1)) // does not
+		r.want("3")
+		r.ack(wire.PUBACK, r.last().PacketID, 0)
+		time.Sleep(1999 * time.Millisecond)
+		r.want()
+		time.Sleep(2 * time.Millisecond)
+		r.want("1") // without DUP
+		if again := r.last().PacketID; again == id {
+			t.Errorf("sent again under the identifier %d", id)
+		}
+		if got := wantState(t, w, outbox.Pending); got.Reason != wire.ReasonQuotaExceeded {
+			t.Errorf("the result is %+v", got)
+		}
+		r.ack(wire.PUBACK, r.last().PacketID, wire.ReasonQuotaExceeded)
+		time.Sleep(3999 * time.Millisecond)
+		r.want()
+		time.Sleep(2 * time.Millisecond)
+		r.want("1")
+		r.ack(wire.PUBACK, r.last().PacketID, 0)
+		r.want("2")
+		wantState(t, w, outbox.Acked)
+		r.ack(wire.PUBACK, r.last().PacketID, 0)
+		r.add(on("a", 4, 1))
+		r.want("4")
+		if len(delays) != 2 || delays[0].Topic != "a" || delays[0].Code != wire.ReasonQuotaExceeded || delays[0].For != 2*time.Second || delays[1].Attempts != 2 {
+			t.Errorf("reported %+v", delays)
+		}
+		if d := r.o.Deferred(); d != (outbox.Deferred{}) {
+			t.Errorf("deferred: %+v", d)
+		}
+	})
+}
+
+// A message that ends connections is sent last, and alone.
+func TestDisconnected_PoisonIsSentAlone(t *testing.T) {
+	for _, reason := range []byte{0, wire.ReasonNotAuthorized} {
+		bubble(t, func(t *testing.T) {
+			r := newRig(t, outbox.Config{Retry: fixed, PoisonAttempts: 2}, persistence.NewMemory(persistence.Options{}))
+			r.connect(false, session.Limits{})
+			r.add(on("a", 1, 2))
+			r.add(on("a", 2, 2))
+			r.want("1", "2")
+			id := session.PacketID(0, 1)
+			r.cut(reason)
+			r.connect(true, session.Limits{})
+			r.want("+1", "+2")
+			r.cut(reason)
+			r.connect(true, session.Limits{})
+			r.want("+2")
+			time.Sleep(5 * time.Second)
+			r.want() // nothing was acknowledged
+			r.add(on("b", 3, 1))
+			r.want("3")
+			r.ack(wire.PUBACK, session.PacketID(0, 3), 0)
+			r.want() // another is in flight
+			r.ack(wire.PUBREC, session.PacketID(0, 2), 0)
+			r.ack(wire.PUBCOMP, session.PacketID(0, 2), 0)
+			r.want("PUBREL", "+1")
+			if r.last().PacketID != id {
+				t.Errorf("sent under the identifier %d, was %d", r.last().PacketID, id)
+			}
+			r.add(on("b", 4, 1))
+			r.want() // it is alone
+			r.ack(wire.PUBREC, id, 0)
+			r.ack(wire.PUBCOMP, id, 0)
+			r.want("PUBREL", "4")
+		})
+	}
+}
+
+func TestWaitIdle_OnlyDeferredMessages(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		r := newRig(t, outbox.Config{Retry: fixed}, persistence.NewMemory(persistence.Options{}))
+		r.connect(false, session.Limits{})
+		r.add(on("a", 1, 1))
+		r.add(on("a", 2, 1))
+		r.want("1", "2")
+		began := time.Now()
+		r.ack(wire.PUBACK, session.PacketID(0, 1), wire.ReasonNotAuthorized)
+		done := make(chan struct{})
+		go func() {
+			defer close(done)
+			for range 20 {
+				synctest.Wait()
+				if err := r.g.HandleAck(wire.Ack{Type: wire.PUBACK, PacketID: r.last().PacketID, Reason: wire.ReasonNotAuthorized}); err != nil {
+					return
+				}
+				time.Sleep(time.Second)
+			}
+		}()
+		err := r.o.WaitIdle(t.Context())
+		took := time.Since(began)
+		<-done
+		var deferred *outbox.DeferredError
+		if !errors.As(err, &deferred) || deferred.Messages != 2 || deferred.Code != wire.ReasonNotAuthorized || took < 10*time.Second || took > 12*time.Second {
+			t.Errorf("WaitIdle returned %v after %v: %+v", err, took, deferred)
+		}
+	})
+}

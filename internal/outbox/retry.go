@@ -1,0 +1,296 @@
+package outbox
+
+import (
+	"time"
+
+	"github.com/mooring-mqtt/mooring/internal/session"
+	"github.com/mooring-mqtt/mooring/internal/wire"
+	"github.com/mooring-mqtt/mooring/persistence"
+)
+
+// This file defers messages, and sends them again. All of it runs in the send loop.
+
+// maxRetries bounds the deferred messages that are sent at a time: they share one sync.
+const maxRetries = 256
+
+// answerRefusals looks at what the server has refused since the last call.
+func (o *Outbox) answerRefusals(g *session.Generation) {
+	for _, r := range o.deferred.take() {
+		ok, err := o.cfg.Store.Get(r.seq, &o.entry)
+		switch {
+		case err != nil:
+			o.deferred.note(r)
+			o.storeFailed(err)
+		case !ok || o.entry.Released:
+			o.deferred.gone(r.seq, time.Now())
+		case r.alone:
+			o.isolate(r)
+		default:
+			o.refusedByServer(r, g)
+		}
+	}
+}
+
+// refusedByServer ends a message that the server has refused, or defers it.
+func (o *Outbox) refusedByServer(r refusal, g *session.Generation) {
+	e, topic := &o.entry, string(wire.ImageTopic(o.entry.Packet))
+	rule, now := o.rules.of(topic, r.code), o.cfg.Store.Now()
+	since := e.Deferral.Since
+	if since.IsZero() {
+		since = now
+	}
+	d := persistence.Deferral{Since: since, Attempts: e.Deferral.Attempts + 1, Code: r.code}
+	final := rule.Attempts > 0 && d.Attempts >= rule.Attempts || rule.For > 0 && now.Sub(since) >= rule.For
+	if rule.Action == LowerQoS && qos(e) == 2 && r.code == wire.ReasonQoSNotSupported && o.cursor.maxQoS > 1 {
+		o.cursor.maxQoS = 1 // the server has not said so in CONNACK
+	} else if rule.Action != Retry || final {
+		end := o.refused(ByServer, r.code)
+		if rule.Action == DeadLetter {
+			end.State = DeadLettered
+		}
+		end.ID, end.Text = e.ID, r.text
+		o.end(r.seq, end)
+		return
+	}
+	if r.code == wire.ReasonQuotaExceeded && g != nil {
+		o.window.refused(g.InFlight())
+	}
+	first := !o.deferred.blocks([]byte(topic), e.Priority)
+	until, _ := o.deferred.refuse(topic, e, r.code, time.Now())
+	if judge := o.open.refused(r.seq, r.code); judge != nil {
+		// A topic that is refused counts once, or it would stop the others.
+		err := errNotTried
+		if first {
+			err = o.cfg.Describe(End{ID: e.ID, State: Refused, Reason: r.code, Text: r.text})
+		}
+		judge(err)
+	}
+	o.postpone(r, d, topic, time.Until(until))
+}
+
+// isolate defers a message over which connections ended. It keeps its packet identifier, since the
+// server may have it [MQTT-4.4.0-1].
+func (o *Outbox) isolate(r refusal) {
+	e := &o.entry
+	since := e.Deferral.Since
+	if since.IsZero() {
+		since = o.cfg.Store.Now()
+	}
+	id := e.Deferral.PacketID
+	if id == 0 {
+		id = session.PacketID(uint8(e.Priority), e.Number)
+	}
+	until, attempts := o.deferred.isolate(e, id, r.code, time.Now())
+	d := persistence.Deferral{Since: since, Attempts: attempts, Code: r.code, Alone: true, PacketID: id}
+	o.open.refused(r.seq, r.code)
+	o.postpone(r, d, string(wire.ImageTopic(e.Packet)), time.Until(until))
+}
+
+// postpone records a deferral and reports it. Without the record, the message is sent again after a
+// restart.
+func (o *Outbox) postpone(r refusal, d persistence.Deferral, topic string, left time.Duration) {
+	d.Until = o.cfg.Store.Now().Add(left)
+	if err := o.cfg.Store.Defer(r.seq, d); err != nil {
+		o.cfg.StoreFailed(err)
+	}
+	if o.cfg.Deferred != nil {
+		o.cfg.Deferred(Delay{ID: o.entry.ID, Topic: topic, Code: r.code, Text: r.text, Attempts: d.Attempts, For: left, Alone: d.Alone})
+	}
+	o.ended.Notify()
+}
+
+// follow puts the current message into the lane of its topic if it has to wait there, or if its
+// packet identifier belongs to a deferred message.
+func (o *Outbox) follow(id uint16) bool {
+	e := &o.cursor.entry
+	topic := wire.ImageTopic(e.Packet)
+	if !o.deferred.blocks(topic, e.Priority) && !o.deferred.holds(id, e.Seq) {
+		return false
+	}
+	now := o.cfg.Store.Now()
+	if err := o.cfg.Store.Defer(e.Seq, persistence.Deferral{Since: now, Until: now}); err != nil {
+		o.cfg.StoreFailed(err)
+	}
+	o.deferred.follow(string(topic), e, time.Now())
+	return true
+}
+
+// restoreDeferred reads what an earlier process has deferred.
+func (o *Outbox) restoreDeferred() {
+	for _, d := range o.cfg.Store.Deferred() {
+		ok, err := o.cfg.Store.Get(d.Seq, &o.entry)
+		if err != nil {
+			o.cfg.StoreFailed(err)
+		}
+		if ok {
+			left := d.Until.Sub(o.cfg.Store.Now())
+			o.deferred.restore(string(wire.ImageTopic(o.entry.Packet)), &o.entry, min(left, o.deferred.longest()), time.Now())
+		}
+	}
+}
+
+// expireDeferred ends the deferred messages whose time has passed.
+func (o *Outbox) expireDeferred() {
+	for _, seq := range o.deferred.expired(o.cfg.Store.Now(), time.Now()) {
+		ok, err := o.cfg.Store.Get(seq, &o.entry)
+		if err != nil {
+			o.cfg.StoreFailed(err)
+			o.entry.ID = [16]byte{}
+		}
+		if ok || err != nil {
+			o.end(seq, expired(&o.entry))
+		}
+	}
+}
+
+// picked is a deferred message that is about to be sent.
+type picked struct {
+	deferred
+	id    uint16
+	qos   byte
+	judge func(error)
+	image []byte
+	entry [16]byte // its message ID
+}
+
+// retry puts deferred messages whose time has come into the batch; idle: nothing else can be sent.
+// It reports whether other messages have to wait, because one is sent alone.
+func (o *Outbox) retry(g *session.Generation, idle bool) (alone bool) {
+	if !o.deferred.any.Load() {
+		return false
+	}
+	now := time.Now()
+	if idle || g.Acknowledged() > 0 {
+		x, ok, hold := o.deferred.pickAlone(now, g.InFlight() == 0)
+		if ok {
+			o.sendDeferred(g, o.prepare(g, nil, x))
+		}
+		if hold {
+			return true
+		}
+	}
+	var list []picked
+	size := len(o.batch)
+	for room := min(o.room(g), maxRetries); len(list) < room && size < batchBytes; {
+		x, ok := o.deferred.pick(now)
+		if !ok {
+			break
+		}
+		n := len(list)
+		if list = o.prepare(g, list, x); len(list) == n {
+			continue
+		}
+		size += len(list[n].image)
+		if list[n].judge == nil {
+			list = list[:n]
+			break
+		}
+	}
+	o.sendDeferred(g, list)
+	return false
+}
+
+// room returns how many more messages may be sent.
+func (o *Outbox) room(g *session.Generation) int {
+	if limit := int(o.window.limit.Load()); limit > 0 {
+		return min(g.Free(), limit-g.InFlight())
+	}
+	return g.Free()
+}
+
+// prepare appends a message that was picked to list, unless it has ended, with its packet identifier
+// in the store. If it cannot be sent now, its judge is nil.
+func (o *Outbox) prepare(g *session.Generation, list []picked, x deferred) []picked {
+	e := &o.entry
+	ok, err := o.cfg.Store.Get(x.seq, e)
+	if err != nil {
+		return append(list, o.notPicked(x, err))
+	}
+	if !ok {
+		o.deferred.gone(x.seq, time.Now())
+		return list
+	}
+	left, dup := o.timeLeft(e), x.id != 0
+	if o.endUnsent(g, e, dup, left, !dup) {
+		o.deferred.gone(x.seq, time.Now())
+		return list
+	}
+	judge := o.allow()
+	if judge == nil {
+		return append(list, o.notPicked(x, nil))
+	}
+	id := x.id
+	if id == 0 {
+		if id = o.freeIdentifier(g); id == 0 {
+			judge(errNotTried)
+			return append(list, o.notPicked(x, nil))
+		}
+		d := e.Deferral
+		d.Until, d.PacketID = o.cfg.Store.Now(), id
+		if err := o.cfg.Store.Defer(x.seq, d); err != nil {
+			judge(errNotTried)
+			return append(list, o.notPicked(x, err))
+		}
+		o.deferred.under(x.seq, id)
+	}
+	return append(list, picked{deferred: x, id: id, qos: o.qosFor(g, e), judge: judge, image: o.image(g, nil, e, id, dup, left), entry: e.ID})
+}
+
+// notPicked takes back a message that cannot be sent now.
+func (o *Outbox) notPicked(x deferred, err error) picked {
+	if err != nil {
+		o.storeFailed(err)
+	}
+	o.deferred.unpick(x, time.Now())
+	return picked{deferred: x}
+}
+
+// sendDeferred puts messages into the batch when their packet identifiers are durable.
+func (o *Outbox) sendDeferred(g *session.Generation, list []picked) {
+	if len(list) == 0 {
+		return
+	}
+	err := o.cfg.Store.Sync()
+	for _, p := range list {
+		switch {
+		case p.judge == nil:
+			continue
+		case err != nil:
+			o.storeFailed(err)
+		case g.Offer(p.seq, p.id, p.qos) == session.Admitted:
+			o.open.sent(p.seq, p.entry, p.judge)
+			if o.cursor.first() {
+				o.poison.sendingFirst(g)
+			}
+			o.batch = append(o.batch, p.image...)
+			continue
+		}
+		p.judge(errNotTried)
+		o.deferred.unpick(p.deferred, time.Now())
+	}
+}
+
+// freeIdentifier returns a packet identifier that no message has: one of those before the first
+// message in the log, whose messages have ended; 0: there is none. An identifier is not used again
+// for some time: the server may have refused a message because of it.
+func (o *Outbox) freeIdentifier(g *session.Generation) uint16 {
+	first := o.cfg.Store.First(persistence.Normal)
+	if first == 0 {
+		first = o.cfg.Store.LastSeq() + 1
+	}
+	lap := session.Lap(uint8(persistence.Normal))
+	last := max(o.sent[persistence.Normal].persisted, first) // of those that may have been sent
+	if last-first+1 >= lap {
+		return 0
+	}
+	span := min(lap-(last-first+1), session.Recent)
+	for range span {
+		o.rotation++
+		number := first + lap - 1 - o.rotation%span // has the identifier of number - lap
+		id := session.PacketID(uint8(persistence.Normal), number)
+		if !o.deferred.holds(id, 0) && !g.InUse(id) {
+			return id
+		}
+	}
+	return 0
+}
