@@ -20,6 +20,7 @@ func tripping(t *testing.T, test func(t *testing.T, s *script, c *client.Client,
 	withScript(t, func(t *testing.T, s *script) {
 		var events recorder
 		cfg := testConfig("c", &events, s.dial)
+		cfg.Publishing.Refusals = finalRefusals
 		cfg.Publishing.Breaker = reliability.BreakerOptions{FailureThreshold: 2, RecoveryTimeout: time.Minute, SuccessesToClose: 2}
 		cfg.Connection.AckTimeout = time.Hour
 		c := mustStart(t, cfg)
@@ -120,7 +121,7 @@ func TestTrialsThatGoDownWithTheirConnectionAreMadeAgain(t *testing.T) {
 }
 
 func TestWhatConcernsOneMessageDoesNotOpenTheBreaker(t *testing.T) {
-	publishing(t, func(cfg *client.Config) { cfg.Publishing.Breaker.FailureThreshold = 2 }, control.Connack{}, func(t *testing.T, c *client.Client, p *peer, _ *recorder) {
+	publishing(t, func(cfg *client.Config) { cfg.Publishing.Breaker.FailureThreshold, cfg.Publishing.Refusals = 2, finalRefusals }, control.Connack{}, func(t *testing.T, c *client.Client, p *peer, _ *recorder) {
 		for _, code := range []byte{wire.ReasonNotAuthorized, wire.ReasonTopicNameInvalid, wire.ReasonPayloadFormatInvalid, wire.ReasonNotAuthorized} {
 			d := publish(t, c, "t", "x", client.AtLeastOnce)
 			p.ack(wire.PUBACK, p.nextPublish().PacketID, code, "")

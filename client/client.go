@@ -87,6 +87,7 @@ func New(cfg Config) (*Client, error) {
 		MaxAge:           cfg.Store.Options.Limits.MaxAge,
 		Describe:         endError,
 		Ended:            c.messageEnded,
+		Deferred:         c.refusedForNow,
 		StoreFailed:      c.storeFailed,
 	})
 	c.session = session.New(session.Config{

@@ -21,7 +21,7 @@ import (
 // TestAnOutcomeMayComeBeforePublishReturns races the two: each Delivery must
 // resolve exactly as the server said.
 func TestAnOutcomeMayComeBeforePublishReturns(t *testing.T) {
-	publishing(t, nil, control.Connack{}, func(t *testing.T, c *client.Client, p *peer, _ *recorder) {
+	publishing(t, func(cfg *client.Config) { cfg.Publishing.Refusals = finalRefusals }, control.Connack{}, func(t *testing.T, c *client.Client, p *peer, _ *recorder) {
 		refuse := func(payload []byte) bool { return len(payload)%3 == 0 }
 		const messages = 3000
 		served := make(chan struct{})

@@ -101,17 +101,29 @@ func limitError(reason byte) *RefusedError {
 	}[reason]}
 }
 
-// PoisonError reports a message that was given up because the server ended several
-// connections in a row over it. Publish its content in another form.
+// PoisonError reports a message that was given up or deferred because several connections in a row
+// ended over it. If it was given up, publish its content in another form.
 type PoisonError struct {
 	ID       MessageID
 	Attempts int
-	Code     byte // of the last DISCONNECT
+	Code     byte // of the last DISCONNECT; 0: there was none
+	Deferred bool // it is sent again, alone; Attempts counts from its first deferral
 }
 
 func (e *PoisonError) Error() string {
+	if e.Deferred {
+		return fmt.Sprintf("client: connections end over message %v, the last one with %s; it is sent again, alone, after others were acknowledged", e.ID, endedWith(e.Code))
+	}
 	return fmt.Sprintf("client: message %v given up: the server ended %d connections in a row over it, at last with %s (0x%02X); change the message, it would end every connection",
 		e.ID, e.Attempts, reliability.ReasonName(e.Code), e.Code)
+}
+
+// endedWith describes the end of a connection.
+func endedWith(code byte) string {
+	if code == 0 {
+		return "no reason code"
+	}
+	return fmt.Sprintf("%s (0x%02X)", reliability.ReasonName(code), code)
 }
 
 func (e *PoisonError) ReasonCode() byte { return e.Code }

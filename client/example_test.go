@@ -136,13 +136,15 @@ func ExampleDelivery_Wait() {
 	if err != nil {
 		panic(err)
 	}
+	ctx, cancel := context.WithTimeout(ctx, 200*time.Millisecond)
+	defer cancel()
 	_, err = d.Wait(ctx)
-	var refused *client.RefusedError
-	if errors.As(err, &refused) {
-		fmt.Println(err)
+	var deferred *client.DeferredError
+	if errors.As(err, &deferred) {
+		fmt.Println(err) // the client goes on trying
 	}
 	// Output:
-	// client: refused by the server: Not authorized (0x87)
+	// client: the server refuses the message for now, with Not authorized (0x87); it is sent again until it expires: context deadline exceeded
 }
 
 // The status topic says online or offline, and is right whoever fails.

@@ -299,7 +299,7 @@ func TestFaultAServerThatClosesFirstAtOurEnd(t *testing.T) {
 // once instead, and the client ends behind it, whatever the event was.
 func TestCloseFromEveryEvent(t *testing.T) {
 	for _, kind := range []client.Event{client.Connecting{}, client.Connected{}, client.ConnectFailed{}, client.Disconnected{}, client.Redirected{}, client.SessionLost{}, client.Stopped{},
-		client.MessageRefused{}, client.MessageExpired{}, client.HandlerFailed{}, client.Unhandled{}, client.SubscriptionFailed{}, client.StatusFailed{}, client.BreakerChanged{}} {
+		client.MessageRefused{}, client.MessageDeferred{}, client.MessageExpired{}, client.HandlerFailed{}, client.Unhandled{}, client.SubscriptionFailed{}, client.StatusFailed{}, client.BreakerChanged{}} {
 		t.Run(fmt.Sprintf("%T", kind), func(t *testing.T) {
 			withServers(t, func(t *testing.T, a addressed) {
 				var c *client.Client
@@ -310,6 +310,9 @@ func TestCloseFromEveryEvent(t *testing.T) {
 				cfg.Presence.Status = &client.Status{Topic: "status", NoCorrection: true}
 				cfg.Publishing.Breaker.FailureThreshold = 1
 				cfg.Receiving.HandlerAttempts = 1
+				if _, deferred := kind.(client.MessageDeferred); !deferred {
+					cfg.Publishing.Refusals = finalRefusals
+				}
 				cfg.OnEvent = func(e client.Event) {
 					if fmt.Sprintf("%T", e) != fmt.Sprintf("%T", kind) {
 						return

@@ -68,6 +68,9 @@ func testConfig(id string, events *recorder, dial func() net.Conn) client.Config
 	}
 }
 
+// finalRefusals make each refusal final.
+var finalRefusals = []client.RefusalRule{{Action: client.GiveUp}}
+
 // mustNew makes a client and closes it when the test ends.
 func mustNew(t testing.TB, cfg client.Config) *client.Client {
 	t.Helper()

@@ -128,7 +128,7 @@ func TestABirthThatEndsConnections(t *testing.T) {
 					p.ack(wire.PUBACK, first.PacketID, 0, "")
 					synctest.Wait()
 				}
-				p.send(control.AppendDisconnect(nil, &control.Disconnect{Reason: wire.ReasonNotAuthorized}))
+				p.send(control.AppendDisconnect(nil, &control.Disconnect{Reason: wire.ReasonPayloadFormatInvalid}))
 				p.ended()
 			}
 			if !birth {

@@ -88,7 +88,9 @@ func TestPitfall01_TheServerLosesTheSession(t *testing.T) {
 func TestPitfall02_ARefusalOfAQoS1MessageIsAnOutcome(t *testing.T) {
 	withScript(t, func(t *testing.T, s *script) {
 		var events recorder
-		c := mustStart(t, testConfig("c", &events, s.dial))
+		cfg := testConfig("c", &events, s.dial)
+		cfg.Publishing.Refusals = finalRefusals // by default it is sent again
+		c := mustStart(t, cfg)
 		p := s.accept(control.Connack{})
 		for _, code := range []byte{wire.ReasonNotAuthorized, wire.ReasonQuotaExceeded} {
 			d := publish(t, c, "t", "x", client.AtLeastOnce)
@@ -118,7 +120,9 @@ func wantRefused(t *testing.T, d *client.Delivery, code byte, text string) {
 
 func TestPitfall03_ARefusalOfAQoS2MessageIsAnError(t *testing.T) {
 	withScript(t, func(t *testing.T, s *script) {
-		c := mustStart(t, testConfig("c", &recorder{}, s.dial))
+		cfg := testConfig("c", &recorder{}, s.dial)
+		cfg.Publishing.Refusals = finalRefusals // by default it is sent again
+		c := mustStart(t, cfg)
 		p := s.accept(control.Connack{})
 		d := publish(t, c, "t", "x", client.ExactlyOnce)
 		p.ack(wire.PUBREC, p.nextPublish().PacketID, wire.ReasonNotAuthorized, "not you")

@@ -44,6 +44,7 @@ func TestReceiptsOutliveTheProcess(t *testing.T) {
 	var began time.Time
 	config := func(s *script) client.Config {
 		cfg := testConfig("c", &recorder{}, s.dial)
+		cfg.Publishing.Refusals = finalRefusals
 		cfg.Dir, cfg.Store.Options.Retention.MaxReceipts = dir, 1000
 		return cfg
 	}
@@ -104,6 +105,7 @@ func TestDeadLettersOutliveTheProcess(t *testing.T) {
 	reasons := []byte{wire.ReasonNotAuthorized, wire.ReasonQuotaExceeded, wire.ReasonPacketTooLarge, wire.ReasonPayloadFormatInvalid}
 	config := func(s *script, events *recorder) client.Config {
 		cfg := testConfig("c", events, s.dial)
+		cfg.Publishing.Refusals = finalRefusals
 		cfg.Dir, cfg.Store.DeadLetters, cfg.Publishing.PoisonAttempts, cfg.Publishing.Sequenced = dir, 10, 1, true
 		return cfg
 	}
@@ -193,7 +195,7 @@ func TestDeadLettersOutliveTheProcess(t *testing.T) {
 }
 
 func TestDeadLettersAreBounded(t *testing.T) {
-	publishing(t, func(cfg *client.Config) { cfg.Store.DeadLetters = 2 }, control.Connack{}, func(t *testing.T, c *client.Client, p *peer, _ *recorder) {
+	publishing(t, func(cfg *client.Config) { cfg.Store.DeadLetters, cfg.Publishing.Refusals = 2, finalRefusals }, control.Connack{}, func(t *testing.T, c *client.Client, p *peer, _ *recorder) {
 		for i := range 4 {
 			d := publish(t, c, "t", fmt.Sprint(i), client.AtLeastOnce)
 			p.ack(wire.PUBACK, p.nextPublish().PacketID, wire.ReasonNotAuthorized, "")

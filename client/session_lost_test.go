@@ -352,7 +352,7 @@ func TestMessagesInFlightFailWithATakeover(t *testing.T) {
 func TestRedeliverKeepsTheChoiceForALostSession(t *testing.T) {
 	withScript(t, func(t *testing.T, s *script) {
 		cfg := testConfig("c", &recorder{}, s.dial)
-		cfg.Store.DeadLetters = 1
+		cfg.Store.DeadLetters, cfg.Publishing.Refusals = 1, finalRefusals
 		c := mustStart(t, cfg)
 		p := s.accept(control.Connack{})
 		policed(t, c, "sent", client.AtLeastOnce, client.FailInFlight)

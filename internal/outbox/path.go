@@ -140,17 +140,22 @@ func (o *Outbox) mayExpire(e *persistence.Entry) bool {
 	return o.sent.canExpire(e) && !(o.sent.sentEarlier(e) && failsInFlight(e, o.cfg.OnSessionLost))
 }
 
-// ready returns the connection to send on, and prepares for a new one; nil: there is none, or it
+// ready returns the connection to send on; nil: there is none, or it
 // waits for the acknowledgement of unstored messages, which wakes the send loop.
 func (o *Outbox) ready() *session.Generation {
 	g := o.up.Load()
 	o.answerRefusals(g) // those of an earlier connection before anything is sent on this one
-	if g == nil || g == o.cursor.g {
-		return g
+	if g != nil && g != o.cursor.g {
+		o.begin(g)
 	}
-	if o.poison.mustWait(g) {
+	if g == nil || o.poison.mustWait(g) {
 		return nil
 	}
+	return g
+}
+
+// begin prepares for a new connection. PUBRELs leave at once.
+func (o *Outbox) begin(g *session.Generation) {
 	o.open.connectionEnded()
 	o.cursor.begin(g, o.cfg.Store)
 	o.sent.begin(o.cfg.Store, g.Present)
@@ -162,7 +167,6 @@ func (o *Outbox) ready() *session.Generation {
 		o.expiry.by(0)
 		o.Wake()
 	}
-	return g
 }
 
 // sendBatch offers messages until a batch is full, and sends it. It returns false

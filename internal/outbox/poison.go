@@ -2,6 +2,7 @@ package outbox
 
 import (
 	"sync"
+	"sync/atomic"
 
 	"github.com/mooring-mqtt/mooring/internal/session"
 	"github.com/mooring-mqtt/mooring/internal/wire"
@@ -15,8 +16,8 @@ import (
 type poison struct {
 	mu        sync.Mutex
 	g         *session.Generation
-	alone     bool // when the first message was sent on g, no unstored message was unacknowledged
-	cautious  bool // the last connection may have ended over an unstored message
+	alone     bool        // when the first message was sent on g, no unstored message was unacknowledged
+	cautious  atomic.Bool // the last connection may have ended over an unstored message
 	candidate uint64
 	strikes   int // connections in a row that ended over candidate
 }
@@ -30,9 +31,12 @@ func (p *poison) sendingFirst(g *session.Generation) {
 
 // mustWait reports whether messages wait for the acknowledgement of unstored ones.
 func (p *poison) mustWait(g *session.Generation) bool {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return p.cautious && g.Unstored() > 0
+	if !p.cautious.Load() {
+		return false
+	}
+	wait := g.Unstored() > 0
+	p.cautious.Store(wait)
+	return wait
 }
 
 // disconnected judges the end of a connection; reason 0: the server gave none. It returns the
@@ -43,7 +47,7 @@ func (p *poison) disconnected(g *session.Generation, reason byte) (seq uint64, s
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	excused := g.Unstored() > 0 && !(p.g == g && p.alone)
-	p.cautious = blamed && excused
+	p.cautious.Store(blamed && excused)
 	seq, passed := g.FirstUnacked()
 	if !blamed || excused || passed || seq == 0 {
 		if acked {
