@@ -121,7 +121,9 @@ func TestTrialsThatGoDownWithTheirConnectionAreMadeAgain(t *testing.T) {
 }
 
 func TestWhatConcernsOneMessageDoesNotOpenTheBreaker(t *testing.T) {
-	publishing(t, func(cfg *client.Config) { cfg.Publishing.Breaker.FailureThreshold, cfg.Publishing.Refusals = 2, finalRefusals }, control.Connack{}, func(t *testing.T, c *client.Client, p *peer, _ *recorder) {
+	publishing(t, func(cfg *client.Config) {
+		cfg.Publishing.Breaker.FailureThreshold, cfg.Publishing.Refusals = 2, finalRefusals
+	}, control.Connack{}, func(t *testing.T, c *client.Client, p *peer, _ *recorder) {
 		for _, code := range []byte{wire.ReasonNotAuthorized, wire.ReasonTopicNameInvalid, wire.ReasonPayloadFormatInvalid, wire.ReasonNotAuthorized} {
 			d := publish(t, c, "t", "x", client.AtLeastOnce)
 			p.ack(wire.PUBACK, p.nextPublish().PacketID, code, "")

@@ -44,8 +44,6 @@ var LossKinds = func() (all []LossKind) {
 	return all
 }()
 
-func ReportDeferred(c *Client, e MessageDeferred) { c.messageDeferred(e) }
-
 // Abort ends a client like the end of its process.
 func Abort(c *Client, cause error) { c.end(cause, nil) }
 

@@ -244,8 +244,14 @@ var provoked = map[string]func(*lossBed){
 			must(t, b.c.Close())
 		})
 	},
-	"message-deferred": offline(nil, func(b *lossBed) {
-		client.ReportDeferred(b.c, client.MessageDeferred{ID: client.NewMessageID(), Topic: "t", Code: 0x97, Err: &client.RefusedError{Code: 0x97}, Attempts: 1, Until: time.Now()})
+	"message-deferred": scripted(nil, func(b *lossBed, p *peer) {
+		publish(b, b.c, "t", "secret", client.AtLeastOnce)
+		m := p.nextPublish()
+		for ; m.Topic != "t"; m = p.nextPublish() { // what a slog.Handler publishes
+			p.ack(wire.PUBACK, m.PacketID, 0, "")
+		}
+		p.ack(wire.PUBACK, m.PacketID, 0x97, "no")
+		synctest.Wait()
 	}),
 	"message-expired": offline(func(cfg *client.Config) {
 		cfg.Connection.Dial = func(context.Context, *url.URL) (net.Conn, error) { return nil, net.ErrClosed }

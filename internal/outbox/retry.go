@@ -48,7 +48,7 @@ func (o *Outbox) refusedByServer(r refusal, g *session.Generation) {
 		if rule.Action == DeadLetter {
 			end.State = DeadLettered
 		}
-		end.ID, end.Text = e.ID, r.text
+		end.ID, end.Topic, end.Text = e.ID, topic, r.text
 		o.end(r.seq, end)
 		return
 	}
