@@ -2,13 +2,18 @@ package client_test
 
 import (
 	"errors"
+	"net"
 	"strings"
+	"sync/atomic"
+	"syscall"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/mooring-mqtt/mooring/client"
 	"github.com/mooring-mqtt/mooring/internal/wire"
 	"github.com/mooring-mqtt/mooring/internal/wire/control"
+	"github.com/mooring-mqtt/mooring/reliability"
 )
 
 func TestCloseWith(t *testing.T) {
@@ -169,4 +174,55 @@ func TestWhatIsLostWithASessionIsChosenByMessage(t *testing.T) {
 			wantAccounts(t, c)
 		})
 	}
+}
+
+// brokenPipe is a connection that the server has closed, with a DISCONNECT that is not read yet.
+type brokenPipe struct {
+	net.Conn
+	broken atomic.Bool
+	wrote  chan struct{}
+}
+
+func (b *brokenPipe) Write(p []byte) (int, error) {
+	if b.broken.Load() {
+		b.wrote <- struct{}{}
+		return 0, syscall.EPIPE
+	}
+	return b.Conn.Write(p)
+}
+
+// A DISCONNECT that was received before a write failed, and read after it, still counts: a client
+// that is taken over must not come back at once.
+func TestDisconnect_IsReadAfterAFailedWrite(t *testing.T) {
+	withScript(t, func(t *testing.T, s *script) {
+		var events recorder
+		pipe := &brokenPipe{wrote: make(chan struct{}, 9)}
+		first := true
+		cfg := testConfig("c", &events, func() net.Conn {
+			if nc := s.dial(); !first {
+				return nc
+			} else {
+				first, pipe.Conn = false, nc
+			}
+			return pipe
+		})
+		c := mustStart(t, cfg)
+		p := s.accept(control.Connack{})
+		connect(t, c)
+		synctest.Wait()
+		pipe.broken.Store(true)
+		publish(t, c, "t", "x", client.AtLeastOnce)
+		<-pipe.wrote
+		synctest.Wait()
+		p.send(control.AppendDisconnect(nil, &control.Disconnect{Reason: 0x8E}))
+		synctest.Wait()
+		var taken *client.ConnectionError
+		if got := eventsOf[client.Disconnected](&events); len(got) != 1 || !errors.As(got[0].Err, &taken) || taken.Code != 0x8E || got[0].Action != reliability.ActionTakenOver {
+			t.Errorf("Disconnected events are %+v", got)
+		}
+		// Without a DISCONNECT the connection ends all the same.
+		p = s.accept(control.Connack{})
+		connect(t, c)
+		p.ack(wire.PUBACK, p.nextPublish().PacketID, 0, "")
+	})
 }

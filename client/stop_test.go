@@ -97,7 +97,7 @@ func TestState_DisconnectedSince(t *testing.T) {
 			s.accept(control.Connack{Reason: 0x88}).ended()
 			time.Sleep(time.Millisecond)
 		}
-		p = s.accept(control.Connack{SessionPresent: true})
+		s.accept(control.Connack{SessionPresent: true})
 		since("connected again", time.Time{})
 		time.Sleep(time.Minute)
 		must(t, c.Close())

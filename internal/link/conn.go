@@ -1,7 +1,6 @@
 package link
 
 import (
-	"errors"
 	"fmt"
 	"net"
 	"sync"
@@ -51,6 +50,8 @@ type Conn struct {
 	packet  int // where in out the packet begins that paho is writing
 	broken  error
 
+	writeFailed atomic.Pointer[error] // a write has failed; the reader may still find out why
+
 	// Times since start: of the last successful read and flush, and of the read that
 	// brought the last acknowledgement of a message.
 	lastRead, lastWrite, lastAck atomic.Int64
@@ -97,6 +98,8 @@ func (c *Conn) Read(p []byte) (int, error) {
 		frame, err := c.reader.Next()
 		if err == nil {
 			err = c.dispatch(frame)
+		} else if failed := c.writeFailed.Load(); failed != nil {
+			err = *failed
 		}
 		if err != nil {
 			c.Fail(err)
@@ -193,20 +196,13 @@ func (c *Conn) writeLocked() error {
 		return c.breakLocked(err)
 	}
 	if _, err := c.Conn.Write(c.out); err != nil {
-		return c.breakLocked(fmt.Errorf("write to server: %w", err))
+		return c.writeFailedLocked(fmt.Errorf("write to server: %w", err))
 	}
 	c.lastWrite.Store(c.now())
 	if c.out = c.out[:0]; cap(c.out) > 4*flushAt {
 		c.out = nil
 	}
 	return nil
-}
-
-func (c *Conn) breakLocked(err error) error {
-	c.broken, c.out = err, nil
-	c.setCause(err)
-	_ = c.Conn.Close()
-	return err
 }
 
 // Lock, Write and Unlock are how paho writes a packet: as a sync.Locker, the Conn
@@ -246,73 +242,5 @@ func (c *Conn) Unlock() {
 		_ = c.flushLocked()
 	} else if c.writeLocked() == nil {
 		c.broken = net.ErrClosed
-	}
-}
-
-// Fail closes the connection because of err. For a violation by the server, a
-// CloseError and an error with a reason code it sends a DISCONNECT first, if no writer
-// is stuck. The cause is set after that, since those who wait for it close the connection.
-func (c *Conn) Fail(err error) {
-	var violation *wire.Error
-	var closing *CloseError
-	coded, isCoded := err.(interface{ ReasonCode() byte })
-	switch {
-	case errors.As(err, &closing) || c.gen.Load() == nil:
-	case isCoded:
-		closing = &CloseError{Reason: coded.ReasonCode()}
-	case errors.As(err, &violation):
-		closing = &CloseError{Reason: violation.Code}
-	}
-	if closing != nil && c.lockSoon() {
-		if c.broken == nil {
-			if p := closing.packet(); c.checkSize(len(p)) == nil {
-				c.out = append(c.out, p...)
-			}
-			if len(c.out) > 0 {
-				_ = c.SetWriteDeadline(time.Now().Add(closeTimeout))
-				_, _ = c.Conn.Write(c.out)
-			}
-			c.out, c.broken = nil, err
-			c.setCause(err) // before a writer finds broken set, and closes the connection
-		}
-		c.mu.Unlock()
-	}
-	c.setCause(err)
-	_ = c.Conn.Close()
-}
-
-// lockSoon locks mu. It returns false where a writer holds it for longer than closeTimeout.
-func (c *Conn) lockSoon() bool {
-	for begin := time.Now(); !c.mu.TryLock(); time.Sleep(time.Millisecond) {
-		if time.Since(begin) > closeTimeout {
-			return false
-		}
-	}
-	return true
-}
-
-// Close closes the connection without a DISCONNECT.
-func (c *Conn) Close() error {
-	c.setCause(net.ErrClosed)
-	return c.Conn.Close()
-}
-
-func (c *Conn) setCause(err error) {
-	c.causeOnce.Do(func() {
-		c.cause = err
-		close(c.failed)
-	})
-}
-
-// Failed is closed when the connection has ended.
-func (c *Conn) Failed() <-chan struct{} { return c.failed }
-
-// Cause is why the connection ended; nil while it is up.
-func (c *Conn) Cause() error {
-	select {
-	case <-c.failed:
-		return c.cause
-	default:
-		return nil
 	}
 }

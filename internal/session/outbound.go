@@ -92,7 +92,7 @@ func (g *Generation) freeLocked() int {
 	if g.alone != nil {
 		return 0
 	}
-	return int(g.Limits.ReceiveMaximum) - len(g.flights) - len(g.waiting)
+	return int(g.Limits.ReceiveMaximum) - len(g.flights)
 }
 
 // OfferReleased continues a message whose PUBREC was received on an earlier
