@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"sync"
 
+	"github.com/mooring-mqtt/mooring/internal/deferral"
 	"github.com/mooring-mqtt/mooring/internal/outbox"
 	"github.com/mooring-mqtt/mooring/internal/safe"
 	"github.com/mooring-mqtt/mooring/internal/wire"
@@ -106,6 +107,14 @@ func (c *Client) publishNow(m *Message, p *wire.Publish) (*Delivery, error) {
 	d := &Delivery{ID: m.ID}
 	d.waiter.Resolve(outbox.Result{State: outbox.Acked})
 	return d, nil
+}
+
+// rules are the rules for messages that the server refuses.
+func (p *PublishingConfig) rules() (list []deferral.Rule) {
+	for _, r := range p.Refusals {
+		list = append(list, deferral.Rule{Filter: r.Filter, Codes: r.Codes, Action: deferral.Action(r.Action), Attempts: r.MaxAttempts, For: r.MaxTime})
+	}
+	return list
 }
 
 // draft is a stored message on its way into the outbox. Drafts are reused.

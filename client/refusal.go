@@ -4,7 +4,7 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/mooring-mqtt/mooring/internal/outbox"
+	"github.com/mooring-mqtt/mooring/internal/deferral"
 	"github.com/mooring-mqtt/mooring/reliability"
 )
 
@@ -36,25 +36,8 @@ func (a RefusalAction) String() string {
 	return nameOf(a, "action", "retry later", "give up", "set aside", "lower QoS")
 }
 
-// The actions are those of the outbox.
-var _ = [1]struct{}{}[LowerQoS-RefusalAction(outbox.LowerQoS)]
-
-// refusedForNow reports a message that the server refuses for now.
-func (c *Client) refusedForNow(d outbox.Delay) {
-	e := MessageDeferred{ID: MessageID(d.ID), Topic: d.Topic, Code: d.Code, Attempts: d.Attempts, Until: time.Now().Add(d.For)}
-	e.Err = &RefusedError{Code: d.Code, Reason: d.Text}
-	if d.Alone {
-		e.Err = &PoisonError{ID: e.ID, Attempts: d.Attempts, Code: d.Code, Deferred: true}
-	}
-	c.messageDeferred(e)
-}
-
-func (p *PublishingConfig) rules() (list []outbox.Rule) {
-	for _, r := range p.Refusals {
-		list = append(list, outbox.Rule{Filter: r.Filter, Codes: r.Codes, Action: outbox.Action(r.Action), Attempts: r.MaxAttempts, For: r.MaxTime})
-	}
-	return list
-}
+// The actions are those of package deferral.
+var _ = [1]struct{}{}[LowerQoS-RefusalAction(deferral.LowerQoS)]
 
 // DeferredError reports messages that the server refuses for now. They stay pending and are sent
 // again, see PublishingConfig.Refusals. Drain returns it, in a DrainError, when no other messages are

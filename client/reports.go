@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"strings"
 	"sync/atomic"
+	"time"
 
 	"github.com/mooring-mqtt/mooring/client/presence"
 	"github.com/mooring-mqtt/mooring/internal/outbox"
@@ -200,4 +201,14 @@ func (c *Client) abandoned(unhandled int) {
 		c.reports.abandoned.Add(uint64(e.Pending + e.Received))
 		report(c, lossAbandoned, about(MessageID{}, nil, slog.Int("pending", e.Pending), slog.Int("received", e.Received)), e)
 	}
+}
+
+// refusedForNow reports a message that the server refuses for now.
+func (c *Client) refusedForNow(d outbox.Delay) {
+	e := MessageDeferred{ID: MessageID(d.ID), Topic: d.Topic, Code: d.Code, Attempts: d.Attempts, Until: time.Now().Add(d.For)}
+	e.Err = &RefusedError{Code: d.Code, Reason: d.Text}
+	if d.Alone {
+		e.Err = &PoisonError{ID: e.ID, Attempts: d.Attempts, Code: d.Code, Deferred: true}
+	}
+	c.messageDeferred(e)
 }

@@ -7,6 +7,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/mooring-mqtt/mooring/internal/deferral"
 	"github.com/mooring-mqtt/mooring/internal/outbox"
 	"github.com/mooring-mqtt/mooring/internal/session"
 	"github.com/mooring-mqtt/mooring/internal/wire"
@@ -77,7 +78,7 @@ func TestRun_ARefusedMessageIsSentAgain(t *testing.T) {
 		if len(delays) != 2 || delays[0].Topic != "a" || delays[0].Code != wire.ReasonQuotaExceeded || delays[0].For != 2*time.Second || delays[1].Attempts != 2 {
 			t.Errorf("reported %+v", delays)
 		}
-		if d := r.o.Deferred(); d != (outbox.Deferred{}) {
+		if d := r.o.Deferred(); d != (deferral.State{}) {
 			t.Errorf("deferred: %+v", d)
 		}
 	})

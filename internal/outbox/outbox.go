@@ -8,6 +8,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/mooring-mqtt/mooring/internal/deferral"
 	"github.com/mooring-mqtt/mooring/internal/notify"
 	"github.com/mooring-mqtt/mooring/internal/session"
 	"github.com/mooring-mqtt/mooring/internal/wire"
@@ -30,9 +31,9 @@ type Outbox struct {
 
 	open     openTable
 	expiry   expiry
-	deferred deferrals
-	rules    rules
-	window   window
+	deferred *deferral.Queue
+	rules    deferral.Rules
+	window   deferral.Window
 	poison   poison
 	lost     lostSession
 	ended    notify.Broadcast // a message has ended, or a call of Add
@@ -46,23 +47,24 @@ type Outbox struct {
 	sent     watermarks
 	batch    []byte
 	entry    persistence.Entry // of a deferred or refused message
+	over     []ending          // to be ended by path.go
 	rotation uint64            // of the packet identifiers of deferred messages
 }
 
 // New returns an Outbox that continues from what the store holds.
 func New(cfg Config) *Outbox {
 	o := &Outbox{
-		cfg:   cfg,
-		turn:  make(chan struct{}, 1),
-		open:  newOpenTable(cfg.Store.LastSeq()),
-		rules: compile(cfg.Rules),
-		lost:  newLostSession(&cfg),
-		sent:  newWatermarks(cfg.Store),
-		wake:  notify.New(),
-		again: time.NewTimer(time.Hour),
+		cfg:      cfg,
+		turn:     make(chan struct{}, 1),
+		open:     newOpenTable(cfg.Store.LastSeq()),
+		rules:    deferral.Compile(cfg.Rules),
+		deferred: deferral.New(cfg.Retry),
+		lost:     newLostSession(&cfg),
+		sent:     newWatermarks(cfg.Store),
+		wake:     notify.New(),
+		again:    time.NewTimer(time.Hour),
 	}
 	o.replaces.Store(cfg.StoreDrops)
-	o.deferred.init(cfg.Retry)
 	o.again.Stop()
 	o.turn <- struct{}{}
 	o.expiry.init(cfg.MaxAge, cfg.Store.Stats().Pending == 0)
@@ -108,27 +110,22 @@ func storeFull(err error) bool {
 // deferredLimit is the Limit of a FullError for a message that would be deferred.
 const deferredLimit = "deferred messages"
 
-// roomForDeferred returns an error if d would be deferred and too many messages are: the rest of the
-// store is for topics that the server accepts. With DropOldest it drops one of its topic instead.
-func (o *Outbox) roomForDeferred(d *Draft) error {
+// deferredFull returns an error if d would be deferred and too many messages are: the rest of the store
+// is for topics that the server accepts.
+func (o *Outbox) deferredFull(d *Draft) *DeferredFullError {
 	most, bytes := cmp.Or(o.cfg.MaxDeferred, math.MaxInt), cmp.Or(o.cfg.MaxDeferredBytes, math.MaxInt64)
-	full, code, oldest := o.deferred.full(d.Topic, d.Priority, most, bytes)
+	full, code, oldest := o.deferred.Full(d.Topic, d.Priority, most, bytes)
 	if !full {
 		return nil
 	}
-	err := &DeferredFullError{Code: code, FullError: persistence.FullError{Limit: deferredLimit, Max: int64(o.cfg.MaxDeferred)}}
-	if o.cfg.WhenFull != DropOldest || oldest == 0 {
-		return err
-	}
-	o.deferred.gone(oldest, time.Now())
-	o.end(oldest, End{State: Dropped, Cause: StoreFull, Err: err})
-	return nil
+	return &DeferredFullError{Code: code, Oldest: oldest, FullError: persistence.FullError{Limit: deferredLimit, Max: int64(o.cfg.MaxDeferred)}}
 }
 
 // DeferredFullError is the error of Add for a message that would be deferred.
 type DeferredFullError struct {
 	persistence.FullError
-	Code byte // of the last refusal of its topic
+	Code   byte   // of the last refusal of its topic
+	Oldest uint64 // the first message of its topic that may be dropped; 0: there is none
 }
 
 func (e *DeferredFullError) Unwrap() error { return &e.FullError }
@@ -163,11 +160,11 @@ func (o *Outbox) wait(ctx context.Context, c <-chan struct{}) error {
 }
 
 // DeferredError is the error of WaitIdle when only deferred messages are left.
-type DeferredError struct{ Deferred }
+type DeferredError struct{ deferral.State }
 
 func (e *DeferredError) Error() string { return "only deferred messages are left" }
 
-// idleGrace is how long WaitIdle waits for refusals to pass.
+// idleGrace is how long WaitIdle waits for deferral.Refusals to pass.
 const idleGrace = 10 * time.Second
 
 // WaitIdle returns nil when no message is pending and Add is not running. If ctx ends or Stop is
@@ -202,7 +199,7 @@ func (o *Outbox) WaitIdle(ctx context.Context) error {
 func (o *Outbox) Disconnected(g *session.Generation, reason byte) {
 	o.up.CompareAndSwap(g, nil)
 	seq, strikes := o.poison.disconnected(g, reason)
-	trial := o.deferred.trialSeq()
+	trial := o.deferred.Trial()
 	switch {
 	case seq == 0 || strikes < o.cfg.PoisonAttempts || o.cfg.PoisonAttempts == 0:
 		seq = trial
@@ -217,7 +214,7 @@ func (o *Outbox) Disconnected(g *session.Generation, reason byte) {
 		return
 	}
 	if seq != 0 {
-		o.deferred.note(refusal{seq: seq, code: reason, alone: true})
+		o.deferred.Note(deferral.Refusal{Seq: seq, Code: reason, Alone: true})
 		o.Wake()
 	}
 }
@@ -303,16 +300,11 @@ func (o *Outbox) lookAgain(after time.Duration) {
 	}
 }
 
-// Deferred describes the deferred messages.
-func (o *Outbox) Deferred() Deferred { return o.deferred.describe() }
-
-// Window returns how many messages may be in flight because of a quota of the server; 0: no limit.
-func (o *Outbox) Window() int { return int(o.window.limit.Load()) }
-
 // Close ends the outbox when Run has returned and there is no connection. The store learns what was
 // only about to be sent, and open messages end as Abandoned with err. The store is not closed.
 func (o *Outbox) Close(err error) {
 	o.answerRefusals(nil)
+	o.endAll()
 	if failed := o.sent.lower(o.cfg.Store); failed != nil {
 		o.cfg.StoreFailed(failed)
 	}

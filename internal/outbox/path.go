@@ -2,14 +2,12 @@ package outbox
 
 import (
 	"context"
-	"errors"
 	"time"
 
+	"github.com/mooring-mqtt/mooring/internal/deferral"
 	"github.com/mooring-mqtt/mooring/internal/safe"
 	"github.com/mooring-mqtt/mooring/internal/session"
-	"github.com/mooring-mqtt/mooring/internal/wire"
 	"github.com/mooring-mqtt/mooring/persistence"
-	"github.com/mooring-mqtt/mooring/reliability"
 )
 
 // This file is the path of a message, from top to bottom.
@@ -77,8 +75,11 @@ func (o *Outbox) admit(ctx context.Context, d *Draft) (persistence.Ticket, error
 // enqueue gives d its place in the log. A message of a stream gets its number in the same step, so
 // that the order of the numbers is the order of the log and only a stored message uses a number up.
 func (o *Outbox) enqueue(d *Draft) (ticket persistence.Ticket, err error) {
-	if err := o.roomForDeferred(d); err != nil {
-		return ticket, err
+	if full := o.deferredFull(d); full != nil {
+		if full.Oldest == 0 || o.cfg.WhenFull != DropOldest {
+			return ticket, full
+		}
+		o.end(full.Oldest, End{State: Dropped, Cause: StoreFull, Err: full})
 	}
 	d.Accepted, d.Expires, d.Stream, d.StreamSeq = time.Time{}, time.Time{}, 0, 0
 	if d.Expiry > 0 {
@@ -121,7 +122,7 @@ func (o *Outbox) Run(ctx context.Context) {
 			for ctx.Err() == nil && o.sendBatch(g) {
 			}
 		}
-		o.lookAgain(o.deferred.next(o.cfg.Store.Now(), time.Now()))
+		o.lookAgain(o.deferred.Next(o.cfg.Store.Now(), time.Now()))
 		select {
 		case <-ctx.Done():
 			return
@@ -140,11 +141,12 @@ func (o *Outbox) mayExpire(e *persistence.Entry) bool {
 	return o.sent.canExpire(e) && !(o.sent.sentEarlier(e) && failsInFlight(e, o.cfg.OnSessionLost))
 }
 
-// ready returns the connection to send on; nil: there is none, or it
-// waits for the acknowledgement of unstored messages, which wakes the send loop.
+// ready returns the connection to send on; nil: there is none, or it waits for the acknowledgement
+// of unstored messages, which wakes the send loop.
 func (o *Outbox) ready() *session.Generation {
 	g := o.up.Load()
 	o.answerRefusals(g) // those of an earlier connection before anything is sent on this one
+	o.endAll()
 	if g != nil && g != o.cursor.g {
 		o.begin(g)
 	}
@@ -163,14 +165,13 @@ func (o *Outbox) begin(g *session.Generation) {
 		o.poison.sendingFirst(g) // only a PUBREL
 	}
 	if !g.Present { // what was sent in the lost session can expire now
-		o.deferred.sessionLost(time.Now())
+		o.deferred.SessionLost(time.Now())
 		o.expiry.by(0)
 		o.Wake()
 	}
 }
 
-// sendBatch offers messages until a batch is full, and sends it. It returns false
-// when there is nothing to do until the next wake.
+// sendBatch offers messages until a batch is full, and sends it. false: wait for the next wake.
 func (o *Outbox) sendBatch(g *session.Generation) (more bool) {
 	o.batch = o.batch[:0]
 	before := o.sent
@@ -197,6 +198,7 @@ func (o *Outbox) sendBatch(g *session.Generation) (more bool) {
 			more = false
 		}
 	}
+	o.endAll()
 	if len(o.batch) == 0 {
 		return false
 	}
@@ -229,10 +231,14 @@ func (o *Outbox) offer(g *session.Generation) verdict {
 	}
 	dup := deferred || o.sent.maybeSent(e)
 	left := o.timeLeft(e)
-	if o.endUnsent(g, e, dup, left, !deferred && o.sent.canExpire(e)) || !dup && o.follow(id) {
+	if end, over := o.unsendable(g, e, dup, left, !deferred && o.sent.canExpire(e)); over {
+		o.end(e.Seq, end)
 		return passed
 	}
-	if limit := o.window.limit.Load(); limit > 0 && g.InFlight() >= int(limit) {
+	if !dup && o.follow(id) {
+		return passed
+	}
+	if limit := o.window.Limit(); limit > 0 && g.InFlight() >= limit {
 		return stopped
 	}
 	judge := o.allow()
@@ -261,101 +267,19 @@ func (o *Outbox) offer(g *session.Generation) verdict {
 	return passed
 }
 
-// timeLeft returns how long it is until e expires; 0 if it never does.
-func (o *Outbox) timeLeft(e *persistence.Entry) time.Duration {
-	if e.Expires.IsZero() {
-		return 0
-	}
-	return e.Expires.Sub(o.cfg.Store.Now())
-}
-
-// endUnsent ends e instead of sending it, if its time has passed, if a newer message has replaced it,
-// or if the server takes no such packet. It reports whether it did.
-func (o *Outbox) endUnsent(g *session.Generation, e *persistence.Entry, dup bool, left time.Duration, canExpire bool) bool {
-	reason := g.Limits.Check(len(e.Packet), o.qosFor(g, e), e.Packet[0]&1 != 0)
-	switch {
-	case left <= 0 && canExpire && !e.Expires.IsZero():
-		o.end(e.Seq, expired(e))
-	case !dup && o.open.isReplaced(e.Seq):
-		o.end(e.Seq, End{ID: e.ID, State: Dropped, Cause: Replaced})
-	case reason != 0:
-		end := o.refused(ByLimit, reason)
-		end.ID = e.ID
-		o.end(e.Seq, end)
-	default:
-		return false
-	}
-	return true
-}
-
-// allow asks the breaker for a trial; nil: it allows none now.
-func (o *Outbox) allow() (judge func(error)) {
-	judge, err := o.cfg.Breaker.Allow()
-	if err == nil {
-		return judge
-	}
-	var open *reliability.OpenError // if all trials are taken, their acknowledgements wake the send loop
-	if errors.As(err, &open) && open.RetryAfter > 0 {
-		o.lookAgain(open.RetryAfter)
-	}
-	return nil
-}
-
-// qosFor returns the QoS at which e is sent: lower than its own if a rule says so.
-func (o *Outbox) qosFor(g *session.Generation, e *persistence.Entry) byte {
-	own, most := qos(e), min(g.Limits.MaximumQoS, o.cursor.maxQoS)
-	if own <= most || len(o.rules) == 0 || !o.LowersQoS(string(wire.ImageTopic(e.Packet))) {
-		return own
-	}
-	return max(most, 1)
-}
-
-// image appends the PUBLISH of e.
-func (o *Outbox) image(g *session.Generation, dst []byte, e *persistence.Entry, id uint16, dup bool, left time.Duration) []byte {
-	start := len(dst)
-	dst = wire.AppendImage(dst, e.Packet, id, dup, wire.Seconds(left))
-	dst[start] = dst[start]&^(3<<1) | o.qosFor(g, e)<<1
-	return dst
-}
-
-// persist makes it durable that the current message may have been sent.
-func (o *Outbox) persist(g *session.Generation, w *watermark) verdict {
-	e := &o.cursor.entry
-	if e.Number <= w.persisted {
-		return passed
-	}
-	free := g.Free()
-	if free == 0 {
-		return stopped
-	}
-	if err := w.raise(o.cfg.Store, e, free, o.replaces.Load()); err != nil {
-		return o.storeFailed(err)
-	}
-	// Until then the store could drop it.
-	ok, err := o.cfg.Store.Get(e.Seq, e)
-	switch {
-	case err != nil:
-		return o.storeFailed(err)
-	case !ok:
-		return gone
-	}
-	return passed
-}
-
 // Acknowledged takes the final acknowledgement of a message. It runs on the goroutine that reads from
 // the connection. The send loop decides about a refusal.
 func (o *Outbox) Acknowledged(seq uint64, reason byte, text string) {
-	o.window.answered(reason < 0x80, 1<<16)
+	o.window.Answered(reason < 0x80, 1<<16)
 	if reason >= 0x80 {
-		o.deferred.note(refusal{seq: seq, code: reason, text: text})
+		o.deferred.Note(deferral.Refusal{Seq: seq, Code: reason, Text: text})
 		o.Wake()
 		return
 	}
 	o.end(seq, End{State: Acked, Reason: reason})
 }
 
-// end is the only way for a message to end: it records the result, reports to the
-// breaker, resolves the waiter and reports e.
+// end is the only way for a message to end: it records and reports the result to all that wait.
 func (o *Outbox) end(seq uint64, e End) {
 	if !e.stored {
 		if e.State != Acked && e.Topic == "" {
@@ -365,8 +289,8 @@ func (o *Outbox) end(seq uint64, e End) {
 			o.cfg.StoreFailed(err) // at worst the message is sent again after a restart
 		}
 	}
-	if o.deferred.any.Load() {
-		o.deferred.ended(seq, &e, time.Now())
+	if o.deferred.Any() {
+		o.deferred.Ended(seq, e.Cause == ByServer, e.State == Acked, time.Now())
 	}
 	m, registered := o.open.end(seq, &e)
 	e = e.described(o.cfg.Describe)
@@ -376,6 +300,14 @@ func (o *Outbox) end(seq uint64, e End) {
 	if registered {
 		o.report(m.waiter, e)
 	}
+}
+
+// endAll ends the messages that retry.go has given up.
+func (o *Outbox) endAll() {
+	for _, x := range o.over {
+		o.end(x.seq, x.End)
+	}
+	o.over = o.over[:0]
 }
 
 // report makes e known; w is nil if an earlier process accepted the message.

@@ -3,6 +3,7 @@ package outbox
 import (
 	"time"
 
+	"github.com/mooring-mqtt/mooring/internal/deferral"
 	"github.com/mooring-mqtt/mooring/internal/session"
 	"github.com/mooring-mqtt/mooring/internal/wire"
 	"github.com/mooring-mqtt/mooring/persistence"
@@ -10,20 +11,26 @@ import (
 
 // This file defers messages, and sends them again. All of it runs in the send loop.
 
+// ending is a message that ends: path.go does that.
+type ending struct {
+	seq uint64
+	End
+}
+
 // maxRetries bounds the deferred messages that are sent at a time: they share one sync.
 const maxRetries = 256
 
 // answerRefusals looks at what the server has refused since the last call.
 func (o *Outbox) answerRefusals(g *session.Generation) {
-	for _, r := range o.deferred.take() {
-		ok, err := o.cfg.Store.Get(r.seq, &o.entry)
+	for _, r := range o.deferred.Take() {
+		ok, err := o.cfg.Store.Get(r.Seq, &o.entry)
 		switch {
 		case err != nil:
-			o.deferred.note(r)
+			o.deferred.Note(r)
 			o.storeFailed(err)
 		case !ok || o.entry.Released:
-			o.deferred.gone(r.seq, time.Now())
-		case r.alone:
+			o.deferred.Gone(r.Seq, time.Now())
+		case r.Alone:
 			o.isolate(r)
 		default:
 			o.refusedByServer(r, g)
@@ -32,36 +39,36 @@ func (o *Outbox) answerRefusals(g *session.Generation) {
 }
 
 // refusedByServer ends a message that the server has refused, or defers it.
-func (o *Outbox) refusedByServer(r refusal, g *session.Generation) {
+func (o *Outbox) refusedByServer(r deferral.Refusal, g *session.Generation) {
 	e, topic := &o.entry, string(wire.ImageTopic(o.entry.Packet))
-	rule, now := o.rules.of(topic, r.code), o.cfg.Store.Now()
+	rule, now := o.rules.Of(topic, r.Code), o.cfg.Store.Now()
 	since := e.Deferral.Since
 	if since.IsZero() {
 		since = now
 	}
-	d := persistence.Deferral{Since: since, Attempts: e.Deferral.Attempts + 1, Code: r.code}
+	d := persistence.Deferral{Since: since, Attempts: e.Deferral.Attempts + 1, Code: r.Code}
 	final := rule.Attempts > 0 && d.Attempts >= rule.Attempts || rule.For > 0 && now.Sub(since) >= rule.For
-	if rule.Action == LowerQoS && qos(e) == 2 && r.code == wire.ReasonQoSNotSupported && o.cursor.maxQoS > 1 {
+	if rule.Action == deferral.LowerQoS && qos(e) == 2 && r.Code == wire.ReasonQoSNotSupported && o.cursor.maxQoS > 1 {
 		o.cursor.maxQoS = 1 // the server has not said so in CONNACK
-	} else if rule.Action != Retry || final {
-		end := o.refused(ByServer, r.code)
-		if rule.Action == DeadLetter {
+	} else if rule.Action != deferral.Retry || final {
+		end := o.refused(ByServer, r.Code)
+		if rule.Action == deferral.DeadLetter {
 			end.State = DeadLettered
 		}
-		end.ID, end.Topic, end.Text = e.ID, topic, r.text
-		o.end(r.seq, end)
+		end.ID, end.Topic, end.Text = e.ID, topic, r.Text
+		o.over = append(o.over, ending{r.Seq, end})
 		return
 	}
-	if r.code == wire.ReasonQuotaExceeded && g != nil {
-		o.window.refused(g.InFlight())
+	if r.Code == wire.ReasonQuotaExceeded && g != nil {
+		o.window.Refused(g.InFlight())
 	}
-	first := !o.deferred.blocks([]byte(topic), e.Priority)
-	until, _ := o.deferred.refuse(topic, e, r.code, time.Now())
-	if judge := o.open.refused(r.seq, r.code); judge != nil {
+	first := !o.deferred.Blocks([]byte(topic), e.Priority)
+	until, _ := o.deferred.Refuse(topic, e, r.Code, time.Now())
+	if judge := o.open.refused(r.Seq, r.Code); judge != nil {
 		// A topic that is refused counts once, or it would stop the others.
 		err := errNotTried
 		if first {
-			err = o.cfg.Describe(End{ID: e.ID, State: Refused, Reason: r.code, Text: r.text})
+			err = o.cfg.Describe(End{ID: e.ID, State: Refused, Reason: r.Code, Text: r.Text})
 		}
 		judge(err)
 	}
@@ -70,7 +77,7 @@ func (o *Outbox) refusedByServer(r refusal, g *session.Generation) {
 
 // isolate defers a message over which connections ended. It keeps its packet identifier, since the
 // server may have it [MQTT-4.4.0-1].
-func (o *Outbox) isolate(r refusal) {
+func (o *Outbox) isolate(r deferral.Refusal) {
 	e := &o.entry
 	since := e.Deferral.Since
 	if since.IsZero() {
@@ -80,21 +87,21 @@ func (o *Outbox) isolate(r refusal) {
 	if id == 0 {
 		id = session.PacketID(uint8(e.Priority), e.Number)
 	}
-	until, attempts := o.deferred.isolate(e, id, r.code, time.Now())
-	d := persistence.Deferral{Since: since, Attempts: attempts, Code: r.code, Alone: true, PacketID: id}
-	o.open.refused(r.seq, r.code)
+	until, attempts := o.deferred.Isolate(e, id, r.Code, time.Now())
+	d := persistence.Deferral{Since: since, Attempts: attempts, Code: r.Code, Alone: true, PacketID: id}
+	o.open.refused(r.Seq, r.Code)
 	o.postpone(r, d, string(wire.ImageTopic(e.Packet)), time.Until(until))
 }
 
 // postpone records a deferral and reports it. Without the record, the message is sent again after a
 // restart.
-func (o *Outbox) postpone(r refusal, d persistence.Deferral, topic string, left time.Duration) {
+func (o *Outbox) postpone(r deferral.Refusal, d persistence.Deferral, topic string, left time.Duration) {
 	d.Until = o.cfg.Store.Now().Add(left)
-	if err := o.cfg.Store.Defer(r.seq, d); err != nil {
+	if err := o.cfg.Store.Defer(r.Seq, d); err != nil {
 		o.cfg.StoreFailed(err)
 	}
 	if o.cfg.Deferred != nil {
-		o.cfg.Deferred(Delay{ID: o.entry.ID, Topic: topic, Code: r.code, Text: r.text, Attempts: d.Attempts, For: left, Alone: d.Alone})
+		o.cfg.Deferred(Delay{ID: o.entry.ID, Topic: topic, Code: r.Code, Text: r.Text, Attempts: d.Attempts, For: left, Alone: d.Alone})
 	}
 	o.ended.Notify()
 }
@@ -104,14 +111,14 @@ func (o *Outbox) postpone(r refusal, d persistence.Deferral, topic string, left 
 func (o *Outbox) follow(id uint16) bool {
 	e := &o.cursor.entry
 	topic := wire.ImageTopic(e.Packet)
-	if !o.deferred.blocks(topic, e.Priority) && !o.deferred.holds(id, e.Seq) {
+	if !o.deferred.Blocks(topic, e.Priority) && !o.deferred.Holds(id, e.Seq) {
 		return false
 	}
 	now := o.cfg.Store.Now()
 	if err := o.cfg.Store.Defer(e.Seq, persistence.Deferral{Since: now, Until: now}); err != nil {
 		o.cfg.StoreFailed(err)
 	}
-	o.deferred.follow(string(topic), e, time.Now())
+	o.deferred.Follow(string(topic), e, time.Now())
 	return true
 }
 
@@ -124,28 +131,28 @@ func (o *Outbox) restoreDeferred() {
 		}
 		if ok {
 			left := d.Until.Sub(o.cfg.Store.Now())
-			o.deferred.restore(string(wire.ImageTopic(o.entry.Packet)), &o.entry, min(left, o.deferred.longest()), time.Now())
+			o.deferred.Restore(string(wire.ImageTopic(o.entry.Packet)), &o.entry, min(left, o.deferred.Longest()), time.Now())
 		}
 	}
 }
 
 // expireDeferred ends the deferred messages whose time has passed.
 func (o *Outbox) expireDeferred() {
-	for _, seq := range o.deferred.expired(o.cfg.Store.Now(), time.Now()) {
+	for _, seq := range o.deferred.Expired(o.cfg.Store.Now(), time.Now()) {
 		ok, err := o.cfg.Store.Get(seq, &o.entry)
 		if err != nil {
 			o.cfg.StoreFailed(err)
 			o.entry.ID = [16]byte{}
 		}
 		if ok || err != nil {
-			o.end(seq, expired(&o.entry))
+			o.over = append(o.over, ending{seq, expired(&o.entry)})
 		}
 	}
 }
 
 // picked is a deferred message that is about to be sent.
 type picked struct {
-	deferred
+	deferral.Item
 	id    uint16
 	qos   byte
 	judge func(error)
@@ -156,12 +163,12 @@ type picked struct {
 // retry puts deferred messages whose time has come into the batch; idle: nothing else can be sent.
 // It reports whether other messages have to wait, because one is sent alone.
 func (o *Outbox) retry(g *session.Generation, idle bool) (alone bool) {
-	if !o.deferred.any.Load() {
+	if !o.deferred.Any() {
 		return false
 	}
 	now := time.Now()
 	if idle || g.Acknowledged() > 0 {
-		x, ok, hold := o.deferred.pickAlone(now, g.InFlight() == 0)
+		x, ok, hold := o.deferred.PickAlone(now, g.InFlight() == 0)
 		if ok {
 			o.sendDeferred(g, o.prepare(g, nil, x))
 		}
@@ -172,7 +179,7 @@ func (o *Outbox) retry(g *session.Generation, idle bool) (alone bool) {
 	var list []picked
 	size := len(o.batch)
 	for room := min(o.room(g), maxRetries); len(list) < room && size < batchBytes; {
-		x, ok := o.deferred.pick(now)
+		x, ok := o.deferred.Pick(now)
 		if !ok {
 			break
 		}
@@ -192,7 +199,7 @@ func (o *Outbox) retry(g *session.Generation, idle bool) (alone bool) {
 
 // room returns how many more messages may be sent.
 func (o *Outbox) room(g *session.Generation) int {
-	if limit := int(o.window.limit.Load()); limit > 0 {
+	if limit := o.window.Limit(); limit > 0 {
 		return min(g.Free(), limit-g.InFlight())
 	}
 	return g.Free()
@@ -200,26 +207,26 @@ func (o *Outbox) room(g *session.Generation) int {
 
 // prepare appends a message that was picked to list, unless it has ended, with its packet identifier
 // in the store. If it cannot be sent now, its judge is nil.
-func (o *Outbox) prepare(g *session.Generation, list []picked, x deferred) []picked {
+func (o *Outbox) prepare(g *session.Generation, list []picked, x deferral.Item) []picked {
 	e := &o.entry
-	ok, err := o.cfg.Store.Get(x.seq, e)
+	ok, err := o.cfg.Store.Get(x.Seq, e)
 	if err != nil {
 		return append(list, o.notPicked(x, err))
 	}
 	if !ok {
-		o.deferred.gone(x.seq, time.Now())
+		o.deferred.Gone(x.Seq, time.Now())
 		return list
 	}
-	left, dup := o.timeLeft(e), x.id != 0
-	if o.endUnsent(g, e, dup, left, !dup) {
-		o.deferred.gone(x.seq, time.Now())
+	left, dup := o.timeLeft(e), x.ID != 0
+	if end, over := o.unsendable(g, e, dup, left, !dup); over {
+		o.over = append(o.over, ending{x.Seq, end})
 		return list
 	}
 	judge := o.allow()
 	if judge == nil {
 		return append(list, o.notPicked(x, nil))
 	}
-	id := x.id
+	id := x.ID
 	if id == 0 {
 		if id = o.freeIdentifier(g); id == 0 {
 			judge(errNotTried)
@@ -227,22 +234,22 @@ func (o *Outbox) prepare(g *session.Generation, list []picked, x deferred) []pic
 		}
 		d := e.Deferral
 		d.Until, d.PacketID = o.cfg.Store.Now(), id
-		if err := o.cfg.Store.Defer(x.seq, d); err != nil {
+		if err := o.cfg.Store.Defer(x.Seq, d); err != nil {
 			judge(errNotTried)
 			return append(list, o.notPicked(x, err))
 		}
-		o.deferred.under(x.seq, id)
+		o.deferred.Under(x.Seq, id)
 	}
-	return append(list, picked{deferred: x, id: id, qos: o.qosFor(g, e), judge: judge, image: o.image(g, nil, e, id, dup, left), entry: e.ID})
+	return append(list, picked{Item: x, id: id, qos: o.qosFor(g, e), judge: judge, image: o.image(g, nil, e, id, dup, left), entry: e.ID})
 }
 
 // notPicked takes back a message that cannot be sent now.
-func (o *Outbox) notPicked(x deferred, err error) picked {
+func (o *Outbox) notPicked(x deferral.Item, err error) picked {
 	if err != nil {
 		o.storeFailed(err)
 	}
-	o.deferred.unpick(x, time.Now())
-	return picked{deferred: x}
+	o.deferred.Unpick(x, time.Now())
+	return picked{Item: x}
 }
 
 // sendDeferred puts messages into the batch when their packet identifiers are durable.
@@ -257,8 +264,8 @@ func (o *Outbox) sendDeferred(g *session.Generation, list []picked) {
 			continue
 		case err != nil:
 			o.storeFailed(err)
-		case g.Offer(p.seq, p.id, p.qos) == session.Admitted:
-			o.open.sent(p.seq, p.entry, p.judge)
+		case g.Offer(p.Seq, p.id, p.qos) == session.Admitted:
+			o.open.sent(p.Seq, p.entry, p.judge)
 			if o.cursor.first() {
 				o.poison.sendingFirst(g)
 			}
@@ -266,7 +273,7 @@ func (o *Outbox) sendDeferred(g *session.Generation, list []picked) {
 			continue
 		}
 		p.judge(errNotTried)
-		o.deferred.unpick(p.deferred, time.Now())
+		o.deferred.Unpick(p.Item, time.Now())
 	}
 }
 
@@ -288,7 +295,7 @@ func (o *Outbox) freeIdentifier(g *session.Generation) uint16 {
 		o.rotation++
 		number := first + lap - 1 - o.rotation%span // has the identifier of number - lap
 		id := session.PacketID(uint8(persistence.Normal), number)
-		if !o.deferred.holds(id, 0) && !g.InUse(id) {
+		if !o.deferred.Holds(id, 0) && !g.InUse(id) {
 			return id
 		}
 	}

@@ -10,6 +10,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/mooring-mqtt/mooring/internal/deferral"
 	"github.com/mooring-mqtt/mooring/internal/leaktest"
 	"github.com/mooring-mqtt/mooring/internal/outbox"
 	"github.com/mooring-mqtt/mooring/internal/session"
@@ -240,4 +241,4 @@ func bubble(t *testing.T, test func(t *testing.T)) {
 const second = time.Second
 
 // finalRefusals end each message that the server refuses.
-var finalRefusals = []outbox.Rule{{Action: outbox.GiveUp}}
+var finalRefusals = []deferral.Rule{{Action: deferral.GiveUp}}

@@ -1,0 +1,176 @@
+package deferral
+
+import (
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/mooring-mqtt/mooring/persistence"
+	"github.com/mooring-mqtt/mooring/reliability"
+)
+
+// Queue has the messages that are not sent for now: those that the server refused with a code
+// that may pass, those of the same topic and priority that wait for them, and those over which
+// connections ended. It is pure: it reads and sends nothing.
+//
+// The messages of one topic and priority are a lane, in the order of the log. While there is a lane,
+// all messages of its topic and priority go through it. When its time has come, its first message is
+// sent. If that is acknowledged, the lane is open: the others follow. If it is refused, the lane
+// waits again, for longer.
+type Queue struct {
+	backoff reliability.Backoff
+	any     atomic.Bool // there is something here
+
+	mu       sync.Mutex
+	refused  []Refusal // not looked at yet
+	lanes    [persistence.Priorities]map[string]*lane
+	waiting  laneHeap // lanes of a topic
+	isolated laneHeap // lanes of one message
+	ready    []*lane  // of a topic, may send; each at most once
+	sent     map[uint64]flight
+	held     map[uint16]uint64 // packet identifiers that a deferred message may have been sent under
+	count    [persistence.Priorities]int
+	bytes    int64
+	expires  int64 // no message expires before, in Unix milliseconds
+	trial    *lane // has sent its one message
+}
+
+// Refusal is an answer of the server that the send loop has still to look at.
+type Refusal struct {
+	Seq   uint64
+	Code  byte
+	Text  string // the reason string
+	Alone bool   // connections ended over the message
+}
+
+// New returns an empty Queue.
+func New(b reliability.Backoff) *Queue {
+	d := &Queue{backoff: b, sent: map[uint64]flight{}, held: map[uint16]uint64{}, expires: never}
+	for p := range d.lanes {
+		d.lanes[p] = map[string]*lane{}
+	}
+	return d
+}
+
+// Any reports whether there may be something in it.
+func (d *Queue) Any() bool { return d.any.Load() }
+
+// Longest is the longest time that a message is deferred for at a time.
+func (d *Queue) Longest() time.Duration { return d.backoff.Later() * 2 }
+
+// Note takes an answer for the send loop.
+func (d *Queue) Note(r Refusal) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.refused = append(d.refused, r)
+	d.any.Store(true)
+}
+
+// Take returns the answers that were noted.
+func (d *Queue) Take() []Refusal {
+	if !d.any.Load() {
+		return nil
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	list := d.refused
+	d.refused = nil
+	d.settle()
+	return list
+}
+
+// settle notes whether there is anything here.
+func (d *Queue) settle() {
+	d.any.Store(len(d.refused)+len(d.waiting)+len(d.isolated)+len(d.ready)+len(d.sent) > 0)
+}
+
+// Blocks reports whether a message of this topic and priority has to wait in a lane.
+func (d *Queue) Blocks(topic []byte, p persistence.Priority) bool {
+	if !d.any.Load() {
+		return false
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.lanes[p][string(topic)] != nil
+}
+
+// Holds reports whether a packet identifier belongs to another message than seq.
+func (d *Queue) Holds(id uint16, seq uint64) bool {
+	if !d.any.Load() {
+		return false
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	by, held := d.held[id]
+	return held && by != seq
+}
+
+// Refuse defers a message after a refusal and returns until when.
+func (d *Queue) Refuse(topic string, e *persistence.Entry, code byte, now time.Time) (until time.Time, attempts int) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	l := d.laneOf(topic, e.Priority, now)
+	d.land(e.Seq)
+	// Messages of a lane that were sent together are refused together, which is one attempt.
+	if l.attempts == 0 || !now.Before(l.until) {
+		l.attempts++
+		l.until = now.Add(d.backoff.Delay(l.attempts - 1))
+	}
+	l.open, l.code = false, code
+	d.enter(l, e, 0)
+	d.wait(l)
+	return l.until, l.attempts
+}
+
+// Follow adds a message that waits for others of its topic and priority. A lane is made if there is
+// none, which sends at once: the message only needs another packet identifier.
+func (d *Queue) Follow(topic string, e *persistence.Entry, now time.Time) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	l := d.laneOf(topic, e.Priority, now)
+	d.enter(l, e, 0)
+	d.schedule(l, now)
+}
+
+// Isolate defers a message over which connections ended. It keeps its packet identifier.
+func (d *Queue) Isolate(e *persistence.Entry, id uint16, code byte, now time.Time) (until time.Time, attempts int) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	attempts = e.Deferral.Attempts + 1
+	until = now.Add(d.backoff.Delay(attempts - 1))
+	if l := d.land(e.Seq); l != nil && !l.alone {
+		d.schedule(l, now)
+	}
+	l := &lane{priority: e.Priority, alone: true, attempts: attempts, code: code, since: now, until: until, index: -1}
+	d.enter(l, e, id)
+	d.wait(l)
+	return until, attempts
+}
+
+// Restore adds a message that an earlier process deferred.
+// A released one is in flight.
+func (d *Queue) Restore(topic string, e *persistence.Entry, left time.Duration, now time.Time) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	x, since := &e.Deferral, now.Add(e.Deferral.Since.Sub(e.Deferral.Until))
+	l := &lane{priority: e.Priority, alone: true, since: since, index: -1}
+	if !x.Alone {
+		l = d.laneOf(topic, e.Priority, now)
+		l.open = l.open && x.Attempts == 0
+	}
+	if until := now.Add(left); until.After(l.until) {
+		l.until = until
+	}
+	if l.code, l.attempts = x.Code, max(l.attempts, x.Attempts); since.Before(l.since) {
+		l.since = since
+	}
+	d.enter(l, e, x.PacketID)
+	if e.Released {
+		i := slices.IndexFunc(l.queue, func(x Item) bool { return x.Seq == e.Seq })
+		d.sent[e.Seq] = flight{l, l.queue[i]}
+		l.queue = slices.Delete(l.queue, i, i+1)
+		l.sent++
+	}
+	d.schedule(l, now)
+}

@@ -1,0 +1,162 @@
+package deferral
+
+import (
+	"slices"
+	"time"
+
+	"github.com/mooring-mqtt/mooring/internal/wire"
+)
+
+// Trial returns the message that was sent alone and has no answer; 0: there is none.
+func (d *Queue) Trial() uint64 {
+	if !d.any.Load() {
+		return 0
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for seq, f := range d.sent {
+		if f.lane == d.trial {
+			return seq
+		}
+	}
+	return 0
+}
+
+// Ended notes the end of a message. The server's answer to it, whatever it is, opens its lane; acked:
+// the server took it.
+func (d *Queue) Ended(seq uint64, answered, acked bool, now time.Time) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	l := d.land(seq)
+	if l == nil {
+		return
+	}
+	if answered {
+		if l.attempts > 0 && acked {
+			d.passed(l.code, now)
+		}
+		l.open, l.until, l.attempts = true, now, 0
+	}
+	d.schedule(l, now)
+}
+
+// Gone notes that a picked message has ended before.
+func (d *Queue) Gone(seq uint64, now time.Time) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if l := d.land(seq); l != nil {
+		d.schedule(l, now)
+	}
+}
+
+// passed makes the lanes due that wait because of the same state of the server.
+func (d *Queue) passed(code byte, now time.Time) {
+	if code == wire.ReasonNotAuthorized {
+		return // this is about one topic
+	}
+	for _, l := range slices.Clone(d.waiting) {
+		if l.code == code {
+			l.until = now
+			d.schedule(l, now)
+		}
+	}
+}
+
+// PickAlone returns the message that is to be sent alone now; quiet: no other message is in flight.
+// hold reports that no other message may be sent now.
+func (d *Queue) PickAlone(now time.Time, quiet bool) (x Item, ok, hold bool) {
+	if !d.any.Load() {
+		return x, false, false
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	switch {
+	case d.trial != nil:
+		return x, false, true
+	case len(d.isolated) == 0 || now.Before(d.isolated[0].until):
+		return x, false, false
+	case !quiet:
+		return x, false, true
+	}
+	d.trial = d.isolated[0]
+	d.leave(d.trial)
+	return d.pop(d.trial), true, true
+}
+
+// pick returns the next message of a topic that is to be sent now.
+func (d *Queue) Pick(now time.Time) (x Item, ok bool) {
+	if !d.any.Load() {
+		return x, false
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for len(d.waiting) > 0 && !now.Before(d.waiting[0].until) {
+		d.schedule(d.waiting[0], now)
+	}
+	for len(d.ready) > 0 {
+		l := d.ready[0]
+		d.ready = d.ready[1:]
+		l.queued = false
+		if len(l.queue) == 0 || !l.open && l.sent > 0 || now.Before(l.until) {
+			d.schedule(l, now)
+			continue
+		}
+		x = d.pop(l)
+		d.schedule(l, now) // at the end: lanes take turns
+		return x, true
+	}
+	return x, false
+}
+
+// under notes the packet identifier that a picked message is sent under.
+func (d *Queue) Under(seq uint64, id uint16) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if f, ok := d.sent[seq]; ok {
+		f.ID = id
+		d.sent[seq], d.held[id] = f, seq
+	}
+}
+
+// Unpick takes back a message that was picked and not sent.
+func (d *Queue) Unpick(x Item, now time.Time) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	f, ok := d.sent[x.Seq]
+	if !ok {
+		return
+	}
+	delete(d.sent, x.Seq)
+	if f.ID != x.ID {
+		d.release(f.ID, x.Seq)
+	}
+	f.lane.sent--
+	if d.trial == f.lane {
+		d.trial = nil
+	}
+	d.insert(f.lane, x)
+	d.schedule(f.lane, now)
+}
+
+// SessionLost takes back all messages in flight, and their packet identifiers.
+func (d *Queue) SessionLost(now time.Time) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	clear(d.held)
+	for _, lanes := range d.lanes {
+		for _, l := range lanes {
+			l.forgetIDs()
+		}
+	}
+	for _, l := range d.isolated {
+		l.forgetIDs()
+	}
+	for seq, f := range d.sent {
+		delete(d.sent, seq)
+		f.lane.sent--
+		f.ID = 0
+		d.insert(f.lane, f.Item)
+		d.schedule(f.lane, now)
+	}
+	d.trial = nil
+}

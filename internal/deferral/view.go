@@ -1,0 +1,128 @@
+package deferral
+
+import (
+	"math"
+	"slices"
+	"time"
+
+	"github.com/mooring-mqtt/mooring/persistence"
+)
+
+// Expired removes and returns the messages that were not sent and whose time has passed.
+func (d *Queue) Expired(clock time.Time, now time.Time) (seqs []uint64) {
+	if !d.any.Load() {
+		return nil
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	ms := clock.UnixMilli()
+	if ms < d.expires {
+		return nil
+	}
+	d.expires = never
+	each := func(l *lane) {
+		l.queue = slices.DeleteFunc(l.queue, func(x Item) bool {
+			if x.ID != 0 || x.expires > ms {
+				if x.ID == 0 {
+					d.expires = min(d.expires, x.expires)
+				}
+				return false
+			}
+			seqs = append(seqs, x.Seq)
+			d.count[l.priority]--
+			d.bytes -= int64(x.size)
+			return true
+		})
+		d.schedule(l, now)
+	}
+	for _, lanes := range d.lanes {
+		for _, l := range lanes {
+			each(l)
+		}
+	}
+	for _, l := range slices.Clone(d.isolated) {
+		each(l)
+	}
+	return seqs
+}
+
+// Next returns how long it is until something can be sent or expires; never: nothing will.
+func (d *Queue) Next(clock, now time.Time) time.Duration {
+	if !d.any.Load() {
+		return math.MaxInt64
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	wait := time.Duration(math.MaxInt64)
+	if d.expires != never {
+		wait = max(time.UnixMilli(d.expires).Sub(clock), 0)
+	}
+	for _, h := range []laneHeap{d.waiting, d.isolated} {
+		if len(h) > 0 {
+			wait = min(wait, max(h[0].until.Sub(now), 0))
+		}
+	}
+	return wait
+}
+
+// State describes the deferred messages.
+type State struct {
+	Messages int
+	Bytes    int64
+	Topics   int       // topics, by priority, that wait
+	Oldest   time.Time // when the first topic of them was refused; zero: there is none
+	Code     byte      // the last reason code for that
+	Newest   time.Time // when the last topic was refused
+}
+
+func (d *Queue) Describe() (x State) {
+	if !d.any.Load() {
+		return x
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	look := func(l *lane) {
+		if x.Oldest.IsZero() || l.since.Before(x.Oldest) {
+			x.Oldest, x.Code = l.since, l.code
+		}
+		if l.since.After(x.Newest) {
+			x.Newest = l.since
+		}
+	}
+	for p, lanes := range d.lanes {
+		x.Messages += d.count[p]
+		x.Topics += len(lanes)
+		for _, l := range lanes {
+			look(l)
+		}
+	}
+	for _, l := range d.isolated {
+		look(l)
+	}
+	if d.trial != nil {
+		look(d.trial)
+	}
+	x.Bytes = d.bytes
+	return x
+}
+
+// Full reports whether a message of this topic and priority would be deferred, and at least this
+// many messages or bytes are. oldest is the first of its lane that was not sent; 0: there is none.
+func (d *Queue) Full(topic string, p persistence.Priority, messages int, bytes int64) (full bool, code byte, oldest uint64) {
+	if !d.any.Load() {
+		return false, 0, 0
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	l, n := d.lanes[p][topic], 0
+	for _, c := range d.count {
+		n += c
+	}
+	if l == nil || n < messages && d.bytes < bytes {
+		return false, 0, 0
+	}
+	if i := slices.IndexFunc(l.queue, func(x Item) bool { return x.ID == 0 }); i >= 0 {
+		oldest = l.queue[i].Seq
+	}
+	return true, l.code, oldest
+}

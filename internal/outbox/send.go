@@ -1,0 +1,103 @@
+package outbox
+
+import (
+	"errors"
+	"time"
+
+	"github.com/mooring-mqtt/mooring/internal/deferral"
+	"github.com/mooring-mqtt/mooring/internal/session"
+	"github.com/mooring-mqtt/mooring/internal/wire"
+	"github.com/mooring-mqtt/mooring/persistence"
+	"github.com/mooring-mqtt/mooring/reliability"
+)
+
+// This file has what the send loop asks before it sends a message.
+
+// timeLeft returns how long it is until e expires; 0 if it never does.
+func (o *Outbox) timeLeft(e *persistence.Entry) time.Duration {
+	if e.Expires.IsZero() {
+		return 0
+	}
+	return e.Expires.Sub(o.cfg.Store.Now())
+}
+
+// unsendable returns the End of a message that is not sent: its time has passed, a newer message has
+// replaced it, or the server takes no such packet. Otherwise it returns false.
+func (o *Outbox) unsendable(g *session.Generation, e *persistence.Entry, dup bool, left time.Duration, canExpire bool) (end End, over bool) {
+	reason := g.Limits.Check(len(e.Packet), o.qosFor(g, e), e.Packet[0]&1 != 0)
+	switch {
+	case left <= 0 && canExpire && !e.Expires.IsZero():
+		return expired(e), true
+	case !dup && o.open.isReplaced(e.Seq):
+		return End{ID: e.ID, State: Dropped, Cause: Replaced}, true
+	case reason != 0:
+		end = o.refused(ByLimit, reason)
+		end.ID = e.ID
+		return end, true
+	}
+	return end, false
+}
+
+// allow asks the breaker for a trial; nil: it allows none now.
+func (o *Outbox) allow() (judge func(error)) {
+	judge, err := o.cfg.Breaker.Allow()
+	if err == nil {
+		return judge
+	}
+	var open *reliability.OpenError // if all trials are taken, their acknowledgements wake the send loop
+	if errors.As(err, &open) && open.RetryAfter > 0 {
+		o.lookAgain(open.RetryAfter)
+	}
+	return nil
+}
+
+// qosFor returns the QoS at which e is sent: lower than its own if a rule says so.
+func (o *Outbox) qosFor(g *session.Generation, e *persistence.Entry) byte {
+	own, most := qos(e), min(g.Limits.MaximumQoS, o.cursor.maxQoS)
+	if own <= most || len(o.rules) == 0 || !o.rules.LowersQoS(string(wire.ImageTopic(e.Packet))) {
+		return own
+	}
+	return max(most, 1)
+}
+
+// image appends the PUBLISH of e.
+func (o *Outbox) image(g *session.Generation, dst []byte, e *persistence.Entry, id uint16, dup bool, left time.Duration) []byte {
+	start := len(dst)
+	dst = wire.AppendImage(dst, e.Packet, id, dup, wire.Seconds(left))
+	dst[start] = dst[start]&^(3<<1) | o.qosFor(g, e)<<1
+	return dst
+}
+
+// persist makes it durable that the current message may have been sent.
+func (o *Outbox) persist(g *session.Generation, w *watermark) verdict {
+	e := &o.cursor.entry
+	if e.Number <= w.persisted {
+		return passed
+	}
+	free := g.Free()
+	if free == 0 {
+		return stopped
+	}
+	if err := w.raise(o.cfg.Store, e, free, o.replaces.Load()); err != nil {
+		return o.storeFailed(err)
+	}
+	// Until then the store could drop it.
+	ok, err := o.cfg.Store.Get(e.Seq, e)
+	switch {
+	case err != nil:
+		return o.storeFailed(err)
+	case !ok:
+		return gone
+	}
+	return passed
+}
+
+// Deferred describes the deferred messages.
+func (o *Outbox) Deferred() deferral.State { return o.deferred.Describe() }
+
+// Window returns how many messages may be in flight because of a quota of the server; 0: no limit.
+func (o *Outbox) Window() int { return o.window.Limit() }
+
+// LowersQoS reports whether a rule lowers the QoS of messages of this topic where the server does not
+// take QoS 2.
+func (o *Outbox) LowersQoS(topic string) bool { return o.rules.LowersQoS(topic) }
