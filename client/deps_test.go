@@ -75,7 +75,7 @@ func TestImportDirections(t *testing.T) {
 	// every package may wake goroutines and share the topic tree
 	everybody := []string{"internal/notify", "internal/callback", "internal/topic", "internal/fsys", "internal/safe"}
 	may := map[string][]string{
-		"client": {"client/presence", "reliability", "dedupe", "ordering", "persistence", "internal/wire", "internal/session", "internal/link", "internal/outbox", "internal/inbox",
+		"client": {"client/presence", "reliability", "dedupe", "ordering", "persistence", "internal/wire", "internal/session", "internal/link", "internal/outbox", "internal/deferral", "internal/inbox",
 			"internal/subs", "internal/retained", "internal/status", "internal/summary", paho},
 		"client/presence":   {},
 		"client/mqtttest":   {"internal/wire", "internal/wire/control"},
@@ -100,6 +100,7 @@ func TestImportDirections(t *testing.T) {
 		"internal/wire/control":        {"internal/wire"},
 		"internal/session":             {"internal/wire", paho},
 		"internal/link":                {"internal/session", "internal/wire", "reliability", paho},
+		"internal/deferral":            {"internal/wire", "persistence", "reliability"},
 		"internal/status":              {"client/presence", "reliability", "internal/session", "internal/wire"},
 		"internal/ackserver":           {"internal/wire", "internal/wire/control"},
 		"internal/leaktest":            {},
