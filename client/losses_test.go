@@ -329,8 +329,10 @@ var provoked = map[string]func(*lossBed){
 			b.set(mustNew(t, cfg))
 			start(t, b.c)
 			connect(t, b.c)
+			time.Sleep(time.Second) // until its own birth is back: an earlier one of another is not contested
 			other := testConfig("other", &recorder{}, broker.Dial)
 			listening(&other)
+			other.Presence.Status.NoCorrection = true // or it could be the one that reports
 			connect(t, mustStart(t, other))
 			time.Sleep(time.Minute)
 			must(t, b.c.Close())
