@@ -1,6 +1,7 @@
 package deferral
 
 import (
+	"cmp"
 	"container/heap"
 	"math"
 	"slices"
@@ -30,7 +31,8 @@ type Item struct {
 	Seq     uint64
 	size    int
 	expires int64  // Unix milliseconds; never: it does not expire
-	ID      uint16 // Under which it may have been sent in this session; 0: it was not
+	ID      uint16 // under which it may have been sent in this session; 0: it was not
+	Refused uint16 // under which it was refused last; 0: it was not
 }
 
 type flight struct {
@@ -48,15 +50,13 @@ func (d *Queue) laneOf(topic string, p persistence.Priority, now time.Time) *lan
 	return l
 }
 
-// enter puts a message at its place in a lane.
-func (d *Queue) enter(l *lane, e *persistence.Entry, id uint16) {
-	x := Item{Seq: e.Seq, size: len(e.Packet), expires: never, ID: id}
-	if !e.Expires.IsZero() {
+// enter puts a message at its place in a lane. x has its packet identifiers.
+func (d *Queue) enter(l *lane, e *persistence.Entry, x Item) {
+	if x.Seq, x.size, x.expires = e.Seq, len(e.Packet), never; !e.Expires.IsZero() {
 		x.expires = e.Expires.UnixMilli()
-		d.expires = min(d.expires, x.expires)
 	}
-	if id != 0 {
-		d.held[id] = e.Seq
+	if x.ID != 0 {
+		d.held[x.ID] = e.Seq
 	}
 	d.insert(l, x)
 	d.count[l.priority]++
@@ -69,7 +69,37 @@ func (d *Queue) insert(l *lane, x Item) {
 		i--
 	}
 	l.queue = slices.Insert(l.queue, i, x)
+	d.queued[x.Seq] = l
+	if x.ID == 0 {
+		d.expires = min(d.expires, x.expires)
+	}
 	d.any.Store(true)
+}
+
+// find returns the position of a message in the queue.
+func (l *lane) find(seq uint64) int {
+	i, _ := slices.BinarySearchFunc(l.queue, seq, func(x Item, seq uint64) int { return cmp.Compare(x.Seq, seq) })
+	return i
+}
+
+// remove takes a message out of its lane, and returns that; nil: it is in none.
+func (d *Queue) remove(seq uint64) *lane {
+	l := d.queued[seq]
+	if l == nil {
+		return d.land(seq)
+	}
+	i := l.find(seq)
+	d.forget(l, l.queue[i])
+	l.queue = slices.Delete(l.queue, i, i+1)
+	return l
+}
+
+// forget notes that a message has left its lane.
+func (d *Queue) forget(l *lane, x Item) {
+	delete(d.queued, x.Seq)
+	d.release(x.ID, x.Seq)
+	d.count[l.priority]--
+	d.bytes -= int64(x.size)
 }
 
 // wait lets a lane wait until its time.
@@ -115,6 +145,10 @@ func (d *Queue) schedule(l *lane, now time.Time) {
 // end removes an empty lane.
 func (d *Queue) end(l *lane) {
 	d.leave(l)
+	if l.queued {
+		d.ready = slices.DeleteFunc(d.ready, func(x *lane) bool { return x == l })
+		l.queued = false
+	}
 	if !l.alone {
 		delete(d.lanes[l.priority], l.topic)
 	}
@@ -131,10 +165,8 @@ func (d *Queue) land(seq uint64) *lane {
 		return nil
 	}
 	delete(d.sent, seq)
-	d.release(f.ID, seq)
+	d.forget(f.lane, f.Item)
 	f.lane.sent--
-	d.count[f.lane.priority]--
-	d.bytes -= int64(f.size)
 	if d.trial == f.lane {
 		d.trial = nil
 	}
@@ -152,6 +184,7 @@ func (d *Queue) pop(l *lane) Item {
 	x := l.queue[0]
 	l.queue = l.queue[1:]
 	l.sent++
+	delete(d.queued, x.Seq)
 	d.sent[x.Seq] = flight{l, x}
 	return x
 }

@@ -25,9 +25,10 @@ type Queue struct {
 	mu       sync.Mutex
 	refused  []Refusal // not looked at yet
 	lanes    [persistence.Priorities]map[string]*lane
-	waiting  laneHeap // lanes of a topic
-	isolated laneHeap // lanes of one message
-	ready    []*lane  // of a topic, may send; each at most once
+	waiting  laneHeap         // lanes of a topic
+	isolated laneHeap         // lanes of one message
+	ready    []*lane          // of a topic, may send; each at most once
+	queued   map[uint64]*lane // of each message that is not sent
 	sent     map[uint64]flight
 	held     map[uint16]uint64 // packet identifiers that a deferred message may have been sent under
 	count    [persistence.Priorities]int
@@ -46,7 +47,7 @@ type Refusal struct {
 
 // New returns an empty Queue.
 func New(b reliability.Backoff) *Queue {
-	d := &Queue{backoff: b, sent: map[uint64]flight{}, held: map[uint16]uint64{}, expires: never}
+	d := &Queue{backoff: b, queued: map[uint64]*lane{}, sent: map[uint64]flight{}, held: map[uint16]uint64{}, expires: never}
 	for p := range d.lanes {
 		d.lanes[p] = map[string]*lane{}
 	}
@@ -106,19 +107,21 @@ func (d *Queue) Holds(id uint16, seq uint64) bool {
 	return held && by != seq
 }
 
-// Refuse defers a message after a refusal and returns until when.
-func (d *Queue) Refuse(topic string, e *persistence.Entry, code byte, now time.Time) (until time.Time, attempts int) {
+// Refuse defers a message that was refused under a packet identifier, and returns until when.
+func (d *Queue) Refuse(topic string, e *persistence.Entry, id uint16, code byte, now time.Time) (until time.Time, attempts int) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	l := d.laneOf(topic, e.Priority, now)
-	d.land(e.Seq)
+	if old := d.remove(e.Seq); old != nil && old != l {
+		d.schedule(old, now)
+	}
 	// Messages of a lane that were sent together are refused together, which is one attempt.
 	if l.attempts == 0 || !now.Before(l.until) {
 		l.attempts++
 		l.until = now.Add(d.backoff.Delay(l.attempts - 1))
 	}
 	l.open, l.code = false, code
-	d.enter(l, e, 0)
+	d.enter(l, e, Item{Refused: id})
 	d.wait(l)
 	return l.until, l.attempts
 }
@@ -129,7 +132,7 @@ func (d *Queue) Follow(topic string, e *persistence.Entry, now time.Time) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	l := d.laneOf(topic, e.Priority, now)
-	d.enter(l, e, 0)
+	d.enter(l, e, Item{})
 	d.schedule(l, now)
 }
 
@@ -139,17 +142,17 @@ func (d *Queue) Isolate(e *persistence.Entry, id uint16, code byte, now time.Tim
 	defer d.mu.Unlock()
 	attempts = e.Deferral.Attempts + 1
 	until = now.Add(d.backoff.Delay(attempts - 1))
-	if l := d.land(e.Seq); l != nil && !l.alone {
+	if l := d.remove(e.Seq); l != nil {
 		d.schedule(l, now)
 	}
 	l := &lane{priority: e.Priority, alone: true, attempts: attempts, code: code, since: now, until: until, index: -1}
-	d.enter(l, e, id)
+	d.enter(l, e, Item{ID: id})
 	d.wait(l)
 	return until, attempts
 }
 
-// Restore adds a message that an earlier process deferred.
-// A released one is in flight.
+// Restore adds a message that an earlier process deferred. It is in flight if it was released, or may
+// have been sent and is not alone.
 func (d *Queue) Restore(topic string, e *persistence.Entry, left time.Duration, now time.Time) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -165,10 +168,11 @@ func (d *Queue) Restore(topic string, e *persistence.Entry, left time.Duration, 
 	if l.code, l.attempts = x.Code, max(l.attempts, x.Attempts); since.Before(l.since) {
 		l.since = since
 	}
-	d.enter(l, e, x.PacketID)
-	if e.Released {
-		i := slices.IndexFunc(l.queue, func(x Item) bool { return x.Seq == e.Seq })
+	d.enter(l, e, Item{ID: x.PacketID})
+	if e.Released || x.PacketID != 0 && !x.Alone {
+		i := l.find(e.Seq)
 		d.sent[e.Seq] = flight{l, l.queue[i]}
+		delete(d.queued, e.Seq)
 		l.queue = slices.Delete(l.queue, i, i+1)
 		l.sent++
 	}

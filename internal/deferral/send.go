@@ -1,6 +1,7 @@
 package deferral
 
 import (
+	"maps"
 	"slices"
 	"time"
 
@@ -27,7 +28,7 @@ func (d *Queue) Trial() uint64 {
 func (d *Queue) Ended(seq uint64, answered, acked bool, now time.Time) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	l := d.land(seq)
+	l := d.remove(seq)
 	if l == nil {
 		return
 	}
@@ -40,13 +41,32 @@ func (d *Queue) Ended(seq uint64, answered, acked bool, now time.Time) {
 	d.schedule(l, now)
 }
 
-// Gone notes that a picked message has ended before.
+// Gone notes that a message has ended before.
 func (d *Queue) Gone(seq uint64, now time.Time) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if l := d.land(seq); l != nil {
+	if l := d.remove(seq); l != nil {
 		d.schedule(l, now)
 	}
+}
+
+// Released notes that the server has taken over a message that may have been sent alone.
+func (d *Queue) Released(seq uint64) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if f, ok := d.sent[seq]; ok && f.lane == d.trial {
+		d.trial = nil
+	}
+}
+
+// InFlight returns the messages that were sent and not acknowledged, ascending.
+func (d *Queue) InFlight() []uint64 {
+	if !d.any.Load() {
+		return nil
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return slices.Sorted(maps.Keys(d.sent))
 }
 
 // passed makes the lanes due that wait because of the same state of the server.
@@ -83,7 +103,7 @@ func (d *Queue) PickAlone(now time.Time, quiet bool) (x Item, ok, hold bool) {
 	return d.pop(d.trial), true, true
 }
 
-// pick returns the next message of a topic that is to be sent now.
+// Pick returns the next message of a topic that is to be sent now.
 func (d *Queue) Pick(now time.Time) (x Item, ok bool) {
 	if !d.any.Load() {
 		return x, false
@@ -91,7 +111,9 @@ func (d *Queue) Pick(now time.Time) (x Item, ok bool) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	for len(d.waiting) > 0 && !now.Before(d.waiting[0].until) {
-		d.schedule(d.waiting[0], now)
+		l := d.waiting[0]
+		d.leave(l) // also if one of its messages is in flight: the answer schedules it
+		d.schedule(l, now)
 	}
 	for len(d.ready) > 0 {
 		l := d.ready[0]
@@ -108,7 +130,7 @@ func (d *Queue) Pick(now time.Time) (x Item, ok bool) {
 	return x, false
 }
 
-// under notes the packet identifier that a picked message is sent under.
+// Under notes the packet identifier that a picked message is sent under.
 func (d *Queue) Under(seq uint64, id uint16) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -151,6 +173,7 @@ func (d *Queue) SessionLost(now time.Time) {
 	for _, l := range d.isolated {
 		l.forgetIDs()
 	}
+	d.expires = 0 // messages that may have been sent can expire now
 	for seq, f := range d.sent {
 		delete(d.sent, seq)
 		f.lane.sent--

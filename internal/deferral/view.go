@@ -29,8 +29,7 @@ func (d *Queue) Expired(clock time.Time, now time.Time) (seqs []uint64) {
 				return false
 			}
 			seqs = append(seqs, x.Seq)
-			d.count[l.priority]--
-			d.bytes -= int64(x.size)
+			d.forget(l, x)
 			return true
 		})
 		d.schedule(l, now)
@@ -46,8 +45,9 @@ func (d *Queue) Expired(clock time.Time, now time.Time) (seqs []uint64) {
 	return seqs
 }
 
-// Next returns how long it is until something can be sent or expires; never: nothing will.
-func (d *Queue) Next(clock, now time.Time) time.Duration {
+// Next returns how long it is until something can be sent or expires; never: nothing will. What was
+// due when the send loop looked last waits for something else.
+func (d *Queue) Next(clock, now, looked time.Time) time.Duration {
 	if !d.any.Load() {
 		return math.MaxInt64
 	}
@@ -55,11 +55,11 @@ func (d *Queue) Next(clock, now time.Time) time.Duration {
 	defer d.mu.Unlock()
 	wait := time.Duration(math.MaxInt64)
 	if d.expires != never {
-		wait = max(time.UnixMilli(d.expires).Sub(clock), 0)
+		wait = max(time.UnixMilli(d.expires).Sub(clock), 1)
 	}
 	for _, h := range []laneHeap{d.waiting, d.isolated} {
-		if len(h) > 0 {
-			wait = min(wait, max(h[0].until.Sub(now), 0))
+		if len(h) > 0 && h[0].until.After(looked) {
+			wait = min(wait, max(h[0].until.Sub(now), 1))
 		}
 	}
 	return wait
@@ -75,6 +75,7 @@ type State struct {
 	Newest   time.Time // when the last topic was refused
 }
 
+// Describe returns the state.
 func (d *Queue) Describe() (x State) {
 	if !d.any.Load() {
 		return x
@@ -104,6 +105,19 @@ func (d *Queue) Describe() (x State) {
 	}
 	x.Bytes = d.bytes
 	return x
+}
+
+// Messages returns how many messages are deferred.
+func (d *Queue) Messages() (n int) {
+	if !d.any.Load() {
+		return 0
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for _, c := range d.count {
+		n += c
+	}
+	return n
 }
 
 // Full reports whether a message of this topic and priority would be deferred, and at least this

@@ -2,6 +2,7 @@ package outbox
 
 import (
 	"math"
+	"slices"
 
 	"github.com/mooring-mqtt/mooring/internal/session"
 	"github.com/mooring-mqtt/mooring/persistence"
@@ -23,8 +24,9 @@ type cursor struct {
 }
 
 // begin returns to the front for a new connection. PUBRELs are offered at once, in the order of the
-// PUBRECs [MQTT-4.6.0-4]; they need no room in the window [MQTT-3.3.4-8].
-func (c *cursor) begin(g *session.Generation, store Store) {
+// PUBRECs [MQTT-4.6.0-4]; they need no room in the window [MQTT-3.3.4-8]. deferred are the deferred
+// messages in flight.
+func (c *cursor) begin(g *session.Generation, store Store, deferred []uint64) {
 	c.g, c.place, c.anything, c.maxQoS = g, persistence.Cursor{}, false, 2
 	c.offered = map[uint64]bool{}
 	for _, p := range store.Released() {
@@ -37,6 +39,11 @@ func (c *cursor) begin(g *session.Generation, store Store) {
 		}
 	}
 	c.resend = g.Unacked()
+	for _, seq := range deferred { // an earlier process has sent some
+		if !c.offered[seq] && !slices.Contains(c.resend, seq) {
+			c.resend = append(c.resend, seq)
+		}
+	}
 }
 
 // rewind looks again at priorities that were held up.

@@ -23,6 +23,7 @@ type openMessage struct {
 	id       [16]byte
 	waiter   *Waiter
 	judge    func(error) // the breaker's, while the message is sent and not acknowledged
+	qos      byte        // at which it was sent
 	replaced bool        // a newer message with the same key was accepted
 	// ended is set when a message ends before Add has registered it: another
 	// goroutine may commit, send and end what Add has enqueued.
@@ -86,11 +87,21 @@ func (t *openTable) forget(seq uint64) {
 }
 
 // sent notes that a message was sent. judge belongs to the breaker.
-func (t *openTable) sent(seq uint64, id [16]byte, judge func(error)) {
+func (t *openTable) sent(seq uint64, id [16]byte, qos byte, judge func(error)) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	m := t.entry(seq)
-	m.id, m.judge = id, judge
+	m.id, m.qos, m.judge = id, qos, judge
+}
+
+// sentAt returns the QoS at which a message was sent; 0: it was not.
+func (t *openTable) sentAt(seq uint64) byte {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if m := t.open[seq]; m != nil {
+		return m.qos
+	}
+	return 0
 }
 
 // refused notes that a message was refused for now, and returns the breaker's function for it.

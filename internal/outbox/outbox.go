@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"math"
+	"math/rand/v2"
 	"sync/atomic"
 	"time"
 
@@ -36,6 +37,7 @@ type Outbox struct {
 	window   deferral.Window
 	poison   poison
 	lost     lostSession
+	reset    atomic.Bool      // the session was lost, and the send loop has not begun the next one
 	ended    notify.Broadcast // a message has ended, or a call of Add
 
 	// Sending. All but wake and up belongs to the send loop.
@@ -63,6 +65,8 @@ func New(cfg Config) *Outbox {
 		sent:     newWatermarks(cfg.Store),
 		wake:     notify.New(),
 		again:    time.NewTimer(time.Hour),
+		// The first identifier is hardly the last one of an earlier process.
+		rotation: rand.Uint64N(session.Recent),
 	}
 	o.replaces.Store(cfg.StoreDrops)
 	o.again.Stop()
@@ -110,9 +114,9 @@ func storeFull(err error) bool {
 // deferredLimit is the Limit of a FullError for a message that would be deferred.
 const deferredLimit = "deferred messages"
 
-// deferredFull returns an error if d would be deferred and too many messages are: the rest of the store
+// fullOfDeferred returns an error if d would be deferred and too many messages are: the rest of the store
 // is for topics that the server accepts.
-func (o *Outbox) deferredFull(d *Draft) *DeferredFullError {
+func (o *Outbox) fullOfDeferred(d *Draft) *DeferredFullError {
 	most, bytes := cmp.Or(o.cfg.MaxDeferred, math.MaxInt), cmp.Or(o.cfg.MaxDeferredBytes, math.MaxInt64)
 	full, code, oldest := o.deferred.Full(d.Topic, d.Priority, most, bytes)
 	if !full {
@@ -178,17 +182,19 @@ func (o *Outbox) WaitIdle(ctx context.Context) error {
 		if adding == 0 && pending == 0 {
 			return nil
 		}
-		wait := ctx
-		if d := o.Deferred(); adding == 0 && uint64(d.Messages) == pending {
+		wait, cancel := ctx, func() {}
+		if adding == 0 && uint64(o.deferred.Messages()) == pending {
+			d := o.Deferred()
 			left := time.Until(d.Newest.Add(idleGrace))
 			if left <= 0 {
 				return &DeferredError{d}
 			}
-			grace, cancel := context.WithTimeout(ctx, left)
-			defer cancel()
-			wait = grace
+			wait, cancel = context.WithTimeout(ctx, left)
 		}
-		if err := o.wait(wait, changed); err != nil && (ctx.Err() != nil || wait.Err() == nil) {
+		err := o.wait(wait, changed)
+		passed := wait.Err() != nil && ctx.Err() == nil
+		cancel()
+		if err != nil && !passed {
 			return err
 		}
 	}
@@ -230,6 +236,7 @@ func (o *Outbox) ResetSession(owner string, sent []uint64) error {
 	if err := o.cfg.Store.ResetSession(owner); err != nil {
 		return err
 	}
+	o.reset.Store(true)
 	o.open.connectionEnded()
 	l := &o.lost
 	l.report.Failed += len(l.recorded)

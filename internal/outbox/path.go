@@ -34,9 +34,9 @@ func (o *Outbox) Add(ctx context.Context, d *Draft, w *Waiter) error {
 	for _, drop := range ticket.Drops {
 		o.end(drop.Seq, dropped(drop, d))
 	}
-	if err := o.cfg.Store.Wait(ticket); err != nil {
+	if err := o.cfg.Store.Wait(ticket); err != nil { // it may be in the log
 		o.open.forget(ticket.Seq)
-		return safe.Unknown(o.failed(err)) // it may be in the log
+		return safe.Unknown(o.failed(err))
 	}
 	switch {
 	case end != nil: // others have committed, sent and ended it already
@@ -50,20 +50,26 @@ func (o *Outbox) Add(ctx context.Context, d *Draft, w *Waiter) error {
 	return nil
 }
 
-// admit stores d without waiting for the disk. With Block it waits for room: one call
-// at a time tries again whenever a message has ended.
+// admit stores d without waiting for the disk. With Block it waits for room.
 func (o *Outbox) admit(ctx context.Context, d *Draft) (persistence.Ticket, error) {
 	ticket, err := o.enqueue(d)
-	if o.cfg.WhenFull != Block || !storeFull(err) {
-		return ticket, err
+	for o.cfg.WhenFull == Block && storeFull(err) {
+		ticket, err = o.enqueueLater(ctx, d, deferredFull(err))
 	}
-	if err := o.wait(ctx, o.turn); err != nil {
-		return ticket, err
+	return ticket, err
+}
+
+// enqueueLater tries again at each end of a message; deferred: of all calls, since topics differ.
+func (o *Outbox) enqueueLater(ctx context.Context, d *Draft, deferred bool) (ticket persistence.Ticket, err error) {
+	if !deferred {
+		if err := o.wait(ctx, o.turn); err != nil {
+			return ticket, err
+		}
+		defer func() { o.turn <- struct{}{} }()
 	}
-	defer func() { o.turn <- struct{}{} }()
 	for {
 		changed := o.ended.Changed()
-		if ticket, err = o.enqueue(d); !storeFull(err) {
+		if ticket, err = o.enqueue(d); !storeFull(err) || deferredFull(err) != deferred {
 			return ticket, err
 		}
 		if err := o.wait(ctx, changed); err != nil {
@@ -75,7 +81,7 @@ func (o *Outbox) admit(ctx context.Context, d *Draft) (persistence.Ticket, error
 // enqueue gives d its place in the log. A message of a stream gets its number in the same step, so
 // that the order of the numbers is the order of the log and only a stored message uses a number up.
 func (o *Outbox) enqueue(d *Draft) (ticket persistence.Ticket, err error) {
-	if full := o.deferredFull(d); full != nil {
+	if full := o.fullOfDeferred(d); full != nil {
 		if full.Oldest == 0 || o.cfg.WhenFull != DropOldest {
 			return ticket, full
 		}
@@ -109,6 +115,7 @@ func (o *Outbox) Run(ctx context.Context) {
 	defer o.expiry.timer.Stop()
 	o.restoreDeferred()
 	for {
+		looked := time.Now()
 		for e, err := range o.expiry.step(o.cfg.Store, o.mayExpire) {
 			if err != nil {
 				o.storeFailed(err)
@@ -122,7 +129,7 @@ func (o *Outbox) Run(ctx context.Context) {
 			for ctx.Err() == nil && o.sendBatch(g) {
 			}
 		}
-		o.lookAgain(o.deferred.Next(o.cfg.Store.Now(), time.Now()))
+		o.lookAgain(o.deferred.Next(o.cfg.Store.Now(), time.Now(), looked))
 		select {
 		case <-ctx.Done():
 			return
@@ -132,13 +139,6 @@ func (o *Outbox) Run(ctx context.Context) {
 		case <-o.expiry.timer.C:
 		}
 	}
-}
-
-// mayExpire reports whether e may expire while it waits. A message that fails if the session of an
-// earlier process is lost may not: CONNACK decides that, and until then only one of two goroutines
-// must end it. If the session is resumed, e ends when its turn comes.
-func (o *Outbox) mayExpire(e *persistence.Entry) bool {
-	return o.sent.canExpire(e) && !(o.sent.sentEarlier(e) && failsInFlight(e, o.cfg.OnSessionLost))
 }
 
 // ready returns the connection to send on; nil: there is none, or it waits for the acknowledgement
@@ -159,15 +159,15 @@ func (o *Outbox) ready() *session.Generation {
 // begin prepares for a new connection. PUBRELs leave at once.
 func (o *Outbox) begin(g *session.Generation) {
 	o.open.connectionEnded()
-	o.cursor.begin(g, o.cfg.Store)
-	o.sent.begin(o.cfg.Store, g.Present)
-	if len(o.cursor.offered) > 0 && o.cursor.first() {
-		o.poison.sendingFirst(g) // only a PUBREL
-	}
-	if !g.Present { // what was sent in the lost session can expire now
+	if lost := o.reset.Swap(false); lost || !g.Present { // what was sent in the lost session can expire now
 		o.deferred.SessionLost(time.Now())
 		o.expiry.by(0)
 		o.Wake()
+	}
+	o.cursor.begin(g, o.cfg.Store, o.deferred.InFlight())
+	o.sent.begin(o.cfg.Store, g.Present)
+	if len(o.cursor.offered) > 0 && o.cursor.first() {
+		o.poison.sendingFirst(g) // only a PUBREL
 	}
 }
 
@@ -256,7 +256,7 @@ func (o *Outbox) offer(g *session.Generation) verdict {
 		judge(errNotTried)
 		return v
 	}
-	o.open.sent(e.Seq, e.ID, judge)
+	o.open.sent(e.Seq, e.ID, o.qosFor(g, e), judge)
 	if o.cursor.first() {
 		o.poison.sendingFirst(g)
 	}

@@ -62,6 +62,15 @@ func (p *poison) disconnected(g *session.Generation, reason byte) (seq uint64, s
 	return seq, p.strikes
 }
 
+// answered notes that the server has answered a message.
+func (p *poison) answered(seq uint64) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.candidate == seq {
+		p.candidate, p.strikes = 0, 0
+	}
+}
+
 // giveUpPoison reports whether a message over which connections ended with this reason code is given
 // up: the code is about the message, and would be the same next time.
 func giveUpPoison(reason byte) bool {

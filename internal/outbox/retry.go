@@ -28,8 +28,10 @@ func (o *Outbox) answerRefusals(g *session.Generation) {
 		case err != nil:
 			o.deferred.Note(r)
 			o.storeFailed(err)
-		case !ok || o.entry.Released:
+		case !ok:
 			o.deferred.Gone(r.Seq, time.Now())
+		case o.entry.Released:
+			o.deferred.Released(r.Seq)
 		case r.Alone:
 			o.isolate(r)
 		default:
@@ -41,6 +43,7 @@ func (o *Outbox) answerRefusals(g *session.Generation) {
 // refusedByServer ends a message that the server has refused, or defers it.
 func (o *Outbox) refusedByServer(r deferral.Refusal, g *session.Generation) {
 	e, topic := &o.entry, string(wire.ImageTopic(o.entry.Packet))
+	o.poison.answered(r.Seq)
 	rule, now := o.rules.Of(topic, r.Code), o.cfg.Store.Now()
 	since := e.Deferral.Since
 	if since.IsZero() {
@@ -48,7 +51,7 @@ func (o *Outbox) refusedByServer(r deferral.Refusal, g *session.Generation) {
 	}
 	d := persistence.Deferral{Since: since, Attempts: e.Deferral.Attempts + 1, Code: r.Code}
 	final := rule.Attempts > 0 && d.Attempts >= rule.Attempts || rule.For > 0 && now.Sub(since) >= rule.For
-	if rule.Action == deferral.LowerQoS && qos(e) == 2 && r.Code == wire.ReasonQoSNotSupported && o.cursor.maxQoS > 1 {
+	if rule.Action == deferral.LowerQoS && r.Code == wire.ReasonQoSNotSupported && o.open.sentAt(r.Seq) == 2 {
 		o.cursor.maxQoS = 1 // the server has not said so in CONNACK
 	} else if rule.Action != deferral.Retry || final {
 		end := o.refused(ByServer, r.Code)
@@ -63,7 +66,7 @@ func (o *Outbox) refusedByServer(r deferral.Refusal, g *session.Generation) {
 		o.window.Refused(g.InFlight())
 	}
 	first := !o.deferred.Blocks([]byte(topic), e.Priority)
-	until, _ := o.deferred.Refuse(topic, e, r.Code, time.Now())
+	until, _ := o.deferred.Refuse(topic, e, identifierOf(e), r.Code, time.Now())
 	if judge := o.open.refused(r.Seq, r.Code); judge != nil {
 		// A topic that is refused counts once, or it would stop the others.
 		err := errNotTried
@@ -83,14 +86,22 @@ func (o *Outbox) isolate(r deferral.Refusal) {
 	if since.IsZero() {
 		since = o.cfg.Store.Now()
 	}
-	id := e.Deferral.PacketID
-	if id == 0 {
-		id = session.PacketID(uint8(e.Priority), e.Number)
+	id := identifierOf(e)
+	if o.reset.Load() { // the session was lost meanwhile
+		id = 0
 	}
 	until, attempts := o.deferred.Isolate(e, id, r.Code, time.Now())
 	d := persistence.Deferral{Since: since, Attempts: attempts, Code: r.Code, Alone: true, PacketID: id}
 	o.open.refused(r.Seq, r.Code)
 	o.postpone(r, d, string(wire.ImageTopic(e.Packet)), time.Until(until))
+}
+
+// identifierOf returns the packet identifier that a message in flight has.
+func identifierOf(e *persistence.Entry) uint16 {
+	if e.Deferral.PacketID != 0 {
+		return e.Deferral.PacketID
+	}
+	return session.PacketID(uint8(e.Priority), e.Number)
 }
 
 // postpone records a deferral and reports it. Without the record, the message is sent again after a
@@ -228,7 +239,7 @@ func (o *Outbox) prepare(g *session.Generation, list []picked, x deferral.Item) 
 	}
 	id := x.ID
 	if id == 0 {
-		if id = o.freeIdentifier(g); id == 0 {
+		if id = o.freeIdentifier(g, x.Refused); id == 0 {
 			judge(errNotTried)
 			return append(list, o.notPicked(x, nil))
 		}
@@ -239,6 +250,11 @@ func (o *Outbox) prepare(g *session.Generation, list []picked, x deferral.Item) 
 			return append(list, o.notPicked(x, err))
 		}
 		o.deferred.Under(x.Seq, id)
+		if ok, err = o.cfg.Store.Get(x.Seq, e); !ok && err == nil { // until then the store could drop it
+			judge(errNotTried)
+			o.deferred.Gone(x.Seq, time.Now())
+			return list
+		}
 	}
 	return append(list, picked{Item: x, id: id, qos: o.qosFor(g, e), judge: judge, image: o.image(g, nil, e, id, dup, left), entry: e.ID})
 }
@@ -265,7 +281,7 @@ func (o *Outbox) sendDeferred(g *session.Generation, list []picked) {
 		case err != nil:
 			o.storeFailed(err)
 		case g.Offer(p.Seq, p.id, p.qos) == session.Admitted:
-			o.open.sent(p.Seq, p.entry, p.judge)
+			o.open.sent(p.Seq, p.entry, p.qos, p.judge)
 			if o.cursor.first() {
 				o.poison.sendingFirst(g)
 			}
@@ -279,8 +295,9 @@ func (o *Outbox) sendDeferred(g *session.Generation, list []picked) {
 
 // freeIdentifier returns a packet identifier that no message has: one of those before the first
 // message in the log, whose messages have ended; 0: there is none. An identifier is not used again
-// for some time: the server may have refused a message because of it.
-func (o *Outbox) freeIdentifier(g *session.Generation) uint16 {
+// for some time: the server may have refused a message because of it. It is not the one that was
+// refused.
+func (o *Outbox) freeIdentifier(g *session.Generation, refused uint16) uint16 {
 	first := o.cfg.Store.First(persistence.Normal)
 	if first == 0 {
 		first = o.cfg.Store.LastSeq() + 1
@@ -295,7 +312,7 @@ func (o *Outbox) freeIdentifier(g *session.Generation) uint16 {
 		o.rotation++
 		number := first + lap - 1 - o.rotation%span // has the identifier of number - lap
 		id := session.PacketID(uint8(persistence.Normal), number)
-		if !o.deferred.Holds(id, 0) && !g.InUse(id) {
+		if id != refused && !o.deferred.Holds(id, 0) && !g.InUse(id) {
 			return id
 		}
 	}

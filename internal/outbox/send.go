@@ -101,3 +101,16 @@ func (o *Outbox) Window() int { return o.window.Limit() }
 // LowersQoS reports whether a rule lowers the QoS of messages of this topic where the server does not
 // take QoS 2.
 func (o *Outbox) LowersQoS(topic string) bool { return o.rules.LowersQoS(topic) }
+
+// mayExpire reports whether e may expire while it waits. A message that fails if the session of an
+// earlier process is lost may not: CONNACK decides that, and until then only one of two goroutines
+// must end it. If the session is resumed, e ends when its turn comes.
+func (o *Outbox) mayExpire(e *persistence.Entry) bool {
+	return o.sent.canExpire(e) && !(o.sent.sentEarlier(e) && failsInFlight(e, o.cfg.OnSessionLost))
+}
+
+// deferredFull reports whether err is about room for deferred messages.
+func deferredFull(err error) bool {
+	full := (*DeferredFullError)(nil)
+	return errors.As(err, &full)
+}

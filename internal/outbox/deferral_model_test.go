@@ -1,0 +1,629 @@
+package outbox_test
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/mooring-mqtt/mooring/internal/outbox"
+	"github.com/mooring-mqtt/mooring/internal/session"
+	"github.com/mooring-mqtt/mooring/internal/wire"
+	"github.com/mooring-mqtt/mooring/persistence"
+	"github.com/mooring-mqtt/mooring/reliability"
+)
+
+// passing are reason codes after which a message stays pending, final one after which it ends.
+var passing = []byte{0x80, 0x83, 0x87, 0x91, 0x97, 0xA7}
+
+const final = wire.ReasonPayloadFormatInvalid
+
+// deferModel is a server and an application for random histories in which messages are deferred. It
+// knows what it may see of the outbox: the packets of each connection, the results and the reports.
+type deferModel struct {
+	*rig
+	rnd      *rand.Rand
+	topics   []string
+	refuses  map[string]byte // topics that the server refuses now, and the code
+	list     []*deferMessage // by n-1; accepted ones
+	numbers  [persistence.Priorities]uint64
+	earlier  [persistence.Priorities]uint64 // watermarks when the process began; 0 once the session is lost
+	earlySeq uint64
+	process  int
+	orders   int               // messages sent first
+	ids      map[uint16]uint64 // packet identifiers of unacknowledged messages of this session
+	up       *deferConn
+	seen     int
+	counts   map[outbox.State]uint64
+	expect   map[uint64]outbox.State
+	reported []outbox.Delay
+	lostNow  bool
+	unknown  bool                 // the session was lost, and the send loop does not know yet
+	until    map[string]time.Time // when the first message of a topic and priority may be sent
+}
+
+type deferMessage struct {
+	n, seq, number uint64
+	topic          string
+	priority       persistence.Priority
+	qos            byte
+	fails          bool
+	poisonous      bool // the server ends connections over it
+	key            string
+	expires        time.Time
+	process        int
+	w              *outbox.Waiter
+	id             uint16 // it is unacknowledged under it in this session
+	last           uint16 // the identifier that it was refused under with 0x91
+	order          int    // position in the order of sending, in this process
+	cuts           int    // connections that ended while it was unacknowledged
+	released       bool
+	alone          bool
+	lost           bool // it was in flight in a session that was lost: others may overtake it
+	until          time.Time
+	end            *outbox.End
+}
+
+type deferConn struct {
+	limits session.Limits
+	here   map[uint64]bool // sent or continued here, not acknowledged
+	resent int
+	acked  int
+	sent   int
+}
+
+// TestOutbox_AgainstModelWithDeferral applies random histories in which the server refuses messages
+// for now, ends connections over some, and loses the session; and in which the process restarts.
+func TestOutbox_AgainstModelWithDeferral(t *testing.T) {
+	for seed := range uint64(200) {
+		t.Run(fmt.Sprint(seed), func(t *testing.T) {
+			bubble(t, func(t *testing.T) { runDeferModel(t, seed, 300) })
+		})
+	}
+}
+
+func runDeferModel(t *testing.T, seed uint64, steps int) {
+	m := &deferModel{rnd: rand.New(rand.NewPCG(seed, 2)), refuses: map[string]byte{}, ids: map[uint16]uint64{},
+		until: map[string]time.Time{}, counts: map[outbox.State]uint64{}, expect: map[uint64]outbox.State{}}
+	for i := range 1 + m.rnd.IntN(5) {
+		m.topics = append(m.topics, fmt.Sprint("t", i))
+	}
+	o := persistence.Options{Limits: persistence.Limits{MaxMessages: 60}}
+	cfg := outbox.Config{Retry: reliability.Backoff{Min: time.Second, Max: 8 * time.Second, Rand: m.rnd.Float64},
+		PoisonAttempts: 2, WhenFull: []outbox.FullPolicy{outbox.Reject, outbox.DropOldest, outbox.DropNewest}[seed%3]}
+	if cfg.WhenFull == outbox.DropOldest {
+		cfg.StoreDrops, o.Limits.WhenFull = true, persistence.DropOldest
+	}
+	if seed%2 == 0 {
+		cfg.MaxDeferred = 20
+	}
+	if seed%5 < 2 {
+		cfg.OnSessionLost = persistence.FailInFlight
+	}
+	cfg.Deferred = func(d outbox.Delay) { m.reported = append(m.reported, d) }
+	m.rig = newRig(t, cfg, persistence.NewMemory(o))
+	m.lose()
+	for range steps {
+		m.step()
+		m.check()
+		if t.Failed() {
+			t.Fatalf("in a history with seed %d", seed)
+		}
+	}
+	m.finish()
+}
+
+func (m *deferModel) step() {
+	switch p := m.rnd.IntN(200); {
+	case p < 70:
+		m.add()
+	case p < 125:
+		m.answer()
+	case p < 145 && m.up == nil:
+		m.connect(m.rnd.IntN(8) > 0)
+	case p < 150 && m.up != nil:
+		m.cut([]byte{0, 0, 0x8B, 0x87, wire.ReasonPacketTooLarge}[m.rnd.IntN(5)])
+	case p < 160 && m.up != nil:
+		m.cutOver()
+	case p < 175:
+		time.Sleep(time.Duration(m.rnd.IntN(3000)) * time.Millisecond)
+	case p < 185:
+		topic := m.topics[m.rnd.IntN(len(m.topics))]
+		if m.refuses[topic] = 0; m.rnd.IntN(2) == 0 {
+			m.refuses[topic] = passing[m.rnd.IntN(len(passing))]
+		}
+	case p < 188:
+		m.restart(m.rnd.IntN(2) == 0)
+	case p < 190 && m.up == nil:
+		// A connection that ends before messages may be sent on it.
+		m.begin(m.rnd.IntN(2) > 0)
+		m.s.Detach(m.g)
+		m.up = nil
+	}
+}
+
+func (m *deferModel) add() {
+	n := uint64(len(m.list)) + 1
+	one := &deferMessage{n: n, topic: m.topics[m.rnd.IntN(len(m.topics))], qos: 1 + byte(m.rnd.IntN(2)),
+		priority: persistence.Priority(max(m.rnd.IntN(6)-3, 0)), process: m.process, poisonous: m.rnd.IntN(12) == 0}
+	d := on(one.topic, n, one.qos)
+	d.Priority, d.OnSessionLost = one.priority, persistence.SessionLostPolicy(m.rnd.IntN(3))
+	one.fails = d.OnSessionLost == persistence.FailInFlight || d.OnSessionLost == persistence.AsConfigured && m.cfg.OnSessionLost == persistence.FailInFlight
+	if m.rnd.IntN(6) == 0 {
+		one.key = one.topic
+		d.Key = one.key
+	}
+	if m.rnd.IntN(5) == 0 {
+		d.Expiry = time.Duration(1+m.rnd.IntN(20)) * second
+		one.expires = time.Now().Add(d.Expiry)
+	}
+	one.w = new(outbox.Waiter)
+	last := m.store.LastSeq()
+	one.seq, one.number = last+1, m.numbers[one.priority]+1
+	if one.priority == persistence.Normal {
+		one.number = last + 1
+	}
+	m.list = append(m.list, one) // it may be sent before Add returns
+	m.numbers[one.priority]++
+	err := m.o.Add(context.Background(), d, one.w)
+	synctest.Wait()
+	if m.store.LastSeq() != last {
+		if err != nil {
+			m.t.Errorf("Add of a stored message returned %v", err)
+		}
+		return
+	}
+	m.list = m.list[:n-1]
+	m.numbers[one.priority]--
+	m.look()
+	if full := errors.Is(err, persistence.ErrFull); full == (m.cfg.WhenFull == outbox.DropNewest) {
+		m.t.Errorf("Add of a message that is not stored returned %v", err)
+	}
+}
+
+func (m *deferModel) pending(match func(*deferMessage) bool) (list []*deferMessage) {
+	for _, one := range m.list {
+		if one.end == nil && match(one) {
+			list = append(list, one)
+		}
+	}
+	return list
+}
+
+// answer lets the server answer a message.
+func (m *deferModel) answer() {
+	if m.up == nil {
+		return
+	}
+	list := m.pending(func(one *deferMessage) bool { return m.up.here[one.n] && (!one.poisonous || one.released) })
+	if len(list) == 0 {
+		return
+	}
+	one := list[m.rnd.IntN(len(list))]
+	code := m.refuses[one.topic]
+	if code == 0 && m.rnd.IntN(12) == 0 {
+		code = passing[m.rnd.IntN(len(passing))]
+	} else if m.rnd.IntN(40) == 0 {
+		code = final
+	}
+	m.answerOne(one, code)
+}
+
+func (m *deferModel) answerOne(one *deferMessage, code byte) {
+	kind, last := wire.PUBACK, true
+	if one.released {
+		kind, code = wire.PUBCOMP, 0
+	} else if one.qos == 2 {
+		kind, last = wire.PUBREC, code >= 0x80
+	}
+	id, reports := one.id, len(m.reported)
+	if last {
+		delete(m.up.here, one.n)
+		delete(m.ids, one.id)
+		one.id, one.order, one.alone = 0, 0, false
+		m.up.acked++
+		switch code {
+		case 0:
+			m.expect[one.n] = outbox.Acked
+		case final:
+			m.expect[one.n] = outbox.Refused
+		case wire.ReasonPacketIDInUse:
+			one.last = id
+		}
+	} else {
+		one.released = true
+	}
+	m.ack(kind, id, code)
+	m.look()
+	switch {
+	case !last || code == 0 || code == final:
+	case one.end != nil && one.end.State != outbox.Dropped && one.end.State != outbox.Expired:
+		m.t.Errorf("message %d (%+v) ended at a refusal with 0x%02X: %+v", one.n, *one, code, *one.end)
+	case !slices.ContainsFunc(m.reported[reports:], func(d outbox.Delay) bool {
+		return binary.BigEndian.Uint64(d.ID[:]) == one.n && d.Code == code && !d.Alone
+	}):
+		m.t.Errorf("the refusal of message %d with 0x%02X was not reported: %+v", one.n, code, m.reported[reports:])
+	}
+}
+
+func (m *deferModel) connect(present bool) {
+	m.begin(present)
+	m.unknown = false
+	m.o.Connected(m.g)
+	synctest.Wait()
+	m.look()
+}
+
+func (m *deferModel) begin(present bool) {
+	if !present {
+		m.lose()
+	}
+	limits := session.Limits{ReceiveMaximum: uint16(1 + m.rnd.IntN(12)), MaximumQoS: 2, RetainAvailable: true}
+	m.up = &deferConn{limits: limits, here: map[uint64]bool{}}
+	m.s.Begin(present)
+	m.c = &conn{onSend: m.sent}
+	m.g = m.s.Attach(m.c, limits)
+	for _, one := range m.pending(func(one *deferMessage) bool { return one.released }) {
+		m.up.here[one.n] = true
+	}
+}
+
+// lose lets the server lose the session.
+func (m *deferModel) lose() {
+	failing := m.pending(func(one *deferMessage) bool { return one.id != 0 && one.fails })
+	m.s.Begin(false)
+	m.lostNow, m.unknown = true, true
+	if err := m.o.ResetSession("owner", m.s.Unacked()); err != nil {
+		m.t.Fatal(err)
+	}
+	m.look()
+	m.lostNow = false
+	m.o.NewSession()
+	for _, one := range failing {
+		if one.end == nil {
+			m.t.Errorf("message %d (%+v) was in flight and did not fail with its session", one.n, *one)
+		}
+	}
+	for _, one := range m.list {
+		one.lost = one.lost || one.id != 0 || m.maybeEarlier(one)
+		one.id, one.last, one.order, one.released = 0, 0, 0, false
+	}
+	clear(m.ids)
+	m.earlier = [persistence.Priorities]uint64{}
+}
+
+// cutOver ends the connection because of a poisonous message, if there is one.
+func (m *deferModel) cutOver() {
+	if len(m.pending(func(one *deferMessage) bool { return m.up.here[one.n] && one.poisonous && !one.released })) > 0 {
+		m.cut([]byte{0, wire.ReasonNotAuthorized}[m.rnd.IntN(2)])
+	}
+}
+
+func (m *deferModel) cut(reason byte) {
+	c := m.up
+	m.up = nil
+	for _, one := range m.pending(func(one *deferMessage) bool { return c.here[one.n] && !one.released }) {
+		if one.cuts++; reason == wire.ReasonPacketTooLarge {
+			m.expect[one.n] = outbox.Refused
+		}
+	}
+	reports := len(m.reported)
+	m.rig.cut(reason)
+	m.look()
+	for _, one := range m.list {
+		if m.expect[one.n] == outbox.Refused && one.end == nil {
+			delete(m.expect, one.n)
+		}
+	}
+	m.judge(c, reports)
+}
+
+// judge looks at the reports of messages that are deferred because connections ended.
+func (m *deferModel) judge(c *deferConn, reports int) {
+	for _, d := range m.reported[reports:] {
+		one := m.list[binary.BigEndian.Uint64(d.ID[:])-1]
+		switch {
+		case !d.Alone:
+			m.t.Errorf("message %d was refused by a connection that ended: %+v", one.n, d)
+		case !c.here[one.n] || one.cuts < 2 && !one.alone || one.released:
+			m.t.Errorf("message %d (%+v) is deferred alone", one.n, *one)
+		}
+		one.alone, one.cuts = true, 0
+	}
+}
+
+func (m *deferModel) restart(kill bool) {
+	if m.up != nil {
+		m.cut(0)
+	}
+	m.stop()
+	why := errors.New("closed")
+	if !kill {
+		m.o.Close(why)
+		m.look()
+	}
+	for _, one := range m.pending(func(*deferMessage) bool { return true }) {
+		if r := one.w; !kill && r != nil && (r.Result().State != outbox.Abandoned || r.Result().Err != why) {
+			m.t.Errorf("message %d ended as %+v with the process", one.n, r.Result())
+		}
+		one.w, one.order, one.cuts = nil, 0, 0
+	}
+	m.store = m.store.Reopen()
+	m.ended, m.seen = nil, 0
+	m.start()
+	m.process++
+	m.earlySeq = m.store.LastSeq()
+	for p := range m.earlier {
+		m.earlier[p] = m.store.Sent(persistence.Priority(p))
+	}
+	synctest.Wait()
+}
+
+// deferral returns what the store knows of the deferral of a message.
+func (m *deferModel) deferral(one *deferMessage) (e persistence.Entry) {
+	if ok, err := m.store.Get(one.seq, &e); err != nil || !ok {
+		m.t.Errorf("message %d (%+v) is not in the store: %v", one.n, *one, err)
+	}
+	return e
+}
+
+// maybeEarlier reports whether this process must assume that an earlier one has sent the message
+// under the identifier of its number.
+func (m *deferModel) maybeEarlier(one *deferMessage) bool {
+	return one.process < m.process && one.number <= m.earlier[one.priority] && one.seq <= m.earlySeq
+}
+
+// sent looks at a PUBLISH while it is sent.
+func (m *deferModel) sent(v wire.PublishView) {
+	m.look()
+	n := indexOf(v)
+	one, c := m.list[n-1], m.up
+	fail := func(format string, args ...any) {
+		m.t.Errorf("message %d (%+v): %s", n, *one, fmt.Sprintf(format, args...))
+	}
+	e := m.deferral(one)
+	own := session.PacketID(uint8(one.priority), one.number)
+	deferred := !e.Deferral.Since.IsZero()
+	again := one.id != 0 || !deferred && m.maybeEarlier(one)
+	switch {
+	case one.end != nil:
+		fail("sent after its end %+v", *one.end)
+	case c.here[n]:
+		fail("sent twice on one connection")
+	case one.released:
+		fail("sent after its PUBREC")
+	case m.ids[v.PacketID] != 0 && m.ids[v.PacketID] != n:
+		fail("sent under identifier %d of message %d", v.PacketID, m.ids[v.PacketID])
+	case one.id != 0 && v.PacketID != one.id:
+		fail("resent under identifier %d", v.PacketID)
+	case one.last == v.PacketID:
+		fail("sent again under identifier %d after 0x91", v.PacketID)
+	case v.Dup != again:
+		fail("DUP is %v; the store has %+v", v.Dup, e.Deferral)
+	case deferred && e.Deferral.PacketID != v.PacketID || !deferred && (v.PacketID != own || m.store.Sent(one.priority) < one.number):
+		fail("sent under identifier %d, the store knows %+v, and the watermark is %d", v.PacketID, e.Deferral, m.store.Sent(one.priority))
+	}
+	m.inWindow(one, fail)
+	m.inOrder(one, again, fail)
+	c.here[n], one.id, m.ids[v.PacketID] = true, v.PacketID, n
+	c.sent++
+	if one.order == 0 {
+		m.orders++
+		one.order = m.orders
+	}
+}
+
+// inWindow wants room for a message, and a message that is alone to be alone.
+func (m *deferModel) inWindow(one *deferMessage, fail func(string, ...any)) {
+	c := m.up
+	window := int(c.limits.ReceiveMaximum)
+	if limit := m.o.Window(); limit > 0 {
+		window = min(window, limit)
+	}
+	if len(c.here) >= window {
+		fail("%d are in flight, the window is %d", len(c.here), window)
+	}
+	if one.alone {
+		if len(c.here) > 0 {
+			fail("sent alone while %d others are in flight", len(c.here))
+		}
+		if waiting := m.pending(func(o *deferMessage) bool { return o.n != one.n && m.deferral(o).Deferral.Since.IsZero() }); c.acked == 0 && len(waiting) > 0 {
+			fail("sent alone before message %d, and nothing was acknowledged", waiting[0].n)
+		}
+	}
+	for n := range c.here {
+		if o := m.list[n-1]; o.alone && !o.released {
+			fail("sent beside message %d, which is alone", n)
+		}
+	}
+}
+
+// inOrder wants resends in the order of sending, and all else in the order of each topic and priority.
+func (m *deferModel) inOrder(one *deferMessage, again bool, fail func(string, ...any)) {
+	switch {
+	case one.alone:
+	case one.order > 0 && again:
+		if one.order < m.up.resent {
+			fail("resent after one that was sent later")
+		}
+		m.up.resent = one.order
+	case !again:
+		for _, o := range m.pending(func(o *deferMessage) bool {
+			return o.n < one.n && o.topic == one.topic && o.priority == one.priority && o.id == 0 && !o.alone && !o.lost
+		}) {
+			if e := m.deferral(o); !e.Deferral.Since.IsZero() || !m.maybeEarlier(o) {
+				fail("sent before message %d (%+v, %+v)", o.n, *o, e.Deferral)
+			}
+		}
+	}
+}
+
+func (m *deferModel) look() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for ; m.seen < len(m.ended); m.seen++ {
+		m.end(m.ended[m.seen])
+	}
+	for i := range m.reported {
+		if d := &m.reported[i]; d.For > 0 {
+			one := m.list[binary.BigEndian.Uint64(d.ID[:])-1]
+			until := time.Now().Add(d.For)
+			if d.For = 0; d.Alone {
+				one.until = until
+			} else if lane := one.lane(); until.After(m.until[lane]) {
+				m.until[lane] = until
+			}
+		}
+	}
+}
+
+func (one *deferMessage) lane() string { return fmt.Sprint(one.priority, one.topic) }
+
+func (m *deferModel) end(e outbox.End) {
+	n := binary.BigEndian.Uint64(e.ID[:])
+	if n == 0 { // of an earlier process: the store has dropped it, or its PUBCOMP was received
+		list := m.pending(func(one *deferMessage) bool {
+			ok, _ := m.store.Get(one.seq, new(persistence.Entry))
+			return !ok && one.process < m.process && (e.State != outbox.Acked || m.expect[one.n] == outbox.Acked) &&
+				!slices.ContainsFunc(m.ended[m.seen:], func(e outbox.End) bool { return binary.BigEndian.Uint64(e.ID[:]) == one.n })
+		})
+		if len(list) == 0 {
+			m.t.Errorf("an unknown message ended: %+v", e)
+			return
+		}
+		n = list[0].n
+	}
+	if n > uint64(len(m.list)) {
+		return // DropNewest
+	}
+	one := m.list[n-1]
+	fail := func(why string) { m.t.Errorf("message %d (%+v) ended as %+v: %s", n, *one, e, why) }
+	if one.end != nil {
+		fail("a second time")
+		return
+	}
+	one.end = &e
+	m.counts[e.State]++
+	if one.w != nil {
+		if r := one.w.Result(); r.State != e.State || r.Err != e.Err {
+			fail(fmt.Sprintf("the waiter has %+v", r))
+		}
+	}
+	switch e.Cause {
+	case outbox.ByServer, outbox.Poison:
+		if m.expect[n] != e.State {
+			fail(fmt.Sprintf("want %v", m.expect[n]))
+		}
+	case outbox.TimePassed:
+		if one.expires.IsZero() || time.Until(one.expires) > time.Millisecond || one.order > 0 && one.id != 0 || one.qos == 2 && one.id != 0 {
+			fail("it must not expire")
+		}
+	case outbox.StoreFull, outbox.Replaced:
+		if one.id != 0 {
+			fail("it may have been sent")
+		}
+	case outbox.SessionLost:
+		if !m.lostNow || !one.fails || one.id == 0 && !m.maybeEarlier(one) {
+			fail("it is published again in the next session")
+		}
+	default:
+		fail("why?")
+	}
+	delete(m.ids, one.id)
+	if m.up != nil {
+		delete(m.up.here, n)
+	}
+}
+
+// check compares the totals, and wants what can be sent to be in flight.
+func (m *deferModel) check() {
+	m.t.Helper()
+	synctest.Wait()
+	m.look()
+	st := m.store.Stats()
+	pending := m.pending(func(*deferMessage) bool { return true })
+	m.counts[outbox.Pending] = uint64(len(pending))
+	got := map[outbox.State]uint64{outbox.Acked: st.Acked, outbox.Refused: st.Refused, outbox.Expired: st.Expired,
+		outbox.Dropped: st.Dropped, outbox.DeadLettered: st.DeadLettered, outbox.Pending: st.Pending}
+	for state, n := range got {
+		if n != m.counts[state] {
+			m.t.Errorf("state %d: the store counts %d messages, want %d", state, n, m.counts[state])
+		}
+	}
+	released := m.pending(func(one *deferMessage) bool { return one.released })
+	if d := m.o.Deferred(); uint64(d.Messages) > st.Deferred || d.Messages+len(released) < int(st.Deferred) {
+		m.t.Errorf("%d messages are deferred, in the store %d, %d released", d.Messages, st.Deferred, len(released))
+	}
+	for _, one := range pending {
+		if late := time.Since(one.expires); !one.expires.IsZero() && late > second && one.id == 0 && !m.unknown && !m.maybeEarlier(one) {
+			m.t.Errorf("message %d (%+v) is pending %v after its time", one.n, *one, late)
+		}
+	}
+	if open := m.o.Open(); open > len(pending) {
+		m.t.Errorf("%d messages are open, %d are pending", open, len(pending))
+	}
+	m.flowing(pending)
+}
+
+// flowing wants each message that may be sent to be in flight, if there is room.
+func (m *deferModel) flowing(pending []*deferMessage) {
+	c := m.up
+	if c == nil {
+		return
+	}
+	window := int(c.limits.ReceiveMaximum)
+	if limit := m.o.Window(); limit > 0 {
+		window = min(window, limit)
+	}
+	if len(c.here) >= window {
+		return
+	}
+	for _, one := range pending { // a message that is tried alone, or is about to be
+		if one.alone && (c.here[one.n] || !time.Now().Before(one.until)) {
+			return
+		}
+	}
+	for _, one := range pending {
+		if c.here[one.n] || one.alone || one.id == 0 && time.Now().Before(m.until[one.lane()]) {
+			continue
+		}
+		// Others of its topic may be in flight.
+		if one.id != 0 || !slices.ContainsFunc(pending, func(o *deferMessage) bool { return o.lane() == one.lane() && !o.alone && c.here[o.n] }) {
+			m.t.Errorf("message %d (%+v, %+v) is not in flight; %d are, the window is %d", one.n, *one, m.deferral(one).Deferral, len(c.here), window)
+		}
+	}
+}
+
+// finish has the server accept everything.
+func (m *deferModel) finish() {
+	if m.up != nil {
+		m.cut(0)
+	}
+	clear(m.refuses)
+	for _, one := range m.list {
+		one.poisonous = false
+	}
+	m.connect(true)
+	began := time.Now()
+	for len(m.pending(func(*deferMessage) bool { return true })) > 0 && time.Since(began) < 20*second && !m.t.Failed() {
+		for _, one := range m.pending(func(one *deferMessage) bool { return m.up.here[one.n] }) {
+			m.answerOne(one, 0)
+		}
+		m.check()
+		time.Sleep(second / 10)
+	}
+	if err := m.o.WaitIdle(m.t.Context()); err != nil || m.o.Open() > 0 || m.o.Deferred().Messages != 0 {
+		m.t.Errorf("WaitIdle returned %v; %d messages are open, and deferred: %+v", err, m.o.Open(), m.o.Deferred())
+	}
+	if took := time.Since(began); took > 17*second {
+		m.t.Errorf("everything was delivered after %v", took)
+	}
+	if len(m.failed) > 0 {
+		m.t.Errorf("the store failed: %v", m.failed)
+	}
+}
