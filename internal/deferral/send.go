@@ -82,6 +82,20 @@ func (d *Queue) passed(code byte, now time.Time) {
 	}
 }
 
+// Due makes the lanes due that wait because of a reason code for which because returns true.
+func (d *Queue) Due(now time.Time, because func(code byte) bool) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for _, lanes := range d.lanes {
+		for _, l := range lanes {
+			if because(l.code) {
+				l.until = now
+				d.schedule(l, now)
+			}
+		}
+	}
+}
+
 // PickAlone returns the message that is to be sent alone now; quiet: no other message is in flight.
 // hold reports that no other message may be sent now.
 func (d *Queue) PickAlone(now time.Time, quiet bool) (x Item, ok, hold bool) {

@@ -40,5 +40,11 @@ func (w *Window) Refused(inFlight int) {
 	w.landed.Store(int64(inFlight))
 }
 
+// Open removes the limit.
+func (w *Window) Open() {
+	w.limit.Store(0)
+	w.landed.Store(0)
+}
+
 // Limit returns how many messages may be in flight; 0: there is no limit.
 func (w *Window) Limit() int { return int(w.limit.Load()) }

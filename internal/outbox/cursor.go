@@ -4,6 +4,7 @@ import (
 	"math"
 	"slices"
 
+	"github.com/mooring-mqtt/mooring/internal/cure"
 	"github.com/mooring-mqtt/mooring/internal/session"
 	"github.com/mooring-mqtt/mooring/persistence"
 )
@@ -20,6 +21,7 @@ type cursor struct {
 	entry    persistence.Entry   // the current message
 	resends  bool                // entry is resend[0]
 	anything bool                // something was sent on this connection
+	cure     cure.Cure           // purges packet identifiers that the server wrongly holds
 	maxQoS   byte                // of the server, as far as its answers say
 }
 

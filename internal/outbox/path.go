@@ -175,7 +175,7 @@ func (o *Outbox) begin(g *session.Generation) {
 func (o *Outbox) sendBatch(g *session.Generation) (more bool) {
 	o.batch = o.batch[:0]
 	before := o.sent
-	o.answerRefusals(g)
+	o.lookAtRefusals(g)
 	alone := o.retry(g, false)
 	for more = !alone; more && len(o.batch) < batchBytes; {
 		ok, err := o.cursor.next(o.cfg.Store)

@@ -44,6 +44,9 @@ func (o *Outbox) answerRefusals(g *session.Generation) {
 func (o *Outbox) refusedByServer(r deferral.Refusal, g *session.Generation) {
 	e, topic := &o.entry, string(wire.ImageTopic(o.entry.Packet))
 	o.poison.answered(r.Seq)
+	if qos(e) == 2 && g == o.cursor.g {
+		o.cursor.cure.Refused(g, r.Code)
+	}
 	rule, now := o.rules.Of(topic, r.Code), o.cfg.Store.Now()
 	since := e.Deferral.Since
 	if since.IsZero() {
@@ -291,30 +294,4 @@ func (o *Outbox) sendDeferred(g *session.Generation, list []picked) {
 		p.judge(errNotTried)
 		o.deferred.Unpick(p.Item, time.Now())
 	}
-}
-
-// freeIdentifier returns a packet identifier that no message has: one of those before the first
-// message in the log, whose messages have ended; 0: there is none. An identifier is not used again
-// for some time: the server may have refused a message because of it. It is not the one that was
-// refused.
-func (o *Outbox) freeIdentifier(g *session.Generation, refused uint16) uint16 {
-	first := o.cfg.Store.First(persistence.Normal)
-	if first == 0 {
-		first = o.cfg.Store.LastSeq() + 1
-	}
-	lap := session.Lap(uint8(persistence.Normal))
-	last := max(o.sent[persistence.Normal].persisted, first) // of those that may have been sent
-	if last-first+1 >= lap {
-		return 0
-	}
-	span := min(lap-(last-first+1), session.Recent)
-	for range span {
-		o.rotation++
-		number := first + lap - 1 - o.rotation%span // has the identifier of number - lap
-		id := session.PacketID(uint8(persistence.Normal), number)
-		if id != refused && !o.deferred.Holds(id, 0) && !g.InUse(id) {
-			return id
-		}
-	}
-	return 0
 }

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"time"
 
+	"github.com/mooring-mqtt/mooring/internal/cure"
 	"github.com/mooring-mqtt/mooring/internal/deferral"
 	"github.com/mooring-mqtt/mooring/internal/session"
 	"github.com/mooring-mqtt/mooring/internal/wire"
@@ -12,6 +13,22 @@ import (
 )
 
 // This file has what the send loop asks before it sends a message.
+
+// lookAtRefusals looks at what the server has refused, and purges packet identifiers because of that.
+func (o *Outbox) lookAtRefusals(g *session.Generation) {
+	cured := o.cursor.cure.Answered(g)
+	o.answerRefusals(g)
+	held := func(id uint16) bool { return o.deferred.Holds(id, 0) }
+	wait, err := o.cursor.cure.Step(g, o.cfg.Store, held, cured)
+	if err != nil {
+		o.storeFailed(err)
+	}
+	o.lookAgain(wait)
+	if cured {
+		o.window.Open()
+		o.deferred.Due(time.Now(), cure.Helps)
+	}
+}
 
 // timeLeft returns how long it is until e expires; 0 if it never does.
 func (o *Outbox) timeLeft(e *persistence.Entry) time.Duration {
@@ -113,4 +130,30 @@ func (o *Outbox) mayExpire(e *persistence.Entry) bool {
 func deferredFull(err error) bool {
 	full := (*DeferredFullError)(nil)
 	return errors.As(err, &full)
+}
+
+// freeIdentifier returns a packet identifier that no message has: one of those before the first
+// message in the log, whose messages have ended; 0: there is none. An identifier is not used again
+// for some time: the server may have refused a message because of it. It is not the one that was
+// refused.
+func (o *Outbox) freeIdentifier(g *session.Generation, refused uint16) uint16 {
+	first := o.cfg.Store.First(persistence.Normal)
+	if first == 0 {
+		first = o.cfg.Store.LastSeq() + 1
+	}
+	lap := session.Lap(uint8(persistence.Normal))
+	last := max(o.sent[persistence.Normal].persisted, first) // of those that may have been sent
+	if last-first+1 >= lap {
+		return 0
+	}
+	span := min(lap-(last-first+1), session.Recent)
+	for range span {
+		o.rotation++
+		number := first + lap - 1 - o.rotation%span // has the identifier of number - lap
+		id := session.PacketID(uint8(persistence.Normal), number)
+		if id != refused && !o.deferred.Holds(id, 0) && !g.InUse(id) && !g.IsPurging(id) {
+			return id
+		}
+	}
+	return 0
 }

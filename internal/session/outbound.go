@@ -24,7 +24,7 @@ type Admission int
 const (
 	Admitted Admission = iota // the caller sends the message now
 	Wait                      // the window is full
-	Taken                     // the packet identifier is in use, so no message of its priority can be sent
+	Taken                     // the packet identifier is in use or purged, so no message of its priority can be sent
 	Gone                      // the connection of this generation has ended
 )
 
@@ -42,7 +42,7 @@ func (g *Generation) offerLocked(id uint16, f flight) Admission {
 	if s.cur != g {
 		return Gone
 	}
-	if _, taken := g.flights[uint32(id)]; taken {
+	if _, taken := g.flights[uint32(id)]; taken || g.purges.open > 0 && g.purges.ids[id] && !f.released {
 		return Taken
 	}
 	if g.freeLocked() <= 0 && !f.released {
@@ -153,6 +153,9 @@ func (g *Generation) HandleAck(a wire.Ack) error {
 	f, settled, err := g.ackLocked(a)
 	s.mu.Unlock()
 	if !settled {
+		if a.Type == wire.PUBCOMP && err == nil && s.cfg.Room != nil {
+			s.cfg.Room() // the last purge may be answered
+		}
 		return err
 	}
 	g.settled++
@@ -180,6 +183,7 @@ func (g *Generation) ackLocked(a wire.Ack) (f flight, settled bool, err error) {
 	switch {
 	case s.cur != g:
 		s.stats.StaleAcks++
+	case len(g.purges.ids) > 0 && g.purges.answered(a, f.released):
 	case a.Type == wire.PUBREL:
 		err = g.pubrel(a.PacketID)
 	case !known:
@@ -232,6 +236,48 @@ func (g *Generation) landLocked(id uint16, f flight) {
 		s.ready.Set()
 		g.waiting = g.waiting[1:]
 	}
+}
+
+// Purge sends PUBREL for packet identifiers without a message, except those that are in use on this
+// connection. Until the server has answered, Offer returns Taken for them. Config.Room is called after
+// answers. It returns how many it sends. At most MaxPurge may be open at a time; the others
+// are left out.
+func (g *Generation) Purge(ids []uint16) (sent int) {
+	s := g.s
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.cur != g {
+		return 0
+	}
+	for _, id := range ids {
+		if _, used := g.flights[uint32(id)]; !used && g.purges.add(id) {
+			sent++
+			s.queueLocked(wire.Ack{Type: wire.PUBREL, PacketID: id}, false)
+		}
+	}
+	return sent
+}
+
+// Purging returns how many purged packet identifiers the server has not answered.
+func (g *Generation) Purging() int {
+	g.s.mu.Lock()
+	defer g.s.mu.Unlock()
+	return g.purges.open
+}
+
+// IsPurging reports whether a packet identifier is being purged.
+func (g *Generation) IsPurging(id uint16) bool {
+	g.s.mu.Lock()
+	defer g.s.mu.Unlock()
+	return g.purges.ids[id]
+}
+
+// EndPurge gives up the purges that the server has not answered. Their packet identifiers may be used;
+// late answers are dropped.
+func (g *Generation) EndPurge() {
+	g.s.mu.Lock()
+	defer g.s.mu.Unlock()
+	g.purges.giveUp()
 }
 
 // Settled returns the number of messages, unstored ones too, that were finally acknowledged

@@ -136,7 +136,8 @@ type Generation struct {
 	begun   time.Time
 
 	// s.mu guards the following fields.
-	flights map[uint32]flight   // sent, not acknowledged; by packet identifier, as uint32 for speed
+	flights map[uint32]flight // sent, not acknowledged; by packet identifier, as uint32 for speed
+	purges  purges
 	acked   uint64              // stored messages that were acknowledged
 	passed  uint64              // the highest flight.order of these
 	waiting []*unstored         // to be sent when the window has room

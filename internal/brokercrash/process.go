@@ -1,0 +1,52 @@
+package main
+
+import (
+	"bufio"
+	"io"
+	"os"
+	"os/exec"
+)
+
+// process is a child process. Its lines go to line.
+type process struct {
+	cmd   *exec.Cmd
+	stdin io.Closer
+	lines chan struct{} // closed when its output has ended
+	err   error         // after lines
+}
+
+func start(line func(string), name string, args ...string) (*process, error) {
+	p := &process{cmd: exec.Command(name, args...), lines: make(chan struct{})}
+	p.cmd.Stderr = os.Stderr
+	out, err := p.cmd.StdoutPipe()
+	if err != nil {
+		return nil, err
+	}
+	if p.stdin, err = p.cmd.StdinPipe(); err != nil {
+		return nil, err
+	}
+	if err := p.cmd.Start(); err != nil {
+		return nil, err
+	}
+	go func() {
+		defer close(p.lines)
+		for s := bufio.NewScanner(out); s.Scan(); {
+			line(s.Text())
+		}
+		p.err = p.cmd.Wait()
+	}()
+	return p, nil
+}
+
+// kill is SIGKILL, and waits for the end.
+func (p *process) kill() {
+	_ = p.cmd.Process.Kill() // it may have ended
+	<-p.lines
+}
+
+// stop asks for the end, and waits for it.
+func (p *process) stop() error {
+	_ = p.stdin.Close()
+	<-p.lines
+	return p.err
+}

@@ -1,0 +1,75 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/mooring-mqtt/mooring/client"
+	"github.com/mooring-mqtt/mooring/persistence"
+	"github.com/mooring-mqtt/mooring/reliability"
+)
+
+const topics = 5
+
+// runPublisher publishes until ctx ends, and then waits until all is delivered.
+func runPublisher(ctx context.Context, o options) error {
+	log, err := persistence.Open(o.dir, persistence.Options{})
+	if err != nil {
+		return err
+	}
+	defer log.Close()
+	c, err := client.New(client.Config{
+		Servers:    []string{o.server},
+		ClientID:   "publisher",
+		Store:      client.StoreConfig{Custom: log},
+		Publishing: client.PublishingConfig{Sequenced: true},
+		Connection: client.ConnectionConfig{Backoff: reliability.Backoff{Min: 20 * time.Millisecond, Max: 500 * time.Millisecond}},
+		Logger:     slog.New(slog.DiscardHandler),
+		OnEvent: func(e client.Event) {
+			if o.verbose {
+				fmt.Printf("event %T %+v\n", e, e)
+			}
+		},
+	})
+	if err != nil {
+		return err
+	}
+	if err := c.Start(context.Background()); err != nil {
+		return err
+	}
+	var wg sync.WaitGroup
+	for topic := range topics {
+		wg.Go(func() {
+			publish(ctx, c, fmt.Sprintf("crash/t%d", topic), log.Boot(), topics*time.Second/time.Duration(o.rate))
+		})
+	}
+	wg.Wait()
+	drain, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	err = c.Drain(drain)
+	st := log.Stats()
+	fmt.Println("stats", st.Accepted, st.Acked, st.Refused+st.Expired+st.Dropped, st.Pending)
+	return err
+}
+
+// publish publishes a message in each interval, and prints it when it was accepted.
+func publish(ctx context.Context, c *client.Client, topic string, boot uint64, every time.Duration) {
+	tick := time.NewTicker(every)
+	defer tick.Stop()
+	for n := 1; ; n++ {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+		m := client.Message{Topic: topic, Payload: fmt.Appendf(nil, "%d/%d", boot, n), QoS: client.ExactlyOnce}
+		if _, err := c.Publish(context.Background(), m); err != nil {
+			fmt.Println("error", err)
+			return
+		}
+		fmt.Printf("accepted %s %s\n", topic, m.Payload)
+	}
+}

@@ -1,0 +1,146 @@
+package main
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/mooring-mqtt/mooring/client/mqtttest"
+	"github.com/mooring-mqtt/mooring/internal/wire"
+)
+
+// referee compares what the publisher was told is accepted with what the receiver got, and looks at the
+// packets between the publisher and the broker. It uses nothing that the client counts.
+type referee struct {
+	verbose bool
+
+	mu       sync.Mutex
+	accepted map[string]bool   // topic and payload
+	flights  map[uint16]string // the message that was last sent under each packet identifier
+	acked    map[string]bool   // the broker has sent PUBREC without an error
+	refused  map[byte]int      // PUBREC with this reason code
+	purged   int               // PUBCOMP with Packet Identifier not found
+	got      map[string]bool
+	last     map[string]position
+	doubled  []string
+	wrong    []string
+	stats    string    // the last words of the publisher
+	up       time.Time // the broker is up again, and nothing was acknowledged since; zero: it was
+	resumed  []time.Duration
+}
+
+type position struct{ boot, n uint64 }
+
+func newReferee(verbose bool) *referee {
+	return &referee{verbose: verbose, accepted: map[string]bool{}, flights: map[uint16]string{}, acked: map[string]bool{},
+		refused: map[byte]int{}, got: map[string]bool{}, last: map[string]position{}}
+}
+
+// publisherSays takes a line of the publisher.
+func (r *referee) publisherSays(line string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	word, rest, _ := strings.Cut(line, " ")
+	switch word {
+	case "accepted":
+		r.accepted[rest] = true
+		return
+	case "stats":
+		r.stats = rest
+	}
+	if r.verbose || word == "error" {
+		fmt.Println(time.Now().Format("15:04:05.000"), "publisher:", line)
+	}
+}
+
+// received takes a message that the receiver's handler got.
+func (r *referee) received(topic string, payload []byte) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	key := topic + " " + string(payload)
+	if r.got[key] {
+		r.doubled = append(r.doubled, key)
+		return
+	}
+	r.got[key] = true
+	var at position
+	if _, err := fmt.Sscanf(string(payload), "%d/%d", &at.boot, &at.n); err != nil {
+		r.wrong = append(r.wrong, key)
+	}
+	before := r.last[topic]
+	if at.boot < before.boot || at.boot == before.boot && at.n < before.n {
+		r.wrong = append(r.wrong, fmt.Sprintf("%s after %v", key, before))
+		return
+	}
+	r.last[topic] = at
+}
+
+// packet looks at a packet between the publisher and the broker.
+func (r *referee) packet(dir mqtttest.Direction, header byte, body []byte) mqtttest.Action {
+	f := wire.Frame{Header: header, Raw: body, Body: body}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	switch t := wire.Type(header >> 4); {
+	case dir == mqtttest.ToServer && t == wire.PUBLISH:
+		v, err := wire.ParsePublish(f)
+		if err == nil {
+			r.flights[v.PacketID] = string(v.Topic) + " " + string(v.Payload)
+		}
+	case dir == mqtttest.ToClient && (t == wire.PUBREC || t == wire.PUBCOMP):
+		a, err := wire.ParseAck(f)
+		switch {
+		case err != nil:
+		case a.Reason >= 0x80 && t == wire.PUBCOMP:
+			r.purged++
+		case a.Reason >= 0x80:
+			r.refused[a.Reason]++
+		case t == wire.PUBREC:
+			r.acked[r.flights[a.PacketID]] = true
+			if !r.up.IsZero() {
+				r.resumed = append(r.resumed, time.Since(r.up))
+				r.up = time.Time{}
+			}
+		}
+	}
+	return mqtttest.ActionPass
+}
+
+// brokerUp notes that the broker accepts connections again.
+func (r *referee) brokerUp() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.up = time.Now()
+}
+
+// missing returns the accepted messages that the receiver did not get.
+func (r *referee) missing() (lost, forgotten []string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for key := range r.accepted {
+		switch {
+		case r.got[key]:
+		case r.acked[key]:
+			forgotten = append(forgotten, key)
+		default:
+			lost = append(lost, key)
+		}
+	}
+	slices.Sort(lost)
+	slices.Sort(forgotten)
+	return lost, forgotten
+}
+
+// hasResumed reports whether the broker has accepted a message since it is up.
+func (r *referee) hasResumed() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.up.IsZero()
+}
+
+func (r *referee) count() int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return len(r.got)
+}

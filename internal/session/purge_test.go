@@ -1,0 +1,128 @@
+package session
+
+import (
+	"fmt"
+	"slices"
+	"testing"
+
+	"github.com/mooring-mqtt/mooring/internal/wire"
+)
+
+// purging returns a rig on a connection on which some packet identifiers are purged.
+func purging(t *testing.T, ids ...uint16) (*rig, *Generation) {
+	r := newRig(t, Config{})
+	r.store.released[0] = true // a purge has no message that must be released
+	g := r.connect(true, Limits{})
+	if n := g.Purge(ids); n != len(ids) {
+		t.Fatalf("%d are purged", n)
+	}
+	var want []string
+	for _, id := range ids {
+		want = append(want, fmt.Sprint("PUBREL ", id))
+	}
+	r.want(want...)
+	return r, g
+}
+
+func TestPurge_HoldsIdentifiersUntilAnswered(t *testing.T) {
+	for _, reason := range []byte{0, wire.ReasonPacketIDNotFound} {
+		id := PacketID(0, 7)
+		r, g := purging(t, id, id+1)
+		if a := g.Offer(7, id, 2); a != Taken || !g.IsPurging(id) || g.InUse(id) {
+			t.Fatalf("offering a purged identifier: %v", a)
+		}
+		if a := g.Offer(9, id+2, 2); a != Admitted {
+			t.Fatalf("offering another one: %v", a)
+		}
+		r.must(g.HandleAck(wire.Ack{Type: wire.PUBCOMP, PacketID: id, Reason: reason}))
+		if g.Purging() != 1 || r.rooms != 1 {
+			t.Errorf("%d open, %d calls of Room", g.Purging(), r.rooms)
+		}
+		if a := g.Offer(7, id, 2); a != Admitted {
+			t.Errorf("offering an identifier after its PUBCOMP: %v", a)
+		}
+		if st := r.s.Stats(); st.UnknownAcks != 0 || len(r.settled) != 0 {
+			t.Errorf("%+v, settled %v", st, r.settled)
+		}
+		r.must(r.ack(g, wire.PUBREC, id))
+		r.must(r.ack(g, wire.PUBCOMP, id))
+		if !slices.Equal(r.settled, []string{"7 0x00 "}) {
+			t.Errorf("settled %v", r.settled)
+		}
+	}
+}
+
+func TestPurge_SparesIdentifiersInUse(t *testing.T) {
+	r := newRig(t, Config{})
+	r.store.released[0] = true
+	g := r.connect(true, Limits{})
+	id := r.offer(7, 2)
+	if n := g.Purge([]uint16{id, id + 1, id + 1, 1, lowest - 1}); n != 1 {
+		t.Errorf("%d are purged", n)
+	}
+	r.want(fmt.Sprint("PUBREL ", id+1))
+	if n := g.Purge([]uint16{id + 1}); n != 0 {
+		t.Errorf("%d are purged again", n)
+	}
+	r.want()
+}
+
+func TestPurge_IsBounded(t *testing.T) {
+	r := newRig(t, Config{})
+	r.store.released[0] = true
+	g := r.connect(true, Limits{})
+	var ids []uint16
+	for n := range uint64(MaxPurge + 5) {
+		ids = append(ids, PacketID(0, n))
+	}
+	if n := g.Purge(ids); n != MaxPurge || g.Purging() != MaxPurge {
+		t.Errorf("%d are purged", n)
+	}
+	r.flush()
+	r.must(r.ack(g, wire.PUBCOMP, ids[0]))
+	if n := g.Purge(ids[MaxPurge:]); n != 1 {
+		t.Errorf("%d more are purged", n)
+	}
+}
+
+// A server that does not answer in time must not confuse the messages that use the identifiers then.
+func TestEndPurge_DropsLateAnswers(t *testing.T) {
+	id := PacketID(0, 7)
+	r, g := purging(t, id, id+1)
+	g.EndPurge()
+	if g.Purging() != 0 || g.IsPurging(id) {
+		t.Fatal("the purge goes on")
+	}
+	r.offer(7, 2)
+	r.must(r.ack(g, wire.PUBCOMP, id)) // of the purge, although the message has no PUBREC
+	if len(r.settled) != 0 || g.Purging() != 0 {
+		t.Fatalf("settled %v, %d open", r.settled, g.Purging())
+	}
+	r.must(r.ack(g, wire.PUBREC, id))
+	r.must(r.ack(g, wire.PUBCOMP, id))
+	if !slices.Equal(r.settled, []string{"7 0x00 "}) {
+		t.Errorf("settled %v", r.settled)
+	}
+	// The server has not answered the purge of id+1, and answers the message.
+	r.offer(8, 2)
+	r.must(r.ack(g, wire.PUBREC, id+1))
+	r.must(r.ack(g, wire.PUBCOMP, id+1))
+	if !slices.Equal(r.settled, []string{"7 0x00 ", "8 0x00 "}) {
+		t.Errorf("settled %v", r.settled)
+	}
+	if st := r.s.Stats(); st.UnknownAcks != 0 {
+		t.Errorf("%+v", st)
+	}
+}
+
+func TestPurge_EndsWithTheConnection(t *testing.T) {
+	id := PacketID(0, 7)
+	r, old := purging(t, id)
+	g := r.connect(true, Limits{})
+	if g.Purging() != 0 || old.Purge([]uint16{id}) != 0 {
+		t.Error("the purge goes on")
+	}
+	r.want()
+	r.offer(7, 2)
+	r.wantCode(r.ack(g, wire.PUBCOMP, id), 0x82)
+}
