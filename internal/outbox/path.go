@@ -81,10 +81,9 @@ func (o *Outbox) enqueueLater(ctx context.Context, d *Draft, deferred bool) (tic
 // enqueue gives d its place in the log. A message of a stream gets its number in the same step, so
 // that the order of the numbers is the order of the log and only a stored message uses a number up.
 func (o *Outbox) enqueue(d *Draft) (ticket persistence.Ticket, err error) {
-	if full := o.fullOfDeferred(d); full != nil {
-		if full.Oldest == 0 || o.cfg.WhenFull != DropOldest {
-			return ticket, full
-		}
+	if full := o.fullOfDeferred(d); full != nil && (full.Oldest == 0 || o.cfg.WhenFull != DropOldest) {
+		return ticket, full
+	} else if full != nil {
 		o.end(full.Oldest, End{State: Dropped, Cause: StoreFull, Err: full})
 	}
 	d.Accepted, d.Expires, d.Stream, d.StreamSeq = time.Time{}, time.Time{}, 0, 0
@@ -306,6 +305,7 @@ func (o *Outbox) end(seq uint64, e End) {
 func (o *Outbox) endAll() {
 	for _, x := range o.over {
 		o.end(x.seq, x.End)
+		o.Wake() // the next of its topic may be sent
 	}
 	o.over = o.over[:0]
 }
