@@ -96,9 +96,9 @@ func (d *Queue) Due(now time.Time, because func(code byte) bool) {
 	}
 }
 
-// PickAlone returns the message that is to be sent alone now; quiet: no other message is in flight.
-// hold reports that no other message may be sent now.
-func (d *Queue) PickAlone(now time.Time, quiet bool) (x Item, ok, hold bool) {
+// PickAlone returns the message that is to be sent alone now; may: one may be tried; quiet: no other
+// message is in flight. hold reports that no other message may be sent now.
+func (d *Queue) PickAlone(now time.Time, may, quiet bool) (x Item, ok, hold bool) {
 	if !d.any.Load() {
 		return x, false, false
 	}
@@ -107,7 +107,7 @@ func (d *Queue) PickAlone(now time.Time, quiet bool) (x Item, ok, hold bool) {
 	switch {
 	case d.trial != nil:
 		return x, false, true
-	case len(d.isolated) == 0 || now.Before(d.isolated[0].until):
+	case !may || len(d.isolated) == 0 || now.Before(d.isolated[0].until):
 		return x, false, false
 	case !quiet:
 		return x, false, true

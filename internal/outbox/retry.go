@@ -181,14 +181,12 @@ func (o *Outbox) retry(g *session.Generation, idle bool) (alone bool) {
 		return false
 	}
 	now := time.Now()
-	if idle || g.Acknowledged() > 0 {
-		x, ok, hold := o.deferred.PickAlone(now, g.InFlight() == 0)
-		if ok {
-			o.sendDeferred(g, o.prepare(g, nil, x))
-		}
-		if hold {
-			return true
-		}
+	x, ok, hold := o.deferred.PickAlone(now, idle || g.Acknowledged() > 0, g.InFlight() == 0)
+	if ok {
+		o.sendDeferred(g, o.prepare(g, nil, x))
+	}
+	if hold {
+		return true
 	}
 	var list []picked
 	size := len(o.batch)
