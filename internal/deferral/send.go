@@ -69,6 +69,16 @@ func (d *Queue) InFlight() []uint64 {
 	return slices.Sorted(maps.Keys(d.sent))
 }
 
+// Waits reports whether a message is deferred and not in flight.
+func (d *Queue) Waits(seq uint64) bool {
+	if !d.any.Load() {
+		return false
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.queued[seq] != nil
+}
+
 // passed makes the lanes due that wait because of the same state of the server.
 func (d *Queue) passed(code byte, now time.Time) {
 	if code == wire.ReasonNotAuthorized {

@@ -5,6 +5,7 @@ import (
 	"slices"
 
 	"github.com/mooring-mqtt/mooring/internal/cure"
+	"github.com/mooring-mqtt/mooring/internal/deferral"
 	"github.com/mooring-mqtt/mooring/internal/session"
 	"github.com/mooring-mqtt/mooring/persistence"
 )
@@ -26,9 +27,8 @@ type cursor struct {
 }
 
 // begin returns to the front for a new connection. PUBRELs are offered at once, in the order of the
-// PUBRECs [MQTT-4.6.0-4]; they need no room in the window [MQTT-3.3.4-8]. deferred are the deferred
-// messages in flight.
-func (c *cursor) begin(g *session.Generation, store Store, deferred []uint64) {
+// PUBRECs [MQTT-4.6.0-4]; they need no room in the window [MQTT-3.3.4-8].
+func (c *cursor) begin(g *session.Generation, store Store, deferred *deferral.Queue) {
 	c.g, c.place, c.anything, c.maxQoS = g, persistence.Cursor{}, false, 2
 	c.offered = map[uint64]bool{}
 	for _, p := range store.Released() {
@@ -40,8 +40,15 @@ func (c *cursor) begin(g *session.Generation, store Store, deferred []uint64) {
 			c.offered[p.Seq] = true
 		}
 	}
-	c.resend = g.Unacked()
-	for _, seq := range deferred { // an earlier process has sent some
+	c.resend = c.resend[:0]
+	for _, seq := range g.Unacked() {
+		if deferred.Waits(seq) { // it has its own turn
+			g.Forget(seq)
+		} else {
+			c.resend = append(c.resend, seq)
+		}
+	}
+	for _, seq := range deferred.InFlight() { // an earlier process has sent some
 		if !c.offered[seq] && !slices.Contains(c.resend, seq) {
 			c.resend = append(c.resend, seq)
 		}
@@ -55,9 +62,6 @@ func (c *cursor) rewind() { c.look = c.place }
 func (c *cursor) next(store Store) (bool, error) {
 	for len(c.resend) > 0 {
 		ok, err := store.Get(c.resend[0], &c.entry)
-		if ok && c.entry.Deferral.Alone {
-			ok = false // it has its own turn
-		}
 		if ok || err != nil {
 			c.resends = ok
 			return ok, err

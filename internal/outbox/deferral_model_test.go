@@ -45,6 +45,7 @@ type deferModel struct {
 	lostNow  bool
 	unknown  bool                 // the session was lost, and the send loop does not know yet
 	began    time.Time            // the connection
+	acking   uint64               // the message whose answer is on its way to the send loop
 	until    map[string]time.Time // when the first message of a topic and priority may be sent
 }
 
@@ -239,7 +240,9 @@ func (m *deferModel) answerOne(one *deferMessage, code byte) {
 	} else {
 		one.released = true
 	}
+	m.acking = one.n
 	m.ack(kind, id, code)
+	m.acking = 0
 	m.look()
 	switch {
 	case !last || code == 0 || code == final:
@@ -455,7 +458,7 @@ func (m *deferModel) inOrder(one *deferMessage, again bool, fail func(string, ..
 		m.up.resent = one.order
 	case !again:
 		for _, o := range m.pending(func(o *deferMessage) bool {
-			return o.n < one.n && o.topic == one.topic && o.priority == one.priority && o.id == 0 && !o.alone && !o.lost
+			return o.n < one.n && o.topic == one.topic && o.priority == one.priority && o.id == 0 && !o.alone && !o.lost && o.n != m.acking
 		}) {
 			if e := m.deferral(o); !e.Deferral.Since.IsZero() || !m.maybeEarlier(o) {
 				fail("sent before message %d (%+v, %+v)", o.n, *o, e.Deferral)

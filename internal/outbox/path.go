@@ -163,7 +163,7 @@ func (o *Outbox) begin(g *session.Generation) {
 		o.expiry.by(0)
 		o.Wake()
 	}
-	o.cursor.begin(g, o.cfg.Store, o.deferred.InFlight())
+	o.cursor.begin(g, o.cfg.Store, o.deferred)
 	o.sent.begin(o.cfg.Store, g.Present)
 	if len(o.cursor.offered) > 0 && o.cursor.first() {
 		o.poison.sendingFirst(g) // only a PUBREL
