@@ -355,7 +355,7 @@ func (m *deferModel) restart(kill bool) {
 		if r := one.w; !kill && r != nil && (r.Result().State != outbox.Abandoned || r.Result().Err != why) {
 			m.t.Errorf("message %d ended as %+v with the process", one.n, r.Result())
 		}
-		one.w, one.order, one.cuts = nil, 0, 0
+		one.w, one.order, one.cuts, one.last = nil, 0, 0, 0
 	}
 	m.store = m.store.Reopen()
 	m.ended, m.seen = nil, 0
