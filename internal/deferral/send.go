@@ -197,7 +197,9 @@ func (d *Queue) SessionLost(now time.Time) {
 	for _, l := range d.isolated {
 		l.forgetIDs()
 	}
-	d.expires = 0 // messages that may have been sent can expire now
+	if d.any.Load() {
+		d.expires = 0 // messages that may have been sent can expire now
+	}
 	for seq, f := range d.sent {
 		delete(d.sent, seq)
 		f.lane.sent--
