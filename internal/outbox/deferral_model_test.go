@@ -588,7 +588,7 @@ func (m *deferModel) flowing(pending []*deferMessage) {
 		return
 	}
 	for _, one := range pending { // a message that is tried alone, or is about to be
-		if one.alone && (c.here[one.n] || !time.Now().Before(one.until)) {
+		if one.alone && (c.here[one.n] || time.Until(one.until) < time.Millisecond) {
 			return
 		}
 	}
