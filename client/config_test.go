@@ -23,6 +23,11 @@ import (
 func noDial(context.Context, *url.URL) (net.Conn, error)              { return nil, net.ErrClosed }
 func noCredentials(context.Context) (c client.Credentials, err error) { return c, err }
 
+// refusals sets rules for messages that the server refuses.
+func refusals(rules ...client.RefusalRule) func(*client.Config) {
+	return func(c *client.Config) { c.Publishing.Refusals = rules }
+}
+
 func TestConfigRules(t *testing.T) {
 	long := strings.Repeat("x", 65_536)
 	full := long[:65_535]
@@ -51,6 +56,23 @@ func TestConfigRules(t *testing.T) {
 		{"Connection.Password", func(c *client.Config) { c.Connection.Password = []byte(long) }},
 		{"", func(c *client.Config) { c.Connection.Password = []byte(full) }},
 		{"Publishing.Publisher", func(c *client.Config) { c.Publishing.Publisher = long }},
+		{"Publishing.Refusals[1].Filter", refusals(client.RefusalRule{}, client.RefusalRule{Filter: "a/#/b"})},
+		{"Publishing.Refusals[0].Filter", refusals(client.RefusalRule{Filter: "$share/group/a"})},
+		{"Publishing.Refusals[0].Codes", refusals(client.RefusalRule{Codes: []byte{0x87, 0x10}})},
+		{"Publishing.Refusals[0].Codes", refusals(client.RefusalRule{Codes: []byte{0x9B, 0x87}, Action: client.LowerQoS})},
+		{"Publishing.Refusals[0].Action", refusals(client.RefusalRule{Action: client.LowerQoS + 1})},
+		{"Publishing.Refusals[0].Action", refusals(client.RefusalRule{Action: client.SetAside})},
+		{"Publishing.Refusals[0].MaxAttempts", refusals(client.RefusalRule{MaxAttempts: -1})},
+		{"Publishing.Refusals[0].MaxAttempts", refusals(client.RefusalRule{MaxAttempts: 1, Action: client.GiveUp})},
+		{"Publishing.Refusals[0].MaxTime", refusals(client.RefusalRule{MaxTime: -1})},
+		{"Publishing.Refusals[0].MaxTime", refusals(client.RefusalRule{MaxTime: 1, Action: client.LowerQoS})},
+		{"", refusals(client.RefusalRule{Filter: "$SYS/+/x", Codes: []byte{0x80, 0xFF}, MaxAttempts: 1, MaxTime: 1}, client.RefusalRule{Action: client.LowerQoS}, client.RefusalRule{Codes: []byte{0x9B}, Action: client.LowerQoS}, client.RefusalRule{Action: client.GiveUp})},
+		{"", func(c *client.Config) {
+			refusals(client.RefusalRule{Action: client.SetAside})(c)
+			c.Store.DeadLetters = 1
+		}},
+		{"Publishing.RetryBackoff.Min", func(c *client.Config) { c.Publishing.RetryBackoff.Min = -1 }},
+		{"Publishing.RetryBackoff.Max", func(c *client.Config) { c.Publishing.RetryBackoff.Min, c.Publishing.RetryBackoff.Max = 2, 1 }},
 		{"Connection.Proxy", func(c *client.Config) { c.Connection.Proxy = "host:3128" }},
 		{"Connection.Proxy", func(c *client.Config) { c.Connection.Proxy = "ftp://host" }},
 		{"Connection.Proxy", func(c *client.Config) { c.Connection.Proxy, c.Connection.Dial = "http://host", noDial }},

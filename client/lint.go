@@ -153,7 +153,7 @@ const (
 // lintRules is the table; docs/doctor.md is the same for readers. In Fields, Dir
 // stands for the store, Presence.Will for what makes the will, and
 // Connection.Password for the source of the password.
-var lintRules = []lintRule{
+var lintRules = append([]lintRule{
 	{"durable-without-session", Loses, fields{"Session.Expiry", "Dir"},
 		"the outbox outlives the process, but with NoSession the server forgets us with each connection: messages for us are lost while we are away, and a QoS 2 message whose acknowledgement was lost is delivered twice",
 		"leave Session.Expiry at its default of 24 h, or set what an outage may take",
@@ -311,4 +311,4 @@ var lintRules = []lintRule{
 			}
 			return false
 		}},
-}
+}, refusalLints...)

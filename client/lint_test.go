@@ -80,6 +80,9 @@ func TestGoodConfigurationsHaveNoFindings(t *testing.T) {
 		"limits in memory": func(c *client.Config) {
 			*c = client.Config{Servers: c.Servers, Store: client.StoreConfig{Options: persistence.Options{Limits: persistence.Limits{MaxMessages: 10}}}}
 		},
+		"refusals": func(c *client.Config) {
+			c.Publishing.Refusals = []client.RefusalRule{{Action: client.LowerQoS}, {Filter: "a/#", Codes: []byte{0x87, 0x99}, Action: client.GiveUp}, {MaxTime: time.Hour}}
+		},
 		"web sockets": func(c *client.Config) {
 			c.Servers[0], c.Connection.KeepAlive = "wss://broker.example.com", 59*time.Second
 		},
@@ -113,6 +116,16 @@ var bad = []struct {
 	{"durable-without-session", "Session.Expiry Dir", func(c *client.Config) { c.Session.Expiry, c.Presence.Status = client.NoSession, nil }},
 	{"durable-without-session", "Session.Expiry Store.Custom", func(c *client.Config) {
 		c.Session.Expiry, c.Presence.Status, c.Dir, c.Store.Custom = client.NoSession, nil, "", persistence.NewMemory(persistence.Options{})
+	}},
+	{"refusals-give-up", "Publishing.Refusals", func(c *client.Config) {
+		c.Publishing.Refusals = []client.RefusalRule{{Action: client.GiveUp}}
+	}},
+	{"refusals-give-up", "Publishing.Refusals", func(c *client.Config) {
+		c.Store.DeadLetters = 10
+		c.Publishing.Refusals = []client.RefusalRule{{Filter: "a/#", Codes: []byte{0x99, 0x83}, Action: client.SetAside}}
+	}},
+	{"refusals-unreached", "Publishing.Refusals", func(c *client.Config) {
+		c.Publishing.Refusals = []client.RefusalRule{{Filter: "#"}, {Filter: "a", MaxAttempts: 2}}
 	}},
 	{"clean-start", "Session.CleanStart", func(c *client.Config) { c.Session.CleanStart = true }},
 	{"session-shorter-than-backoff", "Session.Expiry Connection.Backoff.Max Connection.ConnectTimeout", func(c *client.Config) {

@@ -112,6 +112,9 @@ func (c *Client) publishNow(m *Message, p *wire.Publish) (*Delivery, error) {
 // rules are the rules for messages that the server refuses.
 func (p *PublishingConfig) rules() (list []deferral.Rule) {
 	for _, r := range p.Refusals {
+		if r.Action == LowerQoS {
+			r.Codes = []byte{wire.ReasonQoSNotSupported}
+		}
 		list = append(list, deferral.Rule{Filter: r.Filter, Codes: r.Codes, Action: deferral.Action(r.Action), Attempts: r.MaxAttempts, For: r.MaxTime})
 	}
 	return list

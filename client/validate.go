@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math"
 	"net/url"
+	"strings"
 	"time"
 	"unicode/utf8"
 
@@ -23,6 +24,7 @@ func (c Config) Validate() error {
 	v.identity(&c)
 	v.amounts(&c)
 	v.choices(&c)
+	v.refusals(&c)
 	v.transport(&c)
 	if s := c.Presence.Status; s != nil {
 		v.bad(c.Presence.Will != nil, "Presence.Will", "is set together with Status, which uses the will; set one of both")
@@ -139,6 +141,7 @@ func (v *validator) amounts(c *Config) {
 		"is %d; use 0 for none or a number up to 100,000", c.Store.DeadLetters)
 	v.backoff("Connection.Backoff", conn.Backoff)
 	v.backoff("Receiving.HandlerBackoff", in.HandlerBackoff)
+	v.backoff("Publishing.RetryBackoff", out.RetryBackoff)
 	if in.Ordering != nil {
 		v.ordering(&in.Ordering.Options)
 	}
@@ -150,6 +153,29 @@ func (v *validator) backoff(field string, b reliability.Backoff) {
 	v.bad(b.Max > 0 && b.Max < b.Min, field+".Max", "is %v, less than Min, which is %v; raise it, or lower Min", b.Max, b.Min)
 	v.bad(b.Factor != 0 && !(b.Factor >= 1) || math.IsInf(b.Factor, 1), field+".Factor", // NaN is neither
 		"is %v; use 0 for the default or a number from 1 on", b.Factor)
+}
+
+// refusals checks the rules for messages that the server refuses.
+func (v *validator) refusals(c *Config) {
+	for i, r := range c.Publishing.Refusals {
+		field := fmt.Sprintf("Publishing.Refusals[%d].", i)
+		if r.Filter != "" {
+			v.text(field+"Filter", wire.CheckTopicFilter(r.Filter))
+		}
+		v.bad(strings.HasPrefix(r.Filter, "$share/"), field+"Filter", "is of a shared subscription; write the filter that follows the share name")
+		for _, code := range r.Codes {
+			v.bad(code < 0x80, field+"Codes", "has 0x%02X, with which the server accepts a message; use codes from 0x80 on", code)
+			v.bad(r.Action == LowerQoS && code != wire.ReasonQoSNotSupported, field+"Codes",
+				"has 0x%02X, to which LowerQoS does not apply; use 0x9B, or leave it empty", code)
+		}
+		v.bad(r.Action > LowerQoS, field+"Action", "is %d; use RetryLater, GiveUp, SetAside or LowerQoS", r.Action)
+		v.bad(r.Action == SetAside && c.Store.DeadLetters == 0 && c.Store.Custom == nil, field+"Action",
+			"is SetAside, but the store keeps no dead letters; set Store.DeadLetters")
+		v.bad(r.MaxAttempts < 0, field+"MaxAttempts", "is %d; use 0 for no limit or a positive number", r.MaxAttempts)
+		v.bad(r.MaxTime < 0, field+"MaxTime", "is %v; use 0 for no limit or a positive duration", r.MaxTime)
+		v.bad(r.Action != RetryLater && r.MaxAttempts > 0, field+"MaxAttempts", "is set, but only RetryLater has attempts; leave it at 0")
+		v.bad(r.Action != RetryLater && r.MaxTime > 0, field+"MaxTime", "is set, but only RetryLater takes time; leave it at 0")
+	}
 }
 
 func (v *validator) ordering(o *ordering.Options) {

@@ -1,0 +1,37 @@
+package client
+
+import (
+	"slices"
+
+	"github.com/mooring-mqtt/mooring/internal/deferral"
+	"github.com/mooring-mqtt/mooring/internal/wire"
+)
+
+// refusalLints are the rows of lintRules for Publishing.Refusals.
+var refusalLints = []lintRule{
+	{"refusals-give-up", Loses, fields{"Publishing.Refusals"},
+		"give up messages at the first refusal with a code that may pass, such as 0x97 (quota exceeded): a server that is overloaded for seconds loses them",
+		"name only codes about the message or the topic, or use RetryLater with MaxTime",
+		func(v *lintView) bool {
+			return slices.ContainsFunc(v.Publishing.Refusals, func(r RefusalRule) bool {
+				return (r.Action == GiveUp || r.Action == SetAside) && mayPass(r.Codes)
+			})
+		}},
+	{"refusals-unreached", Misleads, fields{"Publishing.Refusals"},
+		"has a rule for all topics and codes before others, which never apply: the first that matches does",
+		"put the rule for all topics and codes last",
+		func(v *lintView) bool {
+			i := slices.IndexFunc(v.Publishing.Refusals, func(r RefusalRule) bool {
+				return (r.Filter == "" || r.Filter == "#") && len(r.Codes) == 0 && r.Action != LowerQoS
+			})
+			return i >= 0 && i < len(v.Publishing.Refusals)-1
+		}},
+}
+
+// mayPass reports whether one of the codes names a state of the server that may pass; none: all do.
+// 0x87 may pass as well, but is about the topic.
+func mayPass(codes []byte) bool {
+	return len(codes) == 0 || slices.ContainsFunc(codes, func(code byte) bool {
+		return code != wire.ReasonNotAuthorized && deferral.DefaultAction(code) == deferral.Retry
+	})
+}
