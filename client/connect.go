@@ -156,11 +156,14 @@ func (c linkObserver) Disconnected(end link.End, d link.Decision) {
 	server, err := end.Server.Redacted(), connectionError(end.Err)
 	c.life.phase.disconnected()
 	var ended *link.DisconnectError
+	var violation *wire.Error
+	reason := byte(0)
 	if errors.As(end.Err, &ended) {
-		c.outbox.Disconnected(end.Up.Gen, ended.Reason)
-	} else {
-		c.outbox.Disconnected(end.Up.Gen, 0)
+		reason = ended.Reason
+	} else if errors.As(end.Err, &violation) {
+		reason = wire.ReasonUnspecifiedError // this client ended it, perhaps over the answer to a message
 	}
+	c.outbox.Disconnected(end.Up.Gen, reason)
 	if end.TakenOver() {
 		// The other client has used the session: its state is not this client's any
 		// more, and packet identifiers may be in use. That holds for the next process too.

@@ -10,11 +10,12 @@ import (
 	"github.com/mooring-mqtt/mooring/persistence"
 )
 
-// lane is the deferred messages of one topic and priority; alone: one message of any.
+// lane is the deferred messages of one topic and priority.
 type lane struct {
 	topic    string
 	priority persistence.Priority
-	alone    bool
+	alone    bool   // its messages are sent alone
+	one      bool   // it is not the lane of its topic, but of one message
 	queue    []Item // not sent, by sequence
 	sent     int    // sent and not acknowledged
 	open     bool   // its last answer was not a refusal: all may be sent
@@ -31,6 +32,7 @@ type Item struct {
 	Seq     uint64
 	size    int
 	expires int64  // Unix milliseconds; never: it does not expire
+	Alone   bool   // of a picked message: it is sent alone
 	ID      uint16 // under which it may have been sent in this session; 0: it was not
 	Refused uint16 // under which it was refused last; 0: it was not
 }
@@ -149,11 +151,8 @@ func (d *Queue) end(l *lane) {
 		d.ready = slices.DeleteFunc(d.ready, func(x *lane) bool { return x == l })
 		l.queued = false
 	}
-	if !l.alone {
+	if !l.one {
 		delete(d.lanes[l.priority], l.topic)
-	}
-	if d.trial == l {
-		d.trial = nil
 	}
 	d.settle()
 }
@@ -167,8 +166,8 @@ func (d *Queue) land(seq uint64) *lane {
 	delete(d.sent, seq)
 	d.forget(f.lane, f.Item)
 	f.lane.sent--
-	if d.trial == f.lane {
-		d.trial = nil
+	if d.trial == seq {
+		d.trial = 0
 	}
 	return f.lane
 }
@@ -182,6 +181,7 @@ func (d *Queue) release(id uint16, seq uint64) {
 // pop takes the first message of a lane as sent.
 func (d *Queue) pop(l *lane) Item {
 	x := l.queue[0]
+	x.Alone = l.alone
 	l.queue = l.queue[1:]
 	l.sent++
 	delete(d.queued, x.Seq)
@@ -189,9 +189,11 @@ func (d *Queue) pop(l *lane) Item {
 	return x
 }
 
-func (l *lane) forgetIDs() {
+// forgetIDs notes that no message of a lane was sent in the present session: they can expire.
+func (d *Queue) forgetIDs(l *lane) {
 	for i := range l.queue {
 		l.queue[i].ID = 0
+		d.expires = min(d.expires, l.queue[i].expires)
 	}
 }
 

@@ -25,16 +25,16 @@ type Queue struct {
 	mu       sync.Mutex
 	refused  []Refusal // not looked at yet
 	lanes    [persistence.Priorities]map[string]*lane
-	waiting  laneHeap         // lanes of a topic
-	isolated laneHeap         // lanes of one message
-	ready    []*lane          // of a topic, may send; each at most once
+	waiting  laneHeap         // lanes that wait for their time
+	isolated laneHeap         // of these, those whose messages are sent alone
+	ready    []*lane          // may send; each at most once
 	queued   map[uint64]*lane // of each message that is not sent
 	sent     map[uint64]flight
 	held     map[uint16]uint64 // packet identifiers that a deferred message may have been sent under
 	count    [persistence.Priorities]int
 	bytes    int64
-	expires  int64 // no message expires before, in Unix milliseconds
-	trial    *lane // has sent its one message
+	expires  int64  // no message expires before, in Unix milliseconds
+	trial    uint64 // the message that was sent alone; 0: none
 }
 
 // Refusal is an answer of the server that the send loop has still to look at.
@@ -43,6 +43,7 @@ type Refusal struct {
 	Code  byte
 	Text  string // the reason string
 	Alone bool   // connections ended over the message
+	Topic bool   // and over others of its topic
 }
 
 // New returns an empty Queue.
@@ -112,8 +113,10 @@ func (d *Queue) Refuse(topic string, e *persistence.Entry, id uint16, code byte,
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	l := d.laneOf(topic, e.Priority, now)
-	if old := d.remove(e.Seq); old != nil && old != l {
-		d.schedule(old, now)
+	was := d.remove(e.Seq)
+	if l.alone { // the server answers
+		d.leave(l)
+		l.alone = false
 	}
 	// Messages of a lane that were sent together are refused together, which is one attempt.
 	if l.attempts == 0 || !now.Before(l.until) {
@@ -123,6 +126,9 @@ func (d *Queue) Refuse(topic string, e *persistence.Entry, id uint16, code byte,
 	l.open, l.code = false, code
 	d.enter(l, e, Item{Refused: id})
 	d.wait(l)
+	if was != nil && was != l {
+		d.schedule(was, now)
+	}
 	return l.until, l.attempts
 }
 
@@ -136,19 +142,86 @@ func (d *Queue) Follow(topic string, e *persistence.Entry, now time.Time) {
 	d.schedule(l, now)
 }
 
-// Isolate defers a message over which connections ended. It keeps its packet identifier.
-func (d *Queue) Isolate(e *persistence.Entry, id uint16, code byte, now time.Time) (until time.Time, attempts int) {
+// Isolate defers a message over which connections ended. It keeps its packet identifier and is sent
+// alone. If another message of its topic and priority is isolated already, the topic is the reason:
+// all its messages wait, and are sent alone until one of them is acknowledged.
+func (d *Queue) Isolate(topic string, e *persistence.Entry, id uint16, r Refusal, now time.Time) (until time.Time, attempts int) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	attempts = e.Deferral.Attempts + 1
-	until = now.Add(d.backoff.Delay(attempts - 1))
-	if l := d.remove(e.Seq); l != nil {
-		d.schedule(l, now)
+	was := d.remove(e.Seq)
+	l := was
+	if r.Topic {
+		l = d.laneOf(topic, e.Priority, now)
+	} else if l == nil || !l.alone {
+		l = d.isolatedLane(topic, e.Priority, now)
 	}
-	l := &lane{priority: e.Priority, alone: true, attempts: attempts, code: code, since: now, until: until, index: -1}
+	d.leave(l)
+	l.alone, l.open, l.code = true, false, r.Code
+	l.attempts++
+	l.until = now.Add(d.backoff.Delay(l.attempts - 1))
 	d.enter(l, e, Item{ID: id})
 	d.wait(l)
-	return until, attempts
+	if was != nil && was != l {
+		d.schedule(was, now)
+	}
+	return l.until, l.attempts
+}
+
+// isolatedLane returns the lane for a message that is isolated for the first time: its own, or that of
+// its topic if another is isolated already.
+func (d *Queue) isolatedLane(topic string, p persistence.Priority, now time.Time) *lane {
+	l, one := d.lanes[p][topic], d.single(topic, p)
+	switch {
+	case l != nil && l.alone:
+		return l
+	case one == nil:
+		return &lane{topic: topic, priority: p, alone: true, one: true, since: now, index: -1}
+	case l == nil:
+		l = d.laneOf(topic, p, now)
+		l.since, l.attempts = one.since, one.attempts
+	}
+	for _, x := range one.queue {
+		d.insert(l, x)
+	}
+	one.queue = nil
+	d.end(one)
+	return l
+}
+
+// single returns the lane of a message of this topic and priority that is sent alone; nil: there is
+// none that waits.
+func (d *Queue) single(topic string, p persistence.Priority) *lane {
+	for _, l := range d.isolated {
+		if l.one && l.topic == topic && l.priority == p {
+			return l
+		}
+	}
+	return nil
+}
+
+// Isolated reports whether a message of this topic and priority is sent alone; all: all of them are.
+func (d *Queue) Isolated(topic []byte, p persistence.Priority) (isolated, all bool) {
+	if !d.any.Load() {
+		return false, false
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	l := d.lanes[p][string(topic)]
+	all = l != nil && l.alone
+	return all || d.single(string(topic), p) != nil, all
+}
+
+// Keep adds a message that was sent on an earlier connection, and whose topic is sent alone. It keeps
+// its packet identifier.
+func (d *Queue) Keep(topic string, e *persistence.Entry, id uint16, now time.Time) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	l, was := d.laneOf(topic, e.Priority, now), d.remove(e.Seq)
+	d.enter(l, e, Item{ID: id})
+	d.schedule(l, now)
+	if was != nil && was != l {
+		d.schedule(was, now)
+	}
 }
 
 // Restore adds a message that an earlier process deferred. It is in flight if it was released, or may
@@ -157,8 +230,12 @@ func (d *Queue) Restore(topic string, e *persistence.Entry, left time.Duration, 
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	x, since := &e.Deferral, now.Add(e.Deferral.Since.Sub(e.Deferral.Until))
-	l := &lane{priority: e.Priority, alone: true, since: since, index: -1}
-	if !x.Alone {
+	var l *lane
+	if x.Alone {
+		l = d.isolatedLane(topic, e.Priority, now)
+		d.leave(l)
+		l.alone, l.open = true, false
+	} else {
 		l = d.laneOf(topic, e.Priority, now)
 		l.open = l.open && x.Attempts == 0
 	}

@@ -10,17 +10,9 @@ import (
 
 // Trial returns the message that was sent alone and has no answer; 0: there is none.
 func (d *Queue) Trial() uint64 {
-	if !d.any.Load() {
-		return 0
-	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	for seq, f := range d.sent {
-		if f.lane == d.trial {
-			return seq
-		}
-	}
-	return 0
+	return d.trial
 }
 
 // Ended notes the end of a message. The server's answer to it, whatever it is, opens its lane; acked:
@@ -28,15 +20,17 @@ func (d *Queue) Trial() uint64 {
 func (d *Queue) Ended(seq uint64, answered, acked bool, now time.Time) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	trial := d.trial == seq
 	l := d.remove(seq)
 	if l == nil {
 		return
 	}
-	if answered {
+	if answered && (!l.alone || trial) { // PUBCOMP of an earlier message says nothing about the topic
 		if l.attempts > 0 && acked {
 			d.passed(l.code, now)
 		}
-		l.open, l.until, l.attempts = true, now, 0
+		d.reopen(l, now)
+		return
 	}
 	d.schedule(l, now)
 }
@@ -50,13 +44,22 @@ func (d *Queue) Gone(seq uint64, now time.Time) {
 	}
 }
 
-// Released notes that the server has taken over a message that may have been sent alone.
-func (d *Queue) Released(seq uint64) {
+// Released notes that the server has taken over a message that may have been sent alone: its topic
+// works.
+func (d *Queue) Released(seq uint64, now time.Time) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if f, ok := d.sent[seq]; ok && f.lane == d.trial {
-		d.trial = nil
+	if d.trial != seq {
+		return
 	}
+	d.trial = 0
+	d.reopen(d.sent[seq].lane, now)
+}
+
+// reopen lets all messages of a lane go.
+func (d *Queue) reopen(l *lane, now time.Time) {
+	l.open, l.alone, l.until, l.attempts = true, l.one, now, 0
+	d.schedule(l, now)
 }
 
 // InFlight returns the messages that were sent and not acknowledged, ascending.
@@ -115,16 +118,18 @@ func (d *Queue) PickAlone(now time.Time, may, quiet bool) (x Item, ok, hold bool
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	switch {
-	case d.trial != nil:
+	case d.trial != 0:
 		return x, false, true
 	case !may || len(d.isolated) == 0 || now.Before(d.isolated[0].until):
 		return x, false, false
 	case !quiet:
 		return x, false, true
 	}
-	d.trial = d.isolated[0]
-	d.leave(d.trial)
-	return d.pop(d.trial), true, true
+	l := d.isolated[0]
+	d.leave(l)
+	x = d.pop(l)
+	d.trial = x.Seq
+	return x, true, true
 }
 
 // Pick returns the next message of a topic that is to be sent now.
@@ -143,7 +148,7 @@ func (d *Queue) Pick(now time.Time) (x Item, ok bool) {
 		l := d.ready[0]
 		d.ready = d.ready[1:]
 		l.queued = false
-		if len(l.queue) == 0 || !l.open && l.sent > 0 || now.Before(l.until) {
+		if len(l.queue) == 0 || l.alone || !l.open && l.sent > 0 || now.Before(l.until) {
 			d.schedule(l, now)
 			continue
 		}
@@ -177,8 +182,8 @@ func (d *Queue) Unpick(x Item, now time.Time) {
 		d.release(f.ID, x.Seq)
 	}
 	f.lane.sent--
-	if d.trial == f.lane {
-		d.trial = nil
+	if d.trial == x.Seq {
+		d.trial = 0
 	}
 	d.insert(f.lane, x)
 	d.schedule(f.lane, now)
@@ -191,11 +196,11 @@ func (d *Queue) SessionLost(now time.Time) {
 	clear(d.held)
 	for _, lanes := range d.lanes {
 		for _, l := range lanes {
-			l.forgetIDs()
+			d.forgetIDs(l)
 		}
 	}
 	for _, l := range d.isolated {
-		l.forgetIDs()
+		d.forgetIDs(l)
 	}
 	if d.any.Load() {
 		d.expires = 0 // messages that may have been sent can expire now
@@ -207,5 +212,5 @@ func (d *Queue) SessionLost(now time.Time) {
 		d.insert(f.lane, f.Item)
 		d.schedule(f.lane, now)
 	}
-	d.trial = nil
+	d.trial = 0
 }

@@ -100,8 +100,8 @@ func (d *Queue) Describe() (x State) {
 	for _, l := range d.isolated {
 		look(l)
 	}
-	if d.trial != nil {
-		look(d.trial)
+	if f, ok := d.sent[d.trial]; ok {
+		look(f.lane)
 	}
 	x.Bytes = d.bytes
 	return x

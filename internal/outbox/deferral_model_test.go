@@ -47,6 +47,8 @@ type deferModel struct {
 	began    time.Time            // the connection
 	acking   uint64               // the message whose answer is on its way to the send loop
 	until    map[string]time.Time // when the first message of a topic and priority may be sent
+	isolated map[string]time.Time // topics and priorities whose messages are all sent alone
+	gave     map[string]bool      // topics of messages that this process gave up over their connections
 }
 
 type deferMessage struct {
@@ -66,6 +68,7 @@ type deferMessage struct {
 	cuts           int    // connections that ended while it was unacknowledged
 	released       bool
 	alone          bool
+	kept           bool // it was not resent when its topic was isolated, so it has no place in the order
 	lost           bool // it was in flight in a session that was lost: others may overtake it
 	until          time.Time
 	end            *outbox.End
@@ -91,7 +94,7 @@ func TestOutbox_AgainstModelWithDeferral(t *testing.T) {
 
 func runDeferModel(t *testing.T, seed uint64, steps int) {
 	m := &deferModel{rnd: rand.New(rand.NewPCG(seed, 2)), refuses: map[string]byte{}, ids: map[uint16]uint64{},
-		until: map[string]time.Time{}, counts: map[outbox.State]uint64{}, expect: map[uint64]outbox.State{}}
+		isolated: map[string]time.Time{}, gave: map[string]bool{}, until: map[string]time.Time{}, counts: map[outbox.State]uint64{}, expect: map[uint64]outbox.State{}}
 	for i := range 1 + m.rnd.IntN(5) {
 		m.topics = append(m.topics, fmt.Sprint("t", i))
 	}
@@ -164,6 +167,7 @@ func (m *deferModel) add() {
 		d.Expiry = time.Duration(1+m.rnd.IntN(20)) * second
 		one.expires = time.Now().Add(d.Expiry)
 	}
+	one.until, one.alone = m.isolated[one.lane()]
 	one.w = new(outbox.Waiter)
 	last := m.store.LastSeq()
 	one.seq, one.number = last+1, m.numbers[one.priority]+1
@@ -225,6 +229,9 @@ func (m *deferModel) answerOne(one *deferMessage, code byte) {
 	}
 	id, reports := one.id, len(m.reported)
 	if last {
+		if one.alone {
+			m.reopen(one.lane())
+		}
 		delete(m.up.here, one.n)
 		delete(m.ids, one.id)
 		one.id, one.order, one.alone = 0, 0, false
@@ -252,6 +259,38 @@ func (m *deferModel) answerOne(one *deferMessage, code byte) {
 		return binary.BigEndian.Uint64(d.ID[:]) == one.n && d.Code == code && !d.Alone
 	}):
 		m.t.Errorf("the refusal of message %d with 0x%02X was not reported: %+v", one.n, code, m.reported[reports:])
+	}
+}
+
+// reopen ends the isolation of a topic: the server has answered one of its messages.
+func (m *deferModel) reopen(lane string) {
+	if _, isolated := m.isolated[lane]; !isolated {
+		return
+	}
+	delete(m.isolated, lane)
+	for _, one := range m.pending(func(one *deferMessage) bool { return one.lane() == lane }) {
+		one.alone, one.kept = false, one.id != 0
+	}
+}
+
+// emptied ends the isolation of a topic if none of its messages is deferred any more.
+func (m *deferModel) emptied(lane string) {
+	if len(m.pending(func(one *deferMessage) bool { return one.lane() == lane && m.isDeferred(one) })) == 0 {
+		m.reopen(lane)
+	}
+}
+
+func (m *deferModel) isDeferred(one *deferMessage) bool {
+	var e persistence.Entry
+	ok, err := m.store.Get(one.seq, &e)
+	return ok && err == nil && !e.Deferral.Since.IsZero()
+}
+
+// isolate makes all messages of a topic alone until a time.
+func (m *deferModel) isolate(lane string, until time.Time) {
+	m.isolated[lane] = until
+	for _, one := range m.pending(func(one *deferMessage) bool { return one.lane() == lane && !one.released }) {
+		one.alone, one.until = true, until
 	}
 }
 
@@ -325,19 +364,25 @@ func (m *deferModel) cut(reason byte) {
 		}
 	}
 	m.judge(c, reports)
+	for _, one := range m.pending(func(one *deferMessage) bool { return c.here[one.n] && one.released && one.alone }) {
+		m.reopen(one.lane()) // its PUBREC says that its topic works
+	}
 }
 
 // judge looks at the reports of messages that are deferred because connections ended.
 func (m *deferModel) judge(c *deferConn, reports int) {
 	for _, d := range m.reported[reports:] {
 		one := m.list[binary.BigEndian.Uint64(d.ID[:])-1]
+		other := m.gave[one.topic] || len(m.pending(func(o *deferMessage) bool { return o != one && o.alone && o.lane() == one.lane() })) > 0
 		switch {
 		case !d.Alone:
 			m.t.Errorf("message %d was refused by a connection that ended: %+v", one.n, d)
-		case !c.here[one.n] || one.cuts < 2 && !one.alone || one.released:
+		case !c.here[one.n] || one.cuts < 2 && !one.alone && !other || one.released:
 			m.t.Errorf("message %d (%+v) is deferred alone", one.n, *one)
 		}
-		one.alone, one.cuts = true, 0
+		if one.alone, one.cuts = true, 0; other {
+			m.isolate(one.lane(), one.until)
+		}
 	}
 }
 
@@ -365,7 +410,36 @@ func (m *deferModel) restart(kill bool) {
 	for p := range m.earlier {
 		m.earlier[p] = m.store.Sent(persistence.Priority(p))
 	}
+	clear(m.gave)
+	clear(m.isolated)
+	m.restored()
 	synctest.Wait()
+}
+
+// restored finds out which topics are isolated after a restart.
+func (m *deferModel) restored() {
+	alone, until := map[string]int{}, map[string]time.Time{}
+	pending := m.pending(func(*deferMessage) bool { return true })
+	for _, one := range pending {
+		var e persistence.Entry
+		if ok, err := m.store.Get(one.seq, &e); err != nil || !ok {
+			continue // the store has dropped it
+		}
+		d := e.Deferral
+		if one.alone = d.Alone; d.Alone {
+			alone[one.lane()]++
+		}
+		if !d.Since.IsZero() {
+			if d.Until.After(until[one.lane()]) {
+				until[one.lane()] = d.Until
+			}
+		}
+	}
+	for lane, n := range alone {
+		if n > 1 {
+			m.isolate(lane, until[lane])
+		}
+	}
 }
 
 // deferral returns what the store knows of the deferral of a message.
@@ -390,6 +464,7 @@ func (m *deferModel) sent(v wire.PublishView) {
 	fail := func(format string, args ...any) {
 		m.t.Errorf("message %d (%+v): %s", n, *one, fmt.Sprintf(format, args...))
 	}
+	m.emptied(one.lane())
 	e := m.deferral(one)
 	own := session.PacketID(uint8(one.priority), one.number)
 	deferred := !e.Deferral.Since.IsZero()
@@ -450,7 +525,7 @@ func (m *deferModel) inWindow(one *deferMessage, fail func(string, ...any)) {
 // inOrder wants resends in the order of sending, and all else in the order of each topic and priority.
 func (m *deferModel) inOrder(one *deferMessage, again bool, fail func(string, ...any)) {
 	switch {
-	case one.alone:
+	case one.alone || one.kept:
 	case one.order > 0 && again:
 		if one.order < m.up.resent {
 			fail("resent after one that was sent later")
@@ -518,6 +593,9 @@ func (m *deferModel) end(e outbox.End) {
 			fail(fmt.Sprintf("the waiter has %+v", r))
 		}
 	}
+	if e.Cause == outbox.Poison {
+		m.gave[one.topic] = true
+	}
 	switch e.Cause {
 	case outbox.ByServer, outbox.Poison:
 		if m.expect[n] != e.State {
@@ -571,6 +649,9 @@ func (m *deferModel) check() {
 	if open := m.o.Open(); open > len(pending) {
 		m.t.Errorf("%d messages are open, %d are pending", open, len(pending))
 	}
+	for lane := range m.isolated {
+		m.emptied(lane)
+	}
 	m.flowing(pending)
 }
 
@@ -593,11 +674,11 @@ func (m *deferModel) flowing(pending []*deferMessage) {
 		}
 	}
 	for _, one := range pending {
-		if c.here[one.n] || one.alone || one.id == 0 && time.Now().Before(m.until[one.lane()]) {
+		if c.here[one.n] || one.alone || (one.id == 0 || one.kept) && time.Now().Before(m.until[one.lane()]) {
 			continue
 		}
 		// Others of its topic may be in flight.
-		if one.id != 0 || !slices.ContainsFunc(pending, func(o *deferMessage) bool { return o.lane() == one.lane() && !o.alone && c.here[o.n] }) {
+		if one.id != 0 && !one.kept || !slices.ContainsFunc(pending, func(o *deferMessage) bool { return o.lane() == one.lane() && !o.alone && c.here[o.n] }) {
 			m.t.Errorf("message %d (%+v, %+v) is not in flight; %d are, the window is %d", one.n, *one, m.deferral(one).Deferral, len(c.here), window)
 		}
 	}

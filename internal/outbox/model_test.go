@@ -119,7 +119,7 @@ func runModel(t *testing.T, seed uint64, steps int) {
 func (m *model) add() {
 	n := uint64(len(m.messages)) + 1
 	one := &modelMessage{n: n, qos: 1 + byte(m.rnd.IntN(2)), priority: persistence.Priority(m.rnd.IntN(3)), process: m.process}
-	d := message(n, one.qos)
+	d := on(fmt.Sprint("t/", n), n, one.qos) // no topic is blamed for another message
 	d.Priority, d.OnSessionLost = one.priority, persistence.SessionLostPolicy(m.rnd.IntN(3))
 	one.fails = d.OnSessionLost == persistence.FailInFlight || d.OnSessionLost == persistence.AsConfigured && m.cfg.OnSessionLost == persistence.FailInFlight
 	if m.rnd.IntN(4) == 0 {

@@ -1,7 +1,6 @@
 package outbox
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"math"
@@ -111,29 +110,6 @@ func storeFull(err error) bool {
 	return errors.Is(err, persistence.ErrFull) // a custom store may not name the limit
 }
 
-// deferredLimit is the Limit of a FullError for a message that would be deferred.
-const deferredLimit = "deferred messages"
-
-// fullOfDeferred returns an error if d would be deferred and too many messages are: the rest of the store
-// is for topics that the server accepts.
-func (o *Outbox) fullOfDeferred(d *Draft) *DeferredFullError {
-	most, bytes := cmp.Or(o.cfg.MaxDeferred, math.MaxInt), cmp.Or(o.cfg.MaxDeferredBytes, math.MaxInt64)
-	full, code, oldest := o.deferred.Full(d.Topic, d.Priority, most, bytes)
-	if !full {
-		return nil
-	}
-	return &DeferredFullError{Code: code, Oldest: oldest, FullError: persistence.FullError{Limit: deferredLimit, Max: int64(o.cfg.MaxDeferred)}}
-}
-
-// DeferredFullError is the error of Add for a message that would be deferred.
-type DeferredFullError struct {
-	persistence.FullError
-	Code   byte   // of the last refusal of its topic
-	Oldest uint64 // the first message of its topic that may be dropped; 0: there is none
-}
-
-func (e *DeferredFullError) Unwrap() error { return &e.FullError }
-
 // failed returns the error of Add for an error of the store.
 func (o *Outbox) failed(err error) error {
 	switch {
@@ -205,22 +181,28 @@ func (o *Outbox) WaitIdle(ctx context.Context) error {
 func (o *Outbox) Disconnected(g *session.Generation, reason byte) {
 	o.up.CompareAndSwap(g, nil)
 	seq, strikes := o.poison.disconnected(g, reason)
-	trial := o.deferred.Trial()
-	switch {
-	case seq == 0 || strikes < o.cfg.PoisonAttempts || o.cfg.PoisonAttempts == 0:
-		seq = trial
-	case giveUpPoison(reason):
-		var e persistence.Entry
-		if ok, err := o.cfg.Store.Get(seq, &e); err != nil || !ok || e.Released {
-			return // the server has taken it over meanwhile: PUBREC was received
+	trial, most := o.deferred.Trial(), o.cfg.PoisonAttempts
+	var e persistence.Entry
+	if seq != 0 {
+		ok, err := o.cfg.Store.Get(seq, &e)
+		if err != nil || !ok || e.Released {
+			seq = 0 // the server has taken it over meanwhile: PUBREC was received
+		} else if isolated, _ := o.deferred.Isolated(wire.ImageTopic(e.Packet), e.Priority); isolated || o.poison.gaveUp(&e) {
+			most = min(most, 1) // it is the topic
 		}
+	}
+	switch {
+	case seq == 0 || strikes < most || most == 0:
+		seq = trial
+	case giveUpPoison(reason) && (seq == trial || strikes >= o.cfg.PoisonAttempts && !o.poison.gaveUp(&e)):
+		o.poison.giveUp(&e)
 		end := o.refused(Poison, reason)
 		end.ID, end.Attempts = e.ID, strikes
 		o.end(seq, end)
 		return
 	}
 	if seq != 0 {
-		o.deferred.Note(deferral.Refusal{Seq: seq, Code: reason, Alone: true})
+		o.deferred.Note(deferral.Refusal{Seq: seq, Code: reason, Alone: true, Topic: o.poison.gaveUp(&e)})
 		o.Wake()
 	}
 }

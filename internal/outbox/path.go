@@ -234,7 +234,7 @@ func (o *Outbox) offer(g *session.Generation) verdict {
 		o.end(e.Seq, end)
 		return passed
 	}
-	if !dup && o.follow(id) {
+	if !dup && o.follow(id) || dup && o.keep(g, id) {
 		return passed
 	}
 	if limit := o.window.Limit(); limit > 0 && g.InFlight() >= limit {

@@ -6,6 +6,7 @@ import (
 
 	"github.com/mooring-mqtt/mooring/internal/session"
 	"github.com/mooring-mqtt/mooring/internal/wire"
+	"github.com/mooring-mqtt/mooring/persistence"
 )
 
 // poison finds the message over which the server ends one connection after the other. The candidate
@@ -16,8 +17,9 @@ import (
 type poison struct {
 	mu        sync.Mutex
 	g         *session.Generation
-	alone     bool        // when the first message was sent on g, no unstored message was unacknowledged
-	cautious  atomic.Bool // the last connection may have ended over an unstored message
+	alone     bool            // when the first message was sent on g, no unstored message was unacknowledged
+	cautious  atomic.Bool     // the last connection may have ended over an unstored message
+	given     map[string]bool // topics of which messages were given up
 	candidate uint64
 	strikes   int // connections in a row that ended over candidate
 }
@@ -69,6 +71,29 @@ func (p *poison) answered(seq uint64) {
 	if p.candidate == seq {
 		p.candidate, p.strikes = 0, 0
 	}
+}
+
+// maxGiven bounds the topics that are remembered.
+const maxGiven = 1024
+
+// giveUp notes that e is given up: other messages of its topic may end connections too.
+func (p *poison) giveUp(e *persistence.Entry) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.given == nil || len(p.given) >= maxGiven {
+		p.given = map[string]bool{}
+	}
+	p.given[string(wire.ImageTopic(e.Packet))] = true
+}
+
+// gaveUp reports whether a message of the topic of e was given up; false for an unknown one.
+func (p *poison) gaveUp(e *persistence.Entry) bool {
+	if len(e.Packet) == 0 {
+		return false
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.given[string(wire.ImageTopic(e.Packet))]
 }
 
 // giveUpPoison reports whether a message over which connections ended with this reason code is given

@@ -1,6 +1,8 @@
 package outbox
 
 import (
+	"cmp"
+	"math"
 	"time"
 
 	"github.com/mooring-mqtt/mooring/internal/deferral"
@@ -9,7 +11,7 @@ import (
 	"github.com/mooring-mqtt/mooring/persistence"
 )
 
-// This file defers messages, and sends them again. All of it runs in the send loop.
+// This file defers messages, and sends them again. All runs in the send loop.
 
 // ending is a message that ends: path.go does that.
 type ending struct {
@@ -17,8 +19,10 @@ type ending struct {
 	End
 }
 
-// maxRetries bounds the deferred messages that are sent at a time: they share one sync.
-const maxRetries = 256
+const (
+	breakerAttempts = 6   // the refusal of a topic that is a failure for the breaker: after about ten seconds
+	maxRetries      = 256 // deferred messages that are sent at a time: they share one sync
+)
 
 // answerRefusals looks at what the server has refused since the last call.
 func (o *Outbox) answerRefusals(g *session.Generation) {
@@ -31,7 +35,7 @@ func (o *Outbox) answerRefusals(g *session.Generation) {
 		case !ok:
 			o.deferred.Gone(r.Seq, time.Now())
 		case o.entry.Released:
-			o.deferred.Released(r.Seq)
+			o.deferred.Released(r.Seq, time.Now())
 		case r.Alone:
 			o.isolate(r)
 		default:
@@ -68,12 +72,11 @@ func (o *Outbox) refusedByServer(r deferral.Refusal, g *session.Generation) {
 	if r.Code == wire.ReasonQuotaExceeded && g != nil {
 		o.window.Refused(g.InFlight())
 	}
-	first := !o.deferred.Blocks([]byte(topic), e.Priority)
-	until, _ := o.deferred.Refuse(topic, e, identifierOf(e), r.Code, time.Now())
+	until, attempts := o.deferred.Refuse(topic, e, identifierOf(e), r.Code, time.Now())
 	if judge := o.open.refused(r.Seq, r.Code); judge != nil {
-		// A topic that is refused counts once, or it would stop the others.
+		// A topic counts once, when it has waited for some time, or it would stop the others.
 		err := errNotTried
-		if first {
+		if attempts == breakerAttempts {
 			err = o.cfg.Describe(End{ID: e.ID, State: Refused, Reason: r.Code, Text: r.Text})
 		}
 		judge(err)
@@ -93,10 +96,11 @@ func (o *Outbox) isolate(r deferral.Refusal) {
 	if o.reset.Load() { // the session was lost meanwhile
 		id = 0
 	}
-	until, attempts := o.deferred.Isolate(e, id, r.Code, time.Now())
+	topic := string(wire.ImageTopic(e.Packet))
+	until, attempts := o.deferred.Isolate(topic, e, id, r, time.Now())
 	d := persistence.Deferral{Since: since, Attempts: attempts, Code: r.Code, Alone: true, PacketID: id}
 	o.open.refused(r.Seq, r.Code)
-	o.postpone(r, d, string(wire.ImageTopic(e.Packet)), time.Until(until))
+	o.postpone(r, d, topic, time.Until(until))
 }
 
 // identifierOf returns the packet identifier that a message in flight has.
@@ -107,8 +111,7 @@ func identifierOf(e *persistence.Entry) uint16 {
 	return session.PacketID(uint8(e.Priority), e.Number)
 }
 
-// postpone records a deferral and reports it. Without the record, the message is sent again after a
-// restart.
+// postpone records and reports a deferral. Without the record, a restart sends the message again.
 func (o *Outbox) postpone(r deferral.Refusal, d persistence.Deferral, topic string, left time.Duration) {
 	d.Until = o.cfg.Store.Now().Add(left)
 	if err := o.cfg.Store.Defer(r.Seq, d); err != nil {
@@ -133,6 +136,23 @@ func (o *Outbox) follow(id uint16) bool {
 		o.cfg.StoreFailed(err)
 	}
 	o.deferred.Follow(string(topic), e, time.Now())
+	return true
+}
+
+// keep defers the current message, which was sent on an earlier connection, if all messages of its
+// topic are sent alone.
+func (o *Outbox) keep(g *session.Generation, id uint16) bool {
+	e := &o.cursor.entry
+	topic := wire.ImageTopic(e.Packet)
+	if _, all := o.deferred.Isolated(topic, e.Priority); !all {
+		return false
+	}
+	now := o.cfg.Store.Now()
+	if err := o.cfg.Store.Defer(e.Seq, persistence.Deferral{Since: now, Until: now, Alone: true, PacketID: id}); err != nil {
+		o.cfg.StoreFailed(err)
+	}
+	g.Forget(e.Seq)
+	o.deferred.Keep(string(topic), e, id, time.Now())
 	return true
 }
 
@@ -162,16 +182,6 @@ func (o *Outbox) expireDeferred() {
 			o.over = append(o.over, ending{seq, expired(&o.entry)})
 		}
 	}
-}
-
-// picked is a deferred message that is about to be sent.
-type picked struct {
-	deferral.Item
-	id    uint16
-	qos   byte
-	judge func(error)
-	image []byte
-	entry [16]byte // its message ID
 }
 
 // retry puts deferred messages whose time has come into the batch; idle: nothing else can be sent.
@@ -209,87 +219,25 @@ func (o *Outbox) retry(g *session.Generation, idle bool) (alone bool) {
 	return false
 }
 
-// room returns how many more messages may be sent.
-func (o *Outbox) room(g *session.Generation) int {
-	if limit := o.window.Limit(); limit > 0 {
-		return min(g.Free(), limit-g.InFlight())
+// deferredLimit is the Limit of a FullError for a message that would be deferred.
+const deferredLimit = "deferred messages"
+
+// fullOfDeferred returns an error if d would be deferred and too many messages are: the rest of the store
+// is for topics that the server accepts.
+func (o *Outbox) fullOfDeferred(d *Draft) *DeferredFullError {
+	most, bytes := cmp.Or(o.cfg.MaxDeferred, math.MaxInt), cmp.Or(o.cfg.MaxDeferredBytes, math.MaxInt64)
+	full, code, oldest := o.deferred.Full(d.Topic, d.Priority, most, bytes)
+	if !full {
+		return nil
 	}
-	return g.Free()
+	return &DeferredFullError{Code: code, Oldest: oldest, FullError: persistence.FullError{Limit: deferredLimit, Max: int64(o.cfg.MaxDeferred)}}
 }
 
-// prepare appends a message that was picked to list, unless it has ended, with its packet identifier
-// in the store. If it cannot be sent now, its judge is nil.
-func (o *Outbox) prepare(g *session.Generation, list []picked, x deferral.Item) []picked {
-	e := &o.entry
-	ok, err := o.cfg.Store.Get(x.Seq, e)
-	if err != nil {
-		return append(list, o.notPicked(x, err))
-	}
-	if !ok {
-		o.deferred.Gone(x.Seq, time.Now())
-		return list
-	}
-	left, dup := o.timeLeft(e), x.ID != 0
-	if end, over := o.unsendable(g, e, dup, left, !dup); over {
-		o.over = append(o.over, ending{x.Seq, end})
-		return list
-	}
-	judge := o.allow()
-	if judge == nil {
-		return append(list, o.notPicked(x, nil))
-	}
-	id := x.ID
-	if id == 0 {
-		if id = o.freeIdentifier(g, x.Refused); id == 0 {
-			judge(errNotTried)
-			return append(list, o.notPicked(x, nil))
-		}
-		d := e.Deferral
-		d.Until, d.PacketID = o.cfg.Store.Now(), id
-		if err := o.cfg.Store.Defer(x.Seq, d); err != nil {
-			judge(errNotTried)
-			return append(list, o.notPicked(x, err))
-		}
-		o.deferred.Under(x.Seq, id)
-		if ok, err = o.cfg.Store.Get(x.Seq, e); !ok && err == nil { // until then the store could drop it
-			judge(errNotTried)
-			o.deferred.Gone(x.Seq, time.Now())
-			return list
-		}
-	}
-	return append(list, picked{Item: x, id: id, qos: o.qosFor(g, e), judge: judge, image: o.image(g, nil, e, id, dup, left), entry: e.ID})
+// DeferredFullError is the error of Add for a message that would be deferred.
+type DeferredFullError struct {
+	persistence.FullError
+	Code   byte   // of the last refusal of its topic
+	Oldest uint64 // the first message of its topic that may be dropped; 0: there is none
 }
 
-// notPicked takes back a message that cannot be sent now.
-func (o *Outbox) notPicked(x deferral.Item, err error) picked {
-	if err != nil {
-		o.storeFailed(err)
-	}
-	o.deferred.Unpick(x, time.Now())
-	return picked{Item: x}
-}
-
-// sendDeferred puts messages into the batch when their packet identifiers are durable.
-func (o *Outbox) sendDeferred(g *session.Generation, list []picked) {
-	if len(list) == 0 {
-		return
-	}
-	err := o.cfg.Store.Sync()
-	for _, p := range list {
-		switch {
-		case p.judge == nil:
-			continue
-		case err != nil:
-			o.storeFailed(err)
-		case g.Offer(p.Seq, p.id, p.qos) == session.Admitted:
-			o.open.sent(p.Seq, p.entry, p.qos, p.judge)
-			if o.cursor.first() {
-				o.poison.sendingFirst(g)
-			}
-			o.batch = append(o.batch, p.image...)
-			continue
-		}
-		p.judge(errNotTried)
-		o.deferred.Unpick(p.Item, time.Now())
-	}
-}
+func (e *DeferredFullError) Unwrap() error { return &e.FullError }

@@ -2,6 +2,7 @@ package refusals
 
 import (
 	"fmt"
+	"log/slog"
 	"sync"
 	"testing"
 	"time"
@@ -41,12 +42,16 @@ func (w when) now(began time.Time, n int) bool {
 	return true
 }
 
+// silent stands for the end of a connection without a DISCONNECT.
+const silent = 0xFE
+
 // server is a scripted server that keeps the session. Its functions run on its goroutine.
 type server struct {
 	*fakebroker.Broker
 	connack    func() byte                                // the reason code of the next CONNACK; nil: 0
 	disconnect func(completed int) *control.Disconnect    // asked after each PUBACK and PUBCOMP; nil: none
 	puback     func(topic string, qos byte) (reason byte) // of PUBACK or PUBREC; nil: 0
+	end        func(topic string) *control.Disconnect     // ends the connection over a PUBLISH; nil: no. Reason 0xFE: silently
 	conn       *fakebroker.Conn
 	connected  bool            // a connection was accepted
 	held       map[uint16]bool // packet identifiers of QoS 2 messages that were received, until PUBREL
@@ -90,6 +95,16 @@ func (s *server) take(p wire.Frame, completed *int) bool {
 		v, err := wire.ParsePublish(p)
 		if err != nil {
 			panic(err)
+		}
+		if s.end != nil {
+			if d := s.end(string(v.Topic)); d != nil {
+				if d.Reason == silent {
+					s.conn.Close()
+				} else {
+					s.conn.Disconnect(*d)
+				}
+				return false
+			}
 		}
 		reason := byte(0)
 		if s.puback != nil {
@@ -161,11 +176,15 @@ func (s *server) takeConnect(p wire.Frame) bool {
 	return reason == 0
 }
 
+// middle is the default backoff without chance.
+var middle = reliability.Backoff{Rand: func() float64 { return 0.5 }}
+
 // newClient returns a client of s with the default configuration, except that the jitter is fixed.
 func (s *server) newClient(t *testing.T) *client.Client {
 	t.Helper()
-	c, err := client.New(client.Config{Servers: []string{"mqtt://server"}, ClientID: "c",
-		Connection: client.ConnectionConfig{Dial: s.Dial, Backoff: reliability.Backoff{Rand: func() float64 { return 0.5 }}}})
+	c, err := client.New(client.Config{Servers: []string{"mqtt://server"}, ClientID: "c", Logger: slog.New(slog.DiscardHandler),
+		Connection: client.ConnectionConfig{Dial: s.Dial, Backoff: middle},
+		Publishing: client.PublishingConfig{RetryBackoff: middle}})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,0 +1,239 @@
+package refusals
+
+import (
+	"fmt"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/mooring-mqtt/mooring/client"
+	"github.com/mooring-mqtt/mooring/internal/wire/control"
+)
+
+// answerCodes are the reason codes of PUBACK and PUBREC in the specification (tables 3-4 and 3-5), and
+// codes that are undefined, or belong to other packets.
+var answerCodes = []byte{0x10, 0x7F, 0x80, 0x81, 0x82, 0x83, 0x86, 0x87, 0x88, 0x8E, 0x90, 0x91, 0x92, 0x94, 0x95, 0x97, 0x99, 0x9A, 0x9B, 0x9C, 0xA7, 0xFF}
+
+// final are the codes that name the message itself.
+var final = map[byte]bool{0x81: true, 0x82: true, 0x90: true, 0x93: true, 0x94: true, 0x95: true, 0x99: true, 0x9A: true, 0x9B: true}
+
+// giveUp are those over which a message is given up that ended connections.
+var giveUp = map[byte]bool{0x81: true, 0x82: true, 0x90: true, 0x95: true, 0x99: true, 0x9A: true, 0x9B: true}
+
+// answered is what has become of the messages: on the first topic, and on the others.
+type answered struct {
+	acked, deferred, refused [2]int
+	others                   time.Duration // until all messages on the other topics had a result
+	all                      time.Duration // until all had one; 0: some are pending
+}
+
+// scope is for which messages a server refuses.
+type scope int
+
+const (
+	everything scope = iota
+	oneTopic
+)
+
+// settleAnswers waits for an hour at most.
+func settleAnswers(t *testing.T, c *client.Client, all []*client.Delivery) (a answered) {
+	t.Helper()
+	began, limit := time.Now(), time.After(time.Hour)
+	count := func(first bool) {
+		for n, d := range all {
+			if (n%topics == 0) != first {
+				continue
+			}
+			select {
+			case <-d.Done():
+			case <-limit:
+				limit = time.After(0)
+			}
+		}
+	}
+	count(false)
+	a.others = time.Since(began)
+	count(true)
+	a.all = time.Since(began)
+	for n, d := range all {
+		i := min(n%topics, 1)
+		switch o := d.Outcome(); o.State {
+		case client.Acked:
+			a.acked[i]++
+		case client.Refused:
+			a.refused[i]++
+		case client.Pending:
+			a.deferred[i]++
+			a.all = 0
+		default:
+			t.Errorf("message %d ended as %v", n, o)
+		}
+	}
+	return a
+}
+
+// refuseMessages plays a server that answers with a reason code, or ends connections with it.
+func refuseMessages(t *testing.T, code byte, ends bool, w when, which scope) (a answered) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newServer(t)
+		c := s.newClient(t)
+		refused, began := 0, time.Time{}
+		refuse := func(topic string) bool {
+			if refused == 0 {
+				began = time.Now()
+			}
+			if which == oneTopic && topic != "t/0" || !w.now(began, refused) {
+				return false
+			}
+			refused++
+			return true
+		}
+		if ends {
+			s.end = func(topic string) *control.Disconnect {
+				if !refuse(topic) {
+					return nil
+				}
+				return &control.Disconnect{Reason: code}
+			}
+		} else {
+			s.puback = func(topic string, _ byte) byte {
+				if !refuse(topic) {
+					return 0
+				}
+				return code
+			}
+		}
+		all := publishAll(t, c)
+		start(t, c)
+		a = settleAnswers(t, c, all)
+		st := c.Stats()
+		if sum := st.Store; sum.Accepted != sum.Acked+sum.Refused+sum.Pending || int(sum.Pending) != a.deferred[0]+a.deferred[1] {
+			t.Errorf("the sum is wrong: %+v", sum)
+		}
+		if int(st.Store.Pending) > 0 && st.Deferred.Messages == 0 {
+			t.Errorf("%d messages are pending, none is deferred", st.Store.Pending)
+		}
+		s.mu.Lock()
+		for payload, n := range s.accepted {
+			if number, _ := strconv.Atoi(payload); n > 1 && !ends && number%2 == 1 { // QoS 2
+				t.Errorf("message %s was accepted %d times", payload, n)
+			}
+		}
+		s.mu.Unlock()
+		if err := c.Close(); err != nil {
+			t.Fatal(err)
+		}
+	})
+	return a
+}
+
+// String returns the text of a cell: what became of the messages that are refused.
+func (a answered) String() string {
+	acked, deferred, refused := a.acked[0]+a.acked[1], a.deferred[0]+a.deferred[1], a.refused[0]+a.refused[1]
+	var parts []string
+	if acked > 0 {
+		took := a.all
+		if deferred+refused > 0 {
+			took = a.others
+		}
+		parts = append(parts, fmt.Sprintf("%d delivered %s", acked, within(took)))
+	}
+	if refused > 0 && deferred > 0 { // it goes on
+		return strings.Join(append(parts, "the others refused one by one"), ", ")
+	}
+	if refused > 0 {
+		parts = append(parts, fmt.Sprintf("%d refused", refused))
+	}
+	if deferred > 0 {
+		parts = append(parts, fmt.Sprintf("%d deferred", deferred))
+	}
+	return strings.Join(parts, ", ")
+}
+
+// within rounds a time so that the order of goroutines does not change it.
+func within(d time.Duration) string {
+	for _, limit := range []time.Duration{time.Second, 10 * time.Second, time.Minute, 10 * time.Minute} {
+		if d < limit {
+			return "in " + limit.String()
+		}
+	}
+	return "late"
+}
+
+// lost reports whether a message was given up that could have been delivered, or whether a topic that
+// works was held up for longer than a minute.
+func (a answered) lost(given bool, which scope) bool {
+	total := 0
+	for i := range 2 {
+		total += a.acked[i] + a.deferred[i] + a.refused[i]
+	}
+	return total != messages || !given && a.refused != [2]int{} || which == oneTopic && (a.acked[1] != messages*(topics-1)/topics || a.others > 10*time.Minute)
+}
+
+// TestAnswers covers each reason code of PUBACK and PUBREC, and of a DISCONNECT that answers a PUBLISH.
+func TestAnswers(t *testing.T) {
+	type column struct {
+		name  string
+		when  when
+		which scope
+	}
+	columns := []column{{"always", always, everything}, {"for 2 s", twoSeconds, everything}, {"always, one topic", always, oneTopic}, {"for 2 s, one topic", twoSeconds, oneTopic}}
+	var mu sync.Mutex
+	cells := map[string]answered{}
+	ends := append([]byte{silent}, disconnectCodes...)
+	t.Run("cases", func(t *testing.T) {
+		for _, x := range []struct {
+			ends  bool
+			codes []byte
+		}{{false, answerCodes}, {true, ends}} {
+			for _, code := range x.codes {
+				for i, col := range columns {
+					key := fmt.Sprintf("%v %02X %d", x.ends, code, i)
+					t.Run(key, func(t *testing.T) {
+						t.Parallel()
+						a := refuseMessages(t, code, x.ends, col.when, col.which)
+						mu.Lock()
+						defer mu.Unlock()
+						cells[key] = a
+					})
+				}
+			}
+		}
+	})
+	table := func(title string, ends bool, codes []byte) string {
+		var text strings.Builder
+		fmt.Fprintf(&text, "| %s |", title)
+		for _, col := range columns {
+			fmt.Fprintf(&text, " %s |", col.name)
+		}
+		text.WriteString("\n|---|---|---|---|---|\n")
+		for _, code := range codes {
+			name := codeName(code)
+			if ends && code == silent {
+				name = "none: the connection ends"
+			}
+			fmt.Fprintf(&text, "| %s |", name)
+			for i, col := range columns {
+				a := cells[fmt.Sprintf("%v %02X %d", ends, code, i)]
+				fmt.Fprintf(&text, " %v |", a)
+				given := !ends && final[code] || ends && giveUp[code]
+				if a.lost(given, col.which) || col.when == twoSeconds && !given && a.deferred != [2]int{} {
+					t.Errorf("%s %s, %s: %v (others after %v)", title, name, col.name, a, a.others)
+				}
+			}
+			text.WriteString("\n")
+		}
+		return text.String()
+	}
+	section(t, "PUBACK and PUBREC", answersIntro+"\n\n"+table("PUBACK, PUBREC", false, answerCodes))
+	section(t, "DISCONNECT over a message", endsIntro+"\n\n"+table("DISCONNECT", true, ends))
+}
+
+const answersIntro = `The same 500 messages. The server answers each PUBLISH with the reason code: always or for 2 s from the first time, all of them or those on one of the five topics.
+
+*400 delivered in 10s, 100 deferred*: 400 messages are acknowledged within ten seconds; after an hour 100 are pending, and the client goes on to send them again. *Refused*: they have ended. What is final is selected by ` + "`Publishing.Refusals`" + `, see [adr/0061](adr/0061-refused-messages-are-deferred.md).`
+
+const endsIntro = `The server ends the connection instead of an acknowledgement, with a DISCONNECT or without: see ` + "`Publishing.PoisonAttempts`" + ` and [adr/0062](adr/0062-messages-that-end-connections-wait.md).`
