@@ -34,7 +34,7 @@ type Item struct {
 	expires int64  // Unix milliseconds; never: it does not expire
 	Alone   bool   // of a picked message: it is sent alone
 	ID      uint16 // under which it may have been sent in this session; 0: it was not
-	Refused uint16 // under which it was refused last; 0: it was not
+	Refused uint16 // under which it was refused because that is in use; 0: it was not
 }
 
 type flight struct {

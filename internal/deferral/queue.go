@@ -6,6 +6,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/mooring-mqtt/mooring/internal/wire"
 	"github.com/mooring-mqtt/mooring/persistence"
 	"github.com/mooring-mqtt/mooring/reliability"
 )
@@ -113,6 +114,10 @@ func (d *Queue) Refuse(topic string, e *persistence.Entry, id uint16, code byte,
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	l := d.laneOf(topic, e.Priority, now)
+	refused := d.sent[e.Seq].Refused
+	if code == wire.ReasonPacketIDInUse {
+		refused = id
+	}
 	was := d.remove(e.Seq)
 	if l.alone { // the server answers
 		d.leave(l)
@@ -124,7 +129,7 @@ func (d *Queue) Refuse(topic string, e *persistence.Entry, id uint16, code byte,
 		l.until = now.Add(d.backoff.Delay(l.attempts - 1))
 	}
 	l.open, l.code = false, code
-	d.enter(l, e, Item{Refused: id})
+	d.enter(l, e, Item{Refused: refused})
 	d.wait(l)
 	if was != nil && was != l {
 		d.schedule(was, now)

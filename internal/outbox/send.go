@@ -149,7 +149,7 @@ func (o *Outbox) freeIdentifier(g *session.Generation, refused uint16) uint16 {
 	span := min(lap-(last-first+1), session.Recent)
 	for range span {
 		o.rotation++
-		number := first + lap - 1 - o.rotation%span // has the identifier of number - lap
+		number := first + lap - span + o.rotation%span // has the identifier of number - lap
 		id := session.PacketID(uint8(persistence.Normal), number)
 		if id != refused && !o.deferred.Holds(id, 0) && !g.InUse(id) && !g.IsPurging(id) {
 			return id
