@@ -20,6 +20,9 @@ type message struct {
 	moved       bool
 }
 
+func (x *message) alive() bool   { return x.state < index.Done || x.state >= index.Deferred }
+func (x *message) inOrder() bool { return x.state < index.Done }
+
 // model drives a Catalog as the log does, and knows the messages in the simplest way.
 type model struct {
 	t    *testing.T
@@ -66,7 +69,7 @@ func (m *model) move() {
 	seqs, _, _ := m.c.Keepers(s, 0, 1<<40)
 	var want []uint64
 	for _, x := range m.list {
-		if x.committed && x.segment == s.Number && (x.state < index.Done || x.state == index.Dead) {
+		if x.committed && x.segment == s.Number && (x.alive() || x.state == index.Dead) {
 			want = append(want, x.seq)
 		}
 	}
@@ -120,7 +123,7 @@ func (m *model) check() {
 	var cursor [record.Priorities]uint64
 	for p := uint8(record.Urgent); ; p-- {
 		for _, x := range m.list {
-			if x.priority == p && x.committed && x.state < index.Done {
+			if x.priority == p && x.committed && x.inOrder() {
 				if first[p] == 0 {
 					first[p] = x.number
 				}
@@ -152,7 +155,9 @@ func (m *model) check() {
 			m.t.Fatalf("message %+v: state %d, %+v", x, r.State(), r.Loc())
 		case x.committed && r.Segment.Number != x.segment:
 			m.t.Fatalf("message %+v is in segment %d", x, r.Segment.Number)
-		case m.c.Number(x.priority, x.seq) != x.number && x.state < index.Done:
+		case r.Alive() != x.alive() || r.InOrder() != x.inOrder() || r.Deferred() != (x.state >= index.Deferred) || r.Released() != (x.state == index.Released || x.state == index.DeferredReleased):
+			m.t.Fatalf("message %+v: alive %v, in order %v, deferred %v, released %v", x, r.Alive(), r.InOrder(), r.Deferred(), r.Released())
+		case m.c.Number(x.priority, x.seq) != x.number && x.inOrder():
 			m.t.Fatalf("message %+v has Number %d", x, m.c.Number(x.priority, x.seq))
 		}
 	}
@@ -176,12 +181,18 @@ func TestCatalog(t *testing.T) {
 			case n < 18 && len(m.list) > 0:
 				x := m.list[m.rnd.IntN(len(m.list))]
 				if n < 16 { // mostly the oldest, so that segments are removed
-					if i := slices.IndexFunc(m.list, func(x *message) bool { return x.state < index.Done || x.state == index.Dead }); i >= 0 {
+					if i := slices.IndexFunc(m.list, func(x *message) bool { return x.alive() || x.state == index.Dead }); i >= 0 {
 						x = m.list[i]
 					}
 				}
-				to := []uint8{index.Done, index.Done, index.Dead, index.Released}[m.rnd.IntN(4)]
-				if x.state < index.Done && to != x.state || x.state == index.Dead && to == index.Done {
+				to := []uint8{index.Done, index.Done, index.Dead, index.Released, index.Deferred}[m.rnd.IntN(5)]
+				switch {
+				case to == index.Deferred && x.state != index.Pending, to == index.Released && x.state == index.DeferredReleased:
+					to = x.state
+				case to == index.Released && x.state == index.Deferred:
+					to = index.DeferredReleased
+				}
+				if x.alive() && to != x.state || x.state == index.Dead && to == index.Done {
 					m.c.Find(x.seq).Set(to)
 					x.state = to
 				}
@@ -190,8 +201,11 @@ func TestCatalog(t *testing.T) {
 			case m.rnd.IntN(10) == 0:
 				m.c.Unrelease()
 				for _, x := range m.list {
-					if x.state == index.Released {
+					switch x.state {
+					case index.Released:
 						x.state = index.Pending
+					case index.DeferredReleased:
+						x.state = index.Deferred
 					}
 				}
 			}
