@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"time"
 )
 
 // actor does what a client does, one call after the other.
@@ -190,6 +191,18 @@ func (a *actor) release(i int) error {
 	})
 	a.bySync = append(a.bySync, func(m *model) { m.released[seq] = exactly(true) })
 	return a.l.Release(seq)
+}
+
+// postpone defers the i-th message that is not done, which has no effect on a released one.
+func (a *actor) postpone(i int) error {
+	seq, rnd := a.live[i], a.rnd
+	d := Deferral{Since: time.UnixMilli(1_700_000_000_000 + rnd.Int64N(1000)), Until: time.UnixMilli(1_700_000_001_000 + rnd.Int64N(1000)),
+		Attempts: rnd.IntN(300), Code: byte(rnd.IntN(256)), Alone: rnd.IntN(2) == 0, PacketID: uint16(rnd.IntN(3))}
+	if x := a.about[seq]; x == nil || !x.released {
+		a.note(func(m *model) { m.defers(seq, d) })
+		a.bySync = append(a.bySync, func(m *model) { m.deferred(seq, d) })
+	}
+	return a.l.Defer(seq, d)
 }
 
 // mark notes that messages may have been sent, up to one of those that are there.

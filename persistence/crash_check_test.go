@@ -69,6 +69,18 @@ func (c *checker) messages() {
 			c.wrong("message %d: released: %t", seq, x.released)
 		}
 	}
+	for _, x := range c.shown.deferred {
+		c.there[x.seq] = true
+		c.same(x)
+		if m.gone[x.seq] || x.seq > c.lastSeq || !m.released[x.seq].allows(x.released) {
+			c.wrong("the deferred message %d is back: %t; the last is %d; released: %t", x.seq, m.gone[x.seq], c.lastSeq, x.released)
+		}
+	}
+	for _, x := range slices.Concat(c.shown.messages, c.shown.deferred) {
+		if may := m.deferrals[x.seq]; may == nil && x.deferral != (Deferral{}) || may != nil && !slices.Contains(may, x.deferral) {
+			c.wrong("message %d has the deferral %+v, not one of %+v", x.seq, x.deferral, may)
+		}
+	}
 	for seq := range m.kept {
 		if m.ending[seq].Kind == 0 && !c.there[seq] {
 			c.wrong("message %d is lost", seq)
@@ -91,7 +103,7 @@ func (c *checker) same(x message) {
 	if !m.tried[x.key] {
 		c.wrong("message %d (%v) was never stored, or not there any more", x.seq, x.key)
 	}
-	if n, ok := m.numbers[x.seq]; ok && n != x.number {
+	if n, ok := m.numbers[x.seq]; ok && n != x.number && (x.number != 0 || x.deferral == Deferral{}) {
 		c.wrong("message %d has number %d, it was %d", x.seq, x.number, n)
 	}
 }
@@ -200,7 +212,7 @@ func (c *checker) counters() {
 			c.wrong("%d %s, not in %v", total, k, m.totals[k])
 		}
 	}
-	if n.Accepted != sum || n.Pending != uint64(len(c.shown.messages)) || n.Accepted != c.lastSeq {
+	if n.Accepted != sum || n.Pending != uint64(len(c.shown.messages)+len(c.shown.deferred)) || n.Accepted != c.lastSeq {
 		c.wrong("the sum does not hold: %+v, %d messages, last %d", n, len(c.shown.messages), c.lastSeq)
 	}
 	if n.Corruptions > 0 || n.Lost > 0 {
@@ -255,7 +267,7 @@ func (c *checker) receipts() {
 		got, ok := c.shown.receipts[k]
 		want, promised := m.receipts[k]
 		if seq, here := c.seqs[k]; here && c.there[seq] {
-			if !ok || got != (Receipt{Seq: seq}) {
+			if got.Deferral = (Deferral{}); !ok || got != (Receipt{Seq: seq}) {
 				c.wrong("message %d is pending; its receipt is %+v, %t", seq, got, ok)
 			}
 			continue

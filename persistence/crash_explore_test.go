@@ -137,7 +137,9 @@ func (x *explorer) crash(p *program, run func(*program) error, seed uint64, dept
 		}
 		p2 := newProgram(x.disk(left), x.w.o, m.clone(), rnd.Uint64(), p.n+1000)
 		after := aftermath
-		after.conflate = x.w.o.Limits.WhenFull == DropOldest
+		if after.conflate = x.w.o.Limits.WhenFull == DropOldest; !after.conflate {
+			after.postpone = 2
+		}
 		if err := x.crash(p2, after.steps(8), rnd.Uint64(), depth+1); err != nil {
 			return fmt.Errorf("after a %s: %w\n%v%s", what, err, state, traced(trace, state.Cut))
 		}

@@ -17,23 +17,24 @@ type model struct {
 	kept  map[uint64]bool // sequences that were confirmed: are there, unless ending
 	// loose are sequences that were confirmed under a policy that lets a power cut
 	// take the newest: all before the first that is missing are there.
-	loose    map[uint64]bool
-	ending   map[uint64]Result // it was ended: may be gone
-	gone     map[uint64]bool   // that is durable, or it was never there: is gone
-	released map[uint64]can
-	seen     map[uint16]can
-	releases [][]uint64 // of each session that there may be, in the order of the calls
-	session  can
-	owners   map[string]bool     // whose session it may be
-	failed   map[string][]uint64 // what was given up before the session began that has this owner
-	streams  map[string]span     // last number
-	ids      map[string]uint32
-	totals   [DeadLettered + 1]span
-	lastSeq  span
-	boot     span
-	epoch    uint64            // 0: unknown
-	used     map[string]uint64 // of each stream, the highest number that may have been sent since
-	clean    bool              // the log was closed: the epoch goes on
+	loose     map[uint64]bool
+	ending    map[uint64]Result // it was ended: may be gone
+	gone      map[uint64]bool   // that is durable, or it was never there: is gone
+	released  map[uint64]can
+	deferrals map[uint64][]Deferral // that a message may have; the zero value: none
+	seen      map[uint16]can
+	releases  [][]uint64 // of each session that there may be, in the order of the calls
+	session   can
+	owners    map[string]bool     // whose session it may be
+	failed    map[string][]uint64 // what was given up before the session began that has this owner
+	streams   map[string]span     // last number
+	ids       map[string]uint32
+	totals    [DeadLettered + 1]span
+	lastSeq   span
+	boot      span
+	epoch     uint64            // 0: unknown
+	used      map[string]uint64 // of each stream, the highest number that may have been sent since
+	clean     bool              // the log was closed: the epoch goes on
 
 	numbers  map[uint64]uint64 // the Number that was shown of a message
 	highest  [Priorities]span  // the last Number given out; not of Normal
@@ -70,7 +71,7 @@ type span struct{ low, high uint64 }
 func newModel(o Options) *model {
 	return &model{
 		tried: map[key]bool{}, given: map[uint64]key{}, kept: map[uint64]bool{}, loose: map[uint64]bool{},
-		ending: map[uint64]Result{}, gone: map[uint64]bool{}, released: map[uint64]can{}, seen: map[uint16]can{},
+		ending: map[uint64]Result{}, gone: map[uint64]bool{}, deferrals: map[uint64][]Deferral{}, released: map[uint64]can{}, seen: map[uint16]can{},
 		session: can{no: true}, owners: map[string]bool{"": true}, failed: map[string][]uint64{}, releases: [][]uint64{nil}, streams: map[string]span{}, ids: map[string]uint32{},
 		used: map[string]uint64{}, numbers: map[uint64]uint64{}, dead: map[uint64]can{}, madeRoom: map[uint64]uint64{},
 		o: o.withDefaults(), known: map[key]bool{}, receipts: map[key]Receipt{},
@@ -81,6 +82,7 @@ func (m *model) clone() *model {
 	c := *m
 	c.tried, c.given, c.kept, c.loose = maps.Clone(m.tried), maps.Clone(m.given), maps.Clone(m.kept), maps.Clone(m.loose)
 	c.ending, c.gone, c.released, c.seen = maps.Clone(m.ending), maps.Clone(m.gone), maps.Clone(m.released), maps.Clone(m.seen)
+	c.deferrals = maps.Clone(m.deferrals)
 	c.streams, c.ids, c.used = maps.Clone(m.streams), maps.Clone(m.ids), maps.Clone(m.used)
 	c.numbers, c.dead, c.madeRoom = maps.Clone(m.numbers), maps.Clone(m.dead), maps.Clone(m.madeRoom)
 	c.owners, c.releases, c.failed = maps.Clone(m.owners), slices.Clone(m.releases), maps.Clone(m.failed)
@@ -144,6 +146,16 @@ func (m *model) release(seq uint64) {
 	}
 }
 
+// defers notes that a message may be deferred so, and deferred that it is.
+func (m *model) defers(seq uint64, d Deferral) {
+	if m.deferrals[seq] == nil {
+		m.deferrals[seq] = []Deferral{{}}
+	}
+	m.deferrals[seq] = slices.Concat(m.deferrals[seq], []Deferral{d})
+}
+
+func (m *model) deferred(seq uint64, d Deferral) { m.deferrals[seq] = []Deferral{d} }
+
 // reset notes that the session was lost.
 func (m *model) reset(set func(c can, value bool) can) {
 	m.session = set(m.session, true)
@@ -152,6 +164,17 @@ func (m *model) reset(set func(c can, value bool) can) {
 	}
 	for id, c := range m.seen {
 		m.seen[id] = set(c, false)
+	}
+	for seq, list := range m.deferrals {
+		var with []Deferral
+		for _, d := range list {
+			if set(exactly(true), false).yes {
+				with = append(with, d)
+			}
+			d.PacketID = 0
+			with = append(with, d)
+		}
+		m.deferrals[seq] = with
 	}
 	for p := range m.sent {
 		m.sent[p].low = 0

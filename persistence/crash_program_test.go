@@ -89,7 +89,7 @@ func (p *program) open() error {
 	}
 	a := p.actor(0)
 	a.about, a.graves, a.sent = map[uint64]*message{}, nil, s.sent
-	for _, x := range s.messages { // each a copy: s is what was shown
+	for _, x := range slices.Concat(s.messages, s.deferred) { // each a copy: s is what was shown
 		a.live, a.about[x.seq] = append(a.live, x.seq), &x
 	}
 	slices.Sort(a.live)

@@ -3,11 +3,13 @@ package persistence
 import (
 	"errors"
 	"fmt"
+	"slices"
 )
 
 // shown is what a log shows when it was opened.
 type shown struct {
 	messages []message // in the order of Next
+	deferred []message // in the order of Deferred
 	dead     []message // in the order of DeadLetters
 	receipts map[key]Receipt
 	seen     []uint16
@@ -31,13 +33,15 @@ type message struct {
 	key
 	looks
 	seq, number uint64
+	size        int
 	released    bool
 	reason      byte // of a dead letter
+	deferral    Deferral
 }
 
 func messageOf(e *Entry) (message, error) {
 	k, as, err := keyOf(e)
-	return message{key: k, looks: as, seq: e.Seq, number: e.Number, released: e.Released}, err
+	return message{key: k, looks: as, seq: e.Seq, number: e.Number, size: len(e.Packet), released: e.Released, deferral: e.Deferral}, err
 }
 
 // show reads everything that a log says. The receipts are those of the messages
@@ -70,6 +74,16 @@ func show(l *Log, m *model) (*shown, error) {
 			return s, err
 		}
 		s.messages = append(s.messages, x)
+	}
+	for _, d := range l.Deferred() {
+		if ok, err := l.Get(d.Seq, &e); !ok || err != nil || e.Deferral != d.Deferral {
+			return s, fmt.Errorf("message %d is %+v by Deferred, and %t, %+v by Get: %w", d.Seq, d.Deferral, ok, e.Deferral, err)
+		}
+		x, err := messageOf(&e)
+		if err != nil {
+			return s, err
+		}
+		s.deferred = append(s.deferred, x)
 	}
 	var changed error
 	err := l.DeadLetters(func(e *Entry, reason byte) bool {
@@ -112,12 +126,15 @@ func (s *shown) agrees(l *Log) error {
 			return fmt.Errorf("First of priority %d is %d, but Next shows %d", p, got, first[p])
 		}
 	}
-	if s.stats.PendingOf != count {
-		return fmt.Errorf("%v are pending, but Next shows %v", s.stats.PendingOf, count)
-	}
 	places := map[Position]bool{}
 	for _, p := range s.released {
 		places[p] = true
+	}
+	if err := s.agreesDeferred(&count, places); err != nil {
+		return err
+	}
+	if s.stats.PendingOf != count {
+		return fmt.Errorf("%v are pending, but Next and Deferred show %v", s.stats.PendingOf, count)
 	}
 	for _, x := range s.messages {
 		if p := (Position{Seq: x.seq, Number: x.number, Priority: x.priority}); x.released != places[p] {
@@ -146,15 +163,45 @@ func (s *shown) agrees(l *Log) error {
 	return nil
 }
 
+// agreesDeferred counts the deferred messages, and takes them out of those that are released.
+func (s *shown) agreesDeferred(count *[Priorities]uint64, released map[Position]bool) error {
+	var deferred [Priorities]uint64
+	bytes, last := int64(0), uint64(0)
+	for _, x := range s.deferred {
+		count[x.priority]++
+		deferred[x.priority]++
+		bytes += int64(x.size)
+		if x.seq <= last || slices.ContainsFunc(s.messages, func(y message) bool { return y.seq == x.seq }) {
+			return fmt.Errorf("message %d is deferred after %d, or in order too", x.seq, last)
+		}
+		last = x.seq
+		i := slices.IndexFunc(s.released, func(p Position) bool { return p.Seq == x.seq })
+		if x.released != (i >= 0) || i >= 0 && s.released[i].PacketID != x.deferral.PacketID {
+			return fmt.Errorf("message %d is released: %t, with %+v; Released shows %v", x.seq, x.released, x.deferral, s.released)
+		}
+		if i >= 0 {
+			delete(released, s.released[i])
+		}
+	}
+	if st := s.stats; st.DeferredOf != deferred || st.Deferred != uint64(len(s.deferred)) || st.DeferredBytes != bytes {
+		return fmt.Errorf("%v are deferred, %d of %d bytes, but Deferred shows %v, %d bytes", st.DeferredOf, st.Deferred, st.DeferredBytes, deferred, bytes)
+	}
+	return nil
+}
+
 // opened notes what an opening showed: what the program may act on from then on
 // is a promise.
 func (m *model) opened(s *shown) {
 	known := m.known
 	*m = *newModel(m.o)
 	m.known = known
-	for _, x := range s.messages {
-		m.tried[x.key], m.given[x.seq], m.kept[x.seq], m.numbers[x.seq] = true, x.key, true, x.number
+	for _, x := range slices.Concat(s.messages, s.deferred) {
+		m.tried[x.key], m.given[x.seq], m.kept[x.seq] = true, x.key, true
+		if x.number != 0 {
+			m.numbers[x.seq] = x.number
+		}
 		m.released[x.seq] = exactly(x.released)
+		m.deferrals[x.seq] = []Deferral{x.deferral}
 	}
 	for seq := uint64(1); seq <= s.lastSeq; seq++ {
 		if !m.kept[seq] {

@@ -53,8 +53,9 @@ func with(o Options, change func(*Options)) Options {
 type mix struct {
 	append, stream, done, release, seen, cleared, reset, sync, restart, kill int
 	// Where they are not 0, also: ends as a dead letter, gives one up, notes what
-	// may have been sent, takes some of that back, sets the system's clock forward (and the restart back).
-	dead, discard, mark, unmark, clock int
+	// may have been sent, takes some of that back, sets the system's clock forward (and the restart back),
+	// defers.
+	dead, discard, mark, unmark, clock, postpone int
 
 	ranked   bool // of all priorities
 	conflate bool // with keys
@@ -85,7 +86,7 @@ func (x mix) step(p *program, a *actor) error {
 	if p.meddle != nil {
 		p.meddle(p.l)
 	}
-	pick := rnd.IntN(x.append + x.stream + x.done + x.release + x.seen + x.cleared + x.reset + x.sync + x.restart + x.kill + x.dead + x.discard + x.mark + x.unmark + x.clock)
+	pick := rnd.IntN(x.append + x.stream + x.done + x.release + x.seen + x.cleared + x.reset + x.sync + x.restart + x.kill + x.dead + x.discard + x.mark + x.unmark + x.clock + x.postpone)
 	is := func(weight int) bool {
 		pick -= weight
 		return pick < 0
@@ -123,6 +124,11 @@ func (x mix) step(p *program, a *actor) error {
 		p.l.state.ledger.Clock.Offset += rnd.Int64N(3600_000)
 		p.l.mu.Unlock()
 		return nil
+	case is(x.postpone):
+		if live == 0 {
+			return nil
+		}
+		return a.postpone(rnd.IntN(live))
 	case is(x.release):
 		if live == 0 {
 			return nil

@@ -1,8 +1,11 @@
 package persistence
 
 import (
+	"errors"
 	"slices"
+	"strings"
 	"testing"
+	"time"
 
 	"github.com/mooring-mqtt/mooring/persistence/internal/record"
 	"github.com/mooring-mqtt/mooring/persistence/internal/segment"
@@ -18,6 +21,23 @@ func FuzzRecover(f *testing.F) {
 	f.Add(whole[:len(whole)/2], true)
 	f.Add(whole[segment.HeaderSize:], true)
 	f.Add([]byte{}, false)
+	l := open(&testing.T{}, fsys, Options{})
+	for seq := range uint64(3) {
+		d := Deferral{Since: time.UnixMilli(1_700_000_000_000), Until: time.UnixMilli(1_700_000_060_000), Attempts: 300, Code: 0x97, Alone: seq == 1, PacketID: uint16(7 * seq)}
+		if err := l.Defer(6+seq, d); err != nil {
+			f.Fatal(err)
+		}
+	}
+	if err := errors.Join(l.Release(8), l.Close()); err != nil {
+		f.Fatal(err)
+	}
+	names, _ := fsys.ReadDir("log")
+	for _, name := range names {
+		if b := fsys.data("log/" + name); len(b) > segment.HeaderSize && strings.HasSuffix(name, ".mlog") {
+			f.Add(b, false)
+			f.Add(b[segment.HeaderSize:], true)
+		}
+	}
 	f.Fuzz(func(t *testing.T, b []byte, sealed bool) {
 		if len(b) > 1<<16 {
 			return
@@ -46,20 +66,20 @@ func FuzzRecover(f *testing.F) {
 			if _, err := Append(l, &Message{Packet: []byte("more")}); err != nil {
 				t.Fatal(err)
 			}
-			seqs = append(seqs, l.LastSeq())
+			seqs = slices.Insert(seqs, len(seqs)-len(l.Deferred()), l.LastSeq())
 			stats.Accepted++
 			stats.Pending++
 			stats.PendingOf[Normal]++
 			stats.PendingBytes += 4
 		}
-		ids := l.SeenIDs()
+		ids, deferred := l.SeenIDs(), l.Deferred()
 		if err := l.Close(); err != nil {
 			t.Fatal(err)
 		}
 		l = open(t, left, Options{})
 		defer l.Close()
 		again, stats2 := entries(t, l)
-		if !slices.Equal(seqs, again) || !slices.Equal(ids, l.SeenIDs()) {
+		if !slices.Equal(seqs, again) || !slices.Equal(ids, l.SeenIDs()) || !slices.Equal(deferred, l.Deferred()) {
 			t.Fatalf("%v, then %v", seqs, again)
 		}
 		stats.Corruptions, stats.TornTails, stats2.Corruptions, stats2.TornTails = 0, 0, 0, 0
@@ -86,6 +106,12 @@ func entries(t *testing.T, l *Log) (seqs []uint64, s Stats) {
 			t.Fatalf("after %d came %d", after, e.Seq)
 		}
 		seqs = append(seqs, e.Seq)
+	}
+	for _, d := range l.Deferred() {
+		if ok, err := l.Get(d.Seq, &e); !ok || err != nil || slices.Contains(seqs, d.Seq) || e.Deferral != d.Deferral {
+			t.Fatalf("message %d is deferred and also in order, or not there: %t, %v", d.Seq, ok, err)
+		}
+		seqs = append(seqs, d.Seq)
 	}
 	s = l.Stats()
 	if s.Accepted != s.Acked+s.Refused+s.Expired+s.Dropped+s.DeadLettered+s.Pending || s.Pending != uint64(len(seqs)) {

@@ -13,6 +13,8 @@ import (
 
 const at = 1_700_000_000_000
 
+var deferral = record.Deferral{Since: at, Until: at + 60_000, Attempts: 1<<32 - 1, Alone: true, Code: 0x97, PacketID: 65535}
+
 var messages = []record.Record{
 	{Seq: 7, Stream: 3, Message: record.Message{MessageID: [16]byte{1, 2, 3}, Accepted: at, Expires: at + 3_600_000, StreamSeq: 9, Packet: []byte("packet")}},
 	{Seq: 7, Message: record.Message{Accepted: at, Expires: record.Never}},
@@ -20,6 +22,8 @@ var messages = []record.Record{
 	{Seq: 9, Number: 3, Priority: record.Urgent, Stream: 2, Result: record.Result{Kind: record.DeadLettered, Reason: 0x99},
 		Message: record.Message{Accepted: at, Expires: at + 5, Key: []byte("k"), Moved: true, Dead: true, Packet: []byte("p")}},
 	{Seq: 9, Rank: 300, Message: record.Message{Expires: record.Never, Moved: true, Released: true, Policy: record.FailInFlight, Packet: []byte("p")}},
+	{Seq: 9, Deferral: deferral, Message: record.Message{Expires: record.Never, Moved: true, Deferred: true, Packet: []byte("p")}},
+	{Seq: 9, Number: 4, Priority: record.Urgent, Rank: 2, Deferral: deferral, Message: record.Message{Accepted: at, Expires: at + 1, Moved: true, Released: true, Deferred: true, Key: []byte("k"), Packet: []byte("p")}},
 }
 
 // FuzzRecord checks that decoding ends for any bytes, and that a decoded record is
@@ -34,6 +38,7 @@ func FuzzRecord(f *testing.F) {
 		record.AppendIdentifier(nil, record.KindSeen, 65535), record.AppendIdentifier(nil, record.KindCleared, 1),
 		record.AppendSent(nil, 1, 70), record.AppendSentAll(nil, [record.Priorities]uint64{5, 300, 0}),
 		record.AppendReset(nil, ""), record.AppendReset(nil, "client"), record.AppendStream(nil, 5, "name"),
+		record.AppendDeferred(nil, 300, deferral), record.AppendDeferred(nil, 1, record.Deferral{Since: at, Until: at}),
 		record.AppendCheckpoint(nil, []byte{1}), nil,
 	} {
 		f.Add(b)
@@ -59,6 +64,8 @@ func FuzzRecord(f *testing.F) {
 			}
 		case record.KindDone:
 			again = record.AppendDone(nil, r.Seq, r.Result, r.At)
+		case record.KindDeferred:
+			again = record.AppendDeferred(nil, r.Seq, r.Deferral)
 		case record.KindSeen, record.KindCleared:
 			again = record.AppendIdentifier(nil, r.Kind, r.ID)
 		case record.KindSent:
