@@ -16,7 +16,7 @@ import (
 // not UTF-8.
 type exported struct {
 	Seq      uint64     `json:"seq"`
-	State    string     `json:"state"` // pending, released, dead, acked, refused, expired, dropped, discarded
+	State    string     `json:"state"` // pending, deferred, released, dead, acked, refused, expired, dropped, discarded
 	Reason   *byte      `json:"reason,omitempty"`
 	Ended    *time.Time `json:"ended,omitempty"`
 	ID       string     `json:"id,omitempty"`

@@ -103,7 +103,7 @@ func (t *tool) count() (int, error) {
 		}
 		fmt.Fprintf(w, "%s\t%d\t%s\t%s\t\n", state, r.messages, size(r.payload), oldest)
 	}
-	for _, state := range []string{"pending", "released", "dead", "acked", "refused", "expired", "dropped", "discarded"} {
+	for _, state := range []string{"pending", "deferred", "released", "dead", "acked", "refused", "expired", "dropped", "discarded"} {
 		if r := rows[state]; r != nil {
 			print(state, r)
 		}

@@ -68,7 +68,7 @@ func (t *tool) do(args []string, problems io.Writer) (code int, err error) {
 	flags := flag.NewFlagSet("outbox", flag.ContinueOnError)
 	flags.SetOutput(problems)
 	flags.StringVar(&t.dir, "dir", "", "the folder")
-	flags.StringVar(&t.state, "state", "", "which messages: pending, released, dead, done or all; list shows pending ones by default")
+	flags.StringVar(&t.state, "state", "", "which messages: pending, deferred, released, dead, done or all; list shows pending ones by default")
 	flags.StringVar(&t.topic, "topic", "", "only messages whose topic matches this filter")
 	flags.IntVar(&t.limit, "limit", 0, "how many messages at most; 0: all")
 	flags.BoolVar(&t.yes, "yes", false, "repair, newidentity: go ahead")

@@ -73,6 +73,34 @@ func TestList(t *testing.T) {
 	want(t, 0, []string{"together 1 8 B 1h0m"}, dir, "count", "-topic", "plant/1/temp")
 }
 
+func TestDeferred(t *testing.T) {
+	dir := healthy(t)
+	l, err := persistence.Open(dir, persistence.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for seq, d := range map[uint64]persistence.Deferral{
+		1: {Since: begun, Until: begun.Add(90 * time.Minute), Attempts: 7, Code: 0x97, PacketID: 1026},
+		2: {Since: begun, Until: begun},
+		6: {Since: begun, Until: begun.Add(time.Minute), Attempts: 2, Code: 0x87, Alone: true},
+	} {
+		if err := l.Defer(seq, d); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := l.Close(); err != nil {
+		t.Fatal(err)
+	}
+	want(t, 0, []string{"pending 4", " deferred 3", "packets of deferred ones"}, dir)
+	want(t, 0, []string{"1 deferred normal", "2 deferred urgent", "3 released normal", "6 deferred normal", "4 messages"}, dir, "list")
+	want(t, 0, []string{"1 deferred", "2 deferred", "6 deferred", "\n3 messages"}, dir, "list", "-state", "deferred")
+	want(t, 0, []string{"deferred 3", "released 1"}, dir, "count", "-state", "pending")
+	want(t, 0, []string{"state deferred", "deferred 2024-05-06 07:08:09.000Z (1h0m ago)\n", "sent again 2024-05-06 08:38:09.000Z (in 30m0s) at the earliest\n", "because attempt 7 was refused, reason code 0x97; packet identifier 1026\n"}, dir, "show", "1")
+	want(t, 0, []string{"because it waits for others of its topic\n"}, dir, "show", "2")
+	want(t, 0, []string{"because connections ended over it or its topic, reason code 0x87; it is sent alone\n"}, dir, "show", "6")
+	want(t, 0, []string{"result nothing is damaged"}, dir, "verify")
+}
+
 func TestShow(t *testing.T) {
 	dir := healthy(t)
 	want(t, 0, []string{

@@ -19,6 +19,9 @@ type message struct {
 // known reports whether there is more of it than its sequence and its outcome.
 func (m *message) known() bool { return m.Offset > 0 }
 
+// deferred reports whether the server refused it, or it waits for others of its topic.
+func (m *message) deferred() bool { return !m.Deferral.Since.IsZero() }
+
 // state says what became of a message.
 func (m *message) state() string {
 	switch {
@@ -30,6 +33,8 @@ func (m *message) state() string {
 		return m.Result.Kind.String()
 	case m.Released:
 		return "released"
+	case m.deferred():
+		return "deferred"
 	}
 	return "pending"
 }
@@ -57,12 +62,13 @@ func (t *tool) each(byDefault string, do func(*message) error) error {
 	which, known := map[string]inspect.Filter{
 		"pending":  inspect.Pending | inspect.Released,
 		"released": inspect.Released,
+		"deferred": inspect.Pending | inspect.Released,
 		"dead":     inspect.DeadLetters,
 		"done":     inspect.Done,
 		"all":      inspect.All,
 	}[state]
 	if !known {
-		return fmt.Errorf("-state %s is none: use pending, released, dead, done or all", state)
+		return fmt.Errorf("-state %s is none: use pending, deferred, released, dead, done or all", state)
 	}
 	if t.topic != "" {
 		if err := wire.CheckTopicFilter(t.topic); err != nil {
@@ -80,6 +86,9 @@ func (t *tool) each(byDefault string, do func(*message) error) error {
 			m.publish, m.decoded = decode(m.Packet)
 		}
 		if t.topic != "" && !(m.decoded && wire.Match(t.topic, m.publish.Topic)) {
+			return true
+		}
+		if state == "deferred" && !m.deferred() {
 			return true
 		}
 		if t.limit > 0 && found == t.limit {

@@ -97,6 +97,21 @@ func (t *tool) print(stored *inspect.Message) error {
 	} else {
 		line("expires", "%s", t.moment(m.Expires))
 	}
+	if d := m.Deferral; m.deferred() {
+		line("deferred", "%s", t.moment(d.Since))
+		line("sent again", "%s at the earliest", t.moment(d.Until))
+		why := "it waits for others of its topic"
+		if d.Attempts > 0 {
+			why = fmt.Sprintf("attempt %d was refused, reason code 0x%02x", d.Attempts, d.Code)
+		}
+		if d.Alone {
+			why = fmt.Sprintf("connections ended over it or its topic, reason code 0x%02x; it is sent alone", d.Code)
+		}
+		if d.PacketID != 0 {
+			why += fmt.Sprintf("; packet identifier %d", d.PacketID)
+		}
+		line("because", "%s", why)
+	}
 	line("priority", "%s, number %d", priorities[m.Priority], m.Number)
 	if m.Key != "" {
 		line("key", "%s", safe(m.Key))

@@ -84,7 +84,7 @@ func (t *tool) messages() {
 		always bool
 	}{
 		{"accepted", s.Accepted, true},
-		{"pending", s.Pending, true}, {"acked", s.Acked, true}, {"refused", s.Refused, false}, {"expired", s.Expired, false},
+		{"pending", s.Pending, true}, {"  deferred", s.Deferred, false}, {"acked", s.Acked, true}, {"refused", s.Refused, false}, {"expired", s.Expired, false},
 		{"dropped", s.Dropped, false}, {"  lost to damage", s.Lost, false},
 		{"dead-lettered", s.DeadLettered, false}, {"  kept", s.DeadLetters, false},
 		{"receipts of gone ones", s.Receipts, false},
@@ -94,6 +94,9 @@ func (t *tool) messages() {
 		}
 	}
 	line("packets of pending ones", size(s.PendingBytes))
+	if s.Deferred > 0 {
+		line("packets of deferred ones", size(s.DeferredBytes))
+	}
 }
 
 func (t *tool) streams() {
