@@ -185,6 +185,9 @@ func (d *Queue) isolatedLane(topic string, p persistence.Priority, now time.Time
 		l = d.laneOf(topic, p, now)
 		l.since, l.attempts = one.since, one.attempts
 	}
+	if one.until.After(l.until) {
+		l.until = one.until
+	}
 	for _, x := range one.queue {
 		d.insert(l, x)
 	}
