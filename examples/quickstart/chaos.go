@@ -89,6 +89,9 @@ func (s *stage) restartBroker(ctx context.Context) error {
 		}
 		return nil
 	}
+	if s.mosquitto != "" {
+		return s.killMosquitto(ctx)
+	}
 	s.broker.kill()
 	_, err := s.startAndAwait(ctx, s.broker)
 	return err

@@ -6,6 +6,7 @@
 //
 //	go run ./examples/quickstart
 //	go run ./examples/quickstart -broker mqtt://localhost:1883
+//	go run ./examples/quickstart -broker mosquitto
 //
 // What to watch for: the numbers under lost, duplicated and out of order. Take
 // a protective part out and see them change: -without dedupe, -without ids,
@@ -31,7 +32,7 @@ import (
 
 func main() {
 	var o options
-	flag.StringVar(&o.broker, "broker", "", "use this broker instead of the in-process one, such as mqtt://localhost:1883")
+	flag.StringVar(&o.broker, "broker", "", "use this broker instead of the in-process one, such as mqtt://localhost:1883; mosquitto: start mosquitto, with its state on disk, and kill it like that one")
 	flag.StringVar(&o.restart, "restart", "", "shell command that restarts the -broker; without it that one is not restarted")
 	flag.IntVar(&o.rate, "rate", 500, "readings a second")
 	flag.DurationVar(&o.duration, "duration", 20*time.Second, "how long the device measures")

@@ -15,9 +15,10 @@ import (
 // hear. It ends by itself when its standard input does: asked to by stop, or
 // because we are gone.
 type process struct {
-	name string
-	args []string
-	hear func(word, rest string)
+	name    string
+	program string // empty: this one
+	args    []string
+	hear    func(word, rest string)
 
 	mu     sync.Mutex
 	cmd    *exec.Cmd
@@ -31,11 +32,14 @@ func newProcess(name string, hear func(word, rest string), args ...string) *proc
 }
 
 func (p *process) start() error {
-	self, err := os.Executable()
-	if err != nil {
-		return err
+	program := p.program
+	if program == "" {
+		var err error
+		if program, err = os.Executable(); err != nil {
+			return err
+		}
 	}
-	cmd := exec.Command(self, p.args...)
+	cmd := exec.Command(program, p.args...)
 	cmd.Stderr = os.Stderr
 	out, err := cmd.StdoutPipe()
 	if err != nil {

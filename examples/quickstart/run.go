@@ -48,7 +48,12 @@ func run(ctx context.Context, o options) error {
 // waits until the backend has subscribed.
 func (s *stage) begin(ctx context.Context) error {
 	target := s.o.broker
-	if target == "" {
+	if target == mosquitto {
+		var err error
+		if target, err = s.newMosquitto(); err != nil {
+			return err
+		}
+	} else if target == "" {
 		s.broker = s.process("broker", "127.0.0.1:0", filepath.Join(s.o.dir, "broker"))
 		url, err := s.startAndAwait(ctx, s.broker)
 		if err != nil {

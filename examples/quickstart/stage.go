@@ -19,6 +19,7 @@ type stage struct {
 
 	broker                  *process // nil with -broker
 	foreign                 string   // host:port of that broker
+	mosquitto               string   // host:port of the mosquitto that broker runs; empty: it runs another one
 	device, backend         *process
 	deviceLink, backendLink *mqtttest.Proxy
 

@@ -81,7 +81,7 @@ func (b *bed) startReceiver(ctx context.Context) (err error) {
 		ClientID: "receiver",
 		Receiving: client.ReceivingConfig{
 			Dedupe:   dedupe.NewMemory(dedupe.Options{}),
-			Ordering: &client.Ordering{Options: ordering.Options{Start: ordering.FromOne, GapTimeout: 5 * time.Second}},
+			Ordering: &client.Ordering{Options: ordering.Options{Start: ordering.FromOne, GapTimeout: 10 * time.Second}},
 		},
 		Connection: client.ConnectionConfig{Backoff: reliability.Backoff{Min: 10 * time.Millisecond, Max: 200 * time.Millisecond}},
 		Logger:     slog.New(slog.DiscardHandler),
@@ -154,7 +154,7 @@ func (b *bed) round(ctx context.Context) error {
 
 // settle waits until the receiver has all messages, or gets no more.
 func (b *bed) settle(ctx context.Context) error {
-	const quiet = 12 * time.Second // more than twice the time that a gap is waited for
+	const quiet = 22 * time.Second // more than twice the time that a gap is waited for
 	for have, end := b.referee.count(), time.Now().Add(quiet); time.Now().Before(end); {
 		if lost, forgotten := b.referee.missing(); len(lost)+len(forgotten) == 0 {
 			return nil

@@ -183,7 +183,7 @@ func (d *Queue) isolatedLane(topic string, p persistence.Priority, now time.Time
 		return &lane{topic: topic, priority: p, alone: true, one: true, since: now, index: -1}
 	case l == nil:
 		l = d.laneOf(topic, p, now)
-		l.since, l.attempts = one.since, one.attempts
+		l.since, l.until, l.attempts = one.since, one.until, one.attempts
 	}
 	if one.until.After(l.until) {
 		l.until = one.until

@@ -101,7 +101,7 @@ func (d *Queue) Due(now time.Time, because func(code byte) bool) {
 	defer d.mu.Unlock()
 	for _, lanes := range d.lanes {
 		for _, l := range lanes {
-			if because(l.code) {
+			if !l.alone && because(l.code) {
 				l.until = now
 				d.schedule(l, now)
 			}

@@ -220,11 +220,21 @@ func TestCure_PurgesMoreWhileTheServerRefuses(t *testing.T) {
 		refuse()
 		r.answer(r.wantPurged(last+1-session.Recent+1, last+1))
 		refuse()
-		r.answer(r.wantPurged(last+1-3*session.Recent+1, last+1-session.Recent))
+		wantBoth := func(first, to uint64) {
+			t.Helper()
+			ids, want := r.purged(), identifiers(last+1-session.Recent+1, last+1)
+			if want = append(want, identifiers(first, to)...); !slices.Equal(ids, want) {
+				t.Fatalf("%d purged, want %d", len(ids), len(want))
+			}
+			r.answer(ids)
+		}
+		wantBoth(last+1-3*session.Recent+1, last+1-session.Recent)
 		refuse()
-		r.answer(r.wantPurged(1, last+1-3*session.Recent))
+		wantBoth(1, last+1-3*session.Recent)
 		refuse()
-		r.want() // all are purged
+		wantBoth(1, 0)
+		refuse()
+		r.want() // all were purged
 		time.Sleep(9 * second)
 		refuse()
 		r.want()
@@ -246,21 +256,49 @@ func TestCure_GivesUpOnAServerThatDoesNotAnswer(t *testing.T) {
 		r.want("6")
 		r.ack(wire.PUBREC, r.last().PacketID, wire.ReasonQuotaExceeded)
 		ids := r.wantPurged(1, 6)
-		r.add(on("b", 7, 2)) // its identifier is not purged
-		r.want("7")
-		r.ack(wire.PUBREC, session.PacketID(0, 7), 0)
-		r.want("PUBREL")
-		r.ack(wire.PUBCOMP, session.PacketID(0, 7), 0)
-		time.Sleep(6 * second)
-		r.want("6") // under an identifier that was purged
+		r.add(on("b", 7, 2)) // the server would refuse it too
+		time.Sleep(4900 * time.Millisecond)
+		r.want()
+		time.Sleep(200 * time.Millisecond)
+		r.want("6") // under an identifier that was purged; the window is 1
 		r.answer(ids)
 		r.want()
 		r.ack(wire.PUBREC, r.last().PacketID, 0)
 		r.want("PUBREL")
+		r.ack(wire.PUBCOMP, r.last().PacketID, 0)
+		r.want("7")
 	})
 }
 
-func TestCure_EndsWithTheConnection(t *testing.T) {
+// mosquitto closes the connection when it refuses a message because of its quota.
+func TestCure_GoesOnOnTheNextConnection(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		r := cureRig(t)
+		r.add(on("a", 6, 2))
+		r.want("6")
+		if err := r.g.HandleAck(wire.Ack{Type: wire.PUBREC, PacketID: r.last().PacketID, Reason: wire.ReasonQuotaExceeded}); err != nil {
+			t.Fatal(err)
+		}
+		r.cut(0) // before the send loop has seen the refusal, or after it
+		for range 2 {
+			r.connect(true, session.Limits{ReceiveMaximum: 20})
+			r.wantPurged(1, 6)
+			r.cut(0) // unanswered
+		}
+		r.connect(true, session.Limits{ReceiveMaximum: 20})
+		r.answer(r.wantPurged(1, 6))
+		r.want("6")
+		// A refusal on yet another connection may be due to another crash.
+		r.cut(0)
+		r.connect(true, session.Limits{ReceiveMaximum: 20})
+		r.want("+6")
+		r.ack(wire.PUBREC, r.last().PacketID, wire.ReasonQuotaExceeded)
+		r.answer(r.wantPurged(1, 6))
+		r.want("6")
+	})
+}
+
+func TestCure_EndsWithTheSession(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		r := cureRig(t)
 		r.add(on("a", 6, 2))
@@ -268,11 +306,8 @@ func TestCure_EndsWithTheConnection(t *testing.T) {
 		r.ack(wire.PUBREC, r.last().PacketID, wire.ReasonQuotaExceeded)
 		r.wantPurged(1, 6)
 		r.cut(0)
-		r.connect(true, session.Limits{ReceiveMaximum: 20})
+		r.connect(false, session.Limits{ReceiveMaximum: 20})
 		time.Sleep(3 * second)
-		r.want("6")
-		r.ack(wire.PUBREC, r.last().PacketID, wire.ReasonQuotaExceeded)
-		r.answer(r.wantPurged(1, 6))
 		r.want("6")
 	})
 }

@@ -160,6 +160,7 @@ func (o *Outbox) begin(g *session.Generation) {
 	o.open.connectionEnded()
 	if lost := o.reset.Swap(false); lost || !g.Present { // what was sent in the lost session can expire now
 		o.deferred.SessionLost(time.Now())
+		o.cursor.cure.Lost()
 		o.expiry.by(0)
 		o.Wake()
 	}
@@ -174,8 +175,7 @@ func (o *Outbox) begin(g *session.Generation) {
 func (o *Outbox) sendBatch(g *session.Generation) (more bool) {
 	o.batch = o.batch[:0]
 	before := o.sent
-	o.lookAtRefusals(g)
-	alone := o.retry(g, false)
+	alone := o.lookAtRefusals(g) || o.retry(g, false)
 	for more = !alone; more && len(o.batch) < batchBytes; {
 		ok, err := o.cursor.next(o.cfg.Store)
 		if err != nil {
@@ -301,15 +301,6 @@ func (o *Outbox) end(seq uint64, e End) {
 	}
 }
 
-// endAll ends the messages that retry.go has given up.
-func (o *Outbox) endAll() {
-	for _, x := range o.over {
-		o.end(x.seq, x.End)
-		o.Wake() // the next of its topic may be sent
-	}
-	o.over = o.over[:0]
-}
-
 // report makes e known; w is nil if an earlier process accepted the message.
 func (o *Outbox) report(w *Waiter, e End) {
 	o.cfg.Ended(e)
@@ -317,4 +308,13 @@ func (o *Outbox) report(w *Waiter, e End) {
 		w.Resolve(Result{State: e.State, Reason: e.Reason, Err: e.Err})
 	}
 	o.ended.Notify()
+}
+
+// endAll ends the messages that retry.go has given up.
+func (o *Outbox) endAll() {
+	for _, x := range o.over {
+		o.end(x.seq, x.End)
+		o.Wake() // the next of its topic may be sent
+	}
+	o.over = o.over[:0]
 }

@@ -48,8 +48,8 @@ func (o *Outbox) answerRefusals(g *session.Generation) {
 func (o *Outbox) refusedByServer(r deferral.Refusal, g *session.Generation) {
 	e, topic := &o.entry, string(wire.ImageTopic(o.entry.Packet))
 	o.poison.answered(r.Seq)
-	if qos(e) == 2 && g == o.cursor.g {
-		o.cursor.cure.Refused(g, r.Code)
+	if qos(e) == 2 {
+		o.cursor.cure.Refused(o.cursor.g, r.Code)
 	}
 	rule, now := o.rules.Of(topic, r.Code), o.cfg.Store.Now()
 	since := e.Deferral.Since

@@ -14,20 +14,22 @@ import (
 
 // This file has what the send loop asks before it sends a message.
 
-// lookAtRefusals looks at what the server has refused, and purges packet identifiers because of that.
-func (o *Outbox) lookAtRefusals(g *session.Generation) {
+// lookAtRefusals looks at what the server has refused, and purges packet identifiers because of that. It
+// reports whether messages wait until the server has answered the purge.
+func (o *Outbox) lookAtRefusals(g *session.Generation) (wait bool) {
 	cured := o.cursor.cure.Answered(g)
 	o.answerRefusals(g)
 	held := func(id uint16) bool { return o.deferred.Holds(id, 0) }
-	wait, err := o.cursor.cure.Step(g, o.cfg.Store, held, cured)
+	left, err := o.cursor.cure.Step(g, o.cfg.Store, held, cured)
 	if err != nil {
 		o.storeFailed(err)
 	}
-	o.lookAgain(wait)
+	o.lookAgain(left)
 	if cured {
 		o.window.Open()
 		o.deferred.Due(time.Now(), cure.Helps)
 	}
+	return o.cursor.cure.Open()
 }
 
 // timeLeft returns how long it is until e expires; 0 if it never does.
