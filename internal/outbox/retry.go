@@ -126,6 +126,9 @@ func (o *Outbox) postpone(r deferral.Refusal, d persistence.Deferral, topic stri
 // follow puts the current message into the lane of its topic if it has to wait there, or if its
 // packet identifier belongs to a deferred message.
 func (o *Outbox) follow(id uint16) bool {
+	if !o.deferred.Any() {
+		return false
+	}
 	e := &o.cursor.entry
 	topic := wire.ImageTopic(e.Packet)
 	if !o.deferred.Blocks(topic, e.Priority) && !o.deferred.Holds(id, e.Seq) {
