@@ -334,6 +334,9 @@ func (m *deferModel) lose() {
 	}
 	for _, one := range m.list {
 		one.lost = one.lost || one.id != 0 || m.maybeEarlier(one)
+		if until, isolated := m.isolated[one.lane()]; isolated && one.released { // it is sent again with its topic
+			one.until, one.alone = until, true
+		}
 		one.id, one.last, one.order, one.released = 0, 0, 0, false
 	}
 	clear(m.ids)
