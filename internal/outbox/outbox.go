@@ -50,6 +50,7 @@ type Outbox struct {
 	entry    persistence.Entry // of a deferred or refused message
 	over     []ending          // to be ended by path.go
 	rotation uint64            // of the packet identifiers of deferred messages
+	first    uint64            // Number of the first message in the log, for the present batch of deferred ones; 0: not looked up
 }
 
 // New returns an Outbox that continues from what the store holds.

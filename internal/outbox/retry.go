@@ -194,6 +194,7 @@ func (o *Outbox) retry(g *session.Generation, idle bool) (alone bool) {
 		return false
 	}
 	now := time.Now()
+	o.first = 0
 	x, ok, hold := o.deferred.PickAlone(now, idle || g.Acknowledged() > 0, g.InFlight() == 0)
 	if ok {
 		o.sendDeferred(g, o.prepare(g, nil, x))

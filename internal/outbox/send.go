@@ -139,11 +139,12 @@ func deferredFull(err error) bool {
 // for some time: the server may have refused a message because of it. It is not the one that was
 // refused.
 func (o *Outbox) freeIdentifier(g *session.Generation, refused uint16) uint16 {
-	first := o.cfg.Store.First(persistence.Normal)
-	if first == 0 {
-		first = o.cfg.Store.LastSeq() + 1
+	if o.first == 0 { // it costs a walk over the deferred messages, and only grows
+		if o.first = o.cfg.Store.First(persistence.Normal); o.first == 0 {
+			o.first = o.cfg.Store.LastSeq() + 1
+		}
 	}
-	lap := session.Lap(uint8(persistence.Normal))
+	first, lap := o.first, session.Lap(uint8(persistence.Normal))
 	last := max(o.sent[persistence.Normal].persisted, first) // of those that may have been sent
 	if last-first+1 >= lap {
 		return 0
