@@ -45,6 +45,11 @@ type Position struct {
 	PacketID uint16 // of its Deferral; 0: it has none
 }
 
+// Position returns the position of a message.
+func (e *Entry) Position() Position {
+	return Position{Seq: e.Seq, Number: e.Number, Priority: e.Priority, PacketID: e.Deferral.PacketID}
+}
+
 // Deferral is why and until when a message is not sent. The zero value is none: Since is set in all
 // others. A deferred message is pending, but Next leaves it out, and it never returns to the order:
 // its sender keeps a list of its own.

@@ -1,16 +1,14 @@
-// Package sqlitestore is an example of a custom persistence.Store: the outbox of a
-// client in a SQLite database.
-//
-// All methods use one transaction, which Wait and Sync commit: concurrent callers
-// share one sync of the disk. The optional parts of the interface are left out.
+// Package sqlitestore is an example of a custom persistence.Store: the outbox of a client in a SQLite
+// database. All methods use one transaction, which Wait and Sync commit: concurrent callers share one
+// sync of the disk. The optional parts of the interface are left out.
 package sqlitestore
 
 import (
 	"cmp"
 	"database/sql"
+	_ "embed"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"maps"
 	"net/url"
 	"slices"
@@ -36,22 +34,16 @@ type Store struct {
 // state is everything but messages and streams. Each commit writes it as one row.
 type state struct {
 	Epoch    uint64
-	Stats    persistence.Stats                  // Accepted is the highest sequence
-	Numbers  [persistence.Priorities]uint64     // highest Number of each priority
-	Sent     [persistence.Priorities + 1]uint64 // the last one stays 0
+	Stats    persistence.Stats              // Accepted is the highest sequence
+	Numbers  [persistence.Priorities]uint64 // highest Number of each priority
+	Sent     [4]uint64                      // by priority; the last one stays 0
 	Released []persistence.Position
 	Seen     map[uint16]bool
-	Session  bool
-	ClientID []byte
+	ClientID []byte // of the session; nil: there was none
 }
 
-const schema = `
-CREATE TABLE IF NOT EXISTS state (id INTEGER PRIMARY KEY, value BLOB);
-CREATE TABLE IF NOT EXISTS stream (id INTEGER PRIMARY KEY, name BLOB UNIQUE, last INTEGER);
-CREATE TABLE IF NOT EXISTS message (seq INTEGER PRIMARY KEY, number INTEGER, priority INTEGER,
-	id BLOB, accepted INTEGER, expires INTEGER, policy INTEGER, packet BLOB, deferral BLOB);
-CREATE INDEX IF NOT EXISTS by_priority ON message (priority, seq);
-CREATE INDEX IF NOT EXISTS deferred ON message (seq) WHERE deferral IS NOT NULL`
+//go:embed schema.sql
+var schema string
 
 // Open opens the database at path, and creates it if it does not exist.
 func Open(path string, limits persistence.Limits) (*Store, error) {
@@ -68,12 +60,10 @@ func Open(path string, limits persistence.Limits) (*Store, error) {
 		s.fail("read the state", json.Unmarshal(value, &s.state))
 	}
 	if err := s.commit(); err != nil {
-		return nil, fmt.Errorf("sqlitestore: open %s: %w", path, errors.Join(err, db.Close()))
+		return nil, &persistence.FolderError{Dir: path, Fix: "check the path and the database", Err: errors.Join(err, db.Close())}
 	}
 	return s, nil
 }
-
-func (s *Store) lock() (unlock func()) { s.mu.Lock(); return s.mu.Unlock }
 
 // fail reports whether err is an error. The store has failed then.
 func (s *Store) fail(op string, err error) bool {
@@ -83,7 +73,6 @@ func (s *Store) fail(op string, err error) bool {
 	return err != nil
 }
 
-// exec executes a statement and returns the number of rows that changed.
 func (s *Store) exec(query string, args ...any) (n int64) {
 	if s.err == nil {
 		s.changed = true
@@ -94,7 +83,6 @@ func (s *Store) exec(query string, args ...any) (n int64) {
 	return n
 }
 
-// get reads one row and reports whether it exists.
 func (s *Store) get(query string, args []any, values ...any) bool {
 	if s.err != nil {
 		return false
@@ -126,8 +114,6 @@ func (s *Store) commit() error {
 	}
 	return s.err
 }
-
-func (s *Store) Sync() error { defer s.lock()(); return s.commit() }
 
 func (s *Store) Close() error {
 	defer s.lock()()
@@ -185,8 +171,7 @@ func (s *Store) Get(seq uint64, e *persistence.Entry) (found bool, err error) {
 func (s *Store) read(e *persistence.Entry, condition string, args ...any) bool {
 	var id, deferral []byte
 	var accepted, expires int64
-	if !s.get("SELECT seq, number, priority, id, accepted, expires, policy, packet, deferral FROM message WHERE "+condition, args,
-		&e.Seq, &e.Number, &e.Priority, &id, &accepted, &expires, &e.OnSessionLost, &e.Packet, &deferral) {
+	if !s.get("SELECT * FROM message WHERE "+condition, args, &e.Seq, &e.Number, &e.Priority, &id, &accepted, &expires, &e.OnSessionLost, &e.Packet, &deferral) {
 		return false
 	}
 	e.ID, e.Accepted, e.Expires = [16]byte(id), time.UnixMilli(accepted), time.UnixMilli(expires) // zero stays zero
@@ -211,8 +196,7 @@ func (s *Store) SetSent(p persistence.Priority, number uint64) error {
 func (s *Store) Release(seq uint64) error {
 	return s.pending(seq, func(e *persistence.Entry) {
 		if !e.Released {
-			p := persistence.Position{Seq: seq, Number: e.Number, Priority: e.Priority, PacketID: e.Deferral.PacketID}
-			s.state.Released = append(s.state.Released, p)
+			s.state.Released = append(s.state.Released, e.Position())
 		}
 	})
 }
@@ -253,24 +237,22 @@ func (s *Store) Done(seq uint64, r persistence.Result) error {
 
 // pending calls change if the message is pending.
 func (s *Store) pending(seq uint64, change func(*persistence.Entry)) error {
-	if seq == 0 || seq > s.LastSeq() {
+	defer s.lock()()
+	if seq == 0 || seq > s.state.Stats.Accepted {
 		return persistence.ErrUnknownSequence
 	}
-	return s.update(func(*state) {
-		if e := new(persistence.Entry); s.read(e, "seq = ?", seq) {
-			change(e)
-		}
-	})
+	if e := new(persistence.Entry); s.read(e, "seq = ?", seq) {
+		change(e)
+		s.changed = true
+	}
+	return s.err
 }
 
-func (s *Store) Seen(id uint16) error    { return s.seen(id, func() { s.state.Seen[id] = true }) }
-func (s *Store) Cleared(id uint16) error { return s.seen(id, func() { delete(s.state.Seen, id) }) }
-
-func (s *Store) seen(id uint16, change func()) error {
+func (s *Store) seen(id uint16, change func(*state)) error {
 	if id == 0 {
 		return persistence.ErrPacketID
 	}
-	return s.update(func(*state) { change() })
+	return s.update(change)
 }
 
 func (s *Store) ResetSession(clientID string) error {
@@ -279,8 +261,8 @@ func (s *Store) ResetSession(clientID string) error {
 	}
 	return cmp.Or(s.update(func(st *state) {
 		s.exec("UPDATE message SET deferral = json_set(deferral, '$.PacketID', 0) WHERE deferral IS NOT NULL")
-		st.Session, st.ClientID, st.Seen = true, []byte(clientID), map[uint16]bool{}
-		st.Released, st.Sent = nil, [persistence.Priorities + 1]uint64{}
+		st.ClientID, st.Seen = append([]byte{}, clientID...), map[uint16]bool{}
+		st.Released, st.Sent = nil, [4]uint64{}
 	}), s.Sync())
 }
 
@@ -298,25 +280,19 @@ func (s *Store) Stream(name string) (id uint32, last uint64, err error) {
 	return id, last, s.err
 }
 
-func (s *Store) snapshot() state {
+func (s *Store) Session() (string, bool)            { id := s.snapshot().ClientID; return string(id), id != nil }
+func (s *Store) Sent(p persistence.Priority) uint64 { return s.snapshot().Sent[min(p, 3)] }
+func (s *Store) Stats() persistence.Stats           { return s.snapshot().Stats }
+func (s *Store) LastSeq() uint64                    { return s.snapshot().Stats.Accepted }
+func (s *Store) Epoch() uint64                      { return s.snapshot().Epoch }
+func (s *Store) Now() time.Time                     { return time.Now() }
+func (s *Store) Sync() error                        { defer s.lock()(); return s.commit() }
+func (s *Store) lock() (unlock func())              { s.mu.Lock(); return s.mu.Unlock }
+func (s *Store) Seen(id uint16) error               { return s.seen(id, func(st *state) { st.Seen[id] = true }) }
+func (s *Store) Cleared(id uint16) error            { return s.seen(id, func(st *state) { delete(st.Seen, id) }) }
+func (s *Store) snapshot() state                    { defer s.lock()(); return s.state }
+func (s *Store) Released() []persistence.Position {
 	defer s.lock()()
-	st := s.state
-	st.Released, st.Seen = slices.Clone(st.Released), maps.Clone(st.Seen)
-	return st
+	return slices.Clone(s.state.Released)
 }
-
-func (s *Store) Session() (clientID string, known bool) {
-	st := s.snapshot()
-	return string(st.ClientID), st.Session
-}
-
-func (s *Store) Sent(p persistence.Priority) uint64 {
-	return s.snapshot().Sent[min(p, persistence.Priorities)]
-}
-
-func (s *Store) Released() []persistence.Position { return s.snapshot().Released }
-func (s *Store) SeenIDs() []uint16                { return slices.Sorted(maps.Keys(s.snapshot().Seen)) }
-func (s *Store) Stats() persistence.Stats         { return s.snapshot().Stats }
-func (s *Store) LastSeq() uint64                  { return s.snapshot().Stats.Accepted }
-func (s *Store) Epoch() uint64                    { return s.snapshot().Epoch }
-func (s *Store) Now() time.Time                   { return time.Now() }
+func (s *Store) SeenIDs() []uint16 { defer s.lock()(); return slices.Sorted(maps.Keys(s.state.Seen)) }
