@@ -114,30 +114,65 @@ func TestRules_LowerTheQoS(t *testing.T) {
 	}
 }
 
+// A message over which the connection ends is a trial of a half-open breaker: another one follows.
+func TestBreaker_GoesOnAfterPoison(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		breaker := reliability.NewBreaker(reliability.BreakerOptions{FailureThreshold: 2, RecoveryTimeout: time.Minute, SuccessesToClose: 1})
+		rules := []deferral.Rule{{Filter: "bad", Action: deferral.GiveUp}}
+		r := newRig(t, outbox.Config{Retry: fixed, Breaker: breaker, Rules: rules, PoisonAttempts: 1}, persistence.NewMemory(persistence.Options{}))
+		r.connect(false, session.Limits{})
+		for n := range uint64(2) {
+			r.add(on("bad", n+1, 1))
+			synctest.Wait()
+			r.ack(wire.PUBACK, r.last().PacketID, wire.ReasonUnspecifiedError)
+		}
+		r.want("1", "2")
+		if s := breaker.Stats(); s.Opened != 1 {
+			t.Fatalf("the breaker: %+v", s)
+		}
+		r.add(on("poisonous", 3, 1))
+		r.want()
+		time.Sleep(time.Minute + second)
+		r.want("3") // the trial
+		r.cut(wire.ReasonNotAuthorized)
+		r.connect(true, session.Limits{})
+		r.add(on("works", 4, 1))
+		r.want("4")
+	})
+}
+
 // A topic that the server always refuses does not open the breaker for one that works.
 func TestBreaker_StaysClosedForOneRefusedTopic(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		breaker := reliability.NewBreaker(reliability.BreakerOptions{FailureThreshold: 2})
 		r := newRig(t, outbox.Config{Retry: fixed, Breaker: breaker}, persistence.NewMemory(persistence.Options{}))
 		r.connect(false, session.Limits{})
-		for n := range uint64(50) {
-			r.add(on("refused", 2*n+1, 1))
-			r.add(on("works", 2*n+2, 1))
+		var n uint64
+		send := func(topic string) (works bool) {
+			if topic != "" {
+				n++
+				r.add(on(topic, n, 1))
+			}
 			synctest.Wait()
-			works := false
 			for _, f := range r.c.take() {
-				v := publishOf(f)
-				works = works || indexOf(v) == 2*n+2
-				code := byte(0)
+				v, code := publishOf(f), byte(0)
 				if string(v.Topic) == "refused" {
 					code = wire.ReasonUnspecifiedError
 				}
+				works = works || indexOf(v) == n
 				r.ack(wire.PUBACK, v.PacketID, code)
 			}
-			if !works {
-				t.Fatalf("message %d was not sent at once; the breaker: %+v", 2*n+2, breaker.Stats())
+			return works
+		}
+		for range 20 {
+			send("refused")
+			for range 40 { // it is refused several times in a row
+				time.Sleep(second / 2)
+				send("")
 			}
-			time.Sleep(time.Second)
+			if !send("works") {
+				t.Fatalf("message %d was not sent at once; the breaker: %+v", n, breaker.Stats())
+			}
 		}
 		if s := breaker.Stats(); s.Opened != 0 {
 			t.Errorf("the breaker has opened: %+v", s)

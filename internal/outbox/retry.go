@@ -99,7 +99,9 @@ func (o *Outbox) isolate(r deferral.Refusal) {
 	topic := string(wire.ImageTopic(e.Packet))
 	until, attempts := o.deferred.Isolate(topic, e, id, r, time.Now())
 	d := persistence.Deferral{Since: since, Attempts: attempts, Code: r.Code, Alone: true, PacketID: id}
-	o.open.refused(r.Seq, r.Code)
+	if judge := o.open.refused(r.Seq, r.Code); judge != nil {
+		judge(errNotTried)
+	}
 	o.postpone(r, d, topic, time.Until(until))
 }
 
