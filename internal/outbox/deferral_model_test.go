@@ -429,7 +429,7 @@ func (m *deferModel) restored() {
 			continue // the store has dropped it
 		}
 		d := e.Deferral
-		if one.alone = d.Alone; d.Alone {
+		if one.alone = d.Alone; d.Alone && !one.released { // the server takes messages of its topic
 			alone[one.lane()]++
 		}
 		if !d.Since.IsZero() {
