@@ -33,10 +33,10 @@ func (s *stage) newMosquitto() (hostPort string, err error) {
 		return "", err
 	}
 	config := filepath.Join(dir, "mosquitto.conf")
-	// As root it would become another user and lose its folder. Without autosave_on_changes it saves
+	// As root it would become another user and lose its folder. Without autosave_interval it saves
 	// every half an hour.
 	text := fmt.Sprintf("user root\nlistener %d 127.0.0.1\nallow_anonymous true\npersistence true\npersistence_location %s/\n"+
-		"autosave_on_changes true\nautosave_interval 1\nmax_inflight_messages 0\nmax_queued_messages 0\nset_tcp_nodelay true\nlog_type error\nlog_dest stdout\n",
+		"autosave_interval 1\nmax_inflight_messages 100\nmax_queued_messages 0\nset_tcp_nodelay true\nlog_type error\nlog_dest stdout\n",
 		l.Addr().(*net.TCPAddr).Port, dir)
 	if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
 		return "", err
@@ -72,7 +72,7 @@ func (s *stage) awaitMosquitto(ctx context.Context) error {
 // forgets those when it is killed; no client can know that. So its last acknowledgements do not reach
 // the device: it sends these messages again.
 func (s *stage) killMosquitto(ctx context.Context) error {
-	const save = 250 * time.Millisecond
+	const save = 1300 * time.Millisecond // it saves once a second
 	s.deviceLink.Stall(mqtttest.ToClient)
 	err := sleep(ctx, save)
 	s.broker.kill()

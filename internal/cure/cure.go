@@ -36,7 +36,8 @@ func Helps(code byte) bool {
 	return code == wire.ReasonQuotaExceeded || code == wire.ReasonPacketIDInUse
 }
 
-// Refused notes that the server has refused a QoS 2 message on g with this reason code. Some servers
+// Refused notes that the server has refused a message on g with this reason code: one of QoS 2, or of
+// QoS 1 because of a quota, which is the same for both. Some servers
 // close the connection after that: then the purge waits for the next one.
 func (c *Cure) Refused(g *session.Generation, code byte) {
 	if !Helps(code) || g == nil || !g.Present {
@@ -46,7 +47,7 @@ func (c *Cure) Refused(g *session.Generation, code byte) {
 	switch {
 	case c.wanted || c.g == g && c.Open(): // it was sent before the purge
 		return
-	case c.steps == 0 || c.helped() || !c.useless.IsZero() && now.Sub(c.useless) < uselessTime:
+	case c.steps == 0 || c.helped() || c.wasUseless():
 		// On one connection the server has nothing new.
 		if c.wanted = c.g != g || now.Sub(c.ended) > again; c.wanted {
 			c.steps = 0
@@ -60,6 +61,8 @@ func (c *Cure) Refused(g *session.Generation, code byte) {
 func (c *Cure) helped() bool {
 	return c.g.Acknowledged() >= c.acked+uint64(c.g.Limits.ReceiveMaximum)
 }
+
+func (c *Cure) wasUseless() bool { return !c.useless.IsZero() && time.Since(c.useless) < uselessTime }
 
 // Lost notes that the session of the server is lost, and what it held with it.
 func (c *Cure) Lost() { *c = Cure{useless: c.useless} }
@@ -89,6 +92,12 @@ func (c *Cure) Step(g *session.Generation, store persistence.Outbox, held func(i
 	default:
 		c.until, c.ended, c.useless = time.Time{}, now, now
 		g.EndPurge()
+	}
+	if g.Held() && c.g != g {
+		c.wanted = true
+		if c.steps > 0 && (c.helped() || c.wasUseless()) {
+			c.steps = 0
+		}
 	}
 	if !c.wanted {
 		return 0, nil

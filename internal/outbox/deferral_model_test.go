@@ -626,34 +626,12 @@ func (m *deferModel) end(e outbox.End) {
 }
 
 // check compares the totals, and wants what can be sent to be in flight.
-// answerPurges answers the PUBRELs for packet identifiers that no message has.
-func (m *deferModel) answerPurges() {
-	for m.up != nil {
-		frames := m.c.take()
-		for _, f := range frames {
-			if f.Type() != wire.PUBREL {
-				continue
-			}
-			a, _ := wire.ParseAck(f)
-			if !m.g.IsPurging(a.PacketID) {
-				continue
-			}
-			if n := m.ids[a.PacketID]; n != 0 {
-				m.t.Errorf("identifier %d of message %d is purged", a.PacketID, n)
-			}
-			m.ack(wire.PUBCOMP, a.PacketID, wire.ReasonPacketIDNotFound)
-		}
-		synctest.Wait()
-		if len(frames) == 0 {
-			return
-		}
-	}
-}
-
 func (m *deferModel) check() {
 	m.t.Helper()
 	synctest.Wait()
-	m.answerPurges()
+	if m.up != nil {
+		m.answerPurges(func(id uint16) uint64 { return m.ids[id] })
+	}
 	m.look()
 	st := m.store.Stats()
 	pending := m.pending(func(*deferMessage) bool { return true })

@@ -501,6 +501,9 @@ func (m *model) gone(one *modelMessage) bool {
 func (m *model) check() {
 	m.t.Helper()
 	synctest.Wait()
+	if m.c != nil {
+		m.answerPurges(func(uint16) uint64 { return 0 })
+	}
 	m.look()
 	st := m.store.Stats()
 	pending := m.pending(func(*modelMessage) bool { return true })

@@ -149,7 +149,7 @@ func (o *Outbox) ready() *session.Generation {
 	if g != nil && g != o.cursor.g {
 		o.begin(g)
 	}
-	if g == nil || o.poison.mustWait(g) {
+	if g == nil || o.lookAtRefusals(g) || o.poison.mustWait(g) {
 		return nil
 	}
 	return g

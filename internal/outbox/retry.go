@@ -48,7 +48,7 @@ func (o *Outbox) answerRefusals(g *session.Generation) {
 func (o *Outbox) refusedByServer(r deferral.Refusal, g *session.Generation) {
 	e, topic := &o.entry, string(wire.ImageTopic(o.entry.Packet))
 	o.poison.answered(r.Seq)
-	if qos(e) == 2 {
+	if qos(e) == 2 || r.Code == wire.ReasonQuotaExceeded {
 		o.cursor.cure.Refused(o.cursor.g, r.Code)
 	}
 	rule, now := o.rules.Of(topic, r.Code), o.cfg.Store.Now()

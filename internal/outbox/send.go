@@ -29,7 +29,11 @@ func (o *Outbox) lookAtRefusals(g *session.Generation) (wait bool) {
 		o.window.Open()
 		o.deferred.Due(time.Now(), cure.Helps)
 	}
-	return o.cursor.cure.Open()
+	wait = o.cursor.cure.Open()
+	if !wait && g.Held() {
+		_ = g.Unhold() // an error has ended the connection
+	}
+	return wait
 }
 
 // timeLeft returns how long it is until e expires; 0 if it never does.

@@ -89,7 +89,7 @@ func (g *Generation) Free() int {
 }
 
 func (g *Generation) freeLocked() int {
-	if g.alone != nil {
+	if g.alone != nil || g.held {
 		return 0
 	}
 	return int(g.Limits.ReceiveMaximum) - len(g.flights)
@@ -184,6 +184,7 @@ func (g *Generation) ackLocked(a wire.Ack) (f flight, settled bool, err error) {
 	case s.cur != g:
 		s.stats.StaleAcks++
 	case len(g.purges.ids) > 0 && g.purges.answered(a, f.released):
+		s.quota = s.quota && g.purges.open > 0
 	case a.Type == wire.PUBREL:
 		err = g.pubrel(a.PacketID)
 	case !known:
@@ -212,6 +213,7 @@ func (g *Generation) ackLocked(a wire.Ack) (f flight, settled bool, err error) {
 	default:
 		g.landLocked(a.PacketID, f)
 		settled = true
+		s.quota = s.quota || a.Reason == wire.ReasonQuotaExceeded && g.Present
 	}
 	return f, settled, err
 }
@@ -230,7 +232,7 @@ func (g *Generation) landLocked(id uint16, f flight) {
 			g.alone = nil
 		}
 	}
-	if len(g.waiting) > 0 && len(g.flights) < int(g.Limits.ReceiveMaximum) && (g.alone == nil || len(g.flights) == 0) {
+	if len(g.waiting) > 0 && !g.held && len(g.flights) < int(g.Limits.ReceiveMaximum) && (g.alone == nil || len(g.flights) == 0) {
 		s.acks.packets = g.sendUnstoredLocked(s.acks.packets, g.waiting[0])
 		s.acks.count++
 		s.ready.Set()
@@ -270,6 +272,28 @@ func (g *Generation) IsPurging(id uint16) bool {
 	g.s.mu.Lock()
 	defer g.s.mu.Unlock()
 	return g.purges.ids[id]
+}
+
+// Held reports whether messages wait on this connection until Unhold: on an earlier one of the session
+// the server has refused a message because of a quota, which a purge may help against. Some servers
+// close the connection when they do, so the purge must come first.
+func (g *Generation) Held() bool {
+	g.s.mu.Lock()
+	defer g.s.mu.Unlock()
+	return g.held
+}
+
+// Unhold lets messages go that wait because of Held.
+func (g *Generation) Unhold() error {
+	s := g.s
+	s.mu.Lock()
+	if s.cur != g || !g.held {
+		s.mu.Unlock()
+		return nil
+	}
+	g.held, s.quota = false, false
+	s.mu.Unlock()
+	return g.ResendUnstored()
 }
 
 // EndPurge gives up the purges that the server has not answered. Their packet identifiers may be used;

@@ -126,3 +126,42 @@ func TestPurge_EndsWithTheConnection(t *testing.T) {
 	r.offer(7, 2)
 	r.wantCode(r.ack(g, wire.PUBCOMP, id), 0x82)
 }
+
+// mosquitto refuses a birth like any other message because of its quota, and closes the connection.
+func TestHeld_UnstoredMessagesWaitForThePurge(t *testing.T) {
+	r := newRig(t, Config{})
+	g := r.connect(true, Limits{MaximumQoS: 2})
+	publish := func(payload string) {
+		t.Helper()
+		image := wire.AppendPublish(nil, &wire.Publish{Topic: "status", QoS: 1, PacketID: 1, Payload: []byte(payload)})
+		r.must(g.PublishUnstored(image, func(byte, error) {}))
+	}
+	publish("a")
+	r.want("PUBLISH 1 dup=false a")
+	r.must(g.HandleAck(wire.Ack{Type: wire.PUBACK, PacketID: 1, Reason: wire.ReasonQuotaExceeded}))
+	if g.Held() {
+		t.Error("held on the connection of the refusal")
+	}
+	g = r.connect(true, Limits{MaximumQoS: 2})
+	r.must(g.ResendUnstored())
+	publish("b")
+	r.want()
+	if a := g.Offer(7, PacketID(0, 7), 2); a != Wait || !g.Held() {
+		t.Errorf("held %v, offering a message: %v", g.Held(), a)
+	}
+	r.must(g.Unhold())
+	r.must(g.Unhold())
+	r.want("PUBLISH 2 dup=false b")
+	if a := g.Offer(7, PacketID(0, 7), 2); a != Admitted {
+		t.Errorf("offering a message: %v", a)
+	}
+	if g = r.connect(true, Limits{MaximumQoS: 2}); g.Held() {
+		t.Error("held once more")
+	}
+	g = r.connect(true, Limits{MaximumQoS: 2})
+	r.must(g.ResendUnstored())
+	r.must(g.HandleAck(wire.Ack{Type: wire.PUBACK, PacketID: 2, Reason: wire.ReasonQuotaExceeded}))
+	if g = r.connect(false, Limits{MaximumQoS: 2}); g.Held() {
+		t.Error("held in a new session")
+	}
+}

@@ -92,6 +92,7 @@ type Session struct {
 	unacked  map[uint64]uint64   // sent on earlier connections, not acknowledged: position in the order of sending
 	sends    uint64              // messages sent, without resends
 	handling int                 // messages that wait for Complete, of all connections
+	quota    bool                // the server has refused a message because of a quota, see Generation.Held
 	lost     bool                // the server has lost the session of which unacked and the store know
 	stats    Stats
 	acks     ackQueue
@@ -138,6 +139,7 @@ type Generation struct {
 	// s.mu guards the following fields.
 	flights map[uint32]flight // sent, not acknowledged; by packet identifier, as uint32 for speed
 	purges  purges
+	held    bool                // see Held
 	acked   uint64              // stored messages that were acknowledged
 	passed  uint64              // the highest flight.order of these
 	waiting []*unstored         // to be sent when the window has room
@@ -185,7 +187,9 @@ func (s *Session) Attach(w Writer, limits Limits) *Generation {
 		aliases: map[uint16]string{}, topics: map[string]string{}}
 	if s.lost {
 		clear(s.unacked)
+		s.quota = false
 	}
+	g.held = s.quota
 	s.cur, s.lost = g, false
 	return g
 }
