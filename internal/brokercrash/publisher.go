@@ -47,8 +47,12 @@ func runPublisher(ctx context.Context, o options) error {
 		})
 	}
 	wg.Wait()
-	drain, cancel := context.WithTimeout(context.Background(), time.Minute)
+	drain, cancel := context.WithTimeout(context.Background(), 3*time.Minute)
 	defer cancel()
+	// Drain waits only for a while for messages that the server has refused, and closes the client.
+	for waiting := true; waiting && drain.Err() == nil; time.Sleep(50 * time.Millisecond) {
+		waiting = log.Stats().Pending > 0
+	}
 	err = c.Drain(drain)
 	st := log.Stats()
 	fmt.Println("stats", st.Accepted, st.Acked, st.Refused+st.Expired+st.Dropped, st.Pending)
