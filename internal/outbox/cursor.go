@@ -3,6 +3,7 @@ package outbox
 import (
 	"math"
 	"slices"
+	"time"
 
 	"github.com/mooring-mqtt/mooring/internal/cure"
 	"github.com/mooring-mqtt/mooring/internal/deferral"
@@ -22,6 +23,7 @@ type cursor struct {
 	entry    persistence.Entry   // the current message
 	resends  bool                // entry is resend[0]
 	anything bool                // something was sent on this connection
+	retried  time.Time           // when deferred messages were sent last
 	cure     cure.Cure           // purges packet identifiers that the server wrongly holds
 	maxQoS   byte                // of the server, as far as its answers say
 }

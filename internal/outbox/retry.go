@@ -189,6 +189,12 @@ func (o *Outbox) expireDeferred() {
 	}
 }
 
+// With a large window that is half full, deferred messages are sent at most every gather: each time costs a sync.
+const (
+	gather       = 20 * time.Millisecond
+	gatherWindow = 32
+)
+
 // retry puts deferred messages whose time has come into the batch; idle: nothing else can be sent.
 // It reports whether other messages have to wait, because one is sent alone.
 func (o *Outbox) retry(g *session.Generation, idle bool) (alone bool) {
@@ -204,9 +210,14 @@ func (o *Outbox) retry(g *session.Generation, idle bool) (alone bool) {
 	if hold {
 		return true
 	}
+	room := min(o.room(g), maxRetries)
+	if left := o.cursor.retried.Add(gather).Sub(now); left > 0 && room < g.InFlight() && g.InFlight()+room >= gatherWindow {
+		o.lookAgain(left)
+		return false
+	}
 	var list []picked
 	size := len(o.batch)
-	for room := min(o.room(g), maxRetries); len(list) < room && size < batchBytes; {
+	for len(list) < room && size < batchBytes {
 		x, ok := o.deferred.Pick(now)
 		if !ok {
 			break
@@ -220,6 +231,9 @@ func (o *Outbox) retry(g *session.Generation, idle bool) (alone bool) {
 			list = list[:n]
 			break
 		}
+	}
+	if len(list) > 0 {
+		o.cursor.retried = now
 	}
 	o.sendDeferred(g, list)
 	return false
