@@ -136,7 +136,7 @@ func (m *deferModel) step() {
 	case p < 160 && m.up != nil:
 		m.cutOver()
 	case p < 175:
-		time.Sleep(time.Duration(m.rnd.IntN(3000)) * time.Millisecond)
+		m.sleep(time.Duration(m.rnd.IntN(3000)) * time.Millisecond)
 	case p < 185:
 		topic := m.topics[m.rnd.IntN(len(m.topics))]
 		if m.refuses[topic] = 0; m.rnd.IntN(2) == 0 {
@@ -190,6 +190,14 @@ func (m *deferModel) add() {
 	if full := errors.Is(err, persistence.ErrFull); full == (m.cfg.WhenFull == outbox.DropNewest) {
 		m.t.Errorf("Add of a message that is not stored returned %v", err)
 	}
+}
+
+// sleep lets time pass. The send loop may use the model meanwhile: the lock of look orders that.
+func (m *deferModel) sleep(d time.Duration) {
+	m.look()
+	time.Sleep(d)
+	synctest.Wait()
+	m.look()
 }
 
 func (m *deferModel) pending(match func(*deferMessage) bool) (list []*deferMessage) {
@@ -711,7 +719,7 @@ func (m *deferModel) finish() {
 			m.answerOne(one, 0)
 		}
 		m.check()
-		time.Sleep(second / 10)
+		m.sleep(second / 10)
 	}
 	ctx, cancel := context.WithTimeout(m.t.Context(), second)
 	defer cancel()
