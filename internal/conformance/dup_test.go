@@ -78,7 +78,7 @@ func dupAfterTheEndOfAProcess(t *testing.T) {
 						case v.QoS == 1:
 							conn.Ack(wire.PUBACK, v.PacketID, 0)
 						default:
-							conn.Ack(wire.PUBREC, v.PacketID, wire.ReasonQuotaExceeded)
+							conn.Ack(wire.PUBREC, v.PacketID, wire.ReasonPayloadFormatInvalid)
 						}
 						ended++
 					}

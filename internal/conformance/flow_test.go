@@ -109,7 +109,7 @@ func TestMQTT_4_9_0_2(t *testing.T) {
 				p := conn.ExpectPublish()
 				kind, reason := wire.PUBACK, byte(0)
 				if p.QoS == 2 {
-					kind, reason = wire.PUBREC, 0x97
+					kind, reason = wire.PUBREC, 0x99
 				}
 				conn.Ack(kind, p.PacketID, reason)
 				left--

@@ -41,6 +41,8 @@ func onRig(t *testing.T, test func(t *testing.T, r *rig)) {
 				AckTimeout: 1000 * time.Hour,
 				Backoff:    reliability.Backoff{Min: 10 * time.Millisecond, Max: 2 * time.Second},
 			},
+			// A refusal is final here: package refusals tests messages that are sent again.
+			Publishing: client.PublishingConfig{Refusals: []client.RefusalRule{{Action: client.GiveUp}}},
 			OnEvent: func(e client.Event) {
 				r.mu.Lock()
 				defer r.mu.Unlock()

@@ -179,11 +179,26 @@ func TestMQTT_4_4_0_1(t *testing.T) {
 // retransmitted.
 func TestMQTT_4_4_0_2(t *testing.T) {
 	for qos, ack := range map[client.QoS]wire.Type{1: wire.PUBACK, 2: wire.PUBREC} {
+		for _, reason := range []byte{0x91, 0x97} { // PUBREL may follow for identifiers that the server holds
+			onRig(t, func(t *testing.T, r *rig) {
+				c, conn := r.start(control.Connack{})
+				conn = r.resume(conn)
+				d := r.publish(c, qos, "p")
+				conn.Ack(ack, r.wantPublish(conn, "p", false).PacketID, reason)
+				r.wantState(d, client.Refused)
+				for range 2 {
+					if list := r.published(conn); len(list) > 0 {
+						t.Errorf("after 0x%02X came %+v", reason, list)
+					}
+					conn = r.resume(conn)
+				}
+			})
+		}
 		onRig(t, func(t *testing.T, r *rig) {
 			store := persistence.NewMemory(persistence.Options{})
 			r.cfg.Store.Custom = store
 			c, conn := r.start(control.Connack{})
-			for _, reason := range pubackReasons[2:] {
+			for _, reason := range []byte{0x80, 0x83, 0x87, 0x90, 0x99} {
 				d := r.publish(c, qos, "p")
 				conn.Ack(ack, r.wantPublish(conn, "p", false).PacketID, reason)
 				r.wantState(d, client.Refused)

@@ -44,6 +44,7 @@ func TestDeniedTopicsAreRefusedAndTheOthersGoOn(t *testing.T) {
 	onEachBroker(t, setup{users: true}, func(r *run) {
 		cfg := r.config("both")
 		cfg.Connection.Username, cfg.Connection.Password = goodUser, []byte(goodPassword)
+		cfg.Publishing.Refusals = []client.RefusalRule{{Codes: []byte{0x87}, Action: client.GiveUp}}
 		events := watch(&cfg)
 		c := r.start(cfg)
 		allowed, denied := r.topic("allowed"), r.topic(deniedLevel+"/topic")

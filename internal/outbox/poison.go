@@ -49,7 +49,7 @@ func (p *poison) disconnected(g *session.Generation, reason byte) (seq uint64, s
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	excused := g.Unstored() > 0 && !(p.g == g && p.alone)
-	p.cautious.Store(blamed && excused)
+	p.cautious.Store(reason != 0 && excused)
 	seq, passed := g.FirstUnacked()
 	if !blamed || excused || passed || seq == 0 {
 		if acked {
