@@ -189,7 +189,9 @@ func (c *Catalog) Unrelease() {
 		b.unrelease()
 	}
 	for i := range c.moved {
-		c.moved[i].state = unreleased(c.moved[i].state)
+		if m := &c.moved[i]; unreleased(m.state) != m.state {
+			m.state = unreleased(m.state)
+		}
 	}
 }
 

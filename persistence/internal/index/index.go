@@ -146,7 +146,9 @@ func (x *Index) Ended() (n int) {
 // unrelease makes the released messages pending again.
 func (x *Index) unrelease() {
 	for i, s := range x.states {
-		x.states[i] = unreleased(s)
+		if to := unreleased(s); to != s { // messages that have ended are read without the lock
+			x.states[i] = to
+		}
 	}
 }
 
