@@ -20,7 +20,7 @@ type Config struct {
 	DeadLetters    bool                          // refused messages end as DeadLettered
 	OnSessionLost  persistence.SessionLostPolicy // of messages that do not choose
 	PoisonAttempts int                           // connections that one message may end; 0: any number
-	Rules          []deferral.Rule               // for deferral.Refusals; the first that matches applies
+	Rules          []deferral.Rule               // for refusals; the first that matches applies
 	Retry          reliability.Backoff           // of deferred messages
 	// A message that would be deferred is not accepted while so many messages or bytes are; 0: no limit.
 	MaxDeferred      int

@@ -145,7 +145,7 @@ type DeferredError struct{ deferral.State }
 
 func (e *DeferredError) Error() string { return "only deferred messages are left" }
 
-// idleGrace is how long WaitIdle waits for deferral.Refusals to pass.
+// idleGrace is how long WaitIdle waits for refusals to pass.
 const idleGrace = 10 * time.Second
 
 // WaitIdle returns nil when no message is pending and Add is not running. If ctx ends or Stop is
