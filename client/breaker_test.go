@@ -14,7 +14,7 @@ import (
 )
 
 // tripping runs a test with a breaker that has just opened over two answers of
-// Quota exceeded.
+// Quota exceeded, for two topics.
 func tripping(t *testing.T, test func(t *testing.T, s *script, c *client.Client, p *peer, events *recorder)) {
 	t.Helper()
 	withScript(t, func(t *testing.T, s *script) {
@@ -26,8 +26,8 @@ func tripping(t *testing.T, test func(t *testing.T, s *script, c *client.Client,
 		c := mustStart(t, cfg)
 		p := s.accept(control.Connack{})
 		connect(t, c)
-		for range 2 {
-			d := publish(t, c, "t", "refused", client.AtLeastOnce)
+		for _, topic := range []string{"t/1", "t/2"} { // a topic counts once
+			d := publish(t, c, topic, "refused", client.AtLeastOnce)
 			p.ack(wire.PUBACK, p.nextPublish().PacketID, wire.ReasonQuotaExceeded, "")
 			wantState(t, d, client.Refused)
 			// That a QoS 0 message could be written is no success.

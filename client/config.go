@@ -169,8 +169,10 @@ type PublishingConfig struct {
 	// DISCONNECT with a code that is about the message itself it ends as Refused with a *PoisonError
 	// instead. Default 5.
 	PoisonAttempts int
-	Breaker        reliability.BreakerOptions // the circuit breaker for the server
-	WaitTimeout    time.Duration              // of Delivery.Wait; default: no limit
+	// Breaker is the circuit breaker for the server. The refusals of one topic count as one failure,
+	// until the server has accepted a message: FailureThreshold is how many topics are refused in a row.
+	Breaker     reliability.BreakerOptions
+	WaitTimeout time.Duration // of Delivery.Wait; default: no limit
 }
 
 // ReceivingConfig describes inbound messages and their handlers.

@@ -118,11 +118,11 @@ func TestRules_LowerTheQoS(t *testing.T) {
 func TestBreaker_GoesOnAfterPoison(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		breaker := reliability.NewBreaker(reliability.BreakerOptions{FailureThreshold: 2, RecoveryTimeout: time.Minute, SuccessesToClose: 1})
-		rules := []deferral.Rule{{Filter: "bad", Action: deferral.GiveUp}}
+		rules := []deferral.Rule{{Filter: "bad/+", Action: deferral.GiveUp}}
 		r := newRig(t, outbox.Config{Retry: fixed, Breaker: breaker, Rules: rules, PoisonAttempts: 1}, persistence.NewMemory(persistence.Options{}))
 		r.connect(false, session.Limits{})
 		for n := range uint64(2) {
-			r.add(on("bad", n+1, 1))
+			r.add(on(fmt.Sprint("bad/", n), n+1, 1)) // two topics: one counts once
 			synctest.Wait()
 			r.ack(wire.PUBACK, r.last().PacketID, wire.ReasonUnspecifiedError)
 		}

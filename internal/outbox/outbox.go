@@ -35,6 +35,7 @@ type Outbox struct {
 	rules    deferral.Rules
 	window   deferral.Window
 	poison   poison
+	blame    blame
 	lost     lostSession
 	reset    atomic.Bool      // the session was lost, and the send loop has not begun the next one
 	ended    notify.Broadcast // a message has ended, or a call of Add

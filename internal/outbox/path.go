@@ -269,7 +269,7 @@ func (o *Outbox) offer(g *session.Generation) verdict {
 // Acknowledged takes the final acknowledgement of a message. It runs on the goroutine that reads from
 // the connection. The send loop decides about a refusal.
 func (o *Outbox) Acknowledged(seq uint64, reason byte, text string) {
-	o.window.Answered(reason < 0x80, 1<<16)
+	o.answered(reason < 0x80)
 	if reason >= 0x80 {
 		o.deferred.Note(deferral.Refusal{Seq: seq, Code: reason, Text: text})
 		o.Wake()

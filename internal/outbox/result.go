@@ -83,7 +83,8 @@ type End struct {
 	// *DamageError with Damaged. Then it is the application's error.
 	Err error
 
-	stored bool // the store has ended the message itself
+	stored  bool // the store has ended the message itself
+	excused bool // the refusal is no failure for the breaker
 }
 
 // Delay is the refusal of one message for now.
@@ -157,7 +158,7 @@ func (e End) result() persistence.Result {
 // judged returns what the breaker hears: the error of a message that was sent and refused, nil if
 // it was acknowledged, errNotTried if the End says nothing about the server.
 func (e End) judged() error {
-	if e.State == Acked || e.State == Refused || e.State == DeadLettered {
+	if e.State == Acked || !e.excused && (e.State == Refused || e.State == DeadLettered) {
 		return e.Err
 	}
 	return errNotTried

@@ -9,6 +9,7 @@ import (
 	"github.com/mooring-mqtt/mooring/internal/session"
 	"github.com/mooring-mqtt/mooring/internal/wire"
 	"github.com/mooring-mqtt/mooring/persistence"
+	"github.com/mooring-mqtt/mooring/reliability"
 )
 
 // This file defers messages, and sends them again. All runs in the send loop.
@@ -20,13 +21,17 @@ type ending struct {
 }
 
 const (
-	breakerAttempts = 6   // the refusal of a topic that is a failure for the breaker: after about ten seconds
+	breakerAttempts = 6   // refusals of a deferred topic, before it may be a failure for the breaker: about ten seconds
 	maxRetries      = 256 // deferred messages that are sent at a time: they share one sync
 )
 
 // answerRefusals looks at what the server has refused since the last call.
 func (o *Outbox) answerRefusals(g *session.Generation) {
-	for _, r := range o.deferred.Take() {
+	list := o.deferred.Take()
+	if len(list) > 0 {
+		o.blame.look(o.cfg.Store.Now(), func() bool { return o.cfg.Breaker.State() == reliability.Closed })
+	}
+	for _, r := range list {
 		ok, err := o.cfg.Store.Get(r.Seq, &o.entry)
 		switch {
 		case err != nil:
@@ -65,7 +70,7 @@ func (o *Outbox) refusedByServer(r deferral.Refusal, g *session.Generation) {
 		if rule.Action == deferral.DeadLetter {
 			end.State = DeadLettered
 		}
-		end.ID, end.Topic, end.Text = e.ID, topic, r.Text
+		end.ID, end.Topic, end.Text, end.excused = e.ID, topic, r.Text, !o.blame.counts(topic, since)
 		o.over = append(o.over, ending{r.Seq, end})
 		return
 	}
@@ -74,9 +79,8 @@ func (o *Outbox) refusedByServer(r deferral.Refusal, g *session.Generation) {
 	}
 	until, attempts := o.deferred.Refuse(topic, e, identifierOf(e), r.Code, time.Now())
 	if judge := o.open.refused(r.Seq, r.Code); judge != nil {
-		// A topic counts once, when it has waited for some time, or it would stop the others.
 		err := errNotTried
-		if attempts == breakerAttempts {
+		if attempts >= breakerAttempts && o.blame.counts(topic, since) {
 			err = o.cfg.Describe(End{ID: e.ID, State: Refused, Reason: r.Code, Text: r.Text})
 		}
 		judge(err)

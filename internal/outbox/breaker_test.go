@@ -1,0 +1,207 @@
+package outbox_test
+
+import (
+	"fmt"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/mooring-mqtt/mooring/internal/deferral"
+	"github.com/mooring-mqtt/mooring/internal/outbox"
+	"github.com/mooring-mqtt/mooring/internal/session"
+	"github.com/mooring-mqtt/mooring/internal/wire"
+	"github.com/mooring-mqtt/mooring/persistence"
+	"github.com/mooring-mqtt/mooring/reliability"
+)
+
+// refuser answers all that is sent: it refuses topics, and accepts the others.
+type refuser struct {
+	*rig
+	breaker *reliability.Breaker
+	refuses func(topic string) bool
+	n       uint64
+	waiters map[string][]*outbox.Waiter
+}
+
+func newRefuser(t *testing.T, rules []deferral.Rule, refuses func(topic string) bool) *refuser {
+	b := reliability.NewBreaker(reliability.BreakerOptions{})
+	r := newRig(t, outbox.Config{Retry: fixed, Breaker: b, Rules: rules}, persistence.NewMemory(persistence.Options{}))
+	r.connect(false, session.Limits{})
+	return &refuser{rig: r, breaker: b, refuses: refuses, waiters: map[string][]*outbox.Waiter{}}
+}
+
+func (r *refuser) send(topics ...string) {
+	for _, topic := range topics {
+		r.n++
+		r.waiters[topic] = append(r.waiters[topic], r.add(on(topic, r.n, 1)))
+	}
+	r.answer()
+}
+
+// answer answers what was sent, and what is sent because of that. The answers to what was sent together
+// are received together: the send loop runs after all of them.
+func (r *refuser) answer() {
+	for {
+		synctest.Wait()
+		frames := r.c.take()
+		if len(frames) == 0 {
+			return
+		}
+		for _, f := range frames {
+			v, code := publishOf(f), byte(0)
+			if r.refuses(string(v.Topic)) {
+				code = wire.ReasonUnspecifiedError
+			}
+			if err := r.g.HandleAck(wire.Ack{Type: wire.PUBACK, PacketID: v.PacketID, Reason: code}); err != nil {
+				r.t.Fatal(err)
+			}
+		}
+	}
+}
+
+// pass lets time pass, and answers what is sent meanwhile.
+func (r *refuser) pass(d time.Duration) {
+	for range d / (100 * time.Millisecond) {
+		time.Sleep(100 * time.Millisecond)
+		r.answer()
+	}
+}
+
+func (r *refuser) wantAcked(topic string) {
+	r.t.Helper()
+	for i, w := range r.waiters[topic] {
+		if got := w.Result(); got.State != outbox.Acked {
+			r.t.Fatalf("message %d on %q: %+v; the breaker: %+v", i, topic, got, r.breaker.Stats())
+		}
+	}
+}
+
+func (r *refuser) wantOpened(n uint64) {
+	r.t.Helper()
+	if got := r.breaker.Stats().Opened; got != n {
+		r.t.Fatalf("the breaker has opened %d times, want %d", got, n)
+	}
+}
+
+func isBad(topic string) bool { return topic[0] == 'b' }
+
+// A topic whose messages are given up does not stop one that works, however their messages alternate.
+func TestBreaker_StaysClosedForAGivenUpTopic(t *testing.T) {
+	for _, bad := range []int{1, 10} {
+		for _, together := range []bool{false, true} {
+			t.Run(fmt.Sprintf("%d to 1, together %v", bad, together), func(t *testing.T) {
+				bubble(t, func(t *testing.T) {
+					r := newRefuser(t, finalRefusals, isBad)
+					var topics []string
+					for range 20 {
+						for range bad {
+							topics = append(topics, "bad")
+						}
+						topics = append(topics, "works")
+					}
+					if together {
+						r.send(topics...)
+					} else {
+						for _, topic := range topics {
+							r.send(topic)
+						}
+					}
+					r.wantAcked("works")
+					r.wantOpened(0)
+				})
+			})
+		}
+	}
+}
+
+// Several topics whose messages are given up do not stop one that works, if it is used as often.
+func TestBreaker_StaysClosedForGivenUpTopics(t *testing.T) {
+	for _, together := range []bool{false, true} {
+		t.Run(fmt.Sprint(together), func(t *testing.T) {
+			bubble(t, func(t *testing.T) {
+				r := newRefuser(t, finalRefusals, isBad)
+				var topics []string
+				for i := range 20 {
+					topics = append(topics, "works", fmt.Sprint("b", i))
+				}
+				if together {
+					r.send(topics...)
+				} else {
+					for _, topic := range topics {
+						r.send(topic)
+					}
+				}
+				r.wantAcked("works")
+				r.wantOpened(0)
+			})
+		})
+	}
+}
+
+// Topics that are refused again and again do not stop one that works.
+func TestBreaker_StaysClosedForDeferredTopics(t *testing.T) {
+	for _, tt := range []struct{ apart, every time.Duration }{{0, second}, {200 * time.Millisecond, 5 * second}} {
+		t.Run(fmt.Sprint(tt), func(t *testing.T) {
+			bubble(t, func(t *testing.T) {
+				r := newRefuser(t, nil, isBad)
+				for i := range 10 {
+					r.send(fmt.Sprint("b", i))
+					r.pass(tt.apart)
+				}
+				for range 100 {
+					r.send("works")
+					r.wantAcked("works")
+					r.pass(tt.every)
+				}
+				r.wantOpened(0)
+			})
+		})
+	}
+}
+
+// A server that refuses all topics opens the breaker, whether the messages are given up or deferred.
+func TestBreaker_OpensIfAllTopicsAreRefused(t *testing.T) {
+	for _, rules := range [][]deferral.Rule{nil, finalRefusals} {
+		t.Run(fmt.Sprint(rules), func(t *testing.T) {
+			bubble(t, func(t *testing.T) {
+				down := false
+				r := newRefuser(t, rules, func(string) bool { return down })
+				r.send("a", "b", "c", "d", "e")
+				for outage := range uint64(2) {
+					down = true
+					for range 2 {
+						r.send("a", "b", "c", "d", "e") // the first refusals may be older than the last acknowledgement
+					}
+					r.pass(40 * second)
+					r.wantOpened(outage + 1)
+					down = false
+					for range 3 {
+						r.send("a", "b", "c", "d", "e")
+						r.pass(61 * second)
+					}
+				}
+			})
+		})
+	}
+}
+
+// One topic stays refused after an outage. It does not keep the breaker from closing.
+func TestBreaker_ClosesAlthoughATopicIsRefused(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		down := true
+		r := newRefuser(t, finalRefusals, func(topic string) bool { return down || isBad(topic) })
+		r.send("bad", "a", "c", "d", "e")
+		r.wantOpened(1)
+		down = false
+		for range 10 {
+			r.send("bad", "bad", "works")
+		}
+		r.pass(61 * second)
+		r.wantAcked("works")
+		for range 10 {
+			r.send("bad", "bad", "works")
+			r.wantAcked("works")
+		}
+		r.wantOpened(1)
+	})
+}
