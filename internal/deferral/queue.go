@@ -155,10 +155,8 @@ func (d *Queue) Isolate(topic string, e *persistence.Entry, id uint16, r Refusal
 	defer d.mu.Unlock()
 	was := d.remove(e.Seq)
 	l := was
-	if r.Topic {
-		l = d.laneOf(topic, e.Priority, now)
-	} else if l == nil || !l.alone {
-		l = d.isolatedLane(topic, e.Priority, now)
+	if r.Topic || l == nil || !l.alone {
+		l = d.isolatedLane(topic, e.Priority, r.Topic, now)
 	}
 	d.leave(l)
 	l.alone, l.open, l.code = true, false, r.Code
@@ -172,15 +170,17 @@ func (d *Queue) Isolate(topic string, e *persistence.Entry, id uint16, r Refusal
 	return l.until, l.attempts
 }
 
-// isolatedLane returns the lane for a message that is isolated for the first time: its own, or that of
-// its topic if another is isolated already.
-func (d *Queue) isolatedLane(topic string, p persistence.Priority, now time.Time) *lane {
+// isolatedLane returns the lane for a message that is isolated: its own, or that of its topic if another
+// is isolated already, or if all are to be.
+func (d *Queue) isolatedLane(topic string, p persistence.Priority, all bool, now time.Time) *lane {
 	l, one := d.lanes[p][topic], d.single(topic, p)
 	switch {
 	case l != nil && l.alone:
 		return l
-	case one == nil:
+	case one == nil && !all:
 		return &lane{topic: topic, priority: p, alone: true, one: true, since: now, index: -1}
+	case one == nil:
+		return d.laneOf(topic, p, now)
 	case l == nil:
 		l = d.laneOf(topic, p, now)
 		l.since, l.until, l.attempts = one.since, one.until, one.attempts
@@ -239,18 +239,24 @@ func (d *Queue) Restore(topic string, e *persistence.Entry, left time.Duration, 
 	defer d.mu.Unlock()
 	x, since := &e.Deferral, now.Add(e.Deferral.Since.Sub(e.Deferral.Until))
 	var l *lane
-	if x.Alone {
-		l = d.isolatedLane(topic, e.Priority, now)
+	switch {
+	case e.Released: // the server has taken it: no other message waits for it
+		l = d.laneOf(topic, e.Priority, now)
+	case x.Alone:
+		l = d.isolatedLane(topic, e.Priority, false, now)
 		d.leave(l)
 		l.alone, l.open = true, false
-	} else {
+	default:
 		l = d.laneOf(topic, e.Priority, now)
 		l.open = l.open && x.Attempts == 0
 	}
-	if until := now.Add(left); until.After(l.until) {
-		l.until = until
+	if !e.Released {
+		if until := now.Add(left); until.After(l.until) {
+			l.until = until
+		}
+		l.code, l.attempts = x.Code, max(l.attempts, x.Attempts)
 	}
-	if l.code, l.attempts = x.Code, max(l.attempts, x.Attempts); since.Before(l.since) {
+	if since.Before(l.since) {
 		l.since = since
 	}
 	d.enter(l, e, Item{ID: x.PacketID})

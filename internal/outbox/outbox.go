@@ -203,6 +203,11 @@ func (o *Outbox) Disconnected(g *session.Generation, reason byte) {
 		o.end(seq, end)
 		return
 	}
+	if seq != 0 && e.Seq != seq {
+		if ok, err := o.cfg.Store.Get(seq, &e); err != nil || !ok {
+			e = persistence.Entry{}
+		}
+	}
 	if seq != 0 {
 		o.deferred.Note(deferral.Refusal{Seq: seq, Code: reason, Alone: true, Topic: o.poison.gaveUp(&e)})
 		o.Wake()

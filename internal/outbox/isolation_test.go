@@ -1,0 +1,128 @@
+package outbox_test
+
+import (
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/mooring-mqtt/mooring/internal/outbox"
+	"github.com/mooring-mqtt/mooring/internal/session"
+	"github.com/mooring-mqtt/mooring/internal/wire"
+	"github.com/mooring-mqtt/mooring/persistence"
+)
+
+// isolatedRig is a rig in which message 1 of topic "a" is isolated, and after that a message of the same
+// topic and another priority was given up. There is no connection.
+func isolatedRig(t *testing.T) *rig {
+	r := newRig(t, outbox.Config{Retry: fixed, PoisonAttempts: 2}, persistence.NewMemory(persistence.Options{}))
+	r.connect(false, session.Limits{})
+	r.add(on("a", 1, 1))
+	r.want("1")
+	r.cut(0)
+	r.connect(true, session.Limits{})
+	r.want("+1")
+	r.cut(0)
+	d := on("a", 2, 1)
+	d.Priority = persistence.High
+	w := r.add(d)
+	r.connect(true, session.Limits{})
+	r.want("2")
+	r.cut(wire.ReasonPacketTooLarge)
+	r.connect(true, session.Limits{})
+	r.want("+2")
+	r.cut(wire.ReasonPacketTooLarge)
+	wantState(t, w, outbox.Refused)
+	return r
+}
+
+// acknowledge adds message n to another topic and lets the server take it.
+func (r *rig) acknowledge(n uint64) {
+	r.t.Helper()
+	r.add(on("b", n, 1))
+	synctest.Wait()
+	r.ack(wire.PUBACK, r.last().PacketID, 0)
+}
+
+// A connection that ends over a message that is sent alone isolates the topic if the server has ended
+// connections over others of it, also if other messages were acknowledged on the connection.
+func TestDisconnected_TrialIsolatesATopicOfWhichAMessageWasGivenUp(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		r := isolatedRig(t)
+		r.connect(true, session.Limits{})
+		r.acknowledge(3)
+		r.want("3")
+		time.Sleep(5 * time.Second)
+		r.want("+1")
+		r.cut(0)
+		r.add(on("a", 4, 1))
+		r.connect(true, session.Limits{})
+		r.want()
+	})
+}
+
+// An acknowledgement of any message of an isolated topic lets all go, also of one that was isolated before
+// its topic.
+func TestAcknowledged_ReopensTheTopicOfAMessageThatWasIsolatedFirst(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		r := isolatedRig(t)
+		r.add(on("a", 3, 1))
+		r.connect(true, session.Limits{})
+		r.want("3")
+		r.cut(shuttingDown)
+		r.add(on("a", 4, 1))
+		r.connect(true, session.Limits{})
+		r.want()
+		time.Sleep(5 * time.Second)
+		r.want("+1")
+		r.ack(wire.PUBACK, r.last().PacketID, 0)
+		r.want("+3", "4")
+	})
+}
+
+// A message of which the server has received PUBREC isolates no topic after a restart.
+func TestRun_RestoredReleasedMessageIsolatesNoTopic(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		r := newRig(t, outbox.Config{Retry: fixed, PoisonAttempts: 2}, persistence.NewMemory(persistence.Options{}))
+		r.connect(false, session.Limits{})
+		r.add(on("a", 1, 1))
+		r.add(on("a", 2, 2))
+		r.want("1", "2")
+		r.ack(wire.PUBACK, session.PacketID(0, 1), wire.ReasonNotAuthorized)
+		for range 2 { // over 2
+			r.cut(shuttingDown)
+			r.connect(true, session.Limits{})
+		}
+		r.want()
+		time.Sleep(5 * time.Second)
+		r.want("1")
+		r.ack(wire.PUBACK, r.last().PacketID, wire.ReasonNotAuthorized)
+		r.want("+2")
+		r.ack(wire.PUBREC, r.last().PacketID, 0)
+		r.cut(shuttingDown)
+		r.connect(true, session.Limits{})
+		time.Sleep(5 * time.Second)
+		for range 2 { // over 1
+			r.wantLast(1)
+			r.cut(shuttingDown)
+			r.connect(true, session.Limits{})
+		}
+		r.cut(0)
+		r.stop()
+		r.store = r.store.Reopen()
+		r.start()
+		r.add(on("a", 3, 1))
+		r.connect(true, session.Limits{})
+		r.wantLast(3)
+	})
+}
+
+// wantLast wants message n to be the last that was sent on the connection.
+func (r *rig) wantLast(n uint64) {
+	r.t.Helper()
+	synctest.Wait()
+	if got := indexOf(r.last()); got != n {
+		r.t.Fatalf("message %d was sent last, want %d", got, n)
+	}
+}
+
+const shuttingDown = 0x8B // DISCONNECT: the server is shutting down
