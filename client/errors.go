@@ -33,7 +33,7 @@ var (
 	// the same topic before it was sent. Both had Conflate set.
 	ErrConflated = safe.New("client: replaced by a newer message of its topic before it was sent; publish without Conflate to send each one")
 	// ErrNoReceipts is returned by Receipt when the store keeps no receipts.
-	ErrNoReceipts = safe.New("client: no receipts are kept; set Config.Store.Options.Retention.MaxReceipts to the number to keep")
+	ErrNoReceipts = safe.New("client: the message is not pending, and no receipts of ended messages are kept; set Config.Store.Options.Retention.MaxReceipts to the number to keep")
 	// ErrNoDeadLetters is returned if a custom store does not keep dead letters.
 	ErrNoDeadLetters = safe.New("client: the store keeps no dead letters; implement persistence.DeadLetters")
 	// ErrUnknownSession is reported when the server holds a session for this

@@ -28,19 +28,24 @@ type Deferral struct {
 }
 
 // Receipt returns the outcome of the newest message with this ID, accepted by this process or an
-// earlier one. It returns false if nothing is known: the store keeps outcomes within the limits of
-// Store.Options.Retention (MaxReceipts, ReceiptAge). Outcome.Err is as in the Delivery, but without
-// the server's reason string and the cause of a drop, which are not kept. Receipt may read from the
-// disk. Errors: ErrNoReceipts, and those of the store.
+// earlier one. That a message is pending or deferred is always known. The store keeps the outcomes of
+// ended messages within the limits of Store.Options.Retention (MaxReceipts, ReceiptAge); Receipt returns
+// false if it has none, and ErrNoReceipts if it keeps none. Outcome.Err is as in the Delivery, but without
+// the server's reason string and the cause of a drop, which are not kept. Receipt may read from the disk.
+// If a custom store does not implement persistence.Receipts, it reads all pending messages. Errors:
+// ErrNoReceipts, and those of the store.
 func (c *Client) Receipt(id MessageID) (Receipt, bool, error) {
 	if c == nil {
 		return Receipt{}, false, ErrNilClient
 	}
-	receipts, ok := c.store.(persistence.Receipts)
-	if !ok || c.cfg.Store.Custom == nil && c.cfg.Store.Options.Retention.MaxReceipts == 0 {
-		return Receipt{}, false, ErrNoReceipts
+	receipts, kept := c.store.(persistence.Receipts)
+	if !kept {
+		receipts = pendingOnly{c.store}
 	}
 	r, ok, err := receipts.Receipt(id)
+	if err == nil && !ok && (!kept || c.cfg.Store.Custom == nil && c.cfg.Store.Options.Retention.MaxReceipts == 0) {
+		err = ErrNoReceipts
+	}
 	if err != nil || !ok {
 		return Receipt{}, false, err
 	}
@@ -50,6 +55,33 @@ func (c *Client) Receipt(id MessageID) (Receipt, bool, error) {
 		out.Outcome.Reason = d.Code
 	}
 	return out, true, nil
+}
+
+// pendingOnly finds the pending messages of a store that keeps no receipts.
+type pendingOnly struct{ persistence.Outbox }
+
+func (s pendingOnly) Receipt(id [16]byte) (r persistence.Receipt, found bool, err error) {
+	var at persistence.Cursor
+	var e persistence.Entry
+	look := func() {
+		if e.ID == id && e.Seq >= r.Seq {
+			r, found = persistence.Receipt{Seq: e.Seq, Deferral: e.Deferral}, true
+		}
+	}
+	// A message may be deferred meanwhile, and never the other way round.
+	for ok := true; ok && err == nil; at.Pass(&e) {
+		if ok, err = s.Next(&at, &e); ok {
+			look()
+		}
+	}
+	for _, d := range s.Deferred() {
+		if ok, failed := s.Get(d.Seq, &e); ok {
+			look()
+		} else if failed != nil {
+			err = failed
+		}
+	}
+	return r, found, err
 }
 
 // restored returns the Outcome for a result in the store.

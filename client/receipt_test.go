@@ -12,6 +12,7 @@ import (
 	"github.com/mooring-mqtt/mooring/internal/wire"
 	"github.com/mooring-mqtt/mooring/internal/wire/control"
 	"github.com/mooring-mqtt/mooring/persistence"
+	"github.com/mooring-mqtt/mooring/reliability"
 )
 
 func TestReceiptsOutliveTheProcess(t *testing.T) {
@@ -74,13 +75,78 @@ func TestReceiptsOutliveTheProcess(t *testing.T) {
 	})
 }
 
-func TestReceiptsHaveToBeAskedFor(t *testing.T) {
-	withScript(t, func(t *testing.T, s *script) {
-		c := mustNew(t, testConfig("c", &recorder{}, s.dial))
-		if _, ok, err := c.Receipt(publish(t, c, "t", "x", client.AtLeastOnce).ID); ok || !errors.Is(err, client.ErrNoReceipts) {
-			t.Errorf("Receipt returned %v, %v", ok, err)
-		}
-	})
+// pendingOf wants a message to be pending.
+func pendingOf(t *testing.T, c *client.Client, id client.MessageID) client.Deferral {
+	t.Helper()
+	r, ok, err := c.Receipt(id)
+	if err != nil || !ok || r.Outcome.State != client.Pending || r.Outcome.Err != nil || !r.At.IsZero() || r.Outcome.Reason != r.Deferral.Code {
+		t.Fatalf("Receipt returned %+v, %v, %v", r, ok, err)
+	}
+	return r.Deferral
+}
+
+// Without any setting, pending and deferred messages are found by their ID, also by the next process.
+// Ended ones are not.
+func TestReceipt_FindsPendingMessagesWithoutSettings(t *testing.T) {
+	for _, kind := range []string{"memory", "log", "custom store without receipts"} {
+		t.Run(kind, func(t *testing.T) {
+			dir := ""
+			if kind == "log" {
+				dir = t.TempDir()
+			}
+			config := func(s *script) client.Config {
+				cfg := testConfig("c", &recorder{}, s.dial)
+				if kind == "custom store without receipts" {
+					cfg.Store.Custom = struct{ persistence.Store }{persistence.NewMemory(persistence.Options{})}
+				}
+				cfg.Dir, cfg.Publishing.RetryBackoff = dir, reliability.Backoff{Min: time.Minute}
+				return cfg
+			}
+			var refused, follows, offline client.MessageID
+			var deferral client.Deferral
+			withScript(t, func(t *testing.T, s *script) {
+				c := mustNew(t, config(s))
+				refused = publish(t, c, "a", "x", client.AtLeastOnce).ID
+				acked := publish(t, c, "b", "x", client.AtLeastOnce).ID
+				if d := pendingOf(t, c, refused); d != (client.Deferral{}) {
+					t.Errorf("deferred before it is sent: %+v", d)
+				}
+				start(t, c)
+				p := s.accept(control.Connack{})
+				began := time.Now()
+				p.ack(wire.PUBACK, p.nextPublish().PacketID, wire.ReasonQuotaExceeded, "")
+				p.ack(wire.PUBACK, p.nextPublish().PacketID, 0, "")
+				follows = publish(t, c, "a", "y", client.AtLeastOnce).ID
+				synctest.Wait()
+				deferral = pendingOf(t, c, refused)
+				if deferral.Code != wire.ReasonQuotaExceeded || deferral.Attempts != 1 || deferral.Alone || deferral.Since.Sub(began).Abs() > time.Second || deferral.Until.Sub(began) < 59*time.Second {
+					t.Errorf("the refused message has %+v", deferral)
+				}
+				if d := pendingOf(t, c, follows); d.Since.IsZero() || d.Attempts != 0 || d.Code != 0 {
+					t.Errorf("the message behind it has %+v", d)
+				}
+				for _, id := range []client.MessageID{acked, client.NewMessageID()} {
+					if _, ok, err := c.Receipt(id); ok || !errors.Is(err, client.ErrNoReceipts) {
+						t.Errorf("Receipt returned %v, %v, want ErrNoReceipts", ok, err)
+					}
+				}
+				must(t, c.Close())
+			})
+			if kind != "log" { // the others end with the process
+				return
+			}
+			withScript(t, func(t *testing.T, s *script) {
+				c := mustNew(t, config(s))
+				offline = publish(t, c, "a", "z", client.AtLeastOnce).ID
+				if d := pendingOf(t, c, refused); d.Attempts != 1 || !d.Until.Equal(deferral.Until) {
+					t.Errorf("the next process has %+v, want %+v", d, deferral)
+				}
+				pendingOf(t, c, follows)
+				pendingOf(t, c, offline)
+				must(t, c.Close())
+			})
+		})
+	}
 }
 
 // letters are the dead letters of a client.

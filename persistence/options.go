@@ -28,7 +28,7 @@ type Retention struct {
 	// oldest. -1 keeps none. Default: 1,000.
 	MaxDeadLetters int
 	// MaxReceipts bounds the receipts of messages whose segment was removed, up to
-	// 1<<31-1. Each takes 36 bytes on disk. Default: 0, no receipts.
+	// 1<<31-1. Each takes 36 bytes on disk. Default: 0, no receipts of ended messages.
 	MaxReceipts int
 	ReceiptAge  time.Duration // receipts are removed by the segment; default: 7 days
 }

@@ -16,10 +16,10 @@ import (
 func (l *Log) Receipt(id [16]byte) (Receipt, bool, error) {
 	l.mu.Lock()
 	err := l.usable()
-	if err == nil && l.state.keepsReceipts() && (len(l.pipe.open.Locs) > 0 || len(l.pipe.flight) > 0) {
+	if err == nil && (len(l.pipe.open.Locs) > 0 || len(l.pipe.flight) > 0) {
 		err = l.flush()
 	}
-	if err != nil || !l.state.keepsReceipts() {
+	if err != nil {
 		l.mu.Unlock()
 		return Receipt{}, false, err
 	}
@@ -68,11 +68,14 @@ func (l *Log) receiptFromLog(seq uint64, id [16]byte) (Receipt, bool, error) {
 	defer l.reader.Unlock()
 	l.mu.Lock()
 	err, at := l.usable(), l.locate(seq)
-	if err != nil || at.seq == 0 || at.lost {
+	if err != nil || at.seq == 0 || at.lost || !l.state.keepsReceipts() && !l.state.alive(seq) {
 		l.mu.Unlock()
 		return Receipt{}, false, err
 	}
-	e := *l.state.catalog.Committed(seq).Extra()
+	var e index.Extra
+	if l.state.keepsReceipts() {
+		e = *l.state.catalog.Committed(seq).Extra()
+	}
 	l.mu.Unlock()
 	var r record.Record
 	err = l.reader.Message(&r, at.segment, seq, int64(at.loc.Off), at.size)

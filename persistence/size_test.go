@@ -7,7 +7,7 @@ import (
 	"github.com/mooring-mqtt/mooring/internal/fsys"
 )
 
-// TestIndexMemory: ten million pending messages take about a hundred megabytes.
+// TestIndexMemory: ten million pending messages take less than two hundred megabytes.
 func TestIndexMemory(t *testing.T) {
 	const messages = 1_000_000
 	l := open(t, nullFS{newMemFS()}, Options{Limits: Limits{MaxMessages: messages}, Files: Files{SegmentBytes: 16 << 20}})
@@ -22,7 +22,7 @@ func TestIndexMemory(t *testing.T) {
 	if err := l.Sync(); err != nil {
 		t.Fatal(err)
 	}
-	if each := float64(heap()-before) / messages; each > 18 {
+	if each := float64(heap()-before) / messages; each > 20 { // 11, and what slices have spare
 		t.Errorf("%.1f bytes a pending message", each)
 	}
 }

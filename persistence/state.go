@@ -40,11 +40,7 @@ func (s *state) times(m *Message) (accepted, expires int64) {
 // it: a crash in between may leave both, and never neither.
 func (s *state) accept(b *batch, m *Message, accepted, expires int64, a admission) Ticket {
 	seq, number := s.ledger.Accept(uint8(m.Priority), len(m.Packet), m.Stream, m.StreamSeq)
-	print := uint32(0)
-	if b.Keep {
-		print = index.Print(&m.ID)
-	}
-	b.AddMessage(index.Loc{Off: uint32(len(b.buf)), Size: uint32(len(m.Packet))}, uint8(m.Priority), number, print)
+	b.AddMessage(index.Loc{Off: uint32(len(b.buf)), Size: uint32(len(m.Packet))}, uint8(m.Priority), number, index.Print(&m.ID))
 	r := &s.scratch
 	r.Seq, r.Number, r.Priority, r.Stream, r.StreamSeq = seq, number, uint8(m.Priority), m.Stream, m.StreamSeq
 	r.MessageID, r.Accepted, r.Expires, r.Policy = m.ID, accepted, expires, uint8(m.OnSessionLost)

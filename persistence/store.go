@@ -118,10 +118,12 @@ type Streams interface {
 	Epoch() uint64
 }
 
-// Receipts is the optional part of a [Store] that keeps results of ended messages.
+// Receipts is the optional part of a [Store] that finds messages by ID, and keeps results of ended
+// messages.
 type Receipts interface {
 	// Receipt returns the state or result of the newest message with this ID, and
-	// false if nothing is known about it.
+	// false if nothing is known about it. A message that is pending is always found. Without
+	// Retention.MaxReceipts, it is the newest pending one.
 	Receipt(id [16]byte) (Receipt, bool, error)
 }
 

@@ -18,7 +18,7 @@ type line struct {
 }
 
 // AddMessage adds the next message, which is pending.
-func (b *Batch) AddMessage(at Loc, priority uint8, number uint64, print uint32) {
+func (b *Batch) AddMessage(at Loc, priority uint8, number uint64, print uint16) {
 	if priority != 0 {
 		b.lines = append(b.lines, line{queued{b.End(), number}, priority})
 	}
@@ -33,6 +33,6 @@ func (b *Batch) Prioritized() bool { return len(b.lines) > 0 }
 
 // Reset empties the batch and keeps its memory.
 func (b *Batch) Reset(first uint64) {
-	b.Index = Index{First: first, Keep: b.Keep, Locs: b.Locs[:0], states: b.states[:0], extras: b.extras[:0]}
+	b.Index = Index{First: first, Keep: b.Keep, Locs: b.Locs[:0], states: b.states[:0], prints: b.prints[:0], extras: b.extras[:0]}
 	b.moves, b.lines = b.moves[:0], b.lines[:0]
 }

@@ -29,13 +29,13 @@ type Loc struct{ Off, Size uint32 }
 
 // Extra is kept for each message if receipts are wanted.
 type Extra struct {
-	Print  uint32 // of the message ID: see Print
 	Result record.Result
 	At     int64 // of the result, in Unix milliseconds
 }
 
-// Print returns a fingerprint of a message ID.
-func Print(id *[16]byte) uint32 { return record.CRC(id[:]) }
+// Print returns a fingerprint of a message ID, by which a message is found: of so many messages, one in
+// 65,536 has the same one.
+func Print(id *[16]byte) uint16 { return uint16(record.CRC(id[:])) }
 
 // Index has the messages of one file or commit by position: sequences are dense.
 type Index struct {
@@ -46,6 +46,7 @@ type Index struct {
 	Emptied uint64 // the last commit that ends one of them, or moves it away
 	Locs    []Loc
 	states  []uint8
+	prints  []uint16
 	extras  []Extra
 	head    int // no Normal message before it is alive
 }
@@ -55,19 +56,19 @@ func (x *Index) End() uint64         { return x.First + uint64(len(x.Locs)) }
 func (x *Index) has(seq uint64) bool { return seq >= x.First && seq < x.End() }
 
 // Add adds the next message, which is pending, and its fingerprint.
-func (x *Index) Add(at Loc, priority uint8, print uint32) {
-	x.add(at, priority<<levelShift|Pending, Extra{Print: print})
+func (x *Index) Add(at Loc, priority uint8, print uint16) {
+	x.add(at, priority<<levelShift|Pending, print, Extra{})
 }
 
 // AddLost adds lost messages up to a sequence, without it.
 func (x *Index) AddLost(end uint64) {
 	for x.End() < end {
-		x.add(Loc{}, Lost, Extra{})
+		x.add(Loc{}, Lost, 0, Extra{})
 	}
 }
 
-func (x *Index) add(at Loc, state uint8, e Extra) {
-	x.Locs, x.states = append(x.Locs, at), append(x.states, state)
+func (x *Index) add(at Loc, state uint8, print uint16, e Extra) {
+	x.Locs, x.states, x.prints = append(x.Locs, at), append(x.states, state), append(x.prints, print)
 	if x.Keep {
 		x.extras = append(x.extras, e)
 	}
@@ -109,8 +110,8 @@ func (x *Index) Split(off int64) int {
 // Cut takes away the messages from off on.
 func (x *Index) Cut(off int64) (tail Index) {
 	n := x.Split(off)
-	rest := Index{Keep: x.Keep, Locs: x.Locs[n:], states: x.states[n:]}
-	x.Locs, x.states, x.head = x.Locs[:n], x.states[:n], min(x.head, n)
+	rest := Index{Keep: x.Keep, Locs: x.Locs[n:], states: x.states[n:], prints: x.prints[n:]}
+	x.Locs, x.states, x.prints, x.head = x.Locs[:n], x.states[:n], x.prints[:n], min(x.head, n)
 	if x.Keep {
 		x.extras, rest.extras = x.extras[:n], x.extras[n:]
 	}
@@ -129,7 +130,7 @@ func (x *Index) AddAll(y *Index, shift int64) {
 		if y.Keep {
 			e = y.extras[i]
 		}
-		x.add(Loc{Off: uint32(int64(at.Off) + shift), Size: at.Size}, y.states[i], e)
+		x.add(Loc{Off: uint32(int64(at.Off) + shift), Size: at.Size}, y.states[i], y.prints[i], e)
 	}
 }
 
@@ -176,11 +177,12 @@ type Ref struct {
 	x     *Index // counts it
 	loc   *Loc
 	state *uint8 // with the priority
+	print *uint16
 	extra *Extra // nil: no receipts are wanted
 }
 
 func (x *Index) ref(i int, s *Segment) Ref {
-	r := Ref{Segment: s, x: x, loc: &x.Locs[i], state: &x.states[i]}
+	r := Ref{Segment: s, x: x, loc: &x.Locs[i], state: &x.states[i], print: &x.prints[i]}
 	if x.Keep {
 		r.extra = &x.extras[i]
 	}
@@ -204,6 +206,9 @@ func (r Ref) Set(state uint8) {
 	*r.state = *r.state&^stateMask | state
 	r.x.count(state, 1)
 }
+
+// SetPrint sets the fingerprint of the message ID.
+func (r Ref) SetPrint(print uint16) { *r.print = print }
 
 // SetResult sets the result, if receipts are wanted.
 func (r Ref) SetResult(res record.Result, at int64) {

@@ -55,7 +55,7 @@ func (m *model) add() {
 		m.last[x.priority]++
 		x.number = m.last[x.priority]
 	}
-	m.open.AddMessage(x.loc, x.priority, x.number, uint32(x.seq%7))
+	m.open.AddMessage(x.loc, x.priority, x.number, uint16(x.seq%7))
 	m.size += x.loc.Size + 10
 	m.list = append(m.list, x)
 }
@@ -269,7 +269,7 @@ func TestCatalog_Results(t *testing.T) {
 	second := &index.Segment{Number: 2, Index: index.Index{First: 4, Keep: true}}
 	c := index.Catalog{Segments: []*index.Segment{first, second}}
 	for i := range uint32(3) {
-		first.Add(index.Loc{Off: 64 + i}, 0, i)
+		first.Add(index.Loc{Off: 64 + i}, 0, uint16(i))
 	}
 	second.Add(index.Loc{Off: 64}, 0, 1)
 	c.Move(2, second, index.Loc{Off: 70}, 0, index.Pending)

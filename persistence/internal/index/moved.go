@@ -13,11 +13,12 @@ type movedMessage struct {
 	seg   *Segment // has its record, and counts it
 	loc   Loc
 	state uint8
+	print uint16
 	extra Extra
 }
 
 func (m *movedMessage) ref() Ref {
-	return Ref{Segment: m.seg, x: &m.seg.Index, loc: &m.loc, state: &m.state, extra: &m.extra, Moved: true}
+	return Ref{Segment: m.seg, x: &m.seg.Index, loc: &m.loc, state: &m.state, print: &m.print, extra: &m.extra, Moved: true}
 }
 
 func (c *Catalog) findMoved(seq uint64) (int, bool) {
@@ -46,8 +47,10 @@ func (c *Catalog) Move(seq uint64, s *Segment, at Loc, priority, state uint8) {
 	}
 	s.count(state, 1)
 	if old, j := c.At(seq); old != nil {
-		if old.Keep && !old.movedAway(j) {
-			m.extra = old.extras[j]
+		if !old.movedAway(j) {
+			if m.print = old.prints[j]; old.Keep {
+				m.extra = old.extras[j]
+			}
 		}
 		old.count(old.states[j], -1)
 		old.states[j] = old.states[j]&^stateMask | moved
@@ -122,16 +125,16 @@ func (c *Catalog) Keepers(s *Segment, after uint64, most int64) (seqs []uint64, 
 }
 
 // ByPrint returns the messages whose ID has this fingerprint, descending.
-func (c *Catalog) ByPrint(print uint32) (seqs []uint64) {
+func (c *Catalog) ByPrint(print uint16) (seqs []uint64) {
 	for _, s := range c.Segments {
-		for i := range s.extras {
-			if s.extras[i].Print == print && !s.movedAway(i) {
+		for i := range s.prints {
+			if s.prints[i] == print && !s.movedAway(i) {
 				seqs = append(seqs, s.First+uint64(i))
 			}
 		}
 	}
 	for i := range c.moved {
-		if m := &c.moved[i]; m.extra.Print == print {
+		if m := &c.moved[i]; m.print == print {
 			seqs = append(seqs, m.seq)
 		}
 	}

@@ -133,11 +133,10 @@ func (a applier) move(off int64, r *record.Record) {
 		g.Deferrals.Set(r.Seq, r.Priority, size, r.Deferral)
 	}
 	c.Move(r.Seq, a.seg, index.Loc{Off: uint32(off), Size: uint32(size)}, r.Priority, state)
-	if e := c.Committed(r.Seq).Extra(); e != nil {
-		e.Print = index.Print(&r.MessageID)
-		if r.Dead {
-			e.Result, e.At = r.Result, r.At
-		}
+	m := c.Committed(r.Seq)
+	m.SetPrint(index.Print(&r.MessageID))
+	if r.Dead {
+		m.SetResult(r.Result, r.At)
 	}
 }
 
