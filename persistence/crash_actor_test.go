@@ -197,7 +197,7 @@ func (a *actor) release(i int) error {
 func (a *actor) postpone(i int) error {
 	seq, rnd := a.live[i], a.rnd
 	d := Deferral{Since: time.UnixMilli(1_700_000_000_000 + rnd.Int64N(1000)), Until: time.UnixMilli(1_700_000_001_000 + rnd.Int64N(1000)),
-		Attempts: rnd.IntN(300), Code: byte(rnd.IntN(256)), Alone: rnd.IntN(2) == 0, PacketID: uint16(rnd.IntN(3))}
+		Attempts: rnd.IntN(300), Code: byte(rnd.IntN(256)), Alone: rnd.IntN(2) == 0, PacketID: uint16(rnd.IntN(3)), RefusedID: uint16(rnd.IntN(3))}
 	if x := a.about[seq]; x == nil || !x.released {
 		a.note(func(m *model) { m.defers(seq, d) })
 		a.bySync = append(a.bySync, func(m *model) { m.deferred(seq, d) })

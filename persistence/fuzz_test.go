@@ -23,7 +23,7 @@ func FuzzRecover(f *testing.F) {
 	f.Add([]byte{}, false)
 	l := open(&testing.T{}, fsys, Options{})
 	for seq := range uint64(3) {
-		d := Deferral{Since: time.UnixMilli(1_700_000_000_000), Until: time.UnixMilli(1_700_000_060_000), Attempts: 300, Code: 0x97, Alone: seq == 1, PacketID: uint16(7 * seq)}
+		d := Deferral{Since: time.UnixMilli(1_700_000_000_000), Until: time.UnixMilli(1_700_000_060_000), Attempts: 300, Code: 0x97, Alone: seq == 1, PacketID: uint16(7 * seq), RefusedID: uint16(300 * seq)}
 		if err := l.Defer(6+seq, d); err != nil {
 			f.Fatal(err)
 		}

@@ -60,6 +60,9 @@ type Deferral struct {
 	Code     byte      // the last reason code; 0: none
 	Alone    bool      // connections end over it, so it is sent alone
 	PacketID uint16    // under which it may have been sent in this session; 0: none. ResetSession voids it.
+	// RefusedID is the packet identifier under which the server refused it because that is in use
+	// (0x91). The message is not sent under it again. 0: there is none.
+	RefusedID uint16
 }
 
 // Valid reports whether Since is set and Attempts is in its range.
@@ -74,7 +77,7 @@ type Deferred struct {
 }
 
 func deferral(d record.Deferral) Deferral {
-	return Deferral{Since: record.Time(d.Since), Until: record.Time(d.Until), Attempts: int(d.Attempts), Code: d.Code, Alone: d.Alone, PacketID: d.PacketID}
+	return Deferral{Since: record.Time(d.Since), Until: record.Time(d.Until), Attempts: int(d.Attempts), Code: d.Code, Alone: d.Alone, PacketID: d.PacketID, RefusedID: d.RefusedID}
 }
 
 // Priority decides which messages Next returns first. Order is kept within each one.

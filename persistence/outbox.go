@@ -57,7 +57,7 @@ func (l *Log) Defer(seq uint64, d Deferral) error {
 	}
 	r := record.Deferral{
 		Since: max(record.Millis(d.Since), 0), Until: max(record.Millis(d.Until), 0),
-		Attempts: uint32(d.Attempts), Code: d.Code, Alone: d.Alone, PacketID: d.PacketID,
+		Attempts: uint32(d.Attempts), Code: d.Code, Alone: d.Alone, PacketID: d.PacketID, RefusedID: d.RefusedID,
 	}
 	return l.changeSeq(seq, func(b *batch) { l.state.postpone(b, seq, r) })
 }

@@ -82,7 +82,7 @@ func TestDeferred(t *testing.T) {
 	for seq, d := range map[uint64]persistence.Deferral{
 		1: {Since: begun, Until: begun.Add(90 * time.Minute), Attempts: 7, Code: 0x97, PacketID: 1026},
 		2: {Since: begun, Until: begun},
-		6: {Since: begun, Until: begun.Add(time.Minute), Attempts: 2, Code: 0x87, Alone: true},
+		6: {Since: begun, Until: begun.Add(time.Minute), Attempts: 2, Code: 0x87, Alone: true, RefusedID: 77},
 	} {
 		if err := l.Defer(seq, d); err != nil {
 			t.Fatal(err)
@@ -97,7 +97,7 @@ func TestDeferred(t *testing.T) {
 	want(t, 0, []string{"deferred 3", "released 1"}, dir, "count", "-state", "pending")
 	want(t, 0, []string{"state deferred", "deferred 2024-05-06 07:08:09.000Z (1h0m ago)\n", "sent again 2024-05-06 08:38:09.000Z (in 30m0s) at the earliest\n", "because attempt 7 was refused, reason code 0x97; packet identifier 1026\n"}, dir, "show", "1")
 	want(t, 0, []string{"because it waits for others of its topic\n"}, dir, "show", "2")
-	want(t, 0, []string{"because connections ended over it or its topic, reason code 0x87; it is sent alone\n"}, dir, "show", "6")
+	want(t, 0, []string{"because connections ended over it or its topic, reason code 0x87; it is sent alone; refused under packet identifier 77\n"}, dir, "show", "6")
 	want(t, 0, []string{"result nothing is damaged"}, dir, "verify")
 }
 

@@ -110,6 +110,9 @@ func (t *tool) print(stored *inspect.Message) error {
 		if d.PacketID != 0 {
 			why += fmt.Sprintf("; packet identifier %d", d.PacketID)
 		}
+		if d.RefusedID != 0 {
+			why += fmt.Sprintf("; refused under packet identifier %d", d.RefusedID)
+		}
 		line("because", "%s", why)
 	}
 	line("priority", "%s, number %d", priorities[m.Priority], m.Number)

@@ -53,10 +53,12 @@ func (d *Queue) laneOf(topic string, p persistence.Priority, now time.Time) *lan
 }
 
 // enter puts a message at its place in a lane. x has its packet identifiers.
+// A message is never sent again under an identifier that it was refused under because that is in use.
 func (d *Queue) enter(l *lane, e *persistence.Entry, x Item) {
 	if x.Seq, x.size, x.expires = e.Seq, len(e.Packet), never; !e.Expires.IsZero() {
 		x.expires = e.Expires.UnixMilli()
 	}
+	x.Refused = cmp.Or(x.Refused, e.Deferral.RefusedID)
 	if x.ID != 0 {
 		d.held[x.ID] = e.Seq
 	}

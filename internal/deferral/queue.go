@@ -114,7 +114,7 @@ func (d *Queue) Refuse(topic string, e *persistence.Entry, id uint16, code byte,
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	l := d.laneOf(topic, e.Priority, now)
-	refused := d.sent[e.Seq].Refused
+	refused := uint16(0)
 	if code == wire.ReasonPacketIDInUse {
 		refused = id
 	}

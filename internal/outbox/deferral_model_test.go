@@ -345,7 +345,7 @@ func (m *deferModel) lose() {
 		if until, isolated := m.isolated[one.lane()]; isolated && one.released { // it is sent again with its topic
 			one.until, one.alone = until, true
 		}
-		one.id, one.last, one.order, one.released = 0, 0, 0, false
+		one.id, one.order, one.released = 0, 0, false
 	}
 	clear(m.ids)
 	m.earlier = [persistence.Priorities]uint64{}
@@ -428,7 +428,7 @@ func (m *deferModel) restart(kill bool) {
 		if r := one.w; !kill && r != nil && (r.Result().State != outbox.Abandoned || r.Result().Err != why) {
 			m.t.Errorf("message %d ended as %+v with the process", one.n, r.Result())
 		}
-		one.w, one.order, one.cuts, one.last = nil, 0, 0, 0
+		one.w, one.order, one.cuts = nil, 0, 0
 	}
 	m.store = m.store.Reopen()
 	m.ended, m.seen = nil, 0

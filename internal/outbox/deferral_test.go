@@ -150,3 +150,42 @@ func TestWaitIdle_OnlyDeferredMessages(t *testing.T) {
 		}
 	})
 }
+
+// The packet identifier under which a message was refused because it is in use is recorded, whatever
+// becomes of the message afterwards.
+func TestRun_RecordsTheRefusedIdentifier(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		r := newRig(t, outbox.Config{Retry: fixed, PoisonAttempts: 1}, persistence.NewMemory(persistence.Options{}))
+		want := func(what string, attempts int, alone bool, refused uint16) {
+			t.Helper()
+			list := r.store.Deferred()
+			if len(list) != 1 || list[0].Attempts != attempts || list[0].Alone != alone || list[0].RefusedID != refused {
+				t.Errorf("after %s the store has %+v, want %d attempts, alone %v, refused under %d", what, list, attempts, alone, refused)
+			}
+		}
+		r.connect(false, session.Limits{})
+		r.add(on("a", 1, 1))
+		synctest.Wait()
+		first := r.last().PacketID
+		r.ack(wire.PUBACK, first, wire.ReasonPacketIDInUse)
+		want("the first refusal", 1, false, first)
+		time.Sleep(3 * second)
+		second := r.last().PacketID
+		r.ack(wire.PUBACK, second, wire.ReasonUnspecifiedError)
+		want("another refusal", 2, false, first)
+		time.Sleep(5 * time.Second)
+		third := r.last().PacketID
+		want("it was sent again", 2, false, first)
+		r.ack(wire.PUBACK, third, wire.ReasonPacketIDInUse)
+		want("the next identifier in use", 3, false, third)
+		time.Sleep(9 * time.Second)
+		r.cut(wire.ReasonUnspecifiedError)
+		want("the end of a connection", 1, true, third)
+		r.connect(false, session.Limits{}) // the session is lost, too
+		want("the end of the session", 1, true, third)
+		r.stop()
+		r.store = r.store.Reopen()
+		r.start()
+		want("a restart", 1, true, third)
+	})
+}

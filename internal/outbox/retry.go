@@ -61,7 +61,10 @@ func (o *Outbox) refusedByServer(r deferral.Refusal, g *session.Generation) {
 	if since.IsZero() {
 		since = now
 	}
-	d := persistence.Deferral{Since: since, Attempts: e.Deferral.Attempts + 1, Code: r.Code}
+	d := persistence.Deferral{Since: since, Attempts: e.Deferral.Attempts + 1, Code: r.Code, RefusedID: e.Deferral.RefusedID}
+	if r.Code == wire.ReasonPacketIDInUse {
+		d.RefusedID = identifierOf(e)
+	}
 	final := rule.Attempts > 0 && d.Attempts >= rule.Attempts || rule.For > 0 && now.Sub(since) >= rule.For
 	if rule.Action == deferral.LowerQoS && r.Code == wire.ReasonQoSNotSupported && o.open.sentAt(r.Seq) == 2 {
 		o.cursor.maxQoS = 1 // the server has not said so in CONNACK
@@ -102,7 +105,7 @@ func (o *Outbox) isolate(r deferral.Refusal) {
 	}
 	topic := string(wire.ImageTopic(e.Packet))
 	until, attempts := o.deferred.Isolate(topic, e, id, r, time.Now())
-	d := persistence.Deferral{Since: since, Attempts: attempts, Code: r.Code, Alone: true, PacketID: id}
+	d := persistence.Deferral{Since: since, Attempts: attempts, Code: r.Code, Alone: true, PacketID: id, RefusedID: e.Deferral.RefusedID}
 	if judge := o.open.refused(r.Seq, r.Code); judge != nil {
 		judge(errNotTried)
 	}
@@ -157,7 +160,7 @@ func (o *Outbox) keep(g *session.Generation, id uint16) bool {
 		return false
 	}
 	now := o.cfg.Store.Now()
-	if err := o.cfg.Store.Defer(e.Seq, persistence.Deferral{Since: now, Until: now, Alone: true, PacketID: id}); err != nil {
+	if err := o.cfg.Store.Defer(e.Seq, persistence.Deferral{Since: now, Until: now, Alone: true, PacketID: id, RefusedID: e.Deferral.RefusedID}); err != nil {
 		o.cfg.StoreFailed(err)
 	}
 	g.Forget(e.Seq)

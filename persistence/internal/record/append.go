@@ -49,7 +49,7 @@ func (d *Deferral) append(b []byte) []byte {
 		attempts |= 1
 	}
 	b = append(b, d.Code)
-	for _, n := range [...]uint64{uint64(max(d.Since, 0)), uint64(max(d.Until, 0)), attempts, uint64(d.PacketID)} {
+	for _, n := range [...]uint64{uint64(max(d.Since, 0)), uint64(max(d.Until, 0)), attempts, uint64(d.PacketID), uint64(d.RefusedID)} {
 		b = binary.AppendUvarint(b, n)
 	}
 	return b
@@ -59,6 +59,7 @@ func (d *Decoder) deferral() Deferral {
 	x := Deferral{Code: d.Byte(), Since: int64(d.Number(MaxMillis)), Until: int64(d.Number(MaxMillis))}
 	attempts := d.Number(math.MaxUint32<<1 | 1)
 	x.Attempts, x.Alone, x.PacketID = uint32(attempts>>1), attempts&1 != 0, uint16(d.Number(math.MaxUint16))
+	x.RefusedID = uint16(d.Number(math.MaxUint16))
 	return x
 }
 

@@ -62,6 +62,7 @@ type Deferral struct {
 	Alone        bool
 	Code         uint8  // the last reason code
 	PacketID     uint16 // under which it may have been sent in this session; 0: none
+	RefusedID    uint16 // under which it was refused because that is in use; 0: none
 }
 
 // Result is the final state of a message.
@@ -130,7 +131,7 @@ const (
 	checksumSize  = 4
 	fenceBit      = 1 << 4
 	maxTagSize    = 5
-	maxDeferral   = 1 + 10 + 10 + 5 + 3
+	maxDeferral   = 1 + 10 + 10 + 5 + 3 + 3
 	minRecord     = checksumSize + 1
 	maxCheckpoint = 30*10 + MaxStreams*(MaxStreamName+13) + 1<<16*3 + MaxClientID
 
