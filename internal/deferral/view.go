@@ -121,10 +121,10 @@ func (d *Queue) Messages() (n int) {
 }
 
 // Full reports whether a message of this topic and priority would be deferred, and at least this
-// many messages or bytes are. oldest is the first of its lane that was not sent; 0: there is none.
-func (d *Queue) Full(topic string, p persistence.Priority, messages int, bytes int64) (full bool, code byte, oldest uint64) {
+// many messages or bytes are.
+func (d *Queue) Full(topic string, p persistence.Priority, messages int, bytes int64) (full bool, code byte) {
 	if !d.any.Load() {
-		return false, 0, 0
+		return false, 0
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -133,10 +133,33 @@ func (d *Queue) Full(topic string, p persistence.Priority, messages int, bytes i
 		n += c
 	}
 	if l == nil || n < messages && d.bytes < bytes {
-		return false, 0, 0
+		return false, 0
 	}
-	if i := slices.IndexFunc(l.queue, func(x Item) bool { return x.ID == 0 }); i >= 0 {
-		oldest = l.queue[i].Seq
+	return true, l.code
+}
+
+// TakeOldest removes and returns the first message of this topic and priority that was not sent, so that it
+// is not sent while it ends; 0: there is none.
+func (d *Queue) TakeOldest(topic string, p persistence.Priority, now time.Time) (seq uint64) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	l := d.lanes[p][topic]
+	if l == nil {
+		return 0
 	}
-	return true, l.code, oldest
+	i := slices.IndexFunc(l.queue, func(x Item) bool { return x.ID == 0 })
+	if i < 0 {
+		return 0
+	}
+	seq = l.queue[i].Seq
+	d.remove(seq)
+	d.schedule(l, now)
+	return seq
+}
+
+// Identifiers returns how many packet identifiers deferred messages have.
+func (d *Queue) Identifiers() int {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return len(d.held)
 }

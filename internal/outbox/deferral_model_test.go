@@ -68,6 +68,7 @@ type deferMessage struct {
 	cuts           int    // connections in a row that may have ended over it
 	released       bool
 	alone          bool
+	taken          bool // it was sent alone on an earlier connection, which ended after its PUBREC
 	kept           bool // it was not resent when its topic was isolated, so it has no place in the order
 	lost           bool // it was in flight in a session that was lost: others may overtake it
 	until          time.Time
@@ -237,7 +238,7 @@ func (m *deferModel) answerOne(one *deferMessage, code byte) {
 	}
 	id, reports := one.id, len(m.reported)
 	if last {
-		if one.alone {
+		if one.alone && !one.taken {
 			m.reopen(one.lane())
 		}
 		delete(m.up.here, one.n)
@@ -345,7 +346,7 @@ func (m *deferModel) lose() {
 		if until, isolated := m.isolated[one.lane()]; isolated && one.released { // it is sent again with its topic
 			one.until, one.alone = until, true
 		}
-		one.id, one.order, one.released = 0, 0, false
+		one.id, one.order, one.released, one.taken = 0, 0, false, false
 	}
 	clear(m.ids)
 	m.earlier = [persistence.Priorities]uint64{}
@@ -376,8 +377,9 @@ func (m *deferModel) cut(reason byte) {
 		}
 	}
 	m.judge(c, reports)
-	for _, one := range m.pending(func(one *deferMessage) bool { return c.here[one.n] && one.released && one.alone }) {
-		m.reopen(one.lane()) // its PUBREC says that its topic works
+	for _, one := range m.pending(func(one *deferMessage) bool { return c.here[one.n] && one.released && one.alone && !one.taken }) {
+		m.reopen(one.lane()) // its PUBREC on this connection says that its topic works
+		one.taken = true
 	}
 }
 
@@ -401,7 +403,7 @@ func (m *deferModel) strike(c *deferConn, reason byte) {
 func (m *deferModel) judge(c *deferConn, reports int) {
 	for _, d := range m.reported[reports:] {
 		one := m.list[binary.BigEndian.Uint64(d.ID[:])-1]
-		other := m.gave[one.topic] || len(m.pending(func(o *deferMessage) bool { return o != one && o.alone && o.lane() == one.lane() })) > 0
+		other := m.gave[one.topic] || len(m.pending(func(o *deferMessage) bool { return o != one && o.alone && !o.released && o.lane() == one.lane() })) > 0
 		switch {
 		case !d.Alone:
 			m.t.Errorf("message %d was refused by a connection that ended: %+v", one.n, d)

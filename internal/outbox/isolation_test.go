@@ -126,3 +126,28 @@ func (r *rig) wantLast(n uint64) {
 }
 
 const shuttingDown = 0x8B // DISCONNECT: the server is shutting down
+
+// The limits of a rule count the refusals of a message also when its topic is isolated.
+func TestRun_IsolationKeepsTheRefusalsOfAMessage(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		r := newRig(t, outbox.Config{Retry: fixed, PoisonAttempts: 1}, persistence.NewMemory(persistence.Options{}))
+		r.connect(false, session.Limits{})
+		for n := range uint64(3) {
+			r.add(on("a", n+1, 1))
+		}
+		r.want("1", "2", "3")
+		r.ack(wire.PUBACK, session.PacketID(0, 1), wire.ReasonNotAuthorized)
+		time.Sleep(5 * time.Second)
+		r.want("1")
+		id := r.last().PacketID
+		for range 2 { // over 2 and 3
+			r.cut(shuttingDown)
+			r.connect(true, session.Limits{})
+		}
+		r.want()
+		var e persistence.Entry
+		if ok, err := r.store.Get(1, &e); !ok || err != nil || e.Deferral.Attempts != 1 || !e.Deferral.Since.Before(e.Deferral.Until) || e.Deferral.PacketID != id {
+			t.Errorf("the store has %+v, %v", e.Deferral, err)
+		}
+	})
+}

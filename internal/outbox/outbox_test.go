@@ -21,12 +21,14 @@ import (
 // hooked is a store that calls the test.
 type hooked struct {
 	*persistence.Memory
-	enqueued func(persistence.Ticket)        // before Enqueue returns
-	marking  func()                          // before SetSent
-	reading  func(*persistence.Cursor) error // before Next
-	reset    func() error                    // before ResetSession
-	end      func()                          // after Next, at the end of the log
-	syncs    int
+	enqueued  func(persistence.Ticket)                 // before Enqueue returns
+	marking   func()                                   // before SetSent
+	reading   func(*persistence.Cursor) error          // before Next
+	reset     func() error                             // before ResetSession
+	end       func()                                   // after Next, at the end of the log
+	deferring func(uint64, persistence.Deferral) error // before Defer
+	ending    func(seq uint64)                         // before Done
+	syncs     int
 }
 
 func (s *hooked) Enqueue(m *persistence.Message) (persistence.Ticket, error) {
@@ -64,6 +66,22 @@ func (s *hooked) ResetSession(owner string) error {
 		}
 	}
 	return s.Memory.ResetSession(owner)
+}
+
+func (s *hooked) Defer(seq uint64, d persistence.Deferral) error {
+	if s.deferring != nil {
+		if err := s.deferring(seq, d); err != nil {
+			return err
+		}
+	}
+	return s.Memory.Defer(seq, d)
+}
+
+func (s *hooked) Done(seq uint64, r persistence.Result) error {
+	if s.ending != nil {
+		s.ending(seq)
+	}
+	return s.Memory.Done(seq, r)
 }
 
 func (s *hooked) Sync() error { s.syncs++; return s.Memory.Sync() }

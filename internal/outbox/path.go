@@ -81,10 +81,10 @@ func (o *Outbox) enqueueLater(ctx context.Context, d *Draft, deferred bool) (tic
 // enqueue gives d its place in the log. A message of a stream gets its number in the same step, so
 // that the order of the numbers is the order of the log and only a stored message uses a number up.
 func (o *Outbox) enqueue(d *Draft) (ticket persistence.Ticket, err error) {
-	if full := o.fullOfDeferred(d); full != nil && (full.Oldest == 0 || o.cfg.WhenFull != DropOldest) {
+	if full := o.fullOfDeferred(d); full != nil && full.oldest == 0 {
 		return ticket, full
 	} else if full != nil {
-		o.end(full.Oldest, End{State: Dropped, Cause: StoreFull, Err: full})
+		o.end(full.oldest, End{State: Dropped, Cause: StoreFull, Err: full})
 	}
 	d.Accepted, d.Expires, d.Stream, d.StreamSeq = time.Time{}, time.Time{}, 0, 0
 	if d.Expiry > 0 {
@@ -234,7 +234,7 @@ func (o *Outbox) offer(g *session.Generation) verdict {
 		o.end(e.Seq, end)
 		return passed
 	}
-	if !dup && o.follow(id) || dup && o.keep(g, id) {
+	if !deferred && o.follow(id, dup) || dup && o.keep(g, id) {
 		return passed
 	}
 	if limit := o.window.Limit(); limit > 0 && g.InFlight() >= limit {

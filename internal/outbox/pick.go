@@ -55,6 +55,9 @@ func (o *Outbox) prepare(g *session.Generation, list []picked, x deferral.Item) 
 	if id != 0 && (x.ID == 0 || e.Deferral.Alone != x.Alone) {
 		d := e.Deferral
 		d.Until, d.PacketID, d.Alone = o.cfg.Store.Now(), id, x.Alone
+		if d.Since.IsZero() { // the store could not record it before
+			d.Since = d.Until
+		}
 		err = o.cfg.Store.Defer(x.Seq, d)
 	}
 	if id == 0 || err != nil {
@@ -62,8 +65,11 @@ func (o *Outbox) prepare(g *session.Generation, list []picked, x deferral.Item) 
 		return append(list, o.notPicked(x, err))
 	}
 	o.deferred.Under(x.Seq, id)
-	if ok, err = o.cfg.Store.Get(x.Seq, e); !ok && err == nil { // until then the store could drop it
+	if ok, err = o.cfg.Store.Get(x.Seq, e); !ok { // until then the store could drop it
 		judge(errNotTried)
+		if err != nil {
+			return append(list, o.notPicked(x, err))
+		}
 		o.deferred.Gone(x.Seq, time.Now())
 		return list
 	}
@@ -100,6 +106,24 @@ func (o *Outbox) sendDeferred(g *session.Generation, list []picked) {
 			continue
 		}
 		p.judge(errNotTried)
+		o.unrecord(p.Item)
 		o.deferred.Unpick(p.Item, time.Now())
+	}
+}
+
+// unrecord takes back the packet identifier that the store has for a message, if the message was not sent
+// under it: another message may get it.
+func (o *Outbox) unrecord(x deferral.Item) {
+	if x.ID != 0 {
+		return
+	}
+	ok, err := o.cfg.Store.Get(x.Seq, &o.entry)
+	if ok {
+		d := o.entry.Deferral
+		d.PacketID = 0
+		err = o.cfg.Store.Defer(x.Seq, d)
+	}
+	if err != nil {
+		o.cfg.StoreFailed(err)
 	}
 }

@@ -133,14 +133,18 @@ func (o *Outbox) postpone(r deferral.Refusal, d persistence.Deferral, topic stri
 }
 
 // follow puts the current message into the lane of its topic if it has to wait there, or if its
-// packet identifier belongs to a deferred message.
-func (o *Outbox) follow(id uint16) bool {
+// packet identifier belongs to a deferred message. Then it was not sent before, also if it may have been
+// according to the watermark (dup).
+func (o *Outbox) follow(id uint16, dup bool) bool {
 	if !o.deferred.Any() {
 		return false
 	}
 	e := &o.cursor.entry
+	if o.deferred.Waits(e.Seq) {
+		return true // the store could not record that it is deferred
+	}
 	topic := wire.ImageTopic(e.Packet)
-	if !o.deferred.Blocks(topic, e.Priority) && !o.deferred.Holds(id, e.Seq) {
+	if (dup || !o.deferred.Blocks(topic, e.Priority)) && !o.deferred.Holds(id, e.Seq) {
 		return false
 	}
 	now := o.cfg.Store.Now()
@@ -159,8 +163,12 @@ func (o *Outbox) keep(g *session.Generation, id uint16) bool {
 	if _, all := o.deferred.Isolated(topic, e.Priority); !all {
 		return false
 	}
-	now := o.cfg.Store.Now()
-	if err := o.cfg.Store.Defer(e.Seq, persistence.Deferral{Since: now, Until: now, Alone: true, PacketID: id, RefusedID: e.Deferral.RefusedID}); err != nil {
+	d := e.Deferral // it may have been refused before
+	d.Until, d.Alone, d.PacketID = o.cfg.Store.Now(), true, id
+	if d.Since.IsZero() {
+		d.Since = d.Until
+	}
+	if err := o.cfg.Store.Defer(e.Seq, d); err != nil {
 		o.cfg.StoreFailed(err)
 	}
 	g.Forget(e.Seq)
@@ -253,18 +261,22 @@ const deferredLimit = "deferred messages"
 // is for topics that the server accepts.
 func (o *Outbox) fullOfDeferred(d *Draft) *DeferredFullError {
 	most, bytes := cmp.Or(o.cfg.MaxDeferred, math.MaxInt), cmp.Or(o.cfg.MaxDeferredBytes, math.MaxInt64)
-	full, code, oldest := o.deferred.Full(d.Topic, d.Priority, most, bytes)
+	full, code := o.deferred.Full(d.Topic, d.Priority, most, bytes)
 	if !full {
 		return nil
 	}
-	return &DeferredFullError{Code: code, Oldest: oldest, FullError: persistence.FullError{Limit: deferredLimit, Max: int64(o.cfg.MaxDeferred)}}
+	err := &DeferredFullError{Code: code, FullError: persistence.FullError{Limit: deferredLimit, Max: int64(o.cfg.MaxDeferred)}}
+	if o.cfg.WhenFull == DropOldest {
+		err.oldest = o.deferred.TakeOldest(d.Topic, d.Priority, time.Now())
+	}
+	return err
 }
 
 // DeferredFullError is the error of Add for a message that would be deferred.
 type DeferredFullError struct {
 	persistence.FullError
 	Code   byte   // of the last refusal of its topic
-	Oldest uint64 // the first message of its topic that may be dropped; 0: there is none
+	oldest uint64 // the message to drop for it, which waits no more; 0: none
 }
 
 func (e *DeferredFullError) Unwrap() error { return &e.FullError }

@@ -153,7 +153,7 @@ func (o *Outbox) freeIdentifier(g *session.Generation, refused uint16) uint16 {
 	if last-first+1 >= lap {
 		return 0
 	}
-	span := min(lap-(last-first+1), session.Recent)
+	span := min(lap-(last-first+1), session.Recent+uint64(o.deferred.Identifiers()))
 	for range span {
 		o.rotation++
 		number := first + lap - span + o.rotation%span // has the identifier of number - lap

@@ -1,0 +1,162 @@
+package outbox_test
+
+import (
+	"errors"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/mooring-mqtt/mooring/internal/outbox"
+	"github.com/mooring-mqtt/mooring/internal/session"
+	"github.com/mooring-mqtt/mooring/internal/wire"
+	"github.com/mooring-mqtt/mooring/persistence"
+)
+
+func onHigh(topic string, n uint64, qos byte) *outbox.Draft {
+	d := on(topic, n, qos)
+	d.Priority = persistence.High
+	return d
+}
+
+// A process that was killed may have noted messages as sent before they were. Such a message does not take
+// the packet identifier of an isolated one, a lap before it.
+func TestRun_NoIdentifierOfAnIsolatedMessageAfterARestart(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		r := newRig(t, outbox.Config{Retry: fixed, PoisonAttempts: 2}, persistence.NewMemory(persistence.Options{}))
+		r.connect(false, session.Limits{})
+		r.add(onHigh("a", 1, 2))
+		r.want("1")
+		id, lap := r.last().PacketID, session.Lap(uint8(persistence.High))
+		for range 2 {
+			r.cut(0)
+			r.connect(true, session.Limits{})
+		}
+		n := uint64(2)
+		for ; n < lap-10; n++ {
+			r.add(onHigh("b", n, 1))
+			synctest.Wait()
+			r.ack(wire.PUBACK, r.last().PacketID, 0)
+		}
+		r.cut(0)
+		for ; n < lap+5; n++ {
+			r.add(onHigh("b", n, 2))
+		}
+		r.stop() // killed
+		r.store = r.store.Reopen()
+		r.start()
+		r.connect(true, session.Limits{})
+		sent := 0
+		for _, f := range r.c.take() {
+			v := publishOf(f)
+			if sent++; v.PacketID == id {
+				t.Errorf("message %d has the packet identifier of message 1, with DUP %v", indexOf(v), v.Dup)
+			}
+		}
+		if sent < 10 {
+			t.Errorf("%d messages were sent", sent)
+		}
+	})
+}
+
+// Messages of an isolated topic keep more packet identifiers than deferred messages choose from.
+func TestRun_DeferredMessagesFindIdentifiersBesideAnIsolatedTopic(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		r := newRig(t, outbox.Config{Retry: fixed, PoisonAttempts: 1}, persistence.NewMemory(persistence.Options{}))
+		limits := session.Limits{ReceiveMaximum: 3000}
+		r.connect(false, limits)
+		for n := range uint64(1500) {
+			r.add(on("a", n+1, 1))
+		}
+		for range 2 { // the second isolates the topic
+			synctest.Wait()
+			r.cut(shuttingDown)
+			r.connect(true, limits)
+		}
+		r.add(on("b", 2000, 1))
+		r.wantLast(2000)
+		r.ack(wire.PUBACK, r.last().PacketID, wire.ReasonPacketIDInUse)
+		r.c.take()
+		r.cut(0)
+		r.connect(true, limits)
+		time.Sleep(2001 * time.Millisecond)
+		r.want("2000")
+	})
+}
+
+// A refusal that the store could not record holds in this process.
+func TestRun_UnrecordedDeferralIsObserved(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		r, s := hookedRig(t, outbox.Config{Retry: fixed}, persistence.Options{})
+		r.connect(false, session.Limits{})
+		w := r.add(on("a", 1, 1))
+		r.want("1")
+		failing := errors.New("no space")
+		s.deferring = func(uint64, persistence.Deferral) error { return failing }
+		r.ack(wire.PUBACK, r.last().PacketID, wire.ReasonNotAuthorized)
+		r.add(on("a", 2, 1))
+		synctest.Wait()
+		s.deferring = nil
+		r.cut(0)
+		r.connect(true, session.Limits{})
+		r.want()
+		time.Sleep(2001 * time.Millisecond)
+		r.want("1")
+		r.ack(wire.PUBACK, r.last().PacketID, 0)
+		r.want("2")
+		r.ack(wire.PUBACK, r.last().PacketID, 0)
+		wantState(t, w, outbox.Acked)
+		if st := r.store.Stats(); st.Pending != 0 || r.g.InFlight() != 0 {
+			t.Errorf("%d messages are pending, %d in flight", st.Pending, r.g.InFlight())
+		}
+	})
+}
+
+// A connection ends while the packet identifier of a message is recorded: it was not sent under it.
+func TestRun_UnsentMessageKeepsNoRecordedIdentifier(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		r, s := hookedRig(t, outbox.Config{Retry: fixed}, persistence.Options{})
+		r.connect(false, session.Limits{})
+		r.add(on("a", 1, 2))
+		r.want("1")
+		r.ack(wire.PUBREC, r.last().PacketID, wire.ReasonNotAuthorized)
+		s.deferring = func(_ uint64, d persistence.Deferral) error {
+			if d.PacketID != 0 {
+				r.s.Detach(r.g)
+			}
+			return nil
+		}
+		time.Sleep(2001 * time.Millisecond)
+		r.want()
+		r.cut(0)
+		r.stop() // killed
+		s.deferring = nil
+		r.store = r.store.Reopen()
+		r.cfg.Store = nil
+		r.start()
+		r.connect(true, session.Limits{})
+		r.want("1") // without DUP
+	})
+}
+
+// A message that is dropped for a newer one while it is sent is not both.
+func TestAdd_DropsNoDeferredMessageThatIsSent(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		o := persistence.Options{Limits: persistence.Limits{MaxMessages: 10, WhenFull: persistence.DropOldest}}
+		r, s := hookedRig(t, outbox.Config{Retry: fixed, WhenFull: outbox.DropOldest, StoreDrops: true, MaxDeferred: 1}, o)
+		r.connect(false, session.Limits{})
+		r.add(on("a", 1, 1))
+		r.want("1")
+		r.ack(wire.PUBACK, r.last().PacketID, wire.ReasonNotAuthorized)
+		s.ending = func(uint64) { // it becomes due when it has been chosen
+			s.ending = nil
+			time.Sleep(3 * time.Second)
+			synctest.Wait()
+		}
+		r.add(on("a", 2, 1))
+		synctest.Wait()
+		r.want("2")
+		if st := r.store.Stats(); st.Dropped != 1 {
+			t.Errorf("%+v", st)
+		}
+	})
+}
