@@ -1,6 +1,7 @@
 package deferral
 
 import (
+	"cmp"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -237,7 +238,7 @@ func (d *Queue) Keep(topic string, e *persistence.Entry, id uint16, now time.Tim
 func (d *Queue) Restore(topic string, e *persistence.Entry, left time.Duration, now time.Time) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	x, since := &e.Deferral, now.Add(e.Deferral.Since.Sub(e.Deferral.Until))
+	x, since := &e.Deferral, now.Add(left + e.Deferral.Since.Sub(e.Deferral.Until))
 	var l *lane
 	switch {
 	case e.Released: // the server has taken it: no other message waits for it
@@ -254,7 +255,7 @@ func (d *Queue) Restore(topic string, e *persistence.Entry, left time.Duration, 
 		if until := now.Add(left); until.After(l.until) {
 			l.until = until
 		}
-		l.code, l.attempts = x.Code, max(l.attempts, x.Attempts)
+		l.code, l.attempts = cmp.Or(x.Code, l.code), max(l.attempts, x.Attempts)
 	}
 	if since.Before(l.since) {
 		l.since = since

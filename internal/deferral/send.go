@@ -84,14 +84,8 @@ func (d *Queue) Waits(seq uint64) bool {
 
 // passed makes the lanes due that wait because of the same state of the server.
 func (d *Queue) passed(code byte, now time.Time) {
-	if code == wire.ReasonNotAuthorized {
-		return // this is about one topic
-	}
-	for _, l := range slices.Clone(d.waiting) {
-		if l.code == code {
-			l.until = now
-			d.schedule(l, now)
-		}
+	if code != wire.ReasonNotAuthorized { // this is about one topic
+		d.due(now, func(c byte) bool { return c == code })
 	}
 }
 
@@ -99,6 +93,10 @@ func (d *Queue) passed(code byte, now time.Time) {
 func (d *Queue) Due(now time.Time, because func(code byte) bool) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	d.due(now, because)
+}
+
+func (d *Queue) due(now time.Time, because func(code byte) bool) {
 	for _, lanes := range d.lanes {
 		for _, l := range lanes {
 			if !l.alone && because(l.code) {

@@ -1,0 +1,303 @@
+package deferral_test
+
+import (
+	"cmp"
+	"fmt"
+	"maps"
+	"math/rand/v2"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/mooring-mqtt/mooring/internal/deferral"
+	"github.com/mooring-mqtt/mooring/persistence"
+)
+
+// model knows the messages of a Queue in the simplest way: a list, and what the store would know of each.
+// No message of it is sent alone.
+type model struct {
+	*rig
+	rnd   *rand.Rand
+	list  map[uint64]*modelMessage
+	lanes map[modelLane]*laneState
+	next  uint64
+}
+
+type modelMessage struct {
+	lane   modelLane
+	entry  *persistence.Entry
+	flight bool
+	id     uint16
+	x      deferral.Item // as picked
+}
+
+type modelLane struct {
+	topic    string
+	priority persistence.Priority
+}
+
+type laneState struct {
+	closed   bool
+	until    time.Time
+	attempts int
+	code     byte
+}
+
+func (m *model) lane(key modelLane) *laneState {
+	if m.lanes[key] == nil {
+		m.lanes[key] = &laneState{}
+	}
+	return m.lanes[key]
+}
+
+// add adds a message that follows others.
+func (m *model) add() {
+	m.next++
+	key := modelLane{fmt.Sprint("t", m.rnd.IntN(3)), persistence.Priority(m.rnd.IntN(2))}
+	e := message(m.next)
+	e.Priority, e.Packet = key.priority, make([]byte, m.rnd.IntN(50))
+	if m.rnd.IntN(3) == 0 {
+		e.Expires = m.now.Add(time.Duration(m.rnd.IntN(60_000)) * time.Millisecond)
+	}
+	e.Deferral = persistence.Deferral{Since: m.now, Until: m.now}
+	m.list[e.Seq] = &modelMessage{lane: key, entry: e}
+	m.lane(key)
+	m.Follow(key.topic, e, m.now)
+}
+
+// any returns a message, in flight or not; 0: there is none.
+func (m *model) any(flight bool) uint64 {
+	var list []uint64
+	for seq, one := range m.list {
+		if one.flight == flight {
+			list = append(list, seq)
+		}
+	}
+	if len(list) == 0 {
+		return 0
+	}
+	slices.Sort(list)
+	return list[m.rnd.IntN(len(list))]
+}
+
+// of returns the messages of a lane, ascending.
+func (m *model) of(key modelLane, flight bool) (list []uint64) {
+	for _, seq := range slices.Sorted(maps.Keys(m.list)) {
+		if one := m.list[seq]; one.lane == key && one.flight == flight {
+			list = append(list, seq)
+		}
+	}
+	return list
+}
+
+// may reports whether a message of a lane may be sent now.
+func (m *model) may(key modelLane) bool {
+	l := m.lanes[key]
+	return len(m.of(key, false)) > 0 && !m.now.Before(l.until) && (!l.closed || len(m.of(key, true)) == 0)
+}
+
+func (m *model) pick() {
+	x, ok := m.Pick(m.now)
+	if !ok {
+		for key := range m.lanes {
+			if m.may(key) {
+				m.t.Fatalf("after %v nothing was picked; %v has %v, %v in flight, until %v, %+v", m.now.Sub(m.begin), key, m.of(key, false), m.of(key, true), m.lanes[key].until.Sub(m.begin), m.lanes[key])
+			}
+		}
+		return
+	}
+	one := m.list[x.Seq]
+	if one == nil || one.flight || !m.may(one.lane) || x.Seq != m.of(one.lane, false)[0] || x.ID != one.id || x.Refused != one.entry.Deferral.RefusedID || x.Alone {
+		m.t.Fatalf("picked %+v: %+v", x, one)
+	}
+	one.flight, one.x = true, x
+	if m.rnd.IntN(5) == 0 {
+		one.flight = false
+		m.Unpick(x, m.now)
+		return
+	}
+	one.id = uint16(x.Seq) + 1000
+	one.entry.Deferral.PacketID, one.entry.Deferral.Until = one.id, m.now
+	m.Under(x.Seq, one.id)
+}
+
+func (m *model) refuseOne(seq uint64) {
+	one := m.list[seq]
+	l, code := m.lane(one.lane), []byte{quota, 0x83, inUse}[m.rnd.IntN(3)]
+	d := &one.entry.Deferral
+	if code == inUse {
+		d.RefusedID = one.id
+	}
+	if l.attempts == 0 || !m.now.Before(l.until) {
+		l.attempts++
+		l.until = m.now.Add(min(2*time.Second<<(l.attempts-1), 8*time.Second))
+	}
+	l.closed, l.code = true, code
+	before := *one.entry
+	if code == inUse {
+		before.Deferral.RefusedID = 0 // the store learns it afterwards
+	}
+	until, attempts := m.Refuse(one.lane.topic, &before, one.id, code, m.now)
+	if !until.Equal(l.until) || attempts != l.attempts {
+		m.t.Fatalf("refused until %v, attempt %d; want %+v", until.Sub(m.begin), attempts, l)
+	}
+	d.Until, d.Attempts, d.Code, d.PacketID = until, d.Attempts+1, code, 0
+	one.flight, one.id = false, 0
+}
+
+func (m *model) end(seq uint64, answered, acked bool) {
+	one := m.list[seq]
+	l := m.lanes[one.lane]
+	delete(m.list, seq)
+	m.Ended(seq, answered, acked, m.now)
+	if !answered {
+		return
+	}
+	if acked && l.attempts > 0 {
+		for _, other := range m.lanes {
+			if other.code == l.code {
+				other.until = m.now
+			}
+		}
+	}
+	*l = laneState{until: m.now, code: l.code}
+}
+
+func (m *model) expire() {
+	var want []uint64
+	for _, seq := range slices.Sorted(maps.Keys(m.list)) {
+		if one := m.list[seq]; !one.flight && one.id == 0 && !one.entry.Expires.IsZero() && !one.entry.Expires.After(m.now) {
+			want = append(want, seq)
+			delete(m.list, seq)
+		}
+	}
+	got := m.Expired(m.now, m.now)
+	if slices.Sort(got); !slices.Equal(got, want) {
+		m.t.Fatalf("expired: %v, want %v", got, want)
+	}
+}
+
+// restart makes a Queue of what the store knows.
+func (m *model) restart() {
+	m.Queue = deferral.New(fixed)
+	clear(m.lanes)
+	for _, seq := range slices.Sorted(maps.Keys(m.list)) {
+		one := m.list[seq]
+		d := one.entry.Deferral
+		left := d.Until.Sub(m.now)
+		m.Restore(one.lane.topic, one.entry, left, m.now)
+		l := m.lane(one.lane)
+		l.closed = l.closed || d.Attempts > 0
+		if until := m.now.Add(left); until.After(l.until) {
+			l.until = until
+		}
+		l.code, l.attempts = cmp.Or(d.Code, l.code), max(l.attempts, d.Attempts)
+		one.flight, one.id = d.PacketID != 0, d.PacketID
+	}
+}
+
+func (m *model) lostSession() {
+	m.SessionLost(m.now)
+	for _, one := range m.list {
+		one.flight, one.id, one.entry.Deferral.PacketID = false, 0, 0
+	}
+}
+
+func (m *model) check() {
+	m.t.Helper()
+	for key := range m.lanes {
+		if len(m.of(key, false))+len(m.of(key, true)) == 0 {
+			delete(m.lanes, key)
+		}
+	}
+	bytes, flights := int64(0), []uint64{}
+	for seq, one := range m.list {
+		bytes += int64(len(one.entry.Packet))
+		if one.flight {
+			flights = append(flights, seq)
+		}
+		if m.Waits(seq) == one.flight {
+			m.t.Fatalf("message %d waits: %v", seq, !one.flight)
+		}
+		if id := uint16(seq) + 1000; m.Holds(id, 0) != (one.id == id) {
+			m.t.Fatalf("message %d holds %d: %v", seq, id, one.id != id)
+		}
+	}
+	slices.Sort(flights)
+	if got := m.InFlight(); !slices.Equal(got, flights) {
+		m.t.Fatalf("in flight: %v, want %v", got, flights)
+	}
+	if s := m.Describe(); s.Messages != len(m.list) || s.Bytes != bytes || s.Topics != len(m.lanes) || m.Messages() != len(m.list) || m.Any() != (len(m.list) > 0) {
+		m.t.Fatalf("the state is %+v, Any is %v; want %d messages, %d bytes, %d topics", s, m.Any(), len(m.list), bytes, len(m.lanes))
+	}
+	for topic := range 3 {
+		for p := range persistence.Priority(2) {
+			key := modelLane{fmt.Sprint("t", topic), p}
+			if m.Blocks([]byte(key.topic), p) != (m.lanes[key] != nil) {
+				m.t.Fatalf("%v blocks: %v", key, m.lanes[key] == nil)
+			}
+			full, _, oldest := m.Full(key.topic, p, 0, 0)
+			want := uint64(0)
+			for _, seq := range m.of(key, false) {
+				if m.list[seq].id == 0 {
+					want = seq
+					break
+				}
+			}
+			if full != (m.lanes[key] != nil) || oldest != want {
+				m.t.Fatalf("Full(%v) is %v, %d; want %d", key, full, oldest, want)
+			}
+		}
+	}
+}
+
+// TestQueue_AgreesWithModel applies random operations to a Queue and to the model.
+func TestQueue_AgreesWithModel(t *testing.T) {
+	for seed := range uint64(60) {
+		m := &model{rig: newRig(t), rnd: rand.New(rand.NewPCG(seed, 1)), list: map[uint64]*modelMessage{}, lanes: map[modelLane]*laneState{}}
+		var history []string
+		t.Cleanup(func() {
+			if t.Failed() && history != nil {
+				t.Logf("seed %d: %v", seed, history)
+			}
+		})
+		for range 400 {
+			n := m.rnd.IntN(100)
+			history = append(history, fmt.Sprint(n))
+			switch seq := m.any(n%3 > 0); {
+			case n < 20 && len(m.list) < 20:
+				m.add()
+			case n < 50:
+				m.pick()
+			case n < 65:
+				if seq != 0 {
+					m.refuseOne(seq)
+				}
+			case n < 80:
+				if seq = m.any(true); seq != 0 {
+					m.end(seq, true, n < 77)
+				}
+			case n < 84:
+				if seq != 0 {
+					m.end(seq, false, false)
+				}
+			case n < 95:
+				m.pass(time.Duration(m.rnd.IntN(5000)) * time.Millisecond)
+				m.expire()
+			case n < 96:
+				m.lostSession()
+			case n < 97:
+				m.restart()
+			default:
+				m.Due(m.now, func(code byte) bool { return code == quota })
+				for _, l := range m.lanes {
+					if l.code == quota {
+						l.until = m.now
+					}
+				}
+			}
+			m.check()
+		}
+		history = nil
+	}
+}
