@@ -238,7 +238,7 @@ func (d *Queue) Keep(topic string, e *persistence.Entry, id uint16, now time.Tim
 func (d *Queue) Restore(topic string, e *persistence.Entry, left time.Duration, now time.Time) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	x, since := &e.Deferral, now.Add(left + e.Deferral.Since.Sub(e.Deferral.Until))
+	x, since := &e.Deferral, now.Add(left+e.Deferral.Since.Sub(e.Deferral.Until))
 	var l *lane
 	switch {
 	case e.Released: // the server has taken it: no other message waits for it

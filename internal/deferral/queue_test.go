@@ -441,27 +441,46 @@ func TestQueue_Describe(t *testing.T) {
 // Full is about the topics that wait only.
 func TestQueue_Full(t *testing.T) {
 	r := newRig(t)
-	full := func(topic string, messages int, bytes int64, want bool, code byte, oldest uint64) {
+	full := func(topic string, messages int, bytes int64, want bool, code byte) {
 		t.Helper()
-		got, c, o := r.Full(topic, 0, messages, bytes)
-		if got != want || c != code || o != oldest {
-			t.Errorf("%q with %d messages and %d bytes: %v, 0x%02X, %d; want %v, 0x%02X, %d", topic, messages, bytes, got, c, o, want, code, oldest)
+		if got, c := r.Full(topic, 0, messages, bytes); got != want || c != code {
+			t.Errorf("%q with %d messages and %d bytes: %v, 0x%02X; want %v, 0x%02X", topic, messages, bytes, got, c, want, code)
 		}
 	}
-	full("a", 0, 0, false, 0, 0)
+	full("a", 0, 0, false, 0)
 	r.refuse("a", 1, 1, quota)
 	r.follow("a", 2)
 	r.Refuse("b", message(3, urgent), 3, denied, r.now)
-	full("a", 4, 31, false, 0, 0)
-	full("a", 3, 31, true, quota, 1)
-	full("a", 4, 30, true, quota, 1)
-	full("b", 3, 30, false, 0, 0) // of another priority
+	full("a", 4, 31, false, 0)
+	full("a", 3, 31, true, quota)
+	full("a", 4, 30, true, quota)
+	full("b", 3, 30, false, 0) // of another priority
+}
+
+// The oldest message that gives way is one that the server cannot have.
+func TestQueue_TakesTheOldest(t *testing.T) {
+	r := newRig(t)
+	take := func(want uint64) {
+		t.Helper()
+		wants(t, "taken", r.TakeOldest("a", 0, r.now), want)
+	}
+	take(0)
+	r.refuse("a", 1, 1, quota)
+	r.follow("a", 2, 3)
+	r.Refuse("a", message(4, urgent), 4, quota, r.now)
 	r.pass(2 * time.Second)
 	x, _ := r.Pick(r.now)
-	wants(t, "picked", x.Seq, 1)
-	full("a", 3, 30, true, quota, 2)
-	r.Gone(2, r.now)
-	full("a", 2, 30, true, quota, 0) // the server may have it
+	r.Under(x.Seq, 50)
+	if x.Seq == 4 {
+		x, _ = r.Pick(r.now)
+		r.Under(x.Seq, 50)
+	}
+	take(2)
+	take(3)
+	take(0)
+	wants(t, "messages", r.Messages(), 2)
+	r.acked(1, 4)
+	r.empty()
 }
 
 // What an earlier process has deferred waits as before: its lanes have their time, their code and their age.
