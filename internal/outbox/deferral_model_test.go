@@ -70,6 +70,8 @@ type deferMessage struct {
 	alone          bool
 	taken          bool // it was sent alone on an earlier connection, which ended after its PUBREC
 	kept           bool // it was not resent when its topic was isolated, so it has no place in the order
+	unsure         bool // it was offered on a broken connection
+	unplaced       bool // its first sending was on a broken connection, so it has a place in the order that is not known
 	lost           bool // it was in flight in a session that was lost: others may overtake it
 	until          time.Time
 	end            *outbox.End
@@ -81,6 +83,8 @@ type deferConn struct {
 	resent int
 	acked  int
 	sent   int
+	broken bool            // writes fail
+	unsure map[uint64]bool // offered here when it was broken
 }
 
 // TestOutbox_AgainstModelWithDeferral applies random histories in which the server refuses messages
@@ -150,6 +154,34 @@ func (m *deferModel) step() {
 		m.begin(m.rnd.IntN(2) > 0)
 		m.s.Detach(m.g)
 		m.up = nil
+	case p < 192 && m.up != nil:
+		m.breakOff()
+	}
+}
+
+// breakOff lets all writes to the connection fail from now on. The server may still answer.
+func (m *deferModel) breakOff() {
+	m.c.mu.Lock()
+	m.c.over = true
+	m.c.mu.Unlock()
+	m.up.broken = true
+	m.o.Wake()
+}
+
+// offered finds the messages that were offered on a connection to which nothing could be written. The
+// outbox may take them for sent or not.
+func (m *deferModel) offered(c *deferConn) {
+	for _, one := range m.pending(func(one *deferMessage) bool { return c.broken && !c.here[one.n] }) {
+		var e persistence.Entry
+		ok, err := m.store.Get(one.seq, &e)
+		id := max(one.id, e.Deferral.PacketID)
+		if id == 0 {
+			id = session.PacketID(uint8(one.priority), one.number)
+		}
+		if by := m.ids[id]; ok && err == nil && m.g.InUse(id) && (by == 0 || by == one.n) {
+			c.unsure[one.n] = true
+			one.unsure, one.unplaced = one.unsure || one.id == 0, one.unplaced || one.order == 0
+		}
 	}
 }
 
@@ -243,7 +275,7 @@ func (m *deferModel) answerOne(one *deferMessage, code byte) {
 		}
 		delete(m.up.here, one.n)
 		delete(m.ids, one.id)
-		one.id, one.order, one.cuts, one.alone = 0, 0, 0, false
+		one.id, one.order, one.cuts, one.alone, one.unplaced = 0, 0, 0, false, false
 		m.up.acked++
 		switch code {
 		case 0:
@@ -316,7 +348,7 @@ func (m *deferModel) begin(present bool) {
 		m.lose()
 	}
 	limits := session.Limits{ReceiveMaximum: uint16(1 + m.rnd.IntN(12)), MaximumQoS: 2, RetainAvailable: true}
-	m.up = &deferConn{limits: limits, here: map[uint64]bool{}}
+	m.up = &deferConn{limits: limits, here: map[uint64]bool{}, unsure: map[uint64]bool{}}
 	m.s.Begin(present)
 	m.c = &conn{onSend: m.sent}
 	m.g = m.s.Attach(m.c, limits)
@@ -342,11 +374,11 @@ func (m *deferModel) lose() {
 		}
 	}
 	for _, one := range m.list {
-		one.lost = one.lost || one.id != 0 || m.maybeEarlier(one)
+		one.lost = one.lost || one.id != 0 || one.unsure || m.maybeEarlier(one)
 		if until, isolated := m.isolated[one.lane()]; isolated && one.released { // it is sent again with its topic
 			one.until, one.alone = until, true
 		}
-		one.id, one.order, one.released, one.taken = 0, 0, false, false
+		one.id, one.order, one.released, one.taken, one.unsure, one.unplaced = 0, 0, false, false, false, false
 	}
 	clear(m.ids)
 	m.earlier = [persistence.Priorities]uint64{}
@@ -362,8 +394,9 @@ func (m *deferModel) cutOver() {
 func (m *deferModel) cut(reason byte) {
 	c := m.up
 	m.up = nil
+	m.offered(c)
 	m.strike(c, reason)
-	for _, one := range m.pending(func(one *deferMessage) bool { return c.here[one.n] && !one.released }) {
+	for _, one := range m.pending(func(one *deferMessage) bool { return (c.here[one.n] || c.unsure[one.n]) && !one.released }) {
 		if reason == wire.ReasonPacketTooLarge {
 			m.expect[one.n] = outbox.Refused
 		}
@@ -387,7 +420,7 @@ func (m *deferModel) cut(reason byte) {
 // code says nothing if a message was acknowledged. A message that was isolated keeps its count: it is
 // isolated again by the next connection that ends over it.
 func (m *deferModel) strike(c *deferConn, reason byte) {
-	open := m.pending(func(one *deferMessage) bool { return c.here[one.n] && !one.released })
+	open := m.pending(func(one *deferMessage) bool { return (c.here[one.n] || c.unsure[one.n]) && !one.released })
 	blamed := len(open) > 0 && (reason != 0 || c.acked == 0)
 	for _, one := range m.pending(func(*deferMessage) bool { return true }) {
 		switch {
@@ -407,7 +440,7 @@ func (m *deferModel) judge(c *deferConn, reports int) {
 		switch {
 		case !d.Alone:
 			m.t.Errorf("message %d was refused by a connection that ended: %+v", one.n, d)
-		case !c.here[one.n] || one.cuts < 2 && !one.alone && !other || one.released:
+		case !c.here[one.n] && !c.unsure[one.n] || one.cuts < 2 && !one.alone && !other || one.released:
 			m.t.Errorf("message %d (%+v) is deferred alone", one.n, *one)
 		}
 		if one.alone = true; other {
@@ -523,13 +556,14 @@ func (m *deferModel) sent(v wire.PublishView) {
 		fail("resent under identifier %d", v.PacketID)
 	case one.last == v.PacketID:
 		fail("sent again under identifier %d after 0x91", v.PacketID)
-	case v.Dup != again:
+	case v.Dup != again && !one.unsure:
 		fail("DUP is %v; the store has %+v", v.Dup, e.Deferral)
 	case deferred && e.Deferral.PacketID != v.PacketID || !deferred && (v.PacketID != own || m.store.Sent(one.priority) < one.number):
 		fail("sent under identifier %d, the store knows %+v, and the watermark is %d", v.PacketID, e.Deferral, m.store.Sent(one.priority))
 	}
 	m.inWindow(one, fail)
-	m.inOrder(one, again, fail)
+	m.inOrder(one, again || one.unsure, fail)
+	one.unsure = false
 	c.here[n], one.id, m.ids[v.PacketID] = true, v.PacketID, n
 	c.sent++
 	if one.order == 0 {
@@ -566,7 +600,7 @@ func (m *deferModel) inWindow(one *deferMessage, fail func(string, ...any)) {
 // inOrder wants resends in the order of sending, and all else in the order of each topic and priority.
 func (m *deferModel) inOrder(one *deferMessage, again bool, fail func(string, ...any)) {
 	switch {
-	case one.alone || one.kept:
+	case one.alone || one.kept || one.unplaced:
 	case one.order > 0 && again:
 		if one.order < m.up.resent {
 			fail("resent after one that was sent later")
@@ -574,7 +608,7 @@ func (m *deferModel) inOrder(one *deferMessage, again bool, fail func(string, ..
 		m.up.resent = one.order
 	case !again:
 		for _, o := range m.pending(func(o *deferMessage) bool {
-			return o.n < one.n && o.topic == one.topic && o.priority == one.priority && o.id == 0 && !o.alone && !o.lost && o.n != m.acking
+			return o.n < one.n && o.topic == one.topic && o.priority == one.priority && o.id == 0 && !o.alone && !o.lost && !o.unsure && o.n != m.acking
 		}) {
 			if e := m.deferral(o); !e.Deferral.Since.IsZero() || !m.maybeEarlier(o) {
 				fail("sent before message %d (%+v, %+v)", o.n, *o, e.Deferral)
@@ -651,7 +685,7 @@ func (m *deferModel) end(e outbox.End) {
 			fail("it may have been sent")
 		}
 	case outbox.SessionLost:
-		if !m.lostNow || !one.fails || one.id == 0 && !m.maybeEarlier(one) {
+		if !m.lostNow || !one.fails || one.id == 0 && !m.maybeEarlier(one) && !one.unsure {
 			fail("it is published again in the next session")
 		}
 	default:
@@ -669,6 +703,7 @@ func (m *deferModel) check() {
 	synctest.Wait()
 	if m.up != nil {
 		m.answerPurges(func(id uint16) uint64 { return m.ids[id] })
+		m.offered(m.up)
 	}
 	m.look()
 	for _, one := range m.pending(func(*deferMessage) bool { return true }) {
@@ -689,7 +724,7 @@ func (m *deferModel) check() {
 		m.t.Errorf("%d messages are deferred, in the store %d, %d released", d.Messages, st.Deferred, len(released))
 	}
 	for _, one := range pending {
-		if late := min(time.Since(one.expires), time.Since(m.began)); !one.expires.IsZero() && late > second && one.id == 0 && !m.unknown && !m.maybeEarlier(one) {
+		if late := min(time.Since(one.expires), time.Since(m.began)); !one.expires.IsZero() && late > second && one.id == 0 && !one.unsure && !m.unknown && !m.maybeEarlier(one) {
 			m.t.Errorf("message %d (%+v) is pending %v after its time", one.n, *one, late)
 		}
 	}
@@ -705,7 +740,7 @@ func (m *deferModel) check() {
 // flowing wants each message that may be sent to be in flight, if there is room.
 func (m *deferModel) flowing(pending []*deferMessage) {
 	c := m.up
-	if c == nil {
+	if c == nil || c.broken {
 		return
 	}
 	window := int(c.limits.ReceiveMaximum)
