@@ -89,6 +89,8 @@ func New(cfg Config) (*Client, error) {
 		Ended:            c.messageEnded,
 		Deferred:         c.refusedForNow,
 		StoreFailed:      c.storeFailed,
+		Stuck:            c.sessionStuck,
+		SentLost:         sentLost(c.store),
 	})
 	c.session = session.New(session.Config{
 		Store:             c.store,

@@ -123,7 +123,8 @@ type SessionConfig struct {
 	// OnLost selects what happens to messages in flight when the server loses the
 	// session, including messages that an earlier process accepted.
 	// Message.OnSessionLost overrides it. Default Republish.
-	OnLost SessionLostPolicy
+	OnLost  SessionLostPolicy
+	OnStuck StuckPolicy // when only a new session makes the server accept messages; default StuckRenewIfUnsubscribed
 	// AssignedClientID lets the server choose the client identifier: the one in the first CONNACK
 	// is used for all later connections of this Client, see Client.ClientID. It requires a store in
 	// memory, an empty ClientID, and a Publishing.Publisher if Sequenced is set. If that CONNACK is
@@ -167,7 +168,8 @@ type PublishingConfig struct {
 	// PoisonAttempts is how many connections in a row may end over the same message, before it is
 	// deferred: the others are sent first, and then it is sent alone, with RetryBackoff. After a
 	// DISCONNECT with a code that is about the message itself it ends as Refused with a *PoisonError
-	// instead. Default 5.
+	// instead; Refusals can change both. If the server gives no code, others of its topic wait for it
+	// until it has ended three more connections. Default 5.
 	PoisonAttempts int
 	// Breaker is the circuit breaker for the server. The refusals of one topic count as one failure,
 	// until the server has accepted a message: FailureThreshold is how many topics are refused in a row.

@@ -216,6 +216,17 @@ func (c *Client) beginSession() error {
 	return nil
 }
 
+// sessionStuck reports that only a new session makes the server accept messages, and begins one if that is
+// wanted.
+func (c *Client) sessionStuck() {
+	policy := c.cfg.Session.OnStuck
+	renew := policy == StuckRenew || policy == StuckRenewIfUnsubscribed && !c.subs.Receives()
+	report(c, lossStuck, about(MessageID{}, nil, slog.Bool("new_session", renew), slog.Uint64("pending", c.store.Stats().Pending)), SessionStuck{NewSession: renew})
+	if renew {
+		c.link.NewSession(ErrSessionStuck)
+	}
+}
+
 // dialer is what opens transports, unless Config.Connection.Dial does.
 func (c *Config) dialer() (*link.Dialer, error) {
 	proxy, err := link.ParseProxy(c.Connection.Proxy)

@@ -26,6 +26,8 @@ var (
 	ErrNotConnected = safe.New("client: not connected; use QoS 1 or 2 to store the message and send it later")
 	// ErrStarted is returned when Start is called a second time.
 	ErrStarted = safe.New("client: already started; a client is started once")
+	// ErrSessionStuck ends a connection to begin a new session, see SessionConfig.OnStuck.
+	ErrSessionStuck = errors.New("client: the server refuses messages because of exchanges that it holds in this session; beginning a new session")
 	// ErrSessionLost is the outcome of a message that was in flight when the server lost the
 	// session, if OnSessionLost of the message, or SessionConfig.OnLost, is FailInFlight.
 	ErrSessionLost = errors.New("client: the server lost the session in which the message was sent; it may have arrived; publish it again if a duplicate is acceptable")

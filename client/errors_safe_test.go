@@ -38,6 +38,7 @@ var safeToRetry = map[string][]struct {
 	"client.ErrNoReceipts":           {{client.ErrNoReceipts, true}},
 	"client.ErrNotConnected":         {{client.ErrNotConnected, true}},
 	"client.ErrSessionLost":          {{client.ErrSessionLost, false}},
+	"client.ErrSessionStuck":         {{client.ErrSessionStuck, false}},
 	"client.ErrStarted":              {{client.ErrStarted, true}},
 	"client.ErrTooManyFilters":       {{client.ErrTooManyFilters, true}},
 	"client.ErrUnknownSession":       {{client.ErrUnknownSession, false}},

@@ -58,6 +58,12 @@ type Redirected struct {
 	Permanent bool // To replaces From for the rest of the client's life
 }
 
+// SessionStuck reports that the server goes on refusing messages with 0x97 or 0x91 in a resumed session,
+// although the client has ended every QoS 2 exchange that the server may hold: only a new session can
+// help. NewSession: the client begins one, see SessionConfig.OnStuck; messages in flight are then
+// treated as SessionConfig.OnLost says. It is reported at most once an hour.
+type SessionStuck struct{ NewSession bool }
+
 // SessionLost reports that the server had no session although it should have had
 // one. Messages in flight, also those that an earlier process may have sent, are
 // published again or have failed, as Message.OnSessionLost and SessionConfig.OnLost
@@ -217,6 +223,7 @@ func (ConnectFailed) event()          {}
 func (Disconnected) event()           {}
 func (Redirected) event()             {}
 func (SessionLost) event()            {}
+func (SessionStuck) event()           {}
 func (Stopped) event()                {}
 func (MessageRefused) event()         {}
 func (MessageDropped) event()         {}

@@ -72,7 +72,6 @@ func TestFaultAThousandCuts(t *testing.T) {
 		cfg.Store.Custom = persistence.NewMemory(persistence.Options{Files: persistence.Files{SegmentBytes: 64 << 10}}) // what is done is forgotten soon
 		cfg.Connection.Backoff = reliability.Backoff{Min: time.Millisecond, Max: 20 * time.Millisecond}
 		cfg.Connection.ConnectTimeout, cfg.Connection.AckTimeout = 5*time.Second, 5*time.Second
-		cfg.Publishing.PoisonAttempts = 1 << 20 // no message is to blame for the cuts, and the order is checked
 		c := mustNew(t, cfg)
 		e := &echoes{next: map[string]uint64{}, again: map[string]int{}}
 		topics := map[string]client.QoS{"q1": client.AtLeastOnce, "q2": client.ExactlyOnce}

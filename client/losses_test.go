@@ -361,6 +361,20 @@ var provoked = map[string]func(*lossBed){
 			must(t, b.c.Close())
 		})
 	},
+	"session-stuck": func(b *lossBed) {
+		withScript(b.T, func(t *testing.T, s *script) {
+			cfg := testConfig("c", &b.events, s.dial)
+			cfg.Store.Custom = usedStore(t)
+			b.set(mustNew(t, cfg))
+			start(t, b.c)
+			p := s.accept(control.Connack{SessionPresent: true})
+			connect(t, b.c)
+			publish(t, b.c, "t", "x", client.ExactlyOnce)
+			p.refuseAll(time.Minute)
+			s.open().close()
+			must(t, b.c.Close())
+		})
+	},
 	"session-discarded": func(b *lossBed) {
 		withScript(b.T, func(t *testing.T, s *script) {
 			b.set(mustNew(t, testConfig("c", &b.events, s.dial)))

@@ -25,6 +25,9 @@ type Deferral struct {
 	Attempts int       // how often the server refused it; 0: it waits for a message of its topic
 	Code     byte      // the last reason code
 	Alone    bool      // connections ended over it, so it is sent alone
+	// GivenUp: it is not sent again, and ends when the server has answered PUBREL for its packet
+	// identifier, which it may hold.
+	GivenUp bool
 }
 
 // Receipt returns the outcome of the newest message with this ID, accepted by this process or an
@@ -50,7 +53,7 @@ func (c *Client) Receipt(id MessageID) (Receipt, bool, error) {
 		return Receipt{}, false, err
 	}
 	d := &r.Deferral
-	out := Receipt{Outcome: restored(id, r.Result), At: r.At, Deferral: Deferral{d.Since, d.Until, d.Attempts, d.Code, d.Alone}}
+	out := Receipt{Outcome: restored(id, r.Result), At: r.At, Deferral: Deferral{d.Since, d.Until, d.Attempts, d.Code, d.Alone, d.GivenUp}}
 	if out.Outcome.State == Pending {
 		out.Outcome.Reason = d.Code
 	}

@@ -8,10 +8,13 @@ import (
 	"github.com/mooring-mqtt/mooring/reliability"
 )
 
-// RefusalRule is a rule for messages that the server refuses.
+// RefusalRule is a rule for messages that the server refuses, or over which it ends connections (see
+// PublishingConfig.PoisonAttempts).
 type RefusalRule struct {
 	Filter string // topic filter of the messages; empty: all topics
-	Codes  []byte // reason codes; empty: all of 0x80 and above
+	// Codes are reason codes of PUBACK and PUBREC; empty: all of 0x80 and above. Named codes also apply
+	// to a DISCONNECT over a message, and 0 to a connection that ends over a message without a code.
+	Codes  []byte
 	Action RefusalAction
 	// MaxAttempts and MaxTime end a message that is retried: at this refusal, or at the first one
 	// that comes this long after the first. Default 0: no limit; Expiry and MaxAge apply.

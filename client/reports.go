@@ -67,6 +67,13 @@ func (c *Client) storeRenewed() {
 	report(c, kind, about(MessageID{}, nil, slog.String("cause", e.Cause.String()), slog.Uint64("epoch", e.Epoch), slog.Uint64("pending", c.store.Stats().Pending)), e)
 }
 
+// sentLost asks the store whether it has lost messages that were sent. A custom store has the method
+// SentLost if it can.
+func sentLost(store persistence.Store) bool {
+	s, ok := store.(interface{ SentLost() bool })
+	return ok && s.SentLost()
+}
+
 // storeFailed reports an error of the store or of the dedupe cache.
 func (c *Client) storeFailed(err error) {
 	report(c, lossStore, about(MessageID{}, err), StoreFailed{Err: err})

@@ -38,6 +38,21 @@ const (
 	TakeoverStop
 )
 
+// StuckPolicy selects what to do when the server refuses messages because of QoS 2 exchanges that it
+// holds, and neither sending them again nor ending all of these exchanges helps.
+type StuckPolicy uint8
+
+const (
+	// StuckRenewIfUnsubscribed begins a new session if the application has no subscriptions: no
+	// message can wait in the old one. Otherwise the messages stay deferred.
+	StuckRenewIfUnsubscribed StuckPolicy = iota
+	// StuckRenew begins a new session in any case: messages that wait for this client at the server
+	// are lost with the old one.
+	StuckRenew
+	// StuckKeep keeps the session: the messages stay deferred.
+	StuckKeep
+)
+
 // SessionNeverExpires is a Session Expiry Interval of 0xFFFFFFFF: the session does
 // not end by itself (section 3.1.2.11.2 of MQTT 5).
 const SessionNeverExpires = link.NeverExpires

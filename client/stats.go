@@ -19,6 +19,7 @@ type Stats struct {
 	SessionsLost    uint64 // times the server had no session although it should have had one
 	// SessionsDiscarded counts sessions that were discarded because of ErrUnknownSession.
 	SessionsDiscarded uint64
+	SessionsStuck     uint64 // times that only a new session could help, see SessionStuck
 	InFlight          int    // sent and not acknowledged
 	PolicyDrops       uint64 // messages dropped by WhenFull or Conflate; Store has them by cause
 	Deferrals         uint64 // times that a message was deferred, see MessageDeferred
@@ -80,7 +81,7 @@ func (c *Client) Stats() Stats {
 	st := Stats{
 		Store: c.store.Stats(), Breaker: c.breaker.Stats(), Status: StatusStats(c.status.Stats()),
 		Connections: n.connections.Load(), ConnectFailures: n.count(lossConnect, lossUnknownSession),
-		SessionsLost: n.count(lossSession), SessionsDiscarded: n.count(lossUnknownSession),
+		SessionsLost: n.count(lossSession), SessionsDiscarded: n.count(lossUnknownSession), SessionsStuck: n.count(lossStuck),
 		PolicyDrops: n.count(lossFull, lossConflated), Deferrals: n.count(lossDeferred), FailedInFlight: n.count(lossWithSession), Abandoned: n.abandoned.Load(),
 		Received: in.Received.Load(), Handled: in.Handled.Load(), Duplicates: in.Duplicates.Load(), Late: in.Late.Load(), Redelivered: ss.Redelivered,
 		Gaps: in.Gaps.Load(), Failed: in.Failed.Load(), Refused: in.Refused.Load(), Unhandled: in.Unhandled.Load(), DroppedQoS0: in.DroppedQoS0.Load(),

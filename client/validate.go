@@ -164,7 +164,7 @@ func (v *validator) refusals(c *Config) {
 		}
 		v.bad(strings.HasPrefix(r.Filter, "$share/"), field+"Filter", "is of a shared subscription; write the filter that follows the share name")
 		for _, code := range r.Codes {
-			v.bad(code < 0x80, field+"Codes", "has 0x%02X, with which the server accepts a message; use codes from 0x80 on", code)
+			v.bad(code > 0 && code < 0x80, field+"Codes", "has 0x%02X, with which the server accepts a message; use codes from 0x80 on, or 0 for connections that end without a code", code)
 			v.bad(r.Action == LowerQoS && code != wire.ReasonQoSNotSupported, field+"Codes",
 				"has 0x%02X, to which LowerQoS does not apply; use 0x9B, or leave it empty", code)
 		}
@@ -207,6 +207,7 @@ func (v *validator) choices(c *Config) {
 	v.bad(s.Mode > StrictSession, "Session.Mode", "is %d; use ResumeSession or StrictSession", s.Mode)
 	v.bad(s.Mode == StrictSession && s.Expiry == NoSession, "Session.Mode",
 		"is StrictSession, but with NoSession no session is kept; set a Session.Expiry")
+	v.bad(s.OnStuck > StuckKeep, "Session.OnStuck", "is %d; use StuckRenewIfUnsubscribed, StuckRenew or StuckKeep", s.OnStuck)
 	v.bad(s.OnTakeover > TakeoverStop, "Session.OnTakeover", "is %d; use TakeoverBackOff or TakeoverStop", s.OnTakeover)
 	v.bad(s.OnLost > FailInFlight, "Session.OnLost", "is %d; use Republish or FailInFlight", s.OnLost)
 	v.bad(c.Receiving.OrderingKey != nil && c.Receiving.Ordering != nil, "Receiving.OrderingKey",

@@ -246,6 +246,9 @@ func (c *checker) epochs() {
 	if c.epoch != m.epoch && (m.clean || m.o.Sync == SyncEveryCommit) {
 		c.wrong("a new epoch, %d, though nothing can be lost; closed: %t", c.epoch, m.clean)
 	}
+	if c.epoch != m.epoch && !c.sentLost {
+		c.wrong("epoch %d ends because the end of the log may be lost, and SentLost is false", m.epoch)
+	}
 	for name, used := range m.used {
 		last := uint64(0)
 		if i := slices.Index(c.shown.streams, name); i >= 0 {

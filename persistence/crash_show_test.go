@@ -23,6 +23,7 @@ type shown struct {
 	sent     [Priorities]uint64
 	boot     uint64
 	epoch    uint64
+	sentLost bool
 	clock    int64 // what the store's clock begins with
 	now      int64
 	stats    Stats
@@ -48,7 +49,7 @@ func messageOf(e *Entry) (message, error) {
 // that the model knows.
 func show(l *Log, m *model) (*shown, error) {
 	s := &shown{
-		seen: l.SeenIDs(), released: l.Released(), lastSeq: l.LastSeq(), boot: l.Boot(), epoch: l.Epoch(),
+		seen: l.SeenIDs(), released: l.Released(), lastSeq: l.LastSeq(), boot: l.Boot(), epoch: l.Epoch(), sentLost: l.SentLost(),
 		now: l.Now().UnixMilli(), receipts: map[key]Receipt{},
 	}
 	s.owner, s.session = l.Session()

@@ -87,6 +87,12 @@ func (l *Log) Stats() Stats {
 // Renewal returns why the opening of this log began a new epoch.
 func (l *Log) Renewal() Renewal { return l.folder.renewal }
 
+// SentLost reports whether messages that were sent may be missing from the log, because it lost its end
+// or was damaged: the server may hold exchanges under packet identifiers that the log will give to other
+// messages. It is true from the opening that found it until the first SetSent or ResetSession, across
+// restarts: what the caller does about it comes before SetSent.
+func (l *Log) SentLost() bool { return locked(l, func() bool { return l.state.ledger.SentLost }) }
+
 // report counts and reports a damaged place. No lock is held.
 func (l *Log) report(c Corruption) {
 	l.damage.corruptions.Add(1)

@@ -59,6 +59,7 @@ type Deferral struct {
 	Attempts int       // how often it was refused: up to 1<<32-1
 	Code     byte      // the last reason code; 0: none
 	Alone    bool      // connections end over it, so it is sent alone
+	GivenUp  bool      // it is not sent again: it ends when the server has answered PUBREL for PacketID
 	PacketID uint16    // under which it may have been sent in this session; 0: none. ResetSession voids it.
 	// RefusedID is the packet identifier under which the server refused it because that is in use
 	// (0x91). The message is not sent under it again. 0: there is none.
@@ -77,7 +78,7 @@ type Deferred struct {
 }
 
 func deferral(d record.Deferral) Deferral {
-	return Deferral{Since: record.Time(d.Since), Until: record.Time(d.Until), Attempts: int(d.Attempts), Code: d.Code, Alone: d.Alone, PacketID: d.PacketID, RefusedID: d.RefusedID}
+	return Deferral{Since: record.Time(d.Since), Until: record.Time(d.Until), Attempts: int(d.Attempts), Code: d.Code, Alone: d.Alone, GivenUp: d.GivenUp, PacketID: d.PacketID, RefusedID: d.RefusedID}
 }
 
 // Priority decides which messages Next returns first. Order is kept within each one.

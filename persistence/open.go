@@ -132,6 +132,7 @@ func (l *Log) begins(r *recovery.State) {
 	if g.Epoch == 0 || l.folder.renewal != Continued {
 		g.Epoch = ledger.NextEpoch(now, g.Epoch)
 	}
+	g.SentLost = g.SentLost || l.folder.renewal == Damaged || l.folder.renewal == TailLost || l.damage.corruptions.Load() > 0
 	if host.Machine == 0 {
 		host.Machine = g.Writer.Machine // one that shows again later is compared with it
 	}

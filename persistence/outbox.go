@@ -57,7 +57,7 @@ func (l *Log) Defer(seq uint64, d Deferral) error {
 	}
 	r := record.Deferral{
 		Since: max(record.Millis(d.Since), 0), Until: max(record.Millis(d.Until), 0),
-		Attempts: uint32(d.Attempts), Code: d.Code, Alone: d.Alone, PacketID: d.PacketID, RefusedID: d.RefusedID,
+		Attempts: uint32(d.Attempts), Code: d.Code, Alone: d.Alone, GivenUp: d.GivenUp, PacketID: d.PacketID, RefusedID: d.RefusedID,
 	}
 	return l.changeSeq(seq, func(b *batch) { l.state.postpone(b, seq, r) })
 }
@@ -77,10 +77,10 @@ func (l *Log) Discard(seq uint64) error {
 	return l.changeSeq(seq, func(b *batch) { l.state.discard(b, seq) })
 }
 
-func (l *Log) Seen(id uint16) error    { return l.identifier(id, record.KindSeen) }
-func (l *Log) Cleared(id uint16) error { return l.identifier(id, record.KindCleared) }
+func (l *Log) Seen(id uint16) error    { return identifier(l, id, record.KindSeen) }
+func (l *Log) Cleared(id uint16) error { return identifier(l, id, record.KindCleared) }
 
-func (l *Log) identifier(id uint16, kind uint8) error {
+func identifier(l *Log, id uint16, kind uint8) error {
 	return l.change(func(b *batch) error {
 		if id == 0 {
 			return ErrPacketID

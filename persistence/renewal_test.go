@@ -527,3 +527,62 @@ func TestDeclareCopy_CrashStates(t *testing.T) {
 		}
 	}
 }
+
+// TestSentLost: from the opening that has lost messages until the caller sends again, or the session is
+// lost, across restarts and power cuts.
+func TestSentLost(t *testing.T) {
+	for name, c := range map[string]struct {
+		change func(l *Log) error
+		want   bool
+	}{
+		"nothing":       {func(*Log) error { return nil }, true},
+		"a message":     {func(l *Log) error { _, err := Append(l, &Message{Packet: []byte("p")}); return err }, true},
+		"sent":          {func(l *Log) error { return l.SetSent(Normal, l.LastSeq()+5) }, false},
+		"session reset": {func(l *Log) error { return l.ResetSession("c") }, false},
+	} {
+		for _, killed := range []bool{false, true} {
+			t.Run(fmt.Sprint(name, ", killed: ", killed), func(t *testing.T) {
+				disk := newMemFS()
+				open := func(sync SyncPolicy) *Log {
+					l, err := Open("log", Options{FS: disk, Sync: sync})
+					if err != nil {
+						t.Fatal(err)
+					}
+					return l
+				}
+				l := open(SyncInterval)
+				if l.SentLost() {
+					t.Error("a new log has lost nothing")
+				}
+				left := power(t, disk)
+				l.Close()
+				disk = left
+				for range 2 {
+					l = open(SyncEveryCommit)
+					if !l.SentLost() {
+						t.Fatal("after a power cut it is false")
+					}
+					l.Close()
+				}
+				l = open(SyncEveryCommit)
+				if err := c.change(l); err != nil {
+					t.Fatal(err)
+				}
+				if l.SentLost() != c.want {
+					t.Errorf("it is %t", l.SentLost())
+				}
+				left = disk
+				if killed {
+					left = power(t, disk)
+				}
+				l.Close()
+				disk = left
+				l = open(SyncEveryCommit)
+				defer l.Close()
+				if l.SentLost() != c.want {
+					t.Errorf("after a restart it is %t", l.SentLost())
+				}
+			})
+		}
+	}
+}

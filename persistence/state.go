@@ -173,6 +173,7 @@ func (s *state) reset(b *batch, clientID string) {
 
 func (s *state) setSent(b *batch, p Priority, number uint64) {
 	sent := &s.ledger.Sent
+	s.ledger.SentLost = false
 	lower := number < sent[p]
 	if sent[p] = number; lower {
 		s.victims[p] = 0

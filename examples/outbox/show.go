@@ -107,6 +107,9 @@ func (t *tool) print(stored *inspect.Message) error {
 		if d.Alone {
 			why = fmt.Sprintf("connections ended over it or its topic, reason code 0x%02x; it is sent alone", d.Code)
 		}
+		if d.GivenUp {
+			why = fmt.Sprintf("it is given up, reason code 0x%02x, and ends when the server holds its packet identifier no more", d.Code)
+		}
 		if d.PacketID != 0 {
 			why += fmt.Sprintf("; packet identifier %d", d.PacketID)
 		}

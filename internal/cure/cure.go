@@ -20,6 +20,12 @@ type Cure struct {
 	next    progress            // the identifiers of higher numbers were purged, before the last ones
 	before  progress            // next before the last purge
 	useless time.Time           // the server refused messages although everything was purged
+	again   bool                // and has refused one since the last Step
+	refused int                 // times that it did
+	asked   time.Time           // Stuck has returned true
+	purged  int                 // identifiers of the last purge
+	cut     int                 // connections in a row that ended before the server answered anything of it
+	all     *all                // nil: there is no purge of all identifiers
 }
 
 type progress [persistence.Priorities]uint64
@@ -27,7 +33,9 @@ type progress [persistence.Priorities]uint64
 const (
 	answerTime  = 5 * time.Second // of a server for a purge
 	uselessTime = time.Hour       // in which only the last identifiers are purged
-	again       = time.Minute     // between two that begin anew on one connection
+	stuckAfter  = 3               // refusals although everything was purged
+	mostCuts    = 3               // connections that may end during a purge: some servers end them because of it
+	pause       = time.Minute     // between two that begin anew on one connection
 	mostNumbers = session.MaxPurge / 2
 )
 
@@ -44,12 +52,13 @@ func (c *Cure) Refused(g *session.Generation, code byte) {
 		return // in a session that began on this connection there is nothing to cure
 	}
 	now := time.Now()
+	c.again = c.wasUseless() && !c.Open()
 	switch {
 	case c.wanted || c.g == g && c.Open(): // it was sent before the purge
 		return
 	case c.steps == 0 || c.helped() || c.wasUseless():
 		// On one connection the server has nothing new.
-		if c.wanted = c.g != g || now.Sub(c.ended) > again; c.wanted {
+		if c.wanted = c.g != g || now.Sub(c.ended) > pause; c.wanted {
 			c.steps = 0
 		}
 	default:
@@ -59,16 +68,27 @@ func (c *Cure) Refused(g *session.Generation, code byte) {
 
 // helped reports whether the server has accepted messages as usual after the last purge.
 func (c *Cure) helped() bool {
-	return c.g.Acknowledged() >= c.acked+uint64(c.g.Limits.ReceiveMaximum)
+	return c.g != nil && c.g.Acknowledged() >= c.acked+uint64(c.g.Limits.ReceiveMaximum)
 }
 
 func (c *Cure) wasUseless() bool { return !c.useless.IsZero() && time.Since(c.useless) < uselessTime }
 
-// Lost notes that the session of the server is lost, and what it held with it.
-func (c *Cure) Lost() { *c = Cure{useless: c.useless} }
+// Stuck reports, at most once an hour, that the server goes on refusing messages although everything was
+// purged: only a new session can help.
+func (c *Cure) Stuck() bool {
+	if c.refused < stuckAfter || !c.wasUseless() || c.helped() || !c.asked.IsZero() && time.Since(c.asked) < uselessTime {
+		return false
+	}
+	c.asked = time.Now()
+	return true
+}
 
-// Open reports whether a purge is not answered. No message is sent meanwhile: the server would refuse it.
-func (c *Cure) Open() bool { return !c.until.IsZero() }
+// Lost notes that the session of the server is lost, and what it held with it.
+func (c *Cure) Lost() { *c = Cure{useless: c.useless, asked: c.asked} }
+
+// Open reports whether a purge is not answered. No message is sent meanwhile: the server would refuse it,
+// or could take it for another one.
+func (c *Cure) Open() bool { return !c.until.IsZero() || c.all != nil }
 
 // Answered reports whether the server has answered the purge on g. The caller calls it before it looks
 // at refusals: those of messages that were sent before the purge have been received by then.
@@ -80,18 +100,25 @@ func (c *Cure) Answered(g *session.Generation) bool {
 // wanted, and gives up one that the server does not answer. held reports whether a deferred message has
 // a packet identifier. The caller calls Step again after wait.
 func (c *Cure) Step(g *session.Generation, store persistence.Outbox, held func(id uint16) bool, answered bool) (wait time.Duration, err error) {
+	if c.again {
+		c.again = false
+		c.refused++
+	}
 	now := time.Now()
-	switch {
-	case !c.Open():
-	case answered:
-		c.until, c.ended = time.Time{}, now
-	case c.g != g: // its connection has ended
-		c.until, c.wanted, c.next, c.steps = time.Time{}, true, c.before, c.steps-1
-	case now.Before(c.until):
+	result := c.look(g, answered, now)
+	if result == open {
 		return c.until.Sub(now), nil
-	default:
-		c.until, c.ended, c.useless = time.Time{}, now, now
-		g.EndPurge()
+	}
+	if c.all != nil {
+		return c.stepAll(g, store, held, result, now)
+	}
+	switch result {
+	case cutOff:
+		c.wanted, c.next, c.steps = true, c.before, c.steps-1
+	case complete:
+		c.ended = now
+	case givenUp:
+		c.ended, c.useless = now, now
 	}
 	if g.Held() && c.g != g {
 		c.wanted = true
@@ -121,12 +148,59 @@ func (c *Cure) Step(g *session.Generation, store persistence.Outbox, held func(i
 	if !more {
 		c.useless = now
 	}
-	if g.Purge(ids) == 0 {
+	wait = c.purge(g, ids, now)
+	if wait == 0 {
 		c.ended = now
-		return 0, nil
+	}
+	return wait, nil
+}
+
+// purge sends the PUBRELs; 0: there was none to send.
+func (c *Cure) purge(g *session.Generation, ids []uint16, now time.Time) (wait time.Duration) {
+	c.g, c.purged = g, g.Purge(ids)
+	if c.purged == 0 {
+		return 0
 	}
 	c.until = now.Add(answerTime)
-	return answerTime, nil
+	return answerTime
+}
+
+// result is what became of a purge.
+type result int
+
+const (
+	none     result = iota // there was none
+	open                   // it is not answered
+	complete               // it is answered
+	cutOff                 // its connection has ended
+	givenUp                // the server does not answer it, or ends connections over it
+)
+
+// look returns what became of the purge, and ends it unless it is open.
+func (c *Cure) look(g *session.Generation, answered bool, now time.Time) result {
+	switch {
+	case c.until.IsZero():
+		return none
+	case !answered && c.g == g && now.Before(c.until):
+		return open
+	}
+	c.until = time.Time{}
+	switch {
+	case answered:
+		c.cut = 0
+		return complete
+	case c.g == g:
+		g.EndPurge()
+		return givenUp
+	}
+	if c.cut++; c.g.Purging() < c.purged {
+		c.cut = 0
+	}
+	if c.cut < mostCuts {
+		return cutOff
+	}
+	c.cut = 0
+	return givenUp
 }
 
 // completed appends packet identifiers of numbers of a priority to ids: those that were used in this session and
@@ -137,7 +211,8 @@ func completed(ids []uint16, store persistence.Outbox, p persistence.Priority, n
 	if p == persistence.Normal {
 		last = min(last, store.LastSeq())
 	}
-	used, err := pending(store, p, last)
+	used := map[uint16]bool{}
+	err := pending(used, store, p, func(e *persistence.Entry) bool { return e.Number <= last })
 	if err != nil {
 		return ids, err
 	}
@@ -166,14 +241,14 @@ func completed(ids []uint16, store persistence.Outbox, p persistence.Priority, n
 	return ids, nil
 }
 
-// pending returns the packet identifiers of the pending messages of a priority with numbers up to last.
-func pending(store persistence.Outbox, p persistence.Priority, last uint64) (map[uint16]bool, error) {
-	used := map[uint16]bool{}
+// pending adds the packet identifiers of the first pending messages of a priority to used: those for
+// which ok returns true.
+func pending(used map[uint16]bool, store persistence.Outbox, p persistence.Priority, ok func(*persistence.Entry) bool) error {
 	at := persistence.Cursor{math.MaxUint64, math.MaxUint64, math.MaxUint64} // this priority only
 	var e persistence.Entry
 	for at[p] = 0; ; at.Pass(&e) {
-		if ok, err := store.Next(&at, &e); err != nil || !ok || e.Number > last {
-			return used, err
+		if found, err := store.Next(&at, &e); err != nil || !found || !ok(&e) {
+			return err
 		}
 		used[session.PacketID(uint8(p), e.Number)] = true
 	}

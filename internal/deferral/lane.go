@@ -16,6 +16,7 @@ type lane struct {
 	priority persistence.Priority
 	alone    bool   // its messages are sent alone
 	one      bool   // it is not the lane of its topic, but of one message
+	silent   bool   // alone, because connections ended without a reason over its first message
 	queue    []Item // not sent, by sequence
 	sent     int    // sent and not acknowledged
 	open     bool   // its last answer was not a refusal: all may be sent

@@ -37,20 +37,24 @@ type Queue struct {
 	bytes    int64
 	expires  int64  // no message expires before, in Unix milliseconds
 	trial    uint64 // the message that was sent alone; 0: none
+	givenUp  map[uint64]GivenUp
 }
 
 // Refusal is an answer of the server that the send loop has still to look at.
 type Refusal struct {
-	Seq   uint64
-	Code  byte
-	Text  string // the reason string
-	Alone bool   // connections ended over the message
-	Topic bool   // and over others of its topic
+	Seq  uint64
+	Code byte
+	Text string // the reason string
+
+	Alone   bool // connections ended over the message
+	Topic   bool // and over others of its topic
+	Strikes int  // so many in a row
+	Final   bool // it is given up for that
 }
 
 // New returns an empty Queue.
 func New(b reliability.Backoff) *Queue {
-	d := &Queue{backoff: b, queued: map[uint64]*lane{}, sent: map[uint64]flight{}, held: map[uint16]uint64{}, expires: never}
+	d := &Queue{backoff: b, queued: map[uint64]*lane{}, sent: map[uint64]flight{}, held: map[uint16]uint64{}, expires: never, givenUp: map[uint64]GivenUp{}}
 	for p := range d.lanes {
 		d.lanes[p] = map[string]*lane{}
 	}
@@ -86,7 +90,7 @@ func (d *Queue) Take() []Refusal {
 
 // settle notes whether there is anything here.
 func (d *Queue) settle() {
-	d.any.Store(len(d.refused)+len(d.waiting)+len(d.isolated)+len(d.ready)+len(d.sent) > 0)
+	d.any.Store(len(d.refused)+len(d.waiting)+len(d.isolated)+len(d.ready)+len(d.sent)+len(d.givenUp) > 0)
 }
 
 // Blocks reports whether a message of this topic and priority has to wait in a lane.
@@ -148,16 +152,32 @@ func (d *Queue) Follow(topic string, e *persistence.Entry, now time.Time) {
 	d.schedule(l, now)
 }
 
+// silentTrials is how often a message has to end a connection alone before others of its topic overtake
+// it, if the server gives no reason: the link may be as bad as that.
+const silentTrials = 3
+
 // Isolate defers a message over which connections ended. It keeps its packet identifier and is sent
-// alone. If another message of its topic and priority is isolated already, the topic is the reason:
-// all its messages wait, and are sent alone until one of them is acknowledged.
+// alone. The others of its topic and priority overtake it; if the connections ended without a reason
+// code, they wait for it until it has been tried silentTrials times. If another message of its topic and
+// priority is isolated already, the topic is the reason: all its messages wait, and are sent alone until
+// one of them is acknowledged.
 func (d *Queue) Isolate(topic string, e *persistence.Entry, id uint16, r Refusal, now time.Time) (until time.Time, attempts int) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	was := d.remove(e.Seq)
 	l := was
-	if r.Topic || l == nil || !l.alone {
-		l = d.isolatedLane(topic, e.Priority, r.Topic, now)
+	switch {
+	case r.Topic:
+		l = d.isolatedLane(topic, e.Priority, true, now)
+		l.silent = false
+	case l != nil && l.silent:
+		if r.Code != 0 || l.attempts >= silentTrials {
+			l = d.split(l, now)
+		}
+	case l == nil || !l.alone:
+		first := d.single(topic, e.Priority) == nil
+		l = d.isolatedLane(topic, e.Priority, r.Code == 0, now)
+		l.silent = r.Code == 0 && first && !l.alone
 	}
 	d.leave(l)
 	l.alone, l.open, l.code = true, false, r.Code
@@ -171,8 +191,16 @@ func (d *Queue) Isolate(topic string, e *persistence.Entry, id uint16, r Refusal
 	return l.until, l.attempts
 }
 
+// split lets the messages of a lane go, except the first: it returns a lane of its own for that.
+func (d *Queue) split(l *lane, now time.Time) *lane {
+	one := &lane{topic: l.topic, priority: l.priority, alone: true, one: true, since: l.since, attempts: l.attempts, index: -1}
+	d.leave(l)
+	d.reopen(l, now)
+	return one
+}
+
 // isolatedLane returns the lane for a message that is isolated: its own, or that of its topic if another
-// is isolated already, or if all are to be.
+// is isolated already, or if all wait.
 func (d *Queue) isolatedLane(topic string, p persistence.Priority, all bool, now time.Time) *lane {
 	l, one := d.lanes[p][topic], d.single(topic, p)
 	switch {
@@ -239,13 +267,20 @@ func (d *Queue) Restore(topic string, e *persistence.Entry, left time.Duration, 
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	x, since := &e.Deferral, now.Add(left+e.Deferral.Since.Sub(e.Deferral.Until))
+	if x.GivenUp {
+		d.giveUp(e, x.PacketID, x.Code, now)
+		return
+	}
 	var l *lane
+	silent := x.Code == 0 && x.Attempts <= silentTrials
 	switch {
 	case e.Released: // the server has taken it: no other message waits for it
 		l = d.laneOf(topic, e.Priority, now)
 	case x.Alone:
-		l = d.isolatedLane(topic, e.Priority, false, now)
+		first := d.single(topic, e.Priority) == nil
+		l = d.isolatedLane(topic, e.Priority, silent, now)
 		d.leave(l)
+		l.silent = silent && !l.one && (l.silent || first && !l.alone)
 		l.alone, l.open = true, false
 	default:
 		l = d.laneOf(topic, e.Priority, now)

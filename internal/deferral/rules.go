@@ -12,7 +12,7 @@ import (
 // Rule says what becomes of messages that the server refuses.
 type Rule struct {
 	Filter   string // of topics; empty: all
-	Codes    []byte // empty: all of 0x80 and above
+	Codes    []byte // empty: all of 0x80 and above, in answers to messages
 	Action   Action
 	Attempts int           // Retry: the message ends at this refusal; 0: no limit
 	For      time.Duration // Retry: the message ends at a refusal this long after the first; 0: no limit
@@ -51,12 +51,31 @@ func Compile(list []Rule) (r Rules) {
 // Of returns the rule for a refusal.
 func (r Rules) Of(topic string, code byte) Rule {
 	for i := range r {
-		x := &r[i]
-		if (len(x.Codes) == 0 || slices.Contains(x.Codes, code)) && (x.Filter == "" || len(x.tree.Match(topic, nil)) > 0) {
+		if x := &r[i]; (len(x.Codes) == 0 || slices.Contains(x.Codes, code)) && x.matches(topic) {
 			return x.Rule
 		}
 	}
 	return Rule{Action: DefaultAction(code)}
+}
+
+// OfEnd returns the rule for a message over which connections end with this code; 0: without one. Only a
+// rule that names the code applies; false: there is none.
+func (r Rules) OfEnd(topic string, code byte) (Rule, bool) {
+	for i := range r {
+		if x := &r[i]; slices.Contains(x.Codes, code) && x.matches(topic) {
+			return x.Rule, true
+		}
+	}
+	return Rule{}, false
+}
+
+func (x *compiledRule) matches(topic string) bool {
+	return x.Filter == "" || len(x.tree.Match(topic, nil)) > 0
+}
+
+// Final reports whether a message ends that was refused so often, since this time.
+func (r *Rule) Final(attempts int, since, now time.Time) bool {
+	return r.Attempts > 0 && attempts >= r.Attempts || r.For > 0 && now.Sub(since) >= r.For
 }
 
 // LowersQoS reports whether a rule lowers the QoS of messages of this topic where the server does not

@@ -20,6 +20,9 @@ func (d *Queue) Trial() uint64 {
 func (d *Queue) Ended(seq uint64, answered, acked bool, now time.Time) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	if d.endGivenUp(seq) {
+		return
+	}
 	trial := d.trial == seq
 	l := d.remove(seq)
 	if l == nil {
@@ -39,6 +42,9 @@ func (d *Queue) Ended(seq uint64, answered, acked bool, now time.Time) {
 func (d *Queue) Gone(seq uint64, now time.Time) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	if d.endGivenUp(seq) {
+		return
+	}
 	if l := d.remove(seq); l != nil {
 		d.schedule(l, now)
 	}
@@ -58,7 +64,7 @@ func (d *Queue) Released(seq uint64, now time.Time) {
 
 // reopen lets all messages of a lane go.
 func (d *Queue) reopen(l *lane, now time.Time) {
-	l.open, l.alone, l.until, l.attempts = true, l.one, now, 0
+	l.open, l.alone, l.silent, l.until, l.attempts = true, l.one, false, now, 0
 	d.schedule(l, now)
 }
 
@@ -79,7 +85,8 @@ func (d *Queue) Waits(seq uint64) bool {
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	return d.queued[seq] != nil
+	_, givenUp := d.givenUp[seq]
+	return givenUp || d.queued[seq] != nil
 }
 
 // passed makes the lanes due that wait because of the same state of the server.
@@ -202,6 +209,10 @@ func (d *Queue) SessionLost(now time.Time) {
 	}
 	if d.any.Load() {
 		d.expires = 0 // messages that may have been sent can expire now
+	}
+	for seq, x := range d.givenUp {
+		x.ID = 0
+		d.givenUp[seq] = x
 	}
 	for seq, f := range d.sent {
 		delete(d.sent, seq)

@@ -82,14 +82,15 @@ func (d *Queue) Describe() (x State) {
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	look := func(l *lane) {
-		if x.Oldest.IsZero() || l.since.Before(x.Oldest) {
-			x.Oldest, x.Code = l.since, l.code
+	note := func(since time.Time, code byte) {
+		if x.Oldest.IsZero() || since.Before(x.Oldest) {
+			x.Oldest, x.Code = since, code
 		}
-		if l.since.After(x.Newest) {
-			x.Newest = l.since
+		if since.After(x.Newest) {
+			x.Newest = since
 		}
 	}
+	look := func(l *lane) { note(l.since, l.code) }
 	for p, lanes := range d.lanes {
 		x.Messages += d.count[p]
 		x.Topics += len(lanes)
@@ -102,6 +103,9 @@ func (d *Queue) Describe() (x State) {
 	}
 	if f, ok := d.sent[d.trial]; ok {
 		look(f.lane)
+	}
+	for _, g := range d.givenUp {
+		note(g.since, g.code)
 	}
 	x.Bytes = d.bytes
 	return x

@@ -113,6 +113,14 @@ func (l *Link) NetworkChanged() {
 	}
 }
 
+// NewSession ends the connection for this reason, and asks for a new session on the next one.
+func (l *Link) NewSession(reason error) {
+	l.cfg.Identity.discardSession()
+	if up := l.Current(); up != nil {
+		up.Fail(reason)
+	}
+}
+
 // Run keeps the link up until ctx is done (it returns nil) or the Policy stops it (it
 // returns the error). Then no connection is left, and no goroutine but paho.golang's.
 func (l *Link) Run(ctx context.Context) error {

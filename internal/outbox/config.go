@@ -19,6 +19,7 @@ type Config struct {
 	StoreDrops     bool
 	DeadLetters    bool                          // refused messages end as DeadLettered
 	OnSessionLost  persistence.SessionLostPolicy // of messages that do not choose
+	SentLost       bool                          // the store has lost messages that were sent in this session
 	PoisonAttempts int                           // connections that one message may end; 0: any number
 	Rules          []deferral.Rule               // for refusals; the first that matches applies
 	Retry          reliability.Backoff           // of deferred messages
@@ -34,6 +35,7 @@ type Config struct {
 	Ended       func(End)   // once for each message, when its result is recorded
 	Deferred    func(Delay) // each time that the server refuses a message for now; nil: nobody asks
 	StoreFailed func(error) // the store returned an error
+	Stuck       func()      // the server refuses messages, and only a new session can help; nil: nobody asks
 }
 
 // Store is the part of a persistence.Store that the outbox needs.

@@ -247,6 +247,227 @@ func TestCure_PurgesMoreWhileTheServerRefuses(t *testing.T) {
 	})
 }
 
+// If a purge of everything has not helped, a new session is the last cure.
+func TestCure_AsksForANewSessionAtLast(t *testing.T) {
+	for name, closes := range map[string]bool{"": false, "closes connections": true} {
+		t.Run(name, func(t *testing.T) {
+			bubble(t, func(t *testing.T) {
+				stuck := 0
+				r := newRig(t, outbox.Config{Retry: fixed, Stuck: func() { stuck++ }}, persistence.NewMemory(persistence.Options{}))
+				r.connect(false, session.Limits{ReceiveMaximum: 20})
+				r.complete(1, 5)
+				r.cut(0)
+				r.connect(true, session.Limits{ReceiveMaximum: 20})
+				w := r.add(on("a", 6, 2))
+				refuse := func() {
+					synctest.Wait()
+					for _, f := range r.c.take() {
+						switch f.Type() {
+						case wire.PUBLISH:
+							r.ack(wire.PUBREC, publishOf(f).PacketID, wire.ReasonQuotaExceeded)
+							if closes {
+								r.cut(wire.ReasonQuotaExceeded)
+								r.connect(true, session.Limits{ReceiveMaximum: 20})
+								return
+							}
+						case wire.PUBREL:
+							a, _ := wire.ParseAck(f)
+							r.ack(wire.PUBCOMP, a.PacketID, wire.ReasonPacketIDNotFound)
+						}
+					}
+				}
+				began := time.Now()
+				for stuck == 0 && time.Since(began) < time.Hour {
+					refuse()
+					time.Sleep(second / 10)
+				}
+				if took := time.Since(began); took > time.Minute {
+					t.Errorf("asked after %v", took)
+				}
+				for time.Since(began) < 50*time.Minute { // it is not granted
+					refuse()
+					time.Sleep(second)
+				}
+				if stuck != 1 {
+					t.Errorf("asked %d times", stuck)
+				}
+				for time.Since(began) < 3*time.Hour {
+					refuse()
+					time.Sleep(second)
+				}
+				if stuck < 2 || stuck > 3 {
+					t.Errorf("asked %d times in three hours", stuck)
+				}
+				r.cut(0)
+				r.connect(false, session.Limits{ReceiveMaximum: 20})
+				time.Sleep(20 * second)
+				r.want("6")
+				r.ack(wire.PUBREC, r.last().PacketID, 0)
+				r.ack(wire.PUBCOMP, r.last().PacketID, 0)
+				wantState(t, w, outbox.Acked)
+			})
+		})
+	}
+}
+
+// A quota that has passed in the meantime, or that other messages do not meet, is no reason for a new session.
+func TestCure_NoNewSessionWhileTheServerAccepts(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		stuck := 0
+		r := newRig(t, outbox.Config{Retry: fixed, Stuck: func() { stuck++ }}, persistence.NewMemory(persistence.Options{}))
+		r.connect(false, session.Limits{ReceiveMaximum: 2})
+		r.complete(1, 5)
+		r.cut(0)
+		r.connect(true, session.Limits{ReceiveMaximum: 2})
+		n := uint64(5)
+		for range 600 {
+			n++
+			r.add(on(fmt.Sprint("t", n%5), n, 2))
+			synctest.Wait()
+			for _, f := range r.c.take() {
+				switch f.Type() {
+				case wire.PUBLISH:
+					id := publishOf(f).PacketID
+					if indexOf(publishOf(f))%7 == 0 {
+						r.ack(wire.PUBREC, id, wire.ReasonQuotaExceeded)
+						continue
+					}
+					r.ack(wire.PUBREC, id, 0)
+					r.ack(wire.PUBCOMP, id, 0)
+				case wire.PUBREL:
+					if a, _ := wire.ParseAck(f); r.g.IsPurging(a.PacketID) {
+						r.ack(wire.PUBCOMP, a.PacketID, 0)
+					}
+				}
+			}
+			time.Sleep(second)
+		}
+		if stuck != 0 {
+			t.Errorf("asked for a new session %d times", stuck)
+		}
+	})
+}
+
+// A store that has lost its end gives packet identifiers to other messages that the server may hold.
+func TestSentLost_PurgesAllIdentifiersFirst(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		r := newRig(t, outbox.Config{Retry: fixed}, persistence.NewMemory(persistence.Options{}))
+		r.connect(false, session.Limits{})
+		r.add(on("a", 1, 2))
+		r.add(on("b", 2, 2))
+		r.want("1", "2")
+		r.ack(wire.PUBREC, session.PacketID(0, 2), 0x80) // deferred
+		time.Sleep(3 * second)
+		r.want("2")
+		second := r.last().PacketID
+		r.cut(0)
+		r.stop()
+		r.store = r.store.Reopen()
+		r.cfg.SentLost = true
+		r.start()
+		r.add(on("a", 3, 2)) // its number was another message's
+		purged := map[uint16]int{}
+		answer := func(ids []uint16) {
+			for _, id := range ids {
+				purged[id]++
+			}
+			r.answer(ids)
+		}
+		r.connect(true, session.Limits{})
+		answer(r.purged())
+		ids := r.purged()
+		answer(ids[:100])
+		r.want()
+		r.cut(0) // the part that is not answered is sent again
+		r.connect(true, session.Limits{})
+		for again := r.purged(); len(again) > 0; again = r.purged() {
+			if len(again) > session.MaxPurge {
+				t.Fatalf("%d PUBRELs at a time", len(again))
+			}
+			answer(again)
+			if len(purged) == 65_536-257-2 {
+				break
+			}
+		}
+		for _, id := range []uint16{0, 1, 256, session.PacketID(0, 1), second} {
+			if purged[id] != 0 {
+				t.Errorf("identifier %d is purged", id)
+			}
+		}
+		if len(purged) != 65_536-257-2 || purged[session.PacketID(0, 3)] == 0 {
+			t.Errorf("%d identifiers are purged; that of message 3: %d", len(purged), purged[session.PacketID(0, 3)])
+		}
+		r.want("+2", "+1", "3")
+		r.cut(0)
+		r.connect(true, session.Limits{})
+		r.want("+2", "+1", "+3") // once is enough
+	})
+}
+
+func TestSentLost_NothingToPurge(t *testing.T) {
+	for name, c := range map[string]struct {
+		present bool
+		limits  session.Limits
+	}{
+		"a new session":             {false, session.Limits{}},
+		"a server that takes QoS 1": {true, session.Limits{MaximumQoS: 1, RetainAvailable: true}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			bubble(t, func(t *testing.T) {
+				store := persistence.NewMemory(persistence.Options{})
+				must(t, store.ResetSession("owner"))
+				r := newRig(t, outbox.Config{Retry: fixed, SentLost: true}, store)
+				r.add(on("a", 1, 1))
+				r.connect(c.present, c.limits)
+				r.want("1")
+			})
+		})
+	}
+}
+
+// A server that does not answer, or that ends connections over PUBREL, does not hold messages up for ever.
+func TestSentLost_ServerDoesNotKnowPurges(t *testing.T) {
+	for name, closes := range map[string]bool{"silent": false, "closes connections": true} {
+		t.Run(name, func(t *testing.T) {
+			bubble(t, func(t *testing.T) {
+				store := persistence.NewMemory(persistence.Options{})
+				must(t, store.ResetSession("owner"))
+				r := newRig(t, outbox.Config{Retry: fixed, SentLost: true}, store)
+				r.add(on("a", 1, 2))
+				r.connect(true, session.Limits{})
+				for n := range 3 {
+					if len(r.purged()) == 0 {
+						t.Fatalf("connection %d: nothing is purged", n)
+					}
+					if !closes {
+						time.Sleep(6 * second)
+						break
+					}
+					r.cut(wire.ReasonProtocolError)
+					r.connect(true, session.Limits{})
+				}
+				r.want("1")
+			})
+		})
+	}
+}
+
+func TestDamaged_PurgesAllIdentifiersIfItMayHaveBeenSent(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		r := newRig(t, outbox.Config{Retry: fixed}, persistence.NewMemory(persistence.Options{}))
+		r.connect(false, session.Limits{})
+		r.add(on("a", 1, 2))
+		r.want("1")
+		r.cut(0)
+		must(t, r.store.Done(1, persistence.Result{Kind: persistence.Dropped}))
+		r.o.Damaged(1, errOver)
+		r.connect(true, session.Limits{})
+		if ids := r.purged(); len(ids) < session.MaxPurge-257 {
+			t.Errorf("%d are purged", len(ids))
+		}
+	})
+}
+
 func TestCure_GivesUpOnAServerThatDoesNotAnswer(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		r := cureRig(t)

@@ -15,17 +15,20 @@ import (
 // with what this process sent on earlier ones, in the order of sending, and then
 // goes through the log from the front. Only the send loop uses it.
 type cursor struct {
-	g        *session.Generation // the connection that the position is for
-	resend   []uint64            // comes first, in this order [MQTT-4.6.0-1]
-	offered  map[uint64]bool     // offered out of turn: the log has still to pass them
-	place    persistence.Cursor  // offered up to here
-	look     persistence.Cursor  // place, or the end of a priority that is held up
-	entry    persistence.Entry   // the current message
-	resends  bool                // entry is resend[0]
-	anything bool                // something was sent on this connection
-	retried  time.Time           // when deferred messages were sent last
-	cure     cure.Cure           // purges packet identifiers that the server wrongly holds
-	maxQoS   byte                // of the server, as far as its answers say
+	g       *session.Generation // the connection that the position is for
+	resend  []uint64            // comes first, in this order [MQTT-4.6.0-1]
+	offered map[uint64]bool     // offered out of turn: the log has still to pass them
+	place   persistence.Cursor  // offered up to here
+	look    persistence.Cursor  // place, or the end of a priority that is held up
+	entry   persistence.Entry   // the current message
+	resends bool                // entry is resend[0]
+
+	resending bool      // resend was not empty when resent looked last
+	anything  bool      // something was sent on this connection
+	retried   time.Time // when deferred messages were sent last
+	cure      cure.Cure // purges packet identifiers that the server wrongly holds
+	purges    purges    // for messages that are given up
+	maxQoS    byte      // of the server, as far as its answers say
 }
 
 // begin returns to the front for a new connection. PUBRELs are offered at once, in the order of the
@@ -33,6 +36,7 @@ type cursor struct {
 func (c *cursor) begin(g *session.Generation, store Store, deferred *deferral.Queue) {
 	c.g, c.place, c.anything, c.maxQoS = g, persistence.Cursor{}, false, 2
 	c.offered = map[uint64]bool{}
+	c.purges.begin()
 	for _, p := range store.Released() {
 		id := p.PacketID
 		if id == 0 {
@@ -55,6 +59,14 @@ func (c *cursor) begin(g *session.Generation, store Store, deferred *deferral.Qu
 			c.resend = append(c.resend, seq)
 		}
 	}
+	c.resending = len(c.resend) > 0
+}
+
+// resent reports, once on a connection, that all has been resent.
+func (c *cursor) resent() bool {
+	ended := c.resending && len(c.resend) == 0
+	c.resending = c.resending && !ended
+	return ended
 }
 
 // rewind looks again at priorities that were held up.

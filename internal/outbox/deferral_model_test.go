@@ -23,6 +23,9 @@ var passing = []byte{0x80, 0x83, 0x87, 0x91, 0x97, 0xA7}
 
 const final = wire.ReasonPayloadFormatInvalid
 
+// silentTrials is how often a message has to end connections before others of its topic overtake it.
+const silentTrials = 3
+
 // deferModel is a server and an application for random histories in which messages are deferred. It
 // knows what it may see of the outbox: the packets of each connection, the results and the reports.
 type deferModel struct {
@@ -49,6 +52,7 @@ type deferModel struct {
 	until    map[string]time.Time // when the first message of a topic and priority may be sent
 	isolated map[string]time.Time // topics and priorities whose messages are all sent alone
 	gave     map[string]bool      // topics of messages that this process gave up over their connections
+	silent   map[string]bool      // of isolated: because connections ended over one message, without a reason
 }
 
 type deferMessage struct {
@@ -67,6 +71,7 @@ type deferMessage struct {
 	order          int    // position in the order of sending, in this process
 	cuts           int    // connections in a row that may have ended over it
 	released       bool
+	givenUp        bool // it ends when its packet identifier is purged
 	alone          bool
 	taken          bool // it was sent alone on an earlier connection, which ended after its PUBREC
 	kept           bool // it was not resent when its topic was isolated, so it has no place in the order
@@ -99,7 +104,7 @@ func TestOutbox_AgainstModelWithDeferral(t *testing.T) {
 
 func runDeferModel(t *testing.T, seed uint64, steps int) {
 	m := &deferModel{rnd: rand.New(rand.NewPCG(seed, 2)), refuses: map[string]byte{}, ids: map[uint16]uint64{},
-		isolated: map[string]time.Time{}, gave: map[string]bool{}, until: map[string]time.Time{}, counts: map[outbox.State]uint64{}, expect: map[uint64]outbox.State{}}
+		isolated: map[string]time.Time{}, gave: map[string]bool{}, silent: map[string]bool{}, until: map[string]time.Time{}, counts: map[outbox.State]uint64{}, expect: map[uint64]outbox.State{}}
 	for i := range 1 + m.rnd.IntN(5) {
 		m.topics = append(m.topics, fmt.Sprint("t", i))
 	}
@@ -309,6 +314,7 @@ func (m *deferModel) reopen(lane string) {
 		return
 	}
 	delete(m.isolated, lane)
+	delete(m.silent, lane)
 	for _, one := range m.pending(func(one *deferMessage) bool { return one.lane() == lane }) {
 		one.alone, one.kept = false, one.id != 0
 	}
@@ -319,6 +325,17 @@ func (m *deferModel) emptied(lane string) {
 	if len(m.pending(func(one *deferMessage) bool { return one.lane() == lane && m.isDeferred(one) })) == 0 {
 		m.reopen(lane)
 	}
+}
+
+// isGivenUp reports whether a message is given up and has not ended.
+func (m *deferModel) isGivenUp(one *deferMessage) bool {
+	var e persistence.Entry
+	ok, err := m.store.Get(one.seq, &e)
+	if ok && err == nil && e.Deferral.GivenUp {
+		one.givenUp, one.alone = true, false
+		m.gave[one.topic] = true
+	}
+	return one.givenUp
 }
 
 func (m *deferModel) isDeferred(one *deferMessage) bool {
@@ -359,7 +376,7 @@ func (m *deferModel) begin(present bool) {
 
 // lose lets the server lose the session.
 func (m *deferModel) lose() {
-	failing := m.pending(func(one *deferMessage) bool { return one.id != 0 && one.fails })
+	failing := m.pending(func(one *deferMessage) bool { return one.id != 0 && one.fails && !m.isGivenUp(one) })
 	m.s.Begin(false)
 	m.lostNow, m.unknown = true, true
 	if err := m.o.ResetSession("owner", m.s.Unacked()); err != nil {
@@ -405,7 +422,7 @@ func (m *deferModel) cut(reason byte) {
 	m.rig.cut(reason)
 	m.look()
 	for _, one := range m.list {
-		if m.expect[one.n] == outbox.Refused && one.end == nil {
+		if m.expect[one.n] == outbox.Refused && one.end == nil && !m.isGivenUp(one) {
 			delete(m.expect, one.n)
 		}
 	}
@@ -443,9 +460,20 @@ func (m *deferModel) judge(c *deferConn, reports int) {
 		case !c.here[one.n] && !c.unsure[one.n] || one.cuts < 2 && !one.alone && !other || one.released:
 			m.t.Errorf("message %d (%+v) is deferred alone", one.n, *one)
 		}
-		if one.alone = true; other {
-			m.isolate(one.lane(), one.until)
+		lane := one.lane()
+		_, isolated := m.isolated[lane]
+		switch {
+		case m.silent[lane] && (d.Code != 0 || d.Attempts > silentTrials): // the others of its topic overtake it
+			m.reopen(lane)
+		case m.silent[lane]:
+			m.isolate(lane, one.until)
+		case d.Code == 0 && !other && !one.alone && !isolated: // they wait for it
+			m.silent[lane] = true
+			m.isolate(lane, one.until)
+		case other:
+			m.isolate(lane, one.until)
 		}
+		one.alone = true
 	}
 }
 
@@ -475,13 +503,14 @@ func (m *deferModel) restart(kill bool) {
 	}
 	clear(m.gave)
 	clear(m.isolated)
+	clear(m.silent)
 	m.restored()
 	synctest.Wait()
 }
 
 // restored finds out which topics are isolated after a restart.
 func (m *deferModel) restored() {
-	alone, until := map[string]int{}, map[string]time.Time{}
+	alone, until, silent := map[string]int{}, map[string]time.Time{}, map[string]bool{}
 	pending := m.pending(func(*deferMessage) bool { return true })
 	for _, one := range pending {
 		var e persistence.Entry
@@ -490,8 +519,9 @@ func (m *deferModel) restored() {
 		}
 		d := e.Deferral
 		// The server took a released message in an earlier process. Its PUBCOMP says nothing about its topic.
-		if one.alone = d.Alone && !one.released; one.alone {
+		if one.alone = d.Alone && !d.GivenUp && !one.released; one.alone {
 			alone[one.lane()]++
+			silent[one.lane()] = d.Code == 0 && d.Attempts <= silentTrials && (alone[one.lane()] == 1 || silent[one.lane()])
 		}
 		if !d.Since.IsZero() {
 			if d.Until.After(until[one.lane()]) {
@@ -500,8 +530,9 @@ func (m *deferModel) restored() {
 		}
 	}
 	for lane, n := range alone {
-		if n > 1 {
+		if n > 1 || silent[lane] {
 			m.isolate(lane, until[lane])
+			m.silent[lane] = silent[lane]
 		}
 	}
 }
@@ -607,8 +638,13 @@ func (m *deferModel) inOrder(one *deferMessage, again bool, fail func(string, ..
 		}
 		m.up.resent = one.order
 	case !again:
+		if left := m.pending(func(o *deferMessage) bool {
+			return o.order > 0 && o.id != 0 && !m.up.here[o.n] && !o.alone && !o.kept && !o.givenUp && !o.released
+		}); len(left) > 0 {
+			fail("sent before message %d is resent", left[0].n)
+		}
 		for _, o := range m.pending(func(o *deferMessage) bool {
-			return o.n < one.n && o.topic == one.topic && o.priority == one.priority && o.id == 0 && !o.alone && !o.lost && !o.unsure && o.n != m.acking
+			return o.n < one.n && o.topic == one.topic && o.priority == one.priority && o.id == 0 && !o.alone && !o.lost && !o.unsure && !o.givenUp && o.n != m.acking
 		}) {
 			if e := m.deferral(o); !e.Deferral.Since.IsZero() || !m.maybeEarlier(o) {
 				fail("sent before message %d (%+v, %+v)", o.n, *o, e.Deferral)
@@ -702,7 +738,12 @@ func (m *deferModel) check() {
 	m.t.Helper()
 	synctest.Wait()
 	if m.up != nil {
-		m.answerPurges(func(id uint16) uint64 { return m.ids[id] })
+		m.answerPurges(func(id uint16) uint64 {
+			if n := m.ids[id]; n != 0 && !m.isGivenUp(m.list[n-1]) {
+				return n
+			}
+			return 0
+		})
 		m.offered(m.up)
 	}
 	m.look()
@@ -724,6 +765,9 @@ func (m *deferModel) check() {
 		m.t.Errorf("%d messages are deferred, in the store %d, %d released", d.Messages, st.Deferred, len(released))
 	}
 	for _, one := range pending {
+		if m.isGivenUp(one) && m.up != nil {
+			m.t.Errorf("message %d (%+v) is given up, its packet identifier is purged, and it is pending", one.n, *one)
+		}
 		if late := min(time.Since(one.expires), time.Since(m.began)); !one.expires.IsZero() && late > second && one.id == 0 && !one.unsure && !m.unknown && !m.maybeEarlier(one) {
 			m.t.Errorf("message %d (%+v) is pending %v after its time", one.n, *one, late)
 		}
@@ -760,7 +804,7 @@ func (m *deferModel) flowing(pending []*deferMessage) {
 		}
 	}
 	for _, one := range pending {
-		if c.here[one.n] || one.alone || (one.id == 0 || one.kept) && time.Now().Before(m.until[one.lane()]) {
+		if c.here[one.n] || one.alone || one.givenUp || (one.id == 0 || one.kept) && time.Now().Before(m.until[one.lane()]) {
 			continue
 		}
 		// Others of its topic may be in flight.

@@ -86,39 +86,104 @@ func TestRun_ARefusedMessageIsSentAgain(t *testing.T) {
 
 // A message that ends connections is sent last, and alone.
 func TestDisconnected_PoisonIsSentAlone(t *testing.T) {
-	for _, reason := range []byte{0, wire.ReasonNotAuthorized} {
+	bubble(t, func(t *testing.T) {
+		r := newRig(t, outbox.Config{Retry: fixed, PoisonAttempts: 2}, persistence.NewMemory(persistence.Options{}))
+		r.connect(false, session.Limits{})
+		r.add(on("a", 1, 2))
+		r.add(on("a", 2, 2))
+		r.want("1", "2")
+		id := session.PacketID(0, 1)
+		r.cut(wire.ReasonNotAuthorized)
+		r.connect(true, session.Limits{})
+		r.want("+1", "+2")
+		r.cut(wire.ReasonNotAuthorized)
+		r.connect(true, session.Limits{})
+		r.want("+2")
+		time.Sleep(5 * time.Second)
+		r.want() // nothing was acknowledged
+		r.add(on("b", 3, 1))
+		r.want("3")
+		r.ack(wire.PUBACK, session.PacketID(0, 3), 0)
+		r.want() // another is in flight
+		r.ack(wire.PUBREC, session.PacketID(0, 2), 0)
+		r.ack(wire.PUBCOMP, session.PacketID(0, 2), 0)
+		r.want("PUBREL", "+1")
+		if r.last().PacketID != id {
+			t.Errorf("sent under the identifier %d, was %d", r.last().PacketID, id)
+		}
+		r.add(on("b", 4, 1))
+		r.want() // it is alone
+		r.ack(wire.PUBREC, id, 0)
+		r.ack(wire.PUBCOMP, id, 0)
+		r.want("PUBREL", "4")
+	})
+}
+
+// If the server gives no reason, the link may be as bad as that: others of the topic wait until the
+// message has ended three connections alone.
+func TestDisconnected_SilentEndsKeepTheOrderOfATopic(t *testing.T) {
+	for _, restart := range []bool{false, true} {
 		bubble(t, func(t *testing.T) {
 			r := newRig(t, outbox.Config{Retry: fixed, PoisonAttempts: 2}, persistence.NewMemory(persistence.Options{}))
 			r.connect(false, session.Limits{})
-			r.add(on("a", 1, 2))
-			r.add(on("a", 2, 2))
+			r.add(on("a", 1, 1))
+			r.add(on("a", 2, 1))
 			r.want("1", "2")
-			id := session.PacketID(0, 1)
-			r.cut(reason)
+			r.cut(0)
 			r.connect(true, session.Limits{})
 			r.want("+1", "+2")
-			r.cut(reason)
+			r.cut(0)
 			r.connect(true, session.Limits{})
-			r.want("+2")
-			time.Sleep(5 * time.Second)
-			r.want() // nothing was acknowledged
 			r.add(on("b", 3, 1))
-			r.want("3")
+			r.add(on("a", 4, 1))
+			r.want("3") // other topics go on
 			r.ack(wire.PUBACK, session.PacketID(0, 3), 0)
-			r.want() // another is in flight
-			r.ack(wire.PUBREC, session.PacketID(0, 2), 0)
-			r.ack(wire.PUBCOMP, session.PacketID(0, 2), 0)
-			r.want("PUBREL", "+1")
-			if r.last().PacketID != id {
-				t.Errorf("sent under the identifier %d, was %d", r.last().PacketID, id)
+			for range 3 {
+				if r.want(); restart {
+					r.cut(0)
+					r.stop()
+					r.store = r.store.Reopen()
+					r.start()
+					r.connect(true, session.Limits{})
+				}
+				time.Sleep(20 * time.Second)
+				r.want("+1")
+				r.cut(0)
+				r.connect(true, session.Limits{})
 			}
-			r.add(on("b", 4, 1))
-			r.want() // it is alone
-			r.ack(wire.PUBREC, id, 0)
-			r.ack(wire.PUBCOMP, id, 0)
-			r.want("PUBREL", "4")
+			r.want("+2", "4")
+			r.ack(wire.PUBACK, r.last().PacketID, 0) // it has another identifier
+			r.ack(wire.PUBACK, session.PacketID(0, 2), 0)
+			time.Sleep(20 * time.Second)
+			r.want("+1")
+			r.ack(wire.PUBACK, session.PacketID(0, 1), 0)
+			if d := r.o.Deferred(); d != (deferral.State{}) {
+				t.Errorf("deferred: %+v", d)
+			}
 		})
 	}
+}
+
+// A message that the server has accepted after silent ends lets the others of its topic follow.
+func TestDisconnected_SilentEndsOfABadLink(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		r := newRig(t, outbox.Config{Retry: fixed, PoisonAttempts: 2}, persistence.NewMemory(persistence.Options{}))
+		r.connect(false, session.Limits{})
+		for n := range uint64(4) {
+			r.add(on("a", n+1, 1))
+		}
+		r.want("1", "2", "3", "4")
+		r.cut(0)
+		r.connect(true, session.Limits{})
+		r.want("+1", "+2", "+3", "+4")
+		r.cut(0)
+		r.connect(true, session.Limits{})
+		r.want()
+		time.Sleep(20 * time.Second)
+		r.want("+1")
+		r.ack(wire.PUBACK, session.PacketID(0, 1), 0)
+		r.want("+2", "+3", "+4")
+	})
 }
 
 func TestWaitIdle_OnlyDeferredMessages(t *testing.T) {

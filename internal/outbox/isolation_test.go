@@ -18,10 +18,10 @@ func isolatedRig(t *testing.T) *rig {
 	r.connect(false, session.Limits{})
 	r.add(on("a", 1, 1))
 	r.want("1")
-	r.cut(0)
+	r.cut(wire.ReasonNotAuthorized)
 	r.connect(true, session.Limits{})
 	r.want("+1")
-	r.cut(0)
+	r.cut(wire.ReasonNotAuthorized)
 	d := on("a", 2, 1)
 	d.Priority = persistence.High
 	w := r.add(d)

@@ -44,6 +44,9 @@ func (l *lostSession) record(store Store, sent []uint64) error {
 	l.report.Republished = 0
 	var e persistence.Entry
 	lose := func() error {
+		if e.Deferral.GivenUp { // it ends by itself
+			return nil
+		}
 		if !failsInFlight(&e, l.policy) {
 			l.report.Republished++
 			return nil

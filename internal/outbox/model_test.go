@@ -41,18 +41,20 @@ type model struct {
 }
 
 type modelMessage struct {
-	n, number uint64
-	priority  persistence.Priority
-	qos       byte
-	key       string
-	fails     bool // with its session
-	expires   time.Time
-	process   int // that accepted it
-	w         *outbox.Waiter
-	wire      bool // sent in this session
-	order     int  // sent in this session by this process: the how-manieth
-	released  bool
-	end       *outbox.End
+	n, seq, number uint64
+
+	priority persistence.Priority
+	qos      byte
+	key      string
+	fails    bool // with its session
+	expires  time.Time
+	process  int // that accepted it
+	w        *outbox.Waiter
+	wire     bool // sent in this session
+	order    int  // sent in this session by this process: the how-manieth
+	released bool
+	givenUp  bool // it ends when its packet identifier is purged
+	end      *outbox.End
 }
 
 type modelConn struct {
@@ -134,7 +136,7 @@ func (m *model) add() {
 	last := m.store.LastSeq()
 	// What is sent at once belongs to the model before Add returns.
 	m.messages = append(m.messages, one)
-	one.number = m.numbers[one.priority] + 1
+	one.seq, one.number = last+1, m.numbers[one.priority]+1
 	if one.priority == persistence.Normal {
 		one.number = last + 1
 	}
@@ -155,6 +157,14 @@ func (m *model) add() {
 		m.t.Fatal(err)
 	}
 	m.numbers[one.priority]++
+}
+
+// isGivenUp reports whether a message is given up and has not ended.
+func (m *model) isGivenUp(one *modelMessage) bool {
+	var e persistence.Entry
+	ok, err := m.store.Get(one.seq, &e)
+	one.givenUp = one.givenUp || ok && err == nil && e.Deferral.GivenUp
+	return one.givenUp
 }
 
 // pending returns the messages without a result that match.
@@ -233,8 +243,8 @@ func (m *model) connectWith(present bool, limits session.Limits) {
 // lose lets the server lose the session: messages in flight fail, or are sent again
 // like new ones.
 func (m *model) lose() {
-	failing := m.pending(func(one *modelMessage) bool { return one.wire && one.fails })
-	again := m.pending(func(one *modelMessage) bool { return one.wire && !one.fails })
+	failing := m.pending(func(one *modelMessage) bool { return one.wire && one.fails && !m.isGivenUp(one) })
+	again := m.pending(func(one *modelMessage) bool { return one.wire && !one.fails && !m.isGivenUp(one) })
 	lost := m.lost
 	m.s.Begin(false)
 	if err := m.o.ResetSession("owner", m.s.Unacked()); err != nil {
@@ -288,7 +298,7 @@ func (m *model) cut(reason byte) {
 	}
 	m.rig.cut(reason)
 	m.look()
-	if poisoned > 0 && m.messages[poisoned-1].end == nil {
+	if poisoned > 0 && m.messages[poisoned-1].end == nil && !m.isGivenUp(m.messages[poisoned-1]) {
 		m.t.Errorf("message %d ended %d connections and is pending", poisoned, m.strikes)
 	}
 }
@@ -392,11 +402,11 @@ func (m *model) inOrder(one *modelMessage, fail func(string, ...any)) {
 		c.resent = one.order
 		return
 	}
-	if left := m.pending(func(o *modelMessage) bool { return o.order > 0 && !c.here[o.n] }); len(left) > 0 {
+	if left := m.pending(func(o *modelMessage) bool { return o.order > 0 && !c.here[o.n] && !m.isGivenUp(o) }); len(left) > 0 {
 		fail("sent before message %d is resent", left[0].n)
 	}
 	if left := m.pending(func(o *modelMessage) bool {
-		return !c.here[o.n] && o.n != one.n && (o.priority > one.priority || o.priority == one.priority && o.n < one.n) && o.process >= 0 && m.accepted(o)
+		return !c.here[o.n] && o.n != one.n && (o.priority > one.priority || o.priority == one.priority && o.n < one.n) && m.accepted(o) && !m.isGivenUp(o)
 	}); len(left) > 0 {
 		fail("sent before message %d of priority %d", left[0].n, left[0].priority)
 	}
@@ -453,7 +463,7 @@ func (m *model) end(e outbox.End) {
 			fail(fmt.Sprintf("want %+v", want))
 		}
 	case outbox.ByLimit:
-		if m.conn == nil || one.qos <= m.conn.limits.MaximumQoS {
+		if !one.givenUp && (m.conn == nil || one.qos <= m.conn.limits.MaximumQoS) {
 			fail("the server would have accepted it")
 		}
 	case outbox.TimePassed:
@@ -482,19 +492,11 @@ func (m *model) end(e outbox.End) {
 
 // gone reports whether the store has ended the message.
 func (m *model) gone(one *modelMessage) bool {
-	var e persistence.Entry
-	for c := (persistence.Cursor{}); ; c.Pass(&e) {
-		ok, err := m.store.Next(&c, &e)
-		if err != nil {
-			m.t.Fatal(err)
-		}
-		if !ok {
-			return true
-		}
-		if binary.BigEndian.Uint64(e.ID[:]) == one.n {
-			return false
-		}
+	ok, err := m.store.Get(one.seq, new(persistence.Entry))
+	if err != nil {
+		m.t.Fatal(err)
 	}
+	return !ok
 }
 
 // check compares the totals, and wants expired messages to have ended.
@@ -521,6 +523,9 @@ func (m *model) check() {
 		}
 	}
 	for _, one := range pending {
+		if m.isGivenUp(one) && m.conn != nil {
+			m.t.Errorf("message %d (%+v) is given up, its packet identifier is purged, and it is pending", one.n, *one)
+		}
 		late := !one.expires.IsZero() && min(time.Since(one.expires), time.Since(m.began)) > second
 		if late && one.order == 0 && !m.maybeEarlier(one) {
 			m.t.Errorf("message %d (%+v) is pending %v after its time", one.n, *one, time.Since(one.expires))

@@ -38,6 +38,7 @@ type Outbox struct {
 	blame    blame
 	lost     lostSession
 	reset    atomic.Bool      // the session was lost, and the send loop has not begun the next one
+	damaged  atomic.Bool      // a damaged message has ended, and may have been sent
 	ended    notify.Broadcast // a message has ended, or a call of Add
 
 	// Sending. All but wake and up belongs to the send loop.
@@ -70,6 +71,9 @@ func New(cfg Config) *Outbox {
 		rotation: rand.Uint64N(session.Recent),
 	}
 	o.replaces.Store(cfg.StoreDrops)
+	if cfg.SentLost {
+		o.cursor.cure.All(cfg.Store.LastSeq())
+	}
 	o.again.Stop()
 	o.turn <- struct{}{}
 	o.expiry.init(cfg.MaxAge, cfg.Store.Stats().Pending == 0)
@@ -196,11 +200,10 @@ func (o *Outbox) Disconnected(g *session.Generation, reason byte) {
 	switch {
 	case seq == 0 || strikes < most || most == 0:
 		seq = trial
-	case giveUpPoison(reason) && (seq == trial || strikes >= o.cfg.PoisonAttempts && !o.poison.gaveUp(&e)):
+	case givesUpPoison(o.rules, &e, reason) && (seq == trial || strikes >= o.cfg.PoisonAttempts && !o.poison.gaveUp(&e)):
 		o.poison.giveUp(&e)
-		end := o.refused(Poison, reason)
-		end.ID, end.Attempts = e.ID, strikes
-		o.end(seq, end)
+		o.deferred.Note(deferral.Refusal{Seq: seq, Code: reason, Final: true, Strikes: max(strikes, 1)})
+		o.Wake()
 		return
 	}
 	if seq != 0 && e.Seq != seq {
@@ -209,7 +212,7 @@ func (o *Outbox) Disconnected(g *session.Generation, reason byte) {
 		}
 	}
 	if seq != 0 {
-		o.deferred.Note(deferral.Refusal{Seq: seq, Code: reason, Alone: true, Topic: o.poison.gaveUp(&e)})
+		o.deferred.Note(deferral.Refusal{Seq: seq, Code: reason, Alone: true, Topic: o.poison.gaveUp(&e), Strikes: strikes})
 		o.Wake()
 	}
 }
@@ -246,6 +249,10 @@ func (o *Outbox) NewSession() Lost {
 
 // Damaged ends a message whose record the store has found to be damaged.
 func (o *Outbox) Damaged(seq uint64, err error) {
+	if seq <= o.open.earlier || o.open.sentAt(seq) == 2 { // its packet identifier is in the damaged record
+		o.damaged.Store(true)
+		o.Wake()
+	}
 	o.end(seq, End{State: Dropped, Cause: Damaged, Err: err, stored: true})
 }
 

@@ -140,8 +140,7 @@ func (o *Outbox) Run(ctx context.Context) {
 	}
 }
 
-// ready returns the connection to send on; nil: there is none, or it waits for the acknowledgement
-// of unstored messages, which wakes the send loop.
+// ready returns the connection to send on; nil: there is none, or messages wait for an answer on it.
 func (o *Outbox) ready() *session.Generation {
 	g := o.up.Load()
 	o.answerRefusals(g) // those of an earlier connection before anything is sent on this one
@@ -150,8 +149,9 @@ func (o *Outbox) ready() *session.Generation {
 		o.begin(g)
 	}
 	if g == nil || o.lookAtRefusals(g) || o.poison.mustWait(g) {
-		return nil
+		g = nil
 	}
+	o.endAll()
 	return g
 }
 
@@ -175,8 +175,7 @@ func (o *Outbox) begin(g *session.Generation) {
 func (o *Outbox) sendBatch(g *session.Generation) (more bool) {
 	o.batch = o.batch[:0]
 	before := o.sent
-	alone := o.lookAtRefusals(g) || o.retry(g, false)
-	for more = !alone; more && len(o.batch) < batchBytes; {
+	for more = !o.lookAtRefusals(g) && !o.retry(g, false); more && len(o.batch) < batchBytes; {
 		ok, err := o.cursor.next(o.cfg.Store)
 		if err != nil {
 			o.storeFailed(err)
@@ -198,8 +197,8 @@ func (o *Outbox) sendBatch(g *session.Generation) (more bool) {
 		}
 	}
 	o.endAll()
-	if len(o.batch) == 0 {
-		return false
+	if more = o.cursor.resent() || more; len(o.batch) == 0 { // deferred messages come after what is resent
+		return more
 	}
 	handed := false
 	err := g.Publish(func(dst []byte) []byte {
@@ -228,10 +227,11 @@ func (o *Outbox) offer(g *session.Generation) verdict {
 	if e.Released {
 		return g.OfferReleased(e.Seq, id)
 	}
-	dup := deferred || o.sent.maybeSent(e)
-	left := o.timeLeft(e)
+	dup, left := deferred || o.sent.maybeSent(e), o.timeLeft(e)
 	if end, over := o.unsendable(g, e, dup, left, !deferred && o.sent.canExpire(e)); over {
-		o.end(e.Seq, end)
+		if !dup || !o.givenUpByLimit(e, end) {
+			o.end(e.Seq, end)
+		}
 		return passed
 	}
 	if !deferred && o.follow(id, dup) || dup && o.keep(g, id) {

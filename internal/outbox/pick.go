@@ -41,7 +41,9 @@ func (o *Outbox) prepare(g *session.Generation, list []picked, x deferral.Item) 
 	}
 	left, dup := o.timeLeft(e), x.ID != 0
 	if end, over := o.unsendable(g, e, dup, left, !dup); over {
-		o.over = append(o.over, ending{x.Seq, end})
+		if !dup || !o.givenUpByLimit(e, end) {
+			o.over = append(o.over, ending{x.Seq, end})
+		}
 		return list
 	}
 	judge := o.allow()

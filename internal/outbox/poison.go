@@ -4,6 +4,7 @@ import (
 	"sync"
 	"sync/atomic"
 
+	"github.com/mooring-mqtt/mooring/internal/deferral"
 	"github.com/mooring-mqtt/mooring/internal/session"
 	"github.com/mooring-mqtt/mooring/internal/wire"
 	"github.com/mooring-mqtt/mooring/persistence"
@@ -96,9 +97,17 @@ func (p *poison) gaveUp(e *persistence.Entry) bool {
 	return p.given[string(wire.ImageTopic(e.Packet))]
 }
 
-// giveUpPoison reports whether a message over which connections ended with this reason code is given
-// up: the code is about the message, and would be the same next time.
-func giveUpPoison(reason byte) bool {
+// givesUp reports whether a message ends at its first refusal.
+func givesUp(r deferral.Rule) bool {
+	return r.Action == deferral.GiveUp || r.Action == deferral.DeadLetter
+}
+
+// givesUpPoison reports whether a message over which connections ended with this reason code is given
+// up: a rule says so, or the code is about the message and would be the same next time.
+func givesUpPoison(rules deferral.Rules, e *persistence.Entry, reason byte) bool {
+	if rule, ok := rules.OfEnd(string(wire.ImageTopic(e.Packet)), reason); ok {
+		return givesUp(rule)
+	}
 	switch reason {
 	case wire.ReasonMalformedPacket, wire.ReasonProtocolError, wire.ReasonTopicNameInvalid, wire.ReasonPacketTooLarge,
 		wire.ReasonPayloadFormatInvalid, wire.ReasonRetainNotSupported, wire.ReasonQoSNotSupported:

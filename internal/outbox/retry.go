@@ -41,6 +41,8 @@ func (o *Outbox) answerRefusals(g *session.Generation) {
 			o.deferred.Gone(r.Seq, time.Now())
 		case o.entry.Released:
 			o.deferred.Released(r.Seq, time.Now())
+		case r.Final:
+			o.giveUp(&o.entry, Poison, r.Code, r.Strikes)
 		case r.Alone:
 			o.isolate(r)
 		default:
@@ -65,10 +67,9 @@ func (o *Outbox) refusedByServer(r deferral.Refusal, g *session.Generation) {
 	if r.Code == wire.ReasonPacketIDInUse {
 		d.RefusedID = identifierOf(e)
 	}
-	final := rule.Attempts > 0 && d.Attempts >= rule.Attempts || rule.For > 0 && now.Sub(since) >= rule.For
 	if rule.Action == deferral.LowerQoS && r.Code == wire.ReasonQoSNotSupported && o.open.sentAt(r.Seq) == 2 {
 		o.cursor.maxQoS = 1 // the server has not said so in CONNACK
-	} else if rule.Action != deferral.Retry || final {
+	} else if rule.Action != deferral.Retry || rule.Final(d.Attempts, since, now) {
 		end := o.refused(ByServer, r.Code)
 		if rule.Action == deferral.DeadLetter {
 			end.State = DeadLettered
@@ -104,6 +105,10 @@ func (o *Outbox) isolate(r deferral.Refusal) {
 		id = 0
 	}
 	topic := string(wire.ImageTopic(e.Packet))
+	if rule, ok := o.rules.OfEnd(topic, r.Code); ok && (givesUp(rule) || rule.Final(e.Deferral.Attempts+1, since, o.cfg.Store.Now())) {
+		o.giveUp(e, Poison, r.Code, max(r.Strikes, e.Deferral.Attempts+1))
+		return
+	}
 	until, attempts := o.deferred.Isolate(topic, e, id, r, time.Now())
 	d := persistence.Deferral{Since: since, Attempts: attempts, Code: r.Code, Alone: true, PacketID: id, RefusedID: e.Deferral.RefusedID}
 	if judge := o.open.refused(r.Seq, r.Code); judge != nil {
@@ -213,7 +218,7 @@ const (
 // retry puts deferred messages whose time has come into the batch; idle: nothing else can be sent.
 // It reports whether other messages have to wait, because one is sent alone.
 func (o *Outbox) retry(g *session.Generation, idle bool) (alone bool) {
-	if !o.deferred.Any() {
+	if !o.deferred.Any() || len(o.cursor.resend) > 0 { // what was sent before comes first [MQTT-4.6.0-1]
 		return false
 	}
 	now := time.Now()

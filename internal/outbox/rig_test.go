@@ -242,3 +242,10 @@ const second = time.Second
 
 // finalRefusals end each message that the server refuses.
 var finalRefusals = []deferral.Rule{{Action: deferral.GiveUp}}
+
+func must(t testing.TB, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}

@@ -17,8 +17,12 @@ import (
 // lookAtRefusals looks at what the server has refused, and purges packet identifiers because of that. It
 // reports whether messages wait until the server has answered the purge.
 func (o *Outbox) lookAtRefusals(g *session.Generation) (wait bool) {
+	if o.damaged.Swap(false) {
+		o.cursor.cure.All(o.cfg.Store.LastSeq())
+	}
 	cured := o.cursor.cure.Answered(g)
 	o.answerRefusals(g)
+	o.endGivenUp(g)
 	held := func(id uint16) bool { return o.deferred.Holds(id, 0) }
 	left, err := o.cursor.cure.Step(g, o.cfg.Store, held, cured)
 	if err != nil {
@@ -28,6 +32,9 @@ func (o *Outbox) lookAtRefusals(g *session.Generation) (wait bool) {
 	if cured {
 		o.window.Open()
 		o.deferred.Due(time.Now(), cure.Helps)
+	}
+	if o.cursor.cure.Stuck() && o.cfg.Stuck != nil {
+		o.cfg.Stuck()
 	}
 	wait = o.cursor.cure.Open()
 	if !wait && g.Held() {

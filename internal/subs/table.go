@@ -250,6 +250,18 @@ func (t *Table) Application(filter string) (w Want, ok bool) {
 	return Want{}, false
 }
 
+// Receives reports whether the application receives messages in this session, so that some may wait in it.
+func (t *Table) Receives() bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for e := range t.entries.All() {
+		if x := e.Value; x.want[Application] != nil || x.want[View] != nil {
+			return true
+		}
+	}
+	return false
+}
+
 // RetainAsPublished reports whether the application has ever set that option.
 func (t *Table) RetainAsPublished() bool { return t.rap.Load() }
 

@@ -114,7 +114,7 @@ func (f *Folder) fill(m *Message, seq uint64, r index.Ref, from *segment.Reader)
 	m.Released, m.OnSessionLost = r.Released(), persistence.SessionLostPolicy(rec.Policy)
 	if r.Deferred() {
 		d := f.deferrals.Get(seq)
-		m.Deferral = persistence.Deferral{Since: record.Time(d.Since), Until: record.Time(d.Until), Attempts: int(d.Attempts), Code: d.Code, Alone: d.Alone, PacketID: d.PacketID, RefusedID: d.RefusedID}
+		m.Deferral = persistence.Deferral{Since: record.Time(d.Since), Until: record.Time(d.Until), Attempts: int(d.Attempts), Code: d.Code, Alone: d.Alone, GivenUp: d.GivenUp, PacketID: d.PacketID, RefusedID: d.RefusedID}
 	}
 	m.Packet = append(packet, rec.Packet...)
 	m.Offset, m.Length, m.Key, m.StreamSeq = off, int64(rec.Size), string(rec.Key), rec.StreamSeq

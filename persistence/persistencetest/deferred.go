@@ -11,12 +11,12 @@ import (
 // refusal is a deferral that depends on n.
 func refusal(n int) persistence.Deferral {
 	since := time.UnixMilli(1_700_000_000_000 + int64(n))
-	return persistence.Deferral{Since: since, Until: since.Add(time.Duration(n) * time.Second), Attempts: n, Code: 0x87, Alone: n%3 == 0, PacketID: uint16(1000 * (n % 2)), RefusedID: uint16(2000 * (n % 4))}
+	return persistence.Deferral{Since: since, Until: since.Add(time.Duration(n) * time.Second), Attempts: n, Code: 0x87, Alone: n%3 == 0, GivenUp: n%5 == 1, PacketID: uint16(1000 * (n % 2)), RefusedID: uint16(2000 * (n % 4))}
 }
 
 // sameDeferral compares deferrals, whatever the time zones.
 func sameDeferral(a, b persistence.Deferral) bool {
-	return a.Since.Equal(b.Since) && a.Until.Equal(b.Until) && a.Attempts == b.Attempts && a.Code == b.Code && a.Alone == b.Alone && a.PacketID == b.PacketID && a.RefusedID == b.RefusedID
+	return a.Since.Equal(b.Since) && a.Until.Equal(b.Until) && a.Attempts == b.Attempts && a.Code == b.Code && a.Alone == b.Alone && a.GivenUp == b.GivenUp && a.PacketID == b.PacketID && a.RefusedID == b.RefusedID
 }
 
 func expectDeferred(t *testing.T, s persistence.Store, want map[uint64]persistence.Deferral) {

@@ -20,7 +20,7 @@ func (g *Ledger) AppendCheckpoint(b []byte, prev segment.Link) []byte {
 		}
 	}
 	flags := uint64(0)
-	for bit, set := range []bool{g.Session, g.Writer.Known, g.Writer.Lossy, g.Writer.Closed} {
+	for bit, set := range []bool{g.Session, g.Writer.Known, g.Writer.Lossy, g.Writer.Closed, g.SentLost} {
 		if set {
 			flags |= 1 << bit
 		}
@@ -55,8 +55,8 @@ func DecodeCheckpoint(body []byte, version1 bool) (g Ledger, prev segment.Link, 
 		g.Totals[k] = d.Number(most)
 	}
 	g.Lost = d.Number(most)
-	flags := d.Number(1<<4 - 1)
-	g.Session = flags&1 != 0
+	flags := d.Number(1<<5 - 1)
+	g.Session, g.SentLost = flags&1 != 0, flags&16 != 0
 	g.Writer = Writer{Known: flags&2 != 0, Lossy: flags&4 != 0, Closed: flags&8 != 0}
 	prev = segment.Link{Number: d.Number(most), Size: int64(d.Number(most))}
 	if !version1 {

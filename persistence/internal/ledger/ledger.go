@@ -18,6 +18,7 @@ type Ledger struct {
 	Lost         uint64 // of Totals[Dropped]
 	Session      bool   // a session was begun with this store
 	Owner        string // the ClientID of that session; empty: unknown
+	SentLost     bool   // messages that were sent may be missing, and nothing was sent since
 	Pending      int
 	PendingOf    [record.Priorities]int
 	PendingBytes int64
@@ -99,7 +100,7 @@ func (g *Ledger) Reset(clientID string) {
 	clear(g.Seen)
 	g.Deferrals.Reset()
 	g.Releases.list, g.Releases.live = nil, 0
-	g.Session, g.Owner = true, clientID
+	g.Session, g.Owner, g.SentLost = true, clientID, false
 	g.Sent = [record.Priorities]uint64{}
 }
 

@@ -44,9 +44,12 @@ func AppendDeferred(b []byte, seq uint64, d Deferral) []byte {
 }
 
 func (d *Deferral) append(b []byte) []byte {
-	attempts := uint64(d.Attempts) << 1
+	attempts := uint64(d.Attempts) << 2
 	if d.Alone {
 		attempts |= 1
+	}
+	if d.GivenUp {
+		attempts |= 2
 	}
 	b = append(b, d.Code)
 	for _, n := range [...]uint64{uint64(max(d.Since, 0)), uint64(max(d.Until, 0)), attempts, uint64(d.PacketID), uint64(d.RefusedID)} {
@@ -57,8 +60,8 @@ func (d *Deferral) append(b []byte) []byte {
 
 func (d *Decoder) deferral() Deferral {
 	x := Deferral{Code: d.Byte(), Since: int64(d.Number(MaxMillis)), Until: int64(d.Number(MaxMillis))}
-	attempts := d.Number(math.MaxUint32<<1 | 1)
-	x.Attempts, x.Alone, x.PacketID = uint32(attempts>>1), attempts&1 != 0, uint16(d.Number(math.MaxUint16))
+	attempts := d.Number(math.MaxUint32<<2 | 3)
+	x.Attempts, x.Alone, x.GivenUp, x.PacketID = uint32(attempts>>2), attempts&1 != 0, attempts&2 != 0, uint16(d.Number(math.MaxUint16))
 	x.RefusedID = uint16(d.Number(math.MaxUint16))
 	return x
 }

@@ -60,6 +60,7 @@ type Deferral struct {
 	Since, Until int64
 	Attempts     uint32
 	Alone        bool
+	GivenUp      bool   // not sent again; PacketID is still to be purged
 	Code         uint8  // the last reason code
 	PacketID     uint16 // under which it may have been sent in this session; 0: none
 	RefusedID    uint16 // under which it was refused because that is in use; 0: none

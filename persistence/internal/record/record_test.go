@@ -13,7 +13,7 @@ import (
 
 const at = 1_700_000_000_000
 
-var deferral = record.Deferral{Since: at, Until: at + 60_000, Attempts: 1<<32 - 1, Alone: true, Code: 0x97, PacketID: 65535, RefusedID: 65534}
+var deferral = record.Deferral{Since: at, Until: at + 60_000, Attempts: 1<<32 - 1, Alone: true, GivenUp: true, Code: 0x97, PacketID: 65535, RefusedID: 65534}
 
 var messages = []record.Record{
 	{Seq: 7, Stream: 3, Message: record.Message{MessageID: [16]byte{1, 2, 3}, Accepted: at, Expires: at + 3_600_000, StreamSeq: 9, Packet: []byte("packet")}},

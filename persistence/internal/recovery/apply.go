@@ -41,6 +41,7 @@ func (a applier) apply(off int64, r *record.Record) {
 			g.Deferrals.Set(r.Seq, m.Priority(), int(m.Loc().Size), r.Deferral)
 		}
 	case record.KindSent:
+		g.SentLost = false
 		if r.Priority == record.Priorities {
 			g.Sent = r.Sent
 		} else {

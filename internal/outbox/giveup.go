@@ -1,0 +1,104 @@
+package outbox
+
+import (
+	"time"
+
+	"github.com/mooring-mqtt/mooring/internal/session"
+	"github.com/mooring-mqtt/mooring/internal/wire"
+	"github.com/mooring-mqtt/mooring/persistence"
+)
+
+// This file ends messages that are given up after they may have been sent. At QoS 2 the server may hold
+// the packet identifier of such a message, and would take another message under it for a repetition. So
+// the message keeps it until the server has answered PUBREL for it, across connections and restarts.
+// All runs in the send loop.
+
+const (
+	purgeTime = 5 * time.Second // of a server to answer
+	mostCuts  = 3               // connections that may end meanwhile: some servers end them because of it
+)
+
+// purges are the packet identifiers that are purged on a connection.
+type purges struct {
+	since map[uint16]time.Time // when PUBREL was sent
+	cut   int                  // connections in a row that ended with unanswered ones
+}
+
+// begin adapts to a new connection.
+func (p *purges) begin() {
+	if p.cut++; len(p.since) == 0 {
+		p.cut = 0
+	}
+	p.since = map[uint16]time.Time{}
+}
+
+// giveUp ends a message that may have been sent, at once or when its packet identifier is purged.
+func (o *Outbox) giveUp(e *persistence.Entry, cause Cause, code byte, attempts int) {
+	now, id := o.cfg.Store.Now(), identifierOf(e)
+	e.Deferral = persistence.Deferral{Since: now, Until: now, Attempts: attempts, Code: code, Alone: cause == Poison, GivenUp: true, PacketID: id}
+	if qos(e) != 2 || o.reset.Load() { // there is nothing to purge, or the session is lost
+		o.over = append(o.over, ending{e.Seq, o.givenUp(e)})
+		return
+	}
+	if err := o.cfg.Store.Defer(e.Seq, e.Deferral); err != nil {
+		o.cfg.StoreFailed(err) // at worst it is sent again after a restart
+	}
+	if judge := o.open.refused(e.Seq, code); judge != nil {
+		judge(errNotTried)
+	}
+	o.deferred.GiveUp(e, id, code, time.Now())
+	o.Wake()
+}
+
+// givenUpByLimit gives up a message that was sent before the server said that it accepts no such packet. It
+// returns false if the message ends for another reason.
+func (o *Outbox) givenUpByLimit(e *persistence.Entry, end End) bool {
+	if end.Cause != ByLimit {
+		return false
+	}
+	o.giveUp(e, ByLimit, end.Reason, 0)
+	return true
+}
+
+// givenUp is the End of a message that was given up.
+func (o *Outbox) givenUp(e *persistence.Entry) End {
+	cause := ByLimit
+	if e.Deferral.Alone {
+		cause = Poison
+	}
+	end := o.refused(cause, e.Deferral.Code)
+	end.ID, end.Topic = e.ID, string(wire.ImageTopic(e.Packet))
+	if cause == Poison {
+		end.Attempts = e.Deferral.Attempts
+	}
+	return end
+}
+
+// endGivenUp purges the packet identifiers of the messages that were given up, and ends those messages.
+func (o *Outbox) endGivenUp(g *session.Generation) {
+	p := &o.cursor.purges
+	for _, x := range o.deferred.GivenUp() {
+		since, sent := p.since[x.ID]
+		switch {
+		case x.ID == 0 || g.Limits.MaximumQoS < 2 || p.cut >= mostCuts || sent && time.Since(since) >= purgeTime:
+		case sent && !g.IsPurging(x.ID):
+			p.cut = 0
+		default:
+			if !sent && g.Purge([]uint16{x.ID}) > 0 {
+				p.since[x.ID] = time.Now()
+				o.lookAgain(purgeTime)
+			}
+			continue
+		}
+		delete(p.since, x.ID)
+		ok, err := o.cfg.Store.Get(x.Seq, &o.entry)
+		switch {
+		case err != nil:
+			o.storeFailed(err)
+		case ok:
+			o.over = append(o.over, ending{x.Seq, o.givenUp(&o.entry)})
+		default:
+			o.deferred.Gone(x.Seq, time.Now())
+		}
+	}
+}
