@@ -236,6 +236,11 @@ func (m *model) check() {
 			m.t.Fatalf("message %d holds %d: %v", seq, id, one.id != id)
 		}
 	}
+	for seq := range m.next {
+		if m.list[seq+1] == nil && m.Waits(seq+1) {
+			m.t.Fatalf("message %d has ended, and waits", seq+1)
+		}
+	}
 	slices.Sort(flights)
 	if n := m.Identifiers(); n != len(flights) { // of this model, only those in flight have one
 		m.t.Fatalf("%d identifiers for %d messages in flight", n, len(flights))
