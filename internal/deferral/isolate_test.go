@@ -1,0 +1,525 @@
+package deferral_test
+
+import (
+	"math/rand/v2"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/mooring-mqtt/mooring/internal/deferral"
+	"github.com/mooring-mqtt/mooring/persistence"
+)
+
+const unspecified = 0x80
+
+// isolate defers message seq, over which a connection ended, with the identifier 50 + seq.
+func (r *rig) isolate(topic string, seq uint64, code byte) (until time.Duration, attempts int) {
+	at, attempts := r.Isolate(topic, message(seq), uint16(50+seq), deferral.Refusal{Seq: seq, Code: code, Alone: true}, r.now)
+	return at.Sub(r.begin), attempts
+}
+
+// alone wants the message that is sent alone now, if nothing else is in flight; 0: none.
+func (r *rig) alone(want uint64) (x deferral.Item) {
+	r.t.Helper()
+	x, ok, hold := r.PickAlone(r.now, true, true)
+	if x.Seq != want || ok != (want != 0) || ok && (!x.Alone || !hold || r.Trial() != want) {
+		r.t.Fatalf("after %v: picked %+v, %v, hold %v; want %d", r.now.Sub(r.begin), x, ok, hold, want)
+	}
+	return x
+}
+
+// isolated wants whether messages of a topic are isolated, and whether all are.
+func (r *rig) isolated(topic string, want, wantAll bool) {
+	r.t.Helper()
+	if one, all := r.Isolated([]byte(topic), persistence.Normal); one != want || all != wantAll {
+		r.t.Errorf("%q: isolated %v, all %v; want %v, %v", topic, one, all, want, wantAll)
+	}
+}
+
+// A message over which connections end keeps its identifier and is sent alone. Others of its topic go on.
+func TestIsolate_OneMessage(t *testing.T) {
+	r := newRig(t)
+	r.isolated("a", false, false)
+	until, attempts := r.isolate("a", 1, unspecified)
+	wants(t, "until", until, 2*time.Second)
+	wants(t, "attempts", attempts, 1)
+	r.isolated("a", true, false)
+	r.isolated("b", false, false)
+	if one, _ := r.Isolated([]byte("a"), persistence.High); one {
+		t.Error("another priority is isolated")
+	}
+	wants(t, "held", r.Holds(51, 0), true)
+	wants(t, "waits", r.Waits(1), true)
+	wants(t, "state", r.Describe(), deferral.State{Messages: 1, Bytes: 10, Oldest: r.begin, Code: unspecified, Newest: r.begin})
+	r.pass(2*time.Second - 1)
+	r.alone(0)
+	r.pass(1)
+	for _, tt := range []struct{ may, quiet, hold bool }{{false, true, false}, {false, false, false}, {true, false, true}} {
+		if x, ok, hold := r.PickAlone(r.now, tt.may, tt.quiet); ok || hold != tt.hold {
+			t.Errorf("%+v: picked %+v, %v, hold %v", tt, x, ok, hold)
+		}
+	}
+	wants(t, "trial", r.Trial(), uint64(0))
+	r.picks()
+	wants(t, "identifier", r.alone(1).ID, 51)
+	wants(t, "waits", r.Waits(1), false)
+	wants(t, "state", r.Describe(), deferral.State{Messages: 1, Bytes: 10, Oldest: r.begin, Code: unspecified, Newest: r.begin})
+	if _, ok, hold := r.PickAlone(r.now, true, true); ok || !hold {
+		t.Error("others may be sent beside it")
+	}
+	until, attempts = r.isolate("a", 1, unspecified) // again
+	wants(t, "until", until, 6*time.Second)
+	wants(t, "attempts", attempts, 2)
+	wants(t, "trial", r.Trial(), uint64(0))
+	r.pass(4 * time.Second)
+	r.alone(1)
+	r.acked(1)
+	r.isolated("a", false, false)
+	r.empty()
+}
+
+// The one whose time comes first is the first.
+func TestIsolate_MessagesOfSeveralTopics(t *testing.T) {
+	r := newRig(t)
+	r.isolate("a", 1, unspecified)
+	r.isolate("a", 1, unspecified) // until 4 s
+	r.pass(time.Second)
+	r.isolate("b", 2, unspecified) // until 3 s
+	r.pass(9 * time.Second)
+	r.alone(2)
+	r.acked(2)
+	r.alone(1)
+	r.acked(1)
+	r.alone(0)
+	r.empty()
+}
+
+// If a second message of a topic ends connections, the topic is the reason: all its messages are sent alone,
+// in their order, until one is acknowledged.
+func TestIsolate_ATopic(t *testing.T) {
+	r := newRig(t)
+	r.isolate("a", 3, unspecified)
+	r.pass(time.Second)
+	until, attempts := r.isolate("a", 2, unspecified)
+	wants(t, "attempts", attempts, 2)
+	wants(t, "until", until, 5*time.Second)
+	wants(t, "oldest", r.Describe().Oldest, r.begin)
+	r.isolated("a", true, true)
+	r.follow("a", 4)
+	r.pass(time.Minute)
+	r.picks()
+	r.alone(2)
+	until, attempts = r.isolate("a", 2, 0) // again
+	wants(t, "attempts", attempts, 3)
+	wants(t, "until", until, 69*time.Second)
+	r.isolated("a", true, true)
+	r.pass(8 * time.Second)
+	r.alone(2)
+	r.acked(2)
+	wants(t, "the lane is open", r.Blocks([]byte("a"), 0), true)
+	r.picks(3, 4)
+	r.acked(3, 4)
+	r.empty()
+}
+
+// The lane of a topic that waits already becomes one whose messages are sent alone. It waits for the longer
+// of both times.
+func TestIsolate_ATopicThatWaits(t *testing.T) {
+	r := newRig(t)
+	r.follow("a", 1, 2, 3, 4)
+	r.picks(1, 2, 3, 4)
+	r.isolate("a", 2, unspecified)
+	r.isolate("a", 2, unspecified) // until 4 s
+	r.refuse("a", 1, 1, quota)     // until 2 s
+	until, attempts := r.isolate("a", 3, unspecified)
+	wants(t, "attempts", attempts, 2)
+	wants(t, "until", until, 4*time.Second)
+	r.pass(4 * time.Second)
+	r.acked(4) // sent before: it proves nothing
+	r.isolated("a", true, true)
+	r.picks()
+	r.alone(1)
+	r.refuse("a", 1, 51, quota) // but an answer does
+	r.isolated("a", false, false)
+	r.alone(0)
+	r.pass(8 * time.Second)
+	r.picks(1)
+	r.acked(1)
+	r.picks(2, 3)
+	r.acked(2, 3)
+	r.empty()
+}
+
+// A whole topic is isolated at once if another message of it was given up for that.
+func TestIsolate_AllOfATopicAtOnce(t *testing.T) {
+	r := newRig(t)
+	r.follow("a", 2)
+	at, _ := r.Isolate("a", message(1), 51, deferral.Refusal{Seq: 1, Code: 0x99, Alone: true, Topic: true}, r.now)
+	r.isolated("a", true, true)
+	r.follow("a", 3)
+	r.picks()
+	r.now = at
+	r.alone(1)
+	r.Ended(1, true, false, r.now) // it is given up
+	r.picks(2, 3)
+	r.acked(2, 3)
+	r.empty()
+}
+
+// The messages of a topic that was sent alone are free when the server acknowledges one.
+func TestIsolate_EndsWithAnAcknowledgement(t *testing.T) {
+	r := newRig(t)
+	r.isolate("a", 1, unspecified)
+	r.isolate("a", 2, unspecified)
+	r.follow("a", 3)
+	r.Keep("a", message(4), 54, r.now)
+	wants(t, "the kept one holds its identifier", r.Holds(54, 0), true)
+	r.pass(time.Minute)
+	r.alone(1)
+	r.acked(1)
+	x, ok := r.Pick(r.now)
+	if !ok || x.Seq != 2 || x.ID != 52 || x.Alone {
+		t.Errorf("picked %+v, %v", x, ok)
+	}
+	x, ok = r.Pick(r.now)
+	if !ok || x.Seq != 3 || x.ID != 0 {
+		t.Errorf("picked %+v, %v", x, ok)
+	}
+	x, ok = r.Pick(r.now)
+	if !ok || x.Seq != 4 || x.ID != 54 {
+		t.Errorf("picked %+v, %v", x, ok)
+	}
+	r.acked(2, 3, 4)
+	r.empty()
+}
+
+// If connections end without a reason code, the link may be the reason: others of the topic wait for the
+// message until it was tried three times.
+func TestIsolate_WithoutAReasonCode(t *testing.T) {
+	for _, ends := range []int{4, 2} { // at the latter, the server gives a reason
+		r := newRig(t)
+		r.follow("b", 9) // of no importance
+		for n := 1; n < ends; n++ {
+			_, attempts := r.isolate("a", 1, 0)
+			wants(t, "attempts", attempts, n)
+			r.isolated("a", true, true)
+			if n == 1 {
+				r.follow("a", 2, 3)
+			}
+			r.pass(time.Minute)
+			r.alone(1)
+		}
+		code := byte(0)
+		if ends == 2 {
+			code = unspecified
+		}
+		_, attempts := r.isolate("a", 1, code)
+		wants(t, "attempts", attempts, ends)
+		r.isolated("a", true, false)
+		r.picks(9, 2, 3)
+		r.pass(time.Minute)
+		r.alone(1)
+		r.acked(1, 2, 3, 9)
+		r.empty()
+	}
+}
+
+// A message that the server has taken over proves that its topic works, before it has ended.
+func TestIsolate_EndsWhenTheServerHasTakenTheMessage(t *testing.T) {
+	r := newRig(t)
+	r.isolate("a", 1, unspecified)
+	r.isolate("a", 2, unspecified)
+	r.pass(time.Minute)
+	r.Released(1, r.now) // it was not sent alone
+	r.isolated("a", true, true)
+	r.alone(1)
+	r.Released(2, r.now)
+	wants(t, "trial", r.Trial(), uint64(1))
+	r.Released(1, r.now)
+	wants(t, "trial", r.Trial(), uint64(0))
+	r.isolated("a", false, false)
+	r.inFlight(1)
+	r.picks(2)
+	r.acked(1, 2)
+	r.empty()
+}
+
+// With the session, isolated messages lose their identifiers, and the trial its connection.
+func TestIsolate_AndTheSessionIsLost(t *testing.T) {
+	r := newRig(t)
+	r.isolate("a", 1, unspecified)
+	r.isolate("b", 2, unspecified)
+	r.isolate("b", 3, unspecified)
+	at, _ := r.Isolate("c", message(4, expires(1000)), 54, deferral.Refusal{Seq: 4, Code: unspecified}, r.now)
+	wants(t, "expired", len(r.Expired(time.UnixMilli(5000), r.now)), 0)
+	r.now = at
+	first, ok, _ := r.PickAlone(r.now, true, true)
+	wants(t, "picked", ok, true)
+	r.SessionLost(r.now)
+	wants(t, "trial", r.Trial(), uint64(0))
+	for id := uint16(51); id < 55; id++ {
+		wants(t, "held", r.Holds(id, 0), false)
+	}
+	wants(t, "Next", r.Next(time.UnixMilli(5000), r.now, r.now), 1)
+	if got := r.Expired(time.UnixMilli(5000), r.now); !slices.Equal(got, []uint64{4}) {
+		t.Errorf("expired: %v", got)
+	}
+	r.pass(time.Minute)
+	seen := map[uint64]bool{}
+	for range 2 {
+		x, ok, _ := r.PickAlone(r.now, true, true)
+		if !ok || x.ID != 0 || seen[x.Seq] {
+			t.Fatalf("picked %+v, %v (%d was sent before)", x, ok, first.Seq)
+		}
+		seen[x.Seq] = true
+		r.acked(x.Seq)
+	}
+	if seen[3] { // it follows 2, which was acknowledged
+		t.Error("3 is sent before 2")
+	}
+	r.picks(3)
+	r.acked(3)
+	r.empty()
+}
+
+// A trial that was not sent after all is the next one.
+func TestIsolate_TakesBackATrial(t *testing.T) {
+	r := newRig(t)
+	r.isolate("a", 1, unspecified)
+	r.pass(time.Minute)
+	x := r.alone(1)
+	r.Under(1, 51)
+	r.Unpick(x, r.now)
+	wants(t, "trial", r.Trial(), uint64(0))
+	wants(t, "held", r.Holds(51, 0), true) // it may have been sent under it before
+	r.alone(1)
+	r.Gone(1, r.now)
+	wants(t, "trial", r.Trial(), uint64(0))
+	r.empty()
+}
+
+// Another process knows which messages are sent alone, and whether all of a topic are.
+func TestIsolate_Restores(t *testing.T) {
+	r := newRig(t)
+	restore := func(topic string, seq uint64, attempts int, code byte, released bool) {
+		e := message(seq)
+		e.Released = released
+		e.Deferral = persistence.Deferral{Since: r.begin.Add(-time.Minute), Until: r.begin.Add(time.Second), Attempts: attempts, Code: code, Alone: true, PacketID: uint16(50 + seq)}
+		r.Restore(topic, e, time.Second, r.now)
+	}
+	restore("a", 1, 4, unspecified, false)
+	restore("b", 2, 1, unspecified, false)
+	restore("b", 3, 2, unspecified, false)
+	restore("c", 4, 2, 0, false)          // without a reason: the others of the topic wait
+	restore("d", 5, 4, 0, false)          // not any more
+	restore("e", 6, 1, unspecified, true) // the server has taken it
+	for topic, want := range map[string][2]bool{"a": {true, false}, "b": {true, true}, "c": {true, true}, "d": {true, false}, "e": {false, false}} {
+		r.isolated(topic, want[0], want[1])
+	}
+	wants(t, "oldest", r.Describe().Oldest, r.begin.Add(-time.Minute))
+	wants(t, "held", r.Holds(53, 0), true)
+	r.inFlight(6)
+	r.alone(0)
+	r.pass(time.Second)
+	r.follow("e", 7)
+	r.follow("c", 8)
+	r.picks(7)
+	var got []uint64
+	for range 5 {
+		x, ok, _ := r.PickAlone(r.now, true, true)
+		if !ok || x.ID != uint16(50+x.Seq) {
+			t.Fatalf("picked %+v, %v", x, ok)
+		}
+		got = append(got, x.Seq)
+		if x.Seq == 3 {
+			t.Error("3 is sent before 2")
+		}
+		if x.Seq == 1 {
+			until, attempts := r.isolate("a", 1, unspecified)
+			wants(t, "attempts", attempts, 5)
+			wants(t, "until", until, 9*time.Second)
+		} else {
+			r.acked(x.Seq)
+		}
+		if len(got) == 4 {
+			break
+		}
+	}
+	if slices.Sort(got); !slices.Equal(got, []uint64{1, 2, 4, 5}) {
+		t.Errorf("sent alone: %v", got)
+	}
+	r.picks(3, 8)
+}
+
+// A message that is given up leaves its lane, and holds its identifier until it has ended.
+func TestGiveUp(t *testing.T) {
+	r := newRig(t)
+	r.isolate("a", 1, unspecified)
+	r.follow("b", 2, 3)
+	r.picks(2, 3)
+	r.Under(2, 52)
+	r.pass(time.Minute)
+	r.alone(1)
+	wants(t, "given up", len(r.GivenUp()), 0)
+	r.GiveUp(message(2), 52, 0x99, r.now)
+	r.GiveUp(message(1), 51, 0x99, r.now)
+	r.GiveUp(message(4, urgent), 54, 0x95, r.now) // it was in no lane
+	wants(t, "trial", r.Trial(), uint64(0))
+	r.isolated("a", false, false)
+	r.inFlight(3)
+	list := r.GivenUp()
+	if len(list) != 3 || list[0].Seq != 1 || list[0].ID != 51 || list[1].Seq != 2 || list[2].Seq != 4 {
+		t.Errorf("given up: %+v", list)
+	}
+	for _, seq := range []uint64{1, 2, 4} {
+		wants(t, "waits", r.Waits(seq), true)
+		wants(t, "held", r.Holds(uint16(50+seq), 0), true)
+	}
+	wants(t, "state", r.Describe(), deferral.State{Messages: 4, Bytes: 40, Topics: 1, Oldest: r.begin, Newest: r.now})
+	r.acked(3)
+	wants(t, "state", r.Describe().Oldest, r.now)
+	r.picks()
+	r.alone(0)
+	r.Ended(1, false, false, r.now)
+	r.Gone(2, r.now)
+	wants(t, "held", r.Holds(51, 0) || r.Holds(52, 0), false)
+	r.SessionLost(r.now)
+	wants(t, "held after the session", r.Holds(54, 0), false)
+	if list := r.GivenUp(); len(list) != 1 || list[0].ID != 0 {
+		t.Errorf("given up: %+v", list)
+	}
+	wants(t, "any", r.Any(), true)
+	r.Ended(4, false, false, r.now)
+	r.empty()
+
+	r = newRig(t)
+	e := message(7)
+	e.Deferral = persistence.Deferral{Since: r.now, Until: r.now, Code: 0x99, PacketID: 57, GivenUp: true}
+	r.Restore("a", e, 0, r.now)
+	wants(t, "restored", len(r.GivenUp()), 1)
+	wants(t, "held", r.Holds(57, 0), true)
+	wants(t, "code", r.Describe().Code, 0x99)
+	r.picks()
+	r.Ended(7, false, false, r.now)
+	r.empty()
+}
+
+// Whatever happens, no message is lost or left behind, none is sent twice at a time, and none beside one that
+// is sent alone.
+func TestQueue_DeliversEverything(t *testing.T) {
+	for seed := range uint64(300) {
+		r, rnd := newRig(t), rand.New(rand.NewPCG(seed, 2))
+		topics := []string{"a", "b", "c"}
+		topicOf := func(seq uint64) string { return topics[seq%3] }
+		pending, flight, released := map[uint64]bool{}, map[uint64]bool{}, map[uint64]bool{}
+		next := uint64(0)
+		send := func(x deferral.Item) {
+			if flight[x.Seq] || !pending[x.Seq] {
+				t.Fatalf("seed %d: message %d is sent, in flight %v, pending %v", seed, x.Seq, flight[x.Seq], pending[x.Seq])
+			}
+			flight[x.Seq] = true
+			r.Under(x.Seq, uint16(50+x.Seq))
+		}
+		any := func() uint64 {
+			list := r.InFlight()
+			if len(list) == 0 {
+				return 0
+			}
+			return list[rnd.IntN(len(list))]
+		}
+		end := func(seq uint64, acked bool) {
+			delete(pending, seq)
+			delete(flight, seq)
+			r.Ended(seq, true, acked, r.now)
+		}
+		pick := func() {
+			r.Expired(r.now, r.now) // none does
+			x, ok, hold := r.PickAlone(r.now, true, len(flight) == 0)
+			if ok {
+				if len(flight) > 0 {
+					t.Fatalf("seed %d: message %d is sent alone beside %v", seed, x.Seq, flight)
+				}
+				send(x)
+			}
+			if hold {
+				return
+			}
+			for {
+				x, ok := r.Pick(r.now)
+				if !ok {
+					break
+				}
+				send(x)
+			}
+		}
+		check := func() {
+			for seq := range pending {
+				if r.Waits(seq) == flight[seq] {
+					t.Fatalf("seed %d: message %d waits %v, in flight %v", seed, seq, !flight[seq], flight[seq])
+				}
+			}
+			if r.Messages() != len(pending) || len(r.InFlight()) != len(flight) || r.Any() != (len(pending) > 0) {
+				t.Fatalf("seed %d: %d messages, %d in flight, want %d, %d", seed, r.Messages(), len(r.InFlight()), len(pending), len(flight))
+			}
+		}
+		for range 200 {
+			seq := any()
+			switch n := rnd.IntN(20); {
+			case n < 4:
+				next++
+				pending[next] = true
+				r.follow(topicOf(next), next)
+			case n < 9:
+				pick()
+			case seq == 0:
+			case n < 12 || released[seq]:
+				end(seq, n != 11)
+			case n < 14:
+				delete(flight, seq)
+				r.refuse(topicOf(seq), seq, uint16(50+seq), quota)
+			case n < 17:
+				delete(flight, seq)
+				code := []byte{0, unspecified}[rnd.IntN(2)]
+				r.Isolate(topicOf(seq), message(seq), uint16(50+seq), deferral.Refusal{Seq: seq, Code: code, Alone: true, Topic: rnd.IntN(8) == 0}, r.now)
+			case n < 18:
+				if _, all := r.Isolated([]byte(topicOf(seq)), 0); all && r.Trial() != seq {
+					delete(flight, seq)
+					r.Keep(topicOf(seq), message(seq), uint16(50+seq), r.now)
+				}
+			case n < 19:
+				r.Released(seq, r.now)
+				released[seq] = true
+			default:
+				if rnd.IntN(4) == 0 {
+					r.SessionLost(r.now)
+					clear(flight)
+					clear(released)
+				}
+			}
+			r.pass(time.Duration(rnd.IntN(1500)) * time.Millisecond)
+			check()
+		}
+		for range 1000 { // the server accepts everything
+			if len(pending) == 0 {
+				break
+			}
+			pick()
+			if len(flight) > 0 { // the answers wake the send loop
+				for _, seq := range r.InFlight() {
+					end(seq, true)
+				}
+				check()
+				continue
+			}
+			if wait := r.Next(r.now, r.now, r.begin); wait > 20*time.Second {
+				t.Fatalf("seed %d: %v are left, and the next look is in %v", seed, pending, wait)
+			} else {
+				r.pass(wait)
+			}
+		}
+		if len(pending) > 0 {
+			t.Fatalf("seed %d: %v are never sent", seed, pending)
+		}
+		r.empty()
+	}
+}
