@@ -73,6 +73,14 @@ func (c *Cure) helped() bool {
 
 func (c *Cure) wasUseless() bool { return !c.useless.IsZero() && time.Since(c.useless) < uselessTime }
 
+// notHelped notes that no purge can help for some time. The refusals before that do not count.
+func (c *Cure) notHelped(now time.Time) {
+	if !c.wasUseless() {
+		c.refused = 0
+	}
+	c.useless = now
+}
+
 // Stuck reports, at most once an hour, that the server goes on refusing messages although everything was
 // purged: only a new session can help.
 func (c *Cure) Stuck() bool {
@@ -118,7 +126,8 @@ func (c *Cure) Step(g *session.Generation, store persistence.Outbox, held func(i
 	case complete:
 		c.ended = now
 	case givenUp:
-		c.ended, c.useless = now, now
+		c.ended = now
+		c.notHelped(now)
 	}
 	if g.Held() && c.g != g {
 		c.wanted = true
@@ -146,7 +155,7 @@ func (c *Cure) Step(g *session.Generation, store persistence.Outbox, held func(i
 	c.wanted, c.before, c.next, c.g = false, c.next, next, g
 	c.steps, c.acked = min(c.steps+1, 10), g.Acknowledged()
 	if !more {
-		c.useless = now
+		c.notHelped(now)
 	}
 	wait = c.purge(g, ids, now)
 	if wait == 0 {

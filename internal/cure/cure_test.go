@@ -150,6 +150,12 @@ func normal(first, last uint64, but ...uint64) []uint16 {
 	return numbers(persistence.Normal, first, last, but...)
 }
 
+// acknowledge lets the server answer a PUBREL.
+func (r *rig) acknowledge(id uint16) {
+	r.t.Helper()
+	r.must(r.g.HandleAck(wire.Ack{Type: wire.PUBCOMP, PacketID: id, Reason: wire.ReasonPacketIDNotFound}))
+}
+
 // answer lets the server answer the purge.
 func (r *rig) answer() {
 	r.t.Helper()
@@ -157,7 +163,7 @@ func (r *rig) answer() {
 		if r.c.Answered(r.g) {
 			r.t.Fatal("answered before the last PUBCOMP")
 		}
-		r.must(r.g.HandleAck(wire.Ack{Type: wire.PUBCOMP, PacketID: id, Reason: wire.ReasonPacketIDNotFound}))
+		r.acknowledge(id)
 	}
 	if !r.c.Answered(r.g) {
 		r.t.Fatal("not answered after the last PUBCOMP")

@@ -1,0 +1,213 @@
+package cure_test
+
+import (
+	"math"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/mooring-mqtt/mooring/internal/session"
+	"github.com/mooring-mqtt/mooring/persistence"
+)
+
+// everything returns the packet identifiers of the log, but these.
+func everything(but ...uint16) (ids []uint16) {
+	for id := 257; id <= math.MaxUint16; id++ {
+		if !slices.Contains(but, uint16(id)) {
+			ids = append(ids, uint16(id))
+		}
+	}
+	return ids
+}
+
+// parts lets the server answer a purge of all, and returns what was purged.
+func (r *rig) parts() (ids []uint16) {
+	r.t.Helper()
+	for range 10 {
+		part := r.purging()
+		if len(part) == 0 || len(part) > session.MaxPurge || !r.c.Open() {
+			r.t.Fatalf("%d are purged at a time, open %v", len(part), r.c.Open())
+		}
+		ids = append(ids, part...)
+		for _, id := range part {
+			r.acknowledge(id)
+		}
+		if r.step(); !r.c.Open() {
+			return ids
+		}
+	}
+	r.t.Fatal("the purge does not end")
+	return nil
+}
+
+func (r *rig) wantAll(got []uint16, but ...uint16) {
+	r.t.Helper()
+	if want := everything(but...); !slices.Equal(got, want) {
+		r.t.Fatalf("%d were purged, want %d", len(got), len(want))
+	}
+}
+
+// All identifiers are purged in parts, each once, except those of the messages that the store knows.
+func TestAll_PurgesEverythingButKnownMessages(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		r := newRig(t, 50)
+		r.add(persistence.Normal, 2) // 51, 52
+		r.add(persistence.Urgent, 1)
+		r.c.All(r.store.LastSeq())
+		if !r.c.Open() {
+			t.Error("messages may be sent before the purge")
+		}
+		r.add(persistence.Normal, 1) // 54 is new, and the server may hold its identifier
+		r.held[2000] = true
+		r.step()
+		r.wantAll(r.parts(), session.PacketID(0, 51), session.PacketID(0, 52), session.PacketID(2, 1), 2000)
+		r.step()
+		r.wantPurging()
+	})
+}
+
+// A part whose connection has ended is purged again.
+func TestAll_RepeatsAnInterruptedPart(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		r := newRig(t, 5)
+		r.c.All(r.store.LastSeq())
+		r.step()
+		first := r.purging()
+		for _, id := range first {
+			r.acknowledge(id)
+		}
+		r.step()
+		second := r.purging()
+		r.acknowledge(second[0])
+		r.connect(true)
+		r.step()
+		if got := r.purging(); !slices.Equal(got, second) {
+			t.Errorf("%d are purged again, want %d", len(got), len(second))
+		}
+		r.wantAll(append(first, r.parts()...))
+	})
+}
+
+// The purge ends if it is not needed, or if the server does not take part in it.
+func TestAll_Ends(t *testing.T) {
+	for name, end := range map[string]func(r *rig){
+		"a new session":        func(r *rig) { r.connect(false) },
+		"no QoS 2":             func(r *rig) { r.g.Limits.MaximumQoS = 1 },
+		"no answer":            func(r *rig) { r.step(); time.Sleep(5 * time.Second) },
+		"it ends connections":  func(r *rig) { r.cuts(3) },
+		"and after some parts": func(r *rig) { r.step(); r.answerAll(); r.step(); r.cuts(3) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			bubble(t, func(t *testing.T) {
+				r := newRig(t, 5)
+				r.c.All(r.store.LastSeq())
+				end(r)
+				r.step()
+				r.wantPurging()
+			})
+		})
+	}
+	bubble(t, func(t *testing.T) {
+		r := newRig(t, 5)
+		r.c.All(r.store.LastSeq())
+		r.cuts(2) // once more may be chance
+		r.step()
+		r.wantAll(r.parts())
+	})
+}
+
+// cuts ends connections during a purge.
+func (r *rig) cuts(n int) {
+	r.t.Helper()
+	for range n {
+		r.step()
+		if len(r.purging()) == 0 {
+			r.t.Fatal("nothing is purged")
+		}
+		r.connect(true)
+	}
+}
+
+func (r *rig) answerAll() {
+	for _, id := range r.purging() {
+		r.acknowledge(id)
+	}
+}
+
+// Some servers end the connection because of a purge: it is given up after three connections, unless the
+// server answered some of it.
+func TestCure_IsGivenUpIfConnectionsEndOverIt(t *testing.T) {
+	for _, answers := range []bool{false, true} {
+		bubble(t, func(t *testing.T) {
+			r := newRig(t, 5000)
+			last := normal(5000-recent+1, 5000)
+			r.c.Refused(r.g, quota)
+			for n := range 6 {
+				r.step()
+				if n >= 3 && !answers {
+					r.wantPurging()
+					continue
+				}
+				r.wantPurging(last)
+				if answers {
+					r.acknowledge(last[0])
+				}
+				r.connect(true)
+			}
+		})
+	}
+}
+
+// When everything was purged and the server goes on refusing messages, only a new session can help. That is
+// asked for once an hour.
+func TestCure_Stuck(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		r := newRig(t, 10)
+		stuck := func(want bool) {
+			t.Helper()
+			if got := r.c.Stuck(); got != want {
+				t.Errorf("stuck: %v, want %v", got, want)
+			}
+		}
+		for range 2 { // the second one finds that there is nothing else
+			r.refused(quota)
+			r.answer()
+		}
+		for n := range 3 {
+			stuck(false)
+			r.c.Refused(r.g, quota)
+			r.c.Refused(r.g, quota) // received together: they count once
+			r.step()
+			stuck(n == 2)
+		}
+		stuck(false)
+		r.refused(quota)
+		stuck(false) // within the hour
+		time.Sleep(time.Hour + 1)
+		r.refused(quota) // everything is purged again
+		r.answer()
+		for n := range 3 {
+			stuck(false)
+			r.refused(quota)
+			stuck(n == 2)
+		}
+	})
+}
+
+// A server that takes messages again is not stuck.
+func TestCure_IsNotStuckAfterItHasHelped(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		r := newRig(t, 10)
+		for range 2 {
+			r.refused(quota)
+			r.answer()
+		}
+		r.send(window, 0)
+		for range 5 {
+			r.refused(quota)
+		}
+		if r.c.Stuck() {
+			t.Error("stuck, and the server has accepted a window of messages")
+		}
+	})
+}
