@@ -90,7 +90,7 @@ func (d *Queue) Take() []Refusal {
 
 // settle notes whether there is anything here.
 func (d *Queue) settle() {
-	d.any.Store(len(d.refused)+len(d.waiting)+len(d.isolated)+len(d.ready)+len(d.sent)+len(d.givenUp) > 0)
+	d.any.Store(len(d.refused)+len(d.waiting)+len(d.isolated)+len(d.ready)+len(d.sent)+len(d.givenUp)+len(d.held) > 0)
 }
 
 // Blocks reports whether a message of this topic and priority has to wait in a lane.

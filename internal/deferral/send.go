@@ -78,7 +78,7 @@ func (d *Queue) InFlight() []uint64 {
 	return slices.Sorted(maps.Keys(d.sent))
 }
 
-// Waits reports whether a message is deferred and not in flight.
+// Waits reports whether a message is deferred and not in flight, or has an answer that was not looked at.
 func (d *Queue) Waits(seq uint64) bool {
 	if !d.any.Load() {
 		return false
@@ -86,7 +86,7 @@ func (d *Queue) Waits(seq uint64) bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	_, givenUp := d.givenUp[seq]
-	return givenUp || d.queued[seq] != nil
+	return givenUp || d.queued[seq] != nil || slices.ContainsFunc(d.refused, func(r Refusal) bool { return r.Seq == seq })
 }
 
 // passed makes the lanes due that wait because of the same state of the server.
@@ -172,6 +172,23 @@ func (d *Queue) Under(seq uint64, id uint16) {
 		f.ID = id
 		d.sent[seq], d.held[id] = f, seq
 	}
+}
+
+// Reserve notes that a message that is not here has a packet identifier.
+func (d *Queue) Reserve(id uint16, seq uint64) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if id != 0 {
+		d.held[id] = seq
+		d.any.Store(true)
+	}
+}
+
+// Release takes back Reserve.
+func (d *Queue) Release(id uint16, seq uint64) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.release(id, seq)
 }
 
 // Unpick takes back a message that was picked and not sent.

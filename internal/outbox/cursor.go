@@ -55,7 +55,7 @@ func (c *cursor) begin(g *session.Generation, store Store, deferred *deferral.Qu
 		}
 	}
 	for _, seq := range deferred.InFlight() { // an earlier process has sent some
-		if !c.offered[seq] && !slices.Contains(c.resend, seq) {
+		if !c.offered[seq] && !slices.Contains(c.resend, seq) && !deferred.Waits(seq) {
 			c.resend = append(c.resend, seq)
 		}
 	}

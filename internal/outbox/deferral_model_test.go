@@ -45,6 +45,11 @@ type deferModel struct {
 	counts   map[outbox.State]uint64
 	expect   map[uint64]outbox.State
 	reported []outbox.Delay
+	judged   int        // of these, by judge
+	last     *deferConn // the connection before
+	faults   bool       // operations of the store may fail
+	failing  string     // the operation of the store that fails; empty: none
+	unread   bool       // the outbox could not read a refused message
 	lostNow  bool
 	unknown  bool                 // the session was lost, and the send loop does not know yet
 	began    time.Time            // the connection
@@ -121,7 +126,10 @@ func runDeferModel(t *testing.T, seed uint64, steps int) {
 		cfg.OnSessionLost = persistence.FailInFlight
 	}
 	cfg.Deferred = func(d outbox.Delay) { m.reported = append(m.reported, d) }
-	m.rig = newRig(t, cfg, persistence.NewMemory(o))
+	store := persistence.NewMemory(o)
+	m.faults = seed%4 == 3
+	cfg.Store = &faulty{store, m}
+	m.rig = newRig(t, cfg, store)
 	m.lose()
 	for range steps {
 		m.step()
@@ -152,7 +160,7 @@ func (m *deferModel) step() {
 		if m.refuses[topic] = 0; m.rnd.IntN(2) == 0 {
 			m.refuses[topic] = passing[m.rnd.IntN(len(passing))]
 		}
-	case p < 188:
+	case p < 188 && !m.unread: // or a refusal is lost with the process
 		m.restart(m.rnd.IntN(2) == 0)
 	case p < 190 && m.up == nil:
 		// A connection that ends before messages may be sent on it.
@@ -161,7 +169,74 @@ func (m *deferModel) step() {
 		m.up = nil
 	case p < 192 && m.up != nil:
 		m.breakOff()
+	case p < 195 && m.faults && m.failing == "":
+		m.fail()
 	}
+}
+
+// fail lets an operation of the store fail during some steps.
+func (m *deferModel) fail() {
+	m.failing = []string{"Get", "Next", "SetSent", "Sync"}[m.rnd.IntN(4)]
+	for range 1 + m.rnd.IntN(6) {
+		m.step()
+		synctest.Wait()
+		m.look()
+		if m.t.Failed() {
+			return
+		}
+	}
+	m.failing, m.unread = "", false
+	m.sleep(1100 * time.Millisecond) // the outbox leaves a store alone for a second
+}
+
+// faulty is a store of which one operation may fail.
+type faulty struct {
+	*persistence.Memory
+	m *deferModel
+}
+
+var errFaulty = errors.New("the store fails")
+
+func (s *faulty) fails(op string) error {
+	if s.m.failing == op {
+		return errFaulty
+	}
+	return nil
+}
+
+func (s *faulty) Get(seq uint64, e *persistence.Entry) (bool, error) {
+	if err := s.fails("Get"); err != nil {
+		return false, err
+	}
+	return s.Memory.Get(seq, e)
+}
+
+func (s *faulty) Next(c *persistence.Cursor, e *persistence.Entry) (bool, error) {
+	if err := s.fails("Next"); err != nil {
+		return false, err
+	}
+	return s.Memory.Next(c, e)
+}
+
+func (s *faulty) SetSent(p persistence.Priority, number uint64) error {
+	if err := s.fails("SetSent"); err != nil {
+		return err
+	}
+	return s.Memory.SetSent(p, number)
+}
+
+func (s *faulty) Sync() error {
+	if err := s.fails("Sync"); err != nil {
+		return err
+	}
+	return s.Memory.Sync()
+}
+
+func (s *faulty) Defer(seq uint64, d persistence.Deferral) error {
+	if err := s.fails("Defer"); err != nil {
+		return err
+	}
+	return s.Memory.Defer(seq, d)
 }
 
 // breakOff lets all writes to the connection fail from now on. The server may still answer.
@@ -301,6 +376,8 @@ func (m *deferModel) answerOne(one *deferMessage, code byte) {
 	case !last || code == 0 || code == final:
 	case one.end != nil && one.end.State != outbox.Dropped && one.end.State != outbox.Expired:
 		m.t.Errorf("message %d (%+v) ended at a refusal with 0x%02X: %+v", one.n, *one, code, *one.end)
+	case m.failing != "":
+		m.unread, one.lost = true, true // until it is read others may overtake it
 	case !slices.ContainsFunc(m.reported[reports:], func(d outbox.Delay) bool {
 		return binary.BigEndian.Uint64(d.ID[:]) == one.n && d.Code == code && !d.Alone
 	}):
@@ -361,7 +438,7 @@ func (m *deferModel) connect(present bool) {
 }
 
 func (m *deferModel) begin(present bool) {
-	if !present {
+	if present = present || m.failing != ""; !present { // or the connection would end
 		m.lose()
 	}
 	limits := session.Limits{ReceiveMaximum: uint16(1 + m.rnd.IntN(12)), MaximumQoS: 2, RetainAvailable: true}
@@ -413,7 +490,8 @@ func (m *deferModel) cut(reason byte) {
 	m.up = nil
 	m.offered(c)
 	m.strike(c, reason)
-	for _, one := range m.pending(func(one *deferMessage) bool { return (c.here[one.n] || c.unsure[one.n]) && !one.released }) {
+	open := m.pending(func(one *deferMessage) bool { return (c.here[one.n] || c.unsure[one.n]) && !one.released })
+	for _, one := range open {
 		if reason == wire.ReasonPacketTooLarge {
 			m.expect[one.n] = outbox.Refused
 		}
@@ -421,12 +499,13 @@ func (m *deferModel) cut(reason byte) {
 	reports := len(m.reported)
 	m.rig.cut(reason)
 	m.look()
-	for _, one := range m.list {
-		if m.expect[one.n] == outbox.Refused && one.end == nil && !m.isGivenUp(one) {
+	for _, one := range open {
+		if one.end == nil && !m.isGivenUp(one) {
 			delete(m.expect, one.n)
 		}
 	}
-	m.judge(c, reports)
+	m.last, m.judged = c, reports
+	m.judge(c)
 	for _, one := range m.pending(func(one *deferMessage) bool { return c.here[one.n] && one.released && one.alone && !one.taken }) {
 		m.reopen(one.lane()) // its PUBREC on this connection says that its topic works
 		one.taken = true
@@ -450,8 +529,9 @@ func (m *deferModel) strike(c *deferConn, reason byte) {
 }
 
 // judge looks at the reports of messages that are deferred because connections ended.
-func (m *deferModel) judge(c *deferConn, reports int) {
-	for _, d := range m.reported[reports:] {
+func (m *deferModel) judge(c *deferConn) {
+	for ; m.judged < len(m.reported); m.judged++ {
+		d := m.reported[m.judged]
 		one := m.list[binary.BigEndian.Uint64(d.ID[:])-1]
 		other := m.gave[one.topic] || len(m.pending(func(o *deferMessage) bool { return o != one && o.alone && !o.released && o.lane() == one.lane() })) > 0
 		switch {
@@ -494,6 +574,7 @@ func (m *deferModel) restart(kill bool) {
 		one.w, one.order, one.cuts = nil, 0, 0
 	}
 	m.store = m.store.Reopen()
+	m.cfg.Store = &faulty{m.store, m}
 	m.ended, m.seen = nil, 0
 	m.start()
 	m.process++
@@ -747,6 +828,12 @@ func (m *deferModel) check() {
 		m.offered(m.up)
 	}
 	m.look()
+	for ; m.judged < len(m.reported); m.judged++ {
+		if m.reported[m.judged].Alone { // the store had failed
+			m.judge(m.last)
+			break
+		}
+	}
 	for _, one := range m.pending(func(*deferMessage) bool { return true }) {
 		m.keep(one)
 	}
@@ -844,7 +931,7 @@ func (m *deferModel) finish() {
 	if took := time.Since(began); took > 17*second {
 		m.t.Errorf("everything was delivered after %v", took)
 	}
-	if len(m.failed) > 0 {
+	if len(m.failed) > 0 && !m.faults {
 		m.t.Errorf("the store failed: %v", m.failed)
 	}
 }

@@ -160,3 +160,91 @@ func TestAdd_DropsNoDeferredMessageThatIsSent(t *testing.T) {
 		}
 	})
 }
+
+var errReading = errors.New("the store cannot be read")
+
+// A refusal is known on the next connection also if the send loop could not look at it.
+func TestRun_UnreadRefusalIsObserved(t *testing.T) {
+	for works := range 12 { // this call only, until the store works again
+		bubble(t, func(t *testing.T) {
+			r, s := hookedRig(t, outbox.Config{Retry: fixed}, persistence.Options{})
+			r.connect(false, session.Limits{})
+			r.add(on("a", 1, 1))
+			r.want("1")
+			for range 2 { // the second time it is deferred already
+				calls := 0
+				s.getting = func(uint64) error {
+					if calls++; calls == works {
+						return nil
+					}
+					return errReading
+				}
+				r.ack(wire.PUBACK, r.last().PacketID, wire.ReasonNotAuthorized)
+				r.cut(0)
+				r.connect(true, session.Limits{})
+				r.want()
+				s.getting = nil
+				time.Sleep(6 * time.Second)
+				r.want("1")
+			}
+		})
+	}
+}
+
+// A message that was sent alone and refused before the connection ended is not isolated again.
+func TestDisconnected_RefusedTrialIsNotIsolated(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		r, s := hookedRig(t, outbox.Config{Retry: fixed, PoisonAttempts: 1}, persistence.Options{})
+		r.connect(false, session.Limits{})
+		r.add(on("a", 1, 1))
+		r.want("1")
+		id := r.last().PacketID
+		r.cut(shuttingDown)
+		r.connect(true, session.Limits{})
+		time.Sleep(2001 * time.Millisecond)
+		r.want("+1")
+		s.getting = func(uint64) error { return errReading } // the send loop looks at the refusal later
+		r.ack(wire.PUBACK, id, wire.ReasonNotAuthorized)
+		r.cut(shuttingDown)
+		s.getting = nil
+		r.connect(true, session.Limits{})
+		time.Sleep(5 * time.Second)
+		r.want("1") // without DUP
+		if r.last().PacketID == id {
+			t.Errorf("sent under identifier %d again", id)
+		}
+	})
+}
+
+// A deferred message that the store cannot read when the process begins is sent when it can, and keeps its
+// packet identifier.
+func TestRun_RestoresLaterWhatCannotBeRead(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		r, s := hookedRig(t, outbox.Config{Retry: fixed}, persistence.Options{})
+		r.connect(false, session.Limits{})
+		r.add(on("a", 1, 1))
+		r.add(on("b", 2, 1))
+		r.want("1", "2")
+		for n := range uint64(2) {
+			r.ack(wire.PUBACK, session.PacketID(0, n+1), wire.ReasonNotAuthorized)
+		}
+		time.Sleep(2001 * time.Millisecond)
+		r.want("1", "2")
+		id := r.last().PacketID
+		r.ack(wire.PUBACK, id-1, wire.ReasonNotAuthorized)
+		r.cut(0)
+		r.stop()
+		s.Memory = s.Memory.Reopen()
+		r.store = s.Memory
+		s.getting = func(uint64) error { return errReading }
+		r.start() // message 1 waits, message 2 may have been received under id
+		r.connect(true, session.Limits{})
+		r.want()
+		s.getting = nil
+		time.Sleep(5 * time.Second)
+		r.want("+2", "1")
+		if st := r.o.Deferred(); st.Messages != 2 {
+			t.Errorf("deferred: %+v", st)
+		}
+	})
+}

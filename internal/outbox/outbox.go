@@ -49,10 +49,11 @@ type Outbox struct {
 	cursor   cursor
 	sent     watermarks
 	batch    []byte
-	entry    persistence.Entry // of a deferred or refused message
-	over     []ending          // to be ended by path.go
-	rotation uint64            // of the packet identifiers of deferred messages
-	first    uint64            // Number of the first message in the log, for the present batch of deferred ones; 0: not looked up
+	entry    persistence.Entry      // of a deferred or refused message
+	over     []ending               // to be ended by path.go
+	unread   []persistence.Deferred // of an earlier process, and not restored yet
+	rotation uint64                 // of the packet identifiers of deferred messages
+	first    uint64                 // Number of the first message in the log, for the present batch of deferred ones; 0: not looked up
 }
 
 // New returns an Outbox that continues from what the store holds.
@@ -66,6 +67,7 @@ func New(cfg Config) *Outbox {
 		lost:     newLostSession(&cfg),
 		sent:     newWatermarks(cfg.Store),
 		wake:     notify.New(),
+		unread:   cfg.Store.Deferred(),
 		again:    time.NewTimer(time.Hour),
 		// The first identifier is hardly the last one of an earlier process.
 		rotation: rand.Uint64N(session.Recent),

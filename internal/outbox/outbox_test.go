@@ -28,6 +28,7 @@ type hooked struct {
 	end       func()                                   // after Next, at the end of the log
 	deferring func(uint64, persistence.Deferral) error // before Defer
 	ending    func(seq uint64)                         // before Done
+	getting   func(seq uint64) error                   // before Get
 	syncs     int
 }
 
@@ -82,6 +83,15 @@ func (s *hooked) Done(seq uint64, r persistence.Result) error {
 		s.ending(seq)
 	}
 	return s.Memory.Done(seq, r)
+}
+
+func (s *hooked) Get(seq uint64, e *persistence.Entry) (bool, error) {
+	if s.getting != nil {
+		if err := s.getting(seq); err != nil {
+			return false, err
+		}
+	}
+	return s.Memory.Get(seq, e)
 }
 
 func (s *hooked) Sync() error { s.syncs++; return s.Memory.Sync() }

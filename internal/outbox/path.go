@@ -112,8 +112,8 @@ func (o *Outbox) enqueue(d *Draft) (ticket persistence.Ticket, err error) {
 func (o *Outbox) Run(ctx context.Context) {
 	defer o.again.Stop()
 	defer o.expiry.timer.Stop()
-	o.restoreDeferred()
 	for {
+		o.restoreDeferred()
 		looked := time.Now()
 		for e, err := range o.expiry.step(o.cfg.Store, o.mayExpire) {
 			if err != nil {
@@ -182,7 +182,7 @@ func (o *Outbox) sendBatch(g *session.Generation) (more bool) {
 		}
 		if !ok {
 			more = false
-			if len(o.batch) == 0 && g.InFlight() == 0 {
+			if err == nil && len(o.batch) == 0 && g.InFlight() == 0 {
 				o.retry(g, true)
 			}
 			break

@@ -41,6 +41,7 @@ func (o *Outbox) answerRefusals(g *session.Generation) {
 			o.deferred.Gone(r.Seq, time.Now())
 		case o.entry.Released:
 			o.deferred.Released(r.Seq, time.Now())
+		case (r.Alone || r.Final) && o.deferred.Waits(r.Seq): // the server refused it before the connection ended
 		case r.Final:
 			o.giveUp(&o.entry, Poison, r.Code, r.Strikes)
 		case r.Alone:
@@ -181,18 +182,29 @@ func (o *Outbox) keep(g *session.Generation, id uint16) bool {
 	return true
 }
 
-// restoreDeferred reads what an earlier process has deferred.
+// restoreDeferred reads what an earlier process has deferred. The next call tries again what the store
+// cannot read; until then no other message gets its packet identifier.
 func (o *Outbox) restoreDeferred() {
-	for _, d := range o.cfg.Store.Deferred() {
-		ok, err := o.cfg.Store.Get(d.Seq, &o.entry)
-		if err != nil {
-			o.cfg.StoreFailed(err)
-		}
-		if ok {
-			left := d.Until.Sub(o.cfg.Store.Now())
-			o.deferred.Restore(string(wire.ImageTopic(o.entry.Packet)), &o.entry, min(left, o.deferred.Longest()), time.Now())
+	left := o.unread[:0]
+	for _, d := range o.unread {
+		e := &o.entry
+		ok, err := o.cfg.Store.Get(d.Seq, e)
+		switch {
+		case err != nil:
+			o.storeFailed(err)
+			o.deferred.Reserve(d.PacketID, d.Seq)
+			left = append(left, d)
+		case ok:
+			left := min(d.Until.Sub(o.cfg.Store.Now()), o.deferred.Longest())
+			o.deferred.Restore(string(wire.ImageTopic(e.Packet)), e, left, time.Now())
+			if e.Deferral.PacketID != 0 && !e.Released && !o.deferred.Waits(d.Seq) {
+				o.cursor.resend = append(o.cursor.resend, d.Seq) // begin puts it in its place
+			}
+		default:
+			o.deferred.Release(d.PacketID, d.Seq)
 		}
 	}
+	o.unread = left
 }
 
 // expireDeferred ends the deferred messages whose time has passed.
