@@ -205,3 +205,23 @@ func TestBreaker_ClosesAlthoughATopicIsRefused(t *testing.T) {
 		r.wantOpened(1)
 	})
 }
+
+// A message over which a connection ended is no failure, also if it is given up for that.
+func TestBreaker_StaysClosedForPoison(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		breaker := reliability.NewBreaker(reliability.BreakerOptions{FailureThreshold: 1})
+		rules := []deferral.Rule{{Codes: []byte{wire.ReasonUnspecifiedError}, Action: deferral.GiveUp}}
+		r := newRig(t, outbox.Config{Retry: fixed, Breaker: breaker, Rules: rules, PoisonAttempts: 1}, persistence.NewMemory(persistence.Options{}))
+		r.connect(false, session.Limits{})
+		w := r.add(on("bad", 1, 1))
+		r.want("1")
+		r.cut(wire.ReasonUnspecifiedError)
+		r.connect(true, session.Limits{})
+		wantState(t, w, outbox.Refused)
+		r.add(on("works", 2, 1))
+		r.want("2")
+		if s := breaker.Stats(); s.Opened != 0 || s.Failed != 0 {
+			t.Errorf("the breaker: %+v", s)
+		}
+	})
+}

@@ -156,9 +156,9 @@ func (e End) result() persistence.Result {
 }
 
 // judged returns what the breaker hears: the error of a message that was sent and refused, nil if
-// it was acknowledged, errNotTried if the End says nothing about the server.
+// it was acknowledged, errNotTried if the End says nothing about the server, or a connection has ended.
 func (e End) judged() error {
-	if e.State == Acked || !e.excused && (e.State == Refused || e.State == DeadLettered) {
+	if e.State == Acked || e.Cause == ByServer && !e.excused && (e.State == Refused || e.State == DeadLettered) {
 		return e.Err
 	}
 	return errNotTried
