@@ -47,7 +47,7 @@ func runPublisher(ctx context.Context, o options) error {
 		})
 	}
 	wg.Wait()
-	drain, cancel := context.WithTimeout(context.Background(), 3*time.Minute)
+	drain, cancel := context.WithTimeout(context.Background(), 10*time.Minute)
 	defer cancel()
 	// Drain waits only for a while for messages that the server has refused, and closes the client.
 	for waiting := true; waiting && drain.Err() == nil; time.Sleep(50 * time.Millisecond) {
