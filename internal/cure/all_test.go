@@ -178,6 +178,7 @@ func TestCure_Stuck(t *testing.T) {
 			r.c.Refused(r.g, quota)
 			r.c.Refused(r.g, quota) // received together: they count once
 			r.step()
+			r.step()
 			stuck(n == 2)
 		}
 		stuck(false)
@@ -208,6 +209,25 @@ func TestCure_IsNotStuckAfterItHasHelped(t *testing.T) {
 		}
 		if r.c.Stuck() {
 			t.Error("stuck, and the server has accepted a window of messages")
+		}
+	})
+}
+
+// Refusals while a purge is open are of messages that were sent before.
+func TestCure_IsNotStuckByRefusalsBeforeTheAnswer(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		r := newRig(t, 10)
+		for range 2 {
+			r.refused(quota)
+			r.answer()
+		}
+		r.connect(true)
+		for range 5 { // the first one begins a purge
+			r.refused(quota)
+		}
+		r.answer()
+		if r.c.Stuck() {
+			t.Error("stuck after one refusal")
 		}
 	})
 }

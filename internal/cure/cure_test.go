@@ -500,5 +500,16 @@ func TestCure_HasNothingToPurge(t *testing.T) {
 		if wait := r.step(); wait != 0 {
 			t.Errorf("waits for %v", wait)
 		}
+		r.refused(quota)
+		r.wantPurging()
+		r.add(persistence.Normal, 10)
+		for seq := range uint64(10) {
+			r.done(seq + 1)
+		}
+		r.refused(quota) // it did not help a moment ago
+		r.wantPurging()
+		time.Sleep(time.Minute + 1)
+		r.refused(quota)
+		r.wantPurging(normal(1, 10))
 	})
 }

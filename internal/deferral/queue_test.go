@@ -523,3 +523,18 @@ func TestQueue_Restores(t *testing.T) {
 	r.acked(2)
 	r.empty()
 }
+
+// A lane whose time moves, because a message that was sent before is refused later, lets others go first.
+func TestQueue_ALaneMovesBack(t *testing.T) {
+	r := newRig(t)
+	r.follow("a", 1, 2)
+	r.picks(1, 2)
+	r.refuse("a", 1, 1, quota) // until 2 s
+	r.pass(time.Second)
+	r.refuse("b", 3, 3, quota) // until 3 s
+	r.pass(1500 * time.Millisecond)
+	until, _ := r.refuse("a", 2, 2, quota)
+	wants(t, "until", until, 6500*time.Millisecond)
+	r.pass(500 * time.Millisecond)
+	r.picks(3)
+}
