@@ -44,7 +44,11 @@ func (c *Cure) stepAll(g *session.Generation, store persistence.Outbox, held fun
 			ids = append(ids, id)
 		}
 	}
-	if wait = c.purge(g, ids, now); wait == 0 {
+	wait, sent := c.purge(g, ids, now)
+	switch {
+	case !sent:
+		a.at = a.from
+	case wait == 0:
 		c.all = nil
 	}
 	return wait, nil

@@ -13,15 +13,17 @@ import (
 type Cure struct {
 	wanted  bool                // a purge begins as soon as there is a connection
 	g       *session.Generation // the connection of the last purge
-	until   time.Time           // the server answers until then; zero: no purge is open
+	until   time.Time           // the server answers something until then; zero: no purge is open
+	latest  time.Time           // and all until then
+	left    int                 // packet identifiers that were not answered when until was set
 	ended   time.Time           // of the last purge
-	acked   uint64              // messages that were acknowledged on g before it
+	acked   uint64              // messages that were accepted on g before it
 	steps   int                 // purges since the server refuses; each goes back further
 	next    progress            // the identifiers of higher numbers were purged, before the last ones
 	before  progress            // next before the last purge
 	useless time.Time           // the server refused messages although everything was purged
-	again   bool                // and has refused one since the last Step
-	refused int                 // times that it did
+	refused int                 // times in a row that it did after that
+	counted time.Time           // the last of these
 	asked   time.Time           // Stuck has returned true
 	purged  int                 // identifiers of the last purge
 	cut     int                 // connections in a row that ended before the server answered anything of it
@@ -31,9 +33,12 @@ type Cure struct {
 type progress [persistence.Priorities]uint64
 
 const (
-	answerTime  = 5 * time.Second // of a server for a purge
+	answerTime  = 5 * time.Second // of a server for something of a purge
+	mostTime    = 2 * time.Minute // for all of it: a slow link takes its time
 	uselessTime = time.Hour       // in which only the last identifiers are purged
 	stuckAfter  = 3               // refusals although everything was purged
+	stuckPause  = 3 * time.Second // before each of them: a quota may be exceeded for some seconds
+	mostWindow  = 1024            // messages that are accepted after a purge that has helped
 	mostCuts    = 3               // connections that may end during a purge: some servers end them because of it
 	pause       = time.Minute     // between two that begin anew on one connection
 	mostNumbers = session.MaxPurge / 2
@@ -52,11 +57,16 @@ func (c *Cure) Refused(g *session.Generation, code byte) {
 		return // in a session that began on this connection there is nothing to cure
 	}
 	now := time.Now()
-	c.again = c.wasUseless() && !c.Open()
+	if c.helped() || c.g != g && accepted(g, 0) {
+		c.refused = 0
+	}
+	if c.Useless() && !c.Open() && now.Sub(c.counted) >= stuckPause {
+		c.refused, c.counted = c.refused+1, now
+	}
 	switch {
 	case c.wanted || c.g == g && c.Open(): // it was sent before the purge
 		return
-	case c.steps == 0 || c.helped() || c.wasUseless():
+	case c.steps == 0 || c.helped() || c.Useless():
 		// On one connection the server has nothing new.
 		if c.wanted = c.g != g || now.Sub(c.ended) > pause; c.wanted {
 			c.steps = 0
@@ -68,15 +78,21 @@ func (c *Cure) Refused(g *session.Generation, code byte) {
 
 // helped reports whether the server has accepted messages as usual after the last purge.
 func (c *Cure) helped() bool {
-	return c.g != nil && c.g.Acknowledged() >= c.acked+uint64(c.g.Limits.ReceiveMaximum)
+	return c.g != nil && accepted(c.g, c.acked)
 }
 
-func (c *Cure) wasUseless() bool { return !c.useless.IsZero() && time.Since(c.useless) < uselessTime }
+// accepted reports whether the server has accepted a window of messages on g, beside the first ones.
+func accepted(g *session.Generation, first uint64) bool {
+	return g.Accepted() >= first+min(uint64(g.Limits.ReceiveMaximum), mostWindow)
+}
+
+// Useless reports whether everything was purged lately, or nothing can be.
+func (c *Cure) Useless() bool { return !c.useless.IsZero() && time.Since(c.useless) < uselessTime }
 
 // notHelped notes that no purge can help for some time. The refusals before that do not count.
 func (c *Cure) notHelped(now time.Time) {
-	if !c.wasUseless() {
-		c.refused = 0
+	if !c.Useless() {
+		c.refused, c.counted = 0, now
 	}
 	c.useless = now
 }
@@ -84,15 +100,20 @@ func (c *Cure) notHelped(now time.Time) {
 // Stuck reports, at most once an hour, that the server goes on refusing messages although everything was
 // purged: only a new session can help.
 func (c *Cure) Stuck() bool {
-	if c.refused < stuckAfter || !c.wasUseless() || c.helped() || !c.asked.IsZero() && time.Since(c.asked) < uselessTime {
+	if c.refused < stuckAfter || !c.Useless() || c.helped() || !c.asked.IsZero() && time.Since(c.asked) < uselessTime {
 		return false
 	}
 	c.asked = time.Now()
 	return true
 }
 
-// Lost notes that the session of the server is lost, and what it held with it.
-func (c *Cure) Lost() { *c = Cure{useless: c.useless, asked: c.asked} }
+// Lost notes that the session of the server is lost, and what it held with it. It reports whether
+// messages were refused in it.
+func (c *Cure) Lost() (refused bool) {
+	refused = c.wanted || c.steps > 0
+	*c = Cure{useless: c.useless, asked: c.asked}
+	return refused
+}
 
 // Open reports whether a purge is not answered. No message is sent meanwhile: the server would refuse it,
 // or could take it for another one.
@@ -108,10 +129,6 @@ func (c *Cure) Answered(g *session.Generation) bool {
 // wanted, and gives up one that the server does not answer. held reports whether a deferred message has
 // a packet identifier. The caller calls Step again after wait.
 func (c *Cure) Step(g *session.Generation, store persistence.Outbox, held func(id uint16) bool, answered bool) (wait time.Duration, err error) {
-	if c.again {
-		c.again = false
-		c.refused++
-	}
 	now := time.Now()
 	result := c.look(g, answered, now)
 	if result == open {
@@ -131,7 +148,7 @@ func (c *Cure) Step(g *session.Generation, store persistence.Outbox, held func(i
 	}
 	if g.Held() && c.g != g {
 		c.wanted = true
-		if c.steps > 0 && (c.helped() || c.wasUseless()) {
+		if c.steps > 0 && (c.helped() || c.Useless()) {
 			c.steps = 0
 		}
 	}
@@ -152,26 +169,33 @@ func (c *Cure) Step(g *session.Generation, store persistence.Outbox, held func(i
 		}
 		more = more || next[p] < before || size == 0
 	}
-	c.wanted, c.before, c.next, c.g = false, c.next, next, g
-	c.steps, c.acked = min(c.steps+1, 10), g.Acknowledged()
+	wait, sent := c.purge(g, ids, now)
+	if !sent {
+		return 0, nil
+	}
+	c.wanted, c.before, c.next = false, c.next, next
+	c.steps, c.acked = min(c.steps+1, 10), g.Accepted()
 	if !more {
 		c.notHelped(now)
 	}
-	wait = c.purge(g, ids, now)
 	if wait == 0 {
 		c.ended = now
 	}
 	return wait, nil
 }
 
-// purge sends the PUBRELs; 0: there was none to send.
-func (c *Cure) purge(g *session.Generation, ids []uint16, now time.Time) (wait time.Duration) {
-	c.g, c.purged = g, g.Purge(ids)
-	if c.purged == 0 {
-		return 0
+// purge sends the PUBRELs; wait 0: there was none to send. It returns false if the connection has ended
+// before: the purge is made on the next one.
+func (c *Cure) purge(g *session.Generation, ids []uint16, now time.Time) (wait time.Duration, sent bool) {
+	n := g.Purge(ids)
+	if n == 0 && g.Ended() {
+		return 0, false
 	}
-	c.until = now.Add(answerTime)
-	return answerTime
+	if c.g, c.purged = g, n; n == 0 {
+		return 0, true
+	}
+	c.until, c.latest, c.left = now.Add(answerTime), now.Add(mostTime), n
+	return answerTime, true
 }
 
 // result is what became of a purge.
@@ -190,7 +214,7 @@ func (c *Cure) look(g *session.Generation, answered bool, now time.Time) result 
 	switch {
 	case c.until.IsZero():
 		return none
-	case !answered && c.g == g && now.Before(c.until):
+	case !answered && c.g == g && (now.Before(c.until) || c.goesOn(now)):
 		return open
 	}
 	c.until = time.Time{}
@@ -210,6 +234,16 @@ func (c *Cure) look(g *session.Generation, answered bool, now time.Time) result 
 	}
 	c.cut = 0
 	return givenUp
+}
+
+// goesOn gives the server more time if it has answered something since until was set.
+func (c *Cure) goesOn(now time.Time) bool {
+	left := c.g.Purging()
+	if left >= c.left || !now.Before(c.latest) {
+		return false
+	}
+	c.left, c.until = left, now.Add(answerTime)
+	return true
 }
 
 // completed appends packet identifiers of numbers of a priority to ids: those that were used in this session and

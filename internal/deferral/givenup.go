@@ -32,6 +32,7 @@ func (d *Queue) GiveUp(e *persistence.Entry, id uint16, code byte, now time.Time
 }
 
 func (d *Queue) giveUp(e *persistence.Entry, id uint16, code byte, now time.Time) {
+	d.endGivenUp(e.Seq) // the store could not record it the first time
 	x := GivenUp{Seq: e.Seq, ID: id, code: code, since: now, priority: e.Priority, size: len(e.Packet)}
 	d.givenUp[x.Seq] = x
 	if id != 0 {

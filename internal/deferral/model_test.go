@@ -304,7 +304,7 @@ func TestQueue_AgreesWithModel(t *testing.T) {
 			case n < 98:
 				m.takeOldest()
 			default:
-				m.Due(m.now, func(code byte) bool { return code == quota })
+				m.Due(m.now, func(code byte) bool { return code == quota }, false)
 				for _, l := range m.lanes {
 					if l.code == quota {
 						l.until = m.now

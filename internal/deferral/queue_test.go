@@ -334,7 +334,7 @@ func TestQueue_Due(t *testing.T) {
 	r.refuse("b", 2, 2, inUse)
 	r.refuse("c", 3, 3, 0x83)
 	r.Refuse("d", message(4, urgent), 4, quota, r.now)
-	r.Due(r.now, func(code byte) bool { return code == quota || code == inUse })
+	r.Due(r.now, func(code byte) bool { return code == quota || code == inUse }, false)
 	got := map[uint64]bool{}
 	for {
 		x, ok := r.Pick(r.now)

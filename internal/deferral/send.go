@@ -92,22 +92,25 @@ func (d *Queue) Waits(seq uint64) bool {
 // passed makes the lanes due that wait because of the same state of the server.
 func (d *Queue) passed(code byte, now time.Time) {
 	if code != wire.ReasonNotAuthorized { // this is about one topic
-		d.due(now, func(c byte) bool { return c == code })
+		d.due(now, func(c byte) bool { return c == code }, false)
 	}
 }
 
-// Due makes the lanes due that wait because of a reason code for which because returns true.
-func (d *Queue) Due(now time.Time, because func(code byte) bool) {
+// Due makes the lanes due that wait because of a reason code for which because returns true. fresh: their
+// delays begin anew.
+func (d *Queue) Due(now time.Time, because func(code byte) bool, fresh bool) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.due(now, because)
+	d.due(now, because, fresh)
 }
 
-func (d *Queue) due(now time.Time, because func(code byte) bool) {
+func (d *Queue) due(now time.Time, because func(code byte) bool, fresh bool) {
 	for _, lanes := range d.lanes {
 		for _, l := range lanes {
 			if !l.alone && because(l.code) {
-				l.until = now
+				if l.until = now; fresh {
+					l.attempts = 0
+				}
 				d.schedule(l, now)
 			}
 		}

@@ -409,8 +409,10 @@ func (m *deferModel) isGivenUp(one *deferMessage) bool {
 	var e persistence.Entry
 	ok, err := m.store.Get(one.seq, &e)
 	if ok && err == nil && e.Deferral.GivenUp {
+		if !one.givenUp { // the process remembers the topic
+			m.gave[one.topic] = true
+		}
 		one.givenUp, one.alone = true, false
-		m.gave[one.topic] = true
 	}
 	return one.givenUp
 }
@@ -582,6 +584,7 @@ func (m *deferModel) restart(kill bool) {
 	for p := range m.earlier {
 		m.earlier[p] = m.store.Sent(persistence.Priority(p))
 	}
+	m.pending(m.isGivenUp)
 	clear(m.gave)
 	clear(m.isolated)
 	clear(m.silent)
@@ -785,7 +788,7 @@ func (m *deferModel) end(e outbox.End) {
 			fail(fmt.Sprintf("the waiter has %+v", r))
 		}
 	}
-	if e.Cause == outbox.Poison {
+	if e.Cause == outbox.Poison && !one.givenUp {
 		m.gave[one.topic] = true
 	}
 	switch e.Cause {

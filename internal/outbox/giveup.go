@@ -80,13 +80,18 @@ func (o *Outbox) endGivenUp(g *session.Generation) {
 	for _, x := range o.deferred.GivenUp() {
 		since, sent := p.since[x.ID]
 		switch {
-		case x.ID == 0 || g.Limits.MaximumQoS < 2 || p.cut >= mostCuts || sent && time.Since(since) >= purgeTime:
+		case x.ID == 0 || g.Limits.MaximumQoS < 2 || p.cut >= mostCuts:
 		case sent && !g.IsPurging(x.ID):
 			p.cut = 0
+		case sent && time.Since(since) >= purgeTime:
+			g.EndPurge(x.ID)
 		default:
 			if !sent && g.Purge([]uint16{x.ID}) > 0 {
-				p.since[x.ID] = time.Now()
-				o.lookAgain(purgeTime)
+				since, sent = time.Now(), true
+				p.since[x.ID] = since
+			}
+			if sent {
+				o.lookAgain(time.Until(since.Add(purgeTime)))
 			}
 			continue
 		}

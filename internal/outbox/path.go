@@ -155,22 +155,6 @@ func (o *Outbox) ready() *session.Generation {
 	return g
 }
 
-// begin prepares for a new connection. PUBRELs leave at once.
-func (o *Outbox) begin(g *session.Generation) {
-	o.open.connectionEnded()
-	if lost := o.reset.Swap(false); lost || !g.Present { // what was sent in the lost session can expire now
-		o.deferred.SessionLost(time.Now())
-		o.cursor.cure.Lost()
-		o.expiry.by(0)
-		o.Wake()
-	}
-	o.cursor.begin(g, o.cfg.Store, o.deferred)
-	o.sent.begin(o.cfg.Store, g.Present)
-	if len(o.cursor.offered) > 0 && o.cursor.first() {
-		o.poison.sendingFirst(g) // only a PUBREL
-	}
-}
-
 // sendBatch offers messages until a batch is full, and sends it. false: wait for the next wake.
 func (o *Outbox) sendBatch(g *session.Generation) (more bool) {
 	o.batch = o.batch[:0]

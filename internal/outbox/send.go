@@ -14,6 +14,25 @@ import (
 
 // This file has what the send loop asks before it sends a message.
 
+// begin prepares for a new connection. PUBRELs leave at once.
+func (o *Outbox) begin(g *session.Generation) {
+	o.open.connectionEnded()
+	if lost := o.reset.Swap(false); lost || !g.Present { // what was sent in the lost session can expire now
+		o.deferred.SessionLost(time.Now())
+		if o.cursor.cure.Lost() { // what the server refused because of it may succeed now
+			o.window.Open()
+			o.deferred.Due(time.Now(), cure.Helps, true)
+		}
+		o.expiry.by(0)
+		o.Wake()
+	}
+	o.cursor.begin(g, o.cfg.Store, o.deferred)
+	o.sent.begin(o.cfg.Store, g.Present)
+	if len(o.cursor.offered) > 0 && o.cursor.first() {
+		o.poison.sendingFirst(g) // only a PUBREL
+	}
+}
+
 // lookAtRefusals looks at what the server has refused, and purges packet identifiers because of that. It
 // reports whether messages wait until the server has answered the purge.
 func (o *Outbox) lookAtRefusals(g *session.Generation) (wait bool) {
@@ -31,7 +50,7 @@ func (o *Outbox) lookAtRefusals(g *session.Generation) (wait bool) {
 	o.lookAgain(left)
 	if cured {
 		o.window.Open()
-		o.deferred.Due(time.Now(), cure.Helps)
+		o.deferred.Due(time.Now(), cure.Helps, !o.cursor.cure.Useless())
 	}
 	if o.cursor.cure.Stuck() && o.cfg.Stuck != nil {
 		o.cfg.Stuck()

@@ -211,6 +211,9 @@ func (g *Generation) ackLocked(a wire.Ack) (f flight, settled bool, err error) {
 		}
 		s.queueLocked(wire.Ack{Type: wire.PUBREL, PacketID: a.PacketID}, true)
 	default:
+		if f.unstored == nil && (a.Type == wire.PUBCOMP || a.Reason < 0x80) {
+			g.accepted++
+		}
 		g.landLocked(a.PacketID, f)
 		settled = true
 		s.quota = s.quota || a.Reason == wire.ReasonQuotaExceeded && g.Present
@@ -296,12 +299,12 @@ func (g *Generation) Unhold() error {
 	return g.ResendUnstored()
 }
 
-// EndPurge gives up the purges that the server has not answered. Their packet identifiers may be used;
-// late answers are dropped.
-func (g *Generation) EndPurge() {
+// EndPurge gives up the purges that the server has not answered: of these packet identifiers, or of all if
+// there are none. They may be used; late answers are dropped.
+func (g *Generation) EndPurge(ids ...uint16) {
 	g.s.mu.Lock()
 	defer g.s.mu.Unlock()
-	g.purges.giveUp()
+	g.purges.giveUp(ids)
 }
 
 // Settled returns the number of messages, unstored ones too, that were finally acknowledged

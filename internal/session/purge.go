@@ -1,6 +1,11 @@
 package session
 
-import "github.com/mooring-mqtt/mooring/internal/wire"
+import (
+	"maps"
+	"slices"
+
+	"github.com/mooring-mqtt/mooring/internal/wire"
+)
 
 // purges are the packet identifiers for which PUBREL was sent without a message: the server may hold
 // an exchange under them that the client has completed or given up. The PUBCOMP ends it on the server,
@@ -26,12 +31,17 @@ func (p *purges) add(id uint16) bool {
 	return true
 }
 
-// giveUp gives up all that are open.
-func (p *purges) giveUp() {
-	for id := range p.ids {
-		p.ids[id] = false
+// giveUp gives up those of these packet identifiers that are open; no identifiers: all.
+func (p *purges) giveUp(ids []uint16) {
+	if len(ids) == 0 {
+		ids = slices.Collect(maps.Keys(p.ids))
 	}
-	p.open = 0
+	for _, id := range ids {
+		if p.ids[id] {
+			p.ids[id] = false
+			p.open--
+		}
+	}
 }
 
 // answered takes the PUBCOMP of a purge. It reports whether a is one.

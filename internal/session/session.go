@@ -137,19 +137,34 @@ type Generation struct {
 	begun   time.Time
 
 	// s.mu guards the following fields.
-	flights map[uint32]flight // sent, not acknowledged; by packet identifier, as uint32 for speed
-	purges  purges
-	held    bool                // see Held
-	acked   uint64              // stored messages that were acknowledged
-	passed  uint64              // the highest flight.order of these
-	waiting []*unstored         // to be sent when the window has room
-	alone   *unstored           // of a deferred topic: sent when nothing is in flight, and nothing is sent meanwhile
-	order   []*Inbound          // received, in the order their acknowledgements must leave
-	recv    map[uint16]struct{} // identifiers that count against the client's Receive Maximum
-	aliases map[uint16]string
-	topics  map[string]string // interned Topic Names
+	flights  map[uint32]flight // sent, not acknowledged; by packet identifier, as uint32 for speed
+	purges   purges
+	held     bool                // see Held
+	acked    uint64              // stored messages that were acknowledged
+	accepted uint64              // of these, without an error
+	passed   uint64              // the highest flight.order of these
+	waiting  []*unstored         // to be sent when the window has room
+	alone    *unstored           // of a deferred topic: sent when nothing is in flight, and nothing is sent meanwhile
+	order    []*Inbound          // received, in the order their acknowledgements must leave
+	recv     map[uint16]struct{} // identifiers that count against the client's Receive Maximum
+	aliases  map[uint16]string
+	topics   map[string]string // interned Topic Names
 
 	topicBytes int // of topics
+}
+
+// Accepted returns how many messages of the store the server has accepted on this connection.
+func (g *Generation) Accepted() uint64 {
+	g.s.mu.Lock()
+	defer g.s.mu.Unlock()
+	return g.accepted
+}
+
+// Ended reports whether the connection has ended.
+func (g *Generation) Ended() bool {
+	g.s.mu.Lock()
+	defer g.s.mu.Unlock()
+	return g.s.cur != g
 }
 
 // Begin ends the current generation: the server has accepted a new connection. It reports

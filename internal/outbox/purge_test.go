@@ -1,0 +1,394 @@
+package outbox_test
+
+import (
+	"fmt"
+	"slices"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/mooring-mqtt/mooring/internal/outbox"
+	"github.com/mooring-mqtt/mooring/internal/session"
+	"github.com/mooring-mqtt/mooring/internal/wire"
+	"github.com/mooring-mqtt/mooring/persistence"
+)
+
+// A server that does not answer the PUBREL for a message that is given up does not hold up the next
+// message under its packet identifier, on the same connection.
+func TestGiveUp_FreesAnUnansweredPacketIdentifier(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		r, w, id := givenUp(t, false)
+		r.connect(true, session.Limits{})
+		r.purged()
+		time.Sleep(6 * second)
+		r.wantGivenUp(w, false)
+		used := false
+		for n := uint64(2); n <= session.Lap(uint8(persistence.High))+2; n++ {
+			d := on("b", n, 1)
+			d.Priority = persistence.High
+			w := r.add(d)
+			r.want(fmt.Sprint(n))
+			now := r.last().PacketID
+			used = used || now == id
+			r.ack(wire.PUBACK, now, 0)
+			wantState(t, w, outbox.Acked)
+		}
+		if !used {
+			t.Error("the identifier is not used again")
+		}
+	})
+}
+
+// The time of a server to answer ends, whatever else the send loop waits for meanwhile.
+func TestGiveUp_TimeEndsBesideOtherWaits(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		r, w, _ := givenUp(t, false)
+		r.connect(true, session.Limits{})
+		r.purged()
+		r.add(on("c", 2, 1))
+		r.want("2")
+		r.ack(wire.PUBACK, r.last().PacketID, 0x80) // it is sent again after one second
+		time.Sleep(2 * second)
+		r.want("2")
+		time.Sleep(4 * second)
+		synctest.Wait()
+		wantState(t, w, outbox.Refused)
+	})
+}
+
+// A connection that has ended, which the outbox does not know yet, is none to purge on.
+func TestSentLost_ConnectionEndsBeforeThePurge(t *testing.T) {
+	for parts := range 3 {
+		bubble(t, func(t *testing.T) {
+			store := persistence.NewMemory(persistence.Options{})
+			must(t, store.ResetSession("owner"))
+			r := newRig(t, outbox.Config{Retry: fixed, SentLost: true}, store)
+			r.add(on("a", 1, 2))
+			purged := map[uint16]bool{}
+			answer := func(ids []uint16) {
+				for _, id := range ids {
+					purged[id] = true
+				}
+				r.answer(ids)
+			}
+			r.attach(true, session.Limits{})
+			if parts == 0 {
+				r.s.Detach(r.g)
+			}
+			r.o.Connected(r.g)
+			for n := range parts {
+				ids := r.purged()
+				if n < parts-1 {
+					answer(ids)
+					continue
+				}
+				for _, id := range ids {
+					must(t, r.g.HandleAck(wire.Ack{Type: wire.PUBCOMP, PacketID: id}))
+					purged[id] = true
+				}
+				r.s.Detach(r.g)
+				r.o.Wake()
+			}
+			synctest.Wait()
+			r.cut(0)
+			r.connect(true, session.Limits{})
+			for ids := r.purgedBefore("1"); len(ids) > 0; ids = r.purgedBefore("1") {
+				answer(ids)
+			}
+			if len(purged) != 65_536-257 {
+				t.Errorf("%d identifiers are purged after %d parts", len(purged), parts)
+			}
+		})
+	}
+}
+
+// purgedBefore is purged; a message ends it.
+func (r *rig) purgedBefore(message string) (ids []uint16) {
+	r.t.Helper()
+	synctest.Wait()
+	for _, f := range r.c.take() {
+		if f.Type() != wire.PUBREL {
+			if packet(f) != message {
+				r.t.Fatalf("sent %v", packet(f))
+			}
+			return nil
+		}
+		a, err := wire.ParseAck(f)
+		must(r.t, err)
+		ids = append(ids, a.PacketID)
+	}
+	return ids
+}
+
+// mosquitto closes the connection at once when it refuses a message.
+func TestCure_ConnectionEndsBeforeThePurge(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		r := cureRig(t)
+		r.add(on("a", 6, 2))
+		r.want("6")
+		must(t, r.g.HandleAck(wire.Ack{Type: wire.PUBREC, PacketID: r.last().PacketID, Reason: wire.ReasonPacketIDInUse}))
+		r.s.Detach(r.g)
+		synctest.Wait() // the send loop has seen the refusal, and not the end
+		r.cut(0)
+		r.connect(true, session.Limits{ReceiveMaximum: 20})
+		r.answer(r.wantPurged(1, 6))
+		r.want("6")
+	})
+}
+
+// A message that was sent alone is not sent again under the packet identifier that the server has refused,
+// if the server ends the connection after that.
+func TestIsolated_RefusedAndCut(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		r := newRig(t, outbox.Config{Retry: fixed, PoisonAttempts: 1}, persistence.NewMemory(persistence.Options{}))
+		r.connect(false, session.Limits{})
+		w := r.add(on("a", 1, 2))
+		r.want("1")
+		id := r.last().PacketID
+		r.cut(wire.ReasonNotAuthorized) // isolated
+		time.Sleep(5 * second)
+		hold := make(chan struct{})
+		r.attach(true, session.Limits{})
+		r.c.onSend = func(wire.PublishView) { <-hold } // the send loop
+		r.o.Connected(r.g)
+		synctest.Wait()
+		must(t, r.g.HandleAck(wire.Ack{Type: wire.PUBREC, PacketID: id, Reason: wire.ReasonPacketIDInUse}))
+		g := r.g
+		r.s.Detach(g)
+		r.o.Disconnected(g, 0)
+		close(hold)
+		synctest.Wait()
+		for range 3 {
+			r.connect(true, session.Limits{})
+			for range 20 {
+				time.Sleep(second)
+				synctest.Wait()
+				for _, f := range r.c.take() {
+					switch f.Type() {
+					case wire.PUBREL:
+						a, _ := wire.ParseAck(f)
+						r.ack(wire.PUBCOMP, a.PacketID, 0)
+					case wire.PUBLISH:
+						if v := publishOf(f); v.PacketID == id {
+							t.Fatalf("sent again under the identifier that was refused, DUP %v", v.Dup)
+						} else {
+							r.ack(wire.PUBREC, v.PacketID, 0)
+						}
+					}
+				}
+			}
+		}
+		wantState(t, w, outbox.Acked)
+	})
+}
+
+// A message that was refused because of a quota need not wait in a new session.
+func TestCure_NewSessionEndsTheWait(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		r := cureRig(t)
+		r.add(on("a", 6, 2))
+		for n := 0; n < 20; n++ {
+			synctest.Wait()
+			for _, f := range r.c.take() {
+				switch f.Type() {
+				case wire.PUBLISH:
+					r.ack(wire.PUBREC, publishOf(f).PacketID, wire.ReasonQuotaExceeded)
+				case wire.PUBREL:
+					a, _ := wire.ParseAck(f)
+					r.ack(wire.PUBCOMP, a.PacketID, wire.ReasonPacketIDNotFound)
+				}
+			}
+			time.Sleep(second / 10)
+		}
+		r.cut(0)
+		r.connect(false, session.Limits{ReceiveMaximum: 20})
+		r.want("6")
+	})
+}
+
+// A quota that is exceeded for two seconds is no reason for a new session.
+func TestCure_NoNewSessionForAShortRefusal(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		stuck := 0
+		r := newRig(t, outbox.Config{Retry: fixed, Stuck: func() { stuck++ }}, persistence.NewMemory(persistence.Options{}))
+		r.connect(false, session.Limits{ReceiveMaximum: 20})
+		r.complete(1, 5)
+		r.cut(0)
+		r.connect(true, session.Limits{ReceiveMaximum: 20})
+		var all []*outbox.Waiter
+		for n := uint64(6); n < 106; n++ {
+			all = append(all, r.add(on(fmt.Sprint("t", n%10), n, 2)))
+		}
+		began := time.Now()
+		for time.Since(began) < time.Minute {
+			synctest.Wait()
+			for _, f := range r.c.take() {
+				switch f.Type() {
+				case wire.PUBLISH:
+					if id := publishOf(f).PacketID; time.Since(began) < 2*second {
+						r.ack(wire.PUBREC, id, wire.ReasonQuotaExceeded)
+					} else {
+						r.ack(wire.PUBREC, id, 0)
+					}
+				case wire.PUBREL:
+					a, _ := wire.ParseAck(f)
+					r.ack(wire.PUBCOMP, a.PacketID, 0)
+				}
+			}
+			time.Sleep(second / 50)
+		}
+		for _, w := range all {
+			wantState(t, w, outbox.Acked)
+		}
+		if stuck != 0 {
+			t.Errorf("asked for a new session %d times", stuck)
+		}
+	})
+}
+
+// A server that refuses a window of messages has not been helped by the purge before.
+func TestCure_AsksForANewSessionIfManyTopicsWait(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		stuck := 0
+		r := newRig(t, outbox.Config{Retry: fixed, Stuck: func() { stuck++ }}, persistence.NewMemory(persistence.Options{}))
+		r.connect(false, session.Limits{ReceiveMaximum: 4})
+		r.complete(1, 5)
+		r.cut(0)
+		r.connect(true, session.Limits{ReceiveMaximum: 4})
+		for n := uint64(6); n < 36; n++ {
+			r.add(on(fmt.Sprint("t", n), n, 2))
+		}
+		for range 600 {
+			synctest.Wait()
+			for _, f := range r.c.take() {
+				switch f.Type() {
+				case wire.PUBLISH:
+					r.ack(wire.PUBREC, publishOf(f).PacketID, wire.ReasonQuotaExceeded)
+				case wire.PUBREL:
+					a, _ := wire.ParseAck(f)
+					r.ack(wire.PUBCOMP, a.PacketID, wire.ReasonPacketIDNotFound)
+				}
+			}
+			time.Sleep(second / 10)
+		}
+		if stuck != 1 {
+			t.Errorf("asked for a new session %d times", stuck)
+		}
+	})
+}
+
+// Refusals that pass are no reason for a new session, also after a longer one.
+func TestCure_NoNewSessionForRefusalsThatPassed(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		stuck := 0
+		r := newRig(t, outbox.Config{Retry: fixed, Stuck: func() { stuck++ }}, persistence.NewMemory(persistence.Options{}))
+		r.connect(false, session.Limits{ReceiveMaximum: 2})
+		r.complete(1, 5)
+		r.cut(0)
+		r.connect(true, session.Limits{ReceiveMaximum: 2})
+		n := uint64(5)
+		serve := func(refuse bool) {
+			synctest.Wait()
+			for _, f := range r.c.take() {
+				switch f.Type() {
+				case wire.PUBLISH:
+					if id := publishOf(f).PacketID; refuse {
+						r.ack(wire.PUBREC, id, wire.ReasonQuotaExceeded)
+					} else {
+						r.ack(wire.PUBREC, id, 0)
+					}
+				case wire.PUBREL:
+					a, _ := wire.ParseAck(f)
+					r.ack(wire.PUBCOMP, a.PacketID, 0)
+				}
+			}
+		}
+		for range 10 { // refusals in a row, until all is purged, and each five minutes another one
+			n++
+			r.add(on("a", n, 2))
+			for range 3 {
+				serve(n == 6)
+			}
+			r.add(on("a", n+1, 2))
+			n++
+			serve(true)
+			for range 20 {
+				time.Sleep(second)
+				serve(false)
+				n++
+				r.add(on("a", n, 2))
+				serve(false)
+			}
+			time.Sleep(5 * time.Minute)
+		}
+		if stuck != 0 {
+			t.Errorf("asked for a new session %d times", stuck)
+		}
+	})
+}
+
+// A slow link takes its time for a purge. While the server answers, it goes on.
+func TestSentLost_SlowLink(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		store := persistence.NewMemory(persistence.Options{})
+		must(t, store.ResetSession("owner"))
+		r := newRig(t, outbox.Config{Retry: fixed, SentLost: true}, store)
+		r.add(on("a", 1, 2))
+		r.connect(true, session.Limits{})
+		purged := 0
+		for ids := r.purgedBefore("1"); len(ids) > 0; ids = r.purgedBefore("1") {
+			for part := range slices.Chunk(ids, 600) { // 600 a second: about 40 kbit/s
+				time.Sleep(second)
+				r.want()
+				purged += len(part)
+				for _, id := range part {
+					must(t, r.g.HandleAck(wire.Ack{Type: wire.PUBCOMP, PacketID: id}))
+				}
+			}
+		}
+		if purged != 65_536-257 {
+			t.Errorf("%d identifiers are purged", purged)
+		}
+	})
+}
+
+// failingDefer is a store that cannot record deferrals while it fails.
+type failingDefer struct {
+	*persistence.Memory
+	fails bool
+}
+
+func (s *failingDefer) Defer(seq uint64, d persistence.Deferral) error {
+	if s.fails {
+		return errOver
+	}
+	return s.Memory.Defer(seq, d)
+}
+
+// A store that cannot record it does not make a message count twice.
+func TestGiveUp_CountsOnceIfTheStoreFails(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		store := persistence.NewMemory(persistence.Options{})
+		r := newRig(t, outbox.Config{Retry: fixed, Store: &failingDefer{store, true}}, store)
+		r.connect(false, session.Limits{})
+		w := r.add(on("a", 1, 2))
+		r.want("1")
+		r.cut(0)
+		small := session.Limits{MaximumPacketSize: 10, MaximumQoS: 2, RetainAvailable: true}
+		for range 2 {
+			r.connect(true, small)
+			r.want("PUBREL")
+			r.cut(0)
+		}
+		r.connect(true, small)
+		ids := r.purged()
+		if n := r.o.Deferred().Messages; n != 1 {
+			t.Errorf("%d messages are deferred", n)
+		}
+		r.answer(ids)
+		wantState(t, w, outbox.Refused)
+		if d := r.o.Deferred(); d.Messages != 0 || d.Bytes != 0 {
+			t.Errorf("deferred: %+v", d)
+		}
+	})
+}
