@@ -126,7 +126,7 @@ func (d *Queue) Refuse(topic string, e *persistence.Entry, id uint16, code byte,
 	was := d.remove(e.Seq)
 	if l.alone { // the server answers
 		d.leave(l)
-		l.alone = false
+		l.alone, l.silent = false, false
 	}
 	// Messages of a lane that were sent together are refused together, which is one attempt.
 	if l.attempts == 0 || !now.Before(l.until) {

@@ -420,7 +420,7 @@ func (m *deferModel) isGivenUp(one *deferMessage) bool {
 func (m *deferModel) isDeferred(one *deferMessage) bool {
 	var e persistence.Entry
 	ok, err := m.store.Get(one.seq, &e)
-	return ok && err == nil && !e.Deferral.Since.IsZero()
+	return ok && err == nil && !e.Deferral.Since.IsZero() && !e.Deferral.GivenUp
 }
 
 // isolate makes all messages of a topic alone until a time.
@@ -545,6 +545,9 @@ func (m *deferModel) judge(c *deferConn) {
 		lane := one.lane()
 		_, isolated := m.isolated[lane]
 		switch {
+		case m.gave[one.topic]:
+			delete(m.silent, lane)
+			m.isolate(lane, one.until)
 		case m.silent[lane] && (d.Code != 0 || d.Attempts > silentTrials): // the others of its topic overtake it
 			m.reopen(lane)
 		case m.silent[lane]:

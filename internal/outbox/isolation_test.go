@@ -151,3 +151,29 @@ func TestRun_IsolationKeepsTheRefusalsOfAMessage(t *testing.T) {
 		}
 	})
 }
+
+// A refusal ends the isolation of a topic by silent ends: the next one begins anew, and keeps the order.
+func TestDisconnected_SilentEndsAfterARefusalKeepTheOrder(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		r := newRig(t, outbox.Config{Retry: fixed, PoisonAttempts: 1}, persistence.NewMemory(persistence.Options{}))
+		r.connect(false, session.Limits{})
+		r.add(on("a", 1, 1))
+		r.add(on("a", 2, 1))
+		r.want("1", "2")
+		r.cut(0)
+		r.connect(true, session.Limits{})
+		r.want()
+		for range 3 { // 1 is tried alone, and refused
+			time.Sleep(20 * time.Second)
+			r.wantLast(1)
+			r.ack(wire.PUBACK, r.last().PacketID, wire.ReasonNotAuthorized)
+		}
+		r.cut(0)
+		r.connect(true, session.Limits{})
+		time.Sleep(20 * time.Second)
+		r.want("1")
+		r.cut(0)
+		r.connect(true, session.Limits{})
+		r.want() // 2 waits for it
+	})
+}
