@@ -43,8 +43,9 @@ const (
 type StuckPolicy uint8
 
 const (
-	// StuckRenewIfUnsubscribed begins a new session if the application has no subscriptions: no
-	// message can wait in the old one. Otherwise the messages stay deferred.
+	// StuckRenewIfUnsubscribed begins a new session if this client has no subscriptions: then no message
+	// waits in the old one, except for subscriptions of an earlier process that this one did not repeat.
+	// Otherwise the messages stay deferred.
 	StuckRenewIfUnsubscribed StuckPolicy = iota
 	// StuckRenew begins a new session in any case: messages that wait for this client at the server
 	// are lost with the old one.

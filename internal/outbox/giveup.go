@@ -74,8 +74,10 @@ func (o *Outbox) givenUp(e *persistence.Entry) End {
 	return end
 }
 
-// endGivenUp purges the packet identifiers of the messages that were given up, and ends those messages.
-func (o *Outbox) endGivenUp(g *session.Generation) {
+// endGivenUp purges the packet identifiers of the messages that were given up, and ends those messages. It
+// reports whether messages wait until the server has answered: if it ends the connection over a PUBREL, no
+// message is to blame.
+func (o *Outbox) endGivenUp(g *session.Generation) (wait bool) {
 	p := &o.cursor.purges
 	for _, x := range o.deferred.GivenUp() {
 		since, sent := p.since[x.ID]
@@ -93,6 +95,7 @@ func (o *Outbox) endGivenUp(g *session.Generation) {
 			if sent {
 				o.lookAgain(time.Until(since.Add(purgeTime)))
 			}
+			wait = true
 			continue
 		}
 		delete(p.since, x.ID)
@@ -106,4 +109,5 @@ func (o *Outbox) endGivenUp(g *session.Generation) {
 			o.deferred.Gone(x.Seq, time.Now())
 		}
 	}
+	return wait
 }

@@ -542,6 +542,7 @@ func (m *model) finish() {
 		m.cut(0)
 	}
 	m.connectWith(true, session.Limits{ReceiveMaximum: 100, MaximumQoS: 2, RetainAvailable: true})
+	m.answerPurges(func(uint16) uint64 { return 0 })
 	for range 3 {
 		for _, one := range m.pending(func(one *modelMessage) bool { return m.conn.here[one.n] }) {
 			m.acknowledgeOne(one, 0)

@@ -46,12 +46,11 @@ func TestGiveUp_TimeEndsBesideOtherWaits(t *testing.T) {
 		r.connect(true, session.Limits{})
 		r.purged()
 		r.add(on("c", 2, 1))
+		r.o.Acknowledged(r.store.LastSeq(), 0x80, "") // it is sent again after two seconds, at the earliest
+		time.Sleep(3 * second)
+		r.want()
+		time.Sleep(3 * second)
 		r.want("2")
-		r.ack(wire.PUBACK, r.last().PacketID, 0x80) // it is sent again after one second
-		time.Sleep(2 * second)
-		r.want("2")
-		time.Sleep(4 * second)
-		synctest.Wait()
 		wantState(t, w, outbox.Refused)
 	})
 }
@@ -391,4 +390,59 @@ func TestGiveUp_CountsOnceIfTheStoreFails(t *testing.T) {
 			t.Errorf("deferred: %+v", d)
 		}
 	})
+}
+
+// A server that ends connections over PUBREL does not end them over the messages that are in flight then.
+func TestGiveUp_PurgeIsNoReasonToGiveUpOthers(t *testing.T) {
+	for _, topic := range []string{"a", "b"} {
+		for _, code := range []byte{0, wire.ReasonProtocolError} {
+			for _, attempts := range []int{1, 2, 5} {
+				bubble(t, func(t *testing.T) {
+					r := newRig(t, outbox.Config{Retry: fixed, PoisonAttempts: attempts}, persistence.NewMemory(persistence.Options{}))
+					r.connect(false, session.Limits{})
+					w := r.add(on("a", 1, 2))
+					others := []*outbox.Waiter{r.add(on(topic, 2, 2)), r.add(on(topic, 3, 1)), r.add(on("c", 4, 1))}
+					for range 60 {
+						synctest.Wait()
+						reason, cut := code, false
+						frames := r.c.take()
+						for _, f := range frames { // before it answers anything
+							switch {
+							case f.Type() == wire.PUBREL:
+								if a, _ := wire.ParseAck(f); r.g.IsPurging(a.PacketID) {
+									cut = true
+								}
+							case f.Type() == wire.PUBLISH && indexOf(publishOf(f)) == 1:
+								reason, cut = wire.ReasonPacketTooLarge, true
+							}
+						}
+						if cut {
+							r.cut(reason)
+							time.Sleep(5 * second)
+							r.connect(true, session.Limits{})
+							continue
+						}
+						for _, f := range frames {
+							switch {
+							case f.Type() == wire.PUBREL:
+								a, _ := wire.ParseAck(f)
+								r.ack(wire.PUBCOMP, a.PacketID, 0)
+							case publishOf(f).QoS == 2:
+								r.ack(wire.PUBREC, publishOf(f).PacketID, 0)
+							default:
+								r.ack(wire.PUBACK, publishOf(f).PacketID, 0)
+							}
+						}
+						time.Sleep(second)
+					}
+					wantState(t, w, outbox.Refused)
+					for i, w := range others {
+						if w.Result().State != outbox.Acked {
+							t.Errorf("topic %s, code 0x%02X, %d attempts: message %d: %+v", topic, code, attempts, i+2, w.Result())
+						}
+					}
+				})
+			}
+		}
+	}
 }

@@ -41,7 +41,7 @@ func (o *Outbox) lookAtRefusals(g *session.Generation) (wait bool) {
 	}
 	cured := o.cursor.cure.Answered(g)
 	o.answerRefusals(g)
-	o.endGivenUp(g)
+	wait = o.endGivenUp(g)
 	held := func(id uint16) bool { return o.deferred.Holds(id, 0) }
 	left, err := o.cursor.cure.Step(g, o.cfg.Store, held, cured)
 	if err != nil {
@@ -55,7 +55,7 @@ func (o *Outbox) lookAtRefusals(g *session.Generation) (wait bool) {
 	if o.cursor.cure.Stuck() && o.cfg.Stuck != nil {
 		o.cfg.Stuck()
 	}
-	wait = o.cursor.cure.Open()
+	wait = o.cursor.cure.Open() || wait
 	if !wait && g.Held() {
 		_ = g.Unhold() // an error has ended the connection
 	}
