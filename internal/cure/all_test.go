@@ -177,7 +177,7 @@ func TestCure_Stuck(t *testing.T) {
 			time.Sleep(3*time.Second - 1)
 			r.refused(quota) // a quota may be exceeded for some seconds
 			stuck(false)
-			time.Sleep(1)
+			time.Sleep(time.Nanosecond)
 			r.refused(quota)
 			r.refused(quota) // within three seconds: it does not count
 			stuck(n == 2)
@@ -231,6 +231,106 @@ func TestCure_IsNotStuckByRefusalsBeforeTheAnswer(t *testing.T) {
 		r.answer()
 		if r.c.Stuck() {
 			t.Error("stuck after one refusal")
+		}
+	})
+}
+
+// A server that is slow has more time, as long as it goes on answering, but not forever.
+func TestCure_WaitsForASlowServer(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		r := newRig(t, 5000)
+		r.refused(quota)
+		ids := r.purging()
+		wait := func(d time.Duration) {
+			t.Helper()
+			time.Sleep(d)
+			r.step()
+		}
+		for n := range 5 {
+			wait(4 * time.Second)
+			r.acknowledge(ids[n])
+			wait(time.Second)
+			r.wantPurging(ids[n+1:])
+		}
+		wait(5 * time.Second) // nothing was answered
+		r.wantPurging()
+
+		r.connect(true)
+		r.refused(quota)
+		ids = r.purging()
+		began := time.Now()
+		for n := range ids {
+			r.acknowledge(ids[n])
+			if wait(4 * time.Second); !r.c.Open() {
+				break
+			}
+		}
+		if took := time.Since(began); r.c.Open() || took < 110*time.Second || took > 130*time.Second {
+			t.Errorf("open %v after %v, want the end after two minutes", r.c.Open(), took)
+		}
+	})
+}
+
+// The sent watermark may be ahead of the messages.
+func TestCure_PurgesWhatThereWas(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		r := newRig(t, 10)
+		r.must(r.store.SetSent(persistence.Normal, 500))
+		r.refused(quota)
+		r.wantPurging(normal(1, 10))
+	})
+}
+
+// A purge on a connection that has ended, before anybody knows, is made on the next one.
+func TestCure_PurgesOnTheNextConnection(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		r := newRig(t, 5000)
+		r.c.Refused(r.g, quota)
+		r.s.Detach(r.g)
+		r.step()
+		if r.c.Open() {
+			t.Error("open without a connection")
+		}
+		r.connect(true)
+		r.step()
+		r.wantPurging(normal(5000-recent+1, 5000))
+
+		r = newRig(t, 5)
+		r.c.All(r.store.LastSeq())
+		r.s.Detach(r.g)
+		r.step()
+		r.connect(true)
+		r.step()
+		r.wantAll(r.parts())
+	})
+}
+
+// Refusals before the server has accepted a window of messages, on any connection, do not count.
+func TestCure_IsNotStuckBetweenAcceptedMessages(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		r := newRig(t, 10)
+		for range 2 {
+			r.refused(quota)
+			r.answer()
+		}
+		for range 2 {
+			time.Sleep(4 * time.Second)
+			r.refused(quota)
+		}
+		r.connect(true)
+		r.send(window, 0)
+		time.Sleep(4 * time.Second)
+		r.refused(quota)
+		r.answer()
+		if r.c.Stuck() {
+			t.Error("stuck after one refusal")
+		}
+		for range 2 {
+			time.Sleep(4 * time.Second)
+			r.refused(quota)
+		}
+		if !r.c.Stuck() {
+			t.Error("not stuck after three")
 		}
 	})
 }

@@ -538,3 +538,45 @@ func TestQueue_ALaneMovesBack(t *testing.T) {
 	r.pass(500 * time.Millisecond)
 	r.picks(3)
 }
+
+// A reserved identifier is held, although its message is not here.
+func TestQueue_Reserves(t *testing.T) {
+	r := newRig(t)
+	r.Reserve(0, 1)
+	wants(t, "Any", r.Any(), false)
+	r.Reserve(51, 1)
+	r.Reserve(52, 2)
+	wants(t, "identifiers", r.Identifiers(), 2)
+	r.follow("a", 3)
+	r.picks(3)
+	r.acked(3)
+	wants(t, "held", r.Holds(51, 0), true)
+	wants(t, "held by itself", r.Holds(51, 1), false)
+	r.Release(51, 2) // of another
+	wants(t, "held", r.Holds(51, 0), true)
+	r.Release(51, 1)
+	wants(t, "held", r.Holds(51, 0), false)
+	wants(t, "held", r.Holds(52, 0), true)
+	r.Release(52, 2)
+	wants(t, "identifiers", r.Identifiers(), 0)
+}
+
+// A message that keeps its identifier is sent again under it, also if no lane of its topic is left.
+func TestQueue_Keeps(t *testing.T) {
+	r := newRig(t)
+	r.Keep("a", message(1), 51, r.now)
+	wants(t, "held", r.Holds(51, 0), true)
+	x, ok := r.Pick(r.now)
+	if !ok || x.Seq != 1 || x.ID != 51 {
+		t.Errorf("picked %+v, %v", x, ok)
+	}
+	r.refuse("b", 2, 2, quota)
+	r.pass(2 * time.Second)
+	r.picks(2)
+	r.Keep("a", message(2), 52, r.now) // out of another lane
+	wants(t, "b blocks", r.Blocks([]byte("b"), 0), false)
+	r.acked(1)
+	r.picks(2)
+	r.acked(2)
+	r.empty()
+}
