@@ -238,13 +238,42 @@ func TestRun_RestoresLaterWhatCannotBeRead(t *testing.T) {
 		r.store = s.Memory
 		s.getting = func(uint64) error { return errReading }
 		r.start() // message 1 waits, message 2 may have been received under id
+		r.add(on("a", 3, 1))
 		r.connect(true, session.Limits{})
-		r.want()
+		r.want() // message 3 may have to wait
 		s.getting = nil
 		time.Sleep(5 * time.Second)
 		r.want("+2", "1")
-		if st := r.o.Deferred(); st.Messages != 2 {
+		if st := r.o.Deferred(); st.Messages != 3 {
 			t.Errorf("deferred: %+v", st)
 		}
+	})
+}
+
+// One deferred message that the store can never read holds up the others for unreadWait only.
+func TestRun_GoesOnWithoutWhatCannotBeRead(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		r, s := hookedRig(t, outbox.Config{Retry: fixed}, persistence.Options{})
+		r.connect(false, session.Limits{})
+		r.add(on("a", 1, 1))
+		r.want("1")
+		r.ack(wire.PUBACK, r.last().PacketID, wire.ReasonNotAuthorized)
+		r.cut(0)
+		r.stop()
+		s.Memory = s.Memory.Reopen()
+		r.store = s.Memory
+		s.getting = func(seq uint64) error {
+			if seq == 1 {
+				return errReading
+			}
+			return nil
+		}
+		r.start()
+		r.add(on("b", 2, 1))
+		r.connect(true, session.Limits{})
+		time.Sleep(29 * time.Second)
+		r.want()
+		time.Sleep(3 * time.Second)
+		r.want("2")
 	})
 }

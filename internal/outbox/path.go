@@ -148,7 +148,7 @@ func (o *Outbox) ready() *session.Generation {
 	if g != nil && g != o.cursor.g {
 		o.begin(g)
 	}
-	if g == nil || o.lookAtRefusals(g) || o.poison.mustWait(g) {
+	if g == nil || o.unreadable() || o.lookAtRefusals(g) || o.poison.mustWait(g) {
 		g = nil
 	}
 	o.endAll()

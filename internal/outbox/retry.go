@@ -207,6 +207,15 @@ func (o *Outbox) restoreDeferred() {
 	o.unread = left
 }
 
+// unreadWait is how long messages wait for deferred ones that the store cannot read.
+const unreadWait = 30 * time.Second
+
+// unreadable reports whether messages wait because the store cannot read what an earlier process has
+// deferred: its topics and their order are not known.
+func (o *Outbox) unreadable() bool {
+	return len(o.unread) > 0 && time.Since(o.expiry.start) < unreadWait
+}
+
 // expireDeferred ends the deferred messages whose time has passed.
 func (o *Outbox) expireDeferred() {
 	for _, seq := range o.deferred.Expired(o.cfg.Store.Now(), time.Now()) {
