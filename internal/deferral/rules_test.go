@@ -2,6 +2,7 @@ package deferral_test
 
 import (
 	"testing"
+	"time"
 
 	"github.com/mooring-mqtt/mooring/internal/deferral"
 	"github.com/mooring-mqtt/mooring/internal/wire"
@@ -52,6 +53,50 @@ func TestDefaultAction(t *testing.T) {
 		}
 		if got := deferral.DefaultAction(byte(code)); got != want {
 			t.Errorf("0x%02X: %d, want %d", code, got, want)
+		}
+	}
+}
+
+// A rule for the end of connections names the code, or 0 for an end without one.
+func TestRules_OfEnd(t *testing.T) {
+	rules := deferral.Compile([]deferral.Rule{
+		{Filter: "a/#", Action: deferral.DeadLetter},
+		{Filter: "a/#", Codes: []byte{0, 0x99}, Action: deferral.GiveUp},
+		{Codes: []byte{0x99}, Attempts: 7},
+	})
+	for _, tt := range []struct {
+		topic string
+		code  byte
+		found bool
+		want  deferral.Action
+		tries int
+	}{{"a/x", 0x99, true, deferral.GiveUp, 0}, {"a/x", 0, true, deferral.GiveUp, 0}, {"a/x", 0x80, false, 0, 0}, {"b", 0x99, true, deferral.Retry, 7}, {"b", 0, false, 0, 0}} {
+		got, found := rules.OfEnd(tt.topic, tt.code)
+		if found != tt.found || got.Action != tt.want || got.Attempts != tt.tries {
+			t.Errorf("%q, 0x%02X: %+v, %v; want %+v", tt.topic, tt.code, got, found, tt)
+		}
+	}
+}
+
+func TestRule_Final(t *testing.T) {
+	since := time.UnixMilli(1_700_000_000_000)
+	for _, tt := range []struct {
+		rule     deferral.Rule
+		attempts int
+		after    time.Duration
+		want     bool
+	}{
+		{deferral.Rule{}, 1000, 1000 * time.Hour, false},
+		{deferral.Rule{Attempts: 3}, 2, 1000 * time.Hour, false},
+		{deferral.Rule{Attempts: 3}, 3, 0, true},
+		{deferral.Rule{For: time.Hour}, 1000, time.Hour - 1, false},
+		{deferral.Rule{For: time.Hour}, 1, time.Hour, true},
+		{deferral.Rule{Attempts: 3, For: time.Hour}, 2, time.Minute, false},
+		{deferral.Rule{Attempts: 3, For: time.Hour}, 2, time.Hour, true},
+		{deferral.Rule{Attempts: 3, For: time.Hour}, 3, time.Minute, true},
+	} {
+		if got := tt.rule.Final(tt.attempts, since, since.Add(tt.after)); got != tt.want {
+			t.Errorf("%+v after %d refusals and %v: %v", tt.rule, tt.attempts, tt.after, got)
 		}
 	}
 }
