@@ -176,7 +176,7 @@ func (m *deferModel) step() {
 
 // fail lets an operation of the store fail during some steps.
 func (m *deferModel) fail() {
-	m.failing = []string{"Get", "Next", "SetSent", "Sync"}[m.rnd.IntN(4)]
+	m.setFailing([]string{"Get", "Next", "SetSent", "Sync"}[m.rnd.IntN(4)])
 	for range 1 + m.rnd.IntN(6) {
 		m.step()
 		synctest.Wait()
@@ -185,8 +185,15 @@ func (m *deferModel) fail() {
 			return
 		}
 	}
-	m.failing, m.unread = "", false
+	m.setFailing("")
+	m.unread = false
 	m.sleep(1100 * time.Millisecond) // the outbox leaves a store alone for a second
+}
+
+func (m *deferModel) setFailing(op string) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.failing = op
 }
 
 // faulty is a store of which one operation may fail.
@@ -198,6 +205,8 @@ type faulty struct {
 var errFaulty = errors.New("the store fails")
 
 func (s *faulty) fails(op string) error {
+	s.m.mu.Lock()
+	defer s.m.mu.Unlock()
 	if s.m.failing == op {
 		return errFaulty
 	}

@@ -91,11 +91,11 @@ func TestRun_UnrecordedDeferralIsObserved(t *testing.T) {
 		w := r.add(on("a", 1, 1))
 		r.want("1")
 		failing := errors.New("no space")
-		s.deferring = func(uint64, persistence.Deferral) error { return failing }
+		s.set(func() { s.deferring = func(uint64, persistence.Deferral) error { return failing } })
 		r.ack(wire.PUBACK, r.last().PacketID, wire.ReasonNotAuthorized)
 		r.add(on("a", 2, 1))
 		synctest.Wait()
-		s.deferring = nil
+		s.set(func() { s.deferring = nil })
 		r.cut(0)
 		r.connect(true, session.Limits{})
 		r.want()
@@ -119,17 +119,19 @@ func TestRun_UnsentMessageKeepsNoRecordedIdentifier(t *testing.T) {
 		r.add(on("a", 1, 2))
 		r.want("1")
 		r.ack(wire.PUBREC, r.last().PacketID, wire.ReasonNotAuthorized)
-		s.deferring = func(_ uint64, d persistence.Deferral) error {
-			if d.PacketID != 0 {
-				r.s.Detach(r.g)
+		s.set(func() {
+			s.deferring = func(_ uint64, d persistence.Deferral) error {
+				if d.PacketID != 0 {
+					r.s.Detach(r.g)
+				}
+				return nil
 			}
-			return nil
-		}
+		})
 		time.Sleep(2001 * time.Millisecond)
 		r.want()
 		r.cut(0)
 		r.stop() // killed
-		s.deferring = nil
+		s.set(func() { s.deferring = nil })
 		r.store = r.store.Reopen()
 		r.cfg.Store = nil
 		r.start()
@@ -147,11 +149,13 @@ func TestAdd_DropsNoDeferredMessageThatIsSent(t *testing.T) {
 		r.add(on("a", 1, 1))
 		r.want("1")
 		r.ack(wire.PUBACK, r.last().PacketID, wire.ReasonNotAuthorized)
-		s.ending = func(uint64) { // it becomes due when it has been chosen
-			s.ending = nil
-			time.Sleep(3 * time.Second)
-			synctest.Wait()
-		}
+		s.set(func() {
+			s.ending = func(uint64) { // it becomes due when it has been chosen
+				s.set(func() { s.ending = nil })
+				time.Sleep(3 * time.Second)
+				synctest.Wait()
+			}
+		})
 		r.add(on("a", 2, 1))
 		synctest.Wait()
 		r.want("2")
@@ -173,17 +177,19 @@ func TestRun_UnreadRefusalIsObserved(t *testing.T) {
 			r.want("1")
 			for range 2 { // the second time it is deferred already
 				calls := 0
-				s.getting = func(uint64) error {
-					if calls++; calls == works {
-						return nil
+				s.set(func() {
+					s.getting = func(uint64) error {
+						if calls++; calls == works {
+							return nil
+						}
+						return errReading
 					}
-					return errReading
-				}
+				})
 				r.ack(wire.PUBACK, r.last().PacketID, wire.ReasonNotAuthorized)
 				r.cut(0)
 				r.connect(true, session.Limits{})
 				r.want()
-				s.getting = nil
+				s.set(func() { s.getting = nil })
 				time.Sleep(6 * time.Second)
 				r.want("1")
 			}
@@ -203,10 +209,10 @@ func TestDisconnected_RefusedTrialIsNotIsolated(t *testing.T) {
 		r.connect(true, session.Limits{})
 		time.Sleep(2001 * time.Millisecond)
 		r.want("+1")
-		s.getting = func(uint64) error { return errReading } // the send loop looks at the refusal later
+		s.set(func() { s.getting = func(uint64) error { return errReading } }) // the send loop looks at the refusal later
 		r.ack(wire.PUBACK, id, wire.ReasonNotAuthorized)
 		r.cut(shuttingDown)
-		s.getting = nil
+		s.set(func() { s.getting = nil })
 		r.connect(true, session.Limits{})
 		time.Sleep(5 * time.Second)
 		r.want("1") // without DUP
@@ -236,12 +242,12 @@ func TestRun_RestoresLaterWhatCannotBeRead(t *testing.T) {
 		r.stop()
 		s.Memory = s.Memory.Reopen()
 		r.store = s.Memory
-		s.getting = func(uint64) error { return errReading }
+		s.set(func() { s.getting = func(uint64) error { return errReading } })
 		r.start() // message 1 waits, message 2 may have been received under id
 		r.add(on("a", 3, 1))
 		r.connect(true, session.Limits{})
 		r.want() // message 3 may have to wait
-		s.getting = nil
+		s.set(func() { s.getting = nil })
 		time.Sleep(5 * time.Second)
 		r.want("+2", "1")
 		if st := r.o.Deferred(); st.Messages != 3 {
@@ -262,12 +268,14 @@ func TestRun_GoesOnWithoutWhatCannotBeRead(t *testing.T) {
 		r.stop()
 		s.Memory = s.Memory.Reopen()
 		r.store = s.Memory
-		s.getting = func(seq uint64) error {
-			if seq == 1 {
-				return errReading
+		s.set(func() {
+			s.getting = func(seq uint64) error {
+				if seq == 1 {
+					return errReading
+				}
+				return nil
 			}
-			return nil
-		}
+		})
 		r.start()
 		r.add(on("b", 2, 1))
 		r.connect(true, session.Limits{})

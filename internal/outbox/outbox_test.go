@@ -30,6 +30,7 @@ type hooked struct {
 	ending    func(seq uint64)                         // before Done
 	getting   func(seq uint64) error                   // before Get
 	syncs     int
+	mu        sync.Mutex // guards deferring, ending and getting, which run with it except ending
 }
 
 func (s *hooked) Enqueue(m *persistence.Message) (persistence.Ticket, error) {
@@ -69,27 +70,42 @@ func (s *hooked) ResetSession(owner string) error {
 	return s.Memory.ResetSession(owner)
 }
 
-func (s *hooked) Defer(seq uint64, d persistence.Deferral) error {
-	if s.deferring != nil {
-		if err := s.deferring(seq, d); err != nil {
-			return err
+// set changes deferring, ending or getting while the send loop may use them.
+func (s *hooked) set(change func()) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	change()
+}
+
+func (s *hooked) Defer(seq uint64, d persistence.Deferral) (err error) {
+	s.set(func() {
+		if s.deferring != nil {
+			err = s.deferring(seq, d)
 		}
+	})
+	if err != nil {
+		return err
 	}
 	return s.Memory.Defer(seq, d)
 }
 
 func (s *hooked) Done(seq uint64, r persistence.Result) error {
-	if s.ending != nil {
-		s.ending(seq)
+	var ending func(uint64)
+	s.set(func() { ending = s.ending })
+	if ending != nil {
+		ending(seq)
 	}
 	return s.Memory.Done(seq, r)
 }
 
-func (s *hooked) Get(seq uint64, e *persistence.Entry) (bool, error) {
-	if s.getting != nil {
-		if err := s.getting(seq); err != nil {
-			return false, err
+func (s *hooked) Get(seq uint64, e *persistence.Entry) (ok bool, err error) {
+	s.set(func() {
+		if s.getting != nil {
+			err = s.getting(seq)
 		}
+	})
+	if err != nil {
+		return false, err
 	}
 	return s.Memory.Get(seq, e)
 }
