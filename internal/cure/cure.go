@@ -53,8 +53,8 @@ func Helps(code byte) bool {
 // QoS 1 because of a quota, which is the same for both. Some servers
 // close the connection after that: then the purge waits for the next one.
 func (c *Cure) Refused(g *session.Generation, code byte) {
-	if !Helps(code) || g == nil || !g.Present {
-		return // in a session that began on this connection there is nothing to cure
+	if !Helps(code) || g == nil || !g.Present || g.Limits.MaximumQoS < 2 {
+		return // in a session that began on this connection, or without QoS 2, there is nothing to cure
 	}
 	now := time.Now()
 	if c.helped() || c.g != g && accepted(g, 0) {
@@ -152,7 +152,7 @@ func (c *Cure) Step(g *session.Generation, store persistence.Outbox, held func(i
 			c.steps = 0
 		}
 	}
-	if !c.wanted {
+	if !c.wanted || g.Limits.MaximumQoS < 2 {
 		return 0, nil
 	}
 	size := 0

@@ -446,3 +446,31 @@ func TestGiveUp_PurgeIsNoReasonToGiveUpOthers(t *testing.T) {
 		}
 	}
 }
+
+// A server that takes at most QoS 1 holds no exchanges, and may end the connection over PUBREL.
+func TestCure_PurgesNothingAtMaximumQoS1(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		r := newRig(t, outbox.Config{Retry: fixed, Stuck: func() { t.Error("asked for a new session") }}, persistence.NewMemory(persistence.Options{}))
+		limits := session.Limits{ReceiveMaximum: 20, MaximumQoS: 1, RetainAvailable: true}
+		r.connect(false, limits)
+		r.add(on("a", 1, 1))
+		r.want("1")
+		r.ack(wire.PUBACK, session.PacketID(0, 1), 0)
+		r.cut(0)
+		r.connect(true, limits)
+		w := r.add(on("a", 2, 1))
+		for n := range 20 {
+			r.want("2")
+			r.ack(wire.PUBACK, r.last().PacketID, wire.ReasonQuotaExceeded)
+			r.want()
+			if n%2 == 1 {
+				r.cut(wire.ReasonQuotaExceeded)
+				r.connect(true, limits)
+			}
+			time.Sleep(9 * second)
+		}
+		r.want("2")
+		r.ack(wire.PUBACK, r.last().PacketID, 0)
+		wantState(t, w, outbox.Acked)
+	})
+}
