@@ -370,7 +370,7 @@ var provoked = map[string]func(*lossBed){
 			p := s.accept(control.Connack{SessionPresent: true})
 			connect(t, b.c)
 			publish(t, b.c, "t", "x", client.ExactlyOnce)
-			p.refuseAll(time.Minute)
+			p.refuseAll(3 * time.Minute)
 			s.open().close()
 			must(t, b.c.Close())
 		})

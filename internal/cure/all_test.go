@@ -173,15 +173,19 @@ func TestCure_Stuck(t *testing.T) {
 			r.refused(quota)
 			r.answer()
 		}
-		for n := range 3 {
-			time.Sleep(3*time.Second - 1)
-			r.refused(quota) // a quota may be exceeded for some seconds
-			stuck(false)
-			time.Sleep(time.Nanosecond)
+		began := time.Now()
+		at := func(after time.Duration, want bool) {
+			t.Helper()
+			time.Sleep(time.Until(began.Add(after)))
 			r.refused(quota)
-			r.refused(quota) // within three seconds: it does not count
-			stuck(n == 2)
+			stuck(want)
 		}
+		at(time.Second, false)
+		at(2*time.Second-1, false) // within a second: it does not count
+		at(2*time.Second, false)
+		at(9*time.Second-1, false) // a quota may be exceeded for some seconds
+		at(9*time.Second, false)
+		at(10*time.Second-1, true)
 		stuck(false)
 		r.refused(quota)
 		stuck(false) // within the hour
@@ -190,7 +194,7 @@ func TestCure_Stuck(t *testing.T) {
 		r.answer()
 		for n := range 3 {
 			stuck(false)
-			time.Sleep(3 * time.Second)
+			time.Sleep(5 * time.Second)
 			r.refused(quota)
 			stuck(n == 2)
 		}

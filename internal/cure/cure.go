@@ -24,6 +24,7 @@ type Cure struct {
 	useless time.Time           // the server refused messages although everything was purged
 	refused int                 // times in a row that it did after that
 	counted time.Time           // the last of these
+	since   time.Time           // everything was purged
 	asked   time.Time           // Stuck has returned true
 	purged  int                 // identifiers of the last purge
 	cut     int                 // connections in a row that ended before the server answered anything of it
@@ -37,7 +38,8 @@ const (
 	mostTime    = 2 * time.Minute // for all of it: a slow link takes its time
 	uselessTime = time.Hour       // in which only the last identifiers are purged
 	stuckAfter  = 3               // refusals although everything was purged
-	stuckPause  = 3 * time.Second // before each of them: a quota may be exceeded for some seconds
+	stuckPause  = time.Second     // before each of them
+	stuckTime   = 9 * time.Second // before the last of them: a quota may be exceeded for some seconds
 	mostWindow  = 1024            // messages that are accepted after a purge that has helped
 	mostCuts    = 3               // connections that may end during a purge: some servers end them because of it
 	pause       = time.Minute     // between two that begin anew on one connection
@@ -92,7 +94,7 @@ func (c *Cure) Useless() bool { return !c.useless.IsZero() && time.Since(c.usele
 // notHelped notes that no purge can help for some time. The refusals before that do not count.
 func (c *Cure) notHelped(now time.Time) {
 	if !c.Useless() {
-		c.refused, c.counted = 0, now
+		c.refused, c.counted, c.since = 0, now, now
 	}
 	c.useless = now
 }
@@ -100,7 +102,7 @@ func (c *Cure) notHelped(now time.Time) {
 // Stuck reports, at most once an hour, that the server goes on refusing messages although everything was
 // purged: only a new session can help.
 func (c *Cure) Stuck() bool {
-	if c.refused < stuckAfter || !c.Useless() || c.helped() || !c.asked.IsZero() && time.Since(c.asked) < uselessTime {
+	if c.refused < stuckAfter || c.counted.Sub(c.since) < stuckTime || !c.Useless() || c.helped() || !c.asked.IsZero() && time.Since(c.asked) < uselessTime {
 		return false
 	}
 	c.asked = time.Now()
