@@ -177,3 +177,26 @@ func TestDisconnected_SilentEndsAfterARefusalKeepTheOrder(t *testing.T) {
 		r.want() // 2 waits for it
 	})
 }
+
+// A message that is to be sent alone and cannot be sent holds up no other.
+func TestRun_UnsendableTrialHoldsNothingUp(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		r, s := hookedRig(t, outbox.Config{Retry: fixed, PoisonAttempts: 1}, persistence.Options{})
+		r.connect(false, session.Limits{})
+		r.add(on("a", 1, 1))
+		r.want("1")
+		r.cut(shuttingDown)
+		s.set(func() {
+			s.deferring = func(uint64, persistence.Deferral) error { return errReading } // no identifier can be recorded
+		})
+		r.connect(false, session.Limits{})
+		for n := range uint64(3) {
+			r.acknowledge(n + 2)
+			time.Sleep(5 * time.Second)
+		}
+		r.want("2", "3", "4")
+		s.set(func() { s.deferring = nil })
+		time.Sleep(5 * time.Second)
+		r.want("1")
+	})
+}

@@ -246,7 +246,9 @@ func (o *Outbox) retry(g *session.Generation, idle bool) (alone bool) {
 	o.first = 0
 	x, ok, hold := o.deferred.PickAlone(now, idle || g.Acknowledged() > 0, g.InFlight() == 0)
 	if ok {
-		o.sendDeferred(g, o.prepare(g, nil, x))
+		list := o.prepare(g, nil, x)
+		o.sendDeferred(g, list)
+		hold = len(list) == 0 || list[0].judge != nil // or it cannot be sent now
 	}
 	if hold {
 		return true
