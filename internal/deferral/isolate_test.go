@@ -338,6 +338,10 @@ func TestIsolate_Restores(t *testing.T) {
 			until, attempts := r.isolate("a", 1, unspecified)
 			wants(t, "attempts", attempts, 5)
 			wants(t, "until", until, 9*time.Second)
+			_, ok, _ := r.PickAlone(r.now.Add(8*time.Second-1), true, true)
+			wants(t, "another is tried at once", ok, false)
+			wants(t, "next", r.Next(r.now, r.now, r.now), 8*time.Second)
+			r.pass(8 * time.Second)
 		} else {
 			r.acked(x.Seq)
 		}

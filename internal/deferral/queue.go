@@ -35,8 +35,9 @@ type Queue struct {
 	held     map[uint16]uint64 // packet identifiers that a deferred message may have been sent under
 	count    [persistence.Priorities]int
 	bytes    int64
-	expires  int64  // no message expires before, in Unix milliseconds
-	trial    uint64 // the message that was sent alone; 0: none
+	expires  int64     // no message expires before, in Unix milliseconds
+	trial    uint64    // the message that was sent alone; 0: none
+	rest     time.Time // none is sent alone before: a connection ended over the last one
 	givenUp  map[uint64]GivenUp
 }
 
@@ -164,6 +165,7 @@ const silentTrials = 3
 func (d *Queue) Isolate(topic string, e *persistence.Entry, id uint16, r Refusal, now time.Time) (until time.Time, attempts int) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	tried := d.trial == e.Seq
 	was := d.remove(e.Seq)
 	l := was
 	switch {
@@ -182,7 +184,9 @@ func (d *Queue) Isolate(topic string, e *persistence.Entry, id uint16, r Refusal
 	d.leave(l)
 	l.alone, l.open, l.code = true, false, r.Code
 	l.attempts++
-	l.until = now.Add(d.backoff.Delay(l.attempts - 1))
+	if l.until = now.Add(d.backoff.Delay(l.attempts - 1)); tried {
+		d.rest = l.until // each costs a connection, however many topics there are
+	}
 	d.enter(l, e, Item{ID: id})
 	d.wait(l)
 	if was != nil && was != l {

@@ -28,6 +28,9 @@ func (d *Queue) Ended(seq uint64, answered, acked bool, now time.Time) {
 	if l == nil {
 		return
 	}
+	if answered && trial {
+		d.rest = time.Time{}
+	}
 	if answered && (!l.alone || trial) { // PUBCOMP of an earlier message says nothing about the topic
 		if l.attempts > 0 && acked {
 			d.passed(l.code, now)
@@ -58,7 +61,7 @@ func (d *Queue) Released(seq uint64, now time.Time) {
 	if d.trial != seq {
 		return
 	}
-	d.trial = 0
+	d.trial, d.rest = 0, time.Time{}
 	d.reopen(d.sent[seq].lane, now)
 }
 
@@ -128,7 +131,7 @@ func (d *Queue) PickAlone(now time.Time, may, quiet bool) (x Item, ok, hold bool
 	switch {
 	case d.trial != 0:
 		return x, false, true
-	case !may || len(d.isolated) == 0 || now.Before(d.isolated[0].until):
+	case !may || len(d.isolated) == 0 || now.Before(d.isolated[0].until) || now.Before(d.rest):
 		return x, false, false
 	case !quiet:
 		return x, false, true

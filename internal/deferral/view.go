@@ -57,9 +57,19 @@ func (d *Queue) Next(clock, now, looked time.Time) time.Duration {
 	if d.expires != never {
 		wait = max(time.UnixMilli(d.expires).Sub(clock), 1)
 	}
-	for _, h := range []laneHeap{d.waiting, d.isolated} {
-		if len(h) > 0 && h[0].until.After(looked) {
-			wait = min(wait, max(h[0].until.Sub(now), 1))
+	note := func(until time.Time) {
+		if until.After(looked) {
+			wait = min(wait, max(until.Sub(now), 1))
+		}
+	}
+	if len(d.waiting) > 0 {
+		note(d.waiting[0].until)
+	}
+	if len(d.isolated) > 0 {
+		if until := d.isolated[0].until; until.After(d.rest) {
+			note(until)
+		} else {
+			note(d.rest)
 		}
 	}
 	return wait

@@ -1,6 +1,7 @@
 package outbox_test
 
 import (
+	"fmt"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -198,5 +199,46 @@ func TestRun_UnsendableTrialHoldsNothingUp(t *testing.T) {
 		s.set(func() { s.deferring = nil })
 		time.Sleep(5 * time.Second)
 		r.want("1")
+	})
+}
+
+// Each message that is tried alone costs a connection. However many topics the server forbids, the
+// connections last for the longest delay.
+func TestIsolated_ManyTopics(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		r := newRig(t, outbox.Config{Retry: fixed, PoisonAttempts: 1}, persistence.NewMemory(persistence.Options{}))
+		r.connect(false, session.Limits{ReceiveMaximum: 20})
+		const topics = 20
+		for n := range uint64(topics) {
+			r.add(on(fmt.Sprint("t", n), n+1, 1))
+		}
+		cuts, n, tried := 0, uint64(topics), map[uint64]bool{}
+		for began := time.Now(); time.Since(began) < time.Hour; time.Sleep(second) {
+			n++
+			r.add(on("ok", n, 1))
+			synctest.Wait()
+			forbidden := false
+			for _, f := range r.c.take() {
+				v := publishOf(f)
+				if string(v.Topic) != "ok" {
+					forbidden = true
+					if time.Since(began) > time.Hour/2 {
+						tried[indexOf(v)] = true
+					}
+					break
+				}
+				r.ack(wire.PUBACK, v.PacketID, 0)
+			}
+			if forbidden {
+				r.cut(wire.ReasonNotAuthorized)
+				r.connect(true, session.Limits{ReceiveMaximum: 20})
+				if time.Since(began) > time.Hour/2 {
+					cuts++
+				}
+			}
+		}
+		if most := 1800 / 8; cuts > most || len(tried) != topics {
+			t.Errorf("%d connections ended in half an hour, want %d at most; %d topics were tried", cuts, most, len(tried))
+		}
 	})
 }
