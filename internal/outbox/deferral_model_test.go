@@ -45,11 +45,10 @@ type deferModel struct {
 	counts   map[outbox.State]uint64
 	expect   map[uint64]outbox.State
 	reported []outbox.Delay
-	judged   int        // of these, by judge
-	last     *deferConn // the connection before
-	faults   bool       // operations of the store may fail
-	failing  string     // the operation of the store that fails; empty: none
-	unread   bool       // the outbox could not read a refused message
+	judged   int    // of these, by judge
+	faults   bool   // operations of the store may fail
+	failing  string // the operation of the store that fails; empty: none
+	unread   bool   // the outbox could not read a refused message
 	lostNow  bool
 	unknown  bool                 // the session was lost, and the send loop does not know yet
 	began    time.Time            // the connection
@@ -515,7 +514,7 @@ func (m *deferModel) cut(reason byte) {
 			delete(m.expect, one.n)
 		}
 	}
-	m.last, m.judged = c, reports
+	m.judged = reports
 	m.judge(c)
 	for _, one := range m.pending(func(one *deferMessage) bool { return c.here[one.n] && one.released && one.alone && !one.taken }) {
 		m.reopen(one.lane()) // its PUBREC on this connection says that its topic works
@@ -539,7 +538,8 @@ func (m *deferModel) strike(c *deferConn, reason byte) {
 	}
 }
 
-// judge looks at the reports of messages that are deferred because connections ended.
+// judge looks at the reports of messages that are deferred because connections ended; c is the last one, nil:
+// an earlier one, whose end the outbox could not look at.
 func (m *deferModel) judge(c *deferConn) {
 	for ; m.judged < len(m.reported); m.judged++ {
 		d := m.reported[m.judged]
@@ -548,7 +548,7 @@ func (m *deferModel) judge(c *deferConn) {
 		switch {
 		case !d.Alone:
 			m.t.Errorf("message %d was refused by a connection that ended: %+v", one.n, d)
-		case !c.here[one.n] && !c.unsure[one.n] || one.cuts < 2 && !one.alone && !other || one.released:
+		case c != nil && (!c.here[one.n] && !c.unsure[one.n] || one.cuts < 2 && !one.alone && !other) || one.released:
 			m.t.Errorf("message %d (%+v) is deferred alone", one.n, *one)
 		}
 		lane := one.lane()
@@ -845,7 +845,7 @@ func (m *deferModel) check() {
 	m.look()
 	for ; m.judged < len(m.reported); m.judged++ {
 		if m.reported[m.judged].Alone { // the store had failed
-			m.judge(m.last)
+			m.judge(nil)
 			break
 		}
 	}

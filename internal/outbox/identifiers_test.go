@@ -246,9 +246,10 @@ func TestRun_RestoresLaterWhatCannotBeRead(t *testing.T) {
 		r.start() // message 1 waits, message 2 may have been received under id
 		r.add(on("a", 3, 1))
 		r.connect(true, session.Limits{})
+		time.Sleep(10 * time.Second)
 		r.want() // message 3 may have to wait
 		s.set(func() { s.getting = nil })
-		time.Sleep(5 * time.Second)
+		time.Sleep(1100 * time.Millisecond) // it is read again each second
 		r.want("+2", "1")
 		if st := r.o.Deferred(); st.Messages != 3 {
 			t.Errorf("deferred: %+v", st)

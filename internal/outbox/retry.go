@@ -198,7 +198,7 @@ func (o *Outbox) restoreDeferred() {
 			left := min(d.Until.Sub(o.cfg.Store.Now()), o.deferred.Longest())
 			o.deferred.Restore(string(wire.ImageTopic(e.Packet)), e, left, time.Now())
 			if e.Deferral.PacketID != 0 && !e.Released && !o.deferred.Waits(d.Seq) {
-				o.cursor.resend = append(o.cursor.resend, d.Seq) // begin puts it in its place
+				o.cursor.resend, o.cursor.resending = append(o.cursor.resend, d.Seq), true // begin puts it in its place
 			}
 		default:
 			o.deferred.Release(d.PacketID, d.Seq)
