@@ -3,6 +3,7 @@ package persistence
 import (
 	"errors"
 	"fmt"
+	"hash/fnv"
 	"io/fs"
 	"math"
 	"path/filepath"
@@ -66,9 +67,15 @@ func (l *Log) open() error {
 // start reads the folder and begins a new segment. Files that exist are never
 // appended to, so no write follows one of unknown fate.
 func (l *Log) start() error {
+	damage := uint32(0)
 	r, err := recovery.Read(recovery.Config{
 		FS: l.o.FS, Dir: l.folder.dir, DeadLetters: l.o.Retention.MaxDeadLetters > 0, Receipts: l.o.Retention.MaxReceipts > 0,
-		Report: func(d recovery.Damage) { l.report(Corruption(d)) },
+		Report: func(d recovery.Damage) {
+			l.report(Corruption(d))
+			hash := fnv.New32a()
+			_, _ = fmt.Fprint(hash, filepath.Base(d.File), d.Offset, d.Length)
+			damage += hash.Sum32()
+		},
 	})
 	if err != nil {
 		return err
@@ -76,7 +83,7 @@ func (l *Log) start() error {
 	defer r.Close()
 	l.damage.tornTails = r.TornTails
 	g := &r.Ledger
-	l.begins(r)
+	l.begins(r, damage)
 	g.Boot++
 	g.Clock.Begin(time.Now(), g.Latest, g.Pending > 0)
 	if r.Newest+1 == segment.MaxNumber {
@@ -123,8 +130,9 @@ func (l *Log) start() error {
 	return nil
 }
 
-// begins decides whether the epoch goes on, and notes which process writes from now on.
-func (l *Log) begins(r *recovery.State) {
+// begins decides whether the epoch goes on, and notes which process writes from now on. damage is a hash
+// of the damaged places: those that the last opening has found too are no news.
+func (l *Log) begins(r *recovery.State, damage uint32) {
 	g, host, now := &r.Ledger, fsys.HostOf(l.o.FS), time.Now().UnixMilli()
 	if l.folder.renewal != declared {
 		l.folder.renewal = Renewal(r.Renewal(host, now))
@@ -132,7 +140,8 @@ func (l *Log) begins(r *recovery.State) {
 	if g.Epoch == 0 || l.folder.renewal != Continued {
 		g.Epoch = ledger.NextEpoch(now, g.Epoch)
 	}
-	g.SentLost = g.SentLost || l.folder.renewal == Damaged || l.folder.renewal == TailLost || l.damage.corruptions.Load() > 0
+	g.SentLost = g.SentLost || l.folder.renewal == Damaged || l.folder.renewal == TailLost || damage != 0 && damage != g.Damage
+	g.Damage = damage
 	if host.Machine == 0 {
 		host.Machine = g.Writer.Machine // one that shows again later is compared with it
 	}

@@ -16,6 +16,7 @@ import (
 
 	"github.com/mooring-mqtt/mooring/internal/faultfs"
 	"github.com/mooring-mqtt/mooring/internal/fsys"
+	"github.com/mooring-mqtt/mooring/persistence/internal/segment"
 )
 
 // onHost is a file system of another host than that of the one below.
@@ -584,5 +585,50 @@ func TestSentLost(t *testing.T) {
 				}
 			})
 		}
+	}
+}
+
+// A damaged place that stays in the log is reported by each opening. It has lost messages only once.
+func TestSentLost_OnceForEachDamage(t *testing.T) {
+	dir, o := t.TempDir(), Options{Sync: SyncNever}
+	o.Files.SegmentBytes = 64 << 10
+	l, err := Open(dir, o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 300 {
+		if _, err := Append(l, &Message{Packet: make([]byte, 1000)}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	l.Close()
+	damage := func(number uint64) {
+		t.Helper()
+		name := segment.Name(dir, number)
+		b, err := os.ReadFile(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		b[30_000] ^= 0xff
+		if err := os.WriteFile(name, b, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	damage(2)
+	for n, want := range []bool{true, false, false, true, false} {
+		if n == 3 {
+			damage(3)
+		}
+		l, err := Open(dir, o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if l.SentLost() != want || l.Stats().Corruptions == 0 {
+			t.Errorf("opening %d: %t after %d damaged places", n, l.SentLost(), l.Stats().Corruptions)
+		}
+		if err := l.SetSent(Normal, l.LastSeq()+uint64(n)); err != nil {
+			t.Fatal(err)
+		}
+		l.Close()
 	}
 }

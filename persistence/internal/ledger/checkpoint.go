@@ -7,6 +7,8 @@ import (
 	"github.com/mooring-mqtt/mooring/persistence/internal/segment"
 )
 
+const damageShift = 5 // of Ledger.Damage in the flags
+
 // AppendCheckpoint appends an image of the ledger. Each segment has one at the end of
 // its opening (what is written when it is begun), so that the segments before it can be
 // removed once their messages have ended. It does not list which messages are released
@@ -25,6 +27,7 @@ func (g *Ledger) AppendCheckpoint(b []byte, prev segment.Link) []byte {
 			flags |= 1 << bit
 		}
 	}
+	flags |= uint64(g.Damage) << damageShift
 	put(g.Epoch, g.Boot, g.Next)
 	put(g.Totals[record.Acked:record.DeadLettered]...)
 	put(g.Lost, flags, prev.Number, uint64(prev.Size))
@@ -55,8 +58,8 @@ func DecodeCheckpoint(body []byte, version1 bool) (g Ledger, prev segment.Link, 
 		g.Totals[k] = d.Number(most)
 	}
 	g.Lost = d.Number(most)
-	flags := d.Number(1<<5 - 1)
-	g.Session, g.SentLost = flags&1 != 0, flags&16 != 0
+	flags := d.Number(1<<(damageShift+32) - 1)
+	g.Session, g.SentLost, g.Damage = flags&1 != 0, flags&16 != 0, uint32(flags>>damageShift)
 	g.Writer = Writer{Known: flags&2 != 0, Lossy: flags&4 != 0, Closed: flags&8 != 0}
 	prev = segment.Link{Number: d.Number(most), Size: int64(d.Number(most))}
 	if !version1 {

@@ -19,6 +19,7 @@ type Ledger struct {
 	Session      bool   // a session was begun with this store
 	Owner        string // the ClientID of that session; empty: unknown
 	SentLost     bool   // messages that were sent may be missing, and nothing was sent since
+	Damage       uint32 // a hash of the damaged places that the opening has found; 0: there were none
 	Pending      int
 	PendingOf    [record.Priorities]int
 	PendingBytes int64
