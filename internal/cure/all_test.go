@@ -220,6 +220,27 @@ func TestCure_IsNotStuckAfterItHasHelped(t *testing.T) {
 	})
 }
 
+// A server that refuses a message now and then is not stuck, however few it accepts in between.
+func TestCure_IsNotStuckByRareRefusals(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		r := newRig(t, 10)
+		for range 2 {
+			r.refused(quota)
+			r.answer()
+		}
+		for _, after := range []time.Duration{time.Second, time.Second, 25 * time.Minute, 11 * time.Minute, 11 * time.Minute} {
+			time.Sleep(after)
+			r.refused(quota)
+			if r.c.Open() {
+				r.answer()
+			}
+			if r.c.Stuck() {
+				t.Errorf("stuck after a refusal %v after the one before", after)
+			}
+		}
+	})
+}
+
 // Refusals while a purge is open are of messages that were sent before.
 func TestCure_IsNotStuckByRefusalsBeforeTheAnswer(t *testing.T) {
 	bubble(t, func(t *testing.T) {

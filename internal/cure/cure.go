@@ -40,6 +40,7 @@ const (
 	stuckAfter  = 3               // refusals although everything was purged
 	stuckPause  = time.Second     // before each of them
 	stuckTime   = 9 * time.Second // before the last of them: a quota may be exceeded for some seconds
+	stuckGap    = pause * 10      // between two of them: the server has accepted the message that it refused
 	mostWindow  = 1024            // messages that are accepted after a purge that has helped
 	mostCuts    = 3               // connections that may end during a purge: some servers end them because of it
 	pause       = time.Minute     // between two that begin anew on one connection
@@ -59,7 +60,7 @@ func (c *Cure) Refused(g *session.Generation, code byte) {
 		return // in a session that began on this connection, or without QoS 2, there is nothing to cure
 	}
 	now := time.Now()
-	if c.helped() || c.g != g && accepted(g, 0) {
+	if c.helped() || c.g != g && accepted(g, 0) || now.Sub(c.counted) > stuckGap {
 		c.refused = 0
 	}
 	if c.Useless() && !c.Open() && now.Sub(c.counted) >= stuckPause {
