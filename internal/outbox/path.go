@@ -128,7 +128,7 @@ func (o *Outbox) Run(ctx context.Context) {
 			for ctx.Err() == nil && o.sendBatch(g) {
 			}
 		}
-		o.lookAgain(o.deferred.Next(o.cfg.Store.Now(), time.Now(), looked))
+		o.awaitDeferred(looked)
 		select {
 		case <-ctx.Done():
 			return

@@ -216,8 +216,18 @@ func (o *Outbox) unreadable() bool {
 	return len(o.unread) > 0 && time.Since(o.expiry.start) < unreadWait
 }
 
+// awaitDeferred wakes the send loop when something can be sent or expires. looked is when it looked last.
+func (o *Outbox) awaitDeferred(looked time.Time) {
+	if o.deferred.Any() {
+		o.lookAgain(o.deferred.Next(o.cfg.Store.Now(), time.Now(), looked))
+	}
+}
+
 // expireDeferred ends the deferred messages whose time has passed.
 func (o *Outbox) expireDeferred() {
+	if !o.deferred.Any() {
+		return
+	}
 	for _, seq := range o.deferred.Expired(o.cfg.Store.Now(), time.Now()) {
 		ok, err := o.cfg.Store.Get(seq, &o.entry)
 		if err != nil {

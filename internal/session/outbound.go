@@ -89,7 +89,7 @@ func (g *Generation) Free() int {
 }
 
 func (g *Generation) freeLocked() int {
-	if g.alone != nil || g.held {
+	if g.alone != nil || g.held.Load() {
 		return 0
 	}
 	return int(g.Limits.ReceiveMaximum) - len(g.flights)
@@ -235,7 +235,7 @@ func (g *Generation) landLocked(id uint16, f flight) {
 			g.alone = nil
 		}
 	}
-	if len(g.waiting) > 0 && !g.held && len(g.flights) < int(g.Limits.ReceiveMaximum) && (g.alone == nil || len(g.flights) == 0) {
+	if len(g.waiting) > 0 && !g.held.Load() && len(g.flights) < int(g.Limits.ReceiveMaximum) && (g.alone == nil || len(g.flights) == 0) {
 		s.acks.packets = g.sendUnstoredLocked(s.acks.packets, g.waiting[0])
 		s.acks.count++
 		s.ready.Set()
@@ -281,20 +281,19 @@ func (g *Generation) IsPurging(id uint16) bool {
 // the server has refused a message because of a quota, which a purge may help against. Some servers
 // close the connection when they do, so the purge must come first.
 func (g *Generation) Held() bool {
-	g.s.mu.Lock()
-	defer g.s.mu.Unlock()
-	return g.held
+	return g.held.Load()
 }
 
 // Unhold lets messages go that wait because of Held.
 func (g *Generation) Unhold() error {
 	s := g.s
 	s.mu.Lock()
-	if s.cur != g || !g.held {
+	if s.cur != g || !g.held.Load() {
 		s.mu.Unlock()
 		return nil
 	}
-	g.held, s.quota = false, false
+	g.held.Store(false)
+	s.quota = false
 	s.mu.Unlock()
 	return g.ResendUnstored()
 }

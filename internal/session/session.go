@@ -6,6 +6,7 @@ import (
 	"maps"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/eclipse/paho.golang/packets"
@@ -139,7 +140,7 @@ type Generation struct {
 	// s.mu guards the following fields.
 	flights  map[uint32]flight // sent, not acknowledged; by packet identifier, as uint32 for speed
 	purges   purges
-	held     bool                // see Held
+	held     atomic.Bool         // see Held; it is read without s.mu too
 	acked    uint64              // stored messages that were acknowledged
 	accepted uint64              // of these, without an error
 	passed   uint64              // the highest flight.order of these
@@ -204,7 +205,7 @@ func (s *Session) Attach(w Writer, limits Limits) *Generation {
 		clear(s.unacked)
 		s.quota = false
 	}
-	g.held = s.quota
+	g.held.Store(s.quota)
 	s.cur, s.lost = g, false
 	return g
 }

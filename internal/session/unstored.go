@@ -57,7 +57,7 @@ func (g *Generation) addUnstored(image []byte, done func(reason byte, err error)
 			return nil, err
 		}
 	}
-	full := len(g.flights) >= int(g.Limits.ReceiveMaximum) || g.held || x != nil && len(g.flights) > 0
+	full := len(g.flights) >= int(g.Limits.ReceiveMaximum) || g.held.Load() || x != nil && len(g.flights) > 0
 	if full && len(g.waiting) > 0 || g.alone != nil {
 		return nil, ErrWindowFull
 	}
@@ -138,7 +138,7 @@ func (g *Generation) ResendUnstored() error {
 		case reason != 0:
 			refused = append(refused, func() { d.done(reason, nil) })
 			s.dropUnstoredLocked(d)
-		case len(g.flights) < int(g.Limits.ReceiveMaximum) && !g.held:
+		case len(g.flights) < int(g.Limits.ReceiveMaximum) && !g.held.Load():
 			packets = g.sendUnstoredLocked(packets, d)
 		default:
 			g.waiting = append(g.waiting, d)
