@@ -99,7 +99,7 @@ type deferConn struct {
 // TestOutbox_AgainstModelWithDeferral applies random histories in which the server refuses messages
 // for now, ends connections over some, and loses the session; and in which the process restarts.
 func TestOutbox_AgainstModelWithDeferral(t *testing.T) {
-	for seed := range uint64(230) {
+	for seed := range uint64(modelSeeds) {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
 			bubble(t, func(t *testing.T) { runDeferModel(t, seed, 300) })
 		})
