@@ -34,7 +34,7 @@ type Client struct {
 	identity *link.Identity
 	breaker  *reliability.Breaker
 	outbox   *outbox.Outbox
-	inbox    *inbox.Inbox[*Message]
+	inbox    *inbox.Inbox[inbound]
 	router   router
 	subs     *subs.Table
 	views    views

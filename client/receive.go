@@ -27,36 +27,38 @@ func (c *Client) receive(in *session.Inbound, topic string, v wire.PublishView) 
 		return
 	}
 	m := received(&p)
-	c.inbox.Push(inbox.Item[*Message]{In: in, Message: m, OrderKey: c.orderingKey(m), Size: inbox.Size(topic, v)})
+	c.inbox.Push(inbox.Item[inbound]{In: in, Message: inbound{Message: m}, OrderKey: c.orderingKey(m), Size: inbox.Size(topic, v)})
 }
 
-// handle calls the handlers of a message, in the order in which they were declared.
-// When it is called again after an error, it goes on with the handler that failed.
-func (c *Client) handle(ctx context.Context, d *inbox.Delivery[*Message]) error {
-	m := d.Message
-	if d.Claim.Token != 0 {
-		m.Claim = d.Claim
-	}
+// inbound is a received message on its way to one handler.
+type inbound struct {
+	*Message
+	to *route // nil: not routed yet
+}
+
+// route appends the handlers that a message is for, each with a Message of its own.
+func (c *Client) route(m inbound, targets []inbound) []inbound {
 	var room [4]*route
-	routes, again := d.Rest.([]*route)
-	if !again {
-		routes = c.router.match(m.Topic, room[:0])
-	}
-	if len(routes) == 0 {
-		return inbox.ErrUnhandled
-	}
-	done := 0
-	defer func() { // also after a panic
-		if done < len(routes) {
-			d.Rest = slices.Clone(routes[done:])
+	for i, to := range c.router.match(m.Topic, room[:0]) {
+		if i > 0 {
+			twin := *m.Message
+			m.Message = &twin
 		}
-	}()
-	for ; done < len(routes); done++ {
-		if err := routes[done].Value.Handle(ctx, m); err != nil {
-			return err
+		m.to = to
+		targets = append(targets, m)
+	}
+	return targets
+}
+
+// handle calls the handler of a message. After an error it calls the one that is declared by then.
+func (c *Client) handle(ctx context.Context, d *inbox.Delivery[inbound]) error {
+	m := d.Message
+	if m.Claim = d.Claim; d.Attempt > 1 {
+		if now := c.router.get(m.to.Filter); now != nil {
+			m.to = now
 		}
 	}
-	return nil
+	return m.to.Value.Handle(ctx, m.Message)
 }
 
 // refusal returns the reason code and reason string with which an error of a handler
@@ -70,12 +72,12 @@ func refusal(err error) (code byte, reason string, refused bool) {
 }
 
 // newInbox returns the inbox of a client whose session exists.
-func (c *Client) newInbox() *inbox.Inbox[*Message] {
+func (c *Client) newInbox() *inbox.Inbox[inbound] {
 	r := &c.cfg.Receiving
 	maxBytes := max(int64(r.MaxBufferedBytes), int64(c.cfg.Connection.MaximumPacketSize))
-	cfg := inbox.Config[*Message]{
+	cfg := inbox.Config[inbound]{
 		Session: c.session, Observer: inboxObserver{c}, Guard: &c.guard,
-		Handle: c.handle, Refusal: refusal, Workers: r.Concurrency, Attempts: r.HandlerAttempts, Backoff: r.HandlerBackoff.Delay,
+		Route: c.route, Handle: c.handle, Refusal: refusal, Workers: r.Concurrency, Attempts: r.HandlerAttempts, Backoff: r.HandlerBackoff.Delay,
 		QoS0Queue: r.QoS0QueueSize, StallTimeout: c.cfg.Connection.AckTimeout,
 		MaxBytes: maxBytes, Full: &InboundFullError{Limit: maxBytes},
 		Dedupe: r.Dedupe, DedupeKey: c.dedupeKey, Owner: c.cfg.ClientID,
@@ -83,12 +85,32 @@ func (c *Client) newInbox() *inbox.Inbox[*Message] {
 	if r.Ordering == nil {
 		return inbox.New(cfg)
 	}
-	cfg.Ordering, cfg.Position = &r.Ordering.Options, c.position
-	b := inbox.New(cfg)
-	for _, p := range r.Ordering.Restore {
-		b.Restore(p.Topic, streamKey(p.Publisher, p.Topic), p.Epoch, p.Seq)
+	cfg.Ordering, cfg.Position, cfg.Restored = &r.Ordering.Options, c.position, restorePoints(r.Ordering.Restore)
+	return inbox.New(cfg)
+}
+
+// restorePoints returns a function that finds where the streams of a message's publisher and topic go on:
+// once for each handler.
+func restorePoints(list []Position) func(inbound) (epoch, seq uint64, ok bool) {
+	if len(list) == 0 {
+		return nil
 	}
-	return b
+	type point struct {
+		Position
+		used []string // by the handlers of these filters
+	}
+	points := make(map[[2]string]*point, len(list)) // a topic belongs to one worker
+	for _, p := range list {
+		points[[2]string{p.Publisher, p.Topic}] = &point{Position: p}
+	}
+	return func(m inbound) (epoch, seq uint64, ok bool) {
+		p := points[[2]string{m.Origin.Publisher, m.Topic}]
+		if p == nil || slices.Contains(p.used, m.to.Filter) {
+			return 0, 0, false
+		}
+		p.used = append(p.used, m.to.Filter)
+		return p.Epoch, p.Seq, true
+	}
 }
 
 // orderingKey returns the key of the messages that m is handled in order with.
@@ -100,31 +122,36 @@ func (c *Client) orderingKey(m *Message) string {
 }
 
 // dedupeKey returns what makes m the same message as another; empty: nothing.
-func (c *Client) dedupeKey(m *Message) string {
+// The handler is part of it, so that copies for several handlers do not hide each other.
+func (c *Client) dedupeKey(m inbound) string {
+	key := ""
 	switch {
 	case c.stored(m):
 		return ""
 	case c.cfg.Receiving.DedupeKey != nil:
-		return c.keyOf(c.cfg.Receiving.DedupeKey, m, "")
-	case m.ID.IsZero():
+		key = c.keyOf(c.cfg.Receiving.DedupeKey, m.Message, "")
+	case !m.ID.IsZero():
+		key = string(m.ID[:])
+	}
+	if key == "" {
 		return ""
 	}
-	return string(m.ID[:])
+	return key + m.to.Filter
 }
 
 // position returns the stream and number of m; number 0: m is not sequenced.
-func (c *Client) position(m *Message) (stream string, epoch, seq uint64) {
+func (c *Client) position(m inbound) (stream string, epoch, seq uint64) {
 	o := m.Origin
 	if o.Seq == 0 || c.stored(m) {
 		return "", 0, 0
 	}
-	return streamKey(o.Publisher, m.Topic), o.Epoch, o.Seq
+	return streamKey(o.Publisher, m.Topic, m.to.Filter), o.Epoch, o.Seq
 }
 
 // stored reports whether the server sent m, out of its retained messages, for a new
 // subscription. Such a message is the state of its topic: it is neither a duplicate nor
 // late. With RetainAsPublished the flag does not tell.
-func (c *Client) stored(m *Message) bool { return m.Retain && !c.subs.RetainAsPublished() }
+func (c *Client) stored(m inbound) bool { return m.Retain && !c.subs.RetainAsPublished() }
 
 // keyOf calls a function of the application that returns a key. A panic is reported, and
 // the key is then instead.
@@ -137,15 +164,17 @@ func (c *Client) keyOf(f func(*Message) string, m *Message, instead string) (key
 	return key
 }
 
-// streamKey names the messages of one publisher on one topic. Neither contains NUL.
-func streamKey(publisher, topic string) string { return publisher + "\x00" + topic }
+// streamKey names the messages of one publisher on one topic for one handler. None of them contains NUL.
+func streamKey(publisher, topic, filter string) string {
+	return publisher + "\x00" + topic + "\x00" + filter
+}
 
 // inboxObserver turns what the inbox reports into events and log messages.
 type inboxObserver struct{ *Client }
 
-func (o inboxObserver) HandlerFailed(m *Message, err error, refused bool) {
+func (o inboxObserver) HandlerFailed(m inbound, err error, refused bool) {
 	err = panicError(err)
-	kind, d := lossHandler, aboutMessage(m, err)
+	kind, d := lossHandler, aboutMessage(m.Message, err)
 	if p := (*PanicError)(nil); errors.As(err, &p) {
 		if kind = lossPanic; refused { // two lines
 			o.reports.losses.Add(int(lossPanic), d)
@@ -154,29 +183,30 @@ func (o inboxObserver) HandlerFailed(m *Message, err error, refused bool) {
 	if refused {
 		kind = lossReceived
 	}
-	report(o.Client, kind, d, HandlerFailed{Message: m, Err: err, Refused: refused})
+	report(o.Client, kind, d, HandlerFailed{Message: m.Message, Err: err, Refused: refused})
 }
 
-func (o inboxObserver) Unhandled(m *Message) {
-	report(o.Client, lossUnhandled, aboutMessage(m, nil), Unhandled{Message: m})
+func (o inboxObserver) Unhandled(m inbound) {
+	report(o.Client, lossUnhandled, aboutMessage(m.Message, nil), Unhandled{Message: m.Message})
 }
 
-func (o inboxObserver) LateDropped(m *Message) {
-	report(o.Client, lossLate, aboutMessage(m, nil), LateDropped{Message: m})
+func (o inboxObserver) LateDropped(m inbound) {
+	report(o.Client, lossLate, aboutMessage(m.Message, nil), LateDropped{Message: m.Message})
 }
 
-func (o inboxObserver) QoS0Dropped(m *Message) {
-	report(o.Client, lossQoS0, aboutMessage(m, nil), QoS0Dropped{Message: m})
+func (o inboxObserver) QoS0Dropped(m inbound) {
+	report(o.Client, lossQoS0, aboutMessage(m.Message, nil), QoS0Dropped{Message: m.Message})
 }
 
-func (o inboxObserver) Duplicate(m *Message) {
-	o.reports.losses.Add(int(lossDuplicate), aboutMessage(m, nil))
+func (o inboxObserver) Duplicate(m inbound) {
+	o.reports.losses.Add(int(lossDuplicate), aboutMessage(m.Message, nil))
 }
 
 func (o inboxObserver) StoreFailed(err error) { o.storeFailed(panicError(err)) }
 
 func (o inboxObserver) Gap(g ordering.Gap) {
-	publisher, topic, _ := strings.Cut(g.Key, "\x00")
+	key := strings.Split(g.Key, "\x00")
+	publisher, topic := key[0], key[1]
 	report(o.Client, lossGap, about(MessageID{}, nil, slog.String("topic", topic), slog.String("publisher", publisher), slog.Uint64("from", g.From), slog.Uint64("to", g.To)),
 		Gap{Publisher: publisher, Topic: topic, Epoch: g.Epoch, From: g.From, To: g.To})
 }

@@ -2,7 +2,6 @@ package inbox
 
 import (
 	"context"
-	"errors"
 	"sync/atomic"
 	"time"
 
@@ -22,9 +21,11 @@ type Config[M any] struct {
 	StallTimeout time.Duration // how long reading stops while messages take MaxBytes
 	Full         error         // ends a connection whose messages have had no room
 
-	// Handle calls the handlers of a message. It returns nil if they accepted it, and
-	// ErrUnhandled if the message has none. After any other error it is called again,
-	// after Backoff, up to Attempts times.
+	// Route appends the messages that a received message is handled as, one for each handler.
+	// Each has its dedupe key, its place in the order and its attempts.
+	Route func(m M, targets []M) []M
+	// Handle calls the handler of a message. It returns nil if that accepted the message. After an
+	// error it is called again, after Backoff, up to Attempts times.
 	Handle   func(ctx context.Context, d *Delivery[M]) error
 	Attempts int
 	Backoff  func(attempt int) time.Duration // before attempt+2
@@ -39,13 +40,13 @@ type Config[M any] struct {
 	Ordering *ordering.Options // nil: none
 	// Position returns the number of a message in the stream of its publisher; seq 0: it has none.
 	Position func(M) (stream string, epoch, seq uint64)
+	// Restored returns the last number of the stream that an earlier process has handled, at the
+	// first message of a stream; nil: no stream goes on.
+	Restored func(M) (epoch, seq uint64, ok bool)
 
 	Observer Observer[M]
 	Guard    *callback.Guard // knows the goroutines on which functions of the application run
 }
-
-// ErrUnhandled is returned by Config.Handle for a message without handlers.
-var ErrUnhandled = errors.New("client: no handler for this topic")
 
 // Observer receives facts. Its methods must not block, and must not call the Inbox. No lock is held.
 // QoS0Dropped and Stalled are also called on the goroutine that reads the connection.
@@ -67,13 +68,16 @@ type Observer[M any] interface {
 	Stalled(bytes int64, leaving bool)
 }
 
-// Item is a received message on its way to its handlers.
+// Item is a received message on its way to its handler. A message for several handlers becomes
+// several items.
 type Item[M any] struct {
 	In       *session.Inbound // nil at QoS 0
 	Message  M
 	OrderKey string // messages with the same key are handled one after the other
 	Size     int64  // in memory, see Size
 
+	routed  bool   // Message is one that Config.Route has returned
+	parts   *parts // nil: the message has one handler
 	key     string // dedupe key that the message holds in inFlight; empty: none
 	tries   int    // of claiming it
 	awaited uint64 // token of another owner's claim that it has waited for
@@ -84,7 +88,6 @@ type Delivery[M any] struct {
 	Item[M]
 	Claim   dedupe.Claim // zero: the message has no dedupe key
 	Attempt int          // from 1
-	Rest    any          // belongs to Handle, and is kept between attempts
 }
 
 // Counters count what became of messages.

@@ -3,14 +3,13 @@
 //
 // The steps of a message, in the order of this file:
 //
-//	Push → queue of a worker → claim (dedupe) → arrange (order) → handle → commit → acknowledge
+//	Push → queue of a worker → route → claim (dedupe) → arrange (order) → handle → commit → acknowledge
 //
 // A QoS 1 or 2 message is acknowledged exactly once: after it was handled, refused or recognized as
 // a duplicate. If the inbox stops before, it is not acknowledged, and the server sends it again.
 package inbox
 
 import (
-	"errors"
 	"hash/maphash"
 	"strings"
 
@@ -104,7 +103,7 @@ func (w *worker[M]) step() bool {
 			w.cfg.Observer.CallbackFailed(p)
 		}
 	case w.items.len() > 0:
-		w.claim(w.items.pop())
+		w.route(w.items.pop())
 	default:
 		ended := w.queue.take(&w.items)
 		for _, orderKey := range ended {
@@ -116,13 +115,43 @@ func (w *worker[M]) step() bool {
 	return true
 }
 
-// claim claims the dedupe key of a message. A copy of a message that this client
-// holds shares the fate of that message.
-func (w *worker[M]) claim(item Item[M]) {
+// route finds the handlers of a message, and makes an item for each.
+func (w *worker[M]) route(item Item[M]) {
 	if earlier, wait := w.waiting[item.OrderKey]; wait {
 		w.waiting[item.OrderKey] = append(earlier, item)
 		return
 	}
+	if !item.routed {
+		w.targets = w.cfg.Route(item.Message, w.targets[:0])
+		n := len(w.targets)
+		if n == 0 {
+			w.unhandled(item)
+			return
+		}
+		if item.routed = true; n > 1 {
+			item.parts = &parts{left: n}
+			rest := make([]Item[M], 0, n-1+w.items.len())
+			for _, m := range w.targets[1:] {
+				item.Message = m
+				rest = append(rest, item)
+			}
+			w.items.pushFront(rest)
+		}
+		item.Message = w.targets[0]
+		clear(w.targets)
+	}
+	w.claim(item)
+}
+
+func (w *worker[M]) unhandled(item Item[M]) {
+	w.Counters.Unhandled.Add(1)
+	w.refuse(item, wire.ReasonImplementationSpecific, "no handler for this topic")
+	w.cfg.Observer.Unhandled(item.Message)
+}
+
+// claim claims the dedupe key of a message. A copy of a message that this client
+// holds shares the fate of that message.
+func (w *worker[M]) claim(item Item[M]) {
 	if w.cfg.Dedupe == nil {
 		w.arrange(item)
 		return
@@ -137,9 +166,8 @@ func (w *worker[M]) claim(item Item[M]) {
 		case item.key == "":
 			w.arrange(item)
 			return
-		case !w.keys.join(item.key, item.In):
+		case !w.join(item):
 			w.duplicate(item)
-			w.free(item.Size)
 			return
 		}
 		w.current.key = item.key
@@ -188,6 +216,11 @@ func (w *worker[M]) arrange(item Item[M]) {
 		w.handle(item)
 		return
 	}
+	if w.cfg.Restored != nil {
+		if e, last, ok := w.cfg.Restored(item.Message); ok {
+			w.order.Restore(stream, e, last)
+		}
+	}
 	result := w.order.Push(stream, epoch, seq, item, w.emit)
 	switch {
 	case result == ordering.Duplicate:
@@ -225,11 +258,6 @@ func (w *worker[M]) settle(err error) (again bool) {
 	case err == nil:
 		n.Handled.Add(1)
 		w.commit(d.Item)
-		return false
-	case errors.Is(err, ErrUnhandled):
-		n.Unhandled.Add(1)
-		w.refuse(d.Item, wire.ReasonImplementationSpecific, "no handler for this topic")
-		w.cfg.Observer.Unhandled(d.Message)
 		return false
 	case w.handling.Err() != nil:
 		w.leave(d.Item)
@@ -293,13 +321,25 @@ func (w *worker[M]) refuse(item Item[M], code byte, reason string) {
 // acknowledge finishes a message and its copies. The session sends acknowledgements in
 // order of receipt.
 func (b *Inbox[M]) acknowledge(item Item[M], code byte, text string) {
-	b.complete(item.In, code, text)
+	b.answer(receipt{item.In, item.parts, item.Size}, code, text)
 	if item.key != "" {
-		for _, in := range b.keys.end(item.key) {
-			b.complete(in, code, text)
+		for _, r := range b.keys.end(item.key) {
+			b.answer(r, code, text)
 		}
 	}
-	b.free(item.Size)
+}
+
+// answer acknowledges a PUBLISH when all its handlers have finished. It is refused if one of them
+// has refused it.
+func (b *Inbox[M]) answer(r receipt, code byte, text string) {
+	if r.parts != nil {
+		last := false
+		if code, text, last = r.parts.finish(code, text); !last {
+			return
+		}
+	}
+	b.complete(r.in, code, text)
+	b.free(r.size)
 }
 
 func (b *Inbox[M]) complete(in *session.Inbound, code byte, text string) {

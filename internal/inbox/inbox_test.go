@@ -83,7 +83,6 @@ func TestInbox_RetriesAndRefuses(t *testing.T) {
 			[]string{"failed 1 wrapped: refused refused=true"}, 0},
 		{"a code that PUBACK does not have", []error{&refused{code: 0x9C}}, "1 0x80 ", []string{"failed 1 refused refused=true"}, 0},
 		{"a code of success", []error{&refused{}}, "1 0x80 ", []string{"failed 1 refused refused=true"}, 0},
-		{"no handler", []error{inbox.ErrUnhandled}, "1 0x83 no handler for this topic", []string{"unhandled 1"}, 0},
 	} {
 		for _, qos := range []byte{1, 2} {
 			t.Run(fmt.Sprint(tt.name, " QoS ", qos), func(t *testing.T) {
@@ -170,36 +169,33 @@ func TestInbox_SurvivesGoexitInTheObserver(t *testing.T) {
 	inBubble(t, func(cfg *config) { cfg.Workers = 1 }, func(r *rig) {
 		r.facts.onUnhandled = runtime.Goexit
 		r.server.connect()
-		r.send(with(on("t", 1, 1)[0], func(context.Context, *delivery) error { return inbox.ErrUnhandled }))
+		r.send(&message{Number: 1, Topic: "t", QoS: 1, None: true})
 		r.send(on("t", 1, 2)...)
 		r.wantAcks("1 0x83 no handler for this topic", "2")
 		r.wantFacts("unhandled 1", "handled 2")
 	})
 }
 
-func TestInbox_KeepsTheRestBetweenAttempts(t *testing.T) {
-	inBubble(t, nil, func(r *rig) {
-		r.server.connect()
-		r.send(with(on("t", 1, 1)[0], func(_ context.Context, d *delivery) error {
-			if d.Attempt == 1 {
-				d.Rest = "second handler"
-				return errors.New("no")
+// A message for several handlers is acknowledged after the last one, with the refusal of any.
+func TestInbox_AcknowledgesAfterAllHandlers(t *testing.T) {
+	for _, first := range []error{nil, &refused{code: 0x87, reason: "not you"}} {
+		inBubble(t, nil, func(r *rig) {
+			r.server.connect()
+			slow, open := gated(on("t", 2, 3)[0])
+			m := on("t", 2, 1)[0]
+			m.Targets = []*message{with(on("t", 2, 2)[0], func(context.Context, *delivery) error { return first }), slow}
+			r.send(m)
+			r.wantAcks()
+			if n := r.box.Stats().Bytes; n != 100 {
+				t.Errorf("%d bytes are taken, want 100", n)
 			}
-			if d.Rest != "second handler" {
-				t.Errorf("Rest is %v", d.Rest)
+			open()
+			if r.wantAcks(map[bool]string{true: "1", false: "1 0x87 not you"}[first == nil]); r.box.Stats().Bytes != 0 {
+				t.Error("bytes are left")
 			}
-			return nil
-		}))
-		time.Sleep(time.Minute)
-		r.wantAcks("1")
-		r.send(with(on("t", 1, 2)[0], func(_ context.Context, d *delivery) error {
-			if d.Rest != nil {
-				t.Errorf("Rest is that of another message: %v", d.Rest)
-			}
-			return nil
-		}))
-		r.wantAcks("2")
-	})
+			r.wantFacts(map[bool]string{true: "handled 2", false: "failed 2 refused refused=true"}[first == nil], "handled 3")
+		})
+	}
 }
 
 func TestInbox_DropsQoS0WhenTheQueueIsFull(t *testing.T) {
@@ -355,8 +351,11 @@ func TestInbox_RestoresTheOrder(t *testing.T) {
 		})
 	})
 	t.Run("restored", func(t *testing.T) {
-		inBubble(t, func(cfg *config) { cfg.Ordering = &ordering.Options{} }, func(r *rig) {
-			r.box.Restore("t", "s", 1, 7)
+		asked := 0
+		inBubble(t, func(cfg *config) {
+			cfg.Ordering = &ordering.Options{}
+			cfg.Restored = func(*message) (uint64, uint64, bool) { asked++; return 1, 7, asked == 1 }
+		}, func(r *rig) {
 			r.server.connect()
 			r.send(numbered(1, 7), numbered(2, 9), numbered(3, 8))
 			r.wantAcks("1", "2", "3")

@@ -8,7 +8,6 @@ import (
 	"github.com/mooring-mqtt/mooring/dedupe"
 	"github.com/mooring-mqtt/mooring/internal/callback"
 	"github.com/mooring-mqtt/mooring/internal/notify"
-	"github.com/mooring-mqtt/mooring/internal/session"
 )
 
 // inFlight are the dedupe keys of messages that are received and not finished. Their
@@ -23,17 +22,30 @@ type inFlight struct {
 
 // holder is the message that holds a key.
 type holder struct {
-	claim  dedupe.Claim       // zero until the cache has granted it
-	copies []*session.Inbound // of copies of the message, acknowledged with it
+	claim  dedupe.Claim // zero until the cache has granted it
+	copies []receipt    // of copies of the message, acknowledged with it
+}
+
+// join makes an item the holder of its key, or a copy of the one that holds it. The bytes of a copy
+// are not needed any more.
+func (b *Inbox[M]) join(item Item[M]) (isHolder bool) {
+	r := receipt{item.In, item.parts, item.Size}
+	if r.parts == nil {
+		r.size = 0
+	}
+	if isHolder = b.keys.join(item.key, r); !isHolder && r.parts == nil {
+		b.free(item.Size)
+	}
+	return isHolder
 }
 
 // join makes a message the holder of key, or a copy of the one that holds it.
-func (f *inFlight) join(key string, in *session.Inbound) (isHolder bool) {
+func (f *inFlight) join(key string, r receipt) (isHolder bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	h, held := f.keys[key]
-	if held && in != nil { // at QoS 0 there is nothing to acknowledge
-		h.copies = append(h.copies, in)
+	if held && r != (receipt{}) { // at QoS 0 there is nothing to acknowledge
+		h.copies = append(h.copies, r)
 	}
 	f.keys[key] = h
 	return !held
@@ -87,7 +99,7 @@ func (f *inFlight) claim(key string) dedupe.Claim {
 
 // end frees key and returns the copies. A message that joins later asks the cache,
 // which must know the outcome by now.
-func (f *inFlight) end(key string) []*session.Inbound {
+func (f *inFlight) end(key string) []receipt {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	copies := f.keys[key].copies

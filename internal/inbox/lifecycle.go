@@ -69,12 +69,6 @@ func (w *worker[M]) orderingOptions() ordering.Options {
 	return o
 }
 
-// Restore sets the last number of a stream that an earlier process has handled. It is
-// called before Start.
-func (b *Inbox[M]) Restore(orderKey, stream string, epoch, seq uint64) {
-	b.worker(orderKey).order.Restore(stream, epoch, seq)
-}
-
 // Start starts the workers.
 func (b *Inbox[M]) Start() {
 	for _, w := range b.workers {

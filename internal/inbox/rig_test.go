@@ -21,13 +21,15 @@ func TestMain(m *testing.M) { leaktest.Main(m) }
 
 // message is a received message. Number identifies what the server sent.
 type message struct {
-	Number int
-	Topic  string
-	ID     string // dedupe key; empty: none
-	Stream string
-	Seq    uint64
-	QoS    byte
-	Bytes  int64
+	Number  int
+	Topic   string
+	ID      string // dedupe key; empty: none
+	Stream  string
+	Seq     uint64
+	QoS     byte
+	Bytes   int64
+	Targets []*message // for several handlers; nil: for one
+	None    bool       // it has no handler
 	// InHandler is called in place of a handler, if set.
 	InHandler func(ctx context.Context, d *inbox.Delivery[*message]) error
 }
@@ -78,7 +80,7 @@ func (r *rig) start(edit func(*inbox.Config[*message])) {
 		Attempts: 3, Backoff: func(int) time.Duration { return time.Second }, Owner: "me",
 		DedupeKey: func(m *message) string { return m.ID },
 		Position:  func(m *message) (string, uint64, uint64) { return m.Stream, 1, m.Seq },
-		Observer:  r.facts, Guard: r.guard, Refusal: refusal,
+		Observer:  r.facts, Guard: r.guard, Refusal: refusal, Route: route,
 		Handle: func(ctx context.Context, d *inbox.Delivery[*message]) error {
 			if f := d.Message.InHandler; f != nil {
 				if err := f(ctx, d); err != nil {
@@ -96,6 +98,16 @@ func (r *rig) start(edit func(*inbox.Config[*message])) {
 	ctx, cancel := context.WithCancel(context.Background())
 	r.endAcks = cancel
 	go r.session.RunAcks(ctx)
+}
+
+func route(m *message, to []*message) []*message {
+	switch {
+	case m.None:
+		return to
+	case m.Targets != nil:
+		return append(to, m.Targets...)
+	}
+	return append(to, m)
 }
 
 // stop ends the process: the inbox, the acknowledgements, the connection.

@@ -14,7 +14,8 @@ type worker[M any] struct {
 	queue queue[M]
 
 	// All below belongs to the worker's goroutine.
-	items fifo[Item[M]] // taken from the queue
+	items   fifo[Item[M]] // taken from the queue
+	targets []M           // of route
 	// waiting are messages that cannot be claimed yet, by ordering key: another owner
 	// handles the message, or the cache fails. The worker goes on with other keys.
 	waiting map[string][]Item[M]
