@@ -223,13 +223,21 @@ type PresenceConfig struct {
 	MarkerTopic string
 }
 
-// Ordering restores the order of numbered messages, per publisher and topic.
+// Ordering restores the order of numbered messages, per publisher and topic. Messages of Shared
+// Subscriptions are left out: they are handled in order of receipt, and without reports of gaps.
+//
+// Numbers order, message IDs identify. A message whose number is known is a duplicate if its ID is
+// known too. With another ID it is handled, with Message.OutOfOrder, and reported as [NumberReused].
+// Without an ID it is dropped and reported as [NumberRepeated]. With ReceivingConfig.Dedupe a message
+// that has a key is no duplicate once the cache has let it pass. Otherwise the last MaxIDs IDs of each
+// publisher and topic are compared; default 1,024, or ReceiveMaximum if that is more. All workers
+// share MaxIDBytes.
 //
 // A publisher's epoch is the time at which its store was created, or renewed, see
 // [StoreRenewed]. If the store of a device is lost and its clock was never set, or was set
 // back, the device may appear to be older than before and its messages count as late. So do
 // the messages of a store that is used beside a copy of it under the same Publisher. Do not
-// combine such devices with DropLate.
+// combine such devices with DropLate, which drops them, and reports each as [LateDropped].
 type Ordering struct {
 	ordering.Options
 	Restore []Position // the last number handled of each stream, to continue after a restart
@@ -239,6 +247,10 @@ type Ordering struct {
 type Position struct {
 	Publisher, Topic string
 	Epoch, Seq       uint64
+	// IDs of the messages handled last, the newest last, if there is no Dedupe in a file: a copy
+	// of one of them is a duplicate. Without them, a message that is redelivered after the restart is
+	// handled again, with Message.OutOfOrder.
+	IDs []MessageID
 }
 
 func (c Config) withDefaults() Config {

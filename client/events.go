@@ -140,6 +140,15 @@ type Gap struct {
 // ordering.DropLate.
 type LateDropped struct{ Message *Message }
 
+// NumberReused reports a received message whose number, in Message.Origin, another message has had: its
+// message ID is new. It is handled, with Message.OutOfOrder. Its publisher counts from the beginning
+// again, or was restored from a copy, or two publishers have the same name.
+type NumberReused struct{ Message *Message }
+
+// NumberRepeated reports a received message that was dropped because its number, in Message.Origin, is
+// known. Since it has no message ID, it may be a copy or another message.
+type NumberRepeated struct{ Message *Message }
+
 // QoS0Dropped reports a received QoS 0 message that was dropped: a queue or the buffer was full, or
 // the client was closing. See ReceivingConfig.QoS0QueueSize and MaxBufferedBytes.
 type QoS0Dropped struct{ Message *Message }
@@ -232,6 +241,8 @@ func (MessageExpired) event()         {}
 func (MessageDeferred) event()        {}
 func (MessagesAbandoned) event()      {}
 func (LateDropped) event()            {}
+func (NumberReused) event()           {}
+func (NumberRepeated) event()         {}
 func (QoS0Dropped) event()            {}
 func (ReadStalled) event()            {}
 func (SubscriptionDowngraded) event() {}

@@ -371,7 +371,8 @@ func TestWhatIsHeldForOrderCountsAsInbound(t *testing.T) {
 			m := large(1, seq)
 			m.PacketID = uint16(i) + 1
 			m.Payload = m.Payload[:600]
-			m.User = []wire.UserProperty{{Key: client.PropPublisher, Value: "p"}, {Key: client.PropEpoch, Value: "1"}, {Key: client.PropSeq, Value: fmt.Sprint(seq)}}
+			m.User = []wire.UserProperty{{Key: client.PropPublisher, Value: "p"}, {Key: client.PropEpoch, Value: "1"}, {Key: client.PropSeq, Value: fmt.Sprint(seq)},
+				{Key: client.PropID, Value: fmt.Sprint(seq)}}
 			all = append(all, m)
 		}
 		h.send(p, all...)

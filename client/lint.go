@@ -312,3 +312,8 @@ var lintRules = append([]lintRule{
 			return false
 		}},
 }, refusalLints...)
+
+// sharedUnordered is what Lint would report if a Config had subscriptions.
+var sharedUnordered = Finding{Name: "shared-unordered", Severity: Misleads, Fields: fields{"Receiving.Ordering"},
+	Problem: "is set, and a handler is declared for a Shared Subscription: the server spreads its messages over several clients, so this client handles them as they come, and reports no gaps in them",
+	Fix:     "subscribe without $share where the order matters, or leave Ordering to other clients"}

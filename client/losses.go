@@ -28,6 +28,8 @@ const (
 	lossUnhandled
 	lossGap
 	lossLate
+	lossReused
+	lossRepeated
 	lossQoS0
 	lossDuplicate
 	lossStalled
@@ -72,6 +74,8 @@ var lossKinds = [...]struct {
 	lossUnhandled:         {"unhandled", "received message refused: no handler is declared for its topic", Unhandled{}, "Unhandled"},
 	lossGap:               {"gap", "messages of a publisher are missing", Gap{}, "Gaps"},
 	lossLate:              {"late-dropped", "received message dropped: its gap was given up", LateDropped{}, "Late"},
+	lossReused:            {"number-reused", "received message handled out of order: another message has had its number", NumberReused{}, "NumbersReused"},
+	lossRepeated:          {"number-repeated", "received message dropped: its number is known, and it has no message ID", NumberRepeated{}, "NumbersRepeated"},
 	lossQoS0:              {"qos0-dropped", "received QoS 0 message dropped: no room, or the client is closing", QoS0Dropped{}, "DroppedQoS0"},
 	lossDuplicate:         {"duplicate", "duplicate suppressed", nil, "Duplicates"},
 	lossStalled:           {"read-stalled", "reading stalls: received messages take all of MaxBufferedBytes", ReadStalled{}, "ReadStalls"},

@@ -290,6 +290,8 @@ var provoked = map[string]func(*lossBed){
 	"late-dropped": received(func(cfg *client.Config) {
 		cfg.Receiving.Ordering = &client.Ordering{Options: ordering.Options{Late: ordering.DropLate}}
 	}, accepting, numbered("t", 1, 1, 1), numbered("t", 2, 1, 3), numbered("t", 3, 1, 2)),
+	"number-reused":           received(func(cfg *client.Config) { cfg.Receiving.Ordering = &client.Ordering{} }, accepting, numbered("t", 1, 1, 1), withID(numbered("t", 2, 1, 1), "b")),
+	"number-repeated":         received(func(cfg *client.Config) { cfg.Receiving.Ordering = &client.Ordering{} }, accepting, numbered("t", 1, 1, 1), withID(numbered("t", 2, 1, 1), "")),
 	"qos0-dropped":            received(tight, blocking, heavyMessage(0, 0), heavyMessage(0, 0), heavyMessage(0, 0)),
 	"duplicate":               received(func(cfg *client.Config) { cfg.Receiving.Ordering = &client.Ordering{} }, accepting, numbered("t", 1, 1, 1), numbered("t", 2, 1, 1)),
 	"read-stalled":            received(tight, blocking, heavyMessage(1, 1), heavyMessage(2, 1), heavyMessage(3, 1)),

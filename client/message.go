@@ -92,6 +92,9 @@ type Message struct {
 	Duplicate       bool     // the DUP flag: the server may have sent it before
 	SubscriptionIDs []uint32 // of all matching subscriptions
 	Origin          Origin   // its number, if the publisher numbers messages
+	// OutOfOrder is set with ReceivingConfig.Ordering if messages with higher numbers were handled
+	// before: the message is late, or another message has had its number, see [NumberReused].
+	OutOfOrder bool
 
 	// Claim is the claim that the client holds in ReceivingConfig.Dedupe while
 	// handlers run; zero without Dedupe, and for messages without a key. A handler can

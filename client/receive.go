@@ -1,10 +1,10 @@
 package client
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"log/slog"
-	"slices"
 	"strings"
 
 	"github.com/mooring-mqtt/mooring/internal/callback"
@@ -30,12 +30,6 @@ func (c *Client) receive(in *session.Inbound, topic string, v wire.PublishView) 
 	c.inbox.Push(inbox.Item[inbound]{In: in, Message: inbound{Message: m}, OrderKey: c.orderingKey(m), Size: inbox.Size(topic, v)})
 }
 
-// inbound is a received message on its way to one handler.
-type inbound struct {
-	*Message
-	to *route // nil: not routed yet
-}
-
 // route appends the handlers that a message is for, each with a Message of its own.
 func (c *Client) route(m inbound, targets []inbound) []inbound {
 	var room [4]*route
@@ -53,6 +47,7 @@ func (c *Client) route(m inbound, targets []inbound) []inbound {
 // handle calls the handler of a message. After an error it calls the one that is declared by then.
 func (c *Client) handle(ctx context.Context, d *inbox.Delivery[inbound]) error {
 	m := d.Message
+	m.OutOfOrder = d.OutOfOrder
 	if m.Claim = d.Claim; d.Attempt > 1 {
 		if now := c.router.get(m.to.Filter); now != nil {
 			m.to = now
@@ -85,32 +80,10 @@ func (c *Client) newInbox() *inbox.Inbox[inbound] {
 	if r.Ordering == nil {
 		return inbox.New(cfg)
 	}
-	cfg.Ordering, cfg.Position, cfg.Restored = &r.Ordering.Options, c.position, restorePoints(r.Ordering.Restore)
+	o := r.Ordering.Options
+	o.MaxIDs = cmp.Or(o.MaxIDs, max(1024, int(r.ReceiveMaximum))) // what is redelivered at once
+	cfg.Ordering, cfg.Position, cfg.Restored = &o, c.position, restorePoints(r.Ordering.Restore)
 	return inbox.New(cfg)
-}
-
-// restorePoints returns a function that finds where the streams of a message's publisher and topic go on:
-// once for each handler.
-func restorePoints(list []Position) func(inbound) (epoch, seq uint64, ok bool) {
-	if len(list) == 0 {
-		return nil
-	}
-	type point struct {
-		Position
-		used []string // by the handlers of these filters
-	}
-	points := make(map[[2]string]*point, len(list)) // a topic belongs to one worker
-	for _, p := range list {
-		points[[2]string{p.Publisher, p.Topic}] = &point{Position: p}
-	}
-	return func(m inbound) (epoch, seq uint64, ok bool) {
-		p := points[[2]string{m.Origin.Publisher, m.Topic}]
-		if p == nil || slices.Contains(p.used, m.to.Filter) {
-			return 0, 0, false
-		}
-		p.used = append(p.used, m.to.Filter)
-		return p.Epoch, p.Seq, true
-	}
 }
 
 // orderingKey returns the key of the messages that m is handled in order with.
@@ -139,13 +112,12 @@ func (c *Client) dedupeKey(m inbound) string {
 	return key + m.to.Filter
 }
 
-// position returns the stream and number of m; number 0: m is not sequenced.
-func (c *Client) position(m inbound) (stream string, epoch, seq uint64) {
-	o := m.Origin
-	if o.Seq == 0 || c.stored(m) {
-		return "", 0, 0
+// position returns the place of m in the order of its publisher; number 0: it has none.
+func (c *Client) position(m inbound) (stream string, epoch, seq uint64, id ordering.ID) {
+	if c.stored(m) {
+		return "", 0, 0, id
 	}
-	return streamKey(o.Publisher, m.Topic, m.to.Filter), o.Epoch, o.Seq
+	return m.position()
 }
 
 // stored reports whether the server sent m, out of its retained messages, for a new
@@ -162,11 +134,6 @@ func (c *Client) keyOf(f func(*Message) string, m *Message, instead string) (key
 		return instead
 	}
 	return key
-}
-
-// streamKey names the messages of one publisher on one topic for one handler. None of them contains NUL.
-func streamKey(publisher, topic, filter string) string {
-	return publisher + "\x00" + topic + "\x00" + filter
 }
 
 // inboxObserver turns what the inbox reports into events and log messages.
@@ -190,19 +157,24 @@ func (o inboxObserver) Unhandled(m inbound) {
 	report(o.Client, lossUnhandled, aboutMessage(m.Message, nil), Unhandled{Message: m.Message})
 }
 
+// aboutNumber returns the detail for a received message with a number.
+func aboutNumber(m *Message) lossDetail {
+	return about(m.ID, nil, slog.String("topic", m.Topic), slog.String("publisher", m.Origin.Publisher),
+		slog.Uint64("epoch", m.Origin.Epoch), slog.Uint64("number", m.Origin.Seq))
+}
+
 func (o inboxObserver) LateDropped(m inbound) {
-	report(o.Client, lossLate, aboutMessage(m.Message, nil), LateDropped{Message: m.Message})
+	report(o.Client, lossLate, aboutNumber(m.Message), LateDropped{Message: m.Message})
 }
 
-func (o inboxObserver) QoS0Dropped(m inbound) {
-	report(o.Client, lossQoS0, aboutMessage(m.Message, nil), QoS0Dropped{Message: m.Message})
+func (o inboxObserver) NumberReused(m inbound) {
+	m.OutOfOrder = true // the event comes before the handler
+	report(o.Client, lossReused, aboutNumber(m.Message), NumberReused{Message: m.Message})
 }
 
-func (o inboxObserver) Duplicate(m inbound) {
-	o.reports.losses.Add(int(lossDuplicate), aboutMessage(m.Message, nil))
+func (o inboxObserver) NumberRepeated(m inbound) {
+	report(o.Client, lossRepeated, aboutNumber(m.Message), NumberRepeated{Message: m.Message})
 }
-
-func (o inboxObserver) StoreFailed(err error) { o.storeFailed(panicError(err)) }
 
 func (o inboxObserver) Gap(g ordering.Gap) {
 	key := strings.Split(g.Key, "\x00")
@@ -216,6 +188,16 @@ func (o inboxObserver) CallbackFailed(err error) {
 		o.panicked("Ordering", p)
 	}
 }
+
+func (o inboxObserver) QoS0Dropped(m inbound) {
+	report(o.Client, lossQoS0, aboutMessage(m.Message, nil), QoS0Dropped{Message: m.Message})
+}
+
+func (o inboxObserver) Duplicate(m inbound) {
+	o.reports.losses.Add(int(lossDuplicate), aboutMessage(m.Message, nil))
+}
+
+func (o inboxObserver) StoreFailed(err error) { o.storeFailed(panicError(err)) }
 
 func (o inboxObserver) Stalled(bytes int64, leaving bool) {
 	kind := lossStalled

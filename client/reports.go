@@ -4,6 +4,7 @@ import (
 	"errors"
 	"log/slog"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -19,6 +20,7 @@ import (
 // Stopped. Hooks on the stages of a message belong here too.
 type reports struct {
 	findings []Finding   // of Config.Lint
+	shared   sync.Once   // sharedUnordered was reported
 	stopped  atomic.Bool // Stopped was reported
 
 	losses *summary.Summary[lossDetail] // by lossKind; it counts them too
@@ -147,12 +149,23 @@ func (o viewObserver) changesMissed(filter string, n int) {
 // logFindings logs what Lint found.
 func (c *Client) logFindings() {
 	for _, f := range c.reports.findings {
-		level := slog.LevelWarn
-		if f.Severity == Note {
-			level = slog.LevelInfo
-		}
-		c.log(level, "configuration: "+f.Problem, slog.String("finding", f.Name), slog.String("severity", f.Severity.String()),
-			slog.String("fields", strings.Join(f.Fields, ",")), slog.String("fix", f.Fix))
+		c.logFinding(f)
+	}
+}
+
+func (c *Client) logFinding(f Finding) {
+	level := slog.LevelWarn
+	if f.Severity == Note {
+		level = slog.LevelInfo
+	}
+	c.log(level, "configuration: "+f.Problem, slog.String("finding", f.Name), slog.String("severity", f.Severity.String()),
+		slog.String("fields", strings.Join(f.Fields, ",")), slog.String("fix", f.Fix))
+}
+
+// checkShared reports, once, that Ordering does not apply to a filter.
+func (c *Client) checkShared(filter string) {
+	if c.cfg.Receiving.Ordering != nil && isShared(filter) {
+		c.reports.shared.Do(func() { c.logFinding(sharedUnordered) })
 	}
 }
 

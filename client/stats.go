@@ -30,16 +30,20 @@ type Stats struct {
 	SendWindow int
 	Deferred   DeferredStats
 
-	Received    uint64 // messages from the server
-	Handled     uint64 // messages that all their handlers accepted
-	Duplicates  uint64 // messages suppressed because they were handled before
-	Late        uint64 // messages dropped because their gap had been given up (ordering.DropLate)
-	Redelivered uint64 // messages received again while a handler had them
-	Gaps        uint64 // ranges of missing messages
-	Failed      uint64 // handler calls that returned an error or panicked
-	Refused     uint64 // messages refused after their last attempt
-	Unhandled   uint64 // messages without a handler
-	DroppedQoS0 uint64 // QoS 0 messages dropped because a queue or the buffer was full, or the client was closing
+	Received   uint64 // messages from the server
+	Handled    uint64 // messages that all their handlers accepted
+	Duplicates uint64 // messages suppressed because they were handled before
+	Late       uint64 // messages dropped because their gap had been given up (ordering.DropLate)
+	OutOfOrder uint64 // messages handled with Message.OutOfOrder
+	// NumbersReused counts messages handled under a number that another message has had, see
+	// [NumberReused]; NumbersRepeated those dropped, see [NumberRepeated].
+	NumbersReused, NumbersRepeated uint64
+	Redelivered                    uint64 // messages received again while a handler had them
+	Gaps                           uint64 // ranges of missing messages
+	Failed                         uint64 // handler calls that returned an error or panicked
+	Refused                        uint64 // messages refused after their last attempt
+	Unhandled                      uint64 // messages without a handler
+	DroppedQoS0                    uint64 // QoS 0 messages dropped because a queue or the buffer was full, or the client was closing
 
 	InboundBytes int64  // received and not finished, see ReceivingConfig.MaxBufferedBytes
 	ReadStalls   uint64 // times that reading stopped because the buffer was full
@@ -83,7 +87,7 @@ func (c *Client) Stats() Stats {
 		Connections: n.connections.Load(), ConnectFailures: n.count(lossConnect, lossUnknownSession),
 		SessionsLost: n.count(lossSession), SessionsDiscarded: n.count(lossUnknownSession), SessionsStuck: n.count(lossStuck),
 		PolicyDrops: n.count(lossFull, lossConflated), Deferrals: n.count(lossDeferred), FailedInFlight: n.count(lossWithSession), Abandoned: n.abandoned.Load(),
-		Received: in.Received.Load(), Handled: in.Handled.Load(), Duplicates: in.Duplicates.Load(), Late: in.Late.Load(), Redelivered: ss.Redelivered,
+		Received: in.Received.Load(), Handled: in.Handled.Load(), Duplicates: in.Duplicates.Load(), Late: in.Late.Load(), OutOfOrder: in.OutOfOrder.Load(), NumbersReused: in.Reused.Load(), NumbersRepeated: in.Repeated.Load(), Redelivered: ss.Redelivered,
 		Gaps: in.Gaps.Load(), Failed: in.Failed.Load(), Refused: in.Refused.Load(), Unhandled: in.Unhandled.Load(), DroppedQoS0: in.DroppedQoS0.Load(),
 		InboundBytes: in.Bytes.Load(), ReadStalls: in.Stalls.Load(), LeftToServer: n.count(lossLeft),
 		SubscriptionFailures: n.count(lossSubscription), SubscriptionsDowngraded: n.count(lossDowngraded), StatusFailures: n.count(lossStatus), MarkerFailures: n.count(lossMarker),

@@ -59,6 +59,7 @@ func (c *Client) Handle(filter string, h Handler) error {
 		h = wrap(h)
 	}
 	c.router.set(filter, h)
+	c.checkShared(filter)
 	return nil
 }
 

@@ -11,8 +11,8 @@ import (
 
 func TestPosition_AtTheHighestNumber(t *testing.T) {
 	p := newProbe(ordering.Options{})
-	p.Restore("k", 1, math.MaxUint64-1)
-	p.pushes(t, []uint64{math.MaxUint64, math.MaxUint64, 0}, ordering.Delivered, ordering.Duplicate, ordering.Duplicate)
+	p.Restore("k", ordering.Position{Epoch: 1, Last: math.MaxUint64 - 1})
+	p.pushes(t, []uint64{math.MaxUint64, math.MaxUint64, 0}, ordering.Delivered, ordering.Duplicate, ordering.NumberReused)
 	if at, ok := p.Position("k"); !ok || at.Last != math.MaxUint64 {
 		t.Errorf("%+v, %v", at, ok)
 	}
@@ -21,7 +21,7 @@ func TestPosition_AtTheHighestNumber(t *testing.T) {
 func TestStats_Waiting(t *testing.T) {
 	p := newProbe(ordering.Options{Start: ordering.FromOne})
 	for _, seq := range []uint64{3, 2, 1} {
-		p.Push("k", 1, seq, "", func(string) { p.say(fmt.Sprint(p.Stats().Waiting)) })
+		p.Push("k", 1, seq, ordering.ID{}, "", func(string, bool) { p.say(fmt.Sprint(p.Stats().Waiting)) })
 	}
 	p.wants(t, "2 1 0")
 }

@@ -35,7 +35,7 @@ func (r *Resequencer[T]) emitOne(st *stream[T]) {
 	defer r.mu.Lock()
 	switch {
 	case e.emit != nil:
-		e.emit(e.v)
+		e.emit(e.v, e.late)
 	case e.gap != nil:
 		r.opts.OnGap(*e.gap)
 	default:

@@ -16,25 +16,25 @@ import (
 // after it.
 func TestEmit_CallsTheResequencer(t *testing.T) {
 	p := newProbe(ordering.Options{})
-	var emit func(string)
-	emit = func(v string) {
+	var emit func(string, bool)
+	emit = func(v string, _ bool) {
 		p.say("<" + v)
 		switch v {
 		case "k1:1":
-			p.Push("k", 1, 3, "k1:3", emit)
-			p.Push("k", 1, 2, "k1:2", emit)
-			p.Push("other", 1, 1, "other", emit)
-			p.Push("k", 1, 9, "k1:9", emit)
+			p.Push("k", 1, 3, ordering.ID{}, "k1:3", emit)
+			p.Push("k", 1, 2, ordering.ID{}, "k1:2", emit)
+			p.Push("other", 1, 1, ordering.ID{}, "other", emit)
+			p.Push("k", 1, 9, ordering.ID{}, "k1:9", emit)
 			p.Flush(emit)
 			p.Expire(emit)
 			p.Stats()
 		case "k1:9":
 			p.Forget("k")
-			p.Push("k", 1, 1, "again", emit)
+			p.Push("k", 1, 1, ordering.ID{}, "again", emit)
 		}
 		p.say(">")
 	}
-	p.Push("k", 1, 1, "k1:1", emit)
+	p.Push("k", 1, 1, ordering.ID{}, "k1:1", emit)
 	p.wants(t, "<k1:1 <other > > <k1:2 > <k1:3 > gap(k/1 4-8 flushed) <k1:9 > <again >")
 	if s := p.Stats(); s.Keys != 2 || s.Waiting != 0 || s.Held != 0 {
 		t.Errorf("%+v", s)
@@ -43,7 +43,7 @@ func TestEmit_CallsTheResequencer(t *testing.T) {
 
 func TestForget_DuringEmit(t *testing.T) {
 	p := newProbe(ordering.Options{})
-	p.Push("k", 1, 1, "a", func(string) { p.Forget("k") })
+	p.Push("k", 1, 1, ordering.ID{}, "a", func(string, bool) { p.Forget("k") })
 	if s := p.Stats(); s.Keys != 0 {
 		t.Errorf("%+v, want no keys", s)
 	}
@@ -56,11 +56,11 @@ func TestEmit_PanicLosesNoOtherMessage(t *testing.T) {
 	p.told()
 	func() {
 		defer func() { recover() }()
-		p.Push("k", 1, 2, "bad", func(v string) {
+		p.Push("k", 1, 2, ordering.ID{}, "bad", func(v string, late bool) {
 			if v == "bad" {
 				panic("bad handler")
 			}
-			p.emit(v)
+			p.emit(v, late)
 		})
 		t.Error("the panic did not come through")
 	}()
@@ -80,9 +80,9 @@ func TestEmit_LeavesMessagesToTheOtherGoroutine(t *testing.T) {
 		r := ordering.NewResequencer[int](ordering.Options{})
 		gate := make(chan struct{})
 		var got []string
-		go r.Push("k", 1, 1, 1, func(v int) { <-gate; got = append(got, fmt.Sprint("first ", v)) })
+		go r.Push("k", 1, 1, ordering.ID{}, 1, func(v int, _ bool) { <-gate; got = append(got, fmt.Sprint("first ", v)) })
 		synctest.Wait()
-		if res := r.Push("k", 1, 2, 2, func(v int) { got = append(got, fmt.Sprint("second ", v)) }); res != ordering.Delivered {
+		if res := r.Push("k", 1, 2, ordering.ID{}, 2, func(v int, _ bool) { got = append(got, fmt.Sprint("second ", v)) }); res != ordering.Delivered {
 			t.Errorf("%v", res)
 		}
 		if s := r.Stats(); s.Waiting != 1 {
@@ -105,7 +105,7 @@ func TestMaxKeys_DuringEmit(t *testing.T) {
 		r := ordering.NewResequencer[int](ordering.Options{MaxKeys: 2})
 		gate := make(chan struct{})
 		for i := range 5 {
-			go r.Push(fmt.Sprint(i), 1, 1, i, func(int) { <-gate })
+			go r.Push(fmt.Sprint(i), 1, 1, ordering.ID{}, i, func(int, bool) { <-gate })
 		}
 		synctest.Wait()
 		if s := r.Stats(); s.Keys != 5 {
@@ -123,12 +123,12 @@ func TestMaxKeys_DuringEmit(t *testing.T) {
 func TestPush_Concurrent(t *testing.T) {
 	const keys, workers, n = 3, 6, 3000
 	const all = keys * workers * n // a worker may be suspended with a number
-	r := ordering.NewResequencer[uint64](ordering.Options{Start: ordering.FromOne, MaxHeldPerKey: all, MaxHeld: all})
+	r := ordering.NewResequencer[uint64](ordering.Options{Start: ordering.FromOne, MaxHeldPerKey: all, MaxHeld: all, MaxIDs: all})
 	var wg sync.WaitGroup
 	var busy [keys]atomic.Int32
 	var got [keys][]uint64 // guarded by one emitter per key; -race tests that
-	emit := func(k int) func(uint64) {
-		return func(v uint64) {
+	emit := func(k int) func(uint64, bool) {
+		return func(v uint64, _ bool) {
 			if busy[k].Add(1) != 1 {
 				t.Error("two emitters for one key")
 			}
@@ -144,7 +144,7 @@ func TestPush_Concurrent(t *testing.T) {
 				k := rnd.IntN(keys)
 				seq := next[k].Add(1)
 				for range 1 + rnd.IntN(2) {
-					r.Push(fmt.Sprint(k), 1, seq, seq, emit(k))
+					r.Push(fmt.Sprint(k), 1, seq, numbered(seq), seq, emit(k))
 				}
 				if rnd.IntN(100) == 0 {
 					r.Expire(emit(k)) // no gap is old enough

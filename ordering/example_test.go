@@ -11,9 +11,9 @@ func ExampleResequencer() {
 	r := ordering.NewResequencer[string](ordering.Options{
 		OnGap: func(g ordering.Gap) { fmt.Printf("gap %d to %d: %v\n", g.From, g.To, g.Reason) },
 	})
-	handle := func(v string) { fmt.Println("handle", v) }
+	handle := func(v string, outOfOrder bool) { fmt.Println("handle", v) }
 	push := func(epoch, seq uint64, v string) {
-		if result := r.Push("publisher 7/plant/1", epoch, seq, v, handle); result != ordering.Delivered {
+		if result := r.Push("publisher 7/plant/1", epoch, seq, ordering.HashID(v), v, handle); result != ordering.Delivered {
 			fmt.Println(v, "is", result)
 		}
 	}
@@ -23,6 +23,7 @@ func ExampleResequencer() {
 	push(1, 2, "b")
 	push(1, 6, "f")
 	push(2, 1, "A") // the publisher lost its numbers and starts over
+	push(2, 1, "Z") // another device was cloned from it
 	// Output:
 	// handle a
 	// c is held
@@ -33,6 +34,8 @@ func ExampleResequencer() {
 	// gap 4 to 5: new epoch
 	// handle f
 	// handle A
+	// handle Z
+	// Z is number reused
 }
 
 // Whoever uses a Resequencer calls Expire when it is due; a timer that is reset
@@ -42,18 +45,18 @@ func ExampleResequencer_Expire() {
 		GapTimeout: time.Millisecond,
 		OnGap:      func(g ordering.Gap) { fmt.Printf("gap %d to %d: %v\n", g.From, g.To, g.Reason) },
 	})
-	handle := func(v string) { fmt.Println("handle", v) }
-	r.Push("k", 1, 1, "a", handle)
-	r.Push("k", 1, 5, "e", handle)
+	handle := func(v string, outOfOrder bool) { fmt.Println("handle", v, outOfOrder) }
+	r.Push("k", 1, 1, ordering.HashID("a"), "a", handle)
+	r.Push("k", 1, 5, ordering.HashID("e"), "e", handle)
 	for next := r.Expire(handle); !next.IsZero(); next = r.Expire(handle) {
 		<-time.After(time.Until(next))
 	}
-	fmt.Println("2 is", r.Push("k", 1, 2, "b", handle)) // late is better than lost
+	fmt.Println("2 is", r.Push("k", 1, 2, ordering.HashID("b"), "b", handle)) // late is better than lost
 	// Output:
-	// handle a
+	// handle a false
 	// gap 2 to 4: timed out
-	// handle e
-	// handle b
+	// handle e false
+	// handle b true
 	// 2 is late
 }
 

@@ -40,6 +40,7 @@ func (r *Resequencer[T]) settle(st *stream[T]) {
 }
 
 func (r *Resequencer[T]) drop(st *stream[T]) {
+	r.freeIDs(st)
 	if r.streams[st.key] == st {
 		delete(r.streams, st.key)
 	}
@@ -47,7 +48,7 @@ func (r *Resequencer[T]) drop(st *stream[T]) {
 
 // makeRoom enforces MaxHeld and MaxKeys after a change of st. It returns the other
 // streams in which it gave up gaps, for the caller to emit.
-func (r *Resequencer[T]) makeRoom(st *stream[T], emit func(T)) (others []*stream[T]) {
+func (r *Resequencer[T]) makeRoom(st *stream[T], emit func(T, bool)) (others []*stream[T]) {
 	give := func(o *stream[T]) {
 		r.giveUp(o, Full, emit)
 		r.settle(o)
@@ -86,6 +87,7 @@ type Position struct {
 	Epoch   uint64
 	Last    uint64  // the highest number that was in order
 	Missing []Range // numbers up to Last that were given up and can still arrive
+	IDs     []ID    // of the messages emitted last, the newest last; at most MaxIDs
 }
 
 // Position returns the progress of key, for Restore. ok is false if there is none.
@@ -96,22 +98,31 @@ func (r *Resequencer[T]) Position(key string) (p Position, ok bool) {
 	if st == nil || !st.started || st.next == 0 && !st.ended {
 		return Position{}, false
 	}
-	return Position{Epoch: st.epoch, Last: st.next - 1, Missing: slices.Clone(st.missing)}, true
+	p = Position{Epoch: st.epoch, Last: st.next - 1, IDs: st.ids.appendTo(nil)}
+	if st.floor > 0 {
+		p.Missing = append(p.Missing, Range{0, st.floor - 1})
+	}
+	p.Missing = append(p.Missing, st.missing...)
+	return p, true
 }
 
-// Restore sets the progress of key after a restart: numbers up to last are
-// Duplicates, except those in missing, which are Late; last+1 is next. Without
-// missing, a message that was given up before the restart is dropped as a Duplicate
-// if it arrives afterwards. Restore changes nothing if key is known already.
-func (r *Resequencer[T]) Restore(key string, epoch, last uint64, missing ...Range) {
+// Restore sets the progress of key after a restart: numbers up to Last are known, except
+// those in Missing, and Last+1 is next. Missing and IDs may be left out. Without Missing, a
+// message that was given up before the restart counts as known. Without IDs, a copy of a
+// message that was emitted before the restart is emitted again, as NumberReused. Restore
+// changes nothing if key is known already.
+func (r *Resequencer[T]) Restore(key string, p Position) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	st := r.stream(key)
 	if !st.started {
-		st.started, st.epoch = true, epoch
-		st.advance(last)
-		st.missing = normal(missing, last)
+		st.started, st.epoch = true, p.Epoch
+		st.advance(p.Last)
+		st.missing = normal(p.Missing, p.Last)
 		r.limitRanges(st)
+		for _, id := range p.IDs {
+			r.keep(st, id)
+		}
 	}
 	r.settle(st)
 	r.shrink()
@@ -136,7 +147,7 @@ func normal(in []Range, last uint64) ranges {
 	return out
 }
 
-// Forget removes the state of key, so that its stream starts again. It returns the
+// Forget removes the state of key and its IDs, so that its stream starts again. It returns the
 // held messages in order; they are not emitted, and their gaps are not reported.
 func (r *Resequencer[T]) Forget(key string) (left []T) {
 	r.mu.Lock()
@@ -150,6 +161,7 @@ func (r *Resequencer[T]) Forget(key string) (left []T) {
 	}
 	r.stats.Held -= len(st.held)
 	st.held, st.started = nil, false
+	r.freeIDs(st)
 	r.settle(st)
 	return left
 }

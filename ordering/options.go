@@ -15,21 +15,29 @@ const (
 	Delivered Result = iota + 1
 	// Held: a message before it is missing. It is emitted later.
 	Held
-	// Duplicate: its number was emitted or is held. The message is dropped. If the
-	// first copy is held, acknowledging the second one could lose the message in a
-	// crash. A dedupe cache before the Resequencer tells the two cases apart.
+	// Duplicate: its ID was emitted or is held. The message is dropped. If the first
+	// copy is held, acknowledging the second one could lose the message in a crash. A
+	// dedupe cache before the Resequencer tells the two cases apart.
 	Duplicate
 	// Late: its number was given up, is before the start of the stream, or belongs to
 	// an older epoch. It is emitted out of order with DeliverLate, else dropped.
 	Late
+	// NumberReused: its number was emitted or is held, and its ID is new: it is another
+	// message. The publisher's counter started again or wrapped, or two publishers use
+	// one name. It is emitted out of order, also with DropLate.
+	NumberReused
+	// NumberRepeated: its number was emitted or is held, and it has no ID. It may be a
+	// copy or another message. It is dropped.
+	NumberRepeated
 )
 
 // String returns the name of the result in lower case.
 func (r Result) String() string {
-	if r < Delivered || r > Late {
+	if r < Delivered || r > NumberRepeated {
 		return fmt.Sprintf("result(%d)", uint8(r))
 	}
-	return [...]string{Delivered: "delivered", Held: "held", Duplicate: "duplicate", Late: "late"}[r]
+	return [...]string{Delivered: "delivered", Held: "held", Duplicate: "duplicate", Late: "late",
+		NumberReused: "number reused", NumberRepeated: "number repeated"}[r]
 }
 
 // Gap is a range of numbers that was given up. Each missing number is in exactly one
@@ -78,7 +86,8 @@ const (
 	// DeliverLate emits the message out of order and counts it.
 	DeliverLate LatePolicy = iota
 	// DropLate drops the message and counts it; for values of which only the newest
-	// matters. Push returns Late, and the caller acknowledges the message at once.
+	// matters. Push returns Late, and the caller acknowledges the message at once. It
+	// does not apply to NumberReused.
 	DropLate
 )
 
@@ -94,7 +103,14 @@ type Options struct {
 	MaxHeldPerKey, MaxHeld int
 	// MaxRanges limits the given-up ranges that are recorded per stream. Beyond it, the
 	// lowest is removed, and every number up to its end is Late. Default 64.
-	MaxRanges  int
+	MaxRanges int
+	// MaxIDs limits the IDs that are kept per stream: those of the messages emitted
+	// last. An older copy under a known number is emitted again, as NumberReused. At
+	// least the number of messages that can be redelivered at once. Default 1,024.
+	MaxIDs int
+	// MaxIDBytes limits the memory of all IDs, 16 bytes each. It is used as messages
+	// arrive. Beyond it, the least recently used streams forget theirs. Default 16 MiB.
+	MaxIDBytes int64
 	GapTimeout time.Duration // how long a gap can stay open; default 5 s
 	Start      Start
 	Late       LatePolicy
@@ -110,22 +126,30 @@ func (o Options) withDefaults() Options {
 	o.MaxHeldPerKey = cmp.Or(max(o.MaxHeldPerKey, 0), 1024)
 	o.MaxHeld = cmp.Or(max(o.MaxHeld, 0), 65_536)
 	o.MaxRanges = cmp.Or(max(o.MaxRanges, 0), 64)
+	o.MaxIDs = cmp.Or(max(o.MaxIDs, 0), 1024)
+	o.MaxIDBytes = cmp.Or(max(o.MaxIDBytes, 0), 16<<20)
 	o.GapTimeout = cmp.Or(max(o.GapTimeout, 0), 5*time.Second)
 	return o
 }
 
-// Stats counts since NewResequencer; Keys, Held and Waiting are gauges.
+// Stats counts since NewResequencer; Keys, Held, Waiting and IDBytes are gauges. The sum of
+// Delivered, Late, NumbersReused, Duplicates, NumbersRepeated and Held is the number of
+// messages that were pushed, if Forget was not called.
 type Stats struct {
-	Keys    int // streams
-	Held    int // messages that wait after gaps
-	Waiting int // messages in order that are not emitted yet
+	Keys    int   // streams
+	Held    int   // messages that wait after gaps
+	Waiting int   // messages in order that are not emitted yet
+	IDBytes int64 // memory of the IDs that are kept
 
-	Delivered     uint64 // messages put in order
-	Late          uint64 // Late messages, emitted or dropped
-	Duplicates    uint64
-	Gaps          uint64 // gaps given up
-	Missing       uint64 // numbers in them; at most 2^64-1
-	Epochs        uint64 // new epochs
-	EvictedKeys   uint64 // streams removed for MaxKeys
-	RangesDropped uint64 // ranges removed for MaxRanges
+	Delivered       uint64 // messages put in order
+	Late            uint64 // Late messages, emitted or dropped
+	NumbersReused   uint64 // emitted under a known number, since their ID was new
+	Duplicates      uint64
+	NumbersRepeated uint64 // dropped under a known number, since they had no ID
+	Gaps            uint64 // gaps given up
+	Missing         uint64 // numbers in them; at most 2^64-1
+	Epochs          uint64 // new epochs
+	EvictedKeys     uint64 // streams removed for MaxKeys
+	RangesDropped   uint64 // ranges removed for MaxRanges
+	ForgottenIDs    uint64 // IDs removed for MaxIDBytes
 }

@@ -27,10 +27,10 @@ func TestResequencer_RandomPermutations(t *testing.T) {
 		}
 		rnd.Shuffle(len(in), func(i, j int) { in[i], in[j] = in[j], in[i] })
 		r := ordering.NewResequencer[uint64](ordering.Options{MaxHeldPerKey: n})
-		r.Restore("k", 1, base-1)
+		r.Restore("k", ordering.Position{Epoch: 1, Last: base - 1})
 		results := map[ordering.Result]int{}
 		for _, seq := range in {
-			results[r.Push("k", 1, seq, seq, func(v uint64) { got = append(got, v) })]++
+			results[r.Push("k", 1, seq, ordering.HashID(fmt.Sprint(seq)), seq, func(v uint64, _ bool) { got = append(got, v) })]++
 		}
 		if !slices.Equal(got, want) {
 			t.Fatalf("seed %d: %v in, %v out", seed, in, got)
@@ -78,10 +78,10 @@ func TestResequencer_RandomLosses(t *testing.T) {
 					position = g.To
 				},
 			})
-			emit := func(v uint64) { order = append(order, v); position = max(position, v) }
+			emit := func(v uint64, _ bool) { order = append(order, v); position = max(position, v) }
 			late := map[uint64]bool{}
 			for _, seq := range in {
-				if r.Push("k", 1, seq, seq, emit) == ordering.Late {
+				if r.Push("k", 1, seq, ordering.HashID(fmt.Sprint(seq)), seq, emit) == ordering.Late {
 					late[seq] = true
 				}
 				if rnd.IntN(5) == 0 {
@@ -105,7 +105,7 @@ func TestResequencer_RandomLosses(t *testing.T) {
 			}
 			for seq := range lost {
 				for _, want := range []ordering.Result{ordering.Late, ordering.Duplicate} {
-					if got := r.Push("k", 1, seq, seq, emit); got != want {
+					if got := r.Push("k", 1, seq, ordering.HashID(fmt.Sprint(seq)), seq, emit); got != want {
 						t.Fatalf("seed %d: lost %d turns up: %v, want %v", seed, seq, got, want)
 					}
 				}
@@ -143,9 +143,9 @@ func TestResequencer_LosesNothingUnderTightLimits(t *testing.T) {
 				rnd.Shuffle(len(all), func(i, j int) { all[i], all[j] = all[j], all[i] })
 			}
 			got := map[string]int{}
-			emit := func(v string) { got[v]++ }
+			emit := func(v string, _ bool) { got[v]++ }
 			for _, m := range all {
-				if res := r.Push(m.key, m.epoch, m.seq, fmt.Sprint(m), emit); res == ordering.Duplicate {
+				if res := r.Push(m.key, m.epoch, m.seq, ordering.HashID(fmt.Sprint(m)), fmt.Sprint(m), emit); res == ordering.Duplicate {
 					t.Fatalf("seed %d: %v is called a duplicate", seed, m)
 				}
 				s := r.Stats()

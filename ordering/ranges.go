@@ -16,10 +16,19 @@ type ranges []Range
 // add appends a range that is after all others.
 func (s *ranges) add(r Range) { *s = append(*s, r) }
 
+// find returns the index of the range that n is in.
+func (s ranges) find(n uint64) (i int, found bool) {
+	i = sort.Search(len(s), func(i int) bool { return s[i].To >= n })
+	return i, i < len(s) && s[i].From <= n
+}
+
+// has reports whether n is in the set.
+func (s ranges) has(n uint64) bool { _, found := s.find(n); return found }
+
 // take removes n and reports whether it was in the set.
 func (s *ranges) take(n uint64) bool {
-	i := sort.Search(len(*s), func(i int) bool { return (*s)[i].To >= n })
-	if i == len(*s) || (*s)[i].From > n {
+	i, found := s.find(n)
+	if !found {
 		return false
 	}
 	r := &(*s)[i]

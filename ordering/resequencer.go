@@ -1,6 +1,7 @@
 package ordering
 
 import (
+	"container/list"
 	"math"
 	"sync"
 	"time"
@@ -9,12 +10,13 @@ import (
 // Resequencer restores the order of the messages of each key and emits each once. It is
 // safe for concurrent use. It has no timer: call Expire when it is due.
 //
-// The emit functions of Push, Expire and Flush are called without a lock held, and may call the
-// Resequencer, also with the same key. For one key, one call runs at a time. If another goroutine
-// is emitting for the key, Push leaves the message to it and returns before. So a message has been
-// handled when emit has returned, not when Push has returned. A held message is emitted by the call
-// that closes the gap before it, with the emit function of that call. Callers limit how many
-// messages wait in this way: with one goroutine per key, at most what a concurrent Expire releases.
+// The emit functions of Push, PushNew, Expire and Flush are called without a lock held; outOfOrder
+// marks a message that is Late or NumberReused. They may call the Resequencer, also with the same
+// key. For one key, one call runs at a time. If another goroutine is emitting for the key, Push
+// leaves the message to it and returns before. So a message has been handled when emit has returned,
+// not when Push has returned. A held message is emitted by the call that closes the gap before it,
+// with the emit function of that call. Callers limit how many messages wait in this way: with one
+// goroutine per key, at most what a concurrent Expire releases.
 //
 // A panic in emit reaches the caller. The message counts as emitted, and the messages
 // after it are emitted by the next call for the key.
@@ -24,6 +26,7 @@ type Resequencer[T any] struct {
 	streams map[string]*stream[T]
 	due     deadlines[T] // streams with held messages, by the age of their gap
 	idle    idleList[T]  // other streams, the least recently used first
+	recent  list.List    // streams with IDs, the least recently used first
 	stats   Stats
 }
 
@@ -35,15 +38,32 @@ func NewResequencer[T any](o Options) *Resequencer[T] {
 }
 
 // Push adds the message with number seq of an epoch of key, and emits the messages
-// that are in order now. The Result describes this message.
+// that are in order now. The Result describes this message. A message whose number is
+// known, or of a lower epoch, is compared with the IDs of the last messages of its key.
 //
 // A higher epoch means that the publisher has lost its numbers: the held messages of
 // the old epoch are emitted first, their gaps are reported, and the stream starts
-// again. A message of a lower epoch is Late; duplicates of it are not detected.
-func (r *Resequencer[T]) Push(key string, epoch, seq uint64, v T, emit func(v T)) Result {
+// again. A message of a lower epoch is Late or a Duplicate; without ID it is Late.
+func (r *Resequencer[T]) Push(key string, epoch, seq uint64, id ID, v T, emit func(v T, outOfOrder bool)) Result {
+	return r.add(key, epoch, seq, identity{ID: id}, v, emit)
+}
+
+// PushNew is Push for a message that is known to be no copy, by a dedupe cache for
+// example. It is never a Duplicate or NumberRepeated, and its ID is not kept.
+func (r *Resequencer[T]) PushNew(key string, epoch, seq uint64, v T, emit func(v T, outOfOrder bool)) Result {
+	return r.add(key, epoch, seq, identity{isNew: true}, v, emit)
+}
+
+// identity is what is known of a message besides its number.
+type identity struct {
+	ID
+	isNew bool // it is no copy of another
+}
+
+func (r *Resequencer[T]) add(key string, epoch, seq uint64, id identity, v T, emit func(T, bool)) Result {
 	r.mu.Lock()
 	st := r.stream(key)
-	result := r.push(st, epoch, seq, v, emit)
+	result := r.push(st, epoch, seq, id, v, emit)
 	r.settle(st)
 	others := r.makeRoom(st, emit)
 	if result == Held && st.passed(seq) {
@@ -54,31 +74,31 @@ func (r *Resequencer[T]) Push(key string, epoch, seq uint64, v T, emit func(v T)
 	return result
 }
 
-func (r *Resequencer[T]) push(st *stream[T], epoch, seq uint64, v T, emit func(T)) Result {
+func (r *Resequencer[T]) push(st *stream[T], epoch, seq uint64, id identity, v T, emit func(T, bool)) Result {
 	switch {
 	case !st.started:
 		st.start(&r.opts, epoch, seq)
 	case epoch < st.epoch:
-		return r.late(st, v, emit)
+		if r.knows(st, id) {
+			r.stats.Duplicates++
+			return Duplicate
+		}
+		return r.late(st, id, v, emit)
 	case epoch > st.epoch:
 		r.newEpoch(st, epoch, seq, emit)
 	}
 	switch {
-	case st.passed(seq) && (st.missing.take(seq) || seq < st.floor):
-		r.limitRanges(st)
-		return r.late(st, v, emit)
 	case st.passed(seq):
-		r.stats.Duplicates++
-		return Duplicate
+		return r.passed(st, seq, id, v, emit)
 	case seq == st.next:
-		st.put(v, emit)
+		r.put(st, id.ID, v, emit, false)
 		st.advance(seq)
 		r.stats.Delivered++
 		r.release(st, emit)
 		return Delivered
-	case !st.hold(seq, v, time.Now()):
-		r.stats.Duplicates++
-		return Duplicate
+	}
+	if h := st.hold(seq, id.ID, v, time.Now()); h != nil {
+		return r.known(st, id, h.id, v, emit)
 	}
 	r.stats.Held++
 	if len(st.held) > r.opts.MaxHeldPerKey {
@@ -87,15 +107,58 @@ func (r *Resequencer[T]) push(st *stream[T], epoch, seq uint64, v T, emit func(T
 	return Held
 }
 
-func (r *Resequencer[T]) late(st *stream[T], v T, emit func(T)) Result {
+// passed takes a message of the present epoch whose number is below the next one.
+func (r *Resequencer[T]) passed(st *stream[T], seq uint64, id identity, v T, emit func(T, bool)) Result {
+	switch {
+	case r.knows(st, id):
+		r.stats.Duplicates++
+		return Duplicate
+	case seq < st.floor || st.missing.has(seq):
+		if r.opts.Late == DeliverLate { // otherwise a copy is Late again
+			st.missing.take(seq)
+			r.limitRanges(st)
+		}
+		return r.late(st, id, v, emit)
+	}
+	return r.known(st, id, ID{}, v, emit)
+}
+
+// known takes a message whose number was emitted, or is held by a message with the ID held.
+func (r *Resequencer[T]) known(st *stream[T], id identity, held ID, v T, emit func(T, bool)) Result {
+	switch {
+	case id.isNew:
+	case id.ID == ID{}:
+		r.stats.NumbersRepeated++
+		return NumberRepeated
+	case id.ID == held || r.knows(st, id):
+		r.stats.Duplicates++
+		return Duplicate
+	}
+	r.stats.NumbersReused++
+	r.put(st, id.ID, v, emit, true)
+	return NumberReused
+}
+
+// knows reports whether the ID of a message is among those that are kept.
+func (r *Resequencer[T]) knows(st *stream[T], id identity) bool {
+	return id.ID != ID{} && st.ids.has(id.ID)
+}
+
+// put has a message emitted, and keeps its ID.
+func (r *Resequencer[T]) put(st *stream[T], id ID, v T, emit func(T, bool), outOfOrder bool) {
+	st.put(v, emit, outOfOrder)
+	r.keep(st, id)
+}
+
+func (r *Resequencer[T]) late(st *stream[T], id identity, v T, emit func(T, bool)) Result {
 	r.stats.Late++
 	if r.opts.Late == DeliverLate {
-		st.put(v, emit)
+		r.put(st, id.ID, v, emit, true)
 	}
 	return Late
 }
 
-func (r *Resequencer[T]) newEpoch(st *stream[T], epoch, seq uint64, emit func(T)) {
+func (r *Resequencer[T]) newEpoch(st *stream[T], epoch, seq uint64, emit func(T, bool)) {
 	for len(st.held) > 0 {
 		r.giveUp(st, NewEpoch, emit)
 	}
@@ -107,7 +170,7 @@ func (r *Resequencer[T]) newEpoch(st *stream[T], epoch, seq uint64, emit func(T)
 }
 
 // giveUp gives up the first gap of a stream with held messages.
-func (r *Resequencer[T]) giveUp(st *stream[T], why GapReason, emit func(T)) {
+func (r *Resequencer[T]) giveUp(st *stream[T], why GapReason, emit func(T, bool)) {
 	g := st.giveUp(&r.opts, why)
 	r.stats.Gaps++
 	n := g.To - g.From + 1 // no overflow: To is below 2^64-1
@@ -122,15 +185,22 @@ func (r *Resequencer[T]) limitRanges(st *stream[T]) {
 	r.stats.RangesDropped += uint64(st.limit(r.opts.MaxRanges))
 }
 
-func (r *Resequencer[T]) release(st *stream[T], emit func(T)) {
-	n := st.release(emit)
+// release emits the held messages that are in order now.
+func (r *Resequencer[T]) release(st *stream[T], emit func(T, bool)) {
+	n := 0
+	for n < len(st.held) && st.held[n].seq == st.next {
+		r.put(st, st.held[n].id, st.held[n].v, emit, false)
+		st.advance(st.held[n].seq)
+		n++
+	}
+	st.held = discard(st.held, n)
 	r.stats.Held -= n
 	r.stats.Delivered += uint64(n)
 }
 
 // Expire gives up every gap that has been open for GapTimeout, and emits the messages
 // after it. It returns when the next gap is due; zero: no message is held.
-func (r *Resequencer[T]) Expire(emit func(v T)) (next time.Time) {
+func (r *Resequencer[T]) Expire(emit func(v T, outOfOrder bool)) (next time.Time) {
 	now := time.Now()
 	return r.giveUpWhile(TimedOut, emit, func(since time.Time) bool {
 		return now.Sub(since) >= r.opts.GapTimeout
@@ -138,14 +208,14 @@ func (r *Resequencer[T]) Expire(emit func(v T)) (next time.Time) {
 }
 
 // Flush gives up all open gaps, and emits the messages after them.
-func (r *Resequencer[T]) Flush(emit func(v T)) {
+func (r *Resequencer[T]) Flush(emit func(v T, outOfOrder bool)) {
 	now := time.Now()
 	r.giveUpWhile(Flushed, emit, func(since time.Time) bool { return !since.After(now) })
 }
 
 // giveUpWhile gives up gaps from the oldest on, one stream at a time, so that a panic
 // in emit leaves a consistent state.
-func (r *Resequencer[T]) giveUpWhile(why GapReason, emit func(T), due func(since time.Time) bool) (next time.Time) {
+func (r *Resequencer[T]) giveUpWhile(why GapReason, emit func(T, bool), due func(since time.Time) bool) (next time.Time) {
 	for {
 		r.mu.Lock()
 		st := r.due.first()

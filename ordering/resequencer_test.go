@@ -29,13 +29,21 @@ func newProbe(o ordering.Options) *probe {
 }
 
 func (p *probe) say(s string)                    { p.story = append(p.story, s) }
-func (p *probe) emit(v string)                   { p.say(v) }
 func (p *probe) expire() time.Time               { return p.Expire(p.emit) }
 func (p *probe) told() (s string)                { s = strings.Join(p.story, " "); p.story = nil; return s }
 func (p *probe) push(seq uint64) ordering.Result { return p.in("k", 1, seq) }
 
+// emit marks messages that are out of order with a tilde.
+func (p *probe) emit(v string, outOfOrder bool) {
+	if outOfOrder {
+		v = "~" + v
+	}
+	p.say(v)
+}
+
 func (p *probe) in(key string, epoch, seq uint64) ordering.Result {
-	return p.Push(key, epoch, seq, fmt.Sprintf("%s%d:%d", key, epoch, seq), p.emit)
+	v := fmt.Sprintf("%s%d:%d", key, epoch, seq)
+	return p.Push(key, epoch, seq, ordering.HashID(v), v, p.emit)
 }
 
 func (p *probe) wants(t *testing.T, want string) {
@@ -68,7 +76,7 @@ func TestResequencer_RestoresOrder(t *testing.T) {
 	p.pushes(t, []uint64{1, 3, 5, 3, 4, 2, 2, 6},
 		ordering.Delivered, ordering.Held, ordering.Held, ordering.Duplicate, ordering.Held, ordering.Delivered, ordering.Duplicate, ordering.Delivered)
 	p.wants(t, "k1:1 k1:2 k1:3 k1:4 k1:5 k1:6")
-	want := ordering.Stats{Keys: 1, Delivered: 6, Duplicates: 2}
+	want := ordering.Stats{Keys: 1, Delivered: 6, Duplicates: 2, IDBytes: 128}
 	if got := p.Stats(); got != want {
 		t.Errorf("%+v, want %+v", got, want)
 	}
@@ -77,7 +85,7 @@ func TestResequencer_RestoresOrder(t *testing.T) {
 func TestStart_Adopt(t *testing.T) {
 	p := newProbe(ordering.Options{})
 	p.pushes(t, []uint64{7, 8, 5, 5, 7, 0, 6, 6}, ordering.Delivered, ordering.Delivered, ordering.Late, ordering.Duplicate, ordering.Duplicate, ordering.Late, ordering.Late, ordering.Duplicate)
-	p.wants(t, "k1:7 k1:8 k1:5 k1:0 k1:6")
+	p.wants(t, "k1:7 k1:8 ~k1:5 ~k1:0 ~k1:6")
 }
 
 func TestStart_FromOne(t *testing.T) {
@@ -125,7 +133,7 @@ func TestExpire_EachGapHasItsOwnTimeout(t *testing.T) {
 		}
 		p.wants(t, "gap(k/1 6-6 timed out) k1:7 gap(k/1 8-8 timed out) k1:9")
 		p.pushes(t, []uint64{4, 4, 3, 2, 10}, ordering.Late, ordering.Duplicate, ordering.Duplicate, ordering.Late, ordering.Delivered)
-		p.wants(t, "k1:4 k1:2 k1:10")
+		p.wants(t, "~k1:4 ~k1:2 k1:10")
 		if s := p.Stats(); s.Gaps != 4 || s.Missing != 4 || s.Late != 2 || s.Held != 0 {
 			t.Errorf("%+v", s)
 		}
@@ -167,7 +175,7 @@ func TestPush_NewEpochEmitsTheOldOne(t *testing.T) {
 	if r := p.in("k", 7, 2); r != ordering.Delivered {
 		t.Errorf("second of the new epoch: %v", r)
 	}
-	p.wants(t, "k4:2 k7:2")
+	p.wants(t, "~k4:2 k7:2")
 }
 
 func TestMaxHeldPerKey_GivesUpTheGap(t *testing.T) {
@@ -243,7 +251,7 @@ func TestMaxRanges_RemovedRangesAreLate(t *testing.T) {
 	if s := p.Stats(); s.Gaps != 4 || s.RangesDropped != 3 { // 0-0, 2 and 4
 		t.Fatalf("%+v", s)
 	}
-	p.pushes(t, []uint64{4, 4, 3, 5, 6, 6}, ordering.Late, ordering.Late, ordering.Late, ordering.Duplicate, ordering.Late, ordering.Duplicate)
+	p.pushes(t, []uint64{4, 4, 3, 5, 6, 6}, ordering.Late, ordering.Duplicate, ordering.Duplicate, ordering.Duplicate, ordering.Late, ordering.Duplicate)
 
 	p = newProbe(ordering.Options{MaxRanges: 2})
 	p.pushes(t, []uint64{10, 5, 2}, ordering.Delivered, ordering.Late, ordering.Late) // 0-1, 3-4 and 6-9 are left
@@ -289,29 +297,30 @@ func TestRestore_Continues(t *testing.T) {
 	}
 	p.pushes(t, []uint64{5, 7, 9, 3}, ordering.Delivered, ordering.Held, ordering.Held, ordering.Late)
 	pos, ok := p.Position("k")
-	want := ordering.Position{Epoch: 1, Last: 7, Missing: []ordering.Range{{0, 2}, {4, 4}, {6, 6}}}
+	want := ordering.Position{Epoch: 1, Last: 7, Missing: []ordering.Range{{0, 2}, {4, 4}, {6, 6}},
+		IDs: []ordering.ID{ordering.HashID("k1:5"), ordering.HashID("k1:7"), ordering.HashID("k1:3")}}
 	if !ok || fmt.Sprint(pos) != fmt.Sprint(want) {
 		t.Fatalf("%+v, want %+v", pos, want)
 	}
 
 	q := newProbe(ordering.Options{})
-	q.Restore("k", pos.Epoch, pos.Last, pos.Missing...)
+	q.Restore("k", pos)
 	q.pushes(t, []uint64{7, 6, 6, 5, 4, 2, 9, 8}, ordering.Duplicate, ordering.Late, ordering.Duplicate, ordering.Duplicate, ordering.Late, ordering.Late, ordering.Held, ordering.Delivered)
-	q.Restore("k", 9, 1000) // k is known already
+	q.Restore("k", ordering.Position{Epoch: 9, Last: 1000}) // k is known already
 	q.pushes(t, []uint64{10}, ordering.Delivered)
 
-	q.Restore("plain", 3, 10)
+	q.Restore("plain", ordering.Position{Epoch: 3, Last: 10})
 	q.told()
-	for seq, want := range map[uint64]ordering.Result{10: ordering.Duplicate, 1: ordering.Duplicate, 0: ordering.Duplicate, 11: ordering.Delivered} {
+	for seq, want := range map[uint64]ordering.Result{10: ordering.NumberReused, 1: ordering.NumberReused, 0: ordering.NumberReused, 11: ordering.Delivered} {
 		if r := q.in("plain", 3, seq); r != want {
 			t.Errorf("%d: %v, want %v", seq, r, want)
 		}
 	}
-	q.Restore("end", 1, math.MaxUint64)
+	q.Restore("end", ordering.Position{Epoch: 1, Last: math.MaxUint64})
 	if pos, _ := q.Position("end"); pos.Last != math.MaxUint64 {
 		t.Errorf("%+v", pos)
 	}
-	if r := q.in("end", 1, math.MaxUint64); r != ordering.Duplicate {
+	if r := q.in("end", 1, math.MaxUint64); r != ordering.NumberReused {
 		t.Errorf("the last number again: %v", r)
 	}
 }

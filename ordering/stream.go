@@ -1,6 +1,7 @@
 package ordering
 
 import (
+	"container/list"
 	"math"
 	"slices"
 	"sort"
@@ -24,6 +25,9 @@ type stream[T any] struct {
 	missing ranges    // below next and not emitted
 	floor   uint64    // numbers below it are Late, emitted or not
 
+	ids    idRing        // of the messages emitted last, of all epochs
+	recent *list.Element // in Resequencer.recent; nil: no ID is kept
+
 	out      []event[T] // to be emitted, from index first on
 	first    int
 	counted  int // how many of out are counted in Stats.Waiting
@@ -38,13 +42,15 @@ type held[T any] struct {
 	// since is when the gap before this message opened: when the first message after
 	// the gap arrived. It is ascending.
 	since time.Time
+	id    ID
 	v     T
 }
 
 // event is one call to make: exactly one of emit, gap and epochs is set.
 type event[T any] struct {
-	emit   func(T)
+	emit   func(v T, outOfOrder bool)
 	v      T
+	late   bool // outOfOrder
 	gap    *Gap
 	epochs *[2]uint64
 }
@@ -68,30 +74,18 @@ func (st *stream[T]) passed(seq uint64) bool { return st.ended || seq < st.next 
 // advance makes the number after seq the next one.
 func (st *stream[T]) advance(seq uint64) { st.next, st.ended = seq+1, seq == math.MaxUint64 }
 
-// hold stores a message for later. It returns false if its number is held already.
-func (st *stream[T]) hold(seq uint64, v T, now time.Time) bool {
+// hold stores a message for later, unless it returns a message that is held under its number.
+func (st *stream[T]) hold(seq uint64, id ID, v T, now time.Time) (other *held[T]) {
 	i, n := len(st.held), len(st.held)
 	if n > 0 && seq <= st.held[n-1].seq {
 		i = sort.Search(n, func(i int) bool { return st.held[i].seq >= seq })
 		if st.held[i].seq == seq {
-			return false
+			return &st.held[i]
 		}
 		now = st.held[i].since // seq splits an open gap
 	}
-	st.held = slices.Insert(st.held, i, held[T]{seq, now, v})
-	return true
-}
-
-// release moves held messages that are in order now to out, and returns their number.
-func (st *stream[T]) release(emit func(T)) int {
-	n := 0
-	for n < len(st.held) && st.held[n].seq == st.next {
-		st.put(st.held[n].v, emit)
-		st.advance(st.held[n].seq)
-		n++
-	}
-	st.held = discard(st.held, n)
-	return n
+	st.held = slices.Insert(st.held, i, held[T]{seq, now, id, v})
+	return nil
 }
 
 // discard removes the first n elements and the references in them.
@@ -124,8 +118,11 @@ func (st *stream[T]) limit(maxRanges int) int {
 	return n
 }
 
-func (st *stream[T]) put(v T, emit func(T)) { st.out = append(st.out, event[T]{emit: emit, v: v}) }
-func (st *stream[T]) waiting() int          { return len(st.out) - st.first }
+func (st *stream[T]) put(v T, emit func(T, bool), outOfOrder bool) {
+	st.out = append(st.out, event[T]{emit: emit, v: v, late: outOfOrder})
+}
+
+func (st *stream[T]) waiting() int { return len(st.out) - st.first }
 
 // take removes the next event to emit.
 func (st *stream[T]) take() event[T] {

@@ -38,11 +38,12 @@ type Config[M any] struct {
 	DedupeKey func(M) string // an empty key lets the message pass
 
 	Ordering *ordering.Options // nil: none
-	// Position returns the number of a message in the stream of its publisher; seq 0: it has none.
-	Position func(M) (stream string, epoch, seq uint64)
-	// Restored returns the last number of the stream that an earlier process has handled, at the
-	// first message of a stream; nil: no stream goes on.
-	Restored func(M) (epoch, seq uint64, ok bool)
+	// Position returns the number of a message in the stream of its publisher, and its ID; seq 0: it
+	// has no number, and is not put in order.
+	Position func(M) (stream string, epoch, seq uint64, id ordering.ID)
+	// Restored returns how far an earlier process has handled the stream, at the first message of a
+	// stream; nil: no stream goes on.
+	Restored func(M) (p ordering.Position, ok bool)
 
 	Observer Observer[M]
 	Guard    *callback.Guard // knows the goroutines on which functions of the application run
@@ -56,6 +57,10 @@ type Observer[M any] interface {
 	Unhandled(m M)
 	// LateDropped reports a message that was dropped, see ordering.DropLate.
 	LateDropped(m M)
+	// NumberReused reports a message whose number another message has had. It is handled.
+	NumberReused(m M)
+	// NumberRepeated reports a message that was dropped: its number is known, and it has no ID.
+	NumberRepeated(m M)
 	// QoS0Dropped reports a QoS 0 message without room, or that was not handled before Stop.
 	QoS0Dropped(m M)
 	Duplicate(m M)
@@ -75,6 +80,8 @@ type Item[M any] struct {
 	Message  M
 	OrderKey string // messages with the same key are handled one after the other
 	Size     int64  // in memory, see Size
+
+	OutOfOrder bool // set for Config.Handle: messages with higher numbers came before, see package ordering
 
 	routed  bool   // Message is one that Config.Route has returned
 	parts   *parts // nil: the message has one handler
@@ -99,6 +106,9 @@ type Counters struct {
 	Unhandled   atomic.Uint64
 	Duplicates  atomic.Uint64
 	Late        atomic.Uint64 // dropped, see ordering.DropLate
+	OutOfOrder  atomic.Uint64 // late, or under a number that another message has had
+	Reused      atomic.Uint64 // under a number that another message has had
+	Repeated    atomic.Uint64 // dropped: number known, no ID
 	Gaps        atomic.Uint64
 	DroppedQoS0 atomic.Uint64
 	Stalls      atomic.Uint64 // times that reading stopped

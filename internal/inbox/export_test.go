@@ -13,6 +13,7 @@ func (b *Inbox[M]) WorkerOf(orderKey string) int {
 // Stats is a snapshot of Counters.
 type Stats struct {
 	Received, Handled, Failed, Refused, Unhandled, Duplicates, Late, Gaps, DroppedQoS0, Stalls uint64
+	OutOfOrder, Reused, Repeated                                                               uint64
 	Bytes                                                                                      int64
 }
 
@@ -23,5 +24,6 @@ func (b *Inbox[M]) Stats() Stats {
 		Received: n.Received.Load(), Handled: n.Handled.Load(), Failed: n.Failed.Load(), Refused: n.Refused.Load(),
 		Unhandled: n.Unhandled.Load(), Duplicates: n.Duplicates.Load(), Late: n.Late.Load(), Gaps: n.Gaps.Load(),
 		DroppedQoS0: n.DroppedQoS0.Load(), Bytes: n.Bytes.Load(), Stalls: n.Stalls.Load(),
+		OutOfOrder: n.OutOfOrder.Load(), Reused: n.Reused.Load(), Repeated: n.Repeated.Load(),
 	}
 }

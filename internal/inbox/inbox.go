@@ -207,31 +207,48 @@ func (w *worker[M]) claimed(c dedupe.Claim, v dedupe.Verdict, err error) {
 
 // arrange brings a message in the order of its publisher: it is handled now or later, or dropped.
 func (w *worker[M]) arrange(item Item[M]) {
-	var stream string
-	var epoch, seq uint64
-	if w.order != nil {
-		stream, epoch, seq = w.cfg.Position(item.Message)
-	}
-	if seq == 0 {
+	if w.order == nil {
 		w.handle(item)
 		return
 	}
-	if w.cfg.Restored != nil {
-		if e, last, ok := w.cfg.Restored(item.Message); ok {
-			w.order.Restore(stream, e, last)
-		}
-	}
-	result := w.order.Push(stream, epoch, seq, item, w.emit)
-	switch {
+	switch result := w.place(item); {
+	case result == 0: // not numbered
+		w.handle(item)
+		return
 	case result == ordering.Duplicate:
 		w.duplicate(item)
 	case result == ordering.Late && w.cfg.Ordering.Late == ordering.DropLate:
 		w.Counters.Late.Add(1)
 		w.cfg.Observer.LateDropped(item.Message)
+	case result == ordering.NumberRepeated:
+		w.Counters.Repeated.Add(1)
+		w.cfg.Observer.NumberRepeated(item.Message)
+	case result == ordering.NumberReused:
+		w.Counters.Reused.Add(1)
+		w.cfg.Observer.NumberReused(item.Message)
+		return
 	default:
 		return // it is ready, or will be
 	}
 	w.commit(item)
+}
+
+// place gives a message to the resequencer; 0: it has no number. A message with a dedupe key is no
+// copy: the cache has said so.
+func (w *worker[M]) place(item Item[M]) ordering.Result {
+	stream, epoch, seq, id := w.cfg.Position(item.Message)
+	if seq == 0 {
+		return 0
+	}
+	if w.cfg.Restored != nil {
+		if p, ok := w.cfg.Restored(item.Message); ok {
+			w.order.Restore(stream, p)
+		}
+	}
+	if item.key != "" {
+		return w.order.PushNew(stream, epoch, seq, item, w.emit)
+	}
+	return w.order.Push(stream, epoch, seq, id, item, w.emit)
 }
 
 // handle has a message handled, again after errors.

@@ -10,6 +10,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/mooring-mqtt/mooring/dedupe"
 	"github.com/mooring-mqtt/mooring/internal/inbox"
 	"github.com/mooring-mqtt/mooring/ordering"
 )
@@ -286,7 +287,7 @@ func TestInbox_StopEndsABackoff(t *testing.T) {
 
 func TestInbox_RestoresTheOrder(t *testing.T) {
 	numbered := func(n int, seq uint64) *message {
-		return &message{Number: n, Topic: "t", QoS: 1, Bytes: 100, Stream: "s", Seq: seq}
+		return &message{Number: n, Topic: "t", QoS: 1, Bytes: 100, Stream: "s", Seq: seq, ID: fmt.Sprint(seq)}
 	}
 	for _, tt := range []struct {
 		name  string
@@ -299,7 +300,7 @@ func TestInbox_RestoresTheOrder(t *testing.T) {
 		{"a duplicate", ordering.DeliverLate, []uint64{1, 1}, "[handled 1]", inbox.Stats{Handled: 1, Duplicates: 1}},
 		{"a gap", ordering.DeliverLate, []uint64{1, 4, 0}, "[handled 1 gap s 2-3 handled 2]", inbox.Stats{Handled: 2, Gaps: 1}},
 		{"two gaps", ordering.DeliverLate, []uint64{1, 3, 5, 0}, "[handled 1 gap s 2-2 handled 2 gap s 4-4 handled 3]", inbox.Stats{Handled: 3, Gaps: 2}},
-		{"a late message", ordering.DeliverLate, []uint64{1, 3, 0, 2}, "[handled 1 gap s 2-2 handled 2 handled 4]", inbox.Stats{Handled: 3, Gaps: 1}},
+		{"a late message", ordering.DeliverLate, []uint64{1, 3, 0, 2}, "[handled 1 gap s 2-2 handled 2 handled 4]", inbox.Stats{Handled: 3, Gaps: 1, OutOfOrder: 1}},
 		{"a late message is dropped", ordering.DropLate, []uint64{1, 3, 0, 2}, "[handled 1 gap s 2-2 handled 2 late dropped 4]", inbox.Stats{Handled: 2, Gaps: 1, Late: 1}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -332,7 +333,9 @@ func TestInbox_RestoresTheOrder(t *testing.T) {
 		var calls []string
 		inBubble(t, func(cfg *config) {
 			cfg.Workers = 1
-			cfg.Position = func(m *message) (string, uint64, uint64) { return m.Stream, 1 + m.Seq/10, m.Seq % 10 }
+			cfg.Position = func(m *message) (string, uint64, uint64, ordering.ID) {
+				return m.Stream, 1 + m.Seq/10, m.Seq % 10, ordering.ID{}
+			}
 			cfg.Ordering = &ordering.Options{
 				GapTimeout: time.Second,
 				OnGap:      func(g ordering.Gap) { calls = append(calls, fmt.Sprint("gap ", g.From)); panic("boom") },
@@ -350,11 +353,33 @@ func TestInbox_RestoresTheOrder(t *testing.T) {
 			}
 		})
 	})
+	for name, cache := range map[string]dedupe.Cache{"without cache": nil, "with a cache": dedupe.NewMemory(dedupe.Options{})} {
+		t.Run("a number of two messages "+name, func(t *testing.T) {
+			inBubble(t, func(cfg *config) { cfg.Ordering, cfg.Dedupe = &ordering.Options{}, cache }, func(r *rig) {
+				r.server.connect()
+				var all []*message
+				for i, id := range []string{"a", "b", "b", ""} {
+					m := numbered(i+1, 1)
+					m.ID = id
+					all = append(all, m)
+				}
+				r.send(all...)
+				r.wantAcks("1", "2", "3", "4")
+				r.wantFacts("handled 1", "number reused 2", "handled 2", "number repeated 4")
+				if st := r.box.Stats(); st.Duplicates != 1 || st.Handled != 2 || st.OutOfOrder != 1 || st.Reused != 1 || st.Repeated != 1 {
+					t.Errorf("%+v", st)
+				}
+			})
+		})
+	}
 	t.Run("restored", func(t *testing.T) {
 		asked := 0
 		inBubble(t, func(cfg *config) {
 			cfg.Ordering = &ordering.Options{}
-			cfg.Restored = func(*message) (uint64, uint64, bool) { asked++; return 1, 7, asked == 1 }
+			cfg.Restored = func(*message) (ordering.Position, bool) {
+				asked++
+				return ordering.Position{Epoch: 1, Last: 7, IDs: []ordering.ID{ordering.HashID("7")}}, asked == 1
+			}
 		}, func(r *rig) {
 			r.server.connect()
 			r.send(numbered(1, 7), numbered(2, 9), numbered(3, 8))

@@ -1,6 +1,7 @@
 package inbox
 
 import (
+	"cmp"
 	"context"
 	"sync"
 	"time"
@@ -44,10 +45,14 @@ func New[M any](cfg Config[M]) *Inbox[M] {
 	return b
 }
 
+// maxIDBytes is the default of ordering.Options.MaxIDBytes. Workers share it.
+const maxIDBytes = 16 << 20
+
 // orderingOptions returns Config.Ordering with functions that are called in order with
 // the handlers.
 func (w *worker[M]) orderingOptions() ordering.Options {
 	o := *w.cfg.Ordering
+	o.MaxIDBytes = cmp.Or(max(o.MaxIDBytes, 0), maxIDBytes) / int64(w.cfg.Workers)
 	onGap, onEpoch := o.OnGap, o.OnEpoch
 	o.OnGap = func(g ordering.Gap) {
 		if w.ended { // nobody waits for them any more

@@ -79,8 +79,10 @@ func (r *rig) start(edit func(*inbox.Config[*message])) {
 		Session: r.session, Workers: 4, QoS0Queue: 10, MaxBytes: 1 << 20, StallTimeout: 30 * time.Second, Full: errFull,
 		Attempts: 3, Backoff: func(int) time.Duration { return time.Second }, Owner: "me",
 		DedupeKey: func(m *message) string { return m.ID },
-		Position:  func(m *message) (string, uint64, uint64) { return m.Stream, 1, m.Seq },
-		Observer:  r.facts, Guard: r.guard, Refusal: refusal, Route: route,
+		Position: func(m *message) (string, uint64, uint64, ordering.ID) {
+			return m.Stream, 1, m.Seq, ordering.HashID(m.ID)
+		},
+		Observer: r.facts, Guard: r.guard, Refusal: refusal, Route: route,
 		Handle: func(ctx context.Context, d *inbox.Delivery[*message]) error {
 			if f := d.Message.InHandler; f != nil {
 				if err := f(ctx, d); err != nil {
@@ -218,6 +220,8 @@ func (f *facts) Gap(g ordering.Gap)            { f.add("gap %s %d-%d", g.Key, g.
 func (f *facts) CallbackFailed(err error)      { f.add("callback: %v", err) }
 func (f *facts) StoreFailed(err error)         { f.add("store: %v", err) }
 func (f *facts) LateDropped(m *message)        { f.add("late dropped %d", m.Number) }
+func (f *facts) NumberReused(m *message)       { f.add("number reused %d", m.Number) }
+func (f *facts) NumberRepeated(m *message)     { f.add("number repeated %d", m.Number) }
 func (f *facts) QoS0Dropped(m *message)        { f.add("QoS 0 dropped %d", m.Number) }
 func (f *facts) Duplicate(*message)            {}
 func (f *facts) Stalled(_ int64, leaving bool) { f.add("stalled leaving=%v", leaving) }

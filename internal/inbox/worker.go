@@ -87,4 +87,9 @@ func (w *worker[M]) leave(item Item[M]) {
 }
 
 // emit takes a message from the resequencer. It is handled after the resequencer has returned.
-func (w *worker[M]) emit(item Item[M]) { w.ready.push(ready[M]{item: item}) }
+func (w *worker[M]) emit(item Item[M], outOfOrder bool) {
+	if item.OutOfOrder = outOfOrder; outOfOrder {
+		w.Counters.OutOfOrder.Add(1)
+	}
+	w.ready.push(ready[M]{item: item})
+}

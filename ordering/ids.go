@@ -1,0 +1,108 @@
+package ordering
+
+import (
+	"crypto/sha256"
+	"slices"
+)
+
+// ID identifies a message: all copies of it have the same, and no other message has it.
+// A UUID is one. The zero ID stands for a message without identity.
+type ID [16]byte
+
+// idBytes is the memory of an ID.
+const idBytes = int64(len(ID{}))
+
+// HashID returns an ID for an identity in another form: the first 16 bytes of its
+// SHA-256. That of an empty text is zero.
+func HashID(text string) (id ID) {
+	if text != "" {
+		sum := sha256.Sum256([]byte(text))
+		copy(id[:], sum[:])
+	}
+	return id
+}
+
+// idRing has the IDs of the last messages of a stream. When it is full, a new ID takes the
+// place of the oldest.
+type idRing struct {
+	ids    []ID
+	oldest int
+}
+
+func (s *idRing) has(id ID) bool { return slices.Contains(s.ids, id) }
+func (s *idRing) bytes() int64   { return int64(cap(s.ids)) * idBytes }
+
+func (s *idRing) add(id ID) {
+	if len(s.ids) < cap(s.ids) {
+		s.ids = append(s.ids, id)
+		return
+	}
+	s.ids[s.oldest] = id
+	if s.oldest++; s.oldest == len(s.ids) {
+		s.oldest = 0
+	}
+}
+
+// move copies the IDs to larger memory, which is empty.
+func (s *idRing) move(to []ID) {
+	s.ids, s.oldest = s.appendTo(to), 0
+}
+
+// appendTo appends the IDs, the oldest first.
+func (s *idRing) appendTo(to []ID) []ID {
+	return append(append(to, s.ids[s.oldest:]...), s.ids[:s.oldest]...)
+}
+
+// keep remembers the ID of a message that is emitted.
+func (r *Resequencer[T]) keep(st *stream[T], id ID) {
+	if id == (ID{}) {
+		return
+	}
+	if st.recent == nil {
+		st.recent = r.recent.PushBack(st)
+	} else {
+		r.recent.MoveToBack(st.recent)
+	}
+	if n := cap(st.ids.ids); len(st.ids.ids) == n && n < r.opts.MaxIDs && !r.growIDs(st, min(max(2*n, 8), r.opts.MaxIDs)) {
+		r.stats.ForgottenIDs++ // the oldest of this stream, or this one
+		if n == 0 {
+			return
+		}
+	}
+	st.ids.add(id)
+}
+
+// growIDs gives a stream room for n IDs. For it, the least recently used streams forget
+// theirs. It returns false if that is not enough.
+func (r *Resequencer[T]) growIDs(st *stream[T], n int) bool {
+	var room []ID
+	more := int64(n)*idBytes - st.ids.bytes()
+	for r.stats.IDBytes+more > r.opts.MaxIDBytes {
+		other := r.recent.Front().Value.(*stream[T])
+		if other == st {
+			return false
+		}
+		r.stats.ForgottenIDs += uint64(len(other.ids.ids))
+		if freed := r.freeIDs(other); cap(freed) == n { // reused
+			room = freed[:0]
+		}
+	}
+	if room == nil {
+		room = make([]ID, 0, n)
+	}
+	r.stats.IDBytes += more
+	st.ids.move(room)
+	return true
+}
+
+// freeIDs makes a stream forget its IDs, and returns their memory.
+func (r *Resequencer[T]) freeIDs(st *stream[T]) (freed []ID) {
+	if st.recent == nil {
+		return nil
+	}
+	r.recent.Remove(st.recent)
+	r.stats.IDBytes -= st.ids.bytes()
+	freed = st.ids.ids
+	st.ids, st.recent = idRing{}, nil
+	return freed
+}
