@@ -181,7 +181,10 @@ type orderedStore struct {
 	log func(string)
 }
 
-func (s *orderedStore) Seen(id uint16) error    { s.log("seen"); return s.Store.Seen(id) }
+func (s *orderedStore) Seen(id uint16, fingerprint uint64) error {
+	s.log("seen")
+	return s.Store.Seen(id, fingerprint)
+}
 func (s *orderedStore) Cleared(id uint16) error { s.log("cleared"); return s.Store.Cleared(id) }
 func (s *orderedStore) Sync() error             { s.log("sync"); return s.Store.Sync() }
 

@@ -257,12 +257,18 @@ func (a *actor) unmark(i int) error {
 	return nil
 }
 
-// see notes an identifier as seen, or cleared.
-func (a *actor) see(id uint16, value bool) error {
-	a.note(func(m *model) { m.seen[id] = m.seen[id].or(false).may(value) })
-	a.bySync = append(a.bySync, func(m *model) { m.seen[id] = exactly(value) })
-	if value {
-		return a.l.Seen(id)
+// see notes an identifier as seen with a fingerprint, or as cleared: 0.
+func (a *actor) see(id uint16, fingerprint uint64) error {
+	a.note(func(m *model) {
+		before := m.seen[id]
+		if before == nil {
+			before = []uint64{0}
+		}
+		m.seen[id] = slices.Concat(before, []uint64{fingerprint})
+	})
+	a.bySync = append(a.bySync, func(m *model) { m.seen[id] = []uint64{fingerprint} })
+	if fingerprint != 0 {
+		return a.l.Seen(id, fingerprint)
 	}
 	return a.l.Cleared(id)
 }

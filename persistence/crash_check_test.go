@@ -144,14 +144,17 @@ func (c *checker) drops() {
 func (c *checker) session() {
 	m := c.m
 	for id, may := range m.seen {
-		if here := slices.Contains(c.seen, id); !may.allows(here) {
-			c.wrong("identifier %d: seen: %t", id, here)
+		if !slices.Contains(may, c.seen[id]) {
+			c.wrong("identifier %d: seen: %d, want one of %d", id, c.seen[id], may)
 		}
 	}
-	for _, id := range c.seen {
-		if !m.seen[id].allows(true) {
+	for id := range c.seen {
+		if m.seen[id] == nil {
 			c.wrong("identifier %d was never seen", id)
 		}
+	}
+	if c.fpKey == [16]byte{} || m.fpKey != [16]byte{} && c.fpKey != m.fpKey {
+		c.wrong("the key of the fingerprints is %x, it was %x", c.fpKey, m.fpKey)
 	}
 	if !m.session.allows(c.shown.session) {
 		c.wrong("session: %t", c.shown.session)

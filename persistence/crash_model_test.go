@@ -22,8 +22,9 @@ type model struct {
 	gone      map[uint64]bool   // that is durable, or it was never there: is gone
 	released  map[uint64]can
 	deferrals map[uint64][]Deferral // that a message may have; the zero value: none
-	seen      map[uint16]can
-	releases  [][]uint64 // of each session that there may be, in the order of the calls
+	seen      map[uint16][]uint64   // the fingerprints that there may be; 0: not seen
+	fpKey     [16]byte              // zeros: unknown
+	releases  [][]uint64            // of each session that there may be, in the order of the calls
 	session   can
 	owners    map[string]bool     // whose session it may be
 	failed    map[string][]uint64 // what was given up before the session began that has this owner
@@ -71,7 +72,7 @@ type span struct{ low, high uint64 }
 func newModel(o Options) *model {
 	return &model{
 		tried: map[key]bool{}, given: map[uint64]key{}, kept: map[uint64]bool{}, loose: map[uint64]bool{},
-		ending: map[uint64]Result{}, gone: map[uint64]bool{}, deferrals: map[uint64][]Deferral{}, released: map[uint64]can{}, seen: map[uint16]can{},
+		ending: map[uint64]Result{}, gone: map[uint64]bool{}, deferrals: map[uint64][]Deferral{}, released: map[uint64]can{}, seen: map[uint16][]uint64{},
 		session: can{no: true}, owners: map[string]bool{"": true}, failed: map[string][]uint64{}, releases: [][]uint64{nil}, streams: map[string]span{}, ids: map[string]uint32{},
 		used: map[string]uint64{}, numbers: map[uint64]uint64{}, dead: map[uint64]can{}, madeRoom: map[uint64]uint64{},
 		o: o.withDefaults(), known: map[key]bool{}, receipts: map[key]Receipt{},
@@ -162,8 +163,11 @@ func (m *model) reset(set func(c can, value bool) can) {
 	for seq, c := range m.released {
 		m.released[seq] = set(c, false)
 	}
-	for id, c := range m.seen {
-		m.seen[id] = set(c, false)
+	for id, prints := range m.seen {
+		if !set(exactly(true), false).yes {
+			prints = nil
+		}
+		m.seen[id] = slices.Concat(prints, []uint64{0})
 	}
 	for seq, list := range m.deferrals {
 		var with []Deferral

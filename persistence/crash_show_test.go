@@ -12,7 +12,8 @@ type shown struct {
 	deferred []message // in the order of Deferred
 	dead     []message // in the order of DeadLetters
 	receipts map[key]Receipt
-	seen     []uint16
+	seen     map[uint16]uint64
+	fpKey    [16]byte
 	released []Position
 	session  bool
 	owner    string
@@ -49,7 +50,7 @@ func messageOf(e *Entry) (message, error) {
 // that the model knows.
 func show(l *Log, m *model) (*shown, error) {
 	s := &shown{
-		seen: l.SeenIDs(), released: l.Released(), lastSeq: l.LastSeq(), boot: l.Boot(), epoch: l.Epoch(), sentLost: l.SentLost(),
+		seen: l.SeenIDs(), fpKey: l.FingerprintKey(), released: l.Released(), lastSeq: l.LastSeq(), boot: l.Boot(), epoch: l.Epoch(), sentLost: l.SentLost(),
 		now: l.Now().UnixMilli(), receipts: map[key]Receipt{},
 	}
 	s.owner, s.session = l.Session()
@@ -218,9 +219,10 @@ func (m *model) opened(s *shown) {
 			m.receipts[k] = r
 		}
 	}
-	for _, id := range s.seen {
-		m.seen[id] = exactly(true)
+	for id, fingerprint := range s.seen {
+		m.seen[id] = []uint64{fingerprint}
 	}
+	m.fpKey = s.fpKey
 	m.session, m.owners = exactly(s.session), map[string]bool{s.owner: true}
 	for _, p := range s.released {
 		m.release(p.Seq)

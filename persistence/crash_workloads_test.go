@@ -135,9 +135,9 @@ func (x mix) step(p *program, a *actor) error {
 		}
 		return a.release(rnd.IntN(live))
 	case is(x.seen):
-		return a.see(uint16(1+rnd.IntN(6)), true)
+		return a.see(uint16(1+rnd.IntN(6)), uint64(1+rnd.IntN(3))<<60)
 	case is(x.cleared):
-		return a.see(uint16(1+rnd.IntN(6)), false)
+		return a.see(uint16(1+rnd.IntN(6)), 0)
 	case is(x.reset):
 		return a.reset()
 	case is(x.sync):

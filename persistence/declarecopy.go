@@ -42,7 +42,7 @@ func DeclareCopy(dir string, o Options, pending CopyPending) error {
 		return err
 	}
 	if pending == DropPending {
-		err = l.dropPending()
+		err = dropPending(l)
 	}
 	return errors.Join(err, l.Close())
 }
@@ -58,7 +58,7 @@ func holdsLog(fs fsys.FS, dir string) error {
 	return nil
 }
 
-func (l *Log) dropPending() error {
+func dropPending(l *Log) error {
 	var c Cursor
 	var e Entry
 	for {

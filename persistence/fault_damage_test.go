@@ -47,7 +47,7 @@ func newVaried(t *testing.T, size int) *varied {
 			errs = append(errs, a.append(size+5*i, "s", as))
 		}
 		if part == 1 {
-			errs = append(errs, a.release(0), a.done(1, DeadLettered), a.done(1, Acked), a.mark(1), a.see(7, true), a.sync())
+			errs = append(errs, a.release(0), a.done(1, DeadLettered), a.done(1, Acked), a.mark(1), a.see(7, 7), a.sync())
 		}
 		if part >= 2 {
 			errs = append(errs, a.done(2, Refused), a.done(2, Acked), a.sync())

@@ -40,7 +40,7 @@ func TestFailsAfterTheSecondFailure(t *testing.T) {
 			}
 			_, enqueue := l.Enqueue(numbered(3, 10))
 			_, next := l.Next(&Cursor{0}, new(Entry))
-			for i, err := range []error{enqueue, next, l.Release(1), l.Done(1, Result{Kind: Acked}), l.Seen(1), l.Sync(), l.ResetSession("c")} {
+			for i, err := range []error{enqueue, next, l.Release(1), l.Done(1, Result{Kind: Acked}), l.Seen(1, 7), l.Sync(), l.ResetSession("c")} {
 				if !errors.Is(err, ErrFailed) {
 					t.Errorf("method %d of the failed log: %v", i, err)
 				}

@@ -2,6 +2,7 @@ package persistence
 
 import (
 	"errors"
+	"maps"
 	"slices"
 	"strings"
 	"testing"
@@ -79,7 +80,7 @@ func FuzzRecover(f *testing.F) {
 		l = open(t, left, Options{})
 		defer l.Close()
 		again, stats2 := entries(t, l)
-		if !slices.Equal(seqs, again) || !slices.Equal(ids, l.SeenIDs()) || !slices.Equal(deferred, l.Deferred()) {
+		if !slices.Equal(seqs, again) || !maps.Equal(ids, l.SeenIDs()) || !slices.Equal(deferred, l.Deferred()) {
 			t.Fatalf("%v, then %v", seqs, again)
 		}
 		stats.Corruptions, stats.TornTails, stats2.Corruptions, stats2.TornTails = 0, 0, 0, 0

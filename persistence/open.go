@@ -85,6 +85,7 @@ func (l *Log) start() error {
 	g := &r.Ledger
 	l.begins(r, damage)
 	g.Boot++
+	g.EnsureKey()
 	g.Clock.Begin(time.Now(), g.Latest, g.Pending > 0)
 	if r.Newest+1 == segment.MaxNumber {
 		return &FolderError{Dir: l.folder.dir, Fix: "remove it, it is not a segment of this log",

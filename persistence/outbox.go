@@ -1,6 +1,7 @@
 package persistence
 
 import (
+	"maps"
 	"time"
 
 	"github.com/mooring-mqtt/mooring/persistence/internal/record"
@@ -30,7 +31,7 @@ func (l *Log) change(f func(b *batch) error) error {
 }
 
 // changeSeq is change for a message that must exist.
-func (l *Log) changeSeq(seq uint64, f func(b *batch)) error {
+func changeSeq(l *Log, seq uint64, f func(b *batch)) error {
 	return l.change(func(b *batch) error {
 		if !l.state.ledger.Has(seq) {
 			return ErrUnknownSequence
@@ -44,11 +45,11 @@ func (l *Log) Done(seq uint64, r Result) error {
 	if !r.Kind.Valid() {
 		return ErrUnknownResult
 	}
-	return l.changeSeq(seq, func(b *batch) { l.state.done(b, seq, r) })
+	return changeSeq(l, seq, func(b *batch) { l.state.done(b, seq, r) })
 }
 
 func (l *Log) Release(seq uint64) error {
-	return l.changeSeq(seq, func(b *batch) { l.state.release(b, seq) })
+	return changeSeq(l, seq, func(b *batch) { l.state.release(b, seq) })
 }
 
 func (l *Log) Defer(seq uint64, d Deferral) error {
@@ -59,7 +60,7 @@ func (l *Log) Defer(seq uint64, d Deferral) error {
 		Since: max(record.Millis(d.Since), 0), Until: max(record.Millis(d.Until), 0),
 		Attempts: uint32(d.Attempts), Code: d.Code, Alone: d.Alone, GivenUp: d.GivenUp, PacketID: d.PacketID, RefusedID: d.RefusedID,
 	}
-	return l.changeSeq(seq, func(b *batch) { l.state.postpone(b, seq, r) })
+	return changeSeq(l, seq, func(b *batch) { l.state.postpone(b, seq, r) })
 }
 
 func (l *Log) Deferred() []Deferred {
@@ -74,18 +75,23 @@ func (l *Log) Deferred() []Deferred {
 }
 
 func (l *Log) Discard(seq uint64) error {
-	return l.changeSeq(seq, func(b *batch) { l.state.discard(b, seq) })
+	return changeSeq(l, seq, func(b *batch) { l.state.discard(b, seq) })
 }
 
-func (l *Log) Seen(id uint16) error    { return identifier(l, id, record.KindSeen) }
-func (l *Log) Cleared(id uint16) error { return identifier(l, id, record.KindCleared) }
+func (l *Log) Seen(id uint16, fingerprint uint64) error {
+	return identifier(l, id, func(b *batch) { l.state.seen(b, id, fingerprint) })
+}
 
-func identifier(l *Log, id uint16, kind uint8) error {
+func (l *Log) Cleared(id uint16) error {
+	return identifier(l, id, func(b *batch) { l.state.cleared(b, id) })
+}
+
+func identifier(l *Log, id uint16, f func(b *batch)) error {
 	return l.change(func(b *batch) error {
 		if id == 0 {
 			return ErrPacketID
 		}
-		l.state.seen(b, id, kind)
+		f(b)
 		return nil
 	})
 }
@@ -158,8 +164,17 @@ func (l *Log) First(p Priority) uint64 {
 }
 
 func (l *Log) Released() []Position { return locked(l, l.state.releases) }
-func (l *Log) SeenIDs() []uint16    { return locked(l, l.state.ledger.Seen.List) }
 func (l *Log) LastSeq() uint64      { return locked(l, l.state.ledger.Accepted) }
+
+func (l *Log) SeenIDs() map[uint16]uint64 {
+	return locked(l, func() map[uint16]uint64 {
+		seen := make(map[uint16]uint64, len(l.state.ledger.Seen))
+		maps.Copy(seen, l.state.ledger.Seen)
+		return seen
+	})
+}
+
+func (l *Log) FingerprintKey() [16]byte { return l.state.ledger.Key } // it does not change
 
 func (l *Log) Session() (clientID string, known bool) {
 	l.mu.Lock()

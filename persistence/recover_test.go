@@ -26,7 +26,7 @@ func smallLog(t *testing.T) (*memFS, string) {
 			l.Done(4, Result{Kind: Refused, Reason: 0x97})
 		case 6:
 			l.Release(5)
-			l.Seen(77)
+			l.Seen(77, 7)
 		}
 	}
 	if err := l.Close(); err != nil {

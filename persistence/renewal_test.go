@@ -258,7 +258,7 @@ func realLog(t *testing.T) (dir string, l *Log) {
 			t.Fatal(err)
 		}
 	}
-	if err := errors.Join(l.SetSent(Normal, 1), l.Release(1), l.Seen(7), l.Sync()); err != nil {
+	if err := errors.Join(l.SetSent(Normal, 1), l.Release(1), l.Seen(7, 7), l.Sync()); err != nil {
 		t.Fatal(err)
 	}
 	return dir, l
@@ -448,7 +448,7 @@ func TestDeclareCopy(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if err := errors.Join(l.ResetSession("c"), l.SetSent(Normal, 1), l.Release(1), l.Seen(7), l.Sync()); err != nil {
+	if err := errors.Join(l.ResetSession("c"), l.SetSent(Normal, 1), l.Release(1), l.Seen(7, 7), l.Sync()); err != nil {
 		t.Fatal(err)
 	}
 	if err := DeclareCopy("log", Options{FS: disk}, KeepPending); !errors.As(err, new(*LockedError)) {

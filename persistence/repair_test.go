@@ -74,7 +74,7 @@ func TestCompactionEnds(t *testing.T) {
 			t.Fatal(err)
 		}
 		for range 20 { // each may start a compaction
-			if err := errors.Join(l.Seen(1), l.Cleared(1), l.Sync()); err != nil {
+			if err := errors.Join(l.Seen(1, 7), l.Cleared(1), l.Sync()); err != nil {
 				t.Fatal(err)
 			}
 		}

@@ -183,10 +183,17 @@ func (s *state) setSent(b *batch, p Priority, number uint64) {
 	}
 }
 
-// seen records an inbound packet identifier, or that it was cleared.
-func (s *state) seen(b *batch, id uint16, kind uint8) {
-	if s.ledger.Seen.Set(id, kind == record.KindSeen) {
-		b.buf = record.AppendIdentifier(b.buf, kind, id)
+// seen records that an inbound message was handled.
+func (s *state) seen(b *batch, id uint16, fingerprint uint64) {
+	if s.ledger.Seen.Add(id, fingerprint) {
+		b.buf = record.AppendSeen(b.buf, id, fingerprint)
+	}
+}
+
+// cleared records that an inbound packet identifier is free.
+func (s *state) cleared(b *batch, id uint16) {
+	if s.ledger.Seen.Remove(id) {
+		b.buf = record.AppendCleared(b.buf, id)
 	}
 }
 

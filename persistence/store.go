@@ -81,12 +81,20 @@ type Outbox interface {
 
 // SessionState is the state of the MQTT session beside the outbox.
 type SessionState interface {
-	// Seen records the packet identifier of an inbound QoS 2 message, and Cleared that
-	// PUBREL was received for it. Both are durable after the next Sync.
-	Seen(id uint16) error
+	// Seen records that the inbound QoS 2 message with this packet identifier and fingerprint was
+	// handled. It replaces what was recorded for the identifier. Cleared records that the
+	// identifier is free again: PUBREL was received, or the server uses it for another message.
+	// Both are durable after the next Sync. Error: [ErrPacketID] for the identifier 0.
+	Seen(id uint16, fingerprint uint64) error
 	Cleared(id uint16) error
-	// SeenIDs returns the identifiers that were seen and not cleared, ascending.
-	SeenIDs() []uint16
+	// SeenIDs returns the identifiers that were seen and not cleared, each with its fingerprint, in
+	// a map of the caller's. A fingerprint is never 0, but the store returns 0 for an
+	// identifier that an earlier release recorded without one.
+	SeenIDs() map[uint16]uint64
+	// FingerprintKey returns the key of the fingerprints: random bytes that the store makes once,
+	// and makes durable before it returns them. A store without its old key returns 0 for the
+	// fingerprints that it has. A copy of a store may keep the key.
+	FingerprintKey() [16]byte
 	// ResetSession records that the server has begun a new session for this ClientID
 	// (empty: unknown). It voids all releases, seen identifiers and sent watermarks;
 	// messages stay pending. It returns when that is durable, and everything recorded

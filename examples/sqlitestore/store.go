@@ -5,11 +5,11 @@ package sqlitestore
 
 import (
 	"cmp"
+	"crypto/rand"
 	"database/sql"
 	_ "embed"
 	"encoding/json"
 	"errors"
-	"maps"
 	"net/url"
 	"slices"
 	"sync"
@@ -39,7 +39,9 @@ type state struct {
 	Sent     [4]uint64                      // by priority; the last one stays 0
 	Released []persistence.Position
 	Seen     map[uint16]bool
-	ClientID []byte // of the session; nil: there was none
+	Prints   map[uint16]uint64 // fingerprints of Seen
+	Key      []byte            // of fingerprints
+	ClientID []byte            // of the session; nil: there was none
 }
 
 //go:embed schema.sql
@@ -52,12 +54,17 @@ func Open(path string, limits persistence.Limits) (*Store, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Store{limits: limits.WithDefaults(), db: db, state: state{Epoch: persistence.NextEpoch(0), Seen: map[uint16]bool{}}}
+	s := &Store{limits: limits.WithDefaults(), db: db, state: state{Epoch: persistence.NextEpoch(0), Seen: map[uint16]bool{}, Prints: map[uint16]uint64{}}}
 	s.tx, s.err = db.Begin()
 	s.exec(schema)
 	var value []byte
 	if s.get("SELECT value FROM state", nil, &value) {
 		s.fail("read the state", json.Unmarshal(value, &s.state))
+	}
+	if s.state.Key == nil {
+		s.state.Key = make([]byte, 16)
+		_, _ = rand.Read(s.state.Key) // never fails
+		s.changed = true
 	}
 	if err := s.commit(); err != nil {
 		return nil, &persistence.FolderError{Dir: path, Fix: "check the path and the database", Err: errors.Join(err, db.Close())}
@@ -248,11 +255,28 @@ func (s *Store) pending(seq uint64, change func(*persistence.Entry)) error {
 	return s.err
 }
 
-func (s *Store) seen(id uint16, change func(*state)) error {
+func (s *Store) Seen(id uint16, fingerprint uint64) error {
+	return s.identifier(id, func(st *state) { st.Seen[id], st.Prints[id] = true, fingerprint })
+}
+
+func (s *Store) Cleared(id uint16) error {
+	return s.identifier(id, func(st *state) { delete(st.Seen, id); delete(st.Prints, id) })
+}
+
+func (s *Store) identifier(id uint16, change func(*state)) error {
 	if id == 0 {
 		return persistence.ErrPacketID
 	}
 	return s.update(change)
+}
+
+func (s *Store) SeenIDs() map[uint16]uint64 {
+	defer s.lock()()
+	seen := map[uint16]uint64{}
+	for id := range s.state.Seen {
+		seen[id] = s.state.Prints[id] // 0: an earlier release wrote the database
+	}
+	return seen
 }
 
 func (s *Store) ResetSession(clientID string) error {
@@ -261,7 +285,7 @@ func (s *Store) ResetSession(clientID string) error {
 	}
 	return cmp.Or(s.update(func(st *state) {
 		s.exec("UPDATE message SET deferral = json_set(deferral, '$.PacketID', 0) WHERE deferral IS NOT NULL")
-		st.ClientID, st.Seen = append([]byte{}, clientID...), map[uint16]bool{}
+		st.ClientID, st.Seen, st.Prints = append([]byte{}, clientID...), map[uint16]bool{}, map[uint16]uint64{}
 		st.Released, st.Sent = nil, [4]uint64{}
 	}), s.Sync())
 }
@@ -286,13 +310,11 @@ func (s *Store) Stats() persistence.Stats           { return s.snapshot().Stats 
 func (s *Store) LastSeq() uint64                    { return s.snapshot().Stats.Accepted }
 func (s *Store) Epoch() uint64                      { return s.snapshot().Epoch }
 func (s *Store) Now() time.Time                     { return time.Now() }
+func (s *Store) FingerprintKey() [16]byte           { return [16]byte(s.snapshot().Key) }
 func (s *Store) Sync() error                        { defer s.lock()(); return s.commit() }
 func (s *Store) lock() (unlock func())              { s.mu.Lock(); return s.mu.Unlock }
-func (s *Store) Seen(id uint16) error               { return s.seen(id, func(st *state) { st.Seen[id] = true }) }
-func (s *Store) Cleared(id uint16) error            { return s.seen(id, func(st *state) { delete(st.Seen, id) }) }
 func (s *Store) snapshot() state                    { defer s.lock()(); return s.state }
 func (s *Store) Released() []persistence.Position {
 	defer s.lock()()
 	return slices.Clone(s.state.Released)
 }
-func (s *Store) SeenIDs() []uint16 { defer s.lock()(); return slices.Sorted(maps.Keys(s.state.Seen)) }

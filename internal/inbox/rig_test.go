@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -61,7 +62,7 @@ func inBubble(t *testing.T, edit func(*inbox.Config[*message]), test func(r *rig
 }
 
 func newRig(t testing.TB) *rig {
-	r := &rig{t: t, store: &store{seen: map[uint16]bool{}}, received: map[string]*message{}, facts: &facts{}, guard: &callback.Guard{}}
+	r := &rig{t: t, store: &store{seen: map[uint16]uint64{}}, received: map[string]*message{}, facts: &facts{}, guard: &callback.Guard{}}
 	r.server = &server{r: r, window: 100}
 	return r
 }
@@ -227,17 +228,13 @@ func (f *facts) Duplicate(*message)            {}
 func (f *facts) Stalled(_ int64, leaving bool) { f.add("stalled leaving=%v", leaving) }
 
 // store is a session.Store that outlives the process.
-type store struct{ seen map[uint16]bool }
+type store struct{ seen map[uint16]uint64 }
 
-func (s *store) Release(uint64) error    { return nil }
-func (s *store) Seen(id uint16) error    { s.seen[id] = true; return nil }
-func (s *store) Cleared(id uint16) error { delete(s.seen, id); return nil }
-func (s *store) Sync() error             { return nil }
-func (s *store) SeenIDs() (ids []uint16) {
-	for id := range s.seen {
-		ids = append(ids, id)
-	}
-	return ids
-}
+func (s *store) Release(uint64) error                     { return nil }
+func (s *store) Seen(id uint16, fingerprint uint64) error { s.seen[id] = fingerprint; return nil }
+func (s *store) Cleared(id uint16) error                  { delete(s.seen, id); return nil }
+func (s *store) Sync() error                              { return nil }
+func (s *store) SeenIDs() map[uint16]uint64               { return maps.Clone(s.seen) }
+func (s *store) FingerprintKey() [16]byte                 { return [16]byte{1} }
 
 var errFull = errors.New("full")

@@ -22,11 +22,12 @@ func TestMain(m *testing.M) { leaktest.Main(m) }
 // noStore is a store that has nothing to do.
 type noStore struct{}
 
-func (noStore) Release(uint64) error { return nil }
-func (noStore) Seen(uint16) error    { return nil }
-func (noStore) Cleared(uint16) error { return nil }
-func (noStore) SeenIDs() []uint16    { return nil }
-func (noStore) Sync() error          { return nil }
+func (noStore) Release(uint64) error       { return nil }
+func (noStore) Seen(uint16, uint64) error  { return nil }
+func (noStore) Cleared(uint16) error       { return nil }
+func (noStore) SeenIDs() map[uint16]uint64 { return nil }
+func (noStore) FingerprintKey() [16]byte   { return [16]byte{} }
+func (noStore) Sync() error                { return nil }
 
 // fakeStore is what a store knows of a session.
 type fakeStore struct {

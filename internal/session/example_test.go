@@ -11,12 +11,13 @@ import (
 // memory is the least that a session needs of a store.
 type memory struct{}
 
-func (memory) Release(uint64) error { fmt.Println("store: released"); return nil }
-func (memory) Seen(uint16) error    { return nil }
-func (memory) Cleared(uint16) error { return nil }
-func (memory) SeenIDs() []uint16    { return nil }
-func (memory) ResetSession() error  { return nil }
-func (memory) Sync() error          { fmt.Println("store: synced"); return nil }
+func (memory) Release(uint64) error       { fmt.Println("store: released"); return nil }
+func (memory) Seen(uint16, uint64) error  { return nil }
+func (memory) Cleared(uint16) error       { return nil }
+func (memory) SeenIDs() map[uint16]uint64 { return nil }
+func (memory) FingerprintKey() [16]byte   { return [16]byte{} }
+func (memory) ResetSession() error        { return nil }
+func (memory) Sync() error                { fmt.Println("store: synced"); return nil }
 
 // printer is a connection that says what is written to it.
 type printer struct{}

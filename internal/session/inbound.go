@@ -22,8 +22,13 @@ const maxOrder = 65_535
 // HandlePublish takes a PUBLISH of this generation's connection. After an error, a
 // *wire.Error or the store's, the caller closes the connection.
 func (g *Generation) HandlePublish(v wire.PublishView) error {
+	topic, err := g.topics.resolve(v, g.s.cfg.TopicAliasMaximum)
+	fingerprint := uint64(0)
+	if v.QoS > 0 && err == nil {
+		fingerprint = g.s.fingerprint(topic, v) // not under the lock: a payload may be long
+	}
 	g.s.mu.Lock()
-	in, topic, isNew, err := g.receiveLocked(v)
+	in, isNew, err := g.receiveLocked(v, fingerprint, err)
 	g.s.mu.Unlock()
 	if isNew {
 		g.s.cfg.Deliver(in, topic, v)
@@ -31,17 +36,18 @@ func (g *Generation) HandlePublish(v wire.PublishView) error {
 	return err
 }
 
-// receiveLocked registers a message. It is new if it is to be delivered.
-func (g *Generation) receiveLocked(v wire.PublishView) (in *Inbound, topic string, isNew bool, err error) {
+// receiveLocked registers a message. It is new if it is to be delivered. invalid is an error that was
+// found before.
+func (g *Generation) receiveLocked(v wire.PublishView, fingerprint uint64, invalid error) (in *Inbound, isNew bool, err error) {
 	s := g.s
 	if s.cur != g {
-		return nil, "", false, nil
+		return nil, false, nil
 	}
 	if err := s.floodedLocked(wire.PUBLISH); err != nil {
-		return nil, "", false, err
+		return nil, false, err
 	}
-	if topic, err = g.topicLocked(v); err != nil || v.QoS == 0 {
-		return nil, topic, err == nil, err
+	if invalid != nil || v.QoS == 0 {
+		return nil, invalid == nil, invalid
 	}
 	// What a resumed session sends again does not count. After a restart, mosquitto 2.0
 	// sends all of it at once, beyond the Receive Maximum, and would do so again after
@@ -51,15 +57,14 @@ func (g *Generation) receiveLocked(v wire.PublishView) (in *Inbound, topic strin
 		g.recv[v.PacketID] = struct{}{}
 	}
 	if !again && len(g.recv) > int(s.cfg.ReceiveMaximum) || len(g.order) >= maxOrder {
-		return nil, "", false, refuse(wire.PUBLISH, wire.ReasonReceiveMaximumExceeded,
+		return nil, false, refuse(wire.PUBLISH, wire.ReasonReceiveMaximumExceeded,
 			"more unacknowledged messages than the Receive Maximum of this client")
 	}
-	fingerprint := s.fingerprint(topic, v)
 	if repeated, err := g.repeatedLocked(v, fingerprint); repeated || err != nil {
-		return nil, "", false, err
+		return nil, false, err
 	}
 	if !again && s.handling >= 2*int(s.cfg.ReceiveMaximum) {
-		return nil, "", false, refuse(wire.PUBLISH, wire.ReasonQuotaExceeded,
+		return nil, false, refuse(wire.PUBLISH, wire.ReasonQuotaExceeded,
 			"handlers have not finished the messages of earlier connections")
 	}
 	in = &Inbound{g: g, id: v.PacketID, qos: v.QoS, fingerprint: fingerprint, counted: !again}
@@ -68,7 +73,7 @@ func (g *Generation) receiveLocked(v wire.PublishView) (in *Inbound, topic strin
 	}
 	s.inbound[v.PacketID] = in
 	g.order = append(g.order, in)
-	return in, topic, true, nil
+	return in, true, nil
 }
 
 // repeatedLocked reports whether a message was received before. It is acknowledged
@@ -76,24 +81,21 @@ func (g *Generation) receiveLocked(v wire.PublishView) (in *Inbound, topic strin
 func (g *Generation) repeatedLocked(v wire.PublishView, fingerprint uint64) (repeated bool, err error) {
 	s := g.s
 	in, known := s.inbound[v.PacketID]
-	handled, seen := s.seen[v.PacketID]
-	if seen && v.QoS == 2 && handled != 0 && handled != fingerprint {
-		// Another message under the identifier of a handled one: the server was killed,
-		// and continues from a state in which it had not sent that one.
-		if err := s.cfg.Store.Cleared(v.PacketID); err != nil {
-			return false, err
-		}
-		delete(s.seen, v.PacketID)
-		seen = false
+	same := known && in.qos == v.QoS && in.fingerprint == fingerprint
+	if known && in.g == g && !same {
+		return false, wire.Violation(wire.PUBLISH, "Packet Identifier is still in use for another message [MQTT-2.2.1-4]")
 	}
+	seen, err := s.seenLocked(v, fingerprint)
 	switch {
-	case v.QoS == 2 && seen:
-		// Handled before. The identifier tells, not DUP [MQTT-4.3.3-10].
-		if known && in.g != g {
-			delete(s.inbound, v.PacketID)
+	case err != nil:
+		return false, err
+	case seen: // handled before. The identifier tells, not DUP [MQTT-4.3.3-10].
+		if !known || in.g != g {
+			in = &Inbound{g: g, id: v.PacketID, qos: 2, fingerprint: fingerprint, done: true, handled: true}
+			s.inbound[v.PacketID] = in
 		}
-		g.order = append(g.order, &Inbound{g: g, id: v.PacketID, qos: 2, handled: true})
-	case known && in.qos == v.QoS && in.fingerprint == fingerprint && (v.QoS == 2 || v.Dup || in.g == g):
+		g.order = append(g.order, in)
+	case same && (v.QoS == 2 || v.Dup || in.g == g):
 		// Its handler is running, or has finished. (At QoS 1, without DUP on another
 		// connection, it is a new message [MQTT-4.3.2-5].)
 		if in.g != g {
@@ -105,14 +107,36 @@ func (g *Generation) repeatedLocked(v wire.PublishView, fingerprint uint64) (rep
 		} else if v.QoS == 2 { // each has its PUBREC [MQTT-4.3.3-10]
 			g.order = append(g.order, in)
 		}
-	case known && in.g == g:
-		return false, wire.Violation(wire.PUBLISH, "Packet Identifier is still in use for another message [MQTT-2.2.1-4]")
 	default:
 		return false, nil
 	}
 	s.stats.Redelivered++
 	g.advanceLocked()
 	return true, err
+}
+
+// seenLocked reports whether the message was handled and recorded before. A record of another message
+// is cleared: this one shows that the server does not hold that one under the identifier any more. It
+// was killed, and continues from a state in which it had not sent that one.
+func (s *Session) seenLocked(v wire.PublishView, fingerprint uint64) (bool, error) {
+	recorded, seen := s.seen[v.PacketID]
+	switch {
+	case !seen:
+		return false, nil
+	case v.QoS == 2 && recorded == fingerprint:
+		return true, nil
+	case v.QoS == 2 && recorded == 0 && v.Dup: // an earlier release recorded it: DUP is all there is
+		err := s.cfg.Store.Seen(v.PacketID, fingerprint)
+		if err == nil {
+			s.seen[v.PacketID] = fingerprint
+		}
+		return err == nil, err
+	}
+	err := s.cfg.Store.Cleared(v.PacketID)
+	if err == nil {
+		delete(s.seen, v.PacketID)
+	}
+	return false, err
 }
 
 // Leave gives back a message that cannot be taken: the server sends it again on the next
@@ -182,7 +206,7 @@ func (s *Session) Complete(in *Inbound, reason byte, reasonString string) error 
 // must not be handled again. It does not wait for a connection: the process may end now.
 func (s *Session) recordLocked(in *Inbound) error {
 	if in.qos == 2 && in.reason < 0x80 {
-		if err := s.cfg.Store.Seen(in.id); err != nil {
+		if err := s.cfg.Store.Seen(in.id, in.fingerprint); err != nil {
 			return err
 		}
 		s.seen[in.id] = in.fingerprint
@@ -220,15 +244,24 @@ func (g *Generation) advanceLocked() {
 // pubrel ends the receiver's side of a QoS 2 exchange, under Session.mu.
 func (g *Generation) pubrel(id uint16) error {
 	s := g.s
-	delete(g.recv, id)
 	out := wire.Ack{Type: wire.PUBCOMP, PacketID: id}
-	if _, seen := s.seen[id]; !seen {
+	in, waits := s.inbound[id]
+	if waits = waits && in.qos == 2; !waits || in.g != g {
+		delete(g.recv, id)
+	}
+	_, seen := s.seen[id]
+	switch {
+	case waits, !seen:
+		// The server has not been sent PUBREC for the message that waits under the identifier, so it
+		// releases an older one, which it has restored. The record of the newer one stays.
 		s.stats.UnknownAcks++
 		out.Reason = wire.ReasonPacketIDNotFound
-	} else if err := s.cfg.Store.Cleared(id); err != nil {
-		return err
+	default:
+		if err := s.cfg.Store.Cleared(id); err != nil {
+			return err
+		}
+		delete(s.seen, id)
 	}
-	delete(s.seen, id)
 	// The identifier must be free, durably, before the server learns it, or a new message under
 	// it would be mistaken for the old one. One that is not in use may have been cleared on a
 	// connection that ended before the sync.

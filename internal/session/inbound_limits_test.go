@@ -115,8 +115,8 @@ func TestTopicNamesAreSharedUpToALimit(t *testing.T) {
 	for i := range 2 * maxTopics {
 		r.must(r.arrive(g, wire.Publish{Topic: fmt.Sprint("t", i), Payload: []byte("x")}))
 	}
-	if len(g.topics) != maxTopics {
-		t.Errorf("%d topics are held, want %d", len(g.topics), maxTopics)
+	if len(g.topics.interned) != maxTopics {
+		t.Errorf("%d topics are held, want %d", len(g.topics.interned), maxTopics)
 	}
 	if r.topics[2*maxTopics-1] != fmt.Sprint("t", 2*maxTopics-1) {
 		t.Error("a topic beyond the limit is wrong")
@@ -135,10 +135,10 @@ func TestInternedTopicsTakeBoundedMemory(t *testing.T) {
 		}
 	}
 	total := 0
-	for topic := range g.topics {
+	for topic := range g.topics.interned {
 		total += len(topic)
 	}
-	if total > maxTopicBytes || total != g.topicBytes || total < maxTopicBytes-len(long)-2 {
-		t.Errorf("%d bytes are held, %d counted, %d allowed", total, g.topicBytes, maxTopicBytes)
+	if total > maxTopicBytes || total != g.topics.bytes || total < maxTopicBytes-len(long)-2 {
+		t.Errorf("%d bytes are held, %d counted, %d allowed", total, g.topics.bytes, maxTopicBytes)
 	}
 }

@@ -20,13 +20,14 @@ type fakeStore struct {
 	mu                                    sync.Mutex
 	released                              map[uint64]bool // true: durable
 	seen                                  map[uint16]bool // true: durable
+	prints                                map[uint16]uint64
 	clearing                              map[uint16]bool // cleared, not yet durable
 	syncs, resets                         int
 	failRelease, failSeen, failClear, err error // err: of Sync
 }
 
 func newStore() *fakeStore {
-	return &fakeStore{released: map[uint64]bool{}, seen: map[uint16]bool{}, clearing: map[uint16]bool{}}
+	return &fakeStore{released: map[uint64]bool{}, seen: map[uint16]bool{}, prints: map[uint16]uint64{}, clearing: map[uint16]bool{}}
 }
 
 func (f *fakeStore) Release(seq uint64) error {
@@ -38,11 +39,11 @@ func (f *fakeStore) Release(seq uint64) error {
 	return f.failRelease
 }
 
-func (f *fakeStore) Seen(id uint16) error {
+func (f *fakeStore) Seen(id uint16, fingerprint uint64) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.failSeen == nil {
-		f.seen[id] = false
+		f.seen[id], f.prints[id] = false, fingerprint
 		delete(f.clearing, id)
 	}
 	return f.failSeen
@@ -53,17 +54,21 @@ func (f *fakeStore) Cleared(id uint16) error {
 	defer f.mu.Unlock()
 	if f.failClear == nil {
 		delete(f.seen, id)
+		delete(f.prints, id)
 		f.clearing[id] = true
 	}
 	return f.failClear
 }
 
-func (f *fakeStore) SeenIDs() (ids []uint16) {
+func (f *fakeStore) SeenIDs() map[uint16]uint64 {
+	ids := map[uint16]uint64{}
 	for id := range f.seen {
-		ids = append(ids, id)
+		ids[id] = f.prints[id]
 	}
 	return ids
 }
+
+func (f *fakeStore) FingerprintKey() [16]byte { return [16]byte{1} }
 
 // reset makes the session void, as the caller of Begin does.
 func (f *fakeStore) reset() {
@@ -71,6 +76,7 @@ func (f *fakeStore) reset() {
 	defer f.mu.Unlock()
 	clear(f.released)
 	clear(f.seen)
+	clear(f.prints)
 	clear(f.clearing)
 	f.resets++
 }

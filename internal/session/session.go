@@ -18,9 +18,11 @@ import (
 // Store is the part of a persistence.Store that the session needs. Only Sync may wait for the disk.
 type Store interface {
 	Release(seq uint64) error // PUBREC was received for the message with this log sequence
-	Seen(id uint16) error     // an inbound QoS 2 message was handled
-	Cleared(id uint16) error  // its PUBREL was received
-	SeenIDs() []uint16
+	// Seen records that an inbound QoS 2 message was handled, and Cleared that the identifier is free again.
+	Seen(id uint16, fingerprint uint64) error
+	Cleared(id uint16) error
+	SeenIDs() map[uint16]uint64 // fingerprints by identifier; 0: recorded by an earlier release
+	FingerprintKey() [16]byte
 	Sync() error // everything recorded before is durable on return
 }
 
@@ -80,12 +82,13 @@ type Config struct {
 // session writes to a connection or calls a function of Config.
 type Session struct {
 	cfg  Config
-	seed maphash.Seed
+	key  [16]byte     // of fingerprints that are stored
+	seed maphash.Seed // of the others
 
 	mu       sync.Mutex
 	cur      *Generation         // nil while not connected
 	inbound  map[uint16]*Inbound // received, not yet acknowledged
-	seen     map[uint16]uint64   // QoS 2: handled, PUBREL outstanding; the sum, 0 if an earlier process handled it
+	seen     map[uint16]uint64   // QoS 2: handled, PUBREL outstanding; the fingerprint, 0: unknown
 	low      lowIDs              // identifiers of requests and unstored messages
 	requests map[uint16]request  // SUBSCRIBE and UNSUBSCRIBE on this connection
 	unstored []*unstored         // unacknowledged messages that are not in the store, by first sending [MQTT-4.6.0-1]
@@ -112,16 +115,17 @@ func New(cfg Config) *Session {
 	cfg.ReceiveMaximum = cmp.Or(cfg.ReceiveMaximum, 65_535)
 	s := &Session{
 		cfg:      cfg,
+		key:      cfg.Store.FingerprintKey(),
 		seed:     maphash.MakeSeed(),
 		inbound:  map[uint16]*Inbound{},
-		seen:     map[uint16]uint64{},
+		seen:     cfg.Store.SeenIDs(),
 		requests: map[uint16]request{},
 		unacked:  map[uint64]uint64{},
 		suspects: suspects{cfg.PoisonAttempts, map[string]*suspect{}},
 		ready:    notify.New(),
 	}
-	for _, id := range cfg.Store.SeenIDs() {
-		s.seen[id] = 0
+	if s.seen == nil {
+		s.seen = map[uint16]uint64{}
 	}
 	return s
 }
@@ -135,6 +139,7 @@ type Generation struct {
 
 	sending *aliases // nil: none are used; belongs to the encoders
 	settled uint64   // see Settled; belongs to the reader
+	topics  topics   // belongs to the reader
 	begun   time.Time
 
 	// s.mu guards the following fields.
@@ -148,10 +153,6 @@ type Generation struct {
 	alone    *unstored           // of a deferred topic: sent when nothing is in flight, and nothing is sent meanwhile
 	order    []*Inbound          // received, in the order their acknowledgements must leave
 	recv     map[uint16]struct{} // identifiers that count against the client's Receive Maximum
-	aliases  map[uint16]string
-	topics   map[string]string // interned Topic Names
-
-	topicBytes int // of topics
 }
 
 // Accepted returns how many messages of the store the server has accepted on this connection.
@@ -200,7 +201,7 @@ func (s *Session) Attach(w Writer, limits Limits) *Generation {
 	defer s.mu.Unlock()
 	g := &Generation{s: s, w: w, Limits: limits, Present: !s.lost, sending: newAliases(s.cfg.TopicAliases, limits),
 		begun: time.Now(), flights: map[uint32]flight{}, recv: map[uint16]struct{}{},
-		aliases: map[uint16]string{}, topics: map[string]string{}}
+		topics: topics{map[uint16]string{}, map[string]string{}, 0}}
 	if s.lost {
 		clear(s.unacked)
 		s.quota = false

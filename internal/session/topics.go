@@ -3,6 +3,7 @@ package session
 import (
 	"hash/maphash"
 
+	"github.com/mooring-mqtt/mooring/internal/fingerprint"
 	"github.com/mooring-mqtt/mooring/internal/wire"
 )
 
@@ -12,37 +13,62 @@ const (
 	maxTopicBytes = 1 << 20
 )
 
-// topicLocked resolves a Topic Alias and interns the Topic Name.
-func (g *Generation) topicLocked(v wire.PublishView) (string, error) {
-	if v.TopicAlias > g.s.cfg.TopicAliasMaximum {
+// topics are the Topic Names that were received on a connection.
+type topics struct {
+	aliases  map[uint16]string
+	interned map[string]string
+	bytes    int // of interned
+}
+
+// resolve resolves a Topic Alias, of which maximum is the highest, and interns the Topic Name.
+func (t *topics) resolve(v wire.PublishView, maximum uint16) (string, error) {
+	if v.TopicAlias > maximum {
 		return "", refuse(wire.PUBLISH, wire.ReasonTopicAliasInvalid,
 			"Topic Alias is above the Topic Alias Maximum that was announced")
 	}
 	if len(v.Topic) == 0 {
-		topic, ok := g.aliases[v.TopicAlias]
+		topic, ok := t.aliases[v.TopicAlias]
 		if !ok {
 			return "", wire.Violation(wire.PUBLISH, "Topic Alias was not set before on this connection")
 		}
 		return topic, nil
 	}
-	topic, ok := g.topics[string(v.Topic)]
+	topic, ok := t.interned[string(v.Topic)]
 	if !ok {
 		topic = string(v.Topic)
-		if len(g.topics) < maxTopics && g.topicBytes+len(topic) <= maxTopicBytes {
-			g.topicBytes += len(topic)
-			g.topics[topic] = topic
+		if len(t.interned) < maxTopics && t.bytes+len(topic) <= maxTopicBytes {
+			t.bytes += len(topic)
+			t.interned[topic] = topic
 		}
 	}
 	if v.TopicAlias != 0 {
-		g.aliases[v.TopicAlias] = topic
+		t.aliases[v.TopicAlias] = topic
 	}
 	return topic, nil
 }
 
 // fingerprint tells a redelivery from a new message under the same identifier: by
 // topic, payload and user properties, among them the message ID. A server may change
-// the other properties from one delivery to the next. It is never 0.
+// the other properties from one delivery to the next. It is never 0. At QoS 1 it is
+// compared within this process only, and a faster one will do.
 func (s *Session) fingerprint(topic string, v wire.PublishView) uint64 {
+	if v.QoS == 1 {
+		return s.passing(topic, v)
+	}
+	h := fingerprint.New(&s.key)
+	h.Add([]byte(topic))
+	h.Add(v.Payload)
+	for p := range v.Properties.All() {
+		if p.ID == wire.PropUser {
+			h.Add(p.Bytes)
+			h.Add(p.Value)
+		}
+	}
+	return h.Sum()
+}
+
+// passing is a fingerprint that ends with the process.
+func (s *Session) passing(topic string, v wire.PublishView) uint64 {
 	sum := 31*maphash.String(s.seed, topic) + maphash.Bytes(s.seed, v.Payload)
 	for p := range v.Properties.All() {
 		if p.ID == wire.PropUser {

@@ -70,7 +70,7 @@ func agree(t *testing.T, fs *faultfs.FS, o persistence.Options) *inspect.Folder 
 		t.Fatalf("%+v, and opened %+v", got, want)
 	}
 	owner, known := l.Session()
-	if in.LastSeq != l.LastSeq() || in.Boot+1 != l.Boot() || in.Session != known || in.ClientID != owner || !slices.Equal(in.SeenIDs, l.SeenIDs()) {
+	if in.LastSeq != l.LastSeq() || in.Boot+1 != l.Boot() || in.Session != known || in.ClientID != owner || !slices.Equal(in.SeenIDs, slices.Sorted(maps.Keys(l.SeenIDs()))) {
 		t.Fatalf("%+v", in)
 	}
 	if (in.Epoch == l.Epoch()) == (in.Renewal != persistence.Continued || in.Epoch == 0) {

@@ -85,7 +85,7 @@ func smallLog(t testing.TB) (fs *faultfs.FS, name string) {
 			l.Done(4, persistence.Result{Kind: persistence.Refused, Reason: 0x97})
 		case 6:
 			l.Release(5)
-			l.Seen(77)
+			l.Seen(77, 7)
 		}
 	}
 	if err := l.Close(); err != nil {
@@ -138,7 +138,7 @@ func workload(fs *faultfs.FS, o persistence.Options, rnd *rand.Rand) {
 			case 1:
 				err = l.Release(any)
 			case 2:
-				err = l.Seen(uint16(1 + rnd.IntN(9)))
+				err = l.Seen(uint16(1+rnd.IntN(9)), 1+rnd.Uint64N(3))
 			case 3:
 				err = l.Cleared(uint16(1 + rnd.IntN(9)))
 			case 4:

@@ -79,7 +79,7 @@ func TestOpen(t *testing.T) {
 		}
 	}
 	l.ResetSession("c")
-	l.Seen(77)
+	l.Seen(77, 7)
 	l.Release(5)
 	l.SetSent(persistence.Normal, 6)
 	l.Done(6, persistence.Result{Kind: persistence.Refused, Reason: 0x97})

@@ -1,7 +1,6 @@
 package persistencetest
 
 import (
-	"slices"
 	"testing"
 
 	"github.com/mooring-mqtt/mooring/persistence"
@@ -13,10 +12,6 @@ func (m *model) compare(t *testing.T, s persistence.Store) {
 	m.compareMessages(t, s)
 	expectList(t, "drops", m.reported, m.drops)
 	m.reported, m.drops = nil, nil
-	var seen []uint16
-	for id := range m.seen {
-		seen = append(seen, id)
-	}
 	var released []persistence.Position
 	for _, one := range m.releases {
 		if one.released {
@@ -29,8 +24,7 @@ func (m *model) compare(t *testing.T, s persistence.Store) {
 	}
 	expectList(t, "Released", releases(s), released)
 	expectSession(t, s, m.owner, m.owner != "")
-	slices.Sort(seen)
-	expectList(t, "SeenIDs", s.SeenIDs(), seen)
+	expectSeen(t, s, m.seen)
 	for _, name := range m.streams {
 		_, last, err := s.Stream(name)
 		must(t, err)

@@ -119,7 +119,7 @@ func testMisuse(t *testing.T, open Open) {
 	for _, k := range []persistence.ResultKind{0, persistence.DeadLettered + 1} {
 		expect(t, "Done with an unknown result", errors.Is(s.Done(1, persistence.Result{Kind: k}), persistence.ErrUnknownResult), true)
 	}
-	expect(t, "Seen(0)", errors.Is(s.Seen(0), persistence.ErrPacketID), true)
+	expect(t, "Seen(0)", errors.Is(s.Seen(0, 1), persistence.ErrPacketID), true)
 	expect(t, "Cleared(0)", errors.Is(s.Cleared(0), persistence.ErrPacketID), true)
 	m := message(2, 8)
 	m.Stream = 1
@@ -158,7 +158,7 @@ func testClosed(t *testing.T, open Open) {
 	_, _, stream := s.Stream("a")
 	for i, err := range []error{
 		enqueue, app, next, stream, s.Release(1), s.Done(1, persistence.Result{Kind: persistence.Acked}),
-		s.Seen(1), s.Cleared(1), s.ResetSession("c"), s.SetSent(persistence.Normal, 1), s.Sync(),
+		s.Seen(1, 1), s.Cleared(1), s.ResetSession("c"), s.SetSent(persistence.Normal, 1), s.Sync(),
 	} {
 		if !errors.Is(err, persistence.ErrClosed) {
 			t.Errorf("method %d after Close: %v, want ErrClosed", i, err)
@@ -206,7 +206,7 @@ func testConcurrent(t *testing.T, open Open) {
 			}
 			after = e.Seq
 			if after%3 != 0 {
-				if err := errors.Join(s.Release(after), s.Seen(uint16(after)), s.Done(after, persistence.Result{Kind: persistence.Acked}), s.Cleared(uint16(after))); err != nil {
+				if err := errors.Join(s.Release(after), s.Seen(uint16(after), after), s.Done(after, persistence.Result{Kind: persistence.Acked}), s.Cleared(uint16(after))); err != nil {
 					t.Error(err)
 				}
 			}

@@ -18,7 +18,7 @@ type model struct {
 	releases []*modelMessage // in the order of the calls
 	owner    string
 	totals   map[persistence.ResultKind]uint64
-	seen     map[uint16]bool
+	seen     map[uint16]uint64
 	streams  []string
 	last     map[string]uint64
 	drops    []persistence.Drop // expected since the last comparison
@@ -60,7 +60,7 @@ func testModel(t *testing.T, open Open) {
 }
 
 func runModel(t *testing.T, open Open, o persistence.Options, rnd *rand.Rand, steps int) {
-	m := &model{o: o, totals: map[persistence.ResultKind]uint64{}, seen: map[uint16]bool{}, last: map[string]uint64{}}
+	m := &model{o: o, totals: map[persistence.ResultKind]uint64{}, seen: map[uint16]uint64{}, last: map[string]uint64{}}
 	s, reopen := open(t, o)
 	m.dropper = drops(t, open)
 	for range steps {
@@ -101,8 +101,8 @@ func runModel(t *testing.T, open Open, o persistence.Options, rnd *rand.Rand, st
 			}
 		case p < 86:
 			id := uint16(1 + rnd.IntN(20))
-			must(t, s.Seen(id))
-			m.seen[id] = true
+			m.seen[id] = 1 + rnd.Uint64N(3)
+			must(t, s.Seen(id, m.seen[id]))
 		case p < 92:
 			id := uint16(1 + rnd.IntN(20))
 			must(t, s.Cleared(id))

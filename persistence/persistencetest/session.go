@@ -2,6 +2,7 @@ package persistencetest
 
 import (
 	"errors"
+	"maps"
 	"testing"
 
 	"github.com/mooring-mqtt/mooring/persistence"
@@ -40,20 +41,37 @@ func testReleased(t *testing.T, open Open) {
 func testIdentifiers(t *testing.T, open Open) {
 	s, reopen := open(t, persistence.Options{})
 	expect(t, "SeenIDs of a new store", len(s.SeenIDs()), 0)
-	for _, id := range []uint16{65535, 7, 1, 7, 300} {
-		must(t, s.Seen(id))
+	key := s.FingerprintKey()
+	expect(t, "FingerprintKey is random", key != [16]byte{}, true)
+	other, _ := open(t, persistence.Options{})
+	expect(t, "FingerprintKey is that of another store", key == other.FingerprintKey(), false)
+	for i, id := range []uint16{65535, 7, 1, 7, 300} {
+		must(t, s.Seen(id, 1<<63+uint64(i)))
 	}
 	must(t, s.Cleared(7))
 	must(t, s.Cleared(8)) // was not seen
 	must(t, s.Sync())
-	expectList(t, "SeenIDs", s.SeenIDs(), []uint16{1, 300, 65535})
+	want := map[uint16]uint64{1: 1<<63 + 2, 300: 1<<63 + 4, 65535: 1 << 63}
+	expectSeen(t, s, want)
 	s = reopen()
-	expectList(t, "SeenIDs", s.SeenIDs(), []uint16{1, 300, 65535})
+	expectSeen(t, s, want)
 	must(t, s.Cleared(1))
-	must(t, s.Seen(7))
+	must(t, s.Seen(7, 1<<64-1))
+	must(t, s.Seen(300, 5)) // replaces the fingerprint
 	must(t, s.Sync())
-	s = reopen()
-	expectList(t, "SeenIDs", s.SeenIDs(), []uint16{7, 300, 65535})
+	want = map[uint16]uint64{7: 1<<64 - 1, 300: 5, 65535: 1 << 63}
+	for range 2 { // the second time from the checkpoint alone
+		s = reopen()
+		expectSeen(t, s, want)
+		expect(t, "FingerprintKey", s.FingerprintKey(), key)
+	}
+}
+
+func expectSeen(t *testing.T, s persistence.Store, want map[uint16]uint64) {
+	t.Helper()
+	if got := s.SeenIDs(); !maps.Equal(got, want) {
+		t.Fatalf("SeenIDs = %v, want %v", got, want)
+	}
 }
 
 func testResetSession(t *testing.T, open Open) {
@@ -61,7 +79,7 @@ func testResetSession(t *testing.T, open Open) {
 	appendN(t, s, 3)
 	must(t, s.Release(1))
 	must(t, s.Release(2))
-	must(t, s.Seen(9))
+	must(t, s.Seen(9, 1))
 	must(t, s.Sync())
 	s = reopen()
 	expectSession(t, s, "", false)
@@ -78,12 +96,14 @@ func testResetSession(t *testing.T, open Open) {
 		s = reopen() // from the checkpoint alone
 	}
 	must(t, s.Release(2))
-	must(t, s.Seen(10))
+	must(t, s.Seen(10, 2))
 	s = reopen()
 	expectList(t, "released", released(t, s), []uint64{2})
-	expectList(t, "SeenIDs", s.SeenIDs(), []uint16{10})
+	expectSeen(t, s, map[uint16]uint64{10: 2})
+	key := s.FingerprintKey()
 	must(t, s.ResetSession(""))
 	s = reopen()
+	expect(t, "FingerprintKey", s.FingerprintKey(), key)
 	expectSession(t, s, "", true)
 	must(t, s.ResetSession(string(make([]byte, 65_535))))
 	s = reopen()

@@ -7,7 +7,10 @@ import (
 	"github.com/mooring-mqtt/mooring/persistence/internal/segment"
 )
 
-const damageShift = 5 // of Ledger.Damage in the flags
+const (
+	damageShift = 5                       // of Ledger.Damage in the flags
+	keyed       = 1 << (damageShift + 32) // the flag of a checkpoint with a key and fingerprints
+)
 
 // AppendCheckpoint appends an image of the ledger. Each segment has one at the end of
 // its opening (what is written when it is begun), so that the segments before it can be
@@ -28,6 +31,9 @@ func (g *Ledger) AppendCheckpoint(b []byte, prev segment.Link) []byte {
 		}
 	}
 	flags |= uint64(g.Damage) << damageShift
+	if g.Key != [16]byte{} {
+		flags |= keyed
+	}
 	put(g.Epoch, g.Boot, g.Next)
 	put(g.Totals[record.Acked:record.DeadLettered]...)
 	put(g.Lost, flags, prev.Number, uint64(prev.Size))
@@ -41,9 +47,15 @@ func (g *Ledger) AppendCheckpoint(b []byte, prev segment.Link) []byte {
 	put(uint64(len(g.Seen)))
 	for _, id := range g.Seen.List() {
 		put(uint64(id))
+		if flags&keyed != 0 {
+			body = binary.LittleEndian.AppendUint64(body, g.Seen[id])
+		}
 	}
 	if g.Writer.Known {
 		put(g.Writer.Boot, g.Writer.Machine)
+	}
+	if flags&keyed != 0 {
+		body = append(body, g.Key[:]...)
 	}
 	return record.AppendCheckpoint(b, append(body, g.Owner...))
 }
@@ -58,7 +70,7 @@ func DecodeCheckpoint(body []byte, version1 bool) (g Ledger, prev segment.Link, 
 		g.Totals[k] = d.Number(most)
 	}
 	g.Lost = d.Number(most)
-	flags := d.Number(1<<(damageShift+32) - 1)
+	flags := d.Number(2*keyed - 1)
 	g.Session, g.SentLost, g.Damage = flags&1 != 0, flags&16 != 0, uint32(flags>>damageShift)
 	g.Writer = Writer{Known: flags&2 != 0, Lossy: flags&4 != 0, Closed: flags&8 != 0}
 	prev = segment.Link{Number: d.Number(most), Size: int64(d.Number(most))}
@@ -79,12 +91,21 @@ func DecodeCheckpoint(body []byte, version1 bool) (g Ledger, prev segment.Link, 
 		g.AddStream(name, last)
 	}
 	for range d.Number(1 << 16) {
-		g.Seen.Set(uint16(d.Number(1<<16-1)), true)
+		id, fingerprint := uint16(d.Number(1<<16-1)), uint64(0)
+		if flags&keyed != 0 {
+			fingerprint = d.Fixed64()
+		}
+		g.Seen.Add(id, fingerprint)
 	}
 	if g.Writer.Known {
 		g.Writer.Boot, g.Writer.Machine = d.Number(most), d.Number(most)
 	} else if flags > 1 {
 		d.Fail()
+	}
+	if flags&keyed != 0 {
+		if copy(g.Key[:], d.Take(len(g.Key))); g.Key == [16]byte{} {
+			d.Fail()
+		}
 	}
 	if !version1 {
 		g.Owner = string(d.Rest())

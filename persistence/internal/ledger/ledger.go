@@ -4,9 +4,6 @@
 package ledger
 
 import (
-	"maps"
-	"slices"
-
 	"github.com/mooring-mqtt/mooring/persistence/internal/record"
 )
 
@@ -27,13 +24,14 @@ type Ledger struct {
 	Sent         [record.Priorities]uint64 // the sent watermarks
 	Latest       int64                     // the latest time that an earlier opening recorded; 0: none
 	Writer       Writer
+	Key          [16]byte // of the fingerprints in Seen; zeros: there is none yet
 	Streams      []Stream // stream i has the ID i+1
 	streamID     map[string]uint32
 
 	DeadLetters DeadLetters
 	Releases    Releases
 	Deferrals   Deferrals
-	Seen        IDSet
+	Seen        Seen
 	Keys        Keys
 	Clock       Clock
 }
@@ -160,21 +158,3 @@ func (g *Ledger) Reconcile() (lost uint64) {
 	g.Lost = min(g.Lost, g.Totals[record.Dropped])
 	return lost
 }
-
-// IDSet is a set of packet identifiers.
-type IDSet map[uint16]struct{}
-
-// Set adds or removes id, and reports whether that changed the set.
-func (s *IDSet) Set(id uint16, member bool) (changed bool) {
-	n := len(*s)
-	if *s == nil {
-		*s = IDSet{}
-	}
-	if delete(*s, id); member {
-		(*s)[id] = struct{}{}
-	}
-	return len(*s) != n
-}
-
-// List returns the members, ascending.
-func (s *IDSet) List() []uint16 { return slices.Sorted(maps.Keys(*s)) }

@@ -2,6 +2,7 @@ package ledger_test
 
 import (
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"reflect"
 	"slices"
@@ -23,8 +24,9 @@ func full() *ledger.Ledger {
 	}
 	g.AddStream("a", 12)
 	g.AddStream("b", 1<<64-1)
-	g.Seen.Set(1, true)
-	g.Seen.Set(65_535, true)
+	g.Seen.Add(1, 1<<63)
+	g.Seen.Add(65_535, 0)
+	g.Key = [16]byte{15: 1}
 	g.Clock.Begin(time.UnixMilli(1_700_000_000_000), 0, false)
 	return g
 }
@@ -45,7 +47,7 @@ func TestCheckpoint_RoundTrip(t *testing.T) {
 	if err != nil || link != prev {
 		t.Fatalf("%+v, %v", link, err)
 	}
-	if got.Latest < 1_700_000_000_000 || !slices.Equal(got.Seen.List(), g.Seen.List()) || !slices.Equal(got.Streams, g.Streams) {
+	if got.Latest < 1_700_000_000_000 || !maps.Equal(got.Seen, g.Seen) || got.Key != g.Key || !slices.Equal(got.Streams, g.Streams) {
 		t.Errorf("%+v", got)
 	}
 	if id, ok := got.Stream("b"); id != 2 || !ok {
@@ -70,6 +72,8 @@ func TestCheckpoint_RoundTrip(t *testing.T) {
 func FuzzCheckpoint(f *testing.F) {
 	f.Add(body(f, full().AppendCheckpoint(nil, segment.Link{Number: 1, Size: 2})), false)
 	old := full()
+	old.Key = [16]byte{}
+	f.Add(body(f, old.AppendCheckpoint(nil, segment.Link{Number: 1, Size: 2})), false)
 	old.Writer = ledger.Writer{}
 	f.Add(body(f, old.AppendCheckpoint(nil, segment.Link{Number: 1, Size: 2})), false)
 	f.Add(body(f, (&ledger.Ledger{Next: 1}).AppendCheckpoint(nil, segment.Link{})), true)

@@ -76,9 +76,15 @@ func AppendSentAll(b []byte, sent [Priorities]uint64) []byte {
 	return appendRecord(b, KindSent, nil, Priorities, sent[0], sent[1], sent[2])
 }
 
-// AppendIdentifier appends KindSeen or KindCleared.
-func AppendIdentifier(b []byte, kind uint8, id uint16) []byte {
-	return appendRecord(b, kind, nil, uint64(id))
+// AppendSeen appends that the inbound message under a packet identifier was handled.
+func AppendSeen(b []byte, id uint16, fingerprint uint64) []byte {
+	var space [8]byte
+	return appendRecord(b, KindSeen, binary.LittleEndian.AppendUint64(space[:0], fingerprint), uint64(id))
+}
+
+// AppendCleared appends that an inbound packet identifier is free again.
+func AppendCleared(b []byte, id uint16) []byte {
+	return appendRecord(b, KindCleared, nil, uint64(id))
 }
 
 // AppendReset appends that a new session of this ClientID has begun.

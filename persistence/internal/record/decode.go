@@ -41,6 +41,9 @@ func (r *Record) Decode(b []byte) error {
 	case KindSeen, KindCleared:
 		r.ID = uint16(d.Number(1<<16 - 1))
 		d.bad = d.bad || r.ID == 0
+		if kind == KindSeen && len(d.B) > 0 { // format versions before 4 did not record it
+			r.Fingerprint = d.Fixed64()
+		}
 	case KindReset:
 		r.Name = string(d.Rest())
 	case KindStream:
@@ -104,6 +107,14 @@ func (d *Decoder) Take(n int) (t []byte) {
 func (d *Decoder) Byte() byte {
 	if t := d.Take(1); t != nil {
 		return t[0]
+	}
+	return 0
+}
+
+// Fixed64 reads a number of eight bytes.
+func (d *Decoder) Fixed64() uint64 {
+	if t := d.Take(8); t != nil {
+		return binary.LittleEndian.Uint64(t)
 	}
 	return 0
 }

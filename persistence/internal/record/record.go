@@ -10,7 +10,7 @@ import (
 )
 
 // FormatVersion is the version of the files that are written, and the newest that is read.
-const FormatVersion = 3
+const FormatVersion = 4
 
 // A record is
 //
@@ -25,19 +25,20 @@ type Record struct {
 	Fence bool
 	Size  int // of the whole record
 
-	Seq      uint64 // message, released, done
-	Result   Result // done; of a moved dead letter
-	At       int64  // done, if known; of a moved dead letter
-	ID       uint16 // seen, cleared
-	Stream   uint32 // message, stream
-	Name     string // stream; the ClientID of a reset
-	Priority uint8  // message, sent; Priorities in a sent record: Sent has all
-	Number   uint64 // message, sent
-	Sent     [Priorities]uint64
-	Rank     uint64 // released; of a moved message that is released
-	Deferral        // deferred; of a moved message that is deferred
-	Body     []byte // checkpoint
-	Version1 bool   // checkpoint: of format version 1
+	Seq         uint64 // message, released, done
+	Result      Result // done; of a moved dead letter
+	At          int64  // done, if known; of a moved dead letter
+	ID          uint16 // seen, cleared
+	Fingerprint uint64 // seen: the fingerprint of the message; 0: a format version before 4 did not record it
+	Stream      uint32 // message, stream
+	Name        string // stream; the ClientID of a reset
+	Priority    uint8  // message, sent; Priorities in a sent record: Sent has all
+	Number      uint64 // message, sent
+	Sent        [Priorities]uint64
+	Rank        uint64 // released; of a moved message that is released
+	Deferral           // deferred; of a moved message that is deferred
+	Body        []byte // checkpoint
+	Version1    bool   // checkpoint: of format version 1
 
 	Message // message
 }
@@ -134,7 +135,7 @@ const (
 	maxTagSize    = 5
 	maxDeferral   = 1 + 10 + 10 + 5 + 3 + 3
 	minRecord     = checksumSize + 1
-	maxCheckpoint = 30*10 + MaxStreams*(MaxStreamName+13) + 1<<16*3 + MaxClientID
+	maxCheckpoint = 30*10 + MaxStreams*(MaxStreamName+13) + 1<<16*(3+8) + 16 + MaxClientID
 
 	// MaxPrefix is how many bytes ParseTag and Sequence look at.
 	MaxPrefix = checksumSize + maxTagSize + 10
@@ -196,7 +197,7 @@ var bodies = [16]limits{
 	KindDone:                            {3, 12},
 	kindDoneAt:                          {4, 48},
 	KindSent:                            {2, 31},
-	KindSeen:                            {1, 3},
+	KindSeen:                            {1, 3 + 8},
 	KindCleared:                         {1, 3},
 	KindReset:                           {0, MaxClientID},
 	KindStream:                          {2, 5 + MaxStreamName},

@@ -35,7 +35,7 @@ func FuzzRecord(f *testing.F) {
 	for _, b := range [][]byte{
 		record.AppendReleased(nil, 300, 0)[:7], record.AppendReleased(nil, 300, 7),
 		record.AppendDone(nil, 1<<40, record.Result{Kind: record.Refused, Reason: 0x97}, 0), record.AppendDone(nil, 9, record.Result{Kind: record.Acked}, at),
-		record.AppendIdentifier(nil, record.KindSeen, 65535), record.AppendIdentifier(nil, record.KindCleared, 1),
+		record.AppendSeen(nil, 65535, 1<<64-1), record.AppendSeen(nil, 7, 0)[:6], record.AppendCleared(nil, 1),
 		record.AppendSent(nil, 1, 70), record.AppendSentAll(nil, [record.Priorities]uint64{5, 300, 0}),
 		record.AppendReset(nil, ""), record.AppendReset(nil, "client"), record.AppendStream(nil, 5, "name"),
 		record.AppendDeferred(nil, 300, deferral), record.AppendDeferred(nil, 1, record.Deferral{Since: at, Until: at}),
@@ -66,8 +66,10 @@ func FuzzRecord(f *testing.F) {
 			again = record.AppendDone(nil, r.Seq, r.Result, r.At)
 		case record.KindDeferred:
 			again = record.AppendDeferred(nil, r.Seq, r.Deferral)
-		case record.KindSeen, record.KindCleared:
-			again = record.AppendIdentifier(nil, r.Kind, r.ID)
+		case record.KindSeen:
+			again = record.AppendSeen(nil, r.ID, r.Fingerprint)
+		case record.KindCleared:
+			again = record.AppendCleared(nil, r.ID)
 		case record.KindSent:
 			if again = record.AppendSent(nil, r.Priority, r.Number); r.Priority == record.Priorities {
 				again = record.AppendSentAll(nil, r.Sent)

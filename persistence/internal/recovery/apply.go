@@ -49,8 +49,10 @@ func (a applier) apply(off int64, r *record.Record) {
 		}
 	case record.KindDone:
 		a.done(r)
-	case record.KindSeen, record.KindCleared:
-		g.Seen.Set(r.ID, r.Kind == record.KindSeen)
+	case record.KindSeen:
+		g.Seen.Add(r.ID, r.Fingerprint)
+	case record.KindCleared:
+		g.Seen.Remove(r.ID)
 	case record.KindReset:
 		g.Reset(r.Name)
 		a.s.Catalog.Unrelease()
