@@ -25,7 +25,7 @@ func TestSummary(t *testing.T) {
 	want(t, 0, []string{
 		"folder " + dir, "opened 1 time\n", "session none was recorded", "damage none",
 		"accepted 6", "pending 4", "refused 1", "dead-lettered 1", " kept 1",
-		"STREAM LAST NUMBER\nplant/1 7", "0000000000000001.mlog 3 ", " 6 4 1",
+		"STREAM LAST NUMBER\nplant/1 7", "0000000000000001.mlog 4 ", " 6 4 1",
 	}, dir)
 	l, err := persistence.Open(dir, persistence.Options{})
 	if err != nil {
