@@ -1,0 +1,6 @@
+//go:build race
+
+package session
+
+// There are no goroutines in a history.
+const defaultReuseHistories = 100
