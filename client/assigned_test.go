@@ -15,8 +15,8 @@ func TestAClientThatTheServerNames(t *testing.T) {
 	events := &recorder{}
 	inbox := newInbox()
 	c := mustNew(t, client.Config{Servers: []string{b.URL()}, Session: client.SessionConfig{AssignedClientID: true}, OnEvent: events.add})
-	must(t, c.Subscribe(t.Context(), "a/+", client.ExactlyOnce, inbox, client.SubscriptionID(7)))
-	must(t, c.Subscribe(t.Context(), "a/#", client.AtLeastOnce, newInbox(), client.SubscriptionID(9)))
+	must1(c.Subscribe(t.Context(), "a/+", client.ExactlyOnce, inbox, client.SubscriptionID(7)))
+	must1(c.Subscribe(t.Context(), "a/#", client.AtLeastOnce, newInbox(), client.SubscriptionID(9)))
 	start(t, c)
 	connect(t, c)
 	id := c.ClientID()

@@ -252,7 +252,7 @@ func receiveMooring(b *testing.B, qos byte, store string) float64 {
 	if err := c.AwaitConnection(b.Context()); err != nil {
 		b.Fatal(err)
 	}
-	if err := c.Subscribe(b.Context(), "bench/#", client.QoS(qos), count); err != nil {
+	if _, err := c.Subscribe(b.Context(), "bench/#", client.QoS(qos), count); err != nil {
 		b.Fatal(err)
 	}
 	return flood(b, s, qos, &received)

@@ -55,6 +55,7 @@ func New(cfg Config) (*Client, error) {
 	c.reports.findings = findings
 	c.reports.losses = summary.New(len(lossKinds), c.logLoss)
 	c.subs = subs.New(subs.Config{Report: c.subscriptionResult, NoAnswer: ErrAckTimeout})
+	c.router.init()
 	c.status = c.newStatus()
 	c.views.init(c.subs, &c.router, cfg.Presence.MarkerTopic, viewObserver{c})
 	if c.store == nil {

@@ -84,7 +84,7 @@ func TestClose_InAHandlerOfAnotherClientWaits(t *testing.T) {
 		})
 		return nil
 	})
-	if err := c.Subscribe(t.Context(), "t", client.AtLeastOnce, h); err != nil {
+	if _, err := c.Subscribe(t.Context(), "t", client.AtLeastOnce, h); err != nil {
 		t.Fatal(err)
 	}
 	if err := c.Start(t.Context()); err != nil {

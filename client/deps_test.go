@@ -98,7 +98,7 @@ func TestImportDirections(t *testing.T) {
 		"persistence/persistencetest":  {"persistence"},
 		"internal/wire":                {},
 		"internal/wire/control":        {"internal/wire"},
-		"internal/session":             {"internal/wire", paho},
+		"internal/session":             {"internal/wire", "internal/fingerprint", paho},
 		"internal/link":                {"internal/session", "internal/wire", "reliability", paho},
 		"internal/deferral":            {"internal/wire", "persistence", "reliability"},
 		"internal/status":              {"client/presence", "reliability", "internal/session", "internal/wire"},

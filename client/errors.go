@@ -225,6 +225,9 @@ func refusedError(err error) error {
 	if refused := (*subs.RefusedError)(nil); errors.As(err, &refused) {
 		return &RefusedError{Code: refused.Code, Reason: refused.Reason}
 	}
+	if bad := (*wire.Error)(nil); errors.As(err, &bad) {
+		return converted(bad)
+	}
 	return err
 }
 

@@ -63,6 +63,7 @@ var safeToRetry = map[string][]struct {
 	"client.SessionError":            {{&client.SessionError{}, false}},
 	"client.StatusDeferredError":     {{&client.StatusDeferredError{Connections: 5}, true}},
 	"client.StatusSubscriptionError": {{&client.StatusSubscriptionError{Err: context.Canceled}, false}, {&client.StatusSubscriptionError{Err: &client.RefusedError{Code: 0x87}}, true}},
+	"client.SubscribeError":          {{&client.SubscribeError{}, true}},
 	"client.TLSFileError":            {{&client.TLSFileError{Err: fs.ErrNotExist}, true}},
 
 	"persistence.ErrClientID":          {{persistence.ErrClientID, true}},

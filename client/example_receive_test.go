@@ -39,7 +39,7 @@ func ExampleOrdering() {
 	if err := c.AwaitConnection(ctx); err != nil {
 		panic(err)
 	}
-	err = c.Subscribe(ctx, "plant/#", client.AtLeastOnce, client.HandlerFunc(func(_ context.Context, m *client.Message) error {
+	_, err = c.Subscribe(ctx, "plant/#", client.AtLeastOnce, client.HandlerFunc(func(_ context.Context, m *client.Message) error {
 		told <- fmt.Sprintf("number %d: %s", m.Origin.Seq, m.Payload)
 		return nil
 	}))
@@ -96,7 +96,7 @@ func ExampleMiddleware() {
 		panic(err)
 	}
 	defer c.Close()
-	err = c.Subscribe(ctx, "pump/7/set", client.ExactlyOnce, client.HandlerFunc(func(context.Context, *client.Message) error {
+	_, err = c.Subscribe(ctx, "pump/7/set", client.ExactlyOnce, client.HandlerFunc(func(context.Context, *client.Message) error {
 		return client.Refuse(0x99, "not a number")
 	}))
 	if err != nil {

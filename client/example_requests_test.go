@@ -82,7 +82,7 @@ func Example_request() {
 	}
 	// Connected, Subscribe waits for the server's answer: from here on no request
 	// is lost for want of a subscriber.
-	err = pump.Subscribe(ctx, "pump/7/get", client.AtLeastOnce, client.HandlerFunc(func(ctx context.Context, m *client.Message) error {
+	_, err = pump.Subscribe(ctx, "pump/7/get", client.AtLeastOnce, client.HandlerFunc(func(ctx context.Context, m *client.Message) error {
 		if m.ResponseTopic == "" {
 			return client.Refuse(0x83, "no Response Topic")
 		}
@@ -103,7 +103,7 @@ func Example_request() {
 	defer c.Close()
 	r := &caller{c: c, answers: "answers/" + c.ClientID(), waiting: map[string]chan []byte{}}
 	// Before Start: it is made before the first message leaves.
-	if err := c.Subscribe(ctx, r.answers, client.AtLeastOnce, r); err != nil {
+	if _, err := c.Subscribe(ctx, r.answers, client.AtLeastOnce, r); err != nil {
 		panic(err)
 	}
 	if err := c.Start(ctx); err != nil {

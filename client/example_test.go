@@ -43,7 +43,7 @@ func Example() {
 	}
 	defer c.Close()
 	received := make(chan struct{})
-	err = c.Subscribe(ctx, "pump/+/rpm", client.ExactlyOnce, client.HandlerFunc(func(_ context.Context, m *client.Message) error {
+	_, err = c.Subscribe(ctx, "pump/+/rpm", client.ExactlyOnce, client.HandlerFunc(func(_ context.Context, m *client.Message) error {
 		fmt.Printf("%s: %s\n", m.Topic, m.Payload)
 		close(received)
 		return nil // and only now the message is acknowledged
@@ -214,7 +214,7 @@ func ExampleConfig_dedupe() {
 		panic(err)
 	}
 	last := make(chan struct{})
-	err = c.Subscribe(ctx, "orders", client.AtLeastOnce, client.HandlerFunc(func(_ context.Context, m *client.Message) error {
+	_, err = c.Subscribe(ctx, "orders", client.AtLeastOnce, client.HandlerFunc(func(_ context.Context, m *client.Message) error {
 		fmt.Printf("handled %s\n", m.Payload)
 		if string(m.Payload) == "order 18" {
 			close(last)
@@ -280,7 +280,7 @@ func ExampleMessage_priority() {
 	if err := board.AwaitConnection(ctx); err != nil {
 		panic(err)
 	}
-	err = board.Subscribe(ctx, "pump/#", client.ExactlyOnce, client.HandlerFunc(func(_ context.Context, m *client.Message) error {
+	_, err = board.Subscribe(ctx, "pump/#", client.ExactlyOnce, client.HandlerFunc(func(_ context.Context, m *client.Message) error {
 		received <- string(m.Payload)
 		return nil
 	}))

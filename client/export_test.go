@@ -62,7 +62,10 @@ func (c *Config) Dialer() (*link.Dialer, error) { return c.dialer() }
 
 func StoreOf(c *Client) persistence.Store { return c.store }
 
-func AsksRetainAsPublished(c *Client) bool { return c.subs.RetainAsPublished() }
+func AsksRetainAsPublished(c *Client, filter string) bool {
+	to := c.router.get(filter)
+	return to != nil && to.Value.asPublished()
+}
 
 // Fetches counts the fetches of retained messages.
 func Fetches(c *Client) uint64 {

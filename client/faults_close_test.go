@@ -145,7 +145,7 @@ func TestFaultEveryEndFromEveryStateOfTheConnection(t *testing.T) {
 					reached := prepare(t, s, &cfg)
 					c, err := client.New(cfg)
 					must(t, err)
-					must(t, c.Subscribe(t.Context(), "in", client.AtLeastOnce, client.HandlerFunc(func(ctx context.Context, _ *client.Message) error {
+					must1(c.Subscribe(t.Context(), "in", client.AtLeastOnce, client.HandlerFunc(func(ctx context.Context, _ *client.Message) error {
 						<-ctx.Done()
 						return ctx.Err()
 					})))

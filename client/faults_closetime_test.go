@@ -28,7 +28,7 @@ func TestFaultCloseHasOneTimeoutForAll(t *testing.T) {
 				cfg.Connection.CloseTimeout, cfg.Connection.KeepAlive, cfg.Connection.AckTimeout = 4*time.Second, time.Hour, time.Hour
 				cfg.Presence.Status = &client.Status{Topic: "status/c"}
 				c := mustNew(t, cfg)
-				must(t, c.Subscribe(t.Context(), "in", client.AtLeastOnce, client.HandlerFunc(func(ctx context.Context, _ *client.Message) error {
+				must1(c.Subscribe(t.Context(), "in", client.AtLeastOnce, client.HandlerFunc(func(ctx context.Context, _ *client.Message) error {
 					if tt.handler {
 						<-ctx.Done()
 					}

@@ -76,7 +76,7 @@ func TestFaultAThousandCuts(t *testing.T) {
 		e := &echoes{next: map[string]uint64{}, again: map[string]int{}}
 		topics := map[string]client.QoS{"q1": client.AtLeastOnce, "q2": client.ExactlyOnce}
 		for topic, qos := range topics {
-			must(t, c.Subscribe(t.Context(), topic, qos, e))
+			must1(c.Subscribe(t.Context(), topic, qos, e))
 		}
 		start(t, c)
 		connectSoon(t, c)

@@ -126,7 +126,7 @@ func TestFaultEventsTellOneStory(t *testing.T) {
 				c, err := client.New(cfg)
 				must(t, err)
 				s.c = c
-				must(t, c.Subscribe(t.Context(), "#", client.ExactlyOnce, newInbox()))
+				must1(c.Subscribe(t.Context(), "#", client.ExactlyOnce, newInbox()))
 				ctx, cancel := context.WithCancelCause(context.Background())
 				must(t, c.Start(ctx))
 				for range 40 {
@@ -328,7 +328,7 @@ func TestCloseFromEveryEvent(t *testing.T) {
 				var err error
 				c, err = client.New(cfg)
 				must(t, err)
-				must(t, c.Subscribe(t.Context(), "refused", client.AtLeastOnce, client.HandlerFunc(func(context.Context, *client.Message) error { return errVault })))
+				must1(c.Subscribe(t.Context(), "refused", client.AtLeastOnce, client.HandlerFunc(func(context.Context, *client.Message) error { return errVault })))
 				_, err = c.Publish(t.Context(), client.Message{Topic: "late", QoS: 1, Expiry: time.Nanosecond})
 				must(t, err)
 				publish(t, c, "t", "x", client.AtLeastOnce)

@@ -78,7 +78,7 @@ func (h halfOpen) test(t *testing.T, phase int) (found time.Duration) {
 		c := mustStart(t, cfg)
 		other := mustStart(t, testConfig("other", &recorder{}, b.Dial))
 		in := newInbox()
-		must(t, c.Subscribe(t.Context(), "in", client.AtMostOnce, in))
+		must1(c.Subscribe(t.Context(), "in", client.AtMostOnce, in))
 		connect(t, c)
 		connect(t, other)
 		ended := make(chan struct{})

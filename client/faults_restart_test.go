@@ -253,13 +253,13 @@ func TestFaultABrokerThatRestarts(t *testing.T) {
 				otherConfig.Connection.Dial = x.direct
 				other := mustNew(t, otherConfig)
 				theirs, ours := newInbox(), newInbox()
-				must(t, other.Subscribe(t.Context(), "out", client.ExactlyOnce, theirs))
+				must1(other.Subscribe(t.Context(), "out", client.ExactlyOnce, theirs))
 				start(t, other)
 				connectSoon(t, other)
 				synctest.Wait()
 
 				c := mustNew(t, x.config)
-				must(t, c.Subscribe(t.Context(), "in", client.ExactlyOnce, ours))
+				must1(c.Subscribe(t.Context(), "in", client.ExactlyOnce, ours))
 				const n = 60
 				for i := range n / 2 {
 					publish(t, c, "out", fmt.Sprint(i), client.ExactlyOnce)
@@ -286,7 +286,7 @@ func TestFaultABrokerThatRestarts(t *testing.T) {
 					time.Sleep(5 * time.Second)
 					x.link.OnPacket(nil)
 					c = mustNew(t, x.config) // what Close left, the next one delivers
-					must(t, c.Subscribe(t.Context(), "in", client.ExactlyOnce, ours))
+					must1(c.Subscribe(t.Context(), "in", client.ExactlyOnce, ours))
 					start(t, c)
 				}
 				synctest.Wait()

@@ -246,7 +246,7 @@ func TestDropOldestExactlyOnce(t *testing.T) {
 		in := newInbox()
 		receiver := mustStart(t, testConfig("r", &recorder{}, b.Dial))
 		connect(t, receiver)
-		must(t, receiver.Subscribe(t.Context(), "#", client.ExactlyOnce, in))
+		must1(receiver.Subscribe(t.Context(), "#", client.ExactlyOnce, in))
 		store := droppingStore(50)
 		var all []*client.Delivery
 		const lives, each = 5, 400

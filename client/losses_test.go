@@ -403,7 +403,7 @@ var provoked = map[string]func(*lossBed){
 func subscribed(code byte) func(*lossBed, *peer) {
 	return func(b *lossBed, p *peer) {
 		answer := make(chan error)
-		go func() { answer <- b.c.Subscribe(b.Context(), "a/b", client.ExactlyOnce, newInbox()) }()
+		go func() { answer <- errOf(b.c.Subscribe(b.Context(), "a/b", client.ExactlyOnce, newInbox())) }()
 		sub, err := control.ParseSubscribe(p.next(wire.SUBSCRIBE))
 		must(b, err)
 		p.send(control.AppendSuback(nil, &control.Suback{PacketID: sub.PacketID, Reasons: []byte{code}}))

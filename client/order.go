@@ -9,7 +9,9 @@ import (
 // inbound is a received message on its way to one handler.
 type inbound struct {
 	*Message
-	to *route // nil: not routed yet
+	from   origin
+	to     *route // nil: not routed yet
+	stored bool   // the server sent it, out of its retained messages, for a new subscription
 }
 
 // position returns the stream, the number and the ID of m; number 0: m is not put in order. A server

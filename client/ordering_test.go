@@ -248,7 +248,7 @@ func TestPrioritiesOfATopicAreNumberedApart(t *testing.T) {
 		cfg.Receiving.Ordering = &client.Ordering{}
 		receiver := mustStart(t, cfg)
 		connect(t, receiver)
-		must(t, receiver.Subscribe(t.Context(), "#", client.ExactlyOnce, in))
+		must1(receiver.Subscribe(t.Context(), "#", client.ExactlyOnce, in))
 		store := persistence.NewMemory(persistence.Options{})
 		const each = 100
 		for range 2 {

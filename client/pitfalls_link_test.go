@@ -193,7 +193,7 @@ func TestPitfallAlso_PacketsOfManyWritersDoNotMix(t *testing.T) {
 			})
 			all.Go(func() {
 				for n := range 20 {
-					if err := c.Subscribe(t.Context(), fmt.Sprintf("s/%d/%d/+", i, n), client.AtLeastOnce, newInbox()); err != nil {
+					if _, err := c.Subscribe(t.Context(), fmt.Sprintf("s/%d/%d/+", i, n), client.AtLeastOnce, newInbox()); err != nil {
 						t.Error(err)
 					}
 				}

@@ -65,9 +65,9 @@ func TestPitfall07_HandlersHoldNothingUp(t *testing.T) {
 			var events recorder
 			c := mustNew(t, testConfig("c", &events, through(p)))
 			results := make(chan error, 4)
-			must(t, c.Subscribe(t.Context(), "t", client.ExactlyOnce, client.HandlerFunc(func(ctx context.Context, m *client.Message) error {
+			must1(c.Subscribe(t.Context(), "t", client.ExactlyOnce, client.HandlerFunc(func(ctx context.Context, m *client.Message) error {
 				results <- c.Handle("later", newInbox())
-				results <- c.Subscribe(ctx, "more", client.AtLeastOnce, newInbox())
+				results <- errOf(c.Subscribe(ctx, "more", client.AtLeastOnce, newInbox()))
 				results <- c.Close()
 				return nil
 			})))
@@ -310,8 +310,8 @@ func TestPitfall15_HandlersAndSubscriptionsOutliveConnections(t *testing.T) {
 		connect(t, c)
 		connect(t, other)
 		first, second := newInbox(), newInbox()
-		must(t, c.Subscribe(t.Context(), "a", client.ExactlyOnce, first))
-		must(t, c.Subscribe(t.Context(), "b", client.ExactlyOnce, second))
+		must1(c.Subscribe(t.Context(), "a", client.ExactlyOnce, first))
+		must1(c.Subscribe(t.Context(), "b", client.ExactlyOnce, second))
 		say := func(text string) {
 			t.Helper()
 			for _, topic := range []string{"a", "b"} {

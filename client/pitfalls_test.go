@@ -438,7 +438,7 @@ func TestPitfall17_StringsAreNotCut(t *testing.T) {
 		}
 	}
 	var field *client.FieldError
-	if err := c.Subscribe(t.Context(), long, client.AtMostOnce, newInbox()); !errors.As(err, &field) {
+	if _, err := c.Subscribe(t.Context(), long, client.AtMostOnce, newInbox()); !errors.As(err, &field) {
 		t.Errorf("Subscribe returned %v, want a *FieldError", err)
 	}
 	if n := c.Stats().Store.Accepted; n != 0 {

@@ -316,7 +316,7 @@ func TestPrioritiesExactlyOnceThroughCutsAndKills(t *testing.T) {
 		in := newInbox()
 		receiver := mustStart(t, testConfig("r", &recorder{}, b.Dial))
 		connect(t, receiver)
-		must(t, receiver.Subscribe(t.Context(), "#", client.ExactlyOnce, in))
+		must1(receiver.Subscribe(t.Context(), "#", client.ExactlyOnce, in))
 		store := persistence.NewMemory(persistence.Options{})
 		const lives, each = 4, 250
 		for life := range lives {

@@ -255,7 +255,7 @@ func TestTheOrderPerTopicIsTheOrderOfTheNumbers(t *testing.T) {
 		in := newInbox()
 		receiver := mustStart(t, testConfig("r", &recorder{}, b.Dial))
 		connect(t, receiver)
-		must(t, receiver.Subscribe(t.Context(), "#", client.ExactlyOnce, in))
+		must1(receiver.Subscribe(t.Context(), "#", client.ExactlyOnce, in))
 		cfg := testConfig("c", &recorder{}, through(p))
 		cfg.Publishing.Sequenced = true
 		c := mustStart(t, cfg)

@@ -5,10 +5,12 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"slices"
 	"strings"
 
 	"github.com/mooring-mqtt/mooring/internal/callback"
 	"github.com/mooring-mqtt/mooring/internal/inbox"
+	"github.com/mooring-mqtt/mooring/internal/retained"
 	"github.com/mooring-mqtt/mooring/internal/session"
 	"github.com/mooring-mqtt/mooring/internal/wire"
 	"github.com/mooring-mqtt/mooring/ordering"
@@ -20,23 +22,44 @@ import (
 // receive takes over a message that the session has received. It runs on the goroutine
 // that reads the connection. in is nil at QoS 0; v is valid only during the call.
 func (c *Client) receive(in *session.Inbound, topic string, v wire.PublishView) {
-	p := v.Decode(topic)
-	internal, byStatus := c.views.observe(&p)
-	if c.statusReceived(&p, byStatus) || internal {
+	var room [8]uint32
+	ids := retained.SplitIDs(v.SubscriptionIDs(room[:0]))
+	p := v.DecodeRest(topic)
+	m := received(&p)
+	from, only, seen := c.views.observe(m, ids)
+	only = c.statusReceived(m, from) || only
+	if seen && !only {
+		var room [4]*route
+		routes, _ := c.router.match(topic, from, room[:0])
+		only = len(routes) == 0
+	}
+	if only {
 		c.inbox.Consume(in)
 		return
 	}
-	m := received(&p)
-	c.inbox.Push(inbox.Item[inbound]{In: in, Message: inbound{Message: m}, OrderKey: c.orderingKey(m), Size: inbox.Size(topic, v)})
+	m.SubscriptionIDs = from.visible()
+	c.inbox.Push(inbox.Item[inbound]{In: in, Message: inbound{Message: m, from: from}, OrderKey: c.orderingKey(m), Size: inbox.Size(topic, v)})
 }
 
-// route appends the handlers that a message is for, each with a Message of its own.
+// route appends the handlers that a message is for, each with a Message of its own. A handler sees
+// the RETAIN flag that its own subscription asks for.
 func (c *Client) route(m inbound, targets []inbound) []inbound {
 	var room [4]*route
-	for i, to := range c.router.match(m.Topic, room[:0]) {
+	routes, named := c.router.match(m.Topic, m.from, room[:0])
+	any := m.Retain && slices.ContainsFunc(routes, func(to *route) bool { return to.Value.asPublished() })
+	retain := m.Retain
+	for i, to := range routes {
 		if i > 0 {
 			twin := *m.Message
 			m.Message = &twin
+		}
+		if retain {
+			published := any
+			if named && to.Value.want != nil {
+				published = to.Value.asPublished()
+			}
+			m.Retain = published || !named || !m.from.raised
+			m.stored = m.Retain && !published
 		}
 		m.to = to
 		targets = append(targets, m)
@@ -99,7 +122,7 @@ func (c *Client) orderingKey(m *Message) string {
 func (c *Client) dedupeKey(m inbound) string {
 	key := ""
 	switch {
-	case c.stored(m):
+	case m.stored: // the state of its topic, and no duplicate
 		return ""
 	case c.cfg.Receiving.DedupeKey != nil:
 		key = c.keyOf(c.cfg.Receiving.DedupeKey, m.Message, "")
@@ -114,16 +137,11 @@ func (c *Client) dedupeKey(m inbound) string {
 
 // position returns the place of m in the order of its publisher; number 0: it has none.
 func (c *Client) position(m inbound) (stream string, epoch, seq uint64, id ordering.ID) {
-	if c.stored(m) {
+	if m.stored {
 		return "", 0, 0, id
 	}
 	return m.position()
 }
-
-// stored reports whether the server sent m, out of its retained messages, for a new
-// subscription. Such a message is the state of its topic: it is neither a duplicate nor
-// late. With RetainAsPublished the flag does not tell.
-func (c *Client) stored(m inbound) bool { return m.Retain && !c.subs.RetainAsPublished() }
 
 // keyOf calls a function of the application that returns a key. A panic is reported, and
 // the key is then instead.

@@ -65,7 +65,7 @@ func TestUnsubscribeLeavesALaterSubscriptionAlone(t *testing.T) {
 	withScript(t, func(t *testing.T, s *script) {
 		c := mustNew(t, testConfig("c", &recorder{}, s.dial))
 		in := newInbox()
-		must(t, c.Subscribe(t.Context(), "f", client.AtLeastOnce, newInbox()))
+		must1(c.Subscribe(t.Context(), "f", client.AtLeastOnce, newInbox()))
 		start(t, c)
 		p := s.accept(control.Connack{})
 		p.grantSubscribe()
@@ -73,7 +73,7 @@ func TestUnsubscribeLeavesALaterSubscriptionAlone(t *testing.T) {
 		ended, made := make(chan error, 1), make(chan error, 1)
 		go func() { ended <- c.Unsubscribe(t.Context(), "f") }()
 		un := p.next(wire.UNSUBSCRIBE)
-		go func() { made <- c.Subscribe(t.Context(), "f", client.AtLeastOnce, in) }()
+		go func() { made <- errOf(c.Subscribe(t.Context(), "f", client.AtLeastOnce, in)) }()
 		synctest.Wait()
 		p.send(control.AppendUnsuback(nil, &control.Suback{PacketID: uint16(un.Body[0])<<8 | uint16(un.Body[1]), Reasons: []byte{0}}))
 		p.grantSubscribe()
@@ -122,7 +122,7 @@ func TestARetainedMessageIsStateAndNotARepetition(t *testing.T) {
 			cfg.Receiving.Dedupe, cfg.Session.CleanStart, cfg.Receiving.Ordering = cache, true, &client.Ordering{}
 			c := mustNew(t, cfg)
 			in := newInbox()
-			must(t, c.Subscribe(t.Context(), "config", client.AtLeastOnce, in))
+			must1(c.Subscribe(t.Context(), "config", client.AtLeastOnce, in))
 			start(t, c)
 			in.await(t, 1)
 			must(t, c.Close())
@@ -162,7 +162,7 @@ func TestSubscriptionsAreMadeOnEachServer(t *testing.T) {
 		a.close() // at once, so b comes next
 		b := s.accept(control.Connack{})
 		connect(t, c)
-		go func() { _ = c.Subscribe(t.Context(), "x", client.AtLeastOnce, newInbox()) }()
+		go func() { _, _ = c.Subscribe(t.Context(), "x", client.AtLeastOnce, newInbox()) }()
 		if sub := b.grantSubscribe(); len(sub.Subscriptions) != 1 {
 			t.Fatalf("subscribed to %v", sub.Subscriptions)
 		}

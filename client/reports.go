@@ -102,6 +102,11 @@ func (c *Client) subscriptionResult(r subs.Result) {
 		report(c, lossDowngraded, about(MessageID{}, nil, slog.String("filter", filter), slog.Int("asked", int(asked)), slog.Int("granted", int(granted))),
 			SubscriptionDowngraded{Filter: filter, Asked: asked, Granted: granted})
 	}
+	if r.Overlaps != "" {
+		c.log(slog.LevelWarn, "server has no Subscription Identifiers: handlers of filters that match the same message may get it once for each",
+			slog.String("filter", r.Want.Filter), slog.String("overlaps", r.Overlaps))
+		return
+	}
 	switch r.Owner {
 	case subs.Application:
 		c.subscriptionFailed(r.Want.Filter, r.Err)

@@ -19,7 +19,7 @@ func TestFetchWithoutSubscriptionIdentifiers(t *testing.T) {
 	inRetaining(t, mqtttest.Options{DisableSubID: true}, nil, func(r *retaining) {
 		t := r.t
 		in := newInbox()
-		must(t, r.c.Subscribe(t.Context(), "a/#", client.AtLeastOnce, in))
+		must1(r.c.Subscribe(t.Context(), "a/#", client.AtLeastOnce, in))
 		r.set("a/1", "x")
 		r.set("b/1", "y")
 		if f := r.fetch("#", "a/1=x", "b/1=y"); f.End != client.ByMarker {

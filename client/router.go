@@ -1,27 +1,107 @@
 package client
 
 import (
+	"math/rand/v2"
 	"slices"
 	"sync"
 
+	"github.com/mooring-mqtt/mooring/internal/subs"
 	"github.com/mooring-mqtt/mooring/internal/topic"
 	"github.com/mooring-mqtt/mooring/internal/wire"
 )
 
-// router finds the handlers of a topic. Its methods are safe for concurrent use.
+// router finds the handlers that a copy of a message is for. Where two filters of the application
+// match a message, the server may send one copy for both, or one for each; it names the
+// subscriptions by their identifiers. Its methods are safe for concurrent use. See ADR 0069.
 type router struct {
-	mu   sync.RWMutex
-	tree topic.Tree[Handler]
+	mu      sync.RWMutex
+	tree    topic.Tree[target]
+	byID    map[uint32][]*route // by Subscription Identifier without its variant
+	process uint32              // variant of the identifiers of this process
+	bare    int                 // routes without a subscription of this process
 }
 
-// route is a filter and its handler. It is never changed.
-type route = topic.Entry[Handler]
+// target is the handler of a filter, and what is known of the subscription.
+type target struct {
+	Handler
+	own  uint32     // identifier that is derived from the filter
+	want *subs.Want // of the application in this process; nil: a handler was declared, and no more
+}
+
+// route is a filter and its target. It is never changed.
+type route = topic.Entry[target]
+
+func (r *router) init() {
+	r.byID, r.process = map[uint32][]*route{}, rand.Uint32()
+}
 
 // set declares h for filter, in place of an earlier handler for the same filter.
 func (r *router) set(filter string, h Handler) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.tree.Set(filter, h)
+	to := target{Handler: h}
+	if old := r.tree.Get(filter); old != nil {
+		to.want = old.Value.want
+	}
+	r.putLocked(filter, to)
+}
+
+// subscribe is set for a subscription. It sets the identifier by which the server names the
+// subscription: that which the application has chosen, or one of the filter.
+func (r *router) subscribe(w *subs.Want, h Handler) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	w.Made = new(subs.Made)
+	if old := r.tree.Get(w.Filter); old != nil && old.Value.want != nil {
+		w.Made = old.Value.want.Made
+	}
+	r.putLocked(w.Filter, target{Handler: h, want: w})
+}
+
+func (r *router) putLocked(filter string, to target) {
+	old := r.tree.Get(filter)
+	if old == nil {
+		to.own = r.freeLocked(filter)
+	} else {
+		to.own = old.Value.own
+		r.deleteLocked(old)
+	}
+	if to.want != nil && to.want.ID == 0 {
+		to.want.ID = subs.Variant(to.own, r.process)
+	}
+	e := r.tree.Set(filter, to)
+	r.byID[to.own] = append(r.byID[to.own], e)
+	switch {
+	case to.want == nil:
+		r.bare++
+	case !subs.OfFilter(to.want.ID):
+		r.byID[to.want.ID] = append(r.byID[to.want.ID], e)
+	}
+}
+
+// freeLocked returns the identifier of a filter that is new.
+func (r *router) freeLocked(filter string) uint32 {
+	for probe := 0; ; probe++ {
+		if id := subs.FilterID(filter, probe); len(r.byID[id]) == 0 {
+			return id
+		}
+	}
+}
+
+func (r *router) deleteLocked(old *route) {
+	r.tree.Delete(old.Filter)
+	ids := [2]uint32{old.Value.own}
+	if old.Value.want == nil {
+		r.bare--
+	} else if id := old.Value.want.ID; !subs.OfFilter(id) {
+		ids[1] = id
+	}
+	for _, id := range ids {
+		list := slices.DeleteFunc(r.byID[id], func(e *route) bool { return e == old })
+		if r.byID[id] = list; len(list) == 0 {
+			delete(r.byID, id)
+		}
+	}
 }
 
 // get returns the route of a filter, or nil.
@@ -36,17 +116,149 @@ func (r *router) remove(old *route) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if old != nil && r.tree.Get(old.Filter) == old {
-		r.tree.Delete(old.Filter)
+		r.deleteLocked(old)
 	}
 }
 
-// match appends the routes whose filter matches a topic to dst, in the order in which
-// they were declared.
-func (r *router) match(topic string, dst []*route) []*route {
+// refused takes that there is no subscription, and keeps the handler.
+func (r *router) refused(w *subs.Want) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if e := r.tree.Get(w.Filter); e != nil && e.Value.want == w {
+		r.putLocked(w.Filter, target{Handler: e.Value.Handler})
+	}
+}
+
+// origin is what the Subscription Identifiers of a copy of a message tell.
+type origin struct {
+	id       uint32   // of a subscription of the application that has brought it; 0: none
+	others   []uint32 // further ones
+	internal bool     // a subscription of the client's own has brought it
+	anybody  bool     // a subscription that is not known may have brought it
+	raised   bool     // the RETAIN flag is as published
+}
+
+// newOrigin returns the origin of a message with identifiers of the application.
+func newOrigin(ids []uint32, internal bool) (from origin) {
+	if from.internal = internal; len(ids) > 0 {
+		from.id = ids[0]
+		from.add(ids[1:])
+	}
+	return from
+}
+
+// add adds identifiers of the application.
+func (from *origin) add(ids []uint32) {
+	if from.id == 0 && len(ids) > 0 {
+		from.id, ids = ids[0], ids[1:]
+	}
+	from.others = append(from.others, ids...)
+	// What is retained for a new subscription comes with the identifier of that alone.
+	from.raised = from.raised || len(from.others) > 0 || from.internal && from.id != 0
+}
+
+// identified reports whether a copy has a Subscription Identifier.
+func (from origin) identified() bool { return from.id != 0 || from.internal || from.anybody }
+
+// visible returns the identifiers that the application has chosen.
+func (from origin) visible() (list []uint32) {
+	if from.id != 0 && !subs.Internal(from.id) {
+		list = append(list, from.id)
+	}
+	for _, id := range from.others {
+		if !subs.Internal(id) {
+			list = append(list, id)
+		}
+	}
+	return list
+}
+
+// has reports whether a copy has just this identifier, and not another variant of it.
+func (from origin) has(id uint32) bool { return from.id == id || slices.Contains(from.others, id) }
+
+// match appends the routes that a copy of a message is for to dst, in the order of declaration.
+//
+// It is for the handlers of the subscriptions that its identifiers name, and of each handler
+// without a subscription for one copy. A copy that names none, or one that is not known, may be
+// the only one: it is for all handlers whose filters match, and named is false.
+func (r *router) match(name string, from origin, dst []*route) (_ []*route, named bool) {
 	r.mu.RLock()
 	defer r.mu.RUnlock()
-	return r.tree.Match(topic, dst)
+	named = !from.anybody && (from.id != 0 || from.internal)
+	if named && from.id != 0 {
+		dst, named = r.namedLocked(name, from.id, dst)
+	}
+	for i := 0; named && i < len(from.others); i++ {
+		dst, named = r.namedLocked(name, from.others[i], dst)
+	}
+	if !named {
+		return r.tree.Match(name, dst[:0]), false
+	}
+	if r.bare > 0 {
+		dst = r.bareLocked(name, from, dst)
+	}
+	return topic.InOrder(dst), true
 }
+
+// namedLocked appends the routes of an identifier whose filters match.
+func (r *router) namedLocked(name string, id uint32, dst []*route) (_ []*route, found bool) {
+	of, _ := subs.SplitVariant(id)
+	for _, e := range r.byID[of] {
+		if wire.Match(e.Filter, name) {
+			dst, found = append(dst, e), true
+		}
+	}
+	return dst, found
+}
+
+// bareLocked appends the handlers without a subscription that a copy is for: of several copies the
+// one of the subscription that was made first, since that exists for each message of the others.
+// Of two that may be the only ones both.
+func (r *router) bareLocked(name string, from origin, dst []*route) []*route {
+	var room [8]*route
+	matched := r.tree.Match(name, room[:0])
+	if !slices.ContainsFunc(matched, func(e *route) bool { return e.Value.want == nil }) {
+		return dst
+	}
+	first := uint64(0) // the place of the earliest subscription with copies of all messages
+	for _, e := range matched {
+		if n, _ := e.Value.order(e); n != 0 && (first == 0 || n < first) {
+			first = n
+		}
+	}
+	brings := first == 0 || slices.ContainsFunc(dst, func(e *route) bool { return r.mayBeOnly(e, from, first) })
+	for _, e := range matched {
+		if brings && e.Value.want == nil {
+			dst = append(dst, e)
+		}
+	}
+	return dst
+}
+
+// order returns the place of a subscription that brings all messages of its filter; 0: it does not.
+func (to *target) order(e *route) (n uint64, sure bool) {
+	if to.want == nil || e.Shared || to.want.NoLocal {
+		return 0, false
+	}
+	return to.want.Made.Order()
+}
+
+// mayBeOnly reports whether a copy for a subscription may be the only one that brings the message
+// to handlers without a subscription. first is the place of the earliest subscription.
+func (r *router) mayBeOnly(e *route, from origin, first uint64) bool {
+	to := &e.Value
+	if to.want == nil || e.Shared || to.want.NoLocal {
+		return to.want == nil
+	}
+	n, sure := to.order(e)
+	if subs.OfFilter(to.want.ID) {
+		sure = from.has(to.want.ID)
+	}
+	return n == 0 || n <= first || !sure
+}
+
+// asPublished reports whether the application has asked for the RETAIN flag as it was published.
+func (to *target) asPublished() bool { return to.want != nil && to.want.RetainAsPublished }
 
 // overlaps reports whether a topic that a filter matches may have a handler whose own
 // filter is not that of a Shared Subscription.

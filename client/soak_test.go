@@ -102,7 +102,7 @@ func (s *soak) live(who int) {
 	c, err := client.New(cfg)
 	must(s.t, err)
 	if who == 1 {
-		must(s.t, c.Subscribe(s.t.Context(), "t/#", client.ExactlyOnce, client.HandlerFunc(s.handle)))
+		must1(c.Subscribe(s.t.Context(), "t/#", client.ExactlyOnce, client.HandlerFunc(s.handle)))
 	}
 	start(s.t, c)
 	s.clients[who] = c

@@ -39,11 +39,14 @@ func (c *Client) newStatus() *status.Publisher {
 	return status.New(conf)
 }
 
-// statusReceived handles a message, if it is on the status topic. byStatus: it came for
-// the subscription that newStatus made. It reports whether no handler gets it.
-func (c *Client) statusReceived(p *wire.Publish, byStatus bool) (only bool) {
+// statusReceived handles a message, if it is on the status topic. It reports whether no handler gets it.
+func (c *Client) statusReceived(m *Message, from origin) (only bool) {
 	s := c.cfg.Presence.Status
-	return s.corrects() && p.Topic == s.Topic && !c.subs.Delivers(p.Topic, c.status.Received(p.Payload), byStatus)
+	if !s.corrects() || m.Topic != s.Topic {
+		return false
+	}
+	own := c.status.Received(m.Payload)
+	return !from.identified() && !c.subs.Delivers(m.Topic, own)
 }
 
 // statusConnection publishes status messages on a connection.

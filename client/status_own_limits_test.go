@@ -70,7 +70,7 @@ func TestTwoProcessesDoNotDuel(t *testing.T) {
 		words := newInbox()
 		watcher := mustStart(t, testConfig("w", &recorder{}, b.Dial))
 		connect(t, watcher)
-		must(t, watcher.Subscribe(t.Context(), "status/+", client.AtLeastOnce, words))
+		must1(watcher.Subscribe(t.Context(), "status/+", client.AtLeastOnce, words))
 		steady, flapping := &recorder{}, &recorder{}
 		cfg := testConfig("steady", steady, b.Dial)
 		listening(&cfg)

@@ -23,7 +23,7 @@ func TestTheOwnSubscriptionIsNotTheProgramsBusiness(t *testing.T) {
 		all := newInbox()
 		c := mustNew(t, cfg)
 		must(t, c.Handle("#", all))
-		must(t, c.Subscribe(t.Context(), "commands/#", client.AtLeastOnce, newInbox()))
+		must1(c.Subscribe(t.Context(), "commands/#", client.AtLeastOnce, newInbox()))
 		start(t, c)
 		connect(t, c)
 		say := stranger(t, b)
@@ -39,7 +39,7 @@ func TestTheOwnSubscriptionIsNotTheProgramsBusiness(t *testing.T) {
 
 		// One of the program's that covers the topic gets all of it, once.
 		own := newInbox()
-		must(t, c.Subscribe(t.Context(), "status/+", client.AtLeastOnce, own, client.NoRetained()))
+		must1(c.Subscribe(t.Context(), "status/+", client.AtLeastOnce, own, client.RetainHandling(client.SendRetainedNever)))
 		time.Sleep(time.Second) // it takes the place of ours
 		say("offline")
 		time.Sleep(time.Second)
@@ -54,7 +54,7 @@ func TestTheOwnSubscriptionIsNotTheProgramsBusiness(t *testing.T) {
 
 		// So does one for just this topic.
 		own = newInbox()
-		must(t, c.Subscribe(t.Context(), "status/c", client.AtLeastOnce, own, client.NoRetained()))
+		must1(c.Subscribe(t.Context(), "status/c", client.AtLeastOnce, own, client.RetainHandling(client.SendRetainedNever)))
 		time.Sleep(time.Minute)
 		say("offline")
 		time.Sleep(time.Second)
@@ -79,7 +79,7 @@ func TestASubscriptionGivenUpWhileAwayIsNotTheEndOfOurs(t *testing.T) {
 		listening(&cfg)
 		c := mustStart(t, cfg)
 		connect(t, c)
-		must(t, c.Subscribe(t.Context(), "status/c", client.AtLeastOnce, newInbox()))
+		must1(c.Subscribe(t.Context(), "status/c", client.AtLeastOnce, newInbox()))
 		synctest.Wait()
 		p.Refuse(true)
 		p.Cut()
@@ -132,7 +132,7 @@ func TestWhatTheServerIsAskedFor(t *testing.T) {
 		cfg := testConfig("c", &recorder{}, s.dial)
 		listening(&cfg)
 		c := mustNew(t, cfg)
-		must(t, c.Subscribe(t.Context(), "commands", client.AtLeastOnce, newInbox()))
+		must1(c.Subscribe(t.Context(), "commands", client.AtLeastOnce, newInbox()))
 		start(t, c)
 		for life, present := range []bool{false, true, false} {
 			p := s.accept(control.Connack{SessionPresent: present})
@@ -164,7 +164,7 @@ func TestOneSubscriptionIsEnough(t *testing.T) {
 		p.accepts(m)
 		p.grantSubscribe()
 		done := make(chan error, 1)
-		go func() { done <- c.Subscribe(t.Context(), "status/#", client.AtLeastOnce, newInbox()) }()
+		go func() { done <- errOf(c.Subscribe(t.Context(), "status/#", client.AtLeastOnce, newInbox())) }()
 		p.grantSubscribe()
 		must(t, <-done)
 		u, err := control.ParseUnsubscribe(p.next(wire.UNSUBSCRIBE))

@@ -160,7 +160,7 @@ func TestTheStatusFollowsTheLink(t *testing.T) {
 		watcher := mustStart(t, testConfig("w", &recorder{}, b.Dial))
 		connect(t, watcher)
 		in := newInbox()
-		must(t, watcher.Subscribe(t.Context(), "status/+", client.AtLeastOnce, in))
+		must1(watcher.Subscribe(t.Context(), "status/+", client.AtLeastOnce, in))
 		cfg := testConfig("c", &recorder{}, through(p))
 		withStatus(&cfg)
 		c := mustStart(t, cfg)

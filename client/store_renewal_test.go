@@ -40,7 +40,7 @@ func newPress(t *testing.T, o mqtttest.Options) *press {
 	cfg.Receiving = client.ReceivingConfig{Ordering: &client.Ordering{}, Dedupe: dedupe.NewMemory(dedupe.Options{})}
 	c := mustStart(t, cfg)
 	connect(t, c)
-	must(t, c.Subscribe(t.Context(), "t/#", client.ExactlyOnce, p.in))
+	must1(c.Subscribe(t.Context(), "t/#", client.ExactlyOnce, p.in))
 	return p
 }
 

@@ -68,7 +68,7 @@ func TestSessionStuck(t *testing.T) {
 				connect(t, b)
 				if c.subscribed {
 					done := make(chan error, 1)
-					go func() { done <- b.Subscribe(t.Context(), "x", client.AtLeastOnce, newInbox()) }()
+					go func() { done <- errOf(b.Subscribe(t.Context(), "x", client.AtLeastOnce, newInbox())) }()
 					p.grantSubscribe()
 					must(t, <-done)
 				}

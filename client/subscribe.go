@@ -1,46 +1,14 @@
 package client
 
 import (
+	"cmp"
 	"context"
 	"errors"
-	"fmt"
 	"slices"
 
 	"github.com/mooring-mqtt/mooring/internal/subs"
 	"github.com/mooring-mqtt/mooring/internal/wire"
 )
-
-// SubscribeOption changes a subscription.
-type SubscribeOption func(*subscription)
-
-// NoLocal suppresses messages that this client published itself. A Shared
-// Subscription cannot have it [MQTT-3.8.3-4].
-func NoLocal() SubscribeOption { return func(s *subscription) { s.NoLocal = true } }
-
-// RetainAsPublished keeps the RETAIN flag as the publisher set it. Without it only
-// messages that were retained when the subscription was made have Retain set.
-func RetainAsPublished() SubscribeOption {
-	return func(s *subscription) { s.Want.RetainAsPublished = true }
-}
-
-// NoRetained requests no retained messages (Retain Handling 2). Without it the server
-// sends them when the subscription is made, also when it is made again because the
-// server has lost the session (Retain Handling 0).
-func NoRetained() SubscribeOption { return func(s *subscription) { s.RetainHandling = 2 } }
-
-// SubscriptionID has the server send id with each message of this subscription, see
-// Message.SubscriptionIDs. It is 1 to 268,435,455, except 200,000,000 to 200,065,535,
-// which the client uses itself. Several subscriptions may have the same. A server
-// without Subscription Identifiers refuses it: *RefusedError with 0xA1.
-func SubscriptionID(id uint32) SubscribeOption {
-	return func(s *subscription) { s.ID, s.hasID = id, true }
-}
-
-// subscription is what SubscribeOptions change.
-type subscription struct {
-	subs.Want
-	hasID bool
-}
 
 // Handle declares the handler for messages whose topic matches filter. It replaces an earlier
 // handler for the same filter, and does not subscribe: the handler gets what a resumed session or
@@ -55,58 +23,123 @@ func (c *Client) Handle(filter string, h Handler) error {
 	if h == nil {
 		return errors.New("client: Handle needs a Handler")
 	}
-	for _, wrap := range slices.Backward(c.cfg.Receiving.Middleware) { // the first one sees a message first
-		h = wrap(h)
-	}
-	c.router.set(filter, h)
+	c.router.set(filter, c.cfg.Receiving.wrap(h))
 	c.checkShared(filter)
 	return nil
 }
 
-// Subscribe declares the handler and subscribes to filter; qos is the highest QoS at
-// which messages come. Without a connection it returns at once, and the subscription
-// is made with the next connection. Otherwise it waits for the server's answer, which
-// may be a *RefusedError. A refused subscription is not kept. Any other is restored
-// until Unsubscribe, also if ctx ends before the answer or the connection is lost.
-//
-// A handler for the same filter is replaced. $share/NAME/filter is a Shared Subscription: one of
-// its clients gets each message. Errors: *FieldError, *RefusedError, ErrClosed, ctx's cause.
-func (c *Client) Subscribe(ctx context.Context, filter string, qos QoS, h Handler, options ...SubscribeOption) error {
-	if qos > ExactlyOnce {
-		return &FieldError{Field: "QoS", Problem: fmt.Sprintf("is %d; use 0, 1 or 2", qos)}
+// wrap returns h with the middleware, of which the first one sees a message first.
+func (r *ReceivingConfig) wrap(h Handler) Handler {
+	for _, wrap := range slices.Backward(r.Middleware) {
+		h = wrap(h)
 	}
-	s := subscription{Want: subs.Want{Filter: filter, QoS: byte(qos)}}
-	for _, o := range options {
-		o(&s)
-	}
-	if s.NoLocal && isShared(filter) {
-		return &FieldError{Field: "No Local", Problem: "is not allowed on a Shared Subscription [MQTT-3.8.3-4]; remove it"}
-	}
-	if s.hasID && (s.ID == 0 || s.ID > 268_435_455 || subs.Internal(s.ID)) {
-		return &FieldError{Field: "Subscription Identifier", Problem: fmt.Sprintf("is %d; use 1 to 268,435,455, except 200,000,000 to 200,065,535", s.ID)}
-	}
-	if err := c.Handle(filter, h); err != nil {
-		return err
-	}
-	if c.life.ending.Err() != nil {
-		return ErrClosed
-	}
-	return refusedError(c.subs.Subscribe(s.Want).Wait(ctx))
+	return h
 }
 
-// Unsubscribe ends a subscription and removes its handler. Without a connection it
-// returns at once, and the server is told with the next connection; messages that it
-// sends until then find no handler and are refused. Otherwise it waits for the answer.
-func (c *Client) Unsubscribe(ctx context.Context, filter string) error {
+// Subscribe declares the handler and subscribes to filter; qos is the highest QoS at which messages
+// come. It returns what is known of the subscription.
+//
+// Without a connection it returns at once, with the state SubscriptionPending, and the subscription
+// is made with the next connection. Otherwise it waits for the server's answer, which may be a
+// *RefusedError, or a *ProtocolError if it is invalid. A refused subscription is not kept. Any other
+// is restored until Unsubscribe, also if ctx ends before the answer or the connection is lost.
+//
+// A handler for the same filter is replaced. $share/NAME/filter is a Shared Subscription: one of
+// its clients gets each message. Of several filters that match a message each handler gets it once,
+// if the server has Subscription Identifiers. Errors: *FieldError, *RefusedError, *ProtocolError,
+// ErrClosed, ctx's cause.
+func (c *Client) Subscribe(ctx context.Context, filter string, qos QoS, h Handler, options ...SubscribeOption) (Subscription, error) {
+	list, err := c.SubscribeAll(ctx, []SubscribeRequest{{filter, qos, h, options}})
+	if all := (*SubscribeError)(nil); errors.As(err, &all) {
+		err = all.Failed[0].Err
+	}
+	if len(list) == 0 {
+		return Subscription{Filter: filter, QoS: qos}, err
+	}
+	return list[0], err
+}
+
+// SubscribeAll is Subscribe for many filters: it sends them together, and then waits for all answers.
+// It returns what is known of each, in the order of the list. If the server refuses some, the others
+// are kept, and the error is a *SubscribeError. If a request is invalid, nothing changes.
+func (c *Client) SubscribeAll(ctx context.Context, list []SubscribeRequest) ([]Subscription, error) {
+	if c == nil {
+		return nil, ErrNilClient
+	}
+	wants := make([]*subs.Want, len(list))
+	for i, r := range list {
+		w, err := r.want()
+		if err != nil {
+			return nil, err
+		}
+		wants[i] = w
+	}
+	if c.life.ending.Err() != nil {
+		return nil, ErrClosed
+	}
+	all := make([]subs.Want, len(list))
+	for i, w := range wants {
+		c.router.subscribe(w, c.cfg.Receiving.wrap(list[i].Handler))
+		c.checkShared(w.Filter)
+		all[i] = *w
+	}
+	result := make([]Subscription, len(list))
+	var failed SubscribeError
+	var err error
+	for i, request := range c.subs.Subscribe(all...) {
+		refused := request.Wait(ctx)
+		if errors.As(refused, new(*subs.RefusedError)) {
+			c.router.refused(wants[i])
+		}
+		r := &result[i]
+		*r = Subscription{Filter: list[i].Filter, QoS: list[i].QoS}
+		if a, ok := c.subs.Answer(r.Filter); ok {
+			*r = subscription(a)
+		}
+		if refused = refusedError(refused); refused == nil {
+			continue
+		}
+		if ctx.Err() != nil && refused == context.Cause(ctx) { // the rest is not waited for, and stays
+			err = cmp.Or(err, refused)
+			continue
+		}
+		if r.Err = refused; errors.As(refused, new(*RefusedError)) {
+			r.State = SubscriptionRefused
+		}
+		failed.Failed = append(failed.Failed, *r)
+	}
+	if failed.All = len(list); len(failed.Failed) > 0 {
+		err = &failed
+	}
+	return result, err
+}
+
+// Subscriptions returns the subscriptions of the application, in the order in which they were
+// declared last.
+func (c *Client) Subscriptions() (list []Subscription) {
+	if c == nil {
+		return nil
+	}
+	for _, a := range c.subs.List() {
+		list = append(list, subscription(a))
+	}
+	return list
+}
+
+// Unsubscribe ends a subscription and removes its handler. user are sent with it. Without a
+// connection it returns at once, and the server is told with the next connection; messages that it
+// sends until then find no handler and are refused. Otherwise it waits for the answer. Errors:
+// *FieldError, *RefusedError, *ProtocolError, ErrClosed, ctx's cause.
+func (c *Client) Unsubscribe(ctx context.Context, filter string, user ...UserProperty) error {
 	if c == nil {
 		return ErrNilClient
 	}
-	if err := wire.CheckTopicFilter(filter); err != nil {
+	if err := cmp.Or(wire.CheckTopicFilter(filter), checkUser(user)); err != nil {
 		return fieldError(err)
 	}
 	defer c.router.remove(c.router.get(filter)) // not one that is declared meanwhile
 	if c.life.ending.Err() != nil {
 		return ErrClosed
 	}
-	return refusedError(c.subs.Unsubscribe(filter).Wait(ctx))
+	return refusedError(c.subs.Unsubscribe(subs.Want{Filter: filter, User: slices.Clone(user)}).Wait(ctx))
 }

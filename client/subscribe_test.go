@@ -28,7 +28,7 @@ func TestSubscriptionOptionsGoOnTheWire(t *testing.T) {
 	publishing(t, nil, control.Connack{}, func(t *testing.T, c *client.Client, p *peer, _ *recorder) {
 		done := make(chan error, 1)
 		go func() {
-			done <- c.Subscribe(t.Context(), "a/+", client.ExactlyOnce, newInbox(), client.NoLocal(), client.RetainAsPublished(), client.NoRetained())
+			done <- errOf(c.Subscribe(t.Context(), "a/+", client.ExactlyOnce, newInbox(), client.NoLocal(), client.RetainAsPublished(), client.RetainHandling(client.SendRetainedNever)))
 		}()
 		sub := p.grantSubscribe()
 		must(t, <-done)
@@ -46,22 +46,22 @@ func TestSubscriptionsThatCannotBe(t *testing.T) {
 		func(t *testing.T, c *client.Client, p *peer, _ *recorder) {
 			var field *client.FieldError
 			for _, err := range []error{
-				c.Subscribe(t.Context(), "a/#/b", 0, newInbox()),
-				c.Subscribe(t.Context(), "a", 3, newInbox()),
-				c.Subscribe(t.Context(), "$share/g/a", 0, newInbox(), client.NoLocal()),
+				errOf(c.Subscribe(t.Context(), "a/#/b", 0, newInbox())),
+				errOf(c.Subscribe(t.Context(), "a", 3, newInbox())),
+				errOf(c.Subscribe(t.Context(), "$share/g/a", 0, newInbox(), client.NoLocal())),
 			} {
 				if !errors.As(err, &field) {
 					t.Errorf("got %v, want a *FieldError", err)
 				}
 			}
-			if err := c.Subscribe(t.Context(), "a", 0, nil); err == nil {
+			if _, err := c.Subscribe(t.Context(), "a", 0, nil); err == nil {
 				t.Error("a nil handler was taken")
 			}
 			var refused *client.RefusedError
 			for code, filter := range map[byte]string{
 				wire.ReasonWildcardSubsNotSupported: "a/+", wire.ReasonSharedSubsNotSupported: "$share/g/a", wire.ReasonPacketTooLarge: strings.Repeat("x", 40),
 			} {
-				if err := c.Subscribe(t.Context(), filter, 0, newInbox()); !errors.As(err, &refused) || refused.Code != code {
+				if _, err := c.Subscribe(t.Context(), filter, 0, newInbox()); !errors.As(err, &refused) || refused.Code != code {
 					t.Errorf("%s: %v, want 0x%02X", filter, err, code)
 				}
 			}
@@ -77,7 +77,7 @@ func TestASubscribeThatCannotBeChangesNothing(t *testing.T) {
 		must(t, c.Handle("$share/g/a", have))
 		for filter, option := range map[string]client.SubscribeOption{"a": client.SubscriptionID(0), "$share/g/a": client.NoLocal()} {
 			var field *client.FieldError
-			if err := c.Subscribe(t.Context(), filter, 0, other, client.RetainAsPublished(), option); !errors.As(err, &field) {
+			if _, err := c.Subscribe(t.Context(), filter, 0, other, client.RetainAsPublished(), option); !errors.As(err, &field) {
 				t.Errorf("got %v, want a *FieldError", err)
 			}
 		}
@@ -86,7 +86,7 @@ func TestASubscribeThatCannotBeChangesNothing(t *testing.T) {
 		if n, m := len(have.messages()), len(other.messages()); n != 2 || m != 0 {
 			t.Errorf("the handlers were called %d and %d times", n, m)
 		}
-		if client.AsksRetainAsPublished(c) {
+		if client.AsksRetainAsPublished(c, "a") || client.AsksRetainAsPublished(c, "$share/g/a") {
 			t.Error("Retain As Published is taken for asked for")
 		}
 		p.quiet()
@@ -99,7 +99,7 @@ func TestARefusedSubscriptionIsAnErrorAndNotTriedAgain(t *testing.T) {
 		p := s.accept(control.Connack{})
 		connect(t, c)
 		done := make(chan error, 1)
-		go func() { done <- c.Subscribe(t.Context(), "secret", 1, newInbox()) }()
+		go func() { done <- errOf(c.Subscribe(t.Context(), "secret", 1, newInbox())) }()
 		sub, err := control.ParseSubscribe(p.next(wire.SUBSCRIBE))
 		must(t, err)
 		p.send(control.AppendSuback(nil, &control.Suback{PacketID: sub.PacketID, Reasons: []byte{wire.ReasonNotAuthorized}}))
@@ -116,8 +116,8 @@ func TestSubscriptionsAreRestored(t *testing.T) {
 	withScript(t, func(t *testing.T, s *script) {
 		var events recorder
 		c := mustNew(t, testConfig("c", &events, s.dial))
-		for i := range 70 { // in three packets
-			must(t, c.Subscribe(t.Context(), fmt.Sprint("f", i), 1, newInbox()))
+		for i := range 70 {
+			must1(c.Subscribe(t.Context(), fmt.Sprint("f", i), 1, newInbox()))
 		}
 		start(t, c)
 		for life, ack := range []control.Connack{{}, {SessionPresent: true}, {SessionPresent: false}} {
@@ -128,7 +128,7 @@ func TestSubscriptionsAreRestored(t *testing.T) {
 				continue
 			}
 			var got []string
-			for range 3 {
+			for range 70 { // each has an identifier of its own
 				got = append(got, filtersOf(p.grantSubscribe())...)
 			}
 			for i, f := range got {
@@ -145,27 +145,26 @@ func TestSubscriptionsAreRestored(t *testing.T) {
 	})
 }
 
-// TestASessionOfAnEarlierProcessGetsTheSubscriptionsOfThisOne without having
-// its retained messages sent once more.
+// TestASessionOfAnEarlierProcessGetsTheSubscriptionsOfThisOne, and what is retained as it was asked for.
 func TestASessionOfAnEarlierProcessGetsTheSubscriptionsOfThisOne(t *testing.T) {
 	withScript(t, func(t *testing.T, s *script) {
 		cfg := testConfig("c", &recorder{}, s.dial)
 		cfg.Store.Custom = usedStore(t)
 		c := mustNew(t, cfg)
-		must(t, c.Subscribe(t.Context(), "a", 1, newInbox()))
-		must(t, c.Subscribe(t.Context(), "b", 1, newInbox(), client.NoRetained()))
+		must1(c.Subscribe(t.Context(), "a", 1, newInbox()))
+		must1(c.Subscribe(t.Context(), "b", 1, newInbox(), client.RetainHandling(client.SendRetainedNever)))
 		start(t, c)
 		p := s.accept(control.Connack{SessionPresent: true})
-		sub := p.grantSubscribe()
-		if a, b := sub.Subscriptions[0].RetainHandling, sub.Subscriptions[1].RetainHandling; a != 1 || b != 2 {
-			t.Errorf("the Retain Handling is %d and %d, want 1 and 2", a, b)
+		both := func(what string) {
+			t.Helper()
+			if a, b := p.grantSubscribe().Subscriptions[0].RetainHandling, p.grantSubscribe().Subscriptions[0].RetainHandling; a != 0 || b != 2 {
+				t.Errorf("in %s the Retain Handling is %d and %d, want 0 and 2", what, a, b)
+			}
 		}
+		both("a session of an earlier process")
 		p.close()
 		p = s.accept(control.Connack{}) // a new session: everything anew
-		sub = p.grantSubscribe()
-		if a, b := sub.Subscriptions[0].RetainHandling, sub.Subscriptions[1].RetainHandling; a != 0 || b != 2 {
-			t.Errorf("in a new session the Retain Handling is %d and %d, want 0 and 2", a, b)
-		}
+		both("a new session")
 	})
 }
 
@@ -174,7 +173,7 @@ func TestWhatCannotBeRestoredIsReportedAndTheRestIsMade(t *testing.T) {
 		var events recorder
 		c := mustNew(t, testConfig("c", &events, s.dial))
 		for _, f := range []string{"a", "b/+", strings.Repeat("c", 30), "d", "e", strings.Repeat("f", 100), "g"} {
-			must(t, c.Subscribe(t.Context(), f, 1, newInbox()))
+			must1(c.Subscribe(t.Context(), f, 1, newInbox()))
 		}
 		start(t, c)
 		p := s.accept(control.Connack{WildcardUnavailable: true, MaximumPacketSize: 50})
@@ -223,7 +222,7 @@ func TestASilentSubackEndsTheConnection(t *testing.T) {
 		p := s.accept(control.Connack{})
 		connect(t, c)
 		done := make(chan error, 1)
-		go func() { done <- c.Subscribe(t.Context(), "a", 1, newInbox()) }()
+		go func() { done <- errOf(c.Subscribe(t.Context(), "a", 1, newInbox())) }()
 		p.next(wire.SUBSCRIBE)
 		p.ended()
 		must(t, <-done) // it stands, and is made now
@@ -267,7 +266,7 @@ func TestACancelledSubscribeStands(t *testing.T) {
 		connect(t, c)
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
-		if err := c.Subscribe(ctx, "a", 1, newInbox()); !errors.Is(err, context.DeadlineExceeded) {
+		if _, err := c.Subscribe(ctx, "a", 1, newInbox()); !errors.Is(err, context.DeadlineExceeded) {
 			t.Errorf("Subscribe returned %v", err)
 		}
 		p.next(wire.SUBSCRIBE)
@@ -289,7 +288,7 @@ func TestUnsubscribe(t *testing.T) {
 		connect(t, c)
 		for _, f := range []string{"a", "b"} {
 			done := make(chan error, 1)
-			go func() { done <- c.Subscribe(t.Context(), f, 1, in) }()
+			go func() { done <- errOf(c.Subscribe(t.Context(), f, 1, in)) }()
 			p.grantSubscribe()
 			must(t, <-done)
 		}
@@ -349,12 +348,12 @@ func TestASubscriptionIsAskedForOnceOnAConnection(t *testing.T) {
 			}
 		}
 		c := mustNew(t, cfg)
-		must(t, c.Subscribe(t.Context(), "early", 1, newInbox()))
+		must1(c.Subscribe(t.Context(), "early", 1, newInbox()))
 		start(t, c)
 		p := s.accept(control.Connack{})
 		connect(t, c)
 		done := make(chan error, 1)
-		go func() { done <- c.Subscribe(t.Context(), "now", 1, newInbox()) }()
+		go func() { done <- errOf(c.Subscribe(t.Context(), "now", 1, newInbox())) }()
 		synctest.Wait()
 		close(restore)
 		synctest.Wait()
@@ -378,7 +377,7 @@ func TestSubscribeWhileConnecting(t *testing.T) {
 			p := s.accept(control.Connack{SessionPresent: life > 0})
 			var all sync.WaitGroup
 			for i := range 5 {
-				all.Go(func() { must(t, c.Subscribe(t.Context(), fmt.Sprint(life, "/", i), 1, newInbox())) })
+				all.Go(func() { must1(c.Subscribe(t.Context(), fmt.Sprint(life, "/", i), 1, newInbox())) })
 			}
 			stop := make(chan struct{})
 			served := make(chan struct{})

@@ -68,7 +68,7 @@ func TestATakeoverOutlivesTheProcess(t *testing.T) {
 				in := newInbox()
 				sub := mustStart(t, testConfig("sub", &recorder{}, through(proxy)))
 				connect(t, sub)
-				must(t, sub.Subscribe(t.Context(), "t", client.ExactlyOnce, in))
+				must1(sub.Subscribe(t.Context(), "t", client.ExactlyOnce, in))
 				store := persistence.NewMemory(persistence.Options{})
 				var events recorder
 				cfg := testConfig("c", &events, through(proxy))

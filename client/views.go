@@ -246,37 +246,31 @@ func (v *views) publishMarker(up *link.Up, topic string, a retained.Action) {
 	}
 }
 
-// observe gives a received message to the views that it is for, and removes from it
-// what handlers must not see. It reports whether no handler has asked for the message,
-// and whether the subscription to this client's status topic has brought it.
-func (v *views) observe(p *wire.Publish) (only, byStatus bool) {
-	if len(p.SubscriptionIDs) == 0 && !v.used.Load() {
-		return false, false
+// observe gives a received message to the views that it is for.
+// only: no handler has asked for the message. seen: it may have come for the client's own
+// subscriptions alone, which the handlers that it is for decide.
+func (v *views) observe(m *Message, ids retained.IDs) (from origin, only, seen bool) {
+	from = newOrigin(ids.Application, ids.Status || len(ids.Views) > 0)
+	if ids.Status && len(ids.Views)+len(ids.Application) == 0 {
+		return from, true, true // what this brings is not for the application
 	}
-	var room [4]uint32
-	var ids retained.IDs
-	p.SubscriptionIDs, ids = retained.SplitIDs(p.SubscriptionIDs, room[:0])
-	if !v.used.Load() { // the identifiers are of an earlier process
-		return (ids.Status || len(ids.Views) > 0) && !application{v.subs, v.router}.Match(p.Topic).Any, ids.Status
+	if !v.used.Load() { // the identifiers of views are of an earlier process
+		from.anybody = slices.ContainsFunc(ids.Views, retained.Shares)
+		return from, false, from.internal
 	}
 	v.mu.Lock()
-	if v.marker == p.Topic {
-		v.unlock(v.machine.Marked(p.Payload))
-		return true, ids.Status
+	if v.marker == m.Topic {
+		v.unlock(v.machine.Marked(m.Payload))
+		return from, true, true
 	}
 	defer v.mu.Unlock()
-	r := v.machine.Message(time.Now(), retained.Message{Topic: p.Topic, QoS: p.QoS, Retain: p.Retain, IDs: ids})
-	for i, to := range r.To {
-		m := received(p)
-		if !r.Only || i > 0 {
-			m = m.clone() // each user may change its copy
-		}
-		to.View.User.(viewUser).take(m, to.Origin)
+	r := v.machine.Message(time.Now(), retained.Message{Topic: m.Topic, QoS: byte(m.QoS), Retain: m.Retain, IDs: ids})
+	from.add(r.IDs)
+	from.anybody, from.raised = r.Unknown, from.raised || r.Raised
+	for _, to := range r.To {
+		to.View.User.(viewUser).take(m.clone(), to.Origin) // each user may change its copy
 	}
-	if p.SubscriptionIDs = append(p.SubscriptionIDs, r.IDs...); r.ClearRetain {
-		p.Retain = false
-	}
-	return r.Only, ids.Status
+	return from, r.Answer, from.internal || r.Guess
 }
 
 // application answers what the machine has to know of the application.
@@ -286,19 +280,6 @@ type application struct {
 }
 
 func (a application) Overlap(filter string) bool { return a.router.overlaps(filter) }
-
-func (a application) Match(topic string) (found retained.Handled) {
-	var room [4]*route
-	found.Identified = true
-	for _, r := range a.router.match(topic, room[:0]) {
-		found.Any = true
-		if !r.Shared {
-			found.Alone = true
-			found.Identified = found.Identified && a.Identified(r.Filter)
-		}
-	}
-	return found
-}
 
 // clone copies a message and all that it refers to and that may be changed.
 func (m *Message) clone() *Message {

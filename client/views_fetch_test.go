@@ -74,7 +74,7 @@ func TestAMirrorOfTheProgramsOwnFilter(t *testing.T) {
 	inRetaining(t, mqtttest.Options{}, nil, func(r *retaining) {
 		t := r.t
 		in := newInbox()
-		must(t, r.c.Subscribe(t.Context(), "a/+", client.ExactlyOnce, in))
+		must1(r.c.Subscribe(t.Context(), "a/+", client.ExactlyOnce, in))
 		view := must1(r.c.MirrorRetained(t.Context(), "a/+", client.RetainedOptions{}))
 		must1(view.Synced(t.Context()))
 		hear := func(payload string) {

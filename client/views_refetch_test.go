@@ -220,7 +220,7 @@ func TestSharedSubscriptionsBesideTaps(t *testing.T) {
 			cfg.Presence.Status = &client.Status{Topic: fmt.Sprintf("d/c%d/status", i)}
 			c := mustStart(t, cfg)
 			members = append(members, c)
-			must(t, c.Subscribe(t.Context(), "$share/g/d/#", client.AtLeastOnce, group))
+			must1(c.Subscribe(t.Context(), "$share/g/d/#", client.AtLeastOnce, group))
 		}
 		time.Sleep(time.Second)
 		say := func(topic, payload string, want int) {
@@ -254,7 +254,7 @@ func TestNoLocalIsKept(t *testing.T) {
 			cfg.Presence.Status = &client.Status{Topic: "d/c/status"}
 			c := mustNew(t, cfg)
 			in := newInbox()
-			must(t, c.Subscribe(t.Context(), "d/#", client.AtLeastOnce, in, client.NoLocal(), client.NoRetained()))
+			must1(c.Subscribe(t.Context(), "d/#", client.AtLeastOnce, in, client.NoLocal(), client.RetainHandling(client.SendRetainedNever)))
 			start(t, c)
 			connect(t, c)
 			time.Sleep(time.Second)

@@ -430,7 +430,7 @@ func TestASubscribeBesideAWatchWhileAway(t *testing.T) {
 	inWatch(t, mqtttest.Options{}, time.Hour, client.WatchOptions{}, func(w *watched) {
 		in := newInbox()
 		w.away(time.Second, func() {
-			must(w.t, w.c.Subscribe(w.t.Context(), "d/+/status", client.AtLeastOnce, in))
+			must1(w.c.Subscribe(w.t.Context(), "d/+/status", client.AtLeastOnce, in))
 		})
 		time.Sleep(time.Minute)
 		if n := len(in.messages()); n != 3 {
@@ -457,7 +457,7 @@ func TestCloseFromOnChange(t *testing.T) {
 func TestAWatchEndsBeforeTheGoodbye(t *testing.T) {
 	inWatch(t, mqtttest.Options{MaxQueuedMessages: 100}, time.Hour, client.WatchOptions{}, func(w *watched) {
 		in := newInbox()
-		must(w.t, w.c.Subscribe(w.t.Context(), "orders", client.AtLeastOnce, in))
+		must1(w.c.Subscribe(w.t.Context(), "orders", client.AtLeastOnce, in))
 		must(w.t, w.c.Close())
 		for i := range 200 {
 			w.say(fmt.Sprintf("d/%d/status", i), "online")

@@ -88,7 +88,7 @@ func run(broker, user, id, dir string) error {
 		})
 	})
 	// Before Start: what the broker kept for us comes first, and finds a handler.
-	if err := c.Subscribe(context.Background(), "devices/+/readings/#", client.ExactlyOnce, keep); err != nil {
+	if _, err := c.Subscribe(context.Background(), "devices/+/readings/#", client.ExactlyOnce, keep); err != nil {
 		return err
 	}
 	if err := c.Start(context.Background()); err != nil {

@@ -78,10 +78,10 @@ func (b *backend) begin(p *place, o *options) error {
 		b.board.reported(p.name(m.Topic, "stats"), r, time.Now())
 		return nil
 	}
-	if err := b.c.Subscribe(ctx, p.topic("+", "readings"), client.AtLeastOnce, client.HandlerFunc(readings)); err != nil {
+	if _, err := b.c.Subscribe(ctx, p.topic("+", "readings"), client.AtLeastOnce, client.HandlerFunc(readings)); err != nil {
 		return err
 	}
-	if err := b.c.Subscribe(ctx, p.topic("+", "stats"), client.AtMostOnce, client.HandlerFunc(reports)); err != nil {
+	if _, err := b.c.Subscribe(ctx, p.topic("+", "stats"), client.AtMostOnce, client.HandlerFunc(reports)); err != nil {
 		return err
 	}
 	if err := b.c.Start(ctx); err != nil {

@@ -68,7 +68,7 @@ func runBackend(ctx context.Context, o options) error {
 	if err := c.AwaitConnection(ctx); err != nil {
 		return err
 	}
-	if err := c.Subscribe(ctx, filter, client.ExactlyOnce, keep); err != nil {
+	if _, err := c.Subscribe(ctx, filter, client.ExactlyOnce, keep); err != nil {
 		return err
 	}
 	tell("ready", "")

@@ -156,7 +156,7 @@ func (s *scene) watch() error {
 	}
 	s.later(s.forget)
 	s.say("A watcher subscribes to %s.", s.topic)
-	return c.Subscribe(s.ctx, s.topic, client.AtLeastOnce, client.HandlerFunc(func(_ context.Context, m *client.Message) error {
+	_, err = c.Subscribe(s.ctx, s.topic, client.AtLeastOnce, client.HandlerFunc(func(_ context.Context, m *client.Message) error {
 		s.mu.Lock()
 		now := time.Now()
 		since := ""
@@ -172,6 +172,7 @@ func (s *scene) watch() error {
 		}
 		return nil
 	}))
+	return err
 }
 
 // forget clears what the scene leaves at a broker that outlives it: what is

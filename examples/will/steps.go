@@ -222,7 +222,7 @@ func lateSubscriber(s *scene) error {
 	ctx, cancel := context.WithTimeout(s.ctx, patience)
 	defer cancel()
 	// One lane: the fence comes behind what the subscription brings.
-	if err := c.Subscribe(ctx, s.topic, client.AtLeastOnce, client.HandlerFunc(func(_ context.Context, m *client.Message) error {
+	if _, err := c.Subscribe(ctx, s.topic, client.AtLeastOnce, client.HandlerFunc(func(_ context.Context, m *client.Message) error {
 		mu.Lock()
 		defer mu.Unlock()
 		found = append(found, fmt.Sprintf("%q", m.Payload))
@@ -233,7 +233,7 @@ func lateSubscriber(s *scene) error {
 	})); err != nil {
 		return err
 	}
-	if err := c.Subscribe(ctx, fence, client.AtLeastOnce, client.HandlerFunc(func(context.Context, *client.Message) error {
+	if _, err := c.Subscribe(ctx, fence, client.AtLeastOnce, client.HandlerFunc(func(context.Context, *client.Message) error {
 		select {
 		case done <- struct{}{}:
 		default:

@@ -96,7 +96,8 @@ func (b *bed) startReceiver(ctx context.Context) (err error) {
 	if err := b.receiver.Start(context.Background()); err != nil {
 		return err
 	}
-	return b.receiver.Subscribe(ctx, "crash/#", client.ExactlyOnce, handler)
+	_, err = b.receiver.Subscribe(ctx, "crash/#", client.ExactlyOnce, handler)
+	return err
 }
 
 func (b *bed) startPublisher() error {

@@ -177,7 +177,7 @@ func TestMQTT_3_14_4_1(t *testing.T) {
 			c, conn := r.start(control.Connack{})
 			r.subscribe(c, "a")
 			first := conn.ExpectSubscribe().PacketID
-			r.subscribe(c, "b") // its turn comes with the answer
+			r.unsubscribe(c, "a") // its turn comes with the answer
 			conn.Quiet()
 			closed := asks(c.Close)
 			conn.Expect(wire.DISCONNECT)

@@ -41,7 +41,7 @@ func TestMQTT_2_1_3_1(t *testing.T) {
 		conn.Connack(control.Connack{})
 		subscribed := make(chan error, 1)
 		go func() {
-			subscribed <- c.Subscribe(t.Context(), "f", client.ExactlyOnce, client.HandlerFunc(r.keep), client.NoLocal(), client.RetainAsPublished(), client.NoRetained())
+			subscribed <- errOf(c.Subscribe(t.Context(), "f", client.ExactlyOnce, client.HandlerFunc(r.keep), client.NoLocal(), client.RetainAsPublished(), client.RetainHandling(client.SendRetainedNever)))
 		}()
 		f := next(0x82)
 		if options := f.Body[len(f.Body)-1]; options&0xC0 != 0 {
@@ -276,7 +276,7 @@ func TestMQTT_2_2_2_1(t *testing.T) {
 		if want := bytesOf("c", 0, "w", ""); !bytes.HasSuffix(f.Raw, want) {
 			t.Errorf("CONNECT % x, want the Will Properties 00 in % x", f.Raw, want)
 		}
-		conn.Connack(control.Connack{})
+		conn.Connack(control.Connack{SubIDUnavailable: true})
 		r.await(c)
 		r.publishMessage(c, client.Message{Topic: "t"})
 		conn.ExpectBytes([]byte{0x30, 4, 0, 1, 't', 0})

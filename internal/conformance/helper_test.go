@@ -186,7 +186,7 @@ func subscribe(ctx context.Context, c *client.Client, filter string) <-chan erro
 	go func() {
 		ctx, cancel := context.WithTimeout(ctx, requestPatience)
 		defer cancel()
-		done <- c.Subscribe(ctx, filter, client.AtLeastOnce, client.HandlerFunc(func(context.Context, *client.Message) error { return nil }))
+		done <- errOf(c.Subscribe(ctx, filter, client.AtLeastOnce, client.HandlerFunc(func(context.Context, *client.Message) error { return nil })))
 	}()
 	return done
 }
@@ -201,3 +201,6 @@ func unsubscribe(ctx context.Context, c *client.Client, filter string) <-chan er
 	}()
 	return done
 }
+
+// errOf returns the error of a call.
+func errOf[T any](_ T, err error) error { return err }

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"github.com/mooring-mqtt/mooring/client"
@@ -23,21 +22,10 @@ func asks(f func() error) <-chan error {
 	return answer
 }
 
-// unanswered wants a request to be waiting still.
-func (r *rig) unanswered(answer <-chan error) {
-	r.t.Helper()
-	synctest.Wait()
-	select {
-	case err := <-answer:
-		r.t.Fatalf("the request has returned %v, and has no answer yet", err)
-	default:
-	}
-}
-
 // subscribe has the client subscribe to a filter.
 func (r *rig) subscribe(c *client.Client, filter string, options ...client.SubscribeOption) <-chan error {
 	return asks(func() error {
-		return c.Subscribe(context.Background(), filter, client.ExactlyOnce, client.HandlerFunc(r.keep), options...)
+		return errOf(c.Subscribe(context.Background(), filter, client.ExactlyOnce, client.HandlerFunc(r.keep), options...))
 	})
 }
 
@@ -60,7 +48,7 @@ func refusesFields(t *testing.T, filters []string, try func(c *client.Client, fi
 }
 
 func trySubscribe(c *client.Client, filter string) error {
-	return c.Subscribe(context.Background(), filter, 0, client.HandlerFunc(func(context.Context, *client.Message) error { return nil }))
+	return errOf(c.Subscribe(context.Background(), filter, 0, client.HandlerFunc(func(context.Context, *client.Message) error { return nil })))
 }
 
 func tryUnsubscribe(c *client.Client, filter string) error {
@@ -73,13 +61,14 @@ var notUTF8 = []string{"a/\xff", "a/\xc0\x80", "a/\xed\xa0\x80/b", "\xed\xbf\xbf
 // The flags of SUBSCRIBE are reserved and MUST be 0,0,1,0.
 func TestMQTT_3_8_1_1(t *testing.T) {
 	onRig(t, func(t *testing.T, r *rig) {
-		c, conn := r.start(control.Connack{})
+		without := control.Connack{SubIDUnavailable: true}
+		c, conn := r.start(without)
 		done := r.subscribe(c, "a/b")
 		conn.ExpectBytes([]byte{0x82, 9, 0, 1, 0, 0, 3, 'a', '/', 'b', 2})
 		conn.Suback(1, 2)
 		r.must(<-done)
 		conn.Close() // and again where it is restored
-		conn, _ = r.Connect(control.Connack{})
+		conn, _ = r.Connect(without)
 		conn.ExpectBytes([]byte{0x82, 9, 0, 2, 0, 0, 3, 'a', '/', 'b', 2})
 	})
 }
@@ -151,11 +140,11 @@ func TestMQTT_3_8_3_4(t *testing.T) {
 // its options are non-zero: the client sends none.
 func TestMQTT_3_8_3_5(t *testing.T) {
 	onRig(t, func(t *testing.T, r *rig) {
-		c, conn := r.start(control.Connack{})
+		c, conn := r.start(control.Connack{SubIDUnavailable: true})
 		options := []struct {
 			bit    byte
 			option client.SubscribeOption
-		}{{0x04, client.NoLocal()}, {0x08, client.RetainAsPublished()}, {0x20, client.NoRetained()}}
+		}{{0x04, client.NoLocal()}, {0x08, client.RetainAsPublished()}, {0x20, client.RetainHandling(client.SendRetainedNever)}}
 		id := uint16(0)
 		for qos := range byte(3) {
 			for set := range 1 << len(options) {
@@ -167,7 +156,7 @@ func TestMQTT_3_8_3_5(t *testing.T) {
 					}
 				}
 				done := asks(func() error {
-					return c.Subscribe(context.Background(), "f", client.QoS(qos), client.HandlerFunc(r.keep), list...)
+					return errOf(c.Subscribe(context.Background(), "f", client.QoS(qos), client.HandlerFunc(r.keep), list...))
 				})
 				id++
 				conn.ExpectBytes([]byte{0x82, 7, 0, byte(id), 0, 0, 1, 'f', want})
@@ -179,19 +168,29 @@ func TestMQTT_3_8_3_5(t *testing.T) {
 }
 
 // The SUBACK packet MUST have the same Packet Identifier as the SUBSCRIBE: one
-// with another is no answer to it.
+// with another is a violation, and no answer.
 func TestMQTT_3_8_4_2(t *testing.T) {
-	onRig(t, func(t *testing.T, r *rig) {
-		c, conn := r.start(control.Connack{})
-		done := r.subscribe(c, "a")
-		id := conn.ExpectSubscribe().PacketID
-		conn.Suback(id+1, 0)
-		conn.Suback(0xFFFF, 0x80)
-		r.unanswered(done)
-		conn.Suback(id, 2)
-		r.must(<-done)
-		conn.Quiet()
-	})
+	for _, wrong := range []uint16{2, 0xFFFF} {
+		onRig(t, func(t *testing.T, r *rig) {
+			c, conn := r.start(control.Connack{})
+			done := r.subscribe(c, "a")
+			conn.ExpectSubscribe()
+			r.wantEnd(conn, 0x82, control.AppendSuback(nil, &control.Suback{PacketID: wrong, Reasons: []byte{0}}))
+			r.violated(<-done, "SUBACK")
+			conn, _ = r.Connect(control.Connack{SessionPresent: true})
+			conn.Suback(conn.ExpectSubscribe().PacketID, 2)
+			conn.Quiet()
+		})
+	}
+}
+
+// violated wants the error of a request to name the packet that violates MQTT.
+func (r *rig) violated(err error, packet string) {
+	r.t.Helper()
+	var bad *client.ProtocolError
+	if !errors.As(err, &bad) || bad.Packet != packet {
+		r.t.Errorf("the request has returned %v, want a *ProtocolError about %s", err, packet)
+	}
 }
 
 // The SUBACK MUST contain a Reason Code for each Topic Filter: one that has not
@@ -208,10 +207,10 @@ func TestMQTT_3_8_4_6(t *testing.T) {
 				done := r.subscribe(c, "a")
 				id := conn.ExpectSubscribe().PacketID
 				r.wantEnd(conn, test.end, control.AppendSuback(nil, &control.Suback{PacketID: id, Reasons: test.reasons}))
+				r.violated(<-done, "SUBACK")
 				conn, _ = r.Connect(control.Connack{SessionPresent: true})
 				id = conn.ExpectSubscribe().PacketID // it counts as not made
 				conn.Suback(id, 2)
-				r.must(<-done)
 				conn.Quiet()
 			})
 		})
@@ -229,7 +228,7 @@ func TestMQTT_3_9_3_1(t *testing.T) {
 			r.must(<-r.subscribe(c, filter))
 		}
 		r.must(c.Start(context.Background()))
-		conn, _ := r.Connect(control.Connack{})
+		conn, _ := r.Connect(control.Connack{SubIDUnavailable: true})
 		s := conn.ExpectSubscribe()
 		if len(s.Subscriptions) != 4 {
 			t.Fatalf("SUBSCRIBE has %d filters, want 4", len(s.Subscriptions))
@@ -254,7 +253,7 @@ func TestMQTT_3_9_3_1(t *testing.T) {
 func (r *rig) requested(kind wire.Type, qos client.QoS, reasons ...byte) {
 	r.t.Helper()
 	c, conn := r.start(control.Connack{})
-	ask := func() error { return c.Subscribe(context.Background(), "a", qos, client.HandlerFunc(r.keep)) }
+	ask := func() error { return errOf(c.Subscribe(context.Background(), "a", qos, client.HandlerFunc(r.keep))) }
 	packet := raw(0x90, uint16(1), 0, reasons)
 	if kind == wire.UNSUBSCRIBE {
 		ask = func() error { return c.Unsubscribe(context.Background(), "a") }
@@ -352,17 +351,14 @@ func TestMQTT_2_2_1_6(t *testing.T) {
 		c, conn := r.start(control.Connack{})
 		done := r.subscribe(c, "a")
 		first := conn.ExpectSubscribe().PacketID
-		conn.Suback(first+1, 0)
-		conn.Unsuback(first+1, 0)
-		r.unanswered(done)
 		conn.Suback(first, 0)
 		r.must(<-done)
 		done = r.unsubscribe(c, "a")
-		second := conn.ExpectUnsubscribe().PacketID
-		conn.Unsuback(first, 0)
-		r.unanswered(done)
-		conn.Unsuback(second, 0)
-		r.must(<-done)
+		conn.ExpectUnsubscribe()
+		r.wantEnd(conn, 0x82, control.AppendUnsuback(nil, &control.Suback{PacketID: first, Reasons: []byte{0}}))
+		r.violated(<-done, "UNSUBACK")
+		conn, _ = r.Connect(control.Connack{SessionPresent: true})
+		conn.Unsuback(conn.ExpectUnsubscribe().PacketID, 0)
 		r.subscribe(c, "b")
 		r.wantEnd(conn, 0x82, control.AppendUnsuback(nil, &control.Suback{PacketID: conn.ExpectSubscribe().PacketID, Reasons: []byte{0}}))
 		conn, _ = r.Connect(control.Connack{SessionPresent: true})

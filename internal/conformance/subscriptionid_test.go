@@ -21,7 +21,7 @@ func TestMQTT_3_3_4_3(t *testing.T) {
 		c, err := client.New(r.cfg)
 		r.must(err)
 		defer c.Close()
-		ids := []uint32{7, 7, 0, 268_435_455, 7, 128}
+		ids := []uint32{7, 7, 0, 134_217_727, 7, 128}
 		for i, id := range ids {
 			filter := string(rune('a' + i))
 			if id == 0 {
@@ -39,10 +39,17 @@ func TestMQTT_3_3_4_3(t *testing.T) {
 			}
 			// A SUBSCRIBE has one identifier for all of its filters.
 			for i, want := range [][]any{
-				{wire.PropSubscriptionID, 7}, nil, {wire.PropSubscriptionID, 0xFF, 0xFF, 0xFF, 0x7F}, {wire.PropSubscriptionID, 7}, {wire.PropSubscriptionID, 0x80, 1},
+				{wire.PropSubscriptionID, 7}, nil, {wire.PropSubscriptionID, 0xFF, 0xFF, 0xFF, 0x3F}, {wire.PropSubscriptionID, 7}, {wire.PropSubscriptionID, 0x80, 1},
 			} {
 				id := uint16(5*n + i + 1)
-				filters := map[int][]any{0: {"a", 2, "b", 2}, 1: {"c", 2}, 2: {"d", 2}, 3: {"e", 2}, 4: {"f", 2}}[i]
+				if want == nil { // the client chooses one
+					if s := conn.ExpectSubscribe(); s.PacketID != id || s.SubscriptionID < 134_217_728 || len(s.Subscriptions) != 1 || s.Subscriptions[0].Filter != "c" {
+						t.Errorf("SUBSCRIBE is %+v", s)
+					}
+					conn.Suback(id, 2)
+					continue
+				}
+				filters := map[int][]any{0: {"a", 2, "b", 2}, 2: {"d", 2}, 3: {"e", 2}, 4: {"f", 2}}[i]
 				conn.ExpectBytes(raw(0x82, id, props(want...), bytesOf(filters...)))
 				conn.Suback(id, slices.Repeat([]byte{2}, len(filters)/2)...)
 			}
@@ -53,7 +60,7 @@ func TestMQTT_3_3_4_3(t *testing.T) {
 	t.Run("alone", func(t *testing.T) {
 		onRig(t, func(t *testing.T, r *rig) {
 			c, conn := r.start(control.Connack{})
-			for n, id := range []uint32{1, 268_435_455} { // the second takes the place of the first
+			for n, id := range []uint32{1, 134_217_727} { // the second takes the place of the first
 				done := r.subscribe(c, "a", client.SubscriptionID(id))
 				if s := conn.ExpectSubscribe(); s.SubscriptionID != id {
 					t.Errorf("SUBSCRIBE is %+v", s)
@@ -61,7 +68,7 @@ func TestMQTT_3_3_4_3(t *testing.T) {
 				conn.Suback(uint16(n+1), 0)
 				r.must(<-done)
 			}
-			for _, id := range []uint32{0, 268_435_456, 1<<32 - 1} {
+			for _, id := range []uint32{0, 134_217_728, 1<<32 - 1} {
 				var field *client.FieldError
 				if err := <-r.subscribe(c, "b", client.SubscriptionID(id)); !errors.As(err, &field) || field.Field != "Subscription Identifier" {
 					t.Errorf("%d: the error is %v, want a *FieldError", id, err)
@@ -70,7 +77,7 @@ func TestMQTT_3_3_4_3(t *testing.T) {
 			conn.Quiet()
 			conn.Close()
 			conn, _ = r.Connect(control.Connack{})
-			if s := conn.ExpectSubscribe(); s.SubscriptionID != 268_435_455 || len(s.Subscriptions) != 1 {
+			if s := conn.ExpectSubscribe(); s.SubscriptionID != 134_217_727 || len(s.Subscriptions) != 1 {
 				t.Errorf("SUBSCRIBE is %+v", s)
 			}
 		})
@@ -111,14 +118,14 @@ func TestMQTT_3_3_4_3(t *testing.T) {
 	t.Run("its size counts", func(t *testing.T) {
 		onRig(t, func(t *testing.T, r *rig) {
 			c, conn := r.start(control.Connack{MaximumPacketSize: 22})
-			done := r.subscribe(c, "nine byte", client.SubscriptionID(268_435_455))
+			done := r.subscribe(c, "nine byte", client.SubscriptionID(134_217_727))
 			if f := conn.Expect(wire.SUBSCRIBE); len(f.Raw) != 22 {
 				t.Errorf("SUBSCRIBE has %d bytes", len(f.Raw))
 			}
 			conn.Suback(1, 0)
 			r.must(<-done)
 			var refused *client.RefusedError
-			if err := <-r.subscribe(c, "ten  bytes", client.SubscriptionID(268_435_455)); !errors.As(err, &refused) || refused.Code != 0x95 {
+			if err := <-r.subscribe(c, "ten  bytes", client.SubscriptionID(134_217_727)); !errors.As(err, &refused) || refused.Code != 0x95 {
 				t.Errorf("the error is %v, want a *RefusedError 0x95", err)
 			}
 			conn.Quiet()
@@ -131,7 +138,7 @@ func TestMQTT_3_3_4_3(t *testing.T) {
 func TestMQTT_3_3_4_4(t *testing.T) {
 	onRig(t, func(t *testing.T, r *rig) {
 		_, conn := r.receiver(control.Connack{}, r.keep)
-		for i, ids := range [][]uint32{nil, {5}, {5, 1, 268_435_455, 5, 128}} {
+		for i, ids := range [][]uint32{nil, {5}, {5, 1, 134_217_727, 5, 128}} {
 			p := message(byte(i), uint16(i), "p")
 			p.SubscriptionIDs = ids
 			conn.Publish(p)

@@ -75,17 +75,17 @@ func TestMQTT_3_10_3_2(t *testing.T) {
 }
 
 // The UNSUBACK packet MUST have the same Packet Identifier as the UNSUBSCRIBE:
-// one with another is no answer to it.
+// one with another is a violation, and no answer.
 func TestMQTT_3_10_4_5(t *testing.T) {
 	onRig(t, func(t *testing.T, r *rig) {
 		c, conn := r.start(control.Connack{})
 		done := r.unsubscribe(c, "a")
-		id := conn.ExpectUnsubscribe().PacketID
-		conn.Unsuback(id+1, 0)
-		conn.Unsuback(0xFFFF, 0x80)
-		r.unanswered(done)
-		conn.Unsuback(id, 0x11)
+		conn.Unsuback(conn.ExpectUnsubscribe().PacketID, 0x11)
 		r.must(<-done)
+		done = r.unsubscribe(c, "a")
+		conn.ExpectUnsubscribe()
+		r.wantEnd(conn, 0x82, control.AppendUnsuback(nil, &control.Suback{PacketID: 0xFFFF, Reasons: []byte{0x11}}))
+		r.violated(<-done, "UNSUBACK")
 	})
 }
 

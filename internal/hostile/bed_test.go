@@ -103,7 +103,7 @@ func newBed(t testing.TB, tcp bool, play func(*peer), edit func(*client.Config))
 		b.endSampling()
 	})
 	b.watch()
-	if err := c.Subscribe(t.Context(), "#", client.ExactlyOnce, client.HandlerFunc(b.handle)); err != nil {
+	if _, err := c.Subscribe(t.Context(), "#", client.ExactlyOnce, client.HandlerFunc(b.handle)); err != nil {
 		t.Fatal(err)
 	}
 	return b
@@ -150,7 +150,7 @@ func (b *bed) publish(payload string, qos client.QoS) {
 // subscribe has a caller wait for the server's answer.
 func (b *bed) subscribe(filter string) {
 	b.callers.Go(func() {
-		_ = b.c.Subscribe(context.Background(), filter, client.AtLeastOnce, client.HandlerFunc(b.handle))
+		_, _ = b.c.Subscribe(context.Background(), filter, client.AtLeastOnce, client.HandlerFunc(b.handle))
 	})
 }
 

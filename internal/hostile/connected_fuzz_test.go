@@ -93,7 +93,7 @@ func connected(t *testing.T, said []byte, hangUp, present, early bool) {
 			t.Fatal(err)
 		}
 		nothing := client.HandlerFunc(func(context.Context, *client.Message) error { return nil })
-		if err := c.Subscribe(t.Context(), "#", client.ExactlyOnce, nothing); err != nil {
+		if _, err := c.Subscribe(t.Context(), "#", client.ExactlyOnce, nothing); err != nil {
 			t.Fatal(err)
 		}
 		return c

@@ -62,7 +62,7 @@ func TestDeniedTopicsAreRefusedAndTheOthersGoOn(t *testing.T) {
 			}
 		}
 
-		err := c.Subscribe(r.ctx, denied, client.ExactlyOnce, in)
+		_, err := c.Subscribe(r.ctx, denied, client.ExactlyOnce, in)
 		var refused *client.RefusedError
 		switch {
 		case errors.As(err, &refused) && refused.Code == 0x87:

@@ -133,7 +133,8 @@ func (m *ourEndpoint) Subscribe(ctx context.Context, s subscribing) error {
 	if s.id != 0 {
 		options = append(options, client.SubscriptionID(s.id))
 	}
-	return m.client.Subscribe(ctx, s.filter, client.QoS(s.qos), m, options...)
+	_, err := m.client.Subscribe(ctx, s.filter, client.QoS(s.qos), m, options...)
+	return err
 }
 
 func (m *ourEndpoint) Handle(_ context.Context, got *client.Message) error {

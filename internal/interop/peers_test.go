@@ -155,7 +155,7 @@ func TestAPeerThatPublishesAgainIsHandledOnce(t *testing.T) {
 			}
 			return in.Handle(ctx, m)
 		})
-		if err := c.Subscribe(r.ctx, topic, client.AtLeastOnce, handler); err != nil {
+		if _, err := c.Subscribe(r.ctx, topic, client.AtLeastOnce, handler); err != nil {
 			r.Fatal(err)
 		}
 		id := client.NewMessageID().String()

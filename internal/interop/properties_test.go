@@ -98,7 +98,7 @@ func TestLargePayloadsArriveWhole(t *testing.T) {
 			clear(m.Payload)
 			return in.Handle(ctx, &kept)
 		})
-		if err := sub.Subscribe(r.ctx, topic, client.ExactlyOnce, spoil); err != nil {
+		if _, err := sub.Subscribe(r.ctx, topic, client.ExactlyOnce, spoil); err != nil {
 			r.Fatal(err)
 		}
 		publisher := r.start(r.config("pub"))

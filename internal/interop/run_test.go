@@ -143,7 +143,7 @@ func (r *run) visit(clientID string, do func(context.Context, *client.Client) er
 func (r *run) subscribe(c *client.Client, filter string, qos client.QoS, options ...client.SubscribeOption) *inbox {
 	r.Helper()
 	in := &inbox{}
-	if err := c.Subscribe(r.ctx, filter, qos, in, options...); err != nil {
+	if _, err := c.Subscribe(r.ctx, filter, qos, in, options...); err != nil {
 		r.Fatal(err)
 	}
 	return in

@@ -247,7 +247,7 @@ func restartReceiver(r *run, name string, cut bool) {
 		<-ctx.Done()
 		return ctx.Err()
 	})
-	if err := first.Subscribe(r.ctx, topic, client.ExactlyOnce, halfway); err != nil {
+	if _, err := first.Subscribe(r.ctx, topic, client.ExactlyOnce, halfway); err != nil {
 		r.Fatal(err)
 	}
 	publisher := r.start(r.config("pub" + name))

@@ -25,7 +25,7 @@ func TestASharedSubscriptionShares(t *testing.T) {
 			filter := "$share/" + r.name + "/" + r.topic("shared/#")
 			// What arrives has the topic, and matches the handler by the filter
 			// behind the share name.
-			if err := c.Subscribe(r.ctx, filter, client.ExactlyOnce, both); err != nil {
+			if _, err := c.Subscribe(r.ctx, filter, client.ExactlyOnce, both); err != nil {
 				r.Fatal(err)
 			}
 		}

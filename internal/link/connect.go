@@ -35,13 +35,14 @@ func (l *Link) connect(ctx context.Context, server *url.URL) (*Up, error) {
 	stop := context.AfterFunc(ctx, func() { conn.Fail(ctx.Err()) })
 	defer stop()
 	up := &Up{Conn: conn, Server: server, ackTimeout: l.cfg.AckTimeout, assignID: cp.ClientID == ""}
+	up.manager = l.cfg.Session.Manager(func(ca *packets.Connack) error { return l.accepted(up, ca) })
 	up.client = paho.NewClient(paho.ClientConfig{
 		ClientID:      cp.ClientID,
 		Conn:          conn,
 		PingHandler:   pinger{conn},
 		AuthHandler:   noAuth{},
 		PacketTimeout: noTimeout,
-		Session:       l.cfg.Session.Manager(func(ca *packets.Connack) error { return l.accepted(up, ca) }),
+		Session:       up.manager,
 		// Without this function paho would not close at once.
 		OnServerDisconnect: func(*paho.Disconnect) {},
 		OnClientError:      conn.setCause,

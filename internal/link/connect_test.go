@@ -233,7 +233,14 @@ func TestTheContextEndsRun(t *testing.T) {
 func ping(dst []byte) []byte { return control.AppendPingreq(dst) }
 
 func subscribe(up *Up, filter string) error {
-	_, err := up.Subscribe(context.Background(), &paho.Subscribe{Subscriptions: []paho.SubscribeOptions{{Topic: filter}}})
+	return answered(up.Subscribe(&paho.Subscribe{Subscriptions: []paho.SubscribeOptions{{Topic: filter}}}))
+}
+
+// answered waits for the answer to a request.
+func answered(r *Request, err error) error {
+	if err == nil {
+		_, err = r.Wait(context.Background())
+	}
 	return err
 }
 

@@ -2,7 +2,6 @@ package link
 
 import (
 	"bytes"
-	"context"
 	"errors"
 	"strings"
 	"testing"
@@ -109,8 +108,7 @@ func TestSubscribeAndUnsubscribe(t *testing.T) {
 			t.Errorf("delivered %q", topic)
 		}
 		go func() {
-			_, err := up.Unsubscribe(t.Context(), &paho.Unsubscribe{Topics: []string{"a/+"}})
-			done <- err
+			done <- answered(up.Unsubscribe(&paho.Unsubscribe{Topics: []string{"a/+"}}))
 		}()
 		u, err := control.ParseUnsubscribe(p.next(wire.UNSUBSCRIBE))
 		if err != nil || u.PacketID == s.PacketID {
@@ -135,7 +133,7 @@ func TestARequestTooLargeForTheServer(t *testing.T) {
 		if !errors.As(err, &large) || large.Maximum != 40 || large.Size <= 40 {
 			t.Errorf("SUBSCRIBE: %v", err)
 		}
-		_, err = up.Unsubscribe(t.Context(), &paho.Unsubscribe{Topics: []string{"0123456789012345678901234567890123456789"}})
+		_, err = up.Unsubscribe(&paho.Unsubscribe{Topics: []string{"0123456789012345678901234567890123456789"}})
 		if !errors.As(err, &large) {
 			t.Errorf("UNSUBSCRIBE: %v", err)
 		}
@@ -214,22 +212,28 @@ func TestAnswersThatAreNone(t *testing.T) {
 	for asks, ask := range map[wire.Type]func(*Up) error{
 		wire.SUBSCRIBE: func(up *Up) error { return subscribe(up, "a") },
 		wire.UNSUBSCRIBE: func(up *Up) error {
-			_, err := up.Unsubscribe(context.Background(), &paho.Unsubscribe{Topics: []string{"a"}})
-			return err
+			return answered(up.Unsubscribe(&paho.Unsubscribe{Topics: []string{"a"}}))
 		},
 	} {
-		synctest.Test(t, func(t *testing.T) {
-			r := run(t, nil)
-			p, up := r.up(control.Connack{})
-			done := make(chan error)
-			go func() { done <- ask(up) }()
-			id := p.next(asks).Body[:2]
-			p.send([]byte{byte(asks+1) << 4, 5, id[0], id[1], 0, 0, 0}) // two reason codes for one filter
-			go func() { _, _ = p.r.Next() }()                           // the DISCONNECT
-			wantCode(t, <-done, wire.ReasonProtocolError)
-			wantCode(t, <-r.downs, wire.ReasonProtocolError)
-			r.end()
-		})
+		for name, answer := range map[string]func(id0, id1 byte) []byte{
+			"two reason codes for one filter": func(id0, id1 byte) []byte { return []byte{5, id0, id1, 0, 0, 0} },
+			"packet identifier of no request": func(id0, id1 byte) []byte { return []byte{4, id0, id1 + 1, 0, 0} },
+		} {
+			t.Run(asks.String()+" "+name, func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) {
+					r := run(t, nil)
+					p, up := r.up(control.Connack{})
+					done := make(chan error)
+					go func() { done <- ask(up) }()
+					id := p.next(asks).Body[:2]
+					p.send(append([]byte{byte(asks+1) << 4}, answer(id[0], id[1])...))
+					go func() { _, _ = p.r.Next() }() // the DISCONNECT
+					wantCode(t, <-done, wire.ReasonProtocolError)
+					wantCode(t, <-r.downs, wire.ReasonProtocolError)
+					r.end()
+				})
+			})
+		}
 	}
 }
 

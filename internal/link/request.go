@@ -4,15 +4,18 @@ import (
 	"bytes"
 	"cmp"
 	"context"
+	"errors"
 	"io"
 	"time"
 
+	"github.com/eclipse/paho.golang/packets"
 	"github.com/eclipse/paho.golang/paho"
+	pahosession "github.com/eclipse/paho.golang/paho/session"
 
 	"github.com/mooring-mqtt/mooring/internal/wire"
 )
 
-// noTimeout is paho's own limit for answers. ConnectTimeout and withTimeout bound them instead.
+// noTimeout is paho's own limit for answers. ConnectTimeout bounds CONNECT instead.
 const noTimeout = 100 * 365 * 24 * time.Hour
 
 // fits returns a *PacketTooLargeError for a packet that the server does not accept.
@@ -21,72 +24,90 @@ func (u *Up) fits(request io.WriterTo) error {
 	return cmp.Or(err, u.checkSize(int(size)))
 }
 
-// withTimeout bounds how long a request waits for its answer: AckTimeout, not counting the time for
-// which the reader stalled, since the answer may have been received and not read.
-func (u *Up) withTimeout(ctx context.Context) (context.Context, context.CancelFunc) {
-	ctx, cancel := context.WithCancelCause(ctx)
-	began, stalled := time.Now(), u.stallTime()
-	go func() {
-		for left := u.ackTimeout; left > 0; left = u.ackTimeout - time.Since(began) + u.stallTime() - stalled {
-			select {
-			case <-ctx.Done():
-				return
-			case <-time.After(left):
-			}
-		}
-		cancel(context.DeadlineExceeded)
-	}()
-	return ctx, func() { cancel(context.Canceled) }
+// Request is a SUBSCRIBE or UNSUBSCRIBE that was sent. paho's own methods would wait for
+// the answer before the next packet is sent.
+type Request struct {
+	up      *Up
+	kind    wire.Type // of the answer
+	highest []byte    // for each filter the highest reason code below 0x80 that the answer may have
+	answer  chan packets.ControlPacket
+	began   time.Time
+	stalled time.Duration // of the connection, until then
 }
 
-// Subscribe sends a SUBSCRIBE, waits for its SUBACK for AckTimeout at most, and returns its reason
-// codes. Without an answer in time the error is context.DeadlineExceeded. The error for a SUBSCRIBE
-// that is larger than the server accepts is a *PacketTooLargeError, and the connection stays up. A
-// SUBACK is a violation if it has not one reason code for each filter [MQTT-3.8.4-6], or grants a
-// higher QoS than requested.
-func (u *Up) Subscribe(ctx context.Context, s *paho.Subscribe) (reasons []byte, err error) {
-	requested := make([]byte, len(s.Subscriptions))
+// Subscribe sends a SUBSCRIBE. Requests are sent in the order of the calls. The error for one
+// that is larger than the server accepts is a *PacketTooLargeError, and the connection stays up.
+func (u *Up) Subscribe(s *paho.Subscribe) (*Request, error) {
+	highest := make([]byte, len(s.Subscriptions))
 	for i, o := range s.Subscriptions {
-		requested[i] = o.QoS
+		highest[i] = o.QoS
 	}
-	return u.request(ctx, s.Packet(), wire.SUBACK, requested, func(ctx context.Context) ([]byte, error) {
-		ack, err := u.client.Subscribe(ctx, s)
-		if ack == nil {
-			return nil, err
-		}
-		return ack.Reasons, nil
-	})
+	return u.begin(s.Packet(), wire.SUBACK, highest)
 }
 
-// Unsubscribe sends an UNSUBSCRIBE and waits for its UNSUBACK, like Subscribe.
-func (u *Up) Unsubscribe(ctx context.Context, s *paho.Unsubscribe) (reasons []byte, err error) {
-	highest := bytes.Repeat([]byte{0x7F}, len(s.Topics))
-	return u.request(ctx, s.Packet(), wire.UNSUBACK, highest, func(ctx context.Context) ([]byte, error) {
-		ack, err := u.client.Unsubscribe(ctx, s)
-		if ack == nil {
-			return nil, err
-		}
-		return ack.Reasons, nil
-	})
+// Unsubscribe sends an UNSUBSCRIBE, like Subscribe.
+func (u *Up) Unsubscribe(s *paho.Unsubscribe) (*Request, error) {
+	return u.begin(s.Packet(), wire.UNSUBACK, bytes.Repeat([]byte{0x7F}, len(s.Topics)))
 }
 
-// request sends a request that fits, and checks the reason codes of its answer.
-func (u *Up) request(ctx context.Context, packet io.WriterTo, answer wire.Type, highest []byte, send func(context.Context) ([]byte, error)) ([]byte, error) {
-	if err := u.fits(packet); err != nil {
+func (u *Up) begin(p interface {
+	pahosession.Packet
+	io.WriterTo
+}, kind wire.Type, highest []byte) (*Request, error) {
+	if err := u.fits(p); err != nil {
 		return nil, err
 	}
-	ctx, done := u.withTimeout(ctx)
-	defer done()
-	reasons, err := send(ctx)
-	if err != nil {
-		if context.Cause(ctx) == context.DeadlineExceeded {
-			err = context.DeadlineExceeded
+	r := &Request{up: u, kind: kind, highest: highest, answer: make(chan packets.ControlPacket, 1), began: time.Now(), stalled: u.stallTime()}
+	if err := u.manager.AddToSession(context.Background(), p, r.answer); err != nil {
+		return nil, err
+	}
+	_, err := p.WriteTo(u.Conn)
+	return r, err
+}
+
+// Wait waits for the answer, for AckTimeout at most after the request was sent, and returns its
+// reason codes. The time for which the reader stalls does not count, since the answer may have been
+// received and not read. Without an answer in time the error is context.DeadlineExceeded. An answer
+// is a violation, which ends the connection, if it has not one reason code for each filter
+// [MQTT-3.8.4-6], or grants a higher QoS than requested. If the connection ends because of any invalid
+// answer of that kind, the error is the *wire.Error.
+func (r *Request) Wait(ctx context.Context) (reasons []byte, err error) {
+	u := r.up
+	for left := u.ackTimeout; left > 0; left = u.ackTimeout - time.Since(r.began) + u.stallTime() - r.stalled {
+		late := time.NewTimer(left)
+		select {
+		case p := <-r.answer:
+			late.Stop()
+			return r.reasons(p)
+		case <-ctx.Done():
+			late.Stop()
+			return nil, cmp.Or(r.violation(), context.Cause(ctx))
+		case <-late.C:
 		}
-		return nil, err
 	}
-	if err := checkReasons(answer, reasons, highest); err != nil {
-		u.Fail(err)
+	return nil, context.DeadlineExceeded
+}
+
+func (r *Request) reasons(p packets.ControlPacket) (reasons []byte, err error) {
+	switch ack := p.Content.(type) {
+	case *packets.Suback:
+		reasons = ack.Reasons
+	case *packets.Unsuback:
+		reasons = ack.Reasons
+	default: // the connection has ended
+		return nil, cmp.Or(r.violation(), paho.ErrConnectionLost)
+	}
+	if err := checkReasons(r.kind, reasons, r.highest); err != nil {
+		r.up.Fail(err)
 		return nil, err
 	}
 	return reasons, nil
+}
+
+// violation returns the error if an answer of this kind has ended the connection.
+func (r *Request) violation() error {
+	if bad := (*wire.Error)(nil); errors.As(r.up.Cause(), &bad) && bad.Packet == r.kind {
+		return bad
+	}
+	return nil
 }

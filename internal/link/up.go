@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/eclipse/paho.golang/paho"
+	pahosession "github.com/eclipse/paho.golang/paho/session"
 
 	"github.com/mooring-mqtt/mooring/internal/notify"
 	"github.com/mooring-mqtt/mooring/internal/session"
@@ -29,6 +30,7 @@ type Up struct {
 	Took          time.Duration // that attempt
 
 	client     *paho.Client
+	manager    pahosession.SessionManager // of client
 	ackTimeout time.Duration
 	since      time.Time // of CONNACK
 	assignID   bool      // CONNECT had no Client Identifier

@@ -30,9 +30,11 @@ func (m *Machine) begin(s *subscription) {
 	app, shared := m.handlers.Application(s.filter)
 	m.Fetches++
 	s.phase, s.fetch, s.doubt = filling, m.Fetches, false
-	s.before, s.beforeShared = s.id, s.shared
-	s.shared, s.theirs = shared, app.ID
-	s.id, s.live = m.newID(s.id), 0
+	s.before, s.beforeTheirs = s.id, s.theirs
+	if s.theirs = 0; shared {
+		s.theirs = app.ID
+	}
+	s.id, s.live = m.newID(s.id, shared), 0
 	rap := s.retainAsPublished()
 	first := rap && !m.handlers.Overlap(s.filter)
 	s.flagged = first || shared && app.RetainAsPublished
@@ -183,23 +185,38 @@ func (m *Machine) Again(v *View) []Action {
 	return m.advance()
 }
 
+// A fetch has four identifiers: one for the SUBSCRIBE that fetches, the next for the one that stays,
+// and two for both where the application has subscribed to the filter too, so that this is known of
+// what the session has kept from an earlier process.
+const (
+	perFetch = 4
+	shares   = 2
+)
+
 // newID returns a free Subscription Identifier, in place of an old one. The next higher
 // one is for the SUBSCRIBE that stays.
-func (m *Machine) newID(old uint32) uint32 {
-	delete(m.ids, old)
+func (m *Machine) newID(old uint32, shared bool) uint32 {
+	delete(m.ids, old&^shares)
 	for {
-		if m.lastID += 2; m.lastID >= subs.LastID {
+		if m.lastID += perFetch; m.lastID+perFetch > subs.LastView {
 			m.lastID = subs.ViewID
 		}
-		if !m.ids[m.lastID] {
-			m.ids[m.lastID] = true
-			return m.lastID
+		if m.ids[m.lastID] {
+			continue
 		}
+		m.ids[m.lastID] = true
+		if shared {
+			return m.lastID + shares
+		}
+		return m.lastID
 	}
 }
 
 // fetches reports whether an identifier is that of a SUBSCRIBE that fetches.
-func fetches(id uint32) bool { return id >= subs.ViewID && id%2 == 0 }
+func fetches(id uint32) bool { return id%2 == 0 }
+
+// Shares reports whether an identifier of a view is that of a subscription of the application as well.
+func Shares(id uint32) bool { return id&shares != 0 }
 
 // qos is the highest that a view wants.
 func (s *subscription) qos() (q byte) {

@@ -283,7 +283,7 @@ func TestMachine_EndsSubscriptions(t *testing.T) {
 	b.want("subscribe a q0 rh0", "marker a 1", "unsubscribe a")
 	b.marked(1)
 	b.want()
-	if r := b.message("a"); !r.Only || len(r.To) > 0 {
+	if r := b.message("a"); !r.Answer || len(r.To) > 0 {
 		t.Errorf("a message that comes late: %+v", r)
 	}
 	b.add("2", "a", View{}) // before it has ended

@@ -51,18 +51,9 @@ var ErrTooManyFilters = errors.New("too many filters")
 // Handlers is what the machine has to know of the application.
 type Handlers interface {
 	Application(filter string) (subs.Want, bool) // its own subscription to just this filter
-	Match(topic string) Handled
-	RetainAsPublished() bool // whether any of its subscriptions has that option
 	// Overlap reports whether a handler, other than of a Shared Subscription, may get
 	// a message that the filter matches.
 	Overlap(filter string) bool
-}
-
-// Handled describes the handlers of a topic.
-type Handled struct {
-	Any        bool // there is one
-	Alone      bool // there is one other than of a Shared Subscription
-	Identified bool // the subscriptions of those have identifiers: a message without is not for them
 }
 
 // Connection describes the connection that begins.
@@ -98,7 +89,7 @@ const (
 // has for an earlier process must not be taken for an answer to this one. nonce makes
 // the markers of this process unique.
 func New(h Handlers, firstID uint32, nonce string) *Machine {
-	lastID := subs.ViewID + firstID%(subs.LastID-subs.ViewID)&^1
+	lastID := subs.ViewID + firstID%(subs.LastView-subs.ViewID)&^(perFetch-1)
 	return &Machine{handlers: h, nonce: nonce, ids: map[uint32]bool{}, lastID: lastID}
 }
 
@@ -142,10 +133,9 @@ type subscription struct {
 	kept   bool      // the server may still send messages of an earlier subscription
 	doubt  bool      // no identifier tells whether it has sent one, or a new one
 
-	shared       bool   // the application has subscribed to the same filter
-	theirs       uint32 // the identifier of that; 0: none
+	theirs       uint32 // identifier of the application's subscription to the same filter; 0: none
 	before       uint32 // id of the fetch before, whose messages may still be on their way
-	beforeShared bool   // what shared was then
+	beforeTheirs uint32 // what theirs was then
 	flagged      bool   // the SUBSCRIBE that fetches has Retain As Published: just what is retained has the flag
 }
 
@@ -210,7 +200,7 @@ func (m *Machine) Remove(v *View) []Action {
 func (m *Machine) Ended(filter string) {
 	if s := m.filters.Value(filter); s != nil && s.phase == ending {
 		m.filters.Delete(filter)
-		delete(m.ids, s.id)
+		delete(m.ids, s.id&^shares)
 	}
 }
 

@@ -62,10 +62,16 @@ func (w *world) Application(filter string) (subs.Want, bool) { return w.app, w.a
 func (w *world) Overlap(filter string) bool {
 	return w.app.Filter != "" && (filter == "#" || w.app.Filter == "#" || strings.Split(filter, "/")[0] == strings.Split(w.app.Filter, "/")[0])
 }
-func (w *world) RetainAsPublished() bool { return false }
-func (w *world) Match(topic string) Handled {
-	any := w.app.Filter != "" && wire.Match(w.app.Filter, topic)
-	return Handled{Any: any, Alone: any, Identified: !any || w.conn.SubIDs}
+
+// only reports whether a message is for no handler.
+func (w *world) only(r Route, msg Message) bool {
+	switch r.handlers(msg.IDs) {
+	case "all":
+		return w.app.Filter == "" || !wire.Match(w.app.Filter, msg.Topic)
+	case "none":
+		return true
+	}
+	return false
 }
 
 func (w *world) note(format string, args ...any) { w.log = append(w.log, fmt.Sprintf(format, args...)) }
@@ -136,7 +142,7 @@ func (w *world) subscribe(want subs.Want) {
 
 func (w *world) send(p packet, ids ...uint32) {
 	if w.conn.SubIDs {
-		_, p.msg.IDs = SplitIDs(ids, nil)
+		p.msg.IDs = SplitIDs(ids)
 	}
 	if w.online || p.msg.QoS > 0 {
 		w.toClient = append(w.toClient, p)
@@ -189,7 +195,8 @@ func (w *world) receive() {
 		return
 	}
 	r := w.m.Message(w.now, p.msg)
-	w.note("<- %s=%s %+v only %v for app %v", p.msg.Topic, p.pay, p.msg, r.Only, p.forApp)
+	only := w.only(r, p.msg)
+	w.note("<- %s=%s %+v only %v for app %v", p.msg.Topic, p.pay, p.msg, only, p.forApp)
 	for _, to := range r.To {
 		if n, _ := strconv.Atoi(p.pay); n <= w.floor && n > 0 && to.Origin != Past && w.retained[p.msg.Topic] != p.pay && p.kept {
 			w.t.Errorf("a mirror takes %s=%s, which the session has kept, as %s", p.msg.Topic, p.pay, origins[to.Origin])
@@ -197,9 +204,9 @@ func (w *world) receive() {
 		to.View.User.(*mirror).take(p, to.Origin, w.note)
 	}
 	switch {
-	case p.forApp && r.Only:
+	case p.forApp && only:
 		w.t.Errorf("a handler does not get %s=%s", p.msg.Topic, p.pay)
-	case !p.forApp && !r.Only && w.conn.SubIDs && w.knows(p.msg.IDs.Views):
+	case !p.forApp && !only && w.conn.SubIDs && w.knows(p.msg.IDs.Views):
 		w.t.Errorf("a handler gets %s=%s, which is not for it", p.msg.Topic, p.pay)
 	}
 }
@@ -316,7 +323,7 @@ func TestMachine_MirrorsWhatIsRetained(t *testing.T) {
 		if rnd.IntN(2) == 0 {
 			w.app = subs.Want{Filter: filters[rnd.IntN(len(filters))], QoS: byte(rnd.IntN(2))}
 			if w.conn.SubIDs {
-				w.app.ID = subs.ApplicationID
+				w.app.ID = subs.FilterID(w.app.Filter, 0)
 			}
 		}
 		w.connect(false)

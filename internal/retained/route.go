@@ -18,26 +18,25 @@ type Message struct {
 // IDs are the Subscription Identifiers of a received message, by owner.
 type IDs struct {
 	Views       []uint32
-	Application bool // it has one of the application's
-	Status      bool // it has subs.StatusID
+	Application []uint32 // of the application's subscriptions, and those of nobody
+	Status      bool     // it has subs.StatusID
 }
 
-// SplitIDs removes the internal identifiers from those of a message and returns them.
-// Those of views are appended to room.
-func SplitIDs(list, room []uint32) (visible []uint32, ids IDs) {
-	ids.Views = room
-	visible = slices.DeleteFunc(list, func(id uint32) bool {
-		switch {
-		case !subs.Internal(id), id == subs.ApplicationID:
-			ids.Application = true
-		case id == subs.StatusID:
-			ids.Status = true
-		case id != subs.MarkerID:
-			ids.Views = append(ids.Views, id)
+// SplitIDs sorts the identifiers of a message by owner, in place.
+func SplitIDs(list []uint32) (ids IDs) {
+	views := 0
+	for i, id := range list {
+		if id >= subs.ViewID && id <= subs.LastView {
+			list[i], list[views] = list[views], id
+			views++
 		}
-		return subs.Internal(id)
+	}
+	ids.Views = list[:views:views]
+	ids.Application = slices.DeleteFunc(list[views:], func(id uint32) bool {
+		ids.Status = ids.Status || id == subs.StatusID
+		return id == subs.StatusID || id == subs.MarkerID
 	})
-	return visible, ids
+	return ids
 }
 
 // Origin is what brought a message.
@@ -57,46 +56,43 @@ type Delivery struct {
 
 // Route is where a message goes.
 type Route struct {
-	Only        bool // no handler has asked for it
-	To          []Delivery
-	IDs         []uint32 // to add for handlers: of the application's subscriptions that views share
-	ClearRetain bool     // for handlers: only a view has asked for the flag
+	To []Delivery
+	// IDs are those of the application's subscriptions that views share, if it came for them.
+	IDs     []uint32
+	Raised  bool // it has the RETAIN flag as published, which perhaps only a view has asked for
+	Answer  bool // it is a retained message that only a view has asked for
+	Unknown bool // it came for a subscription that a view shared with the application, perhaps in an earlier process
+	Guess   bool // there are no identifiers, and a filter of a view matches
 }
 
 // Message routes a received message that is not a marker. The Route is valid until the next call.
 func (m *Machine) Message(now time.Time, msg Message) (r Route) {
 	clear(m.deliveries)
 	r.To = m.deliveries[:0]
-	var live, flagged bool // it came for a SUBSCRIBE that stays, or that fetches, with Retain As Published
-	var shared bool        // it came, or may have come, for a subscription that is the application's as well
-	known := 0
+	known, flagged := 0, false // flagged: it came for a SUBSCRIBE that fetches with Retain As Published
+	ids := msg.IDs.Views
 	m.matched = m.filters.Match(msg.Topic, m.matched[:0])
 	for _, e := range m.matched {
 		s := e.Value
 		brought := Past // unless identifiers tell
 		switch {
-		case slices.Contains(msg.IDs.Views, s.id):
+		case slices.Contains(ids, s.id):
 			brought = Fill
-		case s.live != 0 && slices.Contains(msg.IDs.Views, s.live):
+		case s.live != 0 && slices.Contains(ids, s.live):
 			brought = Live
 		}
-		for _, id := range msg.IDs.Views {
+		for _, id := range ids {
 			switch id &^ 1 {
 			case s.id:
 				known++
-				shared = shared || s.shared
+				r.share(s.theirs)
 			case s.before:
 				known++
-				shared = shared || s.beforeShared
+				r.share(s.beforeTheirs)
 			}
 		}
-		if brought != Past {
-			live = live || brought == Live && s.retainAsPublished()
-			flagged = flagged || brought == Fill && s.flagged
-			if s.theirs != 0 {
-				r.IDs = append(r.IDs, s.theirs)
-			}
-		}
+		flagged = flagged || brought == Fill && s.flagged
+		r.Raised = r.Raised || brought == Live && s.retainAsPublished()
 		if s.phase == ending || s.phase == denied {
 			continue
 		}
@@ -110,10 +106,23 @@ func (m *Machine) Message(now time.Time, msg Message) (r Route) {
 		}
 	}
 	m.deliveries = r.To
-	shared = shared || known < len(msg.IDs.Views) // an earlier process may have shared it
-	r.Only = m.only(msg, shared, flagged)
-	r.ClearRetain = live && !m.handlers.RetainAsPublished()
+	one := len(ids) == 1 && len(msg.IDs.Application) == 0 && !msg.IDs.Status
+	switch {
+	case one && msg.Retain && fetches(ids[0]) && !flagged && (known > 0 || !Shares(ids[0])):
+		// What answers the application's SUBSCRIBE has another identifier, and what is published
+		// has no flag.
+		r.Answer, r.IDs = true, nil
+	case known < len(ids):
+		r.Unknown = slices.ContainsFunc(ids, Shares)
+	}
+	r.Guess = !m.subIDs && len(ids)+len(msg.IDs.Application) == 0 && len(m.matched) > 0
 	return r
+}
+
+func (r *Route) share(id uint32) {
+	if id != 0 && !slices.Contains(r.IDs, id) {
+		r.IDs = append(r.IDs, id)
+	}
 }
 
 // origin returns what a message is to a view, and whether the view takes it.
@@ -136,26 +145,4 @@ func (s *subscription) origin(v *View, msg Message, brought Origin, subIDs bool)
 	}
 	s.doubt = true // what a session has kept has a higher QoS, and so has what is new
 	return Past, true
-}
-
-// only reports whether a message came for views alone. To lose one for a handler is
-// worse than to deliver it twice.
-func (m *Machine) only(msg Message, shared, flagged bool) bool {
-	ids := msg.IDs.Views
-	if msg.IDs.Application || len(ids) == 0 && (len(m.matched) == 0 || m.subIDs) {
-		return false
-	}
-	switch h := m.handlers.Match(msg.Topic); {
-	case !h.Any:
-		return true
-	case len(ids) == 0:
-		return false // nothing tells whose it is
-	case !h.Alone:
-		return true // a Shared Subscription has a copy of its own
-	case h.Identified && !shared:
-		return true // an application's message would have its identifier
-	}
-	// It answers a fetch: what answers the application's SUBSCRIBE has another
-	// identifier, and what is published has no flag, or comes for another view too.
-	return msg.Retain && len(ids) == 1 && fetches(ids[0]) && !flagged && !m.handlers.RetainAsPublished()
 }

@@ -12,92 +12,108 @@ import (
 // known is what a machine knows of the application in a test.
 type known struct {
 	app     map[string]subs.Want // the application's subscriptions
-	handled Handled
 	overlap bool
-	rap     bool
 }
 
 func (k *known) Application(filter string) (subs.Want, bool) {
 	w, ok := k.app[filter]
 	return w, ok
 }
-func (k *known) Overlap(string) bool     { return k.overlap }
-func (k *known) Match(string) Handled    { return k.handled }
-func (k *known) RetainAsPublished() bool { return k.rap }
+func (k *known) Overlap(string) bool { return k.overlap }
 
 var origins = []string{"past", "fill", "live"}
 
-// Which messages are for a view, and which for a handler: by their identifiers, RETAIN
-// flag, and what the application's subscriptions are. To lose one for a handler is
-// worse than to deliver it twice.
+// Which messages are for a view, and which for handlers: by their identifiers, RETAIN flag, and what
+// the application's subscriptions are. To lose one for a handler is worse than to deliver it twice.
 func TestMachine_RoutesMessages(t *testing.T) {
-	const fill, live, gone, theirs = subs.ViewID, subs.ViewID + 1, subs.ViewID + 8, 7
+	const fill, live, gone, theirs = subs.ViewID + 4, subs.ViewID + 5, subs.ViewID + 8, 7
 	ids := func(list ...uint32) []uint32 { return list }
-	none, handled, identified := Handled{}, Handled{Any: true, Alone: true}, Handled{Any: true, Alone: true, Identified: true}
 	for _, c := range []struct {
-		what    string
-		handled Handled
-		ids     []uint32
-		retain  bool
-		shared  bool
-		phase   phase
-		only    bool   // no handler gets it
-		taken   string // by the view
+		what   string
+		ids    []uint32
+		retain bool
+		shared bool
+		phase  phase
+		ours   string // for which handlers it is: those of the identifiers, none, or all
+		taken  string // by the view
 	}{
-		{"of the application alone", handled, ids(theirs), false, false, following, false, ""},
-		{"without identifier", identified, nil, false, false, following, false, ""},
-		{"an answer", handled, ids(fill), true, false, filling, true, "fill"},
-		{"an answer that nobody waits for", handled, ids(gone), true, false, following, true, ""},
-		{"one copy for both", identified, ids(live, theirs), false, false, following, false, "live"},
-		{"one copy for both, with the client's identifier", identified, ids(live, subs.ApplicationID), false, false, following, false, "live"},
-		{"one copy, of an application subscription without identifier", handled, ids(live), false, false, following, false, "live"},
-		{"the view's copy of several", identified, ids(live), false, false, following, true, "live"},
-		{"the application's copy of several", identified, ids(subs.ApplicationID), false, false, following, false, ""},
-		{"a handler of a Shared Subscription", Handled{Any: true}, ids(live), false, false, following, true, "live"},
-		{"no handler", none, ids(live), false, false, following, true, "live"},
-		{"no handler and no view any more", none, ids(gone), false, false, following, true, ""},
-		{"one subscription for both", identified, ids(live), false, true, following, false, "live"},
-		{"one subscription for both, an answer", identified, ids(fill), true, true, filling, true, "fill"},
+		{"of the application alone", ids(theirs), false, false, following, "[7]", ""},
+		{"without identifier", nil, false, false, following, "all", ""},
+		{"an answer", ids(fill), true, false, filling, "none", "fill"},
+		{"an answer that nobody waits for", ids(gone), true, false, following, "none", ""},
+		{"one copy for both", ids(live, theirs), false, false, following, "[7]", "live"},
+		{"one copy for both and the status", ids(subs.StatusID, live, theirs, subs.MarkerID), false, false, following, "[7]", "live"},
+		{"the view's copy of several", ids(live), false, false, following, "none", "live"},
+		{"the status alone", ids(subs.StatusID), false, false, following, "none", ""},
+		{"no view any more", ids(gone), false, false, following, "none", ""},
+		{"one subscription for both", ids(live + shares), false, true, following, "[7]", "live"},
+		{"one subscription for both, an answer", ids(fill + shares), true, true, filling, "none", "fill"},
+		{"one subscription for both, published during the fetch", ids(fill + shares), false, true, filling, "[7]", "fill"},
 		// A fetch ends while a retained message is published that a mirror gets too:
 		// the one copy has the flag, and is for the handler as well.
-		{"retained, for a subscription that stays and one that is gone", handled, ids(gone, live), true, false, following, false, "live"},
-		{"retained, for two views", handled, ids(fill, gone+1), true, false, filling, false, "fill"},
-		{"before the SUBSCRIBE", identified, nil, false, false, filling, false, "past"},
-		{"of the subscription before", handled, ids(gone), false, false, following, false, ""},
-		{"of a subscription of an earlier process, which the application may have shared", identified, ids(gone), false, false, filling, false, "past"},
-		{"to be fetched again", identified, ids(live), false, false, due, true, "past"},
-		{"ending", handled, ids(live), false, false, ending, false, ""},
+		{"retained, for a subscription that stays and one that is gone", ids(gone, live, theirs), true, false, following, "[7]", "live"},
+		{"before the SUBSCRIBE", nil, false, false, filling, "all", "past"},
+		{"of a subscription of an earlier process", ids(gone), false, false, filling, "none", "past"},
+		{"of a subscription of an earlier process, which the application shared", ids(gone + shares), false, false, filling, "all", "past"},
+		{"an answer to an earlier process, or published", ids(gone + shares), true, false, filling, "all", "past"},
+		{"to be fetched again", ids(live), false, false, due, "none", "past"},
+		{"ending", ids(live), false, false, ending, "none", ""},
 	} {
 		t.Run(c.what, func(t *testing.T) {
-			m := New(&known{handled: c.handled}, 0, "")
+			m := New(&known{}, 0, "")
 			m.conn, m.subIDs = &Connection{}, true
 			v := &View{Filter: "a/+", RetainAsPublished: true}
-			s := &subscription{filter: "a/+", phase: c.phase, id: fill, live: live, shared: c.shared, views: []*View{v}}
+			s := &subscription{filter: "a/+", phase: c.phase, id: fill, live: live, views: []*View{v}}
 			if c.shared {
-				s.theirs = theirs
+				s.theirs, s.id, s.live = theirs, fill+shares, live+shares
 			}
 			m.filters.Set(s.filter, s)
-			visible, split := SplitIDs(slices.Clone(c.ids), nil)
+			split := SplitIDs(slices.Clone(c.ids))
 			r := m.Message(time.Time{}, Message{Topic: "a/1", Retain: c.retain, IDs: split})
 			taken := ""
 			for _, to := range r.To {
 				taken += origins[to.Origin]
 			}
-			if r.Only != c.only || taken != c.taken {
-				t.Errorf("only %v, taken %q; want %v, %q", r.Only, taken, c.only, c.taken)
+			if ours := r.handlers(split); ours != c.ours || taken != c.taken {
+				t.Errorf("for handlers %s, taken %q; want %s, %q", ours, taken, c.ours, c.taken)
 			}
-			for _, id := range visible {
-				if id != theirs {
-					t.Errorf("the application sees the identifier %d", id)
-				}
-			}
-			if brought := slices.Contains(c.ids, live) || slices.Contains(c.ids, fill); c.shared && brought && fmt.Sprint(r.IDs) != "[7]" {
-				t.Errorf("the application's own identifier is not restored: %v", r.IDs)
-			}
-			if slices.Contains(c.ids, live) && c.retain && !r.ClearRetain {
-				t.Error("handlers see the flag that only the view has asked for")
+			if brought := slices.Contains(c.ids, s.live); r.Raised != brought {
+				t.Errorf("Raised is %v, the view's subscription that stays has brought it: %v", r.Raised, brought)
 			}
 		})
+	}
+}
+
+// handlers describes the handlers that a message is for.
+func (r Route) handlers(ids IDs) string {
+	ours := slices.Concat(ids.Application, r.IDs)
+	switch {
+	case r.Unknown, len(ours)+len(ids.Views) == 0 && !ids.Status:
+		return "all"
+	case len(ours) == 0:
+		return "none"
+	}
+	return fmt.Sprint(ours)
+}
+
+// The fetch before may still bring messages for the application's subscription to the same filter.
+func TestMachine_RemembersTheFetchBefore(t *testing.T) {
+	app := &known{app: map[string]subs.Want{"a": {ID: 9}}}
+	m := New(app, 0, "")
+	m.Connected(Connection{SubIDs: true})
+	v := &View{Filter: "a", QoS: 1}
+	actions, err := m.Add(v)
+	if err != nil {
+		t.Fatal(err)
+	}
+	first := actions[0].Want.ID
+	m.Subscribed(time.Time{}, "a", first)
+	m.Displaced("a")
+	for _, id := range []uint32{first, first + 1} {
+		r := m.Message(time.Time{}, Message{Topic: "a", IDs: SplitIDs([]uint32{id})})
+		if fmt.Sprint(r.IDs) != "[9]" || r.Unknown || r.Answer {
+			t.Errorf("identifier %d: %+v", id, r)
+		}
 	}
 }
 

@@ -71,8 +71,9 @@ func (m *manager) PacketReceived(p *packets.ControlPacket, _ chan<- *packets.Pub
 	gen := m.gen
 	r, ok := s.requests[id]
 	switch {
-	case !ok:
+	case !ok: // the identifier of a request is in use until its answer
 		s.stats.UnknownAcks++
+		err = wire.Violation(wire.Type(p.Type), "it has packet identifier %d, which no request has [MQTT-2.2.1-6]", id)
 	case p.Type != r.answer:
 		err = wire.Violation(wire.Type(p.Type), "it answers a request of another kind [MQTT-2.2.1-6]")
 	default:

@@ -8,6 +8,8 @@ import (
 	"testing"
 
 	"github.com/eclipse/paho.golang/packets"
+
+	"github.com/mooring-mqtt/mooring/internal/wire"
 )
 
 // request gives a SUBSCRIBE to the session as paho does.
@@ -22,7 +24,9 @@ func (r *rig) suback(id uint16) {
 	r.t.Helper()
 	p := packets.NewControlPacket(packets.SUBACK)
 	p.Content.(*packets.Suback).PacketID = id
-	r.must(r.s.Manager(nil).PacketReceived(p, nil))
+	m := r.s.Manager(func(*packets.Connack) error { return nil })
+	r.must(m.ConAckReceived(nil, nil, nil))
+	r.must(m.PacketReceived(p, nil))
 }
 
 func TestRequestsAreAnswered(t *testing.T) {
@@ -45,9 +49,12 @@ func TestRequestsAreAnswered(t *testing.T) {
 	if len(resp1) != 0 {
 		t.Error("the other request was answered too")
 	}
+	if r.w.failed != nil {
+		t.Fatal(r.w.failed)
+	}
 	r.suback(p2.PacketID) // nobody waits
-	if r.s.Stats().UnknownAcks != 1 {
-		t.Errorf("stats %+v", r.s.Stats())
+	if bad := (*wire.Error)(nil); r.s.Stats().UnknownAcks != 1 || !errors.As(r.w.failed, &bad) || bad.Packet != wire.SUBACK {
+		t.Errorf("stats %+v, the connection ended with %v", r.s.Stats(), r.w.failed)
 	}
 	r.s.Detach(r.g)
 	if got := <-resp1; got.Type != 0 {

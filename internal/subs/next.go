@@ -4,6 +4,7 @@ import (
 	"slices"
 
 	"github.com/mooring-mqtt/mooring/internal/session"
+	"github.com/mooring-mqtt/mooring/internal/wire"
 )
 
 // connection is what the table knows of the present connection.
@@ -22,8 +23,7 @@ type request struct {
 	had       bool           // what e.has was before
 	endsOther bool           // it ends the subscription of an owner that wants it no more
 	waiting   []*Request     // for its answer
-	lowered   bool           // the server has granted a lower QoS than was asked for:
-	granted   byte
+	granted   byte           // QoS, if the server has granted it
 }
 
 // class orders requests.
@@ -39,17 +39,69 @@ const (
 func (o Owner) class() class        { return asking + class(o) }
 func (r *request) subscribes() bool { return r.includes != [owners]uint64{} }
 
+// alone reports whether a request waits for the answers to all others: it may depend on them.
+func (r *request) alone() bool { return !r.subscribes() || r.owner != Application || r.endsOther }
+
+// queue holds the entries of a class that may differ from what the server has.
+type queue []*entry
+
+func (t *Table) pushLocked(c class, e *entry) {
+	if !e.queued[c] {
+		e.queued[c] = true
+		t.queues[c] = append(t.queues[c], e)
+	}
+}
+
+func (t *Table) popLocked(c class) {
+	q := &t.queues[c]
+	(*q)[0].queued[c] = false
+	(*q)[0] = nil
+	*q = (*q)[1:]
+}
+
+// touchLocked has Run look at an entry, and at that of Status, which the entry may cover.
+func (t *Table) touchLocked(e *entry) {
+	if t.conn == nil {
+		return // attach looks at all
+	}
+	t.enqueueLocked(e)
+	if t.status != nil && t.status != e {
+		t.enqueueLocked(t.status)
+	}
+	t.wake.Set()
+}
+
+// enqueueLocked puts an entry into the queue of what it needs. An entry whose request is out waits
+// for the answer.
+func (t *Table) enqueueLocked(e *entry) {
+	if e.out || e.parked {
+		return
+	}
+	r := t.needLocked(e)
+	if r == nil {
+		finish(e.waiting, nil) // there is nothing to do
+		e.waiting = nil
+		return
+	}
+	t.pushLocked(r.class, e)
+}
+
 // attach begins a connection and returns the views that the session before has ended.
-func (t *Table) attach(c *connection) (ended []Result) {
+func (t *Table) attach(c *connection) (report []Result) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.conn = c
-	t.dirty, t.urgent = nil, nil
-	var restored []*entry
-	for item := range t.entries.All() {
+	if !c.same {
+		t.first, t.made = !c.present, 0
+	}
+	all := slices.Collect(t.entries.All())
+	for _, item := range all {
 		e := item.Value
 		if !c.same {
-			e.served, e.identified = [owners]uint64{}, false
+			e.served, e.id, e.made = [owners]uint64{}, 0, 0
+			if app := e.want[Application]; app != nil {
+				app.Made.set(0, false)
+			}
 		}
 		e.has, e.parked = e.has && c.present, false
 		for o, w := range e.want {
@@ -58,84 +110,110 @@ func (t *Table) attach(c *connection) (ended []Result) {
 			}
 		}
 		if e.viewEnds && !e.has {
-			ended = append(ended, e.viewEnded())
+			report = append(report, e.viewEnded())
 		}
 		t.tidyLocked(e)
-		if _, ends := e.gone(); ends {
-			t.dirty = append(t.dirty, e)
-		} else {
-			restored = append(restored, e)
+	}
+	for _, item := range all { // when all are known, as some may cover others
+		t.enqueueLocked(item.Value)
+		if !c.limits.SubIDAvailable && !t.overlaps {
+			if r, found := t.overlapLocked(item.Value); found {
+				t.overlaps, report = true, append(report, r)
+			}
 		}
 	}
-	t.dirty = append(t.dirty, restored...)
-	return ended
+	t.wake.Set()
+	return report
 }
 
 func (t *Table) detach() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.conn = nil
+	t.queues = [classes]queue{}
 	for item := range t.entries.All() {
-		finish(item.Value.waiting, nil)
-		item.Value.waiting = nil
+		e := item.Value
+		finish(e.waiting, nil)
+		e.waiting, e.queued = nil, [classes]bool{}
 	}
 	t.changed.Notify()
 }
 
-// next returns the requests of the next packet, all of one class. Unless ready, it
-// returns only what a caller waits for. caughtUp: nothing of the application is left.
-func (t *Table) next(ready bool) (batch []*request, caughtUp bool) {
+// maxOut is how many packets may be without an answer: the server gets many filters in the time of
+// one answer, and packet identifiers are left for others.
+const maxOut = 64
+
+// next returns the next packet, or nil. Unless ready, it returns only what a caller waits for.
+// caughtUp: the server has answered for all that the application wants.
+func (t *Table) next(ready bool) (x *exchange, caughtUp bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	batch, _, _ = t.pickLocked(slices.Clone(t.urgent))
-	if len(batch) == 0 && ready {
-		var best class
-		batch, best, t.dirty = t.pickLocked(t.dirty)
-		caughtUp = best > Application.class()
+	if len(t.out) >= maxOut {
+		return nil, false
 	}
-	for _, r := range batch {
-		r.had, r.e.has, r.e.out = r.e.has, true, true
-		r.waiting, r.e.waiting = r.e.waiting, nil
+	for c := range classes {
+		switch {
+		case c > waited && !ready:
+			return nil, false
+		case c == Application.class()+1:
+			caughtUp = len(t.out) == 0
+		}
+		batch, more := t.batchLocked(c)
+		if len(batch) > 0 {
+			return t.beginLocked(batch), caughtUp
+		} else if more {
+			return nil, caughtUp
+		}
 	}
-	t.urgent = slices.DeleteFunc(t.urgent, func(e *entry) bool { return len(e.waiting) == 0 })
-	return batch, caughtUp
+	return nil, caughtUp
 }
 
-// pickLocked returns the requests of one packet, their class, and the entries of the
-// list that differ from what the server has.
-func (t *Table) pickLocked(list []*entry) (batch []*request, best class, differs []*entry) {
-	best, differs = classes, list[:0]
-	joins := true // what does not join ends the packet: the order of declaration is kept
-	for i, e := range list {
-		if len(batch) == maxFilters && best <= Application.class() { // a better class is not waited for
-			return batch, best, append(differs, list[i:]...)
+// batchLocked takes the requests of one packet out of a queue. Packets keep the order of the queue.
+// more: the queue has others.
+func (t *Table) batchLocked(c class) (batch []*request, more bool) {
+	for len(t.queues[c]) > 0 {
+		e := t.queues[c][0]
+		var r *request
+		if !e.out && !e.parked {
+			r = t.needLocked(e)
 		}
-		r := t.needLocked(e)
-		if r == nil {
-			finish(e.waiting, nil) // there is nothing to do
-			e.waiting = nil
-			t.tidyLocked(e)
-			continue
-		}
-		differs = append(differs, e)
 		switch {
-		case r.class > best, slices.ContainsFunc(batch, func(other *request) bool { return other.e == e }):
-		case r.class < best:
-			best, batch, joins = r.class, []*request{r}, r.class <= Application.class()
-		case joins && t.conn.joins(batch, r):
-			batch = append(batch, r)
-		default:
-			joins = false
+		case r == nil || r.class != c:
+			t.popLocked(c)
+			t.enqueueLocked(e)
+			t.tidyLocked(e)
+			t.wake.Set() // it may now be in a queue that was looked at
+			continue
+		case len(batch) == 0 && r.alone() && len(t.out) > 0:
+			return nil, true
+		case len(batch) > 0 && !t.conn.joins(batch, r):
+			return batch, true
+		}
+		t.popLocked(c)
+		if batch = append(batch, r); c > Application.class() {
+			return batch, true
 		}
 	}
-	return batch, best, differs
+	return batch, false
+}
+
+func (t *Table) beginLocked(batch []*request) *exchange {
+	for _, r := range batch {
+		e := r.e
+		r.had, e.has, e.out = e.has, true, true
+		r.waiting, e.waiting = e.waiting, nil
+		if r.includes[Application] != 0 && e.made == 0 {
+			t.made++
+			e.made = t.made
+		}
+	}
+	x := &exchange{batch: batch}
+	t.out[x] = true
+	return x
 }
 
 // needLocked returns what is to be asked of the server for an entry, or nil.
 func (t *Table) needLocked(e *entry) *request {
-	if e.parked {
-		return nil
-	}
 	due := func(o Owner) bool { return e.want[o] != nil && !e.want[o].settled && e.served[o] != e.want[o].number }
 	covered := e.want[Status] != nil && t.coveredLocked(e.filter)
 	gone, ends := e.gone()
@@ -148,7 +226,7 @@ func (t *Table) needLocked(e *entry) *request {
 	case due(View):
 		return t.composeLocked(e, View)
 	case ends:
-		r := &request{e: e, want: Want{Filter: e.filter}}
+		r := &request{e: e, want: Want{Filter: e.filter, User: e.user}}
 		for _, o := range [...]Owner{View, Application, Marker, Status} {
 			if e.want[o] != nil && !(o == Status && covered) {
 				r = t.composeLocked(e, o)
@@ -160,14 +238,16 @@ func (t *Table) needLocked(e *entry) *request {
 			r.class = waited
 		}
 		return r
-	case e.identify && !e.identified && e.served[Application] != 0 && t.conn.limits.SubIDAvailable:
-		r := t.composeLocked(e, Application)
-		r.want.RetainHandling = 2
-		return r
 	case due(Marker):
 		return t.composeLocked(e, Marker)
 	case due(Status) && !covered:
 		return t.composeLocked(e, Status)
+	case e.served[Application] != 0 && e.served[View] == 0 && e.want[Application] != nil:
+		// The session may have been made by a server without Subscription Identifiers.
+		if r := t.composeLocked(e, Application); r.want.ID != e.id && Internal(r.want.ID) {
+			r.want.RetainHandling = 2
+			return r
+		}
 	}
 	return nil
 }
@@ -199,14 +279,13 @@ func (t *Table) composeLocked(e *entry, o Owner) *request {
 	r.includes[o] = w.number
 	switch {
 	case o == View && app != nil:
-		r.want.QoS, r.want.NoLocal = app.QoS, app.NoLocal
+		r.want.QoS, r.want.NoLocal, r.want.User = app.QoS, app.NoLocal, app.User
 		r.want.RetainAsPublished = w.RetainAsPublished || app.RetainAsPublished
 		r.includes[Application] = app.number
-	case o != View && w.RetainHandling == 0 && w.conn != t.conn && t.conn.present && e.want[View] == nil:
-		r.want.RetainHandling = 1 // from an earlier process: retained messages only if the session does not have it
-	}
-	if o == Application && e.identify && w.ID == 0 {
-		r.want.ID = ApplicationID
+	case o == Application && w.RetainHandling == 1 && (e.ended || t.first && e.served[View] != 0):
+		r.want.RetainHandling = 0 // the server has a subscription, but not this one
+	case o == Status && w.RetainHandling == 0 && t.conn.present:
+		r.want.RetainHandling = 1
 	}
 	if Internal(r.want.ID) && !t.conn.limits.SubIDAvailable {
 		r.want.ID = 0
@@ -217,51 +296,19 @@ func (t *Table) composeLocked(e *entry, o Owner) *request {
 	return r
 }
 
-// done takes the answer to a request, err if it is refused. It returns what is to be
-// reported before the callers that wait for it go on.
-func (t *Table) done(r *request, err error) (report []Result) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	e, w := r.e, r.e.want[r.owner]
-	e.out = false
-	waitedFor := slices.ContainsFunc(r.waiting, (*Request).waits)
-	result := Result{Owner: r.owner, Want: r.want, Err: err, Ended: r.endsOther}
-	if r.lowered {
-		result.Asked, result.Granted = r.want.QoS, r.granted
+// joins reports whether a request fits into the packet of others. All filters of one
+// SUBSCRIBE share one Subscription Identifier and the user properties.
+func (c *connection) joins(batch []*request, r *request) bool {
+	first := batch[0]
+	return len(batch) < maxFilters && first.subscribes() == r.subscribes() && first.want.ID == r.want.ID &&
+		slices.Equal(first.want.User, r.want.User) && first.alone() == r.alone() &&
+		check(append(batch[:len(batch):len(batch)], r), c.limits) == nil
+}
+
+// userSize is the size of user properties in a packet.
+func userSize(list []wire.UserProperty) (n int) {
+	for _, p := range list {
+		n += 1 + 2 + len(p.Key) + 2 + len(p.Value)
 	}
-	current := w != nil && w.number == r.includes[r.owner] // not of what ends
-	if current {
-		result.Want = w.Want
-	}
-	switch {
-	case !r.subscribes(): // also if it is refused, it is forgotten
-		e.has, e.identified, e.served = false, false, [owners]uint64{}
-	case err == nil || r.endsOther:
-		e.has, e.served, e.identified = true, r.includes, r.want.ID != 0
-		if view := e.want[View]; view != nil && (r.includes[View] == 0 || r.endsOther && r.owner == Application) {
-			report = append(report, Result{Owner: View, Want: view.Want, Displaced: true})
-		}
-	default:
-		e.has, e.identify = r.had, false
-	}
-	switch {
-	case !current, err == nil && r.owner != View:
-	case err != nil && r.owner == Application && waitedFor:
-		t.dropLocked(e, Application)
-	default:
-		w.settled = true
-	}
-	if r.owner == View && r.endsOther {
-		e.viewEnds = false
-	}
-	if !waitedFor || r.owner != Application || err != nil || r.lowered {
-		report = append(report, result)
-	}
-	if e.viewEnds && e.served[View] == 0 {
-		report = append(report, e.viewEnded())
-	}
-	t.touchLocked(e)
-	t.tidyLocked(e)
-	t.changed.Notify()
-	return report
+	return n
 }

@@ -16,6 +16,15 @@ import (
 // maxFilters is how many filters one packet carries.
 const maxFilters = 32
 
+// exchange is a packet and its answer.
+type exchange struct {
+	batch   []*request
+	ctx     context.Context // ends the wait for the answer
+	cancel  func()
+	reasons []byte // of the answer
+	err     error
+}
+
 // Attach begins a connection: from here on requests wait for its server's answers. Run must follow.
 func (t *Table) Attach(up *link.Up) {
 	for _, r := range t.attach(&connection{limits: up.Gen.Limits, present: up.Gen.Present, same: up.Resumed}) {
@@ -23,22 +32,36 @@ func (t *Table) Attach(up *link.Up) {
 	}
 }
 
-// Run brings the server in line until ctx ends or the connection does. It sends one
-// packet at a time, and waits for up.Ready before those that no caller waits for. It
-// sets up.Subscribed once the server has answered for all that the application wants.
+// Run brings the server in line until ctx ends or the connection does. It waits for up.Ready before
+// those requests that no caller waits for. It sets up.Subscribed once the server has answered for
+// all that the application wants.
 func (t *Table) Run(ctx context.Context, up *link.Up) {
 	defer t.detach()
+	answered := make(chan *exchange, maxOut)
+	out := 0
+	take := func(x *exchange) {
+		out--
+		t.answered(up, x)
+	}
 	ready := up.Ready.Done() // nil: it is
 	for ctx.Err() == nil && up.Cause() == nil {
-		batch, caughtUp := t.next(ready == nil)
+		x, caughtUp := t.next(ready == nil)
 		if caughtUp {
 			up.Subscribed.Set()
 		}
-		if len(batch) > 0 {
-			t.exchange(ctx, up, batch)
+		if x != nil {
+			out++
+			t.send(ctx, up, x, answered)
+			select {
+			case x := <-answered:
+				take(x)
+			default:
+			}
 			continue
 		}
 		select {
+		case x := <-answered:
+			take(x)
 		case <-t.wake:
 		case <-ready:
 			ready = nil
@@ -46,31 +69,49 @@ func (t *Table) Run(ctx context.Context, up *link.Up) {
 		case <-up.Failed():
 		}
 	}
+	for out > 0 {
+		take(<-answered)
+	}
 }
 
-// exchange sends one packet and takes the answer.
-func (t *Table) exchange(ctx context.Context, up *link.Up, batch []*request) {
-	sent, cancel := context.WithCancel(ctx)
-	defer cancel()
+// send sends a packet, and passes it on when it is answered.
+func (t *Table) send(ctx context.Context, up *link.Up, x *exchange, answered chan<- *exchange) {
 	t.mu.Lock()
-	t.out, t.cancel = batch, cancel // until the next exchange
+	x.ctx, x.cancel = context.WithCancel(ctx)
 	t.abandonLocked()
 	t.mu.Unlock()
-	reasons, err := ask(sent, up, batch)
-	if sent.Err() == nil && errors.Is(err, context.DeadlineExceeded) {
+	r, err := ask(up, x.batch)
+	if err != nil {
+		x.err = err
+		answered <- x
+		return
+	}
+	go func() {
+		x.reasons, x.err = r.Wait(x.ctx)
+		answered <- x
+	}()
+}
+
+// answered takes an answer, or that there is none.
+func (t *Table) answered(up *link.Up, x *exchange) {
+	defer x.cancel()
+	t.mu.Lock()
+	delete(t.out, x)
+	t.mu.Unlock()
+	err := x.err
+	if x.ctx.Err() == nil && errors.Is(err, context.DeadlineExceeded) {
 		up.Fail(t.cfg.NoAnswer) // only a new connection tells whether the server has the subscription
 	}
-	for i, r := range batch {
+	for i, r := range x.batch {
 		refused := err
 		switch {
-		case err == nil && reasons[i] >= 0x80:
-			refused = &RefusedError{Code: reasons[i], Reason: r.e.filter}
-		case err != nil && (up.Cause() != nil || sent.Err() != nil):
-			t.unanswered(r)
+		case err == nil && x.reasons[i] >= 0x80:
+			refused = &RefusedError{Code: x.reasons[i], Reason: r.e.filter}
+		case err == nil:
+			r.granted = x.reasons[i]
+		case up.Cause() != nil || x.ctx.Err() != nil:
+			t.unanswered(r, err)
 			continue
-		}
-		if refused == nil && r.subscribes() && reasons[i] < r.want.QoS {
-			r.lowered, r.granted = true, reasons[i]
 		}
 		for _, result := range t.done(r, refused) {
 			t.cfg.Report(result)
@@ -82,38 +123,54 @@ func (t *Table) exchange(ctx context.Context, up *link.Up, batch []*request) {
 // abandonLocked goes on without an answer that no caller waits for any more. Whether
 // the server has the subscription is then found on the next connection.
 func (t *Table) abandonLocked() {
-	for _, r := range t.out {
-		if len(r.waiting) == 0 || slices.ContainsFunc(r.waiting, (*Request).waits) {
-			return
+	for x := range t.out {
+		if x.cancel != nil && !slices.ContainsFunc(x.batch, func(r *request) bool {
+			return len(r.waiting) == 0 || slices.ContainsFunc(r.waiting, (*Request).waits)
+		}) {
+			x.cancel()
 		}
 	}
-	if t.cancel != nil {
-		t.cancel()
-	}
 }
 
-// unanswered takes that a request got no answer, so that nothing is known of what the
-// server has. Its callers wait for the end of the connection.
-func (t *Table) unanswered(r *request) {
+// unanswered takes that a request got no answer, so that nothing is known of what the server has.
+// Its callers wait for the end of the connection. If that ends because the answer was invalid, they
+// get that error; the next connection makes up for it too.
+func (t *Table) unanswered(r *request, err error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	r.e.waiting = append(r.e.waiting, r.waiting...)
-	r.e.out, r.e.parked, r.e.identified, r.e.served = false, true, false, [owners]uint64{}
+	e := r.e
+	e.out, e.parked, e.id, e.served, e.made = false, true, 0, [owners]uint64{}, 0
+	app := e.want[Application]
+	if app != nil {
+		app.Made.set(0, false)
+	}
+	if bad := (*wire.Error)(nil); errors.As(err, &bad) {
+		if app != nil {
+			e.err = err
+		}
+		finish(r.waiting, err)
+		return
+	}
+	e.waiting = append(e.waiting, r.waiting...)
 }
 
-// ask sends one packet and returns the reason codes of the answer.
-func ask(ctx context.Context, up *link.Up, batch []*request) ([]byte, error) {
+// ask sends one packet.
+func ask(up *link.Up, batch []*request) (*link.Request, error) {
 	if err := check(batch, up.Gen.Limits); err != nil { // then it is the only request
 		return nil, err
 	}
+	var user paho.UserProperties
+	for _, p := range batch[0].want.User {
+		user.Add(p.Key, p.Value)
+	}
 	if !batch[0].subscribes() {
-		p := &paho.Unsubscribe{}
+		p := &paho.Unsubscribe{Properties: &paho.UnsubscribeProperties{User: user}}
 		for _, r := range batch {
 			p.Topics = append(p.Topics, r.e.filter)
 		}
-		return up.Unsubscribe(ctx, p)
+		return up.Unsubscribe(p)
 	}
-	p := &paho.Subscribe{}
+	p := &paho.Subscribe{Properties: &paho.SubscribeProperties{User: user}}
 	for _, r := range batch {
 		p.Subscriptions = append(p.Subscriptions, paho.SubscribeOptions{
 			Topic: r.want.Filter, QoS: r.want.QoS, NoLocal: r.want.NoLocal,
@@ -121,26 +178,19 @@ func ask(ctx context.Context, up *link.Up, batch []*request) ([]byte, error) {
 		})
 	}
 	if id := int(batch[0].want.ID); id > 0 {
-		p.Properties = &paho.SubscribeProperties{SubscriptionIdentifier: &id}
+		p.Properties.SubscriptionIdentifier = &id
 	}
-	return up.Subscribe(ctx, p)
-}
-
-// joins reports whether a request fits into the packet of others. All filters of one
-// SUBSCRIBE share one Subscription Identifier.
-func (c *connection) joins(batch []*request, r *request) bool {
-	first := batch[0]
-	return len(batch) < maxFilters && first.subscribes() == r.subscribes() && first.want.ID == r.want.ID &&
-		check(append(batch[:len(batch):len(batch)], r), c.limits) == nil
+	return up.Subscribe(p)
 }
 
 // check returns why the server cannot take a packet with these requests, or nil.
 func check(batch []*request, l session.Limits) error {
 	sub := batch[0].subscribes()
-	size := 3
-	if id := batch[0].want.ID; id > 0 {
-		size += 1 + wire.VarintLen(id)
+	props := userSize(batch[0].want.User)
+	if id := batch[0].want.ID; id > 0 && sub {
+		props += 1 + wire.VarintLen(id)
 	}
+	size := 2 + wire.VarintLen(uint32(props)) + props
 	for _, r := range batch {
 		size += 2 + len(r.e.filter)
 		if !sub {

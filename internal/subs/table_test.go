@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/mooring-mqtt/mooring/internal/session"
 	"github.com/mooring-mqtt/mooring/internal/topic"
@@ -59,9 +60,22 @@ func (s *server) describe(r *request) string {
 	return d
 }
 
+// next takes one packet, which is then answered before the next.
+func (s *server) next() []*request {
+	x, _ := s.table.next(s.ready)
+	if x == nil {
+		return nil
+	}
+	delete(s.table.out, x)
+	return x.batch
+}
+
+func (s *server) sub(w Want) *Request          { return s.table.Subscribe(w)[0] }
+func (s *server) unsub(filter string) *Request { return s.table.Unsubscribe(Want{Filter: filter}) }
+
 // answer takes one packet. It reports whether there was one.
 func (s *server) answer() bool {
-	batch, _ := s.table.next(s.ready)
+	batch := s.next()
 	var packet []string
 	for _, r := range batch {
 		packet = append(packet, s.describe(r))
@@ -77,6 +91,7 @@ func (s *server) answer() bool {
 		default:
 			delete(s.has, r.e.filter)
 		}
+		r.granted = r.want.QoS
 		s.report = append(s.report, s.table.done(r, err)...)
 		finish(r.waiting, err)
 	}
@@ -139,12 +154,12 @@ func done(t *testing.T, r *Request) error {
 func TestTable_RestoresWhatTheSessionLacks(t *testing.T) {
 	s := serve(t)
 	for i := range 40 {
-		r := s.table.Subscribe(Want{Filter: fmt.Sprint("f", i), QoS: 1})
+		r := s.sub(Want{Filter: fmt.Sprint("f", i), QoS: 1})
 		if err := done(t, r); err != nil {
 			t.Error(err)
 		}
 	}
-	s.table.Subscribe(Want{Filter: "id", QoS: 1, ID: 7})
+	s.sub(Want{Filter: "id", QoS: 1, ID: 7})
 	s.connect(false, all)
 	s.answer()
 	s.answer()
@@ -155,7 +170,7 @@ func TestTable_RestoresWhatTheSessionLacks(t *testing.T) {
 	s.want()
 	s.connect(true, all)
 	s.want()
-	s.table.Unsubscribe("f0")
+	s.unsub("f0")
 	s.want("-f0")
 	s.connect(false, all)
 	if s.answer(); !strings.HasPrefix(s.log[0], "f1 q1 rh0, f2 ") {
@@ -163,28 +178,36 @@ func TestTable_RestoresWhatTheSessionLacks(t *testing.T) {
 	}
 }
 
-// A session of an earlier process may have the subscriptions of this one: their
-// retained messages are not wanted again.
-func TestTable_UsesRetainHandling1InForeignSessions(t *testing.T) {
+// A session of an earlier process may have the subscriptions of this one: what is retained comes
+// as it was asked for, before and after the connection.
+func TestTable_UsesRetainHandlingInForeignSessions(t *testing.T) {
 	s := serve(t)
-	s.table.Subscribe(Want{Filter: "a", QoS: 1})
-	s.table.Subscribe(Want{Filter: "b", QoS: 1, RetainHandling: 2})
+	s.sub(Want{Filter: "a", QoS: 1})
+	s.sub(Want{Filter: "b", QoS: 1, RetainHandling: 2})
+	s.sub(Want{Filter: "c", QoS: 1, RetainHandling: 1})
 	s.table.attach(&connection{limits: all, present: true})
-	s.want("a q1 rh1, b q1 rh2")
-	now := s.table.Subscribe(Want{Filter: "c"})
-	s.want("c q0 rh0")
+	s.want("a q1 rh0, b q1 rh2, c q1 rh1")
+	now := s.sub(Want{Filter: "d"})
+	s.want("d q0 rh0")
 	if err := done(t, now); err != nil {
 		t.Error(err)
 	}
+	s.sub(Want{Filter: "e", RetainHandling: 1})
+	s.want("e q0 rh1")
+	s.connect(true, all) // the handlers have had it
+	s.want()
+	s.unsub("e")
+	s.sub(Want{Filter: "e", RetainHandling: 1})
+	s.want("e q0 rh0") // the server has a subscription, but not this one
 }
 
 func TestTable_AsksWhatACallerWaitsForFirst(t *testing.T) {
 	s := serve(t)
 	s.ready = false
-	s.table.Subscribe(Want{Filter: "early"})
+	s.sub(Want{Filter: "early"})
 	s.connect(false, all)
 	s.want()
-	s.table.Subscribe(Want{Filter: "now"})
+	s.sub(Want{Filter: "now"})
 	s.want("now q0 rh0")
 	s.ready = true
 	s.want("early q0 rh0")
@@ -194,10 +217,10 @@ func TestTable_AsksWhatACallerWaitsForFirst(t *testing.T) {
 func TestTable_PacksWhatGoesTogether(t *testing.T) {
 	s := serve(t)
 	s.connect(false, all)
-	s.table.Subscribe(Want{Filter: "a"})
-	s.table.Unsubscribe("b")
-	s.table.Subscribe(Want{Filter: "c"})
-	s.table.Subscribe(Want{Filter: "c"})
+	s.sub(Want{Filter: "a"})
+	s.unsub("b")
+	s.sub(Want{Filter: "c"})
+	s.sub(Want{Filter: "c"})
 	s.table.Set(Application, Want{Filter: "d", ID: 5})
 	s.table.Set(Application, Want{Filter: "e", ID: 5})
 	s.table.Set(Application, Want{Filter: "e", ID: 5, QoS: 1})
@@ -210,7 +233,7 @@ func TestTable_ForgetsWhatIsRefusedToACaller(t *testing.T) {
 	s := serve(t)
 	s.connect(false, all)
 	s.refuse["a"] = true
-	r := s.table.Subscribe(Want{Filter: "a"})
+	r := s.sub(Want{Filter: "a"})
 	s.want("a q0 rh0")
 	if err := done(t, r); !errors.As(err, new(*RefusedError)) {
 		t.Errorf("got %v", err)
@@ -226,8 +249,8 @@ func TestTable_ForgetsWhatIsRefusedToACaller(t *testing.T) {
 func TestTable_KeepsWhatIsRefusedWhenRestored(t *testing.T) {
 	s := serve(t)
 	s.refuse["a"] = true
-	s.table.Subscribe(Want{Filter: "a"})
-	s.table.Subscribe(Want{Filter: "b"})
+	s.sub(Want{Filter: "a"})
+	s.sub(Want{Filter: "b"})
 	for range 2 {
 		s.connect(false, all)
 		s.want("a q0 rh0, b q0 rh0")
@@ -235,7 +258,7 @@ func TestTable_KeepsWhatIsRefusedWhenRestored(t *testing.T) {
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	given := s.table.Subscribe(Want{Filter: "a"})
+	given := s.sub(Want{Filter: "a"})
 	if err := given.Wait(ctx); !errors.Is(err, context.Canceled) {
 		t.Error(err)
 	}
@@ -248,22 +271,22 @@ func TestTable_KeepsWhatIsRefusedWhenRestored(t *testing.T) {
 
 func TestTable_EndsWhatWasGivenUpWhileAway(t *testing.T) {
 	s := serve(t)
-	s.table.Subscribe(Want{Filter: "a"})
+	s.sub(Want{Filter: "a"})
 	s.connect(false, all)
 	s.want("a q0 rh0")
 	s.table.detach()
-	s.table.Unsubscribe("a")
-	s.table.Unsubscribe("never")
+	s.unsub("a")
+	s.unsub("never")
 	s.connect(true, all)
 	s.want("-a, -never")
 	s.table.detach()
-	s.table.Unsubscribe("lost")
+	s.unsub("lost")
 	s.connect(false, all)
 	s.want()
 	s.connect(true, all)
 	s.want()
 	s.refuse["x"] = true
-	r := s.table.Unsubscribe("x")
+	r := s.unsub("x")
 	s.want("-x")
 	if err := done(t, r); !errors.As(err, new(*RefusedError)) {
 		t.Errorf("got %v", err)
@@ -277,7 +300,7 @@ func TestTable_KnowsTheLimitsOfTheServer(t *testing.T) {
 		0xA2: {Filter: "a/+"}, 0x9E: {Filter: "$share/g/a"}, 0xA1: {Filter: "a", ID: 5}, 0x95: {Filter: strings.Repeat("x", 40)},
 	} {
 		var refused *RefusedError
-		r := s.table.Subscribe(w)
+		r := s.sub(w)
 		for s.answer() {
 		}
 		if err := done(t, r); !errors.As(err, &refused) || refused.Code != code {
@@ -291,7 +314,7 @@ func TestTable_KnowsTheLimitsOfTheServer(t *testing.T) {
 
 func TestTable_SharesAFilterBetweenApplicationAndView(t *testing.T) {
 	s := serve(t)
-	s.table.Subscribe(Want{Filter: "a/+", QoS: 2, NoLocal: true})
+	s.sub(Want{Filter: "a/+", QoS: 2, NoLocal: true})
 	s.connect(false, all)
 	s.want("a/+ q2 nl rh0")
 	s.report = nil
@@ -302,7 +325,7 @@ func TestTable_SharesAFilterBetweenApplicationAndView(t *testing.T) {
 	s.results("3 a/+ granted", "3 a/+ granted")
 
 	// The application subscribes again: the view has to fetch anew.
-	s.table.Subscribe(Want{Filter: "a/+", QoS: 1, ID: 7})
+	s.sub(Want{Filter: "a/+", QoS: 1, ID: 7})
 	s.want("a/+ q1 rh0 id7")
 	s.results("3 a/+ displaced")
 	s.table.Set(View, Want{Filter: "a/+", ID: ViewID + 2})
@@ -320,7 +343,7 @@ func TestTable_SharesAFilterBetweenApplicationAndView(t *testing.T) {
 	s.table.Set(View, Want{Filter: "a/+", ID: ViewID + 4})
 	s.want(fmt.Sprintf("a/+ q1 rh0 id%d", ViewID+4))
 	s.report = nil
-	r := s.table.Unsubscribe("a/+")
+	r := s.unsub("a/+")
 	s.want(fmt.Sprintf("a/+ q0 rh2 id%d", ViewID+4))
 	s.results("3 a/+ displaced")
 	if err := done(t, r); err != nil {
@@ -338,7 +361,7 @@ func TestTable_EndsAViewWhoseRequestIsOut(t *testing.T) {
 	s := serve(t)
 	s.connect(false, all)
 	s.table.Set(View, Want{Filter: "a", ID: ViewID})
-	batch, _ := s.table.next(true)
+	batch := s.next()
 	if s.table.Remove(View, "a") {
 		t.Error("ended, although the SUBSCRIBE is out")
 	}
@@ -349,25 +372,25 @@ func TestTable_EndsAViewWhoseRequestIsOut(t *testing.T) {
 
 	// Also where the application shares the filter: until it has its subscription back,
 	// its messages come with the view's identifier.
-	s.table.Subscribe(Want{Filter: "c"})
+	s.sub(Want{Filter: "c"})
 	s.want("c q0 rh0")
 	s.table.Set(View, Want{Filter: "c", ID: ViewID})
-	batch, _ = s.table.next(true)
+	batch = s.next()
 	if s.table.Remove(View, "c") {
 		t.Error("ended, although the SUBSCRIBE is out")
 	}
 	s.report = s.table.done(batch[0], nil)
-	s.want("c q0 rh2 id200000001")
+	s.want("c q0 rh2")
 	s.results("3 c granted", "3 c ended")
 
 	// What the application cannot get back stays as it is.
-	s.table.Subscribe(Want{Filter: "b"})
+	s.sub(Want{Filter: "b"})
 	s.table.Set(View, Want{Filter: "b", ID: ViewID})
-	s.want("b q0 rh0 id200000001", "b q0 rh0 id200000004")
+	s.want("b q0 rh0", fmt.Sprintf("b q0 rh0 id%d", ViewID))
 	s.report = nil
 	s.refuse["b"] = true
 	s.table.Remove(View, "b")
-	s.want("b q0 rh2 id200000001")
+	s.want("b q0 rh2")
 	s.results("3 b ended refused")
 }
 
@@ -391,26 +414,18 @@ func TestTable_LeavesFetchingToTheView(t *testing.T) {
 	s.results("3 a ended")
 }
 
-// Overlapping application subscriptions get an identifier before a view fetches, so
-// that their messages can be told from those of the view.
-func TestTable_IdentifiesWhatViewsOverlap(t *testing.T) {
+// A session that a server without Subscription Identifiers has made gets them from one that
+// has, and nothing retained again.
+func TestTable_AddsIdentifiersToASession(t *testing.T) {
 	s := serve(t)
-	for _, filter := range []string{"a/#", "b", "$share/g/a/+"} {
-		s.table.Subscribe(Want{Filter: filter})
-	}
-	s.connect(false, all)
-	s.want("a/# q0 rh0, b q0 rh0, $share/g/a/+ q0 rh0")
-	s.table.Set(View, Want{Filter: "a/1", ID: ViewID})
-	s.want(fmt.Sprintf("a/# q0 rh2 id%d", ApplicationID), fmt.Sprintf("a/1 q0 rh0 id%d", ViewID))
-	s.table.Subscribe(Want{Filter: "+/1"})
-	s.want(fmt.Sprintf("+/1 q0 rh0 id%d", ApplicationID))
-	for filter, want := range map[string]bool{"a/#": true, "b": false, "+/1": true, "$share/g/a/+": false, "none": false} {
-		if s.table.Identified(filter) != want {
-			t.Errorf("%s: want identified %v", filter, want)
-		}
-	}
-	s.connect(false, session.Limits{WildcardAvailable: true, SharedAvailable: true})
-	s.want("a/# q0 rh0, b q0 rh0, $share/g/a/+ q0 rh0, +/1 q0 rh0")
+	id := Variant(FilterID("a", 0), 3)
+	s.sub(Want{Filter: "a", ID: id})
+	s.connect(false, session.Limits{})
+	s.want("a q0 rh0")
+	s.connect(true, all)
+	s.want(fmt.Sprintf("a q0 rh2 id%d", id))
+	s.connect(true, all)
+	s.want()
 }
 
 func TestTable_LeavesStatusOutWhereItIsCovered(t *testing.T) {
@@ -419,28 +434,28 @@ func TestTable_LeavesStatusOutWhereItIsCovered(t *testing.T) {
 	own := Want{Filter: status, QoS: 1, ID: StatusID}
 	asks := fmt.Sprintf("d/c/status q1 rh0 id%d", StatusID)
 	s.table.Set(Status, own)
-	s.table.Subscribe(Want{Filter: "commands"})
+	s.sub(Want{Filter: "commands"})
 	s.connect(false, all)
 	s.want("commands q0 rh0", asks)
 	s.table.Set(Status, own)
 	s.want()
 	for _, filter := range []string{"d/#", "+/c/+"} {
-		s.table.Subscribe(Want{Filter: filter})
+		s.sub(Want{Filter: filter})
 		s.want(filter+" q0 rh0", "-"+status)
-		s.table.Unsubscribe(filter)
+		s.unsub(filter)
 		s.want("-"+filter, asks)
 	}
-	s.table.Subscribe(Want{Filter: "$share/g/d/#"})
-	s.table.Subscribe(Want{Filter: "d/+/status", NoLocal: true})
+	s.sub(Want{Filter: "$share/g/d/#"})
+	s.sub(Want{Filter: "d/+/status", NoLocal: true})
 	s.want("$share/g/d/# q0 rh0, d/+/status q0 nl rh0")
 
 	// With just this filter there is only one.
-	s.table.Subscribe(Want{Filter: status, NoLocal: true})
+	s.sub(Want{Filter: status, NoLocal: true})
 	s.want("d/c/status q0 nl rh0")
-	s.table.Unsubscribe(status)
+	s.unsub(status)
 	s.want(fmt.Sprintf("d/c/status q1 rh2 id%d", StatusID))
 	s.table.Set(View, Want{Filter: status, ID: ViewID})
-	s.want("d/+/status q0 nl rh2 id200000001", fmt.Sprintf("d/c/status q0 rh0 id%d", ViewID))
+	s.want(fmt.Sprintf("d/c/status q0 rh0 id%d", ViewID))
 	s.table.Remove(View, status)
 	s.want(fmt.Sprintf("d/c/status q1 rh2 id%d", StatusID))
 	s.report = nil
@@ -448,39 +463,37 @@ func TestTable_LeavesStatusOutWhereItIsCovered(t *testing.T) {
 	// A refusal is asked again on the next connection, not before.
 	s.refuse[status] = true
 	s.connect(false, all)
-	s.want("commands q0 rh0, $share/g/d/# q0 rh0", "d/+/status q0 nl rh0 id200000001", asks)
-	s.table.Unsubscribe("d/+/status")
+	s.want("commands q0 rh0, $share/g/d/# q0 rh0, d/+/status q0 nl rh0", asks)
+	s.unsub("d/+/status")
 	s.want("-d/+/status")
 	s.connect(true, all)
-	s.want("d/c/status q1 rh1 id200000002")
+	s.want(fmt.Sprintf("d/c/status q1 rh1 id%d", StatusID))
 	s.table.Remove(Status, status)
 	s.want()
 }
 
 func TestTable_Delivers(t *testing.T) {
 	for _, c := range []struct {
-		filter        string
-		noLocal       bool
-		own, byStatus bool
-		unidentified  bool
-		want          bool
+		filter       string
+		noLocal, own bool
+		identifiers  bool
+		want         bool
 	}{
-		{"d/+", false, false, false, false, true},
-		{"e", false, false, false, false, false},
-		{"$share/g/d/+", false, false, false, false, true},
-		{"$share/g/d/+", false, false, true, false, false},
-		{"d/+", true, false, true, false, true},
-		{"d/+", true, true, true, false, false},
-		{"d/+", true, true, false, false, true},
-		{"d/+", true, true, false, true, false},
+		{"d/+", false, false, false, true},
+		{"e", false, false, false, false},
+		{"e", false, false, true, true},
+		{"$share/g/d/+", false, false, false, true},
+		{"d/+", true, false, false, true},
+		{"d/+", true, true, false, false},
+		{"d/+", true, true, true, true},
 	} {
 		s := serve(t)
-		s.table.Subscribe(Want{Filter: c.filter, NoLocal: c.noLocal})
+		s.sub(Want{Filter: c.filter, NoLocal: c.noLocal})
 		l := all
-		l.SubIDAvailable = !c.unidentified
+		l.SubIDAvailable = c.identifiers
 		s.connect(false, l)
 		s.want(s.table.describeAll()...)
-		if got := s.table.Delivers("d/x", c.own, c.byStatus); got != c.want {
+		if got := s.table.Delivers("d/x", c.own); got != c.want {
 			t.Errorf("%+v: %v", c, got)
 		}
 	}
@@ -511,9 +524,9 @@ func TestTable_BringsTheServerInLine(t *testing.T) {
 			f := filters[rnd.IntN(len(filters))]
 			switch rnd.IntN(12) {
 			case 0, 1:
-				open = append(open, s.table.Subscribe(Want{Filter: f, QoS: byte(rnd.IntN(3)), RetainHandling: byte(rnd.IntN(3))}))
+				open = append(open, s.sub(Want{Filter: f, QoS: byte(rnd.IntN(3)), RetainHandling: byte(rnd.IntN(3))}))
 			case 2:
-				open = append(open, s.table.Unsubscribe(f))
+				open = append(open, s.unsub(f))
 			case 3:
 				id += 2
 				delete(ends, f)
@@ -538,12 +551,12 @@ func TestTable_BringsTheServerInLine(t *testing.T) {
 				}
 			default:
 				if connected && rnd.IntN(3) == 0 { // lost before its answer
-					if batch, _ := s.table.next(true); len(batch) > 0 {
+					if batch := s.next(); len(batch) > 0 {
 						for _, r := range batch {
 							if rnd.IntN(2) == 0 && r.subscribes() {
 								s.has[r.e.filter] = r.want
 							}
-							s.table.unanswered(r)
+							s.table.unanswered(r, nil)
 						}
 						s.table.detach()
 						connected = false
@@ -604,8 +617,6 @@ func (s *server) check(seed uint64) {
 			want[e.Filter] = fmt.Sprint(app.QoS, view.ID)
 		case view != nil:
 			want[e.Filter] = fmt.Sprint(view.QoS, view.ID)
-		case app != nil && e.Value.identify:
-			want[e.Filter] = fmt.Sprint(app.QoS, uint32(ApplicationID))
 		case app != nil:
 			want[e.Filter] = fmt.Sprint(app.QoS, 0)
 		case status != nil && !covered:
@@ -621,17 +632,185 @@ func (s *server) check(seed uint64) {
 	}
 }
 
-func BenchmarkTable_TenThousandFilters(b *testing.B) {
-	for b.Loop() {
-		s := &server{table: New(Config{}), has: map[string]Want{}, refuse: map[string]bool{}, ready: true}
-		for i := range 10_000 {
-			s.table.Subscribe(Want{Filter: fmt.Sprintf("devices/%d/+", i)})
+// Requests of the application go out before the answers to earlier ones, in the order of
+// declaration. Those that may depend on an answer wait for it.
+func TestTable_SendsAheadOfTheAnswers(t *testing.T) {
+	s := serve(t)
+	for i := range 100 {
+		s.sub(Want{Filter: fmt.Sprint("f", i), ID: FilterID(fmt.Sprint("f", i), 0)})
+	}
+	s.table.Set(Status, Want{Filter: "status", ID: StatusID})
+	s.connect(false, all)
+	var out []*exchange
+	for {
+		x, caughtUp := s.table.next(true)
+		if caughtUp {
+			t.Fatal("caught up before the answers")
 		}
-		s.connect(false, all)
+		if x == nil {
+			break
+		}
+		if out = append(out, x); len(x.batch) != 1 || x.batch[0].want.Filter != fmt.Sprint("f", len(out)-1) {
+			t.Fatalf("packet %d is %q", len(out), s.describe(x.batch[0]))
+		}
+	}
+	if len(out) != maxOut {
+		t.Errorf("%d packets without an answer, want %d", len(out), maxOut)
+	}
+	s.table.Set(Application, Want{Filter: "f3", QoS: 1}) // while its request is out
+	answered := func(x *exchange) {
+		delete(s.table.out, x)
+		for _, r := range x.batch {
+			s.report = append(s.report, s.table.done(r, nil)...)
+		}
+	}
+	slices.Reverse(out) // in any order
+	for _, x := range out[:maxOut-1] {
+		answered(x)
+	}
+	for range 100 - maxOut {
+		x, _ := s.table.next(true)
+		answered(x)
+	}
+	if x, _ := s.table.next(true); x == nil || x.batch[0].want.Filter != "f3" {
+		t.Errorf("next is %+v, want what was declared meanwhile", x)
+	} else {
+		answered(x)
+	}
+	if x, caughtUp := s.table.next(true); x != nil || caughtUp {
+		t.Errorf("%+v, caught up %v, while f0 is not answered", x, caughtUp)
+	}
+	answered(out[maxOut-1])
+	if x, caughtUp := s.table.next(true); x == nil || x.batch[0].want.Filter != "status" || !caughtUp {
+		t.Errorf("%+v, caught up %v; want the status", x, caughtUp)
+	}
+}
+
+// The order in which the server has made subscriptions tells which of several copies there are.
+func TestTable_KnowsTheOrderInWhichSubscriptionsWereMade(t *testing.T) {
+	s := serve(t)
+	made := map[string]*Made{"a": {}, "b": {}, "c": {}}
+	sub := func(filter string, qos byte) { s.sub(Want{Filter: filter, QoS: qos, Made: made[filter]}) }
+	want := func(what string, a, b, c uint64, began bool) {
+		t.Helper()
 		for s.answer() {
 		}
-		if len(s.has) != 10_000 {
-			b.Fatal(len(s.has))
+		for filter, want := range map[string]uint64{"a": a, "b": b, "c": c} {
+			if n, first := made[filter].Order(); n != want || first != (began && n != 0) {
+				t.Errorf("%s: %s is number %d, first %v; want %d", what, filter, n, first, want)
+			}
 		}
+	}
+	sub("a", 0)
+	sub("b", 0)
+	want("before the connection", 0, 0, 0, false)
+	s.connect(false, all)
+	want("in a new session", 1, 2, 0, true)
+	sub("a", 1)
+	sub("c", 0)
+	want("with other options", 1, 2, 3, true)
+	s.unsub("a")
+	want("ended", 0, 2, 3, true)
+	sub("a", 0)
+	want("made again", 4, 2, 3, true)
+	s.connect(true, all)
+	want("in the same session", 4, 2, 3, true)
+	s.refuse["b"] = true
+	s.connect(false, all)
+	want("refused", 3, 0, 2, true) // the order of declaration is b, c, a
+	s.refuse = map[string]bool{}
+}
+
+func TestTable_ListsWhatTheServerAnswered(t *testing.T) {
+	s := serve(t)
+	s.refuse["b"] = true
+	for _, filter := range []string{"a", "b", "c"} {
+		s.sub(Want{Filter: filter, QoS: 1})
+	}
+	s.table.Set(View, Want{Filter: "v", ID: ViewID})
+	want := func(lines ...string) {
+		t.Helper()
+		var got []string
+		for _, a := range s.table.List() {
+			got = append(got, fmt.Sprint(a.Filter, a.State, a.Granted, a.Err != nil))
+		}
+		if !slices.Equal(got, lines) {
+			t.Errorf("got %q, want %q", got, lines)
+		}
+	}
+	want("a0 0 false", "b0 0 false", "c0 0 false")
+	s.connect(false, all)
+	for s.answer() {
+	}
+	want("a1 1 false", "b2 0 true", "c1 1 false")
+	s.table.detach()
+	s.unsub("c")
+	want("a1 1 false", "b2 0 true")
+	s.connect(false, all)
+	want("a0 0 false", "b0 0 true")
+}
+
+// The identifier of a filter never changes, and no other owner uses it.
+func TestFilterID(t *testing.T) {
+	if id := FilterID("devices/+/readings/#", 0); id != 178_048_416 {
+		t.Errorf("%d: sessions of earlier processes have another", id)
+	}
+	used := map[uint32]bool{}
+	for i := range 100_000 {
+		filter := fmt.Sprint("d/", i)
+		id := FilterID(filter, 0)
+		for probe := 1; used[id]; probe++ {
+			id = FilterID(filter, probe)
+		}
+		used[id] = true
+		for process := range uint32(variants) {
+			v := Variant(id, process)
+			if of, p := SplitVariant(v); of != id || p != process || !OfFilter(v) || !Internal(v) || v <= LastView {
+				t.Fatalf("%s: %d of process %d is %d of %d", filter, id, process, of, p)
+			}
+		}
+	}
+	for _, id := range []uint32{1, FirstID - 1, MarkerID, StatusID, ViewID, LastView, oldFirst, oldFirst + oldCount - 1} {
+		if of, _ := SplitVariant(id); OfFilter(id) || of != id {
+			t.Errorf("%d is that of a filter", id)
+		}
+	}
+}
+
+// Declaring filters takes time in proportion to their number.
+func TestTable_ManyFilters(t *testing.T) {
+	took := func(n int) time.Duration {
+		begin := time.Now()
+		many(t, n)
+		return time.Since(begin)
+	}
+	took(1000)
+	few, all := took(2500), took(40_000)
+	t.Logf("2,500 filters: %v; 40,000: %v", few, all)
+	if all > 16*5*few {
+		t.Errorf("16 times as many took %.0f times as long", all.Seconds()/few.Seconds())
+	}
+}
+
+// many declares filters, half of them before the connection, and has the server answer.
+func many(t testing.TB, n int) {
+	s := &server{table: New(Config{}), has: map[string]Want{}, refuse: map[string]bool{}, ready: true}
+	for i := range n {
+		if i == n/2 {
+			s.connect(false, all)
+		}
+		filter := fmt.Sprintf("devices/%d/+", i)
+		s.sub(Want{Filter: filter, ID: FilterID(filter, 0)})
+	}
+	for s.answer() {
+	}
+	if len(s.has) != n || len(s.table.List()) != n {
+		t.Fatal(len(s.has))
+	}
+}
+
+func BenchmarkTable_TenThousandFilters(b *testing.B) {
+	for b.Loop() {
+		many(b, 10_000)
 	}
 }

@@ -1,5 +1,11 @@
 package subs
 
+import (
+	"sync/atomic"
+
+	"github.com/mooring-mqtt/mooring/internal/wire"
+)
+
 // Owner is a part of the client that wants subscriptions.
 type Owner uint8
 
@@ -18,23 +24,49 @@ type Want struct {
 	QoS               byte
 	NoLocal           bool
 	RetainAsPublished bool
-	RetainHandling    byte   // of the first SUBSCRIBE; the table repeats it with 2
+	RetainHandling    byte   // of the SUBSCRIBE that makes it; 2 when it is only changed
 	ID                uint32 // Subscription Identifier; 0: none
+	User              []wire.UserProperty
+	Made              *Made // is kept up to date, if not nil
 }
 
-// Subscription Identifiers from FirstID to LastID are the client's own: applications may neither
-// use nor see them. A server without Subscription Identifiers is asked without them.
+// Made is when the server made a subscription. Its methods are safe for concurrent use.
+type Made struct{ state atomic.Uint64 }
+
+// Order returns the place of the subscription among those that this process has had made in the
+// session, from 1; 0: it is not known to exist. A subscription that was made earlier gets every
+// message of its own that a later one gets. first reports whether the session had no such
+// subscription before: it began in this process.
+func (m *Made) Order() (n uint64, first bool) {
+	s := m.state.Load()
+	return s >> 1, s&1 != 0
+}
+
+func (m *Made) set(n uint64, first bool) {
+	if n <<= 1; first && n != 0 {
+		n |= 1
+	}
+	if m != nil {
+		m.state.Store(n)
+	}
+}
+
+// State is what the server has answered.
+type State uint8
+
 const (
-	FirstID       = 200_000_000
-	LastID        = 200_065_535
-	MarkerID      = FirstID
-	ApplicationID = FirstID + 1 // of application subscriptions without an identifier of their own, beside a view
-	StatusID      = FirstID + 2
-	ViewID        = FirstID + 4 // the first of those for views
+	Pending State = iota // the present session of the server is not known to have the subscription
+	Active               // the server has granted it
+	Refused              // the server has refused it on this connection
 )
 
-// Internal reports whether a Subscription Identifier is one of the client's own.
-func Internal(id uint32) bool { return id >= FirstID && id <= LastID }
+// Answer is what is known of a subscription of the application.
+type Answer struct {
+	Want
+	State   State
+	Granted byte  // QoS, if Active
+	Err     error // why it is Refused, or of the last attempt
+}
 
 // Result reports to an owner what became of one of its subscriptions.
 type Result struct {
@@ -45,6 +77,9 @@ type Result struct {
 	Ended     bool  // it was removed, also at the server
 	// Asked and Granted differ if the server has granted a lower QoS than was asked for.
 	Asked, Granted byte
+	// Overlaps is another subscription of the application that the same messages match, at a
+	// server without Subscription Identifiers. It is reported once.
+	Overlaps string
 }
 
 // RefusedError is a refusal by the server, or of what this server cannot take.

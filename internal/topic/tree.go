@@ -195,4 +195,13 @@ func (t *Tree[V]) All() iter.Seq[*Entry[V]] {
 	return slices.Values(slices.SortedFunc(maps.Values(t.entries), byOrder))
 }
 
+// InOrder sorts entries of one tree in the order in which they were declared, and returns them with
+// each once.
+func InOrder[V any](list []*Entry[V]) []*Entry[V] {
+	if len(list) > 1 {
+		slices.SortFunc(list, byOrder)
+	}
+	return slices.Compact(list)
+}
+
 func byOrder[V any](a, b *Entry[V]) int { return cmp.Compare(a.order, b.order) }

@@ -232,8 +232,25 @@ func ParsePublish(f Frame) (v PublishView, err error) {
 	return v, nil
 }
 
+// SubscriptionIDs appends the Subscription Identifiers to dst.
+func (v PublishView) SubscriptionIDs(dst []uint32) []uint32 {
+	for props := v.Properties; len(props) > 0; {
+		if p, _ := props.Next(); p.ID == PropSubscriptionID {
+			dst = append(dst, p.Int)
+		}
+	}
+	return dst
+}
+
 // Decode copies v into a packet that owns its memory. topic is the resolved Topic Name.
 func (v PublishView) Decode(topic string) Publish {
+	p := v.DecodeRest(topic)
+	p.SubscriptionIDs = v.SubscriptionIDs(nil)
+	return p
+}
+
+// DecodeRest is Decode without the Subscription Identifiers.
+func (v PublishView) DecodeRest(topic string) Publish {
 	p := Publish{Dup: v.Dup, Retain: v.Retain, QoS: v.QoS, PacketID: v.PacketID, Topic: topic, TopicAlias: v.TopicAlias}
 	// One copy holds all strings, another all bytes that the caller may change.
 	binary, users := len(v.Payload), 0
@@ -266,8 +283,6 @@ func (v PublishView) Decode(topic string) Publish {
 		case PropCorrelationData:
 			bytes = append(bytes, prop.Bytes...)
 			p.CorrelationData = bytes[:len(prop.Bytes):len(prop.Bytes)]
-		case PropSubscriptionID:
-			p.SubscriptionIDs = append(p.SubscriptionIDs, prop.Int)
 		case PropUser:
 			value := tail(prop.Value)
 			end -= len(prop.Value) + 2
