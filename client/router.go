@@ -131,11 +131,11 @@ func (r *router) refused(w *subs.Want) {
 
 // origin is what the Subscription Identifiers of a copy of a message tell.
 type origin struct {
-	id       uint32   // of a subscription of the application that has brought it; 0: none
-	others   []uint32 // further ones
-	internal bool     // a subscription of the client's own has brought it
-	anybody  bool     // a subscription that is not known may have brought it
-	raised   bool     // the RETAIN flag is as published
+	others   *[]uint32 // of further subscriptions; nil: none. A pointer, since each message has an origin
+	id       uint32    // of a subscription of the application that has brought it; 0: none
+	internal bool      // a subscription of the client's own has brought it
+	anybody  bool      // a subscription that is not known may have brought it
+	raised   bool      // the RETAIN flag is as published
 }
 
 // newOrigin returns the origin of a message with identifiers of the application.
@@ -152,9 +152,19 @@ func (from *origin) add(ids []uint32) {
 	if from.id == 0 && len(ids) > 0 {
 		from.id, ids = ids[0], ids[1:]
 	}
-	from.others = append(from.others, ids...)
+	if len(ids) > 0 {
+		all := append(from.more(), ids...)
+		from.others = &all
+	}
 	// What is retained for a new subscription comes with the identifier of that alone.
-	from.raised = from.raised || len(from.others) > 0 || from.internal && from.id != 0
+	from.raised = from.raised || from.others != nil || from.internal && from.id != 0
+}
+
+func (from origin) more() []uint32 {
+	if from.others == nil {
+		return nil
+	}
+	return *from.others
 }
 
 // identified reports whether a copy has a Subscription Identifier.
@@ -165,7 +175,7 @@ func (from origin) visible() (list []uint32) {
 	if from.id != 0 && !subs.Internal(from.id) {
 		list = append(list, from.id)
 	}
-	for _, id := range from.others {
+	for _, id := range from.more() {
 		if !subs.Internal(id) {
 			list = append(list, id)
 		}
@@ -174,7 +184,7 @@ func (from origin) visible() (list []uint32) {
 }
 
 // has reports whether a copy has just this identifier, and not another variant of it.
-func (from origin) has(id uint32) bool { return from.id == id || slices.Contains(from.others, id) }
+func (from origin) has(id uint32) bool { return from.id == id || slices.Contains(from.more(), id) }
 
 // match appends the routes that a copy of a message is for to dst, in the order of declaration.
 //
@@ -188,8 +198,8 @@ func (r *router) match(name string, from origin, dst []*route) (_ []*route, name
 	if named && from.id != 0 {
 		dst, named = r.namedLocked(name, from.id, dst)
 	}
-	for i := 0; named && i < len(from.others); i++ {
-		dst, named = r.namedLocked(name, from.others[i], dst)
+	for more := from.more(); named && len(more) > 0; more = more[1:] {
+		dst, named = r.namedLocked(name, more[0], dst)
 	}
 	if !named {
 		return r.tree.Match(name, dst[:0]), false

@@ -73,6 +73,6 @@ func (t *Table) recordLocked(r *request, err error) {
 		}
 	}
 	if app != nil && app.number == r.includes[Application] {
-		app.Made.set(e.made, t.first)
+		app.Made.Set(e.made, t.first)
 	}
 }

@@ -100,7 +100,7 @@ func (t *Table) attach(c *connection) (report []Result) {
 		if !c.same {
 			e.served, e.id, e.made = [owners]uint64{}, 0, 0
 			if app := e.want[Application]; app != nil {
-				app.Made.set(0, false)
+				app.Made.Set(0, false)
 			}
 		}
 		e.has, e.parked = e.has && c.present, false

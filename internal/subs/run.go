@@ -142,7 +142,7 @@ func (t *Table) unanswered(r *request, err error) {
 	e.out, e.parked, e.id, e.served, e.made = false, true, 0, [owners]uint64{}, 0
 	app := e.want[Application]
 	if app != nil {
-		app.Made.set(0, false)
+		app.Made.Set(0, false)
 	}
 	if bad := (*wire.Error)(nil); errors.As(err, &bad) {
 		if app != nil {

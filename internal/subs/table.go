@@ -125,7 +125,7 @@ func (t *Table) dropLocked(e *entry, o Owner) {
 		t.status = nil
 	}
 	if w := e.want[o]; w != nil && o == Application {
-		w.Made.set(0, false)
+		w.Made.Set(0, false)
 		e.made, e.ended = 0, e.has
 	}
 	e.want[o], e.parked = nil, false

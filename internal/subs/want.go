@@ -42,7 +42,8 @@ func (m *Made) Order() (n uint64, first bool) {
 	return s >> 1, s&1 != 0
 }
 
-func (m *Made) set(n uint64, first bool) {
+// Set sets what Order returns.
+func (m *Made) Set(n uint64, first bool) {
 	if n <<= 1; first && n != 0 {
 		n |= 1
 	}
