@@ -62,12 +62,12 @@ func (o *overlapping) begin() {
 	}
 }
 
-// active waits until the server has granted every subscription.
-func (o *overlapping) active() {
-	o.Helper()
-	for !allActive(o.c.Subscriptions()) {
-		if o.ctx.Err() != nil {
-			o.Fatalf("%+v", o.c.Subscriptions())
+// awaitActive waits until the server has granted every subscription.
+func awaitActive(r *run, c *client.Client) {
+	r.Helper()
+	for !allActive(c.Subscriptions()) {
+		if r.ctx.Err() != nil {
+			r.Fatalf("%+v", c.Subscriptions())
 		}
 		time.Sleep(time.Millisecond)
 	}
@@ -138,7 +138,7 @@ func TestOverlappingFilters_EachHandlerOnce(t *testing.T) {
 		o.subscribe()
 		o.begin()
 		o.want("queued in the session", texts)
-		o.active()
+		awaitActive(o.run, o.c)
 		o.want("for the next process", append(texts, send("next")...))
 		if err := o.c.Close(); err != nil {
 			r.Error(err)
@@ -148,7 +148,7 @@ func TestOverlappingFilters_EachHandlerOnce(t *testing.T) {
 		o = r.overlap(topic, dir, true)
 		o.subscribe()
 		o.begin()
-		o.active()
+		awaitActive(o.run, o.c)
 		o.want("with another handler", send("third"))
 	})
 }
