@@ -372,6 +372,21 @@ func TestInbox_RestoresTheOrder(t *testing.T) {
 			})
 		})
 	}
+	t.Run("stopped while messages are ready", func(t *testing.T) {
+		inBubble(t, func(cfg *config) { cfg.Ordering, cfg.Workers = &ordering.Options{}, 1 }, func(r *rig) {
+			release := make(chan struct{})
+			second := numbered(3, 2)
+			second.InHandler = func(context.Context, *delivery) error { <-release; return nil }
+			r.server.connect()
+			r.send(numbered(1, 1), numbered(2, 3), second)
+			synctest.Wait() // 2 is handled, and 3 is ready
+			time.AfterFunc(time.Second, func() { close(release) })
+			if n := r.stop(time.Minute); n != 1 {
+				t.Errorf("%d messages are left, want 1", n)
+			}
+			r.wantFacts("handled 1", "handled 3")
+		})
+	})
 	t.Run("restored", func(t *testing.T) {
 		asked := 0
 		inBubble(t, func(cfg *config) {

@@ -55,7 +55,7 @@ func (w *worker[M]) wait() bool {
 			gap = w.timer.C
 		}
 		if w.ready.len() > 0 {
-			return true
+			return w.stopping.Err() == nil
 		}
 	}
 	w.current = Delivery[M]{} // its memory is not needed any more
