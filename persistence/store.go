@@ -116,9 +116,10 @@ type Streams interface {
 	// Errors: [ErrFull], [ErrStreamName].
 	Stream(name string) (id uint32, last uint64, err error)
 	// Epoch identifies the numbers of this store: the time at which the epoch began, in Unix
-	// milliseconds. It does not change while the store is open. A receiver drops a message whose
-	// number it has handled in the same epoch, so an opening must begin a higher epoch if a number
-	// of this one may be given out again: if a power failure or damage may have taken the last
+	// milliseconds. It does not change while the store is open. A receiver cannot restore the order
+	// of messages whose numbers it has handled in the same epoch: it handles them out of order, or
+	// drops those without a message ID. So an opening must begin a higher epoch if a number of this
+	// one may be given out again: if a power failure or damage may have taken the last
 	// number of a stream, or if the store is a copy of another one. [Log] does, see [Renewal]. A
 	// custom store whose commits are synced, as Wait promises, only has to begin one for a copy; it
 	// has to void the session then too. A store that ends with its process is created with a new
