@@ -3,7 +3,6 @@ package session
 import (
 	"context"
 	"crypto/rand"
-	"errors"
 	"flag"
 	"fmt"
 	mrand "math/rand/v2"
@@ -389,9 +388,8 @@ func TestReuse_Bites(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			m := reuseModel{flash: c.flash, broken: c.what}
-			err := errors.New("")
-			for seed := uint64(0); seed < 1000; seed++ {
-				if err = m.run(seed); err != nil {
+			for seed := range uint64(1000) {
+				if err := m.run(seed); err != nil {
 					t.Logf("history %d, after %d crashes: %v", seed, m.crashes, err)
 					return
 				}
