@@ -92,6 +92,7 @@ func New(cfg Config) (*Client, error) {
 		StoreFailed:      c.storeFailed,
 		Stuck:            c.sessionStuck,
 		SentLost:         sentLost(c.store),
+		Adopted:          adopted(c.store),
 	})
 	c.session = session.New(session.Config{
 		Store:             c.store,

@@ -30,6 +30,7 @@ func (c *Client) newLink() (*link.Link, error) {
 		Auth:           conn.Auth,
 		Session:        c.session,
 		ResetSession:   c.beginSession,
+		AdoptSession:   c.adoptSession,
 		Identity:       c.identity,
 		Observer:       linkObserver{c},
 		Guard:          &c.guard,
@@ -98,12 +99,18 @@ func (c linkObserver) Connecting(server *url.URL, attempt int) {
 func (c linkObserver) ConnectFailed(end link.End, d link.Decision) {
 	server, err := end.Server.Redacted(), connectionError(end.Err)
 	c.life.phase.enter(ConnectionState{Phase: PhaseWaiting, Server: server, Attempt: end.Attempt, Err: err, RetryAt: time.Now().Add(d.Delay)})
+	failed := ConnectFailed{Server: server, Err: err, Attempt: end.Attempt, Took: end.Took, Action: d.Action, Delay: d.Delay}
 	kind := lossConnect
-	if errors.Is(err, ErrUnknownSession) {
+	switch {
+	case errors.Is(err, ErrSessionAdopted):
+		report(c.Client, lossAdopted, about(MessageID{}, nil, slog.String("server", server), slog.Uint64("pending", c.store.Stats().Pending)),
+			SessionAdopted{Server: server})
+		c.event(failed)
+		return
+	case errors.Is(err, ErrUnknownSession):
 		kind = lossUnknownSession
 	}
-	report(c.Client, kind, about(MessageID{}, end.Err, slog.String("server", server), slog.Int("attempt", end.Attempt), slog.Duration("took", end.Took), slog.Duration("retry_in", d.Delay)),
-		ConnectFailed{Server: server, Err: err, Attempt: end.Attempt, Took: end.Took, Action: d.Action, Delay: d.Delay})
+	report(c.Client, kind, about(MessageID{}, end.Err, slog.String("server", server), slog.Int("attempt", end.Attempt), slog.Duration("took", end.Took), slog.Duration("retry_in", d.Delay)), failed)
 	c.redirected(end, d)
 }
 
@@ -210,6 +217,20 @@ func (c *Client) beginSession() error {
 		return err
 	}
 	if lost := c.outbox.NewSession(); lost != (outbox.Lost{}) || c.identity.Expected() {
+		report(c, lossSession, about(MessageID{}, nil, slog.Int("republished", lost.Republished), slog.Int("failed", lost.Failed)),
+			SessionLost{InFlight: lost.Republished + lost.Failed, Republished: lost.Republished, Failed: lost.Failed})
+	}
+	return nil
+}
+
+// adoptSession makes the session in the store void, and records that the server's is resumed, of which
+// nothing is known.
+func (c *Client) adoptSession() error {
+	if err := c.outbox.AdoptSession(link.AdoptedOwner(c.ClientID()), c.session.Unacked()); err != nil {
+		return err
+	}
+	c.session.Adopt()
+	if lost := c.outbox.NewSession(); lost != (outbox.Lost{}) {
 		report(c, lossSession, about(MessageID{}, nil, slog.Int("republished", lost.Republished), slog.Int("failed", lost.Failed)),
 			SessionLost{InFlight: lost.Republished + lost.Failed, Republished: lost.Republished, Failed: lost.Failed})
 	}

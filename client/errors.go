@@ -38,10 +38,13 @@ var (
 	ErrNoReceipts = safe.New("client: the message is not pending, and no receipts of ended messages are kept; set Config.Store.Options.Retention.MaxReceipts to the number to keep")
 	// ErrNoDeadLetters is returned if a custom store does not keep dead letters.
 	ErrNoDeadLetters = safe.New("client: the store keeps no dead letters; implement persistence.DeadLetters")
-	// ErrUnknownSession is reported when the server holds a session for this
-	// ClientID that the store does not know, for example after the store was lost.
-	// The client discards that session at once, with the messages waiting in it.
+	// ErrUnknownSession is reported when the server holds a session for this ClientID that the store
+	// does not know: another library began it, or the store was lost. The client resumes it, see
+	// SessionAdopted. It discards it, with the messages waiting in it, after another client has taken
+	// the session over, and with NoSession.
 	ErrUnknownSession = link.ErrUnknownSession
+	// ErrSessionAdopted is the ErrUnknownSession of a session that the next connection resumes.
+	ErrSessionAdopted = link.ErrSessionAdopted
 	// ErrAckTimeout ends a connection on which messages are in flight and nothing
 	// was acknowledged for ConnectionConfig.AckTimeout.
 	ErrAckTimeout = link.ErrAckTimeout

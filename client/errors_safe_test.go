@@ -37,6 +37,7 @@ var safeToRetry = map[string][]struct {
 	"client.ErrNoDeadLetters":        {{client.ErrNoDeadLetters, true}},
 	"client.ErrNoReceipts":           {{client.ErrNoReceipts, true}},
 	"client.ErrNotConnected":         {{client.ErrNotConnected, true}},
+	"client.ErrSessionAdopted":       {{client.ErrSessionAdopted, false}},
 	"client.ErrSessionLost":          {{client.ErrSessionLost, false}},
 	"client.ErrSessionStuck":         {{client.ErrSessionStuck, false}},
 	"client.ErrStarted":              {{client.ErrStarted, true}},
@@ -106,6 +107,7 @@ var safeToRetry = map[string][]struct {
 
 	"link.ErrAckTimeout":        {{link.ErrAckTimeout, false}},
 	"link.ErrKeepAlive":         {{link.ErrKeepAlive, false}},
+	"link.ErrSessionAdopted":    {{link.ErrSessionAdopted, false}},
 	"link.ErrUnknownSession":    {{link.ErrUnknownSession, false}},
 	"link.AuthError":            {{&link.AuthError{Err: &wire.FieldError{}}, false}},
 	"link.CloseError":           {{&link.CloseError{Err: &wire.FieldError{}}, false}},

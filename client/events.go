@@ -58,6 +58,14 @@ type Redirected struct {
 	Permanent bool // To replaces From for the rest of the client's life
 }
 
+// SessionAdopted reports that the server has a session for this ClientID that the store does not know:
+// another library began it, or the store was lost. The client has closed the connection, and resumes that
+// session on the next one, which follows at once. The messages that wait in it are received, including
+// those of its subscriptions that this client has not made. Before the client sends a stored message, it ends
+// all QoS 2 exchanges that the server may hold. StrictSession stops the client instead; CleanStart
+// discards the session.
+type SessionAdopted struct{ Server string }
+
 // SessionStuck reports that the server goes on refusing messages with 0x97 or 0x91 in a resumed session,
 // although the client has ended every QoS 2 exchange that the server may hold: only a new session can
 // help. NewSession: the client begins one, see SessionConfig.OnStuck; messages in flight are then
@@ -232,6 +240,7 @@ func (ConnectFailed) event()          {}
 func (Disconnected) event()           {}
 func (Redirected) event()             {}
 func (SessionLost) event()            {}
+func (SessionAdopted) event()         {}
 func (SessionStuck) event()           {}
 func (Stopped) event()                {}
 func (MessageRefused) event()         {}

@@ -49,6 +49,7 @@ const (
 	lossBreaker
 	lossSession
 	lossUnknownSession
+	lossAdopted
 	lossStuck
 	lossConnect
 )
@@ -95,6 +96,7 @@ var lossKinds = [...]struct {
 	lossBreaker:           {"breaker-opened", "circuit breaker opened: messages wait", BreakerChanged{}, "Breaker.Opened"},
 	lossSession:           {"session-lost", "server lost the session", SessionLost{}, "SessionsLost"},
 	lossUnknownSession:    {"session-discarded", "session at the server discarded, with the messages waiting in it: the store does not know it", ConnectFailed{}, "SessionsDiscarded"},
+	lossAdopted:           {"session-adopted", "session at the server adopted, with the messages waiting in it: the store did not know it", SessionAdopted{}, "SessionsAdopted"},
 	lossStuck:             {"session-stuck", "server refuses messages because of exchanges that it holds, and only a new session can help", SessionStuck{}, "SessionsStuck"},
 	lossConnect:           {"connect-failed", "connecting failed", ConnectFailed{}, "ConnectFailures"},
 }

@@ -377,9 +377,21 @@ var provoked = map[string]func(*lossBed){
 			must(t, b.c.Close())
 		})
 	},
-	"session-discarded": func(b *lossBed) {
+	"session-adopted": func(b *lossBed) {
 		withScript(b.T, func(t *testing.T, s *script) {
 			b.set(mustNew(t, testConfig("c", &b.events, s.dial)))
+			start(t, b.c)
+			s.accept(control.Connack{SessionPresent: true})
+			s.accept(control.Connack{SessionPresent: true})
+			connect(t, b.c)
+			must(t, b.c.Close())
+		})
+	},
+	"session-discarded": func(b *lossBed) {
+		withScript(b.T, func(t *testing.T, s *script) {
+			cfg := testConfig("c", &b.events, s.dial)
+			cfg.Session.Expiry = client.NoSession
+			b.set(mustNew(t, cfg))
 			start(t, b.c)
 			s.accept(control.Connack{SessionPresent: true})
 			s.accept(control.Connack{})

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/mooring-mqtt/mooring/client/presence"
+	"github.com/mooring-mqtt/mooring/internal/link"
 	"github.com/mooring-mqtt/mooring/internal/outbox"
 	"github.com/mooring-mqtt/mooring/internal/session"
 	"github.com/mooring-mqtt/mooring/internal/subs"
@@ -74,6 +75,13 @@ func (c *Client) storeRenewed() {
 func sentLost(store persistence.Store) bool {
 	s, ok := store.(interface{ SentLost() bool })
 	return ok && s.SentLost()
+}
+
+// adopted reports whether the session in the store was begun by another client.
+func adopted(store persistence.Store) bool {
+	owner, _ := store.Session()
+	_, adopted := link.Owner(owner)
+	return adopted
 }
 
 // storeFailed reports an error of the store or of the dedupe cache.

@@ -11,14 +11,14 @@ import (
 	"github.com/mooring-mqtt/mooring/persistence"
 )
 
-// The folder of a device was lost, and the first process with the new one never
-// got a connection. The server still holds the old session, with identifiers
-// half received that would swallow our first messages: it is given up before
-// anything is sent in it [MQTT-3.2.2-4].
-func TestASessionThatTheStoreDoesNotKnowIsGivenUp(t *testing.T) {
+// Another client took the session over in an earlier process, and has used it. It is given up
+// before anything is sent in it [MQTT-3.2.2-4].
+func TestASessionThatAnotherClientHasUsedIsGivenUp(t *testing.T) {
 	withScript(t, func(t *testing.T, s *script) {
 		var events recorder
-		store := persistence.NewMemory(persistence.Options{}).Reopen() // boot 2, never connected
+		store := persistence.NewMemory(persistence.Options{})
+		must(t, store.ResetSession("\x00taken over"))
+		store = store.Reopen()
 		cfg := testConfig("c", &events, s.dial)
 		cfg.Store.Custom = store
 		c := mustNew(t, cfg)
@@ -34,7 +34,7 @@ func TestASessionThatTheStoreDoesNotKnowIsGivenUp(t *testing.T) {
 		}
 		synctest.Wait()
 		failed := eventsOf[client.ConnectFailed](&events)
-		if len(failed) != 1 || !errors.Is(failed[0].Err, client.ErrUnknownSession) {
+		if len(failed) != 1 || !errors.Is(failed[0].Err, client.ErrUnknownSession) || errors.Is(failed[0].Err, client.ErrSessionAdopted) {
 			t.Fatalf("events: %+v", failed)
 		}
 

@@ -74,8 +74,8 @@ func anotherClientID(t *testing.T, present bool) {
 				if failed := eventsOf[client.ConnectFailed](r); len(failed) != 1 || !errors.Is(failed[0].Err, client.ErrUnknownSession) {
 					t.Errorf("events: %+v", failed)
 				}
-				if conn, connect = r.Connect(control.Connack{}); !connect.CleanStart {
-					t.Error("the session is not given up")
+				if conn, connect = r.Connect(control.Connack{}); connect.CleanStart {
+					t.Error("the session is given up")
 				}
 			}
 			r.wantNew(conn)

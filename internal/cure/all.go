@@ -10,7 +10,7 @@ import (
 
 // all is a purge of all packet identifiers, in parts.
 type all struct {
-	last     uint64          // the store knows the messages up to this sequence
+	last     uint64          // the store knows the messages up to this sequence; 0: it knows none
 	used     map[uint16]bool // by these; nil: not looked up
 	at, from int             // purged up to at; from is the beginning of the last part
 }
@@ -18,7 +18,11 @@ type all struct {
 // All begins a purge of all packet identifiers, except those of the pending messages up to the sequence
 // last: the store has lost messages that were sent, and gives their identifiers to others. No message is
 // sent before the server has answered.
-func (c *Cure) All(last uint64) { c.all = &all{last: last} }
+func (c *Cure) All(last uint64) { c.all = &all{last: last, at: session.Lowest} }
+
+// Unknown begins a purge of all packet identifiers, also of those below session.Lowest, except those that
+// are in use on the connection: nothing is known of the server's session.
+func (c *Cure) Unknown() { c.all = &all{at: 1} }
 
 // stepAll is Step for the purge of all.
 func (c *Cure) stepAll(g *session.Generation, store persistence.Outbox, held func(id uint16) bool, before result, now time.Time) (wait time.Duration, err error) {
@@ -32,6 +36,9 @@ func (c *Cure) stepAll(g *session.Generation, store persistence.Outbox, held fun
 	if a.used == nil {
 		used := map[uint16]bool{}
 		for p := range persistence.Priorities {
+			if a.last == 0 {
+				break
+			}
 			if err := pending(used, store, persistence.Priority(p), func(e *persistence.Entry) bool { return e.Seq <= a.last }); err != nil {
 				return 0, err
 			}

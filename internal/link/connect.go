@@ -141,6 +141,11 @@ func (l *Link) accepted(up *Up, ca *packets.Connack) error {
 	up.maxSend.Store(limits.MaximumPacketSize)
 	if err := l.checkConnack(up, ca); err != nil {
 		up.Fail(err)
+		if errors.Is(err, ErrSessionAdopted) {
+			if failed := l.cfg.AdoptSession(); failed != nil {
+				return failed // the session is still unknown
+			}
+		}
 		return err
 	}
 	if l.cfg.Session.Begin(ca.SessionPresent) {

@@ -2,6 +2,7 @@ package link
 
 import (
 	"errors"
+	"strings"
 	"sync"
 	"time"
 
@@ -44,8 +45,34 @@ type SessionStore interface {
 // OwnerTakenOver is the owner of a session that another client has taken over.
 const OwnerTakenOver = "\x00taken over"
 
+// adoptedPrefix begins the owner of a session that another library, or a client with another store,
+// began. No Client Identifier contains U+0000.
+const adoptedPrefix = "\x00adopted "
+
+// AdoptedOwner returns the owner of an adopted session of this Client Identifier, for the store.
+func AdoptedOwner(clientID string) string { return adoptedPrefix + clientID }
+
+// Owner returns the Client Identifier in an owner, and whether the session was adopted.
+func Owner(owner string) (clientID string, adopted bool) {
+	return strings.CutPrefix(owner, adoptedPrefix)
+}
+
+// maxOwner is the longest owner that a store takes.
+const maxOwner = 65_535
+
 // ErrUnknownSession: the server has a session that the store does not know.
 var ErrUnknownSession = errors.New("client: the server has a session that the store does not know; asking for a new session")
+
+// ErrSessionAdopted: it has, and the next connection resumes it. It is an ErrUnknownSession.
+var ErrSessionAdopted error = adoptedError{}
+
+type adoptedError struct{}
+
+func (adoptedError) Error() string {
+	return "client: the server has a session that the store does not know; resuming it"
+}
+
+func (adoptedError) Is(target error) bool { return target == ErrUnknownSession }
 
 // SessionMismatchError: the server and the store do not know the same session.
 type SessionMismatchError struct {
@@ -92,8 +119,9 @@ func (i *Identity) Known() bool {
 
 // foreignOwner is the owner of the session in the store, if that is not this client.
 func (i *Identity) foreignOwner() string {
-	if owner, _ := i.cfg.Store.Session(); owner != i.ClientID() {
-		return owner
+	owner, _ := i.cfg.Store.Session()
+	if clientID, _ := Owner(owner); clientID != i.ClientID() {
+		return clientID
 	}
 	return ""
 }
@@ -150,9 +178,9 @@ func (i *Identity) cleanStart() bool {
 // error the connection must be closed before anything is sent.
 //
 // A session that the store does not know must not be resumed [MQTT-3.2.2-4]: the server
-// could take new messages for duplicates of half received ones. The next attempt asks for
-// a new session. Asking for one in each first CONNECT would be simpler, but mosquitto 2.0
-// does not save a session that began so.
+// could take new messages for duplicates of half received ones. After ErrSessionAdopted the
+// caller records in the store that a session of which nothing is known was adopted, and the
+// next attempt resumes it. After ErrUnknownSession the next attempt asks for a new session.
 func (i *Identity) accept(present bool) error {
 	i.mu.Lock()
 	i.welcome = true
@@ -163,11 +191,20 @@ func (i *Identity) accept(present bool) error {
 		return wire.Violation(wire.CONNACK, "Session Present is 1 although Clean Start was 1 [MQTT-3.2.2-2]")
 	case i.cfg.Strict && !asked && present != known:
 		return &SessionMismatchError{Present: present}
+	case present && !known && i.adopts():
+		return ErrSessionAdopted
 	case present && !known:
 		i.discardSession()
 		return ErrUnknownSession
 	}
 	return nil
+}
+
+// adopts reports whether a session that the store does not know is resumed: not after another client
+// has taken it over, and has used what the store knows, nor if it would end with the connection.
+func (i *Identity) adopts() bool {
+	owner, _ := i.cfg.Store.Session()
+	return owner != OwnerTakenOver && i.cfg.Expiry > 0 && len(AdoptedOwner(i.ClientID())) <= maxOwner
 }
 
 // discardSession has the next CONNECT ask for a new session.

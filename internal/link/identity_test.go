@@ -2,6 +2,7 @@ package link
 
 import (
 	"errors"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -13,7 +14,7 @@ import (
 // store knows, the mode, Clean Start and Session Present.
 func TestIdentity_Decisions(t *testing.T) {
 	mine, none, other, legacy := fakeStore{true, "c"}, fakeStore{}, fakeStore{true, "d"}, fakeStore{true, ""}
-	takenOver := fakeStore{true, OwnerTakenOver}
+	takenOver, adopted, otherAdopted := fakeStore{true, OwnerTakenOver}, fakeStore{true, AdoptedOwner("c")}, fakeStore{true, AdoptedOwner("d")}
 	violation := &wire.Error{Code: wire.ReasonProtocolError}
 	const resume, strict = false, true
 	for _, tt := range []struct {
@@ -27,14 +28,18 @@ func TestIdentity_Decisions(t *testing.T) {
 	}{
 		{"mine", mine, resume, false, nil, false, nil, nil},
 		{"mine, clean start", mine, resume, true, nil, true, nil, violation},
-		{"none", none, resume, false, nil, false, nil, ErrUnknownSession},
+		{"none", none, resume, false, nil, false, nil, ErrSessionAdopted},
 		{"none, clean start", none, resume, true, nil, true, nil, violation},
-		{"other", other, resume, false, nil, false, nil, ErrUnknownSession},
+		{"other", other, resume, false, nil, false, nil, ErrSessionAdopted},
+		{"adopted", adopted, resume, false, nil, false, nil, nil},
+		{"adopted under another", otherAdopted, resume, false, nil, false, nil, ErrSessionAdopted},
 		{"owner not recorded", legacy, resume, false, nil, false, nil, nil},
 		{"taken over", takenOver, resume, false, nil, false, nil, ErrUnknownSession},
 
 		{"strict, mine", mine, strict, false, nil, false, &SessionMismatchError{}, nil},
 		{"strict, mine, clean start", mine, strict, true, nil, true, nil, violation},
+		{"strict, adopted", adopted, strict, false, nil, false, &SessionMismatchError{}, nil},
+		{"strict, adopted under another", otherAdopted, strict, false, &SessionMismatchError{Owner: "d"}, false, nil, &SessionMismatchError{Present: true}},
 		{"strict, none", none, strict, false, nil, false, nil, &SessionMismatchError{Present: true}},
 		{"strict, none, clean start", none, strict, true, nil, true, nil, violation},
 		{"strict, other", other, strict, false, &SessionMismatchError{Owner: "d"}, false, nil, &SessionMismatchError{Present: true}},
@@ -58,8 +63,8 @@ func TestIdentity_Decisions(t *testing.T) {
 			if !sameError(err, want) {
 				t.Errorf("%s, Session Present %v: %v, want %v", tt.name, present, err, want)
 			}
-			// An unknown session is given up with the next CONNECT.
-			if got := i.cleanStart(); got != (tt.asked || errors.Is(err, ErrUnknownSession)) {
+			// An unknown session that is not adopted is given up with the next CONNECT.
+			if got := i.cleanStart(); got != (tt.asked || err == ErrUnknownSession) {
 				t.Errorf("%s, Session Present %v: Clean Start %v afterwards", tt.name, present, got)
 			}
 			if errors.Is(err, ErrUnknownSession) {
@@ -90,6 +95,20 @@ func sameError(got, want error) bool {
 		return errors.As(got, &d) && c.Code == d.Code
 	}
 	return got == want
+}
+
+// A session that ends with the connection, or whose owner the store could not record, is given up.
+func TestIdentity_AdoptsNoSession(t *testing.T) {
+	long := strings.Repeat("c", 65_535)
+	for name, cfg := range map[string]IdentityConfig{
+		"no session":       {ClientID: "c", Store: fakeStore{}},
+		"long identifier":  {ClientID: long, Expiry: time.Hour, Store: fakeStore{}},
+		"after a takeover": {ClientID: "c", Expiry: time.Hour, Store: fakeStore{true, OwnerTakenOver}},
+	} {
+		if i := NewIdentity(cfg); i.accept(true) != ErrUnknownSession || !i.cleanStart() {
+			t.Errorf("%s: the session is adopted", name)
+		}
+	}
 }
 
 // Without a Client Identifier there is nothing to resume. The assigned one is kept,

@@ -46,7 +46,10 @@ type Config struct {
 	Session  *session.Session
 	// ResetSession makes the session in the store void, durably: the server has none.
 	// Session.Unacked still returns what was in flight. An error ends the connection.
-	ResetSession   func() error
+	ResetSession func() error
+	// AdoptSession makes the session in the store void, durably, and records that the server's session
+	// was adopted: its owner is AdoptedOwner. An error lets the session unknown.
+	AdoptSession   func() error
 	Observer       Observer
 	Guard          *callback.Guard // marks the goroutine that reads; nil: none
 	ConnectTimeout time.Duration   // of one attempt, from dialing to CONNACK

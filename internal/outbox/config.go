@@ -20,6 +20,7 @@ type Config struct {
 	DeadLetters    bool                          // refused messages end as DeadLettered
 	OnSessionLost  persistence.SessionLostPolicy // of messages that do not choose
 	SentLost       bool                          // the store has lost messages that were sent in this session
+	Adopted        bool                          // this session was begun by others, who may have used any packet identifier
 	PoisonAttempts int                           // connections that one message may end; 0: any number
 	Rules          []deferral.Rule               // for refusals; the first that matches applies
 	Retry          reliability.Backoff           // of deferred messages

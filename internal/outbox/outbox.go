@@ -39,6 +39,7 @@ type Outbox struct {
 	lost     lostSession
 	reset    atomic.Bool      // the session was lost, and the send loop has not begun the next one
 	damaged  atomic.Bool      // a damaged message has ended, and may have been sent
+	adopted  atomic.Bool      // a session of which nothing is known was adopted, and the send loop has not begun it
 	ended    notify.Broadcast // a message has ended, or a call of Add
 
 	// Sending. All but wake and up belongs to the send loop.
@@ -52,6 +53,7 @@ type Outbox struct {
 	entry    persistence.Entry      // of a deferred or refused message
 	over     []ending               // to be ended by path.go
 	unread   []persistence.Deferred // of an earlier process, and not restored yet
+	unpurged bool                   // the session was adopted by an earlier process, which has not sent anything
 	rotation uint64                 // of the packet identifiers of deferred messages
 	first    uint64                 // Number of the first message in the log, for the present batch of deferred ones; 0: not looked up
 }
@@ -73,7 +75,11 @@ func New(cfg Config) *Outbox {
 		rotation: rand.Uint64N(session.Recent),
 	}
 	o.replaces.Store(cfg.StoreDrops)
-	if cfg.SentLost {
+	o.unpurged = cfg.Adopted && nothingSent(cfg.Store)
+	switch {
+	case cfg.SentLost && o.unpurged:
+		o.cursor.cure.Unknown()
+	case cfg.SentLost:
 		o.cursor.cure.All(cfg.Store.LastSeq())
 	}
 	o.again.Stop()
@@ -230,6 +236,7 @@ func (o *Outbox) ResetSession(owner string, sent []uint64) error {
 	if err := o.cfg.Store.ResetSession(owner); err != nil {
 		return err
 	}
+	o.adopted.Store(false)
 	o.reset.Store(true)
 	o.open.connectionEnded()
 	l := &o.lost
@@ -239,6 +246,24 @@ func (o *Outbox) ResetSession(owner string, sent []uint64) error {
 	}
 	l.recorded = nil
 	return nil
+}
+
+// AdoptSession is ResetSession for a session that the server has and the store does not know. All packet
+// identifiers are purged before a message is sent in it: the server may hold exchanges under them.
+func (o *Outbox) AdoptSession(owner string, sent []uint64) error {
+	err := o.ResetSession(owner, sent)
+	o.adopted.Store(err == nil)
+	return err
+}
+
+// nothingSent reports whether no message was sent in the session in the store.
+func nothingSent(store Store) bool {
+	for p := range persistence.Priority(persistence.Priorities) {
+		if store.Sent(p) > 0 {
+			return false
+		}
+	}
+	return true
 }
 
 // NewSession begins a new session, after ResetSession. It returns what was in flight

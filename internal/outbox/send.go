@@ -23,8 +23,12 @@ func (o *Outbox) begin(g *session.Generation) {
 			o.window.Open()
 			o.deferred.Due(time.Now(), cure.Helps, true)
 		}
+		o.unpurged = false
 		o.expiry.by(0)
 		o.Wake()
+	}
+	if o.adopted.Swap(false) && g.Present {
+		o.cursor.cure.Unknown()
 	}
 	o.cursor.begin(g, o.cfg.Store, o.deferred)
 	o.sent.begin(o.cfg.Store, g.Present)
@@ -38,6 +42,10 @@ func (o *Outbox) begin(g *session.Generation) {
 func (o *Outbox) lookAtRefusals(g *session.Generation) (wait bool) {
 	if o.damaged.Swap(false) {
 		o.cursor.cure.All(o.cfg.Store.LastSeq())
+	}
+	if o.unpurged && o.cfg.Store.Stats().Pending > 0 { // a client that only receives need not purge at each start
+		o.unpurged = false
+		o.cursor.cure.Unknown()
 	}
 	cured := o.cursor.cure.Answered(g)
 	o.answerRefusals(g)

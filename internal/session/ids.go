@@ -2,7 +2,10 @@ package session
 
 // Packet identifiers 1 to lowest-1 belong to SUBSCRIBE, UNSUBSCRIBE and unstored messages,
 // those above to the log. Each priority has a range, so that it never waits for a lower one.
-const lowest = 257
+const lowest = Lowest
+
+// Lowest is the lowest packet identifier of a stored message.
+const Lowest = 257
 
 // ranges are the identifiers of each priority, by its number in the store: Normal,
 // High, Urgent. Those of Normal never change: messages in a log must keep theirs.

@@ -255,7 +255,8 @@ func (g *Generation) Purge(ids []uint16) (sent int) {
 		return 0
 	}
 	for _, id := range ids {
-		if _, used := g.flights[uint32(id)]; !used && g.purges.add(id) {
+		_, used := g.flights[uint32(id)]
+		if used = used || id < lowest && s.low.used[id]; !used && g.purges.add(id) {
 			sent++
 			s.queueLocked(wire.Ack{Type: wire.PUBREL, PacketID: id}, false)
 		}

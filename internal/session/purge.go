@@ -20,7 +20,7 @@ const MaxPurge = 1 << 14
 
 // add adds a packet identifier, unless there are too many. It reports whether it did.
 func (p *purges) add(id uint16) bool {
-	if p.ids[id] || id < lowest || p.open >= MaxPurge {
+	if p.ids[id] || id == 0 || p.open >= MaxPurge {
 		return false
 	}
 	if p.ids == nil {

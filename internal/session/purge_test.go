@@ -57,10 +57,11 @@ func TestPurge_SparesIdentifiersInUse(t *testing.T) {
 	r.store.released[0] = true
 	g := r.connect(true, Limits{})
 	id := r.offer(7, 2)
-	if n := g.Purge([]uint16{id, id + 1, id + 1, 1, lowest - 1}); n != 1 {
+	used, _ := r.s.low.take()
+	if n := g.Purge([]uint16{0, id, id + 1, id + 1, used, lowest - 1}); n != 2 {
 		t.Errorf("%d are purged", n)
 	}
-	r.want(fmt.Sprint("PUBREL ", id+1))
+	r.want(fmt.Sprint("PUBREL ", id+1), "PUBREL 256")
 	if n := g.Purge([]uint16{id + 1}); n != 0 {
 		t.Errorf("%d are purged again", n)
 	}

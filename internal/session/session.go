@@ -194,6 +194,16 @@ func (s *Session) Begin(present bool) (lost bool) {
 	return lost
 }
 
+// Adopt forgets the session of earlier connections: the next one resumes another session, of which
+// nothing is known. It is called between two connections.
+func (s *Session) Adopt() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	clear(s.seen)
+	clear(s.inbound)
+	clear(s.unacked)
+}
+
 // Attach begins a generation, after Begin.
 func (s *Session) Attach(w Writer, limits Limits) *Generation {
 	limits.ReceiveMaximum = cmp.Or(limits.ReceiveMaximum, 65_535)
