@@ -114,9 +114,9 @@ type SessionConfig struct {
 	// choose another value, which Connected reports. Default 24 h; NoSession for
 	// none; at most 136 years, which MQTT defines as unlimited.
 	Expiry time.Duration
-	// CleanStart begins a new session when the client starts. Reconnecting always
-	// resumes. A session that the server has and the store does not know is
-	// discarded in any case, see ErrUnknownSession.
+	// CleanStart begins a new session when the client starts, and discards the messages that wait in
+	// the one that the server has. Reconnecting always resumes. Without CleanStart, a session that the
+	// server has and the store does not know is resumed too, see SessionAdopted.
 	CleanStart bool
 	Mode       SessionMode    // when server and store do not know the same session; default ResumeSession
 	OnTakeover TakeoverPolicy // when another client takes over the session; default TakeoverBackOff

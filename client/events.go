@@ -220,9 +220,9 @@ type StoreFailed struct{ Err error }
 
 // StoreRenewed reports, after Start, that the store began a new epoch when it was opened. New messages are
 // numbered in it, so receivers take none of them for a repetition. If Cause.Copied, the store
-// is a copy of another one, or was restored from a copy: its session is void, so the server is
-// asked for a new one, and its pending messages are published, which the original may have done
-// too, under the same message IDs. Give a copy that is used beside the original its own ClientID.
+// is a copy of another one, or was restored from a copy: its session is void, so a session that the
+// server has is adopted (SessionAdopted), and its pending messages are published, which the original
+// may have done too, under the same message IDs. Give a copy that is used beside the original its own ClientID.
 type StoreRenewed struct {
 	Cause persistence.Renewal
 	Epoch uint64

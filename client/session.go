@@ -12,7 +12,7 @@ type SessionMode uint8
 
 const (
 	// ResumeSession continues. If the server has a session that the store does not know, the client
-	// closes the connection and asks for a new session, see ErrUnknownSession. If the server has
+	// closes the connection and resumes that session on the next one, see SessionAdopted. If the server has
 	// lost the session, SessionConfig.OnLost decides. From a store that was used under another
 	// ClientID, the messages are published, and the rest of the old session is discarded.
 	ResumeSession SessionMode = iota
