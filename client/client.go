@@ -35,6 +35,7 @@ type Client struct {
 	breaker  *reliability.Breaker
 	outbox   *outbox.Outbox
 	inbox    *inbox.Inbox[inbound]
+	aside    *aside // nil: there is no list
 	router   router
 	subs     *subs.Table
 	views    views
@@ -101,11 +102,14 @@ func New(cfg Config) (*Client, error) {
 		TopicAliases:      uint16(cfg.Publishing.TopicAliases),
 		PoisonAttempts:    cfg.Publishing.PoisonAttempts,
 		Settled:           c.outbox.Acknowledged,
-		Deliver:           c.receive,
+		Deliver:           receiver{c}.receive,
 		Room:              c.outbox.Wake,
 	})
-	c.inbox = c.newInbox()
 	var err error
+	if c.aside, err = openAside(&cfg, c.asideCorrupted); err != nil {
+		return nil, errors.Join(err, c.closeStore())
+	}
+	c.inbox = receiver{c}.newInbox()
 	c.link, err = c.newLink()
 	return c, err
 }
@@ -177,6 +181,7 @@ func (c *Client) Start(ctx context.Context) error {
 		return ErrStarted
 	}
 	l.started = true
+	c.aside.restore()
 	c.inbox.Start()
 	c.begin(&l.sending, c.outbox.Run)
 	c.begin(&l.acknowledging, c.session.RunAcks)

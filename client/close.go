@@ -173,16 +173,20 @@ func (c *Client) teardown(started, clean bool) {
 	c.views.losses.wait()
 	c.outbox.Close(safe.Unknown(context.Cause(l.ending))) // the store keeps the messages
 	c.abandoned(unhandled)
-	if c.cfg.Store.Custom == nil {
-		l.closeErr = c.store.Close()
-	} else {
-		l.closeErr = c.store.Sync()
-	}
+	l.closeErr = errors.Join(c.closeStore(), c.aside.close())
 	err := c.Err()
 	l.phase.enter(ConnectionState{Phase: PhaseEnded, Err: err})
 	c.reports.losses.Close()
 	c.event(Stopped{Err: err})
 	close(l.done)
+}
+
+// closeStore closes the store, unless that is the application's.
+func (c *Client) closeStore() error {
+	if c.cfg.Store.Custom == nil {
+		return c.store.Close()
+	}
+	return c.store.Sync()
 }
 
 const (

@@ -98,7 +98,7 @@ func TestCloseFromEveryFunctionOfTheProgram(t *testing.T) {
 				var once sync.Once
 				called := false
 				cfg := testConfig("c", &recorder{}, s.dial)
-				cfg.Publishing.Breaker.FailureThreshold = 1
+				cfg.Publishing.Breaker.FailureThreshold, cfg.Receiving.HandlerAttempts = 1, 3
 				set(&cfg, func() {
 					once.Do(func() {
 						called = true

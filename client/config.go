@@ -185,9 +185,19 @@ type ReceivingConfig struct {
 	OrderingKey func(*Message) string
 	Middleware  []Middleware // wraps every handler; the first one is called first
 	// HandlerAttempts is how often a message is given to a handler that returns errors, before the
-	// message is refused. Default 3. HandlerBackoff is the delay between attempts.
+	// message is set aside, see Handler. Default: until it is accepted. HandlerBackoff is the delay
+	// between attempts, with full jitter. Default: 100 ms, doubled each time, up to 30 s.
 	HandlerAttempts int
 	HandlerBackoff  reliability.Backoff
+	// HandleExpired calls handlers for messages whose Expiry has passed too. Default: such a message is
+	// acknowledged, counted and reported as ReceivedExpired.
+	HandleExpired bool
+	// UnhandledGrace is how long QoS 1 and 2 messages for which no handler is declared wait for one, from
+	// the first connection on. It ends early when half of ReceiveMaximum messages are unacknowledged.
+	// After it such messages are set aside, and a handler that is declared later gets them; without
+	// Config.Dir they are refused. Default 30 s; NoGrace for none.
+	UnhandledGrace time.Duration
+	SetAside       SetAsideConfig // limits of the list of set-aside messages
 
 	// Dedupe suppresses messages that were handled before, except retained
 	// messages that a new subscription brings: those are the state of their topic.
@@ -267,7 +277,10 @@ func (c Config) withDefaults() Config {
 	in.Concurrency = cmp.Or(in.Concurrency, 8)
 	in.QoS0QueueSize = cmp.Or(in.QoS0QueueSize, 1024)
 	in.MaxBufferedBytes = cmp.Or(in.MaxBufferedBytes, 64<<20)
-	in.HandlerAttempts = cmp.Or(in.HandlerAttempts, 3)
+	in.HandlerBackoff.Max = cmp.Or(in.HandlerBackoff.Max, max(30*time.Second, in.HandlerBackoff.Min))
+	in.UnhandledGrace = cmp.Or(in.UnhandledGrace, 30*time.Second)
+	in.SetAside.MaxMessages = cmp.Or(in.SetAside.MaxMessages, 10_000)
+	in.SetAside.MaxBytes = cmp.Or(in.SetAside.MaxBytes, 64<<20)
 	retry := &c.Publishing.RetryBackoff
 	retry.Min, retry.Max = cmp.Or(retry.Min, 250*time.Millisecond), cmp.Or(retry.Max, time.Minute)
 	c.Publishing.PoisonAttempts = cmp.Or(c.Publishing.PoisonAttempts, 5)

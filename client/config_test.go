@@ -139,6 +139,9 @@ func TestConfigRules(t *testing.T) {
 		{"Publishing.TopicAliases", func(c *client.Config) { c.Publishing.TopicAliases = 65_536 }},
 		{"Receiving.QoS0QueueSize", func(c *client.Config) { c.Receiving.QoS0QueueSize = -1 }},
 		{"Receiving.HandlerAttempts", func(c *client.Config) { c.Receiving.HandlerAttempts = -1 }},
+		{"Receiving.UnhandledGrace", func(c *client.Config) { c.Receiving.UnhandledGrace = -2 }},
+		{"Receiving.SetAside.MaxMessages", func(c *client.Config) { c.Receiving.SetAside.MaxMessages = -1 }},
+		{"Receiving.SetAside.MaxBytes", func(c *client.Config) { c.Receiving.SetAside.MaxBytes = -1 }},
 		{"Publishing.PoisonAttempts", func(c *client.Config) { c.Publishing.PoisonAttempts = -1 }},
 		{"Receiving.OrderingKey", func(c *client.Config) {
 			c.Receiving.OrderingKey, c.Receiving.Ordering = func(*client.Message) string { return "" }, &client.Ordering{}
@@ -281,7 +284,7 @@ func TestConfigDefaults(t *testing.T) {
 	summary := fmt.Sprint(got.Connection.KeepAlive, got.Session.Expiry, got.Receiving.ReceiveMaximum, got.Connection.MaximumPacketSize, got.Receiving.TopicAliasMaximum,
 		got.Receiving.Concurrency, got.Receiving.QoS0QueueSize, got.Receiving.HandlerAttempts, got.Publishing.PoisonAttempts, got.Connection.ConnectTimeout, got.Connection.WriteTimeout, got.Connection.AckTimeout,
 		got.Publishing.WaitTimeout, got.Connection.CloseTimeout, got.Session.OnLost == client.Republish, got.Logger == nil)
-	if want := "30s 24h0m0s 1024 16777216 0 8 1024 3 5 20s 10s 30s 0s 5s true true"; summary != want {
+	if want := "30s 24h0m0s 1024 16777216 0 8 1024 0 5 20s 10s 30s 0s 5s true true"; summary != want {
 		t.Errorf("the defaults are\n%s, want\n%s", summary, want)
 	}
 	status := client.Status{Topic: "s"}

@@ -130,6 +130,7 @@ func (c linkObserver) Connected(up *link.Up) {
 		c.views.disconnected()
 	})
 	c.life.phase.enter(ConnectionState{Phase: PhaseConnected, Server: server, Attempt: up.Attempt})
+	c.inbox.Connected()
 	c.log(slog.LevelInfo, "connected", slog.String("server", server), slog.Int("attempt", up.Attempt), slog.Duration("took", up.Took), slog.Bool("session_present", up.Gen.Present))
 	c.event(Connected{Server: server, SessionPresent: up.Gen.Present, Attempt: up.Attempt, Took: up.Took,
 		ClientID: c.ClientID(), KeepAlive: up.KeepAlive, SessionExpiry: up.SessionExpiry})

@@ -75,7 +75,7 @@ func TestImportDirections(t *testing.T) {
 	// every package may wake goroutines and share the topic tree
 	everybody := []string{"internal/notify", "internal/callback", "internal/topic", "internal/fsys", "internal/safe"}
 	may := map[string][]string{
-		"client": {"client/presence", "reliability", "dedupe", "ordering", "persistence", "internal/wire", "internal/session", "internal/link", "internal/outbox", "internal/deferral", "internal/inbox",
+		"client": {"client/presence", "reliability", "dedupe", "ordering", "persistence", "internal/wire", "internal/session", "internal/link", "internal/outbox", "internal/deferral", "internal/inbox", "internal/setaside",
 			"internal/subs", "internal/retained", "internal/status", "internal/summary", paho},
 		"client/presence":   {},
 		"client/mqtttest":   {"internal/wire", "internal/wire/control"},
@@ -101,6 +101,7 @@ func TestImportDirections(t *testing.T) {
 		"internal/session":             {"internal/wire", "internal/fingerprint", paho},
 		"internal/link":                {"internal/session", "internal/wire", "reliability", paho},
 		"internal/deferral":            {"internal/wire", "persistence", "reliability"},
+		"internal/setaside":            {"persistence", "internal/fsys", "internal/safe"},
 		"internal/status":              {"client/presence", "reliability", "internal/session", "internal/wire"},
 		"internal/ackserver":           {"internal/wire", "internal/wire/control"},
 		"internal/leaktest":            {},

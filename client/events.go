@@ -132,11 +132,45 @@ type MessageExpired struct {
 type HandlerFailed struct {
 	Message *Message
 	Err     error
-	Refused bool // it was the last attempt, so the message was refused
+	Refused bool // it was the last attempt, so the message was refused, or dropped at QoS 0
+	// The following describe the attempts of a handler.
+	Attempt int       // from 1
+	Since   time.Time // of the first failure
+	Waiting int       // messages received later, whose acknowledgements wait for this one
 }
 
-// Unhandled reports a received message for which no handler is declared. It was refused.
-type Unhandled struct{ Message *Message }
+// MessageSetAside reports a received message that was put into the list of set-aside messages, see
+// [Client.SetAside], and acknowledged.
+type MessageSetAside struct {
+	Message  *Message
+	Filter   string // of the handler; empty: no handler is declared for the topic
+	Err      error  // of the last attempt; nil without a handler
+	Attempts int
+}
+
+// Unhandled reports a received message for which no handler is declared. It was refused, or dropped at
+// QoS 0. Waiting: it waits for a handler, see ReceivingConfig.UnhandledGrace.
+type Unhandled struct {
+	Message *Message
+	Waiting bool
+}
+
+// ReceivedExpired reports a received message that was acknowledged and not handled because its Expiry
+// had passed, see ReceivingConfig.HandleExpired.
+type ReceivedExpired struct{ Message *Message }
+
+// PayloadInvalid reports a received message that was refused with 0x99 because its payload is not the
+// UTF-8 that its Payload Format Indicator announces.
+type PayloadInvalid struct{ Message *Message }
+
+// ReceiveBlocked reports that no further message can be received, because one message is not
+// acknowledged: its handler fails, or has not returned. It is reported after 5 s, and each 30 s.
+type ReceiveBlocked struct {
+	Topic    string
+	Since    time.Time // when it was received
+	Attempts int       // that failed
+	Waiting  int       // messages received later, whose acknowledgements wait for this one
+}
 
 // Gap reports missing messages of a publisher.
 type Gap struct {
@@ -261,6 +295,10 @@ func (ChangesMissed) event()          {}
 func (CallbackPanicked) event()       {}
 func (HandlerFailed) event()          {}
 func (Unhandled) event()              {}
+func (MessageSetAside) event()        {}
+func (ReceivedExpired) event()        {}
+func (PayloadInvalid) event()         {}
+func (ReceiveBlocked) event()         {}
 func (Gap) event()                    {}
 func (SubscriptionFailed) event()     {}
 func (StatusFailed) event()           {}

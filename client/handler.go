@@ -10,14 +10,17 @@ import (
 // Handler handles received messages. Messages with the same ordering key (by default
 // the topic) are handled one after the other, in order; others in parallel.
 //
-// Returning nil accepts the message, and only then is it acknowledged. After an error it is handled
-// again, up to ReceivingConfig.HandlerAttempts times, and then refused; [Refuse] refuses at once. A
-// panic is an error. Where several handlers match, they run in the order of declaration. A handler
-// that has accepted the message is not called again.
+// Returning nil accepts the message, and only then is it acknowledged. After an error the message is
+// handled again, after ReceivingConfig.HandlerBackoff, until it is accepted. [Permanent] and ten panics
+// in a row set it aside at once, HandlerAttempts after a number of attempts: the client keeps it in a
+// durable list, see [Client.SetAside], and acknowledges it. Without Config.Dir it is refused instead.
+// [Refuse] refuses at once. A panic is an error. Where several handlers match, they run in the order of
+// declaration, each with its own attempts and its own Message.
 //
 // ctx ends when the client stops; a message whose handler then returns an error is redelivered. A
 // handler may publish, wait for the Delivery (with ctx), subscribe, and close the client. While it
-// runs, messages in the same queue and the acknowledgements of all later messages wait.
+// runs or waits for its next attempt, messages in the same queue and the acknowledgements of all
+// later messages wait.
 type Handler interface {
 	Handle(ctx context.Context, m *Message) error
 }
@@ -46,6 +49,20 @@ func (r *Refusal) Error() string {
 }
 
 func (r *Refusal) ReasonCode() byte { return r.Code }
+
+// PermanentError is an error of a handler that no later attempt can change.
+type PermanentError struct{ Err error }
+
+// Permanent returns an error that sets a message aside at once, see [Handler]. Permanent(nil) is nil.
+func Permanent(err error) error {
+	if err == nil {
+		return nil
+	}
+	return &PermanentError{Err: err}
+}
+
+func (e *PermanentError) Error() string { return "permanent: " + e.Err.Error() }
+func (e *PermanentError) Unwrap() error { return e.Err }
 
 // PanicError reports a panic of a function of the application, or a runtime.Goexit in it.
 type PanicError struct {

@@ -26,6 +26,11 @@ const (
 	lossHandler
 	lossReceived
 	lossUnhandled
+	lossWaiting
+	lossSetAside
+	lossReceivedExpired
+	lossPayload
+	lossBlocked
 	lossGap
 	lossLate
 	lossReused
@@ -73,6 +78,11 @@ var lossKinds = [...]struct {
 	lossHandler:           {"handler-failed", "handler failed: the message is handled again", HandlerFailed{}, "Failed"},
 	lossReceived:          {"received-refused", "received message refused: its handler failed or refused it", HandlerFailed{}, "Refused"},
 	lossUnhandled:         {"unhandled", "received message refused: no handler is declared for its topic", Unhandled{}, "Unhandled"},
+	lossWaiting:           {"unhandled-waiting", "received message waits for a handler: none is declared for its topic", Unhandled{}, "Unhandled"},
+	lossSetAside:          {"set-aside", "received message set aside: its handler failed, or none is declared for its topic", MessageSetAside{}, "SetAside"},
+	lossReceivedExpired:   {"received-expired", "received message not handled: it has expired", ReceivedExpired{}, "ReceivedExpired"},
+	lossPayload:           {"payload-invalid", "received message refused: its payload is not the UTF-8 that it announces", PayloadInvalid{}, "PayloadsInvalid"},
+	lossBlocked:           {"receive-blocked", "no further message can be received: one message is not acknowledged", ReceiveBlocked{}, "ReceiveBlocked"},
 	lossGap:               {"gap", "messages of a publisher are missing", Gap{}, "Gaps"},
 	lossLate:              {"late-dropped", "received message dropped: its gap was given up", LateDropped{}, "Late"},
 	lossReused:            {"number-reused", "received message handled out of order: another message has had its number", NumberReused{}, "NumbersReused"},

@@ -207,6 +207,12 @@ func refusedWith(code byte) func(*lossBed, *peer) {
 
 func accepting(context.Context, *client.Message) error { return nil }
 
+// withAside gives a client a folder, and so a list of set-aside messages.
+func withAside(cfg *client.Config) {
+	disk := faultfs.New()
+	cfg.Dir, cfg.Store.Options.FS = "log", disk
+}
+
 // blocking is a handler that returns when its context ends.
 func blocking(ctx context.Context, _ *client.Message) error { <-ctx.Done(); return ctx.Err() }
 
@@ -284,9 +290,15 @@ var provoked = map[string]func(*lossBed){
 			return errors.New("no")
 		}, appMessage(1, 1, "secret"))(b)
 	},
-	"received-refused": received(nil, func(context.Context, *client.Message) error { return client.Refuse(0x83, "no") }, appMessage(1, 1, "secret")),
-	"unhandled":        received(nil, nil, appMessage(1, 1, "secret")),
-	"gap":              received(func(cfg *client.Config) { cfg.Receiving.Ordering = &client.Ordering{} }, accepting, numbered("t", 1, 1, 1), numbered("t", 2, 1, 3)),
+	"received-refused":  received(nil, func(context.Context, *client.Message) error { return client.Refuse(0x83, "no") }, appMessage(1, 1, "secret")),
+	"unhandled":         received(func(cfg *client.Config) { cfg.Receiving.UnhandledGrace = time.Second }, nil, appMessage(1, 1, "secret")),
+	"unhandled-waiting": received(nil, nil, appMessage(1, 1, "secret")),
+	"set-aside":         received(withAside, func(context.Context, *client.Message) error { return client.Permanent(errors.New("no")) }, appMessage(1, 1, "secret")),
+	"received-expired": received(func(cfg *client.Config) { cfg.Receiving.HandlerBackoff.Min = 2 * time.Second }, func(context.Context, *client.Message) error { return errors.New("no") },
+		wire.Publish{Topic: "t", QoS: 1, PacketID: 1, Payload: []byte("secret"), HasExpiry: true, MessageExpiry: 1}),
+	"payload-invalid": received(nil, accepting, wire.Publish{Topic: "t", QoS: 1, PacketID: 1, Payload: []byte("secret\xff"), PayloadFormat: 1}),
+	"receive-blocked": received(func(cfg *client.Config) { cfg.Receiving.ReceiveMaximum = 1 }, blocking, appMessage(1, 1, "secret")),
+	"gap":             received(func(cfg *client.Config) { cfg.Receiving.Ordering = &client.Ordering{} }, accepting, numbered("t", 1, 1, 1), numbered("t", 2, 1, 3)),
 	"late-dropped": received(func(cfg *client.Config) {
 		cfg.Receiving.Ordering = &client.Ordering{Options: ordering.Options{Late: ordering.DropLate}}
 	}, accepting, numbered("t", 1, 1, 1), numbered("t", 2, 1, 3), numbered("t", 3, 1, 2)),
@@ -463,7 +475,7 @@ func TestLosses_AreLoggedReportedAndCounted(t *testing.T) {
 			if len(got) == 0 || got[0].level != level || got[0].text != k.Text || got[0].attrs["client_id"] != "c" {
 				t.Errorf("the lines are %v, and the first should be %v %q", got, level, k.Text)
 			}
-			if aboutOne := []string{"message-refused", "dead-letter", "failed-in-flight", "message-deferred", "message-expired", "message-dropped", "message-conflated", "handler-failed", "received-refused", "unhandled"}; len(got) > 0 && slices.Contains(aboutOne, k.Name) && got[0].attrs["topic"] != "t" {
+			if aboutOne := []string{"message-refused", "dead-letter", "failed-in-flight", "message-deferred", "message-expired", "message-dropped", "message-conflated", "handler-failed", "received-refused", "unhandled", "unhandled-waiting", "set-aside", "received-expired", "payload-invalid", "receive-blocked"}; len(got) > 0 && slices.Contains(aboutOne, k.Name) && got[0].attrs["topic"] != "t" {
 				t.Errorf("the lines are %v, and have no topic", got)
 			}
 			for _, l := range lines.of("") {

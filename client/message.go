@@ -2,6 +2,8 @@ package client
 
 import (
 	"crypto/sha256"
+	"encoding/hex"
+	"strconv"
 	"time"
 
 	"github.com/google/uuid"
@@ -89,6 +91,9 @@ type Message struct {
 
 	// The following fields are set on received messages and ignored by Publish.
 
+	// ReceivedAt is when the client received the message. With Expiry, which is then what was left at that
+	// time, it tells when the message expires, see ExpiresAt.
+	ReceivedAt      time.Time
 	Duplicate       bool     // the DUP flag: the server may have sent it before
 	SubscriptionIDs []uint32 // of all matching subscriptions
 	Origin          Origin   // its number, if the publisher numbers messages
@@ -101,6 +106,14 @@ type Message struct {
 	// pass the fencing token Claim.Token to its database, which then refuses the writes
 	// of a client that was paused until another client handled the message.
 	Claim dedupe.Claim
+}
+
+// ExpiresAt returns when a received message expires, and the zero time if it never does.
+func (m *Message) ExpiresAt() time.Time {
+	if m.Expiry == 0 || m.ReceivedAt.IsZero() {
+		return time.Time{}
+	}
+	return m.ReceivedAt.Add(m.Expiry)
 }
 
 // packet returns the PUBLISH that carries m, without the properties of identity.
@@ -175,3 +188,32 @@ const (
 	// damage to the store, all pending ones. A session that another client takes over is lost.
 	FailInFlight = persistence.FailInFlight
 )
+
+// identity appends the identity of a message as encoded properties.
+func identity(dst []byte, id MessageID, o Origin) []byte {
+	var text [36]byte
+	user := func(name string, value []byte) {
+		dst = append(dst, wire.PropUser)
+		dst = wire.AppendString(dst, name)
+		dst = wire.AppendString(dst, value)
+	}
+	if !id.IsZero() {
+		encodeUUID(&text, id)
+		user(propID, text[:])
+	}
+	if o.Seq != 0 {
+		user(propPublisher, []byte(o.Publisher))
+		user(propEpoch, strconv.AppendUint(text[:0], o.Epoch, 10))
+		user(propSeq, strconv.AppendUint(text[:0], o.Seq, 10))
+	}
+	return dst
+}
+
+func encodeUUID(dst *[36]byte, id MessageID) {
+	hex.Encode(dst[:8], id[:4])
+	hex.Encode(dst[9:13], id[4:6])
+	hex.Encode(dst[14:18], id[6:8])
+	hex.Encode(dst[19:23], id[8:10])
+	hex.Encode(dst[24:], id[10:])
+	dst[8], dst[13], dst[18], dst[23] = '-', '-', '-', '-'
+}

@@ -12,6 +12,7 @@ type inbound struct {
 	from   origin
 	to     *route // nil: not routed yet
 	stored bool   // the server sent it, out of its retained messages, for a new subscription
+	only   string // the filter of the handler for which it was set aside; empty: all
 }
 
 // position returns the stream, the number and the ID of m; number 0: m is not put in order. A server

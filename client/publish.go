@@ -3,8 +3,6 @@ package client
 import (
 	"context"
 	"crypto/sha256"
-	"encoding/hex"
-	"strconv"
 	"sync"
 
 	"github.com/mooring-mqtt/mooring/internal/deferral"
@@ -177,33 +175,4 @@ func streamName(m *Message) string {
 		return m.Topic
 	}
 	return m.Topic + "\x00" + streamSuffixes[m.Priority]
-}
-
-// identity appends the identity of a message as encoded properties.
-func identity(dst []byte, id MessageID, o Origin) []byte {
-	var text [36]byte
-	user := func(name string, value []byte) {
-		dst = append(dst, wire.PropUser)
-		dst = wire.AppendString(dst, name)
-		dst = wire.AppendString(dst, value)
-	}
-	if !id.IsZero() {
-		encodeUUID(&text, id)
-		user(propID, text[:])
-	}
-	if o.Seq != 0 {
-		user(propPublisher, []byte(o.Publisher))
-		user(propEpoch, strconv.AppendUint(text[:0], o.Epoch, 10))
-		user(propSeq, strconv.AppendUint(text[:0], o.Seq, 10))
-	}
-	return dst
-}
-
-func encodeUUID(dst *[36]byte, id MessageID) {
-	hex.Encode(dst[:8], id[:4])
-	hex.Encode(dst[9:13], id[4:6])
-	hex.Encode(dst[14:18], id[6:8])
-	hex.Encode(dst[19:23], id[8:10])
-	hex.Encode(dst[24:], id[10:])
-	dst[8], dst[13], dst[18], dst[23] = '-', '-', '-', '-'
 }

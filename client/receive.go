@@ -7,6 +7,8 @@ import (
 	"log/slog"
 	"slices"
 	"strings"
+	"time"
+	"unicode/utf8"
 
 	"github.com/mooring-mqtt/mooring/internal/callback"
 	"github.com/mooring-mqtt/mooring/internal/inbox"
@@ -16,12 +18,13 @@ import (
 	"github.com/mooring-mqtt/mooring/ordering"
 )
 
-// The receive path: the session calls receive with each message; package inbox takes it
-// through deduplication and order, calls handle, and acknowledges it.
+// receiver is the receive path of a client: the session calls receive with each message; package inbox
+// routes it to its handlers, takes it through deduplication and order, calls handle, and acknowledges it.
+type receiver struct{ *Client }
 
 // receive takes over a message that the session has received. It runs on the goroutine
 // that reads the connection. in is nil at QoS 0; v is valid only during the call.
-func (c *Client) receive(in *session.Inbound, topic string, v wire.PublishView) {
+func (c receiver) receive(in *session.Inbound, topic string, v wire.PublishView) {
 	var room [8]uint32
 	ids := retained.SplitIDs(v.SubscriptionIDs(room[:0]))
 	p := v.DecodeRest(topic)
@@ -34,18 +37,34 @@ func (c *Client) receive(in *session.Inbound, topic string, v wire.PublishView) 
 		only = len(routes) == 0
 	}
 	if only {
-		c.inbox.Consume(in)
+		c.inbox.Consume(in, wire.ReasonSuccess, "")
 		return
 	}
-	m.SubscriptionIDs = from.visible()
+	m.SubscriptionIDs, m.ReceivedAt = from.visible(), time.Now()
+	if in != nil {
+		m.ReceivedAt = in.Received
+	}
+	if m.PayloadIsUTF8 && !utf8.Valid(m.Payload) {
+		c.inbox.Consume(in, wire.ReasonPayloadFormatInvalid, "payload is not the UTF-8 that it announces")
+		report(c.Client, lossPayload, aboutMessage(m, nil), PayloadInvalid{Message: m})
+		return
+	}
 	c.inbox.Push(inbox.Item[inbound]{In: in, Message: inbound{Message: m, from: from}, OrderKey: c.orderingKey(m), Size: inbox.Size(topic, v)})
 }
 
 // route appends the handlers that a message is for, each with a Message of its own. A handler sees
 // the RETAIN flag that its own subscription asks for.
-func (c *Client) route(m inbound, targets []inbound) []inbound {
+func (c receiver) route(m inbound, targets []inbound) []inbound {
 	var room [4]*route
 	routes, named := c.router.match(m.Topic, m.from, room[:0])
+	if m.only != "" {
+		routes = append(room[:0], c.router.get(m.only))
+	} else if len(routes) == 0 {
+		routes = append(routes, c.router.fallback())
+	}
+	if routes[0] == nil {
+		return targets
+	}
 	any := m.Retain && slices.ContainsFunc(routes, func(to *route) bool { return to.Value.asPublished() })
 	retain := m.Retain
 	for i, to := range routes {
@@ -68,7 +87,7 @@ func (c *Client) route(m inbound, targets []inbound) []inbound {
 }
 
 // handle calls the handler of a message. After an error it calls the one that is declared by then.
-func (c *Client) handle(ctx context.Context, d *inbox.Delivery[inbound]) error {
+func (c receiver) handle(ctx context.Context, d *inbox.Delivery[inbound]) error {
 	m := d.Message
 	m.OutOfOrder = d.OutOfOrder
 	if m.Claim = d.Claim; d.Attempt > 1 {
@@ -79,38 +98,60 @@ func (c *Client) handle(ctx context.Context, d *inbox.Delivery[inbound]) error {
 	return m.to.Value.Handle(ctx, m.Message)
 }
 
-// refusal returns the reason code and reason string with which an error of a handler
-// refuses the message.
-func refusal(err error) (code byte, reason string, refused bool) {
+// verdict returns what an error of a handler means.
+func verdict(err error) (v inbox.Verdict) {
 	var r *Refusal
-	if !errors.As(err, &r) {
-		return 0, "", false
+	if errors.As(err, &r) {
+		return inbox.Verdict{Refused: true, Code: r.Code, Reason: r.Reason}
 	}
-	return r.Code, r.Reason, true
+	v.Permanent = errors.As(err, new(*PermanentError))
+	v.Panic = errors.As(err, new(*callback.Panic))
+	return v
 }
 
+// expired reports whether a message is not handled any more.
+func (c receiver) expired(m inbound) bool {
+	return m.Expiry > 0 && !c.cfg.Receiving.HandleExpired && time.Now().After(m.ExpiresAt())
+}
+
+// maxPanics is after how many panics in a row a message is set aside.
+const maxPanics = 10
+
 // newInbox returns the inbox of a client whose session exists.
-func (c *Client) newInbox() *inbox.Inbox[inbound] {
+func (c receiver) newInbox() *inbox.Inbox[inbound] {
 	r := &c.cfg.Receiving
 	maxBytes := max(int64(r.MaxBufferedBytes), int64(c.cfg.Connection.MaximumPacketSize))
 	cfg := inbox.Config[inbound]{
-		Session: c.session, Observer: inboxObserver{c}, Guard: &c.guard,
-		Route: c.route, Handle: c.handle, Refusal: refusal, Workers: r.Concurrency, Attempts: r.HandlerAttempts, Backoff: r.HandlerBackoff.Delay,
+		Session: c.session, Observer: inboxObserver{c.Client}, Guard: &c.guard, Workers: r.Concurrency,
+		Route: c.route, Declared: c.router.declared.Load, Handle: c.handle, Expired: c.expired,
+		Verdict: verdict, Attempts: r.HandlerAttempts, Panics: maxPanics, Backoff: r.HandlerBackoff.Delay,
+		Grace: max(r.UnhandledGrace, 0), MaxWaiting: max(int(r.ReceiveMaximum)/2, 1),
 		QoS0Queue: r.QoS0QueueSize, StallTimeout: c.cfg.Connection.AckTimeout,
 		MaxBytes: maxBytes, Full: &InboundFullError{Limit: maxBytes},
 		Dedupe: r.Dedupe, DedupeKey: c.dedupeKey, Owner: c.cfg.ClientID,
 	}
+	if c.aside != nil {
+		cfg.Aside = c.aside
+	}
 	if r.Ordering == nil {
-		return inbox.New(cfg)
+		return c.connectAside(inbox.New(cfg))
 	}
 	o := r.Ordering.Options
 	o.MaxIDs = cmp.Or(o.MaxIDs, max(1024, int(r.ReceiveMaximum))) // what is redelivered at once
 	cfg.Ordering, cfg.Position, cfg.Restored = &o, c.position, restorePoints(r.Ordering.Restore)
-	return inbox.New(cfg)
+	return c.connectAside(inbox.New(cfg))
+}
+
+// connectAside connects the list to the rest of the client.
+func (c receiver) connectAside(b *inbox.Inbox[inbound]) *inbox.Inbox[inbound] {
+	if a := c.aside; a != nil {
+		a.inbox, a.ending, a.orderingKey, a.failed = b, c.life.ending, c.orderingKey, c.storeFailed
+	}
+	return b
 }
 
 // orderingKey returns the key of the messages that m is handled in order with.
-func (c *Client) orderingKey(m *Message) string {
+func (c receiver) orderingKey(m *Message) string {
 	if c.cfg.Receiving.OrderingKey == nil {
 		return m.Topic
 	}
@@ -119,7 +160,7 @@ func (c *Client) orderingKey(m *Message) string {
 
 // dedupeKey returns what makes m the same message as another; empty: nothing.
 // The handler is part of it, so that copies for several handlers do not hide each other.
-func (c *Client) dedupeKey(m inbound) string {
+func (c receiver) dedupeKey(m inbound) string {
 	key := ""
 	switch {
 	case m.stored: // the state of its topic, and no duplicate
@@ -136,7 +177,7 @@ func (c *Client) dedupeKey(m inbound) string {
 }
 
 // position returns the place of m in the order of its publisher; number 0: it has none.
-func (c *Client) position(m inbound) (stream string, epoch, seq uint64, id ordering.ID) {
+func (c receiver) position(m inbound) (stream string, epoch, seq uint64, id ordering.ID) {
 	if m.stored {
 		return "", 0, 0, id
 	}
@@ -145,10 +186,10 @@ func (c *Client) position(m inbound) (stream string, epoch, seq uint64, id order
 
 // keyOf calls a function of the application that returns a key. A panic is reported, and
 // the key is then instead.
-func (c *Client) keyOf(f func(*Message) string, m *Message, instead string) (key string) {
+func (c receiver) keyOf(f func(*Message) string, m *Message, instead string) (key string) {
 	if p := callback.Try(func() { key = f(m) }); p != nil {
 		err := (*PanicError)(p)
-		report(c, lossPanic, aboutMessage(m, err), HandlerFailed{Message: m, Err: err})
+		report(c.Client, lossPanic, aboutMessage(m, err), HandlerFailed{Message: m, Err: err})
 		return instead
 	}
 	return key
@@ -157,22 +198,45 @@ func (c *Client) keyOf(f func(*Message) string, m *Message, instead string) (key
 // inboxObserver turns what the inbox reports into events and log messages.
 type inboxObserver struct{ *Client }
 
-func (o inboxObserver) HandlerFailed(m inbound, err error, refused bool) {
-	err = panicError(err)
-	kind, d := lossHandler, aboutMessage(m.Message, err)
+func (o inboxObserver) HandlerFailed(m inbound, f inbox.Failure) {
+	err := panicError(f.Err)
+	kind, d := lossHandler, about(m.ID, err, slog.String("topic", m.Topic), slog.Int("attempt", f.Attempt), slog.Time("since", f.Since), slog.Int("waiting", f.Behind))
+	final := f.Result != inbox.Retried
 	if p := (*PanicError)(nil); errors.As(err, &p) {
-		if kind = lossPanic; refused { // two lines
+		if kind = lossPanic; final { // two lines
 			o.reports.losses.Add(int(lossPanic), d)
 		}
 	}
-	if refused {
-		kind = lossReceived
+	e := HandlerFailed{Message: m.Message, Err: err, Attempt: f.Attempt, Since: f.Since, Waiting: f.Behind}
+	switch f.Result {
+	case inbox.SetAside:
+		report(o.Client, lossSetAside, d, MessageSetAside{Message: m.Message, Filter: m.to.Filter, Err: err, Attempts: f.Attempt})
+		return
+	case inbox.Refused, inbox.Dropped:
+		kind, e.Refused = lossReceived, true
 	}
-	report(o.Client, kind, d, HandlerFailed{Message: m.Message, Err: err, Refused: refused})
+	report(o.Client, kind, d, e)
 }
 
-func (o inboxObserver) Unhandled(m inbound) {
-	report(o.Client, lossUnhandled, aboutMessage(m.Message, nil), Unhandled{Message: m.Message})
+func (o inboxObserver) Unhandled(m inbound, r inbox.Result, err error) {
+	d := aboutMessage(m.Message, err)
+	switch r {
+	case inbox.Waiting:
+		report(o.Client, lossWaiting, d, Unhandled{Message: m.Message, Waiting: true})
+	case inbox.SetAside:
+		report(o.Client, lossSetAside, d, MessageSetAside{Message: m.Message})
+	default:
+		report(o.Client, lossUnhandled, d, Unhandled{Message: m.Message})
+	}
+}
+
+func (o inboxObserver) Expired(m inbound) {
+	report(o.Client, lossReceivedExpired, aboutMessage(m.Message, nil), ReceivedExpired{Message: m.Message})
+}
+
+func (o inboxObserver) HeldUp(h inbox.HeldUp) {
+	report(o.Client, lossBlocked, about(MessageID{}, nil, slog.String("topic", h.Topic), slog.Time("since", h.Since), slog.Int("attempts", h.Attempts), slog.Int("waiting", h.Behind)),
+		ReceiveBlocked{Topic: h.Topic, Since: h.Since, Attempts: h.Attempts, Waiting: h.Behind})
 }
 
 // aboutNumber returns the detail for a received message with a number.

@@ -193,7 +193,9 @@ func TestRefusalsAsTheyGoOnTheWire(t *testing.T) {
 }
 
 func TestAMessageThatNobodyHandlesIsRefusedAndReported(t *testing.T) {
-	receiving(t, nil, nil, func(t *testing.T, c *client.Client, p *peer, events *recorder) {
+	noGrace := func(cfg *client.Config) { cfg.Receiving.UnhandledGrace = client.NoGrace }
+	receiving(t, noGrace, nil, func(t *testing.T, c *client.Client, p *peer, events *recorder) {
+		time.Sleep(time.Second)
 		p.publish(appMessage(1, 1, "x"))
 		if a := p.nextAck(wire.PUBACK); a.Reason != wire.ReasonImplementationSpecific {
 			t.Errorf("PUBACK says 0x%02X", a.Reason)
@@ -332,6 +334,10 @@ func TestWhatAMessageCarries(t *testing.T) {
 		})
 		p.nextAck(wire.PUBACK)
 		m := in.await(t, 1)[0]
+		if m.ReceivedAt.IsZero() || m.ExpiresAt() != m.ReceivedAt.Add(90*time.Second) {
+			t.Errorf("received at %v, expires at %v", m.ReceivedAt, m.ExpiresAt())
+		}
+		m.ReceivedAt = time.Time{}
 		want := client.Message{
 			Topic: "t", QoS: 1, Retain: true, Payload: []byte("text"), PayloadIsUTF8: true, Expiry: 90 * time.Second, ID: id,
 			ContentType: "text/plain", ResponseTopic: "answers", CorrelationData: []byte{1, 2}, SubscriptionIDs: []uint32{3, 4},

@@ -56,6 +56,12 @@ func (c *Client) corrupted(x persistence.Corruption) {
 	}
 }
 
+// asideCorrupted reports damage of the list of set-aside messages.
+func (c *Client) asideCorrupted(x persistence.Corruption) {
+	x.Seq = 0 // of another log
+	c.corrupted(x)
+}
+
 // storeRenewed reports the epoch that an opening began. A custom store has the method
 // Renewal if it knows of such.
 func (c *Client) storeRenewed() {

@@ -4,6 +4,7 @@ import (
 	"math/rand/v2"
 	"slices"
 	"sync"
+	"sync/atomic"
 
 	"github.com/mooring-mqtt/mooring/internal/subs"
 	"github.com/mooring-mqtt/mooring/internal/topic"
@@ -14,11 +15,14 @@ import (
 // match a message, the server may send one copy for both, or one for each; it names the
 // subscriptions by their identifiers. Its methods are safe for concurrent use. See ADR 0069.
 type router struct {
-	mu      sync.RWMutex
-	tree    topic.Tree[target]
-	byID    map[uint32][]*route // by Subscription Identifier without its variant
-	process uint32              // variant of the identifiers of this process
-	bare    int                 // routes without a subscription of this process
+	declared atomic.Uint64 // handlers, after they are in the tree
+
+	mu        sync.RWMutex
+	tree      topic.Tree[target]
+	byID      map[uint32][]*route // by Subscription Identifier without its variant
+	process   uint32              // variant of the identifiers of this process
+	bare      int                 // routes without a subscription of this process
+	unmatched *route              // for topics that no filter matches; nil: none
 }
 
 // target is the handler of a filter, and what is known of the subscription.
@@ -59,6 +63,7 @@ func (r *router) subscribe(w *subs.Want, h Handler) {
 }
 
 func (r *router) putLocked(filter string, to target) {
+	defer r.declared.Add(1)
 	old := r.tree.Get(filter)
 	if old == nil {
 		to.own = r.freeLocked(filter)
@@ -104,10 +109,24 @@ func (r *router) deleteLocked(old *route) {
 	}
 }
 
+// setUnmatched declares h for topics that no filter matches.
+func (r *router) setUnmatched(h Handler) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	defer r.declared.Add(1)
+	r.unmatched = &route{Filter: unmatched, Value: target{Handler: h}}
+}
+
+// unmatched stands for a filter. It is not a valid one.
+const unmatched = "\x00"
+
 // get returns the route of a filter, or nil.
 func (r *router) get(filter string) *route {
 	r.mu.RLock()
 	defer r.mu.RUnlock()
+	if filter == unmatched {
+		return r.unmatched
+	}
 	return r.tree.Get(filter)
 }
 
@@ -269,6 +288,9 @@ func (r *router) mayBeOnly(e *route, from origin, first uint64) bool {
 
 // asPublished reports whether the application has asked for the RETAIN flag as it was published.
 func (to *target) asPublished() bool { return to.want != nil && to.want.RetainAsPublished }
+
+// fallback returns the route for topics that no filter matches, or nil.
+func (r *router) fallback() *route { return r.get(unmatched) }
 
 // overlaps reports whether a topic that a filter matches may have a handler whose own
 // filter is not that of a Shared Subscription.

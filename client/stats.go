@@ -44,6 +44,12 @@ type Stats struct {
 	Failed                         uint64 // handler calls that returned an error or panicked
 	Refused                        uint64 // messages refused after their last attempt
 	Unhandled                      uint64 // messages without a handler
+	SetAside                       uint64 // messages put into the list of set-aside messages
+	ReceivedExpired                uint64 // messages not handled because they had expired
+	PayloadsInvalid                uint64 // messages refused because of their Payload Format Indicator
+	ReceiveBlocked                 uint64 // times that one message held up all others, see ReceiveBlocked
+	SetAsideNow                    int    // messages in the list
+	SetAsideBytes                  int64  // of them
 	DroppedQoS0                    uint64 // QoS 0 messages dropped because a queue or the buffer was full, or the client was closing
 
 	InboundBytes int64  // received and not finished, see ReceivingConfig.MaxBufferedBytes
@@ -89,12 +95,14 @@ func (c *Client) Stats() Stats {
 		SessionsLost: n.count(lossSession), SessionsDiscarded: n.count(lossUnknownSession), SessionsAdopted: n.count(lossAdopted), SessionsStuck: n.count(lossStuck),
 		PolicyDrops: n.count(lossFull, lossConflated), Deferrals: n.count(lossDeferred), FailedInFlight: n.count(lossWithSession), Abandoned: n.abandoned.Load(),
 		Received: in.Received.Load(), Handled: in.Handled.Load(), Duplicates: in.Duplicates.Load(), Late: in.Late.Load(), OutOfOrder: in.OutOfOrder.Load(), NumbersReused: in.Reused.Load(), NumbersRepeated: in.Repeated.Load(), Redelivered: ss.Redelivered,
-		Gaps: in.Gaps.Load(), Failed: in.Failed.Load(), Refused: in.Refused.Load(), Unhandled: in.Unhandled.Load(), DroppedQoS0: in.DroppedQoS0.Load(),
+		Gaps: in.Gaps.Load(), Failed: in.Failed.Load(), Refused: in.Refused.Load(), Unhandled: in.Unhandled.Load(), SetAside: in.SetAside.Load(), ReceivedExpired: in.Expired.Load(), PayloadsInvalid: n.count(lossPayload), ReceiveBlocked: n.count(lossBlocked),
+		DroppedQoS0:  in.DroppedQoS0.Load(),
 		InboundBytes: in.Bytes.Load(), ReadStalls: in.Stalls.Load(), LeftToServer: n.count(lossLeft),
 		SubscriptionFailures: n.count(lossSubscription), SubscriptionsDowngraded: n.count(lossDowngraded), StatusFailures: n.count(lossStatus), MarkerFailures: n.count(lossMarker),
 		ViewRefused: n.viewRefused.Load(), ChangesMissed: n.changesMissed.Load(), Panics: n.count(lossPanic) + n.loggerPanics.Load(),
 		UnknownAcks: ss.UnknownAcks, StaleAcks: ss.StaleAcks, StoreFailures: n.count(lossStore), StoreRenewals: n.count(lossCopied, lossRenewed),
 	}
+	st.SetAsideNow, st.SetAsideBytes = c.aside.size()
 	d := c.outbox.Deferred()
 	st.Deferred, st.SendWindow = DeferredStats{d.Messages, d.Bytes, d.Topics, d.Oldest, d.Code}, c.outbox.Window()
 	if up := c.link.Current(); up != nil {

@@ -20,12 +20,35 @@ func (c *Client) Handle(filter string, h Handler) error {
 	if err := wire.CheckTopicFilter(filter); err != nil {
 		return fieldError(err)
 	}
-	if h == nil {
-		return errors.New("client: Handle needs a Handler")
+	h, err := c.wrap(h)
+	if err == nil {
+		c.router.set(filter, h)
+		c.inbox.Declared()
+		c.checkShared(filter)
 	}
-	c.router.set(filter, c.cfg.Receiving.wrap(h))
-	c.checkShared(filter)
-	return nil
+	return err
+}
+
+// HandleUnmatched declares the handler for messages whose topic no filter matches. It replaces an
+// earlier one. Without it such messages wait, and are set aside, see ReceivingConfig.UnhandledGrace.
+func (c *Client) HandleUnmatched(h Handler) error {
+	if c == nil {
+		return ErrNilClient
+	}
+	h, err := c.wrap(h)
+	if err == nil {
+		c.router.setUnmatched(h)
+		c.inbox.Declared()
+	}
+	return err
+}
+
+// wrap checks a handler, and applies the middleware.
+func (c *Client) wrap(h Handler) (Handler, error) {
+	if h == nil {
+		return nil, errors.New("client: the Handler is nil; pass a Handler or a HandlerFunc")
+	}
+	return c.cfg.Receiving.wrap(h), nil
 }
 
 // wrap returns h with the middleware, of which the first one sees a message first.
@@ -83,6 +106,7 @@ func (c *Client) SubscribeAll(ctx context.Context, list []SubscribeRequest) ([]S
 		c.checkShared(w.Filter)
 		all[i] = *w
 	}
+	c.inbox.Declared()
 	result := make([]Subscription, len(list))
 	var failed SubscribeError
 	var err error

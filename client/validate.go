@@ -122,6 +122,7 @@ func (v *validator) amounts(c *Config) {
 	}{
 		{"Receiving.Concurrency", in.Concurrency}, {"Receiving.QoS0QueueSize", in.QoS0QueueSize},
 		{"Receiving.MaxBufferedBytes", in.MaxBufferedBytes}, {"Receiving.HandlerAttempts", in.HandlerAttempts},
+		{"Receiving.SetAside.MaxMessages", in.SetAside.MaxMessages}, {"Receiving.SetAside.MaxBytes", int(in.SetAside.MaxBytes)},
 		{"Publishing.PoisonAttempts", out.PoisonAttempts},
 		{"Publishing.Breaker.FailureThreshold", out.Breaker.FailureThreshold},
 		{"Publishing.Breaker.SuccessesToClose", out.Breaker.SuccessesToClose},
@@ -135,6 +136,8 @@ func (v *validator) amounts(c *Config) {
 		"is %d bytes; no message fits, use 64 or more", conn.MaximumPacketSize)
 	v.bad(c.Session.Expiry < 0 && c.Session.Expiry != NoSession, "Session.Expiry",
 		"is %v; use 0 for the default, a positive duration, or NoSession", c.Session.Expiry)
+	v.bad(in.UnhandledGrace < 0 && in.UnhandledGrace != NoGrace, "Receiving.UnhandledGrace",
+		"is %v; use 0 for the default, a positive duration, or NoGrace", in.UnhandledGrace)
 	v.bad(out.TopicAliases < 0 || out.TopicAliases > 65_535, "Publishing.TopicAliases",
 		"is %d; use 0 for none or a number up to 65,535", out.TopicAliases)
 	v.bad(c.Store.DeadLetters < 0 || c.Store.DeadLetters > 100_000, "Store.DeadLetters",

@@ -168,3 +168,58 @@ func (b *Inbox[M]) StopStalling() {
 	b.budget.fetching.Store(nil)
 	b.budget.freed.Set()
 }
+
+const (
+	watchEvery = 5 * time.Second  // how often the oldest message is looked at, and its least age to be reported
+	againAfter = 30 * time.Second // how often it is reported
+)
+
+// window looks at the oldest unacknowledged message while there are any.
+type window struct {
+	session *session.Session
+	report  func(HeldUp)
+	armed   atomic.Bool
+	stopped atomic.Bool
+	timer   *time.Timer
+
+	reported *session.Inbound // of the timer alone
+	at       time.Time
+}
+
+func (q *window) init(s *session.Session, report func(HeldUp)) {
+	q.session, q.report = s, report
+	q.timer = time.AfterFunc(time.Hour, q.look)
+	q.timer.Stop()
+}
+
+// watch has the oldest message looked at.
+func (q *window) watch() {
+	if !q.armed.Load() && !q.armed.Swap(true) {
+		q.timer.Reset(watchEvery)
+	}
+}
+
+// look reports a message that holds up the receive window.
+func (q *window) look() {
+	oldest, full, ok := q.session.Oldest()
+	if !ok {
+		q.reported = nil
+		q.armed.Store(false) // the next message arms it, or one that has come meanwhile:
+		if _, _, ok = q.session.Oldest(); !ok || q.armed.Swap(true) {
+			return
+		}
+	}
+	if q.stopped.Load() {
+		return
+	}
+	if now := time.Now(); oldest != nil && full && now.Sub(oldest.Received) >= watchEvery && (q.reported != oldest || now.Sub(q.at) >= againAfter) {
+		q.reported, q.at = oldest, now
+		q.report(HeldUp{Topic: oldest.Topic, Since: oldest.Received, Attempts: int(oldest.Failures.Load()), Behind: q.session.Behind(oldest)})
+	}
+	q.timer.Reset(watchEvery)
+}
+
+func (q *window) stop() {
+	q.stopped.Store(true)
+	q.timer.Stop()
+}

@@ -2,6 +2,7 @@ package inbox
 
 import (
 	"context"
+	"errors"
 	"sync/atomic"
 	"time"
 
@@ -24,14 +25,24 @@ type Config[M any] struct {
 	// Route appends the messages that a received message is handled as, one for each handler.
 	// Each has its dedupe key, its place in the order and its attempts.
 	Route func(m M, targets []M) []M
+	// Declared counts the handlers that were declared: when it changes, Route may find other ones.
+	Declared func() uint64
 	// Handle calls the handler of a message. It returns nil if that accepted the message. After an
-	// error it is called again, after Backoff, up to Attempts times.
-	Handle   func(ctx context.Context, d *Delivery[M]) error
-	Attempts int
-	Backoff  func(attempt int) time.Duration // before attempt+2
-	// Refusal reports whether an error of Handle refuses the message, and with which
-	// reason code and reason string.
-	Refusal func(err error) (code byte, reason string, refused bool)
+	// error it is called again, after Backoff.
+	Handle  func(ctx context.Context, d *Delivery[M]) error
+	Backoff func(attempt int) time.Duration // before attempt+2
+	Verdict func(err error) Verdict         // what an error of Handle means
+	// Attempts is after how many attempts a message is given up, and Panics after how many that
+	// panicked in a row; 0: never.
+	Attempts, Panics int
+	// Expired reports whether a message is not handled any more because it has expired.
+	Expired func(M) bool
+	// Aside keeps messages that are given up, or have no handler; nil: they are refused.
+	Aside Aside[M]
+	// Grace is how long QoS 1 and 2 messages without a handler wait for one, from Connected on. It
+	// ends early when MaxWaiting messages are not acknowledged.
+	Grace      time.Duration
+	MaxWaiting int
 
 	Dedupe    dedupe.Cache   // nil: none
 	Owner     string         // of claims in Dedupe
@@ -49,12 +60,76 @@ type Config[M any] struct {
 	Guard    *callback.Guard // knows the goroutines on which functions of the application run
 }
 
+// Verdict is what an error of a handler means. The zero Verdict: the handler is called again.
+type Verdict struct {
+	Refused   bool // by the application, with this reason code and reason string
+	Code      byte
+	Reason    string
+	Permanent bool // the message is given up at once
+	Panic     bool
+
+	store error // of the list, which could not store the message
+}
+
+// Aside keeps messages durably that were acknowledged and not handled. Its methods may wait for a
+// disk. They are called by several workers at the same time.
+type Aside[M any] interface {
+	// Add stores a message. It returns its ID, and what Route needs of it; the rest is in the list.
+	Add(m M, why Given) (id uint64, stored M, err error)
+	// Load returns a whole message.
+	Load(id uint64, stored M) (M, error)
+	// Remove removes a message that was handled, or refused.
+	Remove(id uint64) error
+	// Kept reports that a message stays in the list as it was: it is not handled now.
+	Kept(id uint64)
+}
+
+// Given is why a message is given up.
+type Given struct {
+	Err      error // of the last attempt; nil: it has no handler
+	Attempts int
+}
+
+// ErrAsideFull is returned by Aside.Add if the list has no room.
+var ErrAsideFull = errors.New("client: the list of set-aside messages is full")
+
+// Result is what became of a message that was not handled.
+type Result uint8
+
+const (
+	Retried Result = iota // it is handled again
+	Refused
+	SetAside
+	Waiting // for a handler; not acknowledged
+	Dropped // at QoS 0
+)
+
+// Failure describes an attempt that failed.
+type Failure struct {
+	Err     error
+	Attempt int       // from 1
+	Since   time.Time // when the first attempt failed
+	Behind  int       // messages that were received later and cannot be acknowledged before this one
+	Result  Result
+}
+
+// HeldUp describes the oldest message that is not acknowledged, while the server may send no more.
+type HeldUp struct {
+	Topic    string
+	Since    time.Time // when it was received
+	Attempts int       // that failed
+	Behind   int
+}
+
 // Observer receives facts. Its methods must not block, and must not call the Inbox. No lock is held.
 // QoS0Dropped and Stalled are also called on the goroutine that reads the connection.
 type Observer[M any] interface {
-	// HandlerFailed reports an attempt that failed; refused: it was the last.
-	HandlerFailed(m M, err error, refused bool)
-	Unhandled(m M)
+	HandlerFailed(m M, f Failure)
+	// Unhandled reports a message without a handler, and again when its Result changes.
+	Unhandled(m M, r Result, err error)
+	Expired(m M)
+	// HeldUp reports that a message holds up all that come after it, and again as it lasts.
+	HeldUp(HeldUp)
 	// LateDropped reports a message that was dropped, see ordering.DropLate.
 	LateDropped(m M)
 	// NumberReused reports a message whose number another message has had. It is handled.
@@ -80,9 +155,12 @@ type Item[M any] struct {
 	Message  M
 	OrderKey string // messages with the same key are handled one after the other
 	Size     int64  // in memory, see Size
+	Aside    uint64 // ID in Config.Aside; 0: the message is not from there
 
 	OutOfOrder bool // set for Config.Handle: messages with higher numbers came before, see package ordering
 
+	held    bool   // it has waited for a handler
+	stored  bool   // Message is what Aside.Add returned: the rest is still to be loaded
 	routed  bool   // Message is one that Config.Route has returned
 	parts   *parts // nil: the message has one handler
 	key     string // dedupe key that the message holds in inFlight; empty: none
@@ -95,6 +173,11 @@ type Delivery[M any] struct {
 	Item[M]
 	Claim   dedupe.Claim // zero: the message has no dedupe key
 	Attempt int          // from 1
+
+	panics  int       // attempts in a row
+	since   time.Time // of the first failure
+	givenUp bool      // the handler is not called again
+	last    Failure
 }
 
 // Counters count what became of messages.
@@ -104,6 +187,8 @@ type Counters struct {
 	Failed      atomic.Uint64 // attempts that failed
 	Refused     atomic.Uint64
 	Unhandled   atomic.Uint64
+	SetAside    atomic.Uint64
+	Expired     atomic.Uint64
 	Duplicates  atomic.Uint64
 	Late        atomic.Uint64 // dropped, see ordering.DropLate
 	OutOfOrder  atomic.Uint64 // late, or under a number that another message has had

@@ -10,14 +10,10 @@
 package inbox
 
 import (
-	"hash/maphash"
-	"strings"
-
 	"github.com/mooring-mqtt/mooring/dedupe"
 	"github.com/mooring-mqtt/mooring/internal/callback"
 	"github.com/mooring-mqtt/mooring/internal/session"
 	"github.com/mooring-mqtt/mooring/internal/wire"
-	"github.com/mooring-mqtt/mooring/ordering"
 )
 
 // Inbox holds received messages until they are acknowledged. All methods are safe for
@@ -29,6 +25,8 @@ type Inbox[M any] struct {
 	workers []*worker[M]
 	budget  budget
 	keys    inFlight
+	grace   grace
+	window  window
 	lifecycle
 }
 
@@ -40,6 +38,7 @@ func (b *Inbox[M]) Push(item Item[M]) {
 		return
 	}
 	b.Counters.Received.Add(1)
+	b.window.watch()
 	if b.worker(item.OrderKey).queue.push(item, b.cfg.QoS0Queue) {
 		return
 	}
@@ -47,20 +46,13 @@ func (b *Inbox[M]) Push(item Item[M]) {
 	b.dropQoS0(item)
 }
 
-// Consume acknowledges a message that no handler gets.
-func (b *Inbox[M]) Consume(in *session.Inbound) {
+// Consume acknowledges a message that no handler gets, or refuses it.
+func (b *Inbox[M]) Consume(in *session.Inbound, code byte, reason string) {
 	b.Counters.Received.Add(1)
-	b.complete(in, wire.ReasonSuccess, "")
+	b.complete(in, code, reason)
 }
 
-func (b *Inbox[M]) worker(orderKey string) *worker[M] {
-	return b.workers[maphash.String(seed, orderKey)%uint64(len(b.workers))]
-}
-
-var seed = maphash.MakeSeed()
-
-// run is the goroutine of a worker. It ends when the inbox stops. Where a function of the
-// application calls runtime.Goexit, another goroutine takes its place, and the call has failed.
+// run is the goroutine of a worker. After a runtime.Goexit in a call, another one takes its place.
 func (w *worker[M]) run() {
 	returned := false
 	defer func() {
@@ -81,15 +73,19 @@ func (w *worker[M]) run() {
 
 // resume goes on with the message whose call did not return.
 func (w *worker[M]) resume(err error) {
+	again := false
 	switch w.in {
 	case inBegin:
 		w.claimed(dedupe.Claim{}, 0, err)
 	case inHandle:
-		if w.settle(err) {
-			w.attempt()
-		}
+		again = w.settle(err)
 	case inCommit:
 		w.committed(err)
+	case inPause:
+		again = w.pause()
+	}
+	if again {
+		w.attempt()
 	}
 }
 
@@ -105,12 +101,7 @@ func (w *worker[M]) step() bool {
 	case w.items.len() > 0:
 		w.route(w.items.pop())
 	default:
-		ended := w.queue.take(&w.items)
-		for _, orderKey := range ended {
-			w.items.pushFront(w.waiting[orderKey])
-			delete(w.waiting, orderKey)
-		}
-		return w.items.len() > 0
+		return w.refill()
 	}
 	return true
 }
@@ -122,31 +113,34 @@ func (w *worker[M]) route(item Item[M]) {
 		return
 	}
 	if !item.routed {
+		if w.rematch(&item) {
+			return // those that waited for the handler come first
+		}
 		w.targets = w.cfg.Route(item.Message, w.targets[:0])
-		n := len(w.targets)
-		if n == 0 {
+		switch {
+		case len(w.targets) == 0:
 			w.unhandled(item)
 			return
+		case item.stored && !w.load(&item):
+			return
 		}
-		if item.routed = true; n > 1 {
-			item.parts = &parts{left: n}
-			rest := make([]Item[M], 0, n-1+w.items.len())
-			for _, m := range w.targets[1:] {
-				item.Message = m
-				rest = append(rest, item)
-			}
-			w.items.pushFront(rest)
-		}
-		item.Message = w.targets[0]
-		clear(w.targets)
+		w.split(&item)
 	}
 	w.claim(item)
 }
 
+// unhandled finishes a message without a handler, unless it waits for one.
 func (w *worker[M]) unhandled(item Item[M]) {
-	w.Counters.Unhandled.Add(1)
-	w.refuse(item, wire.ReasonImplementationSpecific, "no handler for this topic")
-	w.cfg.Observer.Unhandled(item.Message)
+	result, err := w.hold(item)
+	switch result {
+	case Retried: // it stays in the list, or the inbox stops
+		return
+	case Refused:
+		w.refuse(item, wire.ReasonImplementationSpecific, "no handler for this topic")
+	case SetAside, Dropped:
+		w.acknowledge(item, wire.ReasonSuccess, "")
+	}
+	w.cfg.Observer.Unhandled(item.Message, result, err)
 }
 
 // claim claims the dedupe key of a message. A copy of a message that this client
@@ -158,15 +152,14 @@ func (w *worker[M]) claim(item Item[M]) {
 	}
 	w.current = Delivery[M]{Item: item}
 	if item.key == "" {
-		err := w.do(inBegin, func() error { item.key = w.cfg.DedupeKey(item.Message); return nil })
-		switch {
+		switch isCopy, err := w.identify(&item); {
 		case err != nil:
 			w.claimed(dedupe.Claim{}, 0, err)
 			return
 		case item.key == "":
 			w.arrange(item)
 			return
-		case !w.join(item):
+		case isCopy:
 			w.duplicate(item)
 			return
 		}
@@ -188,17 +181,13 @@ func (w *worker[M]) claimed(c dedupe.Claim, v dedupe.Verdict, err error) {
 	case err != nil && w.stopping.Err() != nil:
 		w.leave(item)
 	case err != nil: // neither handled nor acknowledged until the cache answers
+		w.waitFor(item, nil)
 		w.cfg.Observer.StoreFailed(err)
-		w.waitFor(item, nil)
-	case v == dedupe.InFlight && item.tries > 0 && item.awaited == c.Token: // Wait returned early
-		item.awaited = 0
-		w.waitFor(item, nil)
 	case v == dedupe.InFlight: // the other may still fail to handle it
-		item.awaited = c.Token
-		w.waitFor(item, func() error { return w.cfg.Dedupe.Wait(w.stopping, c) })
+		w.await(item, c)
 	case v == dedupe.Duplicate:
-		w.duplicate(item)
 		w.acknowledge(item, wire.ReasonSuccess, "")
+		w.duplicate(item)
 	default:
 		w.keys.grant(c)
 		w.arrange(item)
@@ -207,94 +196,70 @@ func (w *worker[M]) claimed(c dedupe.Claim, v dedupe.Verdict, err error) {
 
 // arrange brings a message in the order of its publisher: it is handled now or later, or dropped.
 func (w *worker[M]) arrange(item Item[M]) {
-	if w.order == nil {
-		w.handle(item)
-		return
-	}
-	switch result := w.place(item); {
+	result := w.place(item)
+	switch {
 	case result == 0: // not numbered
 		w.handle(item)
-		return
-	case result == ordering.Duplicate:
-		w.duplicate(item)
-	case result == ordering.Late && w.cfg.Ordering.Late == ordering.DropLate:
-		w.Counters.Late.Add(1)
-		w.cfg.Observer.LateDropped(item.Message)
-	case result == ordering.NumberRepeated:
-		w.Counters.Repeated.Add(1)
-		w.cfg.Observer.NumberRepeated(item.Message)
-	case result == ordering.NumberReused:
-		w.Counters.Reused.Add(1)
-		w.cfg.Observer.NumberReused(item.Message)
-		return
-	default:
-		return // it is ready, or will be
-	}
-	w.commit(item)
-}
-
-// place gives a message to the resequencer; 0: it has no number. A message with a dedupe key is no
-// copy: the cache has said so.
-func (w *worker[M]) place(item Item[M]) ordering.Result {
-	stream, epoch, seq, id := w.cfg.Position(item.Message)
-	if seq == 0 {
-		return 0
-	}
-	if w.cfg.Restored != nil {
-		if p, ok := w.cfg.Restored(item.Message); ok {
-			w.order.Restore(stream, p)
-		}
-	}
-	if item.key != "" {
-		return w.order.PushNew(stream, epoch, seq, item, w.emit)
-	}
-	return w.order.Push(stream, epoch, seq, id, item, w.emit)
+	case w.drops(result):
+		w.commit(item)
+	} // otherwise it is ready, or will be
+	w.placed(item, result)
 }
 
 // handle has a message handled, again after errors.
 func (w *worker[M]) handle(item Item[M]) {
-	w.current = Delivery[M]{Item: item}
-	if item.key != "" {
-		w.current.Claim = w.keys.claim(item.key)
-	}
+	w.current = Delivery[M]{Item: item, Claim: w.keys.claim(item.key)}
 	w.attempt()
 }
 
 func (w *worker[M]) attempt() {
 	for again := true; again; {
-		w.current.Attempt++
-		again = w.settle(w.do(inHandle, func() error { return w.cfg.Handle(w.handling, &w.current) }))
+		d := &w.current
+		switch {
+		case w.cfg.Expired != nil && w.cfg.Expired(d.Message):
+			w.Counters.Expired.Add(1)
+			w.abort(d.Item)
+			w.acknowledge(d.Item, wire.ReasonSuccess, "")
+			w.cfg.Observer.Expired(d.Message)
+			return
+		case d.givenUp: // and could not be set aside
+			again = w.finish(w.giveUp())
+		default:
+			d.Attempt++
+			again = w.settle(w.do(inHandle, func() error { return w.cfg.Handle(w.handling, d) }))
+		}
 	}
 }
 
-// settle finishes the current message, by what its handler returned. It returns true
-// if the handler is to be called again.
+// settle takes what the handler has returned. It returns true if it is to be called again.
 func (w *worker[M]) settle(err error) (again bool) {
-	d, n := &w.current, &w.Counters
 	switch {
 	case err == nil:
-		n.Handled.Add(1)
-		w.commit(d.Item)
+		w.Counters.Handled.Add(1)
+		w.commit(w.current.Item)
 		return false
 	case w.handling.Err() != nil:
-		w.leave(d.Item)
+		w.leave(w.current.Item)
 		return false
 	}
-	code, reason, refused := w.cfg.Refusal(err)
-	last := refused || d.Attempt >= w.cfg.Attempts
-	n.Failed.Add(1)
-	w.cfg.Observer.HandlerFailed(d.Message, err, last)
-	switch {
-	case refused:
-		w.refuse(d.Item, code, reason)
-	case last:
-		w.refuse(d.Item, wire.ReasonUnspecifiedError, "handler failed")
+	return w.finish(w.failed(err))
+}
+
+// finish acknowledges the current message if it is not attempted again.
+func (w *worker[M]) finish(v Verdict) (again bool) {
+	d := &w.current
+	switch d.last.Result {
+	case Retried:
+		w.in = inPause
+		w.reportFailure(v)
+		return w.pause()
+	case SetAside:
+		w.abort(d.Item)
+		w.acknowledge(d.Item, wire.ReasonSuccess, "")
 	default:
-		if w.sleep(w.cfg.Backoff(d.Attempt - 1)) {
-			return true
-		}
-		w.leave(d.Item)
+		w.refuse(d.Item, v.Code, v.Reason)
 	}
+	w.reportFailure(v)
 	return false
 }
 
@@ -311,34 +276,21 @@ func (w *worker[M]) commit(item Item[M]) {
 
 // committed acknowledges the current message, also if the cache failed: its effect has happened.
 func (w *worker[M]) committed(err error) {
-	if err != nil {
-		w.cfg.Observer.StoreFailed(err)
-	}
 	w.acknowledge(w.current.Item, wire.ReasonSuccess, "")
+	w.reportStore(err)
 }
 
-// maxReason limits the reason string of a refusal, in bytes.
-const maxReason = 1024
-
-// refuse gives the claim of a message back, and acknowledges it with a reason code and
-// a reason string that MQTT can carry [MQTT-1.5.4-1] [MQTT-1.5.4-2].
+// refuse gives the claim of a message back, and acknowledges it with a reason code and a reason string.
 func (w *worker[M]) refuse(item Item[M], code byte, reason string) {
 	w.Counters.Refused.Add(1)
-	if item.key != "" {
-		c := w.keys.claim(item.key)
-		callback.Try(func() { _ = w.cfg.Dedupe.Abort(w.finishing, c) }) // else its lease ends it
-	}
-	reason = strings.ReplaceAll(strings.ToValidUTF8(reason, "\uFFFD"), "\x00", "")
-	if len(reason) > maxReason {
-		reason = strings.ToValidUTF8(reason[:maxReason], "")
-	}
-	w.acknowledge(item, max(code, wire.ReasonUnspecifiedError), reason) // the session replaces invalid codes
+	w.abort(item)
+	w.acknowledge(item, max(code, wire.ReasonUnspecifiedError), reasonString(reason)) // the session replaces invalid codes
 }
 
 // acknowledge finishes a message and its copies. The session sends acknowledgements in
 // order of receipt.
 func (b *Inbox[M]) acknowledge(item Item[M], code byte, text string) {
-	b.answer(receipt{item.In, item.parts, item.Size}, code, text)
+	b.answer(item.receipt(), code, text)
 	if item.key != "" {
 		for _, r := range b.keys.end(item.key) {
 			b.answer(r, code, text)
@@ -346,8 +298,7 @@ func (b *Inbox[M]) acknowledge(item Item[M], code byte, text string) {
 	}
 }
 
-// answer acknowledges a PUBLISH when all its handlers have finished. It is refused if one of them
-// has refused it.
+// answer acknowledges a PUBLISH when all its handlers have finished; one refusal refuses it.
 func (b *Inbox[M]) answer(r receipt, code byte, text string) {
 	if r.parts != nil {
 		last := false
@@ -355,15 +306,15 @@ func (b *Inbox[M]) answer(r receipt, code byte, text string) {
 			return
 		}
 	}
+	if r.aside != 0 {
+		b.reportStore(b.cfg.Aside.Remove(r.aside))
+	}
 	b.complete(r.in, code, text)
 	b.free(r.size)
 }
 
 func (b *Inbox[M]) complete(in *session.Inbound, code byte, text string) {
-	if in == nil {
-		return
-	}
-	if err := b.cfg.Session.Complete(in, code, text); err != nil {
-		b.cfg.Observer.StoreFailed(err)
+	if in != nil {
+		b.reportStore(b.cfg.Session.Complete(in, code, text))
 	}
 }

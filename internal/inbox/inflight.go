@@ -8,6 +8,8 @@ import (
 	"github.com/mooring-mqtt/mooring/dedupe"
 	"github.com/mooring-mqtt/mooring/internal/callback"
 	"github.com/mooring-mqtt/mooring/internal/notify"
+	"github.com/mooring-mqtt/mooring/internal/session"
+	"github.com/mooring-mqtt/mooring/internal/wire"
 )
 
 // inFlight are the dedupe keys of messages that are received and not finished. Their
@@ -26,10 +28,16 @@ type holder struct {
 	copies []receipt    // of copies of the message, acknowledged with it
 }
 
+// identify finds the dedupe key of an item, and makes it the holder of that, or a copy.
+func (w *worker[M]) identify(item *Item[M]) (isCopy bool, err error) {
+	err = w.do(inBegin, func() error { item.key = w.cfg.DedupeKey(item.Message); return nil })
+	return err == nil && item.key != "" && !w.join(*item), err
+}
+
 // join makes an item the holder of its key, or a copy of the one that holds it. The bytes of a copy
 // are not needed any more.
 func (b *Inbox[M]) join(item Item[M]) (isHolder bool) {
-	r := receipt{item.In, item.parts, item.Size}
+	r := item.receipt()
 	if r.parts == nil {
 		r.size = 0
 	}
@@ -90,8 +98,11 @@ func (f *inFlight) due() (claims []dedupe.Claim, next time.Duration) {
 	return claims, f.lease / 8
 }
 
-// claim returns the claim of a key.
-func (f *inFlight) claim(key string) dedupe.Claim {
+// claim returns the claim of a key; empty: none.
+func (f *inFlight) claim(key string) (none dedupe.Claim) {
+	if key == "" {
+		return none
+	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return f.keys[key].claim
@@ -168,4 +179,31 @@ func (b *Inbox[M]) renew(c dedupe.Claim) {
 		}
 		b.cfg.Observer.StoreFailed(err)
 	}
+}
+
+// receipt is a received PUBLISH that is to be acknowledged.
+type receipt struct {
+	in    *session.Inbound // nil at QoS 0
+	parts *parts           // nil: it has one handler
+	size  int64            // in memory, see Size
+	aside uint64           // ID in Config.Aside; 0: it is not from there
+}
+
+// parts joins the results of a message that has several handlers.
+type parts struct {
+	mu   sync.Mutex
+	left int // handlers that have not finished
+	code byte
+	text string
+}
+
+// finish takes the result of one handler. After the last one it returns that of the message: the
+// first refusal, if there is one.
+func (p *parts) finish(code byte, text string) (byte, string, bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.left--; p.code < wire.ReasonUnspecifiedError && code >= wire.ReasonUnspecifiedError {
+		p.code, p.text = code, text
+	}
+	return p.code, p.text, p.left == 0
 }

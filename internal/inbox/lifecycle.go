@@ -34,6 +34,7 @@ func New[M any](cfg Config[M]) *Inbox[M] {
 	b.finishing, b.finish = context.WithCancel(context.Background())
 	b.budget.limit, b.budget.used, b.budget.freed = cfg.MaxBytes, &b.Counters.Bytes, notify.New()
 	b.keys.leased, b.keys.keys = notify.New(), map[string]holder{}
+	b.window.init(cfg.Session, cfg.Observer.HeldUp)
 	for range cfg.Workers {
 		w := &worker[M]{Inbox: b, waiting: map[string][]Item[M]{}, queue: queue[M]{ready: notify.New()}}
 		if cfg.Ordering != nil {
@@ -94,6 +95,11 @@ func (b *Inbox[M]) Stop(grace time.Duration) (unhandled int) {
 		w.queue.close()
 	}
 	b.stop()
+	b.grace.begin.Do(func() {})
+	if b.grace.timer != nil {
+		b.grace.timer.Stop()
+	}
+	b.window.stop()
 	defer time.AfterFunc(grace, b.interrupt).Stop()
 	defer time.AfterFunc(grace+finishTime, b.finish).Stop()
 	b.running.Wait()
@@ -113,9 +119,12 @@ func (b *Inbox[M]) Stop(grace time.Duration) (unhandled int) {
 // closed queue, those that wait for a claim, and those held for order. The worker has ended.
 func (w *worker[M]) drop() (unhandled int) {
 	drop := func(item Item[M]) {
-		if !w.dropQoS0(item) {
+		if item.Aside == 0 && !w.dropQoS0(item) {
 			unhandled++
 		}
+	}
+	for _, item := range w.waits.list {
+		drop(item)
 	}
 	for range 2 {
 		for w.items.len() > 0 {

@@ -3,6 +3,7 @@ package inbox
 import (
 	"sync"
 
+	"github.com/mooring-mqtt/mooring/dedupe"
 	"github.com/mooring-mqtt/mooring/internal/callback"
 	"github.com/mooring-mqtt/mooring/internal/notify"
 )
@@ -23,10 +24,11 @@ type queue[M any] struct {
 func (q *queue[M]) push(item Item[M], maxQoS0 int) bool {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	if q.closed || item.In == nil && q.qos0 >= maxQoS0 {
+	qos0 := item.In == nil && item.Aside == 0
+	if q.closed || qos0 && q.qos0 >= maxQoS0 {
 		return false
 	}
-	if item.In == nil {
+	if qos0 {
 		q.qos0++
 	}
 	q.items = append(q.items, item)
@@ -77,6 +79,17 @@ func (w *worker[M]) waitFor(item Item[M], until func() error) {
 			callback.Try(func() { failed = until() != nil })
 		}
 	})
+}
+
+// await makes a message wait until the claim of another owner ends.
+func (w *worker[M]) await(item Item[M], c dedupe.Claim) {
+	if item.tries > 0 && item.awaited == c.Token { // Wait returned early
+		item.awaited = 0
+		w.waitFor(item, nil)
+		return
+	}
+	item.awaited = c.Token
+	w.waitFor(item, func() error { return w.cfg.Dedupe.Wait(w.stopping, c) })
 }
 
 // fifo is a queue of one goroutine. It keeps its memory.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -46,6 +47,7 @@ type rig struct {
 	guard   *callback.Guard
 	endAcks func()
 
+	declared atomic.Uint64       // handlers
 	received map[string]*message // by payload
 }
 
@@ -83,7 +85,8 @@ func (r *rig) start(edit func(*inbox.Config[*message])) {
 		Position: func(m *message) (string, uint64, uint64, ordering.ID) {
 			return m.Stream, 1, m.Seq, ordering.HashID(m.ID)
 		},
-		Observer: r.facts, Guard: r.guard, Refusal: refusal, Route: route,
+		Observer: r.facts, Guard: r.guard, Verdict: verdict, Route: route,
+		Declared: func() uint64 { return r.declared.Load() }, Grace: 30 * time.Second, MaxWaiting: 500,
 		Handle: func(ctx context.Context, d *inbox.Delivery[*message]) error {
 			if f := d.Message.InHandler; f != nil {
 				if err := f(ctx, d); err != nil {
@@ -179,12 +182,14 @@ type refused struct {
 
 func (r *refused) Error() string { return "refused" }
 
-func refusal(err error) (code byte, reason string, is bool) {
+var errPermanent = errors.New("permanent")
+
+func verdict(err error) inbox.Verdict {
 	var r *refused
-	if !errors.As(err, &r) {
-		return 0, "", false
+	if errors.As(err, &r) {
+		return inbox.Verdict{Refused: true, Code: r.code, Reason: r.reason}
 	}
-	return r.code, r.reason, true
+	return inbox.Verdict{Permanent: errors.Is(err, errPermanent), Panic: errors.As(err, new(*callback.Panic))}
 }
 
 // facts is an Observer that records facts, and what handlers accepted.
@@ -208,11 +213,15 @@ func (f *facts) take() (list []string) {
 	return list
 }
 
-func (f *facts) HandlerFailed(m *message, err error, refused bool) {
-	f.add("failed %d %v refused=%v", m.Number, err, refused)
+var results = map[inbox.Result]string{inbox.Retried: "retried", inbox.Refused: "refused", inbox.SetAside: "set aside", inbox.Waiting: "waiting", inbox.Dropped: "dropped"}
+
+func (f *facts) HandlerFailed(m *message, x inbox.Failure) {
+	f.add("failed %d %v %s", m.Number, x.Err, results[x.Result])
 }
-func (f *facts) Unhandled(m *message) {
-	f.add("unhandled %d", m.Number)
+func (f *facts) Expired(m *message)    { f.add("expired %d", m.Number) }
+func (f *facts) HeldUp(h inbox.HeldUp) { f.add("held up %s %d %d", h.Topic, h.Attempts, h.Behind) }
+func (f *facts) Unhandled(m *message, r inbox.Result, err error) {
+	f.add("unhandled %d %s", m.Number, results[r])
 	if f.onUnhandled != nil {
 		f.onUnhandled()
 	}

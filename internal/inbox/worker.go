@@ -1,6 +1,7 @@
 package inbox
 
 import (
+	"hash/maphash"
 	"time"
 
 	"github.com/mooring-mqtt/mooring/internal/callback"
@@ -16,6 +17,7 @@ type worker[M any] struct {
 	// All below belongs to the worker's goroutine.
 	items   fifo[Item[M]] // taken from the queue
 	targets []M           // of route
+	waits   waits[M]
 	// waiting are messages that cannot be claimed yet, by ordering key: another owner
 	// handles the message, or the cache fails. The worker goes on with other keys.
 	waiting map[string][]Item[M]
@@ -43,6 +45,7 @@ const (
 	inBegin
 	inHandle
 	inCommit
+	inPause // of the observer: the current message is attempted again
 )
 
 // wait waits until there is something to do. It returns false when the inbox stops:
@@ -81,7 +84,9 @@ func (w *worker[M]) do(in call, f func() error) (err error) {
 // leave takes a message whose handling Stop has interrupted. It is not acknowledged: the server
 // sends it again, unless its QoS is 0.
 func (w *worker[M]) leave(item Item[M]) {
-	if !w.dropQoS0(item) {
+	switch {
+	case item.Aside != 0: // it stays in the list
+	case !w.dropQoS0(item):
 		w.interrupted++
 	}
 }
@@ -92,4 +97,73 @@ func (w *worker[M]) emit(item Item[M], outOfOrder bool) {
 		w.Counters.OutOfOrder.Add(1)
 	}
 	w.ready.push(ready[M]{item: item})
+}
+
+// place gives a message to the resequencer; 0: it has no number. A message with a dedupe key is no
+// copy: the cache has said so.
+func (w *worker[M]) place(item Item[M]) ordering.Result {
+	if w.order == nil {
+		return 0
+	}
+	stream, epoch, seq, id := w.cfg.Position(item.Message)
+	if seq == 0 {
+		return 0
+	}
+	if w.cfg.Restored != nil {
+		if p, ok := w.cfg.Restored(item.Message); ok {
+			w.order.Restore(stream, p)
+		}
+	}
+	if item.key != "" {
+		return w.order.PushNew(stream, epoch, seq, item, w.emit)
+	}
+	return w.order.Push(stream, epoch, seq, id, item, w.emit)
+}
+
+// refill takes what waits for the worker. It returns false if there is nothing.
+func (w *worker[M]) refill() bool {
+	ended := w.queue.take(&w.items)
+	for _, orderKey := range ended {
+		w.items.pushFront(w.waiting[orderKey])
+		delete(w.waiting, orderKey)
+	}
+	w.rematch(nil)
+	w.endWaiting()
+	return w.items.len() > 0
+}
+
+func (b *Inbox[M]) worker(orderKey string) *worker[M] {
+	return b.workers[maphash.String(seed, orderKey)%uint64(len(b.workers))]
+}
+
+var seed = maphash.MakeSeed()
+
+func (item *Item[M]) receipt() receipt { return receipt{item.In, item.parts, item.Size, item.Aside} }
+
+func (b *Inbox[M]) reportStore(err error) {
+	if err != nil {
+		b.cfg.Observer.StoreFailed(err)
+	}
+}
+
+// drops reports whether a message is not handled, because of its number.
+func (w *worker[M]) drops(r ordering.Result) bool {
+	return r == ordering.Duplicate || r == ordering.NumberRepeated || r == ordering.Late && w.cfg.Ordering.Late == ordering.DropLate
+}
+
+// placed counts and reports what the resequencer did with a message.
+func (w *worker[M]) placed(item Item[M], r ordering.Result) {
+	switch {
+	case r == ordering.Duplicate:
+		w.duplicate(item)
+	case r == ordering.Late && w.drops(r):
+		w.Counters.Late.Add(1)
+		w.cfg.Observer.LateDropped(item.Message)
+	case r == ordering.NumberRepeated:
+		w.Counters.Repeated.Add(1)
+		w.cfg.Observer.NumberRepeated(item.Message)
+	case r == ordering.NumberReused:
+		w.Counters.Reused.Add(1)
+		w.cfg.Observer.NumberReused(item.Message)
+	}
 }

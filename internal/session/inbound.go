@@ -1,6 +1,11 @@
 package session
 
-import "github.com/mooring-mqtt/mooring/internal/wire"
+import (
+	"sync/atomic"
+	"time"
+
+	"github.com/mooring-mqtt/mooring/internal/wire"
+)
 
 // Inbound is a received QoS 1 or 2 message until it is acknowledged. It outlives the connection
 // that brought it: if a resumed session redelivers it, the running handler answers for both.
@@ -14,6 +19,12 @@ type Inbound struct {
 	handled     bool // and the store has recorded it, so the acknowledgement may leave
 	reason      byte
 	text        string // reason string of a refusal
+	index       uint64 // in Generation.order, from 1
+
+	// The following describe the message for its handlers.
+	Topic    string
+	Received time.Time
+	Failures atomic.Int32 // attempts of handlers that failed
 }
 
 // maxOrder limits the acknowledgements that wait for an earlier one: one for each identifier.
@@ -28,7 +39,7 @@ func (g *Generation) HandlePublish(v wire.PublishView) error {
 		fingerprint = g.s.fingerprint(topic, v) // not under the lock: a payload may be long
 	}
 	g.s.mu.Lock()
-	in, isNew, err := g.receiveLocked(v, fingerprint, err)
+	in, isNew, err := g.receiveLocked(v, topic, fingerprint, err)
 	g.s.mu.Unlock()
 	if isNew {
 		g.s.cfg.Deliver(in, topic, v)
@@ -38,7 +49,7 @@ func (g *Generation) HandlePublish(v wire.PublishView) error {
 
 // receiveLocked registers a message. It is new if it is to be delivered. invalid is an error that was
 // found before.
-func (g *Generation) receiveLocked(v wire.PublishView, fingerprint uint64, invalid error) (in *Inbound, isNew bool, err error) {
+func (g *Generation) receiveLocked(v wire.PublishView, topic string, fingerprint uint64, invalid error) (in *Inbound, isNew bool, err error) {
 	s := g.s
 	if s.cur != g {
 		return nil, false, nil
@@ -67,12 +78,12 @@ func (g *Generation) receiveLocked(v wire.PublishView, fingerprint uint64, inval
 		return nil, false, refuse(wire.PUBLISH, wire.ReasonQuotaExceeded,
 			"handlers have not finished the messages of earlier connections")
 	}
-	in = &Inbound{g: g, id: v.PacketID, qos: v.QoS, fingerprint: fingerprint, counted: !again}
+	in = &Inbound{g: g, id: v.PacketID, qos: v.QoS, fingerprint: fingerprint, counted: !again, Topic: topic, Received: time.Now()}
 	if in.counted {
 		s.handling++
 	}
 	s.inbound[v.PacketID] = in
-	g.order = append(g.order, in)
+	g.enqueue(in)
 	return in, true, nil
 }
 
@@ -94,7 +105,7 @@ func (g *Generation) repeatedLocked(v wire.PublishView, fingerprint uint64) (rep
 			in = &Inbound{g: g, id: v.PacketID, qos: 2, fingerprint: fingerprint, done: true, handled: true}
 			s.inbound[v.PacketID] = in
 		}
-		g.order = append(g.order, in)
+		g.enqueue(in)
 	case same && (v.QoS == 2 || v.Dup || in.g == g):
 		// Its handler is running, or has finished. (At QoS 1, without DUP on another
 		// connection, it is a new message [MQTT-4.3.2-5].)
@@ -103,9 +114,9 @@ func (g *Generation) repeatedLocked(v wire.PublishView, fingerprint uint64) (rep
 				err = s.recordLocked(in)
 			}
 			in.g = g
-			g.order = append(g.order, in)
+			g.enqueue(in)
 		} else if v.QoS == 2 { // each has its PUBREC [MQTT-4.3.3-10]
-			g.order = append(g.order, in)
+			g.enqueue(in)
 		}
 	default:
 		return false, nil
@@ -137,6 +148,44 @@ func (s *Session) seenLocked(v wire.PublishView, fingerprint uint64) (bool, erro
 		delete(s.seen, v.PacketID)
 	}
 	return false, err
+}
+
+// enqueue puts a message into the order of acknowledgements.
+func (g *Generation) enqueue(in *Inbound) {
+	g.enqueued++
+	in.index = g.enqueued
+	g.order = append(g.order, in)
+}
+
+// Behind returns the number of messages whose acknowledgements wait for that of in.
+func (s *Session) Behind(in *Inbound) int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if in.g != s.cur {
+		return 0
+	}
+	return int(in.g.enqueued - in.index)
+}
+
+// Unacknowledged returns the number of messages of the connection that are not acknowledged.
+func (s *Session) Unacknowledged() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.cur == nil {
+		return 0
+	}
+	return len(s.cur.order)
+}
+
+// Oldest returns the first message that is not acknowledged, and whether the server may send no
+// further message because of the Receive Maximum.
+func (s *Session) Oldest() (in *Inbound, full, ok bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.cur == nil || len(s.cur.order) == 0 {
+		return nil, false, false
+	}
+	return s.cur.order[0], len(s.cur.recv) >= int(s.cfg.ReceiveMaximum), true
 }
 
 // Leave gives back a message that cannot be taken: the server sends it again on the next

@@ -152,6 +152,7 @@ type Generation struct {
 	waiting  []*unstored         // to be sent when the window has room
 	alone    *unstored           // of a deferred topic: sent when nothing is in flight, and nothing is sent meanwhile
 	order    []*Inbound          // received, in the order their acknowledgements must leave
+	enqueued uint64              // messages that were put into order
 	recv     map[uint16]struct{} // identifiers that count against the client's Receive Maximum
 }
 

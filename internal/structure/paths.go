@@ -50,9 +50,9 @@ var pathsNow = []path{
 		name:     "receive",
 		packages: []string{"client", "internal/inbox"},
 		entries: []string{
-			"client.(*Client).receive",     // the session delivers a message
+			"client.(receiver).receive",    // the session delivers a message
 			"internal/inbox.(*worker).run", // the goroutine that handles messages
-			"client.(*Client).handle",      // the inbox calls the handlers
+			"client.(receiver).handle",     // the inbox calls the handlers
 		},
 		ends: []string{
 			"client.(Handler).Handle",

@@ -1,0 +1,82 @@
+package client
+
+import (
+	"iter"
+
+	"github.com/mooring-mqtt/mooring/internal/safe"
+	"github.com/mooring-mqtt/mooring/internal/setaside"
+)
+
+// Errors of [SetAsideList].
+var (
+	// ErrNoSetAside is returned where there is no list.
+	ErrNoSetAside = safe.New("client: there is no list of set-aside messages; set Config.Dir, and not SetAside.Disabled")
+	// ErrNotSetAside is returned for an ID that is not in the list.
+	ErrNotSetAside = setaside.ErrUnknown
+	// ErrSetAsideBusy is returned by Redeliver for a message that is being redelivered, or that waits for a
+	// handler.
+	ErrSetAsideBusy = setaside.ErrBusy
+	// ErrSetAsideFull is reported as StoreFailed when the list has no room for a message whose handler
+	// fails: the message stays unacknowledged.
+	ErrSetAsideFull = setaside.ErrFull
+)
+
+// SetAsideList is the list of received messages that were acknowledged and not handled: their handler
+// failed for good, or none was declared for their topic. It is in the folder "received" of Config.Dir,
+// and survives what the store survives. All methods are safe for concurrent use. Without a list they
+// return ErrNoSetAside.
+type SetAsideList struct{ aside *aside }
+
+// SetAside returns the list of set-aside messages.
+func (c *Client) SetAside() SetAsideList {
+	if c == nil {
+		return SetAsideList{}
+	}
+	return SetAsideList{c.aside}
+}
+
+// All returns the messages, in the order in which they were set aside. The loop may call Redeliver and
+// Discard. An entry that cannot be read comes with its ID and an error.
+func (l SetAsideList) All() iter.Seq2[SetAsideMessage, error] {
+	return func(yield func(SetAsideMessage, error) bool) {
+		if l.aside == nil {
+			yield(SetAsideMessage{}, ErrNoSetAside)
+			return
+		}
+		for _, id := range l.aside.list.IDs() {
+			m, _, err := l.aside.message(id)
+			if err != setaside.ErrUnknown && !yield(m, err) {
+				return
+			}
+		}
+	}
+}
+
+// Redeliver has the handler get a message again, at once. When the handler accepts the message, it
+// leaves the list; otherwise it is retried and may be set aside again, under another ID. A message
+// without a handler needs no Redeliver: a handler that is declared for its topic gets it. Errors:
+// ErrNotSetAside, ErrSetAsideBusy, ErrClosed, those of the store.
+func (l SetAsideList) Redeliver(id uint64) error {
+	if l.aside == nil {
+		return ErrNoSetAside
+	}
+	if l.aside.ending.Err() != nil {
+		return ErrClosed
+	}
+	m, from, err := l.aside.message(id)
+	if err == nil {
+		err = l.aside.list.Take(id)
+	}
+	if err == nil {
+		l.aside.inbox.Redeliver(id, stored(m, from), l.aside.orderingKey(m.Message))
+	}
+	return err
+}
+
+// Discard removes a message. It returns nil if that is not in the list.
+func (l SetAsideList) Discard(id uint64) error {
+	if l.aside == nil {
+		return ErrNoSetAside
+	}
+	return l.aside.list.Remove(id)
+}

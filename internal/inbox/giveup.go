@@ -1,0 +1,274 @@
+package inbox
+
+import (
+	"errors"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/mooring-mqtt/mooring/internal/callback"
+	"github.com/mooring-mqtt/mooring/internal/wire"
+)
+
+// failed records an attempt that failed, and decides what becomes of the message: last.Result.
+func (w *worker[M]) failed(err error) Verdict {
+	d, v := &w.current, w.cfg.Verdict(err)
+	w.Counters.Failed.Add(1)
+	if d.panics++; !v.Panic {
+		d.panics = 0
+	}
+	if d.since.IsZero() {
+		d.since = time.Now()
+	}
+	d.last = Failure{Err: err, Attempt: d.Attempt, Since: d.since}
+	if d.In != nil {
+		d.In.Failures.Add(1)
+		d.last.Behind = w.cfg.Session.Behind(d.In)
+	}
+	switch {
+	case v.Refused:
+		d.last.Result = Refused
+	case v.Permanent, w.cfg.Attempts > 0 && d.Attempt >= w.cfg.Attempts, w.cfg.Panics > 0 && d.panics >= w.cfg.Panics:
+		return w.giveUp()
+	}
+	return v
+}
+
+// giveUp sets the current message aside. It is refused if there is no list, and retried if the list
+// cannot store it: then it is neither handled nor acknowledged until that can.
+func (w *worker[M]) giveUp() (v Verdict) {
+	d := &w.current
+	v = Verdict{Code: wire.ReasonUnspecifiedError, Reason: "handler failed"}
+	switch d.givenUp = true; {
+	case d.In == nil && d.Aside == 0:
+		d.last.Result = Dropped
+	case w.cfg.Aside == nil:
+		d.last.Result = Refused
+	default:
+		_, _, v.store = w.cfg.Aside.Add(d.Message, Given{Err: d.last.Err, Attempts: d.last.Attempt})
+		if d.last.Result = Retried; v.store == nil {
+			d.last.Result = SetAside
+			w.Counters.SetAside.Add(1)
+		}
+	}
+	return v
+}
+
+// reportFailure reports the last attempt, and why the list could not store the message.
+func (w *worker[M]) reportFailure(v Verdict) {
+	if v.store != nil {
+		w.cfg.Observer.StoreFailed(v.store)
+	} else {
+		w.cfg.Observer.HandlerFailed(w.current.Message, w.current.last)
+	}
+}
+
+// pause waits before the next attempt. It returns false if the inbox stops.
+func (w *worker[M]) pause() bool {
+	w.in = none
+	if w.sleep(w.cfg.Backoff(w.current.Attempt - 1)) {
+		return true
+	}
+	w.leave(w.current.Item)
+	return false
+}
+
+// abort gives the claim of a message back: it had no effect.
+func (w *worker[M]) abort(item Item[M]) {
+	if item.key != "" {
+		c := w.keys.claim(item.key)
+		callback.Try(func() { _ = w.cfg.Dedupe.Abort(w.finishing, c) }) // else its lease ends it
+	}
+}
+
+// reasonString returns a text that MQTT can carry [MQTT-1.5.4-1] [MQTT-1.5.4-2].
+func reasonString(text string) string {
+	const most = 1024
+	text = strings.ReplaceAll(strings.ToValidUTF8(text, "\uFFFD"), "\x00", "")
+	if len(text) > most {
+		text = strings.ToValidUTF8(text[:most], "")
+	}
+	return text
+}
+
+// setAside stores a message that has no handler. It waits while the list cannot store it.
+func (w *worker[M]) setAside(item Item[M]) (Result, error) {
+	if w.cfg.Aside == nil {
+		return Refused, nil
+	}
+	for attempt := 0; ; attempt++ {
+		id, stored, err := w.cfg.Aside.Add(item.Message, Given{})
+		switch {
+		case errors.Is(err, ErrAsideFull):
+			return Refused, err
+		case err == nil:
+			w.Counters.SetAside.Add(1)
+			w.waits.list = append(w.waits.list, Item[M]{Message: stored, OrderKey: item.OrderKey, Aside: id, stored: true})
+			return SetAside, nil
+		}
+		w.items.pushFront([]Item[M]{item}) // also if the observer ends the goroutine
+		w.cfg.Observer.StoreFailed(err)
+		item = w.items.pop()
+		if !w.sleep(w.cfg.Backoff(attempt)) {
+			w.leave(item)
+			return Retried, nil
+		}
+	}
+}
+
+// grace is how long messages without a handler wait: once in the life of an inbox.
+type grace struct {
+	begin   sync.Once
+	timer   *time.Timer
+	ended   atomic.Bool
+	waiting atomic.Int64 // QoS 1 and 2 messages that wait
+}
+
+// waits are the messages of a worker that have no handler, in the order of receipt: those that wait
+// unacknowledged, and what is kept in memory of those that were set aside.
+type waits[M any] struct {
+	list     []Item[M]
+	declared uint64 // Config.Declared, when they were last matched
+}
+
+// Connected begins the grace period of messages without a handler. Only the first call has an effect.
+func (b *Inbox[M]) Connected() {
+	b.grace.begin.Do(func() { b.grace.timer = time.AfterFunc(b.cfg.Grace, b.endGrace) })
+}
+
+func (b *Inbox[M]) endGrace() {
+	if !b.grace.ended.Swap(true) {
+		b.wakeAll()
+	}
+}
+
+// Declared has messages matched again that have no handler.
+func (b *Inbox[M]) Declared() { b.wakeAll() }
+
+func (b *Inbox[M]) wakeAll() {
+	for _, w := range b.workers {
+		w.queue.ready.Set()
+	}
+}
+
+// Restore takes a message that an earlier process has set aside, because it had no handler. It is
+// called before Start, in the order of receipt.
+func (b *Inbox[M]) Restore(id uint64, stored M, orderKey string) {
+	w := b.worker(orderKey)
+	w.waits.list = append(w.waits.list, Item[M]{Message: stored, OrderKey: orderKey, Aside: id, stored: true})
+}
+
+// Redeliver handles a message that was set aside.
+func (b *Inbox[M]) Redeliver(id uint64, stored M, orderKey string) {
+	item := Item[M]{Message: stored, OrderKey: orderKey, Aside: id, stored: true}
+	if !b.worker(orderKey).queue.push(item, b.cfg.QoS0Queue) {
+		b.cfg.Aside.Kept(id)
+	}
+}
+
+// hold keeps a message without a handler until one is declared, or the grace period ends. Retried: there
+// is nothing to do.
+func (w *worker[M]) hold(item Item[M]) (Result, error) {
+	if item.Aside != 0 { // it stays in the list
+		w.waits.list = append(w.waits.list, item)
+		return Retried, nil
+	}
+	if !item.held {
+		w.Counters.Unhandled.Add(1)
+		item.held = true
+	}
+	switch {
+	case item.In == nil:
+		return Dropped, nil
+	case w.grace.ended.Load():
+		return w.setAside(item)
+	}
+	w.waits.list = append(w.waits.list, item)
+	w.grace.waiting.Add(1)
+	return Waiting, nil
+}
+
+// endWaiting puts messages that have waited for a handler back into the queue when the grace period has
+// ended.
+func (w *worker[M]) endWaiting() {
+	if w.grace.waiting.Load() == 0 {
+		return
+	}
+	if !w.grace.ended.Load() && w.cfg.Session.Unacknowledged() >= w.cfg.MaxWaiting {
+		w.endGrace()
+	}
+	if !w.grace.ended.Load() {
+		return
+	}
+	var due []Item[M]
+	w.waits.list = slices.DeleteFunc(w.waits.list, func(item Item[M]) bool {
+		if item.Aside == 0 {
+			due = append(due, item)
+		}
+		return item.Aside == 0
+	})
+	w.grace.waiting.Add(int64(-len(due)))
+	w.items.pushFront(due) // hold sets them aside
+}
+
+// rematch puts messages that wait for a handler back into the queue, if they have one now. before is
+// a message that comes after them. It returns false, and does nothing with that, if there are none.
+func (w *worker[M]) rematch(before *Item[M]) bool {
+	if len(w.waits.list) == 0 {
+		return false
+	}
+	declared := w.cfg.Declared()
+	if declared == w.waits.declared {
+		return false
+	}
+	w.waits.declared = declared
+	var ready []Item[M]
+	w.waits.list = slices.DeleteFunc(w.waits.list, func(item Item[M]) bool {
+		if w.targets = w.cfg.Route(item.Message, w.targets[:0]); len(w.targets) == 0 {
+			return false
+		}
+		if item.Aside == 0 {
+			w.grace.waiting.Add(-1)
+		}
+		ready = append(ready, item)
+		return true
+	})
+	if len(ready) == 0 {
+		return false
+	}
+	if before != nil {
+		ready = append(ready, *before)
+	}
+	w.items.pushFront(ready)
+	return true
+}
+
+// load loads a message from the list. It returns false if that cannot be read.
+func (w *worker[M]) load(item *Item[M]) bool {
+	m, err := w.cfg.Aside.Load(item.Aside, item.Message)
+	if err != nil {
+		w.cfg.Aside.Kept(item.Aside)
+		w.cfg.Observer.StoreFailed(err)
+		return false
+	}
+	item.Message, item.stored = m, false
+	w.targets = w.cfg.Route(m, w.targets[:0])
+	return len(w.targets) > 0
+}
+
+// split makes an item for each of the targets. The first one is item, others come next.
+func (w *worker[M]) split(item *Item[M]) {
+	if item.routed = true; len(w.targets) > 1 {
+		item.parts = &parts{left: len(w.targets)}
+		rest := make([]Item[M], 0, len(w.targets)-1+w.items.len())
+		for _, m := range w.targets[1:] {
+			item.Message = m
+			rest = append(rest, *item)
+		}
+		w.items.pushFront(rest)
+	}
+	item.Message = w.targets[0]
+	clear(w.targets)
+}

@@ -1,0 +1,284 @@
+// Package setaside keeps received messages that were acknowledged and not handled. The list is a log
+// of its own, so it survives kills and power failures as accepted messages do.
+package setaside
+
+import (
+	"encoding/binary"
+	"errors"
+	"os"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+	"unicode/utf8"
+
+	"github.com/mooring-mqtt/mooring/internal/fsys"
+	"github.com/mooring-mqtt/mooring/internal/safe"
+	"github.com/mooring-mqtt/mooring/persistence"
+)
+
+// Entry is a message that was set aside.
+type Entry struct {
+	ID       uint64
+	Received time.Time // in milliseconds
+	At       time.Time // when it was set aside, in milliseconds
+	Filter   string    // of the handler that did not accept it; empty: no handler was declared
+	Err      string    // of the last attempt; at most MaxErr bytes of it are stored
+	Attempts int
+	Packet   []byte // encoded message; opaque to the list
+}
+
+// MaxErr limits the text of an error, in bytes.
+const MaxErr = 1024
+
+// Errors of a list.
+var (
+	ErrFull    = safe.New("client: the list of set-aside messages is full; redeliver or discard some, or raise SetAside.MaxMessages or MaxBytes")
+	ErrUnknown = safe.New("client: no set-aside message has this ID; it was handled or discarded")
+	ErrBusy    = safe.New("client: the message is being redelivered; wait until it was handled or is listed again")
+	errClosed  = errors.New("client: the list of set-aside messages is closed")
+)
+
+// List is a durable list. All methods are safe for concurrent use. Use New.
+type List struct {
+	dir     string
+	options persistence.Options
+
+	mu     sync.Mutex
+	log    *persistence.Log // nil: not opened yet
+	known  map[uint64]bool  // the entries; true: being redelivered
+	closed bool
+}
+
+// New returns the list in a folder. It opens the folder if that exists; otherwise the first Add makes it.
+func New(dir string, o persistence.Options) (*List, error) {
+	l := &List{dir: dir, options: o, known: map[uint64]bool{}}
+	fs := o.FS
+	if fs == nil {
+		fs = fsys.OS
+	}
+	names, err := fs.ReadDir(dir)
+	switch {
+	case errors.Is(err, os.ErrNotExist), err == nil && len(names) == 0:
+		return l, nil
+	case err != nil:
+		return nil, err
+	}
+	return l, l.openLocked()
+}
+
+func (l *List) openLocked() error {
+	switch {
+	case l.closed:
+		return errClosed
+	case l.log != nil:
+		return nil
+	}
+	log, err := persistence.Open(l.dir, l.options)
+	if err != nil {
+		return err
+	}
+	var c persistence.Cursor
+	var e persistence.Entry
+	for {
+		ok, err := log.Next(&c, &e)
+		if err != nil {
+			_ = log.Close()
+			return err
+		}
+		if !ok {
+			l.log = log
+			return nil
+		}
+		l.known[e.Seq] = false
+		c.Pass(&e)
+	}
+}
+
+// Add stores an entry durably and returns its ID. Error: ErrFull, and those of the store.
+func (l *List) Add(e *Entry) (id uint64, err error) {
+	l.mu.Lock()
+	if err = l.openLocked(); err != nil {
+		l.mu.Unlock()
+		return 0, err
+	}
+	log := l.log
+	l.mu.Unlock()
+	id, err = persistence.Append(log, &persistence.Message{Accepted: e.Received, Packet: encode(e)})
+	if errors.Is(err, persistence.ErrFull) {
+		return 0, ErrFull
+	}
+	if err == nil {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		l.known[id] = false
+	}
+	return id, err
+}
+
+// Get returns an entry. Errors: ErrUnknown, and those of the store.
+func (l *List) Get(id uint64) (*Entry, error) {
+	log, err := l.entry(id)
+	if err != nil {
+		return nil, err
+	}
+	var stored persistence.Entry
+	switch ok, err := log.Get(id, &stored); {
+	case err != nil:
+		return nil, err
+	case !ok:
+		return nil, ErrUnknown
+	}
+	e, err := decode(stored.Packet)
+	if err == nil {
+		e.ID, e.Received = id, stored.Accepted
+	}
+	return e, err
+}
+
+func (l *List) entry(id uint64) (*persistence.Log, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	switch _, ok := l.known[id]; {
+	case l.closed:
+		return nil, errClosed
+	case !ok:
+		return nil, ErrUnknown
+	}
+	return l.log, nil
+}
+
+// IDs returns the IDs of the entries, the oldest first.
+func (l *List) IDs() []uint64 {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	ids := make([]uint64, 0, len(l.known))
+	for id := range l.known {
+		ids = append(ids, id)
+	}
+	slices.Sort(ids)
+	return ids
+}
+
+// Take marks an entry as being redelivered. Errors: ErrUnknown, ErrBusy.
+func (l *List) Take(id uint64) error {
+	if _, err := l.entry(id); err != nil {
+		return err
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.known[id] {
+		return ErrBusy
+	}
+	l.known[id] = true
+	return nil
+}
+
+// Keep ends Take: the entry stays.
+func (l *List) Keep(id uint64) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if _, ok := l.known[id]; ok {
+		l.known[id] = false
+	}
+}
+
+// Remove removes an entry. It returns nil if there is none. If the process is killed soon after, the
+// entry may exist again.
+func (l *List) Remove(id uint64) error {
+	log, err := l.entry(id)
+	if err == ErrUnknown {
+		return nil
+	}
+	if err == nil {
+		err = log.Done(id, persistence.Result{Kind: persistence.Acked})
+	}
+	if err == nil {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		delete(l.known, id)
+	}
+	return err
+}
+
+// Size returns the number of entries and their bytes.
+func (l *List) Size() (messages int, bytes int64) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.log == nil {
+		return 0, 0
+	}
+	st := l.log.Stats()
+	return int(st.Pending), st.PendingBytes
+}
+
+// Close makes all changes durable.
+func (l *List) Close() error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.closed = true
+	if l.log == nil {
+		return nil
+	}
+	return l.log.Close()
+}
+
+const version = 1
+
+// encode returns version, time, attempts, filter, error and packet of an entry.
+func encode(e *Entry) []byte {
+	err := strings.ToValidUTF8(e.Err, "\uFFFD")
+	if len(err) > MaxErr {
+		err = strings.ToValidUTF8(err[:MaxErr], "")
+	}
+	b := make([]byte, 0, 32+len(e.Filter)+len(err)+len(e.Packet))
+	b = append(b, version)
+	b = binary.AppendVarint(b, e.At.UnixMilli())
+	b = binary.AppendUvarint(b, uint64(max(e.Attempts, 0)))
+	for _, s := range [...]string{e.Filter, err} {
+		b = binary.AppendUvarint(b, uint64(len(s)))
+		b = append(b, s...)
+	}
+	return append(b, e.Packet...)
+}
+
+// ErrFormat is returned for an entry that cannot be read.
+var ErrFormat = errors.New("client: a set-aside message cannot be read; a newer version has written it")
+
+func decode(b []byte) (*Entry, error) {
+	if len(b) == 0 || b[0] != version {
+		return nil, ErrFormat
+	}
+	b = b[1:]
+	bad := false
+	at, n := binary.Varint(b)
+	bad = n <= 0
+	b = b[max(n, 0):]
+	number := func(most uint64) uint64 {
+		v, n := binary.Uvarint(b)
+		if n <= 0 || v > most {
+			bad, b = true, nil
+			return 0
+		}
+		b = b[n:]
+		return v
+	}
+	text := func() string {
+		n := number(uint64(len(b)))
+		if bad || n > uint64(len(b)) {
+			bad = true
+			return ""
+		}
+		s := string(b[:n])
+		b = b[n:]
+		bad = bad || !utf8.ValidString(s)
+		return s
+	}
+	e := &Entry{Attempts: int(number(1<<31 - 1))}
+	e.Filter, e.Err = text(), text()
+	if bad {
+		return nil, ErrFormat
+	}
+	e.At, e.Packet = time.UnixMilli(at), append([]byte(nil), b...)
+	return e, nil
+}

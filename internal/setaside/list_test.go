@@ -1,0 +1,117 @@
+package setaside
+
+import (
+	"bytes"
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/mooring-mqtt/mooring/persistence"
+)
+
+func open(t *testing.T, dir string, limits persistence.Limits) *List {
+	t.Helper()
+	l, err := New(dir, persistence.Options{Limits: limits})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = l.Close() })
+	return l
+}
+
+var at = time.UnixMilli(1_700_000_000_123)
+
+func sample(payload string) *Entry {
+	return &Entry{Received: at, At: at.Add(time.Second), Filter: "a/+", Err: "no", Attempts: 3, Packet: []byte(payload)}
+}
+
+func TestList_KeepsEntriesAcrossRestarts(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "received")
+	l := open(t, dir, persistence.Limits{})
+	if _, err := os.Stat(dir); !errors.Is(err, os.ErrNotExist) {
+		t.Error("the folder exists before the first entry")
+	}
+	for _, p := range []string{"1", "2", "3"} {
+		if _, err := l.Add(sample(p)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := l.Remove(2); err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(l.Remove(2), l.Remove(99), l.Close()); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := l.Add(sample("4")); err == nil {
+		t.Error("an entry was added to a closed list")
+	}
+	l = open(t, dir, persistence.Limits{})
+	ids := l.IDs()
+	if n, size := l.Size(); n != 2 || size == 0 || len(ids) != 2 || ids[0] != 1 || ids[1] != 3 {
+		t.Errorf("%v, %d bytes in %d entries", ids, size, n)
+	}
+	want := sample("3")
+	got, err := l.Get(3)
+	if err != nil || got.ID != 3 || !got.Received.Equal(at) || !got.At.Equal(want.At) || got.Filter != "a/+" || got.Err != "no" || got.Attempts != 3 || string(got.Packet) != "3" {
+		t.Errorf("%+v, %v", got, err)
+	}
+	if _, err := l.Get(2); err != ErrUnknown {
+		t.Error(err)
+	}
+}
+
+func TestList_RefusesWhenFull(t *testing.T) {
+	l := open(t, filepath.Join(t.TempDir(), "x"), persistence.Limits{MaxMessages: 1})
+	if _, err := l.Add(sample("1")); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := l.Add(sample("2")); err != ErrFull {
+		t.Errorf("got %v, want ErrFull", err)
+	}
+	if err := l.Remove(1); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := l.Add(sample("2")); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestList_RedeliversAnEntryOnce(t *testing.T) {
+	l := open(t, filepath.Join(t.TempDir(), "x"), persistence.Limits{})
+	id, err := l.Add(sample("1"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(l.Take(id)); err != nil {
+		t.Fatal(err)
+	}
+	if err := l.Take(id); err != ErrBusy {
+		t.Errorf("got %v, want ErrBusy", err)
+	}
+	l.Keep(id)
+	if err := l.Take(id); err != nil {
+		t.Error(err)
+	}
+	if err := l.Take(99); err != ErrUnknown {
+		t.Errorf("got %v, want ErrUnknown", err)
+	}
+}
+
+func FuzzDecode(f *testing.F) {
+	f.Add(encode(sample("payload")))
+	f.Add(encode(&Entry{Err: strings.Repeat("ä", MaxErr)}))
+	f.Add([]byte{version})
+	f.Fuzz(func(t *testing.T, b []byte) {
+		e, err := decode(b)
+		if err != nil {
+			return
+		}
+		again, err := decode(encode(e))
+		if err != nil || !bytes.Equal(again.Packet, e.Packet) || again.Filter != e.Filter || again.Attempts != e.Attempts || len(e.Err) <= MaxErr && again.Err != e.Err || !again.At.Equal(e.At) {
+			t.Fatalf("%+v became %+v, %v", e, again, err)
+		}
+	})
+}
