@@ -44,6 +44,16 @@ func (p *process) kill() {
 	<-p.lines
 }
 
+// killTogether is kill for several processes at once.
+func killTogether(list ...*process) {
+	for _, p := range list {
+		_ = p.cmd.Process.Kill()
+	}
+	for _, p := range list {
+		<-p.lines
+	}
+}
+
 // stop asks for the end, and waits for it.
 func (p *process) stop() error {
 	_ = p.stdin.Close()

@@ -23,19 +23,26 @@ type referee struct {
 	refused  map[byte]int      // PUBREC with this reason code
 	purged   int               // PUBCOMP with Packet Identifier not found
 	got      map[string]bool
+	handled  map[string]bool   // the subscriber has sent PUBREC without an error: it says so
+	inbound  map[uint16]string // the message that was last sent to the subscriber under each packet identifier
+	ready    chan struct{}     // closed when the broker has answered the first SUBSCRIBE of the subscriber
+	denied   int               // PUBREC of the subscriber with an error
+	repaired int               // effects of the subscriber whose dedupe keys were not committed before a kill
 	last     map[string]position
 	doubled  []string
 	wrong    []string
 	stats    string    // the last words of the publisher
 	up       time.Time // the broker is up again, and nothing was acknowledged since; zero: it was
 	resumed  []time.Duration
+
+	journaled int64 // bytes of the subscriber's journal that were read
 }
 
 type position struct{ boot, n uint64 }
 
 func newReferee(verbose bool) *referee {
 	return &referee{verbose: verbose, accepted: map[string]bool{}, flights: map[uint16]string{}, acked: map[string]bool{},
-		refused: map[byte]int{}, got: map[string]bool{}, last: map[string]position{}}
+		refused: map[byte]int{}, handled: map[string]bool{}, inbound: map[uint16]string{}, ready: make(chan struct{}), got: map[string]bool{}, last: map[string]position{}}
 }
 
 // publisherSays takes a line of the publisher.
@@ -107,6 +114,60 @@ func (r *referee) packet(dir mqtttest.Direction, header byte, body []byte) mqttt
 	return mqtttest.ActionPass
 }
 
+// subscriberSays takes a line of the subscriber.
+func (r *referee) subscriberSays(line string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	var n int
+	if _, err := fmt.Sscanf(line, "repaired %d", &n); err == nil {
+		r.repaired += n
+	}
+	if r.verbose {
+		fmt.Println(time.Now().Format("15:04:05.000"), "subscriber:", line)
+	}
+}
+
+// subscriberPacket looks at a packet between the subscriber and the broker.
+func (r *referee) subscriberPacket(dir mqtttest.Direction, header byte, body []byte) mqtttest.Action {
+	f := wire.Frame{Header: header, Raw: body, Body: body}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	switch t := wire.Type(header >> 4); {
+	case dir == mqtttest.ToClient && t == wire.PUBLISH:
+		if v, err := wire.ParsePublish(f); err == nil {
+			r.inbound[v.PacketID] = string(v.Topic) + " " + string(v.Payload)
+		}
+	case dir == mqtttest.ToClient && t == wire.SUBACK:
+		select {
+		case <-r.ready:
+		default:
+			close(r.ready)
+		}
+	case dir == mqtttest.ToServer && t == wire.PUBREC:
+		switch a, err := wire.ParseAck(f); {
+		case err != nil:
+		case a.Reason >= 0x80:
+			r.denied++
+		default:
+			r.handled[r.inbound[a.PacketID]] = true
+		}
+	}
+	return mqtttest.ActionPass
+}
+
+// swallowed returns the messages that the subscriber has acknowledged and not handled.
+func (r *referee) swallowed() (list []string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for key := range r.handled {
+		if !r.got[key] {
+			list = append(list, key)
+		}
+	}
+	slices.Sort(list)
+	return list
+}
+
 // brokerUp notes that the broker accepts connections again.
 func (r *referee) brokerUp() {
 	r.mu.Lock()
@@ -120,7 +181,7 @@ func (r *referee) missing() (lost, forgotten []string) {
 	defer r.mu.Unlock()
 	for key := range r.accepted {
 		switch {
-		case r.got[key]:
+		case r.got[key], r.handled[key]: // see swallowed
 		case r.acked[key]:
 			forgotten = append(forgotten, key)
 		default:

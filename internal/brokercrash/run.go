@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"slices"
@@ -17,7 +18,8 @@ import (
 	"github.com/mooring-mqtt/mooring/reliability"
 )
 
-// bed is a broker and a publisher, each in a process, and a receiver.
+// bed is a broker and a publisher, each in a process, and a receiver: a client in this process, or the
+// process subscriber.
 type bed struct {
 	o         options
 	dir       string
@@ -26,7 +28,13 @@ type bed struct {
 	link      *mqtttest.Proxy // of the publisher
 	publisher *process
 	receiver  *client.Client
+
+	subscriber *process        // nil: receiver is used
+	subLink    *mqtttest.Proxy // of the subscriber
 }
+
+// withSubscriber reports whether the receiving side is a process.
+func (b *bed) withSubscriber() bool { return b.o.scenario == "subscriber" || b.o.scenario == "all" }
 
 func run(ctx context.Context, o options) (err error) {
 	b := &bed{o: o, referee: newReferee(o.verbose)}
@@ -47,10 +55,11 @@ func run(ctx context.Context, o options) (err error) {
 	defer b.link.Close()
 	b.link.Delay(b.o.delay, b.o.delay/10)
 	b.link.OnPacket(b.referee.packet)
-	if err := b.startReceiver(ctx); err != nil {
+	end, err := b.startReceiving(ctx)
+	if err != nil {
 		return err
 	}
-	defer b.receiver.Close()
+	defer end()
 	if err := b.startPublisher(); err != nil {
 		return err
 	}
@@ -73,6 +82,41 @@ func run(ctx context.Context, o options) (err error) {
 		return err
 	}
 	return b.verdict(drained, took)
+}
+
+// startReceiving starts the receiver or the subscriber.
+func (b *bed) startReceiving(ctx context.Context) (end func(), err error) {
+	if !b.withSubscriber() {
+		if err := b.startReceiver(ctx); err != nil {
+			return nil, err
+		}
+		return func() { _ = b.receiver.Close() }, nil
+	}
+	if b.subLink, err = mqtttest.NewProxy("127.0.0.1:0", b.broker.addr); err != nil {
+		return nil, err
+	}
+	b.subLink.OnPacket(b.referee.subscriberPacket)
+	if err := b.startSubscriber(); err != nil {
+		return nil, err
+	}
+	select {
+	case <-b.referee.ready:
+	case <-ctx.Done():
+		return nil, context.Cause(ctx)
+	case <-time.After(20 * time.Second):
+		return nil, errors.New("the subscriber does not subscribe")
+	}
+	return func() {
+		b.subscriber.kill()
+		_ = b.subLink.Close()
+	}, nil
+}
+
+func (b *bed) subscriberDir() string { return filepath.Join(b.dir, "subscriber") }
+
+func (b *bed) startSubscriber() (err error) {
+	b.subscriber, err = b.startSelf("subscriber", b.referee.subscriberSays, b.subLink.URL(), b.subscriberDir())
+	return err
 }
 
 func (b *bed) startReceiver(ctx context.Context) (err error) {
@@ -100,17 +144,44 @@ func (b *bed) startReceiver(ctx context.Context) (err error) {
 	return err
 }
 
-func (b *bed) startPublisher() error {
+func (b *bed) startPublisher() (err error) {
+	b.publisher, err = b.startSelf("publisher", b.referee.publisherSays, b.link.URL(), filepath.Join(b.dir, "publisher"))
+	return err
+}
+
+// startSelf starts a process of this program.
+func (b *bed) startSelf(role string, line func(string), server, dir string) (*process, error) {
 	self, err := os.Executable()
 	if err != nil {
-		return err
+		return nil, err
 	}
-	args := []string{"-role", "publisher", "-server", b.link.URL(), "-dir", filepath.Join(b.dir, "publisher"), "-rate", fmt.Sprint(b.o.rate)}
+	args := []string{"-role", role, "-server", server, "-dir", dir, "-rate", fmt.Sprint(b.o.rate)}
 	if b.o.verbose {
 		args = append(args, "-v")
 	}
-	b.publisher, err = start(b.referee.publisherSays, self, args...)
-	return err
+	return start(line, self, args...)
+}
+
+// kill kills the processes of the scenario together, and starts all but the broker again.
+func (b *bed) kill() error {
+	list := []*process{b.broker.p}
+	if b.o.scenario == "both" || b.o.scenario == "all" {
+		list = append(list, b.publisher)
+	}
+	if b.withSubscriber() {
+		list = append(list, b.subscriber)
+	}
+	rand.Shuffle(len(list), func(i, k int) { list[i], list[k] = list[k], list[i] })
+	killTogether(list...)
+	if b.withSubscriber() {
+		if err := b.startSubscriber(); err != nil {
+			return err
+		}
+	}
+	if b.o.scenario == "both" || b.o.scenario == "all" {
+		return b.startPublisher()
+	}
+	return nil
 }
 
 // round kills the broker once, and returns when it has accepted a message again.
@@ -126,12 +197,8 @@ func (b *bed) round(ctx context.Context) error {
 			return err
 		}
 	}
-	b.broker.p.kill()
-	if b.o.scenario == "both" {
-		b.publisher.kill()
-		if err := b.startPublisher(); err != nil {
-			return err
-		}
+	if err := b.kill(); err != nil {
+		return err
 	}
 	if b.o.scenario == "rollback" {
 		if err := b.broker.rollBack(); err != nil {
@@ -157,6 +224,11 @@ func (b *bed) round(ctx context.Context) error {
 func (b *bed) settle(ctx context.Context) error {
 	const quiet = 22 * time.Second // more than twice the time that a gap is waited for
 	for have, end := b.referee.count(), time.Now().Add(quiet); time.Now().Before(end); {
+		if b.withSubscriber() {
+			if err := b.referee.follow(b.subscriberDir()); err != nil {
+				return err
+			}
+		}
 		if lost, forgotten := b.referee.missing(); len(lost)+len(forgotten) == 0 {
 			return nil
 		}
@@ -173,6 +245,7 @@ func (b *bed) settle(ctx context.Context) error {
 // verdict prints the figures.
 func (b *bed) verdict(drained error, took time.Duration) error {
 	lost, forgotten := b.referee.missing()
+	swallowed := b.referee.swallowed()
 	r := b.referee
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -182,18 +255,22 @@ func (b *bed) verdict(drained error, took time.Duration) error {
 	fmt.Printf("%s, %s, %d rounds: %d accepted, %d received\n", b.o.broker, b.o.scenario, b.o.rounds, len(r.accepted), len(r.got))
 	fmt.Printf("lost by the client %d, doubled %d, out of order %d, pending %d, failed %d\n", len(lost), len(r.doubled), len(r.wrong), pending, failed)
 	fmt.Printf("acknowledged by the broker and not there any more %d\n", len(forgotten))
+	if b.withSubscriber() {
+		fmt.Printf("acknowledged by the subscriber and not handled %d (of %d), refused %d, handled without a committed key at a kill %d\n",
+			len(swallowed), len(r.handled), r.denied, r.repaired)
+	}
 	fmt.Printf("refused PUBLISHes %v, PUBRELs for unknown exchanges %d\n", r.refused, r.purged)
 	if n := len(r.resumed); n > 0 {
 		fmt.Printf("publishing resumed after %v (median), %v (longest); drained in %v\n", r.resumed[n/2].Round(time.Millisecond), r.resumed[n-1].Round(time.Millisecond), took.Round(time.Millisecond))
 	}
-	for _, list := range [][]string{lost, r.doubled, r.wrong} {
+	for _, list := range [][]string{lost, r.doubled, r.wrong, swallowed} {
 		fmt.Println(list[:min(len(list), 10)])
 	}
 	if drained != nil || err != nil {
 		return fmt.Errorf("the publisher: %w", errors.Join(drained, err))
 	}
 	slow := len(r.resumed) > 0 && r.resumed[len(r.resumed)/2] > 2*time.Second
-	if len(lost)+len(r.doubled)+len(r.wrong) > 0 || pending+failed > 0 || slow || b.o.broker == "mqtttest" && b.o.scenario != "rollback" && len(forgotten) > 0 {
+	if len(lost)+len(r.doubled)+len(r.wrong)+len(swallowed) > 0 || r.denied > 0 || pending+failed > 0 || slow || b.o.broker == "mqtttest" && b.o.scenario != "rollback" && len(forgotten) > 0 {
 		return errBroken
 	}
 	return nil
