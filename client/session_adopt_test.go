@@ -127,7 +127,7 @@ func TestSessionAdopted_ReceivesAndPurges(t *testing.T) {
 				if got := <-a.got; got != "waits" {
 					t.Errorf("received %q", got)
 				}
-				purged, others := p.purge(100, 2)
+				_, others := p.purge(100, 2)
 				var acks []string
 				for _, f := range others {
 					ack, err := wire.ParseAck(f)
@@ -147,7 +147,7 @@ func TestSessionAdopted_ReceivesAndPurges(t *testing.T) {
 				}
 				c = restart(c)
 				p = a.resumed()
-				purged, others = p.purge(everyID+1, 1)
+				purged, others := p.purge(everyID+1, 1)
 				v, err := wire.ParsePublish(others[0])
 				must(t, err)
 				if len(purged) != everyID || v.Dup || string(v.Payload) != "x" {
