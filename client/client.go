@@ -92,6 +92,7 @@ func New(cfg Config) (*Client, error) {
 		Deferred:         c.refusedForNow,
 		StoreFailed:      c.storeFailed,
 		Stuck:            c.sessionStuck,
+		PurgeFailed:      c.purgeFailed,
 		SentLost:         sentLost(c.store),
 		Adopted:          adopted(c.store),
 	})

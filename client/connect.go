@@ -238,6 +238,11 @@ func (c *Client) adoptSession() error {
 	return nil
 }
 
+// purgeFailed reports packet identifiers that the server may still hold.
+func (c *Client) purgeFailed(n int) {
+	report(c, lossPurge, about(MessageID{}, nil, slog.Int("packet_identifiers", n)), PurgeGivenUp{PacketIDs: n})
+}
+
 // sessionStuck reports that only a new session makes the server accept messages, and begins one if that is
 // wanted.
 func (c *Client) sessionStuck() {

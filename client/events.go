@@ -72,6 +72,13 @@ type SessionAdopted struct{ Server string }
 // treated as SessionConfig.OnLost says. It is reported at most once an hour.
 type SessionStuck struct{ NewSession bool }
 
+// PurgeGivenUp reports that the server did not answer PUBREL for this many packet identifiers: within five
+// seconds, two minutes in all, or because it ended three connections instead. The client uses them all the
+// same. If the server holds a QoS 2 exchange under one of them, it takes a new message for a repetition and
+// drops it, although it acknowledges it. The client purges identifiers after it has lost them, in a session
+// that it has adopted, and if the server refuses messages because of exchanges that it wrongly holds.
+type PurgeGivenUp struct{ PacketIDs int }
+
 // SessionLost reports that the server had no session although it should have had
 // one. Messages in flight, also those that an earlier process may have sent, are
 // published again or have failed, as Message.OnSessionLost and SessionConfig.OnLost
@@ -275,6 +282,7 @@ func (Disconnected) event()           {}
 func (Redirected) event()             {}
 func (SessionLost) event()            {}
 func (SessionAdopted) event()         {}
+func (PurgeGivenUp) event()           {}
 func (SessionStuck) event()           {}
 func (Stopped) event()                {}
 func (MessageRefused) event()         {}

@@ -56,6 +56,7 @@ const (
 	lossUnknownSession
 	lossAdopted
 	lossStuck
+	lossPurge
 	lossConnect
 )
 
@@ -107,6 +108,7 @@ var lossKinds = [...]struct {
 	lossSession:           {"session-lost", "server lost the session", SessionLost{}, "SessionsLost"},
 	lossUnknownSession:    {"session-discarded", "session at the server discarded, with the messages waiting in it: the store does not know it", ConnectFailed{}, "SessionsDiscarded"},
 	lossAdopted:           {"session-adopted", "session at the server adopted, with the messages waiting in it: the store did not know it", SessionAdopted{}, "SessionsAdopted"},
+	lossPurge:             {"purge-given-up", "server did not answer the purge of packet identifiers: it may drop new QoS 2 messages under them", PurgeGivenUp{}, "PurgesGivenUp"},
 	lossStuck:             {"session-stuck", "server refuses messages because of exchanges that it holds, and only a new session can help", SessionStuck{}, "SessionsStuck"},
 	lossConnect:           {"connect-failed", "connecting failed", ConnectFailed{}, "ConnectFailures"},
 }

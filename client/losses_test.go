@@ -389,6 +389,20 @@ var provoked = map[string]func(*lossBed){
 			must(t, b.c.Close())
 		})
 	},
+	"purge-given-up": func(b *lossBed) {
+		withScript(b.T, func(t *testing.T, s *script) {
+			cfg := testConfig("c", &b.events, s.dial)
+			cfg.Store.Custom = lossyStore{usedStore(t)}
+			b.set(mustNew(t, cfg))
+			start(t, b.c)
+			p := s.accept(control.Connack{SessionPresent: true})
+			connect(t, b.c)
+			time.Sleep(6 * time.Second) // without an answer
+			p.close()
+			s.open().close()
+			must(t, b.c.Close())
+		})
+	},
 	"session-adopted": func(b *lossBed) {
 		withScript(b.T, func(t *testing.T, s *script) {
 			b.set(mustNew(t, testConfig("c", &b.events, s.dial)))

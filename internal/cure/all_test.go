@@ -359,3 +359,39 @@ func TestCure_IsNotStuckBetweenAcceptedMessages(t *testing.T) {
 		}
 	})
 }
+
+// What the server has not answered when a purge is given up is counted once.
+func TestCure_CountsWhatIsGivenUp(t *testing.T) {
+	for name, c := range map[string]struct {
+		end  func(r *rig, purging []uint16)
+		want int
+	}{
+		"no answer": {func(r *rig, _ []uint16) { time.Sleep(5 * time.Second); r.step() }, session.MaxPurge},
+		"a part": {func(r *rig, ids []uint16) {
+			r.acknowledge(ids[0])
+			time.Sleep(10 * time.Second)
+			r.step()
+			time.Sleep(5 * time.Second)
+			r.step()
+		}, session.MaxPurge - 1},
+		"it cuts":       {func(r *rig, _ []uint16) { r.cuts(3); r.step() }, session.MaxPurge},
+		"it answers":    {func(r *rig, _ []uint16) { r.answerAll(); r.step() }, 0},
+		"a new session": {func(r *rig, _ []uint16) { r.connect(false); r.step() }, 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			bubble(t, func(t *testing.T) {
+				r := newRig(t, 5)
+				r.c.Unknown()
+				r.step()
+				purging := r.purging()
+				if purging[0] != 1 {
+					t.Errorf("the first identifier is %d", purging[0])
+				}
+				c.end(r, purging)
+				if n, again := r.c.GivenUp(), r.c.GivenUp(); n != c.want || again != 0 {
+					t.Errorf("%d, then %d, want %d and 0", n, again, c.want)
+				}
+			})
+		})
+	}
+}

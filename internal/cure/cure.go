@@ -28,6 +28,7 @@ type Cure struct {
 	asked   time.Time           // Stuck has returned true
 	purged  int                 // identifiers of the last purge
 	cut     int                 // connections in a row that ended before the server answered anything of it
+	failed  int                 // packet identifiers whose purge was given up, see GivenUp
 	all     *all                // nil: there is no purge of all identifiers
 }
 
@@ -229,6 +230,7 @@ func (c *Cure) look(g *session.Generation, answered bool, now time.Time) result 
 		c.cut = 0
 		return complete
 	case c.g == g:
+		c.failed += g.Purging()
 		g.EndPurge()
 		return givenUp
 	}
@@ -239,7 +241,15 @@ func (c *Cure) look(g *session.Generation, answered bool, now time.Time) result 
 		return cutOff
 	}
 	c.cut = 0
+	c.failed += c.g.Purging()
 	return givenUp
+}
+
+// GivenUp returns how many packet identifiers the server may still hold, because it did not answer their
+// purge, since the last call.
+func (c *Cure) GivenUp() (n int) {
+	n, c.failed = c.failed, 0
+	return n
 }
 
 // goesOn gives the server more time if it has answered something since until was set.

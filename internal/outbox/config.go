@@ -36,6 +36,7 @@ type Config struct {
 	Ended       func(End)   // once for each message, when its result is recorded
 	Deferred    func(Delay) // each time that the server refuses a message for now; nil: nobody asks
 	StoreFailed func(error) // the store returned an error
+	PurgeFailed func(n int) // the server did not answer the purge of so many packet identifiers; nil: nobody asks
 	Stuck       func()      // the server refuses messages, and only a new session can help; nil: nobody asks
 }
 

@@ -447,9 +447,57 @@ func TestSentLost_ServerDoesNotKnowPurges(t *testing.T) {
 					r.connect(true, session.Limits{})
 				}
 				r.want("1")
+				if !slices.Equal(r.purges, []int{session.MaxPurge}) {
+					t.Errorf("reported: %v", r.purges)
+				}
 			})
 		})
 	}
+}
+
+// In an adopted session all packet identifiers are purged before a message is sent, also by the process after
+// the one that adopted it, unless that one has sent something. If the session is gone, nothing is purged.
+func TestAdoptSession_PurgesEverythingFirst(t *testing.T) {
+	const everything = 65_535
+	bubble(t, func(t *testing.T) {
+		r := newRig(t, outbox.Config{Retry: fixed, Adopted: true}, persistence.NewMemory(persistence.Options{}))
+		r.add(on("a", 1, 2))
+		r.connect(true, session.Limits{})
+		purged := map[uint16]bool{}
+		all := func() {
+			t.Helper()
+			for len(purged) < everything {
+				ids := r.purged()
+				if len(ids) == 0 {
+					t.Fatalf("%d are purged", len(purged))
+				}
+				for _, id := range ids {
+					purged[id] = true
+				}
+				r.answer(ids)
+			}
+			clear(purged)
+		}
+		all()
+		r.want("1")
+		r.cut(0)
+		r.stop()
+		r.store = r.store.Reopen()
+		r.start()
+		r.connect(true, session.Limits{})
+		r.want("+1") // it was sent, so everything was purged
+
+		r.cut(0)
+		must(t, r.o.AdoptSession("owner", nil)) // another session, and this process goes on
+		r.connect(true, session.Limits{})
+		all()
+		r.want("1")
+		r.cut(0)
+		must(t, r.o.AdoptSession("owner", nil))
+		must(t, r.o.ResetSession("owner", nil)) // it was gone
+		r.connect(false, session.Limits{})
+		r.want("1")
+	})
 }
 
 func TestDamaged_PurgesAllIdentifiersIfItMayHaveBeenSent(t *testing.T) {

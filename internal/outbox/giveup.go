@@ -82,11 +82,14 @@ func (o *Outbox) endGivenUp(g *session.Generation) (wait bool) {
 	for _, x := range o.deferred.GivenUp() {
 		since, sent := p.since[x.ID]
 		switch {
-		case x.ID == 0 || g.Limits.MaximumQoS < 2 || p.cut >= mostCuts:
+		case x.ID == 0 || g.Limits.MaximumQoS < 2:
+		case p.cut >= mostCuts:
+			o.purgeFailed(1)
 		case sent && !g.IsPurging(x.ID):
 			p.cut = 0
 		case sent && time.Since(since) >= purgeTime:
 			g.EndPurge(x.ID)
+			o.purgeFailed(1)
 		default:
 			if !sent && g.Purge([]uint16{x.ID}) > 0 {
 				since, sent = time.Now(), true

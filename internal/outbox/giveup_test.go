@@ -1,6 +1,7 @@
 package outbox_test
 
 import (
+	"slices"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -128,6 +129,9 @@ func TestGiveUp_ServerDoesNotAnswer(t *testing.T) {
 		wantState(t, w, outbox.Pending)
 		time.Sleep(2 * time.Second)
 		r.wantGivenUp(w, false)
+		if !slices.Equal(r.purges, []int{1}) {
+			t.Errorf("reported: %v", r.purges)
+		}
 		r.ack(wire.PUBCOMP, id, 0) // late
 		if st := r.s.Stats(); st.UnknownAcks != 0 {
 			t.Errorf("%+v", st)
@@ -148,6 +152,9 @@ func TestGiveUp_ServerEndsConnections(t *testing.T) {
 		r.connect(true, session.Limits{})
 		r.want()
 		r.wantGivenUp(w, false)
+		if !slices.Equal(r.purges, []int{1}) {
+			t.Errorf("reported: %v", r.purges)
+		}
 	})
 }
 

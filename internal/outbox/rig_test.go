@@ -89,6 +89,7 @@ type rig struct {
 	mu     sync.Mutex
 	ended  []outbox.End
 	failed []error
+	purges []int // that were given up
 }
 
 func newRig(t testing.TB, cfg outbox.Config, store *persistence.Memory) *rig {
@@ -112,6 +113,11 @@ func (r *rig) start() {
 		r.mu.Lock()
 		defer r.mu.Unlock()
 		r.ended = append(r.ended, e)
+	}
+	cfg.PurgeFailed = func(n int) {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		r.purges = append(r.purges, n)
 	}
 	cfg.StoreFailed = func(err error) {
 		r.mu.Lock()

@@ -56,6 +56,7 @@ func (o *Outbox) lookAtRefusals(g *session.Generation) (wait bool) {
 		o.storeFailed(err)
 	}
 	o.lookAgain(left)
+	o.purgeFailed(o.cursor.cure.GivenUp())
 	if cured {
 		o.window.Open()
 		o.deferred.Due(time.Now(), cure.Helps, !o.cursor.cure.Useless())
@@ -68,6 +69,13 @@ func (o *Outbox) lookAtRefusals(g *session.Generation) (wait bool) {
 		_ = g.Unhold() // an error has ended the connection
 	}
 	return wait
+}
+
+// purgeFailed reports that the server did not answer the purge of so many packet identifiers.
+func (o *Outbox) purgeFailed(n int) {
+	if n > 0 && o.cfg.PurgeFailed != nil {
+		o.cfg.PurgeFailed(n)
+	}
 }
 
 // timeLeft returns how long it is until e expires; 0 if it never does.
