@@ -51,7 +51,9 @@ func New(cfg Config) (*Client, error) {
 	findings := cfg.Lint()
 	temporaryID := cfg.ClientID == ""
 	cfg = cfg.withDefaults()
-	c := &Client{cfg: cfg, store: cfg.Store.Custom}
+	c := &Client{}
+	c.functions().guardAll(&cfg)
+	c.cfg, c.store = cfg, cfg.Store.Custom
 	c.life.init()
 	c.reports.findings = findings
 	c.reports.losses = summary.New(len(lossKinds), c.logLoss)
@@ -113,6 +115,12 @@ func New(cfg Config) (*Client, error) {
 	c.inbox = receiver{c}.newInbox()
 	c.link, err = c.newLink()
 	return c, err
+}
+
+// functions returns the guard of the application's functions. A failure is reported by a goroutine:
+// locks may be held, and the application's slog.Handler may call the client.
+func (c *Client) functions() functions {
+	return functions{&c.guard, func(name string, p *callback.Panic) { go c.panicked(name, p) }}
 }
 
 // newBreaker returns a breaker that reports its changes as events too.

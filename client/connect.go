@@ -56,7 +56,7 @@ func (c *Client) newLink() (*link.Link, error) {
 		if err != nil {
 			return nil, err
 		}
-		conf.Dial = dialer.Dial
+		conf.Dial = c.functions().dial(dialer.Dial)
 	}
 	if w := c.cfg.Presence.Will; w != nil {
 		conf.WillProperties = w.properties()

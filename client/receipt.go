@@ -41,11 +41,16 @@ func (c *Client) Receipt(id MessageID) (Receipt, bool, error) {
 	if c == nil {
 		return Receipt{}, false, ErrNilClient
 	}
-	receipts, kept := c.store.(persistence.Receipts)
+	receipts, kept := optional[persistence.Receipts](c.store)
 	if !kept {
 		receipts = pendingOnly{c.store}
 	}
-	r, ok, err := receipts.Receipt(id)
+	var r persistence.Receipt
+	var ok bool
+	var err error
+	if p := c.functions().call("Store.Receipt", func() { r, ok, err = receipts.Receipt(id) }); p != nil {
+		err = p
+	}
 	if err == nil && !ok && (!kept || c.cfg.Store.Custom == nil && c.cfg.Store.Options.Retention.MaxReceipts == 0) {
 		err = ErrNoReceipts
 	}
@@ -136,7 +141,7 @@ func (c *Client) deadLetters() (persistence.DeadLetters, error) {
 	if c == nil {
 		return nil, ErrNilClient
 	}
-	if letters, ok := c.store.(persistence.DeadLetters); ok {
+	if letters, ok := optional[persistence.DeadLetters](c.store); ok {
 		return letters, nil
 	}
 	return nil, ErrNoDeadLetters

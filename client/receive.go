@@ -155,7 +155,7 @@ func (c receiver) orderingKey(m *Message) string {
 	if c.cfg.Receiving.OrderingKey == nil {
 		return m.Topic
 	}
-	return c.keyOf(c.cfg.Receiving.OrderingKey, m, m.Topic)
+	return c.keyOf(c.cfg.Receiving.OrderingKey, m, m.Topic, c.guard.Call) // on the goroutine that reads
 }
 
 // dedupeKey returns what makes m the same message as another; empty: nothing.
@@ -166,7 +166,7 @@ func (c receiver) dedupeKey(m inbound) string {
 	case m.stored: // the state of its topic, and no duplicate
 		return ""
 	case c.cfg.Receiving.DedupeKey != nil:
-		key = c.keyOf(c.cfg.Receiving.DedupeKey, m.Message, "")
+		key = c.keyOf(c.cfg.Receiving.DedupeKey, m.Message, "", callback.Try)
 	case !m.ID.IsZero():
 		key = string(m.ID[:])
 	}
@@ -186,8 +186,8 @@ func (c receiver) position(m inbound) (stream string, epoch, seq uint64, id orde
 
 // keyOf calls a function of the application that returns a key. A panic is reported, and
 // the key is then instead.
-func (c receiver) keyOf(f func(*Message) string, m *Message, instead string) (key string) {
-	if p := callback.Try(func() { key = f(m) }); p != nil {
+func (c receiver) keyOf(f func(*Message) string, m *Message, instead string, try func(func()) *callback.Panic) (key string) {
+	if p := try(func() { key = f(m) }); p != nil {
 		err := (*PanicError)(p)
 		report(c.Client, lossPanic, aboutMessage(m, err), HandlerFailed{Message: m, Err: err})
 		return instead

@@ -65,7 +65,7 @@ func (c *Client) asideCorrupted(x persistence.Corruption) {
 // storeRenewed reports the epoch that an opening began. A custom store has the method
 // Renewal if it knows of such.
 func (c *Client) storeRenewed() {
-	s, ok := c.store.(interface{ Renewal() persistence.Renewal })
+	s, ok := optional[interface{ Renewal() persistence.Renewal }](c.store)
 	if !ok || s.Renewal() == persistence.Continued {
 		return
 	}
@@ -79,7 +79,7 @@ func (c *Client) storeRenewed() {
 // sentLost asks the store whether it has lost messages that were sent. A custom store has the method
 // SentLost if it can.
 func sentLost(store persistence.Store) bool {
-	s, ok := store.(interface{ SentLost() bool })
+	s, ok := optional[interface{ SentLost() bool }](store)
 	return ok && s.SentLost()
 }
 

@@ -43,20 +43,20 @@ func (c *Client) HandleUnmatched(h Handler) error {
 	return err
 }
 
-// wrap checks a handler, and applies the middleware.
+// wrap checks a handler, and applies the middleware, of which the first one sees a message first.
 func (c *Client) wrap(h Handler) (Handler, error) {
 	if h == nil {
 		return nil, errors.New("client: the Handler is nil; pass a Handler or a HandlerFunc")
 	}
-	return c.cfg.Receiving.wrap(h), nil
-}
-
-// wrap returns h with the middleware, of which the first one sees a message first.
-func (r *ReceivingConfig) wrap(h Handler) Handler {
-	for _, wrap := range slices.Backward(r.Middleware) {
-		h = wrap(h)
+	for _, wrap := range slices.Backward(c.cfg.Receiving.Middleware) {
+		if err := c.functions().call("Middleware", func() { h = wrap(h) }); err != nil {
+			return nil, err
+		}
+		if h == nil {
+			return nil, errors.New("client: a Middleware returned no Handler")
+		}
 	}
-	return h
+	return h, nil
 }
 
 // Subscribe declares the handler and subscribes to filter; qos is the highest QoS at which messages
@@ -89,9 +89,12 @@ func (c *Client) SubscribeAll(ctx context.Context, list []SubscribeRequest) ([]S
 	if c == nil {
 		return nil, ErrNilClient
 	}
-	wants := make([]*subs.Want, len(list))
+	wants, handlers := make([]*subs.Want, len(list)), make([]Handler, len(list))
 	for i, r := range list {
 		w, err := r.want()
+		if err == nil {
+			handlers[i], err = c.wrap(r.Handler)
+		}
 		if err != nil {
 			return nil, err
 		}
@@ -102,7 +105,7 @@ func (c *Client) SubscribeAll(ctx context.Context, list []SubscribeRequest) ([]S
 	}
 	all := make([]subs.Want, len(list))
 	for i, w := range wants {
-		c.router.subscribe(w, c.cfg.Receiving.wrap(list[i].Handler))
+		c.router.subscribe(w, handlers[i])
 		c.checkShared(w.Filter)
 		all[i] = *w
 	}

@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"github.com/mooring-mqtt/mooring/client/presence"
-	"github.com/mooring-mqtt/mooring/internal/callback"
 	"github.com/mooring-mqtt/mooring/internal/retained"
 )
 
@@ -91,9 +90,8 @@ func (c *Client) WatchStatus(ctx context.Context, filter string, o WatchOptions)
 	}
 	if read != nil {
 		c.views.call(func() {
-			defer c.guard.Enter()()
 			for change := range read {
-				c.panicked("OnChange", callback.Try(func() { o.OnChange(change) }))
+				c.panicked("OnChange", c.guard.Call(func() { o.OnChange(change) }))
 			}
 		})
 	}
@@ -106,7 +104,7 @@ func (c *Client) recovered(parse func(string, []byte) (presence.Status, error)) 
 		return nil
 	}
 	return func(topic string, payload []byte) (s presence.Status, err error) {
-		if p := callback.Try(func() { s, err = parse(topic, payload) }); p != nil {
+		if p := c.guard.Call(func() { s, err = parse(topic, payload) }); p != nil {
 			c.views.losses.panic("Parse", p)
 			err = p
 		}

@@ -73,11 +73,17 @@ func (g *Guard) Enter() (leave func()) {
 	}
 }
 
-// Call is Try that marks the calling goroutine while f runs. It reads the stack, which
-// takes microseconds: it is for rare calls on goroutines that are not the client's.
-func (g *Guard) Call(f func()) *Panic {
-	defer g.Enter()()
-	return Try(f)
+// Call is Try that also returns after a runtime.Goexit in f: it runs f on a goroutine of its own,
+// which is marked, and waits for it. That takes microseconds.
+func (g *Guard) Call(f func()) (err *Panic) {
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		defer g.Enter()()
+		err = Protect(f, func(exited *Panic) { err = exited })
+	}()
+	<-done
+	return err
 }
 
 // Inside reports whether the calling goroutine is inside a function that was

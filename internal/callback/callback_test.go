@@ -74,6 +74,19 @@ func TestGuard_KnowsItsOwnCallsOnly(t *testing.T) {
 	}
 }
 
+func TestGuard_CallReturnsAfterGoexit(t *testing.T) {
+	var g callback.Guard
+	if p := g.Call(runtime.Goexit); p == nil || p.Value != callback.ErrGoexit {
+		t.Errorf("%v", p)
+	}
+	if p := g.Call(func() { panic("boom") }); p == nil || p.Value != "boom" {
+		t.Errorf("%v", p)
+	}
+	if p := g.Call(func() {}); p != nil {
+		t.Errorf("%v", p)
+	}
+}
+
 func BenchmarkGuardCall(b *testing.B) {
 	var g callback.Guard
 	b.ReportAllocs()

@@ -8,7 +8,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/mooring-mqtt/mooring/internal/callback"
 	"github.com/mooring-mqtt/mooring/internal/wire"
 )
 
@@ -79,7 +78,7 @@ func (w *worker[M]) pause() bool {
 func (w *worker[M]) abort(item Item[M]) {
 	if item.key != "" {
 		c := w.keys.claim(item.key)
-		callback.Try(func() { _ = w.cfg.Dedupe.Abort(w.finishing, c) }) // else its lease ends it
+		w.abandon(c)
 	}
 }
 

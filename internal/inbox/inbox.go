@@ -95,7 +95,7 @@ func (w *worker[M]) step() bool {
 	case w.ready.len() > 0:
 		if next := w.ready.pop(); next.report == nil {
 			w.handle(next.item)
-		} else if p := callback.Try(next.report); p != nil {
+		} else if p := w.cfg.Guard.Call(next.report); p != nil {
 			w.cfg.Observer.CallbackFailed(p)
 		}
 	case w.items.len() > 0:

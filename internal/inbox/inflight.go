@@ -6,7 +6,6 @@ import (
 	"time"
 
 	"github.com/mooring-mqtt/mooring/dedupe"
-	"github.com/mooring-mqtt/mooring/internal/callback"
 	"github.com/mooring-mqtt/mooring/internal/notify"
 	"github.com/mooring-mqtt/mooring/internal/session"
 	"github.com/mooring-mqtt/mooring/internal/wire"
@@ -161,11 +160,18 @@ func (b *Inbox[M]) renewLeases() {
 	returned = true
 }
 
+// abandon gives a claim back. If that fails, its lease ends it.
+func (b *Inbox[M]) abandon(c dedupe.Claim) {
+	if p := b.cfg.Guard.Call(func() { _ = b.cfg.Dedupe.Abort(b.finishing, c) }); p != nil {
+		b.cfg.Observer.StoreFailed(p)
+	}
+}
+
 // renew renews one lease. A lease that another owner has taken over is not renewed any
 // more; the commit will report that, too.
 func (b *Inbox[M]) renew(c dedupe.Claim) {
 	renewed, err := c, error(nil)
-	if p := callback.Try(func() { renewed, err = b.cfg.Dedupe.Renew(b.finishing, c) }); p != nil {
+	if p := b.cfg.Guard.Call(func() { renewed, err = b.cfg.Dedupe.Renew(b.finishing, c) }); p != nil {
 		err = p
 	}
 	switch {

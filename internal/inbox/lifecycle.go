@@ -6,7 +6,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/mooring-mqtt/mooring/internal/callback"
 	"github.com/mooring-mqtt/mooring/internal/notify"
 	"github.com/mooring-mqtt/mooring/ordering"
 )
@@ -108,7 +107,7 @@ func (b *Inbox[M]) Stop(grace time.Duration) (unhandled int) {
 		unhandled += w.drop()
 	}
 	for _, c := range b.keys.endAll() {
-		callback.Try(func() { _ = b.cfg.Dedupe.Abort(b.finishing, c) })
+		b.abandon(c)
 	}
 	b.finish()
 	b.helpers.Wait()

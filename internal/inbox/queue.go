@@ -4,7 +4,6 @@ import (
 	"sync"
 
 	"github.com/mooring-mqtt/mooring/dedupe"
-	"github.com/mooring-mqtt/mooring/internal/callback"
 	"github.com/mooring-mqtt/mooring/internal/notify"
 )
 
@@ -76,7 +75,9 @@ func (w *worker[M]) waitFor(item Item[M], until func() error) {
 		}()
 		defer w.cfg.Guard.Enter()()
 		if until != nil {
-			callback.Try(func() { failed = until() != nil })
+			if p := w.cfg.Guard.Call(func() { failed = until() != nil }); p != nil {
+				w.cfg.Observer.StoreFailed(p)
+			}
 		}
 	})
 }

@@ -102,7 +102,7 @@ func (w *worker[M]) emit(item Item[M], outOfOrder bool) {
 // place gives a message to the resequencer; 0: it has no number. A message with a dedupe key is no
 // copy: the cache has said so.
 func (w *worker[M]) place(item Item[M]) ordering.Result {
-	if w.order == nil {
+	if w.order == nil || item.Aside != 0 { // from the list: its number was used up
 		return 0
 	}
 	stream, epoch, seq, id := w.cfg.Position(item.Message)
