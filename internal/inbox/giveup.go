@@ -225,7 +225,7 @@ func (w *worker[M]) rematch(before *Item[M]) bool {
 	w.waits.declared = declared
 	var ready []Item[M]
 	w.waits.list = slices.DeleteFunc(w.waits.list, func(item Item[M]) bool {
-		if w.targets = w.cfg.Route(item.Message, w.targets[:0]); len(w.targets) == 0 {
+		if len(w.cfg.Route(item.Message, nil)) == 0 { // not into targets, which are those of before
 			return false
 		}
 		if item.Aside == 0 {

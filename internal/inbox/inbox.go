@@ -113,14 +113,13 @@ func (w *worker[M]) route(item Item[M]) {
 		return
 	}
 	if !item.routed {
-		if w.rematch(&item) {
-			return // those that waited for the handler come first
-		}
 		w.targets = w.cfg.Route(item.Message, w.targets[:0])
 		switch {
 		case len(w.targets) == 0:
 			w.unhandled(item)
 			return
+		case w.rematch(&item): // looked for after Route, which may have found a new handler
+			return // those that waited for the handler come first
 		case item.stored && !w.load(&item):
 			return
 		}
