@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 
@@ -212,15 +213,15 @@ func TestSessionAdopted_GoneBeforeItIsResumed(t *testing.T) {
 	})
 }
 
-// brokenReset is a store that cannot begin a session.
+// brokenReset is a store that cannot begin a session, some times.
 type brokenReset struct {
 	persistence.Store
-	err error
+	left atomic.Int32
 }
 
 func (s *brokenReset) ResetSession(clientID string) error {
-	if s.err != nil {
-		return s.err
+	if s.left.Add(-1) >= 0 {
+		return errors.New("no space")
 	}
 	return s.Store.ResetSession(clientID)
 }
@@ -228,13 +229,13 @@ func (s *brokenReset) ResetSession(clientID string) error {
 // TestSessionAdopted_StoreFails: without its record the session is not resumed.
 func TestSessionAdopted_StoreFails(t *testing.T) {
 	withScript(t, func(t *testing.T, s *script) {
-		store := &brokenReset{persistence.NewMemory(persistence.Options{}), errors.New("no space")}
+		store := &brokenReset{Store: persistence.NewMemory(persistence.Options{})}
+		store.left.Store(2)
 		a := newAdopting(t, s, store)
 		c := a.start()
-		a.unknown()
-		a.unknown()
-		store.err = nil
-		a.unknown()
+		for range 3 {
+			a.unknown()
+		}
 		a.resumed().purge(10, 0)
 		must(t, c.Close())
 		failed := eventsOf[client.ConnectFailed](&a.events)
