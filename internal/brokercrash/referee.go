@@ -26,8 +26,10 @@ type referee struct {
 	handled  map[string]bool   // the subscriber has sent PUBREC without an error: it says so
 	inbound  map[uint16]string // the message that was last sent to the subscriber under each packet identifier
 	ready    chan struct{}     // closed when the broker has answered the first SUBSCRIBE of the subscriber
-	denied   int               // PUBREC of the subscriber with an error
-	repaired int               // effects of the subscriber whose dedupe keys were not committed before a kill
+	open     map[uint16]bool   // packet identifiers of the subscriber's connection that are not complete
+	mostOpen int
+	denied   int // PUBREC of the subscriber with an error
+	repaired int // effects of the subscriber whose dedupe keys were not committed before a kill
 	last     map[string]position
 	doubled  []string
 	wrong    []string
@@ -42,7 +44,7 @@ type position struct{ boot, n uint64 }
 
 func newReferee(verbose bool) *referee {
 	return &referee{verbose: verbose, accepted: map[string]bool{}, flights: map[uint16]string{}, acked: map[string]bool{},
-		refused: map[byte]int{}, handled: map[string]bool{}, inbound: map[uint16]string{}, ready: make(chan struct{}), got: map[string]bool{}, last: map[string]position{}}
+		refused: map[byte]int{}, handled: map[string]bool{}, inbound: map[uint16]string{}, ready: make(chan struct{}), open: map[uint16]bool{}, got: map[string]bool{}, last: map[string]position{}}
 }
 
 // publisherSays takes a line of the publisher.
@@ -136,6 +138,14 @@ func (r *referee) subscriberPacket(dir mqtttest.Direction, header byte, body []b
 	case dir == mqtttest.ToClient && t == wire.PUBLISH:
 		if v, err := wire.ParsePublish(f); err == nil {
 			r.inbound[v.PacketID] = string(v.Topic) + " " + string(v.Payload)
+			r.open[v.PacketID] = true
+			r.mostOpen = max(r.mostOpen, len(r.open))
+		}
+	case dir == mqtttest.ToServer && t == wire.CONNECT:
+		clear(r.open)
+	case dir == mqtttest.ToServer && t == wire.PUBCOMP:
+		if a, err := wire.ParseAck(f); err == nil {
+			delete(r.open, a.PacketID)
 		}
 	case dir == mqtttest.ToClient && t == wire.SUBACK:
 		select {

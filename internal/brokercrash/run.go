@@ -256,8 +256,8 @@ func (b *bed) verdict(drained error, took time.Duration) error {
 	fmt.Printf("lost by the client %d, doubled %d, out of order %d, pending %d, failed %d\n", len(lost), len(r.doubled), len(r.wrong), pending, failed)
 	fmt.Printf("acknowledged by the broker and not there any more %d\n", len(forgotten))
 	if b.withSubscriber() {
-		fmt.Printf("acknowledged by the subscriber and not handled %d (of %d), refused %d, handled without a committed key at a kill %d\n",
-			len(swallowed), len(r.handled), r.denied, r.repaired)
+		fmt.Printf("acknowledged by the subscriber and not handled %d (of %d), refused %d, handled without a committed key at a kill %d, most in flight to it %d\n",
+			len(swallowed), len(r.handled), r.denied, r.repaired, r.mostOpen)
 	}
 	fmt.Printf("refused PUBLISHes %v, PUBRELs for unknown exchanges %d\n", r.refused, r.purged)
 	if n := len(r.resumed); n > 0 {

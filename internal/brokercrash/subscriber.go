@@ -139,7 +139,7 @@ func runSubscriber(ctx context.Context, o options) (err error) {
 		Dir:      filepath.Join(o.dir, "store"),
 		Receiving: client.ReceivingConfig{
 			Dedupe:   cache,
-			Ordering: &client.Ordering{Options: ordering.Options{Start: ordering.FromOne, GapTimeout: 10 * time.Second}, Restore: positions(entries)},
+			Ordering: &client.Ordering{Options: ordering.Options{Start: ordering.FromOne, GapTimeout: 3 * time.Second}, Restore: positions(entries)},
 		},
 		Connection: client.ConnectionConfig{Backoff: reliability.Backoff{Min: 10 * time.Millisecond, Max: 200 * time.Millisecond}},
 		Logger:     slog.New(slog.DiscardHandler),
