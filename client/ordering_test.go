@@ -1,6 +1,7 @@
 package client_test
 
 import (
+	"context"
 	"fmt"
 	"log/slog"
 	"slices"
@@ -280,6 +281,40 @@ func TestPrioritiesOfATopicAreNumberedApart(t *testing.T) {
 		}
 		if gaps := eventsOf[client.Gap](&events); len(gaps) > 0 {
 			t.Errorf("gaps were reported: %v", gaps)
+		}
+	})
+}
+
+// A message that was set aside is handled again when the application wants it, although its number
+// is known and its ID is too.
+func TestOrdering_RedeliversSetAsideMessages(t *testing.T) {
+	var handled []string
+	broken := true
+	h := client.HandlerFunc(func(_ context.Context, m *client.Message) error {
+		if broken && string(m.Payload) == "1/1" {
+			return client.Permanent(errVault)
+		}
+		handled = append(handled, string(m.Payload))
+		return nil
+	})
+	receiving(t, func(cfg *client.Config) {
+		cfg.Dir, cfg.Receiving.Ordering = t.TempDir(), &client.Ordering{}
+	}, h, func(t *testing.T, c *client.Client, p *peer, events *recorder) {
+		p.publish(numbered("t", 1, 1, 1))
+		p.publish(numbered("t", 2, 1, 2))
+		p.nextAck(wire.PUBACK)
+		p.nextAck(wire.PUBACK)
+		broken = false
+		n := 0
+		for m, err := range c.SetAside().All() {
+			must(t, err)
+			must(t, c.SetAside().Redeliver(m.ID))
+			n++
+		}
+		time.Sleep(time.Second)
+		synctest.Wait()
+		if got := fmt.Sprint(handled); n != 1 || got != "[1/2 1/1]" || len(eventsOf[client.NumberReused](events)) != 0 {
+			t.Errorf("%d were set aside; handled %v", n, got)
 		}
 	})
 }
