@@ -83,7 +83,7 @@ func run(broker, user, id, dir string) error {
 			return client.Refuse(0x99, "not a reading") // Payload format invalid
 		}
 		return file.Append(results.Row{
-			ID: m.ID, Topic: m.Topic, Publisher: m.Origin.Publisher, Epoch: m.Origin.Epoch, Seq: m.Origin.Seq,
+			Key: []byte(m.Claim.Key), ID: m.ID, Topic: m.Topic, Publisher: m.Origin.Publisher, Epoch: m.Origin.Epoch, Seq: m.Origin.Seq,
 			Value: reading.Value, SentAt: reading.At, ReceivedAt: time.Now().UnixNano(),
 		})
 	})

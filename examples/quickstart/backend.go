@@ -3,6 +3,8 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
+	"os"
 	"time"
 
 	"github.com/mooring-mqtt/mooring/client"
@@ -11,6 +13,9 @@ import (
 	"github.com/mooring-mqtt/mooring/ordering"
 	"github.com/mooring-mqtt/mooring/reliability"
 )
+
+// awayFile is in the backend's folder while its database is away.
+const awayFile = "database-away"
 
 // runBackend is the backend's process: each reading becomes a line of the
 // results file, which is also what it knows of the past when it starts again.
@@ -48,8 +53,11 @@ func runBackend(ctx context.Context, o options) error {
 		if err := json.Unmarshal(m.Payload, &p); err != nil {
 			return client.Refuse(0x99, "not a reading")
 		}
+		if _, err := os.Stat(o.dir + "/" + awayFile); err == nil {
+			return errors.New("the database is away") // the client calls the handler again
+		}
 		err := file.Append(results.Row{
-			ID: m.ID, Topic: m.Topic, Publisher: m.Origin.Publisher, Epoch: m.Origin.Epoch, Seq: m.Origin.Seq,
+			Key: []byte(m.Claim.Key), ID: m.ID, Topic: m.Topic, Publisher: m.Origin.Publisher, Epoch: m.Origin.Epoch, Seq: m.Origin.Seq,
 			Boot: p.Boot, N: p.N, Value: p.Value, SentAt: p.At, ReceivedAt: time.Now().UnixNano(),
 		})
 		// The rest of a real backend's work. Killed here, it has the effect and

@@ -4,7 +4,9 @@ import (
 	"context"
 	"fmt"
 	"math/rand/v2"
+	"os"
 	"os/exec"
+	"path/filepath"
 	"time"
 
 	"github.com/mooring-mqtt/mooring/client/mqtttest"
@@ -50,6 +52,7 @@ func (s *stage) mishaps() (all []mishap) {
 	for range s.o.backendKills {
 		all = append(all, mishap{"backend killed", s.killBackend})
 	}
+	all = append(all, mishap{"database of the backend away for 3 s", func(context.Context) error { return s.databaseAway(3 * time.Second) }})
 	if s.broker != nil || s.o.restart != "" {
 		for range s.o.restarts {
 			all = append(all, mishap{"broker restarted", s.restartBroker})
@@ -79,6 +82,13 @@ func (s *stage) killBackend(ctx context.Context) error {
 	s.backend.kill()
 	s.backendKills++
 	return s.backend.start()
+}
+
+// databaseAway has the backend's handler fail for some time.
+func (s *stage) databaseAway(d time.Duration) error {
+	name := filepath.Join(s.o.dir, "backend", awayFile)
+	time.AfterFunc(d, func() { _ = os.Remove(name) })
+	return os.WriteFile(name, nil, 0o600)
 }
 
 func (s *stage) restartBroker(ctx context.Context) error {

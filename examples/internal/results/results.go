@@ -22,6 +22,7 @@ import (
 
 // Row is one handled message.
 type Row struct {
+	Key        []byte           `json:"key"` // Claim.Key: by which the cache knows the message
 	ID         client.MessageID `json:"id"`
 	Topic      string           `json:"topic"`
 	Publisher  string           `json:"pub"`
@@ -109,8 +110,7 @@ func (r *File) Close() error { return r.f.Close() }
 func Cache(rows []Row) (dedupe.Cache, error) {
 	cache := dedupe.NewMemory(dedupe.Options{Capacity: 1 << 20})
 	for _, row := range rows {
-		key := string(row.ID[:])
-		claim, verdict, err := cache.Begin(context.Background(), key, "results")
+		claim, verdict, err := cache.Begin(context.Background(), string(row.Key), "results")
 		if err != nil || verdict != dedupe.Fresh {
 			continue // a duplicate in the file: the referee reports it
 		}
