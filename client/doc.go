@@ -25,7 +25,7 @@
 // handled once through reconnects and restarts, except for a crash between the handler's effect and
 // its record; Config.Receiving.Dedupe over the store that holds the effect closes that gap too.
 // With Config.Receiving.Ordering, messages of a sequenced publisher come in order and every gap is
-// reported. A message without a handler is refused, never silently acknowledged.
+// reported. A message without a handler waits for one and is then set aside, never silently acknowledged.
 //
 // With Config.Presence.Status a retained topic shows whether the client is online.
 //

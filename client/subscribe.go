@@ -155,7 +155,7 @@ func (c *Client) Subscriptions() (list []Subscription) {
 
 // Unsubscribe ends a subscription and removes its handler. user are sent with it. Without a
 // connection it returns at once, and the server is told with the next connection; messages that it
-// sends until then find no handler and are refused. Otherwise it waits for the answer. Errors:
+// sends until then find no handler, see ReceivingConfig.UnhandledGrace. Otherwise it waits for the answer. Errors:
 // *FieldError, *RefusedError, *ProtocolError, ErrClosed, ctx's cause.
 func (c *Client) Unsubscribe(ctx context.Context, filter string, user ...UserProperty) error {
 	if c == nil {
