@@ -206,3 +206,11 @@ func (c *Client) panicked(function string, p *callback.Panic) {
 	}
 	report(c, lossPanic, d, CallbackPanicked{Function: function, Err: err})
 }
+
+// undeclared reports, once, that a message names a subscription that this process has not made.
+func (c *Client) undeclared(topic string) {
+	c.reports.undeclared.Do(func() {
+		c.log(slog.LevelWarn, "session has a subscription that no handler of this process declares: all handlers whose filters match get its messages, perhaps twice; Unsubscribe its filter, or Handle it",
+			slog.String("topic", topic))
+	})
+}

@@ -54,36 +54,46 @@ func (c receiver) receive(in *session.Inbound, topic string, v wire.PublishView)
 
 // route appends the handlers that a message is for, each with a Message of its own. A handler sees
 // the RETAIN flag that its own subscription asks for.
-func (c receiver) route(m inbound, targets []inbound) []inbound {
+//
+// A message that names a subscription of an earlier process waits for its handler, unless final.
+func (c receiver) route(m inbound, final bool, targets []inbound) (list []inbound, later bool) {
 	var room [4]*route
 	routes, named := c.router.match(m.Topic, m.from, room[:0])
-	if m.only != "" {
+	switch {
+	case m.only != "":
 		routes = append(room[:0], c.router.get(m.only))
-	} else if len(routes) == 0 {
+	case len(routes) == 0:
 		routes = append(routes, c.router.fallback())
+	case !named && c.router.undeclared(m.from):
+		if !final {
+			return targets, true
+		}
+		c.undeclared(m.Topic)
 	}
 	if routes[0] == nil {
-		return targets
+		return targets, false
 	}
 	any := m.Retain && slices.ContainsFunc(routes, func(to *route) bool { return to.Value.asPublished() })
-	retain := m.Retain
 	for i, to := range routes {
-		if i > 0 {
-			twin := *m.Message
-			m.Message = &twin
-		}
+		one := m
+		one.to = to
+		retain := m.Retain
 		if retain {
 			published := any
 			if named && to.Value.want != nil {
 				published = to.Value.asPublished()
 			}
-			m.Retain = published || !named || !m.from.raised
-			m.stored = m.Retain && !published
+			retain = published || !named || !m.from.raised
+			one.stored = retain && !published
 		}
-		m.to = to
-		targets = append(targets, m)
+		if i > 0 || retain != m.Retain {
+			twin := *m.Message
+			twin.Retain = retain
+			one.Message = &twin
+		}
+		targets = append(targets, one)
 	}
-	return targets
+	return targets, false
 }
 
 // handle calls the handler of a message. After an error it calls the one that is declared by then.

@@ -20,9 +20,10 @@ import (
 // reports is what the client reports: counters, lines of the log, and events until
 // Stopped. Hooks on the stages of a message belong here too.
 type reports struct {
-	findings []Finding   // of Config.Lint
-	shared   sync.Once   // sharedUnordered was reported
-	stopped  atomic.Bool // Stopped was reported
+	findings   []Finding   // of Config.Lint
+	shared     sync.Once   // sharedUnordered was reported
+	undeclared sync.Once   // a subscription of an earlier process was reported
+	stopped    atomic.Bool // Stopped was reported
 
 	losses *summary.Summary[lossDetail] // by lossKind; it counts them too
 

@@ -20,6 +20,7 @@ type router struct {
 	mu        sync.RWMutex
 	tree      topic.Tree[target]
 	byID      map[uint32][]*route // by Subscription Identifier without its variant
+	ended     map[uint32]bool     // identifiers of filters that have no handler any more
 	process   uint32              // variant of the identifiers of this process
 	bare      int                 // routes without a subscription of this process
 	unmatched *route              // for topics that no filter matches; nil: none
@@ -36,7 +37,7 @@ type target struct {
 type route = topic.Entry[target]
 
 func (r *router) init() {
-	r.byID, r.process = map[uint32][]*route{}, rand.Uint32()
+	r.byID, r.ended, r.process = map[uint32][]*route{}, map[uint32]bool{}, rand.Uint32()
 }
 
 // set declares h for filter, in place of an earlier handler for the same filter.
@@ -130,12 +131,23 @@ func (r *router) get(filter string) *route {
 	return r.tree.Get(filter)
 }
 
+// maxEnded is how many identifiers of filters that the application has given up are known. The
+// messages of others wait as those of an earlier process do.
+const maxEnded = 1024
+
 // remove deletes a route, unless another has replaced it.
 func (r *router) remove(old *route) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if old != nil && r.tree.Get(old.Filter) == old {
 		r.deleteLocked(old)
+		if len(r.ended) >= maxEnded {
+			clear(r.ended)
+		}
+		r.ended[old.Value.own] = true
+		if w := old.Value.want; w != nil {
+			r.ended[w.ID] = true
+		}
 	}
 }
 
@@ -240,6 +252,18 @@ func (r *router) namedLocked(name string, id uint32, dst []*route) (_ []*route, 
 	return dst, found
 }
 
+// undeclared reports whether a copy names a subscription that no handler is declared for: one that an
+// earlier process has made.
+func (r *router) undeclared(from origin) bool {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	missing := func(id uint32) bool {
+		of, _ := subs.SplitVariant(id)
+		return id != 0 && (subs.OfFilter(id) || !subs.Internal(id)) && len(r.byID[of]) == 0 && !r.ended[of]
+	}
+	return missing(from.id) || slices.ContainsFunc(from.more(), missing)
+}
+
 // bareLocked appends the handlers without a subscription that a copy is for: of several copies the
 // one of the subscription that was made first, since that exists for each message of the others.
 // Of two that may be the only ones both.
@@ -291,16 +315,3 @@ func (to *target) asPublished() bool { return to.want != nil && to.want.RetainAs
 
 // fallback returns the route for topics that no filter matches, or nil.
 func (r *router) fallback() *route { return r.get(unmatched) }
-
-// overlaps reports whether a topic that a filter matches may have a handler whose own
-// filter is not that of a Shared Subscription.
-func (r *router) overlaps(filter string) bool {
-	r.mu.RLock()
-	defer r.mu.RUnlock()
-	return slices.ContainsFunc(r.tree.Overlapping(filter, nil), func(have *route) bool { return !have.Shared })
-}
-
-func isShared(filter string) bool {
-	_, _, shared := wire.SplitShare(filter)
-	return shared
-}

@@ -288,3 +288,16 @@ func (m *Message) clone() *Message {
 	twin.UserProperties, twin.SubscriptionIDs = slices.Clone(m.UserProperties), slices.Clone(m.SubscriptionIDs)
 	return &twin
 }
+
+// overlaps reports whether a topic that a filter matches may have a handler whose own
+// filter is not that of a Shared Subscription.
+func (r *router) overlaps(filter string) bool {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	return slices.ContainsFunc(r.tree.Overlapping(filter, nil), func(have *route) bool { return !have.Shared })
+}
+
+func isShared(filter string) bool {
+	_, _, shared := wire.SplitShare(filter)
+	return shared
+}

@@ -282,6 +282,7 @@ func TestMQTT_3_3_4_1(t *testing.T) {
 	}
 	t.Run("without a handler", func(t *testing.T) {
 		onRig(t, func(t *testing.T, r *rig) {
+			r.cfg.Receiving.UnhandledGrace = client.NoGrace
 			_, conn := r.start(control.Connack{})
 			conn.Send(publishes(message(0, 0, "0"), message(1, 7, "1"), message(2, 8, "2"))...)
 			conn.ExpectAck(wire.PUBACK)

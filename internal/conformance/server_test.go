@@ -293,6 +293,7 @@ func TestMQTT_3_2_2_7(t *testing.T) {
 // Topic Filter: a message that none of our filters matches is refused, and told.
 func TestMQTT_3_3_2_3(t *testing.T) {
 	onRig(t, func(t *testing.T, r *rig) {
+		r.cfg.Receiving.UnhandledGrace = client.NoGrace
 		c, conn := r.start(control.Connack{})
 		done := r.subscribe(c, "t/+")
 		conn.Suback(conn.ExpectSubscribe().PacketID, 2)

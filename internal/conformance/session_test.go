@@ -226,6 +226,7 @@ func TestMQTT_4_5_0_2(t *testing.T) {
 	for qos, answer := range map[byte]wire.Type{1: wire.PUBACK, 2: wire.PUBREC} {
 		onRig(t, func(t *testing.T, r *rig) {
 			r.cfg.Receiving.HandlerBackoff.Min, r.cfg.Receiving.HandlerBackoff.Max = time.Millisecond, time.Millisecond
+			r.cfg.Receiving.HandlerAttempts, r.cfg.Receiving.UnhandledGrace = 3, client.NoGrace
 			_, conn := r.receiver(control.Connack{}, func(_ context.Context, m *client.Message) error {
 				switch string(m.Payload) {
 				case "refused":

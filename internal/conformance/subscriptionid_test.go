@@ -137,6 +137,7 @@ func TestMQTT_3_3_4_3(t *testing.T) {
 // subscriptions: all of them reach the handler, in any order and number.
 func TestMQTT_3_3_4_4(t *testing.T) {
 	onRig(t, func(t *testing.T, r *rig) {
+		r.cfg.Receiving.UnhandledGrace = client.NoGrace // for the handlers of these subscriptions
 		_, conn := r.receiver(control.Connack{}, r.keep)
 		for i, ids := range [][]uint32{nil, {5}, {5, 1, 134_217_727, 5, 128}} {
 			p := message(byte(i), uint16(i), "p")

@@ -172,6 +172,7 @@ func TestMQTT_4_8_2_2(t *testing.T) {
 func handled(t *testing.T, all []string, topic string, want ...string) {
 	t.Helper()
 	onRig(t, func(t *testing.T, r *rig) {
+		r.cfg.Receiving.UnhandledGrace = client.NoGrace
 		c, err := client.New(r.cfg)
 		r.must(err)
 		defer c.Close()

@@ -24,7 +24,9 @@ type Config[M any] struct {
 
 	// Route appends the messages that a received message is handled as, one for each handler.
 	// Each has its dedupe key, its place in the order and its attempts.
-	Route func(m M, targets []M) []M
+	// later: another handler may be declared yet that the message is for; then it waits during the
+	// grace period. final: it does not wait.
+	Route func(m M, final bool, targets []M) (list []M, later bool)
 	// Declared counts the handlers that were declared: when it changes, Route may find other ones.
 	Declared func() uint64
 	// Handle calls the handler of a message. It returns nil if that accepted the message. After an
@@ -162,6 +164,7 @@ type Item[M any] struct {
 	held    bool   // it has waited for a handler
 	stored  bool   // Message is what Aside.Add returned: the rest is still to be loaded
 	routed  bool   // Message is one that Config.Route has returned
+	first   bool   // it has waited for a handler, and comes before those that wait still
 	parts   *parts // nil: the message has one handler
 	key     string // dedupe key that the message holds in inFlight; empty: none
 	tries   int    // of claiming it

@@ -129,7 +129,8 @@ type grace struct {
 // unacknowledged, and what is kept in memory of those that were set aside.
 type waits[M any] struct {
 	list     []Item[M]
-	declared uint64 // Config.Declared, when they were last matched
+	keys     map[string]bool // ordering keys of those for which a further handler may be declared yet
+	declared uint64          // Config.Declared, when they were last matched
 }
 
 // Connected begins the grace period of messages without a handler. Only the first call has an effect.
@@ -165,6 +166,41 @@ func (b *Inbox[M]) Redeliver(id uint64, stored M, orderKey string) {
 	if !b.worker(orderKey).queue.push(item, b.cfg.QoS0Queue) {
 		b.cfg.Aside.Kept(id)
 	}
+}
+
+// find finds the handlers of a message. later: one may be declared yet, and those that are there wait
+// for it, too. A message waits behind another with its ordering key that does.
+func (w *worker[M]) find(item Item[M]) (later bool) {
+	waits := item.In != nil && item.Aside == 0 && !w.grace.ended.Load()
+	if waits && !item.first && w.waits.keys[item.OrderKey] {
+		return true
+	}
+	w.targets, later = w.cfg.Route(item.Message, !waits, w.targets[:0])
+	return later && waits
+}
+
+// held finds the handlers of a message, and keeps it if find has it wait. If a handler was declared
+// meanwhile, those that have waited for it come first.
+func (w *worker[M]) held(item Item[M]) bool {
+	if !w.find(item) {
+		again := len(w.waits.list) > 0 && w.cfg.Declared() != w.waits.declared
+		if again {
+			w.items.pushFront([]Item[M]{item})
+		}
+		return again
+	}
+	w.waits.hold(item.OrderKey)
+	w.waits.list = append(w.waits.list, item)
+	w.grace.waiting.Add(1)
+	return true
+}
+
+// hold has later messages with an ordering key wait.
+func (w *waits[M]) hold(orderKey string) {
+	if w.keys == nil {
+		w.keys = map[string]bool{}
+	}
+	w.keys[orderKey] = true
 }
 
 // hold keeps a message without a handler until one is declared, or the grace period ends. Retried: there
@@ -209,6 +245,7 @@ func (w *worker[M]) endWaiting() {
 		return item.Aside == 0
 	})
 	w.grace.waiting.Add(int64(-len(due)))
+	w.waits.keys = nil
 	w.items.pushFront(due) // hold sets them aside
 }
 
@@ -224,13 +261,19 @@ func (w *worker[M]) rematch(before *Item[M]) bool {
 	}
 	w.waits.declared = declared
 	var ready []Item[M]
+	w.waits.keys = nil // those that are held still come again
 	w.waits.list = slices.DeleteFunc(w.waits.list, func(item Item[M]) bool {
-		if len(w.cfg.Route(item.Message, nil)) == 0 { // not into targets, which are those of before
+		if w.find(item) {
+			w.waits.hold(item.OrderKey)
+			return false
+		}
+		if len(w.targets) == 0 {
 			return false
 		}
 		if item.Aside == 0 {
 			w.grace.waiting.Add(-1)
 		}
+		item.first = true
 		ready = append(ready, item)
 		return true
 	})
@@ -253,7 +296,7 @@ func (w *worker[M]) load(item *Item[M]) bool {
 		return false
 	}
 	item.Message, item.stored = m, false
-	w.targets = w.cfg.Route(m, w.targets[:0])
+	w.targets, _ = w.cfg.Route(m, true, w.targets[:0])
 	return len(w.targets) > 0
 }
 

@@ -113,13 +113,13 @@ func (w *worker[M]) route(item Item[M]) {
 		return
 	}
 	if !item.routed {
-		w.targets = w.cfg.Route(item.Message, w.targets[:0])
+		if w.rematch(&item) || w.held(item) {
+			return // those that waited for the handler come first
+		}
 		switch {
 		case len(w.targets) == 0:
 			w.unhandled(item)
 			return
-		case w.rematch(&item): // looked for after Route, which may have found a new handler
-			return // those that waited for the handler come first
 		case item.stored && !w.load(&item):
 			return
 		}

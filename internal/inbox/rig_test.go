@@ -30,8 +30,9 @@ type message struct {
 	Seq     uint64
 	QoS     byte
 	Bytes   int64
-	Targets []*message // for several handlers; nil: for one
-	None    bool       // it has no handler
+	Targets []*message   // for several handlers; nil: for one
+	None    bool         // it has no handler
+	Later   *atomic.Bool // not nil: a further handler is declared when it is set
 	// InHandler is called in place of a handler, if set.
 	InHandler func(ctx context.Context, d *inbox.Delivery[*message]) error
 }
@@ -106,14 +107,16 @@ func (r *rig) start(edit func(*inbox.Config[*message])) {
 	go r.session.RunAcks(ctx)
 }
 
-func route(m *message, to []*message) []*message {
+func route(m *message, final bool, to []*message) ([]*message, bool) {
 	switch {
 	case m.None:
-		return to
+		return to, false
+	case m.Later != nil && !m.Later.Load() && !final:
+		return to, true
 	case m.Targets != nil:
-		return append(to, m.Targets...)
+		return append(to, m.Targets...), false
 	}
-	return append(to, m)
+	return append(to, m), false
 }
 
 // stop ends the process: the inbox, the acknowledgements, the connection.
