@@ -114,3 +114,29 @@ func (o *Outbox) endGivenUp(g *session.Generation) (wait bool) {
 	}
 	return wait
 }
+
+// AdoptSession is ResetSession for a session that the server has and the store does not know. All packet
+// identifiers are purged before a message is sent in it: the server may hold exchanges under them.
+func (o *Outbox) AdoptSession(owner string, sent []uint64) error {
+	err := o.ResetSession(owner, sent)
+	o.adopted.Store(err == nil)
+	return err
+}
+
+// nothingSent reports whether no message was sent in the session in the store.
+func nothingSent(store Store) bool {
+	for p := range persistence.Priority(persistence.Priorities) {
+		if store.Sent(p) > 0 {
+			return false
+		}
+	}
+	return true
+}
+
+// NewSession begins a new session, after ResetSession. It returns what was in flight
+// in the last one.
+func (o *Outbox) NewSession() Lost {
+	report := o.lost.report
+	o.lost.report, o.lost.earlier = Lost{}, [persistence.Priorities]uint64{}
+	return report
+}
