@@ -42,6 +42,7 @@ func refusalsAreReasonCodes(t *testing.T, qos byte, answer wire.Type) {
 func TestMQTT_3_4_2_1(t *testing.T) {
 	refusalsAreReasonCodes(t, 1, wire.PUBACK)
 	onRig(t, func(t *testing.T, r *rig) {
+		r.cfg.Receiving.UnhandledGrace = client.NoGrace
 		_, conn := r.receiver(control.Connack{}, r.keep)
 		conn.Publish(message(1, 7, "accepted"))
 		conn.ExpectBytes([]byte{0x40, 2, 0, 7})
@@ -57,6 +58,7 @@ func TestMQTT_3_4_2_1(t *testing.T) {
 func TestMQTT_3_5_2_1(t *testing.T) {
 	refusalsAreReasonCodes(t, 2, wire.PUBREC)
 	onRig(t, func(t *testing.T, r *rig) {
+		r.cfg.Receiving.UnhandledGrace = client.NoGrace
 		_, conn := r.receiver(control.Connack{}, r.keep)
 		conn.Publish(message(2, 7, "accepted"))
 		conn.ExpectBytes([]byte{0x50, 2, 0, 7})

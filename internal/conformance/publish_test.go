@@ -260,6 +260,7 @@ func TestMQTT_3_3_4_1(t *testing.T) {
 		for _, dup := range []bool{false, true} {
 			t.Run(fmt.Sprint(name, " DUP ", dup), func(t *testing.T) {
 				onRig(t, func(t *testing.T, r *rig) {
+					r.cfg.Receiving.HandlerAttempts = 3
 					_, conn := r.receiver(control.Connack{}, h.handle)
 					conn.Publish(message(0, 0, "0"))
 					conn.QuietFor(time.Minute)
