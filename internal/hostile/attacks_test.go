@@ -170,16 +170,21 @@ var steps = []attack{
 			}
 		}
 	}},
-	{name: "SUBACK and UNSUBACK for nobody", due: stands, do: func(p *peer) {
+	{name: "SUBACK and UNSUBACK for nobody", due: 0x82, do: func(p *peer) {
 		for id := uint16(500); id < 600; id++ {
 			p.send(control.AppendSuback(nil, &control.Suback{PacketID: id, Reasons: []byte{0, 1, 2}}))
 			p.send(control.AppendUnsuback(nil, &control.Suback{PacketID: id, Reasons: []byte{0}}))
 		}
 	}},
-	{name: "SUBACK with too few codes", due: 0x82, bare: true, do: func(p *peer) {
+	{name: "SUBACK with too many codes", due: 0x82, bare: true, do: func(p *peer) {
 		p.mute = true
 		p.accept(control.Connack{})
-		p.send(control.AppendSuback(nil, &control.Suback{PacketID: p.subscribes(), Reasons: []byte{0}}))
+		p.send(control.AppendSuback(nil, &control.Suback{PacketID: p.subscribes(), Reasons: []byte{0, 0}}))
+	}},
+	{name: "SUBACK without codes", due: 0x81, bare: true, do: func(p *peer) {
+		p.mute = true
+		p.accept(control.Connack{})
+		p.send(control.AppendSuback(nil, &control.Suback{PacketID: p.subscribes()}))
 	}},
 	{name: "UNSUBACK for a SUBSCRIBE", due: free, bare: true, do: func(p *peer) {
 		p.mute = true

@@ -64,7 +64,7 @@ func expectProperties(r *run, got *client.Message, want client.Message, retain b
 		r.Errorf("%s: expires in %v, want %v less the time on the way", want.Topic, left, want.Expiry)
 	}
 	have := *got
-	have.Expiry, have.SubscriptionIDs, have.Claim = want.Expiry, nil, want.Claim
+	have.Expiry, have.SubscriptionIDs, have.Claim, have.ReceivedAt = want.Expiry, nil, want.Claim, want.ReceivedAt
 	if !reflect.DeepEqual(have, want) {
 		r.Errorf("%s:\n got %+v\nwant %+v", got.Topic, have, want)
 	}
