@@ -132,7 +132,7 @@ func (c receiver) newInbox() *inbox.Inbox[inbound] {
 	r := &c.cfg.Receiving
 	maxBytes := max(int64(r.MaxBufferedBytes), int64(c.cfg.Connection.MaximumPacketSize))
 	cfg := inbox.Config[inbound]{
-		Session: c.session, Observer: inboxObserver{c.Client}, Guard: &c.guard, Workers: r.Concurrency,
+		Session: c.session, Observer: inboxObserver(c), Guard: &c.guard, Workers: r.Concurrency,
 		Route: c.route, Declared: c.router.declared.Load, Handle: c.handle, Expired: c.expired,
 		Verdict: verdict, Attempts: r.HandlerAttempts, Panics: maxPanics, Backoff: r.HandlerBackoff.Delay,
 		Grace: max(r.UnhandledGrace, 0), MaxWaiting: max(int(r.ReceiveMaximum)/2, 1),
