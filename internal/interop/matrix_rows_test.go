@@ -195,7 +195,7 @@ func orderOfNames(c *cell) {
 }
 
 func subscriptionIdentifier(c *cell) {
-	const id = 268_435_455 // the largest, of four bytes
+	const id = 134_217_727 // the largest that mooring lets an application choose; it has four bytes
 	c.subscribe(subscribing{filter: c.topic("#"), qos: 2, id: id})
 	list := each(packet{Size: 3})
 	for i := range list {
