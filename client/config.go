@@ -86,7 +86,8 @@ type ConnectionConfig struct {
 	// Connected reports.
 	KeepAlive time.Duration
 	// MaximumPacketSize is the largest packet that this client accepts, in bytes.
-	// Default 16 MiB. One byte more is accepted too, since mosquitto counts so.
+	// Default 16 MiB. One byte more is accepted too, since mosquitto counts so. The server does not
+	// deliver larger ones, and adds 5 bytes for each Subscription Identifier.
 	MaximumPacketSize uint32
 	// IgnoreRedirects keeps to Servers when a server names another one. Default: a redirect is
 	// followed, with the same scheme or an encrypted one, at most five times in a row.

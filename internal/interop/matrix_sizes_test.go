@@ -157,11 +157,15 @@ func clientMaximum(c *cell) {
 		// One byte more would end the connections of clients that look, again and again.
 		c.departs("mosquitto does not count the first byte of a packet: it sends one that is a byte larger than the client's Maximum Packet Size [MQTT-3.1.2-24]; larger ones it keeps back as it must")
 	}
+	identifier := 0
+	if c.sub.name == mooring.name {
+		identifier = 5 // mooring gives each filter a Subscription Identifier, which the server adds
+	}
 	var want, got []string
 	for qos := range byte(3) {
 		for _, above := range []int{0, excess, 0} {
 			p := packet{Topic: c.topic(fmt.Sprintf("%d/%d", qos, above)), QoS: qos}
-			p.Size = c.sizeFor(maximum-3, p.Topic, qos) + above
+			p.Size = c.sizeFor(maximum-3, p.Topic, qos) - identifier + above
 			c.publish(p)
 			if above == 0 {
 				want = append(want, p.Topic)
