@@ -346,9 +346,11 @@ func (p *peer) nextPublish() wire.Publish {
 	return v.Decode(string(v.Topic))
 }
 
-// nextAck is the next packet, which must be this acknowledgement.
+// nextAck is the next packet, which must be this acknowledgement. What the client reports
+// afterwards is reported when nextAck returns.
 func (p *peer) nextAck(want wire.Type) wire.Ack {
 	p.t.Helper()
+	defer synctest.Wait()
 	a, err := wire.ParseAck(p.next(want))
 	if err != nil {
 		p.t.Fatal(err)

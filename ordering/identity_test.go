@@ -178,23 +178,6 @@ func TestMaxIDBytes_ManyStreams(t *testing.T) {
 	}
 }
 
-func TestPush_DoesNotAllocate(t *testing.T) {
-	r := ordering.NewResequencer[int](ordering.Options{})
-	emit := func(int, bool) {}
-	seq := uint64(0)
-	push := func() {
-		seq++
-		r.Push("k", 1, seq, numbered(seq), 0, emit)
-		r.Push("k", 1, seq, numbered(seq|1<<60), 0, emit)
-	}
-	for range 2000 {
-		push()
-	}
-	if n := testing.AllocsPerRun(1000, push); n != 0 {
-		t.Errorf("%v allocations", n)
-	}
-}
-
 // device is a publisher that counts. Several have the same name.
 type device struct{ epoch, seq uint64 }
 

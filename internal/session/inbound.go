@@ -11,20 +11,26 @@ import (
 // that brought it: if a resumed session redelivers it, the running handler answers for both.
 type Inbound struct {
 	g           *Generation // the connection that waits for the acknowledgement
+	fingerprint uint64
+	text        *string // reason string of a refusal; nil: none
+	index       uint32  // counts what was put into Generation.order
 	id          uint16
 	qos         byte
-	fingerprint uint64
+	reason      byte
 	counted     bool // in Session.handling
 	done        bool // Complete was called
 	handled     bool // and the store has recorded it, so the acknowledgement may leave
-	reason      byte
-	text        string // reason string of a refusal
-	index       uint64 // in Generation.order, from 1
 
 	// The following describe the message for its handlers.
+	Failures atomic.Int32 // attempts of handlers that failed
 	Topic    string
 	Received time.Time
-	Failures atomic.Int32 // attempts of handlers that failed
+}
+
+// record is what is known of a QoS 2 message that was handled.
+type record struct {
+	handled     bool
+	fingerprint uint64 // 0: unknown
 }
 
 // maxOrder limits the acknowledgements that wait for an earlier one: one for each identifier.
@@ -60,29 +66,24 @@ func (g *Generation) receiveLocked(v wire.PublishView, topic string, fingerprint
 	if invalid != nil || v.QoS == 0 {
 		return nil, invalid == nil, invalid
 	}
-	// What a resumed session sends again does not count. After a restart, mosquitto 2.0
-	// sends all of it at once, beyond the Receive Maximum, and would do so again after
-	// each 0x93. It is limited by the identifiers, and cannot be limited otherwise.
-	again := v.Dup && g.Present
-	if !again {
-		g.recv[v.PacketID] = struct{}{}
-	}
-	if !again && len(g.recv) > int(s.cfg.ReceiveMaximum) || len(g.order) >= maxOrder {
+	// In a resumed session, the number of identifiers is the limit. After a restart, mosquitto 2.0
+	// sends all that the session holds at once, beyond the Receive Maximum and partly without DUP,
+	// and would do so again after each 0x93.
+	g.recv.set(v.PacketID, true)
+	if !g.Present && g.recv.len() > int(s.cfg.ReceiveMaximum) || len(g.order) >= maxOrder {
 		return nil, false, refuse(wire.PUBLISH, wire.ReasonReceiveMaximumExceeded,
 			"more unacknowledged messages than the Receive Maximum of this client")
 	}
 	if repeated, err := g.repeatedLocked(v, fingerprint); repeated || err != nil {
 		return nil, false, err
 	}
-	if !again && s.handling >= 2*int(s.cfg.ReceiveMaximum) {
+	if !g.Present && s.handling >= 2*int(s.cfg.ReceiveMaximum) {
 		return nil, false, refuse(wire.PUBLISH, wire.ReasonQuotaExceeded,
 			"handlers have not finished the messages of earlier connections")
 	}
-	in = &Inbound{g: g, id: v.PacketID, qos: v.QoS, fingerprint: fingerprint, counted: !again, Topic: topic, Received: time.Now()}
-	if in.counted {
-		s.handling++
-	}
-	s.inbound[v.PacketID] = in
+	in = &Inbound{g: g, id: v.PacketID, qos: v.QoS, fingerprint: fingerprint, counted: true, Topic: topic, Received: time.Now()}
+	s.handling++
+	s.inbound.set(v.PacketID, in)
 	g.enqueue(in)
 	return in, true, nil
 }
@@ -91,9 +92,9 @@ func (g *Generation) receiveLocked(v wire.PublishView, topic string, fingerprint
 // then, now or when its handler has finished.
 func (g *Generation) repeatedLocked(v wire.PublishView, fingerprint uint64) (repeated bool, err error) {
 	s := g.s
-	in, known := s.inbound[v.PacketID]
-	same := known && in.qos == v.QoS && in.fingerprint == fingerprint
-	if known && in.g == g && !same {
+	in := s.inbound.get(v.PacketID)
+	same := in != nil && in.qos == v.QoS && in.fingerprint == fingerprint
+	if in != nil && in.g == g && !same {
 		return false, wire.Violation(wire.PUBLISH, "Packet Identifier is still in use for another message [MQTT-2.2.1-4]")
 	}
 	seen, err := s.seenLocked(v, fingerprint)
@@ -101,9 +102,9 @@ func (g *Generation) repeatedLocked(v wire.PublishView, fingerprint uint64) (rep
 	case err != nil:
 		return false, err
 	case seen: // handled before. The identifier tells, not DUP [MQTT-4.3.3-10].
-		if !known || in.g != g {
+		if in == nil || in.g != g {
 			in = &Inbound{g: g, id: v.PacketID, qos: 2, fingerprint: fingerprint, done: true, handled: true}
-			s.inbound[v.PacketID] = in
+			s.inbound.set(v.PacketID, in)
 		}
 		g.enqueue(in)
 	case same && (v.QoS == 2 || v.Dup || in.g == g):
@@ -130,22 +131,22 @@ func (g *Generation) repeatedLocked(v wire.PublishView, fingerprint uint64) (rep
 // is cleared: this one shows that the server does not hold that one under the identifier any more. It
 // was killed, and continues from a state in which it had not sent that one.
 func (s *Session) seenLocked(v wire.PublishView, fingerprint uint64) (bool, error) {
-	recorded, seen := s.seen[v.PacketID]
+	recorded := s.seen.get(v.PacketID)
 	switch {
-	case !seen:
+	case !recorded.handled:
 		return false, nil
-	case v.QoS == 2 && recorded == fingerprint:
+	case v.QoS == 2 && recorded.fingerprint == fingerprint:
 		return true, nil
-	case v.QoS == 2 && recorded == 0 && v.Dup: // an earlier release recorded it: DUP is all there is
+	case v.QoS == 2 && recorded.fingerprint == 0 && v.Dup: // an earlier release recorded it: DUP is all there is
 		err := s.cfg.Store.Seen(v.PacketID, fingerprint)
 		if err == nil {
-			s.seen[v.PacketID] = fingerprint
+			s.seen.set(v.PacketID, record{true, fingerprint})
 		}
 		return err == nil, err
 	}
 	err := s.cfg.Store.Cleared(v.PacketID)
 	if err == nil {
-		delete(s.seen, v.PacketID)
+		s.seen.remove(v.PacketID)
 	}
 	return false, err
 }
@@ -185,7 +186,7 @@ func (s *Session) Oldest() (in *Inbound, full, ok bool) {
 	if s.cur == nil || len(s.cur.order) == 0 {
 		return nil, false, false
 	}
-	return s.cur.order[0], len(s.cur.recv) >= int(s.cfg.ReceiveMaximum), true
+	return s.cur.order[0], s.cur.recv.len() >= int(s.cfg.ReceiveMaximum), true
 }
 
 // Leave gives back a message that cannot be taken: the server sends it again on the next
@@ -195,8 +196,8 @@ func (s *Session) Leave(in *Inbound) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.uncountLocked(in)
-	if s.inbound[in.id] == in {
-		delete(s.inbound, in.id)
+	if s.inbound.get(in.id) == in {
+		s.inbound.remove(in.id)
 	}
 }
 
@@ -234,12 +235,16 @@ func (s *Session) Complete(in *Inbound, reason byte, reasonString string) error 
 	}
 	s.mu.Lock()
 	s.uncountLocked(in)
-	if s.inbound[in.id] != in {
+	if s.inbound.get(in.id) != in {
 		s.stats.StaleAcks++ // its session is lost
 		s.mu.Unlock()
 		return nil
 	}
-	in.done, in.reason, in.text = true, reason, reasonString
+	in.done, in.reason = true, reason
+	if reasonString != "" {
+		text := reasonString // reasonString itself would be allocated for each message
+		in.text = &text
+	}
 	err, cur := s.recordLocked(in), s.cur
 	if cur != nil {
 		cur.advanceLocked()
@@ -258,7 +263,7 @@ func (s *Session) recordLocked(in *Inbound) error {
 		if err := s.cfg.Store.Seen(in.id, in.fingerprint); err != nil {
 			return err
 		}
-		s.seen[in.id] = in.fingerprint
+		s.seen.set(in.id, record{true, in.fingerprint})
 		s.acks.owed = true
 		s.ready.Set()
 	}
@@ -273,18 +278,21 @@ func (g *Generation) advanceLocked() {
 		in := g.order[0]
 		g.order[0] = nil
 		g.order = g.order[1:]
-		if s.inbound[in.id] == in {
-			delete(s.inbound, in.id)
+		if s.inbound.get(in.id) == in {
+			s.inbound.remove(in.id)
 		}
-		ack := wire.Ack{Type: wire.PUBACK, PacketID: in.id, Reason: in.reason, ReasonString: []byte(in.text)}
+		ack := wire.Ack{Type: wire.PUBACK, PacketID: in.id, Reason: in.reason}
+		if in.text != nil {
+			ack.ReasonString = []byte(*in.text)
+		}
 		if in.qos == 2 {
 			ack.Type = wire.PUBREC
 		}
-		if limit := int(g.Limits.MaximumPacketSize); in.text != "" && limit > 0 && len(wire.AppendAck(nil, ack)) > limit {
+		if limit := int(g.Limits.MaximumPacketSize); in.text != nil && limit > 0 && len(wire.AppendAck(nil, ack)) > limit {
 			ack.ReasonString = nil // [MQTT-3.4.2-2] [MQTT-3.5.2-2]
 		}
 		if in.qos == 1 || in.reason >= 0x80 {
-			delete(g.recv, in.id) // the exchange ends here
+			g.recv.remove(in.id) // the exchange ends here
 		}
 		s.queueLocked(ack, in.qos == 2)
 	}
@@ -294,13 +302,13 @@ func (g *Generation) advanceLocked() {
 func (g *Generation) pubrel(id uint16) error {
 	s := g.s
 	out := wire.Ack{Type: wire.PUBCOMP, PacketID: id}
-	in, waits := s.inbound[id]
-	if waits = waits && in.qos == 2; !waits || in.g != g {
-		delete(g.recv, id)
+	in := s.inbound.get(id)
+	waits := in != nil && in.qos == 2
+	if !waits || in.g != g {
+		g.recv.remove(id)
 	}
-	_, seen := s.seen[id]
 	switch {
-	case waits, !seen:
+	case waits, !s.seen.get(id).handled:
 		// The server has not been sent PUBREC for the message that waits under the identifier, so it
 		// releases an older one, which it has restored. The record of the newer one stays.
 		s.stats.UnknownAcks++
@@ -309,7 +317,7 @@ func (g *Generation) pubrel(id uint16) error {
 		if err := s.cfg.Store.Cleared(id); err != nil {
 			return err
 		}
-		delete(s.seen, id)
+		s.seen.remove(id)
 	}
 	// The identifier must be free, durably, before the server learns it, or a new message under
 	// it would be mistaken for the old one. One that is not in use may have been cleared on a

@@ -42,7 +42,7 @@ func (g *Generation) offerLocked(id uint16, f flight) Admission {
 	if s.cur != g {
 		return Gone
 	}
-	if _, taken := g.flights[uint32(id)]; taken || g.purges.open > 0 && g.purges.ids[id] && !f.released {
+	if taken := g.flights.get(id).qos != 0; taken || g.purges.open > 0 && g.purges.ids[id] && !f.released {
 		return Taken
 	}
 	if g.freeLocked() <= 0 && !f.released {
@@ -55,7 +55,7 @@ func (g *Generation) offerLocked(id uint16, f flight) Admission {
 		s.sends++
 		f.order = s.sends
 	}
-	g.flights[uint32(id)] = f
+	g.flights.set(id, f)
 	return Admitted
 }
 
@@ -63,8 +63,7 @@ func (g *Generation) offerLocked(id uint16, f flight) Admission {
 func (g *Generation) InUse(id uint16) bool {
 	g.s.mu.Lock()
 	defer g.s.mu.Unlock()
-	_, used := g.flights[uint32(id)]
-	return used
+	return g.flights.get(id).qos != 0
 }
 
 // FirstUnacked returns the message that was sent first among those without an acknowledgement, also
@@ -73,7 +72,7 @@ func (g *Generation) FirstUnacked() (seq uint64, passed bool) {
 	g.s.mu.Lock()
 	defer g.s.mu.Unlock()
 	order := uint64(math.MaxUint64)
-	for _, f := range g.flights {
+	for _, f := range g.flights.all() {
 		if f.unstored == nil && !f.released && f.order < order {
 			seq, order = f.seq, f.order
 		}
@@ -92,7 +91,7 @@ func (g *Generation) freeLocked() int {
 	if g.alone != nil || g.held.Load() {
 		return 0
 	}
-	return int(g.Limits.ReceiveMaximum) - len(g.flights)
+	return int(g.Limits.ReceiveMaximum) - g.flights.len()
 }
 
 // OfferReleased continues a message whose PUBREC was received on an earlier
@@ -142,7 +141,7 @@ func (g *Generation) Acknowledged() uint64 {
 func (g *Generation) InFlight() int {
 	g.s.mu.Lock()
 	defer g.s.mu.Unlock()
-	return len(g.flights)
+	return g.flights.len()
 }
 
 // HandleAck handles a PUBACK, PUBREC, PUBREL or PUBCOMP received on the connection of this
@@ -179,7 +178,7 @@ func (g *Generation) ackLocked(a wire.Ack) (f flight, settled bool, err error) {
 	if err := s.floodedLocked(a.Type); err != nil {
 		return f, false, err
 	}
-	f, known := g.flights[uint32(a.PacketID)]
+	f = g.flights.get(a.PacketID)
 	switch {
 	case s.cur != g:
 		s.stats.StaleAcks++
@@ -187,7 +186,7 @@ func (g *Generation) ackLocked(a wire.Ack) (f flight, settled bool, err error) {
 		s.quota = s.quota && g.purges.open > 0
 	case a.Type == wire.PUBREL:
 		err = g.pubrel(a.PacketID)
-	case !known:
+	case f.qos == 0: // the identifier is not in use
 		s.stats.UnknownAcks++
 		if a.Type == wire.PUBREC && a.Reason < 0x80 {
 			// Without a PUBREL the server would wait for one indefinitely.
@@ -207,7 +206,7 @@ func (g *Generation) ackLocked(a wire.Ack) (f flight, settled bool, err error) {
 				return f, false, err
 			}
 			f.released = true
-			g.flights[uint32(a.PacketID)] = f
+			g.flights.set(a.PacketID, f)
 		}
 		s.queueLocked(wire.Ack{Type: wire.PUBREL, PacketID: a.PacketID}, true)
 	default:
@@ -224,7 +223,7 @@ func (g *Generation) ackLocked(a wire.Ack) (f flight, settled bool, err error) {
 // landLocked makes room in the window, which a waiting unstored message takes.
 func (g *Generation) landLocked(id uint16, f flight) {
 	s := g.s
-	delete(g.flights, uint32(id))
+	g.flights.remove(id)
 	if f.unstored == nil {
 		g.acked++
 		g.passed = max(g.passed, f.order)
@@ -235,7 +234,7 @@ func (g *Generation) landLocked(id uint16, f flight) {
 			g.alone = nil
 		}
 	}
-	if len(g.waiting) > 0 && !g.held.Load() && len(g.flights) < int(g.Limits.ReceiveMaximum) && (g.alone == nil || len(g.flights) == 0) {
+	if len(g.waiting) > 0 && !g.held.Load() && g.flights.len() < int(g.Limits.ReceiveMaximum) && (g.alone == nil || g.flights.len() == 0) {
 		s.acks.packets = g.sendUnstoredLocked(s.acks.packets, g.waiting[0])
 		s.acks.count++
 		s.ready.Set()
@@ -255,8 +254,7 @@ func (g *Generation) Purge(ids []uint16) (sent int) {
 		return 0
 	}
 	for _, id := range ids {
-		_, used := g.flights[uint32(id)]
-		if used = used || id < lowest && s.low.used[id]; !used && g.purges.add(id) {
+		if used := g.flights.get(id).qos != 0 || id < lowest && s.low.used[id]; !used && g.purges.add(id) {
 			sent++
 			s.queueLocked(wire.Ack{Type: wire.PUBREL, PacketID: id}, false)
 		}

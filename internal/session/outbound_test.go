@@ -251,8 +251,8 @@ func TestSessionLostVoidsEverything(t *testing.T) {
 	if fmt.Sprint(r.lost) != "[[2 3 4 5]]" {
 		t.Errorf("lost %v, want 2 to 5", r.lost)
 	}
-	if r.store.resets != 1 || !errors.Is(told, ErrSessionLost) || len(r.s.inbound) != 0 {
-		t.Errorf("resets %d, unstored message told %v, %d messages are kept", r.store.resets, told, len(r.s.inbound))
+	if r.store.resets != 1 || !errors.Is(told, ErrSessionLost) || r.s.inbound.len() != 0 {
+		t.Errorf("resets %d, unstored message told %v, %d messages are kept", r.store.resets, told, r.s.inbound.len())
 	}
 	r.must(r.s.Complete(r.delivered[1], 0, "")) // of the session that is gone
 	r.want()

@@ -86,18 +86,18 @@ type Session struct {
 	seed maphash.Seed // of the others
 
 	mu       sync.Mutex
-	cur      *Generation         // nil while not connected
-	inbound  map[uint16]*Inbound // received, not yet acknowledged
-	seen     map[uint16]uint64   // QoS 2: handled, PUBREL outstanding; the fingerprint, 0: unknown
-	low      lowIDs              // identifiers of requests and unstored messages
-	requests map[uint16]request  // SUBSCRIBE and UNSUBSCRIBE on this connection
-	unstored []*unstored         // unacknowledged messages that are not in the store, by first sending [MQTT-4.6.0-1]
-	suspects suspects            // of unstored messages
-	unacked  map[uint64]uint64   // sent on earlier connections, not acknowledged: position in the order of sending
-	sends    uint64              // messages sent, without resends
-	handling int                 // messages that wait for Complete, of all connections
-	quota    bool                // the server has refused a message because of a quota, see Generation.Held
-	lost     bool                // the server has lost the session of which unacked and the store know
+	cur      *Generation        // nil while not connected
+	inbound  table[*Inbound]    // received, not yet acknowledged
+	seen     table[record]      // QoS 2: handled, PUBREL outstanding
+	low      lowIDs             // identifiers of requests and unstored messages
+	requests map[uint16]request // SUBSCRIBE and UNSUBSCRIBE on this connection
+	unstored []*unstored        // unacknowledged messages that are not in the store, by first sending [MQTT-4.6.0-1]
+	suspects suspects           // of unstored messages
+	unacked  map[uint64]uint64  // sent on earlier connections, not acknowledged: position in the order of sending
+	sends    uint64             // messages sent, without resends
+	handling int                // messages that wait for Complete, of all connections
+	quota    bool               // the server has refused a message because of a quota, see Generation.Held
+	lost     bool               // the server has lost the session of which unacked and the store know
 	stats    Stats
 	acks     ackQueue
 	ready    notify.Signal // acks holds something
@@ -117,15 +117,13 @@ func New(cfg Config) *Session {
 		cfg:      cfg,
 		key:      cfg.Store.FingerprintKey(),
 		seed:     maphash.MakeSeed(),
-		inbound:  map[uint16]*Inbound{},
-		seen:     cfg.Store.SeenIDs(),
 		requests: map[uint16]request{},
 		unacked:  map[uint64]uint64{},
 		suspects: suspects{cfg.PoisonAttempts, map[string]*suspect{}},
 		ready:    notify.New(),
 	}
-	if s.seen == nil {
-		s.seen = map[uint16]uint64{}
+	for id, fingerprint := range cfg.Store.SeenIDs() {
+		s.seen.set(id, record{true, fingerprint})
 	}
 	return s
 }
@@ -143,17 +141,17 @@ type Generation struct {
 	begun   time.Time
 
 	// s.mu guards the following fields.
-	flights  map[uint32]flight // sent, not acknowledged; by packet identifier, as uint32 for speed
+	flights  table[flight] // sent, not acknowledged
 	purges   purges
-	held     atomic.Bool         // see Held; it is read without s.mu too
-	acked    uint64              // stored messages that were acknowledged
-	accepted uint64              // of these, without an error
-	passed   uint64              // the highest flight.order of these
-	waiting  []*unstored         // to be sent when the window has room
-	alone    *unstored           // of a deferred topic: sent when nothing is in flight, and nothing is sent meanwhile
-	order    []*Inbound          // received, in the order their acknowledgements must leave
-	enqueued uint64              // messages that were put into order
-	recv     map[uint16]struct{} // identifiers that count against the client's Receive Maximum
+	held     atomic.Bool // see Held; it is read without s.mu too
+	acked    uint64      // stored messages that were acknowledged
+	accepted uint64      // of these, without an error
+	passed   uint64      // the highest flight.order of these
+	waiting  []*unstored // to be sent when the window has room
+	alone    *unstored   // of a deferred topic: sent when nothing is in flight, and nothing is sent meanwhile
+	order    []*Inbound  // received, in the order their acknowledgements must leave
+	enqueued uint32      // messages that were put into order
+	recv     table[bool] // identifiers that count against the client's Receive Maximum
 }
 
 // Accepted returns how many messages of the store the server has accepted on this connection.
@@ -184,8 +182,8 @@ func (s *Session) Begin(present bool) (lost bool) {
 		for _, d := range dropped {
 			s.low.free(d.id)
 		}
-		clear(s.seen)
-		clear(s.inbound)
+		s.seen.clear()
+		s.inbound.clear()
 	}
 	lost = s.lost
 	s.mu.Unlock()
@@ -200,8 +198,8 @@ func (s *Session) Begin(present bool) (lost bool) {
 func (s *Session) Adopt() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	clear(s.seen)
-	clear(s.inbound)
+	s.seen.clear()
+	s.inbound.clear()
 	clear(s.unacked)
 }
 
@@ -211,8 +209,7 @@ func (s *Session) Attach(w Writer, limits Limits) *Generation {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	g := &Generation{s: s, w: w, Limits: limits, Present: !s.lost, sending: newAliases(s.cfg.TopicAliases, limits),
-		begun: time.Now(), flights: map[uint32]flight{}, recv: map[uint16]struct{}{},
-		topics: topics{map[uint16]string{}, map[string]string{}, 0}}
+		begun: time.Now(), topics: topics{map[uint16]string{}, map[string]string{}, 0}}
 	if s.lost {
 		clear(s.unacked)
 		s.quota = false
@@ -246,7 +243,7 @@ func (s *Session) endLocked(g *Generation) {
 	s.cur = nil
 	s.blameLocked(g)
 	s.acks = ackQueue{packets: s.acks.packets[:0], owed: s.acks.owed}
-	for _, f := range g.flights {
+	for _, f := range g.flights.all() {
 		if f.unstored == nil {
 			s.unacked[f.seq] = f.order
 		}

@@ -53,11 +53,11 @@ func (g *Generation) addUnstored(image []byte, done func(reason byte, err error)
 	topic := topicOf(image)
 	x := s.suspects.deferred(topic)
 	if x != nil {
-		if err := x.mayTry(topic, g.begun, g.acked, len(g.flights)); err != nil {
+		if err := x.mayTry(topic, g.begun, g.acked, g.flights.len()); err != nil {
 			return nil, err
 		}
 	}
-	full := len(g.flights) >= int(g.Limits.ReceiveMaximum) || g.held.Load() || x != nil && len(g.flights) > 0
+	full := g.flights.len() >= int(g.Limits.ReceiveMaximum) || g.held.Load() || x != nil && g.flights.len() > 0
 	if full && len(g.waiting) > 0 || g.alone != nil {
 		return nil, ErrWindowFull
 	}
@@ -81,7 +81,7 @@ func (g *Generation) addUnstored(image []byte, done func(reason byte, err error)
 // The first of them may be the reason.
 func (s *Session) blameLocked(g *Generation) {
 	for _, d := range s.unstored {
-		if g.flights[uint32(d.id)].unstored == d {
+		if g.flights.get(d.id).unstored == d {
 			s.suspects.blame(d.topic)
 			return
 		}
@@ -98,7 +98,7 @@ func (s *Session) dropUnstoredLocked(d *unstored) {
 func (g *Generation) sendUnstoredLocked(dst []byte, d *unstored) []byte {
 	dup := d.sent
 	d.sent = true
-	g.flights[uint32(d.id)] = flight{qos: 1, unstored: d}
+	g.flights.set(d.id, flight{qos: 1, unstored: d})
 	return wire.AppendImage(dst, d.image, d.id, dup, 0)
 }
 
@@ -126,7 +126,7 @@ func (g *Generation) ResendUnstored() error {
 	var packets []byte
 	var refused []func()
 	for _, d := range slices.Clone(s.unstored) {
-		_, sent := g.flights[uint32(d.id)]
+		sent := g.flights.get(d.id).qos != 0
 		reason := g.Limits.Check(len(d.image), 1, d.image[0]&1 != 0)
 		switch x := s.suspects.deferred(d.topic); {
 		case sent:
@@ -138,7 +138,7 @@ func (g *Generation) ResendUnstored() error {
 		case reason != 0:
 			refused = append(refused, func() { d.done(reason, nil) })
 			s.dropUnstoredLocked(d)
-		case len(g.flights) < int(g.Limits.ReceiveMaximum) && !g.held.Load():
+		case g.flights.len() < int(g.Limits.ReceiveMaximum) && !g.held.Load():
 			packets = g.sendUnstoredLocked(packets, d)
 		default:
 			g.waiting = append(g.waiting, d)
