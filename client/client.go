@@ -48,22 +48,27 @@ func New(cfg Config) (*Client, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
 	}
-	findings := cfg.Lint()
+	c := &Client{}
+	c.reports.findings = cfg.Lint()
 	temporaryID := cfg.ClientID == ""
 	cfg = cfg.withDefaults()
-	c := &Client{}
 	c.functions().guardAll(&cfg)
 	c.cfg, c.store = cfg, cfg.Store.Custom
 	c.life.init()
-	c.reports.findings = findings
 	c.reports.losses = summary.New(len(lossKinds), c.logLoss)
+	made := false
+	defer func() {
+		if !made {
+			c.reports.losses.Close()
+			c.guard.End()
+		}
+	}()
 	c.subs = subs.New(subs.Config{Report: c.subscriptionResult, NoAnswer: ErrAckTimeout})
 	c.router.init()
 	c.status = c.newStatus()
 	c.views.init(c.subs, &c.router, cfg.Presence.MarkerTopic, viewObserver{c})
 	if c.store == nil {
 		if err := c.openStore(); err != nil {
-			c.reports.losses.Close()
 			return nil, err
 		}
 	}
@@ -113,8 +118,11 @@ func New(cfg Config) (*Client, error) {
 		return nil, errors.Join(err, c.closeStore())
 	}
 	c.inbox = receiver{c}.newInbox()
-	c.link, err = c.newLink()
-	return c, err
+	if c.link, err = c.newLink(); err != nil {
+		return nil, errors.Join(err, c.aside.close(), c.closeStore())
+	}
+	made = true
+	return c, nil
 }
 
 // functions returns the guard of the application's functions. A failure is reported by a goroutine:

@@ -178,6 +178,7 @@ func (c *Client) teardown(started, clean bool) {
 	l.phase.enter(ConnectionState{Phase: PhaseEnded, Err: err})
 	c.reports.losses.Close()
 	c.event(Stopped{Err: err})
+	c.guard.End()
 	close(l.done)
 }
 

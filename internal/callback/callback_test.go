@@ -5,6 +5,7 @@ import (
 	"runtime"
 	"strings"
 	"testing"
+	"testing/synctest"
 
 	"github.com/mooring-mqtt/mooring/internal/callback"
 )
@@ -87,8 +88,55 @@ func TestGuard_CallReturnsAfterGoexit(t *testing.T) {
 	}
 }
 
+func TestGuard_CallReusesGoroutines(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var g callback.Guard
+		defer g.End()
+		used := map[string]bool{}
+		name := func() string {
+			var buf [64]byte
+			return strings.Fields(string(buf[:runtime.Stack(buf[:], false)]))[1]
+		}
+		for range 1000 {
+			g.Call(func() { used[name()] = true })
+		}
+		if len(used) != 1 {
+			t.Errorf("%d goroutines for 1,000 calls", len(used))
+		}
+		g.Call(runtime.Goexit)
+		g.Call(func() { used[name()] = true })
+		if len(used) != 2 {
+			t.Errorf("%d goroutines: want another one after Goexit", len(used))
+		}
+	})
+}
+
+// The bubble ends only when all goroutines have ended.
+func TestGuard_EndLeavesNoGoroutine(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var g callback.Guard
+		inside, leave := make(chan bool), make(chan bool)
+		for range 20 {
+			go g.Call(func() { inside <- true; <-leave })
+		}
+		for range 20 {
+			<-inside
+		}
+		for range 19 {
+			leave <- true
+		}
+		synctest.Wait()
+		g.End()
+		leave <- true // a call that is under way
+		if p := g.Call(func() {}); p != nil {
+			t.Error(p)
+		}
+	})
+}
+
 func BenchmarkGuardCall(b *testing.B) {
 	var g callback.Guard
+	defer g.End()
 	b.ReportAllocs()
 	for b.Loop() {
 		g.Call(func() {})

@@ -124,6 +124,7 @@ func (r *rig) stop(grace time.Duration) (unhandled int) {
 	r.box.StopStalling()
 	unhandled = r.box.Stop(grace)
 	r.endAcks()
+	r.guard.End()
 	synctest.Wait()
 	r.server.disconnect()
 	return unhandled
