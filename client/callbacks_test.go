@@ -95,6 +95,10 @@ func guardedFunctions() map[string]func(g *guarded) {
 	for _, method := range []string{"Begin", "Commit", "Abort", "Renew", "Wait"} {
 		list["Dedupe."+method] = func(g *guarded) { g.cfg.Receiving.Dedupe = hookedCache{g.cache, g.failAt(method)} }
 	}
+	list["Dedupe.OnEvict"] = func(g *guarded) {
+		g.cache = dedupe.NewMemory(dedupe.Options{Lease: 4 * time.Second, Capacity: 2, OnEvict: func(string, dedupe.Reason) { g.fail() }})
+		g.cfg.Receiving.Dedupe = g.cache
+	}
 	for _, method := range storeMethods {
 		list["Store."+method] = func(g *guarded) {
 			g.cfg.Store.Custom = hookedStore{persistence.NewMemory(persistence.Options{}), g.failAt(method)}

@@ -16,9 +16,8 @@ type claim struct {
 
 const claimBit, noDeadline = uint64(1) << 63, time.Duration(math.MaxInt64)
 
-// begin sets c to the claim that it returns.
+// begin sets c to the claim that it returns. The caller has called expire.
 func (t *table) begin(c *Claim, key, owner string, now time.Duration) (Verdict, error) {
-	t.expire(now)
 	at, known := t.keys[key]
 	switch {
 	case !known:

@@ -38,11 +38,16 @@ func (s *state) Begin(ctx context.Context, key, owner string) (Claim, Verdict, e
 		return c, 0, context.Cause(ctx)
 	}
 	s.mu.Lock()
-	defer s.unlock()
+	now := s.clock.now()
+	if s.table.expire(now); len(s.table.dropped) > 0 {
+		s.unlock() // before the claim, which nobody would have if OnEvict panicked
+		s.mu.Lock()
+	}
+	defer s.mu.Unlock()
 	if s.closed {
 		return c, 0, ErrClosed
 	}
-	v, err := s.table.begin(&c, key, owner, s.clock.now())
+	v, err := s.table.begin(&c, key, owner, now)
 	return c, v, err
 }
 

@@ -86,6 +86,7 @@ func TestTable_Model(t *testing.T) {
 					want = InFlight
 				}
 				var claim Claim
+				tab.expire(now)
 				got, err := tab.begin(&claim, key, owner, now)
 				if want == Fresh && len(claims) == limit {
 					if err == nil {
