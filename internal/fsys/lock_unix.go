@@ -29,5 +29,13 @@ func Lock(name string) (io.Closer, error) {
 	if f.Truncate(0) == nil {
 		_, _ = f.WriteAt([]byte(strconv.Itoa(os.Getpid())+"\n"), 0)
 	}
-	return f, nil
+	return held{f}, nil
+}
+
+// held is a locked file.
+type held struct{ *os.File }
+
+// Close unlocks the file, also for a child process that has its descriptor until it calls exec.
+func (h held) Close() error {
+	return errors.Join(syscall.Flock(int(h.Fd()), syscall.LOCK_UN), h.File.Close())
 }
