@@ -4,8 +4,10 @@ import (
 	"context"
 	"slices"
 	"testing"
+	"time"
 
 	"github.com/mooring-mqtt/mooring/client"
+	"github.com/mooring-mqtt/mooring/ordering"
 )
 
 func TestASharedSubscriptionShares(t *testing.T) {
@@ -48,6 +50,56 @@ func TestASharedSubscriptionShares(t *testing.T) {
 				r.Errorf("member %d was given nothing", i)
 			}
 			r.Logf("member %d handled %d", i, n)
+		}
+	})
+}
+
+// The numbers of a publisher are spread over the clients that share a subscription, so that each sees
+// gaps. With Ordering, no client waits for the missing numbers or reports them.
+func TestASharedSubscription_IsNotPutInOrder(t *testing.T) {
+	onEachBroker(t, setup{}, func(r *run) {
+		const messages = 60
+		var all record[string]
+		var members [2]*client.Client
+		// The one member would report a gap at once, the other would wait for it longer than the test.
+		for i, timeout := range []time.Duration{time.Millisecond, time.Hour} {
+			cfg := r.config("member" + numbered(i))
+			cfg.Receiving.Ordering = &client.Ordering{Options: ordering.Options{Start: ordering.FromOne, GapTimeout: timeout}}
+			members[i] = r.start(cfg)
+			h := client.HandlerFunc(func(_ context.Context, m *client.Message) error {
+				if m.Origin.Seq == 0 || m.OutOfOrder {
+					r.Errorf("%s has the number %d, out of order %v", m.Payload, m.Origin.Seq, m.OutOfOrder)
+				}
+				all.add(m.Topic + " " + string(m.Payload))
+				return nil
+			})
+			if _, err := members[i].Subscribe(r.ctx, "$share/"+r.name+"/"+r.topic("shared/#"), client.ExactlyOnce, h); err != nil {
+				r.Fatal(err)
+			}
+		}
+		var want []string
+		for _, name := range []string{"a", "b"} {
+			cfg := r.config("pub" + name)
+			cfg.Publishing.Sequenced = true
+			publisher := r.start(cfg)
+			for i, text := range numberedUpTo(messages) {
+				topic := r.topic("shared/" + name)
+				want = append(want, topic+" "+text)
+				r.publish(publisher, client.Message{Topic: topic, Payload: []byte(text), QoS: client.QoS(1 + i%2)})
+			}
+			if err := publisher.Drain(r.ctx); err != nil {
+				r.Error(err)
+			}
+		}
+		got := all.awaitN(r, "shared messages", len(want))
+		slices.Sort(got)
+		if !slices.Equal(got, want) {
+			r.Errorf("handled %q, want each of %d once over both members", got, len(want))
+		}
+		for i, c := range members {
+			if n := c.Stats(); n.Gaps != 0 || n.Handled == 0 && !r.broker.Traits().sharesUnevenly {
+				r.Errorf("member %d: %d gaps, %d handled", i, n.Gaps, n.Handled)
+			}
 		}
 	})
 }
