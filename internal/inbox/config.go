@@ -161,14 +161,15 @@ type Item[M any] struct {
 
 	OutOfOrder bool // set for Config.Handle: messages with higher numbers came before, see package ordering
 
-	held    bool   // it has waited for a handler
-	stored  bool   // Message is what Aside.Add returned: the rest is still to be loaded
-	routed  bool   // Message is one that Config.Route has returned
-	first   bool   // it has waited for a handler, and comes before those that wait still
-	parts   *parts // nil: the message has one handler
-	key     string // dedupe key that the message holds in inFlight; empty: none
-	tries   int    // of claiming it
-	awaited uint64 // token of another owner's claim that it has waited for
+	held    bool      // it has waited for a handler
+	stored  bool      // Message is what Aside.Add returned: the rest is still to be loaded
+	routed  bool      // Message is one that Config.Route has returned
+	first   bool      // it has waited for a handler, and comes before those that wait still
+	parts   *parts    // nil: the message has one handler
+	key     string    // dedupe key that the message holds in inFlight; empty: none
+	tries   int       // of claiming it
+	awaited uint64    // token of another owner's claim that it has waited for
+	copies  []receipt // of copies that came while it was held for order, acknowledged with it
 }
 
 // Delivery is a message while it is handled. It is valid until Handle returns.

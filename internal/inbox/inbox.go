@@ -195,11 +195,11 @@ func (w *worker[M]) claimed(c dedupe.Claim, v dedupe.Verdict, err error) {
 
 // arrange brings a message in the order of its publisher: it is handled now or later, or dropped.
 func (w *worker[M]) arrange(item Item[M]) {
-	result := w.place(item)
+	result, at := w.place(item)
 	switch {
 	case result == 0: // not numbered
 		w.handle(item)
-	case w.drops(result):
+	case w.drops(result) && !w.share(item, at):
 		w.commit(item)
 	} // otherwise it is ready, or will be
 	w.placed(item, result)
@@ -290,10 +290,8 @@ func (w *worker[M]) refuse(item Item[M], code byte, reason string) {
 // order of receipt.
 func (b *Inbox[M]) acknowledge(item Item[M], code byte, text string) {
 	b.answer(item.receipt(), code, text)
-	if item.key != "" {
-		for _, r := range b.keys.end(item.key) {
-			b.answer(r, code, text)
-		}
+	for _, r := range b.copiesOf(item) {
+		b.answer(r, code, text)
 	}
 }
 

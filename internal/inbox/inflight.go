@@ -33,17 +33,30 @@ func (w *worker[M]) identify(item *Item[M]) (isCopy bool, err error) {
 	return err == nil && item.key != "" && !w.join(*item), err
 }
 
-// join makes an item the holder of its key, or a copy of the one that holds it. The bytes of a copy
-// are not needed any more.
+// join makes an item the holder of its key, or a copy of the one that holds it.
 func (b *Inbox[M]) join(item Item[M]) (isHolder bool) {
+	r := item.copied()
+	if isHolder = b.keys.join(item.key, r); !isHolder {
+		b.free(item.Size - r.size)
+	}
+	return isHolder
+}
+
+// copiesOf frees the key of a message that is finished, and returns its copies.
+func (b *Inbox[M]) copiesOf(item Item[M]) []receipt {
+	if item.key == "" {
+		return item.copies
+	}
+	return b.keys.end(item.key)
+}
+
+// copied is the receipt of a copy. Its bytes are not needed any more, unless another handler does.
+func (item *Item[M]) copied() receipt {
 	r := item.receipt()
 	if r.parts == nil {
 		r.size = 0
 	}
-	if isHolder = b.keys.join(item.key, r); !isHolder && r.parts == nil {
-		b.free(item.Size)
-	}
-	return isHolder
+	return r
 }
 
 // join makes a message the holder of key, or a copy of the one that holds it.

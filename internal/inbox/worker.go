@@ -22,6 +22,7 @@ type worker[M any] struct {
 	// handles the message, or the cache fails. The worker goes on with other keys.
 	waiting map[string][]Item[M]
 	order   *ordering.Resequencer[Item[M]] // nil: messages are handled as they come
+	copies  map[place][]receipt            // copies of the messages that order holds
 	ready   fifo[ready[M]]                 // in order, to be handled
 	timer   *time.Timer                    // of the oldest gap
 	current Delivery[M]
@@ -91,8 +92,25 @@ func (w *worker[M]) leave(item Item[M]) {
 	}
 }
 
+// place is that of a message in the order of its publisher.
+type place struct {
+	stream     string
+	epoch, seq uint64 // seq 0: it has none
+	id         ordering.ID
+}
+
+func (w *worker[M]) placeOf(item *Item[M]) (p place) {
+	p.stream, p.epoch, p.seq, p.id = w.cfg.Position(item.Message)
+	return p
+}
+
 // emit takes a message from the resequencer. It is handled after the resequencer has returned.
 func (w *worker[M]) emit(item Item[M], outOfOrder bool) {
+	if len(w.copies) > 0 {
+		at := w.placeOf(&item)
+		item.copies = w.copies[at]
+		delete(w.copies, at)
+	}
 	if item.OutOfOrder = outOfOrder; outOfOrder {
 		w.Counters.OutOfOrder.Add(1)
 	}
@@ -101,23 +119,43 @@ func (w *worker[M]) emit(item Item[M], outOfOrder bool) {
 
 // place gives a message to the resequencer; 0: it has no number. A message with a dedupe key is no
 // copy: the cache has said so.
-func (w *worker[M]) place(item Item[M]) ordering.Result {
+func (w *worker[M]) place(item Item[M]) (result ordering.Result, at place) {
 	if w.order == nil || item.Aside != 0 { // from the list: its number was used up
-		return 0
+		return 0, at
 	}
-	stream, epoch, seq, id := w.cfg.Position(item.Message)
-	if seq == 0 {
-		return 0
+	if at = w.placeOf(&item); at.seq == 0 {
+		return 0, at
 	}
 	if w.cfg.Restored != nil {
 		if p, ok := w.cfg.Restored(item.Message); ok {
-			w.order.Restore(stream, p)
+			w.order.Restore(at.stream, p)
 		}
 	}
 	if item.key != "" {
-		return w.order.PushNew(stream, epoch, seq, item, w.emit)
+		return w.order.PushNew(at.stream, at.epoch, at.seq, item, w.emit), at
 	}
-	return w.order.Push(stream, epoch, seq, id, item, w.emit)
+	if result = w.order.Push(at.stream, at.epoch, at.seq, at.id, item, w.emit); result == ordering.Held {
+		if w.copies == nil {
+			w.copies = map[place][]receipt{}
+		}
+		w.copies[at] = nil
+	}
+	return result, at
+}
+
+// share has a copy of a message that is held share the fate of that: acknowledged before, the message
+// would be lost if the process ends.
+func (w *worker[M]) share(item Item[M], at place) (held bool) {
+	copies, held := w.copies[at]
+	if !held {
+		return false
+	}
+	r := item.copied()
+	w.free(item.Size - r.size)
+	if r != (receipt{}) { // at QoS 0 there is nothing to acknowledge
+		w.copies[at] = append(copies, r)
+	}
+	return true
 }
 
 // refill takes what waits for the worker. It returns false if there is nothing.
