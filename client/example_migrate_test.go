@@ -91,22 +91,7 @@ func Example_importAutopahoQueue() {
 		}
 	}
 
-	ctx := context.Background()
-	b := exampleBroker()
-	defer b.Close()
-	cfg := exampleConfig(b, "pump-7")
-	cfg.Dir = filepath.Join(dir, "outbox")
-	c, err := client.New(cfg)
-	if err != nil {
-		panic(err)
-	}
-	defer c.Close()
-	n, err := importAutopaho(ctx, c, old)
-	fmt.Println("imported:", n, err)
-	if err := c.Start(ctx); err != nil {
-		panic(err)
-	}
-	fmt.Println("delivered:", c.Drain(ctx))
+	importAndDeliver(dir, func(ctx context.Context, c *client.Client) (int, error) { return importAutopaho(ctx, c, old) })
 	// Output:
 	// imported: 2 <nil>
 	// delivered: <nil>
@@ -171,6 +156,26 @@ func parsePublish311(b []byte) (m client.Message, ok bool) {
 	return m, true
 }
 
+// importAndDeliver imports messages into the store of a new client, and then starts the client.
+func importAndDeliver(dir string, importAll func(context.Context, *client.Client) (int, error)) {
+	ctx := context.Background()
+	b := exampleBroker()
+	defer b.Close()
+	cfg := exampleConfig(b, "pump-7")
+	cfg.Dir = filepath.Join(dir, "outbox")
+	c, err := client.New(cfg)
+	if err != nil {
+		panic(err)
+	}
+	defer c.Close()
+	n, err := importAll(ctx, c)
+	fmt.Println("imported:", n, err)
+	if err := c.Start(ctx); err != nil {
+		panic(err)
+	}
+	fmt.Println("delivered:", c.Drain(ctx))
+}
+
 // What paho.mqtt.golang has in its FileStore goes on with mooring, after the old program has ended.
 func Example_importPahoV3FileStore() {
 	dir, err := os.MkdirTemp("", "mooring")
@@ -189,22 +194,7 @@ func Example_importPahoV3FileStore() {
 		}
 	}
 
-	ctx := context.Background()
-	b := exampleBroker()
-	defer b.Close()
-	cfg := exampleConfig(b, "pump-7")
-	cfg.Dir = filepath.Join(dir, "outbox")
-	c, err := client.New(cfg)
-	if err != nil {
-		panic(err)
-	}
-	defer c.Close()
-	n, err := importPahoV3(ctx, c, dir)
-	fmt.Println("imported:", n, err)
-	if err := c.Start(ctx); err != nil {
-		panic(err)
-	}
-	fmt.Println("delivered:", c.Drain(ctx))
+	importAndDeliver(dir, func(ctx context.Context, c *client.Client) (int, error) { return importPahoV3(ctx, c, dir) })
 	// Output:
 	// imported: 2 <nil>
 	// delivered: <nil>

@@ -19,10 +19,14 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"log/slog"
 	"os"
 	"os/signal"
 	"syscall"
 	"time"
+
+	"github.com/mooring-mqtt/mooring/client"
+	"github.com/mooring-mqtt/mooring/reliability"
 )
 
 type options struct {
@@ -34,6 +38,21 @@ type options struct {
 	plain            bool // the limits of the broker are its defaults
 
 	role, server, dir string // of a child process
+}
+
+// client returns what the clients of a run have in common.
+func (o options) client(id string, backoff reliability.Backoff) client.Config {
+	return client.Config{
+		Servers:    []string{o.server},
+		ClientID:   id,
+		Connection: client.ConnectionConfig{Backoff: backoff},
+		Logger:     slog.New(slog.DiscardHandler),
+		OnEvent: func(e client.Event) {
+			if o.verbose {
+				fmt.Printf("event %T %+v\n", e, e)
+			}
+		},
+	}
 }
 
 func main() {

@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"fmt"
-	"log/slog"
 	"sync"
 	"time"
 
@@ -21,19 +20,9 @@ func runPublisher(ctx context.Context, o options) error {
 		return err
 	}
 	defer log.Close()
-	c, err := client.New(client.Config{
-		Servers:    []string{o.server},
-		ClientID:   "publisher",
-		Store:      client.StoreConfig{Custom: log},
-		Publishing: client.PublishingConfig{Sequenced: true},
-		Connection: client.ConnectionConfig{Backoff: reliability.Backoff{Min: 20 * time.Millisecond, Max: 500 * time.Millisecond}},
-		Logger:     slog.New(slog.DiscardHandler),
-		OnEvent: func(e client.Event) {
-			if o.verbose {
-				fmt.Printf("event %T %+v\n", e, e)
-			}
-		},
-	})
+	cfg := o.client("publisher", reliability.Backoff{Min: 20 * time.Millisecond, Max: 500 * time.Millisecond})
+	cfg.Store.Custom, cfg.Publishing.Sequenced = log, true
+	c, err := client.New(cfg)
 	if err != nil {
 		return err
 	}

@@ -8,7 +8,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
@@ -133,22 +132,10 @@ func runSubscriber(ctx context.Context, o options) (err error) {
 		return err
 	}
 	fmt.Println("repaired", missing)
-	c, err := client.New(client.Config{
-		Servers:  []string{o.server},
-		ClientID: subscriberID,
-		Dir:      filepath.Join(o.dir, "store"),
-		Receiving: client.ReceivingConfig{
-			Dedupe:   cache,
-			Ordering: &client.Ordering{Options: ordering.Options{Start: ordering.FromOne, GapTimeout: 3 * time.Second}, Restore: positions(entries)},
-		},
-		Connection: client.ConnectionConfig{Backoff: reliability.Backoff{Min: 10 * time.Millisecond, Max: 200 * time.Millisecond}},
-		Logger:     slog.New(slog.DiscardHandler),
-		OnEvent: func(e client.Event) {
-			if o.verbose {
-				fmt.Printf("event %T %+v\n", e, e)
-			}
-		},
-	})
+	cfg := o.client(subscriberID, reliability.Backoff{Min: 10 * time.Millisecond, Max: 200 * time.Millisecond})
+	cfg.Dir, cfg.Receiving.Dedupe = filepath.Join(o.dir, "store"), cache
+	cfg.Receiving.Ordering = &client.Ordering{Options: ordering.Options{Start: ordering.FromOne, GapTimeout: 3 * time.Second}, Restore: positions(entries)}
+	c, err := client.New(cfg)
 	if err != nil {
 		return err
 	}

@@ -1,6 +1,7 @@
 package session
 
 import (
+	"fmt"
 	"slices"
 	"testing"
 
@@ -19,6 +20,14 @@ func (r *rig) finish() {
 	r.must(r.s.Complete(r.delivered[len(r.delivered)-1], 0, ""))
 }
 
+// record begins a session, and has a QoS 2 message handled and recorded as received.
+func (r *rig) record(id uint16, payload string) {
+	r.t.Helper()
+	r.must(r.publish(r.connect(false, Limits{}), 2, id, payload))
+	r.finish()
+	r.want(fmt.Sprint("PUBREC ", id))
+}
+
 func (r *rig) wantPayloads(want ...string) {
 	r.t.Helper()
 	if !slices.Equal(r.payloads, want) {
@@ -31,12 +40,9 @@ func (r *rig) wantPayloads(want ...string) {
 func TestInbound_ReusedIdentifierAfterRestart(t *testing.T) {
 	for _, dup := range []bool{false, true} {
 		r := newRig(t, Config{})
-		g := r.connect(false, Limits{})
-		r.must(r.publish(g, 2, 5, "old"))
-		r.finish()
-		r.want("PUBREC 5")
+		r.record(5, "old")
 		r.restart()
-		g = r.connect(true, Limits{})
+		g := r.connect(true, Limits{})
 		message := func(payload string) error {
 			return r.arrive(g, wire.Publish{Topic: "t", QoS: 2, PacketID: 5, Payload: []byte(payload), Dup: dup})
 		}
@@ -87,11 +93,8 @@ func TestInbound_RecordWithoutFingerprint(t *testing.T) {
 // does not hold the recorded one any more.
 func TestInbound_QoS1UnderARecordedIdentifier(t *testing.T) {
 	r := newRig(t, Config{})
-	g := r.connect(false, Limits{})
-	r.must(r.publish(g, 2, 5, "x"))
-	r.finish()
-	r.want("PUBREC 5")
-	g = r.connect(true, Limits{})
+	r.record(5, "x")
+	g := r.connect(true, Limits{})
 	r.must(r.publish(g, 1, 5, "x"))
 	r.finish()
 	r.want("PUBACK 5")
@@ -210,11 +213,8 @@ func TestInbound_NewMessageUnderAnIdentifierInHand(t *testing.T) {
 // TestInbound_LeftUnderARecordedIdentifier: a new message that is given back is delivered the next time.
 func TestInbound_LeftUnderARecordedIdentifier(t *testing.T) {
 	r := newRig(t, Config{})
-	g := r.connect(false, Limits{})
-	r.must(r.publish(g, 2, 5, "old"))
-	r.finish()
-	r.want("PUBREC 5")
-	g = r.connect(true, Limits{})
+	r.record(5, "old")
+	g := r.connect(true, Limits{})
 	r.must(r.publish(g, 2, 5, "new"))
 	r.s.Leave(r.delivered[1])
 	for range 2 {
@@ -276,12 +276,9 @@ func TestFingerprint_Fields(t *testing.T) {
 		"other order":    {Topic: "t", Payload: []byte("x"), User: user("c", "d", "a", "b")},
 	} {
 		r := newRig(t, Config{})
-		g := r.connect(false, Limits{})
-		r.must(r.publish(g, 2, 5, "x"))
-		r.finish()
-		r.want("PUBREC 5")
+		r.record(5, "x")
 		r.restart()
-		g = r.connect(true, Limits{})
+		g := r.connect(true, Limits{})
 		p.QoS, p.PacketID, p.Dup = 2, 5, true
 		if r.must(r.arrive(g, p)); len(r.delivered) != 2 {
 			t.Errorf("%s: taken for a repetition", name)
