@@ -36,7 +36,7 @@ func (f functions) guardAll(cfg *Config) {
 	conn.Dial = f.dial(conn.Dial)
 	if ask := conn.Credentials; ask != nil {
 		conn.Credentials = func(ctx context.Context) (got Credentials, err error) {
-			if p := f.call("Credentials", func() { got, err = ask(ctx) }); p != nil {
+			if p := f.call("Credentials", func() { got, err = ask(ctx); _ = callback.Probe(err) }); p != nil {
 				return Credentials{}, p
 			}
 			return got, err
@@ -80,7 +80,7 @@ func (f functions) dial(dial func(context.Context, *url.URL) (net.Conn, error)) 
 		return nil
 	}
 	return func(ctx context.Context, server *url.URL) (nc net.Conn, err error) {
-		if p := f.call("Dial", func() { nc, err = dial(ctx, server) }); p != nil {
+		if p := f.call("Dial", func() { nc, err = dial(ctx, server); _ = callback.Probe(err) }); p != nil {
 			return nil, p
 		}
 		if nc == nil && err == nil {
@@ -102,21 +102,21 @@ func (a guardedAuth) Method() (m string) {
 }
 
 func (a guardedAuth) Start(ctx context.Context) (data []byte, err error) {
-	if p := a.f.call("Auth.Start", func() { data, err = a.Authenticator.Start(ctx) }); p != nil {
+	if p := a.f.call("Auth.Start", func() { data, err = a.Authenticator.Start(ctx); _ = callback.Probe(err) }); p != nil {
 		return nil, p
 	}
 	return data, err
 }
 
 func (a guardedAuth) Continue(ctx context.Context, challenge []byte) (data []byte, err error) {
-	if p := a.f.call("Auth.Continue", func() { data, err = a.Authenticator.Continue(ctx, challenge) }); p != nil {
+	if p := a.f.call("Auth.Continue", func() { data, err = a.Authenticator.Continue(ctx, challenge); _ = callback.Probe(err) }); p != nil {
 		return nil, p
 	}
 	return data, err
 }
 
 func (a guardedAuth) Done(ctx context.Context, data []byte) (err error) {
-	return errors.Join(a.f.call("Auth.Done", func() { err = a.Authenticator.Done(ctx, data) }), err)
+	return errors.Join(a.f.call("Auth.Done", func() { err = callback.Probe(a.Authenticator.Done(ctx, data)) }), err)
 }
 
 // guardedStore guards a custom store. Its methods are called while locks of the client are held.
@@ -136,7 +136,7 @@ func optional[T any](s persistence.Store) (part T, ok bool) {
 
 // try calls a method that returns an error.
 func (g *guardedStore) try(method string, call func() error) (err error) {
-	if p := g.f.call("Store."+method, func() { err = call() }); p != nil {
+	if p := g.f.call("Store."+method, func() { err = callback.Probe(call()) }); p != nil {
 		return p
 	}
 	return err

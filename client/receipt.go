@@ -6,6 +6,7 @@ import (
 	"iter"
 	"time"
 
+	"github.com/mooring-mqtt/mooring/internal/callback"
 	"github.com/mooring-mqtt/mooring/internal/wire"
 	"github.com/mooring-mqtt/mooring/persistence"
 )
@@ -48,7 +49,7 @@ func (c *Client) Receipt(id MessageID) (Receipt, bool, error) {
 	var r persistence.Receipt
 	var ok bool
 	var err error
-	if p := c.functions().call("Store.Receipt", func() { r, ok, err = receipts.Receipt(id) }); p != nil {
+	if p := c.functions().call("Store.Receipt", func() { r, ok, err = receipts.Receipt(id); _ = callback.Probe(err) }); p != nil {
 		err = p
 	}
 	if err == nil && !ok && (!kept || c.cfg.Store.Custom == nil && c.cfg.Store.Options.Retention.MaxReceipts == 0) {

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/mooring-mqtt/mooring/client/presence"
+	"github.com/mooring-mqtt/mooring/internal/callback"
 	"github.com/mooring-mqtt/mooring/internal/retained"
 )
 
@@ -104,7 +105,7 @@ func (c *Client) recovered(parse func(string, []byte) (presence.Status, error)) 
 		return nil
 	}
 	return func(topic string, payload []byte) (s presence.Status, err error) {
-		if p := c.guard.Call(func() { s, err = parse(topic, payload) }); p != nil {
+		if p := c.guard.Call(func() { s, err = parse(topic, payload); _ = callback.Probe(err) }); p != nil {
 			c.views.losses.panic("Parse", p)
 			err = p
 		}

@@ -3,6 +3,7 @@ package callback
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"runtime"
 	"runtime/debug"
@@ -44,6 +45,18 @@ func Protect(f func(), exited func(*Panic)) (err *Panic) {
 	f()
 	returned = true
 	return nil
+}
+
+// Probe returns an error that a function of the application has returned, and calls its methods. It is
+// called where that function is: a panic in one of them, such as that of a nil pointer in an error, is
+// a panic of the function then, and not of whoever looks at the error later.
+func Probe(err error) error {
+	if err != nil {
+		_ = err.Error()
+		_ = errors.Is(err, ErrGoexit) // calls Unwrap and Is
+		_ = errors.As(err, new(*Panic))
+	}
+	return err
 }
 
 // Guard calls functions of the application for one client, and knows which goroutines are inside

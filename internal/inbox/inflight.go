@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/mooring-mqtt/mooring/dedupe"
+	"github.com/mooring-mqtt/mooring/internal/callback"
 	"github.com/mooring-mqtt/mooring/internal/notify"
 	"github.com/mooring-mqtt/mooring/internal/session"
 	"github.com/mooring-mqtt/mooring/internal/wire"
@@ -184,7 +185,7 @@ func (b *Inbox[M]) abandon(c dedupe.Claim) {
 // more; the commit will report that, too.
 func (b *Inbox[M]) renew(c dedupe.Claim) {
 	renewed, err := c, error(nil)
-	if p := b.cfg.Guard.Call(func() { renewed, err = b.cfg.Dedupe.Renew(b.finishing, c) }); p != nil {
+	if p := b.cfg.Guard.Call(func() { renewed, err = b.cfg.Dedupe.Renew(b.finishing, c); _ = callback.Probe(err) }); p != nil {
 		err = p
 	}
 	switch {

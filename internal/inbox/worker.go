@@ -75,7 +75,7 @@ func (w *worker[M]) wait() bool {
 // do calls a function of the application. A panic in it is an error.
 func (w *worker[M]) do(in call, f func() error) (err error) {
 	w.in = in
-	if p := callback.Try(func() { err = f() }); p != nil {
+	if p := callback.Try(func() { err = callback.Probe(f()) }); p != nil {
 		err = p
 	}
 	w.in = none
