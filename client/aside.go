@@ -62,7 +62,7 @@ func (a *aside) size() (messages int, bytes int64) {
 	return a.list.Size()
 }
 
-// restore gives the inbox what earlier processes have set aside because there was no handler.
+// restore passes to the inbox the messages that earlier processes set aside because they had no handler.
 func (a *aside) restore() {
 	if a == nil {
 		return
@@ -100,7 +100,7 @@ func (a *aside) message(id uint64) (s SetAsideMessage, from origin, err error) {
 	return s, from, nil
 }
 
-// stored returns what routing needs of an entry.
+// stored returns the part of an entry that routing needs. The rest stays in the list.
 func stored(m SetAsideMessage, from origin) inbound {
 	return inbound{Message: &Message{Topic: m.Message.Topic}, from: from, only: m.Filter}
 }
@@ -131,8 +131,8 @@ func (a *aside) Remove(id uint64) error { return a.list.Remove(id) }
 // Kept is part of inbox.Aside.
 func (a *aside) Kept(id uint64) { a.list.Keep(id) }
 
-// encodeReceived returns a received message as a PUBLISH, with the Subscription Identifiers that tell
-// which handlers it is for.
+// encodeReceived returns a received message as a PUBLISH, with the Subscription Identifiers that
+// select its handlers.
 func encodeReceived(m inbound) []byte {
 	p := m.packet()
 	if p.Dup = m.Duplicate; m.from.id != 0 && !m.from.anybody {
@@ -142,7 +142,7 @@ func encodeReceived(m inbound) []byte {
 		}
 	}
 	if p.QoS > 0 {
-		p.PacketID = 1 // the reader wants one
+		p.PacketID = 1 // the parser requires one
 	}
 	p.Extra = identity(nil, m.ID, m.Origin)
 	return wire.AppendPublish(nil, &p)

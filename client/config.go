@@ -193,10 +193,10 @@ type ReceivingConfig struct {
 	// HandleExpired calls handlers for messages whose Expiry has passed too. Default: such a message is
 	// acknowledged, counted and reported as ReceivedExpired.
 	HandleExpired bool
-	// UnhandledGrace is how long QoS 1 and 2 messages for which no handler is declared wait for one, from
-	// the first connection on. It ends early when half of ReceiveMaximum messages are unacknowledged.
-	// After it such messages are set aside, and a handler that is declared later gets them; without
-	// Config.Dir they are refused. Default 30 s; NoGrace for none.
+	// UnhandledGrace is how long QoS 1 and 2 messages without a handler wait for one, from the first
+	// connection on; with a handler too, if they are for a subscription that only an earlier process has
+	// declared. It ends early when half of ReceiveMaximum messages are unacknowledged. Then messages without a
+	// handler are set aside until one is declared; without Config.Dir they are refused. Default 30 s; or NoGrace.
 	UnhandledGrace time.Duration
 	SetAside       SetAsideConfig // limits of the list of set-aside messages
 

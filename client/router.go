@@ -11,29 +11,29 @@ import (
 	"github.com/mooring-mqtt/mooring/internal/wire"
 )
 
-// router finds the handlers that a copy of a message is for. Where two filters of the application
-// match a message, the server may send one copy for both, or one for each; it names the
-// subscriptions by their identifiers. Its methods are safe for concurrent use. See ADR 0069.
+// router selects the handlers of a received message. If two filters of the application match a
+// message, the server may send one copy for both, or one for each. The Subscription Identifiers of a
+// copy name its subscriptions. Methods are safe for concurrent use. See ADR 0069.
 type router struct {
-	declared atomic.Uint64 // handlers, after they are in the tree
+	declared atomic.Uint64 // number of declared handlers; incremented after the handler is in the tree
 
 	mu        sync.RWMutex
 	tree      topic.Tree[target]
 	byID      map[uint32][]*route // by Subscription Identifier without its variant
-	ended     map[uint32]bool     // identifiers of filters that have no handler any more
+	ended     map[uint32]bool     // identifiers of filters whose handler was removed
 	process   uint32              // variant of the identifiers of this process
-	bare      int                 // routes without a subscription of this process
-	unmatched *route              // for topics that no filter matches; nil: none
+	bare      int                 // number of routes without a subscription of this process
+	unmatched *route              // for topics that no filter matches; nil: not declared
 }
 
-// target is the handler of a filter, and what is known of the subscription.
+// target is the handler of a filter, and its subscription.
 type target struct {
 	Handler
 	own  uint32     // identifier that is derived from the filter
-	want *subs.Want // of the application in this process; nil: a handler was declared, and no more
+	want *subs.Want // the application's subscription in this process; nil: only a handler was declared
 }
 
-// route is a filter and its target. It is never changed.
+// route is a filter and its target. It is immutable.
 type route = topic.Entry[target]
 
 func (r *router) init() {
@@ -51,8 +51,8 @@ func (r *router) set(filter string, h Handler) {
 	r.putLocked(filter, to)
 }
 
-// subscribe is set for a subscription. It sets the identifier by which the server names the
-// subscription: that which the application has chosen, or one of the filter.
+// subscribe declares h for a subscription. It also sets the Subscription Identifier: the one that the
+// application has chosen, or one that is derived from the filter.
 func (r *router) subscribe(w *subs.Want, h Handler) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -85,7 +85,7 @@ func (r *router) putLocked(filter string, to target) {
 	}
 }
 
-// freeLocked returns the identifier of a filter that is new.
+// freeLocked returns an unused identifier for a new filter.
 func (r *router) freeLocked(filter string) uint32 {
 	for probe := 0; ; probe++ {
 		if id := subs.FilterID(filter, probe); len(r.byID[id]) == 0 {
@@ -118,7 +118,7 @@ func (r *router) setUnmatched(h Handler) {
 	r.unmatched = &route{Filter: unmatched, Value: target{Handler: h}}
 }
 
-// unmatched stands for a filter. It is not a valid one.
+// unmatched is the filter of the route for unmatched topics. It is not a valid filter.
 const unmatched = "\x00"
 
 // get returns the route of a filter, or nil.
@@ -131,8 +131,8 @@ func (r *router) get(filter string) *route {
 	return r.tree.Get(filter)
 }
 
-// maxEnded is how many identifiers of filters that the application has given up are known. The
-// messages of others wait as those of an earlier process do.
+// maxEnded limits the identifiers in router.ended. Messages with an identifier that was removed from
+// it wait for a handler, like those of subscriptions of an earlier process.
 const maxEnded = 1024
 
 // remove deletes a route, unless another has replaced it.
@@ -151,7 +151,7 @@ func (r *router) remove(old *route) {
 	}
 }
 
-// refused takes that there is no subscription, and keeps the handler.
+// refused removes the subscription of a route, and keeps its handler.
 func (r *router) refused(w *subs.Want) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -160,16 +160,16 @@ func (r *router) refused(w *subs.Want) {
 	}
 }
 
-// origin is what the Subscription Identifiers of a copy of a message tell.
+// origin describes the subscriptions for which the server sent a copy of a message.
 type origin struct {
-	others   *[]uint32 // of further subscriptions; nil: none. A pointer, since each message has an origin
-	id       uint32    // of a subscription of the application that has brought it; 0: none
-	internal bool      // a subscription of the client's own has brought it
-	anybody  bool      // a subscription that is not known may have brought it
+	others   *[]uint32 // identifiers of further subscriptions, or nil; a pointer keeps origin small
+	id       uint32    // identifier of a subscription of the application; 0: not known
+	internal bool      // it was sent for an internal subscription
+	anybody  bool      // it may have been sent for an unknown subscription
 	raised   bool      // the RETAIN flag is as published
 }
 
-// newOrigin returns the origin of a message with identifiers of the application.
+// newOrigin returns the origin of a message with these identifiers of the application's subscriptions.
 func newOrigin(ids []uint32, internal bool) (from origin) {
 	if from.internal = internal; len(ids) > 0 {
 		from.id = ids[0]
@@ -178,7 +178,7 @@ func newOrigin(ids []uint32, internal bool) (from origin) {
 	return from
 }
 
-// add adds identifiers of the application.
+// add adds identifiers of the application's subscriptions.
 func (from *origin) add(ids []uint32) {
 	if from.id == 0 && len(ids) > 0 {
 		from.id, ids = ids[0], ids[1:]
@@ -187,7 +187,7 @@ func (from *origin) add(ids []uint32) {
 		all := append(from.more(), ids...)
 		from.others = &all
 	}
-	// What is retained for a new subscription comes with the identifier of that alone.
+	// A message that the server sends for a new subscription has only the identifier of that subscription.
 	from.raised = from.raised || from.others != nil || from.internal && from.id != 0
 }
 
@@ -214,14 +214,14 @@ func (from origin) visible() (list []uint32) {
 	return list
 }
 
-// has reports whether a copy has just this identifier, and not another variant of it.
+// has reports whether a copy has exactly this identifier. Other variants of it do not count.
 func (from origin) has(id uint32) bool { return from.id == id || slices.Contains(from.more(), id) }
 
-// match appends the routes that a copy of a message is for to dst, in the order of declaration.
+// match appends the routes of a copy of a message to dst, in the order of declaration.
 //
-// It is for the handlers of the subscriptions that its identifiers name, and of each handler
-// without a subscription for one copy. A copy that names none, or one that is not known, may be
-// the only one: it is for all handlers whose filters match, and named is false.
+// The routes are those of the subscriptions that the identifiers name. A handler without a
+// subscription gets one of the copies, see bareLocked. If a copy has no identifier, or an unknown
+// one, it may be the only copy: match appends all routes whose filters match, and named is false.
 func (r *router) match(name string, from origin, dst []*route) (_ []*route, named bool) {
 	r.mu.RLock()
 	defer r.mu.RUnlock()
@@ -241,7 +241,7 @@ func (r *router) match(name string, from origin, dst []*route) (_ []*route, name
 	return topic.InOrder(dst), true
 }
 
-// namedLocked appends the routes of an identifier whose filters match.
+// namedLocked appends the routes that have an identifier and whose filters match.
 func (r *router) namedLocked(name string, id uint32, dst []*route) (_ []*route, found bool) {
 	of, _ := subs.SplitVariant(id)
 	for _, e := range r.byID[of] {
@@ -252,8 +252,8 @@ func (r *router) namedLocked(name string, id uint32, dst []*route) (_ []*route, 
 	return dst, found
 }
 
-// undeclared reports whether a copy names a subscription that no handler is declared for: one that an
-// earlier process has made.
+// undeclared reports whether a copy names a subscription without a declared handler. An earlier
+// process has made that subscription.
 func (r *router) undeclared(from origin) bool {
 	r.mu.RLock()
 	defer r.mu.RUnlock()
@@ -264,16 +264,16 @@ func (r *router) undeclared(from origin) bool {
 	return missing(from.id) || slices.ContainsFunc(from.more(), missing)
 }
 
-// bareLocked appends the handlers without a subscription that a copy is for: of several copies the
-// one of the subscription that was made first, since that exists for each message of the others.
-// Of two that may be the only ones both.
+// bareLocked appends the handlers without a subscription that get this copy. They get the copy of the
+// subscription that was made first, since the server sends that copy for every message. If the first
+// subscription is not known, they get each copy that may be the only one.
 func (r *router) bareLocked(name string, from origin, dst []*route) []*route {
 	var room [8]*route
 	matched := r.tree.Match(name, room[:0])
 	if !slices.ContainsFunc(matched, func(e *route) bool { return e.Value.want == nil }) {
 		return dst
 	}
-	first := uint64(0) // the place of the earliest subscription with copies of all messages
+	first := uint64(0) // order of the earliest subscription that receives all messages of its filter
 	for _, e := range matched {
 		if n, _ := e.Value.order(e); n != 0 && (first == 0 || n < first) {
 			first = n
@@ -288,7 +288,8 @@ func (r *router) bareLocked(name string, from origin, dst []*route) []*route {
 	return dst
 }
 
-// order returns the place of a subscription that brings all messages of its filter; 0: it does not.
+// order returns the position of a subscription among those that receive all messages of their filters.
+// It returns 0 for other subscriptions.
 func (to *target) order(e *route) (n uint64, sure bool) {
 	if to.want == nil || e.Shared || to.want.NoLocal {
 		return 0, false
@@ -296,8 +297,8 @@ func (to *target) order(e *route) (n uint64, sure bool) {
 	return to.want.Made.Order()
 }
 
-// mayBeOnly reports whether a copy for a subscription may be the only one that brings the message
-// to handlers without a subscription. first is the place of the earliest subscription.
+// mayBeOnly reports whether the copy for a subscription may be the only one that handlers without a
+// subscription can get. first is the order of the earliest subscription.
 func (r *router) mayBeOnly(e *route, from origin, first uint64) bool {
 	to := &e.Value
 	if to.want == nil || e.Shared || to.want.NoLocal {

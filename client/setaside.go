@@ -9,12 +9,12 @@ import (
 
 // Errors of [SetAsideList].
 var (
-	// ErrNoSetAside is returned where there is no list.
+	// ErrNoSetAside is returned if the client has no list.
 	ErrNoSetAside = safe.New("client: there is no list of set-aside messages; set Config.Dir, and not SetAside.Disabled")
 	// ErrNotSetAside is returned for an ID that is not in the list.
 	ErrNotSetAside = setaside.ErrUnknown
-	// ErrSetAsideBusy is returned by Redeliver for a message that is being redelivered, or that waits for a
-	// handler.
+	// ErrSetAsideBusy is returned by Redeliver for a message that is being redelivered, or that waits
+	// for a handler to be declared.
 	ErrSetAsideBusy = setaside.ErrBusy
 	// ErrSetAsideFull is reported as StoreFailed when the list has no room for a message whose handler
 	// fails: the message stays unacknowledged.
@@ -22,9 +22,9 @@ var (
 )
 
 // SetAsideList is the list of received messages that were acknowledged and not handled: their handler
-// failed for good, or none was declared for their topic. It is in the folder "received" of Config.Dir,
-// and survives what the store survives. All methods are safe for concurrent use. Without a list they
-// return ErrNoSetAside.
+// failed permanently, or no handler was declared for their topic. The list is in the folder "received"
+// of Config.Dir, and as durable as the store. All methods are safe for concurrent use. Without a list
+// they return ErrNoSetAside.
 type SetAsideList struct{ aside *aside }
 
 // SetAside returns the list of set-aside messages.
@@ -36,7 +36,7 @@ func (c *Client) SetAside() SetAsideList {
 }
 
 // All returns the messages, in the order in which they were set aside. The loop may call Redeliver and
-// Discard. An entry that cannot be read comes with its ID and an error.
+// Discard. For an entry that cannot be read, it yields the ID and an error.
 func (l SetAsideList) All() iter.Seq2[SetAsideMessage, error] {
 	return func(yield func(SetAsideMessage, error) bool) {
 		if l.aside == nil {
@@ -52,10 +52,10 @@ func (l SetAsideList) All() iter.Seq2[SetAsideMessage, error] {
 	}
 }
 
-// Redeliver has the handler get a message again, at once. When the handler accepts the message, it
-// leaves the list; otherwise it is retried and may be set aside again, under another ID. A message
-// without a handler needs no Redeliver: a handler that is declared for its topic gets it. Errors:
-// ErrNotSetAside, ErrSetAsideBusy, ErrClosed, those of the store.
+// Redeliver passes a message to its handler again, at once. If the handler accepts the message, the
+// message leaves the list. Otherwise it is retried, and may be set aside again under another ID. A
+// message without a handler needs no Redeliver: a handler that is declared for its topic gets it.
+// Errors: ErrNotSetAside, ErrSetAsideBusy, ErrClosed, those of the store.
 func (l SetAsideList) Redeliver(id uint64) error {
 	if l.aside == nil {
 		return ErrNoSetAside
@@ -73,7 +73,7 @@ func (l SetAsideList) Redeliver(id uint64) error {
 	return err
 }
 
-// Discard removes a message. It returns nil if that is not in the list.
+// Discard removes a message. It returns nil if the message is not in the list.
 func (l SetAsideList) Discard(id uint64) error {
 	if l.aside == nil {
 		return ErrNoSetAside

@@ -30,7 +30,8 @@ func (c *Client) Handle(filter string, h Handler) error {
 }
 
 // HandleUnmatched declares the handler for messages whose topic no filter matches. It replaces an
-// earlier one. Without it such messages wait, and are set aside, see ReceivingConfig.UnhandledGrace.
+// earlier one. Without it, such messages wait for a handler and are then set aside, see
+// ReceivingConfig.UnhandledGrace.
 func (c *Client) HandleUnmatched(h Handler) error {
 	if c == nil {
 		return ErrNilClient
@@ -43,7 +44,7 @@ func (c *Client) HandleUnmatched(h Handler) error {
 	return err
 }
 
-// wrap checks a handler, and applies the middleware, of which the first one sees a message first.
+// wrap checks a handler and applies the middleware. The first middleware is called first.
 func (c *Client) wrap(h Handler) (Handler, error) {
 	if h == nil {
 		return nil, errors.New("client: the Handler is nil; pass a Handler or a HandlerFunc")
@@ -59,17 +60,17 @@ func (c *Client) wrap(h Handler) (Handler, error) {
 	return h, nil
 }
 
-// Subscribe declares the handler and subscribes to filter; qos is the highest QoS at which messages
-// come. It returns what is known of the subscription.
+// Subscribe declares the handler and subscribes to filter. qos is the highest QoS at which the server
+// may send messages. Subscribe returns the state of the subscription.
 //
-// Without a connection it returns at once, with the state SubscriptionPending, and the subscription
-// is made with the next connection. Otherwise it waits for the server's answer, which may be a
-// *RefusedError, or a *ProtocolError if it is invalid. A refused subscription is not kept. Any other
-// is restored until Unsubscribe, also if ctx ends before the answer or the connection is lost.
+// Without a connection it returns at once, with the state SubscriptionPending, and the client sends
+// SUBSCRIBE on the next connection. Otherwise it waits for the SUBACK. A refusal is a *RefusedError,
+// an invalid SUBACK a *ProtocolError. A refused subscription is not kept. Any other is restored until
+// Unsubscribe, also if ctx ends before the SUBACK or the connection is lost.
 //
 // A handler for the same filter is replaced. $share/NAME/filter is a Shared Subscription: one of
-// its clients gets each message. Of several filters that match a message each handler gets it once,
-// if the server has Subscription Identifiers. Errors: *FieldError, *RefusedError, *ProtocolError,
+// its clients gets each message. If several filters match a message, each handler gets it once,
+// provided that the server has Subscription Identifiers. Errors: *FieldError, *RefusedError, *ProtocolError,
 // ErrClosed, ctx's cause.
 func (c *Client) Subscribe(ctx context.Context, filter string, qos QoS, h Handler, options ...SubscribeOption) (Subscription, error) {
 	list, err := c.SubscribeAll(ctx, []SubscribeRequest{{filter, qos, h, options}})
@@ -83,8 +84,8 @@ func (c *Client) Subscribe(ctx context.Context, filter string, qos QoS, h Handle
 }
 
 // SubscribeAll is Subscribe for many filters: it sends them together, and then waits for all answers.
-// It returns what is known of each, in the order of the list. If the server refuses some, the others
-// are kept, and the error is a *SubscribeError. If a request is invalid, nothing changes.
+// It returns their states, in the order of the list. If the server refuses some, the others are kept,
+// and the error is a *SubscribeError. If a request is invalid, nothing changes.
 func (c *Client) SubscribeAll(ctx context.Context, list []SubscribeRequest) ([]Subscription, error) {
 	if c == nil {
 		return nil, ErrNilClient
@@ -126,7 +127,7 @@ func (c *Client) SubscribeAll(ctx context.Context, list []SubscribeRequest) ([]S
 		if refused = refusedError(refused); refused == nil {
 			continue
 		}
-		if ctx.Err() != nil && refused == context.Cause(ctx) { // the rest is not waited for, and stays
+		if ctx.Err() != nil && refused == context.Cause(ctx) { // the other subscriptions are kept, and not awaited
 			err = cmp.Or(err, refused)
 			continue
 		}
@@ -153,10 +154,11 @@ func (c *Client) Subscriptions() (list []Subscription) {
 	return list
 }
 
-// Unsubscribe ends a subscription and removes its handler. user are sent with it. Without a
-// connection it returns at once, and the server is told with the next connection; messages that it
-// sends until then find no handler, see ReceivingConfig.UnhandledGrace. Otherwise it waits for the answer. Errors:
-// *FieldError, *RefusedError, *ProtocolError, ErrClosed, ctx's cause.
+// Unsubscribe ends a subscription and removes its handler. user are the user properties of the
+// UNSUBSCRIBE. Without a connection it returns at once, and the client sends UNSUBSCRIBE on the next
+// connection; messages that the server sends until then have no handler, see
+// ReceivingConfig.UnhandledGrace. Otherwise it waits for the UNSUBACK. Errors: *FieldError,
+// *RefusedError, *ProtocolError, ErrClosed, ctx's cause.
 func (c *Client) Unsubscribe(ctx context.Context, filter string, user ...UserProperty) error {
 	if c == nil {
 		return ErrNilClient

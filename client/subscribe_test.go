@@ -87,7 +87,7 @@ func TestASubscribeThatCannotBeChangesNothing(t *testing.T) {
 			t.Errorf("the handlers were called %d and %d times", n, m)
 		}
 		if client.AsksRetainAsPublished(c, "a") || client.AsksRetainAsPublished(c, "$share/g/a") {
-			t.Error("Retain As Published is taken for asked for")
+			t.Error("Retain As Published is treated as requested")
 		}
 		p.quiet()
 	})
@@ -225,7 +225,7 @@ func TestASilentSubackEndsTheConnection(t *testing.T) {
 		go func() { done <- errOf(c.Subscribe(t.Context(), "a", 1, newInbox())) }()
 		p.next(wire.SUBSCRIBE)
 		p.ended()
-		must(t, <-done) // it stands, and is made now
+		must(t, <-done) // the subscription is kept, and made on the next connection
 		p = s.accept(control.Connack{SessionPresent: true})
 		if got := filtersOf(p.grantSubscribe()); fmt.Sprint(got) != "[a]" {
 			t.Errorf("%v was restored", got)
@@ -236,8 +236,8 @@ func TestASilentSubackEndsTheConnection(t *testing.T) {
 	})
 }
 
-// TestALostSessionIsToldThoughNothingWasInFlight: what the server held for us is
-// gone, and so are the subscriptions until they are restored.
+// TestALostSessionIsToldThoughNothingWasInFlight: the messages that the server held for the client are
+// lost, and so are the subscriptions until they are restored.
 func TestALostSessionIsToldThoughNothingWasInFlight(t *testing.T) {
 	for name, want := range map[string]int{"kept": 1, "none asked for": 0} {
 		t.Run(name, func(t *testing.T) {
@@ -308,8 +308,8 @@ func TestUnsubscribe(t *testing.T) {
 		if a := p.nextAck(wire.PUBACK); a.Reason != wire.ReasonImplementationSpecific {
 			t.Errorf("its handler is still there: 0x%02X", a.Reason)
 		}
-		// Without a connection the server is told later, and before anyone can
-		// subscribe again.
+		// Without a connection UNSUBSCRIBE is sent on the next one, before a new
+		// SUBSCRIBE for the filter.
 		p.close()
 		synctest.Wait()
 		must(t, c.Unsubscribe(t.Context(), "b"))

@@ -17,10 +17,10 @@ type Subscription struct {
 	QoS     QoS // the highest that was asked for
 	State   SubscriptionState
 	Granted QoS   // the highest at which the server sends messages, if State is SubscriptionActive
-	Err     error // of the last attempt; nil: there was none, or the server has granted it
+	Err     error // of the last attempt; nil: not attempted yet, or granted
 }
 
-// SubscriptionState is how far a Subscription is.
+// SubscriptionState is the state of a Subscription.
 type SubscriptionState uint8
 
 const (
@@ -28,8 +28,8 @@ const (
 	// asks for it, now or on the next connection.
 	SubscriptionPending SubscriptionState = iota
 	SubscriptionActive                    // the server has granted it in the present session
-	// SubscriptionRefused: the server has refused it. If Subscribe has returned the error, it is not
-	// kept; otherwise the client asks again on the next connection.
+	// SubscriptionRefused: the server has refused the subscription. If Subscribe returned the error, the
+	// subscription is not kept. Otherwise the client asks again on the next connection.
 	SubscriptionRefused
 )
 
@@ -38,7 +38,7 @@ func (s SubscriptionState) String() string {
 	return nameOf(s, "subscription state", "pending", "active", "refused")
 }
 
-// subscription returns what the table of subscriptions knows.
+// subscription returns the state in the table of subscriptions.
 func subscription(a subs.Answer) Subscription {
 	return Subscription{a.Filter, QoS(a.QoS), SubscriptionState(a.State), QoS(a.Granted), refusedError(a.Err)}
 }
@@ -79,7 +79,7 @@ func (e *SubscribeError) Unwrap() (list []error) {
 	return list
 }
 
-// SafeToRetry returns true: a subscription that is made twice is one.
+// SafeToRetry returns true: to subscribe twice has no further effect.
 func (*SubscribeError) SafeToRetry() bool { return true }
 
 // SubscribeOption changes a subscription.
@@ -121,16 +121,15 @@ func RetainHandling(when SendRetained) SubscribeOption {
 }
 
 // SubscriptionID has the server send id with each message of this subscription, see
-// Message.SubscriptionIDs. It is 1 to 134,217,727; the client uses higher ones itself, to tell which
-// filter has brought a message. Several subscriptions may have the same; handlers of such filters
-// that match the same message may then get it once for each. A server without Subscription
-// Identifiers refuses it: *RefusedError with 0xA1.
+// Message.SubscriptionIDs. Its range is 1 to 134,217,727; the client uses higher values itself, to
+// find the subscription of a message. Several subscriptions may have the same id. If their filters
+// match the same message, their handlers may get it once for each of them. If the server has no
+// Subscription Identifiers, the error is a *RefusedError with 0xA1.
 func SubscriptionID(id uint32) SubscribeOption {
 	return func(s *subscribing) { s.ID, s.hasID = id, true }
 }
 
-// SubscribeProperties sends user properties with the SUBSCRIBE, each time it is sent. Their meaning
-// is the server's.
+// SubscribeProperties sends user properties with each SUBSCRIBE. The server defines their meaning.
 func SubscribeProperties(list ...UserProperty) SubscribeOption {
 	list = slices.Clone(list)
 	return func(s *subscribing) { s.User = append(s.User, list...) }

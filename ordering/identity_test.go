@@ -78,7 +78,7 @@ func TestPush_Wrap(t *testing.T) {
 	}
 }
 
-// A late message that DropLate drops is not taken for one that was emitted.
+// A late message that DropLate drops does not count as emitted.
 func TestPush_DropLate_EachCopyIsLate(t *testing.T) {
 	p := newProbe(ordering.Options{Late: ordering.DropLate})
 	p.pushes(t, []uint64{5, 3, 3}, ordering.Delivered, ordering.Late, ordering.Late)

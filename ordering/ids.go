@@ -22,8 +22,7 @@ func HashID(text string) (id ID) {
 	return id
 }
 
-// idRing has the IDs of the last messages of a stream. When it is full, a new ID takes the
-// place of the oldest.
+// idRing holds the IDs of the last messages of a stream. When it is full, a new ID replaces the oldest.
 type idRing struct {
 	ids    []ID
 	oldest int

@@ -90,7 +90,7 @@ type Position struct {
 	IDs     []ID    // of the messages emitted last, the newest last; at most MaxIDs
 }
 
-// Position returns the progress of key, for Restore. ok is false if there is none.
+// Position returns the progress of key, for Restore. ok is false if key is not known.
 func (r *Resequencer[T]) Position(key string) (p Position, ok bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()

@@ -48,16 +48,16 @@ func (r *Resequencer[T]) Push(key string, epoch, seq uint64, id ID, v T, emit fu
 	return r.add(key, epoch, seq, identity{ID: id}, v, emit)
 }
 
-// PushNew is Push for a message that is known to be no copy, by a dedupe cache for
-// example. It is never a Duplicate or NumberRepeated, and its ID is not kept.
+// PushNew is Push for a message that is known not to be a copy, for example from a
+// dedupe cache. It is never a Duplicate or NumberRepeated, and its ID is not kept.
 func (r *Resequencer[T]) PushNew(key string, epoch, seq uint64, v T, emit func(v T, outOfOrder bool)) Result {
 	return r.add(key, epoch, seq, identity{isNew: true}, v, emit)
 }
 
-// identity is what is known of a message besides its number.
+// identity identifies a message apart from its number.
 type identity struct {
 	ID
-	isNew bool // it is no copy of another
+	isNew bool // it is not a copy of another message
 }
 
 func (r *Resequencer[T]) add(key string, epoch, seq uint64, id identity, v T, emit func(T, bool)) Result {
@@ -107,7 +107,7 @@ func (r *Resequencer[T]) push(st *stream[T], epoch, seq uint64, id identity, v T
 	return Held
 }
 
-// passed takes a message of the present epoch whose number is below the next one.
+// passed processes a message of the current epoch whose number is below the next one.
 func (r *Resequencer[T]) passed(st *stream[T], seq uint64, id identity, v T, emit func(T, bool)) Result {
 	switch {
 	case r.knows(st, id):
@@ -123,7 +123,7 @@ func (r *Resequencer[T]) passed(st *stream[T], seq uint64, id identity, v T, emi
 	return r.known(st, id, ID{}, v, emit)
 }
 
-// known takes a message whose number was emitted, or is held by a message with the ID held.
+// known processes a message whose number was emitted, or is held by a message with the ID held.
 func (r *Resequencer[T]) known(st *stream[T], id identity, held ID, v T, emit func(T, bool)) Result {
 	switch {
 	case id.isNew:
@@ -144,7 +144,7 @@ func (r *Resequencer[T]) knows(st *stream[T], id identity) bool {
 	return id.ID != ID{} && st.ids.has(id.ID)
 }
 
-// put has a message emitted, and keeps its ID.
+// put emits a message, and keeps its ID.
 func (r *Resequencer[T]) put(st *stream[T], id ID, v T, emit func(T, bool), outOfOrder bool) {
 	st.put(v, emit, outOfOrder)
 	r.keep(st, id)

@@ -170,11 +170,11 @@ func (b *Inbox[M]) StopStalling() {
 }
 
 const (
-	watchEvery = 5 * time.Second  // how often the oldest message is looked at, and its least age to be reported
-	againAfter = 30 * time.Second // how often it is reported
+	watchEvery = 5 * time.Second  // interval of the checks of the oldest message, and its minimum age for a report
+	againAfter = 30 * time.Second // interval of reports about the same message
 )
 
-// window looks at the oldest unacknowledged message while there are any.
+// window checks the oldest unacknowledged message while there are any.
 type window struct {
 	session *session.Session
 	report  func(HeldUp)
@@ -182,7 +182,7 @@ type window struct {
 	stopped atomic.Bool
 	timer   *time.Timer
 
-	reported *session.Inbound // of the timer alone
+	reported *session.Inbound // used by the timer only
 	at       time.Time
 }
 
@@ -192,7 +192,7 @@ func (q *window) init(s *session.Session, report func(HeldUp)) {
 	q.timer.Stop()
 }
 
-// watch has the oldest message looked at.
+// watch starts the checks of the oldest message.
 func (q *window) watch() {
 	if !q.armed.Load() && !q.armed.Swap(true) {
 		q.timer.Reset(watchEvery)

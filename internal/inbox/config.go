@@ -22,24 +22,23 @@ type Config[M any] struct {
 	StallTimeout time.Duration // how long reading stops while messages take MaxBytes
 	Full         error         // ends a connection whose messages have had no room
 
-	// Route appends the messages that a received message is handled as, one for each handler.
-	// Each has its dedupe key, its place in the order and its attempts.
-	// later: another handler may be declared yet that the message is for; then it waits during the
-	// grace period. final: it does not wait.
+	// Route appends one message for each handler of a received message. Each has its own dedupe key,
+	// position in the order, and attempts. later is true if another handler may still be declared for
+	// the message; then the message waits during the grace period. If final is set, later is false.
 	Route func(m M, final bool, targets []M) (list []M, later bool)
-	// Declared counts the handlers that were declared: when it changes, Route may find other ones.
+	// Declared returns the number of declared handlers. When it changes, Route may find other handlers.
 	Declared func() uint64
 	// Handle calls the handler of a message. It returns nil if that accepted the message. After an
 	// error it is called again, after Backoff.
 	Handle  func(ctx context.Context, d *Delivery[M]) error
 	Backoff func(attempt int) time.Duration // before attempt+2
 	Verdict func(err error) Verdict         // what an error of Handle means
-	// Attempts is after how many attempts a message is given up, and Panics after how many that
-	// panicked in a row; 0: never.
+	// Attempts is the number of attempts after which a message is set aside, and Panics the number of
+	// attempts in a row that panicked; 0: no limit.
 	Attempts, Panics int
-	// Expired reports whether a message is not handled any more because it has expired.
+	// Expired reports whether a message has expired and is not to be handled.
 	Expired func(M) bool
-	// Aside keeps messages that are given up, or have no handler; nil: they are refused.
+	// Aside stores messages whose handler failed, or that have no handler; nil: they are refused.
 	Aside Aside[M]
 	// Grace is how long QoS 1 and 2 messages without a handler wait for one, from Connected on. It
 	// ends early when MaxWaiting messages are not acknowledged.
@@ -67,7 +66,7 @@ type Verdict struct {
 	Refused   bool // by the application, with this reason code and reason string
 	Code      byte
 	Reason    string
-	Permanent bool // the message is given up at once
+	Permanent bool // the message is set aside at once
 	Panic     bool
 
 	store error // of the list, which could not store the message
@@ -86,7 +85,7 @@ type Aside[M any] interface {
 	Kept(id uint64)
 }
 
-// Given is why a message is given up.
+// Given is the reason why a message is set aside.
 type Given struct {
 	Err      error // of the last attempt; nil: it has no handler
 	Attempts int
@@ -95,7 +94,7 @@ type Given struct {
 // ErrAsideFull is returned by Aside.Add if the list has no room.
 var ErrAsideFull = errors.New("client: the list of set-aside messages is full")
 
-// Result is what became of a message that was not handled.
+// Result is the outcome for a message that was not handled.
 type Result uint8
 
 const (
@@ -127,10 +126,10 @@ type HeldUp struct {
 // QoS0Dropped and Stalled are also called on the goroutine that reads the connection.
 type Observer[M any] interface {
 	HandlerFailed(m M, f Failure)
-	// Unhandled reports a message without a handler, and again when its Result changes.
+	// Unhandled reports a message without a handler. It is called again when its Result changes.
 	Unhandled(m M, r Result, err error)
 	Expired(m M)
-	// HeldUp reports that a message holds up all that come after it, and again as it lasts.
+	// HeldUp reports that a message prevents the receipt of later ones. It is called again while that lasts.
 	HeldUp(HeldUp)
 	// LateDropped reports a message that was dropped, see ordering.DropLate.
 	LateDropped(m M)
@@ -164,7 +163,7 @@ type Item[M any] struct {
 	held    bool      // it has waited for a handler
 	stored  bool      // Message is what Aside.Add returned: the rest is still to be loaded
 	routed  bool      // Message is one that Config.Route has returned
-	first   bool      // it has waited for a handler, and comes before those that wait still
+	first   bool      // it has waited for a handler; messages that still wait do not delay it
 	parts   *parts    // nil: the message has one handler
 	key     string    // dedupe key that the message holds in inFlight; empty: none
 	tries   int       // of claiming it

@@ -11,7 +11,8 @@ import (
 	"github.com/mooring-mqtt/mooring/internal/wire"
 )
 
-// failed records an attempt that failed, and decides what becomes of the message: last.Result.
+// failed records a failed attempt, and sets last.Result: whether the message is retried, set aside,
+// refused or dropped.
 func (w *worker[M]) failed(err error) Verdict {
 	d, v := &w.current, w.cfg.Verdict(err)
 	w.Counters.Failed.Add(1)
@@ -35,8 +36,8 @@ func (w *worker[M]) failed(err error) Verdict {
 	return v
 }
 
-// giveUp sets the current message aside. It is refused if there is no list, and retried if the list
-// cannot store it: then it is neither handled nor acknowledged until that can.
+// giveUp sets the current message aside. Without a list the message is refused. If the list cannot
+// store it, the worker tries again later, and until then does not handle or acknowledge the message.
 func (w *worker[M]) giveUp() (v Verdict) {
 	d := &w.current
 	v = Verdict{Code: wire.ReasonUnspecifiedError, Reason: "handler failed"}
@@ -74,7 +75,7 @@ func (w *worker[M]) pause() bool {
 	return false
 }
 
-// abort gives the claim of a message back: it had no effect.
+// abort gives the claim of a message back. The message had no effect.
 func (w *worker[M]) abort(item Item[M]) {
 	if item.key != "" {
 		c := w.keys.claim(item.key)
@@ -117,7 +118,7 @@ func (w *worker[M]) setAside(item Item[M]) (Result, error) {
 	}
 }
 
-// grace is how long messages without a handler wait: once in the life of an inbox.
+// grace is the grace period of messages without a handler. An inbox has one.
 type grace struct {
 	begin   sync.Once
 	timer   *time.Timer
@@ -125,12 +126,12 @@ type grace struct {
 	waiting atomic.Int64 // QoS 1 and 2 messages that wait
 }
 
-// waits are the messages of a worker that have no handler, in the order of receipt: those that wait
-// unacknowledged, and what is kept in memory of those that were set aside.
+// waits holds the messages of a worker that have no handler, in the order of receipt. They are either
+// unacknowledged, or set aside; of the latter only what routing needs is in memory.
 type waits[M any] struct {
 	list     []Item[M]
-	keys     map[string]bool // ordering keys of those for which a further handler may be declared yet
-	declared uint64          // Config.Declared, when they were last matched
+	keys     map[string]bool // ordering keys of messages for which another handler may still be declared
+	declared uint64          // value of Config.Declared when the list was last matched
 }
 
 // Connected begins the grace period of messages without a handler. Only the first call has an effect.
@@ -144,7 +145,7 @@ func (b *Inbox[M]) endGrace() {
 	}
 }
 
-// Declared has messages matched again that have no handler.
+// Declared makes the workers match the messages without a handler again.
 func (b *Inbox[M]) Declared() { b.wakeAll() }
 
 func (b *Inbox[M]) wakeAll() {
@@ -153,8 +154,8 @@ func (b *Inbox[M]) wakeAll() {
 	}
 }
 
-// Restore takes a message that an earlier process has set aside, because it had no handler. It is
-// called before Start, in the order of receipt.
+// Restore adds a message that an earlier process set aside because it had no handler. It is called
+// before Start, in the order of receipt.
 func (b *Inbox[M]) Restore(id uint64, stored M, orderKey string) {
 	w := b.worker(orderKey)
 	w.waits.list = append(w.waits.list, Item[M]{Message: stored, OrderKey: orderKey, Aside: id, stored: true})
@@ -168,8 +169,8 @@ func (b *Inbox[M]) Redeliver(id uint64, stored M, orderKey string) {
 	}
 }
 
-// find finds the handlers of a message. later: one may be declared yet, and those that are there wait
-// for it, too. A message waits behind another with its ordering key that does.
+// find finds the handlers of a message. later is true if the message has to wait, because another
+// handler may still be declared for it, or because an earlier message with its ordering key waits.
 func (w *worker[M]) find(item Item[M]) (later bool) {
 	waits := item.In != nil && item.Aside == 0 && !w.grace.ended.Load()
 	if waits && !item.first && w.waits.keys[item.OrderKey] {
@@ -179,8 +180,9 @@ func (w *worker[M]) find(item Item[M]) (later bool) {
 	return later && waits
 }
 
-// held finds the handlers of a message, and keeps it if find has it wait. If a handler was declared
-// meanwhile, those that have waited for it come first.
+// held finds the handlers of a message, and keeps the message if it has to wait. If a handler was
+// declared meanwhile, held returns the message to the queue, and earlier messages are matched first.
+// It returns false if the message can be handled now.
 func (w *worker[M]) held(item Item[M]) bool {
 	if !w.find(item) {
 		again := len(w.waits.list) > 0 && w.cfg.Declared() != w.waits.declared
@@ -195,7 +197,7 @@ func (w *worker[M]) held(item Item[M]) bool {
 	return true
 }
 
-// hold has later messages with an ordering key wait.
+// hold makes later messages with this ordering key wait.
 func (w *waits[M]) hold(orderKey string) {
 	if w.keys == nil {
 		w.keys = map[string]bool{}
@@ -203,8 +205,8 @@ func (w *waits[M]) hold(orderKey string) {
 	w.keys[orderKey] = true
 }
 
-// hold keeps a message without a handler until one is declared, or the grace period ends. Retried: there
-// is nothing to do.
+// hold keeps a message without a handler until one is declared, or the grace period ends. It returns
+// Retried if the caller has nothing to do.
 func (w *worker[M]) hold(item Item[M]) (Result, error) {
 	if item.Aside != 0 { // it stays in the list
 		w.waits.list = append(w.waits.list, item)
@@ -225,8 +227,8 @@ func (w *worker[M]) hold(item Item[M]) (Result, error) {
 	return Waiting, nil
 }
 
-// endWaiting puts messages that have waited for a handler back into the queue when the grace period has
-// ended.
+// endWaiting returns the unacknowledged messages without a handler to the queue when the grace period
+// has ended.
 func (w *worker[M]) endWaiting() {
 	if w.grace.waiting.Load() == 0 {
 		return
@@ -249,9 +251,9 @@ func (w *worker[M]) endWaiting() {
 	w.items.pushFront(due) // hold sets them aside
 }
 
-// rematch puts messages that wait for a handler back into the queue, if they have one now. before is
-// a message that comes after them. It returns false, and does nothing with that, if there are none.
-func (w *worker[M]) rematch(before *Item[M]) bool {
+// rematch returns messages that wait for a handler to the queue if they have one now, and next, a later
+// message, after them. If no message has a handler now, it returns false and does not use next.
+func (w *worker[M]) rematch(next *Item[M]) bool {
 	if len(w.waits.list) == 0 {
 		return false
 	}
@@ -261,7 +263,7 @@ func (w *worker[M]) rematch(before *Item[M]) bool {
 	}
 	w.waits.declared = declared
 	var ready []Item[M]
-	w.waits.keys = nil // those that are held still come again
+	w.waits.keys = nil // the loop adds the keys of messages that still wait
 	w.waits.list = slices.DeleteFunc(w.waits.list, func(item Item[M]) bool {
 		if w.find(item) {
 			w.waits.hold(item.OrderKey)
@@ -280,14 +282,14 @@ func (w *worker[M]) rematch(before *Item[M]) bool {
 	if len(ready) == 0 {
 		return false
 	}
-	if before != nil {
-		ready = append(ready, *before)
+	if next != nil {
+		ready = append(ready, *next)
 	}
 	w.items.pushFront(ready)
 	return true
 }
 
-// load loads a message from the list. It returns false if that cannot be read.
+// load loads a message from the list. It returns false if the entry cannot be read.
 func (w *worker[M]) load(item *Item[M]) bool {
 	m, err := w.cfg.Aside.Load(item.Aside, item.Message)
 	if err != nil {
@@ -300,7 +302,7 @@ func (w *worker[M]) load(item *Item[M]) bool {
 	return len(w.targets) > 0
 }
 
-// split makes an item for each of the targets. The first one is item, others come next.
+// split makes an item for each of the targets. The first is item; the others are next in the queue.
 func (w *worker[M]) split(item *Item[M]) {
 	if item.routed = true; len(w.targets) > 1 {
 		item.parts = &parts{left: len(w.targets)}

@@ -89,7 +89,7 @@ func (w *worker[M]) resume(err error) {
 	}
 }
 
-// step takes one message on. It returns false if there is none.
+// step processes one message. It returns false if no message waits.
 func (w *worker[M]) step() bool {
 	switch {
 	case w.ready.len() > 0:
@@ -114,7 +114,7 @@ func (w *worker[M]) route(item Item[M]) {
 	}
 	if !item.routed {
 		if w.rematch(&item) || w.held(item) {
-			return // those that waited for the handler come first
+			return // earlier messages that waited for the handler are handled first
 		}
 		switch {
 		case len(w.targets) == 0:
@@ -142,8 +142,8 @@ func (w *worker[M]) unhandled(item Item[M]) {
 	w.cfg.Observer.Unhandled(item.Message, result, err)
 }
 
-// claim claims the dedupe key of a message. A copy of a message that this client
-// holds shares the fate of that message.
+// claim claims the dedupe key of a message. If the client is handling a message with the same key, the
+// item is a copy: it is acknowledged with that message.
 func (w *worker[M]) claim(item Item[M]) {
 	if w.cfg.Dedupe == nil {
 		w.arrange(item)
@@ -230,7 +230,7 @@ func (w *worker[M]) attempt() {
 	}
 }
 
-// settle takes what the handler has returned. It returns true if it is to be called again.
+// settle processes the result of the handler. It returns true if the handler is to be called again.
 func (w *worker[M]) settle(err error) (again bool) {
 	switch {
 	case err == nil:
@@ -295,7 +295,7 @@ func (b *Inbox[M]) acknowledge(item Item[M], code byte, text string) {
 	}
 }
 
-// answer acknowledges a PUBLISH when all its handlers have finished; one refusal refuses it.
+// answer acknowledges a PUBLISH when all its handlers have finished. If one refuses it, it is refused.
 func (b *Inbox[M]) answer(r receipt, code byte, text string) {
 	if r.parts != nil {
 		last := false

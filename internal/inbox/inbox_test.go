@@ -242,7 +242,7 @@ func TestInbox_Stop(t *testing.T) {
 						return ctx.Err()
 					}
 				}))
-				r.send(on("t", 1, 2)...) // behind it: not begun
+				r.send(on("t", 1, 2)...) // after it: not begun
 				r.send(on("t", 0, 5)...)
 				synctest.Wait()
 				began := time.Now()

@@ -51,7 +51,7 @@ func (b *Inbox[M]) copiesOf(item Item[M]) []receipt {
 	return b.keys.end(item.key)
 }
 
-// copied is the receipt of a copy. Its bytes are not needed any more, unless another handler does.
+// copied returns the receipt of a copy. It releases the bytes of the copy, unless another handler needs them.
 func (item *Item[M]) copied() receipt {
 	r := item.receipt()
 	if r.parts == nil {
@@ -174,7 +174,7 @@ func (b *Inbox[M]) renewLeases() {
 	returned = true
 }
 
-// abandon gives a claim back. If that fails, its lease ends it.
+// abandon gives a claim back. If that fails, the claim ends with its lease.
 func (b *Inbox[M]) abandon(c dedupe.Claim) {
 	if p := b.cfg.Guard.Call(func() { _ = b.cfg.Dedupe.Abort(b.finishing, c) }); p != nil {
 		b.cfg.Observer.StoreFailed(p)

@@ -92,7 +92,7 @@ func (w *worker[M]) leave(item Item[M]) {
 	}
 }
 
-// place is that of a message in the order of its publisher.
+// place is the position of a message in the order of its publisher.
 type place struct {
 	stream     string
 	epoch, seq uint64 // seq 0: it has none
@@ -117,10 +117,10 @@ func (w *worker[M]) emit(item Item[M], outOfOrder bool) {
 	w.ready.push(ready[M]{item: item})
 }
 
-// place gives a message to the resequencer; 0: it has no number. A message with a dedupe key is no
-// copy: the cache has said so.
+// place passes a message to the resequencer; it returns 0 for a message without a number. A message
+// with a dedupe key is not a copy, since the cache has accepted it.
 func (w *worker[M]) place(item Item[M]) (result ordering.Result, at place) {
-	if w.order == nil || item.Aside != 0 { // from the list: its number was used up
+	if w.order == nil || item.Aside != 0 { // from the list: its number was emitted before
 		return 0, at
 	}
 	if at = w.placeOf(&item); at.seq == 0 {
@@ -143,8 +143,8 @@ func (w *worker[M]) place(item Item[M]) (result ordering.Result, at place) {
 	return result, at
 }
 
-// share has a copy of a message that is held share the fate of that: acknowledged before, the message
-// would be lost if the process ends.
+// share acknowledges a copy of a held message together with that message. If the copy were
+// acknowledged before, the message would be lost when the process ends.
 func (w *worker[M]) share(item Item[M], at place) (held bool) {
 	copies, held := w.copies[at]
 	if !held {
@@ -158,7 +158,7 @@ func (w *worker[M]) share(item Item[M], at place) (held bool) {
 	return true
 }
 
-// refill takes what waits for the worker. It returns false if there is nothing.
+// refill takes the messages that wait for the worker. It returns false if none waits.
 func (w *worker[M]) refill() bool {
 	ended := w.queue.take(&w.items)
 	for _, orderKey := range ended {

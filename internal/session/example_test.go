@@ -19,7 +19,7 @@ func (memory) FingerprintKey() [16]byte   { return [16]byte{} }
 func (memory) ResetSession() error        { return nil }
 func (memory) Sync() error                { fmt.Println("store: synced"); return nil }
 
-// printer is a connection that says what is written to it.
+// printer is a connection that prints the packets that are written to it.
 type printer struct{}
 
 func (printer) Send(encode func([]byte) []byte) error {

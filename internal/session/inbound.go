@@ -27,7 +27,7 @@ type Inbound struct {
 	Received time.Time
 }
 
-// record is what is known of a QoS 2 message that was handled.
+// record is the record of a QoS 2 message that was handled.
 type record struct {
 	handled     bool
 	fingerprint uint64 // 0: unknown
@@ -127,9 +127,9 @@ func (g *Generation) repeatedLocked(v wire.PublishView, fingerprint uint64) (rep
 	return true, err
 }
 
-// seenLocked reports whether the message was handled and recorded before. A record of another message
-// is cleared: this one shows that the server does not hold that one under the identifier any more. It
-// was killed, and continues from a state in which it had not sent that one.
+// seenLocked reports whether the message was handled and recorded before. If the record is that of
+// another message, seenLocked clears it: the server was killed, continues from an older state, and
+// does not hold the other message under the identifier any more.
 func (s *Session) seenLocked(v wire.PublishView, fingerprint uint64) (bool, error) {
 	recorded := s.seen.get(v.PacketID)
 	switch {
@@ -278,8 +278,8 @@ func (g *Generation) pubrel(id uint16) error {
 	}
 	switch {
 	case waits, !s.seen.get(id).handled:
-		// The server has not been sent PUBREC for the message that waits under the identifier, so it
-		// releases an older one, which it has restored. The record of the newer one stays.
+		// The client has not sent PUBREC for the message that waits under the identifier. So the PUBREL is
+		// for an older message, which the server has restored. The record of the newer message stays.
 		s.stats.UnknownAcks++
 		out.Reason = wire.ReasonPacketIDNotFound
 	default:

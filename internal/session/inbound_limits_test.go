@@ -28,8 +28,8 @@ func TestOurReceiveMaximumIsKept(t *testing.T) {
 	}
 }
 
-// What a resumed session holds may exceed our Receive Maximum, as mosquitto sends it after a
-// restart. The number of packet identifiers limits it.
+// The messages of a resumed session may exceed the client's Receive Maximum: mosquitto sends them all
+// after a restart. The number of packet identifiers limits them.
 func TestReceiveMaximum_IsNoLimitInAResumedSession(t *testing.T) {
 	message := func(id uint16, dup bool) wire.Publish {
 		return wire.Publish{Topic: "t", QoS: 1, PacketID: id, Dup: dup, Payload: []byte("x")}

@@ -120,7 +120,7 @@ func TestInbound_ViolationKeepsTheRecord(t *testing.T) {
 
 // TestPubrel_ForAnOlderMessage: a server that was restored to an older state releases a message that
 // was completed, while a newer one has its identifier: in hand, or handled and waiting for its turn.
-// Nothing of the newer one is forgotten, and it is not handled twice.
+// The record of the newer one stays, and it is not handled twice.
 func TestPubrel_ForAnOlderMessage(t *testing.T) {
 	for _, c := range []struct {
 		name             string
@@ -281,7 +281,7 @@ func TestFingerprint_Fields(t *testing.T) {
 		g := r.connect(true, Limits{})
 		p.QoS, p.PacketID, p.Dup = 2, 5, true
 		if r.must(r.arrive(g, p)); len(r.delivered) != 2 {
-			t.Errorf("%s: taken for a repetition", name)
+			t.Errorf("%s: treated as a repetition", name)
 		}
 	}
 	// What a server may change from one delivery to the next.

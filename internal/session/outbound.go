@@ -66,8 +66,8 @@ func (g *Generation) InUse(id uint16) bool {
 	return g.flights.get(id).qos != 0
 }
 
-// FirstUnacked returns the message that was sent first among those without an acknowledgement, also
-// when the connection has ended; 0: there is none. passed: one that was sent later has one.
+// FirstUnacked returns the message that was sent first among the unacknowledged ones, also when the
+// connection has ended; 0: all are acknowledged. passed: a message that was sent later is acknowledged.
 func (g *Generation) FirstUnacked() (seq uint64, passed bool) {
 	g.s.mu.Lock()
 	defer g.s.mu.Unlock()
@@ -297,8 +297,8 @@ func (g *Generation) Unhold() error {
 	return g.ResendUnstored()
 }
 
-// EndPurge gives up the purges that the server has not answered: of these packet identifiers, or of all if
-// there are none. They may be used; late answers are dropped.
+// EndPurge ends the purges that the server has not answered: of these packet identifiers, or of all if
+// ids is empty. The packet identifiers may be used; late answers are dropped.
 func (g *Generation) EndPurge(ids ...uint16) {
 	g.s.mu.Lock()
 	defer g.s.mu.Unlock()

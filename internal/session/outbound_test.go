@@ -256,7 +256,7 @@ func TestSessionLostVoidsEverything(t *testing.T) {
 	}
 	r.must(r.s.Complete(r.delivered[1], 0, "")) // of the session that is gone
 	r.want()
-	r.must(r.publish(r.g, 2, 5, "new")) // not taken for the old one
+	r.must(r.publish(r.g, 2, 5, "new")) // not treated as the old one
 	if got := r.payloads[len(r.payloads)-1]; got != "new" {
 		t.Errorf("last delivered %q", got)
 	}
@@ -283,9 +283,8 @@ func TestLostReportsWhatEarlierConnectionsSent(t *testing.T) {
 	}
 }
 
-// Messages of a higher priority were accepted later and sent earlier: what comes
-// again comes in the order of sending [MQTT-4.6.0-1], however often the
-// connection is cut in between.
+// Messages of a higher priority were accepted later and sent earlier. Messages are resent in the order
+// of sending [MQTT-4.6.0-1], after any number of cuts.
 func TestUnackedKeepsTheOrderOfSending(t *testing.T) {
 	r := newRig(t, Config{})
 	r.connect(false, Limits{})
@@ -299,7 +298,7 @@ func TestUnackedKeepsTheOrderOfSending(t *testing.T) {
 	old := r.g
 	r.connect(true, Limits{})
 	if got := r.g.Unacked(); !slices.Equal(got, order) {
-		t.Errorf("%v come again, want %v", got, order)
+		t.Errorf("%v are resent, want %v", got, order)
 	}
 	if got := old.Unacked(); got != nil {
 		t.Errorf("an old connection has %v to send", got)
@@ -307,7 +306,7 @@ func TestUnackedKeepsTheOrderOfSending(t *testing.T) {
 	r.offer(5, 2) // the connection ends here
 	r.connect(true, Limits{})
 	if got := r.g.Unacked(); !slices.Equal(got, order) {
-		t.Errorf("after another cut %v come again, want %v", got, order)
+		t.Errorf("after another cut %v are resent, want %v", got, order)
 	}
 	for _, seq := range order {
 		r.offer(seq, 2)
@@ -320,11 +319,11 @@ func TestUnackedKeepsTheOrderOfSending(t *testing.T) {
 	}
 	r.connect(true, Limits{})
 	if got := r.g.Unacked(); !slices.Equal(got, []uint64{1, 2, 3, 4}) {
-		t.Errorf("%v come again, want 1 to 4", got)
+		t.Errorf("%v are resent, want 1 to 4", got)
 	}
 	r.connect(false, Limits{})
 	if got := r.g.Unacked(); len(got) != 0 {
-		t.Errorf("%v come again in a new session", got)
+		t.Errorf("%v are resent in a new session", got)
 	}
 }
 

@@ -9,7 +9,7 @@ import (
 
 // purges are the packet identifiers for which PUBREL was sent without a message: the server may hold
 // an exchange under them that the client has completed or given up. The PUBCOMP ends it on the server,
-// with reason code 0x92 if there was none.
+// with reason code 0x92 if the server has no exchange.
 type purges struct {
 	ids  map[uint16]bool // true: not answered; false: given up, and an answer may still be received
 	open int             // of ids, not answered

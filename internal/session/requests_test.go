@@ -102,8 +102,8 @@ func TestRequestsAndUnstoredMessagesShareTheLowIdentifiers(t *testing.T) {
 	}
 }
 
-// A SUBSCRIBE that comes late, from the paho client of a connection that is gone,
-// is none of the next connection's.
+// A late SUBSCRIBE, from the paho client of a connection that has ended, is not sent on the next
+// connection.
 func TestARequestOfAnOlderConnectionIsRefused(t *testing.T) {
 	r := newRig(t, Config{})
 	g := r.connect(false, Limits{})

@@ -17,7 +17,7 @@ import (
 
 var reuseHistories = flag.Int("reuse.histories", defaultReuseHistories, "how many histories TestReuse runs for each sync policy")
 
-// reuseBreak says what does not work, to show that the model finds it.
+// reuseBreak disables a part of the session, to show that the model detects it.
 type reuseBreak struct {
 	sameContent bool // all messages have the same fingerprint
 	unstored    bool // the store does not have fingerprints after a restart
@@ -134,7 +134,7 @@ func (x *reuseRun) begin(present bool) {
 	x.connect(present)
 }
 
-// end closes the log of a process that was killed. Nothing of this counts.
+// end closes the log of a process that was killed. Its writes are ignored.
 func (x *reuseRun) end() {
 	if x.log != nil {
 		x.check(x.log.Close())

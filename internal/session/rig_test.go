@@ -14,8 +14,7 @@ import (
 
 func TestMain(m *testing.M) { leaktest.Main(m) }
 
-// fakeStore keeps what it is told and knows which of it a Sync has made
-// durable.
+// fakeStore keeps records, and which of them a Sync has made durable.
 type fakeStore struct {
 	mu                                    sync.Mutex
 	released                              map[uint64]bool // true: durable
@@ -98,7 +97,7 @@ func (f *fakeStore) Sync() error {
 	return nil
 }
 
-// owes says what a sync is still owed for before a may leave.
+// owes returns the record that must be synced before a may be sent; empty: none.
 func (f *fakeStore) owes(a wire.Ack, seqOf func(id uint16) uint64) string {
 	f.mu.Lock()
 	defer f.mu.Unlock()

@@ -97,7 +97,7 @@ type Session struct {
 	sends    uint64             // messages sent, without resends
 	handling int                // messages that wait for Complete, of all connections
 	quota    bool               // the server has refused a message because of a quota, see Generation.Held
-	lost     bool               // the server has lost the session of which unacked and the store know
+	lost     bool               // the server has lost the session to which unacked and the store belong
 	stats    Stats
 	acks     ackQueue
 	ready    notify.Signal // acks holds something
@@ -193,8 +193,8 @@ func (s *Session) Begin(present bool) (lost bool) {
 	return lost
 }
 
-// Adopt forgets the session of earlier connections: the next one resumes another session, of which
-// nothing is known. It is called between two connections.
+// Adopt forgets the session of earlier connections: the next connection resumes a session that the
+// client does not know. It is called between two connections.
 func (s *Session) Adopt() {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -2,9 +2,9 @@ package session
 
 import "iter"
 
-// table holds a value for each of some packet identifiers. The zero value of T stands for none, and
-// the zero table is empty. It takes less time and memory than a map where identifiers are given in
-// turn, as clients and servers do.
+// table maps packet identifiers to values. The zero value of T means that an identifier has no value,
+// and the zero table is empty. If identifiers are assigned in turn, as clients and servers do, a table
+// takes less time and memory than a map.
 type table[T comparable] struct {
 	pages []*page[T] // as far as the highest identifier that was ever set
 	spare *page[T]   // an empty one
@@ -72,7 +72,7 @@ func (t *table[T]) len() int { return t.n }
 // clear removes all values.
 func (t *table[T]) clear() { *t = table[T]{} }
 
-// all iterates over the values, by identifier. The value that is reached may be changed.
+// all iterates over the values, by identifier. The loop may change the current value.
 func (t *table[T]) all() iter.Seq2[uint16, T] {
 	return func(yield func(uint16, T) bool) {
 		var none T

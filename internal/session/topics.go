@@ -67,7 +67,7 @@ func (s *Session) fingerprint(topic string, v wire.PublishView) uint64 {
 	return h.Sum()
 }
 
-// passing is a fingerprint that ends with the process.
+// passing returns a fingerprint that is valid in this process only.
 func (s *Session) passing(topic string, v wire.PublishView) uint64 {
 	sum := 31*maphash.String(s.seed, topic) + maphash.Bytes(s.seed, v.Payload)
 	for p := range v.Properties.All() {

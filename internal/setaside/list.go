@@ -183,7 +183,7 @@ func (l *List) Keep(id uint64) {
 	}
 }
 
-// Remove removes an entry. It returns nil if there is none. If the process is killed soon after, the
+// Remove removes an entry. It returns nil if the entry does not exist. If the process is killed soon after, the
 // entry may exist again.
 func (l *List) Remove(id uint64) error {
 	log, err := l.entry(id)

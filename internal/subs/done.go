@@ -2,8 +2,8 @@ package subs
 
 import "slices"
 
-// done takes the answer to a request, err if it is refused. It returns what is to be
-// reported before the callers that wait for it go on.
+// done processes the answer to a request; err is a refusal. It returns the result to report before the
+// waiting callers continue.
 func (t *Table) done(r *request, err error) (report []Result) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -58,7 +58,7 @@ func (t *Table) done(r *request, err error) (report []Result) {
 	return report
 }
 
-// recordLocked records what the application may ask of its subscription.
+// recordLocked records the state that List and Answer return.
 func (t *Table) recordLocked(r *request, err error) {
 	e, app := r.e, r.e.want[Application]
 	switch {

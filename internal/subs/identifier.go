@@ -16,8 +16,8 @@ const (
 	variants    = 8               // of each, see Variant
 	filters     = (LastID + 1 - firstFilter - oldCount) / variants
 
-	// An earlier form of this client used identifiers that say nothing of the filter. A session
-	// may still have some.
+	// An earlier version of the client used identifiers that were not derived from the filter. A
+	// session may still have some.
 	oldFirst = 200_000_000
 	oldCount = 65_536
 )
@@ -43,9 +43,9 @@ func FilterID(filter string, probe int) uint32 {
 	return id
 }
 
-// Variant returns the identifier of a filter that a process uses in place of id. Processes choose
-// theirs by chance, to tell what was sent for their own SUBSCRIBE from what an earlier process has
-// left in the session.
+// Variant returns the identifier of a filter that a process uses in place of id. Each process chooses
+// a variant at random. So it can distinguish the messages for its own SUBSCRIBE from those that wait
+// in the session for a SUBSCRIBE of an earlier process.
 func Variant(id uint32, process uint32) uint32 { return id + process%variants }
 
 // SplitVariant undoes Variant.

@@ -39,7 +39,7 @@ const (
 func (o Owner) class() class        { return asking + class(o) }
 func (r *request) subscribes() bool { return r.includes != [owners]uint64{} }
 
-// alone reports whether a request waits for the answers to all others: it may depend on them.
+// alone reports whether a request waits for the answers to all others, because it may depend on them.
 func (r *request) alone() bool { return !r.subscribes() || r.owner != Application || r.endsOther }
 
 // queue holds the entries of a class that may differ from what the server has.
@@ -59,10 +59,10 @@ func (t *Table) popLocked(c class) {
 	*q = (*q)[1:]
 }
 
-// touchLocked has Run look at an entry, and at that of Status, which the entry may cover.
+// touchLocked makes Run check an entry, and the entry of Status, which this entry may cover.
 func (t *Table) touchLocked(e *entry) {
 	if t.conn == nil {
-		return // attach looks at all
+		return // attach checks all entries
 	}
 	t.enqueueLocked(e)
 	if t.status != nil && t.status != e {
@@ -144,7 +144,7 @@ func (t *Table) detach() {
 const maxOut = 64
 
 // next returns the next packet, or nil. Unless ready, it returns only what a caller waits for.
-// caughtUp: the server has answered for all that the application wants.
+// caughtUp is true when the server has answered for all subscriptions of the application.
 func (t *Table) next(ready bool) (x *exchange, caughtUp bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -169,7 +169,7 @@ func (t *Table) next(ready bool) (x *exchange, caughtUp bool) {
 }
 
 // batchLocked takes the requests of one packet out of a queue. Packets keep the order of the queue.
-// more: the queue has others.
+// more is true if the queue has others.
 func (t *Table) batchLocked(c class) (batch []*request, more bool) {
 	for len(t.queues[c]) > 0 {
 		e := t.queues[c][0]
@@ -182,7 +182,7 @@ func (t *Table) batchLocked(c class) (batch []*request, more bool) {
 			t.popLocked(c)
 			t.enqueueLocked(e)
 			t.tidyLocked(e)
-			t.wake.Set() // it may now be in a queue that was looked at
+			t.wake.Set() // it may now be in a queue that was checked before
 			continue
 		case len(batch) == 0 && r.alone() && len(t.out) > 0:
 			return nil, true

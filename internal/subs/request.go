@@ -17,7 +17,8 @@ func (r *Request) waits() bool { return !r.left }
 
 // Subscribe declares subscriptions of the application, each with a Request that is done when the
 // server has answered. A want that the server refuses is removed. Without a connection a Request is
-// done at once, and a connection that ends ends it without an error: the next one makes up for it.
+// done at once. If the connection ends, the Request is done without an error, and the next connection
+// sends it again.
 func (t *Table) Subscribe(list ...Want) []*Request {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -78,8 +79,8 @@ func finish(list []*Request, err error) {
 	}
 }
 
-// AwaitRemovals waits until the server serves nobody who has removed a want, the
-// connection ends, or ctx does.
+// AwaitRemovals waits until the server has ended the subscriptions whose wants were removed, the
+// connection ends, or ctx ends.
 func (t *Table) AwaitRemovals(ctx context.Context) {
 	for {
 		changed := t.changed.Changed()
@@ -97,7 +98,7 @@ func (t *Table) AwaitRemovals(ctx context.Context) {
 	}
 }
 
-// endsLocked reports whether a subscription is to be ended, or being ended.
+// endsLocked reports whether a subscription is to be ended, or is being ended.
 func (t *Table) endsLocked() bool {
 	ends := func(e *entry) bool { _, ends := e.gone(); return ends && !e.parked }
 	for x := range t.out {

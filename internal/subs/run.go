@@ -32,9 +32,9 @@ func (t *Table) Attach(up *link.Up) {
 	}
 }
 
-// Run brings the server in line until ctx ends or the connection does. It waits for up.Ready before
-// those requests that no caller waits for. It sets up.Subscribed once the server has answered for
-// all that the application wants.
+// Run sends the requests that make the server's subscriptions match the table, until ctx or the
+// connection ends. Requests that no caller waits for are sent after up.Ready. Run sets up.Subscribed
+// when the server has answered for all subscriptions of the application.
 func (t *Table) Run(ctx context.Context, up *link.Up) {
 	defer t.detach()
 	answered := make(chan *exchange, maxOut)
@@ -92,7 +92,7 @@ func (t *Table) send(ctx context.Context, up *link.Up, x *exchange, answered cha
 	}()
 }
 
-// answered takes an answer, or that there is none.
+// answered processes an answer, or its absence.
 func (t *Table) answered(up *link.Up, x *exchange) {
 	defer x.cancel()
 	t.mu.Lock()
@@ -132,9 +132,9 @@ func (t *Table) abandonLocked() {
 	}
 }
 
-// unanswered takes that a request got no answer, so that nothing is known of what the server has.
-// Its callers wait for the end of the connection. If that ends because the answer was invalid, they
-// get that error; the next connection makes up for it too.
+// unanswered processes a request without an answer: the state at the server is unknown. Its callers
+// wait for the end of the connection. If the connection ends because the answer was invalid, they get
+// that error. The next connection sends the request again in either case.
 func (t *Table) unanswered(r *request, err error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()

@@ -356,7 +356,7 @@ func TestTable_SharesAFilterBetweenApplicationAndView(t *testing.T) {
 	}
 }
 
-// A view that goes while its SUBSCRIBE is out is ended behind the answer.
+// A view that ends before the answer to its SUBSCRIBE is ended at the server after that answer.
 func TestTable_EndsAViewWhoseRequestIsOut(t *testing.T) {
 	s := serve(t)
 	s.connect(false, all)
@@ -394,7 +394,7 @@ func TestTable_EndsAViewWhoseRequestIsOut(t *testing.T) {
 	s.results("3 b ended refused")
 }
 
-// Views are asked for when they say so, and not restored.
+// A view is asked for each time it is set, and not restored.
 func TestTable_LeavesFetchingToTheView(t *testing.T) {
 	s := serve(t)
 	s.table.Set(View, Want{Filter: "a", ID: ViewID})
@@ -509,7 +509,7 @@ func (t *Table) describeAll() (list []string) {
 
 // TestTable_BringsTheServerInLine has owners change their wants at random, on
 // connections that come and go with and without the session, at a server that refuses
-// at random. Whenever the table rests, the server has what is wanted and no more.
+// at random. When the table has nothing to send, the server has exactly the wanted subscriptions.
 func TestTable_BringsTheServerInLine(t *testing.T) {
 	filters := []string{"a", "a/+", "a/#", "+/b", "$share/g/a/b", "a/b"}
 	for seed := range uint64(200) {
