@@ -210,7 +210,7 @@ func (c *Client) panicked(function string, p *callback.Panic) {
 // undeclared reports, once, that a message names a subscription that this process has not made.
 func (c *Client) undeclared(topic string) {
 	c.reports.undeclared.Do(func() {
-		c.log(slog.LevelWarn, "session has a subscription that no handler of this process declares: all handlers whose filters match get its messages, perhaps twice; Unsubscribe its filter, or Handle it",
+		c.log(slog.LevelWarn, "session has a subscription that no handler of this process declares: its messages wait for one, for Receiving.UnhandledGrace at most; then all handlers whose filters match get them, perhaps twice; Unsubscribe its filter, or Handle it",
 			slog.String("topic", topic))
 	})
 }

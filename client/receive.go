@@ -65,10 +65,10 @@ func (c receiver) route(m inbound, final bool, targets []inbound) (list []inboun
 	case len(routes) == 0:
 		routes = append(routes, c.router.fallback())
 	case !named && c.router.undeclared(m.from):
+		c.undeclared(m.Topic)
 		if !final {
 			return targets, true
 		}
-		c.undeclared(m.Topic)
 	}
 	if routes[0] == nil {
 		return targets, false
