@@ -23,6 +23,9 @@ type SetAsideMessage struct {
 	At       time.Time // when it was set aside
 }
 
+// maxEntry is the longest entry that a log takes.
+const maxEntry = 268_435_000
+
 // aside is the list as package inbox uses it.
 type aside struct {
 	list        *setaside.List
@@ -39,7 +42,8 @@ func openAside(c *Config, onCorruption func(persistence.Corruption)) (*aside, er
 		return nil, nil
 	}
 	o := &c.Store.Options
-	maxPacket := int(c.Connection.MaximumPacketSize) + 8192 // with filter, error and identity
+	// With filter, error and identity, and the topic that an alias may have stood for.
+	maxPacket := min(int(c.Connection.MaximumPacketSize)+2*65_535+8192, maxEntry)
 	list, err := setaside.New(filepath.Join(c.Dir, "received"), persistence.Options{
 		Sync: o.Sync, Interval: o.Interval, FS: o.FS, OnCorruption: onCorruption,
 		Limits: persistence.Limits{MaxMessages: s.MaxMessages, MaxBytes: max(s.MaxBytes, int64(maxPacket)), MaxPacketBytes: maxPacket},
@@ -108,13 +112,11 @@ func stored(m SetAsideMessage, from origin) inbound {
 // Add stores a message. It is part of inbox.Aside.
 func (a *aside) Add(m inbound, why inbox.Given) (id uint64, kept inbound, err error) {
 	e := setaside.Entry{Received: m.ReceivedAt, At: time.Now(), Attempts: why.Attempts, Packet: encodeReceived(m)}
-	if why.Err != nil {
+	if e.Taken = why.Err == nil; !e.Taken { // otherwise it waits for a handler
 		e.Err, e.Filter = panicError(why.Err).Error(), m.to.Filter
 	}
 	if id, err = a.list.Add(&e); errors.Is(err, setaside.ErrFull) {
 		err = errors.Join(inbox.ErrAsideFull, err)
-	} else if err == nil && why.Err == nil {
-		err = a.list.Take(id) // it waits for a handler
 	}
 	return id, stored(SetAsideMessage{Message: m.Message, Filter: e.Filter}, m.from), err
 }
@@ -127,6 +129,9 @@ func (a *aside) Load(id uint64, _ inbound) (inbound, error) {
 
 // Remove is part of inbox.Aside.
 func (a *aside) Remove(id uint64) error { return a.list.Remove(id) }
+
+// Has is part of inbox.Aside.
+func (a *aside) Has(id uint64) bool { return a.list.Has(id) }
 
 // Kept is part of inbox.Aside.
 func (a *aside) Kept(id uint64) { a.list.Keep(id) }

@@ -53,9 +53,10 @@ func (l SetAsideList) All() iter.Seq2[SetAsideMessage, error] {
 }
 
 // Redeliver passes a message to its handler again, at once. If the handler accepts the message, the
-// message leaves the list. Otherwise it is retried, and may be set aside again under another ID. A
-// message without a handler needs no Redeliver: a handler that is declared for its topic gets it.
-// Errors: ErrNotSetAside, ErrSetAsideBusy, ErrClosed, those of the store.
+// message leaves the list. Otherwise it is retried, and may be set aside again under another ID, or
+// under the same ID if the list is full. A message without a handler needs no Redeliver: a handler that
+// is declared for its topic gets it. Errors: ErrNotSetAside, ErrSetAsideBusy, ErrClosed, those of the
+// store.
 func (l SetAsideList) Redeliver(id uint64) error {
 	if l.aside == nil {
 		return ErrNoSetAside
@@ -73,7 +74,8 @@ func (l SetAsideList) Redeliver(id uint64) error {
 	return err
 }
 
-// Discard removes a message. It returns nil if the message is not in the list.
+// Discard removes a message. It returns nil if the message is not in the list. A message that is being
+// redelivered is not attempted again.
 func (l SetAsideList) Discard(id uint64) error {
 	if l.aside == nil {
 		return ErrNoSetAside

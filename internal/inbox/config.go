@@ -81,6 +81,8 @@ type Aside[M any] interface {
 	Load(id uint64, stored M) (M, error)
 	// Remove removes a message that was handled, or refused.
 	Remove(id uint64) error
+	// Has reports whether a message is in the list, and was not discarded. It does not wait.
+	Has(id uint64) bool
 	// Kept reports that a message stays in the list as it was: it is not handled now.
 	Kept(id uint64)
 }

@@ -27,3 +27,11 @@ func (b *Inbox[M]) Stats() Stats {
 		OutOfOrder: n.OutOfOrder.Load(), Reused: n.Reused.Load(), Repeated: n.Repeated.Load(),
 	}
 }
+
+// Kept returns how many messages without a handler are kept in memory. The workers must be idle.
+func (b *Inbox[M]) Kept() (n int) {
+	for _, w := range b.workers {
+		n += len(w.waits.list)
+	}
+	return n
+}

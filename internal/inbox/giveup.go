@@ -48,6 +48,10 @@ func (w *worker[M]) giveUp() (v Verdict) {
 		d.last.Result = Refused
 	default:
 		_, _, v.store = w.cfg.Aside.Add(d.Message, Given{Err: d.last.Err, Attempts: d.last.Attempt})
+		if d.Aside != 0 && d.parts == nil && errors.Is(v.store, ErrAsideFull) { // the entry that it has is enough
+			w.cfg.Aside.Kept(d.Aside)
+			d.Aside, v.store = 0, nil
+		}
 		if d.last.Result = Retried; v.store == nil {
 			d.last.Result = SetAside
 			w.Counters.SetAside.Add(1)
@@ -105,6 +109,7 @@ func (w *worker[M]) setAside(item Item[M]) (Result, error) {
 			return Refused, err
 		case err == nil:
 			w.Counters.SetAside.Add(1)
+			w.forget()
 			w.waits.list = append(w.waits.list, Item[M]{Message: stored, OrderKey: item.OrderKey, Aside: id, stored: true})
 			return SetAside, nil
 		}
@@ -132,6 +137,21 @@ type waits[M any] struct {
 	list     []Item[M]
 	keys     map[string]bool // ordering keys of messages for which another handler may still be declared
 	declared uint64          // value of Config.Declared when the list was last matched
+	most     int             // length of list at which forget searches it
+}
+
+// forget removes the messages that the application has discarded, each time that list has twice as many
+// messages as were left the last time.
+func (w *worker[M]) forget() {
+	if q := &w.waits; len(q.list) >= q.most {
+		q.list = slices.DeleteFunc(q.list, w.discarded)
+		q.most = max(64, 2*len(q.list))
+	}
+}
+
+// discarded reports whether a message was set aside, and the application has discarded it.
+func (w *worker[M]) discarded(item Item[M]) bool {
+	return item.Aside != 0 && !w.cfg.Aside.Has(item.Aside)
 }
 
 // Connected begins the grace period of messages without a handler. Only the first call has an effect.
@@ -287,32 +307,4 @@ func (w *worker[M]) rematch(next *Item[M]) bool {
 	}
 	w.items.pushFront(ready)
 	return true
-}
-
-// load loads a message from the list. It returns false if the entry cannot be read.
-func (w *worker[M]) load(item *Item[M]) bool {
-	m, err := w.cfg.Aside.Load(item.Aside, item.Message)
-	if err != nil {
-		w.cfg.Aside.Kept(item.Aside)
-		w.cfg.Observer.StoreFailed(err)
-		return false
-	}
-	item.Message, item.stored = m, false
-	w.targets, _ = w.cfg.Route(m, true, w.targets[:0])
-	return len(w.targets) > 0
-}
-
-// split makes an item for each of the targets. The first is item; the others are next in the queue.
-func (w *worker[M]) split(item *Item[M]) {
-	if item.routed = true; len(w.targets) > 1 {
-		item.parts = &parts{left: len(w.targets)}
-		rest := make([]Item[M], 0, len(w.targets)-1+w.items.len())
-		for _, m := range w.targets[1:] {
-			item.Message = m
-			rest = append(rest, *item)
-		}
-		w.items.pushFront(rest)
-	}
-	item.Message = w.targets[0]
-	clear(w.targets)
 }

@@ -214,12 +214,15 @@ func (w *worker[M]) handle(item Item[M]) {
 func (w *worker[M]) attempt() {
 	for again := true; again; {
 		d := &w.current
+		discarded := w.discarded(d.Item)
 		switch {
-		case w.cfg.Expired != nil && w.cfg.Expired(d.Message):
-			w.Counters.Expired.Add(1)
+		case discarded, w.cfg.Expired != nil && w.cfg.Expired(d.Message):
 			w.abort(d.Item)
 			w.acknowledge(d.Item, wire.ReasonSuccess, "")
-			w.cfg.Observer.Expired(d.Message)
+			if !discarded {
+				w.Counters.Expired.Add(1)
+				w.cfg.Observer.Expired(d.Message)
+			}
 			return
 		case d.givenUp: // and could not be set aside
 			again = w.finish(w.giveUp())

@@ -205,3 +205,38 @@ func (w *worker[M]) placed(item Item[M], r ordering.Result) {
 		w.cfg.Observer.NumberReused(item.Message)
 	}
 }
+
+// load loads a message from the list. It returns false if that cannot be read, or if the message was
+// discarded, or has no handler any more.
+func (w *worker[M]) load(item *Item[M]) bool {
+	m, err := w.cfg.Aside.Load(item.Aside, item.Message)
+	switch {
+	case w.discarded(*item):
+		return false
+	case err != nil:
+		w.cfg.Aside.Kept(item.Aside)
+		w.cfg.Observer.StoreFailed(err)
+		return false
+	}
+	if w.targets, _ = w.cfg.Route(m, true, w.targets[:0]); len(w.targets) == 0 {
+		w.waits.list = append(w.waits.list, *item)
+		return false
+	}
+	item.Message, item.stored = m, false
+	return true
+}
+
+// split makes an item for each of the targets. The first is item; the others are next in the queue.
+func (w *worker[M]) split(item *Item[M]) {
+	if item.routed = true; len(w.targets) > 1 {
+		item.parts = &parts{left: len(w.targets)}
+		rest := make([]Item[M], 0, len(w.targets)-1+w.items.len())
+		for _, m := range w.targets[1:] {
+			item.Message = m
+			rest = append(rest, *item)
+		}
+		w.items.pushFront(rest)
+	}
+	item.Message = w.targets[0]
+	clear(w.targets)
+}

@@ -26,6 +26,7 @@ type Entry struct {
 	Err      string    // of the last attempt; at most MaxErr bytes of it are stored
 	Attempts int
 	Packet   []byte // encoded message; opaque to the list
+	Taken    bool   // Add marks it as being redelivered; this is not stored
 }
 
 // MaxErr limits the text of an error, in bytes.
@@ -111,7 +112,7 @@ func (l *List) Add(e *Entry) (id uint64, err error) {
 	if err == nil {
 		l.mu.Lock()
 		defer l.mu.Unlock()
-		l.known[id] = false
+		l.known[id] = e.Taken
 	}
 	return id, err
 }
@@ -146,6 +147,14 @@ func (l *List) entry(id uint64) (*persistence.Log, error) {
 		return nil, ErrUnknown
 	}
 	return l.log, nil
+}
+
+// Has reports whether an entry is in the list.
+func (l *List) Has(id uint64) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	_, ok := l.known[id]
+	return ok
 }
 
 // IDs returns the IDs of the entries, the oldest first.
