@@ -299,7 +299,7 @@ func TestPayloadFormat(t *testing.T) {
 func TestReceiveBlocked(t *testing.T) {
 	for name, h := range map[string]client.HandlerFunc{"fails": func(context.Context, *client.Message) error { return errors.New("no") }, "hangs": blocking} {
 		t.Run(name, func(t *testing.T) {
-			receiving(t, func(cfg *client.Config) { cfg.Receiving.ReceiveMaximum, cfg.Receiving.Concurrency = 4, 64 }, nil, func(t *testing.T, c *client.Client, p *peer, events *recorder) {
+			receiving(t, func(cfg *client.Config) { cfg.Receiving.ReceiveMaximum, cfg.Receiving.Concurrency = 4, 4096 }, nil, func(t *testing.T, c *client.Client, p *peer, events *recorder) {
 				must(t, c.Handle("bad", h))
 				must(t, c.Handle("good/+", newInbox()))
 				p.publish(wire.Publish{Topic: "bad", QoS: 1, PacketID: 1})
