@@ -127,7 +127,7 @@ var traitTexts = map[string]string{
 	"repeatsComplete":       "After a restart, or two cuts in a row, it sends QoS 2 messages again that it has sent PUBREL for [MQTT-4.3.3-6]. `Config.Receiving.Dedupe` holds them off",
 	"cutsRefused":           "With `max_queued_messages 0` it ends the connection behind an acknowledgement that refuses a message. The client connects again and goes on",
 	"grantsDenied":          "SUBACK grants a filter that its access rules forbid, and nothing comes",
-	"exceedsReceiveMaximum": "It sends more QoS 1 and 2 messages than the client's Receive Maximum allows [MQTT-3.3.4-9]. The client ends the connection with 0x93, as it must, and loses nothing",
+	"exceedsReceiveMaximum": "It sends more QoS 1 and 2 messages than the client's Receive Maximum allows [MQTT-3.3.4-9]. In a session that it resumes, where it does so after each restart, the client takes them; in a new session it ends the connection with 0x93, and loses nothing",
 	"miscountsPackets":      "It counts a packet without a part of its fixed header: it takes one of up to four bytes above its own Maximum Packet Size, and sends one of one byte above the client's [MQTT-3.1.2-24]. A client that looks ends the connection with 0x95, and where the session stays the message comes again, for ever; mooring takes this one byte more",
 	"sharesRetained":        "A new Shared Subscription is sent the retained messages (section 3.3.1.3)",
 }
