@@ -5,11 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"github.com/mooring-mqtt/mooring/client"
+	"github.com/mooring-mqtt/mooring/internal/faultfs"
 	"github.com/mooring-mqtt/mooring/internal/wire"
 	"github.com/mooring-mqtt/mooring/internal/wire/control"
 )
@@ -115,5 +117,39 @@ func TestSetAside_TakesLongTopics(t *testing.T) {
 		p.publish(wire.Publish{Topic: topic, QoS: 1, PacketID: 1, Payload: []byte("x")})
 		p.nextAck(wire.PUBACK)
 		wantListed(t, c, "x")
+	})
+}
+
+// A full disk holds messages back until it has room again.
+func TestSetAside_GoesOnAfterAFullDisk(t *testing.T) {
+	withScript(t, func(t *testing.T, s *script) {
+		var events recorder
+		cfg := testConfig("c", &events, s.dial)
+		disk := faultfs.New()
+		cfg.Dir, cfg.Store.Options.FS = "log", disk
+		c := mustNew(t, cfg)
+		must(t, c.Handle("t", client.HandlerFunc(func(context.Context, *client.Message) error { return client.Permanent(errors.New("no")) })))
+		start(t, c)
+		p := s.accept(control.Connack{})
+		p.publish(appMessage(1, 1, "x"))
+		p.nextAck(wire.PUBACK)
+		disk.SetFault(func(op faultfs.Op) (int, error) {
+			if strings.Contains(op.Name, "received") {
+				return 0, syscall.ENOSPC
+			}
+			return op.Len, nil
+		})
+		p.publish(appMessage(2, 1, "y"))
+		time.Sleep(time.Minute)
+		p.quiet()
+		disk.SetFault(nil)
+		time.Sleep(10 * time.Minute)
+		wantListed(t, c, "x", "y")
+		if e := eventsOf[client.StoreFailed](&events); len(e) == 0 || !errors.Is(e[0].Err, syscall.ENOSPC) {
+			t.Errorf("reported %+v", e)
+		}
+		must(t, c.SetAside().Discard(1))
+		wantListed(t, c, "y")
+		must(t, c.Close())
 	})
 }

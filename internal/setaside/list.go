@@ -3,34 +3,15 @@
 package setaside
 
 import (
-	"encoding/binary"
 	"errors"
 	"os"
 	"slices"
-	"strings"
 	"sync"
-	"time"
-	"unicode/utf8"
 
 	"github.com/mooring-mqtt/mooring/internal/fsys"
 	"github.com/mooring-mqtt/mooring/internal/safe"
 	"github.com/mooring-mqtt/mooring/persistence"
 )
-
-// Entry is a message that was set aside.
-type Entry struct {
-	ID       uint64
-	Received time.Time // in milliseconds
-	At       time.Time // when it was set aside, in milliseconds
-	Filter   string    // of the handler that did not accept it; empty: no handler was declared
-	Err      string    // of the last attempt; at most MaxErr bytes of it are stored
-	Attempts int
-	Packet   []byte // encoded message; opaque to the list
-	Taken    bool   // Add marks it as being redelivered; this is not stored
-}
-
-// MaxErr limits the text of an error, in bytes.
-const MaxErr = 1024
 
 // Errors of a list.
 var (
@@ -45,8 +26,10 @@ type List struct {
 	dir     string
 	options persistence.Options
 
+	adding sync.RWMutex // held while an entry is added; before mu
 	mu     sync.Mutex
-	log    *persistence.Log // nil: not opened yet
+	log    *persistence.Log // nil: not open
+	opened bool             // the log was open before: known has its entries
 	known  map[uint64]bool  // the entries; true: being redelivered
 	closed bool
 }
@@ -88,33 +71,61 @@ func (l *List) openLocked() error {
 			return err
 		}
 		if !ok {
-			l.log = log
+			l.log, l.opened = log, true
 			return nil
 		}
-		l.known[e.Seq] = false
+		if _, known := l.known[e.Seq]; known || !l.opened {
+			l.known[e.Seq] = l.known[e.Seq]
+		} else if err := log.Done(e.Seq, persistence.Result{Kind: persistence.Acked}); err != nil { // Add has returned an error for it
+			_ = log.Close()
+			return err
+		}
 		c.Pass(&e)
+	}
+}
+
+// reopen closes a log that has failed, because the disk was full for example. The next call opens it again.
+func (l *List) reopen(failed *persistence.Log, err error) {
+	if !errors.Is(err, persistence.ErrFailed) {
+		return
+	}
+	l.adding.Lock()
+	defer l.adding.Unlock()
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.log == failed && !l.closed {
+		_ = failed.Close()
+		l.log = nil
 	}
 }
 
 // Add stores an entry durably and returns its ID. Error: ErrFull, and those of the store.
 func (l *List) Add(e *Entry) (id uint64, err error) {
+	id, log, err := l.add(e)
+	l.reopen(log, err)
+	return id, err
+}
+
+func (l *List) add(e *Entry) (id uint64, log *persistence.Log, err error) {
+	l.adding.RLock()
+	defer l.adding.RUnlock()
 	l.mu.Lock()
 	if err = l.openLocked(); err != nil {
 		l.mu.Unlock()
-		return 0, err
+		return 0, nil, err
 	}
-	log := l.log
+	log = l.log
 	l.mu.Unlock()
 	id, err = persistence.Append(log, &persistence.Message{Accepted: e.Received, Packet: encode(e)})
 	if errors.Is(err, persistence.ErrFull) {
-		return 0, ErrFull
+		return 0, log, ErrFull
 	}
 	if err == nil {
 		l.mu.Lock()
 		defer l.mu.Unlock()
 		l.known[id] = e.Taken
 	}
-	return id, err
+	return id, log, err
 }
 
 // Get returns an entry. Errors: ErrUnknown, and those of the store.
@@ -146,7 +157,8 @@ func (l *List) entry(id uint64) (*persistence.Log, error) {
 	case !ok:
 		return nil, ErrUnknown
 	}
-	return l.log, nil
+	err := l.openLocked()
+	return l.log, err
 }
 
 // Has reports whether an entry is in the list.
@@ -201,6 +213,7 @@ func (l *List) Remove(id uint64) error {
 	}
 	if err == nil {
 		err = log.Done(id, persistence.Result{Kind: persistence.Acked})
+		l.reopen(log, err)
 	}
 	if err == nil {
 		l.mu.Lock()
@@ -230,64 +243,4 @@ func (l *List) Close() error {
 		return nil
 	}
 	return l.log.Close()
-}
-
-const version = 1
-
-// encode returns version, time, attempts, filter, error and packet of an entry.
-func encode(e *Entry) []byte {
-	err := strings.ToValidUTF8(e.Err, "\uFFFD")
-	if len(err) > MaxErr {
-		err = strings.ToValidUTF8(err[:MaxErr], "")
-	}
-	b := make([]byte, 0, 32+len(e.Filter)+len(err)+len(e.Packet))
-	b = append(b, version)
-	b = binary.AppendVarint(b, e.At.UnixMilli())
-	b = binary.AppendUvarint(b, uint64(max(e.Attempts, 0)))
-	for _, s := range [...]string{e.Filter, err} {
-		b = binary.AppendUvarint(b, uint64(len(s)))
-		b = append(b, s...)
-	}
-	return append(b, e.Packet...)
-}
-
-// ErrFormat is returned for an entry that cannot be read.
-var ErrFormat = errors.New("client: a set-aside message cannot be read; a newer version has written it")
-
-func decode(b []byte) (*Entry, error) {
-	if len(b) == 0 || b[0] != version {
-		return nil, ErrFormat
-	}
-	b = b[1:]
-	bad := false
-	at, n := binary.Varint(b)
-	bad = n <= 0
-	b = b[max(n, 0):]
-	number := func(most uint64) uint64 {
-		v, n := binary.Uvarint(b)
-		if n <= 0 || v > most {
-			bad, b = true, nil
-			return 0
-		}
-		b = b[n:]
-		return v
-	}
-	text := func() string {
-		n := number(uint64(len(b)))
-		if bad || n > uint64(len(b)) {
-			bad = true
-			return ""
-		}
-		s := string(b[:n])
-		b = b[n:]
-		bad = bad || !utf8.ValidString(s)
-		return s
-	}
-	e := &Entry{Attempts: int(number(1<<31 - 1))}
-	e.Filter, e.Err = text(), text()
-	if bad {
-		return nil, ErrFormat
-	}
-	e.At, e.Packet = time.UnixMilli(at), append([]byte(nil), b...)
-	return e, nil
 }
