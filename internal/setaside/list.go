@@ -74,11 +74,15 @@ func (l *List) openLocked() error {
 			l.log, l.opened = log, true
 			return nil
 		}
-		if _, known := l.known[e.Seq]; known || !l.opened {
-			l.known[e.Seq] = l.known[e.Seq]
-		} else if err := log.Done(e.Seq, persistence.Result{Kind: persistence.Acked}); err != nil { // Add has returned an error for it
-			_ = log.Close()
-			return err
+		_, known := l.known[e.Seq]
+		switch {
+		case !l.opened:
+			l.known[e.Seq] = false
+		case !known: // Add has returned an error for it
+			if err := log.Done(e.Seq, persistence.Result{Kind: persistence.Acked}); err != nil {
+				_ = log.Close()
+				return err
+			}
 		}
 		c.Pass(&e)
 	}

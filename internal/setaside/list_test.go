@@ -6,9 +6,11 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
+	"github.com/mooring-mqtt/mooring/internal/faultfs"
 	"github.com/mooring-mqtt/mooring/persistence"
 )
 
@@ -114,4 +116,39 @@ func FuzzDecode(f *testing.F) {
 			t.Fatalf("%+v became %+v, %v", e, again, err)
 		}
 	})
+}
+
+// What Add has returned an error for is not in the list, although the log may have it.
+func TestList_DropsWhatFailedWhenItOpensAgain(t *testing.T) {
+	disk := faultfs.New()
+	l, err := New("received", persistence.Options{FS: disk})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := l.Add(sample("1")); err != nil {
+		t.Fatal(err)
+	}
+	disk.SetFault(func(op faultfs.Op) (int, error) {
+		if op.Kind == faultfs.Sync {
+			return 0, syscall.EIO
+		}
+		return op.Len, nil
+	})
+	if _, err := l.Add(sample("2")); err == nil {
+		t.Fatal("the entry was added without a sync")
+	}
+	disk.SetFault(nil)
+	id, err := l.Add(sample("3"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if ids := l.IDs(); len(ids) != 2 || ids[0] != 1 || ids[1] != id {
+		t.Errorf("%v are listed", ids)
+	}
+	if n, _ := l.Size(); n != 2 {
+		t.Errorf("%d entries are in the log", n)
+	}
+	if err := l.Close(); err != nil {
+		t.Error(err)
+	}
 }
