@@ -145,7 +145,7 @@ func TestCallbacks_FailByPanicAndGoexit(t *testing.T) {
 		for mode, how := range map[string]func(){"panic": func() { panic("boom") }, "Goexit": runtime.Goexit} {
 			t.Run(name+"/"+mode, func(t *testing.T) {
 				var asked atomic.Int32
-				o := mqtttest.Options{Authorize: func(_, topic string, publish bool) byte {
+				o := mqtttest.Options{Authorize: func(_ context.Context, _, topic string, publish bool) byte {
 					if publish && topic == "own" && asked.Add(1) <= 4 {
 						return 0x97
 					}

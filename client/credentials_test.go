@@ -21,7 +21,7 @@ import (
 // it calls that; without Credentials nothing else can come, and the client stops.
 func TestAWrongPasswordThenTheRightOne(t *testing.T) {
 	for _, reason := range []byte{0x86, 0x87, 0x8C} {
-		refuse := func(_, user string, password []byte) byte {
+		refuse := func(_ context.Context, _, user string, password []byte) byte {
 			if user == "device" && string(password) == "right" {
 				return 0
 			}

@@ -113,7 +113,7 @@ func Example_restart() {
 
 // Refusals are outcomes with a reason code, whatever the QoS.
 func ExampleDelivery_Wait() {
-	b, err := mqtttest.New(mqtttest.Options{NoTCP: true, Authorize: func(_, topic string, write bool) byte {
+	b, err := mqtttest.New(mqtttest.Options{NoTCP: true, Authorize: func(_ context.Context, _, topic string, write bool) byte {
 		if write && topic == "admin" {
 			return 0x87
 		}

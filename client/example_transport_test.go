@@ -166,7 +166,7 @@ func ExampleTLSFiles() {
 // A token that does not last is asked for on each attempt. A server that refuses one
 // is asked again with the next, where a fixed Password would stop the client.
 func ExampleCredentials() {
-	b, err := mqtttest.New(mqtttest.Options{NoTCP: true, Authenticate: func(_, user string, password []byte) byte {
+	b, err := mqtttest.New(mqtttest.Options{NoTCP: true, Authenticate: func(_ context.Context, _, user string, password []byte) byte {
 		if user == "pump-7" && string(password) == "token 2" {
 			return 0
 		}

@@ -310,7 +310,7 @@ var provoked = map[string]func(*lossBed){
 	"left-to-server":          received(tight, blocking, heavyMessage(1, 1), heavyMessage(2, 1), heavyMessage(3, 1)),
 	"subscription-failed":     scripted(nil, subscribed(0x87)),
 	"subscription-downgraded": scripted(nil, subscribed(0)),
-	"marker-failed": withRetained(mqtttest.Options{Authorize: func(_, topic string, _ bool) byte {
+	"marker-failed": withRetained(mqtttest.Options{Authorize: func(_ context.Context, _, topic string, _ bool) byte {
 		if strings.Contains(topic, "marker") {
 			return 0x87
 		}

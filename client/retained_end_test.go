@@ -38,15 +38,15 @@ func TestFetchWithoutSubscriptionIdentifiers(t *testing.T) {
 // TestTheEndIsGuessedWhereTheMarkerIsRefused: by each way to refuse it.
 func TestTheEndIsGuessedWhereTheMarkerIsRefused(t *testing.T) {
 	const marker = "mooring/marker/c"
-	refuse := func(write bool) func(_, topic string, w bool) byte {
-		return func(_, topic string, w bool) byte {
+	refuse := func(write bool) func(_ context.Context, _, topic string, w bool) byte {
+		return func(_ context.Context, _, topic string, w bool) byte {
 			if w == write && (topic == marker) {
 				return 0x87
 			}
 			return 0
 		}
 	}
-	lose := func(_, topic string, w bool) byte { return 0 }
+	lose := func(_ context.Context, _, topic string, w bool) byte { return 0 }
 	for name, c := range map[string]struct {
 		o      mqtttest.Options
 		change func(*client.Config)

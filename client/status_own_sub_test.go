@@ -1,6 +1,7 @@
 package client_test
 
 import (
+	"context"
 	"errors"
 	"slices"
 	"testing"
@@ -97,7 +98,7 @@ func TestASubscriptionGivenUpWhileAwayIsNotTheEndOfOurs(t *testing.T) {
 
 // TestAnACLThatForbidsListening is told once, and all else goes on.
 func TestAnACLThatForbidsListening(t *testing.T) {
-	forbid := func(_, topic string, write bool) byte {
+	forbid := func(_ context.Context, _, topic string, write bool) byte {
 		if topic == "status/c" && !write {
 			return wire.ReasonNotAuthorized
 		}

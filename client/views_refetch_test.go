@@ -49,7 +49,7 @@ func TestWhatIsClearedWhileAnotherFetches(t *testing.T) {
 // TestAFilterThatIsRefusedLater: what a watch knew is not believed any more.
 func TestAFilterThatIsRefusedLater(t *testing.T) {
 	var deny atomic.Bool
-	inWatch(t, mqtttest.Options{Authorize: func(id, topic string, write bool) byte {
+	inWatch(t, mqtttest.Options{Authorize: func(_ context.Context, id, topic string, write bool) byte {
 		if deny.Load() && !write && topic == "d/+/status" {
 			return 0x87
 		}

@@ -286,7 +286,7 @@ func TestChangesAreBoundedAndEnd(t *testing.T) {
 func TestAWatchThatTheServerRefuses(t *testing.T) {
 	allowed := false
 	var mu sync.Mutex
-	o := mqtttest.Options{Authorize: func(_, topic string, write bool) byte {
+	o := mqtttest.Options{Authorize: func(_ context.Context, _, topic string, write bool) byte {
 		mu.Lock()
 		defer mu.Unlock()
 		if topic == "d/+/status" && !allowed {

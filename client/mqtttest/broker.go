@@ -1,6 +1,7 @@
 package mqtttest
 
 import (
+	"context"
 	"crypto/tls"
 	"io"
 	"net/http"
@@ -21,7 +22,7 @@ type Broker struct {
 	sessions  map[string]*session
 	conns     map[*conn]struct{}
 	tree      tree
-	retained  map[string]*message
+	retained  retainedSet
 	timers    timers
 	messageID uint64
 	sessionID uint64
@@ -31,7 +32,11 @@ type Broker struct {
 	closed    bool
 	changed   chan struct{} // closed by the next event; nil if nobody waits
 
-	done      chan struct{} // closed when the broker ends
+	ctx       context.Context // ends when the broker begins to end
+	cancel    context.CancelFunc
+	done      chan struct{} // closed when the broker begins to end
+	stopped   chan struct{} // closed when it has ended
+	stopErr   error         // fixed when stopped is closed
 	wg        sync.WaitGroup
 	listeners []io.Closer
 	httpd     *http.Server

@@ -19,7 +19,7 @@ type conn struct {
 	raw net.Conn // the connection under TLS or WebSocket; closing it is abrupt
 
 	// set before CONNACK, then fixed
-	clientID   string
+	clientID   string // also in a CONNACK that refuses
 	receiveMax int    // the client's
 	maxPacket  uint32 // the client's
 	keepAlive  time.Duration
@@ -33,10 +33,13 @@ type conn struct {
 	session  *session
 	out      []byte
 	closing  bool                // nothing is written after out
+	severed  bool                // a hook of the writer has cut it: what comes before its packet is the last
 	dirty    bool                // in Broker.dirty
 	open     map[uint16]struct{} // QoS 2 messages of this connection that wait for PUBREL
 	unsaid   int                 // PUBACKs that are still in out
 	draining atomic.Bool         // the reader only waits until the client closes
+
+	hooks [2]hookCalls // of the reader (ToServer) and of the writer (ToClient)
 
 	wakeup     chan struct{} // for the writer: out is not empty, or there are messages to send
 	room       chan struct{} // for the reader: out is empty again
@@ -82,6 +85,7 @@ func (c *conn) finish(reason byte, detail string) {
 	}
 	c.closing = true
 	c.b.mark(c)
+	c.hooks[ToServer].cancel()
 	if c.session == nil {
 		return // no DISCONNECT before CONNACK
 	}
@@ -92,25 +96,21 @@ func (c *conn) finish(reason byte, detail string) {
 	}
 }
 
-// cut ends the connection without DISCONNECT.
+// cut ends the connection without DISCONNECT: at once, or, in a hook of this
+// connection, after what came before the packet that the hook is called for.
 func (c *conn) cut() {
-	c.closing, c.out = true, nil
+	c.closing = true
 	c.b.mark(c)
-	_ = c.raw.Close() // the connection ends even if this fails
-}
-
-// watch calls the hook with each whole packet.
-func (c *conn) watch(dir Direction, b []byte) {
-	hook := c.b.opts.OnPacket
-	if hook == nil {
-		return
+	switch {
+	case c.hooks[ToServer].inside(): // the writer sends the answers to earlier packets
+	case c.hooks[ToClient].inside():
+		c.severed, c.out = true, nil
+	default:
+		c.out = nil
+		_ = c.raw.Close() // the connection ends even if this fails
 	}
-	for len(b) > 0 {
-		length, n := wire.Varint(b[1:])
-		size := 1 + n + int(length)
-		hook(dir, c.clientID, b[:size:size])
-		b = b[size:]
-	}
+	c.hooks[ToServer].cancel()
+	c.hooks[ToClient].cancel()
 }
 
 func refusal(t wire.Type, code byte, format string, args ...any) error {

@@ -29,6 +29,7 @@ func (c *conn) connect(f wire.Frame) error {
 		p.ClientID = "auto-" + rand.Text()
 		ack.AssignedClientID = p.ClientID
 	}
+	c.clientID = p.ClientID
 	if reason, detail := c.admit(&p); reason != 0 {
 		c.refuse(reason, detail)
 		return errOver
@@ -61,10 +62,8 @@ func (c *conn) admit(p *control.Connect) (reason byte, detail string) {
 	if p.AuthMethod != "" {
 		return reasonBadAuthMethod, "enhanced authentication is not supported"
 	}
-	if o.Authenticate != nil {
-		if reason := o.Authenticate(p.ClientID, p.Username, p.Password); reason != 0 {
-			return reason, "authentication failed"
-		}
+	if reason := c.authenticate(p); reason != 0 {
+		return reason, "authentication failed"
 	}
 	w := p.Will
 	switch {
@@ -74,8 +73,9 @@ func (c *conn) admit(p *control.Connect) (reason byte, detail string) {
 		return wire.ReasonQoSNotSupported, "Will QoS is above the Maximum QoS"
 	case w.Retain && o.DisableRetain:
 		return wire.ReasonRetainNotSupported, "Will Retain is set and retained messages are not supported"
-	case o.Authorize != nil:
-		return o.Authorize(p.ClientID, w.Topic, true), "the client may not publish to its Will Topic"
+	}
+	if reason := c.authorize(w.Topic, true); reason >= 0x80 {
+		return reason, "the client may not publish to its Will Topic"
 	}
 	return 0, ""
 }
@@ -83,7 +83,6 @@ func (c *conn) admit(p *control.Connect) (reason byte, detail string) {
 // accept settles what both sides announce to each other.
 func (c *conn) accept(p *control.Connect, ack *control.Connack) {
 	o := &c.b.opts
-	c.clientID = p.ClientID
 	if p.ReceiveMaximum > 0 {
 		c.receiveMax = int(p.ReceiveMaximum)
 	}

@@ -1,6 +1,7 @@
 package mqtttest_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -49,7 +50,7 @@ func ExampleNew() {
 func ExampleBroker_Disconnect() {
 	b, err := mqtttest.New(mqtttest.Options{
 		NoTCP: true,
-		OnPacket: func(dir mqtttest.Direction, clientID string, packet []byte) {
+		OnPacket: func(_ context.Context, dir mqtttest.Direction, clientID string, packet []byte) {
 			fmt.Printf("%s: %v\n", dir, mqtttest.PacketType(packet[0]>>4))
 		},
 	})

@@ -84,7 +84,9 @@ func (c *conn) onSubscribe(f wire.Frame) error {
 		return refusal(wire.SUBSCRIBE, wire.ReasonSubIDsNotSupported, "subscription identifiers are not supported")
 	}
 	reasons := make([]byte, len(p.Subscriptions))
+	atMost := make([]byte, len(p.Subscriptions))
 	for i, sub := range p.Subscriptions {
+		atMost[i] = min(sub.QoS, o.maxQoS())
 		_, filter, shared := wire.SplitShare(sub.Filter)
 		switch {
 		case wire.CheckTopicFilter(sub.Filter) != nil:
@@ -93,8 +95,13 @@ func (c *conn) onSubscribe(f wire.Frame) error {
 			return refusal(wire.SUBSCRIBE, wire.ReasonSharedSubsNotSupported, "shared subscriptions are not supported")
 		case wildcard(filter) && o.DisableWildcard:
 			return refusal(wire.SUBSCRIBE, wire.ReasonWildcardSubsNotSupported, "wildcards are not supported")
-		case o.Authorize != nil:
-			reasons[i] = o.Authorize(c.clientID, sub.Filter, false)
+		default:
+			switch reason := c.authorize(sub.Filter, false); {
+			case reason >= 0x80:
+				reasons[i] = reason
+			case reason == 1 || reason == 2:
+				atMost[i] = min(atMost[i], reason)
+			}
 		}
 	}
 	return c.do(func(s *session) error {
@@ -107,7 +114,7 @@ func (c *conn) onSubscribe(f wire.Frame) error {
 				reasons[i] = wire.ReasonQuotaExceeded
 			}
 			if reasons[i] == 0 {
-				reasons[i] = min(sub.QoS, o.maxQoS())
+				reasons[i] = atMost[i]
 				c.b.subscribe(s, sub, reasons[i], ids)
 			}
 		}

@@ -93,7 +93,7 @@ func (b *Broker) Session(clientID string) bool {
 func (b *Broker) Retained(topic string) (payload []byte, ok bool) {
 	b.state.Lock()
 	defer b.state.Unlock()
-	m := b.retained[topic]
+	m := b.retained.get(topic)
 	if m == nil || m.expired() {
 		return nil, false
 	}

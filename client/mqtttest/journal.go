@@ -125,6 +125,7 @@ func (j *journal) close() error {
 	if errors.Is(err, errKilled) {
 		err = nil
 	}
+	j.kill() // a goroutine that goes on writes nothing more
 	return errors.Join(err, j.file.Close())
 }
 

@@ -1,6 +1,7 @@
 package mqtttest
 
 import (
+	"context"
 	"io"
 	"slices"
 	"strings"
@@ -69,7 +70,7 @@ func TestWhatIsAnsweredWithDisconnect(t *testing.T) {
 }
 
 func TestConnectsThatAreRefused(t *testing.T) {
-	authenticate := func(clientID, user string, password []byte) byte {
+	authenticate := func(_ context.Context, clientID, user string, password []byte) byte {
 		if user == "u" && string(password) == "p" {
 			return 0
 		}
@@ -109,7 +110,7 @@ func TestConnectsThatAreRefused(t *testing.T) {
 }
 
 func TestAGoodPasswordIsLetIn(t *testing.T) {
-	o := Options{Authenticate: func(clientID, user string, password []byte) byte {
+	o := Options{Authenticate: func(_ context.Context, clientID, user string, password []byte) byte {
 		if clientID == "c" && user == "u" && string(password) == "p" {
 			return 0
 		}
@@ -191,7 +192,7 @@ func TestOptionsAreChecked(t *testing.T) {
 func TestOnPacketSeesEachPacketOfBothDirections(t *testing.T) {
 	var mu sync.Mutex
 	var seen []string
-	o := Options{OnPacket: func(dir Direction, clientID string, packet []byte) {
+	o := Options{OnPacket: func(_ context.Context, dir Direction, clientID string, packet []byte) {
 		mu.Lock()
 		defer mu.Unlock()
 		seen = append(seen, dir.String()+" "+clientID+" "+PacketType(packet[0]>>4).String())

@@ -1,6 +1,7 @@
 package mqtttest
 
 import (
+	"context"
 	"reflect"
 	"testing"
 	"time"
@@ -71,7 +72,7 @@ func TestPublishersHearOfMissingSubscribers(t *testing.T) {
 }
 
 func TestUnauthorizedMessagesAreRefusedWithTheirReason(t *testing.T) {
-	deny := func(_, topic string, write bool) byte {
+	deny := func(_ context.Context, _, topic string, write bool) byte {
 		if write && topic == "secret" || !write && topic == "secret/#" {
 			return wire.ReasonNotAuthorized
 		}

@@ -1,6 +1,7 @@
 package mqtttest
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -19,9 +20,13 @@ const NeverExpires = math.MaxUint32
 
 // Options describe a [Broker]. The zero value is a broker with all features
 // of MQTT 5 except enhanced authentication, on a free port of the loopback
-// interface, that keeps its state in memory. All hooks are called without any lock held, from the goroutines of
-// the connections, so they may call the broker's methods and must be safe for
-// concurrent use.
+// interface, that keeps its state in memory.
+//
+// Hooks are Authenticate, Authorize and OnPacket. They run on the goroutines of the connections,
+// without a lock, so they may call the broker's methods and must be safe for concurrent use. Their
+// context ends when the connection or the broker does, and then they must return: Close waits for
+// them for at most 2 s. Cut in a hook ends the connection before the packet that the hook is called
+// for, and after everything that came before it was sent.
 type Options struct {
 	Addr      string // TCP address to listen on; "" is 127.0.0.1:0
 	NoTCP     bool   // no listener at all: only Dial and Serve, which a testing/synctest bubble needs
@@ -56,15 +61,17 @@ type Options struct {
 	ConnectTimeout time.Duration // from accept to CONNECT; 0 is 10 s
 	WriteTimeout   time.Duration // a client that takes nothing for this long is cut (TLS, WebSocket: that does not take 64 KiB or a packet); 0 is 30 s
 
-	// Authenticate returns 0 to let a client in, or the CONNACK reason code.
-	Authenticate func(clientID, user string, password []byte) byte
-	// Authorize returns 0 to allow a publish to topic (write) or a subscription
-	// to the filter topic, or the reason code for PUBACK, PUBREC or SUBACK. A
-	// refused QoS 0 message is dropped; a refused will is refused in CONNACK.
-	Authorize func(clientID, topic string, write bool) byte
-	// OnPacket sees each packet, whole, before it is acted on or written. The
-	// bytes are valid during the call only. clientID is empty before CONNECT.
-	OnPacket func(dir Direction, clientID string, packet []byte)
+	// Authenticate returns 0 to accept a client, or the CONNACK reason code that refuses it. Of the
+	// codes below 0x80, 4 and 5, which are those of MQTT 3.1.1, count as 0x86 and 0x87, and others as 0x80.
+	Authenticate func(ctx context.Context, clientID, user string, password []byte) byte
+	// Authorize returns 0 to allow a publish to topic (write) or a subscription to the filter topic,
+	// or the reason code, from 0x80 on, of the PUBACK, PUBREC or SUBACK that refuses it. For a
+	// subscription 1 and 2 allow at most that QoS. Every other code below 0x80 counts as 0. A refused
+	// QoS 0 message is dropped; a refused will is refused in CONNACK.
+	Authorize func(ctx context.Context, clientID, topic string, write bool) byte
+	// OnPacket is called with each whole packet, before the broker acts on it or sends it. The bytes
+	// are valid during the call only. clientID is empty until CONNECT was read.
+	OnPacket func(ctx context.Context, dir Direction, clientID string, packet []byte)
 
 	Logger *slog.Logger // nil is silent
 }

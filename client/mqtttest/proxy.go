@@ -41,9 +41,10 @@ type Proxy struct {
 	cancel   context.CancelFunc
 	wg       sync.WaitGroup
 
-	shape atomic.Pointer[proxyShape]
-	hook  atomic.Pointer[proxyHook]
-	armed [2]atomic.Bool // rules has something for this direction
+	shape   atomic.Pointer[proxyShape]
+	hook    atomic.Pointer[proxyHook]
+	hooking atomic.Int32   // hooks that have not returned
+	armed   [2]atomic.Bool // rules has something for this direction
 
 	mu        sync.Mutex // guards all below
 	dial      func(context.Context) (net.Conn, error)
@@ -66,7 +67,11 @@ func StartProxy(t testing.TB, target string) *Proxy {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { _ = p.Close() })
+	t.Cleanup(func() {
+		if err := p.Close(); err != nil {
+			t.Error(err)
+		}
+	})
 	return p
 }
 
@@ -132,7 +137,8 @@ func (p *Proxy) Dial() (net.Conn, error) {
 }
 
 // Close cuts every connection, stops every schedule and waits for all
-// goroutines. It must not be called from an OnPacket hook, which it waits for.
+// goroutines, but for at most 2 s while an OnPacket hook runs, for example one that
+// calls Close: then the error says so.
 func (p *Proxy) Close() error {
 	p.mu.Lock()
 	first := !p.closed
@@ -146,8 +152,21 @@ func (p *Proxy) Close() error {
 	for _, l := range p.snapshot() {
 		l.abort()
 	}
-	p.wg.Wait()
-	return err
+	ended := make(chan struct{})
+	go func() {
+		p.wg.Wait()
+		close(ended)
+	}()
+	for {
+		select {
+		case <-ended:
+			return err
+		case <-time.After(hookLimit):
+			if p.hooking.Load() > 0 {
+				return errors.Join(err, fmt.Errorf("mqtttest: proxy: an OnPacket hook has not returned within %v after Close", hookLimit))
+			}
+		}
+	}
 }
 
 // accept runs until the listener is closed. A passing failure, such as too

@@ -58,7 +58,7 @@ func (p *Proxy) LoseNext(dir Direction, n int, types ...PacketType) {
 // to pass is not shown. body is valid during the call only, and cut off at 256
 // KiB. The hook runs on the goroutine that moves the bytes, one for each
 // connection and direction: it may be called concurrently, what it waits for
-// the link waits for, and it may call any method of the Proxy except Close.
+// the link and Close wait for, and it may call any method of the Proxy except Close.
 func (p *Proxy) OnPacket(hook func(dir Direction, header byte, body []byte) Action) {
 	if hook == nil {
 		p.hook.Store(nil)
@@ -105,7 +105,10 @@ func (m *proxyPump) watch() (packets bool, body int) {
 // judge asks the hook first, then the rules.
 func (m *proxyPump) judge(header byte, body []byte) proxyVerdict {
 	if hook := m.p.hook.Load(); hook != nil {
-		switch (*hook)(m.dir, header, body) {
+		m.p.hooking.Add(1)
+		action := (*hook)(m.dir, header, body)
+		m.p.hooking.Add(-1)
+		switch action {
 		case ActionDrop:
 			return proxyDrop
 		case ActionTear:

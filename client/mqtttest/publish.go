@@ -19,10 +19,7 @@ func (c *conn) onPublish(f wire.Frame) error {
 	case v.Retain && o.DisableRetain:
 		return refusal(wire.PUBLISH, wire.ReasonRetainNotSupported, "retained messages are not supported [MQTT-3.2.2-14]")
 	}
-	var reason byte
-	if o.Authorize != nil {
-		reason = o.Authorize(c.clientID, topic, true)
-	}
+	reason := c.authorize(topic, true)
 	m := newMessage(v, topic)
 	return c.do(func(s *session) error {
 		c.b.stats.MessagesIn++

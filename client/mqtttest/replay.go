@@ -45,10 +45,10 @@ func (r *replay) record(record byte) {
 		r.message()
 	case recRetained:
 		if m := r.known(); m != nil {
-			r.b.retained[m.topic] = m
+			r.b.retained.set(m)
 		}
 	case recUnretained:
-		delete(r.b.retained, r.str())
+		r.b.retained.remove(r.str())
 	default:
 		if s := r.sessions[r.num(math.MaxUint64)]; s == nil {
 			r.bad = true

@@ -19,7 +19,7 @@ import (
 
 // empty is a broker with state and nothing else.
 func empty() *Broker {
-	b := &Broker{sessions: make(map[string]*session), retained: make(map[string]*message)}
+	b := &Broker{sessions: make(map[string]*session), retained: retainedSet{byTopic: make(map[string]*retainedMessage)}}
 	if err := b.opts.check(); err != nil {
 		panic(err)
 	}
@@ -81,8 +81,8 @@ func picture(b *Broker) string {
 			}
 		}
 	}
-	for _, topic := range slices.Sorted(maps.Keys(b.retained)) {
-		m := b.retained[topic]
+	for _, topic := range slices.Sorted(maps.Keys(b.retained.byTopic)) {
+		m := b.retained.get(topic)
 		fmt.Fprintf(&s, "retained %d %q %q %x %d %v\n", m.id, topic, m.payload, []byte(m.props), m.qos, m.retain)
 	}
 	return s.String()
@@ -204,7 +204,7 @@ func FuzzReplay(f *testing.F) {
 	s.will = &will{topic: "w", qos: 1, delay: 5}
 	s.inbound[3] = struct{}{}
 	m := &message{id: 1, topic: "t", payload: []byte("x"), qos: 2, props: wire.Properties{wire.PropUser, 0, 1, 'k', 0, 1, 'v'}}
-	b.retained["t"] = m
+	b.retained.set(m)
 	s.flights.add(&flight{entry: entry{msg: m, qos: 2}, id: 9, released: true})
 	s.queue.push(entry{msg: m, qos: 1, subIDs: []uint32{4}, share: "$share/g/t"})
 	b.subscribe(s, control.Subscription{Filter: "t/#", QoS: 1, RetainHandling: 2}, 1, []uint32{4})

@@ -12,30 +12,26 @@ import (
 // if m is empty [MQTT-3.3.1-5] [MQTT-3.3.1-6]. It returns false if that would
 // be one topic too many.
 func (b *Broker) retain(m *message) bool {
-	old := b.retained[m.topic]
+	old := b.retained.get(m.topic)
 	if len(m.payload) == 0 {
 		if old != nil {
 			b.unretain(old)
 		}
 		return true
 	}
-	if old == nil && len(b.retained) >= b.opts.MaxRetained {
-		for _, r := range b.retained {
-			if r.expired() {
-				b.unretain(r)
-			}
-		}
-		if len(b.retained) >= b.opts.MaxRetained {
+	for first := b.retained.first(); old == nil && len(b.retained.byTopic) >= b.opts.MaxRetained; first = b.retained.first() {
+		if first == nil || !first.expired() {
 			return false
 		}
+		b.unretain(first)
 	}
-	b.retained[m.topic] = m
+	b.retained.set(m)
 	b.log.retained(m)
 	return true
 }
 
 func (b *Broker) unretain(m *message) {
-	delete(b.retained, m.topic)
+	b.retained.remove(m.topic)
 	b.log.unretained(m.topic)
 }
 
@@ -47,13 +43,13 @@ func (b *Broker) sendRetained(sub *subscription, handling byte, isNew bool) {
 		return
 	}
 	var found []*message
-	if m := b.retained[sub.filter]; m != nil {
+	if m := b.retained.get(sub.filter); m != nil {
 		found = append(found, m)
 	}
 	if wildcard(sub.filter) {
-		for topic, m := range b.retained {
+		for topic, r := range b.retained.byTopic {
 			if wire.Match(sub.filter, topic) {
-				found = append(found, m)
+				found = append(found, r.message)
 			}
 		}
 		slices.SortFunc(found, func(a, b *message) int { return cmp.Compare(a.id, b.id) })

@@ -1,6 +1,7 @@
 package mqtttest
 
 import (
+	"context"
 	"errors"
 	"net"
 	"os"
@@ -14,10 +15,15 @@ func (b *Broker) serve(nc, raw net.Conn) {
 		aliases: make(map[uint16]string), open: make(map[uint16]struct{}),
 		wakeup: make(chan struct{}, 1), room: make(chan struct{}, 1),
 		readerDone: make(chan struct{}), writerDone: make(chan struct{})}
+	for i := range c.hooks {
+		c.hooks[i].ctx, c.hooks[i].cancel = context.WithCancel(b.ctx)
+	}
 	b.lock()
 	defer b.unlock()
 	if b.closed || len(b.conns) >= b.opts.MaxConnections+spareConns {
 		_ = raw.Close() // the client sees that the connection ends
+		c.hooks[ToServer].cancel()
+		c.hooks[ToClient].cancel()
 		return
 	}
 	b.conns[c] = struct{}{}
@@ -32,14 +38,17 @@ func (c *conn) read() {
 	r := wire.NewReader((*source)(c), c.b.opts.MaximumPacketSize)
 	f, err := r.Next()
 	if err == nil {
-		c.watch(ToServer, f.Raw)
-		err = c.connect(f)
+		if err = errOver; c.watch(ToServer, f.Raw) {
+			err = c.connect(f)
+		}
 	}
 	for err == nil {
 		if f, err = r.Next(); err == nil {
 			c.packets = true
-			c.watch(ToServer, f.Raw)
-			if c.v311 {
+			switch {
+			case !c.watch(ToServer, f.Raw):
+				err = errOver
+			case c.v311:
 				f, err = upgrade(f)
 			}
 		}

@@ -10,8 +10,8 @@ import (
 // renamed into place it does not count.
 func (b *Broker) snapshot() {
 	j := b.log
-	for _, m := range b.retained {
-		j.retained(m)
+	for _, r := range b.retained.byTopic {
+		j.retained(r.message)
 		j.emit()
 	}
 	byID := func(x, y *session) int { return cmp.Compare(x.id, y.id) }

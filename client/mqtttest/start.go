@@ -1,6 +1,8 @@
 package mqtttest
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"net"
 	"testing"
@@ -37,11 +39,14 @@ func New(o Options) (*Broker, error) {
 		opts:     o,
 		sessions: make(map[string]*session),
 		conns:    make(map[*conn]struct{}),
-		retained: make(map[string]*message),
+		retained: retainedSet{byTopic: make(map[string]*retainedMessage)},
 		timers:   timers{kick: make(chan struct{}, 1)},
 		done:     make(chan struct{}),
+		stopped:  make(chan struct{}),
 	}
+	b.ctx, b.cancel = context.WithCancel(context.Background())
 	if err := b.restore(); err != nil {
+		b.cancel()
 		return nil, err
 	}
 	if err := b.listen(); err != nil {
@@ -54,23 +59,35 @@ func New(o Options) (*Broker, error) {
 
 // Close sends DISCONNECT 0x8B to all clients, writes the state to the folder and
 // stops all goroutines. The next broker on the same folder publishes the wills of
-// the connected clients, as section 3.1.2.5 allows. A second call does nothing.
+// the connected clients, as section 3.1.2.5 allows. It takes at most 2 s: the error names a hook that
+// has not returned. Every call waits for the end, except in a hook, and returns the same error.
 func (b *Broker) Close() error { return b.end(false) }
 
 // Kill ends the broker as SIGKILL would: it cuts connections without DISCONNECT
 // and loses everything that was not written to the operating system. It stops all
-// goroutines, so that a new broker can use the folder and the address.
+// goroutines, so that a new broker can use the folder and the address, and waits as Close does.
 func (b *Broker) Kill() { _ = b.end(true) }
 
 // closeGrace is how long Close lets connections flush.
 const closeGrace = time.Second
 
 func (b *Broker) end(kill bool) error {
+	if b.begin(kill) {
+		go b.finish()
+	}
+	if b.insideHook() {
+		return nil // what ends waits for this hook
+	}
+	<-b.stopped
+	return b.stopErr
+}
+
+// begin ends all connections and listeners, unless that was done before.
+func (b *Broker) begin(kill bool) bool {
 	b.lock()
 	if b.closed {
 		b.unlock()
-		b.wg.Wait()
-		return nil
+		return false
 	}
 	b.closed = true
 	if kill {
@@ -90,6 +107,7 @@ func (b *Broker) end(kill bool) error {
 	}
 	b.unlock()
 	close(b.done)
+	b.cancel()
 	b.wake()
 	for _, l := range b.listeners {
 		_ = l.Close() // no connection is accepted after this, even if it fails
@@ -100,13 +118,32 @@ func (b *Broker) end(kill bool) error {
 	for _, c := range cut {
 		_ = c.raw.Close()
 	}
+	return true
+}
+
+// finish waits for the goroutines and closes the journal.
+func (b *Broker) finish() {
+	defer close(b.stopped)
 	late := time.AfterFunc(closeGrace, b.cutAll)
-	b.wg.Wait()
-	late.Stop()
-	if err := b.log.close(); err != nil {
-		return fmt.Errorf("mqtttest: the journal in %s may be incomplete: %w", b.opts.Dir, err)
+	defer late.Stop()
+	ended := make(chan struct{})
+	go func() {
+		b.wg.Wait()
+		close(ended)
+	}()
+	var stuck error
+	for running := true; running && stuck == nil; {
+		select {
+		case <-ended:
+			running = false
+		case <-time.After(hookLimit):
+			stuck = b.stuckHook()
+		}
 	}
-	return nil
+	if err := b.log.close(); err != nil {
+		b.stopErr = fmt.Errorf("mqtttest: the journal in %s may be incomplete: %w", b.opts.Dir, err)
+	}
+	b.stopErr = errors.Join(stuck, b.stopErr)
 }
 
 // suspend records in the journal that all clients lose their connections now.
@@ -144,7 +181,7 @@ func (b *Broker) Stats() Stats {
 	b.state.Lock()
 	defer b.state.Unlock()
 	s := b.stats
-	s.Sessions, s.Retained = len(b.sessions), len(b.retained)
+	s.Sessions, s.Retained = len(b.sessions), len(b.retained.byTopic)
 	for _, session := range b.sessions {
 		s.Queued += session.queue.n
 		s.InFlight += len(session.flights.byID)

@@ -2,6 +2,7 @@ package mqtttest
 
 import (
 	"bytes"
+	"context"
 	"encoding/binary"
 	"testing"
 	"testing/synctest"
@@ -140,7 +141,7 @@ func TestMQTT311WillsAreSentAtOnce(t *testing.T) {
 }
 
 func TestMQTT311IsRefusedByReturnCode(t *testing.T) {
-	o := Options{MQTT311: true, MaxConnections: 1, Authenticate: func(_, user string, _ []byte) byte {
+	o := Options{MQTT311: true, MaxConnections: 1, Authenticate: func(_ context.Context, _, user string, _ []byte) byte {
 		return map[string]byte{"bad": 0x86, "banned": 0x87}[user]
 	}}
 	for _, tt := range []struct {

@@ -39,6 +39,8 @@ func (c *conn) write() {
 		_ = c.nc.Close() // as above
 		<-c.readerDone
 	}
+	c.hooks[ToServer].cancel()
+	c.hooks[ToClient].cancel()
 	b := c.b
 	b.lock()
 	delete(b.conns, c)
@@ -68,10 +70,10 @@ func (c *conn) send(buf []byte) bool {
 		_ = c.raw.Close() // it ends either way
 		return false
 	}
+	buf, cut := c.outgoing(buf)
 	if c.v311 {
 		buf = downgrade(nil, buf)
 	}
-	c.watch(ToClient, buf)
 	for len(buf) > 0 {
 		_ = c.nc.SetWriteDeadline(time.Now().Add(b.opts.WriteTimeout)) // an error shows in the Write
 		n, err := c.nc.Write(buf)
@@ -83,7 +85,29 @@ func (c *conn) send(buf []byte) bool {
 			return false
 		}
 	}
-	return true
+	return !cut
+}
+
+// outgoing calls OnPacket with the packets in buf. It returns those before one at which the hook has
+// cut the connection.
+func (c *conn) outgoing(buf []byte) (_ []byte, cut bool) {
+	if c.b.opts.OnPacket == nil {
+		return buf, false
+	}
+	for rest := buf; len(rest) > 0; {
+		n := packetSize(rest)
+		if !c.watch(ToClient, rest[:n]) {
+			return buf[:len(buf)-len(rest)], true
+		}
+		rest = rest[n:]
+	}
+	return buf, false
+}
+
+// packetSize returns the size of the first packet in b, which begins with one of the broker's.
+func packetSize(b []byte) int {
+	length, n := wire.Varint(b[1:])
+	return 1 + n + int(length)
 }
 
 // pump moves messages into out: first those that are sent again, in their

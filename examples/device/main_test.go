@@ -3,6 +3,7 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"strings"
 	"syscall"
@@ -78,7 +79,7 @@ func TestSIGTERM(t *testing.T) {
 	})
 	t.Run("refused", func(t *testing.T) {
 		b := mqtttest.Start(t, func(o *mqtttest.Options) {
-			o.Authenticate = func(string, string, []byte) byte { return 0x86 }
+			o.Authenticate = func(context.Context, string, string, []byte) byte { return 0x86 }
 		})
 		s := service.Start(t, program, args(b, t.TempDir())...)
 		if code, _ := s.Wait(); code != 1 || !strings.Contains(s.Output(), "device:") {

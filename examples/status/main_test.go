@@ -3,6 +3,7 @@
 package main
 
 import (
+	"context"
 	"syscall"
 	"testing"
 
@@ -44,7 +45,7 @@ func TestSIGTERM(t *testing.T) {
 	}
 
 	strict := mqtttest.Start(t, func(o *mqtttest.Options) {
-		o.Authenticate = func(string, string, []byte) byte { return 0x86 }
+		o.Authenticate = func(context.Context, string, string, []byte) byte { return 0x86 }
 	})
 	s = service.Start(t, program, "-broker", strict.URL())
 	if code, _ := s.Wait(); code != 1 {

@@ -1,6 +1,7 @@
 package interop
 
 import (
+	"context"
 	"net/url"
 	"strings"
 	"testing"
@@ -83,13 +84,13 @@ func startOurs(t *testing.T, need setup) broker {
 		o.options.Dir = t.TempDir()
 	}
 	if need.users {
-		o.options.Authenticate = func(_, user string, password []byte) byte {
+		o.options.Authenticate = func(_ context.Context, _, user string, password []byte) byte {
 			if user != goodUser || string(password) != goodPassword {
 				return 0x86
 			}
 			return 0
 		}
-		o.options.Authorize = func(_, topic string, _ bool) byte {
+		o.options.Authorize = func(_ context.Context, _, topic string, _ bool) byte {
 			if strings.Contains(topic, deniedLevel) {
 				return 0x87
 			}
