@@ -15,8 +15,9 @@ import (
 // and one goroutine serves all timers. The changes by one packet are one transaction
 // of the journal, which is written before any packet that results from them is sent.
 type Broker struct {
-	opts  Options
-	state sync.Mutex // for changes: lock and unlock
+	opts    Options
+	replies replyRules
+	state   sync.Mutex // for changes: lock and unlock
 
 	// guarded by state
 	sessions  map[string]*session

@@ -32,6 +32,7 @@ type conn struct {
 	// guarded by Broker.state
 	session  *session
 	out      []byte
+	late     []byte              // delayed packets that are due
 	closing  bool                // nothing is written after out
 	severed  bool                // a hook of the writer has cut it: what comes before its packet is the last
 	dirty    bool                // in Broker.dirty

@@ -10,6 +10,15 @@
 // cut a connection, take a session away, kill the broker without warning,
 // watch every packet, and lower each limit.
 //
+// [Broker.Next] changes one packet that the broker sends, on a connection that
+// goes on: it swallows, duplicates, delays, refuses, edits or replaces it.
+// [Broker.Publish] publishes a message, [Broker.WaitConnected] and
+// [Broker.WaitSubscribed] wait for a client, and [Broker.Subscriptions] and
+// [Broker.Queue] show what the broker has for it. [Proxy] breaks connections.
+//
+//	b := mqtttest.Start(t)
+//	lost := b.Next("pump", mqtttest.PUBACK).Swallow()
+//
 // In a testing/synctest bubble use [Options.NoTCP] and [Broker.Dial]: time is
 // then the bubble's, and a will delay of an hour takes no time at all.
 //

@@ -100,8 +100,8 @@ func (b *Broker) Retained(topic string) (payload []byte, ok bool) {
 	return slices.Clone(m.payload), true
 }
 
-// ErrClosed is what WaitFor returns when the broker has ended.
-var ErrClosed = errors.New("mqtttest: the broker is closed; what was waited for cannot happen any more")
+// ErrClosed is returned by methods of a broker that has ended.
+var ErrClosed = errors.New("mqtttest: the broker is closed")
 
 // WaitFor returns when done reports true, which it is asked at once and after
 // each event at the broker. done is called without a lock held and may use the

@@ -13,14 +13,14 @@ import (
 func (c *conn) write() {
 	var spare []byte
 	for {
-		buf, last := c.take(spare)
-		if len(buf) > 0 && !c.send(buf) {
+		buf, late, last := c.take(spare)
+		if len(buf)+len(late) > 0 && !c.send(buf, late, last) {
 			break
 		}
 		if last {
 			break
 		}
-		if len(buf) == 0 {
+		if len(buf)+len(late) == 0 {
 			<-c.wakeup
 		}
 		if spare = buf; cap(spare) > 2*outLimit {
@@ -47,8 +47,9 @@ func (c *conn) write() {
 	b.unlock()
 }
 
-// take takes out what is to be written next; last is whether nothing follows.
-func (c *conn) take(spare []byte) (buf []byte, last bool) {
+// take takes out what is to be written next, and the delayed packets that are due; last is whether
+// nothing follows.
+func (c *conn) take(spare []byte) (buf, late []byte, last bool) {
 	b := c.b
 	b.lock()
 	defer b.unlock()
@@ -56,26 +57,34 @@ func (c *conn) take(spare []byte) (buf []byte, last bool) {
 		c.pump()
 	}
 	buf, c.out = c.out, spare[:0]
+	late, c.late = c.late, nil
 	c.unsaid = 0
 	signal(c.room)
-	return buf, c.closing
+	return buf, late, c.closing
 }
 
-// send writes buf. The journal goes first: no acknowledgement and no message
+// send writes late and buf. The journal goes first: no acknowledgement and no message
 // leaves before the record it rests on.
-func (c *conn) send(buf []byte) bool {
+func (c *conn) send(buf, late []byte, last bool) bool {
 	b := c.b
 	if err := b.log.flush(); err != nil {
 		b.opts.Logger.Error("connection cut: the journal cannot be written", "error", err)
 		_ = c.raw.Close() // it ends either way
 		return false
 	}
-	buf, cut := c.outgoing(buf)
+	if b.opts.OnPacket != nil || len(late) > 0 || b.replies.armed.Load() {
+		return c.sendEach(buf, late, last)
+	}
 	if c.v311 {
 		buf = downgrade(nil, buf)
 	}
+	return c.transmit(buf)
+}
+
+// transmit writes bytes to the connection.
+func (c *conn) transmit(buf []byte) bool {
 	for len(buf) > 0 {
-		_ = c.nc.SetWriteDeadline(time.Now().Add(b.opts.WriteTimeout)) // an error shows in the Write
+		_ = c.nc.SetWriteDeadline(time.Now().Add(c.b.opts.WriteTimeout)) // an error shows in the Write
 		n, err := c.nc.Write(buf)
 		buf = buf[n:]
 		// Slow is not stalled. TLS and WebSocket cannot go on after a timeout.
@@ -85,29 +94,7 @@ func (c *conn) send(buf []byte) bool {
 			return false
 		}
 	}
-	return !cut
-}
-
-// outgoing calls OnPacket with the packets in buf. It returns those before one at which the hook has
-// cut the connection.
-func (c *conn) outgoing(buf []byte) (_ []byte, cut bool) {
-	if c.b.opts.OnPacket == nil {
-		return buf, false
-	}
-	for rest := buf; len(rest) > 0; {
-		n := packetSize(rest)
-		if !c.watch(ToClient, rest[:n]) {
-			return buf[:len(buf)-len(rest)], true
-		}
-		rest = rest[n:]
-	}
-	return buf, false
-}
-
-// packetSize returns the size of the first packet in b, which begins with one of the broker's.
-func packetSize(b []byte) int {
-	length, n := wire.Varint(b[1:])
-	return 1 + n + int(length)
+	return true
 }
 
 // pump moves messages into out: first those that are sent again, in their

@@ -1,0 +1,202 @@
+package mqtttest
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/mooring-mqtt/mooring/internal/wire"
+)
+
+// Next selects the next packet of type t that the broker sends to a client; an empty clientID selects
+// all clients. Types that only clients send, such as SUBSCRIBE, never occur.
+//
+//	lost := b.Next("pump", mqtttest.PUBACK).Swallow()
+func (b *Broker) Next(clientID string, t PacketType) Reply { return Reply{&b.replies, clientID, t} }
+
+// Message is an application message.
+type Message struct {
+	Topic           string
+	Payload         []byte
+	QoS             byte
+	Retain          bool
+	Expiry          time.Duration // rounded up to seconds; 0: never
+	ContentType     string
+	ResponseTopic   string
+	CorrelationData []byte
+	User            []UserProperty
+}
+
+// Publish publishes a message as if a client had: to all matching subscriptions, and to the retained
+// messages if Retain is set. It returns how many sessions and groups of shared subscriptions the
+// message is for. Hooks are not called. The error says what is wrong with m, or that the broker has no
+// room or is closed ([ErrClosed]).
+func (b *Broker) Publish(m Message) (subscribers int, err error) {
+	p := wire.Publish{Topic: m.Topic, Payload: m.Payload, QoS: m.QoS, Retain: m.Retain, ContentType: m.ContentType,
+		ResponseTopic: m.ResponseTopic, CorrelationData: m.CorrelationData, HasExpiry: m.Expiry > 0, MessageExpiry: wire.Seconds(m.Expiry)}
+	for _, u := range m.User {
+		p.User = append(p.User, wire.UserProperty{Key: u.Key, Value: u.Value})
+	}
+	if m.QoS > 0 {
+		p.PacketID = 1 // for the check; subscribers get one of their own
+	}
+	switch err := p.Check(); {
+	case err != nil:
+		return 0, fmt.Errorf("mqtttest: Publish: %w", err)
+	case m.QoS > b.opts.maxQoS():
+		return 0, fmt.Errorf("mqtttest: Publish: QoS %d is above the Maximum QoS, which is %d", m.QoS, b.opts.maxQoS())
+	case m.Retain && b.opts.DisableRetain:
+		return 0, errors.New("mqtttest: Publish: Retain is set, and so is Options.DisableRetain")
+	}
+	raw := wire.AppendPublish(nil, &p)
+	_, n := wire.Varint(raw[1:])
+	v, err := wire.ParsePublish(wire.Frame{Header: raw[0], Raw: raw, Body: raw[1+n:]})
+	if err != nil {
+		return 0, fmt.Errorf("mqtttest: Publish: %w", err)
+	}
+	b.lock()
+	defer b.wake()
+	defer b.unlock()
+	if b.closed {
+		return 0, ErrClosed
+	}
+	if b.publish(newMessage(v, m.Topic), "") == wire.ReasonQuotaExceeded {
+		return 0, fmt.Errorf("mqtttest: Publish: %d topics have retained messages, which is Options.MaxRetained", b.opts.MaxRetained)
+	}
+	r := b.tree.find(m.Topic)
+	return len(r.targets) + len(r.shared), nil
+}
+
+// WaitConnected returns when a client is connected. If ctx ends first, the error names the clients
+// that are.
+func (b *Broker) WaitConnected(ctx context.Context, clientID string) error {
+	err := b.WaitFor(ctx, func() bool { return b.Connected(clientID) })
+	if err != nil {
+		return fmt.Errorf("mqtttest: client %q is not connected (connected: %s): %w", clientID, list(b.connected()), err)
+	}
+	return nil
+}
+
+// WaitSubscribed returns when the session of a client, connected or not, has a subscription with
+// exactly this topic filter. If ctx ends first, the error names the filters that it has.
+func (b *Broker) WaitSubscribed(ctx context.Context, clientID, filter string) error {
+	err := b.WaitFor(ctx, func() bool { return b.subscribed(clientID, filter) })
+	if err != nil {
+		var filters []string
+		for _, s := range b.Subscriptions(clientID) {
+			filters = append(filters, s.Filter)
+		}
+		return fmt.Errorf("mqtttest: client %q has not subscribed to %q (subscriptions: %s): %w", clientID, filter, list(filters), err)
+	}
+	return nil
+}
+
+func (b *Broker) subscribed(clientID, filter string) bool {
+	b.state.Lock()
+	defer b.state.Unlock()
+	s := b.sessions[clientID]
+	return s != nil && s.subs[filter] != nil
+}
+
+func (b *Broker) connected() (clientIDs []string) {
+	b.state.Lock()
+	defer b.state.Unlock()
+	for id, s := range b.sessions {
+		if s.conn != nil {
+			clientIDs = append(clientIDs, id)
+		}
+	}
+	slices.Sort(clientIDs)
+	return clientIDs
+}
+
+// list writes the first names of a list.
+func list(names []string) string {
+	const most = 10
+	switch {
+	case len(names) == 0:
+		return "none"
+	case len(names) > most:
+		return fmt.Sprintf("%q and %d more", names[:most], len(names)-most)
+	}
+	return fmt.Sprintf("%q", names)
+}
+
+// Subscription is a subscription of a session.
+type Subscription struct {
+	Filter            string // with $share/NAME/
+	QoS               byte   // as granted
+	NoLocal           bool
+	RetainAsPublished bool
+	ID                uint32 // the Subscription Identifier; 0: none
+}
+
+// Subscriptions returns the subscriptions of a client's session, sorted by filter; nil if there is no
+// session.
+func (b *Broker) Subscriptions(clientID string) (all []Subscription) {
+	b.state.Lock()
+	defer b.state.Unlock()
+	s := b.sessions[clientID]
+	if s == nil {
+		return nil
+	}
+	for sub := range maps.Values(s.subs) {
+		one := Subscription{Filter: sub.filter, QoS: sub.qos, NoLocal: sub.noLocal, RetainAsPublished: sub.asPublished}
+		if len(sub.ids) > 0 {
+			one.ID = sub.ids[0]
+		}
+		all = append(all, one)
+	}
+	slices.SortFunc(all, func(x, y Subscription) int { return cmp.Compare(x.Filter, y.Filter) })
+	return all
+}
+
+// Queued is a message for a client that has not acknowledged it to the end.
+type Queued struct {
+	Message         // with the QoS and Retain that the client gets, and the rest of its Expiry
+	PacketID uint16 // 0: it was not sent yet
+	Released bool   // of QoS 2: PUBREC has come, and PUBREL is what is sent again
+}
+
+// Queue returns copies of the messages for a client that are in flight, in the order in which they
+// were sent, and then of those that wait; nil if there are none.
+func (b *Broker) Queue(clientID string) (all []Queued) {
+	b.state.Lock()
+	defer b.state.Unlock()
+	s := b.sessions[clientID]
+	if s == nil {
+		return nil
+	}
+	for f := s.flights.first; f != nil; f = f.next {
+		all = append(all, Queued{Message: f.entry.public(), PacketID: f.id, Released: f.released})
+	}
+	for i := range s.queue.n {
+		all = append(all, Queued{Message: s.queue.at(i).public()})
+	}
+	return all
+}
+
+// public returns a copy of a message, as its client gets it.
+func (e *entry) public() Message {
+	m := Message{Topic: e.msg.topic, Payload: slices.Clone(e.msg.payload), QoS: e.qos, Retain: e.retain}
+	if p := e.packet(0, false); p.HasExpiry {
+		m.Expiry = time.Duration(p.MessageExpiry) * time.Second
+	}
+	for p := range e.msg.props.All() {
+		switch p.ID {
+		case wire.PropContentType:
+			m.ContentType = string(p.Bytes)
+		case wire.PropResponseTopic:
+			m.ResponseTopic = string(p.Bytes)
+		case wire.PropCorrelationData:
+			m.CorrelationData = slices.Clone(p.Bytes)
+		case wire.PropUser:
+			m.User = append(m.User, UserProperty{string(p.Bytes), string(p.Value)})
+		}
+	}
+	return m
+}

@@ -1,0 +1,82 @@
+package mqtttest
+
+import (
+	"time"
+
+	"github.com/mooring-mqtt/mooring/internal/wire"
+)
+
+// sendEach is send where packets are looked at one by one: for OnPacket and for faults.
+func (c *conn) sendEach(buf, late []byte, last bool) bool {
+	out, ok := c.emit(nil, late)
+	for len(buf) > 0 && ok {
+		packet := buf[:packetSize(buf)]
+		buf = buf[len(packet):]
+		f := c.b.replies.take(c.clientID, packet[0])
+		switch {
+		case f == nil:
+			out, ok = c.emit(out, packet)
+		case f.delay > 0 && (last || PacketType(packet[0]>>4) == CONNACK): // nothing may overtake it
+			if ok = c.transmit(out); ok {
+				c.pause(f.delay)
+				out, ok = c.emit(out[:0], packet)
+			}
+		case f.delay > 0:
+			c.later(packet, f.delay)
+		case f.raw:
+			if packet = f.change(packet); len(packet) > 0 {
+				if ok = c.watch(ToClient, packet); ok {
+					out = append(out, packet...)
+				}
+			}
+		default:
+			out, ok = c.emit(out, f.change(packet))
+		}
+	}
+	return c.transmit(out) && ok
+}
+
+// emit appends packets to out. False means that OnPacket has cut the connection before one of them.
+func (c *conn) emit(out, packets []byte) (_ []byte, ok bool) {
+	for len(packets) > 0 {
+		n := packetSize(packets)
+		if !c.watch(ToClient, packets[:n]) {
+			return out, false
+		}
+		if c.v311 {
+			out = downgrade(out, packets[:n])
+		} else {
+			out = append(out, packets[:n]...)
+		}
+		packets = packets[n:]
+	}
+	return out, true
+}
+
+// packetSize returns the size of the first packet in b, which begins with one of the broker's.
+func packetSize(b []byte) int {
+	length, n := wire.Varint(b[1:])
+	return 1 + n + int(length)
+}
+
+// later sends a packet after d, if the connection is still there.
+func (c *conn) later(packet []byte, d time.Duration) {
+	b := c.b
+	packet = append([]byte(nil), packet...)
+	b.lock()
+	defer b.unlock()
+	b.at(time.Now().Add(d), func() {
+		c.late = append(c.late, packet...)
+		b.mark(c)
+	})
+}
+
+// pause waits for d, or until the connection ends.
+func (c *conn) pause(d time.Duration) {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-c.hooks[ToClient].ctx.Done():
+	}
+}
