@@ -67,6 +67,11 @@ type ConnectionConfig struct {
 	Credentials func(ctx context.Context) (Credentials, error)
 	Auth        Authenticator // by challenge and response (section 4.12 of MQTT 5); default: none
 	TLSFiles    *TLSFiles     // files that are read again for each attempt, in place of Config.TLS
+	// WebSocketRequest changes the request that opens a WebSocket (ws, wss), on each attempt to connect:
+	// headers such as Origin and Authorization, and the URL, for example with a signature that expires.
+	// One call is made at a time; its context ends after ConnectTimeout. An error or a panic fails the
+	// attempt with a *WebSocketError. Default: the server's URL, without Origin.
+	WebSocketRequest func(ctx context.Context, r *WebSocketRequest) error
 	// UserProperties are sent in each CONNECT, in this order. Their meaning is the server's. Default: none.
 	UserProperties []UserProperty
 	// Proxy is the proxy for all servers except Unix sockets: http://user:password@host:3128,
@@ -77,7 +82,7 @@ type ConnectionConfig struct {
 	// says.
 	Proxy string
 	// Dial opens the transport in place of the built-in dialer, which then
-	// ignores Config.TLS, TLSFiles and Proxy.
+	// ignores Config.TLS, TLSFiles, WebSocketRequest and Proxy.
 	Dial func(ctx context.Context, server *url.URL) (net.Conn, error)
 
 	// KeepAlive is the longest time without a packet from the client, in whole seconds, rounded up:
@@ -313,8 +318,3 @@ const (
 	DropOldest                   // the store drops the oldest message of the lowest priority; if it has none, as Reject
 	DropNewest                   // Publish returns a Delivery that has ended as Dropped, and no error
 )
-
-// storePolicies are what the store does under each FullPolicy. The client blocks.
-var storePolicies = [...]persistence.FullPolicy{
-	Reject: persistence.Reject, Block: persistence.Reject, DropOldest: persistence.DropOldest, DropNewest: persistence.DropNewest,
-}

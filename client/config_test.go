@@ -21,6 +21,7 @@ import (
 )
 
 func noDial(context.Context, *url.URL) (net.Conn, error)              { return nil, net.ErrClosed }
+func noRequest(context.Context, *client.WebSocketRequest) error       { return nil }
 func noCredentials(context.Context) (c client.Credentials, err error) { return c, err }
 
 // refusals sets rules for messages that the server refuses.
@@ -95,6 +96,13 @@ func TestConfigRules(t *testing.T) {
 		{"Connection.TLSFiles", func(c *client.Config) { c.Connection.TLSFiles = &client.TLSFiles{CA: "ca"} }}, // no server uses it
 		{"", func(c *client.Config) {
 			c.Connection.TLSFiles, c.Servers = &client.TLSFiles{CA: "ca", Cert: "c", Key: "k"}, []string{"mqtt://a", "wss://a"}
+		}},
+		{"Connection.WebSocketRequest", func(c *client.Config) { c.Connection.WebSocketRequest = noRequest }}, // no server uses it
+		{"Connection.WebSocketRequest", func(c *client.Config) {
+			c.Connection.WebSocketRequest, c.Servers, c.Connection.Dial = noRequest, []string{"ws://a"}, noDial
+		}},
+		{"", func(c *client.Config) {
+			c.Connection.WebSocketRequest, c.Servers = noRequest, []string{"mqtt://a", "wss://a"}
 		}},
 		{"Connection.Credentials", func(c *client.Config) { c.Connection.Credentials, c.Connection.Username = noCredentials, "u" }},
 		{"Connection.Credentials", func(c *client.Config) { c.Connection.Credentials, c.Connection.Password = noCredentials, []byte("p") }},

@@ -11,6 +11,7 @@ import (
 
 	"github.com/eclipse/paho.golang/paho"
 
+	"github.com/mooring-mqtt/mooring/internal/callback"
 	"github.com/mooring-mqtt/mooring/internal/link"
 	"github.com/mooring-mqtt/mooring/internal/outbox"
 	"github.com/mooring-mqtt/mooring/internal/wire"
@@ -52,7 +53,7 @@ func (c *Client) newLink() (*link.Link, error) {
 		conf.Servers = append(conf.Servers, u)
 	}
 	if conf.Dial == nil {
-		dialer, err := c.cfg.dialer()
+		dialer, err := c.cfg.dialer(&c.guard)
 		if err != nil {
 			return nil, err
 		}
@@ -255,9 +256,9 @@ func (c *Client) sessionStuck() {
 }
 
 // dialer is what opens transports, unless Config.Connection.Dial does.
-func (c *Config) dialer() (*link.Dialer, error) {
+func (c *Config) dialer(guard *callback.Guard) (*link.Dialer, error) {
 	proxy, err := link.ParseProxy(c.Connection.Proxy)
-	d := &link.Dialer{Proxy: proxy, TLS: c.TLS.Clone()}
+	d := &link.Dialer{Proxy: proxy, TLS: c.TLS.Clone(), Request: webSocketRequests(c.Connection.WebSocketRequest, guard)}
 	if c.Connection.TLSFiles != nil {
 		files := link.TLSFiles(*c.Connection.TLSFiles)
 		d.Files = &files

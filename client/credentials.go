@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
+	"net/url"
 
 	"github.com/mooring-mqtt/mooring/internal/callback"
 	"github.com/mooring-mqtt/mooring/internal/wire"
@@ -16,7 +18,7 @@ func credentials(conf *ConnectionConfig, guard *callback.Guard) func(context.Con
 	}
 	turn := make(chan struct{}, 1)
 	return func(ctx context.Context) (string, []byte, error) {
-		got, err := askCredentials(ctx, conf.Credentials, guard, turn)
+		got, err := ask(ctx, conf.Credentials, guard, turn)
 		switch {
 		case err != nil:
 		case len(got.Password) > wire.MaxString:
@@ -31,15 +33,33 @@ func credentials(conf *ConnectionConfig, guard *callback.Guard) func(context.Con
 	}
 }
 
-// askCredentials calls get, once at a time: turn is held during a call. A call that ignores its
-// context is left behind, and the next attempt waits for it.
-func askCredentials(ctx context.Context, get func(context.Context) (Credentials, error), guard *callback.Guard, turn chan struct{}) (Credentials, error) {
+// webSocketRequests returns what link.Dialer calls for each WebSocket; nil: nothing.
+func webSocketRequests(change func(context.Context, *WebSocketRequest) error, guard *callback.Guard) func(context.Context, *url.URL) (*url.URL, http.Header, error) {
+	if change == nil {
+		return nil
+	}
+	turn := make(chan struct{}, 1)
+	return func(ctx context.Context, server *url.URL) (*url.URL, http.Header, error) {
+		r, err := ask(ctx, func(ctx context.Context) (*WebSocketRequest, error) {
+			r := &WebSocketRequest{URL: server, Header: http.Header{}}
+			return r, change(ctx, r)
+		}, guard, turn)
+		if err != nil {
+			return nil, nil, err
+		}
+		return r.URL, r.Header, nil
+	}
+}
+
+// ask calls get, once at a time: turn is held during a call. A call that ignores its context is left
+// behind, and the next attempt waits for it.
+func ask[T any](ctx context.Context, get func(context.Context) (T, error), guard *callback.Guard, turn chan struct{}) (none T, _ error) {
 	select {
 	case turn <- struct{}{}:
 	case <-ctx.Done():
-		return Credentials{}, fmt.Errorf("the call before has not returned: %w", context.Cause(ctx))
+		return none, fmt.Errorf("the call before has not returned: %w", context.Cause(ctx))
 	}
-	var got Credentials
+	var got T
 	err := errors.New("it ended its goroutine")
 	answered := make(chan struct{})
 	go func() {
@@ -56,6 +76,6 @@ func askCredentials(ctx context.Context, get func(context.Context) (Credentials,
 	case <-answered:
 		return got, err
 	case <-ctx.Done():
-		return Credentials{}, context.Cause(ctx)
+		return none, context.Cause(ctx)
 	}
 }

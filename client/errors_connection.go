@@ -189,6 +189,8 @@ func converted(err error) error {
 		return (*TLSFileError)(e)
 	case *link.ProxyError:
 		return (*ProxyError)(e)
+	case *link.WebSocketError:
+		return (*WebSocketError)(e)
 	}
 	return nil
 }

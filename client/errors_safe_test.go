@@ -71,6 +71,7 @@ var safeToRetry = map[string][]struct {
 	"client.StatusSubscriptionError": {{&client.StatusSubscriptionError{Err: context.Canceled}, false}, {&client.StatusSubscriptionError{Err: &client.RefusedError{Code: 0x87}}, true}},
 	"client.SubscribeError":          {{&client.SubscribeError{}, true}},
 	"client.TLSFileError":            {{&client.TLSFileError{Err: fs.ErrNotExist}, true}},
+	"client.WebSocketError":          {{&client.WebSocketError{Status: 403}, true}, {&client.WebSocketError{Err: context.DeadlineExceeded}, true}},
 
 	"persistence.ErrClientID":          {{persistence.ErrClientID, true}},
 	"persistence.ErrClosed":            {{persistence.ErrClosed, false}},
@@ -122,6 +123,7 @@ var safeToRetry = map[string][]struct {
 	"link.ProxyError":           {{&link.ProxyError{Err: context.DeadlineExceeded}, true}},
 	"link.SessionMismatchError": {{&link.SessionMismatchError{}, false}},
 	"link.TLSFileError":         {{&link.TLSFileError{Err: fs.ErrNotExist}, true}},
+	"link.WebSocketError":       {{&link.WebSocketError{Err: context.DeadlineExceeded}, true}},
 }
 
 func TestSafeToRetry(t *testing.T) {

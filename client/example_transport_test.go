@@ -3,11 +3,15 @@ package client_test
 import (
 	"bufio"
 	"context"
+	"crypto/hmac"
+	"crypto/sha256"
 	"crypto/tls"
 	"encoding/base64"
+	"encoding/hex"
 	"encoding/pem"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -203,4 +207,36 @@ func ExampleCredentials() {
 	// Output:
 	// token 1: Bad User Name or Password
 	// token 2: true
+}
+
+// A URL is signed again for each attempt, because signatures expire. A program that uses AWS IoT Core
+// calls the signer of the AWS SDK here (SigV4, PresignHTTP).
+func ExampleWebSocketRequest() {
+	b, err := mqtttest.New(mqtttest.Options{WebSocket: true})
+	if err != nil {
+		panic(err)
+	}
+	defer b.Close()
+	cfg := client.Config{Servers: []string{b.WebSocketURL()}, ClientID: "pump-7", Logger: slog.New(slog.DiscardHandler)}
+	cfg.Connection.WebSocketRequest = func(_ context.Context, r *client.WebSocketRequest) error {
+		query := r.URL.Query()
+		query.Set("expires", time.Now().Add(time.Minute).Format(time.RFC3339))
+		mac := hmac.New(sha256.New, []byte("secret key"))
+		_, _ = mac.Write([]byte(query.Encode()))
+		query.Set("signature", hex.EncodeToString(mac.Sum(nil)))
+		r.URL.RawQuery = query.Encode()
+		r.Header.Set("Origin", "https://app.example.com")
+		return nil
+	}
+	c, err := client.New(cfg)
+	if err != nil {
+		panic(err)
+	}
+	defer c.Close()
+	ctx := context.Background()
+	if err := c.Start(ctx); err != nil {
+		panic(err)
+	}
+	fmt.Println("connected:", c.AwaitConnection(ctx) == nil)
+	// Output: connected: true
 }

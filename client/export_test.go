@@ -3,6 +3,7 @@ package client
 import (
 	"time"
 
+	"github.com/mooring-mqtt/mooring/internal/callback"
 	"github.com/mooring-mqtt/mooring/internal/link"
 	"github.com/mooring-mqtt/mooring/internal/outbox"
 	"github.com/mooring-mqtt/mooring/internal/retained"
@@ -58,7 +59,7 @@ func Settings(c *Client) Config { return c.cfg }
 
 func (c Config) WithDefaults() Config { return c.withDefaults() }
 
-func (c *Config) Dialer() (*link.Dialer, error) { return c.dialer() }
+func (c *Config) Dialer() (*link.Dialer, error) { return c.dialer(new(callback.Guard)) }
 
 func StoreOf(c *Client) persistence.Store { return c.store }
 

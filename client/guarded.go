@@ -42,6 +42,14 @@ func (f functions) guardAll(cfg *Config) {
 			return got, err
 		}
 	}
+	if change := conn.WebSocketRequest; change != nil {
+		conn.WebSocketRequest = func(ctx context.Context, r *WebSocketRequest) (err error) {
+			if p := f.call("WebSocketRequest", func() { err = change(ctx, r) }); p != nil {
+				return p
+			}
+			return err
+		}
+	}
 	if conn.Auth != nil {
 		conn.Auth = guardedAuth{conn.Auth, f}
 	}

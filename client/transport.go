@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"net/http"
 	"net/url"
 
 	"github.com/mooring-mqtt/mooring/internal/link"
@@ -49,6 +50,34 @@ func (e *CredentialsError) Unwrap() error { return e.Err }
 
 // SafeToRetry returns true: there was no connection.
 func (*CredentialsError) SafeToRetry() bool { return true }
+
+// WebSocketRequest is the HTTP request that opens a WebSocket, of one attempt to connect.
+type WebSocketRequest struct {
+	// URL is that of the server, with the scheme ws or wss. It may be changed, for example signed.
+	URL *url.URL
+	// Header is empty, for fields such as Origin, Authorization and Cookie. The client sets Upgrade,
+	// Connection and Sec-WebSocket-* itself.
+	Header http.Header
+}
+
+// WebSocketError reports that a WebSocket was not opened: by ConnectionConfig.WebSocketRequest, because
+// the server refused it, or because its answer is invalid. The client connects again.
+type WebSocketError struct {
+	Server   string // host and port
+	Status   int    // HTTP status of the server's answer; 0: none, or the answer was no refusal
+	Reason   string // the text after Status
+	Body     string // the beginning of the answer's body, printable, at most 1,024 bytes
+	Location string // where a redirect leads to, without its query
+	Err      error  // the error, where there is no Status
+}
+
+// Error names the server and the reason, and what to do about the status. Values of the request, which
+// may be secret, are left out where the server repeats them.
+func (e *WebSocketError) Error() string { return (*link.WebSocketError)(e).Error() }
+func (e *WebSocketError) Unwrap() error { return e.Err }
+
+// SafeToRetry returns true: there was no connection.
+func (*WebSocketError) SafeToRetry() bool { return true }
 
 // Authenticator is the client's side of enhanced authentication, section 4.12 of MQTT 5. Its
 // methods are called one after the other in an exchange; a re-authentication that a lost connection

@@ -219,11 +219,12 @@ func (v *validator) choices(c *Config) {
 
 func (v *validator) transport(c *Config) {
 	conn, files := &c.Connection, c.Connection.TLSFiles
-	secure, network := false, false
+	secure, network, webSocket := false, false, false
 	for _, s := range c.Servers {
 		if u, err := link.ParseServer(s); err == nil {
 			secure = secure || u.Scheme == "mqtts" || u.Scheme == "wss"
 			network = network || u.Scheme != "unix"
+			webSocket = webSocket || u.Scheme == "ws" || u.Scheme == "wss"
 		}
 	}
 	_, err := link.ParseProxy(conn.Proxy)
@@ -233,7 +234,10 @@ func (v *validator) transport(c *Config) {
 		v.bad(conn.Proxy != "", "Connection.Proxy", alone)
 		v.bad(c.TLS != nil, "TLS", alone)
 		v.bad(files != nil, "Connection.TLSFiles", alone)
+		v.bad(conn.WebSocketRequest != nil, "Connection.WebSocketRequest", alone)
 	}
+	v.bad(conn.WebSocketRequest != nil && !webSocket, "Connection.WebSocketRequest",
+		"is set, but no server in Servers uses WebSocket; write ws:// or wss://")
 	if files != nil {
 		const field = "Connection.TLSFiles"
 		v.bad(c.TLS != nil, field, "is set together with TLS; set one of both")
@@ -269,4 +273,9 @@ func (v *validator) status(s *Status) {
 		"is longer than %d bytes, or not UTF-8; shorten it", presence.MaxText)
 	v.bad(s.Heartbeat != 0 && (s.Heartbeat < time.Second || s.Heartbeat > presence.MaxInterval), field+"Heartbeat",
 		"is %v; use 0 for none, or 1 s to %v", s.Heartbeat, presence.MaxInterval)
+}
+
+// storePolicies are what the store does under each FullPolicy. The client blocks.
+var storePolicies = [...]persistence.FullPolicy{
+	Reject: persistence.Reject, Block: persistence.Reject, DropOldest: persistence.DropOldest, DropNewest: persistence.DropNewest,
 }

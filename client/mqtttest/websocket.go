@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"github.com/gorilla/websocket"
+
+	"github.com/mooring-mqtt/mooring/internal/wire"
 )
 
 // webSocketHandler takes connections with the subprotocol "mqtt"
@@ -34,6 +36,7 @@ func (b *Broker) webSocketHandler() http.Handler {
 			_ = ws.Close() // refused either way
 			return
 		}
+		ws.SetReadLimit(wire.MaxPacketSize) // it is read as a stream; see Options.MaximumPacketSize
 		b.serve(&webSocket{Conn: ws}, ws.NetConn())
 	})
 	return mux

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/http"
 	"net/url"
 	"strconv"
 	"strings"
@@ -20,6 +21,9 @@ type Dialer struct {
 	TLS      *tls.Config   // for mqtts and wss; it is not modified
 	Files    *TLSFiles     // in place of TLS: read for each connection
 	Resolver *net.Resolver // nil: net.DefaultResolver
+	// Request returns URL and header of the request that opens a WebSocket to server, which it may
+	// change; nil: server, and no header. An error is a *WebSocketError.
+	Request func(ctx context.Context, server *url.URL) (*url.URL, http.Header, error)
 
 	mu      sync.Mutex
 	reading *reading    // of Files; nil: none is under way
@@ -77,10 +81,17 @@ func badURL(raw string, err error) error {
 
 // Dial opens the transport to u, a result of ParseServer. ctx bounds all steps: name
 // lookup, connecting, the proxy's answer, TLS and WebSocket handshakes. Errors:
-// *ProxyError, *TLSFileError, and those of net, crypto/tls and crypto/x509.
+// *ProxyError, *TLSFileError, *WebSocketError, and those of net, crypto/tls and crypto/x509.
 func (d *Dialer) Dial(ctx context.Context, u *url.URL) (c net.Conn, err error) {
 	if u.Scheme == "unix" {
 		return (&net.Dialer{}).DialContext(ctx, "unix", u.Path)
+	}
+	webSocket := u.Scheme == "ws" || u.Scheme == "wss"
+	var header http.Header
+	if webSocket {
+		if u, header, err = d.webSocketRequest(ctx, u); err != nil {
+			return nil, err
+		}
 	}
 	proxy, secure := d.Proxy.For(u.Host), u.Scheme == "mqtts" || u.Scheme == "wss"
 	var conf *tls.Config
@@ -97,8 +108,8 @@ func (d *Dialer) Dial(ctx context.Context, u *url.URL) (c net.Conn, err error) {
 	if err == nil && secure {
 		c, err = handshake(ctx, c, conf, u.Hostname())
 	}
-	if err == nil && (u.Scheme == "ws" || u.Scheme == "wss") {
-		c, err = overWebSocket(ctx, c, u)
+	if err == nil && webSocket {
+		c, err = overWebSocket(ctx, c, u, header)
 	}
 	return c, err
 }

@@ -242,7 +242,7 @@ func TestTheHostOfAWebSocket(t *testing.T) {
 		}()
 		u := server(t, raw)
 		before := *u
-		if _, err := overWebSocket(t.Context(), near, u); err == nil {
+		if _, err := overWebSocket(t.Context(), near, u, nil); err == nil {
 			t.Error("there was no answer, and yet a WebSocket")
 		}
 		if got := <-asked; got != want+" "+u.RequestURI() {

@@ -1,47 +1,154 @@
 package link
 
 import (
+	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net"
+	"net/http"
+	"net/textproto"
 	"net/url"
+	"slices"
 	"strings"
-	"time"
+	"sync"
 
 	"github.com/gorilla/websocket"
 )
 
-// maxHandshake bounds the server's answer to the WebSocket handshake, in bytes.
-const maxHandshake = 64 << 10
+const (
+	subprotocol = "mqtt" // [MQTT-6.0.0-3]
+	// maxHandshake bounds the server's answer to the WebSocket handshake, in bytes.
+	maxHandshake = 64 << 10
+)
 
-var errHandshakeTooLong = fmt.Errorf("WebSocket handshake: the answer is longer than %d bytes", maxHandshake)
+var (
+	errHandshakeTooLong = fmt.Errorf("its answer is longer than %d bytes", maxHandshake)
+	errNoWebSocket      = errors.New("it does not speak HTTP; check the port in its URL")
+	errExtension        = errors.New("it uses a WebSocket extension that was not asked for; switch compression off in the server or in the proxy before it")
+)
 
-// overWebSocket returns a WebSocket over c, which it closes on an error. u is the
-// server; the TLS handshake, if any, is done.
-func overWebSocket(ctx context.Context, c net.Conn, u *url.URL) (net.Conn, error) {
+// frameBuffers are the buffers for frames that are written.
+var frameBuffers sync.Pool
+
+// webSocketRequest returns the URL and the header of the request to u, a result of ParseServer.
+func (d *Dialer) webSocketRequest(ctx context.Context, u *url.URL) (*url.URL, http.Header, error) {
+	if d.Request == nil {
+		return u, nil, nil
+	}
+	server := *u
+	to, header, err := d.Request(ctx, &server)
+	if err == nil {
+		to, err = checkRequestURL(to)
+	}
+	if err == nil {
+		header, err = checkRequestHeader(header)
+	}
+	if err != nil {
+		return nil, nil, &WebSocketError{Server: u.Host, Err: &requestError{err}}
+	}
+	return to, header, nil
+}
+
+// requestError is an error of Dialer.Request, or about its result.
+type requestError struct{ error }
+
+func (e *requestError) Unwrap() error { return e.error }
+
+// checkRequestURL returns a copy of a URL with a port. Its errors do not quote the URL, which may be
+// signed.
+func checkRequestURL(u *url.URL) (*url.URL, error) {
+	if u == nil {
+		return nil, errors.New("it has no URL")
+	}
+	to := *u
+	port := map[string]string{"ws": "80", "wss": "443"}[to.Scheme]
+	switch {
+	case port == "":
+		return nil, fmt.Errorf("its URL has the scheme %q; use ws or wss", to.Scheme)
+	case to.Hostname() == "" || !validPort(to.Port()):
+		return nil, errors.New("its URL has no host, or an invalid port")
+	case to.User != nil:
+		return nil, errors.New("its URL has a user name, which a WebSocket cannot have; set the header Authorization")
+	case to.Fragment != "":
+		return nil, errors.New("its URL has a fragment, which is not sent; write # as %23")
+	}
+	to.Host = net.JoinHostPort(to.Hostname(), cmp.Or(to.Port(), port))
+	if _, err := url.Parse(to.String()); err != nil {
+		return nil, errors.New("its URL is invalid")
+	}
+	return &to, nil
+}
+
+// checkRequestHeader returns a copy of a header with canonical names. Header fields that net/http would
+// leave out or change are errors.
+func checkRequestHeader(header http.Header) (http.Header, error) {
+	out := http.Header{}
+	for name, values := range header {
+		key := http.CanonicalHeaderKey(name)
+		switch {
+		case name == "" || strings.ContainsFunc(name, notToken):
+			return nil, fmt.Errorf("its header has the invalid name %q", name)
+		case slices.Contains([]string{"Upgrade", "Connection", "Content-Length", "Transfer-Encoding", "Trailer"}, key), strings.HasPrefix(key, "Sec-Websocket-"):
+			return nil, fmt.Errorf("its header has %s, which the client sets itself; remove it", key)
+		}
+		for _, v := range values {
+			if strings.ContainsFunc(v, func(r rune) bool { return r < ' ' && r != '\t' || r == 0x7F }) {
+				return nil, fmt.Errorf("its header %s has a control character in its value", key)
+			}
+			out.Add(key, v)
+		}
+	}
+	return out, nil
+}
+
+// notToken reports whether a name of a header field must not have r, RFC 9110 section 5.6.2.
+func notToken(r rune) bool {
+	alphanumeric := 'a' <= r && r <= 'z' || 'A' <= r && r <= 'Z' || '0' <= r && r <= '9'
+	return !alphanumeric && !strings.ContainsRune("!#$%&'*+-.^_`|~", r)
+}
+
+// overWebSocket returns a WebSocket over c, which it closes on an error. u and header are the request;
+// the TLS handshake, if any, is done.
+func overWebSocket(ctx context.Context, c net.Conn, u *url.URL, header http.Header) (net.Conn, error) {
 	limit := &io.LimitedReader{R: c, N: maxHandshake}
 	opened := &readerConn{c, limit}
 	given := func(context.Context, string, string) (net.Conn, error) { return opened, nil }
-	d := websocket.Dialer{Subprotocols: []string{"mqtt"}, NetDialContext: given, NetDialTLSContext: given}
+	d := websocket.Dialer{Subprotocols: []string{subprotocol}, NetDialContext: given, NetDialTLSContext: given,
+		WriteBufferSize: maxFrame, WriteBufferPool: &frameBuffers}
 	// While it waits for the server's answer, gorilla/websocket v1.5.3 obeys only the
 	// deadline of ctx, so guard closes the connection.
 	release := guard(ctx, c)
-	ws, resp, err := d.DialContext(ctx, asWritten(u), nil)
-	if ended := release(); ended != nil {
-		return nil, ended
-	}
+	ws, resp, err := d.DialContext(ctx, asWritten(u), header)
+	ended := release()
+	failed := &WebSocketError{Server: u.Host, Err: err}
 	switch {
+	case ended != nil && (err == nil || resp == nil):
+		return nil, ended
+	case err == nil && ws.Subprotocol() != subprotocol:
+		failed.Err = fmt.Errorf("it selected the subprotocol %q, and MQTT requires %q [MQTT-6.0.0-4]; check that the path in its URL is that of MQTT", printable(ws.Subprotocol(), 100), subprotocol)
+	case err == nil && resp.Header.Get("Sec-Websocket-Extensions") != "":
+		failed.Err = errExtension
 	case err == nil:
 		opened.r = c
+		ws.SetReadLimit(maxMessage)
 		return &wsConn{Conn: c, ws: ws}, nil
 	case limit.N <= 0:
-		err = errHandshakeTooLong
+		failed.Err = errHandshakeTooLong
 	case resp != nil:
-		err = fmt.Errorf("WebSocket handshake: server answered %s: %w; check the path in its URL, often /mqtt", resp.Status, err)
+		failed = refusedWebSocket(u, header, resp)
+	case notHTTP(err):
+		failed.Err = errNoWebSocket
 	}
 	_ = c.Close()
-	return nil, err
+	return nil, failed
+}
+
+// notHTTP reports whether err, of http.ReadResponse, quotes an answer that is none of HTTP.
+func notHTTP(err error) bool {
+	var header textproto.ProtocolError
+	return errors.As(err, &header) || strings.HasPrefix(err.Error(), "malformed HTTP")
 }
 
 // asWritten returns a URL without the default port that ParseServer added: a Host
@@ -54,45 +161,3 @@ func asWritten(u *url.URL) string {
 	}
 	return u.String()
 }
-
-// wsConn is the byte stream of a WebSocket's binary messages. Packets may cross
-// message boundaries [MQTT-6.0.0-2].
-type wsConn struct {
-	net.Conn
-	ws  *websocket.Conn
-	msg io.Reader
-}
-
-func (c *wsConn) Read(p []byte) (int, error) {
-	for {
-		if c.msg == nil {
-			kind, r, err := c.ws.NextReader()
-			if err != nil {
-				return 0, err
-			}
-			if kind != websocket.BinaryMessage {
-				return 0, fmt.Errorf("WebSocket message is not binary [MQTT-6.0.0-1]")
-			}
-			c.msg = r
-		}
-		n, err := c.msg.Read(p)
-		if err == io.EOF {
-			c.msg, err = nil, nil
-		}
-		if n > 0 || err != nil {
-			return n, err
-		}
-	}
-}
-
-func (c *wsConn) Write(p []byte) (int, error) {
-	if err := c.ws.WriteMessage(websocket.BinaryMessage, p); err != nil {
-		return 0, err
-	}
-	return len(p), nil
-}
-
-// NetConn returns the connection below the WebSocket.
-func (c *wsConn) NetConn() net.Conn                  { return c.Conn }
-func (c *wsConn) SetWriteDeadline(t time.Time) error { return c.ws.SetWriteDeadline(t) }
-func (c *wsConn) SetReadDeadline(t time.Time) error  { return c.ws.SetReadDeadline(t) }
