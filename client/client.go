@@ -4,6 +4,8 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"fmt"
+	"io"
 	"log/slog"
 	"sync"
 	"time"
@@ -293,4 +295,14 @@ func (c *Client) State() ConnectionState {
 		return ConnectionState{Phase: PhaseEnded, Err: ErrNilClient}
 	}
 	return c.life.phase.get()
+}
+
+// Format prints the client identifier and the phase of the connection, whatever the verb is: the
+// configuration of a Client may have secrets.
+func (c *Client) Format(to fmt.State, _ rune) {
+	if c == nil {
+		_, _ = io.WriteString(to, "client <nil>")
+		return
+	}
+	_, _ = fmt.Fprintf(to, "client %q (%v)", c.ClientID(), c.State().Phase)
 }

@@ -22,9 +22,9 @@ import (
 type Config struct {
 	// Servers lists the addresses of the server: mqtt://host:1883, mqtts://host:8883,
 	// ws://host:80/mqtt, wss://host:443/mqtt or unix:///path. The ports shown are the defaults;
-	// tcp, ssl and tls are other names of mqtt and mqtts. Servers are tried in turn, beginning with
-	// the one whose connection was up for some time. Several servers should be nodes of one
-	// cluster: delivery is exactly once only if they share sessions.
+	// tcp, ssl and tls are other names of mqtt and mqtts. New refuses what would be ignored. Servers are
+	// tried in turn, beginning with the one whose connection was up for some time. Several servers
+	// should be nodes of one cluster: delivery is exactly once only if they share sessions.
 	Servers []string
 	// ClientID names the session at the server. It must stay the same across
 	// restarts. Default: a random one if the store is in memory; the session then

@@ -93,12 +93,12 @@ func (c *Client) connectPacket() paho.Connect {
 type linkObserver struct{ *Client }
 
 func (c linkObserver) Connecting(server *url.URL, attempt int) {
-	c.life.phase.enter(ConnectionState{Phase: PhaseConnecting, Server: server.Redacted(), Attempt: attempt, Err: c.State().Err})
-	c.event(Connecting{Server: server.Redacted(), Attempt: attempt})
+	c.life.phase.enter(ConnectionState{Phase: PhaseConnecting, Server: link.Redacted(server), Attempt: attempt, Err: c.State().Err})
+	c.event(Connecting{Server: link.Redacted(server), Attempt: attempt})
 }
 
 func (c linkObserver) ConnectFailed(end link.End, d link.Decision) {
-	server, err := end.Server.Redacted(), connectionError(end.Err)
+	server, err := link.Redacted(end.Server), connectionError(end.Err)
 	c.life.phase.enter(ConnectionState{Phase: PhaseWaiting, Server: server, Attempt: end.Attempt, Err: err, RetryAt: time.Now().Add(d.Delay)})
 	failed := ConnectFailed{Server: server, Err: err, Attempt: end.Attempt, Took: end.Took, Action: d.Action, Delay: d.Delay}
 	kind := lossConnect
@@ -121,7 +121,7 @@ func (c linkObserver) Connected(up *link.Up) {
 	defer c.guard.Enter()()
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
-	server := up.Server.Redacted()
+	server := link.Redacted(up.Server)
 	c.reports.connections.Add(1)
 	c.subs.Attach(up)
 	var using sync.WaitGroup
@@ -162,7 +162,7 @@ func (c *Client) startSending(up *link.Up) {
 }
 
 func (c linkObserver) Disconnected(end link.End, d link.Decision) {
-	server, err := end.Server.Redacted(), connectionError(end.Err)
+	server, err := link.Redacted(end.Server), connectionError(end.Err)
 	c.life.phase.disconnected()
 	var ended *link.DisconnectError
 	var violation *wire.Error
@@ -197,7 +197,7 @@ func (c linkObserver) Disconnected(end link.End, d link.Decision) {
 // redirected reports where the next attempt goes because of a Server Reference.
 func (c linkObserver) redirected(end link.End, d link.Decision) {
 	if d.Redirect != nil {
-		c.event(Redirected{From: end.Server.Redacted(), To: d.Redirect.Redacted(), Permanent: d.Permanent})
+		c.event(Redirected{From: link.Redacted(end.Server), To: link.Redacted(d.Redirect), Permanent: d.Permanent})
 	}
 }
 

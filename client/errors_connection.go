@@ -15,7 +15,7 @@ import (
 type ConnectionError struct {
 	Code            byte   // the reason code
 	Reason          string // the server's reason string; may be empty
-	ServerReference string // the server to use instead; may be empty
+	ServerReference string // the server to use instead; may be empty; passwords and queries in it are hidden
 	Cause           error  // the packet as an error
 }
 
@@ -115,7 +115,7 @@ func (*TLSFileError) SafeToRetry() bool { return true }
 
 // ProxyError reports that the proxy cannot be reached, or does not connect to the server.
 type ProxyError struct {
-	Proxy  string // its URL, without the password
+	Proxy  string // its URL, without the password, and without a user that has none
 	Server string // host and port of the server
 	Status int    // HTTP status of its answer; 0: there was none
 	Reason string // the text after Status
@@ -156,9 +156,9 @@ func connectionError(err error) error {
 	case errors.As(err, &closed):
 		return publicError(closed.Err)
 	case errors.As(err, &refused):
-		return &ConnectionError{refused.Reason, refused.ReasonString, refused.ServerReference, publicError(err)}
+		return &ConnectionError{refused.Reason, refused.ReasonString, refused.ServerReference.String(), publicError(err)}
 	case errors.As(err, &ended):
-		return &ConnectionError{ended.Reason, ended.ReasonString, ended.ServerReference, publicError(err)}
+		return &ConnectionError{ended.Reason, ended.ReasonString, ended.ServerReference.String(), publicError(err)}
 	}
 	return publicError(err)
 }

@@ -16,10 +16,24 @@ type Credentials struct {
 	Password []byte // nil: none
 }
 
-// The texts of Credentials leave the password out.
-func (c Credentials) String() string       { return url.UserPassword(c.Username, "xxxxx").String() }
+// hidden stands for a secret in a text.
+const hidden = "xxxxx"
+
+// The texts of Credentials hide the password, and a user name without a password, which may be a token.
+func (c Credentials) String() string       { return url.UserPassword(c.shownUser(), hidden).String() }
 func (c Credentials) GoString() string     { return fmt.Sprintf("client.Credentials(%q)", c.String()) }
 func (c Credentials) LogValue() slog.Value { return slog.StringValue(c.String()) }
+
+// MarshalText returns String, so that JSON and the like hide the password too.
+func (c Credentials) MarshalText() ([]byte, error) { return []byte(c.String()), nil }
+
+// shownUser returns the user name for texts.
+func (c Credentials) shownUser() string {
+	if c.Username != "" && len(c.Password) == 0 {
+		return hidden
+	}
+	return c.Username
+}
 
 // TLSFiles are the files of a TLS connection, in PEM, of up to 4 MiB each. They are
 // read on each attempt to connect, so that a renewed file is used by the next. A file

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"math"
-	"net/url"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -54,12 +53,10 @@ func (v *validator) text(field string, err error) {
 
 func (v *validator) servers(c *Config) {
 	v.bad(len(c.Servers) == 0, "Servers", `is empty; name at least one, such as "mqtt://localhost:1883"`)
-	for _, s := range c.Servers {
+	for i, s := range c.Servers {
 		_, err := link.ParseServer(s)
+		v.bad(err != nil && len(c.Servers) > 1, "Servers", "entry %d: %v", i+1, err)
 		v.bad(err != nil, "Servers", "%v", err)
-		u, err := url.Parse(s)
-		v.bad(err == nil && u.User != nil, "Servers",
-			"has a user name in it; set Connection.Username and Connection.Password instead")
 	}
 }
 

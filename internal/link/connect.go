@@ -24,7 +24,7 @@ func (l *Link) connect(ctx context.Context, server *url.URL) (*Up, error) {
 	}
 	inner, err := l.cfg.Dial(ctx, server)
 	if err != nil {
-		return nil, fmt.Errorf("connecting to %s: %w", server.Redacted(), err)
+		return nil, fmt.Errorf("connecting to %s: %w", Redacted(server), err)
 	}
 	conn := newConn(inner, or(cp.Properties.MaximumPacketSize, 0), l.cfg.WriteTimeout)
 	conn.will, conn.guard = l.cfg.WillProperties, l.cfg.Guard
@@ -50,17 +50,17 @@ func (l *Link) connect(ctx context.Context, server *url.URL) (*Up, error) {
 	ca, err := up.client.Connect(ctx, cp)
 	switch {
 	case ca != nil && ca.ReasonCode >= 0x80:
-		err = refusal(ca)
+		err = refusal(ca, secretsOf(server, cp))
 	case err == nil:
 		up.negotiated(cp, ca)
 		return up, nil
 	case ctx.Err() != nil:
-		err = fmt.Errorf("no CONNACK from %s: %w", server.Redacted(), ctx.Err())
+		err = fmt.Errorf("no CONNACK from %s: %w", Redacted(server), ctx.Err())
 	default:
 		if cause := conn.Cause(); cause != nil && !errors.Is(err, cause) {
 			err = cause
 		}
-		err = fmt.Errorf("connecting to %s: %w", server.Redacted(), err)
+		err = fmt.Errorf("connecting to %s: %w", Redacted(server), err)
 	}
 	conn.Fail(err)
 	if up.Gen != nil {
@@ -113,11 +113,20 @@ func or[T any](p *T, absent T) T {
 	return *p
 }
 
-// refusal is a CONNACK that refuses, as an error.
-func refusal(ca *paho.Connack) error {
+// secretsOf returns what CONNECT and the server's URL have of secrets.
+func secretsOf(server *url.URL, cp *paho.Connect) secrets {
+	s := secrets{}.inQuery(server).add(string(cp.Password), string(cp.Properties.AuthData))
+	if len(cp.Password) == 0 { // then the user name may be a token
+		s = s.add(cp.Username)
+	}
+	return s
+}
+
+// refusal is a CONNACK that refuses, as an error. Its reason string may repeat what CONNECT had.
+func refusal(ca *paho.Connack, hide secrets) error {
 	err := &ConnackError{Reason: ca.ReasonCode}
 	if p := ca.Properties; p != nil {
-		err.ReasonString, err.ServerReference = p.ReasonString, p.ServerReference
+		err.ReasonString, err.ServerReference = hide.hide(p.ReasonString), ServerReference(p.ServerReference)
 	}
 	violation := wire.CheckServerReason(wire.CONNACK, ca.ReasonCode)
 	if ca.SessionPresent {

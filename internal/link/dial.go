@@ -1,16 +1,11 @@
 package link
 
 import (
-	"cmp"
 	"context"
 	"crypto/tls"
-	"errors"
-	"fmt"
 	"net"
 	"net/http"
 	"net/url"
-	"strconv"
-	"strings"
 	"sync"
 )
 
@@ -29,54 +24,6 @@ type Dialer struct {
 	reading *reading    // of Files; nil: none is under way
 	conf    *tls.Config // made from TLS or Files, with a cache of TLS sessions
 	sum     fingerprint // of the files that conf was made from
-}
-
-// ParseServer checks a server URL and adds the default port of its scheme: mqtt (tcp)
-// 1883, mqtts (ssl, tls) 8883, ws 80, wss 443; unix has none.
-func ParseServer(raw string) (*url.URL, error) {
-	u, err := url.Parse(raw)
-	if err != nil {
-		return nil, fmt.Errorf("server is not a URL: %w", badURL(raw, err))
-	}
-	raw = u.Redacted()
-	scheme := u.Scheme
-	u.Scheme = cmp.Or(map[string]string{"tcp": "mqtt", "ssl": "mqtts", "tls": "mqtts"}[scheme], scheme)
-	port := map[string]string{"mqtt": "1883", "mqtts": "8883", "ws": "80", "wss": "443"}[u.Scheme]
-	switch {
-	case scheme == "unix" && u.Path == "":
-		return nil, fmt.Errorf("server %q names no socket; write unix:///path/to/socket", raw)
-	case scheme == "unix" && u.Host != "":
-		return nil, fmt.Errorf("server %q names the host %q before the socket; write unix:///path/to/socket, with three slashes", raw, u.Host)
-	case scheme == "unix":
-		return u, nil
-	case port == "":
-		return nil, fmt.Errorf("server %q has the scheme %q; use mqtt, mqtts, ws, wss or unix", raw, scheme)
-	case u.Hostname() == "":
-		return nil, fmt.Errorf("server %q names no host; write %s://host:%s", raw, u.Scheme, port)
-	case !validPort(u.Port()):
-		return nil, fmt.Errorf("server %q has an invalid port; use 1 to 65535, or none for %s", u.Hostname(), port)
-	}
-	u.Host = net.JoinHostPort(u.Hostname(), cmp.Or(u.Port(), port))
-	return u, nil
-}
-
-// validPort reports whether a URL may have this port; "" is the default one.
-func validPort(port string) bool {
-	n, err := strconv.ParseUint(port, 10, 16)
-	return port == "" || err == nil && n > 0
-}
-
-// badURL returns the error of url.Parse without the URL. Where that may have a
-// password, nothing is quoted: url.Parse takes pa of user:pa/ss@host for a port.
-func badURL(raw string, err error) error {
-	if strings.Contains(raw, "@") {
-		return errors.New("percent-encode its special characters")
-	}
-	var inner *url.Error
-	if errors.As(err, &inner) {
-		return inner.Err
-	}
-	return err
 }
 
 // Dial opens the transport to u, a result of ParseServer. ctx bounds all steps: name

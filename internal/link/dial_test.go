@@ -21,44 +21,6 @@ import (
 	"github.com/gorilla/websocket"
 )
 
-func TestParseServer(t *testing.T) {
-	for in, want := range map[string]string{
-		"mqtt://h": "mqtt://h:1883", "tcp://h": "mqtt://h:1883", "MQTT://h:1": "mqtt://h:1",
-		"mqtts://h": "mqtts://h:8883", "ssl://h": "mqtts://h:8883", "tls://h:99": "mqtts://h:99",
-		"ws://h/mqtt": "ws://h:80/mqtt", "wss://h/mqtt?x=1": "wss://h:443/mqtt?x=1",
-		"mqtt://[::1]": "mqtt://[::1]:1883", "mqtt://10.0.0.1": "mqtt://10.0.0.1:1883",
-		"unix:///run/mqtt.sock": "unix:///run/mqtt.sock",
-	} {
-		if u, err := ParseServer(in); err != nil || u.String() != want {
-			t.Errorf("%s: %v, %v, want %s", in, u, err, want)
-		}
-	}
-	for in, hint := range map[string]string{
-		"":                      "use mqtt",
-		"h":                     "use mqtt",
-		"h:1883":                "use mqtt",
-		"http://h":              "use mqtt",
-		"mqtt://":               "names no host",
-		"mqtts://:8883":         "names no host",
-		"unix://":               "names no socket",
-		"unix://run/mqtt.sock":  "three slashes",
-		"mqtt://h:port":         "not a URL",
-		"mqtt://u:secret@h:p":   "not a URL",
-		"http://u:secret@h":     "use mqtt",
-		"mqtt://u:secret@:1883": "names no host",
-		"mqtt://h:0":            "port",
-		"ws://[::1]:65536":      "port",
-		"mqtts://h:99999999999": "port",
-	} {
-		u, err := ParseServer(in)
-		if err == nil || !strings.Contains(err.Error(), hint) {
-			t.Errorf("%s: %v, %v, want an error with %q", in, u, err, hint)
-		} else if strings.Contains(err.Error(), "secret") {
-			t.Errorf("the error shows the password: %v", err)
-		}
-	}
-}
-
 // echo answers each connection with what it gets, until it ends.
 func echo(t *testing.T, l net.Listener) {
 	ended := make(chan struct{})

@@ -10,7 +10,7 @@ import (
 type ConnackError struct {
 	Reason          byte
 	ReasonString    string
-	ServerReference string
+	ServerReference ServerReference
 }
 
 func (e *ConnackError) Error() string {
@@ -21,7 +21,7 @@ func (e *ConnackError) Error() string {
 type DisconnectError struct {
 	Reason          byte
 	ReasonString    string
-	ServerReference string
+	ServerReference ServerReference
 }
 
 func (e *DisconnectError) Error() string {
@@ -97,7 +97,7 @@ func parseDisconnect(body []byte) (*DisconnectError, error) {
 			return nil, err
 		}
 		d.ReasonString = string(props.Find(wire.PropReasonString).Bytes)
-		d.ServerReference = string(props.Find(wire.PropServerReference).Bytes)
+		d.ServerReference = ServerReference(props.Find(wire.PropServerReference).Bytes)
 		if props.Find(wire.PropSessionExpiry).ID != 0 {
 			violation = wire.Violation(wire.DISCONNECT, "it has a Session Expiry Interval [MQTT-3.14.2-2]")
 		}

@@ -13,7 +13,7 @@ func ExampleParseServer() {
 	fmt.Println(err)
 	// Output:
 	// mqtts://broker.example:8883 <nil>
-	// server "http://broker.example" has the scheme "http"; use mqtt, mqtts, ws, wss or unix
+	// "http://broker.example" has the scheme "http"; use ws for MQTT over WebSocket, or mqtt
 }
 
 func ExampleConnackError() {

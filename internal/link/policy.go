@@ -132,7 +132,7 @@ func (p *Policy) target(end End) (to *url.URL, permanent bool) {
 	} else {
 		errors.As(end.Err, &ended)
 	}
-	for _, u := range References(ended.ServerReference, end.Server) {
+	for _, u := range References(string(ended.ServerReference), end.Server) {
 		if u.String() != end.Server.String() {
 			return u, ended.Reason == wire.ReasonServerMoved && !end.Redirected
 		}

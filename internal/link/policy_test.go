@@ -180,7 +180,7 @@ type ends struct {
 }
 
 func (e *ends) refer(from, reference string, reason byte, redirected bool) Decision {
-	d := e.p.Decide(End{Server: &url.URL{Scheme: "mqtt", Host: from}, Err: &ConnackError{Reason: reason, ServerReference: reference}, Redirected: redirected})
+	d := e.p.Decide(End{Server: &url.URL{Scheme: "mqtt", Host: from}, Err: &ConnackError{Reason: reason, ServerReference: ServerReference(reference)}, Redirected: redirected})
 	e.trace = append(e.trace, fmt.Sprint(d.Action))
 	return d
 }

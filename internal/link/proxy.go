@@ -48,13 +48,20 @@ func (p *Proxy) For(hostPort string) *url.URL {
 	return p.url
 }
 
+var proxyPorts = map[string]string{"http": "80", "https": "443", "socks5": "1080", "socks5h": "1080"}
+
 func parseProxyURL(raw string) (*url.URL, error) {
+	// No error quotes the URL: any part of it may belong to a password that is not percent-encoded.
 	u, err := url.Parse(raw)
 	if err != nil {
-		return nil, fmt.Errorf("is not a URL: %w", badURL(raw, err))
+		if scheme, rest, ok := strings.Cut(raw, "://"); ok && !strings.Contains(raw, "@") {
+			if _, err := hostPort(strings.TrimRight(rest, "/"), scheme, cmp.Or(proxyPorts[scheme], "3128")); err != nil {
+				return nil, err
+			}
+		}
+		return nil, errors.New("is not a URL; write http://host:3128, and percent-encode special characters in user and password")
 	}
-	// No error quotes the URL: any part of it may belong to a password that is not percent-encoded.
-	port := map[string]string{"http": "80", "https": "443", "socks5": "1080", "socks5h": "1080"}[u.Scheme]
+	port := proxyPorts[u.Scheme]
 	user := u.User.Username()
 	password, _ := u.User.Password()
 	switch {
@@ -64,22 +71,23 @@ func parseProxyURL(raw string) (*url.URL, error) {
 		return nil, fmt.Errorf("has the scheme %q; use http, https or socks5", u.Scheme)
 	case u.Hostname() == "":
 		return nil, fmt.Errorf("names no host; write %s://host:%s", u.Scheme, port)
-	case !validPort(u.Port()):
-		return nil, fmt.Errorf("has an invalid port; use 1 to 65535, or none for %s", port)
-	case u.Path != "" && u.Path != "/" || u.RawQuery != "" || u.Fragment != "":
+	case u.Path != "" && u.Path != "/" || strings.ContainsAny(raw, "?#"):
 		return nil, fmt.Errorf("has a path or query after the host; write %s://host:%s, and percent-encode special characters in user and password", u.Scheme, port)
 	case port == "1080" && u.User != nil && (user == "" || len(user) > 255 || len(password) > 255):
 		return nil, errors.New("has a user or password that SOCKS5 cannot carry; use a user of 1 to 255 bytes and a password of up to 255, or none of both")
 	case port != "1080" && strings.Contains(user, ":"):
 		return nil, errors.New("has a user with a colon in it, which Basic authentication cannot carry; use another")
 	}
-	u.Host, u.Path = net.JoinHostPort(u.Hostname(), cmp.Or(u.Port(), port)), ""
+	if u.Host, err = hostPort(strings.Replace(u.Host, "%", "%25", 1), u.Scheme, port); err != nil {
+		return nil, err
+	}
+	u.Path = ""
 	return u, nil
 }
 
 // ProxyError says that the proxy cannot be reached, or refuses to connect.
 type ProxyError struct {
-	Proxy  string // its URL, without the password
+	Proxy  string // its URL, without the password, and without a user that has none
 	Server string // the requested host and port
 	Status int    // HTTP status of its answer; 0: none
 	Reason string // the reason phrase after Status
@@ -129,7 +137,7 @@ func (d *Dialer) dialProxy(ctx context.Context, u *url.URL, addr string, conf *t
 	if !errors.As(err, &failed) {
 		failed = &ProxyError{Err: err}
 	}
-	failed.Proxy, failed.Server = u.Redacted(), addr
+	failed.Proxy, failed.Server = Redacted(u), addr
 	return nil, failed
 }
 

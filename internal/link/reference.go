@@ -1,6 +1,7 @@
 package link
 
 import (
+	"cmp"
 	"net"
 	"net/netip"
 	"net/url"
@@ -10,6 +11,15 @@ import (
 
 // maxReferences is how many servers of a Server Reference are considered.
 const maxReferences = 16
+
+// ServerReference is where a server sends a client. A URL in it may have a token, which no text shows.
+type ServerReference string
+
+func (r ServerReference) String() string   { return RedactedText(string(r)) }
+func (r ServerReference) GoString() string { return strconv.Quote(r.String()) }
+
+// MarshalText returns String, for JSON and the like.
+func (r ServerReference) MarshalText() ([]byte, error) { return []byte(r.String()), nil }
 
 // References returns the servers that a Server Reference names: host names and addresses
 // with or without a port, separated by spaces (section 4.11), and complete URLs, which
@@ -27,7 +37,7 @@ func References(s string, from *url.URL) []*url.URL {
 
 func reference(s string, from *url.URL) *url.URL {
 	if strings.Contains(s, "://") {
-		u, err := ParseServer(s)
+		u, err := ParseServer(withoutPath(s))
 		if err != nil || u.User != nil || u.Scheme != "unix" && !validHost(u.Hostname()) || encrypted(from) && !encrypted(u) || u.Scheme == "unix" && from.Scheme != "unix" {
 			return nil
 		}
@@ -45,14 +55,25 @@ func reference(s string, from *url.URL) *url.URL {
 	return &u
 }
 
+// withoutPath returns a URL of MQTT over TCP without path and query, which mean nothing there: a server may
+// send them, while those of Config.Servers are refused.
+func withoutPath(s string) string {
+	scheme, rest, _ := strings.Cut(s, "://")
+	scheme = strings.ToLower(scheme)
+	if scheme = cmp.Or(aliases[scheme], scheme); scheme == "mqtt" || scheme == "mqtts" {
+		if end := strings.IndexAny(rest, "/?#"); end >= 0 && !strings.Contains(rest[end:], "@") {
+			return scheme + "://" + rest[:end]
+		}
+	}
+	return s
+}
+
 // validHost reports whether s is an address or may be a host name.
 func validHost(s string) bool {
 	if _, err := netip.ParseAddr(s); err == nil {
 		return !strings.Contains(s, "%") // a zone is valid on the server's host only
 	}
-	return s != "" && !strings.ContainsFunc(s, func(r rune) bool {
-		return !(r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || r == '-' || r == '.' || r == '_' || r > 0x7F)
-	})
+	return checkHost(s) == nil
 }
 
 func encrypted(u *url.URL) bool {
