@@ -42,6 +42,12 @@ func TestConfigRules(t *testing.T) {
 		{"Servers", func(c *client.Config) { c.Servers = []string{"http://a"} }},
 		{"Servers", func(c *client.Config) { c.Servers = []string{"mqtt://"} }},
 		{"Servers", func(c *client.Config) { c.Servers = []string{"unix://"} }},
+		{"Publishing.Publisher", func(c *client.Config) { c.Publishing.Publisher = "press+high" }},
+		{"Publishing.Publisher", func(c *client.Config) { c.Publishing.Publisher = "+urgent" }},
+		{"Publishing.Publisher", func(c *client.Config) { c.ClientID, c.Publishing.Sequenced = "press+urgent", true }},
+		{"Presence.Will.UserProperties", func(c *client.Config) {
+			c.Presence.Will = &client.Will{Topic: "t", UserProperties: []client.UserProperty{{Key: "m-seq", Value: "1"}}}
+		}},
 		{"Servers", func(c *client.Config) { c.Servers = []string{"mqtt://user:secret@a"} }},
 		{"", func(c *client.Config) {
 			c.Servers = []string{"mqtt://a", "tcp://a:1", "mqtts://a", "ssl://a", "tls://[::1]:1", "ws://a/mqtt", "wss://a", "unix:///tmp/s"}

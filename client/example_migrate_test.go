@@ -63,6 +63,10 @@ func messageOf(p *packets.Publish) client.Message {
 		m.Expiry = time.Duration(*v.MessageExpiry) * time.Second
 	}
 	for _, user := range v.User {
+		if user.Key == "m-id" { // a reserved name, as m-pub, m-epoch and m-seq are
+			m.ID = client.ParseMessageID(user.Value)
+			continue
+		}
 		m.UserProperties = append(m.UserProperties, client.UserProperty{Key: user.Key, Value: user.Value})
 	}
 	return m

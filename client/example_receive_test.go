@@ -8,12 +8,14 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/eclipse/paho.golang/paho"
+
 	"github.com/mooring-mqtt/mooring/client"
 	"github.com/mooring-mqtt/mooring/ordering"
 )
 
 // Messages of a sequenced publisher are handled in the order of their numbers, and
-// a number that stays away is told. Here a peer in another language has numbered
+// a number that stays away is told. Here a device with another library has numbered
 // its messages by user properties, as docs/wire.md says, and number 2 is lost.
 func ExampleOrdering() {
 	b := exampleBroker()
@@ -47,20 +49,18 @@ func ExampleOrdering() {
 		panic(err)
 	}
 
-	peer, err := client.New(exampleConfig(b, "peer"))
-	if err != nil {
+	// A device that numbers its messages with another library, as docs/wire.md describes.
+	device := paho.NewClient(paho.ClientConfig{Conn: b.Dial()})
+	if _, err := device.Connect(ctx, &paho.Connect{ClientID: "press-7", CleanStart: true, KeepAlive: 30}); err != nil {
 		panic(err)
 	}
-	defer peer.Close()
-	if err := peer.Start(ctx); err != nil {
-		panic(err)
-	}
+	defer func() { _ = device.Disconnect(&paho.Disconnect{}) }()
 	for _, number := range []string{"1", "4", "3"} { // 4 is early: it waits for 2 and 3
-		_, err := peer.Publish(ctx, client.Message{
-			Topic: "plant/temp", Payload: []byte("reading " + number), QoS: client.AtLeastOnce,
-			UserProperties: []client.UserProperty{
+		_, err := device.Publish(ctx, &paho.Publish{
+			Topic: "plant/temp", Payload: []byte("reading " + number), QoS: 1,
+			Properties: &paho.PublishProperties{User: paho.UserProperties{
 				{Key: "m-pub", Value: "press-7"}, {Key: "m-epoch", Value: "1"}, {Key: "m-seq", Value: number},
-			},
+			}},
 		})
 		if err != nil {
 			panic(err)

@@ -85,11 +85,12 @@ type Message struct {
 	ResponseTopic   string // topic for the response to a request; no wildcards
 	CorrelationData []byte // identifies the request in the response; up to 65,535 bytes; nil: absent
 	PayloadIsUTF8   bool   // Payload Format Indicator; Publish checks it
-	// UserProperties are the application's. The names m-id, m-pub, m-epoch and m-seq
-	// are reserved, see docs/wire.md: a receiver finds them in ID and Origin.
+	// UserProperties are the application's. The names m-id, m-pub, m-epoch and m-seq are reserved,
+	// see docs/wire.md: a receiver finds them in ID and Origin, and Publish refuses them.
 	UserProperties []UserProperty
 
-	// The following fields are set on received messages and ignored by Publish.
+	// The following fields are set on received messages. Publish refuses Origin and ignores the others.
+	// Forward makes a message to publish from a received one.
 
 	// ReceivedAt is when the client received the message. With Expiry, which is then what was left at that
 	// time, it tells when the message expires, see ExpiresAt.
@@ -130,6 +131,29 @@ func (m *Message) packet() wire.Publish {
 		p.HasExpiry, p.MessageExpiry = true, wire.Seconds(m.Expiry)
 	}
 	return p
+}
+
+// checkReserved returns a *FieldError if m has what only the client sets.
+func (m *Message) checkReserved() error {
+	if m.Origin != (Origin{}) {
+		return &FieldError{Field: "Origin", Problem: "is set, and the client numbers messages by itself; leave it empty, and use Message.Forward to publish a received message"}
+	}
+	for _, u := range m.UserProperties {
+		if !reserved(u.Key) {
+			continue
+		}
+		advice := "leave it out, the client sets it if Config.Publishing.Sequenced is set"
+		if u.Key == propID {
+			advice = "set Message.ID instead, with ParseMessageID if it is a text"
+		}
+		return &FieldError{Field: "UserProperties", Problem: "has the reserved name " + u.Key + "; " + advice}
+	}
+	return nil
+}
+
+// reserved reports whether a user property identifies messages.
+func reserved(name string) bool {
+	return name == propID || name == propPublisher || name == propEpoch || name == propSeq
 }
 
 // Origin is the position of a numbered message among those of its publisher.

@@ -18,7 +18,8 @@ import (
 // it, across reconnects and restarts, and the Delivery has its outcome. A QoS 0 message is written
 // to the connection, or fails with ErrNotConnected. Publish copies what m refers to.
 //
-// Errors: *FieldError for a message that MQTT cannot carry, persistence.ErrFull when a limit of the
+// Errors: *FieldError for a message that MQTT cannot carry or that has a reserved user property or an
+// Origin (see Message.Forward), persistence.ErrFull when a limit of the
 // store is reached (see Config.Store.WhenFull), persistence.ErrPacketTooLarge,
 // *RefusedError at QoS 2 while the server is known to take at most QoS 1 (see
 // PublishingConfig.Refusals), *reliability.OpenError at QoS 0 while the breaker is open, ErrClosed, ErrDraining, and the cause
@@ -57,7 +58,7 @@ func (c *Client) Publish(ctx context.Context, m Message) (*Delivery, error) {
 	return d, nil
 }
 
-// check returns a *FieldError if MQTT cannot carry m, or a setting of m is invalid.
+// check returns a *FieldError if MQTT cannot carry m, or a setting of m is invalid or reserved.
 func (m *Message) check(p *wire.Publish) error {
 	if err := p.Check(); err != nil {
 		return fieldError(err)
@@ -70,7 +71,7 @@ func (m *Message) check(p *wire.Publish) error {
 	case m.OnSessionLost > FailInFlight:
 		return &FieldError{Field: "OnSessionLost", Problem: "does not exist; use AsConfigured, Republish or FailInFlight"}
 	}
-	return nil
+	return m.checkReserved()
 }
 
 // checkQoS returns an error if the connected server does not take the QoS of m, and no rule lowers it.

@@ -179,6 +179,7 @@ func (c *Client) Discard(d DeadLetter) error {
 // counts from now. After an error of Publish the dead letter stays. A crash between the
 // two steps leaves both.
 func (c *Client) Redeliver(ctx context.Context, d DeadLetter) (*Delivery, error) {
+	d.Message.Origin = Origin{} // it gets another number
 	delivery, err := c.Publish(ctx, d.Message)
 	if err != nil {
 		return nil, err

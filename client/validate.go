@@ -79,6 +79,7 @@ func (v *validator) identity(c *Config) {
 	v.bad(len(c.Connection.Password) > wire.MaxString, "Connection.Password",
 		"is longer than 65,535 bytes; MQTT cannot carry it")
 	v.text("Publishing.Publisher", wire.CheckString("Publisher", c.Publishing.Publisher))
+	v.publisher(c)
 	longest := wire.MaxString - len(streamSuffixes[Urgent])
 	v.bad(c.Publishing.Sequenced && max(len(c.Publishing.Publisher), len(c.ClientID)) > longest, "Publishing.Publisher",
 		"or ClientID is longer than %d bytes; shorten it, a priority may be put behind it", longest)
@@ -94,6 +95,18 @@ func (v *validator) identity(c *Config) {
 		err := wire.CheckString("Method", auth.Method())
 		v.bad(err != nil, "Connection.Auth", "has an invalid Method: %v", err)
 		v.bad(auth.Method() == "", "Connection.Auth", "has no Method; name one that the server knows")
+	}
+}
+
+// publisher checks that the name under which messages are numbered is not that of another publisher's High or
+// Urgent messages.
+func (v *validator) publisher(c *Config) {
+	p := &c.Publishing
+	for _, suffix := range streamSuffixes[High:] {
+		const problem = "ends with %s, which marks messages of that priority; choose another name"
+		v.bad(strings.HasSuffix(p.Publisher, suffix), "Publishing.Publisher", problem, suffix)
+		v.bad(p.Sequenced && p.Publisher == "" && strings.HasSuffix(c.ClientID, suffix), "Publishing.Publisher",
+			"is empty, and ClientID "+problem+" for Publisher", suffix)
 	}
 }
 
@@ -253,6 +266,9 @@ func (v *validator) will(w *Will) {
 	p := w.packet()
 	err := p.Check()
 	v.bad(err != nil, "Presence.Will", "%v", err)
+	for _, u := range w.UserProperties {
+		v.bad(reserved(u.Key), "Presence.Will.UserProperties", "has the reserved name %s; rename it, other names that begin with m- are free", u.Key)
+	}
 }
 
 func (v *validator) status(s *Status) {
