@@ -54,6 +54,9 @@ func New(cfg Config) (*Client, error) {
 	c.reports.findings = cfg.Lint()
 	temporaryID := cfg.ClientID == ""
 	cfg = cfg.withDefaults()
+	if err := absolutePaths(&cfg); err != nil {
+		return nil, err
+	}
 	c.functions().guardAll(&cfg)
 	c.cfg, c.store = cfg, cfg.Store.Custom
 	c.life.init()

@@ -28,6 +28,13 @@ func openLog(dir string, o Options, renewal Renewal) (*Log, error) {
 		return nil, err
 	}
 	o = o.withDefaults()
+	if o.FS == fsys.OS { // the working directory may change
+		abs, err := filepath.Abs(dir)
+		if err != nil {
+			return nil, folderError(dir, err)
+		}
+		dir = abs
+	}
 	if err := o.FS.MkdirAll(dir); err != nil {
 		return nil, folderError(dir, err)
 	}

@@ -1,0 +1,105 @@
+package client_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/mooring-mqtt/mooring/client"
+	"github.com/mooring-mqtt/mooring/client/mqtttest"
+	"github.com/mooring-mqtt/mooring/dedupe"
+	"github.com/mooring-mqtt/mooring/internal/testcert"
+	"github.com/mooring-mqtt/mooring/persistence"
+)
+
+// TestPaths_SurviveChdir gives relative paths and changes the working directory after New: everything goes
+// to where the paths led then, also files that are made later.
+func TestPaths_SurviveChdir(t *testing.T) {
+	before, after := t.TempDir(), t.TempDir()
+	t.Chdir(before)
+	keys, err := dedupe.OpenFile("keys", dedupe.Options{})
+	must(t, err)
+	b := mqtttest.Start(t)
+	a := make(attempts, 10)
+	cfg := overSockets(b.URL(), a)
+	cfg.ClientID, cfg.Dir = "c", "store"
+	cfg.Store.Options.Files = persistence.Files{SegmentBytes: 4 << 10, BufferBytes: 4 << 10}
+	cfg.Receiving.Dedupe = keys
+	c := mustNew(t, cfg)
+	t.Chdir(after)
+	_, err = c.Publish(t.Context(), client.Message{Topic: "t", QoS: client.AtLeastOnce, Payload: make([]byte, 3000)})
+	must(t, err)
+	start(t, c)
+	a.connects(t)
+	_, err = c.Subscribe(t.Context(), "in", client.AtLeastOnce, client.HandlerFunc(func(context.Context, *client.Message) error { return client.Permanent(errors.New("no")) }))
+	must(t, err)
+	for i := range 20 { // in several segments
+		_, err = c.Publish(t.Context(), client.Message{Topic: "in", QoS: client.AtLeastOnce, Payload: fmt.Append(make([]byte, 1000), i)})
+		must(t, err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	must(t, c.Drain(ctx))
+	must(t, c.Close())
+	must(t, keys.Close())
+	if left, err := os.ReadDir(after); err != nil || len(left) > 0 {
+		t.Errorf("the new working directory has %v, %v", left, err)
+	}
+	for _, name := range []string{"store", filepath.Join("store", "received"), "keys"} {
+		if _, err := os.Stat(filepath.Join(before, name)); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+// TestPaths_LogSurvivesChdir opens a log by a relative path.
+func TestPaths_LogSurvivesChdir(t *testing.T) {
+	before, after := t.TempDir(), t.TempDir()
+	t.Chdir(before)
+	o := persistence.Options{Files: persistence.Files{SegmentBytes: 4 << 10, BufferBytes: 4 << 10}}
+	l, err := persistence.Open("log", o)
+	must(t, err)
+	t.Chdir(after)
+	for range 20 {
+		_, err := persistence.Append(l, &persistence.Message{Packet: make([]byte, 1000)})
+		must(t, err)
+	}
+	must(t, l.Close())
+	if left, err := os.ReadDir(after); err != nil || len(left) > 0 {
+		t.Errorf("the new working directory has %v, %v", left, err)
+	}
+	if l, err = persistence.Open(filepath.Join(before, "log"), o); err != nil || l.Stats().Pending != 20 {
+		t.Errorf("%v, %v; want 20 messages", l.Stats().Pending, err)
+	}
+	must(t, l.Close())
+}
+
+// TestPaths_TLSFilesSurviveChdir connects with files that New got by relative paths.
+func TestPaths_TLSFilesSurviveChdir(t *testing.T) {
+	t.Chdir(t.TempDir())
+	ca := testcert.NewAuthority(t, "ca")
+	must(t, os.WriteFile("ca.pem", ca.PEM(), 0o600))
+	b := mqtttest.Start(t)
+	l := listenOn(t, "tcp", "127.0.0.1:0")
+	address := l.Addr().String()
+	served(t, tlsListener(t, ca, "broker.test")(l), func(c net.Conn) {
+		if out, err := net.Dial("tcp", b.Addr()); err == nil {
+			pump(c, out)
+		}
+	})
+	files, a := &client.TLSFiles{CA: "ca.pem", ServerName: "broker.test"}, make(attempts, 10)
+	cfg := overSockets("mqtts://"+address, a)
+	cfg.Connection.TLSFiles = files
+	c := mustNew(t, cfg)
+	t.Chdir(t.TempDir())
+	start(t, c)
+	a.connects(t)
+	if files.CA != "ca.pem" {
+		t.Error("New has changed the caller's TLSFiles")
+	}
+}
