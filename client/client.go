@@ -57,6 +57,9 @@ func New(cfg Config) (*Client, error) {
 	if err := absolutePaths(&cfg); err != nil {
 		return nil, err
 	}
+	if err := cfg.checkTLSFiles(); err != nil {
+		return nil, err
+	}
 	c.functions().guardAll(&cfg)
 	c.cfg, c.store = cfg, cfg.Store.Custom
 	c.life.init()

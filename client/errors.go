@@ -69,9 +69,14 @@ func (*FieldError) SafeToRetry() bool { return true }
 type ConfigError struct {
 	Field   string
 	Problem string // what is wrong and what to write instead
+
+	cause error
 }
 
 func (e *ConfigError) Error() string { return "client: Config." + e.Field + ": " + e.Problem }
+
+// Unwrap returns the *TLSFileError of a file that cannot be used, and nil otherwise.
+func (e *ConfigError) Unwrap() error { return e.cause }
 
 // SafeToRetry returns true: nothing was started.
 func (*ConfigError) SafeToRetry() bool { return true }

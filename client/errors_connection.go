@@ -100,11 +100,13 @@ func (e *AuthError) Unwrap() error { return e.Err }
 // SafeToRetry returns false: messages may have been sent on the connection.
 func (*AuthError) SafeToRetry() bool { return false }
 
-// TLSFileError reports a file of ConnectionConfig.TLSFiles that cannot be used. The
-// client connects again, and reads the file again.
+// TLSFileError reports a file of ConnectionConfig.TLSFiles that cannot be used. The client connects
+// again, and reads the file again. New returns one, in a *ConfigError, for a file whose Format is wrong.
 type TLSFileError struct {
-	File string
-	Err  error // of reading the file, or what is wrong with it
+	File    string
+	Err     error  // of reading the file, or what is wrong with it
+	Format  string // what the file is, if it has a format that cannot be used, such as "PKCS#12 (.p12, .pfx)"
+	Convert string // the command that makes a usable file of it; empty if there is none
 }
 
 func (e *TLSFileError) Error() string { return (*link.TLSFileError)(e).Error() }

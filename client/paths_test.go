@@ -2,11 +2,13 @@ package client_test
 
 import (
 	"context"
+	"encoding/pem"
 	"errors"
 	"fmt"
 	"net"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -101,5 +103,53 @@ func TestPaths_TLSFilesSurviveChdir(t *testing.T) {
 	a.connects(t)
 	if files.CA != "ca.pem" {
 		t.Error("New has changed the caller's TLSFiles")
+	}
+}
+
+// TestNew_LooksAtTLSFiles refuses what is certainly wrong, before it makes the store, and nothing that time may
+// mend.
+func TestNew_LooksAtTLSFiles(t *testing.T) {
+	dir := t.TempDir()
+	path := func(name string, data []byte) string {
+		must(t, os.WriteFile(filepath.Join(dir, name), data, 0o600))
+		return filepath.Join(dir, name)
+	}
+	pair := testcert.NewAuthority(t, "ca").Issue(t, "client", time.Hour)
+	cert, key := path("cert.pem", pair.Cert), path("key.pem", pair.Key)
+	other := path("other.pem", testcert.NewAuthority(t, "ca").Issue(t, "client", time.Hour).Key)
+	half, missing := path("half.pem", pair.Key[:100]), filepath.Join(dir, "missing.pem")
+	sealed := path("my sealed.pem", pem.EncodeToMemory(&pem.Block{Type: "ENCRYPTED PRIVATE KEY", Bytes: []byte{1}}))
+	for name, tt := range map[string]struct {
+		files  client.TLSFiles
+		format string
+	}{
+		"good":       {client.TLSFiles{Cert: cert, Key: key}, ""},
+		"missing":    {client.TLSFiles{CA: missing, Cert: cert, Key: key}, ""},
+		"half":       {client.TLSFiles{Cert: cert, Key: half}, ""},
+		"another":    {client.TLSFiles{Cert: cert, Key: other}, ""},
+		"swapped":    {client.TLSFiles{Cert: key, Key: cert}, "a private key and no certificate"},
+		"passphrase": {client.TLSFiles{Cert: cert, Key: sealed}, "a private key with a passphrase"},
+		"folder":     {client.TLSFiles{CA: dir}, "a folder, not a file"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			store := filepath.Join(t.TempDir(), "store")
+			c, err := client.New(client.Config{Servers: []string{"mqtts://h"}, ClientID: "c", Dir: store, Connection: client.ConnectionConfig{TLSFiles: &tt.files}})
+			if tt.format == "" {
+				must(t, err)
+				must(t, c.Close())
+				return
+			}
+			var bad *client.ConfigError
+			var file *client.TLSFileError
+			if !errors.As(err, &bad) || bad.Field != "Connection.TLSFiles" || !errors.As(err, &file) || file.Format != tt.format {
+				t.Fatalf("got %v, want the format %q", err, tt.format)
+			}
+			if name == "passphrase" && !strings.Contains(err.Error(), "openssl pkey -in '"+sealed+"' -out key.pem") {
+				t.Errorf("the command is not in %v", err)
+			}
+			if _, err := os.Stat(store); !errors.Is(err, os.ErrNotExist) {
+				t.Errorf("the store was made: %v", err)
+			}
+		})
 	}
 }

@@ -35,15 +35,18 @@ func (c Credentials) shownUser() string {
 	return c.Username
 }
 
-// TLSFiles are the files of a TLS connection, in PEM, of up to 4 MiB each. They are
+// TLSFiles are the files of a TLS connection, in PEM or DER, of up to 4 MiB each. They are
 // read on each attempt to connect, so that a renewed file is used by the next. A file
 // that is missing, half written or not read within ConnectTimeout fails the attempt
-// with a *TLSFileError, and so do a certificate and a key that do not match. The least
-// version is TLS 1.2. Sessions are resumed, until a file changes.
+// with a *TLSFileError, and so do a certificate and a key that do not match. A file in
+// another format (PKCS#12, PKCS#7, a key with a passphrase or of SSH, and the like) is
+// refused by New, with the command that converts it. Certificates of CA that cannot be used
+// are left out, if others can. The least version is TLS 1.2. Sessions are resumed, until a
+// file changes.
 type TLSFiles struct {
 	CA   string // authorities to trust; default: the system's, as the process found them
-	Cert string // the client's certificate, and its chain behind it; default: none
-	Key  string // its key, without a pass phrase; set if Cert is
+	Cert string // the client's certificate and its chain; default: none
+	Key  string // its key, without a passphrase; set if Cert is
 	// ServerName is what the server's certificate must name. Default: the host of its URL.
 	ServerName string
 }

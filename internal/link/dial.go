@@ -24,6 +24,7 @@ type Dialer struct {
 	reading *reading    // of Files; nil: none is under way
 	conf    *tls.Config // made from TLS or Files, with a cache of TLS sessions
 	sum     fingerprint // of the files that conf was made from
+	leftOut error       // why a certificate of Files.CA is not used; guarded by mu
 }
 
 // Dial opens the transport to u, a result of ParseServer. ctx bounds all steps: name
@@ -54,6 +55,9 @@ func (d *Dialer) Dial(ctx context.Context, u *url.URL) (c net.Conn, err error) {
 	}
 	if err == nil && secure {
 		c, err = handshake(ctx, c, conf, u.Hostname())
+		if err != nil {
+			err = d.explained(err)
+		}
 	}
 	if err == nil && webSocket {
 		c, err = overWebSocket(ctx, c, u, header)

@@ -16,7 +16,7 @@ import (
 	"strings"
 )
 
-// TLSFiles names the PEM files of a TLS connection. They are read for each
+// TLSFiles names the files of a TLS connection. They are read for each
 // connection, so that the next one uses renewed files.
 type TLSFiles struct {
 	CA         string // authorities to trust; "": the system's
@@ -26,14 +26,46 @@ type TLSFiles struct {
 
 // TLSFileError names a file that cannot be used. The next attempt reads it again.
 type TLSFileError struct {
-	File string
-	Err  error
+	File    string
+	Err     error
+	Format  string // of the file, if it is not one that can be used
+	Convert string // the command that makes a usable file of it; "": there is none
 }
 
 func (e *TLSFileError) Error() string {
-	return fmt.Sprintf("mqtt: TLS file %s cannot be used: %v; write it whole under another name and rename it, it is read again at the next attempt", e.File, e.Err)
+	const renew = "; write it whole under another name and rename it, it is read again at the next attempt"
+	s := fmt.Sprintf("mqtt: TLS file %s cannot be used: %v", e.File, e.Err)
+	if e.Format != "" {
+		return s
+	}
+	return s + renew
 }
+
 func (e *TLSFileError) Unwrap() error { return e.Err }
+
+// fileError returns the error about a file.
+func fileError(name string, err error) *TLSFileError {
+	if path := (*os.PathError)(nil); errors.As(err, &path) {
+		err = path.Err // TLSFileError has the path
+	}
+	e := &TLSFileError{File: name, Err: err}
+	if format := (*formatError)(nil); errors.As(err, &format) {
+		named := *format
+		named.command = strings.ReplaceAll(named.command, "FILE", shellWord(name))
+		e.Err, e.Format, e.Convert = &named, named.format, named.command
+	}
+	return e
+}
+
+// shellWord quotes a word for a shell, if it has to be quoted.
+func shellWord(s string) string {
+	if strings.ContainsFunc(s, func(r rune) bool {
+		return !(r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || strings.ContainsRune("/._-+:@%", r))
+	}) {
+		return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'"
+	}
+	return s
+}
 
 // SafeToRetry returns true: there was no connection.
 func (*TLSFileError) SafeToRetry() bool { return true }
@@ -106,14 +138,11 @@ func (d *Dialer) fromFiles() (*tls.Config, error) {
 	f := d.Files
 	var contents [3]pemFile
 	var sum fingerprint
-	for i, name := range []string{f.CA, f.Cert, f.Key} {
+	for i, name := range []string{authorities: f.CA, certificate: f.Cert, privateKey: f.Key} {
 		if name != "" {
 			var err error
-			if contents[i], err = readPEM(name); err != nil {
-				if path := (*os.PathError)(nil); errors.As(err, &path) {
-					err = path.Err // TLSFileError has the path
-				}
-				return nil, &TLSFileError{File: name, Err: err}
+			if contents[i], err = readPEM(name, content(i)); err != nil {
+				return nil, fileError(name, err)
 			}
 		}
 		sum[i] = sha256.Sum256(contents[i].data)
@@ -121,15 +150,16 @@ func (d *Dialer) fromFiles() (*tls.Config, error) {
 	if d.conf != nil && sum == d.sum {
 		return d.conf, nil
 	}
+	var leftOut, err error
 	conf := &tls.Config{ServerName: f.ServerName, MinVersion: tls.VersionTLS12, ClientSessionCache: tls.NewLRUClientSessionCache(tlsSessions)}
 	if f.CA != "" {
 		conf.RootCAs = x509.NewCertPool()
-		if err := addAuthorities(conf.RootCAs, contents[0].blocks); err != nil {
+		if leftOut, err = addAuthorities(conf.RootCAs, contents[authorities].blocks); err != nil {
 			return nil, &TLSFileError{File: f.CA, Err: err}
 		}
 	}
 	if f.Cert != "" {
-		pair, err := tls.X509KeyPair(contents[1].data, contents[2].data)
+		pair, err := keyPair(contents[certificate], contents[privateKey].data)
 		if err != nil {
 			return nil, &TLSFileError{File: f.Cert + " with " + f.Key, Err: err}
 		}
@@ -138,7 +168,51 @@ func (d *Dialer) fromFiles() (*tls.Config, error) {
 		conf.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return &pair, nil }
 	}
 	d.conf, d.sum = conf, sum
+	d.mu.Lock()
+	d.leftOut = leftOut
+	d.mu.Unlock()
 	return conf, nil
+}
+
+// explained adds to a failed verification that certificates of the CA file were left out.
+func (d *Dialer) explained(err error) error {
+	d.mu.Lock()
+	leftOut := d.leftOut
+	d.mu.Unlock()
+	if unknown := (x509.UnknownAuthorityError{}); leftOut != nil && errors.As(err, &unknown) {
+		return fmt.Errorf("%w; of %s, %w", err, d.Files.CA, leftOut)
+	}
+	return err
+}
+
+// CheckFiles reads Files and returns a *TLSFileError if one has a format that cannot be used. It returns nil for
+// what time may mend: files that are missing, or not whole, or do not belong together.
+func (d *Dialer) CheckFiles(ctx context.Context) error {
+	if d.Files == nil {
+		return nil
+	}
+	_, err := d.readFiles(ctx)
+	if wrong := (*TLSFileError)(nil); errors.As(err, &wrong) && wrong.Format != "" {
+		return wrong
+	}
+	return nil
+}
+
+// keyPair returns the client's certificate with its chain. The certificate of the key need not be the first.
+func keyPair(cert pemFile, key []byte) (tls.Certificate, error) {
+	pair, err := tls.X509KeyPair(cert.data, key)
+	for i := 1; err != nil && i < len(cert.blocks); i++ {
+		data := pem.EncodeToMemory(cert.blocks[i])
+		for j, b := range cert.blocks {
+			if j != i {
+				data = append(data, pem.EncodeToMemory(b)...)
+			}
+		}
+		if other, e := tls.X509KeyPair(data, key); e == nil {
+			return other, nil
+		}
+	}
+	return pair, err
 }
 
 type pemFile struct {
@@ -147,10 +221,13 @@ type pemFile struct {
 }
 
 // readPEM reads a file whose blocks must be complete: the standard library skips others.
-func readPEM(name string) (f pemFile, err error) {
+func readPEM(name string, of content) (f pemFile, err error) {
 	info, err := os.Stat(name) // first: opening a pipe may block forever
 	if err != nil {
 		return f, err
+	}
+	if info.IsDir() {
+		return f, &formatError{"a folder, not a file", "", "name a file in it"}
 	}
 	if !info.Mode().IsRegular() {
 		return f, errors.New("it is not a file")
@@ -167,6 +244,12 @@ func readPEM(name string) (f pemFile, err error) {
 	if len(b) > maxTLSFile {
 		return f, fmt.Errorf("it is longer than %d bytes", maxTLSFile)
 	}
+	if len(bytes.TrimSpace(b)) == 0 {
+		return f, errors.New("it is empty")
+	}
+	if b, err = readable(b, of); err != nil {
+		return f, err
+	}
 	f.data = b
 	for block, rest := pem.Decode(b); block != nil; block, rest = pem.Decode(rest) {
 		f.blocks = append(f.blocks, block)
@@ -175,24 +258,35 @@ func readPEM(name string) (f pemFile, err error) {
 	if tail := b[bytes.LastIndexByte(b, '\n')+1:]; bytes.HasPrefix(tail, []byte("-")) && !bytes.HasPrefix(tail, []byte("-----END ")) {
 		begun = whole + 1 // the file ends within the first line of a block
 	}
-	if whole == 0 || whole < begun {
+	if whole == 0 && begun == 0 {
+		return f, errors.New("it has no PEM block (-----BEGIN …-----)")
+	}
+	if whole < begun {
 		return f, fmt.Errorf("only %d of %d PEM blocks are complete", whole, begun)
 	}
-	return f, nil
+	return f, checkBlocks(f.blocks, of)
 }
 
-func addAuthorities(pool *x509.CertPool, blocks []*pem.Block) error {
-	missing := errors.New("it has no certificate")
+// addAuthorities adds the certificates to pool. leftOut describes those that cannot be used, if others can.
+func addAuthorities(pool *x509.CertPool, blocks []*pem.Block) (leftOut, err error) {
+	number, used := 0, 0
 	for _, block := range blocks {
 		if block.Type != "CERTIFICATE" {
 			continue
 		}
+		number++
 		cert, err := x509.ParseCertificate(block.Bytes)
 		if err != nil {
-			return err
+			if leftOut == nil {
+				leftOut = fmt.Errorf("certificate %d cannot be used: %w", number, err)
+			}
+			continue
 		}
 		pool.AddCert(cert)
-		missing = nil
+		used++
 	}
-	return missing
+	if used == 0 {
+		return nil, leftOut
+	}
+	return leftOut, nil
 }
