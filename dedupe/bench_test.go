@@ -3,6 +3,8 @@ package dedupe
 import (
 	"fmt"
 	"testing"
+
+	"github.com/mooring-mqtt/mooring/internal/fsys"
 )
 
 func benchKeys(n int) []string {
@@ -46,7 +48,7 @@ func BenchmarkFile(b *testing.B) {
 		for _, callers := range []int{1, 64} {
 			b.Run(fmt.Sprintf("%s/%d", []string{"each", "never"}[sync], callers), func(b *testing.B) {
 				keys := benchKeys(1 << 18)
-				f := openOn(b, testPath(b), osDisk{}, Options{Sync: sync})
+				f := openOn(b, testPath(b), fsys.OS, Options{Sync: sync})
 				next := make(chan string, 1024)
 				done := make(chan struct{})
 				for range callers {

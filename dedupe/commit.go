@@ -4,6 +4,8 @@ import (
 	"context"
 	"slices"
 	"time"
+
+	"github.com/mooring-mqtt/mooring/internal/fsys"
 )
 
 // batch is what one write carries.
@@ -79,7 +81,7 @@ func (f *File) write() {
 	if b == nil {
 		return
 	}
-	err := f.append(b.keys, now)
+	err := f.appendKeys(b.keys, now)
 
 	f.mu.Lock()
 	for _, p := range b.keys {
@@ -126,7 +128,25 @@ func (f *File) compact() {
 // minRecords keeps small logs from being rewritten often.
 const minRecords = 1024
 
-func (f *File) append(keys []pending, now time.Duration) error {
+// lookAfter is how long the log is written before File looks again whether it is in its place.
+const lookAfter = 100 * time.Millisecond
+
+// look returns an error if the log was removed or replaced. It looks from time to time; a sync notices by itself.
+func (f *File) look() error {
+	if time.Since(f.looked) < lookAfter {
+		return nil
+	}
+	err := f.lock.Check()
+	if err == nil {
+		err = fsys.CheckFile(f.log)
+	}
+	if err == nil {
+		f.looked = time.Now()
+	}
+	return err
+}
+
+func (f *File) appendKeys(keys []pending, now time.Duration) error {
 	if f.broken {
 		return nil // write calls rewrite next, which contains the keys
 	}
@@ -139,19 +159,28 @@ func (f *File) append(keys []pending, now time.Duration) error {
 	for _, p := range keys {
 		buf = appendRecord(buf, now, wall, p.key)
 	}
-	if _, err := f.log.Write(buf); err != nil {
+	return f.append(buf, f.opts.Sync != SyncNever)
+}
+
+// append writes records at the end of the log. The caller holds writer.
+func (f *File) append(records []byte, sync bool) error {
+	if err := f.look(); err != nil {
 		return err
 	}
+	if _, err := f.log.WriteAt(records, f.end); err != nil {
+		return err
+	}
+	f.end += int64(len(records))
 	f.mu.Lock()
-	f.table.stats.LogBytes += int64(len(buf))
+	f.table.stats.LogBytes = f.end
 	f.mu.Unlock()
-	if f.opts.Sync == SyncNever {
+	if !sync {
 		return nil
 	}
 	return f.sync(f.log)
 }
 
-func (f *File) sync(l logFile) error {
+func (f *File) sync(l fsys.File) error {
 	f.mu.Lock()
 	f.table.stats.Syncs++
 	f.mu.Unlock()

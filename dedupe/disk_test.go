@@ -7,6 +7,8 @@ import (
 	"path/filepath"
 	"sync"
 	"testing"
+
+	"github.com/mooring-mqtt/mooring/internal/fsys"
 )
 
 var errDisk = errors.New("input/output error")
@@ -40,36 +42,48 @@ func (d *faultDisk) op(name string) error {
 	return nil
 }
 
-func (d *faultDisk) ReadFile(path string) ([]byte, error) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	f, ok := d.names[path]
-	if !ok {
-		return nil, fs.ErrNotExist
+func (d *faultDisk) MkdirAll(string) error            { return nil }
+func (d *faultDisk) ReadDir(string) ([]string, error) { return nil, nil }
+
+// Lock locks a lock file of the real disk.
+func (d *faultDisk) Lock(name string) (fsys.Held, error) {
+	held, err := fsys.OS.Lock(name)
+	if err != nil {
+		return nil, err
 	}
-	return append([]byte(nil), f.data...), nil
+	return diskLock{held: held}, nil
 }
 
-func (d *faultDisk) Create(path string) (logFile, error) {
+type diskLock struct {
+	fsys.Unlocked
+	held fsys.Held
+}
+
+func (l diskLock) Close() error { return l.held.Close() }
+
+func (d *faultDisk) Create(path string) (fsys.File, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if err := d.op("create"); err != nil {
 		return nil, err
+	}
+	if d.names[path] != nil {
+		return nil, fs.ErrExist
 	}
 	f := &faultFile{d: d}
 	d.names[path] = f
 	return f, nil
 }
 
-func (d *faultDisk) OpenAppend(path string) (logFile, error) {
+func (d *faultDisk) Open(path string) (fsys.File, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if err := d.op("open"); err != nil {
-		return nil, err
-	}
 	f, ok := d.names[path]
 	if !ok {
 		return nil, fs.ErrNotExist
+	}
+	if err := d.op("open"); err != nil {
+		return nil, err
 	}
 	return f, nil
 }
@@ -108,15 +122,27 @@ func (d *faultDisk) SyncDir(string) error {
 	return nil
 }
 
-func (f *faultFile) Write(b []byte) (int, error) {
+func (f *faultFile) WriteAt(b []byte, off int64) (int, error) {
 	f.d.mu.Lock()
 	defer f.d.mu.Unlock()
 	if err := f.d.op("write"); err != nil {
-		f.data = append(f.data, b[:len(b)/2]...) // a short write
+		f.data = append(f.data[:off:off], b[:len(b)/2]...) // a short write
 		return len(b) / 2, err
 	}
-	f.data = append(f.data, b...)
+	f.data = append(f.data[:off:off], b...)
 	return len(b), nil
+}
+
+func (f *faultFile) ReadAt(b []byte, off int64) (int, error) {
+	f.d.mu.Lock()
+	defer f.d.mu.Unlock()
+	return copy(b, f.data[off:]), nil
+}
+
+func (f *faultFile) Size() (int64, error) {
+	f.d.mu.Lock()
+	defer f.d.mu.Unlock()
+	return int64(len(f.data)), nil
 }
 
 func (f *faultFile) Sync() error {
@@ -162,7 +188,7 @@ func (d *faultDisk) powerCut(extra int, oldNames bool) *faultDisk {
 // testPath returns a path for a log. Only its lock file is on the real disk.
 func testPath(t testing.TB) string { return filepath.Join(t.TempDir(), "keys") }
 
-func openOn(t testing.TB, path string, d disk, o Options) *File {
+func openOn(t testing.TB, path string, d fsys.FS, o Options) *File {
 	t.Helper()
 	f, err := openFile(path, o, d)
 	if err != nil {

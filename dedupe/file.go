@@ -4,9 +4,7 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
-	"os"
 	"path/filepath"
 	"time"
 
@@ -23,20 +21,23 @@ import (
 // An unfinished record that a crash left at the end of the log is removed when the log
 // is opened. Other damage is counted in Stats.Corrupt: the log is copied to path +
 // ".corrupt", replacing an earlier copy, and the undamaged records are recovered. After
-// a failed write or fsync, the next commit writes a new log with every key.
+// a failed write or fsync, the next commit writes a new log with every key. So does a commit that
+// finds the log removed; if it was replaced by another file, commits return a [*CommitError].
 //
 // Keys age across restarts. The time between two runs is taken from the wall clock
 // and counts as at most half of the TTL, in case the wall clock is wrong.
 type File struct {
 	state
 	path string
-	disk disk
-	lock io.Closer
+	fs   fsys.FS
+	lock fsys.Held // of path + ".lock"; it guards the log
 
-	// writer is a semaphore of one for log and broken. It is acquired before mu.
+	// writer is a semaphore of one for the next four and lock. It is acquired before mu.
 	writer chan struct{}
-	log    logFile
-	broken bool // a write or fsync failed: log must not be written again
+	log    fsys.File
+	end    int64     // of log: the next record is written here
+	broken bool      // a write or fsync failed: log must not be written again
+	looked time.Time // when the log was in its place
 
 	// The fields below are guarded by mu.
 	open      *batch // commits for the next write
@@ -50,14 +51,21 @@ var _ Cache = (*File)(nil)
 // OpenFile opens the log at path, or creates it in an existing directory. The
 // files path + ".lock" and, temporarily, path + ".new" are created beside it.
 // The error is [*LockedError], [ErrFormat], or an error of the file system.
-func OpenFile(path string, o Options) (*File, error) { return openFile(path, o, osDisk{}) }
+func OpenFile(path string, o Options) (*File, error) { return openFile(path, o, fsys.OS) }
 
-func openFile(path string, o Options, d disk) (*File, error) {
+func openFile(path string, o Options, on fsys.FS) (*File, error) {
 	abs, err := filepath.Abs(path)
 	if err != nil {
 		return nil, fmt.Errorf("dedupe: %w", err)
 	}
-	lock, err := fsys.Lock(abs + ".lock")
+	lock, err := on.Lock(abs + ".lock")
+	if err == nil {
+		if err = lock.Guard(abs, abs); errors.Is(err, fs.ErrNotExist) {
+			err = nil // rewrite guards it
+		} else if err != nil {
+			_ = lock.Close()
+		}
+	}
 	var locked *fsys.LockedError
 	switch {
 	case errors.As(err, &locked):
@@ -68,7 +76,7 @@ func openFile(path string, o Options, d disk) (*File, error) {
 		return nil, fmt.Errorf("dedupe: cannot lock the log: %w", err)
 	}
 	o = o.withDefaults()
-	f := &File{state: state{opts: o, table: newTable(o)}, path: abs, disk: d, lock: lock, writer: make(chan struct{}, 1)}
+	f := &File{state: state{opts: o, table: newTable(o)}, path: abs, fs: on, lock: lock, writer: make(chan struct{}, 1)}
 	if err := f.recover(); err != nil {
 		f.closeLog()
 		lock.Close()
@@ -97,8 +105,10 @@ func (f *File) Close() error {
 		err = f.rewrite()
 	}
 	if !f.broken {
-		if _, err = f.log.Write(appendRecord(nil, f.clock.now(), time.Now().UnixNano(), "")); err == nil {
-			err = f.log.Sync()
+		err = f.append(appendRecord(nil, f.clock.now(), time.Now().UnixNano(), ""), true)
+		if err != nil {
+			f.broken = true
+			err = f.rewrite()
 		}
 	}
 	err = cmp.Or(err, f.closeLog())
@@ -109,35 +119,4 @@ func (f *File) Close() error {
 		return &CommitError{Path: f.path, Err: err}
 	}
 	return nil
-}
-
-// disk is the file system of a File. Tests use one that fails.
-type disk interface {
-	ReadFile(path string) ([]byte, error)
-	Create(path string) (logFile, error)     // empty, for writing
-	OpenAppend(path string) (logFile, error) // existing, every write at the end
-	Rename(from, to string) error
-	Remove(path string) error
-	SyncDir(path string) error
-}
-
-type logFile interface {
-	io.WriteCloser
-	Sync() error
-	Truncate(size int64) error
-}
-
-type osDisk struct{}
-
-func (osDisk) ReadFile(path string) ([]byte, error) { return os.ReadFile(path) }
-func (osDisk) Rename(from, to string) error         { return os.Rename(from, to) }
-func (osDisk) Remove(path string) error             { return os.Remove(path) }
-func (osDisk) SyncDir(path string) error            { return fsys.SyncDir(path) }
-
-func (osDisk) Create(path string) (logFile, error) {
-	return os.OpenFile(path, os.O_CREATE|os.O_TRUNC|os.O_WRONLY|os.O_APPEND, 0o600)
-}
-
-func (osDisk) OpenAppend(path string) (logFile, error) {
-	return os.OpenFile(path, os.O_RDWR|os.O_APPEND, 0o600)
 }

@@ -11,12 +11,14 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/mooring-mqtt/mooring/internal/fsys"
 )
 
 // logOf writes keys to a log and returns its bytes.
 func logOf(t *testing.T, keys ...string) []byte {
 	path := testPath(t)
-	f := openOn(t, path, osDisk{}, Options{})
+	f := openOn(t, path, fsys.OS, Options{})
 	for _, key := range keys {
 		handle(t, f, key)
 	}
@@ -54,7 +56,7 @@ func TestOpenFile_UnfinishedTailAtEveryByte(t *testing.T) {
 func TestOpenFile_TailOfZeros(t *testing.T) {
 	path := testPath(t)
 	os.WriteFile(path, append(logOf(t, "one"), make([]byte, 4096)...), 0o600)
-	f := openOn(t, path, osDisk{}, Options{})
+	f := openOn(t, path, fsys.OS, Options{})
 	want(t, f, "one", Duplicate)
 	if s := f.Stats(); s.TornBytes != 4096 || s.Corrupt != 0 {
 		t.Errorf("%+v", s)
@@ -78,7 +80,7 @@ func TestOpenFile_RecoversAroundDamage(t *testing.T) {
 		if s := f.Stats(); s.Corrupt != 1 || s.TornBytes != 0 {
 			t.Fatalf("byte %d: %+v, want Corrupt 1", at, s)
 		}
-		if aside, _ := d.ReadFile(path + ".corrupt"); !bytes.Equal(aside, damaged) {
+		if aside, _ := fsys.ReadFile(d, path+".corrupt"); !bytes.Equal(aside, damaged) {
 			t.Fatalf("byte %d: no copy kept", at)
 		}
 		f.Close()
@@ -106,7 +108,7 @@ func TestOpenFile_ForeignFile(t *testing.T) {
 
 func TestOpenFile_Locked(t *testing.T) {
 	path := testPath(t)
-	f := openOn(t, path, osDisk{}, Options{})
+	f := openOn(t, path, fsys.OS, Options{})
 	_, err := OpenFile(path, Options{})
 	var locked *LockedError
 	if !errors.As(err, &locked) {
@@ -116,7 +118,7 @@ func TestOpenFile_Locked(t *testing.T) {
 		t.Errorf("holder %d, want %d", locked.PID, pid)
 	}
 	f.Close()
-	openOn(t, path, osDisk{}, Options{}).Close()
+	openOn(t, path, fsys.OS, Options{}).Close()
 }
 
 func TestOpenFile_MissingDirectory(t *testing.T) {
@@ -138,19 +140,22 @@ type slowDisk struct {
 	gate chan struct{}
 }
 
-func (d slowDisk) OpenAppend(path string) (logFile, error) {
-	f, err := d.faultDisk.OpenAppend(path)
-	return slowFile{f, d.gate}, err
+func (d slowDisk) Open(path string) (fsys.File, error) {
+	f, err := d.faultDisk.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	return slowFile{f, d.gate}, nil
 }
 
 type slowFile struct {
-	logFile
+	fsys.File
 	gate chan struct{}
 }
 
 func (f slowFile) Sync() error {
 	<-f.gate
-	return f.logFile.Sync()
+	return f.File.Sync()
 }
 
 func TestFile_CommitsShareAnFsync(t *testing.T) {

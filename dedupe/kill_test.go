@@ -7,6 +7,8 @@ import (
 	"os"
 	"os/exec"
 	"testing"
+
+	"github.com/mooring-mqtt/mooring/internal/fsys"
 )
 
 // TestMain also runs the process that TestFile_Kill kills.
@@ -57,7 +59,7 @@ func TestFile_Kill(t *testing.T) {
 	if _, err := fmt.Sscan(last, &committed); err != nil || committed < 2000 {
 		t.Fatalf("the victim printed %q", last)
 	}
-	f := openOn(t, path, osDisk{}, Options{})
+	f := openOn(t, path, fsys.OS, Options{})
 	for i := range committed + 1 {
 		want(t, f, fmt.Sprint(i), Duplicate)
 	}

@@ -8,17 +8,19 @@ import (
 	"path/filepath"
 	"strings"
 	"time"
+
+	"github.com/mooring-mqtt/mooring/internal/fsys"
 )
 
 // recover reads the log or creates it, and leaves it open for appending.
 func (f *File) recover() error {
-	data, err := f.disk.ReadFile(f.path)
+	data, err := fsys.ReadFile(f.fs, f.path)
 	fresh := errors.Is(err, fs.ErrNotExist)
 	if err != nil && !fresh {
 		return fmt.Errorf("dedupe: cannot read the log: %w", err)
 	}
 	// Left by a crash during a rewrite. The log itself is whole.
-	if err := f.disk.Remove(f.path + newSuffix); err != nil && !errors.Is(err, fs.ErrNotExist) {
+	if err := f.fs.Remove(f.path + newSuffix); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("dedupe: cannot remove an unfinished log: %w", err)
 	}
 	s := scan(data)
@@ -34,7 +36,7 @@ func (f *File) recover() error {
 		s.corrupt = max(s.corrupt, 1)
 	}
 	f.table.stats.Corrupt = uint64(s.corrupt)
-	if s.corrupt > 0 && f.replace(f.path+".corrupt", data, func() {}) != nil { // a copy, for a later examination
+	if s.corrupt > 0 && f.replace(f.path+".corrupt", data, func() error { return nil }) != nil { // a copy, for a later examination
 		f.table.stats.AsideRefused++
 	}
 	if s.corrupt == 0 && !headless && !rebased {
@@ -68,26 +70,21 @@ func (f *File) load(records []record) {
 
 // reopen continues the log after its last whole record.
 func (f *File) reopen(good, size int64) error {
-	l, err := f.disk.OpenAppend(f.path)
+	l, err := f.fs.Open(f.path)
 	if err != nil {
 		return fmt.Errorf("dedupe: cannot open the log: %w", err)
 	}
-	f.log = l
+	f.log, f.end = l, good
 	if good < size {
 		if err := l.Truncate(good); err != nil {
 			return fmt.Errorf("dedupe: cannot remove the unfinished tail: %w", err)
 		}
 	}
-	opened := appendOpenRecord(nil, f.clock.now(), time.Now().UnixNano(), f.baseToken)
-	if _, err := l.Write(opened); err != nil {
-		return fmt.Errorf("dedupe: cannot write the log: %w", err)
-	}
 	// The sync also covers the keys that were read: an earlier process may not have
 	// synced them, and they are Duplicates from now on.
-	if err := f.sync(l); err != nil {
-		return fmt.Errorf("dedupe: cannot sync the log: %w", err)
+	if err := f.append(appendOpenRecord(nil, f.clock.now(), time.Now().UnixNano(), f.baseToken), true); err != nil {
+		return fmt.Errorf("dedupe: cannot write the log: %w", err)
 	}
-	f.table.stats.LogBytes = good + int64(len(opened))
 	return nil
 }
 
@@ -97,6 +94,11 @@ const newSuffix = ".new"
 // holds writer. If it fails before it touches the old log, that one stays in use.
 // If it fails later, or if the old log was broken, the log is broken.
 func (f *File) rewrite() error {
+	// A log that was removed is written again. Another file in its place is left alone.
+	var gone *fsys.GoneError
+	if err := f.lock.Check(); err != nil && !(errors.As(err, &gone) && gone.Name == f.path && !gone.Replaced) {
+		return err
+	}
 	f.mu.Lock()
 	buf := []byte(header)
 	wall := time.Now().UnixNano()
@@ -109,22 +111,26 @@ func (f *File) rewrite() error {
 	buf = appendOpenRecord(buf, f.clock.now(), wall, f.baseToken)
 	f.mu.Unlock()
 
-	err := f.replace(f.path, buf, func() {
+	err := f.replace(f.path, buf, func() error {
+		if err := f.lock.Guard(f.path, f.path+newSuffix); err != nil {
+			return err
+		}
 		// Windows cannot rename over an open file. From here on the old log may be
 		// gone, or be restored by a power cut: nothing may be appended to it.
 		f.broken = true
 		f.closeLog() // its content is replaced, so its error does not matter
+		return nil
 	})
 	if err != nil {
 		return err
 	}
-	if f.log, err = f.disk.OpenAppend(f.path); err != nil {
+	if f.log, err = f.fs.Open(f.path); err != nil {
 		return err
 	}
-	f.broken = false
+	f.broken, f.end = false, int64(len(buf))
 
 	f.mu.Lock()
-	f.records, f.compactAt, f.table.stats.LogBytes = live, 0, int64(len(buf))
+	f.records, f.compactAt, f.table.stats.LogBytes = live, 0, f.end
 	f.mu.Unlock()
 	return nil
 }
@@ -139,20 +145,25 @@ func (f *File) closeLog() error {
 }
 
 // replace writes data to path atomically, also with respect to a power failure.
-func (f *File) replace(path string, data []byte, beforeRename func()) error {
-	l, err := f.disk.Create(path + newSuffix)
+func (f *File) replace(path string, data []byte, beforeRename func() error) error {
+	if err := f.fs.Remove(path + newSuffix); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	l, err := f.fs.Create(path + newSuffix)
 	if err != nil {
 		return err
 	}
-	if _, err = l.Write(data); err == nil {
+	if _, err = l.WriteAt(data, 0); err == nil {
 		err = f.sync(l)
 	}
 	if err = cmp.Or(err, l.Close()); err != nil {
 		return err
 	}
-	beforeRename()
-	if err := f.disk.Rename(path+newSuffix, path); err != nil {
+	if err := beforeRename(); err != nil {
 		return err
 	}
-	return f.disk.SyncDir(filepath.Dir(path))
+	if err := f.fs.Rename(path+newSuffix, path); err != nil {
+		return err
+	}
+	return f.fs.SyncDir(filepath.Dir(path))
 }

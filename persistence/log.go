@@ -2,11 +2,11 @@ package persistence
 
 import (
 	"errors"
-	"io"
 	"sync"
 	"sync/atomic"
 	"time"
 
+	"github.com/mooring-mqtt/mooring/internal/fsys"
 	"github.com/mooring-mqtt/mooring/internal/notify"
 	"github.com/mooring-mqtt/mooring/persistence/internal/segment"
 )
@@ -41,7 +41,7 @@ type Log struct {
 // folder is where a log is, and why its opening began a new epoch.
 type folder struct {
 	dir     string
-	lock    io.Closer
+	lock    fsys.Held
 	renewal Renewal
 }
 

@@ -39,6 +39,11 @@ func openLog(dir string, o Options, renewal Renewal) (*Log, error) {
 		return nil, folderError(dir, err)
 	}
 	lock, err := o.FS.Lock(filepath.Join(dir, recovery.LockName))
+	if err == nil {
+		if err = lock.Guard(dir, dir); err != nil {
+			_ = lock.Close()
+		}
+	}
 	var locked *fsys.LockedError
 	if errors.As(err, &locked) {
 		return nil, &LockedError{Dir: dir, PID: locked.PID}
@@ -158,6 +163,9 @@ func (l *Log) begins(r *recovery.State, damage uint32) {
 
 func (l *Log) newWriter(last uint64) *segment.Writer {
 	w := &segment.Writer{FS: l.o.FS, Dir: l.folder.dir, Epoch: l.state.ledger.Epoch, Last: last, SegmentBytes: l.o.Files.SegmentBytes, Stats: &l.stats}
+	if !l.inline { // nobody takes a folder in memory away
+		w.Lock = l.folder.lock
+	}
 	switch l.o.Sync {
 	case SyncEveryCommit:
 		w.Preallocate = int64(l.o.Files.PreallocateBytes)

@@ -1,7 +1,6 @@
 package faultfs
 
 import (
-	"io"
 	"io/fs"
 	"path/filepath"
 	"slices"
@@ -215,17 +214,18 @@ func (s *FS) SyncDir(dir string) error {
 
 // Lock takes a lock until the result is closed or the program is killed. It is not
 // a file. Error: *fsys.LockedError.
-func (s *FS) Lock(name string) (io.Closer, error) {
+func (s *FS) Lock(name string) (fsys.Held, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.locked[name] {
 		return nil, &fsys.LockedError{Name: name}
 	}
 	s.locked[name] = true
-	return &lock{s, name}, nil
+	return &lock{fs: s, name: name}, nil
 }
 
 type lock struct {
+	fsys.Unlocked
 	fs   *FS
 	name string
 }

@@ -1,6 +1,7 @@
 // Package fsys is the part of the file system that the stores of this module use: files
 // that are created once, synced, and removed; folders whose names are made durable; a
-// lock file that shows its holder. Tests replace [OS] to inject faults.
+// lock file that shows its holder. Files that are removed or replaced while they are in use are noticed.
+// Tests replace [OS] to inject faults.
 package fsys
 
 import (
@@ -28,11 +29,14 @@ type FS interface {
 	Open(name string) (File, error)
 	// Remove removes a file.
 	Remove(name string) error
+	// Rename gives a file another name in the same folder, and replaces what has that name. Neither
+	// of the two may be open: some systems refuse it.
+	Rename(from, to string) error
 	// SyncDir makes the creations and removals in a folder durable.
 	SyncDir(dir string) error
 	// Lock locks a lock file for this process until the result is closed or the
 	// process ends. Error: *LockedError.
-	Lock(name string) (io.Closer, error)
+	Lock(name string) (Held, error)
 }
 
 // File is an open file. A partial write returns an error.
@@ -44,17 +48,9 @@ type File interface {
 	// Truncate cuts the file to a size.
 	Truncate(size int64) error
 	// Sync makes written bytes durable, and as much of the file's metadata as is
-	// needed to read them. It fails if the file was removed.
+	// needed to read them. It fails with a *GoneError if the file was removed or replaced.
 	Sync() error
 }
-
-// LockedError is returned if another holder has the lock.
-type LockedError struct {
-	Name string // path of the lock file
-	PID  int    // process that holds it; 0: unknown
-}
-
-func (e *LockedError) Error() string { return "lock held: " + e.Name }
 
 // OS is the file system of the operating system.
 var OS FS = osFS{}
@@ -66,6 +62,15 @@ type (
 
 // Sync uses fdatasync where it exists: it saves writes to the file system's journal.
 func (f osFile) Sync() error { return datasync(f.File) }
+
+// Check returns a *GoneError if the file was removed or replaced.
+func (f osFile) Check() error {
+	info, err := f.Stat()
+	if err != nil {
+		return err
+	}
+	return inPlace(f.Name(), info)
+}
 
 func (f osFile) Size() (size int64, err error) {
 	info, err := f.Stat()
@@ -122,9 +127,28 @@ func open(name string, flags int) (File, error) {
 	return osFile{f}, nil
 }
 
-func (osFS) Remove(name string) error            { return os.Remove(name) }
-func (osFS) SyncDir(dir string) error            { return SyncDir(dir) }
-func (osFS) Lock(name string) (io.Closer, error) { return Lock(name) }
+func (osFS) Remove(name string) error       { return os.Remove(name) }
+func (osFS) Rename(from, to string) error   { return os.Rename(from, to) }
+func (osFS) SyncDir(dir string) error       { return SyncDir(dir) }
+func (osFS) Lock(name string) (Held, error) { return Lock(name) }
+
+// ReadFile returns the content of a file.
+func ReadFile(fs FS, name string) ([]byte, error) {
+	f, err := fs.Open(name)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	size, err := f.Size()
+	if err != nil {
+		return nil, err
+	}
+	b := make([]byte, size)
+	if n, err := f.ReadAt(b, 0); err != nil && !(err == io.EOF && n == len(b)) {
+		return nil, err
+	}
+	return b, nil
+}
 
 // readPID returns the PID in a lock file, or 0.
 func readPID(name string) int {

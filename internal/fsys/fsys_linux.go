@@ -2,33 +2,41 @@ package fsys
 
 import (
 	"fmt"
-	"io/fs"
 	"os"
 	"strconv"
 	"strings"
 	"syscall"
 )
 
-// datasync syncs the data of a file. It fails if the file has been removed.
+// datasync syncs the data of a file. It fails if the file has been removed or replaced.
 func datasync(f *os.File) error {
 	raw, err := f.SyscallConn()
 	if err != nil {
 		return err
 	}
-	var failed error
+	var failed, gone error
 	err = raw.Control(func(fd uintptr) {
 		for failed = syscall.EINTR; failed == syscall.EINTR; {
 			failed = syscall.Fdatasync(int(fd))
 		}
-		var st syscall.Stat_t
-		if failed == nil && syscall.Fstat(int(fd), &st) == nil && st.Nlink == 0 {
-			failed = fs.ErrNotExist
+		var is, named syscall.Stat_t
+		if failed != nil || syscall.Fstat(int(fd), &is) != nil {
+			return
+		}
+		switch err := syscall.Stat(f.Name(), &named); {
+		case err == syscall.ENOENT, err == syscall.ENOTDIR, is.Nlink == 0 && err != nil:
+			gone = &GoneError{Name: f.Name()}
+		case err == nil && (is.Ino != named.Ino || is.Dev != named.Dev):
+			gone = &GoneError{Name: f.Name(), Replaced: true}
 		}
 	})
-	if err == nil && failed != nil {
-		err = &os.PathError{Op: "fdatasync", Path: f.Name(), Err: failed}
+	switch {
+	case err != nil:
+		return err
+	case failed != nil:
+		return &os.PathError{Op: "fdatasync", Path: f.Name(), Err: failed}
 	}
-	return err
+	return gone
 }
 
 // Holder reports whether a process holds a lock, and its PID (0: unknown). It does

@@ -2,16 +2,15 @@ package fsys
 
 import (
 	"errors"
-	"io"
 	"os"
 	"syscall"
 )
 
 const sharingViolation = syscall.Errno(32)
 
-// Lock opens a lock file without sharing. The system closes it when the process
-// ends in any way. Error: *LockedError.
-func Lock(name string) (io.Closer, error) {
+// Lock opens a lock file without sharing: it cannot be removed while it is open. The system closes it when
+// the process ends in any way. Error: *LockedError.
+func Lock(name string) (Held, error) {
 	path, err := syscall.UTF16PtrFromString(name)
 	if err != nil {
 		return nil, &os.PathError{Op: "lock", Path: name, Err: err}
@@ -25,8 +24,16 @@ func Lock(name string) (io.Closer, error) {
 	if err != nil {
 		return nil, &os.PathError{Op: "lock", Path: name, Err: err}
 	}
-	return os.NewFile(uintptr(h), name), nil
+	return held{File: os.NewFile(uintptr(h), name)}, nil
 }
+
+type held struct {
+	*os.File
+	Unlocked
+}
+
+// Close releases the lock.
+func (h held) Close() error { return h.File.Close() }
 
 // Holder reports whether a process holds a lock. Its PID is unknown. Holder opens
 // the lock file, which fails while another process has it open without sharing.

@@ -4,11 +4,10 @@ package fsys
 
 import (
 	"errors"
-	"io"
 	"os"
 )
 
 // Lock fails: this system has no lock that ends with its process.
-func Lock(name string) (io.Closer, error) {
+func Lock(name string) (Held, error) {
 	return nil, &os.PathError{Op: "lock", Path: name, Err: errors.ErrUnsupported}
 }

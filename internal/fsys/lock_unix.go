@@ -4,7 +4,6 @@ package fsys
 
 import (
 	"errors"
-	"io"
 	"os"
 	"strconv"
 	"syscall"
@@ -13,29 +12,122 @@ import (
 // Lock locks a lock file with flock. The system releases the lock when the process
 // ends. It belongs to the open file, so a second Lock in the same process fails too.
 // The file stays: removing it would allow two locks. Error: *LockedError.
-func Lock(name string) (io.Closer, error) {
-	f, err := os.OpenFile(name, os.O_RDWR|os.O_CREATE, 0o600)
-	if err != nil {
+func Lock(name string) (Held, error) {
+	h := &held{name: name}
+	if err := h.lock(); err != nil {
 		return nil, err
 	}
-	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
-		f.Close()
+	return h, nil
+}
+
+// held is a locked file, and what it guards.
+type held struct {
+	name, guards string
+	file, guard  *os.File // guard is nil if nothing is guarded, or it cannot be locked
+	before       *os.File // guarded until the next Check
+	is, guarded  os.FileInfo
+}
+
+// lock opens and locks the lock file, which may be another one than before.
+func (h *held) lock() error {
+	f, err := os.OpenFile(h.name, os.O_RDWR|os.O_CREATE, 0o600)
+	if err != nil {
+		return err
+	}
+	info, err := f.Stat()
+	if err == nil {
+		err = flock(f)
+	}
+	if err == nil { // somebody may have removed it before it was locked
+		err = inPlace(h.name, info)
+	}
+	if err != nil {
+		_ = f.Close()
 		if errors.Is(err, syscall.EWOULDBLOCK) {
-			return nil, &LockedError{Name: name, PID: readPID(name)}
+			return &LockedError{Name: h.name, PID: readPID(h.name)}
 		}
-		return nil, &os.PathError{Op: "flock", Path: name, Err: err}
+		return err
 	}
 	// The PID is information for people; the lock does not depend on it.
 	if f.Truncate(0) == nil {
 		_, _ = f.WriteAt([]byte(strconv.Itoa(os.Getpid())+"\n"), 0)
 	}
-	return held{f}, nil
+	if h.file != nil {
+		_ = unlock(h.file)
+	}
+	h.file, h.is = f, info
+	return nil
 }
 
-// held is a locked file.
-type held struct{ *os.File }
+func (h *held) Guard(name, from string) error {
+	f, err := os.Open(from)
+	if err != nil {
+		return err
+	}
+	info, err := f.Stat()
+	if err != nil {
+		_ = f.Close()
+		return err
+	}
+	switch err := flock(f); {
+	case errors.Is(err, syscall.EWOULDBLOCK):
+		_ = f.Close()
+		_, pid := Holder(from)
+		return &LockedError{Name: from, PID: pid}
+	case err != nil: // network file systems lock no folders
+		_ = f.Close()
+		f = nil
+	}
+	_ = h.release()
+	h.before = h.guard
+	h.guards, h.guard, h.guarded = name, f, info
+	return nil
+}
 
-// Close unlocks the file, also for a child process that has its descriptor until it calls exec.
-func (h held) Close() error {
-	return errors.Join(syscall.Flock(int(h.Fd()), syscall.LOCK_UN), h.File.Close())
+// release releases what was guarded before.
+func (h *held) release() error {
+	f := h.before
+	h.before = nil
+	if f == nil {
+		return nil
+	}
+	return unlock(f)
+}
+
+func (h *held) Check() error {
+	_ = h.release()
+	if h.guarded != nil {
+		if err := inPlace(h.guards, h.guarded); err != nil {
+			return err
+		}
+	}
+	err := inPlace(h.name, h.is)
+	if err == nil || h.guard == nil {
+		return err
+	}
+	// Whoever removed the lock file cannot have locked what it guards. If the lock file cannot be made
+	// or locked now, the next Check tries again.
+	_ = h.lock()
+	return nil
+}
+
+// Close releases the locks, also for a child process that has the descriptors until it calls exec.
+func (h *held) Close() error {
+	err := h.release()
+	if h.guard != nil {
+		err = errors.Join(err, unlock(h.guard))
+	}
+	return errors.Join(err, unlock(h.file))
+}
+
+// flock locks a file, or returns EWOULDBLOCK if somebody else has locked it.
+func flock(f *os.File) error {
+	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
+		return &os.PathError{Op: "flock", Path: f.Name(), Err: err}
+	}
+	return nil
+}
+
+func unlock(f *os.File) error {
+	return errors.Join(syscall.Flock(int(f.Fd()), syscall.LOCK_UN), f.Close())
 }

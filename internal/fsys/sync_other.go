@@ -4,11 +4,10 @@ package fsys
 
 import "os"
 
-// datasync syncs a file. It fails if the file has been removed.
+// datasync syncs a file. It fails if the file has been removed or replaced.
 func datasync(f *os.File) error {
 	if err := f.Sync(); err != nil {
 		return err
 	}
-	_, err := os.Stat(f.Name())
-	return err
+	return osFile{f}.Check()
 }

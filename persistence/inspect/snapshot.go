@@ -104,7 +104,8 @@ func (s *snapshot) Create(string) (fsys.File, error) { return nil, errChange }
 func (s *snapshot) Remove(string) error              { return errChange }
 func (s *snapshot) MkdirAll(string) error            { return errChange }
 func (s *snapshot) SyncDir(string) error             { return errChange }
-func (s *snapshot) Lock(string) (io.Closer, error)   { return nil, errChange }
+func (s *snapshot) Rename(string, string) error      { return errChange }
+func (s *snapshot) Lock(string) (fsys.Held, error)   { return nil, errChange }
 
 // still is a file as it was when it was opened, while a process may append to it: front
 // to back, in places that were zeros or did not exist. What is before the last byte

@@ -3,7 +3,6 @@ package memfs
 
 import (
 	"bytes"
-	"io"
 	"io/fs"
 	"path/filepath"
 	"slices"
@@ -25,7 +24,18 @@ type FS struct {
 func New() *FS                               { return &FS{files: map[string]*file{}} }
 func (m *FS) MkdirAll(string) error          { return nil }
 func (m *FS) SyncDir(string) error           { return nil }
-func (m *FS) Lock(string) (io.Closer, error) { return io.NopCloser(nil), nil }
+func (m *FS) Lock(string) (fsys.Held, error) { return fsys.Unlocked{}, nil }
+
+func (m *FS) Rename(from, to string) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.files[from] == nil {
+		return fs.ErrNotExist
+	}
+	m.files[to] = m.files[from]
+	delete(m.files, from)
+	return nil
+}
 
 func (m *FS) ReadDir(string) ([]string, error) {
 	m.mu.Lock()

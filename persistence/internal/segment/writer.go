@@ -14,6 +14,7 @@ import (
 // Writer appends to the active segment, for one goroutine at a time.
 type Writer struct {
 	FS           fsys.FS
+	Lock         fsys.Held // of the folder; nil: it is not checked
 	Dir          string
 	Epoch        uint64
 	MaxUnsynced  int64 // how many bytes Append leaves unsynced
@@ -28,6 +29,7 @@ type Writer struct {
 	Prev     Link     // in its header
 	Leftover []string // paths of segments that could not be begun
 
+	looked  time.Time // see look
 	file    fsys.File
 	opening int64 // the bytes of header and checkpoint
 	filled  int64 // up to here it was written: records, then zeros
@@ -52,13 +54,35 @@ func (w *Writer) Append(records []byte, force bool) error {
 	if force || w.End-w.Durable > w.MaxUnsynced {
 		return w.Sync()
 	}
-	return nil
+	return w.look()
+}
+
+// lookAfter is how long the writer goes on before it looks again whether the folder is in its place.
+const lookAfter = 100 * time.Millisecond
+
+// look returns an error if the folder or the active segment was removed or replaced. It looks from time to time:
+// Sync notices by itself that the segment is gone.
+func (w *Writer) look() error {
+	if w.Lock == nil || time.Since(w.looked) < lookAfter {
+		return nil
+	}
+	err := w.Lock.Check()
+	if err == nil {
+		err = fsys.CheckFile(w.file)
+	}
+	if err == nil {
+		w.looked = time.Now()
+	}
+	return err
 }
 
 // Sync makes the active segment durable.
 func (w *Writer) Sync() error {
 	if w.Durable == w.End {
 		return nil
+	}
+	if err := w.look(); err != nil {
+		return err
 	}
 	begin := time.Now()
 	err := w.Stats.sync(w.file, w.Durable, w.End)
@@ -73,6 +97,11 @@ func (w *Writer) Sync() error {
 // Begin creates a segment with its opening and makes it the active one, durably,
 // its name included. h has First and Prev. After an error the old one is active.
 func (w *Writer) Begin(h Header, records, checkpoint []byte) error {
+	if w.Lock != nil { // not into a folder that has taken the place of the locked one
+		if err := w.Lock.Check(); err != nil {
+			return err
+		}
+	}
 	w.Last++
 	h.Number, h.Epoch = w.Last, w.Epoch
 	name := Name(w.Dir, h.Number)

@@ -1,0 +1,171 @@
+package persistence
+
+import (
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"runtime"
+	"testing"
+	"time"
+
+	"github.com/mooring-mqtt/mooring/internal/fsys"
+	"github.com/mooring-mqtt/mooring/persistence/internal/recovery"
+	"github.com/mooring-mqtt/mooring/persistence/internal/segment"
+)
+
+// goneBed is a log in a folder, with one message.
+func goneBed(t *testing.T, o Options) (*Log, string) {
+	t.Helper()
+	if runtime.GOOS == "windows" {
+		t.Skip("Windows does not move or remove open files")
+	}
+	dir := filepath.Join(t.TempDir(), "log")
+	l, err := Open(dir, o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = l.Close() })
+	if _, err := Append(l, numbered(1, 50)); err != nil {
+		t.Fatal(err)
+	}
+	return l, dir
+}
+
+// untilRefused appends messages until one is refused.
+func untilRefused(t *testing.T, l *Log) (accepted int, err error) {
+	t.Helper()
+	for end := time.Now().Add(10 * time.Second); err == nil; accepted++ {
+		if _, err = Append(l, numbered(uint64(accepted+2), 100)); err == nil && time.Now().After(end) {
+			t.Fatalf("%d messages were accepted", accepted)
+		}
+	}
+	return accepted, err
+}
+
+// TestFolderMoved: nothing is accepted into a folder that nobody finds, and nothing is written to what has
+// taken its place.
+func TestFolderMoved(t *testing.T) {
+	for _, sync := range []SyncPolicy{SyncEveryCommit, SyncInterval, SyncNever} {
+		for _, replaced := range []bool{false, true} {
+			o := small
+			o.Sync = sync
+			l, dir := goneBed(t, o)
+			if err := os.Rename(dir, dir+".away"); err != nil {
+				t.Fatal(err)
+			}
+			var other *Log
+			if replaced {
+				var err error
+				if other, err = Open(dir, o); err != nil {
+					t.Fatal(err)
+				}
+				if _, err := Append(other, numbered(1, 50)); err != nil {
+					t.Fatal(err)
+				}
+			}
+			before, _ := os.ReadDir(dir)
+			accepted, err := untilRefused(t, l)
+			if sync == SyncEveryCommit && accepted > 1 || !errors.Is(err, fs.ErrNotExist) {
+				t.Errorf("sync %v, replaced %v: %d were accepted, then %v", sync, replaced, accepted-1, err)
+			}
+			_ = l.Close()
+			if after, _ := os.ReadDir(dir); len(after) != len(before) {
+				t.Errorf("sync %v, replaced %v: the folder in its place had %v and has %v", sync, replaced, before, after)
+			}
+			if replaced {
+				if seqs, _ := contents(t, other); len(seqs) != 1 {
+					t.Errorf("sync %v: the other log has %v", sync, seqs)
+				}
+				if err := other.Close(); err != nil {
+					t.Error(err)
+				}
+			}
+		}
+	}
+}
+
+// TestSegmentGone: the active segment is removed or replaced; what is accepted after that is found again.
+func TestSegmentGone(t *testing.T) {
+	for what, do := range map[string]func(name string) error{
+		"removed": os.Remove,
+		"replaced": func(name string) error {
+			return errors.Join(os.WriteFile(name+"x", nil, 0o600), os.Rename(name+"x", name))
+		},
+	} {
+		l, dir := goneBed(t, Options{})
+		if err := do(segment.Name(dir, l.writer.Number)); err != nil {
+			t.Fatal(err)
+		}
+		var accepted []uint64
+		for n := uint64(2); n < 10; n++ {
+			if seq, err := Append(l, numbered(n, 100)); err == nil {
+				accepted = append(accepted, seq)
+			}
+		}
+		_ = l.Close()
+		again, err := Open(dir, Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		found := map[uint64]bool{}
+		var e Entry
+		for c := (Cursor{}); ; c.Pass(&e) {
+			ok, err := again.Next(&c, &e)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if !ok {
+				break
+			}
+			found[e.Seq] = true
+		}
+		for _, seq := range accepted {
+			if !found[seq] {
+				t.Errorf("%s: message %d was accepted, and is not in %v", what, seq, found)
+			}
+		}
+		if len(accepted) < 7 {
+			t.Errorf("%s: only %d of 8 messages were accepted", what, len(accepted))
+		}
+		if err := again.Close(); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+// TestLockFileRemoved: a second Log is refused, and the log goes on.
+func TestLockFileRemoved(t *testing.T) {
+	l, dir := goneBed(t, small)
+	for range 3 {
+		if err := os.Remove(filepath.Join(dir, recovery.LockName)); err != nil {
+			t.Fatal(err)
+		}
+		_, err := Open(dir, small)
+		var locked *LockedError
+		if !errors.As(err, &locked) || locked.Dir != dir || locked.PID != os.Getpid() && locked.PID != 0 {
+			t.Errorf("the second Open: %v", err)
+		}
+		if _, err := Append(l, numbered(2, 50)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	// It makes the lock file again.
+	if err := os.Remove(filepath.Join(dir, recovery.LockName)); err != nil {
+		t.Fatal(err)
+	}
+	for end := time.Now().Add(10 * time.Second); ; {
+		if _, err := Append(l, numbered(3, 50)); err != nil {
+			t.Fatal(err)
+		}
+		if held, _ := fsys.Holder(filepath.Join(dir, recovery.LockName)); held {
+			break
+		}
+		if time.Now().After(end) {
+			t.Fatal("the lock file was not made again")
+		}
+	}
+	if err := l.Close(); err != nil {
+		t.Error(err)
+	}
+}
