@@ -47,19 +47,13 @@ type Client struct {
 // New checks cfg, opens the store and returns a client that accepts messages.
 // Errors: *ConfigError, and those of persistence.Open.
 func New(cfg Config) (*Client, error) {
-	if err := cfg.Validate(); err != nil {
+	if err := cfg.prepare(); err != nil {
 		return nil, err
 	}
 	c := &Client{}
 	c.reports.findings = cfg.Lint()
 	temporaryID := cfg.ClientID == ""
 	cfg = cfg.withDefaults()
-	if err := absolutePaths(&cfg); err != nil {
-		return nil, err
-	}
-	if err := cfg.checkTLSFiles(); err != nil {
-		return nil, err
-	}
 	c.functions().guardAll(&cfg)
 	c.cfg, c.store = cfg, cfg.Store.Custom
 	c.life.init()
@@ -306,9 +300,11 @@ func (c *Client) State() ConnectionState {
 // Format prints the client identifier and the phase of the connection, whatever the verb is: the
 // configuration of a Client may have secrets.
 func (c *Client) Format(to fmt.State, _ rune) {
-	if c == nil {
+	switch {
+	case to == nil:
+	case c == nil:
 		_, _ = io.WriteString(to, "client <nil>")
-		return
+	default:
+		_, _ = fmt.Fprintf(to, "client %q (%v)", c.ClientID(), c.State().Phase)
 	}
-	_, _ = fmt.Fprintf(to, "client %q (%v)", c.ClientID(), c.State().Phase)
 }

@@ -258,27 +258,6 @@ func (c *Client) sessionStuck() {
 // dialer is what opens transports, unless Config.Connection.Dial does.
 func (c *Config) dialer(guard *callback.Guard) (*link.Dialer, error) {
 	proxy, err := link.ParseProxy(c.Connection.Proxy)
-	d := &link.Dialer{Proxy: proxy, TLS: c.TLS.Clone(), Request: webSocketRequests(c.Connection.WebSocketRequest, guard)}
-	if c.Connection.TLSFiles != nil {
-		files := link.TLSFiles(*c.Connection.TLSFiles)
-		d.Files = &files
-	}
+	d := &link.Dialer{Proxy: proxy, TLS: c.TLS.Clone(), Files: c.files(), Request: webSocketRequests(c.Connection.WebSocketRequest, guard)}
 	return d, err
-}
-
-// lookAtFiles is how long New waits for the files of TLSFiles. A file system may hang.
-const lookAtFiles = 2 * time.Second
-
-// checkTLSFiles returns a *ConfigError if a file of TLSFiles has a format that cannot be used.
-func (c *Config) checkTLSFiles() error {
-	d, err := c.dialer()
-	if err != nil {
-		return err
-	}
-	ctx, cancel := context.WithTimeout(context.Background(), lookAtFiles)
-	defer cancel()
-	if err := d.CheckFiles(ctx); err != nil {
-		return &ConfigError{Field: "Connection.TLSFiles", Problem: err.Error(), cause: publicError(err)}
-	}
-	return nil
 }

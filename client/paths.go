@@ -1,9 +1,25 @@
 package client
 
 import (
+	"context"
 	"fmt"
 	"path/filepath"
+	"time"
+
+	"github.com/mooring-mqtt/mooring/internal/fsys"
+	"github.com/mooring-mqtt/mooring/internal/link"
 )
+
+// prepare checks a Config, makes its paths absolute, and looks at its files.
+func (c *Config) prepare() error {
+	if err := c.Validate(); err != nil {
+		return err
+	}
+	if err := absolutePaths(c); err != nil {
+		return err
+	}
+	return c.checkTLSFiles()
+}
 
 // absolutePaths makes the paths of a Config absolute, so that os.Chdir does not change what they name.
 func absolutePaths(cfg *Config) error {
@@ -15,6 +31,9 @@ func absolutePaths(cfg *Config) error {
 				return err
 			}
 		}
+	}
+	if on := cfg.Store.Options.FS; on != nil && on != fsys.OS { // its paths are its own
+		return nil
 	}
 	return absolute(&cfg.Dir, "Dir")
 }
@@ -29,5 +48,28 @@ func absolute(path *string, field string) error {
 		return &ConfigError{Field: field, Problem: fmt.Sprintf("is a relative path, and the working directory is unknown: %v; use an absolute path", err)}
 	}
 	*path = whole
+	return nil
+}
+
+// files returns the files of TLSFiles; nil: there are none.
+func (c *Config) files() *link.TLSFiles {
+	if c.Connection.TLSFiles == nil {
+		return nil
+	}
+	files := link.TLSFiles(*c.Connection.TLSFiles)
+	return &files
+}
+
+// lookAtFiles is how long New waits for the files of TLSFiles. A file system may hang.
+const lookAtFiles = 2 * time.Second
+
+// checkTLSFiles returns a *ConfigError if a file of TLSFiles has a format that cannot be used.
+func (c *Config) checkTLSFiles() error {
+	d := &link.Dialer{Files: c.files()}
+	ctx, cancel := context.WithTimeout(context.Background(), lookAtFiles)
+	defer cancel()
+	if err := d.CheckFiles(ctx); err != nil {
+		return &ConfigError{Field: "Connection.TLSFiles", Problem: err.Error(), cause: publicError(err)}
+	}
 	return nil
 }

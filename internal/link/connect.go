@@ -50,7 +50,7 @@ func (l *Link) connect(ctx context.Context, server *url.URL) (*Up, error) {
 	ca, err := up.client.Connect(ctx, cp)
 	switch {
 	case ca != nil && ca.ReasonCode >= 0x80:
-		err = refusal(ca, secretsOf(server, cp))
+		err = refusal(ca, connectSecrets(server, cp))
 	case err == nil:
 		up.negotiated(cp, ca)
 		return up, nil
@@ -113,9 +113,9 @@ func or[T any](p *T, absent T) T {
 	return *p
 }
 
-// secretsOf returns what CONNECT and the server's URL have of secrets.
-func secretsOf(server *url.URL, cp *paho.Connect) secrets {
-	s := secrets{}.inQuery(server).add(string(cp.Password), string(cp.Properties.AuthData))
+// connectSecrets returns what CONNECT and the server's URL have of secrets.
+func connectSecrets(server *url.URL, cp *paho.Connect) secrets {
+	s := secretsOf(server, nil).add(string(cp.Password), string(cp.Properties.AuthData))
 	if len(cp.Password) == 0 { // then the user name may be a token
 		s = s.add(cp.Username)
 	}
@@ -123,10 +123,10 @@ func secretsOf(server *url.URL, cp *paho.Connect) secrets {
 }
 
 // refusal is a CONNACK that refuses, as an error. Its reason string may repeat what CONNECT had.
-func refusal(ca *paho.Connack, hide secrets) error {
+func refusal(ca *paho.Connack, secret secrets) error {
 	err := &ConnackError{Reason: ca.ReasonCode}
 	if p := ca.Properties; p != nil {
-		err.ReasonString, err.ServerReference = hide.hide(p.ReasonString), ServerReference(p.ServerReference)
+		err.ReasonString, err.ServerReference = secret.remove(p.ReasonString), ServerReference(p.ServerReference)
 	}
 	violation := wire.CheckServerReason(wire.CONNACK, ca.ReasonCode)
 	if ca.SessionPresent {

@@ -1,7 +1,6 @@
 package link
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -67,14 +66,16 @@ func checkRequestURL(u *url.URL) (*url.URL, error) {
 	switch {
 	case port == "":
 		return nil, fmt.Errorf("its URL has the scheme %q; use ws or wss", to.Scheme)
-	case to.Hostname() == "" || !validPort(to.Port()):
-		return nil, errors.New("its URL has no host, or an invalid port")
 	case to.User != nil:
 		return nil, errors.New("its URL has a user name, which a WebSocket cannot have; set the header Authorization")
 	case to.Fragment != "":
 		return nil, errors.New("its URL has a fragment, which is not sent; write # as %23")
 	}
-	to.Host = net.JoinHostPort(to.Hostname(), cmp.Or(to.Port(), port))
+	host, err := hostPort(strings.Replace(to.Host, "%", "%25", 1), to.Scheme, port)
+	if err != nil {
+		return nil, fmt.Errorf("its URL %w", err)
+	}
+	to.Host = host
 	if _, err := url.Parse(to.String()); err != nil {
 		return nil, errors.New("its URL is invalid")
 	}

@@ -278,33 +278,3 @@ func RedactedText(s string) string {
 	}
 	return strings.Join(fields, " ")
 }
-
-// secrets are texts that a server may repeat and that no error may show.
-type secrets []string
-
-// add adds a secret. Shorter ones would hide words that have nothing to do with them.
-func (s secrets) add(list ...string) secrets {
-	for _, secret := range list {
-		if len(secret) >= 4 {
-			s = append(s, secret)
-		}
-	}
-	return s
-}
-
-// inQuery adds the query of u and its values.
-func (s secrets) inQuery(u *url.URL) secrets {
-	s = s.add(u.RawQuery)
-	for _, values := range u.Query() {
-		s = s.add(values...)
-	}
-	return s
-}
-
-// hide returns a text of the server without the secrets.
-func (s secrets) hide(text string) string {
-	for _, secret := range s {
-		text = strings.ReplaceAll(text, secret, hidden)
-	}
-	return text
-}

@@ -82,18 +82,24 @@ func refusedWebSocket(u *url.URL, header http.Header, resp *http.Response) *WebS
 // maxRefusal is how many bytes of a refusal's body are kept.
 const maxRefusal = 1024
 
-// secrets are the values in a request that may be secret, as an answer may repeat them; the longest first.
+// secrets are the values in a request that may be secret, as an answer may repeat them.
 type secrets []string
 
 // minSecret is the length of the shortest secret: shorter values are found everywhere.
 const minSecret = 6
 
-func secretsOf(u *url.URL, header http.Header) (values secrets) {
-	add := func(v string) {
+// add adds values that may be secret, in the forms in which they are repeated.
+func (all secrets) add(list ...string) secrets {
+	for _, v := range list {
 		if len(v) >= minSecret {
-			values = append(values, v, url.QueryEscape(v), html.EscapeString(v), strings.ReplaceAll(v, "/", `\/`))
+			all = append(all, v, url.QueryEscape(v), html.EscapeString(v), strings.ReplaceAll(v, "/", `\/`))
 		}
 	}
+	return all
+}
+
+func secretsOf(u *url.URL, header http.Header) (values secrets) {
+	add := func(v string) { values = values.add(v) }
 	add(u.RawQuery)
 	for _, pair := range strings.Split(u.RawQuery, "&") {
 		_, v, _ := strings.Cut(pair, "=")
@@ -115,12 +121,12 @@ func secretsOf(u *url.URL, header http.Header) (values secrets) {
 			}
 		}
 	}
-	slices.SortFunc(values, func(a, b string) int { return cmp.Compare(len(b), len(a)) }) // a longer value before its parts
-	return slices.Compact(values)
+	return values
 }
 
 // remove replaces all secrets in s, and the beginning of one at its end, where s may be cut.
 func (all secrets) remove(s string) string {
+	slices.SortFunc(all, func(a, b string) int { return cmp.Compare(len(b), len(a)) }) // a longer value before its parts
 	for _, v := range all {
 		s = strings.ReplaceAll(s, v, "xxxxx")
 	}
