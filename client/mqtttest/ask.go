@@ -13,7 +13,7 @@ func (c *conn) authenticate(p *control.Connect) (reason byte) {
 	if hook == nil {
 		return 0
 	}
-	c.hooks[ToServer].call("Authenticate", c.clientID, func(ctx context.Context) { reason = hook(ctx, p.ClientID, p.Username, p.Password) })
+	c.hooks[ToServer].call("Options.Authenticate", c.clientID, func(ctx context.Context) { reason = hook(ctx, p.ClientID, p.Username, p.Password) })
 	switch {
 	case reason == 0 || reason >= 0x80:
 		return reason
@@ -27,7 +27,7 @@ func (c *conn) authenticate(p *control.Connect) (reason byte) {
 
 func (c *conn) authorize(topic string, write bool) (reason byte) {
 	if hook := c.b.opts.Authorize; hook != nil {
-		c.hooks[ToServer].call("Authorize", c.clientID, func(ctx context.Context) { reason = hook(ctx, c.clientID, topic, write) })
+		c.hooks[ToServer].call("Options.Authorize", c.clientID, func(ctx context.Context) { reason = hook(ctx, c.clientID, topic, write) })
 	}
 	return reason
 }
@@ -38,10 +38,18 @@ func (c *conn) watch(dir Direction, packet []byte) bool {
 	if hook == nil {
 		return true
 	}
-	c.hooks[dir].call("OnPacket", c.clientID, func(ctx context.Context) { hook(ctx, dir, c.clientID, packet[:len(packet):len(packet)]) })
+	c.hooks[dir].call("Options.OnPacket", c.clientID, func(ctx context.Context) { hook(ctx, dir, c.clientID, packet[:len(packet):len(packet)]) })
 	c.b.state.Lock()
 	defer c.b.state.Unlock()
 	return dir == ToServer && !c.closing || dir == ToClient && !c.severed
+}
+
+// change returns what is sent in place of a packet. It reports whether the connection is still there for it.
+func (c *conn) change(f *Fault, packet []byte) (out []byte, ok bool) {
+	c.hooks[ToClient].call("the function of Reply.Edit", c.clientID, func(context.Context) { out = f.change(packet) })
+	c.b.state.Lock()
+	defer c.b.state.Unlock()
+	return out, !c.severed
 }
 
 // stuckHook returns an error that names a hook that has not returned; nil: there is none.
@@ -51,7 +59,7 @@ func (b *Broker) stuckHook() error {
 	for c := range b.conns {
 		for i := range c.hooks {
 			if call := c.hooks[i].running.Load(); call != nil {
-				return fmt.Errorf("mqtttest: Options.%s, called for client %q, has not returned within %v after its context ended; return when it ends", call.hook, call.clientID, hookLimit)
+				return fmt.Errorf("mqtttest: %s, called for client %q, has not returned within %v after its context ended; return when it ends", call.hook, call.clientID, hookLimit)
 			}
 		}
 	}

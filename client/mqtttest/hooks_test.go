@@ -264,7 +264,7 @@ func TestClose_NamesAHookThatIgnoresItsContext(t *testing.T) {
 				start := time.Now()
 				for range 2 {
 					hook, _, _ := strings.Cut(name, " ")
-					if err := b.Close(); err == nil || !strings.Contains(err.Error(), "Options."+hook) || !strings.Contains(err.Error(), `"c"`) {
+					if err := b.Close(); err == nil || !strings.Contains(err.Error(), " Options."+hook) || !strings.Contains(err.Error(), `"c"`) {
 						t.Errorf("Close returned %v", err)
 					}
 				}
@@ -331,5 +331,91 @@ func TestProxyClose_EndsWhileAHookBlocks(t *testing.T) {
 		if err := p.Close(); err != nil {
 			t.Errorf("the second Close returned %v", err)
 		}
+	})
+}
+
+func TestProxyCut_InAHookKeepsWhatCameBefore(t *testing.T) {
+	for _, dir := range []Direction{ToServer, ToClient} {
+		t.Run(dir.String(), func(t *testing.T) {
+			b := Start(t)
+			p := StartProxy(t, b.URL())
+			seen := 0
+			p.OnPacket(func(d Direction, header byte, _ []byte) Action {
+				if typ := PacketType(header >> 4); d == dir && (typ == PUBLISH || typ == PUBACK) {
+					if seen++; seen == 3 {
+						p.Cut()
+					}
+				}
+				return ActionPass
+			})
+			c := open(t, dial(t, b, p.URL()))
+			c.connect(control.Connect{ClientID: "c"})
+			var burst []byte
+			for id := range uint16(5) {
+				burst = wire.AppendPublish(burst, &wire.Publish{Topic: "t", QoS: 1, PacketID: id + 1, Retain: true, Payload: []byte{byte(id + 1)}})
+			}
+			c.send(burst)
+			if dir == ToClient {
+				c.expect(wire.PUBACK, 1, wire.ReasonNoMatchingSubscribers)
+				c.expect(wire.PUBACK, 2, wire.ReasonNoMatchingSubscribers)
+				c.over(0)
+			} else if err := b.WaitFor(t.Context(), func() bool { return b.Stats().ConnectionsTotal == 1 && !b.Connected("c") }); err != nil {
+				t.Fatal(err)
+			}
+			if payload, _ := b.Retained("t"); dir == ToServer && !bytes.Equal(payload, []byte{2}) {
+				t.Errorf("the last message that came is %d, want 2", payload)
+			}
+			if s := p.Stats(); s.Cuts != 1 {
+				t.Errorf("%+v", s)
+			}
+		})
+	}
+}
+
+func TestProxyClose_InAHookDoesNotWaitForItself(t *testing.T) {
+	inBubble(t, Options{}, func(t *testing.T, b *Broker) {
+		p := NewPipeProxy(func(context.Context) (net.Conn, error) { return b.Dial(), nil })
+		start := time.Now()
+		p.OnPacket(func(Direction, byte, []byte) Action {
+			if err := p.Close(); err != nil {
+				t.Error(err)
+			}
+			return ActionPass
+		})
+		nc, err := p.Dial()
+		if err != nil {
+			t.Fatal(err)
+		}
+		c := open(t, nc)
+		c.send(control.AppendConnect(nil, &control.Connect{ClientID: "c"}))
+		c.over(0)
+		if err := p.Close(); err != nil || time.Since(start) != 0 {
+			t.Errorf("Close returned %v after %v", err, time.Since(start))
+		}
+	})
+}
+
+func TestEdit_MayBlockAndCutAsAHook(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b, err := New(Options{NoTCP: true})
+		if err != nil {
+			t.Fatal(err)
+		}
+		c := fresh(t, b, "c")
+		b.Next("c", PINGRESP).Edit(func(*Packet) { b.Cut("c") })
+		c.put(wire.Publish{Topic: "t", QoS: 1, PacketID: 1})
+		c.send(control.AppendPingreq(nil))
+		c.expect(wire.PUBACK, 1, wire.ReasonNoMatchingSubscribers)
+		c.over(0)
+
+		release := make(chan struct{})
+		c = fresh(t, b, "c")
+		b.Next("c", PINGRESP).Edit(func(*Packet) { <-release })
+		c.send(control.AppendPingreq(nil))
+		synctest.Wait()
+		if err := b.Close(); err == nil || !strings.Contains(err.Error(), "Edit") {
+			t.Errorf("Close returned %v", err)
+		}
+		close(release)
 	})
 }

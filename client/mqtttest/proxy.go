@@ -137,8 +137,8 @@ func (p *Proxy) Dial() (net.Conn, error) {
 }
 
 // Close cuts every connection, stops every schedule and waits for all
-// goroutines, but for at most 2 s while an OnPacket hook runs, for example one that
-// calls Close: then the error says so.
+// goroutines, except in an OnPacket hook. If a hook has not returned after 2 s, the
+// error says so.
 func (p *Proxy) Close() error {
 	p.mu.Lock()
 	first := !p.closed
@@ -149,8 +149,13 @@ func (p *Proxy) Close() error {
 		err = p.listener.Close()
 	}
 	p.cancel()
+	inHook := false
 	for _, l := range p.snapshot() {
+		inHook = inHook || l.inside() != nil
 		l.abort()
+	}
+	if inHook {
+		return err
 	}
 	ended := make(chan struct{})
 	go func() {

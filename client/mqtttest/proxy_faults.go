@@ -7,9 +7,14 @@ import (
 )
 
 // Cut ends all connections at once, with a reset of both ends where the
-// platform can. What was on its way is lost.
+// platform can. What was on its way is lost, except on the connection of an OnPacket
+// hook that calls Cut.
 func (p *Proxy) Cut() {
 	for _, l := range p.snapshot() {
+		if hook := l.inside(); hook != nil {
+			hook.cut.Store(true)
+			continue
+		}
 		l.cut()
 	}
 }

@@ -5,7 +5,10 @@ import (
 	"io"
 	"net"
 	"sync"
+	"sync/atomic"
 	"time"
+
+	"github.com/mooring-mqtt/mooring/internal/callback"
 )
 
 // proxyLinger is how long the receiving end of an orderly cut may take to
@@ -25,7 +28,36 @@ type proxyLink struct {
 	mu     sync.Mutex
 	server net.Conn // nil until dialled
 	dead   bool
+	hooks  [2]proxyHookCall
 	drain  net.Conn // has been sent all and a FIN, and may still be talking
+}
+
+// proxyHookCall is the call of OnPacket in one direction of a link.
+type proxyHookCall struct {
+	guard   callback.Guard
+	running atomic.Bool
+	cut     atomic.Bool // Cut was called in it
+}
+
+// inside returns the call of OnPacket that the calling goroutine is inside; nil: none.
+func (l *proxyLink) inside() *proxyHookCall {
+	for i := range l.hooks {
+		if h := &l.hooks[i]; h.running.Load() && h.guard.Inside() {
+			return h
+		}
+	}
+	return nil
+}
+
+// call calls OnPacket.
+func (h *proxyHookCall) call(hook func() Action) Action {
+	defer h.guard.Enter()()
+	h.running.Store(true)
+	defer h.running.Store(false)
+	if action := hook(); !h.cut.Swap(false) {
+		return action
+	}
+	return ActionCutBefore
 }
 
 // serve joins the client to the target and returns when all is over.

@@ -58,7 +58,8 @@ func (p *Proxy) LoseNext(dir Direction, n int, types ...PacketType) {
 // to pass is not shown. body is valid during the call only, and cut off at 256
 // KiB. The hook runs on the goroutine that moves the bytes, one for each
 // connection and direction: it may be called concurrently, what it waits for
-// the link and Close wait for, and it may call any method of the Proxy except Close.
+// the link and Close wait for, and it may call any method of the Proxy. Cut in
+// it ends its own connection before the packet, as ActionCutBefore does.
 func (p *Proxy) OnPacket(hook func(dir Direction, header byte, body []byte) Action) {
 	if hook == nil {
 		p.hook.Store(nil)
@@ -106,14 +107,14 @@ func (m *proxyPump) watch() (packets bool, body int) {
 func (m *proxyPump) judge(header byte, body []byte) proxyVerdict {
 	if hook := m.p.hook.Load(); hook != nil {
 		m.p.hooking.Add(1)
-		action := (*hook)(m.dir, header, body)
+		action := m.link.hooks[m.dir].call(func() Action { return (*hook)(m.dir, header, body) })
 		m.p.hooking.Add(-1)
 		switch action {
 		case ActionDrop:
 			return proxyDrop
 		case ActionTear:
 			return proxyTear
-		case ActionCutBefore:
+		case ActionCutBefore: // also Cut in the hook
 			return proxyCutBefore
 		case ActionCutAfter:
 			return proxyCutAfter

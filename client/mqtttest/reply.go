@@ -58,7 +58,8 @@ func (r Reply) Refuse(code byte, reasonString string) *Fault {
 	})
 }
 
-// Edit sends what edit makes of the packet. It runs on a goroutine of the broker and must not wait.
+// Edit sends what edit makes of the packet. As a hook, edit runs on a goroutine of the connection, and
+// may call the broker's methods; it must not wait.
 func (r Reply) Edit(edit func(p *Packet)) *Fault {
 	return r.arm(&Fault{change: func(raw []byte) []byte {
 		p := parsePacket(raw)

@@ -23,14 +23,17 @@ func (c *conn) sendEach(buf, late []byte, last bool) bool {
 			}
 		case f.delay > 0:
 			c.later(packet, f.delay)
-		case f.raw:
-			if packet = f.change(packet); len(packet) > 0 {
-				if ok = c.watch(ToClient, packet); ok {
-					out = append(out, packet...)
-				}
-			}
 		default:
-			out, ok = c.emit(out, f.change(packet))
+			packet, ok = c.change(f, packet)
+			switch {
+			case !ok || len(packet) == 0:
+			case !f.raw:
+				out, ok = c.emit(out, packet)
+			case c.watch(ToClient, packet):
+				out = append(out, packet...)
+			default:
+				ok = false
+			}
 		}
 	}
 	return c.transmit(out) && ok

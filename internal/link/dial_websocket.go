@@ -50,11 +50,6 @@ func (d *Dialer) webSocketRequest(ctx context.Context, u *url.URL) (*url.URL, ht
 	return to, header, nil
 }
 
-// requestError is an error of Dialer.Request, or about its result.
-type requestError struct{ error }
-
-func (e *requestError) Unwrap() error { return e.error }
-
 // checkRequestURL returns a copy of a URL with a port. Its errors do not quote the URL, which may be
 // signed.
 func checkRequestURL(u *url.URL) (*url.URL, error) {

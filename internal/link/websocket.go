@@ -51,6 +51,10 @@ func (c *wsConn) Read(p []byte) (int, error) {
 }
 
 func readError(err error) error {
+	var closed *websocket.CloseError
+	if errors.As(err, &closed) && closed.Code != websocket.CloseAbnormalClosure { // that is a lost connection
+		return fmt.Errorf("server closed the WebSocket with code %d%s", closed.Code, quoted(printable(closed.Text, 200)))
+	}
 	if errors.Is(err, websocket.ErrReadLimit) {
 		return fmt.Errorf("WebSocket message is longer than %d bytes, the largest packet of MQTT", maxMessage)
 	}

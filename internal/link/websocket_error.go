@@ -62,6 +62,11 @@ func (e *WebSocketError) Unwrap() error { return e.Err }
 // SafeToRetry returns true: there was no connection.
 func (*WebSocketError) SafeToRetry() bool { return true }
 
+// requestError is an error of Dialer.Request, or about its result.
+type requestError struct{ error }
+
+func (e *requestError) Unwrap() error { return e.error }
+
 // refusedWebSocket returns the error for an answer that is not the one that opens a WebSocket. Values of
 // the request that the answer repeats, which may be secret, are removed.
 func refusedWebSocket(u *url.URL, header http.Header, resp *http.Response) *WebSocketError {

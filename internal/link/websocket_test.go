@@ -16,7 +16,6 @@ import (
 	"net/url"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/mooring-mqtt/mooring/internal/wire"
 )
@@ -220,13 +219,16 @@ func TestWebSocket_ARefusalHasNoPartOfASecret(t *testing.T) {
 
 // The status is reported even if the body never ends.
 func TestWebSocket_ARefusalWhoseBodyNeverEnds(t *testing.T) {
-	u := handmade(t, func(c net.Conn, _ *http.Request, _ string) {
-		_, _ = io.WriteString(c, "HTTP/1.1 403 Forbidden\r\nContent-Length: 1000\r\n\r\nnot you")
-		_, _ = c.Read(make([]byte, 1))
-	})
-	ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
-	defer cancel()
-	_, err := (&Dialer{}).Dial(ctx, u)
+	near, far := net.Pipe()
+	defer far.Close()
+	ctx, cancel := context.WithCancel(t.Context())
+	go func() {
+		if _, err := http.ReadRequest(bufio.NewReader(far)); err == nil {
+			_, _ = io.WriteString(far, "HTTP/1.1 403 Forbidden\r\nContent-Length: 1000\r\n\r\nnot you")
+		}
+		cancel() // it was read
+	}()
+	_, err := overWebSocket(ctx, near, server(t, "ws://h.test"), nil)
 	if refused := (&WebSocketError{}); !errors.As(err, &refused) || refused.Status != 403 || refused.Body != "not you" {
 		t.Errorf("got %v", err)
 	}
@@ -382,5 +384,21 @@ func TestWebSocket_AFrameHasALimit(t *testing.T) {
 				t.Errorf("got %v", err)
 			}
 		})
+	}
+}
+
+func TestWebSocket_ReportsTheReasonOfAClose(t *testing.T) {
+	u := handmade(t, func(c net.Conn, _ *http.Request, accept string) {
+		_, _ = io.WriteString(c, upgraded(accept, "Sec-WebSocket-Protocol: mqtt"))
+		_, _ = c.Write(append([]byte{0x88, 13, 0x03, 0xF0}, "too\r\n\x01 many"...)) // 1008
+		_, _ = io.Copy(io.Discard, c)
+	})
+	c, err := (&Dialer{}).Dial(t.Context(), u)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	if _, err := c.Read(make([]byte, 9)); err == nil || err.Error() != `server closed the WebSocket with code 1008 ("too ? many")` {
+		t.Errorf("got %v", err)
 	}
 }
