@@ -1,6 +1,7 @@
 package persistence
 
 import (
+	"errors"
 	"fmt"
 	"runtime"
 	"slices"
@@ -37,7 +38,7 @@ func (l *Log) Sync() error {
 	if err != nil {
 		return err
 	}
-	if len(b.buf) == 0 || l.inline {
+	if l.outage == nil && len(b.buf) == 0 || l.inline {
 		n := len(l.pipe.flight)
 		if n == 0 {
 			l.mu.Unlock()
@@ -57,7 +58,7 @@ func (l *Log) flush() error {
 
 // noted limits how many small records pile up, whose callers never wait.
 func (l *Log) noted() {
-	if b := l.pipe.open; len(b.buf) < l.o.Files.BufferBytes/2 || b.led || l.work.flushing {
+	if b := l.pipe.open; len(b.buf) < l.o.Files.BufferBytes/2 || b.led || l.work.flushing || l.outage != nil {
 		return
 	}
 	l.work.flushing = true
@@ -75,9 +76,13 @@ func (l *Log) await(b *batch) error {
 		defer l.mu.Unlock()
 		return l.commitInline()
 	}
-	if b.led || b.over {
+	switch {
+	case b.led, b.over:
 		b.wait(&l.mu)
 		return b.err
+	case l.outage != nil: // the records stay in the open batch
+		defer l.mu.Unlock()
+		return l.outage
 	}
 	b.led = true
 	l.settle()
@@ -146,7 +151,7 @@ func (l *Log) commit(b *batch) {
 		}
 		l.resume()
 		if err != nil {
-			l.rewrite(b, err)
+			l.rewrite(err)
 			return
 		}
 		next := &index.Segment{Number: l.writer.Number, Size: l.writer.End, Index: index.Index{First: b.First, Keep: b.Keep}}
@@ -161,7 +166,7 @@ func (l *Log) commit(b *batch) {
 	err := l.writer.Append(b.buf, b.force)
 	l.resume()
 	if err != nil {
-		l.rewrite(b, err)
+		l.rewrite(err)
 		return
 	}
 	l.appended(b, off)
@@ -229,29 +234,45 @@ func (l *Log) fence(force bool) error {
 	return err
 }
 
-// rewrite is called when a write or a sync failed. The unsynced part of the active file
-// cannot be trusted, nor made durable by another sync. It is written to a new segment,
-// with b and what has come since; the link of that segment voids the rest of the old
-// one. If this fails too, the log has failed.
-func (l *Log) rewrite(b *batch, cause error) {
-	a, c := l.state.catalog.Active(), l.pipe.open
+// rewrite is called when a write or a sync failed. The batches in flight, and what has come since,
+// are written to a new segment. If this fails too, the log is degraded.
+func (l *Log) rewrite(cause error) {
 	l.nextBatch()
+	switch err := l.relocate(); {
+	case err == nil:
+		l.finish(nil)
+	case err == errTooMuch:
+		l.fail(cause)
+	default:
+		l.degrade(fmt.Errorf("%w; then %w", cause, err))
+	}
+}
+
+// errTooMuch is returned by relocate under SyncNever, if what is not synced exceeds the buffers.
+var errTooMuch = errors.New("too much to keep in memory")
+
+// relocate begins a new segment after a failure. The unsynced part of the active file cannot be
+// trusted, nor made durable by another sync: it is written to the new segment, with the batches that
+// are held and those in flight. The link of that segment voids the rest of the old one.
+func (l *Log) relocate() error {
+	a := l.state.catalog.Active()
 	prev := segment.Link{Number: a.Number, Size: l.writer.Durable}
 	unsynced := a.Size - prev.Size
 	records := slices.Clone(l.tail.From(a.Number, prev.Size))
 	if int64(len(records)) != unsynced {
-		l.fail(cause) // only under SyncNever: too much to keep in memory
-		return
+		return errTooMuch
 	}
-	records = append(append(records, b.buf...), c.buf...)
+	batches := slices.Concat(l.pipe.held, l.pipe.flight)
+	for _, b := range batches {
+		records = append(records, b.buf...)
+	}
 	first := a.First + uint64(a.Split(prev.Size))
 	checkpoint := l.state.ledger.AppendCheckpoint(nil, prev)
 	l.pause()
 	err := l.writer.Begin(segment.Header{First: first, Prev: prev}, records, checkpoint)
 	l.resume()
 	if err != nil {
-		l.fail(fmt.Errorf("%w; then %w", cause, err))
-		return
+		return err
 	}
 	next := &index.Segment{Number: l.writer.Number, Size: l.writer.End, Index: index.Index{First: first, Keep: a.Keep, Emptied: a.Emptied}}
 	tail := a.Cut(prev.Size)
@@ -261,13 +282,9 @@ func (l *Log) rewrite(b *batch, cause error) {
 	a.Size = prev.Size
 	l.state.catalog.Segments = append(l.state.catalog.Segments, next)
 	off := segment.HeaderSize + unsynced
-	l.install(next, off, b)
-	l.install(next, off+int64(len(b.buf)), c)
-	l.finish(nil)
-}
-
-// fail ends the log: nothing is accepted until it is opened again.
-func (l *Log) fail(cause error) {
-	l.failed = &FailedError{Op: "writing twice", Err: cause}
-	l.finish(l.failed)
+	for _, b := range batches {
+		l.install(next, off, b)
+		off += int64(len(b.buf))
+	}
+	return nil
 }

@@ -47,6 +47,15 @@ func TestCrashStatesBite(t *testing.T) {
 	for _, workload := range []string{"never", "compaction, interval"} {
 		t.Run("removals do not wait, "+workload, func(t *testing.T) { bites(t, explorer{meddle: hasty}, workload) })
 	}
+	t.Run("records are forgotten in an outage", func(t *testing.T) {
+		bites(t, explorer{meddle: func(l *Log) {
+			l.mu.Lock()
+			defer l.mu.Unlock()
+			if l.outage != nil {
+				l.pipe.open.buf = l.pipe.open.buf[:0]
+			}
+		}}, "outages")
+	})
 	t.Run("a lossy policy is not recorded", func(t *testing.T) {
 		bites(t, explorer{meddle: func(l *Log) {
 			l.mu.Lock()

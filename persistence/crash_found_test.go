@@ -197,10 +197,10 @@ func TestSetSentTwice(t *testing.T) {
 		})
 		return 0, syscall.EIO
 	})
-	if err := l.SetSent(High, 7); !errors.Is(err, ErrFailed) {
+	if err := l.SetSent(High, 7); !errors.Is(err, ErrDegraded) {
 		t.Errorf("the first: %v", err)
 	}
-	if err := <-second; !errors.Is(err, ErrFailed) {
+	if err := <-second; !errors.Is(err, ErrDegraded) {
 		t.Errorf("the second: %v", err)
 	}
 	_ = l.Close()

@@ -42,7 +42,7 @@ var crashWorkloads = append([]crashWorkload{
 	{name: "never, counters", o: with(small, func(o *Options) { o.Sync = SyncNever }), run: mix{append: 1, stream: 6, done: 4, sync: 1, restart: 1, kill: 2, large: true}.steps(40)},
 	{name: "interval, counters", o: with(small, func(o *Options) { o.Sync, o.Interval = SyncInterval, 24*3600e9 }), run: mix{append: 1, stream: 6, done: 4, sync: 1, restart: 1, kill: 2}.steps(40)},
 	{name: "never, larger segments", o: with(small, func(o *Options) { o.Sync, o.Files.SegmentBytes = SyncNever, 64<<10 }), run: mix{append: 10, done: 1, sync: 1, kill: 1, huge: true}.steps(12)},
-}, outboxWorkloads...)
+}, append(outboxWorkloads, outageWorkloads...)...)
 
 func with(o Options, change func(*Options)) Options {
 	change(&o)

@@ -15,6 +15,9 @@ func (l *Log) Enqueue(m *Message) (Ticket, error) {
 		if err := l.usable(); err != nil {
 			return Ticket{}, err
 		}
+		if l.outage != nil {
+			return Ticket{}, l.outage
+		}
 		b := l.pipe.open
 		a, err := admission{}, errUncommitted
 		if len(b.buf) == 0 || len(b.buf)+len(m.Packet)+len(m.Key)+record.MaxOverhead <= l.o.Files.BufferBytes {

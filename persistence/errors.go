@@ -3,6 +3,7 @@ package persistence
 import (
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/mooring-mqtt/mooring/internal/safe"
 	"github.com/mooring-mqtt/mooring/persistence/internal/record"
@@ -16,6 +17,7 @@ const FormatVersion = record.FormatVersion
 // failed, and the second attempt in a new file too.
 var (
 	ErrClosed            = errors.New("persistence: the store is closed: open it again")
+	ErrDegraded          = safe.New("persistence: the disk does not take what is written: free or mend the disk; the log tries again by itself")
 	ErrFailed            = errors.New("persistence: the log has failed: close it, free or mend the disk, open it again")
 	ErrFull              = safe.New("persistence: the store is full: wait for acknowledgements, or raise its limits")
 	ErrLocked            = safe.New("persistence: the folder is in use: stop the other program, or use another folder")
@@ -78,6 +80,23 @@ func (e *FailedError) Error() string {
 func (e *FailedError) Is(target error) bool { return target == ErrFailed }
 func (e *FailedError) Unwrap() error        { return e.Err }
 func (*FailedError) SafeToRetry() bool      { return false } // the next opening may find what was written
+
+// DegradedError is the write or fsync that the disk has refused. Until it accepts one again, the log
+// takes no messages and makes nothing durable. It keeps what it has, and tries again by itself. It is an
+// [ErrDegraded], and errors.Is finds the system's error in it.
+type DegradedError struct {
+	Since time.Time // when it began
+	Fix   string    // what may help
+	Err   error     // what the system answered
+}
+
+func (e *DegradedError) Error() string {
+	return fmt.Sprintf("persistence: the disk does not take what is written since %s: %v: %s; the log tries again by itself", e.Since.Format(time.RFC3339), e.Err, e.Fix)
+}
+
+func (e *DegradedError) Is(target error) bool { return target == ErrDegraded }
+func (e *DegradedError) Unwrap() error        { return e.Err }
+func (*DegradedError) SafeToRetry() bool      { return true } // nothing was stored
 
 // LockedError says who holds the folder. It is an [ErrLocked].
 type LockedError struct {

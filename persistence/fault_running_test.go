@@ -133,7 +133,7 @@ func TestLastingFault(t *testing.T) {
 			failures, err := x.endure(p, 1, 60)
 			for _, failure := range failures {
 				var folder *FolderError
-				if told++; !errors.Is(failure, c.cause) || !errors.Is(failure, ErrFailed) && !errors.As(failure, &folder) {
+				if told++; !errors.Is(failure, c.cause) || !errors.Is(failure, ErrDegraded) && !errors.Is(failure, ErrFailed) && !errors.As(failure, &folder) {
 					t.Fatalf("%v from operation %d on: the program is told %v", c.cause, at, failure)
 				}
 			}

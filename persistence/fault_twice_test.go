@@ -1,62 +1,10 @@
 package persistence
 
 import (
-	"errors"
 	"fmt"
-	"math/rand/v2"
 	"syscall"
 	"testing"
 )
-
-// TestFailsAfterTheSecondFailure: one failure is survived, two are not, and the
-// error says so, and the log is usable again after reopening.
-func TestFailsAfterTheSecondFailure(t *testing.T) {
-	for _, op := range []string{"write", "sync"} {
-		t.Run(op, func(t *testing.T) {
-			fsys := newMemFS()
-			l := open(t, fsys, Options{})
-			if _, err := Append(l, numbered(1, 10)); err != nil {
-				t.Fatal(err)
-			}
-			failures := 1
-			fsys.fault = func(o, _ string, n int) (int, error) {
-				if o != op || failures == 0 {
-					return n, nil
-				}
-				failures--
-				return 0, syscall.EIO
-			}
-			if seq, err := Append(l, numbered(2, 10)); err != nil || seq != 2 {
-				t.Fatalf("one failure: Append = %d, %v", seq, err)
-			}
-			if s := l.Stats(); s.Segments != 2 {
-				t.Fatalf("after a failure there are %d segments, want a new one", s.Segments)
-			}
-			failures = 2
-			_, err := Append(l, numbered(3, 10))
-			var failed *FailedError
-			if !errors.Is(err, ErrFailed) || !errors.As(err, &failed) || !errors.Is(err, syscall.EIO) {
-				t.Fatalf("two failures: %v, want ErrFailed because of EIO", err)
-			}
-			_, enqueue := l.Enqueue(numbered(3, 10))
-			_, next := l.Next(&Cursor{0}, new(Entry))
-			for i, err := range []error{enqueue, next, l.Release(1), l.Done(1, Result{Kind: Acked}), l.Seen(1, 7), l.Sync(), l.ResetSession("c")} {
-				if !errors.Is(err, ErrFailed) {
-					t.Errorf("method %d of the failed log: %v", i, err)
-				}
-			}
-			if err := l.Close(); !errors.Is(err, ErrFailed) {
-				t.Errorf("Close of the failed log: %v", err)
-			}
-			fsys = fsys.powerCut(rand.New(rand.NewPCG(1, 1)))
-			l = open(t, fsys, Options{})
-			defer l.Close()
-			if seqs, _ := contents(t, l); len(seqs) < 2 || seqs[0] != 1 || seqs[1] != 2 {
-				t.Fatalf("after reopening there are %v", seqs)
-			}
-		})
-	}
-}
 
 // TestRemovalFails: what cannot be removed is tried again, and does no harm.
 func TestRemovalFails(t *testing.T) {

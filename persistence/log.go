@@ -24,7 +24,8 @@ type Log struct {
 
 	mu     sync.Mutex // guards the fields below
 	closed bool
-	failed error // *FailedError
+	failed error          // *FailedError
+	outage *DegradedError // nil: the disk takes what is written
 	state  state
 	pipe   pipeline
 	tail   segment.Tail
@@ -80,6 +81,7 @@ func (l *Log) Stats() Stats {
 	s.DiskBytes, s.Segments = l.waste.size, len(l.state.catalog.Segments)
 	s.Receipts = l.waste.receipts.Total
 	s.BytesWritten, s.Syncs, s.PageBytes = l.stats.Bytes.Load(), l.stats.Syncs.Load(), l.stats.Pages.Load()*segment.PageSize
+	s.Degraded = l.outage != nil
 	s.TornTails, s.Corruptions = l.damage.tornTails, l.damage.corruptions.Load()
 	return s
 }
@@ -111,6 +113,9 @@ func (l *Log) Close() error {
 	l.closed = true
 	close(l.work.stop)
 	l.signalRoom()
+	if l.outage != nil {
+		l.mend() // a last try
+	}
 	l.pipe.open.force = true
 	err := l.await(l.pipe.open)
 	l.work.Wait()
@@ -152,6 +157,6 @@ func (l *Log) syncAtIntervals() {
 			return
 		}
 		l.pipe.open.force = true
-		_ = l.await(l.pipe.open) // every method returns the error from now on
+		_ = l.await(l.pipe.open) // its callers learn of an error
 	}
 }

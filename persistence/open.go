@@ -187,14 +187,22 @@ func folderError(dir string, err error) error {
 	if errors.As(err, &folder) {
 		return err
 	}
-	fix := "check the disk and the system's log, then open it again"
+	return &FolderError{Dir: dir, Fix: remedy(err) + ", then open it again", Err: err}
+}
+
+// remedy returns what to do about an error of the system.
+func remedy(err error) string {
 	switch {
 	case errors.Is(err, syscall.ENOTDIR), errors.Is(err, fs.ErrExist):
-		fix = "a file is in its place: remove the file or choose another folder"
-	case errors.Is(err, fs.ErrPermission), errors.Is(err, syscall.EROFS):
-		fix = "let this user write to it, or choose another folder"
-	case errors.Is(err, syscall.ENOSPC):
-		fix = "free space on the disk, then open it again"
+		return "a file is in its place: remove the file or choose another folder"
+	case errors.Is(err, syscall.EROFS):
+		return "mount the file system for writing, or choose another folder"
+	case errors.Is(err, fs.ErrPermission):
+		return "let this user write to it, or choose another folder"
+	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):
+		return "free space on the disk, or raise the quota"
+	case errors.Is(err, syscall.EMFILE), errors.Is(err, syscall.ENFILE):
+		return "close files, or raise the limit of open files"
 	}
-	return &FolderError{Dir: dir, Fix: fix, Err: err}
+	return "check the disk and the system's log"
 }

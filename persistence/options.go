@@ -18,6 +18,9 @@ type Options struct {
 	Files     Files         // sizes of files and buffers
 	// OnCorruption is called for each damaged place. It must not call the store.
 	OnCorruption func(Corruption)
+	// OnDegraded is called when the disk refuses to take what is written, and with nil when it
+	// accepts it again. It runs on a goroutine of the log and must not close it.
+	OnDegraded func(*DegradedError)
 	// FS replaces the file system, for tests of this module.
 	FS fsys.FS
 }

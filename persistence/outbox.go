@@ -24,6 +24,9 @@ func (l *Log) change(f func(b *batch) error) error {
 		return err
 	}
 	defer l.mu.Unlock()
+	if l.outage != nil && len(b.buf) >= maxHeldBytes {
+		return l.outage
+	}
 	if err = f(b); err == nil {
 		l.noted()
 	}

@@ -38,6 +38,7 @@ func (b *batch) wait(mu *sync.Mutex) {
 // pipeline has the batches that are not over. Log.mu guards it.
 type pipeline struct {
 	open    *batch             // takes records
+	held    []*batch           // with messages, during an outage: not written, and their callers were told
 	flight  []*batch           // being committed, in order
 	written uint64             // ID of the newest batch that was committed
 	durable uint64             // ID of the newest batch that was synced
@@ -65,8 +66,10 @@ func (p *pipeline) begin(first uint64, keep bool) {
 // messages returns the messages of the batches, in order.
 func (p *pipeline) messages(list []*index.Batch) []*index.Batch {
 	list = list[:0]
-	for _, b := range p.flight {
-		list = append(list, &b.Batch)
+	for _, batches := range [][]*batch{p.held, p.flight} {
+		for _, b := range batches {
+			list = append(list, &b.Batch)
+		}
 	}
 	return append(list, &p.open.Batch)
 }
@@ -76,16 +79,48 @@ func (p *pipeline) find(id uint64) *batch {
 	if id == p.open.id {
 		return p.open
 	}
-	for _, b := range p.flight {
-		if b.id == id {
-			return b
+	for _, batches := range [][]*batch{p.held, p.flight} {
+		for _, b := range batches {
+			if b.id == id {
+				return b
+			}
 		}
 	}
 	return nil
 }
 
-// finish ends the batches in flight. Buffers of at most keep bytes are used again.
+// end tells those who wait for the batch.
+func (b *batch) end(err error) {
+	b.err, b.over = err, true
+	if b.done != nil {
+		close(b.done)
+	}
+}
+
+// hold ends the batches in flight with an error, and keeps their records. Those of a batch without
+// messages go to the front of the open batch, which has no messages either.
+func (p *pipeline) hold(err error) {
+	for _, b := range p.flight {
+		b.end(err)
+		if b.Messages() {
+			p.held = append(p.held, b)
+			continue
+		}
+		p.open.buf = append(b.buf, p.open.buf...)
+		p.open.Emptied = max(p.open.Emptied, b.Emptied)
+		for i := range p.marked {
+			if p.marked[i] == b.id {
+				p.marked[i] = p.open.id
+			}
+		}
+	}
+	p.flight = p.flight[:0]
+}
+
+// finish ends the batches in flight, and those that were held. Buffers of at most keep bytes are used
+// again.
 func (p *pipeline) finish(err error, synced bool, keep int) {
+	p.held = nil
 	for _, b := range p.flight {
 		if err == nil {
 			p.written = b.id
@@ -94,11 +129,8 @@ func (p *pipeline) finish(err error, synced bool, keep int) {
 			p.spare = &batch{buf: b.buf, Batch: b.Batch}
 		}
 		b.buf, b.Batch = nil, index.Batch{}
-		b.err, b.over = err, true
 		p.crowd = int(b.waiters.Load()) + 1
-		if b.done != nil {
-			close(b.done)
-		}
+		b.end(err)
 	}
 	p.flight = p.flight[:0]
 	if synced {

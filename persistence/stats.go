@@ -40,6 +40,8 @@ type Stats struct {
 	Conflated     uint64 // dropped because a newer message with the same key came
 	ReceiptsLost  uint64 // receipts that could not be written when their segment went
 	Moved         uint64 // messages moved to a newer segment, to give an old one back
+	Outages       uint64 // times that the disk refused to take what was written, and the second try too
+	Degraded      bool   // it refuses now: no message is accepted
 	TornTails     uint64 // unfinished writes cut off when the store was opened
 	Corruptions   uint64 // damaged places found
 }

@@ -31,6 +31,9 @@ func (b *Batch) AddMove(seq uint64, at Loc) { b.moves = append(b.moves, move{seq
 // Prioritized reports whether a message is not Normal.
 func (b *Batch) Prioritized() bool { return len(b.lines) > 0 }
 
+// Messages reports whether there are messages in the batch, or moved ones.
+func (b *Batch) Messages() bool { return len(b.Locs)+len(b.moves) > 0 }
+
 // Reset empties the batch and keeps its memory.
 func (b *Batch) Reset(first uint64) {
 	b.Index = Index{First: first, Keep: b.Keep, Locs: b.Locs[:0], states: b.states[:0], prints: b.prints[:0], extras: b.extras[:0]}
