@@ -59,12 +59,7 @@ func New(cfg Config) (*Client, error) {
 	c.life.init()
 	c.reports.losses = summary.New(len(lossKinds), c.logLoss)
 	made := false
-	defer func() {
-		if !made {
-			c.reports.losses.Close()
-			c.guard.End()
-		}
-	}()
+	defer c.undo(&made)
 	c.subs = subs.New(subs.Config{Report: c.subscriptionResult, NoAnswer: ErrAckTimeout})
 	c.router.init()
 	c.status = c.newStatus()
@@ -114,6 +109,7 @@ func New(cfg Config) (*Client, error) {
 		Settled:           c.outbox.Acknowledged,
 		Deliver:           receiver{c}.receive,
 		Room:              c.outbox.Wake,
+		Outage:            func(err error) bool { return errors.Is(err, persistence.ErrDegraded) },
 	})
 	var err error
 	if c.aside, err = openAside(&cfg, c.asideCorrupted); err != nil {
@@ -125,6 +121,14 @@ func New(cfg Config) (*Client, error) {
 	}
 	made = true
 	return c, nil
+}
+
+// undo ends what New has begun, unless the client was made.
+func (c *Client) undo(made *bool) {
+	if !*made {
+		c.reports.losses.Close()
+		c.guard.End()
+	}
 }
 
 // functions returns the guard of the application's functions. A failure is reported by a goroutine:
@@ -168,6 +172,13 @@ func (c *Client) openStore() error {
 			c.panicked("OnCorruption", c.guard.Call(func() { onCorruption(x) }))
 		}
 		c.corrupted(x)
+	}
+	onDegraded := options.OnDegraded
+	options.OnDegraded = func(err *persistence.DegradedError) {
+		if onDegraded != nil {
+			c.panicked("OnDegraded", c.guard.Call(func() { onDegraded(err) }))
+		}
+		c.storeDegraded(err)
 	}
 	log, err := persistence.Open(c.cfg.Dir, options)
 	if err != nil {

@@ -88,6 +88,8 @@ var safeToRetry = map[string][]struct {
 	"persistence.ErrUnknownResult":     {{persistence.ErrUnknownResult, true}},
 	"persistence.ErrUnknownSequence":   {{persistence.ErrUnknownSequence, true}},
 	"persistence.ErrUnknownStream":     {{persistence.ErrUnknownStream, true}},
+	"persistence.DegradedError":        {{&persistence.DegradedError{Err: client.ErrClosed}, true}},
+	"persistence.ErrDegraded":          {{persistence.ErrDegraded, true}},
 	"persistence.FailedError":          {{&persistence.FailedError{Err: client.ErrClosed}, false}},
 	"persistence.FolderError":          {{&persistence.FolderError{Err: fs.ErrPermission}, true}},
 	"persistence.FullError":            {{&persistence.FullError{}, true}},

@@ -3,7 +3,6 @@ package client
 import (
 	"time"
 
-	"github.com/mooring-mqtt/mooring/persistence"
 	"github.com/mooring-mqtt/mooring/reliability"
 )
 
@@ -256,22 +255,6 @@ type CallbackPanicked struct {
 // StatusFailed reports a status message that the server did not accept.
 type StatusFailed struct{ Err error }
 
-// StoreFailed reports an error of the store or of the dedupe cache.
-type StoreFailed struct{ Err error }
-
-// StoreRenewed reports, after Start, that the store began a new epoch when it was opened. New messages are
-// numbered in it, so receivers take none of them for a repetition. If Cause.Copied, the store
-// is a copy of another one, or was restored from a copy: its session is void, so a session that the
-// server has is adopted (SessionAdopted), and its pending messages are published, which the original
-// may have done too, under the same message IDs. Give a copy that is used beside the original its own ClientID.
-type StoreRenewed struct {
-	Cause persistence.Renewal
-	Epoch uint64
-}
-
-// StoreDamaged reports a damaged place in the log in Config.Dir. The records around it are in use.
-type StoreDamaged struct{ persistence.Corruption }
-
 // BreakerChanged reports a change of the circuit breaker's state.
 type BreakerChanged struct{ From, To string }
 
@@ -310,7 +293,4 @@ func (ReceiveBlocked) event()         {}
 func (Gap) event()                    {}
 func (SubscriptionFailed) event()     {}
 func (StatusFailed) event()           {}
-func (StoreFailed) event()            {}
-func (StoreDamaged) event()           {}
-func (StoreRenewed) event()           {}
 func (BreakerChanged) event()         {}

@@ -47,6 +47,7 @@ const (
 	lossStatus
 	lossContested
 	lossStore
+	lossDegraded
 	lossDamage
 	lossCopied
 	lossRenewed
@@ -100,6 +101,7 @@ var lossKinds = [...]struct {
 	lossStatus:            {"status-failed", "status message or its subscription not accepted", StatusFailed{}, "StatusFailures"},
 	lossContested:         {"status-contested", "another process uses the status topic", StatusContested{}, "Status.Contested"},
 	lossStore:             {"store-failed", "store or dedupe cache failed", StoreFailed{}, "StoreFailures"},
+	lossDegraded:          {"store-degraded", "disk refuses what is written: no QoS 1 or 2 message is accepted until it takes it again", StoreDegraded{}, "Store.Outages"},
 	lossDamage:            {"store-damaged", "store is damaged", StoreDamaged{}, "Store.Corruptions"},
 	lossCopied:            {"store-copied", "store is a copy, or was restored: its session is void, and a new epoch begins", StoreRenewed{}, "StoreRenewals"},
 	lossRenewed:           {"store-renewed", "store begins a new epoch: its last messages or numbers may be lost", StoreRenewed{}, "StoreRenewals"},

@@ -16,6 +16,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -355,6 +356,19 @@ var provoked = map[string]func(*lossBed){
 	"store-failed": received(func(cfg *client.Config) {
 		cfg.Receiving.Dedupe = &brokenCache{dedupe.NewMemory(dedupe.Options{})}
 	}, accepting, wire.Publish{Topic: "t", QoS: 1, PacketID: 1, User: []wire.UserProperty{{Key: client.PropID, Value: client.NewMessageID().String()}}}),
+	"store-degraded": func(b *lossBed) {
+		withScript(b.T, func(t *testing.T, s *script) {
+			disk := faultfs.New()
+			cfg := testConfig("c", &b.events, s.dial)
+			cfg.Dir, cfg.Store.Options.FS = "log", disk
+			b.set(mustNew(t, cfg))
+			failing(disk)(syscall.ENOSPC, faultfs.Create, faultfs.Write)
+			_, _ = b.c.Publish(t.Context(), client.Message{Topic: "t", QoS: 1})
+			synctest.Wait()
+			failing(disk)(nil)
+			must(t, b.c.Close())
+		})
+	},
 	"store-damaged": damaged(nil),
 	"store-copied":  renewed(func(host *hostFS) { host.host.Machine++ }),
 	"store-renewed": renewed(func(host *hostFS) { host.host.Boot++ }),
@@ -513,7 +527,7 @@ func TestLosses_AreLoggedReportedAndCounted(t *testing.T) {
 
 // Each type of event either is that of a kind of loss, or is known to report none.
 func TestLosses_HaveAllEvents(t *testing.T) {
-	known := map[string]bool{"Connecting": true, "Connected": true, "Disconnected": true, "Redirected": true, "Stopped": true}
+	known := map[string]bool{"Connecting": true, "Connected": true, "Disconnected": true, "Redirected": true, "Stopped": true, "StoreRecovered": true}
 	for _, k := range client.LossKinds {
 		if k.Event != nil {
 			known[reflect.TypeOf(k.Event).Name()] = true

@@ -91,8 +91,25 @@ func adopted(store persistence.Store) bool {
 	return adopted
 }
 
-// storeFailed reports an error of the store or of the dedupe cache.
+// storeDegraded reports that an outage of the store begins; nil: it ends.
+func (c *Client) storeDegraded(err *persistence.DegradedError) {
+	if err != nil {
+		c.life.phase.store(err)
+		report(c, lossDegraded, about(MessageID{}, err, slog.Uint64("pending", c.store.Stats().Pending)), StoreDegraded{Err: err})
+		return
+	}
+	took := c.life.phase.store(nil)
+	c.outbox.StoreRecovered()
+	c.log(slog.LevelInfo, "store takes messages again", slog.Duration("after", took))
+	c.event(StoreRecovered{After: took})
+}
+
+// storeFailed reports an error of the store or of the dedupe cache. Those of an outage were reported when
+// it began.
 func (c *Client) storeFailed(err error) {
+	if errors.Is(err, persistence.ErrDegraded) {
+		return
+	}
 	report(c, lossStore, about(MessageID{}, err), StoreFailed{Err: err})
 }
 

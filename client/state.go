@@ -1,10 +1,12 @@
 package client
 
 import (
+	"errors"
 	"sync"
 	"time"
 
 	"github.com/mooring-mqtt/mooring/internal/notify"
+	"github.com/mooring-mqtt/mooring/persistence"
 )
 
 // Phase is the phase of a client's life that ConnectionState reports.
@@ -36,6 +38,9 @@ type ConnectionState struct {
 	// DisconnectedSince is since when there has been no connection, across attempts: when the last
 	// one ended, or, if there was none, when Start was called, or New before that. Zero while connected.
 	DisconnectedSince time.Time
+	// StoreErr is why the store takes no messages now, whatever the phase is: a
+	// *persistence.DegradedError. Nil: it takes them.
+	StoreErr error
 }
 
 // phaseTracker holds the state of the connection.
@@ -63,7 +68,7 @@ func (t *phaseTracker) enter(next ConnectionState) {
 	if next.Server == "" {
 		next.Server, next.Attempt = t.state.Server, t.state.Attempt
 	}
-	next.Since = time.Now()
+	next.Since, next.StoreErr = time.Now(), t.state.StoreErr
 	switch next.DisconnectedSince = t.state.DisconnectedSince; {
 	case next.Phase == PhaseConnected:
 		next.DisconnectedSince = time.Time{}
@@ -72,6 +77,20 @@ func (t *phaseTracker) enter(next ConnectionState) {
 	}
 	t.state = next
 	t.changed.Notify()
+}
+
+// store notes why the store takes no messages; nil: it does. It returns how long it did not.
+func (t *phaseTracker) store(err *persistence.DegradedError) (took time.Duration) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if before := (*persistence.DegradedError)(nil); errors.As(t.state.StoreErr, &before) {
+		took = time.Since(before.Since)
+	}
+	if t.state.StoreErr = nil; err != nil {
+		t.state.StoreErr = err
+	}
+	t.changed.Notify()
+	return took
 }
 
 // disconnected notes that the connection has ended.

@@ -1,10 +1,7 @@
 package persistence
 
 import (
-	"errors"
-	"fmt"
 	"runtime"
-	"slices"
 	"time"
 
 	"github.com/mooring-mqtt/mooring/persistence/internal/index"
@@ -38,7 +35,7 @@ func (l *Log) Sync() error {
 	if err != nil {
 		return err
 	}
-	if l.outage == nil && len(b.buf) == 0 || l.inline {
+	if l.pipe.outage == nil && len(b.buf) == 0 || l.inline {
 		n := len(l.pipe.flight)
 		if n == 0 {
 			l.mu.Unlock()
@@ -58,7 +55,7 @@ func (l *Log) flush() error {
 
 // noted limits how many small records pile up, whose callers never wait.
 func (l *Log) noted() {
-	if b := l.pipe.open; len(b.buf) < l.o.Files.BufferBytes/2 || b.led || l.work.flushing || l.outage != nil {
+	if b := l.pipe.open; len(b.buf) < l.o.Files.BufferBytes/2 || b.led || l.work.flushing || l.pipe.outage != nil {
 		return
 	}
 	l.work.flushing = true
@@ -80,9 +77,9 @@ func (l *Log) await(b *batch) error {
 	case b.led, b.over:
 		b.wait(&l.mu)
 		return b.err
-	case l.outage != nil: // the records stay in the open batch
+	case l.pipe.outage != nil: // the records stay in the open batch
 		defer l.mu.Unlock()
-		return l.outage
+		return l.pipe.outage
 	}
 	b.led = true
 	l.settle()
@@ -232,59 +229,4 @@ func (l *Log) fence(force bool) error {
 		l.tail.Add(l.writer.Number, off, checkpoint)
 	}
 	return err
-}
-
-// rewrite is called when a write or a sync failed. The batches in flight, and what has come since,
-// are written to a new segment. If this fails too, the log is degraded.
-func (l *Log) rewrite(cause error) {
-	l.nextBatch()
-	switch err := l.relocate(); {
-	case err == nil:
-		l.finish(nil)
-	case err == errTooMuch:
-		l.fail(cause)
-	default:
-		l.degrade(fmt.Errorf("%w; then %w", cause, err))
-	}
-}
-
-// errTooMuch is returned by relocate under SyncNever, if what is not synced exceeds the buffers.
-var errTooMuch = errors.New("too much to keep in memory")
-
-// relocate begins a new segment after a failure. The unsynced part of the active file cannot be
-// trusted, nor made durable by another sync: it is written to the new segment, with the batches that
-// are held and those in flight. The link of that segment voids the rest of the old one.
-func (l *Log) relocate() error {
-	a := l.state.catalog.Active()
-	prev := segment.Link{Number: a.Number, Size: l.writer.Durable}
-	unsynced := a.Size - prev.Size
-	records := slices.Clone(l.tail.From(a.Number, prev.Size))
-	if int64(len(records)) != unsynced {
-		return errTooMuch
-	}
-	batches := slices.Concat(l.pipe.held, l.pipe.flight)
-	for _, b := range batches {
-		records = append(records, b.buf...)
-	}
-	first := a.First + uint64(a.Split(prev.Size))
-	checkpoint := l.state.ledger.AppendCheckpoint(nil, prev)
-	l.pause()
-	err := l.writer.Begin(segment.Header{First: first, Prev: prev}, records, checkpoint)
-	l.resume()
-	if err != nil {
-		return err
-	}
-	next := &index.Segment{Number: l.writer.Number, Size: l.writer.End, Index: index.Index{First: first, Keep: a.Keep, Emptied: a.Emptied}}
-	tail := a.Cut(prev.Size)
-	next.AddAll(&tail, segment.HeaderSize-prev.Size)
-	l.state.catalog.RehomeFrom(a, prev.Size, next, segment.HeaderSize)
-	l.waste.size += next.Size - unsynced
-	a.Size = prev.Size
-	l.state.catalog.Segments = append(l.state.catalog.Segments, next)
-	off := segment.HeaderSize + unsynced
-	for _, b := range batches {
-		l.install(next, off, b)
-		off += int64(len(b.buf))
-	}
-	return nil
 }

@@ -51,7 +51,7 @@ func TestCrashStatesBite(t *testing.T) {
 		bites(t, explorer{meddle: func(l *Log) {
 			l.mu.Lock()
 			defer l.mu.Unlock()
-			if l.outage != nil {
+			if l.pipe.outage != nil {
 				l.pipe.open.buf = l.pipe.open.buf[:0]
 			}
 		}}, "outages")

@@ -92,7 +92,7 @@ func (x mix) outages(steps int) func(*program) error {
 // mend is the try that the goroutine of an outage makes later. It reports whether there is none.
 func (p *program) mend() bool {
 	p.l.mu.Lock()
-	mended := p.l.mend()
+	mended := mend(p.l)
 	p.l.mu.Unlock()
 	p.l.removeDone()
 	return mended

@@ -24,8 +24,7 @@ type Log struct {
 
 	mu     sync.Mutex // guards the fields below
 	closed bool
-	failed error          // *FailedError
-	outage *DegradedError // nil: the disk takes what is written
+	failed error // *FailedError
 	state  state
 	pipe   pipeline
 	tail   segment.Tail
@@ -81,7 +80,7 @@ func (l *Log) Stats() Stats {
 	s.DiskBytes, s.Segments = l.waste.size, len(l.state.catalog.Segments)
 	s.Receipts = l.waste.receipts.Total
 	s.BytesWritten, s.Syncs, s.PageBytes = l.stats.Bytes.Load(), l.stats.Syncs.Load(), l.stats.Pages.Load()*segment.PageSize
-	s.Degraded = l.outage != nil
+	s.Degraded = l.pipe.outage != nil
 	s.TornTails, s.Corruptions = l.damage.tornTails, l.damage.corruptions.Load()
 	return s
 }
@@ -113,8 +112,8 @@ func (l *Log) Close() error {
 	l.closed = true
 	close(l.work.stop)
 	l.signalRoom()
-	if l.outage != nil {
-		l.mend() // a last try
+	if l.pipe.outage != nil {
+		mend(l) // a last try
 	}
 	l.pipe.open.force = true
 	err := l.await(l.pipe.open)

@@ -25,6 +25,12 @@ type Options struct {
 	FS fsys.FS
 }
 
+func (o *Options) reportOutage(err *DegradedError) {
+	if o.OnDegraded != nil {
+		o.OnDegraded(err)
+	}
+}
+
 // Retention bounds what is kept of ended messages. Zero means the default.
 type Retention struct {
 	// MaxDeadLetters bounds the dead letters, up to 100,000. One more discards the

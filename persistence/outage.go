@@ -2,10 +2,14 @@ package persistence
 
 import (
 	"errors"
+	"fmt"
 	"io/fs"
+	"slices"
 	"time"
 
 	"github.com/mooring-mqtt/mooring/internal/safe"
+	"github.com/mooring-mqtt/mooring/persistence/internal/index"
+	"github.com/mooring-mqtt/mooring/persistence/internal/segment"
 )
 
 // During an outage the disk does not take what is written. The log accepts no messages then. It
@@ -17,42 +21,100 @@ const (
 	maxHeldBytes      = 64 << 20                               // of the records that wait
 )
 
+// rewrite is called when a write or a sync failed. The batches in flight, and what has come since,
+// are written to a new segment. If this fails too, the log is degraded.
+func (l *Log) rewrite(cause error) {
+	l.nextBatch()
+	switch err := relocate(l); {
+	case err == nil:
+		l.finish(nil)
+	case err == errTooMuch:
+		l.fail(cause)
+	default:
+		degrade(l, fmt.Errorf("%w; then %w", cause, err))
+	}
+}
+
+// errTooMuch is returned by relocate under SyncNever, if what is not synced exceeds the buffers.
+var errTooMuch = errors.New("too much to keep in memory")
+
+// relocate begins a new segment after a failure. The unsynced part of the active file cannot be
+// trusted, nor made durable by another sync: it is written to the new segment, with the batches that
+// are held and those in flight. The link of that segment voids the rest of the old one.
+func relocate(l *Log) error {
+	a := l.state.catalog.Active()
+	prev := segment.Link{Number: a.Number, Size: l.writer.Durable}
+	unsynced := a.Size - prev.Size
+	records := slices.Clone(l.tail.From(a.Number, prev.Size))
+	if int64(len(records)) != unsynced {
+		return errTooMuch
+	}
+	batches := slices.Concat(l.pipe.held, l.pipe.flight)
+	for _, b := range batches {
+		records = append(records, b.buf...)
+	}
+	first := a.First + uint64(a.Split(prev.Size))
+	checkpoint := l.state.ledger.AppendCheckpoint(nil, prev)
+	l.pause()
+	err := l.writer.Begin(segment.Header{First: first, Prev: prev}, records, checkpoint)
+	l.resume()
+	if err != nil {
+		return err
+	}
+	next := &index.Segment{Number: l.writer.Number, Size: l.writer.End, Index: index.Index{First: first, Keep: a.Keep, Emptied: a.Emptied}}
+	tail := a.Cut(prev.Size)
+	next.AddAll(&tail, segment.HeaderSize-prev.Size)
+	l.state.catalog.RehomeFrom(a, prev.Size, next, segment.HeaderSize)
+	l.waste.size += next.Size - unsynced
+	a.Size = prev.Size
+	l.state.catalog.Segments = append(l.state.catalog.Segments, next)
+	off := segment.HeaderSize + unsynced
+	for _, b := range batches {
+		l.install(next, off, b)
+		off += int64(len(b.buf))
+	}
+	return nil
+}
+
 // degrade begins an outage, or goes on with it. The batches in flight could not be written: those
 // who wait for them are told that the outcome is unknown, and their records are kept.
-func (l *Log) degrade(cause error) {
+func degrade(l *Log, cause error) {
 	if !isOutage(cause) {
 		l.fail(cause)
 		return
 	}
-	began := l.outage == nil
+	began := l.pipe.outage == nil
 	since := time.Now()
 	if !began {
-		since = l.outage.Since
+		since = l.pipe.outage.Since
 	}
-	l.outage = &DegradedError{Since: since, Fix: remedy(cause), Err: cause}
-	l.pipe.hold(safe.Unknown(l.outage))
+	l.pipe.outage = &DegradedError{Since: since, Fix: remedy(cause), Err: cause}
+	l.pipe.hold(safe.Unknown(l.pipe.outage))
 	l.state.catalog.Open = l.pipe.messages(l.state.catalog.Open)
 	l.waste.garbage = append(l.waste.garbage, l.writer.Leftover...)
 	l.writer.Leftover = nil
 	if began && !l.closed {
 		l.state.stats.Outages++
-		l.work.Go(l.mendLater)
+		l.work.Go(func() { mendLater(l) })
 	}
 }
+
+// writable reports whether the log is in use and can write.
+func writable(l *Log) bool { return l.usable() == nil && l.pipe.outage == nil }
 
 // isOutage reports whether an error may pass. A folder that was removed has taken the messages with it.
 func isOutage(err error) bool { return !errors.Is(err, fs.ErrNotExist) }
 
 // fail ends the log: nothing is accepted until it is opened again.
 func (l *Log) fail(cause error) {
-	l.failed, l.outage = &FailedError{Op: "writing", Err: cause}, nil
+	l.failed, l.pipe.outage = &FailedError{Op: "writing", Err: cause}, nil
 	l.finish(l.failed)
 }
 
 // mendLater tries to write until that succeeds, or the log is closed.
-func (l *Log) mendLater() {
-	begun := locked(l, func() *DegradedError { return l.outage })
-	l.reportOutage(begun)
+func mendLater(l *Log) {
+	begun := locked(l, func() *DegradedError { return l.pipe.outage })
+	l.o.reportOutage(begun)
 	for wait := firstTry; ; wait = min(2*wait, lastTry) {
 		select {
 		case <-l.work.stop:
@@ -60,7 +122,7 @@ func (l *Log) mendLater() {
 		case <-time.After(wait):
 		}
 		l.mu.Lock()
-		mended := l.closed || l.mend()
+		mended := l.closed || mend(l)
 		closed := l.closed
 		l.mu.Unlock()
 		l.removeDone()
@@ -68,32 +130,26 @@ func (l *Log) mendLater() {
 			return
 		}
 		if mended {
-			l.reportOutage(nil)
+			l.o.reportOutage(nil)
 			return
 		}
 	}
 }
 
-func (l *Log) reportOutage(err *DegradedError) {
-	if l.o.OnDegraded != nil {
-		l.o.OnDegraded(err)
-	}
-}
-
 // mend writes what could not be written, with mu held before and after. It reports whether the
 // outage has ended.
-func (l *Log) mend() bool {
+func mend(l *Log) bool {
 	l.settle()
-	if l.outage == nil || l.failed != nil {
+	if l.pipe.outage == nil || l.failed != nil {
 		return true
 	}
 	l.pipe.open.led = true
 	l.nextBatch()
-	if err := l.relocate(); err != nil {
-		l.degrade(err)
+	if err := relocate(l); err != nil {
+		degrade(l, err)
 		return false
 	}
-	l.outage = nil
+	l.pipe.outage = nil
 	l.finish(nil)
 	return true
 }

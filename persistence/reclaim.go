@@ -69,7 +69,7 @@ func (l *Log) sweep() {
 	}
 	w.removing = false
 	l.signalRoom()
-	if !w.compaction.running && l.writable() && l.compactable() {
+	if !w.compaction.running && writable(l) && l.compactable() {
 		l.startCompaction()
 	}
 }
@@ -101,9 +101,6 @@ func (l *Log) squeeze() bool {
 	return due
 }
 
-// writable reports whether the log is in use and can write.
-func (l *Log) writable() bool { return l.usable() == nil && l.outage == nil }
-
 func (l *Log) startCompaction() {
 	l.waste.compaction.running = true
 	l.work.Go(l.compact)
@@ -113,7 +110,7 @@ func (l *Log) startCompaction() {
 func (l *Log) compact() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	for l.writable() && l.compactable() {
+	for writable(l) && l.compactable() {
 		s := l.state.catalog.Segments[0]
 		l.mu.Unlock()
 		r := segment.NewReader(l.o.FS, l.folder.dir, min(l.o.Files.BufferBytes, 256<<10))
@@ -135,7 +132,7 @@ func (l *Log) compact() {
 // compactPart writes some messages again. It returns the last one; false: the end.
 func (l *Log) compactPart(s *index.Segment, r *segment.Reader, after uint64) (uint64, bool) {
 	l.mu.Lock()
-	if !l.writable() {
+	if !writable(l) {
 		l.mu.Unlock()
 		return 0, false
 	}
@@ -162,7 +159,7 @@ func (l *Log) compactPart(s *index.Segment, r *segment.Reader, after uint64) (ui
 		records = append(records, rec)
 	}
 	l.mu.Lock()
-	if !l.writable() {
+	if !writable(l) {
 		l.mu.Unlock()
 		return 0, false
 	}

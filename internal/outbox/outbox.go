@@ -124,6 +124,9 @@ func storeFull(err error) bool {
 	return errors.Is(err, persistence.ErrFull) // a custom store may not name the limit
 }
 
+// mayPass reports whether the store may accept the message later.
+func mayPass(err error) bool { return storeFull(err) || errors.Is(err, persistence.ErrDegraded) }
+
 // failed returns the error of Add for an error of the store.
 func (o *Outbox) failed(err error) error {
 	switch {

@@ -2,6 +2,7 @@ package outbox
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"github.com/mooring-mqtt/mooring/internal/deferral"
@@ -35,7 +36,9 @@ func (o *Outbox) Add(ctx context.Context, d *Draft, w *Waiter) error {
 		o.end(drop.Seq, dropped(drop, d))
 	}
 	if err := o.cfg.Store.Wait(ticket); err != nil { // it may be in the log
-		o.open.forget(ticket.Seq)
+		if !errors.Is(err, persistence.ErrDegraded) {
+			o.open.forget(ticket.Seq)
+		}
 		return safe.Unknown(o.failed(err))
 	}
 	switch {
@@ -53,7 +56,7 @@ func (o *Outbox) Add(ctx context.Context, d *Draft, w *Waiter) error {
 // admit stores d without waiting for the disk. With Block it waits for room.
 func (o *Outbox) admit(ctx context.Context, d *Draft) (persistence.Ticket, error) {
 	ticket, err := o.enqueue(d)
-	for o.cfg.WhenFull == Block && storeFull(err) {
+	for o.cfg.WhenFull == Block && mayPass(err) {
 		ticket, err = o.enqueueLater(ctx, d, deferredFull(err))
 	}
 	return ticket, err
@@ -69,7 +72,7 @@ func (o *Outbox) enqueueLater(ctx context.Context, d *Draft, deferred bool) (tic
 	}
 	for {
 		changed := o.ended.Changed()
-		if ticket, err = o.enqueue(d); !storeFull(err) || deferredFull(err) != deferred {
+		if ticket, err = o.enqueue(d); !mayPass(err) || deferredFull(err) != deferred {
 			return ticket, err
 		}
 		if err := o.wait(ctx, changed); err != nil {

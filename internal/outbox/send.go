@@ -136,14 +136,17 @@ func (o *Outbox) image(g *session.Generation, dst []byte, e *persistence.Entry, 
 // persist makes it durable that the current message may have been sent.
 func (o *Outbox) persist(g *session.Generation, w *watermark) verdict {
 	e := &o.cursor.entry
-	if e.Number <= w.persisted {
+	// In an outage of the store, a message of QoS 1 is sent although that is not durable: if the process
+	// is killed too, it is sent twice, which QoS 1 allows.
+	mayRepeat := o.qosFor(g, e) == 1
+	if e.Number <= w.persisted && (!w.volatile || mayRepeat) {
 		return passed
 	}
 	free := g.Free()
 	if free == 0 {
 		return stopped
 	}
-	if err := w.raise(o.cfg.Store, e, free, o.replaces.Load()); err != nil {
+	if err := w.raise(o.cfg.Store, e, free, o.replaces.Load()); err != nil && !(w.volatile && mayRepeat) {
 		return o.storeFailed(err)
 	}
 	// Until then the store could drop it.
@@ -205,4 +208,10 @@ func (o *Outbox) freeIdentifier(g *session.Generation, refused uint16) uint16 {
 		}
 	}
 	return 0
+}
+
+// StoreRecovered reports that an outage of the store has ended.
+func (o *Outbox) StoreRecovered() {
+	o.ended.Notify()
+	o.Wake()
 }

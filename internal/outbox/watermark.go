@@ -1,6 +1,8 @@
 package outbox
 
 import (
+	"errors"
+
 	"github.com/mooring-mqtt/mooring/internal/session"
 	"github.com/mooring-mqtt/mooring/persistence"
 )
@@ -18,6 +20,7 @@ type watermark struct {
 	earlierSeq  uint64 // the last message that an earlier process accepted, by sequence
 	step        uint64 // messages that the next raise covers; 0: as many as the window has room for
 	count       uint64 // messages sent on this connection
+	volatile    bool   // persisted is not durable yet: the store has an outage
 }
 
 const (
@@ -77,11 +80,12 @@ func (w *watermark) raise(store Store, e *persistence.Entry, free int, storeDrop
 		last += min(w.count/8, maxAhead)
 	}
 	number := min(e.Number+w.step-1, last)
-	if err := store.SetSent(e.Priority, number); err != nil {
+	err := store.SetSent(e.Priority, number)
+	if w.volatile = errors.Is(err, persistence.ErrDegraded); err != nil && !w.volatile {
 		return err
 	}
 	w.persisted, w.step = number, min(2*w.step, maxStep)
-	return nil
+	return err
 }
 
 // lastNumber returns the Number of the last message of a priority, or less if

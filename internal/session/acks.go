@@ -2,6 +2,7 @@ package session
 
 import (
 	"context"
+	"time"
 
 	"github.com/mooring-mqtt/mooring/internal/wire"
 )
@@ -49,24 +50,38 @@ func (s *Session) EndAfterAcks(w Writer, reason error) {
 // before PUBREC, cleared before PUBCOMP), and sends them together.
 func (s *Session) RunAcks(ctx context.Context) {
 	var spare []byte
+	var again <-chan time.Time
 	for ended := false; !ended; {
 		select {
 		case <-s.ready:
+		case <-again:
 		case <-ctx.Done():
 			ended = true
 		}
-		spare = s.sendAcks(spare)
+		wait := false
+		if spare, wait = s.sendAcks(spare); wait {
+			again = time.After(outageRetry)
+		}
 	}
 }
 
-// sendAcks sends what is queued. It returns the buffer for the next call.
-func (s *Session) sendAcks(spare []byte) []byte {
+// outageRetry is how long acknowledgements that need a sync wait during an outage of the store.
+const outageRetry = 100 * time.Millisecond
+
+// sendAcks sends what is queued. It returns the buffer for the next call. wait: the store cannot be
+// synced now, and some acknowledgements wait for that.
+func (s *Session) sendAcks(spare []byte) (_ []byte, wait bool) {
 	s.mu.Lock()
 	cur, batch := s.cur, s.acks
 	s.acks = ackQueue{packets: spare[:0]}
 	s.mu.Unlock()
 	if batch.owed {
-		if err := s.cfg.Store.Sync(); err != nil {
+		err := s.cfg.Store.Sync()
+		switch {
+		case err == nil:
+		case s.cfg.Outage != nil && s.cfg.Outage(err):
+			batch.packets, wait = s.putBack(cur, batch), true
+		default:
 			batch.packets, batch.end = nil, err // the exchanges start again when the store works again
 		}
 	}
@@ -77,9 +92,34 @@ func (s *Session) sendAcks(spare []byte) []byte {
 		}
 	}
 	if cap(batch.packets) > maxSpare {
-		return nil
+		return nil, wait
 	}
-	return batch.packets
+	return batch.packets, wait
+}
+
+// putBack puts the acknowledgements that need a sync back to the front of the queue. It returns the
+// PUBACKs: the order of acknowledgements is that of each type [MQTT-4.6.0-2] [MQTT-4.6.0-3].
+func (s *Session) putBack(cur *Generation, batch ackQueue) (pubacks []byte) {
+	var later ackQueue
+	for rest := batch.packets; len(rest) > 0; {
+		length, n := wire.Varint(rest[1:])
+		packet := rest[:1+n+int(length)]
+		rest = rest[len(packet):]
+		if wire.Type(packet[0]>>4) == wire.PUBACK {
+			pubacks = append(pubacks, packet...)
+		} else {
+			later.packets = append(later.packets, packet...)
+			later.count++
+		}
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.acks.owed = true
+	if s.cur == cur {
+		s.acks.packets = append(later.packets, s.acks.packets...)
+		s.acks.count += later.count
+	}
+	return pubacks
 }
 
 // send sends encoded packets, if there are any.

@@ -72,6 +72,9 @@ type Config struct {
 	// Deliver passes a received message on. in is nil at QoS 0; otherwise Complete
 	// must be called with it once. v is valid only during the call.
 	Deliver func(in *Inbound, topic string, v wire.PublishView)
+	// Outage reports whether an error of Store.Sync may pass: acknowledgements that need a sync wait
+	// then, and the connection goes on; nil: none passes.
+	Outage func(error) bool
 	// Room reports that the send window has room again.
 	Room func()
 }
