@@ -35,7 +35,7 @@ func (l *Log) Sync() error {
 	if err != nil {
 		return err
 	}
-	if l.pipe.outage == nil && len(b.buf) == 0 || l.inline {
+	if !l.pipe.dry && len(b.buf) == 0 || l.inline {
 		n := len(l.pipe.flight)
 		if n == 0 {
 			l.mu.Unlock()
@@ -55,7 +55,7 @@ func (l *Log) flush() error {
 
 // noted limits how many small records pile up, whose callers never wait.
 func (l *Log) noted() {
-	if b := l.pipe.open; len(b.buf) < l.o.Files.BufferBytes/2 || b.led || l.work.flushing || l.pipe.outage != nil {
+	if b := l.pipe.open; len(b.buf) < l.o.Files.BufferBytes/2 || b.led || l.work.flushing || l.pipe.dry {
 		return
 	}
 	l.work.flushing = true
@@ -77,7 +77,7 @@ func (l *Log) await(b *batch) error {
 	case b.led, b.over:
 		b.wait(&l.mu)
 		return b.err
-	case l.pipe.outage != nil: // the records stay in the open batch
+	case l.pipe.dry: // the records stay in the open batch
 		defer l.mu.Unlock()
 		return l.pipe.outage
 	}
@@ -156,6 +156,9 @@ func (l *Log) commit(b *batch) {
 		l.waste.size += next.Size
 		l.install(next, segment.HeaderSize, b)
 		l.finish(nil)
+		if l.pipe.outage == nil {
+			_ = keepReserve(l) // the next segment tries again
+		}
 		return
 	}
 	l.pause()

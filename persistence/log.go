@@ -43,6 +43,7 @@ type folder struct {
 	dir     string
 	lock    fsys.Held
 	renewal Renewal
+	reserve reserve
 }
 
 // damageStats counts damage. Both counters are final or atomic.

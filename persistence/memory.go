@@ -32,7 +32,7 @@ func openMemory(o Options, files *memfs.FS) *Memory {
 	o.Files.SegmentBytes = cmp.Or(o.Files.SegmentBytes, 1<<20)
 	o.Files.BufferBytes = cmp.Or(o.Files.BufferBytes, 64<<10)
 	o.Sync, o.FS = SyncNever, files
-	l := &Log{o: o.withDefaults(), inline: true, folder: folder{".", fsys.Unlocked{}, Continued}}
+	l := &Log{o: o.withDefaults(), inline: true, folder: folder{dir: ".", lock: fsys.Unlocked{}, renewal: Continued}}
 	if err := l.open(); err != nil {
 		panic(err) // files in memory do not fail
 	}

@@ -51,7 +51,7 @@ func openLog(dir string, o Options, renewal Renewal) (*Log, error) {
 	if err != nil {
 		return nil, folderError(dir, err)
 	}
-	l := &Log{o: o, folder: folder{dir, lock, renewal}}
+	l := &Log{o: o, folder: folder{dir: dir, lock: lock, renewal: renewal}}
 	if err := l.open(); err != nil {
 		return nil, err
 	}
@@ -72,6 +72,11 @@ func (l *Log) open() error {
 	}
 	if l.o.Sync == SyncInterval {
 		l.work.Go(l.syncAtIntervals)
+	}
+	if full := l.folder.reserve.full; full != nil {
+		l.mu.Lock()
+		beginOutage(l, full)
+		l.mu.Unlock()
 	}
 	return nil
 }
@@ -123,10 +128,7 @@ func (l *Log) start() error {
 	l.state = state{o: &l.o, ledger: *g, catalog: r.Catalog}
 	l.waste = waste{garbage: r.Garbage, receipts: r.Receipts}
 	l.writer = l.newWriter(r.Newest)
-	if err := l.writer.Begin(h, records, l.state.ledger.AppendCheckpoint(nil, h.Prev)); err != nil {
-		for _, name := range l.writer.Leftover {
-			err = errors.Join(err, l.o.FS.Remove(name))
-		}
+	if err := beginFirst(l, h, records); err != nil {
 		return err
 	}
 	l.nextBatch()

@@ -4,7 +4,9 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"path/filepath"
 	"slices"
+	"syscall"
 	"time"
 
 	"github.com/mooring-mqtt/mooring/internal/safe"
@@ -15,24 +17,51 @@ import (
 // During an outage the disk does not take what is written. The log accepts no messages then. It
 // keeps in memory what it could not write, and goes on with what it has read or can read: messages
 // are sent and end, and their records wait in the open batch. A goroutine tries again.
+//
+// Where the disk is full, the log makes its reserve, a file of zeros, the next segment, and goes on to
+// write small records into it: what is pending can be sent and ended, and whole segments are removed. The
+// outage ends when there is room for a new reserve.
 
 const (
 	firstTry, lastTry = 50 * time.Millisecond, 5 * time.Second // bounds of the backoff of an outage
 	maxHeldBytes      = 64 << 20                               // of the records that wait
 )
 
+const (
+	reserveName = "RESERVE"
+	minReserve  = 64 << 10
+	// reserveEach is the records of a message beside itself: sent, released, ended.
+	reserveEach = 48
+)
+
 // rewrite is called when a write or a sync failed. The batches in flight, and what has come since,
 // are written to a new segment. If this fails too, the log is degraded.
 func (l *Log) rewrite(cause error) {
 	l.nextBatch()
-	switch err := relocate(l); {
+	switch full, err := relocateAnyhow(l); {
 	case err == nil:
 		l.finish(nil)
+		if full != nil {
+			beginOutage(l, full)
+		}
 	case err == errTooMuch:
 		l.fail(cause)
 	default:
 		degrade(l, fmt.Errorf("%w; then %w", cause, err))
 	}
+}
+
+// relocateAnyhow is relocate that takes the reserve on a full disk; full is why.
+func relocateAnyhow(l *Log) (full, err error) {
+	r := &l.folder.reserve
+	if err = relocate(l, l.writer.Begin); err == nil || r.size == 0 || r.busy || !noSpace(err) {
+		return nil, err
+	}
+	size, full := r.size, err
+	r.size, r.given = 0, true
+	return full, relocate(l, func(h segment.Header, records, checkpoint []byte) error {
+		return l.writer.BeginIn(filepath.Join(l.folder.dir, reserveName), size, h, records, checkpoint)
+	})
 }
 
 // errTooMuch is returned by relocate under SyncNever, if what is not synced exceeds the buffers.
@@ -41,7 +70,7 @@ var errTooMuch = errors.New("too much to keep in memory")
 // relocate begins a new segment after a failure. The unsynced part of the active file cannot be
 // trusted, nor made durable by another sync: it is written to the new segment, with the batches that
 // are held and those in flight. The link of that segment voids the rest of the old one.
-func relocate(l *Log) error {
+func relocate(l *Log, begin func(h segment.Header, records, checkpoint []byte) error) error {
 	a := l.state.catalog.Active()
 	prev := segment.Link{Number: a.Number, Size: l.writer.Durable}
 	unsynced := a.Size - prev.Size
@@ -56,7 +85,7 @@ func relocate(l *Log) error {
 	first := a.First + uint64(a.Split(prev.Size))
 	checkpoint := l.state.ledger.AppendCheckpoint(nil, prev)
 	l.pause()
-	err := l.writer.Begin(segment.Header{First: first, Prev: prev}, records, checkpoint)
+	err := begin(segment.Header{First: first, Prev: prev}, records, checkpoint)
 	l.resume()
 	if err != nil {
 		return err
@@ -83,17 +112,21 @@ func degrade(l *Log, cause error) {
 		l.fail(cause)
 		return
 	}
-	began := l.pipe.outage == nil
-	since := time.Now()
-	if !began {
-		since = l.pipe.outage.Since
-	}
-	l.pipe.outage = &DegradedError{Since: since, Fix: remedy(cause), Err: cause}
+	beginOutage(l, cause)
+	l.pipe.dry = true
 	l.pipe.hold(safe.Unknown(l.pipe.outage))
 	l.state.catalog.Open = l.pipe.messages(l.state.catalog.Open)
 	l.waste.garbage = append(l.waste.garbage, l.writer.Leftover...)
 	l.writer.Leftover = nil
-	if began && !l.closed {
+}
+
+// beginOutage notes why no message is accepted, and has it tried again.
+func beginOutage(l *Log, cause error) {
+	e := &DegradedError{Since: time.Now(), Fix: remedy(cause), Err: cause}
+	before := l.pipe.outage
+	if l.pipe.outage = e; before != nil {
+		e.Since = before.Since
+	} else if !l.closed {
 		l.state.stats.Outages++
 		l.work.Go(func() { mendLater(l) })
 	}
@@ -143,13 +176,113 @@ func mend(l *Log) bool {
 	if l.pipe.outage == nil || l.failed != nil {
 		return true
 	}
-	l.pipe.open.led = true
-	l.nextBatch()
-	if err := relocate(l); err != nil {
-		degrade(l, err)
-		return false
+	if l.pipe.dry {
+		l.pipe.open.led = true
+		l.nextBatch()
+		if _, err := relocateAnyhow(l); err != nil {
+			degrade(l, err)
+			return false
+		}
+		l.pipe.dry = false
+		l.finish(nil)
 	}
-	l.pipe.outage = nil
-	l.finish(nil)
-	return true
+	if !l.folder.reserve.given || l.closed || keepReserve(l) == nil {
+		l.pipe.outage, l.folder.reserve.given = nil, false
+	}
+	return l.pipe.outage == nil
+}
+
+// reserve is a file that keeps space on the disk. Log.mu guards it.
+type reserve struct {
+	size  int64
+	given bool  // it was given up, and no message is accepted until there is another one
+	busy  bool  // it is being written
+	full  error // why the opening took it; nil: it did not
+}
+
+// noSpace reports whether a file less may help.
+func noSpace(err error) bool {
+	return errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT)
+}
+
+// beginFirst begins the segment of an opening. On a full disk that is the reserve.
+func beginFirst(l *Log, h segment.Header, records []byte) error {
+	r, name := &l.folder.reserve, filepath.Join(l.folder.dir, reserveName)
+	if f, err := l.o.FS.Open(name); err == nil {
+		r.size, _ = f.Size()
+		f.Close()
+	}
+	checkpoint := l.state.ledger.AppendCheckpoint(nil, h.Prev)
+	err := l.writer.Begin(h, records, checkpoint)
+	if err != nil && r.size > 0 && noSpace(err) {
+		size := r.size
+		r.full, r.given, r.size = err, true, 0
+		err = errors.Join(l.removeLeftover(), l.writer.BeginIn(name, size, h, records, checkpoint))
+	}
+	if err != nil {
+		err = errors.Join(err, l.removeLeftover())
+	}
+	return err
+}
+
+// removeLeftover removes segments that could not be begun.
+func (l *Log) removeLeftover() (err error) {
+	for _, name := range l.writer.Leftover {
+		err = errors.Join(err, l.o.FS.Remove(name))
+	}
+	l.writer.Leftover = nil
+	return err
+}
+
+// wanted is how large the reserve should be: enough to end all messages of the largest segment, so
+// that it can be removed.
+func (r *reserve) wanted(l *Log) int64 {
+	most := 0
+	for _, s := range l.state.catalog.Segments {
+		most = max(most, int(s.End()-s.First))
+	}
+	if len(l.state.catalog.Segments) < 2 {
+		return 0 // nothing could be removed
+	}
+	return min(minReserve+int64(most)*reserveEach, l.o.Files.SegmentBytes/2)
+}
+
+// keepReserve writes a reserve, or a larger one, if one is wanted. mu is held before and after.
+func keepReserve(l *Log) error {
+	r := &l.folder.reserve
+	size := r.wanted(l)
+	if l.inline || r.busy || r.size >= size {
+		return nil
+	}
+	r.busy = true
+	l.pause()
+	err := writeReserve(l, size)
+	l.resume()
+	if r.busy, r.size = false, size; err != nil {
+		r.size = 0
+	}
+	return err
+}
+
+// writeReserve replaces the reserve by one of this size.
+func writeReserve(l *Log, size int64) error {
+	name := filepath.Join(l.folder.dir, reserveName)
+	if err := l.o.FS.Remove(name); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	f, err := l.o.FS.Create(name)
+	if err != nil {
+		return err
+	}
+	zeros := make([]byte, min(size, 256<<10))
+	for off := int64(0); off < size && err == nil; off += int64(len(zeros)) {
+		_, err = f.WriteAt(zeros[:min(size-off, int64(len(zeros)))], off)
+	}
+	if err == nil {
+		err = f.Sync()
+	}
+	if err = errors.Join(err, f.Close()); err != nil {
+		_ = l.o.FS.Remove(name)
+	}
+	return err
 }

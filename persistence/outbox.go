@@ -97,7 +97,7 @@ func (l *Log) change(f func(b *batch) error) error {
 		return err
 	}
 	defer l.mu.Unlock()
-	if l.pipe.outage != nil && len(b.buf) >= maxHeldBytes {
+	if l.pipe.dry && len(b.buf) >= maxHeldBytes {
 		return l.pipe.outage
 	}
 	if err = f(b); err == nil {

@@ -39,6 +39,7 @@ func (b *batch) wait(mu *sync.Mutex) {
 type pipeline struct {
 	open    *batch             // takes records
 	outage  *DegradedError     // nil: the disk takes what is written
+	dry     bool               // in an outage: nothing can be written
 	held    []*batch           // with messages, during an outage: not written, and their callers were told
 	flight  []*batch           // being committed, in order
 	written uint64             // ID of the newest batch that was committed

@@ -1,10 +1,13 @@
 package segment
 
 import (
+	"bytes"
 	"cmp"
+	"errors"
 	"fmt"
 	"io"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"github.com/mooring-mqtt/mooring/internal/fsys"
@@ -109,12 +112,63 @@ func (w *Writer) Begin(h Header, records, checkpoint []byte) error {
 	if err != nil {
 		return fmt.Errorf("creating segment %x: %w", h.Number, err)
 	}
+	return w.begin(f, 0, h, records, checkpoint)
+}
+
+// BeginIn is Begin in a file of size zeros, which gets another name: it needs no space on the disk. After
+// an error the file may be gone.
+func (w *Writer) BeginIn(reserve string, size int64, h Header, records, checkpoint []byte) error {
+	if need := int64(HeaderSize + len(records) + len(checkpoint)); need > size {
+		return fmt.Errorf("beginning a segment of %d bytes in the reserve of %d: %w", need, size, syscall.ENOSPC)
+	}
+	w.Last++
+	h.Number, h.Epoch = w.Last, w.Epoch
+	name := Name(w.Dir, h.Number)
+	f, err := w.FS.Open(reserve)
+	if err == nil {
+		err = errors.Join(clean(f, size), f.Close()) // some systems do not rename open files
+	}
+	if err == nil {
+		err = w.FS.Rename(reserve, name)
+	}
+	if err != nil {
+		return fmt.Errorf("making the reserve segment %x: %w", h.Number, err)
+	}
+	if f, err = w.FS.Open(name); err != nil {
+		w.Leftover = append(w.Leftover, name)
+		return fmt.Errorf("opening segment %x: %w", h.Number, err)
+	}
+	return w.begin(f, size, h, records, checkpoint)
+}
+
+// clean writes zeros where there are none. A crash may have taken back the new name of a file that was
+// written to already.
+func clean(f fsys.File, size int64) error {
+	buf := make([]byte, len(zeros))
+	for off := int64(0); off < size; off += int64(len(buf)) {
+		part := buf[:min(int64(len(buf)), size-off)]
+		if _, err := f.ReadAt(part, off); err != nil {
+			return err
+		}
+		if !bytes.Equal(part, zeros[:len(part)]) {
+			if _, err := f.WriteAt(zeros[:len(part)], off); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// begin makes f, of which size bytes are zeros, the active segment.
+func (w *Writer) begin(f fsys.File, size int64, h Header, records, checkpoint []byte) error {
+	name := Name(w.Dir, h.Number)
 	h.File = fsys.IdentityOf(f)
 	buf := h.Append(make([]byte, 0, HeaderSize+len(records)+len(checkpoint)))
 	buf = append(append(buf, records...), checkpoint...)
 	record.Seal(buf[HeaderSize:], h.Number, HeaderSize, false)
 	end := int64(len(buf))
-	if err = w.Stats.write(f, buf, 0); err == nil {
+	err := w.Stats.write(f, buf, 0)
+	if err == nil {
 		err = w.Stats.sync(f, 0, end)
 	}
 	if err == nil {
@@ -127,7 +181,7 @@ func (w *Writer) Begin(h Header, records, checkpoint []byte) error {
 	}
 	_ = w.Close() // everything that counts in the old one was synced
 	w.file, w.Number, w.Prev, w.opening = f, h.Number, h.Prev, int64(HeaderSize+len(checkpoint))
-	w.End, w.Durable, w.filled = end, end, end
+	w.End, w.Durable, w.filled = end, end, max(size, end)
 	return nil
 }
 

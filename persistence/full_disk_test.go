@@ -1,0 +1,221 @@
+package persistence
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"runtime"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/mooring-mqtt/mooring/internal/fsys"
+)
+
+// partition is a file system with limited space.
+type partition struct {
+	fsys.FS
+	mu    sync.Mutex
+	free  int64
+	sizes map[string]*int64
+}
+
+func (p *partition) Create(name string) (fsys.File, error) {
+	f, err := p.FS.Create(name)
+	if err != nil {
+		return nil, err
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.sizes[name] = new(int64)
+	return &partitionFile{f, p, p.sizes[name]}, nil
+}
+
+func (p *partition) Remove(name string) error {
+	err := p.FS.Remove(name)
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if err == nil {
+		p.free += *p.sizes[name]
+		delete(p.sizes, name)
+	}
+	return err
+}
+
+func (p *partition) Rename(from, to string) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.sizes[to] = p.sizes[from]
+	delete(p.sizes, from)
+	return p.FS.Rename(from, to)
+}
+
+func (p *partition) Open(name string) (fsys.File, error) {
+	f, err := p.FS.Open(name)
+	if err != nil {
+		return nil, err
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return &partitionFile{f, p, p.sizes[name]}, nil
+}
+
+// steal takes all that is free, as another program does, and returns how much that is.
+func (p *partition) steal() (n int64) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	n, p.free = p.free, 0
+	return n
+}
+
+type partitionFile struct {
+	fsys.File
+	p    *partition
+	size *int64
+}
+
+func (f *partitionFile) WriteAt(b []byte, off int64) (int, error) {
+	f.p.mu.Lock()
+	defer f.p.mu.Unlock()
+	more := max(off+int64(len(b))-*f.size, 0)
+	if more > f.p.free {
+		return 0, syscall.ENOSPC
+	}
+	f.p.free -= more
+	*f.size += more
+	return f.File.WriteAt(b, off)
+}
+
+func (f *partitionFile) Truncate(size int64) error {
+	err := f.File.Truncate(size)
+	f.p.mu.Lock()
+	defer f.p.mu.Unlock()
+	if less := *f.size - size; err == nil && less > 0 {
+		f.p.free += less
+		*f.size = size
+	}
+	return err
+}
+
+var onFullDisk = Options{Files: Files{SegmentBytes: 256 << 10, BufferBytes: 16 << 10, PreallocateBytes: 16 << 10}}
+
+// TestFullDisk fills a disk, has another program take the rest, and drains the log. It accepts messages
+// again when there is room.
+func TestFullDisk(t *testing.T) {
+	disk := &partition{FS: newMemFS().FS, free: 4 << 20, sizes: map[string]*int64{}}
+	o := onFullDisk
+	o.FS = disk
+	var stolen int64
+	drainsFullDisk(t, "log", o, func() { stolen = disk.steal() }, func() {
+		disk.mu.Lock()
+		disk.free += stolen
+		disk.mu.Unlock()
+	})
+}
+
+// TestFullDisk_OfTheSystem is TestFullDisk on a file system of the operating system.
+func TestFullDisk_OfTheSystem(t *testing.T) {
+	dir := smallDisk(t)
+	filler := filepath.Join(dir, "filler")
+	drainsFullDisk(t, filepath.Join(dir, "log"), onFullDisk, func() {
+		f, err := os.Create(filler)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for size := 64 << 10; size > 0; {
+			if _, err := f.Write(make([]byte, size)); err != nil {
+				size /= 2
+			}
+		}
+		if err := f.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}, func() {
+		if err := os.Remove(filler); err != nil {
+			t.Fatal(err)
+		}
+	})
+}
+
+// drainsFullDisk tests a log on a disk of 4 MiB. fill takes the space that is left, and free gives it back.
+func drainsFullDisk(t *testing.T, dir string, o Options, fill, free func()) {
+	l, err := Open(dir, o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = l.Close() }()
+	accepted := uint64(0)
+	var refused error
+	for refused == nil && accepted < 100_000 {
+		if _, refused = Append(l, numbered(accepted+1, 200)); refused == nil {
+			accepted++
+		}
+	}
+	if !errors.Is(refused, ErrDegraded) || !errors.Is(refused, syscall.ENOSPC) || accepted < 5000 {
+		t.Fatalf("after %d messages: %v", accepted, refused)
+	}
+	fill()
+	begin := time.Now()
+	eventually := func(what string, try func() error) {
+		t.Helper()
+		for limit := time.Now().Add(time.Minute); ; time.Sleep(time.Millisecond) {
+			err := try()
+			if err == nil {
+				return
+			}
+			if !errors.Is(err, ErrDegraded) || time.Now().After(limit) {
+				t.Fatalf("%s, of %d messages, %d pending: %v; %+v", what, accepted, l.Stats().Pending, err, l.Stats())
+			}
+		}
+	}
+	var e Entry
+	seen, cursor := uint64(0), Cursor{}
+	for {
+		ok, err := l.Next(&cursor, &e)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !ok {
+			break
+		}
+		cursor[Normal] = e.Seq
+		seen++
+		if e.Seq%50 == 0 { // QoS 2
+			eventually("sent", func() error { return l.SetSent(Normal, e.Number) })
+			eventually("released", func() error { return errors.Join(l.Release(e.Seq), l.Sync()) })
+		}
+		if err := l.Done(e.Seq, Result{Kind: Acked}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	eventually("ended", l.Sync)
+	for limit := time.Now().Add(time.Minute); l.Stats().Segments > 3; time.Sleep(time.Millisecond) {
+		if time.Now().After(limit) {
+			t.Fatalf("segments are not removed: %+v", l.Stats())
+		}
+	}
+	if seen != accepted && seen != accepted+1 { // the outcome of the last one is unknown
+		t.Errorf("%d messages, %d were accepted", seen, accepted)
+	}
+	t.Logf("%d messages were sent from a full disk in %v", seen, time.Since(begin))
+	free()
+	eventually("Append", func() error { _, err := Append(l, numbered(l.LastSeq()+1, 200)); return err })
+	if err := l.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if l, err = Open(dir, o); err != nil {
+		t.Fatal(err)
+	}
+	if s := l.Stats(); s.Pending != 1 || s.Lost+s.Corruptions != 0 {
+		t.Errorf("opened again: %+v", s)
+	}
+}
+
+// smallDisk mounts a file system of 4 MiB.
+func smallDisk(t *testing.T) (dir string) {
+	if runtime.GOOS != "linux" || os.Geteuid() != 0 {
+		t.Skip("only root can mount a file system; TestFullDisk tests the same in memory")
+	}
+	return mountSmallDisk(t)
+}
