@@ -13,8 +13,8 @@ import (
 const FormatVersion = record.FormatVersion
 
 // Errors of a store, for errors.Is. [FailedError], [FullError], [LockedError] and
-// [PacketTooLargeError] have details. The log has failed when a write or an fsync
-// failed, and the second attempt in a new file too.
+// [PacketTooLargeError] have details. The log is degraded when a write or an fsync failed, and the second
+// attempt in a new file too, until one succeeds. It has failed when its folder is gone.
 var (
 	ErrClosed            = errors.New("persistence: the store is closed: open it again")
 	ErrDegraded          = safe.New("persistence: the disk does not take what is written: free or mend the disk; the log tries again by itself")

@@ -10,7 +10,8 @@ import "time"
 //
 // All methods are safe for concurrent use. While Release, Done, Seen and Cleared wait,
 // the network is not read. After Close, each method that returns an error returns
-// [ErrClosed]. After a failed write it returns [ErrFailed].
+// [ErrClosed]. While the disk refuses to write, Enqueue and what makes records durable return
+// [ErrDegraded]; when the store has failed for good, each method returns [ErrFailed].
 type Store interface {
 	Outbox
 	SessionState
@@ -36,7 +37,7 @@ type Outbox interface {
 	Enqueue(m *Message) (Ticket, error)
 	// Wait returns nil once the ticket's message is durable under the sync policy.
 	// Concurrent waiters share one write and one sync. After an error the message may
-	// or may not exist when the store is opened again.
+	// or may not exist when the store is opened again, or when an [ErrDegraded] has passed.
 	Wait(t Ticket) error
 	// Next sets e to the first durable, pending message after c that is not deferred, and
 	// reports whether there is one. Messages come by descending priority, and within a priority by
