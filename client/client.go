@@ -59,7 +59,7 @@ func New(cfg Config) (*Client, error) {
 	c.life.init()
 	c.reports.losses = summary.New(len(lossKinds), c.logLoss)
 	made := false
-	defer c.undo(&made)
+	defer undo(c, &made)
 	c.subs = subs.New(subs.Config{Report: c.subscriptionResult, NoAnswer: ErrAckTimeout})
 	c.router.init()
 	c.status = c.newStatus()
@@ -124,7 +124,7 @@ func New(cfg Config) (*Client, error) {
 }
 
 // undo ends what New has begun, unless the client was made.
-func (c *Client) undo(made *bool) {
+func undo(c *Client, made *bool) {
 	if !*made {
 		c.reports.losses.Close()
 		c.guard.End()

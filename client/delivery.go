@@ -92,6 +92,8 @@ func endError(e outbox.End) error {
 		return &DroppedError{ID: id, Cause: e.Err}
 	case outbox.Replaced:
 		return &DroppedError{ID: id, Cause: ErrConflated}
+	case outbox.Cancelled:
+		return &DroppedError{ID: id, Cause: ErrCancelled}
 	case outbox.SessionLost:
 		return ErrSessionLost
 	}

@@ -31,6 +31,8 @@ var (
 	// ErrSessionLost is the outcome of a message that was in flight when the server lost the
 	// session, if OnSessionLost of the message, or SessionConfig.OnLost, is FailInFlight.
 	ErrSessionLost = errors.New("client: the server lost the session in which the message was sent; it may have arrived; publish it again if a duplicate is acceptable")
+	// ErrCancelled is the outcome of a message that Client.Cancel has ended before it was sent.
+	ErrCancelled = safe.New("client: cancelled before it was sent; publish it again if it is wanted after all")
 	// ErrConflated is the outcome of a message that was replaced by a newer one of
 	// the same topic before it was sent. Both had Conflate set.
 	ErrConflated = safe.New("client: replaced by a newer message of its topic before it was sent; publish without Conflate to send each one")

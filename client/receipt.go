@@ -42,16 +42,7 @@ func (c *Client) Receipt(id MessageID) (Receipt, bool, error) {
 	if c == nil {
 		return Receipt{}, false, ErrNilClient
 	}
-	receipts, kept := optional[persistence.Receipts](c.store)
-	if !kept {
-		receipts = pendingOnly{c.store}
-	}
-	var r persistence.Receipt
-	var ok bool
-	var err error
-	if p := c.functions().call("Store.Receipt", func() { r, ok, err = receipts.Receipt(id); _ = callback.Probe(err) }); p != nil {
-		err = p
-	}
+	r, ok, kept, err := storedReceipt(c, id)
 	if err == nil && !ok && (!kept || c.cfg.Store.Custom == nil && c.cfg.Store.Options.Retention.MaxReceipts == 0) {
 		err = ErrNoReceipts
 	}
@@ -64,6 +55,33 @@ func (c *Client) Receipt(id MessageID) (Receipt, bool, error) {
 		out.Outcome.Reason = d.Code
 	}
 	return out, true, nil
+}
+
+// storedReceipt returns what the store knows of a message. kept: it may know ended ones.
+func storedReceipt(c *Client, id MessageID) (r persistence.Receipt, ok, kept bool, err error) {
+	receipts, kept := optional[persistence.Receipts](c.store)
+	if !kept {
+		receipts = pendingOnly{c.store}
+	}
+	if p := c.functions().call("Store.Receipt", func() { r, ok, err = receipts.Receipt(id); _ = callback.Probe(err) }); p != nil {
+		err = p
+	}
+	return r, ok, kept, err
+}
+
+// Cancel ends the newest pending message with this ID, if it was certainly not sent: its outcome is
+// Dropped, with ErrCancelled. It returns false if the message may have been sent, has ended or is not
+// known. Before Start it waits for Start. Errors: those of Receipt except ErrNoReceipts, and the cause of
+// ctx; then the message may still be cancelled.
+func (c *Client) Cancel(ctx context.Context, id MessageID) (cancelled bool, err error) {
+	if c == nil {
+		return false, ErrNilClient
+	}
+	r, ok, _, err := storedReceipt(c, id)
+	if err != nil || !ok || State(r.Result.Kind) != Pending {
+		return false, err
+	}
+	return c.outbox.Cancel(ctx, r.Seq)
 }
 
 // pendingOnly finds the pending messages of a store that keeps no receipts.

@@ -2,8 +2,10 @@ package persistence
 
 import (
 	"errors"
+	"math"
 
 	"github.com/mooring-mqtt/mooring/persistence/internal/index"
+	"github.com/mooring-mqtt/mooring/persistence/internal/record"
 )
 
 // admission is the decision to accept a message: which messages are dropped for it.
@@ -27,19 +29,19 @@ func (s *state) admit(m *Message) (a admission, err error) {
 	drop := func(seq uint64) error {
 		messages--
 		bytes -= int64(s.catalog.Find(seq).Loc().Size)
-		return s.o.Limits.room(int64(len(m.Packet)), messages, bytes)
+		return s.o.Limits.room(m.Priority, int64(len(m.Packet)), messages, bytes)
 	}
 	if older := s.ledger.Keys.Newest(m.Key); m.Key != "" && older != 0 && s.droppable(older) {
 		a.older, err = older, drop(older)
 	} else {
-		err = s.o.Limits.room(int64(len(m.Packet)), messages, bytes)
+		err = s.o.Limits.room(m.Priority, int64(len(m.Packet)), messages, bytes)
 	}
 	switch {
 	case err == nil:
 	case s.o.Limits.WhenFull == DropNewest:
 		s.stats.DroppedNewest++
 	case s.o.Limits.WhenFull == DropOldest:
-		a.victims, err = s.chooseVictims(m.Priority, a.older, drop, err)
+		a.victims, err = s.chooseVictims(s.o.Limits.droppedFor(m.Priority), a.older, drop, err)
 	}
 	return a, err
 }
@@ -64,6 +66,31 @@ func (s *state) chooseVictims(most Priority, older uint64, drop func(seq uint64)
 		}
 	}
 	return nil, full
+}
+
+// dropSegments drops messages up to a priority, the oldest first, until about as many bytes as a segment
+// has are free. It returns the last segment that is to be emptied for that; 0: that would free too little.
+func (s *state) dropSegments(b *batch, most Priority, t *Ticket) (last uint64) {
+	segments, size, kept := s.catalog.Segments, int64(0), int64(0)
+	for _, seg := range segments[:len(segments)-1] {
+		if size-kept >= s.o.Files.SegmentBytes {
+			break
+		}
+		size, last = size+seg.Size, seg.Number
+		seqs, _, _ := s.catalog.Keepers(seg, 0, math.MaxInt64)
+		for _, seq := range seqs {
+			if m := s.catalog.Find(seq); m.Priority() > uint8(most) || !s.droppable(seq) {
+				kept += int64(m.Loc().Size) + record.Overhead
+				continue
+			}
+			s.stats.DroppedOldest++
+			s.drop(b, t, seq, DroppedOldest)
+		}
+	}
+	if 2*kept > size { // nothing that is worth moving the rest
+		return 0
+	}
+	return last
 }
 
 // victim returns the oldest message of a priority after a sequence that can be

@@ -11,13 +11,19 @@ type compaction struct {
 	round    uint64 // everything was moved once when a segment above it is the oldest
 	floor    int64  // the size that was left then
 	squeezed uint64 // the newest segment when there was last no room
+	forced   uint64 // segments up to this one are emptied: messages in them were dropped for room
 }
 
 // due reports whether the oldest segment is to be emptied. size is that of all
 // segments, live what has not ended, newest the number of the newest segment.
 func (c *compaction) due(oldest *index.Segment, size, live int64, newest uint64) bool {
 	c.floor = min(c.floor, size)
-	if oldest.Number == newest || oldest.Alive+oldest.Dead == 0 || size <= 2*max(live, c.floor) {
+	switch {
+	case oldest.Number == newest || oldest.Alive+oldest.Dead == 0:
+		return false
+	case oldest.Number <= c.forced:
+		return true
+	case size <= 2*max(live, c.floor):
 		return false
 	}
 	if oldest.Number > c.round {

@@ -98,7 +98,7 @@ func (f *partitionFile) Truncate(size int64) error {
 	return err
 }
 
-var onFullDisk = Options{Files: Files{SegmentBytes: 256 << 10, BufferBytes: 16 << 10, PreallocateBytes: 16 << 10}}
+var onFullDisk = Options{Limits: Limits{MaxDiskBytes: 64 << 20}, Files: Files{SegmentBytes: 256 << 10, BufferBytes: 16 << 10, PreallocateBytes: 16 << 10}}
 
 // TestFullDisk fills a disk, has another program take the rest, and drains the log. It accepts messages
 // again when there is room.

@@ -19,23 +19,28 @@ type Limits struct {
 	MaxStreams int
 	// MaxDiskBytes bounds the segments together, at least four times SegmentBytes.
 	// Acknowledgements may exceed it. It is reached before MaxBytes if an old message
-	// stays pending. Default: four times MaxBytes and four segments.
+	// stays pending. Default: four times MaxBytes and four segments, and at most half of the partition.
 	MaxDiskBytes int64
+	// Reserved is the share of MaxMessages, MaxBytes and MaxDiskBytes, in percent, that only High and
+	// Urgent messages use: 0 to 90. If it is set, they are never dropped to make room. Default: 0.
+	Reserved int
 	// MaxAge bounds the time of expiry of a message, from its acceptance. It stays
 	// pending until the sender ends it as Expired. Default: 0, no bound.
 	MaxAge   time.Duration
 	WhenFull FullPolicy // default: Reject
 }
 
-// FullPolicy decides what Enqueue does when MaxMessages or MaxBytes is reached. A
+// FullPolicy decides what Enqueue does when MaxMessages, MaxBytes or MaxDiskBytes is reached. A
 // message that may have been sent is never dropped, nor one of a higher priority
-// than the new message. MaxDiskBytes and MaxStreams always reject.
+// than the new message, nor one of High or Urgent if Limits.Reserved is set. MaxStreams always rejects.
 type FullPolicy uint8
 
 const (
-	Reject     FullPolicy = iota // return [ErrFull]
-	DropOldest                   // drop the oldest messages of the lowest priority
-	DropNewest                   // return [ErrFull] and count the new message
+	Reject FullPolicy = iota // return [ErrFull]
+	// DropOldest drops the oldest messages of the lowest priority; at MaxDiskBytes so many that a
+	// segment can be removed.
+	DropOldest
+	DropNewest // return [ErrFull] and count the new message
 )
 
 // Admit returns an error if the message is invalid, or if it does not fit beside this number of
@@ -43,7 +48,7 @@ const (
 // [Memory] apply it themselves. Errors: those of [Outbox].Enqueue except [ErrUnknownStream].
 func (l Limits) Admit(m *Message, pending int, bytes int64) error {
 	l = l.WithDefaults()
-	return cmp.Or(l.check(m), l.room(int64(len(m.Packet)), pending, bytes))
+	return cmp.Or(l.check(m), l.room(m.Priority, int64(len(m.Packet)), pending, bytes))
 }
 
 func (l *Limits) check(m *Message) error {
@@ -62,14 +67,31 @@ func (l *Limits) check(m *Message) error {
 	return nil
 }
 
-func (l *Limits) room(size int64, pending int, bytes int64) error {
+// room returns an error if a message of a priority has no room.
+func (l *Limits) room(p Priority, size int64, pending int, bytes int64) error {
 	switch {
-	case pending >= l.MaxMessages:
-		return &FullError{Limit: "MaxMessages", Max: int64(l.MaxMessages)}
-	case bytes+size > l.MaxBytes:
-		return &FullError{Limit: "MaxBytes", Max: l.MaxBytes}
+	case int64(pending) >= l.share(p, int64(l.MaxMessages)):
+		return &FullError{Limit: "MaxMessages", Max: l.share(p, int64(l.MaxMessages))}
+	case bytes+size > l.share(p, l.MaxBytes):
+		return &FullError{Limit: "MaxBytes", Max: l.share(p, l.MaxBytes)}
 	}
 	return nil
+}
+
+// share is how much of a limit messages of a priority may use, with all others.
+func (l *Limits) share(p Priority, limit int64) int64 {
+	if p > Normal || l.Reserved == 0 {
+		return limit
+	}
+	return limit - limit/100*int64(l.Reserved) - limit%100*int64(l.Reserved)/100
+}
+
+// droppedFor is the highest priority of messages that are dropped for one of priority p.
+func (l *Limits) droppedFor(p Priority) Priority {
+	if l.Reserved > 0 {
+		return Normal
+	}
+	return p
 }
 
 // WithDefaults replaces zeros by defaults, except MaxDiskBytes, which depends on Files.

@@ -1,6 +1,7 @@
 package persistence
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"hash/fnv"
@@ -27,7 +28,7 @@ func openLog(dir string, o Options, renewal Renewal) (*Log, error) {
 	if err := o.Validate(); err != nil {
 		return nil, err
 	}
-	o = o.withDefaults()
+	o.FS = cmp.Or(o.FS, fsys.OS)
 	if o.FS == fsys.OS { // the working directory may change
 		abs, err := filepath.Abs(dir)
 		if err != nil {
@@ -38,6 +39,7 @@ func openLog(dir string, o Options, renewal Renewal) (*Log, error) {
 	if err := o.FS.MkdirAll(dir); err != nil {
 		return nil, folderError(dir, err)
 	}
+	o = o.on(fsys.PartitionOf(o.FS, dir))
 	lock, err := o.FS.Lock(filepath.Join(dir, recovery.LockName))
 	if err == nil {
 		if err = lock.Guard(dir, dir); err != nil {

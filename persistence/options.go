@@ -90,6 +90,7 @@ func (o Options) Validate() error {
 		{"Limits.MaxStreams", int64(o.Limits.MaxStreams), 1, record.MaxStreams},
 		{"Limits.MaxDiskBytes", o.Limits.MaxDiskBytes, 4 * o.Files.SegmentBytes, 1 << 52},
 		{"Limits.MaxAge", int64(o.Limits.MaxAge), 0, 1<<63 - 1},
+		{"Limits.Reserved", int64(o.Limits.Reserved), 0, 90},
 		{"Limits.WhenFull", int64(o.Limits.WhenFull), 0, int64(DropNewest)},
 		{"Retention.MaxDeadLetters", int64(o.Retention.MaxDeadLetters), -1, 100_000},
 		{"Retention.MaxReceipts", int64(o.Retention.MaxReceipts), 0, 1<<31 - 1},
@@ -106,10 +107,18 @@ func (o Options) Validate() error {
 }
 
 func (o Options) withDefaults() Options {
+	return o.on(0)
+}
+
+// on is withDefaults for a partition of this size; 0: unknown.
+func (o Options) on(partition int64) Options {
 	o.Interval = cmp.Or(o.Interval, 100*time.Millisecond)
 	o.Limits = o.Limits.WithDefaults()
 	o.Retention.MaxDeadLetters = cmp.Or(o.Retention.MaxDeadLetters, 1000)
 	o.Retention.ReceiptAge = cmp.Or(o.Retention.ReceiptAge, 7*24*time.Hour)
+	if most := partition / 2; o.Limits.MaxDiskBytes == 0 && most > 0 && most < 4*o.Limits.MaxBytes+256<<20 {
+		o.Limits.MaxDiskBytes = max(most, 4*max(o.Files.SegmentBytes, 4<<10))
+	}
 	if f := &o.Files; f.SegmentBytes == 0 {
 		f.SegmentBytes = 64 << 20
 		if o.Retention.MaxReceipts > 0 {

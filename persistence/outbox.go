@@ -13,31 +13,34 @@ func (l *Log) Enqueue(m *Message) (Ticket, error) {
 	accepted, expires := l.state.times(m)
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	var dropped Ticket // for room on the disk
 	for {
 		if err := l.usable(); err != nil {
-			return Ticket{}, err
+			return dropped, err
 		}
 		if l.pipe.outage != nil {
-			return Ticket{}, l.pipe.outage
+			return dropped, l.pipe.outage
 		}
 		b := l.pipe.open
 		a, err := admission{}, errUncommitted
 		if len(b.buf) == 0 || len(b.buf)+len(m.Packet)+len(m.Key)+record.MaxOverhead <= l.o.Files.BufferBytes {
 			a, err = l.state.admit(m)
 		}
-		if err == nil && l.waste.size+int64(len(b.buf)+len(m.Packet)) > l.o.Limits.MaxDiskBytes {
-			err = l.makeRoom()
+		if err == nil && l.waste.size+int64(len(b.buf)+len(m.Packet)) > l.o.Limits.share(m.Priority, l.o.Limits.MaxDiskBytes) {
+			err = l.makeRoom(m.Priority, &dropped)
 		}
 		switch err {
 		case nil:
-			return l.state.accept(b, m, accepted, expires, a), nil
+			t := l.state.accept(b, m, accepted, expires, a)
+			t.Drops = append(dropped.Drops, t.Drops...)
+			return t, nil
 		case errAgain:
 			err = nil
 		case errUncommitted:
 			err = l.flush()
 		}
 		if err != nil {
-			return Ticket{}, err
+			return dropped, err
 		}
 	}
 }
@@ -45,8 +48,9 @@ func (l *Log) Enqueue(m *Message) (Ticket, error) {
 // errAgain is returned by makeRoom if another try may succeed.
 var errAgain = errors.New("another try may succeed")
 
-// makeRoom frees disk space, with mu held. Errors: errAgain, errUncommitted, ErrFull.
-func (l *Log) makeRoom() error {
+// makeRoom frees disk space for a message of a priority, with mu held. Messages that it drops are added
+// to a Ticket. Errors: errAgain, errUncommitted, ErrFull.
+func (l *Log) makeRoom(p Priority, t *Ticket) error {
 	switch s := l.state.catalog.Segments[0]; {
 	case s != l.state.catalog.Active() && s.Alive+s.Dead == 0 && s.Emptied > l.pipe.durable:
 		// The segment can be removed once the done records are durable.
@@ -54,10 +58,25 @@ func (l *Log) makeRoom() error {
 		return errUncommitted
 	case l.waste.compaction.running || l.waste.removing:
 		l.awaitRoom()
-	case !l.squeeze():
-		return &FullError{Limit: "MaxDiskBytes", Max: l.o.Limits.MaxDiskBytes}
+	case l.squeeze():
+	case l.o.Limits.WhenFull == DropOldest:
+		last := l.state.dropSegments(l.pipe.open, l.o.Limits.droppedFor(p), t)
+		if last == 0 {
+			return l.diskFull(p)
+		}
+		l.waste.compaction.forced = last // what is left in these segments is moved
+		l.startCompaction()
+	default:
+		return l.diskFull(p)
 	}
 	return errAgain
+}
+
+func (l *Log) diskFull(p Priority) error {
+	if l.o.Limits.WhenFull == DropNewest {
+		l.state.stats.DroppedNewest++
+	}
+	return &FullError{Limit: "MaxDiskBytes", Max: l.o.Limits.share(p, l.o.Limits.MaxDiskBytes)}
 }
 
 // awaitRoom waits, with mu held before and after, for more room or for Close.

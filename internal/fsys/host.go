@@ -20,6 +20,15 @@ func HostOf(fs FS) Host {
 	return Host{}
 }
 
+// PartitionOf returns the size in bytes of the partition that a folder is on; 0: unknown. A file system
+// has the method Partition if it knows the size.
+func PartitionOf(fs FS, dir string) int64 {
+	if p, ok := fs.(interface{ Partition(dir string) int64 }); ok {
+		return p.Partition(dir)
+	}
+	return 0
+}
+
 // IdentityOf returns a number that the file has from its creation to its removal, and
 // that a copy of it does not have; 0: unknown. A file has the method Identity if its
 // file system knows that number.

@@ -41,6 +41,7 @@ type Outbox struct {
 	damaged  atomic.Bool      // a damaged message has ended, and may have been sent
 	adopted  atomic.Bool      // a session of which nothing is known was adopted, and the send loop has not begun it
 	ended    notify.Broadcast // a message has ended, or a call of Add
+	cancels  cancels
 
 	// Sending. All but wake and up belongs to the send loop.
 	wake     notify.Signal
@@ -119,7 +120,7 @@ func (o *Outbox) Stop(err error) {
 // storeFull reports whether err is about a limit that FullPolicy applies to.
 func storeFull(err error) bool {
 	if full := (*persistence.FullError)(nil); errors.As(err, &full) {
-		return full.Limit == "MaxMessages" || full.Limit == "MaxBytes" || full.Limit == deferredLimit
+		return full.Limit == "MaxMessages" || full.Limit == "MaxBytes" || full.Limit == "MaxDiskBytes" || full.Limit == deferredLimit
 	}
 	return errors.Is(err, persistence.ErrFull) // a custom store may not name the limit
 }

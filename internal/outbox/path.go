@@ -25,6 +25,9 @@ func (o *Outbox) Add(ctx context.Context, d *Draft, w *Waiter) error {
 	}
 	ticket, err := o.admit(ctx, d)
 	if err != nil {
+		for _, drop := range ticket.Drops {
+			o.end(drop.Seq, dropped(drop, d))
+		}
 		if o.cfg.WhenFull == DropNewest && storeFull(err) {
 			o.report(w, End{ID: d.ID, Topic: d.Topic, State: Dropped, Cause: StoreFull, Err: err}.described(o.cfg.Describe))
 			return nil
@@ -126,6 +129,7 @@ func (o *Outbox) Run(ctx context.Context) {
 			}
 		}
 		o.expireDeferred()
+		o.endCancelled()
 		if g := o.ready(); g != nil {
 			o.cursor.rewind()
 			for ctx.Err() == nil && o.sendBatch(g) {

@@ -123,6 +123,7 @@ const (
 	StoreFull                // dropped to make room, or for lack of it
 	Replaced                 // replaced by a newer message with the same key
 	SessionLost              // its session was lost, and it is not to be sent twice
+	Cancelled                // by Cancel
 	Damaged                  // its record cannot be read
 )
 

@@ -1,0 +1,122 @@
+package persistence
+
+import (
+	"errors"
+	"testing"
+)
+
+// At MaxDiskBytes DropOldest drops the oldest messages so that a segment can be removed. What is reserved
+// for alarms is not used by others, and no alarm is dropped.
+func TestDropOldest_AtMaxDiskBytes(t *testing.T) {
+	o := small
+	o.Limits.MaxDiskBytes, o.Limits.WhenFull, o.Limits.Reserved = 64<<10, DropOldest, 20
+	for name, open := range map[string]func() Store{
+		"log":    func() Store { return open(t, newMemFS(), o) },
+		"memory": func() Store { return NewMemory(o) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := open()
+			defer s.Close()
+			const n = 10_000
+			alarms, dropped := map[uint64]bool{}, map[uint64]bool{}
+			last := uint64(0)
+			for i := 1; i <= n; i++ {
+				m := numbered(uint64(i), 500)
+				if i%50 == 0 {
+					m = numbered(uint64(i), 60)
+					m.Priority = Urgent
+				}
+				ticket, err := s.Enqueue(m)
+				if err == nil {
+					err = s.Wait(ticket)
+				}
+				if err != nil {
+					t.Fatalf("message %d: %v; %+v", i, err, s.Stats())
+				}
+				last = ticket.Seq
+				if m.Priority == Urgent {
+					alarms[ticket.Seq] = true
+				}
+				for _, d := range ticket.Drops {
+					if alarms[d.Seq] || dropped[d.Seq] || d.Cause != DroppedOldest {
+						t.Fatalf("dropped %+v: alarm %v, twice %v", d, alarms[d.Seq], dropped[d.Seq])
+					}
+					dropped[d.Seq] = true
+				}
+				if size := s.Stats().DiskBytes; size > o.Limits.MaxDiskBytes+3*o.Files.SegmentBytes {
+					t.Fatalf("%d bytes on disk after message %d", size, i)
+				}
+			}
+			st := s.Stats()
+			if st.Accepted != n || st.Pending+st.Dropped != n || st.Dropped != uint64(len(dropped)) || st.DroppedOldest != st.Dropped {
+				t.Errorf("%d dropped, %+v", len(dropped), st)
+			}
+			left := map[uint64]bool{}
+			var e Entry
+			for c := (Cursor{}); ; c.Pass(&e) {
+				ok, err := s.Next(&c, &e)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if !ok {
+					break
+				}
+				left[e.Seq] = true
+			}
+			for seq := range alarms {
+				if !left[seq] {
+					t.Errorf("alarm %d is not there", seq)
+				}
+			}
+			if !left[last] || !left[last-20] || len(left) < 40 {
+				t.Errorf("%d are left, the last %v", len(left), left[last])
+			}
+		})
+	}
+}
+
+// Without messages that may be dropped, the store is full.
+func TestDropOldest_AtMaxDiskBytesDropsNothingThatWasSent(t *testing.T) {
+	o := small
+	o.Limits.MaxDiskBytes, o.Limits.WhenFull = 64<<10, DropOldest
+	l := open(t, newMemFS(), o)
+	defer l.Close()
+	if err := l.SetSent(Normal, 1_000_000); err != nil {
+		t.Fatal(err)
+	}
+	var err error
+	seq := uint64(1)
+	for ; err == nil && seq < 1000; seq++ {
+		_, err = Append(l, numbered(seq, 500))
+	}
+	var full *FullError
+	if !errors.As(err, &full) || full.Limit != "MaxDiskBytes" || l.Stats().Dropped != 0 {
+		t.Errorf("message %d: %v, %+v", seq, err, l.Stats())
+	}
+}
+
+func TestReserved_IsForAlarms(t *testing.T) {
+	for _, policy := range []FullPolicy{Reject, DropOldest, DropNewest} {
+		l := open(t, newMemFS(), Options{Limits: Limits{MaxMessages: 10, Reserved: 30, WhenFull: policy}})
+		count := func(p Priority) (n int) {
+			for range 20 {
+				m := numbered(1, 10)
+				m.Priority = p
+				if _, err := Append(l, m); err == nil {
+					n++
+				} else if !errors.Is(err, ErrFull) {
+					t.Fatal(err)
+				}
+			}
+			return n
+		}
+		want := map[FullPolicy][2]int{Reject: {7, 3}, DropOldest: {20, 10}, DropNewest: {7, 3}}[policy]
+		if normal, high := count(Normal), count(High); normal != want[0] || high != want[1] {
+			t.Errorf("policy %d: %d Normal and %d High were accepted, want %d", policy, normal, high, want)
+		}
+		if s := l.Stats(); s.PendingOf[High] != uint64(want[1]) {
+			t.Errorf("policy %d: %+v", policy, s)
+		}
+		l.Close()
+	}
+}
