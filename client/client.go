@@ -123,14 +123,6 @@ func New(cfg Config) (*Client, error) {
 	return c, nil
 }
 
-// undo ends what New has begun, unless the client was made.
-func undo(c *Client, made *bool) {
-	if !*made {
-		c.reports.losses.Close()
-		c.guard.End()
-	}
-}
-
 // functions returns the guard of the application's functions. A failure is reported by a goroutine:
 // locks may be held, and the application's slog.Handler may call the client.
 func (c *Client) functions() functions {
@@ -178,7 +170,7 @@ func (c *Client) openStore() error {
 		if onDegraded != nil {
 			c.panicked("OnDegraded", c.guard.Call(func() { onDegraded(err) }))
 		}
-		c.storeDegraded(err)
+		storeDegraded(c, err)
 	}
 	log, err := persistence.Open(c.cfg.Dir, options)
 	if err != nil {

@@ -228,3 +228,11 @@ func (c *Client) disconnect(up *link.Up) {
 	}
 	c.within(up, func() { _ = up.Disconnect(last) }) // an error changes nothing: the connection ends
 }
+
+// undo ends what New has begun, unless the client was made.
+func undo(c *Client, made *bool) {
+	if !*made {
+		c.reports.losses.Close()
+		c.guard.End()
+	}
+}

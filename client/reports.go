@@ -92,7 +92,7 @@ func adopted(store persistence.Store) bool {
 }
 
 // storeDegraded reports that an outage of the store begins; nil: it ends.
-func (c *Client) storeDegraded(err *persistence.DegradedError) {
+func storeDegraded(c *Client, err *persistence.DegradedError) {
 	if err != nil {
 		c.life.phase.store(err)
 		report(c, lossDegraded, about(MessageID{}, err, slog.Uint64("pending", c.store.Stats().Pending)), StoreDegraded{Err: err})

@@ -217,16 +217,16 @@ func beginFirst(l *Log, h segment.Header, records []byte) error {
 	if err != nil && r.size > 0 && noSpace(err) {
 		size := r.size
 		r.full, r.given, r.size = err, true, 0
-		err = errors.Join(l.removeLeftover(), l.writer.BeginIn(name, size, h, records, checkpoint))
+		err = errors.Join(removeLeftover(l), l.writer.BeginIn(name, size, h, records, checkpoint))
 	}
 	if err != nil {
-		err = errors.Join(err, l.removeLeftover())
+		err = errors.Join(err, removeLeftover(l))
 	}
 	return err
 }
 
 // removeLeftover removes segments that could not be begun.
-func (l *Log) removeLeftover() (err error) {
+func removeLeftover(l *Log) (err error) {
 	for _, name := range l.writer.Leftover {
 		err = errors.Join(err, l.o.FS.Remove(name))
 	}
