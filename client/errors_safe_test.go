@@ -29,6 +29,7 @@ var safeToRetry = map[string][]struct {
 }{
 	"client.ErrAbort":                {{client.ErrAbort, false}},
 	"client.ErrAckTimeout":           {{client.ErrAckTimeout, false}},
+	"client.ErrCancelled":            {{client.ErrCancelled, true}},
 	"client.ErrClosed":               {{client.ErrClosed, true}},
 	"client.ErrConflated":            {{client.ErrConflated, true}},
 	"client.ErrDraining":             {{client.ErrDraining, true}},

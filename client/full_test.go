@@ -101,24 +101,33 @@ func TestAFullStoreBlocks(t *testing.T) {
 	}
 }
 
-// MaxDiskBytes is no matter of policies, and waiting for room would be in vain.
-func TestBlockDoesNotWaitForTheDisk(t *testing.T) {
+// MaxDiskBytes obeys Block as the other limits do: Publish waits until acknowledged messages free a
+// segment.
+func TestBlockWaitsForTheDisk(t *testing.T) {
 	withScript(t, func(t *testing.T, s *script) {
 		cfg := testConfig("c", &recorder{}, s.dial)
 		cfg.Store.WhenFull, cfg.Store.Options.Limits.MaxDiskBytes = client.Block, 64<<10
-		c := mustNew(t, cfg)
-		for range 100 {
-			_, err := c.Publish(t.Context(), client.Message{Topic: "t", QoS: 1, Payload: make([]byte, 1000)})
-			if err == nil {
-				continue
+		c := mustStart(t, cfg)
+		accepted := make(chan error, 200)
+		ctx, cancel := context.WithCancel(t.Context())
+		defer cancel()
+		go func() {
+			defer close(accepted)
+			for range cap(accepted) {
+				_, err := c.Publish(ctx, client.Message{Topic: "t", QoS: 1, Payload: make([]byte, 1000)})
+				accepted <- err
 			}
-			var full *persistence.FullError
-			if !errors.As(err, &full) || full.Limit != "MaxDiskBytes" {
-				t.Errorf("Publish returned %v", err)
-			}
-			return
+		}()
+		synctest.Wait()
+		full := len(accepted)
+		if full < 20 || full > 64 {
+			t.Fatalf("%d messages of 1,000 bytes fit into 64 KiB", full)
 		}
-		t.Error("the disk is never full")
+		p := s.accept(control.Connack{})
+		for range cap(accepted) {
+			p.ack(wire.PUBACK, p.nextPublish().PacketID, 0, "")
+			must(t, <-accepted)
+		}
 	})
 }
 

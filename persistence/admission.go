@@ -68,27 +68,34 @@ func (s *state) chooseVictims(most Priority, older uint64, drop func(seq uint64)
 	return nil, full
 }
 
-// dropSegments drops messages up to a priority, the oldest first, until about as many bytes as a segment
-// has are free. It returns the last segment that is to be emptied for that; 0: that would free too little.
+// dropSegments drops messages up to a priority, the oldest first, until whole segments can be removed: at
+// least as many bytes as a segment has, and as have to be moved for it. It returns the last of these
+// segments; 0: dropping would not free a segment.
 func (s *state) dropSegments(b *batch, most Priority, t *Ticket) (last uint64) {
-	segments, size, kept := s.catalog.Segments, int64(0), int64(0)
+	freed, kept := int64(0), int64(0)
+	var victims []uint64
+	segments := s.catalog.Segments
 	for _, seg := range segments[:len(segments)-1] {
-		if size-kept >= s.o.Files.SegmentBytes {
+		if freed >= max(s.o.Files.SegmentBytes, kept) {
 			break
 		}
-		size, last = size+seg.Size, seg.Number
+		left := int64(0)
 		seqs, _, _ := s.catalog.Keepers(seg, 0, math.MaxInt64)
 		for _, seq := range seqs {
-			if m := s.catalog.Find(seq); m.Priority() > uint8(most) || !s.droppable(seq) {
-				kept += int64(m.Loc().Size) + record.Overhead
-				continue
+			if m := s.catalog.Find(seq); m.Priority() <= uint8(most) && s.droppable(seq) {
+				victims = append(victims, seq)
+			} else {
+				left += int64(m.Loc().Size) + record.Overhead
 			}
-			s.stats.DroppedOldest++
-			s.drop(b, t, seq, DroppedOldest)
 		}
+		freed, kept, last = freed+max(seg.Size-left, 0), kept+left, seg.Number
 	}
-	if 2*kept > size { // nothing that is worth moving the rest
+	if freed < s.o.Files.SegmentBytes {
 		return 0
+	}
+	for _, seq := range victims {
+		s.stats.DroppedOldest++
+		s.drop(b, t, seq, DroppedOldest)
 	}
 	return last
 }

@@ -137,7 +137,8 @@ func (l *Log) commit(b *batch) {
 		return
 	}
 	l.nextBatch()
-	if l.writer.Full(len(b.buf)) {
+	if l.writer.Full(len(b.buf)) || l.waste.full {
+		l.waste.full = false
 		prev := segment.Link{Number: l.writer.Number, Size: l.writer.End}
 		checkpoint := l.state.ledger.AppendCheckpoint(nil, prev)
 		l.pause()
@@ -176,7 +177,7 @@ func (l *Log) commit(b *batch) {
 // commitInline commits the open batch with mu held: there is no disk to wait for.
 func (l *Log) commitInline() error {
 	b := l.pipe.open
-	if l.failed != nil || l.writer.Full(len(b.buf)) {
+	if l.failed != nil || l.waste.full || l.writer.Full(len(b.buf)) {
 		l.commit(b)
 		l.sweep()
 		return b.err

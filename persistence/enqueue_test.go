@@ -2,6 +2,7 @@ package persistence
 
 import (
 	"errors"
+	"fmt"
 	"testing"
 )
 
@@ -28,5 +29,51 @@ func TestLog_AcceptsAfterAFullDisk(t *testing.T) {
 	}
 	if _, err := Append(l, numbered(l.LastSeq()+1, 500)); err != nil {
 		t.Fatal(err)
+	}
+}
+
+// At MaxDiskBytes a message is accepted as soon as the messages before it have ended, whatever their
+// sizes and wherever they are; a packet that would never fit is refused as too large.
+func TestAtMaxDiskBytes_AcceptsWhatFitsWhenAllHaveEnded(t *testing.T) {
+	for name, open := range map[string]func(o Options) Store{
+		"log":    func(o Options) Store { return open(t, newMemFS(), o) },
+		"memory": func(o Options) Store { return NewMemory(o) },
+	} {
+		for _, size := range []int{300, 4_000, 12_000, 20_000, 31_000} {
+			for _, buffer := range []int{4 << 10, 64 << 10} {
+				t.Run(fmt.Sprintf("%s/%d/%d", name, size, buffer), func(t *testing.T) {
+					s := open(Options{Limits: Limits{MaxDiskBytes: 64 << 10}, Files: Files{BufferBytes: buffer}})
+					defer s.Close()
+					last, ended := uint64(0), uint64(0)
+					for range 500 {
+						seq, err := Append(s, numbered(last+1, size))
+						if errors.Is(err, ErrFull) {
+							if ended == last {
+								t.Fatalf("full with nothing pending: %v, %+v", err, s.Stats())
+							}
+							for ; ended < last; ended++ {
+								if err := s.Done(ended+1, Result{Kind: Acked}); err != nil {
+									t.Fatal(err)
+								}
+							}
+							continue
+						}
+						if err != nil {
+							t.Fatal(err)
+						}
+						last = seq
+					}
+					if ended == 0 {
+						t.Error("the disk was never full")
+					}
+				})
+			}
+		}
+		s := open(Options{Limits: Limits{MaxDiskBytes: 64 << 10, Reserved: 50}})
+		defer s.Close()
+		var large *PacketTooLargeError
+		if _, err := Append(s, numbered(1, 17_000)); !errors.As(err, &large) || large.Limit != "MaxDiskBytes" || large.Max != 16<<10 {
+			t.Errorf("%s: a packet of 17,000 bytes: %v", name, err)
+		}
 	}
 }

@@ -60,6 +60,9 @@ type PacketTooLargeError struct {
 }
 
 func (e *PacketTooLargeError) Error() string {
+	if e.Limit == "MaxDiskBytes" {
+		return fmt.Sprintf("persistence: packet of %d bytes is larger than half of what Limits.MaxDiskBytes leaves to its priority, %d: split it or raise the option", e.Size, e.Max)
+	}
 	return fmt.Sprintf("persistence: packet of %d bytes is larger than Limits.%s = %d: split it or raise the option", e.Size, e.Limit, e.Max)
 }
 

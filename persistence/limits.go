@@ -57,6 +57,8 @@ func (l *Limits) check(m *Message) error {
 		return &PacketTooLargeError{Size: size, Max: int64(l.MaxPacketBytes), Limit: "MaxPacketBytes"}
 	case size > l.MaxBytes:
 		return &PacketTooLargeError{Size: size, Max: l.MaxBytes, Limit: "MaxBytes"}
+	case l.MaxDiskBytes > 0 && size > l.share(m.Priority, l.MaxDiskBytes)/2:
+		return &PacketTooLargeError{Size: size, Max: l.share(m.Priority, l.MaxDiskBytes) / 2, Limit: "MaxDiskBytes"}
 	case m.Priority >= Priorities:
 		return ErrPriority
 	case len(m.Key) > record.MaxKey:

@@ -29,7 +29,12 @@ func openMemory(o Options, files *memfs.FS) *Memory {
 	if invalid != nil {
 		o = Options{}
 	}
-	o.Files.SegmentBytes = cmp.Or(o.Files.SegmentBytes, 1<<20)
+	if o.Files.SegmentBytes == 0 {
+		o.Files.SegmentBytes = 1 << 20
+		if most := o.Limits.MaxDiskBytes; most > 0 {
+			o.Files.SegmentBytes = max(min(o.Files.SegmentBytes, most/4), 4<<10)
+		}
+	}
 	o.Files.BufferBytes = cmp.Or(o.Files.BufferBytes, 64<<10)
 	o.Sync, o.FS = SyncNever, files
 	l := &Log{o: o.withDefaults(), inline: true, folder: folder{dir: ".", lock: fsys.Unlocked{}, renewal: Continued}}

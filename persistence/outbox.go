@@ -51,17 +51,29 @@ var errAgain = errors.New("another try may succeed")
 // makeRoom frees disk space for a message of a priority, with mu held. Messages that it drops are added
 // to a Ticket. Errors: errAgain, errUncommitted, ErrFull.
 func (l *Log) makeRoom(p Priority, t *Ticket) error {
-	switch s := l.state.catalog.Segments[0]; {
-	case s != l.state.catalog.Active() && s.Alive+s.Dead == 0 && s.Emptied > l.pipe.durable:
+	s := l.state.catalog.Segments[0]
+	ended := s.Alive+s.Dead == 0
+	switch active := s == l.state.catalog.Active(); {
+	case l.inline && ended && !active && s.Emptied <= l.pipe.durable:
+		l.sweep()
+	case ended && !active && s.Emptied > l.pipe.durable:
 		// The segment can be removed once the done records are durable.
 		l.pipe.open.force = true
+		return errUncommitted
+	case ended && active && s.End() > s.First:
+		l.waste.full = true // large packets have filled it, and have ended
 		return errUncommitted
 	case l.waste.compaction.running || l.waste.removing:
 		l.awaitRoom()
 	case l.squeeze():
 	case l.o.Limits.WhenFull == DropOldest:
-		last := l.state.dropSegments(l.pipe.open, l.o.Limits.droppedFor(p), t)
+		now := vain{most: l.o.Limits.droppedFor(p), ended: l.state.ledger.Next - uint64(l.state.ledger.Pending), newest: l.state.catalog.Active().Number}
+		if now == l.waste.vain {
+			return l.diskFull(p)
+		}
+		last := l.state.dropSegments(l.pipe.open, now.most, t)
 		if last == 0 {
+			l.waste.vain = now
 			return l.diskFull(p)
 		}
 		l.waste.compaction.forced = last // what is left in these segments is moved

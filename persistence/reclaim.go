@@ -16,9 +16,18 @@ type waste struct {
 	size       int64    // bytes of the segments in use
 	garbage    []string // paths of files that do not count
 	removing   bool
-	waiters    int // goroutines that wait for room
+	waiters    int  // goroutines that wait for room
+	full       bool // the active segment takes no more records
+	vain       vain // when dropping messages would last have freed no segment
 	compaction compaction
 	receipts   receipts.Set
+}
+
+// vain is the state of a log in which dropping messages frees no segment.
+type vain struct {
+	most   Priority
+	ended  uint64 // how many messages had ended
+	newest uint64 // the active segment
 }
 
 // removeDone removes the segments at the front whose messages have all ended durably.
