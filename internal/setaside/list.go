@@ -26,10 +26,8 @@ type List struct {
 	dir     string
 	options persistence.Options
 
-	adding sync.RWMutex // held while an entry is added; before mu
 	mu     sync.Mutex
 	log    *persistence.Log // nil: not open
-	opened bool             // the log was open before: known has its entries
 	known  map[uint64]bool  // the entries; true: being redelivered
 	closed bool
 }
@@ -71,65 +69,38 @@ func (l *List) openLocked() error {
 			return err
 		}
 		if !ok {
-			l.log, l.opened = log, true
+			l.log = log
 			return nil
 		}
-		_, known := l.known[e.Seq]
-		switch {
-		case !l.opened:
-			l.known[e.Seq] = false
-		case !known: // Add has returned an error for it
-			if err := log.Done(e.Seq, persistence.Result{Kind: persistence.Acked}); err != nil {
-				_ = log.Close()
-				return err
-			}
-		}
+		l.known[e.Seq] = false
 		c.Pass(&e)
 	}
 }
 
-// reopen closes a log that has failed, because the disk was full for example. The next call opens it again.
-func (l *List) reopen(failed *persistence.Log, err error) {
-	if !errors.Is(err, persistence.ErrFailed) {
-		return
-	}
-	l.adding.Lock()
-	defer l.adding.Unlock()
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.log == failed && !l.closed {
-		_ = failed.Close()
-		l.log = nil
-	}
-}
-
-// Add stores an entry durably and returns its ID. Error: ErrFull, and those of the store.
+// Add stores an entry durably and returns its ID. After an error it is not in the list. Errors: ErrFull, and
+// those of the store.
 func (l *List) Add(e *Entry) (id uint64, err error) {
-	id, log, err := l.add(e)
-	l.reopen(log, err)
-	return id, err
-}
-
-func (l *List) add(e *Entry) (id uint64, log *persistence.Log, err error) {
-	l.adding.RLock()
-	defer l.adding.RUnlock()
 	l.mu.Lock()
 	if err = l.openLocked(); err != nil {
 		l.mu.Unlock()
-		return 0, nil, err
+		return 0, err
 	}
-	log = l.log
+	log := l.log
 	l.mu.Unlock()
 	id, err = persistence.Append(log, &persistence.Message{Accepted: e.Received, Packet: encode(e)})
-	if errors.Is(err, persistence.ErrFull) {
-		return 0, log, ErrFull
+	switch {
+	case errors.Is(err, persistence.ErrFull):
+		return 0, ErrFull
+	case errors.Is(err, persistence.ErrDegraded) && id != 0:
+		_ = log.Done(id, persistence.Result{Kind: persistence.Acked}) // the log would store it later
 	}
-	if err == nil {
-		l.mu.Lock()
-		defer l.mu.Unlock()
-		l.known[id] = e.Taken
+	if err != nil {
+		return 0, err
 	}
-	return id, log, err
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.known[id] = e.Taken
+	return id, nil
 }
 
 // Get returns an entry. Errors: ErrUnknown, and those of the store.
@@ -217,7 +188,6 @@ func (l *List) Remove(id uint64) error {
 	}
 	if err == nil {
 		err = log.Done(id, persistence.Result{Kind: persistence.Acked})
-		l.reopen(log, err)
 	}
 	if err == nil {
 		l.mu.Lock()
