@@ -289,7 +289,7 @@ func (o inboxObserver) Duplicate(m inbound) {
 	o.reports.losses.Add(int(lossDuplicate), aboutMessage(m.Message, nil))
 }
 
-func (o inboxObserver) StoreFailed(err error) { o.storeFailed(panicError(err)) }
+func (o inboxObserver) StoreFailed(err error) { receivingFailed(o.Client, panicError(err)) }
 
 func (o inboxObserver) Stalled(bytes int64, leaving bool) {
 	kind := lossStalled

@@ -104,12 +104,15 @@ func storeDegraded(c *Client, err *persistence.DegradedError) {
 	c.event(StoreRecovered{After: took})
 }
 
-// storeFailed reports an error of the store or of the dedupe cache. Those of an outage were reported when
-// it began.
+// storeFailed reports an error of the store. Those of an outage were reported when it began.
 func (c *Client) storeFailed(err error) {
-	if errors.Is(err, persistence.ErrDegraded) {
-		return
+	if !errors.Is(err, persistence.ErrDegraded) {
+		receivingFailed(c, err)
 	}
+}
+
+// receivingFailed reports an error of the dedupe cache or of the list of set-aside messages.
+func receivingFailed(c *Client, err error) {
 	report(c, lossStore, about(MessageID{}, err), StoreFailed{Err: err})
 }
 
