@@ -111,9 +111,12 @@ func TestMaxIDs_ForgetsTheOldest(t *testing.T) {
 	for seq := uint64(1); seq <= 50; seq++ {
 		p.push(seq)
 	}
-	for seq, want := range map[uint64]ordering.Result{50: ordering.Duplicate, 31: ordering.Duplicate, 30: ordering.NumberReused} {
-		if r := p.push(seq); r != want {
-			t.Errorf("%d: %v, want %v", seq, r, want)
+	for _, again := range []struct {
+		seq  uint64
+		want ordering.Result
+	}{{50, ordering.Duplicate}, {31, ordering.Duplicate}, {30, ordering.NumberReused}} { // the last one is kept, and 31 is forgotten for it
+		if r := p.push(again.seq); r != again.want {
+			t.Errorf("%d: %v, want %v", again.seq, r, again.want)
 		}
 	}
 	at, _ := p.Position("k")
