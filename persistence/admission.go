@@ -10,8 +10,9 @@ import (
 
 // admission is the decision to accept a message: which messages are dropped for it.
 type admission struct {
-	older   uint64   // a message with the same key; 0: none
-	victims []uint64 // the oldest messages
+	older    uint64   // a message with the same key; 0: none
+	replaced uint64   // a message with the same key that may have been sent; 0: none
+	victims  []uint64 // the oldest messages
 }
 
 // errUncommitted is returned if the decision depends on a commit that is to be made.
@@ -31,10 +32,17 @@ func (s *state) admit(m *Message) (a admission, err error) {
 		bytes -= int64(s.catalog.Find(seq).Loc().Size)
 		return s.o.Limits.room(m.Priority, int64(len(m.Packet)), messages, bytes)
 	}
-	if older := s.ledger.Keys.Newest(m.Key); m.Key != "" && older != 0 && s.droppable(older) {
-		a.older, err = older, drop(older)
-	} else {
+	older := uint64(0)
+	if m.Key != "" {
+		older = s.ledger.Keys.Newest(m.Key)
+	}
+	switch {
+	case older == 0:
 		err = s.o.Limits.room(m.Priority, int64(len(m.Packet)), messages, bytes)
+	case s.droppable(older):
+		a.older, err = older, drop(older)
+	default:
+		a.replaced, err = older, s.o.Limits.room(m.Priority, int64(len(m.Packet)), messages, bytes)
 	}
 	switch {
 	case err == nil:

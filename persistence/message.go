@@ -113,7 +113,10 @@ func (c *Cursor) Pass(e *Entry) { c[e.Priority] = e.Seq }
 type Ticket struct {
 	Seq   uint64 // the message's sequence
 	Drops []Drop // the messages that were dropped for it, in this order
-	batch uint64 // the commit that writes it
+	// Replaced is an older message with the same key that stays, because it may have been sent; 0: there is
+	// none. A sender that has not sent it may end it as Dropped.
+	Replaced uint64
+	batch    uint64 // the commit that writes it
 }
 
 // Drop is a message that a policy dropped.

@@ -49,7 +49,7 @@ func (s *state) accept(b *batch, m *Message, accepted, expires int64, a admissio
 	r.Packet = nil
 	s.stats.AcceptedBytes += uint64(len(m.Packet))
 	t := Ticket{Seq: seq, batch: b.id}
-	if a.older != 0 {
+	if t.Replaced = a.replaced; a.older != 0 {
 		s.stats.Conflated++
 		s.drop(b, &t, a.older, Conflated)
 	}

@@ -1,8 +1,13 @@
 package outbox
 
+import "math/bits"
+
 // Open returns how many messages the table of open messages has.
-func (o *Outbox) Open() int {
+func (o *Outbox) Open() (n int) {
 	o.open.mu.Lock()
 	defer o.open.mu.Unlock()
-	return len(o.open.open)
+	for _, p := range o.open.pages {
+		n += bits.OnesCount64(p.open)
+	}
+	return n + len(o.open.early)
 }

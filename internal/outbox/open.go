@@ -1,105 +1,182 @@
 package outbox
 
 import (
+	"math/bits"
 	"sync"
-	"sync/atomic"
+	"weak"
 )
 
-// openTable has the open messages: those that Add registered, and sent ones of an earlier process.
+// openTable has the open messages: those that Add registered, and sent ones of an earlier process. A
+// pending message takes about 20 bytes of it, whether the application keeps its Delivery or not.
 type openTable struct {
 	earlier uint64 // the last sequence of an earlier process
 
 	mu     sync.Mutex
-	open   map[uint64]*openMessage // by sequence
-	spare  []*openMessage          // ended entries, to be used again
-	closed error                   // set by abandon: messages registered later are abandoned
+	pages  map[uint64]*page // by sequence / pageSize; those with an entry, and last
+	spare  []*page          // to be used again
+	early  map[uint64]End   // messages that have ended before Add has registered them: others commit, send and end what Add has enqueued
+	closed error            // set by abandon: messages registered later are abandoned
 
-	stale  atomic.Bool       // some message was replaced
-	newest map[string]uint64 // by key: the newest message
-	swept  int               // len(newest) after the last sweep
+	last    *page    // the page that register used last
+	results *results // of that page, so that they live on between two messages
 }
 
-type openMessage struct {
-	id       [16]byte
-	waiter   *Waiter
-	judge    func(error) // the breaker's, while the message is sent and not acknowledged
-	qos      byte        // at which it was sent
-	replaced bool        // a newer message with the same key was accepted
-	// ended is set when a message ends before Add has registered it: another
-	// goroutine may commit, send and end what Add has enqueued.
-	ended *End
+const pageSize = 64
+
+// page has the open messages among pageSize sequences. A bit is a message.
+type page struct {
+	number     uint64 // sequence / pageSize
+	open       uint64 // there is an entry
+	registered uint64 // by Add
+	replaced   uint64 // a newer message with the same key was accepted
+	ids        [pageSize][16]byte
+	results    weak.Pointer[results] // as long as the application keeps a Delivery of the page
+	sent       *[pageSize]sentMessage
+}
+
+type sentMessage struct {
+	judge func(error) // the breaker's, until the message is acknowledged
+	qos   byte        // at which it was sent
 }
 
 func newOpenTable(earlier uint64) openTable {
-	return openTable{earlier: earlier, open: map[uint64]*openMessage{}, newest: map[string]uint64{}}
+	return openTable{earlier: earlier, pages: map[uint64]*page{}, early: map[uint64]End{}}
 }
 
-// entry returns the entry of a message, which it makes if there is none.
-func (t *openTable) entry(seq uint64) *openMessage {
-	m := t.open[seq]
-	if m == nil {
-		if last := len(t.spare) - 1; last >= 0 {
-			m, t.spare = t.spare[last], t.spare[:last]
-		} else {
-			m = new(openMessage)
-		}
-		t.open[seq] = m
+// split returns the page number of a sequence, its position there, and the bit.
+func split(seq uint64) (number uint64, i uint8, bit uint64) {
+	return seq / pageSize, uint8(seq % pageSize), 1 << (seq % pageSize)
+}
+
+// find returns the page that has an entry of a message, or nil.
+func (t *openTable) find(seq uint64) (p *page, i uint8, bit uint64) {
+	number, i, bit := split(seq)
+	if p = t.last; p == nil || p.number != number {
+		p = t.pages[number]
 	}
-	return m
+	if p != nil && p.open&bit == 0 {
+		p = nil
+	}
+	return p, i, bit
 }
 
-// remove removes the entry m of a message; nil: there is none.
-func (t *openTable) remove(seq uint64, m *openMessage) {
-	if m == nil {
+// entry returns the page of a message and makes its entry.
+func (t *openTable) entry(seq uint64) (p *page, i uint8, bit uint64) {
+	number, i, bit := split(seq)
+	if p = t.last; p == nil || p.number != number {
+		p = t.pages[number]
+	}
+	if p == nil {
+		if last := len(t.spare) - 1; last >= 0 {
+			p, t.spare = t.spare[last], t.spare[:last]
+		} else {
+			p = new(page)
+		}
+		p.number = number
+		t.pages[number] = p
+	}
+	p.open |= bit
+	return p, i, bit
+}
+
+// remove removes the entry of a message.
+func (t *openTable) remove(p *page, i uint8, bit uint64) {
+	p.open &^= bit
+	p.registered &^= bit
+	p.replaced &^= bit
+	p.ids[i] = [16]byte{}
+	if p.sent != nil {
+		p.sent[i] = sentMessage{}
+	}
+	if p.open == 0 && p != t.last {
+		t.drop(p)
+	}
+}
+
+// drop removes an empty page.
+func (t *openTable) drop(p *page) {
+	delete(t.pages, p.number)
+	if len(t.spare) < 16 {
+		p.results = weak.Pointer[results]{}
+		t.spare = append(t.spare, p)
+	}
+}
+
+// use makes p the page that register used last.
+func (t *openTable) use(p *page) {
+	if p == t.last {
 		return
 	}
-	delete(t.open, seq)
-	if *m = (openMessage{}); len(t.spare) < 1024 {
-		t.spare = append(t.spare, m)
+	if before := t.last; before != nil && before.open == 0 {
+		t.drop(before)
+	}
+	if t.last, t.results = p, p.results.Value(); t.results == nil {
+		t.results = newResults(pageSize)
+		p.results = weak.Make(t.results)
 	}
 }
 
-// register enters a message of Add. It returns its End if it has one, or why it is abandoned.
-func (t *openTable) register(seq uint64, d *Draft, w *Waiter) (end *End, closed error) {
+// resultsOf returns the results of a page; nil: the application has no Delivery of it.
+func (t *openTable) resultsOf(p *page) *results {
+	if p == t.last {
+		return t.results
+	}
+	return p.results.Value()
+}
+
+// register enters a message of Add, which has replaced another one; 0: none. It returns its End if it has
+// one, or why it is abandoned.
+func (t *openTable) register(seq, replaced uint64, d *Draft, w *Waiter) (end *End, closed error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	m := t.entry(seq)
-	m.id, m.waiter = d.ID, w
-	if d.Key != "" {
-		m.replaced = t.replace(d.Key, seq)
+	if p, _, bit := t.find(replaced); p != nil {
+		p.replaced |= bit
 	}
-	switch {
-	case m.ended != nil:
-		end = m.ended
-		t.remove(seq, m)
-	case t.closed != nil:
-		closed = t.closed
-		t.remove(seq, m)
+	p, i, bit := t.entry(seq)
+	t.use(p)
+	w.slot = i
+	w.results.Store(t.results)
+	if _, ended := t.early[seq]; ended {
+		t.remove(p, i, bit)
+		e := t.early[seq]
+		delete(t.early, seq)
+		return &e, nil
 	}
-	return end, closed
+	if t.closed != nil {
+		t.remove(p, i, bit)
+		return nil, t.closed
+	}
+	p.registered |= bit
+	p.ids[i] = d.ID
+	return nil, nil
 }
 
 // forget removes a message that was not accepted after all.
 func (t *openTable) forget(seq uint64) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.remove(seq, t.open[seq])
+	if p, i, bit := t.find(seq); p != nil {
+		t.remove(p, i, bit)
+	}
 }
 
 // sent notes that a message was sent. judge belongs to the breaker.
 func (t *openTable) sent(seq uint64, id [16]byte, qos byte, judge func(error)) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	m := t.entry(seq)
-	m.id, m.qos, m.judge = id, qos, judge
+	p, i, _ := t.entry(seq)
+	if p.sent == nil {
+		p.sent = new([pageSize]sentMessage)
+	}
+	p.ids[i], p.sent[i] = id, sentMessage{judge: judge, qos: qos}
 }
 
 // sentAt returns the QoS at which a message was sent; 0: it was not.
 func (t *openTable) sentAt(seq uint64) byte {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if m := t.open[seq]; m != nil {
-		return m.qos
+	if p, i, _ := t.find(seq); p != nil && p.sent != nil {
+		return p.sent[i].qos
 	}
 	return 0
 }
@@ -108,36 +185,50 @@ func (t *openTable) sentAt(seq uint64) byte {
 func (t *openTable) refused(seq uint64, code byte) (judge func(error)) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	m := t.open[seq]
-	if m == nil {
+	p, i, bit := t.find(seq)
+	if p == nil {
 		return nil
 	}
-	judge, m.judge = m.judge, nil
-	if m.waiter != nil {
-		m.waiter.note(code)
+	if p.sent != nil {
+		judge, p.sent[i].judge = p.sent[i].judge, nil
+	}
+	if r := t.resultsOf(p); r != nil && p.registered&bit != 0 {
+		r.note(i, code)
 	}
 	return judge
 }
 
-// end takes a message out of the table and completes e with its ID. It returns
-// false if Add has not registered the message yet: then Add reports e.
-func (t *openTable) end(seq uint64, e *End) (m openMessage, registered bool) {
+// closing is what the end of a message concerns.
+type closing struct {
+	judge      func(error) // nil: there is no trial of the breaker
+	registered bool        // otherwise Add reports the end
+	results    *results    // nil: nobody waits
+	slot       uint8
+}
+
+// end takes a message out of the table and completes e with its ID.
+func (t *openTable) end(seq uint64, e *End) (c closing) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	entry := t.open[seq]
-	if entry != nil {
-		m = *entry
+	p, i, bit := t.find(seq)
+	waits := false
+	if p != nil {
+		waits = p.registered&bit != 0
+		if p.sent != nil {
+			c.judge = p.sent[i].judge
+		}
+		if p.ids[i] != [16]byte{} {
+			e.ID = p.ids[i]
+		}
+		if waits {
+			c.results, c.slot = t.resultsOf(p), i
+		}
+		t.remove(p, i, bit)
 	}
-	if m.id != [16]byte{} {
-		e.ID = m.id
+	if c.registered = waits || seq <= t.earlier; !c.registered {
+		t.early[seq] = *e
 	}
-	if seq > t.earlier && m.waiter == nil {
-		ended := *e // so that e stays on the stack
-		*t.entry(seq) = openMessage{ended: &ended}
-		return m, false
-	}
-	t.remove(seq, entry)
-	return m, true
+	return c
 }
 
 // connectionEnded returns the breaker's trials of messages whose acknowledgements
@@ -145,10 +236,15 @@ func (t *openTable) end(seq uint64, e *End) (m openMessage, registered bool) {
 func (t *openTable) connectionEnded() {
 	t.mu.Lock()
 	var trials []func(error)
-	for _, m := range t.open {
-		if m.judge != nil {
-			trials = append(trials, m.judge)
-			m.judge = nil
+	for _, p := range t.pages {
+		if p.sent == nil {
+			continue
+		}
+		for i := range p.sent {
+			if m := &p.sent[i]; m.judge != nil {
+				trials = append(trials, m.judge)
+				m.judge = nil
+			}
 		}
 	}
 	t.mu.Unlock()
@@ -162,49 +258,22 @@ func (t *openTable) abandon(err error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.closed = err
-	for seq, m := range t.open {
-		if m.ended == nil {
-			if m.waiter != nil {
-				m.waiter.Resolve(Result{State: Abandoned, Err: err})
-			}
-			t.remove(seq, m)
-		}
-	}
-}
-
-// replace makes seq the newest message with this key, and the one before it
-// replaced. The store drops a replaced message itself, unless the sent watermark
-// covers it: that goes ahead of what was sent, so the send loop asks isReplaced. It
-// reports whether seq itself is replaced: two messages may register in either order.
-func (t *openTable) replace(key string, seq uint64) bool {
-	before := t.newest[key]
-	if before > seq {
-		t.stale.Store(true)
-		return true
-	}
-	t.newest[key] = seq
-	if m := t.open[before]; m != nil {
-		m.replaced = true
-		t.stale.Store(true)
-	}
-	if len(t.newest) >= 2*max(t.swept, 512) {
-		for key, s := range t.newest {
-			if _, ok := t.open[s]; !ok && s != seq {
-				delete(t.newest, key)
+	for _, p := range t.pages {
+		if r := t.resultsOf(p); r != nil {
+			for left := p.registered; left != 0; left &= left - 1 {
+				r.resolve(uint8(bits.TrailingZeros64(left)), Result{State: Abandoned, Err: err})
 			}
 		}
-		t.swept = len(t.newest)
 	}
-	return false
+	clear(t.pages)
+	t.last, t.results = nil, nil
 }
 
-// isReplaced reports whether a newer message with the same key was accepted.
+// isReplaced reports whether a newer message with the same key was accepted. The store drops a replaced
+// message itself, unless the sent watermark covers it: that goes ahead of what was sent.
 func (t *openTable) isReplaced(seq uint64) bool {
-	if !t.stale.Load() {
-		return false
-	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	m := t.open[seq]
-	return m != nil && m.replaced
+	p, _, bit := t.find(seq)
+	return p != nil && p.replaced&bit != 0
 }

@@ -34,7 +34,7 @@ func (o *Outbox) Add(ctx context.Context, d *Draft, w *Waiter) error {
 		}
 		return o.failed(err)
 	}
-	end, closed := o.open.register(ticket.Seq, d, w)
+	end, closed := o.open.register(ticket.Seq, ticket.Replaced, d, w)
 	for _, drop := range ticket.Drops {
 		o.end(drop.Seq, dropped(drop, d))
 	}
@@ -282,22 +282,25 @@ func (o *Outbox) end(seq uint64, e End) {
 	if o.deferred.Any() {
 		o.deferred.Ended(seq, e.Cause == ByServer, e.State == Acked, time.Now())
 	}
-	m, registered := o.open.end(seq, &e)
+	c := o.open.end(seq, &e)
 	e = e.described(o.cfg.Describe)
-	if m.judge != nil {
-		m.judge(e.judged())
+	if c.judge != nil {
+		c.judge(e.judged())
 	}
-	if registered {
-		o.report(m.waiter, e)
+	if !c.registered {
+		return
 	}
+	o.cfg.Ended(e)
+	if c.results != nil {
+		c.results.resolve(c.slot, e.outcome())
+	}
+	o.ended.Notify()
 }
 
-// report makes e known; w is nil if an earlier process accepted the message.
+// report makes the end of a message known that Add has not stored, or that has ended already.
 func (o *Outbox) report(w *Waiter, e End) {
 	o.cfg.Ended(e)
-	if w != nil {
-		w.Resolve(Result{State: e.State, Reason: e.Reason, Err: e.Err})
-	}
+	w.Resolve(e.outcome())
 	o.ended.Notify()
 }
 

@@ -4,28 +4,12 @@ import (
 	"cmp"
 	"context"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/mooring-mqtt/mooring/internal/wire"
 	"github.com/mooring-mqtt/mooring/persistence"
 )
-
-// Waiter is where the result of one message can be read and awaited. The zero
-// value is pending. All methods are safe for concurrent use.
-type Waiter struct {
-	mu     sync.Mutex
-	done   chan struct{} // made when somebody waits
-	result Result
-}
-
-// note keeps the reason code of a message that is pending and was refused for now.
-func (w *Waiter) note(code byte) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	if w.result.State == Pending {
-		w.result.Reason = code
-	}
-}
 
 // Result is what became of a message.
 type Result struct {
@@ -34,36 +18,107 @@ type Result struct {
 	Err    error // nil if pending or acked
 }
 
-// Done returns a channel that is closed when the result is final.
-func (w *Waiter) Done() <-chan struct{} {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	if w.done == nil {
-		w.done = make(chan struct{})
-		if w.result.State != Pending {
-			close(w.done)
-		}
-	}
-	return w.done
+// Waiter is where the result of one message can be read and awaited. The zero
+// value is pending. All methods are safe for concurrent use.
+type Waiter struct {
+	results atomic.Pointer[results]
+	slot    uint8
 }
+
+// Done returns a channel that is closed when the result is final.
+func (w *Waiter) Done() <-chan struct{} { return w.get().wait(w.slot) }
 
 // Result returns the result so far.
 func (w *Waiter) Result() Result {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	return w.result
+	if r := w.results.Load(); r != nil {
+		return r.read(w.slot)
+	}
+	return Result{}
 }
 
 // Resolve makes r final, unless another result is.
 func (w *Waiter) Resolve(r Result) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	if w.result.State != Pending {
+	if r == (Result{State: Acked}) && w.results.CompareAndSwap(nil, acked) {
 		return
 	}
-	w.result = r
-	if w.done != nil {
-		close(w.done)
+	w.get().resolve(w.slot, r)
+}
+
+func (w *Waiter) get() *results {
+	if r := w.results.Load(); r != nil {
+		return r
+	}
+	w.results.CompareAndSwap(nil, newResults(1))
+	return w.results.Load()
+}
+
+// acked is the result of all messages that were acknowledged before anybody could wait.
+var acked = func() *results {
+	r := newResults(1)
+	r.resolve(0, Result{State: Acked})
+	return r
+}()
+
+// results are the results of the messages of one page: its Waiters share them.
+type results struct {
+	mu    sync.Mutex
+	slots []resultSlot
+	errs  map[uint8]error
+}
+
+type resultSlot struct {
+	done   chan struct{} // made when somebody waits
+	state  State
+	reason byte
+}
+
+func newResults(n int) *results { return &results{slots: make([]resultSlot, n)} }
+
+func (r *results) wait(i uint8) <-chan struct{} {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	s := &r.slots[i]
+	if s.done == nil {
+		s.done = make(chan struct{})
+		if s.state != Pending {
+			close(s.done)
+		}
+	}
+	return s.done
+}
+
+func (r *results) read(i uint8) Result {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	s := &r.slots[i]
+	return Result{State: s.state, Reason: s.reason, Err: r.errs[i]}
+}
+
+func (r *results) resolve(i uint8, res Result) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	s := &r.slots[i]
+	if s.state != Pending {
+		return
+	}
+	s.state, s.reason = res.State, res.Reason
+	if res.Err != nil {
+		if r.errs == nil {
+			r.errs = map[uint8]error{}
+		}
+		r.errs[i] = res.Err
+	}
+	if s.done != nil {
+		close(s.done)
+	}
+}
+
+// note keeps the reason code of a message that is pending and was refused for now.
+func (r *results) note(i uint8, code byte) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if s := &r.slots[i]; s.state == Pending {
+		s.reason = code
 	}
 }
 
@@ -150,6 +205,9 @@ func failsInFlight(e *persistence.Entry, policy persistence.SessionLostPolicy) b
 func sessionLost(id [16]byte, topic string) End {
 	return End{ID: id, Topic: topic, State: Dropped, Cause: SessionLost}
 }
+
+// outcome is what the Waiter gets.
+func (e End) outcome() Result { return Result{State: e.State, Reason: e.Reason, Err: e.Err} }
 
 // result is what the store records.
 func (e End) result() persistence.Result {

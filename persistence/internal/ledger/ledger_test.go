@@ -1,7 +1,6 @@
 package ledger_test
 
 import (
-	"fmt"
 	"maps"
 	"math/rand/v2"
 	"reflect"
@@ -156,27 +155,6 @@ func TestReleases(t *testing.T) {
 	}
 	if rank := read.Add(9999); rank <= ranks[3100] {
 		t.Errorf("the next rank is %d, after %d", rank, ranks[3100])
-	}
-}
-
-// TestKeys checks that the newest message of each key is known, and that entries of
-// ended messages are forgotten in time.
-func TestKeys(t *testing.T) {
-	var k ledger.Keys
-	dead := func(uint64) bool { return false }
-	for seq := uint64(1); seq <= 100_000; seq++ {
-		k.Set(fmt.Sprint(seq), seq, dead)
-	}
-	if k.Newest("100000") != 100_000 || k.Newest("1") != 0 {
-		t.Errorf("the newest of a key is %d, that of a forgotten one %d", k.Newest("100000"), k.Newest("1"))
-	}
-	k = ledger.Keys{}
-	for seq := uint64(1); seq <= 5000; seq++ {
-		k.Set(fmt.Sprint(seq), seq, func(uint64) bool { return true })
-	}
-	k.Shrink(10, func(seq uint64) bool { return seq > 4990 })
-	if k.Newest("4990") != 0 || k.Newest("5000") != 5000 {
-		t.Error("Shrink kept an ended message, or forgot a pending one")
 	}
 }
 

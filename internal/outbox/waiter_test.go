@@ -1,0 +1,48 @@
+package outbox_test
+
+import (
+	"runtime"
+	"testing"
+
+	"github.com/mooring-mqtt/mooring/internal/outbox"
+	"github.com/mooring-mqtt/mooring/internal/session"
+	"github.com/mooring-mqtt/mooring/internal/wire"
+	"github.com/mooring-mqtt/mooring/persistence"
+)
+
+// A kept Waiter gets its result although those around it were not kept and have been collected.
+func TestWaiter_OutlivesThoseThatAreNotKept(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		r := newRig(t, outbox.Config{Rules: finalRefusals}, persistence.NewMemory(persistence.Options{}))
+		kept := map[uint64]*outbox.Waiter{}
+		const n = 300
+		for i := uint64(1); i <= n; i++ {
+			if w := r.add(message(i, 1)); i%70 == 0 {
+				kept[i] = w
+			}
+			if i%50 == 0 {
+				runtime.GC()
+				runtime.GC()
+			}
+		}
+		r.connect(false, session.Limits{})
+		for i := uint64(1); i <= n; i++ {
+			reason := byte(0)
+			if i == 140 {
+				reason = wire.ReasonNotAuthorized
+			}
+			r.ack(wire.PUBACK, session.PacketID(0, i), reason)
+		}
+		for i, w := range kept {
+			want := outbox.Acked
+			if i == 140 {
+				want = outbox.Refused
+			}
+			<-w.Done()
+			wantState(t, w, want)
+		}
+		if open := r.o.Open(); open != 0 {
+			t.Errorf("%d messages are open", open)
+		}
+	})
+}
