@@ -52,10 +52,12 @@ func (w *Waiter) get() *results {
 	return w.results.Load()
 }
 
-// acked is the result of all messages that were acknowledged before anybody could wait.
+// acked is the result of all messages that were acknowledged before anybody could wait. Its channel is made
+// here, because a channel that is made in a bubble of testing/synctest is of no use in another.
 var acked = func() *results {
 	r := newResults(1)
 	r.resolve(0, Result{State: Acked})
+	r.wait(0)
 	return r
 }()
 

@@ -46,3 +46,14 @@ func TestWaiter_OutlivesThoseThatAreNotKept(t *testing.T) {
 		}
 	})
 }
+
+// What Waiters share can be awaited in one bubble after another.
+func TestWaiter_InManyBubbles(t *testing.T) {
+	for range 2 {
+		bubble(t, func(*testing.T) {
+			var w outbox.Waiter
+			w.Resolve(outbox.Result{State: outbox.Acked})
+			<-w.Done()
+		})
+	}
+}
