@@ -49,7 +49,9 @@ func TestFolderMoved(t *testing.T) {
 	for _, sync := range []SyncPolicy{SyncEveryCommit, SyncInterval, SyncNever} {
 		for _, replaced := range []bool{false, true} {
 			o := small
-			o.Sync = sync
+			if o.Sync = sync; sync == SyncNever { // neither a sync nor a new segment
+				o.Files = Files{SegmentBytes: 1 << 30}
+			}
 			l, dir := goneBed(t, o)
 			if err := os.Rename(dir, dir+".away"); err != nil {
 				t.Fatal(err)
