@@ -44,8 +44,6 @@ func (l *Log) rewrite(cause error) {
 		if full != nil {
 			beginOutage(l, full)
 		}
-	case err == errTooMuch:
-		l.fail(cause)
 	default:
 		degrade(l, fmt.Errorf("%w; then %w", cause, err))
 	}
@@ -64,9 +62,6 @@ func relocateAnyhow(l *Log) (full, err error) {
 	})
 }
 
-// errTooMuch is returned by relocate under SyncNever, if what is not synced exceeds the buffers.
-var errTooMuch = errors.New("too much to keep in memory")
-
 // relocate begins a new segment after a failure. The unsynced part of the active file cannot be
 // trusted, nor made durable by another sync: it is written to the new segment, with the batches that
 // are held and those in flight. The link of that segment voids the rest of the old one.
@@ -75,8 +70,14 @@ func relocate(l *Log, begin func(h segment.Header, records, checkpoint []byte) e
 	prev := segment.Link{Number: a.Number, Size: l.writer.Durable}
 	unsynced := a.Size - prev.Size
 	records := slices.Clone(l.tail.From(a.Number, prev.Size))
-	if int64(len(records)) != unsynced {
-		return errTooMuch
+	if int64(len(records)) != unsynced { // under SyncNever it may exceed the buffers
+		l.pause()
+		var err error
+		records, err = l.writer.ReadBack(a.Size)
+		l.resume()
+		if err != nil {
+			return err
+		}
 	}
 	batches := slices.Concat(l.pipe.held, l.pipe.flight)
 	for _, b := range batches {

@@ -97,6 +97,23 @@ func (w *Writer) Sync() error {
 	return nil
 }
 
+// ReadBack returns the records of the active segment that are not durable, up to an offset. An error says
+// that the file does not have them all.
+func (w *Writer) ReadBack(to int64) ([]byte, error) {
+	buf := make([]byte, to-w.Durable)
+	if n, err := w.file.ReadAt(buf, w.Durable); n < len(buf) {
+		return nil, fmt.Errorf("reading segment %x again: %w", w.Number, cmp.Or(err, io.ErrUnexpectedEOF))
+	}
+	for off := 0; off < len(buf); {
+		size, ok := record.ParseTag(buf[off:])
+		if !ok || off+size > len(buf) || !record.Valid(buf[off:off+size], w.Number, w.Durable+int64(off)) {
+			return nil, fmt.Errorf("reading segment %x again: %w at %d", w.Number, record.ErrInvalid, w.Durable+int64(off))
+		}
+		off += size
+	}
+	return buf, nil
+}
+
 // Begin creates a segment with its opening and makes it the active one, durably,
 // its name included. h has First and Prev. After an error the old one is active.
 func (w *Writer) Begin(h Header, records, checkpoint []byte) error {
