@@ -100,19 +100,28 @@ func (l *Log) settle() {
 	}
 }
 
+// maxGather is how long a commit waits for others to join it, at most.
+const maxGather = time.Millisecond
+
 // gather lets the goroutines that the last commit woke join b. Otherwise the first of
-// them would commit alone: fewer messages a sync. It yields the processor until as many
-// wait as waited for the last commit, for half the time of a sync at most.
+// them would commit alone: fewer messages a sync. It waits until as many wait as waited
+// for the last commit, for half the time of a sync and maxGather at most.
 func (l *Log) gather(b *batch) {
-	crowd, timeout := l.pipe.crowd, time.Duration(l.stats.SyncTook.Load())/2
-	if int(b.waiters.Load())+1 >= crowd {
+	if int(b.waiters.Load())+1 >= l.pipe.crowd {
 		return
 	}
+	joined := make(chan struct{})
+	b.crowd, b.joined = l.pipe.crowd, joined
 	l.mu.Unlock()
-	for begin := time.Now(); int(b.waiters.Load())+1 < crowd && time.Since(begin) < timeout; {
-		runtime.Gosched()
+	timer := time.NewTimer(min(time.Duration(l.stats.SyncTook.Load())/2, maxGather))
+	select {
+	case <-joined:
+	case <-timer.C:
+		runtime.Gosched() // those that are about to join run first
 	}
+	timer.Stop()
 	l.mu.Lock()
+	b.joined = nil
 }
 
 // pause releases mu for the time of a write, and resume takes it again.

@@ -18,7 +18,9 @@ type batch struct {
 	over    bool   // committed, or failed
 	err     error  // valid when over
 	done    chan struct{}
-	waiters atomic.Int32 // without the goroutine that commits it
+	waiters atomic.Int32  // without the goroutine that commits it
+	crowd   int           // how many are to wait for it, with joined
+	joined  chan struct{} // closed when they do; nil: the commit does not wait for them
 }
 
 // wait returns when the batch is over. It is entered with mu held and left without.
@@ -30,7 +32,10 @@ func (b *batch) wait(mu *sync.Mutex) {
 	if b.done == nil {
 		b.done = make(chan struct{})
 	}
-	b.waiters.Add(1)
+	if n := b.waiters.Add(1) + 1; b.joined != nil && int(n) >= b.crowd {
+		close(b.joined)
+		b.joined = nil
+	}
 	mu.Unlock()
 	<-b.done
 }

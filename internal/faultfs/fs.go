@@ -20,6 +20,7 @@ type FS struct {
 	now    *disk
 	ops    []Op
 	fault  Fault
+	hang   func(Op) <-chan struct{}
 	locked map[string]bool
 	boot   uint64 // of the system
 }
@@ -54,6 +55,27 @@ func (s *FS) SetFault(fault Fault) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.fault = fault
+}
+
+// SetHang makes each operation from now on wait until the channel that hang returns for it is closed; it
+// does not wait for a nil channel. Operations that wait hold no others up. nil: none waits.
+func (s *FS) SetHang(hang func(Op) <-chan struct{}) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.hang = hang
+}
+
+// wait waits as SetHang asks, with no lock held.
+func (s *FS) wait(op Op) {
+	s.mu.Lock()
+	hang := s.hang
+	s.mu.Unlock()
+	if hang == nil {
+		return
+	}
+	if c := hang(op); c != nil {
+		<-c
+	}
 }
 
 // Len is how many operations were recorded: a crash at a cut up to it can come
@@ -99,6 +121,7 @@ func (s *FS) Files() map[string][]byte {
 
 // do asks the fault, does the operation and records it.
 func (s *FS) do(op Op, possible func(*disk) error) (int, error) {
+	s.wait(op)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	n := op.Len
