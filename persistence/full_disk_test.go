@@ -2,14 +2,17 @@ package persistence
 
 import (
 	"errors"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"runtime"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
 
+	"github.com/mooring-mqtt/mooring/internal/faultfs"
 	"github.com/mooring-mqtt/mooring/internal/fsys"
 )
 
@@ -218,4 +221,58 @@ func smallDisk(t *testing.T) (dir string) {
 		t.Skip("only root can mount a file system; TestFullDisk tests the same in memory")
 	}
 	return mountSmallDisk(t)
+}
+
+func appendOne(t *testing.T, s Store, seq uint64) uint64 {
+	t.Helper()
+	seq, err := Append(s, numbered(seq, 500))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return seq
+}
+
+// Under SyncNever, more than the buffers have may be lost with a failed fsync. It is read back from the file,
+// and written again; while the file does not have it, the log is degraded.
+func TestSyncNever_OutlivesAFailedSync(t *testing.T) {
+	for name, unreadable := range map[string]bool{"readable": false, "unreadable at first": true} {
+		t.Run(name, func(t *testing.T) {
+			fsys := newMemFS()
+			l := open(t, fsys, with(small, func(o *Options) { o.Sync, o.Files.SegmentBytes = SyncNever, 64<<10 }))
+			last := uint64(0)
+			for l.Stats().DiskBytes < 50<<10 {
+				last = appendOne(t, l, last+1)
+			}
+			var broken atomic.Bool
+			broken.Store(true)
+			fsys.SetFault(func(op faultfs.Op) (int, error) {
+				if broken.Load() && (op.Kind == faultfs.Sync || op.Kind == faultfs.Read && unreadable) {
+					return 0, syscall.EIO
+				}
+				return op.Len, nil
+			})
+			var err error
+			for ; err == nil; last++ { // the last one counts too: it is written when the outage ends
+				_, err = Append(l, numbered(last+1, 500))
+			}
+			if !errors.Is(err, ErrDegraded) || !errors.Is(err, syscall.EIO) {
+				t.Fatalf("Append returned %v", err)
+			}
+			broken.Store(false)
+			for limit := time.Now().Add(10 * time.Second); l.Stats().Degraded; time.Sleep(time.Millisecond) {
+				if time.Now().After(limit) {
+					t.Fatal("the outage has not ended")
+				}
+			}
+			last = appendOne(t, l, last+1)
+			if err := l.Close(); err != nil {
+				t.Fatal(err)
+			}
+			l = open(t, fsys.powerCut(rand.New(rand.NewPCG(1, 1))), small)
+			defer l.Close()
+			if got := l.Stats().Pending; got != last {
+				t.Errorf("after a power failure %d messages are left, want %d", got, last)
+			}
+		})
+	}
 }
