@@ -54,6 +54,54 @@ func BenchmarkPublish(b *testing.B) {
 	}
 }
 
+// BenchmarkPublishQoS0 has one goroutine publish. The server counts what it gets, and the time ends when
+// it has all.
+func BenchmarkPublishQoS0(b *testing.B) {
+	var base float64
+	b.Run("paho", func(b *testing.B) {
+		s := server(b)
+		c := connectPaho(b, s.Addr(), paho.ClientConfig{})
+		defer c.Disconnect(&paho.Disconnect{})
+		base = qos0(b, s, func() error {
+			_, err := c.Publish(context.Background(), &paho.Publish{Topic: "bench/topic", Payload: payload})
+			return err
+		})
+	})
+	b.Run("mooring", func(b *testing.B) {
+		s := server(b)
+		c := newClient(b, s.Addr(), "memory")
+		if err := c.Start(b.Context()); err != nil {
+			b.Fatal(err)
+		}
+		defer c.Close()
+		if err := c.AwaitConnection(b.Context()); err != nil {
+			b.Fatal(err)
+		}
+		ctx, cancel := context.WithCancel(b.Context())
+		defer cancel()
+		rate := qos0(b, s, func() error {
+			_, err := c.Publish(ctx, client.Message{Topic: "bench/topic", Payload: payload})
+			return err
+		})
+		b.ReportMetric(rate/base, "x-paho")
+	})
+}
+
+func qos0(b *testing.B, s *ackserver.Server, publish func() error) float64 {
+	b.ReportAllocs()
+	b.ResetTimer()
+	begin := time.Now()
+	for range b.N {
+		if err := publish(); err != nil {
+			b.Fatal(err)
+		}
+	}
+	for s.Received() < int64(b.N) {
+		time.Sleep(time.Millisecond / 10)
+	}
+	return report(b, begin)
+}
+
 // BenchmarkReceive floods a subscriber. Both sides allow 65,535 messages in
 // flight, and the handler counts.
 func BenchmarkReceive(b *testing.B) {

@@ -191,6 +191,10 @@ func (c linkObserver) Disconnected(end link.End, d link.Decision) {
 	c.life.phase.enter(next)
 	c.log(slog.LevelInfo, "disconnected", slog.String("server", server), slog.Duration("after", end.Took), slog.Any("error", err), slog.Duration("retry_in", d.Delay))
 	c.event(Disconnected{Server: server, Err: err, After: end.Took, Action: d.Action, Delay: d.Delay})
+	if n := end.Up.Unsent(); n > 0 {
+		c.reports.lostQoS0.Add(uint64(n))
+		report(c.Client, lossUnsent, about(MessageID{}, end.Err, slog.String("server", server), slog.Int("messages", n)), QoS0Lost{Messages: n, Err: connectionError(end.Err)})
+	}
 	c.redirected(end, d)
 }
 

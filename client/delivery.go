@@ -16,7 +16,7 @@ type State uint8
 // A message is Pending until exactly one of the others is final.
 const (
 	Pending      State = iota
-	Acked              // the server acknowledged it (PUBACK or PUBCOMP); at QoS 0 it was written to the connection
+	Acked              // the server acknowledged it (PUBACK or PUBCOMP); at QoS 0 it was handed to the connection
 	Refused            // the server does not accept it; Outcome.Err has the reason
 	Expired            // its Expiry passed before it was sent
 	Dropped            // dropped by a policy (WhenFull, Conflate, FailInFlight), or damaged on disk
@@ -42,6 +42,7 @@ type Outcome struct {
 }
 
 // Delivery gives access to the outcome of one published message. It may be ignored.
+// QoS 0 messages without ID share one.
 // All methods are safe for concurrent use.
 type Delivery struct {
 	ID MessageID

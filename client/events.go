@@ -201,6 +201,13 @@ type NumberRepeated struct{ Message *Message }
 // the client was closing. See ReceivingConfig.QoS0QueueSize and MaxBufferedBytes.
 type QoS0Dropped struct{ Message *Message }
 
+// QoS0Lost reports published QoS 0 messages for which Publish had returned, and that were not written to
+// the connection, or perhaps in part, when it ended.
+type QoS0Lost struct {
+	Messages int
+	Err      error // why the connection ended
+}
+
 // ReadStalled reports that reading from the connection stopped because received messages take all
 // of ReceivingConfig.MaxBufferedBytes. With Leaving, handlers freed no space within AckTimeout, and
 // further messages are left to the server, which sends them again on the next connection.
@@ -278,6 +285,7 @@ func (LateDropped) event()            {}
 func (NumberReused) event()           {}
 func (NumberRepeated) event()         {}
 func (QoS0Dropped) event()            {}
+func (QoS0Lost) event()               {}
 func (ReadStalled) event()            {}
 func (SubscriptionDowngraded) event() {}
 func (MarkerFailed) event()           {}

@@ -36,6 +36,7 @@ const (
 	lossReused
 	lossRepeated
 	lossQoS0
+	lossUnsent
 	lossDuplicate
 	lossStalled
 	lossLeft
@@ -90,6 +91,7 @@ var lossKinds = [...]struct {
 	lossReused:            {"number-reused", "received message handled out of order: another message has had its number", NumberReused{}, "NumbersReused"},
 	lossRepeated:          {"number-repeated", "received message dropped: its number is known, and it has no message ID", NumberRepeated{}, "NumbersRepeated"},
 	lossQoS0:              {"qos0-dropped", "received QoS 0 message dropped: no room, or the client is closing", QoS0Dropped{}, "DroppedQoS0"},
+	lossUnsent:            {"qos0-lost", "QoS 0 messages lost: the connection ended before they were written", QoS0Lost{}, "LostQoS0"},
 	lossDuplicate:         {"duplicate", "duplicate suppressed", nil, "Duplicates"},
 	lossStalled:           {"read-stalled", "reading stalls: received messages take all of MaxBufferedBytes", ReadStalled{}, "ReadStalls"},
 	lossLeft:              {"left-to-server", "received messages are left to the server: handlers freed no space within AckTimeout", ReadStalled{}, "LeftToServer"},

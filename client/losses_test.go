@@ -16,6 +16,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"testing/synctest"
@@ -303,9 +304,34 @@ var provoked = map[string]func(*lossBed){
 	"late-dropped": received(func(cfg *client.Config) {
 		cfg.Receiving.Ordering = &client.Ordering{Options: ordering.Options{Late: ordering.DropLate}}
 	}, accepting, numbered("t", 1, 1, 1), numbered("t", 2, 1, 3), numbered("t", 3, 1, 2)),
-	"number-reused":           received(func(cfg *client.Config) { cfg.Receiving.Ordering = &client.Ordering{} }, accepting, numbered("t", 1, 1, 1), withID(numbered("t", 2, 1, 1), "b")),
-	"number-repeated":         received(func(cfg *client.Config) { cfg.Receiving.Ordering = &client.Ordering{} }, accepting, numbered("t", 1, 1, 1), withID(numbered("t", 2, 1, 1), "")),
-	"qos0-dropped":            received(tight, blocking, heavyMessage(0, 0), heavyMessage(0, 0), heavyMessage(0, 0)),
+	"number-reused":   received(func(cfg *client.Config) { cfg.Receiving.Ordering = &client.Ordering{} }, accepting, numbered("t", 1, 1, 1), withID(numbered("t", 2, 1, 1), "b")),
+	"number-repeated": received(func(cfg *client.Config) { cfg.Receiving.Ordering = &client.Ordering{} }, accepting, numbered("t", 1, 1, 1), withID(numbered("t", 2, 1, 1), "")),
+	"qos0-dropped":    received(tight, blocking, heavyMessage(0, 0), heavyMessage(0, 0), heavyMessage(0, 0)),
+	"qos0-lost": func(b *lossBed) {
+		withScript(b.T, func(t *testing.T, s *script) {
+			var conn *stuckConn
+			cfg := testConfig("c", &b.events, func() net.Conn {
+				conn = &stuckConn{Conn: s.dial(), closed: make(chan struct{})}
+				return conn
+			})
+			b.set(mustNew(t, cfg))
+			start(t, b.c)
+			p := s.accept(control.Connack{})
+			connect(t, b.c)
+			synctest.Wait()
+			conn.stuck.Store(true)
+			for range 3 {
+				publish(t, b.c, "t", "secret", client.AtMostOnce)
+			}
+			synctest.Wait()
+			p.close()
+			synctest.Wait()
+			if got := b.c.Stats().LostQoS0; got != 3 {
+				t.Errorf("%d messages lost, want 3", got)
+			}
+			must(t, b.c.Close())
+		})
+	},
 	"duplicate":               received(func(cfg *client.Config) { cfg.Receiving.Ordering = &client.Ordering{} }, accepting, numbered("t", 1, 1, 1), numbered("t", 2, 1, 1)),
 	"read-stalled":            received(tight, blocking, heavyMessage(1, 1), heavyMessage(2, 1), heavyMessage(3, 1)),
 	"left-to-server":          received(tight, blocking, heavyMessage(1, 1), heavyMessage(2, 1), heavyMessage(3, 1)),
@@ -478,6 +504,27 @@ func damaged(f func(persistence.Corruption)) func(*lossBed) {
 		start(b, b.c)
 		must(b, b.c.Drain(b.Context()))
 	}
+}
+
+// stuckConn is a connection whose peer reads nothing while stuck is set.
+type stuckConn struct {
+	net.Conn
+	stuck  atomic.Bool
+	closed chan struct{}
+	once   sync.Once
+}
+
+func (c *stuckConn) Write(p []byte) (int, error) {
+	if c.stuck.Load() {
+		<-c.closed
+		return 0, net.ErrClosed
+	}
+	return c.Conn.Write(p)
+}
+
+func (c *stuckConn) Close() error {
+	c.once.Do(func() { close(c.closed) })
+	return c.Conn.Close()
 }
 
 // brokenCache fails.

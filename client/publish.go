@@ -7,7 +7,6 @@ import (
 
 	"github.com/mooring-mqtt/mooring/internal/deferral"
 	"github.com/mooring-mqtt/mooring/internal/outbox"
-	"github.com/mooring-mqtt/mooring/internal/safe"
 	"github.com/mooring-mqtt/mooring/internal/wire"
 	"github.com/mooring-mqtt/mooring/persistence"
 	"github.com/mooring-mqtt/mooring/reliability"
@@ -15,8 +14,10 @@ import (
 
 // Publish accepts a message. For QoS 1 and 2 it returns when the message is in the store, durable
 // under its sync policy, whether the client is connected or not. From then on the client delivers
-// it, across reconnects and restarts, and the Delivery has its outcome. A QoS 0 message is written
-// to the connection, or fails with ErrNotConnected. Publish copies what m refers to.
+// it, across reconnects and restarts, and the Delivery has its outcome. A QoS 0 message is handed to the
+// connection, or fails with ErrNotConnected. The connection writes it at once, or together with others as
+// soon as its present write ends. If the connection ends before that, the message is lost, and QoS0Lost
+// reports it. While 64 KiB wait, Publish waits. Publish copies what m refers to.
 //
 // Errors: *FieldError for a message that MQTT cannot carry or that has a reserved user property or an
 // Origin (see Message.Forward), persistence.ErrFull when a limit of the
@@ -43,7 +44,7 @@ func (c *Client) Publish(ctx context.Context, m Message) (*Delivery, error) {
 		return nil, err
 	}
 	if m.QoS == AtMostOnce {
-		return c.publishNow(&m, &p)
+		return c.publishNow(ctx, &m, &p)
 	}
 	if err := c.checkQoS(&m); err != nil {
 		return nil, err
@@ -86,27 +87,46 @@ func (c *Client) checkQoS(m *Message) error {
 	return limitError(wire.ReasonQoSNotSupported)
 }
 
-// publishNow writes a QoS 0 message to the connection.
-func (c *Client) publishNow(m *Message, p *wire.Publish) (*Delivery, error) {
+// publishNow hands a QoS 0 message to the connection.
+func (c *Client) publishNow(ctx context.Context, m *Message, p *wire.Publish) (*Delivery, error) {
 	up := c.link.Current()
 	if up == nil {
 		return nil, ErrNotConnected
 	}
-	p.Extra = identity(nil, m.ID, Origin{})
-	if reason := up.Gen.Limits.Check(p.Size(), p.QoS, p.Retain); reason != 0 {
+	draft := drafts.Get().(*draft)
+	defer draft.release()
+	draft.identity = identity(draft.identity[:0], m.ID, Origin{})
+	draft.packet = *p
+	draft.packet.Extra = draft.identity
+	if reason := up.Gen.Limits.Check(draft.packet.Size(), p.QoS, p.Retain); reason != 0 {
 		return nil, limitError(reason)
 	}
 	// A successful write proves nothing about the server, so it is no trial of the breaker.
 	if wait := c.breaker.RetryAfter(); wait > 0 {
 		return nil, &reliability.OpenError{RetryAfter: wait}
 	}
-	if err := up.Gen.Publish(func(dst []byte) []byte { return wire.AppendPublish(dst, p) }); err != nil {
-		return nil, safe.Unknown(ErrNotConnected) // a part of the output may have been sent
+	switch err := up.Post(ctx, up.Gen.Encoder(draft.append)); {
+	case err == nil:
+	case ctx.Err() != nil:
+		return nil, context.Cause(ctx)
+	default:
+		return nil, ErrNotConnected
+	}
+	if m.ID.IsZero() {
+		return qos0, nil
 	}
 	d := &Delivery{ID: m.ID}
 	d.waiter.Resolve(outbox.Result{State: outbox.Acked})
 	return d, nil
 }
+
+// qos0 is the Delivery of all QoS 0 messages without ID.
+var qos0 = func() *Delivery {
+	d := new(Delivery)
+	d.waiter.Resolve(outbox.Result{State: outbox.Acked})
+	d.Done() // made here, its channel can be used in all bubbles of testing/synctest
+	return d
+}()
 
 // rules are the rules for messages that the server refuses.
 func (p *PublishingConfig) rules() (list []deferral.Rule) {
@@ -123,13 +143,15 @@ func (p *PublishingConfig) rules() (list []deferral.Rule) {
 type draft struct {
 	outbox.Draft
 	packet   wire.Publish
-	origin   Origin // without Seq
-	identity []byte // the encoded properties that identify the message
+	origin   Origin                  // without Seq
+	identity []byte                  // the encoded properties that identify the message
+	append   func(dst []byte) []byte // of a QoS 0 message
 }
 
 var drafts = sync.Pool{New: func() any {
 	d := new(draft)
 	d.Encode = d.encode
+	d.append = func(dst []byte) []byte { return wire.AppendPublish(dst, &d.packet) }
 	return d
 }}
 

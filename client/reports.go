@@ -27,7 +27,7 @@ type reports struct {
 
 	losses *summary.Summary[lossDetail] // by lossKind; it counts them too
 
-	connections, abandoned, viewRefused, changesMissed, loggerPanics, deadLettersDropped atomic.Uint64
+	connections, abandoned, viewRefused, changesMissed, loggerPanics, lostQoS0, deadLettersDropped atomic.Uint64
 }
 
 // count returns how often losses of these kinds were reported.

@@ -53,6 +53,8 @@ type Stats struct {
 	SetAsideBytes                  int64  // of them
 	DroppedQoS0                    uint64 // QoS 0 messages dropped because a queue or the buffer was full, or the client was closing
 
+	LostQoS0 uint64 // published QoS 0 messages that were lost with a connection, see QoS0Lost
+
 	InboundBytes int64  // received and not finished, see ReceivingConfig.MaxBufferedBytes
 	ReadStalls   uint64 // times that reading stopped because the buffer was full
 
@@ -97,7 +99,7 @@ func (c *Client) Stats() Stats {
 		PolicyDrops: n.count(lossFull, lossConflated), Deferrals: n.count(lossDeferred), FailedInFlight: n.count(lossWithSession), Abandoned: n.abandoned.Load(),
 		Received: in.Received.Load(), Handled: in.Handled.Load(), Duplicates: in.Duplicates.Load(), Late: in.Late.Load(), OutOfOrder: in.OutOfOrder.Load(), NumbersReused: in.Reused.Load(), NumbersRepeated: in.Repeated.Load(), Redelivered: ss.Redelivered,
 		Gaps: in.Gaps.Load(), Failed: in.Failed.Load(), Refused: in.Refused.Load(), Unhandled: in.Unhandled.Load(), SetAside: in.SetAside.Load(), ReceivedExpired: in.Expired.Load(), PayloadsInvalid: n.count(lossPayload), ReceiveBlocked: n.count(lossBlocked),
-		DroppedQoS0:  in.DroppedQoS0.Load(),
+		DroppedQoS0: in.DroppedQoS0.Load(), LostQoS0: n.lostQoS0.Load(),
 		InboundBytes: in.Bytes.Load(), ReadStalls: in.Stalls.Load(), LeftToServer: n.count(lossLeft),
 		SubscriptionFailures: n.count(lossSubscription), SubscriptionsDowngraded: n.count(lossDowngraded), StatusFailures: n.count(lossStatus), MarkerFailures: n.count(lossMarker),
 		ViewRefused: n.viewRefused.Load(), ChangesMissed: n.changesMissed.Load(), Panics: n.count(lossPanic) + n.loggerPanics.Load(),

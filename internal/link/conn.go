@@ -1,8 +1,9 @@
 package link
 
 import (
-	"fmt"
+	"errors"
 	"net"
+	"os"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -14,8 +15,6 @@ import (
 )
 
 const (
-	// flushAt is how many bytes of output are flushed even while more writers wait.
-	flushAt = 64 << 10
 	// closeTimeout bounds the final DISCONNECT of this client, and the end of TLS.
 	closeTimeout = 250 * time.Millisecond
 	// sizeTolerance is by how many bytes a received packet may exceed the Maximum Packet
@@ -44,11 +43,7 @@ type Conn struct {
 	stallBegan atomic.Int64 // time since start
 	stallSum   atomic.Int64 // of all stalls that have ended
 
-	waiting atomic.Int32 // writers that wait for mu
-	mu      sync.Mutex
-	out     []byte
-	packet  int // where in out the packet begins that paho is writing
-	broken  error
+	output
 
 	writeFailed atomic.Pointer[error] // a write has failed; the reader may still find out why
 
@@ -68,6 +63,7 @@ func newConn(inner net.Conn, maxReceive uint32, writeTimeout time.Duration) *Con
 		maxReceive += sizeTolerance
 	}
 	c.reader = wire.NewReader(source{c}, maxReceive)
+	c.room, c.idle.L, c.flusher = notify.New(), &c.mu, c.flush
 	return c
 }
 
@@ -163,84 +159,98 @@ func (c *Conn) dispatch(f wire.Frame) error {
 	return nil
 }
 
-// Send appends packets to the output and sends it, unless another writer waits,
-// which then sends it. It blocks at most for the write timeout.
-func (c *Conn) Send(encode func(dst []byte) []byte) error {
-	c.lock()
-	defer c.mu.Unlock()
-	if c.broken != nil {
-		return c.broken
-	}
-	c.out = encode(c.out)
-	return c.flushLocked()
-}
-
-func (c *Conn) lock() {
-	c.waiting.Add(1)
-	c.mu.Lock()
-	c.waiting.Add(-1)
-}
-
-func (c *Conn) flushLocked() error {
-	if c.waiting.Load() > 0 && len(c.out) < flushAt {
-		return nil
-	}
-	return c.writeLocked()
-}
-
-func (c *Conn) writeLocked() error {
-	if len(c.out) == 0 {
-		return nil
-	}
-	if err := c.SetWriteDeadline(time.Now().Add(c.writeTimeout)); err != nil {
+// writeFailedLocked breaks the connection. If the server has closed it, a DISCONNECT that is received
+// and not read yet may say why: the reader gets closeTimeout to find it.
+func (c *Conn) writeFailedLocked(err error) error {
+	if errors.Is(err, os.ErrDeadlineExceeded) || c.gen.Load() == nil {
 		return c.breakLocked(err)
 	}
-	if _, err := c.Conn.Write(c.out); err != nil {
-		return c.writeFailedLocked(fmt.Errorf("write to server: %w", err))
-	}
-	c.lastWrite.Store(c.now())
-	if c.out = c.out[:0]; cap(c.out) > 4*flushAt {
-		c.out = nil
-	}
-	return nil
+	c.broken, c.out = err, nil
+	c.wakeLocked()
+	c.writeFailed.Store(&err)
+	time.AfterFunc(closeTimeout, func() {
+		c.setCause(err)
+		_ = c.Conn.Close()
+	})
+	return err
 }
 
-// Lock, Write and Unlock are how paho writes a packet: as a sync.Locker, the Conn
-// keeps the parts of the packet together.
-func (c *Conn) Lock() {
-	c.lock()
-	c.packet = len(c.out)
+func (c *Conn) breakLocked(err error) error {
+	c.broken, c.out = err, nil
+	c.wakeLocked()
+	c.setCause(err)
+	_ = c.Conn.Close()
+	return err
 }
 
-// Write appends to the output; Unlock sends it.
-func (c *Conn) Write(p []byte) (int, error) {
-	if c.broken != nil {
-		return 0, c.broken
+// Fail closes the connection because of err. For a violation by the server, a
+// CloseError and an error with a reason code it sends a DISCONNECT first, if no writer
+// is stuck. The cause is set after that, since those who wait for it close the connection.
+func (c *Conn) Fail(err error) {
+	var violation *wire.Error
+	var closing *CloseError
+	coded, isCoded := err.(interface{ ReasonCode() byte })
+	switch {
+	case errors.As(err, &closing) || c.gen.Load() == nil:
+	case isCoded:
+		closing = &CloseError{Reason: coded.ReasonCode()}
+	case errors.As(err, &violation):
+		closing = &CloseError{Reason: violation.Code}
 	}
-	c.out = append(c.out, p...)
-	return len(p), nil
+	if closing != nil && c.lockIdle() {
+		if c.broken == nil {
+			if p := closing.packet(); c.checkSize(len(p)) == nil {
+				_ = c.SetWriteDeadline(time.Now().Add(closeTimeout))
+				_, _ = c.Conn.Write(p)
+			}
+			c.broken = err
+			c.setCause(err) // before a writer finds broken set, and closes the connection
+			c.wakeLocked()
+		}
+		c.mu.Unlock()
+	}
+	c.setCause(err)
+	_ = c.Conn.Close()
 }
 
-// Unlock sends the packet. One that is larger than the server accepts ends the
-// connection instead [MQTT-3.2.2-15]. No packet follows a DISCONNECT [MQTT-3.14.4-1], so
-// it does not wait for other writers.
-func (c *Conn) Unlock() {
-	defer c.mu.Unlock()
-	if c.broken != nil || len(c.out) == c.packet {
-		return
+// lockIdle locks mu while nobody writes, and lets nobody append to the output. It returns false where a
+// writer takes longer than closeTimeout.
+func (c *Conn) lockIdle() bool {
+	for begin := time.Now(); time.Since(begin) <= closeTimeout; time.Sleep(time.Millisecond) {
+		if !c.mu.TryLock() {
+			continue
+		}
+		c.closing = true
+		if !c.writing || c.broken != nil {
+			return true
+		}
+		c.mu.Unlock()
 	}
-	t := wire.Type(c.out[c.packet] >> 4)
-	if c.will != nil && t == wire.CONNECT {
-		c.out = append(c.out[:c.packet], withWill(c.out[c.packet:], c.will)...)
-	}
-	if err := c.checkSize(len(c.out) - c.packet); err != nil {
-		_ = c.breakLocked(err)
-		return
-	}
-	// An error stays in broken, and the reader ends.
-	if t != wire.DISCONNECT {
-		_ = c.flushLocked()
-	} else if c.writeLocked() == nil {
-		c.broken = net.ErrClosed
+	return false
+}
+
+// Close closes the connection without a DISCONNECT.
+func (c *Conn) Close() error {
+	c.setCause(net.ErrClosed)
+	return c.Conn.Close()
+}
+
+func (c *Conn) setCause(err error) {
+	c.causeOnce.Do(func() {
+		c.cause = err
+		close(c.failed)
+	})
+}
+
+// Failed is closed when the connection has ended.
+func (c *Conn) Failed() <-chan struct{} { return c.failed }
+
+// Cause is why the connection ended; nil while it is up.
+func (c *Conn) Cause() error {
+	select {
+	case <-c.failed:
+		return c.cause
+	default:
+		return nil
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"net"
 	"os"
 	"runtime"
+	"slices"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -67,6 +68,13 @@ func numbered(sender, n int) []byte {
 	return wire.AppendPublish(nil, &wire.Publish{Topic: "t", Payload: payload})
 }
 
+// waits returns what waits for the present write.
+func (c *Conn) waits() []byte {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return slices.Clone(c.out)
+}
+
 // While one write is under way, what others send piles up and leaves together.
 func TestSendsAreWrittenTogether(t *testing.T) {
 	w := &gate{}
@@ -86,11 +94,12 @@ func TestSendsAreWrittenTogether(t *testing.T) {
 	for i := range 100 {
 		send(1 + i)
 	}
-	for c.waiting.Load() < 100 { // all but the first are at the lock
+	for len(c.waits()) < 100*len(numbered(0, 0)) { // all but the first are in the output
 		runtime.Gosched()
 	}
 	w.release()
 	all.Wait()
+	c.flushing.Wait()
 	if got := len(w.bytes()) / len(numbered(0, 0)); got != 101 || w.began() != 2 {
 		t.Errorf("%d packets in %d writes, want 101 in 2", got, w.began())
 	}
@@ -124,6 +133,7 @@ func TestConcurrentWritersKeepTheirOrder(t *testing.T) {
 		})
 	}
 	all.Wait()
+	c.flushing.Wait()
 	r := wire.NewReader(bytes.NewReader(w.bytes()), 0)
 	next := map[uint32]uint32{}
 	for range senders * count {
@@ -146,45 +156,43 @@ func TestConcurrentWritersKeepTheirOrder(t *testing.T) {
 	}
 }
 
-// Output is flushed when it gets large, even while more writers wait.
-func TestLargeOutputDoesNotWait(t *testing.T) {
-	w := &gate{open: true}
+// A DISCONNECT leaves after what waits, and nothing after it [MQTT-3.14.4-1]: paho
+// closes the connection right behind it.
+func TestDisconnectIsLast(t *testing.T) {
+	w := &gate{}
 	c := newConn(w, 0, time.Second)
-	c.waiting.Store(1)
-	send := func(n int) {
-		if err := c.Send(func(dst []byte) []byte { return append(dst, make([]byte, n)...) }); err != nil {
-			t.Fatal(err)
+	if err := c.Post(t.Context(), ping); err != nil {
+		t.Fatal(err)
+	}
+	for w.began() == 0 {
+		runtime.Gosched()
+	}
+	if err := c.Send(ping); err != nil {
+		t.Fatal(err)
+	}
+	var all sync.WaitGroup
+	all.Go(func() {
+		c.Lock()
+		_, _ = c.Write(control.AppendDisconnect(nil, &control.Disconnect{}))
+		c.Unlock()
+		if got := w.bytes(); !bytes.Equal(got, []byte{0xC0, 0, 0xC0, 0, 0xE0, 0}) {
+			t.Errorf("written when Unlock returns: %x", got)
 		}
+	})
+	for len(c.waits()) < 4 {
+		runtime.Gosched()
 	}
-	send(flushAt - 1)
-	if len(w.bytes()) != 0 {
-		t.Errorf("%d bytes left while another writer waited", len(w.bytes()))
+	for range 10 {
+		all.Go(func() {
+			if err := c.Send(ping); !errors.Is(err, net.ErrClosed) {
+				t.Errorf("Send after DISCONNECT: %v", err)
+			}
+		})
 	}
-	send(1)
-	if len(w.bytes()) != flushAt {
-		t.Errorf("%d bytes left, want %d", len(w.bytes()), flushAt)
-	}
-	send(8 * flushAt)
-	if cap(c.out) > 4*flushAt {
-		t.Errorf("a buffer of %d bytes is kept", cap(c.out))
-	}
-}
-
-// A DISCONNECT leaves even while another writer waits, and nothing after it
-// [MQTT-3.14.4-1]: paho closes the connection right behind it.
-func TestDisconnectLeavesAtOnceAndLast(t *testing.T) {
-	w := &gate{open: true}
-	c := newConn(w, 0, time.Second)
-	c.waiting.Store(1)
-	_ = c.Send(ping)
-	c.Lock()
-	_, _ = c.Write(control.AppendDisconnect(nil, &control.Disconnect{}))
-	c.Unlock()
-	if err := c.Send(ping); !errors.Is(err, net.ErrClosed) {
-		t.Errorf("Send after DISCONNECT: %v", err)
-	}
-	if got := w.bytes(); !bytes.Equal(got, []byte{0xC0, 0, 0xE0, 0}) {
-		t.Errorf("written: %x", got)
+	w.release()
+	all.Wait()
+	if got := len(w.bytes()); got != 6 {
+		t.Errorf("%d bytes written, want 6", got)
 	}
 }
 

@@ -39,11 +39,17 @@ func newAliases(want uint16, l Limits) *aliases {
 // Publish sends the PUBLISH packets that encode appends, complete and without Topic
 // Alias. If this connection uses aliases, Publish inserts them.
 func (g *Generation) Publish(encode func(dst []byte) []byte) error {
+	return g.w.Send(g.Encoder(encode))
+}
+
+// Encoder returns encode, for PUBLISH packets that are complete and without Topic Alias. If this
+// connection uses aliases, the returned function inserts them.
+func (g *Generation) Encoder(encode func(dst []byte) []byte) func(dst []byte) []byte {
 	a := g.sending
 	if a == nil {
-		return g.w.Send(encode)
+		return encode
 	}
-	return g.w.Send(func(dst []byte) []byte {
+	return func(dst []byte) []byte {
 		a.packets = encode(a.packets[:0])
 		for rest := a.packets; len(rest) > 0; {
 			length, n := wire.Varint(rest[1:])
@@ -55,7 +61,7 @@ func (g *Generation) Publish(encode func(dst []byte) []byte) error {
 			a.packets = nil
 		}
 		return dst
-	})
+	}
 }
 
 // append appends one packet, whose topic begins at this byte. It inserts no alias for a topic that
