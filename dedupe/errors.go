@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/mooring-mqtt/mooring/internal/fsys"
 	"github.com/mooring-mqtt/mooring/internal/safe"
 )
 
@@ -57,11 +58,16 @@ type CommitError struct {
 }
 
 func (e *CommitError) Error() string {
-	return fmt.Sprintf("dedupe: commit to %s is not durable: %v; a restart now would handle the message again", e.Path, e.Err)
+	return fmt.Sprintf("dedupe: commit to %s is not durable: %v: %s; a restart now would handle the message again", e.Path, e.Err, fsys.Remedy(e.Err))
 }
 
 func (e *CommitError) Unwrap() error   { return e.Err }
 func (*CommitError) SafeToRetry() bool { return false } // the key may be stored
+
+// cannot returns an error of the file system with what to do about it.
+func cannot(what string, err error) error {
+	return fmt.Errorf("dedupe: cannot %s: %w: %s", what, err, fsys.Remedy(err))
+}
 
 // LockedError reports that another process, or another File, has the log open.
 type LockedError struct {

@@ -73,7 +73,7 @@ func openFile(path string, o Options, on fsys.FS) (*File, error) {
 	case errors.Is(err, fs.ErrNotExist):
 		return nil, fmt.Errorf("dedupe: directory %s does not exist; make it first: %w", filepath.Dir(abs), err)
 	case err != nil:
-		return nil, fmt.Errorf("dedupe: cannot lock the log: %w", err)
+		return nil, cannot("lock the log", err)
 	}
 	o = o.withDefaults()
 	f := &File{state: state{opts: o, table: newTable(o)}, path: abs, fs: on, lock: lock, writer: make(chan struct{}, 1)}

@@ -17,11 +17,11 @@ func (f *File) recover() error {
 	data, err := fsys.ReadFile(f.fs, f.path)
 	fresh := errors.Is(err, fs.ErrNotExist)
 	if err != nil && !fresh {
-		return fmt.Errorf("dedupe: cannot read the log: %w", err)
+		return cannot("read the log", err)
 	}
 	// Left by a crash during a rewrite. The log itself is whole.
 	if err := f.fs.Remove(f.path + newSuffix); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("dedupe: cannot remove an unfinished log: %w", err)
+		return cannot("remove an unfinished log", err)
 	}
 	s := scan(data)
 	headless := !strings.HasPrefix(string(data), header)
@@ -43,7 +43,7 @@ func (f *File) recover() error {
 		return f.reopen(int64(s.good), int64(len(data)))
 	}
 	if err := f.rewrite(); err != nil {
-		return fmt.Errorf("dedupe: cannot write the log: %w", err)
+		return cannot("write the log", err)
 	}
 	return nil
 }
@@ -72,18 +72,18 @@ func (f *File) load(records []record) {
 func (f *File) reopen(good, size int64) error {
 	l, err := f.fs.Open(f.path)
 	if err != nil {
-		return fmt.Errorf("dedupe: cannot open the log: %w", err)
+		return cannot("open the log", err)
 	}
 	f.log, f.end = l, good
 	if good < size {
 		if err := l.Truncate(good); err != nil {
-			return fmt.Errorf("dedupe: cannot remove the unfinished tail: %w", err)
+			return cannot("remove the unfinished tail", err)
 		}
 	}
 	// The sync also covers the keys that were read: an earlier process may not have
 	// synced them, and they are Duplicates from now on.
 	if err := f.append(appendOpenRecord(nil, f.clock.now(), time.Now().UnixNano(), f.baseToken), true); err != nil {
-		return fmt.Errorf("dedupe: cannot write the log: %w", err)
+		return cannot("write the log", err)
 	}
 	return nil
 }

@@ -5,10 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"hash/fnv"
-	"io/fs"
 	"math"
 	"path/filepath"
-	"syscall"
 	"time"
 
 	"github.com/mooring-mqtt/mooring/internal/fsys"
@@ -191,22 +189,5 @@ func folderError(dir string, err error) error {
 	if errors.As(err, &folder) {
 		return err
 	}
-	return &FolderError{Dir: dir, Fix: remedy(err) + ", then open it again", Err: err}
-}
-
-// remedy returns what to do about an error of the system.
-func remedy(err error) string {
-	switch {
-	case errors.Is(err, syscall.ENOTDIR), errors.Is(err, fs.ErrExist):
-		return "a file is in its place: remove the file or choose another folder"
-	case errors.Is(err, syscall.EROFS):
-		return "mount the file system for writing, or choose another folder"
-	case errors.Is(err, fs.ErrPermission):
-		return "let this user write to it, or choose another folder"
-	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):
-		return "free space on the disk, or raise the quota"
-	case errors.Is(err, syscall.EMFILE), errors.Is(err, syscall.ENFILE):
-		return "close files, or raise the limit of open files"
-	}
-	return "check the disk and the system's log"
+	return &FolderError{Dir: dir, Fix: fsys.Remedy(err) + ", then open it again", Err: err}
 }

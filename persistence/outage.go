@@ -9,8 +9,10 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/mooring-mqtt/mooring/internal/fsys"
 	"github.com/mooring-mqtt/mooring/internal/safe"
 	"github.com/mooring-mqtt/mooring/persistence/internal/index"
+	"github.com/mooring-mqtt/mooring/persistence/internal/recovery"
 	"github.com/mooring-mqtt/mooring/persistence/internal/segment"
 )
 
@@ -28,8 +30,7 @@ const (
 )
 
 const (
-	reserveName = "RESERVE"
-	minReserve  = 64 << 10
+	minReserve = 64 << 10
 	// reserveEach is the records of a message beside itself: sent, released, ended.
 	reserveEach = 48
 )
@@ -58,7 +59,7 @@ func relocateAnyhow(l *Log) (full, err error) {
 	size, full := r.size, err
 	r.size, r.given = 0, true
 	return full, relocate(l, func(h segment.Header, records, checkpoint []byte) error {
-		return l.writer.BeginIn(filepath.Join(l.folder.dir, reserveName), size, h, records, checkpoint)
+		return l.writer.BeginIn(filepath.Join(l.folder.dir, recovery.ReserveName), size, h, records, checkpoint)
 	})
 }
 
@@ -123,7 +124,7 @@ func degrade(l *Log, cause error) {
 
 // beginOutage notes why no message is accepted, and has it tried again.
 func beginOutage(l *Log, cause error) {
-	e := &DegradedError{Since: time.Now(), Fix: remedy(cause), Err: cause}
+	e := &DegradedError{Since: time.Now(), Fix: fsys.Remedy(cause), Err: cause}
 	before := l.pipe.outage
 	if l.pipe.outage = e; before != nil {
 		e.Since = before.Since
@@ -208,7 +209,7 @@ func noSpace(err error) bool {
 
 // beginFirst begins the segment of an opening. On a full disk that is the reserve.
 func beginFirst(l *Log, h segment.Header, records []byte) error {
-	r, name := &l.folder.reserve, filepath.Join(l.folder.dir, reserveName)
+	r, name := &l.folder.reserve, filepath.Join(l.folder.dir, recovery.ReserveName)
 	if f, err := l.o.FS.Open(name); err == nil {
 		r.size, _ = f.Size()
 		f.Close()
@@ -267,7 +268,7 @@ func keepReserve(l *Log) error {
 
 // writeReserve replaces the reserve by one of this size.
 func writeReserve(l *Log, size int64) error {
-	name := filepath.Join(l.folder.dir, reserveName)
+	name := filepath.Join(l.folder.dir, recovery.ReserveName)
 	if err := l.o.FS.Remove(name); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}

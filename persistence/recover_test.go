@@ -7,6 +7,7 @@ import (
 	"slices"
 	"testing"
 
+	"github.com/mooring-mqtt/mooring/persistence/internal/recovery"
 	"github.com/mooring-mqtt/mooring/persistence/internal/segment"
 )
 
@@ -173,7 +174,7 @@ func TestDamagedPage(t *testing.T) {
 	epoch := l.Epoch()
 	l.Close()
 	for _, name := range names {
-		if name == reserveName {
+		if name == recovery.ReserveName {
 			continue // there is nothing in it
 		}
 		name = "log/" + name

@@ -44,7 +44,7 @@ func New(dir string, o persistence.Options) (*List, error) {
 	case errors.Is(err, os.ErrNotExist), err == nil && len(names) == 0:
 		return l, nil
 	case err != nil:
-		return nil, err
+		return nil, &persistence.FolderError{Dir: dir, Fix: fsys.Remedy(err), Err: err}
 	}
 	return l, l.openLocked()
 }

@@ -108,8 +108,8 @@ const maxListed = 10_000
 // it, with everything that was accepted before the call.
 //
 // It takes 25 to 50 bytes of memory for each message in the segments. The caller must
-// Close the Folder, which keeps the segments open for Messages. On systems that do not
-// remove open files (Windows), a process that is at work removes them after Close.
+// Close the Folder, which keeps up to 8 files open. On systems that do not remove open
+// files (Windows), a process that is at work removes them after Close.
 //
 // Errors: *FolderError, *VersionError and *OptionError of package persistence.
 func Open(dir string, o persistence.Options) (*Folder, error) {
@@ -117,17 +117,32 @@ func Open(dir string, o persistence.Options) (*Folder, error) {
 		return nil, err
 	}
 	o.FS = cmp.Or(o.FS, fsys.OS)
-	files, err := look(o.FS, dir)
+	f, err := open(dir, &o)
+	for range maxLooks {
+		if !errors.Is(err, errRemoved) {
+			break
+		}
+		f, err = open(dir, &o)
+	}
 	if err != nil {
 		return nil, folderError(dir, err)
+	}
+	return f, nil
+}
+
+// open takes a snapshot and reads it.
+func open(dir string, o *persistence.Options) (*Folder, error) {
+	files, err := takeSnapshot(o.FS, dir)
+	if err != nil {
+		return nil, err
 	}
 	f := &Folder{Dir: dir, files: files}
 	if o.FS == fsys.OS {
 		f.InUse, f.PID = fsys.Holder(filepath.Join(dir, recovery.LockName))
 	}
 	if err := f.read(o.FS, o.Retention.MaxDeadLetters >= 0); err != nil {
-		f.Close()
-		return nil, folderError(dir, err)
+		_ = f.Close()
+		return nil, err
 	}
 	return f, nil
 }
@@ -222,7 +237,7 @@ func (f *Folder) setNames() {
 		switch {
 		case isCopy && recovery.IsLogFile(base):
 			f.Copies = append(f.Copies, path)
-		case name != recovery.LockName && !recovery.IsLogFile(name):
+		case name != recovery.LockName && name != recovery.ReserveName && !recovery.IsLogFile(name):
 			f.Others = append(f.Others, path)
 		}
 	}

@@ -52,7 +52,8 @@ func (f Filter) has(state uint8) bool {
 // Messages calls yield for each message that the filter selects, by ascending
 // sequence, until yield returns false. The Message and its packet are reused for the
 // next one. Records are read one by one, so memory does not grow with their number.
-// Errors: *persistence.ReadError, [persistence.ErrClosed].
+// Errors: [persistence.ErrClosed]; *persistence.ReadError, which is an [fs.ErrNotExist] if the
+// process that has the log open has removed a segment since Open: open the folder again.
 func (f *Folder) Messages(filter Filter, yield func(*Message) bool) error {
 	var m Message
 	// A moved record is at another place; each kind has its own read-ahead.

@@ -2,10 +2,12 @@ package inspect
 
 import (
 	"errors"
+	"fmt"
 	"io"
 	"io/fs"
 	"path/filepath"
 	"slices"
+	"sync"
 
 	"github.com/mooring-mqtt/mooring/internal/fsys"
 	"github.com/mooring-mqtt/mooring/persistence/internal/recovery"
@@ -17,32 +19,29 @@ type snapshot struct {
 	dir   string
 	names []string // ascending
 	files map[string]*still
-	open  func(name string) (fsys.File, error)
+	from  func(name string) (fsys.File, error)
+
+	mu     sync.Mutex
+	opened []*still // at most maxOpen; the one used last is the last
+	closed bool
 }
+
+// maxOpen is how many files a snapshot keeps open.
+const maxOpen = 8
 
 // errChange is returned when recovery tries to copy a damaged file.
 var errChange = errors.New("an inspection changes nothing")
 
 // errRemoved is returned if a listed file is gone.
-var errRemoved = errors.New("files come and go")
+var errRemoved = fmt.Errorf("files come and go: %w", fs.ErrNotExist)
 
-// maxLooks bounds how often look tries again.
+// maxLooks bounds how often Open tries again because a file was removed meanwhile.
 const maxLooks = 20
 
-// look takes a snapshot, and another one if a file was removed meanwhile.
-func look(from fsys.FS, dir string) (files *snapshot, err error) {
-	for range maxLooks {
-		if files, err = takeSnapshot(from, dir); err != errRemoved {
-			break
-		}
-	}
-	return files, err
-}
-
 func takeSnapshot(from fsys.FS, dir string) (*snapshot, error) {
-	s := &snapshot{dir: dir, files: map[string]*still{}, open: from.Open}
+	s := &snapshot{dir: dir, files: map[string]*still{}, from: from.Open}
 	if from == fsys.OS {
-		s.open = fsys.OpenReadOnly
+		s.from = fsys.OpenReadOnly
 	}
 	var err error
 	if s.names, err = from.ReadDir(dir); err != nil {
@@ -56,10 +55,7 @@ func takeSnapshot(from fsys.FS, dir string) (*snapshot, error) {
 		path := filepath.Join(dir, name)
 		f, err := s.freeze(path)
 		if err != nil {
-			s.close()
-			if errors.Is(err, fs.ErrNotExist) {
-				err = errRemoved
-			}
+			_ = s.close()
 			return nil, err
 		}
 		s.files[path] = f
@@ -68,27 +64,50 @@ func takeSnapshot(from fsys.FS, dir string) (*snapshot, error) {
 }
 
 func (s *snapshot) freeze(path string) (*still, error) {
-	f, err := s.open(path)
+	in := &still{s: s, path: path}
+	f, err := s.file(in)
 	if err != nil {
 		return nil, err
 	}
-	in := &still{file: f}
+	in.identity = fsys.IdentityOf(f)
 	if in.size, err = f.Size(); err == nil {
-		err = in.findEnd()
+		err = in.findEnd(f)
 	}
-	if err != nil {
-		return nil, errors.Join(err, f.Close())
+	return in, err
+}
+
+// file returns an open file. Another one may be closed for it. mu is held, or nobody else has s.
+func (s *snapshot) file(f *still) (fsys.File, error) {
+	if s.closed {
+		return nil, fs.ErrClosed
 	}
-	return in, nil
+	at := slices.Index(s.opened, f)
+	if at < 0 {
+		if len(s.opened) == maxOpen {
+			_ = s.opened[0].file.Close()
+			s.opened = slices.Delete(s.opened, 0, 1)
+		}
+		var err error
+		if f.file, err = s.from(f.path); errors.Is(err, fs.ErrNotExist) {
+			return nil, errRemoved
+		} else if err != nil {
+			return nil, err
+		}
+	} else {
+		s.opened = slices.Delete(s.opened, at, at+1)
+	}
+	s.opened = append(s.opened, f)
+	return f.file, nil
 }
 
 func (s *snapshot) close() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	var err error
-	for _, f := range s.files {
-		if e := f.file.Close(); !errors.Is(e, fs.ErrClosed) {
-			err = errors.Join(err, e)
-		}
+	for _, f := range s.opened {
+		err = errors.Join(err, f.file.Close())
 	}
+	s.opened, s.closed = nil, true
 	return err
 }
 
@@ -96,7 +115,7 @@ func (s *snapshot) Open(name string) (fsys.File, error) {
 	if f := s.files[name]; f != nil {
 		return f, nil
 	}
-	return s.open(name)
+	return s.from(name)
 }
 
 func (s *snapshot) ReadDir(string) ([]string, error) { return slices.Clone(s.names), nil }
@@ -111,17 +130,20 @@ func (s *snapshot) Lock(string) (fsys.Held, error)   { return nil, errChange }
 // to back, in places that were zeros or did not exist. What is before the last byte
 // that was not zero does not change, and the rest is taken for zeros.
 type still struct {
-	file    fsys.File
-	size    int64
-	written int64 // after the last byte that is not zero
+	s        *snapshot
+	path     string
+	file     fsys.File // open if s.opened has f
+	identity uint64
+	size     int64
+	written  int64 // after the last byte that is not zero
 }
 
-func (f *still) findEnd() error {
+func (f *still) findEnd(file fsys.File) error {
 	buf := make([]byte, min(f.size, 64<<10))
 	for f.written = f.size; f.written > 0; {
 		b := buf[:min(f.written, int64(len(buf)))]
 		from := f.written - int64(len(b))
-		if n, err := f.file.ReadAt(b, from); n < len(b) {
+		if n, err := file.ReadAt(b, from); n < len(b) {
 			if err != io.EOF {
 				return err
 			}
@@ -147,14 +169,20 @@ func (f *still) ReadAt(b []byte, off int64) (int, error) {
 		b, end = b[:f.size-off], io.EOF
 	}
 	n := int(max(0, min(int64(len(b)), f.written-off)))
-	if got, err := f.file.ReadAt(b[:n], off); got < n {
+	f.s.mu.Lock()
+	defer f.s.mu.Unlock()
+	file, err := f.s.file(f)
+	if err != nil {
+		return 0, err
+	}
+	if got, err := file.ReadAt(b[:n], off); got < n {
 		return got, err
 	}
 	clear(b[n:])
 	return len(b), end
 }
 
-func (f *still) Identity() uint64                   { return fsys.IdentityOf(f.file) }
+func (f *still) Identity() uint64                   { return f.identity }
 func (f *still) Size() (int64, error)               { return f.size, nil }
 func (f *still) WriteAt([]byte, int64) (int, error) { return 0, errChange }
 func (f *still) Truncate(int64) error               { return errChange }

@@ -58,8 +58,12 @@ func (s *State) carryFrom(last *index.Segment, small, buffer int64) int64 {
 // carry returns the records of the last segment from there on, without checkpoints,
 // for the opening of the next one, and moves their messages there.
 func (s *State) carry(last *index.Segment, from int64, next *index.Segment) ([]byte, error) {
+	file, err := s.open(s.last)
+	if err != nil {
+		return nil, err
+	}
 	data := make([]byte, last.Size-from)
-	if n, err := s.last.file.ReadAt(data, from); err != nil && (err != io.EOF || n < len(data)) {
+	if n, err := file.ReadAt(data, from); err != nil && (err != io.EOF || n < len(data)) {
 		return nil, err
 	}
 	tail := last.Cut(from)

@@ -19,7 +19,7 @@ const CopySuffix = ".corrupt"
 
 const maxCopies = 16 // in a folder
 
-// list opens the segments.
+// list reads the headers of the segments.
 func (s *State) list(names []string) error {
 	for _, name := range names {
 		if base, ok := strings.CutSuffix(name, CopySuffix); ok && IsLogFile(base) {
@@ -29,11 +29,7 @@ func (s *State) list(names []string) error {
 		if number == 0 {
 			continue
 		}
-		file, err := s.c.FS.Open(s.name(number))
-		if err != nil {
-			return err
-		}
-		f := &File{Number: number, file: file}
+		f := &File{Number: number}
 		s.Newest, s.Files = number, append(s.Files, f)
 		if err := s.readHeader(f); err != nil {
 			return err
@@ -47,12 +43,16 @@ func IsLogFile(name string) bool {
 	return segment.ParseName(name) != 0 || receipts.ParseName(name) != 0
 }
 
-func (s *State) readHeader(f *File) (err error) {
-	if f.Size, err = f.file.Size(); err != nil {
+func (s *State) readHeader(f *File) error {
+	file, err := s.open(f)
+	if err != nil {
 		return err
 	}
-	f.Bytes = f.Size
-	if f.header, err = segment.ReadHeader(f.file, s.name(f.Number)); err != nil && err != segment.ErrHeader {
+	if f.Size, err = file.Size(); err != nil {
+		return err
+	}
+	f.Bytes, f.identity = f.Size, fsys.IdentityOf(file)
+	if f.header, err = segment.ReadHeader(file, s.name(f.Number)); err != nil && err != segment.ErrHeader {
 		return err
 	}
 	if f.unread = err != nil || f.header.Number != f.Number; f.unread {

@@ -15,8 +15,11 @@ import (
 	"github.com/mooring-mqtt/mooring/persistence/internal/segment"
 )
 
-// LockName is the name of the lock file in the folder of a log.
-const LockName = "LOCK"
+// Files in the folder of a log.
+const (
+	LockName    = "LOCK"
+	ReserveName = "RESERVE" // zeros that keep space on the disk
+)
 
 // Config configures a reading.
 type Config struct {
@@ -42,13 +45,15 @@ type State struct {
 	Ledger                 ledger.Ledger
 	Catalog                index.Catalog // of the segments that count
 	Receipts               receipts.Set
-	Files                  []*File  // segments by number, open until Close
+	Files                  []*File  // segments by number
 	Garbage                []string // paths of files that do not count, to be removed in this order
 	Newest                 uint64   // the highest segment number in the folder
 	Stale                  bool     // damage since the last checkpoint: counters may be too low
 	TornTails, Corruptions uint64
 
 	c      Config
+	file   fsys.File // of reading: one at a time is open, however many segments there are
+	reads  *File
 	last   *File // of the segments that count
 	copied bool  // last is a copy of the file that was created
 	copies int   // of damaged files in the folder
@@ -60,9 +65,9 @@ type File struct {
 	Size     int64 // bytes that count
 	Bytes    int64 // bytes that there are
 	Version  uint16
-	Void     bool // it does not count
-	Sealed   bool // the next segment knows Size; otherwise it is the size of the file
-	file     fsys.File
+	Void     bool   // it does not count
+	Sealed   bool   // the next segment knows Size; otherwise it is the size of the file
+	identity uint64 // of the file; 0: unknown
 	header   segment.Header
 	unread   bool  // the header is damaged
 	reported bool  // damage was found
@@ -116,14 +121,26 @@ func (s *State) read() error {
 	return s.loadReceipts(names)
 }
 
-// Close closes the files.
+// Close closes the file that is open. The State can be used again.
 func (s *State) Close() {
-	for _, f := range s.Files {
-		if f.file != nil {
-			f.file.Close()
-			f.file = nil
-		}
+	if s.file != nil {
+		s.file.Close()
+		s.file, s.reads = nil, nil
 	}
+}
+
+// open returns the file of a segment, which is open until another one is, or Close.
+func (s *State) open(f *File) (fsys.File, error) {
+	if s.reads == f {
+		return s.file, nil
+	}
+	s.Close()
+	file, err := s.c.FS.Open(s.name(f.Number))
+	if err != nil {
+		return nil, err
+	}
+	s.file, s.reads = file, f
+	return file, nil
 }
 
 func (s *State) name(number uint64) string { return segment.Name(s.c.Dir, number) }
@@ -193,13 +210,21 @@ func (s *State) discard(f *File) {
 	s.Garbage = append(s.Garbage, s.name(f.Number))
 }
 
-func (s *State) scanner(f *File) *segment.Scanner {
-	return &segment.Scanner{Window: segment.Window{F: f.file, Limit: f.Size, Chunk: 256 << 10}, Number: f.Number}
+func (s *State) scanner(f *File) (*segment.Scanner, error) {
+	file, err := s.open(f)
+	if err != nil {
+		return nil, err
+	}
+	return &segment.Scanner{Window: segment.Window{F: file, Limit: f.Size, Chunk: 256 << 10}, Number: f.Number}, nil
 }
 
 // opening returns the link of a segment (zero: unknown), and whether it was finished.
 func (s *State) opening(f *File) (prev segment.Link, ok bool, err error) {
-	scan, whole, seen := s.scanner(f), !f.unread, false
+	scan, err := s.scanner(f)
+	if err != nil {
+		return prev, false, err
+	}
+	whole, seen := !f.unread, false
 	prev = f.header.Prev // zero if the header is unread
 	_, _, err = scan.Scan(segment.HeaderSize, false, func(_ int64, r *record.Record) bool {
 		if seen = r.Kind == record.KindCheckpoint; seen {
@@ -224,7 +249,10 @@ func (s *State) load(f *File) error {
 	s.Ledger.Next = max(s.Ledger.Next, f.header.First)
 	seg := &index.Segment{Number: f.Number, Index: index.Index{First: s.Ledger.Next, Keep: s.c.Receipts}}
 	s.Catalog.Segments = append(s.Catalog.Segments, seg)
-	scan := s.scanner(f)
+	scan, err := s.scanner(f)
+	if err != nil {
+		return err
+	}
 	a := applier{s: s, seg: seg, room: uint64(f.Bytes/record.MinMessage) + 1}
 	if !f.unread || s.last != nil { // for the oldest it is unknown without its header
 		scan.Most = s.Ledger.Next + a.room
@@ -245,7 +273,7 @@ func (s *State) load(f *File) error {
 	f.Size, seg.Size = end, end
 	// The process that wrote it may have been killed before its fsync, so what was
 	// read may be in the system's memory only.
-	return f.file.Sync()
+	return s.file.Sync()
 }
 
 // Torn reports whether a file ends with an unfinished write.
@@ -256,7 +284,10 @@ func (s *State) Torn(f *File) (bool, error) {
 	if f.Sealed {
 		return false, nil
 	}
-	scan := s.scanner(f)
+	scan, err := s.scanner(f)
+	if err != nil {
+		return false, err
+	}
 	scan.Limit = f.Bytes
 	blank, err := scan.Blank(f.Size)
 	return !blank, err
@@ -270,7 +301,9 @@ func (s *State) damage(f *File, off, length int64, err error) {
 func (s *State) reportIn(f *File, off, length int64, err error) {
 	if !f.reported {
 		f.reported = true
-		f.copy = s.keepCopy(f.file, s.name(f.Number))
+		if file, err := s.open(f); err == nil {
+			f.copy = s.keepCopy(file, s.name(f.Number))
+		}
 	}
 	s.report(Damage{File: s.name(f.Number), Offset: off, Length: length, Copy: f.copy, Err: err})
 }

@@ -66,6 +66,5 @@ func (s *State) checkIdentity() {
 	if s.last == nil || s.last.header.File == 0 {
 		return
 	}
-	id := fsys.IdentityOf(s.last.file)
-	s.copied = id != 0 && id != s.last.header.File
+	s.copied = s.last.identity != 0 && s.last.identity != s.last.header.File
 }
