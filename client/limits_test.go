@@ -3,6 +3,7 @@ package client_test
 import (
 	"context"
 	"errors"
+	"flag"
 	"fmt"
 	"net"
 	"sync"
@@ -17,11 +18,14 @@ import (
 	"github.com/mooring-mqtt/mooring/persistence"
 )
 
+var offlineHours = flag.Int("offline.hours", 6, "how long TestOfflineForHours is offline, in simulated time")
+
 // A device is offline for hours with 16 MiB of disk: ten readings a second drop their oldest, and an alarm
 // a minute. All alarms are delivered, and the newest readings; the counters add up.
 func TestOfflineForHours(t *testing.T) {
 	inBubble(t, mqtttest.Options{}, func(t *testing.T, b *mqtttest.Broker, proxy *mqtttest.Proxy) {
-		const hours, perSecond = 6, 10
+		const perSecond = 10
+		hours := *offlineHours
 		var mu sync.Mutex
 		alarms, last, readings := 0, "", 0
 		backend := mustNew(t, testConfig("backend", &recorder{}, b.Dial))
@@ -74,7 +78,7 @@ func TestOfflineForHours(t *testing.T) {
 		mu.Lock()
 		defer mu.Unlock()
 		s := device.Stats().Store
-		if alarms != hours*60 || last != want || s.Pending != 0 || s.Acked+s.Dropped != hours*3600*perSecond || readings+alarms != int(s.Acked) {
+		if alarms != hours*60 || last != want || s.Pending != 0 || s.Acked+s.Dropped != uint64(hours*3600*perSecond) || readings+alarms != int(s.Acked) {
 			t.Errorf("%d alarms, %d readings, the last %q, want %q; %+v", alarms, readings, last, want, s)
 		}
 		t.Logf("%d of %d messages were dropped", s.Dropped, s.Accepted)
