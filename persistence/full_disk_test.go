@@ -14,6 +14,7 @@ import (
 
 	"github.com/mooring-mqtt/mooring/internal/faultfs"
 	"github.com/mooring-mqtt/mooring/internal/fsys"
+	"github.com/mooring-mqtt/mooring/persistence/internal/recovery"
 )
 
 // partition is a file system with limited space.
@@ -221,6 +222,43 @@ func smallDisk(t *testing.T) (dir string) {
 		t.Skip("only root can mount a file system; TestFullDisk tests the same in memory")
 	}
 	return mountSmallDisk(t)
+}
+
+// Somebody removes the reserve, and the disk gets full. The log goes on when there is room.
+func TestFullDisk_WithoutTheReserve(t *testing.T) {
+	disk := &partition{FS: newMemFS().FS, free: 2 << 20, sizes: map[string]*int64{}}
+	o := onFullDisk
+	o.FS = disk
+	l, err := Open("log", o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	last := uint64(0)
+	for l.Stats().Segments < 4 {
+		last = appendOne(t, l, last+1)
+	}
+	if err := disk.Remove(filepath.Join("log", recovery.ReserveName)); err != nil {
+		t.Fatal(err)
+	}
+	for err == nil {
+		_, err = Append(l, numbered(last+1, 500))
+		last++
+	}
+	if !errors.Is(err, ErrDegraded) {
+		t.Fatalf("Append returned %v", err)
+	}
+	disk.mu.Lock()
+	disk.free += 1 << 20
+	disk.mu.Unlock()
+	for limit := time.Now().Add(10 * time.Second); l.Stats().Degraded; time.Sleep(time.Millisecond) {
+		if time.Now().After(limit) {
+			t.Fatal("the outage has not ended")
+		}
+	}
+	if last = appendOne(t, l, last+1); l.Stats().Pending != last {
+		t.Errorf("%d messages are pending, want %d", l.Stats().Pending, last)
+	}
 }
 
 func appendOne(t *testing.T, s Store, seq uint64) uint64 {

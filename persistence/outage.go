@@ -58,9 +58,13 @@ func relocateAnyhow(l *Log) (full, err error) {
 	}
 	size, full := r.size, err
 	r.size, r.given = 0, true
-	return full, relocate(l, func(h segment.Header, records, checkpoint []byte) error {
+	err = relocate(l, func(h segment.Header, records, checkpoint []byte) error {
 		return l.writer.BeginIn(filepath.Join(l.folder.dir, recovery.ReserveName), size, h, records, checkpoint)
 	})
+	if errors.Is(err, fs.ErrNotExist) { // somebody has removed the reserve
+		return nil, full
+	}
+	return full, err
 }
 
 // relocate begins a new segment after a failure. The unsynced part of the active file cannot be
