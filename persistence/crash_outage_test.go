@@ -3,7 +3,6 @@ package persistence
 import (
 	"errors"
 	"fmt"
-	"io/fs"
 	"math/rand/v2"
 	"slices"
 	"strings"
@@ -173,12 +172,5 @@ func TestOutage_IsNotTheEnd(t *testing.T) {
 				}
 			})
 		}
-	}
-}
-
-// A folder that is removed is not an outage: what is in it is gone.
-func TestOutage_IsNotARemovedFolder(t *testing.T) {
-	if isOutage(fmt.Errorf("creating: %w", fs.ErrNotExist)) || !isOutage(syscall.EIO) {
-		t.Error("a file that does not exist")
 	}
 }

@@ -14,11 +14,11 @@ const FormatVersion = record.FormatVersion
 
 // Errors of a store, for errors.Is. [FailedError], [FullError], [LockedError] and
 // [PacketTooLargeError] have details. The log is degraded when a write or an fsync failed, and the second
-// attempt in a new file too, until one succeeds. It has failed when its folder is gone.
+// attempt in a new file too, until one succeeds. It has failed if Close could not write what was left.
 var (
 	ErrClosed            = errors.New("persistence: the store is closed: open it again")
 	ErrDegraded          = safe.New("persistence: the disk does not take what is written: free or mend the disk; the log tries again by itself")
-	ErrFailed            = errors.New("persistence: the log has failed: close it, free or mend the disk, open it again")
+	ErrFailed            = errors.New("persistence: the store has failed: close it, free or mend the disk, open it again")
 	ErrFull              = safe.New("persistence: the store is full: wait for acknowledgements, or raise its limits")
 	ErrLocked            = safe.New("persistence: the folder is in use: stop the other program, or use another folder")
 	ErrPacketTooLarge    = safe.New("persistence: packet too large: split it or raise Limits.MaxPacketBytes")
@@ -69,7 +69,7 @@ func (e *PacketTooLargeError) Error() string {
 func (e *PacketTooLargeError) Is(target error) bool { return target == ErrPacketTooLarge }
 func (*PacketTooLargeError) SafeToRetry() bool      { return true } // nothing was stored
 
-// FailedError is the write or fsync that made the log fail. It is an
+// FailedError is the write or fsync that made a store fail: of a [Log], the last one, at Close. It is an
 // [ErrFailed], and errors.Is finds the system's error in it.
 type FailedError struct {
 	Op  string // what was attempted
@@ -77,7 +77,7 @@ type FailedError struct {
 }
 
 func (e *FailedError) Error() string {
-	return fmt.Sprintf("persistence: the log has failed: %s: %v: close it, free or mend the disk, open it again", e.Op, e.Err)
+	return fmt.Sprintf("persistence: the store has failed: %s: %v: close it, free or mend the disk, open it again", e.Op, e.Err)
 }
 
 func (e *FailedError) Is(target error) bool { return target == ErrFailed }

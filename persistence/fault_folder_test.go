@@ -71,7 +71,7 @@ func TestFolderRemoved(t *testing.T) {
 			break
 		}
 	}
-	if !errors.Is(err, ErrFailed) || !errors.Is(err, fs.ErrNotExist) {
+	if !errors.Is(err, ErrDegraded) || !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("Append: %v", err)
 	}
 	if accepted > 0 {

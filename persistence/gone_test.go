@@ -87,6 +87,41 @@ func TestFolderMoved(t *testing.T) {
 	}
 }
 
+// TestFolderMovedBack: the log goes on, and nothing that was accepted is lost.
+func TestFolderMovedBack(t *testing.T) {
+	l, dir := goneBed(t, small)
+	if err := os.Rename(dir, dir+".away"); err != nil {
+		t.Fatal(err)
+	}
+	accepted, err := untilRefused(t, l)
+	if !errors.Is(err, ErrDegraded) {
+		t.Fatalf("Append returned %v", err)
+	}
+	if err := os.Rename(dir+".away", dir); err != nil {
+		t.Fatal(err)
+	}
+	for end := time.Now().Add(20 * time.Second); l.Stats().Degraded; time.Sleep(time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatal("the outage has not ended")
+		}
+	}
+	if _, err := Append(l, numbered(100, 100)); err != nil {
+		t.Fatal(err)
+	}
+	if err := l.Close(); err != nil {
+		t.Fatal(err)
+	}
+	again, err := Open(dir, small)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer again.Close()
+	// The first one, those that were accepted, the one that is stored later, and the last one.
+	if got := int(again.Stats().Pending); got != accepted+2 {
+		t.Errorf("%d messages are pending, want %d", got, accepted+2)
+	}
+}
+
 // TestSegmentGone: the active segment is removed or replaced; what is accepted after that is found again.
 func TestSegmentGone(t *testing.T) {
 	for what, do := range map[string]func(name string) error{

@@ -123,9 +123,13 @@ func (l *Log) Close() error {
 	l.settle() // the goroutine that led the last batch may still be finishing it
 	l.mu.Unlock()
 	if err == nil {
-		if err = l.fenceClosed(); err != nil {
-			err = &FailedError{Op: "closing", Err: err}
-		}
+		err = l.fenceClosed()
+	}
+	if outage := (*DegradedError)(nil); errors.As(err, &outage) {
+		err = outage.Err // nothing tries again
+	}
+	if err != nil {
+		err = &FailedError{Op: "closing", Err: err}
 	}
 	l.reader.Close()
 	if err == nil {

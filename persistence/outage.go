@@ -114,10 +114,6 @@ func relocate(l *Log, begin func(h segment.Header, records, checkpoint []byte) e
 // degrade begins an outage, or goes on with it. The batches in flight could not be written: those
 // who wait for them are told that the outcome is unknown, and their records are kept.
 func degrade(l *Log, cause error) {
-	if !isOutage(cause) {
-		l.fail(cause)
-		return
-	}
 	beginOutage(l, cause)
 	l.pipe.dry = true
 	l.pipe.hold(safe.Unknown(l.pipe.outage))
@@ -140,15 +136,6 @@ func beginOutage(l *Log, cause error) {
 
 // writable reports whether the log is in use and can write.
 func writable(l *Log) bool { return l.usable() == nil && l.pipe.outage == nil }
-
-// isOutage reports whether an error may pass. A folder that was removed has taken the messages with it.
-func isOutage(err error) bool { return !errors.Is(err, fs.ErrNotExist) }
-
-// fail ends the log: nothing is accepted until it is opened again.
-func (l *Log) fail(cause error) {
-	l.failed, l.pipe.outage = &FailedError{Op: "writing", Err: cause}, nil
-	l.finish(l.failed)
-}
 
 // mendLater tries to write until that succeeds, or the log is closed.
 func mendLater(l *Log) {

@@ -11,7 +11,7 @@ import "time"
 // All methods are safe for concurrent use. While Release, Done, Seen and Cleared wait,
 // the network is not read. After Close, each method that returns an error returns
 // [ErrClosed]. While the disk refuses to write, Enqueue and what makes records durable return
-// [ErrDegraded]; when the store has failed for good, each method returns [ErrFailed].
+// [ErrDegraded]; when a custom store has failed for good, each method returns [ErrFailed].
 type Store interface {
 	Outbox
 	SessionState

@@ -12,6 +12,8 @@ func Remedy(err error) string {
 	switch {
 	case errors.Is(err, syscall.ENOTDIR), errors.Is(err, fs.ErrExist):
 		return "a file is in its place: remove the file or choose another folder"
+	case errors.Is(err, fs.ErrNotExist):
+		return "put the folder and its files back, or restart the program to begin anew"
 	case errors.Is(err, syscall.EROFS):
 		return "mount the file system for writing, or choose another folder"
 	case errors.Is(err, fs.ErrPermission):
