@@ -12,6 +12,8 @@ import (
 	"github.com/mooring-mqtt/mooring/client"
 	"github.com/mooring-mqtt/mooring/client/mqtttest"
 	"github.com/mooring-mqtt/mooring/internal/faultfs"
+	"github.com/mooring-mqtt/mooring/internal/wire"
+	"github.com/mooring-mqtt/mooring/internal/wire/control"
 	"github.com/mooring-mqtt/mooring/persistence"
 )
 
@@ -146,5 +148,32 @@ func TestOutageOfTheDisk_PublishWaits(t *testing.T) {
 			t.Errorf("Publish took %v", took)
 		}
 		wantState(t, d, client.Acked)
+	})
+}
+
+// While the disk holds a PUBREL back, the server is not blamed for the PUBCOMP that does not come.
+func TestOutage_IsNotTheServersSilence(t *testing.T) {
+	withScript(t, func(t *testing.T, s *script) {
+		disk := faultfs.New()
+		fail := failing(disk)
+		cfg := testConfig("c", &recorder{}, s.dial)
+		cfg.Dir, cfg.Store.Options.FS, cfg.Connection.AckTimeout = "log", disk, 15*time.Second
+		cfg.Connection.KeepAlive = client.NoKeepAlive
+		c := mustStart(t, cfg)
+		p := s.accept(control.Connack{})
+		d := publish(t, c, "t", "x", client.ExactlyOnce)
+		id := p.nextPublish().PacketID
+		fail(syscall.EIO, faultfs.Create, faultfs.Write, faultfs.Sync)
+		p.ack(wire.PUBREC, id, 0, "")
+		time.Sleep(time.Minute)
+		p.quiet()
+		fail(nil)
+		time.Sleep(10 * time.Second)
+		if got := p.nextAck(wire.PUBREL).PacketID; got != id {
+			t.Errorf("PUBREL for %d, want %d", got, id)
+		}
+		p.ack(wire.PUBCOMP, id, 0, "")
+		wantState(t, d, client.Acked)
+		must(t, c.Close())
 	})
 }

@@ -54,7 +54,7 @@ func (u *Up) watchAcks() {
 			return
 		case <-tick.C:
 		}
-		if now := u.now(); u.Gen.InFlight() == 0 || u.Stalled() {
+		if now := u.now(); u.Gen.InFlight() == 0 || u.Stalled() || u.Gen.AwaitsStore() {
 			idle = now
 		} else if time.Duration(now-max(idle, u.lastAck.Load())) > u.ackTimeout {
 			u.Fail(ErrAckTimeout)

@@ -14,6 +14,15 @@ type ackQueue struct {
 	count   int   // of packets
 	owed    bool  // the store must be synced first, even if there are no packets
 	end     error // the connection ends after the packets, for this reason
+	outage  bool  // the packets wait for the store
+}
+
+// AwaitsStore reports whether this client, not the server, is why exchanges do not go on: the store cannot be
+// synced now.
+func (g *Generation) AwaitsStore() bool {
+	g.s.mu.Lock()
+	defer g.s.mu.Unlock()
+	return g.s.acks.outage
 }
 
 // maxQueued is one acknowledgement for each identifier of both directions.
@@ -114,7 +123,7 @@ func (s *Session) putBack(cur *Generation, batch ackQueue) (pubacks []byte) {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.acks.owed = true
+	s.acks.owed, s.acks.outage = true, true
 	if s.cur == cur {
 		s.acks.packets = append(later.packets, s.acks.packets...)
 		s.acks.count += later.count
