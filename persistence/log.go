@@ -46,8 +46,9 @@ type folder struct {
 	reserve reserve
 }
 
-// damageStats counts damage. Both counters are final or atomic.
+// damageStats counts damage. The counters are final or atomic.
 type damageStats struct {
+	troubles    troubles
 	tornTails   uint64
 	corruptions atomic.Uint64
 }

@@ -7,11 +7,11 @@ import (
 
 	"github.com/mooring-mqtt/mooring/persistence/internal/index"
 	"github.com/mooring-mqtt/mooring/persistence/internal/record"
-	"github.com/mooring-mqtt/mooring/persistence/internal/segment"
 )
 
-// Next implements [Store]. A damaged message is Dropped, counted as Lost and reported;
-// Next goes on with the following one. A *ReadError allows another call.
+// Next implements [Store]. A damaged message is Dropped, counted as Lost and reported; Next goes on
+// with the following one. So is one that the disk has not read for 3 seconds, while it reads others. A
+// *ReadError allows another call.
 func (l *Log) Next(c *Cursor, e *Entry) (bool, error) {
 	return l.read(func() uint64 { return l.state.catalog.Next((*[Priorities]uint64)(c)) }, e)
 }
@@ -145,29 +145,15 @@ func (l *Log) readFromDisk(pick func() uint64, e *Entry) (bool, error) {
 	l.reader.Unlock()
 	switch {
 	case err == nil:
+		l.damage.troubles.read(at.seq, at.segment)
 		return true, nil
 	case l.inline && errors.Is(err, fs.ErrNotExist): // ended meanwhile, and its memory was freed
-	case segment.Damaged(err):
-		l.lose(at)
+	case isDamage(l, &at, err):
+		l.lose(at, err)
 	default:
 		return false, &ReadError{Seq: at.seq, Err: err}
 	}
 	return false, nil
-}
-
-// lose gives up a damaged message, unless it was moved or ended meanwhile.
-func (l *Log) lose(at place) {
-	l.mu.Lock()
-	now := l.locate(at.seq)
-	lost := l.usable() == nil && now.segment == at.segment && now.loc == at.loc &&
-		l.state.lose(l.pipe.open, at.seq, l.state.catalog.Committed(at.seq))
-	if lost {
-		l.noted()
-	}
-	l.mu.Unlock()
-	if lost {
-		l.report(Corruption{File: segment.Name(l.folder.dir, at.segment), Offset: int64(at.loc.Off), Length: int64(at.loc.Size), Seq: at.seq, Err: record.ErrInvalid})
-	}
 }
 
 // set copies a message from its record.

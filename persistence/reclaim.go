@@ -155,9 +155,10 @@ func (l *Log) compactPart(s *index.Segment, r *segment.Reader, after uint64) (ui
 	packets := make([]byte, 0, size)
 	for i, seq := range seqs {
 		var rec record.Record
+		at := place{seq: seq, segment: s.Number, loc: locs[i]}
 		switch err := r.Message(&rec, s.Number, seq, int64(locs[i].Off), limit); {
-		case segment.Damaged(err):
-			l.lose(place{seq: seq, segment: s.Number, loc: locs[i]})
+		case err != nil && isDamage(l, &at, err):
+			l.lose(at, err)
 			continue
 		case err != nil:
 			return 0, false // the disk does not answer: another time

@@ -38,8 +38,11 @@ func (r *Reader) Message(rec *record.Record, number, seq uint64, off, limit int6
 	}
 	r.scan.Limit = limit
 	ok, err := r.scan.at(off, rec)
-	if err == nil && (!ok || rec.Seq != seq) {
+	switch {
+	case err == nil && (!ok || rec.Seq != seq):
 		err = record.ErrInvalid
+	case err != nil:
+		r.close() // another descriptor may work
 	}
 	return err
 }
