@@ -23,7 +23,7 @@ func TestMemoryOfPendingMessages(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			n := 200_000
+			n := 400_000
 			if name == "plain" && !testing.Short() {
 				n = 1_000_000
 			}
