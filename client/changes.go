@@ -11,6 +11,8 @@ import (
 // too slow gets one marker in place of what it missed, and delays nobody.
 type changes[T any] struct {
 	limit  int
+	bytes  int           // of the values that wait for a reader; 0: no limit
+	size   func(v T) int // of a value in bytes; nil with bytes 0
 	missed func(n int) T // makes the marker
 	lost   func(n int)   // gets the number of values that were dropped; it must not block; nil: nothing does
 
@@ -22,21 +24,27 @@ type changes[T any] struct {
 
 type reader[T any] struct {
 	queue         []T
+	bytes         int // of queue
 	missed, loops int // values dropped before what is in queue; loops that read
 }
 
 // push gives v to all readers.
 func (c *changes[T]) push(v T) {
 	c.mu.Lock()
+	size := 0
+	if c.bytes > 0 {
+		size = c.size(v)
+	}
 	for r := range c.readers {
-		if len(r.queue) >= c.limit {
+		if len(r.queue) >= c.limit || c.bytes > 0 && r.bytes+size > c.bytes {
 			r.missed += len(r.queue) + 1
 			if c.lost != nil {
 				c.lost(len(r.queue) + 1)
 			}
-			r.queue = nil
+			r.queue, r.bytes = nil, 0
 		} else {
 			r.queue = append(r.queue, v)
+			r.bytes += size
 		}
 	}
 	c.mu.Unlock()
@@ -56,7 +64,7 @@ func (c *changes[T]) read() iter.Seq[T] {
 			changed := c.changed.Changed()
 			c.mu.Lock()
 			list, missed, closed := r.queue, r.missed, c.closed
-			r.queue, r.missed = nil, 0
+			r.queue, r.bytes, r.missed = nil, 0, 0
 			c.mu.Unlock()
 			if missed > 0 && !yield(c.missed(missed)) {
 				return
@@ -92,7 +100,7 @@ func (c *changes[T]) leave(r *reader[T]) {
 	defer c.mu.Unlock()
 	if r.loops--; r.loops == 0 {
 		delete(c.readers, r)
-		r.queue, r.missed = nil, 0
+		r.queue, r.bytes, r.missed = nil, 0, 0
 	}
 }
 

@@ -2,6 +2,7 @@ package client
 
 import (
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -44,4 +45,27 @@ func TestChangesOfMoreThanOneLoop(t *testing.T) {
 			t.Error("it is closed")
 		}
 	})
+}
+
+// What waits for a reader is bounded in bytes, too.
+func TestChanges_Bytes(t *testing.T) {
+	const limit, size = 1 << 20, 60_000
+	lost := 0
+	c := &changes[string]{limit: 1024, bytes: limit, size: func(v string) int { return len(v) },
+		missed: func(n int) string { return "missed" }, lost: func(n int) { lost += n }}
+	seq := c.read()
+	const count = 100
+	for range count {
+		c.push(strings.Repeat("x", size))
+		for r := range c.readers {
+			if held := len(strings.Join(r.queue, "")); held > limit || held != r.bytes {
+				t.Fatalf("%d bytes wait, counted %d", held, r.bytes)
+			}
+		}
+	}
+	c.close()
+	got := slices.Collect(seq)
+	if got[0] != "missed" || lost+len(got)-1 != count || lost == 0 {
+		t.Errorf("%d values, %d lost", len(got), lost)
+	}
 }

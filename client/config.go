@@ -247,7 +247,7 @@ type PresenceConfig struct {
 // Without an ID it is dropped and reported as [NumberRepeated]. With ReceivingConfig.Dedupe a message
 // that has a key is no duplicate once the cache has let it pass. Otherwise the last MaxIDs IDs of each
 // publisher and topic are compared; default 1,024, or ReceiveMaximum if that is more. All workers
-// share MaxIDBytes.
+// share MaxIDBytes and MaxStreamBytes.
 //
 // A publisher's epoch is the time at which its store was created, or renewed, see
 // [StoreRenewed]. If the store of a device is lost and its clock was never set, or was set

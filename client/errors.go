@@ -87,7 +87,7 @@ func (*ConfigError) SafeToRetry() bool { return true }
 // with a reason code of 0x80 or above, or that this server cannot take it.
 type RefusedError struct {
 	Code   byte   // the reason code, or the one that says what this server cannot take
-	Reason string // the server's reason string, if any
+	Reason string // the server's reason string, if any; the first 1,024 bytes
 }
 
 func (e *RefusedError) Error() string {

@@ -14,7 +14,7 @@ import (
 // one (DISCONNECT). The event that contains it has the Action that follows.
 type ConnectionError struct {
 	Code            byte   // the reason code
-	Reason          string // the server's reason string; may be empty
+	Reason          string // the server's reason string, up to 1,024 bytes; may be empty
 	ServerReference string // the server to use instead; may be empty; passwords and queries in it are hidden
 	Cause           error  // the packet as an error
 }

@@ -31,7 +31,8 @@ type RetainedOptions struct {
 	// Silence is how long nothing must come until that counts as the end, if no
 	// marker is on its way; otherwise ten times as long. Default 1 s.
 	Silence time.Duration
-	// Queue is how many changes wait for a reader of RetainedView.Changes. Default 1,024.
+	// Queue is how many changes wait for a reader of RetainedView.Changes. Default 1,024. Their messages
+	// take MaxBytes at most.
 	Queue int
 }
 

@@ -88,6 +88,12 @@ func newRetainedView(o RetainedOptions) *RetainedView {
 	v.changes.limit, v.changes.missed = cmp.Or(o.Queue, 1024), func(n int) RetainedChange {
 		return RetainedChange{Kind: RetainedMissed, Missed: n}
 	}
+	v.changes.bytes, v.changes.size = o.MaxBytes, func(c RetainedChange) int {
+		if c.Message == nil {
+			return 0
+		}
+		return c.Message.size()
+	}
 	return v
 }
 

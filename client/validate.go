@@ -197,7 +197,7 @@ func (v *validator) ordering(o *ordering.Options) {
 		value int64
 	}{
 		{"MaxKeys", int64(o.MaxKeys)}, {"MaxHeldPerKey", int64(o.MaxHeldPerKey)}, {"MaxHeld", int64(o.MaxHeld)},
-		{"MaxRanges", int64(o.MaxRanges)}, {"MaxIDs", int64(o.MaxIDs)}, {"MaxIDBytes", o.MaxIDBytes}, {"GapTimeout", int64(o.GapTimeout)},
+		{"MaxRanges", int64(o.MaxRanges)}, {"MaxIDs", int64(o.MaxIDs)}, {"MaxIDBytes", o.MaxIDBytes}, {"MaxStreamBytes", o.MaxStreamBytes}, {"GapTimeout", int64(o.GapTimeout)},
 	} {
 		v.bad(a.value < 0, "Receiving.Ordering."+a.field, "is negative; use 0 for the default or more than that")
 	}

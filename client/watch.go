@@ -81,6 +81,9 @@ func (c *Client) WatchStatus(ctx context.Context, filter string, o WatchOptions)
 		return presence.Change{Kind: presence.Missed, At: time.Now(), Missed: n}
 	}
 	w.changes.lost = func(n int) { c.views.losses.changes(filter, n) }
+	w.changes.bytes, w.changes.size = cmp.Or(max(o.MaxBytes, 0), 64<<20), func(c presence.Change) int {
+		return len(c.Device.Topic) + len(c.Device.Status.Reason) + len(c.Device.Status.Version)
+	}
 	var read iter.Seq[presence.Change]
 	if o.OnChange != nil {
 		read = w.changes.read()

@@ -94,18 +94,19 @@ func (v Verdict) String() string {
 
 // Stats counts since the cache was opened. Size and Claims are gauges.
 type Stats struct {
-	Size   int // committed keys held now
-	Claims int // claims held now
+	Size   int   // committed keys held now
+	Claims int   // claims held now
+	Bytes  int64 // length of the committed keys
 
 	Fresh      uint64 // Begin returned Fresh
 	Duplicates uint64 // Begin returned Duplicate
 	InFlight   uint64 // Begin returned InFlight
-	Refused    uint64 // Begin failed because MaxInFlight was reached
+	Refused    uint64 // Begin failed because MaxInFlight or MaxBytes was reached
 	TakenOver  uint64 // Begin returned Fresh for a key whose earlier lease had ended
 	Committed  uint64
 	Aborted    uint64
 	Lost       uint64 // Commit, Renew or Abort returned ClaimLostError
-	Evicted    uint64 // committed keys dropped because Capacity was reached
+	Evicted    uint64 // committed keys dropped because Capacity or MaxBytes was reached
 	Expired    uint64 // committed keys dropped because they were older than TTL
 
 	Recovered    uint64 // File: keys read when the log was opened

@@ -25,6 +25,10 @@ func (t *table) begin(c *Claim, key, owner string, now time.Duration) (Verdict, 
 			t.stats.Refused++
 			return 0, &InFlightError{Limit: t.opts.MaxInFlight}
 		}
+		if t.inFlight > 0 && t.claimed+int64(len(key)) > t.opts.MaxBytes {
+			t.stats.Refused++
+			return 0, &InFlightError{Limit: t.inFlight, Bytes: t.opts.MaxBytes}
+		}
 	case at&claimBit == 0:
 		t.stats.Duplicates++
 		return Duplicate, nil
@@ -42,6 +46,7 @@ func (t *table) begin(c *Claim, key, owner string, now time.Duration) (Verdict, 
 	held := t.allocate()
 	held.key, held.owner, held.token, held.deadline = key, owner, t.token, t.deadline(now)
 	t.keys[key] = claimBit | t.token
+	t.claimed += int64(len(key))
 	t.export(c, held, now)
 	return Fresh, nil
 }
@@ -69,6 +74,7 @@ func (t *table) allocate() *claim {
 // release frees a slot and wakes the waiters of its claim.
 func (t *table) release(c *claim) {
 	c.wake()
+	t.claimed -= int64(len(c.key))
 	*c = claim{}
 	t.inFlight--
 }

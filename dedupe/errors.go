@@ -39,10 +39,16 @@ func (e *ClaimLostError) Error() string {
 
 func (e *ClaimLostError) Is(target error) bool { return target == ErrClaimLost }
 
-// InFlightError reports that MaxInFlight was reached. It matches [ErrTooManyInFlight].
-type InFlightError struct{ Limit int }
+// InFlightError reports that MaxInFlight or MaxBytes was reached. It matches [ErrTooManyInFlight].
+type InFlightError struct {
+	Limit int   // claims
+	Bytes int64 // MaxBytes, if that was reached; else 0
+}
 
 func (e *InFlightError) Error() string {
+	if e.Bytes > 0 {
+		return fmt.Sprintf("dedupe: the keys of %d claims in flight take %d bytes, the limit; commit or abort some, use shorter keys, or raise Options.MaxBytes", e.Limit, e.Bytes)
+	}
 	return fmt.Sprintf("dedupe: %d claims are in flight, the limit; commit or abort some, or raise Options.MaxInFlight", e.Limit)
 }
 

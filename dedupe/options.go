@@ -12,6 +12,10 @@ type Options struct {
 	// is dropped. It should exceed the number of messages that can be repeated after
 	// an outage: the message rate times the longest outage. Default 65,536.
 	Capacity int
+	// MaxBytes limits the length of all committed keys together, in the same way, and that of all
+	// claimed keys in the same way as MaxInFlight. Publishers may choose the keys. Default 128 bytes
+	// for each key of Capacity.
+	MaxBytes int64
 	// MaxInFlight limits the claims that are held at the same time; beyond it, Begin
 	// returns [*InFlightError]. Default 65,535: all MQTT packet identifiers.
 	MaxInFlight int
@@ -32,7 +36,7 @@ type Options struct {
 type Reason uint8
 
 const (
-	Capacity Reason = iota + 1 // newer keys exceeded Options.Capacity
+	Capacity Reason = iota + 1 // newer keys exceeded Options.Capacity or MaxBytes
 	Age                        // older than Options.TTL
 )
 
@@ -59,6 +63,7 @@ const (
 
 func (o Options) withDefaults() Options {
 	o.Capacity = cmp.Or(max(o.Capacity, 0), 65_536)
+	o.MaxBytes = cmp.Or(max(o.MaxBytes, 0), 128*int64(o.Capacity))
 	o.MaxInFlight = cmp.Or(max(o.MaxInFlight, 0), 65_535)
 	o.TTL = cmp.Or(o.TTL, time.Hour)
 	o.Lease = min(o.Lease, maxClock)

@@ -17,6 +17,8 @@ type table struct {
 
 	claims   []claim // power of two, token & (len-1); at most half are used
 	inFlight int     // used ones
+	claimed  int64   // length of their keys
+	bytes    int64   // length of the committed keys
 	token    uint64  // of the latest claim
 
 	stats   Stats
@@ -47,7 +49,8 @@ func (t *table) put(key string, at time.Duration, token uint64) {
 	t.keys[key] = t.tail
 	*t.at(t.tail) = entry{key, at, token}
 	t.tail++
-	for t.size() > t.opts.Capacity {
+	t.bytes += int64(len(key))
+	for t.size() > t.opts.Capacity || t.bytes > t.opts.MaxBytes && t.size() > 1 {
 		t.drop(Capacity)
 	}
 }
@@ -73,6 +76,7 @@ func (t *table) drop(why Reason) {
 		return // read from a log, and replaced by a newer entry
 	}
 	delete(t.keys, key)
+	t.bytes -= int64(len(key))
 	if why == Age {
 		t.stats.Expired++
 	} else {
@@ -102,6 +106,6 @@ func (t *table) each(f func(key string, at time.Duration)) {
 
 func (t *table) snapshot() Stats {
 	s := t.stats
-	s.Size, s.Claims = t.size(), t.inFlight
+	s.Size, s.Claims, s.Bytes = t.size(), t.inFlight, t.bytes
 	return s
 }

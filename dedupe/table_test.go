@@ -63,7 +63,7 @@ func TestTable_Model(t *testing.T) {
 		if seed%2 == 1 { // the table grows while claims are held
 			capacity, ttl, limit, keys = 60, 200, 90, 150
 		}
-		tab := newTable(Options{Capacity: capacity, TTL: ttl, MaxInFlight: limit})
+		tab := newTable(Options{Capacity: capacity, MaxBytes: 1 << 20, TTL: ttl, MaxInFlight: limit})
 		tab.token = rnd.Uint64N(64) // so that each slot is in use when the table grows
 		var committed []entry       // oldest first
 		claims := map[string]Claim{}

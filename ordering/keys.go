@@ -20,6 +20,7 @@ func (r *Resequencer[T]) stream(key string) *stream[T] {
 // idle streams, or to neither while it is being emitted.
 func (r *Resequencer[T]) settle(st *stream[T]) {
 	r.count(st)
+	r.resize(st, streamBytes+int64(len(st.key))+rangeBytes*int64(cap(st.missing)))
 	switch {
 	case len(st.held) == 0 && st.due >= 0:
 		heap.Remove(&r.due, st.due)
@@ -39,14 +40,31 @@ func (r *Resequencer[T]) settle(st *stream[T]) {
 	r.idle.append(st)
 }
 
+const (
+	streamBytes = 256 // of a stream, beside its key and ranges
+	rangeBytes  = 16
+)
+
+// resize counts the memory of a stream.
+func (r *Resequencer[T]) resize(st *stream[T], size int64) {
+	r.stats.StreamBytes += size - st.size
+	st.size = size
+}
+
+// crowded reports whether there are too many streams, or they take too much memory.
+func (r *Resequencer[T]) crowded() bool {
+	return len(r.streams) > r.opts.MaxKeys || r.stats.StreamBytes > r.opts.MaxStreamBytes
+}
+
 func (r *Resequencer[T]) drop(st *stream[T]) {
 	r.freeIDs(st)
+	r.resize(st, 0)
 	if r.streams[st.key] == st {
 		delete(r.streams, st.key)
 	}
 }
 
-// makeRoom enforces MaxHeld and MaxKeys after a change of st. It returns the other
+// makeRoom enforces MaxHeld, MaxKeys and MaxStreamBytes after a change of st. It returns the other
 // streams in which it gave up gaps, for the caller to emit.
 func (r *Resequencer[T]) makeRoom(st *stream[T], emit func(T, bool)) (others []*stream[T]) {
 	give := func(o *stream[T]) {
@@ -60,7 +78,7 @@ func (r *Resequencer[T]) makeRoom(st *stream[T], emit func(T, bool)) (others []*
 		give(r.due.first())
 	}
 	r.shrink()
-	if len(r.streams) > r.opts.MaxKeys {
+	if r.crowded() {
 		// No stream is idle. Give up all gaps of the stream with the oldest gap. It is
 		// dropped when it has been emitted.
 		if o := r.due.first(); o != nil && o != st {
@@ -72,9 +90,9 @@ func (r *Resequencer[T]) makeRoom(st *stream[T], emit func(T, bool)) (others []*
 	return others
 }
 
-// shrink drops idle streams while there are more than MaxKeys.
+// shrink drops idle streams while the others are too many or too large.
 func (r *Resequencer[T]) shrink() {
-	for len(r.streams) > r.opts.MaxKeys && !r.idle.empty() {
+	for r.crowded() && !r.idle.empty() {
 		st := r.idle.root.newer
 		r.idle.remove(st)
 		r.drop(st)

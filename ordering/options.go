@@ -54,7 +54,7 @@ type GapReason uint8
 
 const (
 	TimedOut GapReason = iota + 1 // open for GapTimeout
-	Full                          // MaxHeldPerKey, MaxHeld or MaxKeys was reached
+	Full                          // MaxHeldPerKey, MaxHeld, MaxKeys or MaxStreamBytes was reached
 	NewEpoch                      // the publisher started a new epoch
 	Flushed                       // by Flush
 )
@@ -97,6 +97,9 @@ type Options struct {
 	// without held messages is removed, and starts again when it is seen again. If all
 	// streams hold messages, the oldest gap is given up. Default 65,536.
 	MaxKeys int
+	// MaxStreamBytes limits the memory of all streams, in the same way as MaxKeys: 256 bytes each,
+	// their keys, and 16 bytes for each given-up range. Publishers choose the keys. Default 64 MiB.
+	MaxStreamBytes int64
 	// MaxHeldPerKey and MaxHeld limit the messages that wait after a gap, per stream
 	// and in total. Beyond them, the first gap of the stream, or the oldest gap of
 	// all, is given up. No message is lost. Defaults 1,024 and 65,536.
@@ -123,6 +126,7 @@ type Options struct {
 
 func (o Options) withDefaults() Options {
 	o.MaxKeys = cmp.Or(max(o.MaxKeys, 0), 65_536)
+	o.MaxStreamBytes = cmp.Or(max(o.MaxStreamBytes, 0), 64<<20)
 	o.MaxHeldPerKey = cmp.Or(max(o.MaxHeldPerKey, 0), 1024)
 	o.MaxHeld = cmp.Or(max(o.MaxHeld, 0), 65_536)
 	o.MaxRanges = cmp.Or(max(o.MaxRanges, 0), 64)
@@ -132,14 +136,15 @@ func (o Options) withDefaults() Options {
 	return o
 }
 
-// Stats counts since NewResequencer; Keys, Held, Waiting and IDBytes are gauges. The sum of
+// Stats counts since NewResequencer; Keys, StreamBytes, Held, Waiting and IDBytes are gauges. The sum of
 // Delivered, Late, NumbersReused, Duplicates, NumbersRepeated and Held is the number of
 // messages that were pushed, if Forget was not called.
 type Stats struct {
-	Keys    int   // streams
-	Held    int   // messages that wait after gaps
-	Waiting int   // messages in order that are not emitted yet
-	IDBytes int64 // memory of the IDs that are kept
+	Keys        int   // streams
+	StreamBytes int64 // memory of the streams, see Options.MaxStreamBytes
+	Held        int   // messages that wait after gaps
+	Waiting     int   // messages in order that are not emitted yet
+	IDBytes     int64 // memory of the IDs that are kept
 
 	Delivered       uint64 // messages put in order
 	Late            uint64 // Late messages, emitted or dropped
@@ -149,7 +154,7 @@ type Stats struct {
 	Gaps            uint64 // gaps given up
 	Missing         uint64 // numbers in them; at most 2^64-1
 	Epochs          uint64 // new epochs
-	EvictedKeys     uint64 // streams removed for MaxKeys
+	EvictedKeys     uint64 // streams removed for MaxKeys or MaxStreamBytes
 	RangesDropped   uint64 // ranges removed for MaxRanges
 	ForgottenIDs    uint64 // IDs removed for MaxIDBytes
 }

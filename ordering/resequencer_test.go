@@ -76,7 +76,7 @@ func TestResequencer_RestoresOrder(t *testing.T) {
 	p.pushes(t, []uint64{1, 3, 5, 3, 4, 2, 2, 6},
 		ordering.Delivered, ordering.Held, ordering.Held, ordering.Duplicate, ordering.Held, ordering.Delivered, ordering.Duplicate, ordering.Delivered)
 	p.wants(t, "k1:1 k1:2 k1:3 k1:4 k1:5 k1:6")
-	want := ordering.Stats{Keys: 1, Delivered: 6, Duplicates: 2, IDBytes: 128}
+	want := ordering.Stats{Keys: 1, Delivered: 6, Duplicates: 2, IDBytes: 128, StreamBytes: 256 + 1 + 16}
 	if got := p.Stats(); got != want {
 		t.Errorf("%+v, want %+v", got, want)
 	}

@@ -28,6 +28,7 @@ type stream[T any] struct {
 	ids    idRing        // of the messages emitted last, of all epochs
 	recent *list.Element // in Resequencer.recent; nil: no ID is kept
 
+	size     int64      // in Stats.StreamBytes
 	out      []event[T] // to be emitted, from index first on
 	first    int
 	counted  int // how many of out are counted in Stats.Waiting

@@ -51,14 +51,22 @@ func (b *Inbox[M]) copiesOf(item Item[M]) []receipt {
 	return b.keys.end(item.key)
 }
 
-// copied returns the receipt of a copy. It releases the bytes of the copy, unless another handler needs them.
+// copied returns the receipt of a copy. The copy keeps the bytes of its receipt, and those of its message
+// only if another handler needs them.
 func (item *Item[M]) copied() receipt {
 	r := item.receipt()
-	if r.parts == nil {
+	switch {
+	case r.parts != nil:
+	case r.in == nil && r.aside == 0: // at QoS 0 there is nothing to acknowledge
 		r.size = 0
+	default:
+		r.size = min(r.size, copyBytes)
 	}
 	return r
 }
+
+// copyBytes is the memory of a receipt and a session.Inbound.
+const copyBytes = 256
 
 // join makes a message the holder of key, or a copy of the one that holds it.
 func (f *inFlight) join(key string, r receipt) (isHolder bool) {

@@ -48,11 +48,15 @@ func New[M any](cfg Config[M]) *Inbox[M] {
 // maxIDBytes is the default of ordering.Options.MaxIDBytes. Workers share it.
 const maxIDBytes = 16 << 20
 
+// maxStreamBytes is the default of ordering.Options.MaxStreamBytes. Workers share it.
+const maxStreamBytes = 64 << 20
+
 // orderingOptions returns Config.Ordering with functions that are called in order with
 // the handlers.
 func (w *worker[M]) orderingOptions() ordering.Options {
 	o := *w.cfg.Ordering
 	o.MaxIDBytes = cmp.Or(max(o.MaxIDBytes, 0), maxIDBytes) / int64(w.cfg.Workers)
+	o.MaxStreamBytes = cmp.Or(max(o.MaxStreamBytes, 0), maxStreamBytes) / int64(w.cfg.Workers)
 	onGap, onEpoch := o.OnGap, o.OnEpoch
 	o.OnGap = func(g ordering.Gap) {
 		if w.ended { // nobody waits for them any more

@@ -126,7 +126,7 @@ func connectSecrets(server *url.URL, cp *paho.Connect) secrets {
 func refusal(ca *paho.Connack, secret secrets) error {
 	err := &ConnackError{Reason: ca.ReasonCode}
 	if p := ca.Properties; p != nil {
-		err.ReasonString, err.ServerReference = secret.remove(p.ReasonString), ServerReference(p.ServerReference)
+		err.ReasonString, err.ServerReference = wire.ReasonText(secret.remove(p.ReasonString)), ServerReference(p.ServerReference)
 	}
 	violation := wire.CheckServerReason(wire.CONNACK, ca.ReasonCode)
 	if ca.SessionPresent {

@@ -96,7 +96,7 @@ func parseDisconnect(body []byte) (*DisconnectError, error) {
 		if err != nil {
 			return nil, err
 		}
-		d.ReasonString = string(props.Find(wire.PropReasonString).Bytes)
+		d.ReasonString = wire.ReasonText(props.Find(wire.PropReasonString).Bytes)
 		d.ServerReference = ServerReference(props.Find(wire.PropServerReference).Bytes)
 		if props.Find(wire.PropSessionExpiry).ID != 0 {
 			violation = wire.Violation(wire.DISCONNECT, "it has a Session Expiry Interval [MQTT-3.14.2-2]")

@@ -1,6 +1,7 @@
 package outbox
 
 import (
+	"hash/maphash"
 	"sync/atomic"
 	"time"
 )
@@ -13,7 +14,7 @@ type blame struct {
 	accepted atomic.Bool     // the server has accepted a message since the last look
 	lately   bool            // it had at the last look
 	at       time.Time       // the last look at which it had, by the store's clock
-	topics   map[string]bool // those that count already
+	topics   map[uint64]bool // hashes of those that count already
 }
 
 // answered notes an answer of the server to a message. It runs on the goroutine that reads.
@@ -36,12 +37,13 @@ func (b *blame) look(now time.Time, closed func() bool) {
 
 // counts reports whether the refusal of a topic is a failure. since is when it was refused first.
 func (b *blame) counts(topic string, since time.Time) bool {
-	if b.lately || b.at.After(since) || b.topics[topic] {
+	hash := maphash.String(topicSeed, topic)
+	if b.lately || b.at.After(since) || b.topics[hash] {
 		return false
 	}
 	if b.topics == nil || len(b.topics) >= maxGiven {
-		b.topics = map[string]bool{}
+		b.topics = map[uint64]bool{}
 	}
-	b.topics[topic] = true
+	b.topics[hash] = true
 	return true
 }

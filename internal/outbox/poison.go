@@ -1,6 +1,7 @@
 package outbox
 
 import (
+	"hash/maphash"
 	"sync"
 	"sync/atomic"
 
@@ -20,7 +21,7 @@ type poison struct {
 	g         *session.Generation
 	alone     bool            // when the first message was sent on g, no unstored message was unacknowledged
 	cautious  atomic.Bool     // the last connection may have ended over an unstored message
-	given     map[string]bool // topics of which messages were given up
+	given     map[uint64]bool // hashes of the topics of which messages were given up
 	candidate uint64
 	strikes   int // connections in a row that ended over candidate
 }
@@ -74,17 +75,19 @@ func (p *poison) answered(seq uint64) {
 	}
 }
 
-// maxGiven bounds the topics that are remembered.
+// maxGiven bounds the topics that are remembered, by their hashes.
 const maxGiven = 1024
+
+var topicSeed = maphash.MakeSeed()
 
 // giveUp notes that e is given up: other messages of its topic may end connections too.
 func (p *poison) giveUp(e *persistence.Entry) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.given == nil || len(p.given) >= maxGiven {
-		p.given = map[string]bool{}
+		p.given = map[uint64]bool{}
 	}
-	p.given[string(wire.ImageTopic(e.Packet))] = true
+	p.given[maphash.Bytes(topicSeed, wire.ImageTopic(e.Packet))] = true
 }
 
 // gaveUp reports whether a message of the topic of e was given up; false for an unknown one.
@@ -94,7 +97,7 @@ func (p *poison) gaveUp(e *persistence.Entry) bool {
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return p.given[string(wire.ImageTopic(e.Packet))]
+	return p.given[maphash.Bytes(topicSeed, wire.ImageTopic(e.Packet))]
 }
 
 // givesUp reports whether a message ends at its first refusal.

@@ -28,6 +28,9 @@ func (g *Generation) AwaitsStore() bool {
 // maxQueued is one acknowledgement for each identifier of both directions.
 const maxQueued = 2 * 65_535
 
+// maxReasons is how many bytes of acknowledgements may wait before reason strings are left out.
+const maxReasons = 1 << 20
+
 // queueLocked queues an acknowledgement; sync: the store must be synced before it leaves.
 func (s *Session) queueLocked(a wire.Ack, sync bool) {
 	s.acks.packets = wire.AppendAck(s.acks.packets, a)

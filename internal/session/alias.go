@@ -16,6 +16,8 @@ type aliases struct {
 	limit   int // the server's Maximum Packet Size
 	byTopic map[string]*list.Element
 	recent  *list.List // of *alias, the newest first
+	bytes   int        // of the topics
+	free    []uint16   // aliases that were used before and are not now
 	packets []byte     // as encoded, with their Topic Names
 }
 
@@ -82,18 +84,21 @@ func (a *aliases) append(dst, packet []byte, at int) []byte {
 	return wire.AppendAliased(dst, packet, a.take(string(topic)), false)
 }
 
-// take assigns an alias to a topic: a new one, or that of the least recently used topic.
+// take assigns an alias to a topic: a new one, or that of the least recently used topic. Topics take
+// maxAliasBytes at most.
 func (a *aliases) take(topic string) uint16 {
-	if n := a.recent.Len(); n < a.max {
-		number := uint16(n + 1) // never 0 [MQTT-3.3.2-8]
-		a.byTopic[topic] = a.recent.PushFront(&alias{topic, number})
-		return number
+	for a.recent.Len() == a.max || a.bytes+len(topic) > maxAliasBytes {
+		e := a.recent.Back()
+		old := a.recent.Remove(e).(*alias)
+		delete(a.byTopic, old.topic)
+		a.bytes -= len(old.topic)
+		a.free = append(a.free, old.number)
 	}
-	e := a.recent.Back()
-	it := e.Value.(*alias)
-	delete(a.byTopic, it.topic)
-	it.topic = topic
-	a.byTopic[topic] = e
-	a.recent.MoveToFront(e)
-	return it.number
+	number := uint16(a.recent.Len() + 1) // never 0 [MQTT-3.3.2-8]
+	if n := len(a.free); n > 0 {
+		number, a.free = a.free[n-1], a.free[:n-1]
+	}
+	a.byTopic[topic] = a.recent.PushFront(&alias{topic, number})
+	a.bytes += len(topic)
+	return number
 }

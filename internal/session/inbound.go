@@ -251,7 +251,7 @@ func (g *Generation) advanceLocked() {
 			s.inbound.remove(in.id)
 		}
 		ack := wire.Ack{Type: wire.PUBACK, PacketID: in.id, Reason: in.reason}
-		if in.text != nil {
+		if in.text != nil && len(s.acks.packets) < maxReasons {
 			ack.ReasonString = []byte(*in.text)
 		}
 		if in.qos == 2 {

@@ -162,9 +162,9 @@ func (g *Generation) HandleAck(a wire.Ack) error {
 	case f.unstored != nil:
 		f.unstored.done(a.Reason, nil)
 	case a.Type == wire.PUBCOMP: // 0x92: the server has already completed the exchange
-		s.cfg.Settled(f.seq, wire.ReasonSuccess, string(a.ReasonString))
+		s.cfg.Settled(f.seq, wire.ReasonSuccess, wire.ReasonText(a.ReasonString))
 	default:
-		s.cfg.Settled(f.seq, a.Reason, string(a.ReasonString))
+		s.cfg.Settled(f.seq, a.Reason, wire.ReasonText(a.ReasonString))
 	}
 	if s.cfg.Room != nil {
 		s.cfg.Room()

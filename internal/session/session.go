@@ -212,7 +212,7 @@ func (s *Session) Attach(w Writer, limits Limits) *Generation {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	g := &Generation{s: s, w: w, Limits: limits, Present: !s.lost, sending: newAliases(s.cfg.TopicAliases, limits),
-		begun: time.Now(), topics: topics{map[uint16]string{}, map[string]string{}, 0}}
+		begun: time.Now(), topics: topics{aliases: map[uint16]string{}, interned: map[string]string{}}}
 	if s.lost {
 		clear(s.unacked)
 		s.quota = false

@@ -11,11 +11,14 @@ import (
 const (
 	maxTopics     = 1024
 	maxTopicBytes = 1 << 20
+	// maxAliasBytes limits the Topic Names of the Topic Aliases of a connection, in each direction.
+	maxAliasBytes = 16 << 20
 )
 
 // topics are the Topic Names that were received on a connection.
 type topics struct {
 	aliases  map[uint16]string
+	aliased  int // bytes of aliases
 	interned map[string]string
 	bytes    int // of interned
 }
@@ -42,6 +45,9 @@ func (t *topics) resolve(v wire.PublishView, maximum uint16) (string, error) {
 		}
 	}
 	if v.TopicAlias != 0 {
+		if t.aliased += len(topic) - len(t.aliases[v.TopicAlias]); t.aliased > maxAliasBytes {
+			return "", refuse(wire.PUBLISH, wire.ReasonQuotaExceeded, "the Topic Names of Topic Aliases are longer than 16 MiB together")
+		}
 		t.aliases[v.TopicAlias] = topic
 	}
 	return topic, nil
