@@ -2,7 +2,12 @@ package persistence
 
 import (
 	"errors"
+	"sync/atomic"
+	"syscall"
 	"testing"
+	"time"
+
+	"github.com/mooring-mqtt/mooring/internal/faultfs"
 )
 
 // At MaxDiskBytes DropOldest drops the oldest messages so that a segment can be removed. What is reserved
@@ -118,5 +123,63 @@ func TestReserved_IsForAlarms(t *testing.T) {
 			t.Errorf("policy %d: %+v", policy, s)
 		}
 		l.Close()
+	}
+}
+
+// A segment that cannot be removed is no room: Enqueue says that the disk is full, and does not try again and
+// again. When it can be removed, messages are accepted.
+func TestMaxDiskBytes_WhileSegmentsCannotBeRemoved(t *testing.T) {
+	for _, policy := range []FullPolicy{Reject, DropOldest, DropNewest} {
+		disk := newMemFS()
+		o := small
+		o.Limits.MaxDiskBytes, o.Limits.WhenFull = 64<<10, policy
+		l := open(t, disk, o)
+		defer l.Close()
+		var removals atomic.Int64
+		var broken atomic.Bool
+		broken.Store(true)
+		disk.SetFault(func(op faultfs.Op) (int, error) {
+			if op.Kind == faultfs.Remove && broken.Load() {
+				removals.Add(1)
+				return 0, syscall.EIO
+			}
+			return op.Len, nil
+		})
+		last := uint64(0)
+		for {
+			seq, err := Append(l, numbered(last+1, 500))
+			if errors.Is(err, ErrFull) {
+				break
+			}
+			if err != nil {
+				t.Fatalf("policy %d: %v", policy, err)
+			}
+			last = seq
+		}
+		for seq := range last {
+			if err := l.Done(seq+1, Result{Kind: Acked}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		removals.Store(0)
+		begin := time.Now()
+		for range 100 {
+			if _, err := Append(l, numbered(last+1, 500)); !errors.Is(err, ErrFull) {
+				t.Fatalf("policy %d: %v", policy, err)
+			}
+		}
+		if n, most := removals.Load(), 5+int64(time.Since(begin)/removeAgain); n > most {
+			t.Errorf("policy %d: %d removals were tried, want at most %d", policy, n, most)
+		}
+		broken.Store(false)
+		for limit := time.Now().Add(10 * time.Second); ; time.Sleep(time.Millisecond) {
+			_, err := Append(l, numbered(last+1, 500))
+			if err == nil {
+				break
+			}
+			if !errors.Is(err, ErrFull) || time.Now().After(limit) {
+				t.Fatalf("policy %d, the disk is mended: %v", policy, err)
+			}
+		}
 	}
 }

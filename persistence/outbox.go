@@ -54,8 +54,6 @@ func (l *Log) makeRoom(p Priority, t *Ticket) error {
 	s := l.state.catalog.Segments[0]
 	ended := s.Alive+s.Dead == 0
 	switch active := s == l.state.catalog.Active(); {
-	case l.inline && ended && !active && s.Emptied <= l.pipe.durable:
-		l.sweep()
 	case ended && !active && s.Emptied > l.pipe.durable:
 		// The segment can be removed once the done records are durable.
 		l.pipe.open.force = true
@@ -65,6 +63,10 @@ func (l *Log) makeRoom(p Priority, t *Ticket) error {
 		return errUncommitted
 	case l.waste.compaction.running || l.waste.removing:
 		l.awaitRoom()
+	case ended && !active && time.Since(l.waste.stuck) < removeAgain:
+		return l.diskFull(p)
+	case ended && !active:
+		l.sweep()
 	case l.squeeze():
 	case l.o.Limits.WhenFull == DropOldest:
 		now := vain{most: l.o.Limits.droppedFor(p), ended: l.state.ledger.Next - uint64(l.state.ledger.Pending), newest: l.state.catalog.Active().Number}

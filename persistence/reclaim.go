@@ -4,6 +4,7 @@ import (
 	"errors"
 	"io/fs"
 	"slices"
+	"time"
 
 	"github.com/mooring-mqtt/mooring/persistence/internal/index"
 	"github.com/mooring-mqtt/mooring/persistence/internal/receipts"
@@ -16,12 +17,17 @@ type waste struct {
 	size       int64    // bytes of the segments in use
 	garbage    []string // paths of files that do not count
 	removing   bool
-	waiters    int  // goroutines that wait for room
-	full       bool // the active segment takes no more records
-	vain       vain // when dropping messages would last have freed no segment
+	stuck      time.Time // when a file could last not be removed; zero: since then one was
+	waiters    int       // goroutines that wait for room
+	full       bool      // the active segment takes no more records
+	vain       vain      // when dropping messages would last have freed no segment
 	compaction compaction
 	receipts   receipts.Set
 }
+
+// removeAgain is how long messages are refused for want of room, after a file could not be removed, before
+// one of them tries it again.
+const removeAgain = 100 * time.Millisecond
 
 // vain is the state of a log in which dropping messages frees no segment.
 type vain struct {
@@ -66,8 +72,10 @@ func (l *Log) sweep() {
 		}
 		l.resume()
 		if err != nil {
+			w.stuck = time.Now()
 			break // the next commit tries again
 		}
+		w.stuck = time.Time{}
 		if number == 0 {
 			w.garbage = w.garbage[1:]
 			continue
