@@ -183,3 +183,54 @@ func TestMaxDiskBytes_WhileSegmentsCannotBeRemoved(t *testing.T) {
 		}
 	}
 }
+
+// The same, if the segment cannot be read to move what is left in it.
+func TestMaxDiskBytes_WhileSegmentsCannotBeRead(t *testing.T) {
+	disk := newMemFS()
+	o := small
+	o.Limits.MaxDiskBytes, o.Limits.WhenFull, o.Limits.Reserved = 64<<10, DropOldest, 20
+	l := open(t, disk, o)
+	defer l.Close()
+	var opened atomic.Int64
+	var broken atomic.Bool
+	broken.Store(true)
+	disk.SetFault(func(op faultfs.Op) (int, error) {
+		if op.Kind == faultfs.Open && broken.Load() {
+			opened.Add(1)
+			return 0, syscall.EMFILE
+		}
+		return op.Len, nil
+	})
+	add := func(i int) error {
+		m := numbered(uint64(i), 500)
+		if i%5 == 0 {
+			m.Priority = Urgent
+		}
+		_, err := Append(l, m)
+		return err
+	}
+	begin, refused := time.Now(), 0
+	for i := range 1000 {
+		if err := add(i); errors.Is(err, ErrFull) {
+			refused++
+		} else if err != nil {
+			t.Fatal(err)
+		}
+	}
+	if refused == 0 {
+		t.Fatal("the disk was never full")
+	}
+	if n, most := opened.Load(), 300+10*int64(time.Since(begin)/removeAgain); n > most {
+		t.Errorf("%d files were opened, want at most %d", n, most)
+	}
+	broken.Store(false)
+	for limit := time.Now().Add(10 * time.Second); ; time.Sleep(time.Millisecond) {
+		err := add(1)
+		if err == nil {
+			break
+		}
+		if !errors.Is(err, ErrFull) || time.Now().After(limit) {
+			t.Fatalf("the disk is mended: %v", err)
+		}
+	}
+}

@@ -63,7 +63,7 @@ func (l *Log) makeRoom(p Priority, t *Ticket) error {
 		return errUncommitted
 	case l.waste.compaction.running || l.waste.removing:
 		l.awaitRoom()
-	case ended && !active && time.Since(l.waste.stuck) < removeAgain:
+	case time.Since(l.waste.stuck) < removeAgain:
 		return l.diskFull(p)
 	case ended && !active:
 		l.sweep()

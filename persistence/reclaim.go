@@ -17,7 +17,7 @@ type waste struct {
 	size       int64    // bytes of the segments in use
 	garbage    []string // paths of files that do not count
 	removing   bool
-	stuck      time.Time // when a file could last not be removed; zero: since then one was
+	stuck      time.Time // when a segment could last not be emptied or removed; zero: since then one was
 	waiters    int       // goroutines that wait for room
 	full       bool      // the active segment takes no more records
 	vain       vain      // when dropping messages would last have freed no segment
@@ -25,8 +25,8 @@ type waste struct {
 	receipts   receipts.Set
 }
 
-// removeAgain is how long messages are refused for want of room, after a file could not be removed, before
-// one of them tries it again.
+// removeAgain is how long messages are refused for want of room, after a segment could not be emptied or
+// removed, before one of them tries it again.
 const removeAgain = 100 * time.Millisecond
 
 // vain is the state of a log in which dropping messages frees no segment.
@@ -139,6 +139,7 @@ func (l *Log) compact() {
 		l.mu.Lock()
 		l.sweep()
 		if l.state.catalog.Segments[0] == s {
+			l.waste.stuck = time.Now()
 			break // the disk fails: with the next commit
 		}
 	}
