@@ -90,6 +90,7 @@ func New(cfg Config) (*Client, error) {
 		Retry:            cfg.Publishing.RetryBackoff,
 		MaxDeferred:      cfg.Store.Options.Limits.WithDefaults().MaxMessages / 2,
 		MaxDeferredBytes: cfg.Store.Options.Limits.WithDefaults().MaxBytes / 2,
+		Unnumbered:       unnumbered(c),
 		MaxAge:           cfg.Store.Options.Limits.MaxAge,
 		Describe:         endError,
 		Ended:            c.messageEnded,

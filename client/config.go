@@ -151,15 +151,15 @@ type StoreConfig struct {
 
 // PublishingConfig describes outbound messages.
 type PublishingConfig struct {
-	// Sequenced numbers each QoS 1 and 2 message, per topic and priority, so that receivers can
-	// restore the order and detect gaps. With Config.Dir the numbers survive restarts. Messages
-	// with Conflate are not numbered. The store's MaxStreams (default 1,024) limits the topics;
-	// beyond that Publish returns persistence.ErrFull.
-	Sequenced bool
-	Publisher string // the name under which messages are numbered; default ClientID
-	// TopicAliases is how many topic aliases the client uses, as far as the server
-	// allows, for the topics published to last. It saves the bytes of repeated
-	// topics and keeps that many topics in memory. Default 0: none. At most 65,535.
+	// Sequenced numbers the QoS 1 and 2 messages without Conflate, per topic and priority, so that
+	// receivers can restore the order and detect gaps. With Config.Dir the numbers survive restarts. After
+	// the store's MaxStreams (default 1,024) topics, others have none and are reported, MessageUnnumbered.
+	Sequenced        bool
+	RejectUnnumbered bool     // Publish returns persistence.ErrFull for such messages instead
+	Unsequenced      []string // topic filters of messages that are not numbered, such as reply topics
+	Publisher        string   // the name under which messages are numbered; default ClientID
+	// TopicAliases is how many topic aliases the client uses, as far as the server allows, for the
+	// topics published to last, which take 16 MiB at most. Default 0: none. At most 65,535.
 	TopicAliases int
 	// Refusals says what becomes of messages that the server refuses (PUBACK or PUBREC with a reason
 	// code of 0x80 or above): the first rule that matches applies. Default: a message ends as Refused

@@ -110,6 +110,14 @@ type MessageDropped struct {
 	Cause error
 }
 
+// MessageUnnumbered reports a message that was accepted without a number, although Publishing.Sequenced is
+// set: the store numbers Limits.MaxStreams topics and priorities already. Receivers handle it in order
+// of receipt, and do not notice if one is missing.
+type MessageUnnumbered struct {
+	ID    MessageID
+	Topic string
+}
+
 // MessageDeferred reports an accepted message that the server refused for now. It stays in the
 // store, and is sent again after Until.
 type MessageDeferred struct {
@@ -280,6 +288,7 @@ func (MessageDropped) event()         {}
 func (DeadLetterDropped) event()      {}
 func (MessageExpired) event()         {}
 func (MessageDeferred) event()        {}
+func (MessageUnnumbered) event()      {}
 func (MessagesAbandoned) event()      {}
 func (LateDropped) event()            {}
 func (NumberReused) event()           {}

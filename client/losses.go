@@ -22,6 +22,7 @@ const (
 	lossExpired
 	lossFull
 	lossConflated
+	lossUnnumbered
 	lossAbandoned
 	lossHandler
 	lossReceived
@@ -77,6 +78,7 @@ var lossKinds = [...]struct {
 	lossExpired:           {"message-expired", "message expired before it was sent", MessageExpired{}, "Store.Expired"},
 	lossFull:              {"message-dropped", "message dropped: the store is full", MessageDropped{}, "PolicyDrops"},
 	lossConflated:         {"message-conflated", "message replaced by a newer one of its topic", MessageDropped{}, "PolicyDrops"},
+	lossUnnumbered:        {"message-unnumbered", "message sent without number: MaxStreams topics are numbered", MessageUnnumbered{}, "Unnumbered"},
 	lossAbandoned:         {"messages-abandoned", "client closed, and messages end with it", MessagesAbandoned{}, "Abandoned"},
 	lossHandler:           {"handler-failed", "handler failed: the message is handled again", HandlerFailed{}, "Failed"},
 	lossReceived:          {"received-refused", "received message refused: its handler failed or refused it", HandlerFailed{}, "Refused"},

@@ -281,6 +281,12 @@ var provoked = map[string]func(*lossBed){
 			must(b, err)
 		}
 	}),
+	"message-unnumbered": offline(func(cfg *client.Config) {
+		cfg.Publishing.Sequenced, cfg.Store.Options.Limits.MaxStreams = true, 1
+	}, func(b *lossBed) {
+		publish(b, b.c, "t", "secret", client.AtLeastOnce)
+		publish(b, b.c, "t/2", "secret", client.AtLeastOnce)
+	}),
 	"messages-abandoned": offline(nil, func(b *lossBed) { publish(b, b.c, "t", "secret", client.AtLeastOnce) }),
 	"handler-failed": func(b *lossBed) {
 		failed := false

@@ -3,6 +3,7 @@ package client
 import (
 	"context"
 	"crypto/sha256"
+	"slices"
 	"sync"
 
 	"github.com/mooring-mqtt/mooring/internal/deferral"
@@ -162,7 +163,7 @@ func (d *draft) fill(c *Client, m *Message, p *wire.Publish) {
 	switch {
 	case m.Conflate:
 		d.Key = conflationKey(m.Topic)
-	case c.cfg.Publishing.Sequenced:
+	case c.cfg.Publishing.numbers(m.Topic):
 		d.StreamName = streamName(m)
 		d.origin = Origin{Publisher: c.cfg.Publishing.Publisher + streamSuffixes[m.Priority], Epoch: c.store.Epoch()}
 	}
@@ -182,9 +183,16 @@ func (d *draft) release() {
 	drafts.Put(d)
 }
 
+// numbers reports whether messages on a topic are numbered.
+func (p *PublishingConfig) numbers(topic string) bool {
+	return p.Sequenced && !slices.ContainsFunc(p.Unsequenced, func(filter string) bool { return wire.Match(filter, topic) })
+}
+
+// maxKey is the length of a key, and of the name of a stream, in a store.
+const maxKey = 1024
+
 // conflationKey returns the topic, or its hash if it is too long for a key of a store.
 func conflationKey(topic string) string {
-	const maxKey = 1024
 	if len(topic) <= maxKey {
 		return topic
 	}
@@ -192,10 +200,16 @@ func conflationKey(topic string) string {
 	return string(sum[:])
 }
 
-// streamName returns the store's name of a stream. No topic contains U+0000.
+// streamName returns the store's name of a stream. No topic contains U+0000. A name that is too long
+// for the store is a hash, which begins with it.
 func streamName(m *Message) string {
-	if m.Priority == Normal {
-		return m.Topic
+	name := m.Topic
+	if m.Priority != Normal {
+		name += "\x00" + streamSuffixes[m.Priority]
 	}
-	return m.Topic + "\x00" + streamSuffixes[m.Priority]
+	if len(name) > maxKey {
+		sum := sha256.Sum256([]byte(name))
+		name = "\x00" + string(sum[:])
+	}
+	return name
 }

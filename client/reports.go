@@ -263,6 +263,16 @@ func (c *Client) abandoned(unhandled int) {
 	}
 }
 
+// unnumbered returns the function that reports a message without number; nil: it is refused.
+func unnumbered(c *Client) func(id [16]byte, topic string) {
+	if c.cfg.Publishing.RejectUnnumbered {
+		return nil
+	}
+	return func(id [16]byte, topic string) {
+		report(c, lossUnnumbered, about(id, nil, slog.String("topic", topic)), MessageUnnumbered{ID: id, Topic: topic})
+	}
+}
+
 // refusedForNow reports a message that the server refuses for now.
 func (c *Client) refusedForNow(d outbox.Delay) {
 	e := MessageDeferred{ID: MessageID(d.ID), Topic: d.Topic, Code: d.Code, Attempts: d.Attempts, Until: time.Now().Add(d.For)}

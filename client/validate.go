@@ -168,8 +168,11 @@ func (v *validator) backoff(field string, b reliability.Backoff) {
 		"is %v; use 0 for the default or a number from 1 on", b.Factor)
 }
 
-// refusals checks the rules for messages that the server refuses.
+// refusals checks the rules for messages that the server refuses, and the topics that are not numbered.
 func (v *validator) refusals(c *Config) {
+	for i, filter := range c.Publishing.Unsequenced {
+		v.text(fmt.Sprintf("Publishing.Unsequenced[%d]", i), wire.CheckTopicFilter(filter))
+	}
 	for i, r := range c.Publishing.Refusals {
 		field := fmt.Sprintf("Publishing.Refusals[%d].", i)
 		if r.Filter != "" {

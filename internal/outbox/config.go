@@ -29,6 +29,10 @@ type Config struct {
 	MaxDeferredBytes int64
 	MaxAge           time.Duration // of the store; 0: none or unknown
 
+	// Unnumbered gets each message that is accepted without number because its stream finds no room in the
+	// store. nil: such a message is not accepted.
+	Unnumbered func(id [16]byte, topic string)
+
 	// Describe returns the error that the application gets for an End whose State
 	// is not Acked. It must not block. It and the functions below run on any
 	// goroutine, several at a time, and without a lock held.

@@ -44,6 +44,9 @@ func (o *Outbox) Add(ctx context.Context, d *Draft, w *Waiter) error {
 		}
 		return safe.Unknown(o.failed(err))
 	}
+	if d.StreamName != "" && d.Stream == 0 {
+		o.cfg.Unnumbered(d.ID, d.Topic)
+	}
 	switch {
 	case end != nil: // others have committed, sent and ended it already
 		end.ID = d.ID
@@ -102,11 +105,14 @@ func (o *Outbox) enqueue(d *Draft) (ticket persistence.Ticket, err error) {
 	}
 	if d.StreamName != "" {
 		var s *stream
-		if s, err = o.streams.lock(o.cfg.Store, d.StreamName); err != nil {
+		s, err = o.streams.lock(o.cfg.Store, d.StreamName)
+		switch {
+		case err == nil:
+			d.Stream, d.StreamSeq = s.id, s.last+1
+			defer func() { s.unlock(ticket.Seq > 0) }()
+		case o.cfg.Unnumbered == nil || !streamsFull(err):
 			return ticket, err
 		}
-		d.Stream, d.StreamSeq = s.id, s.last+1
-		defer func() { s.unlock(ticket.Seq > 0) }()
 	}
 	d.Packet = d.Encode(d.Packet[:0], d.StreamSeq)
 	return o.cfg.Store.Enqueue(&d.Message)

@@ -1,6 +1,11 @@
 package outbox
 
-import "sync"
+import (
+	"errors"
+	"sync"
+
+	"github.com/mooring-mqtt/mooring/persistence"
+)
 
 // streams numbers the messages of each stream.
 type streams struct {
@@ -35,6 +40,12 @@ func (s *streams) lock(store Store, name string) (*stream, error) {
 	s.mu.Unlock()
 	found.mu.Lock()
 	return found, nil
+}
+
+// streamsFull reports whether the store has no room for another stream.
+func streamsFull(err error) bool {
+	full := (*persistence.FullError)(nil)
+	return errors.As(err, &full) && full.Limit == "MaxStreams"
 }
 
 // unlock ends what lock began; used: the number was stored.
