@@ -10,6 +10,7 @@ import (
 	"time"
 	"unicode/utf8"
 
+	"github.com/mooring-mqtt/mooring/dedupe"
 	"github.com/mooring-mqtt/mooring/internal/callback"
 	"github.com/mooring-mqtt/mooring/internal/inbox"
 	"github.com/mooring-mqtt/mooring/internal/retained"
@@ -165,7 +166,7 @@ func (c receiver) orderingKey(m *Message) string {
 	if c.cfg.Receiving.OrderingKey == nil {
 		return m.Topic
 	}
-	return c.keyOf(c.cfg.Receiving.OrderingKey, m, m.Topic, c.guard.Call) // on the goroutine that reads
+	return short(c.keyOf(c.cfg.Receiving.OrderingKey, m, m.Topic, c.guard.Call)) // on the goroutine that reads
 }
 
 // dedupeKey returns what makes m the same message as another; empty: nothing.
@@ -183,7 +184,15 @@ func (c receiver) dedupeKey(m inbound) string {
 	if key == "" {
 		return ""
 	}
-	return key + m.to.Filter
+	return short(key + m.to.Filter)
+}
+
+// short returns a key, or its hash if it is longer than 1,024 bytes.
+func short(key string) string {
+	if len(key) <= maxKey {
+		return key
+	}
+	return dedupe.Hash([]byte(key))
 }
 
 // position returns the place of m in the order of its publisher; number 0: it has none.

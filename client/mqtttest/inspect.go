@@ -65,7 +65,7 @@ func (b *Broker) Publish(m Message) (subscribers int, err error) {
 		return 0, ErrClosed
 	}
 	if b.publish(newMessage(v, m.Topic), "") == wire.ReasonQuotaExceeded {
-		return 0, fmt.Errorf("mqtttest: Publish: %d topics have retained messages, which is Options.MaxRetained", b.opts.MaxRetained)
+		return 0, fmt.Errorf("mqtttest: Publish: %d topics have retained messages of %d bytes: Options.MaxRetained or MaxRetainedBytes is reached", len(b.retained.byTopic), b.retained.bytes)
 	}
 	r := b.tree.find(m.Topic)
 	return len(r.targets) + len(r.shared), nil

@@ -55,6 +55,7 @@ type Options struct {
 	MaxSessions       int // more are refused with 0x97; 0 is 100,000
 	MaxSubscriptions  int // per session, more are refused with 0x97; 0 is 10,000
 	MaxRetained       int // further topics are refused with 0x97; 0 is 65,536
+	MaxRetainedBytes  int // of their topics, payloads and properties; as MaxRetained; 0 is 256 MiB
 	MaxQueuedMessages int // per session, the newest is dropped; 0 is 1,000,000
 	MaxQueuedBytes    int // per session, the newest is dropped; 0 is 1 GiB
 
@@ -95,7 +96,7 @@ func (o *Options) check() error {
 	if o.NoTCP && (o.WebSocket || o.TLS || o.Addr != "") {
 		return errors.New("mqtttest: Options.NoTCP excludes Addr, WebSocket and TLS; leave those empty")
 	}
-	for _, n := range []int{o.MaxConnections, o.MaxSessions, o.MaxSubscriptions, o.MaxRetained, o.MaxQueuedMessages, o.MaxQueuedBytes} {
+	for _, n := range []int{o.MaxConnections, o.MaxSessions, o.MaxSubscriptions, o.MaxRetained, o.MaxRetainedBytes, o.MaxQueuedMessages, o.MaxQueuedBytes} {
 		if n < 0 {
 			return fmt.Errorf("mqtttest: a limit in Options is %d; use 0 for the default", n)
 		}
@@ -114,6 +115,7 @@ func (o *Options) check() error {
 	fill(&o.MaxSessions, 100_000)
 	fill(&o.MaxSubscriptions, 10_000)
 	fill(&o.MaxRetained, 65_536)
+	fill(&o.MaxRetainedBytes, 256<<20)
 	fill(&o.MaxQueuedMessages, 1_000_000)
 	fill(&o.MaxQueuedBytes, 1<<30)
 	fill(&o.ConnectTimeout, 10*time.Second)

@@ -10,7 +10,7 @@ import (
 
 // retain stores m as the retained message of its topic, or clears the topic
 // if m is empty [MQTT-3.3.1-5] [MQTT-3.3.1-6]. It returns false if that would
-// be one topic too many.
+// be one topic or some bytes too many.
 func (b *Broker) retain(m *message) bool {
 	old := b.retained.get(m.topic)
 	if len(m.payload) == 0 {
@@ -19,9 +19,19 @@ func (b *Broker) retain(m *message) bool {
 		}
 		return true
 	}
-	for first := b.retained.first(); old == nil && len(b.retained.byTopic) >= b.opts.MaxRetained; first = b.retained.first() {
+	more := m.size()
+	if old != nil {
+		more -= old.size()
+	}
+	full := func() bool {
+		return old == nil && len(b.retained.byTopic) >= b.opts.MaxRetained || b.retained.bytes+more > b.opts.MaxRetainedBytes
+	}
+	for first := b.retained.first(); full(); first = b.retained.first() {
 		if first == nil || !first.expired() {
 			return false
+		}
+		if first == old {
+			old, more = nil, m.size()
 		}
 		b.unretain(first)
 	}

@@ -5,6 +5,7 @@ import "container/heap"
 // retainedSet holds the retained messages, and which of them expires first.
 type retainedSet struct {
 	byTopic  map[string]*retainedMessage
+	bytes    int
 	expiring retainedHeap // those that expire
 }
 
@@ -24,6 +25,7 @@ func (s *retainedSet) set(m *message) {
 	s.remove(m.topic)
 	r := &retainedMessage{m, -1}
 	s.byTopic[m.topic] = r
+	s.bytes += m.size()
 	if !m.expires.IsZero() {
 		heap.Push(&s.expiring, r)
 	}
@@ -35,6 +37,7 @@ func (s *retainedSet) remove(topic string) {
 		return
 	}
 	delete(s.byTopic, topic)
+	s.bytes -= r.size()
 	if r.index >= 0 {
 		heap.Remove(&s.expiring, r.index)
 	}
