@@ -237,6 +237,9 @@ func (m *model) opened(s *shown) {
 		m.sent[p], m.highest[p] = span{s.sent[p], s.sent[p]}, span{s.highest[p], s.highest[p]}
 	}
 	m.lastSeq, m.boot, m.epoch, m.clock = span{s.lastSeq, s.lastSeq}, span{s.boot, s.boot}, s.epoch, s.clock
+	if s.stats.Degraded { // this opening may be recorded nowhere
+		m.boot.low--
+	}
 }
 
 // ended is how many messages ended in each way, from Acked on.

@@ -44,6 +44,7 @@ type folder struct {
 	lock    fsys.Held
 	renewal Renewal
 	reserve reserve
+	opening *opening // in an outage: the first segment has not begun
 }
 
 // damageStats counts damage. The counters are final or atomic.

@@ -18,7 +18,8 @@ import (
 // Open opens the log in a folder, or creates both. Damage is not an error, see
 // Options.OnCorruption. The caller must Close the Log. Errors: *LockedError if
 // another Log has the folder open, *FolderError if it cannot be used, *VersionError
-// if a newer release wrote it, *OptionError.
+// if a newer release wrote it, *OptionError. A log is opened on a disk that takes no
+// writes, too: it is degraded then, see [DegradedError].
 func Open(dir string, o Options) (*Log, error) { return openLog(dir, o, Continued) }
 
 // openLog opens a log; renewal is declared or Continued.
@@ -111,13 +112,6 @@ func (l *Log) start() error {
 	if g.Pending == 0 && len(g.DeadLetters.List) == 0 && l.o.Retention.MaxReceipts == 0 {
 		r.RemoveAll()
 	}
-	// A killed process may have made files whose names are not durable. The new
-	// segment must not become durable before those that it is linked to.
-	if len(r.Files) > 0 {
-		if err := l.o.FS.SyncDir(l.folder.dir); err != nil {
-			return err
-		}
-	}
 	next, h, records, err := r.Carry(l.o.Files.SegmentBytes/16, int64(l.o.Files.BufferBytes))
 	if err != nil {
 		return err
@@ -128,14 +122,24 @@ func (l *Log) start() error {
 	l.state = state{o: &l.o, ledger: *g, catalog: r.Catalog}
 	l.waste = waste{garbage: r.Garbage, receipts: r.Receipts}
 	l.writer = l.newWriter(r.Newest)
-	if err := beginFirst(l, h, records); err != nil {
+	first := &opening{next: next, header: h, records: records, checkpoint: l.state.ledger.AppendCheckpoint(nil, h.Prev), found: len(r.Files) > 0}
+	err = first.begin(l)
+	refused := err != nil
+	if !refused {
+		next.Number, next.Size = l.writer.Number, l.writer.End
+		err = l.fence(false)
+		next.Size = l.writer.End
+	}
+	if err != nil && !mayPass(err, r) {
 		return err
 	}
 	l.nextBatch()
-	if err := l.fence(false); err != nil {
-		return err
+	switch {
+	case refused:
+		first.later(l, err)
+	case err != nil: // the end of the segment is of unknown fate
+		l.folder.reserve.full, l.pipe.dry = err, true
 	}
-	next.Size = l.writer.End
 	for _, s := range l.state.catalog.Segments {
 		l.waste.size += s.Size
 	}

@@ -172,7 +172,11 @@ func mend(l *Log) bool {
 	if l.pipe.dry {
 		l.pipe.open.led = true
 		l.nextBatch()
-		if _, err := relocateAnyhow(l); err != nil {
+		err := beginLater(l)
+		if err == nil {
+			_, err = relocateAnyhow(l)
+		}
+		if err != nil {
 			degrade(l, err)
 			return false
 		}
@@ -199,13 +203,12 @@ func noSpace(err error) bool {
 }
 
 // beginFirst begins the segment of an opening. On a full disk that is the reserve.
-func beginFirst(l *Log, h segment.Header, records []byte) error {
+func beginFirst(l *Log, h segment.Header, records, checkpoint []byte) error {
 	r, name := &l.folder.reserve, filepath.Join(l.folder.dir, recovery.ReserveName)
 	if f, err := l.o.FS.Open(name); err == nil {
 		r.size, _ = f.Size()
 		f.Close()
 	}
-	checkpoint := l.state.ledger.AppendCheckpoint(nil, h.Prev)
 	err := l.writer.Begin(h, records, checkpoint)
 	if err != nil && r.size > 0 && noSpace(err) {
 		size := r.size

@@ -76,6 +76,13 @@ func (l *Log) receiptFromLog(seq uint64, id [16]byte) (Receipt, bool, error) {
 	if l.state.keepsReceipts() {
 		e = *l.state.catalog.Committed(seq).Extra()
 	}
+	var kept Entry
+	if l.folder.opening != nil && l.fromMemory(at, &kept) { // it is in no file yet
+		l.mu.Unlock()
+		x := receipt(seq, e.Result, e.At)
+		x.Deferral = at.deferral
+		return x, kept.ID == id, nil
+	}
 	l.mu.Unlock()
 	var r record.Record
 	err = l.reader.Message(&r, at.segment, seq, int64(at.loc.Off), at.size)

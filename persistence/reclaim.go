@@ -47,7 +47,7 @@ func (l *Log) removeDone() {
 // sweep is removeDone with mu held, which it releases in between.
 func (l *Log) sweep() {
 	w := &l.waste
-	if w.removing || l.closed {
+	if l.folder.opening != nil || w.removing || l.closed {
 		return
 	}
 	w.removing = true

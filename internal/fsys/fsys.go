@@ -113,8 +113,14 @@ func (osFS) ReadDir(dir string) (names []string, err error) {
 
 func (osFS) Create(name string) (File, error) { return open(name, os.O_RDWR|os.O_CREATE|os.O_EXCL) }
 
-// Open opens for writing too: some systems sync only files that are writable.
-func (osFS) Open(name string) (File, error) { return open(name, os.O_RDWR) }
+// Open opens for writing too, if possible: some systems sync only files that are writable.
+func (osFS) Open(name string) (File, error) {
+	f, err := open(name, os.O_RDWR)
+	if errors.Is(err, syscall.EROFS) || errors.Is(err, fs.ErrPermission) {
+		return open(name, os.O_RDONLY)
+	}
+	return f, err
+}
 
 // OpenReadOnly opens a file of the operating system for reading only.
 func OpenReadOnly(name string) (File, error) { return open(name, os.O_RDONLY) }

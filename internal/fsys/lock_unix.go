@@ -4,6 +4,7 @@ package fsys
 
 import (
 	"errors"
+	"io/fs"
 	"os"
 	"strconv"
 	"syscall"
@@ -31,6 +32,11 @@ type held struct {
 // lock opens and locks the lock file, which may be another one than before.
 func (h *held) lock() error {
 	f, err := os.OpenFile(h.name, os.O_RDWR|os.O_CREATE, 0o600)
+	if errors.Is(err, syscall.EROFS) || errors.Is(err, fs.ErrPermission) { // flock needs no right to write
+		if r, e := os.Open(h.name); e == nil {
+			f, err = r, nil
+		}
+	}
 	if err != nil {
 		return err
 	}
