@@ -362,14 +362,14 @@ type hookedStore struct {
 	at func(method string)
 }
 
-func (s hookedStore) Enqueue(m *persistence.Message) (persistence.Ticket, error) {
+func (s hookedStore) Enqueue(ctx context.Context, m *persistence.Message) (persistence.Ticket, error) {
 	s.at("Enqueue")
-	return s.Store.Enqueue(m)
+	return s.Store.Enqueue(ctx, m)
 }
 
-func (s hookedStore) Wait(t persistence.Ticket) error {
+func (s hookedStore) Wait(ctx context.Context, t persistence.Ticket) error {
 	s.at("Wait")
-	return s.Store.Wait(t)
+	return s.Store.Wait(ctx, t)
 }
 
 func (s hookedStore) Next(c *persistence.Cursor, e *persistence.Entry) (bool, error) {

@@ -425,7 +425,7 @@ type slowStore struct {
 	entered, closed chan struct{}
 }
 
-func (s *slowStore) Enqueue(*persistence.Message) (persistence.Ticket, error) {
+func (s *slowStore) Enqueue(context.Context, *persistence.Message) (persistence.Ticket, error) {
 	close(s.entered)
 	<-s.closed
 	return persistence.Ticket{}, persistence.ErrClosed

@@ -113,6 +113,28 @@ func limitError(reason byte) *RefusedError {
 	}[reason]}
 }
 
+// OutcomeUnknownError is the error of Publish for a message that was handed to the store and may be stored
+// later: ctx has ended or Store.Options.WriteTimeout has passed while the disk did not answer, or the store
+// failed while it wrote. If the message is stored, it is delivered. Do not publish it again: wait for Delivery.
+type OutcomeUnknownError struct {
+	// Delivery resolves when the message ends, with Abandoned if it certainly will not before the client ends.
+	Delivery *Delivery
+	Err      error // the cause of ctx, a *persistence.StalledError, or the error of the store
+}
+
+func (e *OutcomeUnknownError) Error() string {
+	id := MessageID{}
+	if e.Delivery != nil {
+		id = e.Delivery.ID
+	}
+	return fmt.Sprintf("client: message %v: outcome unknown, the store may store it later: %v; wait for its Delivery, do not publish it again", id, e.Err)
+}
+
+func (e *OutcomeUnknownError) Unwrap() error { return e.Err }
+
+// SafeToRetry returns false: the message may be delivered.
+func (*OutcomeUnknownError) SafeToRetry() bool { return false }
+
 // PoisonError reports a message that was given up or deferred because several connections in a row
 // ended over it. If it was given up, publish its content in another form.
 type PoisonError struct {

@@ -436,7 +436,7 @@ type late struct {
 	begun, release chan struct{}
 }
 
-func (l *late) Enqueue(*persistence.Message) (persistence.Ticket, error) {
+func (l *late) Enqueue(context.Context, *persistence.Message) (persistence.Ticket, error) {
 	close(l.begun)
 	<-l.release
 	return persistence.Ticket{}, persistence.ErrFailed

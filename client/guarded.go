@@ -156,13 +156,24 @@ func get[T any](g *guardedStore, method string, call func() T) (v T) {
 	return v
 }
 
-func (g *guardedStore) Enqueue(m *persistence.Message) (t persistence.Ticket, err error) {
-	err = g.try("Enqueue", func() (err error) { t, err = g.Store.Enqueue(m); return err })
+func (g *guardedStore) Enqueue(ctx context.Context, m *persistence.Message) (t persistence.Ticket, err error) {
+	err = g.try("Enqueue", func() (err error) { t, err = g.Store.Enqueue(ctx, m); return err })
 	return t, err
 }
 
-func (g *guardedStore) Wait(t persistence.Ticket) error {
-	return g.try("Wait", func() error { return g.Store.Wait(t) })
+func (g *guardedStore) Wait(ctx context.Context, t persistence.Ticket) error {
+	wait := func() error { return g.try("Wait", func() error { return g.Store.Wait(ctx, t) }) }
+	if ctx.Done() == nil {
+		return wait()
+	}
+	done := make(chan error, 1)
+	go func() { done <- wait() }()
+	select {
+	case err := <-done:
+		return err
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
 }
 
 func (g *guardedStore) Next(c *persistence.Cursor, e *persistence.Entry) (ok bool, err error) {

@@ -3,6 +3,7 @@ package client
 import (
 	"context"
 	"crypto/sha256"
+	"errors"
 	"slices"
 	"sync"
 
@@ -25,8 +26,9 @@ import (
 // store is reached (see Config.Store.WhenFull), persistence.ErrPacketTooLarge,
 // *RefusedError at QoS 2 while the server is known to take at most QoS 1 (see
 // PublishingConfig.Refusals), *reliability.OpenError at QoS 0 while the breaker is open, ErrClosed, ErrDraining, and the cause
-// of ctx. After an error nothing was accepted, unless the store failed while writing; then
-// reliability.SafeToRetry returns false, and the message may appear when the store is opened again.
+// of ctx. After an error nothing was accepted, with one exception: an *OutcomeUnknownError, if the disk has not
+// answered when ctx ends or after Store.Options.WriteTimeout (30 s), or if the store failed while it wrote. The
+// message counts as accepted if it is stored later, and the Delivery in the error has its outcome.
 func (c *Client) Publish(ctx context.Context, m Message) (*Delivery, error) {
 	if c == nil {
 		return nil, ErrNilClient
@@ -54,7 +56,11 @@ func (c *Client) Publish(ctx context.Context, m Message) (*Delivery, error) {
 	defer draft.release()
 	draft.fill(c, &m, &p)
 	d := &Delivery{ID: m.ID, timeout: c.cfg.Publishing.WaitTimeout}
-	if err := c.outbox.Add(ctx, &draft.Draft, &d.waiter); err != nil {
+	err := c.outbox.Add(ctx, &draft.Draft, &d.waiter)
+	if unknown := (*outbox.UnknownError)(nil); errors.As(err, &unknown) {
+		return nil, &OutcomeUnknownError{Delivery: d, Err: unknown.Err}
+	}
+	if err != nil {
 		return nil, err
 	}
 	return d, nil

@@ -2,6 +2,7 @@ package persistence_test
 
 import (
 	"bufio"
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -149,7 +150,7 @@ func buildBacklog(t *testing.T, dir string, n int) float64 {
 func fillLog(l *persistence.Log, n int, packet []byte) error {
 	m := &persistence.Message{Packet: packet}
 	for range n {
-		if _, err := l.Enqueue(m); err != nil {
+		if _, err := l.Enqueue(context.Background(), m); err != nil {
 			return err
 		}
 	}

@@ -1,6 +1,7 @@
 package persistence_test
 
 import (
+	"context"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -106,7 +107,7 @@ func BenchmarkEnqueue(b *testing.B) {
 	msg := &persistence.Message{Packet: make([]byte, benchPacket)}
 	b.ReportAllocs()
 	for b.Loop() {
-		if _, err := l.Enqueue(msg); err != nil {
+		if _, err := l.Enqueue(context.Background(), msg); err != nil {
 			b.Fatal(err)
 		}
 	}
@@ -118,7 +119,7 @@ func BenchmarkDrain(b *testing.B) {
 	l := benchLog(b, persistence.Options{})
 	msg := &persistence.Message{Packet: make([]byte, benchPacket)}
 	for range messages {
-		if _, err := l.Enqueue(msg); err != nil {
+		if _, err := l.Enqueue(context.Background(), msg); err != nil {
 			b.Fatal(err)
 		}
 	}
@@ -147,7 +148,7 @@ func BenchmarkRelease(b *testing.B) {
 	n := uint64(0)
 	b.ReportAllocs()
 	for b.Loop() {
-		t, err := l.Enqueue(msg)
+		t, err := l.Enqueue(context.Background(), msg)
 		if err == nil {
 			err = l.Release(t.Seq)
 		}

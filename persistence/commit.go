@@ -1,6 +1,7 @@
 package persistence
 
 import (
+	"context"
 	"runtime"
 	"time"
 
@@ -14,14 +15,15 @@ func (l *Log) nextBatch() {
 	l.state.catalog.Open = l.pipe.messages(l.state.catalog.Open)
 }
 
-func (l *Log) Wait(t Ticket) error {
+// Wait implements [Store].
+func (l *Log) Wait(ctx context.Context, t Ticket) error {
 	l.mu.Lock()
 	if t.batch <= l.pipe.written || l.inline && t.batch == l.pipe.open.id {
 		l.mu.Unlock()
 		return nil
 	}
 	if b := l.pipe.find(t.batch); b != nil {
-		return l.await(b)
+		return join(ctx, l, b)
 	}
 	defer l.mu.Unlock()
 	if l.failed != nil {
@@ -46,9 +48,9 @@ func (l *Log) Sync() error {
 	return l.await(b)
 }
 
-// flush commits the open batch, with mu held before and after.
-func (l *Log) flush() error {
-	err := l.await(l.pipe.open)
+// flush commits the open batch as join does, with mu held before and after.
+func (l *Log) flush(ctx context.Context) error {
+	err := join(ctx, l, l.pipe.open)
 	l.mu.Lock()
 	return err
 }
@@ -82,6 +84,35 @@ func (l *Log) await(b *batch) error {
 		return l.pipe.outage
 	}
 	b.led = true
+	return lead(l, b)
+}
+
+// join is await for a caller that waits for a limited time: another goroutine commits. It returns the cause
+// of ctx if that ends first, and a *StalledError after WriteTimeout. With a ctx that cannot end it is await,
+// which saves the other goroutine.
+func join(ctx context.Context, l *Log, b *batch) error {
+	if l.inline || b.over || ctx.Done() == nil || l.pipe.dry && !b.led {
+		return l.await(b)
+	}
+	if !b.led {
+		b.led = true
+		l.work.Go(func() {
+			l.mu.Lock()
+			_ = lead(l, b) // those who wait get the error
+		})
+	}
+	return b.waitFor(ctx, &l.mu, l.o.WriteTimeout)
+}
+
+// lead commits b, which is led, when it is the turn of b. It is entered with mu held and leaves without.
+func lead(l *Log, b *batch) error {
+	if timeout := l.o.WriteTimeout; timeout > 0 {
+		defer time.AfterFunc(timeout, func() {
+			l.mu.Lock()
+			defer l.mu.Unlock()
+			b.stall()
+		}).Stop()
+	}
 	l.settle()
 	l.gather(b)
 	if !b.over { // when the commit before failed, it took b along

@@ -1,6 +1,7 @@
 package persistence
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"slices"
@@ -77,7 +78,7 @@ func (a *actor) enqueue(size int, stream string, as looks) (wait func() error, e
 		}
 	})
 	before := a.fsys.Len()
-	t, err := a.l.Enqueue(msg)
+	t, err := a.l.Enqueue(context.Background(), msg)
 	if err == nil {
 		x.seq = t.Seq
 		a.note(func(m *model) { m.given[t.Seq] = x.key })
@@ -92,7 +93,7 @@ func (a *actor) enqueue(size int, stream string, as looks) (wait func() error, e
 	}
 	done := a.byCommit
 	return func() error {
-		if err := a.l.Wait(t); err != nil {
+		if err := a.l.Wait(context.Background(), t); err != nil {
 			return err
 		}
 		a.live = append(a.live, t.Seq)

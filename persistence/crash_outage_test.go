@@ -1,6 +1,7 @@
 package persistence
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -129,7 +130,7 @@ func TestOutage_IsNotTheEnd(t *testing.T) {
 					t.Fatalf("%v", refused)
 				}
 				before := l.Stats()
-				if _, err := l.Enqueue(numbered(1000, 10)); !errors.Is(err, ErrDegraded) || l.Stats().Pending != before.Pending || !before.Degraded {
+				if _, err := l.Enqueue(context.Background(), numbered(1000, 10)); !errors.Is(err, ErrDegraded) || l.Stats().Pending != before.Pending || !before.Degraded {
 					t.Errorf("Enqueue: %v, %+v", err, l.Stats())
 				}
 				if err := <-events; err != degraded && err.Err.Error() != degraded.Err.Error() {

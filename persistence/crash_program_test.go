@@ -1,6 +1,7 @@
 package persistence
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -146,6 +147,6 @@ func (p *program) settle() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for l.waste.compaction.running && l.failed == nil {
-		l.awaitRoom()
+		l.awaitRoom(context.Background())
 	}
 }

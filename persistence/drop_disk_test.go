@@ -1,6 +1,7 @@
 package persistence
 
 import (
+	"context"
 	"errors"
 	"sync/atomic"
 	"syscall"
@@ -31,9 +32,9 @@ func TestDropOldest_AtMaxDiskBytes(t *testing.T) {
 					m = numbered(uint64(i), 60)
 					m.Priority = Urgent
 				}
-				ticket, err := s.Enqueue(m)
+				ticket, err := s.Enqueue(context.Background(), m)
 				if err == nil {
-					err = s.Wait(ticket)
+					err = s.Wait(context.Background(), ticket)
 				}
 				if err != nil {
 					t.Fatalf("message %d: %v; %+v", i, err, s.Stats())

@@ -1,6 +1,7 @@
 package persistence
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"time"
@@ -100,6 +101,19 @@ func (e *DegradedError) Error() string {
 func (e *DegradedError) Is(target error) bool { return target == ErrDegraded }
 func (e *DegradedError) Unwrap() error        { return e.Err }
 func (*DegradedError) SafeToRetry() bool      { return true } // nothing was stored
+
+// StalledError says that the disk has not answered a write or an fsync for Options.WriteTimeout. From Enqueue:
+// nothing was stored. From Wait: the message is stored if the disk answers after all. errors.Is finds
+// [context.DeadlineExceeded] in it.
+type StalledError struct{ After time.Duration }
+
+func (e *StalledError) Error() string {
+	return fmt.Sprintf("persistence: the disk has not answered a write for %v: look at the disk; the log goes on when it answers", e.After)
+}
+
+func (e *StalledError) Is(target error) bool { return target == context.DeadlineExceeded }
+func (*StalledError) Timeout() bool          { return true }
+func (*StalledError) SafeToRetry() bool      { return true } // nothing was stored, unless Wait returns it
 
 // LockedError says who holds the folder. It is an [ErrLocked].
 type LockedError struct {

@@ -1,6 +1,7 @@
 package persistence_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"log"
@@ -71,12 +72,12 @@ func ExampleLog_Enqueue() {
 	before := store.Stats().Syncs
 	var last persistence.Ticket
 	for i := range 100 {
-		last, err = store.Enqueue(&persistence.Message{Packet: fmt.Appendf(nil, "packet %d", i)})
+		last, err = store.Enqueue(context.Background(), &persistence.Message{Packet: fmt.Appendf(nil, "packet %d", i)})
 		if err != nil {
 			log.Fatal(err)
 		}
 	}
-	if err := store.Wait(last); err != nil {
+	if err := store.Wait(context.Background(), last); err != nil {
 		log.Fatal(err) // none of them is certain to be there
 	}
 	fmt.Println(last.Seq, "messages,", store.Stats().Syncs-before, "fsync")

@@ -1,6 +1,7 @@
 package persistence_test
 
 import (
+	"context"
 	"errors"
 	"os"
 	"path/filepath"
@@ -108,13 +109,13 @@ func async(tb testing.TB) (perSecond, allocations float64) {
 		for i := range messages + behind {
 			at := &tickets[i%behind]
 			if i >= behind {
-				if err := l.Wait(*at); err != nil {
+				if err := l.Wait(context.Background(), *at); err != nil {
 					tb.Fatal(err)
 				}
 			}
 			if i < messages {
 				var err error
-				if *at, err = l.Enqueue(m); err != nil {
+				if *at, err = l.Enqueue(context.Background(), m); err != nil {
 					tb.Fatal(err)
 				}
 			}

@@ -2,6 +2,7 @@ package persistence
 
 import (
 	"bufio"
+	"context"
 	"errors"
 	flags "flag"
 	"fmt"
@@ -48,10 +49,10 @@ func appendUntilKilled(dir string) error {
 		group.Go(func() {
 			for {
 				enqueue.Lock()
-				ticket, err := l.Enqueue(numbered(l.LastSeq()+1, 100))
+				ticket, err := l.Enqueue(context.Background(), numbered(l.LastSeq()+1, 100))
 				enqueue.Unlock()
 				if err == nil {
-					err = l.Wait(ticket)
+					err = l.Wait(context.Background(), ticket)
 				}
 				if err == nil && ticket.Seq%2 == 0 {
 					err = l.Done(ticket.Seq, Result{Kind: Acked})

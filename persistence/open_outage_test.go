@@ -53,7 +53,7 @@ func TestOpen_OnADiskThatRefuses(t *testing.T) {
 						if err != nil {
 							t.Fatal(err)
 						}
-						if _, err := l.Enqueue(numbered(1, 8)); !errors.Is(err, ErrDegraded) || !errors.Is(err, cause) || !l.Stats().Degraded {
+						if _, err := l.Enqueue(t.Context(), numbered(1, 8)); !errors.Is(err, ErrDegraded) || !errors.Is(err, cause) || !l.Stats().Degraded {
 							t.Errorf("Enqueue: %v", err)
 						}
 						seqs, released := contents(t, l)

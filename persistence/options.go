@@ -11,11 +11,15 @@ import (
 
 // Options configure a store; zero is the default. [Memory] applies Limits and Retention.
 type Options struct {
-	Sync      SyncPolicy    // when the log calls fsync; default: SyncEveryCommit
-	Interval  time.Duration // of fsync under SyncInterval, at least 1 ms; default: 100 ms
-	Limits    Limits        // how much is stored
-	Retention Retention     // what is kept of messages that have ended
-	Files     Files         // sizes of files and buffers
+	Sync     SyncPolicy    // when the log calls fsync; default: SyncEveryCommit
+	Interval time.Duration // of fsync under SyncInterval, at least 1 ms; default: 100 ms
+	// WriteTimeout is how long Enqueue, Wait and Receipt wait for a disk that does not answer, see
+	// [StalledError]. It does not apply to a call whose context cannot end, such as
+	// context.Background(). A negative value means no limit. Default: 30 s.
+	WriteTimeout time.Duration
+	Limits       Limits    // how much is stored
+	Retention    Retention // what is kept of messages that have ended
+	Files        Files     // sizes of files and buffers
 	// OnCorruption is called for each damaged place. It must not call the store.
 	OnCorruption func(Corruption)
 	// OnDegraded is called when the disk refuses to take what is written, and with nil when it
@@ -113,6 +117,7 @@ func (o Options) withDefaults() Options {
 // on is withDefaults for a partition of this size; 0: unknown.
 func (o Options) on(partition int64) Options {
 	o.Interval = cmp.Or(o.Interval, 100*time.Millisecond)
+	o.WriteTimeout = cmp.Or(o.WriteTimeout, 30*time.Second)
 	o.Limits = o.Limits.WithDefaults()
 	o.Retention.MaxDeadLetters = cmp.Or(o.Retention.MaxDeadLetters, 1000)
 	o.Retention.ReceiptAge = cmp.Or(o.Retention.ReceiptAge, 7*24*time.Hour)

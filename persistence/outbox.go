@@ -1,6 +1,8 @@
 package persistence
 
 import (
+	"cmp"
+	"context"
 	"errors"
 	"maps"
 	"time"
@@ -8,8 +10,8 @@ import (
 	"github.com/mooring-mqtt/mooring/persistence/internal/record"
 )
 
-// Enqueue implements [Store]. If the buffer is full, it waits for a commit.
-func (l *Log) Enqueue(m *Message) (Ticket, error) {
+// Enqueue implements [Store]. If the buffer is full, it waits for a commit, at most for Options.WriteTimeout.
+func (l *Log) Enqueue(ctx context.Context, m *Message) (Ticket, error) {
 	accepted, expires := l.state.times(m)
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -22,12 +24,15 @@ func (l *Log) Enqueue(m *Message) (Ticket, error) {
 			return dropped, l.pipe.outage
 		}
 		b := l.pipe.open
+		if b.slow { // it would wait behind a write that hangs
+			return dropped, &StalledError{After: l.o.WriteTimeout}
+		}
 		a, err := admission{}, errUncommitted
 		if len(b.buf) == 0 || len(b.buf)+len(m.Packet)+len(m.Key)+record.MaxOverhead <= l.o.Files.BufferBytes {
 			a, err = l.state.admit(m)
 		}
 		if err == nil && l.waste.size+int64(len(b.buf)+len(m.Packet)) > l.o.Limits.share(m.Priority, l.o.Limits.MaxDiskBytes) {
-			err = l.makeRoom(m.Priority, &dropped)
+			err = l.makeRoom(ctx, m.Priority, &dropped)
 		}
 		switch err {
 		case nil:
@@ -37,7 +42,7 @@ func (l *Log) Enqueue(m *Message) (Ticket, error) {
 		case errAgain:
 			err = nil
 		case errUncommitted:
-			err = l.flush()
+			err = l.flush(ctx)
 		}
 		if err != nil {
 			return dropped, err
@@ -50,7 +55,7 @@ var errAgain = errors.New("another try may succeed")
 
 // makeRoom frees disk space for a message of a priority, with mu held. Messages that it drops are added
 // to a Ticket. Errors: errAgain, errUncommitted, ErrFull.
-func (l *Log) makeRoom(p Priority, t *Ticket) error {
+func (l *Log) makeRoom(ctx context.Context, p Priority, t *Ticket) error {
 	s := l.state.catalog.Segments[0]
 	ended := s.Alive+s.Dead == 0
 	switch active := s == l.state.catalog.Active(); {
@@ -62,7 +67,9 @@ func (l *Log) makeRoom(p Priority, t *Ticket) error {
 		l.waste.full = true // large packets have filled it, and have ended
 		return errUncommitted
 	case l.waste.compaction.running || l.waste.removing:
-		l.awaitRoom()
+		if !l.awaitRoom(ctx) {
+			return cmp.Or(context.Cause(ctx), error(&StalledError{After: l.o.WriteTimeout}))
+		}
 	case time.Since(l.waste.stuck) < removeAgain:
 		return l.diskFull(p)
 	case ended && !active:
@@ -93,17 +100,27 @@ func (l *Log) diskFull(p Priority) error {
 	return &FullError{Limit: "MaxDiskBytes", Max: l.o.Limits.share(p, l.o.Limits.MaxDiskBytes)}
 }
 
-// awaitRoom waits, with mu held before and after, for more room or for Close.
-func (l *Log) awaitRoom() {
+// awaitRoom waits, with mu held before and after, for more room or for Close. It returns false if ctx ended
+// first, or after WriteTimeout.
+func (l *Log) awaitRoom(ctx context.Context) bool {
 	if l.closed {
-		return
+		return true
 	}
 	changed := l.room.Changed()
 	l.waste.waiters++
 	l.mu.Unlock()
-	<-changed
+	if l.o.WriteTimeout > 0 {
+		var stop context.CancelFunc
+		ctx, stop = context.WithTimeout(ctx, l.o.WriteTimeout)
+		defer stop()
+	}
+	select {
+	case <-changed:
+	case <-ctx.Done():
+	}
 	l.mu.Lock()
 	l.waste.waiters--
+	return ctx.Err() == nil
 }
 
 // signalRoom wakes those who wait for room, with mu held.
@@ -239,7 +256,7 @@ func (l *Log) SetSent(p Priority, number uint64) error {
 	if number == l.state.ledger.Sent[p] { // set by a caller that may still wait for the disk
 		t := Ticket{batch: l.pipe.marked[p]}
 		l.mu.Unlock()
-		return l.Wait(t)
+		return l.Wait(context.Background(), t)
 	}
 	l.pipe.marked[p] = b.id
 	l.state.setSent(b, p, number)

@@ -1,8 +1,11 @@
 package persistence
 
 import (
+	"cmp"
+	"context"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/mooring-mqtt/mooring/persistence/internal/index"
 )
@@ -18,6 +21,8 @@ type batch struct {
 	over    bool   // committed, or failed
 	err     error  // valid when over
 	done    chan struct{}
+	stalled chan struct{} // closed when the commit takes longer than WriteTimeout; nil: nobody waits
+	slow    bool          // stalled is closed, or would be
 	waiters atomic.Int32  // without the goroutine that commits it
 	crowd   int           // how many are to wait for it, with joined
 	joined  chan struct{} // closed when they do; nil: the commit does not wait for them
@@ -29,6 +34,44 @@ func (b *batch) wait(mu *sync.Mutex) {
 		mu.Unlock()
 		return
 	}
+	b.register()
+	mu.Unlock()
+	<-b.done
+}
+
+// waitFor is wait that ends early if ctx does, or if the commit stalls.
+func (b *batch) waitFor(ctx context.Context, mu *sync.Mutex, timeout time.Duration) error {
+	b.register()
+	if b.stalled == nil {
+		b.stalled = make(chan struct{})
+		if b.slow {
+			close(b.stalled)
+		}
+	}
+	mu.Unlock()
+	select {
+	case <-b.done:
+		return b.err
+	case <-ctx.Done():
+	case <-b.stalled:
+	}
+	select {
+	case <-b.done:
+		return b.err
+	default:
+		return cmp.Or(context.Cause(ctx), error(&StalledError{After: timeout}))
+	}
+}
+
+// stall tells those who wait that the commit takes long, with mu held.
+func (b *batch) stall() {
+	if b.slow = true; b.stalled != nil {
+		close(b.stalled)
+	}
+}
+
+// register counts a goroutine that waits, with mu held.
+func (b *batch) register() {
 	if b.done == nil {
 		b.done = make(chan struct{})
 	}
@@ -36,8 +79,6 @@ func (b *batch) wait(mu *sync.Mutex) {
 		close(b.joined)
 		b.joined = nil
 	}
-	mu.Unlock()
-	<-b.done
 }
 
 // pipeline has the batches that are not over. Log.mu guards it.

@@ -1,6 +1,7 @@
 package persistence
 
 import (
+	"context"
 	"errors"
 	"io"
 	"io/fs"
@@ -17,7 +18,9 @@ func (l *Log) Receipt(id [16]byte) (Receipt, bool, error) {
 	l.mu.Lock()
 	err := l.usable()
 	if err == nil && (len(l.pipe.open.Locs) > 0 || len(l.pipe.flight) > 0) {
-		err = l.flush()
+		ctx, stop := context.WithCancel(context.Background()) // WriteTimeout applies
+		err = l.flush(ctx)
+		stop()
 	}
 	if err != nil {
 		l.mu.Unlock()

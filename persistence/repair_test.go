@@ -1,6 +1,7 @@
 package persistence
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"math"
@@ -119,7 +120,7 @@ func TestReceiptsWithoutRoom(t *testing.T) {
 // is shown when it is.
 func TestDeadLettersThatAreNotWritten(t *testing.T) {
 	for _, s := range []Store{NewMemory(Options{}), open(t, newMemFS(), Options{})} {
-		if _, err := s.Enqueue(numbered(1, 50)); err != nil {
+		if _, err := s.Enqueue(context.Background(), numbered(1, 50)); err != nil {
 			t.Fatal(err)
 		}
 		if err := s.Done(1, Result{Kind: DeadLettered}); err != nil {
@@ -155,7 +156,7 @@ func TestOpeningManyMovedMessages(t *testing.T) {
 	for seq := uint64(1); seq <= messages; seq++ {
 		msg := numbered(seq, 20)
 		msg.Priority = Urgent
-		if _, err := m.Enqueue(msg); err != nil {
+		if _, err := m.Enqueue(context.Background(), msg); err != nil {
 			t.Fatal(err)
 		}
 	}

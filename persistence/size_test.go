@@ -1,6 +1,7 @@
 package persistence
 
 import (
+	"context"
 	"runtime"
 	"testing"
 
@@ -15,7 +16,7 @@ func TestIndexMemory(t *testing.T) {
 	before := heap()
 	m := &Message{Packet: make([]byte, 64)}
 	for range messages {
-		if _, err := l.Enqueue(m); err != nil {
+		if _, err := l.Enqueue(context.Background(), m); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -53,7 +54,7 @@ func TestEnqueueAllocations(t *testing.T) {
 	for _, m := range []Message{{}, {Priority: High}, {OnSessionLost: FailInFlight}} {
 		m.Packet = make([]byte, 256)
 		if n := testing.AllocsPerRun(5000, func() {
-			if _, err := l.Enqueue(&m); err != nil {
+			if _, err := l.Enqueue(context.Background(), &m); err != nil {
 				t.Fatal(err)
 			}
 		}); n > 1 {

@@ -1,6 +1,9 @@
 package persistence
 
-import "time"
+import (
+	"context"
+	"time"
+)
 
 // Store keeps the messages that were accepted and have no result yet, and the
 // state of the MQTT session. [Log] keeps them on disk, [Memory] in memory.
@@ -33,12 +36,15 @@ type Outbox interface {
 	// without gaps and are never reused, across restarts. The message is accepted when Wait has
 	// returned nil for the ticket. If a limit is reached, Limits.WhenFull applies; Ticket.Drops are
 	// the messages that were dropped for this one. Errors: [ErrFull], [ErrPacketTooLarge],
-	// [ErrUnknownStream], [ErrPriority], [ErrKey], [ErrSessionLostPolicy].
-	Enqueue(m *Message) (Ticket, error)
+	// [ErrUnknownStream], [ErrPriority], [ErrKey], [ErrSessionLostPolicy]. If it has to wait and ctx
+	// ends, it returns the cause. After an error nothing was stored.
+	Enqueue(ctx context.Context, m *Message) (Ticket, error)
 	// Wait returns nil once the ticket's message is durable under the sync policy.
-	// Concurrent waiters share one write and one sync. After an error the message may
-	// or may not exist when the store is opened again, or when an [ErrDegraded] has passed.
-	Wait(t Ticket) error
+	// Concurrent waiters share one write and one sync. If ctx ends first, Wait returns the cause, and
+	// the message is stored later; [Log] returns a *[StalledError] after Options.WriteTimeout. After
+	// another error the message may or may not exist when the store is opened again, or when an
+	// [ErrDegraded] has passed.
+	Wait(ctx context.Context, t Ticket) error
 	// Next sets e to the first durable, pending message after c that is not deferred, and
 	// reports whether there is one. Messages come by descending priority, and within a priority by
 	// sequence. e.Packet is valid until the next call with the same e. Error:
@@ -146,11 +152,11 @@ type DeadLetters interface {
 	Discard(seq uint64) error
 }
 
-// Append enqueues a message and waits until it is durable.
+// Append enqueues a message and waits until it is durable, without a context.
 func Append(s Outbox, m *Message) (seq uint64, err error) {
-	t, err := s.Enqueue(m)
+	t, err := s.Enqueue(context.Background(), m)
 	if err == nil {
-		err = s.Wait(t)
+		err = s.Wait(context.Background(), t)
 	}
 	return t.Seq, err
 }

@@ -67,7 +67,7 @@ func TestNext_AnUnreadableMessage(t *testing.T) {
 				for {
 					ok, err := l.Next(&cursor, &e)
 					if unread := (*ReadError)(nil); errors.As(err, &unread) && errors.Is(err, c.cause) {
-						if _, err := l.Enqueue(numbered(1, 8)); err != nil && time.Since(begin) < time.Minute { // others are not held up
+						if _, err := l.Enqueue(t.Context(), numbered(1, 8)); err != nil && time.Since(begin) < time.Minute { // others are not held up
 							t.Fatal(err)
 						}
 						if time.Since(begin) > time.Minute {

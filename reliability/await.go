@@ -16,6 +16,9 @@ func (e *TimeoutError) Error() string {
 	return fmt.Sprintf("reliability: no acknowledgement after %v, outcome unknown; do not publish again: the stored message is still being delivered; wait for its Delivery", e.After)
 }
 
+// Is reports that a TimeoutError is a context.DeadlineExceeded.
+func (e *TimeoutError) Is(target error) bool { return target == context.DeadlineExceeded }
+
 // Timeout returns true, for net.Error and os.IsTimeout.
 func (e *TimeoutError) Timeout() bool { return true }
 

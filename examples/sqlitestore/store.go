@@ -5,6 +5,7 @@ package sqlitestore
 
 import (
 	"cmp"
+	"context"
 	"crypto/rand"
 	"database/sql"
 	_ "embed"
@@ -132,7 +133,7 @@ func (s *Store) Close() error {
 	return errors.Join(err, s.tx.Rollback(), s.db.Close())
 }
 
-func (s *Store) Enqueue(m *persistence.Message) (persistence.Ticket, error) {
+func (s *Store) Enqueue(_ context.Context, m *persistence.Message) (persistence.Ticket, error) {
 	defer s.lock()()
 	st := &s.state
 	if err := cmp.Or(s.err, s.limits.Admit(m, int(st.Stats.Pending), st.Stats.PendingBytes)); err != nil {
@@ -152,7 +153,7 @@ func (s *Store) Enqueue(m *persistence.Message) (persistence.Ticket, error) {
 	return persistence.Ticket{Seq: st.Stats.Accepted}, s.err
 }
 
-func (s *Store) Wait(t persistence.Ticket) error {
+func (s *Store) Wait(_ context.Context, t persistence.Ticket) error {
 	defer s.lock()()
 	if t.Seq > s.durable {
 		return s.commit()

@@ -1,6 +1,7 @@
 package cure_test
 
 import (
+	"context"
 	"slices"
 	"testing"
 	"testing/synctest"
@@ -59,7 +60,7 @@ func (r *rig) must(err error) {
 func (r *rig) add(p persistence.Priority, n int) {
 	r.t.Helper()
 	for range n {
-		_, err := r.store.Enqueue(&persistence.Message{Priority: p, Packet: []byte{0x34, 0}})
+		_, err := r.store.Enqueue(context.Background(), &persistence.Message{Priority: p, Packet: []byte{0x34, 0}})
 		r.must(err)
 	}
 	r.must(r.store.Sync())
@@ -267,8 +268,8 @@ func TestCure_SparesIdentifiersInUse(t *testing.T) {
 		r.done(2101) // number 1 of High
 		r.held[session.PacketID(0, 1500)] = true
 		r.held[session.PacketID(0, 2050)] = true
-		flight := r.offer()                                                      // its identifier has a lap of its own
-		_, err := r.store.Enqueue(&persistence.Message{Packet: []byte{0x34, 0}}) // not sent
+		flight := r.offer()                                                                            // its identifier has a lap of its own
+		_, err := r.store.Enqueue(context.Background(), &persistence.Message{Packet: []byte{0x34, 0}}) // not sent
 		r.must(err)
 		r.must(r.store.Sync())
 		r.refused(quota)

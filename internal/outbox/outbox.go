@@ -28,8 +28,10 @@ type Outbox struct {
 	turn     chan struct{}         // has one token, for the call of Add that waits for room
 	closing  context.Context       // ends the waits in Add
 	close    context.CancelCauseFunc
+	never    chan struct{} // is never closed
 
 	open     openTable
+	late     notify.Serial[added] // messages whose callers of Add have left
 	expiry   expiry
 	deferred *deferral.Queue
 	rules    deferral.Rules
@@ -64,6 +66,7 @@ func New(cfg Config) *Outbox {
 	o := &Outbox{
 		cfg:      cfg,
 		turn:     make(chan struct{}, 1),
+		never:    make(chan struct{}),
 		open:     newOpenTable(cfg.Store.LastSeq()),
 		rules:    deferral.Compile(cfg.Rules),
 		deferred: deferral.New(cfg.Retry),
@@ -86,6 +89,7 @@ func New(cfg Config) *Outbox {
 	o.again.Stop()
 	o.turn <- struct{}{}
 	o.expiry.init(cfg.MaxAge, cfg.Store.Stats().Pending == 0)
+	o.late.Handle = o.storeLater
 	o.closing, o.close = context.WithCancelCause(context.Background())
 	return o
 }
@@ -156,11 +160,6 @@ func (o *Outbox) wait(ctx context.Context, c <-chan struct{}) error {
 		return context.Cause(o.closing)
 	}
 }
-
-// DeferredError is the error of WaitIdle when only deferred messages are left.
-type DeferredError struct{ deferral.State }
-
-func (e *DeferredError) Error() string { return "only deferred messages are left" }
 
 // idleGrace is how long WaitIdle waits for refusals to pass.
 const idleGrace = 10 * time.Second

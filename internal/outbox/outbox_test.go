@@ -33,8 +33,8 @@ type hooked struct {
 	mu        sync.Mutex // guards deferring, ending and getting, which run with it except ending
 }
 
-func (s *hooked) Enqueue(m *persistence.Message) (persistence.Ticket, error) {
-	t, err := s.Memory.Enqueue(m)
+func (s *hooked) Enqueue(ctx context.Context, m *persistence.Message) (persistence.Ticket, error) {
+	t, err := s.Memory.Enqueue(ctx, m)
 	if err == nil && s.enqueued != nil {
 		s.enqueued(t)
 	}
@@ -140,7 +140,7 @@ func TestAdd_MessageEndsBeforeItIsRegistered(t *testing.T) {
 				r.connect(false, session.Limits{})
 				store.enqueued = func(ticket persistence.Ticket) {
 					if name != "damaged, not sent" {
-						if err := store.Wait(ticket); err != nil {
+						if err := store.Wait(context.Background(), ticket); err != nil {
 							t.Error(err)
 						}
 						r.o.Wake()

@@ -6,17 +6,12 @@ import (
 	"time"
 
 	"github.com/mooring-mqtt/mooring/internal/deferral"
-	"github.com/mooring-mqtt/mooring/internal/safe"
 	"github.com/mooring-mqtt/mooring/internal/session"
 	"github.com/mooring-mqtt/mooring/persistence"
 )
 
-// This file is the path of a message, from top to bottom.
-
-const batchBytes = 32 << 10 // what is handed to the connection at a time
-
 // Add stores a message and returns when it is durable under the store's sync policy. w gets its
-// result. After an error nothing was accepted, unless the store failed while it wrote.
+// result. After an error nothing was accepted, unless it is an *UnknownError.
 func (o *Outbox) Add(ctx context.Context, d *Draft, w *Waiter) error {
 	o.adding.Add(1)
 	defer o.added()
@@ -24,44 +19,53 @@ func (o *Outbox) Add(ctx context.Context, d *Draft, w *Waiter) error {
 		return err
 	}
 	ticket, err := o.admit(ctx, d)
+	m := added{ticket: ticket, id: d.ID, expiry: d.Expiry, waiter: w, unnumbered: d.unnumbered()}
+	if err == nil {
+		m.end, m.closed = o.open.register(ticket.Seq, ticket.Replaced, d, w)
+	}
+	for _, drop := range ticket.Drops {
+		o.end(drop.Seq, dropped(drop, d))
+	}
 	if err != nil {
-		for _, drop := range ticket.Drops {
-			o.end(drop.Seq, dropped(drop, d))
-		}
 		if o.cfg.WhenFull == DropNewest && storeFull(err) {
 			o.report(w, End{ID: d.ID, Topic: d.Topic, State: Dropped, Cause: StoreFull, Err: err}.described(o.cfg.Describe))
 			return nil
 		}
 		return o.failed(err)
 	}
-	end, closed := o.open.register(ticket.Seq, ticket.Replaced, d, w)
-	for _, drop := range ticket.Drops {
-		o.end(drop.Seq, dropped(drop, d))
+	if err = o.cfg.Store.Wait(bounded(ctx, o.never), ticket); tookTooLong(ctx, err) { // it is stored later, or not
+		o.adding.Add(1)
+		o.late.Do(m)
+		return &UnknownError{err}
 	}
-	if err := o.cfg.Store.Wait(ticket); err != nil { // it may be in the log
-		if !errors.Is(err, persistence.ErrDegraded) {
-			o.open.forget(ticket.Seq)
+	return o.stored(&m, err)
+}
+
+// stored goes on with a message that is stored. err is why it may not be.
+func (o *Outbox) stored(m *added, err error) error {
+	if err != nil {
+		if !errors.Is(err, persistence.ErrDegraded) { // otherwise it is stored when the outage ends
+			o.open.forget(m.ticket.Seq)
+			m.waiter.Resolve(Result{State: Abandoned, Err: err})
 		}
-		return safe.Unknown(o.failed(err))
+		return &UnknownError{o.failed(err)}
 	}
-	if d.StreamName != "" && d.Stream == 0 {
-		o.cfg.Unnumbered(d.ID, d.Topic)
-	}
+	m.report(&o.cfg)
 	switch {
-	case end != nil: // others have committed, sent and ended it already
-		end.ID = d.ID
-		o.report(w, end.described(o.cfg.Describe))
-	case closed != nil:
-		w.Resolve(Result{State: Abandoned, Err: closed})
+	case m.end != nil: // others have committed, sent and ended it already
+		m.end.ID = m.id
+		o.report(m.waiter, m.end.described(o.cfg.Describe))
+	case m.closed != nil:
+		m.waiter.Resolve(Result{State: Abandoned, Err: m.closed})
 	}
-	o.expiry.accepted(d.Expiry)
+	o.expiry.accepted(m.expiry)
 	o.Wake()
 	return nil
 }
 
 // admit stores d without waiting for the disk. With Block it waits for room.
 func (o *Outbox) admit(ctx context.Context, d *Draft) (persistence.Ticket, error) {
-	ticket, err := o.enqueue(d)
+	ticket, err := o.enqueue(ctx, d)
 	for o.cfg.WhenFull == Block && mayPass(err) {
 		ticket, err = o.enqueueLater(ctx, d, deferredFull(err))
 	}
@@ -78,7 +82,7 @@ func (o *Outbox) enqueueLater(ctx context.Context, d *Draft, deferred bool) (tic
 	}
 	for {
 		changed := o.ended.Changed()
-		if ticket, err = o.enqueue(d); !mayPass(err) || deferredFull(err) != deferred {
+		if ticket, err = o.enqueue(ctx, d); !mayPass(err) || deferredFull(err) != deferred {
 			return ticket, err
 		}
 		if err := o.wait(ctx, changed); err != nil {
@@ -89,23 +93,19 @@ func (o *Outbox) enqueueLater(ctx context.Context, d *Draft, deferred bool) (tic
 
 // enqueue gives d its place in the log. A message of a stream gets its number in the same step, so
 // that the order of the numbers is the order of the log and only a stored message uses a number up.
-func (o *Outbox) enqueue(d *Draft) (ticket persistence.Ticket, err error) {
+func (o *Outbox) enqueue(ctx context.Context, d *Draft) (ticket persistence.Ticket, err error) {
 	if full := o.fullOfDeferred(d); full != nil && full.oldest == 0 {
 		return ticket, full
 	} else if full != nil {
 		o.end(full.oldest, End{State: Dropped, Cause: StoreFull, Err: full})
 	}
-	d.Accepted, d.Expires, d.Stream, d.StreamSeq = time.Time{}, time.Time{}, 0, 0
-	if d.Expiry > 0 {
-		d.Accepted = o.cfg.Store.Now()
-		d.Expires = d.Accepted.Add(d.Expiry)
-	}
+	d.begin(o.cfg.Store)
 	if d.Key != "" {
 		o.replaces.Store(true)
 	}
 	if d.StreamName != "" {
 		var s *stream
-		s, err = o.streams.lock(o.cfg.Store, d.StreamName)
+		s, err = o.streams.lock(ctx, o.cfg.Store, d.StreamName)
 		switch {
 		case err == nil:
 			d.Stream, d.StreamSeq = s.id, s.last+1
@@ -115,7 +115,7 @@ func (o *Outbox) enqueue(d *Draft) (ticket persistence.Ticket, err error) {
 		}
 	}
 	d.Packet = d.Encode(d.Packet[:0], d.StreamSeq)
-	return o.cfg.Store.Enqueue(&d.Message)
+	return o.cfg.Store.Enqueue(ctx, &d.Message)
 }
 
 // Run is the send loop: it sends what is in the store until ctx ends, the highest priority first

@@ -3,10 +3,12 @@ package outbox
 import (
 	"cmp"
 	"context"
+	"errors"
 	"sync"
 	"sync/atomic"
 	"time"
 
+	"github.com/mooring-mqtt/mooring/internal/deferral"
 	"github.com/mooring-mqtt/mooring/internal/wire"
 	"github.com/mooring-mqtt/mooring/persistence"
 )
@@ -236,3 +238,72 @@ func (e End) described(describe func(End) error) End {
 // errNotTried makes the breaker ignore an attempt: it was not made, or the connection
 // ended first. Broken links are the reconnect backoff's business.
 var errNotTried = context.Canceled
+
+// UnknownError is the error of Add for a message that the store may have stored, or may still store. Then it
+// is delivered, and its Waiter gets the result.
+type UnknownError struct{ Err error }
+
+func (e *UnknownError) Error() string   { return e.Err.Error() }
+func (e *UnknownError) Unwrap() error   { return e.Err }
+func (*UnknownError) SafeToRetry() bool { return false }
+
+// added is a message that has its place in the store.
+type added struct {
+	ticket     persistence.Ticket
+	id         [16]byte
+	expiry     time.Duration
+	waiter     *Waiter
+	end        *End   // it has ended before Add has registered it
+	closed     error  // the outbox was closed before
+	unnumbered string // its topic, if it has no number although it should; empty: it has
+}
+
+// report reports a message that was stored without a number.
+func (m *added) report(cfg *Config) {
+	if m.unnumbered != "" {
+		cfg.Unnumbered(m.id, m.unnumbered)
+	}
+}
+
+// tookTooLong reports whether err only says that the store has taken too long.
+func tookTooLong(ctx context.Context, err error) bool {
+	return err != nil && (ctx.Err() != nil && errors.Is(err, context.Cause(ctx)) || errors.As(err, new(*persistence.StalledError)))
+}
+
+// bounded returns ctx, or an endless one in its place, with which the store bounds its waits.
+func bounded(ctx context.Context, never chan struct{}) context.Context {
+	if ctx.Done() == nil {
+		return endless{ctx, never}
+	}
+	return ctx
+}
+
+// endless is a context that does not end but could.
+type endless struct {
+	context.Context
+	done chan struct{}
+}
+
+func (e endless) Done() <-chan struct{} { return e.done }
+
+// DeferredError is the error of WaitIdle when only deferred messages are left.
+type DeferredError struct{ deferral.State }
+
+func (e *DeferredError) Error() string { return "only deferred messages are left" }
+
+// begin sets what the store gets with d, but for its number and its packet.
+func (d *Draft) begin(s Store) {
+	d.Accepted, d.Expires, d.Stream, d.StreamSeq = time.Time{}, time.Time{}, 0, 0
+	if d.Expiry > 0 {
+		d.Accepted = s.Now()
+		d.Expires = d.Accepted.Add(d.Expiry)
+	}
+}
+
+// unnumbered returns the topic of a message that is stored without the number that it was to have, or "".
+func (d *Draft) unnumbered() string {
+	if d.StreamName == "" || d.Stream != 0 {
+		return ""
+	}
+	return d.Topic
+}

@@ -14,6 +14,8 @@ import (
 	"github.com/mooring-mqtt/mooring/reliability"
 )
 
+const batchBytes = 32 << 10 // what is handed to the connection at a time
+
 // This file has what the send loop asks before it sends a message.
 
 // begin prepares for a new connection. PUBRELs leave at once.
@@ -271,4 +273,11 @@ func (o *Outbox) endCancelled() {
 // unsent reports whether a message was certainly not sent in this session.
 func (o *Outbox) unsent(e *persistence.Entry) bool {
 	return !e.Released && e.Deferral.PacketID == 0 && !o.sent.maybeSent(e)
+}
+
+// storeLater waits for a message whose caller has left. The store bounds how many there are: until the disk
+// answers it takes what its buffer holds.
+func (o *Outbox) storeLater(m added) {
+	defer o.added()
+	_ = o.stored(&m, o.cfg.Store.Wait(context.Background(), m.ticket)) // the Waiter gets the error
 }

@@ -1,6 +1,7 @@
 package outbox
 
 import (
+	"context"
 	"errors"
 	"sync"
 
@@ -15,14 +16,14 @@ type streams struct {
 
 // stream is one sequence of numbers.
 type stream struct {
-	mu   sync.Mutex
-	id   uint32 // in the store
-	last uint64 // the last number that was used
+	turn chan struct{} // has one token, for the message that gets the next number
+	id   uint32        // in the store
+	last uint64        // the last number that was used
 }
 
 // lock returns the stream with this name, for the message that gets its next number.
-// A stream continues from the last number in the store.
-func (s *streams) lock(store Store, name string) (*stream, error) {
+// A stream continues from the last number in the store. Error: the cause of ctx, and those of the store.
+func (s *streams) lock(ctx context.Context, store Store, name string) (*stream, error) {
 	s.mu.Lock()
 	found := s.byName[name]
 	if found == nil {
@@ -34,12 +35,17 @@ func (s *streams) lock(store Store, name string) (*stream, error) {
 		if s.byName == nil {
 			s.byName = map[string]*stream{}
 		}
-		found = &stream{id: id, last: last}
+		found = &stream{turn: make(chan struct{}, 1), id: id, last: last}
+		found.turn <- struct{}{}
 		s.byName[name] = found
 	}
 	s.mu.Unlock()
-	found.mu.Lock()
-	return found, nil
+	select {
+	case <-found.turn:
+		return found, nil
+	case <-ctx.Done():
+		return nil, context.Cause(ctx)
+	}
 }
 
 // streamsFull reports whether the store has no room for another stream.
@@ -53,5 +59,5 @@ func (s *stream) unlock(used bool) {
 	if used {
 		s.last++
 	}
-	s.mu.Unlock()
+	s.turn <- struct{}{}
 }

@@ -1,6 +1,7 @@
 package persistencetest
 
 import (
+	"context"
 	"encoding/binary"
 	"errors"
 	"sync"
@@ -123,7 +124,7 @@ func testMisuse(t *testing.T, open Open) {
 	expect(t, "Cleared(0)", errors.Is(s.Cleared(0), persistence.ErrPacketID), true)
 	m := message(2, 8)
 	m.Stream = 1
-	_, err := s.Enqueue(m)
+	_, err := s.Enqueue(context.Background(), m)
 	expect(t, "Enqueue with an unknown stream", errors.Is(err, persistence.ErrUnknownStream), true)
 	m.Stream = 0
 	for _, c := range []struct {
@@ -136,7 +137,7 @@ func testMisuse(t *testing.T, open Open) {
 	} {
 		bad := *m
 		c.edit(&bad)
-		_, err := s.Enqueue(&bad)
+		_, err := s.Enqueue(context.Background(), &bad)
 		expect(t, "Enqueue is "+c.want.Error(), errors.Is(err, c.want), true)
 	}
 	expect(t, "SetSent with an unknown priority", errors.Is(s.SetSent(persistence.Priorities, 1), persistence.ErrPriority), true)
@@ -147,12 +148,12 @@ func testMisuse(t *testing.T, open Open) {
 
 func testClosed(t *testing.T, open Open) {
 	s, _ := open(t, persistence.Options{})
-	ticket, err := s.Enqueue(message(1, 8))
+	ticket, err := s.Enqueue(context.Background(), message(1, 8))
 	must(t, err)
 	must(t, s.Close())
 	must(t, s.Close())
-	must(t, s.Wait(ticket)) // Close made it durable
-	_, enqueue := s.Enqueue(message(2, 8))
+	must(t, s.Wait(context.Background(), ticket)) // Close made it durable
+	_, enqueue := s.Enqueue(context.Background(), message(2, 8))
 	_, app := persistence.Append(s, message(2, 8))
 	_, next := s.Next(&persistence.Cursor{0}, new(persistence.Entry))
 	_, _, stream := s.Stream("a")
@@ -176,10 +177,10 @@ func testConcurrent(t *testing.T, open Open) {
 		group.Go(func() {
 			for range each {
 				mu.Lock()
-				ticket, err := s.Enqueue(message(s.Stats().Accepted+1, 50))
+				ticket, err := s.Enqueue(context.Background(), message(s.Stats().Accepted+1, 50))
 				mu.Unlock()
 				if err == nil {
-					err = s.Wait(ticket)
+					err = s.Wait(context.Background(), ticket)
 				}
 				if err != nil {
 					t.Error(err)

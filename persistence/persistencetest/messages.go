@@ -1,6 +1,7 @@
 package persistencetest
 
 import (
+	"context"
 	"testing"
 	"time"
 
@@ -13,13 +14,13 @@ func testOrder(t *testing.T, open Open) {
 	expect(t, "LastSeq of a new store", s.LastSeq(), 0)
 	var last persistence.Ticket
 	for n := range uint64(10) {
-		ticket, err := s.Enqueue(message(n+1, 30))
+		ticket, err := s.Enqueue(context.Background(), message(n+1, 30))
 		must(t, err)
 		expect(t, "Ticket.Seq", ticket.Seq, n+1)
 		last = ticket
 	}
-	must(t, s.Wait(last))
-	must(t, s.Wait(last))
+	must(t, s.Wait(context.Background(), last))
+	must(t, s.Wait(context.Background(), last))
 	expectList(t, "Next", drain(t, s), []uint64{1, 2, 3, 4, 5, 6, 7, 8, 9, 10})
 	s = reopen()
 	expectList(t, "Next after reopening", drain(t, s), []uint64{1, 2, 3, 4, 5, 6, 7, 8, 9, 10})
@@ -89,10 +90,10 @@ func testFields(t *testing.T, open Open) {
 func testPacketIsCopied(t *testing.T, open Open) {
 	s, _ := open(t, persistence.Options{})
 	m := message(1, 50)
-	ticket, err := s.Enqueue(m)
+	ticket, err := s.Enqueue(context.Background(), m)
 	must(t, err)
 	clear(m.Packet)
-	must(t, s.Wait(ticket))
+	must(t, s.Wait(context.Background(), ticket))
 	expectList(t, "Next", drain(t, s), []uint64{1})
 }
 

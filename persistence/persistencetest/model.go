@@ -1,6 +1,7 @@
 package persistencetest
 
 import (
+	"context"
 	"errors"
 	"math/rand/v2"
 	"slices"
@@ -260,14 +261,14 @@ func (m *model) append(t *testing.T, s persistence.Store, rnd *rand.Rand) {
 	}
 	replaces := older != nil && m.droppable(older)
 	full := !replaces && m.full(one.priority)
-	ticket, err := s.Enqueue(msg)
+	ticket, err := s.Enqueue(context.Background(), msg)
 	m.reported = append(m.reported, ticket.Drops...)
 	if full {
 		expect(t, "no message can be dropped: ErrFull", errors.Is(err, persistence.ErrFull), true)
 		return
 	}
 	must(t, err)
-	must(t, s.Wait(ticket))
+	must(t, s.Wait(context.Background(), ticket))
 	expect(t, "sequence", ticket.Seq, one.seq)
 	if replaces {
 		m.drop(older, persistence.Conflated)

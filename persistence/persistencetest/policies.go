@@ -1,6 +1,7 @@
 package persistencetest
 
 import (
+	"context"
 	"errors"
 	"reflect"
 	"testing"
@@ -63,9 +64,9 @@ func testDropOldestBytes(t *testing.T, open Open) {
 	appendN(t, s, 5) // of 20 bytes
 	_, err := persistence.Append(s, message(6, 101))
 	expect(t, "a packet over MaxBytes", errors.Is(err, persistence.ErrPacketTooLarge), true)
-	ticket, err := s.Enqueue(message(6, 60))
+	ticket, err := s.Enqueue(context.Background(), message(6, 60))
 	must(t, err)
-	must(t, s.Wait(ticket))
+	must(t, s.Wait(context.Background(), ticket))
 	expectList(t, "pending", drain(t, s), []uint64{4, 5, 6})
 	expectList(t, "drops", ticket.Drops, []persistence.Drop{{Seq: 1}, {Seq: 2}, {Seq: 3}})
 	expect(t, "DroppedOldest", s.Stats().DroppedOldest, 3)
@@ -83,7 +84,7 @@ func testDropOldestPriority(t *testing.T, open Open) {
 		t.Helper()
 		m := message(n, 8)
 		m.Priority = p
-		ticket, err := s.Enqueue(m)
+		ticket, err := s.Enqueue(context.Background(), m)
 		must(t, err)
 		all = append(all, ticket.Drops...)
 	}

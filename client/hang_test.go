@@ -1,0 +1,76 @@
+package client_test
+
+import (
+	"context"
+	"errors"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/mooring-mqtt/mooring/client"
+	"github.com/mooring-mqtt/mooring/client/mqtttest"
+	"github.com/mooring-mqtt/mooring/internal/faultfs"
+	"github.com/mooring-mqtt/mooring/persistence"
+	"github.com/mooring-mqtt/mooring/reliability"
+)
+
+// hangDisk makes operations of a disk wait until the result is called.
+func hangDisk(disk *faultfs.FS, kinds ...faultfs.Kind) (release func()) {
+	c := make(chan struct{})
+	disk.SetHang(func(op faultfs.Op) <-chan struct{} {
+		for _, k := range kinds {
+			if op.Kind == k {
+				return c
+			}
+		}
+		return nil
+	})
+	return func() {
+		disk.SetHang(nil)
+		close(c)
+	}
+}
+
+// Publish returns when its context ends, or after WriteTimeout, while the disk hangs. The message is stored and
+// delivered when the disk answers, and the Delivery in the error has its outcome.
+func TestPublish_HonorsItsContextWhileTheDiskHangs(t *testing.T) {
+	for _, kind := range []faultfs.Kind{faultfs.Write, faultfs.Sync} {
+		for _, qos := range []client.QoS{client.AtLeastOnce, client.ExactlyOnce} {
+			for _, deadline := range []time.Duration{time.Second, 0} {
+				inBubble(t, mqtttest.Options{}, func(t *testing.T, b *mqtttest.Broker, p *mqtttest.Proxy) {
+					disk := faultfs.New()
+					cfg := testConfig("c", &recorder{}, through(p))
+					cfg.Dir, cfg.Store.Options.FS, cfg.Store.Options.WriteTimeout = "log", disk, 7*time.Second
+					c := mustStart(t, cfg)
+					connect(t, c)
+					wantState(t, publish(t, c, "t", "x", qos), client.Acked)
+					synctest.Wait()
+					release := hangDisk(disk, kind)
+					ctx, want := t.Context(), cfg.Store.Options.WriteTimeout
+					if deadline > 0 {
+						var cancel context.CancelFunc
+						ctx, cancel = context.WithTimeout(ctx, deadline)
+						defer cancel()
+						want = deadline
+					}
+					began := time.Now()
+					d, err := c.Publish(ctx, client.Message{Topic: "t", QoS: qos})
+					unknown := (*client.OutcomeUnknownError)(nil)
+					if took := time.Since(began); d != nil || !errors.As(err, &unknown) || !errors.Is(err, context.DeadlineExceeded) || reliability.SafeToRetry(err) || took != want {
+						t.Fatalf("%v, QoS %d: %v after %v, want %v", kind, qos, err, took, want)
+					}
+					if deadline == 0 && !errors.As(err, new(*persistence.StalledError)) {
+						t.Errorf("%v", err)
+					}
+					time.Sleep(time.Minute)
+					if s := c.Stats().Store; s.Pending != 1 || unknown.Delivery.Outcome().State != client.Pending {
+						t.Errorf("%+v, %+v", s, unknown.Delivery.Outcome())
+					}
+					release()
+					wantState(t, unknown.Delivery, client.Acked)
+					must(t, c.Drain(t.Context()))
+				})
+			}
+		}
+	}
+}

@@ -1,0 +1,38 @@
+package notify
+
+import "sync"
+
+// Serial calls a function for values, one after the other, on a goroutine that lives while there are some. Set
+// Handle before the first use; all methods are safe for concurrent use.
+type Serial[T any] struct {
+	Handle  func(T)
+	mu      sync.Mutex
+	list    []T
+	running bool
+}
+
+// Do has Handle called for v, after the values of earlier calls. It does not wait.
+func (s *Serial[T]) Do(v T) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.list = append(s.list, v)
+	if !s.running {
+		s.running = true
+		go s.run()
+	}
+}
+
+func (s *Serial[T]) run() {
+	for {
+		s.mu.Lock()
+		if len(s.list) == 0 {
+			s.list, s.running = nil, false
+			s.mu.Unlock()
+			return
+		}
+		v := s.list[0]
+		s.list = s.list[1:]
+		s.mu.Unlock()
+		s.Handle(v)
+	}
+}
