@@ -7,6 +7,7 @@ import (
 
 	"github.com/mooring-mqtt/mooring/persistence/internal/index"
 	"github.com/mooring-mqtt/mooring/persistence/internal/record"
+	"github.com/mooring-mqtt/mooring/persistence/internal/segment"
 )
 
 // Next implements [Store]. A damaged message is Dropped, counted as Lost and reported; Next goes on
@@ -154,6 +155,83 @@ func (l *Log) readFromDisk(pick func() uint64, e *Entry) (bool, error) {
 		return false, &ReadError{Seq: at.seq, Err: err}
 	}
 	return false, nil
+}
+
+// isDamage reports whether an error of reading a message means that it is lost. No lock is held.
+func isDamage(l *Log, at *place, err error) bool {
+	switch {
+	case segment.Damaged(err):
+		return true
+	case l.inline || mayRead(err):
+		return false
+	}
+	gone := errors.Is(err, fs.ErrNotExist)
+	if !gone && !l.damage.troubles.failed(at.seq, at.segment) || !diskWorks(l, at.segment, gone) {
+		return false
+	}
+	l.damage.troubles.givenUp(at.seq, at.segment)
+	return true
+}
+
+// diskWorks reports whether the disk reads a place in another segment, or at least in the same one, and makes
+// a record durable.
+func diskWorks(l *Log, number uint64, other bool) bool {
+	l.mu.Lock()
+	if !writable(l) {
+		l.mu.Unlock()
+		return false
+	}
+	probe := l.state.catalog.Active().Number
+	if probe == number {
+		for _, s := range l.state.catalog.Segments {
+			if s.Number != number {
+				probe = s.Number
+			}
+		}
+	}
+	l.mu.Unlock()
+	if probe == number && other || !readable(l, probe) {
+		return false
+	}
+	l.mu.Lock()
+	if !writable(l) {
+		l.mu.Unlock()
+		return false
+	}
+	id := uint16(1)
+	for _, used := l.state.ledger.Seen[id]; used; _, used = l.state.ledger.Seen[id] {
+		id++ // 0 is never in use
+	}
+	b := l.pipe.open
+	b.force, b.buf = true, record.AppendCleared(b.buf, id) // it was not in use: nothing changes
+	return l.await(b) == nil
+}
+
+// readable reports whether the header of a segment can be read.
+func readable(l *Log, number uint64) bool {
+	name := segment.Name(l.folder.dir, number)
+	f, err := l.o.FS.Open(name)
+	if err != nil {
+		return false
+	}
+	defer f.Close()
+	_, err = segment.ReadHeader(f, name)
+	return err == nil
+}
+
+// lose gives up a damaged message, unless it was moved or ended meanwhile.
+func (l *Log) lose(at place, cause error) {
+	l.mu.Lock()
+	now := l.locate(at.seq)
+	lost := l.usable() == nil && now.segment == at.segment && now.loc == at.loc &&
+		l.state.lose(l.pipe.open, at.seq, l.state.catalog.Committed(at.seq))
+	if lost {
+		l.noted()
+	}
+	l.mu.Unlock()
+	if lost {
+		l.report(Corruption{File: segment.Name(l.folder.dir, at.segment), Offset: int64(at.loc.Off), Length: int64(at.loc.Size), Seq: at.seq, Err: cause})
+	}
 }
 
 // set copies a message from its record.
