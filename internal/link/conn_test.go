@@ -189,6 +189,11 @@ func TestDisconnectIsLast(t *testing.T) {
 			}
 		})
 	}
+	for waiters := 0; waiters < 10 && len(c.waits()) == 4; runtime.Gosched() {
+		c.mu.Lock()
+		waiters = c.waiters
+		c.mu.Unlock()
+	}
 	w.release()
 	all.Wait()
 	if got := len(w.bytes()); got != 6 {
