@@ -237,7 +237,7 @@ func (c *Client) run(group *sync.WaitGroup, f func()) {
 }
 
 // AwaitConnection waits until the client is connected. It may be called before
-// Start. Errors: the cause of ctx, or why the client stopped.
+// Start. Errors: the cause of ctx, with the error of the last attempt, or why the client stopped.
 //
 // It does not wait for subscriptions: those declared earlier are made on the new connection, before
 // stored messages are sent. Subscribe, called after it, waits for the server's answer.
@@ -255,6 +255,9 @@ func (c *Client) AwaitConnection(ctx context.Context) error {
 		case <-c.life.ending.Done():
 			return context.Cause(c.life.ending)
 		case <-ctx.Done():
+			if last := c.State().Err; last != nil {
+				return fmt.Errorf("client: waiting for a connection: %w: not connected: %w", context.Cause(ctx), last)
+			}
 			return context.Cause(ctx)
 		}
 	}

@@ -55,6 +55,9 @@ func (c *Client) begin(t *task, f func(ctx context.Context)) {
 // that takes at most CloseTimeout, and up to a second more if handlers use it up. Then the contexts
 // of handlers end. Pending messages stay in the store, and their Deliveries end as Abandoned.
 //
+// If a disk, a handler or another function of the application does not return by then, Close returns a
+// *CloseTimeoutError. The client ends when that has returned, see Done; until then it holds Dir.
+//
 // Called from a handler, from OnEvent or from another function that this client
 // calls, Close returns at once and the client ends after that function, see Done.
 func (c *Client) Close() error { return c.CloseWith(DisconnectOptions{}) }
@@ -72,7 +75,18 @@ func (c *Client) CloseWith(o DisconnectOptions) error {
 	if c.guard.Inside() {
 		return nil
 	}
-	<-c.life.done
+	most := c.cfg.Connection.CloseTimeout + time.Second
+	timer := time.NewTimer(most)
+	defer timer.Stop()
+	select {
+	case <-c.life.done:
+	case <-timer.C:
+		select {
+		case <-c.life.done:
+		default:
+			return &CloseTimeoutError{After: most}
+		}
+	}
 	return c.life.closeErr
 }
 

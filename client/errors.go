@@ -1,8 +1,10 @@
 package client
 
 import (
+	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/mooring-mqtt/mooring/internal/link"
 	"github.com/mooring-mqtt/mooring/internal/safe"
@@ -134,6 +136,21 @@ func (e *OutcomeUnknownError) Unwrap() error { return e.Err }
 
 // SafeToRetry returns false: the message may be delivered.
 func (*OutcomeUnknownError) SafeToRetry() bool { return false }
+
+// CloseTimeoutError is the error of Close when something does not return: a disk, a handler, or another function
+// of the application. The client ends when that has returned: see Client.Done. Until then Dir stays in use.
+type CloseTimeoutError struct{ After time.Duration }
+
+func (e *CloseTimeoutError) Error() string {
+	return fmt.Sprintf("client: not ended %v after Close: a disk or a function of the application does not return; wait for Done before Dir is used again", e.After)
+}
+
+// Is reports that it is a context.DeadlineExceeded.
+func (*CloseTimeoutError) Is(target error) bool { return target == context.DeadlineExceeded }
+func (*CloseTimeoutError) Timeout() bool        { return true }
+
+// SafeToRetry returns true: Close may be called again.
+func (*CloseTimeoutError) SafeToRetry() bool { return true }
 
 // PoisonError reports a message that was given up or deferred because several connections in a row
 // ended over it. If it was given up, publish its content in another form.

@@ -49,6 +49,7 @@ var safeToRetry = map[string][]struct {
 	"client.ErrTooManyFilters":       {{client.ErrTooManyFilters, true}},
 	"client.ErrUnknownSession":       {{client.ErrUnknownSession, false}},
 	"client.AuthError":               {{&client.AuthError{Err: &client.FieldError{}}, false}},
+	"client.CloseTimeoutError":       {{&client.CloseTimeoutError{}, true}},
 	"client.ConfigError":             {{&client.ConfigError{}, true}},
 	"client.ConnectionError":         {{&client.ConnectionError{Code: 0x97, Cause: client.ErrClosed}, false}},
 	"client.CredentialsError":        {{&client.CredentialsError{Err: context.DeadlineExceeded}, true}},

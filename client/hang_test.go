@@ -74,3 +74,44 @@ func TestPublish_HonorsItsContextWhileTheDiskHangs(t *testing.T) {
 		}
 	}
 }
+
+// Close returns after CloseTimeout and a second while the disk or a handler hangs. The folder stays in use until
+// the hang has ended.
+func TestClose_ReturnsWhateverHangs(t *testing.T) {
+	for _, hang := range []string{"write", "sync", "handler"} {
+		t.Run(hang, func(t *testing.T) {
+			inBubble(t, mqtttest.Options{}, func(t *testing.T, b *mqtttest.Broker, p *mqtttest.Proxy) {
+				disk, stuck := faultfs.New(), make(chan struct{})
+				cfg := testConfig("c", &recorder{}, through(p))
+				cfg.Dir, cfg.Store.Options.FS, cfg.Connection.CloseTimeout = "log", disk, 2*time.Second
+				c := mustStart(t, cfg)
+				release := func() { close(stuck) }
+				connect(t, c)
+				switch hang {
+				case "write":
+					release = hangDisk(disk, faultfs.Write)
+				case "sync":
+					release = hangDisk(disk, faultfs.Sync)
+				case "handler":
+					must1(c.Subscribe(t.Context(), "in", client.AtLeastOnce, client.HandlerFunc(func(context.Context, *client.Message) error {
+						<-stuck
+						return nil
+					})))
+					publish(t, c, "in", "x", client.AtLeastOnce)
+				}
+				synctest.Wait()
+				began := time.Now()
+				err := c.Close()
+				if took := time.Since(began); !errors.As(err, new(*client.CloseTimeoutError)) || !errors.Is(err, context.DeadlineExceeded) || took > 3*time.Second {
+					t.Errorf("Close: %v after %v", err, took)
+				}
+				if _, err := client.New(cfg); !errors.Is(err, persistence.ErrLocked) {
+					t.Errorf("a second client on the folder: %v", err)
+				}
+				release()
+				<-c.Done()
+				must(t, mustNew(t, cfg).Close())
+			})
+		})
+	}
+}

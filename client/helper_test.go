@@ -78,7 +78,10 @@ func mustNew(t testing.TB, cfg client.Config) *client.Client {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { _ = c.Close() })
+	t.Cleanup(func() {
+		_ = c.Close()
+		<-c.Done() // a handler may outlive CloseTimeout
+	})
 	return c
 }
 
