@@ -64,8 +64,9 @@ func New(cfg Config) (*Client, error) {
 	c.router.init()
 	c.status = c.newStatus()
 	c.views.init(c.subs, &c.router, cfg.Presence.MarkerTopic, viewObserver{c})
+	var outages storeOutages
 	if c.store == nil {
-		if err := c.openStore(); err != nil {
+		if err := c.openStore(&outages); err != nil {
 			return nil, err
 		}
 	}
@@ -121,6 +122,7 @@ func New(cfg Config) (*Client, error) {
 		return nil, errors.Join(err, c.aside.close(), c.closeStore())
 	}
 	made = true
+	outages.composed(c)
 	return c, nil
 }
 
@@ -149,7 +151,7 @@ func (c *Client) newBreaker() *reliability.Breaker {
 	return reliability.NewBreaker(o)
 }
 
-func (c *Client) openStore() error {
+func (c *Client) openStore(outages *storeOutages) error {
 	options := c.cfg.Store.Options
 	options.Limits.WhenFull = storePolicies[c.cfg.Store.WhenFull]
 	if c.cfg.Store.DeadLetters > 0 {
@@ -171,7 +173,7 @@ func (c *Client) openStore() error {
 		if onDegraded != nil {
 			c.panicked("OnDegraded", c.guard.Call(func() { onDegraded(err) }))
 		}
-		storeDegraded(c, err)
+		outages.report(c, err)
 	}
 	log, err := persistence.Open(c.cfg.Dir, options)
 	if err != nil {

@@ -34,7 +34,7 @@ func failing(disk *faultfs.FS) func(err error, kinds ...faultfs.Kind) {
 // TestOutageOfTheDisk has the disk refuse to write for some time, while messages go in both directions
 // and the link is cut. Nothing that was accepted is lost, QoS 1 goes on, and nobody restarts anything.
 func TestOutageOfTheDisk(t *testing.T) {
-	for _, cause := range []error{syscall.ENOSPC, syscall.EDQUOT, syscall.EMFILE, syscall.ENFILE, syscall.EIO, syscall.EROFS} {
+	for _, cause := range []error{syscall.ENOSPC, syscall.EDQUOT, syscall.EMFILE, syscall.ENFILE, syscall.EIO, syscall.EROFS, syscall.ENOMEM, syscall.ENODEV} {
 		for _, lasts := range []time.Duration{time.Second, 30 * time.Second} {
 			t.Run(fmt.Sprint(cause, " for ", lasts), func(t *testing.T) {
 				inBubble(t, mqtttest.Options{}, func(t *testing.T, b *mqtttest.Broker, proxy *mqtttest.Proxy) {

@@ -91,6 +91,29 @@ func adopted(store persistence.Store) bool {
 	return adopted
 }
 
+// storeOutages holds back the report of an outage of the store that begins while New composes the client.
+type storeOutages struct {
+	mu    sync.Mutex
+	ready bool
+	lasts *persistence.DegradedError
+}
+
+func (o *storeOutages) report(c *Client, err *persistence.DegradedError) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.lasts = err; o.ready {
+		storeDegraded(c, err)
+	}
+}
+
+func (o *storeOutages) composed(c *Client) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.ready = true; o.lasts != nil {
+		storeDegraded(c, o.lasts)
+	}
+}
+
 // storeDegraded reports that an outage of the store begins; nil: it ends.
 func storeDegraded(c *Client, err *persistence.DegradedError) {
 	if err != nil {

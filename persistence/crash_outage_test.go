@@ -23,7 +23,7 @@ var outageWorkloads = []crashWorkload{
 	{name: "outages while moving", o: small, run: mix{append: 10, done: 20, release: 1, sync: 2, large: true, stuck: 2}.outages(100)},
 }
 
-var outageErrors = []error{syscall.ENOSPC, syscall.EDQUOT, syscall.EMFILE, syscall.ENFILE, syscall.EIO, syscall.EROFS}
+var outageErrors = []error{syscall.ENOSPC, syscall.EDQUOT, syscall.EMFILE, syscall.ENFILE, syscall.EIO, syscall.EROFS, syscall.ENOMEM, syscall.ENODEV}
 
 // outage makes the operations of a kind of outage fail while it lasts.
 type outage struct {
