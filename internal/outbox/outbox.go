@@ -28,7 +28,7 @@ type Outbox struct {
 	turn     chan struct{}         // has one token, for the call of Add that waits for room
 	closing  context.Context       // ends the waits in Add
 	close    context.CancelCauseFunc
-	never    chan struct{} // is never closed
+	endless  context.Context // see bounded
 
 	open     openTable
 	late     notify.Serial[added] // messages whose callers of Add have left
@@ -66,7 +66,7 @@ func New(cfg Config) *Outbox {
 	o := &Outbox{
 		cfg:      cfg,
 		turn:     make(chan struct{}, 1),
-		never:    make(chan struct{}),
+		endless:  endless{context.Background(), make(chan struct{})},
 		open:     newOpenTable(cfg.Store.LastSeq()),
 		rules:    deferral.Compile(cfg.Rules),
 		deferred: deferral.New(cfg.Retry),

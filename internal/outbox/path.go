@@ -33,7 +33,7 @@ func (o *Outbox) Add(ctx context.Context, d *Draft, w *Waiter) error {
 		}
 		return o.failed(err)
 	}
-	if err = o.cfg.Store.Wait(bounded(ctx, o.never), ticket); tookTooLong(ctx, err) { // it is stored later, or not
+	if err = o.cfg.Store.Wait(bounded(ctx, o.endless), ticket); tookTooLong(ctx, err) { // it is stored later, or not
 		o.adding.Add(1)
 		o.late.Do(m)
 		return &UnknownError{err}

@@ -271,11 +271,14 @@ func tookTooLong(ctx context.Context, err error) bool {
 }
 
 // bounded returns ctx, or an endless one in its place, with which the store bounds its waits.
-func bounded(ctx context.Context, never chan struct{}) context.Context {
-	if ctx.Done() == nil {
-		return endless{ctx, never}
+func bounded(ctx, forBackground context.Context) context.Context {
+	switch {
+	case ctx.Done() != nil:
+		return ctx
+	case ctx == context.Background():
+		return forBackground
 	}
-	return ctx
+	return endless{ctx, make(chan struct{})}
 }
 
 // endless is a context that does not end but could.
