@@ -25,6 +25,7 @@ func TestCrashStatesBite(t *testing.T) {
 		{"names of new segments are not synced", "publish", func(s syncing, o op) bool { return o.Kind == faultfs.SyncDir && s.last == faultfs.Create }},
 		{"names that were found are not synced", "huge packets", func(s syncing, o op) bool { return o.Kind == faultfs.SyncDir && s.last == faultfs.SyncDir }},
 		{"removals are not synced", "drops", func(s syncing, o op) bool { return o.Kind == faultfs.SyncDir && s.last == faultfs.Remove }},
+		{"the name that the reserve gets is not synced", "outages of a full disk", func(s syncing, o op) bool { return o.Kind == faultfs.SyncDir && s.last == faultfs.Rename }},
 		{"receipts are not synced", "receipts", func(s syncing, o op) bool {
 			return o.Kind == faultfs.Sync && strings.HasSuffix(o.Name, receipts.Suffix)
 		}},
@@ -55,6 +56,24 @@ func TestCrashStatesBite(t *testing.T) {
 				l.pipe.open.buf = l.pipe.open.buf[:0]
 			}
 		}}, "outages")
+	})
+	t.Run("records of a failed write are not written after the outage", func(t *testing.T) {
+		bites(t, explorer{meddle: func(l *Log) {
+			l.mu.Lock()
+			defer l.mu.Unlock()
+			for _, b := range l.pipe.held {
+				b.buf = b.buf[:0]
+			}
+		}}, "outages")
+	})
+	t.Run("records of an opening in an outage are forgotten", func(t *testing.T) {
+		bites(t, explorer{meddle: func(l *Log) {
+			l.mu.Lock()
+			defer l.mu.Unlock()
+			if x := l.folder.opening; x != nil {
+				x.records = nil
+			}
+		}}, "outages at openings")
 	})
 	t.Run("a lossy policy is not recorded", func(t *testing.T) {
 		bites(t, explorer{meddle: func(l *Log) {
@@ -98,7 +117,7 @@ func bites(t *testing.T, with explorer, workload string) {
 type syncing struct {
 	own    bool         // the file was created on this file system, not found there
 	synced bool         // and synced before
-	last   faultfs.Kind // what was done to the folder before: Create, Remove or SyncDir
+	last   faultfs.Kind // what was done to the folder before: Create, Remove, Rename or SyncDir
 	name   string       // to which file
 }
 
@@ -111,6 +130,8 @@ func newLiar(lie func(syncing, faultfs.Op) bool) func(faultfs.Op) bool {
 			own[op.Name], last, name = true, faultfs.Create, op.Name
 		case faultfs.Remove:
 			last, name = faultfs.Remove, op.Name
+		case faultfs.Rename:
+			own[op.To], last, name = true, faultfs.Rename, op.To
 		case faultfs.Sync:
 			defer func() { synced[op.Name] = true }()
 			return lie(syncing{own: own[op.Name], synced: synced[op.Name]}, op)

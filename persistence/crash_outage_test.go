@@ -20,6 +20,8 @@ var outageWorkloads = []crashWorkload{
 	{name: "outages, never", o: with(small, func(o *Options) { o.Sync, o.Files.SegmentBytes = SyncNever, 32<<10 }), run: mix{append: 12, stream: 2, done: 4, sync: 1, mark: 1, large: true, ranked: true}.outages(60)},
 	{name: "outages, all kinds", o: fewGraves, run: mix{append: 10, done: 10, dead: 2, discard: 1, postpone: 3, release: 2, mark: 1, reset: 1, sync: 2, large: true, ranked: true}.outages(60)},
 	{name: "outages with receipts", o: recording, run: mix{append: 8, done: 8, dead: 1, sync: 2, large: true}.outages(50)},
+	{name: "outages at openings", o: small, run: mix{append: 10, done: 8, dead: 1, postpone: 1, release: 2, seen: 1, cleared: 1, mark: 1, sync: 3, large: true, ranked: true, reopen: true}.outages(80)},
+	{name: "outages of a full disk", o: small, run: mix{append: 14, done: 8, dead: 1, release: 2, seen: 1, mark: 1, sync: 3, large: true, ranked: true, full: true}.outages(80)},
 	{name: "outages while moving", o: small, run: mix{append: 10, done: 20, release: 1, sync: 2, large: true, stuck: 2}.outages(100)},
 }
 
@@ -58,12 +60,26 @@ func (x mix) outages(steps int) func(*program) error {
 			p.settle()
 			switch {
 			case !disk.lasts && p.rnd.IntN(8) == 0:
-				disk.begin()
+				if disk.begin(); x.full { // for new files: the reserve is used
+					disk.cause, disk.ops = syscall.ENOSPC, []string{"create"}
+				}
 			case disk.lasts && p.rnd.IntN(6) == 0:
 				disk.lasts = false
 			}
 			if p.rnd.IntN(3) == 0 {
 				p.mend()
+			}
+			if x.reopen && disk.lasts && p.rnd.IntN(5) == 0 {
+				p.kill()
+				err := p.open() // degraded from the start, or refused
+				if err != nil && !errors.As(err, new(violation)) {
+					disk.lasts = false
+					err = p.open()
+				}
+				if err != nil {
+					return err
+				}
+				continue
 			}
 			err := x.step(p, p.actor(0))
 			if err != nil && !errors.Is(err, ErrDegraded) {

@@ -58,6 +58,8 @@ type mix struct {
 	dead, discard, mark, unmark, clock, postpone int
 
 	ranked   bool // of all priorities
+	full     bool // outages are those of a full disk
+	reopen   bool // the process is killed in outages, and the log is opened in them
 	conflate bool // with keys
 	large    bool // packets of a third of a segment
 	stuck    int  // how many of the oldest messages stay pending
