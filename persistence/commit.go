@@ -83,7 +83,7 @@ func (l *Log) await(b *batch) error {
 		defer l.mu.Unlock()
 		return l.pipe.outage
 	}
-	b.led = true
+	take(l, b)
 	return lead(l, b)
 }
 
@@ -91,27 +91,70 @@ func (l *Log) await(b *batch) error {
 // of ctx if that ends first, and a *StalledError after WriteTimeout. With a ctx that cannot end it is await,
 // which saves the other goroutine.
 func join(ctx context.Context, l *Log, b *batch) error {
-	if l.inline || b.over || ctx.Done() == nil || l.pipe.dry && !b.led {
+	if l.inline || b.over || ctx.Done() == nil || !b.led && (l.pipe.dry || l.closed) {
 		return l.await(b)
 	}
 	if !b.led {
-		b.led = true
-		l.work.Go(func() {
-			l.mu.Lock()
-			_ = lead(l, b) // those who wait get the error
-		})
+		take(l, b)
+		commitLater(l, b)
 	}
 	return b.waitFor(ctx, &l.mu, l.o.WriteTimeout)
 }
 
-// lead commits b, which is led, when it is the turn of b. It is entered with mu held and leaves without.
-func lead(l *Log, b *batch) error {
+// commitLater has the log's own goroutine commit b, with mu held.
+func commitLater(l *Log, b *batch) {
+	w := &l.work
+	if w.commits == nil {
+		w.commits = make(chan *batch, 4) // one is open, one is being committed, and failures take some along
+		w.Go(func() { commitThem(l) })
+	}
+	select {
+	case w.commits <- b:
+	default:
+		w.Go(func() { commitOne(l, b) })
+	}
+}
+
+// commitThem commits what commitLater is called for, until the log is closed.
+func commitThem(l *Log) {
+	for {
+		select {
+		case b := <-l.work.commits:
+			commitOne(l, b)
+		case <-l.work.stop:
+			for {
+				select {
+				case b := <-l.work.commits:
+					commitOne(l, b)
+				default:
+					return
+				}
+			}
+		}
+	}
+}
+
+func commitOne(l *Log, b *batch) {
+	l.mu.Lock()
+	_ = lead(l, b) // those who wait get the error
+}
+
+// take has nobody else lead b, which stalls after WriteTimeout, with mu held.
+func take(l *Log, b *batch) {
+	b.led = true
 	if timeout := l.o.WriteTimeout; timeout > 0 {
-		defer time.AfterFunc(timeout, func() {
+		b.timer = time.AfterFunc(timeout, func() {
 			l.mu.Lock()
 			defer l.mu.Unlock()
 			b.stall()
-		}).Stop()
+		})
+	}
+}
+
+// lead commits b, which is taken, when it is the turn of b. It is entered with mu held and leaves without.
+func lead(l *Log, b *batch) error {
+	if b.timer != nil {
+		defer b.timer.Stop()
 	}
 	l.settle()
 	l.gather(b)

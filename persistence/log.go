@@ -57,7 +57,8 @@ type damageStats struct {
 // work is the goroutines of a log: interval sync, unawaited commits, and compaction.
 type work struct {
 	sync.WaitGroup
-	stop     chan struct{} // ends the interval sync
+	stop     chan struct{} // ends the interval sync, and the goroutine of commits
+	commits  chan *batch   // see commitLater; nil: there was none; Log.mu guards the pointer
 	flushing bool          // a goroutine commits the open batch because of its size; Log.mu guards it
 }
 

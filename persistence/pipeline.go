@@ -23,6 +23,7 @@ type batch struct {
 	done    chan struct{}
 	stalled chan struct{} // closed when the commit takes longer than WriteTimeout; nil: nobody waits
 	slow    bool          // stalled is closed, or would be
+	timer   *time.Timer   // closes it
 	waiters atomic.Int32  // without the goroutine that commits it
 	crowd   int           // how many are to wait for it, with joined
 	joined  chan struct{} // closed when they do; nil: the commit does not wait for them
