@@ -45,7 +45,7 @@ func openAside(c *Config, onCorruption func(persistence.Corruption)) (*aside, er
 	// With filter, error and identity, and the topic that an alias may have stood for.
 	maxPacket := min(int(c.Connection.MaximumPacketSize)+2*65_535+8192, maxEntry)
 	list, err := setaside.New(filepath.Join(c.Dir, "received"), persistence.Options{
-		Sync: o.Sync, Interval: o.Interval, FS: o.FS, OnCorruption: onCorruption,
+		Sync: o.Sync, Interval: o.Interval, FS: o.FS, WriteTimeout: o.WriteTimeout, OnCorruption: onCorruption,
 		Limits: persistence.Limits{MaxMessages: s.MaxMessages, MaxBytes: max(s.MaxBytes, int64(maxPacket)), MaxPacketBytes: maxPacket},
 		Files:  persistence.Files{SegmentBytes: 4 << 20, BufferBytes: 64 << 10, PreallocateBytes: o.Files.PreallocateBytes},
 	})
@@ -66,11 +66,13 @@ func (a *aside) size() (messages int, bytes int64) {
 	return a.list.Size()
 }
 
+// empty reports whether there is nothing to restore.
+func (a *aside) empty() bool {
+	return a == nil || len(a.list.IDs()) == 0
+}
+
 // restore passes to the inbox the messages that earlier processes set aside because they had no handler.
 func (a *aside) restore() {
-	if a == nil {
-		return
-	}
 	for _, id := range a.list.IDs() {
 		m, from, err := a.message(id)
 		switch {

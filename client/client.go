@@ -45,7 +45,8 @@ type Client struct {
 }
 
 // New checks cfg, opens the store and returns a client that accepts messages.
-// Errors: *ConfigError, and those of persistence.Open.
+// Errors: *ConfigError, and those of persistence.Open. While a disk does not answer, New waits for it, without
+// a limit: the system call that opens a file cannot be cancelled.
 func New(cfg Config) (*Client, error) {
 	if err := cfg.prepare(); err != nil {
 		return nil, err
@@ -180,53 +181,6 @@ func (c *Client) openStore(outages *storeOutages) error {
 		return err
 	}
 	c.store = log
-	return nil
-}
-
-// Start connects, and reconnects until the client ends. It returns at once;
-// AwaitConnection waits. Errors: ErrStarted, ErrClosed, ErrNilClient.
-//
-// When ctx ends, the client closes as Close does. Wait for Done before the process
-// exits. A ctx that is canceled with the cause ErrAbort ends the client without
-// DISCONNECT, so that the server publishes the will.
-//
-// Failed connections and other problems are reported to Config.OnEvent,
-// Config.Logger, Stats and State. A client that gives up closes Done; Err returns why.
-func (c *Client) Start(ctx context.Context) error {
-	if c == nil {
-		return ErrNilClient
-	}
-	l := &c.life
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	switch {
-	case l.ended, l.draining:
-		return ErrClosed
-	case l.started:
-		return ErrStarted
-	}
-	l.started = true
-	c.aside.restore()
-	c.inbox.Start()
-	c.begin(&l.sending, c.outbox.Run)
-	c.begin(&l.acknowledging, c.session.RunAcks)
-	c.begin(&l.connecting, func(ctx context.Context) {
-		c.logFindings()
-		c.storeRenewed()
-		if err := c.link.Run(ctx); err != nil {
-			err = connectionError(err)
-			c.log(slog.LevelError, "client stopped", slog.Any("error", err))
-			c.end(err, nil)
-		}
-	})
-	stop := context.AfterFunc(ctx, func() {
-		if cause := context.Cause(ctx); errors.Is(cause, ErrAbort) {
-			c.end(cause, nil)
-		} else {
-			c.end(cause, &DisconnectOptions{})
-		}
-	})
-	context.AfterFunc(l.ending, func() { stop() })
 	return nil
 }
 

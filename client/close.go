@@ -19,10 +19,12 @@ type life struct {
 	end    context.CancelCauseFunc
 	done   chan struct{} // closed when all goroutines have ended
 
-	connecting, sending, acknowledging task // from Start
+	starting                           sync.WaitGroup // reads set-aside messages, then begins the tasks
+	connecting, sending, acknowledging task           // from Start
 
 	mu         sync.Mutex
 	started    bool
+	begun      bool // the tasks have begun
 	draining   bool
 	ended      bool              // the end has begun
 	err        error             // why the client stopped; nil after Close and Drain
@@ -142,7 +144,7 @@ func (c *Client) end(cause error, disconnect *DisconnectOptions) {
 	c.outbox.Stop(cause)
 	l.end(cause)
 	c.inbox.StopStalling()
-	go c.teardown(l.started, disconnect != nil)
+	go c.teardown(l.begun, disconnect != nil)
 }
 
 // teardown ends everything, from the inside out: sending, then the handlers, then
@@ -151,6 +153,7 @@ func (c *Client) end(cause error, disconnect *DisconnectOptions) {
 func (c *Client) teardown(started, clean bool) {
 	defer c.guard.Enter()()
 	l := &c.life
+	l.starting.Wait() // it begins no task any more
 	l.deadline = time.Now().Add(c.cfg.Connection.CloseTimeout)
 	unhandled := 0
 	if started {

@@ -73,7 +73,7 @@ func (l *Log) makeRoom(ctx context.Context, p Priority, t *Ticket) error {
 	case time.Since(l.waste.stuck) < removeAgain:
 		return l.diskFull(p)
 	case ended && !active:
-		l.sweep()
+		sweepLater(l)
 	case l.squeeze():
 	case l.o.Limits.WhenFull == DropOldest:
 		now := vain{most: l.o.Limits.droppedFor(p), ended: l.state.ledger.Next - uint64(l.state.ledger.Pending), newest: l.state.catalog.Active().Number}

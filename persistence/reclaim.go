@@ -46,13 +46,37 @@ func (l *Log) removeDone() {
 
 // sweep is removeDone with mu held, which it releases in between.
 func (l *Log) sweep() {
-	w := &l.waste
-	if l.folder.opening != nil || w.removing || l.closed {
-		return
+	if maySweep(l) {
+		l.work.Add(1)
+		defer l.work.Done()
+		removeSegments(l)
 	}
-	w.removing = true
-	l.work.Add(1)
-	defer l.work.Done()
+}
+
+// sweepLater is sweep by another goroutine: the caller does not wait for the disk.
+func sweepLater(l *Log) {
+	switch {
+	case l.inline:
+		l.sweep()
+	case maySweep(l):
+		l.work.Go(func() {
+			l.mu.Lock()
+			defer l.mu.Unlock()
+			removeSegments(l)
+		})
+	}
+}
+
+// maySweep reports whether the caller is to call removeSegments.
+func maySweep(l *Log) bool {
+	may := l.folder.opening == nil && !l.waste.removing && !l.closed
+	l.waste.removing = l.waste.removing || may
+	return may
+}
+
+// removeSegments is sweep after maySweep.
+func removeSegments(l *Log) {
+	w := &l.waste
 	for l.failed == nil {
 		number, name, ok := l.removable()
 		if !ok {

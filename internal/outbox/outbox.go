@@ -121,17 +121,6 @@ func (o *Outbox) Stop(err error) {
 	o.close(err)
 }
 
-// storeFull reports whether err is about a limit that FullPolicy applies to.
-func storeFull(err error) bool {
-	if full := (*persistence.FullError)(nil); errors.As(err, &full) {
-		return full.Limit == "MaxMessages" || full.Limit == "MaxBytes" || full.Limit == "MaxDiskBytes" || full.Limit == deferredLimit
-	}
-	return errors.Is(err, persistence.ErrFull) // a custom store may not name the limit
-}
-
-// mayPass reports whether the store may accept the message later.
-func mayPass(err error) bool { return storeFull(err) || errors.Is(err, persistence.ErrDegraded) }
-
 // failed returns the error of Add for an error of the store.
 func (o *Outbox) failed(err error) error {
 	switch {

@@ -85,7 +85,7 @@ func (o *Outbox) enqueueLater(ctx context.Context, d *Draft, deferred bool) (tic
 		if ticket, err = o.enqueue(ctx, d); !mayPass(err) || deferredFull(err) != deferred {
 			return ticket, err
 		}
-		if err := o.wait(ctx, changed); err != nil {
+		if err := o.waitRoom(ctx, changed, err); err != nil {
 			return ticket, err
 		}
 	}

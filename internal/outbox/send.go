@@ -281,3 +281,37 @@ func (o *Outbox) storeLater(m added) {
 	defer o.added()
 	_ = o.stored(&m, o.cfg.Store.Wait(context.Background(), m.ticket)) // the Waiter gets the error
 }
+
+// stalledAgain is when a message is tried again while the disk does not answer: no message ends then.
+const stalledAgain = 250 * time.Millisecond
+
+// storeFull reports whether err is about a limit that FullPolicy applies to.
+func storeFull(err error) bool {
+	if full := (*persistence.FullError)(nil); errors.As(err, &full) {
+		return full.Limit == "MaxMessages" || full.Limit == "MaxBytes" || full.Limit == "MaxDiskBytes" || full.Limit == deferredLimit
+	}
+	return errors.Is(err, persistence.ErrFull) // a custom store may not name the limit
+}
+
+// mayPass reports whether the store may accept the message later.
+func mayPass(err error) bool {
+	return storeFull(err) || errors.Is(err, persistence.ErrDegraded) || stalled(err)
+}
+
+// stalled reports whether the disk has not answered in time.
+func stalled(err error) bool { return errors.As(err, new(*persistence.StalledError)) }
+
+// waitRoom waits until the store may accept a message that it has refused with an error. The error is the cause if
+// ctx ends or Stop is called first.
+func (o *Outbox) waitRoom(ctx context.Context, changed <-chan struct{}, refused error) error {
+	if !stalled(refused) {
+		return o.wait(ctx, changed)
+	}
+	wait, stop := context.WithTimeout(ctx, stalledAgain)
+	defer stop()
+	err := o.wait(wait, changed)
+	if ctx.Err() == nil && o.closing.Err() == nil {
+		return nil
+	}
+	return err
+}

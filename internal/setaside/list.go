@@ -21,12 +21,14 @@ var (
 	errClosed  = errors.New("client: the list of set-aside messages is closed")
 )
 
-// List is a durable list. All methods are safe for concurrent use. Use New.
+// List is a durable list. All methods are safe for concurrent use. Add, Get and Close wait for the disk, the
+// others do not. Use New.
 type List struct {
 	dir     string
 	options persistence.Options
+	turn    chan struct{} // has an element while a goroutine opens or closes the log, which may take long
 
-	mu     sync.Mutex
+	mu     sync.Mutex       // not held while the disk is used
 	log    *persistence.Log // nil: not open
 	known  map[uint64]bool  // the entries; true: being redelivered
 	closed bool
@@ -34,7 +36,7 @@ type List struct {
 
 // New returns the list in a folder. It opens the folder if that exists; otherwise the first Add makes it.
 func New(dir string, o persistence.Options) (*List, error) {
-	l := &List{dir: dir, options: o, known: map[uint64]bool{}}
+	l := &List{dir: dir, options: o, known: map[uint64]bool{}, turn: make(chan struct{}, 1)}
 	fs := o.FS
 	if fs == nil {
 		fs = fsys.OS
@@ -46,47 +48,65 @@ func New(dir string, o persistence.Options) (*List, error) {
 	case err != nil:
 		return nil, &persistence.FolderError{Dir: dir, Fix: fsys.Remedy(err), Err: err}
 	}
-	return l, l.openLocked()
+	_, err = l.open()
+	return l, err
 }
 
-func (l *List) openLocked() error {
-	switch {
-	case l.closed:
-		return errClosed
-	case l.log != nil:
-		return nil
+// opened returns the log if it is open. Error: the list is closed.
+func (l *List) opened() (*persistence.Log, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.closed {
+		return nil, errClosed
+	}
+	return l.log, nil
+}
+
+// open returns the log, and opens it if that was not done.
+func (l *List) open() (*persistence.Log, error) {
+	if log, err := l.opened(); log != nil || err != nil {
+		return log, err
+	}
+	l.turn <- struct{}{}
+	defer func() { <-l.turn }()
+	if log, err := l.opened(); log != nil || err != nil {
+		return log, err
 	}
 	log, err := persistence.Open(l.dir, l.options)
 	if err != nil {
-		return err
+		return nil, err
 	}
+	var ids []uint64
 	var c persistence.Cursor
 	var e persistence.Entry
 	for {
 		ok, err := log.Next(&c, &e)
 		if err != nil {
 			_ = log.Close()
-			return err
+			return nil, err
 		}
 		if !ok {
-			l.log = log
-			return nil
+			break
 		}
-		l.known[e.Seq] = false
+		ids = append(ids, e.Seq)
 		c.Pass(&e)
 	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, id := range ids {
+		l.known[id] = false
+	}
+	l.log = log // Close, if it waits for its turn, closes it
+	return log, nil
 }
 
 // Add stores an entry durably and returns its ID. After an error it is not in the list. Errors: ErrFull, and
 // those of the store.
 func (l *List) Add(e *Entry) (id uint64, err error) {
-	l.mu.Lock()
-	if err = l.openLocked(); err != nil {
-		l.mu.Unlock()
+	log, err := l.open()
+	if err != nil {
 		return 0, err
 	}
-	log := l.log
-	l.mu.Unlock()
 	id, err = persistence.Append(log, &persistence.Message{Accepted: e.Received, Packet: encode(e)})
 	switch {
 	case errors.Is(err, persistence.ErrFull):
@@ -132,8 +152,7 @@ func (l *List) entry(id uint64) (*persistence.Log, error) {
 	case !ok:
 		return nil, ErrUnknown
 	}
-	err := l.openLocked()
-	return l.log, err
+	return l.log, nil
 }
 
 // Has reports whether an entry is in the list.
@@ -211,10 +230,15 @@ func (l *List) Size() (messages int, bytes int64) {
 // Close makes all changes durable.
 func (l *List) Close() error {
 	l.mu.Lock()
-	defer l.mu.Unlock()
 	l.closed = true
-	if l.log == nil {
+	l.mu.Unlock()
+	l.turn <- struct{}{}
+	defer func() { <-l.turn }()
+	l.mu.Lock()
+	log := l.log
+	l.mu.Unlock()
+	if log == nil {
 		return nil
 	}
-	return l.log.Close()
+	return log.Close()
 }

@@ -1,0 +1,98 @@
+package client
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"time"
+)
+
+// startTime is how long Start waits, at most, for the set-aside messages to be read.
+const startTime = time.Second
+
+// Start connects, and reconnects until the client ends. It returns at once, or after a second if the disk
+// does not answer: the client connects when it has read the list of set-aside messages.
+// AwaitConnection waits. Errors: ErrStarted, ErrClosed, ErrNilClient.
+//
+// When ctx ends, the client closes as Close does. Wait for Done before the process
+// exits. A ctx that is canceled with the cause ErrAbort ends the client without
+// DISCONNECT, so that the server publishes the will.
+//
+// Failed connections and other problems are reported to Config.OnEvent,
+// Config.Logger, Stats and State. A client that gives up closes Done; Err returns why.
+func (c *Client) Start(ctx context.Context) error {
+	if c == nil {
+		return ErrNilClient
+	}
+	begun, err := startTasks(c)
+	if err != nil {
+		return err
+	}
+	l := &c.life
+	stop := context.AfterFunc(ctx, func() {
+		if cause := context.Cause(ctx); errors.Is(cause, ErrAbort) {
+			c.end(cause, nil)
+		} else {
+			c.end(cause, &DisconnectOptions{})
+		}
+	})
+	context.AfterFunc(l.ending, func() { stop() })
+	if begun != nil {
+		timer := time.NewTimer(startTime)
+		defer timer.Stop()
+		select {
+		case <-begun:
+		case <-ctx.Done():
+		case <-timer.C:
+		}
+	}
+	return nil
+}
+
+// startTasks starts the goroutines of the client. If set-aside messages are to be read before, it returns a channel
+// that is closed when that is done.
+func startTasks(c *Client) (begun chan struct{}, err error) {
+	l := &c.life
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	switch {
+	case l.ended, l.draining:
+		return nil, ErrClosed
+	case l.started:
+		return nil, ErrStarted
+	}
+	l.started = true
+	if c.aside.empty() {
+		beginTasks(c)
+		return nil, nil
+	}
+	begun = make(chan struct{})
+	c.run(&l.starting, func() {
+		defer close(begun)
+		c.aside.restore()
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		if !l.ended {
+			beginTasks(c)
+		}
+	})
+	return begun, nil
+}
+
+// beginTasks begins handling, sending and connecting, with life.mu held.
+func beginTasks(c *Client) {
+	l := &c.life
+	l.begun = true
+	c.inbox.Start()
+	c.begin(&l.sending, c.outbox.Run)
+	c.begin(&l.acknowledging, c.session.RunAcks)
+	c.begin(&l.connecting, func(ctx context.Context) {
+		c.logFindings()
+		c.storeRenewed()
+		if err := c.link.Run(ctx); err != nil {
+			err = connectionError(err)
+			c.log(slog.LevelError, "client stopped", slog.Any("error", err))
+			c.end(err, nil)
+		}
+	})
+}
