@@ -38,6 +38,28 @@ func (s *State) list(names []string) error {
 	return nil
 }
 
+// Close closes the file that is open. The State can be used again.
+func (s *State) Close() {
+	if s.file != nil {
+		s.file.Close()
+		s.file, s.of = nil, nil
+	}
+}
+
+// open returns the file of a segment, which is open until another one is, or Close.
+func (s *State) open(f *File) (fsys.File, error) {
+	if s.of == f {
+		return s.file, nil
+	}
+	s.Close()
+	file, err := s.c.FS.Open(s.name(f.Number))
+	if err != nil {
+		return nil, err
+	}
+	s.file, s.of = &patientFile{File: file, s: s, f: f}, f
+	return s.file, nil
+}
+
 // IsLogFile reports whether a file name is that of a segment or of receipts.
 func IsLogFile(name string) bool {
 	return segment.ParseName(name) != 0 || receipts.ParseName(name) != 0

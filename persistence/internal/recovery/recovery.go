@@ -6,6 +6,7 @@ import (
 	"io"
 	"io/fs"
 	"slices"
+	"time"
 
 	"github.com/mooring-mqtt/mooring/internal/fsys"
 	"github.com/mooring-mqtt/mooring/persistence/internal/index"
@@ -53,10 +54,12 @@ type State struct {
 
 	c      Config
 	file   fsys.File // of reading: one at a time is open, however many segments there are
-	reads  *File
-	last   *File // of the segments that count
-	copied bool  // last is a copy of the file that was created
-	copies int   // of damaged files in the folder
+	of     *File
+	names  []string      // of the files in the folder
+	waited time.Duration // for places that cannot be read
+	last   *File         // of the segments that count
+	copied bool          // last is a copy of the file that was created
+	copies int           // of damaged files in the folder
 }
 
 // File is a segment file.
@@ -68,11 +71,13 @@ type File struct {
 	Void     bool   // it does not count
 	Sealed   bool   // the next segment knows Size; otherwise it is the size of the file
 	identity uint64 // of the file; 0: unknown
-	header   segment.Header
-	unread   bool  // the header is damaged
-	reported bool  // damage was found
-	fence    int64 // the last one; 0: none
-	copy     string
+
+	unreadable []unread
+	header     segment.Header
+	unread     bool  // the header is damaged
+	reported   bool  // damage was found
+	fence      int64 // the last one; 0: none
+	copy       string
 }
 
 // Read reads a folder. It returns an error only if the folder cannot be read or is
@@ -92,6 +97,7 @@ func (s *State) read() error {
 		return err
 	}
 	slices.Sort(names)
+	s.names = names
 	if err := s.list(names); err != nil {
 		return err
 	}
@@ -121,28 +127,6 @@ func (s *State) read() error {
 	return s.loadReceipts(names)
 }
 
-// Close closes the file that is open. The State can be used again.
-func (s *State) Close() {
-	if s.file != nil {
-		s.file.Close()
-		s.file, s.reads = nil, nil
-	}
-}
-
-// open returns the file of a segment, which is open until another one is, or Close.
-func (s *State) open(f *File) (fsys.File, error) {
-	if s.reads == f {
-		return s.file, nil
-	}
-	s.Close()
-	file, err := s.c.FS.Open(s.name(f.Number))
-	if err != nil {
-		return nil, err
-	}
-	s.file, s.reads = file, f
-	return file, nil
-}
-
 func (s *State) name(number uint64) string { return segment.Name(s.c.Dir, number) }
 
 // link returns the segments that count, oldest first, by the links from the newest.
@@ -155,7 +139,7 @@ func (s *State) link() ([]*File, error) {
 		if err != nil {
 			return nil, err
 		}
-		if ok {
+		if ok || len(f.unreadable) > 0 {
 			f.header.Prev = prev
 			break
 		}
@@ -244,7 +228,7 @@ func (s *State) opening(f *File) (prev segment.Link, ok bool, err error) {
 // load applies the records of one segment.
 func (s *State) load(f *File) error {
 	if f.unread {
-		s.damage(f, 0, segment.HeaderSize, segment.ErrHeader)
+		s.damage(f, 0, segment.HeaderSize, f.cause(0, segment.HeaderSize, segment.ErrHeader))
 	}
 	s.Ledger.Next = max(s.Ledger.Next, f.header.First)
 	seg := &index.Segment{Number: f.Number, Index: index.Index{First: s.Ledger.Next, Keep: s.c.Receipts}}
@@ -257,15 +241,27 @@ func (s *State) load(f *File) error {
 	if !f.unread || s.last != nil { // for the oldest it is unknown without its header
 		scan.Most = s.Ledger.Next + a.room
 	}
-	end, torn, err := scan.Scan(segment.HeaderSize, f.Sealed, func(off int64, r *record.Record) bool {
+	sealed := f.Sealed
+	if !sealed {
+		if err := s.preview(f, s.file); err != nil {
+			return err
+		}
+		sealed, scan.Limit = len(f.unreadable) > 0, f.Size
+	}
+	end, torn, err := scan.Scan(segment.HeaderSize, sealed, func(off int64, r *record.Record) bool {
 		a.apply(off, r)
 		if r.Fence {
 			f.fence = off
 		}
 		return true
-	}, func(off, length int64) { s.damage(f, off, length, record.ErrInvalid) })
+	}, func(off, length int64) { s.damage(f, off, length, f.cause(off, length, record.ErrInvalid)) })
 	if err != nil {
 		return err
+	}
+	for _, x := range f.unreadable {
+		if !x.reported {
+			s.damage(f, x.off, x.length, x.err)
+		}
 	}
 	if torn {
 		s.TornTails++
