@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"testing/synctest"
@@ -115,9 +116,10 @@ func TestNext_AnUnreadableMessageInAnOutage(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		fails := true
+		var fails atomic.Bool
+		fails.Store(true)
 		disk.SetFault(func(op faultfs.Op) (int, error) { // the system has the headers in its memory
-			if fails && !(op.Kind == faultfs.Open || op.Kind == faultfs.Read && op.Off == 0) {
+			if fails.Load() && !(op.Kind == faultfs.Open || op.Kind == faultfs.Read && op.Off == 0) {
 				return 0, syscall.EIO
 			}
 			return op.Len, nil
@@ -128,7 +130,7 @@ func TestNext_AnUnreadableMessageInAnOutage(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		fails = false
+		fails.Store(false)
 		time.Sleep(10 * time.Second)
 		if seqs, _ := contents(t, l); len(seqs) != 40 || l.Stats().Lost > 0 || l.Stats().Degraded {
 			t.Errorf("%v are left, %+v", seqs, l.Stats())
