@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"slices"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"testing/synctest"
@@ -32,9 +33,10 @@ func TestOpen_OnADiskThatRefuses(t *testing.T) {
 						}
 						disk = disk.killed() // without the reserve that a full disk would use
 						_ = disk.Remove("log/RESERVE")
-						fails := true
+						var fails atomic.Bool
+						fails.Store(true)
 						disk.setFault(func(is, _ string, n int) (int, error) {
-							if fails && (is == op || op == "sync" && is == "write") {
+							if fails.Load() && (is == op || op == "sync" && is == "write") {
 								return 0, cause
 							}
 							return n, nil
@@ -42,7 +44,7 @@ func TestOpen_OnADiskThatRefuses(t *testing.T) {
 						o := with(small, func(o *Options) { o.FS = disk })
 						l, err := Open("log", o)
 						if op == "sync" && err != nil { // the segments that were found cannot be synced
-							fails = false
+							fails.Store(false)
 							l, err = Open("log", o)
 							if seqs, _ := contents(t, l); err != nil || len(seqs) != n {
 								t.Errorf("then: %v, %v", seqs, err)
@@ -70,14 +72,14 @@ func TestOpen_OnADiskThatRefuses(t *testing.T) {
 							if err := l.Close(); !errors.Is(err, cause) {
 								t.Errorf("Close: %v", err)
 							}
-							fails = false
+							fails.Store(false)
 							l = open(t, disk, small)
 							if seqs, _ := contents(t, l); len(seqs) != n { // the ends could not be written
 								t.Errorf("after a restart, %v are pending", seqs)
 							}
 						} else {
 							time.Sleep(lasts)
-							fails = false
+							fails.Store(false)
 							time.Sleep(6 * time.Second)
 							if _, err := Append(l, numbered(n+1, 8)); err != nil {
 								t.Fatalf("after the outage: %v", err)
@@ -112,9 +114,10 @@ func TestOpen_OnADiskThatRefused_SurvivesAPowerFailure(t *testing.T) {
 	for seed := range uint64(20) {
 		synctest.Test(t, func(t *testing.T) {
 			disk := manySegments(t, 60)
-			fails := true
+			var fails atomic.Bool
+			fails.Store(true)
 			disk.setFault(func(is, _ string, n int) (int, error) {
-				if fails && is != "sync" {
+				if fails.Load() && is != "sync" {
 					return 0, syscall.ENOSPC
 				}
 				return n, nil
@@ -125,7 +128,7 @@ func TestOpen_OnADiskThatRefused_SurvivesAPowerFailure(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
-			fails = false
+			fails.Store(false)
 			time.Sleep(6 * time.Second)
 			if _, err := Append(l, numbered(61, 8)); err != nil {
 				t.Fatal(err)
