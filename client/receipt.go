@@ -35,7 +35,8 @@ type Deferral struct {
 // earlier one. That a message is pending or deferred is always known. The store keeps the outcomes of
 // ended messages within the limits of Store.Options.Retention (MaxReceipts, ReceiptAge); Receipt returns
 // false if it has none, and ErrNoReceipts if it keeps none. Outcome.Err is as in the Delivery, but without
-// the server's reason string and the cause of a drop, which are not kept. Receipt may read from the disk.
+// the server's reason string and the cause of a drop, which are not kept. Receipt may read from the disk, and
+// waits for it without a limit if it does not answer.
 // If a custom store does not implement persistence.Receipts, it reads all pending messages. Errors:
 // ErrNoReceipts, and those of the store.
 func (c *Client) Receipt(id MessageID) (Receipt, bool, error) {
@@ -73,11 +74,23 @@ func storedReceipt(c *Client, id MessageID) (r persistence.Receipt, ok, kept boo
 // Dropped, with ErrCancelled. It returns false if the message may have been sent, has ended or is not
 // known. Before Start it waits for Start. Errors: those of Receipt except ErrNoReceipts, and the cause of
 // ctx; then the message may still be cancelled.
-func (c *Client) Cancel(ctx context.Context, id MessageID) (cancelled bool, err error) {
+func (c *Client) Cancel(ctx context.Context, id MessageID) (bool, error) {
 	if c == nil {
 		return false, ErrNilClient
 	}
-	r, ok, _, err := storedReceipt(c, id)
+	var r persistence.Receipt
+	var ok bool
+	var err error
+	looked := make(chan struct{})
+	go func() { // reading the disk may take longer than ctx
+		defer close(looked)
+		r, ok, _, err = storedReceipt(c, id)
+	}()
+	select {
+	case <-looked:
+	case <-ctx.Done():
+		return false, context.Cause(ctx)
+	}
 	if err != nil || !ok || State(r.Result.Kind) != Pending {
 		return false, err
 	}

@@ -55,7 +55,8 @@ func (l SetAsideList) All() iter.Seq2[SetAsideMessage, error] {
 // Redeliver passes a message to its handler again, at once. If the handler accepts the message, the
 // message leaves the list. Otherwise it is retried, and may be set aside again under another ID, or
 // under the same ID if the list is full. A message without a handler needs no Redeliver: a handler that
-// is declared for its topic gets it. Errors: ErrNotSetAside, ErrSetAsideBusy, ErrClosed, those of the
+// is declared for its topic gets it. Redeliver and All read from the disk, and wait for it without a limit if it
+// does not answer; Discard does not. Errors: ErrNotSetAside, ErrSetAsideBusy, ErrClosed, those of the
 // store.
 func (l SetAsideList) Redeliver(id uint64) error {
 	if l.aside == nil {
