@@ -211,10 +211,7 @@ func (c *Client) AwaitConnection(ctx context.Context) error {
 		case <-c.life.ending.Done():
 			return context.Cause(c.life.ending)
 		case <-ctx.Done():
-			if last := c.State().Err; last != nil {
-				return fmt.Errorf("client: waiting for a connection: %w: not connected: %w", context.Cause(ctx), last)
-			}
-			return context.Cause(ctx)
+			return waitEnded(context.Cause(ctx), c.State().Err)
 		}
 	}
 }

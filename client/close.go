@@ -111,7 +111,9 @@ func (c *Client) Drain(ctx context.Context) error {
 	c.inbox.StopStalling()                     // a stalled reader would hold back acknowledgements
 	cause := errors.New("client: not started") // nothing will be sent
 	if started {
-		cause = c.outbox.WaitIdle(ctx)
+		if cause = c.outbox.WaitIdle(ctx); cause != nil && ctx.Err() != nil {
+			cause = waitEnded(cause, c.State().Err)
+		}
 		if d := (*outbox.DeferredError)(nil); errors.As(cause, &d) {
 			cause = &DeferredError{Messages: d.Messages, Since: d.Oldest, Code: d.Code}
 		}

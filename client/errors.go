@@ -228,7 +228,7 @@ func (*DamagedError) SafeToRetry() bool { return false }
 // Config.Dir the next client goes on with the rest; a store in memory ends here.
 type DrainError struct {
 	Pending int   // messages that stay in the store
-	Cause   error // why it ended: the context's error, or a fatal one
+	Cause   error // why it ended: the context's cause, with the last connection error, or a fatal one
 }
 
 func (e *DrainError) Error() string {
@@ -287,3 +287,21 @@ func fieldError(err error) error {
 	}
 	return err
 }
+
+// notConnected is an ErrNotConnected that names why the last connection or attempt failed; nil: none did.
+func notConnected(last error) error {
+	if last == nil {
+		return ErrNotConnected
+	}
+	return &notConnectedError{last}
+}
+
+type notConnectedError struct{ last error }
+
+func (e *notConnectedError) Error() string {
+	return fmt.Sprintf("client: not connected: %v; use QoS 1 or 2 to store the message and send it later", e.last)
+}
+
+func (e *notConnectedError) Is(target error) bool { return target == ErrNotConnected }
+func (e *notConnectedError) Unwrap() error        { return e.last }
+func (*notConnectedError) SafeToRetry() bool      { return true } // nothing was sent

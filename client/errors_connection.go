@@ -217,3 +217,11 @@ func asPublic(err error, target any) bool {
 	}
 	return false
 }
+
+// waitEnded returns the cause that ended a wait, and names why there is no connection; nil: there is one.
+func waitEnded(cause, last error) error {
+	if last == nil {
+		return cause
+	}
+	return fmt.Errorf("%w: not connected: %w", cause, last)
+}

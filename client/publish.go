@@ -98,7 +98,7 @@ func (c *Client) checkQoS(m *Message) error {
 func (c *Client) publishNow(ctx context.Context, m *Message, p *wire.Publish) (*Delivery, error) {
 	up := c.link.Current()
 	if up == nil {
-		return nil, ErrNotConnected
+		return nil, notConnected(c.life.phase.get().Err)
 	}
 	draft := drafts.Get().(*draft)
 	defer draft.release()
@@ -117,7 +117,7 @@ func (c *Client) publishNow(ctx context.Context, m *Message, p *wire.Publish) (*
 	case ctx.Err() != nil:
 		return nil, context.Cause(ctx)
 	default:
-		return nil, ErrNotConnected
+		return nil, notConnected(c.life.phase.get().Err)
 	}
 	if m.ID.IsZero() {
 		return qos0, nil
