@@ -115,3 +115,77 @@ func TestClose_ReturnsWhateverHangs(t *testing.T) {
 		})
 	}
 }
+
+// With Block, Publish waits for a disk that hangs as long as its context lasts, before the message has its place.
+func TestBlock_WaitsWhileTheDiskHangs(t *testing.T) {
+	inBubble(t, mqtttest.Options{}, func(t *testing.T, b *mqtttest.Broker, p *mqtttest.Proxy) {
+		disk := faultfs.New()
+		cfg := testConfig("c", &recorder{}, through(p))
+		cfg.Dir, cfg.Store.WhenFull = "log", client.Block
+		cfg.Store.Options.FS, cfg.Store.Options.WriteTimeout = disk, time.Second
+		c := mustStart(t, cfg)
+		connect(t, c)
+		release := hangDisk(disk, faultfs.Sync)
+		var stalled []*client.Delivery // they have their place in the log
+		for range 2 {
+			_, err := c.Publish(t.Context(), client.Message{Topic: "t", QoS: 1})
+			unknown := (*client.OutcomeUnknownError)(nil)
+			if !errors.As(err, &unknown) {
+				break
+			}
+			stalled = append(stalled, unknown.Delivery)
+		}
+		began := time.Now()
+		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+		defer cancel()
+		if _, err := c.Publish(ctx, client.Message{Topic: "t", QoS: 1}); !errors.Is(err, context.DeadlineExceeded) || time.Since(began) != 10*time.Second {
+			t.Errorf("Publish: %v after %v", err, time.Since(began))
+		}
+		time.AfterFunc(10*time.Second, release)
+		wantState(t, publish(t, c, "t", "x", client.AtLeastOnce), client.Acked)
+		for _, d := range stalled {
+			wantState(t, d, client.Acked)
+		}
+		must(t, c.Drain(t.Context()))
+	})
+}
+
+// A disk that does not answer for ten seconds: calls of Publish wait for it, and everything is delivered once.
+func TestHang_OfTenSeconds(t *testing.T) {
+	inBubble(t, mqtttest.Options{}, func(t *testing.T, b *mqtttest.Broker, p *mqtttest.Proxy) {
+		backend, got := mustNew(t, testConfig("backend", &recorder{}, b.Dial)), newInbox()
+		start(t, backend)
+		must1(backend.Subscribe(t.Context(), "up", client.ExactlyOnce, got))
+		disk, events, received := faultfs.New(), recorder{}, newInbox()
+		cfg := testConfig("device", &events, through(p))
+		cfg.Dir, cfg.Store.Options.FS = "log", disk
+		device := mustStart(t, cfg)
+		connect(t, device)
+		must1(device.Subscribe(t.Context(), "down", client.ExactlyOnce, received))
+		release := hangDisk(disk, faultfs.Create, faultfs.Write, faultfs.Sync, faultfs.SyncDir)
+		began := time.Now()
+		time.AfterFunc(10*time.Second, release)
+		const n = 20
+		results := make(chan error, n)
+		for i := range n {
+			go func() {
+				_, err := device.Publish(context.Background(), client.Message{Topic: "up", QoS: client.QoS(1 + i%2)})
+				results <- err
+			}()
+			must1(b.Publish(mqtttest.Message{Topic: "down", QoS: byte(1 + i%2)}))
+		}
+		for range n {
+			must(t, <-results)
+		}
+		if took := time.Since(began); took < 10*time.Second || took > 11*time.Second {
+			t.Errorf("the calls took %v", took)
+		}
+		got.await(t, n)
+		received.await(t, n)
+		must(t, device.Drain(t.Context()))
+		must(t, backend.Close())
+		if n := device.Stats().Connections; n != 1 {
+			t.Errorf("%d connections were made, want 1", n)
+		}
+	})
+}

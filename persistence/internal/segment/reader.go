@@ -2,7 +2,6 @@ package segment
 
 import (
 	"io"
-	"sync"
 
 	"github.com/mooring-mqtt/mooring/internal/fsys"
 	"github.com/mooring-mqtt/mooring/persistence/internal/record"
@@ -12,16 +11,29 @@ import (
 // reading in order needs few system calls. The caller holds its lock during the
 // calls of Message and Buffered, and as long as it uses their results.
 type Reader struct {
-	sync.Mutex
+	lock chan struct{} // of one element: a read may hang for long, and so do those who wait for the lock
 	fs   fsys.FS
 	dir  string
 	file fsys.File // the open segment
 	scan Scanner   // of file; Number is 0: none is open
 }
 
+// Lock, TryLock and Unlock are those of a mutex.
+func (r *Reader) Lock()   { r.lock <- struct{}{} }
+func (r *Reader) Unlock() { <-r.lock }
+
+func (r *Reader) TryLock() bool {
+	select {
+	case r.lock <- struct{}{}:
+		return true
+	default:
+		return false
+	}
+}
+
 // NewReader returns a Reader of the segments in a folder.
 func NewReader(fs fsys.FS, dir string, chunk int) *Reader {
-	return &Reader{fs: fs, dir: dir, scan: Scanner{Window: Window{Chunk: chunk}}}
+	return &Reader{lock: make(chan struct{}, 1), fs: fs, dir: dir, scan: Scanner{Window: Window{Chunk: chunk}}}
 }
 
 // Message decodes the record of a message at off of a segment, of which limit bytes
