@@ -201,8 +201,8 @@ func TestMQTT_3_14_4_1(t *testing.T) {
 	})
 }
 
-// linger gives the client connections that take a second to close, in which
-// others may go on to write.
+// linger gives the client connections that take a while to close, in which
+// others may go on to write. It is closed twice, which must be within the second that Close has beside CloseTimeout.
 func (r *rig) linger() {
 	r.cfg.Connection.Dial = func(ctx context.Context, u *url.URL) (net.Conn, error) {
 		nc, err := r.Dial(ctx, u)
@@ -214,7 +214,7 @@ func (r *rig) linger() {
 type lingering struct{ net.Conn }
 
 func (l lingering) Close() error {
-	time.Sleep(time.Second)
+	time.Sleep(400 * time.Millisecond)
 	return l.Conn.Close()
 }
 
