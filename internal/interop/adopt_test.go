@@ -352,10 +352,10 @@ func TestAdopt_LostFolder(t *testing.T) {
 				h.cfg.Servers = []string{proxy.URL()}
 				for i := range kills {
 					purging := make(chan struct{})
-					released := 0
+					var released atomic.Int64 // several connections call the hook
 					proxy.OnPacket(func(dir mqtttest.Direction, header byte, _ []byte) mqtttest.Action {
 						if dir == mqtttest.ToServer && wire.Type(header>>4) == wire.PUBREL {
-							if released++; released == 20_000 {
+							if released.Add(1) == 20_000 {
 								close(purging)
 							}
 						}

@@ -190,7 +190,7 @@ func (l *Link) serve(ctx context.Context, up *Up) error {
 	l.cfg.Session.Detach(up.Gen)
 	_ = up.Conn.Conn.Close()
 	<-up.client.Done()
-	up.flushing.Wait()
+	up.endOutput()
 	using.Wait()
 	l.setUp(nil)
 	l.cfg.Identity.disconnected(up)

@@ -142,6 +142,18 @@ func (c *Conn) flush() {
 	c.writtenLocked()
 }
 
+// endOutput takes no more packets, and returns when nothing writes any more.
+func (c *Conn) endOutput() {
+	c.mu.Lock()
+	if c.broken == nil {
+		c.broken = net.ErrClosed
+	}
+	c.idle.Broadcast()
+	c.wakeLocked()
+	c.mu.Unlock()
+	c.flushing.Wait()
+}
+
 // writtenLocked is the end of writing.
 func (c *Conn) writtenLocked() {
 	c.writing = false

@@ -1,7 +1,6 @@
 package benchmarks
 
 import (
-	"context"
 	"errors"
 	"io"
 	"os"
@@ -61,9 +60,9 @@ func (p plainPacket) WriteTo(w io.Writer) (int64, error) {
 
 func (q *filesQueue) Append(packet []byte) error {
 	if q.folder == nil {
-		return q.q.Enqueue(context.Background(), plainPacket(packet))
+		return q.q.Enqueue(plainPacket(packet))
 	}
-	if err := q.q.Enqueue(context.Background(), syncedPacket(packet)); err != nil {
+	if err := q.q.Enqueue(syncedPacket(packet)); err != nil {
 		return err
 	}
 	return q.folder.Sync()
