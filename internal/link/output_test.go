@@ -152,3 +152,13 @@ func TestPost_AllocatesNothing(t *testing.T) {
 	}
 	c.flushing.Wait()
 }
+
+// After the end of a connection nothing is appended, and no goroutine writes.
+func TestPost_AfterTheEnd(t *testing.T) {
+	w := &gate{open: true}
+	c := newConn(w, 0, time.Second)
+	c.endOutput()
+	if err := c.Post(t.Context(), ping); err == nil || w.began() > 0 {
+		t.Errorf("Post: %v, %d writes", err, w.began())
+	}
+}
