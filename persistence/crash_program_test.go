@@ -71,7 +71,7 @@ func (p *program) open() error {
 	p.l = l
 	m := p.now()
 	s, err := show(l, m)
-	if errors.Is(err, ErrFailed) { // while messages were moved
+	if errors.Is(err, ErrFailed) || errors.Is(err, ErrDegraded) { // while messages were moved
 		return err
 	}
 	if err != nil {

@@ -23,6 +23,9 @@ func TestReferences(t *testing.T) {
 		{"mqtt://a:1883", "mqtt://b ws://c", "mqtt://b:1883 ws://c:80"},
 		{"mqtts://a:8883", "mqtt://b ws://b tcp://b wss://b", "wss://b:443"}, // never without encryption
 		{"mqtt://a:1883", "unix:///etc/x", ""},
+		{"mqtt://a:1883", "bücher.example", "mqtt://b%C3%BCcher.example:1883"},
+		{"mqtt://a:1883", "mqtt://b%C3%BCcher.example", "mqtt://b%C3%BCcher.example:1883"},
+		{"mqtt://a:1883", "\xd5 a\xff.b \u200bc mqtt://%D5 mqtt://%C3%BC%2F mqtt://%C3%BC%20 mqtt://%41", ""},
 		{"unix:///run/mqtt", "b", ""},
 		{"mqtt://a:1883", "", ""},
 		{"mqtt://a:1883", "b/c b?c b#c u@b mqtt://u:p@b : b: :1 [ ] 1:2:3 b:port b:99999999 \x00 %zz", ""},
@@ -43,7 +46,7 @@ func TestReferences(t *testing.T) {
 }
 
 func FuzzReferences(f *testing.F) {
-	for _, s := range []string{"a", "a:1 [::1]:2", "mqtts://x", "%zz", "a\x00b", "[fe80::1%25en0]:1"} {
+	for _, s := range []string{"a", "\xd5", "bücher", "mqtt://%C3%BC", "a:1 [::1]:2", "mqtts://x", "%zz", "a\x00b", "[fe80::1%25en0]:1"} {
 		f.Add(s, "mqtts://h:8883")
 	}
 	f.Fuzz(func(t *testing.T, s, server string) {

@@ -190,6 +190,9 @@ func hostPort(authority, scheme, standard string) (string, error) {
 		if host == "" {
 			return "", fmt.Errorf("names no host; write %s", example)
 		}
+		if plain, err := url.PathUnescape(host); err == nil && !isASCII(plain) {
+			host = plain // as net/url writes a name with other letters
+		}
 		if err := checkHost(host); err != nil {
 			return "", err
 		}
@@ -222,8 +225,15 @@ func unbracketed(authority, scheme, standard string) error {
 	return fmt.Errorf("has several colons after the scheme; write %s://host:%s, and IPv6 addresses in brackets: %s://[::1]:%s", scheme, standard, scheme, standard)
 }
 
+func isASCII(s string) bool {
+	return strings.IndexFunc(s, func(r rune) bool { return r > unicode.MaxASCII }) < 0
+}
+
 // checkHost checks a name or an IPv4 address.
 func checkHost(host string) error {
+	if err := checkCharacters(host); err != nil {
+		return err
+	}
 	for _, r := range host {
 		if !(r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || r == '-' || r == '.' || r == '_' || r > 0x7F) {
 			return fmt.Errorf("has the character %c in its host; check whether a variable was left in it", r)
