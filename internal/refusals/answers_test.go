@@ -234,6 +234,6 @@ func TestAnswers(t *testing.T) {
 
 const answersIntro = `The same 500 messages. The server answers each PUBLISH with the reason code: always or for 2 s from the first time, all of them or those on one of the five topics.
 
-*400 delivered in 30s, 100 deferred*: 400 messages are acknowledged within thirty seconds; after an hour 100 are pending, and the client goes on to send them again. *Refused*: they have ended. What is final is selected by ` + "`Publishing.Refusals`" + `, see [adr/0061](adr/0061-refused-messages-are-deferred.md).`
+*400 delivered in 30s, 100 deferred*: 400 messages are acknowledged within thirty seconds; after an hour 100 are pending, and the client goes on to send them again. *Refused*: they have ended. What is final is selected by ` + "`Publishing.Refusals`" + `, see [adr/0061](adr/0061-defer-refused-messages.md).`
 
-const endsIntro = `The server ends the connection instead of an acknowledgement, with a DISCONNECT or without: see ` + "`Publishing.PoisonAttempts`" + ` and [adr/0062](adr/0062-messages-that-end-connections-wait.md).`
+const endsIntro = `The server ends the connection instead of an acknowledgement, with a DISCONNECT or without: see ` + "`Publishing.PoisonAttempts`" + ` and [adr/0062](adr/0062-defer-messages-that-end-connections.md).`

@@ -206,7 +206,7 @@ func TestConnect(t *testing.T) {
 
 const connectIntro = `500 messages at QoS 1 and 2 wait on 5 topics, and the client has the default configuration, with the jitter fixed at its middle. The server refuses each CONNECT with the reason code, or ends each connection with it after 50 messages: always, for 2 s from the first time, or once. *New client*: no server has accepted it before; *accepted before*: a connection with the same settings was up.
 
-*Delivered, 5s, 3*: all 500 are acknowledged after 5 s and three attempts to connect. *Stops*: the client has ended, ` + "`Err`" + ` returns why, and the messages wait in the store. *Tries on*: the client still tries to connect after an hour. What stops is selected by ` + "`Connection.StopOn`" + `, see [adr/0056](adr/0056-what-stops-a-client-for-good.md).`
+*Delivered, 5s, 3*: all 500 are acknowledged after 5 s and three attempts to connect. *Stops*: the client has ended, ` + "`Err`" + ` returns why, and the messages wait in the store. *Tries on*: the client still tries to connect after an hour. What stops is selected by ` + "`Connection.StopOn`" + `, see [adr/0056](adr/0056-select-the-refusals-that-stop-a-client.md).`
 
 // codeName is a reason code for the first column.
 func codeName(code byte) string {
