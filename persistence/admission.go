@@ -8,17 +8,17 @@ import (
 	"github.com/mooring-mqtt/mooring/persistence/internal/record"
 )
 
-// admission is the decision to accept a message: which messages are dropped for it.
+// admission is the decision to accept a message. It lists the messages that are dropped to make room.
 type admission struct {
-	older    uint64   // a message with the same key; 0: none
-	replaced uint64   // a message with the same key that may have been sent; 0: none
-	victims  []uint64 // the oldest messages
+	older    uint64   // an unsent message with the same key, which is dropped; 0: there is none
+	replaced uint64   // a message with the same key that may have been sent; 0: there is none
+	victims  []uint64 // the oldest messages, which are dropped
 }
 
-// errUncommitted is returned if the decision depends on a commit that is to be made.
+// errUncommitted is returned if the decision depends on messages of a commit that has not been made.
 var errUncommitted = errors.New("messages are not committed yet")
 
-// admit decides whether a message is accepted. Errors: of Enqueue, errUncommitted.
+// admit decides whether a message is accepted. Errors: those of Enqueue, and errUncommitted.
 func (s *state) admit(m *Message) (a admission, err error) {
 	if int64(m.Stream) > int64(len(s.ledger.Streams)) {
 		return a, ErrUnknownStream
@@ -54,8 +54,8 @@ func (s *state) admit(m *Message) (a admission, err error) {
 	return a, err
 }
 
-// chooseVictims chooses the oldest messages of the lowest priority, up to one, until
-// drop returns nil. It returns full if there are not enough.
+// chooseVictims chooses the oldest messages of the lowest priority, up to the priority most, until
+// drop returns nil. It returns the error full if there are not enough such messages.
 func (s *state) chooseVictims(most Priority, older uint64, drop func(seq uint64) error, full error) (victims []uint64, err error) {
 	for p := Normal; p <= most; p++ {
 		seq, passed := s.victim(p, s.victims[p])
@@ -69,16 +69,17 @@ func (s *state) chooseVictims(most Priority, older uint64, drop func(seq uint64)
 				return victims, nil
 			}
 		}
-		if s.catalog.Uncommitted(uint8(p)) { // they are dropped before any of a higher priority
+		if s.catalog.Uncommitted(uint8(p)) { // these must be dropped before messages of a higher priority
 			return nil, errUncommitted
 		}
 	}
 	return nil, full
 }
 
-// dropSegments drops messages up to a priority, the oldest first, until whole segments can be removed: at
-// least as many bytes as a segment has, and as have to be moved for it. It returns the last of these
-// segments; 0: dropping would not free a segment.
+// dropSegments drops messages of priorities up to most, the oldest first, until whole segments can
+// be removed. The removed bytes are at least the size of one segment, and at least the bytes that
+// have to be moved out of these segments. It returns the number of the last such segment, or 0 if
+// dropping messages would not free a segment.
 func (s *state) dropSegments(b *batch, most Priority, t *Ticket) (last uint64) {
 	freed, kept := int64(0), int64(0)
 	var victims []uint64
@@ -108,8 +109,8 @@ func (s *state) dropSegments(b *batch, most Priority, t *Ticket) (last uint64) {
 	return last
 }
 
-// victim returns the oldest message of a priority after a sequence that can be
-// dropped, or 0, and up to where no message can.
+// victim returns the oldest droppable message of a priority after the sequence after, or 0. No
+// message up to the sequence passed is droppable.
 func (s *state) victim(p Priority, after uint64) (seq, passed uint64) {
 	if p == Normal {
 		after = max(after, s.ledger.Sent[Normal])

@@ -48,14 +48,14 @@ func (l *Log) Sync() error {
 	return l.await(b)
 }
 
-// flush commits the open batch as join does, with mu held before and after.
+// flush commits the open batch like join. mu is held before and after.
 func (l *Log) flush(ctx context.Context) error {
 	err := join(ctx, l, l.pipe.open)
 	l.mu.Lock()
 	return err
 }
 
-// noted limits how many small records pile up, whose callers never wait.
+// noted starts a commit if the open batch is large: nobody may be waiting for its small records.
 func (l *Log) noted() {
 	if b := l.pipe.open; len(b.buf) < l.o.Files.BufferBytes/2 || b.led || l.work.flushing || l.pipe.dry {
 		return
@@ -68,15 +68,15 @@ func (l *Log) noted() {
 	})
 }
 
-// await returns when b is committed, and commits it if nobody else is going to. It
-// is entered with mu held and leaves without.
+// await returns when b is committed. If no goroutine is going to commit b, the caller does. await
+// is called with mu held and releases it.
 func (l *Log) await(b *batch) error {
 	if l.inline {
 		defer l.mu.Unlock()
 		return l.commitInline()
 	}
 	switch {
-	case b.led, b.over:
+	case b.led, b.ended:
 		b.wait(&l.mu)
 		return b.err
 	case l.pipe.dry: // the records stay in the open batch
@@ -87,11 +87,10 @@ func (l *Log) await(b *batch) error {
 	return lead(l, b)
 }
 
-// join is await for a caller that waits for a limited time: another goroutine commits. It returns the cause
-// of ctx if that ends first, and a *StalledError after WriteTimeout. With a ctx that cannot end it is await,
-// which saves the other goroutine.
+// join is await with a time limit: another goroutine commits. It returns the cause of ctx if ctx
+// ends first, and a *StalledError after WriteTimeout. If ctx cannot end, join just calls await.
 func join(ctx context.Context, l *Log, b *batch) error {
-	if l.inline || b.over || ctx.Done() == nil || !b.led && (l.pipe.dry || l.closed) {
+	if l.inline || b.ended || ctx.Done() == nil || !b.led && (l.pipe.dry || l.closed) {
 		return l.await(b)
 	}
 	if !b.led {
@@ -101,11 +100,11 @@ func join(ctx context.Context, l *Log, b *batch) error {
 	return b.waitFor(ctx, &l.mu, l.o.WriteTimeout)
 }
 
-// commitLater has the log's own goroutine commit b, with mu held.
+// commitLater hands b to the goroutine that commits. mu must be held.
 func commitLater(l *Log, b *batch) {
 	w := &l.work
 	if w.commits == nil {
-		w.commits = make(chan *batch, 4) // one is open, one is being committed, and failures take some along
+		w.commits = make(chan *batch, 4) // one batch is open and one in flight; failures can leave more
 		w.Go(func() { commitThem(l) })
 	}
 	select {
@@ -115,7 +114,7 @@ func commitLater(l *Log, b *batch) {
 	}
 }
 
-// commitThem commits what commitLater is called for, until the log is closed.
+// commitThem commits the batches from commitLater until the log is closed.
 func commitThem(l *Log) {
 	for {
 		select {
@@ -136,10 +135,10 @@ func commitThem(l *Log) {
 
 func commitOne(l *Log, b *batch) {
 	l.mu.Lock()
-	_ = lead(l, b) // those who wait get the error
+	_ = lead(l, b) // the callers that wait for b get the error
 }
 
-// take has nobody else lead b, which stalls after WriteTimeout, with mu held.
+// take reserves b for the caller to commit, and starts the timer for WriteTimeout. mu must be held.
 func take(l *Log, b *batch) {
 	b.led = true
 	if timeout := l.o.WriteTimeout; timeout > 0 {
@@ -151,14 +150,15 @@ func take(l *Log, b *batch) {
 	}
 }
 
-// lead commits b, which is taken, when it is the turn of b. It is entered with mu held and leaves without.
+// lead commits b, which the caller has taken, after the commits before it. It is called with mu
+// held and releases it.
 func lead(l *Log, b *batch) error {
 	if b.timer != nil {
 		defer b.timer.Stop()
 	}
 	l.settle()
 	l.gather(b)
-	if !b.over { // when the commit before failed, it took b along
+	if !b.ended { // a failed commit before it also ends b
 		l.commit(b)
 	}
 	l.mu.Unlock()
@@ -166,7 +166,7 @@ func lead(l *Log, b *batch) error {
 	return b.err
 }
 
-// settle waits until no commit is under way, with mu held before and after.
+// settle waits until no commit is running. mu is held before and after.
 func (l *Log) settle() {
 	for len(l.pipe.flight) > 0 {
 		l.pipe.flight[0].wait(&l.mu)
@@ -174,12 +174,12 @@ func (l *Log) settle() {
 	}
 }
 
-// maxGather is how long a commit waits for others to join it, at most.
+// maxGather is the longest time that a commit waits for other goroutines to join it.
 const maxGather = time.Millisecond
 
-// gather lets the goroutines that the last commit woke join b. Otherwise the first of
-// them would commit alone: fewer messages a sync. It waits until as many wait as waited
-// for the last commit, for half the time of a sync and maxGather at most.
+// gather waits until b has as many waiters as the last commit had. Otherwise the first goroutine
+// that the last commit woke would commit alone, and fewer messages would share a sync. gather waits
+// at most half the time of a sync, and at most maxGather.
 func (l *Log) gather(b *batch) {
 	if int(b.waiters.Load())+1 >= l.pipe.crowd {
 		return
@@ -191,14 +191,14 @@ func (l *Log) gather(b *batch) {
 	select {
 	case <-joined:
 	case <-timer.C:
-		runtime.Gosched() // those that are about to join run first
+		runtime.Gosched() // let the goroutines that are about to join run first
 	}
 	timer.Stop()
 	l.mu.Lock()
 	b.joined = nil
 }
 
-// pause releases mu for the time of a write, and resume takes it again.
+// pause releases mu during a write, and resume locks it again.
 func (l *Log) pause() {
 	if !l.inline {
 		l.mu.Unlock()
@@ -211,8 +211,8 @@ func (l *Log) resume() {
 	}
 }
 
-// commit writes the open batch, and syncs it as the policy says. It is entered and
-// left with mu held, with no other commit under way.
+// commit writes the open batch and syncs it under the sync policy. mu is held before and after. No
+// other commit may be running.
 func (l *Log) commit(b *batch) {
 	if l.failed != nil {
 		l.nextBatch()
@@ -257,7 +257,7 @@ func (l *Log) commit(b *batch) {
 	l.finish(nil)
 }
 
-// commitInline commits the open batch with mu held: there is no disk to wait for.
+// commitInline commits the open batch to memory with mu held.
 func (l *Log) commitInline() error {
 	b := l.pipe.open
 	if l.failed != nil || l.waste.full || l.writer.Full(len(b.buf)) {
@@ -267,7 +267,7 @@ func (l *Log) commitInline() error {
 	}
 	off := l.writer.End
 	if err := l.writer.Append(b.buf, false); err != nil {
-		return err // memory does not fail
+		return err // cannot happen: memory does not fail
 	}
 	l.appended(b, off)
 	b.buf = b.buf[:0]
@@ -277,14 +277,14 @@ func (l *Log) commitInline() error {
 	return nil
 }
 
-// reveal makes enqueued messages visible to Next where nobody waits for them.
+// reveal commits enqueued messages of a store in memory, so that Next returns them.
 func (l *Log) reveal() {
 	if l.inline && len(l.pipe.open.Locs) > 0 {
 		_ = l.commitInline() // every method returns the error from now on
 	}
 }
 
-// appended enters a batch that was written to the active segment at off.
+// appended adds a batch that was written to the active segment at off to the catalog.
 func (l *Log) appended(b *batch, off int64) {
 	a := l.state.catalog.Active()
 	a.Size = l.writer.End
@@ -292,7 +292,8 @@ func (l *Log) appended(b *batch, off int64) {
 	l.install(a, off, b)
 }
 
-// install enters a batch that was written to s at off. Next returns its messages now.
+// install adds a batch that was written to s at off to the catalog. From now on Next returns its
+// messages.
 func (l *Log) install(s *index.Segment, off int64, b *batch) {
 	l.state.catalog.Install(s, off, &b.Batch, b.id)
 	if len(b.buf) > 0 {
@@ -308,7 +309,7 @@ func (l *Log) finish(err error) {
 	l.writer.Leftover = nil
 }
 
-// fence writes a checkpoint that is a fence: what is before it was synced.
+// fence writes a checkpoint that marks all earlier records as synced.
 func (l *Log) fence(force bool) error {
 	checkpoint, off := l.state.ledger.AppendCheckpoint(nil, l.writer.Prev), l.writer.End
 	err := l.writer.Append(checkpoint, force)

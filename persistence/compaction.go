@@ -2,20 +2,21 @@ package persistence
 
 import "github.com/mooring-mqtt/mooring/persistence/internal/index"
 
-// compaction decides when the oldest segment is emptied: when more than half of the
-// files has ended, the messages that are left in it are written again, to the newest,
-// and it can be removed. Otherwise one pending message would keep all. At most about
-// one byte is moved for each byte written.
+// compaction decides when the oldest segment is emptied. Without it, one pending message would keep
+// all later segments on disk. When more than half of the bytes in the segments belong to ended
+// messages, the remaining messages of the oldest segment are written again, to the newest segment,
+// and the oldest can be removed. A round moves the messages of all segments that exist when it
+// begins. About one byte is moved, at most, for each byte written.
 type compaction struct {
 	running  bool
-	round    uint64 // everything was moved once when a segment above it is the oldest
-	floor    int64  // the size that was left then
-	squeezed uint64 // the newest segment when there was last no room
-	forced   uint64 // segments up to this one are emptied: messages in them were dropped for room
+	round    uint64 // the newest segment when the round began; 0: no round yet
+	floor    int64  // the size that was left after the last round
+	squeezed uint64 // the newest segment when compaction last began for want of room
+	forced   uint64 // segments up to this one are emptied, because messages in them were dropped for room
 }
 
-// due reports whether the oldest segment is to be emptied. size is that of all
-// segments, live what has not ended, newest the number of the newest segment.
+// due reports whether the oldest segment is to be emptied. size is the size of all segments, live
+// the size of the messages that have not ended, and newest the number of the newest segment.
 func (c *compaction) due(oldest *index.Segment, size, live int64, newest uint64) bool {
 	c.floor = min(c.floor, size)
 	switch {
@@ -27,8 +28,8 @@ func (c *compaction) due(oldest *index.Segment, size, live int64, newest uint64)
 		return false
 	}
 	if oldest.Number > c.round {
-		// Everything was moved once, so the present size is what is needed, whatever
-		// live says (long keys, many streams): only twice as much is worth a round.
+		// The last round moved everything, so the present size is needed, even if live is smaller
+		// (long keys, many streams). The next round is only worthwhile when the size has doubled.
 		begun := c.round > 0
 		c.round = newest
 		if begun {
@@ -39,7 +40,7 @@ func (c *compaction) due(oldest *index.Segment, size, live int64, newest uint64)
 	return true
 }
 
-// squeeze begins a round because there is no room, once for each newest segment.
+// squeeze begins a round for want of room, at most once for each newest segment.
 func (c *compaction) squeeze(oldest *index.Segment, size, live int64, newest uint64) bool {
 	if newest <= c.squeezed {
 		return false

@@ -8,7 +8,7 @@ import (
 	"github.com/mooring-mqtt/mooring/persistence/internal/recovery"
 )
 
-// CopyPending decides about the pending messages of a copy.
+// CopyPending selects what happens to the pending messages of a copy.
 type CopyPending uint8
 
 const (
@@ -16,17 +16,17 @@ const (
 	DropPending                    // they end as Dropped
 )
 
-// DeclareCopy makes the log in a folder independent of the log whose copy it is: it begins
-// a new epoch, and knows no session any more. Use it where the system does not show that
-// a folder was copied, before the log is opened for the first time: a snapshot of a disk, a
-// restored virtual machine, a file system that does not identify files. It may be repeated.
+// DeclareCopy makes a copied log independent of its original. It begins a new epoch and forgets the
+// session. Call it before the copy is first opened, if the system cannot detect the copy: after a
+// disk snapshot, after a virtual machine was restored, or on a file system that does not identify
+// files. It may be called more than once.
 //
-// By default the pending messages stay pending. Then both the original and the copy deliver
-// them, under the same message IDs, so a receiver with a dedupe cache handles them once.
-// With DropPending only the original delivers them: the copy records the result Dropped.
-// A client that uses the copy beside the original needs a ClientID of its own.
+// With KeepPending, the original and the copy both deliver the pending messages, under the same
+// message IDs, so a receiver with a dedupe cache handles them once. With DropPending, only the
+// original delivers them. A client that uses the copy while the original is in use needs its own
+// ClientID.
 //
-// Errors: those of [Open]; *FolderError if the folder holds no log.
+// Errors: those of [Open]; *[FolderError] if the folder contains no log.
 func DeclareCopy(dir string, o Options, pending CopyPending) error {
 	if err := o.Validate(); err != nil {
 		return err
@@ -50,10 +50,10 @@ func DeclareCopy(dir string, o Options, pending CopyPending) error {
 func holdsLog(fs fsys.FS, dir string) error {
 	names, err := fs.ReadDir(dir)
 	if err == nil && !slices.ContainsFunc(names, recovery.IsLogFile) {
-		err = errors.New("there is no segment in it")
+		err = errors.New("it contains no log")
 	}
 	if err != nil {
-		return &FolderError{Dir: dir, Fix: "name the folder that holds the copy of a log", Err: err}
+		return &FolderError{Dir: dir, Fix: "pass the folder that contains the copy of a log", Err: err}
 	}
 	return nil
 }

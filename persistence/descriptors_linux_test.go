@@ -12,8 +12,8 @@ import (
 	"time"
 )
 
-// inChild runs the test again in a process of its own, and returns the folder there. Limits of a process
-// are for all of its goroutines.
+// inChild runs the test again in a process of its own, and returns the folder there. Limits of a
+// process are for all of its goroutines.
 func inChild(t *testing.T) (dir string, child bool) {
 	t.Helper()
 	const env = "MOORING_PERSISTENCE_CHILD_DIR"
@@ -99,7 +99,7 @@ func TestOpen_WithFewDescriptors(t *testing.T) {
 	}
 	files := exhaustFiles(t)
 	_, err = Open(dir, o)
-	if err == nil || !errors.Is(err, syscall.EMFILE) || !strings.Contains(err.Error(), "RLIMIT_NOFILE allows, 40:") {
+	if err == nil || !errors.Is(err, syscall.EMFILE) || !strings.Contains(err.Error(), "RLIMIT_NOFILE = 40 ") {
 		t.Errorf("without a descriptor: %v", err)
 	}
 	files[0].Close()
@@ -117,8 +117,8 @@ func TestOpen_WithFewDescriptors(t *testing.T) {
 	}
 }
 
-// TestOutage_OfDescriptors has a process run out of descriptors while it has a log open. The log goes on with
-// what it has, takes messages again when descriptors are there, and has lost nothing.
+// TestOutage_OfDescriptors has a process run out of descriptors while it has a log open. The log
+// goes on with what it has, takes messages again when descriptors are there, and has lost nothing.
 func TestOutage_OfDescriptors(t *testing.T) {
 	dir, child := inChild(t)
 	if !child {
@@ -170,7 +170,7 @@ func TestOutage_OfDescriptors(t *testing.T) {
 		files := exhaustFiles(t)
 		for err = nil; err == nil; err = add() {
 		}
-		if !errors.Is(err, ErrDegraded) || !errors.Is(err, syscall.EMFILE) || !strings.Contains(err.Error(), "RLIMIT_NOFILE allows, ") {
+		if !errors.Is(err, ErrDegraded) || !errors.Is(err, syscall.EMFILE) || !strings.Contains(err.Error(), "RLIMIT_NOFILE = ") {
 			t.Fatalf("%s: %v", round.name, err)
 		}
 		begin, cpu := time.Now(), cpuTime(t)

@@ -10,115 +10,117 @@ import (
 	"github.com/mooring-mqtt/mooring/persistence/internal/record"
 )
 
-// FormatVersion is the version of the files that are written, and the newest that is read.
+// FormatVersion is the format version that this release writes, and the newest that it can read.
 const FormatVersion = record.FormatVersion
 
 // Errors of a store, for errors.Is. [FailedError], [FullError], [LockedError] and
-// [PacketTooLargeError] have details. The log is degraded when a write or an fsync failed, and the second
-// attempt in a new file too, until one succeeds. It has failed if Close could not write what was left.
+// [PacketTooLargeError] contain details. A log is degraded after a write or an fsync failed, and a
+// second attempt in a new file failed too, until a later attempt succeeds. A log has failed if
+// Close could not write the remaining records.
 var (
-	ErrClosed            = errors.New("persistence: the store is closed: open it again")
-	ErrDegraded          = safe.New("persistence: the disk does not take what is written: free or mend the disk; the log tries again by itself")
-	ErrFailed            = errors.New("persistence: the store has failed: close it, free or mend the disk, open it again")
-	ErrFull              = safe.New("persistence: the store is full: wait for acknowledgements, or raise its limits")
-	ErrLocked            = safe.New("persistence: the folder is in use: stop the other program, or use another folder")
-	ErrPacketTooLarge    = safe.New("persistence: packet too large: split it or raise Limits.MaxPacketBytes")
-	ErrUnknownStream     = safe.New("persistence: unknown stream: register its name with Stream first")
-	ErrStreamName        = safe.New("persistence: a stream's name has 1 to 1,024 bytes: shorten it, for example to a hash")
-	ErrUnknownSequence   = safe.New("persistence: unknown sequence: pass Entry.Seq or Ticket.Seq of this store")
-	ErrUnknownResult     = safe.New("persistence: unknown result: use a constant of type ResultKind, such as Acked")
-	ErrPriority          = safe.New("persistence: unknown priority: use Normal, High or Urgent")
-	ErrClientID          = safe.New("persistence: a ClientID has at most 65,535 bytes")
-	ErrKey               = safe.New("persistence: a key has at most 1,024 bytes: shorten it, for example to a hash")
-	ErrSessionLostPolicy = safe.New("persistence: unknown policy for a lost session: use AsConfigured, Republish or FailInFlight")
-	ErrDeferral          = safe.New("persistence: invalid deferral: set Since, and Attempts from 0 to 4,294,967,295")
-	ErrPacketID          = safe.New("persistence: 0 is not a packet identifier: answer the packet as malformed") // [MQTT-2.2.1-3]
+	ErrClosed            = errors.New("persistence: the store is closed; open it again")
+	ErrDegraded          = safe.New("persistence: the disk refuses writes; free space on the disk or repair it: the log retries by itself")
+	ErrFailed            = errors.New("persistence: the store has failed; close it, free space on the disk or repair it, and open the store again")
+	ErrFull              = safe.New("persistence: the store is full; wait for acknowledgements, or raise its limits")
+	ErrLocked            = safe.New("persistence: the folder is in use; stop the other process, or use another folder")
+	ErrPacketTooLarge    = safe.New("persistence: packet too large; split it or raise Limits.MaxPacketBytes")
+	ErrUnknownStream     = safe.New("persistence: unknown stream; register its name with Stream first")
+	ErrStreamName        = safe.New("persistence: stream name is not 1 to 1,024 bytes long; use another name, for example a hash")
+	ErrUnknownSequence   = safe.New("persistence: unknown sequence; pass Entry.Seq or Ticket.Seq of this store")
+	ErrUnknownResult     = safe.New("persistence: unknown result; use a constant of type ResultKind, such as Acked")
+	ErrPriority          = safe.New("persistence: unknown priority; use Normal, High or Urgent")
+	ErrClientID          = safe.New("persistence: ClientID is longer than 65,535 bytes; use a shorter one")
+	ErrKey               = safe.New("persistence: key is longer than 1,024 bytes; use a shorter one, for example a hash")
+	ErrSessionLostPolicy = safe.New("persistence: unknown policy for a lost session; use AsConfigured, Republish or FailInFlight")
+	ErrDeferral          = safe.New("persistence: invalid deferral; set Since, and Attempts from 0 to 4,294,967,295")
+	ErrPacketID          = safe.New("persistence: packet identifier is 0; treat the packet as malformed") // [MQTT-2.2.1-3]
 )
 
-// FullError says which limit is reached. It is an [ErrFull].
+// FullError names the limit that is reached. It matches [ErrFull].
 type FullError struct {
-	Limit string // the option's name
-	Max   int64  // its value
+	Limit string // name of the option
+	Max   int64  // the value of the option
 }
 
 func (e *FullError) Error() string {
 	switch e.Limit {
 	case "MaxStreams":
-		return fmt.Sprintf("persistence: the store is full: Limits.MaxStreams = %d names are registered: use fewer names or raise the option", e.Max)
+		return fmt.Sprintf("persistence: the store is full: %d stream names are registered; use fewer names, or raise Limits.MaxStreams", e.Max)
 	case "MaxDiskBytes":
-		return fmt.Sprintf("persistence: the store is full: the segments have reached Limits.MaxDiskBytes = %d: end the oldest messages, which keep their segments, or raise the option", e.Max)
+		return fmt.Sprintf("persistence: the store is full: the segments have reached Limits.MaxDiskBytes = %d; end the oldest messages, which keep their segments, or raise the option", e.Max)
 	}
-	return fmt.Sprintf("persistence: the store is full: Limits.%s = %d reached: wait for acknowledgements, end messages with Done, or raise the option", e.Limit, e.Max)
+	return fmt.Sprintf("persistence: the store is full: Limits.%s = %d reached; wait for acknowledgements, end messages with Done, or raise the option", e.Limit, e.Max)
 }
 
 func (e *FullError) Is(target error) bool { return target == ErrFull }
 func (*FullError) SafeToRetry() bool      { return true } // nothing was stored
 
-// PacketTooLargeError says that a packet exceeds a limit. It is an [ErrPacketTooLarge].
+// PacketTooLargeError reports that a packet exceeds a limit. It matches [ErrPacketTooLarge].
 type PacketTooLargeError struct {
 	Size, Max int64  // in bytes
-	Limit     string // the option's name
+	Limit     string // name of the option
 }
 
 func (e *PacketTooLargeError) Error() string {
 	if e.Limit == "MaxDiskBytes" {
-		return fmt.Sprintf("persistence: packet of %d bytes is larger than half of what Limits.MaxDiskBytes leaves to its priority, %d: split it or raise the option", e.Size, e.Max)
+		return fmt.Sprintf("persistence: packet too large: %d bytes are more than %d, half of the part of Limits.MaxDiskBytes that its priority may use; split it or raise the option", e.Size, e.Max)
 	}
-	return fmt.Sprintf("persistence: packet of %d bytes is larger than Limits.%s = %d: split it or raise the option", e.Size, e.Limit, e.Max)
+	return fmt.Sprintf("persistence: packet too large: %d bytes are more than Limits.%s = %d; split it or raise the option", e.Size, e.Limit, e.Max)
 }
 
 func (e *PacketTooLargeError) Is(target error) bool { return target == ErrPacketTooLarge }
 func (*PacketTooLargeError) SafeToRetry() bool      { return true } // nothing was stored
 
-// FailedError is the write or fsync that made a store fail: of a [Log], the last one, at Close. It is an
-// [ErrFailed], and errors.Is finds the system's error in it.
+// FailedError describes the write or fsync that made a store fail. For a [Log], that is the last
+// one, in Close. It matches [ErrFailed], and errors.Is finds the error of the system in it.
 type FailedError struct {
-	Op  string // what was attempted
-	Err error  // what the system answered
+	Op  string // the operation that failed
+	Err error  // the error of the system
 }
 
 func (e *FailedError) Error() string {
-	return fmt.Sprintf("persistence: the store has failed: %s: %v: close it, free or mend the disk, open it again", e.Op, e.Err)
+	return fmt.Sprintf("persistence: the store has failed: %s: %v; close it, free space on the disk or repair it, and open the store again", e.Op, e.Err)
 }
 
 func (e *FailedError) Is(target error) bool { return target == ErrFailed }
 func (e *FailedError) Unwrap() error        { return e.Err }
 func (*FailedError) SafeToRetry() bool      { return false } // the next opening may find what was written
 
-// DegradedError is the write or fsync that the disk has refused. Until it accepts one again, the log
-// takes no messages and makes nothing durable. It keeps what it has, and tries again by itself. It is an
-// [ErrDegraded], and errors.Is finds the system's error in it.
+// DegradedError describes the write or fsync that the disk refused. Until the disk accepts one
+// again, the log accepts no messages and makes no records durable. It keeps its messages and
+// retries by itself. The error matches [ErrDegraded], and errors.Is finds the error of the system
+// in it.
 type DegradedError struct {
-	Since time.Time // when it began
-	Fix   string    // what may help
-	Err   error     // what the system answered
+	Since time.Time // when the outage began
+	Fix   string    // advice for the operator
+	Err   error     // the error of the system
 }
 
 func (e *DegradedError) Error() string {
-	return fmt.Sprintf("persistence: the disk does not take what is written since %s: %v: %s; the log tries again by itself", e.Since.Format(time.RFC3339), e.Err, e.Fix)
+	return fmt.Sprintf("persistence: the disk has refused writes since %s: %v; %s: the log retries by itself", e.Since.Format(time.RFC3339), e.Err, e.Fix)
 }
 
 func (e *DegradedError) Is(target error) bool { return target == ErrDegraded }
 func (e *DegradedError) Unwrap() error        { return e.Err }
 func (*DegradedError) SafeToRetry() bool      { return true } // nothing was stored
 
-// StalledError says that the disk has not answered a write or an fsync for Options.WriteTimeout. From Enqueue:
-// nothing was stored. From Wait: the message is stored if the disk answers after all. errors.Is finds
-// [context.DeadlineExceeded] in it.
+// StalledError reports that the disk has not responded to a write or an fsync within
+// Options.WriteTimeout. If Enqueue returns it, the message was not stored. If Wait returns it, the
+// message is stored if the disk responds later. It matches [context.DeadlineExceeded].
 type StalledError struct{ After time.Duration }
 
 func (e *StalledError) Error() string {
-	return fmt.Sprintf("persistence: the disk has not answered a write for %v: look at the disk; the log goes on when it answers", e.After)
+	return fmt.Sprintf("persistence: the disk has not responded to a write for %v; check the disk: the log continues when it responds", e.After)
 }
 
 func (e *StalledError) Is(target error) bool { return target == context.DeadlineExceeded }
 func (*StalledError) Timeout() bool          { return true }
 func (*StalledError) SafeToRetry() bool      { return true } // nothing was stored, unless Wait returns it
 
-// LockedError says who holds the folder. It is an [ErrLocked].
+// LockedError reports that another process has the folder open. It matches [ErrLocked].
 type LockedError struct {
 	Dir string
-	PID int // 0: unknown
+	PID int // process ID of the holder; 0: unknown
 }
 
 func (e *LockedError) Error() string {
@@ -126,52 +128,52 @@ func (e *LockedError) Error() string {
 	if e.PID != 0 {
 		holder = fmt.Sprintf("process %d", e.PID)
 	}
-	return fmt.Sprintf("persistence: folder %s is in use by %s: stop it, or give each program its own folder", e.Dir, holder)
+	return fmt.Sprintf("persistence: folder %s is in use by %s; stop it, or give each process its own folder", e.Dir, holder)
 }
 
 func (e *LockedError) Is(target error) bool { return target == ErrLocked }
 func (*LockedError) SafeToRetry() bool      { return true } // nothing was opened
 
-// FolderError says that the folder cannot be used, and what to do about it.
+// FolderError reports that a folder cannot be used.
 type FolderError struct {
 	Dir string
-	Fix string
+	Fix string // advice for the operator
 	Err error
 }
 
 func (e *FolderError) Error() string {
-	return fmt.Sprintf("persistence: folder %s cannot be used: %v: %s", e.Dir, e.Err, e.Fix)
+	return fmt.Sprintf("persistence: folder %s cannot be used: %v; %s", e.Dir, e.Err, e.Fix)
 }
 
 func (e *FolderError) Unwrap() error   { return e.Err }
 func (*FolderError) SafeToRetry() bool { return true } // nothing was opened
 
-// ReadError says that the disk did not return a message, which is still pending.
+// ReadError reports that a message could not be read from the disk. The message is still pending.
 type ReadError struct {
 	Seq uint64
 	Err error
 }
 
 func (e *ReadError) Error() string {
-	return fmt.Sprintf("persistence: reading message %d: %v: try again later, or give it up with Done and Dropped", e.Seq, e.Err)
+	return fmt.Sprintf("persistence: cannot read message %d: %v; try again later, or end it with Done and Dropped", e.Seq, e.Err)
 }
 
 func (e *ReadError) Unwrap() error   { return e.Err }
 func (*ReadError) SafeToRetry() bool { return true } // the message is still pending
 
-// VersionError says that a newer release wrote the folder.
+// VersionError reports that a newer release wrote the folder.
 type VersionError struct {
 	File    string
-	Version uint16 // the format's version found; this release reads up to FormatVersion
+	Version uint16 // the format version of the file, which is above FormatVersion
 }
 
 func (e *VersionError) Error() string {
-	return fmt.Sprintf("persistence: %s has format version %d, this release reads up to %d: use the newer release again, or another folder", e.File, e.Version, FormatVersion)
+	return fmt.Sprintf("persistence: %s has format version %d, this release reads up to %d; use the newer release, or another folder", e.File, e.Version, FormatVersion)
 }
 
 func (*VersionError) SafeToRetry() bool { return true } // nothing was opened
 
-// OptionError names an option outside its range.
+// OptionError names an option that is out of range.
 type OptionError struct {
 	Option string
 	Value  int64
@@ -179,18 +181,18 @@ type OptionError struct {
 }
 
 func (e *OptionError) Error() string {
-	return fmt.Sprintf("persistence: Options.%s = %d: must be %s, or 0 for the default", e.Option, e.Value, e.Range)
+	return fmt.Sprintf("persistence: invalid Options.%s = %d; use %s, or 0 for the default", e.Option, e.Value, e.Range)
 }
 
 func (*OptionError) SafeToRetry() bool { return true } // nothing was opened
 
-// Corruption is a damaged place in a file. The log uses what is readable around
-// it. Messages in it are counted as Dropped and Lost.
+// Corruption is a damaged place in a file. The log uses all readable data around it. Messages in the
+// damaged place count as Dropped and Lost.
 type Corruption struct {
 	File   string // path of the file
 	Offset int64  // start of the damage
-	Length int64  // unreadable bytes; 0: the file is missing or too short
-	Seq    uint64 // the message that is lost, if a read found the damage; 0 at opening
-	Copy   string // path of a copy of the file; empty: there is none
-	Err    error  // what is wrong
+	Length int64  // unreadable bytes; 0 if the file is missing or too short
+	Seq    uint64 // the lost message, if a read found the damage; 0 at the opening
+	Copy   string // path of a copy of the file; empty if there is no copy
+	Err    error  // the kind of damage
 }

@@ -60,7 +60,7 @@ func TestUnusableFolder(t *testing.T) {
 	}
 	_, err := Open(dir, Options{})
 	var folder *FolderError
-	if !errors.As(err, &folder) || !strings.Contains(folder.Fix, "let this user write") {
+	if !errors.As(err, &folder) || !strings.Contains(folder.Fix, "give this user write permission") {
 		t.Errorf("read-only: %v", err)
 	}
 }

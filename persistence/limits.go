@@ -9,43 +9,47 @@ import (
 
 // Limits bound what a store holds. Zero means the default.
 type Limits struct {
-	// MaxMessages bounds the pending messages: 1 to 1<<31-1. Default: 1,000,000.
+	// MaxMessages bounds the number of pending messages: 1 to 1<<31-1. Default: 1,000,000.
 	MaxMessages int
-	// MaxBytes bounds the packet bytes of the pending messages. Default: 1 GiB.
+	// MaxBytes bounds the sum of the packet sizes of the pending messages. Default: 1 GiB.
 	MaxBytes int64
-	// MaxPacketBytes bounds one packet, up to 268,435,000. Default: 16 MiB.
+	// MaxPacketBytes bounds the size of one packet, up to 268,435,000. Default: 16 MiB.
 	MaxPacketBytes int
-	// MaxStreams bounds the named sequences: 1 to 65,536. Default: 1,024.
+	// MaxStreams bounds the number of named sequences: 1 to 65,536. Default: 1,024.
 	MaxStreams int
-	// MaxDiskBytes bounds the segments together, at least four times SegmentBytes.
-	// Acknowledgements may exceed it. It is reached before MaxBytes if an old message
-	// stays pending. Default: four times MaxBytes and four segments, and at most half of the partition.
+	// MaxDiskBytes bounds the total size of the segments. The minimum is four times SegmentBytes.
+	// Acknowledgements may exceed the limit. An old message that stays pending keeps its segment on
+	// disk, so MaxDiskBytes can be reached before MaxBytes. Default: 4*MaxBytes + 4*SegmentBytes, but
+	// at most half of the disk partition.
 	MaxDiskBytes int64
-	// Reserved is the share of MaxMessages, MaxBytes and MaxDiskBytes, in percent, that only High and
-	// Urgent messages use: 0 to 90. If it is set, they are never dropped to make room. Default: 0.
+	// Reserved is the percentage of MaxMessages, MaxBytes and MaxDiskBytes that is reserved for High
+	// and Urgent messages: 0 to 90. If it is above 0, High and Urgent messages are never dropped to
+	// make room. Default: 0.
 	Reserved int
-	// MaxAge bounds the time of expiry of a message, from its acceptance. It stays
-	// pending until the sender ends it as Expired. Default: 0, no bound.
+	// MaxAge bounds the time from the acceptance of a message to its expiry. An expired message stays
+	// pending until the sender ends it as Expired. Default: 0, which means no bound.
 	MaxAge   time.Duration
 	WhenFull FullPolicy // default: Reject
 }
 
-// FullPolicy decides what Enqueue does when MaxMessages, MaxBytes or MaxDiskBytes is reached. A
-// message that may have been sent is never dropped, nor one of a higher priority
-// than the new message, nor one of High or Urgent if Limits.Reserved is set. MaxStreams always rejects.
+// FullPolicy selects what Enqueue does when MaxMessages, MaxBytes or MaxDiskBytes is reached. A
+// message that may have been sent is never dropped. Nor is a message with a higher priority than the
+// new one, or a High or Urgent message if Limits.Reserved is set. At MaxStreams, the policy is always
+// Reject.
 type FullPolicy uint8
 
 const (
 	Reject FullPolicy = iota // return [ErrFull]
-	// DropOldest drops the oldest messages of the lowest priority; at MaxDiskBytes so many that a
-	// segment can be removed.
+	// DropOldest drops the oldest messages of the lowest priority. At MaxDiskBytes it drops enough
+	// messages to remove a segment.
 	DropOldest
-	DropNewest // return [ErrFull] and count the new message
+	DropNewest // return [ErrFull] and count the new message in Stats.DroppedNewest
 )
 
-// Admit returns an error if the message is invalid, or if it does not fit beside this number of
-// pending messages and of their packet bytes. It is a helper for a custom [Store]; [Log] and
-// [Memory] apply it themselves. Errors: those of [Outbox].Enqueue except [ErrUnknownStream].
+// Admit returns an error if a message is invalid or exceeds the limits. pending is the number of
+// pending messages, and bytes is the sum of their packet sizes. Admit is for a custom [Store];
+// [Log] and [Memory] check the limits themselves. Errors: those of [Outbox].Enqueue except
+// [ErrUnknownStream].
 func (l Limits) Admit(m *Message, pending int, bytes int64) error {
 	l = l.WithDefaults()
 	return cmp.Or(l.check(m), l.room(m.Priority, int64(len(m.Packet)), pending, bytes))
@@ -69,7 +73,7 @@ func (l *Limits) check(m *Message) error {
 	return nil
 }
 
-// room returns an error if a message of a priority has no room.
+// room returns an error if there is no room for another message of priority p and this size.
 func (l *Limits) room(p Priority, size int64, pending int, bytes int64) error {
 	switch {
 	case int64(pending) >= l.share(p, int64(l.MaxMessages)):
@@ -80,7 +84,7 @@ func (l *Limits) room(p Priority, size int64, pending int, bytes int64) error {
 	return nil
 }
 
-// share is how much of a limit messages of a priority may use, with all others.
+// share returns the part of a limit that is available to messages of priority p.
 func (l *Limits) share(p Priority, limit int64) int64 {
 	if p > Normal || l.Reserved == 0 {
 		return limit
@@ -88,7 +92,7 @@ func (l *Limits) share(p Priority, limit int64) int64 {
 	return limit - limit/100*int64(l.Reserved) - limit%100*int64(l.Reserved)/100
 }
 
-// droppedFor is the highest priority of messages that are dropped for one of priority p.
+// droppedFor returns the highest priority of messages that may be dropped for one of priority p.
 func (l *Limits) droppedFor(p Priority) Priority {
 	if l.Reserved > 0 {
 		return Normal
@@ -96,7 +100,7 @@ func (l *Limits) droppedFor(p Priority) Priority {
 	return p
 }
 
-// WithDefaults replaces zeros by defaults, except MaxDiskBytes, which depends on Files.
+// WithDefaults replaces zeros by the defaults, except MaxDiskBytes, which depends on Options.Files.
 func (l Limits) WithDefaults() Limits {
 	l.MaxMessages = cmp.Or(l.MaxMessages, 1_000_000)
 	l.MaxBytes = cmp.Or(l.MaxBytes, 1<<30)

@@ -11,15 +11,16 @@ import (
 	"github.com/mooring-mqtt/mooring/persistence/internal/segment"
 )
 
-// Log is a store on disk. [Open] finds again what Wait confirmed, after any crash that
-// Options.Sync covers. [Store], [Receipts] and [DeadLetters] document it.
+// Log is a [Store] on disk. It also implements [Receipts] and [DeadLetters].
 //
-// Lock order: reader, then mu. Neither is held during a write or a sync. reader is
-// held while Next reads the disk. The writer belongs to the one goroutine at a time
-// that commits: the pipeline has a batch in flight.
+// Every message for which Wait returned nil is found again by [Open], after any crash that
+// Options.Sync covers.
 type Log struct {
+	// Lock order: reader, then mu. Neither is held during a write or a sync. reader is held while
+	// Next reads the disk. Only the goroutine that commits uses writer, and only one commits at a
+	// time: the pipeline then has a batch in flight.
 	o      Options
-	inline bool // there is no disk to wait for: commits are made with mu held
+	inline bool // files are in memory: commits are made with mu held
 	folder folder
 
 	mu     sync.Mutex // guards the fields below
@@ -29,7 +30,7 @@ type Log struct {
 	pipe   pipeline
 	tail   segment.Tail
 	waste  waste
-	room   notify.Broadcast // there may be more room, or the log is closed
+	room   notify.Broadcast // notified when there may be more room, and when the log is closed
 
 	writer *segment.Writer
 	reader *segment.Reader
@@ -38,27 +39,28 @@ type Log struct {
 	work   work
 }
 
-// folder is where a log is, and why its opening began a new epoch.
+// folder is the folder of a log, and the reason why its opening began a new epoch.
 type folder struct {
 	dir     string
 	lock    fsys.Held
 	renewal Renewal
 	reserve reserve
-	opening *opening // in an outage: the first segment has not begun
+	opening *opening // not nil: the log was opened during an outage and has no first segment yet
 }
 
-// damageStats counts damage. The counters are final or atomic.
+// damageStats counts damage. Each counter is either atomic or does not change after the opening.
 type damageStats struct {
 	troubles    troubles
 	tornTails   uint64
 	corruptions atomic.Uint64
 }
 
-// work is the goroutines of a log: interval sync, unawaited commits, and compaction.
+// work is the background goroutines of a log: interval sync, commits that no caller makes, and
+// compaction.
 type work struct {
 	sync.WaitGroup
-	stop     chan struct{} // ends the interval sync, and the goroutine of commits
-	commits  chan *batch   // see commitLater; nil: there was none; Log.mu guards the pointer
+	stop     chan struct{} // closed to end interval sync and commitThem
+	commits  chan *batch   // for commitThem, nil until commitLater is first called; Log.mu guards it
 	flushing bool          // a goroutine commits the open batch because of its size; Log.mu guards it
 }
 
@@ -68,7 +70,7 @@ var _ interface {
 	DeadLetters
 } = (*Log)(nil)
 
-// usable returns the error that each method returns at once.
+// usable returns the error that every method returns: the log is closed or has failed.
 func (l *Log) usable() error {
 	if l.closed {
 		return ErrClosed
@@ -89,16 +91,16 @@ func (l *Log) Stats() Stats {
 	return s
 }
 
-// Renewal returns why the opening of this log began a new epoch.
+// Renewal returns the reason why opening this log began a new epoch.
 func (l *Log) Renewal() Renewal { return l.folder.renewal }
 
-// SentLost reports whether messages that were sent may be missing from the log, because it lost its end
-// or was damaged: the server may hold exchanges under packet identifiers that the log will give to other
-// messages. It is true from the opening that found it until the first SetSent or ResetSession, across
-// restarts: what the caller does about it comes before SetSent.
+// SentLost reports whether the log may have lost messages that were sent. This is possible if its end
+// is missing or it was damaged. The server may then hold QoS 2 exchanges under packet identifiers
+// that the log will assign to other messages. SentLost stays true across restarts until SetSent or
+// ResetSession is called, so the caller must deal with these exchanges before it calls SetSent.
 func (l *Log) SentLost() bool { return locked(l, func() bool { return l.state.ledger.SentLost }) }
 
-// report counts and reports a damaged place. No lock is held.
+// report counts and reports a damaged place. The caller must hold no lock.
 func (l *Log) report(c Corruption) {
 	l.damage.corruptions.Add(1)
 	if l.o.OnCorruption != nil {
@@ -106,7 +108,7 @@ func (l *Log) report(c Corruption) {
 	}
 }
 
-// Close implements [Store]. It waits for the goroutines of the log.
+// Close implements [Store]. It waits for the background work of the log to end.
 func (l *Log) Close() error {
 	l.mu.Lock()
 	if l.closed {
@@ -117,7 +119,7 @@ func (l *Log) Close() error {
 	close(l.work.stop)
 	l.signalRoom()
 	if l.pipe.outage != nil {
-		mend(l) // a last try
+		mend(l) // a final attempt
 	}
 	l.pipe.open.force = true
 	err := l.await(l.pipe.open)
@@ -129,7 +131,7 @@ func (l *Log) Close() error {
 		err = l.fenceClosed()
 	}
 	if outage := (*DegradedError)(nil); errors.As(err, &outage) {
-		err = outage.Err // nothing tries again
+		err = outage.Err // no further attempt follows
 	}
 	if err != nil {
 		err = &FailedError{Op: "closing", Err: err}
@@ -141,7 +143,7 @@ func (l *Log) Close() error {
 	return errors.Join(err, l.writer.Close(), l.folder.lock.Close())
 }
 
-// fenceClosed writes the last record of a log. Everything before it was synced.
+// fenceClosed writes the last record of a log. All records before it have been synced.
 func (l *Log) fenceClosed() error {
 	l.mu.Lock()
 	l.state.ledger.Writer.Closed = true
@@ -164,6 +166,6 @@ func (l *Log) syncAtIntervals() {
 			return
 		}
 		l.pipe.open.force = true
-		_ = l.await(l.pipe.open) // its callers learn of an error
+		_ = l.await(l.pipe.open) // the callers that wait for the batch get the error
 	}
 }

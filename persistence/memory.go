@@ -7,11 +7,11 @@ import (
 	"github.com/mooring-mqtt/mooring/persistence/internal/memfs"
 )
 
-// Memory is a store without a disk: a [Log] with files in memory, which end with the
-// process. What is recorded counts as durable at once.
+// Memory is a [Store] in memory. Its data is lost when the process ends. Records count as durable at
+// once.
 //
-// Files.SegmentBytes (default 1 MiB) is the unit in which memory is freed. BufferBytes
-// is by default 64 KiB. Sync, Interval and PreallocateBytes have no effect.
+// Memory is freed in units of Files.SegmentBytes, by default 1 MiB. The default of Files.BufferBytes
+// is 64 KiB. Sync, Interval and PreallocateBytes have no effect.
 type Memory struct {
 	*memoryLog
 	files *memfs.FS
@@ -20,8 +20,8 @@ type Memory struct {
 // memoryLog keeps the embedded Log unexported.
 type memoryLog = Log
 
-// NewMemory returns an empty store. If an option is outside its range, each method
-// that returns an error, Close included, returns the *OptionError.
+// NewMemory returns an empty store in memory. If an option is out of range, every method that can
+// return an error returns the *[OptionError], including Close.
 func NewMemory(o Options) *Memory { return openMemory(o, memfs.New()) }
 
 func openMemory(o Options, files *memfs.FS) *Memory {
@@ -42,13 +42,13 @@ func openMemory(o Options, files *memfs.FS) *Memory {
 		panic(err) // files in memory do not fail
 	}
 	if invalid != nil {
-		l.failed = invalid // a new log with default options: no goroutine reads it yet
+		l.failed = invalid // no other goroutine uses the log yet
 	}
 	return &Memory{l, files}
 }
 
-// Reopen closes m and returns a store with its state, as opening a folder again
-// does: the epoch is the same, and Boot is one higher.
+// Reopen closes m and returns a store with the same state, as if a folder were opened again. The
+// epoch stays the same, and Boot increases by one.
 func (m *Memory) Reopen() *Memory {
 	_ = m.Close()
 	return openMemory(m.o, m.files)

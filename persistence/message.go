@@ -9,18 +9,21 @@ import (
 
 // Message is a message to be stored.
 type Message struct {
-	ID        [16]byte  // message ID (the bytes of a UUID)
-	Accepted  time.Time // time of acceptance, in milliseconds; zero: Now
-	Expires   time.Time // time of expiry, in milliseconds; zero: never, or by Limits.MaxAge
+	ID       [16]byte  // message ID: the bytes of a UUID
+	Accepted time.Time // time of acceptance, with a precision of 1 ms; zero: Store.Now
+	// Expires is the time of expiry, with a precision of 1 ms. If it is zero, the message never
+	// expires, unless Limits.MaxAge is set.
+	Expires   time.Time
 	Priority  Priority
-	Stream    uint32 // the named sequence, from Store.Stream; 0: none
-	StreamSeq uint64 // its number within Stream
-	// Key, if not empty, lets the message replace an older unsent one with the same
-	// key, up to 1,024 bytes, usually the topic. A custom store may ignore it.
+	Stream    uint32 // ID of the named sequence, from Store.Stream; 0: not part of one
+	StreamSeq uint64 // sequence number within Stream
+	// Key lets the message replace an older unsent message with the same key. The key has at most
+	// 1,024 bytes and is usually the topic. If it is empty, nothing is replaced. A custom store may
+	// ignore it.
 	Key string
-	// OnSessionLost is kept for the sender. The store does not act on it.
+	// OnSessionLost is stored for the sender. The store does not act on it.
 	OnSessionLost SessionLostPolicy
-	Packet        []byte // wire image of the PUBLISH packet; opaque to the store
+	Packet        []byte // encoded PUBLISH packet; opaque to the store
 }
 
 // Entry is a stored message.
@@ -31,18 +34,18 @@ type Entry struct {
 	ID            [16]byte
 	Accepted      time.Time
 	Expires       time.Time // zero: never
-	Released      bool      // PUBREC was received: send PUBREL, not the message
+	Released      bool      // the server has sent PUBREC: send PUBREL, not the message
 	OnSessionLost SessionLostPolicy
-	Deferral      Deferral // zero: it is not deferred
-	Packet        []byte   // wire image; reused by the next call with this Entry
+	Deferral      Deferral // zero: the message is not deferred
+	Packet        []byte   // encoded PUBLISH packet; overwritten when this Entry is next passed to the store
 }
 
 // Position identifies a message and its position within its priority.
 type Position struct {
 	Seq      uint64
-	Number   uint64 // as in Entry; only if PacketID is 0
+	Number   uint64 // as in Entry; only meaningful if PacketID is 0
 	Priority Priority
-	PacketID uint16 // of its Deferral; 0: it has none
+	PacketID uint16 // Deferral.PacketID of the message
 }
 
 // Position returns the position of a message.
@@ -50,19 +53,21 @@ func (e *Entry) Position() Position {
 	return Position{Seq: e.Seq, Number: e.Number, Priority: e.Priority, PacketID: e.Deferral.PacketID}
 }
 
-// Deferral is why and until when a message is not sent. The zero value is none: Since is set in all
-// others. A deferred message is pending, but Next leaves it out, and it never returns to the order:
-// its sender keeps a list of its own.
+// Deferral describes why and until when a message is not sent. In the zero value, which means not
+// deferred, Since is zero. A deferred message is pending, but Next does not return it, even after its
+// deferral has ended. The sender keeps its own list of deferred messages.
 type Deferral struct {
-	Since    time.Time // when it was first deferred, in milliseconds
-	Until    time.Time // not before this time, in milliseconds
+	Since    time.Time // when the message was first deferred, with a precision of 1 ms
+	Until    time.Time // the message is not sent before this time, with a precision of 1 ms
 	Attempts int       // how often it was refused: up to 1<<32-1
-	Code     byte      // the last reason code; 0: none
-	Alone    bool      // connections end over it, so it is sent alone
-	GivenUp  bool      // it is not sent again: it ends when the server has answered PUBREL for PacketID
-	PacketID uint16    // under which it may have been sent in this session; 0: none. ResetSession voids it.
-	// RefusedID is the packet identifier under which the server refused it because that is in use
-	// (0x91). The message is not sent under it again. 0: there is none.
+	Code     byte      // the last reason code; 0: unknown
+	Alone    bool      // sending it may end the connection, so it is sent alone
+	GivenUp  bool      // not sent again; the message ends when the server answers PUBREL for PacketID
+	// PacketID is the packet identifier under which the message may have been sent in this session.
+	// 0: it was not sent. ResetSession invalidates it.
+	PacketID uint16
+	// RefusedID is the packet identifier that the server refused as already in use (0x91). The
+	// message is not sent under it again. 0: no identifier was refused.
 	RefusedID uint16
 }
 
@@ -81,10 +86,10 @@ func deferral(d record.Deferral) Deferral {
 	return Deferral{Since: record.Time(d.Since), Until: record.Time(d.Until), Attempts: int(d.Attempts), Code: d.Code, Alone: d.Alone, GivenUp: d.GivenUp, PacketID: d.PacketID, RefusedID: d.RefusedID}
 }
 
-// Priority decides which messages Next returns first. Order is kept within each one.
+// Priority decides which messages Next returns first. Messages of one priority keep their order.
 type Priority uint8
 
-// The priorities, and their number.
+// Priorities is the number of priorities. The other constants are the priorities.
 const (
 	Normal Priority = iota
 	High
@@ -92,29 +97,30 @@ const (
 	Priorities = 3
 )
 
-// SessionLostPolicy decides what happens to a message that was sent but not
-// acknowledged when its session is lost.
+// SessionLostPolicy selects what happens to a sent but unacknowledged message when its session is
+// lost.
 type SessionLostPolicy uint8
 
-// The policies.
+// The policies for a lost session.
 const (
 	AsConfigured SessionLostPolicy = iota // the default of the sender
-	Republish                             // it is sent again in the next session; it may arrive twice
-	FailInFlight                          // it is Dropped; it arrives at most once
+	Republish                             // the message is sent again in the next session; it may arrive twice
+	FailInFlight                          // the message ends as Dropped; it arrives at most once
 )
 
-// Cursor is a position in the outbox: the last message passed, for each priority.
+// Cursor is a position in the outbox. It holds the last passed sequence of each priority.
 type Cursor [Priorities]uint64
 
 // Pass moves the cursor past e.
 func (c *Cursor) Pass(e *Entry) { c[e.Priority] = e.Seq }
 
-// Ticket identifies a message that was enqueued and may not be durable yet.
+// Ticket identifies an enqueued message, which may not be durable yet.
 type Ticket struct {
-	Seq   uint64 // the message's sequence
-	Drops []Drop // the messages that were dropped for it, in this order
-	// Replaced is an older message with the same key that stays, because it may have been sent; 0: there is
-	// none. A sender that has not sent it may end it as Dropped.
+	Seq   uint64 // the sequence of the message
+	Drops []Drop // the messages that were dropped to make room for it, in order
+	// Replaced is the sequence of an older message with the same key that was kept because it may
+	// have been sent. If the sender has not sent it, the sender may end it as Dropped. 0: there is
+	// no such message.
 	Replaced uint64
 	batch    uint64 // the commit that writes it
 }
@@ -125,10 +131,10 @@ type Drop struct {
 	Cause DropCause
 }
 
-// DropCause is the policy that dropped a message.
+// DropCause is the reason why a message was dropped.
 type DropCause uint8
 
-// The causes.
+// The causes of a drop.
 const (
 	DroppedOldest DropCause = iota // to make room for a newer message
 	Conflated                      // a newer message with the same key replaced it
@@ -137,10 +143,10 @@ const (
 // Result is the final state of a message.
 type Result struct {
 	Kind   ResultKind // 0: the message is pending
-	Reason byte       // MQTT reason code; 0 if there is none
+	Reason byte       // MQTT reason code; 0 if the server sent none
 }
 
-// ResultKind is the counter in which a message ends.
+// ResultKind is the way in which a message ended. [Stats] has a counter for each.
 type ResultKind uint8
 
 // The results. 0 is not a result.
@@ -149,7 +155,7 @@ const (
 	Refused                            // the server acknowledged it with a reason code of 0x80 or above
 	Expired                            // it expired before it was sent
 	Dropped                            // dropped by a limit or by the application, or lost to corruption
-	DeadLettered                       // set aside and kept: the server does not accept it
+	DeadLettered                       // kept as a dead letter, because the server does not accept it
 )
 
 var resultNames = [...]string{Acked: "acked", Refused: "refused", Expired: "expired", Dropped: "dropped", DeadLettered: "dead-lettered"}
@@ -165,11 +171,11 @@ func (k ResultKind) String() string {
 	return resultNames[k]
 }
 
-// Receipt is the state or result of a message.
+// Receipt is the state of a pending message, or the result of an ended one.
 type Receipt struct {
 	Seq    uint64
 	Result Result
 	At     time.Time // time of the result, by the store's clock; zero while pending
 
-	Deferral Deferral // of a pending message that is deferred; otherwise zero
+	Deferral Deferral // zero unless the message is pending and deferred
 }

@@ -15,14 +15,17 @@ import (
 	"github.com/mooring-mqtt/mooring/persistence/internal/segment"
 )
 
-// Open opens the log in a folder, or creates both. Damage is not an error, see
-// Options.OnCorruption. The caller must Close the Log. Errors: *LockedError if
-// another Log has the folder open, *FolderError if it cannot be used, *VersionError
-// if a newer release wrote it, *OptionError. A log is opened on a disk that takes no
-// writes, too: it is degraded then, see [DegradedError].
+// Open opens the log in a folder. It creates the folder and the log if they do not exist. The caller
+// must Close the Log.
+//
+// Damage is not an error; it is reported to Options.OnCorruption. If the disk refuses writes, Open
+// still opens an existing log, which is then degraded, see [DegradedError].
+//
+// Errors: *[LockedError] if another Log has the folder open, *[FolderError] if the folder cannot be
+// used, *[VersionError] if a newer release wrote it, *[OptionError] if an option is out of range.
 func Open(dir string, o Options) (*Log, error) { return openLog(dir, o, Continued) }
 
-// openLog opens a log; renewal is declared or Continued.
+// openLog opens a log. renewal is declared or Continued.
 func openLog(dir string, o Options, renewal Renewal) (*Log, error) {
 	if err := o.Validate(); err != nil {
 		return nil, err
@@ -59,7 +62,7 @@ func openLog(dir string, o Options, renewal Renewal) (*Log, error) {
 	return l, nil
 }
 
-// open starts the log, and its goroutine.
+// open starts the log and its goroutines.
 func (l *Log) open() error {
 	l.work.stop = make(chan struct{})
 	l.reader = segment.NewReader(l.o.FS, l.folder.dir, min(l.o.Files.BufferBytes, 256<<10))
@@ -82,8 +85,8 @@ func (l *Log) open() error {
 	return nil
 }
 
-// start reads the folder and begins a new segment. Files that exist are never
-// appended to, so no write follows one of unknown fate.
+// start reads the folder and begins a new segment. It never appends to an existing file: the end of
+// such a file may hold a write whose outcome is unknown.
 func (l *Log) start() error {
 	damage := uint32(0)
 	r, err := recovery.Read(recovery.Config{
@@ -106,8 +109,8 @@ func (l *Log) start() error {
 	g.EnsureKey()
 	g.Clock.Begin(time.Now(), g.Latest, g.Pending > 0)
 	if r.Newest+1 == segment.MaxNumber {
-		return &FolderError{Dir: l.folder.dir, Fix: "remove it, it is not a segment of this log",
-			Err: fmt.Errorf("%s is in the way", segment.Name(l.folder.dir, r.Newest))}
+		return &FolderError{Dir: l.folder.dir, Fix: "remove that file, it does not belong to this log",
+			Err: fmt.Errorf("%s has the highest possible segment number", segment.Name(l.folder.dir, r.Newest))}
 	}
 	if g.Pending == 0 && len(g.DeadLetters.List) == 0 && l.o.Retention.MaxReceipts == 0 {
 		r.RemoveAll()
@@ -137,20 +140,21 @@ func (l *Log) start() error {
 	switch {
 	case refused:
 		first.later(l, err)
-	case err != nil: // the end of the segment is of unknown fate
+	case err != nil: // it is unknown whether the end of the segment was written
 		l.folder.reserve.full, l.pipe.dry = err, true
 	}
 	for _, s := range l.state.catalog.Segments {
 		l.waste.size += s.Size
 	}
-	l.state.boundDeadLetters(l.pipe.open) // a crash may have come between a dead letter and the end of the oldest
-	r.Close()                             // some systems do not remove open files
+	// A crash may have come after a dead letter was added and before the oldest one was discarded.
+	l.state.boundDeadLetters(l.pipe.open)
+	r.Close() // some systems cannot remove open files
 	l.removeDone()
 	return nil
 }
 
-// begins decides whether the epoch goes on, and notes which process writes from now on. damage is a hash
-// of the damaged places: those that the last opening has found too are no news.
+// begins decides whether the epoch continues, and records which process writes from now on. damage is
+// a hash of the damaged places. If the last opening found the same places, they count as known.
 func (l *Log) begins(r *recovery.State, damage uint32) {
 	g, host, now := &r.Ledger, fsys.HostOf(l.o.FS), time.Now().UnixMilli()
 	if l.folder.renewal != declared {
@@ -162,20 +166,20 @@ func (l *Log) begins(r *recovery.State, damage uint32) {
 	g.SentLost = g.SentLost || l.folder.renewal == Damaged || l.folder.renewal == TailLost || damage != 0 && damage != g.Damage
 	g.Damage = damage
 	if host.Machine == 0 {
-		host.Machine = g.Writer.Machine // one that shows again later is compared with it
+		host.Machine = g.Writer.Machine // keep the last known one, to compare it with later openings
 	}
 	g.Writer = ledger.Writer{Known: true, Lossy: !l.inline && l.o.Sync != SyncEveryCommit, Boot: host.Boot, Machine: host.Machine}
 }
 
 func (l *Log) newWriter(last uint64) *segment.Writer {
 	w := &segment.Writer{FS: l.o.FS, Dir: l.folder.dir, Epoch: l.state.ledger.Epoch, Last: last, SegmentBytes: l.o.Files.SegmentBytes, Stats: &l.stats}
-	if !l.inline { // nobody takes a folder in memory away
+	if !l.inline { // a folder in memory needs no lock
 		w.Lock = l.folder.lock
 	}
 	switch l.o.Sync {
 	case SyncEveryCommit:
 		w.Preallocate = int64(l.o.Files.PreallocateBytes)
-	case SyncInterval: // no more than the tail can write again
+	case SyncInterval: // the tail holds no more than this, in case it has to be written again
 		w.MaxUnsynced = int64(l.o.Files.BufferBytes)
 	default:
 		w.MaxUnsynced = math.MaxInt64
@@ -183,7 +187,7 @@ func (l *Log) newWriter(last uint64) *segment.Writer {
 	return w
 }
 
-// folderError adds what to do about an error that has a remedy.
+// folderError converts an error of opening a folder to one that contains advice.
 func folderError(dir string, err error) error {
 	var version *segment.VersionError
 	if errors.As(err, &version) {

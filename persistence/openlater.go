@@ -10,20 +10,21 @@ import (
 	"github.com/mooring-mqtt/mooring/persistence/internal/segment"
 )
 
-// opening is the first segment of an opening. If the disk refuses it, the log is degraded from the start: what
-// earlier processes have left is read and ends in memory, and nothing is removed, until the segment has begun.
+// opening is the first segment that an opening writes. If the disk refuses it, the log is degraded
+// from the start. It then reads the messages that earlier processes left, and records their results
+// in memory. It removes nothing until the segment has begun.
 type opening struct {
 	next       *index.Segment
 	header     segment.Header
-	records    []byte // of the last segment, which are in next now
+	records    []byte // of the last segment; they are in next now
 	checkpoint []byte // of the state that was found
 	found      bool   // there are segments
 }
 
-// begin begins the segment durably. No lock is held, or nobody else has the log.
+// begin begins the segment durably. The caller holds no lock, unless no other goroutine has the log.
 func (x *opening) begin(l *Log) error {
-	// A killed process may have made files whose names are not durable. The new
-	// segment must not become durable before those that it is linked to.
+	// A killed process may have created files whose names are not durable. The new segment must not
+	// become durable before the segments that it is linked to.
 	if x.found {
 		if err := l.o.FS.SyncDir(l.folder.dir); err != nil {
 			return err
@@ -32,14 +33,15 @@ func (x *opening) begin(l *Log) error {
 	return beginFirst(l, x.header, x.records, x.checkpoint)
 }
 
-// later has the segment begun by the goroutine of the outage. The records that would be in it are kept in memory.
+// later leaves the segment to the goroutine of the outage. The records of the segment are kept in
+// memory.
 func (x *opening) later(l *Log, cause error) {
 	l.folder.opening, l.folder.reserve.full, l.pipe.dry = x, cause, true
 	l.tail.Limit = max(l.tail.Limit, len(x.records))
 	l.tail.Add(x.next.Number, segment.HeaderSize, x.records)
 }
 
-// beginLater is begin after an outage that began with the opening, with mu held before and after.
+// beginLater calls begin after an outage that began with the opening. mu is held before and after.
 func beginLater(l *Log) error {
 	x := l.folder.opening
 	if x == nil {
@@ -59,13 +61,14 @@ func beginLater(l *Log) error {
 	return nil
 }
 
-// passing are the errors with which a log is opened nevertheless.
+// passing lists the errors that do not prevent the opening of a log that has segments.
 var passing = []error{
 	syscall.ENOSPC, syscall.EDQUOT, syscall.EMFILE, syscall.ENFILE, syscall.ENOMEM, syscall.EROFS, syscall.EACCES, syscall.EPERM,
 	syscall.EIO, syscall.ENODEV, syscall.ENXIO,
 }
 
-// mayPass reports whether a log with segments is opened although its disk refuses to write.
+// mayPass reports whether the log is opened although the disk refuses writes. It is if it has
+// segments.
 func mayPass(err error, r *recovery.State) bool {
 	return len(r.Files) > 0 && slices.ContainsFunc(passing, func(is error) bool { return errors.Is(err, is) })
 }

@@ -9,21 +9,22 @@ import (
 	"github.com/mooring-mqtt/mooring/persistence/internal/record"
 )
 
-// Options configure a store; zero is the default. [Memory] applies Limits and Retention.
+// Options configure a store. Zero means the default. [Memory] uses only Limits, Retention and two of
+// Files.
 type Options struct {
 	Sync     SyncPolicy    // when the log calls fsync; default: SyncEveryCommit
-	Interval time.Duration // of fsync under SyncInterval, at least 1 ms; default: 100 ms
-	// WriteTimeout is how long Enqueue, Wait and Receipt wait for a disk that does not answer, see
-	// [StalledError]. It does not apply to a call whose context cannot end, such as
-	// context.Background(). A negative value means no limit. Default: 30 s.
+	Interval time.Duration // time between fsyncs under SyncInterval, at least 1 ms; default: 100 ms
+	// WriteTimeout is how long Enqueue, Wait and Receipt wait for a disk that does not respond, see
+	// [StalledError]. It does not apply to a call whose context is never canceled, such as
+	// context.Background(). A negative value means no timeout. Default: 30 s.
 	WriteTimeout time.Duration
 	Limits       Limits    // how much is stored
-	Retention    Retention // what is kept of messages that have ended
+	Retention    Retention // what is kept of ended messages
 	Files        Files     // sizes of files and buffers
 	// OnCorruption is called for each damaged place. It must not call the store.
 	OnCorruption func(Corruption)
-	// OnDegraded is called when the disk refuses to take what is written, and with nil when it
-	// accepts it again. It runs on a goroutine of the log and must not close it.
+	// OnDegraded is called when the disk begins to refuse writes, and with nil when it accepts them
+	// again. It must not close the log.
 	OnDegraded func(*DegradedError)
 	// FS replaces the file system, for tests of this module.
 	FS fsys.FS
@@ -37,44 +38,45 @@ func (o *Options) reportOutage(err *DegradedError) {
 
 // Retention bounds what is kept of ended messages. Zero means the default.
 type Retention struct {
-	// MaxDeadLetters bounds the dead letters, up to 100,000. One more discards the
-	// oldest. -1 keeps none. Default: 1,000.
+	// MaxDeadLetters bounds the number of dead letters, up to 100,000. At the limit, a new dead
+	// letter discards the oldest. -1 keeps no dead letters. Default: 1,000.
 	MaxDeadLetters int
-	// MaxReceipts bounds the receipts of messages whose segment was removed, up to
-	// 1<<31-1. Each takes 36 bytes on disk. Default: 0, no receipts of ended messages.
+	// MaxReceipts bounds the number of receipts of messages whose segment was removed, up to 1<<31-1.
+	// Each receipt takes 36 bytes on disk. Default: 0, which keeps no receipts of ended messages.
 	MaxReceipts int
-	ReceiptAge  time.Duration // receipts are removed by the segment; default: 7 days
+	ReceiptAge  time.Duration // how long receipts are kept; removed one segment at a time; default: 7 days
 }
 
 // Files are the sizes of files and buffers. Zero means the default.
 type Files struct {
-	// SegmentBytes is the size at which a new segment begins: 4 KiB to 1 GiB. Disk
-	// space is freed by the segment. Default: 64 MiB, or 8 MiB with receipts, which are
-	// written when a segment is removed, and at most a quarter of MaxDiskBytes.
+	// SegmentBytes is the size at which a new segment begins: 4 KiB to 1 GiB. Disk space is freed
+	// one segment at a time. Default: 64 MiB, or 8 MiB if MaxReceipts is set, because receipts are
+	// written when a segment is removed. The default is at most a quarter of MaxDiskBytes.
 	SegmentBytes int64
-	// BufferBytes bounds each buffer of the log: 4 KiB to 64 MiB. There are up to
-	// five. A single packet may exceed it. Default: 1 MiB.
+	// BufferBytes bounds each buffer of the log: 4 KiB to 64 MiB. The log has up to five buffers. A
+	// packet larger than BufferBytes enlarges its buffer. Default: 1 MiB.
 	BufferBytes int
-	// PreallocateBytes is how far SyncEveryCommit fills a segment with zeros, up to 64
-	// MiB. fsync then takes about half the time, for twice the bytes written. -1, for
-	// file systems that never write in place, disables it. Default: 256 KiB.
+	// PreallocateBytes is how many bytes of zeros SyncEveryCommit writes to a segment in advance,
+	// up to 64 MiB. An fsync then takes about half the time, for twice the bytes written. -1 disables
+	// it, for file systems that never write in place. Default: 256 KiB.
 	PreallocateBytes int
 }
 
-// SyncPolicy decides when the log calls fsync. Under every policy a message is accepted only when
-// the operating system has it, so a killed process loses nothing. A power failure or a system crash
-// loses what was accepted since the last fsync. The sequences are then used again, in a new epoch.
+// SyncPolicy selects when the log calls fsync. Under every policy, a message is accepted only after
+// the operating system has taken it, so a killed process loses nothing. A power failure or a system
+// crash loses the messages accepted since the last fsync. Their sequences are then reused in a new
+// epoch.
 type SyncPolicy uint8
 
 const (
 	SyncEveryCommit SyncPolicy = iota // before Wait and Sync return: no accepted message is lost
-	SyncInterval                      // every Options.Interval, and when BufferBytes were written since
+	SyncInterval                      // every Options.Interval, and after every BufferBytes written
 	SyncNever                         // only when a segment is finished and when the log is closed
 )
 
-// Flash returns options for storage that wears by the page: SyncInterval with this
-// window, which is at least 1 ms, and no preallocation. A power failure loses at most
-// what was accepted in the last window. Stats.PageBytes counts the wear.
+// Flash returns options for storage that wears with each written page. They are SyncInterval with the
+// interval window, which is at least 1 ms, and no preallocation. A power failure loses at most the
+// messages accepted in the last window. Stats.PageBytes measures the wear.
 func Flash(window time.Duration) Options {
 	return Options{Sync: SyncInterval, Interval: max(window, time.Millisecond), Files: Files{PreallocateBytes: -1}}
 }
@@ -114,7 +116,7 @@ func (o Options) withDefaults() Options {
 	return o.on(0)
 }
 
-// on is withDefaults for a partition of this size; 0: unknown.
+// on is withDefaults for a disk partition of this size in bytes; 0: unknown.
 func (o Options) on(partition int64) Options {
 	o.Interval = cmp.Or(o.Interval, 100*time.Millisecond)
 	o.WriteTimeout = cmp.Or(o.WriteTimeout, 30*time.Second)

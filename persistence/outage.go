@@ -16,27 +16,28 @@ import (
 	"github.com/mooring-mqtt/mooring/persistence/internal/segment"
 )
 
-// During an outage the disk does not take what is written. The log accepts no messages then. It
-// keeps in memory what it could not write, and goes on with what it has read or can read: messages
-// are sent and end, and their records wait in the open batch. A goroutine tries again.
+// An outage begins when the disk refuses writes. During an outage the log accepts no messages. It
+// keeps in memory the records that it could not write. It still returns messages that are in memory
+// or readable, so these can be sent and can end; their records wait in the open batch. A goroutine
+// retries the write.
 //
-// Where the disk is full, the log makes its reserve, a file of zeros, the next segment, and goes on to
-// write small records into it: what is pending can be sent and ended, and whole segments are removed. The
-// outage ends when there is room for a new reserve.
+// If the disk is full, the log turns its reserve, a file of zeros, into the next segment. It
+// continues to write small records to it, so that pending messages can be sent and can end, and
+// whole segments can be removed. The outage ends when there is room for a new reserve.
 
 const (
-	firstTry, lastTry = 50 * time.Millisecond, 5 * time.Second // bounds of the backoff of an outage
-	maxHeldBytes      = 64 << 20                               // of the records that wait
+	firstTry, lastTry = 50 * time.Millisecond, 5 * time.Second // bounds of the backoff during an outage
+	maxHeldBytes      = 64 << 20                               // bound of the records that wait in memory
 )
 
 const (
 	minReserve = 64 << 10
-	// reserveEach is the records of a message beside itself: sent, released, ended.
+	// reserveEach is the size of the small records of one message: sent, released, done.
 	reserveEach = 48
 )
 
-// rewrite is called when a write or a sync failed. The batches in flight, and what has come since,
-// are written to a new segment. If this fails too, the log is degraded.
+// rewrite is called after a write or a sync failed. It writes the batches in flight, and the
+// records since, to a new segment. If this fails too, the log becomes degraded.
 func (l *Log) rewrite(cause error) {
 	l.nextBatch()
 	switch full, err := relocateAnyhow(l); {
@@ -50,7 +51,8 @@ func (l *Log) rewrite(cause error) {
 	}
 }
 
-// relocateAnyhow is relocate that takes the reserve on a full disk; full is why.
+// relocateAnyhow calls relocate, and uses the reserve if the disk is full. full is then the error
+// of the disk.
 func relocateAnyhow(l *Log) (full, err error) {
 	r := &l.folder.reserve
 	if err = relocate(l, l.writer.Begin); err == nil || r.size == 0 || r.busy || !noSpace(err) {
@@ -61,15 +63,16 @@ func relocateAnyhow(l *Log) (full, err error) {
 	err = relocate(l, func(h segment.Header, records, checkpoint []byte) error {
 		return l.writer.BeginIn(filepath.Join(l.folder.dir, recovery.ReserveName), size, h, records, checkpoint)
 	})
-	if errors.Is(err, fs.ErrNotExist) { // somebody has removed the reserve
+	if errors.Is(err, fs.ErrNotExist) { // another process has removed the reserve
 		return nil, full
 	}
 	return full, err
 }
 
-// relocate begins a new segment after a failure. The unsynced part of the active file cannot be
-// trusted, nor made durable by another sync: it is written to the new segment, with the batches that
-// are held and those in flight. The link of that segment voids the rest of the old one.
+// relocate begins a new segment after a failure. It is unknown whether the unsynced part of the
+// active file was written, and another sync cannot make it durable. relocate therefore writes this
+// part to the new segment, followed by the held batches and those in flight. The link of the new
+// segment voids the unsynced part of the old one.
 func relocate(l *Log, begin func(h segment.Header, records, checkpoint []byte) error) error {
 	a := l.state.catalog.Active()
 	prev := segment.Link{Number: a.Number, Size: l.writer.Durable}
@@ -111,8 +114,8 @@ func relocate(l *Log, begin func(h segment.Header, records, checkpoint []byte) e
 	return nil
 }
 
-// degrade begins an outage, or goes on with it. The batches in flight could not be written: those
-// who wait for them are told that the outcome is unknown, and their records are kept.
+// degrade begins or continues an outage. The batches in flight could not be written. The callers
+// that wait for them get an error with unknown outcome, and the records are kept.
 func degrade(l *Log, cause error) {
 	beginOutage(l, cause)
 	l.pipe.dry = true
@@ -122,7 +125,7 @@ func degrade(l *Log, cause error) {
 	l.writer.Leftover = nil
 }
 
-// beginOutage notes why no message is accepted, and has it tried again.
+// beginOutage records why no message is accepted, and starts the goroutine that retries.
 func beginOutage(l *Log, cause error) {
 	e := &DegradedError{Since: time.Now(), Fix: fsys.Remedy(cause), Err: cause}
 	before := l.pipe.outage
@@ -134,10 +137,10 @@ func beginOutage(l *Log, cause error) {
 	}
 }
 
-// writable reports whether the log is in use and can write.
+// writable reports whether the log is usable and the disk accepts writes.
 func writable(l *Log) bool { return l.usable() == nil && l.pipe.outage == nil }
 
-// mendLater tries to write until that succeeds, or the log is closed.
+// mendLater retries until a write succeeds or the log is closed.
 func mendLater(l *Log) {
 	begun := locked(l, func() *DegradedError { return l.pipe.outage })
 	l.o.reportOutage(begun)
@@ -162,8 +165,8 @@ func mendLater(l *Log) {
 	}
 }
 
-// mend writes what could not be written, with mu held before and after. It reports whether the
-// outage has ended.
+// mend writes the records that could not be written, and reports whether the outage has ended. mu
+// is held before and after.
 func mend(l *Log) bool {
 	l.settle()
 	if l.pipe.outage == nil || l.failed != nil {
@@ -189,20 +192,20 @@ func mend(l *Log) bool {
 	return l.pipe.outage == nil
 }
 
-// reserve is a file that keeps space on the disk. Log.mu guards it.
+// reserve is a file that reserves disk space. Log.mu guards it.
 type reserve struct {
 	size  int64
-	given bool  // it was given up, and no message is accepted until there is another one
+	given bool  // used as a segment: no message is accepted until there is a new reserve
 	busy  bool  // it is being written
-	full  error // why the opening took it; nil: it did not
+	full  error // the error for which the opening used the reserve; nil: it did not use it
 }
 
-// noSpace reports whether a file less may help.
+// noSpace reports whether err means that removing a file may help.
 func noSpace(err error) bool {
 	return errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT)
 }
 
-// beginFirst begins the segment of an opening. On a full disk that is the reserve.
+// beginFirst begins the first segment of an opening. On a full disk it uses the reserve.
 func beginFirst(l *Log, h segment.Header, records, checkpoint []byte) error {
 	r, name := &l.folder.reserve, filepath.Join(l.folder.dir, recovery.ReserveName)
 	if f, err := l.o.FS.Open(name); err == nil {
@@ -221,7 +224,7 @@ func beginFirst(l *Log, h segment.Header, records, checkpoint []byte) error {
 	return err
 }
 
-// removeLeftover removes segments that could not be begun.
+// removeLeftover removes the files of segments that could not be begun.
 func removeLeftover(l *Log) (err error) {
 	for _, name := range l.writer.Leftover {
 		err = errors.Join(err, l.o.FS.Remove(name))
@@ -230,8 +233,8 @@ func removeLeftover(l *Log) (err error) {
 	return err
 }
 
-// wanted is how large the reserve should be: enough to end all messages of the largest segment, so
-// that it can be removed.
+// wanted returns the size that the reserve should have. It suffices to end all messages of the
+// largest segment, so that the segment can be removed.
 func (r *reserve) wanted(l *Log) int64 {
 	most := 0
 	for _, s := range l.state.catalog.Segments {
@@ -243,7 +246,7 @@ func (r *reserve) wanted(l *Log) int64 {
 	return min(minReserve+int64(most)*reserveEach, l.o.Files.SegmentBytes/2)
 }
 
-// keepReserve writes a reserve, or a larger one, if one is wanted. mu is held before and after.
+// keepReserve writes a reserve if a larger one is wanted. mu is held before and after.
 func keepReserve(l *Log) error {
 	r := &l.folder.reserve
 	size := r.wanted(l)
@@ -260,7 +263,7 @@ func keepReserve(l *Log) error {
 	return err
 }
 
-// writeReserve replaces the reserve by one of this size.
+// writeReserve replaces the reserve with one of this size.
 func writeReserve(l *Log, size int64) error {
 	name := filepath.Join(l.folder.dir, recovery.ReserveName)
 	if err := l.o.FS.Remove(name); err != nil && !errors.Is(err, fs.ErrNotExist) {

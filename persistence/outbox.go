@@ -10,12 +10,13 @@ import (
 	"github.com/mooring-mqtt/mooring/persistence/internal/record"
 )
 
-// Enqueue implements [Store]. If the buffer is full, it waits for a commit, at most for Options.WriteTimeout.
+// Enqueue implements [Store]. If the buffer is full, it waits for a commit, at most
+// Options.WriteTimeout.
 func (l *Log) Enqueue(ctx context.Context, m *Message) (Ticket, error) {
 	accepted, expires := l.state.times(m)
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	var dropped Ticket // for room on the disk
+	var dropped Ticket // lists the messages dropped for disk space
 	for {
 		if err := l.usable(); err != nil {
 			return dropped, err
@@ -24,7 +25,7 @@ func (l *Log) Enqueue(ctx context.Context, m *Message) (Ticket, error) {
 			return dropped, l.pipe.outage
 		}
 		b := l.pipe.open
-		if b.slow { // it would wait behind a write that hangs
+		if b.slow { // the message would wait for a write that hangs
 			return dropped, &StalledError{After: l.o.WriteTimeout}
 		}
 		a, err := admission{}, errUncommitted
@@ -50,11 +51,11 @@ func (l *Log) Enqueue(ctx context.Context, m *Message) (Ticket, error) {
 	}
 }
 
-// errAgain is returned by makeRoom if another try may succeed.
+// errAgain is returned by makeRoom if another attempt may succeed.
 var errAgain = errors.New("another try may succeed")
 
-// makeRoom frees disk space for a message of a priority, with mu held. Messages that it drops are added
-// to a Ticket. Errors: errAgain, errUncommitted, ErrFull.
+// makeRoom frees disk space for a message of priority p. It adds the messages that it drops to t.
+// mu must be held. Errors: errAgain, errUncommitted, ErrFull.
 func (l *Log) makeRoom(ctx context.Context, p Priority, t *Ticket) error {
 	s := l.state.catalog.Segments[0]
 	ended := s.Alive+s.Dead == 0
@@ -64,7 +65,7 @@ func (l *Log) makeRoom(ctx context.Context, p Priority, t *Ticket) error {
 		l.pipe.open.force = true
 		return errUncommitted
 	case ended && active && s.End() > s.First:
-		l.waste.full = true // large packets have filled it, and have ended
+		l.waste.full = true // large packets have filled it, and all its messages have ended
 		return errUncommitted
 	case l.waste.compaction.running || l.waste.removing:
 		if !l.awaitRoom(ctx) {
@@ -85,7 +86,7 @@ func (l *Log) makeRoom(ctx context.Context, p Priority, t *Ticket) error {
 			l.waste.vain = now
 			return l.diskFull(p)
 		}
-		l.waste.compaction.forced = last // what is left in these segments is moved
+		l.waste.compaction.forced = last // compaction moves the remaining messages out of these segments
 		l.startCompaction()
 	default:
 		return l.diskFull(p)
@@ -100,8 +101,8 @@ func (l *Log) diskFull(p Priority) error {
 	return &FullError{Limit: "MaxDiskBytes", Max: l.o.Limits.share(p, l.o.Limits.MaxDiskBytes)}
 }
 
-// awaitRoom waits, with mu held before and after, for more room or for Close. It returns false if ctx ended
-// first, or after WriteTimeout.
+// awaitRoom waits until there may be more room, or until Close. It returns false if ctx ended
+// first, or after WriteTimeout. mu is held before and after.
 func (l *Log) awaitRoom(ctx context.Context) bool {
 	if l.closed {
 		return true
@@ -123,14 +124,15 @@ func (l *Log) awaitRoom(ctx context.Context) bool {
 	return ctx.Err() == nil
 }
 
-// signalRoom wakes those who wait for room, with mu held.
+// signalRoom wakes the goroutines that wait for room. mu must be held.
 func (l *Log) signalRoom() {
 	if l.waste.waiters > 0 {
 		l.room.Notify()
 	}
 }
 
-// begin locks mu and returns the open batch, unless the log has ended.
+// begin locks mu and returns the open batch. If the log is closed or has failed, it returns the
+// error, with mu unlocked.
 func (l *Log) begin() (*batch, error) {
 	l.mu.Lock()
 	if err := l.usable(); err != nil {
@@ -140,7 +142,7 @@ func (l *Log) begin() (*batch, error) {
 	return l.pipe.open, nil
 }
 
-// change calls f with the open batch, with mu held. It does not wait for the disk.
+// change calls f with the open batch and mu held. It does not wait for the disk.
 func (l *Log) change(f func(b *batch) error) error {
 	b, err := l.begin()
 	if err != nil {
@@ -253,7 +255,7 @@ func (l *Log) SetSent(p Priority, number uint64) error {
 	if err != nil {
 		return err
 	}
-	if number == l.state.ledger.Sent[p] { // set by a caller that may still wait for the disk
+	if number == l.state.ledger.Sent[p] { // the caller that set it may still wait for the disk
 		t := Ticket{batch: l.pipe.marked[p]}
 		l.mu.Unlock()
 		return l.Wait(context.Background(), t)
@@ -263,7 +265,7 @@ func (l *Log) SetSent(p Priority, number uint64) error {
 	return l.await(b)
 }
 
-// locked returns what f returns with mu held.
+// locked calls f with mu held and returns its result.
 func locked[T any](l *Log, f func() T) T {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -300,7 +302,7 @@ func (l *Log) SeenIDs() map[uint16]uint64 {
 	})
 }
 
-func (l *Log) FingerprintKey() [16]byte { return l.state.ledger.Key } // it does not change
+func (l *Log) FingerprintKey() [16]byte { return l.state.ledger.Key } // it never changes
 
 func (l *Log) Session() (clientID string, known bool) {
 	l.mu.Lock()
@@ -311,5 +313,5 @@ func (l *Log) Session() (clientID string, known bool) {
 func (l *Log) Epoch() uint64  { return l.state.ledger.Epoch }
 func (l *Log) Now() time.Time { return record.Time(l.state.ledger.Clock.Now()) }
 
-// Boot returns how many times the log was opened, this time included.
+// Boot returns how many times the log was opened, including this time.
 func (l *Log) Boot() uint64 { return l.state.ledger.Boot }

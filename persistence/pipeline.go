@@ -10,28 +10,28 @@ import (
 	"github.com/mooring-mqtt/mooring/persistence/internal/index"
 )
 
-// batch is what one commit writes: the records made since the last one. The first
-// goroutine that waits for it commits it for all others.
+// batch is the content of one commit: the records since the previous commit. The first goroutine
+// that waits for a batch commits it for all others.
 type batch struct {
 	index.Batch
 	id      uint64
 	buf     []byte // unsealed records
-	force   bool   // sync, whatever the policy
+	force   bool   // sync, whatever the sync policy is
 	led     bool   // a goroutine is going to commit it
-	over    bool   // committed, or failed
-	err     error  // valid when over
+	ended   bool   // committed or failed
+	err     error  // valid if ended
 	done    chan struct{}
 	stalled chan struct{} // closed when the commit takes longer than WriteTimeout; nil: nobody waits
-	slow    bool          // stalled is closed, or would be
-	timer   *time.Timer   // closes it
-	waiters atomic.Int32  // without the goroutine that commits it
-	crowd   int           // how many are to wait for it, with joined
-	joined  chan struct{} // closed when they do; nil: the commit does not wait for them
+	slow    bool          // the commit has taken longer than WriteTimeout
+	timer   *time.Timer   // calls stall
+	waiters atomic.Int32  // goroutines that wait, without the one that commits
+	crowd   int           // the number of goroutines that closes joined
+	joined  chan struct{} // closed when crowd goroutines wait; nil: the commit does not wait for them
 }
 
-// wait returns when the batch is over. It is entered with mu held and left without.
+// wait returns when the batch has ended. It is called with mu held and releases it.
 func (b *batch) wait(mu *sync.Mutex) {
-	if b.over {
+	if b.ended {
 		mu.Unlock()
 		return
 	}
@@ -40,7 +40,7 @@ func (b *batch) wait(mu *sync.Mutex) {
 	<-b.done
 }
 
-// waitFor is wait that ends early if ctx does, or if the commit stalls.
+// waitFor is wait, but returns early if ctx ends or the commit stalls.
 func (b *batch) waitFor(ctx context.Context, mu *sync.Mutex, timeout time.Duration) error {
 	b.register()
 	if b.stalled == nil {
@@ -64,14 +64,14 @@ func (b *batch) waitFor(ctx context.Context, mu *sync.Mutex, timeout time.Durati
 	}
 }
 
-// stall tells those who wait that the commit takes long, with mu held.
+// stall wakes the callers of waitFor, because the commit has taken too long. mu must be held.
 func (b *batch) stall() {
 	if b.slow = true; b.stalled != nil {
 		close(b.stalled)
 	}
 }
 
-// register counts a goroutine that waits, with mu held.
+// register counts the caller as a waiting goroutine. mu must be held.
 func (b *batch) register() {
 	if b.done == nil {
 		b.done = make(chan struct{})
@@ -82,21 +82,21 @@ func (b *batch) register() {
 	}
 }
 
-// pipeline has the batches that are not over. Log.mu guards it.
+// pipeline contains the batches that have not ended, and the held ones. Log.mu guards it.
 type pipeline struct {
-	open    *batch             // takes records
-	outage  *DegradedError     // nil: the disk takes what is written
-	dry     bool               // in an outage: nothing can be written
-	held    []*batch           // with messages, during an outage: not written, and their callers were told
+	open    *batch             // takes new records
+	outage  *DegradedError     // nil: the disk accepts writes
+	dry     bool               // during an outage: nothing can be written
+	held    []*batch           // unwritten batches with messages, during an outage; their callers got an error
 	flight  []*batch           // being committed, in order
 	written uint64             // ID of the newest batch that was committed
 	durable uint64             // ID of the newest batch that was synced
-	marked  [Priorities]uint64 // ID of the batch with the last sent watermark
-	crowd   int                // how many waited for the last commit, its leader included
-	spare   *batch             // its buffers are used again
+	marked  [Priorities]uint64 // ID of the batch with the newest sent watermark, by priority
+	crowd   int                // goroutines that waited for the last commit, including its leader
+	spare   *batch             // its buffers are reused
 }
 
-// begin replaces the open batch by an empty one, and puts it into flight.
+// begin replaces the open batch with an empty one, and moves the old one into flight.
 func (p *pipeline) begin(first uint64, keep bool) {
 	next := &batch{id: 1}
 	if p.spare != nil {
@@ -112,7 +112,7 @@ func (p *pipeline) begin(first uint64, keep bool) {
 	p.open = next
 }
 
-// messages returns the messages of the batches, in order.
+// messages returns the message indexes of all batches, in order.
 func (p *pipeline) messages(list []*index.Batch) []*index.Batch {
 	list = list[:0]
 	for _, batches := range [][]*batch{p.held, p.flight} {
@@ -123,7 +123,7 @@ func (p *pipeline) messages(list []*index.Batch) []*index.Batch {
 	return append(list, &p.open.Batch)
 }
 
-// find returns the batch with an ID, or nil if it is over.
+// find returns the held, committing or open batch with this ID, or nil.
 func (p *pipeline) find(id uint64) *batch {
 	if id == p.open.id {
 		return p.open
@@ -138,16 +138,16 @@ func (p *pipeline) find(id uint64) *batch {
 	return nil
 }
 
-// end tells those who wait for the batch.
+// end marks the batch as ended and wakes the goroutines that wait for it.
 func (b *batch) end(err error) {
-	b.err, b.over = err, true
+	b.err, b.ended = err, true
 	if b.done != nil {
 		close(b.done)
 	}
 }
 
-// hold ends the batches in flight with an error, and keeps their records. Those of a batch without
-// messages go to the front of the open batch, which has no messages either.
+// hold ends the batches in flight with an error and keeps their records. If a batch contains no
+// messages, its records go to the front of the open batch, which contains no messages either.
 func (p *pipeline) hold(err error) {
 	for _, b := range p.flight {
 		b.end(err)
@@ -166,8 +166,8 @@ func (p *pipeline) hold(err error) {
 	p.flight = p.flight[:0]
 }
 
-// finish ends the batches in flight, and those that were held. Buffers of at most keep bytes are used
-// again.
+// finish ends the batches in flight and drops the held ones, which are written now or lost. It
+// keeps a buffer for reuse if its capacity is at most keep bytes.
 func (p *pipeline) finish(err error, synced bool, keep int) {
 	p.held = nil
 	for _, b := range p.flight {

@@ -56,7 +56,7 @@ func TestPipeline(t *testing.T) {
 		t.Errorf("%+v", p)
 	}
 	mu.Lock()
-	second.wait(&mu) // it is over: returns at once
+	second.wait(&mu) // it has ended: wait returns at once
 	if !mu.TryLock() {
 		t.Error("wait left with the lock held")
 	}

@@ -10,9 +10,10 @@ import (
 	"github.com/mooring-mqtt/mooring/persistence/internal/segment"
 )
 
-// Next implements [Store]. A damaged message is Dropped, counted as Lost and reported; Next goes on
-// with the following one. So is one that the disk has not read for 3 seconds, while it reads others. A
-// *ReadError allows another call.
+// Next implements [Store]. If a message is damaged, Next records it as Dropped, counts it as Lost,
+// reports it, and goes on with the following message. It does the same if the disk has failed to
+// read a message for 3 seconds while it reads others. After a *[ReadError], Next may be called
+// again.
 func (l *Log) Next(c *Cursor, e *Entry) (bool, error) {
 	return l.read(func() uint64 { return l.state.catalog.Next((*[Priorities]uint64)(c)) }, e)
 }
@@ -52,19 +53,20 @@ func (l *Log) DeadLetters(yield func(e *Entry, reason byte) bool) error {
 	return nil
 }
 
-// place is where a message is in the files.
+// place is the location of a message in the files.
 type place struct {
 	seq     uint64
-	segment uint64 // its number
-	size    int64  // of the segment
+	segment uint64 // number of the segment
+	size    int64  // size of the segment
 	loc     index.Loc
 
 	released bool
 	lost     bool
-	deferral Deferral // zero: it is not deferred
+	deferral Deferral // zero: the message is not deferred
 }
 
-// read sets e to the message that pick chooses, with mu held; 0 is none.
+// read sets e to the message that pick returns. It calls pick with mu held. If pick returns 0, read
+// returns false.
 func (l *Log) read(pick func() uint64, e *Entry) (bool, error) {
 	l.mu.Lock()
 	for {
@@ -82,7 +84,7 @@ func (l *Log) read(pick func() uint64, e *Entry) (bool, error) {
 	}
 }
 
-// choose returns the place of the message that pick chooses.
+// choose returns the place of the message that pick returns.
 func (l *Log) choose(pick func() uint64) (place, error) {
 	if err := l.usable(); err != nil {
 		return place{}, err
@@ -101,7 +103,7 @@ func (l *Log) choose(pick func() uint64) (place, error) {
 	return l.locate(seq), nil
 }
 
-// locate returns the place of a committed message; seq is 0 if there is none.
+// locate returns the place of a committed message. If there is none, seq is 0 in the result.
 func (l *Log) locate(seq uint64) place {
 	m := l.state.catalog.Committed(seq)
 	if !m.OK() {
@@ -114,11 +116,11 @@ func (l *Log) locate(seq uint64) place {
 	return at
 }
 
-// fromMemory takes a message from the tail, or from what was read ahead, with mu held.
+// fromMemory takes a message from the tail or from the read-ahead buffer. mu must be held.
 func (l *Log) fromMemory(at place, e *Entry) bool {
 	var r record.Record
 	b := l.tail.From(at.segment, int64(at.loc.Off))
-	if b == nil && l.reader.TryLock() { // mu is held: waiting could last indefinitely
+	if b == nil && l.reader.TryLock() { // mu is held, so waiting for the lock could deadlock
 		defer l.reader.Unlock()
 		b = l.reader.Buffered(at.segment, int64(at.loc.Off))
 	}
@@ -129,9 +131,9 @@ func (l *Log) fromMemory(at place, e *Entry) bool {
 	return true
 }
 
-// readFromDisk returns false if read has to choose again.
+// readFromDisk reads the message that pick returns. It returns false if read has to call pick again.
 func (l *Log) readFromDisk(pick func() uint64, e *Entry) (bool, error) {
-	l.reader.Lock() // from now on no segment is removed
+	l.reader.Lock() // prevents the removal of segments
 	l.mu.Lock()
 	at, err := l.choose(pick)
 	l.mu.Unlock()
@@ -148,7 +150,7 @@ func (l *Log) readFromDisk(pick func() uint64, e *Entry) (bool, error) {
 	case err == nil:
 		l.damage.troubles.read(at.seq, at.segment)
 		return true, nil
-	case l.inline && errors.Is(err, fs.ErrNotExist): // ended meanwhile, and its memory was freed
+	case l.inline && errors.Is(err, fs.ErrNotExist): // the message ended meanwhile, and its memory was freed
 	case isDamage(l, &at, err):
 		l.lose(at, err)
 	default:
@@ -157,7 +159,7 @@ func (l *Log) readFromDisk(pick func() uint64, e *Entry) (bool, error) {
 	return false, nil
 }
 
-// isDamage reports whether an error of reading a message means that it is lost. No lock is held.
+// isDamage reports whether a read error means that the message is lost. The caller must hold no lock.
 func isDamage(l *Log, at *place, err error) bool {
 	switch {
 	case segment.Damaged(err):
@@ -173,8 +175,8 @@ func isDamage(l *Log, at *place, err error) bool {
 	return true
 }
 
-// diskWorks reports whether the disk reads a place in another segment, or at least in the same one, and makes
-// a record durable.
+// diskWorks reports whether the disk can read another segment and can make a record durable. If
+// there is no other segment, it reads the header of the same one, unless other is true.
 func diskWorks(l *Log, number uint64, other bool) bool {
 	l.mu.Lock()
 	if !writable(l) {
@@ -203,7 +205,7 @@ func diskWorks(l *Log, number uint64, other bool) bool {
 		id++ // 0 is never in use
 	}
 	b := l.pipe.open
-	b.force, b.buf = true, record.AppendCleared(b.buf, id) // it was not in use: nothing changes
+	b.force, b.buf = true, record.AppendCleared(b.buf, id) // id was not in use, so the record changes nothing
 	return l.await(b) == nil
 }
 
@@ -219,7 +221,7 @@ func readable(l *Log, number uint64) bool {
 	return err == nil
 }
 
-// lose gives up a damaged message, unless it was moved or ended meanwhile.
+// lose records a damaged message as lost, unless it was moved or ended meanwhile.
 func (l *Log) lose(at place, cause error) {
 	l.mu.Lock()
 	now := l.locate(at.seq)
@@ -234,7 +236,7 @@ func (l *Log) lose(at place, cause error) {
 	}
 }
 
-// set copies a message from its record.
+// set copies the fields of a message from its record.
 func (e *Entry) set(r *record.Record, at *place) {
 	e.Seq, e.Number, e.Priority = r.Seq, r.Number, Priority(r.Priority)
 	e.ID, e.Released, e.OnSessionLost = r.MessageID, at.released, SessionLostPolicy(r.Policy)

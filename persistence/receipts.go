@@ -34,7 +34,7 @@ func (l *Log) Receipt(id [16]byte) (Receipt, bool, error) {
 		}
 	}
 	l.mu.Lock()
-	files := slices.Clone(l.waste.receipts.Files) // the results of messages that are not in the log any more
+	files := slices.Clone(l.waste.receipts.Files) // results of messages whose segment was removed
 	l.mu.Unlock()
 	for _, f := range slices.Backward(files) {
 		r, ok, err := f.Find(l.o.FS, l.folder.dir, id, func(off int64) {
@@ -61,7 +61,7 @@ func receipt(seq uint64, r record.Result, at int64) Receipt {
 	return x
 }
 
-// receiptLimit is the time before which receipts are too old.
+// receiptLimit returns the time before which receipts are too old, in milliseconds.
 func (l *Log) receiptLimit() int64 {
 	return l.state.ledger.Clock.Now() - l.o.Retention.ReceiptAge.Milliseconds()
 }
@@ -80,7 +80,7 @@ func (l *Log) receiptFromLog(seq uint64, id [16]byte) (Receipt, bool, error) {
 		e = *l.state.catalog.Committed(seq).Extra()
 	}
 	var kept Entry
-	if l.folder.opening != nil && l.fromMemory(at, &kept) { // it is in no file yet
+	if l.folder.opening != nil && l.fromMemory(at, &kept) { // the message is not in a file yet
 		l.mu.Unlock()
 		x := receipt(seq, e.Result, e.At)
 		x.Deferral = at.deferral
@@ -100,14 +100,14 @@ func (l *Log) receiptFromLog(seq uint64, id [16]byte) (Receipt, bool, error) {
 	return x, r.MessageID == id, nil
 }
 
-// keepReceipts writes the results of the messages of a segment that is about to be
-// removed. It is entered and left with mu held. All its messages have ended, so what
-// it reads meanwhile does not change. It reports whether the segment may be removed:
-// also if there is no room for its receipts, which are lost then.
+// keepReceipts writes the results of the messages of a segment that is about to be removed. It
+// reports whether the segment may be removed. That is also the case if there is no room for the
+// receipts, which are then lost. All messages of the segment have ended, so their results do not
+// change while mu is released. mu is held before and after.
 func (l *Log) keepReceipts(s *index.Segment) bool {
 	w := &l.waste
 	if w.receipts.Has(s.Number) {
-		return true // done before, but the segment could not be removed
+		return true // written by an earlier attempt to remove the segment
 	}
 	result := l.state.catalog.Results(s)
 	l.pause()
@@ -119,7 +119,7 @@ func (l *Log) keepReceipts(s *index.Segment) bool {
 		for _, number := range w.receipts.Trim(uint64(l.o.Retention.MaxReceipts), l.receiptLimit()) {
 			w.garbage = append(w.garbage, receipts.Name(l.folder.dir, number))
 		}
-	case err == nil || errors.Is(err, fs.ErrNotExist): // there are none, or the segment is gone already
+	case err == nil || errors.Is(err, fs.ErrNotExist): // no receipts to write, or the segment was removed already
 	case err == errNoRoom || w.size > l.o.Limits.MaxDiskBytes/2:
 		l.state.stats.ReceiptsLost += uint64(s.Ended())
 	default:
@@ -145,13 +145,13 @@ func (l *Log) writeReceipts(s *index.Segment, result func(seq uint64, movedHere 
 	f, content := receipts.Encode(s.Number, list)
 	path := receipts.Name(dir, s.Number)
 	err = l.stats.WriteFile(fsys, path, content)
-	if errors.Is(err, fs.ErrExist) { // of an attempt that failed
+	if errors.Is(err, fs.ErrExist) { // left by a failed attempt
 		if err = fsys.Remove(path); err == nil {
 			err = l.stats.WriteFile(fsys, path, content)
 		}
 	}
 	if err != nil {
-		_ = fsys.Remove(path) // without its segment it would look damaged
+		_ = fsys.Remove(path) // a file without its segment would count as damage
 		_ = fsys.SyncDir(dir)
 		if errors.Is(err, syscall.ENOSPC) {
 			err = errNoRoom

@@ -12,39 +12,39 @@ import (
 	"github.com/mooring-mqtt/mooring/persistence/internal/segment"
 )
 
-// waste is what can be freed on disk. Log.mu guards it.
+// waste describes what can be freed on disk. Log.mu guards it.
 type waste struct {
 	size       int64    // bytes of the segments in use
-	garbage    []string // paths of files that do not count
+	garbage    []string // paths of files that are not in use
 	removing   bool
-	stuck      time.Time // when a segment could last not be emptied or removed; zero: since then one was
+	stuck      time.Time // when a segment could not be emptied or removed; zero: the last attempt succeeded
 	waiters    int       // goroutines that wait for room
 	full       bool      // the active segment takes no more records
-	vain       vain      // when dropping messages would last have freed no segment
+	vain       vain      // the state in which dropping messages last freed no segment
 	compaction compaction
 	receipts   receipts.Set
 }
 
-// removeAgain is how long messages are refused for want of room, after a segment could not be emptied or
-// removed, before one of them tries it again.
+// removeAgain is the pause after a segment could not be emptied or removed. During the pause,
+// messages that need disk space are refused. The first message after it tries again.
 const removeAgain = 100 * time.Millisecond
 
 // vain is the state of a log in which dropping messages frees no segment.
 type vain struct {
 	most   Priority
-	ended  uint64 // how many messages had ended
-	newest uint64 // the active segment
+	ended  uint64 // number of messages that had ended
+	newest uint64 // number of the active segment
 }
 
-// removeDone removes the segments at the front whose messages have all ended durably.
-// Each removal is made durable before the next, so that no crash leaves a gap.
+// removeDone removes the oldest segments, as far as all their messages have ended durably. Each
+// removal is durable before the next begins, so no crash leaves a gap.
 func (l *Log) removeDone() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.sweep()
 }
 
-// sweep is removeDone with mu held, which it releases in between.
+// sweep is removeDone with mu held before and after. It releases mu while it waits for the disk.
 func (l *Log) sweep() {
 	if maySweep(l) {
 		l.work.Add(1)
@@ -53,7 +53,7 @@ func (l *Log) sweep() {
 	}
 }
 
-// sweepLater is sweep by another goroutine: the caller does not wait for the disk.
+// sweepLater calls sweep in another goroutine, so that the caller does not wait for the disk.
 func sweepLater(l *Log) {
 	switch {
 	case l.inline:
@@ -67,14 +67,15 @@ func sweepLater(l *Log) {
 	}
 }
 
-// maySweep reports whether the caller is to call removeSegments.
+// maySweep reports whether the caller has to call removeSegments. It returns true to one caller at
+// a time.
 func maySweep(l *Log) bool {
 	may := l.folder.opening == nil && !l.waste.removing && !l.closed
 	l.waste.removing = l.waste.removing || may
 	return may
 }
 
-// removeSegments is sweep after maySweep.
+// removeSegments does the work of sweep. The caller has called maySweep.
 func removeSegments(l *Log) {
 	w := &l.waste
 	for l.failed == nil {
@@ -115,8 +116,8 @@ func removeSegments(l *Log) {
 	}
 }
 
-// removable returns the file to be removed next, and its number if it is a segment in
-// use. Files that do not count come first: the segment that voids them must remain.
+// removable returns the next file to remove, and its number if it is a segment in use. Files that
+// are not in use come first, because the segment that voids them must remain.
 func (l *Log) removable() (number uint64, name string, ok bool) {
 	if len(l.waste.garbage) > 0 {
 		return 0, l.waste.garbage[0], true
@@ -133,7 +134,7 @@ func (l *Log) compactable() bool {
 	return l.waste.compaction.due(l.state.catalog.Segments[0], l.waste.size, l.state.live(), l.state.catalog.Active().Number)
 }
 
-// squeeze starts a compaction because there is no room, if that may help.
+// squeeze starts a compaction for want of room, if that may help.
 func (l *Log) squeeze() bool {
 	due := l.waste.compaction.squeeze(l.state.catalog.Segments[0], l.waste.size, l.state.live(), l.state.catalog.Active().Number)
 	if due {
@@ -147,7 +148,7 @@ func (l *Log) startCompaction() {
 	l.work.Go(l.compact)
 }
 
-// compact empties the oldest segment, and those that follow, as long as it pays.
+// compact empties the oldest segment and the following ones, as long as compaction is due.
 func (l *Log) compact() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -164,14 +165,15 @@ func (l *Log) compact() {
 		l.sweep()
 		if l.state.catalog.Segments[0] == s {
 			l.waste.stuck = time.Now()
-			break // the disk fails: with the next commit
+			break // the disk fails; the next commit tries again
 		}
 	}
 	l.waste.compaction.running = false
 	l.signalRoom()
 }
 
-// compactPart writes some messages again. It returns the last one; false: the end.
+// compactPart moves some messages of s, starting after the sequence after. It returns the last
+// moved sequence, and false at the end of the segment or after a failure.
 func (l *Log) compactPart(s *index.Segment, r *segment.Reader, after uint64) (uint64, bool) {
 	l.mu.Lock()
 	if !writable(l) {
@@ -194,7 +196,7 @@ func (l *Log) compactPart(s *index.Segment, r *segment.Reader, after uint64) (ui
 			l.lose(at, err)
 			continue
 		case err != nil:
-			return 0, false // the disk does not answer: another time
+			return 0, false // the disk fails; a later compaction tries again
 		}
 		packets = append(packets, rec.Packet...)
 		rec.Packet = packets[len(packets)-len(rec.Packet):]

@@ -7,21 +7,22 @@ import (
 	"github.com/mooring-mqtt/mooring/persistence/internal/recovery"
 )
 
-// Renewal is why an opening of a log began a new epoch, see [Streams].
+// Renewal is the reason why an opening of a log began a new epoch, see [Streams].
 type Renewal uint8
 
 const (
-	// Continued: the epoch goes on, or the opening created the log.
+	// Continued: the epoch continues, or the opening created the log.
 	Continued = Renewal(recovery.Continued)
-	// CopiedFiles: the folder is a copy, or was restored from one: a file of the log is not the
-	// file that was created. The log knows no session.
+	// CopiedFiles: the folder is a copy or was restored from a backup, because a file of the log is
+	// not the file that was created. The log has forgotten the session.
 	CopiedFiles = Renewal(recovery.CopiedFiles)
-	// OtherHost: another machine wrote the log. It knows no session.
+	// OtherHost: another machine wrote the log. The log has forgotten the session.
 	OtherHost = Renewal(recovery.OtherHost)
-	// Damaged: damage may have taken numbers. Options.OnCorruption reports it.
+	// Damaged: damage may have removed sequence numbers. Options.OnCorruption reports it.
 	Damaged = Renewal(recovery.Damaged)
-	// TailLost: the log was not closed, and under the sync policy it was written with, a power
-	// failure since may have taken the messages accepted last. Or an earlier release wrote it.
+	// TailLost: a power failure may have removed the messages accepted last. The log was not
+	// closed, and the sync policy with which it was written does not cover power failures. TailLost
+	// is also the reason after an earlier release wrote the log.
 	TailLost = Renewal(recovery.TailLost)
 	// ClockSet: the clock was not set when the epoch began, and now it is.
 	ClockSet = Renewal(recovery.ClockSet)
@@ -38,11 +39,12 @@ func (r Renewal) String() string {
 	return renewalNames[r]
 }
 
-// Copied reports whether the folder is a copy of another one. Then the log knows no session: the
-// original may be using its packet identifiers.
+// Copied reports whether the folder is a copy. The log has then forgotten the session, because the
+// original log may be using its packet identifiers.
 func (r Renewal) Copied() bool { return r == CopiedFiles || r == OtherHost || r == declared }
 
-// NextEpoch returns an epoch for a custom store: above the last one, 0 if there was none. It is
-// the time in Unix milliseconds if that is above. Otherwise, and if the clock was never set (it
-// shows a time before the year 2020), chance keeps it apart from that of another store.
+// NextEpoch returns an epoch for a custom store. last is the previous epoch, or 0. The result is
+// the time in Unix milliseconds if that is above last. Otherwise, and if the clock shows a time
+// before the year 2020, the result contains random bits, so that it differs from the epochs of
+// other stores.
 func NextEpoch(last uint64) uint64 { return ledger.NextEpoch(time.Now().UnixMilli(), last) }

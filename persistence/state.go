@@ -6,23 +6,23 @@ import (
 	"github.com/mooring-mqtt/mooring/persistence/internal/record"
 )
 
-// state is what a log knows in memory: the ledger, and the place and state of each
-// message. Its methods change it, and append the records of the change to a batch.
-// It does no input or output. Log.mu guards it.
+// state is the content of a log in memory: the ledger, and the place and state of each message. Its
+// methods change the state and append the records of the change to a batch. They do no I/O. Log.mu
+// guards the state.
 type state struct {
 	o       *Options
 	ledger  ledger.Ledger
 	catalog index.Catalog
-	victims [Priorities]uint64 // no message that can be dropped is before it
-	stats   Stats              // the counters of this opening
-	scratch record.Record      // of accept
+	victims [Priorities]uint64 // no message up to this sequence is droppable
+	stats   Stats              // counters since the opening
+	scratch record.Record      // used by accept
 }
 
 func (s *state) alive(seq uint64) bool    { return s.catalog.Find(seq).Alive() }
 func (s *state) released(seq uint64) bool { return s.catalog.Find(seq).Released() }
 func (s *state) keepsReceipts() bool      { return s.o.Retention.MaxReceipts > 0 }
 
-// times returns the times of a new message, in milliseconds. It needs no lock.
+// times returns the acceptance and expiry times of a new message, in milliseconds. It needs no lock.
 func (s *state) times(m *Message) (accepted, expires int64) {
 	if accepted = record.Millis(m.Accepted); accepted == record.Never {
 		accepted = s.ledger.Clock.Now()
@@ -36,8 +36,8 @@ func (s *state) times(m *Message) (accepted, expires int64) {
 	return accepted, expires
 }
 
-// accept adds a message, and after it the end of the messages that are dropped for
-// it: a crash in between may leave both, and never neither.
+// accept adds a message, followed by the done records of the messages that are dropped for it. A
+// crash between them may keep both the new and a dropped message, but never loses both.
 func (s *state) accept(b *batch, m *Message, accepted, expires int64, a admission) Ticket {
 	seq, number := s.ledger.Accept(uint8(m.Priority), len(m.Packet), m.Stream, m.StreamSeq)
 	b.AddMessage(index.Loc{Off: uint32(len(b.buf)), Size: uint32(len(m.Packet))}, uint8(m.Priority), number, index.Print(&m.ID))
@@ -68,7 +68,7 @@ func (s *state) drop(b *batch, t *Ticket, seq uint64, cause DropCause) {
 	t.Drops = append(t.Drops, Drop{Seq: seq, Cause: cause})
 }
 
-// done ends a message and reports whether it was pending.
+// done ends a message. It reports whether the message was pending.
 func (s *state) done(b *batch, seq uint64, r Result) bool {
 	m := s.catalog.Find(seq)
 	if !m.Alive() {
@@ -97,7 +97,7 @@ func (s *state) done(b *batch, seq uint64, r Result) bool {
 	return true
 }
 
-// boundDeadLetters discards the oldest dead letters if there are too many.
+// boundDeadLetters discards the oldest dead letters above Retention.MaxDeadLetters.
 func (s *state) boundDeadLetters(b *batch) {
 	for len(s.ledger.DeadLetters.List) > max(s.o.Retention.MaxDeadLetters, 0) {
 		s.stats.DeadLettersDropped++
@@ -116,7 +116,8 @@ func (s *state) discard(b *batch, seq uint64) {
 	b.buf = record.AppendDone(b.buf, seq, record.Result{Kind: record.Discarded}, 0)
 }
 
-// lose gives up a damaged message, and reports whether it was of use.
+// lose gives up a damaged message. It returns false if the message had ended and was not a dead
+// letter.
 func (s *state) lose(b *batch, seq uint64, m index.Ref) bool {
 	switch {
 	case m.Alive():
@@ -143,7 +144,7 @@ func (s *state) release(b *batch, seq uint64) {
 	b.buf = record.AppendReleased(b.buf, seq, s.ledger.Releases.Add(seq))
 }
 
-// postpone takes a message out of the order of sending.
+// postpone defers a message.
 func (s *state) postpone(b *batch, seq uint64, d record.Deferral) {
 	if m := s.catalog.Find(seq); m.Is(index.Pending) || m.Is(index.Deferred) {
 		m.Set(index.Deferred)
@@ -152,7 +153,7 @@ func (s *state) postpone(b *batch, seq uint64, d record.Deferral) {
 	}
 }
 
-// releases returns the released messages in their order.
+// releases returns the released messages in the order of their release.
 func (s *state) releases() []Position {
 	seqs := s.ledger.Releases.List(s.released)
 	list := make([]Position, len(seqs))
@@ -190,14 +191,14 @@ func (s *state) seen(b *batch, id uint16, fingerprint uint64) {
 	}
 }
 
-// cleared records that an inbound packet identifier is free.
+// cleared records that an inbound packet identifier is free again.
 func (s *state) cleared(b *batch, id uint16) {
 	if s.ledger.Seen.Remove(id) {
 		b.buf = record.AppendCleared(b.buf, id)
 	}
 }
 
-// stream finds or registers a named sequence.
+// stream returns a named sequence, and registers a new name.
 func (s *state) stream(b *batch, name string) (id uint32, last uint64, err error) {
 	g, most := &s.ledger, s.o.Limits.MaxStreams
 	id, known := g.Stream(name)
@@ -214,7 +215,8 @@ func (s *state) stream(b *batch, name string) (id uint32, last uint64, err error
 	return id, 0, nil
 }
 
-// move writes a message again, unless it ended meanwhile. ranks caches the releases.
+// move writes a message to the open batch again, unless it ended meanwhile. ranks caches the
+// release order.
 func (s *state) move(b *batch, r *record.Record, from *index.Segment, ranks *map[uint64]uint64) {
 	m := s.catalog.Committed(r.Seq)
 	if !m.OK() || m.Segment != from {
@@ -241,5 +243,5 @@ func (s *state) move(b *batch, r *record.Record, from *index.Segment, ranks *map
 	s.stats.Moved++
 }
 
-// live returns the size of a log with what has not ended, and one segment.
+// live returns the size that a log needs for the messages that have not ended, plus one segment.
 func (s *state) live() int64 { return s.ledger.Live() + s.o.Files.SegmentBytes }

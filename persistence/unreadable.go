@@ -8,20 +8,20 @@ import (
 	"time"
 )
 
-// A message that cannot be read is tried again for giveUpAfter, by each call that wants it. Then it is
-// damage, if the disk otherwise works: another place can be read, and a record is written durably. If the
-// disk does not work at all, the message stays.
+// If a message cannot be read, each call that needs it tries again. After giveUpTries attempts over
+// giveUpAfter, the message counts as damaged if the disk otherwise works: it can read another
+// place, and make a record durable. If the disk does not work at all, the message stays pending.
 const (
 	giveUpAfter = 3 * time.Second
 	giveUpTries = 3
-	maxTroubles = 128 // messages whose tries are counted
+	maxTroubles = 128 // bound of the messages whose attempts are counted
 )
 
 // troubles are the messages that could not be read. It has its own lock.
 type troubles struct {
 	mu   sync.Mutex
 	list map[uint64]*trouble // by sequence
-	bad  uint64              // the segment with the last place that was given up; 0: another place in it was read since
+	bad  uint64              // segment of the last message given up; 0: a place in it was read since
 }
 
 type trouble struct {
@@ -29,7 +29,7 @@ type trouble struct {
 	tries int
 }
 
-// read notes that a place in a segment was read.
+// read records that a message in a segment was read.
 func (x *troubles) read(seq, segment uint64) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
@@ -39,24 +39,24 @@ func (x *troubles) read(seq, segment uint64) {
 	}
 }
 
-// failed notes a try, and reports whether there were enough.
+// failed records a failed attempt, and reports whether the message is to be given up.
 func (x *troubles) failed(seq, segment uint64) bool {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	t := x.list[seq]
 	if t == nil {
-		if x.list == nil || len(x.list) >= maxTroubles { // their time begins again
+		if x.list == nil || len(x.list) >= maxTroubles { // at the limit, all counts start anew
 			x.list = map[uint64]*trouble{}
 		}
 		t = &trouble{since: time.Now()}
 		x.list[seq] = t
 	}
 	t.tries++
-	// The places after one that was given up are most likely on the same bad block.
+	// Messages in the segment of one that was given up are most likely on the same bad block.
 	return x.bad == segment || t.tries >= giveUpTries && time.Since(t.since) >= giveUpAfter
 }
 
-// givenUp notes that a message is damage.
+// givenUp records that a message counts as damaged.
 func (x *troubles) givenUp(seq, segment uint64) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
@@ -64,8 +64,8 @@ func (x *troubles) givenUp(seq, segment uint64) {
 	x.bad = segment
 }
 
-// mayRead reports whether an error says nothing about what is stored: the system lacks memory or descriptors, or
-// refuses access. It is never damage.
+// mayRead reports whether err has a cause that is unrelated to the stored data: the system lacks
+// memory or file descriptors, or denies access. Such an error is never damage.
 func mayRead(err error) bool {
 	for _, passing := range []error{syscall.EMFILE, syscall.ENFILE, syscall.ENOMEM, syscall.ENOBUFS, syscall.EINTR, syscall.EAGAIN, syscall.ETIMEDOUT, fs.ErrPermission, fs.ErrClosed} {
 		if errors.Is(err, passing) {

@@ -284,22 +284,22 @@ func (f *Folder) miss(from, to uint64) {
 	}
 }
 
-// folderError adds what to do about an error that has a remedy.
+// folderError converts an error to one that contains advice.
 func folderError(dir string, err error) error {
 	var version *segment.VersionError
 	if errors.As(err, &version) {
 		return &persistence.VersionError{File: version.File, Version: version.Version}
 	}
-	fix := "check the disk and the system's log, then inspect it again"
+	fix := "check the disk and the log of the operating system, then inspect the folder again"
 	switch {
 	case errors.Is(err, errRemoved):
-		fix = "a process removes files faster than they can be read: stop it, or try again"
+		fix = "stop the process that removes files from the folder, or try again"
 	case errors.Is(err, fs.ErrNotExist):
-		fix = "check the path: an inspection creates nothing"
+		fix = "check the path; inspect does not create folders"
 	case errors.Is(err, syscall.ENOTDIR):
-		fix = "it is a file: name the folder that holds the log"
+		fix = "pass the folder that contains the log, not a file"
 	case errors.Is(err, fs.ErrPermission):
-		fix = "let this user read it"
+		fix = "give this user read permission"
 	}
 	return &persistence.FolderError{Dir: dir, Fix: fix, Err: err}
 }
