@@ -11,9 +11,9 @@ import (
 	"github.com/mooring-mqtt/mooring/internal/link"
 )
 
-// String returns the fields that are set, without passwords, tokens and payloads: the password, a user
-// name without a password, the password and query of URLs, and the values of user properties are
-// hidden. Functions, interfaces and TLS settings are shown by their types.
+// String returns the fields that are set, without secrets. It hides passwords, tokens, payloads,
+// values of user properties, the password and query of URLs, and a user name without a password.
+// Functions, interfaces and TLS settings are shown by their types.
 func (c Config) String() string {
 	c.Servers = slices.Clone(c.Servers)
 	for i, s := range c.Servers {
@@ -41,9 +41,9 @@ func (c ConnectionConfig) GoString() string { return "client.ConnectionConfig" +
 // LogValue returns String, for package slog.
 func (c ConnectionConfig) LogValue() slog.Value { return slog.StringValue(c.String()) }
 
-// redactedURL returns the URL of a server or a proxy without what may be a secret.
+// redactedURL returns the URL of a server or a proxy without possible secrets.
 func redactedURL(s string) string {
-	if strings.Contains(s, " ") { // perhaps in a password
+	if strings.Contains(s, " ") { // it may be part of a password
 		return hidden
 	}
 	return link.RedactedText(s)
@@ -60,7 +60,8 @@ func fieldText(v reflect.Value) string {
 	return "{" + strings.Join(fields, " ") + "}"
 }
 
-// valueText returns a value of a Config. What is in bytes, maps, functions and interfaces is not shown.
+// valueText returns the text of a value in a Config. It hides the content of bytes, maps, functions
+// and interfaces.
 func valueText(v reflect.Value) string {
 	switch x := v.Interface().(type) {
 	case time.Duration:

@@ -10,21 +10,21 @@ import (
 	"github.com/mooring-mqtt/mooring/reliability"
 )
 
-// State is what became of a message.
+// State is the state of a published message.
 type State uint8
 
-// A message is Pending until exactly one of the others is final.
+// A message is Pending until it gets exactly one of the other states, which is final.
 const (
 	Pending      State = iota
-	Acked              // the server acknowledged it (PUBACK or PUBCOMP); at QoS 0 it was handed to the connection
-	Refused            // the server does not accept it; Outcome.Err has the reason
-	Expired            // its Expiry passed before it was sent
-	Dropped            // dropped by a policy (WhenFull, Conflate, FailInFlight), or damaged on disk
-	DeadLettered       // Refused, and kept: see Config.Store.DeadLetters
-	Abandoned          // the client was closed first; with Config.Dir the next client delivers it
+	Acked              // acknowledged by the server (PUBACK or PUBCOMP); at QoS 0 passed to the connection
+	Refused            // refused by the server; Outcome.Err has the reason
+	Expired            // Expiry passed before the message was sent
+	Dropped            // dropped by a policy (WhenFull, Conflate, FailInFlight) or Cancel, or damaged on disk
+	DeadLettered       // refused, and kept in the dead letters, see Config.Store.DeadLetters
+	Abandoned          // the client was closed first; with Config.Dir the next client delivers the message
 )
 
-// The states are those of the outbox and, but for Abandoned, of the store.
+// These values equal those of the outbox and, except for Abandoned, of the store.
 var _ = [1]struct{}{}[Abandoned-State(outbox.Abandoned)+DeadLettered-State(persistence.DeadLettered)]
 
 // String returns the state's name in lower case.
@@ -32,18 +32,17 @@ func (s State) String() string {
 	return nameOf(s, "state", "pending", "acked", "refused", "expired", "dropped", "dead-lettered", "abandoned")
 }
 
-// Outcome is the result of publishing a message to the server. MQTT does not report
-// to a publisher whether a subscriber received or refused it. To know that, ask for a
-// response with Message.ResponseTopic.
+// Outcome is the result of publishing a message to the server. MQTT does not report whether a
+// subscriber received or refused the message. To learn that, request a response with
+// Message.ResponseTopic.
 type Outcome struct {
 	State  State
-	Reason byte  // the server's reason code; while pending, that of the last refusal
-	Err    error // nil if acked; otherwise *RefusedError, *PoisonError, *ExpiredError, *DroppedError, *DamagedError, ErrSessionLost or ErrClosed
+	Reason byte  // the server's reason code; of the last refusal while pending
+	Err    error // nil if pending or acked; else *RefusedError, *PoisonError, *ExpiredError, *DroppedError, *DamagedError, ErrSessionLost or ErrClosed
 }
 
-// Delivery gives access to the outcome of one published message. It may be ignored.
-// QoS 0 messages without ID share one.
-// All methods are safe for concurrent use.
+// Delivery reports the outcome of one published message. The application may ignore it. All QoS 0
+// messages without an ID share one Delivery. All methods are safe for concurrent use.
 type Delivery struct {
 	ID MessageID
 
@@ -54,17 +53,18 @@ type Delivery struct {
 // Done returns a channel that is closed when the outcome is final.
 func (d *Delivery) Done() <-chan struct{} { return d.waiter.Done() }
 
-// Outcome returns the outcome so far. Its State is Pending until it is final.
+// Outcome returns the present outcome. Its State is Pending until the outcome is final.
 func (d *Delivery) Outcome() Outcome {
 	r := d.waiter.Result()
 	return Outcome{State: State(r.State), Reason: r.Reason, Err: r.Err}
 }
 
-// Wait waits for the outcome, for at most Config.Publishing.WaitTimeout. The error is
-// nil if the server has the message, and Outcome.Err if it never will. If the message
-// is still pending, the error is the cause of ctx or a *reliability.TimeoutError, in a
-// *DeferredError if the server refuses the message for now, and the client goes on to
-// deliver it: do not publish it again, wait again.
+// Wait waits for the outcome, up to Config.Publishing.WaitTimeout. If the server has the message,
+// the error is nil. If the message ended otherwise, the error is Outcome.Err.
+//
+// If the message is still pending, the error is the cause of ctx or a *reliability.TimeoutError. If
+// the server refuses the message for now, that error is wrapped in a *DeferredError. The client
+// continues to deliver the message: call Wait again, and do not publish the message again.
 func (d *Delivery) Wait(ctx context.Context) (Outcome, error) {
 	var err error
 	if d.Outcome().State == Pending {

@@ -7,16 +7,16 @@ import (
 	"github.com/google/uuid"
 )
 
-// Forward returns a message that publishes a received one on topic. It keeps the payload, the QoS,
-// ContentType, ResponseTopic, CorrelationData, PayloadIsUTF8 and UserProperties, and of Expiry what is
-// left; a message that has expired gets an Expiry of a nanosecond. The result shares memory with m.
+// Forward returns a message that publishes the received message m on topic. It keeps the payload,
+// QoS, ContentType, ResponseTopic, CorrelationData, PayloadIsUTF8 and UserProperties. Expiry is the
+// rest of the lifetime, or 1 ns for an expired message. The result shares memory with m.
 //
-// The ID stays the same on the same topic, as between two servers. On another topic it is derived from
-// the ID and that topic. So a message that is received and forwarded twice is a duplicate for
-// receivers, and its copies on several topics are not.
+// On the same topic, as between two servers, the ID stays the same. On another topic the ID is
+// derived from m's ID and that topic. So receivers detect a message that was forwarded twice as a
+// duplicate, and its copies on several topics have different IDs.
 //
-// Retain, Priority, Conflate and OnSessionLost are not set, and neither is what Publish refuses or
-// ignores: Origin, since this client numbers messages by itself, and the fields of a received message.
+// Retain, Priority, Conflate and OnSessionLost are not set. Neither are Origin, because this client
+// has its own sequence numbers, and the other fields of a received message.
 func (m *Message) Forward(topic string) Message {
 	f := Message{
 		Topic: topic, Payload: m.Payload, QoS: m.QoS, ID: m.ID, Expiry: m.Expiry,

@@ -13,19 +13,19 @@ import (
 	"github.com/mooring-mqtt/mooring/persistence"
 )
 
-// QoS is the delivery guarantee that a message asks for, section 4.3 of MQTT 5.
+// QoS is the delivery guarantee of a message (section 4.3 of MQTT 5).
 type QoS byte
 
-// The three levels, under the names of the specification.
+// The QoS levels, named as in the specification.
 const (
-	AtMostOnce  QoS = 0 // sent once, not stored, even with Config.Dir; lost if the link is down
-	AtLeastOnce QoS = 1 // stored, sent until acknowledged; may arrive twice
-	ExactlyOnce QoS = 2 // stored, sent until acknowledged; arrives once
+	AtMostOnce  QoS = 0 // sent once and not stored, even with Config.Dir; lost if the link is down
+	AtLeastOnce QoS = 1 // stored and sent until acknowledged; may arrive twice
+	ExactlyOnce QoS = 2 // stored and sent until acknowledged; arrives once
 )
 
-// Priority selects which waiting QoS 1 and 2 messages are sent first. A message of
-// a higher priority overtakes messages that wait, not messages that were sent.
-// Order is kept within a priority.
+// Priority selects which waiting QoS 1 and 2 messages are sent first. A message overtakes waiting
+// messages of a lower priority. It does not overtake messages that were sent. Order is kept within
+// a priority.
 type Priority = persistence.Priority
 
 // The priorities.
@@ -35,77 +35,77 @@ const (
 	Urgent = persistence.Urgent
 )
 
-// streamSuffixes distinguish the streams of one topic by priority. They follow the
-// publisher's name in the packet, so that receivers see several publishers.
+// streamSuffixes distinguish the streams of one topic by priority. In the packet they follow the
+// publisher's name, so receivers see one publisher per priority.
 var streamSuffixes = [persistence.Priorities]string{"", "+high", "+urgent"}
 
-// UserProperty is a name and a value that travel with a message. Names may
-// repeat; the order is kept.
+// UserProperty is a name-value pair that is sent with a message. Names may repeat; the order is
+// kept.
 //
 //	type UserProperty struct{ Key, Value string }
 type UserProperty = wire.UserProperty
 
-// Message is an application message with every property that MQTT 5 gives a
-// PUBLISH. Only Topic is required.
+// Message is an application message with all properties of an MQTT 5 PUBLISH. Only Topic is
+// required.
 type Message struct {
 	Topic   string // UTF-8, without wildcards, up to 65,535 bytes
 	Payload []byte
-	QoS     QoS // default AtMostOnce: not stored, even with Config.Dir
-	// Retain asks the server to keep the message for later subscribers; with an
-	// empty Payload it removes the kept one. On a received message: the server sent
-	// it because of a new subscription, see RetainAsPublished.
+	QoS     QoS // default AtMostOnce, which is not stored, even with Config.Dir
+	// Retain asks the server to keep the message for later subscribers. With an empty Payload it
+	// removes the kept message. On a received message it means that the server sent the message
+	// because of a new subscription, see RetainAsPublished.
 	Retain bool
 
-	// ID identifies the message from publisher to handler, through resends and restarts. Publish
-	// sets it for QoS 1 and 2 if it is zero. Receivers deduplicate by it.
+	// ID identifies the message from publisher to handler, also when it is resent or after a
+	// restart. Publish sets it for QoS 1 and 2 if it is zero. Receivers deduplicate by it.
 	ID MessageID
 
-	// Expiry is how long the message is useful after its acceptance. The server receives what is
-	// left of it, in whole seconds, rounded up. 0: it never expires. An unsent QoS 1 or 2 message
-	// expires even while the client is offline, and frees its space; when many expire together,
-	// this can take a few hundred milliseconds. A message that may have been sent does not expire.
-	// The store's MaxAge limits it.
+	// Expiry is the lifetime of the message, counted from its acceptance. The server receives the
+	// rest of it, rounded up to seconds. 0: the message never expires. An unsent QoS 1 or 2 message
+	// expires even while the client is offline, and frees its space. When many messages expire
+	// together, this can take a few hundred milliseconds. A message that may have been sent does
+	// not expire. The store's MaxAge limits the lifetime.
 	Expiry time.Duration
 
-	// The following three have no effect at QoS 0.
+	// The following three fields have no effect at QoS 0.
 
-	// OnSessionLost selects what happens to this message if it was sent and not
-	// acknowledged and the server loses its session. It is stored with the message.
-	// Default: SessionConfig.OnLost of the process that finds the session lost.
+	// OnSessionLost selects what happens to this message if it is in flight when the server loses
+	// the session. It is stored with the message. Default: SessionConfig.OnLost of the process that
+	// detects the loss.
 	OnSessionLost SessionLostPolicy
-	// Priority selects which messages this one overtakes. PublishingConfig.Sequenced
-	// numbers each priority of a topic by itself.
+	// Priority selects which messages this one overtakes. With PublishingConfig.Sequenced, each
+	// priority of a topic has its own numbers.
 	Priority Priority
-	// Conflate keeps only the newest message of a topic: accepting this message drops an unsent
-	// older one that has Conflate set too, with ErrConflated, whatever their priorities. Such
-	// messages are not numbered by PublishingConfig.Sequenced, since receivers would report gaps.
+	// Conflate keeps only the newest unsent message of a topic. When this message is accepted, an
+	// unsent older one with Conflate is dropped with ErrConflated, whatever its priority. Such
+	// messages have no sequence numbers, because receivers would report gaps.
 	Conflate bool
 
-	ContentType     string // UTF-8, up to 65,535 bytes, as all text
-	ResponseTopic   string // topic for the response to a request; no wildcards
+	ContentType     string // UTF-8, up to 65,535 bytes, like every text
+	ResponseTopic   string // topic for the response to a request, without wildcards
 	CorrelationData []byte // identifies the request in the response; up to 65,535 bytes; nil: absent
-	PayloadIsUTF8   bool   // Payload Format Indicator; Publish checks it
-	// UserProperties are the application's. The names m-id, m-pub, m-epoch and m-seq are reserved,
-	// see docs/wire.md: a receiver finds them in ID and Origin, and Publish refuses them.
+	PayloadIsUTF8   bool   // Payload Format Indicator; Publish checks the payload
+	// UserProperties are the application's properties. Publish rejects the reserved names m-id,
+	// m-pub, m-epoch and m-seq. A receiver finds their values in ID and Origin, see docs/wire.md.
 	UserProperties []UserProperty
 
-	// The following fields are set on received messages. Publish refuses Origin and ignores the others.
-	// Forward makes a message to publish from a received one.
+	// The following fields are set on received messages. Publish rejects a message with an Origin
+	// and ignores the other fields. Forward converts a received message into one to publish.
 
-	// ReceivedAt is when the client received the message. With Expiry, which is then what was left at that
-	// time, it tells when the message expires, see ExpiresAt.
+	// ReceivedAt is when the client received the message. Expiry is the rest of the lifetime at
+	// that time, see ExpiresAt.
 	ReceivedAt      time.Time
-	Duplicate       bool     // the DUP flag: the server may have sent it before
-	SubscriptionIDs []uint32 // of all matching subscriptions
-	Origin          Origin   // its number, if the publisher numbers messages
+	Duplicate       bool     // the DUP flag: the server may have sent the message before
+	SubscriptionIDs []uint32 // IDs of all matching subscriptions
+	Origin          Origin   // sequence number, if the publisher numbers messages
 	// OutOfOrder is set with ReceivingConfig.Ordering if messages with higher numbers were handled
-	// before: the message is late, or another message has had its number, see [NumberReused].
+	// before this one. The message is late, or its number was used before, see [NumberReused].
 	OutOfOrder bool
 
-	// Claim is the claim that the client holds in ReceivingConfig.Dedupe while
-	// handlers run; zero without Dedupe, and for messages without a key. A handler can
-	// pass the fencing token Claim.Token to its database, which then refuses the writes
-	// of a client that was paused until another client handled the message.
+	// Claim is the claim that the client holds in ReceivingConfig.Dedupe while handlers run. It is
+	// zero without Dedupe, and for messages without a key. A handler can pass the fencing token
+	// Claim.Token to its database. The database can then reject writes of a client that was paused
+	// while another client handled the message.
 	Claim dedupe.Claim
 }
 
@@ -117,7 +117,7 @@ func (m *Message) ExpiresAt() time.Time {
 	return m.ReceivedAt.Add(m.Expiry)
 }
 
-// packet returns the PUBLISH that carries m, without the properties of identity.
+// packet returns the PUBLISH for m, without the user properties that identify the message.
 func (m *Message) packet() wire.Publish {
 	p := wire.Publish{
 		Topic: m.Topic, Payload: m.Payload, QoS: byte(m.QoS), Retain: m.Retain,
@@ -133,7 +133,7 @@ func (m *Message) packet() wire.Publish {
 	return p
 }
 
-// checkReserved returns a *FieldError if m has what only the client sets.
+// checkReserved returns a *FieldError if m has a value that only the client may set.
 func (m *Message) checkReserved() error {
 	if m.Origin != (Origin{}) {
 		return &FieldError{Field: "Origin", Problem: "is set, and the client numbers messages by itself; leave it empty, and use Message.Forward to publish a received message"}
@@ -151,27 +151,27 @@ func (m *Message) checkReserved() error {
 	return nil
 }
 
-// reserved reports whether a user property identifies messages.
+// reserved reports whether a user property is one of those that identify messages.
 func reserved(name string) bool {
 	return name == propID || name == propPublisher || name == propEpoch || name == propSeq
 }
 
-// Origin is the position of a numbered message among those of its publisher.
+// Origin is the sequence number of a message, with its publisher and epoch.
 type Origin struct {
 	Publisher string // followed by +high or +urgent for messages of those priorities
-	Epoch     uint64 // changes when the publisher lost its counters
+	Epoch     uint64 // changes when the publisher lost its sequence numbers
 	Seq       uint64 // 1, 2, 3… per publisher and topic; 0: not numbered
 }
 
-// MessageID identifies a message from publisher to handler. IDs made by
-// NewMessageID are UUIDs of version 7, so they sort by time.
+// MessageID identifies a message from publisher to handler. NewMessageID returns UUIDs of version
+// 7, which sort by time.
 type MessageID [16]byte
 
 // NewMessageID returns a new ID.
 func NewMessageID() MessageID { return MessageID(uuid.Must(uuid.NewV7())) }
 
-// ParseMessageID returns the ID in text: the bytes of a UUID, or a digest of any
-// other text, so that different IDs of other publishers stay different.
+// ParseMessageID returns the ID for a text. A UUID becomes its bytes, and any other text its
+// digest, so that different texts have different IDs.
 func ParseMessageID(text string) MessageID {
 	if id, err := uuid.Parse(text); err == nil {
 		return MessageID(id)
@@ -180,9 +180,9 @@ func ParseMessageID(text string) MessageID {
 	return MessageID(sum[:16])
 }
 
-// PayloadKey is a ReceivingConfig.DedupeKey for publishers that send no message ID:
-// topic and payload identify the message then. Payloads must differ from one message
-// to the next, by a time for example.
+// PayloadKey is a ReceivingConfig.DedupeKey for publishers that send no message ID. It identifies a
+// message without an ID by topic and payload. Payloads must therefore differ, for example by a
+// timestamp.
 func PayloadKey(m *Message) string {
 	if !m.ID.IsZero() {
 		return string(m.ID[:])
@@ -190,10 +190,10 @@ func PayloadKey(m *Message) string {
 	return dedupe.Hash([]byte(m.Topic), m.Payload)
 }
 
-// IsZero reports whether there is no ID.
+// IsZero reports whether id is the zero value, which means no ID.
 func (id MessageID) IsZero() bool { return id == MessageID{} }
 
-// The text of an ID, also in JSON, is the canonical form of the UUID.
+// String and MarshalText return the canonical form of the UUID, which JSON uses too.
 func (id MessageID) String() string                { return uuid.UUID(id).String() }
 func (id MessageID) MarshalText() ([]byte, error)  { return uuid.UUID(id).MarshalText() }
 func (id *MessageID) UnmarshalText(b []byte) error { return (*uuid.UUID)(id).UnmarshalText(b) }
@@ -202,18 +202,20 @@ func (id *MessageID) UnmarshalText(b []byte) error { return (*uuid.UUID)(id).Unm
 type SessionLostPolicy = persistence.SessionLostPolicy
 
 const (
-	// AsConfigured is SessionConfig.OnLost for a Message, and Republish for SessionConfig.OnLost.
+	// AsConfigured selects SessionConfig.OnLost for a Message. As SessionConfig.OnLost it is
+	// Republish.
 	AsConfigured = persistence.AsConfigured
-	// Republish publishes them again under the same message ID. They may arrive
-	// twice; a receiver that deduplicates by ID handles them once.
+	// Republish publishes the messages again under the same message IDs. They may arrive twice. A
+	// receiver that deduplicates by ID handles them once.
 	Republish = persistence.Republish
-	// FailInFlight ends them with ErrSessionLost: they never arrive twice, and perhaps not at all.
-	// After a crash, up to 4,096 unsent messages may be recorded as sent and also fail; after
-	// damage to the store, all pending ones. A session that another client takes over is lost.
+	// FailInFlight ends the messages with ErrSessionLost. They never arrive twice, and perhaps not
+	// at all. After a crash, up to 4,096 unsent messages may be marked as sent and also fail. After
+	// damage to the store, all pending messages fail. A takeover by another client counts as a loss
+	// of the session.
 	FailInFlight = persistence.FailInFlight
 )
 
-// identity appends the identity of a message as encoded properties.
+// identity appends the user properties that identify a message, encoded.
 func identity(dst []byte, id MessageID, o Origin) []byte {
 	var text [36]byte
 	user := func(name string, value []byte) {

@@ -14,21 +14,27 @@ import (
 	"github.com/mooring-mqtt/mooring/reliability"
 )
 
-// Publish accepts a message. For QoS 1 and 2 it returns when the message is in the store, durable
-// under its sync policy, whether the client is connected or not. From then on the client delivers
-// it, across reconnects and restarts, and the Delivery has its outcome. A QoS 0 message is handed to the
-// connection, or fails with ErrNotConnected. The connection writes it at once, or together with others as
-// soon as its present write ends. If the connection ends before that, the message is lost, and QoS0Lost
-// reports it. While 64 KiB wait, Publish waits. Publish copies what m refers to.
+// Publish accepts a message for delivery. m may be changed after it returns.
 //
-// Errors: *FieldError for a message that MQTT cannot carry or that has a reserved user property or an
-// Origin (see Message.Forward), persistence.ErrFull when a limit of the
-// store is reached (see Config.Store.WhenFull), persistence.ErrPacketTooLarge,
-// *RefusedError at QoS 2 while the server is known to take at most QoS 1 (see
-// PublishingConfig.Refusals), *reliability.OpenError at QoS 0 while the breaker is open, ErrClosed, ErrDraining, and the cause
-// of ctx. After an error nothing was accepted, with one exception: an *OutcomeUnknownError, if the disk has not
-// answered when ctx ends or after Store.Options.WriteTimeout (30 s), or if the store failed while it wrote. The
-// message counts as accepted if it is stored later, and the Delivery in the error has its outcome.
+// For QoS 1 and 2 it returns when the message is in the store, durable under the store's sync
+// policy, even while the client is offline. From then on the client delivers the message, across
+// reconnects and restarts. The Delivery reports the outcome.
+//
+// A QoS 0 message is passed to the connection and is not stored. Without a connection, the error is
+// ErrNotConnected. The connection writes the message at once, or with others after the present
+// write. If the connection ends first, the message is lost and QoS0Lost reports it. Publish blocks
+// while 64 KiB wait to be written.
+//
+// Errors: *FieldError for a message that MQTT cannot carry, that has a reserved user property, or
+// that has an Origin (see Message.Forward); persistence.ErrFull at a limit of the store (see
+// Config.Store.WhenFull); persistence.ErrPacketTooLarge; *RefusedError at QoS 2 if the server is
+// known to support at most QoS 1 (see PublishingConfig.Refusals); *reliability.OpenError at QoS 0
+// while the breaker is open; ErrClosed; ErrDraining; and the cause of ctx.
+//
+// After an error the message was not accepted, except after an *OutcomeUnknownError. Publish
+// returns it if the disk does not answer until ctx ends or within Store.Options.WriteTimeout (30
+// s), or if the store fails during the write. The message may be stored later, and then counts as
+// accepted. The Delivery in the error reports its outcome.
 func (c *Client) Publish(ctx context.Context, m Message) (*Delivery, error) {
 	if c == nil {
 		return nil, ErrNilClient
@@ -36,7 +42,7 @@ func (c *Client) Publish(ctx context.Context, m Message) (*Delivery, error) {
 	if ctx.Err() != nil {
 		return nil, context.Cause(ctx)
 	}
-	if err := c.outbox.Refused(); err != nil { // Drain or Close was called
+	if err := c.outbox.Refused(); err != nil { // after Drain or Close
 		return nil, err
 	}
 	if m.QoS > AtMostOnce && m.ID.IsZero() {
@@ -66,7 +72,7 @@ func (c *Client) Publish(ctx context.Context, m Message) (*Delivery, error) {
 	return d, nil
 }
 
-// check returns a *FieldError if MQTT cannot carry m, or a setting of m is invalid or reserved.
+// check returns a *FieldError if MQTT cannot carry m, or if a setting of m is invalid or reserved.
 func (m *Message) check(p *wire.Publish) error {
 	if err := p.Check(); err != nil {
 		return fieldError(err)
@@ -82,7 +88,8 @@ func (m *Message) check(p *wire.Publish) error {
 	return m.checkReserved()
 }
 
-// checkQoS returns an error if the connected server does not take the QoS of m, and no rule lowers it.
+// checkQoS returns an error if the connected server does not support the QoS of m, and no rule
+// lowers it.
 func (c *Client) checkQoS(m *Message) error {
 	if m.QoS < ExactlyOnce {
 		return nil
@@ -108,7 +115,7 @@ func (c *Client) publishNow(ctx context.Context, m *Message, p *wire.Publish) (*
 	if reason := up.Gen.Limits.Check(draft.packet.Size(), p.QoS, p.Retain); reason != 0 {
 		return nil, limitError(reason)
 	}
-	// A successful write proves nothing about the server, so it is no trial of the breaker.
+	// A successful write says nothing about the server, so it is not a trial of the breaker.
 	if wait := c.breaker.RetryAfter(); wait > 0 {
 		return nil, &reliability.OpenError{RetryAfter: wait}
 	}
@@ -127,15 +134,15 @@ func (c *Client) publishNow(ctx context.Context, m *Message, p *wire.Publish) (*
 	return d, nil
 }
 
-// qos0 is the Delivery of all QoS 0 messages without ID.
+// qos0 is the Delivery of all QoS 0 messages without an ID.
 var qos0 = func() *Delivery {
 	d := new(Delivery)
 	d.waiter.Resolve(outbox.Result{State: outbox.Acked})
-	d.Done() // made here, its channel can be used in all bubbles of testing/synctest
+	d.Done() // create the channel here, so that all bubbles of testing/synctest can use it
 	return d
 }()
 
-// rules are the rules for messages that the server refuses.
+// rules returns the rules for refused messages.
 func (p *PublishingConfig) rules() (list []deferral.Rule) {
 	for _, r := range p.Refusals {
 		if r.Action == LowerQoS {
@@ -146,13 +153,13 @@ func (p *PublishingConfig) rules() (list []deferral.Rule) {
 	return list
 }
 
-// draft is a stored message on its way into the outbox. Drafts are reused.
+// draft is a message on its way into the outbox. Drafts are reused.
 type draft struct {
 	outbox.Draft
 	packet   wire.Publish
 	origin   Origin                  // without Seq
-	identity []byte                  // the encoded properties that identify the message
-	append   func(dst []byte) []byte // of a QoS 0 message
+	identity []byte                  // encoded properties that identify the message
+	append   func(dst []byte) []byte // appends the packet of a QoS 0 message
 }
 
 var drafts = sync.Pool{New: func() any {
@@ -175,7 +182,7 @@ func (d *draft) fill(c *Client, m *Message, p *wire.Publish) {
 	}
 }
 
-// encode appends the PUBLISH. number is the message's place in its stream.
+// encode appends the PUBLISH. number is the message's sequence number in its stream.
 func (d *draft) encode(dst []byte, number uint64) []byte {
 	d.origin.Seq = number
 	d.identity = identity(d.identity[:0], d.ID, d.origin)
@@ -183,7 +190,7 @@ func (d *draft) encode(dst []byte, number uint64) []byte {
 	return wire.AppendPublish(dst, &d.packet)
 }
 
-// release gives d back, without the application's memory.
+// release returns d to the pool, without references to the application's memory.
 func (d *draft) release() {
 	d.packet, d.Topic = wire.Publish{}, ""
 	drafts.Put(d)
@@ -194,10 +201,10 @@ func (p *PublishingConfig) numbers(topic string) bool {
 	return p.Sequenced && !slices.ContainsFunc(p.Unsequenced, func(filter string) bool { return wire.Match(filter, topic) })
 }
 
-// maxKey is the length of a key, and of the name of a stream, in a store.
+// maxKey is the longest key, and the longest name of a stream, in a store.
 const maxKey = 1024
 
-// conflationKey returns the topic, or its hash if it is too long for a key of a store.
+// conflationKey returns the topic, or its hash if it is longer than a key in the store can be.
 func conflationKey(topic string) string {
 	if len(topic) <= maxKey {
 		return topic
@@ -206,8 +213,9 @@ func conflationKey(topic string) string {
 	return string(sum[:])
 }
 
-// streamName returns the store's name of a stream. No topic contains U+0000. A name that is too long
-// for the store is a hash, which begins with it.
+// streamName returns the name of a message's stream in the store. It is the topic, followed for
+// higher priorities by U+0000 and a suffix. A name that is too long is replaced by U+0000 and a
+// hash. No topic contains U+0000.
 func streamName(m *Message) string {
 	name := m.Topic
 	if m.Priority != Normal {

@@ -11,34 +11,37 @@ import (
 	"github.com/mooring-mqtt/mooring/persistence"
 )
 
-// Receipt is the outcome of a message, and when it ended, by the store's clock. At is
+// Receipt is the outcome of a message and the time at which it ended, by the store's clock. At is
 // zero while the message is pending.
 type Receipt struct {
 	Outcome  Outcome
 	At       time.Time
-	Deferral Deferral // of a pending message that the server refuses for now, or that waits behind one
+	Deferral Deferral // of a pending message that is deferred, or that waits for a deferred one
 }
 
-// Deferral is why and until when a pending message is not sent. The zero value is none.
+// Deferral describes why and until when a pending message is not sent. The zero value means that
+// the message is not deferred.
 type Deferral struct {
 	Since    time.Time // when it was first deferred
-	Until    time.Time // when it is sent again, at the earliest
-	Attempts int       // how often the server refused it; 0: it waits for a message of its topic
+	Until    time.Time // earliest time at which it is resent
+	Attempts int       // how often the server refused it; 0: it waits for another message of its topic
 	Code     byte      // the last reason code
-	Alone    bool      // connections ended over it, so it is sent alone
-	// GivenUp: it is not sent again, and ends when the server has answered PUBREL for its packet
-	// identifier, which it may hold.
+	Alone    bool      // it is sent alone, because connections ended over it
+	// GivenUp means that the message is not sent again. The server may hold its packet identifier,
+	// so the message ends only when the server has answered PUBREL for it.
 	GivenUp bool
 }
 
-// Receipt returns the outcome of the newest message with this ID, accepted by this process or an
-// earlier one. That a message is pending or deferred is always known. The store keeps the outcomes of
-// ended messages within the limits of Store.Options.Retention (MaxReceipts, ReceiptAge); Receipt returns
-// false if it has none, and ErrNoReceipts if it keeps none. Outcome.Err is as in the Delivery, but without
-// the server's reason string and the cause of a drop, which are not kept. Receipt may read from the disk, and
-// waits for it without a limit if it does not answer.
-// If a custom store does not implement persistence.Receipts, it reads all pending messages. Errors:
-// ErrNoReceipts, and those of the store.
+// Receipt returns the outcome of the newest message with this ID that this process or an earlier
+// one accepted. It always finds pending and deferred messages.
+//
+// The store keeps the outcomes of ended messages within Store.Options.Retention (MaxReceipts,
+// ReceiptAge). If it has none for this ID, Receipt returns false. If it keeps none at all, the
+// error is ErrNoReceipts. Other errors are those of the store. Outcome.Err is as in the Delivery,
+// but without the server's reason string and without the cause of a drop, which are not stored.
+//
+// Receipt may read from the disk. It blocks without a limit while the disk does not answer. For a
+// custom store without persistence.Receipts, it reads all pending messages.
 func (c *Client) Receipt(id MessageID) (Receipt, bool, error) {
 	if c == nil {
 		return Receipt{}, false, ErrNilClient
@@ -58,7 +61,8 @@ func (c *Client) Receipt(id MessageID) (Receipt, bool, error) {
 	return out, true, nil
 }
 
-// storedReceipt returns what the store knows of a message. kept: it may know ended ones.
+// storedReceipt returns the store's receipt of a message. kept reports whether the store keeps
+// receipts of ended messages.
 func storedReceipt(c *Client, id MessageID) (r persistence.Receipt, ok, kept bool, err error) {
 	receipts, kept := optional[persistence.Receipts](c.store)
 	if !kept {
@@ -70,10 +74,12 @@ func storedReceipt(c *Client, id MessageID) (r persistence.Receipt, ok, kept boo
 	return r, ok, kept, err
 }
 
-// Cancel ends the newest pending message with this ID, if it was certainly not sent: its outcome is
-// Dropped, with ErrCancelled. It returns false if the message may have been sent, has ended or is not
-// known. Before Start it waits for Start. Errors: those of Receipt except ErrNoReceipts, and the cause of
-// ctx; then the message may still be cancelled.
+// Cancel ends the newest pending message with this ID, if the message was certainly not sent. The
+// outcome is then Dropped, with ErrCancelled. It returns false if the message may have been sent,
+// has ended, or is unknown. Before Start, Cancel waits for Start.
+//
+// Errors: those of Receipt except ErrNoReceipts, and the cause of ctx. After the cause of ctx, the
+// message may still be cancelled.
 func (c *Client) Cancel(ctx context.Context, id MessageID) (bool, error) {
 	if c == nil {
 		return false, ErrNilClient
@@ -82,7 +88,7 @@ func (c *Client) Cancel(ctx context.Context, id MessageID) (bool, error) {
 	var ok bool
 	var err error
 	looked := make(chan struct{})
-	go func() { // reading the disk may take longer than ctx
+	go func() { // reading the disk may take longer than ctx allows
 		defer close(looked)
 		r, ok, _, err = storedReceipt(c, id)
 	}()
@@ -97,7 +103,8 @@ func (c *Client) Cancel(ctx context.Context, id MessageID) (bool, error) {
 	return c.outbox.Cancel(ctx, r.Seq)
 }
 
-// pendingOnly finds the pending messages of a store that keeps no receipts.
+// pendingOnly implements Receipt for a store that keeps no receipts. It finds pending messages
+// only.
 type pendingOnly struct{ persistence.Outbox }
 
 func (s pendingOnly) Receipt(id [16]byte) (r persistence.Receipt, found bool, err error) {
@@ -108,7 +115,8 @@ func (s pendingOnly) Receipt(id [16]byte) (r persistence.Receipt, found bool, er
 			r, found = persistence.Receipt{Seq: e.Seq, Deferral: e.Deferral}, true
 		}
 	}
-	// A message may be deferred meanwhile, and never the other way round.
+	// During the search a message may become deferred, but a deferred one does not become
+	// undeferred, so the deferred messages are read last.
 	for ok := true; ok && err == nil; at.Pass(&e) {
 		if ok, err = s.Next(&at, &e); ok {
 			look()
@@ -124,7 +132,7 @@ func (s pendingOnly) Receipt(id [16]byte) (r persistence.Receipt, found bool, er
 	return r, found, err
 }
 
-// restored returns the Outcome for a result in the store.
+// restored returns the Outcome for a stored result.
 func restored(id MessageID, stored persistence.Result) Outcome {
 	o := Outcome{State: State(stored.Kind), Reason: stored.Reason}
 	switch o.State {
@@ -138,18 +146,17 @@ func restored(id MessageID, stored persistence.Result) Outcome {
 	return o
 }
 
-// DeadLetter is a refused message that the store keeps, see Config.Store.DeadLetters.
+// DeadLetter is a refused message that the store kept, see Config.Store.DeadLetters.
 type DeadLetter struct {
 	Message  Message // as published, with its ID
-	Reason   byte    // the server's reason code, or the code for what the server does not accept
+	Reason   byte    // the server's reason code, or the code for the feature that the server does not support
 	Accepted time.Time
 
 	seq uint64
 }
 
-// DeadLetters returns the dead letters of this process and earlier ones, in the order
-// of acceptance. The loop may call Publish, Discard and Redeliver. An error of the store
-// ends the loop.
+// DeadLetters returns the dead letters of this process and earlier ones, in order of acceptance.
+// The loop may call Publish, Discard and Redeliver. An error of the store ends the loop.
 func (c *Client) DeadLetters() iter.Seq2[DeadLetter, error] {
 	return func(yield func(DeadLetter, error) bool) {
 		letters, err := c.deadLetters()
@@ -181,7 +188,7 @@ func (c *Client) deadLetters() (persistence.DeadLetters, error) {
 
 func deadLetter(e *persistence.Entry, reason byte) (DeadLetter, error) {
 	d := DeadLetter{Reason: reason, Accepted: e.Accepted, seq: e.Seq}
-	// A stored packet has no packet identifier. The reader wants one.
+	// The stored packet has no packet identifier, but the reader requires one.
 	image := wire.AppendImage(nil, e.Packet, 1, false, wire.Seconds(e.Expires.Sub(e.Accepted)))
 	f, err := wire.NewReader(bytes.NewReader(image), 0).Next()
 	if err != nil {
@@ -206,11 +213,11 @@ func (c *Client) Discard(d DeadLetter) error {
 	return letters.Discard(d.seq)
 }
 
-// Redeliver publishes a dead letter again, with the same ID, and discards it. Its Expiry
-// counts from now. After an error of Publish the dead letter stays. A crash between the
-// two steps leaves both.
+// Redeliver publishes a dead letter again under the same ID, and discards it. Its Expiry counts
+// from now. If Publish fails, the dead letter is kept. After a crash between the two steps, both
+// exist.
 func (c *Client) Redeliver(ctx context.Context, d DeadLetter) (*Delivery, error) {
-	d.Message.Origin = Origin{} // it gets another number
+	d.Message.Origin = Origin{} // Publish assigns a new number
 	delivery, err := c.Publish(ctx, d.Message)
 	if err != nil {
 		return nil, err
