@@ -10,12 +10,12 @@ import (
 	"github.com/mooring-mqtt/mooring/reliability"
 )
 
-// ConnectionError reports that the server refused a connection (CONNACK) or ended
-// one (DISCONNECT). The event that contains it has the Action that follows.
+// ConnectionError reports that the server refused a connection (CONNACK) or ended it (DISCONNECT).
+// The event that contains it names the Action that follows.
 type ConnectionError struct {
 	Code            byte   // the reason code
 	Reason          string // the server's reason string, up to 1,024 bytes; may be empty
-	ServerReference string // the server to use instead; may be empty; passwords and queries in it are hidden
+	ServerReference string // the server to use instead; may be empty; without passwords and queries
 	Cause           error  // the packet as an error
 }
 
@@ -30,11 +30,11 @@ func (e *ConnectionError) Error() string {
 func (e *ConnectionError) ReasonCode() byte { return e.Code }
 func (e *ConnectionError) Unwrap() error    { return e.Cause }
 
-// SafeToRetry returns false: messages may have been sent on the connection.
+// SafeToRetry returns false, because messages may have been sent on the connection.
 func (*ConnectionError) SafeToRetry() bool { return false }
 
-// advice is what to do about the reason code. Whether the client stops after a refusal is decided
-// by StopPolicy; after a DISCONNECT it connects again.
+// advice returns what to do about the reason code. StopPolicy decides whether the client stops
+// after a refused CONNECT. After a DISCONNECT it reconnects.
 func (e *ConnectionError) advice() string {
 	switch e.Code {
 	case wire.ReasonBadUserNameOrPassword:
@@ -74,12 +74,12 @@ func (e *ConnectionError) advice() string {
 	return "it is tried again"
 }
 
-// ProtocolError reports a violation of MQTT by the server. The client ends the
-// connection with a DISCONNECT and connects again, with backoff.
+// ProtocolError reports a violation of MQTT by the server. The client sends a DISCONNECT, ends the
+// connection and reconnects with backoff.
 type ProtocolError struct {
 	Code   byte   // the reason code of the DISCONNECT: 0x81, 0x82, 0x93, 0x94, 0x95 …
-	Packet string // the packet that violates MQTT, such as "PUBLISH"
-	Detail string // the violation
+	Packet string // the packet with the violation, such as "PUBLISH"
+	Detail string // describes the violation
 }
 
 func (e *ProtocolError) Error() string {
@@ -88,7 +88,7 @@ func (e *ProtocolError) Error() string {
 
 func (e *ProtocolError) ReasonCode() byte { return e.Code }
 
-// AuthError reports that the Authenticator returned an error. The client connects again.
+// AuthError reports that the Authenticator returned an error. The client reconnects.
 type AuthError struct {
 	Method string
 	Err    error // of the Authenticator
@@ -97,44 +97,44 @@ type AuthError struct {
 func (e *AuthError) Error() string { return (*link.AuthError)(e).Error() }
 func (e *AuthError) Unwrap() error { return e.Err }
 
-// SafeToRetry returns false: messages may have been sent on the connection.
+// SafeToRetry returns false, because messages may have been sent on the connection.
 func (*AuthError) SafeToRetry() bool { return false }
 
-// TLSFileError reports a file of ConnectionConfig.TLSFiles that cannot be used. The client connects
-// again, and reads the file again. New returns one, in a *ConfigError, for a file whose Format is wrong.
+// TLSFileError reports an unusable file of ConnectionConfig.TLSFiles. The client reconnects and
+// reads the file again. New returns it in a *ConfigError for a file in an unsupported format.
 type TLSFileError struct {
 	File    string
-	Err     error  // of reading the file, or what is wrong with it
-	Format  string // what the file is, if it has a format that cannot be used, such as "PKCS#12 (.p12, .pfx)"
-	Convert string // the command that makes a usable file of it; empty if there is none
+	Err     error  // error of the read, or what is wrong with the content
+	Format  string // the unsupported format of the file, such as "PKCS#12 (.p12, .pfx)"; otherwise empty
+	Convert string // command that converts the file; empty if there is no such command
 }
 
 func (e *TLSFileError) Error() string { return (*link.TLSFileError)(e).Error() }
 func (e *TLSFileError) Unwrap() error { return e.Err }
 
-// SafeToRetry returns true: there was no connection.
+// SafeToRetry returns true, because there was no connection.
 func (*TLSFileError) SafeToRetry() bool { return true }
 
-// ProxyError reports that the proxy cannot be reached, or does not connect to the server.
+// ProxyError reports that the proxy cannot be reached or does not connect to the server.
 type ProxyError struct {
-	Proxy  string // its URL, without the password, and without a user that has none
+	Proxy  string // URL of the proxy, without the password; without the user name if there is no password
 	Server string // host and port of the server
-	Status int    // HTTP status of its answer; 0: there was none
+	Status int    // HTTP status of the proxy's answer; 0 without an answer
 	Reason string // the text after Status
-	Err    error  // if there is no Status
+	Err    error  // error, if Status is 0
 }
 
 func (e *ProxyError) Error() string { return (*link.ProxyError)(e).Error() }
 func (e *ProxyError) Unwrap() error { return e.Err }
 
-// SafeToRetry returns true: there was no connection.
+// SafeToRetry returns true, because there was no connection.
 func (*ProxyError) SafeToRetry() bool { return true }
 
-// InboundFullError reports that a connection was ended because handlers had freed no
-// space for AckTimeout while received messages took all of MaxBufferedBytes. The next
-// connection brings the messages that had none.
+// InboundFullError reports that received messages took all of MaxBufferedBytes and handlers freed
+// no space within AckTimeout, so the connection was ended. The server resends the messages for
+// which there was no space on the next connection.
 type InboundFullError struct {
-	Limit int64 // of ReceivingConfig.MaxBufferedBytes
+	Limit int64 // value of ReceivingConfig.MaxBufferedBytes
 }
 
 func (*InboundFullError) ReasonCode() byte { return wire.ReasonQuotaExceeded }
@@ -165,8 +165,8 @@ func connectionError(err error) error {
 	return publicError(err)
 }
 
-// publicError converts err itself, or makes errors.As find the public types of the
-// errors that err wraps.
+// publicError converts err, or wraps it so that errors.As finds the public types of the errors in
+// it.
 func publicError(err error) error {
 	if public := converted(err); public != nil {
 		return public
@@ -178,7 +178,7 @@ func publicError(err error) error {
 	return err
 }
 
-// converted returns the public form of an internal error; nil: it has none.
+// converted returns the public form of an internal error, or nil if it has none.
 func converted(err error) error {
 	switch e := err.(type) {
 	case *wire.Error:
@@ -197,7 +197,7 @@ func converted(err error) error {
 	return nil
 }
 
-// linkError is an error that may wrap others of packages link and wire.
+// linkError wraps an error that may contain errors of packages link and wire.
 type linkError struct{ error }
 
 func (e *linkError) Unwrap() error { return e.error }
@@ -218,7 +218,8 @@ func asPublic(err error, target any) bool {
 	return false
 }
 
-// waitEnded returns the cause that ended a wait, and names why there is no connection; nil: there is one.
+// waitEnded returns the cause that ended a wait. It adds why there is no connection; last is nil if
+// there is one.
 func waitEnded(cause, last error) error {
 	if last == nil {
 		return cause
