@@ -7,41 +7,46 @@ import (
 	"github.com/mooring-mqtt/mooring/internal/callback"
 )
 
-// Handler handles received messages. Messages with the same ordering key (by default
-// the topic) are handled one after the other, in order; others in parallel.
+// Handler handles received messages. Messages with the same ordering key (by default the topic) are
+// handled one after the other, in order. Others are handled in parallel.
 //
-// Returning nil accepts the message, and only then is it acknowledged. After an error the message is
-// handled again, after ReceivingConfig.HandlerBackoff, until it is accepted. [Permanent] and ten panics
-// in a row set it aside at once, HandlerAttempts after a number of attempts: the client keeps it in a
-// durable list, see [Client.SetAside], and acknowledges it. Without Config.Dir it is refused instead.
-// [Refuse] refuses at once. A panic is an error. Where several handlers match, they run in the order of
-// declaration, each with its own attempts and its own Message.
+// A nil error accepts the message, and the client then acknowledges it. After an error, the handler
+// is called again after ReceivingConfig.HandlerBackoff, until it accepts the message. A panic
+// counts as an error.
 //
-// ctx ends when the client stops; a message whose handler then returns an error is redelivered. A
-// handler may publish, wait for the Delivery (with ctx), subscribe, and close the client. While it
-// runs or waits for its next attempt, messages in the same queue and the acknowledgements of all
-// later messages wait.
+// The client sets a message aside after a [Permanent] error, ten panics in a row, or
+// HandlerAttempts attempts: it stores the message in a durable list, see [Client.SetAside], and
+// acknowledges it. Without Config.Dir it refuses the message instead. [Refuse] refuses a message at
+// once.
+//
+// If several handlers match, they run in the order of declaration. Each has its own attempts and
+// its own Message.
+//
+// ctx ends when the client stops. If the handler then returns an error, the message is redelivered.
+// A handler may publish, wait for the Delivery (with ctx), subscribe, and close the client. While
+// it runs or waits for its next attempt, other messages of the same queue wait, and so do the
+// acknowledgements of all later messages.
 type Handler interface {
 	Handle(ctx context.Context, m *Message) error
 }
 
-// HandlerFunc is a function as a Handler.
+// HandlerFunc adapts a function to a Handler.
 type HandlerFunc func(ctx context.Context, m *Message) error
 
 func (f HandlerFunc) Handle(ctx context.Context, m *Message) error { return f(ctx, m) }
 
-// Middleware wraps a Handler, as in net/http.
+// Middleware wraps a Handler, like a middleware of net/http.
 type Middleware func(Handler) Handler
 
-// Refusal is an error of a handler that refuses a message. The server receives it in
-// PUBACK or PUBREC, and does not send the message again.
+// Refusal is the error of a handler that refuses a message. The client sends it to the server in
+// PUBACK or PUBREC. The server does not send the message again.
 type Refusal struct {
 	Code   byte   // 0x80, 0x83, 0x87, 0x90, 0x91, 0x97 or 0x99
-	Reason string // reason string; up to 1,024 bytes of it are sent
+	Reason string // reason string; the first 1,024 bytes are sent
 }
 
-// Refuse returns an error that refuses a message. A code that is not valid in PUBACK
-// is sent as 0x80, Unspecified error.
+// Refuse returns an error that refuses a message. A code that is invalid in PUBACK is sent as 0x80
+// (Unspecified error).
 func Refuse(code byte, reason string) error { return &Refusal{Code: code, Reason: reason} }
 
 func (r *Refusal) Error() string {
@@ -50,10 +55,11 @@ func (r *Refusal) Error() string {
 
 func (r *Refusal) ReasonCode() byte { return r.Code }
 
-// PermanentError is an error of a handler that no later attempt can change.
+// PermanentError is an error of a handler that a retry cannot resolve.
 type PermanentError struct{ Err error }
 
-// Permanent returns an error that sets a message aside at once, see [Handler]. Permanent(nil) is nil.
+// Permanent returns an error that sets a message aside at once, see [Handler]. Permanent(nil) is
+// nil.
 func Permanent(err error) error {
 	if err == nil {
 		return nil
@@ -64,15 +70,15 @@ func Permanent(err error) error {
 func (e *PermanentError) Error() string { return "permanent: " + e.Err.Error() }
 func (e *PermanentError) Unwrap() error { return e.Err }
 
-// PanicError reports a panic of a function of the application, or a runtime.Goexit in it.
+// PanicError reports a panic or a runtime.Goexit in a function of the application.
 type PanicError struct {
-	Value any    // what panic was called with
-	Stack []byte // of the goroutine, as text
+	Value any    // argument of panic
+	Stack []byte // stack trace of the goroutine
 }
 
 func (e *PanicError) Error() string { return (*callback.Panic)(e).Error() }
 
-// panicError converts a panic that package callback has recovered.
+// panicError converts a panic that package callback recovered.
 func panicError(err error) error {
 	if p, ok := err.(*callback.Panic); ok {
 		return (*PanicError)(p)

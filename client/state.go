@@ -16,8 +16,8 @@ const (
 	PhaseIdle       Phase = iota // created, not started
 	PhaseConnecting              // an attempt is in progress, from dialing to CONNACK
 	PhaseConnected               // the server has accepted the connection
-	PhaseWaiting                 // between two attempts
-	PhaseEnding                  // Close, Drain, or a fatal error is ending the client
+	PhaseWaiting                 // waiting for the next attempt
+	PhaseEnding                  // the client is ending, after Close, Drain or a fatal error
 	PhaseEnded                   // all goroutines have ended, see Client.Done
 )
 
@@ -26,20 +26,20 @@ func (p Phase) String() string {
 	return nameOf(p, "phase", "idle", "connecting", "connected", "waiting", "ending", "ended")
 }
 
-// ConnectionState describes the connection of a client. Each change of the phase
-// is also an event: Connecting, Connected, ConnectFailed, Disconnected, Stopped.
+// ConnectionState describes the connection of a client. Each change of the phase is also an event:
+// Connecting, Connected, ConnectFailed, Disconnected, Stopped.
 type ConnectionState struct {
 	Phase   Phase
 	Since   time.Time // when the phase began
-	Server  string    // of the connection or attempt, or of the last one; without a password
-	Attempt int       // number of the attempt since the last connection, from 1; 0: none
+	Server  string    // of the present or the last connection or attempt; without a password
+	Attempt int       // number of the attempt since the last connection, from 1; 0 without one
 	Err     error     // why the last attempt failed or the last connection ended; nil while connected
-	RetryAt time.Time // while waiting: when the next attempt begins, unless NetworkChanged is called
-	// DisconnectedSince is since when there has been no connection, across attempts: when the last
-	// one ended, or, if there was none, when Start was called, or New before that. Zero while connected.
+	RetryAt time.Time // while waiting: when the next attempt begins, unless NetworkChanged is called earlier
+	// DisconnectedSince is when the last connection ended. If there was none, it is when Start, or
+	// before that New, was called. It is zero while connected. Failed attempts do not change it.
 	DisconnectedSince time.Time
-	// StoreErr is why the store takes no messages now, whatever the phase is: a
-	// *persistence.DegradedError. Nil: it takes them.
+	// StoreErr is a *persistence.DegradedError while the store accepts no messages, in any phase.
+	// Otherwise it is nil.
 	StoreErr error
 }
 
@@ -57,8 +57,8 @@ func (t *phaseTracker) get() ConnectionState {
 	return t.state
 }
 
-// enter begins a phase. Server and attempt are kept where next has none. After
-// PhaseEnding there is no way back.
+// enter begins a phase. It keeps Server and Attempt if next has none. After PhaseEnding, no earlier
+// phase can begin.
 func (t *phaseTracker) enter(next ConnectionState) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -72,14 +72,15 @@ func (t *phaseTracker) enter(next ConnectionState) {
 	switch next.DisconnectedSince = t.state.DisconnectedSince; {
 	case next.Phase == PhaseConnected:
 		next.DisconnectedSince = time.Time{}
-	case t.state.Phase == PhaseIdle: // New, or Start
+	case t.state.Phase == PhaseIdle: // New or Start was called
 		next.DisconnectedSince = next.Since
 	}
 	t.state = next
 	t.changed.Notify()
 }
 
-// store notes why the store takes no messages; nil: it does. It returns how long it did not.
+// store records why the store accepts no messages, or nil if it accepts them. It returns how long
+// the store did not accept any.
 func (t *phaseTracker) store(err *persistence.DegradedError) (took time.Duration) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -93,7 +94,7 @@ func (t *phaseTracker) store(err *persistence.DegradedError) (took time.Duration
 	return took
 }
 
-// disconnected notes that the connection has ended.
+// disconnected records the end of the connection.
 func (t *phaseTracker) disconnected() {
 	t.mu.Lock()
 	defer t.mu.Unlock()

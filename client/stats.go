@@ -7,41 +7,41 @@ import (
 	"github.com/mooring-mqtt/mooring/reliability"
 )
 
-// Stats is a snapshot of a client's counters. Counts are since New, except Store's,
-// which are since the store was created.
+// Stats is a snapshot of a client's counters. They count from New. The counters in Store count from
+// the creation of the store.
 type Stats struct {
-	Store   persistence.Stats // accepted = acked + refused + expired + dropped + dead-lettered + pending, always
+	Store   persistence.Stats // at every moment accepted = acked + refused + expired + dropped + dead-lettered + pending
 	Breaker reliability.BreakerStats
 	Status  StatusStats
 
-	Connections     uint64 // CONNACKs that accepted
+	Connections     uint64 // accepted connections (CONNACK)
 	ConnectFailures uint64
-	SessionsLost    uint64 // times the server had no session although it should have had one
+	SessionsLost    uint64 // how often the server did not have the session that it should have
 	// SessionsDiscarded counts sessions that were discarded because of ErrUnknownSession.
 	SessionsDiscarded uint64
 	SessionsAdopted   uint64 // see SessionAdopted
 	PurgesGivenUp     uint64 // see PurgeGivenUp
-	SessionsStuck     uint64 // times that only a new session could help, see SessionStuck
-	InFlight          int    // sent and not acknowledged
-	PolicyDrops       uint64 // messages dropped by WhenFull or Conflate; Store has them by cause
-	Unnumbered        uint64 // messages sent without number, see MessageUnnumbered
-	Deferrals         uint64 // times that a message was deferred, see MessageDeferred
-	FailedInFlight    uint64 // messages that failed with their session, see FailInFlight
-	Abandoned         uint64 // messages that ended with the client, see MessagesAbandoned
-	// SendWindow is how many messages may be in flight since the server has refused some because of a
-	// quota (0x97). It grows with each acknowledgement; 0: only the server's Receive Maximum applies.
+	SessionsStuck     uint64 // how often only a new session could help, see SessionStuck
+	InFlight          int    // messages sent and not acknowledged
+	PolicyDrops       uint64 // messages dropped by WhenFull or Conflate; Store counts them by cause
+	Unnumbered        uint64 // messages sent without a sequence number, see MessageUnnumbered
+	Deferrals         uint64 // how often messages were deferred, see MessageDeferred
+	FailedInFlight    uint64 // messages that failed in a lost session, see FailInFlight
+	Abandoned         uint64 // messages lost when the client closed, see MessagesAbandoned
+	// SendWindow limits the messages in flight after the server refused some because of a quota
+	// (0x97). It grows with each acknowledgement. 0: only the server's Receive Maximum limits them.
 	SendWindow int
 	Deferred   DeferredStats
 
 	Received   uint64 // messages from the server
 	Handled    uint64 // messages that all their handlers accepted
-	Duplicates uint64 // messages suppressed because they were handled before
-	Late       uint64 // messages dropped because their gap had been given up (ordering.DropLate)
+	Duplicates uint64 // messages suppressed as duplicates
+	Late       uint64 // messages dropped after their gap was reported (ordering.DropLate)
 	OutOfOrder uint64 // messages handled with Message.OutOfOrder
-	// NumbersReused counts messages handled under a number that another message has had, see
-	// [NumberReused]; NumbersRepeated those dropped, see [NumberRepeated].
+	// NumbersReused counts messages with a new ID whose sequence number was used before, see
+	// [NumberReused]. NumbersRepeated counts dropped messages without an ID, see [NumberRepeated].
 	NumbersReused, NumbersRepeated uint64
-	Redelivered                    uint64 // messages received again while a handler had them
+	Redelivered                    uint64 // messages received again while a handler was working on them
 	Gaps                           uint64 // ranges of missing messages
 	Failed                         uint64 // handler calls that returned an error or panicked
 	Refused                        uint64 // messages refused after their last attempt
@@ -49,39 +49,39 @@ type Stats struct {
 	SetAside                       uint64 // messages put into the list of set-aside messages
 	ReceivedExpired                uint64 // messages not handled because they had expired
 	PayloadsInvalid                uint64 // messages refused because of their Payload Format Indicator
-	ReceiveBlocked                 uint64 // times that one message held up all others, see ReceiveBlocked
-	SetAsideNow                    int    // messages in the list
-	SetAsideBytes                  int64  // of them
+	ReceiveBlocked                 uint64 // how often one message blocked all others, see ReceiveBlocked
+	SetAsideNow                    int    // messages in the list of set-aside messages
+	SetAsideBytes                  int64  // bytes of these messages
 	DroppedQoS0                    uint64 // QoS 0 messages dropped because a queue or the buffer was full, or the client was closing
 
 	LostQoS0 uint64 // published QoS 0 messages that were lost with a connection, see QoS0Lost
 
-	InboundBytes int64  // received and not finished, see ReceivingConfig.MaxBufferedBytes
-	ReadStalls   uint64 // times that reading stopped because the buffer was full
+	InboundBytes int64  // bytes of received messages that are not finished, see ReceivingConfig.MaxBufferedBytes
+	ReadStalls   uint64 // how often reading stopped because the buffer was full
 
-	LeftToServer uint64 // times that messages were left to the server, see ReadStalled
+	LeftToServer uint64 // how often messages were left to the server, see ReadStalled
 
 	SubscriptionFailures    uint64 // subscriptions refused or ended by the server
-	SubscriptionsDowngraded uint64 // subscriptions granted with a lower QoS
-	StatusFailures          uint64 // refusals of status messages and of the subscription to their topic
+	SubscriptionsDowngraded uint64 // subscriptions granted at a lower QoS
+	StatusFailures          uint64 // refusals of status messages and of the subscription to the status topic
 	MarkerFailures          uint64 // refusals of MarkerTopic
-	ViewRefused             uint64 // messages and devices that watches and mirrors had no room for
+	ViewRefused             uint64 // messages and devices that exceeded the limits of watches and mirrors
 	ChangesMissed           uint64 // changes dropped because a reader was too slow
-	Panics                  uint64 // panics of functions of the application, handlers included
+	Panics                  uint64 // panics of the application's functions, including handlers
 
-	UnknownAcks   uint64 // acknowledgements for packet identifiers not in use
+	UnknownAcks   uint64 // acknowledgements with an unused packet identifier
 	StaleAcks     uint64 // acknowledgements and results of an earlier connection
 	StoreFailures uint64
 	StoreRenewals uint64 // 1 if the store began a new epoch when it was opened, see StoreRenewed
 }
 
-// DeferredStats describes the messages that the server refuses for now, and those that wait behind
-// them. They are pending.
+// DeferredStats describes the messages that the server refuses for now, and those that wait for
+// them. All of them are pending.
 type DeferredStats struct {
 	Messages int
 	Bytes    int64     // of their packets
-	Topics   int       // topics that wait, counted for each priority
-	Oldest   time.Time // when the first of these topics was refused; zero: there is none
+	Topics   int       // waiting topics, counted once per priority
+	Oldest   time.Time // when the first of these topics was refused; zero without one
 	Code     byte      // the last reason code for that topic
 }
 

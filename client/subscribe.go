@@ -11,8 +11,9 @@ import (
 )
 
 // Handle declares the handler for messages whose topic matches filter. It replaces an earlier
-// handler for the same filter, and does not subscribe: the handler gets what a resumed session or
-// another subscription delivers. Declare handlers before Start, so that the first message has one.
+// handler for the same filter. It does not subscribe: the handler receives messages of a resumed
+// session or of another subscription. Declare handlers before Start, so that the first message has
+// one.
 func (c *Client) Handle(filter string, h Handler) error {
 	if c == nil {
 		return ErrNilClient
@@ -29,7 +30,7 @@ func (c *Client) Handle(filter string, h Handler) error {
 	return err
 }
 
-// HandleUnmatched declares the handler for messages whose topic no filter matches. It replaces an
+// HandleUnmatched declares the handler for messages whose topic matches no filter. It replaces an
 // earlier one. Without it, such messages wait for a handler and are then set aside, see
 // ReceivingConfig.UnhandledGrace.
 func (c *Client) HandleUnmatched(h Handler) error {
@@ -44,7 +45,7 @@ func (c *Client) HandleUnmatched(h Handler) error {
 	return err
 }
 
-// wrap checks a handler and applies the middleware. The first middleware is called first.
+// wrap checks a handler and applies the middleware, the last one first.
 func (c *Client) wrap(h Handler) (Handler, error) {
 	if h == nil {
 		return nil, errors.New("client: the Handler is nil; pass a Handler or a HandlerFunc")
@@ -60,18 +61,20 @@ func (c *Client) wrap(h Handler) (Handler, error) {
 	return h, nil
 }
 
-// Subscribe declares the handler and subscribes to filter. qos is the highest QoS at which the server
-// may send messages. Subscribe returns the state of the subscription.
+// Subscribe declares the handler, subscribes to filter and returns the state of the subscription.
+// qos is the highest QoS at which the server may send messages.
 //
-// Without a connection it returns at once, with the state SubscriptionPending, and the client sends
-// SUBSCRIBE on the next connection. Otherwise it waits for the SUBACK. A refusal is a *RefusedError,
-// an invalid SUBACK a *ProtocolError. A refused subscription is not kept. Any other is restored until
-// Unsubscribe, also if ctx ends before the SUBACK or the connection is lost.
+// Without a connection, Subscribe returns at once with the state SubscriptionPending. The client
+// sends SUBSCRIBE on the next connection. With a connection, Subscribe waits for the SUBACK. A
+// refused subscription is not kept. Any other is restored on each connection until Unsubscribe,
+// even if ctx ends or the connection is lost before the SUBACK.
 //
-// A handler for the same filter is replaced. $share/NAME/filter is a Shared Subscription: one of
-// its clients gets each message. If several filters match a message, each handler gets it once,
-// provided that the server has Subscription Identifiers. Errors: *FieldError, *RefusedError, *ProtocolError,
-// ErrClosed, ctx's cause.
+// Subscribe replaces an earlier handler for the same filter. $share/NAME/filter is a Shared
+// Subscription: only one of its clients receives each message. If several filters match a message,
+// each handler receives it once, provided that the server supports Subscription Identifiers.
+//
+// Errors: *FieldError; *RefusedError after a refusal; *ProtocolError after an invalid SUBACK;
+// ErrClosed; and the cause of ctx.
 func (c *Client) Subscribe(ctx context.Context, filter string, qos QoS, h Handler, options ...SubscribeOption) (Subscription, error) {
 	list, err := c.SubscribeAll(ctx, []SubscribeRequest{{filter, qos, h, options}})
 	if all := (*SubscribeError)(nil); errors.As(err, &all) {
@@ -83,9 +86,10 @@ func (c *Client) Subscribe(ctx context.Context, filter string, qos QoS, h Handle
 	return list[0], err
 }
 
-// SubscribeAll is Subscribe for many filters: it sends them together, and then waits for all answers.
-// It returns their states, in the order of the list. If the server refuses some, the others are kept,
-// and the error is a *SubscribeError. If a request is invalid, nothing changes.
+// SubscribeAll subscribes to many filters at once, like Subscribe. It sends all requests together
+// and waits for all answers. It returns the states in the order of list. If the server refuses some
+// subscriptions, the others are kept, and the error is a *SubscribeError. If a request is invalid,
+// nothing changes.
 func (c *Client) SubscribeAll(ctx context.Context, list []SubscribeRequest) ([]Subscription, error) {
 	if c == nil {
 		return nil, ErrNilClient
@@ -127,7 +131,7 @@ func (c *Client) SubscribeAll(ctx context.Context, list []SubscribeRequest) ([]S
 		if refused = refusedError(refused); refused == nil {
 			continue
 		}
-		if ctx.Err() != nil && refused == context.Cause(ctx) { // the other subscriptions are kept, and not awaited
+		if ctx.Err() != nil && refused == context.Cause(ctx) { // the other subscriptions are kept, but not waited for
 			err = cmp.Or(err, refused)
 			continue
 		}
@@ -142,8 +146,7 @@ func (c *Client) SubscribeAll(ctx context.Context, list []SubscribeRequest) ([]S
 	return result, err
 }
 
-// Subscriptions returns the subscriptions of the application, in the order in which they were
-// declared last.
+// Subscriptions returns the application's subscriptions, ordered by their latest declaration.
 func (c *Client) Subscriptions() (list []Subscription) {
 	if c == nil {
 		return nil
@@ -155,10 +158,13 @@ func (c *Client) Subscriptions() (list []Subscription) {
 }
 
 // Unsubscribe ends a subscription and removes its handler. user are the user properties of the
-// UNSUBSCRIBE. Without a connection it returns at once, and the client sends UNSUBSCRIBE on the next
-// connection; messages that the server sends until then have no handler, see
-// ReceivingConfig.UnhandledGrace. Otherwise it waits for the UNSUBACK. Errors: *FieldError,
-// *RefusedError, *ProtocolError, ErrClosed, ctx's cause.
+// UNSUBSCRIBE.
+//
+// Without a connection, Unsubscribe returns at once, and the client sends UNSUBSCRIBE on the next
+// connection. Messages that the server sends until then have no handler, see
+// ReceivingConfig.UnhandledGrace. With a connection, Unsubscribe waits for the UNSUBACK.
+//
+// Errors: *FieldError, *RefusedError, *ProtocolError, ErrClosed, and the cause of ctx.
 func (c *Client) Unsubscribe(ctx context.Context, filter string, user ...UserProperty) error {
 	if c == nil {
 		return ErrNilClient
@@ -166,7 +172,7 @@ func (c *Client) Unsubscribe(ctx context.Context, filter string, user ...UserPro
 	if err := cmp.Or(wire.CheckTopicFilter(filter), checkUser(user)); err != nil {
 		return fieldError(err)
 	}
-	defer c.router.remove(c.router.get(filter)) // not one that is declared meanwhile
+	defer c.router.remove(c.router.get(filter)) // but not a handler that is declared in the meantime
 	if c.life.ending.Err() != nil {
 		return ErrClosed
 	}

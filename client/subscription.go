@@ -11,39 +11,39 @@ import (
 	"github.com/mooring-mqtt/mooring/internal/wire"
 )
 
-// Subscription is a subscription of the application, and what the server has answered.
+// Subscription is a subscription of the application with the server's answer.
 type Subscription struct {
 	Filter  string
-	QoS     QoS // the highest that was asked for
+	QoS     QoS // the requested maximum QoS
 	State   SubscriptionState
-	Granted QoS   // the highest at which the server sends messages, if State is SubscriptionActive
-	Err     error // of the last attempt; nil: not attempted yet, or granted
+	Granted QoS   // the maximum QoS that the server granted, if State is SubscriptionActive
+	Err     error // error of the last attempt; nil if granted or not attempted yet
 }
 
 // SubscriptionState is the state of a Subscription.
 type SubscriptionState uint8
 
 const (
-	// SubscriptionPending: the present session is not known to have the subscription. The client
-	// asks for it, now or on the next connection.
+	// SubscriptionPending means that the server's answer is missing. The client sends SUBSCRIBE now
+	// or on the next connection.
 	SubscriptionPending SubscriptionState = iota
-	SubscriptionActive                    // the server has granted it in the present session
-	// SubscriptionRefused: the server has refused the subscription. If Subscribe returned the error, the
-	// subscription is not kept. Otherwise the client asks again on the next connection.
+	SubscriptionActive                    // the server has granted the subscription in the present session
+	// SubscriptionRefused means that the server refused the subscription. If Subscribe returned the
+	// error, the subscription is not kept. Otherwise the client tries again on the next connection.
 	SubscriptionRefused
 )
 
-// String returns its name in lower case.
+// String returns the state's name in lower case.
 func (s SubscriptionState) String() string {
 	return nameOf(s, "subscription state", "pending", "active", "refused")
 }
 
-// subscription returns the state in the table of subscriptions.
+// subscription converts an entry of the table of subscriptions.
 func subscription(a subs.Answer) Subscription {
 	return Subscription{a.Filter, QoS(a.QoS), SubscriptionState(a.State), QoS(a.Granted), refusedError(a.Err)}
 }
 
-// SubscribeRequest is one subscription for SubscribeAll, with the arguments of Subscribe.
+// SubscribeRequest holds the arguments of Subscribe for one subscription of SubscribeAll.
 type SubscribeRequest struct {
 	Filter  string
 	QoS     QoS
@@ -51,11 +51,11 @@ type SubscribeRequest struct {
 	Options []SubscribeOption
 }
 
-// SubscribeError reports the subscriptions of a SubscribeAll that failed. errors.As finds the
-// *RefusedError of the first that the server refused.
+// SubscribeError reports the failed subscriptions of a SubscribeAll. errors.As finds the
+// *RefusedError of the first refused one.
 type SubscribeError struct {
 	Failed []Subscription // each with its Err
-	All    int            // how many were asked for
+	All    int            // number of requested subscriptions
 }
 
 func (e *SubscribeError) Error() string {
@@ -79,24 +79,24 @@ func (e *SubscribeError) Unwrap() (list []error) {
 	return list
 }
 
-// SafeToRetry returns true: to subscribe twice has no further effect.
+// SafeToRetry returns true, because subscribing twice has no further effect.
 func (*SubscribeError) SafeToRetry() bool { return true }
 
-// SubscribeOption changes a subscription.
+// SubscribeOption is an option of a subscription.
 type SubscribeOption func(*subscribing)
 
-// subscribing is what SubscribeOptions change.
+// subscribing collects the options of a subscription.
 type subscribing struct {
 	subs.Want
 	hasID bool
 }
 
-// NoLocal suppresses messages that this client published itself. A Shared
-// Subscription cannot have it [MQTT-3.8.3-4].
+// NoLocal suppresses messages that this client published. It is not allowed for a Shared
+// Subscription [MQTT-3.8.3-4].
 func NoLocal() SubscribeOption { return func(s *subscribing) { s.NoLocal = true } }
 
-// RetainAsPublished keeps the RETAIN flag as the publisher set it. Without it only
-// messages that were retained when the subscription was made have Retain set.
+// RetainAsPublished keeps the RETAIN flag of the publisher. Without it, Retain is set only on
+// messages that were already retained when the subscription was made.
 func RetainAsPublished() SubscribeOption {
 	return func(s *subscribing) { s.Want.RetainAsPublished = true }
 }
@@ -105,26 +105,29 @@ func RetainAsPublished() SubscribeOption {
 type SendRetained uint8
 
 const (
-	// SendRetainedAlways: for each handler that a process declares by Subscribe, and when the server
-	// has lost the session. Not when a connection is resumed. This is the default.
+	// SendRetainedAlways requests them for each handler that a process declares with Subscribe, and
+	// after the server has lost the session. A resumed connection does not request them. This is
+	// the default.
 	SendRetainedAlways SendRetained = iota
-	// SendRetainedIfNew: when the server's session does not have the subscription. So a restarted
-	// process whose session was kept does not get them.
+	// SendRetainedIfNew requests them only if the server's session does not have the subscription.
+	// A restarted process whose session was kept does not receive them.
 	SendRetainedIfNew
 	SendRetainedNever
 )
 
-// RetainHandling selects when the server sends retained messages. It does not matter whether
-// Subscribe is called before Start or after it.
+// RetainHandling selects when the server sends retained messages. The effect is the same whether
+// Subscribe is called before or after Start.
 func RetainHandling(when SendRetained) SubscribeOption {
 	return func(s *subscribing) { s.Want.RetainHandling = byte(when) }
 }
 
-// SubscriptionID has the server send id with each message of this subscription, see
-// Message.SubscriptionIDs. Its range is 1 to 134,217,727; the client uses higher values itself, to
-// find the subscription of a message. Several subscriptions may have the same id. If their filters
-// match the same message, their handlers may get it once for each of them. If the server has no
-// Subscription Identifiers, the error is a *RefusedError with 0xA1.
+// SubscriptionID makes the server send id with each message of this subscription, see
+// Message.SubscriptionIDs. Its range is 1 to 134,217,727. The client uses higher values itself, to
+// find the subscription of a message.
+//
+// Several subscriptions may share an id. If their filters match the same message, their handlers
+// may receive the message once per subscription. If the server does not support Subscription
+// Identifiers, Subscribe returns a *RefusedError with 0xA1.
 func SubscriptionID(id uint32) SubscribeOption {
 	return func(s *subscribing) { s.ID, s.hasID = id, true }
 }
@@ -135,7 +138,7 @@ func SubscribeProperties(list ...UserProperty) SubscribeOption {
 	return func(s *subscribing) { s.User = append(s.User, list...) }
 }
 
-// want checks a request and returns the subscription that it asks for.
+// want validates a request and returns its subscription.
 func (r *SubscribeRequest) want() (*subs.Want, error) {
 	if r.QoS > ExactlyOnce {
 		return nil, &FieldError{Field: "QoS", Problem: fmt.Sprintf("is %d; use 0, 1 or 2", r.QoS)}
@@ -160,7 +163,7 @@ func (r *SubscribeRequest) want() (*subs.Want, error) {
 	return &s.Want, nil
 }
 
-// checkUser returns why MQTT cannot carry user properties, or nil.
+// checkUser returns an error if MQTT cannot carry the user properties.
 func checkUser(list []UserProperty) error {
 	for _, p := range list {
 		if err := cmp.Or(wire.CheckString("UserProperties", p.Key), wire.CheckString("UserProperties", p.Value)); err != nil {
