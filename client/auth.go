@@ -5,7 +5,7 @@ import (
 	"errors"
 )
 
-// errNoneToAuthenticate is an ErrNotConnected with words that fit.
+// errNoneToAuthenticate is an ErrNotConnected with a text for Reauthenticate.
 var errNoneToAuthenticate error = noneToAuthenticate{}
 
 type noneToAuthenticate struct{}
@@ -16,11 +16,13 @@ func (noneToAuthenticate) Error() string {
 	return "client: not connected; nothing is to be done, a new connection is authenticated anyway"
 }
 
-// Reauthenticate has the server authenticate this connection again, and waits for its answer, for
-// Config.Connection.ConnectTimeout at most. Each new connection is authenticated anyway. Errors:
-// ErrNotConnected; *AuthError; *ConnectionError or *ProtocolError if the server ends the connection
-// over it. After an error but that of Authenticator.Start, or of ctx before its turn came, the
-// connection has ended, and is made again.
+// Reauthenticate makes the server authenticate the present connection again. It waits for the
+// answer, up to Config.Connection.ConnectTimeout. New connections are always authenticated.
+//
+// Errors: ErrNotConnected; *AuthError; and *ConnectionError or *ProtocolError if the server ends
+// the connection. After an error, the connection has ended and the client reconnects. This does not
+// apply to an error of Authenticator.Start, or to the cause of ctx if ctx ended before the exchange
+// began.
 func (c *Client) Reauthenticate(ctx context.Context) error {
 	if c == nil {
 		return ErrNilClient

@@ -11,7 +11,7 @@ import (
 	"github.com/mooring-mqtt/mooring/internal/wire"
 )
 
-// credentials returns the source of credentials for each attempt to connect.
+// credentials returns a function that returns the credentials for an attempt to connect.
 func credentials(conf *ConnectionConfig, guard *callback.Guard) func(context.Context) (username string, password []byte, err error) {
 	if conf.Credentials == nil {
 		return func(context.Context) (string, []byte, error) { return conf.Username, conf.Password, nil }
@@ -33,7 +33,7 @@ func credentials(conf *ConnectionConfig, guard *callback.Guard) func(context.Con
 	}
 }
 
-// webSocketRequests returns what link.Dialer calls for each WebSocket; nil: nothing.
+// webSocketRequests returns the function that link.Dialer calls for each WebSocket, or nil.
 func webSocketRequests(change func(context.Context, *WebSocketRequest) error, guard *callback.Guard) func(context.Context, *url.URL) (*url.URL, http.Header, error) {
 	if change == nil {
 		return nil
@@ -51,8 +51,8 @@ func webSocketRequests(change func(context.Context, *WebSocketRequest) error, gu
 	}
 }
 
-// ask calls get, once at a time: turn is held during a call. A call that ignores its context is left
-// behind, and the next attempt waits for it.
+// ask calls get. turn prevents overlapping calls. If a call ignores the end of its context, ask
+// returns without it, and the next attempt waits for that call.
 func ask[T any](ctx context.Context, get func(context.Context) (T, error), guard *callback.Guard, turn chan struct{}) (none T, _ error) {
 	select {
 	case turn <- struct{}{}:

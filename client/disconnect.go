@@ -10,25 +10,25 @@ import (
 	"github.com/mooring-mqtt/mooring/reliability"
 )
 
-// DisconnectOptions are the contents of the DISCONNECT that CloseWith sends. The
-// zero value is that of Close: a normal end, on which the server discards the will
-// and keeps the session as SessionConfig.Expiry asked.
+// DisconnectOptions are the contents of the DISCONNECT that CloseWith sends. The zero value is a
+// normal end, as with Close: the server discards the will and keeps the session for
+// SessionConfig.Expiry.
 type DisconnectOptions struct {
-	// Reason is the reason code: 0x00 for a normal end; 0x04 to have the server publish the will,
-	// in which case no offline status is published either; or one of the codes from 0x80 on that a
-	// client may send (table 3-13 of MQTT 5), on which the server publishes the will too.
+	// Reason is the reason code. 0x00 is a normal end. 0x04 makes the server publish the will, and
+	// the client publishes no offline status. Codes of 0x80 or above that a client may send (table
+	// 3-13 of MQTT 5) also make the server publish the will.
 	Reason byte
-	// ReasonString and UserProperties are left out if the packet would exceed the
-	// server's Maximum Packet Size.
+	// ReasonString and UserProperties are omitted if the packet would exceed the server's Maximum
+	// Packet Size.
 	ReasonString   string
 	UserProperties []UserProperty
-	// SessionExpiry is how long the server keeps the session from now on. Default:
-	// as CONNECT asked; NoSession ends the session with the connection. It cannot be
-	// set where SessionConfig.Expiry is NoSession (section 3.14.2.2.2 of MQTT 5).
+	// SessionExpiry is how long the server keeps the session from now on. Default: as in CONNECT.
+	// NoSession ends the session with the connection. It must be 0 if SessionConfig.Expiry is
+	// NoSession (section 3.14.2.2.2 of MQTT 5).
 	SessionExpiry time.Duration
 }
 
-// check returns a *FieldError for what cannot be sent.
+// check returns a *FieldError if the options cannot be sent.
 func (g *DisconnectOptions) check(expiry time.Duration) error {
 	switch {
 	case !mayLeaveWith(g.Reason):
@@ -49,8 +49,8 @@ func (g *DisconnectOptions) check(expiry time.Duration) error {
 	return nil
 }
 
-// mayLeaveWith reports whether a client may send this reason code in a
-// DISCONNECT: table 3-13 of the specification.
+// mayLeaveWith reports whether a client may send this reason code in a DISCONNECT (table 3-13 of
+// MQTT 5).
 func mayLeaveWith(code byte) bool {
 	return slices.Contains([]byte{0x00, 0x04, 0x80, 0x81, 0x82, 0x83, 0x90, 0x93, 0x94, 0x95, 0x96, 0x97, 0x98, 0x99}, code)
 }

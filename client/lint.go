@@ -18,29 +18,29 @@ import (
 	"github.com/mooring-mqtt/mooring/persistence"
 )
 
-// Finding is a combination of settings that Validate lets pass and that loses
-// messages, misleads, or costs more than it must.
+// Finding describes a valid combination of settings that may lose messages, misleads, or is
+// wasteful.
 type Finding struct {
-	Name     string // such as "will-qos-0", the same in all versions; docs/doctor.md lists them
+	Name     string // for example "will-qos-0"; the same in all versions; docs/doctor.md lists the names
 	Severity Severity
-	Fields   []string // of Config that make it up, the one to change first
+	Fields   []string // fields of Config involved; change the first one first
 	Problem  string   // what happens, and when
 	Fix      string   // what to write instead
 }
 
-// String is one line.
+// String returns the finding in one line.
 func (f Finding) String() string {
 	return fmt.Sprintf("%s: %s %s; %s [%s]", f.Severity, strings.Join(f.Fields, ", "), f.Problem, f.Fix, f.Name)
 }
 
-// Severity is what a Finding costs. A higher one is worse.
+// Severity is the severity of a Finding. A higher value is worse.
 type Severity uint8
 
 const (
-	Note     Severity = iota // right only under a condition that Config does not show
-	Wasteful                 // costs traffic, time or memory for nothing
-	Exposes                  // others may read or forge what is sent
-	Misleads                 // somebody is told what is not so, or is not told what is
+	Note     Severity = iota // correct only under a condition that Config does not show
+	Wasteful                 // wastes traffic, time or memory
+	Exposes                  // others may read or forge messages
+	Misleads                 // someone gets wrong or missing information
 	Loses                    // messages may be lost
 )
 
@@ -49,9 +49,10 @@ func (s Severity) String() string {
 	return nameOf(s, "severity", "note", "wasteful", "exposes", "misleads", "loses")
 }
 
-// Lint returns combinations of settings that lose messages or mislead, the worst first. It does not
-// connect. It sees no messages: one with QoS 0, the default, is not stored, even with Config.Dir. An
-// invalid Config has findings too. Start logs each: a Note at level Info, all others as warnings.
+// Lint returns findings about combinations of settings, the worst first. It does not connect. An
+// invalid Config also has findings. Start logs each finding: a Note at level Info, all others as
+// warnings. Lint cannot check messages: a message with QoS 0, the default, is not stored, even with
+// Config.Dir.
 func (c Config) Lint() []Finding {
 	v := lintView{Config: c, is: c.withDefaults(), conn: &c.Connection, will: c.Presence.Will, status: c.Presence.Status}
 	for _, s := range c.Servers {
@@ -72,20 +73,20 @@ func (c Config) Lint() []Finding {
 	return found
 }
 
-// lintView is a Config as the rules look at it.
+// lintView is the input of the rules: a Config and values derived from it.
 type lintView struct {
-	Config         // as it was written
+	Config         // as the application set it
 	is      Config // with defaults
 	conn    *ConnectionConfig
 	will    *Will
 	status  *Status
 	servers []*url.URL
-	remote  bool // a server is not on this machine
-	durable bool // the store outlives the process
+	remote  bool // a server is on another machine
+	durable bool // the store survives the process
 	session bool // the server is asked to keep the session
 }
 
-// lintRule is one row of the table: a Finding, and when it is one.
+// lintRule is a row of the table: a Finding and its condition.
 type lintRule struct {
 	Name     string
 	Severity Severity
@@ -97,10 +98,11 @@ type lintRule struct {
 
 type fields = []string
 
-// identifiesFiles reports whether the file systems of this system show that a file is a copy.
+// identifiesFiles reports whether the store can detect on this operating system that a file was
+// copied.
 var identifiesFiles = runtime.GOOS == "linux"
 
-// named returns fields as this Config writes them.
+// named replaces the names in list by those that this Config uses.
 func (v *lintView) named(list fields) fields {
 	list = slices.Clone(list)
 	for i, f := range list {
@@ -125,34 +127,34 @@ func isLocal(u *url.URL) bool {
 	return ip != nil && ip.IsLoopback()
 }
 
-// any reports whether a server that is not on this machine has one of the schemes.
+// any reports whether a server on another machine has one of the schemes.
 func (v *lintView) any(schemes ...string) bool {
 	return slices.ContainsFunc(v.servers, func(u *url.URL) bool { return !isLocal(u) && slices.Contains(schemes, u.Scheme) })
 }
 
-// What the rules hold to be too long or too short.
+// Thresholds of the rules.
 const (
-	// natPatience is the shortest usual idle timeout of a TCP connection: Azure's load
-	// balancers forget one after 4 minutes, AWS's NAT gateway after 350 s.
-	natPatience = 4 * time.Minute
-	// webPatience is that of a WebSocket: 60 s by default in nginx and in AWS's
-	// Application Load Balancer.
-	webPatience = time.Minute
-	// ackPatience is what an acknowledgement may take without a fault: three
-	// retransmissions of TCP in a row (RFC 6298) are 7 s, and a server may sync.
-	ackPatience = 8 * time.Second
-	// impatient is a Keep Alive that a busy cellular link does not keep.
-	impatient = 5 * time.Second
-	// abandoned is a session so short that it does not matter if nobody asks for it.
-	abandoned = time.Hour
-	// leastPause is the least that Backoff.Max should be, for a server that comes
-	// back to all of its clients at once.
-	leastPause = time.Second
+	// natTimeout is the shortest usual idle timeout of a TCP connection. Azure's load balancers use
+	// 4 minutes, AWS's NAT gateway uses 350 s.
+	natTimeout = 4 * time.Minute
+	// webSocketTimeout is the usual idle timeout of a WebSocket: 60 s by default in nginx and in
+	// AWS's Application Load Balancer.
+	webSocketTimeout = time.Minute
+	// minAckTimeout is how long an acknowledgement may take without a fault. Three TCP
+	// retransmissions in a row (RFC 6298) take 7 s, and the server may have to sync.
+	minAckTimeout = 8 * time.Second
+	// minKeepAlive is the shortest Keep Alive that a busy cellular link can keep.
+	minKeepAlive = 5 * time.Second
+	// shortSession is a session so short that it does no harm if no client resumes it.
+	shortSession = time.Hour
+	// minBackoff is the lowest reasonable Backoff.Max. It protects a restarted server from all its
+	// clients.
+	minBackoff = time.Second
 )
 
-// lintRules is the table; docs/doctor.md is the same for readers. In Fields, Dir
-// stands for the store, Presence.Will for what makes the will, and
-// Connection.Password for the source of the password.
+// lintRules is the table of rules. docs/doctor.md shows the same table. In Fields, Dir stands for
+// the store, Presence.Will for the field that configures the will, and Connection.Password for the
+// source of the password.
 var lintRules = append([]lintRule{
 	{"durable-without-session", Loses, fields{"Session.Expiry", "Dir"},
 		"the outbox outlives the process, but with NoSession the server forgets us with each connection: messages for us are lost while we are away, and a QoS 2 message whose acknowledgement was lost is delivered twice",
@@ -199,9 +201,9 @@ var lintRules = append([]lintRule{
 		"use less than 4 minutes, less than 60 s with ws and wss; the default is 30 s",
 		func(v *lintView) bool {
 			if v.conn.Dial != nil {
-				return false // nothing is known of that way
+				return false // the route is unknown
 			}
-			return v.any("mqtt", "mqtts") && v.is.Connection.KeepAlive >= natPatience || v.any("ws", "wss") && v.is.Connection.KeepAlive >= webPatience
+			return v.any("mqtt", "mqtts") && v.is.Connection.KeepAlive >= natTimeout || v.any("ws", "wss") && v.is.Connection.KeepAlive >= webSocketTimeout
 		}},
 	{"no-keep-alive", Misleads, fields{"Connection.KeepAlive"},
 		"is NoKeepAlive: no PINGREQ finds a connection that is dead in both directions, so a client that only receives waits indefinitely and the server shows it online; only AckTimeout finds it, while messages are in flight",
@@ -262,7 +264,7 @@ var lintRules = append([]lintRule{
 	{"ack-timeout-short", Wasteful, fields{"Connection.AckTimeout"},
 		"is shorter than an acknowledgement may take over a link that loses packets, or from a server that is busy: connections that stand are ended, and what was under way is sent again",
 		"use 8 s or more; the default is 30 s",
-		func(v *lintView) bool { return v.remote && v.conn.AckTimeout > 0 && v.conn.AckTimeout < ackPatience }},
+		func(v *lintView) bool { return v.remote && v.conn.AckTimeout > 0 && v.conn.AckTimeout < minAckTimeout }},
 	{"ack-timeout-beyond-keep-alive", Note, fields{"Connection.AckTimeout", "Connection.KeepAlive"},
 		"is longer than a dead link stands: keep alive ends it after one and a half times KeepAlive, so AckTimeout only finds a server that answers pings and acknowledges nothing",
 		"make it shorter than KeepAlive if messages under way are to find a dead link sooner",
@@ -273,18 +275,18 @@ var lintRules = append([]lintRule{
 		"is so short that a link that is only slow is given up, and an idle device is kept awake",
 		"use 10 s or more; AckTimeout finds a dead link sooner while messages are under way",
 		func(v *lintView) bool {
-			return v.remote && v.conn.KeepAlive != NoKeepAlive && v.is.Connection.KeepAlive < impatient
+			return v.remote && v.conn.KeepAlive != NoKeepAlive && v.is.Connection.KeepAlive < minKeepAlive
 		}},
 	{"backoff-short", Wasteful, fields{"Connection.Backoff.Max"},
 		"is below a second: when the server is down all its clients keep knocking, and it comes back under that load",
 		"use 10 s or more; the default is a minute. Client.NetworkChanged makes the next attempt at once",
 		func(v *lintView) bool {
-			return v.remote && v.conn.Backoff.Max > 0 && max(v.conn.Backoff.Max, v.conn.Backoff.Min) < leastPause
+			return v.remote && v.conn.Backoff.Max > 0 && max(v.conn.Backoff.Max, v.conn.Backoff.Min) < minBackoff
 		}},
 	{"session-nobody-finds", Wasteful, fields{"Session.Expiry", "ClientID"},
 		"is set, but each process has another ClientID: after a crash the server keeps a session, and what comes for it, that nobody will ask for",
 		"set a ClientID that stays the same, or NoSession",
-		func(v *lintView) bool { return v.ClientID == "" && v.Session.Expiry > abandoned }},
+		func(v *lintView) bool { return v.ClientID == "" && v.Session.Expiry > shortSession }},
 	{"dedupe-forgets", Note, fields{"Receiving.Dedupe"},
 		"is in memory and empty, while the session outlives the process: unless the program fills it from its own records, what the server sends again after a restart is handled again",
 		"use dedupe.OpenFile, or fill it before New",
@@ -313,7 +315,7 @@ var lintRules = append([]lintRule{
 		}},
 }, refusalLints...)
 
-// sharedUnordered is what Lint would report if a Config had subscriptions.
+// sharedUnordered is a finding about a subscription, which is not part of a Config.
 var sharedUnordered = Finding{Name: "shared-unordered", Severity: Misleads, Fields: fields{"Receiving.Ordering"},
 	Problem: "is set, and a handler is declared for a Shared Subscription: the server spreads its messages over several clients, so this client handles them as they come, and reports no gaps in them",
 	Fix:     "subscribe without $share where the order matters, or leave Ordering to other clients"}

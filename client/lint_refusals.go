@@ -7,7 +7,7 @@ import (
 	"github.com/mooring-mqtt/mooring/internal/wire"
 )
 
-// refusalLints are the rows of lintRules for Publishing.Refusals.
+// refusalLints are the rules about Publishing.Refusals.
 var refusalLints = []lintRule{
 	{"refusals-give-up", Loses, fields{"Publishing.Refusals"},
 		"give up messages at the first refusal with a code that may pass, such as 0x97 (quota exceeded): a server that is overloaded for seconds loses them",
@@ -28,8 +28,8 @@ var refusalLints = []lintRule{
 		}},
 }
 
-// mayPass reports whether one of the codes names a state of the server that may pass; none: all do.
-// 0x87 may pass as well, but is about the topic.
+// mayPass reports whether one of the codes describes a temporary state of the server. An empty list
+// means all codes. 0x87 may be temporary too, but it concerns the topic.
 func mayPass(codes []byte) bool {
 	return len(codes) == 0 || slices.ContainsFunc(codes, func(code byte) bool {
 		return code != wire.ReasonNotAuthorized && deferral.DefaultAction(code) == deferral.Retry

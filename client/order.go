@@ -10,13 +10,14 @@ import (
 type inbound struct {
 	*Message
 	from   origin
-	to     *route // nil: not routed yet
-	stored bool   // the server sent it, out of its retained messages, for a new subscription
-	only   string // the filter of the handler for which it was set aside; empty: all
+	to     *route // nil before it is routed
+	stored bool   // a retained message that the server sent for a new subscription
+	only   string // filter of the only handler, if the message was set aside for one; empty: all handlers
 }
 
-// position returns the stream, the number and the ID of m; number 0: m is not put in order. A server
-// spreads the messages of a Shared Subscription over its clients, so their numbers have gaps.
+// position returns the stream, the sequence number and the ID of m. Number 0 means that m is not
+// ordered. A server distributes the messages of a Shared Subscription over its clients, so their
+// numbers have gaps and are not used.
 func (m inbound) position() (stream string, epoch, seq uint64, id ordering.ID) {
 	o := m.Origin
 	if o.Seq == 0 || m.to.Shared {
@@ -25,22 +26,23 @@ func (m inbound) position() (stream string, epoch, seq uint64, id ordering.ID) {
 	return streamKey(o.Publisher, m.Topic, m.to.Filter), o.Epoch, o.Seq, ordering.ID(m.ID)
 }
 
-// streamKey names the messages of one publisher on one topic for one handler. None of them contains NUL.
+// streamKey names the messages of one publisher on one topic for one handler. Its parts cannot
+// contain NUL.
 func streamKey(publisher, topic, filter string) string {
 	return publisher + "\x00" + topic + "\x00" + filter
 }
 
-// restorePoints returns a function that finds where the streams of a message's publisher and topic go on:
-// once for each handler.
+// restorePoints returns a function that finds the restored Position for a message's publisher and
+// topic. It returns each Position once per handler.
 func restorePoints(list []Position) func(inbound) (p ordering.Position, ok bool) {
 	if len(list) == 0 {
 		return nil
 	}
 	type point struct {
 		ordering.Position
-		used []string // by the handlers of these filters
+		used []string // filters of the handlers that have used it
 	}
-	points := make(map[[2]string]*point, len(list)) // a topic belongs to one worker
+	points := make(map[[2]string]*point, len(list)) // not locked, because a topic belongs to one worker
 	for _, p := range list {
 		at := &point{Position: ordering.Position{Epoch: p.Epoch, Last: p.Seq}}
 		for _, id := range p.IDs {

@@ -7,7 +7,7 @@ import (
 	"github.com/mooring-mqtt/mooring/internal/wire"
 )
 
-// The user properties that carry the identity of a message, see docs/wire.md.
+// User properties that identify a message, see docs/wire.md.
 const (
 	propID        = "m-id"
 	propPublisher = "m-pub"
@@ -15,7 +15,8 @@ const (
 	propSeq       = "m-seq"
 )
 
-// received returns the Message that p carries. Its identity is taken out of the user properties.
+// received returns the Message for p. It moves the identity of the message from the user properties
+// to ID and Origin.
 func received(p *wire.Publish) *Message {
 	m := &Message{
 		Topic: p.Topic, Payload: p.Payload, QoS: QoS(p.QoS), Retain: p.Retain, Duplicate: p.Dup,
@@ -44,8 +45,7 @@ func received(p *wire.Publish) *Message {
 	return m
 }
 
-// number returns a decimal number. Text that is not a valid number is 0: the message
-// is not sequenced.
+// number parses a decimal number. It returns 0, which means no sequence number, for other text.
 func number(text string) uint64 {
 	n, err := strconv.ParseUint(text, 10, 64)
 	if err != nil {

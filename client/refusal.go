@@ -8,29 +8,31 @@ import (
 	"github.com/mooring-mqtt/mooring/reliability"
 )
 
-// RefusalRule is a rule for messages that the server refuses, or over which it ends connections (see
-// PublishingConfig.PoisonAttempts).
+// RefusalRule selects what to do with messages that the server refuses, or over which it ends
+// connections (see PublishingConfig.PoisonAttempts).
 type RefusalRule struct {
 	Filter string // topic filter of the messages; empty: all topics
-	// Codes are reason codes of PUBACK and PUBREC; empty: all of 0x80 and above. Named codes also apply
-	// to a DISCONNECT over a message, and 0 to a connection that ends over a message without a code.
+	// Codes are the reason codes of PUBACK and PUBREC to which the rule applies; empty: all of 0x80
+	// and above. Listed codes also apply to a DISCONNECT caused by a message. Code 0 applies to a
+	// connection that ends over a message without a reason code.
 	Codes  []byte
 	Action RefusalAction
-	// MaxAttempts and MaxTime end a message that is retried: at this refusal, or at the first one
-	// that comes this long after the first. Default 0: no limit; Expiry and MaxAge apply.
+	// MaxAttempts and MaxTime limit the retries of a message. It ends at the MaxAttempts-th
+	// refusal, or at the first refusal that is MaxTime or more after the first. Default 0: no
+	// limit, except Expiry and MaxAge.
 	MaxAttempts int
 	MaxTime     time.Duration
 }
 
-// RefusalAction is what the client does with a message that the server has refused.
+// RefusalAction selects what the client does with a refused message.
 type RefusalAction uint8
 
 const (
-	RetryLater RefusalAction = iota // the message is deferred and sent again
-	GiveUp                          // it ends as Refused, or as DeadLettered with StoreConfig.DeadLetters
-	SetAside                        // it ends as DeadLettered; needs StoreConfig.DeadLetters
-	// LowerQoS sends a QoS 2 message at QoS 1 if the server's Maximum QoS is 1. It applies to code
-	// 0x9B only. Publish then accepts QoS 2, and a message may be delivered twice.
+	RetryLater RefusalAction = iota // the message is deferred and resent
+	GiveUp                          // the message ends as Refused, or as DeadLettered with StoreConfig.DeadLetters
+	SetAside                        // the message ends as DeadLettered; requires StoreConfig.DeadLetters
+	// LowerQoS sends a QoS 2 message at QoS 1 if the server's Maximum QoS is 1. The message may
+	// then be delivered twice. It applies to code 0x9B only, and lets Publish accept QoS 2.
 	LowerQoS
 )
 
@@ -39,17 +41,17 @@ func (a RefusalAction) String() string {
 	return nameOf(a, "action", "retry later", "give up", "set aside", "lower QoS")
 }
 
-// The actions are those of package deferral.
+// These values equal those of package deferral.
 var _ = [1]struct{}{}[LowerQoS-RefusalAction(deferral.LowerQoS)]
 
-// DeferredError reports messages that the server refuses for now. They stay pending and are sent
-// again, see PublishingConfig.Refusals. Drain returns it, in a DrainError, when no other messages are
-// left. Delivery.Wait returns it for one message.
+// DeferredError reports messages that the server refuses for now. They stay pending and are resent,
+// see PublishingConfig.Refusals. Delivery.Wait returns it for one message. Drain returns it in a
+// DrainError if only such messages are left.
 type DeferredError struct {
 	Messages int
-	Since    time.Time // of the oldest; zero: unknown
+	Since    time.Time // since when the oldest is deferred; zero if unknown
 	Code     byte      // the last reason code
-	Err      error     // why the wait ended; nil: it waited long enough for the refusal to pass
+	Err      error     // why the wait ended; nil if the refusals lasted too long
 }
 
 func (e *DeferredError) Error() string {
@@ -66,5 +68,5 @@ func (e *DeferredError) Error() string {
 func (e *DeferredError) Unwrap() error    { return e.Err }
 func (e *DeferredError) ReasonCode() byte { return e.Code }
 
-// SafeToRetry returns false: the client sends the message again itself.
+// SafeToRetry returns false, because the client itself resends the message.
 func (*DeferredError) SafeToRetry() bool { return false }

@@ -10,7 +10,7 @@ import (
 )
 
 // SetRetained publishes payload as the retained message of topic, which the server sends to new
-// subscribers. It is a durable Publish at QoS 1; for other properties call Publish with Retain set.
+// subscribers. It is a durable Publish at QoS 1. To set other properties, call Publish with Retain.
 func (c *Client) SetRetained(ctx context.Context, topic string, payload []byte) (*Delivery, error) {
 	if len(payload) == 0 {
 		return nil, &FieldError{Field: "Payload", Problem: "is empty, which clears a retained message [MQTT-3.3.1-6]; call ClearRetained if that is meant"}
@@ -18,58 +18,58 @@ func (c *Client) SetRetained(ctx context.Context, topic string, payload []byte) 
 	return c.Publish(ctx, Message{Topic: topic, Payload: payload, QoS: AtLeastOnce, Retain: true})
 }
 
-// ClearRetained removes the retained message of topic. Present subscribers get an
-// empty message. It is a durable Publish at QoS 1.
+// ClearRetained removes the retained message of topic. Subscribers receive an empty message. It is
+// a durable Publish at QoS 1.
 func (c *Client) ClearRetained(ctx context.Context, topic string) (*Delivery, error) {
 	return c.Publish(ctx, Message{Topic: topic, QoS: AtLeastOnce, Retain: true})
 }
 
-// RetainedOptions limit what is fetched or mirrored. The zero value is useful.
+// RetainedOptions limit what a fetch or a mirror keeps. Zero values select the defaults.
 type RetainedOptions struct {
 	MaxMessages int // default 100,000
-	MaxBytes    int // of topics, payloads and properties in memory; default 64 MiB
-	// Silence is how long nothing must come until that counts as the end, if no
-	// marker is on its way; otherwise ten times as long. Default 1 s.
+	MaxBytes    int // limit of topics, payloads and properties in memory; default 64 MiB
+	// Silence is how long no message must arrive until the fetch counts as complete. It applies if
+	// no marker was published; otherwise ten times Silence applies. Default 1 s.
 	Silence time.Duration
-	// Queue is how many changes wait for a reader of RetainedView.Changes. Default 1,024. Their messages
-	// take MaxBytes at most.
+	// Queue limits the changes that wait for a reader of RetainedView.Changes. Default 1,024. Their
+	// messages take at most MaxBytes.
 	Queue int
 }
 
-// RetainedLimitError is returned when more is retained than RetainedOptions allow.
-type RetainedLimitError struct{ Messages, Bytes int } // that were taken
+// RetainedLimitError reports that the retained messages exceed RetainedOptions.
+type RetainedLimitError struct{ Messages, Bytes int } // those that were kept
 
 func (e *RetainedLimitError) Error() string {
 	return fmt.Sprintf("client: more is retained than MaxMessages or MaxBytes allow: %d messages of %d bytes were taken; use a narrower filter, or raise the limit", e.Messages, e.Bytes)
 }
 
-// SafeToRetry returns true: retained messages were only read.
+// SafeToRetry returns true, because retained messages were only read.
 func (*RetainedLimitError) SafeToRetry() bool { return true }
 
 // Retained is the result of FetchRetained.
 type Retained struct {
-	Messages []*Message // one for each topic, ordered by topic
-	End      SyncEnd    // ByMarker, or BySilence, which is a guess
+	Messages []*Message // one per topic, ordered by topic
+	End      SyncEnd    // ByMarker, or BySilence, which is uncertain
 }
 
 // FetchRetained returns the retained messages of all topics that match filter. It waits for a
-// connection, and starts again on the next one if the connection is lost, until ctx ends.
+// connection. If the connection is lost, it starts again on the next one, until ctx ends.
 //
-// It subscribes for the time that it takes. The application's own subscriptions to the
-// same filter, or to one that overlaps, stay as they are and miss nothing. Their
-// handlers may get retained messages again if the server has no Subscription
-// Identifiers or the application uses RetainAsPublished; at a server without
-// Subscription Identifiers, also messages that are published meanwhile.
+// It subscribes to filter while it runs. The application's subscriptions to the same or an
+// overlapping filter are unchanged and miss nothing. Their handlers may receive retained messages
+// again if the server does not support Subscription Identifiers or if the application uses
+// RetainAsPublished. Without Subscription Identifiers, they may also receive messages twice that
+// are published meanwhile.
 //
-// A fetch joins one of the same filter that is about to begin, and waits for one that
-// has begun. A watch or a mirror of the same filter is fetched again along with it.
+// A fetch joins another fetch of the same filter that has not begun, and waits for one that has. A
+// watch or a mirror of the same filter is fetched again together with it.
 //
-// To find the end, the client publishes a message to Config.Presence.MarkerTopic after
-// its SUBSCRIBE; it comes back after the retained messages. If the server refuses
-// that, the end is a guess, see Retained.End.
+// To detect the end, the client publishes a marker to Config.Presence.MarkerTopic after its
+// SUBSCRIBE. The server delivers the marker after the retained messages. If the server refuses the
+// marker, the end is detected by silence, see Retained.End.
 //
-// Errors: *FieldError, *RefusedError (0x9A: the server has no retained messages),
-// *RetainedLimitError, ErrTooManyFilters, ErrClosed, and ctx's cause.
+// Errors: *FieldError, *RefusedError (0x9A: the server does not support retained messages),
+// *RetainedLimitError, ErrTooManyFilters, ErrClosed, and the cause of ctx.
 func (c *Client) FetchRetained(ctx context.Context, filter string, o RetainedOptions) (*Retained, error) {
 	if c == nil {
 		return nil, ErrNilClient
@@ -82,7 +82,7 @@ func (c *Client) FetchRetained(ctx context.Context, filter string, o RetainedOpt
 	defer v.Close()
 	end, err := v.Synced(ctx)
 	switch {
-	case ctx.Err() != nil: // which closes v
+	case ctx.Err() != nil: // the end of ctx closes v
 		return nil, context.Cause(ctx)
 	case err != nil:
 		return nil, err
@@ -90,10 +90,10 @@ func (c *Client) FetchRetained(ctx context.Context, filter string, o RetainedOpt
 	return &Retained{Messages: slices.Collect(v.All()), End: end}, nil
 }
 
-// userPropertyBytes is what a user property takes in memory, beside its text.
+// userPropertyBytes is the size of a user property in memory, without its text.
 const userPropertyBytes = 32
 
-// size is about what a message takes in memory, in bytes.
+// size returns the approximate size of a message in memory, in bytes.
 func (m *Message) size() int {
 	n := len(m.Topic) + len(m.Payload) + len(m.ContentType) + len(m.ResponseTopic) + len(m.CorrelationData)
 	for _, p := range m.UserProperties {

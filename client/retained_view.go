@@ -14,60 +14,63 @@ import (
 	"github.com/mooring-mqtt/mooring/internal/wire"
 )
 
-// RetainedView is a copy of a server's retained messages that is kept up to date, see
-// MirrorRetained. All methods are safe for concurrent use. The Messages that they
-// return are shared: do not change them.
+// RetainedView is a local copy of a server's retained messages that is kept up to date, see
+// MirrorRetained. All methods are safe for concurrent use. They return shared Messages, which must
+// not be changed.
 type RetainedView struct {
 	view
 	o       RetainedOptions
-	once    bool // it is a fetch: nothing but what is retained when it begins
+	once    bool // the view is a fetch: it keeps only messages that are retained when it begins
 	changes changes[RetainedChange]
 
 	held     sync.Mutex
 	entries  map[string]*retainedEntry
 	bytes    int
-	epoch    int  // counts fetches
-	unsure   bool // a message since the last fetch may or may not be retained
+	epoch    int  // number of fetches
+	unsure   bool // since the last fetch, a message arrived that may or may not be retained
 	passes   int  // fetches that ended unsure
-	missing  int  // messages that were refused in this epoch
+	missing  int  // messages refused in this epoch
 	refusals uint64
 	over     bool
 }
 
 type retainedEntry struct {
 	m       *Message
-	epoch   int         // in which it came
+	epoch   int         // epoch in which it was received
 	expires time.Time   // zero: never
-	timer   *time.Timer // removes it then
+	timer   *time.Timer // removes the entry when it expires
 }
 
 // RetainedKind is the kind of a RetainedChange.
 type RetainedKind uint8
 
 const (
-	RetainedSet     RetainedKind = iota // Message is the retained message of its topic now
-	RetainedCleared                     // the topic of Message has no retained message any more; Message is the last one
-	RetainedSynced                      // all messages that the server has retained are known
+	RetainedSet     RetainedKind = iota // Message is now the retained message of its topic
+	RetainedCleared                     // the topic has no retained message any more; Message is the last one
+	RetainedSynced                      // all retained messages are known
 	RetainedFull                        // Message exceeds RetainedOptions and is not in the view; reported once per sync
-	RetainedMissed                      // the reader was too slow; read All
+	RetainedMissed                      // the reader was too slow: read All
 )
 
 // RetainedChange is one change of a RetainedView.
 type RetainedChange struct {
 	Kind    RetainedKind
 	Message *Message
-	Missed  int // how many changes were dropped, if Kind is RetainedMissed
+	Missed  int // number of dropped changes, if Kind is RetainedMissed
 }
 
-// MirrorRetained keeps a copy of the retained messages of all topics that match filter, until ctx
-// ends, the client does, or Close is called. It returns at once; Synced waits.
+// MirrorRetained keeps a local copy of the retained messages of all topics that match filter. It
+// ends with ctx, with the client, or by Close. It returns at once; Synced waits for all retained
+// messages.
 //
-// On each connection everything is fetched again as FetchRetained does; at the end of the fetch,
-// messages that are no longer retained are removed. Publications without the RETAIN flag do not
-// change the view, with one exception: a publication during the fetch, on a topic that a handler's
-// filter matches too, may be retained or not. Then the fetch is repeated, three times at most,
-// after which the publication counts as retained. For the application's subscriptions, kept
-// sessions, and errors, see FetchRetained and WatchStatus.
+// On each connection the client fetches all messages again, as FetchRetained does. At the end of
+// the fetch, it removes messages that are no longer retained. Publications without the RETAIN flag
+// do not change the view. The exception is a publication during the fetch, on a topic that a
+// handler's filter also matches: it may or may not be retained. The client then repeats the fetch,
+// up to three times. Afterwards the publication counts as retained.
+//
+// FetchRetained and WatchStatus describe the effect on the application's subscriptions and on kept
+// sessions, and the errors.
 func (c *Client) MirrorRetained(ctx context.Context, filter string, o RetainedOptions) (*RetainedView, error) {
 	if c == nil {
 		return nil, ErrNilClient
@@ -97,9 +100,9 @@ func newRetainedView(o RetainedOptions) *RetainedView {
 	return v
 }
 
-// Synced waits until all messages that the server has retained are known on the present connection,
-// and returns how their end was known. Errors: ctx's cause, *RefusedError, ErrClosed, and
-// *RetainedLimitError if RetainedOptions did not allow all of them.
+// Synced waits until all retained messages are known on the present connection, and returns how
+// their end was detected. Errors: the cause of ctx, *RefusedError, ErrClosed, and
+// *RetainedLimitError if the retained messages exceed RetainedOptions.
 func (v *RetainedView) Synced(ctx context.Context) (SyncEnd, error) {
 	end, err := v.synced(ctx)
 	v.held.Lock()
@@ -121,9 +124,9 @@ func (v *RetainedView) Get(topic string) (_ *Message, ok bool) {
 	return e.m, true
 }
 
-// Match returns the retained messages whose topics match a filter, ordered by topic.
-// As in a subscription, a wildcard in the first level does not match topics that
-// begin with $ [MQTT-4.7.2-1].
+// Match returns the retained messages whose topics match filter, ordered by topic. As in a
+// subscription, a wildcard in the first level does not match topics that begin with $
+// [MQTT-4.7.2-1].
 func (v *RetainedView) Match(filter string) ([]*Message, error) {
 	if err := checkRetainedFilter(filter); err != nil {
 		return nil, err
@@ -131,7 +134,8 @@ func (v *RetainedView) Match(filter string) ([]*Message, error) {
 	return v.list(func(topic string) bool { return wire.Match(filter, topic) }), nil
 }
 
-// All yields the retained messages that the view has when the loop begins, ordered by topic.
+// All returns an iterator over the retained messages, ordered by topic. It shows the view at the
+// beginning of the loop.
 func (v *RetainedView) All() iter.Seq[*Message] {
 	return func(yield func(*Message) bool) {
 		slices.Values(v.list(func(string) bool { return true }))(yield)
@@ -150,25 +154,25 @@ func (v *RetainedView) list(want func(topic string) bool) (list []*Message) {
 	return list
 }
 
-// Len returns how many messages are in the view.
+// Len returns the number of messages in the view.
 func (v *RetainedView) Len() int {
 	v.held.Lock()
 	defer v.held.Unlock()
 	return len(v.entries)
 }
 
-// Refused returns how many messages RetainedOptions have kept out of the view.
+// Refused returns how many messages exceeded RetainedOptions and were not kept.
 func (v *RetainedView) Refused() uint64 {
 	v.held.Lock()
 	defer v.held.Unlock()
 	return v.refusals
 }
 
-// Changes returns the changes from this call on, for one loop, which ends with the
-// view. At most RetainedOptions.Queue changes wait for the loop.
+// Changes returns the changes from this call on, for one loop. The loop ends with the view. At most
+// RetainedOptions.Queue changes wait for it.
 func (v *RetainedView) Changes() iter.Seq[RetainedChange] { return v.changes.read() }
 
-// Close ends the view, whose content can still be read. It may be called more than once.
+// Close ends the view. Its content can still be read. It may be called more than once.
 func (v *RetainedView) Close() { v.close() }
 
 func (e *retainedEntry) expired() bool { return !e.expires.IsZero() && !time.Now().Before(e.expires) }
@@ -183,7 +187,7 @@ func (v *RetainedView) take(m *Message, from retained.Origin) {
 		return
 	}
 	if !m.Retain {
-		v.unsure = true // published during the fetch, retained or not
+		v.unsure = true // published during the fetch; may or may not be retained
 	}
 	old := v.entries[m.Topic]
 	if len(m.Payload) == 0 {
@@ -202,7 +206,7 @@ func (v *RetainedView) take(m *Message, from retained.Origin) {
 	}
 	e := &retainedEntry{m: m, epoch: v.epoch}
 	if m.Expiry > 0 {
-		e.expires = time.Now().Add(m.Expiry) // the server does not report it
+		e.expires = time.Now().Add(m.Expiry) // the server does not report the expiry
 		e.timer = time.AfterFunc(m.Expiry, func() { v.expire(e) })
 	}
 	old.stop()
@@ -213,14 +217,14 @@ func (v *RetainedView) take(m *Message, from retained.Origin) {
 	}
 }
 
-// refuseLocked takes that there is no room for a message.
+// refuseLocked records that a message exceeds the limits.
 func (v *RetainedView) refuseLocked(m *Message, old *retainedEntry) {
 	v.full(m.Topic)
 	if v.refusals++; v.missing == 0 {
 		v.changes.push(RetainedChange{Kind: RetainedFull, Message: m})
 	}
 	v.missing++
-	if old != nil { // it is no longer the retained message
+	if old != nil { // old is no longer the retained message
 		v.removeLocked(old)
 	}
 }
@@ -256,8 +260,8 @@ func (v *RetainedView) removeLocked(e *retainedEntry) {
 	v.changes.push(RetainedChange{Kind: RetainedCleared, Message: e.m})
 }
 
-// maxPasses is how often everything is fetched again because a publication during the fetch may be
-// retained or not, or because there is room now for a message that was refused.
+// maxPasses limits how often a fetch is repeated. It is repeated if a publication during the fetch
+// may or may not be retained, or if a message that was refused fits now.
 const maxPasses = 3
 
 func (v *RetainedView) filled(end SyncEnd) (again bool) {
@@ -268,7 +272,7 @@ func (v *RetainedView) filled(end SyncEnd) (again bool) {
 			v.removeLocked(e)
 		}
 	}
-	room := v.missing > 0 && len(v.entries) < before // there is room for it now
+	room := v.missing > 0 && len(v.entries) < before // it fits now
 	if (v.unsure || room) && v.passes < maxPasses {
 		v.passes++
 		v.nextLocked()
@@ -297,7 +301,7 @@ func (v *RetainedView) refill(again bool) {
 		return
 	}
 	v.nextLocked()
-	if !again { // otherwise two mirrors would make each other fetch forever
+	if !again { // reset only here, because otherwise two mirrors would make each other fetch forever
 		v.passes = 0
 	}
 	v.set(NotSynced, nil)

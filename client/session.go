@@ -21,7 +21,7 @@ const (
 	// and when a store's first CONNACK is lost. If the stored session belongs to another ClientID,
 	// the client does not connect.
 	//
-	// Accepted messages stay in the store. The exception are messages in flight with FailInFlight
+	// Accepted messages stay in the store, except that messages in flight with FailInFlight end
 	// after a takeover. To continue, create a client with the same store and either ResumeSession
 	// or CleanStart. CleanStart discards the messages that wait at the server.
 	StrictSession

@@ -9,22 +9,22 @@ import (
 
 // Errors of [SetAsideList].
 var (
-	// ErrNoSetAside is returned if the client has no list.
+	// ErrNoSetAside is returned if the client has no list of set-aside messages.
 	ErrNoSetAside = safe.New("client: there is no list of set-aside messages; set Config.Dir, and not SetAside.Disabled")
 	// ErrNotSetAside is returned for an ID that is not in the list.
 	ErrNotSetAside = setaside.ErrUnknown
-	// ErrSetAsideBusy is returned by Redeliver for a message that is being redelivered, or that waits
-	// for a handler to be declared.
+	// ErrSetAsideBusy is returned by Redeliver for a message that is being redelivered, or that
+	// waits for a handler.
 	ErrSetAsideBusy = setaside.ErrBusy
-	// ErrSetAsideFull is reported as StoreFailed when the list has no room for a message whose handler
-	// fails: the message stays unacknowledged.
+	// ErrSetAsideFull is reported in StoreFailed if the list has no space for a message whose
+	// handler fails. The message then stays unacknowledged.
 	ErrSetAsideFull = setaside.ErrFull
 )
 
-// SetAsideList is the list of received messages that were acknowledged and not handled: their handler
-// failed permanently, or no handler was declared for their topic. The list is in the folder "received"
-// of Config.Dir, and as durable as the store. All methods are safe for concurrent use. Without a list
-// they return ErrNoSetAside.
+// SetAsideList is the list of received messages that were acknowledged but not handled. Their
+// handler failed permanently, or no handler was declared for their topic. The list is as durable as
+// the store. It is in the folder "received" of Config.Dir. All methods are safe for concurrent use.
+// Without a list they return ErrNoSetAside.
 type SetAsideList struct{ aside *aside }
 
 // SetAside returns the list of set-aside messages.
@@ -35,8 +35,8 @@ func (c *Client) SetAside() SetAsideList {
 	return SetAsideList{c.aside}
 }
 
-// All returns the messages, in the order in which they were set aside. The loop may call Redeliver and
-// Discard. For an entry that cannot be read, it yields the ID and an error.
+// All returns an iterator over the messages, in the order in which they were set aside. The loop
+// may call Redeliver and Discard. For an unreadable entry it yields the ID and an error.
 func (l SetAsideList) All() iter.Seq2[SetAsideMessage, error] {
 	return func(yield func(SetAsideMessage, error) bool) {
 		if l.aside == nil {
@@ -54,9 +54,11 @@ func (l SetAsideList) All() iter.Seq2[SetAsideMessage, error] {
 
 // Redeliver passes a message to its handler again, at once. If the handler accepts the message, the
 // message leaves the list. Otherwise it is retried, and may be set aside again under another ID, or
-// under the same ID if the list is full. A message without a handler needs no Redeliver: a handler that
-// is declared for its topic gets it. Redeliver and All read from the disk, and wait for it without a limit if it
-// does not answer; Discard does not. Errors: ErrNotSetAside, ErrSetAsideBusy, ErrClosed, those of the
+// under the same ID if the list is full. A message without a handler needs no Redeliver: a handler
+// that is declared later for its topic receives it.
+//
+// Redeliver and All read from the disk, and block without a limit while the disk does not answer.
+// Discard does not read. Errors: ErrNotSetAside, ErrSetAsideBusy, ErrClosed, and those of the
 // store.
 func (l SetAsideList) Redeliver(id uint64) error {
 	if l.aside == nil {
@@ -75,8 +77,8 @@ func (l SetAsideList) Redeliver(id uint64) error {
 	return err
 }
 
-// Discard removes a message. It returns nil if the message is not in the list. A message that is being
-// redelivered is not attempted again.
+// Discard removes a message. It returns nil if the message is not in the list. A message that is
+// being redelivered is not retried.
 func (l SetAsideList) Discard(id uint64) error {
 	if l.aside == nil {
 		return ErrNoSetAside

@@ -12,8 +12,8 @@ import (
 	"github.com/mooring-mqtt/mooring/internal/wire"
 )
 
-// BootID identifies this client object: it differs from that of every other client, and
-// of an earlier process with the same ClientID. Each payload of Status.Structured has it.
+// BootID identifies this Client. It differs from that of every other client, and from that of an
+// earlier process with the same ClientID. Each payload with Status.Structured contains it.
 func (c *Client) BootID() presence.BootID {
 	if c == nil {
 		return presence.BootID{}
@@ -21,7 +21,7 @@ func (c *Client) BootID() presence.BootID {
 	return c.status.BootID()
 }
 
-// newStatus returns the publisher of the client's status, and subscribes to its topic.
+// newStatus returns the publisher of the client's status, and subscribes to the status topic.
 func (c *Client) newStatus() *status.Publisher {
 	conf := status.Config{
 		Format:    status.Format{Boot: presence.BootID(NewMessageID())},
@@ -33,13 +33,14 @@ func (c *Client) newStatus() *status.Publisher {
 		conf.Topic, conf.Format = s.Topic, s.format
 	}
 	if s.corrects() {
-		// Without No Local: a server may treat the will as published by the client.
+		// No Local is not set, because a server may treat the will as published by the client.
 		c.subs.Set(subs.Status, subs.Want{Filter: s.Topic, QoS: 1, ID: subs.StatusID})
 	}
 	return status.New(conf)
 }
 
-// statusReceived handles a message, if it is on the status topic. It reports whether no handler gets it.
+// statusReceived passes a message on the status topic to the status publisher. It returns true if
+// no handler gets the message.
 func (c *Client) statusReceived(m *Message, from origin) (only bool) {
 	s := c.cfg.Presence.Status
 	if !s.corrects() || m.Topic != s.Topic {
@@ -66,14 +67,14 @@ func (up statusConnection) PublishStatus(p *wire.Publish, answered func(code byt
 	if errors.As(err, &deferred) || errors.Is(err, session.ErrNotConnected) || errors.Is(err, session.ErrWindowFull) || errors.Is(err, session.ErrIDsInUse) {
 		return err
 	}
-	return nil // after an error of the connection the message counts as sent
+	return nil // after an error of the connection, the message counts as sent
 }
 
-// endStatus publishes offline, unless that is left to the will, and waits for its acknowledgement.
-// It reports whether the server has accepted it. No status message follows.
+// endStatus publishes offline, unless the will does so, and waits for the acknowledgement. It
+// reports whether the server accepted the message. No status message is published afterwards.
 func (c *Client) endStatus(up *link.Up, offline bool) (accepted bool) {
 	var answer <-chan bool
-	c.within(up, func() { // a birth may be blocked by a peer that does not read
+	c.within(up, func() { // publishing online may block while the peer does not read
 		answer = c.status.End(statusConnection{up}, offline && !c.cfg.Presence.Status.LeaveToWill)
 	})
 	select {

@@ -6,31 +6,34 @@ import (
 	"github.com/mooring-mqtt/mooring/reliability"
 )
 
-// StopPolicy selects which refusals of a connection (CONNACK with a reason code from 0x80 on) end
-// the client; Err then returns a *ConnectionError. After all others the client connects again, with
-// backoff. A DISCONNECT never ends the client, except as TakeoverPolicy and StrictSession select.
+// StopPolicy selects which refusals of a connection stop the client, that is CONNACKs with a reason
+// code of 0x80 or above. Err then returns a *ConnectionError. After all other refusals, the client
+// reconnects with backoff. A DISCONNECT never stops the client, except with TakeoverStop or
+// StrictSession.
 //
-// The zero value stops a client that was never accepted and whose CONNECT is rejected for what is in
-// it, which is probably a wrong configuration. Where several Servers are set, each has to refuse in
-// turn. Once a server has accepted the client, no refusal ends it: what checks a CONNECT, such as an
-// authentication backend, may be away for a while. The durable store remembers that across restarts,
-// for the ClientID. It does not remember the other settings, so a password that was changed to a wrong
-// one is tried again too; ConnectFailed events and the log report that. A store in memory remembers
-// nothing: a process that restarts while the backend is away stops, unless When is StopNever.
+// The zero value stops a client only if no server has accepted it before and a server rejects the
+// content of its CONNECT. The cause is then probably a wrong configuration. With several Servers,
+// each of them has to refuse in turn. After a server has accepted the client, no refusal stops it,
+// because authentication may be unavailable for a while.
+//
+// The durable store remembers across restarts that the ClientID was accepted, but not the other
+// settings. A client with a changed, wrong password therefore keeps retrying; ConnectFailed events
+// and the log report it. A store in memory remembers nothing. If such a process restarts while the
+// authentication backend is unavailable, its client stops, unless When is StopNever.
 type StopPolicy struct {
 	When StopWhen // default StopNew
-	// Codes are the reason codes that end the client when When applies; each from 0x80 on. Default:
+	// Codes are the reason codes that stop the client, each 0x80 or above. Default:
 	// reliability.StopCodes, which are 0x81, 0x82, 0x84 to 0x87, 0x8C, 0x90, 0x95 and 0x99 to 0x9B.
 	Codes []byte
 }
 
-// StopWhen selects when a refusal with one of StopPolicy.Codes ends the client.
+// StopWhen selects when a refusal with one of StopPolicy.Codes stops the client.
 type StopWhen uint8
 
 const (
 	StopNew    StopWhen = iota // if no server has accepted this client before
-	StopAlways                 // also if a server has accepted this client before
-	StopNever                  // no refusal ends the client
+	StopAlways                 // even if a server has accepted this client before
+	StopNever                  // never
 )
 
 // String returns the name in lower case.
@@ -45,7 +48,7 @@ func (v *validator) stop(p *StopPolicy) {
 	v.bad(p.When == StopNever && p.Codes != nil, field+"Codes", "is set together with StopNever, which uses no codes; set one of both")
 }
 
-// stopCodes are the codes as link.Policy takes them.
+// stopCodes returns the codes for link.Policy.
 func (p *StopPolicy) stopCodes() []byte {
 	if len(p.Codes) == 0 {
 		return nil

@@ -24,8 +24,8 @@ type Subscription struct {
 type SubscriptionState uint8
 
 const (
-	// SubscriptionPending means that the server's answer is missing. The client sends SUBSCRIBE now
-	// or on the next connection.
+	// SubscriptionPending means that the server has not yet granted the subscription in the present
+	// session. The client sends SUBSCRIBE now or on the next connection.
 	SubscriptionPending SubscriptionState = iota
 	SubscriptionActive                    // the server has granted the subscription in the present session
 	// SubscriptionRefused means that the server refused the subscription. If Subscribe returned the

@@ -10,24 +10,25 @@ import (
 	"github.com/mooring-mqtt/mooring/internal/link"
 )
 
-// Credentials are user name and password of one attempt to connect.
+// Credentials are the user name and password for one attempt to connect.
 type Credentials struct {
-	Username string // "": none
-	Password []byte // nil: none
+	Username string // "" for none
+	Password []byte // nil for none
 }
 
-// hidden stands for a secret in a text.
+// hidden replaces a secret in a text.
 const hidden = "xxxxx"
 
-// The texts of Credentials hide the password, and a user name without a password, which may be a token.
+// String, GoString and LogValue hide the password, and a user name without a password, which may be
+// a token.
 func (c Credentials) String() string       { return url.UserPassword(c.shownUser(), hidden).String() }
 func (c Credentials) GoString() string     { return fmt.Sprintf("client.Credentials(%q)", c.String()) }
 func (c Credentials) LogValue() slog.Value { return slog.StringValue(c.String()) }
 
-// MarshalText returns String, so that JSON and the like hide the password too.
+// MarshalText returns String, so that JSON and other encodings also hide the password.
 func (c Credentials) MarshalText() ([]byte, error) { return []byte(c.String()), nil }
 
-// shownUser returns the user name for texts.
+// shownUser returns the user name, or hidden if it may be a secret.
 func (c Credentials) shownUser() string {
 	if c.Username != "" && len(c.Password) == 0 {
 		return hidden
@@ -35,28 +36,29 @@ func (c Credentials) shownUser() string {
 	return c.Username
 }
 
-// TLSFiles are the files of a TLS connection, in PEM or DER, of up to 4 MiB each. They are
-// read on each attempt to connect, so that a renewed file is used by the next. A file
-// that is missing, half written or not read within ConnectTimeout fails the attempt
-// with a *TLSFileError, and so do a certificate and a key that do not match. A file in
-// another format (PKCS#12, PKCS#7, a key with a passphrase or of SSH, and the like) is
-// refused by New, with the command that converts it. Certificates of CA that cannot be used
-// are left out, if others can. The least version is TLS 1.2. Sessions are resumed, until a
-// file changes.
+// TLSFiles names the files for TLS connections, in PEM or DER, each up to 4 MiB. The client reads
+// them on each attempt to connect, so it uses a renewed file on the next attempt. It resumes TLS
+// sessions until a file changes. The minimum version is TLS 1.2.
+//
+// An attempt fails with a *TLSFileError if a file is missing, incomplete or not read within
+// ConnectTimeout, or if certificate and key do not match. Invalid certificates in CA are ignored if
+// another one is valid. New rejects files in other formats, such as PKCS#12, PKCS#7, SSH keys and
+// keys with a passphrase. Its error contains the command that converts the file.
 type TLSFiles struct {
-	CA   string // authorities to trust; default: the system's, as the process found them
-	Cert string // the client's certificate and its chain; default: none
-	Key  string // its key, without a passphrase; set if Cert is
-	// ServerName is what the server's certificate must name. Default: the host of its URL.
+	CA   string // trusted authorities; default: the system's, as read by the process
+	Cert string // client certificate with its chain; default: none
+	Key  string // private key for Cert, without a passphrase; required with Cert
+	// ServerName is the name that the server's certificate must contain. Default: the host of its
+	// URL.
 	ServerName string
 }
 
-// ProxyFromEnvironment as Config.Connection.Proxy is the proxy that the environment names.
+// ProxyFromEnvironment, as Config.Connection.Proxy, selects the proxy that the environment names.
 const ProxyFromEnvironment = link.FromEnvironment
 
-// CredentialsError reports that Config.Connection.Credentials returned an error or
-// panicked, returned what MQTT cannot carry (a *FieldError), or did not return in
-// time. The client tries again.
+// CredentialsError reports that Config.Connection.Credentials failed: it returned an error,
+// panicked, did not return in time, or returned values that MQTT cannot carry (a *FieldError). The
+// client tries again.
 type CredentialsError struct{ Err error }
 
 func (e *CredentialsError) Error() string {
@@ -65,50 +67,53 @@ func (e *CredentialsError) Error() string {
 
 func (e *CredentialsError) Unwrap() error { return e.Err }
 
-// SafeToRetry returns true: there was no connection.
+// SafeToRetry returns true, because there was no connection.
 func (*CredentialsError) SafeToRetry() bool { return true }
 
-// WebSocketRequest is the HTTP request that opens a WebSocket, of one attempt to connect.
+// WebSocketRequest is the HTTP request that opens a WebSocket for one attempt to connect.
 type WebSocketRequest struct {
-	// URL is that of the server, with the scheme ws or wss. It may be changed, for example signed.
+	// URL is the server's URL, with the scheme ws or wss. It may be changed, for example to add a
+	// signature.
 	URL *url.URL
-	// Header is empty, for fields such as Origin, Authorization and Cookie. The client sets Upgrade,
-	// Connection and Sec-WebSocket-* itself.
+	// Header is initially empty. Set fields such as Origin, Authorization and Cookie. The client
+	// sets Upgrade, Connection and Sec-WebSocket-*.
 	Header http.Header
 }
 
-// WebSocketError reports that a WebSocket was not opened: by ConnectionConfig.WebSocketRequest, because
-// the server refused it, or because its answer is invalid. The client connects again.
+// WebSocketError reports that a WebSocket was not opened. ConnectionConfig.WebSocketRequest failed,
+// the server refused the request, or the server's response is invalid. The client reconnects.
 type WebSocketError struct {
 	Server   string // host and port
-	Status   int    // HTTP status of the server's answer; 0: none, or the answer was no refusal
+	Status   int    // HTTP status of a refusal by the server; otherwise 0
 	Reason   string // the text after Status
-	Body     string // the beginning of the answer's body, printable, at most 1,024 bytes
-	Location string // where a redirect leads to, without its query
-	Err      error  // the error, where there is no Status
+	Body     string // beginning of the response body, printable, up to 1,024 bytes
+	Location string // target of a redirect, without its query
+	Err      error  // error, if Status is 0
 }
 
-// Error names the server and the reason, and what to do about the status. Values of the request, which
-// may be secret, are left out where the server repeats them.
+// Error names the server, the reason, and what to do about the status. It omits values of the
+// request, which may be secret, if the server repeats them.
 func (e *WebSocketError) Error() string { return (*link.WebSocketError)(e).Error() }
 func (e *WebSocketError) Unwrap() error { return e.Err }
 
-// SafeToRetry returns true: there was no connection.
+// SafeToRetry returns true, because there was no connection.
 func (*WebSocketError) SafeToRetry() bool { return true }
 
-// Authenticator is the client's side of enhanced authentication, section 4.12 of MQTT 5. Its
-// methods are called one after the other in an exchange; a re-authentication that a lost connection
-// cuts short may still be in one of them when the next connection begins. They must return when ctx
-// ends. Data is at most 65,535 bytes; nil sends none, and in CONNECT so does empty data. An error
-// ends the connection with DISCONNECT 0x80 and an *AuthError, and the client reconnects with
+// Authenticator is the client's side of enhanced authentication (section 4.12 of MQTT 5). The
+// methods of one exchange are called one after the other. If a lost connection interrupts a
+// re-authentication, a method may still be running when the next connection begins. Methods must
+// return when ctx ends.
+//
+// Data is limited to 65,535 bytes. nil sends no data; in CONNECT, empty data is not sent either. An
+// error ends the connection with DISCONNECT 0x80 and an *AuthError. The client reconnects with
 // backoff.
 type Authenticator interface {
-	// Method names the Authentication Method. It must not change.
+	// Method returns the Authentication Method. It must not change.
 	Method() string
-	// Start returns the data of CONNECT, or of the AUTH that begins a re-authentication.
+	// Start returns the data for CONNECT, or for the AUTH that begins a re-authentication.
 	Start(ctx context.Context) (data []byte, err error)
-	// Continue answers a challenge of the server.
+	// Continue returns the data that answers a challenge of the server.
 	Continue(ctx context.Context, challenge []byte) (data []byte, err error)
-	// Done judges the data with which the server has accepted us.
+	// Done verifies the data with which the server accepted the client.
 	Done(ctx context.Context, data []byte) error
 }

@@ -12,42 +12,43 @@ import (
 	"github.com/mooring-mqtt/mooring/internal/wire"
 )
 
-// SyncEnd is how the end of the retained messages was known.
+// SyncEnd is how the client detected the end of the retained messages.
 type SyncEnd uint8
 
 const (
-	NotSynced SyncEnd = iota // it is not known yet
-	// ByMarker: a message that the client published to itself after its SUBSCRIBE came
-	// back. MQTT does not promise that it comes after retained messages of other
-	// topics, but every server with one queue for a client keeps that order.
+	NotSynced SyncEnd = iota // the end is not known yet
+	// ByMarker means that the marker, which the client published after its SUBSCRIBE, was received.
+	// MQTT does not guarantee that it follows retained messages of other topics. Every server with
+	// one queue per client keeps that order.
 	ByMarker
-	// BySilence: nothing came for a while, and the marker was not allowed or did not come back.
+	// BySilence means that no message arrived for a while, and that the marker was refused or did
+	// not arrive.
 	BySilence
 )
 
-// String returns its name in lower case.
+// String returns the name in lower case.
 func (e SyncEnd) String() string {
 	return nameOf(e, "sync end", "not synced", "by marker", "by silence")
 }
 
-// ErrTooManyFilters is returned when 10,000 filters are watched, mirrored or fetched already.
+// ErrTooManyFilters is returned if 10,000 filters are already watched, mirrored or fetched.
 var ErrTooManyFilters = safe.New("client: 10,000 filters are watched, mirrored or fetched already; close some, or use one filter with a wildcard for many")
 
-// view is what StatusWatch and RetainedView have in common: the use of a filter,
-// whether all retained messages have come, and an end.
+// view is the common part of StatusWatch and RetainedView: the internal subscription to a filter,
+// the state of the sync, and the end.
 type view struct {
 	uses  *views
 	use   retained.View
-	stops [2]func() bool // of the contexts that end it
+	stops [2]func() bool // of the contexts that end the view
 
 	mu      sync.Mutex
 	end     SyncEnd
-	err     error // the server refused it
+	err     error // refusal by the server
 	closed  bool
-	changed notify.Broadcast // one of these has changed
+	changed notify.Broadcast // notified when one of these fields changes
 }
 
-// begin opens a view, which ends when ctx or ending ends, or close is called.
+// begin opens a view. It ends when ctx or ending ends, or when close is called.
 func (v *view) begin(ctx, ending context.Context, uses *views, use retained.View) error {
 	err := checkRetainedFilter(use.Filter)
 	switch {
@@ -69,7 +70,7 @@ func (v *view) begin(ctx, ending context.Context, uses *views, use retained.View
 	return nil
 }
 
-// close ends the view. It may be called in every state, and more than once.
+// close ends the view. It may be called in any state, and more than once.
 func (v *view) close() {
 	v.mu.Lock()
 	if v.closed {
@@ -85,14 +86,14 @@ func (v *view) close() {
 	v.uses.close(&v.use)
 }
 
-// full notes that a limit of the view has refused a message.
+// full reports that a message exceeds a limit of the view.
 func (v *view) full(topic string) {
 	if v.uses != nil {
 		v.uses.losses.full(v.use.Filter, topic)
 	}
 }
 
-// set records how far the sync is.
+// set records the state of the sync.
 func (v *view) set(end SyncEnd, err error) {
 	v.mu.Lock()
 	v.end, v.err = end, err
@@ -100,7 +101,7 @@ func (v *view) set(end SyncEnd, err error) {
 	v.changed.Notify()
 }
 
-// synced waits until all retained messages have come.
+// synced waits until all retained messages have been received.
 func (v *view) synced(ctx context.Context) (SyncEnd, error) {
 	for {
 		changed := v.changed.Changed()
@@ -123,7 +124,7 @@ func (v *view) synced(ctx context.Context) (SyncEnd, error) {
 	}
 }
 
-// checkRetainedFilter returns why retained messages cannot be requested by a filter, or nil.
+// checkRetainedFilter returns an error if the filter cannot request retained messages.
 func checkRetainedFilter(filter string) error {
 	if isShared(filter) {
 		return &FieldError{Field: "Topic Filter", Problem: "is a Shared Subscription, which brings no retained messages; use the filter after the share name"}
@@ -131,14 +132,15 @@ func checkRetainedFilter(filter string) error {
 	return fieldError(wire.CheckTopicFilter(filter))
 }
 
-// alarm calls a function at the earliest time that it is set to. Its owner calls it under a lock.
+// alarm calls a function at the earliest of the times that were set. Its methods are called with a
+// lock of the owner held.
 type alarm struct {
 	timer *time.Timer // its function calls rang
-	at    time.Time   // when timer fires; zero: not
-	off   bool        // it is not set any more
+	at    time.Time   // when timer fires; zero if it is not set
+	off   bool        // the alarm was stopped
 }
 
-// set has f called at a time; zero: not.
+// set schedules a call of f, unless at is zero.
 func (a *alarm) set(at time.Time, f func()) {
 	if a.off || at.IsZero() || !a.at.IsZero() && !at.Before(a.at) {
 		return

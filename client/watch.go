@@ -12,65 +12,64 @@ import (
 	"github.com/mooring-mqtt/mooring/internal/retained"
 )
 
-// WatchOptions configure a StatusWatch. The zero value is useful.
+// WatchOptions configure a StatusWatch. Zero values select the defaults.
 type WatchOptions struct {
-	// MaxDevices and MaxBytes limit the devices that are known at a time, and the
-	// memory of their topics, see presence.Options. Default 100,000 and 64 MiB.
+	// MaxDevices and MaxBytes limit the known devices and the memory of their topics, see
+	// presence.Options. Default 100,000 and 64 MiB.
 	MaxDevices, MaxBytes int
-	// StaleAfter is how long the client may be disconnected before devices that were
-	// Online become Stale, counted from the server's last packet. Default 0: as soon
-	// as the client notices that the connection is lost.
+	// StaleAfter is how long the client may be disconnected before Online devices become Stale,
+	// counted from the server's last packet. Default 0: when the client detects the loss of the
+	// connection.
 	StaleAfter time.Duration
-	// Parse reads payloads. Default: presence.Parse, which knows plain online and
-	// offline and the JSON of Status.Structured. It must not block and must not call
-	// the client. A panic counts as a payload that cannot be read.
+	// Parse decodes payloads. Default: presence.Parse, which decodes plain online and offline, and
+	// the JSON of Status.Structured. Parse must not block and must not call the client. A panic
+	// counts as an invalid payload.
 	Parse func(topic string, payload []byte) (presence.Status, error)
-	// OnChange receives the changes, one after the other. It may call the client's
-	// Close, which then returns at once, and must not call Drain. A panic is logged.
+	// OnChange receives the changes, one after the other. It may call the client's Close, which
+	// then returns at once. It must not call Drain. A panic is logged.
 	OnChange func(presence.Change)
-	// Queue is how many changes wait for OnChange, or for a reader of Changes. If one more comes,
-	// all are dropped and a presence.Missed takes their place. Default 1,024.
+	// Queue limits the changes that wait for OnChange or for a reader of Changes. When it is
+	// exceeded, all of them are dropped and replaced by a presence.Missed. Default 1,024.
 	Queue int
-	// Silence is as in RetainedOptions.
+	// Silence is the same as in RetainedOptions.
 	Silence time.Duration
 }
 
-// StatusWatch follows the status topics that match a filter, see WatchStatus. All
-// methods are safe for concurrent use.
+// StatusWatch watches the status topics that match a filter, see WatchStatus. All methods are safe
+// for concurrent use.
 type StatusWatch struct {
 	view
 	tracker *presence.Tracker
 	changes changes[presence.Change]
 
-	order sync.Mutex // held while changes are made and pushed, so that they stay in order
-	alarm alarm      // of the tracker's next expiry
+	order sync.Mutex // held while changes are made and pushed, to keep their order
+	alarm alarm      // set to the tracker's next expiry
 
-	refusals uint64 // of the tracker, when all had come last
+	refusals uint64 // refusals of the tracker at the last sync
 }
 
-// WatchStatus follows any number of devices by the retained status topics that match
-// filter, such as "devices/+/status", until ctx ends, the client does, or Close is
-// called. It returns at once; Synced waits until all retained statuses are known. See
-// presence.Tracker for how states are derived.
+// WatchStatus watches devices by their retained status topics. These match filter, for example
+// "devices/+/status". The watch ends with ctx, with the client, or by Close. WatchStatus returns at
+// once; Synced waits until all retained statuses are known. presence.Tracker describes the states.
 //
-// While the client is disconnected no device becomes Offline, and those that were Online become
-// Stale after StaleAfter. On each connection the retained statuses are fetched again, also in a
-// resumed session: changes are reported then, and a device without a retained status is forgotten.
-// The fetch is at QoS 0 and ends as in FetchRetained; then the subscription is raised to QoS 1.
+// While the client is disconnected, no device becomes Offline, and Online devices become Stale
+// after StaleAfter. On each connection, also in a resumed session, the client fetches the retained
+// statuses again and reports changes. It forgets devices without a retained status. The fetch uses
+// QoS 0 and ends as in FetchRetained. Then the subscription is raised to QoS 1.
 //
-// A device that has ended is shown as Online until the server publishes its will: at
-// most 1.5 times the device's Keep Alive plus its Will Delay Interval. If the client
-// loses its connection meanwhile, StaleAfter is added to that, and 1.5 times the
-// client's Keep Alive if the loss is not noticed at once.
+// A device that has ended is shown as Online until the server publishes its will. That takes at
+// most 1.5 times the device's Keep Alive plus its Will Delay Interval. If the client loses its
+// connection meanwhile, StaleAfter is added. If it detects the loss late, up to 1.5 times its Keep
+// Alive is added too.
 //
-// A server that keeps the session (Config.Session.Expiry) also queues messages for
-// the watch while the client is disconnected, and may then have no room for the
-// application's own. Since everything is fetched anyway, a separate client with
-// NoSession is better for watching beside durable subscriptions.
+// If the server keeps the session (Config.Session.Expiry), it also queues messages for the watch
+// while the client is disconnected. It may then have no space for the application's messages. So
+// with durable subscriptions, use a separate client with NoSession for watching; it loses nothing,
+// because statuses are fetched again.
 //
-// Errors: *FieldError, ErrTooManyFilters, ErrClosed, ctx's cause. If the server
-// refuses the subscription, Synced returns the error, SubscriptionFailed is reported,
-// and the client tries again on the next connection.
+// Errors: *FieldError, ErrTooManyFilters, ErrClosed, and the cause of ctx. If the server refuses
+// the subscription, Synced returns the error, SubscriptionFailed is reported, and the client tries
+// again on the next connection.
 func (c *Client) WatchStatus(ctx context.Context, filter string, o WatchOptions) (*StatusWatch, error) {
 	if c == nil {
 		return nil, ErrNilClient
@@ -102,7 +101,7 @@ func (c *Client) WatchStatus(ctx context.Context, filter string, o WatchOptions)
 	return w, nil
 }
 
-// recovered returns parse with panics as errors.
+// recovered returns parse with panics converted to errors.
 func (c *Client) recovered(parse func(string, []byte) (presence.Status, error)) func(string, []byte) (presence.Status, error) {
 	if parse == nil {
 		return nil
@@ -116,32 +115,33 @@ func (c *Client) recovered(parse func(string, []byte) (presence.Status, error)) 
 	}
 }
 
-// Synced waits until all retained statuses are known on the present connection, and
-// returns how their end was known. Errors: ctx's cause, *RefusedError, ErrClosed.
+// Synced waits until all retained statuses are known on the present connection, and returns how
+// their end was detected. Errors: the cause of ctx, *RefusedError, ErrClosed.
 func (w *StatusWatch) Synced(ctx context.Context) (SyncEnd, error) { return w.synced(ctx) }
 
-// Get returns what is known of the device with this status topic. If nothing is, ok is
-// false and its State is Unknown.
+// Get returns the device with this status topic. For an unknown device, ok is false and the State
+// is Unknown.
 func (w *StatusWatch) Get(topic string) (_ presence.Device, ok bool) {
 	return w.tracker.Get(topic, time.Now())
 }
 
-// All yields every device in no order, each as it is when its turn comes.
+// All returns an iterator over all devices, in no order. Each device is read when the loop reaches
+// it.
 func (w *StatusWatch) All() iter.Seq[presence.Device] { return w.tracker.All(time.Now) }
 
-// Snapshot returns every device as it is at one moment, in no order.
+// Snapshot returns all devices at one point in time, in no order.
 func (w *StatusWatch) Snapshot() []presence.Device { return w.tracker.Snapshot(time.Now()) }
 
-// Counts returns the number of devices by state. It does not visit them.
+// Counts returns the number of devices per state. It does not iterate over the devices.
 func (w *StatusWatch) Counts() presence.Counts { return w.tracker.Counts(time.Now()) }
 
-// Changes returns the changes from this call on, for one loop, which ends with the
-// watch. At most WatchOptions.Queue changes wait for the loop; one that is too slow
-// gets a presence.Missed and should take a Snapshot.
+// Changes returns the changes from this call on, for one loop. The loop ends with the watch. At
+// most WatchOptions.Queue changes wait for it. A loop that is too slow receives a presence.Missed
+// and should then call Snapshot.
 func (w *StatusWatch) Changes() iter.Seq[presence.Change] { return w.changes.read() }
 
-// Close ends the watch, the loops over Changes, and the subscription at the server.
-// What was known can still be read. It may be called more than once, and from OnChange.
+// Close ends the watch, the loops over Changes, and the subscription at the server. The known
+// devices can still be read. Close may be called more than once, and from OnChange.
 func (w *StatusWatch) Close() { w.close() }
 
 func (w *StatusWatch) finish() {
@@ -175,8 +175,8 @@ func (w *StatusWatch) filled(end SyncEnd) (again bool) {
 	w.expireLocked()
 	before, now := w.refusals, w.tracker.Counts(time.Now()).Refused
 	if w.refusals = now; room && now > before {
-		w.tracker.Resync() // a device that goes before the next SUBSCRIBE is not among what comes
-		return true        // there is room now for devices that were refused
+		w.tracker.Resync() // a device that is removed before the next SUBSCRIBE is not sent again
+		return true        // refused devices fit now
 	}
 	w.set(end, nil)
 	return false
@@ -201,7 +201,7 @@ func (w *StatusWatch) refused(err error) {
 	w.set(NotSynced, err)
 }
 
-// expireLocked reports the changes that are due, and sets the alarm to the next one.
+// expireLocked reports due changes and sets the alarm to the next one.
 func (w *StatusWatch) expireLocked() {
 	w.alarm.set(w.tracker.Expire(time.Now(), w.changes.push), w.expire)
 }

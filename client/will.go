@@ -12,9 +12,9 @@ type Will struct {
 	Topic           string
 	Payload         []byte        // up to 65,535 bytes
 	QoS             QoS           // default AtMostOnce
-	Retain          bool          // later subscribers receive it too
-	Delay           time.Duration // Will Delay Interval, in whole seconds, rounded up; 0: none
-	Expiry          time.Duration // after its publication, in whole seconds, rounded up; 0: never
+	Retain          bool          // the server keeps it for later subscribers
+	Delay           time.Duration // Will Delay Interval, rounded up to seconds; 0: no delay
+	Expiry          time.Duration // lifetime after publication, rounded up to seconds; 0: never expires
 	ContentType     string
 	ResponseTopic   string
 	CorrelationData []byte
@@ -22,7 +22,7 @@ type Will struct {
 	UserProperties  []UserProperty
 }
 
-// packet is the will as the message that the server will publish.
+// packet returns the PUBLISH that the server will send.
 func (w *Will) packet() wire.Publish {
 	m := Message{Topic: w.Topic, Payload: w.Payload, QoS: w.QoS, Retain: w.Retain, Expiry: w.Expiry,
 		ContentType: w.ContentType, ResponseTopic: w.ResponseTopic, CorrelationData: w.CorrelationData,
@@ -30,8 +30,8 @@ func (w *Will) packet() wire.Publish {
 	return m.packet()
 }
 
-// properties are the encoded Will Properties. paho.golang omits most of them, so the
-// link inserts them into CONNECT.
+// properties returns the encoded Will Properties. paho.golang omits most of them, so the link
+// inserts them into CONNECT.
 func (w *Will) properties() []byte {
 	var dst []byte
 	if w.Delay > 0 {
