@@ -23,7 +23,7 @@ func ExampleConfig_Lint() {
 	}
 	// Output:
 	// misleads [Presence.Status.Delay Session.Expiry]
-	//    raise Session.Expiry above it; to be told of the session's end on purpose, use Status.AtSessionEnd
+	//    raise Session.Expiry above the delay; to publish the end of the session on purpose, use Status.AtSessionEnd
 	// misleads [Connection.KeepAlive]
-	//    use less than 4 minutes, less than 60 s with ws and wss; the default is 30 s
+	//    use less than 4 minutes, or less than 60 s with ws and wss; the default is 30 s
 }

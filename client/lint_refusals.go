@@ -10,15 +10,15 @@ import (
 // refusalLints are the rules about Publishing.Refusals.
 var refusalLints = []lintRule{
 	{"refusals-give-up", Loses, fields{"Publishing.Refusals"},
-		"give up messages at the first refusal with a code that may pass, such as 0x97 (quota exceeded): a server that is overloaded for seconds loses them",
-		"name only codes about the message or the topic, or use RetryLater with MaxTime",
+		"a rule gives up messages at the first refusal with a temporary code, such as 0x97 (quota exceeded): a short overload of the server loses them",
+		"list only codes that concern the message or the topic, or use RetryLater with MaxTime",
 		func(v *lintView) bool {
 			return slices.ContainsFunc(v.Publishing.Refusals, func(r RefusalRule) bool {
 				return (r.Action == GiveUp || r.Action == SetAside) && mayPass(r.Codes)
 			})
 		}},
 	{"refusals-unreached", Misleads, fields{"Publishing.Refusals"},
-		"has a rule for all topics and codes before others, which never apply: the first that matches does",
+		"a rule for all topics and codes precedes other rules: the first matching rule applies, so the others never do",
 		"put the rule for all topics and codes last",
 		func(v *lintView) bool {
 			i := slices.IndexFunc(v.Publishing.Refusals, func(r RefusalRule) bool {

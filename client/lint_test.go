@@ -228,7 +228,7 @@ func TestTheWorstIsFirst(t *testing.T) {
 	if want := []client.Severity{client.Loses, client.Misleads, client.Exposes, client.Wasteful, client.Note}; !slices.Equal(got, want) {
 		t.Errorf("the severities are %v, want %v", got, want)
 	}
-	if got := cfg.Lint()[1].String(); !strings.HasPrefix(got, "misleads: Presence.Status.Delay, Session.Expiry is longer than") || !strings.HasSuffix(got, "[will-after-session]") {
+	if got := cfg.Lint()[1].String(); !strings.HasPrefix(got, "misleads: Presence.Status.Delay, Session.Expiry: the delay is longer than") || !strings.HasSuffix(got, "[will-after-session]") {
 		t.Errorf("a finding reads %q", got)
 	}
 	if got := client.Severity(9).String(); got != "severity(9)" {
@@ -252,8 +252,8 @@ func TestStartLogsWhatIsFound(t *testing.T) {
 		connect(t, c)
 		synctest.Wait()
 		must(t, c.Close())
-		for _, want := range []string{"level=WARN msg=\"configuration: is lower than", "finding=receive-maximum-below-concurrency severity=wasteful fields=Receiving.ReceiveMaximum,Receiving.Concurrency fix=",
-			"level=INFO msg=\"configuration: is longer than a dead link", "finding=ack-timeout-beyond-keep-alive"} {
+		for _, want := range []string{"level=WARN msg=\"configuration: the receive maximum is lower than", "finding=receive-maximum-below-concurrency severity=wasteful fields=Receiving.ReceiveMaximum,Receiving.Concurrency fix=",
+			"level=INFO msg=\"configuration: the keep alive ends a dead connection earlier", "finding=ack-timeout-beyond-keep-alive"} {
 			if strings.Count(log.String(), want) != 1 {
 				t.Errorf("the log has not once %s:\n%s", want, &log)
 			}
