@@ -13,36 +13,37 @@ import (
 	"github.com/mooring-mqtt/mooring/persistence"
 )
 
-// SetAsideMessage is a received message that was acknowledged and not handled.
+// SetAsideMessage is a received message that was acknowledged but not handled.
 type SetAsideMessage struct {
-	ID       uint64 // in the list; not the message ID
+	ID       uint64 // identifies the entry in the list; not the message ID
 	Message  *Message
-	Filter   string // of the handler that did not accept it; empty: no handler was declared for its topic
-	Err      string // of the last attempt, up to 1,024 bytes
+	Filter   string // of the handler that did not accept the message; empty if no handler was declared for its topic
+	Err      string // error of the last attempt; the first 1,024 bytes
 	Attempts int
 	At       time.Time // when it was set aside
 }
 
-// maxEntry is the longest entry that a log takes.
+// maxEntry is the maximum size of an entry in a log, in bytes.
 const maxEntry = 268_435_000
 
-// aside is the list as package inbox uses it.
+// aside implements inbox.Aside with the list of set-aside messages.
 type aside struct {
 	list        *setaside.List
 	inbox       *inbox.Inbox[inbound]
-	ending      context.Context // of the client
+	ending      context.Context // ends with the client
 	orderingKey func(*Message) string
 	failed      func(error) // reports an error of the list
 }
 
-// openAside opens the list of a client; nil: it has none.
+// openAside opens the list of a client. It returns nil if the client has none.
 func openAside(c *Config, onCorruption func(persistence.Corruption)) (*aside, error) {
 	s := &c.Receiving.SetAside
 	if c.Dir == "" || s.Disabled {
 		return nil, nil
 	}
 	o := &c.Store.Options
-	// With filter, error and identity, and the topic that an alias may have stood for.
+	// An entry also holds the filter, the error, the identity, and the topic that an alias
+	// replaced.
 	maxPacket := min(int(c.Connection.MaximumPacketSize)+2*65_535+8192, maxEntry)
 	list, err := setaside.New(filepath.Join(c.Dir, "received"), persistence.Options{
 		Sync: o.Sync, Interval: o.Interval, FS: o.FS, WriteTimeout: o.WriteTimeout, OnCorruption: onCorruption,
@@ -66,12 +67,12 @@ func (a *aside) size() (messages int, bytes int64) {
 	return a.list.Size()
 }
 
-// empty reports whether there is nothing to restore.
+// empty reports whether restore has nothing to do.
 func (a *aside) empty() bool {
 	return a == nil || len(a.list.IDs()) == 0
 }
 
-// restore passes to the inbox the messages that earlier processes set aside because they had no handler.
+// restore passes to the inbox the messages that earlier processes set aside for lack of a handler.
 func (a *aside) restore() {
 	for _, id := range a.list.IDs() {
 		m, from, err := a.message(id)
@@ -106,15 +107,15 @@ func (a *aside) message(id uint64) (s SetAsideMessage, from origin, err error) {
 	return s, from, nil
 }
 
-// stored returns the part of an entry that routing needs. The rest stays in the list.
+// stored returns the part of an entry that routing needs. The rest remains in the list.
 func stored(m SetAsideMessage, from origin) inbound {
 	return inbound{Message: &Message{Topic: m.Message.Topic}, from: from, only: m.Filter}
 }
 
-// Add stores a message. It is part of inbox.Aside.
+// Add implements inbox.Aside: it stores a message.
 func (a *aside) Add(m inbound, why inbox.Given) (id uint64, kept inbound, err error) {
 	e := setaside.Entry{Received: m.ReceivedAt, At: time.Now(), Attempts: why.Attempts, Packet: encodeReceived(m)}
-	if e.Taken = why.Err == nil; !e.Taken { // otherwise it waits for a handler
+	if e.Taken = why.Err == nil; !e.Taken { // the message waits for a handler
 		e.Err, e.Filter = panicError(why.Err).Error(), m.to.Filter
 	}
 	if id, err = a.list.Add(&e); errors.Is(err, setaside.ErrFull) {
@@ -123,19 +124,19 @@ func (a *aside) Add(m inbound, why inbox.Given) (id uint64, kept inbound, err er
 	return id, stored(SetAsideMessage{Message: m.Message, Filter: e.Filter}, m.from), err
 }
 
-// Load reads a message. It is part of inbox.Aside.
+// Load implements inbox.Aside: it reads a message.
 func (a *aside) Load(id uint64, _ inbound) (inbound, error) {
 	m, from, err := a.message(id)
 	return inbound{Message: m.Message, from: from, only: m.Filter}, err
 }
 
-// Remove is part of inbox.Aside.
+// Remove implements inbox.Aside.
 func (a *aside) Remove(id uint64) error { return a.list.Remove(id) }
 
-// Has is part of inbox.Aside.
+// Has implements inbox.Aside.
 func (a *aside) Has(id uint64) bool { return a.list.Has(id) }
 
-// Kept is part of inbox.Aside.
+// Kept implements inbox.Aside.
 func (a *aside) Kept(id uint64) { a.list.Keep(id) }
 
 // encodeReceived returns a received message as a PUBLISH, with the Subscription Identifiers that

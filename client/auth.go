@@ -13,7 +13,7 @@ type noneToAuthenticate struct{}
 func (noneToAuthenticate) Is(target error) bool { return target == ErrNotConnected }
 func (noneToAuthenticate) SafeToRetry() bool    { return true }
 func (noneToAuthenticate) Error() string {
-	return "client: not connected; nothing is to be done, a new connection is authenticated anyway"
+	return "client: not connected; the next connection is authenticated anyway"
 }
 
 // Reauthenticate makes the server authenticate the present connection again. It waits for the
@@ -28,7 +28,7 @@ func (c *Client) Reauthenticate(ctx context.Context) error {
 		return ErrNilClient
 	}
 	if c.cfg.Connection.Auth == nil {
-		return errors.New("client: Config.Connection.Auth is not set; there is no method to authenticate again with")
+		return errors.New("client: cannot reauthenticate: Config.Connection.Auth is not set")
 	}
 	up := c.link.Current()
 	if up == nil {

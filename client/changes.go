@@ -7,16 +7,16 @@ import (
 	"github.com/mooring-mqtt/mooring/internal/notify"
 )
 
-// changes gives what happens to readers, each with a bounded queue. A reader that is
-// too slow gets one marker in place of what it missed, and delays nobody.
+// changes distributes values to readers, each with a bounded queue. If a reader's queue overflows,
+// its values are replaced by one marker. A slow reader does not delay others.
 type changes[T any] struct {
 	limit  int
-	bytes  int           // of the values that wait for a reader; 0: no limit
-	size   func(v T) int // of a value in bytes; nil with bytes 0
-	missed func(n int) T // makes the marker
-	lost   func(n int)   // gets the number of values that were dropped; it must not block; nil: nothing does
+	bytes  int           // limit of the bytes in a queue; 0: no limit
+	size   func(v T) int // returns the size of a value in bytes; nil if bytes is 0
+	missed func(n int) T // returns the marker for n dropped values
+	lost   func(n int)   // receives the number of dropped values; may be nil; must not block
 
-	changed notify.Broadcast // something was pushed, or it is closed
+	changed notify.Broadcast // notified after push and close
 	mu      sync.Mutex
 	readers map[*reader[T]]struct{}
 	closed  bool
@@ -24,11 +24,11 @@ type changes[T any] struct {
 
 type reader[T any] struct {
 	queue         []T
-	bytes         int // of queue
-	missed, loops int // values dropped before what is in queue; loops that read
+	bytes         int // total size of queue
+	missed, loops int // values dropped before those in queue; number of loops that read
 }
 
-// push gives v to all readers.
+// push sends v to all readers.
 func (c *changes[T]) push(v T) {
 	c.mu.Lock()
 	size := 0
@@ -51,9 +51,9 @@ func (c *changes[T]) push(v T) {
 	c.changed.Notify()
 }
 
-// read adds a reader and returns what is pushed from now on, until changes is closed and everything
-// was read. The sequence is for one loop, whose end removes the reader. A later loop gets what is
-// pushed from its start on, and two loops at a time share what comes.
+// read adds a reader and returns its values from now on. The sequence ends after changes is closed
+// and all values were read. It is for one loop, and the end of the loop removes the reader. A later
+// loop receives values from its own start on. Two loops at the same time share the values.
 func (c *changes[T]) read() iter.Seq[T] {
 	r := &reader[T]{}
 	c.join(r, 0)
@@ -94,7 +94,7 @@ func (c *changes[T]) join(r *reader[T], loops int) {
 	c.readers[r] = struct{}{}
 }
 
-// leave ends a loop.
+// leave ends one loop of a reader.
 func (c *changes[T]) leave(r *reader[T]) {
 	c.mu.Lock()
 	defer c.mu.Unlock()

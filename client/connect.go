@@ -18,7 +18,7 @@ import (
 	"github.com/mooring-mqtt/mooring/reliability"
 )
 
-// newLink returns the link of a client whose store and session are ready.
+// newLink returns the link of a client whose store and session exist.
 func (c *Client) newLink() (*link.Link, error) {
 	conn := &c.cfg.Connection
 	conf := link.Config{
@@ -65,7 +65,7 @@ func (c *Client) newLink() (*link.Link, error) {
 	return link.New(conf), nil
 }
 
-// connectPacket is what all CONNECT packets of the client have in common.
+// connectPacket returns the common part of all CONNECT packets of the client.
 func (c *Client) connectPacket() paho.Connect {
 	expiry := wire.Seconds(c.cfg.Session.Expiry)
 	cp := paho.Connect{
@@ -88,8 +88,8 @@ func (c *Client) connectPacket() paho.Connect {
 	return cp
 }
 
-// linkObserver reports what happens to the link as state, events, counters and log
-// messages, and uses each connection.
+// linkObserver receives the events of the link. It updates state, counters, events and log, and
+// starts the tasks of each connection.
 type linkObserver struct{ *Client }
 
 func (c linkObserver) Connecting(server *url.URL, attempt int) {
@@ -115,8 +115,8 @@ func (c linkObserver) ConnectFailed(end link.End, d link.Decision) {
 	c.redirected(end, d)
 }
 
-// Connected brings the server up to date: unacknowledged unstored messages and the
-// birth first, then the subscriptions. Stored messages follow once up is Ready.
+// Connected starts the tasks of a connection. It first resends unacknowledged unstored messages and
+// publishes the online status, and then subscribes. Stored messages follow once up is Ready.
 func (c linkObserver) Connected(up *link.Up) {
 	defer c.guard.Enter()()
 	ctx, cancel := context.WithCancel(context.Background())
@@ -146,11 +146,12 @@ func (c linkObserver) Connected(up *link.Up) {
 	using.Wait()
 }
 
-// subscribeFirst is how long stored messages wait on a new connection for its subscriptions.
+// subscribeFirst is how long stored messages wait on a new connection for the SUBACKs.
 const subscribeFirst = time.Second
 
-// startSending lets stored messages go once the subscriptions are made, so that a client receives
-// what it publishes itself. A server that does not answer delays them by subscribeFirst.
+// startSending starts sending stored messages after the subscriptions were made, so that the client
+// receives the messages that it publishes itself. If the server does not answer, sending starts
+// after subscribeFirst.
 func (c *Client) startSending(up *link.Up) {
 	select {
 	case <-up.Subscribed.Done():
@@ -170,19 +171,19 @@ func (c linkObserver) Disconnected(end link.End, d link.Decision) {
 	if errors.As(end.Err, &ended) {
 		reason = ended.Reason
 	} else if errors.As(end.Err, &violation) {
-		reason = wire.ReasonUnspecifiedError // this client ended it, perhaps over the answer to a message
+		reason = wire.ReasonUnspecifiedError // the client ended the connection, perhaps because of an invalid answer to a message
 	}
 	c.outbox.Disconnected(end.Up.Gen, reason)
 	if end.TakenOver() {
-		// The other client has used the session: its state is not this client's any
-		// more, and packet identifiers may be in use. That holds for the next process too.
+		// The other client has used the session, so the stored state is invalid and packet
+		// identifiers may be in use. The owner is stored for the next process.
 		if err := c.outbox.ResetSession(link.OwnerTakenOver, c.session.Unacked()); err != nil {
 			c.storeFailed(err)
 		}
 	}
 	byServer := (*ConnectionError)(nil)
 	if c.life.ending.Err() != nil && errors.Is(err, net.ErrClosed) || end.Up.Disconnecting() && !errors.As(err, &byServer) {
-		err = nil // this client ended the connection, whichever side closed it first
+		err = nil // the client ended the connection, even if the server closed it first
 	}
 	next := ConnectionState{Phase: PhaseWaiting, Server: server, Err: err, RetryAt: time.Now().Add(d.Delay)}
 	if d.Action == reliability.ActionStop {
@@ -198,26 +199,27 @@ func (c linkObserver) Disconnected(end link.End, d link.Decision) {
 	c.redirected(end, d)
 }
 
-// redirected reports where the next attempt goes because of a Server Reference.
+// redirected reports the server to which a Server Reference leads.
 func (c linkObserver) redirected(end link.End, d link.Decision) {
 	if d.Redirect != nil {
 		c.event(Redirected{From: link.Redacted(end.Server), To: link.Redacted(d.Redirect), Permanent: d.Permanent})
 	}
 }
 
-// NetworkChanged tells the client that the network is back, or is another one. A
-// client that waits for its next attempt makes it now, and its delays start over. A
-// connected client sends a PINGREQ, unless the keep alive is 0 (NoKeepAlive), and reconnects
-// with ErrKeepAlive unless it receives something within half the keep alive, and 5 seconds
-// at most. Calls within a second count as one. NetworkChanged never blocks.
+// NetworkChanged tells the client that the network is available again or has changed. A client that
+// waits for its next attempt connects at once, and its backoff starts again.
+//
+// A connected client sends a PINGREQ. If it receives nothing within half the keep alive, and at
+// most 5 s, it reconnects with ErrKeepAlive. It sends no PINGREQ if the keep alive is 0
+// (NoKeepAlive). Calls within 1 s count as one. NetworkChanged never blocks.
 func (c *Client) NetworkChanged() {
 	if c != nil {
 		c.link.NetworkChanged()
 	}
 }
 
-// beginSession makes the session that the server has lost void in the store, and
-// reports what was in flight in it.
+// beginSession invalidates the session that the server has lost in the store, and reports the
+// messages that were in flight.
 func (c *Client) beginSession() error {
 	if err := c.outbox.ResetSession(c.ClientID(), c.session.Unacked()); err != nil {
 		return err
@@ -229,8 +231,8 @@ func (c *Client) beginSession() error {
 	return nil
 }
 
-// adoptSession makes the session in the store void, and records that the server's is resumed, of which
-// nothing is known.
+// adoptSession invalidates the session in the store. It records that the client resumes the
+// server's session, whose state is unknown.
 func (c *Client) adoptSession() error {
 	if err := c.outbox.AdoptSession(link.AdoptedOwner(c.ClientID()), c.session.Unacked()); err != nil {
 		return err
@@ -243,13 +245,13 @@ func (c *Client) adoptSession() error {
 	return nil
 }
 
-// purgeFailed reports packet identifiers that the server may still hold.
+// purgeFailed reports the number of packet identifiers that the server may still hold.
 func (c *Client) purgeFailed(n int) {
 	report(c, lossPurge, about(MessageID{}, nil, slog.Int("packet_identifiers", n)), PurgeGivenUp{PacketIDs: n})
 }
 
-// sessionStuck reports that only a new session makes the server accept messages, and begins one if that is
-// wanted.
+// sessionStuck reports that only a new session makes the server accept messages. It begins one if
+// the policy selects that.
 func (c *Client) sessionStuck() {
 	policy := c.cfg.Session.OnStuck
 	renew := policy == StuckRenew || policy == StuckRenewIfUnsubscribed && !c.subs.Receives()
@@ -259,7 +261,7 @@ func (c *Client) sessionStuck() {
 	}
 }
 
-// dialer is what opens transports, unless Config.Connection.Dial does.
+// dialer returns the built-in dialer.
 func (c *Config) dialer(guard *callback.Guard) (*link.Dialer, error) {
 	proxy, err := link.ParseProxy(c.Connection.Proxy)
 	d := &link.Dialer{Proxy: proxy, TLS: c.TLS.Clone(), Files: c.files(), Request: webSocketRequests(c.Connection.WebSocketRequest, guard)}

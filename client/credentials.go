@@ -57,10 +57,10 @@ func ask[T any](ctx context.Context, get func(context.Context) (T, error), guard
 	select {
 	case turn <- struct{}{}:
 	case <-ctx.Done():
-		return none, fmt.Errorf("the call before has not returned: %w", context.Cause(ctx))
+		return none, fmt.Errorf("the previous call has not returned: %w", context.Cause(ctx))
 	}
 	var got T
-	err := errors.New("it ended its goroutine")
+	err := errors.New("the function ended its goroutine")
 	answered := make(chan struct{})
 	go func() {
 		defer guard.Enter()()
@@ -69,7 +69,7 @@ func ask[T any](ctx context.Context, get func(context.Context) (T, error), guard
 			close(answered)
 		}()
 		if p := callback.Try(func() { got, err = get(ctx) }); p != nil {
-			err = fmt.Errorf("it panicked: %v", p.Value)
+			err = fmt.Errorf("the function panicked: %v", p.Value)
 		}
 	}()
 	select {

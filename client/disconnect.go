@@ -36,7 +36,7 @@ func (g *DisconnectOptions) check(expiry time.Duration) error {
 	case g.SessionExpiry < 0 && g.SessionExpiry != NoSession:
 		return &FieldError{Field: "SessionExpiry", Problem: "is negative; use 0 to keep the present one, a positive duration, or NoSession"}
 	case g.SessionExpiry > 0 && expiry == NoSession:
-		return &FieldError{Field: "SessionExpiry", Problem: "is set, but Config.Session.Expiry is NoSession, so it would be a protocol error; use 0"}
+		return &FieldError{Field: "SessionExpiry", Problem: "is a protocol error, because Config.Session.Expiry is NoSession; use 0"}
 	}
 	if err := wire.CheckString("ReasonString", g.ReasonString); err != nil {
 		return fieldError(err)

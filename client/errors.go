@@ -27,20 +27,20 @@ var (
 	// ErrNotConnected is returned for a QoS 0 message while there is no connection.
 	ErrNotConnected = safe.New("client: not connected; use QoS 1 or 2 to store the message and send it later")
 	// ErrStarted is returned by a second call of Start.
-	ErrStarted = safe.New("client: already started; a client is started once")
+	ErrStarted = safe.New("client: already started; call Start once")
 	// ErrSessionStuck is the reason for a connection's end if the client begins a new session, see
 	// SessionConfig.OnStuck.
-	ErrSessionStuck = errors.New("client: the server refuses messages because of exchanges that it holds in this session; beginning a new session")
+	ErrSessionStuck = errors.New("client: session stuck: the server refuses messages because of QoS 2 exchanges that it holds; the client begins a new session")
 	// ErrSessionLost is the outcome of a message that was in flight when the server lost the
 	// session. It requires FailInFlight in Message.OnSessionLost or SessionConfig.OnLost.
-	ErrSessionLost = errors.New("client: the server lost the session in which the message was sent; it may have arrived; publish it again if a duplicate is acceptable")
+	ErrSessionLost = errors.New("client: session lost: the message was in flight and may have arrived; publish it again if a duplicate is acceptable")
 	// ErrCancelled is the outcome of a message that Client.Cancel ended before it was sent.
-	ErrCancelled = safe.New("client: cancelled before it was sent; publish it again if it is wanted after all")
+	ErrCancelled = safe.New("client: message cancelled before it was sent; publish it again if it is needed")
 	// ErrConflated is the outcome of a message that a newer one of the same topic replaced before
 	// it was sent. Both had Conflate set.
-	ErrConflated = safe.New("client: replaced by a newer message of its topic before it was sent; publish without Conflate to send each one")
+	ErrConflated = safe.New("client: message replaced by a newer one of its topic before it was sent; publish without Conflate to send each one")
 	// ErrNoReceipts is returned by Receipt when the store keeps no receipts.
-	ErrNoReceipts = safe.New("client: the message is not pending, and no receipts of ended messages are kept; set Config.Store.Options.Retention.MaxReceipts to the number to keep")
+	ErrNoReceipts = safe.New("client: the message is not pending, and the store keeps no receipts of ended messages; set Config.Store.Options.Retention.MaxReceipts")
 	// ErrNoDeadLetters is returned if a custom store does not keep dead letters.
 	ErrNoDeadLetters = safe.New("client: the store keeps no dead letters; implement persistence.DeadLetters")
 	// ErrUnknownSession reports that the server holds a session for this ClientID that the store
@@ -112,9 +112,9 @@ func (e *RefusedError) SafeToRetry() bool { return e.Code != 0x91 && e.Code != 0
 // limitError returns the error for a packet that exceeds a limit of this server.
 func limitError(reason byte) *RefusedError {
 	return &RefusedError{Code: reason, Reason: map[byte]string{
-		wire.ReasonPacketTooLarge:     "larger than the server's Maximum Packet Size; send less at a time",
-		wire.ReasonQoSNotSupported:    "above the server's Maximum QoS; publish with a lower one",
-		wire.ReasonRetainNotSupported: "the server has no retained messages; publish without Retain",
+		wire.ReasonPacketTooLarge:     "larger than the server's Maximum Packet Size; send a smaller message",
+		wire.ReasonQoSNotSupported:    "above the server's Maximum QoS; publish at a lower QoS",
+		wire.ReasonRetainNotSupported: "the server does not support retained messages; publish without Retain",
 	}[reason]}
 }
 
@@ -134,7 +134,7 @@ func (e *OutcomeUnknownError) Error() string {
 	if e.Delivery != nil {
 		id = e.Delivery.ID
 	}
-	return fmt.Sprintf("client: message %v: outcome unknown, the store may store it later: %v; wait for its Delivery, do not publish it again", id, e.Err)
+	return fmt.Sprintf("client: message %v: outcome unknown: %v; the store may still store it, so wait for its Delivery and do not publish it again", id, e.Err)
 }
 
 func (e *OutcomeUnknownError) Unwrap() error { return e.Err }
@@ -148,7 +148,7 @@ func (*OutcomeUnknownError) SafeToRetry() bool { return false }
 type CloseTimeoutError struct{ After time.Duration }
 
 func (e *CloseTimeoutError) Error() string {
-	return fmt.Sprintf("client: not ended %v after Close: a disk or a function of the application does not return; wait for Done before Dir is used again", e.After)
+	return fmt.Sprintf("client: Close timed out after %v: a disk or a function of the application does not return; wait for Done before using Dir again", e.After)
 }
 
 // Is returns true for context.DeadlineExceeded.
@@ -169,9 +169,9 @@ type PoisonError struct {
 
 func (e *PoisonError) Error() string {
 	if e.Deferred {
-		return fmt.Sprintf("client: connections end over message %v, the last one with %s; it is sent again, alone, after others were acknowledged", e.ID, endedWith(e.Code))
+		return fmt.Sprintf("client: message %v deferred: several connections ended over it, the last one with %s; it is resent alone, after other messages were acknowledged", e.ID, endedWith(e.Code))
 	}
-	return fmt.Sprintf("client: message %v given up: the server ended %d connections in a row over it, at last with %s (0x%02X); change the message, it would end every connection",
+	return fmt.Sprintf("client: message %v given up: the server ended %d connections in a row over it, the last one with %s (0x%02X); change the message",
 		e.ID, e.Attempts, reliability.ReasonName(e.Code), e.Code)
 }
 
@@ -213,7 +213,7 @@ func (*DroppedError) SafeToRetry() bool { return true }
 type ExpiredError struct{ ID MessageID }
 
 func (e *ExpiredError) Error() string {
-	return fmt.Sprintf("client: message %v expired before it was sent; raise Expiry if it would still have been of use", e.ID)
+	return fmt.Sprintf("client: message %v expired before it was sent; raise Expiry if it is still useful later", e.ID)
 }
 
 // SafeToRetry returns false, because an earlier process may have sent a QoS 1 message.
@@ -223,7 +223,7 @@ func (*ExpiredError) SafeToRetry() bool { return false }
 type DamagedError struct{ persistence.Corruption }
 
 func (e *DamagedError) Error() string {
-	return fmt.Sprintf("client: message was damaged on disk at byte %d of %s: %v; publish it again", e.Offset, e.File, e.Err)
+	return fmt.Sprintf("client: message damaged on disk at byte %d of %s: %v; publish it again", e.Offset, e.File, e.Err)
 }
 
 func (e *DamagedError) Unwrap() error { return e.Err }
@@ -239,7 +239,7 @@ type DrainError struct {
 }
 
 func (e *DrainError) Error() string {
-	return fmt.Sprintf("client: drain ended with %d messages pending: %v; in Config.Dir they wait for the next client", e.Pending, e.Cause)
+	return fmt.Sprintf("client: Drain ended with %d messages pending: %v; with Config.Dir the next client delivers them", e.Pending, e.Cause)
 }
 
 func (e *DrainError) Unwrap() error { return e.Cause }
@@ -261,13 +261,13 @@ type SessionError struct {
 func (e *SessionError) Error() string {
 	switch {
 	case e.TakenOver:
-		return "client: another client with this ClientID took the session over, and has used it; start with CleanStart or ResumeSession to publish what is in the store in a new one"
+		return "client: session taken over: another client with this ClientID has used it; start with CleanStart or ResumeSession to publish the stored messages in a new session"
 	case e.ClientID != "":
-		return fmt.Sprintf("client: the session in the store is that of the ClientID %q; start with the store that belongs to this one, or with CleanStart or ResumeSession to publish what is in it under this one", e.ClientID)
+		return fmt.Sprintf("client: wrong store: its session belongs to the ClientID %q; use the store of this ClientID, or start with CleanStart or ResumeSession to publish the stored messages under this ClientID", e.ClientID)
 	case e.Present:
-		return "client: the server has a session that the store knows nothing of; start with the store that belongs to it, or with CleanStart to give it up"
+		return "client: unknown session: the server has a session that the store does not know; use the store that belongs to it, or start with CleanStart to discard it"
 	}
-	return "client: the server has lost the session that the store goes on with; start with CleanStart or ResumeSession to publish again what is in the store, or look at it first"
+	return "client: session lost: the server does not have the session in the store; start with CleanStart or ResumeSession to publish the stored messages again"
 }
 
 // Is returns true for the sentinel error that e corresponds to.

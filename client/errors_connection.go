@@ -20,7 +20,7 @@ type ConnectionError struct {
 }
 
 func (e *ConnectionError) Error() string {
-	s := fmt.Sprintf("client: server said %s (0x%02X)", reliability.ReasonName(e.Code), e.Code)
+	s := fmt.Sprintf("client: the server sent %s (0x%02X)", reliability.ReasonName(e.Code), e.Code)
 	if e.Reason != "" {
 		s += ": " + e.Reason
 	}
@@ -40,13 +40,13 @@ func (e *ConnectionError) advice() string {
 	case wire.ReasonBadUserNameOrPassword:
 		return "check Username and Password, or what Credentials returns"
 	case wire.ReasonBadAuthenticationMethod:
-		return "the server does not know Config.Connection.Auth's method, or asks for one; set another, or none"
+		return "the server does not support the method of Config.Connection.Auth, or requires one; set another method, or none"
 	case 0x85: // Client Identifier not valid
 		return "set a ClientID that the server accepts"
 	case 0x8A: // Banned
 		return "the server has banned this client; ask its administrator"
 	case 0x84: // Unsupported Protocol Version
-		return "this server does not speak MQTT 5; use one that does"
+		return "the server does not support MQTT 5; use one that does"
 	}
 	class := reliability.Classify(e.Code)
 	switch class {
@@ -56,22 +56,22 @@ func (e *ConnectionError) advice() string {
 		if e.ServerReference != "" {
 			return "set Servers to " + e.ServerReference
 		}
-		return "set Servers to where it has moved"
+		return "set Servers to its new address"
 	case reliability.Takeover:
-		return "another client uses the same ClientID; give each its own"
+		return "another client uses the same ClientID; give each client its own"
 	}
 	if ended := (*link.DisconnectError)(nil); errors.As(e.Cause, &ended) {
-		return "it is tried again"
+		return "the client tries again"
 	}
 	switch class {
 	case reliability.Fatal:
 		return "check the configuration"
 	case reliability.Invalid:
-		return "check the Will or the Status, which this server does not accept"
+		return "the server rejects the Will or the Status; change it"
 	case reliability.Protocol:
-		return "the server does not understand our CONNECT; check that it speaks MQTT 5"
+		return "the server rejects the client's CONNECT; check that it supports MQTT 5"
 	}
-	return "it is tried again"
+	return "the client tries again"
 }
 
 // ProtocolError reports a violation of MQTT by the server. The client sends a DISCONNECT, ends the

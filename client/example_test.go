@@ -343,7 +343,7 @@ func ExampleClient_DeadLetters() {
 		fmt.Println(outcome.State, err)
 	}
 	// Output:
-	// client: refused by the server: Packet too large (0x95): larger than the server's Maximum Packet Size; send less at a time
+	// client: refused by the server: Packet too large (0x95): larger than the server's Maximum Packet Size; send a smaller message
 	// dead-lettered true <nil>
 	// pump/7/image: 500 bytes
 	// acked <nil>

@@ -136,7 +136,7 @@ func (m *Message) packet() wire.Publish {
 // checkReserved returns a *FieldError if m has a value that only the client may set.
 func (m *Message) checkReserved() error {
 	if m.Origin != (Origin{}) {
-		return &FieldError{Field: "Origin", Problem: "is set, and the client numbers messages by itself; leave it empty, and use Message.Forward to publish a received message"}
+		return &FieldError{Field: "Origin", Problem: "is set, but the client assigns its own sequence numbers; leave it empty, or use Message.Forward to publish a received message"}
 	}
 	for _, u := range m.UserProperties {
 		if !reserved(u.Key) {

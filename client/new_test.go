@@ -257,7 +257,7 @@ func TestWhatAConnectionErrorAdvises(t *testing.T) {
 	if !strings.Contains(moved, "other:1883") {
 		t.Errorf("%q does not say where to", moved)
 	}
-	const again = "it is tried again"
+	const again = "the client tries again"
 	for code := 0x80; code < 0x100; code++ {
 		refused := client.ToConnectionError(&link.ConnackError{Reason: byte(code)}).Error()
 		if strings.Contains(refused, again) && reliability.OnConnack(byte(code), false) == reliability.ActionStop {

@@ -10,7 +10,7 @@ import (
 	"github.com/mooring-mqtt/mooring/internal/link"
 )
 
-// prepare checks a Config, makes its paths absolute, and looks at its files.
+// prepare validates a Config, makes its paths absolute, and checks its files.
 func (c *Config) prepare() error {
 	if err := c.Validate(); err != nil {
 		return err
@@ -21,7 +21,8 @@ func (c *Config) prepare() error {
 	return c.checkTLSFiles()
 }
 
-// absolutePaths makes the paths of a Config absolute, so that os.Chdir does not change what they name.
+// absolutePaths makes the paths of a Config absolute, so that os.Chdir does not change their
+// meaning.
 func absolutePaths(cfg *Config) error {
 	if files := cfg.Connection.TLSFiles; files != nil {
 		copied := *files
@@ -32,7 +33,7 @@ func absolutePaths(cfg *Config) error {
 			}
 		}
 	}
-	if on := cfg.Store.Options.FS; on != nil && on != fsys.OS { // its paths are its own
+	if on := cfg.Store.Options.FS; on != nil && on != fsys.OS { // FS interprets its own paths
 		return nil
 	}
 	return absolute(&cfg.Dir, "Dir")
@@ -51,7 +52,7 @@ func absolute(path *string, field string) error {
 	return nil
 }
 
-// files returns the files of TLSFiles; nil: there are none.
+// files returns the link's form of TLSFiles, or nil.
 func (c *Config) files() *link.TLSFiles {
 	if c.Connection.TLSFiles == nil {
 		return nil
@@ -60,10 +61,10 @@ func (c *Config) files() *link.TLSFiles {
 	return &files
 }
 
-// lookAtFiles is how long New waits for the files of TLSFiles. A file system may hang.
+// lookAtFiles is how long New waits for the files of TLSFiles, because a file system may hang.
 const lookAtFiles = 2 * time.Second
 
-// checkTLSFiles returns a *ConfigError if a file of TLSFiles has a format that cannot be used.
+// checkTLSFiles returns a *ConfigError if a file of TLSFiles has an unsupported format.
 func (c *Config) checkTLSFiles() error {
 	d := &link.Dialer{Files: c.files()}
 	ctx, cancel := context.WithTimeout(context.Background(), lookAtFiles)

@@ -19,12 +19,12 @@ import (
 	"github.com/mooring-mqtt/mooring/ordering"
 )
 
-// receiver is the receive path of a client: the session calls receive with each message; package inbox
-// routes it to its handlers, takes it through deduplication and order, calls handle, and acknowledges it.
+// receiver is the receive path of a client. The session calls receive with each message. Package
+// inbox routes the message, deduplicates and orders it, calls handle, and acknowledges it.
 type receiver struct{ *Client }
 
-// receive takes over a message that the session has received. It runs on the goroutine
-// that reads the connection. in is nil at QoS 0; v is valid only during the call.
+// receive takes a message from the session. It runs on the goroutine that reads the connection. in
+// is nil at QoS 0. v is valid only during the call.
 func (c receiver) receive(in *session.Inbound, topic string, v wire.PublishView) {
 	var room [8]uint32
 	ids := retained.SplitIDs(v.SubscriptionIDs(room[:0]))
@@ -53,10 +53,11 @@ func (c receiver) receive(in *session.Inbound, topic string, v wire.PublishView)
 	c.inbox.Push(inbox.Item[inbound]{In: in, Message: inbound{Message: m, from: from}, OrderKey: c.orderingKey(m), Size: inbox.Size(topic, v)})
 }
 
-// route appends the handlers that a message is for, each with a Message of its own. A handler sees
-// the RETAIN flag that its own subscription asks for.
+// route returns one inbound per handler that a message is for, each with its own copy of the
+// Message. A handler sees the RETAIN flag that its own subscription requests.
 //
-// A message that names a subscription of an earlier process waits for its handler, unless final.
+// later is true if the message names a subscription of an earlier process without a handler. It
+// then waits for the handler, unless final is set.
 func (c receiver) route(m inbound, final bool, targets []inbound) (list []inbound, later bool) {
 	var room [4]*route
 	routes, named := c.router.match(m.Topic, m.from, room[:0])
@@ -97,7 +98,7 @@ func (c receiver) route(m inbound, final bool, targets []inbound) (list []inboun
 	return targets, false
 }
 
-// handle calls the handler of a message. After an error it calls the one that is declared by then.
+// handle calls the handler of a message. A retry calls the handler that is declared at that time.
 func (c receiver) handle(ctx context.Context, d *inbox.Delivery[inbound]) error {
 	m := d.Message
 	m.OutOfOrder = d.OutOfOrder
@@ -109,7 +110,7 @@ func (c receiver) handle(ctx context.Context, d *inbox.Delivery[inbound]) error 
 	return m.to.Value.Handle(ctx, m.Message)
 }
 
-// verdict returns what an error of a handler means.
+// verdict converts a handler's error.
 func verdict(err error) (v inbox.Verdict) {
 	var r *Refusal
 	if errors.As(err, &r) {
@@ -120,12 +121,12 @@ func verdict(err error) (v inbox.Verdict) {
 	return v
 }
 
-// expired reports whether a message is not handled any more.
+// expired reports whether a message has expired and must not be handled.
 func (c receiver) expired(m inbound) bool {
 	return m.Expiry > 0 && !c.cfg.Receiving.HandleExpired && time.Now().After(m.ExpiresAt())
 }
 
-// maxPanics is after how many panics in a row a message is set aside.
+// maxPanics is the number of panics in a row after which a message is set aside.
 const maxPanics = 10
 
 // newInbox returns the inbox of a client whose session exists.
@@ -148,12 +149,12 @@ func (c receiver) newInbox() *inbox.Inbox[inbound] {
 		return c.connectAside(inbox.New(cfg))
 	}
 	o := r.Ordering.Options
-	o.MaxIDs = cmp.Or(o.MaxIDs, max(1024, int(r.ReceiveMaximum))) // what is redelivered at once
+	o.MaxIDs = cmp.Or(o.MaxIDs, max(1024, int(r.ReceiveMaximum))) // the number of messages that can be redelivered at once
 	cfg.Ordering, cfg.Position, cfg.Restored = &o, c.position, restorePoints(r.Ordering.Restore)
 	return c.connectAside(inbox.New(cfg))
 }
 
-// connectAside connects the list to the rest of the client.
+// connectAside connects the list of set-aside messages to the inbox and the client.
 func (c receiver) connectAside(b *inbox.Inbox[inbound]) *inbox.Inbox[inbound] {
 	if a := c.aside; a != nil {
 		a.inbox, a.ending, a.orderingKey, a.failed = b, c.life.ending, c.orderingKey, c.storeFailed
@@ -161,20 +162,21 @@ func (c receiver) connectAside(b *inbox.Inbox[inbound]) *inbox.Inbox[inbound] {
 	return b
 }
 
-// orderingKey returns the key of the messages that m is handled in order with.
+// orderingKey returns the ordering key of a message.
 func (c receiver) orderingKey(m *Message) string {
 	if c.cfg.Receiving.OrderingKey == nil {
 		return m.Topic
 	}
-	return short(c.keyOf(c.cfg.Receiving.OrderingKey, m, m.Topic, c.guard.Call)) // on the goroutine that reads
+	return short(c.keyOf(c.cfg.Receiving.OrderingKey, m, m.Topic, c.guard.Call)) // runs on the goroutine that reads the connection
 }
 
-// dedupeKey returns what makes m the same message as another; empty: nothing.
-// The handler is part of it, so that copies for several handlers do not hide each other.
+// dedupeKey returns the key by which duplicates of m are detected. It is empty if m is never a
+// duplicate. It contains the filter of the handler, because several handlers may receive copies of
+// a message.
 func (c receiver) dedupeKey(m inbound) string {
 	key := ""
 	switch {
-	case m.stored: // the state of its topic, and no duplicate
+	case m.stored: // a retained message is the state of its topic, not a duplicate
 		return ""
 	case c.cfg.Receiving.DedupeKey != nil:
 		key = c.keyOf(c.cfg.Receiving.DedupeKey, m.Message, "", callback.Try)
@@ -195,7 +197,7 @@ func short(key string) string {
 	return dedupe.Hash([]byte(key))
 }
 
-// position returns the place of m in the order of its publisher; number 0: it has none.
+// position returns the stream and the sequence number of m. Number 0 means that m is not ordered.
 func (c receiver) position(m inbound) (stream string, epoch, seq uint64, id ordering.ID) {
 	if m.stored {
 		return "", 0, 0, id
@@ -203,8 +205,8 @@ func (c receiver) position(m inbound) (stream string, epoch, seq uint64, id orde
 	return m.position()
 }
 
-// keyOf calls a function of the application that returns a key. A panic is reported, and
-// the key is then instead.
+// keyOf calls a function of the application that returns a key. After a panic it reports the panic
+// and returns instead.
 func (c receiver) keyOf(f func(*Message) string, m *Message, instead string, try func(func()) *callback.Panic) (key string) {
 	if p := try(func() { key = f(m) }); p != nil {
 		err := (*PanicError)(p)
@@ -214,7 +216,7 @@ func (c receiver) keyOf(f func(*Message) string, m *Message, instead string, try
 	return key
 }
 
-// inboxObserver turns what the inbox reports into events and log messages.
+// inboxObserver converts reports of the inbox into events and log lines.
 type inboxObserver struct{ *Client }
 
 func (o inboxObserver) HandlerFailed(m inbound, f inbox.Failure) {
@@ -222,7 +224,7 @@ func (o inboxObserver) HandlerFailed(m inbound, f inbox.Failure) {
 	kind, d := lossHandler, about(m.ID, err, slog.String("topic", m.Topic), slog.Int("attempt", f.Attempt), slog.Time("since", f.Since), slog.Int("waiting", f.Behind))
 	final := f.Result != inbox.Retried
 	if p := (*PanicError)(nil); errors.As(err, &p) {
-		if kind = lossPanic; final { // two lines
+		if kind = lossPanic; final { // the last attempt is reported as a panic and as a failure
 			o.reports.losses.Add(int(lossPanic), d)
 		}
 	}
@@ -258,7 +260,7 @@ func (o inboxObserver) HeldUp(h inbox.HeldUp) {
 		ReceiveBlocked{Topic: h.Topic, Since: h.Since, Attempts: h.Attempts, Waiting: h.Behind})
 }
 
-// aboutNumber returns the detail for a received message with a number.
+// aboutNumber returns the log details for a message with a sequence number.
 func aboutNumber(m *Message) lossDetail {
 	return about(m.ID, nil, slog.String("topic", m.Topic), slog.String("publisher", m.Origin.Publisher),
 		slog.Uint64("epoch", m.Origin.Epoch), slog.Uint64("number", m.Origin.Seq))
@@ -269,7 +271,7 @@ func (o inboxObserver) LateDropped(m inbound) {
 }
 
 func (o inboxObserver) NumberReused(m inbound) {
-	m.OutOfOrder = true // the event comes before the handler
+	m.OutOfOrder = true // set here, because the event precedes the handler
 	report(o.Client, lossReused, aboutNumber(m.Message), NumberReused{Message: m.Message})
 }
 

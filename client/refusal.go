@@ -55,9 +55,9 @@ type DeferredError struct {
 }
 
 func (e *DeferredError) Error() string {
-	s := fmt.Sprintf("client: the server refuses %d messages for now, with %s (0x%02X); they are sent again until they expire", e.Messages, reliability.ReasonName(e.Code), e.Code)
+	s := fmt.Sprintf("client: %d messages deferred: the server refuses them for now with %s (0x%02X); they are resent until they expire", e.Messages, reliability.ReasonName(e.Code), e.Code)
 	if e.Messages == 1 {
-		s = fmt.Sprintf("client: the server refuses the message for now, with %s (0x%02X); it is sent again until it expires", reliability.ReasonName(e.Code), e.Code)
+		s = fmt.Sprintf("client: message deferred: the server refuses it for now with %s (0x%02X); it is resent until it expires", reliability.ReasonName(e.Code), e.Code)
 	}
 	if e.Err != nil {
 		s += ": " + e.Err.Error()

@@ -13,7 +13,7 @@ import (
 // subscribers. It is a durable Publish at QoS 1. To set other properties, call Publish with Retain.
 func (c *Client) SetRetained(ctx context.Context, topic string, payload []byte) (*Delivery, error) {
 	if len(payload) == 0 {
-		return nil, &FieldError{Field: "Payload", Problem: "is empty, which clears a retained message [MQTT-3.3.1-6]; call ClearRetained if that is meant"}
+		return nil, &FieldError{Field: "Payload", Problem: "is empty, which clears a retained message [MQTT-3.3.1-6]; use ClearRetained to clear it"}
 	}
 	return c.Publish(ctx, Message{Topic: topic, Payload: payload, QoS: AtLeastOnce, Retain: true})
 }
@@ -40,7 +40,7 @@ type RetainedOptions struct {
 type RetainedLimitError struct{ Messages, Bytes int } // those that were kept
 
 func (e *RetainedLimitError) Error() string {
-	return fmt.Sprintf("client: more is retained than MaxMessages or MaxBytes allow: %d messages of %d bytes were taken; use a narrower filter, or raise the limit", e.Messages, e.Bytes)
+	return fmt.Sprintf("client: too many retained messages: only %d messages of %d bytes were kept; use a narrower filter, or raise MaxMessages or MaxBytes", e.Messages, e.Bytes)
 }
 
 // SafeToRetry returns true, because retained messages were only read.

@@ -11,9 +11,9 @@ import (
 	"github.com/mooring-mqtt/mooring/internal/wire"
 )
 
-// router selects the handlers of a received message. If two filters of the application match a
-// message, the server may send one copy for both, or one for each. The Subscription Identifiers of a
-// copy name its subscriptions. Methods are safe for concurrent use. See ADR 0069.
+// router selects the handlers of a received message. If several filters of the application match a
+// message, the server may send one copy for all or one copy for each. The Subscription Identifiers
+// of a copy identify its subscriptions. All methods are safe for concurrent use. See ADR 0069.
 type router struct {
 	declared atomic.Uint64 // number of declared handlers; incremented after the handler is in the tree
 
@@ -217,11 +217,12 @@ func (from origin) visible() (list []uint32) {
 // has reports whether a copy has exactly this identifier. Other variants of it do not count.
 func (from origin) has(id uint32) bool { return from.id == id || slices.Contains(from.more(), id) }
 
-// match appends the routes of a copy of a message to dst, in the order of declaration.
+// match appends the routes for a copy of a message to dst, in the order of declaration.
 //
-// The routes are those of the subscriptions that the identifiers name. A handler without a
-// subscription gets one of the copies, see bareLocked. If a copy has no identifier, or an unknown
-// one, it may be the only copy: match appends all routes whose filters match, and named is false.
+// Those are the routes of the subscriptions that the identifiers name. A handler without a
+// subscription receives one of the copies, see bareLocked. A copy without an identifier, or with an
+// unknown one, may be the only copy. Then match appends all routes whose filters match, and named
+// is false.
 func (r *router) match(name string, from origin, dst []*route) (_ []*route, named bool) {
 	r.mu.RLock()
 	defer r.mu.RUnlock()
@@ -252,8 +253,8 @@ func (r *router) namedLocked(name string, id uint32, dst []*route) (_ []*route, 
 	return dst, found
 }
 
-// undeclared reports whether a copy names a subscription without a declared handler. An earlier
-// process has made that subscription.
+// undeclared reports whether a copy names a subscription of an earlier process for which no handler
+// is declared.
 func (r *router) undeclared(from origin) bool {
 	r.mu.RLock()
 	defer r.mu.RUnlock()
@@ -264,9 +265,9 @@ func (r *router) undeclared(from origin) bool {
 	return missing(from.id) || slices.ContainsFunc(from.more(), missing)
 }
 
-// bareLocked appends the handlers without a subscription that get this copy. They get the copy of the
-// subscription that was made first, since the server sends that copy for every message. If the first
-// subscription is not known, they get each copy that may be the only one.
+// bareLocked appends the handlers without a subscription that receive this copy. They receive the
+// copy for the earliest subscription, because the server sends that copy for every message. If the
+// earliest subscription is unknown, they receive each copy that may be the only one.
 func (r *router) bareLocked(name string, from origin, dst []*route) []*route {
 	var room [8]*route
 	matched := r.tree.Match(name, room[:0])

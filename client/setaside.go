@@ -10,7 +10,7 @@ import (
 // Errors of [SetAsideList].
 var (
 	// ErrNoSetAside is returned if the client has no list of set-aside messages.
-	ErrNoSetAside = safe.New("client: there is no list of set-aside messages; set Config.Dir, and not SetAside.Disabled")
+	ErrNoSetAside = safe.New("client: no list of set-aside messages; set Config.Dir and leave SetAside.Disabled unset")
 	// ErrNotSetAside is returned for an ID that is not in the list.
 	ErrNotSetAside = setaside.ErrUnknown
 	// ErrSetAsideBusy is returned by Redeliver for a message that is being redelivered, or that

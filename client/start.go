@@ -7,19 +7,19 @@ import (
 	"time"
 )
 
-// startTime is how long Start waits, at most, for the set-aside messages to be read.
+// startTime is the longest time that Start waits for the set-aside messages to be read.
 const startTime = time.Second
 
-// Start connects, and reconnects until the client ends. It returns at once, or after a second if the disk
-// does not answer: the client connects when it has read the list of set-aside messages.
-// AwaitConnection waits. Errors: ErrStarted, ErrClosed, ErrNilClient.
+// Start connects, and reconnects until the client ends. It returns at once; AwaitConnection waits
+// for a connection. If the disk does not answer, Start returns after 1 s, and the client connects
+// after it has read the list of set-aside messages. Errors: ErrStarted, ErrClosed, ErrNilClient.
 //
-// When ctx ends, the client closes as Close does. Wait for Done before the process
-// exits. A ctx that is canceled with the cause ErrAbort ends the client without
-// DISCONNECT, so that the server publishes the will.
+// When ctx ends, the client closes as with Close. Wait for Done before the process exits. If the
+// cause of ctx is ErrAbort, the client ends without a DISCONNECT, and the server publishes the
+// will.
 //
-// Failed connections and other problems are reported to Config.OnEvent,
-// Config.Logger, Stats and State. A client that gives up closes Done; Err returns why.
+// Failed connections and other problems are reported to Config.OnEvent, Config.Logger, Stats and
+// State. If the client stops because of a fatal error, it closes Done, and Err returns the error.
 func (c *Client) Start(ctx context.Context) error {
 	if c == nil {
 		return ErrNilClient
@@ -49,8 +49,8 @@ func (c *Client) Start(ctx context.Context) error {
 	return nil
 }
 
-// startTasks starts the goroutines of the client. If set-aside messages are to be read before, it returns a channel
-// that is closed when that is done.
+// startTasks starts the goroutines of the client. If set-aside messages have to be read first, it
+// returns a channel that is closed afterwards.
 func startTasks(c *Client) (begun chan struct{}, err error) {
 	l := &c.life
 	l.mu.Lock()
@@ -79,7 +79,7 @@ func startTasks(c *Client) (begun chan struct{}, err error) {
 	return begun, nil
 }
 
-// beginTasks begins handling, sending and connecting, with life.mu held.
+// beginTasks starts handling, sending and connecting. The caller holds life.mu.
 func beginTasks(c *Client) {
 	l := &c.life
 	l.begun = true

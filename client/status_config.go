@@ -116,7 +116,7 @@ type StatusDeferredError struct {
 }
 
 func (e *StatusDeferredError) Error() string {
-	return fmt.Sprintf("client: the status is deferred, and tried again later: the last %d connections with a status message ended before its acknowledgement; allow the client to publish to Status.Topic", e.Connections)
+	return fmt.Sprintf("client: status message deferred: the last %d connections with one ended before its acknowledgement; allow the client to publish to Status.Topic", e.Connections)
 }
 
 // SafeToRetry returns true, because the message was not sent.
@@ -127,7 +127,7 @@ func (*StatusDeferredError) SafeToRetry() bool { return true }
 type StatusSubscriptionError struct{ Err error }
 
 func (e *StatusSubscriptionError) Error() string {
-	return "client: cannot subscribe to the own status topic, so a stale offline is corrected at the next connection only; allow subscribing to Status.Topic, or set Status.NoCorrection: " + e.Err.Error()
+	return "client: cannot subscribe to Status.Topic, so a stale offline remains until the next connection; allow the subscription, or set Status.NoCorrection: " + e.Err.Error()
 }
 
 func (e *StatusSubscriptionError) Unwrap() error { return e.Err }

@@ -43,9 +43,9 @@ func (v *validator) stop(p *StopPolicy) {
 	const field = "Connection.StopOn."
 	v.bad(p.When > StopNever, field+"When", "is %d; use StopNew, StopAlways or StopNever", p.When)
 	for _, code := range p.Codes {
-		v.bad(code < 0x80, field+"Codes", "has 0x%02X (%s), which refuses nothing; use codes from 0x80 on", code, reliability.ReasonName(code))
+		v.bad(code < 0x80, field+"Codes", "has 0x%02X (%s), which is not a refusal; use codes of 0x80 or above", code, reliability.ReasonName(code))
 	}
-	v.bad(p.When == StopNever && p.Codes != nil, field+"Codes", "is set together with StopNever, which uses no codes; set one of both")
+	v.bad(p.When == StopNever && p.Codes != nil, field+"Codes", "is set together with StopNever, which uses no codes; set only one of them")
 }
 
 // stopCodes returns the codes for link.Policy.

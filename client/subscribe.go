@@ -55,7 +55,7 @@ func (c *Client) wrap(h Handler) (Handler, error) {
 			return nil, err
 		}
 		if h == nil {
-			return nil, errors.New("client: a Middleware returned no Handler")
+			return nil, errors.New("client: a Middleware returned a nil Handler")
 		}
 	}
 	return h, nil

@@ -16,7 +16,7 @@ import (
 	"github.com/mooring-mqtt/mooring/reliability"
 )
 
-// Validate returns a *ConfigError for the first field that is impossible, or nil. New calls it.
+// Validate returns a *ConfigError for the first invalid field, or nil. New calls it.
 func (c Config) Validate() error {
 	var v validator
 	v.servers(&c)
@@ -26,7 +26,7 @@ func (c Config) Validate() error {
 	v.refusals(&c)
 	v.transport(&c)
 	if s := c.Presence.Status; s != nil {
-		v.bad(c.Presence.Will != nil, "Presence.Will", "is set together with Status, which uses the will; set one of both")
+		v.bad(c.Presence.Will != nil, "Presence.Will", "is set together with Status, which uses the will; set only one of them")
 		v.status(s)
 	} else if w := c.Presence.Will; w != nil {
 		v.will(w)
@@ -34,10 +34,10 @@ func (c Config) Validate() error {
 	return v.err
 }
 
-// validator keeps the first problem of a Config.
+// validator records the first problem of a Config.
 type validator struct{ err error }
 
-// bad records a problem with a field, if there is one and it is the first.
+// bad records a problem of a field if is is true.
 func (v *validator) bad(is bool, field, format string, args ...any) {
 	if is && v.err == nil {
 		v.err = &ConfigError{Field: field, Problem: fmt.Sprintf(format, args...)}
@@ -60,20 +60,20 @@ func (v *validator) servers(c *Config) {
 	}
 }
 
-// identity checks the names of the client, of its session and of its store.
+// identity validates the names of the client, the session and the store.
 func (v *validator) identity(c *Config) {
 	durable := c.Dir != "" || c.Store.Custom != nil
 	if c.Session.AssignedClientID {
 		const field = "Session.AssignedClientID"
-		v.bad(c.ClientID != "", field, "is set together with ClientID; set one of both")
+		v.bad(c.ClientID != "", field, "is set together with ClientID; set only one of them")
 		v.bad(durable, field,
-			"is set together with a store that outlives the process, which would not find its session again; set a ClientID")
+			"is set together with a store that outlives the process, which needs a fixed ClientID; set ClientID instead")
 		v.bad(c.Publishing.Sequenced && c.Publishing.Publisher == "", "Publishing.Publisher",
-			"is empty, and with AssignedClientID there is no ClientID to number messages under; set a name")
+			"is empty, but with AssignedClientID no ClientID is known for numbering messages; set a name")
 	}
 	v.bad(c.ClientID == "" && durable, "ClientID",
-		"is empty, but the store outlives the process and must find its session again; set a name that stays the same")
-	v.bad(c.Dir != "" && c.Store.Custom != nil, "Store.Custom", "is set together with Dir; set one of both")
+		"is empty, but the store outlives the process and must find its session again; set a fixed one")
+	v.bad(c.Dir != "" && c.Store.Custom != nil, "Store.Custom", "is set together with Dir; set only one of them")
 	v.text("ClientID", wire.CheckString("ClientID", c.ClientID))
 	v.text("Connection.Username", wire.CheckString("Username", c.Connection.Username))
 	v.bad(len(c.Connection.Password) > wire.MaxString, "Connection.Password",
@@ -82,7 +82,7 @@ func (v *validator) identity(c *Config) {
 	v.publisher(c)
 	longest := wire.MaxString - len(streamSuffixes[Urgent])
 	v.bad(c.Publishing.Sequenced && max(len(c.Publishing.Publisher), len(c.ClientID)) > longest, "Publishing.Publisher",
-		"or ClientID is longer than %d bytes; shorten it, a priority may be put behind it", longest)
+		"or ClientID is longer than %d bytes, which leaves no space for a priority suffix; shorten it", longest)
 	if topic := c.Presence.MarkerTopic; topic != "" && topic != NoMarker {
 		v.text("Presence.MarkerTopic", wire.CheckTopicName("MarkerTopic", topic))
 	}
@@ -94,24 +94,24 @@ func (v *validator) identity(c *Config) {
 	if auth := c.Connection.Auth; auth != nil {
 		err := wire.CheckString("Method", auth.Method())
 		v.bad(err != nil, "Connection.Auth", "has an invalid Method: %v", err)
-		v.bad(auth.Method() == "", "Connection.Auth", "has no Method; name one that the server knows")
+		v.bad(auth.Method() == "", "Connection.Auth", "has no Method; return one that the server supports")
 	}
 }
 
-// publisher checks that the name under which messages are numbered is not that of another publisher's High or
-// Urgent messages.
+// publisher validates the name under which messages are numbered. It must not look like the name
+// for High or Urgent messages of another publisher.
 func (v *validator) publisher(c *Config) {
 	p := &c.Publishing
 	for _, suffix := range streamSuffixes[High:] {
-		const problem = "ends with %s, which marks messages of that priority; choose another name"
+		const problem = "ends with %s, the suffix of messages of that priority; choose another name"
 		v.bad(strings.HasSuffix(p.Publisher, suffix), "Publishing.Publisher", problem, suffix)
 		v.bad(p.Sequenced && p.Publisher == "" && strings.HasSuffix(c.ClientID, suffix), "Publishing.Publisher",
 			"is empty, and ClientID "+problem+" for Publisher", suffix)
 	}
 }
 
-// amounts checks what is counted or takes time. Other packages would take a negative
-// amount for their default.
+// amounts validates numbers and durations. Other packages would treat a negative one as their
+// default.
 func (v *validator) amounts(c *Config) {
 	conn, in, out := &c.Connection, &c.Receiving, &c.Publishing
 	for _, a := range []struct {
@@ -143,7 +143,7 @@ func (v *validator) amounts(c *Config) {
 		"is %v; use 0 for the default, a positive duration up to 65,535 s, or NoKeepAlive", conn.KeepAlive)
 	v.stop(&conn.StopOn)
 	v.bad(conn.MaximumPacketSize > 0 && conn.MaximumPacketSize < 64, "Connection.MaximumPacketSize",
-		"is %d bytes; no message fits, use 64 or more", conn.MaximumPacketSize)
+		"is %d bytes, which fits no message; use 64 or more", conn.MaximumPacketSize)
 	v.bad(c.Session.Expiry < 0 && c.Session.Expiry != NoSession, "Session.Expiry",
 		"is %v; use 0 for the default, a positive duration, or NoSession", c.Session.Expiry)
 	v.bad(in.UnhandledGrace < 0 && in.UnhandledGrace != NoGrace, "Receiving.UnhandledGrace",
@@ -164,11 +164,11 @@ func (v *validator) backoff(field string, b reliability.Backoff) {
 	v.bad(b.Min < 0, field+".Min", "is %v; use 0 for the default or a positive duration", b.Min)
 	v.bad(b.Max < 0, field+".Max", "is %v; use 0 for the default or a positive duration", b.Max)
 	v.bad(b.Max > 0 && b.Max < b.Min, field+".Max", "is %v, less than Min, which is %v; raise it, or lower Min", b.Max, b.Min)
-	v.bad(b.Factor != 0 && !(b.Factor >= 1) || math.IsInf(b.Factor, 1), field+".Factor", // NaN is neither
-		"is %v; use 0 for the default or a number from 1 on", b.Factor)
+	v.bad(b.Factor != 0 && !(b.Factor >= 1) || math.IsInf(b.Factor, 1), field+".Factor", // the negation also rejects NaN
+		"is %v; use 0 for the default or a number of 1 or more", b.Factor)
 }
 
-// refusals checks the rules for messages that the server refuses, and the topics that are not numbered.
+// refusals validates Publishing.Refusals and Publishing.Unsequenced.
 func (v *validator) refusals(c *Config) {
 	for i, filter := range c.Publishing.Unsequenced {
 		v.text(fmt.Sprintf("Publishing.Unsequenced[%d]", i), wire.CheckTopicFilter(filter))
@@ -178,9 +178,9 @@ func (v *validator) refusals(c *Config) {
 		if r.Filter != "" {
 			v.text(field+"Filter", wire.CheckTopicFilter(r.Filter))
 		}
-		v.bad(strings.HasPrefix(r.Filter, "$share/"), field+"Filter", "is of a shared subscription; write the filter that follows the share name")
+		v.bad(strings.HasPrefix(r.Filter, "$share/"), field+"Filter", "is that of a Shared Subscription; use the filter after the share name")
 		for _, code := range r.Codes {
-			v.bad(code > 0 && code < 0x80, field+"Codes", "has 0x%02X, with which the server accepts a message; use codes from 0x80 on, or 0 for connections that end without a code", code)
+			v.bad(code > 0 && code < 0x80, field+"Codes", "has 0x%02X, with which the server accepts a message; use codes of 0x80 or above, or 0 for connections that end without a code", code)
 			v.bad(r.Action == LowerQoS && code != wire.ReasonQoSNotSupported, field+"Codes",
 				"has 0x%02X, to which LowerQoS does not apply; use 0x9B, or leave it empty", code)
 		}
@@ -189,8 +189,8 @@ func (v *validator) refusals(c *Config) {
 			"is SetAside, but the store keeps no dead letters; set Store.DeadLetters")
 		v.bad(r.MaxAttempts < 0, field+"MaxAttempts", "is %d; use 0 for no limit or a positive number", r.MaxAttempts)
 		v.bad(r.MaxTime < 0, field+"MaxTime", "is %v; use 0 for no limit or a positive duration", r.MaxTime)
-		v.bad(r.Action != RetryLater && r.MaxAttempts > 0, field+"MaxAttempts", "is set, but only RetryLater has attempts; leave it at 0")
-		v.bad(r.Action != RetryLater && r.MaxTime > 0, field+"MaxTime", "is set, but only RetryLater takes time; leave it at 0")
+		v.bad(r.Action != RetryLater && r.MaxAttempts > 0, field+"MaxAttempts", "is set, but applies to RetryLater only; leave it at 0")
+		v.bad(r.Action != RetryLater && r.MaxTime > 0, field+"MaxTime", "is set, but applies to RetryLater only; leave it at 0")
 	}
 }
 
@@ -202,23 +202,23 @@ func (v *validator) ordering(o *ordering.Options) {
 		{"MaxKeys", int64(o.MaxKeys)}, {"MaxHeldPerKey", int64(o.MaxHeldPerKey)}, {"MaxHeld", int64(o.MaxHeld)},
 		{"MaxRanges", int64(o.MaxRanges)}, {"MaxIDs", int64(o.MaxIDs)}, {"MaxIDBytes", o.MaxIDBytes}, {"MaxStreamBytes", o.MaxStreamBytes}, {"GapTimeout", int64(o.GapTimeout)},
 	} {
-		v.bad(a.value < 0, "Receiving.Ordering."+a.field, "is negative; use 0 for the default or more than that")
+		v.bad(a.value < 0, "Receiving.Ordering."+a.field, "is negative; use 0 for the default or a positive value")
 	}
 	v.bad(o.Start > ordering.FromOne, "Receiving.Ordering.Start", "is %d; use Adopt or FromOne", o.Start)
 	v.bad(o.Late > ordering.DropLate, "Receiving.Ordering.Late", "is %d; use DeliverLate or DropLate", o.Late)
 }
 
-// choices checks policies, and settings that exclude each other.
+// choices validates policies and settings that exclude each other.
 func (v *validator) choices(c *Config) {
 	s, store := &c.Session, &c.Store
 	err := store.Options.Validate()
 	v.bad(err != nil, "Store.Options", "%v", err)
 	v.bad(store.WhenFull > DropNewest, "Store.WhenFull", "is %d; use Reject, Block, DropOldest or DropNewest", store.WhenFull)
 	v.bad(store.WhenFull == DropOldest && store.Custom != nil, "Store.WhenFull",
-		"is DropOldest, which Store.Custom has to do; set it in the options of that store")
+		"is DropOldest, which a Custom store applies itself; set it in the options of that store")
 	if inOptions := store.Options.Limits.WhenFull; store.WhenFull <= DropNewest && store.WhenFull != Reject {
 		v.bad(inOptions != persistence.Reject && inOptions != storePolicies[store.WhenFull], "Store.WhenFull",
-			"is not the same as Store.Options.Limits.WhenFull; set one of both")
+			"differs from Store.Options.Limits.WhenFull; set only one of them")
 	}
 	v.bad(s.Mode > StrictSession, "Session.Mode", "is %d; use ResumeSession or StrictSession", s.Mode)
 	v.bad(s.Mode == StrictSession && s.Expiry == NoSession, "Session.Mode",
@@ -227,7 +227,7 @@ func (v *validator) choices(c *Config) {
 	v.bad(s.OnTakeover > TakeoverStop, "Session.OnTakeover", "is %d; use TakeoverBackOff or TakeoverStop", s.OnTakeover)
 	v.bad(s.OnLost > FailInFlight, "Session.OnLost", "is %d; use Republish or FailInFlight", s.OnLost)
 	v.bad(c.Receiving.OrderingKey != nil && c.Receiving.Ordering != nil, "Receiving.OrderingKey",
-		"is set together with Ordering, which needs all messages of a topic in one queue; set one of both")
+		"is set together with Ordering, which needs all messages of a topic in one queue; set only one of them")
 }
 
 func (v *validator) transport(c *Config) {
@@ -243,24 +243,24 @@ func (v *validator) transport(c *Config) {
 	_, err := link.ParseProxy(conn.Proxy)
 	v.bad(err != nil, "Connection.Proxy", "%v", err)
 	if conn.Dial != nil {
-		const alone = "is set together with Dial, which does without it; set one of both"
+		const alone = "is set together with Dial, which ignores it; set only one of them"
 		v.bad(conn.Proxy != "", "Connection.Proxy", alone)
 		v.bad(c.TLS != nil, "TLS", alone)
 		v.bad(files != nil, "Connection.TLSFiles", alone)
 		v.bad(conn.WebSocketRequest != nil, "Connection.WebSocketRequest", alone)
 	}
 	v.bad(conn.WebSocketRequest != nil && !webSocket, "Connection.WebSocketRequest",
-		"is set, but no server in Servers uses WebSocket; write ws:// or wss://")
+		"is set, but no server in Servers uses WebSocket; use ws:// or wss://")
 	if files != nil {
 		const field = "Connection.TLSFiles"
-		v.bad(c.TLS != nil, field, "is set together with TLS; set one of both")
-		v.bad((files.Cert == "") != (files.Key == ""), field, "has a Cert or a Key, and needs both or none")
-		v.bad(!secure, field, "is set, but no server in Servers uses TLS; write mqtts:// or wss://")
+		v.bad(c.TLS != nil, field, "is set together with TLS; set only one of them")
+		v.bad((files.Cert == "") != (files.Key == ""), field, "has only one of Cert and Key; set both or none")
+		v.bad(!secure, field, "is set, but no server in Servers uses TLS; use mqtts:// or wss://")
 	}
 	v.bad(conn.Proxy != "" && conn.Proxy != ProxyFromEnvironment && !network, "Connection.Proxy",
-		"is set, but Servers are Unix sockets, which no proxy leads to; leave it empty")
+		"is set, but all Servers are Unix sockets, which need no proxy; leave it empty")
 	v.bad(conn.Credentials != nil && (conn.Username != "" || conn.Password != nil), "Connection.Credentials",
-		"is set together with Username or Password; let it return them")
+		"is set together with Username or Password; return them from Credentials instead")
 }
 
 func (v *validator) will(w *Will) {
@@ -279,19 +279,19 @@ func (v *validator) status(s *Status) {
 	v.text(field+"Topic", wire.CheckTopicName("Topic", s.Topic))
 	v.bad(s.Delay < 0, field+"Delay", "is %v; use 0 or a positive duration", s.Delay)
 	v.bad(s.Delay > 0 && s.AtSessionEnd, field+"Delay",
-		"is set together with AtSessionEnd, which waits for the end of the session; set one of both")
+		"is set together with AtSessionEnd, which waits for the end of the session; set only one of them")
 	v.bad(max(len(s.Online), len(s.Offline)) > wire.MaxString, field+"Offline",
 		"or Online is longer than 65,535 bytes; MQTT cannot carry it in a will")
 	v.bad(s.Structured && (s.Online != nil || s.Offline != nil), field+"Structured",
-		"is set together with Online or Offline; it makes the payloads, set one of both")
-	v.bad(s.Version != "" && !s.Structured, field+"Version", "is set without Structured, so nobody would learn it; set both")
+		"is set together with Online or Offline; Structured makes the payloads, so set only one of them")
+	v.bad(s.Version != "" && !s.Structured, field+"Version", "is set without Structured, so it would not be published; set both")
 	v.bad(len(s.Version) > presence.MaxText || !utf8.ValidString(s.Version), field+"Version",
 		"is longer than %d bytes, or not UTF-8; shorten it", presence.MaxText)
 	v.bad(s.Heartbeat != 0 && (s.Heartbeat < time.Second || s.Heartbeat > presence.MaxInterval), field+"Heartbeat",
 		"is %v; use 0 for none, or 1 s to %v", s.Heartbeat, presence.MaxInterval)
 }
 
-// storePolicies are what the store does under each FullPolicy. The client blocks.
+// storePolicies are the store's policies for each FullPolicy. Block is implemented by the client.
 var storePolicies = [...]persistence.FullPolicy{
 	Reject: persistence.Reject, Block: persistence.Reject, DropOldest: persistence.DropOldest, DropNewest: persistence.DropNewest,
 }

@@ -32,7 +32,7 @@ func (e SyncEnd) String() string {
 }
 
 // ErrTooManyFilters is returned if 10,000 filters are already watched, mirrored or fetched.
-var ErrTooManyFilters = safe.New("client: 10,000 filters are watched, mirrored or fetched already; close some, or use one filter with a wildcard for many")
+var ErrTooManyFilters = safe.New("client: too many filters: 10,000 are watched, mirrored or fetched already; close some, or use a filter with a wildcard")
 
 // view is the common part of StatusWatch and RetainedView: the internal subscription to a filter,
 // the state of the sync, and the end.
@@ -127,7 +127,7 @@ func (v *view) synced(ctx context.Context) (SyncEnd, error) {
 // checkRetainedFilter returns an error if the filter cannot request retained messages.
 func checkRetainedFilter(filter string) error {
 	if isShared(filter) {
-		return &FieldError{Field: "Topic Filter", Problem: "is a Shared Subscription, which brings no retained messages; use the filter after the share name"}
+		return &FieldError{Field: "Topic Filter", Problem: "is a Shared Subscription, which delivers no retained messages; use the filter after the share name"}
 	}
 	return fieldError(wire.CheckTopicFilter(filter))
 }

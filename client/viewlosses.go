@@ -6,7 +6,7 @@ import (
 	"github.com/mooring-mqtt/mooring/internal/callback"
 )
 
-// viewsObserver receives what views report. No lock is held.
+// viewsObserver receives the reports of views. It is called without locks.
 type viewsObserver interface {
 	subscriptionFailed(filter string, err error)
 	markerFailed(topic string, err error)
@@ -15,8 +15,8 @@ type viewsObserver interface {
 	panicked(function string, p *callback.Panic)
 }
 
-// viewLosses reports what views lose while locks are held. It does so on a goroutine that runs
-// while there is something to report, with the number of losses meanwhile.
+// viewLosses reports losses of views that are detected while locks are held. It sums them up and
+// reports them on a goroutine that runs only while there is something to report.
 type viewLosses struct {
 	observer viewsObserver
 
@@ -34,7 +34,7 @@ type lostByViews struct {
 	panicked          *callback.Panic
 }
 
-// add adds a loss. It never blocks.
+// add records a loss. It never blocks.
 func (l *viewLosses) add(f func(*lostByViews)) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -53,7 +53,7 @@ func (l *viewLosses) changes(filter string, n int) {
 	l.add(func(lost *lostByViews) { lost.missed += n; lost.missedFilter = filter })
 }
 
-// panic adds a panic of a function of the application; nil: there was none.
+// panic records a panic of a function of the application. p may be nil.
 func (l *viewLosses) panic(function string, p *callback.Panic) {
 	if p != nil {
 		l.add(func(lost *lostByViews) { lost.function, lost.panicked = function, p })
@@ -80,5 +80,5 @@ func (l *viewLosses) run() {
 	}
 }
 
-// wait waits until all is reported. All views have been closed.
+// wait waits until all losses are reported. The caller has closed all views.
 func (l *viewLosses) wait() { l.ended.Wait() }

@@ -15,34 +15,34 @@ import (
 	"github.com/mooring-mqtt/mooring/internal/wire"
 )
 
-// views runs the state machine of the internal subscriptions: it gives it events, and
-// performs its actions.
+// views runs the state machine of internal subscriptions. It passes events to the machine and
+// performs the machine's actions.
 type views struct {
 	subs        *subs.Table
 	router      *router
 	markerTopic string // Config.Presence.MarkerTopic
 	observer    viewsObserver
 	losses      viewLosses
-	used        atomic.Bool // a view was ever opened: without, a message costs one load
+	used        atomic.Bool // a view was opened; until then a received message costs one atomic load
 
-	mu      sync.Mutex // held while users are called, so that they get everything in order
+	mu      sync.Mutex // also held during calls of users, so that they are called in order
 	machine *retained.Machine
-	up      *link.Up // nil: not connected
-	marker  string   // topic of the marker on this connection; empty: none is published
-	alarm   alarm    // of the machine's deadline
-	closed  bool     // no view may be opened any more
+	up      *link.Up // nil while disconnected
+	marker  string   // topic of the marker on this connection; empty if none is published
+	alarm   alarm    // set to the machine's deadline
+	closed  bool     // no more views may be opened
 	opened  sync.WaitGroup
 	calls   sync.WaitGroup // goroutines that call functions of the application
 }
 
-// viewUser is what uses a retained.View. Its methods must not block and must not call
-// views; take runs on the reader's goroutine.
+// viewUser is the user of a retained.View. Its methods must not block and must not call views. take
+// runs on the goroutine that reads the connection.
 type viewUser interface {
 	take(m *Message, from retained.Origin)
-	filled(end SyncEnd) (again bool) // all that is retained has come; again: fetch once more
-	lost(alive time.Time)            // it has to be filled again on the next connection; alive: when the server was last heard
-	refill(again bool)               // the same on this connection; again: because another user has asked again
-	refused(err error)               // by the server; the next connection tries again
+	filled(end SyncEnd) (again bool) // all retained messages were received; returns true to fetch once more
+	lost(alive time.Time)            // the connection was lost; alive is the time of the server's last packet
+	refill(again bool)               // a new fetch begins on this connection; again: another user requested it
+	refused(err error)               // by the server; the client tries again on the next connection
 	finish()                         // the view is closed
 }
 
@@ -59,7 +59,7 @@ func (v *views) connected(up *link.Up, clientID string) {
 		v.marker = "mooring/marker/" + strings.NewReplacer("+", "_", "#", "_", "/", "_").Replace(clientID)
 	}
 	l := up.Gen.Limits
-	if v.marker == NoMarker || len(v.marker) > wire.MaxString || l.MaximumQoS < 1 { // at QoS 0 a refusal would not be reported
+	if v.marker == NoMarker || len(v.marker) > wire.MaxString || l.MaximumQoS < 1 { // QoS 0 would not report a refusal
 		v.marker = ""
 	}
 	conn := retained.Connection{Present: up.Gen.Present, SubIDs: l.SubIDAvailable, Marker: v.marker}
@@ -70,9 +70,9 @@ func (v *views) connected(up *link.Up, clientID string) {
 	v.unlock(v.machine.Connected(conn))
 }
 
-// wantMarkerLocked subscribes to the marker's topic: at QoS 0, so that the marker is
-// queued with what is fetched, or at QoS 1, after what the session has kept, if no
-// identifier tells that from new messages.
+// wantMarkerLocked subscribes to the marker's topic. Normally it uses QoS 0, so that the server
+// queues the marker after the fetched messages. If no Subscription Identifiers distinguish old and
+// new messages, it uses QoS 1, so that the marker follows the messages queued in the session.
 func (v *views) wantMarkerLocked() {
 	if v.up != nil && v.marker != "" && v.used.Load() {
 		w := subs.Want{Filter: v.marker, RetainHandling: 2, ID: subs.MarkerID}
@@ -92,7 +92,7 @@ func (v *views) disconnected() {
 	v.up = nil
 }
 
-// open begins to use a filter.
+// open adds a view of a filter.
 func (v *views) open(use *retained.View) error {
 	v.mu.Lock()
 	if v.closed {
@@ -111,7 +111,7 @@ func (v *views) open(use *retained.View) error {
 	return nil
 }
 
-// close ends the use of a filter.
+// close removes a view.
 func (v *views) close(use *retained.View) {
 	defer v.opened.Done()
 	v.mu.Lock()
@@ -119,7 +119,7 @@ func (v *views) close(use *retained.View) {
 	use.User.(viewUser).finish()
 }
 
-// end waits until all views have been closed, which the end of the client begins.
+// end waits until all views are closed. The end of the client closes them.
 func (v *views) end() {
 	v.mu.Lock()
 	v.closed = true
@@ -127,7 +127,7 @@ func (v *views) end() {
 	v.opened.Wait()
 }
 
-// call runs a function that calls functions of the application.
+// call runs f, which calls functions of the application, on a goroutine.
 func (v *views) call(f func()) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
@@ -136,7 +136,8 @@ func (v *views) call(f func()) {
 	}
 }
 
-// awaitCalls waits for the functions of call, after end, for at most limit.
+// awaitCalls waits until the goroutines of call have ended, for at most limit. It is called after
+// end.
 func (v *views) awaitCalls(limit time.Duration) {
 	ended := make(chan struct{})
 	go func() {
@@ -149,7 +150,7 @@ func (v *views) awaitCalls(limit time.Duration) {
 	}
 }
 
-// result takes what became of a view's or the marker's subscription.
+// result processes the result of a subscription for a view or for the marker.
 func (v *views) result(r subs.Result) {
 	v.mu.Lock()
 	var actions []retained.Action
@@ -174,8 +175,8 @@ func (v *views) tick() {
 	v.unlock(v.machine.Tick(time.Now()))
 }
 
-// unlock performs the actions of an event and unlocks. Then it does what must be done
-// without the lock: writing to the connection may wait for the reader, which takes it.
+// unlock performs actions and unlocks v.mu. Actions that may block follow after that: a write to
+// the connection may wait for the reading goroutine, which needs v.mu.
 func (v *views) unlock(actions []retained.Action) {
 	later := v.performLocked(actions)
 	up, topic := v.up, v.marker
@@ -189,7 +190,7 @@ func (v *views) unlock(actions []retained.Action) {
 	}
 }
 
-// performLocked performs actions and returns those that must be done without the lock.
+// performLocked performs actions. It returns those that must be performed without the lock.
 func (v *views) performLocked(actions []retained.Action) (later []retained.Action) {
 	var again []*retained.View
 	for _, a := range actions {
@@ -234,7 +235,7 @@ func (v *views) publishMarker(up *link.Up, topic string, a retained.Action) {
 	}
 	p := wire.Publish{Topic: topic, Payload: []byte(a.Payload), QoS: 1}
 	err := up.Gen.PublishUnstored(wire.AppendPublish(nil, &p), func(reason byte, err error) {
-		if err != nil || reason != wire.ReasonSuccess { // 0x10: nobody has subscribed to it, so it will not come
+		if err != nil || reason != wire.ReasonSuccess { // 0x10: no subscriber exists, so the marker will not be received
 			failed()
 		}
 		if err == nil && reason >= 0x80 {
@@ -246,15 +247,15 @@ func (v *views) publishMarker(up *link.Up, topic string, a retained.Action) {
 	}
 }
 
-// observe gives a received message to the views that it is for.
-// only: no handler has asked for the message. seen: it may have come for the client's own
-// subscriptions alone, which the handlers that it is for decide.
+// observe passes a received message to the views that it is for. only reports that no handler
+// requested the message. seen reports that it may have been sent only for the client's own
+// subscriptions; the handlers' subscriptions decide that.
 func (v *views) observe(m *Message, ids retained.IDs) (from origin, only, seen bool) {
 	from = newOrigin(ids.Application, ids.Status || len(ids.Views) > 0)
 	if ids.Status && len(ids.Views)+len(ids.Application) == 0 {
-		return from, true, true // what this brings is not for the application
+		return from, true, true // a message for the client's own subscription is not for the application
 	}
-	if !v.used.Load() { // the identifiers of views are of an earlier process
+	if !v.used.Load() { // identifiers of views are those of an earlier process
 		from.anybody = slices.ContainsFunc(ids.Views, retained.Shares)
 		return from, false, from.internal
 	}
@@ -273,7 +274,7 @@ func (v *views) observe(m *Message, ids retained.IDs) (from origin, only, seen b
 	return from, r.Answer, from.internal || r.Guess
 }
 
-// application answers what the machine has to know of the application.
+// application answers the machine's questions about the application's subscriptions.
 type application struct {
 	*subs.Table
 	router *router
@@ -281,7 +282,7 @@ type application struct {
 
 func (a application) Overlap(filter string) bool { return a.router.overlaps(filter) }
 
-// clone copies a message and all that it refers to and that may be changed.
+// clone returns a deep copy of the fields of a message that may be changed.
 func (m *Message) clone() *Message {
 	twin := *m
 	twin.Payload, twin.CorrelationData = bytes.Clone(m.Payload), bytes.Clone(m.CorrelationData)
@@ -289,8 +290,8 @@ func (m *Message) clone() *Message {
 	return &twin
 }
 
-// overlaps reports whether a topic that a filter matches may have a handler whose own
-// filter is not that of a Shared Subscription.
+// overlaps reports whether a topic that matches filter may have a handler. Handlers of Shared
+// Subscriptions do not count.
 func (r *router) overlaps(filter string) bool {
 	r.mu.RLock()
 	defer r.mu.RUnlock()
