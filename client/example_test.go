@@ -144,7 +144,7 @@ func ExampleDelivery_Wait() {
 		fmt.Println(err) // the client goes on trying
 	}
 	// Output:
-	// client: the server refuses the message for now, with Not authorized (0x87); it is sent again until it expires: context deadline exceeded
+	// client: message deferred: the server refuses it for now with Not authorized (0x87); it is resent until it expires: context deadline exceeded
 }
 
 // The status topic says online or offline, and is right whoever fails.

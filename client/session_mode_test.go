@@ -157,10 +157,10 @@ func TestASessionInAnswerToCleanStart(t *testing.T) {
 // TestSessionErrorsSayWhatDiffers, each in words of its own.
 func TestSessionErrorsSayWhatDiffers(t *testing.T) {
 	for want, err := range map[string]*client.SessionError{
-		"session taken over":      {TakenOver: true, Present: true, ClientID: "x"},
-		`of the ClientID "x"`:     {Present: true, ClientID: "x"},
-		"the store does not know": {Present: true},
-		"has lost the session":    {},
+		"session taken over":          {TakenOver: true, Present: true, ClientID: "x"},
+		`belongs to the ClientID "x"`: {Present: true, ClientID: "x"},
+		"the store does not know":     {Present: true},
+		"session lost":                {},
 	} {
 		if got := err.Error(); !strings.Contains(got, want) {
 			t.Errorf("%+v: %s", *err, got)

@@ -32,7 +32,7 @@ func (c *conn) authorize(topic string, write bool) (reason byte) {
 	return reason
 }
 
-// watch calls OnPacket with a packet. It reports whether the connection is still there for it.
+// watch calls OnPacket with a packet. It returns false if the connection must not continue.
 func (c *conn) watch(dir Direction, packet []byte) bool {
 	hook := c.b.opts.OnPacket
 	if hook == nil {
@@ -44,7 +44,8 @@ func (c *conn) watch(dir Direction, packet []byte) bool {
 	return dir == ToServer && !c.closing || dir == ToClient && !c.severed
 }
 
-// change returns what is sent in place of a packet. It reports whether the connection is still there for it.
+// change returns the bytes to send in place of a packet. ok is false if the connection must not
+// continue.
 func (c *conn) change(f *Fault, packet []byte) (out []byte, ok bool) {
 	c.hooks[ToClient].call("the function of Reply.Edit", c.clientID, func(context.Context) { out = f.change(packet) })
 	c.b.state.Lock()
@@ -52,7 +53,7 @@ func (c *conn) change(f *Fault, packet []byte) (out []byte, ok bool) {
 	return out, !c.severed
 }
 
-// stuckHook returns an error that names a hook that has not returned; nil: there is none.
+// stuckHook returns an error that names a hook that has not returned, or nil.
 func (b *Broker) stuckHook() error {
 	b.state.Lock()
 	defer b.state.Unlock()

@@ -8,16 +8,11 @@ import (
 	"sync"
 )
 
-// Broker is an MQTT 5 broker inside the process. Its methods are safe for
-// concurrent use.
-//
-// One mutex guards all state. Each connection has a reader and a writer goroutine,
-// and one goroutine serves all timers. The changes by one packet are one transaction
-// of the journal, which is written before any packet that results from them is sent.
+// Broker is an MQTT 5 broker inside the process. Its methods are safe for concurrent use.
 type Broker struct {
 	opts    Options
 	replies replyRules
-	state   sync.Mutex // for changes: lock and unlock
+	state   sync.Mutex // use lock and unlock for changes
 
 	// guarded by state
 	sessions  map[string]*session
@@ -28,16 +23,16 @@ type Broker struct {
 	messageID uint64
 	sessionID uint64
 	log       *journal // nil without Options.Dir
-	dirty     []*conn  // have something to write; wake wakes them
+	dirty     []*conn  // connections with something to write; wake wakes their writers
 	stats     Stats
 	closed    bool
-	changed   chan struct{} // closed by the next event; nil if nobody waits
+	changed   chan struct{} // closed by the next event; nil without waiters
 
 	ctx       context.Context // ends when the broker begins to end
 	cancel    context.CancelFunc
 	done      chan struct{} // closed when the broker begins to end
 	stopped   chan struct{} // closed when it has ended
-	stopErr   error         // fixed when stopped is closed
+	stopErr   error         // valid after stopped is closed
 	wg        sync.WaitGroup
 	listeners []io.Closer
 	httpd     *http.Server
@@ -47,8 +42,8 @@ type Broker struct {
 
 func (b *Broker) lock() { b.state.Lock() }
 
-// unlock ends the event that lock began. Its changes become one transaction of the
-// journal.
+// unlock ends the event that lock began. Its changes become one transaction of the journal, which
+// is written before any packet that results from them is sent.
 func (b *Broker) unlock() {
 	b.log.commit()
 	b.log.compact()
@@ -59,9 +54,9 @@ func (b *Broker) unlock() {
 	b.state.Unlock()
 }
 
-// wake flushes the journal and then wakes the writers of all connections that have
-// something to write. A reader calls it before it waits for more bytes: a burst of
-// packets leads to a burst of answers.
+// wake flushes the journal and then wakes the writers of all connections that have something to
+// write. A reader calls it before it waits for more bytes, so a burst of packets is answered by a
+// burst.
 func (b *Broker) wake() {
 	if err := b.log.flush(); err != nil {
 		b.opts.Logger.Error("the journal cannot be written; connections will be cut", "dir", b.opts.Dir, "error", err)

@@ -11,17 +11,17 @@ import (
 	"github.com/mooring-mqtt/mooring/internal/wire/control"
 )
 
-// conn is one Network Connection with a reader, which handles packets, and a writer.
-// finish ends it with DISCONNECT after a flush, cut ends it at once.
+// conn is one Network Connection. Its reader handles packets, and its writer sends them. finish
+// ends it with DISCONNECT after a flush; cut ends it at once.
 type conn struct {
 	b   *Broker
 	nc  net.Conn
-	raw net.Conn // the connection under TLS or WebSocket; closing it is abrupt
+	raw net.Conn // connection below TLS or WebSocket; closing it is abrupt
 
-	// set before CONNACK, then fixed
-	clientID   string // also in a CONNACK that refuses
-	receiveMax int    // the client's
-	maxPacket  uint32 // the client's
+	// set before CONNACK, then constant
+	clientID   string // also set for a CONNACK that refuses
+	receiveMax int    // of the client
+	maxPacket  uint32 // of the client
 	keepAlive  time.Duration
 	v311       bool // the client speaks MQTT 3.1.1
 
@@ -34,16 +34,16 @@ type conn struct {
 	out      []byte
 	late     []byte              // delayed packets that are due
 	closing  bool                // nothing is written after out
-	severed  bool                // a hook of the writer has cut it: what comes before its packet is the last
+	severed  bool                // a hook of the writer has cut the connection; only earlier packets are sent
 	dirty    bool                // in Broker.dirty
 	open     map[uint16]struct{} // QoS 2 messages of this connection that wait for PUBREL
-	unsaid   int                 // PUBACKs that are still in out
-	draining atomic.Bool         // the reader only waits until the client closes
+	unsaid   int                 // PUBACKs that are not yet written
+	draining atomic.Bool         // the reader only waits for the client to close
 
 	hooks [2]hookCalls // of the reader (ToServer) and of the writer (ToClient)
 
-	wakeup     chan struct{} // for the writer: out is not empty, or there are messages to send
-	room       chan struct{} // for the reader: out is empty again
+	wakeup     chan struct{} // wakes the writer: out is not empty, or messages wait
+	room       chan struct{} // wakes the reader: out is empty
 	readerDone chan struct{}
 	writerDone chan struct{}
 }
@@ -51,15 +51,14 @@ type conn struct {
 const (
 	// outFill is the number of bytes that the writer collects before it writes.
 	outFill = 64 << 10
-	// outLimit is the number of unwritten bytes at which the reader stops reading:
-	// acknowledgements for a client that does not read.
+	// outLimit is the number of unwritten bytes at which the reader stops reading. It is reached if
+	// a client does not read its acknowledgements.
 	outLimit = 256 << 10
-	// linger is how long the broker waits after its last packet until the client
-	// closes the connection. Closing it earlier, with unread bytes, could discard
-	// that packet.
+	// linger is how long the broker waits after its last packet for the client to close the
+	// connection. Closing earlier, with unread bytes, could discard that packet.
 	linger = 500 * time.Millisecond
-	// spareConns is the number of connections allowed above Options.MaxConnections,
-	// before CONNECT and while they end.
+	// spareConns is the number of connections allowed above Options.MaxConnections, for those
+	// before CONNECT and those that end.
 	spareConns = 64
 )
 
@@ -78,8 +77,8 @@ var (
 	errGoodbye = errors.New("mqtttest: the client sent DISCONNECT")
 )
 
-// finish queues DISCONNECT, if the session allows it, and makes the writer flush and
-// close.
+// finish queues DISCONNECT, if the session allows it. The writer then flushes and closes the
+// connection.
 func (c *conn) finish(reason byte, detail string) {
 	if c.closing {
 		return
@@ -97,8 +96,8 @@ func (c *conn) finish(reason byte, detail string) {
 	}
 }
 
-// cut ends the connection without DISCONNECT: at once, or, in a hook of this
-// connection, after what came before the packet that the hook is called for.
+// cut ends the connection without DISCONNECT. In a hook of this connection, it ends it before the
+// packet that the hook was called for, and after all earlier packets. Otherwise it ends it at once.
 func (c *conn) cut() {
 	c.closing = true
 	c.b.mark(c)
@@ -118,8 +117,8 @@ func refusal(t wire.Type, code byte, format string, args ...any) error {
 	return &wire.Error{Code: code, Packet: t, Detail: fmt.Sprintf(format, args...)}
 }
 
-// do runs one event under the lock, unless the connection has ended. Then it waits
-// while the client does not read its answers.
+// do runs one event under the lock, unless the connection has ended. It then waits while too many
+// answers are unread by the client.
 func (c *conn) do(event func(*session) error) error {
 	b := c.b
 	b.lock()

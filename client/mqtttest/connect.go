@@ -8,7 +8,7 @@ import (
 	"github.com/mooring-mqtt/mooring/internal/wire/control"
 )
 
-// connect acts on the first packet, which must be a CONNECT [MQTT-3.1.0-1].
+// connect handles the first packet, which must be a CONNECT [MQTT-3.1.0-1].
 func (c *conn) connect(f wire.Frame) error {
 	if f.Type() != wire.CONNECT {
 		return errOver
@@ -56,7 +56,7 @@ func (c *conn) connackOnly(reason byte, detail string) {
 	c.b.mark(c)
 }
 
-// admit says whether the broker takes such a client.
+// admit returns the reason code with which a CONNECT is refused, or 0.
 func (c *conn) admit(p *control.Connect) (reason byte, detail string) {
 	o := &c.b.opts
 	if p.AuthMethod != "" {
@@ -80,7 +80,7 @@ func (c *conn) admit(p *control.Connect) (reason byte, detail string) {
 	return 0, ""
 }
 
-// accept settles what both sides announce to each other.
+// accept applies the limits that client and broker announce to each other.
 func (c *conn) accept(p *control.Connect, ack *control.Connack) {
 	o := &c.b.opts
 	if p.ReceiveMaximum > 0 {
@@ -112,9 +112,8 @@ func (c *conn) accept(p *control.Connect, ack *control.Connack) {
 	ack.SharedUnavailable = o.DisableShared
 }
 
-// enter joins the connection to its session, old or new, in one step with
-// everything that leads to: the end of an older connection and of an older
-// session, and their wills.
+// enter attaches the connection to a new or an existing session. In the same event it ends an older
+// connection and an older session of the client, and publishes their wills.
 func (c *conn) enter(p *control.Connect, ack *control.Connack) error {
 	b := c.b
 	b.lock()
@@ -152,7 +151,7 @@ func (c *conn) enter(p *control.Connect, ack *control.Connack) error {
 	b.log.session(s)
 	c.out = control.AppendConnack(c.out, ack)
 	if c.keepAlive == 0 {
-		_ = c.nc.SetReadDeadline(time.Time{}) // an error shows in the Read
+		_ = c.nc.SetReadDeadline(time.Time{}) // Read returns the error
 	}
 	c.packets = true
 	b.mark(c)

@@ -8,7 +8,7 @@ import (
 	"github.com/mooring-mqtt/mooring/internal/callback"
 )
 
-// hookLimit is how long Close waits for a hook after its context has ended.
+// hookLimit is how long Close waits for a hook after the end of its context.
 const hookLimit = 2 * time.Second
 
 // hookCalls calls the hooks of Options on one goroutine of a connection.
@@ -16,7 +16,7 @@ type hookCalls struct {
 	ctx     context.Context
 	cancel  context.CancelFunc
 	guard   callback.Guard
-	running atomic.Pointer[hookCall] // nil: no hook is called
+	running atomic.Pointer[hookCall] // nil if no hook is running
 }
 
 type hookCall struct{ hook, clientID string }

@@ -7,14 +7,14 @@ import (
 	"slices"
 )
 
-// Disconnect sends a client DISCONNECT with a reason code and closes its
-// connection; its will goes out. It reports whether the client was connected.
+// Disconnect sends DISCONNECT with a reason code to a client, closes its connection and publishes
+// its will. It reports whether the client was connected.
 func (b *Broker) Disconnect(clientID string, reason byte) bool {
 	return b.part(clientID, func(c *conn) { c.finish(reason, "") })
 }
 
-// Cut ends a client's connection without a word, as a broken network does;
-// its will goes out. It reports whether the client was connected.
+// Cut ends a client's connection without DISCONNECT, like a broken network, and publishes its will.
+// It reports whether the client was connected.
 func (b *Broker) Cut(clientID string) bool { return b.part(clientID, (*conn).cut) }
 
 func (b *Broker) part(clientID string, how func(*conn)) bool {
@@ -31,9 +31,8 @@ func (b *Broker) part(clientID string, how func(*conn)) bool {
 	return true
 }
 
-// DropSession makes the broker forget a session as if it had lost it: queue,
-// subscriptions and will are gone, nothing is sent, and if the client is
-// connected its connection is cut. It reports whether there was one.
+// DropSession makes the broker forget a session: its queue, its subscriptions and its will, which
+// is not published. It also cuts the client's connection. It reports whether there was a session.
 func (b *Broker) DropSession(clientID string) bool {
 	b.lock()
 	defer b.wake()
@@ -46,8 +45,8 @@ func (b *Broker) DropSession(clientID string) bool {
 	return true
 }
 
-// DropSessions does what DropSession does for all sessions and returns their
-// number. Retained messages stay.
+// DropSessions calls DropSession for all sessions and returns their number. Retained messages are
+// kept.
 func (b *Broker) DropSessions() int {
 	b.lock()
 	defer b.wake()
@@ -81,8 +80,7 @@ func (b *Broker) Connected(clientID string) bool {
 	return s != nil && s.conn != nil
 }
 
-// Session reports whether the broker has a session of a client, connected or
-// not.
+// Session reports whether the broker has a session for a client, connected or not.
 func (b *Broker) Session(clientID string) bool {
 	b.state.Lock()
 	defer b.state.Unlock()
@@ -100,12 +98,12 @@ func (b *Broker) Retained(topic string) (payload []byte, ok bool) {
 	return slices.Clone(m.payload), true
 }
 
-// ErrClosed is returned by methods of a broker that has ended.
+// ErrClosed is returned by methods of a closed broker.
 var ErrClosed = errors.New("mqtttest: the broker is closed")
 
-// WaitFor returns when done reports true, which it is asked at once and after
-// each event at the broker. done is called without a lock held and may use the
-// broker's methods. If ctx ends first, the error says so.
+// WaitFor waits until done returns true. It calls done at once and after each event of the broker.
+// done is called without a lock and may use the broker's methods. If ctx ends first, WaitFor
+// returns an error.
 func (b *Broker) WaitFor(ctx context.Context, done func() bool) error {
 	for {
 		b.state.Lock()
@@ -120,7 +118,7 @@ func (b *Broker) WaitFor(ctx context.Context, done func() bool) error {
 		select {
 		case <-changed:
 		case <-ctx.Done():
-			return fmt.Errorf("mqtttest: what was waited for did not happen: %w", context.Cause(ctx))
+			return fmt.Errorf("mqtttest: the condition of WaitFor was not met: %w", context.Cause(ctx))
 		case <-b.done:
 			return ErrClosed
 		}

@@ -2,29 +2,28 @@ package mqtttest
 
 import "math"
 
-// flight is a QoS 1 or 2 message between its first PUBLISH and its last
-// acknowledgement.
+// flight is a QoS 1 or 2 message between its first PUBLISH and its last acknowledgement.
 type flight struct {
 	entry
 	id         uint16
-	released   bool  // PUBREC has come: PUBREL is next, and never PUBLISH again
+	released   bool  // PUBREC was received: PUBREL follows, and PUBLISH is not sent again
 	sentOn     *conn // the connection it was last sent on
 	prev, next *flight
 }
 
-// inflight is a session's window of the server-to-client direction. It keeps
-// the order of sending, which resends must follow [MQTT-4.6.0-1]. Its packet
-// identifiers have nothing to do with those of the other direction.
+// inflight is the window of messages from the broker to the client of a session. It keeps the order
+// of sending, which resends must follow [MQTT-4.6.0-1]. Its packet identifiers are independent of
+// those of the other direction.
 type inflight struct {
 	byID        map[uint16]*flight
 	first, last *flight
-	resend      *flight // the next to be sent again on this connection
-	open        int     // sent on this connection and not complete: counts against the Receive Maximum
+	resend      *flight // next message to resend on this connection
+	open        int     // sent on this connection and incomplete; counts against the Receive Maximum
 	lastID      uint16
 }
 
-// nextID returns a packet identifier that is not in use; add must follow.
-// There is one: callers stay below 65,535 flights.
+// nextID returns an unused packet identifier. The caller must call add next, and have fewer than
+// 65,535 flights.
 func (w *inflight) nextID() uint16 {
 	for {
 		if w.lastID++; w.lastID == 0 {
@@ -71,5 +70,5 @@ func (w *inflight) remove(f *flight, on *conn) {
 	}
 }
 
-// rewind begins a new connection: everything is to be sent again.
+// rewind marks all messages to be resent on a new connection.
 func (w *inflight) rewind() { w.resend, w.open = w.first, 0 }

@@ -12,8 +12,8 @@ import (
 	"github.com/mooring-mqtt/mooring/internal/wire"
 )
 
-// Next selects the next packet of type t that the broker sends to a client; an empty clientID selects
-// all clients. Types that only clients send, such as SUBSCRIBE, never occur.
+// Next selects the next packet of type t that the broker sends to a client. An empty clientID
+// selects all clients. Packets that only clients send, such as SUBSCRIBE, never match.
 //
 //	lost := b.Next("pump", mqtttest.PUBACK).Swallow()
 func (b *Broker) Next(clientID string, t PacketType) Reply { return Reply{&b.replies, clientID, t} }
@@ -24,17 +24,17 @@ type Message struct {
 	Payload         []byte
 	QoS             byte
 	Retain          bool
-	Expiry          time.Duration // rounded up to seconds; 0: never
+	Expiry          time.Duration // rounded up to seconds; 0: never expires
 	ContentType     string
 	ResponseTopic   string
 	CorrelationData []byte
 	User            []UserProperty
 }
 
-// Publish publishes a message as if a client had: to all matching subscriptions, and to the retained
-// messages if Retain is set. It returns how many sessions and groups of shared subscriptions the
-// message is for. Hooks are not called. The error says what is wrong with m, or that the broker has no
-// room or is closed ([ErrClosed]).
+// Publish publishes a message like a client would: to all matching subscriptions, and to the
+// retained messages if Retain is set. It returns the number of receiving sessions and groups of
+// Shared Subscriptions. It calls no hooks. It returns an error if m is invalid, if a limit is
+// reached, or if the broker is closed ([ErrClosed]).
 func (b *Broker) Publish(m Message) (subscribers int, err error) {
 	p := wire.Publish{Topic: m.Topic, Payload: m.Payload, QoS: m.QoS, Retain: m.Retain, ContentType: m.ContentType,
 		ResponseTopic: m.ResponseTopic, CorrelationData: m.CorrelationData, HasExpiry: m.Expiry > 0, MessageExpiry: wire.Seconds(m.Expiry)}
@@ -42,7 +42,7 @@ func (b *Broker) Publish(m Message) (subscribers int, err error) {
 		p.User = append(p.User, wire.UserProperty{Key: u.Key, Value: u.Value})
 	}
 	if m.QoS > 0 {
-		p.PacketID = 1 // for the check; subscribers get one of their own
+		p.PacketID = 1 // required by the check; subscribers get their own
 	}
 	switch err := p.Check(); {
 	case err != nil:
@@ -50,7 +50,7 @@ func (b *Broker) Publish(m Message) (subscribers int, err error) {
 	case m.QoS > b.opts.maxQoS():
 		return 0, fmt.Errorf("mqtttest: Publish: QoS %d is above the Maximum QoS, which is %d", m.QoS, b.opts.maxQoS())
 	case m.Retain && b.opts.DisableRetain:
-		return 0, errors.New("mqtttest: Publish: Retain is set, and so is Options.DisableRetain")
+		return 0, errors.New("mqtttest: Publish: Retain is set, but Options.DisableRetain is set too")
 	}
 	raw := wire.AppendPublish(nil, &p)
 	_, n := wire.Varint(raw[1:])
@@ -71,8 +71,8 @@ func (b *Broker) Publish(m Message) (subscribers int, err error) {
 	return len(r.targets) + len(r.shared), nil
 }
 
-// WaitConnected returns when a client is connected. If ctx ends first, the error names the clients
-// that are.
+// WaitConnected waits until a client is connected. If ctx ends first, the error lists the connected
+// clients.
 func (b *Broker) WaitConnected(ctx context.Context, clientID string) error {
 	err := b.WaitFor(ctx, func() bool { return b.Connected(clientID) })
 	if err != nil {
@@ -81,8 +81,8 @@ func (b *Broker) WaitConnected(ctx context.Context, clientID string) error {
 	return nil
 }
 
-// WaitSubscribed returns when the session of a client, connected or not, has a subscription with
-// exactly this topic filter. If ctx ends first, the error names the filters that it has.
+// WaitSubscribed waits until a client's session, connected or not, has a subscription with exactly
+// this filter. If ctx ends first, the error lists the session's filters.
 func (b *Broker) WaitSubscribed(ctx context.Context, clientID, filter string) error {
 	err := b.WaitFor(ctx, func() bool { return b.subscribed(clientID, filter) })
 	if err != nil {
@@ -114,7 +114,7 @@ func (b *Broker) connected() (clientIDs []string) {
 	return clientIDs
 }
 
-// list writes the first names of a list.
+// list formats the first names of a list.
 func list(names []string) string {
 	const most = 10
 	switch {
@@ -129,14 +129,14 @@ func list(names []string) string {
 // Subscription is a subscription of a session.
 type Subscription struct {
 	Filter            string // with $share/NAME/
-	QoS               byte   // as granted
+	QoS               byte   // granted QoS
 	NoLocal           bool
 	RetainAsPublished bool
-	ID                uint32 // the Subscription Identifier; 0: none
+	ID                uint32 // Subscription Identifier; 0: none
 }
 
-// Subscriptions returns the subscriptions of a client's session, sorted by filter; nil if there is no
-// session.
+// Subscriptions returns the subscriptions of a client's session, sorted by filter. It returns nil
+// if there is no session.
 func (b *Broker) Subscriptions(clientID string) (all []Subscription) {
 	b.state.Lock()
 	defer b.state.Unlock()
@@ -155,15 +155,15 @@ func (b *Broker) Subscriptions(clientID string) (all []Subscription) {
 	return all
 }
 
-// Queued is a message for a client that has not acknowledged it to the end.
+// Queued is a message that a client has not completely acknowledged.
 type Queued struct {
-	Message         // with the QoS and Retain that the client gets, and the rest of its Expiry
-	PacketID uint16 // 0: it was not sent yet
-	Released bool   // of QoS 2: PUBREC has come, and PUBREL is what is sent again
+	Message         // with the QoS and Retain for this client, and the rest of the Expiry
+	PacketID uint16 // 0 if the message was not sent yet
+	Released bool   // PUBREC was received for a QoS 2 message, so PUBREL is resent
 }
 
-// Queue returns copies of the messages for a client that are in flight, in the order in which they
-// were sent, and then of those that wait; nil if there are none.
+// Queue returns copies of a client's messages: first those in flight, in the order of sending, then
+// the waiting ones. It returns nil if there are none.
 func (b *Broker) Queue(clientID string) (all []Queued) {
 	b.state.Lock()
 	defer b.state.Unlock()
@@ -180,7 +180,7 @@ func (b *Broker) Queue(clientID string) (all []Queued) {
 	return all
 }
 
-// public returns a copy of a message, as its client gets it.
+// public returns a copy of a message as the client receives it.
 func (e *entry) public() Message {
 	m := Message{Topic: e.msg.topic, Payload: slices.Clone(e.msg.payload), QoS: e.qos, Retain: e.retain}
 	if p := e.packet(0, false); p.HasExpiry {

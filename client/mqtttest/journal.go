@@ -11,14 +11,13 @@ import (
 	"sync"
 )
 
-// journal is the broker's memory on disk: one append-only file of
-// transactions, each framed with its length and a CRC-32C. What one event
-// changes is one transaction, so a crash keeps all of it or nothing. A nil
-// journal keeps nothing.
+// journal stores the broker's state in one append-only file of transactions. Each transaction has a
+// length and a CRC-32C. All changes of one event are one transaction, so a crash keeps all or none
+// of them. A nil journal stores nothing.
 //
-// The broker's lock guards tx; the records of an event gather there and
-// commit moves them on. flush hands them to the operating system, for all who
-// wait at once, and is called before anything leaves on a connection.
+// Broker.state guards tx, which collects the records of an event. commit moves them to pending.
+// flush writes pending to the operating system, once for all waiting callers. It is called before
+// packets are sent.
 type journal struct {
 	dir      string
 	sync     bool
@@ -27,25 +26,24 @@ type journal struct {
 	snapshot func() // records the whole state, in transactions that end with emit
 
 	tx   []byte
-	gen  uint64 // counts compactions; see message.logged
+	gen  uint64 // number of compactions; see message.logged
 	emit func() // ends a transaction, during a snapshot
 	base int64  // size after the last compaction
-	size int64  // with what is pending
+	size int64  // size including pending
 
-	writing sync.Mutex // taken before mu
-	mu      sync.Mutex // guards the rest
+	writing sync.Mutex // locked before mu
+	mu      sync.Mutex // guards the following fields
 	file    *os.File
 	pending []byte
-	err     error // the first failure; nothing is written after it
-	dead    bool  // killed: nothing is written and that is no failure
+	err     error // first failure; nothing is written after it
+	dead    bool  // killed: later writes are skipped without an error
 }
 
 const (
 	journalName   = "mqtttest.journal"
 	journalHeader = "mqtttest journal 1\n"
 	frameHeader   = 8
-	// journalSlack is what a journal may grow by, besides becoming twice as
-	// large, before it is compacted.
+	// journalSlack is how much a journal may grow, in addition to doubling, before it is compacted.
 	journalSlack = 32 << 20
 )
 
@@ -60,7 +58,7 @@ func appendFrame(dst, tx []byte) []byte {
 	return append(dst, tx...)
 }
 
-// commit makes one transaction of what the event has recorded.
+// commit makes one transaction of the event's records.
 func (j *journal) commit() {
 	if j == nil || len(j.tx) == 0 {
 		return
@@ -72,11 +70,11 @@ func (j *journal) commit() {
 	j.mu.Unlock()
 	j.size += int64(frameHeader + len(j.tx))
 	if j.tx = j.tx[:0]; cap(j.tx) > 1<<20 {
-		j.tx = nil // a burst's memory is not kept
+		j.tx = nil // do not keep the memory of a burst
 	}
 }
 
-// flush writes everything that was committed before it was called.
+// flush writes all transactions that were committed before the call.
 func (j *journal) flush() error {
 	if j == nil {
 		return nil
@@ -106,7 +104,7 @@ func (j *journal) flush() error {
 	return err
 }
 
-// kill forgets what was not written, as the end of the process would.
+// kill discards unwritten transactions, like the end of the process.
 func (j *journal) kill() {
 	if j == nil {
 		return
@@ -116,7 +114,7 @@ func (j *journal) kill() {
 	j.dead, j.pending = true, nil
 }
 
-// close writes what is left.
+// close writes the remaining transactions.
 func (j *journal) close() error {
 	if j == nil {
 		return nil
@@ -125,24 +123,23 @@ func (j *journal) close() error {
 	if errors.Is(err, errKilled) {
 		err = nil
 	}
-	j.kill() // a goroutine that goes on writes nothing more
+	j.kill() // goroutines that still run write nothing more
 	return errors.Join(err, j.file.Close())
 }
 
-// compact replaces an overgrown journal by a snapshot. After a failure the old
-// journal stays in place.
+// compact replaces a large journal by a snapshot. After a failure the old journal is kept.
 func (j *journal) compact() {
 	if j == nil || j.size <= 2*j.base+j.slack {
 		return
 	}
 	if err := j.replace(); err != nil {
-		j.base = j.size // do not try again for every packet
+		j.base = j.size // do not retry for every packet
 		j.logger.Error("the journal was not compacted", "dir", j.dir, "error", err)
 	}
 }
 
-// replace writes a snapshot to a new file beside the old one, syncs it and renames
-// it into place. The snapshot includes everything that was pending.
+// replace writes a snapshot to a new file, syncs it, and renames it over the old one. The snapshot
+// includes all pending transactions.
 func (j *journal) replace() error {
 	j.writing.Lock()
 	defer j.writing.Unlock()
@@ -171,7 +168,7 @@ func (j *journal) replace() error {
 		return errors.Join(err, file.Close())
 	}
 	if j.file != nil {
-		_ = j.file.Close() // all of it is in the new one
+		_ = j.file.Close() // its content is in the new file
 	}
 	j.file, j.pending, j.size, j.base = file, nil, w.size, w.size
 	return syncDir(j.dir)
@@ -185,16 +182,16 @@ func syncDir(dir string) error {
 	return errors.Join(d.Sync(), d.Close())
 }
 
-// ErrCorrupt is what New returns for a folder whose journal is damaged before
-// its end. Move the folder away to start without it. A torn end, which a
-// crash leaves, is not damage.
+// ErrCorrupt is returned by New if a journal is damaged before its end. An incomplete last
+// transaction, which a crash leaves, is not damage. To start without the journal, move the folder
+// away.
 var ErrCorrupt = errors.New("mqtttest: the journal is corrupt")
 
 func corrupt(dir string, offset int64, why error) error {
 	return fmt.Errorf("%w: %s at byte %d: %w; move the file away to start without it", ErrCorrupt, filepath.Join(dir, journalName), offset, why)
 }
 
-// frameWriter writes a snapshot in large pieces.
+// frameWriter writes a snapshot in large blocks.
 type frameWriter struct {
 	j    *journal
 	file *os.File
@@ -203,7 +200,7 @@ type frameWriter struct {
 	err  error
 }
 
-// frame makes a transaction of what was recorded.
+// frame makes a transaction of the records.
 func (w *frameWriter) frame() {
 	if len(w.j.tx) == 0 {
 		return

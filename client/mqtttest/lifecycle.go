@@ -31,7 +31,7 @@ func (s *session) enqueue(e entry) {
 	b.mark(s.conn)
 }
 
-// dropHead removes the first message of the queue, which is not sent.
+// dropHead removes the first message of the queue without sending it.
 func (s *session) dropHead(counter *uint64) {
 	e := s.queue.pop()
 	if s.durable(&e) {
@@ -40,8 +40,7 @@ func (s *session) dropHead(counter *uint64) {
 	*counter++
 }
 
-// dropExpired drops expired messages. It searches the queue only if one may have
-// expired, so that a full queue is not searched for each message.
+// dropExpired drops expired messages. It searches the queue only if a message may have expired.
 func (s *session) dropExpired() {
 	if q := &s.queue; q.soonest.IsZero() || time.Now().Before(q.soonest) {
 		return
@@ -83,9 +82,8 @@ func (s *session) complete(f *flight) {
 	s.b.mark(s.conn)
 }
 
-// detach separates a session from its connection. It discards the will if send is
-// false: the client has sent DISCONNECT 0x00. It ends a session that does not outlive the
-// connection.
+// detach separates a session from its connection. If send is false, because the client has sent
+// DISCONNECT 0x00, it discards the will. It ends a session that does not outlive the connection.
 func (b *Broker) detach(s *session, send bool) {
 	s.conn = nil
 	b.stats.Connections--
@@ -105,8 +103,7 @@ func (b *Broker) detach(s *session, send bool) {
 	b.log.session(s)
 }
 
-// await starts the timers of a session whose connection ended at lostAt: for its
-// will and for its end.
+// await starts the timers for the will and the end of a session whose connection ended at lostAt.
 func (b *Broker) await(s *session) {
 	if s.will != nil {
 		due := s.lostAt.Add(time.Duration(s.will.delay) * time.Second)

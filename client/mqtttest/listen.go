@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-// listen opens what the options ask for.
+// listen opens the listeners that the options request.
 func (b *Broker) listen() error {
 	if b.opts.NoTCP {
 		return nil
@@ -50,7 +50,7 @@ func (b *Broker) accept(l net.Listener, serve func(net.Conn)) {
 		select {
 		case <-b.done:
 			return
-		case <-time.After(10 * time.Millisecond): // out of descriptors, or the like
+		case <-time.After(10 * time.Millisecond): // for example, no free file descriptors
 		}
 	}
 }
@@ -80,24 +80,22 @@ func (b *Broker) listenWebSocket() error {
 	return nil
 }
 
-// URL is the broker's address as clients take it: mqtt://127.0.0.1:port. It
-// is empty with Options.NoTCP.
+// URL returns the broker's address, mqtt://127.0.0.1:port. It is empty with Options.NoTCP.
 func (b *Broker) URL() string { return address("mqtt://", b.addrs.tcp, "") }
 
-// Addr is the host and port of URL, for the Options.Addr of a next broker on
-// the same port.
+// Addr returns the host and port of URL. Use it as Options.Addr of a later broker on the same port.
 func (b *Broker) Addr() string { return b.addrs.tcp }
 
-// TLSURL is the address of the TLS listener, mqtts://127.0.0.1:port, or empty
-// without Options.TLS.
+// TLSURL returns the address of the TLS listener, mqtts://127.0.0.1:port. It is empty without
+// Options.TLS.
 func (b *Broker) TLSURL() string { return address("mqtts://", b.addrs.tls, "") }
 
-// WebSocketURL is the address of the WebSocket listener,
-// ws://127.0.0.1:port/mqtt, or empty without Options.WebSocket.
+// WebSocketURL returns the address of the WebSocket listener, ws://127.0.0.1:port/mqtt. It is empty
+// without Options.WebSocket.
 func (b *Broker) WebSocketURL() string { return address("ws://", b.addrs.ws, "/mqtt") }
 
-// TLSConfig is what a client needs to trust the TLS listener, whose authority
-// exists in memory only; nil without Options.TLS.
+// TLSConfig returns the configuration with which a client trusts the TLS listener. It is nil
+// without Options.TLS.
 func (b *Broker) TLSConfig() *tls.Config {
 	if b.trust == nil {
 		return nil

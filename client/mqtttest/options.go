@@ -11,39 +11,37 @@ import (
 	"github.com/mooring-mqtt/mooring/internal/wire"
 )
 
-// QoS0Only is the value of [Options.MaximumQoS] for a broker that takes and
-// sends QoS 0 alone.
+// QoS0Only, as [Options.MaximumQoS], limits the broker to QoS 0.
 const QoS0Only = -1
 
-// NeverExpires is the Session Expiry Interval of a session that never ends.
+// NeverExpires is the Session Expiry Interval of a session that never expires.
 const NeverExpires = math.MaxUint32
 
-// Options describe a [Broker]. The zero value is a broker with all features
-// of MQTT 5 except enhanced authentication, on a free port of the loopback
-// interface, that keeps its state in memory.
+// Options configure a [Broker]. The zero value selects all features of MQTT 5 except enhanced
+// authentication, a free port of the loopback interface, and state in memory.
 //
-// Hooks are Authenticate, Authorize and OnPacket. They run on the goroutines of the connections,
-// without a lock, so they may call the broker's methods and must be safe for concurrent use. Their
-// context ends when the connection or the broker does, and then they must return: Close waits for
-// them for at most 2 s. Cut in a hook ends the connection before the packet that the hook is called
-// for, and after everything that came before it was sent.
+// Authenticate, Authorize and OnPacket are hooks. They run on the goroutines of the connections,
+// without a lock. They may call the broker's methods and must be safe for concurrent use. They must
+// return when their context ends, which is when the connection or the broker ends. Close waits up
+// to 2 s for them. Cut in a hook ends the connection before the packet that the hook was called
+// for, after all earlier packets were sent.
 type Options struct {
-	Addr      string // TCP address to listen on; "" is 127.0.0.1:0
-	NoTCP     bool   // no listener at all: only Dial and Serve, which a testing/synctest bubble needs
+	Addr      string // TCP address to listen on; default 127.0.0.1:0
+	NoTCP     bool   // no listener, only Dial and Serve; required in a testing/synctest bubble
 	WebSocket bool   // also listen for WebSocket on a free loopback port
 	TLS       bool   // also listen for TLS on a free loopback port
 
-	Dir  string // persistence folder, made if it is missing; "" keeps nothing
-	Sync bool   // fsync before each acknowledgement; without it, state survives SIGKILL but not a power cut
+	Dir  string // folder for the state, created if missing; default: the state is in memory
+	Sync bool   // fsync before each acknowledgement; otherwise the state survives SIGKILL but not a power cut
 
-	ReceiveMaximum    uint16 // QoS 1 and 2 messages a client may have unacknowledged; 0 is 65,535
-	MaximumPacketSize uint32 // bytes that the broker takes in one packet; 0 is 16 MiB
-	MaximumQoS        int    // 1 or QoS0Only to lower it; 0 and 2 are no limit
-	TopicAliasMaximum uint16 // topic aliases per client; 0 is 1,024
-	MaxSessionExpiry  uint32 // seconds; 0 is no limit
-	ServerKeepAlive   uint16 // seconds that clients are told to use; 0 leaves it to them
+	ReceiveMaximum    uint16 // unacknowledged QoS 1 and 2 messages per client; default 65,535
+	MaximumPacketSize uint32 // largest packet that the broker accepts, in bytes; default 16 MiB
+	MaximumQoS        int    // 1 or QoS0Only; default: no limit
+	TopicAliasMaximum uint16 // topic aliases per client; default 1,024
+	MaxSessionExpiry  uint32 // in seconds; default: no limit
+	ServerKeepAlive   uint16 // sent to clients, in seconds; default: the client's value applies
 
-	MQTT311 bool // serve MQTT 3.1.1 clients too; without it they are answered with CONNACK 0x84
+	MQTT311 bool // also serve MQTT 3.1.1; otherwise such clients are refused with CONNACK 0x84
 
 	DisableTopicAlias bool
 	DisableRetain     bool
@@ -51,33 +49,33 @@ type Options struct {
 	DisableShared     bool
 	DisableSubID      bool
 
-	MaxConnections    int // more are refused with 0x97; 0 is 10,000
-	MaxSessions       int // more are refused with 0x97; 0 is 100,000
-	MaxSubscriptions  int // per session, more are refused with 0x97; 0 is 10,000
-	MaxRetained       int // further topics are refused with 0x97; 0 is 65,536
-	MaxRetainedBytes  int // of their topics, payloads and properties; as MaxRetained; 0 is 256 MiB
-	MaxQueuedMessages int // per session, the newest is dropped; 0 is 1,000,000
-	MaxQueuedBytes    int // per session, the newest is dropped; 0 is 1 GiB
+	MaxConnections    int // more are refused with 0x97; default 10,000
+	MaxSessions       int // more are refused with 0x97; default 100,000
+	MaxSubscriptions  int // per session; more are refused with 0x97; default 10,000
+	MaxRetained       int // topics; more are refused with 0x97; default 65,536
+	MaxRetainedBytes  int // of topics, payloads and properties; more are refused with 0x97; default 256 MiB
+	MaxQueuedMessages int // per session; the newest is dropped; default 1,000,000
+	MaxQueuedBytes    int // per session; the newest is dropped; default 1 GiB
 
-	ConnectTimeout time.Duration // from accept to CONNECT; 0 is 10 s
-	WriteTimeout   time.Duration // a client that takes nothing for this long is cut (TLS, WebSocket: that does not take 64 KiB or a packet); 0 is 30 s
+	ConnectTimeout time.Duration // from accept to CONNECT; default 10 s
+	WriteTimeout   time.Duration // a client that reads nothing for this time is cut (with TLS or WebSocket: less than 64 KiB or a packet); default 30 s
 
-	// Authenticate returns 0 to accept a client, or the CONNACK reason code that refuses it. Of the
-	// codes below 0x80, 4 and 5, which are those of MQTT 3.1.1, count as 0x86 and 0x87, and others as 0x80.
+	// Authenticate returns 0 to accept a client, or the CONNACK reason code that refuses it. The
+	// MQTT 3.1.1 codes 4 and 5 count as 0x86 and 0x87; other codes below 0x80 count as 0x80.
 	Authenticate func(ctx context.Context, clientID, user string, password []byte) byte
-	// Authorize returns 0 to allow a publish to topic (write) or a subscription to the filter topic,
-	// or the reason code, from 0x80 on, of the PUBACK, PUBREC or SUBACK that refuses it. For a
-	// subscription 1 and 2 allow at most that QoS. Every other code below 0x80 counts as 0. A refused
-	// QoS 0 message is dropped; a refused will is refused in CONNACK.
+	// Authorize returns 0 to allow a publish to topic (write) or a subscription to the filter
+	// topic. To refuse it, it returns the reason code for PUBACK, PUBREC or SUBACK, 0x80 or above.
+	// For a subscription, 1 and 2 limit the QoS. Other codes below 0x80 count as 0. A refused QoS 0
+	// message is dropped. A refused will is refused in CONNACK.
 	Authorize func(ctx context.Context, clientID, topic string, write bool) byte
-	// OnPacket is called with each whole packet, before the broker acts on it or sends it. The bytes
-	// are valid during the call only. clientID is empty until CONNECT was read.
+	// OnPacket is called with each whole packet, before the broker processes or sends it. packet is
+	// valid only during the call. clientID is empty before CONNECT was read.
 	OnPacket func(ctx context.Context, dir Direction, clientID string, packet []byte)
 
-	Logger *slog.Logger // nil is silent
+	Logger *slog.Logger // default: no log
 }
 
-// Option changes the options of [Start]. A function literal will do:
+// Option changes the options of [Start]. It may be a function literal:
 //
 //	mqtttest.Start(t, func(o *mqtttest.Options) { o.ReceiveMaximum = 2 })
 type Option func(*Options)
@@ -88,7 +86,7 @@ func With(o Options) Option { return func(dst *Options) { *dst = o } }
 // WithDir keeps the broker's state in dir.
 func WithDir(dir string) Option { return func(o *Options) { o.Dir = dir } }
 
-// check fills in the defaults and says what cannot be.
+// check sets the defaults and returns an error for invalid options.
 func (o *Options) check() error {
 	if o.MaximumQoS < QoS0Only || o.MaximumQoS > 2 {
 		return fmt.Errorf("mqtttest: Options.MaximumQoS is %d; use QoS0Only, 1, 2 or 0 for no limit", o.MaximumQoS)
@@ -135,7 +133,7 @@ func fill[T comparable](field *T, value T) {
 	}
 }
 
-// maxQoS is the Maximum QoS as a number to compare with.
+// maxQoS returns the Maximum QoS as a number that can be compared.
 func (o *Options) maxQoS() byte {
 	switch o.MaximumQoS {
 	case QoS0Only:

@@ -6,28 +6,28 @@ import (
 	"github.com/mooring-mqtt/mooring/internal/wire"
 )
 
-// Packet is a packet that the broker sends, for [Reply.Edit]. Fields that a packet of its type does
-// not have are ignored. Nothing is checked: what MQTT forbids is sent too.
+// Packet is a packet that the broker sends, for [Reply.Edit]. Fields that do not apply to its type
+// are ignored. Nothing is validated, so packets that violate MQTT are sent too.
 type Packet struct {
 	Type           PacketType
 	Flags          byte   // bits 3-0 of the fixed header
 	SessionPresent bool   // of CONNACK
 	Topic          string // of PUBLISH
 	PacketID       uint16 // of PUBLISH with QoS 1 or 2, PUBACK to PUBCOMP, SUBACK and UNSUBACK
-	Reasons        []byte // one reason code; of SUBACK and UNSUBACK one for each filter
-	ReasonString   string // empty: none
+	Reasons        []byte // one reason code; in SUBACK and UNSUBACK one per filter
+	ReasonString   string // empty for none
 	User           []UserProperty
-	Properties     []byte // all other properties, encoded: identifier and value, one after the other
+	Properties     []byte // other properties, encoded: identifier and value, one after the other
 	Payload        []byte // of PUBLISH
 }
 
-// UserProperty is a name with a value. Names may repeat, and the order is kept.
+// UserProperty is a name-value pair. Names may repeat; the order is kept.
 type UserProperty struct{ Key, Value string }
 
-// The parts of each type of packet, section 3.
+// packetParts are the parts of each type of packet (section 3).
 var packetParts = map[PacketType]struct {
 	present, topic, id, code, properties, codes bool
-	short                                       bool // a reason code 0 and empty properties may be left out
+	short                                       bool // reason code 0 and empty properties may be omitted
 }{
 	CONNACK:    {present: true, code: true, properties: true},
 	PUBLISH:    {topic: true, properties: true},

@@ -18,35 +18,33 @@ const (
 	proxyDialTimeout    = 10 * time.Second
 )
 
-// Proxy stands between MQTT clients and a broker and does to the link what the
-// field does: it cuts, tears packets, loses acknowledgements, stalls, delays.
-// Without a fault it passes bytes on unchanged.
+// Proxy forwards connections between MQTT clients and a broker, and injects faults: it cuts
+// connections, truncates packets, loses acknowledgements, stalls and delays. Without a fault it
+// forwards bytes unchanged.
 //
-// Faults come in two kinds. Those on bytes (Cut, CutAfter, Stall, Delay,
-// Throttle, Fragment) work for any stream, TLS and WebSocket included. Those on
-// packets (CutInside, Lose, OnPacket) need to see MQTT; a stream that is not is
-// passed on untouched and counted in [ProxyStats.Opaque].
+// There are two kinds of faults. Faults on bytes (Cut, CutAfter, Stall, Delay, Throttle, Fragment)
+// work for any stream, including TLS and WebSocket. Faults on packets (CutInside, Lose, OnPacket)
+// require an MQTT stream. Other streams are forwarded unchanged and counted in [ProxyStats.Opaque].
 //
-// Cut resets both ends at once and may take bytes with it that were on their
-// way. Every other fault that ends a connection first delivers what comes before
-// it, to the byte, then ends the receiver's stream and resets the sender.
+// Cut resets both ends at once and may discard bytes in transit. Every other fault that ends a
+// connection first delivers all earlier bytes. Then it ends the receiver's stream and resets the
+// sender.
 //
-// All methods may be called at any time from any goroutine. What a Proxy
-// buffers is bounded, at 1 MiB per connection and direction; behind that, the
-// sender feels the pressure as it would on a real link.
+// All methods are safe for concurrent use. A Proxy buffers at most 1 MiB per connection and
+// direction. When the buffer is full, the sender blocks as on a real link.
 type Proxy struct {
 	url      string
-	listener net.Listener // nil: reached by Dial only
+	listener net.Listener // nil if only Dial is used
 	ctx      context.Context
 	cancel   context.CancelFunc
 	wg       sync.WaitGroup
 
 	shape   atomic.Pointer[proxyShape]
 	hook    atomic.Pointer[proxyHook]
-	hooking atomic.Int32   // hooks that have not returned
-	armed   [2]atomic.Bool // rules has something for this direction
+	hooking atomic.Int32   // number of running hooks
+	armed   [2]atomic.Bool // rules has a fault for this direction
 
-	mu        sync.Mutex // guards all below
+	mu        sync.Mutex // guards the following fields
 	dial      func(context.Context) (net.Conn, error)
 	links     map[*proxyLink]struct{}
 	nextLink  uint64
@@ -55,12 +53,12 @@ type Proxy struct {
 	blackhole bool
 	rules     [2]proxyRules
 	stats     ProxyStats
-	changed   chan struct{} // closed when stats change; nil while nobody waits
+	changed   chan struct{} // closed when stats change; nil without waiters
 	closed    bool
 }
 
-// StartProxy starts a proxy to target on a free local port and closes it when
-// the test ends. It fails the test if it cannot.
+// StartProxy starts a proxy to target on a free local port and closes it when the test ends. If it
+// fails, the test fails.
 func StartProxy(t testing.TB, target string) *Proxy {
 	t.Helper()
 	p, err := NewProxy("127.0.0.1:0", target)
@@ -75,9 +73,8 @@ func StartProxy(t testing.TB, target string) *Proxy {
 	return p
 }
 
-// NewProxy listens on addr ("127.0.0.1:0" for a free port) and passes each
-// connection on to target, "mqtt://host:port" or "host:port". The caller must
-// Close it.
+// NewProxy listens on addr and forwards each connection to target. Use "127.0.0.1:0" for a free
+// port. target is "mqtt://host:port" or "host:port". The caller must call Close.
 func NewProxy(addr, target string) (*Proxy, error) {
 	dial, err := proxyDialer(target)
 	if err != nil {
@@ -85,7 +82,7 @@ func NewProxy(addr, target string) (*Proxy, error) {
 	}
 	listener, err := net.Listen("tcp", addr)
 	if err != nil {
-		return nil, fmt.Errorf("mqtttest: proxy cannot listen on %q, choose another address: %w", addr, err)
+		return nil, fmt.Errorf("mqtttest: proxy cannot listen on %q; choose another address: %w", addr, err)
 	}
 	p := NewPipeProxy(dial)
 	p.url, p.listener = "mqtt://"+listener.Addr().String(), listener
@@ -93,9 +90,8 @@ func NewProxy(addr, target string) (*Proxy, error) {
 	return p, nil
 }
 
-// NewPipeProxy returns a proxy without a port: clients come through
-// [Proxy.Dial], and dial makes the connection to the broker for each. With
-// connections that live in memory, on both sides, it runs in a
+// NewPipeProxy returns a proxy without a port. Clients use [Proxy.Dial], and dial opens a
+// connection to the broker for each. If all connections are in memory, it works in a
 // testing/synctest bubble.
 func NewPipeProxy(dial func(context.Context) (net.Conn, error)) *Proxy {
 	p := &Proxy{dial: dial, links: map[*proxyLink]struct{}{}, seed: 1}
@@ -104,16 +100,14 @@ func NewPipeProxy(dial func(context.Context) (net.Conn, error)) *Proxy {
 	return p
 }
 
-// URL is where clients find the proxy, "mqtt://host:port". It is empty for a
-// pipe proxy.
+// URL returns the proxy's address for clients, "mqtt://host:port". It is empty for a pipe proxy.
 func (p *Proxy) URL() string { return p.url }
 
-// Addr is the host and port of URL.
+// Addr returns the host and port of URL.
 func (p *Proxy) Addr() string { return strings.TrimPrefix(p.url, "mqtt://") }
 
-// SetTarget sends new connections to another broker, as after a failover.
-// Existing ones stay where they are; Cut moves their clients over. The error
-// says why target cannot be one.
+// SetTarget forwards new connections to another broker, like a failover. Existing connections are
+// not changed; Cut makes their clients reconnect. It returns an error if target is invalid.
 func (p *Proxy) SetTarget(target string) error {
 	dial, err := proxyDialer(target)
 	if err != nil {
@@ -125,8 +119,8 @@ func (p *Proxy) SetTarget(target string) error {
 	return nil
 }
 
-// Dial makes a connection through the proxy that lives in memory on the
-// client's side. Refuse and Blackhole apply to it. It fails only after Close.
+// Dial opens an in-memory connection through the proxy. Refuse and Blackhole apply to it. It fails
+// only after Close.
 func (p *Proxy) Dial() (net.Conn, error) {
 	near, far := net.Pipe()
 	if !p.admit(far) {
@@ -136,9 +130,8 @@ func (p *Proxy) Dial() (net.Conn, error) {
 	return near, nil
 }
 
-// Close cuts every connection, stops every schedule and waits for all
-// goroutines, except in an OnPacket hook. If a hook has not returned after 2 s, the
-// error says so.
+// Close cuts all connections, stops all schedules and waits for all goroutines, except when called
+// in an OnPacket hook. It returns an error if a hook has not returned after 2 s.
 func (p *Proxy) Close() error {
 	p.mu.Lock()
 	first := !p.closed
@@ -174,8 +167,8 @@ func (p *Proxy) Close() error {
 	}
 }
 
-// accept runs until the listener is closed. A passing failure, such as too
-// many open files, is waited out.
+// accept accepts connections until the listener is closed. After a temporary failure, such as too
+// many open files, it waits and retries.
 func (p *Proxy) accept() {
 	for {
 		conn, err := p.listener.Accept()
@@ -190,7 +183,7 @@ func (p *Proxy) accept() {
 	}
 }
 
-// admit takes a client's connection in. False means that the proxy is closed.
+// admit starts forwarding a client's connection. It returns false if the proxy is closed.
 func (p *Proxy) admit(client net.Conn) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -227,7 +220,7 @@ func (p *Proxy) snapshot() []*proxyLink {
 	return links
 }
 
-// proxyDialer understands what SetTarget and NewProxy are given.
+// proxyDialer parses the target of SetTarget and NewProxy.
 func proxyDialer(target string) (func(context.Context) (net.Conn, error), error) {
 	addr := target
 	if strings.Contains(target, "://") {

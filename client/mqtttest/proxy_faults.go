@@ -6,9 +6,8 @@ import (
 	"time"
 )
 
-// Cut ends all connections at once, with a reset of both ends where the
-// platform can. What was on its way is lost, except on the connection of an OnPacket
-// hook that calls Cut.
+// Cut ends all connections at once, with a reset of both ends where the platform supports it. Bytes
+// in transit are lost, except on the connection of an OnPacket hook that calls Cut.
 func (p *Proxy) Cut() {
 	for _, l := range p.snapshot() {
 		if hook := l.inside(); hook != nil {
@@ -19,31 +18,30 @@ func (p *Proxy) Cut() {
 	}
 }
 
-// Refuse closes new connections at once while it is on. Existing ones stay.
+// Refuse makes the proxy close new connections at once while on is set. Existing ones are not
+// affected.
 func (p *Proxy) Refuse(on bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.refuse = on
 }
 
-// Blackhole accepts new connections and never answers them while it is on: no
-// byte comes back and none reaches the broker. A connection that fell in stays
-// in until its client gives up or Cut ends it.
+// Blackhole accepts new connections and never answers them while on is set. No byte is forwarded in
+// either direction. Such a connection remains until its client gives up or Cut ends it.
 func (p *Proxy) Blackhole(on bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.blackhole = on
 }
 
-// ProxyStep is one entry of a schedule.
+// ProxyStep is a step of a schedule.
 type ProxyStep struct {
-	After time.Duration // since the step before it
+	After time.Duration // since the previous step
 	Do    func(*Proxy)  // for example (*Proxy).Cut
 }
 
-// Schedule does the steps one after the other, in the background, until they
-// are done, stop is called or the proxy is closed. stop waits until a step that
-// is under way has returned; a step must not call it, nor Close.
+// Schedule runs the steps one after the other in the background, until stop is called or the proxy
+// is closed. stop waits for a running step. A step must not call stop or Close.
 func (p *Proxy) Schedule(steps ...ProxyStep) (stop func()) {
 	next := 0
 	return p.repeat(func() (ProxyStep, bool) {
@@ -55,9 +53,8 @@ func (p *Proxy) Schedule(steps ...ProxyStep) (stop func()) {
 	})
 }
 
-// CutEvery cuts all connections again and again, at intervals of least to most,
-// until stop is called or the proxy is closed. The intervals follow from
-// [Proxy.Seed].
+// CutEvery cuts all connections repeatedly, at random intervals between least and most, until stop
+// is called or the proxy is closed. See [Proxy.Seed].
 func (p *Proxy) CutEvery(least, most time.Duration) (stop func()) {
 	p.mu.Lock()
 	random := rand.New(rand.NewPCG(p.seed, 0))
@@ -69,7 +66,7 @@ func (p *Proxy) CutEvery(least, most time.Duration) (stop func()) {
 	})
 }
 
-// repeat is the one goroutine of a schedule.
+// repeat runs a schedule on a goroutine.
 func (p *Proxy) repeat(next func() (ProxyStep, bool)) (stop func()) {
 	ctx, cancel := context.WithCancel(p.ctx)
 	done := make(chan struct{})

@@ -11,35 +11,33 @@ import (
 	"github.com/mooring-mqtt/mooring/internal/callback"
 )
 
-// proxyLinger is how long the receiving end of an orderly cut may take to
-// notice before it is reset.
+// proxyLinger is how long the receiver of an orderly cut may take to close before it is reset.
 const proxyLinger = time.Second
 
-// proxyLink is one client's connection joined to one to the target: two pumps,
-// and the ways in which the pair ends.
+// proxyLink joins a client's connection to a connection to the target. Two pumps move the bytes.
 type proxyLink struct {
 	p      *Proxy
 	id     uint64
 	seed   uint64
 	client net.Conn
-	ctx    context.Context // over when the link is
+	ctx    context.Context // ends with the link
 	cancel context.CancelFunc
 
 	mu     sync.Mutex
-	server net.Conn // nil until dialled
+	server net.Conn // nil before it is dialed
 	dead   bool
 	hooks  [2]proxyHookCall
-	drain  net.Conn // has been sent all and a FIN, and may still be talking
+	drain  net.Conn // received all bytes and a FIN, and may still send
 }
 
 // proxyHookCall is the call of OnPacket in one direction of a link.
 type proxyHookCall struct {
 	guard   callback.Guard
 	running atomic.Bool
-	cut     atomic.Bool // Cut was called in it
+	cut     atomic.Bool // Cut was called in the hook
 }
 
-// inside returns the call of OnPacket that the calling goroutine is inside; nil: none.
+// inside returns the call of OnPacket in which the calling goroutine runs, or nil.
 func (l *proxyLink) inside() *proxyHookCall {
 	for i := range l.hooks {
 		if h := &l.hooks[i]; h.running.Load() && h.guard.Inside() {
@@ -60,7 +58,7 @@ func (h *proxyHookCall) call(hook func() Action) Action {
 	return ActionCutBefore
 }
 
-// serve joins the client to the target and returns when all is over.
+// serve joins the client to the target and returns when the link has ended.
 func (l *proxyLink) serve(dial func(context.Context) (net.Conn, error)) {
 	defer l.forget()
 	server, err := dial(l.ctx)
@@ -88,15 +86,15 @@ func (l *proxyLink) serve(dial func(context.Context) (net.Conn, error)) {
 	l.p.note(func(s *ProxyStats) { s.Open-- })
 }
 
-// swallow is a link to nowhere: what the client sends is taken, nothing comes
-// back, until the client gives up or a fault ends it.
+// swallow reads and discards the client's bytes, and answers nothing, until the client gives up or
+// a fault ends the link.
 func (l *proxyLink) swallow() {
 	defer l.forget()
 	_, _ = io.Copy(io.Discard, l.client)
 	l.abort()
 }
 
-// join keeps the connection to the target, unless the link was cut meanwhile.
+// join stores the connection to the target. It returns false if the link was cut meanwhile.
 func (l *proxyLink) join(server net.Conn) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -108,9 +106,9 @@ func (l *proxyLink) join(server net.Conn) bool {
 	return true
 }
 
-// finish closes both ends once the pumps have stopped. Closing a socket that
-// has unread bytes would reset it, and a reset may overtake what was sent; so
-// what the receiver of an orderly cut still says is read and thrown away first.
+// finish closes both ends after the pumps have stopped. Closing a socket with unread bytes would
+// reset it, and a reset may overtake sent bytes. So finish first reads and discards the bytes that
+// the receiver of an orderly cut still sends.
 func (l *proxyLink) finish() {
 	l.mu.Lock()
 	drain := l.drain
@@ -122,7 +120,7 @@ func (l *proxyLink) finish() {
 	_ = l.server.Close()
 }
 
-// forget takes the link off the proxy's list.
+// forget removes the link from the proxy's list.
 func (l *proxyLink) forget() {
 	l.cancel()
 	l.p.mu.Lock()
@@ -144,15 +142,15 @@ func (l *proxyLink) abort() bool {
 	return alive
 }
 
-// cut is abort as a fault.
+// cut calls abort and counts a fault.
 func (l *proxyLink) cut() {
 	if l.abort() {
 		l.p.note(func(s *ProxyStats) { s.Cuts++ })
 	}
 }
 
-// cutBehind ends the link so that dst still gets all it was sent: dst sees the
-// end of the stream, src a reset.
+// cutBehind ends the link after dst has received all bytes: dst sees the end of the stream, src a
+// reset.
 func (l *proxyLink) cutBehind(src, dst net.Conn) {
 	l.mu.Lock()
 	alive := !l.dead
@@ -162,7 +160,7 @@ func (l *proxyLink) cutBehind(src, dst net.Conn) {
 		proxyReset(src)
 		proxyCloseWrite(dst)
 		l.drain = dst
-		_ = dst.SetReadDeadline(time.Now()) // the pump that reads dst stops
+		_ = dst.SetReadDeadline(time.Now()) // stops the pump that reads dst
 	}
 	l.mu.Unlock()
 	if alive {
@@ -170,7 +168,7 @@ func (l *proxyLink) cutBehind(src, dst net.Conn) {
 	}
 }
 
-// proxyReset closes conn so that the peer sees a reset, where the platform can.
+// proxyReset closes conn with a reset, where the platform supports it.
 func proxyReset(conn net.Conn) {
 	if tcp, ok := conn.(interface{ SetLinger(sec int) error }); ok {
 		_ = tcp.SetLinger(0)
@@ -178,8 +176,7 @@ func proxyReset(conn net.Conn) {
 	_ = conn.Close()
 }
 
-// proxyCloseWrite sends a FIN behind all bytes sent. A pipe has no halves and
-// no bytes on the way: it is closed.
+// proxyCloseWrite sends a FIN after all bytes. It closes a pipe, which has no separate directions.
 func proxyCloseWrite(conn net.Conn) {
 	if half, ok := conn.(interface{ CloseWrite() error }); ok {
 		_ = half.CloseWrite()

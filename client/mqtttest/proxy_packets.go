@@ -1,16 +1,15 @@
 package mqtttest
 
-// proxyBodyLimit is how much of a packet's body an OnPacket hook is shown, and
-// so how much of a packet is held back until the hook has spoken.
+// proxyBodyLimit is the length of the body that OnPacket receives. So much of a packet is held back
+// until the hook returns.
 const proxyBodyLimit = 256 << 10
 
 type proxyHook func(dir Direction, header byte, body []byte) Action
 
-// proxyRules are the packet faults that wait for their packet, in one
-// direction. They do not belong to a connection: the first one that sends such
-// a packet gets the fault.
+// proxyRules are the pending packet faults of one direction. They apply to the first matching
+// packet of any connection.
 type proxyRules struct {
-	inside [16]int // packets of each type still to tear
+	inside [16]int // number of packets of each type to truncate
 	lose   []proxyLoss
 	after  int // bytes until a cut
 	cut    bool
@@ -18,27 +17,25 @@ type proxyRules struct {
 
 // proxyLoss is one call of LoseNext.
 type proxyLoss struct {
-	types uint16 // a bit for each packet type
+	types uint16 // one bit per packet type
 	left  int
 }
 
-// CutInside lets only the first half of the next packet of type t through in
-// direction dir and then cuts its connection: a torn packet. Calls add up.
+// CutInside forwards only the first half of the next packet of type t in direction dir, and then
+// cuts its connection. Calls add up.
 func (p *Proxy) CutInside(dir Direction, t PacketType) {
 	p.arm(dir, func(r *proxyRules) { r.inside[t&0x0F]++ })
 }
 
-// Lose swallows the next packet of one of the types (any, if none is given) in
-// direction dir and cuts its connection right after: an acknowledgement lost
-// the only way TCP can lose it. It is LoseNext with n = 1.
+// Lose drops the next packet of one of the types in direction dir, and then cuts its connection.
+// Without types it drops the next packet of any type. It is LoseNext with n = 1.
 func (p *Proxy) Lose(dir Direction, types ...PacketType) { p.LoseNext(dir, 1, types...) }
 
-// LoseNext swallows the next n packets of the given types (any, if none is
-// given) in direction dir and cuts the connection right after the last of them.
-// A TCP connection that loses something delivers nothing that comes behind it;
-// so from the first loss on, nothing more passes in this direction of that
-// connection. If it ends before n packets were lost, the remainder is lost from
-// the next one. Calls add up, each waiting for the one before.
+// LoseNext drops the next n packets of the given types in direction dir, and then cuts the
+// connection. Without types it drops packets of any type. As on a TCP connection that loses bytes,
+// nothing after the first lost packet is delivered in this direction. If the connection ends before
+// n packets were lost, the rest is lost on the next one. Calls add up; each waits for the previous
+// one.
 func (p *Proxy) LoseNext(dir Direction, n int, types ...PacketType) {
 	if n < 1 {
 		return
@@ -53,13 +50,13 @@ func (p *Proxy) LoseNext(dir Direction, n int, types ...PacketType) {
 	p.arm(dir, func(r *proxyRules) { r.lose = append(r.lose, loss) })
 }
 
-// OnPacket sets a hook that sees each packet before any other packet fault does
-// and says what becomes of it; nil removes it. A packet that has already begun
-// to pass is not shown. body is valid during the call only, and cut off at 256
-// KiB. The hook runs on the goroutine that moves the bytes, one for each
-// connection and direction: it may be called concurrently, what it waits for
-// the link and Close wait for, and it may call any method of the Proxy. Cut in
-// it ends its own connection before the packet, as ActionCutBefore does.
+// OnPacket sets a hook that decides about each packet, before other packet faults apply. nil
+// removes the hook. It is not called for a packet that is already partly forwarded. body is
+// truncated at 256 KiB and valid only during the call.
+//
+// The hook runs on the goroutine that forwards the bytes, one per connection and direction. So it
+// may be called concurrently, and the link and Close wait for it. It may call any method of the
+// Proxy. Cut in the hook ends its own connection before the packet, like ActionCutBefore.
 func (p *Proxy) OnPacket(hook func(dir Direction, header byte, body []byte) Action) {
 	if hook == nil {
 		p.hook.Store(nil)
@@ -69,9 +66,8 @@ func (p *Proxy) OnPacket(hook func(dir Direction, header byte, body []byte) Acti
 	p.hook.Store(&h)
 }
 
-// ClearFaults forgets every fault that has not happened yet and every
-// condition: rules, hook, stall, delay, throttle, fragments, Refuse and
-// Blackhole. Schedules go on.
+// ClearFaults removes all pending faults and all conditions: rules, hook, stall, delay, throttle,
+// fragments, Refuse and Blackhole. Schedules continue.
 func (p *Proxy) ClearFaults() {
 	p.OnPacket(nil)
 	p.mu.Lock()
@@ -83,7 +79,7 @@ func (p *Proxy) ClearFaults() {
 	p.reshape(func(s *proxyShape) { *s = proxyShape{changed: s.changed} })
 }
 
-// arm changes the rules of dir and lets the pumps know.
+// arm changes the rules of dir and informs the pumps.
 func (p *Proxy) arm(dir Direction, change func(*proxyRules)) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -95,7 +91,7 @@ func (r *proxyRules) waiting() bool {
 	return r.inside != [16]int{} || len(r.lose) > 0 || r.cut
 }
 
-// watch is proxyJudge for the pump.
+// watch implements proxyJudge.
 func (m *proxyPump) watch() (packets bool, body int) {
 	if m.p.hook.Load() != nil {
 		return true, proxyBodyLimit
@@ -103,7 +99,7 @@ func (m *proxyPump) watch() (packets bool, body int) {
 	return m.p.armed[m.dir].Load(), 0
 }
 
-// judge asks the hook first, then the rules.
+// judge applies the hook first, then the rules.
 func (m *proxyPump) judge(header byte, body []byte) proxyVerdict {
 	if hook := m.p.hook.Load(); hook != nil {
 		m.p.hooking.Add(1)
@@ -114,7 +110,7 @@ func (m *proxyPump) judge(header byte, body []byte) proxyVerdict {
 			return proxyDrop
 		case ActionTear:
 			return proxyTear
-		case ActionCutBefore: // also Cut in the hook
+		case ActionCutBefore: // also after Cut in the hook
 			return proxyCutBefore
 		case ActionCutAfter:
 			return proxyCutAfter
@@ -128,7 +124,7 @@ func (m *proxyPump) judge(header byte, body []byte) proxyVerdict {
 	return verdict
 }
 
-// judge applies the rules to a packet of type t, using them up.
+// judge applies the rules to a packet of type t and removes the rule that it used.
 func (r *proxyRules) judge(t PacketType) proxyVerdict {
 	if r.inside[t] > 0 {
 		r.inside[t]--
@@ -144,16 +140,14 @@ func (r *proxyRules) judge(t PacketType) proxyVerdict {
 	return proxyDrop
 }
 
-// CutAfter lets n more bytes through in direction dir, whatever connection they
-// belong to, and then cuts the connection of the last one, in the middle of a
-// packet or not. With n = 0 it cuts when the next byte comes. A later call
-// replaces an earlier one. The receiver gets exactly these bytes.
+// CutAfter forwards n more bytes in direction dir, counted over all connections, and then cuts the
+// connection of the last byte, even inside a packet. The receiver gets exactly these bytes. With n
+// = 0, it cuts when the next byte arrives. A later call replaces an earlier one.
 func (p *Proxy) CutAfter(dir Direction, bytes int) {
 	p.arm(dir, func(r *proxyRules) { r.after, r.cut = max(bytes, 0), true })
 }
 
-// ration takes n bytes from what CutAfter allows: so many may pass, and whether
-// the connection is cut behind them.
+// ration returns how many of n bytes CutAfter allows, and whether the connection is cut after them.
 func (p *Proxy) ration(dir Direction, n int) (pass int, cut bool) {
 	if n == 0 || !p.armed[dir].Load() {
 		return n, false

@@ -10,13 +10,12 @@ import (
 
 const (
 	proxyChunkSize = 8 << 10
-	proxyChunks    = 128 // on their way in one direction: 1 MiB at most
+	proxyChunks    = 128 // chunks in transit in one direction: 1 MiB at most
 )
 
-// proxyPump moves the bytes of one direction of a link. Its reader finds the
-// packets and the faults that concern them; its writer takes care of time:
-// delays, stalls, throttling. Between them lies a bounded queue, so that a
-// delay does not limit how much is on its way.
+// proxyPump moves the bytes of one direction of a link. Its reader detects packets and applies
+// packet faults. Its writer applies delays, stalls and throttling. The bounded queue between them
+// lets many bytes be in transit despite a delay.
 type proxyPump struct {
 	p        *Proxy
 	link     *proxyLink
@@ -25,13 +24,13 @@ type proxyPump struct {
 	stream   proxyStream
 	queue    chan proxyChunk
 
-	random *rand.Rand // the reader's
-	paced  time.Time  // when throttling allows the next byte, the writer's
+	random *rand.Rand // used by the reader
+	paced  time.Time  // when throttling allows the next byte; used by the writer
 }
 
-// proxyChunk is a piece of the stream on its way, or what ends it.
+// proxyChunk is a piece of the stream, or its end.
 type proxyChunk struct {
-	data *[]byte // nil for an end
+	data *[]byte // nil for the end
 	due  time.Time
 	end  proxyEnd
 }
@@ -41,7 +40,7 @@ type proxyEnd byte
 const (
 	proxyEndClosed proxyEnd = iota // the sender closed its side
 	proxyEndReset                  // the sender's connection broke
-	proxyEndCut                    // a fault
+	proxyEndCut                    // a fault ended the stream
 )
 
 var proxyBuffers = sync.Pool{New: func() any { b := make([]byte, 0, proxyChunkSize); return &b }}
@@ -54,7 +53,7 @@ func newProxyPump(l *proxyLink, dir Direction, src, dst net.Conn) *proxyPump {
 	return m
 }
 
-// read takes what the sender sends until it ends, by itself or by a fault.
+// read reads from the sender until the sender or a fault ends the stream.
 func (m *proxyPump) read() {
 	in := make([]byte, proxyChunkSize)
 	var out []byte
@@ -86,7 +85,7 @@ func (m *proxyPump) read() {
 	}
 }
 
-// report hands over what the stream has counted.
+// report adds the counters of the stream to the statistics.
 func (m *proxyPump) report() {
 	if m.stream.tally == (proxyTally{}) {
 		return
@@ -101,7 +100,7 @@ func (m *proxyPump) report() {
 	})
 }
 
-// send queues b. False means that the link is over.
+// send queues b. It returns false if the link has ended.
 func (m *proxyPump) send(b []byte) bool {
 	for len(b) > 0 {
 		data := proxyBuffers.Get().(*[]byte)
@@ -115,8 +114,8 @@ func (m *proxyPump) send(b []byte) bool {
 	return true
 }
 
-// push gives the chunk its earliest time of arrival and waits for room. The
-// queue keeps the order, whatever the times are.
+// push sets the earliest delivery time of a chunk and waits for space in the queue. The queue keeps
+// the order regardless of the times.
 func (m *proxyPump) push(c proxyChunk) bool {
 	shape := m.p.shape.Load()
 	if shape.delay > 0 || shape.jitter > 0 {
@@ -133,7 +132,7 @@ func (m *proxyPump) push(c proxyChunk) bool {
 	}
 }
 
-// write delivers what was queued, each chunk at its time.
+// write delivers the queued chunks, each at its time.
 func (m *proxyPump) write() {
 	for {
 		select {
@@ -179,8 +178,7 @@ func (m *proxyPump) await(due time.Time) bool {
 	return left <= 0 || proxyWait(m.link.ctx, left, nil)
 }
 
-// flowing waits for the end of a stall of dir. False means that the link is
-// over.
+// flowing waits for the end of a stall of dir. It returns false if the link has ended.
 func (m *proxyPump) flowing(dir Direction) bool {
 	for {
 		shape := m.p.shape.Load()
@@ -194,7 +192,7 @@ func (m *proxyPump) flowing(dir Direction) bool {
 	}
 }
 
-// deliver writes b in the pieces and at the rate of the moment.
+// deliver writes b in fragments and at the configured rate.
 func (m *proxyPump) deliver(b []byte) bool {
 	for len(b) > 0 {
 		if !m.flowing(m.dir) {
@@ -219,7 +217,7 @@ func (m *proxyPump) deliver(b []byte) bool {
 		}
 		m.p.note(func(s *ProxyStats) { s.flow(m.dir).Bytes += int64(n) })
 		if err != nil {
-			// The news travels the other way, and waits if that is stalled.
+			// The reset travels in the other direction, so it waits for a stall there.
 			if m.flowing(m.dir.opposite()) {
 				m.link.abort()
 			}

@@ -5,19 +5,18 @@ import (
 	"time"
 )
 
-// proxyShape is how bytes pass at the moment. It is never changed, only
-// replaced; changed is closed when that happens.
+// proxyShape describes how bytes are forwarded at present. It is immutable. When it is replaced,
+// changed is closed.
 type proxyShape struct {
 	delay, jitter time.Duration
-	rate          int // bytes per second, 0: no limit
-	fragment      int // most bytes in a write, 0: no limit
+	rate          int // bytes per second; 0: no limit
+	fragment      int // bytes per write; 0: no limit
 	stalled       [2]bool
-	until         [2]time.Time // end of a stall, zero: until Resume
+	until         [2]time.Time // end of a stall; zero: until Resume
 	changed       chan struct{}
 }
 
-// stall reports whether dir stands still, and for how much longer (0: until
-// Resume).
+// stall reports whether dir is stalled, and for how much longer (0: until Resume).
 func (s *proxyShape) stall(dir Direction) (bool, time.Duration) {
 	if !s.stalled[dir] {
 		return false, 0
@@ -29,10 +28,9 @@ func (s *proxyShape) stall(dir Direction) (bool, time.Duration) {
 	return left > 0, left
 }
 
-// Stall stops the given directions, both if none is given, until Resume.
-// Connections stay open and nothing tells either end: not even that the other
-// one has closed. This is the half-open link of a lost radio signal or a NAT
-// that forgot.
+// Stall stops forwarding in the given directions until Resume. Without directions it stops both.
+// Connections stay open, and neither end learns that the other one has closed. This simulates a
+// half-open connection, for example after a lost radio signal or a NAT timeout.
 func (p *Proxy) Stall(dirs ...Direction) { p.stall(time.Time{}, dirs) }
 
 // StallFor is a Stall that ends after d.
@@ -47,8 +45,8 @@ func (p *Proxy) stall(until time.Time, dirs []Direction) {
 	})
 }
 
-// Resume ends a stall of the given directions, both if none is given. What
-// waited is delivered in order.
+// Resume ends a stall of the given directions, or of both without directions. Waiting bytes are
+// delivered in order.
 func (p *Proxy) Resume(dirs ...Direction) {
 	p.reshape(func(s *proxyShape) {
 		for _, dir := range proxyBoth(dirs) {
@@ -57,35 +55,32 @@ func (p *Proxy) Resume(dirs ...Direction) {
 	})
 }
 
-// Delay makes every byte arrive d later, and up to jitter later than that, in
-// each direction. Order is kept. Zero and zero is no delay, for what arrives
-// from now on. See [Proxy.Seed].
+// Delay delivers every byte after d plus a random time up to jitter, in each direction. The order
+// is kept. Delay(0, 0) removes the delay for bytes that are received from now on. See [Proxy.Seed].
 func (p *Proxy) Delay(d, jitter time.Duration) {
 	p.reshape(func(s *proxyShape) { s.delay, s.jitter = max(d, 0), max(jitter, 0) })
 }
 
-// Throttle limits each connection and direction to so many bytes per second.
-// Zero is no limit.
+// Throttle limits the bytes per second of each connection and direction. Zero means no limit.
 func (p *Proxy) Throttle(bytesPerSecond int) {
 	p.reshape(func(s *proxyShape) { s.rate = max(bytesPerSecond, 0) })
 }
 
-// Fragment writes at most n bytes at a time, so that packets arrive in pieces
-// (1: byte by byte). Over TCP a slow reader may still find pieces joined.
-// Zero is no limit.
+// Fragment writes at most n bytes at a time, so that packets arrive in pieces. Over TCP, a slow
+// reader may receive several pieces at once. Zero means no limit.
 func (p *Proxy) Fragment(n int) {
 	p.reshape(func(s *proxyShape) { s.fragment = max(n, 0) })
 }
 
-// Seed fixes the random choices, the jitter and the moments of CutEvery, of
-// connections and schedules that begin afterwards. It is 1 if never set.
+// Seed sets the seed of the jitter and of CutEvery, for connections and schedules that begin
+// afterwards. The default is 1.
 func (p *Proxy) Seed(seed uint64) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.seed = seed
 }
 
-// reshape replaces the shape and wakes every pump that waits on the old one.
+// reshape replaces the shape and wakes all pumps that wait.
 func (p *Proxy) reshape(change func(*proxyShape)) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -104,8 +99,8 @@ func proxyBoth(dirs []Direction) []Direction {
 	return dirs
 }
 
-// proxyWait waits for d (0: for ever) or until changed is closed. False means
-// that ctx is over.
+// proxyWait waits for d (0: no limit) or until changed is closed. It returns false if ctx has
+// ended.
 func proxyWait(ctx context.Context, d time.Duration, changed <-chan struct{}) bool {
 	var over <-chan time.Time
 	if d > 0 {

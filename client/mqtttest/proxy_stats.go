@@ -5,16 +5,16 @@ import (
 	"fmt"
 )
 
-// Stats is a snapshot of what the proxy has seen and done.
+// Stats returns a snapshot of the statistics.
 func (p *Proxy) Stats() ProxyStats {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.stats
 }
 
-// WaitFor blocks until the statistics satisfy done, so that a test can wait for
-// a fault to happen without sleeping. done is called under a lock and must not
-// call the proxy. The error is ctx's, with the statistics as they stood.
+// WaitFor waits until the statistics satisfy done. A test can so wait for a fault without sleeping.
+// done is called under a lock and must not call the proxy. If ctx ends first, the error contains
+// the statistics.
 func (p *Proxy) WaitFor(ctx context.Context, done func(ProxyStats) bool) error {
 	for {
 		p.mu.Lock()
@@ -31,12 +31,12 @@ func (p *Proxy) WaitFor(ctx context.Context, done func(ProxyStats) bool) error {
 		select {
 		case <-changed:
 		case <-ctx.Done():
-			return fmt.Errorf("mqtttest: proxy did not get there, it stands at %+v: %w", stats, context.Cause(ctx))
+			return fmt.Errorf("mqtttest: the condition of WaitFor was not met; statistics %+v: %w", stats, context.Cause(ctx))
 		}
 	}
 }
 
-// note changes the statistics and wakes those who wait for that.
+// note changes the statistics and wakes WaitFor.
 func (p *Proxy) note(change func(*ProxyStats)) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -44,7 +44,7 @@ func (p *Proxy) note(change func(*ProxyStats)) {
 	p.announce()
 }
 
-// announce wakes the waiters; p.mu is held.
+// announce wakes WaitFor. The caller holds p.mu.
 func (p *Proxy) announce() {
 	if p.changed != nil {
 		close(p.changed)

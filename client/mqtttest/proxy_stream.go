@@ -2,55 +2,54 @@ package mqtttest
 
 import "github.com/mooring-mqtt/mooring/internal/wire"
 
-// proxyVerdict is what becomes of one packet, and of the stream with it.
+// proxyVerdict is the decision about a packet and the rest of its stream.
 type proxyVerdict byte
 
 const (
 	proxyPass      proxyVerdict = iota
-	proxySilence                // swallow this packet and all that follows
-	proxyDrop                   // swallow this packet, then cut
-	proxyTear                   // let half of it through, then cut
+	proxySilence                // drop this packet and all that follow
+	proxyDrop                   // drop this packet, then cut
+	proxyTear                   // forward half of it, then cut
 	proxyCutBefore              // cut before its first byte
-	proxyCutAfter               // let it through, then cut
+	proxyCutAfter               // forward it, then cut
 )
 
-// proxyJudge decides about the packets of one direction. It is only asked while
-// watch says so. body is as much of the packet's body as watch asked for.
+// proxyJudge decides about the packets of one direction. It is called only while watch returns
+// true. body is the part of the packet's body that watch requested.
 type proxyJudge interface {
 	watch() (packets bool, body int)
 	judge(header byte, body []byte) proxyVerdict
 }
 
-// proxyStream follows the packet boundaries of one direction and applies
-// verdicts. It lets bytes through as they come and holds a packet's first bytes
-// back only while somebody watches packets. What is not MQTT makes it opaque:
-// from then on everything passes. It does no I/O and takes no locks.
+// proxyStream detects the packets of one direction and applies verdicts. It holds back a packet's
+// first bytes only while packets are watched. A stream that is not MQTT becomes opaque and is
+// forwarded unchanged. It does no I/O and takes no locks.
 type proxyStream struct {
 	dir   Direction
 	judge proxyJudge
 
 	begun  bool // the first packet's header was accepted
 	opaque bool // this is not MQTT
-	silent bool // nothing passes any more
+	silent bool // nothing is forwarded any more
 
-	// The current packet.
-	held    []byte       // its first bytes, up to the verdict
-	watched bool         // held waits for a verdict; otherwise it has passed
-	peek    int          // how much of the body the verdict is based on
-	header  int          // bytes of the fixed header, 0: not all there
+	// State of the current packet.
+	held    []byte       // first bytes, until the verdict
+	watched bool         // held waits for a verdict; otherwise the packet is forwarded
+	peek    int          // bytes of the body needed for the verdict
+	header  int          // bytes of the fixed header; 0: incomplete
 	size    int          // bytes of the body
-	verdict proxyVerdict // on it
-	left    int          // bytes still to come behind the verdict
-	tear    int          // of those, how many pass before the cut
+	verdict proxyVerdict // the decision
+	left    int          // bytes still to come after the verdict
+	tear    int          // bytes of those to forward before the cut
 
 	tally proxyTally
 }
 
-// proxyTally is what a stream has counted since the pump last looked.
+// proxyTally counts events of a stream since the last report.
 type proxyTally struct{ packets, lost, torn, opaque int }
 
-// feed takes what was received and appends what may pass to out. cut means
-// that the connection ends behind that, and nothing may be fed afterwards.
+// feed processes received bytes and appends those to forward to out. cut means that the connection
+// ends after out, and that feed must not be called again.
 func (s *proxyStream) feed(out, in []byte) (_ []byte, cut bool) {
 	for len(in) > 0 && !cut {
 		n := 1
@@ -73,7 +72,7 @@ func (s *proxyStream) feed(out, in []byte) (_ []byte, cut bool) {
 	return out, cut
 }
 
-// rest appends what was held back of a packet that its sender never finished.
+// rest appends the bytes held back of an incomplete packet.
 func (s *proxyStream) rest(out []byte) []byte {
 	if s.watched {
 		out = s.pass(out, s.held)
@@ -82,7 +81,7 @@ func (s *proxyStream) rest(out []byte) []byte {
 	return out
 }
 
-// begin takes one byte of a fixed header.
+// begin processes one byte of a fixed header.
 func (s *proxyStream) begin(out []byte, b byte) (_ []byte, cut bool) {
 	if len(s.held) == 0 {
 		s.watched, s.peek = s.judge.watch()
@@ -105,8 +104,8 @@ func (s *proxyStream) begin(out []byte, b byte) (_ []byte, cut bool) {
 	return s.decide(out)
 }
 
-// plausible reports whether header can begin a packet here. The first packets
-// of a connection are few, which tells TLS and the rest apart from MQTT.
+// plausible reports whether header can begin a packet here. Only few types can begin a connection,
+// which distinguishes MQTT from TLS and other protocols.
 func (s *proxyStream) plausible(header byte) bool {
 	if wire.CheckHeader(header) != nil {
 		return false
@@ -121,7 +120,7 @@ func (s *proxyStream) plausible(header byte) bool {
 	}
 }
 
-// decide settles what becomes of the current packet once enough of it is held.
+// decide applies the verdict to the current packet once enough of it is held.
 func (s *proxyStream) decide(out []byte) (_ []byte, cut bool) {
 	s.verdict = proxyPass
 	if s.watched {
@@ -155,7 +154,7 @@ func (s *proxyStream) decide(out []byte) (_ []byte, cut bool) {
 	return out, s.left == 0 && s.end()
 }
 
-// behind takes bytes of the current packet that come after its verdict.
+// behind processes bytes of the current packet that follow its verdict.
 func (s *proxyStream) behind(out, in []byte) (_ []byte, cut bool) {
 	s.left -= len(in)
 	if s.verdict == proxyTear {
@@ -166,7 +165,7 @@ func (s *proxyStream) behind(out, in []byte) (_ []byte, cut bool) {
 	return s.pass(out, in), s.left == 0 && s.end()
 }
 
-// end counts a packet that has come in whole, and says whether a cut follows.
+// end counts a complete packet and reports whether a cut follows.
 func (s *proxyStream) end() (cut bool) {
 	switch {
 	case s.verdict == proxySilence || s.verdict == proxyDrop:

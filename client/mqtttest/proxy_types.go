@@ -2,7 +2,7 @@ package mqtttest
 
 import "github.com/mooring-mqtt/mooring/internal/wire"
 
-// Direction says which way bytes travel through a [Proxy].
+// Direction is the direction of bytes through a [Proxy].
 type Direction byte
 
 // The two directions.
@@ -43,40 +43,40 @@ const (
 	AUTH        = PacketType(wire.AUTH)
 )
 
-// String is the name the specification uses.
+// String returns the name in the specification.
 func (t PacketType) String() string { return wire.Type(t).String() }
 
-// Action is what a [Proxy.OnPacket] hook wants done with a packet. Everything
-// before the packet has been delivered when one of these cuts the connection.
+// Action is the decision of a [Proxy.OnPacket] hook about a packet. All earlier packets are
+// delivered before a cut.
 type Action byte
 
-// What can become of a packet.
+// Actions of an OnPacket hook.
 const (
-	ActionPass      Action = iota // let it through
-	ActionDrop                    // take it in whole, pass nothing of it on, then cut: it is lost with the connection
-	ActionTear                    // let the first half through, then cut
-	ActionCutBefore               // cut at once, without taking in the rest of it
-	ActionCutAfter                // let it through, then cut
+	ActionPass      Action = iota // forward the packet
+	ActionDrop                    // read the whole packet, forward nothing of it, then cut
+	ActionTear                    // forward the first half, then cut
+	ActionCutBefore               // cut at once, without reading the rest
+	ActionCutAfter                // forward the packet, then cut
 )
 
-// ProxyStats is what a [Proxy] has seen and done since it was made.
+// ProxyStats are the counters of a [Proxy].
 type ProxyStats struct {
-	Connections int // joined to the target
-	Open        int // of those, still there
-	Refused     int // closed at once: Refuse, or over the limit of open connections
+	Connections int // connections joined to the target
+	Open        int // of those, still open
+	Refused     int // closed at once, by Refuse or at the limit of open connections
 	Blackholed  int // accepted and never answered
-	DialErrors  int // closed because the target could not be reached
-	Cuts        int // connections ended by a fault; each one counts once
+	DialErrors  int // closed because the target was unreachable
+	Cuts        int // connections ended by a fault
 	Stalls      int // calls of Stall and StallFor
-	Torn        int // packets of which only a part went through
-	Lost        int // packets swallowed whole: Lose, LoseNext, ActionDrop
-	Opaque      int // streams (one direction each) that are not MQTT; packet faults leave them alone
+	Torn        int // packets of which only a part was forwarded
+	Lost        int // packets dropped as a whole: Lose, LoseNext, ActionDrop
+	Opaque      int // streams (one per direction) that are not MQTT; packet faults do not apply to them
 
 	ToServer, ToClient ProxyFlow
 }
 
-// ProxyFlow counts what went through in one direction.
+// ProxyFlow counts the forwarded bytes and packets of one direction.
 type ProxyFlow struct {
 	Bytes   int64 // written to the receiver
-	Packets int64 // whole packets let through, as far as the stream is MQTT
+	Packets int64 // whole packets forwarded, if the stream is MQTT
 }

@@ -2,7 +2,7 @@ package mqtttest
 
 import "github.com/mooring-mqtt/mooring/internal/wire"
 
-// onPublish acts on a PUBLISH of the client's.
+// onPublish processes a PUBLISH of the client.
 func (c *conn) onPublish(f wire.Frame) error {
 	v, err := wire.ParsePublish(f)
 	if err != nil {
@@ -39,8 +39,8 @@ func (c *conn) onPublish(f wire.Frame) error {
 	})
 }
 
-// topic resolves the Topic Alias, section 3.3.2.3.4, and checks what must not
-// come from a client.
+// topic resolves the Topic Alias (section 3.3.2.3.4) and rejects properties that a client must not
+// send.
 func (c *conn) topic(v wire.PublishView) (string, error) {
 	for props := v.Properties; len(props) > 0; {
 		if p, ok := props.Next(); ok && p.ID == wire.PropSubscriptionID {
@@ -63,8 +63,8 @@ func (c *conn) topic(v wire.PublishView) (string, error) {
 	return topic, nil
 }
 
-// quota enforces our Receive Maximum [MQTT-3.3.4-7]. A PUBACK counts as sent
-// when the writer takes it, so no client that keeps the rule is refused.
+// quota enforces the broker's Receive Maximum [MQTT-3.3.4-7]. A PUBACK counts as sent when the
+// writer takes it, so a client that respects the limit is never refused.
 func (c *conn) quota() error {
 	if len(c.open)+c.unsaid >= int(c.b.opts.ReceiveMaximum) {
 		return refusal(wire.PUBLISH, wire.ReasonReceiveMaximumExceeded, "more than %d messages are unacknowledged", c.b.opts.ReceiveMaximum)
@@ -87,8 +87,8 @@ func (c *conn) onQoS1(s *session, m *message, id uint16, reason byte) error {
 	return nil
 }
 
-// onQoS2 is method B of section 4.3.3: the message goes onward at once, and
-// its packet identifier is kept until PUBREL, so that it does so once.
+// onQoS2 implements method B of section 4.3.3. It forwards the message at once and stores its
+// packet identifier until PUBREL, so that a duplicate is not forwarded.
 func (c *conn) onQoS2(s *session, m *message, id uint16, reason byte) error {
 	_, mine := c.open[id]
 	if !mine {

@@ -2,15 +2,15 @@ package mqtttest
 
 import "time"
 
-// queue holds the messages that a session has not begun to send, first in,
-// first out. Its limits are kept by session.enqueue.
+// queue holds the messages that a session has not begun to send, in order. session.enqueue enforces
+// its limits.
 type queue struct {
 	ring    []entry
 	head, n int
 	bytes   int
-	qos0    int // of the n
-	// soonest is not later than the first expiry of a message in here; zero
-	// if none expires.
+	qos0    int // of n
+	// soonest is not later than the first expiry of a message in the queue. It is zero if none
+	// expires.
 	soonest time.Time
 }
 
@@ -45,12 +45,12 @@ func (q *queue) pop() entry {
 		q.qos0--
 	}
 	if q.n == 0 && len(q.ring) > 1024 {
-		q.ring, q.head = nil, 0 // a burst's memory is not kept
+		q.ring, q.head = nil, 0 // do not keep the memory of a burst
 	}
 	return e
 }
 
-// sift keeps the entries that keep wants, in order.
+// sift keeps the entries for which keep returns true, in order.
 func (q *queue) sift(keep func(*entry) bool) {
 	old := *q
 	*q = queue{}

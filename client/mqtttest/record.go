@@ -7,9 +7,9 @@ import (
 	"github.com/mooring-mqtt/mooring/internal/wire"
 )
 
-// The records of the journal. Each is its type and the fields that the method
-// of the same name writes: numbers as varints, texts and bytes with their
-// length in front. A session is known by its number, a message by its own.
+// The records of the journal. Each consists of its type and the fields that the method of the same
+// name writes. Numbers are varints; texts and bytes follow their length. Sessions and messages are
+// identified by their numbers.
 const (
 	recSession byte = iota + 1
 	recEnded
@@ -60,7 +60,7 @@ func (j *journal) begin(record byte, values ...uint64) {
 	j.num(values...)
 }
 
-// session records all that is not in other records of s.
+// session records the fields of s that no other record contains.
 func (j *journal) session(s *session) {
 	if j == nil {
 		return
@@ -123,7 +123,7 @@ func (j *journal) unsubscribed(s *session, filter string) {
 	}
 }
 
-// message records m if this journal does not have it yet.
+// message records m, unless this journal already contains it.
 func (j *journal) message(m *message) {
 	if m.logged == j.gen {
 		return
@@ -157,22 +157,21 @@ func (j *journal) queued(s *session, e *entry) {
 	}
 }
 
-// dropped records that a message left the queue unsent; index counts the
-// messages that are in the journal.
+// dropped records that a message left the queue unsent. index counts only messages in the journal.
 func (j *journal) dropped(s *session, index int) {
 	if j != nil {
 		j.begin(recDropped, s.id, uint64(index))
 	}
 }
 
-// sent records that the first message of the queue goes out as id.
+// sent records that the first message of the queue is sent as id.
 func (j *journal) sent(s *session, id uint16) {
 	if j != nil {
 		j.begin(recSent, s.id, uint64(id))
 	}
 }
 
-// flight records a message that is under way, in a snapshot.
+// flight records a message in flight, for a snapshot.
 func (j *journal) flight(s *session, f *flight) {
 	j.message(f.msg)
 	var released uint64
@@ -221,7 +220,7 @@ func (j *journal) unretained(topic string) {
 	}
 }
 
-// unixMilli is 0 for the zero time.
+// unixMilli returns 0 for the zero time.
 func unixMilli(t time.Time) uint64 {
 	if t.IsZero() {
 		return 0
@@ -236,7 +235,7 @@ func fromMilli(ms uint64) time.Time {
 	return time.UnixMilli(int64(ms))
 }
 
-// validProperties is what a journal must not smuggle into a PUBLISH.
+// validProperties reports whether properties from a journal may be sent in a PUBLISH.
 func validProperties(props []byte) bool {
 	_, rest, err := wire.SplitProperties(wire.PUBLISH, append(wire.AppendVarint(nil, uint32(len(props))), props...))
 	return err == nil && len(rest) == 0

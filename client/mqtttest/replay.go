@@ -9,13 +9,13 @@ import (
 	"github.com/mooring-mqtt/mooring/internal/wire"
 )
 
-// replay applies the transactions of a journal to a broker without
-// connections and without a journal of its own.
+// replay applies the transactions of a journal to a broker without connections and without a
+// journal.
 type replay struct {
 	b        *Broker
 	sessions map[uint64]*session
 	messages map[uint64]*message
-	tx       []byte // what is left of the current one
+	tx       []byte // rest of the current transaction
 	bad      bool
 }
 
@@ -23,7 +23,7 @@ func newReplay(b *Broker) *replay {
 	return &replay{b: b, sessions: make(map[uint64]*session), messages: make(map[uint64]*message)}
 }
 
-var errRecord = errors.New("a record makes no sense where it stands")
+var errRecord = errors.New("a record is invalid at its position")
 
 func (r *replay) apply(tx []byte) error {
 	r.tx = tx
@@ -58,7 +58,7 @@ func (r *replay) record(record byte) {
 	}
 }
 
-// change applies a record that is about an existing session.
+// change applies a record about an existing session.
 func (r *replay) change(record byte, s *session) {
 	switch record {
 	case recEnded:
@@ -167,7 +167,7 @@ func (r *replay) message() {
 	}
 }
 
-// known reads the number of a message that was recorded before.
+// known reads the number of an already recorded message.
 func (r *replay) known() *message {
 	m := r.messages[r.num(math.MaxUint64)]
 	r.bad = r.bad || m == nil
@@ -184,7 +184,7 @@ func (r *replay) entry() (e entry) {
 	return e
 }
 
-// num reads a number that must not be more than limit.
+// num reads a number of at most limit.
 func (r *replay) num(limit uint64) uint64 {
 	v, n := binary.Uvarint(r.tx)
 	if n <= 0 || v > limit {

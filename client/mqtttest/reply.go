@@ -10,10 +10,10 @@ import (
 	"time"
 )
 
-// Reply is the next packet of a type to a client. Each method arms a [Fault] for it and returns at
-// once. The connection goes on, and the broker acts as if it had sent the packet as it was. Faults for
-// the same packets happen one after the other, in the order of the calls; one that nothing matches
-// waits, also for later connections.
+// Reply selects the next packet of a type to a client. Each method arms a [Fault] for that packet
+// and returns at once. The connection continues, and the broker acts as if it had sent the original
+// packet. Several faults for the same packets apply one after the other, in the order of the calls.
+// A fault waits for a match, also on later connections.
 type Reply struct {
 	rules    *replyRules
 	clientID string
@@ -23,13 +23,13 @@ type Reply struct {
 // Fault is a change to one packet that the broker sends. Its methods are safe for concurrent use.
 type Fault struct {
 	reply  Reply
-	change func(packet []byte) []byte // returns what is sent instead
-	raw    bool                       // and that need not be whole packets
+	change func(packet []byte) []byte // returns the bytes to send instead
+	raw    bool                       // these bytes need not be whole packets
 	delay  time.Duration              // instead of change
 	done   chan struct{}
 }
 
-// Swallow does not send the packet.
+// Swallow drops the packet.
 func (r Reply) Swallow() *Fault {
 	return r.arm(&Fault{change: func([]byte) []byte { return nil }, raw: true})
 }
@@ -39,13 +39,13 @@ func (r Reply) Duplicate() *Fault {
 	return r.arm(&Fault{change: func(p []byte) []byte { return append(slices.Clip(p), p...) }})
 }
 
-// Delay sends the packet after d. Later packets overtake it, except behind CONNACK and at the end of
-// the connection. If the connection ends before, the packet is lost.
+// Delay sends the packet after d. Later packets overtake it, but not if it is a CONNACK or the last
+// packet of the connection. If the connection ends earlier, the packet is lost.
 func (r Reply) Delay(d time.Duration) *Fault { return r.arm(&Fault{delay: d}) }
 
-// Refuse sends the packet with another reason code and, unless it is empty, a Reason String. SUBACK
-// and UNSUBACK get the code for each filter. PUBLISH and PINGRESP have no reason code and stay as they
-// are.
+// Refuse sends the packet with another reason code and, if it is not empty, a Reason String. SUBACK
+// and UNSUBACK get the code for each filter. PUBLISH and PINGRESP have no reason code and are not
+// changed.
 func (r Reply) Refuse(code byte, reasonString string) *Fault {
 	return r.Edit(func(p *Packet) {
 		if len(p.Reasons) == 0 {
@@ -58,8 +58,8 @@ func (r Reply) Refuse(code byte, reasonString string) *Fault {
 	})
 }
 
-// Edit sends what edit makes of the packet. As a hook, edit runs on a goroutine of the connection, and
-// may call the broker's methods; it must not wait.
+// Edit sends the packet after edit has changed it. edit runs on a goroutine of the connection, like
+// a hook. It may call the broker's methods and must not wait.
 func (r Reply) Edit(edit func(p *Packet)) *Fault {
 	return r.arm(&Fault{change: func(raw []byte) []byte {
 		p := parsePacket(raw)
@@ -68,14 +68,14 @@ func (r Reply) Edit(edit func(p *Packet)) *Fault {
 	}})
 }
 
-// Replace sends other bytes, which need not be a packet: several packets, or malformed ones.
+// Replace sends other bytes instead of the packet, for example several packets or a malformed one.
 func (r Reply) Replace(with []byte) *Fault {
 	with = bytes.Clone(with)
 	return r.arm(&Fault{change: func([]byte) []byte { return with }, raw: true})
 }
 
-// Wait returns when the fault has happened. Only Delay then still sends something. If ctx ends first,
-// the error says which packet did not come.
+// Wait waits until the fault has happened. A delayed packet may be sent later. If ctx ends first,
+// the error names the packet that was not sent.
 func (f *Fault) Wait(ctx context.Context) error {
 	select {
 	case <-f.done:
@@ -98,14 +98,14 @@ func (r Reply) arm(f *Fault) *Fault {
 	return f
 }
 
-// replyRules are the faults that wait for their packet.
+// replyRules are the pending faults.
 type replyRules struct {
 	armed  atomic.Bool // there are faults
 	mu     sync.Mutex
 	faults []*Fault
 }
 
-// take returns the fault for a packet; nil: there is none.
+// take returns the fault for a packet, or nil.
 func (r *replyRules) take(clientID string, header byte) *Fault {
 	if !r.armed.Load() {
 		return nil

@@ -15,8 +15,8 @@ import (
 	"time"
 )
 
-// restore takes up what the last broker on the folder has left, and begins a
-// fresh journal with it.
+// restore loads the state that the last broker left in the folder, and begins a new journal with
+// it.
 func (b *Broker) restore() error {
 	dir := b.opts.Dir
 	if dir == "" {
@@ -44,8 +44,8 @@ func (b *Broker) restore() error {
 	return nil
 }
 
-// settle lets time catch up with sessions that were restored. The connections
-// that the last broker had count as lost now, since nobody knows better.
+// settle starts the timers of restored sessions. The connections of the last broker count as lost
+// now, because the actual time is unknown.
 func (b *Broker) settle() {
 	now := time.Now()
 	for _, s := range slices.SortedFunc(maps.Values(b.sessions), func(x, y *session) int { return cmp.Compare(x.id, y.id) }) {
@@ -61,7 +61,7 @@ func (b *Broker) settle() {
 	}
 }
 
-// replay reads a journal into the empty broker.
+// replay loads a journal into the empty broker.
 func (b *Broker) replay(file *os.File) error {
 	info, err := file.Stat()
 	if err != nil {
@@ -78,16 +78,15 @@ func (b *Broker) replay(file *os.File) error {
 	return nil
 }
 
-// readJournal calls apply with each transaction of a journal of size bytes
-// and returns where it ends. A transaction that is cut off at the very end is
-// torn and left out; anything else that is wrong is an error.
+// readJournal calls apply with each transaction of a journal of size bytes and returns the offset
+// of its end. It ignores an incomplete transaction at the end. Any other damage is an error.
 func readJournal(src io.Reader, size int64, apply func(tx []byte) error) (offset int64, err error) {
 	header := make([]byte, min(size, int64(len(journalHeader))))
 	if _, err := io.ReadFull(src, header); err != nil {
 		return 0, err
 	}
 	if string(header) != journalHeader {
-		return 0, errors.New("it does not begin as a journal does")
+		return 0, errors.New("the file has no journal header")
 	}
 	offset = int64(len(header))
 	var tx []byte

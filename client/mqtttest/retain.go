@@ -8,9 +8,8 @@ import (
 	"github.com/mooring-mqtt/mooring/internal/wire/control"
 )
 
-// retain stores m as the retained message of its topic, or clears the topic
-// if m is empty [MQTT-3.3.1-5] [MQTT-3.3.1-6]. It returns false if that would
-// be one topic or some bytes too many.
+// retain stores m as the retained message of its topic, or clears it if the payload is empty
+// [MQTT-3.3.1-5] [MQTT-3.3.1-6]. It returns false if a limit of topics or bytes is reached.
 func (b *Broker) retain(m *message) bool {
 	old := b.retained.get(m.topic)
 	if len(m.payload) == 0 {
@@ -45,8 +44,8 @@ func (b *Broker) unretain(m *message) {
 	b.log.unretained(m.topic)
 }
 
-// sendRetained answers a subscription with the retained messages that match,
-// in the order they were published.
+// sendRetained sends the matching retained messages to a new subscription, in the order of
+// publication.
 func (b *Broker) sendRetained(sub *subscription, handling byte, isNew bool) {
 	_, _, shared := wire.SplitShare(sub.filter)
 	if shared || handling == retainNever || handling == retainIfNew && !isNew {
@@ -88,7 +87,7 @@ func wildcard(filter string) bool {
 	return false
 }
 
-// subscribe puts one subscription of a SUBSCRIBE in.
+// subscribe adds one subscription of a SUBSCRIBE.
 func (b *Broker) subscribe(s *session, in control.Subscription, qos byte, ids []uint32) {
 	old := s.subs[in.Filter]
 	sub := &subscription{session: s, filter: in.Filter, qos: qos, noLocal: in.NoLocal, asPublished: in.RetainAsPublished, ids: ids}
@@ -101,8 +100,8 @@ func (b *Broker) subscribe(s *session, in control.Subscription, qos byte, ids []
 	b.sendRetained(sub, in.RetainHandling, old == nil)
 }
 
-// unsubscribe reports whether there was such a subscription. What is already
-// queued by it is still delivered [MQTT-3.10.4-3].
+// unsubscribe removes a subscription and reports whether it existed. Messages that are already
+// queued are still delivered [MQTT-3.10.4-3].
 func (b *Broker) unsubscribe(s *session, filter string) bool {
 	sub := s.subs[filter]
 	if sub == nil {

@@ -2,7 +2,7 @@ package mqtttest
 
 import "container/heap"
 
-// retainedSet holds the retained messages, and which of them expires first.
+// retainedSet holds the retained messages, and a heap of those that expire.
 type retainedSet struct {
 	byTopic  map[string]*retainedMessage
 	bytes    int
@@ -11,7 +11,7 @@ type retainedSet struct {
 
 type retainedMessage struct {
 	*message
-	index int // in the heap; -1: it never expires
+	index int // in the heap; -1 if the message never expires
 }
 
 func (s *retainedSet) get(topic string) *message {
@@ -43,7 +43,7 @@ func (s *retainedSet) remove(topic string) {
 	}
 }
 
-// first returns the message that expires first; nil: none expires.
+// first returns the message that expires first, or nil.
 func (s *retainedSet) first() *message {
 	if len(s.expiring) == 0 {
 		return nil

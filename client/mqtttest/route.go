@@ -2,9 +2,8 @@ package mqtttest
 
 import "github.com/mooring-mqtt/mooring/internal/wire"
 
-// publish hands a message to everyone who subscribed to it, and to the
-// retained messages. It returns the reason code for the publisher: success,
-// 0x10 or 0x97. from is the publisher's Client Identifier.
+// publish passes a message to all subscribers and to the retained messages. It returns the reason
+// code for the publisher: success, 0x10 or 0x97. from is the publisher's Client Identifier.
 func (b *Broker) publish(m *message, from string) (reason byte) {
 	b.messageID++
 	m.id = b.messageID
@@ -32,8 +31,8 @@ func (b *Broker) publish(m *message, from string) (reason byte) {
 	return reason
 }
 
-// foreign is the delivery of a target's subscriptions that do not mind who
-// the publisher is, or nil [MQTT-3.8.3-3].
+// foreign returns the delivery for a target's subscriptions without No Local, or nil
+// [MQTT-3.8.3-3].
 func (t *target) foreign() (d *delivery) {
 	for _, sub := range t.subs {
 		if !sub.noLocal {

@@ -6,7 +6,7 @@ import (
 	"github.com/mooring-mqtt/mooring/internal/wire"
 )
 
-// sendEach is send where packets are looked at one by one: for OnPacket and for faults.
+// sendEach is like send, but processes packets one by one, for OnPacket and for faults.
 func (c *conn) sendEach(buf, late []byte, last bool) bool {
 	out, ok := c.emit(nil, late)
 	for len(buf) > 0 && ok {
@@ -16,7 +16,7 @@ func (c *conn) sendEach(buf, late []byte, last bool) bool {
 		switch {
 		case f == nil:
 			out, ok = c.emit(out, packet)
-		case f.delay > 0 && (last || PacketType(packet[0]>>4) == CONNACK): // nothing may overtake it
+		case f.delay > 0 && (last || PacketType(packet[0]>>4) == CONNACK): // no packet may overtake it
 			if ok = c.transmit(out); ok {
 				c.pause(f.delay)
 				out, ok = c.emit(out[:0], packet)
@@ -39,7 +39,8 @@ func (c *conn) sendEach(buf, late []byte, last bool) bool {
 	return c.transmit(out) && ok
 }
 
-// emit appends packets to out. False means that OnPacket has cut the connection before one of them.
+// emit appends packets to out. It returns false if OnPacket has cut the connection before one of
+// them.
 func (c *conn) emit(out, packets []byte) (_ []byte, ok bool) {
 	for len(packets) > 0 {
 		n := packetSize(packets)
@@ -56,13 +57,13 @@ func (c *conn) emit(out, packets []byte) (_ []byte, ok bool) {
 	return out, true
 }
 
-// packetSize returns the size of the first packet in b, which begins with one of the broker's.
+// packetSize returns the size of the first packet in b.
 func packetSize(b []byte) int {
 	length, n := wire.Varint(b[1:])
 	return 1 + n + int(length)
 }
 
-// later sends a packet after d, if the connection is still there.
+// later sends a packet after d, unless the connection has ended.
 func (c *conn) later(packet []byte, d time.Duration) {
 	b := c.b
 	packet = append([]byte(nil), packet...)

@@ -31,10 +31,10 @@ func (b *Broker) serve(nc, raw net.Conn) {
 	b.wg.Go(c.read)
 }
 
-// read handles packets until the connection ends, and then acts on the reason.
+// read processes packets until the connection ends, and then calls end.
 func (c *conn) read() {
 	defer close(c.readerDone)
-	_ = c.nc.SetReadDeadline(time.Now().Add(c.b.opts.ConnectTimeout)) // an error shows in the Read
+	_ = c.nc.SetReadDeadline(time.Now().Add(c.b.opts.ConnectTimeout)) // Read returns the error
 	r := wire.NewReader((*source)(c), c.b.opts.MaximumPacketSize)
 	f, err := r.Next()
 	if err == nil {
@@ -62,19 +62,19 @@ func (c *conn) read() {
 	}
 }
 
-// discard reads until the client closes the connection, sends nothing for linger, or
-// goes on for ten times that.
+// discard reads until the client closes the connection or sends nothing for linger, but at most ten
+// times linger.
 func (c *conn) discard() {
 	buf := make([]byte, 32<<10)
 	for end := time.Now().Add(10 * linger); time.Now().Before(end); {
-		_ = c.nc.SetReadDeadline(time.Now().Add(linger)) // an error shows in the Read
+		_ = c.nc.SetReadDeadline(time.Now().Add(linger)) // Read returns the error
 		if _, err := c.nc.Read(buf); err != nil {
 			return
 		}
 	}
 }
 
-// end acts on the reason for which the reader stops.
+// end ends the connection according to the error of the reader.
 func (c *conn) end(err error) {
 	b := c.b
 	b.lock()
@@ -100,8 +100,8 @@ func (c *conn) end(err error) {
 	}
 }
 
-// source is the connection as the reader sees it: before it waits, it wakes the
-// writers and sets the deadline of the keep alive.
+// source is the connection as the reader reads it. Before it waits for bytes, it wakes the writers
+// and sets the deadline of the keep alive.
 type source conn
 
 func (s *source) Read(p []byte) (int, error) {
@@ -110,10 +110,10 @@ func (s *source) Read(p []byte) (int, error) {
 	if c.packets {
 		c.packets = false
 		if c.keepAlive > 0 {
-			_ = c.nc.SetReadDeadline(time.Now().Add(c.keepAlive)) // an error shows in the Read
+			_ = c.nc.SetReadDeadline(time.Now().Add(c.keepAlive)) // Read returns the error
 		}
 		if c.draining.Load() {
-			_ = c.nc.SetReadDeadline(time.Now().Add(linger)) // as above
+			_ = c.nc.SetReadDeadline(time.Now().Add(linger)) // Read returns the error
 		}
 	}
 	return c.nc.Read(p)

@@ -6,15 +6,15 @@ import (
 	"github.com/mooring-mqtt/mooring/internal/wire"
 )
 
-// session is the Session State of section 4.1. It belongs to a Client Identifier and
-// outlives connections for its Session Expiry Interval. Guarded by Broker.state.
+// session is the Session State of section 4.1. It belongs to a Client Identifier and outlives
+// connections for its Session Expiry Interval. Broker.state guards it.
 type session struct {
 	b        *Broker
-	id       uint64 // in the journal
+	id       uint64 // number in the journal
 	clientID string
-	conn     *conn  // nil while the client is away
+	conn     *conn  // nil while the client is disconnected
 	expiry   uint32 // seconds, NeverExpires
-	// keeps is set if messages are recorded in the journal: the session did not begin
+	// keeps is set if messages are recorded in the journal. It is not set for a session that began
 	// with a Session Expiry Interval of 0.
 	keeps bool
 
@@ -33,10 +33,10 @@ func (s *session) room(m *message) bool {
 	return s.queue.n < s.b.opts.MaxQueuedMessages && s.queue.bytes+m.size() <= s.b.opts.MaxQueuedBytes
 }
 
-// durable reports whether an entry is in the journal's picture of the queue.
+// durable reports whether an entry is recorded in the journal.
 func (s *session) durable(e *entry) bool { return s.keeps && e.qos > 0 }
 
-// will is a Will Message that waits with its session.
+// will is the Will Message of a session.
 type will struct {
 	topic      string
 	payload    []byte

@@ -1,8 +1,8 @@
 package mqtttest
 
-// next returns the member of a Shared Subscription whose turn it is: in a circle
-// among the connected members with room in their queue. If there is none, one of the
-// others gets the message when its client connects again.
+// next returns the next member of a Shared Subscription. It selects connected members with space in
+// their queue in turn. If there is none, it selects another one, which receives the message after
+// it connects.
 func (g *subscribers) next(m *message) *subscription {
 	var second *subscription
 	for i := range g.list {
@@ -28,8 +28,8 @@ func (b *Broker) share(g *subscribers, m *message, retain bool) {
 	sub.session.enqueue(entry{msg: m, qos: min(m.qos, sub.qos), retain: retain && sub.asPublished, subIDs: sub.ids, share: sub.filter})
 }
 
-// redistribute gives a message that a member did not finish before its session ended
-// to another member.
+// redistribute gives a message to another member, because the session of the first member ended
+// before the message was complete.
 func (b *Broker) redistribute(e *entry) {
 	if g := b.tree.filters.Get(e.share); g != nil && !e.msg.expired() {
 		b.stats.Redistributed++

@@ -6,8 +6,8 @@ import (
 	"slices"
 )
 
-// snapshot records the whole state, in many transactions: until the file is
-// renamed into place it does not count.
+// snapshot records the whole state in many transactions. They become valid together, when the file
+// is renamed.
 func (b *Broker) snapshot() {
 	j := b.log
 	for _, r := range b.retained.byTopic {

@@ -9,8 +9,7 @@ import (
 	"time"
 )
 
-// Start starts a broker for a test and closes it when the test ends. It fails
-// the test if it cannot.
+// Start starts a broker for a test and closes it when the test ends. If it fails, the test fails.
 func Start(t testing.TB, opts ...Option) *Broker {
 	t.Helper()
 	var o Options
@@ -29,8 +28,8 @@ func Start(t testing.TB, opts ...Option) *Broker {
 	return b
 }
 
-// New starts a broker. With Options.Dir it continues with the state that the last
-// broker left in that folder. The caller must Close it.
+// New starts a broker. With Options.Dir it continues with the state of the last broker in that
+// folder. The caller must call Close.
 func New(o Options) (*Broker, error) {
 	if err := o.check(); err != nil {
 		return nil, err
@@ -50,25 +49,27 @@ func New(o Options) (*Broker, error) {
 		return nil, err
 	}
 	if err := b.listen(); err != nil {
-		_ = b.end(true) // the failure to listen is the one to report
+		_ = b.end(true) // the error of listen is returned
 		return nil, err
 	}
 	b.wg.Go(b.runTimers)
 	return b, nil
 }
 
-// Close sends DISCONNECT 0x8B to all clients, writes the state to the folder and
-// stops all goroutines. The next broker on the same folder publishes the wills of
-// the connected clients, as section 3.1.2.5 allows. It takes at most 2 s: the error names a hook that
-// has not returned. Every call waits for the end, except in a hook, and returns the same error.
+// Close sends DISCONNECT 0x8B to all clients, writes the state to the folder and stops all
+// goroutines. The next broker on the same folder publishes the wills of the connected clients, as
+// section 3.1.2.5 allows.
+//
+// Close waits up to 2 s. It then returns an error that names a hook that has not returned. Except
+// in a hook, every call waits for the end and returns the same error.
 func (b *Broker) Close() error { return b.end(false) }
 
-// Kill ends the broker as SIGKILL would: it cuts connections without DISCONNECT
-// and loses everything that was not written to the operating system. It stops all
-// goroutines, so that a new broker can use the folder and the address, and waits as Close does.
+// Kill ends the broker like SIGKILL. It cuts connections without DISCONNECT and loses data that was
+// not written to the operating system. It stops all goroutines and waits like Close, so that a new
+// broker can use the folder and the address.
 func (b *Broker) Kill() { _ = b.end(true) }
 
-// closeGrace is how long Close lets connections flush.
+// closeGrace is how long Close waits for connections to flush.
 const closeGrace = time.Second
 
 func (b *Broker) end(kill bool) error {
@@ -76,13 +77,13 @@ func (b *Broker) end(kill bool) error {
 		go b.finish()
 	}
 	if b.insideHook() {
-		return nil // what ends waits for this hook
+		return nil // the end of the broker waits for this hook
 	}
 	<-b.stopped
 	return b.stopErr
 }
 
-// begin ends all connections and listeners, unless that was done before.
+// begin ends all connections and listeners. It returns false if that was done before.
 func (b *Broker) begin(kill bool) bool {
 	b.lock()
 	if b.closed {
@@ -110,7 +111,7 @@ func (b *Broker) begin(kill bool) bool {
 	b.cancel()
 	b.wake()
 	for _, l := range b.listeners {
-		_ = l.Close() // no connection is accepted after this, even if it fails
+		_ = l.Close() // afterwards no connection is accepted, even after an error
 	}
 	if b.httpd != nil {
 		_ = b.httpd.Close()
@@ -146,7 +147,7 @@ func (b *Broker) finish() {
 	b.stopErr = errors.Join(stuck, b.stopErr)
 }
 
-// suspend records in the journal that all clients lose their connections now.
+// suspend records in the journal that all clients are disconnected now.
 func (b *Broker) suspend() {
 	for _, s := range b.sessions {
 		if s.conn != nil {
@@ -164,7 +165,7 @@ func (b *Broker) cutAll() {
 	}
 }
 
-// Dial returns the client's end of a connection in memory. After Close, its peer is
+// Dial returns the client's end of an in-memory connection. After Close, the broker's end is
 // closed.
 func (b *Broker) Dial() net.Conn {
 	client, server := net.Pipe()
@@ -172,8 +173,7 @@ func (b *Broker) Dial() net.Conn {
 	return client
 }
 
-// Serve serves a connection that was made in another way, and returns at once. The
-// broker closes nc.
+// Serve serves a connection that the caller has opened, and returns at once. The broker closes nc.
 func (b *Broker) Serve(nc net.Conn) { b.serve(nc, nc) }
 
 // Stats returns a snapshot.

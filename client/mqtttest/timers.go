@@ -5,21 +5,21 @@ import (
 	"time"
 )
 
-// timer is something that happens at a time, under the broker's lock.
+// timer calls a function at a time, under the broker's lock.
 type timer struct {
 	at    time.Time
 	what  func()
-	index int // in the heap; -1 outside of it
+	index int // in the heap; -1 if it is not in the heap
 }
 
-// timers is the heap of what is to come: will delays and session expiries.
-// One goroutine serves all of them. Guarded by Broker.state.
+// timers is the heap of will delays and session expiries. One goroutine serves all of them.
+// Broker.state guards it.
 type timers struct {
 	heap timerHeap
-	kick chan struct{} // the first one has changed
+	kick chan struct{} // the first timer has changed
 }
 
-// at arranges for what to be called at a time.
+// at schedules a call of what.
 func (b *Broker) at(at time.Time, what func()) *timer {
 	t := &timer{at: at, what: what}
 	heap.Push(&b.timers.heap, t)
@@ -29,7 +29,7 @@ func (b *Broker) at(at time.Time, what func()) *timer {
 	return t
 }
 
-// stop takes t back; nil and one that has fired are no matter.
+// stop cancels t. t may be nil or have fired.
 func (b *Broker) stop(t *timer) {
 	if t != nil && t.index >= 0 {
 		heap.Remove(&b.timers.heap, t.index)
@@ -50,7 +50,7 @@ func (b *Broker) runTimers() {
 	}
 }
 
-// fire runs what is due and returns how long to sleep.
+// fire runs due timers and returns how long to sleep.
 func (b *Broker) fire() time.Duration {
 	b.lock()
 	defer b.wake()

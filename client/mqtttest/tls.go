@@ -13,8 +13,8 @@ import (
 	"time"
 )
 
-// selfSigned makes a certificate authority that is forgotten at once, a
-// server certificate for the loopback addresses, and the client's side.
+// selfSigned creates a certificate authority, a server certificate for the loopback addresses, and
+// the configurations of server and client. The authority's key is not kept.
 func selfSigned() (server, client *tls.Config, err error) {
 	defer func() {
 		if err != nil {

@@ -6,38 +6,38 @@ import (
 	"github.com/mooring-mqtt/mooring/internal/topic"
 )
 
-// tree finds the subscriptions that match a topic: a topic tree, and a bounded cache
-// of whole answers in front of it. Guarded by Broker.state.
+// tree finds the subscriptions that match a topic. It consists of a topic tree and a bounded cache
+// of routes. Broker.state guards it.
 type tree struct {
-	filters topic.Tree[*subscribers] // none is empty
+	filters topic.Tree[*subscribers] // its values are never empty
 	routes  map[string]*route        // by topic; emptied when a subscription changes
 }
 
-// subscribers are the subscriptions to one Topic Filter. Those to a Shared
-// Subscription take turns: each message goes to one of them.
+// subscribers are the subscriptions to one Topic Filter. Those of a Shared Subscription take turns:
+// only one of them receives each message.
 type subscribers struct {
 	list []*subscription
-	turn int // of a Shared Subscription: where in list the next turn begins
+	turn int // of a Shared Subscription: index in list of the next member
 }
 
-// subscription is one Topic Filter of one session.
+// subscription is a subscription of a session.
 type subscription struct {
 	session     *session
 	filter      string // with $share/name/
 	qos         byte
 	noLocal     bool
 	asPublished bool
-	ids         []uint32 // none or one
+	ids         []uint32 // empty or one
 }
 
-// route is everything that one topic leads to.
+// route lists the receivers of a topic.
 type route struct {
 	targets []target
 	shared  []*subscribers
 }
 
-// target is one session that a topic leads to, with its matching subscriptions. It
-// gets one copy of a message [MQTT-3.3.4-2].
+// target is a session that receives messages of a topic, with its matching subscriptions. It
+// receives one copy of each message [MQTT-3.3.4-2].
 type target struct {
 	session *session
 	subs    []*subscription
@@ -45,11 +45,11 @@ type target struct {
 	noLocal bool // one of subs has No Local
 }
 
-// delivery is how a session gets a message because of a set of its subscriptions.
+// delivery describes how a session receives a message because of a set of its subscriptions.
 type delivery struct {
 	qos         byte
 	asPublished bool
-	ids         []uint32 // of all of them [MQTT-3.3.4-4]
+	ids         []uint32 // of all these subscriptions [MQTT-3.3.4-4]
 }
 
 func (d *delivery) merge(sub *subscription) {
@@ -60,7 +60,7 @@ func (d *delivery) merge(sub *subscription) {
 
 const maxRoutes = 4096
 
-// add adds sub, in place of replaced if that is not nil.
+// add adds sub. If replaced is not nil, sub replaces it.
 func (t *tree) add(sub, replaced *subscription) {
 	if replaced != nil {
 		t.remove(replaced)

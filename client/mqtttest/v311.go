@@ -8,11 +8,11 @@ import (
 	"github.com/mooring-mqtt/mooring/internal/wire/control"
 )
 
-// MQTT 3.1.1 is served by translation at the edge of the connection, with
-// Options.MQTT311: what such a client sends becomes the MQTT 5 packet that
-// means the same, and what it is sent loses what MQTT 3.1.1 has no place for.
-// Behind that the broker knows no difference. Statements of MQTT 3.1.1 are
-// marked as such; their numbers are not those of MQTT 5.
+// With Options.MQTT311, the broker serves MQTT 3.1.1 by translation at the edge of the connection.
+// A packet from such a client is converted into the equivalent MQTT 5 packet. Packets to the client
+// are converted back, without properties that MQTT 3.1.1 does not have. The rest of the broker
+// handles MQTT 5 only. References to statements of MQTT 3.1.1 are marked as such, because their
+// numbers differ from MQTT 5.
 
 // v311Head begins the variable header of an MQTT 3.1.1 CONNECT.
 const v311Head = "\x00\x04MQTT\x04"
@@ -22,8 +22,8 @@ func isV311(f wire.Frame) bool {
 	return f.Type() == wire.CONNECT && bytes.HasPrefix(f.Body, []byte(v311Head))
 }
 
-// upgrade is the MQTT 5 packet for one of an MQTT 3.1.1 client. What both
-// versions check in the same way is left to the parser of MQTT 5.
+// upgrade converts a packet of an MQTT 3.1.1 client into MQTT 5. The parser of MQTT 5 performs the
+// checks that both versions share.
 func upgrade(f wire.Frame) (wire.Frame, error) {
 	t, b := f.Type(), f.Body
 	switch t {
@@ -61,12 +61,12 @@ func upgrade(f wire.Frame) (wire.Frame, error) {
 	return f, nil
 }
 
-// upgradeConnect says in MQTT 5 what Clean Session means: 1 is a session for
-// this connection alone, 0 one that goes on and never expires. A will has no
-// delay, so it goes out as soon as the connection is gone.
+// upgradeConnect converts a CONNECT. Clean Session 1 becomes a session for this connection only; 0
+// becomes a session that continues and never expires. The will has no delay, so it is published
+// when the connection ends.
 func upgradeConnect(f wire.Frame) (wire.Frame, error) {
 	const passwordAlone, clean, will = 0x40, 0x02, 0x04
-	const idAt = len(v311Head) + 3 // behind Connect Flags and Keep Alive
+	const idAt = len(v311Head) + 3 // after Connect Flags and Keep Alive
 	if len(f.Body) < idAt {
 		return f, refusal(wire.CONNECT, wire.ReasonMalformedPacket, "it ends within its variable header")
 	}
@@ -89,12 +89,12 @@ func upgradeConnect(f wire.Frame) (wire.Frame, error) {
 	body = append(wire.AppendVarint(body, uint32(len(props))), props...)
 	body = wire.AppendString(body, id)
 	if flags&will != 0 {
-		body = append(body, 0) // Will Properties: none
+		body = append(body, 0) // empty Will Properties
 	}
 	return frame(f.Header, append(body, rest...)), nil
 }
 
-// withoutProperties puts an empty property section into a packet that has none.
+// withoutProperties inserts an empty property section into a packet.
 func withoutProperties(f wire.Frame, at int) wire.Frame {
 	return frame(f.Header, slices.Insert(slices.Clone(f.Body), at, 0))
 }
@@ -104,8 +104,8 @@ func frame(header byte, body []byte) wire.Frame {
 	return wire.Frame{Header: header, Raw: raw, Body: raw[len(raw)-len(body):]}
 }
 
-// plainQoS reports whether each Topic Filter has a QoS behind it and nothing
-// else: the other bits of that byte are options of MQTT 5.
+// plainQoS reports whether each Topic Filter is followed by a QoS only. The other bits of that byte
+// are options of MQTT 5.
 func plainQoS(b []byte) bool {
 	for len(b) > 0 {
 		_, rest, ok := wire.String(b)
@@ -117,9 +117,8 @@ func plainQoS(b []byte) bool {
 	return true
 }
 
-// downgrade appends the broker's packets in b as an MQTT 3.1.1 client
-// understands them. Reason codes of PUBACK and PUBREC, which it does not know,
-// become success: the message was dropped, as after a refusal in MQTT 5.
+// downgrade appends the packets in b, converted to MQTT 3.1.1. It omits reason codes of PUBACK and
+// PUBREC, so a refused message appears as accepted and dropped.
 func downgrade(dst, b []byte) []byte {
 	for len(b) > 0 {
 		length, n := wire.Varint(b[1:])
@@ -140,13 +139,13 @@ func downgrade(dst, b []byte) []byte {
 		case wire.PUBACK, wire.PUBREC, wire.PUBREL, wire.PUBCOMP, wire.UNSUBACK:
 			dst = append(dst, f.Header, 2, f.Body[0], f.Body[1])
 		case wire.SUBACK:
-			ack, _ := control.ParseSuback(f) // ours
+			ack, _ := control.ParseSuback(f) // created by the broker, so it is valid
 			body := slices.Clone(f.Body[:2])
 			for _, reason := range ack.Reasons {
 				body = append(body, min(reason, 0x80))
 			}
 			dst = append(dst, frame(f.Header, body).Raw...)
-		case wire.DISCONNECT: // only clients send it; the connection just ends
+		case wire.DISCONNECT: // only clients send it in MQTT 3.1.1; the connection just ends
 		default:
 			dst = append(dst, f.Raw...)
 		}
@@ -154,8 +153,8 @@ func downgrade(dst, b []byte) []byte {
 	return dst
 }
 
-// returnCode is the Connect Return Code of MQTT 3.1.1, section 3.2.2.3, for a
-// reason code. What is malformed has none: the connection just ends.
+// returnCode converts a reason code into a Connect Return Code of MQTT 3.1.1 (section 3.2.2.3). For
+// a malformed packet there is none, and the connection just ends.
 func returnCode(reason byte) (code byte, ok bool) {
 	switch reason {
 	case wire.ReasonSuccess:

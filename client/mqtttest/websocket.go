@@ -12,8 +12,8 @@ import (
 	"github.com/mooring-mqtt/mooring/internal/wire"
 )
 
-// webSocketHandler takes connections with the subprotocol "mqtt"
-// [MQTT-6.0.0-3]; others are answered and closed.
+// webSocketHandler accepts connections with the subprotocol "mqtt" [MQTT-6.0.0-3] and refuses
+// others.
 func (b *Broker) webSocketHandler() http.Handler {
 	upgrader := websocket.Upgrader{Subprotocols: []string{"mqtt"}, CheckOrigin: func(*http.Request) bool { return true }}
 	mux := http.NewServeMux()
@@ -33,20 +33,20 @@ func (b *Broker) webSocketHandler() http.Handler {
 		if ws.Subprotocol() != "mqtt" {
 			_ = ws.WriteControl(websocket.CloseMessage,
 				websocket.FormatCloseMessage(websocket.CloseProtocolError, "the subprotocol must be mqtt"), time.Now().Add(linger))
-			_ = ws.Close() // refused either way
+			_ = ws.Close() // refused in any case
 			return
 		}
-		ws.SetReadLimit(wire.MaxPacketSize) // it is read as a stream; see Options.MaximumPacketSize
+		ws.SetReadLimit(wire.MaxPacketSize) // packets are read from a stream and limited by Options.MaximumPacketSize
 		b.serve(&webSocket{Conn: ws}, ws.NetConn())
 	})
 	return mux
 }
 
-// webSocket makes a byte stream of a WebSocket: packets may span frames and
-// frames may hold many packets [MQTT-6.0.0-2].
+// webSocket converts a WebSocket into a byte stream. A packet may span frames, and a frame may
+// contain several packets [MQTT-6.0.0-2].
 type webSocket struct {
 	*websocket.Conn
-	frame io.Reader // what is left of the current one
+	frame io.Reader // rest of the current frame
 }
 
 var errTextFrame = errors.New("mqtttest: a WebSocket frame is not binary [MQTT-6.0.0-1]")
@@ -86,7 +86,7 @@ func (w *webSocket) SetDeadline(t time.Time) error {
 	return errors.Join(w.SetReadDeadline(t), w.SetWriteDeadline(t))
 }
 
-// CloseWrite sends the Close frame, the last that is written.
+// CloseWrite sends the Close frame. Nothing is written after it.
 func (w *webSocket) CloseWrite() error {
 	return w.WriteControl(websocket.CloseMessage, websocket.FormatCloseMessage(websocket.CloseNormalClosure, ""), time.Now().Add(linger))
 }

@@ -14,8 +14,8 @@ func newWill(w *control.Will) *will {
 	return &will{topic: w.Topic, payload: w.Payload, properties: w.Properties, qos: w.QoS, retain: w.Retain, delay: w.Delay}
 }
 
-// publishWill publishes the will of s, if it has one, and takes it out of the
-// session [MQTT-3.1.2-10]. The caller journals the session.
+// publishWill publishes the will of s, if any, and removes it from the session [MQTT-3.1.2-10]. The
+// caller records the session in the journal.
 func (b *Broker) publishWill(s *session) {
 	w := s.will
 	if w == nil {
@@ -31,8 +31,8 @@ func (b *Broker) publishWill(s *session) {
 	}
 }
 
-// resume takes s over for a new connection of its client: what waited for the
-// client not to come back is called off [MQTT-3.1.3-9].
+// resume prepares s for a new connection of its client: it stops the timers of the will and of the
+// session's end [MQTT-3.1.3-9].
 func (s *session) resume() {
 	s.b.stop(s.willDue)
 	s.b.stop(s.endsWith)

@@ -8,8 +8,8 @@ import (
 	"github.com/mooring-mqtt/mooring/internal/wire"
 )
 
-// write sends what is in out, filled up from the session's queue, in as few
-// writes as possible, until the connection ends. Then it closes it.
+// write sends the bytes in out and the messages of the session's queue, in as few writes as
+// possible, until the connection ends. Then it closes the connection.
 func (c *conn) write() {
 	var spare []byte
 	for {
@@ -24,19 +24,19 @@ func (c *conn) write() {
 			<-c.wakeup
 		}
 		if spare = buf; cap(spare) > 2*outLimit {
-			spare = nil // a burst's memory is not kept
+			spare = nil // do not keep the memory of a burst
 		}
 	}
 	half, ok := c.nc.(interface{ CloseWrite() error })
 	if ok && half.CloseWrite() == nil {
 		c.draining.Store(true)
-		_ = c.nc.SetReadDeadline(time.Now().Add(linger)) // an error shows in the Read
+		_ = c.nc.SetReadDeadline(time.Now().Add(linger)) // Read returns the error
 		close(c.writerDone)
 		<-c.readerDone
-		_ = c.nc.Close() // nothing is left to lose
+		_ = c.nc.Close() // no data can be lost
 	} else {
 		close(c.writerDone)
-		_ = c.nc.Close() // as above
+		_ = c.nc.Close() // no data can be lost
 		<-c.readerDone
 	}
 	c.hooks[ToServer].cancel()
@@ -47,8 +47,8 @@ func (c *conn) write() {
 	b.unlock()
 }
 
-// take takes out what is to be written next, and the delayed packets that are due; last is whether
-// nothing follows.
+// take returns the bytes to write next and the due delayed packets. last is true if nothing
+// follows.
 func (c *conn) take(spare []byte) (buf, late []byte, last bool) {
 	b := c.b
 	b.lock()
@@ -63,13 +63,13 @@ func (c *conn) take(spare []byte) (buf, late []byte, last bool) {
 	return buf, late, c.closing
 }
 
-// send writes late and buf. The journal goes first: no acknowledgement and no message
-// leaves before the record it rests on.
+// send writes late and buf. It flushes the journal first, so that each acknowledgement and message
+// is sent after its record is written.
 func (c *conn) send(buf, late []byte, last bool) bool {
 	b := c.b
 	if err := b.log.flush(); err != nil {
 		b.opts.Logger.Error("connection cut: the journal cannot be written", "error", err)
-		_ = c.raw.Close() // it ends either way
+		_ = c.raw.Close() // the connection ends in any case
 		return false
 	}
 	if b.opts.OnPacket != nil || len(late) > 0 || b.replies.armed.Load() {
@@ -84,22 +84,21 @@ func (c *conn) send(buf, late []byte, last bool) bool {
 // transmit writes bytes to the connection.
 func (c *conn) transmit(buf []byte) bool {
 	for len(buf) > 0 {
-		_ = c.nc.SetWriteDeadline(time.Now().Add(c.b.opts.WriteTimeout)) // an error shows in the Write
+		_ = c.nc.SetWriteDeadline(time.Now().Add(c.b.opts.WriteTimeout)) // Write returns the error
 		n, err := c.nc.Write(buf)
 		buf = buf[n:]
-		// Slow is not stalled. TLS and WebSocket cannot go on after a timeout.
+		// A slow client is not a stalled one. TLS and WebSocket cannot continue after a timeout.
 		slow := n > 0 && errors.Is(err, os.ErrDeadlineExceeded) && c.nc == c.raw
 		if err != nil && !slow {
-			_ = c.raw.Close() // as above
+			_ = c.raw.Close() // the connection ends in any case
 			return false
 		}
 	}
 	return true
 }
 
-// pump moves messages into out: first those that are sent again, in their
-// order [MQTT-4.4.0-1], then new ones, as far as the client's Receive Maximum
-// goes [MQTT-3.3.4-9].
+// pump appends messages to out: first those to resend, in their order [MQTT-4.4.0-1], then new
+// ones, within the client's Receive Maximum [MQTT-3.3.4-9].
 func (c *conn) pump() {
 	s, w := c.session, &c.session.flights
 	for f := w.resend; f != nil && len(c.out) < outFill; f = w.resend {
@@ -149,8 +148,7 @@ func (c *conn) pump() {
 	}
 }
 
-// publish appends a PUBLISH, unless it is more than the client takes
-// [MQTT-3.1.2-24].
+// publish appends a PUBLISH, unless it exceeds the client's Maximum Packet Size [MQTT-3.1.2-24].
 func (c *conn) publish(e *entry, id uint16, dup bool) bool {
 	p := e.packet(id, dup)
 	if p.Size() > int(c.maxPacket) {

@@ -2,14 +2,14 @@ package presence
 
 import "github.com/google/uuid"
 
-// BootID tells one life of a device from the next: a UUID, made when its client
-// is. The zero BootID means that none was given.
+// BootID identifies one run of a device's client. It is a UUID that the client creates when it
+// starts. The zero BootID means none.
 type BootID [16]byte
 
-// IsZero reports whether no boot was given.
+// IsZero reports whether b is the zero BootID.
 func (b BootID) IsZero() bool { return b == BootID{} }
 
-// String is the canonical text form of the UUID, in lower case; "" for no boot.
+// String returns the canonical text form of the UUID in lower case, or "" for the zero BootID.
 func (b BootID) String() string {
 	if b.IsZero() {
 		return ""
@@ -17,8 +17,8 @@ func (b BootID) String() string {
 	return uuid.UUID(b).String()
 }
 
-// ParseBootID reads the canonical text form of a UUID, 36 characters in either
-// case. ok is false for all else, and for the nil UUID.
+// ParseBootID parses the canonical text form of a UUID: 36 characters in either case. For any other
+// text, and for the nil UUID, ok is false.
 func ParseBootID(text string) (b BootID, ok bool) {
 	if len(text) != 36 {
 		return BootID{}, false

@@ -8,47 +8,47 @@ import (
 	"unique"
 )
 
-// device is what a Tracker keeps of one. There are many, so it is small.
+// device is the Tracker's state of a device. It is small, because there are many.
 type device struct {
 	topic           string
 	reason, version unique.Handle[string] // of the last status
 	boot            BootID
-	past            [3]uint64 // boots before it, the latest first
+	past            [3]uint64 // previous boots, the latest first
 	since, seen     time.Duration
-	heard           time.Duration // when it was last confirmed
-	due             time.Duration // when silence looks at it next; 0: not
-	saidSec         int64         // Status.Time of the last status
-	saidNano        int32
-	interval        uint32 // seconds
+	confirmedAt     time.Duration // last confirmation
+	due             time.Duration // next check for silence; 0: none
+	timeSec         int64         // Status.Time of the last status
+	timeNano        int32
+	interval        uint32 // in seconds
 	boots, flaps    uint32
-	epoch           uint32 // the link on which it was last confirmed
-	words           uint8  // statuses received; stays at 2
-	raw             State  // by the last status
-	shown           State  // but for what view makes stale
-	online          bool   // was Online once
-	booted          bool   // the last status named boot
-	silent          bool   // for three intervals
-	gone            bool   // not in the Tracker any more
+	epoch           uint32 // epoch of the link in which it was last confirmed
+	statuses        uint8  // number of received statuses, at most 2
+	raw             State  // according to the last status
+	shown           State  // like raw or Stale, without the effect of view
+	online          bool   // was Online before
+	booted          bool   // the last status contained boot
+	silent          bool   // no status for three intervals
+	gone            bool   // removed from the Tracker
 }
 
-// supersedes reports whether s is the end of a boot that a newer one replaced.
+// supersedes reports whether s is the offline status of a boot that a newer one has replaced.
 func (d *device) supersedes(s Status) bool {
 	return s.State == Offline && d.raw == Online && s.Boot != d.boot && d.heardOf(s.Boot)
 }
 
 func (d *device) heardOf(b BootID) bool { return !b.IsZero() && slices.Contains(d.past[:], bootKey(b)) }
 
-// hear applies a status and reports whether it says anything new.
-func (d *device) hear(s Status) (news bool) {
+// update applies a status and reports whether it changes anything.
+func (d *device) update(s Status) (news bool) {
 	known := d.heardOf(s.Boot)
 	if known && s.State != Online {
-		s.Boot = BootID{} // an end of a boot before the present one does not make it that
+		s.Boot = BootID{} // an offline status of an earlier boot does not make it the present boot
 	}
 	s.Reason, s.Version = cut(s.Reason), cut(s.Version)
 	s.Interval = (min(max(s.Interval, 0), MaxInterval) + time.Second - 1).Truncate(time.Second)
 	s.Time = s.Time.UTC().Round(0)
-	news = d.words == 0 || s != d.status()
-	d.words = min(d.words+1, 2)
+	news = d.statuses == 0 || s != d.status()
+	d.statuses = min(d.statuses+1, 2)
 	if s.State == Online {
 		if d.raw == Offline && d.online {
 			d.flaps++
@@ -61,9 +61,9 @@ func (d *device) hear(s Status) (news bool) {
 	}
 	d.reason, d.version = unique.Make(s.Reason), unique.Make(s.Version)
 	d.interval = uint32(s.Interval / time.Second)
-	d.saidSec, d.saidNano = s.Time.Unix(), int32(s.Time.Nanosecond())
+	d.timeSec, d.timeNano = s.Time.Unix(), int32(s.Time.Nanosecond())
 	if s.Time.IsZero() {
-		d.saidSec = math.MinInt64
+		d.timeSec = math.MinInt64
 	}
 	return news
 }
@@ -82,9 +82,9 @@ func (d *device) begin(b BootID, known bool) {
 	d.boot = b
 }
 
-// bootKey is enough of a boot to know it again among those of one device.
+// bootKey returns a hash that distinguishes the boots of one device.
 func bootKey(b BootID) uint64 {
-	return max(binary.BigEndian.Uint64(b[:8])*31+binary.BigEndian.Uint64(b[8:]), 1) // 0 is none
+	return max(binary.BigEndian.Uint64(b[:8])*31+binary.BigEndian.Uint64(b[8:]), 1) // 0 means none
 }
 
 // status returns the last status.
@@ -93,8 +93,8 @@ func (d *device) status() Status {
 	if d.booted {
 		s.Boot = d.boot
 	}
-	if d.saidSec != math.MinInt64 {
-		s.Time = time.Unix(d.saidSec, int64(d.saidNano)).UTC()
+	if d.timeSec != math.MinInt64 {
+		s.Time = time.Unix(d.timeSec, int64(d.timeNano)).UTC()
 	}
 	return s
 }

@@ -1,12 +1,18 @@
-// Package presence derives the state of devices from status messages.
+// Package presence derives the state of devices from the status messages that they publish.
 //
-// [Status] is what a device publishes on its retained status topic: [Parse] reads
-// the payload, [Status.Append] writes it. Plain "online" and "offline" are read too.
+//	t := presence.NewTracker(presence.Options{})
+//	change, changed := t.Apply(presence.Message{Topic: topic, Payload: payload, At: time.Now()})
+//	if changed {
+//		fmt.Println(change.Device.Topic, change.Device.State) // devices/pump-7/status online
+//	}
 //
-// [Tracker] keeps what is known of each device: its [State], since when, how often
-// it came and went. It decides which status messages count and what holds while
-// the own link is down, and reports changes. client.WatchStatus feeds one from a
-// connection; an application with another source of payloads feeds its own.
+// [Status] is the content of a device's retained status topic. [Parse] decodes a payload, and
+// [Status.Append] encodes it. Parse also accepts plain "online" and "offline".
 //
-// The package holds no connection and starts no goroutine.
+// [Tracker] keeps the [State] of each device, since when it holds, and counters. It decides which
+// status messages count and which states apply while the watcher's link is down, and it reports
+// changes. client.WatchStatus uses a Tracker for a connection. An application with another source
+// of payloads can use its own.
+//
+// The package opens no connection and starts no goroutine.
 package presence

@@ -23,7 +23,7 @@ func ExampleParse() {
 	// Output:
 	// online  <nil>
 	// offline will <nil>
-	// unknown  presence: no status payload: neither online nor offline nor a JSON object
+	// unknown  presence: invalid status payload: neither online nor offline nor a JSON object
 }
 
 func ExampleTracker() {

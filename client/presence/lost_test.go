@@ -66,12 +66,12 @@ func TestLostWhileItIsSynced(t *testing.T) {
 	}
 	r.Lost(r.now)
 	r.live("a", "online")
-	var told []string
+	var reported []string
 	r.Synced(r.now, func(c presence.Change) {
-		told = append(told, c.Kind.String())
+		reported = append(reported, c.Kind.String())
 		r.Lost(r.now)
 	})
-	r.wantList(told, "forgotten")
+	r.wantList(reported, "forgotten")
 	if n := r.Counts(r.now); n.Devices != 2 || n.Synced || r.state("a") != presence.Online {
 		t.Errorf("%+v, a is %v", n, r.state("a"))
 	}

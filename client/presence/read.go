@@ -7,8 +7,8 @@ import (
 	"time"
 )
 
-// Get returns what is known of the device with this status topic at the time now.
-// If nothing is known, ok is false and the State is Unknown.
+// Get returns the device with this status topic at the time now. For an unknown device, ok is false
+// and the State is Unknown.
 func (t *Tracker) Get(topic string, now time.Time) (_ Device, ok bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -19,8 +19,8 @@ func (t *Tracker) Get(topic string, now time.Time) (_ Device, ok bool) {
 	return t.device(d, t.since(now)), true
 }
 
-// All yields every device, in no order, each as it is when its turn comes. The
-// loop may call the Tracker; devices that are added meanwhile are left out.
+// All returns an iterator over all devices, in no order. Each device is read when the loop reaches
+// it. The loop may call the Tracker. Devices that are added meanwhile are not visited.
 func (t *Tracker) All(now func() time.Time) iter.Seq[Device] {
 	return func(yield func(Device) bool) {
 		t.mu.Lock()
@@ -37,7 +37,7 @@ func (t *Tracker) All(now func() time.Time) iter.Seq[Device] {
 	}
 }
 
-// Snapshot returns every device as it is at one moment, in no order.
+// Snapshot returns all devices at one point in time, in no order.
 func (t *Tracker) Snapshot(now time.Time) []Device {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -48,7 +48,7 @@ func (t *Tracker) Snapshot(now time.Time) []Device {
 	return list
 }
 
-// Counts returns the counts at the time now. It does not visit the devices.
+// Counts returns the counts at the time now. It does not iterate over the devices.
 func (t *Tracker) Counts(now time.Time) Counts {
 	t.mu.Lock()
 	defer t.mu.Unlock()

@@ -15,7 +15,7 @@ type reader struct {
 	byView map[string]bool // Stale by a ViewStale
 }
 
-func (r *reader) told(c presence.Change) {
+func (r *reader) reported(c presence.Change) {
 	switch c.Kind {
 	case presence.Changed:
 		r.states[c.Device.Topic] = c.Device.State
@@ -58,7 +58,7 @@ func TestWhoGoesByTheChanges(t *testing.T) {
 			case what < 6:
 				w := presence.Message{Topic: topic, Payload: []byte(payload), At: r.now, Retained: what < 2, Past: what == 2}
 				if c, ok := r.Apply(w); ok {
-					reads.told(c)
+					reads.reported(c)
 				}
 				log = append(log, fmt.Sprintf("%s %q retained %t past %t", topic, payload, w.Retained, w.Past))
 			case what == 6:
@@ -73,11 +73,11 @@ func TestWhoGoesByTheChanges(t *testing.T) {
 				r.Resync()
 				log = append(log, "resync")
 			case what == 8:
-				r.Synced(r.now, reads.told)
+				r.Synced(r.now, reads.reported)
 				log = append(log, "synced")
 			case what == 9:
 				if c, ok := r.Forget(topic, r.now); ok {
-					reads.told(c)
+					reads.reported(c)
 				}
 				log = append(log, "forget "+topic)
 			default:
@@ -85,7 +85,7 @@ func TestWhoGoesByTheChanges(t *testing.T) {
 				r.wait(d)
 				log = append(log, d.String())
 			}
-			r.Expire(r.now, reads.told)
+			r.Expire(r.now, reads.reported)
 			counts := r.Counts(r.now)
 			var sums [presence.Stale + 1]int
 			for _, d := range r.Snapshot(r.now) {

@@ -6,11 +6,11 @@ import (
 	"time"
 )
 
-// silences is how many intervals a device may be silent.
-const silences = 3
+// maxSilentIntervals is the number of intervals that a device may be silent.
+const maxSilentIntervals = 3
 
-// silence is a heap of the times at which devices are checked for silence. A device is
-// in it once, with its due time. A new status does not move it: the check does.
+// silence is a heap of the times at which devices are checked for silence. Each device is in it
+// once. A new status does not change its time; the check sets the next time.
 type silence struct{ heap []check }
 
 type check struct {
@@ -27,7 +27,7 @@ func (s *silence) arm(d *device, devices int) {
 	if d.due != 0 && d.due <= at {
 		return
 	}
-	if len(s.heap) > 2*devices+64 { // intervals that shrink leave old entries
+	if len(s.heap) > 2*devices+64 { // devices whose interval shrinks leave old entries
 		s.heap = slices.DeleteFunc(s.heap, func(c check) bool { return c.d.due != c.at || c.d.gone })
 		heap.Init(s)
 	}
@@ -35,18 +35,18 @@ func (s *silence) arm(d *device, devices int) {
 	heap.Push(s, check{at, d})
 }
 
-// limit returns until when a device may be silent.
+// limit returns the time until which a device may be silent.
 func (d *device) limit() time.Duration {
-	return d.heard + silences*time.Duration(d.interval)*time.Second
+	return d.confirmedAt + maxSilentIntervals*time.Duration(d.interval)*time.Second
 }
 
-// Expire makes devices Stale whose time has come: tell gets a ViewStale, and a Changed
-// for each device that was silent for three intervals. It returns when it should be
-// called next; zero: never. tell may be nil and must not call Synced or Expire.
+// Expire makes due devices Stale. It calls tell with a ViewStale, and with a Changed for each
+// device that was silent for three intervals. It returns when it should be called next, or zero for
+// never. tell may be nil. It must not call Synced or Expire.
 func (t *Tracker) Expire(now time.Time, tell func(Change)) (next time.Time) {
 	for {
-		c, told, next := t.expireOne(now)
-		if !told {
+		c, reported, next := t.expireOne(now)
+		if !reported {
 			return next
 		}
 		if tell != nil {
@@ -55,7 +55,7 @@ func (t *Tracker) Expire(now time.Time, tell func(Change)) (next time.Time) {
 	}
 }
 
-func (t *Tracker) expireOne(at time.Time) (c Change, told bool, next time.Time) {
+func (t *Tracker) expireOne(at time.Time) (c Change, reported bool, next time.Time) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	now, v, s := t.since(at), &t.view, &t.silence
@@ -65,14 +65,14 @@ func (t *Tracker) expireOne(at time.Time) (c Change, told bool, next time.Time) 
 		}
 	}
 	for i := range v.ended {
-		if !v.untold(i) {
+		if !v.viewStaleDue(i) {
 			continue
 		}
 		stale := t.stale(&v.ended[i])
 		if now >= stale {
-			v.told = true
+			v.reported = true
 			for j := range v.ended {
-				v.ended[j].told = v.ended[j].told || t.isStale(&v.ended[j], now)
+				v.ended[j].reported = v.ended[j].reported || t.isStale(&v.ended[j], now)
 			}
 			return Change{Kind: ViewStale, At: at}, true, next
 		}
@@ -86,7 +86,7 @@ func (t *Tracker) expireOne(at time.Time) (c Change, told bool, next time.Time) 
 		}
 		d.due = 0
 		if d.raw != Online || d.interval == 0 || d.epoch != v.epoch {
-			continue // until it is confirmed
+			continue // not Online until it is confirmed
 		}
 		if d.limit() > now {
 			s.arm(d, len(t.devices))

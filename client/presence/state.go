@@ -1,16 +1,16 @@
 package presence
 
-// State says whether a device is there. The zero State is Unknown.
+// State is the state of a device. The zero State is Unknown.
 type State uint8
 
 const (
 	Unknown State = iota // no status is known
-	Online               // by its last status
-	Offline              // by its last status, or by its will
-	Stale                // was Online, and the confirmation is overdue
+	Online               // according to its last status
+	Offline              // according to its last status, or to its will
+	Stale                // was Online, but was not confirmed in time
 )
 
-// String is the state in lower case, as it is in a payload.
+// String returns the state in lower case, as in a payload.
 func (s State) String() string {
 	if s > Stale {
 		s = Unknown

@@ -11,48 +11,48 @@ import (
 	"unicode/utf8"
 )
 
-// Status is what a device publishes about itself, directly or as its will. As a
-// payload it is one JSON object:
+// Status is a status message that a device publishes itself or as its will. Its payload is a JSON
+// object:
 //
 //	{"state":"online","boot":"0190b8f0-7d2a-7c11-8a44-1f2e3d4c5b6a","time":"2026-11-22T14:33:21.5Z","reason":"birth","version":"1.4.2","interval":30}
 //
-// Only state is required. A member that is absent or invalid leaves the zero value;
-// other members are ignored; of a repeated member the last one counts.
+// Only state is required. A missing or invalid member becomes the zero value. Unknown members are
+// ignored. If a member is repeated, the last one counts.
 type Status struct {
 	State State  // Online or Offline
-	Boot  BootID // tells one life of the device from the next
-	// Time is when the device wrote the status, by its own clock, in UTC, in the years
-	// 0 to 9999. Zero: none, as in a will, which is written long before it is sent.
+	Boot  BootID // distinguishes one run of the device's client from the next
+	// Time is when the device created the status, by its own clock, in UTC, in the years 0 to 9999.
+	// It is zero in a will, which is created long before it is published.
 	Time    time.Time
-	Reason  string // one of the Reason constants, or another text; cut to MaxText bytes
-	Version string // of the device's software; cut to MaxText bytes
-	// Interval is the time between two statuses: in whole seconds, rounded up, at most
-	// MaxInterval. 0: the device does not repeat its status.
+	Reason  string // one of the Reason constants or another text; truncated to MaxText bytes
+	Version string // version of the device's software; truncated to MaxText bytes
+	// Interval is the time between two statuses, rounded up to seconds, at most MaxInterval. 0: the
+	// device does not repeat its status.
 	Interval time.Duration
 }
 
-// Why a status is published. The set is open.
+// Reasons for a status. Other texts are possible.
 const (
-	ReasonBirth      = "birth"      // a connection was accepted
+	ReasonBirth      = "birth"      // after a CONNACK
 	ReasonHeartbeat  = "heartbeat"  // an interval has passed
-	ReasonCorrection = "correction" // another status was on the topic
-	ReasonClose      = "close"      // a clean end
-	ReasonWill       = "will"       // the server publishes it
+	ReasonCorrection = "correction" // after another status was published on the topic
+	ReasonClose      = "close"      // before a clean end
+	ReasonWill       = "will"       // published by the server
 )
 
 const (
-	MaxPayload  = 4096                // the largest payload that Parse reads, in bytes
-	MaxText     = 128                 // the limit of Reason and Version, in bytes
-	MaxInterval = 30 * 24 * time.Hour // the limit of Interval
+	MaxPayload  = 4096                // largest payload that Parse accepts, in bytes
+	MaxText     = 128                 // maximum length of Reason and Version, in bytes
+	MaxInterval = 30 * 24 * time.Hour // maximum Interval
 )
 
-// ErrPayload is matched by every error of Parse.
-var ErrPayload = errors.New("presence: no status payload")
+// ErrPayload is the error of Parse for an invalid payload. Use errors.Is.
+var ErrPayload = errors.New("presence: invalid status payload")
 
-// Parse reads a payload: a JSON object as above with the state "online" or
-// "offline", or plain online or offline, in lower case and without quotes. White
-// space around it is ignored. Any other payload is an ErrPayload, and so is the empty
-// one, which clears a retained status. The Status does not refer to payload.
+// Parse decodes a payload. It accepts a JSON object as described at Status, and plain online or
+// offline in lower case without quotes. White space around it is ignored. For any other payload,
+// the error is an ErrPayload; that includes the empty one, which clears a retained status. The
+// Status does not refer to payload.
 func Parse(payload []byte) (Status, error) {
 	if len(payload) > MaxPayload {
 		return Status{}, fmt.Errorf("%w: it has %d bytes, more than %d", ErrPayload, len(payload), MaxPayload)
@@ -67,7 +67,7 @@ func Parse(payload []byte) (Status, error) {
 	if text[0] != '{' {
 		return Status{}, fmt.Errorf("%w: neither online nor offline nor a JSON object", ErrPayload)
 	}
-	var members map[string]json.RawMessage // a struct would match names in any case
+	var members map[string]json.RawMessage // not a struct, because encoding/json would ignore the case of names
 	if err := json.Unmarshal(text, &members); err != nil {
 		return Status{}, fmt.Errorf("%w: %w", ErrPayload, err)
 	}
@@ -88,8 +88,8 @@ func Parse(payload []byte) (Status, error) {
 	return s, nil
 }
 
-// Append appends s to dst as a JSON object. Parse returns the same Status if its
-// fields are within their limits. A State other than Online is written as offline.
+// Append appends s to dst as a JSON object. Parse returns the same Status if its fields are within
+// their limits. A State other than Online is encoded as offline.
 func (s Status) Append(dst []byte) []byte {
 	state := `{"state":"offline"`
 	if s.State == Online {
@@ -126,7 +126,7 @@ func said(text string) State {
 	return Unknown
 }
 
-// member returns the value of a name; zero if there is none of type T.
+// member returns the value of a name, or zero if it does not exist or has another type.
 func member[T any](members map[string]json.RawMessage, name string) (v T) {
 	if json.Unmarshal(members[name], &v) != nil {
 		return *new(T)
@@ -134,10 +134,10 @@ func member[T any](members map[string]json.RawMessage, name string) (v T) {
 	return v
 }
 
-// inRange reports whether t is set and has a form in RFC 3339.
+// inRange reports whether t is set and can be encoded in RFC 3339.
 func inRange(t time.Time) bool { return !t.IsZero() && t.UTC().Year() >= 0 && t.UTC().Year() <= 9999 }
 
-// cut shortens a text to MaxText bytes, not within a character.
+// cut truncates a text to MaxText bytes at a character boundary.
 func cut(text string) string {
 	if len(text) <= MaxText {
 		return text
@@ -150,6 +150,6 @@ func cut(text string) string {
 }
 
 func appendText(dst []byte, text string) []byte {
-	quoted, _ := json.Marshal(cut(text)) // a string has no error
+	quoted, _ := json.Marshal(cut(text)) // encoding a string cannot fail
 	return append(dst, quoted...)
 }

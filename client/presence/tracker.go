@@ -7,70 +7,72 @@ import (
 	"time"
 )
 
-// Options of a Tracker. The zero value is useful.
+// Options configure a Tracker. Zero values select the defaults.
 type Options struct {
-	// MaxDevices limits the known devices. Statuses of others are refused, counted, and
+	// MaxDevices limits the known devices. Statuses of further devices are refused, counted and
 	// reported by a ViewFull. Default 100,000.
 	MaxDevices int
-	// MaxBytes limits the topics of all devices in the same way. Default 64 MiB.
+	// MaxBytes limits the size of all topics in the same way. Default 64 MiB.
 	MaxBytes int
-	// StaleAfter is the time from the last sign of life on the own link until an
-	// Online, unconfirmed device is Stale. Default 0: when the link is down.
+	// StaleAfter is how long an Online, unconfirmed device stays Online, counted from the last
+	// packet on the link. Then it is Stale. Default 0: when the link is down.
 	StaleAfter time.Duration
-	// Parse reads payloads. Default: the Parse of this package. A State other than
-	// Online and Offline counts as Unknown; fields beyond the limits of Status are cut.
+	// Parse decodes payloads. Default: the Parse of this package. A State other than Online and
+	// Offline counts as Unknown. Fields that exceed the limits of Status are truncated.
 	Parse func(topic string, payload []byte) (Status, error)
 }
 
 // Message is one message on a status topic.
 type Message struct {
 	Topic    string
-	Payload  []byte    // empty: the retained status was cleared, and the device is forgotten
+	Payload  []byte    // empty if the retained status was cleared; the device is then forgotten
 	At       time.Time // when it was received
-	Retained bool      // the server sent it in answer to the subscription
-	// Past: it may be older than the subscription, for example from the queue of a
-	// session. It counts towards boots and flaps, but does not confirm the device.
+	Retained bool      // the server sent it because of the subscription
+	// Past means that the message may be older than the subscription, for example from the queue of
+	// a session. It counts for boots and flaps, but does not confirm the device.
 	Past bool
 }
 
-// Tracker derives device states from status messages. It takes about 250 bytes for
-// a device whose status has all fields and whose topic has 32 bytes, and keeps no
-// payload. It starts no goroutine and reads no clock: each call passes the time,
-// which should not go back. Methods are safe for concurrent use.
+// Tracker derives device states from status messages. It reads no clock: each call passes the time,
+// which should not go back. It starts no goroutine and keeps no payload. It needs about 250 bytes
+// for a device with a 32-byte topic and all fields of a status. Methods are safe for concurrent
+// use.
 //
 // # Which messages count
 //
-// Messages count in the order of receipt, which is the order of the server. The
-// clocks of devices may step, so Status.Time and boot IDs are not compared.
+// Messages count in the order of receipt, which is the server's order. Status.Time and boot IDs are
+// not compared, because the clocks of devices may be set back.
 //
-// There is one exception. A status offline does not count if its boot was seen before,
-// a newer boot has been online since, and no message in between was missed: it is the
-// will of an older process, counted as Superseded. An offline of an unknown boot
-// counts, because its birth may have been lost. So does a retained one, and one before
-// which others may be missing: a device that is online corrects it, and nothing
-// corrects a wrong online. The last four boots are remembered. An online always counts.
+// There is one exception. An offline status is ignored if its boot was seen before, a newer boot
+// has been online since, and no message in between was missed. It is then the will of an older
+// process, and counted as Superseded. The last four boots are remembered.
 //
-// A payload that cannot be read makes the device Unknown.
+// These statuses always count: an online status; an offline status of an unknown boot, whose online
+// status may have been lost; a retained offline status; and an offline status before which others
+// may be missing. If the device is online, it corrects a wrong offline status. Nothing corrects a
+// wrong online status.
 //
-// # While the own link is down
+// An invalid payload makes the device Unknown.
 //
-// Lost makes each device unconfirmed, and none Offline. One that was Online is Stale
-// when StaleAfter has passed since the last sign of life on the link on which it
-// was last confirmed. A message that is not Past confirms a device; if it says
-// nothing new there is no Change, and Since stays. Synced reports that all retained
-// statuses were received: unconfirmed devices are forgotten then.
+// # While the link is down
 //
-// A device is also Stale after three of its Intervals of silence on a link that is up.
+// Lost makes each device unconfirmed. No device becomes Offline. An Online device becomes Stale
+// when StaleAfter has passed since the last packet on the link on which it was last confirmed. A
+// message confirms a device unless it is Past. If it changes nothing, there is no Change, and Since
+// is kept. Synced reports that all retained statuses were received. The Tracker then forgets
+// unconfirmed devices.
+//
+// While the link is up, a device also becomes Stale after a silence of three of its Intervals.
 type Tracker struct {
 	mu      sync.Mutex
 	opts    Options
-	base    time.Time // times are kept as the distance from it
+	base    time.Time // times are stored relative to it
 	devices map[string]*device
-	bytes   int // of their topics
+	bytes   int // size of their topics
 	counts  Counts
 	view    view
 	silence silence
-	full    bool // ViewFull was reported since there was room
+	full    bool // ViewFull was reported, and there was no space since
 }
 
 // NewTracker returns an empty Tracker.
@@ -83,7 +85,7 @@ func NewTracker(o Options) *Tracker {
 	return &Tracker{opts: o, devices: map[string]*device{}, view: view{epoch: 1, first: 1}}
 }
 
-// Apply applies one message and returns the Change, if there is one.
+// Apply applies one message. It returns the Change and true, or false if nothing changed.
 func (t *Tracker) Apply(w Message) (Change, bool) {
 	s, err := Status{}, error(nil)
 	if len(w.Payload) > 0 {
@@ -107,7 +109,7 @@ func (t *Tracker) Apply(w Message) (Change, bool) {
 		s.State = Unknown
 	}
 	if w.Past && (d == nil || d.epoch == t.view.epoch) {
-		return Change{}, false // its retained status is still to come, or newer
+		return Change{}, false // a newer retained status was or will be received
 	}
 	if d == nil {
 		if len(t.devices) >= t.opts.MaxDevices || t.bytes+len(w.Topic) > t.opts.MaxBytes {
@@ -121,13 +123,13 @@ func (t *Tracker) Apply(w Message) (Change, bool) {
 		t.bytes += len(d.topic)
 		t.view.add(d)
 	}
-	initial := d.words == 0 && w.Retained
+	initial := d.statuses == 0 && w.Retained
 	confirmed := d.epoch == t.view.epoch
 	if d.supersedes(s) && confirmed && !w.Retained && !w.Past {
 		t.counts.Superseded++
 		return Change{}, false
 	}
-	news := d.hear(s)
+	news := d.update(s)
 	if news || !w.Retained {
 		d.seen = now
 	}
@@ -135,9 +137,9 @@ func (t *Tracker) Apply(w Message) (Change, bool) {
 		return Change{}, false
 	}
 	d.silent = d.silent && w.Retained && !news
-	d.heard = now
+	d.confirmedAt = now
 	from, was, v := t.shown(d, now), d.shown, &t.view
-	told := v.of(d).news && !v.of(d).told // that it is Online, perhaps
+	knownOnline := v.of(d).news && !v.of(d).reported // the reader may have been told that it is Online
 	v.remove(d)
 	d.epoch, d.shown = v.epoch, d.raw
 	if d.raw == Online && d.silent {
@@ -145,8 +147,8 @@ func (t *Tracker) Apply(w Message) (Change, bool) {
 	}
 	v.add(d)
 	t.silence.arm(d, len(t.devices))
-	unchanged := d.shown == was && !(d.words == 1 && was == Unknown)
-	v.now.news = v.now.news || d.shown == Online && (told || !unchanged)
+	unchanged := d.shown == was && !(d.statuses == 1 && was == Unknown)
+	v.now.news = v.now.news || d.shown == Online && (knownOnline || !unchanged)
 	if unchanged {
 		return Change{}, false
 	}
@@ -154,7 +156,7 @@ func (t *Tracker) Apply(w Message) (Change, bool) {
 	return Change{At: w.At, Device: t.device(d, now), From: from, Initial: initial}, true
 }
 
-// Forget removes a device, as an empty payload does.
+// Forget removes a device, like an empty payload.
 func (t *Tracker) Forget(topic string, at time.Time) (Change, bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -174,10 +176,10 @@ func (t *Tracker) removeLocked(d *device, at time.Time) Change {
 	return Change{Kind: Forgotten, At: at, Device: Device{Topic: d.topic, Since: at}, From: from}
 }
 
-// since converts a time to the distance from base.
+// since returns the time relative to base.
 func (t *Tracker) since(at time.Time) time.Duration {
 	if t.base.IsZero() {
-		t.base = at.Add(-1) // so that no time is 0
+		t.base = at.Add(-1) // so that no relative time is 0
 	}
 	return at.Sub(t.base)
 }

@@ -2,33 +2,33 @@ package presence
 
 import "time"
 
-// view is what holds while the own link goes down and up, by epochs of the link.
+// view is the state of the link, divided into epochs in which it was up.
 type view struct {
-	epoch  uint32 // the present one
-	first  uint32 // that of ended[0]
-	ended  []epoch
-	now    epoch
-	synced bool // in the present epoch
-	quiet  bool // it was, and only Resync was called since
-	ever   bool // synced in any epoch
-	told   bool // ViewStale was reported since the last Synced
-	states [Stale + 1]int
+	epoch    uint32 // number of the present epoch
+	first    uint32 // number of ended[0]
+	ended    []epoch
+	now      epoch
+	synced   bool // the present epoch is synced
+	quiet    bool // the last epoch was synced and ended by Resync
+	ever     bool // an epoch was synced
+	reported bool // ViewStale was reported since the last Synced
+	states   [Stale + 1]int
 }
 
-// epoch is one time that the link was up.
+// epoch is a period in which the link was up.
 type epoch struct {
-	lost   time.Duration // the last sign of life on the link; not set in the present one
-	up     bool          // the link was not lost since: it ended with Resync
-	online int           // devices shown as Online that were last confirmed in it
-	news   bool          // a device was reported Online in it
-	told   bool          // ViewStale was reported since it is stale
+	lost     time.Duration // last packet on the link; not set in the present epoch
+	up       bool          // the epoch ended with Resync, and the link was not lost since
+	online   int           // devices shown as Online that were last confirmed in it
+	news     bool          // a device was reported Online in it
+	reported bool          // ViewStale was reported after it became stale
 }
 
-// maxEnded bounds the epochs that are told apart. If a link is lost more often
-// without a sync, the two oldest become one, with the time of the older.
+// maxEnded limits the stored epochs. If the link is lost more often without a sync, the two oldest
+// epochs are merged, with the time of the older one.
 const maxEnded = 32
 
-// of returns the epoch that a device belongs to.
+// of returns the epoch in which a device was last confirmed.
 func (v *view) of(d *device) *epoch {
 	if d.epoch == v.epoch {
 		return &v.now
@@ -53,7 +53,7 @@ func (v *view) remove(d *device) {
 	}
 }
 
-// begin ends the present epoch; the link stays up.
+// begin ends the present epoch while the link stays up.
 func (v *view) begin() {
 	v.now.up = true
 	v.ended = append(v.ended, v.now)
@@ -61,29 +61,29 @@ func (v *view) begin() {
 	if v.epoch++; len(v.ended) > maxEnded {
 		a, b := &v.ended[0], &v.ended[1]
 		a.online += b.online
-		if b.news && !b.told {
-			a.news, a.told = true, false
+		if b.news && !b.reported {
+			a.news, a.reported = true, false
 		}
 		v.ended = append(v.ended[:1], v.ended[2:]...)
 		v.first++
 	}
 }
 
-// untold reports whether a ViewStale is due when epoch i is stale: one for all since
-// the last Synced, and one more if a device was reported Online after it.
-func (v *view) untold(i int) bool {
+// viewStaleDue reports whether a ViewStale is due when epoch i becomes stale. One is due since the last
+// Synced, and one more if a device was reported Online afterwards.
+func (v *view) viewStaleDue(i int) bool {
 	s := &v.ended[i]
-	return !s.up && (i == 0 && v.ever && !v.told || s.news && !s.told && s.online > 0)
+	return !s.up && (i == 0 && v.ever && !v.reported || s.news && !s.reported && s.online > 0)
 }
 
 // sync removes the epochs before the present one.
 func (v *view) sync() {
 	v.ended, v.first = v.ended[:0], v.epoch
-	v.synced, v.quiet, v.ever, v.told = true, false, true, false
+	v.synced, v.quiet, v.ever, v.reported = true, false, true, false
 }
 
-// Lost reports that the own link is down, or that its subscription has ended. alive
-// is when the last packet of the server was received.
+// Lost reports that the link is down, or that the subscription has ended. alive is when the
+// server's last packet was received.
 func (t *Tracker) Lost(alive time.Time) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -97,9 +97,9 @@ func (t *Tracker) Lost(alive time.Time) {
 	}
 }
 
-// Resync reports that the subscription was made again on a link that is up, and that
-// all retained statuses are sent again. No state changes; devices without a status by
-// Synced are forgotten. If the Tracker was synced, Synced reports no ViewSynced.
+// Resync reports that the subscription was made again while the link is up, so all retained
+// statuses are sent again. It changes no State. Synced then forgets devices without a status, and
+// reports no ViewSynced if the Tracker was synced before.
 func (t *Tracker) Resync() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -107,9 +107,9 @@ func (t *Tracker) Resync() {
 	t.view.quiet, t.view.synced = t.view.quiet || t.view.synced, false
 }
 
-// Synced reports that all retained statuses were received since Lost, or since the
-// beginning. tell gets a Forgotten for each device without one, and a ViewSynced unless
-// Lost is called meanwhile. It may be nil and must not call Synced or Expire.
+// Synced reports that all retained statuses were received since Lost, or since the beginning. It
+// calls tell with a Forgotten for each device without one, and with a ViewSynced unless Lost is
+// called meanwhile. tell may be nil. It must not call Synced or Expire.
 func (t *Tracker) Synced(at time.Time, tell func(Change)) {
 	if tell == nil {
 		tell = func(Change) {}
@@ -153,8 +153,8 @@ func (t *Tracker) shown(d *device, now time.Duration) State {
 	return d.shown
 }
 
-// isStale reports whether the Online devices of an ended epoch are shown as Stale.
+// isStale reports whether the Online devices of an ended epoch are Stale.
 func (t *Tracker) isStale(s *epoch, now time.Duration) bool { return !s.up && now >= t.stale(s) }
 
-// stale returns when the Online devices of an ended epoch are shown as Stale.
+// stale returns when the Online devices of an ended epoch become Stale.
 func (t *Tracker) stale(s *epoch) time.Duration { return s.lost + max(t.opts.StaleAfter, 0) }

@@ -46,7 +46,7 @@ func TestStandsThatBecomeOneKeepWhatIsToBeTold(t *testing.T) {
 		r.Lost(r.now)
 	}
 	r.wait(time.Hour)
-	r.wantList(r.expire()) // it is told
+	r.wantList(r.expire()) // it is reported
 }
 
 // TestNobodyIsLeftToBeStale: the only device that was told to be Online went Offline
