@@ -10,7 +10,7 @@ import (
 
 // A client that the server names, and that has overlapping subscriptions with
 // identifiers, on a server that is real: its session is the same one after a cut.
-func TestAClientThatTheServerNames(t *testing.T) {
+func TestAssignedClientID_ResumesSession(t *testing.T) {
 	b := mqtttest.Start(t)
 	events := &recorder{}
 	inbox := newInbox()

@@ -63,7 +63,7 @@ func authenticating(t *testing.T, test func(t *testing.T, c *client.Client, s *s
 }
 
 // A challenge before CONNACK, and a re-authentication while messages go on.
-func TestEnhancedAuthentication(t *testing.T) {
+func TestAuth_ChallengeAndReauthentication(t *testing.T) {
 	authenticating(t, func(t *testing.T, c *client.Client, s *script, _ *recorder) {
 		p := s.open()
 		if p.connect.AuthMethod != "echo" || string(p.connect.AuthData) != "start 1" {
@@ -99,7 +99,7 @@ func TestEnhancedAuthentication(t *testing.T) {
 
 // What goes wrong while the connection is made ends it with a reason and a typed
 // error, and the client tries again.
-func TestAuthenticationThatFails(t *testing.T) {
+func TestAuth_FailsWhileConnecting(t *testing.T) {
 	ok := control.Connack{AuthMethod: "echo"}
 	for name, tt := range map[string]struct {
 		send   []byte
@@ -134,7 +134,7 @@ func TestAuthenticationThatFails(t *testing.T) {
 }
 
 // While the connection stands the server may only answer; and nobody waits for ever.
-func TestAuthenticationDuringTheSession(t *testing.T) {
+func TestAuth_FailsDuringReauthentication(t *testing.T) {
 	for name, auth := range map[string]control.Auth{
 		"a challenge nobody asked for": {Reason: 0x18, Method: "echo"},
 		"a success nobody asked for":   {Method: "echo", Data: []byte("x")},
@@ -205,7 +205,7 @@ func (l *longAuth) Start(context.Context) ([]byte, error) {
 }
 
 // Data that MQTT cannot carry are refused, in CONNECT as in AUTH, and not cut.
-func TestAuthenticationDataIsNotCut(t *testing.T) {
+func TestAuth_RejectsLongData(t *testing.T) {
 	withScript(t, func(t *testing.T, s *script) {
 		events := &recorder{}
 		cfg := testConfig("c", events, s.dial)

@@ -10,7 +10,7 @@ import (
 )
 
 // Each test that docs/architecture.md names for a limit in bytes exists.
-func TestBounds_HaveTheirTests(t *testing.T) {
+func TestBounds_HaveTests(t *testing.T) {
 	data, err := os.ReadFile("../docs/architecture.md")
 	must(t, err)
 	_, section, found := strings.Cut(string(data), "### What a peer or the application chooses, in bytes")

@@ -43,7 +43,7 @@ func tripping(t *testing.T, test func(t *testing.T, s *script, c *client.Client,
 	})
 }
 
-func TestWhileTheBreakerIsOpenDurableMessagesAreKept(t *testing.T) {
+func TestBreaker_KeepsStoredMessagesWhileOpen(t *testing.T) {
 	tripping(t, func(t *testing.T, s *script, c *client.Client, p *peer, events *recorder) {
 		began := time.Now()
 		var all []*client.Delivery
@@ -84,7 +84,7 @@ func TestWhileTheBreakerIsOpenDurableMessagesAreKept(t *testing.T) {
 	})
 }
 
-func TestAFailedTrialOpensTheBreakerAgain(t *testing.T) {
+func TestBreaker_OpensAgainAfterFailedTrial(t *testing.T) {
 	tripping(t, func(t *testing.T, s *script, c *client.Client, p *peer, _ *recorder) {
 		began := time.Now()
 		publish(t, c, "t", "trial", client.AtLeastOnce)
@@ -99,9 +99,9 @@ func TestAFailedTrialOpensTheBreakerAgain(t *testing.T) {
 	})
 }
 
-// TestTrialsThatGoDownWithTheirConnectionAreMadeAgain: nobody will answer them,
+// TestBreaker_RepeatsTrialsAfterLostConnection: nobody will answer them,
 // and they must not keep their places.
-func TestTrialsThatGoDownWithTheirConnectionAreMadeAgain(t *testing.T) {
+func TestBreaker_RepeatsTrialsAfterLostConnection(t *testing.T) {
 	tripping(t, func(t *testing.T, s *script, c *client.Client, p *peer, _ *recorder) {
 		var all []*client.Delivery
 		for i := range 4 {
@@ -120,7 +120,7 @@ func TestTrialsThatGoDownWithTheirConnectionAreMadeAgain(t *testing.T) {
 	})
 }
 
-func TestWhatConcernsOneMessageDoesNotOpenTheBreaker(t *testing.T) {
+func TestBreaker_IgnoresRefusalsOfOneMessage(t *testing.T) {
 	publishing(t, func(cfg *client.Config) {
 		cfg.Publishing.Breaker.FailureThreshold, cfg.Publishing.Refusals = 2, finalRefusals
 	}, control.Connack{}, func(t *testing.T, c *client.Client, p *peer, _ *recorder) {
@@ -135,7 +135,7 @@ func TestWhatConcernsOneMessageDoesNotOpenTheBreaker(t *testing.T) {
 	})
 }
 
-func TestManyPublishesUnderAnOpenBreakerMakeNoTimers(t *testing.T) {
+func TestBreaker_CreatesNoTimerPerPublish(t *testing.T) {
 	tripping(t, func(t *testing.T, s *script, c *client.Client, p *peer, _ *recorder) {
 		asked := c.Stats().Breaker.Rejected
 		for range 1000 {
@@ -162,7 +162,7 @@ func TestManyPublishesUnderAnOpenBreakerMakeNoTimers(t *testing.T) {
 	})
 }
 
-func TestALinkThatAcknowledgesNothingIsGivenUp(t *testing.T) {
+func TestAckTimeout_EndsSilentConnection(t *testing.T) {
 	withScript(t, func(t *testing.T, s *script) {
 		var events recorder
 		cfg := testConfig("c", &events, s.dial)

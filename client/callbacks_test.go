@@ -110,7 +110,7 @@ func guardedFunctions() map[string]func(g *guarded) {
 // scriptedCallbacks are called only by what a scripted server does.
 var scriptedCallbacks = []string{"Auth.Start", "Auth.Continue", "Auth.Done", "Breaker.OnStateChange"}
 
-func TestCallbacks_FailOnAScriptedServer(t *testing.T) {
+func TestCallbacks_FailWithScriptedServer(t *testing.T) {
 	for _, name := range scriptedCallbacks {
 		for mode, how := range map[string]func(){"panic": func() { panic("boom") }, "Goexit": runtime.Goexit} {
 			t.Run(name+"/"+mode, func(t *testing.T) {

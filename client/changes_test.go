@@ -8,9 +8,9 @@ import (
 	"testing/synctest"
 )
 
-// TestChangesOfMoreThanOneLoop: a loop behind another goes on, two at a time share,
+// TestChanges_SeveralLoops: a loop behind another goes on, two at a time share,
 // and all of them end.
-func TestChangesOfMoreThanOneLoop(t *testing.T) {
+func TestChanges_SeveralLoops(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := &changes[int]{limit: 4, missed: func(n int) int { return -n }}
 		seq := c.read()
@@ -48,7 +48,7 @@ func TestChangesOfMoreThanOneLoop(t *testing.T) {
 }
 
 // What waits for a reader is bounded in bytes, too.
-func TestChanges_Bytes(t *testing.T) {
+func TestChanges_LimitsBytes(t *testing.T) {
 	const limit, size = 1 << 20, 60_000
 	lost := 0
 	c := &changes[string]{limit: 1024, bytes: limit, size: func(v string) int { return len(v) },

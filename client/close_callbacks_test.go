@@ -90,7 +90,7 @@ var callbacks = map[string]func(cfg *client.Config, then func()){
 
 // Close from any function of the program's that the client calls would wait for the
 // goroutine that it is called on. It returns at once, or at least does not hang.
-func TestCloseFromEveryFunctionOfTheProgram(t *testing.T) {
+func TestClose_FromEveryCallback(t *testing.T) {
 	for name, set := range callbacks {
 		t.Run(name, func(t *testing.T) {
 			withScript(t, func(t *testing.T, s *script) {

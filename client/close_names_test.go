@@ -17,7 +17,7 @@ func (c *Client) event() error { return c.Close() }
 
 // Close knows the functions that it must not wait in by their names, and nobody
 // else's: a program that exits behind Close would not have said goodbye.
-func TestCloseWaitsInAProgramWithNamesLikeOurs(t *testing.T) {
+func TestClose_IgnoresMethodsWithTheSameName(t *testing.T) {
 	b := exampleBroker()
 	defer b.Close()
 	inner, err := client.New(exampleConfig(b, "c"))

@@ -90,7 +90,7 @@ var endings = map[string]func(c *client.Client, cancel context.CancelFunc) error
 	},
 }
 
-func TestEveryEndFromEveryState(t *testing.T) {
+func TestEnd_FromEveryState(t *testing.T) {
 	for state, reach := range states {
 		for ending, end := range endings {
 			t.Run(state+"/"+ending, func(t *testing.T) {
@@ -160,7 +160,7 @@ func TestEveryEndFromEveryState(t *testing.T) {
 	}
 }
 
-func TestCloseFinishesWhatHandlersHave(t *testing.T) {
+func TestClose_WaitsForHandlers(t *testing.T) {
 	withScript(t, func(t *testing.T, s *script) {
 		cfg := testConfig("c", &recorder{}, s.dial)
 		cfg.Connection.CloseTimeout = 10 * time.Second
@@ -192,9 +192,9 @@ func TestCloseFinishesWhatHandlersHave(t *testing.T) {
 	})
 }
 
-// TestAMessageWhoseHandlerIsInterruptedComesAgain: it is neither acknowledged
+// TestClose_RedeliversInterruptedMessage: it is neither acknowledged
 // nor refused, and nothing about it is held against the handler.
-func TestAMessageWhoseHandlerIsInterruptedComesAgain(t *testing.T) {
+func TestClose_RedeliversInterruptedMessage(t *testing.T) {
 	withScript(t, func(t *testing.T, s *script) {
 		var events recorder
 		cfg := testConfig("c", &events, s.dial)
@@ -219,7 +219,7 @@ func TestAMessageWhoseHandlerIsInterruptedComesAgain(t *testing.T) {
 	})
 }
 
-func TestStart_ContextWithErrAbortEndsWithoutDisconnect(t *testing.T) {
+func TestStart_ErrAbortSendsNoDisconnect(t *testing.T) {
 	withScript(t, func(t *testing.T, s *script) {
 		cfg := testConfig("c", &recorder{}, s.dial)
 		cfg.Presence.Status = &client.Status{Topic: "status", NoCorrection: true}
@@ -352,8 +352,8 @@ func TestDrain(t *testing.T) {
 	})
 }
 
-// TestPublishRacesWithClose: what was accepted has an outcome, always.
-func TestPublishRacesWithClose(t *testing.T) {
+// TestPublish_HasOutcomeDuringClose: what was accepted has an outcome, always.
+func TestPublish_HasOutcomeDuringClose(t *testing.T) {
 	for range 50 {
 		synctest.Test(t, func(t *testing.T) {
 			b := mqtttest.Start(t, mqtttest.With(mqtttest.Options{NoTCP: true}))
@@ -398,7 +398,7 @@ func TestPublishRacesWithClose(t *testing.T) {
 	}
 }
 
-func TestClosingBehindAPeerThatTakesNothing(t *testing.T) {
+func TestClose_PeerThatReadsNothing(t *testing.T) {
 	withScript(t, func(t *testing.T, s *script) {
 		cfg := testConfig("c", &recorder{}, s.dial)
 		cfg.Connection.Dial = func(context.Context, *url.URL) (net.Conn, error) {
@@ -437,7 +437,7 @@ func (s *slowStore) Enqueue(context.Context, *persistence.Message) (persistence.
 
 // Close may overtake Publish: the error is the client's then, and not that of a store
 // of which the caller knows nothing.
-func TestPublishIsOvertakenByClose(t *testing.T) {
+func TestPublish_ReturnsErrClosedAfterClose(t *testing.T) {
 	store := &slowStore{persistence.NewMemory(persistence.Options{}), make(chan struct{}), make(chan struct{})}
 	cfg := testConfig("c", &recorder{}, nil)
 	cfg.Store.Custom = store

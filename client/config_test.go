@@ -29,7 +29,7 @@ func refusals(rules ...client.RefusalRule) func(*client.Config) {
 	return func(c *client.Config) { c.Publishing.Refusals = rules }
 }
 
-func TestConfigRules(t *testing.T) {
+func TestConfig_Validate(t *testing.T) {
 	long := strings.Repeat("x", 65_536)
 	full := long[:65_535]
 	for _, tt := range []struct {
@@ -223,7 +223,7 @@ func TestConfigRules(t *testing.T) {
 }
 
 // What the packages that Config takes its policies from would take for their defaults.
-func TestPoliciesThatCannotBe(t *testing.T) {
+func TestConfig_RejectsInvalidPolicies(t *testing.T) {
 	nan := math.NaN()
 	type backoff = reliability.Backoff
 	type breaker = reliability.BreakerOptions
@@ -286,7 +286,7 @@ func TestPoliciesThatCannotBe(t *testing.T) {
 	}
 }
 
-func TestConfigDefaults(t *testing.T) {
+func TestConfig_Defaults(t *testing.T) {
 	c := mustNew(t, client.Config{Servers: []string{"mqtt://server"}})
 	got := client.Settings(c)
 	if !strings.HasPrefix(got.ClientID, "mooring-") || c.ClientID() != got.ClientID || got.Publishing.Publisher != got.ClientID {
@@ -311,7 +311,7 @@ func TestConfigDefaults(t *testing.T) {
 	}
 }
 
-func TestAWillTakesAllItsProperties(t *testing.T) {
+func TestWill_SendsAllProperties(t *testing.T) {
 	withScript(t, func(t *testing.T, s *script) {
 		cfg := testConfig("c", &recorder{}, s.dial)
 		cfg.Connection.Username, cfg.Connection.Password = "me", []byte{0, 1}
@@ -340,7 +340,7 @@ func TestAWillTakesAllItsProperties(t *testing.T) {
 	})
 }
 
-func TestMessageIDs(t *testing.T) {
+func TestMessageID(t *testing.T) {
 	id := client.NewMessageID()
 	if id.IsZero() || client.ParseMessageID(id.String()) != id {
 		t.Errorf("%v does not come back from its text", id)
@@ -361,7 +361,7 @@ func TestMessageIDs(t *testing.T) {
 	}
 }
 
-func TestSecondsAreRoundedUpAndFit(t *testing.T) {
+func TestSeconds_RoundsUpAndSaturates(t *testing.T) {
 	for d, want := range map[time.Duration]uint32{
 		-1: 0, 0: 0, 1: 1, time.Second: 1, time.Second + 1: 2, 1<<63 - 1: 1<<32 - 1, (1<<32 - 1) * time.Second: 1<<32 - 1,
 	} {

@@ -19,7 +19,7 @@ import (
 
 // A password that the server does not take any more is asked for again, whatever
 // it calls that; without Credentials nothing else can come, and the client stops.
-func TestAWrongPasswordThenTheRightOne(t *testing.T) {
+func TestCredentials_RetriesAfterWrongPassword(t *testing.T) {
 	for _, reason := range []byte{0x86, 0x87, 0x8C} {
 		refuse := func(_ context.Context, _, user string, password []byte) byte {
 			if user == "device" && string(password) == "right" {
@@ -88,7 +88,7 @@ var errVault = errors.New("the vault is locked")
 
 // Whatever the program's function does, it is a failed attempt, within
 // ConnectTimeout, and never two calls at a time.
-func TestCredentialsThatCannotBeHad(t *testing.T) {
+func TestCredentials_Fail(t *testing.T) {
 	hang := make(chan struct{})
 	var field *client.FieldError
 	for name, tt := range map[string]struct {
@@ -156,7 +156,7 @@ func TestCredentialsThatCannotBeHad(t *testing.T) {
 	})
 }
 
-func TestCredentialsDoNotPrintThePassword(t *testing.T) {
+func TestCredentials_HidePassword(t *testing.T) {
 	who := client.Credentials{Username: "user", Password: []byte("secret")}
 	var log strings.Builder
 	for _, h := range []slog.Handler{slog.NewTextHandler(&log, nil), slog.NewJSONHandler(&log, nil)} {

@@ -17,7 +17,7 @@ import (
 
 // A flash cell went bad under a message that waits for the link. Whoever awaits
 // it is told, Drain does not wait for it, and the others are delivered.
-func TestAMessageDamagedOnDiskHasAnOutcome(t *testing.T) {
+func TestDamage_EndsMessage(t *testing.T) {
 	b := mqtttest.Start(t)
 	var events recorder
 	dir := t.TempDir()
@@ -101,7 +101,7 @@ func (s *breakingStore) Next(c *persistence.Cursor, e *persistence.Entry) (bool,
 
 // A read error is no reason to wait for the next publish: the drainer looks
 // again by itself.
-func TestTheDrainerLooksAgainAfterAReadError(t *testing.T) {
+func TestOutbox_RetriesAfterReadError(t *testing.T) {
 	inBubble(t, mqtttest.Options{}, func(t *testing.T, b *mqtttest.Broker, p *mqtttest.Proxy) {
 		var events recorder
 		cfg := testConfig("c", &events, through(p))

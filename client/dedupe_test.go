@@ -23,7 +23,7 @@ func identified(topic string, packetID uint16, id client.MessageID) wire.Publish
 	return wire.Publish{Topic: topic, QoS: 1, PacketID: packetID, User: []wire.UserProperty{{Key: client.PropID, Value: id.String()}}}
 }
 
-func TestACopyOfAHandledMessageIsAcknowledgedAndNotHandled(t *testing.T) {
+func TestDedupe_AcknowledgesDuplicates(t *testing.T) {
 	in := newInbox()
 	receiving(t, func(cfg *client.Config) { cfg.Receiving.Dedupe = dedupe.NewMemory(dedupe.Options{}) }, in,
 		func(t *testing.T, c *client.Client, p *peer, _ *recorder) {
@@ -45,9 +45,9 @@ func TestACopyOfAHandledMessageIsAcknowledgedAndNotHandled(t *testing.T) {
 		})
 }
 
-// TestNoCopyIsForgottenInTheRaceWithItsFirst has many copies meet the moment in
+// TestDedupe_AcknowledgesConcurrentDuplicates has many copies meet the moment in
 // which the first one is done: each must be acknowledged.
-func TestNoCopyIsForgottenInTheRaceWithItsFirst(t *testing.T) {
+func TestDedupe_AcknowledgesConcurrentDuplicates(t *testing.T) {
 	receiving(t, func(cfg *client.Config) {
 		cfg.Receiving.Dedupe = dedupe.NewMemory(dedupe.Options{})
 		cfg.Receiving.Concurrency = 16
@@ -89,7 +89,7 @@ func (s *sickCache) Begin(ctx context.Context, key, owner string) (dedupe.Claim,
 	return s.Cache.Begin(ctx, key, owner)
 }
 
-func TestAMessageWaitsForACacheThatFails(t *testing.T) {
+func TestDedupe_WaitsForFailingCache(t *testing.T) {
 	in := newInbox()
 	receiving(t, func(cfg *client.Config) {
 		cfg.Receiving.Dedupe = &sickCache{Cache: dedupe.NewMemory(dedupe.Options{}), fails: 5}
@@ -112,7 +112,7 @@ func TestAMessageWaitsForACacheThatFails(t *testing.T) {
 	})
 }
 
-func TestCloseDoesNotWaitForACacheThatFails(t *testing.T) {
+func TestClose_DoesNotWaitForFailingCache(t *testing.T) {
 	receiving(t, func(cfg *client.Config) {
 		cfg.Receiving.Dedupe = &sickCache{Cache: dedupe.NewMemory(dedupe.Options{}), fails: 1 << 30}
 		cfg.Connection.CloseTimeout = time.Hour
@@ -127,7 +127,7 @@ func TestCloseDoesNotWaitForACacheThatFails(t *testing.T) {
 	})
 }
 
-func TestClientsThatShareACacheHandleAMessageOnce(t *testing.T) {
+func TestDedupe_SharedCache(t *testing.T) {
 	withScript(t, func(t *testing.T, s *script) {
 		cache := dedupe.NewMemory(dedupe.Options{})
 		var handled atomic.Int32
@@ -167,9 +167,9 @@ func TestClientsThatShareACacheHandleAMessageOnce(t *testing.T) {
 	})
 }
 
-// TestAClosedClientLeavesNoClaimBehind: what its resequencer held comes again,
+// TestClose_ReleasesClaims: what its resequencer held comes again,
 // and the next client with the same cache must be able to handle it.
-func TestAClosedClientLeavesNoClaimBehind(t *testing.T) {
+func TestClose_ReleasesClaims(t *testing.T) {
 	withScript(t, func(t *testing.T, s *script) {
 		cache := dedupe.NewMemory(dedupe.Options{})
 		in := newInbox()

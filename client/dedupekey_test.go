@@ -10,7 +10,7 @@ import (
 
 // Publishers that know nothing of message IDs are told apart by what they say,
 // where the program asks for that.
-func TestPayloadKeyHoldsOffCopiesWithoutAnID(t *testing.T) {
+func TestPayloadKey_SuppressesDuplicatesWithoutID(t *testing.T) {
 	in := newInbox()
 	receiving(t, func(cfg *client.Config) {
 		cfg.Receiving.Dedupe, cfg.Receiving.DedupeKey = dedupe.NewMemory(dedupe.Options{}), client.PayloadKey
@@ -32,7 +32,7 @@ func TestPayloadKeyHoldsOffCopiesWithoutAnID(t *testing.T) {
 	})
 }
 
-func TestADedupeKeyThatPanicsLetsTheMessagePass(t *testing.T) {
+func TestDedupeKey_PanicLetsMessagePass(t *testing.T) {
 	in := newInbox()
 	receiving(t, func(cfg *client.Config) {
 		cfg.Receiving.Dedupe, cfg.Receiving.DedupeKey = dedupe.NewMemory(dedupe.Options{}), func(*client.Message) string { panic("no key") }

@@ -18,9 +18,9 @@ import (
 	"github.com/mooring-mqtt/mooring/reliability"
 )
 
-// TestAnOutcomeMayComeBeforePublishReturns races the two: each Delivery must
+// TestDelivery_OutcomeBeforePublishReturns races the two: each Delivery must
 // resolve exactly as the server said.
-func TestAnOutcomeMayComeBeforePublishReturns(t *testing.T) {
+func TestDelivery_OutcomeBeforePublishReturns(t *testing.T) {
 	publishing(t, func(cfg *client.Config) { cfg.Publishing.Refusals = finalRefusals }, control.Connack{}, func(t *testing.T, c *client.Client, p *peer, _ *recorder) {
 		refuse := func(payload []byte) bool { return len(payload)%3 == 0 }
 		const messages = 3000
@@ -92,7 +92,7 @@ func TestDelivery(t *testing.T) {
 	}
 }
 
-func TestStatesHaveNames(t *testing.T) {
+func TestState_String(t *testing.T) {
 	if got := fmt.Sprint(client.Acked, client.DeadLettered, client.State(200)); got != "acked dead-lettered state(200)" {
 		t.Error(got)
 	}

@@ -43,10 +43,10 @@ func goList(t *testing.T, args ...string) (list []goPackage) {
 	}
 }
 
-// TestWhatAProgramLinks: a device carries paho.golang, its WebSocket library,
+// TestDependencies_OfAProgram: a device carries paho.golang, its WebSocket library,
 // uuid, gobreaker and the SOCKS5 client of golang.org/x/net, and nothing of our
 // tests.
-func TestWhatAProgramLinks(t *testing.T) {
+func TestDependencies_OfAProgram(t *testing.T) {
 	t.Parallel()
 	modules := map[string]bool{}
 	for _, p := range goList(t, "-deps", module+"/client", module+"/persistence", module+"/dedupe", module+"/ordering", module+"/reliability") {
@@ -67,9 +67,9 @@ func TestWhatAProgramLinks(t *testing.T) {
 	}
 }
 
-// TestImportDirections: each package of the module, and what of the module and
+// TestDependencies_ImportDirections: each package of the module, and what of the module and
 // of paho.golang it may import.
-func TestImportDirections(t *testing.T) {
+func TestDependencies_ImportDirections(t *testing.T) {
 	t.Parallel()
 	const paho = "github.com/eclipse/paho.golang"
 	// every package may wake goroutines and share the topic tree
@@ -136,8 +136,8 @@ func TestImportDirections(t *testing.T) {
 	}
 }
 
-// TestLeavesAreTestedAlone: the four leaf packages import neither each other nor anything else of ours, test code included.
-func TestLeavesAreTestedAlone(t *testing.T) {
+// TestDependencies_LeafPackages: the four leaf packages import neither each other nor anything else of ours, test code included.
+func TestDependencies_LeafPackages(t *testing.T) {
 	for _, leaf := range []string{"reliability", "dedupe", "ordering", "persistence"} {
 		files, err := filepath.Glob(filepath.Join("..", leaf, "*.go"))
 		if err != nil || len(files) == 0 {

@@ -56,7 +56,7 @@ func TestCloseWith(t *testing.T) {
 }
 
 // What cannot be sent is refused, and the client lives on.
-func TestAGoodbyeThatCannotBeSent(t *testing.T) {
+func TestCloseWith_RejectsInvalidOptions(t *testing.T) {
 	for field, g := range map[string]client.DisconnectOptions{
 		"Reason":         {Reason: 0x8E}, // the server's alone
 		"SessionExpiry":  {SessionExpiry: -2},
@@ -89,7 +89,7 @@ func TestAGoodbyeThatCannotBeSent(t *testing.T) {
 }
 
 // A status leaves its last word to the will where the goodbye calls for that.
-func TestCloseWithTheWillOfAStatus(t *testing.T) {
+func TestCloseWith_LeavesStatusToWill(t *testing.T) {
 	for _, reason := range []byte{0x04, 0x98} {
 		withScript(t, func(t *testing.T, s *script) {
 			cfg := testConfig("c", &recorder{}, s.dial)
@@ -107,7 +107,7 @@ func TestCloseWithTheWillOfAStatus(t *testing.T) {
 }
 
 // A goodbye that has to wait for the only slot of the window leaves with it.
-func TestTheGoodbyeOfAFullWindow(t *testing.T) {
+func TestCloseWith_FullWindow(t *testing.T) {
 	withScript(t, func(t *testing.T, s *script) {
 		cfg := testConfig("c", &recorder{}, s.dial)
 		cfg.Presence.Status = &client.Status{Topic: "s", NoCorrection: true}
@@ -132,7 +132,7 @@ func TestTheGoodbyeOfAFullWindow(t *testing.T) {
 	})
 }
 
-func TestWhatIsLostWithASessionIsChosenByMessage(t *testing.T) {
+func TestSessionLost_PolicyPerMessage(t *testing.T) {
 	for _, config := range []client.SessionLostPolicy{client.AsConfigured, client.Republish, client.FailInFlight} {
 		withScript(t, func(t *testing.T, s *script) {
 			var events recorder
@@ -193,7 +193,7 @@ func (b *brokenPipe) Write(p []byte) (int, error) {
 
 // A DISCONNECT that was received before a write failed, and read after it, still counts: a client
 // that is taken over must not come back at once.
-func TestDisconnect_IsReadAfterAFailedWrite(t *testing.T) {
+func TestDisconnect_IsReadAfterFailedWrite(t *testing.T) {
 	withScript(t, func(t *testing.T, s *script) {
 		var events recorder
 		pipe := &brokenPipe{wrote: make(chan struct{}, 9)}

@@ -23,9 +23,9 @@ func (s *lateDropper) SetSent(p persistence.Priority, number uint64) error {
 	return s.Memory.SetSent(p, number)
 }
 
-// TestWhatIsToldDroppedIsNotSent: a newer message takes the place of one that the
+// TestConflate_DroppedMessageIsNotSent: a newer message takes the place of one that the
 // drainer has read and is about to send.
-func TestWhatIsToldDroppedIsNotSent(t *testing.T) {
+func TestConflate_DroppedMessageIsNotSent(t *testing.T) {
 	withScript(t, func(t *testing.T, s *script) {
 		var events recorder
 		cfg := testConfig("c", &events, s.dial)

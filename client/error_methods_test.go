@@ -42,7 +42,7 @@ func (p *panickingCache) Commit(context.Context, dedupe.Claim) error { return (*
 
 // A panic in a method of an error that a function of the application has returned is a panic of that
 // function, and does not end the process.
-func TestErrorsOfFunctions_MayPanic(t *testing.T) {
+func TestCallbacks_ErrorMethodsMayPanic(t *testing.T) {
 	for name, err := range map[string]error{"nil pointer": (*causedError)(nil), "permanent": client.Permanent(&causedError{}), "zero": &client.PermanentError{}} {
 		t.Run("handler "+name, func(t *testing.T) {
 			receiving(t, withAside, client.HandlerFunc(func(context.Context, *client.Message) error { return err }),

@@ -30,7 +30,7 @@ func nowhere() net.Conn {
 }
 
 // What is over makes room for what comes.
-func TestWhatIsOverTakesNoRoom(t *testing.T) {
+func TestExpiry_FreesSpace(t *testing.T) {
 	for _, policy := range []client.FullPolicy{client.Reject, client.Block} {
 		synctest.Test(t, func(t *testing.T) {
 			cfg := testConfig("c", &recorder{}, nowhere)
@@ -61,7 +61,7 @@ func TestWhatIsOverTakesNoRoom(t *testing.T) {
 }
 
 // What was sent is not given up while the link is down: the server may have it.
-func TestWhatWasSentDoesNotExpireWhileOffline(t *testing.T) {
+func TestExpiry_SentMessageDoesNotExpireOffline(t *testing.T) {
 	withScript(t, func(t *testing.T, s *script) {
 		cfg := testConfig("c", &recorder{}, s.dial)
 		cfg.Connection.ConnectTimeout = 2 * time.Hour
@@ -90,7 +90,7 @@ func TestWhatWasSentDoesNotExpireWhileOffline(t *testing.T) {
 
 // What an earlier process may have sent is given up at QoS 1, and at QoS 2 comes
 // again [MQTT-4.3.3-7].
-func TestWhatAnEarlierProcessMayHaveSentExpires(t *testing.T) {
+func TestExpiry_MessageOfEarlierProcess(t *testing.T) {
 	withScript(t, func(t *testing.T, s *script) {
 		store := persistence.NewMemory(persistence.Options{})
 		cfg := testConfig("c", &recorder{}, s.dial)
@@ -120,7 +120,7 @@ func TestWhatAnEarlierProcessMayHaveSentExpires(t *testing.T) {
 
 // What was sent in a session that is lost was not sent in the next: it is over there
 // in its time, also where the window is full before its turn comes.
-func TestWhatWasSentInALostSessionExpires(t *testing.T) {
+func TestExpiry_MessageOfLostSession(t *testing.T) {
 	withScript(t, func(t *testing.T, s *script) {
 		cfg := testConfig("c", &recorder{}, s.dial)
 		cfg.Connection.ConnectTimeout, cfg.Connection.AckTimeout, cfg.Connection.KeepAlive = 2*time.Hour, 2*time.Hour, time.Hour

@@ -17,7 +17,7 @@ import (
 	"github.com/mooring-mqtt/mooring/reliability"
 )
 
-// TestEveryEndFromEveryState has the states of a client; these are those of its
+// TestEnd_FromEveryState has the states of a client; these are those of its
 // connection, each at the point where it waits for something that never comes.
 var connectionStates = map[string]func(t *testing.T, s *script, cfg *client.Config) (reached func(c *client.Client)){
 	"dialing": func(t *testing.T, _ *script, cfg *client.Config) func(*client.Client) {
@@ -119,7 +119,7 @@ var connectionStates = map[string]func(t *testing.T, s *script, cfg *client.Conf
 // However it is ended, and whatever its connection is about, a client ends within its
 // CloseTimeout and half a second, tells Stopped as its last, and keeps what it has not
 // delivered. Goroutines that stay behind fail the bubble.
-func TestFaultEveryEndFromEveryStateOfTheConnection(t *testing.T) {
+func TestFaultEnd_FromEveryConnectionState(t *testing.T) {
 	all := map[string]func(c *client.Client, cancel context.CancelFunc) error{
 		"CloseWith": func(c *client.Client, _ context.CancelFunc) error {
 			return c.CloseWith(client.DisconnectOptions{Reason: 0x04, ReasonString: "maintenance", SessionExpiry: time.Minute})

@@ -13,7 +13,7 @@ import (
 
 // Whoever is waited for at the end (a handler, an OnChange, the server's answers to
 // the last words) is waited for within one CloseTimeout, not one each.
-func TestFaultCloseHasOneTimeoutForAll(t *testing.T) {
+func TestFaultClose_HasOneTimeout(t *testing.T) {
 	for name, tt := range map[string]struct{ handler, watch, silent bool }{
 		"a handler":                              {handler: true},
 		"an OnChange":                            {watch: true},

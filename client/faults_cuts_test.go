@@ -60,7 +60,7 @@ func footprintOf() (goroutines int, heap uint64) {
 // A thousand cuts in a row, each in the middle of whatever goes in either direction,
 // behind a random number of bytes: at QoS 2 everything comes once and in order, at QoS
 // 1 nothing is missing, and goroutines and memory are as they were.
-func TestFaultAThousandCuts(t *testing.T) {
+func TestFaultCuts_AThousand(t *testing.T) {
 	const cuts = 1000
 	dir := t.TempDir()
 	synctest.Test(t, func(t *testing.T) {

@@ -114,7 +114,7 @@ func (s *story) end() {
 // Links that break in every way, servers that refuse and send away, and each of the
 // ways to end, at a random moment: the events tell one story, and its last word is
 // Stopped.
-func TestFaultEventsTellOneStory(t *testing.T) {
+func TestFaultEvents_AreConsistent(t *testing.T) {
 	for seed := range uint64(30) {
 		t.Run(fmt.Sprint("seed ", seed), func(t *testing.T) {
 			random := rand.New(rand.NewPCG(seed, 1))
@@ -183,7 +183,7 @@ func TestFaultEventsTellOneStory(t *testing.T) {
 
 // What a server says decides what is told to be done about it, and that is what is
 // done.
-func TestFaultEventsSayWhatIsDone(t *testing.T) {
+func TestFaultEvents_ReportTheNextAction(t *testing.T) {
 	for name, tt := range map[string]struct {
 		end    control.Disconnect
 		ignore bool // redirections
@@ -233,7 +233,7 @@ func TestFaultEventsSayWhatIsDone(t *testing.T) {
 }
 
 // A connection that we end ourselves is not told as one that will come again.
-func TestFaultEventsOfAnEndOfOurs(t *testing.T) {
+func TestFaultEvents_OfTheClientsOwnEnd(t *testing.T) {
 	for name, end := range map[string]func(c *client.Client, cancel context.CancelFunc){
 		"Close":     func(c *client.Client, _ context.CancelFunc) { _ = c.Close() },
 		"CloseWith": func(c *client.Client, _ context.CancelFunc) { _ = c.CloseWith(client.DisconnectOptions{Reason: 0x98}) },
@@ -275,7 +275,7 @@ func (c hastyPeer) Write(b []byte) (int, error) {
 	return n, err
 }
 
-func TestFaultAServerThatClosesFirstAtOurEnd(t *testing.T) {
+func TestFaultEnd_ServerClosesFirst(t *testing.T) {
 	withScript(t, func(t *testing.T, s *script) {
 		var events recorder
 		cfg := testConfig("c", &events, s.dial)
@@ -297,7 +297,7 @@ func TestFaultAServerThatClosesFirstAtOurEnd(t *testing.T) {
 
 // Close from OnEvent would wait for the goroutine that it is called on. It returns at
 // once instead, and the client ends behind it, whatever the event was.
-func TestCloseFromEveryEvent(t *testing.T) {
+func TestClose_FromEveryEvent(t *testing.T) {
 	for _, kind := range []client.Event{client.Connecting{}, client.Connected{}, client.ConnectFailed{}, client.Disconnected{}, client.Redirected{}, client.SessionLost{}, client.Stopped{},
 		client.MessageRefused{}, client.MessageDeferred{}, client.MessageExpired{}, client.HandlerFailed{}, client.Unhandled{}, client.SubscriptionFailed{}, client.StatusFailed{}, client.BreakerChanged{}} {
 		t.Run(fmt.Sprintf("%T", kind), func(t *testing.T) {
@@ -397,7 +397,7 @@ func serveBadly(nc net.Conn, away bool) {
 
 // An OnEvent that blocks holds up what it is called from, and loses nothing: State
 // goes on, and so do messages over a connection that stands.
-func TestAnOnEventThatBlocks(t *testing.T) {
+func TestOnEvent_Blocks(t *testing.T) {
 	inBubble(t, mqtttest.Options{}, func(t *testing.T, b *mqtttest.Broker, p *mqtttest.Proxy) {
 		var events recorder
 		cfg := testConfig("c", &events, through(p))
@@ -446,7 +446,7 @@ func (l *late) Enqueue(context.Context, *persistence.Message) (persistence.Ticke
 }
 
 // A Publish that comes to its end behind the client's has its error, and no event.
-func TestFaultNothingIsToldBehindStopped(t *testing.T) {
+func TestFaultEvents_NoneAfterStopped(t *testing.T) {
 	withScript(t, func(t *testing.T, s *script) {
 		var events recorder
 		store := &late{persistence.NewMemory(persistence.Options{}), make(chan struct{}), make(chan struct{})}

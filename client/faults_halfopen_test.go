@@ -29,7 +29,7 @@ type halfOpen struct {
 // How long a half-open link stays unnoticed, in each direction, whatever else goes
 // over it: one and a half times the keep alive, or one and a quarter times AckTimeout
 // where messages wait for acknowledgements.
-func TestFaultHalfOpenLinksAreFoundInTime(t *testing.T) {
+func TestFaultHalfOpen_IsDetectedInTime(t *testing.T) {
 	deaf, mute := []mqtttest.Direction{mqtttest.ToClient}, []mqtttest.Direction{mqtttest.ToServer}
 	both := []mqtttest.Direction{mqtttest.ToClient, mqtttest.ToServer}
 	const keep, ack, never = 20 * time.Second, 8 * time.Second, 9 * time.Hour
@@ -139,7 +139,7 @@ func (h halfOpen) test(t *testing.T, phase int) (found time.Duration) {
 
 // The network has changed under a connection: it is asked for a sign of life at once,
 // and given up soon if there is none.
-func TestFaultANewNetworkUnderAConnection(t *testing.T) {
+func TestFaultNetworkChanged_WhileConnected(t *testing.T) {
 	for _, tt := range []struct{ keep, within time.Duration }{
 		{2 * time.Second, time.Second}, {30 * time.Second, 5 * time.Second}, {time.Hour, 5 * time.Second},
 	} {
@@ -188,7 +188,7 @@ func TestFaultANewNetworkUnderAConnection(t *testing.T) {
 
 // A call that meets the end of a connection, or the beginning of one, is neither lost
 // nor kept for a delay hours later.
-func TestFaultANewNetworkAtEachMoment(t *testing.T) {
+func TestFaultNetworkChanged_AtEveryMoment(t *testing.T) {
 	withServers(t, func(t *testing.T, a addressed) {
 		var c *client.Client
 		var call atomic.Bool

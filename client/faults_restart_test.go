@@ -235,7 +235,7 @@ func (f *falling) Write(p []byte) (int, error) {
 // A broker that is killed and comes back, in each state of the connection: the client
 // comes back by itself, everything is there once and in order, in both directions, and
 // the ends end.
-func TestFaultABrokerThatRestarts(t *testing.T) {
+func TestFaultBroker_RestartsInEveryState(t *testing.T) {
 	for state, reach := range restarts {
 		t.Run(state, func(t *testing.T) {
 			dir := t.TempDir()

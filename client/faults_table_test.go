@@ -20,8 +20,8 @@ var faultsNamed = []string{
 
 var testInTable = regexp.MustCompile("`(?:([a-z/]+) )?((?:Test|Benchmark)[A-Za-z0-9_]+)`")
 
-// TestTheTableOfFaults holds docs/faults.md against the tests.
-func TestTheTableOfFaults(t *testing.T) {
+// TestDocs_FaultsAreTested holds docs/faults.md against the tests.
+func TestDocs_FaultsAreTested(t *testing.T) {
 	text, err := os.ReadFile("../docs/faults.md")
 	must(t, err)
 	there := map[string]bool{}

@@ -13,9 +13,9 @@ import (
 
 const manyFilters = 10_000
 
-// TestManyFilters declares 10,000 filters in each way, and has messages come for them. The bounds
+// TestFilters_Many declares 10,000 filters in each way, and has messages come for them. The bounds
 // are wide, and far below what work per filter and message would take.
-func TestManyFilters(t *testing.T) {
+func TestFilters_Many(t *testing.T) {
 	const bound = 8 * time.Second
 	for name, declare := range map[string]func(t *testing.T, c *client.Client, h client.Handler){
 		"in a loop before Start": func(t *testing.T, c *client.Client, h client.Handler) {

@@ -17,13 +17,13 @@ import (
 
 // The race detector follows 8,128 goroutines at a time and no more: 200 clients are
 // for each run, and 2,000 for the gate.
-var fleetClients = flag.Int("fleet.clients", 200, "how many clients TestFleetOfRealClients has")
+var fleetClients = flag.Int("fleet.clients", 200, "how many clients TestFleet_OfRealClients has")
 
 const slot = 100 * time.Millisecond
 
 // A restart of the broker with real clients, sessions and subscriptions included: the
 // clients do not return at one moment. internal/link has the same for 10,000 policies.
-func TestFleetOfRealClients(t *testing.T) {
+func TestFleet_OfRealClients(t *testing.T) {
 	n := *fleetClients
 	dir := t.TempDir()
 	var peak int

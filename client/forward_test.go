@@ -14,8 +14,8 @@ import (
 	"github.com/mooring-mqtt/mooring/reliability"
 )
 
-// TestPublish_RefusesReserved publishes what only the client may set.
-func TestPublish_RefusesReserved(t *testing.T) {
+// TestPublish_RejectsReserved publishes what only the client may set.
+func TestPublish_RejectsReserved(t *testing.T) {
 	user := func(names ...string) func(m *client.Message) {
 		return func(m *client.Message) {
 			for _, name := range names {
@@ -120,7 +120,7 @@ func TestMessage_Forward(t *testing.T) {
 	})
 }
 
-func TestMessage_ForwardKeepsAndDerivesIDs(t *testing.T) {
+func TestMessage_ForwardIDs(t *testing.T) {
 	m := &client.Message{Topic: "a", ID: client.NewMessageID(), ReceivedAt: time.Now().Add(-time.Minute), Expiry: time.Second, Retain: true}
 	if f := m.Forward("a"); f.ID != m.ID || f.Expiry != 1 || f.Retain {
 		t.Errorf("on the same topic, expired and retained: %+v", f)

@@ -36,7 +36,7 @@ func wantDropped(t *testing.T, events *recorder, d *client.Delivery, cause error
 	}
 }
 
-func TestAFullStoreRejects(t *testing.T) {
+func TestWhenFull_Reject(t *testing.T) {
 	withScript(t, func(t *testing.T, s *script) {
 		c := mustNew(t, small(s, &recorder{}, client.Reject))
 		for range 3 {
@@ -49,7 +49,7 @@ func TestAFullStoreRejects(t *testing.T) {
 	})
 }
 
-func TestAFullStoreBlocks(t *testing.T) {
+func TestWhenFull_Block(t *testing.T) {
 	for name, sequenced := range map[string]bool{"plain": false, "sequenced": true} {
 		t.Run(name, func(t *testing.T) {
 			withScript(t, func(t *testing.T, s *script) {
@@ -103,7 +103,7 @@ func TestAFullStoreBlocks(t *testing.T) {
 
 // MaxDiskBytes obeys Block as the other limits do: Publish waits until acknowledged messages free a
 // segment.
-func TestBlockWaitsForTheDisk(t *testing.T) {
+func TestWhenFull_BlockWaitsForTheDisk(t *testing.T) {
 	withScript(t, func(t *testing.T, s *script) {
 		cfg := testConfig("c", &recorder{}, s.dial)
 		cfg.Store.WhenFull, cfg.Store.Options.Limits.MaxDiskBytes = client.Block, 64<<10
@@ -131,7 +131,7 @@ func TestBlockWaitsForTheDisk(t *testing.T) {
 	})
 }
 
-func TestAFullStoreDropsTheNewest(t *testing.T) {
+func TestWhenFull_DropNewest(t *testing.T) {
 	withScript(t, func(t *testing.T, s *script) {
 		var events recorder
 		c := mustNew(t, small(s, &events, client.DropNewest))
@@ -152,7 +152,7 @@ func TestAFullStoreDropsTheNewest(t *testing.T) {
 	})
 }
 
-func TestAFullStoreDropsTheOldest(t *testing.T) {
+func TestWhenFull_DropOldest(t *testing.T) {
 	for name, sequenced := range map[string]bool{"plain": false, "sequenced": true} {
 		t.Run(name, func(t *testing.T) {
 			withScript(t, func(t *testing.T, s *script) {
@@ -196,9 +196,9 @@ func droppingStore(max int) *persistence.Memory {
 	return persistence.NewMemory(persistence.Options{Limits: persistence.Limits{MaxMessages: max, WhenFull: persistence.DropOldest}})
 }
 
-// TestWhatWasSentIsNeverDropped: the server may hold its packet identifier, and
+// TestWhenFull_SentMessageIsNotDropped: the server may hold its packet identifier, and
 // would take the next message under it for a repetition.
-func TestWhatWasSentIsNeverDropped(t *testing.T) {
+func TestWhenFull_SentMessageIsNotDropped(t *testing.T) {
 	withScript(t, func(t *testing.T, s *script) {
 		store := droppingStore(10)
 		var events recorder
@@ -248,9 +248,9 @@ func TestWhatWasSentIsNeverDropped(t *testing.T) {
 	})
 }
 
-// TestDropOldestExactlyOnce: through cuts and kills, what was acknowledged came
+// TestWhenFull_DropOldestExactlyOnce: through cuts and kills, what was acknowledged came
 // once and what was dropped never.
-func TestDropOldestExactlyOnce(t *testing.T) {
+func TestWhenFull_DropOldestExactlyOnce(t *testing.T) {
 	inBubble(t, mqtttest.Options{ReceiveMaximum: 20}, func(t *testing.T, b *mqtttest.Broker, proxy *mqtttest.Proxy) {
 		in := newInbox()
 		receiver := mustStart(t, testConfig("r", &recorder{}, b.Dial))
@@ -310,7 +310,7 @@ func TestDropOldestExactlyOnce(t *testing.T) {
 	})
 }
 
-func TestConflationKeepsTheNewestOfATopicThatWasNotSent(t *testing.T) {
+func TestConflate_KeepsNewestUnsentMessage(t *testing.T) {
 	withScript(t, func(t *testing.T, s *script) {
 		var events recorder
 		cfg := testConfig("c", &events, s.dial)

@@ -174,7 +174,7 @@ func (b *faulty) start(t *testing.T, broker *mqtttest.Broker, process int, trans
 }
 
 // Handlers that fail in every way handle each message, once and in the order of its topic.
-func TestHandlerFaults(t *testing.T) {
+func TestHandler_Faults(t *testing.T) {
 	for name, fails := range handlerFaults {
 		for _, variant := range []string{"", ", killed", ", killed, effect and key in one transaction"} {
 			t.Run(name+variant, func(t *testing.T) {

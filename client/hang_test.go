@@ -77,7 +77,7 @@ func TestPublish_HonorsItsContextWhileTheDiskHangs(t *testing.T) {
 
 // Close returns after CloseTimeout and a second while the disk or a handler hangs. The folder stays in use until
 // the hang has ended.
-func TestClose_ReturnsWhateverHangs(t *testing.T) {
+func TestClose_ReturnsDuringEveryHang(t *testing.T) {
 	for _, hang := range []string{"write", "sync", "handler"} {
 		t.Run(hang, func(t *testing.T) {
 			inBubble(t, mqtttest.Options{}, func(t *testing.T, b *mqtttest.Broker, p *mqtttest.Proxy) {
@@ -151,7 +151,7 @@ func TestBlock_WaitsWhileTheDiskHangs(t *testing.T) {
 }
 
 // A disk that does not answer for ten seconds: calls of Publish wait for it, and everything is delivered once.
-func TestHang_OfTenSeconds(t *testing.T) {
+func TestHang_TenSeconds(t *testing.T) {
 	inBubble(t, mqtttest.Options{}, func(t *testing.T, b *mqtttest.Broker, p *mqtttest.Proxy) {
 		backend, got := mustNew(t, testConfig("backend", &recorder{}, b.Dial)), newInbox()
 		start(t, backend)

@@ -94,7 +94,7 @@ func redelivered(all []wire.Publish) []wire.Publish {
 	return all
 }
 
-func TestInboundBytesOfQoS0AreBounded(t *testing.T) {
+func TestInbound_LimitsQoS0Bytes(t *testing.T) {
 	withHeavy(t, nil, func(t *testing.T, h *heavy) {
 		p := h.s.accept(control.Connack{})
 		<-h.send(p, list(0, 0, 0)...)
@@ -113,7 +113,7 @@ func TestInboundBytesOfQoS0AreBounded(t *testing.T) {
 	})
 }
 
-func TestAReaderWithoutRoomStallsAndGoesOn(t *testing.T) {
+func TestInbound_ReadingStallsAndContinues(t *testing.T) {
 	withHeavy(t, func(cfg *client.Config) {
 		cfg.Connection.KeepAlive, cfg.Connection.AckTimeout = 4*time.Second, 30*time.Second
 	}, func(t *testing.T, h *heavy) {
@@ -165,7 +165,7 @@ func TestAReaderWithoutRoomStallsAndGoesOn(t *testing.T) {
 	})
 }
 
-func TestAMessageAboveTheBudgetHasRoomByItself(t *testing.T) {
+func TestInbound_AcceptsOneLargeMessage(t *testing.T) {
 	withHeavy(t, func(cfg *client.Config) { cfg.Receiving.MaxBufferedBytes = 1 }, func(t *testing.T, h *heavy) {
 		p := h.s.accept(control.Connack{})
 		h.open()
@@ -179,7 +179,7 @@ func TestAMessageAboveTheBudgetHasRoomByItself(t *testing.T) {
 	})
 }
 
-func TestAStallEndsAtOnceWithItsConnection(t *testing.T) {
+func TestInbound_StallEndsWithConnection(t *testing.T) {
 	stalled := func(t *testing.T, h *heavy) (*peer, <-chan struct{}) {
 		p := h.s.accept(control.Connack{})
 		sent := h.send(p, list(1, 1, 4)...)
@@ -274,7 +274,7 @@ func TestAStallEndsAtOnceWithItsConnection(t *testing.T) {
 // waits for them; on the next connection too, where the server repeats what it
 // has before it answers. The client gets out of it, loses nothing and keeps the
 // order.
-func TestHandlersThatWaitForAStalledReaderAreRelieved(t *testing.T) {
+func TestInbound_HandlersThatWaitForStalledReader(t *testing.T) {
 	withScript(t, func(t *testing.T, s *script) {
 		var events recorder
 		cfg := testConfig("c", &events, s.dial)
@@ -360,7 +360,7 @@ func TestHandlersThatWaitForAStalledReaderAreRelieved(t *testing.T) {
 	})
 }
 
-func TestWhatIsHeldForOrderCountsAsInbound(t *testing.T) {
+func TestInbound_CountsMessagesHeldForOrder(t *testing.T) {
 	withHeavy(t, func(cfg *client.Config) {
 		cfg.Receiving.Ordering = &client.Ordering{Options: ordering.Options{GapTimeout: 10 * time.Second}}
 	}, func(t *testing.T, h *heavy) {
@@ -387,7 +387,7 @@ func TestWhatIsHeldForOrderCountsAsInbound(t *testing.T) {
 	})
 }
 
-func TestWhatEarlierConnectionsBroughtCountsAsInbound(t *testing.T) {
+func TestInbound_CountsMessagesOfEarlierConnections(t *testing.T) {
 	withHeavy(t, nil, func(t *testing.T, h *heavy) {
 		p := h.s.accept(control.Connack{})
 		<-h.send(p, list(1, 1, 3)...)

@@ -18,11 +18,11 @@ import (
 	"github.com/mooring-mqtt/mooring/persistence"
 )
 
-var offlineHours = flag.Int("offline.hours", 6, "how long TestOfflineForHours is offline, in simulated time")
+var offlineHours = flag.Int("offline.hours", 6, "how long TestLimits_OfflineForHours is offline, in simulated time")
 
 // A device is offline for hours with 16 MiB of disk: ten readings a second drop their oldest, and an alarm
 // a minute. All alarms are delivered, and the newest readings; the counters add up.
-func TestOfflineForHours(t *testing.T) {
+func TestLimits_OfflineForHours(t *testing.T) {
 	inBubble(t, mqtttest.Options{}, func(t *testing.T, b *mqtttest.Broker, proxy *mqtttest.Proxy) {
 		const perSecond = 10
 		hours := *offlineHours

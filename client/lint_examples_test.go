@@ -30,9 +30,9 @@ var notClean = map[string]string{
 	"examples/fleetboard": "dedupe-forgets",
 }
 
-// TestTheExamplesAreClean reads each Config that an example writes down, with
+// TestLint_Examples reads each Config that an example writes down, with
 // something likely for what is only known when it runs.
-func TestTheExamplesAreClean(t *testing.T) {
+func TestLint_Examples(t *testing.T) {
 	seen := 0
 	must(t, filepath.WalkDir("../examples", func(path string, _ fs.DirEntry, err error) error {
 		if err != nil || !strings.HasSuffix(path, ".go") || strings.HasSuffix(path, "_test.go") {

@@ -43,7 +43,7 @@ func clean() client.Config {
 	}
 }
 
-func TestGoodConfigurationsHaveNoFindings(t *testing.T) {
+func TestLint_GoodConfigurations(t *testing.T) {
 	for name, change := range map[string]func(*client.Config){
 		"a device":              func(*client.Config) {},
 		"the least":             func(c *client.Config) { *c = client.Config{Servers: []string{"mqtt://broker.example.com"}} },
@@ -187,7 +187,7 @@ var bad = []struct {
 	{"several-servers", "Servers Session.Expiry", func(c *client.Config) { c.Servers = append(c.Servers, "mqtts://other.example.com") }},
 }
 
-func TestWhatIsFound(t *testing.T) {
+func TestLint_Findings(t *testing.T) {
 	tested := map[string]bool{}
 	for _, tt := range bad {
 		cfg := clean()
@@ -216,8 +216,8 @@ func TestWhatIsFound(t *testing.T) {
 	}
 }
 
-// TestTheWorstIsFirst.
-func TestTheWorstIsFirst(t *testing.T) {
+// TestLint_OrdersBySeverity.
+func TestLint_OrdersBySeverity(t *testing.T) {
 	cfg := clean()
 	cfg.Servers = append(cfg.Servers, "mqtt://other.example.com")
 	cfg.Receiving.ReceiveMaximum, cfg.Session.CleanStart, cfg.Presence.Status.Delay = 1, true, 30*time.Hour
@@ -236,8 +236,8 @@ func TestTheWorstIsFirst(t *testing.T) {
 	}
 }
 
-// TestStartLogsWhatIsFound, notes at level Info.
-func TestStartLogsWhatIsFound(t *testing.T) {
+// TestLint_StartLogsFindings, notes at level Info.
+func TestLint_StartLogsFindings(t *testing.T) {
 	withScript(t, func(t *testing.T, s *script) {
 		var log bytes.Buffer
 		cfg := testConfig("c", &recorder{}, s.dial)
@@ -263,8 +263,8 @@ func TestStartLogsWhatIsFound(t *testing.T) {
 
 var updateDoctor = flag.Bool("update-doctor", false, "write the table of docs/doctor.md")
 
-// TestTheDoctorsTable: docs/doctor.md has a row for each rule.
-func TestTheDoctorsTable(t *testing.T) {
+// TestLint_IsInTheDoctor: docs/doctor.md has a row for each rule.
+func TestLint_IsInTheDoctor(t *testing.T) {
 	const file, head = "../docs/doctor.md", "| name | severity | fields | what happens | what to write |\n|---|---|---|---|---|\n"
 	have, err := os.ReadFile(file)
 	must(t, err)
@@ -287,8 +287,8 @@ func TestTheDoctorsTable(t *testing.T) {
 	}
 }
 
-// TestTheFixesAreClean: the least that a fix names is enough.
-func TestTheFixesAreClean(t *testing.T) {
+// TestLint_Fixes: the least that a fix names is enough.
+func TestLint_Fixes(t *testing.T) {
 	for name, change := range map[string]func(*client.Config){
 		"Connection.AckTimeout":    func(c *client.Config) { c.Connection.AckTimeout = 8 * time.Second },
 		"AckTimeout at most":       func(c *client.Config) { c.Connection.AckTimeout = 90 * time.Second },

@@ -676,7 +676,7 @@ func TestLosses_OutageDoesNotFloodTheLog(t *testing.T) {
 }
 
 // A handler of slog may call the client: no lock is held.
-func TestLosses_HandlerMayCallTheClient(t *testing.T) {
+func TestLosses_LogHandlerMayCallTheClient(t *testing.T) {
 	for name, call := range map[string]func(c *client.Client){
 		"Close":   func(c *client.Client) { _ = c.Close() },
 		"Stats":   func(c *client.Client) { c.Stats(); c.State(); c.Session() },
@@ -710,7 +710,7 @@ func TestLosses_HandlerMayCallTheClient(t *testing.T) {
 	}
 }
 
-func TestLosses_DiscardingLoggerSilences(t *testing.T) {
+func TestLosses_DiscardHandlerLogsNothing(t *testing.T) {
 	lines := defaultLog(t)
 	silent := func(cfg *client.Config) { cfg.Logger = slog.New(slog.DiscardHandler) }
 	b := &lossBed{T: t}
@@ -721,7 +721,7 @@ func TestLosses_DiscardingLoggerSilences(t *testing.T) {
 }
 
 // slog.SetDefault also counts after New.
-func TestLosses_UseTheDefaultLoggerOfTheMoment(t *testing.T) {
+func TestLosses_UsePresentDefaultLogger(t *testing.T) {
 	before := defaultLog(t)
 	var after *logRecorder
 	offline(func(cfg *client.Config) {
@@ -772,7 +772,7 @@ func TestLosses_Panics(t *testing.T) {
 }
 
 // A panic of OnEvent is logged and counted, and is no event: that would panic, too.
-func TestLosses_PanicOfOnEvent(t *testing.T) {
+func TestLosses_OnEventPanics(t *testing.T) {
 	lines, b, calls := defaultLog(t), &lossBed{T: t}, 0
 	scripted(func(cfg *client.Config) {
 		cfg.OnEvent = func(client.Event) { calls++; panic("no") }
@@ -783,7 +783,7 @@ func TestLosses_PanicOfOnEvent(t *testing.T) {
 }
 
 // Received messages that wait when a client without a lasting session closes are lost.
-func TestLosses_ReceivedMessagesThatWaitAtClose(t *testing.T) {
+func TestLosses_WaitingMessagesAtClose(t *testing.T) {
 	for expiry, want := range map[time.Duration]int{client.NoSession: 3, time.Hour: 0} {
 		b := &lossBed{T: t}
 		received(func(cfg *client.Config) {
@@ -806,7 +806,7 @@ func TestLosses_ReceivedMessagesThatWaitAtClose(t *testing.T) {
 }
 
 // QoS 0 messages that wait when the client closes are reported, too.
-func TestLosses_QoS0MessagesThatWaitAtClose(t *testing.T) {
+func TestLosses_WaitingQoS0MessagesAtClose(t *testing.T) {
 	b := &lossBed{T: t}
 	received(func(cfg *client.Config) { cfg.Receiving.Concurrency = 1 }, blocking, wire.Publish{Topic: "1"}, wire.Publish{Topic: "2"}, wire.Publish{Topic: "3"})(b)
 	var topics []string

@@ -9,7 +9,7 @@ import (
 	"github.com/mooring-mqtt/mooring/internal/leaktest"
 )
 
-// TestMain is also the second process of TestAFolderInUseByAnotherProcess.
+// TestMain is also the second process of TestNew_FolderInUseByAnotherProcess.
 func TestMain(m *testing.M) {
 	if dir := os.Getenv(holdVariable); dir != "" {
 		hold(dir)

@@ -12,7 +12,7 @@ import (
 
 // A pending message takes at most 64 bytes of memory, however large it is, whether it is conflated or
 // expires, and the Deliveries that the application does not keep take none. Its payload is on the disk.
-func TestMemoryOfPendingMessages(t *testing.T) {
+func TestMemory_OfPendingMessages(t *testing.T) {
 	const most, mostInAll = 64, 80 << 20
 	for name, set := range map[string]func(m *client.Message, i int){
 		"plain":    func(*client.Message, int) {},

@@ -11,9 +11,9 @@ import (
 	"github.com/mooring-mqtt/mooring/client/mqtttest"
 )
 
-// TestAMirrorOfBusyTopics: what is published without the flag is not in it, however
+// TestMirrorRetained_BusyTopics: what is published without the flag is not in it, however
 // much of it comes while all is fetched, and what has the flag is.
-func TestAMirrorOfBusyTopics(t *testing.T) {
+func TestMirrorRetained_BusyTopics(t *testing.T) {
 	for _, without := range []bool{false, true} {
 		inRetaining(t, mqtttest.Options{DisableSubID: without}, nil, func(r *retaining) {
 			r.set("a/1", "retained")

@@ -80,7 +80,7 @@ func TestMirrorRetained(t *testing.T) {
 	})
 }
 
-func TestMirrorIsBounded(t *testing.T) {
+func TestMirrorRetained_Limits(t *testing.T) {
 	inRetaining(t, mqtttest.Options{}, nil, func(r *retaining) {
 		t := r.t
 		for i := range 5 {
@@ -102,7 +102,7 @@ func TestMirrorIsBounded(t *testing.T) {
 	})
 }
 
-func TestMirrorKnowsExpiry(t *testing.T) {
+func TestMirrorRetained_Expiry(t *testing.T) {
 	inRetaining(t, mqtttest.Options{}, nil, func(r *retaining) {
 		t := r.t
 		d, err := r.other.Publish(t.Context(), client.Message{Topic: "a", Payload: []byte("x"), QoS: client.AtLeastOnce, Retain: true, Expiry: time.Minute})

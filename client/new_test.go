@@ -40,7 +40,7 @@ func hold(dir string) {
 	}
 }
 
-func TestAFolderInUseByAnotherProcess(t *testing.T) {
+func TestNew_FolderInUseByAnotherProcess(t *testing.T) {
 	dir := t.TempDir()
 	other := exec.Command(os.Args[0])
 	other.Env = append(os.Environ(), holdVariable+"="+dir)
@@ -66,7 +66,7 @@ func TestAFolderInUseByAnotherProcess(t *testing.T) {
 	}
 }
 
-func TestFoldersThatCannotBeUsed(t *testing.T) {
+func TestNew_UnusableFolders(t *testing.T) {
 	for name, spoil := range map[string]func(t *testing.T, dir string) string{
 		"a file in its place": func(t *testing.T, dir string) string {
 			must(t, os.WriteFile(filepath.Join(dir, "file"), nil, 0o600))
@@ -88,7 +88,7 @@ func TestFoldersThatCannotBeUsed(t *testing.T) {
 	}
 }
 
-func TestAFolderOfANewerRelease(t *testing.T) {
+func TestNew_FolderOfNewerRelease(t *testing.T) {
 	dir := t.TempDir()
 	cfg := client.Config{Servers: []string{"mqtt://server"}, ClientID: "c", Dir: dir}
 	c, err := client.New(cfg)
@@ -110,7 +110,7 @@ func TestAFolderOfANewerRelease(t *testing.T) {
 	}
 }
 
-func TestServersThatCannotBeReached(t *testing.T) {
+func TestConnect_UnreachableServers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var events recorder
 		var tried []string
@@ -139,7 +139,7 @@ func TestServersThatCannotBeReached(t *testing.T) {
 	})
 }
 
-func TestReasonCodesOfCONNACK(t *testing.T) {
+func TestConnect_ReasonCodes(t *testing.T) {
 	fatal := "81 82 84 85 86 87 8C 90 95 99 9A 9B"
 	for code := 0x80; code <= 0x9F; code++ {
 		name := fmt.Sprintf("%02X", code)
@@ -174,7 +174,7 @@ func TestReasonCodesOfCONNACK(t *testing.T) {
 // validConnack are the transient reason codes that table 3-1 gives CONNACK.
 var validConnack = map[byte]bool{0x80: true, 0x83: true, 0x88: true, 0x89: true, 0x8A: true, 0x97: true, 0x9C: true, 0x9D: true, 0x9F: true}
 
-func TestACONNACKThatNeverComes(t *testing.T) {
+func TestConnect_MissingConnack(t *testing.T) {
 	withScript(t, func(t *testing.T, s *script) {
 		var events recorder
 		cfg := testConfig("c", &events, s.dial)
@@ -193,7 +193,7 @@ func TestACONNACKThatNeverComes(t *testing.T) {
 	})
 }
 
-func TestStartAndAwaitConnection(t *testing.T) {
+func TestStart_AwaitConnection(t *testing.T) {
 	withScript(t, func(t *testing.T, s *script) {
 		c := mustNew(t, testConfig("c", &recorder{}, s.dial))
 		waited := make(chan error, 1)
@@ -215,7 +215,7 @@ func TestStartAndAwaitConnection(t *testing.T) {
 	})
 }
 
-func TestErrorsSayWhatToDo(t *testing.T) {
+func TestErrors_ContainAdvice(t *testing.T) {
 	for _, err := range []error{
 		client.ErrClosed, client.ErrDraining, client.ErrNotConnected, client.ErrStarted, client.ErrSessionLost, client.ErrAckTimeout,
 		&client.ConfigError{Field: "F", Problem: "is wrong; do this"}, &client.RefusedError{Code: 0x87}, &client.ExpiredError{}, &client.DrainError{Pending: 1, Cause: client.ErrClosed},
@@ -245,9 +245,9 @@ func TestErrorsSayWhatToDo(t *testing.T) {
 	}
 }
 
-// TestWhatAConnectionErrorAdvises: it promises another attempt where there will be
+// TestConnectionError_Advice: it promises another attempt where there will be
 // one, and only there.
-func TestWhatAConnectionErrorAdvises(t *testing.T) {
+func TestConnectionError_Advice(t *testing.T) {
 	for code, want := range map[byte]string{0x84: "MQTT 5", 0x8C: "Config.Connection.Auth", 0x86: "Credentials", 0x87: "Password", 0x8E: "ClientID", 0x9D: "Servers", 0x9A: "Will", 0x81: "CONNECT"} {
 		if got := client.ToConnectionError(&link.ConnackError{Reason: code}).Error(); !strings.Contains(got, want) {
 			t.Errorf("0x%02X: %q does not mention %s", code, got, want)

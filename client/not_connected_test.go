@@ -49,7 +49,7 @@ func TestErrors_NameTheLastConnectionError(t *testing.T) {
 	})
 }
 
-func TestTimeoutError_IsADeadlineExceeded(t *testing.T) {
+func TestTimeoutError_IsDeadlineExceeded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		err := reliability.Await(t.Context(), time.Second, make(chan struct{}))
 		if !errors.As(err, new(*reliability.TimeoutError)) || !errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled) {

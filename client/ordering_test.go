@@ -51,7 +51,7 @@ func wantHandled(t *testing.T, in *messageLog, want ...string) {
 	}
 }
 
-func TestTheOrderIsRestored(t *testing.T) {
+func TestOrdering_RestoresOrder(t *testing.T) {
 	ordered(t, client.Ordering{}, func(t *testing.T, c *client.Client, p *peer, in *messageLog, events *recorder) {
 		for i, seq := range []uint64{1, 4, 2, 2, 5, 3} {
 			p.publish(numbered("t", uint16(i+1), 1, seq))
@@ -73,7 +73,7 @@ func TestTheOrderIsRestored(t *testing.T) {
 	})
 }
 
-func TestAGapIsGivenUpInTimeAndReported(t *testing.T) {
+func TestOrdering_ReportsGapAfterTimeout(t *testing.T) {
 	ordered(t, client.Ordering{Options: ordering.Options{GapTimeout: 3 * time.Second}},
 		func(t *testing.T, c *client.Client, p *peer, in *messageLog, events *recorder) {
 			p.publish(numbered("t", 1, 1, 1))
@@ -100,7 +100,7 @@ func TestAGapIsGivenUpInTimeAndReported(t *testing.T) {
 		})
 }
 
-func TestALateMessageThatIsDroppedIsAcknowledgedAndCounted(t *testing.T) {
+func TestOrdering_AcknowledgesDroppedLateMessage(t *testing.T) {
 	ordered(t, client.Ordering{Options: ordering.Options{GapTimeout: time.Second, Late: ordering.DropLate}},
 		func(t *testing.T, c *client.Client, p *peer, in *messageLog, _ *recorder) {
 			p.publish(numbered("t", 1, 1, 1))
@@ -184,7 +184,7 @@ func TestOrdering_HandlesReusedNumbers(t *testing.T) {
 }
 
 // A message without ID has an identity if DedupeKey returns one; one whose key is empty is compared by ID.
-func TestOrdering_DedupeKeyIsAnIdentity(t *testing.T) {
+func TestOrdering_IdentifiesByDedupeKey(t *testing.T) {
 	in := newInbox()
 	receiving(t, func(cfg *client.Config) {
 		cfg.Receiving.Ordering, cfg.Receiving.Dedupe = &client.Ordering{}, dedupe.NewMemory(dedupe.Options{})
@@ -210,7 +210,7 @@ func TestOrdering_DedupeKeyIsAnIdentity(t *testing.T) {
 }
 
 // Messages of a Shared Subscription have gaps by nature: they neither wait nor are gaps reported.
-func TestOrdering_LeavesOutSharedSubscriptions(t *testing.T) {
+func TestOrdering_ExcludesSharedSubscriptions(t *testing.T) {
 	log := &logRecorder{}
 	in := newInbox()
 	receiving(t, func(cfg *client.Config) {
@@ -241,7 +241,7 @@ func TestOrdering_LeavesOutSharedSubscriptions(t *testing.T) {
 
 // Each priority of a topic is a sequence of its own, across restarts: an urgent
 // message overtakes without being taken for one that leaves a gap.
-func TestPrioritiesOfATopicAreNumberedApart(t *testing.T) {
+func TestSequenced_NumbersEachPriority(t *testing.T) {
 	inBubble(t, mqtttest.Options{ReceiveMaximum: 10}, func(t *testing.T, b *mqtttest.Broker, proxy *mqtttest.Proxy) {
 		var events recorder
 		in := newInbox()

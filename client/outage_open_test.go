@@ -14,9 +14,9 @@ import (
 	"github.com/mooring-mqtt/mooring/persistence"
 )
 
-// TestNew_OnADiskThatRefuses starts a client whose disk takes no writes. What is pending is sent at QoS 1,
+// TestNew_DiskRefusesWrites starts a client whose disk takes no writes. What is pending is sent at QoS 1,
 // and nothing of QoS 2 is sent twice. The client accepts messages when the disk does.
-func TestNew_OnADiskThatRefuses(t *testing.T) {
+func TestNew_DiskRefusesWrites(t *testing.T) {
 	for _, cause := range []error{syscall.ENOSPC, syscall.EROFS, syscall.EMFILE, syscall.EIO} {
 		t.Run(fmt.Sprint(cause), func(t *testing.T) {
 			inBubble(t, mqtttest.Options{}, func(t *testing.T, b *mqtttest.Broker, proxy *mqtttest.Proxy) {

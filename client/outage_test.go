@@ -31,9 +31,9 @@ func failing(disk *faultfs.FS) func(err error, kinds ...faultfs.Kind) {
 	}
 }
 
-// TestOutageOfTheDisk has the disk refuse to write for some time, while messages go in both directions
+// TestOutage_Disk has the disk refuse to write for some time, while messages go in both directions
 // and the link is cut. Nothing that was accepted is lost, QoS 1 goes on, and nobody restarts anything.
-func TestOutageOfTheDisk(t *testing.T) {
+func TestOutage_Disk(t *testing.T) {
 	for _, cause := range []error{syscall.ENOSPC, syscall.EDQUOT, syscall.EMFILE, syscall.ENFILE, syscall.EIO, syscall.EROFS, syscall.ENOMEM, syscall.ENODEV} {
 		for _, lasts := range []time.Duration{time.Second, 30 * time.Second} {
 			t.Run(fmt.Sprint(cause, " for ", lasts), func(t *testing.T) {
@@ -129,7 +129,7 @@ func TestOutageOfTheDisk(t *testing.T) {
 }
 
 // With Block, Publish waits until the disk takes messages again.
-func TestOutageOfTheDisk_PublishWaits(t *testing.T) {
+func TestOutage_BlockWaits(t *testing.T) {
 	inBubble(t, mqtttest.Options{}, func(t *testing.T, b *mqtttest.Broker, _ *mqtttest.Proxy) {
 		disk := faultfs.New()
 		fail := failing(disk)
@@ -152,7 +152,7 @@ func TestOutageOfTheDisk_PublishWaits(t *testing.T) {
 }
 
 // While the disk holds a PUBREL back, the server is not blamed for the PUBCOMP that does not come.
-func TestOutage_IsNotTheServersSilence(t *testing.T) {
+func TestOutage_DoesNotCauseAckTimeout(t *testing.T) {
 	withScript(t, func(t *testing.T, s *script) {
 		disk := faultfs.New()
 		fail := failing(disk)

@@ -106,9 +106,9 @@ func TestPaths_TLSFilesSurviveChdir(t *testing.T) {
 	}
 }
 
-// TestNew_LooksAtTLSFiles refuses what is certainly wrong, before it makes the store, and nothing that time may
+// TestNew_ChecksTLSFiles refuses what is certainly wrong, before it makes the store, and nothing that time may
 // mend.
-func TestNew_LooksAtTLSFiles(t *testing.T) {
+func TestNew_ChecksTLSFiles(t *testing.T) {
 	dir := t.TempDir()
 	path := func(name string, data []byte) string {
 		must(t, os.WriteFile(filepath.Join(dir, name), data, 0o600))

@@ -21,7 +21,7 @@ import (
 
 // The tests named TestPitfall of connections and of reconnecting.
 
-func TestPitfall12_ReconnectingIsPatientAndKnowsWhenToStop(t *testing.T) {
+func TestPitfall12_ReconnectsWithBackoffAndStops(t *testing.T) {
 	t.Run("refused credentials stop it", func(t *testing.T) {
 		withScript(t, func(t *testing.T, s *script) {
 			var events recorder
@@ -111,9 +111,9 @@ func TestPitfall12_ReconnectingIsPatientAndKnowsWhenToStop(t *testing.T) {
 	})
 }
 
-// TestPitfall19 covers direct TLS; TestEveryTransportGoesThroughEveryProxy has the
+// TestPitfall19 covers direct TLS; TestProxy_EveryTransport has the
 // same behind proxies.
-func TestPitfall19_TLSNamesTheServerAndHeedsItsContext(t *testing.T) {
+func TestPitfall19_TLSVerifiesNameAndHonorsContext(t *testing.T) {
 	t.Run("server name", func(t *testing.T) {
 		b := mqtttest.Start(t, func(o *mqtttest.Options) { o.TLS = true })
 		u, err := url.Parse(b.TLSURL())
@@ -177,7 +177,7 @@ func TestPitfall19_TLSNamesTheServerAndHeedsItsContext(t *testing.T) {
 	})
 }
 
-func TestPitfallAlso_PacketsOfManyWritersDoNotMix(t *testing.T) {
+func TestPitfallAlso_ConcurrentPacketsDoNotMix(t *testing.T) {
 	inBubble(t, mqtttest.Options{}, func(t *testing.T, b *mqtttest.Broker, p *mqtttest.Proxy) {
 		c := mustStart(t, testConfig("c", &recorder{}, through(p)))
 		connect(t, c)
@@ -207,7 +207,7 @@ func TestPitfallAlso_PacketsOfManyWritersDoNotMix(t *testing.T) {
 	})
 }
 
-func TestPitfallAlso_KeepAliveSeesTheDataPlane(t *testing.T) {
+func TestPitfallAlso_KeepAliveCountsAllPackets(t *testing.T) {
 	withScript(t, func(t *testing.T, s *script) {
 		cfg := testConfig("c", &recorder{}, s.dial)
 		cfg.Connection.KeepAlive = 10 * time.Second

@@ -11,7 +11,7 @@ import (
 	"github.com/mooring-mqtt/mooring/internal/wire/control"
 )
 
-func TestPitfall05_WhatTheServerCannotTakeIsNotSentForEver(t *testing.T) {
+func TestPitfall05_PoisonMessageIsNotSentForever(t *testing.T) {
 	t.Run("larger than its Maximum Packet Size", func(t *testing.T) {
 		withScript(t, func(t *testing.T, s *script) {
 			c := mustStart(t, testConfig("c", &recorder{}, s.dial))
@@ -102,7 +102,7 @@ func TestPitfall05_WhatTheServerCannotTakeIsNotSentForEver(t *testing.T) {
 
 // A birth that ends every connection is not held against the message behind it, and is deferred in
 // time; one that does not end connections is no excuse for that message.
-func TestABirthThatEndsConnections(t *testing.T) {
+func TestStatus_BirthThatEndsConnections(t *testing.T) {
 	for _, birth := range []bool{true, false} {
 		withScript(t, func(t *testing.T, s *script) {
 			cfg := testConfig("c", &recorder{}, s.dial)

@@ -23,7 +23,7 @@ func appMessage(id uint16, qos byte, payload string) wire.Publish {
 	return wire.Publish{Topic: "t", QoS: qos, PacketID: id, Payload: []byte(payload)}
 }
 
-func TestPitfall07_HandlersHoldNothingUp(t *testing.T) {
+func TestPitfall07_HandlersDoNotBlockReading(t *testing.T) {
 	t.Run("reconnecting", func(t *testing.T) {
 		withScript(t, func(t *testing.T, s *script) {
 			var events recorder
@@ -125,7 +125,7 @@ func must(t testing.TB, err error) {
 	}
 }
 
-func TestPitfall08_AcknowledgementsLeaveAtOnce(t *testing.T) {
+func TestPitfall08_AcknowledgementsAreSentAtOnce(t *testing.T) {
 	t.Run("no ticker", func(t *testing.T) {
 		withScript(t, func(t *testing.T, s *script) {
 			cfg := testConfig("c", &recorder{}, s.dial)
@@ -188,7 +188,7 @@ func (s *orderedStore) Seen(id uint16, fingerprint uint64) error {
 func (s *orderedStore) Cleared(id uint16) error { s.log("cleared"); return s.Store.Cleared(id) }
 func (s *orderedStore) Sync() error             { s.log("sync"); return s.Store.Sync() }
 
-func TestPitfall11_AnInboundQoS2MessageIsHandledOnce(t *testing.T) {
+func TestPitfall11_InboundQoS2IsHandledOnce(t *testing.T) {
 	t.Run("the link drops before its PUBREC", func(t *testing.T) {
 		withScript(t, func(t *testing.T, s *script) {
 			c := mustNew(t, testConfig("c", &recorder{}, s.dial))
@@ -302,7 +302,7 @@ func TestPitfall11_AnInboundQoS2MessageIsHandledOnce(t *testing.T) {
 	})
 }
 
-func TestPitfall15_HandlersAndSubscriptionsOutliveConnections(t *testing.T) {
+func TestPitfall15_HandlersAndSubscriptionsSurviveReconnect(t *testing.T) {
 	inBubble(t, mqtttest.Options{}, func(t *testing.T, b *mqtttest.Broker, p *mqtttest.Proxy) {
 		var events recorder
 		c := mustStart(t, testConfig("c", &events, through(p)))
@@ -336,7 +336,7 @@ func TestPitfall15_HandlersAndSubscriptionsOutliveConnections(t *testing.T) {
 	})
 }
 
-func TestPitfall18_TheLengthIsCheckedBeforeItIsAllocated(t *testing.T) {
+func TestPitfall18_ChecksLengthBeforeAllocating(t *testing.T) {
 	withScript(t, func(t *testing.T, s *script) {
 		cfg := testConfig("c", &recorder{}, s.dial)
 		cfg.Connection.MaximumPacketSize = 1024

@@ -24,7 +24,7 @@ import (
 // does on its own that would break mooring's promises: the same situation, the
 // right outcome. Those of the publish path are in this file.
 
-func TestPitfall01_TheServerLosesTheSession(t *testing.T) {
+func TestPitfall01_ServerLosesSession(t *testing.T) {
 	lost := func(t *testing.T, policy client.SessionLostPolicy, expiry time.Duration, test func(s *script, events *recorder, once, exactly *client.Delivery)) {
 		withScript(t, func(t *testing.T, s *script) {
 			var events recorder
@@ -85,7 +85,7 @@ func TestPitfall01_TheServerLosesTheSession(t *testing.T) {
 	})
 }
 
-func TestPitfall02_ARefusalOfAQoS1MessageIsAnOutcome(t *testing.T) {
+func TestPitfall02_QoS1RefusalIsAnOutcome(t *testing.T) {
 	withScript(t, func(t *testing.T, s *script) {
 		var events recorder
 		cfg := testConfig("c", &events, s.dial)
@@ -118,7 +118,7 @@ func wantRefused(t *testing.T, d *client.Delivery, code byte, text string) {
 	}
 }
 
-func TestPitfall03_ARefusalOfAQoS2MessageIsAnError(t *testing.T) {
+func TestPitfall03_QoS2RefusalIsAnError(t *testing.T) {
 	withScript(t, func(t *testing.T, s *script) {
 		cfg := testConfig("c", &recorder{}, s.dial)
 		cfg.Publishing.Refusals = finalRefusals // by default it is sent again
@@ -131,7 +131,7 @@ func TestPitfall03_ARefusalOfAQoS2MessageIsAnError(t *testing.T) {
 	})
 }
 
-func TestPitfall04_ResendsCountAgainstTheReceiveMaximum(t *testing.T) {
+func TestPitfall04_ResendsRespectReceiveMaximum(t *testing.T) {
 	for _, maximum := range []uint16{1, 2, 5} {
 		t.Run(fmt.Sprint(maximum), func(t *testing.T) {
 			withScript(t, func(t *testing.T, s *script) {
@@ -165,7 +165,7 @@ func TestPitfall04_ResendsCountAgainstTheReceiveMaximum(t *testing.T) {
 	}
 }
 
-func TestPitfall06_AcknowledgementsOfADeadConnection(t *testing.T) {
+func TestPitfall06_IgnoresAcknowledgementsOfOldConnection(t *testing.T) {
 	withScript(t, func(t *testing.T, s *script) {
 		c := mustStart(t, testConfig("c", &recorder{}, s.dial))
 		const messages = 20
@@ -222,7 +222,7 @@ func TestPitfall06_AcknowledgementsOfADeadConnection(t *testing.T) {
 	})
 }
 
-func TestPitfall09_TheOutboxKeepsItsOrder(t *testing.T) {
+func TestPitfall09_OutboxKeepsOrder(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	cfg := client.Config{Servers: []string{"mqtt://server"}, ClientID: "c", Dir: dir}
@@ -271,7 +271,7 @@ func TestPitfall09_TheOutboxKeepsItsOrder(t *testing.T) {
 	})
 }
 
-func TestPitfall10_AMessageKeepsItsPacketIdentifierThroughACrash(t *testing.T) {
+func TestPitfall10_PacketIdentifierSurvivesCrash(t *testing.T) {
 	withScript(t, func(t *testing.T, s *script) {
 		// Each life of the process ends without a word to the store.
 		store := persistence.NewMemory(persistence.Options{})
@@ -313,7 +313,7 @@ func TestPitfall10_AMessageKeepsItsPacketIdentifierThroughACrash(t *testing.T) {
 	})
 }
 
-func TestPitfall13_TheOutboxHasLimitsAndExpiry(t *testing.T) {
+func TestPitfall13_OutboxHasLimitsAndExpiry(t *testing.T) {
 	withScript(t, func(t *testing.T, s *script) {
 		var events recorder
 		cfg := testConfig("c", &events, s.dial)
@@ -367,7 +367,7 @@ func (c *countingConn) Write(b []byte) (int, error) {
 	return c.Conn.Write(b)
 }
 
-func TestPitfall14_APeerThatTakesNothing(t *testing.T) {
+func TestPitfall14_PeerThatReadsNothing(t *testing.T) {
 	t.Run("does not hold up Publish", func(t *testing.T) {
 		inBubble(t, mqtttest.Options{}, func(t *testing.T, _ *mqtttest.Broker, p *mqtttest.Proxy) {
 			var events recorder
@@ -416,7 +416,7 @@ func TestPitfall14_APeerThatTakesNothing(t *testing.T) {
 	})
 }
 
-func TestPitfall17_StringsAreNotCut(t *testing.T) {
+func TestPitfall17_RejectsLongStrings(t *testing.T) {
 	c := mustNew(t, client.Config{Servers: []string{"mqtt://server"}})
 	long := strings.Repeat("t", 70_000)
 	for name, m := range map[string]client.Message{

@@ -39,7 +39,7 @@ func (p *peer) wantPublishes(dup bool, payloads ...string) (ids []uint16) {
 	return ids
 }
 
-func TestAnUrgentMessageOvertakesABacklog(t *testing.T) {
+func TestPriority_UrgentOvertakesBacklog(t *testing.T) {
 	withScript(t, func(t *testing.T, s *script) {
 		c := mustStart(t, testConfig("c", &recorder{}, s.dial))
 		var want []string
@@ -87,9 +87,9 @@ func (p *peer) take(n int) (payloads []string, ids map[string]uint16) {
 	return payloads, ids
 }
 
-// TestWhatWasSentComesAgainInTheOrderOfSending [MQTT-4.6.0-1], and then what is
+// TestPriority_ResendsInOrderOfSending [MQTT-4.6.0-1], and then what is
 // urgent.
-func TestWhatWasSentComesAgainInTheOrderOfSending(t *testing.T) {
+func TestPriority_ResendsInOrderOfSending(t *testing.T) {
 	withScript(t, func(t *testing.T, s *script) {
 		cfg := testConfig("c", &recorder{}, s.dial)
 		cfg.Connection.AckTimeout = time.Hour
@@ -138,7 +138,7 @@ func TestWhatWasSentComesAgainInTheOrderOfSending(t *testing.T) {
 
 // Another process does not know the order of sending across priorities, but all
 // identifiers, and which messages may have been sent.
-func TestPrioritiesAfterARestart(t *testing.T) {
+func TestPriority_AfterRestart(t *testing.T) {
 	withScript(t, func(t *testing.T, s *script) {
 		store := persistence.NewMemory(persistence.Options{})
 		cfg := testConfig("c", &recorder{}, s.dial)
@@ -180,9 +180,9 @@ func TestPrioritiesAfterARestart(t *testing.T) {
 	})
 }
 
-// TestAnUrgentMessageWithoutAnIdentifierHoldsOnlyItsOwnUp: the identifiers of a
+// TestPriority_ExhaustedIdentifiersBlockOnePriority: the identifiers of a
 // priority are few.
-func TestAnUrgentMessageWithoutAnIdentifierHoldsOnlyItsOwnUp(t *testing.T) {
+func TestPriority_ExhaustedIdentifiersBlockOnePriority(t *testing.T) {
 	store := &syncStore{Memory: persistence.NewMemory(persistence.Options{})}
 	publishing(t, func(cfg *client.Config) { cfg.Store.Custom, cfg.Connection.AckTimeout = store, time.Hour }, control.Connack{}, func(t *testing.T, c *client.Client, p *peer, _ *recorder) {
 		lap := int(session.Lap(uint8(client.Urgent)))
@@ -243,7 +243,7 @@ func (s *markedStore) look(p client.Priority) (uint64, int) {
 	return s.marked[p], s.marks
 }
 
-func TestAMessageIsMarkedBeforeItIsSent(t *testing.T) {
+func TestWatermark_IsPersistedBeforeSending(t *testing.T) {
 	store := &markedStore{Store: persistence.NewMemory(persistence.Options{})}
 	withScript(t, func(t *testing.T, s *script) {
 		cfg := testConfig("c", &recorder{}, s.dial)
@@ -285,7 +285,7 @@ func TestAMessageIsMarkedBeforeItIsSent(t *testing.T) {
 
 // One who publishes one by one does not wait for a commit of its own each time,
 // where marks harm nothing.
-func TestMarksGoAheadWhereNothingIsDropped(t *testing.T) {
+func TestWatermark_RunsAheadWithoutDrops(t *testing.T) {
 	for name, change := range map[string]func(*client.Config){
 		"nothing is dropped": nil,
 		"drop oldest":        func(cfg *client.Config) { cfg.Store.WhenFull = client.DropOldest },
@@ -309,9 +309,9 @@ func TestMarksGoAheadWhereNothingIsDropped(t *testing.T) {
 	}
 }
 
-// TestPrioritiesExactlyOnceThroughCutsAndKills publishes at QoS 2, with more
+// TestPriority_ExactlyOnceDespiteCutsAndKills publishes at QoS 2, with more
 // urgent messages than there are identifiers for them, and counts what comes.
-func TestPrioritiesExactlyOnceThroughCutsAndKills(t *testing.T) {
+func TestPriority_ExactlyOnceDespiteCutsAndKills(t *testing.T) {
 	inBubble(t, mqtttest.Options{}, func(t *testing.T, b *mqtttest.Broker, proxy *mqtttest.Proxy) {
 		in := newInbox()
 		receiver := mustStart(t, testConfig("r", &recorder{}, b.Dial))

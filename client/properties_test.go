@@ -7,7 +7,7 @@ import (
 )
 
 // An invalid or too large number must not make a message that no other can follow.
-func TestReceived_TakesInvalidNumbersAsNotSequenced(t *testing.T) {
+func TestReceived_IgnoresInvalidNumbers(t *testing.T) {
 	for _, text := range []string{"", "x", "-1", "1.5", "18446744073709551616", "99999999999999999999999"} {
 		m := received(&wire.Publish{Topic: "t", User: []wire.UserProperty{
 			{Key: propPublisher, Value: "p"}, {Key: propEpoch, Value: text}, {Key: propSeq, Value: text}}})

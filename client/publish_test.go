@@ -31,7 +31,7 @@ func publishing(t *testing.T, change func(*client.Config), ack control.Connack, 
 	})
 }
 
-func TestWhatThisServerCannotTakeIsRefused(t *testing.T) {
+func TestPublish_RefusesWhatServerDoesNotSupport(t *testing.T) {
 	for name, tt := range map[string]struct {
 		ack control.Connack
 		m   client.Message
@@ -72,7 +72,7 @@ func TestWhatThisServerCannotTakeIsRefused(t *testing.T) {
 	}
 }
 
-func TestAnAckMayCarryInformation(t *testing.T) {
+func TestPublish_AckWithSuccessCode(t *testing.T) {
 	publishing(t, nil, control.Connack{}, func(t *testing.T, c *client.Client, p *peer, _ *recorder) {
 		d := publish(t, c, "t", "x", client.AtLeastOnce)
 		p.ack(wire.PUBACK, p.nextPublish().PacketID, wire.ReasonNoMatchingSubscribers, "")
@@ -82,7 +82,7 @@ func TestAnAckMayCarryInformation(t *testing.T) {
 	})
 }
 
-func TestTheSameMessageValueGetsAnotherID(t *testing.T) {
+func TestPublish_NewIDForEachCall(t *testing.T) {
 	publishing(t, nil, control.Connack{}, func(t *testing.T, c *client.Client, p *peer, _ *recorder) {
 		m := client.Message{Topic: "t", QoS: 1}
 		first, err := c.Publish(t.Context(), m)
@@ -106,7 +106,7 @@ func TestTheSameMessageValueGetsAnotherID(t *testing.T) {
 	})
 }
 
-func TestWhatPublishRefersToIsCopied(t *testing.T) {
+func TestPublish_CopiesItsMessage(t *testing.T) {
 	publishing(t, nil, control.Connack{ReceiveMaximum: 1}, func(t *testing.T, c *client.Client, p *peer, _ *recorder) {
 		payload, correlation := []byte("payload"), []byte("correlation")
 		_, err := c.Publish(t.Context(), client.Message{Topic: "t", QoS: 1, Payload: payload, CorrelationData: correlation})
@@ -119,7 +119,7 @@ func TestWhatPublishRefersToIsCopied(t *testing.T) {
 	})
 }
 
-func TestReceiveMaximumOneLeavesRoomForEverything(t *testing.T) {
+func TestReceiveMaximum_One(t *testing.T) {
 	publishing(t, func(cfg *client.Config) { cfg.Presence.Status = &client.Status{Topic: "status", NoCorrection: true} }, control.Connack{ReceiveMaximum: 1},
 		func(t *testing.T, c *client.Client, p *peer, _ *recorder) {
 			var all []*client.Delivery
@@ -159,7 +159,7 @@ type syncStore struct {
 
 func (s *syncStore) Sync() error { s.syncs++; return s.Memory.Sync() }
 
-func TestOnlyWhatMayHaveBeenSentIsMarkedAsDuplicate(t *testing.T) {
+func TestPublish_DUPOnlyIfMaybeSent(t *testing.T) {
 	withScript(t, func(t *testing.T, s *script) {
 		store := persistence.NewMemory(persistence.Options{})
 		for life := range 2 {
@@ -181,7 +181,7 @@ func TestOnlyWhatMayHaveBeenSentIsMarkedAsDuplicate(t *testing.T) {
 
 // TestAQoS2MessageThatWasSentDoesNotExpire [MQTT-4.3.3-7], and one at QoS 1
 // does.
-func TestAMessageThatWasSentDoesNotExpire(t *testing.T) {
+func TestExpiry_SentMessageDoesNotExpire(t *testing.T) {
 	withScript(t, func(t *testing.T, s *script) {
 		cfg := testConfig("c", &recorder{}, s.dial)
 		cfg.Connection.AckTimeout = time.Hour
@@ -217,7 +217,7 @@ func TestAMessageThatWasSentDoesNotExpire(t *testing.T) {
 	})
 }
 
-func TestSequencesGoOnAfterARestart(t *testing.T) {
+func TestSequenced_ContinuesAfterRestart(t *testing.T) {
 	dir := t.TempDir()
 	var epoch string
 	for life := range 3 {
@@ -250,7 +250,7 @@ func TestSequencesGoOnAfterARestart(t *testing.T) {
 	}
 }
 
-func TestTheOrderPerTopicIsTheOrderOfTheNumbers(t *testing.T) {
+func TestSequenced_NumbersInOrderOfPublishing(t *testing.T) {
 	inBubble(t, mqtttest.Options{}, func(t *testing.T, b *mqtttest.Broker, p *mqtttest.Proxy) {
 		in := newInbox()
 		receiver := mustStart(t, testConfig("r", &recorder{}, b.Dial))
@@ -279,7 +279,7 @@ func TestTheOrderPerTopicIsTheOrderOfTheNumbers(t *testing.T) {
 	})
 }
 
-func TestPublishErrors(t *testing.T) {
+func TestPublish_Errors(t *testing.T) {
 	withScript(t, func(t *testing.T, s *script) {
 		cfg := testConfig("c", &recorder{}, s.dial)
 		c := mustNew(t, cfg)
@@ -315,7 +315,7 @@ func TestPublishErrors(t *testing.T) {
 
 // The message ID of a QoS 0 message counts too, where the server has no limit and
 // MQTT does.
-func TestTheLargestPacketThereIs(t *testing.T) {
+func TestPublish_LargestPacket(t *testing.T) {
 	t.Parallel()
 	withScript(t, func(t *testing.T, s *script) {
 		c := mustStart(t, testConfig("c", &recorder{}, s.dial))

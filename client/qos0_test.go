@@ -51,7 +51,7 @@ func TestPublishQoS0_PeerThatReadsNothing(t *testing.T) {
 }
 
 // Messages of one caller arrive in order, whatever their QoS, and all of them before the DISCONNECT.
-func TestPublishQoS0_CloseSendsWhatIsThere(t *testing.T) {
+func TestPublishQoS0_CloseSendsWaitingMessages(t *testing.T) {
 	withScript(t, func(t *testing.T, s *script) {
 		c := mustNew(t, testConfig("c", &recorder{}, s.dial))
 		start(t, c)

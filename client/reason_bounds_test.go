@@ -12,7 +12,7 @@ import (
 )
 
 // The server chooses reason strings. Of each, 1,024 bytes are kept, in outcomes, errors and events alike.
-func TestReasonStrings_AreCut(t *testing.T) {
+func TestReasonStrings_AreTruncated(t *testing.T) {
 	withScript(t, func(t *testing.T, s *script) {
 		long := strings.Repeat("r", 60_000)
 		var events recorder

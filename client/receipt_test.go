@@ -15,7 +15,7 @@ import (
 	"github.com/mooring-mqtt/mooring/reliability"
 )
 
-func TestReceiptsOutliveTheProcess(t *testing.T) {
+func TestReceipt_SurvivesRestart(t *testing.T) {
 	dir := t.TempDir()
 	var ids [5]client.MessageID
 	want := [5]client.State{client.Acked, client.Refused, client.Expired, client.Dropped, client.Pending}
@@ -87,7 +87,7 @@ func pendingOf(t *testing.T, c *client.Client, id client.MessageID) client.Defer
 
 // Without any setting, pending and deferred messages are found by their ID, also by the next process.
 // Ended ones are not.
-func TestReceipt_FindsPendingMessagesWithoutSettings(t *testing.T) {
+func TestReceipt_FindsPendingMessages(t *testing.T) {
 	for _, kind := range []string{"memory", "log", "custom store without receipts"} {
 		t.Run(kind, func(t *testing.T) {
 			dir := ""
@@ -159,7 +159,7 @@ func letters(t *testing.T, c *client.Client) (list []client.DeadLetter) {
 	return list
 }
 
-func TestDeadLettersOutliveTheProcess(t *testing.T) {
+func TestDeadLetters_SurviveRestart(t *testing.T) {
 	dir := t.TempDir()
 	messages := []client.Message{
 		{Topic: "a", Payload: []byte("1"), QoS: client.AtLeastOnce, Expiry: time.Hour, Priority: client.Urgent, ContentType: "text/plain",
@@ -260,7 +260,7 @@ func TestDeadLettersOutliveTheProcess(t *testing.T) {
 	})
 }
 
-func TestDeadLettersAreBounded(t *testing.T) {
+func TestDeadLetters_Limit(t *testing.T) {
 	publishing(t, func(cfg *client.Config) { cfg.Store.DeadLetters, cfg.Publishing.Refusals = 2, finalRefusals }, control.Connack{}, func(t *testing.T, c *client.Client, p *peer, _ *recorder) {
 		for i := range 4 {
 			d := publish(t, c, "t", fmt.Sprint(i), client.AtLeastOnce)
@@ -276,7 +276,7 @@ func TestDeadLettersAreBounded(t *testing.T) {
 
 // The wall clock of a device without a battery may stand anywhere when the next
 // process begins. Messages expire by the time that the store's clock has counted.
-func TestExpiryHeedsNoStepOfTheWallClockBetweenProcesses(t *testing.T) {
+func TestExpiry_IgnoresWallClockStepsBetweenProcesses(t *testing.T) {
 	for name, forward := range map[string]bool{"back": false, "forward": true} {
 		t.Run(name, func(t *testing.T) {
 			dir := t.TempDir()

@@ -37,7 +37,7 @@ func receiving(t *testing.T, change func(*client.Config), h client.Handler, test
 	})
 }
 
-func TestLanesAreSerialPerKeyAndParallelAcross(t *testing.T) {
+func TestConcurrency_SerialPerKeyParallelAcrossKeys(t *testing.T) {
 	var mu sync.Mutex
 	running, most := map[string]int{}, 0
 	release := make(chan struct{})
@@ -83,7 +83,7 @@ func TestLanesAreSerialPerKeyAndParallelAcross(t *testing.T) {
 	})
 }
 
-func TestQoS0MessagesThatComeTooFastAreDroppedAndCounted(t *testing.T) {
+func TestReceiveQoS0_DropsWhenQueueIsFull(t *testing.T) {
 	var release chan struct{}
 	var handled atomic.Int32
 	h := client.HandlerFunc(func(context.Context, *client.Message) error { <-release; handled.Add(1); return nil })
@@ -111,7 +111,7 @@ func TestQoS0MessagesThatComeTooFastAreDroppedAndCounted(t *testing.T) {
 	})
 }
 
-func TestAHandlersErrorIsRetriedAndThenRefused(t *testing.T) {
+func TestHandler_ErrorIsRetriedThenRefused(t *testing.T) {
 	for _, qos := range []byte{1, 2} {
 		t.Run(fmt.Sprint("QoS ", qos), func(t *testing.T) {
 			var times []time.Time
@@ -151,7 +151,7 @@ func TestAHandlersErrorIsRetriedAndThenRefused(t *testing.T) {
 	}
 }
 
-func TestRefusalsAsTheyGoOnTheWire(t *testing.T) {
+func TestRefusal_OnTheWire(t *testing.T) {
 	const maxReason = 1024
 	long := strings.Repeat("ä", 100_000)
 	for _, tt := range []struct {
@@ -192,7 +192,7 @@ func TestRefusalsAsTheyGoOnTheWire(t *testing.T) {
 	}
 }
 
-func TestAMessageThatNobodyHandlesIsRefusedAndReported(t *testing.T) {
+func TestUnhandled_IsRefusedAndReported(t *testing.T) {
 	noGrace := func(cfg *client.Config) { cfg.Receiving.UnhandledGrace = client.NoGrace }
 	receiving(t, noGrace, nil, func(t *testing.T, c *client.Client, p *peer, events *recorder) {
 		time.Sleep(time.Second)
@@ -213,7 +213,7 @@ func TestAMessageThatNobodyHandlesIsRefusedAndReported(t *testing.T) {
 	})
 }
 
-func TestARedeliveryDuringASlowHandlerDoesNotRunItTwice(t *testing.T) {
+func TestReceive_RedeliveryDuringHandler(t *testing.T) {
 	for _, qos := range []byte{1, 2} {
 		t.Run(fmt.Sprint("QoS ", qos), func(t *testing.T) {
 			var handled atomic.Int32
@@ -251,7 +251,7 @@ func TestARedeliveryDuringASlowHandlerDoesNotRunItTwice(t *testing.T) {
 	}
 }
 
-func TestHandlersDeclaredBeforeStartGetWhatAResumedSessionBrings(t *testing.T) {
+func TestHandle_BeforeStartReceivesResumedSession(t *testing.T) {
 	withScript(t, func(t *testing.T, s *script) {
 		cfg := testConfig("c", &recorder{}, s.dial)
 		cfg.Store.Custom = usedStore(t)
@@ -272,7 +272,7 @@ func TestHandlersDeclaredBeforeStartGetWhatAResumedSessionBrings(t *testing.T) {
 	})
 }
 
-func TestSeveralHandlersEachHaveAMessageOnce(t *testing.T) {
+func TestHandler_SeveralHandlersReceiveOnce(t *testing.T) {
 	var order []string
 	note := func(name string, fail int) client.Handler {
 		return client.HandlerFunc(func(context.Context, *client.Message) error {
@@ -299,7 +299,7 @@ func TestSeveralHandlersEachHaveAMessageOnce(t *testing.T) {
 	})
 }
 
-func TestMiddlewareRunsInTheOrderGiven(t *testing.T) {
+func TestMiddleware_Order(t *testing.T) {
 	var order []string
 	wrap := func(name string) client.Middleware {
 		return func(next client.Handler) client.Handler {
@@ -322,7 +322,7 @@ func TestMiddlewareRunsInTheOrderGiven(t *testing.T) {
 		})
 }
 
-func TestWhatAMessageCarries(t *testing.T) {
+func TestReceive_AllProperties(t *testing.T) {
 	in := newInbox()
 	receiving(t, func(cfg *client.Config) { cfg.Receiving.TopicAliasMaximum = 1 }, in, func(t *testing.T, _ *client.Client, p *peer, _ *recorder) {
 		id := client.NewMessageID()

@@ -50,7 +50,7 @@ func (a addressed) want(began time.Time, want string) {
 	}
 }
 
-func TestTheStateAndItsEvents(t *testing.T) {
+func TestState_MatchesEvents(t *testing.T) {
 	withServers(t, func(t *testing.T, a addressed) {
 		var events recorder
 		cfg := a.config(&events, "mqtt://one", "mqtt://two")
@@ -133,7 +133,7 @@ func TestNetworkChanged(t *testing.T) {
 	})
 }
 
-func TestNetworkChangedPutsNothingOff(t *testing.T) {
+func TestNetworkChanged_DoesNotDelayAttempts(t *testing.T) {
 	withServers(t, func(t *testing.T, a addressed) {
 		cfg := a.config(&recorder{}, "mqtt://one")
 		cfg.Connection.Backoff = reliability.Backoff{Min: 50 * time.Millisecond, Max: 50 * time.Millisecond}
@@ -155,7 +155,7 @@ func TestNetworkChangedPutsNothingOff(t *testing.T) {
 
 // Where CONNACK takes longer than subscriptions are waited for, they still come
 // first.
-func TestOwnSubscriptionsComeFirstOnASlowLink(t *testing.T) {
+func TestConnect_SubscribesFirstOnSlowLink(t *testing.T) {
 	withScript(t, func(t *testing.T, s *script) {
 		c := mustNew(t, testConfig("c", &recorder{}, s.dial))
 		for i := range 41 {
@@ -176,7 +176,7 @@ func TestOwnSubscriptionsComeFirstOnASlowLink(t *testing.T) {
 
 // A birth that came again and PUBRELs take all the room there is; a Publish from
 // OnEvent wakes the drainer before the connection is brought up to date.
-func TestABirthBehindMorePubrelsThanHaveRoom(t *testing.T) {
+func TestStatus_BirthWithFullWindowOfPubrels(t *testing.T) {
 	withScript(t, func(t *testing.T, s *script) {
 		cfg := testConfig("c", &recorder{}, s.dial)
 		cfg.Presence.Status = &client.Status{Topic: "s", NoCorrection: true}
@@ -220,7 +220,7 @@ func TestABirthBehindMorePubrelsThanHaveRoom(t *testing.T) {
 }
 
 // A server that answers at once is not given up because our reader stalls.
-func TestStallsAreNotHeldAgainstARequest(t *testing.T) {
+func TestSubscribe_ReadStallIsNotATimeout(t *testing.T) {
 	withScript(t, func(t *testing.T, s *script) {
 		var events recorder
 		cfg := testConfig("c", &events, s.dial)

@@ -102,7 +102,7 @@ func (r *recovery) bare(t testing.TB) time.Duration {
 // told to wait, in the median of 200. A bare CONNECT takes a fifth of a millisecond;
 // where it takes much more, the machine is busy with other things, and the client may
 // take ten times as long as that.
-func TestTimeToRecover(t *testing.T) {
+func TestRecover_Time(t *testing.T) {
 	const limit, share = 5 * time.Millisecond, 10
 	var took, bare time.Duration
 	for range 3 {

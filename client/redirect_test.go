@@ -12,7 +12,7 @@ import (
 	"github.com/mooring-mqtt/mooring/reliability"
 )
 
-func TestAServerReferenceIsFollowed(t *testing.T) {
+func TestRedirect_IsFollowed(t *testing.T) {
 	for name, tt := range map[string]struct {
 		reason    byte
 		reference string
@@ -61,7 +61,7 @@ func TestAServerReferenceIsFollowed(t *testing.T) {
 }
 
 // Two servers that name each other do not have us run between them for ever.
-func TestRedirectionsEnd(t *testing.T) {
+func TestRedirect_LimitsRedirectsInARow(t *testing.T) {
 	withServers(t, func(t *testing.T, a addressed) {
 		began := time.Now()
 		mustStart(t, a.config(&recorder{}, "mqtt://one"))
@@ -89,7 +89,7 @@ func TestRedirectionsEnd(t *testing.T) {
 	})
 }
 
-func TestAServerWithoutRoomIsLeftAlone(t *testing.T) {
+func TestRedirect_BusyServerIsRetriedWithBackoff(t *testing.T) {
 	for _, reason := range []byte{0x89, 0x97, 0x9F} {
 		withServers(t, func(t *testing.T, a addressed) {
 			var events recorder
@@ -107,7 +107,7 @@ func TestAServerWithoutRoomIsLeftAlone(t *testing.T) {
 
 // A server that only sends on, and a target that is down for a while: it is found
 // when it is back.
-func TestRedirectionsAreFollowedAgain(t *testing.T) {
+func TestRedirect_IsFollowedAgain(t *testing.T) {
 	withServers(t, func(t *testing.T, a addressed) {
 		began := time.Now()
 		cfg := a.config(&recorder{}, "mqtt://one")
@@ -131,7 +131,7 @@ func TestRedirectionsAreFollowedAgain(t *testing.T) {
 }
 
 // What a server says that is in no list is not for good: nothing is replaced.
-func TestADetourCannotMoveForGood(t *testing.T) {
+func TestRedirect_OfUnlistedServerIsTemporary(t *testing.T) {
 	withServers(t, func(t *testing.T, a addressed) {
 		var events recorder
 		mustStart(t, a.config(&events, "mqtt://one"))

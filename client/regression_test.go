@@ -17,7 +17,7 @@ import (
 
 // Each of these was a fault once.
 
-func TestDrainOfAClientThatWasNeverStartedDoesNotWait(t *testing.T) {
+func TestDrain_BeforeStartDoesNotWait(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := mustNew(t, testConfig("c", &recorder{}, func() net.Conn { return nil }))
 		publish(t, c, "t", "x", client.AtLeastOnce)
@@ -28,7 +28,7 @@ func TestDrainOfAClientThatWasNeverStartedDoesNotWait(t *testing.T) {
 	})
 }
 
-func TestASilentUnsubscribeHoldsNoMessageUp(t *testing.T) {
+func TestUnsubscribe_MissingAnswerDoesNotBlockMessages(t *testing.T) {
 	withScript(t, func(t *testing.T, s *script) {
 		c := mustNew(t, testConfig("c", &recorder{}, s.dial))
 		start(t, c)
@@ -61,7 +61,7 @@ func TestASilentUnsubscribeHoldsNoMessageUp(t *testing.T) {
 	})
 }
 
-func TestUnsubscribeLeavesALaterSubscriptionAlone(t *testing.T) {
+func TestUnsubscribe_KeepsLaterSubscription(t *testing.T) {
 	withScript(t, func(t *testing.T, s *script) {
 		c := mustNew(t, testConfig("c", &recorder{}, s.dial))
 		in := newInbox()
@@ -86,7 +86,7 @@ func TestUnsubscribeLeavesALaterSubscriptionAlone(t *testing.T) {
 	})
 }
 
-func TestMessagesGivenUpWithTheirSessionLeaveTheBreakerClosed(t *testing.T) {
+func TestBreaker_IgnoresMessagesOfLostSession(t *testing.T) {
 	withScript(t, func(t *testing.T, s *script) {
 		var events recorder
 		cfg := testConfig("c", &events, s.dial)
@@ -109,7 +109,7 @@ func TestMessagesGivenUpWithTheirSessionLeaveTheBreakerClosed(t *testing.T) {
 	})
 }
 
-func TestARetainedMessageIsStateAndNotARepetition(t *testing.T) {
+func TestDedupe_PassesRetainedMessages(t *testing.T) {
 	inBubble(t, mqtttest.Options{}, func(t *testing.T, b *mqtttest.Broker, p *mqtttest.Proxy) {
 		cache := dedupe.NewMemory(dedupe.Options{})
 		pub := mustStart(t, testConfig("p", &recorder{}, through(p)))
@@ -132,7 +132,7 @@ func TestARetainedMessageIsStateAndNotARepetition(t *testing.T) {
 
 // Someone else connected with our ClientID and used our session: its state is
 // not ours any more.
-func TestASessionThatWasTakenOverIsGivenUp(t *testing.T) {
+func TestTakeover_DiscardsSession(t *testing.T) {
 	withScript(t, func(t *testing.T, s *script) {
 		c := mustStart(t, testConfig("c", &recorder{}, s.dial))
 		p := s.accept(control.Connack{})
@@ -152,7 +152,7 @@ func TestASessionThatWasTakenOverIsGivenUp(t *testing.T) {
 
 // What another server has was never asked of this one, even if this one still
 // has a session of ours.
-func TestSubscriptionsAreMadeOnEachServer(t *testing.T) {
+func TestSubscribe_OnEachServer(t *testing.T) {
 	withScript(t, func(t *testing.T, s *script) {
 		cfg := testConfig("c", &recorder{}, s.dial)
 		cfg.Servers = []string{"mqtt://a", "mqtt://b"}

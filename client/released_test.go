@@ -12,7 +12,7 @@ import (
 
 // PUBRELs that an earlier process owes do not wait behind messages for which the
 // window of the server has no room [MQTT-3.3.4-8].
-func TestOwedPubrelsWaitForNoRoom(t *testing.T) {
+func TestPubrel_OfEarlierProcessIgnoresWindow(t *testing.T) {
 	withScript(t, func(t *testing.T, s *script) {
 		store := persistence.NewMemory(persistence.Options{})
 		cfg := testConfig("c", &recorder{}, s.dial)

@@ -11,9 +11,9 @@ import (
 	"github.com/mooring-mqtt/mooring/client/mqtttest"
 )
 
-// TestWhatExpiresMakesRoom: a mirror loses what has expired without being told by the
+// TestMirrorRetained_ExpiryFreesSpace: a mirror loses what has expired without being told by the
 // server, so that it does not fill up with it.
-func TestWhatExpiresMakesRoom(t *testing.T) {
+func TestMirrorRetained_ExpiryFreesSpace(t *testing.T) {
 	inRetaining(t, mqtttest.Options{}, nil, func(r *retaining) {
 		t := r.t
 		view := must1(r.c.MirrorRetained(t.Context(), "a/#", client.RetainedOptions{MaxMessages: 3}))
@@ -53,8 +53,8 @@ func TestWhatExpiresMakesRoom(t *testing.T) {
 	})
 }
 
-// TestFetchedMessagesAreTheCallers: what the program does with them, nobody else sees.
-func TestFetchedMessagesAreTheCallers(t *testing.T) {
+// TestFetchRetained_ReturnsCopies: what the program does with them, nobody else sees.
+func TestFetchRetained_ReturnsCopies(t *testing.T) {
 	inRetaining(t, mqtttest.Options{}, nil, func(r *retaining) {
 		r.set("a/1", "x")
 		view := must1(r.c.MirrorRetained(r.t.Context(), "a/+", client.RetainedOptions{}))

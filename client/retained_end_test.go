@@ -15,7 +15,7 @@ import (
 	"github.com/mooring-mqtt/mooring/internal/wire/control"
 )
 
-func TestFetchWithoutSubscriptionIdentifiers(t *testing.T) {
+func TestFetchRetained_WithoutSubscriptionIdentifiers(t *testing.T) {
 	inRetaining(t, mqtttest.Options{DisableSubID: true}, nil, func(r *retaining) {
 		t := r.t
 		in := newInbox()
@@ -35,8 +35,8 @@ func TestFetchWithoutSubscriptionIdentifiers(t *testing.T) {
 	})
 }
 
-// TestTheEndIsGuessedWhereTheMarkerIsRefused: by each way to refuse it.
-func TestTheEndIsGuessedWhereTheMarkerIsRefused(t *testing.T) {
+// TestFetchRetained_EndsBySilenceIfMarkerIsRefused: by each way to refuse it.
+func TestFetchRetained_EndsBySilenceIfMarkerIsRefused(t *testing.T) {
 	const marker = "mooring/marker/c"
 	refuse := func(write bool) func(_ context.Context, _, topic string, w bool) byte {
 		return func(_ context.Context, _, topic string, w bool) byte {
@@ -76,9 +76,9 @@ func TestTheEndIsGuessedWhereTheMarkerIsRefused(t *testing.T) {
 	}
 }
 
-// TestAMarkerThatNeverComes: the server takes it and delivers nothing, as one that
+// TestFetchRetained_MarkerIsNotDelivered: the server takes it and delivers nothing, as one that
 // looks at rights when it delivers.
-func TestAMarkerThatNeverComes(t *testing.T) {
+func TestFetchRetained_MarkerIsNotDelivered(t *testing.T) {
 	withScript(t, func(t *testing.T, s *script) {
 		var events recorder
 		c := mustStart(t, testConfig("c", &events, s.dial))
@@ -121,7 +121,7 @@ func TestAMarkerThatNeverComes(t *testing.T) {
 	})
 }
 
-func TestAServerWithoutRetainedMessages(t *testing.T) {
+func TestFetchRetained_ServerWithoutRetainedMessages(t *testing.T) {
 	inRetaining(t, mqtttest.Options{DisableRetain: true}, nil, func(r *retaining) {
 		t := r.t
 		var refused *client.RefusedError
@@ -135,8 +135,8 @@ func TestAServerWithoutRetainedMessages(t *testing.T) {
 	})
 }
 
-// TestFetchThroughLinksThatBreak: it begins anew, until its context ends.
-func TestFetchThroughLinksThatBreak(t *testing.T) {
+// TestFetchRetained_RestartsAfterLostConnection: it begins anew, until its context ends.
+func TestFetchRetained_RestartsAfterLostConnection(t *testing.T) {
 	inRetaining(t, mqtttest.Options{}, nil, func(r *retaining) {
 		t := r.t
 		for i := range 200 {

@@ -10,9 +10,9 @@ import (
 	"github.com/mooring-mqtt/mooring/client/mqtttest"
 )
 
-// TestEachGoesWhenItsTimeIsOver: within a second, in whatever order they came, and
+// TestMirrorRetained_RemovesExpiredInTime: within a second, in whatever order they came, and
 // also where the next one is due in less than that.
-func TestEachGoesWhenItsTimeIsOver(t *testing.T) {
+func TestMirrorRetained_RemovesExpiredInTime(t *testing.T) {
 	inRetaining(t, mqtttest.Options{}, nil, func(r *retaining) {
 		t := r.t
 		view := must1(r.c.MirrorRetained(t.Context(), "a/#", client.RetainedOptions{}))

@@ -103,7 +103,7 @@ func TestFetchRetained(t *testing.T) {
 	})
 }
 
-func TestFetchTenThousand(t *testing.T) {
+func TestFetchRetained_TenThousand(t *testing.T) {
 	inRetaining(t, mqtttest.Options{}, nil, func(r *retaining) {
 		t := r.t
 		const n = 10_000
@@ -136,9 +136,9 @@ func must1[T any](v T, err error) T {
 	return v
 }
 
-// TestFetchLeavesTheProgramsSubscriptionsAlone: whatever the server does with
+// TestFetchRetained_KeepsApplicationSubscriptions: whatever the server does with
 // messages that several subscriptions match, and whatever the filters.
-func TestFetchLeavesTheProgramsSubscriptionsAlone(t *testing.T) {
+func TestFetchRetained_KeepsApplicationSubscriptions(t *testing.T) {
 	for _, filter := range []string{"a/+", "a/#", "#"} {
 		for _, options := range [][]client.SubscribeOption{nil, {client.SubscriptionID(7)}, {client.RetainAsPublished()}} {
 			t.Run(fmt.Sprintf("%s, %d options", filter, len(options)), func(t *testing.T) {
@@ -184,9 +184,9 @@ func TestFetchLeavesTheProgramsSubscriptionsAlone(t *testing.T) {
 	}
 }
 
-// TestTapsOutliveWhatTheProgramDoesWithTheSameFilter: subscribing replaces our
+// TestViews_SurviveSubscribeAndUnsubscribe: subscribing replaces our
 // subscription at the server, and unsubscribing ends it.
-func TestTapsOutliveWhatTheProgramDoesWithTheSameFilter(t *testing.T) {
+func TestViews_SurviveSubscribeAndUnsubscribe(t *testing.T) {
 	inRetaining(t, mqtttest.Options{}, nil, func(r *retaining) {
 		t := r.t
 		r.set("a/1", "x")
@@ -217,7 +217,7 @@ func TestTapsOutliveWhatTheProgramDoesWithTheSameFilter(t *testing.T) {
 	})
 }
 
-func TestManyFetchesAtOnce(t *testing.T) {
+func TestFetchRetained_Concurrently(t *testing.T) {
 	inRetaining(t, mqtttest.Options{}, nil, func(r *retaining) {
 		t := r.t
 		for i := range 50 {

@@ -50,7 +50,7 @@ func (r *routing) from(filters ...string) origin {
 	return newOrigin(ids, false)
 }
 
-func TestRouter_NamesTheHandlersOfACopy(t *testing.T) {
+func TestRouter_SelectsHandlersByIdentifier(t *testing.T) {
 	r := newRouting(t, subs.Want{Filter: "a/#"}, subs.Want{Filter: "a/b"}, subs.Want{Filter: "+/b", ID: 7},
 		subs.Want{Filter: "a/+", ID: 7}, subs.Want{Filter: "$share/g/a/b"}, subs.Want{Filter: "other"})
 	all := []string{"a/#", "a/b", "+/b", "a/+", "$share/g/a/b"}
@@ -129,7 +129,7 @@ func TestRouter_HandlersWithoutSubscription(t *testing.T) {
 }
 
 // What the identifiers tell costs no allocation.
-func TestRouter_MatchAllocatesNothing(t *testing.T) {
+func TestRouter_MatchDoesNotAllocate(t *testing.T) {
 	var wants []subs.Want
 	for i := range 1000 {
 		wants = append(wants, subs.Want{Filter: fmt.Sprint("x/", i)})

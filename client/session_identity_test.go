@@ -13,7 +13,7 @@ import (
 
 // Another client took the session over in an earlier process, and has used it. It is given up
 // before anything is sent in it [MQTT-3.2.2-4].
-func TestASessionThatAnotherClientHasUsedIsGivenUp(t *testing.T) {
+func TestSession_DiscardsSessionUsedByAnotherClient(t *testing.T) {
 	withScript(t, func(t *testing.T, s *script) {
 		var events recorder
 		store := persistence.NewMemory(persistence.Options{})
@@ -76,7 +76,7 @@ func TestASessionThatAnotherClientHasUsedIsGivenUp(t *testing.T) {
 
 // A ClientID that the client made up ends with it: a broker must not keep its
 // session for a day that nobody will resume.
-func TestTheSessionOfAMadeUpClientIDEndsWithIt(t *testing.T) {
+func TestSession_OfGeneratedClientIDEndsAtClose(t *testing.T) {
 	for _, id := range []string{"", "given"} {
 		withScript(t, func(t *testing.T, s *script) {
 			c := mustNew(t, testConfig(id, &recorder{}, s.dial))

@@ -10,7 +10,7 @@ import (
 	"github.com/mooring-mqtt/mooring/persistence"
 )
 
-func TestTheAccountOfTheSession(t *testing.T) {
+func TestSessionInfo(t *testing.T) {
 	withScript(t, func(t *testing.T, s *script) {
 		cfg := testConfig("c", &recorder{}, s.dial)
 		cfg.Session.Expiry, cfg.Connection.ConnectTimeout, cfg.Connection.AckTimeout, cfg.Connection.WriteTimeout = time.Hour, time.Hour, time.Hour, time.Hour
@@ -70,7 +70,7 @@ func TestTheAccountOfTheSession(t *testing.T) {
 	})
 }
 
-func TestTheAccountKnowsWhatTheGoodbyeSaid(t *testing.T) {
+func TestSessionInfo_AfterCloseWith(t *testing.T) {
 	withScript(t, func(t *testing.T, s *script) {
 		c := mustStart(t, testConfig("c", &recorder{}, s.dial))
 		s.accept(control.Connack{})

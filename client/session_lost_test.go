@@ -74,7 +74,7 @@ func inFlight(t *testing.T, s *script, cfg client.Config, o persistence.Options,
 // The choice is stored with the message: a later process that finds the session lost
 // does to each what was said when it was accepted, whatever end the first one had.
 // What says nothing is at the mercy of the configuration that there is by then.
-func TestTheChoiceForALostSessionOutlivesTheProcess(t *testing.T) {
+func TestSessionLost_PolicySurvivesRestart(t *testing.T) {
 	for _, config := range []client.SessionLostPolicy{client.AsConfigured, client.Republish, client.FailInFlight} {
 		for _, kill := range []bool{false, true} {
 			t.Run(fmt.Sprintf("config %d, kill %v", config, kill), func(t *testing.T) {
@@ -133,7 +133,7 @@ func TestTheChoiceForALostSessionOutlivesTheProcess(t *testing.T) {
 
 // Marks go ahead of what is sent, after a kill even of what was accepted: whatever of
 // the killed process may have been sent fails, and nothing that this one accepted.
-func TestMarksAheadAreNoMessagesOfThisProcess(t *testing.T) {
+func TestSessionLost_KeepsMessagesOfNewProcess(t *testing.T) {
 	withScript(t, func(t *testing.T, s *script) {
 		store, _ := inFlight(t, s, testConfig("c", &recorder{}, s.dial), persistence.Options{}, true)
 		must(t, store.SetSent(client.Normal, store.LastSeq()+10))
@@ -165,7 +165,7 @@ func (s *resetting) ResetSession(clientID string) error { return s.reset(clientI
 
 // A process that finds the session lost may die at any moment of that: before it is
 // durable the next one finds the same, and right after it the outcome.
-func TestAProcessDiesWhileTheSessionIsLost(t *testing.T) {
+func TestSessionLost_CrashDuringReset(t *testing.T) {
 	for _, durable := range []bool{false, true} {
 		t.Run(fmt.Sprintf("durable %v", durable), func(t *testing.T) {
 			withScript(t, func(t *testing.T, s *script) {
@@ -204,7 +204,7 @@ func TestAProcessDiesWhileTheSessionIsLost(t *testing.T) {
 
 // Where the reset fails, nobody is told anything before it has succeeded, and then
 // of all.
-func TestALostSessionIsToldWhenItIsDurable(t *testing.T) {
+func TestSessionLost_IsReportedAfterDurableReset(t *testing.T) {
 	withScript(t, func(t *testing.T, s *script) {
 		var events recorder
 		cfg := testConfig("c", &events, s.dial)
@@ -244,7 +244,7 @@ func TestALostSessionIsToldWhenItIsDurable(t *testing.T) {
 
 // A store that cannot be read does not say which messages are to fail: then the
 // session is not made void, and the next connection tries again.
-func TestALostSessionWaitsForTheDisk(t *testing.T) {
+func TestSessionLost_WaitsForTheDisk(t *testing.T) {
 	withScript(t, func(t *testing.T, s *script) {
 		cfg := testConfig("c", &recorder{}, s.dial)
 		store, sent := inFlight(t, s, cfg, persistence.Options{}, true)
@@ -270,7 +270,7 @@ func TestALostSessionWaitsForTheDisk(t *testing.T) {
 
 // A session that was resumed once and is lost then had in flight what this process
 // sent again, and what only the one before it did.
-func TestASessionIsLostAfterItWasResumed(t *testing.T) {
+func TestSessionLost_AfterResume(t *testing.T) {
 	withScript(t, func(t *testing.T, s *script) {
 		store, sent := inFlight(t, s, testConfig("c", &recorder{}, s.dial), persistence.Options{}, true)
 		var events recorder
@@ -308,7 +308,7 @@ func TestASessionIsLostAfterItWasResumed(t *testing.T) {
 }
 
 // Whoever takes the session over makes an end of it, also for the next process.
-func TestMessagesInFlightFailWithATakeover(t *testing.T) {
+func TestTakeover_FailsMessagesInFlight(t *testing.T) {
 	for name, policy := range map[string]client.TakeoverPolicy{"stop": client.TakeoverStop, "back off": client.TakeoverBackOff} {
 		for _, restart := range []bool{false, true} {
 			if policy == client.TakeoverStop && !restart {
@@ -349,7 +349,7 @@ func TestMessagesInFlightFailWithATakeover(t *testing.T) {
 }
 
 // A dead letter that is published again keeps its choice.
-func TestRedeliverKeepsTheChoiceForALostSession(t *testing.T) {
+func TestRedeliver_KeepsSessionLostPolicy(t *testing.T) {
 	withScript(t, func(t *testing.T, s *script) {
 		cfg := testConfig("c", &recorder{}, s.dial)
 		cfg.Store.DeadLetters, cfg.Publishing.Refusals = 1, finalRefusals
@@ -388,7 +388,7 @@ func (s *doneFails) Done(seq uint64, o persistence.Result) error {
 }
 
 // A store that fails while a session is made void has each told of once.
-func TestWhatFailsWithItsSessionIsToldOnce(t *testing.T) {
+func TestSessionLost_ReportsEachFailureOnce(t *testing.T) {
 	withScript(t, func(t *testing.T, s *script) {
 		var events recorder
 		cfg := testConfig("c", &events, s.dial)
@@ -434,7 +434,7 @@ func (s *slowReader) ResetSession(clientID string) error {
 
 // A message that is over, and was in flight in a session that is lost, has one of
 // the two outcomes and not both.
-func TestWhatIsOverAndLostHasOneOutcome(t *testing.T) {
+func TestSessionLost_ExpiredMessageHasOneOutcome(t *testing.T) {
 	withScript(t, func(t *testing.T, s *script) {
 		var events recorder
 		store := persistence.NewMemory(persistence.Options{})

@@ -15,7 +15,7 @@ import (
 // What each mode makes of each pair of what the server and the store know. A
 // strict client says goodbye, stops with a typed error, and leaves the store as
 // it was.
-func TestSessionModes(t *testing.T) {
+func TestSessionMode(t *testing.T) {
 	for name, tt := range map[string]struct {
 		mode           client.SessionMode
 		known, present bool
@@ -83,7 +83,7 @@ func TestSessionModes(t *testing.T) {
 
 // A strict client stops when its session is lost while it runs, with what was in
 // flight untouched, and when another client takes the session over.
-func TestAStrictClientStopsWhenItsSessionGoes(t *testing.T) {
+func TestSessionMode_StrictStopsWhenSessionIsLost(t *testing.T) {
 	withScript(t, func(t *testing.T, s *script) {
 		cfg := testConfig("c", &recorder{}, s.dial)
 		cfg.Session.Mode, cfg.Session.CleanStart = client.StrictSession, true
@@ -130,7 +130,7 @@ func TestAStrictClientStopsWhenItsSessionGoes(t *testing.T) {
 // A server that resumes a session although a new one was asked for is in the
 // wrong [MQTT-3.2.2-2]: nothing is sent in it, in either mode, and the client tries
 // again.
-func TestASessionInAnswerToCleanStart(t *testing.T) {
+func TestCleanStart_ServerResumesSession(t *testing.T) {
 	for _, mode := range []client.SessionMode{client.ResumeSession, client.StrictSession} {
 		withScript(t, func(t *testing.T, s *script) {
 			var events recorder
@@ -154,8 +154,8 @@ func TestASessionInAnswerToCleanStart(t *testing.T) {
 	}
 }
 
-// TestSessionErrorsSayWhatDiffers, each in words of its own.
-func TestSessionErrorsSayWhatDiffers(t *testing.T) {
+// TestSessionError_Texts, each in words of its own.
+func TestSessionError_Texts(t *testing.T) {
 	for want, err := range map[string]*client.SessionError{
 		"session taken over":          {TakenOver: true, Present: true, ClientID: "x"},
 		`belongs to the ClientID "x"`: {Present: true, ClientID: "x"},

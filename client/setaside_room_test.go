@@ -17,7 +17,7 @@ import (
 )
 
 // A message that is redelivered and given up again needs no room that it does not have already.
-func TestSetAside_GivesUpAgainWithoutRoom(t *testing.T) {
+func TestSetAside_SetsAsideAgainInFullList(t *testing.T) {
 	withScript(t, func(t *testing.T, s *script) {
 		var events recorder
 		cfg := testConfig("c", &events, s.dial)
@@ -50,7 +50,7 @@ func TestSetAside_GivesUpAgainWithoutRoom(t *testing.T) {
 }
 
 // Discarded messages leave nothing behind.
-func TestSetAside_DiscardsWhatWaitsForAHandler(t *testing.T) {
+func TestSetAside_DiscardsMessageWithoutHandler(t *testing.T) {
 	withScript(t, func(t *testing.T, s *script) {
 		var events recorder
 		cfg := testConfig("c", &events, s.dial)
@@ -78,7 +78,7 @@ func TestSetAside_DiscardsWhatWaitsForAHandler(t *testing.T) {
 }
 
 // Discard also ends the attempts of a message that is being redelivered.
-func TestSetAside_DiscardsWhatIsRedelivered(t *testing.T) {
+func TestSetAside_DiscardsMessageDuringRedelivery(t *testing.T) {
 	in := newInbox()
 	receiving(t, withAside, nil, func(t *testing.T, c *client.Client, p *peer, events *recorder) {
 		first := true
@@ -107,7 +107,7 @@ func TestSetAside_DiscardsWhatIsRedelivered(t *testing.T) {
 }
 
 // A message fits into the list beside a filter as long as its topic.
-func TestSetAside_TakesLongTopics(t *testing.T) {
+func TestSetAside_AcceptsLongTopics(t *testing.T) {
 	topic := strings.Repeat("t", 60_000)
 	receiving(t, func(cfg *client.Config) {
 		withAside(cfg)
@@ -121,7 +121,7 @@ func TestSetAside_TakesLongTopics(t *testing.T) {
 }
 
 // A full disk holds messages back until it has room again.
-func TestSetAside_GoesOnAfterAFullDisk(t *testing.T) {
+func TestSetAside_ContinuesAfterFullDisk(t *testing.T) {
 	withScript(t, func(t *testing.T, s *script) {
 		var events recorder
 		cfg := testConfig("c", &events, s.dial)

@@ -38,7 +38,7 @@ func wantListed(t *testing.T, c *client.Client, want ...string) {
 }
 
 // What gives a message up sets it aside, and the list survives the process.
-func TestSetAside_TakesWhatIsGivenUp(t *testing.T) {
+func TestSetAside_StoresFailedMessages(t *testing.T) {
 	no := errors.New("no")
 	for name, tt := range map[string]struct {
 		change   func(*client.Config)
@@ -104,7 +104,7 @@ func TestSetAside_TakesWhatIsGivenUp(t *testing.T) {
 }
 
 // Without Dir, or with the list disabled, the message is refused.
-func TestSetAside_NeedsAFolder(t *testing.T) {
+func TestSetAside_RequiresDir(t *testing.T) {
 	receiving(t, nil, client.HandlerFunc(func(context.Context, *client.Message) error { return client.Permanent(errors.New("no")) }),
 		func(t *testing.T, c *client.Client, p *peer, _ *recorder) {
 			p.publish(appMessage(1, 1, "x"))
@@ -123,7 +123,7 @@ func TestSetAside_NeedsAFolder(t *testing.T) {
 }
 
 // A full list keeps the message unacknowledged until there is room.
-func TestSetAside_HoldsBackWhatItHasNoRoomFor(t *testing.T) {
+func TestSetAside_FullListHoldsMessageBack(t *testing.T) {
 	withScript(t, func(t *testing.T, s *script) {
 		var events recorder
 		cfg := testConfig("c", &events, s.dial)
@@ -209,7 +209,7 @@ func TestUnhandled_WaitsForAHandler(t *testing.T) {
 }
 
 // The grace period ends early when half of the receive window waits.
-func TestUnhandled_EndsTheGraceWhenTheWindowFills(t *testing.T) {
+func TestUnhandled_GraceEndsWhenWindowFills(t *testing.T) {
 	withScript(t, func(t *testing.T, s *script) {
 		cfg := testConfig("c", &recorder{}, s.dial)
 		withAside(&cfg)
@@ -323,7 +323,7 @@ func TestReceiveBlocked(t *testing.T) {
 }
 
 // Start before Subscribe: messages that wait in the session are neither refused nor lost.
-func TestStartBeforeSubscribe(t *testing.T) {
+func TestStart_BeforeSubscribe(t *testing.T) {
 	inBubble(t, mqtttest.Options{}, func(t *testing.T, broker *mqtttest.Broker, _ *mqtttest.Proxy) {
 		cfg := testConfig("c", &recorder{}, broker.Dial)
 		withAside(&cfg)

@@ -9,7 +9,7 @@ import (
 	"github.com/mooring-mqtt/mooring/client"
 )
 
-func TestStatusThatCannotBe(t *testing.T) {
+func TestStatus_RejectsInvalidConfig(t *testing.T) {
 	for _, tt := range []struct {
 		field  string
 		status client.Status
@@ -34,7 +34,7 @@ func TestStatusThatCannotBe(t *testing.T) {
 	}
 }
 
-func TestStatusThatJustFits(t *testing.T) {
+func TestStatus_LargestConfig(t *testing.T) {
 	long := make([]byte, 65_535)
 	for name, s := range map[string]client.Status{
 		"payloads":  {Online: long, Offline: long},

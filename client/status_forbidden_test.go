@@ -139,7 +139,7 @@ func withForbidding(t *testing.T, answer func(*fakebroker.Conn, uint16), set fun
 
 // A status topic that the server forbids, whatever way it says so, keeps no stored message from
 // flowing, is reported, and is published once the server allows it.
-func TestStatus_ForbiddenTopicHoldsUpNothing(t *testing.T) {
+func TestStatus_ForbiddenTopicDoesNotBlockMessages(t *testing.T) {
 	for name, tt := range forbiddenAnswers {
 		for _, structured := range []bool{false, true} {
 			t.Run(fmt.Sprint(name, " structured ", structured), func(t *testing.T) {

@@ -14,8 +14,8 @@ import (
 // deviceEnv names the broker to the process that is to be killed.
 const deviceEnv = "MOORING_STATUS_DEVICE"
 
-// TestADeviceForKilling is that process; by itself it does nothing.
-func TestADeviceForKilling(t *testing.T) {
+// TestStatus_DeviceProcess is that process; by itself it does nothing.
+func TestStatus_DeviceProcess(t *testing.T) {
 	url := os.Getenv(deviceEnv)
 	if url == "" {
 		return
@@ -24,9 +24,9 @@ func TestADeviceForKilling(t *testing.T) {
 	select {}
 }
 
-// TestAKilledProcessIsOffline: SIGKILL to a real process. The next one is told from
+// TestStatus_KilledProcessIsOffline: SIGKILL to a real process. The next one is told from
 // it by its boot ID.
-func TestAKilledProcessIsOffline(t *testing.T) {
+func TestStatus_KilledProcessIsOffline(t *testing.T) {
 	t.Parallel()
 	b := mqtttest.Start(t)
 	status := func() (s presence.Status) {
@@ -36,7 +36,7 @@ func TestAKilledProcessIsOffline(t *testing.T) {
 	}
 	var boots []presence.BootID
 	for range 2 {
-		cmd := exec.Command(os.Args[0], "-test.run=^TestADeviceForKilling$")
+		cmd := exec.Command(os.Args[0], "-test.run=^TestStatus_DeviceProcess$")
 		cmd.Env = append(os.Environ(), deviceEnv+"="+b.URL())
 		must(t, cmd.Start())
 		must(t, b.WaitFor(t.Context(), func() bool { return status().State == presence.Online }))

@@ -12,7 +12,7 @@ import (
 	"github.com/mooring-mqtt/mooring/internal/wire/control"
 )
 
-func TestNoCorrection(t *testing.T) {
+func TestStatus_NoCorrection(t *testing.T) {
 	publishing(t, structured(), control.Connack{}, func(t *testing.T, c *client.Client, p *peer, _ *recorder) {
 		m, _ := p.nextWord("birth")
 		p.accepts(m)
@@ -22,8 +22,8 @@ func TestNoCorrection(t *testing.T) {
 	})
 }
 
-// TestCorrectionsAreLimited: someone answers each online with offline, for ever.
-func TestCorrectionsAreLimited(t *testing.T) {
+// TestStatus_LimitsCorrections: someone answers each online with offline, for ever.
+func TestStatus_LimitsCorrections(t *testing.T) {
 	withScript(t, func(t *testing.T, s *script) {
 		cfg := testConfig("c", &recorder{}, s.dial)
 		listening(&cfg)
@@ -63,9 +63,9 @@ func TestCorrectionsAreLimited(t *testing.T) {
 	})
 }
 
-// TestTwoProcessesDoNotDuel: they share a status topic by mistake. Both say so, both
+// TestStatus_TwoProcessesDoNotAnswerEachOther: they share a status topic by mistake. Both say so, both
 // stay online in turn, and neither answers the other.
-func TestTwoProcessesDoNotDuel(t *testing.T) {
+func TestStatus_TwoProcessesDoNotAnswerEachOther(t *testing.T) {
 	inBubble(t, mqtttest.Options{}, func(t *testing.T, b *mqtttest.Broker, p *mqtttest.Proxy) {
 		words := newInbox()
 		watcher := mustStart(t, testConfig("w", &recorder{}, b.Dial))
@@ -111,8 +111,8 @@ func TestTwoProcessesDoNotDuel(t *testing.T) {
 	})
 }
 
-// TestOfflineIsTheLastWord although someone says offline at each moment of the end.
-func TestOfflineIsTheLastWord(t *testing.T) {
+// TestStatus_OfflineIsFinalDespiteOthers although someone says offline at each moment of the end.
+func TestStatus_OfflineIsFinalDespiteOthers(t *testing.T) {
 	for after := range 60 {
 		inBubble(t, mqtttest.Options{}, func(t *testing.T, b *mqtttest.Broker, p *mqtttest.Proxy) {
 			p.Delay(time.Millisecond, 3*time.Millisecond)
@@ -137,9 +137,9 @@ func TestOfflineIsTheLastWord(t *testing.T) {
 	}
 }
 
-// TestABirthThatIsHeardEndsTheAlarm: an offline comes while the birth is on its way,
+// TestStatus_ReceivedBirthEndsCorrection: an offline comes while the birth is on its way,
 // and the birth behind it.
-func TestABirthThatIsHeardEndsTheAlarm(t *testing.T) {
+func TestStatus_ReceivedBirthEndsCorrection(t *testing.T) {
 	publishing(t, listening, control.Connack{}, func(t *testing.T, c *client.Client, p *peer, _ *recorder) {
 		m, _ := p.nextWord("birth")
 		p.grantSubscribe()

@@ -15,8 +15,8 @@ import (
 	"github.com/mooring-mqtt/mooring/internal/wire/control"
 )
 
-// TestTheOwnSubscriptionIsNotTheProgramsBusiness: handlers see nothing of it.
-func TestTheOwnSubscriptionIsNotTheProgramsBusiness(t *testing.T) {
+// TestStatusSubscription_IsInvisibleToHandlers: handlers see nothing of it.
+func TestStatusSubscription_IsInvisibleToHandlers(t *testing.T) {
 	inBubble(t, mqtttest.Options{}, func(t *testing.T, b *mqtttest.Broker, p *mqtttest.Proxy) {
 		events := &recorder{}
 		cfg := testConfig("c", events, through(p))
@@ -73,8 +73,8 @@ func TestTheOwnSubscriptionIsNotTheProgramsBusiness(t *testing.T) {
 	})
 }
 
-// TestASubscriptionGivenUpWhileAwayIsNotTheEndOfOurs.
-func TestASubscriptionGivenUpWhileAwayIsNotTheEndOfOurs(t *testing.T) {
+// TestStatusSubscription_SurvivesOfflineUnsubscribe.
+func TestStatusSubscription_SurvivesOfflineUnsubscribe(t *testing.T) {
 	inBubble(t, mqtttest.Options{}, func(t *testing.T, b *mqtttest.Broker, p *mqtttest.Proxy) {
 		cfg := testConfig("c", &recorder{}, through(p))
 		listening(&cfg)
@@ -96,8 +96,8 @@ func TestASubscriptionGivenUpWhileAwayIsNotTheEndOfOurs(t *testing.T) {
 	})
 }
 
-// TestAnACLThatForbidsListening is told once, and all else goes on.
-func TestAnACLThatForbidsListening(t *testing.T) {
+// TestStatusSubscription_ForbiddenByACL is told once, and all else goes on.
+func TestStatusSubscription_ForbiddenByACL(t *testing.T) {
 	forbid := func(_ context.Context, _, topic string, write bool) byte {
 		if topic == "status/c" && !write {
 			return wire.ReasonNotAuthorized
@@ -126,9 +126,9 @@ func TestAnACLThatForbidsListening(t *testing.T) {
 	})
 }
 
-// TestWhatTheServerIsAskedFor: a subscription at QoS 1, without No Local, once in
+// TestStatusSubscription_OnTheWire: a subscription at QoS 1, without No Local, once in
 // the life of a session, and behind those of the program.
-func TestWhatTheServerIsAskedFor(t *testing.T) {
+func TestStatusSubscription_OnTheWire(t *testing.T) {
 	withScript(t, func(t *testing.T, s *script) {
 		cfg := testConfig("c", &recorder{}, s.dial)
 		listening(&cfg)
@@ -157,9 +157,9 @@ func TestWhatTheServerIsAskedFor(t *testing.T) {
 	})
 }
 
-// TestOneSubscriptionIsEnough: ours ends when the program has one, and one that is
+// TestStatusSubscription_IsReplacedByApplications: ours ends when the program has one, and one that is
 // refused is not asked for again on the same connection.
-func TestOneSubscriptionIsEnough(t *testing.T) {
+func TestStatusSubscription_IsReplacedByApplications(t *testing.T) {
 	publishing(t, listening, control.Connack{}, func(t *testing.T, c *client.Client, p *peer, _ *recorder) {
 		m, _ := p.nextWord("birth")
 		p.accepts(m)
@@ -190,9 +190,9 @@ func TestOneSubscriptionIsEnough(t *testing.T) {
 	})
 }
 
-// TestAFetchOfTheOwnTopicIsNotTheEndOfOurs: it has the same filter, of which the
+// TestStatusSubscription_SurvivesFetch: it has the same filter, of which the
 // server has but one.
-func TestAFetchOfTheOwnTopicIsNotTheEndOfOurs(t *testing.T) {
+func TestStatusSubscription_SurvivesFetch(t *testing.T) {
 	inBubble(t, mqtttest.Options{}, func(t *testing.T, b *mqtttest.Broker, _ *mqtttest.Proxy) {
 		cfg := testConfig("c", &recorder{}, b.Dial)
 		listening(&cfg)
@@ -228,8 +228,8 @@ func TestAFetchOfTheOwnTopicIsNotTheEndOfOurs(t *testing.T) {
 	})
 }
 
-// TestTheOwnSubscriptionWithoutIdentifiers: a server that has none is not sent one.
-func TestTheOwnSubscriptionWithoutIdentifiers(t *testing.T) {
+// TestStatusSubscription_WithoutIdentifiers: a server that has none is not sent one.
+func TestStatusSubscription_WithoutIdentifiers(t *testing.T) {
 	inBubble(t, mqtttest.Options{DisableSubID: true}, func(t *testing.T, b *mqtttest.Broker, p *mqtttest.Proxy) {
 		events := &recorder{}
 		cfg := testConfig("c", events, through(p))

@@ -65,7 +65,7 @@ func offlineOf(boot string) string {
 	return fmt.Sprintf(`{"state":"offline","boot":"%s","reason":"will"}`, boot)
 }
 
-func TestAnOfflineThatComesLateIsCorrected(t *testing.T) {
+func TestStatus_CorrectsLateOffline(t *testing.T) {
 	for name, payload := range map[string]func(c *client.Client) string{
 		"of an older boot":          func(*client.Client) string { return offlineOf(otherBoot) },
 		"of an earlier connection":  func(c *client.Client) string { return offlineOf(c.BootID().String()) },
@@ -107,7 +107,7 @@ func TestAnOfflineThatComesLateIsCorrected(t *testing.T) {
 	}
 }
 
-func TestAPlainStatusIsCorrected(t *testing.T) {
+func TestStatus_CorrectsPlainStatus(t *testing.T) {
 	inBubble(t, mqtttest.Options{}, func(t *testing.T, b *mqtttest.Broker, _ *mqtttest.Proxy) {
 		cfg := testConfig("c", &recorder{}, b.Dial)
 		cfg.Presence.Status = &client.Status{Topic: "status/c", Online: []byte("1"), Offline: []byte("0")}
@@ -131,9 +131,9 @@ func TestAPlainStatusIsCorrected(t *testing.T) {
 	})
 }
 
-// TestTheWillOfAKilledProcessComesBehindTheNextOne: the old process had another
+// TestStatus_CorrectsLateWillOfKilledProcess: the old process had another
 // ClientID and a delay, so its will is sent when the new one has long been born.
-func TestTheWillOfAKilledProcessComesBehindTheNextOne(t *testing.T) {
+func TestStatus_CorrectsLateWillOfKilledProcess(t *testing.T) {
 	inBubble(t, mqtttest.Options{}, func(t *testing.T, b *mqtttest.Broker, p *mqtttest.Proxy) {
 		old := testConfig("container-1", &recorder{}, through(p))
 		listening(&old)
@@ -154,8 +154,8 @@ func TestTheWillOfAKilledProcessComesBehindTheNextOne(t *testing.T) {
 	})
 }
 
-// TestAKilledProcessComesBack under its ClientID, with a session or a new one.
-func TestAKilledProcessComesBack(t *testing.T) {
+// TestStatus_KilledProcessRestarts under its ClientID, with a session or a new one.
+func TestStatus_KilledProcessRestarts(t *testing.T) {
 	for _, clean := range []bool{false, true} {
 		inBubble(t, mqtttest.Options{}, func(t *testing.T, b *mqtttest.Broker, p *mqtttest.Proxy) {
 			store := usedStore(t)
@@ -179,9 +179,9 @@ func TestAKilledProcessComesBack(t *testing.T) {
 	}
 }
 
-// TestAnOfflineThatWaitedInTheSessionIsNotCorrected: it is on its way to us when we
+// TestStatus_IgnoresOfflineQueuedInSession: it is on its way to us when we
 // are born, and the birth comes behind it.
-func TestAnOfflineThatWaitedInTheSessionIsNotCorrected(t *testing.T) {
+func TestStatus_IgnoresOfflineQueuedInSession(t *testing.T) {
 	inBubble(t, mqtttest.Options{}, func(t *testing.T, b *mqtttest.Broker, p *mqtttest.Proxy) {
 		cfg := testConfig("c", &recorder{}, through(p))
 		listening(&cfg)
@@ -206,8 +206,8 @@ func TestAnOfflineThatWaitedInTheSessionIsNotCorrected(t *testing.T) {
 	})
 }
 
-// TestABrokerThatLostItsRetainedMessages gets a birth with the next connection.
-func TestABrokerThatLostItsRetainedMessages(t *testing.T) {
+// TestStatus_BrokerLosesRetainedMessages gets a birth with the next connection.
+func TestStatus_BrokerLosesRetainedMessages(t *testing.T) {
 	inBubble(t, mqtttest.Options{}, func(t *testing.T, b *mqtttest.Broker, _ *mqtttest.Proxy) {
 		var now atomic.Pointer[mqtttest.Broker]
 		now.Store(b)

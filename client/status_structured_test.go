@@ -49,7 +49,7 @@ func (p *peer) nextWord(want string) (wire.Publish, presence.Status) {
 
 func (p *peer) accepts(m wire.Publish) { p.ack(wire.PUBACK, m.PacketID, 0, "") }
 
-func TestWhatAStructuredStatusSays(t *testing.T) {
+func TestStatus_StructuredPayload(t *testing.T) {
 	withScript(t, func(t *testing.T, s *script) {
 		cfg := testConfig("c", &recorder{}, s.dial)
 		structured(func(s *client.Status) { s.Heartbeat = 1500 * time.Millisecond })(&cfg)
@@ -89,7 +89,7 @@ func TestWhatAStructuredStatusSays(t *testing.T) {
 	})
 }
 
-func TestHeartbeats(t *testing.T) {
+func TestHeartbeat(t *testing.T) {
 	publishing(t, structured(func(s *client.Status) { s.Heartbeat = 10 * time.Second }), control.Connack{}, func(t *testing.T, c *client.Client, p *peer, events *recorder) {
 		began := time.Now()
 		m, _ := p.nextWord("birth")
@@ -121,9 +121,9 @@ func TestHeartbeats(t *testing.T) {
 	})
 }
 
-// TestAHeartbeatNeedsRoom: while the server's Receive Maximum leaves none, one
+// TestHeartbeat_WaitsForReceiveMaximum: while the server's Receive Maximum leaves none, one
 // waits, and others are left out without a word.
-func TestAHeartbeatNeedsRoom(t *testing.T) {
+func TestHeartbeat_WaitsForReceiveMaximum(t *testing.T) {
 	publishing(t, structured(func(s *client.Status) { s.Heartbeat = 10 * time.Second }), control.Connack{ReceiveMaximum: 1}, func(t *testing.T, c *client.Client, p *peer, events *recorder) {
 		m, _ := p.nextWord("birth")
 		p.accepts(m)
@@ -145,9 +145,9 @@ func TestAHeartbeatNeedsRoom(t *testing.T) {
 	})
 }
 
-// TestHeartbeatsFindAServerThatIsStuck: a heartbeat without an answer ends the
+// TestHeartbeat_DetectsStuckServer: a heartbeat without an answer ends the
 // connection after AckTimeout, and those that are answered slowly do not.
-func TestHeartbeatsFindAServerThatIsStuck(t *testing.T) {
+func TestHeartbeat_DetectsStuckServer(t *testing.T) {
 	slow := func(cfg *client.Config) {
 		structured(func(s *client.Status) { s.Heartbeat = time.Second })(cfg)
 		cfg.Connection.AckTimeout = 4 * time.Second
@@ -167,7 +167,7 @@ func TestHeartbeatsFindAServerThatIsStuck(t *testing.T) {
 	})
 }
 
-func TestABirthThatTheServerHasNoRoomForIsSaidAgain(t *testing.T) {
+func TestStatus_RetriesBirthAfterQuotaExceeded(t *testing.T) {
 	publishing(t, structured(), control.Connack{}, func(t *testing.T, c *client.Client, p *peer, events *recorder) {
 		began := time.Now()
 		var at []time.Duration
@@ -195,7 +195,7 @@ func TestABirthThatTheServerHasNoRoomForIsSaidAgain(t *testing.T) {
 
 // A birth that is forbidden is published again with backoff: an access rule may be wrong for a while.
 // No heartbeat and no correction go before it.
-func TestStatus_ForbiddenBirthIsRetried(t *testing.T) {
+func TestStatus_RetriesForbiddenBirth(t *testing.T) {
 	withScript(t, func(t *testing.T, s *script) {
 		events := &recorder{}
 		cfg := testConfig("c", events, s.dial)
@@ -224,7 +224,7 @@ func TestStatus_ForbiddenBirthIsRetried(t *testing.T) {
 	})
 }
 
-func TestLeaveToWill(t *testing.T) {
+func TestStatus_LeaveToWill(t *testing.T) {
 	for name, end := range map[string]func(*client.Client) error{
 		"Close": (*client.Client).Close,
 		"Drain": func(c *client.Client) error { return c.Drain(context.Background()) },
@@ -266,7 +266,7 @@ func TestLeaveToWill(t *testing.T) {
 	}
 }
 
-func TestOfflineAtTheEndOfTheSession(t *testing.T) {
+func TestStatus_AtSessionEnd(t *testing.T) {
 	inBubble(t, mqtttest.Options{}, func(t *testing.T, b *mqtttest.Broker, p *mqtttest.Proxy) {
 		cfg := testConfig("c", &recorder{}, through(p))
 		cfg.Session.Expiry = time.Minute
@@ -305,7 +305,7 @@ func TestOfflineAtTheEndOfTheSession(t *testing.T) {
 
 // An aborted client publishes no status, and nothing that it receives later makes it
 // publish one: the server publishes the will.
-func TestStatus_AbortLeavesItToTheWill(t *testing.T) {
+func TestStatus_AbortLeavesOfflineToTheWill(t *testing.T) {
 	inBubble(t, mqtttest.Options{}, func(t *testing.T, b *mqtttest.Broker, _ *mqtttest.Proxy) {
 		cfg := testConfig("c", &recorder{}, b.Dial)
 		structured(func(s *client.Status) { s.NoCorrection = false })(&cfg)

@@ -17,7 +17,7 @@ func withStatus(cfg *client.Config) {
 	cfg.Presence.Status = &client.Status{Topic: "status/c", Delay: 5 * time.Second, NoCorrection: true}
 }
 
-func TestStatusOnTheWire(t *testing.T) {
+func TestStatus_OnTheWire(t *testing.T) {
 	withScript(t, func(t *testing.T, s *script) {
 		cfg := testConfig("c", &recorder{}, s.dial)
 		withStatus(&cfg)
@@ -54,7 +54,7 @@ func TestStatusOnTheWire(t *testing.T) {
 	})
 }
 
-func TestAGoodbyeThatTheServerDoesNotTakeIsLeftToTheWill(t *testing.T) {
+func TestStatus_RefusedOfflineIsLeftToTheWill(t *testing.T) {
 	for name, tt := range map[string]struct {
 		answer func(p *peer, id uint16)
 		wait   time.Duration
@@ -85,7 +85,7 @@ func TestAGoodbyeThatTheServerDoesNotTakeIsLeftToTheWill(t *testing.T) {
 	}
 }
 
-func TestABirthThatTheServerRefusesIsReported(t *testing.T) {
+func TestStatus_ReportsRefusedBirth(t *testing.T) {
 	publishing(t, withStatus, control.Connack{}, func(t *testing.T, c *client.Client, p *peer, events *recorder) {
 		p.ack(wire.PUBACK, p.nextPublish().PacketID, wire.ReasonNotAuthorized, "")
 		p.quiet()
@@ -101,9 +101,9 @@ func TestABirthThatTheServerRefusesIsReported(t *testing.T) {
 	})
 }
 
-// TestTheLastWordIsOffline ends clients at every moment of connecting: the
+// TestStatus_IsOfflineAfterEveryEnd ends clients at every moment of connecting: the
 // retained status must never stay at online.
-func TestTheLastWordIsOffline(t *testing.T) {
+func TestStatus_IsOfflineAfterEveryEnd(t *testing.T) {
 	for after := range 40 {
 		synctest.Test(t, func(t *testing.T) {
 			b := mqtttest.Start(t, mqtttest.With(mqtttest.Options{NoTCP: true}))
@@ -125,9 +125,9 @@ func TestTheLastWordIsOffline(t *testing.T) {
 	}
 }
 
-// TestABirthDoesNotFollowTheGoodbye holds a connection up between its CONNACK
+// TestStatus_NoBirthAfterOffline holds a connection up between its CONNACK
 // and its birth, and closes the client meanwhile.
-func TestABirthDoesNotFollowTheGoodbye(t *testing.T) {
+func TestStatus_NoBirthAfterOffline(t *testing.T) {
 	withScript(t, func(t *testing.T, s *script) {
 		goOn := make(chan struct{})
 		cfg := testConfig("c", &recorder{}, s.dial)
@@ -154,7 +154,7 @@ func TestABirthDoesNotFollowTheGoodbye(t *testing.T) {
 	})
 }
 
-func TestTheStatusFollowsTheLink(t *testing.T) {
+func TestStatus_FollowsConnection(t *testing.T) {
 	inBubble(t, mqtttest.Options{}, func(t *testing.T, b *mqtttest.Broker, p *mqtttest.Proxy) {
 		var seen []string
 		watcher := mustStart(t, testConfig("w", &recorder{}, b.Dial))
@@ -192,7 +192,7 @@ func TestTheStatusFollowsTheLink(t *testing.T) {
 
 // Where the server takes one message at a time and there is a backlog, a word on
 // the status goes before it.
-func TestAWordHasItsTurnWithAReceiveMaximumOf1(t *testing.T) {
+func TestStatus_ReceiveMaximumOne(t *testing.T) {
 	withScript(t, func(t *testing.T, s *script) {
 		var events recorder
 		cfg := testConfig("c", &events, s.dial)

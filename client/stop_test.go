@@ -14,7 +14,7 @@ import (
 
 // A device that restarts while the server's authentication backend is away does not stop, if a
 // server has accepted it before. What it was told to stop on stops it.
-func TestStop_AcceptedBeforeTheRestart(t *testing.T) {
+func TestStop_AcceptedBeforeRestart(t *testing.T) {
 	for name, tt := range map[string]struct {
 		before string // ClientID of the process before; "": there was none
 		policy client.StopPolicy
@@ -149,7 +149,7 @@ func TestConnack_MaximumQoS2(t *testing.T) {
 
 // With a Receive Maximum of n, n stored messages are in flight, also beside a status topic. A
 // heartbeat takes the slot of the next acknowledgement.
-func TestReceiveMaximum_IsUsedWhole(t *testing.T) {
+func TestReceiveMaximum_IsUsedCompletely(t *testing.T) {
 	withScript(t, func(t *testing.T, s *script) {
 		cfg := testConfig("c", &recorder{}, s.dial)
 		cfg.Presence.Status = &client.Status{Topic: "s", NoCorrection: true, Heartbeat: 5 * time.Second}

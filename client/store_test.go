@@ -43,7 +43,7 @@ func (f *sickFile) Sync() error {
 	return f.File.Sync()
 }
 
-func TestADiskThatFailsIsToldAndLosesNothing(t *testing.T) {
+func TestStore_DiskFailureIsReportedAndLosesNothing(t *testing.T) {
 	dir := t.TempDir()
 	disk := &sickDisk{FS: fsys.OS}
 	var ids []string
@@ -96,9 +96,9 @@ func TestADiskThatFailsIsToldAndLosesNothing(t *testing.T) {
 	})
 }
 
-// TestAStoreThatFailsDuringTheQoS2HandshakeHoldsItBack: PUBREL must not leave
+// TestStore_FailureHoldsBackPubrel: PUBREL must not leave
 // before it is durable that PUBREC came. It leaves when the disk takes what is written again.
-func TestAStoreThatFailsDuringTheQoS2HandshakeHoldsItBack(t *testing.T) {
+func TestStore_FailureHoldsBackPubrel(t *testing.T) {
 	disk := &sickDisk{FS: fsys.OS}
 	withScript(t, func(t *testing.T, s *script) {
 		var events recorder

@@ -24,7 +24,7 @@ func filtersOf(sub control.Subscribe) (list []string) {
 	return list
 }
 
-func TestSubscriptionOptionsGoOnTheWire(t *testing.T) {
+func TestSubscribe_OptionsOnTheWire(t *testing.T) {
 	publishing(t, nil, control.Connack{}, func(t *testing.T, c *client.Client, p *peer, _ *recorder) {
 		done := make(chan error, 1)
 		go func() {
@@ -41,7 +41,7 @@ func TestSubscriptionOptionsGoOnTheWire(t *testing.T) {
 	})
 }
 
-func TestSubscriptionsThatCannotBe(t *testing.T) {
+func TestSubscribe_RejectsInvalidRequests(t *testing.T) {
 	publishing(t, nil, control.Connack{WildcardUnavailable: true, SharedUnavailable: true, MaximumPacketSize: 40},
 		func(t *testing.T, c *client.Client, p *peer, _ *recorder) {
 			var field *client.FieldError
@@ -70,7 +70,7 @@ func TestSubscriptionsThatCannotBe(t *testing.T) {
 }
 
 // A Subscribe that cannot be changes nothing: the handler that there is stays.
-func TestASubscribeThatCannotBeChangesNothing(t *testing.T) {
+func TestSubscribe_InvalidRequestChangesNothing(t *testing.T) {
 	publishing(t, nil, control.Connack{}, func(t *testing.T, c *client.Client, p *peer, _ *recorder) {
 		have, other := newInbox(), newInbox()
 		must(t, c.Handle("a", have))
@@ -93,7 +93,7 @@ func TestASubscribeThatCannotBeChangesNothing(t *testing.T) {
 	})
 }
 
-func TestARefusedSubscriptionIsAnErrorAndNotTriedAgain(t *testing.T) {
+func TestSubscribe_RefusalIsNotRetried(t *testing.T) {
 	withScript(t, func(t *testing.T, s *script) {
 		c := mustStart(t, testConfig("c", &recorder{}, s.dial))
 		p := s.accept(control.Connack{})
@@ -112,7 +112,7 @@ func TestARefusedSubscriptionIsAnErrorAndNotTriedAgain(t *testing.T) {
 	})
 }
 
-func TestSubscriptionsAreRestored(t *testing.T) {
+func TestSubscribe_IsRestored(t *testing.T) {
 	withScript(t, func(t *testing.T, s *script) {
 		var events recorder
 		c := mustNew(t, testConfig("c", &events, s.dial))
@@ -145,8 +145,8 @@ func TestSubscriptionsAreRestored(t *testing.T) {
 	})
 }
 
-// TestASessionOfAnEarlierProcessGetsTheSubscriptionsOfThisOne, and what is retained as it was asked for.
-func TestASessionOfAnEarlierProcessGetsTheSubscriptionsOfThisOne(t *testing.T) {
+// TestSubscribe_InResumedSessionOfEarlierProcess, and what is retained as it was asked for.
+func TestSubscribe_InResumedSessionOfEarlierProcess(t *testing.T) {
 	withScript(t, func(t *testing.T, s *script) {
 		cfg := testConfig("c", &recorder{}, s.dial)
 		cfg.Store.Custom = usedStore(t)
@@ -168,7 +168,7 @@ func TestASessionOfAnEarlierProcessGetsTheSubscriptionsOfThisOne(t *testing.T) {
 	})
 }
 
-func TestWhatCannotBeRestoredIsReportedAndTheRestIsMade(t *testing.T) {
+func TestSubscribe_ReportsFailedRestore(t *testing.T) {
 	withScript(t, func(t *testing.T, s *script) {
 		var events recorder
 		c := mustNew(t, testConfig("c", &events, s.dial))
@@ -211,9 +211,9 @@ func TestWhatCannotBeRestoredIsReportedAndTheRestIsMade(t *testing.T) {
 	})
 }
 
-// TestASilentSubackEndsTheConnection: Subscribe must not say that all is well
+// TestSubscribe_MissingSubackEndsConnection: Subscribe must not say that all is well
 // while the server may not have the subscription.
-func TestASilentSubackEndsTheConnection(t *testing.T) {
+func TestSubscribe_MissingSubackEndsConnection(t *testing.T) {
 	withScript(t, func(t *testing.T, s *script) {
 		var events recorder
 		cfg := testConfig("c", &events, s.dial)
@@ -236,9 +236,9 @@ func TestASilentSubackEndsTheConnection(t *testing.T) {
 	})
 }
 
-// TestALostSessionIsToldThoughNothingWasInFlight: the messages that the server held for the client are
+// TestSessionLost_IsReportedWithoutMessagesInFlight: the messages that the server held for the client are
 // lost, and so are the subscriptions until they are restored.
-func TestALostSessionIsToldThoughNothingWasInFlight(t *testing.T) {
+func TestSessionLost_IsReportedWithoutMessagesInFlight(t *testing.T) {
 	for name, want := range map[string]int{"kept": 1, "none asked for": 0} {
 		t.Run(name, func(t *testing.T) {
 			withScript(t, func(t *testing.T, s *script) {
@@ -259,7 +259,7 @@ func TestALostSessionIsToldThoughNothingWasInFlight(t *testing.T) {
 	}
 }
 
-func TestACancelledSubscribeStands(t *testing.T) {
+func TestSubscribe_CanceledContextKeepsSubscription(t *testing.T) {
 	withScript(t, func(t *testing.T, s *script) {
 		c := mustStart(t, testConfig("c", &recorder{}, s.dial))
 		p := s.accept(control.Connack{})
@@ -336,9 +336,9 @@ func TestUnsubscribe(t *testing.T) {
 	})
 }
 
-// TestASubscriptionIsAskedForOnceOnAConnection: retained messages would come
+// TestSubscribe_OncePerConnection: retained messages would come
 // twice otherwise. Subscribe is quicker here than restoring.
-func TestASubscriptionIsAskedForOnceOnAConnection(t *testing.T) {
+func TestSubscribe_OncePerConnection(t *testing.T) {
 	withScript(t, func(t *testing.T, s *script) {
 		restore := make(chan struct{})
 		cfg := testConfig("c", &recorder{}, s.dial)
@@ -367,9 +367,9 @@ func TestASubscriptionIsAskedForOnceOnAConnection(t *testing.T) {
 	})
 }
 
-// TestSubscribeWhileConnecting has Subscribe race with restoring: in the end
+// TestSubscribe_WhileConnecting has Subscribe race with restoring: in the end
 // the server knows every filter, and the race detector has nothing to say.
-func TestSubscribeWhileConnecting(t *testing.T) {
+func TestSubscribe_WhileConnecting(t *testing.T) {
 	withScript(t, func(t *testing.T, s *script) {
 		c := mustStart(t, testConfig("c", &recorder{}, s.dial))
 		has := map[string]bool{}

@@ -14,7 +14,7 @@ import (
 	"github.com/mooring-mqtt/mooring/reliability"
 )
 
-func TestATakeoverIsNoDuel(t *testing.T) {
+func TestTakeover_BacksOff(t *testing.T) {
 	takeover := control.AppendDisconnect(nil, &control.Disconnect{Reason: 0x8E})
 	t.Run("back off", func(t *testing.T) {
 		withServers(t, func(t *testing.T, a addressed) {
@@ -61,7 +61,7 @@ func TestATakeoverIsNoDuel(t *testing.T) {
 
 // What another client did with our session is not forgotten by a restart: its
 // packet identifiers may be the ones that we would use.
-func TestATakeoverOutlivesTheProcess(t *testing.T) {
+func TestTakeover_SurvivesRestart(t *testing.T) {
 	for name, policy := range map[string]client.TakeoverPolicy{"stop": client.TakeoverStop, "back off": client.TakeoverBackOff} {
 		t.Run(name, func(t *testing.T) {
 			inBubble(t, mqtttest.Options{}, func(t *testing.T, b *mqtttest.Broker, proxy *mqtttest.Proxy) {

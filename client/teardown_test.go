@@ -12,9 +12,9 @@ import (
 	"github.com/mooring-mqtt/mooring/persistence"
 )
 
-// TestTheEndTakesBackWhatWasOnlyMarked: what waits for the window has not been sent, and
+// TestWatermark_IsLoweredAtTheEnd: what waits for the window has not been sent, and
 // comes without DUP later [MQTT-3.3.1-3].
-func TestTheEndTakesBackWhatWasOnlyMarked(t *testing.T) {
+func TestWatermark_IsLoweredAtTheEnd(t *testing.T) {
 	withScript(t, func(t *testing.T, s *script) {
 		cfg := testConfig("c", &recorder{}, s.dial)
 		cfg.Store.Custom = persistence.NewMemory(persistence.Options{})
@@ -45,8 +45,8 @@ func TestTheEndTakesBackWhatWasOnlyMarked(t *testing.T) {
 	})
 }
 
-// TestViewsEndWithTheClient, however it ends, and where it was never started.
-func TestViewsEndWithTheClient(t *testing.T) {
+// TestViews_EndWithClient, however it ends, and where it was never started.
+func TestViews_EndWithClient(t *testing.T) {
 	for name, end := range map[string]func(t *testing.T, c *client.Client){
 		"context": func(t *testing.T, c *client.Client) {
 			ctx, stop := context.WithCancel(t.Context())

@@ -32,7 +32,7 @@ func hanging(t *testing.T, ip [4]byte, port int) {
 
 // The first addresses of the name swallow what is sent to them. net.Dialer would
 // give the first of them all of the two seconds.
-func TestAnAddressThatHangsHoldsNobodyUp(t *testing.T) {
+func TestDial_HangingAddressDoesNotBlockOthers(t *testing.T) {
 	t.Parallel()
 	b := mqtttest.Start(t)
 	port, err := strconv.Atoi(portOf(t, b.URL()))

@@ -69,7 +69,7 @@ func (n *nameServer) serve(c net.Conn) {
 	}
 }
 
-func TestDNSGoneAndBack(t *testing.T) {
+func TestDial_DNSFailsAndRecovers(t *testing.T) {
 	b := mqtttest.Start(t)
 	dns := nameServer{addrs: [][4]byte{{127, 0, 0, 1}}}
 	a := make(attempts, 1000)

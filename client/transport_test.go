@@ -31,7 +31,7 @@ func portOf(t testing.TB, addr string) string {
 }
 
 // Every scheme through every kind of proxy, which alone knows the server's name.
-func TestEveryTransportGoesThroughEveryProxy(t *testing.T) {
+func TestProxy_EveryTransport(t *testing.T) {
 	t.Parallel()
 	b := mqtttest.Start(t, func(o *mqtttest.Options) { o.WebSocket = true })
 	ca := testcert.NewAuthority(t, "ours")
@@ -75,7 +75,7 @@ func TestEveryTransportGoesThroughEveryProxy(t *testing.T) {
 	}
 }
 
-func TestTheEnvironmentsProxyIsUsedIfAskedFor(t *testing.T) {
+func TestProxy_FromEnvironment(t *testing.T) {
 	b := mqtttest.Start(t, func(o *mqtttest.Options) { o.WebSocket = true })
 	p := startProxy(t, "", "", nil)
 	for _, name := range []string{"HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"} {
@@ -115,7 +115,7 @@ func TestTheEnvironmentsProxyIsUsedIfAskedFor(t *testing.T) {
 
 // The link outlives all that a proxy may do, and says what it was, without the
 // password, in errors, events and log.
-func TestAProxyThatFailsAndComesBack(t *testing.T) {
+func TestProxy_FailsAndRecovers(t *testing.T) {
 	t.Parallel()
 	b := mqtttest.Start(t)
 	p := startProxy(t, "user", "secret", nil)
@@ -162,7 +162,7 @@ func TestAProxyThatFailsAndComesBack(t *testing.T) {
 	}
 }
 
-func TestASOCKS5ProxyThatRefusesThenConnects(t *testing.T) {
+func TestProxy_SOCKS5RefusesThenConnects(t *testing.T) {
 	b := mqtttest.Start(t)
 	p := startProxy(t, "user", "secret", nil)
 	a := make(attempts, 1000)
@@ -191,7 +191,7 @@ func TestASOCKS5ProxyThatRefusesThenConnects(t *testing.T) {
 	a.connects(t)
 }
 
-func TestUnixSocketsAndFailOver(t *testing.T) {
+func TestServers_UnixSocketsAndFailover(t *testing.T) {
 	b := mqtttest.Start(t)
 	dir, err := os.MkdirTemp("", "mooring") // the name of a socket must be short
 	must(t, err)

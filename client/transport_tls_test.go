@@ -24,7 +24,7 @@ func rename(t *testing.T, name string, b []byte) {
 
 // A client whose certificates expire, are wrong or half written connects by
 // itself once somebody has put the right ones there, and resumes from then on.
-func TestCertificatesThatAreRenewed(t *testing.T) {
+func TestTLSFiles_Renewed(t *testing.T) {
 	t.Parallel()
 	b := mqtttest.Start(t)
 	ours, theirs := testcert.NewAuthority(t, "ours"), testcert.NewAuthority(t, "theirs")
@@ -95,7 +95,7 @@ func TestCertificatesThatAreRenewed(t *testing.T) {
 	}
 }
 
-func TestConfigTLSIsCopied(t *testing.T) {
+func TestTLS_IsCopied(t *testing.T) {
 	b := mqtttest.Start(t, func(o *mqtttest.Options) { o.TLS = true })
 	a := make(attempts, 100)
 	cfg := overSockets(b.TLSURL(), a)

@@ -84,7 +84,7 @@ func TestSequenced_RejectUnnumbered(t *testing.T) {
 	})
 }
 
-func TestUnsequenced_IsChecked(t *testing.T) {
+func TestUnsequenced_IsValidated(t *testing.T) {
 	cfg := client.Config{Servers: []string{"mqtt://h"}, ClientID: "c"}
 	cfg.Publishing.Unsequenced = []string{"ok/#", "a/#/b"}
 	_, err := client.New(cfg)

@@ -13,9 +13,9 @@ import (
 	"github.com/mooring-mqtt/mooring/internal/wire/control"
 )
 
-// TestAFetchThatComesBehindTheSubscribe of another has missed what came before it, so
+// TestFetchRetained_AfterSubscribeOfAnother of another has missed what came before it, so
 // the end of that one is not its own.
-func TestAFetchThatComesBehindTheSubscribe(t *testing.T) {
+func TestFetchRetained_AfterSubscribeOfAnother(t *testing.T) {
 	withScript(t, func(t *testing.T, s *script) {
 		c := mustStart(t, testConfig("c", &recorder{}, s.dial))
 		p := s.accept(control.Connack{})
@@ -49,9 +49,9 @@ func TestAFetchThatComesBehindTheSubscribe(t *testing.T) {
 	})
 }
 
-// TestTheMarkerStandsBehindWhatIsFetched: in the same queue as that, at QoS 0, or at
+// TestMarker_FollowsFetchedMessages: in the same queue as that, at QoS 0, or at
 // QoS 1 behind what the session has kept where identifiers do not tell it apart.
-func TestTheMarkerStandsBehindWhatIsFetched(t *testing.T) {
+func TestMarker_FollowsFetchedMessages(t *testing.T) {
 	for _, tt := range []struct {
 		connack control.Connack
 		qos     byte
@@ -68,9 +68,9 @@ func TestTheMarkerStandsBehindWhatIsFetched(t *testing.T) {
 	}
 }
 
-// TestAMirrorOfTheProgramsOwnFilter leaves the subscription as it is; and ends in
+// TestMirrorRetained_OfSubscribedFilter leaves the subscription as it is; and ends in
 // silence.
-func TestAMirrorOfTheProgramsOwnFilter(t *testing.T) {
+func TestMirrorRetained_OfSubscribedFilter(t *testing.T) {
 	inRetaining(t, mqtttest.Options{}, nil, func(r *retaining) {
 		t := r.t
 		in := newInbox()
@@ -100,9 +100,9 @@ func TestAMirrorOfTheProgramsOwnFilter(t *testing.T) {
 	})
 }
 
-// TestManyViewsEndWithTheClient: each of their subscriptions is ended first, as the
+// TestViews_ManyEndWithClient: each of their subscriptions is ended first, as the
 // session is kept.
-func TestManyViewsEndWithTheClient(t *testing.T) {
+func TestViews_ManyEndWithClient(t *testing.T) {
 	inRetaining(t, mqtttest.Options{}, nil, func(r *retaining) {
 		t := r.t
 		for _, filter := range []string{"a", "b", "c"} {
@@ -120,8 +120,8 @@ func TestManyViewsEndWithTheClient(t *testing.T) {
 	})
 }
 
-// TestAnEndThatIsRefused is told, and the filter is forgotten all the same.
-func TestAnEndThatIsRefused(t *testing.T) {
+// TestViews_RefusedUnsubscribe is told, and the filter is forgotten all the same.
+func TestViews_RefusedUnsubscribe(t *testing.T) {
 	withScript(t, func(t *testing.T, s *script) {
 		var events recorder
 		c := mustStart(t, testConfig("c", &events, s.dial))
@@ -143,8 +143,8 @@ func TestAnEndThatIsRefused(t *testing.T) {
 	})
 }
 
-// TestCloseEndsTheWaitForASync of a view.
-func TestCloseEndsTheWaitForASync(t *testing.T) {
+// TestClose_EndsSynced of a view.
+func TestClose_EndsSynced(t *testing.T) {
 	withScript(t, func(t *testing.T, s *script) {
 		c := mustStart(t, testConfig("c", &recorder{}, s.dial)) // and no connection
 		view := must1(c.MirrorRetained(t.Context(), "a/+", client.RetainedOptions{}))

@@ -9,8 +9,8 @@ import (
 	"github.com/mooring-mqtt/mooring/internal/retained"
 )
 
-// TestAFetchTakesTheLastOfATopic, and counts it once.
-func TestAFetchTakesTheLastOfATopic(t *testing.T) {
+// TestRetainedView_FetchKeepsLastMessagePerTopic, and counts it once.
+func TestRetainedView_FetchKeepsLastMessagePerTopic(t *testing.T) {
 	f := newRetainedView(RetainedOptions{MaxMessages: 1, MaxBytes: 10})
 	f.once = true
 	for _, payload := range []string{"12345678", "x", "12345678"} {
@@ -21,10 +21,10 @@ func TestAFetchTakesTheLastOfATopic(t *testing.T) {
 	}
 }
 
-// TestGoneBetweenTwoFetches: all is fetched once more because there is room now, and
+// TestWatch_DeviceRemovedBetweenFetches: all is fetched once more because there is room now, and
 // until the server has our SUBSCRIBE a device goes, whose word nobody can tell from an
 // old one.
-func TestGoneBetweenTwoFetches(t *testing.T) {
+func TestWatch_DeviceRemovedBetweenFetches(t *testing.T) {
 	w := &StatusWatch{tracker: presence.NewTracker(presence.Options{MaxDevices: 2})}
 	w.changes = changes[presence.Change]{limit: 10}
 	fetched := func(names ...string) bool {
@@ -49,9 +49,9 @@ func TestGoneBetweenTwoFetches(t *testing.T) {
 	}
 }
 
-// TestOthersOnBusyTopics: what went makes room at the end of the first fetch, also where
+// TestRetainedView_ReplacesRemovedTopics: what went makes room at the end of the first fetch, also where
 // something was published meanwhile, in each fetch that there may be.
-func TestOthersOnBusyTopics(t *testing.T) {
+func TestRetainedView_ReplacesRemovedTopics(t *testing.T) {
 	v := &RetainedView{o: RetainedOptions{MaxMessages: 2, MaxBytes: 1 << 20}, entries: map[string]*retainedEntry{}}
 	v.changes = changes[RetainedChange]{limit: 100}
 	fetched := func(names ...string) (again bool) {
@@ -69,8 +69,8 @@ func TestOthersOnBusyTopics(t *testing.T) {
 	}
 }
 
-// TestEmptyPropertiesTakeRoom, in memory and therefore of MaxBytes.
-func TestEmptyPropertiesTakeRoom(t *testing.T) {
+// TestRetainedView_CountsEmptyProperties, in memory and therefore of MaxBytes.
+func TestRetainedView_CountsEmptyProperties(t *testing.T) {
 	m := &Message{Topic: "a", UserProperties: make([]UserProperty, 1000)}
 	if n := m.size(); n < 1000*userPropertyBytes {
 		t.Errorf("%d bytes", n)

@@ -18,9 +18,9 @@ import (
 	"github.com/mooring-mqtt/mooring/persistence"
 )
 
-// TestWhatIsClearedWhileAnotherFetches is gone from a watch and a mirror of the same
+// TestViews_ClearedDuringAnotherFetch is gone from a watch and a mirror of the same
 // filter, whenever it comes, and no alarm is given, however impatient the watch.
-func TestWhatIsClearedWhileAnotherFetches(t *testing.T) {
+func TestViews_ClearedDuringAnotherFetch(t *testing.T) {
 	for delay := 5 * time.Millisecond; delay < 100*time.Millisecond; delay += 10 * time.Millisecond {
 		t.Run(delay.String(), func(t *testing.T) {
 			inWatch(t, mqtttest.Options{}, client.NoSession, client.WatchOptions{StaleAfter: -1}, func(w *watched) {
@@ -46,8 +46,8 @@ func TestWhatIsClearedWhileAnotherFetches(t *testing.T) {
 	}
 }
 
-// TestAFilterThatIsRefusedLater: what a watch knew is not believed any more.
-func TestAFilterThatIsRefusedLater(t *testing.T) {
+// TestWatch_FilterRefusedLater: what a watch knew is not believed any more.
+func TestWatch_FilterRefusedLater(t *testing.T) {
 	var deny atomic.Bool
 	inWatch(t, mqtttest.Options{Authorize: func(_ context.Context, id, topic string, write bool) byte {
 		if deny.Load() && !write && topic == "d/+/status" {
@@ -71,8 +71,8 @@ func TestAFilterThatIsRefusedLater(t *testing.T) {
 	})
 }
 
-// TestFetchesThatKeepComing do not keep each other from an end.
-func TestFetchesThatKeepComing(t *testing.T) {
+// TestFetchRetained_RepeatedFetchesEnd do not keep each other from an end.
+func TestFetchRetained_RepeatedFetchesEnd(t *testing.T) {
 	inRetaining(t, mqtttest.Options{}, nil, func(r *retaining) {
 		r.set("a/1", "x")
 		r.p.Delay(50*time.Millisecond, 0)
@@ -96,9 +96,9 @@ func TestFetchesThatKeepComing(t *testing.T) {
 	})
 }
 
-// TestTwoMirrorsThatAskAgain end both, although something is published all the time
+// TestMirrorRetained_TwoMirrorsEnd end both, although something is published all the time
 // that handlers want too.
-func TestTwoMirrorsThatAskAgain(t *testing.T) {
+func TestMirrorRetained_TwoMirrorsEnd(t *testing.T) {
 	inRetaining(t, mqtttest.Options{}, nil, func(r *retaining) {
 		must(r.t, r.c.Handle("+/1", newInbox()))
 		r.p.Delay(20*time.Millisecond, 0)
@@ -132,9 +132,9 @@ func TestTwoMirrorsThatAskAgain(t *testing.T) {
 	})
 }
 
-// TestWhatWasKeptForAnEarlierProcess is history for the next one, although both make
+// TestViews_QueuedMessagesOfEarlierProcess is history for the next one, although both make
 // the same subscription.
-func TestWhatWasKeptForAnEarlierProcess(t *testing.T) {
+func TestViews_QueuedMessagesOfEarlierProcess(t *testing.T) {
 	for _, without := range []bool{false, true} {
 		for _, late := range []bool{false, true} {
 			t.Run(fmt.Sprintf("without identifiers %v, watched when connected %v", without, late), func(t *testing.T) {
@@ -180,8 +180,8 @@ func keptForAnEarlierProcess(t *testing.T, without, late bool) {
 	})
 }
 
-// TestTooManyFilters are refused, and a place is free again when one is closed.
-func TestTooManyFilters(t *testing.T) {
+// TestViews_TooManyFilters are refused, and a place is free again when one is closed.
+func TestViews_TooManyFilters(t *testing.T) {
 	c := mustNew(t, testConfig("c", &recorder{}, nil))
 	for i := range retained.MaxFilters - 1 {
 		must1(client.AddView(c, fmt.Sprint("d/", i)))
@@ -197,8 +197,8 @@ func TestTooManyFilters(t *testing.T) {
 	must1(c.WatchStatus(t.Context(), "more", client.WatchOptions{}))
 }
 
-// TestAClientIDTooLongForAMarker: there is none, and the connection stands.
-func TestAClientIDTooLongForAMarker(t *testing.T) {
+// TestMarker_ClientIDTooLong: there is none, and the connection stands.
+func TestMarker_ClientIDTooLong(t *testing.T) {
 	inBubble(t, mqtttest.Options{}, func(t *testing.T, b *mqtttest.Broker, p *mqtttest.Proxy) {
 		c := mustStart(t, testConfig(strings.Repeat("x", 65_535), &recorder{}, b.Dial))
 		found, err := c.FetchRetained(t.Context(), "a/#", client.RetainedOptions{})
@@ -209,9 +209,9 @@ func TestAClientIDTooLongForAMarker(t *testing.T) {
 	})
 }
 
-// TestSharedSubscriptionsBesideTaps: a group gets each message once, whatever its
+// TestViews_BesideSharedSubscriptions: a group gets each message once, whatever its
 // members watch or listen to.
-func TestSharedSubscriptionsBesideTaps(t *testing.T) {
+func TestViews_BesideSharedSubscriptions(t *testing.T) {
 	inBubble(t, mqtttest.Options{}, func(t *testing.T, b *mqtttest.Broker, p *mqtttest.Proxy) {
 		group := newInbox()
 		var members []*client.Client
@@ -246,8 +246,8 @@ func TestSharedSubscriptionsBesideTaps(t *testing.T) {
 	})
 }
 
-// TestNoLocalIsKept for the own status topic, although we listen to it without.
-func TestNoLocalIsKept(t *testing.T) {
+// TestNoLocal_IsKeptOnStatusTopic for the own status topic, although we listen to it without.
+func TestNoLocal_IsKeptOnStatusTopic(t *testing.T) {
 	for _, without := range []bool{false, true} {
 		inBubble(t, mqtttest.Options{DisableSubID: without}, func(t *testing.T, b *mqtttest.Broker, p *mqtttest.Proxy) {
 			cfg := testConfig("c", &recorder{}, b.Dial)

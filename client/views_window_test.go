@@ -10,9 +10,9 @@ import (
 	"github.com/mooring-mqtt/mooring/client/presence"
 )
 
-// TestWhatIsSaidWhileAllIsFetched is heard, whenever it comes, with Subscription
+// TestWatch_StatusDuringFetch is heard, whenever it comes, with Subscription
 // Identifiers and without, with and without a session that kept something.
-func TestWhatIsSaidWhileAllIsFetched(t *testing.T) {
+func TestWatch_StatusDuringFetch(t *testing.T) {
 	for _, without := range []bool{false, true} {
 		for _, expiry := range []time.Duration{client.NoSession, time.Hour} {
 			for delay := time.Duration(0); delay < 400*time.Millisecond; delay += 20 * time.Millisecond {
@@ -43,10 +43,10 @@ func TestWhatIsSaidWhileAllIsFetched(t *testing.T) {
 	}
 }
 
-// TestAMirrorTellsNoHistory: what a session kept has its RETAIN flag, since the mirror
+// TestMirrorRetained_ReportsNoHistory: what a session kept has its RETAIN flag, since the mirror
 // asked for that. Without Subscription Identifiers too it is told what is retained now,
 // and not what was in between.
-func TestAMirrorTellsNoHistory(t *testing.T) {
+func TestMirrorRetained_ReportsNoHistory(t *testing.T) {
 	for _, without := range []bool{false, true} {
 		t.Run(fmt.Sprintf("without identifiers %v", without), func(t *testing.T) {
 			inBubble(t, mqtttest.Options{DisableSubID: without}, func(t *testing.T, b *mqtttest.Broker, p *mqtttest.Proxy) {

@@ -120,12 +120,12 @@ func (p *puppet) ping(nc net.Conn, d time.Duration) {
 
 func (p *puppet) write(nc net.Conn, b []byte) { _, _ = nc.Write(b) } // a connection that was lost is lost
 
-// TestAFleetIsNeverShownWrong is the presence of 300 devices that come, go and
+// TestWatch_FleetIsNeverShownWrong is the presence of 300 devices that come, go and
 // crash for a minute, with the watcher's own link cut again and again: at each
 // moment no device is shown as Online for longer after its end than the server may
 // take to say so (and StaleAfter, or the watcher's own keep alive, where those are
 // not nothing), and at the end each state is right.
-func TestAFleetIsNeverShownWrong(t *testing.T) {
+func TestWatch_FleetIsNeverShownWrong(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {
 		name     string

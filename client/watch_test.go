@@ -129,7 +129,7 @@ func (w *watched) away(d time.Duration, meanwhile func()) {
 	w.synced(client.ByMarker)
 }
 
-func TestWatchHearsWhatChanges(t *testing.T) {
+func TestWatch_ReportsChanges(t *testing.T) {
 	inWatch(t, mqtttest.Options{}, client.NoSession, client.WatchOptions{}, func(w *watched) {
 		w.say("d/0/status", "offline")
 		w.say("d/3/status", "online")
@@ -153,9 +153,9 @@ func TestWatchHearsWhatChanges(t *testing.T) {
 	})
 }
 
-// TestNoFalseAlarms: our own link comes and goes, short and long, with and without
+// TestWatch_ReportsNoFalseOffline: our own link comes and goes, short and long, with and without
 // the session, and with news and without.
-func TestNoFalseAlarms(t *testing.T) {
+func TestWatch_ReportsNoFalseOffline(t *testing.T) {
 	for _, expiry := range []time.Duration{client.NoSession, time.Hour} {
 		for _, drop := range []bool{false, true} {
 			t.Run(fmt.Sprintf("expiry %v, dropped %v", expiry, drop), func(t *testing.T) {
@@ -186,7 +186,7 @@ func TestNoFalseAlarms(t *testing.T) {
 	}
 }
 
-func TestOnlineIsStaleWhileOurLinkIsAway(t *testing.T) {
+func TestWatch_OnlineIsStaleWhileDisconnected(t *testing.T) {
 	inWatch(t, mqtttest.Options{}, client.NoSession, client.WatchOptions{StaleAfter: 20 * time.Second}, func(w *watched) {
 		time.Sleep(time.Second)
 		last := time.Now() // the last packet came a second ago
@@ -207,9 +207,9 @@ func TestOnlineIsStaleWhileOurLinkIsAway(t *testing.T) {
 	})
 }
 
-// TestTheBrokerLosesItsRetainedMessages: the devices are forgotten, and are back
+// TestWatch_BrokerLosesRetainedMessages: the devices are forgotten, and are back
 // when they say so.
-func TestTheBrokerLosesItsRetainedMessages(t *testing.T) {
+func TestWatch_BrokerLosesRetainedMessages(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		dir := t.TempDir()
 		start := func(dir string) *mqtttest.Broker {
@@ -246,7 +246,7 @@ func TestTheBrokerLosesItsRetainedMessages(t *testing.T) {
 	})
 }
 
-func TestChangesAreBoundedAndEnd(t *testing.T) {
+func TestWatch_ChangesAreLimitedAndEnd(t *testing.T) {
 	inWatch(t, mqtttest.Options{}, client.NoSession, client.WatchOptions{Queue: 4}, func(w *watched) {
 		slow, left := w.w.Changes(), w.w.Changes()
 		for i := range 12 { // 5 are too many, and again 5; 2 wait
@@ -283,7 +283,7 @@ func TestChangesAreBoundedAndEnd(t *testing.T) {
 	})
 }
 
-func TestAWatchThatTheServerRefuses(t *testing.T) {
+func TestWatch_RefusedByServer(t *testing.T) {
 	allowed := false
 	var mu sync.Mutex
 	o := mqtttest.Options{Authorize: func(_ context.Context, _, topic string, write bool) byte {
@@ -321,7 +321,7 @@ func TestAWatchThatTheServerRefuses(t *testing.T) {
 	})
 }
 
-func TestWatchesEnd(t *testing.T) {
+func TestWatch_Ends(t *testing.T) {
 	inWatch(t, mqtttest.Options{}, client.NoSession, client.WatchOptions{}, func(w *watched) {
 		ctx, cancel := context.WithCancel(w.t.Context())
 		again, err := w.c.WatchStatus(ctx, "d/+/status", client.WatchOptions{})
@@ -353,7 +353,7 @@ func TestWatchesEnd(t *testing.T) {
 	})
 }
 
-func TestHeartbeatsThatStayAway(t *testing.T) {
+func TestWatch_MissingHeartbeats(t *testing.T) {
 	inWatch(t, mqtttest.Options{}, client.NoSession, client.WatchOptions{}, func(w *watched) {
 		w.say("d/4/status", `{"state":"online","interval":10}`)
 		w.d.want(w.t, "d/4/status unknown>online")
@@ -364,7 +364,7 @@ func TestHeartbeatsThatStayAway(t *testing.T) {
 	})
 }
 
-func TestParseOfTheProgram(t *testing.T) {
+func TestWatch_Parse(t *testing.T) {
 	inBubble(t, mqtttest.Options{}, func(t *testing.T, b *mqtttest.Broker, p *mqtttest.Proxy) {
 		var events recorder
 		c := mustStart(t, testConfig("c", &events, b.Dial))
@@ -388,8 +388,8 @@ func TestParseOfTheProgram(t *testing.T) {
 	})
 }
 
-// TestTenThousandDevicesEndToEnd: nobody is missed, and our own cut tells nothing.
-func TestTenThousandDevicesEndToEnd(t *testing.T) {
+// TestWatch_TenThousandDevices: nobody is missed, and our own cut tells nothing.
+func TestWatch_TenThousandDevices(t *testing.T) {
 	inBubble(t, mqtttest.Options{}, func(t *testing.T, b *mqtttest.Broker, p *mqtttest.Proxy) {
 		const n = 10_000
 		var events recorder
@@ -426,7 +426,7 @@ func TestTenThousandDevicesEndToEnd(t *testing.T) {
 
 // A program that subscribes to the filter of a watch while there is no connection
 // gets the retained messages too, once there is one.
-func TestASubscribeBesideAWatchWhileAway(t *testing.T) {
+func TestWatch_SubscribeWhileDisconnected(t *testing.T) {
 	inWatch(t, mqtttest.Options{}, time.Hour, client.WatchOptions{}, func(w *watched) {
 		in := newInbox()
 		w.away(time.Second, func() {
@@ -439,7 +439,7 @@ func TestASubscribeBesideAWatchWhileAway(t *testing.T) {
 	})
 }
 
-func TestCloseFromOnChange(t *testing.T) {
+func TestWatch_CloseFromOnChange(t *testing.T) {
 	inBubble(t, mqtttest.Options{}, func(t *testing.T, b *mqtttest.Broker, p *mqtttest.Proxy) {
 		c := mustStart(t, testConfig("watcher", &recorder{}, through(p)))
 		began := time.Now()
@@ -454,7 +454,7 @@ func TestCloseFromOnChange(t *testing.T) {
 
 // A watch leaves nothing in a session that is kept: it would fill with what nobody
 // wants, and have no room for what the program subscribed to.
-func TestAWatchEndsBeforeTheGoodbye(t *testing.T) {
+func TestWatch_UnsubscribesBeforeDisconnect(t *testing.T) {
 	inWatch(t, mqtttest.Options{MaxQueuedMessages: 100}, time.Hour, client.WatchOptions{}, func(w *watched) {
 		in := newInbox()
 		must1(w.c.Subscribe(w.t.Context(), "orders", client.AtLeastOnce, in))

@@ -52,7 +52,7 @@ func webSocketConfig(server string, events *recorder) client.Config {
 		Connection: client.ConnectionConfig{Backoff: reliability.Backoff{Min: time.Millisecond, Max: 10 * time.Millisecond}}}
 }
 
-func TestWebSocketRequest_IsMadeForEachAttempt(t *testing.T) {
+func TestWebSocketRequest_IsCalledForEachAttempt(t *testing.T) {
 	b := mqtttest.Start(t, func(o *mqtttest.Options) { o.WebSocket = true })
 	var events recorder
 	cfg := webSocketConfig(signedGateway(t, b), &events)
@@ -87,7 +87,7 @@ func TestWebSocketRequest_IsMadeForEachAttempt(t *testing.T) {
 
 // Whatever the application's function does is a failed attempt, within ConnectTimeout, and never two
 // calls at a time.
-func TestWebSocketRequest_ThatFails(t *testing.T) {
+func TestWebSocketRequest_Fails(t *testing.T) {
 	errVault := errors.New("the vault is closed")
 	for name, tt := range map[string]struct {
 		change func(ctx context.Context, r *client.WebSocketRequest) error

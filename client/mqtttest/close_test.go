@@ -10,7 +10,7 @@ import (
 	"github.com/mooring-mqtt/mooring/internal/wire/control"
 )
 
-func TestCloseDoesNotWaitForAClientThatDoesNotRead(t *testing.T) {
+func TestClose_ClientThatDoesNotRead(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := Start(t, func(o *Options) { o.NoTCP = true })
 		nc := b.Dial()
@@ -27,7 +27,7 @@ func TestCloseDoesNotWaitForAClientThatDoesNotRead(t *testing.T) {
 	})
 }
 
-func TestAFolderThatCannotBeUsedIsReported(t *testing.T) {
+func TestNew_UnusableFolder(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "file")
 	if err := os.WriteFile(file, nil, 0o600); err != nil {
 		t.Fatal(err)
@@ -37,7 +37,7 @@ func TestAFolderThatCannotBeUsedIsReported(t *testing.T) {
 	}
 }
 
-func TestACompactionThatFailsLeavesTheJournalInPlace(t *testing.T) {
+func TestJournal_FailedCompactionKeepsTheJournal(t *testing.T) {
 	dir := t.TempDir()
 	inBubble(t, Options{Dir: dir}, func(t *testing.T, b *Broker) {
 		// The name that compaction writes to is taken by a folder.

@@ -15,7 +15,7 @@ import (
 	"github.com/mooring-mqtt/mooring/internal/wire/control"
 )
 
-func TestAuthorize_GrantsWhatItAnswers(t *testing.T) {
+func TestAuthorize_LimitsQoS(t *testing.T) {
 	for reason, granted := range map[byte]byte{0: 2, 1: 1, 2: 2, 3: 2, 4: 2, 0x10: 2, 0x7F: 2, 0x80: 0x80, 0x87: 0x87, 0x97: 0x97} {
 		t.Run(fmt.Sprintf("0x%02X", reason), func(t *testing.T) {
 			o := Options{Authorize: func(_ context.Context, _, _ string, write bool) byte {
@@ -55,7 +55,7 @@ func TestAuthorize_AllowsPublishesWithCodesBelow0x80(t *testing.T) {
 	})
 }
 
-func TestAuthenticate_RefusesWithCodesOfCONNACK(t *testing.T) {
+func TestAuthenticate_MapsReasonCodes(t *testing.T) {
 	for reason, want := range map[byte]byte{1: 0x80, 4: 0x86, 5: 0x87, 0x7F: 0x80, 0x88: 0x88} {
 		o := Options{Authenticate: func(context.Context, string, string, []byte) byte { return reason }}
 		inBubble(t, o, func(t *testing.T, b *Broker) {
@@ -69,7 +69,7 @@ func TestAuthenticate_RefusesWithCodesOfCONNACK(t *testing.T) {
 }
 
 // A full set was scanned for each refusal: 20,000 refusals took half a minute.
-func TestRetain_RefusalsOfAFullSetScanNothing(t *testing.T) {
+func TestRetain_FullSetRefusesWithoutScan(t *testing.T) {
 	b := Start(t, func(o *Options) { o.NoTCP = true })
 	b.lock()
 	defer b.unlock()
@@ -97,7 +97,7 @@ func TestRetain_RefusalsOfAFullSetScanNothing(t *testing.T) {
 	}
 }
 
-func TestRetain_ExpiredMessagesMakeRoom(t *testing.T) {
+func TestRetain_ExpiredMessagesFreeSpace(t *testing.T) {
 	inBubble(t, Options{MaxRetained: 3}, func(t *testing.T, b *Broker) {
 		put := func(topic string, seconds int, want bool) {
 			t.Helper()
@@ -132,7 +132,7 @@ func TestRetain_ExpiredMessagesMakeRoom(t *testing.T) {
 	})
 }
 
-func TestCut_InAHookKeepsWhatCameBefore(t *testing.T) {
+func TestCut_InHookKeepsEarlierPackets(t *testing.T) {
 	for _, network := range []string{"pipe", "TCP"} {
 		for _, dir := range []Direction{ToClient, ToServer} {
 			t.Run(network+" "+dir.String(), func(t *testing.T) { testCutInAHook(t, network == "TCP", dir) })
@@ -207,7 +207,7 @@ func useHooks(t *testing.T, b *Broker) {
 	go func() { _, _ = c.nc.Write(wire.AppendPublish(nil, &wire.Publish{Topic: "t", QoS: 1, PacketID: 1})) }()
 }
 
-func TestClose_EndsTheContextOfABlockedHook(t *testing.T) {
+func TestClose_EndsContextOfBlockedHook(t *testing.T) {
 	for _, name := range hookNames {
 		for _, how := range []string{"Close", "Kill", "Cut", "Disconnect", "DropSession"} {
 			if name == "Authenticate" && how != "Close" && how != "Kill" {
@@ -248,7 +248,7 @@ func TestClose_EndsTheContextOfABlockedHook(t *testing.T) {
 	}
 }
 
-func TestClose_NamesAHookThatIgnoresItsContext(t *testing.T) {
+func TestClose_NamesHookThatIgnoresItsContext(t *testing.T) {
 	for _, name := range hookNames {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -277,7 +277,7 @@ func TestClose_NamesAHookThatIgnoresItsContext(t *testing.T) {
 	}
 }
 
-func TestClose_InAHookDoesNotWaitForItself(t *testing.T) {
+func TestClose_InHookDoesNotWait(t *testing.T) {
 	for _, name := range hookNames {
 		for _, kill := range []bool{false, true} {
 			t.Run(fmt.Sprintf("%s kill=%v", name, kill), func(t *testing.T) {
@@ -309,7 +309,7 @@ func TestClose_InAHookDoesNotWaitForItself(t *testing.T) {
 	}
 }
 
-func TestProxyClose_EndsWhileAHookBlocks(t *testing.T) {
+func TestProxyClose_EndsWhileHookBlocks(t *testing.T) {
 	inBubble(t, Options{}, func(t *testing.T, b *Broker) {
 		release := make(chan struct{})
 		p := NewPipeProxy(func(context.Context) (net.Conn, error) { return b.Dial(), nil })
@@ -334,7 +334,7 @@ func TestProxyClose_EndsWhileAHookBlocks(t *testing.T) {
 	})
 }
 
-func TestProxyCut_InAHookKeepsWhatCameBefore(t *testing.T) {
+func TestProxyCut_InHookKeepsEarlierPackets(t *testing.T) {
 	for _, dir := range []Direction{ToServer, ToClient} {
 		t.Run(dir.String(), func(t *testing.T) {
 			b := Start(t)
@@ -374,7 +374,7 @@ func TestProxyCut_InAHookKeepsWhatCameBefore(t *testing.T) {
 	}
 }
 
-func TestProxyClose_InAHookDoesNotWaitForItself(t *testing.T) {
+func TestProxyClose_InHookDoesNotWait(t *testing.T) {
 	inBubble(t, Options{}, func(t *testing.T, b *Broker) {
 		p := NewPipeProxy(func(context.Context) (net.Conn, error) { return b.Dial(), nil })
 		start := time.Now()
@@ -397,7 +397,7 @@ func TestProxyClose_InAHookDoesNotWaitForItself(t *testing.T) {
 	})
 }
 
-func TestEdit_MayBlockAndCutAsAHook(t *testing.T) {
+func TestEdit_BlocksAndCutsLikeHook(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b, err := New(Options{NoTCP: true})
 		if err != nil {

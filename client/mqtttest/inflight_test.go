@@ -7,7 +7,7 @@ import (
 	"github.com/mooring-mqtt/mooring/internal/wire/control"
 )
 
-func TestResendsComeInTheirOrderWithDUPAndTheirIdentifiers(t *testing.T) {
+func TestResend_KeepsOrderAndIdentifiers(t *testing.T) {
 	inBubble(t, Options{}, func(t *testing.T, b *Broker) {
 		p, c := fresh(t, b, "p"), fresh(t, b, "c")
 		c.subscribe(2, "t")
@@ -56,7 +56,7 @@ func (c *rawClient) receive2() wire.Publish {
 	return p
 }
 
-func TestTheSubscribersReceiveMaximumIsKept(t *testing.T) {
+func TestReceiveMaximum_OfSubscriber(t *testing.T) {
 	inBubble(t, Options{}, func(t *testing.T, b *Broker) {
 		p := fresh(t, b, "p")
 		c := join(t, b, control.Connect{ClientID: "c", SessionExpiry: 60, ReceiveMaximum: 2})
@@ -91,7 +91,7 @@ func TestTheSubscribersReceiveMaximumIsKept(t *testing.T) {
 	})
 }
 
-func TestAReceiveMaximumThatIsFullHoldsUpNothingElse(t *testing.T) {
+func TestReceiveMaximum_FullWindowBlocksNothingElse(t *testing.T) {
 	inBubble(t, Options{}, func(t *testing.T, b *Broker) {
 		p := fresh(t, b, "p")
 		c := join(t, b, control.Connect{ClientID: "c", ReceiveMaximum: 1})
@@ -106,7 +106,7 @@ func TestAReceiveMaximumThatIsFullHoldsUpNothingElse(t *testing.T) {
 	})
 }
 
-func TestOurReceiveMaximumIsEnforced(t *testing.T) {
+func TestReceiveMaximum_OfBroker(t *testing.T) {
 	inBubble(t, Options{ReceiveMaximum: 2}, func(t *testing.T, b *Broker) {
 		c := fresh(t, b, "c")
 		if c.ack.ReceiveMaximum != 2 {
@@ -128,7 +128,7 @@ func TestOurReceiveMaximumIsEnforced(t *testing.T) {
 	})
 }
 
-func TestAQoS2MessageReachesSubscribersOnce(t *testing.T) {
+func TestQoS2_ReachesSubscribersOnce(t *testing.T) {
 	inBubble(t, Options{}, func(t *testing.T, b *Broker) {
 		c, p := fresh(t, b, "c"), fresh(t, b, "p")
 		c.subscribe(2, "t")
@@ -157,7 +157,7 @@ func TestAQoS2MessageReachesSubscribersOnce(t *testing.T) {
 	})
 }
 
-func TestPacketIdentifiersAreSeparatePerDirection(t *testing.T) {
+func TestPacketIdentifiers_PerDirection(t *testing.T) {
 	inBubble(t, Options{}, func(t *testing.T, b *Broker) {
 		c, p := fresh(t, b, "c"), fresh(t, b, "p")
 		c.subscribe(2, "t")
@@ -175,7 +175,7 @@ func TestPacketIdentifiersAreSeparatePerDirection(t *testing.T) {
 	})
 }
 
-func TestAcknowledgementsThatDoNotFit(t *testing.T) {
+func TestAcknowledgements_Unexpected(t *testing.T) {
 	inBubble(t, Options{}, func(t *testing.T, b *Broker) {
 		c, p := fresh(t, b, "c"), fresh(t, b, "p")
 		c.say(wire.PUBREC, 99, 0)
@@ -196,7 +196,7 @@ func TestAcknowledgementsThatDoNotFit(t *testing.T) {
 	})
 }
 
-func TestAcknowledgementsThatOvertakeAResend(t *testing.T) {
+func TestAcknowledgements_OvertakeResend(t *testing.T) {
 	inBubble(t, Options{}, func(t *testing.T, b *Broker) {
 		p, c := fresh(t, b, "p"), fresh(t, b, "c")
 		c.subscribe(1, "t")
@@ -214,7 +214,7 @@ func TestAcknowledgementsThatOvertakeAResend(t *testing.T) {
 	})
 }
 
-func TestAPipelinedBurstAboveOurReceiveMaximumIsRefused(t *testing.T) {
+func TestReceiveMaximum_RefusesPipelinedBurst(t *testing.T) {
 	inBubble(t, Options{ReceiveMaximum: 2}, func(t *testing.T, b *Broker) {
 		c := fresh(t, b, "c")
 		burst := func(n uint16) (buf []byte) {
@@ -235,7 +235,7 @@ func TestAPipelinedBurstAboveOurReceiveMaximumIsRefused(t *testing.T) {
 	})
 }
 
-func TestPacketIdentifiersInUseArePassedOver(t *testing.T) {
+func TestPacketIdentifiers_SkipsUsed(t *testing.T) {
 	var w inflight
 	w.lastID = 65533
 	for _, want := range []uint16{65534, 65535, 1, 2} {

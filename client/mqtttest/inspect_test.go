@@ -42,7 +42,7 @@ func TestPublish_ReachesSubscribersAndRetainedMessages(t *testing.T) {
 	})
 }
 
-func TestPublish_RefusesWhatIsInvalid(t *testing.T) {
+func TestPublish_RefusesInvalidMessages(t *testing.T) {
 	inBubble(t, Options{MaximumQoS: 1, MaxRetained: 1}, func(t *testing.T, b *Broker) {
 		if _, err := b.Publish(Message{Topic: "t", Payload: []byte("x"), Retain: true}); err != nil {
 			t.Error(err)
@@ -74,7 +74,7 @@ func TestPublish_RefusesWhatIsInvalid(t *testing.T) {
 	})
 }
 
-func TestWait_ReturnsWhenAClientIsThere(t *testing.T) {
+func TestWait_ReturnsWhenConnected(t *testing.T) {
 	inBubble(t, Options{}, func(t *testing.T, b *Broker) {
 		fresh(t, b, "other").subscribe(0, "x")
 		var at []string
@@ -108,7 +108,7 @@ func TestWait_ReturnsWhenAClientIsThere(t *testing.T) {
 	})
 }
 
-func TestWait_SaysWhatIsThereInstead(t *testing.T) {
+func TestWait_ErrorListsPresentState(t *testing.T) {
 	inBubble(t, Options{}, func(t *testing.T, b *Broker) {
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
@@ -131,7 +131,7 @@ func TestWait_SaysWhatIsThereInstead(t *testing.T) {
 	})
 }
 
-func TestSubscriptions_ListsThemAll(t *testing.T) {
+func TestSubscriptions_ListsAll(t *testing.T) {
 	inBubble(t, Options{}, func(t *testing.T, b *Broker) {
 		if got := b.Subscriptions("c"); got != nil {
 			t.Errorf("without a session: %+v", got)
@@ -147,7 +147,7 @@ func TestSubscriptions_ListsThemAll(t *testing.T) {
 	})
 }
 
-func TestQueue_ListsWhatIsInFlightAndWaits(t *testing.T) {
+func TestQueue_ListsInFlightAndWaiting(t *testing.T) {
 	inBubble(t, Options{}, func(t *testing.T, b *Broker) {
 		if got := b.Queue("c"); got != nil {
 			t.Errorf("without a session: %+v", got)

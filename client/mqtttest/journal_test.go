@@ -42,7 +42,7 @@ func lives(t *testing.T, o Options, parts ...func(t *testing.T, b *Broker)) {
 	}
 }
 
-func TestARestartKeepsQueuesWindowsAndIdentifiers(t *testing.T) {
+func TestRestart_KeepsQueuesWindowsAndIdentifiers(t *testing.T) {
 	var ids []uint16
 	lives(t, Options{}, func(t *testing.T, b *Broker) {
 		ids = nil
@@ -91,7 +91,7 @@ func TestARestartKeepsQueuesWindowsAndIdentifiers(t *testing.T) {
 	})
 }
 
-func TestCompletedMessagesDoNotComeAgainAfterARestart(t *testing.T) {
+func TestRestart_DoesNotResendCompletedMessages(t *testing.T) {
 	lives(t, Options{}, func(t *testing.T, b *Broker) {
 		p, c := fresh(t, b, "p"), fresh(t, b, "c")
 		c.subscribe(2, "t")
@@ -111,7 +111,7 @@ func TestCompletedMessagesDoNotComeAgainAfterARestart(t *testing.T) {
 	})
 }
 
-func TestAQoS2PublishIsTakenOnceAcrossARestart(t *testing.T) {
+func TestRestart_QoS2IsAcceptedOnce(t *testing.T) {
 	m := wire.Publish{Topic: "t", QoS: 2, PacketID: 7, Payload: []byte("once")}
 	lives(t, Options{}, func(t *testing.T, b *Broker) {
 		p, c := fresh(t, b, "p"), fresh(t, b, "c")
@@ -131,7 +131,7 @@ func TestAQoS2PublishIsTakenOnceAcrossARestart(t *testing.T) {
 	})
 }
 
-func TestRetainedMessagesSurviveARestart(t *testing.T) {
+func TestRestart_KeepsRetainedMessages(t *testing.T) {
 	sent := wire.Publish{Topic: "s/1", Retain: true, QoS: 1, PacketID: 1, Payload: []byte("on"), HasExpiry: true, MessageExpiry: 100,
 		ContentType: "x", User: []wire.UserProperty{{Key: "k", Value: "v"}}}
 	lives(t, Options{}, func(t *testing.T, b *Broker) {
@@ -156,7 +156,7 @@ func TestRetainedMessagesSurviveARestart(t *testing.T) {
 	})
 }
 
-func TestSubscriptionsSurviveARestartAsTheyWere(t *testing.T) {
+func TestRestart_KeepsSubscriptions(t *testing.T) {
 	lives(t, Options{}, func(t *testing.T, b *Broker) {
 		c := fresh(t, b, "c")
 		c.subscribe(1, "a", "$share/g/s")
@@ -180,7 +180,7 @@ func TestSubscriptionsSurviveARestartAsTheyWere(t *testing.T) {
 	})
 }
 
-func TestADelayedWillComesAtItsTimeAfterARestart(t *testing.T) {
+func TestRestart_PublishesDelayedWillInTime(t *testing.T) {
 	start := time.Time{}
 	lives(t, Options{}, func(t *testing.T, b *Broker) {
 		w := fresh(t, b, "w")
@@ -203,7 +203,7 @@ func TestADelayedWillComesAtItsTimeAfterARestart(t *testing.T) {
 	})
 }
 
-func TestWillsOfClientsThatWereConnectedComeAfterARestart(t *testing.T) {
+func TestRestart_PublishesWillsOfConnectedClients(t *testing.T) {
 	lives(t, Options{}, func(t *testing.T, b *Broker) {
 		w := fresh(t, b, "w")
 		w.subscribe(1, "+")
@@ -224,7 +224,7 @@ func TestWillsOfClientsThatWereConnectedComeAfterARestart(t *testing.T) {
 	})
 }
 
-func TestSessionsThatExpireWhileTheBrokerIsDownAreGone(t *testing.T) {
+func TestRestart_RemovesExpiredSessions(t *testing.T) {
 	lives(t, Options{}, func(t *testing.T, b *Broker) {
 		join(t, b, control.Connect{ClientID: "short", SessionExpiry: 5}).cut()
 		join(t, b, control.Connect{ClientID: "long", SessionExpiry: 500}).cut()
@@ -243,7 +243,7 @@ func TestSessionsThatExpireWhileTheBrokerIsDownAreGone(t *testing.T) {
 
 // The broker is killed after each event of a conversation in turn. Whatever
 // was acknowledged must be there afterwards.
-func TestNothingAcknowledgedIsLostWhereverTheBrokerIsKilled(t *testing.T) {
+func TestJournal_KeepsAcknowledgedAfterEveryKill(t *testing.T) {
 	for kill := range 12 {
 		var acked int
 		synctest.Test(t, func(t *testing.T) {
@@ -274,7 +274,7 @@ func TestNothingAcknowledgedIsLostWhereverTheBrokerIsKilled(t *testing.T) {
 	}
 }
 
-func TestATornTailIsDroppedAndDamageIsNot(t *testing.T) {
+func TestJournal_DropsTornTailReportsDamage(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		o := Options{NoTCP: true, Dir: t.TempDir()}
 		path := filepath.Join(o.Dir, journalName)
@@ -338,7 +338,7 @@ func TestATornTailIsDroppedAndDamageIsNot(t *testing.T) {
 	})
 }
 
-func TestTheJournalIsCompactedWhenItHasGrown(t *testing.T) {
+func TestJournal_IsCompacted(t *testing.T) {
 	dir := t.TempDir()
 	inBubble(t, Options{Dir: dir}, func(t *testing.T, b *Broker) {
 		p, c := fresh(t, b, "p"), fresh(t, b, "c")
@@ -363,7 +363,7 @@ func TestTheJournalIsCompactedWhenItHasGrown(t *testing.T) {
 	})
 }
 
-func TestAFailingDiskStopsAcknowledgements(t *testing.T) {
+func TestJournal_FailingDiskStopsAcknowledgements(t *testing.T) {
 	b, err := New(Options{NoTCP: true, Dir: t.TempDir(), Sync: true})
 	if err != nil {
 		t.Fatal(err)
@@ -380,7 +380,7 @@ func TestAFailingDiskStopsAcknowledgements(t *testing.T) {
 	}
 }
 
-func TestAKilledBrokerLeavesTheFolderAlone(t *testing.T) {
+func TestKill_LeavesTheFolder(t *testing.T) {
 	o := Options{NoTCP: true, Dir: t.TempDir()}
 	b, err := New(o)
 	if err != nil {
@@ -402,7 +402,7 @@ func TestAKilledBrokerLeavesTheFolderAlone(t *testing.T) {
 	}
 }
 
-func TestWhatExpiredInTheMiddleOfAQueueIsGoneAfterARestartToo(t *testing.T) {
+func TestRestart_RemovesMessagesExpiredInsideQueue(t *testing.T) {
 	lives(t, Options{MaxQueuedMessages: 3}, func(t *testing.T, b *Broker) {
 		p, c := fresh(t, b, "p"), fresh(t, b, "c")
 		c.subscribe(1, "t")
@@ -421,7 +421,7 @@ func TestWhatExpiredInTheMiddleOfAQueueIsGoneAfterARestartToo(t *testing.T) {
 	})
 }
 
-func TestAWillDelayRunsOnWhileTheBrokerIsDown(t *testing.T) {
+func TestRestart_WillDelayContinuesWhileDown(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		o := Options{NoTCP: true, Dir: t.TempDir()}
 		b := Start(t, With(o))

@@ -70,7 +70,7 @@ func dialed(t *testing.T, addr, clientID string) *rawClient {
 // A publisher sends QoS 2 messages while a subscriber takes them, and the
 // broker process is killed under them again and again. Each message arrives
 // once and in order.
-func TestExactlyOnceWhileTheProcessIsKilled(t *testing.T) {
+func TestKill_ExactlyOnce(t *testing.T) {
 	dir := t.TempDir()
 	var got []string
 	seen := make(map[uint16]bool) // the subscriber's session: identifiers awaiting PUBREL

@@ -14,7 +14,7 @@ import (
 	"github.com/mooring-mqtt/mooring/internal/wire/control"
 )
 
-func TestWhatIsAnsweredWithDisconnect(t *testing.T) {
+func TestDisconnect_ReasonCodes(t *testing.T) {
 	publish := func(p wire.Publish) []byte { return wire.AppendPublish(nil, &p) }
 	subscribe := func(s control.Subscribe) []byte { s.PacketID = 1; return control.AppendSubscribe(nil, &s) }
 	one := func(filter string) []control.Subscription { return []control.Subscription{{Filter: filter}} }
@@ -69,7 +69,7 @@ func TestWhatIsAnsweredWithDisconnect(t *testing.T) {
 	}
 }
 
-func TestConnectsThatAreRefused(t *testing.T) {
+func TestConnect_Refused(t *testing.T) {
 	authenticate := func(_ context.Context, clientID, user string, password []byte) byte {
 		if user == "u" && string(password) == "p" {
 			return 0
@@ -109,7 +109,7 @@ func TestConnectsThatAreRefused(t *testing.T) {
 	}
 }
 
-func TestAGoodPasswordIsLetIn(t *testing.T) {
+func TestAuthenticate_AcceptsPassword(t *testing.T) {
 	o := Options{Authenticate: func(_ context.Context, clientID, user string, password []byte) byte {
 		if clientID == "c" && user == "u" && string(password) == "p" {
 			return 0
@@ -121,7 +121,7 @@ func TestAGoodPasswordIsLetIn(t *testing.T) {
 	})
 }
 
-func TestTheFirstPacketMustBeConnectAndInTime(t *testing.T) {
+func TestConnect_MustBeFirstAndInTime(t *testing.T) {
 	inBubble(t, Options{}, func(t *testing.T, b *Broker) {
 		c := open(t, b.Dial())
 		c.send(control.AppendPingreq(nil))
@@ -134,7 +134,7 @@ func TestTheFirstPacketMustBeConnectAndInTime(t *testing.T) {
 	})
 }
 
-func TestClientsWithoutAnIdentifierGetOne(t *testing.T) {
+func TestConnect_AssignsClientIdentifier(t *testing.T) {
 	inBubble(t, Options{}, func(t *testing.T, b *Broker) {
 		c, d := join(t, b, control.Connect{}), join(t, b, control.Connect{CleanStart: true})
 		if c.ack.AssignedClientID == "" || c.ack.AssignedClientID == d.ack.AssignedClientID {
@@ -146,7 +146,7 @@ func TestClientsWithoutAnIdentifierGetOne(t *testing.T) {
 	})
 }
 
-func TestConnackAnnouncesTheLimits(t *testing.T) {
+func TestConnack_AnnouncesLimits(t *testing.T) {
 	o := Options{ReceiveMaximum: 7, MaximumPacketSize: 1000, MaximumQoS: QoS0Only, TopicAliasMaximum: 3,
 		DisableRetain: true, DisableWildcard: true, DisableShared: true, DisableSubID: true}
 	inBubble(t, o, func(t *testing.T, b *Broker) {
@@ -162,7 +162,7 @@ func TestConnackAnnouncesTheLimits(t *testing.T) {
 	})
 }
 
-func TestDisconnectFitsTheClientsMaximumPacketSize(t *testing.T) {
+func TestDisconnect_FitsMaximumPacketSize(t *testing.T) {
 	inBubble(t, Options{}, func(t *testing.T, b *Broker) {
 		c := join(t, b, control.Connect{ClientID: "c", MaximumPacketSize: 8})
 		c.send([]byte{0x40, 1, 0})
@@ -172,7 +172,7 @@ func TestDisconnectFitsTheClientsMaximumPacketSize(t *testing.T) {
 	})
 }
 
-func TestOptionsAreChecked(t *testing.T) {
+func TestOptions_AreValidated(t *testing.T) {
 	for name, o := range map[string]Options{
 		"MaximumQoS":  {MaximumQoS: 3},
 		"no listener": {NoTCP: true, TLS: true},
@@ -189,7 +189,7 @@ func TestOptionsAreChecked(t *testing.T) {
 	}
 }
 
-func TestOnPacketSeesEachPacketOfBothDirections(t *testing.T) {
+func TestOnPacket_BothDirections(t *testing.T) {
 	var mu sync.Mutex
 	var seen []string
 	o := Options{OnPacket: func(_ context.Context, dir Direction, clientID string, packet []byte) {
@@ -211,7 +211,7 @@ func TestOnPacketSeesEachPacketOfBothDirections(t *testing.T) {
 	}
 }
 
-func TestASlowReaderIsNotCut(t *testing.T) {
+func TestWrite_SlowReaderIsNotCut(t *testing.T) {
 	inBubble(t, Options{WriteTimeout: 5 * time.Second}, func(t *testing.T, b *Broker) {
 		nc := b.Dial()
 		defer nc.Close()
@@ -233,7 +233,7 @@ func TestASlowReaderIsNotCut(t *testing.T) {
 	})
 }
 
-func TestAClientThatDoesNotReadIsHeldUpAndThenCut(t *testing.T) {
+func TestWrite_BlockedReaderIsCut(t *testing.T) {
 	inBubble(t, Options{WriteTimeout: 5 * time.Second}, func(t *testing.T, b *Broker) {
 		nc := b.Dial()
 		defer nc.Close()

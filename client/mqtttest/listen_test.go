@@ -41,7 +41,7 @@ func dial(t *testing.T, b *Broker, address string) net.Conn {
 	return nc
 }
 
-func TestEveryTransportCarriesMessagesAndTheLastWord(t *testing.T) {
+func TestListen_EveryTransport(t *testing.T) {
 	b := Start(t, With(Options{TLS: true, WebSocket: true}))
 	for _, address := range []string{b.URL(), b.TLSURL(), b.WebSocketURL()} {
 		c := open(t, dial(t, b, address))
@@ -58,7 +58,7 @@ func TestEveryTransportCarriesMessagesAndTheLastWord(t *testing.T) {
 
 // A connection that is closed with bytes unread is reset, and on some systems
 // a reset takes what was sent last with it.
-func TestWhatAClientGoesOnSendingDoesNotCostItTheDisconnect(t *testing.T) {
+func TestDisconnect_IsReceivedWhileClientSends(t *testing.T) {
 	b := Start(t)
 	nc := dial(t, b, b.URL())
 	defer nc.Close()
@@ -77,7 +77,7 @@ func TestWhatAClientGoesOnSendingDoesNotCostItTheDisconnect(t *testing.T) {
 	}
 }
 
-func TestPacketsMaySpanWebSocketFrames(t *testing.T) {
+func TestWebSocket_PacketsSpanFrames(t *testing.T) {
 	b := Start(t, func(o *Options) { o.WebSocket = true })
 	nc := dial(t, b, b.WebSocketURL())
 	c := open(t, nc)
@@ -95,7 +95,7 @@ func TestPacketsMaySpanWebSocketFrames(t *testing.T) {
 	c.over(0) // text frames are not allowed
 }
 
-func TestWebSocketNeedsTheSubprotocol(t *testing.T) {
+func TestWebSocket_RequiresSubprotocol(t *testing.T) {
 	b := Start(t, func(o *Options) { o.WebSocket = true })
 	ws, _, err := websocket.DefaultDialer.Dial(b.WebSocketURL(), nil)
 	if err != nil {
@@ -107,14 +107,14 @@ func TestWebSocketNeedsTheSubprotocol(t *testing.T) {
 	}
 }
 
-func TestAddressesThatWereNotAskedForAreEmpty(t *testing.T) {
+func TestListen_UnusedAddressesAreEmpty(t *testing.T) {
 	b := Start(t, func(o *Options) { o.NoTCP = true })
 	if b.URL() != "" || b.TLSURL() != "" || b.WebSocketURL() != "" || b.TLSConfig() != nil {
 		t.Error("there is an address without a listener")
 	}
 }
 
-func TestCloseSaysGoodbyeAndKillDoesNot(t *testing.T) {
+func TestClose_SendsDisconnectAndKillDoesNot(t *testing.T) {
 	for _, kill := range []bool{false, true} {
 		b, err := New(Options{})
 		if err != nil {

@@ -52,7 +52,7 @@ func taker(t *testing.T, b *Broker, clientID string, want int) (payloads []strin
 // Publishers, subscribers and a saboteur who cuts the subscribers' connections
 // all work at once: each subscriber gets each message once, and those of one
 // publisher in order.
-func TestOrderAndExactlyOnceUnderLoadAndCuts(t *testing.T) {
+func TestLoad_OrderAndExactlyOnceDespiteCuts(t *testing.T) {
 	b := Start(t)
 	const publishers, each = 3, 300
 	subscribers := []string{"s0", "s1"}

@@ -10,7 +10,7 @@ import (
 	"github.com/mooring-mqtt/mooring/internal/wire/control"
 )
 
-func TestMessagesArePassedOnAsTheyCame(t *testing.T) {
+func TestPublish_ForwardsUnchanged(t *testing.T) {
 	inBubble(t, Options{}, func(t *testing.T, b *Broker) {
 		c, p := fresh(t, b, "c"), fresh(t, b, "p")
 		c.subscribe(2, "a/b")
@@ -32,7 +32,7 @@ func TestMessagesArePassedOnAsTheyCame(t *testing.T) {
 	})
 }
 
-func TestMessageExpiryIsCountedDownAndKept(t *testing.T) {
+func TestPublish_CountsExpiryDown(t *testing.T) {
 	inBubble(t, Options{}, func(t *testing.T, b *Broker) {
 		c, p := fresh(t, b, "c"), fresh(t, b, "p")
 		c.subscribe(1, "t")
@@ -56,7 +56,7 @@ func TestMessageExpiryIsCountedDownAndKept(t *testing.T) {
 	})
 }
 
-func TestPublishersHearOfMissingSubscribers(t *testing.T) {
+func TestPublish_ReportsMissingSubscribers(t *testing.T) {
 	inBubble(t, Options{}, func(t *testing.T, b *Broker) {
 		p := fresh(t, b, "p")
 		p.put(wire.Publish{Topic: "t", QoS: 1, PacketID: 1})
@@ -71,7 +71,7 @@ func TestPublishersHearOfMissingSubscribers(t *testing.T) {
 	})
 }
 
-func TestUnauthorizedMessagesAreRefusedWithTheirReason(t *testing.T) {
+func TestAuthorize_RefusesWithReason(t *testing.T) {
 	deny := func(_ context.Context, _, topic string, write bool) byte {
 		if write && topic == "secret" || !write && topic == "secret/#" {
 			return wire.ReasonNotAuthorized
@@ -106,7 +106,7 @@ func TestUnauthorizedMessagesAreRefusedWithTheirReason(t *testing.T) {
 	})
 }
 
-func TestTopicAliasesBelongToTheirConnection(t *testing.T) {
+func TestTopicAlias_PerConnection(t *testing.T) {
 	inBubble(t, Options{TopicAliasMaximum: 2}, func(t *testing.T, b *Broker) {
 		c, p := fresh(t, b, "c"), fresh(t, b, "p")
 		if p.ack.TopicAliasMaximum != 2 {
@@ -129,7 +129,7 @@ func TestTopicAliasesBelongToTheirConnection(t *testing.T) {
 	})
 }
 
-func TestTheSubscribersMaximumPacketSizeIsKept(t *testing.T) {
+func TestMaximumPacketSize_OfSubscriber(t *testing.T) {
 	inBubble(t, Options{}, func(t *testing.T, b *Broker) {
 		p := fresh(t, b, "p")
 		c := join(t, b, control.Connect{ClientID: "c", SessionExpiry: 60, MaximumPacketSize: 50})

@@ -50,7 +50,7 @@ func proxyFeed(s *proxyStream, in []byte, n int) (out []byte, cut bool) {
 	return out, false
 }
 
-func TestProxyStreamVerdicts(t *testing.T) {
+func TestProxyStream_Verdicts(t *testing.T) {
 	session := proxySession()
 	whole := bytes.Join(session, nil)
 	upTo := func(i int) []byte { return bytes.Join(session[:i], nil) }
@@ -86,7 +86,7 @@ func TestProxyStreamVerdicts(t *testing.T) {
 	}
 }
 
-func TestProxyStreamShowsBodiesUpToTheLimit(t *testing.T) {
+func TestProxyStream_LimitsBodies(t *testing.T) {
 	session := proxySession()
 	for _, piece := range []int{1, 64} {
 		script := &proxyScript{peek: 100}
@@ -105,7 +105,7 @@ func TestProxyStreamShowsBodiesUpToTheLimit(t *testing.T) {
 	}
 }
 
-func TestProxyStreamBeginsToWatchBetweenPackets(t *testing.T) {
+func TestProxyStream_StartsBetweenPackets(t *testing.T) {
 	session := proxySession()
 	whole := bytes.Join(session, nil)
 	for at := range whole {
@@ -130,7 +130,7 @@ func TestProxyStreamBeginsToWatchBetweenPackets(t *testing.T) {
 	}
 }
 
-func TestProxyStreamGivesUpOnWhatIsNotMQTT(t *testing.T) {
+func TestProxyStream_IgnoresOtherProtocols(t *testing.T) {
 	cases := map[string]struct {
 		dir Direction
 		in  []byte
@@ -154,7 +154,7 @@ func TestProxyStreamGivesUpOnWhatIsNotMQTT(t *testing.T) {
 	}
 }
 
-func TestProxyStreamPassesAnUnfinishedPacketAtTheEnd(t *testing.T) {
+func TestProxyStream_ForwardsIncompletePacketAtEnd(t *testing.T) {
 	whole := bytes.Join(proxySession(), nil)
 	for at := range whole {
 		s := proxyStream{judge: &proxyScript{peek: 1000}}

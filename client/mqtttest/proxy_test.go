@@ -12,7 +12,7 @@ import (
 	"time"
 )
 
-func TestProxyPassesBothWaysAndCounts(t *testing.T) {
+func TestProxy_ForwardsAndCounts(t *testing.T) {
 	f := newProxyField(t)
 	client, server := f.connect()
 	large := proxyPublish(1, 3<<20) // more than the proxy buffers
@@ -31,7 +31,7 @@ func TestProxyPassesBothWaysAndCounts(t *testing.T) {
 	})
 }
 
-func TestProxyPassesTheEndOfAConnectionOn(t *testing.T) {
+func TestProxy_ForwardsEndOfConnection(t *testing.T) {
 	f := newProxyField(t)
 	client, server := f.connect()
 	client.send(proxyPing)
@@ -49,7 +49,7 @@ func TestProxyPassesTheEndOfAConnectionOn(t *testing.T) {
 	client.expectReset()
 }
 
-func TestProxyCutResetsBothEnds(t *testing.T) {
+func TestProxyCut_ResetsBothEnds(t *testing.T) {
 	f := newProxyField(t)
 	a, serverA := f.connect()
 	b, serverB := f.connect()
@@ -61,7 +61,7 @@ func TestProxyCutResetsBothEnds(t *testing.T) {
 	f.connect()
 }
 
-func TestProxyCutAfterDeliversExactlySoManyBytes(t *testing.T) {
+func TestProxyCutAfter_DeliversExactBytes(t *testing.T) {
 	for _, n := range []int{0, 1, 5, 100_000} {
 		f := newProxyField(t)
 		client, server := f.connect()
@@ -79,7 +79,7 @@ func TestProxyCutAfterDeliversExactlySoManyBytes(t *testing.T) {
 	}
 }
 
-func TestProxyCutInsideTearsAPacket(t *testing.T) {
+func TestProxyCutInside_TruncatesPacket(t *testing.T) {
 	f := newProxyField(t)
 	client, server := f.connect()
 	f.CutInside(ToServer, PUBLISH)
@@ -97,7 +97,7 @@ func TestProxyCutInsideTearsAPacket(t *testing.T) {
 	server.expect(publish)
 }
 
-func TestProxyLoseTakesAnAcknowledgementWithItsConnection(t *testing.T) {
+func TestProxyLose_DropsAcknowledgementAndConnection(t *testing.T) {
 	f := newProxyField(t)
 	client, server := f.connect()
 	f.Lose(ToClient, PUBACK, PUBREC)
@@ -117,7 +117,7 @@ func TestProxyLoseTakesAnAcknowledgementWithItsConnection(t *testing.T) {
 	client.expect(proxyPuback(1))
 }
 
-func TestProxyLoseNextLosesAllThatComesBetween(t *testing.T) {
+func TestProxyLoseNext_DropsPacketsBetween(t *testing.T) {
 	f := newProxyField(t)
 	client, server := f.connect()
 	f.LoseNext(ToClient, 3, PUBACK)
@@ -133,7 +133,7 @@ func TestProxyLoseNextLosesAllThatComesBetween(t *testing.T) {
 	f.wait(func(s ProxyStats) bool { return s.Lost == 3 && s.Cuts == 1 })
 }
 
-func TestProxyHookDecides(t *testing.T) {
+func TestProxyOnPacket_Actions(t *testing.T) {
 	publish := proxyPublish(1, 100)
 	cases := []struct {
 		action Action
@@ -173,7 +173,7 @@ func TestProxyHookDecides(t *testing.T) {
 	}
 }
 
-func TestProxyLeavesOtherProtocolsAlone(t *testing.T) {
+func TestProxy_ForwardsOtherProtocols(t *testing.T) {
 	f := newProxyField(t)
 	f.OnPacket(func(Direction, byte, []byte) Action { return ActionDrop })
 	client, server := f.dial(), f.server()
@@ -238,7 +238,7 @@ func TestProxySetTarget(t *testing.T) {
 	}
 }
 
-func TestProxyTargetDown(t *testing.T) {
+func TestProxy_TargetDown(t *testing.T) {
 	f := newProxyField(t)
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -267,7 +267,7 @@ func TestProxyClearFaults(t *testing.T) {
 	f.connect()
 }
 
-func TestProxyCloseWaitsForEverything(t *testing.T) {
+func TestProxyClose_WaitsForGoroutines(t *testing.T) {
 	before := runtime.NumGoroutine()
 	addr, accepted := proxyServer(t)
 	p, err := NewProxy("127.0.0.1:0", addr)
@@ -304,7 +304,7 @@ func TestProxyCloseWaitsForEverything(t *testing.T) {
 	p.CutEvery(time.Hour, time.Hour)()
 }
 
-func TestNewProxyErrors(t *testing.T) {
+func TestNewProxy_Errors(t *testing.T) {
 	if _, err := NewProxy("127.0.0.1:0", "nowhere"); err == nil {
 		t.Error("a target without a port was taken")
 	}
@@ -313,7 +313,7 @@ func TestNewProxyErrors(t *testing.T) {
 	}
 }
 
-func TestProxyWaitForGivesUpWithTheContext(t *testing.T) {
+func TestProxyWaitFor_EndsWithContext(t *testing.T) {
 	f := newProxyField(t)
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()

@@ -70,7 +70,7 @@ func proxyArrivals(t *testing.T, from, to *proxyEndpoint, n int) (late []time.Du
 	return late
 }
 
-func TestProxyDelayIsLatencyNotALimit(t *testing.T) {
+func TestProxyDelay_DoesNotLimitThroughput(t *testing.T) {
 	proxyBubble(t, func(t *testing.T, p *Proxy, client, server *proxyEndpoint) {
 		p.Delay(time.Second, 0) // a hundred packets are on their way at a time
 		for i, late := range proxyArrivals(t, client, server, 120) {
@@ -90,7 +90,7 @@ func TestProxyDelayIsLatencyNotALimit(t *testing.T) {
 	})
 }
 
-func TestProxyJitterFollowsTheSeed(t *testing.T) {
+func TestProxyDelay_JitterFollowsSeed(t *testing.T) {
 	run := func(seed uint64) (late []time.Duration) {
 		synctest.Test(t, func(t *testing.T) {
 			p, dial := newPipeField(t)
@@ -118,7 +118,7 @@ func TestProxyJitterFollowsTheSeed(t *testing.T) {
 	}
 }
 
-func TestProxyDelayKeepsOrder(t *testing.T) {
+func TestProxyDelay_KeepsOrder(t *testing.T) {
 	proxyBubble(t, func(t *testing.T, p *Proxy, client, server *proxyEndpoint) {
 		p.Delay(time.Second, time.Second)
 		go func() {
@@ -185,7 +185,7 @@ func TestProxyFragment(t *testing.T) {
 	})
 }
 
-func TestProxyStallOfOneDirection(t *testing.T) {
+func TestProxyStall_OneDirection(t *testing.T) {
 	proxyBubble(t, func(t *testing.T, p *Proxy, client, server *proxyEndpoint) {
 		p.Stall(ToClient)
 		client.send(proxyPing)
@@ -206,7 +206,7 @@ func TestProxyStallOfOneDirection(t *testing.T) {
 	})
 }
 
-func TestProxyStallForEndsByItself(t *testing.T) {
+func TestProxyStallFor_Ends(t *testing.T) {
 	proxyBubble(t, func(t *testing.T, p *Proxy, client, server *proxyEndpoint) {
 		began := time.Now()
 		p.StallFor(5 * time.Second)
@@ -219,7 +219,7 @@ func TestProxyStallForEndsByItself(t *testing.T) {
 }
 
 // On a half-open link a peer does not even learn that the other one is gone.
-func TestProxyStallHidesTheEndOfAConnection(t *testing.T) {
+func TestProxyStall_HidesEndOfConnection(t *testing.T) {
 	for _, dirs := range [][]Direction{nil, {ToServer}} {
 		proxyBubble(t, func(t *testing.T, p *Proxy, client, server *proxyEndpoint) {
 			p.Stall(dirs...)
@@ -236,7 +236,7 @@ func TestProxyStallHidesTheEndOfAConnection(t *testing.T) {
 	}
 }
 
-func TestProxyBuffersAreBounded(t *testing.T) {
+func TestProxy_LimitsBuffers(t *testing.T) {
 	proxyBubble(t, func(t *testing.T, p *Proxy, client, server *proxyEndpoint) {
 		p.Stall()
 		taken := 0
@@ -260,7 +260,7 @@ func TestProxyBuffersAreBounded(t *testing.T) {
 	})
 }
 
-func TestProxyCutEndsWhatWaits(t *testing.T) {
+func TestProxyCut_EndsWaitingConnections(t *testing.T) {
 	for name, condition := range map[string]func(*Proxy){
 		"stalled":   func(p *Proxy) { p.Stall() },
 		"delayed":   func(p *Proxy) { p.Delay(time.Hour, 0) },
@@ -286,7 +286,7 @@ func TestProxyCutEndsWhatWaits(t *testing.T) {
 	}
 }
 
-func TestProxyLoseDeliversWhatIsStillOnItsWay(t *testing.T) {
+func TestProxyLose_DeliversEarlierBytes(t *testing.T) {
 	proxyBubble(t, func(t *testing.T, p *Proxy, client, server *proxyEndpoint) {
 		p.Delay(time.Second, 0)
 		p.Lose(ToClient, PUBACK)
@@ -317,7 +317,7 @@ func TestProxySchedule(t *testing.T) {
 	})
 }
 
-func TestProxyCutEveryFollowsTheSeed(t *testing.T) {
+func TestProxyCutEvery_FollowsSeed(t *testing.T) {
 	run := func(seed uint64) (intervals []time.Duration) {
 		synctest.Test(t, func(t *testing.T) {
 			p, dial := newPipeField(t)
@@ -346,7 +346,7 @@ func TestProxyCutEveryFollowsTheSeed(t *testing.T) {
 	}
 }
 
-func TestProxyCloseWaitsForASchedule(t *testing.T) {
+func TestProxyClose_WaitsForSchedule(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p, _ := newPipeField(t)
 		p.Schedule(ProxyStep{0, func(*Proxy) { time.Sleep(time.Hour) }})
@@ -372,7 +372,7 @@ func (c proxyHalfPipe) CloseWrite() error {
 
 // A socket closed with bytes unread is reset, and a reset may overtake what the
 // receiver was still to get.
-func TestProxyReadsOnBehindAnOrderlyCut(t *testing.T) {
+func TestProxy_ReadsAfterOrderlyCut(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		near, server := net.Pipe()
 		half := proxyHalfPipe{near, make(chan struct{})}

@@ -90,7 +90,7 @@ func picture(b *Broker) string {
 
 // Clients do at random what clients do; at any time the journal must describe
 // exactly the broker that wrote it.
-func TestTheJournalAlwaysSaysWhatIsSo(t *testing.T) {
+func TestJournal_MatchesState(t *testing.T) {
 	for seed := range uint64(25) {
 		synctest.Test(t, func(t *testing.T) {
 			dir := t.TempDir()

@@ -111,7 +111,7 @@ func TestNext_ChangesOnePacketOfEachType(t *testing.T) {
 	}
 }
 
-func TestNext_RefuseGivesTheReason(t *testing.T) {
+func TestNext_RefuseSendsReason(t *testing.T) {
 	for typ, exchange := range exchanges {
 		t.Run(typ.String(), func(t *testing.T) {
 			inExchange(t, func(t *testing.T, b *Broker, c *rawClient) {
@@ -156,7 +156,7 @@ func TestNext_EditsConnack(t *testing.T) {
 	})
 }
 
-func TestNext_ChangesAConnackThatRefuses(t *testing.T) {
+func TestNext_ChangesRefusingConnack(t *testing.T) {
 	o := Options{Authenticate: func(context.Context, string, string, []byte) byte { return 0x86 }}
 	inBubble(t, o, func(t *testing.T, b *Broker) {
 		b.Next("c", CONNACK).Refuse(0x88, "")
@@ -184,7 +184,7 @@ func TestNext_EditsPublish(t *testing.T) {
 	})
 }
 
-func TestNext_ADelayedPacketIsOvertaken(t *testing.T) {
+func TestNext_DelayedPacketIsOvertaken(t *testing.T) {
 	inExchange(t, func(t *testing.T, b *Broker, c *rawClient) {
 		b.Next("c", PUBACK).Delay(10 * time.Second)
 		for id := range uint16(3) {
@@ -207,7 +207,7 @@ func TestNext_ADelayedPacketIsOvertaken(t *testing.T) {
 }
 
 // Nothing may come before CONNACK.
-func TestNext_ADelayedConnackHoldsTheOthers(t *testing.T) {
+func TestNext_DelayedConnackBlocksOthers(t *testing.T) {
 	inBubble(t, Options{}, func(t *testing.T, b *Broker) {
 		c := fresh(t, b, "c")
 		c.subscribe(1, "t")
@@ -262,7 +262,7 @@ func TestNext_FaultsHappenInOrder(t *testing.T) {
 	})
 }
 
-func TestFault_WaitSaysWhatDidNotCome(t *testing.T) {
+func TestFault_WaitNamesMissingPacket(t *testing.T) {
 	inBubble(t, Options{}, func(t *testing.T, b *Broker) {
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
@@ -297,7 +297,7 @@ func TestNext_WorksForMQTT311(t *testing.T) {
 }
 
 // The hook sees what is sent, after the faults.
-func TestNext_OnPacketSeesWhatIsSent(t *testing.T) {
+func TestNext_OnPacketSeesChangedPacket(t *testing.T) {
 	var seen [][]byte
 	o := Options{OnPacket: func(_ context.Context, dir Direction, _ string, packet []byte) {
 		if dir == ToClient && PacketType(packet[0]>>4) != CONNACK {
@@ -320,7 +320,7 @@ func TestNext_OnPacketSeesWhatIsSent(t *testing.T) {
 	}
 }
 
-func TestPacket_EncodesWhatItParses(t *testing.T) {
+func TestPacket_RoundTrip(t *testing.T) {
 	long := strings.Repeat("x", 300)
 	for _, raw := range [][]byte{
 		control.AppendConnack(nil, &control.Connack{SessionPresent: true, ReasonString: "r", User: []wire.UserProperty{{Key: "a", Value: "b"}}}),

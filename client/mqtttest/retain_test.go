@@ -21,7 +21,7 @@ func (c *rawClient) subscribeRetain(s control.Subscription) {
 	}
 }
 
-func TestRetainedMessagesAnswerSubscriptions(t *testing.T) {
+func TestRetain_SentOnSubscribe(t *testing.T) {
 	inBubble(t, Options{}, func(t *testing.T, b *Broker) {
 		p, c := fresh(t, b, "p"), fresh(t, b, "c")
 		p.retain("s/1", "old", 1)
@@ -90,7 +90,7 @@ func TestRetainAsPublished(t *testing.T) {
 	})
 }
 
-func TestRetainedMessagesExpire(t *testing.T) {
+func TestRetain_Expires(t *testing.T) {
 	inBubble(t, Options{MaxRetained: 1}, func(t *testing.T, b *Broker) {
 		p, c := fresh(t, b, "p"), fresh(t, b, "c")
 		p.put(wire.Publish{Topic: "t", Retain: true, QoS: 1, PacketID: 1, Payload: []byte("x"), HasExpiry: true, MessageExpiry: 10})

@@ -11,7 +11,7 @@ import (
 	"github.com/mooring-mqtt/mooring/internal/wire/control"
 )
 
-func TestASessionLastsAsLongAsItsExpirySays(t *testing.T) {
+func TestSession_LastsForItsExpiry(t *testing.T) {
 	const day = 24 * time.Hour
 	for _, tt := range []struct {
 		name    string
@@ -53,7 +53,7 @@ func TestASessionLastsAsLongAsItsExpirySays(t *testing.T) {
 	}
 }
 
-func TestCleanStartForgetsSubscriptionsAndQueue(t *testing.T) {
+func TestCleanStart_DiscardsSession(t *testing.T) {
 	inBubble(t, Options{}, func(t *testing.T, b *Broker) {
 		p, c := fresh(t, b, "p"), fresh(t, b, "c")
 		c.subscribe(1, "t")
@@ -67,7 +67,7 @@ func TestCleanStartForgetsSubscriptionsAndQueue(t *testing.T) {
 	})
 }
 
-func TestASessionExpiryOf0CannotBeRaisedInDisconnect(t *testing.T) {
+func TestSession_ZeroExpiryCannotBeRaised(t *testing.T) {
 	inBubble(t, Options{}, func(t *testing.T, b *Broker) {
 		c := join(t, b, control.Connect{ClientID: "c"})
 		c.send(control.AppendDisconnect(nil, &control.Disconnect{HasSessionExpiry: true, SessionExpiry: 5}))
@@ -75,7 +75,7 @@ func TestASessionExpiryOf0CannotBeRaisedInDisconnect(t *testing.T) {
 	})
 }
 
-func TestMaxSessionExpiryIsToldAndKept(t *testing.T) {
+func TestSession_MaxSessionExpiry(t *testing.T) {
 	inBubble(t, Options{MaxSessionExpiry: 10}, func(t *testing.T, b *Broker) {
 		c := join(t, b, control.Connect{ClientID: "c", SessionExpiry: 100})
 		if !c.ack.HasSessionExpiry || c.ack.SessionExpiry != 10 {
@@ -89,7 +89,7 @@ func TestMaxSessionExpiryIsToldAndKept(t *testing.T) {
 	})
 }
 
-func TestTakeoverTellsTheOldConnectionAndKeepsTheSession(t *testing.T) {
+func TestTakeover_KeepsSession(t *testing.T) {
 	inBubble(t, Options{}, func(t *testing.T, b *Broker) {
 		old, p := fresh(t, b, "c"), fresh(t, b, "p")
 		old.subscribe(1, "t")
@@ -106,7 +106,7 @@ func TestTakeoverTellsTheOldConnectionAndKeepsTheSession(t *testing.T) {
 	})
 }
 
-func TestTheOfflineQueueComesInOrder(t *testing.T) {
+func TestQueue_KeepsOrderOffline(t *testing.T) {
 	inBubble(t, Options{}, func(t *testing.T, b *Broker) {
 		p, c := fresh(t, b, "p"), fresh(t, b, "c")
 		c.subscribe(2, "t/+")
@@ -121,7 +121,7 @@ func TestTheOfflineQueueComesInOrder(t *testing.T) {
 	})
 }
 
-func TestAFullQueueDropsTheNewestAndCounts(t *testing.T) {
+func TestQueue_FullQueueDropsNewest(t *testing.T) {
 	for name, o := range map[string]Options{
 		"messages": {MaxQueuedMessages: 3},
 		"bytes":    {MaxQueuedBytes: 3 * len("t1")},
@@ -149,7 +149,7 @@ func TestAFullQueueDropsTheNewestAndCounts(t *testing.T) {
 	}
 }
 
-func TestExpiredMessagesMakeRoomInAFullQueue(t *testing.T) {
+func TestQueue_ExpiredMessagesFreeSpace(t *testing.T) {
 	inBubble(t, Options{MaxQueuedMessages: 2}, func(t *testing.T, b *Broker) {
 		p, c := fresh(t, b, "p"), fresh(t, b, "c")
 		c.subscribe(1, "t")
@@ -166,7 +166,7 @@ func TestExpiredMessagesMakeRoomInAFullQueue(t *testing.T) {
 	})
 }
 
-func TestSessionsAreLimited(t *testing.T) {
+func TestSession_Limit(t *testing.T) {
 	inBubble(t, Options{MaxSessions: 1}, func(t *testing.T, b *Broker) {
 		fresh(t, b, "c").cut()
 		c := open(t, b.Dial())
@@ -178,7 +178,7 @@ func TestSessionsAreLimited(t *testing.T) {
 	})
 }
 
-func TestConnectionsAreLimited(t *testing.T) {
+func TestConnect_Limit(t *testing.T) {
 	inBubble(t, Options{MaxConnections: 1}, func(t *testing.T, b *Broker) {
 		old := fresh(t, b, "c")
 		c := open(t, b.Dial())
@@ -191,7 +191,7 @@ func TestConnectionsAreLimited(t *testing.T) {
 	})
 }
 
-func TestHooksTakeConnectionsAndSessionsAway(t *testing.T) {
+func TestBroker_CutDisconnectAndDropSession(t *testing.T) {
 	inBubble(t, Options{}, func(t *testing.T, b *Broker) {
 		c := fresh(t, b, "c")
 		if !b.Connected("c") || b.Connected("d") {
@@ -220,7 +220,7 @@ func TestHooksTakeConnectionsAndSessionsAway(t *testing.T) {
 	})
 }
 
-func TestWaitForWaitsForWhatHappensAtTheBroker(t *testing.T) {
+func TestWaitFor_ReactsToEvents(t *testing.T) {
 	inBubble(t, Options{}, func(t *testing.T, b *Broker) {
 		c := fresh(t, b, "c")
 		go func() {

@@ -11,7 +11,7 @@ import (
 	"github.com/mooring-mqtt/mooring/internal/wire/control"
 )
 
-func TestOverlappingSubscriptionsGiveOneCopyWithAllIdentifiers(t *testing.T) {
+func TestSubscribe_OverlappingFiltersSendOneCopy(t *testing.T) {
 	inBubble(t, Options{}, func(t *testing.T, b *Broker) {
 		c, p := fresh(t, b, "c"), fresh(t, b, "p")
 		for i, s := range []control.Subscription{{Filter: "a/b", QoS: 0}, {Filter: "a/+", QoS: 2}, {Filter: "a/#", QoS: 1}, {Filter: "b", QoS: 2}} {
@@ -53,7 +53,7 @@ func TestNoLocal(t *testing.T) {
 	})
 }
 
-func TestUnsubscribeSaysWhatItFound(t *testing.T) {
+func TestUnsubscribe_ReasonCodes(t *testing.T) {
 	inBubble(t, Options{}, func(t *testing.T, b *Broker) {
 		c, p := fresh(t, b, "c"), fresh(t, b, "p")
 		c.subscribe(1, "a", "b")
@@ -68,7 +68,7 @@ func TestUnsubscribeSaysWhatItFound(t *testing.T) {
 	})
 }
 
-func TestFiltersThatAreRefused(t *testing.T) {
+func TestSubscribe_RefusedFilters(t *testing.T) {
 	inBubble(t, Options{MaxSubscriptions: 1}, func(t *testing.T, b *Broker) {
 		c := fresh(t, b, "c")
 		got := c.subscribeWith(control.Subscribe{Subscriptions: []control.Subscription{
@@ -79,7 +79,7 @@ func TestFiltersThatAreRefused(t *testing.T) {
 	})
 }
 
-func TestSharedSubscriptionsTakeTurnsAmongTheConnected(t *testing.T) {
+func TestShared_RoundRobinAmongConnected(t *testing.T) {
 	inBubble(t, Options{}, func(t *testing.T, b *Broker) {
 		p := fresh(t, b, "p")
 		members := []*rawClient{fresh(t, b, "m0"), fresh(t, b, "m1"), fresh(t, b, "m2")}
@@ -117,7 +117,7 @@ func TestSharedSubscriptionsTakeTurnsAmongTheConnected(t *testing.T) {
 	})
 }
 
-func TestASharedQoS2MessageStaysWithItsMember(t *testing.T) {
+func TestShared_QoS2StaysWithMember(t *testing.T) {
 	inBubble(t, Options{}, func(t *testing.T, b *Broker) {
 		p, first, second := fresh(t, b, "p"), fresh(t, b, "m0"), fresh(t, b, "m1")
 		first.subscribe(2, "$share/g/t")
@@ -141,7 +141,7 @@ func TestASharedQoS2MessageStaysWithItsMember(t *testing.T) {
 	})
 }
 
-func TestUnfinishedSharedMessagesOfAnEndedSessionGoToOthers(t *testing.T) {
+func TestShared_RedistributesAfterSessionEnd(t *testing.T) {
 	inBubble(t, Options{}, func(t *testing.T, b *Broker) {
 		p, other := fresh(t, b, "p"), fresh(t, b, "m1")
 		c := join(t, b, control.Connect{ClientID: "m0", SessionExpiry: 60, ReceiveMaximum: 2})
@@ -162,7 +162,7 @@ func TestUnfinishedSharedMessagesOfAnEndedSessionGoToOthers(t *testing.T) {
 	})
 }
 
-func TestASharedMemberWithAFullQueueIsPassedOver(t *testing.T) {
+func TestShared_SkipsMemberWithFullQueue(t *testing.T) {
 	inBubble(t, Options{MaxQueuedMessages: 1}, func(t *testing.T, b *Broker) {
 		p, free := fresh(t, b, "p"), fresh(t, b, "m1")
 		slow := join(t, b, control.Connect{ClientID: "m0", ReceiveMaximum: 1})

@@ -49,7 +49,7 @@ func (c *rawClient) wantBytes(want []byte) {
 
 var accepted311 = []byte{0x20, 2, 0, 0}
 
-func TestMQTT311ClientsSubscribeAndPublish(t *testing.T) {
+func TestMQTT311_SubscribeAndPublish(t *testing.T) {
 	inBubble(t, Options{MQTT311: true}, func(t *testing.T, b *Broker) {
 		old := join311(t, b, connect311(cleanSession, "old"), accepted311)
 		old.send(append([]byte{0x82, 14, 0, 9}, "\x00\x03a/#\x02\x00\x03b/+\x01"...))
@@ -90,7 +90,7 @@ func TestMQTT311ClientsSubscribeAndPublish(t *testing.T) {
 	})
 }
 
-func TestMQTT311SessionsGoOnWithoutCleanSession(t *testing.T) {
+func TestMQTT311_SessionContinuesWithoutCleanSession(t *testing.T) {
 	inBubble(t, Options{MQTT311: true}, func(t *testing.T, b *Broker) {
 		old := join311(t, b, connect311(0, "old"), accepted311)
 		old.send(append([]byte{0x82, 6, 0, 9}, "\x00\x01t\x01"...))
@@ -111,7 +111,7 @@ func TestMQTT311SessionsGoOnWithoutCleanSession(t *testing.T) {
 }
 
 // A will of MQTT 3.1.1 knows no delay: to be back at once does not call it off.
-func TestMQTT311WillsAreSentAtOnce(t *testing.T) {
+func TestMQTT311_WillHasNoDelay(t *testing.T) {
 	inBubble(t, Options{MQTT311: true}, func(t *testing.T, b *Broker) {
 		w := fresh(t, b, "w")
 		w.subscribe(1, "gone")
@@ -140,7 +140,7 @@ func TestMQTT311WillsAreSentAtOnce(t *testing.T) {
 	})
 }
 
-func TestMQTT311IsRefusedByReturnCode(t *testing.T) {
+func TestMQTT311_ReturnCodes(t *testing.T) {
 	o := Options{MQTT311: true, MaxConnections: 1, Authenticate: func(_ context.Context, _, user string, _ []byte) byte {
 		return map[string]byte{"bad": 0x86, "banned": 0x87}[user]
 	}}
@@ -172,7 +172,7 @@ func TestMQTT311IsRefusedByReturnCode(t *testing.T) {
 	}
 }
 
-func TestMQTT311HasNothingOfMQTT5(t *testing.T) {
+func TestMQTT311_OmitsMQTT5Features(t *testing.T) {
 	for name, packet := range map[string][]byte{
 		"PUBACK with a reason code":   {0x40, 3, 0, 1, 0},
 		"DISCONNECT with a reason":    {0xE0, 1, 4},

@@ -11,7 +11,7 @@ import (
 )
 
 // The cases of "why was the will published, or not".
-func TestWhenTheWillIsPublished(t *testing.T) {
+func TestWill_WhenPublished(t *testing.T) {
 	const never = -1
 	cut := func(_ *testing.T, _ *Broker, c *rawClient) { c.cut() }
 	disconnect := func(d control.Disconnect) func(*testing.T, *Broker, *rawClient) {
@@ -102,7 +102,7 @@ func TestWhenTheWillIsPublished(t *testing.T) {
 	}
 }
 
-func TestKeepAliveEndsAfterOneAndAHalfTimesItself(t *testing.T) {
+func TestKeepAlive_EndsConnectionAfterOneAndAHalfTimes(t *testing.T) {
 	inBubble(t, Options{}, func(t *testing.T, b *Broker) {
 		w := fresh(t, b, "w")
 		w.subscribe(0, "gone")
@@ -121,7 +121,7 @@ func TestKeepAliveEndsAfterOneAndAHalfTimesItself(t *testing.T) {
 	})
 }
 
-func TestKeepAlive1IsKept(t *testing.T) {
+func TestKeepAlive_OneSecond(t *testing.T) {
 	inBubble(t, Options{}, func(t *testing.T, b *Broker) {
 		c := join(t, b, control.Connect{ClientID: "c", KeepAlive: 1})
 		for range 100 {
@@ -132,7 +132,7 @@ func TestKeepAlive1IsKept(t *testing.T) {
 	})
 }
 
-func TestServerKeepAliveTakesTheClientsPlace(t *testing.T) {
+func TestKeepAlive_ServerKeepAlive(t *testing.T) {
 	inBubble(t, Options{ServerKeepAlive: 4}, func(t *testing.T, b *Broker) {
 		c := join(t, b, control.Connect{ClientID: "c", KeepAlive: 100})
 		if !c.ack.HasServerKeepAlive || c.ack.ServerKeepAlive != 4 {
@@ -146,7 +146,7 @@ func TestServerKeepAliveTakesTheClientsPlace(t *testing.T) {
 	})
 }
 
-func TestAWillKeepsItsPropertiesAndIsRetained(t *testing.T) {
+func TestWill_KeepsPropertiesAndRetain(t *testing.T) {
 	inBubble(t, Options{}, func(t *testing.T, b *Broker) {
 		w := fresh(t, b, "w")
 		w.subscribe(2, "status/c")
@@ -184,7 +184,7 @@ func frameOf(b []byte) wire.Frame {
 	return wire.Frame{Header: b[0], Raw: b, Body: b[1+n:]}
 }
 
-func TestAWillIsJustAnotherMessageForItsOwnSession(t *testing.T) {
+func TestWill_IsQueuedForItsOwnSession(t *testing.T) {
 	inBubble(t, Options{}, func(t *testing.T, b *Broker) {
 		c := join(t, b, control.Connect{ClientID: "c", SessionExpiry: 60, Will: &control.Will{Topic: "gone", QoS: 1, Payload: []byte("x")}})
 		c.subscribe(1, "gone")
@@ -193,7 +193,7 @@ func TestAWillIsJustAnotherMessageForItsOwnSession(t *testing.T) {
 	})
 }
 
-func TestAWillThatWasCalledOffDoesNotSetOffTheNextOne(t *testing.T) {
+func TestWill_CanceledTimerDoesNotFireForNextWill(t *testing.T) {
 	inBubble(t, Options{}, func(t *testing.T, b *Broker) {
 		w := fresh(t, b, "w")
 		w.subscribe(1, "gone")

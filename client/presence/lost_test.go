@@ -10,9 +10,9 @@ import (
 	"github.com/mooring-mqtt/mooring/client/presence"
 )
 
-// TestNobodyIsLeftWithAnOldOnline: whoever goes by the changes hears that what they
+// TestTracker_ReportsStaleOnceForAll: whoever goes by the changes hears that what they
 // said to be Online is Stale, also where the link is lost before all was known.
-func TestNobodyIsLeftWithAnOldOnline(t *testing.T) {
+func TestTracker_ReportsStaleOnceForAll(t *testing.T) {
 	r := newRig(t, presence.Options{})
 	r.retained("a", "online")
 	r.Lost(r.now)
@@ -43,9 +43,9 @@ func TestNobodyIsLeftWithAnOldOnline(t *testing.T) {
 	}
 }
 
-// TestAnOldOnlineThatWasSaidAgain: one that is heard again, with nothing to tell, while
+// TestTracker_RepeatedOldOnline: one that is heard again, with nothing to tell, while
 // all is fetched anew on a link that is then lost, has still been told to be Online.
-func TestAnOldOnlineThatWasSaidAgain(t *testing.T) {
+func TestTracker_RepeatedOldOnline(t *testing.T) {
 	r := newRig(t, presence.Options{StaleAfter: -1})
 	r.sync()
 	r.Lost(r.now)
@@ -57,9 +57,9 @@ func TestAnOldOnlineThatWasSaidAgain(t *testing.T) {
 	r.wantList(r.expire(), "view stale")
 }
 
-// TestLostWhileItIsSynced: a link that is lost meanwhile is not synced, and takes
+// TestTracker_LostDuringSynced: a link that is lost meanwhile is not synced, and takes
 // nobody out.
-func TestLostWhileItIsSynced(t *testing.T) {
+func TestTracker_LostDuringSynced(t *testing.T) {
 	r := newRig(t, presence.Options{})
 	for _, topic := range []string{"a", "b", "c"} {
 		r.live(topic, "online")
@@ -81,9 +81,9 @@ func TestLostWhileItIsSynced(t *testing.T) {
 	}
 }
 
-// TestDevicesThatAreLarge: neither long topics nor long texts take more than they
+// TestTracker_LargeDevices: neither long topics nor long texts take more than they
 // may.
-func TestDevicesThatAreLarge(t *testing.T) {
+func TestTracker_LargeDevices(t *testing.T) {
 	r := newRig(t, presence.Options{MaxBytes: 1 << 20})
 	heap := func() uint64 {
 		var m runtime.MemStats
@@ -113,8 +113,8 @@ func TestDevicesThatAreLarge(t *testing.T) {
 	runtime.KeepAlive(r)
 }
 
-// TestAParseThatSaysWhatCannotBe.
-func TestAParseThatSaysWhatCannotBe(t *testing.T) {
+// TestTracker_InvalidParseResult.
+func TestTracker_InvalidParseResult(t *testing.T) {
 	for _, c := range []struct {
 		said presence.Status
 		want presence.State

@@ -7,9 +7,9 @@ import (
 	"github.com/mooring-mqtt/mooring/client/presence"
 )
 
-// TestAllGoesOnPastWhatIsForgotten: a device that goes while the loop is on its way
+// TestTracker_AllWhileDevicesAreForgotten: a device that goes while the loop is on its way
 // is left out, those behind it are not, and the loop may end early.
-func TestAllGoesOnPastWhatIsForgotten(t *testing.T) {
+func TestTracker_AllWhileDevicesAreForgotten(t *testing.T) {
 	r := newRig(t, presence.Options{})
 	for _, topic := range []string{"a", "b", "c", "d"} {
 		r.live(topic, "online")
@@ -41,7 +41,7 @@ func TestAllGoesOnPastWhatIsForgotten(t *testing.T) {
 	}
 }
 
-func TestSyncedIsCounted(t *testing.T) {
+func TestTracker_CountsSynced(t *testing.T) {
 	r := newRig(t, presence.Options{})
 	synced := func(want bool, when string) {
 		t.Helper()
@@ -62,8 +62,8 @@ func TestSyncedIsCounted(t *testing.T) {
 	synced(false, "the link is lost")
 }
 
-// TestASyncEndsWhatWasBefore: the loss behind it is not told any more.
-func TestASyncEndsWhatWasBefore(t *testing.T) {
+// TestTracker_SyncEndsEarlierEpochs: the loss behind it is not told any more.
+func TestTracker_SyncEndsEarlierEpochs(t *testing.T) {
 	r := newRig(t, presence.Options{})
 	r.live("a", "online")
 	r.sync()

@@ -37,9 +37,9 @@ func (r *reader) reported(c presence.Change) {
 	}
 }
 
-// TestWhoGoesByTheChanges knows what a Snapshot says, whatever happens in whatever
+// TestTracker_ChangesMatchState knows what a Snapshot says, whatever happens in whatever
 // order: exactly where all is known, and where it is not never more than that.
-func TestWhoGoesByTheChanges(t *testing.T) {
+func TestTracker_ChangesMatchState(t *testing.T) {
 	for seed := range uint64(500) {
 		if t.Failed() {
 			return

@@ -7,9 +7,9 @@ import (
 	"github.com/mooring-mqtt/mooring/client/presence"
 )
 
-// TestChecksThatWaitOutliveThoseThatAreGivenUp: intervals that change leave
+// TestSilence_ChecksSurviveCompaction: intervals that change leave
 // entries behind, and with them must not go those of other devices.
-func TestChecksThatWaitOutliveThoseThatAreGivenUp(t *testing.T) {
+func TestSilence_ChecksSurviveCompaction(t *testing.T) {
 	r := newRig(t, presence.Options{})
 	r.live("quiet", beat(1000, r.now))
 	for i := range 200 {
@@ -22,7 +22,7 @@ func TestChecksThatWaitOutliveThoseThatAreGivenUp(t *testing.T) {
 	r.wantList(r.expire(), "a online>stale", "quiet online>stale")
 }
 
-func TestSilenceIsToldOnce(t *testing.T) {
+func TestSilence_IsReportedOnce(t *testing.T) {
 	r := newRig(t, presence.Options{StaleAfter: time.Hour})
 	first := r.now
 	r.retained("a", beat(10, first))
@@ -36,8 +36,8 @@ func TestSilenceIsToldOnce(t *testing.T) {
 	r.wantList(r.expire())
 }
 
-// TestOneThatPromisesNothingIsNotLookedAt: nothing is due for it.
-func TestOneThatPromisesNothingIsNotLookedAt(t *testing.T) {
+// TestSilence_IgnoresDevicesWithoutInterval: nothing is due for it.
+func TestSilence_IgnoresDevicesWithoutInterval(t *testing.T) {
 	r := newRig(t, presence.Options{})
 	r.live("a", "online")
 	r.live("b", "offline")

@@ -43,7 +43,7 @@ func TestParse(t *testing.T) {
 	}
 }
 
-func TestParseRefuses(t *testing.T) {
+func TestParse_RejectsInvalidPayloads(t *testing.T) {
 	for _, payload := range []string{
 		"", " ", "Online", "on", `"online"`, "online offline", "null", "[]", "{", "{}", `{"state":"online"} x`, `{"state":"online"`,
 		`{"state":"stale"}`, `{"state":"unknown"}`, `{"state":true}`, `{"state":null}`, `{"State":"online"}`, `{"state":"ONLINE"}`,
@@ -73,7 +73,7 @@ func TestAppend(t *testing.T) {
 	}
 }
 
-func TestStateString(t *testing.T) {
+func TestState_String(t *testing.T) {
 	for s, want := range map[presence.State]string{presence.Unknown: "unknown", presence.Online: "online", presence.Offline: "offline", presence.Stale: "stale", 99: "unknown"} {
 		if s.String() != want {
 			t.Errorf("%d: got %q, want %q", s, s.String(), want)

@@ -99,7 +99,7 @@ func boot(state string, n byte) string {
 	return string(s.Append(nil))
 }
 
-func TestWordsBecomeStates(t *testing.T) {
+func TestTracker_States(t *testing.T) {
 	r := newRig(t, presence.Options{})
 	r.want(r.retained("a", "online"), "a unknown>online initial")
 	r.want(r.live("b", "offline"), "b unknown>offline")
@@ -132,7 +132,7 @@ func TestWordsBecomeStates(t *testing.T) {
 	}
 }
 
-func TestADeviceIsToldWhole(t *testing.T) {
+func TestTracker_ReportsWholeDevice(t *testing.T) {
 	r := newRig(t, presence.Options{})
 	s := presence.Status{State: presence.Online, Boot: someBoot, Time: begin.Add(time.Hour), Reason: presence.ReasonBirth, Version: "1.2", Interval: time.Minute}
 	r.live("a", string(s.Append(nil)))
@@ -152,9 +152,9 @@ func TestADeviceIsToldWhole(t *testing.T) {
 	}
 }
 
-// TestTheWillOfAnOlderBootDoesNotCount: it comes late, behind the birth of the
+// TestTracker_IgnoresWillOfOlderBoot: it comes late, behind the birth of the
 // process that has taken its place.
-func TestTheWillOfAnOlderBootDoesNotCount(t *testing.T) {
+func TestTracker_IgnoresWillOfOlderBoot(t *testing.T) {
 	r := newRig(t, presence.Options{})
 	r.live("a", boot("online", 1))
 	r.live("a", boot("online", 2))
@@ -174,9 +174,9 @@ func TestTheWillOfAnOlderBootDoesNotCount(t *testing.T) {
 	}
 }
 
-// TestWhatMayBeTheLastWordCounts: an offline that no newer online is known to
+// TestTracker_CountsPossiblyFinalStatus: an offline that no newer online is known to
 // supersede, or that may have one missing before it.
-func TestWhatMayBeTheLastWordCounts(t *testing.T) {
+func TestTracker_CountsPossiblyFinalStatus(t *testing.T) {
 	r := newRig(t, presence.Options{})
 	r.live("a", boot("online", 1))
 	r.want(r.live("a", boot("offline", 2)), "a online>offline") // its birth was lost
@@ -207,9 +207,9 @@ func TestWhatMayBeTheLastWordCounts(t *testing.T) {
 	r.want(r.live("a", boot("offline", 1)), "a online>offline")
 }
 
-// TestTwoThatSayTheyAreTheDevice: an online always counts, and its own end then
+// TestTracker_TwoBootsOnOneTopic: an online always counts, and its own end then
 // counts too.
-func TestTwoThatSayTheyAreTheDevice(t *testing.T) {
+func TestTracker_TwoBootsOnOneTopic(t *testing.T) {
 	r := newRig(t, presence.Options{})
 	r.live("a", boot("online", 1))
 	r.live("a", boot("online", 2))
@@ -221,7 +221,7 @@ func TestTwoThatSayTheyAreTheDevice(t *testing.T) {
 	}
 }
 
-func TestNoAlarmWhileOurLinkIsAway(t *testing.T) {
+func TestTracker_NoOfflineWhileLinkIsDown(t *testing.T) {
 	r := newRig(t, presence.Options{})
 	r.retained("on", "online")
 	r.retained("off", "offline")
@@ -256,7 +256,7 @@ func TestNoAlarmWhileOurLinkIsAway(t *testing.T) {
 	}
 }
 
-func TestStaleAtOnce(t *testing.T) {
+func TestTracker_StaleAtOnce(t *testing.T) {
 	r := newRig(t, presence.Options{StaleAfter: -1})
 	r.live("a", "online")
 	r.sync()
@@ -268,9 +268,9 @@ func TestStaleAtOnce(t *testing.T) {
 	r.want(r.retained("a", "offline"), "a stale>offline")
 }
 
-// TestHistoryIsNoNews: what a kept session delivers is over; the retained status
+// TestTracker_PastMessagesAreNotChanges: what a kept session delivers is over; the retained status
 // says how it ended.
-func TestHistoryIsNoNews(t *testing.T) {
+func TestTracker_PastMessagesAreNotChanges(t *testing.T) {
 	r := newRig(t, presence.Options{})
 	r.live("a", boot("online", 1))
 	r.live("b", boot("online", 1))
@@ -293,7 +293,7 @@ func TestHistoryIsNoNews(t *testing.T) {
 	}
 }
 
-func TestWhatIsNotRetainedAnyMoreIsForgotten(t *testing.T) {
+func TestTracker_ForgetsClearedDevices(t *testing.T) {
 	r := newRig(t, presence.Options{})
 	r.live("a", "online")
 	r.live("b", "online")
@@ -307,9 +307,9 @@ func TestWhatIsNotRetainedAnyMoreIsForgotten(t *testing.T) {
 	}
 }
 
-// TestLinksThatFlap: what is confirmed on a link that is lost before all came is
+// TestTracker_LinkFlaps: what is confirmed on a link that is lost before all came is
 // stale by that one's time, and the rest by the earlier one's.
-func TestLinksThatFlap(t *testing.T) {
+func TestTracker_LinkFlaps(t *testing.T) {
 	r := newRig(t, presence.Options{StaleAfter: 10 * time.Second})
 	r.live("a", "online")
 	r.live("b", "online")
@@ -353,7 +353,7 @@ func beat(sec int, at time.Time) string {
 	return string(presence.Status{State: presence.Online, Time: at, Interval: time.Duration(sec) * time.Second}.Append(nil))
 }
 
-func TestASilentDeviceIsStale(t *testing.T) {
+func TestSilence_MakesDeviceStale(t *testing.T) {
 	r := newRig(t, presence.Options{})
 	r.live("a", beat(10, r.now))
 	r.live("plain", "online")
@@ -385,9 +385,9 @@ func TestASilentDeviceIsStale(t *testing.T) {
 	}
 }
 
-// TestSilenceCountsWhileOurLinkStands: what we could not hear is not held against
+// TestSilence_CountsOnlyWhileLinkIsUp: what we could not hear is not held against
 // a device, and a retained status that says nothing new is no sign of life.
-func TestSilenceCountsWhileOurLinkStands(t *testing.T) {
+func TestSilence_CountsOnlyWhileLinkIsUp(t *testing.T) {
 	r := newRig(t, presence.Options{StaleAfter: time.Hour})
 	first := r.now
 	r.live("a", beat(10, first))
@@ -411,7 +411,7 @@ func TestSilenceCountsWhileOurLinkStands(t *testing.T) {
 	r.want(r.retained("a", beat(10, r.now)), "a stale>online")
 }
 
-func TestIntervalsThatChangeTakeNoMemory(t *testing.T) {
+func TestSilence_ChangingIntervalsUseNoMemory(t *testing.T) {
 	r := newRig(t, presence.Options{})
 	for range 10_000 {
 		r.live("a", beat(2_000_000, r.now))
@@ -424,7 +424,7 @@ func TestIntervalsThatChangeTakeNoMemory(t *testing.T) {
 	}
 }
 
-func TestOneDeviceMoreIsRefused(t *testing.T) {
+func TestTracker_MaxDevices(t *testing.T) {
 	r := newRig(t, presence.Options{MaxDevices: 2})
 	r.live("a", "online")
 	r.live("b", "online")
@@ -439,8 +439,8 @@ func TestOneDeviceMoreIsRefused(t *testing.T) {
 	}
 }
 
-// TestAHundredThousandDevices measures what the documentation of Tracker says.
-func TestAHundredThousandDevices(t *testing.T) {
+// TestTracker_HundredThousandDevices measures what the documentation of Tracker says.
+func TestTracker_HundredThousandDevices(t *testing.T) {
 	const n, most = 100_000, 300
 	r := newRig(t, presence.Options{})
 	heap := func() int64 {
@@ -481,10 +481,10 @@ func TestAHundredThousandDevices(t *testing.T) {
 	}
 }
 
-// TestHistoryThatComesLate: a retained status at QoS 0 may overtake what the session
+// TestTracker_LatePastMessages: a retained status at QoS 0 may overtake what the session
 // kept. What is older than that says nothing any more, and the silence of the device is
 // noticed all the same.
-func TestHistoryThatComesLate(t *testing.T) {
+func TestTracker_LatePastMessages(t *testing.T) {
 	r := newRig(t, presence.Options{})
 	r.live("a", beat(10, r.now))
 	r.sync()

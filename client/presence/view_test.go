@@ -8,9 +8,9 @@ import (
 	"github.com/mooring-mqtt/mooring/client/presence"
 )
 
-// TestStandsThatBecomeOneKeepTheirDevices: our link is lost more often than stands are
+// TestTracker_MergedEpochsKeepDevices: our link is lost more often than stands are
 // told apart, each with a device of its own.
-func TestStandsThatBecomeOneKeepTheirDevices(t *testing.T) {
+func TestTracker_MergedEpochsKeepDevices(t *testing.T) {
 	r := newRig(t, presence.Options{StaleAfter: time.Hour})
 	const n = 2 * presence.MaxEnded
 	for i := range n {
@@ -32,8 +32,8 @@ func TestStandsThatBecomeOneKeepTheirDevices(t *testing.T) {
 	}
 }
 
-// TestStandsThatBecomeOneKeepWhatIsToBeTold: one of them told that a device is Online.
-func TestStandsThatBecomeOneKeepWhatIsToBeTold(t *testing.T) {
+// TestTracker_MergedEpochsKeepPendingReports: one of them told that a device is Online.
+func TestTracker_MergedEpochsKeepPendingReports(t *testing.T) {
 	r := newRig(t, presence.Options{StaleAfter: time.Hour})
 	r.Lost(r.now)
 	r.live("a", "online")
@@ -49,9 +49,9 @@ func TestStandsThatBecomeOneKeepWhatIsToBeTold(t *testing.T) {
 	r.wantList(r.expire()) // it is reported
 }
 
-// TestNobodyIsLeftToBeStale: the only device that was told to be Online went Offline
+// TestTracker_NoViewStaleWithoutOnlineDevices: the only device that was told to be Online went Offline
 // before the view is stale.
-func TestNobodyIsLeftToBeStale(t *testing.T) {
+func TestTracker_NoViewStaleWithoutOnlineDevices(t *testing.T) {
 	r := newRig(t, presence.Options{})
 	r.live("a", "online")
 	r.Lost(r.now)
@@ -60,8 +60,8 @@ func TestNobodyIsLeftToBeStale(t *testing.T) {
 	r.wantList(r.expire())
 }
 
-// TestWhatCannotBeReadIsToldOnce: that a device is there is news, the first time.
-func TestWhatCannotBeReadIsToldOnce(t *testing.T) {
+// TestTracker_ReportsUnreadableOnce: that a device is there is news, the first time.
+func TestTracker_ReportsUnreadableOnce(t *testing.T) {
 	r := newRig(t, presence.Options{})
 	r.want(r.live("a", "gibberish"), "a unknown>unknown")
 	r.want(r.live("a", "gibberish"), "")

@@ -10,7 +10,7 @@ import (
 
 // LaneKey runs on the goroutine that reads the connection: a panic in it must
 // not end the process, nor cost the message.
-func TestALaneKeyThatPanicsFallsBackToTheTopic(t *testing.T) {
+func TestOrderingKey_PanicFallsBackToTopic(t *testing.T) {
 	h := client.HandlerFunc(func(context.Context, *client.Message) error { return nil })
 	receiving(t, func(cfg *client.Config) {
 		cfg.Receiving.OrderingKey = func(*client.Message) string { panic("no key") }

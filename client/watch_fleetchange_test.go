@@ -9,9 +9,9 @@ import (
 	"github.com/mooring-mqtt/mooring/client/mqtttest"
 )
 
-// TestOthersWhileWeWereAway: as many as there is room for, and all of them others than
+// TestWatch_FleetChangesWhileDisconnected: as many as there is room for, and all of them others than
 // before. They are all known when it is synced.
-func TestOthersWhileWeWereAway(t *testing.T) {
+func TestWatch_FleetChangesWhileDisconnected(t *testing.T) {
 	inWatch(t, mqtttest.Options{}, client.NoSession, client.WatchOptions{MaxDevices: 3}, func(w *watched) {
 		t := w.t
 		v := must1(w.c.MirrorRetained(t.Context(), "d/+/status", client.RetainedOptions{MaxMessages: 3}))
