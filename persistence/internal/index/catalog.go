@@ -9,28 +9,28 @@ import (
 	"github.com/mooring-mqtt/mooring/persistence/internal/record"
 )
 
-// Segment is a segment of the log, with its messages.
+// Segment is a segment of the log and its messages.
 type Segment struct {
 	Number uint64
-	Size   int64 // bytes that count
+	Size   int64 // bytes in use
 	Index
 }
 
-// Catalog finds messages: in their segment, among those that were moved, which are
-// few, in the commits that are not finished, and by priority.
+// Catalog finds messages by sequence and by priority. A message is in its segment, among the moved
+// messages, which are few, or in an uncommitted batch.
 type Catalog struct {
-	Segments []*Segment // oldest first; the last is the active one
-	Open     []*Batch   // commits that are not finished, oldest first
+	Segments []*Segment // oldest first; the last one is active
+	Open     []*Batch   // uncommitted batches, oldest first
 	moved    []movedMessage
 	queues   [record.Priorities]queue
-	loading  map[uint64]int // while records are read: where in moved, which is not in order yet
-	hint     int            // the segment that was used last
+	loading  map[uint64]int // during recovery: positions in moved, which is not sorted yet
+	hint     int            // position of the segment that was used last
 }
 
 // Active returns the segment that is appended to.
 func (c *Catalog) Active() *Segment { return c.Segments[len(c.Segments)-1] }
 
-// Find returns a message.
+// Find returns a message, committed or not.
 func (c *Catalog) Find(seq uint64) Ref {
 	for _, b := range c.Open {
 		if b.has(seq) {
@@ -40,7 +40,7 @@ func (c *Catalog) Find(seq uint64) Ref {
 	return c.Committed(seq)
 }
 
-// Committed returns a message, if its commit is finished.
+// Committed returns a message if it is committed.
 func (c *Catalog) Committed(seq uint64) Ref {
 	if s, i := c.At(seq); s != nil && !s.movedAway(i) {
 		return s.ref(i, s)
@@ -51,7 +51,7 @@ func (c *Catalog) Committed(seq uint64) Ref {
 	return Ref{}
 }
 
-// At returns the segment in whose range seq is, and the position in it.
+// At returns the segment whose range contains seq, and the position in it.
 func (c *Catalog) At(seq uint64) (*Segment, int) {
 	if n := c.from(seq); n < len(c.Segments) && c.Segments[n].has(seq) {
 		return c.Segments[n], int(seq - c.Segments[n].First)
@@ -77,14 +77,14 @@ func (c *Catalog) Number(priority uint8, seq uint64) uint64 {
 		return q[i].number
 	}
 	for _, b := range c.Open {
-		if i, known := slices.BinarySearchFunc(b.lines, seq, line.compare); known {
-			return b.lines[i].number
+		if i, known := slices.BinarySearchFunc(b.entries, seq, entry.compare); known {
+			return b.entries[i].number
 		}
 	}
 	return 0
 }
 
-// Uncommitted reports whether an unfinished commit has a pending message of a priority.
+// Uncommitted reports whether an uncommitted batch contains a pending message of a priority.
 func (c *Catalog) Uncommitted(priority uint8) bool {
 	return slices.ContainsFunc(c.Open, func(b *Batch) bool { return bytes.IndexByte(b.states, priority<<levelShift|Pending) >= 0 })
 }
@@ -97,8 +97,8 @@ func (c *Catalog) Next(cursor *[record.Priorities]uint64) (seq uint64) {
 	return seq
 }
 
-// NextOf returns the first committed message of a priority above after, or 0. It leaves out deferred
-// messages.
+// NextOf returns the first committed message of a priority with a sequence above after, or 0. It
+// skips deferred messages.
 func (c *Catalog) NextOf(priority uint8, after uint64) uint64 {
 	q := c.queues[priority]
 	switch {
@@ -117,7 +117,7 @@ func (c *Catalog) NextOf(priority uint8, after uint64) uint64 {
 }
 
 func (c *Catalog) nextNormal(seq uint64) uint64 {
-	// A moved message is older than any other.
+	// Every moved message is older than the messages in their original segments.
 	if n := len(c.moved); n > 0 && c.moved[n-1].seq >= seq {
 		for i, _ := c.findMoved(seq); i < n; i++ {
 			if m := &c.moved[i]; m.state < Done {
@@ -139,10 +139,10 @@ func (c *Catalog) First(priority uint8) uint64 {
 	return c.Number(priority, c.NextOf(priority, 0))
 }
 
-// Install enters the messages of a finished commit, which was written to s at off.
+// Install adds the messages of a committed batch, which was written to s at off.
 func (c *Catalog) Install(s *Segment, off int64, b *Batch, commit uint64) {
 	s.AddAll(&b.Index, off)
-	for _, e := range b.lines {
+	for _, e := range b.entries {
 		c.Enqueue(e.priority, e.seq, e.number)
 	}
 	for _, m := range b.moves {
@@ -151,7 +151,7 @@ func (c *Catalog) Install(s *Segment, off int64, b *Batch, commit uint64) {
 	s.Emptied = max(s.Emptied, b.Emptied)
 }
 
-// Enqueue notes the Number of a message.
+// Enqueue adds a message to the queue of its priority. Normal messages have no queue.
 func (c *Catalog) Enqueue(priority uint8, seq, number uint64) {
 	if priority == record.Normal {
 		return
@@ -166,10 +166,10 @@ func (c *Catalog) Enqueue(priority uint8, seq, number uint64) {
 	}
 }
 
-// Load prepares for records in any order. Loaded puts them into their order.
+// Load prepares the catalog for records in any order. Loaded sorts them.
 func (c *Catalog) Load() { c.loading = map[uint64]int{} }
 
-// Loaded ends what Load began.
+// Loaded ends the phase that Load began.
 func (c *Catalog) Loaded() {
 	c.loading = nil
 	slices.SortFunc(c.moved, func(a, b movedMessage) int { return cmp.Compare(a.seq, b.seq) })
@@ -180,7 +180,7 @@ func (c *Catalog) Loaded() {
 	}
 }
 
-// Unrelease makes all released messages pending again.
+// Unrelease removes the released state from all messages.
 func (c *Catalog) Unrelease() {
 	for _, s := range c.Segments {
 		s.unrelease()
@@ -195,7 +195,7 @@ func (c *Catalog) Unrelease() {
 	}
 }
 
-// queue is the order of the messages of one priority that have not all ended.
+// queue lists the messages of one priority in order. It may contain messages that have ended.
 type queue []queued
 
 type queued struct{ seq, number uint64 }

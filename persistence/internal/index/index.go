@@ -1,5 +1,5 @@
-// Package index knows where the records of the messages are, and the state of each
-// message. It is in memory only, and its caller guards it with a lock.
+// Package index keeps the location and the state of each message. It is in memory only. The caller
+// guards it with a lock.
 package index
 
 import (
@@ -13,54 +13,55 @@ const (
 	Pending  = 0
 	Released = 1
 	Done     = 2
-	Lost     = 3 // its record was not found at opening
+	Lost     = 3 // its record was not found at the opening
 	moved    = 4 // its record is in a newer segment
 	Dead     = 5 // a dead letter
-	Deferred = 6 // alive, and not in the order of sending; it never returns to it
-	// DeferredReleased is Deferred and Released.
+	Deferred = 6 // alive, but excluded from the sending order; never returns to it
+	// DeferredReleased is both Deferred and Released.
 	DeferredReleased = 7
 
 	stateMask  = 7
-	levelShift = 3 // the priority is above the state
+	levelShift = 3 // shift of the priority, which is stored above the state
 )
 
-// Loc is the offset of a message's record and the size of its packet.
+// Loc is the offset of the record of a message, and the size of its packet.
 type Loc struct{ Off, Size uint32 }
 
-// Extra is kept for each message if receipts are wanted.
+// Extra is kept for each message if receipts are enabled.
 type Extra struct {
 	Result record.Result
-	At     int64 // of the result, in Unix milliseconds
+	At     int64 // time of the result, in Unix milliseconds
 }
 
-// Print returns a fingerprint of a message ID, by which a message is found: of so many messages, one in
-// 65,536 has the same one.
+// Print returns a 16-bit fingerprint of a message ID, for finding messages by ID. About one in 65,536
+// messages has the same fingerprint as a given one.
 func Print(id *[16]byte) uint16 { return uint16(record.CRC(id[:])) }
 
-// Index has the messages of one file or commit by position: sequences are dense.
+// Index contains the messages of one segment or batch. Sequences have no gaps, so a message is found
+// by its position.
 type Index struct {
 	First   uint64 // sequence of the first message
 	Keep    bool   // each message has an Extra
-	Alive   int    // messages that are alive, those moved here included
-	Dead    int    // dead letters, those moved here included
-	Emptied uint64 // the last commit that ends one of them, or moves it away
+	Alive   int    // messages that are alive, including those moved here
+	Dead    int    // dead letters, including those moved here
+	Emptied uint64 // the last commit that ended a message of the index, or moved it away
 	Locs    []Loc
 	states  []uint8
 	prints  []uint16
 	extras  []Extra
-	head    int // no Normal message before it is alive
+	head    int // no Normal message before this position is alive
 }
 
 // End returns the sequence after the last message.
 func (x *Index) End() uint64         { return x.First + uint64(len(x.Locs)) }
 func (x *Index) has(seq uint64) bool { return seq >= x.First && seq < x.End() }
 
-// Add adds the next message, which is pending, and its fingerprint.
+// Add adds the next message, which is pending.
 func (x *Index) Add(at Loc, priority uint8, print uint16) {
 	x.add(at, priority<<levelShift|Pending, print, Extra{})
 }
 
-// AddLost adds lost messages up to a sequence, without it.
+// AddLost adds lost messages up to, but not including, the sequence end.
 func (x *Index) AddLost(end uint64) {
 	for x.End() < end {
 		x.add(Loc{}, Lost, 0, Extra{})
@@ -75,7 +76,7 @@ func (x *Index) add(at Loc, state uint8, print uint16, e Extra) {
 	x.count(state, 1)
 }
 
-// count counts n messages in this state.
+// count adds n to the counter for a state.
 func (x *Index) count(state uint8, n int) {
 	switch state & stateMask {
 	case Pending, Released, Deferred, DeferredReleased:
@@ -85,7 +86,7 @@ func (x *Index) count(state uint8, n int) {
 	}
 }
 
-// next returns the position of the first Normal message from i on that is alive.
+// next returns the position of the first Normal message from position i on that is alive.
 func (x *Index) next(i int) (int, bool) {
 	if x.Alive == 0 {
 		return 0, false
@@ -101,13 +102,13 @@ func (x *Index) next(i int) (int, bool) {
 	return i, i < len(x.states)
 }
 
-// Split returns the position of the first message whose record is at or after off. No
-// message may be lost from there on.
+// Split returns the position of the first message whose record is at or after off. No message from
+// that position on may be lost.
 func (x *Index) Split(off int64) int {
 	return sort.Search(len(x.Locs), func(i int) bool { return int64(x.Locs[i].Off) >= off })
 }
 
-// Cut takes away the messages from off on.
+// Cut removes the messages from off on, and returns them.
 func (x *Index) Cut(off int64) (tail Index) {
 	n := x.Split(off)
 	rest := Index{Keep: x.Keep, Locs: x.Locs[n:], states: x.states[n:], prints: x.prints[n:]}
@@ -123,7 +124,7 @@ func (x *Index) Cut(off int64) (tail Index) {
 	return tail
 }
 
-// AddAll adds the messages of y, whose places shift by this many bytes.
+// AddAll adds the messages of y, and shifts their offsets by this many bytes.
 func (x *Index) AddAll(y *Index, shift int64) {
 	var e Extra
 	for i, at := range y.Locs {
@@ -144,10 +145,10 @@ func (x *Index) Ended() (n int) {
 	return n
 }
 
-// unrelease makes the released messages pending again.
+// unrelease removes the released state from all messages.
 func (x *Index) unrelease() {
 	for i, s := range x.states {
-		if to := unreleased(s); to != s { // messages that have ended are read without the lock
+		if to := unreleased(s); to != s { // states of ended messages are read without the lock: do not write them
 			x.states[i] = to
 		}
 	}
@@ -169,16 +170,16 @@ func alive(state uint8) bool {
 	return state < Done || state >= Deferred
 }
 
-// Ref is the place of a message, valid until the catalog changes. Zero: no message.
+// Ref refers to a message. It is valid until the catalog changes. The zero value refers to none.
 type Ref struct {
-	Segment *Segment // that has its record; nil: it is not committed
+	Segment *Segment // contains the record; nil: the message is not committed
 	Moved   bool     // the record was written again
 
-	x     *Index // counts it
+	x     *Index // counts the message
 	loc   *Loc
 	state *uint8 // with the priority
 	print *uint16
-	extra *Extra // nil: no receipts are wanted
+	extra *Extra // nil: receipts are disabled
 }
 
 func (x *Index) ref(i int, s *Segment) Ref {
@@ -189,16 +190,16 @@ func (x *Index) ref(i int, s *Segment) Ref {
 	return r
 }
 
-func (r Ref) OK() bool        { return r.x != nil }                 // there is such a message
-func (r Ref) Alive() bool     { return r.OK() && alive(*r.state) }  // there is one, without a result
-func (r Ref) InOrder() bool   { return r.OK() && r.State() < Done } // there is one in the order of sending
+func (r Ref) OK() bool        { return r.x != nil }                 // the message exists
+func (r Ref) Alive() bool     { return r.OK() && alive(*r.state) }  // it has no result
+func (r Ref) InOrder() bool   { return r.OK() && r.State() < Done } // it is alive and not deferred
 func (r Ref) Deferred() bool  { return r.OK() && r.State() >= Deferred }
 func (r Ref) Released() bool  { return r.Is(Released) || r.Is(DeferredReleased) }
 func (r Ref) State() uint8    { return *r.state & stateMask }
-func (r Ref) Is(s uint8) bool { return r.OK() && r.State() == s } // there is one in this state
+func (r Ref) Is(s uint8) bool { return r.OK() && r.State() == s } // it exists and is in this state
 func (r Ref) Priority() uint8 { return *r.state >> levelShift }
 func (r Ref) Loc() Loc        { return *r.loc }
-func (r Ref) Extra() *Extra   { return r.extra } // nil: no receipts are wanted
+func (r Ref) Extra() *Extra   { return r.extra } // nil: receipts are disabled
 
 // Set sets the state.
 func (r Ref) Set(state uint8) {
@@ -210,12 +211,12 @@ func (r Ref) Set(state uint8) {
 // SetPrint sets the fingerprint of the message ID.
 func (r Ref) SetPrint(print uint16) { *r.print = print }
 
-// SetResult sets the result, if receipts are wanted.
+// SetResult sets the result if receipts are enabled.
 func (r Ref) SetResult(res record.Result, at int64) {
 	if r.extra != nil {
 		r.extra.Result, r.extra.At = res, at
 	}
 }
 
-// EndedIn notes that a commit ends the message, or moves it away.
+// EndedIn records that a commit ends the message or moves it away.
 func (r Ref) EndedIn(commit uint64) { r.x.Emptied = max(r.x.Emptied, commit) }

@@ -10,7 +10,7 @@ import (
 // movedMessage is a message whose record was written again, to a newer segment.
 type movedMessage struct {
 	seq   uint64
-	seg   *Segment // has its record, and counts it
+	seg   *Segment // contains the record and counts the message
 	loc   Loc
 	state uint8
 	print uint16
@@ -32,7 +32,7 @@ func (c *Catalog) findMoved(seq uint64) (int, bool) {
 	return slices.BinarySearchFunc(c.moved, seq, func(m movedMessage, seq uint64) int { return cmp.Compare(m.seq, seq) })
 }
 
-// Move notes that the record of a message is now in s, and its state.
+// Move records that the record of a message is now in s, and sets the state of the message.
 func (c *Catalog) Move(seq uint64, s *Segment, at Loc, priority, state uint8) {
 	i, known := c.findMoved(seq)
 	if !known {
@@ -58,11 +58,11 @@ func (c *Catalog) Move(seq uint64, s *Segment, at Loc, priority, state uint8) {
 	m.seg, m.loc, m.state = s, at, priority<<levelShift|state
 }
 
-// installMove enters a message that a commit has written to s. A message that ended
-// meanwhile stays where it was: its done record comes later.
+// installMove adds a message that a commit has written again, to s. A message that ended meanwhile is
+// not moved: its done record follows later.
 func (c *Catalog) installMove(s *Segment, off int64, m move, commit uint64) {
 	r := c.Committed(m.seq)
-	if !r.OK() || r.x == &s.Index { // a batch that is written twice
+	if !r.OK() || r.x == &s.Index { // already there: the batch was written twice
 		return
 	}
 	if state := r.State(); alive(state) || state == Dead {
@@ -71,10 +71,10 @@ func (c *Catalog) installMove(s *Segment, off int64, m move, commit uint64) {
 	}
 }
 
-// movedAway reports whether the segment of a message knows that it was moved.
+// movedAway reports whether the message at position i was moved to another segment.
 func (s *Segment) movedAway(i int) bool { return s.states[i]&stateMask == moved }
 
-// Rehome notes that the record of a moved message was written to another segment.
+// Rehome records that the record of a moved message was written to another segment.
 func (c *Catalog) Rehome(seq uint64, from *Segment, off int64, to *Segment, at uint32) {
 	if i, ok := c.findMoved(seq); ok && c.moved[i].seg == from && int64(c.moved[i].loc.Off) == off {
 		m := &c.moved[i]
@@ -84,7 +84,8 @@ func (c *Catalog) Rehome(seq uint64, from *Segment, off int64, to *Segment, at u
 	}
 }
 
-// RehomeFrom does so for all moved messages from off on, whose records begin at to now.
+// RehomeFrom calls Rehome for all moved messages of a segment from off on. Their records now begin at
+// the offset at of the segment to.
 func (c *Catalog) RehomeFrom(from *Segment, off int64, to *Segment, at int64) {
 	for i := range c.moved {
 		if m := &c.moved[i]; m.seg == from && int64(m.loc.Off) >= off {
@@ -93,11 +94,11 @@ func (c *Catalog) RehomeFrom(from *Segment, off int64, to *Segment, at int64) {
 	}
 }
 
-// RemoveFirst removes the oldest segment. It forgets the messages that were moved to
-// it, and the messages at the front of the queues that have ended.
+// RemoveFirst removes the oldest segment. It forgets the messages that were moved to it, and the
+// ended messages at the front of the queues.
 func (c *Catalog) RemoveFirst() {
 	s := c.Segments[0]
-	c.Segments[0] = nil // or it would stay in memory
+	c.Segments[0] = nil // lets the garbage collector free it
 	c.Segments = c.Segments[1:]
 	c.moved = slices.DeleteFunc(c.moved, func(m movedMessage) bool { return m.seg == s })
 	for p := uint8(record.Normal + 1); p < record.Priorities; p++ {
@@ -105,7 +106,8 @@ func (c *Catalog) RemoveFirst() {
 	}
 }
 
-// Keepers returns the next messages that keep a segment, up to about most bytes.
+// Keepers returns the next messages after a sequence that must be moved before the segment can be
+// removed. Their packets have about most bytes in total.
 func (c *Catalog) Keepers(s *Segment, after uint64, most int64) (seqs []uint64, locs []Loc, size int64) {
 	take := func(seq uint64, state uint8, at Loc) {
 		if state &= stateMask; size < most && seq > after && (alive(state) || state == Dead) {
@@ -124,7 +126,7 @@ func (c *Catalog) Keepers(s *Segment, after uint64, most int64) (seqs []uint64, 
 	return seqs, locs, size
 }
 
-// ByPrint returns the messages whose ID has this fingerprint, descending.
+// ByPrint returns the messages whose ID has this fingerprint, in descending order.
 func (c *Catalog) ByPrint(print uint16) (seqs []uint64) {
 	for _, s := range c.Segments {
 		for i := range s.prints {
@@ -143,8 +145,8 @@ func (c *Catalog) ByPrint(print uint16) (seqs []uint64) {
 	return seqs
 }
 
-// Results returns the results of the messages whose records are in s: a function of the
-// sequence, and whether the record is one that was moved. It needs no lock.
+// Results returns a function that returns the results of the messages whose records are in s. The
+// function gets a sequence, and whether the record was moved to s. It needs no lock.
 func (c *Catalog) Results(s *Segment) func(seq uint64, movedHere bool) (Extra, bool) {
 	ended := map[uint64]Extra{}
 	for _, m := range c.moved {
@@ -163,7 +165,7 @@ func (c *Catalog) Results(s *Segment) func(seq uint64, movedHere bool) (Extra, b
 	}
 }
 
-// All calls yield for each message, ascending, until it returns false.
+// All calls yield for each message in ascending order, until yield returns false.
 func (c *Catalog) All(yield func(seq uint64, r Ref) bool) {
 	list := c.moved
 	// before yields the moved messages before seq.
@@ -187,7 +189,7 @@ func (c *Catalog) All(yield func(seq uint64, r Ref) bool) {
 			if !yield(seq, s.ref(i, s)) {
 				return
 			}
-			if len(list) > 0 && list[0].seq == seq { // possible after damage: Committed prefers this one
+			if len(list) > 0 && list[0].seq == seq { // possible after damage; Committed also prefers the segment
 				list = list[1:]
 			}
 		}

@@ -8,14 +8,14 @@ import (
 )
 
 const (
-	damageShift = 5                       // of Ledger.Damage in the flags
-	keyed       = 1 << (damageShift + 32) // the flag of a checkpoint with a key and fingerprints
+	damageShift = 5                       // shift of Ledger.Damage in the flags
+	keyed       = 1 << (damageShift + 32) // flag: the checkpoint has a key and fingerprints
 )
 
-// AppendCheckpoint appends an image of the ledger. Each segment has one at the end of
-// its opening (what is written when it is begun), so that the segments before it can be
-// removed once their messages have ended. It does not list which messages are released
-// or have ended: those records are not in an earlier segment than the message. It
+// AppendCheckpoint appends a checkpoint, which is an encoding of the ledger. Each segment has one
+// in its opening, which is the part that is written when the segment begins. So the segments before
+// it can be removed once their messages have ended. A checkpoint does not list the released and the
+// ended messages, because those records are never in an earlier segment than the message. It
 // repeats the link to the previous segment, in case the header is damaged.
 func (g *Ledger) AppendCheckpoint(b []byte, prev segment.Link) []byte {
 	body := make([]byte, 0, 128)
@@ -60,8 +60,8 @@ func (g *Ledger) AppendCheckpoint(b []byte, prev segment.Link) []byte {
 	return record.AppendCheckpoint(b, append(body, g.Owner...))
 }
 
-// DecodeCheckpoint decodes the body of a checkpoint, without what is counted from the
-// records of messages.
+// DecodeCheckpoint decodes the body of a checkpoint. It leaves out the values that are counted from
+// the records of messages.
 func DecodeCheckpoint(body []byte, version1 bool) (g Ledger, prev segment.Link, err error) {
 	const most = record.MaxSequence
 	d := record.Decoder{B: body}

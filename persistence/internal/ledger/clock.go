@@ -5,35 +5,35 @@ import (
 	"time"
 )
 
-// Clock is the store's clock: the system's at the start, then the monotonic one. It
-// does not go back between two openings. If the system's clock was never set (a device
-// without a battery), it does not jump by decades while messages are pending.
+// Clock is the clock of the store. It starts at the system time and then follows the monotonic clock.
+// It does not go back from one opening to the next. If the system clock was never set, as on a device
+// without a battery, the clock does not jump by decades while messages are pending.
 type Clock struct {
 	Began  time.Time
-	Offset int64 // what is added to the system's clock, in milliseconds
+	Offset int64 // added to the system time, in milliseconds
 }
 
-// neverSet is before the time of any clock that was set: the year 2020.
+// neverSet is the beginning of the year 2020. A clock that shows an earlier time was never set.
 const neverSet = 1_577_836_800_000
 
-// ClockSet reports whether a clock with this time in Unix milliseconds was ever set.
+// ClockSet reports whether a clock that shows this time, in Unix milliseconds, was ever set.
 func ClockSet(now int64) bool { return now >= neverSet }
 
-// NextEpoch returns an epoch above the last one (0: there was none). It is the time in
-// Unix milliseconds, if that is above. Otherwise chance keeps it apart from the epoch
-// that another copy of the store begins, or that a lost store had, under the same clock.
+// NextEpoch returns an epoch above the last one, which is 0 if there was none. The result is the
+// time in Unix milliseconds if that is above last. Otherwise it has random bits, so that it differs
+// from the epoch of another copy of the store, or of a lost store, under the same clock.
 func NextEpoch(now int64, last uint64) uint64 {
 	switch {
 	case ClockSet(now) && uint64(now) > last:
 		return uint64(now)
 	case last == 0:
-		return 1 + rand.Uint64N(neverSet-1) // below that of any clock that was set
+		return 1 + rand.Uint64N(neverSet-1) // below the epochs of a clock that was set
 	}
-	return last + 1 + rand.Uint64N(1<<24) // up to 4.7 hours: below that of a clock that is set soon
+	return last + 1 + rand.Uint64N(1<<24) // at most 4.7 hours above, so a clock that is set soon exceeds it
 }
 
-// Begin starts the clock. last is the latest time that an earlier opening recorded
-// (0: none); pending reports that there are messages whose expiry depends on it.
+// Begin starts the clock. last is the latest time that an earlier opening recorded, or 0. pending
+// reports whether there are messages whose expiry depends on the clock.
 func (c *Clock) Begin(start time.Time, last int64, pending bool) {
 	c.Began = start
 	now := start.UnixMilli()

@@ -5,9 +5,9 @@ import (
 	"slices"
 )
 
-// DeadLetters are the dead letters that are kept.
+// DeadLetters are the dead letters of the store.
 type DeadLetters struct {
-	Bytes int64        // of their packets
+	Bytes int64        // packet bytes
 	List  []DeadLetter // by sequence
 }
 
@@ -36,7 +36,7 @@ func (d *DeadLetters) Add(seq uint64, size int, reason uint8) {
 // Remove removes a dead letter with a packet of this size.
 func (d *DeadLetters) Remove(seq uint64, size int) {
 	switch i, known := d.find(seq); {
-	case known && i == 0: // the usual one, without moving all others
+	case known && i == 0: // the usual case: no other dead letter has to be copied
 		d.List = d.List[1:]
 	case known:
 		d.List = slices.Delete(d.List, i, i+1)

@@ -10,11 +10,11 @@ import (
 // Deferrals are the deferred messages.
 type Deferrals struct {
 	list  map[uint64]record.Deferral // by sequence
-	Of    [record.Priorities]int     // how many, by priority
-	Bytes int64                      // of their packets
+	Of    [record.Priorities]int     // number of messages, by priority
+	Bytes int64                      // packet bytes
 }
 
-// Set defers a message, again or for the first time.
+// Set sets the deferral of a message.
 func (d *Deferrals) Set(seq uint64, priority uint8, size int, x record.Deferral) {
 	if _, again := d.list[seq]; !again {
 		d.Of[priority]++
@@ -44,7 +44,7 @@ func (d *Deferrals) Len() int { return len(d.list) }
 // List returns the sequences of the deferred messages, ascending.
 func (d *Deferrals) List() []uint64 { return slices.Sorted(maps.Keys(d.list)) }
 
-// Reset notes that no message was sent in the present session.
+// Reset records that no deferred message was sent in the current session.
 func (d *Deferrals) Reset() {
 	for seq, x := range d.list {
 		if x.PacketID != 0 {

@@ -5,24 +5,25 @@ import (
 	"math/bits"
 )
 
-// Keys knows the newest message of each key, by an 80-bit hash of the key: of a million keys, two have
-// the same one in one of 10^12 processes. Entries of messages that have ended stay until the table is
-// made anew: when it is nearly full, and when a segment is removed and there are twice as many entries
-// as pending messages. An entry takes 19 to 25 bytes, however long the key is.
+// Keys finds the newest message of each key. It identifies a key by an 80-bit hash: among a million
+// keys, a collision occurs in one of 10^12 processes. Entries of ended messages stay until the
+// table is rebuilt. It is rebuilt when it is nearly full. It is also rebuilt when a segment is
+// removed and the table has more than twice as many entries as there are pending messages. An entry
+// takes 19 to 25 bytes, whatever the length of the key.
 type Keys struct {
-	slots []keySlot // an open hash table
+	slots []keySlot // an open-addressing hash table
 	used  int
 }
 
 // keySlot is free if its sequence is 0.
 type keySlot struct {
 	hash uint64
-	rest uint64 // 16 more bits of the hash above the sequence
+	rest uint64 // the sequence in the low 48 bits, 16 more bits of the hash above
 }
 
 const (
 	seqBits = 48
-	maxSeq  = 1<<seqBits - 1 // messages after this one replace none
+	maxSeq  = 1<<seqBits - 1 // messages with a higher sequence replace no other
 	minKeys = 1024
 )
 
@@ -34,7 +35,7 @@ func hashKey(key string) keySlot {
 
 func (s keySlot) seq() uint64 { return s.rest & maxSeq }
 
-// find returns the slot of a key, or the free one where it belongs.
+// find returns the slot of a key, or the free slot where it belongs.
 func (k *Keys) find(key keySlot) *keySlot {
 	n := uint64(len(k.slots))
 	for i, _ := bits.Mul64(key.hash, n); ; i++ {
@@ -56,7 +57,7 @@ func (k *Keys) Newest(key string) uint64 {
 	return k.find(hashKey(key)).seq()
 }
 
-// Set notes the newest message of a key. alive: another message has not ended.
+// Set sets the newest message of a key. alive reports whether a message has not ended.
 func (k *Keys) Set(key string, seq uint64, alive func(seq uint64) bool) {
 	if seq > maxSeq {
 		return
@@ -72,14 +73,14 @@ func (k *Keys) Set(key string, seq uint64, alive func(seq uint64) bool) {
 	*s = keySlot{h.hash, h.rest | seq}
 }
 
-// Shrink makes the table anew if most entries must be of messages that have ended.
+// Shrink rebuilds the table if most entries belong to messages that have ended.
 func (k *Keys) Shrink(pending int, alive func(seq uint64) bool) {
 	if k.used > 2*pending+minKeys {
 		k.renew(alive)
 	}
 }
 
-// renew makes a new table of the messages that have not ended, two thirds full.
+// renew rebuilds the table from the messages that have not ended. The new table is two thirds full.
 func (k *Keys) renew(alive func(seq uint64) bool) {
 	left := 0
 	for i := range k.slots {

@@ -1,30 +1,30 @@
-// Package ledger is the small state of a store: counters, named sequences, packet
-// identifiers, releases, dead letters. A checkpoint in the log is an image of it. It
-// is in memory only, and its caller guards it with a lock.
+// Package ledger keeps the small state of a store: counters, named sequences, packet identifiers,
+// releases and dead letters. A checkpoint in the log is an encoding of it. It is in memory only. The
+// caller guards it with a lock.
 package ledger
 
 import (
 	"github.com/mooring-mqtt/mooring/persistence/internal/record"
 )
 
-// Ledger is the state of a store beside the places of its messages.
+// Ledger is the state of a store, apart from the locations of its messages.
 type Ledger struct {
 	Epoch, Boot  uint64
 	Next         uint64 // sequence of the next message
 	Totals       [record.LastResult + 1]uint64
-	Lost         uint64 // of Totals[Dropped]
+	Lost         uint64 // the part of Totals[Dropped] that was lost
 	Session      bool   // a session was begun with this store
-	Owner        string // the ClientID of that session; empty: unknown
-	SentLost     bool   // messages that were sent may be missing, and nothing was sent since
-	Damage       uint32 // a hash of the damaged places that the opening has found; 0: there were none
+	Owner        string // ClientID of that session; empty: unknown
+	SentLost     bool   // sent messages may be missing, and nothing was sent since
+	Damage       uint32 // hash of the damaged places that the opening found; 0: no damage
 	Pending      int
 	PendingOf    [record.Priorities]int
 	PendingBytes int64
-	Numbers      [record.Priorities]uint64 // the last Number used; not for Normal
+	Numbers      [record.Priorities]uint64 // the last assigned Number; unused for Normal
 	Sent         [record.Priorities]uint64 // the sent watermarks
-	Latest       int64                     // the latest time that an earlier opening recorded; 0: none
+	Latest       int64                     // the latest time that an earlier opening recorded; 0: unknown
 	Writer       Writer
-	Key          [16]byte // of the fingerprints in Seen; zeros: there is none yet
+	Key          [16]byte // key of the fingerprints in Seen; zero: there is no key yet
 	Streams      []Stream // stream i has the ID i+1
 	streamID     map[string]uint32
 
@@ -36,14 +36,14 @@ type Ledger struct {
 	Clock       Clock
 }
 
-// Writer describes the process that writes to the log. A later opening learns from it
-// whether a power cut may have taken the end of the log, and whether the folder is a copy.
+// Writer describes the process that writes to the log. A later opening uses it to find out whether a
+// power failure may have removed the end of the log, and whether the folder is a copy.
 type Writer struct {
-	Known   bool   // false: a format version before 3 did not record it
-	Lossy   bool   // under its sync policy, a power cut may take what it wrote last
-	Closed  bool   // nothing was written after this checkpoint: the log was closed
-	Boot    uint64 // of the system, fsys.Host; 0: unknown
-	Machine uint64 // fsys.Host; 0: unknown
+	Known   bool   // false: format versions before 3 did not record it
+	Lossy   bool   // the sync policy allows a power failure to remove the last records
+	Closed  bool   // the log was closed: nothing was written after this checkpoint
+	Boot    uint64 // of the system, see fsys.Host; 0: unknown
+	Machine uint64 // see fsys.Host; 0: unknown
 }
 
 // Stream is a named sequence.
@@ -52,10 +52,10 @@ type Stream struct {
 	Last uint64
 }
 
-// Accepted returns how many messages were accepted, which is the last sequence.
+// Accepted returns how many messages were accepted. That is also the last assigned sequence.
 func (g *Ledger) Accepted() uint64 { return g.Next - 1 }
 
-// Has reports whether a sequence was given to a message.
+// Has reports whether a sequence was assigned to a message.
 func (g *Ledger) Has(seq uint64) bool { return seq != 0 && seq < g.Next }
 
 // Accept counts a message and returns its sequence and its Number.
@@ -74,7 +74,7 @@ func (g *Ledger) Accept(priority uint8, size int, stream uint32, streamSeq uint6
 	return seq, number
 }
 
-// Pend counts one more pending message.
+// Pend counts another pending message.
 func (g *Ledger) Pend(priority uint8, size int) {
 	g.Pending++
 	g.PendingOf[priority]++
@@ -89,7 +89,7 @@ func (g *Ledger) Settle(priority, kind uint8, size int) {
 	g.PendingBytes -= int64(size)
 }
 
-// Live returns how many bytes the log would have if all that has ended were gone.
+// Live returns the size that the log would have without the ended messages.
 func (g *Ledger) Live() int64 {
 	return g.PendingBytes + g.DeadLetters.Bytes + int64(g.Pending+len(g.DeadLetters.List))*record.Overhead
 }
@@ -120,8 +120,8 @@ func (g *Ledger) AddStream(name string, last uint64) uint32 {
 	return id
 }
 
-// Restore replaces the counters by those of a checkpoint at this place of the log.
-// What is counted from the records of messages stays.
+// Restore replaces the counters with those of a checkpoint at this place in the log. It keeps the
+// values that are counted from the records of messages.
 func (g *Ledger) Restore(c Ledger, version1 bool) {
 	c.Next = max(c.Next, g.Next)
 	c.Pending, c.PendingOf, c.PendingBytes = g.Pending, g.PendingOf, g.PendingBytes
@@ -136,8 +136,8 @@ func (g *Ledger) Restore(c Ledger, version1 bool) {
 	*g = c
 }
 
-// Reconcile makes the totals add up after damage. It returns how many messages are
-// nowhere: they are lost. One whose done record is lost is pending again.
+// Reconcile makes the totals consistent after damage. It returns the number of accepted messages that
+// cannot be found and are therefore lost. A message whose done record is lost is pending again.
 func (g *Ledger) Reconcile() (lost uint64) {
 	sum := uint64(g.Pending)
 	for _, n := range g.Totals {

@@ -7,20 +7,20 @@ import (
 	"github.com/mooring-mqtt/mooring/persistence/internal/record"
 )
 
-// Releases are the released messages, in the order of their PUBRECs: by rank.
+// Releases are the released messages, ordered by rank. The ranks ascend in the order of the PUBRECs.
 //
-// Messages that have ended stay in the list until they are more than half of it, so
-// that a release and an end take constant time. The list is bounded by twice the
-// messages that are released at a time, of which a session has at most 65,535.
+// Ended messages stay in the list until they are more than half of it, so that adding and ending a
+// message take constant time. The list has at most twice as many entries as there are released
+// messages, of which a session has at most 65,535.
 type Releases struct {
 	list []release // by rank
-	live int       // of these, pending
-	last uint64    // the highest rank used
+	live int       // number of pending messages in list
+	last uint64    // the highest rank in use
 }
 
 type release struct{ seq, rank uint64 }
 
-// fewReleases is the number of ended messages that are not worth a search.
+// fewReleases is the number of ended messages that the list may always contain.
 const fewReleases = 64
 
 // Add adds a message and returns its rank.
@@ -30,7 +30,7 @@ func (r *Releases) Add(seq uint64) (rank uint64) {
 	return r.last
 }
 
-// Done notes that one of the messages has ended.
+// Done records that one of the messages has ended.
 func (r *Releases) Done(released func(seq uint64) bool) {
 	if r.live--; r.live <= 0 {
 		r.list, r.live = r.list[:0], 0
@@ -45,7 +45,7 @@ func (r *Releases) tidy(released func(seq uint64) bool) {
 	r.live = len(r.list)
 }
 
-// List returns the messages that have not ended, in their order.
+// List returns the messages that have not ended, in order.
 func (r *Releases) List(released func(seq uint64) bool) []uint64 {
 	r.tidy(released)
 	seqs := make([]uint64, 0, len(r.list))
@@ -64,8 +64,8 @@ func (r *Releases) Ranks() map[uint64]uint64 {
 	return ranks
 }
 
-// Found adds a message that was read from a record, with its rank. 0: an earlier
-// release wrote it; then the records are in the order of the PUBRECs.
+// Found adds a message that was read from a record with this rank. The rank is 0 if an earlier
+// release wrote the record; such records are in the order of the PUBRECs.
 func (r *Releases) Found(seq, rank uint64) {
 	if rank == 0 {
 		rank = min(r.last+1, record.MaxSequence)
@@ -74,7 +74,7 @@ func (r *Releases) Found(seq, rank uint64) {
 	r.list = append(r.list, release{seq, rank})
 }
 
-// Loaded puts the messages that were found into their order.
+// Loaded sorts the messages that were added by Found.
 func (r *Releases) Loaded(released func(seq uint64) bool) {
 	slices.SortStableFunc(r.list, func(a, b release) int { return cmp.Compare(a.rank, b.rank) })
 	twice := make(map[uint64]bool, len(r.list))

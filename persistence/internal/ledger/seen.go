@@ -6,11 +6,11 @@ import (
 	"slices"
 )
 
-// Seen is the inbound packet identifiers whose messages were handled, each with the fingerprint of
-// its message; 0: an earlier release recorded it.
+// Seen maps the inbound packet identifiers whose messages were handled to the fingerprints of the
+// messages. The fingerprint is 0 if an earlier release recorded the identifier.
 type Seen map[uint16]uint64
 
-// Add adds an identifier, and reports whether that is a change.
+// Add adds an identifier. It reports whether that changed the map.
 func (s *Seen) Add(id uint16, fingerprint uint64) (changed bool) {
 	if *s == nil {
 		*s = Seen{}
@@ -20,18 +20,19 @@ func (s *Seen) Add(id uint16, fingerprint uint64) (changed bool) {
 	return !known || old != fingerprint
 }
 
-// Remove removes an identifier, and reports whether it was a member.
+// Remove removes an identifier. It reports whether that changed the map.
 func (s Seen) Remove(id uint16) (changed bool) {
 	_, changed = s[id]
 	delete(s, id)
 	return changed
 }
 
-// List returns the identifiers, ascending.
+// List returns the identifiers in ascending order.
 func (s Seen) List() []uint16 { return slices.Sorted(maps.Keys(s)) }
 
-// EnsureKey makes a key if there is none: the log is new, an earlier release wrote it, or all its
-// checkpoints are damaged. Fingerprints of another key mean nothing.
+// EnsureKey generates a key if there is none. That is the case if the log is new, if an earlier
+// release wrote it, or if all its checkpoints are damaged. Fingerprints made with another key are
+// useless, so they are set to 0.
 func (g *Ledger) EnsureKey() {
 	if g.Key != [16]byte{} {
 		return

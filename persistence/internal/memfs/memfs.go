@@ -1,4 +1,4 @@
-// Package memfs is a folder in memory, for a log without a disk.
+// Package memfs implements a folder in memory, for a log without a disk.
 package memfs
 
 import (
@@ -11,10 +11,10 @@ import (
 	"github.com/mooring-mqtt/mooring/internal/fsys"
 )
 
-// FS is one folder, and an fsys.FS. The memory of a removed file is used by the next one, so a
-// reader that still has it open may read anything.
+// FS is one folder. It implements fsys.FS. The next file reuses the memory of a removed file, so a
+// reader that still has the removed file open may read arbitrary data.
 type FS struct {
-	mu      sync.RWMutex // of the files too
+	mu      sync.RWMutex // guards the files too
 	files   map[string]*file
 	spare   []byte
 	largest int // size of the largest file so far
@@ -92,7 +92,7 @@ func (f *file) WriteAt(b []byte, off int64) (int, error) {
 		f.data = append(f.data, make([]byte, gap)...)
 	}
 	n := copy(f.data[off:], b)
-	// Segments have about the same size: growing in one step copies their bytes once.
+	// Segments have about the same size, so growing in one step copies their bytes only once.
 	if size := len(f.data) + len(b) - n; size > 64<<10 && size < f.m.largest {
 		f.data = slices.Grow(f.data, f.m.largest-len(f.data))
 	}

@@ -1,6 +1,6 @@
-// Package receipts keeps the results of messages whose segment was removed. They are
-// written to a file before the removal, so that an acknowledgement costs no more than
-// its record in the log. The oldest files are removed first.
+// Package receipts keeps the results of messages whose segment was removed. The results are written
+// to a file before the segment is removed, so an acknowledgement costs no more than its record in
+// the log. The oldest files are removed first.
 package receipts
 
 import (
@@ -32,16 +32,17 @@ type Receipt struct {
 	At     int64
 }
 
-// File has a header with its three fields, and then the receipts, by ID and sequence.
+// File describes a file of receipts. Its header contains the three fields. The receipts follow,
+// sorted by ID and sequence.
 type File struct {
-	Segment uint64 // whose messages they are
+	Segment uint64 // the segment that contained the messages
 	Count   uint64
 	Newest  int64 // time of the last result
 }
 
 const (
-	Suffix = ".mrcp" // the end of the name of a file
-	Size   = 36      // of a receipt, in bytes
+	Suffix = ".mrcp" // suffix of the file names
+	Size   = 36      // size of a receipt, in bytes
 )
 
 var magic = [8]byte{'M', 'O', 'O', 'R', 'R', 'C', 'P', 0}
@@ -54,7 +55,7 @@ func Name(dir string, number uint64) string {
 	return filepath.Join(dir, fmt.Sprintf("%016x%s", number, Suffix))
 }
 
-// ParseName returns the segment of a file with this name, and 0 for any other file.
+// ParseName returns the segment number in the name of a receipts file, and 0 for any other file.
 func ParseName(name string) uint64 {
 	if hex, ok := strings.CutSuffix(name, Suffix); ok {
 		return segment.ParseName(hex + segment.Suffix)
@@ -95,7 +96,7 @@ func (r *Receipt) compare(b *Receipt) int {
 	return cmp.Or(bytes.Compare(r.ID[:], b.ID[:]), cmp.Compare(r.Seq, b.Seq))
 }
 
-// Encode sorts the receipts of a segment and returns their file and its content.
+// Encode sorts the receipts of a segment. It returns the description and the content of their file.
 func Encode(number uint64, list []Receipt) (File, []byte) {
 	slices.SortFunc(list, func(a, b Receipt) int { return a.compare(&b) })
 	f := File{Segment: number, Count: uint64(len(list))}

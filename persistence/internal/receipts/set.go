@@ -9,13 +9,13 @@ import (
 	"github.com/mooring-mqtt/mooring/persistence/internal/segment"
 )
 
-// Set is the files in a folder. Its caller guards it with a lock.
+// Set is the receipts files in a folder. The caller guards it with a lock.
 type Set struct {
 	Files []File // oldest first
-	Total uint64 // receipts
+	Total uint64 // number of receipts
 }
 
-// Has reports whether the newest file has the receipts of a segment.
+// Has reports whether the newest file contains the receipts of this segment.
 func (s *Set) Has(number uint64) bool {
 	return len(s.Files) > 0 && s.Files[len(s.Files)-1].Segment == number
 }
@@ -26,8 +26,9 @@ func (s *Set) Add(f File) {
 	s.Total += f.Count
 }
 
-// Trim drops the oldest files: those that are not needed for max receipts, and those
-// whose receipts are all older than limit. It returns the segments of these files.
+// Trim drops the oldest files, as long as the remaining ones contain at least max receipts, or all
+// receipts of the oldest file are older than limit. It always keeps the newest file. It returns the
+// segment numbers of the dropped files.
 func (s *Set) Trim(max uint64, limit int64) (dropped []uint64) {
 	for len(s.Files) > 1 {
 		oldest := s.Files[0]
@@ -41,8 +42,8 @@ func (s *Set) Trim(max uint64, limit int64) (dropped []uint64) {
 	return dropped
 }
 
-// Load reads the header of a file. Errors: those of the disk, ErrInvalid,
-// *segment.VersionError. The caller closes the file, unless it is nil.
+// Load reads the header of a file. The caller closes the file, unless it is nil. Errors: those of the
+// disk, ErrInvalid, *segment.VersionError.
 func Load(fs fsys.FS, path string, number uint64) (f File, file fsys.File, err error) {
 	if file, err = fs.Open(path); err != nil {
 		return f, nil, err
@@ -59,8 +60,8 @@ func Load(fs fsys.FS, path string, number uint64) (f File, file fsys.File, err e
 	return f, file, err
 }
 
-// Collect reads the IDs of the messages in a segment of this size. result returns
-// the result of a message, see index.Catalog.Results.
+// Collect reads the IDs of the messages in a segment of this size, and returns their receipts. result
+// returns the result of a message, see index.Catalog.Results.
 func Collect(file fsys.File, number uint64, size int64, result func(seq uint64, movedHere bool) (index.Extra, bool)) (list []Receipt, err error) {
 	scan := &segment.Scanner{Window: segment.Window{F: file, Limit: size, Chunk: 256 << 10}, Number: number}
 	_, _, err = scan.Scan(segment.HeaderSize, true, func(_ int64, r *record.Record) bool {
@@ -74,7 +75,7 @@ func Collect(file fsys.File, number uint64, size int64, result func(seq uint64, 
 	return list, err
 }
 
-// Find returns the newest message with an ID, and reports damaged receipts.
+// Find returns the newest receipt for a message ID. It calls damaged if it finds a damaged receipt.
 func (f File) Find(fs fsys.FS, dir string, id [16]byte, damaged func(off int64)) (found Receipt, ok bool, err error) {
 	file, err := fs.Open(Name(dir, f.Segment))
 	if err != nil {
@@ -85,7 +86,7 @@ func (f File) Find(fs fsys.FS, dir string, id [16]byte, damaged func(off int64))
 	want := Receipt{ID: id, Seq: record.MaxSequence}
 	var r Receipt
 	lo, hi := int64(0), int64(f.Count)
-	for lo < hi { // the last receipt that is not above want
+	for lo < hi { // find the last receipt that is not above want
 		mid := (lo + hi) / 2
 		if err = r.read(&w, mid); err != nil {
 			break
@@ -96,7 +97,7 @@ func (f File) Find(fs fsys.FS, dir string, id [16]byte, damaged func(off int64))
 			hi = mid
 		}
 	}
-	if errors.Is(err, ErrInvalid) { // look at each receipt
+	if errors.Is(err, ErrInvalid) { // search all receipts
 		damaged(segment.HeaderSize + (lo+hi)/2*Size)
 		found, err = Receipt{}, nil
 		for i := range int64(f.Count) {
@@ -111,7 +112,7 @@ func (f File) Find(fs fsys.FS, dir string, id [16]byte, damaged func(off int64))
 	return found, true, nil
 }
 
-// Each calls yield for each receipt until it returns false, and damaged for damage.
+// Each calls yield for each receipt until yield returns false, and damaged for each damaged receipt.
 func (f File) Each(fs fsys.FS, dir string, yield func(*Receipt) bool, damaged func(off int64)) error {
 	file, err := fs.Open(Name(dir, f.Segment))
 	if err != nil {
