@@ -5,9 +5,9 @@ import (
 	"math"
 )
 
-// The functions below append one record, without its checksum: see Seal.
+// The functions below append one record without its checksum, see Seal.
 
-// appendRecord appends a record of numbers, and of bytes after them.
+// appendRecord appends a record whose body consists of numbers, followed by the bytes of rest.
 func appendRecord(b []byte, kind uint8, rest []byte, numbers ...uint64) []byte {
 	var space [40]byte
 	body := space[:0]
@@ -22,12 +22,12 @@ func appendTag(b []byte, kind uint8, body int) []byte {
 	return binary.AppendUvarint(append(b, 0, 0, 0, 0), uint64(body)<<5|uint64(kind))
 }
 
-// AppendReleased appends that a message was released.
+// AppendReleased appends the record that a message was released.
 func AppendReleased(b []byte, seq, rank uint64) []byte {
 	return appendRecord(b, KindReleased, nil, seq, rank)
 }
 
-// AppendDone appends the result of a message, and its time in milliseconds; 0: none.
+// AppendDone appends the result of a message. at is its time in milliseconds, or 0 for no time.
 func AppendDone(b []byte, seq uint64, r Result, at int64) []byte {
 	var space [12]byte
 	kind, rest := uint8(KindDone), append(space[:0], r.Kind, r.Reason)
@@ -37,7 +37,7 @@ func AppendDone(b []byte, seq uint64, r Result, at int64) []byte {
 	return appendRecord(b, kind, rest, seq)
 }
 
-// AppendDeferred appends that a message is deferred.
+// AppendDeferred appends the deferral of a message.
 func AppendDeferred(b []byte, seq uint64, d Deferral) []byte {
 	var space [1 + maxDeferral]byte
 	return appendRecord(b, kindDoneAt, d.append(append(space[:0], deferred)), seq)
@@ -66,28 +66,28 @@ func (d *Decoder) deferral() Deferral {
 	return x
 }
 
-// AppendSent appends the sent watermark of a priority, which only rises.
+// AppendSent appends the sent watermark of a priority. It must not be lower than before.
 func AppendSent(b []byte, priority uint8, number uint64) []byte {
 	return appendRecord(b, KindSent, nil, uint64(priority), number)
 }
 
-// AppendSentAll appends all sent watermarks, which may be lower than before.
+// AppendSentAll appends the sent watermarks of all priorities. They may be lower than before.
 func AppendSentAll(b []byte, sent [Priorities]uint64) []byte {
 	return appendRecord(b, KindSent, nil, Priorities, sent[0], sent[1], sent[2])
 }
 
-// AppendSeen appends that the inbound message under a packet identifier was handled.
+// AppendSeen appends the record that the inbound message with this packet identifier was handled.
 func AppendSeen(b []byte, id uint16, fingerprint uint64) []byte {
 	var space [8]byte
 	return appendRecord(b, KindSeen, binary.LittleEndian.AppendUint64(space[:0], fingerprint), uint64(id))
 }
 
-// AppendCleared appends that an inbound packet identifier is free again.
+// AppendCleared appends the record that an inbound packet identifier is free again.
 func AppendCleared(b []byte, id uint16) []byte {
 	return appendRecord(b, KindCleared, nil, uint64(id))
 }
 
-// AppendReset appends that a new session of this ClientID has begun.
+// AppendReset appends the record that a new session of this ClientID has begun.
 func AppendReset(b []byte, clientID string) []byte {
 	return appendRecord(b, KindReset, []byte(clientID))
 }
@@ -100,7 +100,8 @@ func AppendStream(b []byte, id uint32, name string) []byte {
 // AppendCheckpoint appends a checkpoint.
 func AppendCheckpoint(b, body []byte) []byte { return appendRecord(b, KindCheckpoint, body) }
 
-// The optional fields of a message. A plain one has no others than the first two.
+// The flags of the optional fields of a message. The short forms of a message have no flags after the
+// first two.
 const (
 	extExpiry = 1 << iota
 	extStream
@@ -111,12 +112,12 @@ const (
 	extDead
 	extRank   // only with extReleased
 	extPolicy // the lower of the two bits of Policy
-	_         // the upper one
+	_         // the upper of the two bits
 	extDeferred
 	extAll = 1<<iota - 1
 )
 
-// flags returns the optional fields that a message has.
+// flags returns the flags of the optional fields that a message has.
 func (r *Record) flags() uint64 {
 	flags := uint64(r.Policy) * extPolicy
 	if r.Deferred {
@@ -132,7 +133,7 @@ func (r *Record) flags() uint64 {
 	return flags
 }
 
-// AppendMessage appends a message. Most messages have a short form.
+// AppendMessage appends a message. It uses a short form if possible.
 func (r *Record) AppendMessage(b []byte) []byte {
 	var space [160]byte // longer keys are allocated
 	flags := r.flags()
@@ -185,7 +186,7 @@ func (r *Record) decodeMessage(kind uint8, d *Decoder) {
 	d.bad = d.bad || r.Policy > FailInFlight
 	r.Expires = Never
 	if flags&extExpiry != 0 {
-		r.Expires = d.millis(r.Accepted + unpackDelta(d.Number(1<<62))) // at most 2 * MaxMillis, packed
+		r.Expires = d.millis(r.Accepted + unpackDelta(d.Number(1<<62))) // at most 2 * MaxMillis after packing
 	}
 	if flags&extStream != 0 {
 		r.Stream = uint32(d.Number(MaxStreams))
@@ -216,7 +217,7 @@ func (r *Record) decodeMessage(kind uint8, d *Decoder) {
 	r.Packet = d.Rest()
 }
 
-// packDelta stores whole seconds, the unit of MQTT, in fewer bytes than milliseconds.
+// packDelta encodes a duration. Whole seconds, the unit of MQTT, take fewer bytes than milliseconds.
 func packDelta(ms int64) uint64 {
 	unit := uint64(1)
 	if ms%1000 == 0 {

@@ -13,7 +13,7 @@ func (r *Record) Decode(b []byte) error {
 	switch kind {
 	case KindReleased:
 		r.Seq = d.Sequence()
-		if len(d.B) > 0 { // earlier releases did not note it
+		if len(d.B) > 0 { // earlier releases did not record the rank
 			r.Rank = d.Sequence()
 		}
 	case KindDone, kindDoneAt:
@@ -41,7 +41,7 @@ func (r *Record) Decode(b []byte) error {
 	case KindSeen, KindCleared:
 		r.ID = uint16(d.Number(1<<16 - 1))
 		d.bad = d.bad || r.ID == 0
-		if kind == KindSeen && len(d.B) > 0 { // format versions before 4 did not record it
+		if kind == KindSeen && len(d.B) > 0 { // format versions before 4 did not record the fingerprint
 			r.Fingerprint = d.Fixed64()
 		}
 	case KindReset:
@@ -62,20 +62,20 @@ func (r *Record) Decode(b []byte) error {
 	return nil
 }
 
-// Decoder takes fields off the front of B, the body of a record. After the first field
-// that is missing, all others are zero and Done returns false.
+// Decoder reads fields from the front of B, the body of a record. After a field is missing or
+// invalid, all further fields are zero and Done returns false.
 type Decoder struct {
 	B   []byte
 	bad bool
 }
 
-// Done reports whether all fields were valid and no bytes are left.
+// Done reports whether all fields were valid and no bytes remain.
 func (d *Decoder) Done() bool { return !d.bad && len(d.B) == 0 }
 
 // Fail marks the body as invalid.
 func (d *Decoder) Fail() { d.bad, d.B = true, nil }
 
-// Number reads an unsigned integer.
+// Number reads an unsigned integer of at most this value.
 func (d *Decoder) Number(most uint64) uint64 {
 	v, n := binary.Uvarint(d.B)
 	if n <= 0 || v > most {
@@ -111,7 +111,7 @@ func (d *Decoder) Byte() byte {
 	return 0
 }
 
-// Fixed64 reads a number of eight bytes.
+// Fixed64 reads an integer of eight bytes.
 func (d *Decoder) Fixed64() uint64 {
 	if t := d.Take(8); t != nil {
 		return binary.LittleEndian.Uint64(t)
@@ -119,7 +119,7 @@ func (d *Decoder) Fixed64() uint64 {
 	return 0
 }
 
-// Rest reads the bytes that are left.
+// Rest reads the remaining bytes.
 func (d *Decoder) Rest() []byte { return d.Take(len(d.B)) }
 
 // millis checks a time.

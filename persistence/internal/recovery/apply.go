@@ -6,12 +6,12 @@ import (
 	"github.com/mooring-mqtt/mooring/persistence/internal/record"
 )
 
-// applier applies the records of one segment to the state. A record of something
-// that is known changes nothing, so a record may exist twice.
+// applier applies the records of one segment to the state. Applying a record twice has no further
+// effect, so a record may exist twice.
 type applier struct {
 	s    *State
 	seg  *index.Segment
-	room uint64 // how many messages fit into the segment: not more can be missing
+	room uint64 // how many messages fit into the segment, which bounds how many can be missing
 }
 
 func (a applier) apply(off int64, r *record.Record) {
@@ -69,11 +69,11 @@ func (a applier) apply(off int64, r *record.Record) {
 	}
 }
 
-// message enters a message where it was accepted.
+// message adds a message from the record of its acceptance.
 func (a applier) message(off int64, r *record.Record) {
 	g, seg := &a.s.Ledger, a.seg
 	if len(seg.Locs) == 0 && g.Next == 1 && r.Seq > seg.End()+a.room {
-		seg.First, g.Next = r.Seq, r.Seq // the oldest segment, without its header
+		seg.First, g.Next = r.Seq, r.Seq // this is the oldest segment, and its header is damaged
 	}
 	if r.Seq < g.Next || !a.extend(r.Seq) {
 		return
@@ -81,7 +81,7 @@ func (a applier) message(off int64, r *record.Record) {
 	seg.Add(index.Loc{Off: uint32(off), Size: uint32(len(r.Packet))}, r.Priority, index.Print(&r.MessageID))
 	g.Next = r.Seq + 1
 	a.pend(r)
-	// An unknown stream was registered before; a checkpoint still to come has it.
+	// The record of an unknown stream was in an earlier segment. A later checkpoint contains it.
 	if r.Stream > 0 && int(r.Stream) <= len(g.Streams) {
 		st := &g.Streams[r.Stream-1]
 		st.Last = max(st.Last, r.StreamSeq)
@@ -101,7 +101,7 @@ func (a applier) pend(r *record.Record) {
 	}
 }
 
-// move enters a message where it was written again. Its old segment may exist too.
+// move adds a message from a record that was moved. The original segment may still exist.
 func (a applier) move(off int64, r *record.Record) {
 	g, c, size := &a.s.Ledger, &a.s.Catalog, len(r.Packet)
 	known := a.find(r.Seq)
@@ -111,7 +111,7 @@ func (a applier) move(off int64, r *record.Record) {
 	case known.Alive() && r.Dead: // its done record is damaged
 		g.Settle(r.Priority, record.DeadLettered, size)
 		g.DeadLetters.Add(r.Seq, size, r.Result.Reason)
-	case known.OK() && !known.Is(index.Lost): // counted already
+	case known.OK() && !known.Is(index.Lost): // counted before
 	case r.Dead:
 		g.DeadLetters.Add(r.Seq, size, r.Result.Reason)
 	default:
@@ -143,8 +143,8 @@ func (a applier) move(off int64, r *record.Record) {
 	}
 }
 
-// extend marks the sequences up to seq, without it, as lost: their records are
-// missing. More than the segment has room for cannot be missing.
+// extend marks the sequences up to, but not including, seq as lost, because their records are
+// missing. It returns false if the segment has no room for so many messages.
 func (a applier) extend(seq uint64) bool {
 	if seq > a.seg.End()+a.room {
 		return false
@@ -154,7 +154,7 @@ func (a applier) extend(seq uint64) bool {
 	return true
 }
 
-// find returns a message that a later record names.
+// find returns a message that a later record refers to.
 func (a applier) find(seq uint64) index.Ref {
 	if seq >= a.s.Ledger.Next {
 		a.extend(seq + 1)
@@ -162,8 +162,8 @@ func (a applier) find(seq uint64) index.Ref {
 	return a.s.Catalog.Committed(seq)
 }
 
-// done counts the result of a message once. A message before the oldest segment is
-// counted too: its done record came after the checkpoint.
+// done counts the result of a message once. It also counts a message from before the oldest segment,
+// because its done record came after the checkpoint.
 func (a applier) done(r *record.Record) {
 	g, m := &a.s.Ledger, a.find(r.Seq)
 	g.Latest = max(g.Latest, r.At)

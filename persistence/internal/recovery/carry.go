@@ -9,9 +9,9 @@ import (
 	"github.com/mooring-mqtt/mooring/persistence/internal/segment"
 )
 
-// Carry returns the segment with which the log goes on, its header with First and Prev,
-// and the records at its beginning: the end of the last segment, as far as it must be
-// written again, which small and buffer decide. It changes the state.
+// Carry returns the segment with which the log continues, its header with First and Prev, and the
+// records at its beginning. These records are the end of the last segment, as far as it must be
+// written again, see carryFrom. Carry changes the state.
 func (s *State) Carry(small, buffer int64) (next *index.Segment, h segment.Header, records []byte, err error) {
 	next = &index.Segment{Number: s.Newest + 1, Index: index.Index{First: s.Ledger.Next, Keep: s.c.Receipts}}
 	if n := len(s.Catalog.Segments); n > 0 {
@@ -34,12 +34,12 @@ func (s *State) Carry(small, buffer int64) (next *index.Segment, h segment.Heade
 	return next, h, records, nil
 }
 
-// carryFrom returns where the part of the last segment begins that is written again,
-// to the new one; 0: nowhere. It is
-//   - all of a small segment, so that many restarts do not make many files;
-//   - of a larger one, what is after the last fence. The process that wrote it may
-//     have ended because its fsync failed. Then the system shows data that it will
-//     never write, and reports success for the next fsync.
+// carryFrom returns the offset of the part of the last segment that is written again to the new
+// segment, or 0 if no part is. It is
+//   - all of a small segment, so that many restarts do not create many files;
+//   - of a larger segment, the part after the last fence. The process that wrote it may have ended
+//     because its fsync failed. The system then returns data that it will never write, and reports
+//     success for the next fsync.
 func (s *State) carryFrom(last *index.Segment, small, buffer int64) int64 {
 	lost := slices.ContainsFunc(last.Locs, func(at index.Loc) bool { return at.Off == 0 })
 	if s.last.reported || lost || last.End() != s.Ledger.Next {
@@ -48,15 +48,15 @@ func (s *State) carryFrom(last *index.Segment, small, buffer int64) int64 {
 	if last.Size <= small {
 		return segment.HeaderSize
 	}
-	// Without a fence, nothing vouches for its opening either.
+	// Without a fence, it is not certain that the opening was synced either.
 	if from := max(s.last.fence, segment.HeaderSize); last.Size-from <= max(small, 4*buffer) {
 		return from
 	}
-	return 0 // under SyncNever fences are rare
+	return 0 // under SyncNever, fences are rare
 }
 
-// carry returns the records of the last segment from there on, without checkpoints,
-// for the opening of the next one, and moves their messages there.
+// carry returns the records of the last segment from the offset from on, without checkpoints, for the
+// opening of the next segment. It moves their messages there.
 func (s *State) carry(last *index.Segment, from int64, next *index.Segment) ([]byte, error) {
 	file, err := s.open(s.last)
 	if err != nil {
@@ -74,7 +74,7 @@ func (s *State) carry(last *index.Segment, from int64, next *index.Segment) ([]b
 	for off := from; off < last.Size; off += int64(r.Size) {
 		b := data[off-from:]
 		if r.Decode(b) != nil || !record.Valid(b[:r.Size], last.Number, off) {
-			return nil, record.ErrInvalid // it was valid a moment ago
+			return nil, record.ErrInvalid // the file has changed since it was read
 		}
 		if r.Kind == record.KindCheckpoint {
 			continue

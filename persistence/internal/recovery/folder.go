@@ -14,10 +14,10 @@ import (
 	"github.com/mooring-mqtt/mooring/persistence/internal/segment"
 )
 
-// CopySuffix is the end of the name of a copy of a damaged file.
+// CopySuffix is the suffix of the name of a copy of a damaged file.
 const CopySuffix = ".corrupt"
 
-const maxCopies = 16 // in a folder
+const maxCopies = 16 // per folder
 
 // list reads the headers of the segments.
 func (s *State) list(names []string) error {
@@ -38,7 +38,7 @@ func (s *State) list(names []string) error {
 	return nil
 }
 
-// Close closes the file that is open. The State can be used again.
+// Close closes the open file. The State can be used again.
 func (s *State) Close() {
 	if s.file != nil {
 		s.file.Close()
@@ -46,7 +46,8 @@ func (s *State) Close() {
 	}
 }
 
-// open returns the file of a segment, which is open until another one is, or Close.
+// open returns the file of a segment. It stays open until open is called for another segment, or
+// Close.
 func (s *State) open(f *File) (fsys.File, error) {
 	if s.of == f {
 		return s.file, nil
@@ -56,7 +57,7 @@ func (s *State) open(f *File) (fsys.File, error) {
 	if err != nil {
 		return nil, err
 	}
-	s.file, s.of = &patientFile{File: file, s: s, f: f}, f
+	s.file, s.of = &retryFile{File: file, s: s, f: f}, f
 	return s.file, nil
 }
 
@@ -78,7 +79,7 @@ func (s *State) readHeader(f *File) error {
 		return err
 	}
 	if f.unread = err != nil || f.header.Number != f.Number; f.unread {
-		f.header = segment.Header{} // that of another segment is of no use either
+		f.header = segment.Header{} // do not use the header of another segment
 	}
 	f.Version = f.header.Version
 	if s.Ledger.Epoch == 0 {
@@ -87,9 +88,9 @@ func (s *State) readHeader(f *File) error {
 	return nil
 }
 
-// loadReceipts reads the headers of the receipts. A file whose segment counts is
-// garbage: it was not finished, or will be written again. So is an unreadable file,
-// after a copy was kept, and each file if no receipts are wanted.
+// loadReceipts reads the headers of the receipts files. A file is garbage if its segment is in use:
+// the file was not finished, or will be written again. An unreadable file is garbage after a copy
+// was kept. If receipts are disabled, all files are garbage.
 func (s *State) loadReceipts(names []string) error {
 	for _, name := range names {
 		number := receipts.ParseName(name)
@@ -118,8 +119,8 @@ func (s *State) loadReceipts(names []string) error {
 	return nil
 }
 
-// keepCopy copies a damaged file, once, and returns the path of the copy. It returns
-// nothing on failure: recovery does not depend on it.
+// keepCopy copies a damaged file, unless a copy exists, and returns the path of the copy. On
+// failure it returns "", because recovery does not depend on the copy.
 func (s *State) keepCopy(file fsys.File, path string) string {
 	name := path + CopySuffix
 	if old, err := s.c.FS.Open(name); err == nil {

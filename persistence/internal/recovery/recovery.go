@@ -1,5 +1,5 @@
-// Package recovery reads the folder of a log: which segments count, and what their
-// records mean. docs/format.md argues why each crash is survived.
+// Package recovery reads the folder of a log. It decides which segments are in use, and applies their
+// records. docs/format.md argues why the log survives each kind of crash.
 package recovery
 
 import (
@@ -19,15 +19,15 @@ import (
 // Files in the folder of a log.
 const (
 	LockName    = "LOCK"
-	ReserveName = "RESERVE" // zeros that keep space on the disk
+	ReserveName = "RESERVE" // a file of zeros that reserves disk space
 )
 
-// Config configures a reading.
+// Config configures Read.
 type Config struct {
 	FS          fsys.FS
 	Dir         string
-	DeadLetters bool // they are kept
-	Receipts    bool // the results of messages are kept
+	DeadLetters bool // dead letters are kept
+	Receipts    bool // receipts are kept
 	Report      func(Damage)
 }
 
@@ -36,52 +36,53 @@ type Damage struct {
 	File   string
 	Offset int64
 	Length int64  // 0: the file is missing or too short
-	Seq    uint64 // 0 here
-	Copy   string // empty: there is none
+	Seq    uint64 // always 0
+	Copy   string // empty: there is no copy
 	Err    error
 }
 
-// State is what a folder holds.
+// State is the content of a folder.
 type State struct {
 	Ledger                 ledger.Ledger
-	Catalog                index.Catalog // of the segments that count
+	Catalog                index.Catalog // of the segments in use
 	Receipts               receipts.Set
 	Files                  []*File  // segments by number
-	Garbage                []string // paths of files that do not count, to be removed in this order
+	Garbage                []string // paths of files that are not in use, to be removed in this order
 	Newest                 uint64   // the highest segment number in the folder
-	Stale                  bool     // damage since the last checkpoint: counters may be too low
+	Stale                  bool     // there is damage after the last checkpoint: counters may be too low
 	TornTails, Corruptions uint64
 
 	c      Config
-	file   fsys.File // of reading: one at a time is open, however many segments there are
-	of     *File
-	names  []string      // of the files in the folder
-	waited time.Duration // for places that cannot be read
-	last   *File         // of the segments that count
-	copied bool          // last is a copy of the file that was created
-	copies int           // of damaged files in the folder
+	file   fsys.File // the one segment that is open
+	of     *File     // the segment of file
+	names  []string  // of the files in the folder
+	waited time.Duration
+	last   *File // the newest segment in use
+	copied bool  // last is a copy of the file that was created
+	copies int   // copies of damaged files in the folder
 }
 
 // File is a segment file.
 type File struct {
 	Number   uint64
-	Size     int64 // bytes that count
-	Bytes    int64 // bytes that there are
+	Size     int64 // bytes in use
+	Bytes    int64 // bytes in the file
 	Version  uint16
-	Void     bool   // it does not count
-	Sealed   bool   // the next segment knows Size; otherwise it is the size of the file
+	Void     bool   // the segment is not in use
+	Sealed   bool   // the next segment records Size; otherwise Size is the size of the file
 	identity uint64 // of the file; 0: unknown
 
 	unreadable []unread
 	header     segment.Header
 	unread     bool  // the header is damaged
 	reported   bool  // damage was found
-	fence      int64 // the last one; 0: none
+	fence      int64 // offset of the last fence; 0: there is none
 	copy       string
 }
 
-// Read reads a folder. It returns an error only if the folder cannot be read or is
-// too new: *segment.VersionError. Damage is reported. The caller closes the State.
+// Read reads a folder. It reports damage to Config.Report and does not return it as an error. The
+// caller closes the State. Errors: those of the file system, and *segment.VersionError if a newer
+// release wrote the folder.
 func Read(c Config) (*State, error) {
 	s := &State{c: c}
 	if err := s.read(); err != nil {
@@ -117,10 +118,10 @@ func (s *State) read() error {
 	s.Catalog.Loaded()
 	g.Releases.Loaded(func(seq uint64) bool { return s.Catalog.Committed(seq).Released() })
 	if g.Reconcile() > 0 && s.Corruptions == 0 {
-		// It was the segment before the oldest: nothing else shows that it was removed.
+		// The missing segment came before the oldest one, so no link refers to it.
 		s.report(Damage{File: s.name(live[0].header.Prev.Number), Err: fs.ErrNotExist})
 	}
-	if s.Stale || s.last != nil && s.last.Version <= 1 { // damaged, or not recorded: any message may have been sent
+	if s.Stale || s.last != nil && s.last.Version <= 1 { // unknown: any message may have been sent
 		s.anySent()
 	}
 	s.checkIdentity()
@@ -129,10 +130,10 @@ func (s *State) read() error {
 
 func (s *State) name(number uint64) string { return segment.Name(s.c.Dir, number) }
 
-// link returns the segments that count, oldest first, by the links from the newest.
+// link returns the segments in use, oldest first. It follows the links from the newest segment.
 func (s *State) link() ([]*File, error) {
 	files, n := s.Files, len(s.Files)
-	// A newest segment whose opening was not finished never counted.
+	// A newest segment whose opening was not finished was never in use.
 	for ; n > 0; n-- {
 		f := files[n-1]
 		prev, ok, err := s.opening(f)
@@ -145,7 +146,7 @@ func (s *State) link() ([]*File, error) {
 		}
 		s.TornTails++
 		if n == 1 && (f.Number > 1 || f.Bytes > maxFirstOpening) {
-			// Not the first opening of a new log: there was one, and it is lost.
+			// This is not the first opening of a new log, so an earlier one is lost.
 			s.damage(f, 0, f.Bytes, segment.ErrHeader)
 		}
 		s.discard(f)
@@ -162,7 +163,7 @@ func (s *State) link() ([]*File, error) {
 				return nil, err
 			}
 			if prev == (segment.Link{}) {
-				continue // unknown: go on with the next older file, as far as it is readable
+				continue // the link is unknown: continue with the next older file
 			}
 		}
 		for n > 0 && files[n-1].Number > prev.Number {
@@ -186,7 +187,7 @@ func (s *State) link() ([]*File, error) {
 	return live, nil
 }
 
-// maxFirstOpening is the size of header and checkpoint of a new log.
+// maxFirstOpening is the largest size of the header and the checkpoint of a new log.
 const maxFirstOpening = 256
 
 func (s *State) discard(f *File) {
@@ -202,7 +203,8 @@ func (s *State) scanner(f *File) (*segment.Scanner, error) {
 	return &segment.Scanner{Window: segment.Window{F: file, Limit: f.Size, Chunk: 256 << 10}, Number: f.Number}, nil
 }
 
-// opening returns the link of a segment (zero: unknown), and whether it was finished.
+// opening returns the link of a segment, which is zero if unknown, and whether the opening was
+// finished.
 func (s *State) opening(f *File) (prev segment.Link, ok bool, err error) {
 	scan, err := s.scanner(f)
 	if err != nil {
@@ -238,7 +240,7 @@ func (s *State) load(f *File) error {
 		return err
 	}
 	a := applier{s: s, seg: seg, room: uint64(f.Bytes/record.MinMessage) + 1}
-	if !f.unread || s.last != nil { // for the oldest it is unknown without its header
+	if !f.unread || s.last != nil { // unknown for the oldest segment without its header
 		scan.Most = s.Ledger.Next + a.room
 	}
 	sealed := f.Sealed
@@ -267,14 +269,14 @@ func (s *State) load(f *File) error {
 		s.TornTails++
 	}
 	f.Size, seg.Size = end, end
-	// The process that wrote it may have been killed before its fsync, so what was
-	// read may be in the system's memory only.
+	// The process that wrote the segment may have been killed before its fsync, so the records may
+	// only be in the memory of the operating system.
 	return s.file.Sync()
 }
 
 // Torn reports whether a file ends with an unfinished write.
 func (s *State) Torn(f *File) (bool, error) {
-	if f.Void { // newer than all that count: its opening was not finished
+	if f.Void { // if it is newer than all segments in use, its opening was not finished
 		return s.last == nil || f.Number > s.last.Number, nil
 	}
 	if f.Sealed {

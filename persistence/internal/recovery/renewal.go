@@ -6,24 +6,24 @@ import (
 	"github.com/mooring-mqtt/mooring/persistence/internal/record"
 )
 
-// Renewal is why the opening that follows begins a new epoch.
+// Renewal is the reason why the next opening begins a new epoch.
 type Renewal uint8
 
-// The reasons, of which the first one that holds counts.
+// The reasons, in order of precedence.
 const (
-	Continued   Renewal = iota // it does not, or there was no log
+	Continued   Renewal = iota // no new epoch, or there was no log
 	CopiedFiles                // the newest segment is not the file that was created
 	OtherHost                  // another machine wrote the log
-	Damaged                    // since the last checkpoint: counters may be too low
-	TailLost                   // a power cut may have taken the end of the log
-	ClockSet                   // the epoch is of a clock that was never set, and now it is set
+	Damaged                    // damage after the last checkpoint: counters may be too low
+	TailLost                   // a power failure may have removed the end of the log
+	ClockSet                   // the epoch comes from a clock that was never set, and now it is set
 )
 
 // Copied reports whether the folder is a copy.
 func (r Renewal) Copied() bool { return r == CopiedFiles || r == OtherHost }
 
-// Renewal returns whether the numbers and the session of the log may be continued on
-// this host, at this time in Unix milliseconds.
+// Renewal returns whether and why the next opening begins a new epoch. host is the present host,
+// and now is the time in Unix milliseconds.
 func (s *State) Renewal(host fsys.Host, now int64) Renewal {
 	w := &s.Ledger.Writer
 	switch {
@@ -43,8 +43,8 @@ func (s *State) Renewal(host fsys.Host, now int64) Renewal {
 	return Continued
 }
 
-// Disown makes the session void: what is known of it is about the client that has the
-// original. That client may have sent any message. records are those of Carry.
+// Disown voids the session of a copy. Its records belong to the client that uses the original, and
+// that client may have sent any message. records are those of Carry.
 func (s *State) Disown(records []byte) []byte {
 	g := &s.Ledger
 	g.Reset("")
@@ -54,14 +54,14 @@ func (s *State) Disown(records []byte) []byte {
 	return record.AppendReset(records, "")
 }
 
-// anySent notes that any message may have been sent.
+// anySent records that any message may have been sent.
 func (s *State) anySent() {
 	g := &s.Ledger
 	g.Sent = g.Numbers
 	g.Sent[record.Normal] = g.Accepted()
 }
 
-// checkIdentity compares the newest segment that counts with the file that was created.
+// checkIdentity compares the newest segment in use with the file that was created.
 func (s *State) checkIdentity() {
 	if s.last == nil || s.last.header.File == 0 {
 		return

@@ -7,18 +7,18 @@ import (
 	"github.com/mooring-mqtt/mooring/persistence/internal/record"
 )
 
-// Reader reads single records. It keeps one segment open and reads ahead, so that
-// reading in order needs few system calls. The caller holds its lock during the
-// calls of Message and Buffered, and as long as it uses their results.
+// Reader reads single records. It keeps one segment open and reads ahead, so that reading in order
+// needs few system calls. The caller holds its lock during the calls of Message and Buffered, and
+// while it uses their results.
 type Reader struct {
-	lock chan struct{} // of one element: a read may hang for long, and so do those who wait for the lock
+	lock chan struct{} // capacity 1; locked while it contains an element
 	fs   fsys.FS
 	dir  string
 	file fsys.File // the open segment
-	scan Scanner   // of file; Number is 0: none is open
+	scan Scanner   // of file; Number is 0 if no segment is open
 }
 
-// Lock, TryLock and Unlock are those of a mutex.
+// Lock, TryLock and Unlock work like those of a mutex.
 func (r *Reader) Lock()   { r.lock <- struct{}{} }
 func (r *Reader) Unlock() { <-r.lock }
 
@@ -36,9 +36,9 @@ func NewReader(fs fsys.FS, dir string, chunk int) *Reader {
 	return &Reader{lock: make(chan struct{}, 1), fs: fs, dir: dir, scan: Scanner{Window: Window{Chunk: chunk}}}
 }
 
-// Message decodes the record of a message at off of a segment, of which limit bytes
-// count. The fields of rec are valid until the next call. Errors: those of the file,
-// and those for which Damaged is true, also for the record of another message.
+// Message decodes the record of a message at off in a segment with limit bytes in use. The fields
+// of rec are valid until the next call. Errors: those of the file, and those for which Damaged
+// returns true. A record of another message is also an error of the second kind.
 func (r *Reader) Message(rec *record.Record, number, seq uint64, off, limit int64) error {
 	if r.scan.Number != number {
 		r.close()
@@ -54,15 +54,16 @@ func (r *Reader) Message(rec *record.Record, number, seq uint64, off, limit int6
 	case err == nil && (!ok || rec.Seq != seq):
 		err = record.ErrInvalid
 	case err != nil:
-		r.close() // another descriptor may work
+		r.close() // a new file descriptor may work
 	}
 	return err
 }
 
-// Damaged reports whether err of Message means damage: another try does not help.
+// Damaged reports whether err of Message means damage, so that another attempt is useless.
 func Damaged(err error) bool { return err == record.ErrInvalid || err == io.ErrUnexpectedEOF }
 
-// Buffered returns the record at off if all of it was read ahead and it is valid.
+// Buffered returns the record at off if it was read ahead completely and is valid. Otherwise it
+// returns nil.
 func (r *Reader) Buffered(number uint64, off int64) []byte {
 	w := &r.scan.Window
 	if r.scan.Number != number || off < w.off || off >= w.off+int64(len(w.buf)) {
@@ -76,7 +77,7 @@ func (r *Reader) Buffered(number uint64, off int64) []byte {
 	return b[:size]
 }
 
-// Leave closes a segment that is to be removed: some systems do not remove open files.
+// Leave closes a segment that is about to be removed, because some systems cannot remove open files.
 func (r *Reader) Leave(number uint64) {
 	r.Lock()
 	defer r.Unlock()
@@ -99,7 +100,7 @@ func (r *Reader) close() {
 	r.file, r.scan.F, r.scan.Number, r.scan.buf = nil, nil, 0, r.scan.buf[:0]
 }
 
-// PageSize is the unit in which flash is written.
+// PageSize is the size of a flash page.
 const PageSize = 4 << 10
 
 // Window is a view of the first Limit bytes of a file. It reads Chunk bytes at a time.
@@ -107,12 +108,12 @@ type Window struct {
 	F     io.ReaderAt
 	Limit int64
 	Chunk int
-	off   int64 // of buf
+	off   int64 // offset of buf in the file
 	buf   []byte
 }
 
-// View returns n bytes at off, fewer only at the limit. They are valid until the
-// next call. Errors: those of the file, io.ErrUnexpectedEOF.
+// View returns n bytes at off, or fewer at the limit. They are valid until the next call. Errors:
+// those of the file, io.ErrUnexpectedEOF.
 func (w *Window) View(off int64, n int) ([]byte, error) {
 	n = int(min(int64(n), w.Limit-off))
 	if n <= 0 {

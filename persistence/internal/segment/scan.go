@@ -6,24 +6,25 @@ import (
 	"github.com/mooring-mqtt/mooring/persistence/internal/record"
 )
 
-// Scanner reads the records of one segment and finds the next ones after damage.
+// Scanner reads the records of one segment. After damage it searches for the next valid record.
 type Scanner struct {
 	Window
 	Number    uint64
-	Most      uint64 // no sequence above it can be in the segment; 0: unknown
-	fence     int64  // a fence is known to be here
-	searching bool   // records are looked for at each byte
-	wasted    int64  // bytes checksummed in vain meanwhile
+	Most      uint64 // no sequence in the segment is higher; 0: unknown
+	fence     int64  // offset of a known fence
+	searching bool   // at is called for each byte
+	wasted    int64  // bytes whose checksum was wrong while searching
 }
 
-// A payload can look like a long record at each byte. When that has cost the checksums
-// of maxWasted times the segment, only short records are looked for.
+// During a search, a payload can look like the beginning of a long record at each byte. When wrong
+// checksums have covered maxWasted times the size of the segment, the search only considers short
+// records.
 const (
 	maxWasted   = 64
 	shortRecord = 64
 )
 
-// at decodes the record at off, if there is a valid one.
+// at decodes the record at off. It returns false if there is no valid record.
 func (s *Scanner) at(off int64, r *record.Record) (bool, error) {
 	b, err := s.View(off, record.MaxPrefix)
 	if err != nil {
@@ -33,7 +34,7 @@ func (s *Scanner) at(off int64, r *record.Record) (bool, error) {
 	if !ok || off+int64(size) > s.Limit || s.searching && size > shortRecord && s.wasted > maxWasted*s.Limit {
 		return false, nil
 	}
-	if s.Most > 0 { // saves checksums over long stretches when looking for the next record
+	if s.Most > 0 { // avoids computing checksums over long ranges during a search
 		if seq, ok := record.Sequence(b); !ok || seq > s.Most {
 			return false, nil
 		}
@@ -62,7 +63,7 @@ func (s *Scanner) resync(off int64, r *record.Record) (int64, error) {
 	return s.Limit, nil
 }
 
-// Fenced reports whether a fence after off shows that the bytes at off were synced.
+// Fenced reports whether a fence after off proves that the bytes at off were synced.
 func (s *Scanner) Fenced(off int64) (bool, error) {
 	var r record.Record
 	for at := off; s.fence <= off; at += int64(r.Size) {
@@ -77,7 +78,7 @@ func (s *Scanner) Fenced(off int64) (bool, error) {
 	return true, nil
 }
 
-// Blank reports whether there are only zeros from off on, which were preallocated.
+// Blank reports whether all bytes from off on are preallocated zeros.
 func (s *Scanner) Blank(off int64) (bool, error) {
 	for off < s.Limit {
 		b, err := s.View(off, min(s.Chunk, PageSize))
@@ -89,10 +90,10 @@ func (s *Scanner) Blank(off int64) (bool, error) {
 	return true, nil
 }
 
-// Scan calls each for each valid record from off on, until it returns false, and
-// damaged for each unreadable range. It returns the end of the readable part. Unless
-// the segment is sealed (the next one knows its size), an unreadable place without a
-// fence after it is a torn write, where the log ends.
+// Scan calls each for each valid record from off on, until each returns false, and damaged for each
+// unreadable range. It returns the end of the readable part. A segment is sealed if the next
+// segment records its size. In a segment that is not sealed, an unreadable place without a fence
+// after it is a torn write, and the log ends there.
 func (s *Scanner) Scan(off int64, sealed bool, each func(off int64, r *record.Record) bool, damaged func(off, length int64)) (end int64, torn bool, err error) {
 	var r record.Record
 	for off < s.Limit {

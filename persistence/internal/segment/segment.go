@@ -1,6 +1,6 @@
-// Package segment reads and writes the files of the log. A segment is a header and
-// records. A segment is only appended to, and only by the process that created it:
-// each opening begins a new one, so that no write follows one of unknown fate.
+// Package segment reads and writes the segment files of the log. A segment is a header followed by
+// records. Only the process that created a segment appends to it. Each opening begins a new
+// segment, because it may be unknown whether the last write to the old one succeeded.
 package segment
 
 import (
@@ -16,9 +16,9 @@ import (
 )
 
 const (
-	Suffix     = ".mlog" // the end of the name of a segment
+	Suffix     = ".mlog" // suffix of the file names
 	HeaderSize = 64      // in bytes
-	MaxNumber  = 1 << 48 // above the number of each segment
+	MaxNumber  = 1 << 48 // above the number of any segment
 )
 
 // Name returns the path of a segment.
@@ -26,7 +26,7 @@ func Name(dir string, number uint64) string {
 	return filepath.Join(dir, fmt.Sprintf("%016x%s", number, Suffix))
 }
 
-// ParseName returns the number of the segment with this file name; 0: another file.
+// ParseName returns the segment number in a file name, or 0 for any other file.
 func ParseName(name string) uint64 {
 	hex, _ := strings.CutSuffix(name, Suffix)
 	number, err := strconv.ParseUint(hex, 16, 64)
@@ -36,10 +36,10 @@ func ParseName(name string) uint64 {
 	return number
 }
 
-// Link names the previous segment, and how many of its bytes count. Segments
-// numbered between a segment and its link are void: superseded, or not finished.
+// Link refers to the previous segment, and records how many of its bytes are in use. Segments with
+// numbers between a segment and its link are void: they were superseded or not finished.
 type Link struct {
-	Number uint64 // 0: no earlier segment counts
+	Number uint64 // 0: there is no earlier segment
 	Size   int64
 }
 
@@ -64,8 +64,8 @@ func (e *VersionError) Error() string {
 //	12  numbers   6 of 8 bytes
 //	60  checksum  4   CRC-32C of the bytes before
 //
-// All integers in the files are little-endian. Later versions keep magic, version
-// and checksum where they are.
+// All integers in the files are little-endian. Magic, version and checksum have the same place in
+// all later versions.
 func AppendHeader(b []byte, magic [8]byte, numbers [6]uint64) []byte {
 	start := len(b)
 	b = binary.LittleEndian.AppendUint16(append(b, magic[:]...), record.FormatVersion)
@@ -76,8 +76,7 @@ func AppendHeader(b []byte, magic [8]byte, numbers [6]uint64) []byte {
 	return binary.LittleEndian.AppendUint32(b, record.CRC(b[start:]))
 }
 
-// ParseHeader reads the header of a file. Errors: of the file, ErrHeader,
-// *VersionError.
+// ParseHeader reads the header of a file. Errors: those of the file, ErrHeader, *VersionError.
 func ParseHeader(f io.ReaderAt, name string, magic [8]byte) (version uint16, numbers [6]uint64, err error) {
 	b := make([]byte, HeaderSize)
 	if n, err := f.ReadAt(b, 0); err != nil && err != io.EOF {
@@ -94,12 +93,12 @@ func ParseHeader(f io.ReaderAt, name string, magic [8]byte) (version uint16, num
 	return version, numbers, nil
 }
 
-// Header is the header of a segment. Its numbers are these fields.
+// Header is the header of a segment. Its numbers are the fields below.
 type Header struct {
 	Version              uint16
 	Number, Epoch, First uint64 // First is the sequence of the first message
 	Prev                 Link
-	File                 uint64 // identity of the file; 0: unknown, as before version 3
+	File                 uint64 // identity of the file; 0: unknown, as in versions before 3
 }
 
 var magic = [8]byte{'M', 'O', 'O', 'R', 'L', 'O', 'G', 0}
@@ -109,7 +108,7 @@ func (h Header) Append(b []byte) []byte {
 	return AppendHeader(b, magic, [6]uint64{h.Number, h.Epoch, h.First, h.Prev.Number, uint64(h.Prev.Size), h.File})
 }
 
-// ReadHeader reads the header of a segment. Errors: as ParseHeader.
+// ReadHeader reads the header of a segment. Errors: those of ParseHeader.
 func ReadHeader(f io.ReaderAt, name string) (Header, error) {
 	version, n, err := ParseHeader(f, name, magic)
 	if err != nil {

@@ -1,12 +1,12 @@
 package segment
 
-// Tail keeps the newest bytes written to the active segment, so that a queue that is
-// drained as fast as it is filled never reads the disk, and so that unsynced bytes
-// can be written again. Between Limit and twice as many bytes are kept.
+// Tail keeps the newest bytes that were written to the active segment. A queue that is drained as
+// fast as it is filled is therefore never read from the disk, and unsynced bytes can be written
+// again. Tail keeps between Limit and 2*Limit bytes.
 type Tail struct {
 	Limit   int
 	segment uint64
-	off     int64 // of buf in the segment
+	off     int64 // offset of buf in the segment
 	buf     []byte
 }
 
@@ -27,7 +27,7 @@ func (t *Tail) Add(segment uint64, off int64, b []byte) {
 	t.buf = append(t.buf, b...)
 }
 
-// From returns what is kept of the segment from off on, or nil.
+// From returns the kept bytes of the segment from off on, or nil.
 func (t *Tail) From(segment uint64, off int64) []byte {
 	if segment != t.segment || off < t.off || off >= t.off+int64(len(t.buf)) {
 		return nil

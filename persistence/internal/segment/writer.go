@@ -14,37 +14,38 @@ import (
 	"github.com/mooring-mqtt/mooring/persistence/internal/record"
 )
 
-// Writer appends to the active segment, for one goroutine at a time.
+// Writer appends to the active segment. Only one goroutine may use it at a time.
 type Writer struct {
 	FS           fsys.FS
 	Lock         fsys.Held // of the folder; nil: it is not checked
 	Dir          string
 	Epoch        uint64
-	MaxUnsynced  int64 // how many bytes Append leaves unsynced
-	Preallocate  int64 // how far the file is filled with zeros beyond its end
+	MaxUnsynced  int64 // the most bytes that Append leaves unsynced
+	Preallocate  int64 // how many bytes after the end are filled with zeros
 	SegmentBytes int64
 	Stats        *WriteStats
 	Last         uint64 // the highest segment number in use or tried
 
 	Number   uint64 // of the active segment
 	End      int64
-	Durable  int64    // up to here it is known to be durable
+	Durable  int64    // the bytes up to here are durable
 	Prev     Link     // in its header
 	Leftover []string // paths of segments that could not be begun
 
-	looked  time.Time // see look
+	looked  time.Time // when look last checked
 	file    fsys.File
-	opening int64 // the bytes of header and checkpoint
-	filled  int64 // up to here it was written: records, then zeros
+	opening int64 // size of the header and the checkpoint
+	filled  int64 // the bytes up to here were written: records, then zeros
 }
 
-// Full reports whether n more bytes belong into a new segment. The opening does not
-// count: with many streams it may be longer than SegmentBytes.
+// Full reports whether n more bytes belong in a new segment. The opening does not count, because
+// with many streams it may be larger than SegmentBytes.
 func (w *Writer) Full(n int) bool {
 	return w.End > w.opening && n > 0 && w.End-w.opening+int64(n) > w.SegmentBytes
 }
 
-// Append seals and appends records. It syncs if force or MaxUnsynced demands it.
+// Append seals and appends records. It syncs if force is set or if more than MaxUnsynced bytes are
+// unsynced.
 func (w *Writer) Append(records []byte, force bool) error {
 	if len(records) > 0 {
 		record.Seal(records, w.Number, w.End, w.Durable == w.End)
@@ -60,11 +61,12 @@ func (w *Writer) Append(records []byte, force bool) error {
 	return w.look()
 }
 
-// lookAfter is how long the writer goes on before it looks again whether the folder is in its place.
+// lookAfter is the time after which the writer checks again whether the folder was removed or
+// replaced.
 const lookAfter = 100 * time.Millisecond
 
-// look returns an error if the folder or the active segment was removed or replaced. It looks from time to time:
-// Sync notices by itself that the segment is gone.
+// look returns an error if the folder or the active segment was removed or replaced. It checks at
+// most once per lookAfter.
 func (w *Writer) look() error {
 	if w.Lock == nil || time.Since(w.looked) < lookAfter {
 		return nil
@@ -97,8 +99,8 @@ func (w *Writer) Sync() error {
 	return nil
 }
 
-// ReadBack returns the records of the active segment that are not durable, up to an offset. An error says
-// that the file does not have them all.
+// ReadBack returns the records of the active segment that are not durable, up to the offset to. It
+// returns an error if the file does not contain them all.
 func (w *Writer) ReadBack(to int64) ([]byte, error) {
 	buf := make([]byte, to-w.Durable)
 	if n, err := w.file.ReadAt(buf, w.Durable); n < len(buf) {
@@ -114,10 +116,10 @@ func (w *Writer) ReadBack(to int64) ([]byte, error) {
 	return buf, nil
 }
 
-// Begin creates a segment with its opening and makes it the active one, durably,
-// its name included. h has First and Prev. After an error the old one is active.
+// Begin creates a segment with its opening, makes it durable including its name, and makes it the
+// active segment. h has First and Prev. After an error, the old segment is still active.
 func (w *Writer) Begin(h Header, records, checkpoint []byte) error {
-	if w.Lock != nil { // not into a folder that has taken the place of the locked one
+	if w.Lock != nil { // do not create it in a folder that has replaced the locked one
 		if err := w.Lock.Check(); err != nil {
 			return err
 		}
@@ -132,8 +134,8 @@ func (w *Writer) Begin(h Header, records, checkpoint []byte) error {
 	return w.begin(f, 0, h, records, checkpoint)
 }
 
-// BeginIn is Begin in a file of size zeros, which gets another name: it needs no space on the disk. After
-// an error the file may be gone.
+// BeginIn is Begin, but uses the reserve, a file of size zeros, which is renamed. It needs no
+// additional disk space. After an error, the file may be gone.
 func (w *Writer) BeginIn(reserve string, size int64, h Header, records, checkpoint []byte) error {
 	if need := int64(HeaderSize + len(records) + len(checkpoint)); need > size {
 		return fmt.Errorf("beginning a segment of %d bytes in the reserve of %d: %w", need, size, syscall.ENOSPC)
@@ -143,7 +145,7 @@ func (w *Writer) BeginIn(reserve string, size int64, h Header, records, checkpoi
 	name := Name(w.Dir, h.Number)
 	f, err := w.FS.Open(reserve)
 	if err == nil {
-		err = errors.Join(clean(f, size), f.Close()) // some systems do not rename open files
+		err = errors.Join(clean(f, size), f.Close()) // some systems cannot rename open files
 	}
 	if err == nil {
 		err = w.FS.Rename(reserve, name)
@@ -158,8 +160,8 @@ func (w *Writer) BeginIn(reserve string, size int64, h Header, records, checkpoi
 	return w.begin(f, size, h, records, checkpoint)
 }
 
-// clean writes zeros where there are none. A crash may have taken back the new name of a file that was
-// written to already.
+// clean overwrites all other bytes with zeros. A crash may have undone the renaming of a file that
+// already contained records.
 func clean(f fsys.File, size int64) error {
 	buf := make([]byte, len(zeros))
 	for off := int64(0); off < size; off += int64(len(buf)) {
@@ -176,7 +178,7 @@ func clean(f fsys.File, size int64) error {
 	return nil
 }
 
-// begin makes f, of which size bytes are zeros, the active segment.
+// begin makes f the active segment. size bytes of f are zeros.
 func (w *Writer) begin(f fsys.File, size int64, h Header, records, checkpoint []byte) error {
 	name := Name(w.Dir, h.Number)
 	h.File = fsys.IdentityOf(f)
@@ -196,22 +198,22 @@ func (w *Writer) begin(f fsys.File, size int64, h Header, records, checkpoint []
 		w.Leftover = append(w.Leftover, name)
 		return fmt.Errorf("beginning segment %x: %w", h.Number, err)
 	}
-	_ = w.Close() // everything that counts in the old one was synced
+	_ = w.Close() // the used part of the old segment was synced
 	w.file, w.Number, w.Prev, w.opening = f, h.Number, h.Prev, int64(HeaderSize+len(checkpoint))
 	w.End, w.Durable, w.filled = end, end, max(size, end)
 	return nil
 }
 
-// minFill is how far a segment is filled first. Each next time it is twice as far,
-// up to Preallocate, so that small files stay small.
+// minFill is how far a segment is first filled with zeros. Each later fill is twice as large, up to
+// Preallocate, so small segments stay small.
 const minFill = 16 << 10
 
 var zeros [64 << 10]byte
 
-// fill preallocates, once the end has come to where the zeros begin: a sync of a file
-// that did not grow needs no write to the journal of the file system, which takes as
-// long again. Recovery takes zeros up to the end of the file for the end of the log.
-// Nothing depends on fill, so an error is left to the next write or sync.
+// fill preallocates zeros when the end has reached the end of the last ones. A sync of a file whose
+// size did not change needs no write to the journal of the file system, which would take as long
+// again. Recovery treats zeros up to the end of the file as the end of the log. If fill fails, the
+// next write or sync returns the error.
 func (w *Writer) fill() {
 	if w.Preallocate <= 0 || w.End <= w.filled {
 		return
@@ -229,14 +231,14 @@ func (w *Writer) fill() {
 	w.Stats.addPages(begin, to)
 }
 
-// Trim cuts the zeros off, if the segment does not grow any more.
+// Trim removes the preallocated zeros from a segment that is complete.
 func (w *Writer) Trim() {
 	if w.filled > w.End && w.file.Truncate(w.End) == nil {
 		w.filled = w.End
 	}
 }
 
-// Close closes the active segment, if there is one.
+// Close closes the active segment, if any.
 func (w *Writer) Close() error {
 	if w.file == nil {
 		return nil
@@ -244,14 +246,14 @@ func (w *Writer) Close() error {
 	return w.file.Close()
 }
 
-// WriteStats counts what is written. It is safe for concurrent use.
+// WriteStats counts writes and syncs. It is safe for concurrent use.
 type WriteStats struct {
 	Bytes, Syncs atomic.Uint64
-	Pages        atomic.Uint64 // pages that were synced: a page is written whole, however little of it is new
-	SyncTook     atomic.Int64  // the last sync of appended records, in nanoseconds
+	Pages        atomic.Uint64 // synced pages; a page counts as a whole even if few of its bytes are new
+	SyncTook     atomic.Int64  // duration of the last sync of appended records, in nanoseconds
 }
 
-// WriteFile creates a file with this content, durably except for its name.
+// WriteFile creates a file with this content. It makes the content durable, but not the name.
 func (s *WriteStats) WriteFile(fs fsys.FS, name string, b []byte) error {
 	f, err := fs.Create(name)
 	if err != nil {
@@ -272,7 +274,7 @@ func (s *WriteStats) write(f fsys.File, b []byte, off int64) error {
 	return err
 }
 
-// sync syncs a file, of which the bytes in this range are new.
+// sync syncs a file. Only the bytes from from to to are new.
 func (s *WriteStats) sync(f fsys.File, from, to int64) error {
 	s.Syncs.Add(1)
 	s.addPages(from, to)

@@ -12,29 +12,30 @@ import (
 	"github.com/mooring-mqtt/mooring/persistence/internal/segment"
 )
 
-// patience is how long an opening tries again, in all, to read what the disk does not return.
-const patience = 1500 * time.Millisecond
+// readTimeout is how long an opening retries reads that the disk refuses, in total.
+const readTimeout = 1500 * time.Millisecond
 
-// unread is a place that the disk did not return, while it returns others.
+// unread is a place that the disk could not read, although it could read others.
 type unread struct {
 	off, length int64
 	err         error
 	reported    bool
 }
 
-// patientFile reads a segment. What cannot be read is 0xff, which is no record, and is noted in the File.
-type patientFile struct {
+// retryFile reads a segment and retries failed reads. Bytes that cannot be read are replaced by
+// 0xff, which is not a record, and are noted in the File.
+type retryFile struct {
 	fsys.File
 	s *State
 	f *File
 }
 
-// Identity returns that of the file.
-func (p *patientFile) Identity() uint64 { return fsys.IdentityOf(p.File) }
+// Identity returns the identity of the file.
+func (p *retryFile) Identity() uint64 { return fsys.IdentityOf(p.File) }
 
-func (p *patientFile) ReadAt(b []byte, off int64) (int, error) {
+func (p *retryFile) ReadAt(b []byte, off int64) (int, error) {
 	n, err := p.File.ReadAt(b, off)
-	for wait := 50 * time.Millisecond; isUnread(err) && p.s.waited < patience; wait *= 2 {
+	for wait := 50 * time.Millisecond; isUnread(err) && p.s.waited < readTimeout; wait *= 2 {
 		time.Sleep(wait)
 		p.s.waited += wait
 		n, err = p.File.ReadAt(b, off)
@@ -60,7 +61,7 @@ func (p *patientFile) ReadAt(b []byte, off int64) (int, error) {
 	return n, nil
 }
 
-// isUnread reports whether err is about the place that was read, and not about what the system lacks.
+// isUnread reports whether err concerns the place that was read, and not a lack of resources.
 func isUnread(err error) bool {
 	if err == nil || err == io.EOF {
 		return false
@@ -73,14 +74,14 @@ func isUnread(err error) bool {
 	return true
 }
 
-// note adds a place, unless it is known.
+// note adds an unreadable place, unless it is known.
 func (f *File) note(off, length int64, err error) {
 	for i := range f.unreadable {
 		x := &f.unreadable[i]
 		if off >= x.off && off+length <= x.off+x.length {
 			return
 		}
-		if off <= x.off+x.length && off+length >= x.off { // it goes on
+		if off <= x.off+x.length && off+length >= x.off { // it touches or overlaps a known place
 			end := max(x.off+x.length, off+length)
 			x.off = min(x.off, off)
 			x.length = end - x.off
@@ -90,7 +91,8 @@ func (f *File) note(off, length int64, err error) {
 	f.unreadable = append(f.unreadable, unread{off: off, length: length, err: err})
 }
 
-// cause returns why a range is damaged.
+// cause returns the reason why a range is damaged. err is the reason if the disk could read the
+// range.
 func (f *File) cause(off, length int64, err error) error {
 	for i := range f.unreadable {
 		if x := &f.unreadable[i]; off < x.off+x.length && x.off < off+length {
@@ -101,8 +103,9 @@ func (f *File) cause(off, length int64, err error) error {
 	return err
 }
 
-// reads reports whether the disk returns the header of another segment, or of this one if it is the only one.
-func (s *State) reads(p *patientFile) bool {
+// reads reports whether the disk can read the header of another segment, or of this one if there is
+// no other.
+func (s *State) reads(p *retryFile) bool {
 	b, others := make([]byte, segment.HeaderSize), false
 	for _, name := range s.names {
 		number := segment.ParseName(name)
@@ -127,8 +130,8 @@ func (s *State) reads(p *patientFile) bool {
 	return !isUnread(err)
 }
 
-// preview reads the newest segment before it is scanned. If some of it cannot be read, what comes after that
-// counts, up to the zeros at the end.
+// preview reads the newest segment before it is scanned. If part of it cannot be read, the records
+// after that part are still used, up to the zeros at the end.
 func (s *State) preview(f *File, file fsys.File) error {
 	b, end := make([]byte, 256<<10), int64(0)
 	for off := int64(0); off < f.Size; {
