@@ -9,44 +9,44 @@ import (
 	"github.com/mooring-mqtt/mooring/internal/wire"
 )
 
-// budget bounds the bytes of received messages: in queues, with handlers and held
-// for order, whichever connection brought them. It costs an atomic addition each way
-// and no lock: only the reader of the connection takes bytes.
+// budget bounds the bytes of received messages: in queues, with handlers and held for order, from
+// any connection. Each change costs one atomic addition and no lock, because only the reader of the
+// connection takes bytes.
 //
-// Where a QoS 1 or 2 message has no room, the reader stalls. Handlers may then wait for
+// If a QoS 1 or 2 message has no room, the reader stalls. Handlers may then wait for
 // acknowledgements that the reader has not reached. So if there is no room within StallTimeout, the
-// reader goes on and leaves all further messages of this connection to the server, unacknowledged
-// and in order. When half of the budget is free, the connection ends, and the server sends them
-// again on the next one. It ends also after another StallTimeout, since the server must learn that
-// this client does not keep up; but once until half of the budget is free, so that a handler that
-// hangs does not cause reconnect after reconnect. Drain and Close leave messages in the same way,
-// for the next client.
+// reader continues and leaves all further messages of this connection to the server, unacknowledged
+// and in order. When half of the budget is free, the inbox ends the connection, and the server
+// sends these messages again on the next one. The inbox also ends the connection after another
+// StallTimeout, to show the server that this client does not keep up. It does so only once until
+// half of the budget is free, so that a hanging handler does not cause one reconnect after another.
+// Drain and Close leave messages to the server in the same way, for the next client.
 type budget struct {
 	limit   int64
 	used    *atomic.Int64
 	freed   notify.Signal
-	watched atomic.Bool // free sets freed, and looks whether a connection is to end
+	watched atomic.Bool // free sets freed and checks whether a connection must end
 	closing atomic.Bool // StopStalling was called
 
 	leaving  atomic.Pointer[Conn] // the connection whose messages are left to the server
-	fetching atomic.Pointer[Conn] // the same, until it is ended
-	overdue  atomic.Bool          // a connection was ended without room; none is again until half is free
+	fetching atomic.Pointer[Conn] // the same connection, until the inbox ends it
+	overdue  atomic.Bool          // a connection was ended for lack of room; no other is until half is free
 }
 
-// Conn is the connection that brings messages: a session.Writer that can stall its
-// reader until ready returns true, the limit has passed, or the connection ends.
-// ready is called at once and whenever wake is set.
+// Conn is the connection from which messages arrive. It is a session.Writer that can stall its
+// reader until ready returns true, the limit has passed, or the connection ends. Stall calls ready
+// at once and each time wake is set.
 type Conn interface {
 	session.Writer
 	Stall(limit time.Duration, wake <-chan struct{}, ready func() bool) bool
 }
 
 const (
-	itemBytes         = 320 // of an Item and its message, beside what the packet carries
-	userPropertyBytes = 32  // of a user property, beside its text
+	itemBytes         = 320 // of an Item and its message, without the content of the packet
+	userPropertyBytes = 32  // of a user property, without its text
 )
 
-// Size estimates the memory that a message takes.
+// Size estimates the memory that a message takes, in bytes.
 func Size(topic string, v wire.PublishView) int64 {
 	size := itemBytes + len(topic) + len(v.Payload) + len(v.Properties)
 	for props := v.Properties; ; {
@@ -65,8 +65,8 @@ func Size(topic string, v wire.PublishView) int64 {
 	}
 }
 
-// take takes bytes if they have room. A message by itself always has. Only the reader
-// calls it, so the sum never exceeds the limit.
+// take takes bytes if there is room. A single message always has room. Only the reader calls take,
+// so the sum never exceeds the limit.
 func (q *budget) take(size int64) bool {
 	if used := q.used.Load(); used > 0 && used+size > q.limit {
 		return false
@@ -75,8 +75,8 @@ func (q *budget) take(size int64) bool {
 	return true
 }
 
-// reserve takes the bytes of a message, or waits for them. If it returns false, the
-// message is dropped (QoS 0) or was left to the server.
+// reserve takes the bytes of a message or waits for room. If it returns false, a QoS 0 message is
+// dropped, and another message was left to the server.
 func (b *Inbox[M]) reserve(in *session.Inbound, size int64) bool {
 	q := &b.budget
 	left := q.leaving.Load()
@@ -92,13 +92,13 @@ func (b *Inbox[M]) reserve(in *session.Inbound, size int64) bool {
 		b.cfg.Session.Leave(in)
 		return false
 	}
-	q.leaving.Store(nil) // that was an earlier connection
+	q.leaving.Store(nil) // an earlier connection
 	q.fetching.Store(nil)
 	return b.stall(conn, in, size)
 }
 
-// stall waits until a QoS 1 or 2 message has room. If it gets none, this message
-// and all later ones of the connection are left to the server.
+// stall waits until a QoS 1 or 2 message has room. If there is none in time, this message and all
+// later messages of the connection are left to the server.
 func (b *Inbox[M]) stall(conn Conn, in *session.Inbound, size int64) bool {
 	q := &b.budget
 	taken := false
@@ -128,7 +128,8 @@ func (b *Inbox[M]) stall(conn Conn, in *session.Inbound, size int64) bool {
 	return false
 }
 
-// endOverdue ends a connection on which messages are left although handlers have not made room.
+// endOverdue ends a connection whose messages are left to the server, if handlers have not freed
+// room in time.
 func (b *Inbox[M]) endOverdue(left *Conn) {
 	q := &b.budget
 	if q.fetching.Load() != left || q.overdue.Swap(true) {
@@ -139,7 +140,7 @@ func (b *Inbox[M]) endOverdue(left *Conn) {
 	}
 }
 
-// free gives back the bytes of a message that is finished.
+// free returns the bytes of a finished message.
 func (b *Inbox[M]) free(size int64) {
 	b.budget.used.Add(-size)
 	if b.budget.watched.Load() {
@@ -148,8 +149,8 @@ func (b *Inbox[M]) free(size int64) {
 	}
 }
 
-// fetch ends the connection whose messages were left, when half of the budget is
-// free: the server sends them again on the next one.
+// fetch ends the connection whose messages were left to the server, when half of the budget is
+// free. The server sends them again on the next connection.
 func (b *Inbox[M]) fetch() {
 	q := &b.budget
 	if q.used.Load() > q.limit/2 {
@@ -161,8 +162,8 @@ func (b *Inbox[M]) fetch() {
 	}
 }
 
-// StopStalling ends a stall and prevents others: messages that have no room are left
-// to the server, and what comes after them is read. The inbox is about to end.
+// StopStalling ends a stall and prevents further ones, because the inbox is about to end. Messages
+// without room are left to the server, and the reader continues with the following packets.
 func (b *Inbox[M]) StopStalling() {
 	b.budget.closing.Store(true)
 	b.budget.fetching.Store(nil)
@@ -171,10 +172,10 @@ func (b *Inbox[M]) StopStalling() {
 
 const (
 	watchEvery = 5 * time.Second  // interval of the checks of the oldest message, and its minimum age for a report
-	againAfter = 30 * time.Second // interval of reports about the same message
+	againAfter = 30 * time.Second // interval of reports on the same message
 )
 
-// window checks the oldest unacknowledged message while there are any.
+// window checks the oldest unacknowledged message while there is one.
 type window struct {
 	session *session.Session
 	report  func(HeldUp)
@@ -199,12 +200,12 @@ func (q *window) watch() {
 	}
 }
 
-// look reports a message that holds up the receive window.
+// look reports a message that blocks the receive window.
 func (q *window) look() {
 	oldest, full, ok := q.session.Oldest()
 	if !ok {
 		q.reported = nil
-		q.armed.Store(false) // the next message arms it, or one that has come meanwhile:
+		q.armed.Store(false) // the next message arms it; check for one that arrived meanwhile
 		if _, _, ok = q.session.Oldest(); !ok || q.armed.Swap(true) {
 			return
 		}

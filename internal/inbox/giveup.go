@@ -11,8 +11,7 @@ import (
 	"github.com/mooring-mqtt/mooring/internal/wire"
 )
 
-// failed records a failed attempt, and sets last.Result: whether the message is retried, set aside,
-// refused or dropped.
+// failed records a failed attempt and sets last.Result: retried, set aside, refused or dropped.
 func (w *worker[M]) failed(err error) Verdict {
 	d, v := &w.current, w.cfg.Verdict(err)
 	w.Counters.Failed.Add(1)
@@ -36,8 +35,9 @@ func (w *worker[M]) failed(err error) Verdict {
 	return v
 }
 
-// giveUp sets the current message aside. Without a list the message is refused. If the list cannot
-// store it, the worker tries again later, and until then does not handle or acknowledge the message.
+// giveUp sets the current message aside. Without a list, the message is refused. If the list cannot
+// store the message, the worker tries again later. Until then it neither handles nor acknowledges
+// the message.
 func (w *worker[M]) giveUp() (v Verdict) {
 	d := &w.current
 	v = Verdict{Code: wire.ReasonUnspecifiedError, Reason: "handler failed"}
@@ -48,7 +48,7 @@ func (w *worker[M]) giveUp() (v Verdict) {
 		d.last.Result = Refused
 	default:
 		_, _, v.store = w.cfg.Aside.Add(d.Message, Given{Err: d.last.Err, Attempts: d.last.Attempt})
-		if d.Aside != 0 && d.parts == nil && errors.Is(v.store, ErrAsideFull) { // the entry that it has is enough
+		if d.Aside != 0 && d.parts == nil && errors.Is(v.store, ErrAsideFull) { // the existing entry is enough
 			w.cfg.Aside.Kept(d.Aside)
 			d.Aside, v.store = 0, nil
 		}
@@ -60,7 +60,8 @@ func (w *worker[M]) giveUp() (v Verdict) {
 	return v
 }
 
-// reportFailure reports the last attempt, and why the list could not store the message.
+// reportFailure reports the last attempt, or the error of the list that could not store the
+// message.
 func (w *worker[M]) reportFailure(v Verdict) {
 	if v.store != nil {
 		w.cfg.Observer.StoreFailed(v.store)
@@ -79,7 +80,7 @@ func (w *worker[M]) pause() bool {
 	return false
 }
 
-// abort gives the claim of a message back. The message had no effect.
+// abort returns the claim of a message that had no effect.
 func (w *worker[M]) abort(item Item[M]) {
 	if item.key != "" {
 		c := w.keys.claim(item.key)
@@ -87,7 +88,7 @@ func (w *worker[M]) abort(item Item[M]) {
 	}
 }
 
-// reasonString returns a text that MQTT can carry [MQTT-1.5.4-1] [MQTT-1.5.4-2].
+// reasonString returns a text that is valid in an MQTT packet [MQTT-1.5.4-1] [MQTT-1.5.4-2].
 func reasonString(text string) string {
 	const most = 1024
 	text = strings.ReplaceAll(strings.ToValidUTF8(text, "\uFFFD"), "\x00", "")
@@ -97,7 +98,7 @@ func reasonString(text string) string {
 	return text
 }
 
-// setAside stores a message that has no handler. It waits while the list cannot store it.
+// setAside stores a message without a handler. While the list cannot store it, setAside waits.
 func (w *worker[M]) setAside(item Item[M]) (Result, error) {
 	if w.cfg.Aside == nil {
 		return Refused, nil
@@ -113,7 +114,7 @@ func (w *worker[M]) setAside(item Item[M]) (Result, error) {
 			w.waits.list = append(w.waits.list, Item[M]{Message: stored, OrderKey: item.OrderKey, Aside: id, stored: true})
 			return SetAside, nil
 		}
-		w.items.pushFront([]Item[M]{item}) // also if the observer ends the goroutine
+		w.items.pushFront([]Item[M]{item}) // keeps the item even if the observer ends the goroutine
 		w.cfg.Observer.StoreFailed(err)
 		item = w.items.pop()
 		if !w.sleep(w.cfg.Backoff(attempt)) {
@@ -123,25 +124,26 @@ func (w *worker[M]) setAside(item Item[M]) (Result, error) {
 	}
 }
 
-// grace is the grace period of messages without a handler. An inbox has one.
+// grace is the grace period of messages without a handler. Each inbox has one.
 type grace struct {
 	begin   sync.Once
 	timer   *time.Timer
 	ended   atomic.Bool
-	waiting atomic.Int64 // QoS 1 and 2 messages that wait
+	waiting atomic.Int64 // QoS 1 and 2 messages that wait for a handler
 }
 
-// waits holds the messages of a worker that have no handler, in the order of receipt. They are either
-// unacknowledged, or set aside; of the latter only what routing needs is in memory.
+// waits holds the messages of a worker that have no handler, in the order of receipt. They are
+// either unacknowledged or set aside. Of messages set aside, only the part that routing needs is in
+// memory.
 type waits[M any] struct {
 	list     []Item[M]
 	keys     map[string]bool // ordering keys of messages for which another handler may still be declared
 	declared uint64          // value of Config.Declared when the list was last matched
-	most     int             // length of list at which forget searches it
+	most     int             // length of list at which forget searches it next
 }
 
-// forget removes the messages that the application has discarded, each time that list has twice as many
-// messages as were left the last time.
+// forget removes the messages that the application has discarded. It searches the list each time
+// the list has doubled.
 func (w *worker[M]) forget() {
 	if q := &w.waits; len(q.list) >= q.most {
 		q.list = slices.DeleteFunc(q.list, w.discarded)
@@ -149,12 +151,13 @@ func (w *worker[M]) forget() {
 	}
 }
 
-// discarded reports whether a message was set aside, and the application has discarded it.
+// discarded reports whether the application has discarded a message that was set aside.
 func (w *worker[M]) discarded(item Item[M]) bool {
 	return item.Aside != 0 && !w.cfg.Aside.Has(item.Aside)
 }
 
-// Connected begins the grace period of messages without a handler. Only the first call has an effect.
+// Connected starts the grace period of messages without a handler. Only the first call has an
+// effect.
 func (b *Inbox[M]) Connected() {
 	b.grace.begin.Do(func() { b.grace.timer = time.AfterFunc(b.cfg.Grace, b.endGrace) })
 }
@@ -165,7 +168,7 @@ func (b *Inbox[M]) endGrace() {
 	}
 }
 
-// Declared makes the workers match the messages without a handler again.
+// Declared makes the workers look for handlers of the waiting messages again.
 func (b *Inbox[M]) Declared() { b.wakeAll() }
 
 func (b *Inbox[M]) wakeAll() {
@@ -174,14 +177,14 @@ func (b *Inbox[M]) wakeAll() {
 	}
 }
 
-// Restore adds a message that an earlier process set aside because it had no handler. It is called
+// Restore adds a message without a handler that an earlier process set aside. It must be called
 // before Start, in the order of receipt.
 func (b *Inbox[M]) Restore(id uint64, stored M, orderKey string) {
 	w := b.worker(orderKey)
 	w.waits.list = append(w.waits.list, Item[M]{Message: stored, OrderKey: orderKey, Aside: id, stored: true})
 }
 
-// Redeliver handles a message that was set aside.
+// Redeliver queues a message that was set aside.
 func (b *Inbox[M]) Redeliver(id uint64, stored M, orderKey string) {
 	item := Item[M]{Message: stored, OrderKey: orderKey, Aside: id, stored: true}
 	if !b.worker(orderKey).queue.push(item, b.cfg.QoS0Queue) {
@@ -189,8 +192,8 @@ func (b *Inbox[M]) Redeliver(id uint64, stored M, orderKey string) {
 	}
 }
 
-// find finds the handlers of a message. later is true if the message has to wait, because another
-// handler may still be declared for it, or because an earlier message with its ordering key waits.
+// find finds the handlers of a message. later is true if the message must wait. It waits if another
+// handler may still be declared for it, or if an earlier message with its ordering key waits.
 func (w *worker[M]) find(item Item[M]) (later bool) {
 	waits := item.In != nil && item.Aside == 0 && !w.grace.ended.Load()
 	if waits && !item.first && w.waits.keys[item.OrderKey] {
@@ -200,9 +203,9 @@ func (w *worker[M]) find(item Item[M]) (later bool) {
 	return later && waits
 }
 
-// held finds the handlers of a message, and keeps the message if it has to wait. If a handler was
-// declared meanwhile, held returns the message to the queue, and earlier messages are matched first.
-// It returns false if the message can be handled now.
+// held finds the handlers of a message, and keeps the message if it must wait. If a handler was
+// declared meanwhile, held returns the message to the queue, so that earlier messages are matched
+// first. It returns false if the message can be handled now.
 func (w *worker[M]) held(item Item[M]) bool {
 	if !w.find(item) {
 		again := len(w.waits.list) > 0 && w.cfg.Declared() != w.waits.declared
@@ -225,8 +228,8 @@ func (w *waits[M]) hold(orderKey string) {
 	w.keys[orderKey] = true
 }
 
-// hold keeps a message without a handler until one is declared, or the grace period ends. It returns
-// Retried if the caller has nothing to do.
+// hold keeps a message without a handler until one is declared or the grace period ends. If it
+// returns Retried, the caller has nothing to do.
 func (w *worker[M]) hold(item Item[M]) (Result, error) {
 	if item.Aside != 0 { // it stays in the list
 		w.waits.list = append(w.waits.list, item)
@@ -247,8 +250,8 @@ func (w *worker[M]) hold(item Item[M]) (Result, error) {
 	return Waiting, nil
 }
 
-// endWaiting returns the unacknowledged messages without a handler to the queue when the grace period
-// has ended.
+// endWaiting returns the unacknowledged messages without a handler to the queue after the grace
+// period.
 func (w *worker[M]) endWaiting() {
 	if w.grace.waiting.Load() == 0 {
 		return
@@ -271,8 +274,8 @@ func (w *worker[M]) endWaiting() {
 	w.items.pushFront(due) // hold sets them aside
 }
 
-// rematch returns messages that wait for a handler to the queue if they have one now, and next, a later
-// message, after them. If no message has a handler now, it returns false and does not use next.
+// rematch returns waiting messages to the queue if they have a handler now, followed by next, a
+// later message. If no message has a handler now, it returns false and does not use next.
 func (w *worker[M]) rematch(next *Item[M]) bool {
 	if len(w.waits.list) == 0 {
 		return false

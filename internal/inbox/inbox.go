@@ -1,12 +1,14 @@
-// Package inbox takes received messages from the session to their handlers, and back as
-// acknowledgements. It is generic over the message, and does not know topics and handlers.
+// Package inbox takes received messages from the session to their handlers, and returns
+// acknowledgements to the session. It is generic over the message type, and does not know topics or
+// handlers.
 //
 // The steps of a message, in the order of this file:
 //
 //	Push → queue of a worker → route → claim (dedupe) → arrange (order) → handle → commit → acknowledge
 //
 // A QoS 1 or 2 message is acknowledged exactly once: after it was handled, refused or recognized as
-// a duplicate. If the inbox stops before, it is not acknowledged, and the server sends it again.
+// a duplicate. If the inbox stops before that, the message is not acknowledged, and the server
+// sends it again.
 package inbox
 
 import (
@@ -16,8 +18,8 @@ import (
 	"github.com/mooring-mqtt/mooring/internal/wire"
 )
 
-// Inbox holds received messages until they are acknowledged. All methods are safe for
-// concurrent use, except that Push and Consume belong to the reader of the connection.
+// Inbox holds received messages until they are acknowledged. All methods are safe for concurrent
+// use, except Push and Consume, which only the reader of the connection may call.
 type Inbox[M any] struct {
 	Counters Counters
 
@@ -30,8 +32,8 @@ type Inbox[M any] struct {
 	lifecycle
 }
 
-// Push takes a received message over. It blocks where a QoS 1 or 2 message has
-// no room, and nowhere else. A QoS 0 message without room is dropped.
+// Push accepts a received message. It blocks only if a QoS 1 or 2 message has no room. A QoS 0
+// message without room is dropped.
 func (b *Inbox[M]) Push(item Item[M]) {
 	if !b.reserve(item.In, item.Size) {
 		b.dropQoS0(item)
@@ -46,13 +48,14 @@ func (b *Inbox[M]) Push(item Item[M]) {
 	b.dropQoS0(item)
 }
 
-// Consume acknowledges a message that no handler gets, or refuses it.
+// Consume acknowledges a message without passing it to a handler, or refuses it.
 func (b *Inbox[M]) Consume(in *session.Inbound, code byte, reason string) {
 	b.Counters.Received.Add(1)
 	b.complete(in, code, reason)
 }
 
-// run is the goroutine of a worker. After a runtime.Goexit in a call, another one takes its place.
+// run is the goroutine of a worker. If a call of the application ends the goroutine with
+// runtime.Goexit, another goroutine replaces it.
 func (w *worker[M]) run() {
 	returned := false
 	defer func() {
@@ -71,7 +74,7 @@ func (w *worker[M]) run() {
 	returned = true
 }
 
-// resume goes on with the message whose call did not return.
+// resume continues with the message whose call did not return.
 func (w *worker[M]) resume(err error) {
 	again := false
 	switch w.in {
@@ -106,7 +109,7 @@ func (w *worker[M]) step() bool {
 	return true
 }
 
-// route finds the handlers of a message, and makes an item for each.
+// route finds the handlers of a message and creates an item for each.
 func (w *worker[M]) route(item Item[M]) {
 	if earlier, wait := w.waiting[item.OrderKey]; wait {
 		w.waiting[item.OrderKey] = append(earlier, item)
@@ -114,7 +117,7 @@ func (w *worker[M]) route(item Item[M]) {
 	}
 	if !item.routed {
 		if w.rematch(&item) || w.held(item) {
-			return // earlier messages that waited for the handler are handled first
+			return // earlier messages that waited for the handler come first
 		}
 		switch {
 		case len(w.targets) == 0:
@@ -128,7 +131,7 @@ func (w *worker[M]) route(item Item[M]) {
 	w.claim(item)
 }
 
-// unhandled finishes a message without a handler, unless it waits for one.
+// unhandled finishes a message without a handler, unless the message waits for one.
 func (w *worker[M]) unhandled(item Item[M]) {
 	result, err := w.hold(item)
 	switch result {
@@ -142,8 +145,8 @@ func (w *worker[M]) unhandled(item Item[M]) {
 	w.cfg.Observer.Unhandled(item.Message, result, err)
 }
 
-// claim claims the dedupe key of a message. If the client is handling a message with the same key, the
-// item is a copy: it is acknowledged with that message.
+// claim claims the dedupe key of a message. If the client is already handling a message with this
+// key, the item is a copy and is acknowledged with that message.
 func (w *worker[M]) claim(item Item[M]) {
 	if w.cfg.Dedupe == nil {
 		w.arrange(item)
@@ -173,16 +176,16 @@ func (w *worker[M]) claim(item Item[M]) {
 	w.claimed(c, v, err)
 }
 
-// claimed goes on with the answer of the cache.
+// claimed processes the answer of the cache.
 func (w *worker[M]) claimed(c dedupe.Claim, v dedupe.Verdict, err error) {
 	item := w.current.Item
 	switch {
 	case err != nil && w.stopping.Err() != nil:
 		w.leave(item)
-	case err != nil: // neither handled nor acknowledged until the cache answers
+	case err != nil: // the message is neither handled nor acknowledged until the cache answers
 		w.waitFor(item, nil)
 		w.cfg.Observer.StoreFailed(err)
-	case v == dedupe.InFlight: // the other may still fail to handle it
+	case v == dedupe.InFlight: // the other owner may still fail to handle it
 		w.await(item, c)
 	case v == dedupe.Duplicate:
 		w.acknowledge(item, wire.ReasonSuccess, "")
@@ -193,19 +196,20 @@ func (w *worker[M]) claimed(c dedupe.Claim, v dedupe.Verdict, err error) {
 	}
 }
 
-// arrange brings a message in the order of its publisher: it is handled now or later, or dropped.
+// arrange puts a message into the order of its publisher. The message is handled now or later, or
+// dropped.
 func (w *worker[M]) arrange(item Item[M]) {
 	result, at := w.place(item)
 	switch {
-	case result == 0: // not numbered
+	case result == 0: // it has no number
 		w.handle(item)
 	case w.drops(result) && !w.share(item, at):
 		w.commit(item)
-	} // otherwise it is ready, or will be
+	} // otherwise the message is ready or will be
 	w.placed(item, result)
 }
 
-// handle has a message handled, again after errors.
+// handle handles a message, and retries after errors.
 func (w *worker[M]) handle(item Item[M]) {
 	w.current = Delivery[M]{Item: item, Claim: w.keys.claim(item.key)}
 	w.attempt()
@@ -224,7 +228,7 @@ func (w *worker[M]) attempt() {
 				w.cfg.Observer.Expired(d.Message)
 			}
 			return
-		case d.givenUp: // and could not be set aside
+		case d.givenUp: // the list could not store it
 			again = w.finish(w.giveUp())
 		default:
 			d.Attempt++
@@ -233,7 +237,7 @@ func (w *worker[M]) attempt() {
 	}
 }
 
-// settle processes the result of the handler. It returns true if the handler is to be called again.
+// settle processes the result of the handler. It returns true if the handler must be called again.
 func (w *worker[M]) settle(err error) (again bool) {
 	switch {
 	case err == nil:
@@ -276,21 +280,23 @@ func (w *worker[M]) commit(item Item[M]) {
 	w.committed(w.do(inCommit, func() error { return w.cfg.Dedupe.Commit(w.finishing, c) }))
 }
 
-// committed acknowledges the current message, also if the cache failed: its effect has happened.
+// committed acknowledges the current message even if the cache failed, because the message has had
+// its effect.
 func (w *worker[M]) committed(err error) {
 	w.acknowledge(w.current.Item, wire.ReasonSuccess, "")
 	w.reportStore(err)
 }
 
-// refuse gives the claim of a message back, and acknowledges it with a reason code and a reason string.
+// refuse returns the claim of a message and acknowledges the message with a reason code and a
+// reason string.
 func (w *worker[M]) refuse(item Item[M], code byte, reason string) {
 	w.Counters.Refused.Add(1)
 	w.abort(item)
 	w.acknowledge(item, max(code, wire.ReasonUnspecifiedError), reasonString(reason)) // the session replaces invalid codes
 }
 
-// acknowledge finishes a message and its copies. The session sends acknowledgements in
-// order of receipt.
+// acknowledge finishes a message and its copies. The session sends acknowledgements in the order of
+// receipt.
 func (b *Inbox[M]) acknowledge(item Item[M], code byte, text string) {
 	b.answer(item.receipt(), code, text)
 	for _, r := range b.copiesOf(item) {
@@ -298,7 +304,8 @@ func (b *Inbox[M]) acknowledge(item Item[M], code byte, text string) {
 	}
 }
 
-// answer acknowledges a PUBLISH when all its handlers have finished. If one refuses it, it is refused.
+// answer acknowledges a PUBLISH after all its handlers have finished. If one handler refuses it, it
+// is refused.
 func (b *Inbox[M]) answer(r receipt, code byte, text string) {
 	if r.parts != nil {
 		last := false

@@ -12,29 +12,30 @@ import (
 	"github.com/mooring-mqtt/mooring/internal/wire"
 )
 
-// inFlight are the dedupe keys of messages that are received and not finished. Their
-// number is bounded by what workers and resequencers hold.
+// inFlight holds the dedupe keys of received messages that are not finished. The capacity of the
+// workers and resequencers bounds their number.
 type inFlight struct {
-	leased notify.Signal // lease is known
+	leased notify.Signal // set when lease is known
 
 	mu    sync.Mutex
 	keys  map[string]holder
-	lease time.Duration // of the claims; 0: they need no renewal
+	lease time.Duration // of the claims; 0: claims need no renewal
 }
 
 // holder is the message that holds a key.
 type holder struct {
 	claim  dedupe.Claim // zero until the cache has granted it
-	copies []receipt    // of copies of the message, acknowledged with it
+	copies []receipt    // of copies; acknowledged with the message
 }
 
-// identify finds the dedupe key of an item, and makes it the holder of that, or a copy.
+// identify determines the dedupe key of an item, and makes the item the holder of the key or a
+// copy.
 func (w *worker[M]) identify(item *Item[M]) (isCopy bool, err error) {
 	err = w.do(inBegin, func() error { item.key = w.cfg.DedupeKey(item.Message); return nil })
 	return err == nil && item.key != "" && !w.join(*item), err
 }
 
-// join makes an item the holder of its key, or a copy of the one that holds it.
+// join makes an item the holder of its key, or a copy of the current holder.
 func (b *Inbox[M]) join(item Item[M]) (isHolder bool) {
 	r := item.copied()
 	if isHolder = b.keys.join(item.key, r); !isHolder {
@@ -43,7 +44,7 @@ func (b *Inbox[M]) join(item Item[M]) (isHolder bool) {
 	return isHolder
 }
 
-// copiesOf frees the key of a message that is finished, and returns its copies.
+// copiesOf releases the key of a finished message and returns its copies.
 func (b *Inbox[M]) copiesOf(item Item[M]) []receipt {
 	if item.key == "" {
 		return item.copies
@@ -51,8 +52,8 @@ func (b *Inbox[M]) copiesOf(item Item[M]) []receipt {
 	return b.keys.end(item.key)
 }
 
-// copied returns the receipt of a copy. The copy keeps the bytes of its receipt, and those of its message
-// only if another handler needs them.
+// copied returns the receipt of a copy. The copy keeps the bytes of the receipt. It keeps the bytes
+// of the message only if another handler needs them.
 func (item *Item[M]) copied() receipt {
 	r := item.receipt()
 	switch {
@@ -68,7 +69,7 @@ func (item *Item[M]) copied() receipt {
 // copyBytes is the memory of a receipt and a session.Inbound.
 const copyBytes = 256
 
-// join makes a message the holder of key, or a copy of the one that holds it.
+// join makes a message the holder of key, or a copy of the current holder.
 func (f *inFlight) join(key string, r receipt) (isHolder bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -93,7 +94,7 @@ func (f *inFlight) grant(c dedupe.Claim) {
 	}
 }
 
-// renewed stores a claim with its new lease, unless its message is finished.
+// renewed stores a claim with its new lease, unless the message is finished.
 func (f *inFlight) renewed(c dedupe.Claim) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -103,8 +104,8 @@ func (f *inFlight) renewed(c dedupe.Claim) {
 	}
 }
 
-// due returns the claims of which a third of the lease has passed, and when to look
-// again. A renewal that fails is repeated several times within a lease.
+// due returns the claims that have used a third of their lease, and the time until the next check.
+// A failed renewal is repeated several times within a lease.
 func (f *inFlight) due() (claims []dedupe.Claim, next time.Duration) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -119,7 +120,7 @@ func (f *inFlight) due() (claims []dedupe.Claim, next time.Duration) {
 	return claims, f.lease / 8
 }
 
-// claim returns the claim of a key; empty: none.
+// claim returns the claim of a key. For an empty key it returns the zero Claim.
 func (f *inFlight) claim(key string) (none dedupe.Claim) {
 	if key == "" {
 		return none
@@ -129,8 +130,8 @@ func (f *inFlight) claim(key string) (none dedupe.Claim) {
 	return f.keys[key].claim
 }
 
-// end frees key and returns the copies. A message that joins later asks the cache,
-// which must know the outcome by now.
+// end releases key and returns the copies. The cache must already know the outcome, because a later
+// message with this key asks the cache.
 func (f *inFlight) end(key string) []receipt {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -139,7 +140,7 @@ func (f *inFlight) end(key string) []receipt {
 	return copies
 }
 
-// endAll frees all keys and returns the claims.
+// endAll releases all keys and returns their claims.
 func (f *inFlight) endAll() (claims []dedupe.Claim) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -152,14 +153,14 @@ func (f *inFlight) endAll() (claims []dedupe.Claim) {
 	return claims
 }
 
-// duplicate counts a message that was handled before, or is being handled.
+// duplicate counts a message that was handled before or is being handled.
 func (b *Inbox[M]) duplicate(item Item[M]) {
 	b.Counters.Duplicates.Add(1)
 	b.cfg.Observer.Duplicate(item.Message)
 }
 
-// renewLeases renews the leases of all claims until the workers have ended: also for
-// messages that are held for order, and handlers that take long.
+// renewLeases renews the leases of all claims until the workers have ended. That includes claims of
+// messages held for order and of slow handlers.
 func (b *Inbox[M]) renewLeases() {
 	returned := false
 	defer func() {
@@ -182,15 +183,15 @@ func (b *Inbox[M]) renewLeases() {
 	returned = true
 }
 
-// abandon gives a claim back. If that fails, the claim ends with its lease.
+// abandon returns a claim. If that fails, the claim ends with its lease.
 func (b *Inbox[M]) abandon(c dedupe.Claim) {
 	if p := b.cfg.Guard.Call(func() { _ = b.cfg.Dedupe.Abort(b.finishing, c) }); p != nil {
 		b.cfg.Observer.StoreFailed(p)
 	}
 }
 
-// renew renews one lease. A lease that another owner has taken over is not renewed any
-// more; the commit will report that, too.
+// renew renews one lease. If another owner has taken over the claim, renew stops renewing it. The
+// commit will report that as well.
 func (b *Inbox[M]) renew(c dedupe.Claim) {
 	renewed, err := c, error(nil)
 	if p := b.cfg.Guard.Call(func() { renewed, err = b.cfg.Dedupe.Renew(b.finishing, c); _ = callback.Probe(err) }); p != nil {
@@ -209,15 +210,15 @@ func (b *Inbox[M]) renew(c dedupe.Claim) {
 	}
 }
 
-// receipt is a received PUBLISH that is to be acknowledged.
+// receipt is a received PUBLISH that is not acknowledged yet.
 type receipt struct {
 	in    *session.Inbound // nil at QoS 0
-	parts *parts           // nil: it has one handler
-	size  int64            // in memory, see Size
-	aside uint64           // ID in Config.Aside; 0: it is not from there
+	parts *parts           // nil: the message has one handler
+	size  int64            // memory in bytes; see Size
+	aside uint64           // ID in Config.Aside; 0: the message is not from there
 }
 
-// parts joins the results of a message that has several handlers.
+// parts combines the results of the handlers of one message.
 type parts struct {
 	mu   sync.Mutex
 	left int // handlers that have not finished
@@ -225,8 +226,8 @@ type parts struct {
 	text string
 }
 
-// finish takes the result of one handler. After the last one it returns that of the message: the
-// first refusal, if there is one.
+// finish records the result of one handler. After the last handler it returns true and the result
+// of the message: the first refusal, if there is one.
 func (p *parts) finish(code byte, text string) (byte, string, bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()

@@ -12,9 +12,9 @@ import (
 
 // lifecycle ends an inbox in three steps.
 type lifecycle struct {
-	stopping  context.Context // ends when Stop is called: no message is begun after it
-	handling  context.Context // of handlers: ends when the grace period has passed
-	finishing context.Context // of commits: ends when the workers have, or a moment after handling
+	stopping  context.Context // ends when Stop is called; then no further message is begun
+	handling  context.Context // context of handlers; ends after the grace period
+	finishing context.Context // context of commits; ends with the workers, or finishTime after handling
 
 	stop, interrupt, finish context.CancelFunc
 
@@ -25,7 +25,7 @@ type lifecycle struct {
 // finishTime is how long a commit may take after the grace period of Stop.
 const finishTime = 200 * time.Millisecond
 
-// New returns an Inbox. Messages can be pushed; they are handled from Start on.
+// New returns an Inbox. Messages can be pushed before Start; Start begins to handle them.
 func New[M any](cfg Config[M]) *Inbox[M] {
 	b := &Inbox[M]{cfg: cfg}
 	b.stopping, b.stop = context.WithCancel(context.Background())
@@ -45,21 +45,20 @@ func New[M any](cfg Config[M]) *Inbox[M] {
 	return b
 }
 
-// maxIDBytes is the default of ordering.Options.MaxIDBytes. Workers share it.
+// maxIDBytes is the default of ordering.Options.MaxIDBytes. The workers share it.
 const maxIDBytes = 16 << 20
 
-// maxStreamBytes is the default of ordering.Options.MaxStreamBytes. Workers share it.
+// maxStreamBytes is the default of ordering.Options.MaxStreamBytes. The workers share it.
 const maxStreamBytes = 64 << 20
 
-// orderingOptions returns Config.Ordering with functions that are called in order with
-// the handlers.
+// orderingOptions returns Config.Ordering with callbacks that run in order with the handlers.
 func (w *worker[M]) orderingOptions() ordering.Options {
 	o := *w.cfg.Ordering
 	o.MaxIDBytes = cmp.Or(max(o.MaxIDBytes, 0), maxIDBytes) / int64(w.cfg.Workers)
 	o.MaxStreamBytes = cmp.Or(max(o.MaxStreamBytes, 0), maxStreamBytes) / int64(w.cfg.Workers)
 	onGap, onEpoch := o.OnGap, o.OnEpoch
 	o.OnGap = func(g ordering.Gap) {
-		if w.ended { // nobody waits for them any more
+		if w.ended { // the messages are dropped, so gaps do not matter
 			return
 		}
 		w.Counters.Gaps.Add(1)
@@ -89,10 +88,10 @@ func (b *Inbox[M]) Start() {
 	}
 }
 
-// Stop lets the handlers that run finish for the grace period, and ends their context
-// then. Messages that are not handled are not acknowledged, and their claims are given
-// back. It returns when all goroutines of the inbox have ended, with the number of QoS 1 and 2
-// messages that were not handled. Those of QoS 0 are reported as dropped.
+// Stop ends the inbox. Running handlers may finish within the grace period; then their context
+// ends. Unhandled messages are not acknowledged, and their claims are returned. Unhandled QoS 0
+// messages are reported as dropped. Stop returns after all goroutines of the inbox have ended, with
+// the number of unhandled QoS 1 and 2 messages.
 func (b *Inbox[M]) Stop(grace time.Duration) (unhandled int) {
 	for _, w := range b.workers {
 		w.queue.close()
@@ -118,8 +117,8 @@ func (b *Inbox[M]) Stop(grace time.Duration) (unhandled int) {
 	return unhandled
 }
 
-// drop drops the messages that were not handled: those that the worker has taken, those of the
-// closed queue, those that wait for a claim, and those held for order. The worker has ended.
+// drop drops the unhandled messages: those that the worker has taken, those in the closed queue,
+// those that wait for a claim, and those held for order. The worker must have ended.
 func (w *worker[M]) drop() (unhandled int) {
 	drop := func(item Item[M]) {
 		if item.Aside == 0 && !w.dropQoS0(item) {
@@ -151,7 +150,8 @@ func (w *worker[M]) drop() (unhandled int) {
 	return unhandled + w.interrupted
 }
 
-// dropQoS0 reports a message that is not handled, if its QoS is 0. Others are redelivered.
+// dropQoS0 reports an unhandled QoS 0 message as dropped. Other messages are redelivered by the
+// server.
 func (b *Inbox[M]) dropQoS0(item Item[M]) (dropped bool) {
 	if item.In != nil {
 		return false

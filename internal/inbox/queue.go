@@ -7,19 +7,20 @@ import (
 	"github.com/mooring-mqtt/mooring/internal/notify"
 )
 
-// queue holds the messages that wait for a worker. The reader of the connection
-// pushes, the worker takes all at once.
+// queue holds the messages that wait for a worker. The reader of the connection pushes messages,
+// and the worker takes all at once.
 type queue[M any] struct {
-	ready notify.Signal // there is something to take
+	ready notify.Signal // set when there is something to take
 
 	mu      sync.Mutex
 	items   []Item[M]
-	qos0    int      // of items
-	decided []string // ordering keys that need not wait any longer, see worker.waiting
+	qos0    int      // number of QoS 0 messages in items
+	decided []string // ordering keys that no longer wait; see worker.waiting
 	closed  bool
 }
 
-// push adds a message unless the queue is closed or has maxQoS0 of QoS 0.
+// push adds a message. It returns false if the queue is closed, or if the message has QoS 0 and
+// maxQoS0 such messages wait.
 func (q *queue[M]) push(item Item[M], maxQoS0 int) bool {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -35,7 +36,7 @@ func (q *queue[M]) push(item Item[M], maxQoS0 int) bool {
 	return true
 }
 
-// decide lets the messages with an ordering key go on.
+// decide lets the messages with an ordering key continue.
 func (q *queue[M]) decide(orderKey string) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -43,8 +44,8 @@ func (q *queue[M]) decide(orderKey string) {
 	q.ready.Set()
 }
 
-// take moves what is queued into items, which is empty. It returns the ordering keys
-// that need not wait any longer.
+// take moves the queued messages into items, which must be empty. It returns the ordering keys that
+// no longer wait.
 func (q *queue[M]) take(items *fifo[Item[M]]) (decided []string) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -59,8 +60,8 @@ func (q *queue[M]) close() {
 	q.closed = true
 }
 
-// waitFor makes a message wait until until returns, and for a backoff if that fails;
-// nil: for a backoff alone.
+// waitFor makes a message wait until the function until returns. If until fails or is nil, the
+// message waits for a backoff.
 func (w *worker[M]) waitFor(item Item[M], until func() error) {
 	backoff := w.cfg.Backoff(item.tries)
 	item.tries++
@@ -93,7 +94,7 @@ func (w *worker[M]) await(item Item[M], c dedupe.Claim) {
 	w.waitFor(item, func() error { return w.cfg.Dedupe.Wait(w.stopping, c) })
 }
 
-// fifo is a queue of one goroutine. It keeps its memory.
+// fifo is a queue for a single goroutine. It keeps its memory.
 type fifo[T any] struct {
 	values []T
 	first  int

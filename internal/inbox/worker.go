@@ -8,37 +8,37 @@ import (
 	"github.com/mooring-mqtt/mooring/ordering"
 )
 
-// worker takes messages through their steps, one after the other. Messages with the
-// same ordering key have the same worker.
+// worker takes messages through their steps, one at a time. Messages with the same ordering key go
+// to the same worker.
 type worker[M any] struct {
 	*Inbox[M]
 	queue queue[M]
 
-	// All below belongs to the worker's goroutine.
+	// Only the goroutine of the worker uses the fields below.
 	items   fifo[Item[M]] // taken from the queue
-	targets []M           // of route
+	targets []M           // result of route
 	waits   waits[M]
-	// waiting are messages that cannot be claimed yet, by ordering key: another owner
-	// handles the message, or the cache fails. The worker goes on with other keys.
+	// waiting holds the messages that cannot be claimed yet, by ordering key. Either another owner
+	// handles the message, or the cache fails. The worker continues with other keys.
 	waiting map[string][]Item[M]
-	order   *ordering.Resequencer[Item[M]] // nil: messages are handled as they come
+	order   *ordering.Resequencer[Item[M]] // nil: messages are handled in the order of receipt
 	copies  map[place][]receipt            // copies of the messages that order holds
-	ready   fifo[ready[M]]                 // in order, to be handled
-	timer   *time.Timer                    // of the oldest gap
+	ready   fifo[ready[M]]                 // messages in order, to be handled
+	timer   *time.Timer                    // for the oldest gap
 	current Delivery[M]
-	in      call // of the application, for current
+	in      call // function of the application that runs for current
 
-	ended       bool // the goroutine has
+	ended       bool // the goroutine has ended
 	interrupted int  // QoS 1 and 2 messages whose handling Stop has interrupted
 }
 
-// ready is a message that is in order, or the report of a gap at its place.
+// ready is a message that is in order, or the report of a gap at this position.
 type ready[M any] struct {
 	item   Item[M]
 	report func() // nil: handle item
 }
 
-// call is a function of the application that a worker may be in.
+// call identifies the function of the application that a worker is in.
 type call uint8
 
 const (
@@ -46,11 +46,11 @@ const (
 	inBegin
 	inHandle
 	inCommit
-	inPause // of the observer: the current message is attempted again
+	inPause // in the observer; the current message is attempted again afterwards
 )
 
-// wait waits until there is something to do. It returns false when the inbox stops:
-// messages that wait then are not acknowledged.
+// wait waits until there is something to do. It returns false if the inbox stops. Messages that
+// still wait are then not acknowledged.
 func (w *worker[M]) wait() bool {
 	var gap <-chan time.Time
 	if w.order != nil {
@@ -62,7 +62,7 @@ func (w *worker[M]) wait() bool {
 			return w.stopping.Err() == nil
 		}
 	}
-	w.current = Delivery[M]{} // its memory is not needed any more
+	w.current = Delivery[M]{} // frees its memory
 	select {
 	case <-w.stopping.Done():
 		return false
@@ -72,7 +72,7 @@ func (w *worker[M]) wait() bool {
 	return true
 }
 
-// do calls a function of the application. A panic in it is an error.
+// do calls a function of the application. It returns a panic as an error.
 func (w *worker[M]) do(in call, f func() error) (err error) {
 	w.in = in
 	if p := callback.Try(func() { err = callback.Probe(f()) }); p != nil {
@@ -82,8 +82,8 @@ func (w *worker[M]) do(in call, f func() error) (err error) {
 	return err
 }
 
-// leave takes a message whose handling Stop has interrupted. It is not acknowledged: the server
-// sends it again, unless its QoS is 0.
+// leave drops a message whose handling Stop has interrupted. The message is not acknowledged, so
+// the server sends it again, unless its QoS is 0.
 func (w *worker[M]) leave(item Item[M]) {
 	switch {
 	case item.Aside != 0: // it stays in the list
@@ -95,7 +95,7 @@ func (w *worker[M]) leave(item Item[M]) {
 // place is the position of a message in the order of its publisher.
 type place struct {
 	stream     string
-	epoch, seq uint64 // seq 0: it has none
+	epoch, seq uint64 // seq 0: the message has no number
 	id         ordering.ID
 }
 
@@ -117,10 +117,10 @@ func (w *worker[M]) emit(item Item[M], outOfOrder bool) {
 	w.ready.push(ready[M]{item: item})
 }
 
-// place passes a message to the resequencer; it returns 0 for a message without a number. A message
-// with a dedupe key is not a copy, since the cache has accepted it.
+// place passes a message to the resequencer. It returns 0 for a message without a number. A message
+// with a dedupe key is not a copy, because the cache has accepted it.
 func (w *worker[M]) place(item Item[M]) (result ordering.Result, at place) {
-	if w.order == nil || item.Aside != 0 { // from the list: its number was emitted before
+	if w.order == nil || item.Aside != 0 { // a message from the list: its number was emitted before
 		return 0, at
 	}
 	if at = w.placeOf(&item); at.seq == 0 {
@@ -143,8 +143,8 @@ func (w *worker[M]) place(item Item[M]) (result ordering.Result, at place) {
 	return result, at
 }
 
-// share acknowledges a copy of a held message together with that message. If the copy were
-// acknowledged before, the message would be lost when the process ends.
+// share makes a copy of a held message be acknowledged together with that message. If the copy were
+// acknowledged earlier, the message would be lost when the process ends.
 func (w *worker[M]) share(item Item[M], at place) (held bool) {
 	copies, held := w.copies[at]
 	if !held {
@@ -158,7 +158,7 @@ func (w *worker[M]) share(item Item[M], at place) (held bool) {
 	return true
 }
 
-// refill takes the messages that wait for the worker. It returns false if none waits.
+// refill takes the messages that wait for the worker. It returns false if there are none.
 func (w *worker[M]) refill() bool {
 	ended := w.queue.take(&w.items)
 	for _, orderKey := range ended {
@@ -184,12 +184,12 @@ func (b *Inbox[M]) reportStore(err error) {
 	}
 }
 
-// drops reports whether a message is not handled, because of its number.
+// drops reports whether a message is dropped because of its number.
 func (w *worker[M]) drops(r ordering.Result) bool {
 	return r == ordering.Duplicate || r == ordering.NumberRepeated || r == ordering.Late && w.cfg.Ordering.Late == ordering.DropLate
 }
 
-// placed counts and reports what the resequencer did with a message.
+// placed counts and reports the decision of the resequencer about a message.
 func (w *worker[M]) placed(item Item[M], r ordering.Result) {
 	switch {
 	case r == ordering.Duplicate:
@@ -206,8 +206,8 @@ func (w *worker[M]) placed(item Item[M], r ordering.Result) {
 	}
 }
 
-// load loads a message from the list. It returns false if that cannot be read, or if the message was
-// discarded, or has no handler any more.
+// load loads a message from the list. It returns false if the message cannot be read, was
+// discarded, or no longer has a handler.
 func (w *worker[M]) load(item *Item[M]) bool {
 	m, err := w.cfg.Aside.Load(item.Aside, item.Message)
 	switch {
@@ -226,7 +226,8 @@ func (w *worker[M]) load(item *Item[M]) bool {
 	return true
 }
 
-// split makes an item for each of the targets. The first is item; the others are next in the queue.
+// split creates an item for each of the targets. The first one is item; the others become the next
+// in the queue.
 func (w *worker[M]) split(item *Item[M]) {
 	if item.routed = true; len(w.targets) > 1 {
 		item.parts = &parts{left: len(w.targets)}

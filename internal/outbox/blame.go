@@ -6,18 +6,19 @@ import (
 	"time"
 )
 
-// blame decides which refusals are failures for the breaker. That is about the server, not about a
-// topic: a topic counts once, and not at all while the server accepts messages. The send loop looks at
-// refusals later than acknowledgements are counted, so it cannot tell their order. All but accepted
-// belongs to the send loop.
+// blame decides which refusals count as failures for the breaker. The breaker is about the server,
+// not about a topic. So each topic counts once, and no topic counts while the server accepts
+// messages. The send loop looks at refusals after acknowledgements have been counted, so it cannot
+// know their order. Only the send loop uses the fields, except accepted.
 type blame struct {
 	accepted atomic.Bool     // the server has accepted a message since the last look
-	lately   bool            // it had at the last look
-	at       time.Time       // the last look at which it had, by the store's clock
-	topics   map[uint64]bool // hashes of those that count already
+	lately   bool            // value of accepted at the last look
+	at       time.Time       // time of the last look at which lately was true, by the store's clock
+	topics   map[uint64]bool // hashes of the topics that have already counted
 }
 
-// answered notes an answer of the server to a message. It runs on the goroutine that reads.
+// answered records that the server has accepted or refused a message. It runs on the goroutine that
+// reads.
 func (o *Outbox) answered(accepted bool) {
 	o.window.Answered(accepted, 1<<16)
 	if accepted && !o.blame.accepted.Load() {
@@ -25,8 +26,8 @@ func (o *Outbox) answered(accepted bool) {
 	}
 }
 
-// look begins to look at refusals that were received. While the breaker is not closed, it goes on trying
-// although topics are refused that count already.
+// look begins a look at the received refusals. It forgets the topics that have counted only if the
+// breaker is closed. Otherwise topics that are still refused would reopen the breaker.
 func (b *blame) look(now time.Time, closed func() bool) {
 	if b.lately = b.accepted.Swap(false); b.lately {
 		if b.at = now; closed() {
@@ -35,7 +36,8 @@ func (b *blame) look(now time.Time, closed func() bool) {
 	}
 }
 
-// counts reports whether the refusal of a topic is a failure. since is when it was refused first.
+// counts reports whether the refusal of a topic is a failure. since is the time of the first
+// refusal of the message.
 func (b *blame) counts(topic string, since time.Time) bool {
 	hash := maphash.String(topicSeed, topic)
 	if b.lately || b.at.After(since) || b.topics[hash] {

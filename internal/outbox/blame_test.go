@@ -10,7 +10,7 @@ import (
 	"github.com/mooring-mqtt/mooring/persistence"
 )
 
-// The topics that are remembered are many and long, and take little memory.
+// The remembered topics take little memory, even if they are many and long.
 func TestBlame_Topics(t *testing.T) {
 	heap := func() int64 {
 		var m runtime.MemStats

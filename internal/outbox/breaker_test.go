@@ -14,7 +14,7 @@ import (
 	"github.com/mooring-mqtt/mooring/reliability"
 )
 
-// refuser answers all that is sent: it refuses topics, and accepts the others.
+// refuser answers all messages: it refuses some topics and accepts the others.
 type refuser struct {
 	*rig
 	breaker *reliability.Breaker
@@ -38,8 +38,8 @@ func (r *refuser) send(topics ...string) {
 	r.answer()
 }
 
-// answer answers what was sent, and what is sent because of that. The answers to what was sent together
-// are received together: the send loop runs after all of them.
+// answer answers the sent messages and those that follow from the answers. The client receives the
+// answers to one batch together, so the send loop runs after all of them.
 func (r *refuser) answer() {
 	for {
 		synctest.Wait()
@@ -59,7 +59,7 @@ func (r *refuser) answer() {
 	}
 }
 
-// pass lets time pass, and answers what is sent meanwhile.
+// pass lets time pass and answers the messages sent meanwhile.
 func (r *refuser) pass(d time.Duration) {
 	for range d / (100 * time.Millisecond) {
 		time.Sleep(100 * time.Millisecond)
@@ -85,7 +85,8 @@ func (r *refuser) wantOpened(n uint64) {
 
 func isBad(topic string) bool { return topic[0] == 'b' }
 
-// A topic whose messages are given up does not stop one that works, however their messages alternate.
+// A topic whose messages are given up does not stop a topic that works, however their messages
+// alternate.
 func TestBreaker_StaysClosedForAGivenUpTopic(t *testing.T) {
 	for _, bad := range []int{1, 10} {
 		for _, together := range []bool{false, true} {
@@ -114,7 +115,7 @@ func TestBreaker_StaysClosedForAGivenUpTopic(t *testing.T) {
 	}
 }
 
-// Several topics whose messages are given up do not stop one that works, if it is used as often.
+// Several topics whose messages are given up do not stop a topic that works and is used as often.
 func TestBreaker_StaysClosedForGivenUpTopics(t *testing.T) {
 	for _, together := range []bool{false, true} {
 		t.Run(fmt.Sprint(together), func(t *testing.T) {
@@ -138,7 +139,7 @@ func TestBreaker_StaysClosedForGivenUpTopics(t *testing.T) {
 	}
 }
 
-// Topics that are refused again and again do not stop one that works.
+// Topics that are refused repeatedly do not stop a topic that works.
 func TestBreaker_StaysClosedForDeferredTopics(t *testing.T) {
 	for _, tt := range []struct{ apart, every time.Duration }{{0, second}, {200 * time.Millisecond, 5 * second}} {
 		t.Run(fmt.Sprint(tt), func(t *testing.T) {
@@ -170,7 +171,7 @@ func TestBreaker_OpensIfAllTopicsAreRefused(t *testing.T) {
 				for outage := range uint64(2) {
 					down = true
 					for range 2 {
-						r.send("a", "b", "c", "d", "e") // the first refusals may be older than the last acknowledgement
+						r.send("a", "b", "c", "d", "e") // the first refusals may precede the last acknowledgement
 					}
 					r.pass(40 * second)
 					r.wantOpened(outage + 1)
@@ -185,7 +186,7 @@ func TestBreaker_OpensIfAllTopicsAreRefused(t *testing.T) {
 	}
 }
 
-// One topic stays refused after an outage. It does not keep the breaker from closing.
+// One topic stays refused after an outage. It does not prevent the breaker from closing.
 func TestBreaker_ClosesAlthoughATopicIsRefused(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		down := true
@@ -206,7 +207,8 @@ func TestBreaker_ClosesAlthoughATopicIsRefused(t *testing.T) {
 	})
 }
 
-// A message over which a connection ended is no failure, also if it is given up for that.
+// A message that ended a connection is no failure for the breaker, even if it is given up for that
+// reason.
 func TestBreaker_StaysClosedForPoison(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		breaker := reliability.NewBreaker(reliability.BreakerOptions{FailureThreshold: 1})

@@ -14,34 +14,35 @@ type Config struct {
 	Breaker *reliability.Breaker
 
 	WhenFull FullPolicy
-	// StoreDrops: the store may drop unsent messages to make room. The sent
-	// watermark then never covers a message that is not stored yet.
+	// StoreDrops: the store may drop unsent messages to make room. Then the sent watermark covers
+	// only messages that are already stored.
 	StoreDrops     bool
 	DeadLetters    bool                          // refused messages end as DeadLettered
-	OnSessionLost  persistence.SessionLostPolicy // of messages that do not choose
+	OnSessionLost  persistence.SessionLostPolicy // default for messages that set no policy
 	SentLost       bool                          // the store has lost messages that were sent in this session
-	Adopted        bool                          // this session was begun by others, who may have used any packet identifier
-	PoisonAttempts int                           // connections that one message may end; 0: any number
-	Rules          []deferral.Rule               // for refusals; the first that matches applies
-	Retry          reliability.Backoff           // of deferred messages
-	// A message that would be deferred is not accepted while so many messages or bytes are; 0: no limit.
+	Adopted        bool                          // another client began this session and may have used any packet identifier
+	PoisonAttempts int                           // number of connections that one message may end; 0: no limit
+	Rules          []deferral.Rule               // for refusals; the first matching rule applies
+	Retry          reliability.Backoff           // backoff for deferred messages
+	// Limits for deferred messages. A message that would be deferred is refused while a limit is
+	// reached. 0: no limit.
 	MaxDeferred      int
 	MaxDeferredBytes int64
-	MaxAge           time.Duration // of the store; 0: none or unknown
+	MaxAge           time.Duration // MaxAge of the store; 0: none or unknown
 
-	// Unnumbered gets each message that is accepted without number because its stream finds no room in the
-	// store. nil: such a message is not accepted.
+	// Unnumbered is called for each message that is accepted without a number because the store has
+	// no room for its stream. If it is nil, Add returns an error for such a message.
 	Unnumbered func(id [16]byte, topic string)
 
-	// Describe returns the error that the application gets for an End whose State
-	// is not Acked. It must not block. It and the functions below run on any
-	// goroutine, several at a time, and without a lock held.
+	// Describe returns the error that the application gets for an End whose State is not Acked. It
+	// must not block. Describe and the functions below run on any goroutine, concurrently, and
+	// without a lock held.
 	Describe    func(End) error
-	Ended       func(End)   // once for each message, when its result is recorded
-	Deferred    func(Delay) // each time that the server refuses a message for now; nil: nobody asks
+	Ended       func(End)   // called once for each message, after its result is recorded
+	Deferred    func(Delay) // called each time the server refuses a message for now; may be nil
 	StoreFailed func(error) // the store returned an error
-	PurgeFailed func(n int) // the server did not answer the purge of so many packet identifiers; nil: nobody asks
-	Stuck       func()      // the server refuses messages, and only a new session can help; nil: nobody asks
+	PurgeFailed func(n int) // called when the server did not answer the purge of n packet identifiers; may be nil
+	Stuck       func()      // called when the server refuses messages and only a new session can help; may be nil
 }
 
 // Store is the part of a persistence.Store that the outbox needs.
@@ -54,16 +55,17 @@ type Store interface {
 	Stats() persistence.Stats
 }
 
-// Draft is a message for Add. Of Message, Add sets Accepted, Expires, Stream, StreamSeq and Packet.
+// Draft is a message for Add. Add sets the fields Accepted, Expires, Stream, StreamSeq and Packet
+// of Message.
 type Draft struct {
 	persistence.Message
 	Topic      string
-	Expiry     time.Duration                          // lifetime; 0: it does not expire
-	StreamName string                                 // the stream that numbers it; empty: none
-	Encode     func(dst []byte, number uint64) []byte // appends its PUBLISH; number 0: none
+	Expiry     time.Duration                          // lifetime; 0: the message does not expire
+	StreamName string                                 // the stream that numbers the message; empty: none
+	Encode     func(dst []byte, number uint64) []byte // appends the PUBLISH of the message; number 0: no number
 }
 
-// FullPolicy is what Add does when the store's MaxMessages or MaxBytes is reached.
+// FullPolicy defines what Add does when the store's MaxMessages or MaxBytes is reached.
 type FullPolicy uint8
 
 const (

@@ -26,7 +26,7 @@ func (r *rig) complete(first, last uint64) {
 	r.c.take()
 }
 
-// purged takes the packets since the last call, which must be PUBRELs.
+// purged returns the identifiers of the packets since the last call, which must be PUBRELs.
 func (r *rig) purged() (ids []uint16) {
 	r.t.Helper()
 	synctest.Wait()
@@ -54,7 +54,7 @@ func (r *rig) answer(ids []uint16) {
 	synctest.Wait()
 }
 
-// identifiers returns those of these numbers, the highest first.
+// identifiers returns the packet identifiers of these numbers, the highest first.
 func identifiers(first, last uint64) (ids []uint16) {
 	for n := last; n >= first; n-- {
 		ids = append(ids, session.PacketID(0, n))
@@ -91,7 +91,7 @@ func TestCure_PurgesCompletedIdentifiersAfterARefusal(t *testing.T) {
 			r.ack(wire.PUBREC, r.last().PacketID, code)
 			ids := r.wantPurged(1, 6)
 			r.answer(ids[1:])
-			r.want() // until the last answer
+			r.want() // nothing until the last answer
 			r.answer(ids[:1])
 			r.want("6") // at once, without the delay of the refusal
 			if again := r.last().PacketID; again == session.PacketID(0, 6) {
@@ -238,7 +238,8 @@ func TestCure_PurgesMoreWhileTheServerRefuses(t *testing.T) {
 		time.Sleep(4 * second) // the delay has not grown with each purge
 		refuse()
 		r.want()
-		// On the next connection only the last ones are purged: the rest was of no use.
+		// On the next connection only the last ones are purged, because purging the rest did not
+		// help.
 		r.cut(0)
 		r.connect(true, session.Limits{ReceiveMaximum: 20})
 		r.answer(r.wantPurged(last+1-session.Recent+1, last+1))
@@ -247,7 +248,7 @@ func TestCure_PurgesMoreWhileTheServerRefuses(t *testing.T) {
 	})
 }
 
-// If a purge of everything has not helped, a new session is the last cure.
+// If a purge of all identifiers has not helped, a new session is the last resort.
 func TestCure_AsksForANewSessionAtLast(t *testing.T) {
 	for name, closes := range map[string]bool{"": false, "closes connections": true} {
 		t.Run(name, func(t *testing.T) {
@@ -284,7 +285,7 @@ func TestCure_AsksForANewSessionAtLast(t *testing.T) {
 				if took := time.Since(began); took > time.Minute {
 					t.Errorf("asked after %v", took)
 				}
-				for time.Since(began) < 50*time.Minute { // it is not granted
+				for time.Since(began) < 50*time.Minute { // the application does not grant a new session
 					refuse()
 					time.Sleep(second)
 				}
@@ -310,7 +311,8 @@ func TestCure_AsksForANewSessionAtLast(t *testing.T) {
 	}
 }
 
-// A quota that has passed in the meantime, or that other messages do not meet, is no reason for a new session.
+// A quota that has recovered meanwhile, or that other messages do not exceed, is no reason for a
+// new session.
 func TestCure_NoNewSessionWhileTheServerAccepts(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		stuck := 0
@@ -348,7 +350,8 @@ func TestCure_NoNewSessionWhileTheServerAccepts(t *testing.T) {
 	})
 }
 
-// A store that has lost its end gives packet identifiers to other messages that the server may hold.
+// A store that has lost its last records assigns packet identifiers again that the server may still
+// hold.
 func TestSentLost_PurgesAllIdentifiersFirst(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		r := newRig(t, outbox.Config{Retry: fixed}, persistence.NewMemory(persistence.Options{}))
@@ -365,7 +368,7 @@ func TestSentLost_PurgesAllIdentifiersFirst(t *testing.T) {
 		r.store = r.store.Reopen()
 		r.cfg.SentLost = true
 		r.start()
-		r.add(on("a", 3, 2)) // its number was another message's
+		r.add(on("a", 3, 2)) // its number belonged to another message
 		purged := map[uint16]int{}
 		answer := func(ids []uint16) {
 			for _, id := range ids {
@@ -378,7 +381,7 @@ func TestSentLost_PurgesAllIdentifiersFirst(t *testing.T) {
 		ids := r.purged()
 		answer(ids[:100])
 		r.want()
-		r.cut(0) // the part that is not answered is sent again
+		r.cut(0) // the unanswered part is sent again
 		r.connect(true, session.Limits{})
 		for again := r.purged(); len(again) > 0; again = r.purged() {
 			if len(again) > session.MaxPurge {
@@ -425,7 +428,8 @@ func TestSentLost_NothingToPurge(t *testing.T) {
 	}
 }
 
-// A server that does not answer, or that ends connections over PUBREL, does not hold messages up for ever.
+// A server that does not answer, or that ends connections on PUBREL, does not block messages
+// indefinitely.
 func TestSentLost_ServerDoesNotKnowPurges(t *testing.T) {
 	for name, closes := range map[string]bool{"silent": false, "closes connections": true} {
 		t.Run(name, func(t *testing.T) {
@@ -455,8 +459,9 @@ func TestSentLost_ServerDoesNotKnowPurges(t *testing.T) {
 	}
 }
 
-// In an adopted session all packet identifiers are purged before a message is sent, also by the process after
-// the one that adopted it, unless that one has sent something. If the session is gone, nothing is purged.
+// In an adopted session all packet identifiers are purged before a message is sent. The next
+// process does so too, unless the adopting process has sent a message. If the session is gone,
+// nothing is purged.
 func TestAdoptSession_PurgesEverythingFirst(t *testing.T) {
 	const everything = 65_535
 	bubble(t, func(t *testing.T) {
@@ -488,13 +493,13 @@ func TestAdoptSession_PurgesEverythingFirst(t *testing.T) {
 		r.want("+1") // it was sent, so everything was purged
 
 		r.cut(0)
-		must(t, r.o.AdoptSession("owner", nil)) // another session, and this process goes on
+		must(t, r.o.AdoptSession("owner", nil)) // another session, in the same process
 		r.connect(true, session.Limits{})
 		all()
 		r.want("1")
 		r.cut(0)
 		must(t, r.o.AdoptSession("owner", nil))
-		must(t, r.o.ResetSession("owner", nil)) // it was gone
+		must(t, r.o.ResetSession("owner", nil)) // the session was gone
 		r.connect(false, session.Limits{})
 		r.want("1")
 	})
@@ -555,7 +560,7 @@ func TestCure_GoesOnOnTheNextConnection(t *testing.T) {
 		r.connect(true, session.Limits{ReceiveMaximum: 20})
 		r.answer(r.wantPurged(1, 6))
 		r.want("6")
-		// A refusal on yet another connection may be due to another crash.
+		// A refusal on a later connection may have another cause, such as another crash.
 		r.cut(0)
 		r.connect(true, session.Limits{ReceiveMaximum: 20})
 		r.want("+6")
@@ -579,8 +584,8 @@ func TestCure_EndsWithTheSession(t *testing.T) {
 	})
 }
 
-// answerPurges answers the PUBRELs for packet identifiers that no message has. of returns the message that
-// the server may have under an identifier; 0: none.
+// answerPurges answers the PUBRELs for packet identifiers that no message uses. of returns the
+// message that the server may hold under an identifier, or 0.
 func (r *rig) answerPurges(of func(id uint16) uint64) {
 	for {
 		frames := r.c.take()

@@ -11,28 +11,28 @@ import (
 	"github.com/mooring-mqtt/mooring/persistence"
 )
 
-// cursor is the position of the send loop in the log. On each connection it starts
-// with what this process sent on earlier ones, in the order of sending, and then
-// goes through the log from the front. Only the send loop uses it.
+// cursor is the position of the send loop in the log. On each connection the send loop first
+// resends the messages that this process sent on earlier connections, in the order of sending. Then
+// it goes through the log from the front. Only the send loop uses the cursor.
 type cursor struct {
-	g       *session.Generation // the connection that the position is for
-	resend  []uint64            // comes first, in this order [MQTT-4.6.0-1]
-	offered map[uint64]bool     // offered out of turn: the log has still to pass them
-	place   persistence.Cursor  // offered up to here
-	look    persistence.Cursor  // place, or the end of a priority that is held up
+	g       *session.Generation // the connection that the position belongs to
+	resend  []uint64            // messages to send first, in this order [MQTT-4.6.0-1]
+	offered map[uint64]bool     // messages offered out of order; the walk through the log skips them
+	place   persistence.Cursor  // all messages up to here have been offered
+	look    persistence.Cursor  // place, or the end of the log for a priority that is held up
 	entry   persistence.Entry   // the current message
 	resends bool                // entry is resend[0]
 
-	resending bool      // resend was not empty when resent looked last
+	resending bool      // value of len(resend) > 0 at the last call of resent
 	anything  bool      // something was sent on this connection
-	retried   time.Time // when deferred messages were sent last
-	cure      cure.Cure // purges packet identifiers that the server wrongly holds
-	purges    purges    // for messages that are given up
-	maxQoS    byte      // of the server, as far as its answers say
+	retried   time.Time // when deferred messages were last sent
+	cure      cure.Cure // purges stale packet identifiers that the server still holds
+	purges    purges    // purges for messages that are given up
+	maxQoS    byte      // maximum QoS of the server, as far as its answers show
 }
 
-// begin returns to the front for a new connection. PUBRELs are offered at once, in the order of the
-// PUBRECs [MQTT-4.6.0-4]; they need no room in the window [MQTT-3.3.4-8].
+// begin returns to the front for a new connection. It offers PUBRELs at once, in the order of their
+// PUBRECs [MQTT-4.6.0-4]. PUBRELs need no room in the window [MQTT-3.3.4-8].
 func (c *cursor) begin(g *session.Generation, store Store, deferred *deferral.Queue) {
 	c.g, c.place, c.anything, c.maxQoS = g, persistence.Cursor{}, false, 2
 	c.offered = map[uint64]bool{}
@@ -48,13 +48,13 @@ func (c *cursor) begin(g *session.Generation, store Store, deferred *deferral.Qu
 	}
 	c.resend = c.resend[:0]
 	for _, seq := range g.Unacked() {
-		if deferred.Waits(seq) { // it has its own turn
+		if deferred.Waits(seq) { // the queue of its topic sends it
 			g.Forget(seq)
 		} else {
 			c.resend = append(c.resend, seq)
 		}
 	}
-	for _, seq := range deferred.InFlight() { // an earlier process has sent some
+	for _, seq := range deferred.InFlight() { // an earlier process may have sent some of them
 		if !c.offered[seq] && !slices.Contains(c.resend, seq) && !deferred.Waits(seq) {
 			c.resend = append(c.resend, seq)
 		}
@@ -62,14 +62,14 @@ func (c *cursor) begin(g *session.Generation, store Store, deferred *deferral.Qu
 	c.resending = len(c.resend) > 0
 }
 
-// resent reports, once on a connection, that all has been resent.
+// resent reports, once per connection, that all messages have been resent.
 func (c *cursor) resent() bool {
 	ended := c.resending && len(c.resend) == 0
 	c.resending = c.resending && !ended
 	return ended
 }
 
-// rewind looks again at priorities that were held up.
+// rewind makes next look again at the priorities that were held up.
 func (c *cursor) rewind() { c.look = c.place }
 
 // next reads the next message into entry and reports whether there is one.
@@ -94,7 +94,7 @@ func (c *cursor) next(store Store) (bool, error) {
 	}
 }
 
-// pass moves past entry, which was offered or has ended.
+// pass moves past entry, after it was offered or has ended.
 func (c *cursor) pass() {
 	if c.resends {
 		c.resend = c.resend[1:]
@@ -105,14 +105,14 @@ func (c *cursor) pass() {
 	c.look.Pass(&c.entry)
 }
 
-// hold leaves out the priority of entry until rewind. It reports whether other
-// messages may go on: resends keep their order, so nothing overtakes them.
+// hold skips the priority of entry until rewind. It reports whether messages of other priorities
+// may be sent. During a resend it returns false, because resends keep their order.
 func (c *cursor) hold() bool {
 	c.look[c.entry.Priority] = math.MaxUint64
 	return !c.resends
 }
 
-// first reports whether this is the first call on this connection.
+// first reports whether this is its first call on this connection.
 func (c *cursor) first() bool {
 	first := !c.anything
 	c.anything = true

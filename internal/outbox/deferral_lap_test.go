@@ -15,20 +15,21 @@ import (
 	"github.com/mooring-mqtt/mooring/reliability"
 )
 
-// lapSegment is the size of a segment: a lap of identifiers takes more than 100 of them.
+// lapSegment is the size of a segment. Messages of one lap of identifiers fill more than 100
+// segments.
 const lapSegment = 16 << 10
 
-// lap lets messages of another topic pass while messages are deferred.
+// lap sends messages of another topic while messages are deferred.
 type lap struct {
 	*rig
 	n        uint64
 	held     map[uint16]uint64 // identifiers that deferred messages keep
-	segments int               // the most there were
+	segments int               // the highest number of segments
 	disk     int64
 	given    map[uint16]int // how often each identifier was used
 }
 
-// pass sends this many messages of a priority, and wants each of a batch to be in flight at once.
+// pass sends count messages of a priority. Each message of a batch must be in flight at once.
 func (l *lap) pass(p persistence.Priority, count int) {
 	l.t.Helper()
 	for count > 0 {
@@ -60,7 +61,7 @@ func (l *lap) pass(p persistence.Priority, count int) {
 	}
 }
 
-// heap returns the size of what is in use.
+// heap returns the size of the heap in use.
 func heap() uint64 {
 	runtime.GC()
 	var m runtime.MemStats
@@ -68,8 +69,8 @@ func heap() uint64 {
 	return m.HeapAlloc
 }
 
-// Messages are deferred for longer than a lap of identifiers and 100 segments: two of each priority
-// that are refused, and one over which connections end. The process is killed on the way.
+// Messages are deferred for longer than a lap of identifiers and 100 segments: two refused messages
+// of each priority, and one message that ends connections. The process is killed meanwhile.
 func TestOutbox_DeferredForALapOfIdentifiers(t *testing.T) {
 	if testing.Short() {
 		t.Skip("sends 70,000 messages")
@@ -111,7 +112,7 @@ func TestOutbox_DeferredForALapOfIdentifiers(t *testing.T) {
 	})
 }
 
-// deferSome lets messages be deferred, and returns them.
+// deferSome makes messages deferred and returns them.
 func (l *lap) deferSome(limits session.Limits) (list []uint64) {
 	l.t.Helper()
 	for p := range persistence.Priority(persistence.Priorities) {
@@ -152,7 +153,7 @@ func (l *lap) restartKilled(limits session.Limits) {
 	l.want()
 }
 
-// deliver has the server accept everything: it may be sent again after the backoff.
+// deliver makes the server accept all messages. They are sent again after the backoff.
 func (l *lap) deliver(list []uint64) {
 	l.t.Helper()
 	time.Sleep(49 * time.Hour)

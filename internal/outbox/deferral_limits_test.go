@@ -15,8 +15,8 @@ import (
 	"github.com/mooring-mqtt/mooring/reliability"
 )
 
-// limited returns a rig with room for ten messages, five of them deferred, and five deferred messages
-// of the topic "refused".
+// limited returns a rig with room for ten messages, at most five of them deferred. Five messages of
+// the topic "refused" are deferred.
 func limited(t *testing.T, full outbox.FullPolicy) *rig {
 	o := persistence.Options{Limits: persistence.Limits{MaxMessages: 10}}
 	cfg := outbox.Config{Retry: reliability.Backoff{Min: time.Hour, Max: time.Hour}, WhenFull: full, MaxDeferred: 5}
@@ -47,7 +47,7 @@ func wantFull(t *testing.T, err error) {
 	}
 }
 
-// A topic that is refused takes half of the store, and a topic that works all of the rest.
+// A refused topic takes half of the store, and a working topic can use all of the rest.
 func TestAdd_RejectsBeyondTheDeferredLimit(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		r := limited(t, outbox.Reject)
@@ -63,7 +63,8 @@ func TestAdd_RejectsBeyondTheDeferredLimit(t *testing.T) {
 	})
 }
 
-// A call that waits for deferred messages does not keep others from the room that there is.
+// A call that waits for room for deferred messages does not prevent others from using the free
+// room.
 func TestAdd_BlocksBeyondTheDeferredLimit(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		r := limited(t, outbox.Block)
@@ -141,7 +142,8 @@ func TestAdd_DropsNewestBeyondTheDeferredLimit(t *testing.T) {
 	})
 }
 
-// 100,000 messages of 10,000 topics are deferred: they cost little memory, and nothing while none is due.
+// 100,000 messages of 10,000 topics are deferred. They take little memory, and cause no work while
+// none is due.
 func TestOutbox_ManyDeferredMessages(t *testing.T) {
 	if testing.Short() {
 		t.Skip("defers 100,000 messages")

@@ -18,27 +18,28 @@ import (
 	"github.com/mooring-mqtt/mooring/reliability"
 )
 
-// passing are reason codes after which a message stays pending, final one after which it ends.
+// passing are reason codes after which a message stays pending. After a final code it ends.
 var passing = []byte{0x80, 0x83, 0x87, 0x91, 0x97, 0xA7}
 
 const final = wire.ReasonPayloadFormatInvalid
 
-// silentTrials is how often a message has to end connections before others of its topic overtake it.
+// silentTrials is how often a message must end connections before other messages of its topic
+// overtake it.
 const silentTrials = 3
 
 // deferModel is a server and an application for random histories in which messages are deferred. It
-// knows what it may see of the outbox: the packets of each connection, the results and the reports.
+// sees what they see of the outbox: the packets of each connection, the results and the reports.
 type deferModel struct {
 	*rig
 	rnd      *rand.Rand
 	topics   []string
 	refuses  map[string]byte // topics that the server refuses now, and the code
-	list     []*deferMessage // by n-1; accepted ones
+	list     []*deferMessage // accepted messages, by n-1
 	numbers  [persistence.Priorities]uint64
 	earlier  [persistence.Priorities]uint64 // watermarks when the process began; 0 once the session is lost
 	earlySeq uint64
 	process  int
-	orders   int               // messages sent first
+	orders   int               // messages sent for the first time
 	ids      map[uint16]uint64 // packet identifiers of unacknowledged messages of this session
 	up       *deferConn
 	seen     int
@@ -50,13 +51,13 @@ type deferModel struct {
 	failing  string // the operation of the store that fails; empty: none
 	unread   bool   // the outbox could not read a refused message
 	lostNow  bool
-	unknown  bool                 // the session was lost, and the send loop does not know yet
-	began    time.Time            // the connection
+	unknown  bool                 // the session was lost, and the send loop has not noticed yet
+	began    time.Time            // start of the connection
 	acking   uint64               // the message whose answer is on its way to the send loop
 	until    map[string]time.Time // when the first message of a topic and priority may be sent
 	isolated map[string]time.Time // topics and priorities whose messages are all sent alone
-	gave     map[string]bool      // topics of messages that this process gave up over their connections
-	silent   map[string]bool      // of isolated: because connections ended over one message, without a reason
+	gave     map[string]bool      // topics of messages that this process gave up because of their connections
+	silent   map[string]bool      // isolated topics: connections ended without a reason because of one message
 }
 
 type deferMessage struct {
@@ -65,22 +66,22 @@ type deferMessage struct {
 	priority       persistence.Priority
 	qos            byte
 	fails          bool
-	poisonous      bool // the server ends connections over it
+	poisonous      bool // the server ends connections because of it
 	key            string
 	expires        time.Time
 	process        int
 	w              *outbox.Waiter
-	id             uint16 // it is unacknowledged under it in this session
-	last           uint16 // the identifier that it was refused under with 0x91
+	id             uint16 // identifier under which it is unacknowledged in this session
+	last           uint16 // identifier under which it was refused with 0x91
 	order          int    // position in the order of sending, in this process
-	cuts           int    // connections in a row that may have ended over it
+	cuts           int    // consecutive connections that may have ended because of it
 	released       bool
 	givenUp        bool // it ends when its packet identifier is purged
 	alone          bool
-	taken          bool // it was sent alone on an earlier connection, which ended after its PUBREC
+	taken          bool // sent alone on an earlier connection, which ended after the PUBREC
 	kept           bool // it was not resent when its topic was isolated, so it has no place in the order
 	unsure         bool // it was offered on a broken connection
-	unplaced       bool // its first sending was on a broken connection, so it has a place in the order that is not known
+	unplaced       bool // first sent on a broken connection, so its place in the order is unknown
 	lost           bool // it was in flight in a session that was lost: others may overtake it
 	until          time.Time
 	end            *outbox.End
@@ -96,8 +97,8 @@ type deferConn struct {
 	unsure map[uint64]bool // offered here when it was broken
 }
 
-// TestOutbox_AgainstModelWithDeferral applies random histories in which the server refuses messages
-// for now, ends connections over some, and loses the session; and in which the process restarts.
+// TestOutbox_AgainstModelWithDeferral applies random histories. The server refuses messages for
+// now, ends connections because of some, and loses the session. The process restarts.
 func TestOutbox_AgainstModelWithDeferral(t *testing.T) {
 	for seed := range uint64(modelSeeds) {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
@@ -159,7 +160,7 @@ func (m *deferModel) step() {
 		if m.refuses[topic] = 0; m.rnd.IntN(2) == 0 {
 			m.refuses[topic] = passing[m.rnd.IntN(len(passing))]
 		}
-	case p < 188 && !m.unread: // or a refusal is lost with the process
+	case p < 188 && !m.unread: // otherwise a refusal is lost with the process
 		m.restart(m.rnd.IntN(2) == 0)
 	case p < 190 && m.up == nil:
 		// A connection that ends before messages may be sent on it.
@@ -173,7 +174,7 @@ func (m *deferModel) step() {
 	}
 }
 
-// fail lets an operation of the store fail during some steps.
+// fail makes an operation of the store fail during some steps.
 func (m *deferModel) fail() {
 	m.setFailing([]string{"Get", "Next", "SetSent", "Sync"}[m.rnd.IntN(4)])
 	for range 1 + m.rnd.IntN(6) {
@@ -186,7 +187,7 @@ func (m *deferModel) fail() {
 	}
 	m.setFailing("")
 	m.unread = false
-	m.sleep(1100 * time.Millisecond) // the outbox leaves a store alone for a second
+	m.sleep(1100 * time.Millisecond) // after an error, the outbox waits a second before it uses the store again
 }
 
 func (m *deferModel) setFailing(op string) {
@@ -195,7 +196,7 @@ func (m *deferModel) setFailing(op string) {
 	m.failing = op
 }
 
-// faulty is a store of which one operation may fail.
+// faulty is a store with one operation that may fail.
 type faulty struct {
 	*persistence.Memory
 	m *deferModel
@@ -247,7 +248,7 @@ func (s *faulty) Defer(seq uint64, d persistence.Deferral) error {
 	return s.Memory.Defer(seq, d)
 }
 
-// breakOff lets all writes to the connection fail from now on. The server may still answer.
+// breakOff makes all writes to the connection fail from now on. The server may still answer.
 func (m *deferModel) breakOff() {
 	m.c.mu.Lock()
 	m.c.over = true
@@ -256,8 +257,8 @@ func (m *deferModel) breakOff() {
 	m.o.Wake()
 }
 
-// offered finds the messages that were offered on a connection to which nothing could be written. The
-// outbox may take them for sent or not.
+// offered finds the messages that were offered on a connection after writes to it failed. The
+// outbox may or may not regard them as sent.
 func (m *deferModel) offered(c *deferConn) {
 	for _, one := range m.pending(func(one *deferMessage) bool { return c.broken && !c.here[one.n] }) {
 		var e persistence.Entry
@@ -313,7 +314,8 @@ func (m *deferModel) add() {
 	}
 }
 
-// sleep lets time pass. The send loop may use the model meanwhile: the lock of look orders that.
+// sleep lets time pass. The send loop may use the model meanwhile; the lock of look orders these
+// accesses.
 func (m *deferModel) sleep(d time.Duration) {
 	m.look()
 	time.Sleep(d)
@@ -330,7 +332,7 @@ func (m *deferModel) pending(match func(*deferMessage) bool) (list []*deferMessa
 	return list
 }
 
-// answer lets the server answer a message.
+// answer makes the server answer a message.
 func (m *deferModel) answer() {
 	if m.up == nil {
 		return
@@ -385,7 +387,7 @@ func (m *deferModel) answerOne(one *deferMessage, code byte) {
 	case one.end != nil && one.end.State != outbox.Dropped && one.end.State != outbox.Expired:
 		m.t.Errorf("message %d (%+v) ended at a refusal with 0x%02X: %+v", one.n, *one, code, *one.end)
 	case m.failing != "":
-		m.unread, one.lost = true, true // until it is read others may overtake it
+		m.unread, one.lost = true, true // others may overtake it until it is read
 	case !slices.ContainsFunc(m.reported[reports:], func(d outbox.Delay) bool {
 		return binary.BigEndian.Uint64(d.ID[:]) == one.n && d.Code == code && !d.Alone
 	}):
@@ -393,7 +395,7 @@ func (m *deferModel) answerOne(one *deferMessage, code byte) {
 	}
 }
 
-// reopen ends the isolation of a topic: the server has answered one of its messages.
+// reopen ends the isolation of a topic, because the server has answered one of its messages.
 func (m *deferModel) reopen(lane string) {
 	if _, isolated := m.isolated[lane]; !isolated {
 		return
@@ -405,7 +407,7 @@ func (m *deferModel) reopen(lane string) {
 	}
 }
 
-// emptied ends the isolation of a topic if none of its messages is deferred any more.
+// emptied ends the isolation of a topic if none of its messages is deferred.
 func (m *deferModel) emptied(lane string) {
 	if len(m.pending(func(one *deferMessage) bool { return one.lane() == lane && m.isDeferred(one) })) == 0 {
 		m.reopen(lane)
@@ -431,7 +433,7 @@ func (m *deferModel) isDeferred(one *deferMessage) bool {
 	return ok && err == nil && !e.Deferral.Since.IsZero() && !e.Deferral.GivenUp
 }
 
-// isolate makes all messages of a topic alone until a time.
+// isolate makes all messages of a topic sent alone until a time.
 func (m *deferModel) isolate(lane string, until time.Time) {
 	m.isolated[lane] = until
 	for _, one := range m.pending(func(one *deferMessage) bool { return one.lane() == lane && !one.released }) {
@@ -448,7 +450,7 @@ func (m *deferModel) connect(present bool) {
 }
 
 func (m *deferModel) begin(present bool) {
-	if present = present || m.failing != ""; !present { // or the connection would end
+	if present = present || m.failing != ""; !present { // otherwise the connection would end
 		m.lose()
 	}
 	limits := session.Limits{ReceiveMaximum: uint16(1 + m.rnd.IntN(12)), MaximumQoS: 2, RetainAvailable: true}
@@ -461,7 +463,7 @@ func (m *deferModel) begin(present bool) {
 	}
 }
 
-// lose lets the server lose the session.
+// lose makes the server lose the session.
 func (m *deferModel) lose() {
 	failing := m.pending(func(one *deferMessage) bool { return one.id != 0 && one.fails && !m.isGivenUp(one) })
 	m.s.Begin(false)
@@ -517,14 +519,14 @@ func (m *deferModel) cut(reason byte) {
 	m.judged = reports
 	m.judge(c)
 	for _, one := range m.pending(func(one *deferMessage) bool { return c.here[one.n] && one.released && one.alone && !one.taken }) {
-		m.reopen(one.lane()) // its PUBREC on this connection says that its topic works
+		m.reopen(one.lane()) // its PUBREC on this connection shows that its topic works
 		one.taken = true
 	}
 }
 
-// strike counts the connections in a row that may have ended over each message. An end without a reason
-// code says nothing if a message was acknowledged. A message that was isolated keeps its count: it is
-// isolated again by the next connection that ends over it.
+// strike counts the consecutive connections that may have ended because of each message. An end
+// without a reason code is no evidence if a message was acknowledged. A message that was isolated
+// keeps its count: the next connection that ends because of it isolates it again.
 func (m *deferModel) strike(c *deferConn, reason byte) {
 	open := m.pending(func(one *deferMessage) bool { return (c.here[one.n] || c.unsure[one.n]) && !one.released })
 	blamed := len(open) > 0 && (reason != 0 || c.acked == 0)
@@ -538,8 +540,8 @@ func (m *deferModel) strike(c *deferConn, reason byte) {
 	}
 }
 
-// judge looks at the reports of messages that are deferred because connections ended; c is the last one, nil:
-// an earlier one, whose end the outbox could not look at.
+// judge checks the reports of messages that are deferred because connections ended. c is the last
+// connection, or nil for an earlier one whose end the outbox could not handle.
 func (m *deferModel) judge(c *deferConn) {
 	for ; m.judged < len(m.reported); m.judged++ {
 		d := m.reported[m.judged]
@@ -604,7 +606,7 @@ func (m *deferModel) restart(kill bool) {
 	synctest.Wait()
 }
 
-// restored finds out which topics are isolated after a restart.
+// restored determines which topics are isolated after a restart.
 func (m *deferModel) restored() {
 	alone, until, silent := map[string]int{}, map[string]time.Time{}, map[string]bool{}
 	pending := m.pending(func(*deferMessage) bool { return true })
@@ -614,7 +616,8 @@ func (m *deferModel) restored() {
 			continue // the store has dropped it
 		}
 		d := e.Deferral
-		// The server took a released message in an earlier process. Its PUBCOMP says nothing about its topic.
+		// The server accepted a released message in an earlier process. Its PUBCOMP is no evidence
+		// about its topic.
 		if one.alone = d.Alone && !d.GivenUp && !one.released; one.alone {
 			alone[one.lane()]++
 			silent[one.lane()] = d.Code == 0 && d.Attempts <= silentTrials && (alone[one.lane()] == 1 || silent[one.lane()])
@@ -633,7 +636,7 @@ func (m *deferModel) restored() {
 	}
 }
 
-// deferral returns what the store knows of the deferral of a message.
+// deferral returns the store's record of the deferral of a message.
 func (m *deferModel) deferral(one *deferMessage) (e persistence.Entry) {
 	if ok, err := m.store.Get(one.seq, &e); err != nil || !ok {
 		m.t.Errorf("message %d (%+v) is not in the store: %v", one.n, *one, err)
@@ -641,14 +644,15 @@ func (m *deferModel) deferral(one *deferMessage) (e persistence.Entry) {
 	return e
 }
 
-// maybeEarlier reports whether this process must assume that an earlier one has sent the message
-// under the identifier of its number.
+// maybeEarlier reports whether this process must assume that an earlier process has sent the
+// message under the identifier of its number.
 func (m *deferModel) maybeEarlier(one *deferMessage) bool {
 	return one.process < m.process && one.number <= m.earlier[one.priority] && one.seq <= m.earlySeq
 }
 
-// keep notes whether a message has kept the packet identifier of its number: an earlier process may have
-// sent it, and its topic is isolated. From then on it is like a message that was sent under it.
+// keep notes whether a message has kept the packet identifier of its number. That happens if an
+// earlier process may have sent it and its topic is isolated. From then on it is like a message
+// that was sent under that identifier.
 func (m *deferModel) keep(one *deferMessage) {
 	var e persistence.Entry
 	own := session.PacketID(uint8(one.priority), one.number)
@@ -657,7 +661,7 @@ func (m *deferModel) keep(one *deferMessage) {
 	}
 }
 
-// sent looks at a PUBLISH while it is sent.
+// sent checks a PUBLISH while it is sent.
 func (m *deferModel) sent(v wire.PublishView) {
 	m.look()
 	n := indexOf(v)
@@ -699,7 +703,7 @@ func (m *deferModel) sent(v wire.PublishView) {
 	}
 }
 
-// inWindow wants room for a message, and a message that is alone to be alone.
+// inWindow checks that a message has room, and that a message that must be sent alone is alone.
 func (m *deferModel) inWindow(one *deferMessage, fail func(string, ...any)) {
 	c := m.up
 	window := int(c.limits.ReceiveMaximum)
@@ -724,7 +728,8 @@ func (m *deferModel) inWindow(one *deferMessage, fail func(string, ...any)) {
 	}
 }
 
-// inOrder wants resends in the order of sending, and all else in the order of each topic and priority.
+// inOrder checks that resends have the order of sending, and other messages the order of each topic
+// and priority.
 func (m *deferModel) inOrder(one *deferMessage, again bool, fail func(string, ...any)) {
 	switch {
 	case one.alone || one.kept || one.unplaced:
@@ -829,7 +834,7 @@ func (m *deferModel) end(e outbox.End) {
 	}
 }
 
-// check compares the totals, and wants what can be sent to be in flight.
+// check compares the totals, and checks that all messages that can be sent are in flight.
 func (m *deferModel) check() {
 	m.t.Helper()
 	synctest.Wait()
@@ -883,7 +888,7 @@ func (m *deferModel) check() {
 	m.flowing(pending)
 }
 
-// flowing wants each message that may be sent to be in flight, if there is room.
+// flowing checks that each message that may be sent is in flight, if there is room.
 func (m *deferModel) flowing(pending []*deferMessage) {
 	c := m.up
 	if c == nil || c.broken {
@@ -896,11 +901,11 @@ func (m *deferModel) flowing(pending []*deferMessage) {
 	if len(c.here) >= window {
 		return
 	}
-	for _, one := range pending { // a message that is tried alone, or is about to be
+	for _, one := range pending { // a message that is sent alone, or is about to be
 		if one.alone && (c.here[one.n] || time.Until(one.until) < time.Millisecond) {
 			return
 		}
-		// A later process knows the times of the messages that are left.
+		// A later process knows the times of the remaining messages.
 		if x := m.deferral(one).Deferral; m.process > 0 && x.Alone && time.Until(x.Until) < time.Millisecond {
 			return
 		}
@@ -917,7 +922,7 @@ func (m *deferModel) flowing(pending []*deferMessage) {
 	}
 }
 
-// finish has the server accept everything.
+// finish makes the server accept all messages.
 func (m *deferModel) finish() {
 	if m.up != nil {
 		m.cut(0)

@@ -19,7 +19,7 @@ func TestRules_EndARefusedMessage(t *testing.T) {
 	for _, tt := range []struct {
 		rule  deferral.Rule
 		code  byte
-		sends int // 0: it does not end
+		sends int // 0: the message does not end
 		state outbox.State
 	}{
 		{deferral.Rule{}, 0x97, 0, outbox.Pending},
@@ -57,7 +57,7 @@ func TestRules_EndARefusedMessage(t *testing.T) {
 	}
 }
 
-// A server announces Maximum QoS 1, or refuses all that is in flight at QoS 2.
+// The server announces Maximum QoS 1, or refuses all messages sent at QoS 2.
 func TestRules_LowerTheQoS(t *testing.T) {
 	rules := []deferral.Rule{{Filter: "a/#", Codes: []byte{0x9B}, Action: deferral.LowerQoS}}
 	for _, announced := range []bool{true, false} {
@@ -114,7 +114,7 @@ func TestRules_LowerTheQoS(t *testing.T) {
 	}
 }
 
-// A message over which the connection ends is a trial of a half-open breaker: another one follows.
+// A message that ends the connection is a trial of a half-open breaker. Another trial follows it.
 func TestBreaker_GoesOnAfterPoison(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		breaker := reliability.NewBreaker(reliability.BreakerOptions{FailureThreshold: 2, RecoveryTimeout: time.Minute, SuccessesToClose: 1})
@@ -141,7 +141,7 @@ func TestBreaker_GoesOnAfterPoison(t *testing.T) {
 	})
 }
 
-// A topic that the server always refuses does not open the breaker for one that works.
+// A topic that the server always refuses does not open the breaker for a topic that works.
 func TestBreaker_StaysClosedForOneRefusedTopic(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		breaker := reliability.NewBreaker(reliability.BreakerOptions{FailureThreshold: 2})
@@ -166,7 +166,7 @@ func TestBreaker_StaysClosedForOneRefusedTopic(t *testing.T) {
 		}
 		for range 20 {
 			send("refused")
-			for range 40 { // it is refused several times in a row
+			for range 40 { // it is refused several times in succession
 				time.Sleep(second / 2)
 				send("")
 			}

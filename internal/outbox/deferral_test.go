@@ -15,7 +15,7 @@ import (
 	"github.com/mooring-mqtt/mooring/reliability"
 )
 
-// fixed is a backoff without chance: 2 s, 4 s, 8 s.
+// fixed is a backoff without randomness: 2 s, 4 s, 8 s.
 var fixed = reliability.Backoff{Min: time.Second, Max: 8 * time.Second, Rand: func() float64 { return 1 }}
 
 // on returns a draft of message n on a topic.
@@ -28,7 +28,7 @@ func on(topic string, n uint64, qos byte) *outbox.Draft {
 	return d
 }
 
-// last returns the packet identifier of the last PUBLISH on the connection.
+// last returns the last PUBLISH on the connection.
 func (r *rig) last() wire.PublishView {
 	r.c.mu.Lock()
 	defer r.c.mu.Unlock()
@@ -119,8 +119,8 @@ func TestDisconnected_PoisonIsSentAlone(t *testing.T) {
 	})
 }
 
-// If the server gives no reason, the link may be as bad as that: others of the topic wait until the
-// message has ended three connections alone.
+// If the server gives no reason, a bad link may be the cause. So other messages of the topic wait
+// until the message, sent alone, has ended three connections.
 func TestDisconnected_SilentEndsKeepTheOrderOfATopic(t *testing.T) {
 	for _, restart := range []bool{false, true} {
 		bubble(t, func(t *testing.T) {
@@ -136,7 +136,7 @@ func TestDisconnected_SilentEndsKeepTheOrderOfATopic(t *testing.T) {
 			r.connect(true, session.Limits{})
 			r.add(on("b", 3, 1))
 			r.add(on("a", 4, 1))
-			r.want("3") // other topics go on
+			r.want("3") // other topics continue
 			r.ack(wire.PUBACK, session.PacketID(0, 3), 0)
 			for range 3 {
 				if r.want(); restart {
@@ -152,7 +152,7 @@ func TestDisconnected_SilentEndsKeepTheOrderOfATopic(t *testing.T) {
 				r.connect(true, session.Limits{})
 			}
 			r.want("+2", "4")
-			r.ack(wire.PUBACK, r.last().PacketID, 0) // it has another identifier
+			r.ack(wire.PUBACK, r.last().PacketID, 0) // message 1 has another identifier
 			r.ack(wire.PUBACK, session.PacketID(0, 2), 0)
 			time.Sleep(20 * time.Second)
 			r.want("+1")
@@ -164,7 +164,7 @@ func TestDisconnected_SilentEndsKeepTheOrderOfATopic(t *testing.T) {
 	}
 }
 
-// A message that the server has accepted after silent ends lets the others of its topic follow.
+// After silent ends, the server accepts the message. Then the other messages of its topic follow.
 func TestDisconnected_SilentEndsOfABadLink(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		r := newRig(t, outbox.Config{Retry: fixed, PoisonAttempts: 2}, persistence.NewMemory(persistence.Options{}))
@@ -216,8 +216,8 @@ func TestWaitIdle_OnlyDeferredMessages(t *testing.T) {
 	})
 }
 
-// The packet identifier under which a message was refused because it is in use is recorded, whatever
-// becomes of the message afterwards.
+// If a message is refused because its packet identifier is in use, that identifier is recorded,
+// whatever happens to the message afterwards.
 func TestRun_RecordsTheRefusedIdentifier(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		r := newRig(t, outbox.Config{Retry: fixed, PoisonAttempts: 1}, persistence.NewMemory(persistence.Options{}))

@@ -11,15 +11,15 @@ import (
 
 const (
 	never       = math.MaxInt64
-	expiryStep  = 512 // messages that one step of a walk looks at
+	expiryStep  = 512 // messages per step of a walk
 	expiryPause = int64(100 * time.Millisecond)
-	storeRetry  = time.Second // after an error of the store
+	storeRetry  = time.Second // pause after an error of the store
 )
 
-// expiry ends messages whose time has passed while they wait, connected or not. It knows the
-// earliest time at which a message can expire; then the send loop walks through the store, a step
-// at a time, and learns the next such time. Times are nanoseconds since start, which no step of the
-// wall clock moves. All fields but due belong to the send loop.
+// expiry ends messages that expire while they wait, whether or not the client is connected. It
+// knows the earliest time at which a message can expire. At that time, the send loop walks through
+// the store in steps and computes the next such time. Times are nanoseconds since start, so changes
+// of the wall clock do not affect them. Only the send loop uses the fields, except due.
 type expiry struct {
 	start  time.Time
 	maxAge time.Duration
@@ -27,14 +27,14 @@ type expiry struct {
 
 	timer   *time.Timer
 	armed   int64 // the time that timer is set to
-	rest    int64 // the next walk begins no earlier: walks take a twentieth of the time
+	rest    int64 // earliest start of the next walk; walks take at most about a twentieth of the time
 	walking bool
-	began   int64 // the present walk
+	began   int64 // start of the present walk
 	place   persistence.Cursor
 	entry   persistence.Entry
 }
 
-// init prepares for a store that is empty, or not.
+// init prepares for a store. empty reports whether the store is empty.
 func (x *expiry) init(maxAge time.Duration, empty bool) {
 	x.start, x.maxAge = time.Now(), maxAge
 	x.timer, x.armed = time.NewTimer(time.Hour), never
@@ -46,8 +46,8 @@ func (x *expiry) init(maxAge time.Duration, empty bool) {
 
 func (x *expiry) now() int64 { return int64(time.Since(x.start)) }
 
-// accepted notes that a message with this lifetime was accepted now; 0: it does not
-// expire, except by MaxAge.
+// accepted records that a message with this lifetime was accepted now. A message with lifetime 0
+// expires only by MaxAge.
 func (x *expiry) accepted(life time.Duration) {
 	if x.maxAge > 0 && (life == 0 || life > x.maxAge) {
 		life = x.maxAge
@@ -57,7 +57,7 @@ func (x *expiry) accepted(life time.Duration) {
 	}
 }
 
-// by notes that a message may expire at this time.
+// by records that a message may expire at this time.
 func (x *expiry) by(at int64) {
 	for {
 		due := x.due.Load()
@@ -67,8 +67,8 @@ func (x *expiry) by(at int64) {
 	}
 }
 
-// step does the next step of a walk and yields the messages that expire, or sets the
-// timer for the next walk. may reports whether a message may expire.
+// step does the next step of a walk and yields the messages that have expired. If no walk is due,
+// it sets the timer for the next walk. may reports whether a message may expire.
 func (x *expiry) step(store Store, may func(*persistence.Entry) bool) iter.Seq2[*persistence.Entry, error] {
 	return func(yield func(*persistence.Entry, error) bool) {
 		now := x.now()
@@ -77,12 +77,12 @@ func (x *expiry) step(store Store, may func(*persistence.Entry) bool) iter.Seq2[
 				x.arm(at, now)
 				return
 			}
-			x.due.Store(never) // messages accepted from here on lower it again
+			x.due.Store(never) // messages accepted from here on lower due again
 			x.walking, x.began, x.place = true, now, persistence.Cursor{}
 		}
 		x.look(store, may, yield)
 		now = x.now()
-		if x.walking { // the send loop does its other work first
+		if x.walking { // let the send loop do its other work first
 			x.armed = now
 			x.timer.Reset(0)
 			return
@@ -92,7 +92,7 @@ func (x *expiry) step(store Store, may func(*persistence.Entry) bool) iter.Seq2[
 	}
 }
 
-// look looks at the next messages.
+// look looks at the next messages of a walk.
 func (x *expiry) look(store Store, may func(*persistence.Entry) bool, yield func(*persistence.Entry, error) bool) {
 	clock, now := store.Now(), x.now() // messages expire by clock
 	for range expiryStep {

@@ -11,22 +11,21 @@ import (
 	"github.com/mooring-mqtt/mooring/persistence"
 )
 
-// expiring adds a message with this lifetime; 0: it does not expire.
+// expiring adds a message with this lifetime. 0: the message does not expire.
 func expiring(r *rig, n uint64, qos byte, life time.Duration) *outbox.Waiter {
 	d := message(n, qos)
 	d.Expiry = life
 	return r.add(d)
 }
 
-// walkCounter counts the walks through the store that come to the end.
+// walkCounter counts the complete walks through the store.
 func walkCounter(s *hooked) *int {
 	walks := new(int)
 	s.end = func() { *walks++ }
 	return walks
 }
 
-// Each message expires in its time, whatever is stored before it, without a
-// connection.
+// Each message expires on time without a connection, whatever messages are stored before it.
 func TestRun_MessagesExpireInTime(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		r := newRig(t, outbox.Config{}, persistence.NewMemory(persistence.Options{}))
@@ -49,7 +48,7 @@ func TestRun_MessagesExpireInTime(t *testing.T) {
 	})
 }
 
-// Messages of an earlier process expire too, however many.
+// Messages of an earlier process expire too, even if there are many.
 func TestRun_ExpiresMessagesOfAnEarlierProcess(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		r := newRig(t, outbox.Config{}, persistence.NewMemory(persistence.Options{}))
@@ -70,8 +69,8 @@ func TestRun_ExpiresMessagesOfAnEarlierProcess(t *testing.T) {
 	})
 }
 
-// Messages that expire one after the other do not keep the send loop walking through
-// the store, and an empty store causes no walk.
+// Messages that expire one after another do not make the send loop walk through the store all the
+// time. An empty store causes no walk.
 func TestRun_ExpiryWalksAreFew(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		r, store := hookedRig(t, outbox.Config{}, persistence.Options{})
@@ -92,7 +91,7 @@ func TestRun_ExpiryWalksAreFew(t *testing.T) {
 	})
 }
 
-// The longest Duration is not a time that has passed.
+// The longest Duration does not count as expired.
 func TestRun_LongestExpiry(t *testing.T) {
 	for name, maxAge := range map[string]time.Duration{"Expiry": 0, "MaxAge": math.MaxInt64} {
 		t.Run(name, func(t *testing.T) {

@@ -2,7 +2,7 @@ package outbox
 
 import "math/bits"
 
-// Open returns how many messages the table of open messages has.
+// Open returns the number of messages in the table of open messages.
 func (o *Outbox) Open() (n int) {
 	o.open.mu.Lock()
 	defer o.open.mu.Unlock()

@@ -11,7 +11,7 @@ import (
 	"github.com/mooring-mqtt/mooring/persistence"
 )
 
-// syncs is a store that counts what costs a sync of the disk.
+// syncs is a store that counts the operations that sync the disk.
 type syncs struct {
 	*persistence.Memory
 	n int
@@ -22,8 +22,8 @@ func (s *syncs) Sync() error {
 	return s.Memory.Sync()
 }
 
-// gathering returns a rig whose window is full of deferred messages: 100 wait behind those. They were sent
-// just now.
+// gathering returns a rig whose window is full of deferred messages, which were sent just now.
+// Another 100 deferred messages wait.
 func gathering(t *testing.T, window uint16) (*rig, *syncs, []uint16) {
 	store := &syncs{Memory: persistence.NewMemory(persistence.Options{})}
 	r := newRig(t, outbox.Config{Retry: fixed, Store: store}, store.Memory)
@@ -41,7 +41,7 @@ func gathering(t *testing.T, window uint16) (*rig, *syncs, []uint16) {
 	return r, store, r.took(t, int(window))
 }
 
-// took returns the packet identifiers of the messages that were sent since the last call.
+// took returns the packet identifiers of the messages sent since the last call.
 func (r *rig) took(t *testing.T, want int) (ids []uint16) {
 	t.Helper()
 	synctest.Wait()
@@ -54,8 +54,8 @@ func (r *rig) took(t *testing.T, want int) (ids []uint16) {
 	return ids
 }
 
-// Deferred messages are sent together, 20 ms after the last ones, while a large window is at least half
-// full: each time costs a sync of the disk.
+// While a large window is at least half full, deferred messages are sent together, 20 ms after the
+// last ones, because each batch costs a sync of the disk.
 func TestGather_SendsDeferredMessagesTogether(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		r, store, ids := gathering(t, 40)
@@ -73,7 +73,7 @@ func TestGather_SendsDeferredMessagesTogether(t *testing.T) {
 			t.Errorf("%d syncs, want 1", n)
 		}
 		time.Sleep(20 * time.Millisecond)
-		r.ack(wire.PUBACK, more[0], 0) // the last ones were sent long ago
+		r.ack(wire.PUBACK, more[0], 0) // the last batch was sent long ago
 		r.took(t, 1)
 	})
 }
@@ -96,7 +96,7 @@ func TestGather_DoesNotWaitInASmallOrEmptyWindow(t *testing.T) {
 	}
 }
 
-// Messages of the log do not wait for deferred ones.
+// New messages do not wait for deferred ones.
 func TestGather_HoldsUpNothingElse(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		r, _, ids := gathering(t, 40)
@@ -107,8 +107,8 @@ func TestGather_HoldsUpNothingElse(t *testing.T) {
 	})
 }
 
-// A connection that waits for the acknowledgement of a birth, which may be poison, purges packet identifiers
-// first: the birth waits for that.
+// If the birth may be poison, a connection waits for its acknowledgement. It purges packet
+// identifiers before, because the birth waits for the purge.
 func TestReady_PurgesBeforeItWaitsForABirth(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		r := cureRig(t)

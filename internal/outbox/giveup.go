@@ -8,23 +8,23 @@ import (
 	"github.com/mooring-mqtt/mooring/persistence"
 )
 
-// This file ends messages that are given up after they may have been sent. At QoS 2 the server may hold
-// the packet identifier of such a message, and would take another message under it for a repetition. So
-// the message keeps it until the server has answered PUBREL for it, across connections and restarts.
-// All runs in the send loop.
+// This file ends messages that are given up after they may have been sent. At QoS 2 the server may
+// still hold the packet identifier of such a message. If another message used the identifier, the
+// server would treat it as a duplicate. So the message keeps the identifier until the server has
+// answered PUBREL for it, across connections and restarts. All of it runs in the send loop.
 
 const (
-	purgeTime = 5 * time.Second // of a server to answer
-	mostCuts  = 3               // connections that may end meanwhile: some servers end them because of it
+	purgeTime = 5 * time.Second // how long the server has to answer PUBREL
+	mostCuts  = 3               // connections in a row that may end during a purge; some servers end the connection on such a PUBREL
 )
 
-// purges are the packet identifiers that are purged on a connection.
+// purges holds the packet identifiers that are being purged on a connection.
 type purges struct {
 	since map[uint16]time.Time // when PUBREL was sent
-	cut   int                  // connections in a row that ended with unanswered ones
+	cut   int                  // consecutive connections that ended with unanswered PUBRELs
 }
 
-// begin adapts to a new connection.
+// begin prepares for a new connection.
 func (p *purges) begin() {
 	if p.cut++; len(p.since) == 0 {
 		p.cut = 0
@@ -32,7 +32,8 @@ func (p *purges) begin() {
 	p.since = map[uint16]time.Time{}
 }
 
-// giveUp ends a message that may have been sent, at once or when its packet identifier is purged.
+// giveUp ends a message that may have been sent. A QoS 2 message ends when its packet identifier is
+// purged, other messages at once.
 func (o *Outbox) giveUp(e *persistence.Entry, cause Cause, code byte, attempts int) {
 	now, id := o.cfg.Store.Now(), identifierOf(e)
 	e.Deferral = persistence.Deferral{Since: now, Until: now, Attempts: attempts, Code: code, Alone: cause == Poison, GivenUp: true, PacketID: id}
@@ -50,8 +51,8 @@ func (o *Outbox) giveUp(e *persistence.Entry, cause Cause, code byte, attempts i
 	o.Wake()
 }
 
-// givenUpByLimit gives up a message that was sent before the server said that it accepts no such packet. It
-// returns false if the message ends for another reason.
+// givenUpByLimit gives up a message that may have been sent before the server announced that it
+// does not accept such a packet. It returns false if the message ends for another reason.
 func (o *Outbox) givenUpByLimit(e *persistence.Entry, end End) bool {
 	if end.Cause != ByLimit {
 		return false
@@ -60,7 +61,7 @@ func (o *Outbox) givenUpByLimit(e *persistence.Entry, end End) bool {
 	return true
 }
 
-// givenUp is the End of a message that was given up.
+// givenUp returns the End of a message that was given up.
 func (o *Outbox) givenUp(e *persistence.Entry) End {
 	cause := ByLimit
 	if e.Deferral.Alone {
@@ -74,9 +75,9 @@ func (o *Outbox) givenUp(e *persistence.Entry) End {
 	return end
 }
 
-// endGivenUp purges the packet identifiers of the messages that were given up, and ends those messages. It
-// reports whether messages wait until the server has answered: if it ends the connection over a PUBREL, no
-// message is to blame.
+// endGivenUp purges the packet identifiers of the messages that were given up, and then ends the
+// messages. It reports whether other messages must wait for the server's answer. If they wait, no
+// message is blamed when the server ends the connection because of a PUBREL.
 func (o *Outbox) endGivenUp(g *session.Generation) (wait bool) {
 	p := &o.cursor.purges
 	for _, x := range o.deferred.GivenUp() {
@@ -115,8 +116,9 @@ func (o *Outbox) endGivenUp(g *session.Generation) (wait bool) {
 	return wait
 }
 
-// AdoptSession is ResetSession for a session that the server has and the store does not know. All packet
-// identifiers are purged before a message is sent in it: the server may hold exchanges under them.
+// AdoptSession is like ResetSession, for a session that the server has and the store does not know.
+// The server may hold exchanges under any packet identifier, so all identifiers are purged before a
+// message is sent.
 func (o *Outbox) AdoptSession(owner string, sent []uint64) error {
 	err := o.ResetSession(owner, sent)
 	o.adopted.Store(err == nil)
@@ -133,8 +135,8 @@ func nothingSent(store Store) bool {
 	return true
 }
 
-// NewSession begins a new session, after ResetSession. It returns what was in flight
-// in the last one.
+// NewSession begins a new session after ResetSession. It returns the counts of the messages that
+// were in flight in the last session.
 func (o *Outbox) NewSession() Lost {
 	report := o.lost.report
 	o.lost.report, o.lost.earlier = Lost{}, [persistence.Priorities]uint64{}

@@ -13,8 +13,9 @@ import (
 	"github.com/mooring-mqtt/mooring/persistence"
 )
 
-// givenUp returns a rig without a connection, whose message 1 (high priority, QoS 2) is given up after it
-// was sent: because connections ended over it, or because the server takes no such packet any more.
+// givenUp returns a rig without a connection, whose message 1 (high priority, QoS 2) was sent and
+// then given up. The reason is either that connections ended because of it, or that the server no
+// longer accepts such a packet.
 func givenUp(t *testing.T, limit bool, policy ...persistence.SessionLostPolicy) (r *rig, w *outbox.Waiter, id uint16) {
 	r = newRig(t, outbox.Config{Retry: fixed, PoisonAttempts: 2}, persistence.NewMemory(persistence.Options{}))
 	r.connect(false, session.Limits{})
@@ -40,7 +41,7 @@ func givenUp(t *testing.T, limit bool, policy ...persistence.SessionLostPolicy) 
 	return r, w, id
 }
 
-// wantGivenUp wants message 1 to have ended.
+// wantGivenUp checks that message 1 has ended.
 func (r *rig) wantGivenUp(w *outbox.Waiter, limit bool) {
 	r.t.Helper()
 	wantState(r.t, w, outbox.Refused)
@@ -53,7 +54,8 @@ func (r *rig) wantGivenUp(w *outbox.Waiter, limit bool) {
 	}
 }
 
-// A server that holds the packet identifier of a message would take the next one under it for a repetition.
+// A server that holds the packet identifier of a message would treat the next message under it as a
+// duplicate.
 func TestGiveUp_EndsWhenThePacketIdentifierIsPurged(t *testing.T) {
 	for _, limit := range []bool{false, true} {
 		for _, reason := range []byte{0, wire.ReasonPacketIDNotFound} {
@@ -75,7 +77,7 @@ func TestGiveUp_EndsWhenThePacketIdentifierIsPurged(t *testing.T) {
 	}
 }
 
-// If the server ends the connection over the PUBREL, no other message is to blame.
+// If the server ends the connection because of the PUBREL, no other message is blamed.
 func TestGiveUp_OthersWaitForTheAnswer(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		r, w, id := givenUp(t, false)
@@ -103,7 +105,7 @@ func TestGiveUp_SurvivesARestart(t *testing.T) {
 				t.Fatalf("purged %v, want %d", ids, id)
 			}
 			r.ack(wire.PUBCOMP, id, wire.ReasonPacketIDNotFound)
-			w.Resolve(outbox.Result{State: outbox.Refused}) // it was the first process's
+			w.Resolve(outbox.Result{State: outbox.Refused}) // it belonged to the first process
 			r.wantGivenUp(w, limit)
 		})
 	}
@@ -139,7 +141,7 @@ func TestGiveUp_ServerDoesNotAnswer(t *testing.T) {
 	})
 }
 
-// Some servers end the connection when they do not know the packet identifier.
+// Some servers end the connection if they do not know the packet identifier.
 func TestGiveUp_ServerEndsConnections(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		r, w, _ := givenUp(t, false)
@@ -158,7 +160,7 @@ func TestGiveUp_ServerEndsConnections(t *testing.T) {
 	})
 }
 
-// At QoS 1 the server holds nothing.
+// At QoS 1 the server holds no packet identifier.
 func TestGiveUp_QoS1(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		r := newRig(t, outbox.Config{Retry: fixed, PoisonAttempts: 1}, persistence.NewMemory(persistence.Options{}))
@@ -172,12 +174,12 @@ func TestGiveUp_QoS1(t *testing.T) {
 	})
 }
 
-// A rule decides about messages over which connections end, too.
+// Rules also apply to messages that end connections.
 func TestDisconnected_Rules(t *testing.T) {
 	for name, c := range map[string]struct {
 		rule   deferral.Rule
 		reason byte
-		ends   int // after so many connections; 0: it does not
+		ends   int // number of connections after which it ends; 0: it does not end
 	}{
 		"give up":                 {deferral.Rule{Codes: []byte{wire.ReasonNotAuthorized}, Action: deferral.GiveUp}, wire.ReasonNotAuthorized, 2},
 		"another code":            {deferral.Rule{Codes: []byte{wire.ReasonQuotaExceeded}, Action: deferral.GiveUp}, wire.ReasonNotAuthorized, 0},

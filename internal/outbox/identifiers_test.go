@@ -18,8 +18,8 @@ func onHigh(topic string, n uint64, qos byte) *outbox.Draft {
 	return d
 }
 
-// A process that was killed may have noted messages as sent before they were. Such a message does not take
-// the packet identifier of an isolated one, a lap before it.
+// A process that was killed may have marked messages as sent before it sent them. Such a message
+// does not use the packet identifier of an isolated message that is a lap before it.
 func TestRun_NoIdentifierOfAnIsolatedMessageAfterARestart(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		r := newRig(t, outbox.Config{Retry: fixed, PoisonAttempts: 2}, persistence.NewMemory(persistence.Options{}))
@@ -58,7 +58,8 @@ func TestRun_NoIdentifierOfAnIsolatedMessageAfterARestart(t *testing.T) {
 	})
 }
 
-// Messages of an isolated topic keep more packet identifiers than deferred messages choose from.
+// Messages of an isolated topic keep more packet identifiers than the range from which deferred
+// messages choose.
 func TestRun_DeferredMessagesFindIdentifiersBesideAnIsolatedTopic(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		r := newRig(t, outbox.Config{Retry: fixed, PoisonAttempts: 1}, persistence.NewMemory(persistence.Options{}))
@@ -83,7 +84,7 @@ func TestRun_DeferredMessagesFindIdentifiersBesideAnIsolatedTopic(t *testing.T) 
 	})
 }
 
-// A refusal that the store could not record holds in this process.
+// A refusal that the store failed to record still applies in this process.
 func TestRun_UnrecordedDeferralIsObserved(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		r, s := hookedRig(t, outbox.Config{Retry: fixed}, persistence.Options{})
@@ -111,7 +112,8 @@ func TestRun_UnrecordedDeferralIsObserved(t *testing.T) {
 	})
 }
 
-// A connection ends while the packet identifier of a message is recorded: it was not sent under it.
+// A connection ends while the packet identifier of a message is recorded. The message was not sent
+// under it.
 func TestRun_UnsentMessageKeepsNoRecordedIdentifier(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		r, s := hookedRig(t, outbox.Config{Retry: fixed}, persistence.Options{})
@@ -140,7 +142,7 @@ func TestRun_UnsentMessageKeepsNoRecordedIdentifier(t *testing.T) {
 	})
 }
 
-// A message that is dropped for a newer one while it is sent is not both.
+// A message is not dropped for a newer one while it is sent.
 func TestAdd_DropsNoDeferredMessageThatIsSent(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		o := persistence.Options{Limits: persistence.Limits{MaxMessages: 10, WhenFull: persistence.DropOldest}}
@@ -167,15 +169,15 @@ func TestAdd_DropsNoDeferredMessageThatIsSent(t *testing.T) {
 
 var errReading = errors.New("the store cannot be read")
 
-// A refusal is known on the next connection also if the send loop could not look at it.
+// The outbox keeps a refusal that the send loop failed to read until the next connection.
 func TestRun_UnreadRefusalIsObserved(t *testing.T) {
-	for works := range 12 { // this call only, until the store works again
+	for works := range 12 { // the store fails only for this call
 		bubble(t, func(t *testing.T) {
 			r, s := hookedRig(t, outbox.Config{Retry: fixed}, persistence.Options{})
 			r.connect(false, session.Limits{})
 			r.add(on("a", 1, 1))
 			r.want("1")
-			for range 2 { // the second time it is deferred already
+			for range 2 { // the second time, the message is already deferred
 				calls := 0
 				s.set(func() {
 					s.getting = func(uint64) error {
@@ -197,7 +199,7 @@ func TestRun_UnreadRefusalIsObserved(t *testing.T) {
 	}
 }
 
-// A message that was sent alone and refused before the connection ended is not isolated again.
+// A message that was sent alone, and refused before the connection ended, is not isolated again.
 func TestDisconnected_RefusedTrialIsNotIsolated(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		r, s := hookedRig(t, outbox.Config{Retry: fixed, PoisonAttempts: 1}, persistence.Options{})
@@ -209,7 +211,7 @@ func TestDisconnected_RefusedTrialIsNotIsolated(t *testing.T) {
 		r.connect(true, session.Limits{})
 		time.Sleep(2001 * time.Millisecond)
 		r.want("+1")
-		s.set(func() { s.getting = func(uint64) error { return errReading } }) // the send loop looks at the refusal later
+		s.set(func() { s.getting = func(uint64) error { return errReading } }) // the send loop handles the refusal later
 		r.ack(wire.PUBACK, id, wire.ReasonNotAuthorized)
 		r.cut(shuttingDown)
 		s.set(func() { s.getting = nil })
@@ -222,8 +224,8 @@ func TestDisconnected_RefusedTrialIsNotIsolated(t *testing.T) {
 	})
 }
 
-// A deferred message that the store cannot read when the process begins is sent when it can, and keeps its
-// packet identifier.
+// If the store cannot read a deferred message when the process starts, the message is sent when it
+// can be read. It keeps its packet identifier.
 func TestRun_RestoresLaterWhatCannotBeRead(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		r, s := hookedRig(t, outbox.Config{Retry: fixed}, persistence.Options{})
@@ -249,7 +251,7 @@ func TestRun_RestoresLaterWhatCannotBeRead(t *testing.T) {
 		time.Sleep(10 * time.Second)
 		r.want() // message 3 may have to wait
 		s.set(func() { s.getting = nil })
-		time.Sleep(1100 * time.Millisecond) // it is read again each second
+		time.Sleep(1100 * time.Millisecond) // the outbox reads it again each second
 		r.want("+2", "1")
 		if st := r.o.Deferred(); st.Messages != 3 {
 			t.Errorf("deferred: %+v", st)
@@ -257,7 +259,7 @@ func TestRun_RestoresLaterWhatCannotBeRead(t *testing.T) {
 	})
 }
 
-// One deferred message that the store can never read holds up the others for unreadWait only.
+// One deferred message that the store can never read delays the other messages only for unreadWait.
 func TestRun_GoesOnWithoutWhatCannotBeRead(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		r, s := hookedRig(t, outbox.Config{Retry: fixed}, persistence.Options{})

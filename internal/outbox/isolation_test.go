@@ -12,7 +12,7 @@ import (
 	"github.com/mooring-mqtt/mooring/persistence"
 )
 
-// isolatedRig is a rig in which message 1 of topic "a" is isolated, and after that a message of the same
+// isolatedRig is a rig in which message 1 of topic "a" is isolated. Then a message of the same
 // topic and another priority was given up. There is no connection.
 func isolatedRig(t *testing.T) *rig {
 	r := newRig(t, outbox.Config{Retry: fixed, PoisonAttempts: 2}, persistence.NewMemory(persistence.Options{}))
@@ -36,7 +36,7 @@ func isolatedRig(t *testing.T) *rig {
 	return r
 }
 
-// acknowledge adds message n to another topic and lets the server take it.
+// acknowledge adds message n to another topic and makes the server acknowledge it.
 func (r *rig) acknowledge(n uint64) {
 	r.t.Helper()
 	r.add(on("b", n, 1))
@@ -44,8 +44,9 @@ func (r *rig) acknowledge(n uint64) {
 	r.ack(wire.PUBACK, r.last().PacketID, 0)
 }
 
-// A connection that ends over a message that is sent alone isolates the topic if the server has ended
-// connections over others of it, also if other messages were acknowledged on the connection.
+// A connection ends because of a message that is sent alone. That isolates the topic if other
+// messages of the topic have also ended connections, even if the connection acknowledged other
+// messages.
 func TestDisconnected_TrialIsolatesATopicOfWhichAMessageWasGivenUp(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		r := isolatedRig(t)
@@ -61,8 +62,8 @@ func TestDisconnected_TrialIsolatesATopicOfWhichAMessageWasGivenUp(t *testing.T)
 	})
 }
 
-// An acknowledgement of any message of an isolated topic lets all go, also of one that was isolated before
-// its topic.
+// An acknowledgement of any message of an isolated topic ends the isolation, even of a message that
+// was isolated before its topic.
 func TestAcknowledged_ReopensTheTopicOfAMessageThatWasIsolatedFirst(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		r := isolatedRig(t)
@@ -80,7 +81,7 @@ func TestAcknowledged_ReopensTheTopicOfAMessageThatWasIsolatedFirst(t *testing.T
 	})
 }
 
-// A message of which the server has received PUBREC isolates no topic after a restart.
+// A message for which the server has sent PUBREC does not isolate its topic after a restart.
 func TestRun_RestoredReleasedMessageIsolatesNoTopic(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		r := newRig(t, outbox.Config{Retry: fixed, PoisonAttempts: 2}, persistence.NewMemory(persistence.Options{}))
@@ -89,7 +90,7 @@ func TestRun_RestoredReleasedMessageIsolatesNoTopic(t *testing.T) {
 		r.add(on("a", 2, 2))
 		r.want("1", "2")
 		r.ack(wire.PUBACK, session.PacketID(0, 1), wire.ReasonNotAuthorized)
-		for range 2 { // over 2
+		for range 2 { // because of message 2
 			r.cut(shuttingDown)
 			r.connect(true, session.Limits{})
 		}
@@ -102,7 +103,7 @@ func TestRun_RestoredReleasedMessageIsolatesNoTopic(t *testing.T) {
 		r.cut(shuttingDown)
 		r.connect(true, session.Limits{})
 		time.Sleep(5 * time.Second)
-		for range 2 { // over 1
+		for range 2 { // because of message 1
 			r.wantLast(1)
 			r.cut(shuttingDown)
 			r.connect(true, session.Limits{})
@@ -117,7 +118,7 @@ func TestRun_RestoredReleasedMessageIsolatesNoTopic(t *testing.T) {
 	})
 }
 
-// wantLast wants message n to be the last that was sent on the connection.
+// wantLast checks that message n was the last one sent on the connection.
 func (r *rig) wantLast(n uint64) {
 	r.t.Helper()
 	synctest.Wait()
@@ -128,7 +129,7 @@ func (r *rig) wantLast(n uint64) {
 
 const shuttingDown = 0x8B // DISCONNECT: the server is shutting down
 
-// The limits of a rule count the refusals of a message also when its topic is isolated.
+// The limits of a rule also count the refusals of a message while its topic is isolated.
 func TestRun_IsolationKeepsTheRefusalsOfAMessage(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		r := newRig(t, outbox.Config{Retry: fixed, PoisonAttempts: 1}, persistence.NewMemory(persistence.Options{}))
@@ -141,7 +142,7 @@ func TestRun_IsolationKeepsTheRefusalsOfAMessage(t *testing.T) {
 		time.Sleep(5 * time.Second)
 		r.want("1")
 		id := r.last().PacketID
-		for range 2 { // over 2 and 3
+		for range 2 { // because of messages 2 and 3
 			r.cut(shuttingDown)
 			r.connect(true, session.Limits{})
 		}
@@ -153,7 +154,8 @@ func TestRun_IsolationKeepsTheRefusalsOfAMessage(t *testing.T) {
 	})
 }
 
-// A refusal ends the isolation of a topic by silent ends: the next one begins anew, and keeps the order.
+// A refusal ends the isolation of a topic that silent ends have caused. The next silent end starts
+// a new count and keeps the order.
 func TestDisconnected_SilentEndsAfterARefusalKeepTheOrder(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		r := newRig(t, outbox.Config{Retry: fixed, PoisonAttempts: 1}, persistence.NewMemory(persistence.Options{}))
@@ -164,7 +166,7 @@ func TestDisconnected_SilentEndsAfterARefusalKeepTheOrder(t *testing.T) {
 		r.cut(0)
 		r.connect(true, session.Limits{})
 		r.want()
-		for range 3 { // 1 is tried alone, and refused
+		for range 3 { // message 1 is sent alone, and refused
 			time.Sleep(20 * time.Second)
 			r.wantLast(1)
 			r.ack(wire.PUBACK, r.last().PacketID, wire.ReasonNotAuthorized)
@@ -179,7 +181,7 @@ func TestDisconnected_SilentEndsAfterARefusalKeepTheOrder(t *testing.T) {
 	})
 }
 
-// A message that is to be sent alone and cannot be sent holds up no other.
+// A message that must be sent alone but cannot be sent does not block other messages.
 func TestRun_UnsendableTrialHoldsNothingUp(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		r, s := hookedRig(t, outbox.Config{Retry: fixed, PoisonAttempts: 1}, persistence.Options{})
@@ -202,7 +204,7 @@ func TestRun_UnsendableTrialHoldsNothingUp(t *testing.T) {
 	})
 }
 
-// Each message that is tried alone costs a connection. However many topics the server forbids, the
+// Each message that is sent alone costs a connection. However many topics the server forbids, the
 // connections last for the longest delay.
 func TestIsolated_ManyTopics(t *testing.T) {
 	bubble(t, func(t *testing.T) {

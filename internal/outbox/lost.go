@@ -7,15 +7,14 @@ import (
 	"github.com/mooring-mqtt/mooring/persistence"
 )
 
-// lostSession is what is known about messages in flight when the server loses the
-// session. Only the goroutine that connects uses it.
+// lostSession is what the outbox knows about messages in flight when the server loses the session.
+// Only the goroutine that connects uses it.
 type lostSession struct {
-	policy persistence.SessionLostPolicy // of messages that do not choose
-	// Up to here, by Entry.Number, earlier processes may have sent their messages in
-	// the present session.
+	policy persistence.SessionLostPolicy // for messages that set no policy
+	// Earlier processes may have sent messages up to this Entry.Number in the present session.
 	earlier    [persistence.Priorities]uint64
 	earlierSeq uint64
-	recorded   []inFlight // ended in the store and not reported yet
+	recorded   []inFlight // ended in the store, but not reported yet
 	report     Lost       // for the next NewSession
 }
 
@@ -37,9 +36,9 @@ func newLostSession(cfg *Config) (l lostSession) {
 	return l
 }
 
-// record ends the messages that fail with their session in the store, and counts the
-// others. sent are the messages that this process has sent in it; beside these, those
-// of earlier processes up to their watermark are in flight.
+// record ends the in-flight messages that fail with their session, in the store, and counts the
+// others. sent lists the messages that this process has sent in the session. The messages of
+// earlier processes up to their watermark are in flight as well.
 func (l *lostSession) record(store Store, sent []uint64) error {
 	l.report.Republished = 0
 	var e persistence.Entry
@@ -52,7 +51,7 @@ func (l *lostSession) record(store Store, sent []uint64) error {
 			return nil
 		}
 		if err := store.Done(e.Seq, sessionLost(e.ID, "").result()); err != nil {
-			return err // it is in flight for the next call, too
+			return err // it stays in flight for the next call
 		}
 		l.recorded = append(l.recorded, inFlight{e.Seq, e.ID, string(wire.ImageTopic(e.Packet))})
 		return nil
@@ -81,7 +80,7 @@ func (l *lostSession) record(store Store, sent []uint64) error {
 		}
 	}
 	for p, last := range l.earlier {
-		at := persistence.Cursor{math.MaxUint64, math.MaxUint64, math.MaxUint64} // this priority only
+		at := persistence.Cursor{math.MaxUint64, math.MaxUint64, math.MaxUint64} // visit only this priority
 		for at[p] = 0; last > 0; at.Pass(&e) {
 			ok, err := store.Next(&at, &e)
 			if err == nil && (!ok || e.Number > last || e.Seq > l.earlierSeq) {

@@ -17,24 +17,24 @@ import (
 	"github.com/mooring-mqtt/mooring/persistence"
 )
 
-// model is what must be true of an outbox after a random history. It sees what a
-// server sees: the packets of each connection; and what an application sees: results.
+// model checks an outbox after a random history. It sees what a server sees, the packets of each
+// connection, and what an application sees, the results.
 type model struct {
 	*rig
 	rnd      *rand.Rand
-	messages []*modelMessage // by n-1; accepted ones
+	messages []*modelMessage // accepted messages, by n-1
 	process  int
 	numbers  [persistence.Priorities]uint64 // accepted messages of each priority
 	earlier  [persistence.Priorities]uint64 // the store's watermarks when this process began; 0 once the session is lost
 	highest  [persistence.Priorities]uint64 // the highest Number sent in this session
 	sends    int                            // messages sent first by this process
-	began    time.Time                      // the session
+	began    time.Time                      // start of the session
 	lost     int                            // ends with SessionLost
 	acking   uint64                         // the message that is acknowledged
-	seen     int                            // ends that were looked at
+	seen     int                            // ends that were checked
 	counts   map[outbox.State]uint64
 	conn     *modelConn
-	expect   map[uint64]outbox.End // ends that an acknowledgement must have
+	expect   map[uint64]outbox.End // ends that an acknowledgement must cause
 
 	candidate uint64
 	strikes   int
@@ -51,7 +51,7 @@ type modelMessage struct {
 	process  int // that accepted it
 	w        *outbox.Waiter
 	wire     bool // sent in this session
-	order    int  // sent in this session by this process: the how-manieth
+	order    int  // position in the order of sending, in this session and process
 	released bool
 	givenUp  bool // it ends when its packet identifier is purged
 	end      *outbox.End
@@ -85,7 +85,7 @@ func runModel(t *testing.T, seed uint64, steps int) {
 	cfg := outbox.Config{WhenFull: outbox.FullPolicy(seed % 4), PoisonAttempts: poisonAttempts, DeadLetters: seed%3 == 0, Rules: finalRefusals}
 	switch cfg.WhenFull {
 	case outbox.Block:
-		cfg.WhenFull = outbox.Reject // nothing would wake it here
+		cfg.WhenFull = outbox.Reject // with another policy, Add would block forever
 	case outbox.DropOldest:
 		cfg.StoreDrops, o.Limits.WhenFull = true, persistence.DropOldest
 	}
@@ -121,7 +121,7 @@ func runModel(t *testing.T, seed uint64, steps int) {
 func (m *model) add() {
 	n := uint64(len(m.messages)) + 1
 	one := &modelMessage{n: n, qos: 1 + byte(m.rnd.IntN(2)), priority: persistence.Priority(m.rnd.IntN(3)), process: m.process}
-	d := on(fmt.Sprint("t/", n), n, one.qos) // no topic is blamed for another message
+	d := on(fmt.Sprint("t/", n), n, one.qos) // separate topics, so that no topic is blamed for another message
 	d.Priority, d.OnSessionLost = one.priority, persistence.SessionLostPolicy(m.rnd.IntN(3))
 	one.fails = d.OnSessionLost == persistence.FailInFlight || d.OnSessionLost == persistence.AsConfigured && m.cfg.OnSessionLost == persistence.FailInFlight
 	if m.rnd.IntN(4) == 0 {
@@ -134,7 +134,7 @@ func (m *model) add() {
 	}
 	one.w = new(outbox.Waiter)
 	last := m.store.LastSeq()
-	// What is sent at once belongs to the model before Add returns.
+	// A message that is sent at once is in the model before Add returns.
 	m.messages = append(m.messages, one)
 	one.seq, one.number = last+1, m.numbers[one.priority]+1
 	if one.priority == persistence.Normal {
@@ -240,8 +240,7 @@ func (m *model) connectWith(present bool, limits session.Limits) {
 	synctest.Wait()
 }
 
-// lose lets the server lose the session: messages in flight fail, or are sent again
-// like new ones.
+// lose makes the server lose the session. Messages in flight fail, or are sent again like new ones.
 func (m *model) lose() {
 	failing := m.pending(func(one *modelMessage) bool { return one.wire && one.fails && !m.isGivenUp(one) })
 	again := m.pending(func(one *modelMessage) bool { return one.wire && !one.fails && !m.isGivenUp(one) })
@@ -287,7 +286,7 @@ func (m *model) cut(reason byte) {
 			m.candidate, m.strikes = first, 0
 		}
 		if m.strikes++; m.strikes >= poisonAttempts {
-			reason = wire.ReasonPacketTooLarge // or it would be deferred
+			reason = wire.ReasonPacketTooLarge // any other reason would defer the message
 			poisoned = first
 			e := outbox.End{State: outbox.Refused, Reason: reason, Cause: outbox.Poison, Attempts: m.strikes}
 			if m.cfg.DeadLetters {
@@ -303,7 +302,7 @@ func (m *model) cut(reason byte) {
 	}
 }
 
-// restart ends the process, cleanly or not, and begins another.
+// restart ends the process, cleanly or not, and starts another one.
 func (m *model) restart(kill bool) {
 	if m.conn != nil {
 		m.cut(0)
@@ -341,14 +340,13 @@ func (m *model) restart(kill bool) {
 	synctest.Wait()
 }
 
-// maybeEarlier reports whether this process must assume that an earlier one has sent
-// the message.
+// maybeEarlier reports whether this process must assume that an earlier process has sent the
+// message.
 func (m *model) maybeEarlier(one *modelMessage) bool {
 	return one.process < m.process && one.number <= m.earlier[one.priority]
 }
 
-// sent looks at a PUBLISH while it is sent. An End that came before is looked at
-// first.
+// sent checks a PUBLISH while it is sent. It first checks the ends reported before.
 func (m *model) sent(v wire.PublishView) {
 	m.look()
 	n := indexOf(v)
@@ -391,7 +389,7 @@ func (m *model) sent(v wire.PublishView) {
 	m.highest[one.priority] = max(m.highest[one.priority], one.number)
 }
 
-// inOrder wants resends first, in the order of sending, and then each priority in the
+// inOrder checks that resends come first, in the order of sending, and then each priority in the
 // order of acceptance.
 func (m *model) inOrder(one *modelMessage, fail func(string, ...any)) {
 	c := m.conn
@@ -412,12 +410,12 @@ func (m *model) inOrder(one *modelMessage, fail func(string, ...any)) {
 	}
 }
 
-// accepted reports whether the store has the message: the newest may be on its way.
+// accepted reports whether the store has the message. The newest message may still be on its way.
 func (m *model) accepted(one *modelMessage) bool {
 	return one.number <= m.numbers[one.priority] || one.priority == persistence.Normal && one.number <= m.store.LastSeq()
 }
 
-// look looks at the ends since the last call.
+// look checks the ends reported since the last call.
 func (m *model) look() {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -432,7 +430,7 @@ func (m *model) end(e outbox.End) {
 		n = m.acking
 	}
 	if n == 0 { // of an earlier process, dropped by the store
-		named := func(one *modelMessage) bool { // by an End that is looked at later
+		named := func(one *modelMessage) bool { // an End that is checked later has named it
 			return slices.ContainsFunc(m.ended[m.seen:], func(e outbox.End) bool { return binary.BigEndian.Uint64(e.ID[:]) == one.n })
 		}
 		dropped := m.pending(func(one *modelMessage) bool { return one.process < m.process && m.gone(one) && !named(one) })
@@ -499,7 +497,7 @@ func (m *model) gone(one *modelMessage) bool {
 	return !ok
 }
 
-// check compares the totals, and wants expired messages to have ended.
+// check compares the totals, and checks that expired messages have ended.
 func (m *model) check() {
 	m.t.Helper()
 	synctest.Wait()
@@ -536,7 +534,7 @@ func (m *model) check() {
 	}
 }
 
-// finish has the server acknowledge everything.
+// finish makes the server acknowledge all messages.
 func (m *model) finish() {
 	if m.conn != nil {
 		m.cut(0)

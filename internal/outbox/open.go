@@ -6,49 +6,50 @@ import (
 	"weak"
 )
 
-// openTable has the open messages: those that Add registered, and sent ones of an earlier process. A
-// pending message takes about 20 bytes of it, whether the application keeps its Delivery or not.
+// openTable holds the open messages: the messages that Add has registered, and messages of an
+// earlier process that this process has sent. A pending message takes about 20 bytes of the table,
+// whether or not the application keeps its Delivery.
 type openTable struct {
-	earlier uint64 // the last sequence of an earlier process
+	earlier uint64 // the last sequence that an earlier process used
 
 	mu     sync.Mutex
-	pages  map[uint64]*page // by sequence / pageSize; those with an entry, and last
-	spare  []*page          // to be used again
-	early  map[uint64]End   // messages that have ended before Add has registered them: others commit, send and end what Add has enqueued
-	closed error            // set by abandon: messages registered later are abandoned
+	pages  map[uint64]*page // by sequence / pageSize; holds last and all pages with an entry
+	spare  []*page          // empty pages for reuse
+	early  map[uint64]End   // messages that ended before Add registered them: other goroutines may commit, send and end a message that Add has enqueued
+	closed error            // set by abandon; messages registered afterwards are abandoned
 
 	last    *page    // the page that register used last
-	results *results // of that page, so that they live on between two messages
+	results *results // results of last, kept alive between two messages
 }
 
 const pageSize = 64
 
-// page has the open messages among pageSize sequences. A bit is a message.
+// page holds the open messages among pageSize sequences. Each bit is a message.
 type page struct {
 	number     uint64 // sequence / pageSize
-	open       uint64 // there is an entry
-	registered uint64 // by Add
+	open       uint64 // the message has an entry
+	registered uint64 // Add has registered the message
 	replaced   uint64 // a newer message with the same key was accepted
 	ids        [pageSize][16]byte
-	results    weak.Pointer[results] // as long as the application keeps a Delivery of the page
+	results    weak.Pointer[results] // alive while the application keeps a Delivery of the page
 	sent       *[pageSize]sentMessage
 }
 
 type sentMessage struct {
-	judge func(error) // the breaker's, until the message is acknowledged
-	qos   byte        // at which it was sent
+	judge func(error) // function of the breaker; nil after the acknowledgement
+	qos   byte        // QoS at which the message was sent
 }
 
 func newOpenTable(earlier uint64) openTable {
 	return openTable{earlier: earlier, pages: map[uint64]*page{}, early: map[uint64]End{}}
 }
 
-// split returns the page number of a sequence, its position there, and the bit.
+// split returns the page number of a sequence, its index in the page, and its bit.
 func split(seq uint64) (number uint64, i uint8, bit uint64) {
 	return seq / pageSize, uint8(seq % pageSize), 1 << (seq % pageSize)
 }
 
-// find returns the page that has an entry of a message, or nil.
+// find returns the page that holds the entry of a message, or nil.
 func (t *openTable) find(seq uint64) (p *page, i uint8, bit uint64) {
 	number, i, bit := split(seq)
 	if p = t.last; p == nil || p.number != number {
@@ -60,7 +61,7 @@ func (t *openTable) find(seq uint64) (p *page, i uint8, bit uint64) {
 	return p, i, bit
 }
 
-// entry returns the page of a message and makes its entry.
+// entry adds an entry for a message and returns its page.
 func (t *openTable) entry(seq uint64) (p *page, i uint8, bit uint64) {
 	number, i, bit := split(seq)
 	if p = t.last; p == nil || p.number != number {
@@ -102,7 +103,7 @@ func (t *openTable) drop(p *page) {
 	}
 }
 
-// use makes p the page that register used last.
+// use makes p the last page.
 func (t *openTable) use(p *page) {
 	if p == t.last {
 		return
@@ -116,7 +117,7 @@ func (t *openTable) use(p *page) {
 	}
 }
 
-// resultsOf returns the results of a page; nil: the application has no Delivery of it.
+// resultsOf returns the results of a page, or nil if the application keeps no Delivery of it.
 func (t *openTable) resultsOf(p *page) *results {
 	if p == t.last {
 		return t.results
@@ -124,8 +125,8 @@ func (t *openTable) resultsOf(p *page) *results {
 	return p.results.Value()
 }
 
-// register enters a message of Add, which has replaced another one; 0: none. It returns its End if it has
-// one, or why it is abandoned.
+// register adds a message of Add. replaced is the message that it has replaced, or 0. register
+// returns the End of the message if it has already ended, or the error if the table is closed.
 func (t *openTable) register(seq, replaced uint64, d *Draft, w *Waiter) (end *End, closed error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -151,7 +152,7 @@ func (t *openTable) register(seq, replaced uint64, d *Draft, w *Waiter) (end *En
 	return nil, nil
 }
 
-// forget removes a message that was not accepted after all.
+// forget removes a message that was not accepted.
 func (t *openTable) forget(seq uint64) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -160,7 +161,7 @@ func (t *openTable) forget(seq uint64) {
 	}
 }
 
-// sent notes that a message was sent. judge belongs to the breaker.
+// sent records that a message was sent. judge is the breaker's function for it.
 func (t *openTable) sent(seq uint64, id [16]byte, qos byte, judge func(error)) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -171,7 +172,7 @@ func (t *openTable) sent(seq uint64, id [16]byte, qos byte, judge func(error)) {
 	p.ids[i], p.sent[i] = id, sentMessage{judge: judge, qos: qos}
 }
 
-// sentAt returns the QoS at which a message was sent; 0: it was not.
+// sentAt returns the QoS at which a message was sent, or 0 if it was not sent.
 func (t *openTable) sentAt(seq uint64) byte {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -181,7 +182,7 @@ func (t *openTable) sentAt(seq uint64) byte {
 	return 0
 }
 
-// refused notes that a message was refused for now, and returns the breaker's function for it.
+// refused records that a message was refused for now, and returns the breaker's function for it.
 func (t *openTable) refused(seq uint64, code byte) (judge func(error)) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -198,15 +199,15 @@ func (t *openTable) refused(seq uint64, code byte) (judge func(error)) {
 	return judge
 }
 
-// closing is what the end of a message concerns.
+// closing is what the caller of end needs to report the end of a message.
 type closing struct {
-	judge      func(error) // nil: there is no trial of the breaker
-	registered bool        // otherwise Add reports the end
-	results    *results    // nil: nobody waits
+	judge      func(error) // function of the breaker; nil: the message is not a trial
+	registered bool        // false: Add reports the end
+	results    *results    // nil: nobody waits for the result
 	slot       uint8
 }
 
-// end takes a message out of the table and completes e with its ID.
+// end removes a message from the table and sets the ID of e.
 func (t *openTable) end(seq uint64, e *End) (c closing) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -231,8 +232,8 @@ func (t *openTable) end(seq uint64, e *End) (c closing) {
 	return c
 }
 
-// connectionEnded returns the breaker's trials of messages whose acknowledgements
-// cannot arrive any more.
+// connectionEnded cancels the breaker's trials of all sent messages, because their acknowledgements
+// can no longer arrive.
 func (t *openTable) connectionEnded() {
 	t.mu.Lock()
 	var trials []func(error)
@@ -253,7 +254,7 @@ func (t *openTable) connectionEnded() {
 	}
 }
 
-// abandon resolves everything that is open. Messages with an End keep it.
+// abandon resolves all open messages as Abandoned. Messages that have already ended keep their End.
 func (t *openTable) abandon(err error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -269,8 +270,9 @@ func (t *openTable) abandon(err error) {
 	t.last, t.results = nil, nil
 }
 
-// isReplaced reports whether a newer message with the same key was accepted. The store drops a replaced
-// message itself, unless the sent watermark covers it: that goes ahead of what was sent.
+// isReplaced reports whether a newer message with the same key was accepted. The store drops a
+// replaced message itself, unless the sent watermark covers it. The watermark may also cover
+// messages that were not sent yet.
 func (t *openTable) isReplaced(seq uint64) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()

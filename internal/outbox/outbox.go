@@ -15,8 +15,8 @@ import (
 	"github.com/mooring-mqtt/mooring/persistence"
 )
 
-// Outbox delivers accepted messages. Add, Connected, Disconnected, Acknowledged and
-// Wake may be called at any time; Run is called once.
+// Outbox delivers accepted messages. Add, Connected, Disconnected, Acknowledged and Wake are safe
+// for concurrent use. Run must be called exactly once.
 type Outbox struct {
 	cfg Config
 
@@ -24,14 +24,14 @@ type Outbox struct {
 	streams  streams
 	replaces atomic.Bool           // the store may drop unsent messages for newer ones
 	adding   atomic.Int64          // calls of Add
-	refuse   atomic.Pointer[error] // what Add returns; nil: it accepts
-	turn     chan struct{}         // has one token, for the call of Add that waits for room
+	refuse   atomic.Pointer[error] // the error that Add returns; nil: Add accepts messages
+	turn     chan struct{}         // has one token, held by the call of Add that waits for room
 	closing  context.Context       // ends the waits in Add
 	close    context.CancelCauseFunc
-	endless  context.Context // see bounded
+	endless  context.Context // replaces a context that never ends; see bounded
 
 	open     openTable
-	late     notify.Serial[added] // messages whose callers of Add have left
+	late     notify.Serial[added] // messages whose calls of Add have already returned
 	expiry   expiry
 	deferred *deferral.Queue
 	rules    deferral.Rules
@@ -39,26 +39,26 @@ type Outbox struct {
 	poison   poison
 	blame    blame
 	lost     lostSession
-	reset    atomic.Bool      // the session was lost, and the send loop has not begun the next one
-	damaged  atomic.Bool      // a damaged message has ended, and may have been sent
-	adopted  atomic.Bool      // a session of which nothing is known was adopted, and the send loop has not begun it
-	ended    notify.Broadcast // a message has ended, or a call of Add
+	reset    atomic.Bool      // the session was lost, and the send loop has not yet begun the next one
+	damaged  atomic.Bool      // a damaged message that may have been sent has ended
+	adopted  atomic.Bool      // a session of unknown content was adopted, and the send loop has not yet begun it
+	ended    notify.Broadcast // notified when a message has ended or a call of Add has returned
 	cancels  cancels
 
-	// Sending. All but wake and up belongs to the send loop.
+	// Sending. Only the send loop uses these fields, except wake and up.
 	wake     notify.Signal
-	up       atomic.Pointer[session.Generation] // where messages may be sent; nil: nowhere
-	again    *time.Timer                        // looks again at a breaker, a store or a deferred message
-	againAt  time.Time                          // when it does; zero: it does not
+	up       atomic.Pointer[session.Generation] // the connection to send on; nil: there is none
+	again    *time.Timer                        // wakes the send loop for the breaker, the store or a deferred message
+	againAt  time.Time                          // when again fires; zero: it is stopped
 	cursor   cursor
 	sent     watermarks
 	batch    []byte
 	entry    persistence.Entry      // of a deferred or refused message
-	over     []ending               // to be ended by path.go
-	unread   []persistence.Deferred // of an earlier process, and not restored yet
-	unpurged bool                   // the session was adopted by an earlier process, which has not sent anything
-	rotation uint64                 // of the packet identifiers of deferred messages
-	first    uint64                 // Number of the first message in the log, for the present batch of deferred ones; 0: not looked up
+	over     []ending               // messages that path.go has to end
+	unread   []persistence.Deferred // messages deferred by an earlier process that are not restored yet
+	unpurged bool                   // an earlier process adopted the session and sent nothing in it
+	rotation uint64                 // where freeIdentifier continues its search
+	first    uint64                 // Number of the first message in the log, cached for one batch of deferred messages; 0: unknown
 }
 
 // New returns an Outbox that continues from what the store holds.
@@ -75,7 +75,8 @@ func New(cfg Config) *Outbox {
 		wake:     notify.New(),
 		unread:   cfg.Store.Deferred(),
 		again:    time.NewTimer(time.Hour),
-		// The first identifier is hardly the last one of an earlier process.
+		// Start at a random identifier: it is unlikely to be the last one that an earlier process
+		// used.
 		rotation: rand.Uint64N(session.Recent),
 	}
 	o.replaces.Store(cfg.StoreDrops)
@@ -94,20 +95,20 @@ func New(cfg Config) *Outbox {
 	return o
 }
 
-// Connected lets messages go out on a connection, until Disconnected. Unstored
-// messages of earlier connections must have been resent.
+// Connected makes the send loop send on g until Disconnected is called. The caller must have resent
+// the unstored messages of earlier connections before.
 func (o *Outbox) Connected(g *session.Generation) {
 	o.up.Store(g)
 	o.Wake()
 }
 
-// Wake makes the send loop look again: the window has room.
+// Wake makes the send loop check again whether it can send, for example when the window has room.
 func (o *Outbox) Wake() { o.wake.Set() }
 
-// Refuse makes Add return err from now on. Calls under way go on.
+// Refuse makes Add return err from now on. Calls of Add that are already running continue.
 func (o *Outbox) Refuse(err error) { o.refuse.Store(&err) }
 
-// Refused returns what Add returns; nil: it accepts messages.
+// Refused returns the error that Add returns, or nil if Add accepts messages.
 func (o *Outbox) Refused() error {
 	if err := o.refuse.Load(); err != nil {
 		return *err
@@ -115,18 +116,18 @@ func (o *Outbox) Refused() error {
 	return nil
 }
 
-// Stop makes Add return err from now on, calls that wait for room included.
+// Stop makes Add return err from now on. Calls of Add that wait for room return err as well.
 func (o *Outbox) Stop(err error) {
 	o.Refuse(err)
 	o.close(err)
 }
 
-// failed returns the error of Add for an error of the store.
+// failed converts an error of the store into the error that Add returns.
 func (o *Outbox) failed(err error) error {
 	switch {
 	case errors.Is(err, persistence.ErrFailed):
 		o.cfg.StoreFailed(err)
-	case errors.Is(err, persistence.ErrClosed) && o.closing.Err() != nil: // by its owner, meanwhile
+	case errors.Is(err, persistence.ErrClosed) && o.closing.Err() != nil: // the application closed the store meanwhile
 		return context.Cause(o.closing)
 	}
 	return err
@@ -138,7 +139,7 @@ func (o *Outbox) added() {
 	}
 }
 
-// wait receives from c. The error is the cause if ctx ends or Stop is called first.
+// wait receives from c. If ctx ends or Stop is called first, it returns the cause.
 func (o *Outbox) wait(ctx context.Context, c <-chan struct{}) error {
 	select {
 	case <-c:
@@ -150,16 +151,16 @@ func (o *Outbox) wait(ctx context.Context, c <-chan struct{}) error {
 	}
 }
 
-// idleGrace is how long WaitIdle waits for refusals to pass.
+// idleGrace is how long WaitIdle waits for the server to accept deferred messages again.
 const idleGrace = 10 * time.Second
 
-// WaitIdle returns nil when no message is pending and Add is not running. If ctx ends or Stop is
-// called first, it returns the cause. If only deferred messages are left, and the last topic was
-// refused more than idleGrace ago, it returns a *DeferredError.
+// WaitIdle returns nil when no message is pending and no call of Add is running. If ctx ends or
+// Stop is called first, it returns the cause. It returns a *DeferredError if only deferred messages
+// are left and the server refused the last topic more than idleGrace ago.
 func (o *Outbox) WaitIdle(ctx context.Context) error {
 	for {
 		changed := o.ended.Changed()
-		// Calls of Add come first: what they add is pending then.
+		// Check the calls of Add first: the messages that they add are pending afterwards.
 		adding, pending := o.adding.Load(), o.cfg.Store.Stats().Pending
 		if adding == 0 && pending == 0 {
 			return nil
@@ -182,8 +183,9 @@ func (o *Outbox) WaitIdle(ctx context.Context) error {
 	}
 }
 
-// Disconnected reports the end of a connection, with the reason code of the server's
-// DISCONNECT; 0: there was none. It ends a message that is poison.
+// Disconnected reports the end of a connection. The reason is the reason code of the server's
+// DISCONNECT, or 0 if there was none. If a message is poison, Disconnected defers it or gives it
+// up.
 func (o *Outbox) Disconnected(g *session.Generation, reason byte) {
 	o.up.CompareAndSwap(g, nil)
 	seq, strikes := o.poison.disconnected(g, reason)
@@ -192,9 +194,9 @@ func (o *Outbox) Disconnected(g *session.Generation, reason byte) {
 	if seq != 0 {
 		ok, err := o.cfg.Store.Get(seq, &e)
 		if err != nil || !ok || e.Released {
-			seq = 0 // the server has taken it over meanwhile: PUBREC was received
+			seq = 0 // the server sent PUBREC meanwhile, so it has accepted the message
 		} else if isolated, _ := o.deferred.Isolated(wire.ImageTopic(e.Packet), e.Priority); isolated || o.poison.gaveUp(&e) {
-			most = min(most, 1) // it is the topic
+			most = min(most, 1) // the topic is already known to end connections
 		}
 	}
 	switch {
@@ -217,10 +219,11 @@ func (o *Outbox) Disconnected(g *session.Generation, reason byte) {
 	}
 }
 
-// ResetSession makes the session in the store void, durably, and gives it to owner.
-// sent are the messages that this process has sent in it. Messages that are not to be
-// sent twice end first in the log, since a void session does not tell that they were
-// sent. They are reported when all is durable; after an error the next call continues.
+// ResetSession durably marks the session in the store as void and assigns a new one to owner. sent
+// lists the messages that this process has sent in the session. Messages that must not be sent
+// twice end in the log first, because a void session does not record which messages were sent.
+// ResetSession reports their ends when everything is durable. After an error, the next call
+// continues where this one failed.
 func (o *Outbox) ResetSession(owner string, sent []uint64) error {
 	if err := o.lost.record(o.cfg.Store, sent); err != nil {
 		return err
@@ -240,8 +243,8 @@ func (o *Outbox) ResetSession(owner string, sent []uint64) error {
 	return nil
 }
 
-// Damaged ends a message whose record the store has found to be damaged.
-func (o *Outbox) Damaged(seq uint64, err error) {
+// Damaged ends a message whose record is damaged in the store.
+func (o *Outbox) Damaged(seq uint64, err error) { // its packet identifier is unknown, because it is in the damaged record
 	if seq <= o.open.earlier || o.open.sentAt(seq) == 2 { // its packet identifier is in the damaged record
 		o.damaged.Store(true)
 		o.Wake()
@@ -249,18 +252,17 @@ func (o *Outbox) Damaged(seq uint64, err error) {
 	o.end(seq, End{State: Dropped, Cause: Damaged, Err: err, stored: true})
 }
 
-// verdict is what becomes of a message that the send loop looks at: an answer of the
-// session, or gone.
+// verdict is the decision about the message at the cursor: an Admission of the session, or gone.
 type verdict = session.Admission
 
 const (
-	passed          = session.Admitted // it is sent, or has ended
-	held            = session.Taken    // it has to wait, with all of its priority
+	passed          = session.Admitted // the message was sent or has ended
+	held            = session.Taken    // the message must wait, and so must all messages of its priority
 	stopped         = session.Wait     // nothing can be sent now
-	gone    verdict = -1               // it has ended since it was read
+	gone    verdict = -1               // the message has ended since it was read
 )
 
-// refused is the End of a message that the server refuses.
+// refused returns the End of a message that the server refuses.
 func (o *Outbox) refused(cause Cause, reason byte) End {
 	state := Refused
 	if o.cfg.DeadLetters {
@@ -269,7 +271,8 @@ func (o *Outbox) refused(cause Cause, reason byte) End {
 	return End{State: state, Cause: cause, Reason: reason}
 }
 
-// topicOf reads the topic of a message that ends; empty: it has ended in the store already.
+// topicOf reads the topic of a message that ends. It returns "" if the message has already ended in
+// the store.
 func (o *Outbox) topicOf(seq uint64) string {
 	var e persistence.Entry
 	if ok, err := o.cfg.Store.Get(seq, &e); !ok || err != nil {
@@ -278,14 +281,14 @@ func (o *Outbox) topicOf(seq uint64) string {
 	return string(wire.ImageTopic(e.Packet))
 }
 
-// storeFailed leaves the store alone for a while.
+// storeFailed reports an error of the store and schedules the next attempt after storeRetry.
 func (o *Outbox) storeFailed(err error) verdict {
 	o.cfg.StoreFailed(err)
 	o.lookAgain(storeRetry)
 	return stopped
 }
 
-// lookAgain wakes the send loop after this time at the latest.
+// lookAgain wakes the send loop after the given time, or earlier.
 func (o *Outbox) lookAgain(after time.Duration) {
 	if after <= 0 || after == math.MaxInt64 {
 		return
@@ -296,8 +299,9 @@ func (o *Outbox) lookAgain(after time.Duration) {
 	}
 }
 
-// Close ends the outbox when Run has returned and there is no connection. The store learns what was
-// only about to be sent, and open messages end as Abandoned with err. The store is not closed.
+// Close ends the outbox. The caller must wait until Run has returned and the connection has ended.
+// Close lowers the store's sent watermark to what was really sent. Open messages end as Abandoned
+// with err. Close does not close the store.
 func (o *Outbox) Close(err error) {
 	o.answerRefusals(nil)
 	o.endAll()

@@ -30,7 +30,7 @@ type hooked struct {
 	ending    func(seq uint64)                         // before Done
 	getting   func(seq uint64) error                   // before Get
 	syncs     int
-	mu        sync.Mutex // guards deferring, ending and getting, which run with it except ending
+	mu        sync.Mutex // guards deferring, ending and getting; held while deferring and getting run
 }
 
 func (s *hooked) Enqueue(ctx context.Context, m *persistence.Message) (persistence.Ticket, error) {
@@ -119,8 +119,8 @@ func hookedRig(t testing.TB, cfg outbox.Config, o persistence.Options) (*rig, *h
 	return newRig(t, cfg, s.Memory), s
 }
 
-// A group commit by another goroutine can make a message durable, and the server can
-// acknowledge it, before Add registers it.
+// Another goroutine can commit a message, and the server can acknowledge it, before Add registers
+// the message.
 func TestAdd_MessageEndsBeforeItIsRegistered(t *testing.T) {
 	for name, tt := range map[string]struct {
 		before func(r *rig)
@@ -162,8 +162,8 @@ func TestAdd_MessageEndsBeforeItIsRegistered(t *testing.T) {
 	}
 }
 
-// What a connection did not take was not sent, so it is sent without DUP later
-// [MQTT-3.3.1-3]. What it took may have arrived.
+// A message that the connection did not accept was not sent, so it is sent without DUP later
+// [MQTT-3.3.1-3]. A message that it accepted may have arrived.
 func TestClose_LowersTheWatermarkToWhatWasSent(t *testing.T) {
 	for name, tt := range map[string]struct {
 		over, breaks bool
@@ -195,8 +195,8 @@ func TestClose_LowersTheWatermarkToWhatWasSent(t *testing.T) {
 	}
 }
 
-// A packet identifier is not used again while its last user is pending, nor before
-// the end of its last user is durable.
+// A packet identifier is not reused while the last message that used it is pending. It is not
+// reused either before the end of that message is durable.
 func TestRun_PacketIdentifierWaitsForItsLastUser(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		r, store := hookedRig(t, outbox.Config{}, persistence.Options{})
@@ -218,7 +218,7 @@ func TestRun_PacketIdentifierWaitsForItsLastUser(t *testing.T) {
 		high(lap + 1)
 		high(lap + 2)
 		r.want()
-		r.add(message(lap+3, 1)) // another priority goes on
+		r.add(message(lap+3, 1)) // another priority continues
 		r.want(fmt.Sprint(lap + 3))
 		if store.syncs > syncs {
 			t.Error("the store is synced for a message that waits")
@@ -232,7 +232,7 @@ func TestRun_PacketIdentifierWaitsForItsLastUser(t *testing.T) {
 	})
 }
 
-// A newer message replaces one that the send loop has read and is about to send.
+// A newer message replaces a message that the send loop has read and is about to send.
 func TestRun_DoesNotSendWhatIsDroppedMeanwhile(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		r, store := hookedRig(t, outbox.Config{}, persistence.Options{})
@@ -254,8 +254,8 @@ func TestRun_DoesNotSendWhatIsDroppedMeanwhile(t *testing.T) {
 	})
 }
 
-// The watermark that the send loop raises while the session is lost covers no message
-// of the next session.
+// The send loop raises the watermark while the session is lost. The watermark then covers no
+// message of the next session.
 func TestRun_WatermarkOfALostSessionIsVoid(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		r := newRig(t, outbox.Config{}, persistence.NewMemory(persistence.Options{}))
@@ -272,8 +272,8 @@ func TestRun_WatermarkOfALostSessionIsVoid(t *testing.T) {
 	})
 }
 
-// An unstored message that was unacknowledged when the connection ended may be the
-// reason: the next connection waits for its acknowledgement.
+// An unstored message that was unacknowledged when the connection ended may be the cause. The next
+// connection waits for its acknowledgement.
 func TestDisconnected_UnstoredMessageMayBePoison(t *testing.T) {
 	for _, unstored := range []bool{true, false} {
 		bubble(t, func(t *testing.T) {
@@ -298,7 +298,7 @@ func TestDisconnected_UnstoredMessageMayBePoison(t *testing.T) {
 				}
 				if !unstored && i > 0 {
 					r.ack(wire.PUBACK, id, 0)
-					if err := r.g.PublishUnstored(birth, func(byte, error) {}); err != nil { // after the message: no excuse
+					if err := r.g.PublishUnstored(birth, func(byte, error) {}); err != nil { // sent after the message, so it is no excuse
 						t.Fatal(err)
 					}
 				}
@@ -316,7 +316,7 @@ func TestDisconnected_UnstoredMessageMayBePoison(t *testing.T) {
 	}
 }
 
-// An acknowledgement clears the strikes of a message, and not those that follow.
+// An acknowledgement clears the earlier strikes of a message, but not later ones.
 func TestDisconnected_AcknowledgementClearsStrikes(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		r := newRig(t, outbox.Config{PoisonAttempts: 3}, persistence.NewMemory(persistence.Options{}))
@@ -341,8 +341,8 @@ func TestDisconnected_AcknowledgementClearsStrikes(t *testing.T) {
 	})
 }
 
-// Trials that end with their connection are returned to the breaker, and an open
-// breaker is asked again when it is time.
+// Trials that end with their connection are returned to the breaker. When an open breaker allows a
+// trial again, the outbox asks for one.
 func TestRun_Breaker(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		breaker := reliability.NewBreaker(reliability.BreakerOptions{FailureThreshold: 1, SuccessesToClose: 2, RecoveryTimeout: time.Minute})
@@ -366,8 +366,8 @@ func TestRun_Breaker(t *testing.T) {
 	})
 }
 
-// Each attempt is reported to the breaker once, also if the message is not sent again
-// on the next connection.
+// Each attempt is reported to the breaker exactly once, even if the message is not sent again on
+// the next connection.
 func TestRun_ReportsEachAttemptOnce(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		reports := 0
@@ -387,7 +387,7 @@ func TestRun_ReportsEachAttemptOnce(t *testing.T) {
 	})
 }
 
-// With Block, each end lets one call in.
+// With Block, each end of a message lets one call continue.
 func TestAdd_BlocksForRoom(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		r := newRig(t, outbox.Config{WhenFull: outbox.Block}, persistence.NewMemory(persistence.Options{Limits: persistence.Limits{MaxMessages: 2}}))
@@ -477,8 +477,7 @@ func TestWaitIdle(t *testing.T) {
 	})
 }
 
-// The numbers of a stream have the order of the log and no gaps, and continue after a
-// restart.
+// The numbers of a stream have the order of the log and no gaps. They continue after a restart.
 func TestAdd_NumbersStreams(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		r := newRig(t, outbox.Config{}, persistence.NewMemory(persistence.Options{Limits: persistence.Limits{MaxPacketBytes: 100}}))
@@ -529,8 +528,8 @@ func TestAdd_NumbersStreams(t *testing.T) {
 	})
 }
 
-// If the store does not answer, the session is not void and nothing is reported; the
-// next call continues.
+// If the store does not answer, the session stays valid and nothing is reported. The next call
+// continues.
 func TestResetSession_ContinuesAfterAnError(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		r, store := hookedRig(t, outbox.Config{OnSessionLost: persistence.FailInFlight}, persistence.Options{})
@@ -549,7 +548,7 @@ func TestResetSession_ContinuesAfterAnError(t *testing.T) {
 		}
 		wantState(t, w, outbox.Pending)
 		store.reset = nil
-		r.connect(true, session.Limits{}) // the session that the failed attempt began
+		r.connect(true, session.Limits{}) // the session that the failed attempt has begun
 		wantState(t, w, outbox.Dropped)
 		if lost := r.o.NewSession(); lost != (outbox.Lost{Republished: 1, Failed: 1}) || len(r.ended) != 1 || r.ended[0].Cause != outbox.SessionLost {
 			t.Errorf("lost %+v, reported %+v", lost, r.ended)
@@ -558,7 +557,7 @@ func TestResetSession_ContinuesAfterAnError(t *testing.T) {
 	})
 }
 
-// A store that does not answer is asked again.
+// After an error, the outbox uses the store again later.
 func TestRun_AsksTheStoreAgain(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		r, store := hookedRig(t, outbox.Config{}, persistence.Options{})
@@ -579,7 +578,7 @@ func TestRun_AsksTheStoreAgain(t *testing.T) {
 	})
 }
 
-// Results are right when the server is faster than Add.
+// Results are correct even if the server answers before Add returns.
 func TestAdd_Concurrently(t *testing.T) {
 	store := persistence.NewMemory(persistence.Options{})
 	r := newRig(t, outbox.Config{Rules: finalRefusals}, store)
@@ -638,7 +637,7 @@ func TestWaiter(t *testing.T) {
 		wantState(t, &w, outbox.Pending)
 		why := errors.New("why")
 		w.Resolve(outbox.Result{State: outbox.Dropped, Err: why})
-		w.Resolve(outbox.Result{State: outbox.Acked}) // only the first counts
+		w.Resolve(outbox.Result{State: outbox.Acked}) // only the first result counts
 		<-done
 		<-w.Done()
 		if r := wantState(t, &w, outbox.Dropped); r.Err != why {

@@ -10,8 +10,9 @@ import (
 	"github.com/mooring-mqtt/mooring/persistence"
 )
 
-// Add stores a message and returns when it is durable under the store's sync policy. w gets its
-// result. After an error nothing was accepted, unless it is an *UnknownError.
+// Add stores a message and returns when it is durable under the store's sync policy. w gets the
+// result of the message. If Add returns an error other than *UnknownError, the message was not
+// accepted.
 func (o *Outbox) Add(ctx context.Context, d *Draft, w *Waiter) error {
 	o.adding.Add(1)
 	defer o.added()
@@ -33,7 +34,7 @@ func (o *Outbox) Add(ctx context.Context, d *Draft, w *Waiter) error {
 		}
 		return o.failed(err)
 	}
-	if err = o.cfg.Store.Wait(bounded(ctx, o.endless), ticket); tookTooLong(ctx, err) { // it is stored later, or not
+	if err = o.cfg.Store.Wait(bounded(ctx, o.endless), ticket); tookTooLong(ctx, err) { // the outcome is unknown: the store may still store it
 		o.adding.Add(1)
 		o.late.Do(m)
 		return &UnknownError{err}
@@ -41,10 +42,10 @@ func (o *Outbox) Add(ctx context.Context, d *Draft, w *Waiter) error {
 	return o.stored(&m, err)
 }
 
-// stored goes on with a message that is stored. err is why it may not be.
+// stored completes Add after the store has answered. err is the answer of the store.
 func (o *Outbox) stored(m *added, err error) error {
 	if err != nil {
-		if !errors.Is(err, persistence.ErrDegraded) { // otherwise it is stored when the outage ends
+		if !errors.Is(err, persistence.ErrDegraded) { // after ErrDegraded, the message is stored when the outage ends
 			o.open.forget(m.ticket.Seq)
 			m.waiter.Resolve(Result{State: Abandoned, Err: err})
 		}
@@ -52,7 +53,7 @@ func (o *Outbox) stored(m *added, err error) error {
 	}
 	m.report(&o.cfg)
 	switch {
-	case m.end != nil: // others have committed, sent and ended it already
+	case m.end != nil: // other goroutines have already committed, sent and ended the message
 		m.end.ID = m.id
 		o.report(m.waiter, m.end.described(o.cfg.Describe))
 	case m.closed != nil:
@@ -63,7 +64,7 @@ func (o *Outbox) stored(m *added, err error) error {
 	return nil
 }
 
-// admit stores d without waiting for the disk. With Block it waits for room.
+// admit enqueues d without waiting for the disk. With Block it waits for room.
 func (o *Outbox) admit(ctx context.Context, d *Draft) (persistence.Ticket, error) {
 	ticket, err := o.enqueue(ctx, d)
 	for o.cfg.WhenFull == Block && mayPass(err) {
@@ -72,7 +73,8 @@ func (o *Outbox) admit(ctx context.Context, d *Draft) (persistence.Ticket, error
 	return ticket, err
 }
 
-// enqueueLater tries again at each end of a message; deferred: of all calls, since topics differ.
+// enqueueLater retries each time a message ends. If deferred is false, only one call at a time
+// retries. If it is true, all calls retry, because the limit depends on the topic.
 func (o *Outbox) enqueueLater(ctx context.Context, d *Draft, deferred bool) (ticket persistence.Ticket, err error) {
 	if !deferred {
 		if err := o.wait(ctx, o.turn); err != nil {
@@ -91,8 +93,8 @@ func (o *Outbox) enqueueLater(ctx context.Context, d *Draft, deferred bool) (tic
 	}
 }
 
-// enqueue gives d its place in the log. A message of a stream gets its number in the same step, so
-// that the order of the numbers is the order of the log and only a stored message uses a number up.
+// enqueue appends d to the log. A message of a stream gets its number in the same step. So the
+// numbers have the order of the log, and only a stored message uses up a number.
 func (o *Outbox) enqueue(ctx context.Context, d *Draft) (ticket persistence.Ticket, err error) {
 	if full := o.fullOfDeferred(d); full != nil && full.oldest == 0 {
 		return ticket, full
@@ -118,9 +120,9 @@ func (o *Outbox) enqueue(ctx context.Context, d *Draft) (ticket persistence.Tick
 	return o.cfg.Store.Enqueue(ctx, &d.Message)
 }
 
-// Run is the send loop: it sends what is in the store until ctx ends, the highest priority first
-// and each in order. On each connection it starts at the front again: what has not ended is offered
-// again, and counts against the server's Receive Maximum again.
+// Run is the send loop. It sends the stored messages until ctx ends: the highest priority first,
+// and in order within each priority. On each connection it starts at the front again. It offers all
+// messages that have not ended, and they count against the server's Receive Maximum again.
 func (o *Outbox) Run(ctx context.Context) {
 	defer o.again.Stop()
 	defer o.expiry.timer.Stop()
@@ -153,10 +155,11 @@ func (o *Outbox) Run(ctx context.Context) {
 	}
 }
 
-// ready returns the connection to send on; nil: there is none, or messages wait for an answer on it.
+// ready returns the connection to send on. It returns nil if there is none, or if messages must
+// wait for an answer of the server.
 func (o *Outbox) ready() *session.Generation {
 	g := o.up.Load()
-	o.answerRefusals(g) // those of an earlier connection before anything is sent on this one
+	o.answerRefusals(g) // handle refusals of an earlier connection before sending on this one
 	o.endAll()
 	if g != nil && g != o.cursor.g {
 		o.begin(g)
@@ -168,7 +171,8 @@ func (o *Outbox) ready() *session.Generation {
 	return g
 }
 
-// sendBatch offers messages until a batch is full, and sends it. false: wait for the next wake.
+// sendBatch offers messages until a batch is full, and sends it. It returns false if the send loop
+// must wait for the next wake.
 func (o *Outbox) sendBatch(g *session.Generation) (more bool) {
 	o.batch = o.batch[:0]
 	before := o.sent
@@ -194,7 +198,7 @@ func (o *Outbox) sendBatch(g *session.Generation) (more bool) {
 		}
 	}
 	o.endAll()
-	if more = o.cursor.resent() || more; len(o.batch) == 0 { // deferred messages come after what is resent
+	if more = o.cursor.resent() || more; len(o.batch) == 0 { // deferred messages follow the resent ones
 		return more
 	}
 	handed := false
@@ -203,12 +207,12 @@ func (o *Outbox) sendBatch(g *session.Generation) (more bool) {
 		return append(dst, o.batch...)
 	})
 	if !handed {
-		o.sent = before // the connection had ended: none of it was sent
+		o.sent = before // the connection had ended, so none of the batch was sent
 	}
 	return err == nil && more
 }
 
-// offer puts the current message into the batch, or ends it, or lets it wait.
+// offer appends the current message to the batch, ends it, or makes it wait.
 func (o *Outbox) offer(g *session.Generation) verdict {
 	e := &o.cursor.entry
 	w := &o.sent[e.Priority]
@@ -263,8 +267,8 @@ func (o *Outbox) offer(g *session.Generation) verdict {
 	return passed
 }
 
-// Acknowledged takes the final acknowledgement of a message. It runs on the goroutine that reads from
-// the connection. The send loop decides about a refusal.
+// Acknowledged handles the final acknowledgement of a message. It runs on the goroutine that reads
+// from the connection. The send loop handles a refusal later.
 func (o *Outbox) Acknowledged(seq uint64, reason byte, text string) {
 	o.answered(reason < 0x80)
 	if reason >= 0x80 {
@@ -275,7 +279,8 @@ func (o *Outbox) Acknowledged(seq uint64, reason byte, text string) {
 	o.end(seq, End{State: Acked, Reason: reason})
 }
 
-// end is the only way for a message to end: it records and reports the result to all that wait.
+// end records the result of a message in the store and reports it. Every message ends here, except
+// those that report handles.
 func (o *Outbox) end(seq uint64, e End) {
 	if !e.stored {
 		if e.State != Acked && e.Topic == "" {
@@ -303,18 +308,19 @@ func (o *Outbox) end(seq uint64, e End) {
 	o.ended.Notify()
 }
 
-// report makes the end of a message known that Add has not stored, or that has ended already.
+// report reports the end of a message that Add did not store, or that ended before Add registered
+// it.
 func (o *Outbox) report(w *Waiter, e End) {
 	o.cfg.Ended(e)
 	w.Resolve(e.outcome())
 	o.ended.Notify()
 }
 
-// endAll ends the messages that retry.go has given up.
+// endAll ends the messages in o.over.
 func (o *Outbox) endAll() {
 	for _, x := range o.over {
 		o.end(x.seq, x.End)
-		o.Wake() // the next of its topic may be sent
+		o.Wake() // the next message of the topic may be sent
 	}
 	o.over = o.over[:0]
 }

@@ -7,7 +7,7 @@ import (
 	"github.com/mooring-mqtt/mooring/internal/session"
 )
 
-// This file prepares deferred messages for sending. All runs in the send loop.
+// This file prepares deferred messages for sending. All of it runs in the send loop.
 
 // picked is a deferred message that is about to be sent.
 type picked struct {
@@ -16,10 +16,10 @@ type picked struct {
 	qos   byte
 	judge func(error)
 	image []byte
-	entry [16]byte // its message ID
+	entry [16]byte // the message ID
 }
 
-// room returns how many more messages may be sent.
+// room returns how many more messages may be sent now.
 func (o *Outbox) room(g *session.Generation) int {
 	if limit := o.window.Limit(); limit > 0 {
 		return min(g.Free(), limit-g.InFlight())
@@ -27,8 +27,8 @@ func (o *Outbox) room(g *session.Generation) int {
 	return g.Free()
 }
 
-// prepare appends a picked message to list, unless it has ended, with its packet identifier in the
-// store. If it cannot be sent now, its judge is nil.
+// prepare appends a picked message to list and records its packet identifier in the store. It omits
+// a message that has ended. If the message cannot be sent now, its judge is nil.
 func (o *Outbox) prepare(g *session.Generation, list []picked, x deferral.Item) []picked {
 	e := &o.entry
 	ok, err := o.cfg.Store.Get(x.Seq, e)
@@ -57,7 +57,7 @@ func (o *Outbox) prepare(g *session.Generation, list []picked, x deferral.Item) 
 	if id != 0 && (x.ID == 0 || e.Deferral.Alone != x.Alone) {
 		d := e.Deferral
 		d.Until, d.PacketID, d.Alone = o.cfg.Store.Now(), id, x.Alone
-		if d.Since.IsZero() { // the store could not record it before
+		if d.Since.IsZero() { // the store failed to record it before
 			d.Since = d.Until
 		}
 		err = o.cfg.Store.Defer(x.Seq, d)
@@ -67,7 +67,7 @@ func (o *Outbox) prepare(g *session.Generation, list []picked, x deferral.Item) 
 		return append(list, o.notPicked(x, err))
 	}
 	o.deferred.Under(x.Seq, id)
-	if ok, err = o.cfg.Store.Get(x.Seq, e); !ok { // until then the store could drop it
+	if ok, err = o.cfg.Store.Get(x.Seq, e); !ok { // until the store had the identifier, it could drop the message
 		judge(errNotTried)
 		if err != nil {
 			return append(list, o.notPicked(x, err))
@@ -78,7 +78,7 @@ func (o *Outbox) prepare(g *session.Generation, list []picked, x deferral.Item) 
 	return append(list, picked{Item: x, id: id, qos: o.qosFor(g, e), judge: judge, image: o.image(g, nil, e, id, dup, left), entry: e.ID})
 }
 
-// notPicked takes back a message that cannot be sent now.
+// notPicked returns a message to its queue because it cannot be sent now.
 func (o *Outbox) notPicked(x deferral.Item, err error) picked {
 	if err != nil {
 		o.storeFailed(err)
@@ -87,7 +87,7 @@ func (o *Outbox) notPicked(x deferral.Item, err error) picked {
 	return picked{Item: x}
 }
 
-// sendDeferred puts messages into the batch when their packet identifiers are durable.
+// sendDeferred makes the packet identifiers durable and appends the messages to the batch.
 func (o *Outbox) sendDeferred(g *session.Generation, list []picked) {
 	if len(list) == 0 {
 		return
@@ -113,8 +113,8 @@ func (o *Outbox) sendDeferred(g *session.Generation, list []picked) {
 	}
 }
 
-// unrecord takes back the packet identifier that the store has for a message, if the message was not sent
-// under it: another message may get it.
+// unrecord removes the packet identifier of a message from the store if the message was not sent
+// under it. Another message may get that identifier.
 func (o *Outbox) unrecord(x deferral.Item) {
 	if x.ID != 0 {
 		return

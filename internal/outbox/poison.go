@@ -11,29 +11,30 @@ import (
 	"github.com/mooring-mqtt/mooring/persistence"
 )
 
-// poison finds the message over which the server ends one connection after the other. The candidate
-// is the message that was sent first among those that were not acknowledged when the connection
-// ended, unless one that was sent later was. A connection that ends without a reason code is evidence
-// only if nothing was acknowledged on it. An unstored message (a birth) that was unacknowledged then may be the reason as well: the next
-// connection waits for its acknowledgement before it sends messages, which decides it.
+// poison finds a message because of which the server ends one connection after another. The
+// candidate is the first sent message that was unacknowledged when the connection ended. There is
+// no candidate if a message that was sent later was acknowledged. If the connection ends without a
+// reason code, that counts only if nothing was acknowledged on it. An unacknowledged unstored
+// message (a birth) may also be the cause. Then the next connection waits for its acknowledgement
+// before it sends messages, which settles the question.
 type poison struct {
 	mu        sync.Mutex
 	g         *session.Generation
-	alone     bool            // when the first message was sent on g, no unstored message was unacknowledged
-	cautious  atomic.Bool     // the last connection may have ended over an unstored message
-	given     map[uint64]bool // hashes of the topics of which messages were given up
+	alone     bool            // no unstored message was unacknowledged when the first message was sent on g
+	cautious  atomic.Bool     // the last connection may have ended because of an unstored message
+	given     map[uint64]bool // hashes of the topics of messages that were given up
 	candidate uint64
-	strikes   int // connections in a row that ended over candidate
+	strikes   int // consecutive connections that ended because of candidate
 }
 
-// sendingFirst notes that the first message is sent on a connection.
+// sendingFirst records that the first message is sent on g.
 func (p *poison) sendingFirst(g *session.Generation) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.g, p.alone = g, g.Unstored() == 0
 }
 
-// mustWait reports whether messages wait for the acknowledgement of unstored ones.
+// mustWait reports whether messages must wait for the acknowledgement of unstored messages.
 func (p *poison) mustWait(g *session.Generation) bool {
 	if !p.cautious.Load() {
 		return false
@@ -43,8 +44,8 @@ func (p *poison) mustWait(g *session.Generation) bool {
 	return wait
 }
 
-// disconnected judges the end of a connection; reason 0: the server gave none. It returns the
-// candidate and its strikes; 0: there is none.
+// disconnected evaluates the end of a connection. Reason 0 means that the server gave none. It
+// returns the candidate and its strikes, or 0 if there is no candidate.
 func (p *poison) disconnected(g *session.Generation, reason byte) (seq uint64, strikes int) {
 	acked := g.Acknowledged() > 0
 	blamed := reason != 0 || !acked
@@ -66,7 +67,7 @@ func (p *poison) disconnected(g *session.Generation, reason byte) (seq uint64, s
 	return seq, p.strikes
 }
 
-// answered notes that the server has answered a message.
+// answered records that the server has answered a message.
 func (p *poison) answered(seq uint64) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -75,12 +76,12 @@ func (p *poison) answered(seq uint64) {
 	}
 }
 
-// maxGiven bounds the topics that are remembered, by their hashes.
+// maxGiven bounds the number of remembered topic hashes.
 const maxGiven = 1024
 
 var topicSeed = maphash.MakeSeed()
 
-// giveUp notes that e is given up: other messages of its topic may end connections too.
+// giveUp records that e is given up. Other messages of its topic may end connections too.
 func (p *poison) giveUp(e *persistence.Entry) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -90,7 +91,8 @@ func (p *poison) giveUp(e *persistence.Entry) {
 	p.given[maphash.Bytes(topicSeed, wire.ImageTopic(e.Packet))] = true
 }
 
-// gaveUp reports whether a message of the topic of e was given up; false for an unknown one.
+// gaveUp reports whether a message of the topic of e was given up. It returns false if the topic is
+// unknown.
 func (p *poison) gaveUp(e *persistence.Entry) bool {
 	if len(e.Packet) == 0 {
 		return false
@@ -100,13 +102,13 @@ func (p *poison) gaveUp(e *persistence.Entry) bool {
 	return p.given[maphash.Bytes(topicSeed, wire.ImageTopic(e.Packet))]
 }
 
-// givesUp reports whether a message ends at its first refusal.
+// givesUp reports whether a rule ends a message at its first refusal.
 func givesUp(r deferral.Rule) bool {
 	return r.Action == deferral.GiveUp || r.Action == deferral.DeadLetter
 }
 
-// givesUpPoison reports whether a message over which connections ended with this reason code is given
-// up: a rule says so, or the code is about the message and would be the same next time.
+// givesUpPoison reports whether a message that ended connections with this reason code is given up.
+// That applies if a rule says so, or if the code is about the message itself and would not change.
 func givesUpPoison(rules deferral.Rules, e *persistence.Entry, reason byte) bool {
 	if rule, ok := rules.OfEnd(string(wire.ImageTopic(e.Packet)), reason); ok {
 		return givesUp(rule)

@@ -13,8 +13,8 @@ import (
 	"github.com/mooring-mqtt/mooring/persistence"
 )
 
-// A server that does not answer the PUBREL for a message that is given up does not hold up the next
-// message under its packet identifier, on the same connection.
+// A server may not answer the PUBREL for a message that is given up. The next message under that
+// packet identifier is still sent, on the same connection.
 func TestGiveUp_FreesAnUnansweredPacketIdentifier(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		r, w, id := givenUp(t, false)
@@ -39,7 +39,7 @@ func TestGiveUp_FreesAnUnansweredPacketIdentifier(t *testing.T) {
 	})
 }
 
-// The time of a server to answer ends, whatever else the send loop waits for meanwhile.
+// The server's time to answer ends on schedule, even if the send loop waits for other things.
 func TestGiveUp_TimeEndsBesideOtherWaits(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		r, w, _ := givenUp(t, false)
@@ -55,7 +55,7 @@ func TestGiveUp_TimeEndsBesideOtherWaits(t *testing.T) {
 	})
 }
 
-// A connection that has ended, which the outbox does not know yet, is none to purge on.
+// Nothing is purged on a connection that has ended, even if the outbox does not know that yet.
 func TestSentLost_ConnectionEndsBeforeThePurge(t *testing.T) {
 	for parts := range 3 {
 		bubble(t, func(t *testing.T) {
@@ -101,7 +101,7 @@ func TestSentLost_ConnectionEndsBeforeThePurge(t *testing.T) {
 	}
 }
 
-// purgedBefore is purged; a message ends it.
+// purgedBefore returns the purged identifiers up to a message, which is the last packet.
 func (r *rig) purgedBefore(message string) (ids []uint16) {
 	r.t.Helper()
 	synctest.Wait()
@@ -127,7 +127,7 @@ func TestCure_ConnectionEndsBeforeThePurge(t *testing.T) {
 		r.want("6")
 		must(t, r.g.HandleAck(wire.Ack{Type: wire.PUBREC, PacketID: r.last().PacketID, Reason: wire.ReasonPacketIDInUse}))
 		r.s.Detach(r.g)
-		synctest.Wait() // the send loop has seen the refusal, and not the end
+		synctest.Wait() // the send loop has seen the refusal, but not the end
 		r.cut(0)
 		r.connect(true, session.Limits{ReceiveMaximum: 20})
 		r.answer(r.wantPurged(1, 6))
@@ -135,8 +135,8 @@ func TestCure_ConnectionEndsBeforeThePurge(t *testing.T) {
 	})
 }
 
-// A message that was sent alone is not sent again under the packet identifier that the server has refused,
-// if the server ends the connection after that.
+// A message was sent alone and refused, and the server ends the connection afterwards. The message
+// is not sent again under the refused packet identifier.
 func TestIsolated_RefusedAndCut(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		r := newRig(t, outbox.Config{Retry: fixed, PoisonAttempts: 1}, persistence.NewMemory(persistence.Options{}))
@@ -181,7 +181,7 @@ func TestIsolated_RefusedAndCut(t *testing.T) {
 	})
 }
 
-// A message that was refused because of a quota need not wait in a new session.
+// A message that was refused because of a quota does not wait in a new session.
 func TestCure_NewSessionEndsTheWait(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		r := cureRig(t)
@@ -245,7 +245,7 @@ func TestCure_NoNewSessionForAShortRefusal(t *testing.T) {
 	})
 }
 
-// A server that refuses a window of messages has not been helped by the purge before.
+// If the server refuses a window of messages, the earlier purge has not helped.
 func TestCure_AsksForANewSessionIfManyTopicsWait(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		stuck := 0
@@ -276,7 +276,7 @@ func TestCure_AsksForANewSessionIfManyTopicsWait(t *testing.T) {
 	})
 }
 
-// Refusals that pass are no reason for a new session, also after a longer one.
+// Temporary refusals are no reason for a new session, even after a longer one.
 func TestCure_NoNewSessionForRefusalsThatPassed(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		stuck := 0
@@ -302,7 +302,7 @@ func TestCure_NoNewSessionForRefusalsThatPassed(t *testing.T) {
 				}
 			}
 		}
-		for range 10 { // refusals in a row, until all is purged, and each five minutes another one
+		for range 10 { // consecutive refusals until all identifiers are purged, and then another one every five minutes
 			n++
 			r.add(on("a", n, 2))
 			for range 3 {
@@ -326,7 +326,7 @@ func TestCure_NoNewSessionForRefusalsThatPassed(t *testing.T) {
 	})
 }
 
-// A slow link takes its time for a purge. While the server answers, it goes on.
+// A purge takes time on a slow link. It continues while the server answers.
 func TestSentLost_SlowLink(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		store := persistence.NewMemory(persistence.Options{})
@@ -364,7 +364,7 @@ func (s *failingDefer) Defer(seq uint64, d persistence.Deferral) error {
 	return s.Memory.Defer(seq, d)
 }
 
-// A store that cannot record it does not make a message count twice.
+// If the store fails to record a deferral, the message still counts only once.
 func TestGiveUp_CountsOnceIfTheStoreFails(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		store := persistence.NewMemory(persistence.Options{})
@@ -392,7 +392,7 @@ func TestGiveUp_CountsOnceIfTheStoreFails(t *testing.T) {
 	})
 }
 
-// A server that ends connections over PUBREL does not end them over the messages that are in flight then.
+// If a server ends connections because of PUBREL, messages in flight at that time are not blamed.
 func TestGiveUp_PurgeIsNoReasonToGiveUpOthers(t *testing.T) {
 	for _, topic := range []string{"a", "b"} {
 		for _, code := range []byte{0, wire.ReasonProtocolError} {
@@ -406,7 +406,7 @@ func TestGiveUp_PurgeIsNoReasonToGiveUpOthers(t *testing.T) {
 						synctest.Wait()
 						reason, cut := code, false
 						frames := r.c.take()
-						for _, f := range frames { // before it answers anything
+						for _, f := range frames { // before the server answers
 							switch {
 							case f.Type() == wire.PUBREL:
 								if a, _ := wire.ParseAck(f); r.g.IsPurging(a.PacketID) {
@@ -447,7 +447,7 @@ func TestGiveUp_PurgeIsNoReasonToGiveUpOthers(t *testing.T) {
 	}
 }
 
-// A server that takes at most QoS 1 holds no exchanges, and may end the connection over PUBREL.
+// A server with Maximum QoS 1 holds no exchanges, and may end the connection if it receives PUBREL.
 func TestCure_PurgesNothingAtMaximumQoS1(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		r := newRig(t, outbox.Config{Retry: fixed, Stuck: func() { t.Error("asked for a new session") }}, persistence.NewMemory(persistence.Options{}))

@@ -2,5 +2,5 @@
 
 package outbox_test
 
-// The race detector has seen all there is to see long before, and makes a history ten times as long.
+// The race detector finds nothing new in further histories, and makes each one ten times as slow.
 const modelSeeds = 40

@@ -13,15 +13,15 @@ import (
 	"github.com/mooring-mqtt/mooring/persistence"
 )
 
-// Result is what became of a message.
+// Result is the result of a message.
 type Result struct {
 	State  State
-	Reason byte  // MQTT reason code; of a pending message, that of the last refusal
+	Reason byte  // MQTT reason code; of a pending message, the code of the last refusal
 	Err    error // nil if pending or acked
 }
 
-// Waiter is where the result of one message can be read and awaited. The zero
-// value is pending. All methods are safe for concurrent use.
+// Waiter gives access to the result of one message. The zero value is pending. All methods are safe
+// for concurrent use.
 type Waiter struct {
 	results atomic.Pointer[results]
 	slot    uint8
@@ -30,7 +30,7 @@ type Waiter struct {
 // Done returns a channel that is closed when the result is final.
 func (w *Waiter) Done() <-chan struct{} { return w.get().wait(w.slot) }
 
-// Result returns the result so far.
+// Result returns the current result.
 func (w *Waiter) Result() Result {
 	if r := w.results.Load(); r != nil {
 		return r.read(w.slot)
@@ -38,7 +38,7 @@ func (w *Waiter) Result() Result {
 	return Result{}
 }
 
-// Resolve makes r final, unless another result is.
+// Resolve makes r the final result. It has no effect if the result is already final.
 func (w *Waiter) Resolve(r Result) {
 	if r == (Result{State: Acked}) && w.results.CompareAndSwap(nil, acked) {
 		return
@@ -54,8 +54,9 @@ func (w *Waiter) get() *results {
 	return w.results.Load()
 }
 
-// acked is the result of all messages that were acknowledged before anybody could wait. Its channel is made
-// here, because a channel that is made in a bubble of testing/synctest is of no use in another.
+// acked is the shared result of all messages that were acknowledged before anything waited for
+// them. Its channel is created here, because a channel created in one testing/synctest bubble
+// cannot be used in another.
 var acked = func() *results {
 	r := newResults(1)
 	r.resolve(0, Result{State: Acked})
@@ -63,7 +64,7 @@ var acked = func() *results {
 	return r
 }()
 
-// results are the results of the messages of one page: its Waiters share them.
+// results holds the results of the messages of one page. The Waiters of the page share it.
 type results struct {
 	mu    sync.Mutex
 	slots []resultSlot
@@ -71,7 +72,7 @@ type results struct {
 }
 
 type resultSlot struct {
-	done   chan struct{} // made when somebody waits
+	done   chan struct{} // created by the first call of wait
 	state  State
 	reason byte
 }
@@ -117,7 +118,7 @@ func (r *results) resolve(i uint8, res Result) {
 	}
 }
 
-// note keeps the reason code of a message that is pending and was refused for now.
+// note records the reason code of a pending message that was refused for now.
 func (r *results) note(i uint8, code byte) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -126,39 +127,39 @@ func (r *results) note(i uint8, code byte) {
 	}
 }
 
-// End is the end of one message, in the facts that its error is made of.
+// End describes how a message ended. Describe makes the application's error of it.
 type End struct {
-	// ID is zero if it is not known: an earlier process accepted the message, and the
-	// store drops it, or the server completes its QoS 2 exchange.
+	// ID is zero if it is unknown. That happens for a message of an earlier process, if the store
+	// drops it or the server completes its QoS 2 exchange.
 	ID     [16]byte
-	Topic  string // empty if it is not known, as with ID, and if State is Acked
+	Topic  string // empty if ID is unknown or State is Acked
 	State  State
 	Cause  Cause
 	Reason byte   // MQTT reason code
-	Text   string // the server's reason string, with ByServer
+	Text   string // the server's reason string, for ByServer
 
-	Attempts int // connections that the server ended, with Poison
-	// Err is the cause until Describe has run: the store's error with StoreFull, a
-	// *DamageError with Damaged. Then it is the application's error.
+	Attempts int // connections that the server ended, for Poison
+	// Err is the cause until Describe has run: the store's error for StoreFull, a *DamageError for
+	// Damaged. Afterwards it is the application's error.
 	Err error
 
-	stored  bool // the store has ended the message itself
-	excused bool // the refusal is no failure for the breaker
+	stored  bool // the store has already ended the message
+	excused bool // the breaker does not count the refusal as a failure
 }
 
-// Delay is the refusal of one message for now.
+// Delay describes a refusal after which the message is sent again.
 type Delay struct {
 	ID       [16]byte
 	Topic    string
 	Code     byte
 	Text     string        // the server's reason string
-	Attempts int           // refusals of this message
-	For      time.Duration // until it is sent again, at the earliest
-	Alone    bool          // connections ended over it
+	Attempts int           // refusals of this message so far
+	For      time.Duration // minimum time until the message is sent again
+	Alone    bool          // connections ended because of the message
 }
 
-// State is what became of a message: Pending until exactly one of the others is
-// final. All but Abandoned are the store's.
+// State is the state of a message. It is Pending until exactly one of the other states is final.
+// The store has all of these states except Abandoned.
 type State uint8
 
 const (
@@ -171,22 +172,22 @@ const (
 	Abandoned    State = 6 // the outbox was closed; the message stays in the store
 )
 
-// Cause is why a message ended with its State.
+// Cause is the reason why a message ended with its State.
 type Cause uint8
 
 const (
-	ByServer    Cause = iota // acknowledged, with Reason
-	ByLimit                  // the server does not accept such a packet, as Reason says
-	Poison                   // the server ended Attempts connections over it, at last with Reason
-	TimePassed               // it expired
-	StoreFull                // dropped to make room, or for lack of it
+	ByServer    Cause = iota // the server acknowledged or refused the message, with Reason
+	ByLimit                  // the server does not accept such a packet; Reason names the limit
+	Poison                   // the server ended Attempts connections because of the message; Reason is the last code
+	TimePassed               // the message expired
+	StoreFull                // dropped because the store was full
 	Replaced                 // replaced by a newer message with the same key
-	SessionLost              // its session was lost, and it is not to be sent twice
+	SessionLost              // the session was lost, and the message must not be sent twice
 	Cancelled                // by Cancel
-	Damaged                  // its record cannot be read
+	Damaged                  // the record in the store cannot be read
 )
 
-// dropped is the End of a message that the store has dropped for another one.
+// dropped returns the End of a message that the store has dropped for another one.
 func dropped(d persistence.Drop, other *Draft) End {
 	if d.Cause == persistence.Conflated {
 		return End{Topic: other.Topic, State: Dropped, Cause: Replaced, stored: true}
@@ -194,32 +195,32 @@ func dropped(d persistence.Drop, other *Draft) End {
 	return End{State: Dropped, Cause: StoreFull, Err: persistence.ErrFull, stored: true}
 }
 
-// expired is the End of a message whose time has passed.
+// expired returns the End of an expired message.
 func expired(e *persistence.Entry) End {
 	return End{ID: e.ID, Topic: string(wire.ImageTopic(e.Packet)), State: Expired, Cause: TimePassed}
 }
 
-// failsInFlight reports whether e fails with the session that it was sent in. policy is
-// for messages that do not choose.
+// failsInFlight reports whether e fails if the session is lost in which it was sent. policy applies
+// to messages that set no policy.
 func failsInFlight(e *persistence.Entry, policy persistence.SessionLostPolicy) bool {
 	return cmp.Or(e.OnSessionLost, policy) == persistence.FailInFlight
 }
 
-// sessionLost is the End of a message that fails with its session.
+// sessionLost returns the End of a message that fails with its session.
 func sessionLost(id [16]byte, topic string) End {
 	return End{ID: id, Topic: topic, State: Dropped, Cause: SessionLost}
 }
 
-// outcome is what the Waiter gets.
+// outcome returns the Result for the Waiter.
 func (e End) outcome() Result { return Result{State: e.State, Reason: e.Reason, Err: e.Err} }
 
-// result is what the store records.
+// result returns the result that the store records.
 func (e End) result() persistence.Result {
 	return persistence.Result{Kind: persistence.ResultKind(e.State), Reason: e.Reason}
 }
 
-// judged returns what the breaker hears: the error of a message that was sent and refused, nil if
-// it was acknowledged, errNotTried if the End says nothing about the server, or a connection has ended.
+// judged returns the result for the breaker. It is the error if the server refused the message, and
+// nil if the server acknowledged it. It is errNotTried if the End is no evidence about the server.
 func (e End) judged() error {
 	if e.State == Acked || e.Cause == ByServer && !e.excused && (e.State == Refused || e.State == DeadLettered) {
 		return e.Err
@@ -235,42 +236,43 @@ func (e End) described(describe func(End) error) End {
 	return e
 }
 
-// errNotTried makes the breaker ignore an attempt: it was not made, or the connection
-// ended first. Broken links are the reconnect backoff's business.
+// errNotTried makes the breaker ignore an attempt. Either the message was not sent, or the
+// connection ended first; the reconnect backoff handles broken connections.
 var errNotTried = context.Canceled
 
-// UnknownError is the error of Add for a message that the store may have stored, or may still store. Then it
-// is delivered, and its Waiter gets the result.
+// UnknownError is the error of Add for a message that the store may have stored or may still store.
+// If the store stores it, the message is delivered and its Waiter gets the result.
 type UnknownError struct{ Err error }
 
 func (e *UnknownError) Error() string   { return e.Err.Error() }
 func (e *UnknownError) Unwrap() error   { return e.Err }
 func (*UnknownError) SafeToRetry() bool { return false }
 
-// added is a message that has its place in the store.
+// added is a message that is enqueued in the store.
 type added struct {
 	ticket     persistence.Ticket
 	id         [16]byte
 	expiry     time.Duration
 	waiter     *Waiter
-	end        *End   // it has ended before Add has registered it
-	closed     error  // the outbox was closed before
-	unnumbered string // its topic, if it has no number although it should; empty: it has
+	end        *End   // set if the message ended before Add registered it
+	closed     error  // set if the outbox was closed before
+	unnumbered string // the topic, if the message has no number although it should have one
 }
 
-// report reports a message that was stored without a number.
+// report reports a message that was stored without its number.
 func (m *added) report(cfg *Config) {
 	if m.unnumbered != "" {
 		cfg.Unnumbered(m.id, m.unnumbered)
 	}
 }
 
-// tookTooLong reports whether err only says that the store has taken too long.
+// tookTooLong reports whether err only means that the store took too long.
 func tookTooLong(ctx context.Context, err error) bool {
 	return err != nil && (ctx.Err() != nil && errors.Is(err, context.Cause(ctx)) || errors.As(err, new(*persistence.StalledError)))
 }
 
-// bounded returns ctx, or an endless one in its place, with which the store bounds its waits.
+// bounded returns a context with which the store bounds its waits. A ctx that cannot end is
+// replaced by one that has a Done channel.
 func bounded(ctx, forBackground context.Context) context.Context {
 	switch {
 	case ctx.Done() != nil:
@@ -281,7 +283,7 @@ func bounded(ctx, forBackground context.Context) context.Context {
 	return endless{ctx, make(chan struct{})}
 }
 
-// endless is a context that does not end but could.
+// endless is a context that never ends but has a Done channel.
 type endless struct {
 	context.Context
 	done chan struct{}
@@ -294,7 +296,7 @@ type DeferredError struct{ deferral.State }
 
 func (e *DeferredError) Error() string { return "only deferred messages are left" }
 
-// begin sets what the store gets with d, but for its number and its packet.
+// begin sets the fields that the store gets with d, except the number and the packet.
 func (d *Draft) begin(s Store) {
 	d.Accepted, d.Expires, d.Stream, d.StreamSeq = time.Time{}, time.Time{}, 0, 0
 	if d.Expiry > 0 {
@@ -303,7 +305,7 @@ func (d *Draft) begin(s Store) {
 	}
 }
 
-// unnumbered returns the topic of a message that is stored without the number that it was to have, or "".
+// unnumbered returns the topic of a message that is stored without its number, or "".
 func (d *Draft) unnumbered() string {
 	if d.StreamName == "" || d.Stream != 0 {
 		return ""

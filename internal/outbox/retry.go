@@ -12,20 +12,20 @@ import (
 	"github.com/mooring-mqtt/mooring/reliability"
 )
 
-// This file defers messages, and sends them again. All runs in the send loop.
+// This file defers messages and sends them again. All of it runs in the send loop.
 
-// ending is a message that ends: path.go does that.
+// ending is a message and its End. Only path.go ends it.
 type ending struct {
 	seq uint64
 	End
 }
 
 const (
-	breakerAttempts = 6   // refusals of a deferred topic, before it may be a failure for the breaker: about ten seconds
-	maxRetries      = 256 // deferred messages that are sent at a time: they share one sync
+	breakerAttempts = 6   // refusals of a deferred topic before it counts as a failure for the breaker; takes about ten seconds
+	maxRetries      = 256 // maximum number of deferred messages sent together; they share one sync
 )
 
-// answerRefusals looks at what the server has refused since the last call.
+// answerRefusals handles the refusals that the server has sent since the last call.
 func (o *Outbox) answerRefusals(g *session.Generation) {
 	list := o.deferred.Take()
 	if len(list) > 0 {
@@ -52,7 +52,7 @@ func (o *Outbox) answerRefusals(g *session.Generation) {
 	}
 }
 
-// refusedByServer ends a message that the server has refused, or defers it.
+// refusedByServer ends or defers a message that the server has refused.
 func (o *Outbox) refusedByServer(r deferral.Refusal, g *session.Generation) {
 	e, topic := &o.entry, string(wire.ImageTopic(o.entry.Packet))
 	o.poison.answered(r.Seq)
@@ -69,7 +69,7 @@ func (o *Outbox) refusedByServer(r deferral.Refusal, g *session.Generation) {
 		d.RefusedID = identifierOf(e)
 	}
 	if rule.Action == deferral.LowerQoS && r.Code == wire.ReasonQoSNotSupported && o.open.sentAt(r.Seq) == 2 {
-		o.cursor.maxQoS = 1 // the server has not said so in CONNACK
+		o.cursor.maxQoS = 1 // although CONNACK did not say so
 	} else if rule.Action != deferral.Retry || rule.Final(d.Attempts, since, now) {
 		end := o.refused(ByServer, r.Code)
 		if rule.Action == deferral.DeadLetter {
@@ -93,8 +93,8 @@ func (o *Outbox) refusedByServer(r deferral.Refusal, g *session.Generation) {
 	o.postpone(r, d, topic, time.Until(until))
 }
 
-// isolate defers a message over which connections ended. It keeps its packet identifier, since the
-// server may have it [MQTT-4.4.0-1].
+// isolate defers a message that may have caused connections to end. The message keeps its packet
+// identifier, because the server may hold it [MQTT-4.4.0-1].
 func (o *Outbox) isolate(r deferral.Refusal) {
 	e := &o.entry
 	since := e.Deferral.Since
@@ -118,7 +118,7 @@ func (o *Outbox) isolate(r deferral.Refusal) {
 	o.postpone(r, d, topic, time.Until(until))
 }
 
-// identifierOf returns the packet identifier that a message in flight has.
+// identifierOf returns the packet identifier of a message in flight.
 func identifierOf(e *persistence.Entry) uint16 {
 	if e.Deferral.PacketID != 0 {
 		return e.Deferral.PacketID
@@ -126,7 +126,8 @@ func identifierOf(e *persistence.Entry) uint16 {
 	return session.PacketID(uint8(e.Priority), e.Number)
 }
 
-// postpone records and reports a deferral. Without the record, a restart sends the message again.
+// postpone records and reports a deferral. If the record fails, a restart sends the message again
+// at once.
 func (o *Outbox) postpone(r deferral.Refusal, d persistence.Deferral, topic string, left time.Duration) {
 	d.Until = o.cfg.Store.Now().Add(left)
 	if err := o.cfg.Store.Defer(r.Seq, d); err != nil {
@@ -138,16 +139,16 @@ func (o *Outbox) postpone(r deferral.Refusal, d persistence.Deferral, topic stri
 	o.ended.Notify()
 }
 
-// follow puts the current message into the lane of its topic if it has to wait there, or if its
-// packet identifier belongs to a deferred message. Then it was not sent before, also if it may have been
-// according to the watermark (dup).
+// follow moves the current message to the queue of its topic if the topic is deferred, or if a
+// deferred message uses its packet identifier. In the second case the message was not sent before,
+// even if the watermark covers it (dup).
 func (o *Outbox) follow(id uint16, dup bool) bool {
 	if !o.deferred.Any() {
 		return false
 	}
 	e := &o.cursor.entry
 	if o.deferred.Waits(e.Seq) {
-		return true // the store could not record that it is deferred
+		return true // it is deferred, but the store could not record that
 	}
 	topic := wire.ImageTopic(e.Packet)
 	if (dup || !o.deferred.Blocks(topic, e.Priority)) && !o.deferred.Holds(id, e.Seq) {
@@ -161,8 +162,8 @@ func (o *Outbox) follow(id uint16, dup bool) bool {
 	return true
 }
 
-// keep defers the current message, which was sent on an earlier connection, if all messages of its
-// topic are sent alone.
+// keep defers the current message if all messages of its topic are sent alone. The message was sent
+// on an earlier connection.
 func (o *Outbox) keep(g *session.Generation, id uint16) bool {
 	e := &o.cursor.entry
 	topic := wire.ImageTopic(e.Packet)
@@ -182,8 +183,8 @@ func (o *Outbox) keep(g *session.Generation, id uint16) bool {
 	return true
 }
 
-// restoreDeferred reads what an earlier process has deferred. The next call tries again what the store
-// cannot read; until then no other message gets its packet identifier.
+// restoreDeferred reads the messages that an earlier process has deferred. If the store cannot read
+// a message, the next call tries again. Until then no other message gets its packet identifier.
 func (o *Outbox) restoreDeferred() {
 	left := o.unread[:0]
 	for _, d := range o.unread {
@@ -207,23 +208,25 @@ func (o *Outbox) restoreDeferred() {
 	o.unread = left
 }
 
-// unreadWait is how long messages wait for deferred ones that the store cannot read.
+// unreadWait is how long other messages wait for deferred messages that the store cannot read.
 const unreadWait = 30 * time.Second
 
-// unreadable reports whether messages wait because the store cannot read what an earlier process has
-// deferred: its topics and their order are not known.
+// unreadable reports whether messages must wait because the store cannot read deferred messages of
+// an earlier process. Without them, the deferred topics and the order of their messages are
+// unknown.
 func (o *Outbox) unreadable() bool {
 	return len(o.unread) > 0 && time.Since(o.expiry.start) < unreadWait
 }
 
-// awaitDeferred wakes the send loop when something can be sent or expires. looked is when it looked last.
+// awaitDeferred schedules the next wake of the send loop for deferred messages. looked is the time
+// of its last look.
 func (o *Outbox) awaitDeferred(looked time.Time) {
 	if o.deferred.Any() {
 		o.lookAgain(o.deferred.Next(o.cfg.Store.Now(), time.Now(), looked))
 	}
 }
 
-// expireDeferred ends the deferred messages whose time has passed.
+// expireDeferred ends the deferred messages that have expired.
 func (o *Outbox) expireDeferred() {
 	if !o.deferred.Any() {
 		return
@@ -240,16 +243,17 @@ func (o *Outbox) expireDeferred() {
 	}
 }
 
-// With a large window that is half full, deferred messages are sent at most every gather: each time costs a sync.
+// If the window is large and at least half full, deferred messages are sent at most once per gather
+// interval, because each batch costs a sync.
 const (
 	gather       = 20 * time.Millisecond
 	gatherWindow = 32
 )
 
-// retry puts deferred messages whose time has come into the batch; idle: nothing else can be sent.
-// It reports whether other messages have to wait, because one is sent alone.
+// retry appends due deferred messages to the batch. idle means that nothing else can be sent. retry
+// reports whether other messages have to wait because one message is sent alone.
 func (o *Outbox) retry(g *session.Generation, idle bool) (alone bool) {
-	if !o.deferred.Any() || len(o.cursor.resend) > 0 { // what was sent before comes first [MQTT-4.6.0-1]
+	if !o.deferred.Any() || len(o.cursor.resend) > 0 { // messages sent before come first [MQTT-4.6.0-1]
 		return false
 	}
 	now := time.Now()
@@ -258,7 +262,7 @@ func (o *Outbox) retry(g *session.Generation, idle bool) (alone bool) {
 	if ok {
 		list := o.prepare(g, nil, x)
 		o.sendDeferred(g, list)
-		hold = len(list) == 0 || list[0].judge != nil // or it cannot be sent now
+		hold = len(list) == 0 || list[0].judge != nil // nil: it cannot be sent now
 	}
 	if hold {
 		return true
@@ -292,11 +296,11 @@ func (o *Outbox) retry(g *session.Generation, idle bool) (alone bool) {
 	return false
 }
 
-// deferredLimit is the Limit of a FullError for a message that would be deferred.
+// deferredLimit is the Limit of a *DeferredFullError.
 const deferredLimit = "deferred messages"
 
-// fullOfDeferred returns an error if d would be deferred and too many messages are: the rest of the store
-// is for topics that the server accepts.
+// fullOfDeferred returns an error if d would be deferred and the limit of deferred messages is
+// reached. The rest of the store is reserved for topics that the server accepts.
 func (o *Outbox) fullOfDeferred(d *Draft) *DeferredFullError {
 	most, bytes := cmp.Or(o.cfg.MaxDeferred, math.MaxInt), cmp.Or(o.cfg.MaxDeferredBytes, math.MaxInt64)
 	full, code := o.deferred.Full(d.Topic, d.Priority, most, bytes)
@@ -310,11 +314,12 @@ func (o *Outbox) fullOfDeferred(d *Draft) *DeferredFullError {
 	return err
 }
 
-// DeferredFullError is the error of Add for a message that would be deferred.
+// DeferredFullError is the error of Add for a message that would be deferred while the limit of
+// deferred messages is reached.
 type DeferredFullError struct {
 	persistence.FullError
-	Code   byte   // of the last refusal of its topic
-	oldest uint64 // the message to drop for it, which waits no more; 0: none
+	Code   byte   // of the last refusal of the topic
+	oldest uint64 // the message to drop to make room, already removed from the queue; 0: none
 }
 
 func (e *DeferredFullError) Unwrap() error { return &e.FullError }

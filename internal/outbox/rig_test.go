@@ -25,7 +25,7 @@ func TestMain(m *testing.M) { leaktest.Main(m) }
 type conn struct {
 	mu     sync.Mutex
 	sent   []wire.Frame
-	taken  int                    // of sent, by take
+	taken  int                    // number of packets of sent that take has returned
 	over   bool                   // Send returns an error before it encodes
 	breaks bool                   // Send returns an error after it has encoded
 	onSend func(wire.PublishView) // called for each PUBLISH that is sent
@@ -74,8 +74,8 @@ func publishOf(f wire.Frame) wire.PublishView {
 	return v
 }
 
-// rig is an outbox with a store in memory and a session, on a scripted connection.
-// Its methods are for a synctest bubble.
+// rig is an outbox with an in-memory store and a session on a scripted connection. Its methods must
+// run in a synctest bubble.
 type rig struct {
 	t     testing.TB
 	cfg   outbox.Config
@@ -89,7 +89,7 @@ type rig struct {
 	mu     sync.Mutex
 	ended  []outbox.End
 	failed []error
-	purges []int // that were given up
+	purges []int // arguments of PurgeFailed
 }
 
 func newRig(t testing.TB, cfg outbox.Config, store *persistence.Memory) *rig {
@@ -99,7 +99,7 @@ func newRig(t testing.TB, cfg outbox.Config, store *persistence.Memory) *rig {
 	return r
 }
 
-// start makes an outbox and a session of what the store holds.
+// start creates an outbox and a session from the content of the store.
 func (r *rig) start() {
 	cfg := r.cfg
 	if cfg.Store == nil {
@@ -134,7 +134,7 @@ func (r *rig) start() {
 	r.stop = func() { cancel(); running.Wait() }
 }
 
-// describe puts all facts into one text.
+// describe puts all facts of an End into one text.
 func describe(e outbox.End) error {
 	return fmt.Errorf("cause %d, reason 0x%02X, %q, %d attempts: %w", e.Cause, e.Reason, e.Text, e.Attempts, e.Err)
 }
@@ -149,7 +149,7 @@ func message(n uint64, qos byte) *outbox.Draft {
 	return d
 }
 
-// indexOf returns the n of a message that was sent.
+// indexOf returns the n of a sent message.
 func indexOf(v wire.PublishView) uint64 { return binary.BigEndian.Uint64(v.Payload) }
 
 // add adds a message that must be accepted.
@@ -162,7 +162,7 @@ func (r *rig) add(d *outbox.Draft) *outbox.Waiter {
 	return w
 }
 
-// connect begins a connection and lets messages go.
+// connect begins a connection and lets the outbox send.
 func (r *rig) connect(present bool, limits session.Limits) *conn {
 	r.t.Helper()
 	r.attach(present, limits)
@@ -185,7 +185,7 @@ func (r *rig) attach(present bool, limits session.Limits) {
 	r.g = r.s.Attach(r.c, limits)
 }
 
-// cut ends the connection, with the reason code of a DISCONNECT or 0.
+// cut ends the connection. reason is the reason code of a DISCONNECT, or 0.
 func (r *rig) cut(reason byte) {
 	r.s.Detach(r.g)
 	r.o.Disconnected(r.g, reason)
@@ -193,7 +193,7 @@ func (r *rig) cut(reason byte) {
 	synctest.Wait()
 }
 
-// ack lets an acknowledgement arrive.
+// ack makes the session receive an acknowledgement.
 func (r *rig) ack(kind wire.Type, id uint16, reason byte) {
 	r.t.Helper()
 	if err := r.g.HandleAck(wire.Ack{Type: kind, PacketID: id, Reason: reason, ReasonString: []byte("text")}); err != nil {
@@ -202,8 +202,8 @@ func (r *rig) ack(kind wire.Type, id uint16, reason byte) {
 	synctest.Wait()
 }
 
-// want wants these packets since the last call: a message by its number, with a + if
-// it has DUP, or the type of another packet.
+// want checks the packets since the last call. A message is given by its number, with a + if it has
+// DUP; another packet by its type.
 func (r *rig) want(packets ...string) {
 	r.t.Helper()
 	synctest.Wait()
@@ -228,7 +228,7 @@ func packet(f wire.Frame) string {
 	return fmt.Sprint(dup, indexOf(v))
 }
 
-// wantState wants the result so far.
+// wantState checks the current result.
 func wantState(t testing.TB, w *outbox.Waiter, want outbox.State) outbox.Result {
 	t.Helper()
 	got := w.Result()
@@ -238,7 +238,7 @@ func wantState(t testing.TB, w *outbox.Waiter, want outbox.State) outbox.Result 
 	return got
 }
 
-// bubble runs a test on fake time.
+// bubble runs a test with fake time.
 func bubble(t *testing.T, test func(t *testing.T)) {
 	t.Helper()
 	synctest.Test(t, test)

@@ -14,16 +14,16 @@ import (
 	"github.com/mooring-mqtt/mooring/reliability"
 )
 
-const batchBytes = 32 << 10 // what is handed to the connection at a time
+const batchBytes = 32 << 10 // maximum size of a batch for the connection, in bytes
 
-// This file has what the send loop asks before it sends a message.
+// This file has the checks that the send loop makes before it sends a message.
 
-// begin prepares for a new connection. PUBRELs leave at once.
+// begin prepares for a new connection. It offers PUBRELs at once.
 func (o *Outbox) begin(g *session.Generation) {
 	o.open.connectionEnded()
-	if lost := o.reset.Swap(false); lost || !g.Present { // what was sent in the lost session can expire now
+	if lost := o.reset.Swap(false); lost || !g.Present { // messages sent in the lost session can expire now
 		o.deferred.SessionLost(time.Now())
-		if o.cursor.cure.Lost() { // what the server refused because of it may succeed now
+		if o.cursor.cure.Lost() { // messages refused because of stale identifiers may succeed now
 			o.window.Open()
 			o.deferred.Due(time.Now(), cure.Helps, true)
 		}
@@ -37,17 +37,17 @@ func (o *Outbox) begin(g *session.Generation) {
 	o.cursor.begin(g, o.cfg.Store, o.deferred)
 	o.sent.begin(o.cfg.Store, g.Present)
 	if len(o.cursor.offered) > 0 && o.cursor.first() {
-		o.poison.sendingFirst(g) // only a PUBREL
+		o.poison.sendingFirst(g) // only a PUBREL was sent
 	}
 }
 
-// lookAtRefusals looks at what the server has refused, and purges packet identifiers because of that. It
-// reports whether messages wait until the server has answered the purge.
+// lookAtRefusals handles the server's refusals and purges packet identifiers if the refusals
+// require it. It reports whether messages must wait until the server has answered the purge.
 func (o *Outbox) lookAtRefusals(g *session.Generation) (wait bool) {
 	if o.damaged.Swap(false) {
 		o.cursor.cure.All(o.cfg.Store.LastSeq())
 	}
-	if o.unpurged && o.cfg.Store.Stats().Pending > 0 { // a client that only receives need not purge at each start
+	if o.unpurged && o.cfg.Store.Stats().Pending > 0 { // a client that only receives does not need to purge at each start
 		o.unpurged = false
 		o.cursor.cure.Unknown()
 	}
@@ -70,19 +70,19 @@ func (o *Outbox) lookAtRefusals(g *session.Generation) (wait bool) {
 	}
 	wait = o.cursor.cure.Open() || wait
 	if !wait && g.Held() {
-		_ = g.Unhold() // an error has ended the connection
+		_ = g.Unhold() // the error has already ended the connection
 	}
 	return wait
 }
 
-// purgeFailed reports that the server did not answer the purge of so many packet identifiers.
+// purgeFailed reports that the server did not answer the purge of n packet identifiers.
 func (o *Outbox) purgeFailed(n int) {
 	if n > 0 && o.cfg.PurgeFailed != nil {
 		o.cfg.PurgeFailed(n)
 	}
 }
 
-// timeLeft returns how long it is until e expires; 0 if it never does.
+// timeLeft returns the time until e expires, or 0 if it never expires.
 func (o *Outbox) timeLeft(e *persistence.Entry) time.Duration {
 	if e.Expires.IsZero() {
 		return 0
@@ -90,8 +90,9 @@ func (o *Outbox) timeLeft(e *persistence.Entry) time.Duration {
 	return e.Expires.Sub(o.cfg.Store.Now())
 }
 
-// unsendable returns the End of a message that is not sent: its time has passed, a newer message has
-// replaced it, or the server takes no such packet. Otherwise it returns false.
+// unsendable returns the End of a message that must not be sent, and true. That applies if the
+// message has expired, if a newer message has replaced it, or if the server does not accept such a
+// packet.
 func (o *Outbox) unsendable(g *session.Generation, e *persistence.Entry, dup bool, left time.Duration, canExpire bool) (end End, over bool) {
 	reason := g.Limits.Check(len(e.Packet), o.qosFor(g, e), e.Packet[0]&1 != 0)
 	switch {
@@ -107,20 +108,20 @@ func (o *Outbox) unsendable(g *session.Generation, e *persistence.Entry, dup boo
 	return end, false
 }
 
-// allow asks the breaker for a trial; nil: it allows none now.
+// allow requests a trial from the breaker. It returns nil if the breaker allows none now.
 func (o *Outbox) allow() (judge func(error)) {
 	judge, err := o.cfg.Breaker.Allow()
 	if err == nil {
 		return judge
 	}
-	var open *reliability.OpenError // if all trials are taken, their acknowledgements wake the send loop
+	var open *reliability.OpenError // nil if all trials are in use: their acknowledgements wake the send loop
 	if errors.As(err, &open) && open.RetryAfter > 0 {
 		o.lookAgain(open.RetryAfter)
 	}
 	return nil
 }
 
-// qosFor returns the QoS at which e is sent: lower than its own if a rule says so.
+// qosFor returns the QoS at which e is sent. A rule can make it lower than the QoS of e.
 func (o *Outbox) qosFor(g *session.Generation, e *persistence.Entry) byte {
 	own, most := qos(e), min(g.Limits.MaximumQoS, o.cursor.maxQoS)
 	if own <= most || len(o.rules) == 0 || !o.rules.LowersQoS(string(wire.ImageTopic(e.Packet))) {
@@ -129,7 +130,7 @@ func (o *Outbox) qosFor(g *session.Generation, e *persistence.Entry) byte {
 	return max(most, 1)
 }
 
-// image appends the PUBLISH of e.
+// image appends the PUBLISH of e to dst.
 func (o *Outbox) image(g *session.Generation, dst []byte, e *persistence.Entry, id uint16, dup bool, left time.Duration) []byte {
 	start := len(dst)
 	dst = wire.AppendImage(dst, e.Packet, id, dup, wire.Seconds(left))
@@ -137,11 +138,11 @@ func (o *Outbox) image(g *session.Generation, dst []byte, e *persistence.Entry, 
 	return dst
 }
 
-// persist makes it durable that the current message may have been sent.
+// persist makes the sent watermark cover the current message, durably.
 func (o *Outbox) persist(g *session.Generation, w *watermark) verdict {
 	e := &o.cursor.entry
-	// In an outage of the store, a message of QoS 1 is sent although that is not durable: if the process
-	// is killed too, it is sent twice, which QoS 1 allows.
+	// During an outage of the store, a QoS 1 message is sent although the watermark is not durable.
+	// If the process is killed as well, the message is sent twice, which QoS 1 allows.
 	mayRepeat := o.qosFor(g, e) == 1
 	if e.Number <= w.persisted && (!w.volatile || mayRepeat) {
 		return passed
@@ -153,7 +154,7 @@ func (o *Outbox) persist(g *session.Generation, w *watermark) verdict {
 	if err := w.raise(o.cfg.Store, e, free, o.replaces.Load()); err != nil && !(w.volatile && mayRepeat) {
 		return o.storeFailed(err)
 	}
-	// Until then the store could drop it.
+	// The store could drop the message until the watermark covered it, so read it again.
 	ok, err := o.cfg.Store.Get(e.Seq, e)
 	switch {
 	case err != nil:
@@ -167,45 +168,47 @@ func (o *Outbox) persist(g *session.Generation, w *watermark) verdict {
 // Deferred describes the deferred messages.
 func (o *Outbox) Deferred() deferral.State { return o.deferred.Describe() }
 
-// Window returns how many messages may be in flight because of a quota of the server; 0: no limit.
+// Window returns the limit of messages in flight that the server's quota requires, or 0 for no
+// limit.
 func (o *Outbox) Window() int { return o.window.Limit() }
 
-// LowersQoS reports whether a rule lowers the QoS of messages of this topic where the server does not
-// take QoS 2.
+// LowersQoS reports whether a rule lowers the QoS of messages of this topic if the server does not
+// support QoS 2.
 func (o *Outbox) LowersQoS(topic string) bool { return o.rules.LowersQoS(topic) }
 
-// mayExpire reports whether e may expire while it waits. A message that fails if the session of an
-// earlier process is lost may not: CONNACK decides that, and until then only one of two goroutines
-// must end it. If the session is resumed, e ends when its turn comes.
+// mayExpire reports whether the expiry walk may end e. It must not end a message that fails if the
+// session of an earlier process is lost. CONNACK decides whether the session is lost, and until
+// then two goroutines could end the message. If the session is resumed, e ends when the send loop
+// reaches it.
 func (o *Outbox) mayExpire(e *persistence.Entry) bool {
 	return o.sent.canExpire(e) && !(o.sent.sentEarlier(e) && failsInFlight(e, o.cfg.OnSessionLost))
 }
 
-// deferredFull reports whether err is about room for deferred messages.
+// deferredFull reports whether err is a *DeferredFullError.
 func deferredFull(err error) bool {
 	full := (*DeferredFullError)(nil)
 	return errors.As(err, &full)
 }
 
-// freeIdentifier returns a packet identifier that no message has: one of those before the first
-// message in the log, whose messages have ended; 0: there is none. An identifier is not used again
-// for some time: the server may have refused a message because of it. It is not the one that was
-// refused.
+// freeIdentifier returns a packet identifier that no message uses, or 0 if there is none. It picks
+// an identifier of a number before the first message in the log, because the messages with these
+// numbers have ended. It does not reuse an identifier for some time, because the server may have
+// refused a message on account of the identifier. It never returns refused.
 func (o *Outbox) freeIdentifier(g *session.Generation, refused uint16) uint16 {
-	if o.first == 0 { // it costs a walk over the deferred messages, and only grows
+	if o.first == 0 { // cached: First walks over the deferred messages, and its result only grows
 		if o.first = o.cfg.Store.First(persistence.Normal); o.first == 0 {
 			o.first = o.cfg.Store.LastSeq() + 1
 		}
 	}
 	first, lap := o.first, session.Lap(uint8(persistence.Normal))
-	last := max(o.sent[persistence.Normal].persisted, first) // of those that may have been sent
+	last := max(o.sent[persistence.Normal].persisted, first) // the last message that may have been sent
 	if last-first+1 >= lap {
 		return 0
 	}
 	span := min(lap-(last-first+1), session.Recent+uint64(o.deferred.Identifiers()))
 	for range span {
 		o.rotation++
-		number := first + lap - span + o.rotation%span // has the identifier of number - lap
+		number := first + lap - span + o.rotation%span // has the same identifier as number - lap
 		id := session.PacketID(uint8(persistence.Normal), number)
 		if id != refused && !o.deferred.Holds(id, 0) && !g.InUse(id) && !g.IsPurging(id) {
 			return id
@@ -214,14 +217,14 @@ func (o *Outbox) freeIdentifier(g *session.Generation, refused uint16) uint16 {
 	return 0
 }
 
-// StoreRecovered reports that an outage of the store has ended.
+// StoreRecovered reports the end of a store outage.
 func (o *Outbox) StoreRecovered() {
 	o.ended.Notify()
 	o.Wake()
 }
 
-// cancels are messages that are to end before they are sent. The send loop ends them, since it knows
-// what it has sent.
+// cancels holds the messages that Cancel wants to end. The send loop ends them, because it knows
+// which messages it has sent.
 type cancels struct {
 	mu   sync.Mutex
 	list []cancel
@@ -229,11 +232,12 @@ type cancels struct {
 
 type cancel struct {
 	seq  uint64
-	done chan<- bool // has room for the answer
+	done chan<- bool // buffered, so that the send loop does not block
 }
 
-// Cancel ends a pending message that was certainly not sent, and reports whether it did. It waits for
-// the send loop. The error is the cause if ctx ends or Stop is called first: the message may still end.
+// Cancel ends a pending message that was certainly not sent, and reports whether it did. It waits
+// for the send loop. If ctx ends or Stop is called first, it returns the cause, and the message may
+// still end later.
 func (o *Outbox) Cancel(ctx context.Context, seq uint64) (ended bool, err error) {
 	done := make(chan bool, 1)
 	o.cancels.mu.Lock()
@@ -270,22 +274,24 @@ func (o *Outbox) endCancelled() {
 	}
 }
 
-// unsent reports whether a message was certainly not sent in this session.
+// unsent reports whether e was certainly not sent in this session.
 func (o *Outbox) unsent(e *persistence.Entry) bool {
 	return !e.Released && e.Deferral.PacketID == 0 && !o.sent.maybeSent(e)
 }
 
-// storeLater waits for a message whose caller has left. The store bounds how many there are: until the disk
-// answers it takes what its buffer holds.
+// storeLater waits until a message is stored whose call of Add has already returned. The store
+// bounds the number of such messages: while the disk does not answer, it accepts only what fits in
+// its buffer.
 func (o *Outbox) storeLater(m added) {
 	defer o.added()
 	_ = o.stored(&m, o.cfg.Store.Wait(context.Background(), m.ticket)) // the Waiter gets the error
 }
 
-// stalledAgain is when a message is tried again while the disk does not answer: no message ends then.
+// stalledAgain is the interval between attempts while the disk does not answer. No message ends
+// during that time, so nothing else would trigger an attempt.
 const stalledAgain = 250 * time.Millisecond
 
-// storeFull reports whether err is about a limit that FullPolicy applies to.
+// storeFull reports whether err is a limit to which FullPolicy applies.
 func storeFull(err error) bool {
 	if full := (*persistence.FullError)(nil); errors.As(err, &full) {
 		return full.Limit == "MaxMessages" || full.Limit == "MaxBytes" || full.Limit == "MaxDiskBytes" || full.Limit == deferredLimit
@@ -298,11 +304,11 @@ func mayPass(err error) bool {
 	return storeFull(err) || errors.Is(err, persistence.ErrDegraded) || stalled(err)
 }
 
-// stalled reports whether the disk has not answered in time.
+// stalled reports whether the disk did not answer in time.
 func stalled(err error) bool { return errors.As(err, new(*persistence.StalledError)) }
 
-// waitRoom waits until the store may accept a message that it has refused with an error. The error is the cause if
-// ctx ends or Stop is called first.
+// waitRoom waits until the store may accept a message that it has refused with the given error. If
+// ctx ends or Stop is called first, waitRoom returns the cause.
 func (o *Outbox) waitRoom(ctx context.Context, changed <-chan struct{}, refused error) error {
 	if !stalled(refused) {
 		return o.wait(ctx, changed)

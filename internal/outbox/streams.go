@@ -16,13 +16,14 @@ type streams struct {
 
 // stream is one sequence of numbers.
 type stream struct {
-	turn chan struct{} // has one token, for the message that gets the next number
+	turn chan struct{} // has one token, held by the message that gets the next number
 	id   uint32        // in the store
-	last uint64        // the last number that was used
+	last uint64        // the last number used
 }
 
-// lock returns the stream with this name, for the message that gets its next number.
-// A stream continues from the last number in the store. Error: the cause of ctx, and those of the store.
+// lock returns the stream with this name, locked for the message that gets its next number. A new
+// stream continues after the last number in the store. It returns the cause if ctx ends, or an
+// error of the store.
 func (s *streams) lock(ctx context.Context, store Store, name string) (*stream, error) {
 	s.mu.Lock()
 	found := s.byName[name]
@@ -54,7 +55,7 @@ func streamsFull(err error) bool {
 	return errors.As(err, &full) && full.Limit == "MaxStreams"
 }
 
-// unlock ends what lock began; used: the number was stored.
+// unlock releases the stream. used reports whether the number was stored.
 func (s *stream) unlock(used bool) {
 	if used {
 		s.last++

@@ -10,7 +10,7 @@ import (
 	"github.com/mooring-mqtt/mooring/persistence"
 )
 
-// A kept Waiter gets its result although those around it were not kept and have been collected.
+// A kept Waiter gets its result even if its neighbors were not kept and have been collected.
 func TestWaiter_OutlivesThoseThatAreNotKept(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		r := newRig(t, outbox.Config{Rules: finalRefusals}, persistence.NewMemory(persistence.Options{}))
@@ -47,7 +47,7 @@ func TestWaiter_OutlivesThoseThatAreNotKept(t *testing.T) {
 	})
 }
 
-// What Waiters share can be awaited in one bubble after another.
+// Waiters of different bubbles can share a result.
 func TestWaiter_InManyBubbles(t *testing.T) {
 	for range 2 {
 		bubble(t, func(*testing.T) {

@@ -7,31 +7,31 @@ import (
 	"github.com/mooring-mqtt/mooring/persistence"
 )
 
-// watermarks is how far the messages of each priority may have been sent in the
-// present session. Only the send loop uses them.
+// watermarks records, per priority, how far messages may have been sent in the present session.
+// Only the send loop uses it.
 type watermarks [persistence.Priorities]watermark
 
-// watermark counts by Entry.Number.
+// watermark holds values of Entry.Number.
 type watermark struct {
-	identifiers uint64 // packet identifiers are free up to here, durably
-	persisted   uint64 // the store has recorded durably that messages up to here may have been sent
+	identifiers uint64 // packet identifiers up to here are free, and that is durable
+	persisted   uint64 // the store has durably recorded that messages up to here may have been sent
 	sent        uint64 // this process has sent messages up to here
-	earlier     uint64 // an earlier process may have sent its messages up to here
-	earlierSeq  uint64 // the last message that an earlier process accepted, by sequence
-	step        uint64 // messages that the next raise covers; 0: as many as the window has room for
-	count       uint64 // messages sent on this connection
-	volatile    bool   // persisted is not durable yet: the store has an outage
+	earlier     uint64 // an earlier process may have sent messages up to here
+	earlierSeq  uint64 // sequence of the last message that an earlier process accepted
+	step        uint64 // number of messages that the next raise covers; 0: the room in the window
+	count       uint64 // number of messages sent on this connection
+	volatile    bool   // persisted is not durable, because the store has an outage
 }
 
 const (
-	// firstStep and maxStep bound the messages that one raise covers: the first of
-	// a connection, and each later one.
+	// firstStep and maxStep bound the number of messages that one raise covers: firstStep for the
+	// first raise on a connection, maxStep for later ones.
 	firstStep, maxStep = 64, 4096
-	// maxAhead bounds the messages not accepted yet that a raise covers.
+	// maxAhead bounds the number of messages that a raise covers before they are accepted.
 	maxAhead = 1024
 )
 
-// newWatermarks returns the watermarks of what earlier processes have sent.
+// newWatermarks returns the watermarks that earlier processes have left.
 func newWatermarks(store Store) (w watermarks) {
 	for p := range w {
 		w[p] = watermark{
@@ -43,8 +43,8 @@ func newWatermarks(store Store) (w watermarks) {
 	return w
 }
 
-// begin adapts to a new connection. A lost session has reset the store's watermark,
-// and with it what was sent.
+// begin prepares for a new connection. If the session was lost, the store's watermark is reset, and
+// the watermarks follow it.
 func (w *watermarks) begin(store Store, present bool) {
 	for p := range w {
 		m := &w[p]
@@ -66,11 +66,11 @@ func (w *watermarks) maybeSent(e *persistence.Entry) bool {
 	return e.Number <= w[e.Priority].sent || w.sentEarlier(e)
 }
 
-// raise makes it durable that e may have been sent, before it is. It costs a commit, so one raise
-// covers several messages: twice as many each time on a connection. If the store drops no messages,
-// it also covers some that are not accepted yet, an eighth of what was sent on the connection:
-// otherwise a publisher that waits for each acknowledgement would wait for two commits per message.
-// free is the room in the window. Until raise returns, e may be dropped.
+// raise durably records that e may have been sent, before it is sent. Each raise costs a commit, so
+// it covers several messages, and twice as many each time on a connection. If the store drops no
+// messages, raise also covers messages that are not accepted yet: an eighth of the number sent on
+// the connection. Otherwise a publisher that waits for each acknowledgement would wait for two
+// commits per message. free is the room in the window. The store may drop e until raise returns.
 func (w *watermark) raise(store Store, e *persistence.Entry, free int, storeDrops bool) error {
 	if w.step == 0 {
 		w.step = uint64(min(free, firstStep))
@@ -88,25 +88,25 @@ func (w *watermark) raise(store Store, e *persistence.Entry, free int, storeDrop
 	return err
 }
 
-// lastNumber returns the Number of the last message of a priority, or less if
-// messages between the first and the last have ended.
+// lastNumber returns the Number of the last message of a priority. It returns less if messages
+// between the first and the last have ended.
 func lastNumber(store Store, p persistence.Priority) uint64 {
-	if p == persistence.Normal {
+	if p == persistence.Normal { // the Number of these messages is their sequence
 		return store.LastSeq() // their Number is their sequence
 	}
 	st := store.Stats()
 	return max(store.First(p)+st.PendingOf[p]-st.DeferredOf[p], 1) - 1
 }
 
-// advance notes that e is sent.
+// advance records that e is sent.
 func (w *watermark) advance(e *persistence.Entry) {
 	w.sent = max(w.sent, e.Number)
 	w.count++
 }
 
-// identifierFree reports whether the packet identifier of e is free. Its last user
-// is one lap earlier in the same priority; that it has ended must be durable before
-// the identifier is reused. So the store is synced once per lap.
+// identifierFree reports whether the packet identifier of e is free. The last message that used it
+// is one lap earlier in the same priority. Its end must be durable before the identifier is reused,
+// so the store is synced once per lap.
 func (w *watermark) identifierFree(store Store, e *persistence.Entry) (bool, error) {
 	if e.Number <= w.identifiers {
 		return true, nil
@@ -122,8 +122,8 @@ func (w *watermark) identifierFree(store Store, e *persistence.Entry) (bool, err
 	return true, nil
 }
 
-// lower returns the store's watermark to what was sent, when nothing more will be:
-// the next process then sends the rest without DUP [MQTT-3.3.1-3].
+// lower reduces the store's watermark to what was really sent, when nothing more will be sent. Then
+// the next process sends the other messages without DUP [MQTT-3.3.1-3].
 func (w *watermarks) lower(store Store) error {
 	for p := range w {
 		sent, priority := max(w[p].sent, w[p].earlier), persistence.Priority(p)
@@ -139,10 +139,10 @@ func (w *watermarks) lower(store Store) error {
 // qos returns the QoS of a stored packet.
 func qos(e *persistence.Entry) byte { return e.Packet[0] >> 1 & 3 }
 
-// canExpire reports whether e may end because its time has passed. A message that this process has
-// sent does not: it is resent [MQTT-4.4.0-1] [MQTT-4.3.3-7]. One that an earlier process may have
-// sent expires at QoS 1, where a late message is worse than a lost acknowledgement, and not at QoS
-// 2, where the exchange must be completed.
+// canExpire reports whether e may end because it has expired. A message that this process has sent
+// may not: it is resent [MQTT-4.4.0-1] [MQTT-4.3.3-7]. A message that an earlier process may have
+// sent expires at QoS 1, because a late message is worse than a lost acknowledgement. At QoS 2 it
+// does not expire, because the exchange must be completed.
 func (w *watermarks) canExpire(e *persistence.Entry) bool {
 	return !e.Expires.IsZero() && !e.Released && e.Number > w[e.Priority].sent && !(qos(e) == 2 && w.sentEarlier(e))
 }
