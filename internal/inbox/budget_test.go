@@ -13,10 +13,10 @@ import (
 	"github.com/mooring-mqtt/mooring/internal/wire"
 )
 
-// narrow has room for three messages of 100 bytes.
+// narrow gives room for three messages of 100 bytes.
 func narrow(cfg *config) { cfg.MaxBytes, cfg.Workers = 350, 1 }
 
-// gate holds up all handlers until it is opened.
+// gate blocks all handlers until it is opened.
 func gate(list []*message, each func(n int)) (_ []*message, open func()) {
 	c := make(chan struct{})
 	for _, m := range list {
@@ -96,20 +96,19 @@ func TestBudget_AlwaysHasRoomForOneMessage(t *testing.T) {
 	})
 }
 
-// Handlers wait for something that the reader reaches only after the messages that
-// have no room. When reading has stalled for StallTimeout, the messages are left to the
-// server, and the reader goes on. They are redelivered when half of the budget is free, and
-// in order.
+// Handlers wait for something that the reader reaches only after the messages without room. When
+// reading has paused for StallTimeout, the messages are left to the server, and the reader
+// continues. The server redelivers them in order when half of the budget is free.
 func TestBudget_LeavesMessagesWhenHandlersWaitForTheReader(t *testing.T) {
 	for _, qos := range []byte{1, 2} {
 		t.Run(fmt.Sprint("QoS ", qos), func(t *testing.T) {
 			inBubble(t, narrow, func(r *rig) {
 				r.server.connect()
 				list, open := gate(on("t", qos, numbers(1, 9)...), nil)
-				// Half of the budget is free when the third is handled: the connection may end before what is
-				// handled later is acknowledged.
+				// Half of the budget is free when message 3 is handled. The connection may end
+				// before later messages are acknowledged.
 				list[0].Bytes, list[1].Bytes, list[2].Bytes = 20, 20, 260
-				small := on("t", qos, 10)[0] // it would have room, and must not overtake
+				small := on("t", qos, 10)[0] // it would have room, but must not overtake
 				small.Bytes = 1
 				answer := with(&message{Number: 11, Topic: "other", Bytes: 1}, nil) // what handlers wait for
 				r.send(list...)
@@ -141,8 +140,8 @@ func TestBudget_LeavesMessagesWhenHandlersWaitForTheReader(t *testing.T) {
 	}
 }
 
-// A connection that ends while its reader is stalled loses nothing, and the next one
-// may stall again.
+// A connection that ends while its reader is stalled loses no message. The next connection may
+// stall again.
 func TestBudget_StallsOnTheNextConnection(t *testing.T) {
 	inBubble(t, narrow, func(r *rig) {
 		r.server.connect()
@@ -187,7 +186,7 @@ func TestSize_CountsWhatIsLargerInMemory(t *testing.T) {
 	plain := inbox.Size("t", view(wire.Publish{Topic: "t"}))
 	for name, tt := range map[string]struct {
 		m     wire.Publish
-		least int64 // more than plain
+		least int64 // minimum difference from plain
 	}{
 		"payload":          {wire.Publish{Payload: make([]byte, 1000)}, 1000},
 		"user properties":  {wire.Publish{User: make([]wire.UserProperty, 100)}, 100 * (32 + 5)},

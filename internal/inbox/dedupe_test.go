@@ -22,7 +22,7 @@ func same(key string, qos byte, numbers ...int) (list []*message) {
 	return list
 }
 
-// spread puts messages on topics with different workers.
+// spread puts messages on topics that belong to different workers.
 func (r *rig) spread(messages ...*message) {
 	for i, topic := range r.apart(len(messages)) {
 		messages[i].Topic = topic
@@ -47,8 +47,8 @@ func TestInbox_SuppressesDuplicates(t *testing.T) {
 	})
 }
 
-// Copies of a message that is being handled keep the bytes of their receipts, and so there cannot be any
-// number of them.
+// Copies of a message that is being handled keep the bytes of their receipts, so the budget bounds
+// their number.
 func TestInbox_CopiesAreBounded(t *testing.T) {
 	narrow := func(cfg *config) {
 		cached(dedupe.NewMemory(dedupe.Options{}))(cfg)
@@ -79,7 +79,8 @@ func TestInbox_CopiesAreBounded(t *testing.T) {
 	})
 }
 
-// Copies of a message that is being handled share its outcome, and take the bytes of their receipts at most.
+// Copies of a message that is being handled share its outcome. Each takes at most the bytes of its
+// receipt.
 func TestInbox_CopiesShareTheOutcome(t *testing.T) {
 	for outcome, ack := range map[error]string{nil: "", &refused{code: 0x97, reason: "full"}: " 0x97 full"} {
 		t.Run(fmt.Sprint(outcome), func(t *testing.T) {
@@ -98,7 +99,7 @@ func TestInbox_CopiesShareTheOutcome(t *testing.T) {
 				}
 				close(gate)
 				r.wantAcks("1"+ack, "2"+ack, "3"+ack, "4"+ack)
-				// A message that was handled is a duplicate. One that was refused is not.
+				// A copy of a handled message is a duplicate. A copy of a refused message is not.
 				r.send(same("k", 1, 6)...)
 				r.wantAcks("6")
 				want := uint64(1)
@@ -110,8 +111,8 @@ func TestInbox_CopiesShareTheOutcome(t *testing.T) {
 	}
 }
 
-// While another owner has the key, the message and later ones with its ordering
-// key wait, and the worker handles others.
+// While another owner has the key, the message and later messages with its ordering key wait. The
+// worker handles other messages.
 func TestInbox_WaitsForAnotherOwnerWithoutItsWorker(t *testing.T) {
 	for _, commits := range []bool{true, false} {
 		t.Run(fmt.Sprint("commits=", commits), func(t *testing.T) {
@@ -123,7 +124,7 @@ func TestInbox_WaitsForAnotherOwnerWithoutItsWorker(t *testing.T) {
 					t.Fatal(err)
 				}
 				r.send(same("k", 1, 1)...)
-				r.send(on("t", 1, 2, 3)...) // behind it
+				r.send(on("t", 1, 2, 3)...) // after message 1
 				r.send(on("u", 1, 4)...)
 				synctest.Wait()
 				r.wantFacts("handled 4")
@@ -151,14 +152,14 @@ func TestInbox_WaitsForAnotherOwnerWithoutItsWorker(t *testing.T) {
 	}
 }
 
-// failing is a cache whose calls fail, by error, panic or Goexit, until they have
-// done so for each kind n times.
+// failing is a cache whose calls fail, by error, panic or Goexit, until each kind has failed n
+// times.
 type failing struct {
 	dedupe.Cache
 	how            func() error
 	begins, wait   atomic.Int32
 	commits, renew atomic.Int32
-	renewals       atomic.Int32 // that succeeded
+	renewals       atomic.Int32 // successful renewals
 }
 
 var errCache = errors.New("database is gone")
@@ -192,14 +193,15 @@ func (f *failing) Renew(ctx context.Context, c dedupe.Claim) (dedupe.Claim, erro
 	return f.Cache.Renew(ctx, c)
 }
 
-// ways in which a function of the application can fail.
+// ways are the ways in which a function of the application can fail.
 var ways = map[string]func() error{
 	"error":  func() error { return errCache },
 	"panic":  func() error { panic("boom") },
 	"Goexit": func() error { runtime.Goexit(); return nil },
 }
 
-// A cache that fails holds a message up and loses none. Other ordering keys go on.
+// While the cache fails, the message waits and is not lost. Messages with other ordering keys
+// continue.
 func TestInbox_WaitsForACacheThatFails(t *testing.T) {
 	for name, how := range ways {
 		t.Run(name, func(t *testing.T) {
@@ -235,7 +237,7 @@ func TestInbox_WaitsForACacheThatFails(t *testing.T) {
 	}
 }
 
-// The same for DedupeKey.
+// The same applies if DedupeKey fails.
 func TestInbox_WaitsForADedupeKeyThatFails(t *testing.T) {
 	for _, name := range []string{"panic", "Goexit"} {
 		t.Run(name, func(t *testing.T) {
@@ -261,8 +263,7 @@ func TestInbox_WaitsForADedupeKeyThatFails(t *testing.T) {
 	}
 }
 
-// A commit that fails is reported, and the message acknowledged: its effect has
-// happened.
+// A failed commit is reported, but the message is acknowledged, because it has had its effect.
 func TestInbox_AcknowledgesWhenTheCommitFails(t *testing.T) {
 	for name, how := range ways {
 		t.Run(name, func(t *testing.T) {
@@ -304,7 +305,7 @@ func TestInbox_WaitsLongerIfWaitFails(t *testing.T) {
 	}
 }
 
-// eager is a cache whose Wait returns at once, as the contract allows.
+// eager is a cache whose Wait returns at once, which the contract allows.
 type eager struct {
 	dedupe.Cache
 	begins atomic.Uint64
@@ -312,7 +313,7 @@ type eager struct {
 
 func (e *eager) Begin(ctx context.Context, key, owner string) (dedupe.Claim, dedupe.Verdict, error) {
 	if e.begins.Add(1) > 1000 {
-		return dedupe.Claim{}, 0, errors.New("asked in a loop") // ends it
+		return dedupe.Claim{}, 0, errors.New("asked in a loop") // ends the loop
 	}
 	return e.Cache.Begin(ctx, key, owner)
 }
@@ -337,8 +338,8 @@ func TestInbox_WaitsLongerIfWaitReturnsEarly(t *testing.T) {
 	})
 }
 
-// Leases are renewed while a handler runs and while a message is held for order, also
-// after a renewal failed, so that nobody takes the key over. The handler sees the token.
+// Leases are renewed while a handler runs and while a message is held for order, even after a
+// failed renewal, so that no other owner takes over the key. The handler gets the token.
 func TestInbox_RenewsLeases(t *testing.T) {
 	for name, how := range ways {
 		t.Run(name, func(t *testing.T) {
@@ -385,7 +386,7 @@ func TestInbox_RenewsLeases(t *testing.T) {
 	}
 }
 
-// Where another owner has taken the key over, that is reported once, and by the commit.
+// If another owner has taken over the key, the renewal reports it once, and so does the commit.
 func TestInbox_ReportsALostClaim(t *testing.T) {
 	memory := dedupe.NewMemory(dedupe.Options{Lease: 3 * time.Second})
 	cache := &failing{Cache: memory, how: ways["error"]}
@@ -415,7 +416,7 @@ func TestInbox_ReportsALostClaim(t *testing.T) {
 	})
 }
 
-// Claims of messages that were not handled are given back when the inbox stops.
+// Claims of unhandled messages are returned when the inbox stops.
 func TestInbox_StopGivesClaimsBack(t *testing.T) {
 	cache := dedupe.NewMemory(dedupe.Options{})
 	inBubble(t, func(cfg *config) {

@@ -17,7 +17,7 @@ type Stats struct {
 	Bytes                                                                                      int64
 }
 
-// Stats returns a snapshot.
+// Stats returns the current counters.
 func (b *Inbox[M]) Stats() Stats {
 	n := &b.Counters
 	return Stats{
@@ -28,7 +28,7 @@ func (b *Inbox[M]) Stats() Stats {
 	}
 }
 
-// Kept returns how many messages without a handler are kept in memory. The workers must be idle.
+// Kept returns the number of messages without a handler in memory. The workers must be idle.
 func (b *Inbox[M]) Kept() (n int) {
 	for _, w := range b.workers {
 		n += len(w.waits.list)

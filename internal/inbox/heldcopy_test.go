@@ -8,9 +8,9 @@ import (
 	"github.com/mooring-mqtt/mooring/ordering"
 )
 
-// A copy of a message that is held for order is acknowledged with that, and not before: if the process
-// ends meanwhile, the server must send the message again. The server was killed, and sends the message
-// under another packet identifier.
+// A copy of a message that is held for order is acknowledged together with it, not earlier. If the
+// process ends meanwhile, the server must send the message again. The server was killed and sends
+// the message under another packet identifier.
 func TestOrdering_CopyOfAHeldMessageIsNotAcknowledgedBefore(t *testing.T) {
 	for name, id := range map[string]string{"with ID": "b", "without ID": ""} {
 		for _, qos := range []byte{1, 2} {

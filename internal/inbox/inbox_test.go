@@ -20,7 +20,7 @@ type (
 	delivery = inbox.Delivery[*message]
 )
 
-// on returns messages of one topic and QoS with these numbers.
+// on returns messages with these numbers on one topic, with one QoS.
 func on(topic string, qos byte, numbers ...int) (list []*message) {
 	for _, n := range numbers {
 		list = append(list, &message{Number: n, Topic: topic, QoS: qos, Bytes: 100})
@@ -28,7 +28,7 @@ func on(topic string, qos byte, numbers ...int) (list []*message) {
 	return list
 }
 
-// with returns a message with a function in place of its handler.
+// with returns a message with a function that replaces its handler.
 func with(m *message, f func(ctx context.Context, d *delivery) error) *message {
 	m.InHandler = f
 	return m
@@ -72,7 +72,7 @@ func TestInbox_RetriesAndRefuses(t *testing.T) {
 	no := errors.New("no")
 	for _, tt := range []struct {
 		name  string
-		fails []error // of the attempts
+		fails []error // errors of the attempts
 		ack   string
 		facts []string
 		took  time.Duration
@@ -127,8 +127,7 @@ func TestInbox_SendsOnlyReasonStringsThatMQTTAllows(t *testing.T) {
 	}
 }
 
-// A panic or a runtime.Goexit fails the call. The worker goes on with the messages
-// after it.
+// A panic or a runtime.Goexit fails the call. The worker continues with the next messages.
 func TestInbox_SurvivesPanicsAndGoexit(t *testing.T) {
 	for name, crash := range map[string]func(){
 		"panic":  func() { panic("boom") },
@@ -164,8 +163,7 @@ func TestInbox_SurvivesPanicsAndGoexit(t *testing.T) {
 	}
 }
 
-// A Goexit outside the calls of the application that belong to a message does not
-// finish the message a second time.
+// A Goexit outside the handler and the cache does not finish the message a second time.
 func TestInbox_SurvivesGoexitInTheObserver(t *testing.T) {
 	inBubble(t, func(cfg *config) { cfg.Workers = 1 }, func(r *rig) {
 		r.facts.onUnhandled = runtime.Goexit
@@ -179,7 +177,8 @@ func TestInbox_SurvivesGoexitInTheObserver(t *testing.T) {
 	})
 }
 
-// A message for several handlers is acknowledged after the last one, with the refusal of any.
+// A message for several handlers is acknowledged after the last one. If any handler refuses it, it
+// is refused.
 func TestInbox_AcknowledgesAfterAllHandlers(t *testing.T) {
 	for _, first := range []error{nil, &refused{code: 0x87, reason: "not you"}} {
 		inBubble(t, nil, func(r *rig) {
@@ -219,8 +218,7 @@ func TestInbox_DropsQoS0WhenTheQueueIsFull(t *testing.T) {
 	})
 }
 
-// Stop waits for handlers, for the grace period; what is not handled is not
-// acknowledged.
+// Stop waits for handlers during the grace period. Unhandled messages are not acknowledged.
 func TestInbox_Stop(t *testing.T) {
 	for _, tt := range []struct {
 		name         string
@@ -242,7 +240,7 @@ func TestInbox_Stop(t *testing.T) {
 						return ctx.Err()
 					}
 				}))
-				r.send(on("t", 1, 2)...) // after it: not begun
+				r.send(on("t", 1, 2)...) // queued after message 1, so not begun
 				r.send(on("t", 0, 5)...)
 				synctest.Wait()
 				began := time.Now()
@@ -253,7 +251,7 @@ func TestInbox_Stop(t *testing.T) {
 					t.Errorf("Stop took %v", took)
 				}
 				r.server.connect()
-				r.send(on("u", 1, 3)...) // pushed after the end
+				r.send(on("u", 1, 3)...) // pushed after Stop
 				r.send(on("u", 0, 4)...)
 				synctest.Wait()
 				if n := r.box.Stats().DroppedQoS0; n != 2 {
@@ -272,7 +270,7 @@ func TestInbox_Stop(t *testing.T) {
 	}
 }
 
-// A retry that waits does not hold up Stop.
+// A waiting retry does not delay Stop.
 func TestInbox_StopEndsABackoff(t *testing.T) {
 	inBubble(t, func(cfg *config) { cfg.Backoff = func(int) time.Duration { return time.Hour } }, func(r *rig) {
 		r.server.connect()

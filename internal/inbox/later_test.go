@@ -6,8 +6,8 @@ import (
 	"time"
 )
 
-// A message for which a further handler may be declared waits, and so do later ones of its topic, until
-// that is declared or the grace period ends. Others go on.
+// If a further handler may be declared for a message, the message and later messages of its topic
+// wait until it is declared or the grace period ends. Other messages continue.
 func TestInbox_WaitsForAFurtherHandler(t *testing.T) {
 	for _, declared := range []bool{false, true} {
 		inBubble(t, nil, func(r *rig) {
@@ -35,7 +35,7 @@ func TestInbox_WaitsForAFurtherHandler(t *testing.T) {
 			} else {
 				r.wantFacts("handled 1", "handled 2", "handled 3", "handled 4")
 			}
-			r.send(later(7, &second)) // once in the life of the inbox
+			r.send(later(7, &second)) // the grace period applies once per inbox
 			r.wantFacts("handled 7")
 			if n := r.box.Stats().Bytes; n != 0 {
 				t.Errorf("%d bytes are left", n)

@@ -15,22 +15,21 @@ import (
 	"github.com/mooring-mqtt/mooring/ordering"
 )
 
-// history is a random run of one session: duplicates, handlers that fail in every way,
-// connections that are cut, processes that are stopped and started again. It knows
-// what handlers did.
+// history is a random run of one session. It has duplicates, handlers that fail in every way,
+// broken connections, and processes that stop and start again. It records what the handlers did.
 type history struct {
 	*rig
 	seed    uint64
-	rnd     *rand.Rand // not of handlers
+	rnd     *rand.Rand // not used by handlers
 	edit    func(*config)
 	cache   dedupe.Cache // nil: none
-	ordered bool         // by the resequencer
+	ordered bool         // a resequencer restores the order
 
 	mu       sync.Mutex
 	accepted map[string]int // calls of handlers that accepted, by identity
 	refused  map[string]bool
 	numbers  map[int]bool   // messages that were accepted
-	last     map[string]int // the highest of them, by topic
+	last     map[string]int // the highest of numbers, by topic
 	lastSeq  map[string]uint64
 }
 
@@ -75,8 +74,8 @@ func newHistory(t *testing.T, seed uint64) *history {
 	return h
 }
 
-// messages returns the whole history: numbered per topic, with copies, and neighbours
-// swapped where a resequencer restores the order.
+// messages returns the whole history: numbered per topic, with copies. If a resequencer restores
+// the order, neighbors are swapped.
 func (h *history) messages() (list []*message) {
 	seq := map[string]uint64{}
 	for n := range 60 {
@@ -84,7 +83,7 @@ func (h *history) messages() (list []*message) {
 		seq[topic]++
 		m := &message{Number: n, Topic: topic, Stream: topic, Seq: seq[topic], QoS: byte(h.rnd.IntN(3)), Bytes: 100}
 		if m.ID = identity(m); h.ordered {
-			m.QoS = byte(1 + h.rnd.IntN(2)) // a lost number would hold up the others
+			m.QoS = byte(1 + h.rnd.IntN(2)) // a lost number would block the others
 		}
 		list = append(list, m)
 	}
@@ -95,7 +94,7 @@ func (h *history) messages() (list []*message) {
 			}
 		}
 	}
-	for range 15 { // copies, anywhere behind their original
+	for range 15 { // copies, anywhere after the original
 		i := h.rnd.IntN(len(list))
 		twin := *list[i]
 		at := i + 1 + h.rnd.IntN(len(list)-i)
@@ -172,8 +171,8 @@ func (h *history) accept(m *message) {
 	}
 }
 
-// mayAck checks that a message was handled or refused before it is acknowledged. It is
-// called with the lock of the server.
+// mayAck checks that a message was handled or refused before it is acknowledged. It is called with
+// the server's lock held.
 func (h *history) mayAck(m *message, reason byte) error {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -210,7 +209,7 @@ func (h *history) run() {
 		case 1:
 			h.server.disconnect()
 		case 2:
-			if !h.ordered { // a new resequencer does not know what the earlier one has handled
+			if !h.ordered { // a new resequencer does not know which messages the previous one has handled
 				h.restart()
 			}
 		}
@@ -238,7 +237,7 @@ func (h *history) run() {
 	h.stop(time.Hour)
 }
 
-// reconnect begins a connection if there is none.
+// reconnect starts a connection if there is none.
 func (h *history) reconnect() {
 	h.server.mu.Lock()
 	c := h.server.conn
@@ -248,7 +247,7 @@ func (h *history) reconnect() {
 	}
 }
 
-// restart ends the process and begins another.
+// restart ends the process and starts another one.
 func (h *history) restart() {
 	h.stop(time.Duration(h.rnd.IntN(3)) * time.Second)
 	if n := h.box.Stats(); h.cache != nil && h.cache.Stats().Claims != 0 {

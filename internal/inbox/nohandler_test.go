@@ -7,7 +7,7 @@ import (
 	"github.com/mooring-mqtt/mooring/internal/inbox"
 )
 
-// asideList is a list of set-aside messages in memory.
+// asideList is an in-memory list of set-aside messages.
 type asideList struct {
 	mu   sync.Mutex
 	last uint64
@@ -39,7 +39,7 @@ func (l *asideList) Has(id uint64) bool {
 
 func (l *asideList) Kept(uint64) {}
 
-// What the application discards does not stay in memory.
+// Messages that the application discards do not stay in memory.
 func TestInbox_ForgetsDiscardedMessages(t *testing.T) {
 	list := &asideList{list: map[uint64]*message{}}
 	inBubble(t, func(c *inbox.Config[*message]) { c.Aside, c.Grace = list, 0 }, func(r *rig) {
@@ -48,7 +48,7 @@ func TestInbox_ForgetsDiscardedMessages(t *testing.T) {
 		for n := 1; n <= 1000; n++ {
 			r.send(&message{Number: n, Topic: "t", QoS: 1, None: true})
 			r.acked()
-			if n > 10 { // ten stay
+			if n > 10 { // ten messages stay
 				_ = list.Remove(uint64(n))
 			}
 		}

@@ -21,7 +21,7 @@ import (
 
 func TestMain(m *testing.M) { leaktest.Main(m) }
 
-// message is a received message. Number identifies what the server sent.
+// message is a received message. Number identifies it.
 type message struct {
 	Number  int
 	Topic   string
@@ -30,9 +30,9 @@ type message struct {
 	Seq     uint64
 	QoS     byte
 	Bytes   int64
-	Targets []*message   // for several handlers; nil: for one
+	Targets []*message   // one for each handler; nil: one handler
 	None    bool         // it has no handler
-	Later   *atomic.Bool // not nil: a further handler is declared when it is set
+	Later   *atomic.Bool // if set to true, a further handler may be declared
 	// InHandler is called in place of a handler, if set.
 	InHandler func(ctx context.Context, d *inbox.Delivery[*message]) error
 }
@@ -48,11 +48,11 @@ type rig struct {
 	guard   *callback.Guard
 	endAcks func()
 
-	declared atomic.Uint64       // handlers
+	declared atomic.Uint64       // number of handlers
 	received map[string]*message // by payload
 }
 
-// inBubble runs a test with a started rig on fake time.
+// inBubble runs a test with a started rig and fake time.
 func inBubble(t *testing.T, edit func(*inbox.Config[*message]), test func(r *rig)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
@@ -70,7 +70,7 @@ func newRig(t testing.TB) *rig {
 	return r
 }
 
-// start makes the session and the inbox of a process.
+// start creates the session and the inbox of a process.
 func (r *rig) start(edit func(*inbox.Config[*message])) {
 	r.session = session.New(session.Config{Store: r.store, ReceiveMaximum: 1000, Settled: func(uint64, byte, string) {}, Room: func() {},
 		Deliver: func(in *session.Inbound, topic string, v wire.PublishView) {
@@ -119,7 +119,7 @@ func route(m *message, final bool, to []*message) ([]*message, bool) {
 	return append(to, m), false
 }
 
-// stop ends the process: the inbox, the acknowledgements, the connection.
+// stop ends the process: inbox, acknowledgements and connection.
 func (r *rig) stop(grace time.Duration) (unhandled int) {
 	r.box.StopStalling()
 	unhandled = r.box.Stop(grace)
@@ -143,7 +143,7 @@ func (r *rig) apart(n int) (topics []string) {
 	return topics
 }
 
-// send has the server send a message, after those that it was given before.
+// send makes the server send messages, after those that it already has.
 func (r *rig) send(messages ...*message) {
 	r.server.mu.Lock()
 	for _, m := range messages {
@@ -154,7 +154,7 @@ func (r *rig) send(messages ...*message) {
 	r.server.wake()
 }
 
-// acked returns the acknowledgements since the last call, once nothing moves.
+// acked returns the acknowledgements since the last call, after all goroutines are idle.
 func (r *rig) acked() (list []string) {
 	synctest.Wait()
 	r.server.mu.Lock()
@@ -196,9 +196,9 @@ func verdict(err error) inbox.Verdict {
 	return inbox.Verdict{Permanent: errors.Is(err, errPermanent), Panic: errors.As(err, new(*callback.Panic))}
 }
 
-// facts is an Observer that records facts, and what handlers accepted.
+// facts is an Observer that records events and the messages that handlers accepted.
 type facts struct {
-	onUnhandled func() // nil: nothing
+	onUnhandled func() // may be nil
 
 	mu   sync.Mutex
 	list []string
@@ -240,7 +240,7 @@ func (f *facts) QoS0Dropped(m *message)        { f.add("QoS 0 dropped %d", m.Num
 func (f *facts) Duplicate(*message)            {}
 func (f *facts) Stalled(_ int64, leaving bool) { f.add("stalled leaving=%v", leaving) }
 
-// store is a session.Store that outlives the process.
+// store is a session.Store that survives the process.
 type store struct{ seen map[uint16]uint64 }
 
 func (s *store) Release(uint64) error                     { return nil }

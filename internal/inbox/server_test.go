@@ -10,30 +10,30 @@ import (
 	"github.com/mooring-mqtt/mooring/internal/wire"
 )
 
-// server is the server's side of a session: it sends messages in order, as far as
-// its window allows, and sends those again on a new connection that were not
-// acknowledged. It checks each acknowledgement.
+// server is the server's side of a session. It sends messages in order, as far as its window
+// allows. On a new connection it resends the unacknowledged messages. It checks each
+// acknowledgement.
 type server struct {
 	r      *rig
 	window int
-	// mayAck is asked whether a message may be acknowledged.
+	// mayAck returns an error if a message must not be acknowledged.
 	mayAck func(m *message, reason byte) error
 
 	mu    sync.Mutex
-	queue []*outbound // in order of sending; those that are done are gone
+	queue []*outbound // in order of sending, without finished messages
 	last  uint16      // packet identifier
 	acks  []string
 	conn  *conn
-	ends  []error // why connections ended
+	ends  []error // causes of ended connections
 }
 
-// outbound is a message until the server is done with it.
+// outbound is a message that the server has not finished.
 type outbound struct {
 	m        *message
 	id       uint16
 	sent     bool // on any connection
 	onConn   *conn
-	acked    bool // PUBREC came: PUBREL is to be sent, and answered
+	acked    bool // PUBREC was received; PUBREL must be sent and answered
 	released bool
 }
 
@@ -56,7 +56,7 @@ func (c *conn) isClosed() bool {
 	}
 }
 
-// connect begins a connection. The session is resumed if there was one before.
+// connect starts a connection. The session is resumed if there was an earlier connection.
 func (s *server) connect() {
 	s.disconnect()
 	c := &conn{s: s, wake: notify.New()}
@@ -97,7 +97,7 @@ func (s *server) wake() {
 	}
 }
 
-// run reads what the server sends.
+// run reads the packets that the server sends.
 func (c *conn) run() {
 	for {
 		select {
@@ -159,7 +159,7 @@ func view(p wire.Publish) wire.PublishView {
 	return v
 }
 
-// Send takes acknowledgements.
+// Send receives acknowledgements.
 func (c *conn) Send(encode func(dst []byte) []byte) error {
 	for b := encode(nil); len(b) > 0; {
 		length, n := wire.Varint(b[1:])
@@ -215,7 +215,7 @@ func (c *conn) take(a wire.Ack) {
 	s.r.t.Errorf("%v %d acknowledges nothing", a.Type, a.PacketID)
 }
 
-// unacked returns how many messages the server still has.
+// unacked returns the number of messages that the server still has.
 func (s *server) unacked() int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
