@@ -8,8 +8,8 @@ import (
 	"github.com/mooring-mqtt/mooring/client/mqtttest"
 )
 
-// A client that the server names, and that has overlapping subscriptions with
-// identifiers, on a server that is real: its session is the same one after a cut.
+// A client with an assigned identifier and overlapping subscriptions resumes the same session after
+// a cut.
 func TestAssignedClientID_ResumesSession(t *testing.T) {
 	b := mqtttest.Start(t)
 	events := &recorder{}
@@ -41,5 +41,5 @@ func TestAssignedClientID_ResumesSession(t *testing.T) {
 			t.Errorf("connection %d: %+v", i, e)
 		}
 	}
-	must(t, b.WaitFor(t.Context(), func() bool { return !b.Session(id) })) // nobody could resume it
+	must(t, b.WaitFor(t.Context(), func() bool { return !b.Session(id) })) // no client could resume it
 }

@@ -12,7 +12,7 @@ import (
 	"github.com/mooring-mqtt/mooring/internal/wire/control"
 )
 
-// echo answers each challenge with itself, and refuses "no". "hang" waits for the
+// echo answers each challenge with the same data, and refuses "no". "hang" waits for the end of the
 // context.
 type echo struct{ starts int }
 
@@ -62,7 +62,8 @@ func authenticating(t *testing.T, test func(t *testing.T, c *client.Client, s *s
 	})
 }
 
-// A challenge before CONNACK, and a re-authentication while messages go on.
+// The server sends a challenge before CONNACK, and authenticates again while messages are
+// exchanged.
 func TestAuth_ChallengeAndReauthentication(t *testing.T) {
 	authenticating(t, func(t *testing.T, c *client.Client, s *script, _ *recorder) {
 		p := s.open()
@@ -97,8 +98,8 @@ func TestAuth_ChallengeAndReauthentication(t *testing.T) {
 	})
 }
 
-// What goes wrong while the connection is made ends it with a reason and a typed
-// error, and the client tries again.
+// An authentication that fails while connecting ends the connection with a reason code and a typed
+// error. The client tries again.
 func TestAuth_FailsWhileConnecting(t *testing.T) {
 	ok := control.Connack{AuthMethod: "echo"}
 	for name, tt := range map[string]struct {
@@ -133,7 +134,8 @@ func TestAuth_FailsWhileConnecting(t *testing.T) {
 	}
 }
 
-// While the connection stands the server may only answer; and nobody waits for ever.
+// After CONNACK the server may only answer AUTH packets of the client, and the client waits with a
+// limit.
 func TestAuth_FailsDuringReauthentication(t *testing.T) {
 	for name, auth := range map[string]control.Auth{
 		"a challenge nobody asked for": {Reason: 0x18, Method: "echo"},
@@ -173,13 +175,13 @@ func TestAuth_FailsDuringReauthentication(t *testing.T) {
 			t.Errorf("a server that refuses: %v", err)
 		}
 	})
-	withScript(t, func(t *testing.T, s *script) { // none was asked for
+	withScript(t, func(t *testing.T, s *script) { // the client did not request it
 		var events recorder
 		c := mustStart(t, testConfig("c", &events, s.dial))
 		if err := c.Reauthenticate(t.Context()); err == nil {
 			t.Error("there is nothing to authenticate with")
 		}
-		p := s.accept(control.Connack{AuthMethod: "echo"}) // says nothing to us
+		p := s.accept(control.Connack{AuthMethod: "echo"}) // the server sends no data
 		if d, err := control.ParseDisconnect(p.ended()); err != nil || d.Reason != 0x82 {
 			t.Errorf("got %+v, %v", d, err)
 		}
@@ -192,7 +194,7 @@ func TestAuth_FailsDuringReauthentication(t *testing.T) {
 	})
 }
 
-// longAuth has data of so many bytes, in turn.
+// longAuth returns data of these sizes, one after the other.
 type longAuth struct {
 	namedAuth
 	sizes []int
@@ -204,7 +206,8 @@ func (l *longAuth) Start(context.Context) ([]byte, error) {
 	return make([]byte, n), nil
 }
 
-// Data that MQTT cannot carry are refused, in CONNECT as in AUTH, and not cut.
+// The client rejects data that MQTT cannot carry, in CONNECT and in AUTH. It does not truncate
+// them.
 func TestAuth_RejectsLongData(t *testing.T) {
 	withScript(t, func(t *testing.T, s *script) {
 		events := &recorder{}
@@ -226,7 +229,7 @@ func TestAuth_RejectsLongData(t *testing.T) {
 	})
 }
 
-// namedAuth has a method and nothing else.
+// namedAuth has a method, but no data.
 type namedAuth string
 
 func (n namedAuth) Method() string                                 { return string(n) }

@@ -18,18 +18,16 @@ import (
 	"github.com/mooring-mqtt/mooring/persistence"
 )
 
-// The benchmarks compare mooring with paho.golang in one run, against a server
-// that only acknowledges. The unit is messages acknowledged; "x-paho" is the
-// ratio to paho's own way, measured right before, "x-disk" to what the disk does
-// at best.
+// The benchmarks compare mooring with paho.golang in one run, against a server that only
+// acknowledges. The unit is acknowledged messages. "x-paho" is the ratio to paho.golang, measured
+// directly before. "x-disk" is the ratio to the maximum rate of the disk.
 
 const publishers = 64
 
 var payload = make([]byte, 256)
 
-// BenchmarkPublish has 64 goroutines publish. Acknowledged one by one, as
-// paho's Publish works, each waits for its message before the next; awaited
-// later, each keeps the Deliveries and waits at the end.
+// BenchmarkPublish publishes in 64 goroutines. In one variant each waits for every message, like
+// paho.golang's Publish. In the other, each keeps its Deliveries and waits at the end.
 func BenchmarkPublish(b *testing.B) {
 	for _, qos := range []byte{1, 2} {
 		b.Run(fmt.Sprintf("QoS=%d", qos), func(b *testing.B) {
@@ -54,8 +52,8 @@ func BenchmarkPublish(b *testing.B) {
 	}
 }
 
-// BenchmarkPublishQoS0 has one goroutine publish. The server counts what it gets, and the time ends when
-// it has all.
+// BenchmarkPublishQoS0 publishes in one goroutine. The time ends when the server has received all
+// messages.
 func BenchmarkPublishQoS0(b *testing.B) {
 	var base float64
 	b.Run("paho", func(b *testing.B) {
@@ -102,8 +100,8 @@ func qos0(b *testing.B, s *ackserver.Server, publish func() error) float64 {
 	return report(b, begin)
 }
 
-// BenchmarkReceive floods a subscriber. Both sides allow 65,535 messages in
-// flight, and the handler counts.
+// BenchmarkReceive floods a subscriber. Both sides allow 65,535 messages in flight. The handler
+// counts messages.
 func BenchmarkReceive(b *testing.B) {
 	for _, qos := range []byte{1, 2} {
 		b.Run(fmt.Sprintf("QoS=%d", qos), func(b *testing.B) {
@@ -119,8 +117,8 @@ func BenchmarkReceive(b *testing.B) {
 	}
 }
 
-// diskRate is what this disk allows publishers that each wait for their message:
-// one batch of all of them per fsync. "x-disk" is the ratio to it.
+// diskRate returns the maximum rate for publishers that each wait for their message: one fsync per
+// batch of all of them. "x-disk" is the ratio to it.
 func diskRate(b *testing.B) float64 {
 	f, err := os.Create(filepath.Join(b.TempDir(), "batches"))
 	if err != nil {
@@ -141,8 +139,7 @@ func diskRate(b *testing.B) float64 {
 	return publishers * batches / time.Since(begin).Seconds()
 }
 
-// spread runs each in publishers goroutines, b.N times in all, and returns the
-// rate.
+// spread calls each b.N times, distributed over the publishers' goroutines, and returns the rate.
 func spread(b *testing.B, each func(n int)) float64 {
 	b.ReportAllocs()
 	b.ResetTimer()
@@ -254,8 +251,8 @@ func wait(b *testing.B, open []*client.Delivery) bool {
 
 var topics = []string{"bench/a", "bench/b", "bench/c", "bench/d"}
 
-// flood lets the server send b.N messages to the client that subscribes next
-// and returns the rate once all are acknowledged.
+// flood makes the server send b.N messages to the next subscriber. It returns the rate when all are
+// acknowledged.
 func flood(b *testing.B, s *ackserver.Server, qos byte, received *atomic.Int64) float64 {
 	b.ReportAllocs()
 	b.ResetTimer()

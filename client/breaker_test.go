@@ -13,8 +13,8 @@ import (
 	"github.com/mooring-mqtt/mooring/reliability"
 )
 
-// tripping runs a test with a breaker that has just opened over two answers of
-// Quota exceeded, for two topics.
+// tripping runs a test with a breaker that has opened after two Quota exceeded answers for two
+// topics.
 func tripping(t *testing.T, test func(t *testing.T, s *script, c *client.Client, p *peer, events *recorder)) {
 	t.Helper()
 	withScript(t, func(t *testing.T, s *script) {
@@ -26,11 +26,11 @@ func tripping(t *testing.T, test func(t *testing.T, s *script, c *client.Client,
 		c := mustStart(t, cfg)
 		p := s.accept(control.Connack{})
 		connect(t, c)
-		for _, topic := range []string{"t/1", "t/2"} { // a topic counts once
+		for _, topic := range []string{"t/1", "t/2"} { // each topic counts once
 			d := publish(t, c, topic, "refused", client.AtLeastOnce)
 			p.ack(wire.PUBACK, p.nextPublish().PacketID, wire.ReasonQuotaExceeded, "")
 			wantState(t, d, client.Refused)
-			// That a QoS 0 message could be written is no success.
+			// A written QoS 0 message does not count as a success.
 			_, err := c.Publish(t.Context(), client.Message{Topic: "t"})
 			if err == nil {
 				p.nextPublish()
@@ -55,7 +55,7 @@ func TestBreaker_KeepsStoredMessagesWhileOpen(t *testing.T) {
 		if _, err := c.Publish(t.Context(), client.Message{Topic: "t"}); !errors.As(err, &open) || open.RetryAfter <= 0 || open.RetryAfter > time.Minute+1 {
 			t.Errorf("QoS 0: %v, want an *OpenError with the time left", err)
 		}
-		for i := range 2 { // the trials, and no more
+		for i := range 2 { // only the trials are sent
 			m := p.nextPublish()
 			if took := time.Since(began); took < time.Minute || took > time.Minute+time.Millisecond {
 				t.Errorf("trial %d came after %v, want a minute", i, took)
@@ -99,8 +99,7 @@ func TestBreaker_OpensAgainAfterFailedTrial(t *testing.T) {
 	})
 }
 
-// TestBreaker_RepeatsTrialsAfterLostConnection: nobody will answer them,
-// and they must not keep their places.
+// Trials on a lost connection get no answer, so their slots are freed.
 func TestBreaker_RepeatsTrialsAfterLostConnection(t *testing.T) {
 	tripping(t, func(t *testing.T, s *script, c *client.Client, p *peer, _ *recorder) {
 		var all []*client.Delivery
@@ -148,7 +147,7 @@ func TestBreaker_CreatesNoTimerPerPublish(t *testing.T) {
 		if n := c.Stats().Breaker.Rejected - asked; n != waited {
 			t.Errorf("the breaker was asked %d times while there was nothing to do", n-waited)
 		}
-		// The trials stay unanswered: then nothing wakes the drainer any more.
+		// The trials stay unanswered, so nothing else wakes the sender.
 		time.Sleep(2 * time.Second)
 		p.nextPublish()
 		p.nextPublish()
@@ -169,7 +168,7 @@ func TestAckTimeout_EndsSilentConnection(t *testing.T) {
 		cfg.Connection.AckTimeout = 8 * time.Second
 		c := mustStart(t, cfg)
 		p := s.accept(control.Connack{})
-		time.Sleep(time.Hour) // idle is no fault
+		time.Sleep(time.Hour) // an idle connection is not a failure
 		p.quiet()
 		began := time.Now()
 		d := publish(t, c, "t", "x", client.AtLeastOnce)
@@ -179,7 +178,7 @@ func TestAckTimeout_EndsSilentConnection(t *testing.T) {
 			t.Errorf("it was given up after %v, the timeout is 8s", took)
 		}
 		p = s.accept(control.Connack{SessionPresent: true})
-		// Slow but steady is no fault either.
+		// A slow but continuous server is not a failure.
 		for range 3 {
 			publish(t, c, "t", "x", client.AtLeastOnce)
 		}

@@ -24,7 +24,7 @@ import (
 	"github.com/mooring-mqtt/mooring/reliability"
 )
 
-// guarded is a client whose function of the application fails once, by panic or by Goexit.
+// guarded is a client with one function of the application that fails once, by panic or by Goexit.
 type guarded struct {
 	*testing.T
 	cfg    client.Config
@@ -40,14 +40,14 @@ type guarded struct {
 	retried bool
 }
 
-// fail fails in the first call.
+// fail fails on the first call.
 func (g *guarded) fail() {
 	if g.failed.CompareAndSwap(false, true) {
 		g.how()
 	}
 }
 
-// failAt returns a hook that fails in the first call of one method.
+// failAt returns a hook that fails on the first call of one method.
 func (g *guarded) failAt(method string) func(string) {
 	return func(m string) {
 		if m == method {
@@ -56,7 +56,7 @@ func (g *guarded) failAt(method string) func(string) {
 	}
 }
 
-// functions of the application, and how each is made to fail.
+// guardedFunctions returns, for each function of the application, how to make it fail.
 func guardedFunctions() map[string]func(g *guarded) {
 	list := map[string]func(g *guarded){
 		"OnEvent": func(g *guarded) {
@@ -107,7 +107,7 @@ func guardedFunctions() map[string]func(g *guarded) {
 	return list
 }
 
-// scriptedCallbacks are called only by what a scripted server does.
+// scriptedCallbacks are called only with a scripted server.
 var scriptedCallbacks = []string{"Auth.Start", "Auth.Continue", "Auth.Done", "Breaker.OnStateChange"}
 
 func TestCallbacks_FailWithScriptedServer(t *testing.T) {
@@ -171,7 +171,7 @@ func TestCallbacks_FailByPanicAndGoexit(t *testing.T) {
 	}
 }
 
-// again repeats a call of the client that the application's function made fail.
+// again repeats a call of the client that failed because of the application's function.
 func (g *guarded) again(call func() error) {
 	g.Helper()
 	for range 2 {
@@ -218,13 +218,13 @@ func (g *guarded) run(name string, b *mqtttest.Broker, proxy *mqtttest.Proxy) {
 	for i := range 2 {
 		send(wire.Publish{Topic: fmt.Sprint("status/", i), QoS: 1, PacketID: 1, Payload: []byte("online")})
 	}
-	if name == "Dedupe.Wait" { // another client has the first message
+	if name == "Dedupe.Wait" { // another client holds the first message
 		other, _, err := g.cache.Begin(g.Context(), claimKey("a", 1, 1), "other")
 		must(g, err)
 		time.AfterFunc(time.Second, func() { _ = g.cache.Abort(context.Background(), other) })
 	}
 	var want []string
-	for _, at := range [][2]uint64{{1, 1}, {1, 2}, {1, 4}, {2, 1}, {2, 2}} { // a gap, and an epoch
+	for _, at := range [][2]uint64{{1, 1}, {1, 2}, {1, 4}, {2, 1}, {2, 2}} { // a gap and a new epoch
 		for _, topic := range []string{"a", "b"} {
 			m := numbered(topic, 1, at[0], at[1])
 			want = append(want, topic+" "+string(m.Payload))
@@ -247,7 +247,7 @@ func (g *guarded) run(name string, b *mqtttest.Broker, proxy *mqtttest.Proxy) {
 		want = append(want, fmt.Sprint("own ", i))
 		time.Sleep(time.Second)
 		if i == 2 {
-			proxy.Cut() // what was not acknowledged is resent
+			proxy.Cut() // unacknowledged messages are resent
 		}
 	}
 	for _, d := range list {
@@ -278,10 +278,10 @@ func (g *guarded) run(name string, b *mqtttest.Broker, proxy *mqtttest.Proxy) {
 	}
 }
 
-// rare are functions that this run does not call.
+// rare are functions that this test does not call.
 var rare = map[string]bool{"Store.First": true, "Store.Get": true, "Store.Sync": true}
 
-// reported looks for the failure in the events, and in the log where the event itself failed.
+// reported searches the failure in the events, or in the log if the event failed.
 func (g *guarded) reported() bool {
 	for _, e := range eventsOf[client.Event](&g.events) {
 		if strings.Contains(fmt.Sprintf("%+v", e), "panicked") {
@@ -317,7 +317,7 @@ func (g *guarded) handle(name string, m *client.Message) error {
 	return nil
 }
 
-// claimKey is the dedupe key of a numbered message.
+// claimKey returns the dedupe key of a numbered message.
 func claimKey(topic string, epoch, seq uint64) string {
 	id := client.ParseMessageID(fmt.Sprint(topic, epoch, "/", seq))
 	return string(id[:]) + topic

@@ -8,8 +8,8 @@ import (
 	"testing/synctest"
 )
 
-// TestChanges_SeveralLoops: a loop behind another goes on, two at a time share,
-// and all of them end.
+// A second loop continues after the first, two loops at the same time share the values, and all
+// loops end.
 func TestChanges_SeveralLoops(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := &changes[int]{limit: 4, missed: func(n int) int { return -n }}
@@ -37,7 +37,7 @@ func TestChanges_SeveralLoops(t *testing.T) {
 			synctest.Wait()
 		}
 		c.close()
-		loops.Wait() // or the bubble is a deadlock
+		loops.Wait() // otherwise synctest reports a deadlock
 		if slices.Sort(got); !slices.Equal(got, []int{10, 11, 12}) || len(c.readers) != 0 {
 			t.Errorf("got %v; %d readers are left", got, len(c.readers))
 		}
@@ -47,7 +47,7 @@ func TestChanges_SeveralLoops(t *testing.T) {
 	})
 }
 
-// What waits for a reader is bounded in bytes, too.
+// The values that wait for a reader are limited in bytes too.
 func TestChanges_LimitsBytes(t *testing.T) {
 	const limit, size = 1 << 20, 60_000
 	lost := 0

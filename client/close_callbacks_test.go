@@ -16,7 +16,7 @@ import (
 	"github.com/mooring-mqtt/mooring/reliability"
 )
 
-// closingAuth closes the client in one step of an authentication.
+// closingAuth closes the client in one step of the authentication.
 type closingAuth struct {
 	echo
 	step string
@@ -44,8 +44,8 @@ func (a *closingAuth) Done(ctx context.Context, data []byte) error {
 	return a.echo.Done(ctx, data)
 }
 
-// callbacks are the functions of a Config that the client calls, but for those that
-// other tests have: handlers, OnEvent, OnChange.
+// callbacks are the functions of a Config that the client calls, except handlers, OnEvent and
+// OnChange, which other tests cover.
 var callbacks = map[string]func(cfg *client.Config, then func()){
 	"Dial": func(cfg *client.Config, then func()) {
 		dial := cfg.Connection.Dial
@@ -88,8 +88,8 @@ var callbacks = map[string]func(cfg *client.Config, then func()){
 	},
 }
 
-// Close from any function of the program's that the client calls would wait for the
-// goroutine that it is called on. It returns at once, or at least does not hang.
+// Close in a function that the client calls cannot wait for that function. It returns at once, or
+// at least does not hang.
 func TestClose_FromEveryCallback(t *testing.T) {
 	for name, set := range callbacks {
 		t.Run(name, func(t *testing.T) {
@@ -139,11 +139,10 @@ func TestClose_FromEveryCallback(t *testing.T) {
 	}
 }
 
-// serveABit authenticates, sends messages with a gap, and refuses what it gets, for
-// ten seconds.
+// serveABit authenticates, sends messages with a gap, and refuses messages, for ten seconds.
 func serveABit(nc net.Conn, auth bool) {
 	defer nc.Close()
-	send := func(b []byte) { _, _ = nc.Write(b) } // the client may be gone
+	send := func(b []byte) { _, _ = nc.Write(b) } // the client may have closed
 	_ = nc.SetDeadline(time.Now().Add(10 * time.Second))
 	r := wire.NewReader(nc, 0)
 	if _, err := r.Next(); err != nil {

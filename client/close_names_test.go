@@ -9,14 +9,14 @@ import (
 	"github.com/mooring-mqtt/mooring/client"
 )
 
-// Client is a type of the program's whose methods have the names of ours.
+// Client is a type of the application whose methods have the same names as those of client.Client.
 type Client struct{ *client.Client }
 
 //go:noinline
 func (c *Client) event() error { return c.Close() }
 
-// Close knows the functions that it must not wait in by their names, and nobody
-// else's: a program that exits behind Close would not have said goodbye.
+// Close recognizes callbacks by function names of this package only. Otherwise Close would not wait
+// in this application, and the process could exit before DISCONNECT is sent.
 func TestClose_IgnoresMethodsWithTheSameName(t *testing.T) {
 	b := exampleBroker()
 	defer b.Close()
@@ -40,9 +40,8 @@ func TestClose_IgnoresMethodsWithTheSameName(t *testing.T) {
 	}
 }
 
-// Close of one client, called in a handler of another, waits: its folder can be
-// opened again when Close has returned. Close of the handler's own client returns
-// at once.
+// Close of one client waits if it is called in a handler of another client: its folder can be
+// opened again after Close. Close of the handler's own client returns at once.
 func TestClose_InAHandlerOfAnotherClientWaits(t *testing.T) {
 	b := exampleBroker()
 	defer b.Close()

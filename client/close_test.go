@@ -19,13 +19,12 @@ import (
 	"github.com/mooring-mqtt/mooring/reliability"
 )
 
-// states brings a client with one message into each state that it can be ended
-// in.
+// states bring a client with one message into each state in which it can be ended.
 var states = map[string]func(t *testing.T, s *script, c *client.Client, start func()){
 	"fresh": func(*testing.T, *script, *client.Client, func()) {},
 	"connecting": func(t *testing.T, s *script, c *client.Client, start func()) {
 		start()
-		s.open() // and no CONNACK
+		s.open() // no CONNACK follows
 	},
 	"connected": func(t *testing.T, s *script, c *client.Client, start func()) {
 		start()
@@ -46,7 +45,7 @@ var states = map[string]func(t *testing.T, s *script, c *client.Client, start fu
 	"in a handler": func(t *testing.T, s *script, c *client.Client, start func()) {
 		release := make(chan struct{})
 		must(t, c.Handle("#", client.HandlerFunc(func(ctx context.Context, _ *client.Message) error {
-			<-release // whatever ctx says
+			<-release // ignores ctx
 			return ctx.Err()
 		})))
 		start()
@@ -83,7 +82,7 @@ var endings = map[string]func(c *client.Client, cancel context.CancelFunc) error
 	"cancelled context": func(c *client.Client, cancel context.CancelFunc) error {
 		cancel()
 		if !client.Started(c) {
-			return c.Close() // nothing heeds a context before Start
+			return c.Close() // before Start, no context applies
 		}
 		<-c.Done()
 		return nil
@@ -111,7 +110,7 @@ func TestEnd_FromEveryState(t *testing.T) {
 					if limit := (*client.CloseTimeoutError)(nil); err != nil && !(state == "in a handler" && errors.As(err, &limit)) {
 						t.Error(err)
 					}
-					if took := time.Since(began); ending != "cancelled context" && took > 8*time.Second { // Drain waits for a second first, and two calls of Close for 3 s each
+					if took := time.Since(began); ending != "cancelled context" && took > 8*time.Second { // Drain waits 1 s, and two calls of Close wait 3 s each
 						t.Errorf("it returned after %v", took)
 					}
 					<-c.Done()
@@ -137,7 +136,7 @@ func TestEnd_FromEveryState(t *testing.T) {
 						t.Error("the client is still connected")
 					}
 
-					// The store goes on with another client.
+					// Another client continues with the store.
 					next := mustStart(t, cfg)
 					for {
 						p := s.accept(control.Connack{})
@@ -192,8 +191,8 @@ func TestClose_WaitsForHandlers(t *testing.T) {
 	})
 }
 
-// TestClose_RedeliversInterruptedMessage: it is neither acknowledged
-// nor refused, and nothing about it is held against the handler.
+// The message is neither acknowledged nor refused, and the interruption does not count as a failed
+// attempt.
 func TestClose_RedeliversInterruptedMessage(t *testing.T) {
 	withScript(t, func(t *testing.T, s *script) {
 		var events recorder
@@ -249,8 +248,8 @@ func TestStart_ErrAbortSendsNoDisconnect(t *testing.T) {
 	})
 }
 
-// The end of Start's context is what a service does on SIGTERM: the running
-// handler finishes and is acknowledged, the status goes offline, DISCONNECT leaves.
+// A service cancels Start's context on SIGTERM. The running handler finishes and its message is
+// acknowledged, the status becomes offline, and DISCONNECT is sent.
 func TestStart_CanceledContextClosesCleanly(t *testing.T) {
 	withScript(t, func(t *testing.T, s *script) {
 		cfg := testConfig("c", &recorder{}, s.dial)
@@ -264,7 +263,7 @@ func TestStart_CanceledContextClosesCleanly(t *testing.T) {
 		p.publish(appMessage(1, 1, "x"))
 		synctest.Wait()
 		cancel()
-		acked, offline := false, false // they leave in either order
+		acked, offline := false, false // in either order
 		for !acked || !offline {
 			f := <-p.got
 			switch f.Type() {
@@ -352,7 +351,7 @@ func TestDrain(t *testing.T) {
 	})
 }
 
-// TestPublish_HasOutcomeDuringClose: what was accepted has an outcome, always.
+// Every accepted message has an outcome.
 func TestPublish_HasOutcomeDuringClose(t *testing.T) {
 	for range 50 {
 		synctest.Test(t, func(t *testing.T) {
@@ -404,7 +403,7 @@ func TestClose_PeerThatReadsNothing(t *testing.T) {
 		cfg.Connection.Dial = func(context.Context, *url.URL) (net.Conn, error) {
 			near, far := net.Pipe()
 			t.Cleanup(func() { _ = far.Close() })
-			go func() { // takes CONNECT, and then nothing any more
+			go func() { // reads CONNECT and nothing else
 				_, _ = wire.NewReader(far, 0).Next()
 				_, _ = far.Write(control.AppendConnack(nil, &control.Connack{}))
 			}()
@@ -423,7 +422,7 @@ func TestClose_PeerThatReadsNothing(t *testing.T) {
 	})
 }
 
-// slowStore is closed by the time it takes a message.
+// slowStore is closed while it accepts a message.
 type slowStore struct {
 	persistence.Store
 	entered, closed chan struct{}
@@ -435,8 +434,7 @@ func (s *slowStore) Enqueue(context.Context, *persistence.Message) (persistence.
 	return persistence.Ticket{}, persistence.ErrClosed
 }
 
-// Close may overtake Publish: the error is the client's then, and not that of a store
-// of which the caller knows nothing.
+// If Close runs first, Publish returns the client's error, not the store's.
 func TestPublish_ReturnsErrClosedAfterClose(t *testing.T) {
 	store := &slowStore{persistence.NewMemory(persistence.Options{}), make(chan struct{}), make(chan struct{})}
 	cfg := testConfig("c", &recorder{}, nil)

@@ -24,7 +24,7 @@ func noDial(context.Context, *url.URL) (net.Conn, error)              { return n
 func noRequest(context.Context, *client.WebSocketRequest) error       { return nil }
 func noCredentials(context.Context) (c client.Credentials, err error) { return c, err }
 
-// refusals sets rules for messages that the server refuses.
+// refusals sets the rules for refused messages.
 func refusals(rules ...client.RefusalRule) func(*client.Config) {
 	return func(c *client.Config) { c.Publishing.Refusals = rules }
 }
@@ -33,7 +33,7 @@ func TestConfig_Validate(t *testing.T) {
 	long := strings.Repeat("x", 65_536)
 	full := long[:65_535]
 	for _, tt := range []struct {
-		field string // "" where the Config is good
+		field string // "" if the Config is valid
 		set   func(*client.Config)
 	}{
 		{"", func(*client.Config) {}},
@@ -99,11 +99,11 @@ func TestConfig_Validate(t *testing.T) {
 		{"Connection.TLSFiles", func(c *client.Config) {
 			c.Connection.TLSFiles, c.Servers = &client.TLSFiles{Key: "k"}, []string{"mqtts://a"}
 		}},
-		{"Connection.TLSFiles", func(c *client.Config) { c.Connection.TLSFiles = &client.TLSFiles{CA: "ca"} }}, // no server uses it
+		{"Connection.TLSFiles", func(c *client.Config) { c.Connection.TLSFiles = &client.TLSFiles{CA: "ca"} }}, // no server uses TLS
 		{"", func(c *client.Config) {
 			c.Connection.TLSFiles, c.Servers = &client.TLSFiles{CA: "ca", Cert: "c", Key: "k"}, []string{"mqtt://a", "wss://a"}
 		}},
-		{"Connection.WebSocketRequest", func(c *client.Config) { c.Connection.WebSocketRequest = noRequest }}, // no server uses it
+		{"Connection.WebSocketRequest", func(c *client.Config) { c.Connection.WebSocketRequest = noRequest }}, // no server uses WebSocket
 		{"Connection.WebSocketRequest", func(c *client.Config) {
 			c.Connection.WebSocketRequest, c.Servers, c.Connection.Dial = noRequest, []string{"ws://a"}, noDial
 		}},
@@ -222,14 +222,14 @@ func TestConfig_Validate(t *testing.T) {
 	}
 }
 
-// What the packages that Config takes its policies from would take for their defaults.
+// Invalid values are rejected, although other packages would treat them as their defaults.
 func TestConfig_RejectsInvalidPolicies(t *testing.T) {
 	nan := math.NaN()
 	type backoff = reliability.Backoff
 	type breaker = reliability.BreakerOptions
 	type order = ordering.Options
 	for _, tt := range []struct {
-		field string // "" where the Config is good
+		field string // "" if the Config is valid
 		set   func(*client.Config)
 	}{
 		{"Connection.Backoff.Min", func(c *client.Config) { c.Connection.Backoff = backoff{Min: -1} }},
@@ -241,7 +241,7 @@ func TestConfig_RejectsInvalidPolicies(t *testing.T) {
 		{"Connection.Backoff.Factor", func(c *client.Config) { c.Connection.Backoff = backoff{Factor: math.Inf(1)} }},
 		{"Connection.Backoff.Factor", func(c *client.Config) { c.Connection.Backoff = backoff{Factor: math.Inf(-1)} }},
 		{"", func(c *client.Config) { c.Connection.Backoff = backoff{Min: time.Second, Max: time.Second, Factor: 1} }},
-		{"", func(c *client.Config) { c.Connection.Backoff = backoff{Min: 2 * time.Minute} }}, // the default of Max rises with it
+		{"", func(c *client.Config) { c.Connection.Backoff = backoff{Min: 2 * time.Minute} }}, // the default of Max is raised too
 		{"Receiving.HandlerBackoff.Min", func(c *client.Config) { c.Receiving.HandlerBackoff = backoff{Min: -time.Second} }},
 		{"Receiving.HandlerBackoff.Max", func(c *client.Config) { c.Receiving.HandlerBackoff = backoff{Min: 2, Max: 1} }},
 		{"Receiving.HandlerBackoff.Factor", func(c *client.Config) { c.Receiving.HandlerBackoff = backoff{Factor: 0.5} }},
@@ -282,7 +282,7 @@ func TestConfig_RejectsInvalidPolicies(t *testing.T) {
 				t.Errorf("%s: New returned %v, %v", tt.field, c, err)
 			}
 		}
-		_ = cfg.Lint() // reads what Validate refuses
+		_ = cfg.Lint() // accepts an invalid Config
 	}
 }
 

@@ -17,8 +17,8 @@ import (
 	"github.com/mooring-mqtt/mooring/internal/wire/control"
 )
 
-// A password that the server does not take any more is asked for again, whatever
-// it calls that; without Credentials nothing else can come, and the client stops.
+// After a refused password, Credentials is called again, for every refusing code. Without
+// Credentials the client stops.
 func TestCredentials_RetriesAfterWrongPassword(t *testing.T) {
 	for _, reason := range []byte{0x86, 0x87, 0x8C} {
 		refuse := func(_ context.Context, _, user string, password []byte) byte {
@@ -68,7 +68,7 @@ func TestCredentials_RetriesAfterWrongPassword(t *testing.T) {
 	}
 }
 
-// Other refusals are not about credentials.
+// Other refusals do not concern credentials.
 func TestCredentials_DoNotHelpAnInvalidClientID(t *testing.T) {
 	withScript(t, func(t *testing.T, s *script) {
 		cfg := testConfig("c", &recorder{}, s.dial)
@@ -86,8 +86,8 @@ func TestCredentials_DoNotHelpAnInvalidClientID(t *testing.T) {
 
 var errVault = errors.New("the vault is locked")
 
-// Whatever the program's function does, it is a failed attempt, within
-// ConnectTimeout, and never two calls at a time.
+// Whatever Credentials does, only the attempt fails, within ConnectTimeout, and calls do not
+// overlap.
 func TestCredentials_Fail(t *testing.T) {
 	hang := make(chan struct{})
 	var field *client.FieldError
@@ -112,7 +112,7 @@ func TestCredentials_Fail(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			withScript(t, func(t *testing.T, s *script) {
-				hang = make(chan struct{}) // of this bubble
+				hang = make(chan struct{}) // belongs to this bubble
 				var events recorder
 				cfg := testConfig("c", &events, s.dial)
 				var calls, running atomic.Int64
@@ -142,7 +142,7 @@ func TestCredentials_Fail(t *testing.T) {
 			})
 		})
 	}
-	withScript(t, func(t *testing.T, s *script) { // Close does not wait for it
+	withScript(t, func(t *testing.T, s *script) { // Close does not wait for the function
 		never := make(chan struct{})
 		cfg := testConfig("c", &recorder{}, s.dial)
 		cfg.Connection.Credentials = func(context.Context) (client.Credentials, error) { <-never; return client.Credentials{}, nil }

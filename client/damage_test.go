@@ -15,8 +15,8 @@ import (
 	"github.com/mooring-mqtt/mooring/persistence"
 )
 
-// A flash cell went bad under a message that waits for the link. Whoever awaits
-// it is told, Drain does not wait for it, and the others are delivered.
+// A waiting message is damaged on disk. Its Delivery ends, Drain does not wait for it, and the
+// other messages are delivered.
 func TestDamage_EndsMessage(t *testing.T) {
 	b := mqtttest.Start(t)
 	var events recorder
@@ -26,7 +26,7 @@ func TestDamage_EndsMessage(t *testing.T) {
 		ClientID: "c",
 		Dir:      dir,
 		OnEvent:  events.add,
-		// So little is kept in memory that the message is read back from disk.
+		// With a small buffer, the message is read back from disk.
 		Store: client.StoreConfig{Options: persistence.Options{Files: persistence.Files{BufferBytes: 4 << 10}}},
 	})
 	const n = 40
@@ -55,7 +55,7 @@ func TestDamage_EndsMessage(t *testing.T) {
 	}
 }
 
-// damage turns a bit in the one place under dir where text stands.
+// damage flips a bit in the only place under dir that contains text.
 func damage(t *testing.T, dir string, text []byte) {
 	t.Helper()
 	found := 0
@@ -85,7 +85,7 @@ func damage(t *testing.T, dir string, text []byte) {
 	}
 }
 
-// breakingStore fails to give out messages, a few times.
+// breakingStore fails to return messages, a few times.
 type breakingStore struct {
 	persistence.Store
 	times int
@@ -99,13 +99,12 @@ func (s *breakingStore) Next(c *persistence.Cursor, e *persistence.Entry) (bool,
 	return s.Store.Next(c, e)
 }
 
-// A read error is no reason to wait for the next publish: the drainer looks
-// again by itself.
+// After a read error, the sender retries by itself and does not wait for the next publish.
 func TestOutbox_RetriesAfterReadError(t *testing.T) {
 	inBubble(t, mqtttest.Options{}, func(t *testing.T, b *mqtttest.Broker, p *mqtttest.Proxy) {
 		var events recorder
 		cfg := testConfig("c", &events, through(p))
-		cfg.Store.Custom = &breakingStore{Store: persistence.NewMemory(persistence.Options{}), times: 2} // once before there is a connection
+		cfg.Store.Custom = &breakingStore{Store: persistence.NewMemory(persistence.Options{}), times: 2} // the first failure occurs before a connection exists
 		c := mustNew(t, cfg)
 		d := publish(t, c, "t", "x", client.AtLeastOnce)
 		begin := time.Now()

@@ -18,7 +18,7 @@ import (
 	"github.com/mooring-mqtt/mooring/reliability"
 )
 
-// identified is a message with an ID of its own.
+// identified returns a message with an ID.
 func identified(topic string, packetID uint16, id client.MessageID) wire.Publish {
 	return wire.Publish{Topic: topic, QoS: 1, PacketID: packetID, User: []wire.UserProperty{{Key: client.PropID, Value: id.String()}}}
 }
@@ -34,7 +34,7 @@ func TestDedupe_AcknowledgesDuplicates(t *testing.T) {
 					t.Errorf("PUBACK says 0x%02X", a.Reason)
 				}
 			}
-			p.publish(wire.Publish{Topic: "t", QoS: 1, PacketID: 7}) // without an ID it passes
+			p.publish(wire.Publish{Topic: "t", QoS: 1, PacketID: 7}) // is handled, because it has no ID
 			p.nextAck(wire.PUBACK)
 			if n := len(in.messages()); n != 2 {
 				t.Errorf("%d messages were handled, want 2", n)
@@ -45,8 +45,7 @@ func TestDedupe_AcknowledgesDuplicates(t *testing.T) {
 		})
 }
 
-// TestDedupe_AcknowledgesConcurrentDuplicates has many copies meet the moment in
-// which the first one is done: each must be acknowledged.
+// Many copies arrive at the moment in which the first is finished. Each must be acknowledged.
 func TestDedupe_AcknowledgesConcurrentDuplicates(t *testing.T) {
 	receiving(t, func(cfg *client.Config) {
 		cfg.Receiving.Dedupe = dedupe.NewMemory(dedupe.Options{})
@@ -73,7 +72,7 @@ func TestDedupe_AcknowledgesConcurrentDuplicates(t *testing.T) {
 	})
 }
 
-// sickCache fails its first Begins.
+// sickCache fails in its first calls of Begin.
 type sickCache struct {
 	dedupe.Cache
 	mu    sync.Mutex
@@ -167,8 +166,8 @@ func TestDedupe_SharedCache(t *testing.T) {
 	})
 }
 
-// TestClose_ReleasesClaims: what its resequencer held comes again,
-// and the next client with the same cache must be able to handle it.
+// Messages that were held for their order are redelivered. The next client with the same cache must
+// be able to handle them.
 func TestClose_ReleasesClaims(t *testing.T) {
 	withScript(t, func(t *testing.T, s *script) {
 		cache := dedupe.NewMemory(dedupe.Options{})
@@ -192,7 +191,7 @@ func TestClose_ReleasesClaims(t *testing.T) {
 		p.publish(numbered(1, "1", first))
 		p.nextAck(wire.PUBACK)
 		p.publish(numbered(3, "3", third))
-		p.quiet() // held
+		p.quiet() // held for its order
 		must(t, c.Close())
 
 		_, p = live()

@@ -8,8 +8,7 @@ import (
 	"github.com/mooring-mqtt/mooring/internal/wire"
 )
 
-// Publishers that know nothing of message IDs are told apart by what they say,
-// where the program asks for that.
+// PayloadKey distinguishes messages without an ID by their payloads.
 func TestPayloadKey_SuppressesDuplicatesWithoutID(t *testing.T) {
 	in := newInbox()
 	receiving(t, func(cfg *client.Config) {
@@ -19,7 +18,7 @@ func TestPayloadKey_SuppressesDuplicatesWithoutID(t *testing.T) {
 			p.publish(wire.Publish{Topic: m.topic, QoS: 1, PacketID: uint16(i + 1), Payload: []byte(m.payload)})
 			p.nextAck(wire.PUBACK)
 		}
-		id := client.NewMessageID() // an ID counts for more than the payload
+		id := client.NewMessageID() // an ID takes precedence over the payload
 		for i, payload := range []string{"x", "y"} {
 			m := identified("a", uint16(i+10), id)
 			m.Payload = []byte(payload)

@@ -18,8 +18,7 @@ import (
 	"github.com/mooring-mqtt/mooring/reliability"
 )
 
-// TestDelivery_OutcomeBeforePublishReturns races the two: each Delivery must
-// resolve exactly as the server said.
+// The acknowledgement races with Publish. Each Delivery must resolve with the server's answer.
 func TestDelivery_OutcomeBeforePublishReturns(t *testing.T) {
 	publishing(t, func(cfg *client.Config) { cfg.Publishing.Refusals = finalRefusals }, control.Connack{}, func(t *testing.T, c *client.Client, p *peer, _ *recorder) {
 		refuse := func(payload []byte) bool { return len(payload)%3 == 0 }
@@ -73,7 +72,7 @@ func TestDelivery(t *testing.T) {
 		go func() { _, err := d.Wait(context.Background()); waited <- err }()
 		synctest.Wait()
 		d.Waiter().Resolve(outbox.Result{State: outbox.Dropped, Err: client.ErrSessionLost})
-		d.Waiter().Resolve(outbox.Result{State: outbox.Acked}) // only the first counts
+		d.Waiter().Resolve(outbox.Result{State: outbox.Acked}) // only the first call counts
 		if err := <-waited; err != client.ErrSessionLost {
 			t.Errorf("Wait returned %v", err)
 		}

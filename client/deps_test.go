@@ -14,7 +14,7 @@ import (
 
 const module = "github.com/mooring-mqtt/mooring"
 
-// goPackage is what go list says of a package.
+// goPackage is the description of a package by go list.
 type goPackage struct {
 	ImportPath string
 	Standard   bool
@@ -43,9 +43,8 @@ func goList(t *testing.T, args ...string) (list []goPackage) {
 	}
 }
 
-// TestDependencies_OfAProgram: a device carries paho.golang, its WebSocket library,
-// uuid, gobreaker and the SOCKS5 client of golang.org/x/net, and nothing of our
-// tests.
+// A program links paho.golang, its WebSocket library, uuid, gobreaker and the SOCKS5 client of
+// golang.org/x/net, but nothing of the module's tests.
 func TestDependencies_OfAProgram(t *testing.T) {
 	t.Parallel()
 	modules := map[string]bool{}
@@ -67,12 +66,12 @@ func TestDependencies_OfAProgram(t *testing.T) {
 	}
 }
 
-// TestDependencies_ImportDirections: each package of the module, and what of the module and
-// of paho.golang it may import.
+// This is the list of packages that each package of the module may import, of the module and of
+// paho.golang.
 func TestDependencies_ImportDirections(t *testing.T) {
 	t.Parallel()
 	const paho = "github.com/eclipse/paho.golang"
-	// every package may wake goroutines and share the topic tree
+	// every package may use these
 	everybody := []string{"internal/notify", "internal/callback", "internal/topic", "internal/fsys", "internal/safe"}
 	may := map[string][]string{
 		"client": {"client/presence", "reliability", "dedupe", "ordering", "persistence", "internal/wire", "internal/session", "internal/link", "internal/outbox", "internal/deferral", "internal/inbox", "internal/setaside",
@@ -112,8 +111,8 @@ func TestDependencies_ImportDirections(t *testing.T) {
 		allowed, known := may[name]
 		seen[name] = true
 		if !known {
-			// Programs and their helpers import what they like; a library package
-			// must have its line above.
+			// Programs and their helpers may import any package. A library package must be listed
+			// above.
 			if !strings.HasPrefix(name, "examples/") && !strings.HasPrefix(name, "internal/") && !strings.HasPrefix(name, "cmd/") {
 				t.Errorf("package %s is new: say here what it may import", name)
 			}
@@ -136,7 +135,8 @@ func TestDependencies_ImportDirections(t *testing.T) {
 	}
 }
 
-// TestDependencies_LeafPackages: the four leaf packages import neither each other nor anything else of ours, test code included.
+// The four leaf packages import neither each other nor other packages of the module, including
+// their tests.
 func TestDependencies_LeafPackages(t *testing.T) {
 	for _, leaf := range []string{"reliability", "dedupe", "ordering", "persistence"} {
 		files, err := filepath.Glob(filepath.Join("..", leaf, "*.go"))

@@ -20,7 +20,7 @@ func TestCloseWith(t *testing.T) {
 	long := strings.Repeat("x", 100)
 	for name, tt := range map[string]struct {
 		g      client.DisconnectOptions
-		limit  uint32 // the server's Maximum Packet Size
+		limit  uint32 // server's Maximum Packet Size
 		expiry time.Duration
 		want   control.Disconnect
 	}{
@@ -55,10 +55,10 @@ func TestCloseWith(t *testing.T) {
 	}
 }
 
-// What cannot be sent is refused, and the client lives on.
+// CloseWith rejects invalid options, and the client continues.
 func TestCloseWith_RejectsInvalidOptions(t *testing.T) {
 	for field, g := range map[string]client.DisconnectOptions{
-		"Reason":         {Reason: 0x8E}, // the server's alone
+		"Reason":         {Reason: 0x8E}, // only servers may send it
 		"SessionExpiry":  {SessionExpiry: -2},
 		"ReasonString":   {ReasonString: "\xff"},
 		"UserProperties": {UserProperties: []client.UserProperty{{Key: "k", Value: "\x00"}}},
@@ -88,7 +88,7 @@ func TestCloseWith_RejectsInvalidOptions(t *testing.T) {
 	})
 }
 
-// A status leaves its last word to the will where the goodbye calls for that.
+// CloseWith with such a reason code publishes no offline status, so the will does.
 func TestCloseWith_LeavesStatusToWill(t *testing.T) {
 	for _, reason := range []byte{0x04, 0x98} {
 		withScript(t, func(t *testing.T, s *script) {
@@ -106,14 +106,14 @@ func TestCloseWith_LeavesStatusToWill(t *testing.T) {
 	}
 }
 
-// A goodbye that has to wait for the only slot of the window leaves with it.
+// The offline status waits for the only slot of the window, and DISCONNECT is sent with it.
 func TestCloseWith_FullWindow(t *testing.T) {
 	withScript(t, func(t *testing.T, s *script) {
 		cfg := testConfig("c", &recorder{}, s.dial)
 		cfg.Presence.Status = &client.Status{Topic: "s", NoCorrection: true}
 		c := mustStart(t, cfg)
 		p := s.accept(control.Connack{ReceiveMaximum: 1})
-		p.ack(wire.PUBACK, p.nextPublish().PacketID, 0, "") // the birth
+		p.ack(wire.PUBACK, p.nextPublish().PacketID, 0, "") // online status
 		publish(t, c, "t", "x", client.AtLeastOnce)
 		x := p.nextPublish()
 		closed := make(chan error, 1)
@@ -176,7 +176,7 @@ func TestSessionLost_PolicyPerMessage(t *testing.T) {
 	}
 }
 
-// brokenPipe is a connection that the server has closed, with a DISCONNECT that is not read yet.
+// brokenPipe is a connection that the server has closed after a DISCONNECT that is not read yet.
 type brokenPipe struct {
 	net.Conn
 	broken atomic.Bool
@@ -191,8 +191,8 @@ func (b *brokenPipe) Write(p []byte) (int, error) {
 	return b.Conn.Write(p)
 }
 
-// A DISCONNECT that was received before a write failed, and read after it, still counts: a client
-// that is taken over must not come back at once.
+// A DISCONNECT that was received before a failed write and read after it still counts: after a
+// takeover, the client must not reconnect at once.
 func TestDisconnect_IsReadAfterFailedWrite(t *testing.T) {
 	withScript(t, func(t *testing.T, s *script) {
 		var events recorder
@@ -220,7 +220,7 @@ func TestDisconnect_IsReadAfterFailedWrite(t *testing.T) {
 		if got := eventsOf[client.Disconnected](&events); len(got) != 1 || !errors.As(got[0].Err, &taken) || taken.Code != 0x8E || got[0].Action != reliability.ActionTakenOver {
 			t.Errorf("Disconnected events are %+v", got)
 		}
-		// Without a DISCONNECT the connection ends all the same.
+		// Without a DISCONNECT, the connection ends too.
 		p = s.accept(control.Connack{})
 		connect(t, c)
 		p.ack(wire.PUBACK, p.nextPublish().PacketID, 0, "")

@@ -11,7 +11,7 @@ import (
 	"github.com/mooring-mqtt/mooring/persistence"
 )
 
-// lateDropper lets something happen to the store just before the first mark.
+// lateDropper calls a function just before the first sent watermark is stored.
 type lateDropper struct {
 	*persistence.Memory
 	once   sync.Once
@@ -23,8 +23,7 @@ func (s *lateDropper) SetSent(p persistence.Priority, number uint64) error {
 	return s.Memory.SetSent(p, number)
 }
 
-// TestConflate_DroppedMessageIsNotSent: a newer message takes the place of one that the
-// drainer has read and is about to send.
+// A newer message replaces one that the sender has already read and is about to send.
 func TestConflate_DroppedMessageIsNotSent(t *testing.T) {
 	withScript(t, func(t *testing.T, s *script) {
 		var events recorder

@@ -15,7 +15,7 @@ import (
 	"github.com/mooring-mqtt/mooring/internal/wire/control"
 )
 
-// causedError is an error whose methods panic for a nil pointer, and without a cause.
+// causedError is an error whose methods panic for a nil pointer, and if it has no cause.
 type causedError struct{ cause error }
 
 func (e *causedError) Error() string { return "because of " + e.cause.Error() }
@@ -40,8 +40,8 @@ func (p *panickingCache) Renew(context.Context, dedupe.Claim) (dedupe.Claim, err
 
 func (p *panickingCache) Commit(context.Context, dedupe.Claim) error { return (*causedError)(nil) }
 
-// A panic in a method of an error that a function of the application has returned is a panic of that
-// function, and does not end the process.
+// A panic in a method of an error that a function of the application returned counts as a panic of
+// that function. It does not end the process.
 func TestCallbacks_ErrorMethodsMayPanic(t *testing.T) {
 	for name, err := range map[string]error{"nil pointer": (*causedError)(nil), "permanent": client.Permanent(&causedError{}), "zero": &client.PermanentError{}} {
 		t.Run("handler "+name, func(t *testing.T) {

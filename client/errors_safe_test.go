@@ -21,8 +21,7 @@ import (
 	"github.com/mooring-mqtt/mooring/reliability"
 )
 
-// safeToRetry has every exported error of these packages, with variants, by package
-// and name.
+// safeToRetry lists every exported error of these packages, with variants, by package and name.
 var safeToRetry = map[string][]struct {
 	err  error
 	want bool
@@ -149,7 +148,7 @@ func TestSafeToRetry(t *testing.T) {
 	}
 }
 
-// TestSafeToRetry_CoversEveryError: an error that is new has its line in the table.
+// Every new error needs a line in the table.
 func TestSafeToRetry_CoversEveryError(t *testing.T) {
 	found := map[string]bool{}
 	for _, folder := range []string{".", "../persistence", "../dedupe", "../reliability", "../internal/link"} {
@@ -167,8 +166,8 @@ func TestSafeToRetry_CoversEveryError(t *testing.T) {
 	}
 }
 
-// exportedErrors returns the variables Err… and the types with a method Error that a
-// folder declares.
+// exportedErrors returns the variables Err… and the types with a method Error that a folder
+// declares.
 func exportedErrors(t *testing.T, folder string) (names []string) {
 	files, err := filepath.Glob(filepath.Join(folder, "*.go"))
 	if err != nil || len(files) == 0 {
@@ -214,8 +213,8 @@ func errorsOf(d ast.Decl) (names []string) {
 	return names
 }
 
-// After Close a pending message may be delivered by the next client, but a message
-// that Publish rejects is in no store.
+// After Close, a pending message may still be delivered by the next client. A message that Publish
+// rejects is not in the store.
 func TestSafeToRetry_AfterClose(t *testing.T) {
 	c, err := client.New(client.Config{Servers: []string{"mqtt://127.0.0.1:1"}, ClientID: "c"})
 	if err != nil {

@@ -20,8 +20,9 @@ import (
 	"github.com/mooring-mqtt/mooring/client"
 )
 
-// importAutopaho moves what waits in autopaho's file queue to the store of c, in its order. A message is
-// removed from the queue when Publish has made it durable, so a crash in between publishes one twice.
+// importAutopaho moves the messages in autopaho's file queue to the store of c, in their order. It
+// removes a message from the queue after Publish has stored it. A crash between the two publishes
+// one message twice.
 func importAutopaho(ctx context.Context, c *client.Client, q *file.Queue) (n int, err error) {
 	for {
 		entry, err := q.Peek()
@@ -41,7 +42,7 @@ func importAutopaho(ctx context.Context, c *client.Client, q *file.Queue) (n int
 			p, _ = packet.Content.(*packets.Publish)
 		}
 		if p == nil {
-			err = entry.Quarantine() // not a message: autopaho does the same
+			err = entry.Quarantine() // not a message; autopaho does the same
 		} else if _, err = c.Publish(ctx, messageOf(p)); err == nil {
 			n++
 			err = entry.Remove()
@@ -59,11 +60,11 @@ func messageOf(p *packets.Publish) client.Message {
 	v := p.Properties
 	m.ContentType, m.ResponseTopic, m.CorrelationData = v.ContentType, v.ResponseTopic, v.CorrelationData
 	m.PayloadIsUTF8 = v.PayloadFormat != nil && *v.PayloadFormat == 1
-	if v.MessageExpiry != nil { // it counts from the import
+	if v.MessageExpiry != nil { // counts from the import
 		m.Expiry = time.Duration(*v.MessageExpiry) * time.Second
 	}
 	for _, user := range v.User {
-		if user.Key == "m-id" { // a reserved name, as m-pub, m-epoch and m-seq are
+		if user.Key == "m-id" { // a reserved name, like m-pub, m-epoch and m-seq
 			m.ID = client.ParseMessageID(user.Value)
 			continue
 		}
@@ -72,8 +73,8 @@ func messageOf(p *packets.Publish) client.Message {
 	return m
 }
 
-// What autopaho has queued goes on with mooring. Open the queue of the old program with the same
-// arguments, after that program has ended.
+// mooring delivers the messages that autopaho has queued. After the old program has ended, open its
+// queue with the same arguments.
 func Example_importAutopahoQueue() {
 	dir, err := os.MkdirTemp("", "mooring")
 	if err != nil {
@@ -101,9 +102,10 @@ func Example_importAutopahoQueue() {
 	// delivered: <nil>
 }
 
-// importPahoV3 moves the unacknowledged messages in a FileStore of paho.mqtt.golang to the store of c. A
-// file is removed when Publish has made its message durable. Other files stay: a PUBREL is about a
-// message that the server has, and inbound files are about messages that it sends again.
+// importPahoV3 moves the unacknowledged messages in a FileStore of paho.mqtt.golang to the store of
+// c. It removes a file after Publish has stored its message. It keeps other files: a PUBREL
+// concerns a message that the server has, and inbound files concern messages that the server
+// resends.
 func importPahoV3(ctx context.Context, c *client.Client, dir string) (n int, err error) {
 	names, err := filepath.Glob(filepath.Join(dir, "o.*.msg"))
 	if err != nil {
@@ -156,7 +158,7 @@ func parsePublish311(b []byte) (m client.Message, ok bool) {
 	if len(b) < 2+size+2 {
 		return m, false
 	}
-	m.Topic, m.Payload = string(b[2:2+size]), b[2+size+2:] // a packet identifier is between them
+	m.Topic, m.Payload = string(b[2:2+size]), b[2+size+2:] // skips the packet identifier
 	return m, true
 }
 
@@ -180,7 +182,8 @@ func importAndDeliver(dir string, importAll func(context.Context, *client.Client
 	fmt.Println("delivered:", c.Drain(ctx))
 }
 
-// What paho.mqtt.golang has in its FileStore goes on with mooring, after the old program has ended.
+// mooring delivers the messages in a FileStore of paho.mqtt.golang, after the old program has
+// ended.
 func Example_importPahoV3FileStore() {
 	dir, err := os.MkdirTemp("", "mooring")
 	if err != nil {

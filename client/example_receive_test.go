@@ -14,9 +14,9 @@ import (
 	"github.com/mooring-mqtt/mooring/ordering"
 )
 
-// Messages of a sequenced publisher are handled in the order of their numbers, and
-// a number that stays away is told. Here a device with another library has numbered
-// its messages by user properties, as docs/wire.md says, and number 2 is lost.
+// Messages of a sequenced publisher are handled in the order of their numbers, and a missing number
+// is reported. Here a device with another library numbers its messages with user properties, as in
+// docs/wire.md. Number 2 is lost.
 func ExampleOrdering() {
 	b := exampleBroker()
 	defer b.Close()
@@ -49,13 +49,13 @@ func ExampleOrdering() {
 		panic(err)
 	}
 
-	// A device that numbers its messages with another library, as docs/wire.md describes.
+	// The device numbers its messages with another library, as docs/wire.md describes.
 	device := paho.NewClient(paho.ClientConfig{Conn: b.Dial()})
 	if _, err := device.Connect(ctx, &paho.Connect{ClientID: "press-7", CleanStart: true, KeepAlive: 30}); err != nil {
 		panic(err)
 	}
 	defer func() { _ = device.Disconnect(&paho.Disconnect{}) }()
-	for _, number := range []string{"1", "4", "3"} { // 4 is early: it waits for 2 and 3
+	for _, number := range []string{"1", "4", "3"} { // 4 waits for 2 and 3
 		_, err := device.Publish(ctx, &paho.Publish{
 			Topic: "plant/temp", Payload: []byte("reading " + number), QoS: 1,
 			Properties: &paho.PublishProperties{User: paho.UserProperties{
@@ -76,7 +76,7 @@ func ExampleOrdering() {
 	// number 4: reading 4
 }
 
-// A middleware wraps every handler, as in net/http.
+// A middleware wraps every handler, like in net/http.
 func ExampleMiddleware() {
 	b := exampleBroker()
 	defer b.Close()
@@ -113,8 +113,8 @@ func ExampleMiddleware() {
 	// pump/7/set -> message refused with reason code 0x99: not a number
 }
 
-// sharedKey proves that it knows a key without sending it: it answers the server's
-// challenge with an HMAC.
+// sharedKey proves knowledge of a key without sending it: it answers the server's challenge with an
+// HMAC.
 type sharedKey struct {
 	user string
 	key  []byte
@@ -132,10 +132,10 @@ func (k sharedKey) Continue(_ context.Context, challenge []byte) ([]byte, error)
 	return h.Sum(nil), nil
 }
 
-func (k sharedKey) Done(context.Context, []byte) error { return nil } // the server proves nothing
+func (k sharedKey) Done(context.Context, []byte) error { return nil } // the server proves nothing in this method
 
-// Enhanced authentication is for servers that know the same method; what the
-// methods do can be tested without one.
+// Enhanced authentication requires a server that supports the same method. The Authenticator can be
+// tested without one.
 func ExampleAuthenticator() {
 	cfg := client.Config{
 		Servers:    []string{"mqtts://broker.example"},
@@ -150,8 +150,7 @@ func ExampleAuthenticator() {
 	// 7d4ae922… <nil>
 }
 
-// A copy of what is retained, kept up to date, and asked by the rules of Topic
-// Filters.
+// A local copy of retained messages is kept up to date, and is searched with topic filters.
 func ExampleClient_MirrorRetained() {
 	b := exampleBroker()
 	defer b.Close()
@@ -165,11 +164,11 @@ func ExampleClient_MirrorRetained() {
 	if err != nil {
 		panic(err)
 	}
-	changes := view.Changes() // from here on
+	changes := view.Changes() // changes from now on
 	if err := c.Start(ctx); err != nil {
 		panic(err)
 	}
-	if _, err := view.Synced(ctx); err != nil { // nothing is retained yet
+	if _, err := view.Synced(ctx); err != nil { // no message is retained yet
 		panic(err)
 	}
 	if _, err := c.SetRetained(ctx, "recipes/steel/1", []byte("hot")); err != nil {
@@ -177,7 +176,7 @@ func ExampleClient_MirrorRetained() {
 	}
 	for change := range changes {
 		if change.Kind == client.RetainedSet {
-			break // it is in the view
+			break // the message is in the view
 		}
 	}
 	found, err := view.Match("recipes/+/1")
@@ -191,8 +190,8 @@ func ExampleClient_MirrorRetained() {
 	// recipes/steel/1: hot
 }
 
-// A client that leaves on purpose and wants its will published, as when a machine
-// is taken out of service.
+// A client disconnects and makes the server publish its will, for example when a machine is taken
+// out of service.
 func ExampleClient_CloseWith() {
 	b := exampleBroker()
 	defer b.Close()

@@ -9,32 +9,32 @@ import (
 	"github.com/mooring-mqtt/mooring/client"
 )
 
-// caller asks and waits for answers: the request has a Response Topic and
-// Correlation Data, and the answer brings the Correlation Data back.
+// caller sends requests and waits for responses. A request has a Response Topic and Correlation
+// Data. The response contains the same Correlation Data.
 type caller struct {
 	c       *client.Client
-	answers string // the Response Topic, of this client alone
+	answers string // Response Topic, used by this client only
 
 	mu      sync.Mutex
 	waiting map[string]chan []byte // by Correlation Data
 }
 
-// Handle takes an answer. One that nobody waits for any more is accepted too, so
-// that the server forgets it.
+// Handle receives a response. It also accepts a response for which no request waits, so that the
+// server discards it.
 func (r *caller) Handle(_ context.Context, m *client.Message) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if answer, ok := r.waiting[string(m.CorrelationData)]; ok {
-		answer <- m.Payload // has room for one
+		answer <- m.Payload // has space for one
 		delete(r.waiting, string(m.CorrelationData))
 	}
 	return nil
 }
 
-// Ask waits for the answer until ctx ends. The request expires when patience is
-// over, so that nobody acts on it whom we do not listen to any more.
-func (r *caller) Ask(ctx context.Context, topic string, payload []byte, patience time.Duration) ([]byte, error) {
-	ctx, cancel := context.WithTimeout(ctx, patience)
+// Ask waits for the response until ctx ends. The request expires after timeout, so that it is not
+// handled when the caller no longer waits.
+func (r *caller) Ask(ctx context.Context, topic string, payload []byte, timeout time.Duration) ([]byte, error) {
+	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
 	id := client.NewMessageID()
 	answer := make(chan []byte, 1)
@@ -47,7 +47,7 @@ func (r *caller) Ask(ctx context.Context, topic string, payload []byte, patience
 		delete(r.waiting, string(id[:]))
 	}()
 	_, err := r.c.Publish(ctx, client.Message{
-		Topic: topic, Payload: payload, QoS: client.AtLeastOnce, Expiry: patience,
+		Topic: topic, Payload: payload, QoS: client.AtLeastOnce, Expiry: timeout,
 		ResponseTopic: r.answers, CorrelationData: id[:],
 	})
 	if err != nil {
@@ -61,9 +61,9 @@ func (r *caller) Ask(ctx context.Context, topic string, payload []byte, patience
 	}
 }
 
-// A request and its answer (section 4.10 of MQTT 5). The answer is published by the
-// handler of the request, and is stored before the request is acknowledged: a crash
-// in between brings the request again.
+// A request and its response (section 4.10 of MQTT 5). The handler of the request publishes the
+// response, which is stored before the request is acknowledged. After a crash in between, the
+// request is redelivered.
 func Example_request() {
 	b := exampleBroker()
 	defer b.Close()
@@ -80,8 +80,7 @@ func Example_request() {
 	if err := pump.AwaitConnection(ctx); err != nil {
 		panic(err)
 	}
-	// Connected, Subscribe waits for the server's answer: from here on no request
-	// is lost for want of a subscriber.
+	// While connected, Subscribe waits for the server's answer. From now on no request is lost.
 	_, err = pump.Subscribe(ctx, "pump/7/get", client.AtLeastOnce, client.HandlerFunc(func(ctx context.Context, m *client.Message) error {
 		if m.ResponseTopic == "" {
 			return client.Refuse(0x83, "no Response Topic")
@@ -90,7 +89,7 @@ func Example_request() {
 			Topic: m.ResponseTopic, CorrelationData: m.CorrelationData, QoS: client.AtLeastOnce,
 			Payload: fmt.Appendf(nil, "%s is 1450", m.Payload),
 		})
-		return err // an error: the request is handled again
+		return err // after an error, the request is handled again
 	}))
 	if err != nil {
 		panic(err)
@@ -102,7 +101,7 @@ func Example_request() {
 	}
 	defer c.Close()
 	r := &caller{c: c, answers: "answers/" + c.ClientID(), waiting: map[string]chan []byte{}}
-	// Before Start: it is made before the first message leaves.
+	// Subscribe before Start is sent before the first message.
 	if _, err := c.Subscribe(ctx, r.answers, client.AtLeastOnce, r); err != nil {
 		panic(err)
 	}

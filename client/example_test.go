@@ -14,7 +14,7 @@ import (
 	"github.com/mooring-mqtt/mooring/dedupe"
 )
 
-// exampleBroker is a broker inside the process, for the examples.
+// exampleBroker returns a broker inside the process, for the examples.
 func exampleBroker() *mqtttest.Broker {
 	b, err := mqtttest.New(mqtttest.Options{NoTCP: true})
 	if err != nil {
@@ -23,7 +23,7 @@ func exampleBroker() *mqtttest.Broker {
 	return b
 }
 
-// exampleConfig connects to it.
+// exampleConfig returns a Config that connects to it.
 func exampleConfig(b *mqtttest.Broker, id string) client.Config {
 	return client.Config{
 		Servers:    []string{"mqtt://broker"},
@@ -46,7 +46,7 @@ func Example() {
 	_, err = c.Subscribe(ctx, "pump/+/rpm", client.ExactlyOnce, client.HandlerFunc(func(_ context.Context, m *client.Message) error {
 		fmt.Printf("%s: %s\n", m.Topic, m.Payload)
 		close(received)
-		return nil // and only now the message is acknowledged
+		return nil // acknowledges the message
 	}))
 	if err != nil {
 		panic(err)
@@ -55,8 +55,8 @@ func Example() {
 		panic(err)
 	}
 
-	// Nothing waits for the connection: the message is stored, and sent when
-	// there is one.
+	// Publish does not wait for the connection. The message is stored, and sent when a connection
+	// exists.
 	d, err := c.Publish(ctx, client.Message{Topic: "pump/7/rpm", Payload: []byte("1450"), QoS: client.ExactlyOnce})
 	if err != nil {
 		panic(err)
@@ -69,8 +69,8 @@ func Example() {
 	// pump/7/rpm: 1450
 }
 
-// A message that was accepted survives the process. Here the first client never
-// sees the server, and the second one, on the same folder, delivers for it.
+// An accepted message survives the process. Here the first client never connects, and the second
+// one delivers the message from the same folder.
 func Example_restart() {
 	dir, err := os.MkdirTemp("", "mooring")
 	if err != nil {
@@ -111,7 +111,7 @@ func Example_restart() {
 	// second client: 1 accepted, 1 acked, 0 pending, <nil>
 }
 
-// Refusals are outcomes with a reason code, whatever the QoS.
+// A refusal is an outcome with a reason code, at QoS 1 and 2.
 func ExampleDelivery_Wait() {
 	b, err := mqtttest.New(mqtttest.Options{NoTCP: true, Authorize: func(_ context.Context, _, topic string, write bool) byte {
 		if write && topic == "admin" {
@@ -141,13 +141,13 @@ func ExampleDelivery_Wait() {
 	_, err = d.Wait(ctx)
 	var deferred *client.DeferredError
 	if errors.As(err, &deferred) {
-		fmt.Println(err) // the client goes on trying
+		fmt.Println(err) // the client continues to try
 	}
 	// Output:
 	// client: message deferred: the server refuses it for now with Not authorized (0x87); it is resent until it expires: context deadline exceeded
 }
 
-// The status topic says online or offline, and is right whoever fails.
+// The status topic shows online or offline correctly, whichever side fails.
 func ExampleStatus() {
 	b := exampleBroker()
 	defer b.Close()
@@ -165,7 +165,7 @@ func ExampleStatus() {
 	if err != nil {
 		panic(err)
 	}
-	if _, err := d.Wait(ctx); err != nil { // behind the birth
+	if _, err := d.Wait(ctx); err != nil { // sent after the online status
 		panic(err)
 	}
 	status, _ := b.Retained("pump/7/status")
@@ -180,7 +180,7 @@ func ExampleStatus() {
 	// offline
 }
 
-// Drain ends a client when all that it accepted has an outcome.
+// Drain ends a client after all accepted messages have an outcome.
 func ExampleClient_Drain() {
 	c, err := client.New(client.Config{Servers: []string{"mqtt://server.invalid"}})
 	if err != nil {
@@ -189,20 +189,20 @@ func ExampleClient_Drain() {
 	if _, err := c.Publish(context.Background(), client.Message{Topic: "t", QoS: client.AtLeastOnce}); err != nil {
 		panic(err)
 	}
-	if err := c.Start(context.Background()); err != nil { // there is no such server
+	if err := c.Start(context.Background()); err != nil { // this server does not exist
 		panic(err)
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Millisecond)
 	defer cancel()
 	var left *client.DrainError
-	if err := c.Drain(ctx); errors.As(err, &left) { // left.Cause also names why there is no connection
+	if err := c.Drain(ctx); errors.As(err, &left) { // left.Cause also contains why there is no connection
 		fmt.Println(left.Pending, "message stays in the store; in time:", !errors.Is(err, context.DeadlineExceeded))
 	}
 	// Output:
 	// 1 message stays in the store; in time: false
 }
 
-// A message that comes twice is handled once.
+// A message that is received twice is handled once.
 func ExampleConfig_dedupe() {
 	b := exampleBroker()
 	defer b.Close()
@@ -249,8 +249,8 @@ func ExampleRefuse() {
 	// message refused with reason code 0x99: not JSON
 }
 
-// An alarm overtakes the backlog, and of a topic that says what is, only the
-// newest word is kept while the link is down.
+// An urgent message overtakes waiting ones. With Conflate, only the newest message of a topic is
+// kept while the client is offline.
 func ExampleMessage_priority() {
 	b := exampleBroker()
 	defer b.Close()
@@ -260,7 +260,7 @@ func ExampleMessage_priority() {
 		panic(err)
 	}
 	defer c.Close()
-	for i := range 3 { // nobody is connected yet
+	for i := range 3 { // the client is not connected yet
 		_, _ = c.Publish(ctx, client.Message{Topic: "pump/7/log", Payload: fmt.Append(nil, "line ", i), QoS: client.AtLeastOnce})
 		_, _ = c.Publish(ctx, client.Message{Topic: "pump/7/rpm", Payload: fmt.Append(nil, "rpm ", 1450+i), QoS: client.AtLeastOnce, Conflate: true})
 	}
@@ -268,7 +268,7 @@ func ExampleMessage_priority() {
 
 	received := make(chan string, 10)
 	cfg := exampleConfig(b, "board")
-	cfg.Receiving.OrderingKey = func(*client.Message) string { return "" } // all in one lane, so in order
+	cfg.Receiving.OrderingKey = func(*client.Message) string { return "" } // one queue for all messages keeps their order
 	board, err := client.New(cfg)
 	if err != nil {
 		panic(err)
@@ -301,8 +301,8 @@ func ExampleMessage_priority() {
 	// rpm 1452
 }
 
-// What the server refuses is set aside, and what became of any message can be
-// asked later, in another process too.
+// Refused messages are kept as dead letters. The outcome of every message can be queried later,
+// also by another process.
 func ExampleClient_DeadLetters() {
 	b, err := mqtttest.New(mqtttest.Options{NoTCP: true, MaximumPacketSize: 200})
 	if err != nil {

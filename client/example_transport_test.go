@@ -25,7 +25,7 @@ import (
 	"github.com/mooring-mqtt/mooring/reliability"
 )
 
-// exampleListener hands each connection to serve, until it is closed.
+// exampleListener passes each connection to serve, until it is closed.
 func exampleListener(serve func(net.Conn)) net.Listener {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -43,8 +43,7 @@ func exampleListener(serve func(net.Conn)) net.Listener {
 	return l
 }
 
-// exampleProxy is an HTTP proxy with a password, behind which is the broker,
-// whatever name it is asked for.
+// exampleProxy is an HTTP proxy with a password. It connects every request to the broker.
 func exampleProxy(b *mqtttest.Broker, user, password string) net.Listener {
 	basic := "Basic " + base64.StdEncoding.EncodeToString([]byte(user+":"+password))
 	return exampleListener(func(c net.Conn) {
@@ -59,7 +58,7 @@ func exampleProxy(b *mqtttest.Broker, user, password string) net.Listener {
 	})
 }
 
-// firstFailure is an OnEvent that keeps why the first attempt failed.
+// firstFailure returns an OnEvent that sends the error of the first failed attempt to a channel.
 func firstFailure() (onEvent func(client.Event), failed chan error) {
 	failed = make(chan error, 1)
 	return func(e client.Event) {
@@ -72,8 +71,8 @@ func firstFailure() (onEvent func(client.Event), failed chan error) {
 	}, failed
 }
 
-// A proxy is named, or asked for as ProxyFromEnvironment; it resolves the server's
-// name. What it answers is in a ProxyError, and the client goes on trying.
+// A proxy is configured by its URL, or as ProxyFromEnvironment. It resolves the server's name. A
+// ProxyError contains its answer, and the client continues to try.
 func ExampleConfig_proxy() {
 	b := exampleBroker()
 	defer b.Close()
@@ -112,12 +111,12 @@ func ExampleConfig_proxy() {
 	// connected: true
 }
 
-// The files are read again on each attempt, so what somebody puts there is used
-// without a restart: here the authority that the server's certificate is from.
+// The client reads the files on each attempt, so it uses a new file without a restart. Here the new
+// file is the authority of the server's certificate.
 func ExampleTLSFiles() {
 	b := exampleBroker()
 	defer b.Close()
-	authority := httptest.NewTLSServer(nil) // whose certificate the server has
+	authority := httptest.NewTLSServer(nil) // issues the server's certificate
 	defer authority.Close()
 	server := exampleListener(func(c net.Conn) {
 		b.Serve(tls.Server(c, &tls.Config{Certificates: authority.TLS.Certificates}))
@@ -153,7 +152,8 @@ func ExampleTLSFiles() {
 		fmt.Println(filepath.Base(unusable.File), "is not there:", errors.Is(unusable, os.ErrNotExist))
 	}
 
-	// Whole, under another name, and then renamed: nobody reads half a file.
+	// Write a complete file under another name and rename it, so that the client never reads a part
+	// of it.
 	certificate := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: authority.Certificate().Raw})
 	if err := os.WriteFile(files.CA+".new", certificate, 0o600); err != nil {
 		panic(err)
@@ -167,8 +167,8 @@ func ExampleTLSFiles() {
 	// connected: true
 }
 
-// A token that does not last is asked for on each attempt. A server that refuses one
-// is asked again with the next, where a fixed Password would stop the client.
+// Credentials returns a new token for each attempt. If the server refuses one, the client tries the
+// next. With a fixed Password, the client would stop.
 func ExampleCredentials() {
 	b, err := mqtttest.New(mqtttest.Options{NoTCP: true, Authenticate: func(_ context.Context, _, user string, password []byte) byte {
 		if user == "pump-7" && string(password) == "token 2" {
@@ -187,7 +187,7 @@ func ExampleCredentials() {
 	cfg.OnEvent = onEvent
 	var tokens atomic.Int64
 	cfg.Connection.Credentials = func(ctx context.Context) (client.Credentials, error) {
-		// Here a program asks its vault, which may take until ctx ends.
+		// An application queries its secret store here, until ctx ends.
 		token := fmt.Sprint("token ", tokens.Add(1))
 		return client.Credentials{Username: "pump-7", Password: []byte(token)}, ctx.Err()
 	}
@@ -209,8 +209,8 @@ func ExampleCredentials() {
 	// token 2: true
 }
 
-// A URL is signed again for each attempt, because signatures expire. A program that uses AWS IoT Core
-// calls the signer of the AWS SDK here (SigV4, PresignHTTP).
+// The URL is signed for each attempt, because signatures expire. An application that uses AWS IoT
+// Core calls the signer of the AWS SDK here (SigV4, PresignHTTP).
 func ExampleWebSocketRequest() {
 	b, err := mqtttest.New(mqtttest.Options{WebSocket: true})
 	if err != nil {

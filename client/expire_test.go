@@ -14,7 +14,7 @@ import (
 	"github.com/mooring-mqtt/mooring/persistence"
 )
 
-// expiring publishes a message that is of use for so long; 0: for ever.
+// expiring publishes a message with this Expiry; 0: never expires.
 func expiring(t *testing.T, c *client.Client, qos client.QoS, expiry time.Duration) *client.Delivery {
 	t.Helper()
 	d, err := c.Publish(t.Context(), client.Message{Topic: "t", QoS: qos, Expiry: expiry})
@@ -22,14 +22,14 @@ func expiring(t *testing.T, c *client.Client, qos client.QoS, expiry time.Durati
 	return d
 }
 
-// nowhere is a link that is down.
+// nowhere simulates a link that is down.
 func nowhere() net.Conn {
 	nc, _ := net.Pipe()
 	_ = nc.Close()
 	return nc
 }
 
-// What is over makes room for what comes.
+// Expired messages free space for new ones.
 func TestExpiry_FreesSpace(t *testing.T) {
 	for _, policy := range []client.FullPolicy{client.Reject, client.Block} {
 		synctest.Test(t, func(t *testing.T) {
@@ -60,7 +60,7 @@ func TestExpiry_FreesSpace(t *testing.T) {
 	}
 }
 
-// What was sent is not given up while the link is down: the server may have it.
+// A sent message does not expire while the link is down, because the server may have it.
 func TestExpiry_SentMessageDoesNotExpireOffline(t *testing.T) {
 	withScript(t, func(t *testing.T, s *script) {
 		cfg := testConfig("c", &recorder{}, s.dial)
@@ -88,8 +88,8 @@ func TestExpiry_SentMessageDoesNotExpireOffline(t *testing.T) {
 	})
 }
 
-// What an earlier process may have sent is given up at QoS 1, and at QoS 2 comes
-// again [MQTT-4.3.3-7].
+// A message that an earlier process may have sent expires at QoS 1. At QoS 2 it is resent
+// [MQTT-4.3.3-7].
 func TestExpiry_MessageOfEarlierProcess(t *testing.T) {
 	withScript(t, func(t *testing.T, s *script) {
 		store := persistence.NewMemory(persistence.Options{})
@@ -101,7 +101,7 @@ func TestExpiry_MessageOfEarlierProcess(t *testing.T) {
 		expiring(t, c, client.ExactlyOnce, 10*time.Second)
 		p.nextPublish()
 		exactly := p.nextPublish()
-		store = store.Reopen() // the process is killed
+		store = store.Reopen() // simulates the kill of the process
 		_ = c.Close()
 
 		cfg.Store.Custom = store
@@ -118,8 +118,8 @@ func TestExpiry_MessageOfEarlierProcess(t *testing.T) {
 	})
 }
 
-// What was sent in a session that is lost was not sent in the next: it is over there
-// in its time, also where the window is full before its turn comes.
+// A message that was sent in a lost session counts as unsent in the new one. It expires in time,
+// even if the window is full.
 func TestExpiry_MessageOfLostSession(t *testing.T) {
 	withScript(t, func(t *testing.T, s *script) {
 		cfg := testConfig("c", &recorder{}, s.dial)

@@ -11,7 +11,7 @@ import (
 	"github.com/mooring-mqtt/mooring/persistence"
 )
 
-// This file gives the tests of package client_test what the API does not show.
+// This file exports internals to the tests of package client_test.
 
 const (
 	PropID        = propID
@@ -37,7 +37,7 @@ type LossKind struct {
 	Counter    string
 }
 
-// LossKinds is the table of what is reported as lost.
+// LossKinds is the table of reported losses.
 var LossKinds = func() (all []LossKind) {
 	for _, k := range lossKinds {
 		all = append(all, LossKind{k.name, k.text, k.event, k.counter})
@@ -54,7 +54,7 @@ func Started(c *Client) bool {
 	return c.life.started
 }
 
-// Settings is the configuration with its defaults.
+// Settings returns the configuration with defaults.
 func Settings(c *Client) Config { return c.cfg }
 
 func (c Config) WithDefaults() Config { return c.withDefaults() }
@@ -68,14 +68,14 @@ func AsksRetainAsPublished(c *Client, filter string) bool {
 	return to != nil && to.Value.asPublished()
 }
 
-// Fetches counts the fetches of retained messages.
+// Fetches returns the number of fetches of retained messages.
 func Fetches(c *Client) uint64 {
 	c.views.mu.Lock()
 	defer c.views.mu.Unlock()
 	return c.views.machine.Fetches
 }
 
-// AddView adds a view that nobody reads.
+// AddView adds a view without a reader.
 func AddView(c *Client, filter string) ([]retained.Action, error) {
 	return c.views.machine.Add(&retained.View{Filter: filter})
 }

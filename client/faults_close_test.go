@@ -17,8 +17,8 @@ import (
 	"github.com/mooring-mqtt/mooring/reliability"
 )
 
-// TestEnd_FromEveryState has the states of a client; these are those of its
-// connection, each at the point where it waits for something that never comes.
+// connectionStates are the states of a connection, each at a point where it waits for something
+// that never happens. TestEnd_FromEveryState has the states of a client.
 var connectionStates = map[string]func(t *testing.T, s *script, cfg *client.Config) (reached func(c *client.Client)){
 	"dialing": func(t *testing.T, _ *script, cfg *client.Config) func(*client.Client) {
 		cfg.Connection.Dial = func(ctx context.Context, _ *url.URL) (net.Conn, error) {
@@ -36,7 +36,7 @@ var connectionStates = map[string]func(t *testing.T, s *script, cfg *client.Conf
 	},
 	"TLS handshake": func(t *testing.T, s *script, cfg *client.Config) func(*client.Client) {
 		cfg.Connection.Dial = func(ctx context.Context, _ *url.URL) (net.Conn, error) {
-			nc := s.dial() // which takes ClientHello's first bytes, and nothing else
+			nc := s.dial() // reads the first bytes of ClientHello and nothing else
 			stop := context.AfterFunc(ctx, func() { _ = nc.Close() })
 			defer stop()
 			if _, err := nc.Read(make([]byte, 1)); err != nil {
@@ -116,9 +116,9 @@ var connectionStates = map[string]func(t *testing.T, s *script, cfg *client.Conf
 	},
 }
 
-// However it is ended, and whatever its connection is about, a client ends within its
-// CloseTimeout and half a second, tells Stopped as its last, and keeps what it has not
-// delivered. Goroutines that stay behind fail the bubble.
+// However a client is ended, and whatever the state of its connection, it ends within CloseTimeout
+// and 0.5 s, reports Stopped last, and keeps undelivered messages. Goroutines that remain fail the
+// bubble.
 func TestFaultEnd_FromEveryConnectionState(t *testing.T) {
 	all := map[string]func(c *client.Client, cancel context.CancelFunc) error{
 		"CloseWith": func(c *client.Client, _ context.CancelFunc) error {

@@ -11,8 +11,8 @@ import (
 	"github.com/mooring-mqtt/mooring/client/presence"
 )
 
-// Whoever is waited for at the end (a handler, an OnChange, the server's answers to
-// the last words) is waited for within one CloseTimeout, not one each.
+// At the end, the client waits for handlers, OnChange and the server's answers within one
+// CloseTimeout in all, not one each.
 func TestFaultClose_HasOneTimeout(t *testing.T) {
 	for name, tt := range map[string]struct{ handler, watch, silent bool }{
 		"a handler":                              {handler: true},
@@ -55,7 +55,7 @@ func TestFaultClose_HasOneTimeout(t *testing.T) {
 				if took := time.Since(began); took > cfg.Connection.CloseTimeout+time.Second {
 					t.Errorf("Close took %v, its timeout is %v", took, cfg.Connection.CloseTimeout)
 				}
-				// What the server is told does not suffer from it.
+				// The packets for the server are not affected.
 				p.Resume()
 				time.Sleep(time.Minute)
 				if payload, _ := b.Retained("status/c"); string(payload) != "offline" {

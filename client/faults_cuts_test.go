@@ -17,12 +17,12 @@ import (
 	"github.com/mooring-mqtt/mooring/reliability"
 )
 
-// echoes is a client that gets what it publishes, each message with its number, and
-// checks it on arrival: nothing is kept.
+// echoes is a client that receives its own messages. Each has a number, which is checked on receipt
+// and not stored.
 type echoes struct {
 	mu       sync.Mutex
-	next     map[string]uint64 // by topic: what has to come
-	again    map[string]int    // came before
+	next     map[string]uint64 // next expected number by topic
+	again    map[string]int    // redelivered messages by topic
 	disorder []string
 }
 
@@ -47,7 +47,7 @@ func (e *echoes) arrived(topic string) uint64 {
 	return e.next[topic]
 }
 
-// footprintOf is the goroutines and the heap of the process, when nothing moves.
+// footprintOf returns the goroutines and the heap of the process while it is idle.
 func footprintOf() (goroutines int, heap uint64) {
 	synctest.Wait()
 	runtime.GC()
@@ -57,9 +57,9 @@ func footprintOf() (goroutines int, heap uint64) {
 	return runtime.NumGoroutine(), m.HeapAlloc
 }
 
-// A thousand cuts in a row, each in the middle of whatever goes in either direction,
-// behind a random number of bytes: at QoS 2 everything comes once and in order, at QoS
-// 1 nothing is missing, and goroutines and memory are as they were.
+// The link is cut a thousand times in a row, each time after a random number of bytes in either
+// direction. At QoS 2 every message is received once and in order, and at QoS 1 none is missing.
+// Goroutines and memory do not grow.
 func TestFaultCuts_AThousand(t *testing.T) {
 	const cuts = 1000
 	dir := t.TempDir()
@@ -67,9 +67,9 @@ func TestFaultCuts_AThousand(t *testing.T) {
 		s := newStation(t, dir)
 		random := rand.New(rand.NewPCG(1, 2))
 		cfg := testConfig("c", &recorder{}, nil)
-		cfg.OnEvent = nil // which would keep them
+		cfg.OnEvent = nil // a recorder would keep all events
 		cfg.Connection.Dial = s.dial
-		cfg.Store.Custom = persistence.NewMemory(persistence.Options{Files: persistence.Files{SegmentBytes: 64 << 10}}) // what is done is forgotten soon
+		cfg.Store.Custom = persistence.NewMemory(persistence.Options{Files: persistence.Files{SegmentBytes: 64 << 10}}) // small segments are removed early
 		cfg.Connection.Backoff = reliability.Backoff{Min: time.Millisecond, Max: 20 * time.Millisecond}
 		cfg.Connection.ConnectTimeout, cfg.Connection.AckTimeout = 5*time.Second, 5*time.Second
 		c := mustNew(t, cfg)
@@ -127,7 +127,7 @@ func TestFaultCuts_AThousand(t *testing.T) {
 		}
 		wantAccounts(t, c)
 
-		talk(200) // the same as before, so that it compares
+		talk(200) // same load as before, to be comparable
 		settle()
 		time.Sleep(time.Minute)
 		after, grown := footprintOf()

@@ -20,19 +20,19 @@ import (
 	"github.com/mooring-mqtt/mooring/reliability"
 )
 
-// story checks the events of a connection as they come: each has its place behind
-// the one before, State says what the event tells of, and behind Stopped is nothing.
+// story checks the events of a connection: each may follow the previous one, State matches it, and
+// nothing follows Stopped.
 type story struct {
 	t  testing.TB
 	c  *client.Client
-	mu sync.Mutex // a program's own, as it may well have one
+	mu sync.Mutex // like a lock of an application
 
-	before  client.Event // the last that is about the connection
-	ended   int          // Stopped
+	before  client.Event // last event about the connection
+	ended   int          // Stopped was reported
 	ups     int
 	failed  int
 	lost    int
-	publish bool // from within
+	publish bool // publish inside OnEvent
 	err     error
 }
 
@@ -90,7 +90,7 @@ func (s *story) tell(e client.Event) {
 	s.before = e
 }
 
-// behind wants that the event before was of one of these types; nil: none was.
+// behind checks that the previous event has one of these types; nil means that there was none.
 func (s *story) behind(e client.Event, types ...client.Event) {
 	for _, want := range types {
 		if fmt.Sprintf("%T", s.before) == fmt.Sprintf("%T", want) {
@@ -111,9 +111,8 @@ func (s *story) end() {
 	}
 }
 
-// Links that break in every way, servers that refuse and send away, and each of the
-// ways to end, at a random moment: the events tell one story, and its last word is
-// Stopped.
+// Links break in every way, servers refuse or redirect, and the client is ended in each way at a
+// random moment. The events are consistent, and Stopped is the last one.
 func TestFaultEvents_AreConsistent(t *testing.T) {
 	for seed := range uint64(30) {
 		t.Run(fmt.Sprint("seed ", seed), func(t *testing.T) {
@@ -152,7 +151,7 @@ func TestFaultEvents_AreConsistent(t *testing.T) {
 					time.Sleep(time.Duration(random.IntN(1500)) * time.Millisecond)
 				}
 				var all sync.WaitGroup
-				all.Go(func() { // meets the end
+				all.Go(func() { // races with the end
 					for {
 						if _, err := c.Publish(context.Background(), client.Message{Topic: "t", QoS: 1}); err != nil {
 							return
@@ -181,15 +180,15 @@ func TestFaultEvents_AreConsistent(t *testing.T) {
 	}
 }
 
-// What a server says decides what is told to be done about it, and that is what is
-// done.
+// The events report the action that follows each answer of the server, and the client performs that
+// action.
 func TestFaultEvents_ReportTheNextAction(t *testing.T) {
 	for name, tt := range map[string]struct {
 		end    control.Disconnect
-		ignore bool // redirections
-		stop   bool // at a takeover
+		ignore bool // IgnoreRedirects
+		stop   bool // TakeoverStop
 		want   reliability.Action
-		to     string // the next attempt
+		to     string // server of the next attempt
 	}{
 		"nothing said":            {control.Disconnect{Reason: 0x00}, false, false, reliability.ActionRetry, "one:1883"},
 		"shutting down":           {control.Disconnect{Reason: 0x8B}, false, false, reliability.ActionRetry, "one:1883"},
@@ -232,7 +231,7 @@ func TestFaultEvents_ReportTheNextAction(t *testing.T) {
 	}
 }
 
-// A connection that we end ourselves is not told as one that will come again.
+// If the client itself ends a connection, the event announces no next attempt.
 func TestFaultEvents_OfTheClientsOwnEnd(t *testing.T) {
 	for name, end := range map[string]func(c *client.Client, cancel context.CancelFunc){
 		"Close":     func(c *client.Client, _ context.CancelFunc) { _ = c.Close() },
@@ -259,8 +258,8 @@ func TestFaultEvents_OfTheClientsOwnEnd(t *testing.T) {
 	}
 }
 
-// hastyPeer closes as soon as it has the DISCONNECT, so that the end is read here
-// before we close, as from most servers.
+// hastyPeer closes when it receives DISCONNECT, like most servers, so the client detects the end
+// before it closes the connection.
 type hastyPeer struct {
 	net.Conn
 	far net.Conn
@@ -295,8 +294,8 @@ func TestFaultEnd_ServerClosesFirst(t *testing.T) {
 	})
 }
 
-// Close from OnEvent would wait for the goroutine that it is called on. It returns at
-// once instead, and the client ends behind it, whatever the event was.
+// Close in OnEvent cannot wait for OnEvent. It returns at once, and the client ends afterwards, for
+// every event.
 func TestClose_FromEveryEvent(t *testing.T) {
 	for _, kind := range []client.Event{client.Connecting{}, client.Connected{}, client.ConnectFailed{}, client.Disconnected{}, client.Redirected{}, client.SessionLost{}, client.Stopped{},
 		client.MessageRefused{}, client.MessageDeferred{}, client.MessageExpired{}, client.HandlerFailed{}, client.Unhandled{}, client.SubscriptionFailed{}, client.StatusFailed{}, client.BreakerChanged{}} {
@@ -336,7 +335,7 @@ func TestClose_FromEveryEvent(t *testing.T) {
 				time.Sleep(time.Second)
 				start(t, c)
 				var server sync.WaitGroup
-				server.Go(func() { // at which everything happens
+				server.Go(func() { // causes all events
 					for i := 0; ; i++ {
 						select {
 						case nc := <-a.conns:
@@ -357,11 +356,11 @@ func TestClose_FromEveryEvent(t *testing.T) {
 	}
 }
 
-// serveBadly sends a client away, or refuses what it can, for a minute.
+// serveBadly redirects a client, or refuses as much as possible, for a minute.
 func serveBadly(nc net.Conn, away bool) {
 	defer nc.Close()
 	r := wire.NewReader(nc, 0)
-	send := func(b []byte) { _, _ = nc.Write(b) } // the client may be gone
+	send := func(b []byte) { _, _ = nc.Write(b) } // the client may have closed
 	_ = nc.SetDeadline(time.Now().Add(time.Minute))
 	if _, err := r.Next(); err != nil {
 		return
@@ -395,8 +394,8 @@ func serveBadly(nc net.Conn, away bool) {
 	}
 }
 
-// An OnEvent that blocks holds up what it is called from, and loses nothing: State
-// goes on, and so do messages over a connection that stands.
+// An OnEvent that blocks delays its caller, but loses nothing: State is updated, and messages flow
+// on the connection.
 func TestOnEvent_Blocks(t *testing.T) {
 	inBubble(t, mqtttest.Options{}, func(t *testing.T, b *mqtttest.Broker, p *mqtttest.Proxy) {
 		var events recorder
@@ -423,7 +422,7 @@ func TestOnEvent_Blocks(t *testing.T) {
 		}
 		synctest.Wait()
 		began := time.Now()
-		if err := c.Close(); !errors.As(err, new(*client.CloseTimeoutError)) { // OnEvent does not return
+		if err := c.Close(); !errors.As(err, new(*client.CloseTimeoutError)) { // because OnEvent does not return
 			t.Errorf("Close: %v", err)
 		}
 		<-c.Done()
@@ -433,7 +432,7 @@ func TestOnEvent_Blocks(t *testing.T) {
 	})
 }
 
-// late is a store whose Enqueue comes back, with a failure, when it is let go.
+// late is a store whose Enqueue waits and then fails.
 type late struct {
 	persistence.Store
 	begun, release chan struct{}
@@ -445,7 +444,7 @@ func (l *late) Enqueue(context.Context, *persistence.Message) (persistence.Ticke
 	return persistence.Ticket{}, persistence.ErrFailed
 }
 
-// A Publish that comes to its end behind the client's has its error, and no event.
+// A Publish that ends after the client returns its error, and reports no event.
 func TestFaultEvents_NoneAfterStopped(t *testing.T) {
 	withScript(t, func(t *testing.T, s *script) {
 		var events recorder

@@ -13,22 +13,21 @@ import (
 	"github.com/mooring-mqtt/mooring/internal/wire/control"
 )
 
-// halfOpen is a link that goes dead in some directions and says nothing.
+// halfOpen is a link that stops forwarding in some directions without closing.
 type halfOpen struct {
 	dead     []mqtttest.Direction
-	sending  bool // we publish at QoS 0 all the time
-	hearing  bool // so do others, to us
-	unacked  bool // a message of ours is on its way
+	sending  bool // the client publishes at QoS 0 all the time
+	hearing  bool // the client receives messages all the time
+	unacked  bool // a message of the client is in flight
 	keep     time.Duration
 	ack      time.Duration
-	within   time.Duration // the promise
-	byServer bool          // it is the server that finds out
+	within   time.Duration // limit of the time to detection
+	byServer bool          // the server detects it
 	want     error
 }
 
-// How long a half-open link stays unnoticed, in each direction, whatever else goes
-// over it: one and a half times the keep alive, or one and a quarter times AckTimeout
-// where messages wait for acknowledgements.
+// A half-open link is detected in time, in each direction and with any traffic: within 1.5 times
+// the keep alive, or within 1.25 times AckTimeout if messages wait for acknowledgements.
 func TestFaultHalfOpen_IsDetectedInTime(t *testing.T) {
 	deaf, mute := []mqtttest.Direction{mqtttest.ToClient}, []mqtttest.Direction{mqtttest.ToServer}
 	both := []mqtttest.Direction{mqtttest.ToClient, mqtttest.ToServer}
@@ -49,7 +48,7 @@ func TestFaultHalfOpen_IsDetectedInTime(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			var worst time.Duration
-			for phase := range 8 { // of the keep alive's cycle, in which the link dies
+			for phase := range 8 { // moment in the cycle of the keep alive at which the link fails
 				worst = max(worst, tt.test(t, phase))
 			}
 			t.Logf("found after %v at the latest, %.2f of what is promised", worst, worst.Seconds()/tt.within.Seconds())
@@ -92,7 +91,7 @@ func (h halfOpen) test(t *testing.T, phase int) (found time.Duration) {
 				tick := time.NewTicker(100 * time.Millisecond)
 				defer tick.Stop()
 				for {
-					_, _ = who.Publish(t.Context(), client.Message{Topic: topic}) // or there is no connection
+					_, _ = who.Publish(t.Context(), client.Message{Topic: topic}) // fails without a connection
 					select {
 					case <-tick.C:
 					case <-ended:
@@ -128,7 +127,7 @@ func (h halfOpen) test(t *testing.T, phase int) (found time.Duration) {
 		}
 		stop()
 		p.Resume()
-		p.Cut() // what hangs in the dead link
+		p.Cut() // discards bytes in the failed link
 		wantState(t, publish(t, c, "t", "y", client.ExactlyOnce), client.Acked)
 		if n := c.Stats().Store.Pending; n != 0 {
 			t.Errorf("%d messages are left", n)
@@ -137,8 +136,8 @@ func (h halfOpen) test(t *testing.T, phase int) (found time.Duration) {
 	return found
 }
 
-// The network has changed under a connection: it is asked for a sign of life at once,
-// and given up soon if there is none.
+// After NetworkChanged, a connected client sends a PINGREQ at once and reconnects soon if there is
+// no answer.
 func TestFaultNetworkChanged_WhileConnected(t *testing.T) {
 	for _, tt := range []struct{ keep, within time.Duration }{
 		{2 * time.Second, time.Second}, {30 * time.Second, 5 * time.Second}, {time.Hour, 5 * time.Second},
@@ -150,7 +149,7 @@ func TestFaultNetworkChanged_WhileConnected(t *testing.T) {
 				cfg.Connection.KeepAlive, cfg.Connection.AckTimeout = tt.keep, 9*time.Hour
 				c := mustStart(t, cfg)
 				connect(t, c)
-				for range 5 { // the link has lived through it
+				for range 5 { // the link still works
 					time.Sleep(tt.keep / 3)
 					c.NetworkChanged()
 				}
@@ -158,7 +157,7 @@ func TestFaultNetworkChanged_WhileConnected(t *testing.T) {
 				if n := len(eventsOf[client.Disconnected](&events)); n > 0 {
 					t.Fatalf("a live connection was given up: %v", eventsOf[client.Disconnected](&events)[0].Err)
 				}
-				for range 3 { // it has not
+				for range 3 { // the link no longer works
 					time.Sleep(tt.keep / 3)
 					d := publish(t, c, "t", "x", client.AtLeastOnce)
 					wantState(t, d, client.Acked)
@@ -186,8 +185,8 @@ func TestFaultNetworkChanged_WhileConnected(t *testing.T) {
 	}
 }
 
-// A call that meets the end of a connection, or the beginning of one, is neither lost
-// nor kept for a delay hours later.
+// A call of NetworkChanged at the end or the beginning of a connection has an effect, and has none
+// on a delay hours later.
 func TestFaultNetworkChanged_AtEveryMoment(t *testing.T) {
 	withServers(t, func(t *testing.T, a addressed) {
 		var c *client.Client
@@ -207,7 +206,7 @@ func TestFaultNetworkChanged_AtEveryMoment(t *testing.T) {
 		<-a.asked
 		p := a.accept(control.Connack{})
 		time.Sleep(time.Hour)
-		p.close() // and Disconnected hurries
+		p.close() // Disconnected calls NetworkChanged
 		began := time.Now()
 		a.want(began, "one:1883 0s")
 		p = a.accept(control.Connack{})
@@ -215,7 +214,7 @@ func TestFaultNetworkChanged_AtEveryMoment(t *testing.T) {
 		time.Sleep(time.Hour)
 		p.close()
 		began = time.Now()
-		a.want(began, "one:1883 1s") // the delay of this one is its own
+		a.want(began, "one:1883 1s") // this attempt has its own delay
 	})
 	withServers(t, func(t *testing.T, a addressed) {
 		cfg := a.config(&recorder{}, "mqtt://one")
@@ -229,7 +228,7 @@ func TestFaultNetworkChanged_AtEveryMoment(t *testing.T) {
 		p := a.accept(control.Connack{})
 		began := time.Now()
 		time.Sleep(time.Second)
-		p.close() // and nobody has said so yet
+		p.close() // the client has not detected it yet
 		time.Sleep(time.Second)
 		c.NetworkChanged()
 		a.want(began, "one:1883 1m0s")

@@ -13,9 +13,9 @@ import (
 	"github.com/mooring-mqtt/mooring/client/mqtttest"
 )
 
-// sending is a pipe with a send buffer, as a socket has: a writer is not held by a
-// peer that reads nothing, until the buffer is full. Without it two writers would
-// meet at a lock, where the fake time stops.
+// sending is a pipe with a send buffer, like a socket: a peer that does not read blocks the writer
+// only when the buffer is full. Without a buffer, two writers would block on a lock, which stops
+// fake time.
 type sending struct {
 	net.Conn
 	queue chan []byte
@@ -34,7 +34,7 @@ func withSendBuffer(nc net.Conn) net.Conn {
 					return
 				}
 			case <-b.done:
-				// What is in the buffer still leaves, if somebody takes it.
+				// Bytes in the buffer are still sent if the peer reads them.
 				_ = nc.SetWriteDeadline(time.Now().Add(time.Second))
 				for {
 					select {
@@ -82,14 +82,14 @@ func (b *sending) Close() error {
 	return nil
 }
 
-// sendingThrough dials a pipe proxy, with a send buffer.
+// sendingThrough returns a function that dials a pipe proxy with a send buffer.
 func sendingThrough(p *mqtttest.Proxy) func() net.Conn {
 	dial := through(p)
 	return func() net.Conn { return withSendBuffer(dial()) }
 }
 
-// connectSoon waits for a connection, and not for ever: in a bubble, attempts that
-// fail for ever take no time.
+// connectSoon waits for a connection with a limit. Without one, attempts that fail at once would
+// repeat forever in a bubble.
 func connectSoon(t testing.TB, c *client.Client) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Minute)

@@ -21,15 +21,14 @@ import (
 	"github.com/mooring-mqtt/mooring/persistence"
 )
 
-// station is a broker that can be restarted on its folder, in a bubble, and a link
-// to it.
+// station is a broker in a bubble that can be restarted on its folder, with a link to it.
 type station struct {
 	t    *testing.T
 	dir  string
 	link *mqtttest.Proxy
 
 	mu     sync.Mutex
-	broker *mqtttest.Broker // nil: it is down
+	broker *mqtttest.Broker // nil while it is down
 	starts int
 }
 
@@ -55,8 +54,7 @@ func (s *station) join(context.Context) (net.Conn, error) {
 	return s.broker.Dial(), nil
 }
 
-// dial is Config.Connection.Dial: it fails where there is no broker, as a refused connection
-// does.
+// dial is Config.Connection.Dial. It fails while the broker is down, like a refused connection.
 func (s *station) dial(context.Context, *url.URL) (net.Conn, error) {
 	s.mu.Lock()
 	down := s.broker == nil
@@ -71,7 +69,7 @@ func (s *station) dial(context.Context, *url.URL) (net.Conn, error) {
 	return withSendBuffer(nc), nil
 }
 
-// direct goes past the link.
+// direct dials the broker without the link.
 func (s *station) direct(ctx context.Context, _ *url.URL) (net.Conn, error) {
 	nc, err := s.join(ctx)
 	if err != nil {
@@ -80,7 +78,7 @@ func (s *station) direct(ctx context.Context, _ *url.URL) (net.Conn, error) {
 	return withSendBuffer(nc), nil
 }
 
-// down kills the broker, as SIGKILL would.
+// down kills the broker like SIGKILL.
 func (s *station) down() {
 	s.mu.Lock()
 	b := s.broker
@@ -103,15 +101,14 @@ func (s *station) up() {
 	s.mu.Unlock()
 }
 
-// restart kills the broker and starts it again after a while.
+// restart kills the broker and starts it again later.
 func (s *station) restart(after time.Duration) {
 	s.down()
 	time.Sleep(after)
 	s.up()
 }
 
-// restarts are the states of a connection. Each brings the broker down in the middle
-// of one, and says when it has.
+// restarts are the states of a connection. Each kills the broker in that state.
 var restarts = map[string]func(x *restarted){
 	"dialing": func(x *restarted) {
 		x.config.Connection.Dial = func(ctx context.Context, u *url.URL) (net.Conn, error) {
@@ -164,17 +161,17 @@ func closeSoon(c *client.Client) error {
 	return c.Close()
 }
 
-// restarted is one client whose broker goes down in one state.
+// restarted is a client whose broker is killed in one state.
 type restarted struct {
 	*station
 	config client.Config
 	once   sync.Once
 	fell   chan struct{}
-	twice  bool // once more, while the client waits for its next attempt
+	twice  bool // kill it again while the client waits for its next attempt
 	last   func(*client.Client) error
 }
 
-// fall kills the broker, the first time it is called; it is back after 3 seconds.
+// fall kills the broker on the first call, and starts it again after 3 s.
 func (x *restarted) fall() {
 	x.once.Do(func() {
 		close(x.fell)
@@ -189,7 +186,7 @@ func (x *restarted) fall() {
 	})
 }
 
-// at has the broker fall when the nth packet of a type passes, which is lost.
+// at kills the broker at the nth packet of a type, which is lost.
 func (x *restarted) at(dir mqtttest.Direction, kind mqtttest.PacketType, n int) {
 	var seen atomic.Int32
 	x.link.OnPacket(func(d mqtttest.Direction, header byte, _ []byte) mqtttest.Action {
@@ -201,7 +198,7 @@ func (x *restarted) at(dir mqtttest.Direction, kind mqtttest.PacketType, n int) 
 	})
 }
 
-// terminate is a TLS server in front of the broker.
+// terminate serves TLS in front of the broker.
 func (x *restarted) terminate(outer *tls.Conn, inner net.Conn) {
 	defer inner.Close()
 	defer outer.Close()
@@ -215,7 +212,7 @@ func (x *restarted) terminate(outer *tls.Conn, inner net.Conn) {
 	_, _ = io.Copy(inner, outer)
 }
 
-// falling is the server's side of a TLS connection: it falls behind ClientHello.
+// falling is the server's side of a TLS connection. It kills the broker after ClientHello.
 type falling struct {
 	net.Conn
 	x *restarted
@@ -232,9 +229,8 @@ func (f *falling) Write(p []byte) (int, error) {
 	}
 }
 
-// A broker that is killed and comes back, in each state of the connection: the client
-// comes back by itself, everything is there once and in order, in both directions, and
-// the ends end.
+// The broker is killed and restarted in each state of the connection. The client reconnects by
+// itself, and every message is delivered once and in order, in both directions.
 func TestFaultBroker_RestartsInEveryState(t *testing.T) {
 	for state, reach := range restarts {
 		t.Run(state, func(t *testing.T) {
@@ -248,7 +244,7 @@ func TestFaultBroker_RestartsInEveryState(t *testing.T) {
 				x.config.Connection.KeepAlive = 30 * time.Minute
 				reach(x)
 
-				// Somebody else, past the link, sends what c receives and receives what it sends.
+				// Another client without the link sends what c receives, and receives what c sends.
 				otherConfig := testConfig("other", &recorder{}, nil)
 				otherConfig.Connection.Dial = x.direct
 				other := mustNew(t, otherConfig)
@@ -266,7 +262,7 @@ func TestFaultBroker_RestartsInEveryState(t *testing.T) {
 				}
 				if x.last == nil {
 					start(t, c)
-				} else { // to end with more to do than can be done before the fall
+				} else { // so much work that the broker is killed during it
 					for i := n / 2; i < n; i++ {
 						publish(t, c, "out", fmt.Sprint(i), client.ExactlyOnce)
 					}
@@ -285,7 +281,7 @@ func TestFaultBroker_RestartsInEveryState(t *testing.T) {
 					<-x.fell
 					time.Sleep(5 * time.Second)
 					x.link.OnPacket(nil)
-					c = mustNew(t, x.config) // what Close left, the next one delivers
+					c = mustNew(t, x.config) // the next client delivers what Close left
 					must1(c.Subscribe(t.Context(), "in", client.ExactlyOnce, ours))
 					start(t, c)
 				}

@@ -11,7 +11,7 @@ import (
 	"testing"
 )
 
-// faultsNamed are the faults that docs/faults.md must have, each with a test.
+// faultsNamed are the faults that docs/faults.md must list, each with a test.
 var faultsNamed = []string{
 	"DNS gone and back", "refused", "TLS expired and renewed", "wrong password then right", "proxy down", "server redirect",
 	"takeover", "half-open, we hear nothing", "half-open, they hear nothing", "CONNACK never comes", "broker restart during each state",
@@ -20,7 +20,7 @@ var faultsNamed = []string{
 
 var testInTable = regexp.MustCompile("`(?:([a-z/]+) )?((?:Test|Benchmark)[A-Za-z0-9_]+)`")
 
-// TestDocs_FaultsAreTested holds docs/faults.md against the tests.
+// docs/faults.md lists each fault and names existing tests.
 func TestDocs_FaultsAreTested(t *testing.T) {
 	text, err := os.ReadFile("../docs/faults.md")
 	must(t, err)
@@ -58,7 +58,7 @@ func TestDocs_FaultsAreTested(t *testing.T) {
 	}
 }
 
-// testsIn are the tests and benchmarks of a package.
+// testsIn returns the tests and benchmarks of a package.
 func testsIn(t *testing.T, dir string) (names []string) {
 	t.Helper()
 	files, err := filepath.Glob(filepath.Join(dir, "*_test.go"))
