@@ -22,12 +22,12 @@ import (
 	"github.com/mooring-mqtt/mooring/reliability"
 )
 
-// Client is one MQTT client with one session. New makes it, and from then on
-// Publish accepts messages; Start connects it; Drain, Close or the end of
-// Start's context end it. All methods are safe for concurrent use.
+// Client is an MQTT client with one session. New creates it, and Publish then accepts messages.
+// Start connects it. Drain, Close, or the end of Start's context ends it. All methods are safe for
+// concurrent use.
 type Client struct {
 	cfg      Config         // with defaults
-	guard    callback.Guard // knows which goroutines are inside functions of the application
+	guard    callback.Guard // knows the goroutines that run functions of the application
 	life     life
 	reports  reports
 	store    persistence.Store
@@ -37,16 +37,16 @@ type Client struct {
 	breaker  *reliability.Breaker
 	outbox   *outbox.Outbox
 	inbox    *inbox.Inbox[inbound]
-	aside    *aside // nil: there is no list
+	aside    *aside // nil without a list of set-aside messages
 	router   router
 	subs     *subs.Table
 	views    views
 	status   *status.Publisher
 }
 
-// New checks cfg, opens the store and returns a client that accepts messages.
-// Errors: *ConfigError, and those of persistence.Open. While a disk does not answer, New waits for it, without
-// a limit: the system call that opens a file cannot be cancelled.
+// New validates cfg, opens the store and returns a client that accepts messages. Errors:
+// *ConfigError, and those of persistence.Open. New blocks without a limit while a disk does not
+// answer, because opening a file cannot be canceled.
 func New(cfg Config) (*Client, error) {
 	if err := cfg.prepare(); err != nil {
 		return nil, err
@@ -127,8 +127,8 @@ func New(cfg Config) (*Client, error) {
 	return c, nil
 }
 
-// functions returns the guard of the application's functions. A failure is reported by a goroutine:
-// locks may be held, and the application's slog.Handler may call the client.
+// functions returns the guard of the application's functions. A goroutine reports failures, because
+// the caller may hold locks and the application's slog.Handler may call the client.
 func (c *Client) functions() functions {
 	return functions{&c.guard, func(name string, p *callback.Panic) { go c.panicked(name, p) }}
 }
@@ -192,11 +192,11 @@ func (c *Client) run(group *sync.WaitGroup, f func()) {
 	})
 }
 
-// AwaitConnection waits until the client is connected. It may be called before
-// Start. Errors: the cause of ctx, with the error of the last attempt, or why the client stopped.
+// AwaitConnection waits until the client is connected. It may be called before Start. Errors: the
+// cause of ctx, with the error of the last attempt, or the reason why the client stopped.
 //
-// It does not wait for subscriptions: those declared earlier are made on the new connection, before
-// stored messages are sent. Subscribe, called after it, waits for the server's answer.
+// It does not wait for subscriptions. The client sends earlier ones on the new connection, before
+// stored messages. A later call of Subscribe waits for the server's answer.
 func (c *Client) AwaitConnection(ctx context.Context) error {
 	if c == nil {
 		return ErrNilClient
@@ -216,7 +216,7 @@ func (c *Client) AwaitConnection(ctx context.Context) error {
 	}
 }
 
-// Connected reports whether there is a connection now.
+// Connected reports whether the client is connected now.
 func (c *Client) Connected() bool { return c != nil && c.link.Current() != nil }
 
 // Done returns a channel that is closed when the client and all its goroutines have ended.
@@ -229,8 +229,8 @@ func (c *Client) Done() <-chan struct{} {
 	return c.life.done
 }
 
-// Err returns why the client stopped: the fatal error, or the cause of the end of
-// Start's context. It is nil while the client runs and after Close and Drain.
+// Err returns why the client stopped: the fatal error, or the cause that ended Start's context. It
+// is nil while the client runs, and after Close and Drain.
 func (c *Client) Err() error {
 	if c == nil {
 		return ErrNilClient
@@ -240,8 +240,8 @@ func (c *Client) Err() error {
 	return c.life.err
 }
 
-// ClientID returns the client identifier: the configured one, or the random one. With
-// SessionConfig.AssignedClientID it is empty until the first CONNACK, which assigns it.
+// ClientID returns the client identifier: the configured one or a random one. With
+// SessionConfig.AssignedClientID it is empty until the first CONNACK assigns it.
 func (c *Client) ClientID() string {
 	if c == nil {
 		return ""
@@ -257,8 +257,8 @@ func (c *Client) State() ConnectionState {
 	return c.life.phase.get()
 }
 
-// Format prints the client identifier and the phase of the connection, whatever the verb is: the
-// configuration of a Client may have secrets.
+// Format prints the client identifier and the phase of the connection for every verb, because the
+// configuration may contain secrets.
 func (c *Client) Format(to fmt.State, _ rune) {
 	switch {
 	case to == nil:

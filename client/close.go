@@ -52,20 +52,21 @@ func (c *Client) begin(t *task, f func(ctx context.Context)) {
 	c.run(&t.WaitGroup, func() { f(ctx) })
 }
 
-// Close ends the client and returns when all its goroutines have ended. Running handlers finish,
-// handled messages are acknowledged, the status goes offline, and the server gets a DISCONNECT; all
-// that takes at most CloseTimeout, and up to a second more if handlers use it up. Then the contexts
-// of handlers end. Pending messages stay in the store, and their Deliveries end as Abandoned.
+// Close ends the client and returns when all its goroutines have ended. It waits for running
+// handlers, acknowledges handled messages, publishes the offline status and sends DISCONNECT. This
+// takes at most CloseTimeout, and up to 1 s more if handlers use it up. Then the contexts of
+// handlers end. Pending messages stay in the store, and their Deliveries end as Abandoned.
 //
-// If a disk, a handler or another function of the application does not return by then, Close returns a
-// *CloseTimeoutError. The client ends when that has returned, see Done; until then it holds Dir.
+// If a disk, a handler or another function of the application does not return by then, Close
+// returns a *CloseTimeoutError. The client ends when it has returned, see Done. Dir remains in use
+// until then.
 //
-// Called from a handler, from OnEvent or from another function that this client
-// calls, Close returns at once and the client ends after that function, see Done.
+// In a handler, in OnEvent or in another function that this client calls, Close returns at once.
+// The client ends after that function, see Done.
 func (c *Client) Close() error { return c.CloseWith(DisconnectOptions{}) }
 
-// CloseWith is Close with a choice of the DISCONNECT. Options that cannot be sent return a
-// *FieldError, and the client goes on. If the client is ending already, the earlier options apply.
+// CloseWith is Close with options for the DISCONNECT. For invalid options it returns a *FieldError,
+// and the client continues. If the client is already ending, the earlier options apply.
 func (c *Client) CloseWith(o DisconnectOptions) error {
 	if c == nil {
 		return ErrNilClient
@@ -93,10 +94,12 @@ func (c *Client) CloseWith(o DisconnectOptions) error {
 }
 
 // Drain ends the client when all accepted messages have an outcome. From its call on, Publish
-// returns ErrDraining. If ctx ends first, or the client fails, the error is a *DrainError with the
-// number of messages that stay in the store. So it is when the server has refused all that are left
-// for more than ten seconds; its cause is then a *DeferredError. Either way the client is closed when Drain returns;
-// called from a function that this client calls, it ends after that function has returned.
+// returns ErrDraining.
+//
+// If ctx ends first, or the client fails, the error is a *DrainError with the number of messages
+// that stay in the store. This also applies if the server refuses all remaining messages for more
+// than 10 s; the cause is then a *DeferredError. In every case the client is closed when Drain
+// returns. In a function that this client calls, it ends after that function has returned.
 func (c *Client) Drain(ctx context.Context) error {
 	if c == nil {
 		return ErrNilClient
@@ -109,7 +112,7 @@ func (c *Client) Drain(ctx context.Context) error {
 	started := c.life.started
 	c.life.mu.Unlock()
 	c.inbox.StopStalling()                     // a stalled reader would hold back acknowledgements
-	cause := errors.New("client: not started") // nothing will be sent
+	cause := errors.New("client: not started") // no message will be sent
 	if started {
 		if cause = c.outbox.WaitIdle(ctx); cause != nil && ctx.Err() != nil {
 			cause = waitEnded(cause, c.State().Err)
@@ -126,7 +129,7 @@ func (c *Client) Drain(ctx context.Context) error {
 	return err
 }
 
-// end begins the end; only the first call has an effect. disconnect is nil for an end
+// end begins the end of the client. Only the first call has an effect. disconnect is nil for an end
 // without DISCONNECT.
 func (c *Client) end(cause error, disconnect *DisconnectOptions) {
 	l := &c.life
@@ -149,9 +152,9 @@ func (c *Client) end(cause error, disconnect *DisconnectOptions) {
 	go c.teardown(l.begun, disconnect != nil)
 }
 
-// teardown ends everything, from the inside out: sending, then the handlers, then
-// the offline status, the acknowledgements of handled messages and DISCONNECT, then
-// the connection, then the store. Without a clean end the connection ends first.
+// teardown ends the parts of the client in this order: sending, handlers, offline status,
+// acknowledgements of handled messages, DISCONNECT, connection, store. Without a clean end, the
+// connection ends first.
 func (c *Client) teardown(started, clean bool) {
 	defer c.guard.Enter()()
 	l := &c.life
@@ -201,7 +204,7 @@ func (c *Client) teardown(started, clean bool) {
 	close(l.done)
 }
 
-// closeStore closes the store, unless that is the application's.
+// closeStore closes the store, unless it is a custom one.
 func (c *Client) closeStore() error {
 	if c.cfg.Store.Custom == nil {
 		return c.store.Close()
@@ -210,35 +213,35 @@ func (c *Client) closeStore() error {
 }
 
 const (
-	// disconnectTime is what is left of the end when handlers have used up
-	// CloseTimeout, for acknowledgements, the offline status and DISCONNECT.
+	// disconnectTime is the time for acknowledgements, offline status and DISCONNECT if handlers
+	// have used up CloseTimeout.
 	disconnectTime = 700 * time.Millisecond
-	// stepTime is what a step has when earlier steps have used up all.
+	// stepTime is the minimum time of a step of teardown.
 	stepTime = 100 * time.Millisecond
 )
 
-// timeLeft is how long the next step of teardown may take.
+// timeLeft returns how long the next step of teardown may take.
 func (l *life) timeLeft() time.Duration { return max(stepTime, time.Until(l.deadline)) }
 
-// within closes the connection if f takes longer than is left, so that nothing
-// waits for a peer that reads nothing.
+// within closes the connection if f takes too long, so that the client does not wait for a peer
+// that does not read.
 func (c *Client) within(up *link.Up, f func()) {
 	defer time.AfterFunc(c.life.timeLeft(), func() { _ = up.Close() }).Stop()
 	f()
 }
 
 // disconnect ends a connection cleanly: offline status, acknowledgements, DISCONNECT. If the server
-// did not acknowledge the offline status, it is asked to publish the will.
+// did not acknowledge the offline status, the DISCONNECT makes it publish the will.
 func (c *Client) disconnect(up *link.Up) {
 	o := c.life.disconnect
 	if c.cfg.Presence.Status != nil && !c.endStatus(up, o.Reason == wire.ReasonSuccess) && o.Reason == wire.ReasonSuccess {
 		o.Reason = wire.ReasonDisconnectWithWill
 	}
-	// The status may have waited for acknowledgements to leave, so they end after it.
+	// The offline status may wait for acknowledgements to be sent, so these end afterwards.
 	c.life.acknowledging.stop()
 	c.within(up, c.life.acknowledging.Wait)
 	if c.identity.Temporary() && up.SessionExpiry > 0 {
-		o.SessionExpiry = NoSession // nobody can resume the session of a random ClientID
+		o.SessionExpiry = NoSession // no client can resume the session of a random ClientID
 	}
 	last := link.Disconnect{Reason: o.Reason, ReasonString: o.ReasonString, User: o.UserProperties}
 	if o.SessionExpiry != 0 {
@@ -248,7 +251,7 @@ func (c *Client) disconnect(up *link.Up) {
 	c.within(up, func() { _ = up.Disconnect(last) }) // an error changes nothing: the connection ends
 }
 
-// undo ends what New has begun, unless the client was made.
+// undo closes what New has opened, unless New succeeded.
 func undo(c *Client, made *bool) {
 	if !*made {
 		c.reports.losses.Close()

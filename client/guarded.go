@@ -13,15 +13,15 @@ import (
 	"github.com/mooring-mqtt/mooring/reliability"
 )
 
-// functions calls functions of the application that run on goroutines of the client, or while it
-// holds locks. A panic or a runtime.Goexit in one of them is a failure of that call, and is reported.
-// Handlers, and what package inbox calls for a message, have a guard of their own: inbox.worker.
+// functions calls functions of the application, on goroutines of the client or while the client
+// holds locks. A panic or a runtime.Goexit fails that call and is reported. Handlers, and functions
+// that package inbox calls for a message, are guarded by inbox.worker.
 type functions struct {
 	guard  *callback.Guard
 	failed func(name string, p *callback.Panic) // reports a failure; locks of the client may be held
 }
 
-// call calls a function of the application. It returns its panic as an error.
+// call calls a function of the application and returns its panic as an error.
 func (f functions) call(name string, call func()) error {
 	if p := f.guard.Call(call); p != nil {
 		f.failed(name, p)
@@ -150,7 +150,7 @@ func (g *guardedStore) try(method string, call func() error) (err error) {
 	return err
 }
 
-// get calls a method that returns no error; after a panic it returns the zero value.
+// get calls a method that returns no error. After a panic it returns the zero value.
 func get[T any](g *guardedStore, method string, call func() T) (v T) {
 	_ = g.f.call("Store."+method, func() { v = call() })
 	return v

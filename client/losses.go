@@ -9,8 +9,8 @@ import (
 	"github.com/mooring-mqtt/mooring/internal/callback"
 )
 
-// lossKind is a kind of report: something was refused, deferred, dropped or given up.
-// Each kind has a counter in Stats, an Event, and a line in the log.
+// lossKind is a kind of report about a message or a problem. Each kind has a counter in Stats, an
+// Event, and a line in the log.
 type lossKind int
 
 const (
@@ -66,8 +66,8 @@ const (
 // lossKinds is the table of the kinds. docs/doctor.md has a row for each of them.
 var lossKinds = [...]struct {
 	name    string // attribute "kind" of its lines; the same in all versions
-	text    string // of its line
-	event   Event  // its type; nil: the kind is no loss, and its level is Debug
+	text    string // text of its log lines
+	event   Event  // type of its event; nil if it is no loss and is logged at Debug
 	counter string // field of Stats
 }{
 	lossRefused:           {"message-refused", "message refused: it will not be delivered", MessageRefused{}, "Store.Refused"},
@@ -79,7 +79,7 @@ var lossKinds = [...]struct {
 	lossFull:              {"message-dropped", "message dropped: the store is full", MessageDropped{}, "PolicyDrops"},
 	lossConflated:         {"message-conflated", "message replaced by a newer one of its topic", MessageDropped{}, "PolicyDrops"},
 	lossUnnumbered:        {"message-unnumbered", "message sent without number: MaxStreams topics are numbered", MessageUnnumbered{}, "Unnumbered"},
-	lossAbandoned:         {"messages-abandoned", "client closed, and messages end with it", MessagesAbandoned{}, "Abandoned"},
+	lossAbandoned:         {"messages-abandoned", "messages abandoned: the client closed", MessagesAbandoned{}, "Abandoned"},
 	lossHandler:           {"handler-failed", "handler failed: the message is handled again", HandlerFailed{}, "Failed"},
 	lossReceived:          {"received-refused", "received message refused: its handler failed or refused it", HandlerFailed{}, "Refused"},
 	lossUnhandled:         {"unhandled", "received message refused: no handler is declared for its topic", Unhandled{}, "Unhandled"},
@@ -89,7 +89,7 @@ var lossKinds = [...]struct {
 	lossPayload:           {"payload-invalid", "received message refused: its payload is not the UTF-8 that it announces", PayloadInvalid{}, "PayloadsInvalid"},
 	lossBlocked:           {"receive-blocked", "no further message can be received: one message is not acknowledged", ReceiveBlocked{}, "ReceiveBlocked"},
 	lossGap:               {"gap", "messages of a publisher are missing", Gap{}, "Gaps"},
-	lossLate:              {"late-dropped", "received message dropped: its gap was given up", LateDropped{}, "Late"},
+	lossLate:              {"late-dropped", "received message dropped: it arrived after its gap was reported", LateDropped{}, "Late"},
 	lossReused:            {"number-reused", "received message handled out of order: another message has had its number", NumberReused{}, "NumbersReused"},
 	lossRepeated:          {"number-repeated", "received message dropped: its number is known, and it has no message ID", NumberRepeated{}, "NumbersRepeated"},
 	lossQoS0:              {"qos0-dropped", "received QoS 0 message dropped: no room, or the client is closing", QoS0Dropped{}, "DroppedQoS0"},
@@ -115,11 +115,11 @@ var lossKinds = [...]struct {
 	lossUnknownSession:    {"session-discarded", "session at the server discarded, with the messages waiting in it: the store does not know it", ConnectFailed{}, "SessionsDiscarded"},
 	lossAdopted:           {"session-adopted", "session at the server adopted, with the messages waiting in it: the store did not know it", SessionAdopted{}, "SessionsAdopted"},
 	lossPurge:             {"purge-given-up", "server did not answer the purge of packet identifiers: it may drop new QoS 2 messages under them", PurgeGivenUp{}, "PurgesGivenUp"},
-	lossStuck:             {"session-stuck", "server refuses messages because of exchanges that it holds, and only a new session can help", SessionStuck{}, "SessionsStuck"},
+	lossStuck:             {"session-stuck", "session stuck: the server refuses messages because of QoS 2 exchanges that it holds", SessionStuck{}, "SessionsStuck"},
 	lossConnect:           {"connect-failed", "connecting failed", ConnectFailed{}, "ConnectFailures"},
 }
 
-// lossDetail has what a line says. It must not refer to payloads.
+// lossDetail contains the attributes of a log line. It must not refer to payloads.
 type lossDetail struct {
 	id    MessageID
 	err   error
@@ -147,7 +147,8 @@ func report[E Event](c *Client, kind lossKind, d lossDetail, e E) {
 	}
 }
 
-// logLoss writes the line for a loss, or for more of its kind, of which d is the latest.
+// logLoss writes the line for a loss. more is the number of further losses of its kind, and d is
+// the latest.
 func (c *Client) logLoss(kind int, more uint64, d lossDetail) {
 	k := &lossKinds[kind]
 	text, level, attrs := k.text, slog.LevelWarn, make([]slog.Attr, 0, 10)
@@ -179,7 +180,7 @@ func (c *Client) logLoss(kind int, more uint64, d lossDetail) {
 	c.log(level, text, attrs...)
 }
 
-// log writes a line to Config.Logger, or to slog.Default as it is now. No lock may be held.
+// log writes a line to Config.Logger, or to the present slog.Default. The caller must hold no lock.
 func (c *Client) log(level slog.Level, text string, attrs ...slog.Attr) {
 	p := c.guard.Call(func() {
 		logger := c.cfg.Logger
@@ -199,7 +200,7 @@ func (c *Client) log(level slog.Level, text string, attrs ...slog.Attr) {
 	}
 }
 
-// panicked reports a panic of a function of the application; nil: there was none.
+// panicked reports a panic of a function of the application. p may be nil.
 func (c *Client) panicked(function string, p *callback.Panic) {
 	if p == nil {
 		return

@@ -17,8 +17,7 @@ import (
 	"github.com/mooring-mqtt/mooring/persistence"
 )
 
-// reports is what the client reports: counters, lines of the log, and events until
-// Stopped. Hooks on the stages of a message belong here too.
+// reports holds the counters, log and events of the client, up to Stopped.
 type reports struct {
 	findings   []Finding   // of Config.Lint
 	shared     sync.Once   // sharedUnordered was reported
@@ -38,7 +37,7 @@ func (r *reports) count(kinds ...lossKind) (n uint64) {
 	return n
 }
 
-// event reports e, unless Stopped was reported: that is the last event.
+// event reports e. It reports nothing after Stopped, which is the last event.
 func (c *Client) event(e Event) {
 	if c.cfg.OnEvent == nil || c.reports.stopped.Load() {
 		return
@@ -49,7 +48,7 @@ func (c *Client) event(e Event) {
 	c.panicked("OnEvent", c.guard.Call(func() { c.cfg.OnEvent(e) }))
 }
 
-// corrupted reports damage of the log, and ends the message that was lost with it.
+// corrupted reports damage of the log and ends the message that was lost.
 func (c *Client) corrupted(x persistence.Corruption) {
 	report(c, lossDamage, about(MessageID{}, x.Err, slog.String("file", x.File), slog.Int64("offset", x.Offset)), StoreDamaged{x})
 	if x.Seq != 0 {
@@ -59,12 +58,12 @@ func (c *Client) corrupted(x persistence.Corruption) {
 
 // asideCorrupted reports damage of the list of set-aside messages.
 func (c *Client) asideCorrupted(x persistence.Corruption) {
-	x.Seq = 0 // of another log
+	x.Seq = 0 // a sequence number of another log
 	c.corrupted(x)
 }
 
-// storeRenewed reports the epoch that an opening began. A custom store has the method
-// Renewal if it knows of such.
+// storeRenewed reports the epoch that began when the store was opened. A custom store may implement
+// Renewal.
 func (c *Client) storeRenewed() {
 	s, ok := optional[interface{ Renewal() persistence.Renewal }](c.store)
 	if !ok || s.Renewal() == persistence.Continued {
@@ -77,21 +76,20 @@ func (c *Client) storeRenewed() {
 	report(c, kind, about(MessageID{}, nil, slog.String("cause", e.Cause.String()), slog.Uint64("epoch", e.Epoch), slog.Uint64("pending", c.store.Stats().Pending)), e)
 }
 
-// sentLost asks the store whether it has lost messages that were sent. A custom store has the method
-// SentLost if it can.
+// sentLost reports whether the store has lost sent messages. A custom store may implement SentLost.
 func sentLost(store persistence.Store) bool {
 	s, ok := optional[interface{ SentLost() bool }](store)
 	return ok && s.SentLost()
 }
 
-// adopted reports whether the session in the store was begun by another client.
+// adopted reports whether another client began the session in the store.
 func adopted(store persistence.Store) bool {
 	owner, _ := store.Session()
 	_, adopted := link.Owner(owner)
 	return adopted
 }
 
-// storeOutages holds back the report of an outage of the store that begins while New composes the client.
+// storeOutages holds the report of a store outage that begins while New runs.
 type storeOutages struct {
 	mu    sync.Mutex
 	ready bool
@@ -114,7 +112,7 @@ func (o *storeOutages) composed(c *Client) {
 	}
 }
 
-// storeDegraded reports that an outage of the store begins; nil: it ends.
+// storeDegraded reports the beginning of a store outage, or its end if err is nil.
 func storeDegraded(c *Client, err *persistence.DegradedError) {
 	if err != nil {
 		c.life.phase.store(err)
@@ -139,7 +137,7 @@ func receivingFailed(c *Client, err error) {
 	report(c, lossStore, about(MessageID{}, err), StoreFailed{Err: err})
 }
 
-// statusFailed reports a status message, or the subscription to its topic.
+// statusFailed reports a failed status message or a failed subscription to the status topic.
 func (c *Client) statusFailed(err error) {
 	var deferred *session.DeferredError
 	if errors.As(err, &deferred) {
@@ -153,7 +151,7 @@ func (c *Client) statusContested(b presence.BootID) {
 	report(c, lossContested, about(MessageID{}, nil, slog.String("topic", c.cfg.Presence.Status.Topic), slog.String("boot", b.String())), StatusContested{Boot: b})
 }
 
-// subscriptionResult takes what became of a subscription.
+// subscriptionResult processes the result of a subscription.
 func (c *Client) subscriptionResult(r subs.Result) {
 	if asked, granted := QoS(r.Asked), QoS(r.Granted); granted < asked && r.Owner != subs.Marker {
 		filter := r.Want.Filter
@@ -169,7 +167,7 @@ func (c *Client) subscriptionResult(r subs.Result) {
 	case subs.Application:
 		c.subscriptionFailed(r.Want.Filter, r.Err)
 	case subs.Status:
-		// An end that is refused only leaves messages that come twice.
+		// If an UNSUBSCRIBE is refused, the only effect is that messages arrive twice.
 		if !r.Ended && c.status.Subscribed(r.Err == nil) {
 			c.statusFailed(&StatusSubscriptionError{Err: refusedError(r.Err)})
 		}
@@ -191,7 +189,7 @@ func (c *Client) subscriptionFailed(filter string, err error) {
 	}
 }
 
-// viewObserver reports what happens to watches and mirrors.
+// viewObserver reports the losses of watches and mirrors.
 type viewObserver struct{ *Client }
 
 func (o viewObserver) markerFailed(topic string, err error) {
@@ -270,8 +268,8 @@ func (c *Client) messageDeferred(e MessageDeferred) {
 		slog.Int("attempts", e.Attempts), slog.Time("until", e.Until)), e)
 }
 
-// abandoned reports the messages that end with the client: pending ones in a store in memory, and
-// received ones that were not handled, if the session ends.
+// abandoned reports messages that end with the client: pending ones of a store in memory, and
+// unhandled received ones if the session ends.
 func (c *Client) abandoned(unhandled int) {
 	e := MessagesAbandoned{}
 	if c.cfg.Dir == "" && c.cfg.Store.Custom == nil {
@@ -286,7 +284,8 @@ func (c *Client) abandoned(unhandled int) {
 	}
 }
 
-// unnumbered returns the function that reports a message without number; nil: it is refused.
+// unnumbered returns the function that reports a message without a number, or nil if Publish
+// refuses it.
 func unnumbered(c *Client) func(id [16]byte, topic string) {
 	if c.cfg.Publishing.RejectUnnumbered {
 		return nil

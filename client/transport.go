@@ -62,7 +62,7 @@ const ProxyFromEnvironment = link.FromEnvironment
 type CredentialsError struct{ Err error }
 
 func (e *CredentialsError) Error() string {
-	return fmt.Sprintf("client: no credentials: %v; Config.Connection.Credentials is asked again at the next attempt", e.Err)
+	return fmt.Sprintf("client: no credentials: %v; the next attempt calls Config.Connection.Credentials again", e.Err)
 }
 
 func (e *CredentialsError) Unwrap() error { return e.Err }
