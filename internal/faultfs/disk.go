@@ -5,13 +5,13 @@ import (
 	"slices"
 )
 
-// disk is what processes see, what is certainly on the medium, and what lies
-// between the two. Operations are applied to it one by one.
+// disk is a simulated disk: the content that processes see, the content that is certainly on the
+// medium, and the changes between the two. Operations are applied to it one by one.
 type disk struct {
 	inodes  []*inode          // by number
 	names   map[string]*inode // as processes see them
-	durable map[string]*inode // those that a crash leaves
-	changes []change          // of names, since the folder's last sync
+	durable map[string]*inode // as they are after a crash
+	changes []change          // name changes since the last sync of the folder
 }
 
 // change is a creation, removal or renaming that a crash may undo.
@@ -21,37 +21,36 @@ type change struct {
 	in       *inode
 }
 
-// inode is a file, whatever its names are.
+// inode is a file, independent of its names.
 type inode struct {
 	number int
 	data   []byte  // as processes see it
-	base   []byte  // what is certainly on the medium
-	layers []layer // written since, in order
-	open   int     // handles
+	base   []byte  // the content that is certainly on the medium
+	layers []layer // changes since, in order
+	open   int     // number of open handles
 
-	shared bool // data and base are somebody else's too: copy before writing
+	shared bool // another disk shares data and base: copy them before writing
 }
 
-// layer is a write or, without data, a truncation to off.
+// layer is a write or, if data is nil, a truncation to off.
 type layer struct {
 	off  int64
 	data []byte
 	fate fate
 }
-
 type fate uint8
 
 const (
 	unsynced fate = iota // the next sync makes it durable
-	lost                 // a sync failed: on the medium or not, for ever
-	synced               // on the medium; in the list only while a lost one is before it
+	lost                 // a sync failed: it is permanently unknown whether the layer is on the medium
+	synced               // on the medium; kept in the list only while a lost layer precedes it
 )
 
 func newDisk() *disk {
 	return &disk{names: map[string]*inode{}, durable: map[string]*inode{}}
 }
 
-// clone shares the bytes until one of the two writes.
+// clone returns a copy of the disk. The two share their bytes until one of them is written to.
 func (d *disk) clone() *disk {
 	c := &disk{names: make(map[string]*inode, len(d.names)), durable: make(map[string]*inode, len(d.durable))}
 	for _, in := range d.inodes {
@@ -73,14 +72,14 @@ func (d *disk) clone() *disk {
 	return c
 }
 
-// add makes a file that is on the medium.
+// add adds a durable file.
 func (d *disk) add(name string, data []byte) {
 	in := &inode{number: len(d.inodes), data: data, base: data, shared: true}
 	d.inodes = append(d.inodes, in)
 	d.names[name], d.durable[name] = in, in
 }
 
-// apply does the operation, which is possible.
+// apply applies an operation, which must be possible.
 func (d *disk) apply(op *Op) {
 	switch op.Kind {
 	case Write:
@@ -120,7 +119,7 @@ func (d *disk) change(c change) {
 	d.changes = append(d.changes, c)
 }
 
-// into makes the change in names, as far as what came before it is there.
+// into applies the change to names, unless an earlier change that it depends on is missing.
 func (c change) into(names map[string]*inode) {
 	switch {
 	case c.kind == Create:
@@ -142,7 +141,7 @@ func (in *inode) write(l layer) {
 	in.layers = append(in.layers, l)
 }
 
-// to does the layer to data, in place as far as there is room.
+// to applies the layer to data, in place if there is room.
 func (l layer) to(data []byte) []byte {
 	if l.data == nil {
 		return resize(data, l.off)
@@ -154,7 +153,7 @@ func (l layer) to(data []byte) []byte {
 	return data
 }
 
-// resize cuts off or adds zeros.
+// resize truncates data, or extends it with zeros.
 func resize(data []byte, size int64) []byte {
 	if n := size - int64(len(data)); n > 0 {
 		return append(data, make([]byte, n)...)

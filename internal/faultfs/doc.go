@@ -1,26 +1,24 @@
-// Package faultfs is a file system in memory that fails when told to, records
-// what is done to it, and knows what a crash could leave of it at each moment.
+// Package faultfs is a file system in memory for tests. It injects faults, records the operations
+// on it, and computes every content that a crash could leave on the disk.
 //
-// An [FS] is used like a folder on disk. [FS.SetFault] makes operations fail, or
-// pretend to succeed. [FS.Trace] is the list of what was done, and [Trace.States]
-// builds what the disk may hold if the power went after any of it:
+// An [FS] is used like a folder on disk. [FS.SetFault] makes operations fail, or report success
+// without an effect. [FS.Trace] returns the recorded operations. [Trace.States] builds the possible
+// contents of the disk after a power failure:
 //
 //   - after each prefix of the operations;
-//   - of the writes since a file's last sync, by sectors of 512 bytes, any subset:
-//     dropped, kept, in any order;
-//   - one write torn at any byte, the rest of it missing or zeros;
-//   - a file's size with or without what was written behind its synced end, so
-//     that zeros stand where data were to be;
-//   - truncations done or not;
-//   - creations, removals and renamings since the folder's last sync, any subset.
+//   - with any subset of the writes since the last sync of a file, in sectors of 512 bytes;
+//   - with one write torn at any byte, and the rest of the write missing or zeros;
+//   - with the size of a file including or excluding the unsynced bytes at its end; bytes that are
+//     included but were not written are zeros;
+//   - with or without each unsynced truncation;
+//   - with any subset of the creations, removals and renamings since the last sync of the folder.
 //
-// After a failed sync, what was written before it may be on disk or not, for
-// ever: no later sync changes that, though reading shows it (fsync on Linux).
-// A failed sync of a folder may be repeated: names go through the file system's
-// journal, and when that fails the file system stops.
+// After a failed sync, it is permanently unknown whether earlier writes are on the disk. A later
+// sync does not change that, although a read returns the data. fsync on Linux behaves like this.
+// The sync of a folder may be repeated after a failure: names are part of the journal of the file
+// system, and a file system stops when its journal fails.
 //
-// Each [State] is a file system to open what the workload used and to see whether
-// its promises were kept; that is the caller's to judge. One run of a workload
-// gives thousands of states, and a state can be the beginning of the next trace:
-// a crash during recovery from a crash.
+// A [State] is a file system after a crash. The caller opens it with the code under test, and
+// checks whether the code keeps its guarantees. One run of a workload produces thousands of states.
+// A state can be the start of another trace, to test a crash during recovery from a crash.
 package faultfs

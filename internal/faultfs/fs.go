@@ -11,9 +11,9 @@ import (
 	"github.com/mooring-mqtt/mooring/internal/fsys"
 )
 
-// FS is a file system in memory: an fsys.FS. As on Windows, an open file cannot be removed
-// or renamed. Folders need not be made. All methods may be called by several
-// goroutines at once; operations happen one after the other.
+// FS is a file system in memory. It implements fsys.FS. As on Windows, an open file cannot be
+// removed or renamed. Folders need not be created. FS is safe for concurrent use; it executes one
+// operation at a time.
 type FS struct {
 	mu     sync.Mutex
 	start  *disk
@@ -22,13 +22,13 @@ type FS struct {
 	fault  Fault
 	hang   func(Op) <-chan struct{}
 	locked map[string]bool
-	boot   uint64 // of the system
+	boot   uint64 // of the simulated system
 }
 
 // New returns an empty file system.
 func New() *FS { return newFS(newDisk()) }
 
-// From returns a file system with these files, by path, all durable.
+// From returns a file system with these durable files. The keys are paths.
 func From(files map[string][]byte) *FS {
 	d := newDisk()
 	for name, data := range files {
@@ -37,35 +37,37 @@ func From(files map[string][]byte) *FS {
 	return newFS(d)
 }
 
-// boots numbers the boots of systems.
+// boots is the number of simulated boots so far.
 var boots atomic.Uint64
 
-// newFS returns a file system as a system finds it that has just booted.
+// newFS returns a file system in a system that has just booted.
 func newFS(d *disk) *FS { return bootedFS(d, boots.Add(1)) }
 
 func bootedFS(d *disk, boot uint64) *FS {
 	return &FS{start: d.clone(), now: d, locked: map[string]bool{}, boot: boot}
 }
 
-// Host returns the boot of the system, which each power cut ends, and no machine.
+// Host returns the boot of the simulated system, which ends with a power failure. The machine is
+// unknown.
 func (s *FS) Host() fsys.Host { return fsys.Host{Boot: s.boot} }
 
-// SetFault makes fault be asked before each operation from now on; nil: none.
+// SetFault sets the function that is called before each operation. nil removes it.
 func (s *FS) SetFault(fault Fault) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.fault = fault
 }
 
-// SetHang makes each operation from now on wait until the channel that hang returns for it is closed; it
-// does not wait for a nil channel. Operations that wait hold no others up. nil: none waits.
+// SetHang makes each following operation wait until the channel that hang returns for it is closed.
+// If hang returns nil, the operation does not wait. Waiting operations do not block others. A nil
+// hang ends the waiting of later operations.
 func (s *FS) SetHang(hang func(Op) <-chan struct{}) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.hang = hang
 }
 
-// wait waits as SetHang asks, with no lock held.
+// wait waits for the channel of SetHang. The caller holds no lock.
 func (s *FS) wait(op Op) {
 	s.mu.Lock()
 	hang := s.hang
@@ -78,18 +80,16 @@ func (s *FS) wait(op Op) {
 	}
 }
 
-// Len is how many operations were recorded: a crash at a cut up to it can come
-// from the present. What a program was promised before Len was called holds at
-// this cut and all later ones.
+// Len returns the number of recorded operations, which is also the highest possible cut. Guarantees
+// that the code under test has given before the call of Len hold at this cut and at all later ones.
 func (s *FS) Len() int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return len(s.ops)
 }
 
-// Kill gives back the locks and handles of the program that used the file
-// system: the process was killed, the system goes on. What the program still
-// holds must not be used any more.
+// Kill simulates that the process that used the file system was killed while the system runs on. It
+// releases the locks and handles of the process, which must not be used afterwards.
 func (s *FS) Kill() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -99,16 +99,16 @@ func (s *FS) Kill() {
 	}
 }
 
-// Killed returns a copy, with nothing lost and nothing more durable, that begins
-// a trace of its own.
+// Killed returns a copy of the file system after the process was killed. Nothing is lost, and
+// nothing becomes more durable. The copy begins a new trace.
 func (s *FS) Killed() *FS {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return bootedFS(s.now.clone(), s.boot)
 }
 
-// Files returns the contents by path, as processes see them. They must not be
-// changed.
+// Files returns the content of each file, by path, as processes see it. The caller must not change
+// it.
 func (s *FS) Files() map[string][]byte {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -119,7 +119,7 @@ func (s *FS) Files() map[string][]byte {
 	return files
 }
 
-// do asks the fault, does the operation and records it.
+// do calls the fault, applies the operation and records it.
 func (s *FS) do(op Op, possible func(*disk) error) (int, error) {
 	s.wait(op)
 	s.mu.Lock()
@@ -144,7 +144,7 @@ func (s *FS) do(op Op, possible func(*disk) error) (int, error) {
 	return n, op.Err
 }
 
-// MkdirAll does nothing: folders are there.
+// MkdirAll does nothing: all folders exist.
 func (s *FS) MkdirAll(string) error { return nil }
 
 // ReadDir returns the names of the files in a folder.
@@ -197,7 +197,7 @@ func (s *FS) Open(name string) (fsys.File, error) {
 	return f, nil
 }
 
-// opened counts handles.
+// opened adds n to the number of open handles of a file.
 func (s *FS) opened(number, n int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -210,8 +210,8 @@ func (s *FS) Remove(name string) error {
 	return err
 }
 
-// Rename gives a file that is not open another name in the same folder; what had
-// that name is gone.
+// Rename renames a file that is not open, within its folder. It replaces an existing file of the
+// new name.
 func (s *FS) Rename(from, to string) error {
 	_, err := s.do(Op{Kind: Rename, Name: from, To: to}, movable("rename", from))
 	return err
@@ -235,8 +235,8 @@ func (s *FS) SyncDir(dir string) error {
 	return err
 }
 
-// Lock takes a lock until the result is closed or the program is killed. It is not
-// a file. Error: *fsys.LockedError.
+// Lock takes a lock until it is closed or the process is killed. The lock is not a file. Error:
+// *fsys.LockedError.
 func (s *FS) Lock(name string) (fsys.Held, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

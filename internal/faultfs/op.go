@@ -5,22 +5,22 @@ import (
 	"fmt"
 )
 
-// Op is one operation on the file system. Those that change something make up a
-// [Trace]; Open and Read are shown to [Fault] only.
+// Op is an operation on the file system. A [Trace] contains the operations that change something.
+// Open and Read operations are only passed to [Fault].
 type Op struct {
 	Kind  Kind
-	Name  string // the path; of SyncDir the folder's
-	To    string // the new path, of Rename
-	Off   int64  // where, of Write and Read; the size, of Truncate
-	Data  []byte // of Write
-	Len   int    // of Write and Read: how many bytes were asked for
-	Index int    // its place in the trace: how many came before
-	Err   error  // what the program was told
+	Name  string // path; for SyncDir: of the folder
+	To    string // Rename: the new path
+	Off   int64  // Write, Read: the offset; Truncate: the size
+	Data  []byte // Write: the data
+	Len   int    // Write, Read: the requested number of bytes
+	Index int    // position in the trace
+	Err   error  // returned to the caller
 
 	file int
 }
 
-// Kind says what an operation does.
+// Kind is the kind of an operation.
 type Kind uint8
 
 // The kinds of operations.
@@ -36,7 +36,7 @@ const (
 	Read
 )
 
-// String returns the kind's name.
+// String returns the name of the kind.
 func (k Kind) String() string {
 	return [...]string{"create", "write", "truncate", "sync", "remove", "rename", "syncdir", "open", "read"}[k]
 }
@@ -58,11 +58,11 @@ func (o Op) String() string {
 	return s
 }
 
-// Fault is asked before each operation. With an error the operation fails; of a
-// Write, the first n bytes are written nevertheless, and n below Op.Len without
-// an error is a short write. With [ErrSkip] the operation does nothing and reports
-// success. It is called with the file system locked and must not use it.
+// Fault is called before each operation. If it returns an error, the operation fails. The first n
+// bytes of a Write are written even then. If n is less than Op.Len and the error is nil, the write
+// is short. If the error is [ErrSkip], the operation does nothing and reports success. Fault is
+// called with the file system locked, so it must not use the file system.
 type Fault func(op Op) (n int, err error)
 
-// ErrSkip makes an operation a lie: it reports success and does nothing.
+// ErrSkip makes an operation do nothing and report success.
 var ErrSkip = errors.New("faultfs: skip the operation and report success")

@@ -7,10 +7,10 @@ import (
 	"strings"
 )
 
-// State is one content of the disk that a crash may leave.
+// State is a possible content of the disk after a crash.
 type State struct {
-	// Cut is how many operations were done before the crash. With any of the
-	// later ones missing or torn.
+	// Cut is the number of operations before the crash. Unsynced ones among them may be missing or
+	// torn.
 	Cut int
 
 	files []file // by name
@@ -24,7 +24,7 @@ type file struct {
 	data []byte
 }
 
-// FS returns the state as a file system after the crash: all of it is durable.
+// FS returns the file system after the crash. All of its content is durable.
 func (s *State) FS() *FS {
 	d := newDisk()
 	for _, f := range s.files {
@@ -35,7 +35,7 @@ func (s *State) FS() *FS {
 
 var hashSeed = maphash.MakeSeed()
 
-// Hash is equal for equal contents, within a process.
+// Hash returns a hash of the contents. It differs between processes.
 func (s *State) Hash() uint64 {
 	var h maphash.Hash
 	h.SetSeed(hashSeed)
@@ -49,8 +49,8 @@ func (s *State) Hash() uint64 {
 	return h.Sum64()
 }
 
-// String tells how the state comes about: what was undecided at the cut, and
-// how it was decided. It is valid until the next state is built.
+// String describes which unsynced changes are in the state. It must be called before the next state
+// is built.
 func (s *State) String() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "crash after %d operations", s.Cut)

@@ -5,8 +5,8 @@ import (
 	"math/rand/v2"
 )
 
-// subsets yields which units are there, most times times: all subsets if there
-// are no more; else the telling ones and a sample.
+// subsets yields at most most subsets of the units. It yields all subsets if there are no more than
+// that. Otherwise it yields the significant ones, followed by a random sample.
 func (u *undecided) subsets(most int, rnd *rand.Rand) iter.Seq[[]bool] {
 	n := len(u.units)
 	return func(yield func([]bool) bool) {
@@ -23,7 +23,7 @@ func (u *undecided) subsets(most int, rnd *rand.Rand) iter.Seq[[]bool] {
 			return
 		}
 		for i := 0; i < most; i++ {
-			pick, ok := u.telling(i)
+			pick, ok := u.significant(i)
 			if !ok {
 				pick = u.random(rnd)
 			}
@@ -34,16 +34,16 @@ func (u *undecided) subsets(most int, rnd *rand.Rand) iter.Seq[[]bool] {
 	}
 }
 
-// telling returns the i-th of the subsets that are always looked at.
-func (u *undecided) telling(i int) (pick []bool, ok bool) {
+// significant returns the i-th of the subsets that are always tested.
+func (u *undecided) significant(i int) (pick []bool, ok bool) {
 	n := len(u.units)
 	pick = make([]bool, n)
 	switch group, one := (i-2)/max(n, 1), (i-2)%max(n, 1); {
-	case i == 0: // nothing
-	case i == 1: // all
+	case i == 0: // no unit
+	case i == 1: // all units
 		one, group = n, 0
 		fallthrough
-	case group == 0: // the first ones
+	case group == 0: // a prefix
 		for j := range min(one, n) {
 			pick[j] = true
 		}
@@ -51,7 +51,7 @@ func (u *undecided) telling(i int) (pick []bool, ok bool) {
 		for j := range pick {
 			pick[j] = j != one
 		}
-	case group == 2: // one alone
+	case group == 2: // only one
 		pick[one] = true
 	default:
 		return nil, false

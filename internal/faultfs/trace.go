@@ -6,33 +6,33 @@ import (
 	"slices"
 )
 
-// Trace is what was done to a file system since it was made: the operations that
-// change something, in order. A crash at cut n comes after the first n of them.
+// Trace is the sequence of operations that changed a file system since it was created. A crash at
+// cut n comes after the first n of them.
 type Trace struct {
 	Ops   []Op
 	start *disk
 	boot  uint64
 }
 
-// Plan says how many states to build.
+// Plan selects the states to build.
 type Plan struct {
-	// PerCut bounds the states at each cut. What there is beyond it is sampled,
-	// after the states that are most telling: nothing kept, all kept, a prefix,
-	// one missing, one alone. 0: no bound but the package's own, which are all
-	// subsets of 10 units and tears at each byte of writes up to 512 bytes.
+	// PerCut bounds the number of states at each cut. If there are more, the most significant
+	// states come first: nothing kept, everything kept, each prefix, each set without one unit,
+	// each single unit. A random sample follows. 0 means the bounds of the package: all subsets of
+	// up to 10 units, and tears at each byte of writes of up to 512 bytes.
 	PerCut int
-	// Seed chooses the sample.
+	// Seed selects the random sample.
 	Seed uint64
 }
 
-// Trace returns what was done so far.
+// Trace returns the operations so far.
 func (s *FS) Trace() Trace {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return Trace{Ops: slices.Clip(s.ops), start: s.start, boot: s.boot}
 }
 
-// cuts yields the disk at each cut. It is changed by the next step.
+// cuts yields the disk at each cut. The next iteration changes the disk.
 func (t Trace) cuts() iter.Seq2[int, *disk] {
 	return func(yield func(int, *disk) bool) {
 		d := t.start.clone()
@@ -42,19 +42,19 @@ func (t Trace) cuts() iter.Seq2[int, *disk] {
 	}
 }
 
-// KilledAt returns the file system as a process finds it after the one before
-// was killed at this cut: nothing is lost, and nothing more durable.
+// KilledAt returns the file system after the process was killed at this cut. Nothing is lost, and
+// nothing becomes more durable.
 func (t Trace) KilledAt(cut int) *FS {
 	for at, d := range t.cuts() {
 		if at == cut {
 			return bootedFS(d, t.boot)
 		}
 	}
-	panic("faultfs: a cut outside the trace")
+	panic("faultfs: cut is outside the trace")
 }
 
-// States yields what the disk may hold after a power cut, in the order of the
-// cuts. States of a cut differ in what was kept; some have the same contents.
+// States yields the possible contents of the disk after a power failure, in the order of the cuts.
+// Different states of a cut may have the same content.
 func (t Trace) States(p Plan) iter.Seq[*State] {
 	return func(yield func(*State) bool) {
 		for cut, d := range t.cuts() {
@@ -66,7 +66,7 @@ func (t Trace) States(p Plan) iter.Seq[*State] {
 	}
 }
 
-// PowerCut returns one of the states that a power cut at present may leave.
+// PowerCut returns a random state that a power failure at this moment may leave.
 func (s *FS) PowerCut(rnd *rand.Rand) *FS {
 	s.mu.Lock()
 	defer s.mu.Unlock()

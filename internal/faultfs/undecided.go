@@ -6,7 +6,8 @@ import (
 	"slices"
 )
 
-// undecided is what a crash decides: which of these units reached the medium.
+// undecided is the set of unsynced changes at a cut, divided into units. A crash leaves any subset
+// of the units.
 type undecided struct {
 	cut    int
 	d      *disk
@@ -15,11 +16,11 @@ type undecided struct {
 	writes []place  // layers that may be torn
 }
 
-// unit is the smallest thing that is there or not.
+// unit is the smallest change that is either on the medium or missing.
 type unit struct {
-	in     *inode // nil: a change of names
-	layer  int    // index in in.layers, or d.changes; -1: the size of the file
-	lo, hi int    // of a write: which of its bytes, within one sector
+	in     *inode // nil: a name change
+	layer  int    // index in in.layers, or in d.changes; -1: the size of the file
+	lo, hi int    // for a write: the range of its bytes, within one sector
 }
 
 // place is a layer of a file.
@@ -32,7 +33,7 @@ type place struct {
 type tear struct {
 	place
 	keep  int
-	zeros bool // the rest is zeros; else what was there before
+	zeros bool // the rest is zeros; otherwise it is the earlier content
 }
 
 const sector = 512
@@ -64,7 +65,7 @@ func undecidedAt(cut int, d *disk) *undecided {
 	return u
 }
 
-// split finds the units of a file.
+// split adds the units of a file.
 func (u *undecided) split(in *inode) {
 	grows := false
 	for i, l := range in.layers {
@@ -89,8 +90,8 @@ func (u *undecided) split(in *inode) {
 	}
 }
 
-// state builds what is there when the picked units are; the torn write is there
-// as far as it says, whatever is picked of it.
+// state builds the state that contains the picked units. The torn write, if any, is contained as
+// far as t specifies, whether or not its units are picked.
 func (u *undecided) state(pick []bool, t *tear) *State {
 	s := &State{Cut: u.cut, u: u, pick: slices.Clone(pick), torn: t}
 	data := make(map[*inode][]byte, len(u.files))
@@ -156,14 +157,14 @@ func (u *undecided) file(in *inode, pick []bool, t *tear) []byte {
 	return data
 }
 
-// The package's own bounds, see Plan.
+// The bounds of the package, see Plan.
 const (
 	allSubsets = 10
 	manyStates = 4 << 10
 	shortWrite = 512
 )
 
-// states yields the states of a cut, and reports whether to go on.
+// states yields the states of a cut, and reports whether to continue with the next cut.
 func (u *undecided) states(p Plan, rnd *rand.Rand, yield func(*State) bool) bool {
 	left := p.PerCut
 	if left <= 0 {
@@ -180,7 +181,7 @@ func (u *undecided) states(p Plan, rnd *rand.Rand, yield func(*State) bool) bool
 		}
 		left--
 	}
-	// Each tear with four kinds of surroundings.
+	// Combine each tear with four choices of the other units.
 	order := rnd.Perm(4 * len(tears))
 	for _, i := range order[:max(0, min(left, len(order)))] {
 		if !yield(u.state(u.around(i%4, rnd), &tears[i/4])) {
@@ -190,8 +191,8 @@ func (u *undecided) states(p Plan, rnd *rand.Rand, yield func(*State) bool) bool
 	return true
 }
 
-// tears returns where the writes may be torn: at each byte of a short one; of a
-// long one near its ends, at its sectors, and anywhere, by chance.
+// tears returns the possible tears. A short write may be torn at each byte. A long write may be
+// torn near its ends, at sector boundaries, and at random places.
 func (u *undecided) tears(rnd *rand.Rand) (tears []tear) {
 	for _, w := range u.writes {
 		l := w.in.layers[w.layer]
@@ -206,8 +207,9 @@ func (u *undecided) tears(rnd *rand.Rand) (tears []tear) {
 	return tears
 }
 
-// around returns what is there beside a torn write: 0: everything; 1: the same,
-// but no file is longer than what is in it; 2: the names only; 3: by chance.
+// around returns the units that accompany a torn write. For kind 0, these are all units. For kind
+// 1, these are all except file sizes. For kind 2, these are the name changes. For kind 3, they are
+// random.
 func (u *undecided) around(kind int, rnd *rand.Rand) []bool {
 	if kind == 3 {
 		return u.random(rnd)

@@ -1,6 +1,6 @@
-// Package fingerprint computes a keyed 64-bit fingerprint of a sequence of fields. Two sequences
-// that differ have the same fingerprint with a probability of about 2⁻⁶⁴, also if somebody who does
-// not know the key has chosen them.
+// Package fingerprint computes a keyed 64-bit fingerprint of a sequence of fields. Two different
+// sequences have the same fingerprint with a probability of about 2⁻⁶⁴, even if they were chosen by
+// someone without the key.
 package fingerprint
 
 import (
@@ -8,8 +8,8 @@ import (
 	"math/bits"
 )
 
-// Hash computes one fingerprint. It is SipHash-2-4 of the framed fields: for each field its length
-// in eight bytes, little-endian, and the field, filled up with zeros to a multiple of eight bytes.
+// Hash computes a fingerprint. It is SipHash-2-4 over the framed fields. Each field is preceded by
+// its length in eight bytes, little-endian, and padded with zeros to a multiple of eight bytes.
 type Hash struct{ v0, v1, v2, v3, size uint64 }
 
 // New returns a Hash without fields.
@@ -22,7 +22,7 @@ func New(key *[16]byte) Hash {
 func (h *Hash) Add(field []byte) {
 	h.word(uint64(len(field)))
 	v0, v1, v2, v3 := h.v0, h.v1, h.v2, h.v3
-	for ; len(field) >= 8; field = field[8:] { // word in registers
+	for ; len(field) >= 8; field = field[8:] { // the code of word, with the state in local variables
 		w := binary.LittleEndian.Uint64(field)
 		v0, v1, v2, v3 = round(v0, v1, v2, v3^w)
 		v0, v1, v2, v3 = round(v0, v1, v2, v3)
@@ -37,7 +37,7 @@ func (h *Hash) Add(field []byte) {
 	}
 }
 
-// Sum returns the fingerprint, which is never 0. After it the Hash is of no use.
+// Sum returns the fingerprint, which is never 0. The Hash must not be used afterwards.
 func (h *Hash) Sum() uint64 {
 	h.word(h.size << 56)
 	h.v2 ^= 0xff

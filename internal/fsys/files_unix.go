@@ -10,7 +10,7 @@ import (
 	"syscall"
 )
 
-// processFiles returns how many files this process may have open; 0: unknown.
+// processFiles returns how many files this process may have open, or 0 if unknown.
 func processFiles() uint64 {
 	var r syscall.Rlimit
 	if syscall.Getrlimit(syscall.RLIMIT_NOFILE, &r) != nil {
@@ -19,7 +19,7 @@ func processFiles() uint64 {
 	return uint64(r.Cur)
 }
 
-// systemFiles returns how many files all processes may have open; 0: unknown.
+// systemFiles returns how many files all processes together may have open, or 0 if unknown.
 func systemFiles() uint64 {
 	if runtime.GOOS != "linux" {
 		return 0

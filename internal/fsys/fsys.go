@@ -1,7 +1,7 @@
-// Package fsys is the part of the file system that the stores of this module use: files
-// that are created once, synced, and removed; folders whose names are made durable; a
-// lock file that shows its holder. Files that are removed or replaced while they are in use are noticed.
-// Tests replace [OS] to inject faults.
+// Package fsys contains the file system operations that the stores of this module use. Files are
+// created once, synced and removed. Names in folders can be made durable. A lock file shows the
+// process that holds it. Files that are removed or replaced while in use are detected. Tests
+// replace [OS] to inject faults.
 package fsys
 
 import (
@@ -16,8 +16,8 @@ import (
 	"syscall"
 )
 
-// FS is a file system. Names are paths. Errors are those of the operating system,
-// so that errors.Is(err, fs.ErrExist) and the like work.
+// FS is a file system. Names are paths. Errors wrap those of the operating system, so
+// errors.Is(err, fs.ErrExist) and the like work.
 type FS interface {
 	// MkdirAll creates a folder and its parents, durably.
 	MkdirAll(dir string) error
@@ -29,13 +29,13 @@ type FS interface {
 	Open(name string) (File, error)
 	// Remove removes a file.
 	Remove(name string) error
-	// Rename gives a file another name in the same folder, and replaces what has that name. Neither
-	// of the two may be open: some systems refuse it.
+	// Rename renames a file within its folder, and replaces an existing file of the new name.
+	// Neither file may be open, because some systems refuse that.
 	Rename(from, to string) error
-	// SyncDir makes the creations and removals in a folder durable.
+	// SyncDir makes the creations, renames and removals in a folder durable.
 	SyncDir(dir string) error
-	// Lock locks a lock file for this process until the result is closed or the
-	// process ends. Error: *LockedError.
+	// Lock locks a lock file for this process until the result is closed or the process ends.
+	// Error: *LockedError.
 	Lock(name string) (Held, error)
 }
 
@@ -45,10 +45,10 @@ type File interface {
 	io.ReaderAt
 	io.Closer
 	Size() (int64, error)
-	// Truncate cuts the file to a size.
+	// Truncate truncates the file to a size.
 	Truncate(size int64) error
-	// Sync makes written bytes durable, and as much of the file's metadata as is
-	// needed to read them. It fails with a *GoneError if the file was removed or replaced.
+	// Sync makes written bytes durable, and the metadata that is needed to read them. It fails with
+	// a *GoneError if the file was removed or replaced.
 	Sync() error
 }
 
@@ -60,7 +60,8 @@ type (
 	osFile struct{ *os.File }
 )
 
-// Sync uses fdatasync where it exists: it saves writes to the file system's journal.
+// Sync uses fdatasync where it exists, because that causes fewer writes to the journal of the file
+// system.
 func (f osFile) Sync() error { return datasync(f.File) }
 
 // Check returns a *GoneError if the file was removed or replaced.
@@ -113,7 +114,7 @@ func (osFS) ReadDir(dir string) (names []string, err error) {
 
 func (osFS) Create(name string) (File, error) { return open(name, os.O_RDWR|os.O_CREATE|os.O_EXCL) }
 
-// Open opens for writing too, if possible: some systems sync only files that are writable.
+// Open also opens for writing if possible, because some systems only sync writable files.
 func (osFS) Open(name string) (File, error) {
 	f, err := open(name, os.O_RDWR)
 	if errors.Is(err, syscall.EROFS) || errors.Is(err, fs.ErrPermission) {
@@ -156,7 +157,7 @@ func ReadFile(fs FS, name string) ([]byte, error) {
 	return b, nil
 }
 
-// readPID returns the PID in a lock file, or 0.
+// readPID returns the process ID in a lock file, or 0.
 func readPID(name string) int {
 	data, _ := os.ReadFile(name)
 	pid, err := strconv.Atoi(strings.TrimSpace(string(data)))
@@ -166,9 +167,9 @@ func readPID(name string) int {
 	return max(pid, 0)
 }
 
-// SyncDir makes the creations, renames and removals in a folder durable. On
-// systems that cannot sync a folder it does nothing: Windows journals names, and
-// some network and user-space file systems sync them by themselves.
+// SyncDir makes the creations, renames and removals in a folder durable. On systems that cannot
+// sync a folder, it does nothing: Windows journals names, and some network and user-space file
+// systems sync names by themselves.
 func SyncDir(dir string) error {
 	if runtime.GOOS == "windows" {
 		return nil

@@ -39,9 +39,9 @@ func datasync(f *os.File) error {
 	return gone
 }
 
-// Holder reports whether a process holds a lock, and its PID (0: unknown). It does
-// not take the lock, which would make the Lock of a starting process fail. It reads
-// the system's list of locks, which has the holder, device and inode of each.
+// Holder reports whether a process holds a lock, and its process ID, or 0 if unknown. It does not
+// take the lock, because that could make a concurrent Lock fail. It reads the lock list of the
+// system, which contains the process, device and inode of each lock.
 func Holder(name string) (held bool, pid int) {
 	info, err := os.Stat(name)
 	if err != nil {
@@ -62,7 +62,7 @@ func Holder(name string) (held bool, pid int) {
 			continue
 		}
 		at := strings.LastIndexByte(f[5], ':')
-		// Some file systems show another device here: then the PID decides.
+		// Some file systems show another device number here. In that case, compare the process ID.
 		if at >= 0 && f[5][at+1:] == inode && (f[5][:at] == device || f[4] == noted) {
 			pid, _ := strconv.Atoi(f[4])
 			return true, max(pid, 0)

@@ -8,8 +8,8 @@ import (
 
 const sharingViolation = syscall.Errno(32)
 
-// Lock opens a lock file without sharing: it cannot be removed while it is open. The system closes it when
-// the process ends in any way. Error: *LockedError.
+// Lock opens a lock file without sharing, so it cannot be removed while it is open. The system
+// closes the file whenever the process ends. Error: *LockedError.
 func Lock(name string) (Held, error) {
 	path, err := syscall.UTF16PtrFromString(name)
 	if err != nil {
@@ -35,7 +35,7 @@ type held struct {
 // Close releases the lock.
 func (h held) Close() error { return h.File.Close() }
 
-// Holder reports whether a process holds a lock. Its PID is unknown. Holder opens
+// Holder reports whether a process holds a lock. The process ID is unknown. Holder tries to open
 // the lock file, which fails while another process has it open without sharing.
 func Holder(name string) (held bool, pid int) {
 	f, err := os.Open(name)

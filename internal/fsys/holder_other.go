@@ -8,9 +8,9 @@ import (
 	"syscall"
 )
 
-// Holder reports whether the process whose PID is in the lock file is alive, and that
-// PID. It does not take the lock, which would make the Lock of a starting process fail.
-// It may report a free lock, if another process has the PID by now.
+// Holder reports whether the process whose ID is in the lock file is alive, and returns that ID. It
+// does not take the lock, because that could make a concurrent Lock fail. If another process has
+// reused the ID, Holder reports a free lock as held.
 func Holder(name string) (held bool, pid int) {
 	pid = readPID(name)
 	p, err := os.FindProcess(pid)

@@ -5,14 +5,13 @@ import (
 	"encoding/binary"
 )
 
-// Host identifies the system that runs this process. 0: unknown.
+// Host identifies the system on which this process runs. 0 means unknown.
 type Host struct {
-	Boot    uint64 // the same until the system boots
-	Machine uint64 // the same as long as the hardware, or the installed system, is the same
+	Boot    uint64 // changes when the system boots
+	Machine uint64 // changes with the hardware or with the installed system
 }
 
-// HostOf returns the host of a file system. A file system has the method Host if it
-// knows its host.
+// HostOf returns the host of a file system. A file system that knows its host has a method Host.
 func HostOf(fs FS) Host {
 	if h, ok := fs.(interface{ Host() Host }); ok {
 		return h.Host()
@@ -20,8 +19,8 @@ func HostOf(fs FS) Host {
 	return Host{}
 }
 
-// PartitionOf returns the size in bytes of the partition that a folder is on; 0: unknown. A file system
-// has the method Partition if it knows the size.
+// PartitionOf returns the size in bytes of the partition that contains a folder, or 0 if unknown. A
+// file system that knows the size has a method Partition.
 func PartitionOf(fs FS, dir string) int64 {
 	if p, ok := fs.(interface{ Partition(dir string) int64 }); ok {
 		return p.Partition(dir)
@@ -29,9 +28,9 @@ func PartitionOf(fs FS, dir string) int64 {
 	return 0
 }
 
-// IdentityOf returns a number that the file has from its creation to its removal, and
-// that a copy of it does not have; 0: unknown. A file has the method Identity if its
-// file system knows that number.
+// IdentityOf returns a number that identifies a file from its creation to its removal, or 0 if
+// unknown. A copy of the file has another number. A file whose file system knows the number has a
+// method Identity.
 func IdentityOf(f File) uint64 {
 	if i, ok := f.(interface{ Identity() uint64 }); ok {
 		return i.Identity()
@@ -39,11 +38,11 @@ func IdentityOf(f File) uint64 {
 	return 0
 }
 
-// MaxIdentity is above all numbers of a Host and of IdentityOf.
+// MaxIdentity is greater than every number of a Host and every result of IdentityOf.
 const MaxIdentity = 1 << 62
 
-// identity returns a number for some bytes, by a hash: a machine ID must not be written
-// to files that leave the machine.
+// identity returns a hash of b. The identities are hashes because a machine ID must not be written
+// to files that may leave the machine.
 func identity(kind string, b []byte) uint64 {
 	sum := sha256.Sum256(append([]byte("mooring "+kind+"\x00"), b...))
 	return max(binary.LittleEndian.Uint64(sum[:])%MaxIdentity, 1)

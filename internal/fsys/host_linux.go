@@ -12,12 +12,12 @@ import (
 	"unsafe"
 )
 
-// Host returns what /proc and /etc show of the system.
+// Host returns the host as /proc and /etc describe it.
 func (osFS) Host() Host { return hostOnce() }
 
 var hostOnce = sync.OnceValue(func() Host { return readHost("/") })
 
-// readHost reads the files of a host below a root.
+// readHost reads the files that describe a host, below a root.
 func readHost(root string) (h Host) {
 	if id, err := os.ReadFile(root + "proc/sys/kernel/random/boot_id"); err == nil && len(bytes.TrimSpace(id)) > 0 {
 		h.Boot = identity("boot", bytes.TrimSpace(id))
@@ -30,9 +30,9 @@ func readHost(root string) (h Host) {
 	return h
 }
 
-// serialNumber returns the serial number of a board with a device tree. It survives the
-// installation of another system, which /etc/machine-id does not. Some boards have a
-// number that nobody has set: all digits are the same.
+// serialNumber returns the serial number of a board with a device tree, or "". Unlike
+// /etc/machine-id, it survives the installation of another system. On some boards the number was
+// never set; then all digits are the same, or it begins with 0123456789.
 func serialNumber(root string) string {
 	b, _ := os.ReadFile(root + "proc/device-tree/serial-number")
 	s := strings.Trim(string(b), "\x00 \n")
@@ -42,8 +42,8 @@ func serialNumber(root string) string {
 	return s
 }
 
-// machineID returns /etc/machine-id if it is on a disk. On a temporary file system it
-// is another one after each boot, and in a container it is that of the image.
+// machineID returns the content of /etc/machine-id if it is on a disk, or "". On a temporary file
+// system, the ID changes with each boot. In a container, it is the ID of the image.
 func machineID(root string) string {
 	f, err := os.Open(root + "etc/machine-id")
 	if err != nil {
@@ -62,15 +62,15 @@ func machineID(root string) string {
 	return id
 }
 
-// The f_type of file systems, statfs(2).
+// Values of f_type, see statfs(2).
 const (
 	overlayFS = 0x794c7630
 	tmpFS     = 0x01021994
 )
 
-// keepsIdentity are the file systems on which a file keeps inode number and birth time
-// as long as it exists, also when the file system is mounted again. FAT, FUSE and
-// network file systems make up inode numbers as they need them.
+// keepsIdentity lists the file systems on which a file keeps its inode number and birth time as
+// long as it exists, even when the file system is mounted again. FAT, FUSE and network file systems
+// assign inode numbers as needed.
 var keepsIdentity = map[uint32]bool{
 	0xef53:     true, // ext4
 	0x58465342: true, // XFS
@@ -92,15 +92,15 @@ func fileSystem(f *os.File) (kind uint32, ok bool) {
 	return uint32(st.Type), ok && err == nil
 }
 
-// statxNumber is the number of the system call, which package syscall lacks.
+// statxNumber is the number of the system call statx, which package syscall does not have.
 var statxNumber = map[string]uintptr{
 	"amd64": 332, "386": 383, "arm": 397, "arm64": 291, "riscv64": 291, "loong64": 291,
 	"ppc64": 383, "ppc64le": 383, "s390x": 379, "mips": 4366, "mipsle": 4366, "mips64": 5326, "mips64le": 5326,
 }[runtime.GOARCH]
 
-// Identity is made of the inode number and the birth time, which no program can set.
-// The inode number alone is not enough: it is used again soon after a removal. It is 0
-// where the file system does not record a birth time.
+// Identity returns a hash of the inode number and the birth time, which no program can set. The
+// inode number alone does not suffice, because it is soon reused after a removal. Identity returns
+// 0 if the file system does not record the birth time.
 func (f osFile) Identity() uint64 {
 	if kind, ok := fileSystem(f.File); !ok || !keepsIdentity[kind] || statxNumber == 0 {
 		return 0

@@ -5,5 +5,5 @@ package fsys
 // Host returns an unknown host.
 func (osFS) Host() Host { return Host{} }
 
-// Identity returns that the identity is unknown.
+// Identity returns 0: the identity is unknown.
 func (osFile) Identity() uint64 { return 0 }

@@ -7,7 +7,7 @@ import (
 	"os"
 )
 
-// Lock fails: this system has no lock that ends with its process.
+// Lock returns an error: this system has no lock that ends with its process.
 func Lock(name string) (Held, error) {
 	return nil, &os.PathError{Op: "lock", Path: name, Err: errors.ErrUnsupported}
 }

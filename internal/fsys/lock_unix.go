@@ -10,9 +10,9 @@ import (
 	"syscall"
 )
 
-// Lock locks a lock file with flock. The system releases the lock when the process
-// ends. It belongs to the open file, so a second Lock in the same process fails too.
-// The file stays: removing it would allow two locks. Error: *LockedError.
+// Lock locks a lock file with flock. The system releases the lock when the process ends. The lock
+// belongs to the open file, so a second Lock in the same process fails too. The lock file is never
+// removed, because that would allow two locks. Error: *LockedError.
 func Lock(name string) (Held, error) {
 	h := &held{name: name}
 	if err := h.lock(); err != nil {
@@ -21,18 +21,18 @@ func Lock(name string) (Held, error) {
 	return h, nil
 }
 
-// held is a locked file, and what it guards.
+// held is a locked lock file and the file that it guards.
 type held struct {
 	name, guards string
-	file, guard  *os.File // guard is nil if nothing is guarded, or it cannot be locked
-	before       *os.File // guarded until the next Check
+	file, guard  *os.File // guard is nil if nothing is guarded, or if the guarded file cannot be locked
+	before       *os.File // released by the next Check
 	is, guarded  os.FileInfo
 }
 
-// lock opens and locks the lock file, which may be another one than before.
+// lock opens and locks the lock file, which may have been replaced.
 func (h *held) lock() error {
 	f, err := os.OpenFile(h.name, os.O_RDWR|os.O_CREATE, 0o600)
-	if errors.Is(err, syscall.EROFS) || errors.Is(err, fs.ErrPermission) { // flock needs no right to write
+	if errors.Is(err, syscall.EROFS) || errors.Is(err, fs.ErrPermission) { // flock works on a read-only file
 		if r, e := os.Open(h.name); e == nil {
 			f, err = r, nil
 		}
@@ -44,7 +44,7 @@ func (h *held) lock() error {
 	if err == nil {
 		err = flock(f)
 	}
-	if err == nil { // somebody may have removed it before it was locked
+	if err == nil { // another process may have removed it before it was locked
 		err = inPlace(h.name, info)
 	}
 	if err != nil {
@@ -54,7 +54,7 @@ func (h *held) lock() error {
 		}
 		return err
 	}
-	// The PID is information for people; the lock does not depend on it.
+	// The process ID is for people and for Holder. The lock does not depend on it.
 	if f.Truncate(0) == nil {
 		_, _ = f.WriteAt([]byte(strconv.Itoa(os.Getpid())+"\n"), 0)
 	}
@@ -80,7 +80,7 @@ func (h *held) Guard(name, from string) error {
 		_ = f.Close()
 		_, pid := Holder(from)
 		return &LockedError{Name: from, PID: pid}
-	case err != nil: // network file systems lock no folders
+	case err != nil: // network file systems cannot lock folders
 		_ = f.Close()
 		f = nil
 	}
@@ -90,7 +90,7 @@ func (h *held) Guard(name, from string) error {
 	return nil
 }
 
-// release releases what was guarded before.
+// release releases the file that was guarded before.
 func (h *held) release() error {
 	f := h.before
 	h.before = nil
@@ -111,13 +111,14 @@ func (h *held) Check() error {
 	if err == nil || h.guard == nil {
 		return err
 	}
-	// Whoever removed the lock file cannot have locked what it guards. If the lock file cannot be made
-	// or locked now, the next Check tries again.
+	// The guarded file stayed locked, so a process that removed the lock file cannot have used it.
+	// If the lock file cannot be created or locked now, the next Check tries again.
 	_ = h.lock()
 	return nil
 }
 
-// Close releases the locks, also for a child process that has the descriptors until it calls exec.
+// Close releases the locks. They would otherwise live on in a child process that has inherited the
+// descriptors.
 func (h *held) Close() error {
 	err := h.release()
 	if h.guard != nil {
@@ -126,7 +127,7 @@ func (h *held) Close() error {
 	return errors.Join(err, unlock(h.file))
 }
 
-// flock locks a file, or returns EWOULDBLOCK if somebody else has locked it.
+// flock locks a file. It returns EWOULDBLOCK if another process has locked it.
 func flock(f *os.File) error {
 	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
 		return &os.PathError{Op: "flock", Path: f.Name(), Err: err}

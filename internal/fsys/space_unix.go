@@ -4,7 +4,7 @@ package fsys
 
 import "syscall"
 
-// Partition returns the size in bytes of the partition that a folder is on; 0: unknown.
+// Partition returns the size in bytes of the partition that contains a folder, or 0 if unknown.
 func (osFS) Partition(dir string) int64 {
 	var s syscall.Statfs_t
 	if err := syscall.Statfs(dir, &s); err != nil {

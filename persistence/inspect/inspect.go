@@ -1,4 +1,20 @@
-// Package inspect reads the folder of a persistence.Log without changing it.
+// Package inspect reads the folder of a persistence.Log without changing it. It may be used while a
+// process has the log open. persistence.Open would repair damage, and fails while another process
+// has the log open.
+//
+//	f, err := inspect.Open(dir, persistence.Options{})
+//	if err != nil {
+//		return err
+//	}
+//	defer f.Close()
+//	fmt.Println(f.Stats.Pending, "pending,", len(f.Corruptions), "damaged places")
+//	err = f.Messages(inspect.Pending, func(m *inspect.Message) bool {
+//		fmt.Println(m.Seq, m.Accepted, len(m.Packet))
+//		return true
+//	})
+//
+// A [Folder] is the state at the time of [Open]: counters, session, segments, receipts and damage.
+// docs/format.md describes the files.
 package inspect
 
 import (
@@ -20,27 +36,27 @@ import (
 	"github.com/mooring-mqtt/mooring/persistence/internal/segment"
 )
 
-// Folder is what the folder of a log holds. Its fields do not change. Its methods
-// read the files again, one record at a time, and are safe for concurrent use.
+// Folder is the content of the folder of a log. Its fields do not change. Its methods read the
+// files again, one record at a time. They are safe for concurrent use.
 type Folder struct {
 	Dir string
-	// InUse reports that a process has the log open, as far as this system shows: the
-	// Folder is then one moment of it, and a torn end may be a write that was under
-	// way. PID is that process; 0: unknown.
+	// InUse reports whether a process has the log open, as far as this system can tell. If so, the
+	// Folder shows the state at one moment, and a torn end may be a write in progress. PID is the
+	// ID of that process; 0: unknown.
 	InUse bool
 	PID   int
 
-	Stats   persistence.Stats // as after an opening, without counters of an opening
-	LastSeq uint64            // the highest sequence given to a message; 0: none
-	Epoch   uint64            // 0: the folder holds no store
-	// Renewal is why the next opening on this host will begin a new epoch: for a folder that
-	// was copied, damaged, or not closed and may have lost its end. Of a folder in use it is
-	// what would hold if its process were killed now.
+	Stats   persistence.Stats // as after an opening; counters since the opening are zero
+	LastSeq uint64            // the highest sequence assigned to a message; 0: no message
+	Epoch   uint64            // 0: the folder contains no log
+	// Renewal is the reason why the next opening on this host will begin a new epoch. Reasons are
+	// that the folder was copied, is damaged, or was not closed and may have lost its end. For a
+	// folder in use, it is the reason that would apply if its process were killed now.
 	Renewal  persistence.Renewal
 	Boot     uint64                         // how many times the log was opened
-	Session  bool                           // a session was begun with this store
+	Session  bool                           // a session was begun with this log
 	ClientID string                         // of that session; empty: unknown
-	Clock    time.Time                      // the latest recorded time; zero: none
+	Clock    time.Time                      // the latest recorded time; zero: no time was recorded
 	Sent     [persistence.Priorities]uint64 // the sent watermarks
 	SeenIDs  []uint16                       // inbound packet identifiers
 	Streams  []Stream                       // in the order of registration
@@ -48,13 +64,13 @@ type Folder struct {
 	Segments []Segment  // oldest first
 	Receipts []Receipts // oldest first
 	Copies   []string   // paths of the copies of damaged files
-	Others   []string   // paths of files that are not the log's
+	Others   []string   // paths of files that do not belong to the log
 
-	// Corruptions are the damaged places, the first 10,000 of them.
-	// Stats.Corruptions counts all. Copy is set where an earlier opening kept one.
+	// Corruptions are the first 10,000 damaged places. Stats.Corruptions counts all of them. Copy
+	// is set if an earlier opening kept a copy of the file.
 	Corruptions []persistence.Corruption
-	// Missing are the sequences in the segments of which no message and no result is
-	// left, ascending, the first 10,000 ranges of them.
+	// Missing are the first 10,000 ranges of missing sequences, in ascending order. A sequence is
+	// missing if it belongs to a segment that has neither the message nor its result.
 	Missing []Range
 
 	files     *snapshot
@@ -69,29 +85,29 @@ type Stream struct {
 	Last uint64
 }
 
-// Range is the sequences From to To, both included.
+// Range is a range of sequences, including From and To.
 type Range struct{ From, To uint64 }
 
 // Segment is a segment of the log.
 type Segment struct {
 	Number  uint64
-	File    string // its path
-	Version uint16 // of the format; 0: its header is damaged
-	Size    int64  // of the file, in bytes
-	Used    int64  // bytes that count
-	// Void reports that nothing in it counts. The next opening removes it.
+	File    string // path
+	Version uint16 // format version; 0: the header is damaged
+	Size    int64  // size of the file, in bytes
+	Used    int64  // bytes in use
+	// Void reports that no part of the segment is in use. The next opening removes it.
 	Void bool
-	// Torn reports that it ends with an unfinished write, which was never accepted.
+	// Torn reports that the segment ends with an unfinished write. Its messages were never accepted.
 	Torn bool
 
-	// The messages whose record here is the one that counts.
+	// Messages, Pending and DeadLetters count the messages whose record in this segment is in use.
 	Messages, Pending, DeadLetters int
 }
 
-// Receipts is a file with the results of the messages of a removed segment.
+// Receipts is a file that contains the results of the messages of a removed segment.
 type Receipts struct {
 	Segment uint64
-	File    string // its path
+	File    string // path
 	Size    int64  // in bytes
 	Count   uint64
 	Newest  time.Time // time of the last result
@@ -100,16 +116,16 @@ type Receipts struct {
 // maxListed bounds the lists of a Folder.
 const maxListed = 10_000
 
-// Open reads the folder of a log, as persistence.Open would with these options, and
-// changes nothing. It opens no file for writing and takes no lock.
+// Open reads the folder of a log without changing it. The options should be those of
+// persistence.Open. It opens no file for writing and takes no lock.
 //
-// Damage is not an error: what is readable around it is there, and Corruptions lists
-// the rest. A process may have the log open and go on. Open then shows one moment of
-// it, with everything that was accepted before the call.
+// Damage is not an error: Corruptions lists it, and all readable data around it is included. A
+// process may have the log open and continue to use it. The Folder then shows the state at one
+// moment, which includes every message that was accepted before the call.
 //
-// It takes 25 to 50 bytes of memory for each message in the segments. The caller must
-// Close the Folder, which keeps up to 8 files open. On systems that do not remove open
-// files (Windows), a process that is at work removes them after Close.
+// Open needs 25 to 50 bytes of memory for each message in the segments. The caller must Close the
+// Folder, which keeps up to 8 files open. On systems that cannot remove open files (Windows), the
+// process that uses the log removes them after Close.
 //
 // Errors: *FolderError, *VersionError and *OptionError of package persistence.
 func Open(dir string, o persistence.Options) (*Folder, error) {
@@ -147,7 +163,7 @@ func open(dir string, o *persistence.Options) (*Folder, error) {
 	return f, nil
 }
 
-// Close closes the files. The methods of f return [persistence.ErrClosed] then.
+// Close closes the files. After that, the methods of f return [persistence.ErrClosed].
 func (f *Folder) Close() error { return f.files.close() }
 
 // read runs the recovery of the log on the snapshot.
@@ -214,7 +230,7 @@ func (f *Folder) setSegments(s *recovery.State) error {
 	return nil
 }
 
-// setReceipts lists the receipts and reads each: an opening does not.
+// setReceipts lists the receipts files. Unlike an opening, it reads each receipt, to find damage.
 func (f *Folder) setReceipts(s *recovery.State) error {
 	for _, x := range s.Receipts.Files {
 		r := Receipts{Segment: x.Segment, File: receipts.Name(f.Dir, x.Segment), Size: x.Bytes(), Count: x.Count, Newest: record.Time(x.Newest)}
@@ -243,7 +259,7 @@ func (f *Folder) setNames() {
 	}
 }
 
-// survey counts the messages of each segment, and finds what is missing.
+// survey counts the messages of each segment and finds the missing ones.
 func (f *Folder) survey(next uint64) {
 	if len(f.catalog.Segments) == 0 {
 		return
@@ -272,7 +288,7 @@ func (f *Folder) survey(next uint64) {
 	f.miss(expect, next)
 }
 
-// miss notes that the sequences from one up to another, without it, are missing.
+// miss records that the sequences from from up to, but not including, to are missing.
 func (f *Folder) miss(from, to uint64) {
 	n := len(f.Missing)
 	switch {

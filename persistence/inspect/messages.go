@@ -15,18 +15,18 @@ import (
 // Message is a message in a segment.
 type Message struct {
 	persistence.Entry
-	Result     persistence.Result // Kind 0: it is pending
+	Result     persistence.Result // Kind is 0 while the message is pending
 	Ended      time.Time          // time of the result; zero: unknown
-	DeadLetter bool               // it is a dead letter that is kept
+	DeadLetter bool               // the message is kept as a dead letter
 	Key        string
-	Stream     string // the name of its sequence; empty: none
+	Stream     string // name of its stream; empty: it has none
 	StreamSeq  uint64
 
-	Segment uint64 // number of the segment with its record
-	// Offset and Length are the place of its record, in bytes. Offset 0: the record is
-	// damaged, and only sequence and result are known.
+	Segment uint64 // number of the segment that contains its record
+	// Offset and Length are the place of the record in the segment, in bytes. If Offset is 0, the
+	// record is damaged, and only the sequence and the result are known.
 	Offset, Length int64
-	Moved          bool // the record was written again, to a newer segment
+	Moved          bool // the record was moved to a newer segment
 }
 
 // Filter selects messages. Combine the constants with |.
@@ -34,14 +34,14 @@ type Filter uint8
 
 // The states of messages.
 const (
-	Pending     Filter = 1 << iota // without a result, not released; with those that are deferred
+	Pending     Filter = 1 << iota // without a result and not released; includes deferred messages
 	Released                       // without a result; the server has received them (PUBREC)
-	DeadLetters                    // dead letters that are kept
-	Done                           // with a result, as far as segments still hold them
+	DeadLetters                    // kept dead letters
+	Done                           // with a result, if a segment still contains them
 	All         = Pending | Released | DeadLetters | Done
 )
 
-// has reports whether the filter selects a state. It never selects lost messages.
+// has reports whether the filter selects a state. No filter selects lost messages.
 func (f Filter) has(state uint8) bool {
 	return f&[...]Filter{
 		index.Pending: Pending, index.Released: Released, index.Done: Done, index.Dead: DeadLetters,
@@ -49,14 +49,14 @@ func (f Filter) has(state uint8) bool {
 	}[state] != 0
 }
 
-// Messages calls yield for each message that the filter selects, by ascending
-// sequence, until yield returns false. The Message and its packet are reused for the
-// next one. Records are read one by one, so memory does not grow with their number.
-// Errors: [persistence.ErrClosed]; *persistence.ReadError, which is an [fs.ErrNotExist] if the
-// process that has the log open has removed a segment since Open: open the folder again.
+// Messages calls yield for each message that the filter selects, by ascending sequence, until yield
+// returns false. The Message and its packet are only valid during the call of yield. Memory use
+// does not depend on the number of messages. Errors: [persistence.ErrClosed],
+// *persistence.ReadError. A ReadError that matches [fs.ErrNotExist] means that the process which
+// uses the log has removed a segment since Open; open the folder again.
 func (f *Folder) Messages(filter Filter, yield func(*Message) bool) error {
 	var m Message
-	// A moved record is at another place; each kind has its own read-ahead.
+	// Moved records are in other places, so they have their own reader with its own read-ahead.
 	straight, aside := f.reader(), f.reader()
 	for seq, r := range f.catalog.All {
 		if !filter.has(r.State()) {
@@ -76,10 +76,10 @@ func (f *Folder) Messages(filter Filter, yield func(*Message) bool) error {
 	return nil
 }
 
-// Message sets m to the message with this sequence, whatever its state, and reports
-// whether a segment still holds it. Errors: as Messages.
+// Message sets m to the message with this sequence, whatever its state. It returns false if no
+// segment contains the message any more. Errors: those of Messages.
 func (f *Folder) Message(seq uint64, m *Message) (bool, error) {
-	catalog := f.catalog // the search changes it
+	catalog := f.catalog // a copy, because Committed changes it
 	r := catalog.Committed(seq)
 	if !r.OK() || !All.has(r.State()) {
 		return false, nil
@@ -100,7 +100,7 @@ func (f *Folder) fill(m *Message, seq uint64, r index.Ref, from *segment.Reader)
 	}
 	off := int64(r.Loc().Off)
 	if off == 0 {
-		return nil // a done record without its message
+		return nil // only the done record is left
 	}
 	var rec record.Record
 	err := from.Message(&rec, s.Number, seq, off, s.Size)
@@ -129,9 +129,10 @@ func result(r record.Result) persistence.Result {
 	return persistence.Result{Kind: persistence.ResultKind(r.Kind), Reason: r.Reason}
 }
 
-// EachReceipt calls yield for each receipt in the files, the oldest file first and by
-// message ID within one, until yield returns false. Messages has the results that
-// segments still hold. Errors: those of the disk, [persistence.ErrClosed].
+// EachReceipt calls yield for each receipt in the receipts files, until yield returns false. The
+// oldest file comes first; the order within a file is by message ID. Results of messages that are
+// still in a segment are returned by Messages instead. Errors: those of the disk,
+// [persistence.ErrClosed].
 func (f *Folder) EachReceipt(yield func(id [16]byte, r persistence.Receipt) bool) error {
 	more := true
 	for _, x := range f.Receipts {

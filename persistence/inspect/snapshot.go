@@ -13,8 +13,8 @@ import (
 	"github.com/mooring-mqtt/mooring/persistence/internal/recovery"
 )
 
-// snapshot is a folder at one moment, as a file system that refuses every change. All
-// files except the newest segment were complete when it was taken.
+// snapshot is a folder at one moment, as a read-only file system. When the snapshot was taken, all
+// files except the newest segment were complete.
 type snapshot struct {
 	dir   string
 	names []string // ascending
@@ -22,20 +22,20 @@ type snapshot struct {
 	from  func(name string) (fsys.File, error)
 
 	mu     sync.Mutex
-	opened []*still // at most maxOpen; the one used last is the last
+	opened []*still // at most maxOpen, in the order of their last use
 	closed bool
 }
 
-// maxOpen is how many files a snapshot keeps open.
+// maxOpen bounds the files that a snapshot keeps open.
 const maxOpen = 8
 
-// errChange is returned when recovery tries to copy a damaged file.
-var errChange = errors.New("an inspection changes nothing")
+// errChange is returned to recovery, which tries to copy damaged files.
+var errChange = errors.New("inspect does not change the folder")
 
-// errRemoved is returned if a listed file is gone.
-var errRemoved = fmt.Errorf("files come and go: %w", fs.ErrNotExist)
+// errRemoved is returned if a listed file was removed.
+var errRemoved = fmt.Errorf("a file was removed during the inspection: %w", fs.ErrNotExist)
 
-// maxLooks bounds how often Open tries again because a file was removed meanwhile.
+// maxLooks bounds the attempts of Open, which fail if a file is removed meanwhile.
 const maxLooks = 20
 
 func takeSnapshot(from fsys.FS, dir string) (*snapshot, error) {
@@ -76,7 +76,8 @@ func (s *snapshot) freeze(path string) (*still, error) {
 	return in, err
 }
 
-// file returns an open file. Another one may be closed for it. mu is held, or nobody else has s.
+// file returns an open file. It may close another one. The caller holds mu, unless no other
+// goroutine has s.
 func (s *snapshot) file(f *still) (fsys.File, error) {
 	if s.closed {
 		return nil, fs.ErrClosed
@@ -126,16 +127,16 @@ func (s *snapshot) SyncDir(string) error             { return errChange }
 func (s *snapshot) Rename(string, string) error      { return errChange }
 func (s *snapshot) Lock(string) (fsys.Held, error)   { return nil, errChange }
 
-// still is a file as it was when it was opened, while a process may append to it: front
-// to back, in places that were zeros or did not exist. What is before the last byte
-// that was not zero does not change, and the rest is taken for zeros.
+// still is a file as it was when it was opened. A process may append to it meanwhile, in ascending
+// order, in places that were zeros or did not exist. The bytes up to the last one that was not zero
+// do not change. All later bytes are read as zeros.
 type still struct {
 	s        *snapshot
 	path     string
-	file     fsys.File // open if s.opened has f
+	file     fsys.File // open if s.opened contains the still
 	identity uint64
 	size     int64
-	written  int64 // after the last byte that is not zero
+	written  int64 // end of the last byte that is not zero
 }
 
 func (f *still) findEnd(file fsys.File) error {
@@ -147,7 +148,7 @@ func (f *still) findEnd(file fsys.File) error {
 			if err != io.EOF {
 				return err
 			}
-			clear(b[n:]) // the zeros were cut off meanwhile
+			clear(b[n:]) // the zeros were truncated meanwhile
 		}
 		for n := len(b); n > 0; n-- {
 			if b[n-1] != 0 {
@@ -186,5 +187,5 @@ func (f *still) Identity() uint64                   { return f.identity }
 func (f *still) Size() (int64, error)               { return f.size, nil }
 func (f *still) WriteAt([]byte, int64) (int, error) { return 0, errChange }
 func (f *still) Truncate(int64) error               { return errChange }
-func (f *still) Sync() error                        { return nil } // no next segment depends on it
+func (f *still) Sync() error                        { return nil } // no segment is written that depends on it
 func (f *still) Close() error                       { return nil } // the snapshot closes its files

@@ -61,7 +61,7 @@ func (m *model) compareMessages(t *testing.T, s persistence.Store) {
 	}
 	ok, err := s.Next(&c, &e)
 	must(t, err)
-	expect(t, "Next behind the last", ok, false)
+	expect(t, "Next after the last", ok, false)
 	for _, one := range m.messages {
 		if one.deferral != nil {
 			count[one.priority]++
@@ -104,8 +104,8 @@ func (m *model) compareDeadLetters(t *testing.T, s persistence.Store) {
 	expectList(t, "dead letters", dead, m.deadLetters())
 }
 
-// compareReceipt checks that a receipt exists for a message that is pending, a dead
-// letter or among the newest, and that any receipt is right.
+// compareReceipt checks that any receipt is correct. It also checks that there is a receipt if the
+// message is pending, a dead letter or among the newest.
 func (m *model) compareReceipt(t *testing.T, s persistence.Store, one *modelMessage) {
 	t.Helper()
 	receipts, ok := s.(persistence.Receipts)
@@ -115,7 +115,7 @@ func (m *model) compareReceipt(t *testing.T, s persistence.Store, one *modelMess
 	r, ok, err := receipts.Receipt(message(one.seq, 0).ID)
 	must(t, err)
 	if m.o.Retention.MaxReceipts == 0 && !one.pending {
-		expect(t, "a receipt of an ended message where none are kept", ok, false)
+		expect(t, "a receipt of an ended message without MaxReceipts", ok, false)
 		return
 	}
 	if !ok && !one.pending && !one.dead && len(m.messages)-int(one.seq) >= modelReceipts {

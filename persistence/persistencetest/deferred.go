@@ -14,7 +14,7 @@ func refusal(n int) persistence.Deferral {
 	return persistence.Deferral{Since: since, Until: since.Add(time.Duration(n) * time.Second), Attempts: n, Code: 0x87, Alone: n%3 == 0, GivenUp: n%5 == 1, PacketID: uint16(1000 * (n % 2)), RefusedID: uint16(2000 * (n % 4))}
 }
 
-// sameDeferral compares deferrals, whatever the time zones.
+// sameDeferral compares deferrals and ignores time zones.
 func sameDeferral(a, b persistence.Deferral) bool {
 	return a.Since.Equal(b.Since) && a.Until.Equal(b.Until) && a.Attempts == b.Attempts && a.Code == b.Code && a.Alone == b.Alone && a.GivenUp == b.GivenUp && a.PacketID == b.PacketID && a.RefusedID == b.RefusedID
 }
@@ -23,7 +23,7 @@ func expectDeferred(t *testing.T, s persistence.Store, want map[uint64]persisten
 	t.Helper()
 	list := s.Deferred()
 	expect(t, "number of deferred messages", len(list), len(want))
-	if n := s.Stats().Deferred; n != 0 { // a custom store may leave it out
+	if n := s.Stats().Deferred; n != 0 { // a custom store need not set it
 		expect(t, "Stats.Deferred", n, uint64(len(want)))
 	}
 	var e persistence.Entry
@@ -42,7 +42,7 @@ func expectDeferred(t *testing.T, s persistence.Store, want map[uint64]persisten
 	}
 }
 
-// releases returns Released, without the Number of a message that has another identifier.
+// releases returns Released, without the Number of messages that have a PacketID.
 func releases(s persistence.Store) []persistence.Position {
 	list := s.Released()
 	for i := range list {
@@ -53,8 +53,8 @@ func releases(s persistence.Store) []persistence.Position {
 	return list
 }
 
-// testDeferred checks that a deferred message is pending and leaves the order, with its
-// deferral, through restarts and a lost session, until it ends.
+// testDeferred checks that a deferred message stays pending and leaves the sending order. The
+// message must keep its deferral across restarts and a lost session, until it ends.
 func testDeferred(t *testing.T, open Open) {
 	s, reopen := open(t, persistence.Options{})
 	appendN(t, s, 6)
@@ -71,7 +71,7 @@ func testDeferred(t *testing.T, open Open) {
 	want[4] = refusal(9)
 	must(t, s.Defer(4, want[4])) // again
 	must(t, s.Release(5))
-	must(t, s.Defer(5, refusal(8))) // no effect: it is released
+	must(t, s.Defer(5, refusal(8))) // no effect: the message is released
 	must(t, s.Release(2))
 	must(t, s.Defer(2, refusal(8)))
 	for range 3 {

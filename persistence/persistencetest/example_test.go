@@ -7,7 +7,7 @@ import (
 	"github.com/mooring-mqtt/mooring/persistence/persistencetest"
 )
 
-// TestStore is what the test of a store of one's own looks like.
+// TestStore shows how to test a custom store.
 func TestStore(t *testing.T) {
 	persistencetest.Run(t, func(t *testing.T, o persistence.Options) (persistence.Store, func() persistence.Store) {
 		store := persistence.NewMemory(o)

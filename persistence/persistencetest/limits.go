@@ -32,7 +32,7 @@ func testStreams(t *testing.T, open Open) {
 		m.Stream, m.StreamSeq = c.id, c.seq
 		seq, err := persistence.Append(s, m)
 		must(t, err)
-		acked(t, s, seq) // the counter stays when the messages go
+		acked(t, s, seq) // the counter of the stream must stay
 	}
 	for range 3 {
 		for _, c := range []struct {
@@ -171,7 +171,7 @@ func testClosed(t *testing.T, open Open) {
 func testConcurrent(t *testing.T, open Open) {
 	const writers, each = 8, 200
 	s, reopen := open(t, persistence.Options{Files: persistence.Files{BufferBytes: 4 << 10, SegmentBytes: 16 << 10}})
-	var mu sync.Mutex // the packet holds the sequence
+	var mu sync.Mutex // makes the packet contain its own sequence
 	var group sync.WaitGroup
 	for range writers {
 		group.Go(func() {
@@ -198,7 +198,7 @@ func testConcurrent(t *testing.T, open Open) {
 				return
 			}
 			if !ok {
-				_ = s.Sync() // waits for the commit under way
+				_ = s.Sync() // waits for the running commit
 				continue
 			}
 			if e.Seq != after+1 || binary.BigEndian.Uint64(e.Packet) != e.Seq {
@@ -221,8 +221,7 @@ func testConcurrent(t *testing.T, open Open) {
 	expect(t, "seen", len(s.SeenIDs()), 0)
 }
 
-// testCloseWhileAppending checks that each message is either stored or refused
-// with ErrClosed.
+// testCloseWhileAppending checks that each message is either stored or refused with ErrClosed.
 func testCloseWhileAppending(t *testing.T, open Open) {
 	s, reopen := open(t, persistence.Options{})
 	var mu sync.Mutex

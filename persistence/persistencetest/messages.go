@@ -28,13 +28,13 @@ func testOrder(t *testing.T, open Open) {
 	appendN(t, s, 1)
 	acked(t, s, 11)
 	s = reopen()
-	appendN(t, s, 1) // as 12: 11 is never used again
+	appendN(t, s, 1) // gets 12: 11 must not be reused
 	expectList(t, "Next", drain(t, s), []uint64{1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 12})
 	var e persistence.Entry
 	for _, after := range []uint64{12, 13, 1 << 63, 1<<64 - 1} {
 		ok, err := s.Next(&persistence.Cursor{after}, &e)
 		must(t, err)
-		expect(t, "Next behind the end", ok, false)
+		expect(t, "Next after the end", ok, false)
 	}
 }
 
@@ -83,7 +83,7 @@ func testFields(t *testing.T, open Open) {
 	_, err = s.Next(&persistence.Cursor{seq - 1}, &e)
 	must(t, err)
 	if e.Accepted.Before(before) || e.Accepted.After(time.Now()) || !e.Expires.IsZero() || len(e.Packet) != 0 {
-		t.Fatalf("a zero message came back as %+v", e)
+		t.Fatalf("a zero message was read back as %+v", e)
 	}
 }
 

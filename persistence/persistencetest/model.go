@@ -10,7 +10,7 @@ import (
 	"github.com/mooring-mqtt/mooring/persistence"
 )
 
-// model is the expected state of a store, kept in the simplest way.
+// model is the expected state of a store, in a simple representation.
 type model struct {
 	o        persistence.Options
 	messages []*modelMessage // by sequence
@@ -22,8 +22,8 @@ type model struct {
 	seen     map[uint16]uint64
 	streams  []string
 	last     map[string]uint64
-	drops    []persistence.Drop // expected since the last comparison
-	reported []persistence.Drop // of these, reported by the store
+	drops    []persistence.Drop // expected drops since the last comparison
+	reported []persistence.Drop // reported drops since the last comparison
 	dropper  bool               // the store drops messages
 }
 
@@ -44,8 +44,7 @@ const (
 	modelReceipts    = 20
 )
 
-// testModel applies random operations, with restarts, to a store and to the model,
-// and compares them.
+// testModel applies random operations and restarts to a store and to the model, and compares the two.
 func testModel(t *testing.T, open Open) {
 	for seed := range uint64(6) {
 		o := persistence.Options{Files: persistence.Files{SegmentBytes: 4 << 10, BufferBytes: 4 << 10}, Limits: persistence.Limits{MaxStreams: 5},
@@ -73,7 +72,7 @@ func runModel(t *testing.T, open Open, o persistence.Options, rnd *rand.Rand, st
 		case p < 76 && len(m.messages) > 0:
 			one := m.any(rnd)
 			if one.deferral != nil && one.deferral.PacketID == 0 {
-				continue // it was not sent
+				continue // the message was not sent
 			}
 			must(t, s.Release(one.seq))
 			if one.pending && !one.released {
@@ -175,7 +174,7 @@ func (m *model) deadLetters() (seqs []uint64) {
 func (m *model) done(t *testing.T, s persistence.Store, rnd *rand.Rand, oldest bool) {
 	t.Helper()
 	one := m.any(rnd)
-	if oldest { // mostly, so that old messages end
+	if oldest { // the usual choice, so that old messages end
 		if i := slices.IndexFunc(m.messages, func(one *modelMessage) bool { return one.pending }); i >= 0 {
 			one = m.messages[i]
 		}
@@ -209,8 +208,7 @@ func (m *model) deferred() map[uint64]persistence.Deferral {
 	return list
 }
 
-// full drops a message for a new one of this priority, or reports that there is no
-// room.
+// full drops a message to make room for a new one of this priority. It returns true if it cannot.
 func (m *model) full(p persistence.Priority) bool {
 	if m.o.Limits.MaxMessages == 0 || len(m.order())+len(m.deferred()) < m.o.Limits.MaxMessages {
 		return false

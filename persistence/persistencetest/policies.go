@@ -11,7 +11,8 @@ import (
 	"github.com/mooring-mqtt/mooring/persistence"
 )
 
-// optional returns the optional part of a store, and skips the test without it.
+// optional returns an optional interface of a store. It skips the test if the store does not
+// implement it.
 func optional[T any](t *testing.T, s persistence.Store) T {
 	t.Helper()
 	part, ok := s.(T)
@@ -37,7 +38,7 @@ func testDropNewest(t *testing.T, open Open) {
 	expect(t, "Accepted", c.Accepted, 2)
 }
 
-// drops reports whether the store drops messages as Limits.WhenFull says.
+// drops reports whether the store implements DropOldest.
 func drops(t *testing.T, open Open) bool {
 	s, _ := open(t, persistence.Options{Limits: persistence.Limits{MaxMessages: 1, WhenFull: persistence.DropOldest}})
 	appendN(t, s, 1)
@@ -46,8 +47,7 @@ func drops(t *testing.T, open Open) bool {
 	return err == nil
 }
 
-// dropping opens a store that drops its oldest messages. It skips the test if there
-// is none.
+// dropping opens a store with DropOldest. It skips the test if the store does not implement it.
 func dropping(t *testing.T, open Open, o persistence.Options) persistence.Store {
 	if !drops(t, open) {
 		t.Skip("the store drops no messages")
@@ -57,11 +57,11 @@ func dropping(t *testing.T, open Open, o persistence.Options) persistence.Store 
 	return s
 }
 
-// testDropOldestBytes checks that no more messages than necessary are dropped, and
-// none for a packet that can never be stored.
+// testDropOldestBytes checks that no more messages than necessary are dropped. For a packet that can
+// never be stored, no message may be dropped.
 func testDropOldestBytes(t *testing.T, open Open) {
 	s := dropping(t, open, persistence.Options{Limits: persistence.Limits{MaxBytes: 100}})
-	appendN(t, s, 5) // of 20 bytes
+	appendN(t, s, 5) // 20 bytes each
 	_, err := persistence.Append(s, message(6, 101))
 	expect(t, "a packet over MaxBytes", errors.Is(err, persistence.ErrPacketTooLarge), true)
 	ticket, err := s.Enqueue(context.Background(), message(6, 60))
@@ -75,8 +75,8 @@ func testDropOldestBytes(t *testing.T, open Open) {
 	expect(t, "a message that may have been sent is not dropped", errors.Is(err, persistence.ErrFull), true)
 }
 
-// testDropOldestPriority checks that the lowest priority is dropped first, also a
-// message that is not durable yet.
+// testDropOldestPriority checks that messages of the lowest priority are dropped first, even if they
+// are not durable yet.
 func testDropOldestPriority(t *testing.T, open Open) {
 	s := dropping(t, open, persistence.Options{Limits: persistence.Limits{MaxMessages: 2}})
 	var all []persistence.Drop
@@ -105,8 +105,7 @@ func testReceipts(t *testing.T, open Open) {
 	expect(t, "a receipt of an unknown message", ok, false)
 }
 
-// testDeadLetters checks that dead letters survive a restart until they are
-// discarded.
+// testDeadLetters checks that dead letters survive restarts until they are discarded.
 func testDeadLetters(t *testing.T, open Open) {
 	s, reopen := open(t, persistence.Options{})
 	optional[persistence.DeadLetters](t, s)
@@ -135,7 +134,7 @@ func testDeadLetters(t *testing.T, open Open) {
 	expectList(t, "Next", drain(t, s), []uint64{2})
 }
 
-// testReceiptAge checks that a receipt is no longer returned once it is too old.
+// testReceiptAge checks that receipts older than ReceiptAge are not returned.
 func testReceiptAge(t *testing.T, open Open) {
 	synctest.Test(t, func(t *testing.T) {
 		s, _ := open(t, persistence.Options{Files: persistence.Files{SegmentBytes: 4 << 10, BufferBytes: 4 << 10}, Retention: persistence.Retention{MaxReceipts: 1000, ReceiptAge: time.Hour}})

@@ -9,14 +9,14 @@ import (
 	"github.com/mooring-mqtt/mooring/persistence"
 )
 
-// Open returns an empty store with these options. reopen closes the store, as a
-// restart of the application does, and opens it again with its state. A store
-// applies the limits among the options; the other options are its own.
+// Open returns an empty store with these options. The function reopen closes the store and opens it
+// again with its state, like a restart of the application. The store must apply o.Limits. It may
+// ignore the other options.
 type Open func(t *testing.T, o persistence.Options) (store persistence.Store, reopen func() persistence.Store)
 
-// Run tests the stores that open returns, each in a subtest. The optional parts of
-// a store ([persistence.Receipts] and so on) are tested if the store implements
-// them; otherwise their subtests are skipped.
+// Run tests the stores that open returns. Each test is a subtest. The subtests for the optional
+// interfaces [persistence.Receipts] and [persistence.DeadLetters] are skipped if the store does not
+// implement them.
 func Run(t *testing.T, open Open) {
 	for _, c := range []struct {
 		name string
@@ -51,10 +51,10 @@ func Run(t *testing.T, open Open) {
 	}
 }
 
-// message returns a message whose packet holds n.
+// message returns a message whose packet contains n.
 func message(n uint64, size int) *persistence.Message {
 	m := &persistence.Message{Packet: make([]byte, max(size, 8))}
-	if n%2 == 0 { // the others have the default, as most do
+	if n%2 == 0 { // the others keep the default
 		m.OnSessionLost = persistence.SessionLostPolicy(n / 2 % 3)
 	}
 	binary.BigEndian.PutUint64(m.ID[8:], n)
@@ -76,7 +76,7 @@ func appendN(t *testing.T, s persistence.Store, n int) {
 	}
 }
 
-// drain returns the sequences that Next returns, and checks order and content.
+// drain returns the sequences that Next returns, and checks their order and content.
 func drain(t *testing.T, s persistence.Store) (seqs []uint64) {
 	t.Helper()
 	var e persistence.Entry
@@ -130,12 +130,12 @@ func acked(t *testing.T, s persistence.Store, seq uint64) {
 	must(t, s.Done(seq, persistence.Result{Kind: persistence.Acked}))
 }
 
-// sum checks that the totals account for each message.
+// sum checks that the totals account for all messages, and returns the counters.
 func sum(t *testing.T, s persistence.Store) persistence.Stats {
 	t.Helper()
 	c := s.Stats()
 	if c.Accepted != c.Acked+c.Refused+c.Expired+c.Dropped+c.DeadLettered+c.Pending {
-		t.Fatalf("the totals do not add up: %+v", c)
+		t.Fatalf("the totals are inconsistent: %+v", c)
 	}
 	return c
 }

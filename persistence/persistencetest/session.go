@@ -60,7 +60,7 @@ func testIdentifiers(t *testing.T, open Open) {
 	must(t, s.Seen(300, 5)) // replaces the fingerprint
 	must(t, s.Sync())
 	want = map[uint16]uint64{7: 1<<64 - 1, 300: 5, 65535: 1 << 63}
-	for range 2 { // the second time from the checkpoint alone
+	for range 2 { // the second time, the log reads it only from the checkpoint
 		s = reopen()
 		expectSeen(t, s, want)
 		expect(t, "FingerprintKey", s.FingerprintKey(), key)
@@ -93,7 +93,7 @@ func testResetSession(t *testing.T, open Open) {
 		expectList(t, "Next", drain(t, s), []uint64{1, 2, 3})
 		s = reopen()
 		expectSession(t, s, "client", true)
-		s = reopen() // from the checkpoint alone
+		s = reopen() // the log reads it only from the checkpoint
 	}
 	must(t, s.Release(2))
 	must(t, s.Seen(10, 2))
@@ -110,9 +110,8 @@ func testResetSession(t *testing.T, open Open) {
 	expectSession(t, s, string(make([]byte, 65_535)), true)
 }
 
-// testReleaseOrder checks that the order of releases is kept, whatever the
-// priorities, and through restarts: PUBREL is resent in the order of PUBREC
-// [MQTT-4.6.0-4].
+// testReleaseOrder checks that the order of releases does not depend on priorities and survives
+// restarts: PUBREL is resent in the order of PUBREC [MQTT-4.6.0-4].
 func testReleaseOrder(t *testing.T, open Open) {
 	s, reopen := open(t, persistence.Options{})
 	expect(t, "released in a new store", len(s.Released()), 0)
@@ -128,7 +127,7 @@ func testReleaseOrder(t *testing.T, open Open) {
 		{Seq: 5, Number: 1, Priority: persistence.High}, {Seq: 3, Number: 3}, {Seq: 2, Number: 2}}
 	for _, p := range order {
 		must(t, s.Release(p.Seq))
-		must(t, s.Release(4)) // has its place
+		must(t, s.Release(4)) // no effect: its place in the order is fixed
 	}
 	expectList(t, "released", s.Released(), order)
 	for len(order) > 0 {
@@ -141,8 +140,8 @@ func testReleaseOrder(t *testing.T, open Open) {
 	}
 }
 
-// testSetSent checks that the sent watermarks can be raised and lowered, each by
-// itself, and that they survive restarts.
+// testSetSent checks that each sent watermark can be raised and lowered independently, and that the
+// watermarks survive restarts.
 func testSetSent(t *testing.T, open Open) {
 	s, reopen := open(t, persistence.Options{})
 	appendN(t, s, 9)
@@ -154,7 +153,7 @@ func testSetSent(t *testing.T, open Open) {
 		{persistence.Urgent, 0}, {persistence.Normal, 0}, {persistence.Normal, 7}} {
 		must(t, s.SetSent(step.p, step.n))
 		want[step.p] = step.n
-		for range 3 { // the third time from the checkpoint alone
+		for range 3 { // the third time, the log reads it only from the checkpoint
 			for p, n := range want {
 				expect(t, "Sent", s.Sent(persistence.Priority(p)), n)
 			}
