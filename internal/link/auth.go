@@ -9,7 +9,7 @@ import (
 	"github.com/mooring-mqtt/mooring/internal/wire"
 )
 
-// Authenticator is the client's side of enhanced authentication, section 4.12.
+// Authenticator is the client's side of enhanced authentication (section 4.12).
 type Authenticator interface {
 	Method() string
 	Start(ctx context.Context) (data []byte, err error)
@@ -17,7 +17,7 @@ type Authenticator interface {
 	Done(ctx context.Context, data []byte) error
 }
 
-// AuthError says that the Authenticator has ended the exchange.
+// AuthError reports that the Authenticator has ended the exchange.
 type AuthError struct {
 	Method string
 	Err    error
@@ -28,7 +28,7 @@ func (e *AuthError) Error() string {
 }
 func (e *AuthError) Unwrap() error { return e.Err }
 
-// SafeToRetry returns false: messages may have been sent on the connection.
+// SafeToRetry returns false, because messages may have been sent on the connection.
 func (*AuthError) SafeToRetry() bool { return false }
 
 const (
@@ -36,12 +36,12 @@ const (
 	authReauthenticate byte = 0x19
 )
 
-// authentication is the state of a connection's exchange. paho sees no AUTH.
+// authentication is the state of a connection's authentication exchange. No AUTH reaches paho.
 type authentication struct {
 	Authenticator
 	method string
-	ctx    context.Context                 // of the attempt to connect
-	turn   chan struct{}                   // held by a re-authentication
+	ctx    context.Context                 // of the connection attempt
+	turn   chan struct{}                   // held during a re-authentication
 	steps  atomic.Pointer[chan authPacket] // set while an AUTH of the client is unanswered
 }
 
@@ -51,13 +51,13 @@ type authPacket struct {
 	data   []byte
 }
 
-// refused ends the connection because of an error of the Authenticator.
+// refused returns the error that ends the connection after an error of the Authenticator.
 func (a *authentication) refused(err error) error {
 	return &CloseError{Reason: wire.ReasonUnspecifiedError, Err: &AuthError{Method: a.method, Err: err}}
 }
 
-// handleAuth handles an AUTH on the reader's goroutine. While the connection is being
-// made there is nothing else to read; later, Reauthenticate continues the exchange.
+// handleAuth handles an AUTH on the reader's goroutine. Before CONNACK, the reader itself continues
+// the exchange. Afterwards, Reauthenticate continues it.
 func (c *Conn) handleAuth(f wire.Frame, connecting bool) error {
 	p, err := parseAuth(f.Body)
 	if err != nil {
@@ -81,13 +81,13 @@ func (c *Conn) handleAuth(f wire.Frame, connecting bool) error {
 	case steps == nil || p.reason == authReauthenticate:
 		return violation(wire.AUTH, "it answers no AUTH of the client")
 	}
-	c.auth.steps.Store(nil) // the server may send no other AUTH before the answer
+	c.auth.steps.Store(nil) // the server must not send another AUTH before the client answers
 	*steps <- p
 	return nil
 }
 
-// checkMethod checks that a CONNACK that accepts names the method that CONNECT named. An
-// unexpected one is refused: the server believes in an exchange that did not take place.
+// checkMethod checks that an accepting CONNACK names the method of CONNECT. An unexpected method is
+// refused, because the server believes in an exchange that did not happen.
 func (c *Conn) checkMethod(f wire.Frame) error {
 	if f.Body[1] != wire.ReasonSuccess {
 		return nil
@@ -113,7 +113,7 @@ func checkAuthData(data []byte) error {
 	return nil
 }
 
-// sendAuth sends an AUTH, unless it is larger than the server accepts.
+// sendAuth sends an AUTH, unless the packet exceeds the server's limit.
 func (c *Conn) sendAuth(reason byte, data []byte) error {
 	if err := checkAuthData(data); err != nil {
 		return c.auth.refused(err)
@@ -130,9 +130,9 @@ func (c *Conn) sendAuth(reason byte, data []byte) error {
 	return c.Send(func(dst []byte) []byte { return append(dst, packet...) })
 }
 
-// Reauthenticate authenticates this client again and waits for the server's answer
-// [MQTT-4.12.1-1]. If the Authenticator's Start fails, the connection stays up. Any
-// other error ends it: an exchange cannot be left unfinished [MQTT-4.12.1-2].
+// Reauthenticate authenticates the client again and waits for the server's answer [MQTT-4.12.1-1].
+// If Authenticator.Start fails, the connection stays up. Any other error ends the connection,
+// because an exchange must not stay unfinished [MQTT-4.12.1-2].
 func (u *Up) Reauthenticate(ctx context.Context) error {
 	a := u.auth
 	select {
@@ -182,7 +182,7 @@ func (u *Up) exchange(ctx context.Context, data []byte) error {
 	}
 }
 
-// parseAuth decodes an AUTH. One without a body is Success.
+// parseAuth decodes an AUTH. An AUTH without a body means Success.
 func parseAuth(body []byte) (p authPacket, err error) {
 	if len(body) == 0 {
 		return p, nil

@@ -5,8 +5,9 @@ import (
 	"time"
 )
 
-// fastCloser is a connection, such as TLS or WebSocket, whose Close returns after
-// closeTimeout: a tls.Conn waits up to 5 seconds until its peer has taken close_notify.
+// fastCloser wraps a connection, such as TLS or WebSocket, so that Close returns within
+// closeTimeout. Close of a tls.Conn alone can wait 5 seconds until the peer has received
+// close_notify.
 type fastCloser struct{ net.Conn }
 
 func (c fastCloser) Close() error {
@@ -15,10 +16,10 @@ func (c fastCloser) Close() error {
 	return c.Conn.Close()
 }
 
-// layered is a connection over another, such as a *tls.Conn.
+// layered is a connection on top of another one, such as a *tls.Conn.
 type layered interface{ NetConn() net.Conn }
 
-// transport returns the connection below all layers of c that are known.
+// transport returns the connection below all known layers of c.
 func transport(c net.Conn) net.Conn {
 	for {
 		outer, ok := c.(layered)

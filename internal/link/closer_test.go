@@ -11,14 +11,14 @@ import (
 	"github.com/mooring-mqtt/mooring/internal/testcert"
 )
 
-// A peer that takes nothing any more does not hold up the end of a connection, in
-// whatever it is wrapped: a tls.Conn by itself would wait for 5 seconds.
-func TestAConnectionEndsAtOnceInWhateverItIsWrapped(t *testing.T) {
+// A peer that stops reading does not delay the end of a connection, whatever type the connection
+// has. A tls.Conn alone would wait for 5 seconds.
+func TestFastCloser_ClosesWithinCloseTimeout(t *testing.T) {
 	wrapped := map[string]func(c net.Conn) net.Conn{
-		"TLS":                                 func(c net.Conn) net.Conn { return c },
-		"WebSocket":                           func(c net.Conn) net.Conn { return &wsConn{Conn: c} },
-		"behind what a proxy said early":      func(c net.Conn) net.Conn { return &readerConn{c, c} },
-		"of a dialer of the program's, bound": func(c net.Conn) net.Conn { return &bound{c} },
+		"TLS":                                  func(c net.Conn) net.Conn { return c },
+		"WebSocket":                            func(c net.Conn) net.Conn { return &wsConn{Conn: c} },
+		"after early bytes of a proxy":         func(c net.Conn) net.Conn { return &readerConn{c, c} },
+		"bound, from the application's dialer": func(c net.Conn) net.Conn { return &bound{c} },
 	}
 	for name, wrap := range wrapped {
 		for how, end := range map[string]func(c *Conn){
@@ -63,13 +63,13 @@ func TestAConnectionEndsAtOnceInWhateverItIsWrapped(t *testing.T) {
 	}
 }
 
-// bound is a connection of another package, which names what it is over.
+// bound is a connection type of another package, which gives access to the wrapped connection.
 type bound struct{ net.Conn }
 
 func (b *bound) NetConn() net.Conn { return b.Conn }
 
-// Where the peer takes it, the last word of TLS is said: it tells an end from a cut.
-func TestTLSEndsWithItsLastWord(t *testing.T) {
+// Close sends close_notify if the peer reads it. It distinguishes an end from a broken connection.
+func TestFastCloser_SendsCloseNotify(t *testing.T) {
 	ca := testcert.NewAuthority(t, "ours")
 	leaf := ca.Issue(t, "broker.test", time.Hour).TLS(t)
 	near, far := net.Pipe()

@@ -15,42 +15,42 @@ import (
 )
 
 const (
-	// closeTimeout bounds the final DISCONNECT of this client, and the end of TLS.
+	// closeTimeout bounds the time for the client's final DISCONNECT, and for closing TLS.
 	closeTimeout = 250 * time.Millisecond
-	// sizeTolerance is by how many bytes a received packet may exceed the Maximum Packet
-	// Size. mosquitto 2.0 computes sizes without the first byte. Refused, such a packet
-	// would be redelivered on every connection. See ADR 0030.
+	// sizeTolerance is the number of bytes by which a received packet may exceed the Maximum Packet
+	// Size. mosquitto 2.0 computes sizes without the first byte. If the client refused such a
+	// packet, the server would redeliver it on every connection. See ADR 0030.
 	sizeTolerance = 1
 )
 
-// Conn is one connection to the server: paho's net.Conn and the session's Writer.
-// One goroutine reads, paho's; writing is safe for concurrent use. A Conn fails
-// once: the first error is its cause and closes it.
+// Conn is one connection to the server. It is paho's net.Conn and the session's Writer. Only paho's
+// reading goroutine reads. Writing is safe for concurrent use. A Conn fails once: the first error
+// becomes its cause and closes it.
 type Conn struct {
 	net.Conn
 	writeTimeout time.Duration
 	reader       *wire.Reader
-	control      []byte                             // rest of a control packet that paho is reading
+	control      []byte                             // remaining bytes of a control packet that paho is reading
 	gen          atomic.Pointer[session.Generation] // nil before CONNACK
 	will         []byte                             // Will Properties for CONNECT; nil: no will
-	maxSend      atomic.Uint32                      // the server's Maximum Packet Size, 0: none
+	maxSend      atomic.Uint32                      // the server's Maximum Packet Size; 0: no limit
 	start        time.Time
 	auth         *authentication // nil: CONNECT named no Authentication Method
-	guard        *callback.Guard // nil: none
+	guard        *callback.Guard // may be nil
 
-	ahead      *ahead       // owned by the reader; nil: nothing was read ahead
-	stalled    atomic.Bool  // see Stall
-	stallBegan atomic.Int64 // time since start
-	stallSum   atomic.Int64 // of all stalls that have ended
+	ahead      *ahead       // used by the reader only; nil: nothing was read ahead
+	stalled    atomic.Bool  // the reader waits in Stall
+	stallBegan atomic.Int64 // when the present stall began, since start
+	stallSum   atomic.Int64 // total duration of ended stalls
 
 	output
 
-	writeFailed atomic.Pointer[error] // a write has failed; the reader may still find out why
+	writeFailed atomic.Pointer[error] // a write has failed; the reader may still find the reason
 
-	// Times since start: of the last successful read and flush, and of the read that
-	// brought the last acknowledgement of a message.
+	// Times since start of the last successful read, the last flush, and the read that contained
+	// the last acknowledgement of a message.
 	lastRead, lastWrite, lastAck atomic.Int64
-	probes                       notify.Signal // a PINGREQ is due now
+	probes                       notify.Signal // set when a PINGREQ must be sent now
 
 	causeOnce sync.Once
 	cause     error
@@ -59,7 +59,7 @@ type Conn struct {
 
 func newConn(inner net.Conn, maxReceive uint32, writeTimeout time.Duration) *Conn {
 	c := &Conn{Conn: fastCloser{inner}, writeTimeout: writeTimeout, start: time.Now(), failed: make(chan struct{}), probes: notify.New()}
-	if maxReceive > 0 && maxReceive <= wire.MaxPacketSize { // else no packet is larger
+	if maxReceive > 0 && maxReceive <= wire.MaxPacketSize { // otherwise no packet exceeds the limit
 		maxReceive += sizeTolerance
 	}
 	c.reader = wire.NewReader(source{c}, maxReceive)
@@ -67,13 +67,13 @@ func newConn(inner net.Conn, maxReceive uint32, writeTimeout time.Duration) *Con
 	return c
 }
 
-// now is the time since start, by the monotonic clock.
+// now returns the time since start, by the monotonic clock.
 func (c *Conn) now() int64 { return int64(time.Since(c.start)) }
 
-// LastReceived is when bytes last came from the server.
+// LastReceived returns the time when bytes last arrived from the server.
 func (c *Conn) LastReceived() time.Time { return c.start.Add(time.Duration(c.lastRead.Load())) }
 
-// source is the Conn as the frame reader's byte source.
+// source makes the Conn the byte source of the frame reader.
 type source struct{ *Conn }
 
 func (s source) Read(p []byte) (int, error) {
@@ -84,11 +84,11 @@ func (s source) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// Read returns the next bytes of control packets to paho. The packets of messages
-// and their acknowledgements that come before them are handled here.
+// Read returns the next bytes of control packets to paho. Before that, it handles the packets of
+// messages and their acknowledgements that precede them.
 func (c *Conn) Read(p []byte) (int, error) {
 	if len(c.control) == 0 && c.guard != nil {
-		defer c.guard.Enter()() // handling data-plane packets may call the application
+		defer c.guard.Enter()() // handling message packets may call the application
 	}
 	for len(c.control) == 0 {
 		frame, err := c.reader.Next()
@@ -159,8 +159,8 @@ func (c *Conn) dispatch(f wire.Frame) error {
 	return nil
 }
 
-// writeFailedLocked breaks the connection. If the server has closed it, a DISCONNECT that is received
-// and not read yet may say why: the reader gets closeTimeout to find it.
+// writeFailedLocked breaks the connection after a failed write. If the server has closed the
+// connection, an unread DISCONNECT may give the reason. The reader has closeTimeout to find it.
 func (c *Conn) writeFailedLocked(err error) error {
 	if errors.Is(err, os.ErrDeadlineExceeded) || c.gen.Load() == nil {
 		return c.breakLocked(err)
@@ -183,9 +183,9 @@ func (c *Conn) breakLocked(err error) error {
 	return err
 }
 
-// Fail closes the connection because of err. For a violation by the server, a
-// CloseError and an error with a reason code it sends a DISCONNECT first, if no writer
-// is stuck. The cause is set after that, since those who wait for it close the connection.
+// Fail closes the connection because of err. It first sends a DISCONNECT if err is a violation by
+// the server, a CloseError or an error with a reason code, unless a writer is stuck. Fail sets the
+// cause after sending the DISCONNECT, because whoever waits for the cause closes the connection.
 func (c *Conn) Fail(err error) {
 	var violation *wire.Error
 	var closing *CloseError
@@ -204,7 +204,7 @@ func (c *Conn) Fail(err error) {
 				_, _ = c.Conn.Write(p)
 			}
 			c.broken = err
-			c.setCause(err) // before a writer finds broken set, and closes the connection
+			c.setCause(err) // before a writer sees broken and closes the connection
 			c.wakeLocked()
 		}
 		c.mu.Unlock()
@@ -213,7 +213,7 @@ func (c *Conn) Fail(err error) {
 	_ = c.Conn.Close()
 }
 
-// lockIdle locks mu while nobody writes, and lets nobody append to the output. It returns false where a
+// lockIdle locks mu while no goroutine writes, and prevents further output. It returns false if a
 // writer takes longer than closeTimeout.
 func (c *Conn) lockIdle() bool {
 	for begin := time.Now(); time.Since(begin) <= closeTimeout; time.Sleep(time.Millisecond) {
@@ -242,10 +242,10 @@ func (c *Conn) setCause(err error) {
 	})
 }
 
-// Failed is closed when the connection has ended.
+// Failed returns a channel that is closed when the connection has ended.
 func (c *Conn) Failed() <-chan struct{} { return c.failed }
 
-// Cause is why the connection ended; nil while it is up.
+// Cause returns the reason why the connection ended, or nil while it is up.
 func (c *Conn) Cause() error {
 	select {
 	case <-c.failed:

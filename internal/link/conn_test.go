@@ -18,7 +18,7 @@ import (
 	"github.com/mooring-mqtt/mooring/internal/wire/control"
 )
 
-// gate is a net.Conn that takes what is written, once it is opened.
+// gate is a net.Conn whose writes block until it is opened.
 type gate struct {
 	net.Conn
 	mu      sync.Mutex
@@ -39,7 +39,7 @@ func (g *gate) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// began is the number of writes that have begun.
+// began returns the number of writes that have begun.
 func (g *gate) began() int {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -62,21 +62,21 @@ func (g *gate) bytes() []byte {
 func (g *gate) SetWriteDeadline(time.Time) error { return nil }
 func (g *gate) Close() error                     { return nil }
 
-// numbered is a packet that carries who sent it and when.
+// numbered is a packet that contains its sender and number.
 func numbered(sender, n int) []byte {
 	payload := binary.BigEndian.AppendUint32(binary.BigEndian.AppendUint32(nil, uint32(sender)), uint32(n))
 	return wire.AppendPublish(nil, &wire.Publish{Topic: "t", Payload: payload})
 }
 
-// waits returns what waits for the present write.
+// waits returns the output that waits for the present write.
 func (c *Conn) waits() []byte {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return slices.Clone(c.out)
 }
 
-// While one write is under way, what others send piles up and leaves together.
-func TestSendsAreWrittenTogether(t *testing.T) {
+// Packets that are sent during a write are collected and written together.
+func TestSend_WritesConcurrentPacketsTogether(t *testing.T) {
 	w := &gate{}
 	c := newConn(w, 0, time.Second)
 	var all sync.WaitGroup
@@ -105,9 +105,9 @@ func TestSendsAreWrittenTogether(t *testing.T) {
 	}
 }
 
-// paho writes its packets in pieces; nothing comes between them, and the order
-// of each sender is kept.
-func TestConcurrentWritersKeepTheirOrder(t *testing.T) {
+// paho writes its packets in parts. No other packet comes between the parts, and the order of each
+// sender is kept.
+func TestConn_KeepsTheOrderOfConcurrentWriters(t *testing.T) {
 	w := &gate{open: true}
 	c := newConn(w, 0, time.Second)
 	const senders, count = 8, 500
@@ -156,9 +156,9 @@ func TestConcurrentWritersKeepTheirOrder(t *testing.T) {
 	}
 }
 
-// A DISCONNECT leaves after what waits, and nothing after it [MQTT-3.14.4-1]: paho
-// closes the connection right behind it.
-func TestDisconnectIsLast(t *testing.T) {
+// A DISCONNECT is written after the waiting output, and nothing is written after it
+// [MQTT-3.14.4-1]. paho closes the connection immediately afterwards.
+func TestUnlock_DisconnectIsTheLastPacket(t *testing.T) {
 	w := &gate{}
 	c := newConn(w, 0, time.Second)
 	if err := c.Post(t.Context(), ping); err != nil {
@@ -201,7 +201,7 @@ func TestDisconnectIsLast(t *testing.T) {
 	}
 }
 
-func TestDisconnectOfOurs(t *testing.T) {
+func TestUp_Disconnect(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := run(t, nil)
 		p, up := r.up(control.Connack{})
@@ -219,9 +219,9 @@ func TestDisconnectOfOurs(t *testing.T) {
 	})
 }
 
-// A peer that stops reading holds a Send up for the write timeout and no
-// longer; what it says meanwhile is still heard.
-func TestAStalledPeer(t *testing.T) {
+// If a peer stops reading, Send blocks for the write timeout. Packets that the peer sends meanwhile
+// are still received.
+func TestSend_FailsAfterWriteTimeout(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := run(t, nil)
 		p, up := r.up(control.Connack{})
@@ -246,9 +246,8 @@ func TestAStalledPeer(t *testing.T) {
 	})
 }
 
-// A violation by a peer that does not read is not told to it, and closes the
-// connection all the same, soon.
-func TestAViolationWhileTheOutputIsStuck(t *testing.T) {
+// If the peer does not read, a violation closes the connection soon, without a DISCONNECT.
+func TestFail_ClosesAlthoughAWriterIsStuck(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := run(t, nil)
 		p, up := r.up(control.Connack{})
@@ -263,7 +262,7 @@ func TestAViolationWhileTheOutputIsStuck(t *testing.T) {
 		}
 		r.end()
 
-		// Where only the DISCONNECT itself finds nobody reading, it is given up soon.
+		// If only the write of the DISCONNECT blocks, it is given up soon.
 		r = run(t, nil)
 		p, _ = r.up(control.Connack{})
 		began = time.Now()
@@ -276,9 +275,8 @@ func TestAViolationWhileTheOutputIsStuck(t *testing.T) {
 	})
 }
 
-// Whoever is told that the connection has failed closes it, so the DISCONNECT
-// must be out by then.
-func TestTheServerIsToldFirst(t *testing.T) {
+// Whoever observes the failure closes the connection, so the DISCONNECT must be written before.
+func TestFail_SendsDisconnectBeforeItReportsTheEnd(t *testing.T) {
 	w := &gate{}
 	c := newConn(w, 0, time.Second)
 	c.gen.Store(&session.Generation{})
@@ -300,14 +298,13 @@ func TestTheServerIsToldFirst(t *testing.T) {
 	}
 }
 
-// A writer that has the output for a moment does not keep the reason from being
-// told.
-func TestTheReasonWaitsForAWriter(t *testing.T) {
+// If another goroutine writes for a moment, the DISCONNECT with the reason is sent afterwards.
+func TestFail_SendsDisconnectAfterAShortWrite(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := &gate{open: true}
 		c := newConn(w, 0, time.Second)
 		c.gen.Store(&session.Generation{})
-		c.Lock() // as paho does, packet by packet
+		c.Lock() // as paho does for each packet
 		done := make(chan struct{})
 		go func() {
 			defer close(done)
@@ -322,7 +319,7 @@ func TestTheReasonWaitsForAWriter(t *testing.T) {
 	})
 }
 
-func TestTheFirstErrorIsTheCause(t *testing.T) {
+func TestFail_FirstErrorIsTheCause(t *testing.T) {
 	c := newConn(&gate{open: true}, 0, time.Second)
 	if c.Cause() != nil {
 		t.Errorf("before: %v", c.Cause())
@@ -363,9 +360,9 @@ type hooked struct {
 func (h hooked) Write(p []byte) (int, error)      { h.write(); return len(p), nil }
 func (h hooked) SetWriteDeadline(time.Time) error { return nil }
 
-// Whoever finds the connection broken closes it, as paho does: by then it must be
-// known why, or "closed" is all that is ever told.
-func TestTheCauseIsKnownAsSoonAsTheConnectionIsBroken(t *testing.T) {
+// Whoever finds the connection broken closes it, as paho does. The cause must be set before,
+// because otherwise the cause would be "closed".
+func TestFail_SetsCauseBeforeWritersFail(t *testing.T) {
 	for range 200 {
 		near, far := net.Pipe()
 		var conn *Conn

@@ -14,7 +14,7 @@ import (
 	"github.com/mooring-mqtt/mooring/internal/wire"
 )
 
-// connect makes one attempt.
+// connect makes one connection attempt.
 func (l *Link) connect(ctx context.Context, server *url.URL) (*Up, error) {
 	ctx, cancel := context.WithTimeout(ctx, l.cfg.ConnectTimeout)
 	defer cancel()
@@ -31,7 +31,7 @@ func (l *Link) connect(ctx context.Context, server *url.URL) (*Up, error) {
 	if l.cfg.Auth != nil {
 		conn.auth = &authentication{Authenticator: l.cfg.Auth, method: cp.Properties.AuthMethod, ctx: ctx, turn: make(chan struct{}, 1)}
 	}
-	// paho ignores ctx while it writes; it only heeds it while it waits for CONNACK.
+	// paho ignores ctx while it writes. It observes ctx only while it waits for CONNACK.
 	stop := context.AfterFunc(ctx, func() { conn.Fail(ctx.Err()) })
 	defer stop()
 	up := &Up{Conn: conn, Server: server, ackTimeout: l.cfg.AckTimeout, assignID: cp.ClientID == ""}
@@ -43,7 +43,7 @@ func (l *Link) connect(ctx context.Context, server *url.URL) (*Up, error) {
 		AuthHandler:   noAuth{},
 		PacketTimeout: noTimeout,
 		Session:       up.manager,
-		// Without this function paho would not close at once.
+		// Without this function, paho would not close at once.
 		OnServerDisconnect: func(*paho.Disconnect) {},
 		OnClientError:      conn.setCause,
 	})
@@ -69,7 +69,7 @@ func (l *Link) connect(ctx context.Context, server *url.URL) (*Up, error) {
 	return nil, err
 }
 
-// connectPacket is the CONNECT of one attempt.
+// connectPacket returns the CONNECT for one attempt.
 func (l *Link) connectPacket(ctx context.Context) (*paho.Connect, error) {
 	cp := l.cfg.Connect
 	cp.ClientID, cp.CleanStart = l.cfg.Identity.ClientID(), l.cfg.Identity.cleanStart()
@@ -86,7 +86,7 @@ func (l *Link) connectPacket(ctx context.Context) (*paho.Connect, error) {
 	if l.cfg.Auth != nil {
 		data, err := l.cfg.Auth.Start(ctx)
 		if err == nil {
-			err = checkAuthData(data) // paho would cut it
+			err = checkAuthData(data) // otherwise paho would truncate it
 		}
 		if err != nil {
 			return nil, &AuthError{Method: l.cfg.Auth.Method(), Err: err}
@@ -96,7 +96,7 @@ func (l *Link) connectPacket(ctx context.Context) (*paho.Connect, error) {
 	return &cp, nil
 }
 
-// negotiated records what CONNECT asked for and CONNACK may have changed.
+// negotiated records the values of CONNECT that CONNACK may have changed.
 func (u *Up) negotiated(cp *paho.Connect, ca *paho.Connack) {
 	keepAlive, expiry := cp.KeepAlive, or(cp.Properties.SessionExpiryInterval, 0)
 	if p := ca.Properties; p != nil {
@@ -105,7 +105,7 @@ func (u *Up) negotiated(cp *paho.Connect, ca *paho.Connack) {
 	u.KeepAlive, u.SessionExpiry = time.Duration(keepAlive)*time.Second, time.Duration(expiry)*time.Second
 }
 
-// or returns what p points to, or what holds without it.
+// or returns *p, or absent if p is nil.
 func or[T any](p *T, absent T) T {
 	if p == nil {
 		return absent
@@ -113,16 +113,17 @@ func or[T any](p *T, absent T) T {
 	return *p
 }
 
-// connectSecrets returns what CONNECT and the server's URL have of secrets.
+// connectSecrets returns the secrets in CONNECT and in the server's URL.
 func connectSecrets(server *url.URL, cp *paho.Connect) secrets {
 	s := secretsOf(server, nil).add(string(cp.Password), string(cp.Properties.AuthData))
-	if len(cp.Password) == 0 { // then the user name may be a token
+	if len(cp.Password) == 0 { // without a password, the user name may be a token
 		s = s.add(cp.Username)
 	}
 	return s
 }
 
-// refusal is a CONNACK that refuses, as an error. Its reason string may repeat what CONNECT had.
+// refusal returns the error for a refusing CONNACK. Its reason string may repeat secrets of
+// CONNECT, which refusal removes.
 func refusal(ca *paho.Connack, secret secrets) error {
 	err := &ConnackError{Reason: ca.ReasonCode}
 	if p := ca.Properties; p != nil {
@@ -138,9 +139,9 @@ func refusal(ca *paho.Connack, secret secrets) error {
 	return err
 }
 
-// accepted handles a CONNACK that accepts, on the goroutine that reads: it finishes the
-// authentication, checks whose session this is, and begins the session's generation. On
-// an error nothing was sent, except a DISCONNECT.
+// accepted handles an accepting CONNACK on the reader's goroutine. It finishes the authentication,
+// checks to which client the session belongs, and begins the session's generation. If it returns an
+// error, nothing was sent except a DISCONNECT.
 func (l *Link) accepted(up *Up, ca *packets.Connack) error {
 	limits := limitsOf(ca)
 	if n := limits.MaximumPacketSize; n < minPacketSize {
@@ -178,13 +179,13 @@ func (l *Link) checkConnack(up *Up, ca *packets.Connack) error {
 	var mismatch *SessionMismatchError
 	switch {
 	case errors.As(err, &mismatch):
-		// A session that this CONNECT has begun must not be found by the next one. The
-		// will is published, as at each end that the application did not ask for.
-		bye := &CloseError{Reason: wire.ReasonSuccess, EndSession: !mismatch.Present, Err: err}
+		// End a session that this CONNECT has begun, so that the next CONNECT does not find it. The
+		// will is published, because the application did not ask for this end.
+		disconnect := &CloseError{Reason: wire.ReasonSuccess, EndSession: !mismatch.Present, Err: err}
 		if l.cfg.Connect.WillMessage != nil {
-			bye.Reason = wire.ReasonDisconnectWithWill
+			disconnect.Reason = wire.ReasonDisconnectWithWill
 		}
-		return bye
+		return disconnect
 	case err != nil || !up.assignID:
 		return err
 	case ca.Properties == nil || ca.Properties.AssignedClientID == "":
@@ -194,11 +195,11 @@ func (l *Link) checkConnack(up *Up, ca *packets.Connack) error {
 	return nil
 }
 
-// minPacketSize is the size of an acknowledgement with a reason code, which the server
-// must accept [MQTT-3.2.2-15].
+// minPacketSize is the size of an acknowledgement with a reason code. The server must accept it
+// [MQTT-3.2.2-15].
 const minPacketSize = 5
 
-// limitsOf returns the limits that a CONNACK sets.
+// limitsOf returns the limits in a CONNACK.
 func limitsOf(ca *packets.Connack) session.Limits {
 	p := or(ca.Properties, packets.Properties{})
 	return session.Limits{
@@ -213,8 +214,8 @@ func limitsOf(ca *packets.Connack) session.Limits {
 	}
 }
 
-// noAuth is never used: Conn passes no AUTH to paho. But paho calls it for a
-// CONNACK that names an Authentication Method.
+// noAuth satisfies paho, which calls it for a CONNACK that names an Authentication Method. Conn
+// passes no AUTH to paho, so it does nothing.
 type noAuth struct{}
 
 func (noAuth) Authenticate(*paho.Auth) *paho.Auth { return &paho.Auth{} }

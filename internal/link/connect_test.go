@@ -17,7 +17,7 @@ import (
 	"github.com/mooring-mqtt/mooring/reliability"
 )
 
-func TestARefusalIsReportedInFull(t *testing.T) {
+func TestConnect_ReportsARefusal(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := run(t, nil)
 		p := <-r.peers
@@ -34,7 +34,7 @@ func TestARefusalIsReportedInFull(t *testing.T) {
 	})
 }
 
-// What the store knows decides whether a refusal ends Run: a client that a server has accepted
+// The content of the store decides whether a refusal ends Run. A client that a server has accepted
 // before, in this process or an earlier one, tries again.
 func TestLink_StopsWhenANewClientIsRefused(t *testing.T) {
 	for name, tt := range map[string]struct {
@@ -69,7 +69,7 @@ func TestLink_StopsWhenANewClientIsRefused(t *testing.T) {
 			})
 		})
 	}
-	// A CONNACK that accepts counts, even if the client does not use its session.
+	// An accepting CONNACK counts, even if the client does not use its session.
 	synctest.Test(t, func(t *testing.T) {
 		r := run(t, func(c *Config) {
 			c.Servers, c.Identity = c.Servers[:1], NewIdentity(IdentityConfig{ClientID: "c", Store: fakeStore{}})
@@ -86,7 +86,7 @@ func TestLink_StopsWhenANewClientIsRefused(t *testing.T) {
 	})
 }
 
-func TestConnackThatNeverComes(t *testing.T) {
+func TestConnect_TimesOutWithoutConnack(t *testing.T) {
 	for name, tt := range map[string]struct {
 		ack, want time.Duration
 	}{
@@ -114,7 +114,7 @@ func TestConnackThatNeverComes(t *testing.T) {
 	}
 }
 
-func TestWhatMayNotComeInPlaceOfConnack(t *testing.T) {
+func TestConnect_RefusesOtherPacketsBeforeConnack(t *testing.T) {
 	for name, tt := range map[string]struct {
 		bytes []byte
 		code  byte
@@ -143,14 +143,14 @@ func TestWhatMayNotComeInPlaceOfConnack(t *testing.T) {
 				p.next(wire.CONNECT)
 				p.send(tt.bytes)
 				wantCode(t, <-r.failures, tt.code)
-				p.gone() // before CONNACK without a DISCONNECT
+				p.gone() // end before CONNACK, without a DISCONNECT
 				r.end()
 			})
 		})
 	}
 }
 
-func TestConnectionThatEndsBeforeConnack(t *testing.T) {
+func TestConnect_ConnectionEndsBeforeConnack(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := run(t, nil)
 		p := <-r.peers
@@ -163,7 +163,7 @@ func TestConnectionThatEndsBeforeConnack(t *testing.T) {
 	})
 }
 
-// A lost session that the store cannot make void is the store's error, not "closed".
+// If the store cannot void a lost session, Connect reports the store's error, not "closed".
 func TestConnect_ReportsResetSessionError(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		full := errors.New("disk full")
@@ -180,7 +180,7 @@ func TestConnect_ReportsResetSessionError(t *testing.T) {
 	})
 }
 
-func TestServersAreTriedInTurnWithTheDelayAsked(t *testing.T) {
+func TestLink_TriesServersInTurn(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := run(t, func(c *Config) {
 			refuseDial(c)
@@ -203,8 +203,8 @@ func TestLink_CredentialsThatFailAreReported(t *testing.T) {
 	})
 }
 
-// Wherever Run stands, it returns as soon as its context ends.
-func TestTheContextEndsRun(t *testing.T) {
+// Run returns as soon as its context ends, whatever it is doing.
+func TestRun_ReturnsWhenContextEnds(t *testing.T) {
 	for name, reach := range map[string]func(t *testing.T, r *rig){
 		"while dialing":         func(t *testing.T, r *rig) {},
 		"while writing CONNECT": func(t *testing.T, r *rig) { <-r.peers },
@@ -244,7 +244,7 @@ func answered(r *Request, err error) error {
 	return err
 }
 
-func TestWillPropertiesReachTheServer(t *testing.T) {
+func TestConnect_SendsWillProperties(t *testing.T) {
 	var props []byte
 	for _, p := range []wire.Property{
 		{ID: wire.PropWillDelay, Int: 5}, {ID: wire.PropPayloadFormat, Int: 1}, {ID: wire.PropMessageExpiry, Int: 60},
@@ -284,7 +284,7 @@ func TestWillPropertiesReachTheServer(t *testing.T) {
 	}
 }
 
-func TestWhatTheConnackSays(t *testing.T) {
+func TestConnect_AppliesConnackProperties(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := run(t, nil)
 		p, up := r.up(control.Connack{})
@@ -306,7 +306,7 @@ func TestWhatTheConnackSays(t *testing.T) {
 		}
 		r.end()
 
-		r = run(t, nil) // more than there is, and than an int of 32 bits has
+		r = run(t, nil) // more than the packet size limit, and more than a 32-bit int holds
 		if _, up = r.up(control.Connack{MaximumPacketSize: 1<<32 - 1}); up.Gen.Limits.MaximumPacketSize != wire.MaxPacketSize {
 			t.Errorf("the Maximum Packet Size is %d", up.Gen.Limits.MaximumPacketSize)
 		}
@@ -314,8 +314,8 @@ func TestWhatTheConnackSays(t *testing.T) {
 	})
 }
 
-// 0x80 is the lowest reason code that refuses. A refusal that ends Run is not
-// reported as a failed attempt.
+// The lowest reason code that refuses is 0x80. A refusal that ends Run is not reported as a failed
+// attempt.
 func TestLink_RefusalsBeginAt0x80(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := run(t, func(c *Config) { c.Policy.StopOn = StopAlways })

@@ -15,9 +15,9 @@ import (
 	"github.com/mooring-mqtt/mooring/internal/wire/control"
 )
 
-// A violation ends the connection with a DISCONNECT that says why
-// [MQTT-4.13.1-1], and with an error that says it too.
-func TestViolationsAreAnsweredWithDisconnect(t *testing.T) {
+// A violation ends the connection with a DISCONNECT that contains the reason [MQTT-4.13.1-1], and
+// with an error that describes it.
+func TestConn_AnswersViolationsWithDisconnect(t *testing.T) {
 	for name, tt := range map[string]struct {
 		bytes []byte
 		code  byte
@@ -64,7 +64,7 @@ func TestViolationsAreAnsweredWithDisconnect(t *testing.T) {
 	}
 }
 
-func TestDisconnectOfTheServerIsReported(t *testing.T) {
+func TestConn_ReportsServerDisconnect(t *testing.T) {
 	for _, tt := range []struct {
 		packet []byte
 		want   DisconnectError
@@ -89,7 +89,7 @@ func TestDisconnectOfTheServerIsReported(t *testing.T) {
 	}
 }
 
-func TestSubscribeAndUnsubscribe(t *testing.T) {
+func TestRequest_SubscribeAndUnsubscribe(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := run(t, nil)
 		p, up := r.up(control.Connack{})
@@ -99,7 +99,7 @@ func TestSubscribeAndUnsubscribe(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		p.send(wire.AppendPublish(nil, &wire.Publish{Topic: "a/b"})) // the data plane goes on meanwhile
+		p.send(wire.AppendPublish(nil, &wire.Publish{Topic: "a/b"})) // other packets are handled meanwhile
 		p.send(control.AppendSuback(nil, &control.Suback{PacketID: s.PacketID, Reasons: []byte{0}}))
 		if err := <-done; err != nil {
 			t.Error(err)
@@ -116,15 +116,15 @@ func TestSubscribeAndUnsubscribe(t *testing.T) {
 		}
 		_ = p.Close()
 		if err := <-done; !errors.Is(err, paho.ErrConnectionLost) {
-			t.Errorf("the request was told %v", err)
+			t.Errorf("the request returned %v", err)
 		}
 		<-r.downs
 		r.end()
 	})
 }
 
-// Such a packet never leaves [MQTT-3.2.2-15], and the connection stands.
-func TestARequestTooLargeForTheServer(t *testing.T) {
+// Such a packet is never sent [MQTT-3.2.2-15], and the connection stays up.
+func TestRequest_ExceedsMaximumPacketSize(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := run(t, nil)
 		p, up := r.up(control.Connack{MaximumPacketSize: 40})
@@ -151,8 +151,8 @@ func TestARequestTooLargeForTheServer(t *testing.T) {
 	})
 }
 
-// Whatever paho writes, the Conn itself lets nothing too large out.
-func TestTheConnHoldsBackWhatIsTooLarge(t *testing.T) {
+// The Conn sends no packet above the limit, whatever paho writes.
+func TestConn_SendsNoPacketAboveTheLimit(t *testing.T) {
 	w := &gate{open: true}
 	c := newConn(w, 0, time.Second)
 	c.maxSend.Store(10)
@@ -171,9 +171,9 @@ func TestTheConnHoldsBackWhatIsTooLarge(t *testing.T) {
 	c.Unlock()
 }
 
-// FuzzControl shows that paho decodes whatever the Conn lets through. What
-// paho makes of a DISCONNECT does not matter: it closes either way, and v0.23.0
-// cannot read one without a body.
+// FuzzControl checks that paho can decode every packet that the Conn passes to it. DISCONNECT is an
+// exception, because paho closes the connection in any case, and v0.23.0 cannot decode one without
+// a body.
 func FuzzControl(f *testing.F) {
 	f.Add(control.AppendConnack(nil, &control.Connack{ReceiveMaximum: 3, ReasonString: "r", AuthMethod: "m", AuthData: []byte{1}}))
 	f.Add(control.AppendSuback(nil, &control.Suback{PacketID: 1, Reasons: []byte{0, 0x87}, ReasonString: "r"}))
@@ -207,8 +207,9 @@ func FuzzControl(f *testing.F) {
 	})
 }
 
-// TestAnswersThatAreNone: the caller is told what the server did wrong.
-func TestAnswersThatAreNone(t *testing.T) {
+// TestRequest_InvalidAnswers checks that the caller gets an error that describes the server's
+// mistake.
+func TestRequest_InvalidAnswers(t *testing.T) {
 	for asks, ask := range map[wire.Type]func(*Up) error{
 		wire.SUBSCRIBE: func(up *Up) error { return subscribe(up, "a") },
 		wire.UNSUBSCRIBE: func(up *Up) error {
@@ -237,8 +238,8 @@ func TestAnswersThatAreNone(t *testing.T) {
 	}
 }
 
-// A server of an older MQTT answers CONNECT with two bytes, and says so in its way.
-func TestTheConnackOfMQTT311IsRecognised(t *testing.T) {
+// A server of an older MQTT version answers CONNECT with two bytes in its own format.
+func TestConnect_RecognizesConnackOfMQTT311(t *testing.T) {
 	err := checkControl(wire.Frame{Header: byte(wire.CONNACK) << 4, Body: []byte{0, 1}})
 	if err == nil || !strings.Contains(err.Error(), "MQTT 5") {
 		t.Errorf("%v; want what kind of server this is", err)

@@ -9,27 +9,28 @@ import (
 	"sync"
 )
 
-// Dialer opens transports. The zero value connects directly and trusts the system's
-// roots. It is safe for concurrent use; its fields must not change after the first use.
+// Dialer opens transports. The zero value connects directly and trusts the system's root
+// certificates. It is safe for concurrent use. Its fields must not change after the first use.
 type Dialer struct {
-	Proxy    *Proxy        // nil: none. Unix sockets never use one
+	Proxy    *Proxy        // nil: no proxy. Unix sockets never use a proxy
 	TLS      *tls.Config   // for mqtts and wss; it is not modified
-	Files    *TLSFiles     // in place of TLS: read for each connection
+	Files    *TLSFiles     // replaces TLS; read for each connection
 	Resolver *net.Resolver // nil: net.DefaultResolver
-	// Request returns URL and header of the request that opens a WebSocket to server, which it may
-	// change; nil: server, and no header. An error is a *WebSocketError.
+	// Request returns the URL and the header of the request that opens a WebSocket. It may modify
+	// server. If it is nil, the request uses server and no extra header. An error is reported as a
+	// *WebSocketError.
 	Request func(ctx context.Context, server *url.URL) (*url.URL, http.Header, error)
 
 	mu      sync.Mutex
-	reading *reading    // of Files; nil: none is under way
-	conf    *tls.Config // made from TLS or Files, with a cache of TLS sessions
-	sum     fingerprint // of the files that conf was made from
-	leftOut error       // why a certificate of Files.CA is not used; guarded by mu
+	reading *reading    // present pass over Files; nil: none
+	conf    *tls.Config // built from TLS or Files, with a cache of TLS sessions
+	sum     fingerprint // of the files from which conf was built
+	leftOut error       // why a certificate in Files.CA is unusable; guarded by mu
 }
 
-// Dial opens the transport to u, a result of ParseServer. ctx bounds all steps: name
-// lookup, connecting, the proxy's answer, TLS and WebSocket handshakes. Errors:
-// *ProxyError, *TLSFileError, *WebSocketError, and those of net, crypto/tls and crypto/x509.
+// Dial opens the transport to u, which ParseServer has returned. ctx bounds all steps: name lookup,
+// connecting, the proxy's answer, and the TLS and WebSocket handshakes. Errors are *ProxyError,
+// *TLSFileError, *WebSocketError, and those of net, crypto/tls and crypto/x509.
 func (d *Dialer) Dial(ctx context.Context, u *url.URL) (c net.Conn, err error) {
 	if u.Scheme == "unix" {
 		return (&net.Dialer{}).DialContext(ctx, "unix", u.Path)
@@ -65,8 +66,8 @@ func (d *Dialer) Dial(ctx context.Context, u *url.URL) (c net.Conn, err error) {
 	return c, err
 }
 
-// handshake returns a TLS connection over c, which it closes on an error. The
-// certificate must name host, unless conf has a ServerName.
+// handshake returns a TLS connection over c. On an error it closes c. The certificate must name
+// host, unless conf has a ServerName.
 func handshake(ctx context.Context, c net.Conn, conf *tls.Config, host string) (net.Conn, error) {
 	conf = conf.Clone()
 	if conf.ServerName == "" {
@@ -83,7 +84,7 @@ func handshake(ctx context.Context, c net.Conn, conf *tls.Config, host string) (
 	return t, nil
 }
 
-// guard closes c when ctx ends before release is called, which then returns why.
+// guard closes c if ctx ends before release is called. In that case release returns the cause.
 func guard(ctx context.Context, c net.Conn) (release func() error) {
 	raw := transport(c) // closing a tls.Conn may wait for its peer
 	stop := context.AfterFunc(ctx, func() { _ = raw.Close() })

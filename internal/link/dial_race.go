@@ -11,13 +11,13 @@ import (
 )
 
 const (
-	stagger      = 250 * time.Millisecond // until the next address is tried in parallel, as RFC 8305 recommends
-	maxAddresses = 16                     // of a name; resolvers rotate longer lists
+	stagger      = 250 * time.Millisecond // delay before the next address is tried in parallel, as RFC 8305 recommends
+	maxAddresses = 16                     // maximum number of addresses per name; resolvers rotate longer lists
 )
 
-// dialTCP connects to host:port. It tries all addresses of a name: the next one when the
-// one before has failed, or has not answered for stagger. net.Dialer does that between IPv6
-// and IPv4 only; within a family each address may take 2 s and more.
+// dialTCP connects to host:port. It tries all addresses of a name. It tries the next address when
+// the previous one has failed or has not answered for stagger. net.Dialer does that only between
+// IPv6 and IPv4; within a family, each address may take 2 s or more.
 func (d *Dialer) dialTCP(ctx context.Context, hostPort string) (net.Conn, error) {
 	host, port, err := net.SplitHostPort(hostPort)
 	if err != nil {
@@ -40,9 +40,10 @@ func (d *Dialer) dialTCP(ctx context.Context, hostPort string) (net.Conn, error)
 	return race(ctx, addrs[:min(len(addrs), maxAddresses)], dial)
 }
 
-// byTurns alternates between the address families, and keeps the resolver's order within each.
+// byTurns alternates between the address families and keeps the resolver's order within each
+// family.
 func byTurns(ips []net.IPAddr) []net.IPAddr {
-	var families [2][]net.IPAddr // that of the first address, the other
+	var families [2][]net.IPAddr // the family of the first address, and the other one
 	for _, ip := range ips {
 		i := 0
 		if (ip.IP.To4() == nil) != (ips[0].IP.To4() == nil) {
@@ -61,8 +62,8 @@ func byTurns(ips []net.IPAddr) []net.IPAddr {
 	return list
 }
 
-// race returns the first connection. When it returns, the other connections are
-// closed and its goroutines have ended, if dial obeys its context.
+// race returns the first connection. It closes all other connections. Its goroutines have ended
+// when it returns, if dial obeys its context.
 func race(ctx context.Context, addrs []string, dial func(context.Context, string) (net.Conn, error)) (net.Conn, error) {
 	if len(addrs) == 0 {
 		return nil, errors.New("the name has no address; check it")

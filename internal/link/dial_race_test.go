@@ -13,7 +13,7 @@ import (
 	"time"
 )
 
-// closing is a connection that tells when it is closed.
+// closing is a connection that reports when it is closed.
 type closing struct {
 	net.Conn
 	addr   string
@@ -22,9 +22,8 @@ type closing struct {
 
 func (c *closing) Close() error { c.closed <- c.addr; return nil }
 
-// Each address has a fate: refused after a while, connected after a while, or
-// nothing for ever.
-func TestAllAddressesOfANameAreTried(t *testing.T) {
+// Each address refuses after a while, connects after a while, or never answers.
+func TestRace_TriesAllAddresses(t *testing.T) {
 	type fate struct {
 		after time.Duration // 0: never
 		ok    bool
@@ -32,7 +31,7 @@ func TestAllAddressesOfANameAreTried(t *testing.T) {
 	const never = 0
 	for name, tt := range map[string]struct {
 		fates []fate
-		want  string // the address that connected; "" for none
+		want  string // the address that connected; "": none
 		took  time.Duration
 	}{
 		"the only one connects":                     {[]fate{{time.Second, true}}, "a0", time.Second},
@@ -88,7 +87,7 @@ func TestAllAddressesOfANameAreTried(t *testing.T) {
 				case name == "all are refused":
 					for _, a := range addrs {
 						if !strings.Contains(err.Error(), a+" refused") {
-							t.Errorf("%v does not tell of %s", err, a)
+							t.Errorf("%v does not name %s", err, a)
 						}
 					}
 				case name == "all hang" && !errors.Is(err, context.DeadlineExceeded):
@@ -102,7 +101,7 @@ func TestAllAddressesOfANameAreTried(t *testing.T) {
 	}
 }
 
-func TestFamiliesTakeTurns(t *testing.T) {
+func TestByTurns_AlternatesFamilies(t *testing.T) {
 	for in, want := range map[string]string{
 		"":                                "",
 		"10.0.0.1":                        "10.0.0.1",
@@ -126,8 +125,8 @@ func TestFamiliesTakeTurns(t *testing.T) {
 	}
 }
 
-// TestTheProgramsOwnDefaultResolverIsAsked: net.DefaultResolver may be replaced.
-func TestTheProgramsOwnDefaultResolverIsAsked(t *testing.T) {
+// net.DefaultResolver may be replaced by the application.
+func TestDial_UsesNetDefaultResolver(t *testing.T) {
 	was := net.DefaultResolver
 	defer func() { net.DefaultResolver = was }()
 	ours := errors.New("ours was asked")

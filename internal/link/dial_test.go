@@ -21,7 +21,7 @@ import (
 	"github.com/gorilla/websocket"
 )
 
-// echo answers each connection with what it gets, until it ends.
+// echo sends back what each connection receives, until the connection ends.
 func echo(t *testing.T, l net.Listener) {
 	ended := make(chan struct{})
 	go func() {
@@ -38,7 +38,7 @@ func echo(t *testing.T, l net.Listener) {
 	t.Cleanup(func() { _ = l.Close(); <-ended })
 }
 
-// talk sends something to an echoing server and wants it back.
+// talk sends data to an echoing server and checks the echo.
 func talk(t *testing.T, c net.Conn, err error) {
 	t.Helper()
 	if err != nil {
@@ -78,13 +78,13 @@ func server(t *testing.T, raw string) *url.URL {
 	return u
 }
 
-func TestDialTCPAndUnix(t *testing.T) {
+func TestDial_TCPAndUnix(t *testing.T) {
 	l := listen(t, "tcp", "127.0.0.1:0")
 	echo(t, l)
 	c, err := (&Dialer{}).Dial(t.Context(), server(t, "mqtt://"+l.Addr().String()))
 	talk(t, c, err)
 
-	dir, err := os.MkdirTemp("", "mooring") // the name of a socket must be short
+	dir, err := os.MkdirTemp("", "mooring") // the path of a socket must be short
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -95,8 +95,8 @@ func TestDialTCPAndUnix(t *testing.T) {
 	talk(t, c, err)
 }
 
-// webSocket echoes binary messages, in pieces that do not keep to the
-// client's, or answers with a text message.
+// webSocket echoes binary messages in pieces that differ from the client's, or answers with a text
+// message.
 func webSocket(t *testing.T) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
 		upgrader := websocket.Upgrader{Subprotocols: []string{"mqtt"}}
@@ -125,9 +125,9 @@ func webSocket(t *testing.T) http.Handler {
 	})
 }
 
-func TestDialTLSChecksTheServersName(t *testing.T) {
+func TestDial_TLSChecksServerName(t *testing.T) {
 	s := httptest.NewUnstartedServer(webSocket(t))
-	s.Config.ErrorLog = log.New(io.Discard, "", 0) // refused handshakes are what we want
+	s.Config.ErrorLog = log.New(io.Discard, "", 0) // hides the messages about refused handshakes
 	s.StartTLS()
 	t.Cleanup(s.Close)
 	roots := x509.NewCertPool()
@@ -161,7 +161,7 @@ func TestDialTLSChecksTheServersName(t *testing.T) {
 	}
 }
 
-func TestDialWebSocket(t *testing.T) {
+func TestDial_WebSocket(t *testing.T) {
 	mux := http.NewServeMux()
 	mux.Handle("/mqtt", webSocket(t))
 	mux.Handle("/text", webSocket(t))
@@ -186,9 +186,9 @@ func TestDialWebSocket(t *testing.T) {
 	}
 }
 
-// The Host of a WebSocket's request has a port where it is not that of the scheme
-// (RFC 6455, section 4.1): who signs it, or chooses a server by it, compares.
-func TestTheHostOfAWebSocket(t *testing.T) {
+// The Host of a WebSocket's request has a port only if the port differs from that of the scheme
+// (RFC 6455, section 4.1). Servers that sign the request or route by Host compare it.
+func TestDial_WebSocketHost(t *testing.T) {
 	for raw, want := range map[string]string{
 		"ws://h.test/mqtt": "h.test", "wss://h.test:443/mqtt?x=1": "h.test", "ws://[::1]": "[::1]",
 		"ws://h.test:443": "h.test:443", "wss://h.test:80": "h.test:80", "wss://[::1]:8443": "[::1]:8443",
@@ -216,7 +216,7 @@ func TestTheHostOfAWebSocket(t *testing.T) {
 	}
 }
 
-func TestAWebSocketAnswerHasAnEnd(t *testing.T) {
+func TestDial_BoundsTheWebSocketAnswer(t *testing.T) {
 	l := listen(t, "tcp", "127.0.0.1:0")
 	ended := make(chan struct{})
 	go func() {
@@ -227,7 +227,7 @@ func TestAWebSocketAnswerHasAnEnd(t *testing.T) {
 		}
 		_, err = io.WriteString(c, "HTTP/1.1 101 Switching Protocols\r\n")
 		for line := "A: " + strings.Repeat("x", 1000) + "\r\n"; err == nil; {
-			_, err = io.WriteString(c, line) // until we are left alone
+			_, err = io.WriteString(c, line) // until the client closes the connection
 		}
 		_ = c.Close()
 	}()
@@ -239,9 +239,9 @@ func TestAWebSocketAnswerHasAnEnd(t *testing.T) {
 	}
 }
 
-// The server takes the connection and says nothing: the context must end the
-// TLS and WebSocket handshakes, by cancelling as well as by its deadline.
-func TestTheContextEndsHandshakes(t *testing.T) {
+// The server accepts the connection and sends nothing. The context must end the TLS and WebSocket
+// handshakes, whether it is canceled or reaches its deadline.
+func TestDial_ContextEndsHandshakes(t *testing.T) {
 	for _, scheme := range []string{"mqtts", "ws", "wss"} {
 		t.Run(scheme, func(t *testing.T) {
 			l := listen(t, "tcp", "127.0.0.1:0")
@@ -268,7 +268,7 @@ func TestTheContextEndsHandshakes(t *testing.T) {
 	}
 }
 
-func TestAWebSocketSaysThatItCannotWrite(t *testing.T) {
+func TestWebSocket_ReportsWriteErrors(t *testing.T) {
 	s := httptest.NewServer(webSocket(t))
 	t.Cleanup(s.Close)
 	c, err := (&Dialer{}).Dial(t.Context(), server(t, strings.Replace(s.URL, "http", "ws", 1)+"/mqtt"))

@@ -28,10 +28,11 @@ var (
 	errExtension        = errors.New("it uses a WebSocket extension that was not asked for; switch compression off in the server or in the proxy before it")
 )
 
-// frameBuffers are the buffers for frames that are written.
+// frameBuffers holds buffers for written frames.
 var frameBuffers sync.Pool
 
-// webSocketRequest returns the URL and the header of the request to u, a result of ParseServer.
+// webSocketRequest returns the URL and the header of the request to u, which ParseServer has
+// returned.
 func (d *Dialer) webSocketRequest(ctx context.Context, u *url.URL) (*url.URL, http.Header, error) {
 	if d.Request == nil {
 		return u, nil, nil
@@ -50,8 +51,8 @@ func (d *Dialer) webSocketRequest(ctx context.Context, u *url.URL) (*url.URL, ht
 	return to, header, nil
 }
 
-// checkRequestURL returns a copy of a URL with a port. Its errors do not quote the URL, which may be
-// signed.
+// checkRequestURL returns a copy of a URL with a port. Its errors do not quote the URL, because the
+// URL may be signed.
 func checkRequestURL(u *url.URL) (*url.URL, error) {
 	if u == nil {
 		return nil, errors.New("it has no URL")
@@ -77,8 +78,8 @@ func checkRequestURL(u *url.URL) (*url.URL, error) {
 	return &to, nil
 }
 
-// checkRequestHeader returns a copy of a header with canonical names. Header fields that net/http would
-// leave out or change are errors.
+// checkRequestHeader returns a copy of a header with canonical names. It returns an error for
+// header fields that net/http would omit or change.
 func checkRequestHeader(header http.Header) (http.Header, error) {
 	out := http.Header{}
 	for name, values := range header {
@@ -99,22 +100,22 @@ func checkRequestHeader(header http.Header) (http.Header, error) {
 	return out, nil
 }
 
-// notToken reports whether a name of a header field must not have r, RFC 9110 section 5.6.2.
+// notToken reports whether r is invalid in the name of a header field (RFC 9110 section 5.6.2).
 func notToken(r rune) bool {
 	alphanumeric := 'a' <= r && r <= 'z' || 'A' <= r && r <= 'Z' || '0' <= r && r <= '9'
 	return !alphanumeric && !strings.ContainsRune("!#$%&'*+-.^_`|~", r)
 }
 
-// overWebSocket returns a WebSocket over c, which it closes on an error. u and header are the request;
-// the TLS handshake, if any, is done.
+// overWebSocket opens a WebSocket over c. On an error it closes c. u and header are the request.
+// The caller has done the TLS handshake, if any.
 func overWebSocket(ctx context.Context, c net.Conn, u *url.URL, header http.Header) (net.Conn, error) {
 	limit := &io.LimitedReader{R: c, N: maxHandshake}
 	opened := &readerConn{c, limit}
 	given := func(context.Context, string, string) (net.Conn, error) { return opened, nil }
 	d := websocket.Dialer{Subprotocols: []string{subprotocol}, NetDialContext: given, NetDialTLSContext: given,
 		WriteBufferSize: maxFrame, WriteBufferPool: &frameBuffers}
-	// While it waits for the server's answer, gorilla/websocket v1.5.3 obeys only the
-	// deadline of ctx, so guard closes the connection.
+	// While gorilla/websocket v1.5.3 waits for the server's answer, it observes only the deadline
+	// of ctx. So guard closes the connection when ctx ends.
 	release := guard(ctx, c)
 	ws, resp, err := d.DialContext(ctx, asWritten(u), header)
 	ended := release()
@@ -141,14 +142,14 @@ func overWebSocket(ctx context.Context, c net.Conn, u *url.URL, header http.Head
 	return nil, failed
 }
 
-// notHTTP reports whether err, of http.ReadResponse, quotes an answer that is none of HTTP.
+// notHTTP reports whether err, returned by http.ReadResponse, quotes an answer that is not HTTP.
 func notHTTP(err error) bool {
 	var header textproto.ProtocolError
 	return errors.As(err, &header) || strings.HasPrefix(err.Error(), "malformed HTTP")
 }
 
-// asWritten returns a URL without the default port that ParseServer added: a Host
-// header has none (RFC 6455, section 4.1).
+// asWritten returns a URL without the default port that ParseServer added, because a Host header
+// omits the default port (RFC 6455, section 4.1).
 func asWritten(u *url.URL) string {
 	if u.Scheme == "ws" && u.Port() == "80" || u.Scheme == "wss" && u.Port() == "443" {
 		short := *u

@@ -6,7 +6,7 @@ import (
 	"github.com/mooring-mqtt/mooring/internal/wire"
 )
 
-// ConnackError is a CONNACK that refused the connection.
+// ConnackError reports a CONNACK that refused the connection.
 type ConnackError struct {
 	Reason          byte
 	ReasonString    string
@@ -17,7 +17,7 @@ func (e *ConnackError) Error() string {
 	return fmt.Sprintf("mqtt: server refused CONNECT with reason code 0x%02X%s", e.Reason, quoted(e.ReasonString))
 }
 
-// DisconnectError is a DISCONNECT from the server.
+// DisconnectError reports a DISCONNECT from the server.
 type DisconnectError struct {
 	Reason          byte
 	ReasonString    string
@@ -28,29 +28,29 @@ func (e *DisconnectError) Error() string {
 	return fmt.Sprintf("mqtt: server sent DISCONNECT with reason code 0x%02X%s", e.Reason, quoted(e.ReasonString))
 }
 
-// irregular is a refusal or a DISCONNECT, reason, that violates the protocol. It is
-// both: the reason code counts, and the violation is answered.
+// irregular combines a refusal or a DISCONNECT (reason) with the violation of the protocol in it.
+// The reason code decides how the client proceeds, and the client answers the violation.
 func irregular(reason, violation error) error { return fmt.Errorf("%w; %w", reason, violation) }
 
-// CloseError ends a connection with a DISCONNECT, also before the session has begun.
+// CloseError ends a connection with a DISCONNECT, even before the session has begun.
 type CloseError struct {
 	Reason     byte // of the DISCONNECT
-	EndSession bool // the server is to end the session
+	EndSession bool // the server must end the session
 	Err        error
 }
 
 func (e *CloseError) Error() string { return e.Err.Error() }
 func (e *CloseError) Unwrap() error { return e.Err }
 
-// SafeToRetry returns false: messages may have been sent on the connection.
+// SafeToRetry returns false, because messages may have been sent on the connection.
 func (*CloseError) SafeToRetry() bool { return false }
 
-// violation is a Protocol Error that is always answered with a DISCONNECT.
+// violation returns a Protocol Error that the client always answers with a DISCONNECT.
 func violation(t wire.Type, detail string) error {
 	return &CloseError{Reason: wire.ReasonProtocolError, Err: wire.Violation(t, "%s", detail)}
 }
 
-// packet is the DISCONNECT.
+// packet returns the encoded DISCONNECT.
 func (e *CloseError) packet() []byte {
 	if e.EndSession { // with a Session Expiry Interval of 0
 		return []byte{byte(wire.DISCONNECT) << 4, 7, e.Reason, 5, wire.PropSessionExpiry, 0, 0, 0, 0}
@@ -58,14 +58,15 @@ func (e *CloseError) packet() []byte {
 	return []byte{byte(wire.DISCONNECT) << 4, 1, e.Reason}
 }
 
-// PacketTooLargeError: a packet exceeds the server's Maximum Packet Size. It was not sent.
+// PacketTooLargeError reports a packet that exceeds the server's Maximum Packet Size. The packet
+// was not sent.
 type PacketTooLargeError struct{ Size, Maximum int }
 
 func (e *PacketTooLargeError) Error() string {
 	return fmt.Sprintf("mqtt: packet of %d bytes exceeds the server's Maximum Packet Size of %d; send less at a time", e.Size, e.Maximum)
 }
 
-// SafeToRetry returns true: the packet was not sent.
+// SafeToRetry returns true, because the packet was not sent.
 func (*PacketTooLargeError) SafeToRetry() bool { return true }
 
 // checkSize returns a *PacketTooLargeError if the server does not accept a packet of size bytes.
@@ -83,8 +84,8 @@ func quoted(s string) string {
 	return fmt.Sprintf(" (%q)", s)
 }
 
-// parseDisconnect decodes a DISCONNECT. The error is irregular for one that no server
-// may send, and a *wire.Error for one that cannot be decoded.
+// parseDisconnect decodes a DISCONNECT. It returns an irregular error if a server must not send it,
+// and a *wire.Error if it cannot be decoded.
 func parseDisconnect(body []byte) (*DisconnectError, error) {
 	if len(body) == 0 {
 		return &DisconnectError{}, nil
@@ -108,10 +109,10 @@ func parseDisconnect(body []byte) (*DisconnectError, error) {
 	return d, nil
 }
 
-// checkControl checks the shape of a control packet before paho decodes it.
+// checkControl checks the structure of a control packet before paho decodes it.
 func checkControl(f wire.Frame) error {
 	t, b := f.Type(), f.Body
-	connack := t == wire.CONNACK // else SUBACK or UNSUBACK, with reason codes after the properties
+	connack := t == wire.CONNACK // otherwise SUBACK or UNSUBACK, with reason codes after the properties
 	switch {
 	case t == wire.PINGRESP && len(b) == 0:
 		return nil
@@ -123,7 +124,7 @@ func checkControl(f wire.Frame) error {
 		return wire.Malformed(t, "it is too short")
 	case connack && b[0] > 1:
 		return wire.Malformed(t, "reserved flags are set [MQTT-3.2.2-1]")
-	case connack && b[1] < 0x80: // else a refusal, even if undefined; see refusal
+	case connack && b[1] < 0x80: // otherwise a refusal, even with an undefined code; see refusal
 		if err := wire.CheckServerReason(t, b[1]); err != nil {
 			return err
 		}
@@ -143,8 +144,8 @@ func checkControl(f wire.Frame) error {
 	return nil
 }
 
-// checkReasons checks the reason codes of a SUBACK or UNSUBACK. highest has one byte
-// for each filter of the request: the highest reason code below 0x80 that it allows.
+// checkReasons checks the reason codes of a SUBACK or UNSUBACK. highest has one byte for each
+// filter of the request: the highest allowed reason code below 0x80.
 func checkReasons(t wire.Type, reasons, highest []byte) error {
 	if len(reasons) != len(highest) {
 		return wire.Violation(t, "it has %d reason codes for %d Topic Filters", len(reasons), len(highest))

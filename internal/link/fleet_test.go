@@ -12,10 +12,9 @@ import (
 	"github.com/mooring-mqtt/mooring/reliability"
 )
 
-// fleet is many clients, as far as their policies go, and one server that is up or
-// down and accepts a limited number of connections per second. It is an event queue
-// on fake time: each client has the time of its next attempt, or of the end of its
-// connection.
+// fleet simulates the policies of many clients, and one server that is up or down and accepts a
+// limited number of connections per second. It is an event queue with fake time. Each client has
+// the time of its next attempt, or of the end of its connection.
 type fleet struct {
 	clients []*fleetClient
 	queue   fleetQueue
@@ -25,17 +24,17 @@ type fleet struct {
 	burst  float64
 	tokens float64
 	filled time.Time
-	drop   time.Duration // a connection ends at the next multiple; 0: it lasts
+	drop   time.Duration // connections end at the next multiple; 0: they do not end
 
-	counted   time.Time   // since when
-	attempts  map[int]int // per slot since counted
+	counted   time.Time   // start of counting
+	attempts  map[int]int // by slot, since counted
 	connected int
 }
 
 type fleetClient struct {
 	policy    Policy
 	connected bool
-	next      time.Time // the next attempt; while connected: the end of the connection
+	next      time.Time // time of the next attempt; while connected: end of the connection
 }
 
 const slot = 100 * time.Millisecond
@@ -55,7 +54,7 @@ func newFleet(n int, retry func() Policy) *fleet {
 	return f
 }
 
-// run processes what happens until d from now.
+// run processes the events of the next d.
 func (f *fleet) run(d time.Duration) {
 	until := time.Now().Add(d)
 	for len(f.queue) > 0 && !f.queue[0].next.After(until) {
@@ -100,7 +99,7 @@ func (f *fleet) accepts(now time.Time) bool {
 	return true
 }
 
-// end ends a connection that is not in the queue.
+// end ends a connection whose event is not in the queue.
 func (f *fleet) end(c *fleetClient) {
 	c.connected = false
 	f.connected--
@@ -108,7 +107,7 @@ func (f *fleet) end(c *fleetClient) {
 	heap.Push(&f.queue, c)
 }
 
-// set takes the server up or down, and begins to count anew.
+// set starts or stops the server and resets the counts.
 func (f *fleet) set(up bool) {
 	if f.up = up; !up {
 		for _, c := range f.clients {
@@ -121,16 +120,16 @@ func (f *fleet) set(up bool) {
 	f.counted, f.attempts = time.Now(), map[int]int{}
 }
 
-// restart is what a restart of the server looks like to it.
+// restart measures how a restart of the server affects it.
 type restart struct {
-	peak  float64       // the share of the fleet that came in the worst 100 ms
+	peak  float64       // share of the fleet that connected in the worst 100 ms
 	total float64       // attempts per client
 	back  time.Duration // until all clients are connected
-	all   bool          // they still are, five minutes later
+	all   bool          // all are still connected five minutes later
 }
 
-// restartOf lets n clients connect, takes the server down for a while, and measures
-// their return. rate is the share of the fleet that the server accepts per second.
+// restartOf connects n clients, stops the server for a while, and measures how the clients return.
+// rate is the share of the fleet that the server accepts per second.
 func restartOf(t *testing.T, n int, backoff reliability.Backoff, down time.Duration, rate float64) (r restart) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
@@ -162,25 +161,25 @@ func withoutJitter(b reliability.Backoff) reliability.Backoff {
 	return b
 }
 
-// 10,000 clients whose server is down for a while do not return at one moment, and
-// all return soon. Without jitter, where each waits as long as it may, they would:
-// the figures are compared with that, for 1,000 clients.
+// The server of 10,000 clients is down for a while. The clients do not all return at the same
+// moment, but all return soon. Without jitter, where each waits for the maximum delay, they would
+// return together. The test compares the figures with that case, for 1,000 clients.
 func TestFleet_ReturnsWithoutAHerd(t *testing.T) {
 	const n = 10_000
 	for name, tt := range map[string]struct {
 		backoff reliability.Backoff
 		down    time.Duration
-		rate    float64 // the share of the fleet that the server accepts per second
-		share   float64 // of the fleet that may come in the worst 100 ms
-		better  float64 // times less than without jitter
+		rate    float64 // share of the fleet that the server accepts per second
+		share   float64 // maximum share of the fleet in the worst 100 ms
+		better  float64 // minimum improvement over no jitter, as a factor
 		within  time.Duration
 	}{
-		// A client's next attempt is never further away than Backoff.Max.
+		// A client's next attempt is at most Backoff.Max away.
 		"down for 10 s":                                       {reliability.Backoff{}, 10 * time.Second, 0, 0.04, 15, time.Minute + slot},
 		"down for 5 min":                                      {reliability.Backoff{}, 5 * time.Minute, 0, 0.015, 50, time.Minute + slot},
 		"down for 10 s, then a tenth a second":                {reliability.Backoff{}, 10 * time.Second, 0.1, 0.04, 15, 2 * time.Minute},
 		"down for no time, Min of 5 s":                        {reliability.Backoff{Min: 5 * time.Second}, 0, 0, 0.04, 15, 11 * time.Second},
-		"down for no time, a tenth a second":                  {reliability.Backoff{}, 0, 0.1, 1, 1, 2 * time.Minute}, // the first delay is spread over Min alone
+		"down for no time, a tenth a second":                  {reliability.Backoff{}, 0, 0.1, 1, 1, 2 * time.Minute}, // the first delay is spread only over Min
 		"down for no time, Min of 5 s, three tenths a second": {reliability.Backoff{Min: 5 * time.Second}, 0, 0.3, 0.04, 15, 30 * time.Second},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -202,9 +201,8 @@ func TestFleet_ReturnsWithoutAHerd(t *testing.T) {
 	}
 }
 
-// A server that accepts connections and drops them at once: the delays grow until a
-// connection was up for Retry.Stable. That is compared with clients that take each
-// connection for stable.
+// A server accepts connections and drops them at once. The delays grow until a connection has been
+// up for Retry.Stable. The test compares that with clients that treat each connection as stable.
 func TestFleet_BacksOffFromAServerThatDropsConnections(t *testing.T) {
 	const span = 10 * time.Minute
 	drops := func(n int, stable time.Duration) (late, total float64) {

@@ -10,8 +10,8 @@ import (
 	"github.com/mooring-mqtt/mooring/internal/wire"
 )
 
-// TestIdentity_Decisions covers whose session a connection resumes: by what the
-// store knows, the mode, Clean Start and Session Present.
+// TestIdentity_Decisions covers which session a connection resumes. That depends on the store, the
+// mode, Clean Start and Session Present.
 func TestIdentity_Decisions(t *testing.T) {
 	mine, none, other, legacy := fakeStore{true, "c"}, fakeStore{}, fakeStore{true, "d"}, fakeStore{true, ""}
 	takenOver, adopted, otherAdopted := fakeStore{true, OwnerTakenOver}, fakeStore{true, AdoptedOwner("c")}, fakeStore{true, AdoptedOwner("d")}
@@ -63,12 +63,12 @@ func TestIdentity_Decisions(t *testing.T) {
 			if !sameError(err, want) {
 				t.Errorf("%s, Session Present %v: %v, want %v", tt.name, present, err, want)
 			}
-			// An unknown session that is not adopted is given up with the next CONNECT.
+			// If an unknown session is not adopted, the next CONNECT discards it.
 			if got := i.cleanStart(); got != (tt.asked || err == ErrUnknownSession) {
 				t.Errorf("%s, Session Present %v: Clean Start %v afterwards", tt.name, present, got)
 			}
 			if errors.Is(err, ErrUnknownSession) {
-				err = i.accept(false) // of the next connection
+				err = i.accept(false) // for the next connection
 			}
 			if err != nil {
 				continue
@@ -77,7 +77,7 @@ func TestIdentity_Decisions(t *testing.T) {
 			if i.cleanStart() {
 				t.Errorf("%s, Session Present %v: Clean Start 1 for the second connection", tt.name, present)
 			}
-			i.discardSession() // taken over
+			i.discardSession() // after a takeover
 			if !i.cleanStart() {
 				t.Errorf("%s, Session Present %v: Clean Start 0 after a takeover", tt.name, present)
 			}
@@ -97,7 +97,7 @@ func sameError(got, want error) bool {
 	return got == want
 }
 
-// A session that ends with the connection, or whose owner the store could not record, is given up.
+// A session is discarded if it ends with the connection or if the store could not record its owner.
 func TestIdentity_AdoptsNoSession(t *testing.T) {
 	long := strings.Repeat("c", 65_535)
 	for name, cfg := range map[string]IdentityConfig{
@@ -111,8 +111,8 @@ func TestIdentity_AdoptsNoSession(t *testing.T) {
 	}
 }
 
-// Without a Client Identifier there is nothing to resume. The assigned one is kept,
-// and its session resumed.
+// Without a Client Identifier there is no session to resume. The client keeps the assigned
+// identifier and resumes its session.
 func TestIdentity_AssignedClientID(t *testing.T) {
 	i := NewIdentity(IdentityConfig{Store: fakeStore{}})
 	if !i.cleanStart() || i.ClientID() != "" {
@@ -128,12 +128,12 @@ func TestIdentity_AssignedClientID(t *testing.T) {
 	}
 }
 
-// TestIdentity_Session covers what is known of the session at the server before,
-// during and after connections.
+// TestIdentity_Session covers what is known about the session at the server before, during and
+// after connections.
 func TestIdentity_Session(t *testing.T) {
 	type info struct {
 		mayExist        bool
-		expiry, expires time.Duration // expires: from the begin; 0: never, or unknown
+		expiry, expires time.Duration // expires: from the start; 0: never, or unknown
 		expected        bool
 	}
 	minute, none := uint32(60), uint32(0)
@@ -184,7 +184,7 @@ func connectedFor(expiry time.Duration) func(*Identity) {
 	return func(i *Identity) { i.connected(&Up{SessionExpiry: expiry}) }
 }
 
-// disconnectedAfter connects, and disconnects ten minutes later.
+// disconnectedAfter connects and disconnects ten minutes later.
 func disconnectedAfter(expiry time.Duration, final *uint32) func(*Identity) {
 	return func(i *Identity) {
 		up := &Up{SessionExpiry: expiry}

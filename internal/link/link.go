@@ -18,9 +18,9 @@ import (
 	"github.com/mooring-mqtt/mooring/reliability"
 )
 
-// Link keeps one connection to one of several servers: it connects, and connects
-// again when the connection ends, until its context ends or the Policy stops it.
-// All methods are safe for concurrent use; Run is called once.
+// Link keeps one connection to one of several servers. It connects, and reconnects when the
+// connection ends, until its context ends or the Policy stops it. All methods are safe for
+// concurrent use. Run must be called exactly once.
 type Link struct {
 	cfg      Config
 	retryNow notify.Signal // ends a delay early
@@ -29,80 +29,81 @@ type Link struct {
 	up *Up // nil: not connected
 }
 
-// Config is what a Link needs.
+// Config configures a Link.
 type Config struct {
 	Servers     []*url.URL // tried in turn
 	Dial        func(ctx context.Context, server *url.URL) (net.Conn, error)
-	Credentials func(ctx context.Context) (username string, password []byte, err error) // nil: none
+	Credentials func(ctx context.Context) (username string, password []byte, err error) // nil: no credentials
 
-	// Connect is what all CONNECT packets have in common: everything but the Client
+	// Connect holds the parts that all CONNECT packets share: everything except the Client
 	// Identifier, Clean Start, the credentials and the Authentication Method.
 	Connect        paho.Connect
-	WillProperties []byte        // encoded, for a Connect with a will; nil: no will
+	WillProperties []byte        // encoded; nil: Connect has no will
 	Auth           Authenticator // nil: no enhanced authentication
 
 	Identity *Identity
 	Policy   *Policy
 	Session  *session.Session
-	// ResetSession makes the session in the store void, durably: the server has none.
-	// Session.Unacked still returns what was in flight. An error ends the connection.
+	// ResetSession durably marks the session in the store as void, because the server has no
+	// session. Session.Unacked still returns the messages that were in flight. An error ends the
+	// connection.
 	ResetSession func() error
-	// AdoptSession makes the session in the store void, durably, and records that the server's session
-	// was adopted: its owner is AdoptedOwner. An error lets the session unknown.
+	// AdoptSession durably marks the session in the store as void, and records AdoptedOwner as the
+	// owner of the server's session. After an error, the session stays unknown.
 	AdoptSession   func() error
 	Observer       Observer
-	Guard          *callback.Guard // marks the goroutine that reads; nil: none
-	ConnectTimeout time.Duration   // of one attempt, from dialing to CONNACK
-	WriteTimeout   time.Duration   // of one write to the connection
-	AckTimeout     time.Duration   // without an acknowledgement while messages are in flight; also for SUBACK and UNSUBACK
+	Guard          *callback.Guard // marks the reader's goroutine; may be nil
+	ConnectTimeout time.Duration   // for one attempt, from dialing to CONNACK
+	WriteTimeout   time.Duration   // for one write to the connection
+	AckTimeout     time.Duration   // maximum time without an acknowledgement while messages are in flight; also for SUBACK and UNSUBACK
 }
 
-// Observer receives what happens to the link, in order, on the goroutine of Run.
+// Observer receives the events of the link in order, on the goroutine of Run.
 type Observer interface {
-	// Connecting: an attempt begins; see End.Attempt.
+	// Connecting is called when an attempt begins. See End.Attempt.
 	Connecting(server *url.URL, attempt int)
-	// Connected runs while the connection is up, and must return soon after it ends.
+	// Connected runs while the connection is up, and must return soon after the connection ends.
 	Connected(*Up)
-	// Disconnected: a connection has ended, and Connected has returned.
+	// Disconnected is called when a connection has ended and Connected has returned.
 	Disconnected(End, Decision)
-	// ConnectFailed: an attempt has failed. One that ends Run is not reported.
+	// ConnectFailed is called when an attempt has failed, unless the failure ends Run.
 	ConnectFailed(End, Decision)
 }
 
-// End is an attempt that failed, or a connection that ended.
+// End describes a failed attempt or the end of a connection.
 type End struct {
 	Server     *url.URL
 	Err        error
-	Attempt    int           // from 1, counted since the last connection
-	Took       time.Duration // how long the attempt took, or how long the connection was up
+	Attempt    int           // from 1; counts attempts since the last connection
+	Took       time.Duration // duration of the attempt, or of the connection
 	Up         *Up           // nil: the attempt failed
-	Redirected bool          // Server is not in the list; another server referred to it
-	Accepted   bool          // a server has accepted this client before, see Identity.Accepted
+	Redirected bool          // Server is not in the list, but another server redirected to it
+	Accepted   bool          // a server has accepted this client before; see Identity.Accepted
 }
 
-// TakenOver reports whether another client has taken the session over.
+// TakenOver reports whether another client has taken over the session.
 func (e *End) TakenOver() bool {
 	var ended *DisconnectError
 	return errors.As(e.Err, &ended) && ended.Reason == wire.ReasonSessionTakenOver
 }
 
 const (
-	minUptime        = 5 * time.Second // of a connection whose server is tried first again
-	minRetryInterval = time.Second     // between two delays that end early
+	minUptime        = 5 * time.Second // after a connection of this duration, its server is tried first again
+	minRetryInterval = time.Second     // minimum time between two delays that end early
 )
 
 // New returns a Link that is not connected.
 func New(cfg Config) *Link { return &Link{cfg: cfg, retryNow: notify.New()} }
 
-// Current returns the connection; nil while not connected.
+// Current returns the connection, or nil if the link is not connected.
 func (l *Link) Current() *Up {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.up
 }
 
-// NetworkChanged checks the connection with a PINGREQ, see Conn.Probe. Without a
-// connection it makes the next attempt now and resets the delays.
+// NetworkChanged checks the connection with a PINGREQ; see Conn.Probe. Without a connection, it
+// starts the next attempt now and resets the delays.
 func (l *Link) NetworkChanged() {
 	if up := l.Current(); up != nil && up.Cause() == nil {
 		up.Probe()
@@ -116,7 +117,7 @@ func (l *Link) NetworkChanged() {
 	}
 }
 
-// NewSession ends the connection for this reason, and asks for a new session on the next one.
+// NewSession ends the connection with the given reason, and requests a new session on the next one.
 func (l *Link) NewSession(reason error) {
 	l.cfg.Identity.discardSession()
 	if up := l.Current(); up != nil {
@@ -124,14 +125,14 @@ func (l *Link) NewSession(reason error) {
 	}
 }
 
-// Run keeps the link up until ctx is done (it returns nil) or the Policy stops it (it
-// returns the error). Then no connection is left, and no goroutine but paho.golang's.
+// Run keeps the link up. It returns nil when ctx ends, or the error when the Policy stops the link.
+// When Run returns, the connection is closed, and only paho.golang's goroutines may still run.
 func (l *Link) Run(ctx context.Context) error {
 	if err := l.cfg.Identity.checkStore(); err != nil {
 		return err
 	}
 	route := route{list: slices.Clone(l.cfg.Servers)}
-	var last *url.URL // the server of the last connection
+	var last *url.URL // server of the last connection
 	var hurried time.Time
 	for attempt := 1; ; attempt++ {
 		end := End{Server: route.next(), Attempt: attempt, Redirected: route.redirect != nil}
@@ -176,7 +177,7 @@ func (l *Link) Run(ctx context.Context) error {
 	}
 }
 
-// serve keeps a connection until it or ctx ends, and returns why it ended.
+// serve keeps a connection until the connection or ctx ends, and returns the cause.
 func (l *Link) serve(ctx context.Context, up *Up) error {
 	stop := context.AfterFunc(ctx, func() { _ = up.Close() })
 	defer stop()
@@ -201,12 +202,13 @@ func (l *Link) setUp(up *Up) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.up = up; up != nil {
-		l.retryNow.Clear() // the attempt that it asked for has succeeded
+		l.retryNow.Clear() // the requested attempt has succeeded
 	}
 }
 
-// pause waits for delay, or less after NetworkChanged. It reports whether ctx still runs.
-func (l *Link) pause(ctx context.Context, delay time.Duration, hurried *time.Time) bool {
+// pause waits for delay, or less after NetworkChanged. It returns false if ctx ends. lastEarly is
+// the last time a delay ended early.
+func (l *Link) pause(ctx context.Context, delay time.Duration, lastEarly *time.Time) bool {
 	timer, due := time.NewTimer(delay), time.Now().Add(delay)
 	defer timer.Stop()
 	for soon := false; ; {
@@ -219,10 +221,10 @@ func (l *Link) pause(ctx context.Context, delay time.Duration, hurried *time.Tim
 			if soon {
 				continue
 			}
-			// An application that asks at each failure must not cause a tight loop.
+			// Prevent a tight loop if the application calls NetworkChanged after each failure.
 			soon = true
-			wait := max(0, min(time.Until(hurried.Add(minRetryInterval)), time.Until(due)))
-			*hurried = time.Now().Add(wait)
+			wait := max(0, min(time.Until(lastEarly.Add(minRetryInterval)), time.Until(due)))
+			*lastEarly = time.Now().Add(wait)
 			timer.Reset(wait)
 		}
 	}
@@ -232,7 +234,7 @@ func (l *Link) pause(ctx context.Context, delay time.Duration, hurried *time.Tim
 type route struct {
 	list     []*url.URL
 	turn     int
-	redirect *url.URL // a server that is not in the list; one of the list referred to it
+	redirect *url.URL // a server that is not in the list; a server of the list redirected to it
 }
 
 func (r *route) next() *url.URL {
@@ -242,8 +244,9 @@ func (r *route) next() *url.URL {
 	return r.list[r.turn%len(r.list)]
 }
 
-// after moves on: to where the server redirects to, to the same server if its connection
-// was up for a while, because it has the session, or else to the next one.
+// after selects the next server. It follows a redirect. Otherwise it stays at the same server if
+// the connection was up for minUptime, because that server has the session. Otherwise it selects
+// the next server of the list.
 func (r *route) after(end End, d Decision) {
 	switch {
 	case d.Redirect != nil && d.Permanent:

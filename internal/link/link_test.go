@@ -14,7 +14,7 @@ import (
 	"github.com/mooring-mqtt/mooring/internal/wire/control"
 )
 
-// journal records what Run did, and when.
+// journal records the events of Run and their times.
 type journal struct {
 	began time.Time
 	lines []string
@@ -36,10 +36,10 @@ func refuseDial(c *Config) {
 	c.Dial = func(context.Context, *url.URL) (net.Conn, error) { return nil, errors.New("down") }
 }
 
-// eachSecond makes an attempt a second after the end of the last.
+// eachSecond starts each attempt a second after the end of the last one.
 func eachSecond(c *Config) { c.Policy.Retry.Backoff = constant(time.Second) }
 
-// redirect is the answer of a server that refers to else:1883.
+// redirect returns the CONNACK of a server that redirects to else:1883.
 func redirect(reason byte) control.Connack {
 	return control.Connack{Reason: reason, ServerReference: "else:1883"}
 }
@@ -49,7 +49,7 @@ func TestLink_FollowsRedirects(t *testing.T) {
 		reason byte
 		want   string
 	}{
-		// The temporary target failed: back to the server that refers to it.
+		// The temporary target fails, so the client returns to the server that redirects to it.
 		"temporary": {0x9C, "[one:1883 else:1883 one:1883 else:1883]"},
 		"permanent": {0x9D, "[one:1883 else:1883 two:1883 else:1883]"},
 	} {
@@ -74,8 +74,8 @@ func TestLink_FollowsRedirects(t *testing.T) {
 	}
 }
 
-// The target of a redirect is retried first like a server of the list, as long as
-// its connections last.
+// The target of a redirect is retried first, like a server of the list, as long as its connections
+// stay up long enough.
 func TestLink_StaysAtTheTargetOfARedirect(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := run(t, eachSecond)
@@ -94,7 +94,7 @@ func TestLink_StaysAtTheTargetOfARedirect(t *testing.T) {
 		}
 		at("one:1883", time.Minute)
 		at("else:1883", time.Minute)
-		at("else:1883", 0) // dropped at once: like a refusal
+		at("else:1883", 0) // dropped at once, which counts like a refusal
 		at("one:1883", 0)
 		r.end()
 	})
@@ -120,8 +120,8 @@ func TestLink_CountsAttemptsSinceTheLastConnection(t *testing.T) {
 	})
 }
 
-// Resumed needs the same server and Session Present 1: what another server has, it
-// was never asked for on this link.
+// Resumed requires the same server and Session Present 1. Another server has not held this session
+// on the present link.
 func TestLink_ResumedNeedsTheSameServer(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := run(t, eachSecond)
@@ -131,7 +131,7 @@ func TestLink_ResumedNeedsTheSameServer(t *testing.T) {
 			server  string
 			resumed bool
 		}{
-			{true, time.Minute, "one:1883", false}, // the first of this process
+			{true, time.Minute, "one:1883", false}, // the first connection of this process
 			{true, time.Minute, "one:1883", true},
 			{false, time.Minute, "one:1883", false},
 			{true, 0, "one:1883", true},
@@ -161,9 +161,9 @@ func TestNetworkChanged_EndsTheDelay(t *testing.T) {
 		time.Sleep(10 * time.Second)
 		r.link.NetworkChanged()
 		time.Sleep(100 * time.Millisecond)
-		r.link.NetworkChanged() // as if called at each failure
+		r.link.NetworkChanged() // as if called after each failure
 		time.Sleep(100 * time.Millisecond)
-		r.link.NetworkChanged() // counts as the one before
+		r.link.NetworkChanged() // counts as the same call
 		time.Sleep(2 * time.Hour)
 		r.end()
 		r.journal.want(t, "0s 1 one:1883", "0s failed 1, 0s, wait 1h0m0s", "10s 2 two:1883", "10s failed 2, 0s, wait 1h0m0s",
@@ -171,7 +171,7 @@ func TestNetworkChanged_EndsTheDelay(t *testing.T) {
 	})
 }
 
-// After a takeover the session is not resumed: the other client has used it.
+// After a takeover the session is not resumed, because the other client has used it.
 func TestLink_AsksForANewSessionAfterATakeover(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := run(t, nil)
@@ -191,8 +191,7 @@ func TestLink_AsksForANewSessionAfterATakeover(t *testing.T) {
 	})
 }
 
-// A call during an attempt counts for the delay after it, unless the attempt
-// succeeds.
+// A call during an attempt shortens the following delay, unless the attempt succeeds.
 func TestNetworkChanged_DuringAnAttempt(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := run(t, nil)
@@ -216,8 +215,8 @@ func TestNetworkChanged_DuringAnAttempt(t *testing.T) {
 	})
 }
 
-// A connection on which messages are in flight and none is acknowledged ends after
-// AckTimeout, which each acknowledgement starts again.
+// A connection ends if messages are in flight and none is acknowledged within AckTimeout. Each
+// acknowledgement restarts the time.
 func TestLink_EndsAConnectionWithoutAcknowledgements(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := run(t, nil)

@@ -13,37 +13,38 @@ import (
 )
 
 const (
-	// outputLimit is how many bytes wait for the present write to end. A writer waits while there are more.
+	// outputLimit is the maximum number of bytes that wait for the present write. Above it, writers
+	// wait.
 	outputLimit = 64 << 10
-	// maxSpare is the largest buffer that is kept for the next write.
+	// maxSpare is the maximum size of a buffer that is kept for the next write.
 	maxSpare = 4 * outputLimit
-	// quiet is how long ago the last write ended when Post lets its message leave before it returns.
+	// quiet: if the last write ended longer ago, Post lets flush run before it returns.
 	quiet = 100 * time.Microsecond
 )
 
-// output is what a Conn has to write. At most one goroutine writes at a time, without mu. What others
-// append meanwhile is written by it, or by flush, in one system call. While nobody writes, out is
-// empty. See ADR 0080.
+// output holds the bytes that a Conn has to write. At most one goroutine writes at a time, without
+// holding mu. It, or flush, also writes in one system call what other goroutines append meanwhile.
+// While no goroutine writes, out is empty. See ADR 0080.
 type output struct {
 	mu      sync.Mutex
 	out     []byte
 	spare   []byte // an empty buffer for the next write
-	packet  int    // where in out the packet begins that paho is writing
-	posted  int    // messages of Post in out
+	packet  int    // start in out of the packet that paho is writing
+	posted  int    // number of messages of Post in out
 	unsent  int    // messages of Post that were not written when the connection broke
 	writing bool
-	closing bool // a DISCONNECT follows what is in out: nothing else is appended
+	closing bool // a DISCONNECT follows the bytes in out; nothing else is appended
 	broken  error
 
-	idle     sync.Cond     // nobody writes any more
-	room     notify.Signal // for waiters: out has been taken, or closing or broken has changed
+	idle     sync.Cond     // signaled when no goroutine writes
+	room     notify.Signal // for waiters: out was taken, or closing or broken has changed
 	waiters  int
-	flusher  func() // flush, allocated once
+	flusher  func() // the method flush, allocated once
 	flushing sync.WaitGroup
 }
 
-// Send appends packets to the output and writes it, unless another goroutine writes now: that one then
-// writes it too. It blocks at most for the write timeout.
+// Send appends packets to the output and writes the output. If another goroutine is writing, that
+// goroutine writes the packets. Send blocks at most for the write timeout.
 func (c *Conn) Send(encode func(dst []byte) []byte) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -54,8 +55,8 @@ func (c *Conn) Send(encode func(dst []byte) []byte) error {
 	return c.sendLocked()
 }
 
-// Post appends one message to the output and returns without waiting for the write. After an error it
-// is not appended. While the output is full, Post waits; ctx ends that.
+// Post appends one message to the output and returns without waiting for the write. If it returns
+// an error, the message was not appended. While the output is full, Post waits until ctx ends.
 func (c *Conn) Post(ctx context.Context, encode func(dst []byte) []byte) error {
 	c.mu.Lock()
 	if err := c.waitLocked(ctx); err != nil {
@@ -70,12 +71,12 @@ func (c *Conn) Post(ctx context.Context, encode func(dst []byte) []byte) error {
 	}
 	c.mu.Unlock()
 	if began && time.Duration(c.now()-c.lastWrite.Load()) > quiet {
-		runtime.Gosched() // flush runs now, and not when another processor finds it
+		runtime.Gosched() // run flush now instead of waiting for another processor
 	}
 	return nil
 }
 
-// Unsent returns how many messages of Post were not written, or perhaps in part, on a connection that has
+// Unsent returns how many messages of Post were not completely written on a connection that has
 // ended.
 func (c *Conn) Unsent() int {
 	c.mu.Lock()
@@ -83,7 +84,7 @@ func (c *Conn) Unsent() int {
 	return c.unsent
 }
 
-// waitLocked waits until the output takes more.
+// waitLocked waits until the output has room.
 func (c *Conn) waitLocked(ctx context.Context) error {
 	if c.broken == nil && !c.fullLocked() {
 		return nil
@@ -109,7 +110,7 @@ func (c *Conn) waitLocked(ctx context.Context) error {
 
 func (c *Conn) fullLocked() bool { return c.closing || c.writing && len(c.out) >= outputLimit }
 
-// sendLocked writes the output, unless another goroutine does.
+// sendLocked writes the output, unless another goroutine is writing.
 func (c *Conn) sendLocked() error {
 	if c.writing {
 		return nil
@@ -124,25 +125,25 @@ func (c *Conn) sendLocked() error {
 	return err
 }
 
-// flushLater starts flush.
+// flushLater starts flush on a goroutine.
 func (c *Conn) flushLater() {
 	c.writing = true
 	c.flushing.Add(1)
 	go c.flusher()
 }
 
-// flush writes until nothing is left.
+// flush writes until the output is empty.
 func (c *Conn) flush() {
 	defer c.flushing.Done()
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for c.broken == nil && len(c.out) > 0 {
-		_ = c.writeLocked() // it stays in broken
+		_ = c.writeLocked() // the error stays in broken
 	}
 	c.writtenLocked()
 }
 
-// endOutput takes no more packets, and returns when nothing writes any more.
+// endOutput refuses further packets and returns when no goroutine writes.
 func (c *Conn) endOutput() {
 	c.mu.Lock()
 	if c.broken == nil {
@@ -154,7 +155,7 @@ func (c *Conn) endOutput() {
 	c.flushing.Wait()
 }
 
-// writtenLocked is the end of writing.
+// writtenLocked is called when a goroutine stops writing.
 func (c *Conn) writtenLocked() {
 	c.writing = false
 	c.unsent += c.posted
@@ -169,7 +170,7 @@ func (c *Conn) wakeLocked() {
 	}
 }
 
-// writeLocked writes what is in the output now.
+// writeLocked writes the present content of the output.
 func (c *Conn) writeLocked() error {
 	batch, posted := c.out, c.posted
 	c.out, c.spare, c.posted = c.spare, nil, 0
@@ -182,7 +183,7 @@ func (c *Conn) writeLocked() error {
 		c.unsent += posted
 	}
 	switch {
-	case c.broken != nil: // paho has written a packet that is too large
+	case c.broken != nil: // paho has written a packet that exceeds the server's limit
 		return c.broken
 	case err != nil:
 		return c.writeFailedLocked(fmt.Errorf("write to server: %w", err))
@@ -191,7 +192,7 @@ func (c *Conn) writeLocked() error {
 	return nil
 }
 
-// transmit writes a batch, without mu.
+// transmit writes a batch without holding mu.
 func (c *Conn) transmit(batch []byte) error {
 	c.mu.Unlock()
 	defer c.mu.Lock()
@@ -202,14 +203,14 @@ func (c *Conn) transmit(batch []byte) error {
 	return err
 }
 
-// Lock, Write and Unlock are how paho writes a packet: as a sync.Locker, the Conn
-// keeps the parts of the packet together.
+// Lock begins a packet of paho. paho uses the Conn as a sync.Locker: it calls Lock, Write for each
+// part of the packet, and Unlock. So the parts stay together.
 func (c *Conn) Lock() {
 	c.mu.Lock()
 	c.packet = len(c.out)
 }
 
-// Write appends to the output; Unlock sends it.
+// Write appends to the output. Unlock sends the packet.
 func (c *Conn) Write(p []byte) (int, error) {
 	if c.broken != nil {
 		return 0, c.broken
@@ -218,9 +219,9 @@ func (c *Conn) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// Unlock sends the packet. One that is larger than the server accepts ends the
-// connection instead [MQTT-3.2.2-15]. No packet follows a DISCONNECT [MQTT-3.14.4-1], and
-// Unlock returns when it is written.
+// Unlock sends the packet. If the packet exceeds the server's limit, Unlock ends the connection
+// instead [MQTT-3.2.2-15]. No packet follows a DISCONNECT [MQTT-3.14.4-1], and Unlock returns after
+// the DISCONNECT was written.
 func (c *Conn) Unlock() {
 	defer c.mu.Unlock()
 	if c.broken != nil || len(c.out) == c.packet {
@@ -234,7 +235,7 @@ func (c *Conn) Unlock() {
 		_ = c.breakLocked(err)
 		return
 	}
-	// An error stays in broken, and the reader ends.
+	// The error stays in broken, and the reader ends.
 	if t != wire.DISCONNECT {
 		_ = c.sendLocked()
 		return

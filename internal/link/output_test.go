@@ -13,8 +13,8 @@ import (
 	"github.com/mooring-mqtt/mooring/internal/wire/control"
 )
 
-// A message on an idle connection is written before Post returns, also to a caller that then keeps its
-// processor. Now and then the scheduler resumes the caller first.
+// On an idle connection a message is written before Post returns, even if the caller then keeps its
+// processor. Occasionally the scheduler resumes the caller first.
 func TestPost_IdleConnection(t *testing.T) {
 	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1))
 	w := &gate{open: true}
@@ -36,7 +36,7 @@ func TestPost_IdleConnection(t *testing.T) {
 	}
 }
 
-// One goroutine alone is coalesced.
+// Messages of a single goroutine are coalesced too.
 func TestPost_Coalesces(t *testing.T) {
 	w := &gate{}
 	c := newConn(w, 0, time.Second)
@@ -53,8 +53,8 @@ func TestPost_Coalesces(t *testing.T) {
 	}
 }
 
-// While a peer reads nothing, Post waits with its context once the output is full, and no message of a Post
-// that failed is counted as lost.
+// While a peer reads nothing and the output is full, Post waits until its context ends. A message
+// whose Post has failed is not counted as lost.
 func TestPost_PeerThatReadsNothing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := run(t, nil)
@@ -87,7 +87,7 @@ func TestPost_PeerThatReadsNothing(t *testing.T) {
 	})
 }
 
-// All who wait for room get it.
+// All writers that wait for room get it.
 func TestPost_ManyWait(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := &gate{}
@@ -115,7 +115,7 @@ func TestPost_ManyWait(t *testing.T) {
 	})
 }
 
-// A violation by the peer is answered although others publish without a pause.
+// A violation by the peer is answered even if others publish continuously.
 func TestFail_WhileOthersPost(t *testing.T) {
 	w := &gate{open: true}
 	c := newConn(w, 0, time.Second)
@@ -144,7 +144,7 @@ func TestPost_AllocatesNothing(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	for range 10_000 { // the buffers grow
+	for range 10_000 { // let the buffers grow
 		post()
 	}
 	if n := testing.AllocsPerRun(10_000, post); n > 0 {

@@ -19,7 +19,7 @@ import (
 
 func TestMain(m *testing.M) { leaktest.Main(m) }
 
-// noStore is a store that has nothing to do.
+// noStore is a store that does nothing.
 type noStore struct{}
 
 func (noStore) Release(uint64) error       { return nil }
@@ -29,7 +29,7 @@ func (noStore) SeenIDs() map[uint16]uint64 { return nil }
 func (noStore) FingerprintKey() [16]byte   { return [16]byte{} }
 func (noStore) Sync() error                { return nil }
 
-// fakeStore is what a store knows of a session.
+// fakeStore is a store that knows a given session.
 type fakeStore struct {
 	has   bool
 	owner string
@@ -41,14 +41,14 @@ func (s fakeStore) Session() (string, bool) { return s.owner, s.has }
 type rig struct {
 	t         *testing.T
 	link      *Link
-	peers     chan *peer // one for each connection that was dialed
+	peers     chan *peer // one for each dialed connection
 	ups       chan *Up
 	downs     chan error
 	failures  chan error
 	delivered chan string
 	journal   *journal
 	stop      context.CancelFunc
-	ended     chan error // what Run returned
+	ended     chan error // the error that Run returned
 }
 
 func (r *rig) Connecting(server *url.URL, attempt int) { r.journal.add("%d %s", attempt, server.Host) }
@@ -62,8 +62,8 @@ func (r *rig) ConnectFailed(end End, d Decision) {
 	r.failures <- end.Err
 }
 
-// run starts a Link with the Config that edit leaves. Timeouts are distinct, so that
-// a test can tell them apart. Delays between attempts are an hour.
+// run starts a Link with the Config that edit has changed. All timeouts differ, so that a test can
+// distinguish them. Delays between attempts are an hour.
 func run(t *testing.T, edit func(*Config)) *rig {
 	r := &rig{t: t, peers: make(chan *peer), ups: make(chan *Up, 10), downs: make(chan error, 10),
 		failures: make(chan error, 10), delivered: make(chan string, 10), ended: make(chan error, 1), journal: &journal{began: time.Now()}}
@@ -112,7 +112,7 @@ func (r *rig) end() {
 	}
 }
 
-// up lets the connection come up with this CONNACK.
+// up makes the connection come up with this CONNACK.
 func (r *rig) up(ca control.Connack) (*peer, *Up) {
 	r.t.Helper()
 	p := <-r.peers
@@ -155,7 +155,7 @@ func (p *peer) send(b []byte) {
 	}
 }
 
-// gone fails unless the client closes the connection without another word.
+// gone checks that the client closes the connection without sending another packet.
 func (p *peer) gone() {
 	p.t.Helper()
 	if f, err := p.r.Next(); err == nil {
@@ -164,7 +164,7 @@ func (p *peer) gone() {
 	_ = p.Close()
 }
 
-// wantCode fails unless err is a *wire.Error with this reason code.
+// wantCode checks that err is a *wire.Error with this reason code.
 func wantCode(t *testing.T, err error, code byte) {
 	t.Helper()
 	var e *wire.Error

@@ -11,26 +11,26 @@ import (
 	"github.com/mooring-mqtt/mooring/internal/wire"
 )
 
-// ErrKeepAlive: the server did not answer a PINGREQ in time.
+// ErrKeepAlive means that the server did not answer a PINGREQ in time.
 var ErrKeepAlive = errors.New("mqtt: server did not answer within the keep alive time; the link is dead or half-open, connecting again; raise KeepAlive if the link is only slow")
 
 const (
-	probeTimeout     = 5 * time.Second // for the answer to a probe, or half the keep alive if that is shorter
-	minProbeInterval = time.Second     // the least time between two probes
+	probeTimeout     = 5 * time.Second // for the answer to a probe; half the keep alive if that is shorter
+	minProbeInterval = time.Second     // minimum time between two probes
 )
 
 // Probe sends a PINGREQ now, because the network may have changed. The connection fails if nothing
-// is received within half the keep alive, and 5 seconds at most. A probe within a second of another
-// is made at the end of that second. With a keep alive of 0 Probe does nothing. It never blocks.
+// is received within half the keep alive, at most 5 seconds. A second probe within a second is
+// delayed to the end of that second. With a keep alive of 0, Probe does nothing. It never blocks.
 func (c *Conn) Probe() { c.probes.Set() }
 
-// pinger is paho's keep alive for a Conn. paho's own one misses the packets that do
-// not pass through its client; the Conn sees all of them.
+// pinger is paho's keep alive for a Conn. paho's own pinger does not see the packets that bypass
+// paho's client. The Conn sees all packets.
 type pinger struct{ conn *Conn }
 
-// Run sends a PINGREQ when nothing was sent, or nothing was received, for the keep
-// alive time [MQTT-3.1.2-20]. It fails when nothing is received for another half of
-// that time, except during a Stall.
+// Run sends a PINGREQ when nothing was sent, or nothing was received, for the keep alive time
+// [MQTT-3.1.2-20]. It fails when nothing is received for another half of that time, except during a
+// Stall.
 func (p pinger) Run(ctx context.Context, _ net.Conn, keepAlive uint16) error {
 	if keepAlive == 0 {
 		return nil
@@ -38,9 +38,9 @@ func (p pinger) Run(ctx context.Context, _ net.Conn, keepAlive uint16) error {
 	c, interval := p.conn, time.Duration(keepAlive)*time.Second
 	timer := time.NewTimer(interval)
 	defer timer.Stop()
-	probes := c.probes // nil: none is allowed before nextProbe
+	probes := c.probes // nil before nextProbe: no probe is allowed yet
 	var nextProbe <-chan time.Time
-	var asked, limit time.Duration // since c.start, of the PINGREQ that is unanswered
+	var asked, limit time.Duration // of the unanswered PINGREQ, since c.start
 	for {
 		probe := false
 		select {
@@ -54,10 +54,10 @@ func (p pinger) Run(ctx context.Context, _ net.Conn, keepAlive uint16) error {
 		case <-timer.C:
 		}
 		now, read := time.Duration(c.now()), time.Duration(c.lastRead.Load())
-		if c.Stalled() { // the connection may be fine
+		if c.Stalled() { // the connection may be working
 			read = now
 		}
-		// An answer may have the same time as the request: clocks are coarse.
+		// An answer may have the same time as the request, because the clock is coarse.
 		answered := read >= asked
 		if !answered && !probe {
 			c.Fail(ErrKeepAlive)

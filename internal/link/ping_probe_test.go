@@ -10,10 +10,10 @@ import (
 	"github.com/mooring-mqtt/mooring/internal/wire/control"
 )
 
-// A probe is asked at once, and its answer awaited for half the keep alive, and 5
-// seconds at most. After an answer the keep alive goes on as if it had been its own.
-func TestAProbeAsksAtOnce(t *testing.T) {
-	for keep, patience := range map[uint16]time.Duration{4: 2 * time.Second, 30: 5 * time.Second, 3600: 5 * time.Second} {
+// A probe sends a PINGREQ at once and waits for the answer for half the keep alive, at most 5
+// seconds. After the answer, the keep alive continues as if it had sent the PINGREQ.
+func TestProbe_SendsPingreqAtOnce(t *testing.T) {
+	for keep, timeout := range map[uint16]time.Duration{4: 2 * time.Second, 30: 5 * time.Second, 3600: 5 * time.Second} {
 		synctest.Test(t, func(t *testing.T) {
 			r := run(t, keepAlive(keep))
 			p, up := r.up(control.Connack{})
@@ -26,35 +26,35 @@ func TestAProbeAsksAtOnce(t *testing.T) {
 				if d := time.Since(asked); d != 0 {
 					t.Errorf("PINGREQ came after %v", d)
 				}
-				time.Sleep(patience - time.Millisecond)
+				time.Sleep(timeout - time.Millisecond)
 				p.send(control.AppendPingresp(nil))
 			}
 			answered := time.Now()
 			p.next(wire.PINGREQ)
-			if d := time.Since(answered); d != interval && d != interval-patience+time.Millisecond {
-				t.Errorf("the next PINGREQ came %v behind the answer, the keep alive is %v", d, interval)
+			if d := time.Since(answered); d != interval && d != interval-timeout+time.Millisecond {
+				t.Errorf("the next PINGREQ came %v after the answer, the keep alive is %v", d, interval)
 			}
 			p.send(control.AppendPingresp(nil))
 			time.Sleep(interval / 4)
 			up.Probe()
 			asked := time.Now()
-			p.next(wire.PINGREQ) // and no answer
+			p.next(wire.PINGREQ) // not answered
 			if err := <-r.downs; !errors.Is(err, ErrKeepAlive) {
 				t.Errorf("got %v, want ErrKeepAlive", err)
 			}
-			if d := time.Since(asked); d != patience {
-				t.Errorf("noticed after %v, want %v", d, patience)
+			if d := time.Since(asked); d != timeout {
+				t.Errorf("noticed after %v, want %v", d, timeout)
 			}
 			r.end()
 		})
 	}
 }
 
-// A probe while the keep alive's own question is open brings its end forward, and
-// further probes do not put it off.
-func TestProbesWhileAQuestionIsOpen(t *testing.T) {
+// A probe during an unanswered PINGREQ of the keep alive shortens the wait. Further probes do not
+// extend it.
+func TestProbe_WhilePingreqIsUnanswered(t *testing.T) {
 	for name, tt := range map[string]struct {
-		probes []time.Duration // behind the keep alive's PINGREQ
+		probes []time.Duration // after the keep alive's PINGREQ
 		want   time.Duration
 	}{
 		"none":          {nil, 15 * time.Second},
@@ -70,7 +70,7 @@ func TestProbesWhileAQuestionIsOpen(t *testing.T) {
 				p.next(wire.PINGREQ)
 				asked := time.Now()
 				go func() {
-					for { // takes all, answers nothing
+					for { // reads everything and answers nothing
 						if _, err := p.r.Next(); err != nil {
 							return
 						}
@@ -89,8 +89,8 @@ func TestProbesWhileAQuestionIsOpen(t *testing.T) {
 	}
 }
 
-// Whoever calls for probes without end gets one a second, and the last call counts.
-func TestProbesAreOneASecond(t *testing.T) {
+// With continuous calls, one PINGREQ is sent per second. The last call takes effect too.
+func TestProbe_AtMostOncePerSecond(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := run(t, keepAlive(3600))
 		p, up := r.up(control.Connack{})
@@ -116,8 +116,8 @@ func TestProbesAreOneASecond(t *testing.T) {
 	})
 }
 
-// Without keep alive the program has said that it wants no such questions.
-func TestNoKeepAliveNoProbe(t *testing.T) {
+// Without keep alive, a probe sends nothing.
+func TestProbe_DoesNothingWithoutKeepAlive(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := run(t, keepAlive(0))
 		p, up := r.up(control.Connack{})

@@ -15,7 +15,7 @@ func keepAlive(seconds uint16) func(*Config) {
 	return func(c *Config) { c.Connect.KeepAlive = seconds }
 }
 
-func TestKeepAliveIsSentAndItsAnswerAwaited(t *testing.T) {
+func TestKeepAlive_FailsWithoutPingresp(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := run(t, keepAlive(10))
 		p, _ := r.up(control.Connack{})
@@ -27,7 +27,7 @@ func TestKeepAliveIsSentAndItsAnswerAwaited(t *testing.T) {
 			}
 			p.send(control.AppendPingresp(nil)) // in the same tick of the clock
 		}
-		p.next(wire.PINGREQ) // and this one is not answered
+		p.next(wire.PINGREQ) // this one is not answered
 		asked := time.Now()
 		if err := <-r.downs; !errors.Is(err, ErrKeepAlive) {
 			t.Errorf("got %v, want ErrKeepAlive", err)
@@ -39,7 +39,7 @@ func TestKeepAliveIsSentAndItsAnswerAwaited(t *testing.T) {
 	})
 }
 
-func TestTheServersKeepAliveCounts(t *testing.T) {
+func TestKeepAlive_UsesServerKeepAlive(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := run(t, keepAlive(100))
 		p, _ := r.up(control.Connack{HasServerKeepAlive: true, ServerKeepAlive: 4})
@@ -52,7 +52,7 @@ func TestTheServersKeepAliveCounts(t *testing.T) {
 	})
 }
 
-func TestNoKeepAliveNoPing(t *testing.T) {
+func TestKeepAlive_ZeroSendsNoPingreq(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := run(t, keepAlive(0))
 		p, up := r.up(control.Connack{})
@@ -67,9 +67,9 @@ func TestNoKeepAliveNoPing(t *testing.T) {
 	})
 }
 
-// What passes both ways on the data plane stands in for PINGREQ; what passes
-// one way only does not: a link may be dead in one direction.
-func TestTrafficPutsThePingOff(t *testing.T) {
+// Message packets in both directions replace PINGREQ. Packets in one direction only do not, because
+// a link may fail in one direction.
+func TestKeepAlive_TrafficDelaysPingreq(t *testing.T) {
 	for name, tt := range map[string]struct {
 		send, receive bool
 		want          time.Duration

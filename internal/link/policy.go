@@ -10,39 +10,40 @@ import (
 	"github.com/mooring-mqtt/mooring/reliability"
 )
 
-// Policy decides what follows the end of a connection or of an attempt, from the end, the
-// delays so far and the redirects in a row. Decide is called by one goroutine.
+// Policy decides what follows the end of a connection or a failed attempt. It considers the end,
+// the delays so far and the consecutive redirects. Decide must be called by one goroutine only.
 type Policy struct {
 	Retry            reliability.Retry
 	StopOn           StopOn
-	StopCodes        []byte // reason codes of CONNACK that end the link; nil: reliability.StopCodes
-	Servers          int    // in the list; the link ends when each has refused in turn
-	FreshCredentials bool   // each attempt has its own, so a CONNACK that refuses them is not final
-	StopOnTakeover   bool   // else the client returns after a long delay
+	StopCodes        []byte // reason codes of CONNACK that stop the link; nil: reliability.StopCodes
+	Servers          int    // length of the list; the link stops when each server has refused in turn
+	FreshCredentials bool   // each attempt has new credentials, so a CONNACK that refuses them is not final
+	StopOnTakeover   bool   // false: the client reconnects after a long delay
 	IgnoreRedirects  bool
 
-	redirects int // in a row
-	refusals  int // in a row that ask for the end of the link
+	redirects int // consecutive redirects
+	refusals  int // consecutive refusals that require a stop
 }
 
-// StopOn selects when a CONNACK with one of the stop codes ends the link.
+// StopOn selects when a CONNACK with one of the stop codes stops the link.
 type StopOn uint8
 
 const (
 	StopNew    StopOn = iota // unless a server has accepted the client before
-	StopAlways               // also if a server has accepted the client before
+	StopAlways               // even if a server has accepted the client before
 	StopNever
 )
 
-// Decision is what follows an End.
+// Decision describes what follows an End.
 type Decision struct {
 	Action    reliability.Action
 	Delay     time.Duration // before the next attempt
-	Redirect  *url.URL      // the server of the next attempt; nil: the next one in turn
-	Permanent bool          // Redirect takes the place of the server that referred to it
+	Redirect  *url.URL      // the server of the next attempt; nil: the next one of the list
+	Permanent bool          // Redirect replaces the server that sent it
 }
 
-// maxRedirects is how many redirects in a row are followed: two servers may name each other.
+// maxRedirects is the maximum number of consecutive redirects, because two servers may redirect to
+// each other.
 const maxRedirects = 5
 
 // Decide returns what to do after end.
@@ -53,7 +54,7 @@ func (p *Policy) Decide(end End) Decision {
 		action = reliability.ActionRetry // the next server may accept
 	}
 	if action != reliability.ActionStop && errors.Is(end.Err, ErrUnknownSession) {
-		return Decision{Action: action} // at once, with Clean Start 1
+		return Decision{Action: action} // immediately, with Clean Start 1
 	}
 	if tooLarge(end.Err) {
 		p.Retry.Fault()
@@ -77,14 +78,14 @@ func (p *Policy) Decide(end End) Decision {
 	return Decision{Action: reliability.ActionRetry, Delay: p.Retry.Next()}
 }
 
-// action returns what the end asks for. Only here is decided whether a refusal is final.
+// action returns the action for an end. Only this function decides whether a refusal is final.
 func (p *Policy) action(end End) reliability.Action {
 	var refused *ConnackError
 	var ended *DisconnectError
 	var mismatch *SessionMismatchError
 	switch {
 	case end.Up != nil && end.Up.Disconnecting(), errors.As(end.Err, &mismatch):
-		return reliability.ActionStop // in the first case the connection ended before Run's context
+		return reliability.ActionStop // in the first case the connection ended before the context of Run
 	case errors.As(end.Err, &refused):
 		if p.FreshCredentials && aboutCredentials(refused.Reason) {
 			return reliability.ActionRetry
@@ -98,7 +99,8 @@ func (p *Policy) action(end End) reliability.Action {
 	return reliability.ActionRetry
 }
 
-// onConnack returns what a refusal asks for. accepted: a server has accepted the client before.
+// onConnack returns the action for a refusal. accepted reports whether a server has accepted the
+// client before.
 func (p *Policy) onConnack(reason byte, accepted bool) reliability.Action {
 	codes := p.StopCodes
 	if codes == nil {
@@ -111,7 +113,7 @@ func (p *Policy) onConnack(reason byte, accepted bool) reliability.Action {
 	return reliability.OnConnack(reason, true)
 }
 
-// refused returns how many refusals in a row ask for the end of the link.
+// refused returns the number of consecutive refusals that require a stop.
 func (p *Policy) refused(action reliability.Action, end End) int {
 	var refused *ConnackError
 	if action == reliability.ActionStop && errors.As(end.Err, &refused) {
@@ -120,7 +122,7 @@ func (p *Policy) refused(action reliability.Action, end End) int {
 	return 0
 }
 
-// target is the server that a redirect leads to; nil: none is followed.
+// target returns the server of a redirect, or nil if no redirect is followed.
 func (p *Policy) target(end End) (to *url.URL, permanent bool) {
 	if p.IgnoreRedirects || p.redirects >= maxRedirects {
 		return nil, false
@@ -140,13 +142,13 @@ func (p *Policy) target(end End) (to *url.URL, permanent bool) {
 	return nil, false
 }
 
-// aboutCredentials reports whether other credentials may change this refusal.
+// aboutCredentials reports whether other credentials could change the refusal.
 func aboutCredentials(code byte) bool {
 	return code == wire.ReasonBadUserNameOrPassword || code == wire.ReasonNotAuthorized || code == wire.ReasonBadAuthenticationMethod
 }
 
-// tooLarge reports whether this client ended the connection because of a packet that it
-// does not accept, and that the server sends again on the next connection.
+// tooLarge reports whether this client ended the connection because of a packet that exceeds its
+// limit. The server sends such a packet again on the next connection.
 func tooLarge(err error) bool {
 	var violation *wire.Error
 	return errors.As(err, &violation) && violation.Code == wire.ReasonPacketTooLarge

@@ -14,10 +14,10 @@ import (
 	"github.com/mooring-mqtt/mooring/reliability"
 )
 
-// The actions that the specification's reason codes of CONNACK and DISCONNECT ask
-// for (tables 3-1 and 3-13), by a policy with default settings, of a client that was never
-// accepted. A code that is not listed, one of another packet or an undefined one included, means:
-// retry.
+// policyActions lists the actions for the specification's reason codes of CONNACK and DISCONNECT
+// (tables 3-1 and 3-13). They apply to a policy with default settings and a client that was never
+// accepted. For all other codes, including undefined codes and codes of other packets, the action
+// is retry.
 var policyActions = []struct {
 	action              reliability.Action
 	connack, disconnect []byte
@@ -41,8 +41,8 @@ func expectedAction(connack bool, code byte) reliability.Action {
 	return reliability.ActionRetry
 }
 
-// TestPolicy_ReasonCodes covers all reason codes of both packets, each with the
-// settings that change what it means.
+// TestPolicy_ReasonCodes covers all reason codes of both packets, each with the settings that
+// change its action.
 func TestPolicy_ReasonCodes(t *testing.T) {
 	server := &url.URL{Scheme: "mqtt", Host: "one:1883"}
 	for i := range 256 {
@@ -123,7 +123,7 @@ func TestPolicy_ReasonCodes(t *testing.T) {
 	}
 }
 
-const acceptedBefore = -1 // as Servers, for the rows above
+const acceptedBefore = -1 // a value of Servers in the rows above
 
 // A client with several servers stops when each has refused in turn.
 func TestPolicy_AsksEachServerBeforeItStops(t *testing.T) {
@@ -146,7 +146,7 @@ func sameDecision(a, b Decision) bool {
 	return a.Action == b.Action && a.Delay == b.Delay && a.Permanent == b.Permanent && fmt.Sprint(a.Redirect) == fmt.Sprint(b.Redirect)
 }
 
-// TestPolicy_OtherEnds covers the ends without a reason code of the server.
+// TestPolicy_OtherEnds covers ends without a reason code from the server.
 func TestPolicy_OtherEnds(t *testing.T) {
 	left := &Up{}
 	left.final.Store(&Disconnect{})
@@ -173,7 +173,7 @@ func TestPolicy_OtherEnds(t *testing.T) {
 	}
 }
 
-// ends makes a policy decide about refusals that refer to another server.
+// ends makes a policy decide about refusals that redirect to another server.
 type ends struct {
 	p     *Policy
 	trace []string
@@ -190,7 +190,7 @@ func TestPolicy_ServerReferences(t *testing.T) {
 		reason     byte
 		reference  string
 		redirected bool
-		want       string // the target, with "permanent"; empty: none
+		want       string // the target, with "permanent"; empty: no redirect
 	}{
 		"temporary":                     {0x9C, "else:1999", false, "mqtt://else:1999"},
 		"permanent":                     {0x9D, "else", false, "mqtt://else:1883 permanent"},
@@ -215,9 +215,8 @@ func TestPolicy_ServerReferences(t *testing.T) {
 	}
 }
 
-// Two servers that name each other are followed five times in a row. Then the list
-// begins again, and the count with it. Any other end and a stable connection end the
-// row too.
+// Two servers that redirect to each other are followed five times in succession. Then the list and
+// the count start again. Any other end or a stable connection also resets the count.
 func TestPolicy_LimitsRedirectsInARow(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		e := ends{p: &Policy{Retry: reliability.Retry{Backoff: constant(time.Second)}}}
@@ -251,8 +250,8 @@ func TestPolicy_LimitsRedirectsInARow(t *testing.T) {
 	})
 }
 
-// A packet that this client does not accept is redelivered on each connection:
-// from the second time on, the delays grow however long the connections last.
+// A packet that this client does not accept is redelivered on each connection. From the second time
+// on, the delays grow, however long the connections last.
 func TestPolicy_DelaysGrowWhileAPacketIsTooLarge(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := &Policy{Retry: reliability.Retry{Backoff: reliability.Backoff{Min: time.Second, Rand: func() float64 { return 1 }}}}

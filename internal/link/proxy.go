@@ -14,18 +14,18 @@ import (
 	"golang.org/x/net/proxy"
 )
 
-// Proxy is a proxy and the servers that are connected to without it. nil is none.
+// Proxy is a proxy and the exceptions that are connected to directly. A nil Proxy means no proxy.
 type Proxy struct {
 	url    *url.URL
-	except []exception // besides localhost; nil: none, not even that
+	except []exception // besides localhost; nil: no exceptions, not even localhost
 }
 
-// FromEnvironment, for ParseProxy, is the proxy that the environment names.
+// FromEnvironment is an argument of ParseProxy that selects the proxy of the environment.
 const FromEnvironment = "environment"
 
-// ParseProxy checks the URL of a proxy: http (port 80), https (443), socks5 or
-// socks5h (1080), with or without user and password. FromEnvironment is HTTPS_PROXY,
-// or else ALL_PROXY, with the exceptions in NO_PROXY. "" is no proxy.
+// ParseProxy parses the URL of a proxy: http (port 80), https (443), socks5 or socks5h (1080), with
+// or without user and password. FromEnvironment selects HTTPS_PROXY or else ALL_PROXY, with the
+// exceptions in NO_PROXY. "" means no proxy.
 func ParseProxy(raw string) (*Proxy, error) {
 	switch raw {
 	case "":
@@ -51,7 +51,8 @@ func (p *Proxy) For(hostPort string) *url.URL {
 var proxyPorts = map[string]string{"http": "80", "https": "443", "socks5": "1080", "socks5h": "1080"}
 
 func parseProxyURL(raw string) (*url.URL, error) {
-	// No error quotes the URL: any part of it may belong to a password that is not percent-encoded.
+	// Errors do not quote the URL: any part of it may belong to a password that is not
+	// percent-encoded.
 	u, err := url.Parse(raw)
 	if err != nil {
 		if scheme, rest, ok := strings.Cut(raw, "://"); ok && !strings.Contains(raw, "@") {
@@ -65,7 +66,7 @@ func parseProxyURL(raw string) (*url.URL, error) {
 	user := u.User.Username()
 	password, _ := u.User.Password()
 	switch {
-	case port == "" && u.Host == "": // host:port; url.Parse takes host for the scheme
+	case port == "" && u.Host == "": // host:port; url.Parse treats host as the scheme
 		return nil, errors.New("has no scheme; write http://host:3128, https://host or socks5://host:1080")
 	case port == "":
 		return nil, fmt.Errorf("has the scheme %q; use http, https or socks5", u.Scheme)
@@ -85,13 +86,13 @@ func parseProxyURL(raw string) (*url.URL, error) {
 	return u, nil
 }
 
-// ProxyError says that the proxy cannot be reached, or refuses to connect.
+// ProxyError reports that the proxy cannot be reached or refuses to connect.
 type ProxyError struct {
-	Proxy  string // its URL, without the password, and without a user that has none
+	Proxy  string // URL without the password, and without a user that has no password
 	Server string // the requested host and port
-	Status int    // HTTP status of its answer; 0: none
+	Status int    // HTTP status of the answer; 0: there was no answer
 	Reason string // the reason phrase after Status
-	Err    error  // the error, where there is no Status
+	Err    error  // the error, if there is no Status
 }
 
 func (e *ProxyError) Error() string {
@@ -113,11 +114,11 @@ func (e *ProxyError) Error() string {
 
 func (e *ProxyError) Unwrap() error { return e.Err }
 
-// SafeToRetry returns true: there was no connection.
+// SafeToRetry returns true, because there was no connection.
 func (*ProxyError) SafeToRetry() bool { return true }
 
-// dialProxy connects to addr through a proxy, which resolves the name. An https proxy
-// is verified with the roots of conf and gets no client certificate.
+// dialProxy connects to addr through a proxy, which resolves the name. An https proxy is verified
+// with the roots of conf and gets no client certificate.
 func (d *Dialer) dialProxy(ctx context.Context, u *url.URL, addr string, conf *tls.Config) (c net.Conn, err error) {
 	if strings.HasPrefix(u.Scheme, "socks5") {
 		c, err = d.socks(ctx, u, addr)
@@ -149,7 +150,7 @@ func (d *Dialer) socks(ctx context.Context, u *url.URL, addr string) (net.Conn, 
 	}
 	c, err := dialer.(proxy.ContextDialer).DialContext(ctx, "tcp", addr)
 	if err != nil && ctx.Err() != nil {
-		err = context.Cause(ctx) // the error is "i/o timeout" where ctx was canceled
+		err = context.Cause(ctx) // after a cancellation of ctx, the error would be "i/o timeout"
 	}
 	return c, err
 }

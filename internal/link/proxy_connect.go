@@ -22,8 +22,8 @@ var (
 	errNotHTTP       = errors.New("it does not speak HTTP")
 )
 
-// tunnel asks an HTTP proxy for a connection to addr, RFC 9110 section 9.3.6, and
-// returns it. c is closed if that fails; a refusal is a *ProxyError.
+// tunnel requests a connection to addr from an HTTP proxy (RFC 9110 section 9.3.6) and returns it.
+// If that fails, it closes c. A refusal is a *ProxyError.
 func tunnel(ctx context.Context, c net.Conn, proxy *url.URL, addr string) (net.Conn, error) {
 	release := guard(ctx, c)
 	answer, rest, err := ask(c, proxy.User, addr)
@@ -40,7 +40,7 @@ func tunnel(ctx context.Context, c net.Conn, proxy *url.URL, addr string) (net.C
 	if rest.Buffered() == 0 {
 		return c, nil
 	}
-	early, _ := rest.Peek(rest.Buffered()) // peeking at what is buffered cannot fail
+	early, _ := rest.Peek(rest.Buffered()) // peeking at buffered bytes cannot fail
 	return &readerConn{c, io.MultiReader(bytes.NewReader(early), c)}, nil
 }
 
@@ -59,14 +59,14 @@ func ask(c io.ReadWriter, user *url.Userinfo, addr string) (a proxyAnswer, rest 
 	return readAnswer(c)
 }
 
-// proxyAnswer is the answer to CONNECT.
+// proxyAnswer is the answer to the CONNECT request.
 type proxyAnswer struct {
 	status int
 	reason string // printable
 }
 
-// readAnswer reads an answer up to the end of its header. It skips interim answers; 101
-// is final. rest has what was received with the answer.
+// readAnswer reads an answer up to the end of its header. It skips interim answers, except 101,
+// which is final. rest contains the bytes received after the answer.
 func readAnswer(from io.Reader) (a proxyAnswer, rest *bufio.Reader, err error) {
 	limited := &io.LimitedReader{R: from, N: maxAnswer}
 	rest = bufio.NewReader(limited)
@@ -101,5 +101,5 @@ type readerConn struct {
 
 func (c *readerConn) Read(p []byte) (int, error) { return c.r.Read(p) }
 
-// NetConn returns the connection below.
+// NetConn returns the wrapped connection.
 func (c *readerConn) NetConn() net.Conn { return c.Conn }

@@ -9,7 +9,7 @@ import (
 	"testing/iotest"
 )
 
-func TestAnswersOfHTTPProxies(t *testing.T) {
+func TestReadAnswer(t *testing.T) {
 	long := strings.Repeat("x", maxAnswer)
 	for in, want := range map[string]struct {
 		status int
@@ -58,8 +58,8 @@ func TestAnswersOfHTTPProxies(t *testing.T) {
 	}
 }
 
-// FuzzProxyAnswer: an answer is the same however its bytes arrive, nothing is
-// read behind its end, and no more than the limit.
+// FuzzProxyAnswer checks that an answer does not depend on how its bytes arrive, that nothing is
+// read after its end, and that its length is limited.
 func FuzzProxyAnswer(f *testing.F) {
 	for _, s := range []string{"HTTP/1.1 200 OK\r\n\r\n", "HTTP/1.0 407 No\nA: b\n\n", "HTTP/1.1 100 C\r\n\r\nHTTP/1.1 200\r\n\r\nx", "\x05\x00", "HTTP/1.1 200 OK\r\n"} {
 		f.Add([]byte(s))
@@ -83,7 +83,7 @@ func FuzzProxyAnswer(f *testing.F) {
 			t.Fatalf("%+v", a)
 		}
 		if c, _, err := readAnswer(bytes.NewReader(read)); c != a || err != nil {
-			t.Fatalf("without what is behind it: %+v, %v", c, err)
+			t.Fatalf("without the bytes after it: %+v, %v", c, err)
 		}
 	})
 }

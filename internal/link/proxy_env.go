@@ -8,8 +8,8 @@ import (
 	"strings"
 )
 
-// fromEnvironment reads the usual variables for proxies, in upper or lower case. All
-// connections use CONNECT, so the proxy is the one for https.
+// fromEnvironment reads the usual proxy variables, in upper or lower case. All connections use
+// CONNECT, so the proxy for https applies.
 func fromEnvironment(getenv func(string) string) (*Proxy, error) {
 	first := func(names ...string) (name, value string) {
 		for _, name = range names {
@@ -24,7 +24,7 @@ func fromEnvironment(getenv func(string) string) (*Proxy, error) {
 		return nil, nil
 	}
 	if !strings.Contains(raw, "://") {
-		raw = "http://" + raw // the usual form
+		raw = "http://" + raw // the usual form has no scheme
 	}
 	u, err := parseProxyURL(raw)
 	if err != nil {
@@ -34,14 +34,15 @@ func fromEnvironment(getenv func(string) string) (*Proxy, error) {
 	return &Proxy{url: u, except: parseExceptions(list)}, nil
 }
 
-// exception is an entry of NO_PROXY, by net/http's rules: servers that are connected to without the
-// proxy. The list is comma-separated and has addresses, networks such as 10.0.0.0/8, and domains;
-// each with or without a port. A domain includes its subdomains; with a leading dot it is only
-// those. * is everything. localhost and loopback addresses are always exceptions.
+// exception is an entry of NO_PROXY, by the rules of net/http: servers that are connected to
+// directly. The list is comma-separated. It contains addresses, networks such as 10.0.0.0/8, and
+// domains, each with or without a port. A domain includes its subdomains. A domain with a leading
+// dot includes only the subdomains. The entry * matches everything. localhost and loopback
+// addresses are always exceptions.
 type exception struct {
-	network netip.Prefix // also of one address; invalid for a name
-	host    string       // ".domain" for subdomains only
-	port    string       // "" for any
+	network netip.Prefix // network or single address; invalid for a name
+	host    string       // ".domain": only subdomains
+	port    string       // "": any port
 }
 
 var everything = exception{host: "*"}
@@ -67,7 +68,7 @@ func parseExceptions(list string) []exception {
 	return exceptions
 }
 
-// matches reports whether a server is the exception.
+// matches reports whether the exception applies to a server.
 func (x exception) matches(host, port string, addr netip.Addr) bool {
 	same := host == x.host || strings.HasSuffix(host, "."+strings.TrimPrefix(x.host, "."))
 	if addr.IsValid() || x.network.IsValid() {

@@ -24,7 +24,7 @@ func TestProxyFromEnvironment(t *testing.T) {
 		want string
 	}{
 		{nil, ""},
-		{[]string{"HTTP_PROXY", "http://p"}, ""}, // it is for what is not tunnelled
+		{[]string{"HTTP_PROXY", "http://p"}, ""}, // HTTP_PROXY is for requests without a tunnel
 		{[]string{"HTTPS_PROXY", "http://p"}, "http://p:80"},
 		{[]string{"https_proxy", "p:3128"}, "http://p:3128"},
 		{[]string{"HTTPS_PROXY", "http://p", "ALL_PROXY", "socks5://q"}, "http://p:80"},
@@ -55,9 +55,8 @@ func TestProxyFromEnvironment(t *testing.T) {
 	}
 }
 
-// net/http reads the environment once in a process, so this is the only test that
-// may ask it.
-func TestNoProxyIsReadAsNetHTTPReadsIt(t *testing.T) {
+// net/http reads the environment once per process, so only this test may use it.
+func TestProxyFromEnvironment_MatchesNetHTTP(t *testing.T) {
 	list := "Example.com, .below.org,*.star.net,10.1.0.0/16,192.0.2.7,192.0.2.8:1883,port.dev:8883,.sub.dev:443,2001:db8::/32,[2001:db9::1]:1883,2001:dba::1,,:80, ,a b"
 	t.Setenv("HTTPS_PROXY", "http://p")
 	t.Setenv("NO_PROXY", list)

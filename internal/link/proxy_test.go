@@ -41,8 +41,8 @@ func TestParseProxy(t *testing.T) {
 	}
 }
 
-// proxyThat says one thing to each connection, and then nothing. What it got is
-// in the channel, once the connection has ended.
+// proxyThat sends fixed bytes to each connection, and then nothing. The channel gets what it has
+// received, after the connection has ended.
 func proxyThat(t *testing.T, scheme, says string) (*Dialer, <-chan string) {
 	t.Helper()
 	l := listen(t, "tcp", "127.0.0.1:0")
@@ -81,14 +81,15 @@ func proxyThat(t *testing.T, scheme, says string) (*Dialer, <-chan string) {
 	return d, got
 }
 
-// What a proxy says that connects us, all at once: ours is read when it is due.
+// welcomes are accepting answers of a proxy, directly followed by the server's bytes, which must be
+// read later.
 var welcomes = map[string]string{
 	"http":   "HTTP/1.1 200 Connection established\r\nVia: p\r\n\r\n",
 	"https":  "HTTP/1.0 200 OK\r\n\r\n",
 	"socks5": "\x05\x02" + "\x01\x00" + "\x05\x00\x00\x01\x7f\x00\x00\x01\x04\xd2",
 }
 
-func TestBytesRightBehindTheProxysAnswerAreRead(t *testing.T) {
+func TestDialProxy_KeepsBytesAfterTheAnswer(t *testing.T) {
 	for scheme, welcome := range welcomes {
 		for _, raw := range []string{"mqtt://server.test", "mqtt://[2001:db8::1]:99"} {
 			d, got := proxyThat(t, scheme, welcome+"early bytes")
@@ -125,15 +126,15 @@ func TestBytesRightBehindTheProxysAnswerAreRead(t *testing.T) {
 	}
 }
 
-func TestTheContextEndsAProxysAnswerAtEachByte(t *testing.T) {
+func TestDialProxy_ContextEndsTheAnswer(t *testing.T) {
 	for scheme, welcome := range welcomes {
 		for n := range len(welcome) {
 			d, _ := proxyThat(t, scheme, welcome[:n])
 			ctx, cancel := context.WithCancel(t.Context())
 			time.AfterFunc(time.Duration(n)*100*time.Microsecond, cancel)
 			c, err := d.Dial(ctx, server(t, "mqtt://server.test"))
-			told := new(ProxyError)
-			if c != nil || !errors.Is(err, context.Canceled) || !errors.As(err, &told) || strings.Contains(err.Error(), "secret") {
+			failed := new(ProxyError)
+			if c != nil || !errors.Is(err, context.Canceled) || !errors.As(err, &failed) || strings.Contains(err.Error(), "secret") {
 				t.Errorf("%s, after %d bytes: %v", scheme, n, err)
 			}
 			cancel()
@@ -141,7 +142,7 @@ func TestTheContextEndsAProxysAnswerAtEachByte(t *testing.T) {
 	}
 }
 
-func TestProxiesThatRefuse(t *testing.T) {
+func TestDialProxy_ReportsRefusals(t *testing.T) {
 	for name, tt := range map[string]struct {
 		scheme, says string
 		status       int
@@ -161,8 +162,8 @@ func TestProxiesThatRefuse(t *testing.T) {
 	} {
 		d, got := proxyThat(t, tt.scheme, tt.says)
 		_, err := d.Dial(t.Context(), server(t, "mqtt://server.test"))
-		told := new(ProxyError)
-		if !errors.As(err, &told) || told.Status != tt.status || told.Server != "server.test:1883" || !strings.Contains(told.Proxy, "user:xxxxx@") ||
+		failed := new(ProxyError)
+		if !errors.As(err, &failed) || failed.Status != tt.status || failed.Server != "server.test:1883" || !strings.Contains(failed.Proxy, "user:xxxxx@") ||
 			!strings.Contains(err.Error(), tt.hint) || strings.Contains(err.Error(), "secret") {
 			t.Errorf("%s: %v", name, err)
 		}
@@ -175,14 +176,15 @@ func TestProxiesThatRefuse(t *testing.T) {
 		d.Proxy, _ = ParseProxy(scheme + "://user:secret@" + gone.Addr().String())
 		_, err := d.Dial(t.Context(), server(t, "wss://server.test"))
 		var op *net.OpError
-		if told := new(ProxyError); !errors.As(err, &told) || !errors.As(err, &op) || strings.Contains(err.Error(), "secret") {
+		if failed := new(ProxyError); !errors.As(err, &failed) || !errors.As(err, &op) || strings.Contains(err.Error(), "secret") {
 			t.Errorf("%s, not there: %v", scheme, err)
 		}
 	}
 }
 
-// The program's trust concerns the proxy too, but not what it leaves unchecked.
-func TestAnHTTPSProxyIsChecked(t *testing.T) {
+// The root certificates of the application apply to the proxy too, but not the settings that
+// disable verification.
+func TestDialProxy_VerifiesHTTPSProxy(t *testing.T) {
 	d, _ := proxyThat(t, "https", welcomes["https"])
 	d.TLS.RootCAs = testcert.NewAuthority(t, "others").Pool()
 	d.TLS.InsecureSkipVerify = true
@@ -190,12 +192,12 @@ func TestAnHTTPSProxyIsChecked(t *testing.T) {
 	defer cancel()
 	_, err := d.Dial(ctx, server(t, "mqtt://server.test"))
 	var verify *tls.CertificateVerificationError
-	if told := new(ProxyError); !errors.As(err, &told) || !errors.As(err, &verify) {
+	if failed := new(ProxyError); !errors.As(err, &failed) || !errors.As(err, &verify) {
 		t.Errorf("got %v", err)
 	}
 }
 
-func TestUnixSocketsGoThroughNoProxy(t *testing.T) {
+func TestDial_UnixSocketUsesNoProxy(t *testing.T) {
 	d := &Dialer{}
 	d.Proxy, _ = ParseProxy("http://proxy.invalid")
 	var op *net.OpError
@@ -204,7 +206,7 @@ func TestUnixSocketsGoThroughNoProxy(t *testing.T) {
 	}
 }
 
-func TestAServersNameCannotChangeTheRequest(t *testing.T) {
+func TestDialProxy_RefusesInvalidServerName(t *testing.T) {
 	d, _ := proxyThat(t, "http", welcomes["http"])
 	u := server(t, "mqtt://server.test")
 	u.Host = "a b\r\nX: y:1"

@@ -9,22 +9,23 @@ import (
 	"strings"
 )
 
-// maxReferences is how many servers of a Server Reference are considered.
+// maxReferences is the maximum number of servers of a Server Reference that are considered.
 const maxReferences = 16
 
-// ServerReference is where a server sends a client. A URL in it may have a token, which no text shows.
+// ServerReference is a Server Reference of the server. A URL in it may contain a token, so no text
+// form shows it.
 type ServerReference string
 
 func (r ServerReference) String() string   { return RedactedText(string(r)) }
 func (r ServerReference) GoString() string { return strconv.Quote(r.String()) }
 
-// MarshalText returns String, for JSON and the like.
+// MarshalText returns String. It is used by encoders such as JSON.
 func (r ServerReference) MarshalText() ([]byte, error) { return []byte(r.String()), nil }
 
-// References returns the servers that a Server Reference names: host names and addresses
-// with or without a port, separated by spaces (section 4.11), and complete URLs, which
-// some servers send. A name has the scheme, the path and the default port of the server
-// that sent it. Invalid ones are omitted, and unencrypted ones if that server is encrypted.
+// References returns the servers that a Server Reference names. These are host names and addresses
+// with or without a port, separated by spaces (section 4.11), and complete URLs, which some servers
+// send. A name gets the scheme, the path and the default port of the server that sent it. Invalid
+// entries are omitted. If that server is encrypted, unencrypted entries are omitted as well.
 func References(s string, from *url.URL) []*url.URL {
 	var list []*url.URL
 	for _, field := range strings.Fields(s) {
@@ -55,8 +56,8 @@ func reference(s string, from *url.URL) *url.URL {
 	return &u
 }
 
-// withoutPath returns a URL of MQTT over TCP without path and query, which mean nothing there: a server may
-// send them, while those of Config.Servers are refused.
+// withoutPath returns a URL of MQTT over TCP without path and query, which have no meaning there. A
+// server may send them, although Config.Servers must not contain them.
 func withoutPath(s string) string {
 	scheme, rest, _ := strings.Cut(s, "://")
 	scheme = strings.ToLower(scheme)
@@ -68,10 +69,10 @@ func withoutPath(s string) string {
 	return s
 }
 
-// validHost reports whether s is an address or may be a host name.
+// validHost reports whether s is an address or a valid host name.
 func validHost(s string) bool {
 	if _, err := netip.ParseAddr(s); err == nil {
-		return !strings.Contains(s, "%") // a zone is valid on the server's host only
+		return !strings.Contains(s, "%") // a zone is valid only on the server's own host
 	}
 	return checkHost(s) == nil
 }

@@ -21,7 +21,7 @@ func TestReferences(t *testing.T) {
 		{"wss://a:443/mqtt?x=1", "b:444", "wss://b:444/mqtt?x=1"},
 		{"mqtt://a:1883", "mqtts://b", "mqtts://b:8883"},
 		{"mqtt://a:1883", "mqtt://b ws://c", "mqtt://b:1883 ws://c:80"},
-		{"mqtts://a:8883", "mqtt://b ws://b tcp://b wss://b", "wss://b:443"}, // never without encryption
+		{"mqtts://a:8883", "mqtt://b ws://b tcp://b wss://b", "wss://b:443"}, // never unencrypted
 		{"mqtt://a:1883", "unix:///etc/x", ""},
 		{"mqtt://a:1883", "bücher.example", "mqtt://b%C3%BCcher.example:1883"},
 		{"mqtt://a:1883", "mqtt://b%C3%BCcher.example", "mqtt://b%C3%BCcher.example:1883"},

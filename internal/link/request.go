@@ -15,7 +15,7 @@ import (
 	"github.com/mooring-mqtt/mooring/internal/wire"
 )
 
-// noTimeout is paho's own limit for answers. ConnectTimeout bounds CONNECT instead.
+// noTimeout replaces paho's own limit for answers. ConnectTimeout bounds CONNECT instead.
 const noTimeout = 100 * 365 * 24 * time.Hour
 
 // fits returns a *PacketTooLargeError for a packet that the server does not accept.
@@ -24,19 +24,19 @@ func (u *Up) fits(request io.WriterTo) error {
 	return cmp.Or(err, u.checkSize(int(size)))
 }
 
-// Request is a SUBSCRIBE or UNSUBSCRIBE that was sent. paho's own methods would wait for
-// the answer before the next packet is sent.
+// Request is a SUBSCRIBE or UNSUBSCRIBE that was sent. paho's own methods are not used, because
+// they wait for the answer before they send the next packet.
 type Request struct {
 	up      *Up
 	kind    wire.Type // of the answer
-	highest []byte    // for each filter the highest reason code below 0x80 that the answer may have
+	highest []byte    // for each filter, the highest reason code below 0x80 that the answer may contain
 	answer  chan packets.ControlPacket
 	began   time.Time
-	stalled time.Duration // of the connection, until then
+	stalled time.Duration // stall time of the connection until then
 }
 
-// Subscribe sends a SUBSCRIBE. Requests are sent in the order of the calls. The error for one
-// that is larger than the server accepts is a *PacketTooLargeError, and the connection stays up.
+// Subscribe sends a SUBSCRIBE. Requests are sent in the order of the calls. If the packet exceeds
+// the server's limit, the error is a *PacketTooLargeError and the connection stays up.
 func (u *Up) Subscribe(s *paho.Subscribe) (*Request, error) {
 	highest := make([]byte, len(s.Subscriptions))
 	for i, o := range s.Subscriptions {
@@ -65,12 +65,13 @@ func (u *Up) begin(p interface {
 	return r, err
 }
 
-// Wait waits for the answer, for AckTimeout at most after the request was sent, and returns its
-// reason codes. The time for which the reader stalls does not count, since the answer may have been
-// received and not read. Without an answer in time the error is context.DeadlineExceeded. An answer
-// is a violation, which ends the connection, if it has not one reason code for each filter
-// [MQTT-3.8.4-6], or grants a higher QoS than requested. If the connection ends because of any invalid
-// answer of that kind, the error is the *wire.Error.
+// Wait waits for the answer and returns its reason codes. It waits at most AckTimeout after the
+// request was sent; then the error is context.DeadlineExceeded. Time in which the reader stalls
+// does not count, because the answer may have been received but not read.
+//
+// The answer must have one reason code for each filter [MQTT-3.8.4-6], and must not grant a higher
+// QoS than requested. Otherwise it is a violation, which ends the connection. If any invalid answer
+// of this kind ends the connection, the error is its *wire.Error.
 func (r *Request) Wait(ctx context.Context) (reasons []byte, err error) {
 	u := r.up
 	for left := u.ackTimeout; left > 0; left = u.ackTimeout - time.Since(r.began) + u.stallTime() - r.stalled {
@@ -104,7 +105,7 @@ func (r *Request) reasons(p packets.ControlPacket) (reasons []byte, err error) {
 	return reasons, nil
 }
 
-// violation returns the error if an answer of this kind has ended the connection.
+// violation returns the error of an answer of this kind that has ended the connection, or nil.
 func (r *Request) violation() error {
 	if bad := (*wire.Error)(nil); errors.As(r.up.Cause(), &bad) && bad.Packet == r.kind {
 		return bad

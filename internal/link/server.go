@@ -16,7 +16,7 @@ import (
 var (
 	serverPorts = map[string]string{"mqtt": "1883", "mqtts": "8883", "ws": "80", "wss": "443"}
 	aliases     = map[string]string{"tcp": "mqtt", "ssl": "mqtts", "tls": "mqtts"}
-	// otherSchemes are schemes of other clients, and what to write instead.
+	// otherSchemes maps schemes of other clients to the advice in the error.
 	otherSchemes = map[string]string{
 		"http": "ws for MQTT over WebSocket, or mqtt", "https": "wss for MQTT over WebSocket, or mqtts",
 		"mqtt+ssl": "mqtts", "mqtt+tls": "mqtts", "mqtt-tls": "mqtts", "mqtt+tcp": "mqtt", "tcps": "mqtts", "tcp+ssl": "mqtts", "tcp+tls": "mqtts",
@@ -24,9 +24,9 @@ var (
 	}
 )
 
-// ParseServer checks a server URL and adds the default port of its scheme: mqtt (tcp)
-// 1883, mqtts (ssl, tls) 8883, ws 80, wss 443; unix has none. Everything that would be
-// ignored is refused. An error quotes the URL only if no part of it may be a secret.
+// ParseServer parses a server URL and adds the default port of its scheme: mqtt (tcp) 1883, mqtts
+// (ssl, tls) 8883, ws 80, wss 443. The scheme unix has no port. ParseServer refuses every part that
+// would be ignored. An error quotes the URL only if no part of it may be a secret.
 func ParseServer(raw string) (*url.URL, error) {
 	u, err := parseServer(raw)
 	if err != nil {
@@ -35,7 +35,7 @@ func ParseServer(raw string) (*url.URL, error) {
 	return u, nil
 }
 
-// quotable returns raw in quotation marks, unless a part of it may be a password or a token.
+// quotable returns raw in quotation marks, unless part of it may be a password or a token.
 func quotable(raw string) string {
 	if strings.ContainsAny(raw, "@?#") || len(raw) > 200 {
 		return "the URL"
@@ -63,7 +63,7 @@ func parseServer(raw string) (*url.URL, error) {
 		return nil, noScheme(raw)
 	case otherSchemes[written] != "":
 		return nil, fmt.Errorf("has the scheme %q; use %s", written, otherSchemes[written])
-	case !known && strings.ContainsAny(scheme, "@?#/,[ "): // not a scheme, and perhaps a secret
+	case !known && strings.ContainsAny(scheme, "@?#/,[ "): // not a scheme, but perhaps a secret
 		return nil, errors.New("has no scheme; use mqtt, mqtts, ws, wss or unix")
 	case !known:
 		return nil, fmt.Errorf("has the scheme %q; use mqtt, mqtts, ws, wss or unix", scheme)
@@ -101,7 +101,7 @@ func parseServer(raw string) (*url.URL, error) {
 	return u, nil
 }
 
-// checkCharacters refuses characters that configuration files and shells leave at or in a URL.
+// checkCharacters refuses characters that configuration files and shells often leave in a URL.
 func checkCharacters(raw string) error {
 	if !utf8.ValidString(raw) {
 		return errors.New("is not UTF-8; write it again")
@@ -123,7 +123,7 @@ func checkCharacters(raw string) error {
 	return nil
 }
 
-// noScheme describes a URL without a scheme, such as host:1883.
+// noScheme returns the error for a URL without a scheme, such as host:1883.
 func noScheme(raw string) error {
 	host := strings.TrimLeft(raw, ":/")
 	if strings.ContainsAny(raw, "@?#") {
@@ -136,10 +136,11 @@ func noScheme(raw string) error {
 	return fmt.Errorf("has no scheme; write %s://%s", scheme, host)
 }
 
-// maxSocketPath is the longest path of a Unix socket, in bytes. Other systems than Linux have less.
+// maxSocketPath is the maximum length of the path of a Unix socket on Linux, in bytes. Other
+// systems have lower limits.
 const maxSocketPath = 107
 
-// parseUnix checks what follows "unix:".
+// parseUnix parses the part after "unix:".
 func parseUnix(rest string) (*url.URL, error) {
 	path, slashes := strings.CutPrefix(rest, "//")
 	switch {
@@ -191,7 +192,7 @@ func hostPort(authority, scheme, standard string) (string, error) {
 			return "", fmt.Errorf("names no host; write %s", example)
 		}
 		if plain, err := url.PathUnescape(host); err == nil && !isASCII(plain) {
-			host = plain // as net/url writes a name with other letters
+			host = plain // the form in which net/url writes a name with non-ASCII letters
 		}
 		if err := checkHost(host); err != nil {
 			return "", err
@@ -209,7 +210,7 @@ func hostPort(authority, scheme, standard string) (string, error) {
 	return net.JoinHostPort(host, standard), nil
 }
 
-// unbracketed describes an authority with several colons.
+// unbracketed returns the error for an authority with several colons.
 func unbracketed(authority, scheme, standard string) error {
 	last := strings.LastIndexByte(authority, ':')
 	var forms []string
@@ -229,7 +230,7 @@ func isASCII(s string) bool {
 	return strings.IndexFunc(s, func(r rune) bool { return r > unicode.MaxASCII }) < 0
 }
 
-// checkHost checks a name or an IPv4 address.
+// checkHost checks a host name or an IPv4 address.
 func checkHost(host string) error {
 	if err := checkCharacters(host); err != nil {
 		return err
@@ -242,22 +243,22 @@ func checkHost(host string) error {
 	labels := strings.Split(strings.TrimSuffix(host, "."), ".")
 	for _, label := range labels {
 		if label == "" || len(label) > 63 || len(host) > 254 {
-			return errors.New("has a host that is no name: a part of it between dots is empty or longer than 63 bytes, or all of it is longer than 253; correct it")
+			return errors.New("has an invalid host name: a part between dots is empty or longer than 63 bytes, or the name is longer than 253 bytes; correct it")
 		}
 	}
-	if last := labels[len(labels)-1]; strings.Trim(last, "0123456789") == "" { // no name ends so
+	if last := labels[len(labels)-1]; strings.Trim(last, "0123456789") == "" { // no host name ends with a number
 		if _, err := netip.ParseAddr(host); err != nil {
-			return errors.New("has a host that looks like an IPv4 address and is none; write four numbers from 0 to 255, without leading zeros")
+			return errors.New("has a host that looks like an IPv4 address but is invalid; write four numbers from 0 to 255, without leading zeros")
 		}
 	}
 	return nil
 }
 
-// hidden stands for what may be a secret.
+// hidden replaces a possible secret.
 const hidden = "xxxxx"
 
-// Redacted returns u as events, errors and log lines show it: password and query are hidden, since
-// they may be secrets, and so is a user without a password, which may be a token.
+// Redacted returns u in the form for events, errors and log messages. It hides the password and the
+// query, which may be secrets. It also hides a user without a password, which may be a token.
 func Redacted(u *url.URL) string {
 	shown := url.URL{Scheme: u.Scheme, Host: u.Host, Path: u.Path, RawPath: u.RawPath}
 	if password, _ := u.User.Password(); password != "" {
@@ -271,8 +272,8 @@ func Redacted(u *url.URL) string {
 	return shown.String()
 }
 
-// RedactedText returns servers or URLs, separated by spaces, as Redacted does. Those that cannot be
-// read for certain are hidden.
+// RedactedText applies Redacted to servers or URLs separated by spaces. It hides entries that it
+// cannot parse with certainty.
 func RedactedText(s string) string {
 	fields := strings.Fields(s)
 	for i, field := range fields {

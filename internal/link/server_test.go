@@ -6,7 +6,7 @@ import (
 	"testing"
 )
 
-// accepted are the forms of server URLs that are used, and how they are read.
+// acceptedServers maps accepted forms of server URLs to their parsed form.
 var acceptedServers = map[string]string{
 	"mqtt://h":                  "mqtt://h:1883",
 	"mqtt://h/":                 "mqtt://h:1883",
@@ -36,7 +36,7 @@ var acceptedServers = map[string]string{
 	"mqtt://xn--brker-jua.test": "mqtt://xn--brker-jua.test:1883",
 }
 
-// refusedServers are the forms that are refused, and a part of the error.
+// refusedServers lists refused forms, with a part of the error.
 var refusedServers = []struct{ server, hint string }{
 	{"", "is empty"},
 	// Without a scheme.
@@ -60,7 +60,7 @@ var refusedServers = []struct{ server, hint string }{
 	{"quic://h", `has the scheme "quic"; use mqtt, mqtts, ws, wss or unix`},
 	{"mqtt://mqtt://h", "two schemes"},
 	{"mqtts://tcp://h:1883", "two schemes"},
-	// Several servers in one.
+	// Several servers in one URL.
 	{"mqtt://a,b", "several hosts; list each as an entry of its own"},
 	{"mqtt://a:1883,b:1883", "several hosts"},
 	{"mqtt://a:1883;b:1883", "several hosts"},
@@ -92,7 +92,7 @@ var refusedServers = []struct{ server, hint string }{
 	{"wss://u:1/secret@h/mqtt", "write %40 if it is part of the path"},
 	{"wss://h/mqtt?user=secret@x", "write %40"},
 	{"wss://u:se%zzcret@h/mqtt", "set Connection.Username"},
-	// What would be ignored.
+	// Parts that would be ignored.
 	{"mqtt://h/mqtt", "a path or query, which MQTT over TCP does not have; remove it, or use ws or wss"},
 	{"mqtts://h:8883/x/y", "a path or query"},
 	{"mqtt://h?token=secret", "a path or query"},
@@ -132,7 +132,7 @@ var refusedServers = []struct{ server, hint string }{
 	{"mqtt://10.0.1:1883", "looks like an IPv4 address"},
 	{"mqtt://10.0.0.01", "looks like an IPv4 address"},
 	{"mqtt://1883", "looks like an IPv4 address"},
-	// Left by a file or a shell.
+	// Characters left by a file or a shell.
 	{" mqtt://h", "begins or ends with a space"},
 	{"mqtt://h\n", "begins or ends with a space or a line break"},
 	{`"mqtt://h"`, `the character " in it`},
@@ -198,7 +198,7 @@ func TestRedacted(t *testing.T) {
 	}
 }
 
-// TestParseProxy_Refuses has the forms that ParseServer refuses too.
+// TestParseProxy_Refuses covers the forms that ParseServer refuses too.
 func TestParseProxy_Refuses(t *testing.T) {
 	for in, hint := range map[string]string{
 		"http://a:1,b:2":         "several hosts",

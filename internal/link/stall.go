@@ -5,15 +5,16 @@ import (
 	"time"
 )
 
-// readAhead bounds what is read while the reader is stalled. Reading on detects
-// that the server has closed the connection, unless more than this precedes it.
+// readAhead bounds the number of bytes that are read during a stall. Reading detects that the
+// server has closed the connection, unless more bytes precede the close.
 const readAhead = 4 << 10
 
-// Stall stops reading until ready returns true, for limit at most, and reports whether
-// it did. ready is called at once and whenever wake is signalled. Meanwhile backpressure
-// holds the server's packets back, and keep alive expects no answer. Stall must be called
-// on the reader's goroutine, as from session.Config.Deliver. The end of the connection
-// ends the stall; if the server closes it, unless more than readAhead precedes that.
+// Stall stops reading until ready returns true, at most for limit, and reports whether ready
+// returned true. It calls ready at once and each time wake is signaled. During the stall,
+// backpressure holds back the server's packets, and keep alive expects no answer. Stall must be
+// called on the reader's goroutine, for example from session.Config.Deliver. The end of the
+// connection ends the stall. If the server closes the connection, the stall ends only if at most
+// readAhead bytes precede the close.
 func (c *Conn) Stall(limit time.Duration, wake <-chan struct{}, ready func() bool) bool {
 	if ready() {
 		return true
@@ -23,7 +24,7 @@ func (c *Conn) Stall(limit time.Duration, wake <-chan struct{}, ready func() boo
 	c.stalled.Store(true)
 	defer func() {
 		now := c.now()
-		c.lastRead.Store(now) // an answer may have arrived unread
+		c.lastRead.Store(now) // an answer may have arrived without being read
 		c.stallSum.Add(now - began)
 		c.stalled.Store(false)
 	}()
@@ -54,7 +55,7 @@ func (c *Conn) Stall(limit time.Duration, wake <-chan struct{}, ready func() boo
 // Stalled reports whether the reader waits in Stall.
 func (c *Conn) Stalled() bool { return c.stalled.Load() }
 
-// stallTime is how long the reader has stalled in total.
+// stallTime returns the total time that the reader has stalled.
 func (c *Conn) stallTime() time.Duration {
 	sum := c.stallSum.Load()
 	if c.stalled.Load() {
@@ -63,7 +64,7 @@ func (c *Conn) stallTime() time.Duration {
 	return time.Duration(sum)
 }
 
-// ahead is what was read during a Stall. The reader owns it.
+// ahead holds the bytes read during a Stall. Only the reader uses it.
 type ahead struct {
 	chunk
 	pending chan chunk // nil: nothing is being read
@@ -74,7 +75,7 @@ type chunk struct {
 	err  error
 }
 
-// begin starts a read, unless one is under way or there are enough bytes.
+// begin starts a read, unless one is running or enough bytes were read.
 func (a *ahead) begin(from net.Conn) {
 	if a.pending != nil || a.err != nil || len(a.data) >= readAhead {
 		return
@@ -89,7 +90,7 @@ func (a *ahead) begin(from net.Conn) {
 
 func (a *ahead) end(got chunk) { a.data, a.err, a.pending = append(a.data, got.data...), got.err, nil }
 
-// read reads what was read ahead, and then from the connection.
+// read returns the bytes read ahead first, and then reads from the connection.
 func (c *Conn) read(p []byte) (int, error) {
 	a := c.ahead
 	if a == nil {

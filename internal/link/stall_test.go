@@ -12,9 +12,9 @@ import (
 	"github.com/mooring-mqtt/mooring/internal/wire/control"
 )
 
-// TestKeepAliveBehindAStall: what was asked while nobody read is not held against the
-// server when the stall ends; it is asked again, as ever.
-func TestKeepAliveBehindAStall(t *testing.T) {
+// A PINGREQ sent before or during a stall is not counted against the server when the stall ends.
+// The client sends another one as usual.
+func TestKeepAlive_AfterAStall(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var up *Up
 		var ready atomic.Bool

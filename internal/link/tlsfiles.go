@@ -16,20 +16,20 @@ import (
 	"strings"
 )
 
-// TLSFiles names the files of a TLS connection. They are read for each
-// connection, so that the next one uses renewed files.
+// TLSFiles names the files of a TLS connection. They are read for each connection, so renewed files
+// take effect on the next one.
 type TLSFiles struct {
-	CA         string // authorities to trust; "": the system's
-	Cert, Key  string // of the client, followed by the chain; "": none
-	ServerName string // what the server's certificate must name; "": the host of its URL
+	CA         string // trusted authorities; "": those of the system
+	Cert, Key  string // of the client, followed by the chain; "": no client certificate
+	ServerName string // name that the server's certificate must have; "": the host of the URL
 }
 
-// TLSFileError names a file that cannot be used. The next attempt reads it again.
+// TLSFileError reports a file that cannot be used. The next attempt reads it again.
 type TLSFileError struct {
 	File    string
 	Err     error
-	Format  string // of the file, if it is not one that can be used
-	Convert string // the command that makes a usable file of it; "": there is none
+	Format  string // of the file, if the format is not supported
+	Convert string // command that converts the file; "": there is none
 }
 
 func (e *TLSFileError) Error() string {
@@ -43,7 +43,7 @@ func (e *TLSFileError) Error() string {
 
 func (e *TLSFileError) Unwrap() error { return e.Err }
 
-// fileError returns the error about a file.
+// fileError returns the error for a file.
 func fileError(name string, err error) *TLSFileError {
 	if path := (*os.PathError)(nil); errors.As(err, &path) {
 		err = path.Err // TLSFileError has the path
@@ -57,7 +57,7 @@ func fileError(name string, err error) *TLSFileError {
 	return e
 }
 
-// shellWord quotes a word for a shell, if it has to be quoted.
+// shellWord quotes a word for a shell, if necessary.
 func shellWord(s string) string {
 	if strings.ContainsFunc(s, func(r rune) bool {
 		return !(r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || strings.ContainsRune("/._-+:@%", r))
@@ -67,16 +67,16 @@ func shellWord(s string) string {
 	return s
 }
 
-// SafeToRetry returns true: there was no connection.
+// SafeToRetry returns true, because there was no connection.
 func (*TLSFileError) SafeToRetry() bool { return true }
 
-// maxTLSFile bounds a file, in bytes. All public authorities together are smaller.
+// maxTLSFile bounds the size of a file, in bytes. All public authorities together are smaller.
 const maxTLSFile = 4 << 20
 
 // tlsSessions is the number of servers whose TLS sessions are kept.
 const tlsSessions = 16
 
-// fingerprint is the hashes of the contents of files.
+// fingerprint holds the hashes of the contents of the files.
 type fingerprint [3][sha256.Size]byte
 
 // tlsConfig returns the configuration for the next connection.
@@ -89,7 +89,8 @@ func (d *Dialer) tlsConfig(ctx context.Context) (*tls.Config, error) {
 	if d.conf == nil {
 		conf := cmp.Or(d.TLS, &tls.Config{}).Clone()
 		conf.MinVersion = cmp.Or(conf.MinVersion, tls.VersionTLS12)
-		// A resumed session calls neither of these, which are meant for each connection.
+		// A resumed session calls neither of these functions, although the application expects the
+		// call for each connection.
 		asks := conf.GetClientCertificate != nil || conf.VerifyPeerCertificate != nil
 		if conf.ClientSessionCache == nil && !asks {
 			conf.ClientSessionCache = tls.NewLRUClientSessionCache(tlsSessions)
@@ -106,8 +107,8 @@ type reading struct {
 	err  error
 }
 
-// readFiles reads the files on a goroutine of its own, since a file system may hang.
-// When ctx ends first, the next attempt waits for that goroutine and starts no other.
+// readFiles reads the files on a separate goroutine, because a file system may hang. If ctx ends
+// first, the next attempt waits for that goroutine and starts no other.
 func (d *Dialer) readFiles(ctx context.Context) (*tls.Config, error) {
 	d.mu.Lock()
 	r := d.reading
@@ -132,8 +133,8 @@ func (d *Dialer) readFiles(ctx context.Context) (*tls.Config, error) {
 	}
 }
 
-// fromFiles reads the files, on one goroutine at a time. If one has changed, TLS
-// sessions are discarded: a resumed session neither sends nor checks certificates.
+// fromFiles reads the files. It runs on one goroutine at a time. If a file has changed, the TLS
+// sessions are discarded, because a resumed session neither sends nor checks certificates.
 func (d *Dialer) fromFiles() (*tls.Config, error) {
 	f := d.Files
 	var contents [3]pemFile
@@ -163,8 +164,8 @@ func (d *Dialer) fromFiles() (*tls.Config, error) {
 		if err != nil {
 			return nil, &TLSFileError{File: f.Cert + " with " + f.Key, Err: err}
 		}
-		// Send it whatever authorities the server names: the server's alert "unknown
-		// authority" is more useful than "no certificate".
+		// Send the certificate for any list of authorities that the server names. The server's
+		// alert "unknown authority" is more useful than "no certificate".
 		conf.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return &pair, nil }
 	}
 	d.conf, d.sum = conf, sum
@@ -174,7 +175,7 @@ func (d *Dialer) fromFiles() (*tls.Config, error) {
 	return conf, nil
 }
 
-// explained adds to a failed verification that certificates of the CA file were left out.
+// explained adds to a verification error that certificates of the CA file are unusable.
 func (d *Dialer) explained(err error) error {
 	d.mu.Lock()
 	leftOut := d.leftOut
@@ -185,8 +186,9 @@ func (d *Dialer) explained(err error) error {
 	return err
 }
 
-// CheckFiles reads Files and returns a *TLSFileError if one has a format that cannot be used. It returns nil for
-// what time may mend: files that are missing, or not whole, or do not belong together.
+// CheckFiles reads Files and returns a *TLSFileError if a file has an unsupported format. It
+// returns nil for problems that may go away: files that are missing, incomplete, or do not match
+// each other.
 func (d *Dialer) CheckFiles(ctx context.Context) error {
 	if d.Files == nil {
 		return nil
@@ -198,7 +200,8 @@ func (d *Dialer) CheckFiles(ctx context.Context) error {
 	return nil
 }
 
-// keyPair returns the client's certificate with its chain. The certificate of the key need not be the first.
+// keyPair returns the client's certificate with its chain. The certificate that matches the key
+// need not be the first.
 func keyPair(cert pemFile, key []byte) (tls.Certificate, error) {
 	pair, err := tls.X509KeyPair(cert.data, key)
 	for i := 1; err != nil && i < len(cert.blocks); i++ {
@@ -220,9 +223,10 @@ type pemFile struct {
 	blocks []*pem.Block
 }
 
-// readPEM reads a file whose blocks must be complete: the standard library skips others.
+// readPEM reads a file. All PEM blocks must be complete, because the standard library skips
+// incomplete ones.
 func readPEM(name string, of content) (f pemFile, err error) {
-	info, err := os.Stat(name) // first: opening a pipe may block forever
+	info, err := os.Stat(name) // before opening: opening a pipe may block forever
 	if err != nil {
 		return f, err
 	}
@@ -267,7 +271,8 @@ func readPEM(name string, of content) (f pemFile, err error) {
 	return f, checkBlocks(f.blocks, of)
 }
 
-// addAuthorities adds the certificates to pool. leftOut describes those that cannot be used, if others can.
+// addAuthorities adds the certificates to pool. leftOut describes unusable certificates if others
+// are usable.
 func addAuthorities(pool *x509.CertPool, blocks []*pem.Block) (leftOut, err error) {
 	number, used := 0, 0
 	for _, block := range blocks {

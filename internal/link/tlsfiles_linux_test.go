@@ -11,8 +11,8 @@ import (
 	"github.com/mooring-mqtt/mooring/internal/testcert"
 )
 
-// lease has whoever opens the file wait until it is let go, as a file system does
-// that hangs; for 45 seconds at most, as Linux has it.
+// lease makes every open of the file wait until release is called, like a file system that hangs.
+// Linux limits the wait to 45 seconds.
 func lease(t *testing.T, name string) (release func()) {
 	t.Helper()
 	f, err := os.OpenFile(name, os.O_RDWR, 0)
@@ -22,20 +22,20 @@ func lease(t *testing.T, name string) (release func()) {
 	const setLease = 1024 // F_SETLEASE
 	if _, _, errno := syscall.Syscall(syscall.SYS_FCNTL, f.Fd(), setLease, syscall.F_WRLCK); errno != 0 {
 		const required = "MOORING_REQUIRE_LEASES"
-		told := t.Skipf
+		report := t.Skipf
 		if os.Getenv(required) == "1" {
-			told = t.Fatalf
+			report = t.Fatalf
 		}
-		told("%s is on a file system without leases (%v), so none can be made to hang; set TMPDIR to a folder on ext4, xfs or tmpfs, or %s=1 to make this a failure", name, errno, required)
+		report("%s is on a file system without leases (%v), so none can be made to hang; set TMPDIR to a folder on ext4, xfs or tmpfs, or %s=1 to make this a failure", name, errno, required)
 	}
 	release = func() { _ = f.Close() }
 	t.Cleanup(release)
 	return release
 }
 
-// A file system that hangs costs an attempt, and holds up neither the end of a client
-// nor more than one goroutine.
-func TestTLSFilesOnAFileSystemThatHangs(t *testing.T) {
+// A file system that hangs makes one attempt fail. It does not delay the end of a client, and
+// blocks at most one goroutine.
+func TestTLSFiles_HangingFileSystem(t *testing.T) {
 	ca := testcert.NewAuthority(t, "ours")
 	addr, seen := greeter(t, ca)
 	f := newTLSFolder(t)
@@ -47,8 +47,8 @@ func TestTLSFilesOnAFileSystemThatHangs(t *testing.T) {
 		began := time.Now()
 		_, err := d.Dial(ctx, server(t, addr))
 		cancel()
-		told := new(TLSFileError)
-		if !errors.As(err, &told) || !errors.Is(err, context.DeadlineExceeded) {
+		failed := new(TLSFileError)
+		if !errors.As(err, &failed) || !errors.Is(err, context.DeadlineExceeded) {
 			t.Errorf("got %v", err)
 		}
 		if took := time.Since(began); took > 10*time.Second {

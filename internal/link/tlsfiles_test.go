@@ -17,7 +17,7 @@ import (
 	"github.com/mooring-mqtt/mooring/internal/testcert"
 )
 
-// tlsFolder holds the files of a client.
+// tlsFolder holds the TLS files of a client.
 type tlsFolder struct {
 	t     *testing.T
 	files TLSFiles
@@ -42,7 +42,7 @@ func (f *tlsFolder) fill(ca *testcert.Authority, p testcert.Pair) {
 	f.write(f.files.Key, p.Key)
 }
 
-// greeter is a TLS server that wants a certificate of ca and says hello.
+// greeter is a TLS server that requires a certificate of ca and sends a greeting.
 func greeter(t *testing.T, ca *testcert.Authority) (addr string, seen <-chan tls.ConnectionState) {
 	l := listen(t, "tcp", "127.0.0.1:0")
 	states, ended := make(chan tls.ConnectionState, 10), make(chan struct{})
@@ -66,8 +66,8 @@ func greeter(t *testing.T, ca *testcert.Authority) (addr string, seen <-chan tls
 	return "mqtts://" + l.Addr().String(), states
 }
 
-// hello dials and reads to the end, so that a refusal of the client's certificate
-// and TLS 1.3's session tickets have come.
+// hello dials and reads until the end. By then, a refusal of the client's certificate and TLS 1.3
+// session tickets have arrived.
 func hello(t *testing.T, d *Dialer, addr string) error {
 	t.Helper()
 	c, err := d.Dial(t.Context(), server(t, addr))
@@ -80,15 +80,15 @@ func hello(t *testing.T, d *Dialer, addr string) error {
 	return err
 }
 
-func TestTLSFilesAreReadAgain(t *testing.T) {
+func TestTLSFiles_AreReadForEachConnection(t *testing.T) {
 	ours, theirs := testcert.NewAuthority(t, "ours"), testcert.NewAuthority(t, "theirs")
 	addr, seen := greeter(t, ours)
 	f := newTLSFolder(t)
 	d := &Dialer{Files: &f.files}
 	wantFile := func(err error, name string, is error) {
 		t.Helper()
-		told := new(TLSFileError)
-		if !errors.As(err, &told) || !strings.Contains(told.File, name) || is != nil && !errors.Is(err, is) {
+		failed := new(TLSFileError)
+		if !errors.As(err, &failed) || !strings.Contains(failed.File, name) || is != nil && !errors.Is(err, is) {
 			t.Errorf("got %v, want a *TLSFileError of %s", err, name)
 		}
 	}
@@ -111,8 +111,8 @@ func TestTLSFilesAreReadAgain(t *testing.T) {
 	if err := hello(t, d, addr); err == nil {
 		t.Error("a certificate of another authority was taken")
 	}
-	// Renewed: the second connection resumes, and the third, with another
-	// certificate, does not: the server would take us for who we were.
+	// After a renewal, the second connection resumes. The third one, with another certificate, does
+	// not, because the server would identify the client by the old certificate.
 	for i, want := range []struct {
 		name    string
 		resumed bool
@@ -127,7 +127,7 @@ func TestTLSFilesAreReadAgain(t *testing.T) {
 			t.Errorf("connection %d: resumed %v as %v", i, s.DidResume, s.PeerCertificates[0].Subject)
 		}
 	}
-	f.files.ServerName = "" // the host of the URL, which the certificate names too
+	f.files.ServerName = "" // the host of the URL, which the certificate contains too
 	if err := hello(t, &Dialer{Files: &f.files}, addr); err != nil {
 		t.Error(err)
 	}
@@ -138,9 +138,9 @@ func TestTLSFilesAreReadAgain(t *testing.T) {
 	}
 }
 
-// Whatever part of a file has been written, it is either not used or makes no
-// difference; above all a chain or a list of authorities is not cut short.
-func TestHalfWrittenTLSFilesAreNotUsed(t *testing.T) {
+// A partially written file is either not used or equivalent. In particular, a chain or a list of
+// authorities is not truncated.
+func TestTLSFiles_RefusesIncompleteFiles(t *testing.T) {
 	ca, other := testcert.NewAuthority(t, "one"), testcert.NewAuthority(t, "two")
 	pair := ca.Issue(t, "client", time.Hour)
 	whole := map[string][]byte{
@@ -158,15 +158,15 @@ func TestHalfWrittenTLSFilesAreNotUsed(t *testing.T) {
 		for n := range len(b) + 1 {
 			f.write(paths[cut], b[:n])
 			_, err := (&Dialer{Files: &f.files}).tlsConfig(t.Context())
-			if told := new(TLSFileError); err != nil && !errors.As(err, &told) {
+			if failed := new(TLSFileError); err != nil && !errors.As(err, &failed) {
 				t.Fatalf("%s, %d bytes: %v", cut, n, err)
 			}
 			if err == nil {
 				used[n] = true
 			}
 		}
-		// Between two blocks nothing shows that one is missing; and the last line
-		// may lack its end.
+		// A file that ends between two blocks does not look incomplete. The last line may lack its
+		// line break.
 		blocks := bytes.Count(b, []byte("BEGIN"))
 		if !used[len(b)] || len(used) != 2*blocks {
 			t.Errorf("%s: %d of %d beginnings were used, want %d", cut, len(used), len(b), 2*blocks)
@@ -174,7 +174,7 @@ func TestHalfWrittenTLSFilesAreNotUsed(t *testing.T) {
 	}
 }
 
-func TestWhatIsNoTLSFile(t *testing.T) {
+func TestTLSFiles_RefusesOtherFiles(t *testing.T) {
 	ca := testcert.NewAuthority(t, "one")
 	f := newTLSFolder(t)
 	f.fill(ca, ca.Issue(t, "client", time.Hour))
@@ -196,12 +196,12 @@ func TestWhatIsNoTLSFile(t *testing.T) {
 	}
 	f.write(f.files.CA, []byte("-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"))
 	if _, err := (&Dialer{Files: &f.files}).tlsConfig(t.Context()); err == nil {
-		t.Error("a block that holds nothing was taken for a certificate")
+		t.Error("an empty block was treated as a certificate")
 	}
 }
 
-// The program's configuration stays as it is, and what it says stays valid.
-func TestSessionsAreResumedByDefault(t *testing.T) {
+// The application's configuration is not modified, and its settings apply.
+func TestDial_ResumesTLSSessions(t *testing.T) {
 	ca := testcert.NewAuthority(t, "ours")
 	addr, seen := greeter(t, ca)
 	mine := []tls.Certificate{ca.Issue(t, "client", time.Hour).TLS(t)}
@@ -236,9 +236,10 @@ func TestSessionsAreResumedByDefault(t *testing.T) {
 	}
 }
 
-// A session that is resumed asks the program neither for its certificate nor about
-// the server's. Who gives functions for that means each connection.
-func TestFunctionsOfTLSAreAskedForEachConnection(t *testing.T) {
+// A resumed TLS session calls neither the function for the client's certificate nor the one that
+// verifies the server's certificate. An application that sets these functions expects them to be
+// called for each connection.
+func TestDial_CallsTLSFunctionsForEachConnection(t *testing.T) {
 	ca := testcert.NewAuthority(t, "ours")
 	addr, seen := greeter(t, ca)
 	names := []string{"one", "two"}
@@ -273,7 +274,7 @@ func TestFunctionsOfTLSAreAskedForEachConnection(t *testing.T) {
 	}
 }
 
-func TestADialerIsSafeForConcurrentUse(t *testing.T) {
+func TestDial_ConcurrentUse(t *testing.T) {
 	ca := testcert.NewAuthority(t, "ours")
 	f := newTLSFolder(t)
 	f.fill(ca, ca.Issue(t, "client", time.Hour))

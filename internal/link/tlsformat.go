@@ -12,7 +12,7 @@ import (
 	"unicode/utf16"
 )
 
-// content is what a TLS file is for.
+// content is the purpose of a TLS file.
 type content int
 
 const (
@@ -23,10 +23,10 @@ const (
 
 func (c content) String() string { return [...]string{"certificate", "certificate", "private key"}[c] }
 
-// formatError is a file in a format that cannot be used. No waiting helps.
+// formatError reports a file in an unsupported format. Waiting does not help.
 type formatError struct {
 	format  string // with its article
-	command string // converts it; "": there is none
+	command string // command that converts it; "": there is none
 	advice  string // if there is no command
 }
 
@@ -37,7 +37,7 @@ func (e *formatError) Error() string {
 	return fmt.Sprintf("it is %s; %s", e.format, e.advice)
 }
 
-// Formats that cannot be used. FILE stands for the name of the file.
+// Unsupported formats. FILE stands for the name of the file.
 var (
 	pkcs12 = map[content]string{
 		authorities: "openssl pkcs12 -in FILE -nokeys -out ca.pem",
@@ -47,14 +47,14 @@ var (
 	keyStore = &formatError{"a Java key store", "keytool -importkeystore -srckeystore FILE -destkeystore store.p12 -deststoretype PKCS12, and then openssl pkcs12 -in store.p12 -nodes -out all.pem", ""}
 )
 
-// pkcs8Encrypted is a private key with a passphrase.
+// pkcs8Encrypted returns the error for a private key with a passphrase.
 func pkcs8Encrypted() *formatError {
 	return &formatError{"a private key with a passphrase", "openssl pkey -in FILE -out key.pem", ""}
 }
 
-// readable returns the PEM text of a file that has it in another form: with a byte order mark, in UTF-16, with
-// other line breaks, indented, in one line, in DER, or in base64 without the lines of PEM. What is not known
-// it returns as it is. The error is a *formatError.
+// readable returns the PEM text of a file in another form: with a byte order mark, in UTF-16, with
+// other line breaks, indented, in one line, in DER, or in base64 without the PEM header lines. It
+// returns unknown content unchanged. An error is a *formatError.
 func readable(b []byte, of content) ([]byte, error) {
 	b = asUTF8(b)
 	if text := asLines(b); bytes.Contains(text, []byte("-----BEGIN ")) {
@@ -95,8 +95,8 @@ func asUTF8(b []byte) []byte {
 	return bytes.TrimPrefix([]byte(string(utf16.Decode(units))), []byte("\uFEFF"))
 }
 
-// asLines returns text with the line breaks that PEM needs, and without indentation. An environment variable
-// may have had \n in place of line breaks.
+// asLines returns the text with the line breaks that PEM needs, and without indentation. It also
+// replaces \n, which an environment variable may contain instead of line breaks.
 func asLines(b []byte) []byte {
 	text := strings.NewReplacer("\r\n", "\n", "\r", "\n").Replace(string(b))
 	if !strings.Contains(strings.TrimSpace(text), "\n") {
@@ -112,7 +112,7 @@ func asLines(b []byte) []byte {
 	return []byte(out.String())
 }
 
-// fromDER returns a binary file as PEM.
+// fromDER converts a binary file to PEM.
 func fromDER(b []byte, of content) ([]byte, error) {
 	if b[0] != 0x30 {
 		return nil, keyStore
@@ -138,9 +138,10 @@ func fromDER(b []byte, of content) ([]byte, error) {
 	return nil, unusableDER(b, of)
 }
 
-// unusableDER names the format of a binary file; nil: it is unknown, or not whole.
+// unusableDER returns an error that names the format of a binary file, or nil if the format is
+// unknown or the file is incomplete.
 func unusableDER(b []byte, of content) error {
-	// What these formats begin with.
+	// The beginnings of these formats.
 	var pfx struct {
 		Version int
 		Content asn1.RawValue
@@ -205,7 +206,7 @@ func swapped(of content, is string) error {
 	return &formatError{is + " and no " + of.String(), "", advice}
 }
 
-// checkBlocks returns a *formatError if whole PEM blocks have nothing that is of use.
+// checkBlocks returns a *formatError if no complete PEM block is usable.
 func checkBlocks(blocks []*pem.Block, of content) error {
 	var unusable error
 	for _, b := range blocks {

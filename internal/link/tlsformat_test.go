@@ -24,7 +24,7 @@ import (
 	"github.com/mooring-mqtt/mooring/internal/testcert"
 )
 
-// formBed has an authority, a client's certificate with its chain, and the key.
+// formBed holds an authority, a client's certificate with its chain, and the key.
 type formBed struct {
 	*tlsFolder
 	ca, cert, key []byte // PEM
@@ -39,14 +39,14 @@ func newFormBed(t *testing.T) *formBed {
 	return b
 }
 
-// restore writes the files as they should be.
+// restore writes correct files.
 func (b *formBed) restore() {
 	b.write(b.files.CA, b.ca)
 	b.write(b.files.Cert, b.cert)
 	b.write(b.files.Key, b.key)
 }
 
-// check reads the files, which must give the same authorities and the same certificate as PEM does.
+// check reads the files, which must give the same authorities and certificate as the PEM files.
 func (b *formBed) check(t *testing.T, what string) {
 	t.Helper()
 	d := &Dialer{Files: &b.files}
@@ -89,7 +89,7 @@ func replaced(old, with string) func([]byte) []byte {
 	return func(b []byte) []byte { return bytes.ReplaceAll(b, []byte(old), []byte(with)) }
 }
 
-// ders returns the contents of all PEM blocks, one after the other.
+// ders returns the concatenated contents of all PEM blocks.
 func ders(b []byte) (out []byte) {
 	for block, rest := pem.Decode(b); block != nil; block, rest = pem.Decode(rest) {
 		out = append(out, block.Bytes...)
@@ -97,7 +97,7 @@ func ders(b []byte) (out []byte) {
 	return out
 }
 
-// TestTLSFiles_FormsThatAreUsed writes each file in each form that can be read.
+// TestTLSFiles_FormsThatAreUsed writes each file in each readable form.
 func TestTLSFiles_FormsThatAreUsed(t *testing.T) {
 	b := newFormBed(t)
 	b.check(t, "PEM")
@@ -132,7 +132,7 @@ func TestTLSFiles_FormsThatAreUsed(t *testing.T) {
 		}
 	}
 
-	// The chain in another order, and everything in one file.
+	// The chain in another order, and all blocks in one file.
 	first, rest := pem.Decode(b.cert)
 	b.write(b.files.Cert, append(bytes.Clone(rest), pem.EncodeToMemory(first)...))
 	b.check(t, "the chain before the certificate")
@@ -142,7 +142,7 @@ func TestTLSFiles_FormsThatAreUsed(t *testing.T) {
 	b.check(t, "key and certificates in one file")
 	b.restore()
 
-	// Keys as OpenSSL wrote them once.
+	// Keys in an old format of OpenSSL.
 	block, _ := pem.Decode(b.key)
 	parsed, err := x509.ParsePKCS8PrivateKey(block.Bytes)
 	if err != nil {
@@ -159,8 +159,8 @@ func TestTLSFiles_FormsThatAreUsed(t *testing.T) {
 	b.check(t, "an EC key after its parameters")
 }
 
-// TestTLSFiles_OneUnusableCertificate: the others of a bundle are used, and a failed verification names the one
-// that is not.
+// TestTLSFiles_OneUnusableCertificate checks that the other certificates of a bundle are used. A
+// failed verification names the unusable one.
 func TestTLSFiles_OneUnusableCertificate(t *testing.T) {
 	b := newFormBed(t)
 	broken := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: []byte{0x30, 3, 2, 1, 1}})
@@ -204,7 +204,8 @@ func der(t *testing.T, v any) []byte {
 	return b
 }
 
-// TestTLSFiles_FormatsThatAreRefused: the error names the format and what to do, and CheckFiles has it too.
+// TestTLSFiles_FormatsThatAreRefused checks that the error of a connection and of CheckFiles names
+// the format and the remedy.
 func TestTLSFiles_FormatsThatAreRefused(t *testing.T) {
 	b := newFormBed(t)
 	oid := func(n int) asn1.ObjectIdentifier { return asn1.ObjectIdentifier{1, 2, 840, 113549, 1, 7, n} }
@@ -280,7 +281,7 @@ func TestTLSFiles_FormatsThatAreRefused(t *testing.T) {
 		}
 		b.restore()
 	}
-	// What time may mend is not for CheckFiles.
+	// CheckFiles does not report problems that may go away.
 	for what, data := range map[string][]byte{"nothing": {}, "half a file": b.key[:len(b.key)/2], "another key": testcert.NewAuthority(t, "x").Issue(t, "x", time.Hour).Key, "noise": []byte("noise"), "half of DER": ders(b.key)[:30]} {
 		b.write(b.files.Key, data)
 		d := &Dialer{Files: &b.files}
@@ -293,7 +294,7 @@ func TestTLSFiles_FormatsThatAreRefused(t *testing.T) {
 	}
 }
 
-// TestTLSFiles_ConvertWorks runs the commands that the errors name.
+// TestTLSFiles_ConvertWorks runs the commands in the errors.
 func TestTLSFiles_ConvertWorks(t *testing.T) {
 	if _, err := exec.LookPath("openssl"); err != nil {
 		if os.Getenv("MOORING_REQUIRE_PEERS") != "" {

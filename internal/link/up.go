@@ -14,37 +14,38 @@ import (
 	"github.com/mooring-mqtt/mooring/internal/wire"
 )
 
-// Up is a connection that the server has accepted. The pointer is the identity of the
-// connection. The Observer sets the latches.
+// Up is a connection that the server has accepted. The pointer identifies the connection. The
+// Observer sets the latches.
 type Up struct {
-	Ready      notify.Latch // unacknowledged direct messages are resent and the birth is published: sending may start
-	Subscribed notify.Latch // the server's subscription list is in line, as far as the server answered
+	Ready      notify.Latch // unacknowledged unstored messages are resent and the birth is published; sending may start
+	Subscribed notify.Latch // the server's subscriptions match the wanted ones, as far as the server answered
 
 	*Conn
 	Gen           *session.Generation
 	Server        *url.URL
-	Resumed       bool          // the same server goes on with the session of the connection before
-	KeepAlive     time.Duration // in force
-	SessionExpiry time.Duration // in force; 0: the session ends with the connection
-	Attempt       int           // that led to it, see End
-	Took          time.Duration // that attempt
+	Resumed       bool          // the same server continues the session of the previous connection
+	KeepAlive     time.Duration // value in force
+	SessionExpiry time.Duration // value in force; 0: the session ends with the connection
+	Attempt       int           // number of the successful attempt; see End
+	Took          time.Duration // duration of the successful attempt
 
 	client     *paho.Client
 	manager    pahosession.SessionManager // of client
 	ackTimeout time.Duration
-	since      time.Time // of CONNACK
+	since      time.Time // time of CONNACK
 	assignID   bool      // CONNECT had no Client Identifier
 	final      atomic.Pointer[Disconnect]
 }
 
-// Uptime is how long ago the server accepted the connection.
+// Uptime returns the time since the server accepted the connection.
 func (u *Up) Uptime() time.Duration { return time.Since(u.since) }
 
-// ErrAckTimeout: messages are in flight, or a SUBSCRIBE or UNSUBSCRIBE is
-// outstanding, and the server acknowledges nothing.
+// ErrAckTimeout means that the server acknowledges nothing although messages are in flight, or a
+// SUBSCRIBE or UNSUBSCRIBE is outstanding.
 var ErrAckTimeout = errors.New("client: no acknowledgement within AckTimeout while messages are in flight; reconnecting")
 
-// watchAcks closes a connection with messages in flight of which none is acknowledged.
+// watchAcks closes a connection if no acknowledgement arrives within AckTimeout while messages are
+// in flight.
 func (u *Up) watchAcks() {
 	tick := time.NewTicker(max(u.ackTimeout/4, time.Millisecond))
 	defer tick.Stop()
@@ -63,16 +64,17 @@ func (u *Up) watchAcks() {
 	}
 }
 
-// Disconnect is the final DISCONNECT of a connection.
+// Disconnect describes the final DISCONNECT of a connection.
 type Disconnect struct {
 	Reason        byte
 	ReasonString  string
 	User          []wire.UserProperty
-	SessionExpiry *uint32 // seconds; nil: as CONNECT said
+	SessionExpiry *uint32 // in seconds; nil: as in CONNECT
 }
 
-// Disconnect ends the connection with a DISCONNECT; the Policy then stops the link. What would make
-// the packet larger than the server accepts is omitted [MQTT-3.14.2-3] [MQTT-3.14.2-4].
+// Disconnect ends the connection with a DISCONNECT. Afterwards the Policy stops the link.
+// Disconnect omits properties that would make the packet larger than the server accepts
+// [MQTT-3.14.2-3] [MQTT-3.14.2-4].
 func (u *Up) Disconnect(d Disconnect) error {
 	u.final.Store(&d)
 	props := &paho.DisconnectProperties{SessionExpiryInterval: d.SessionExpiry, ReasonString: d.ReasonString}

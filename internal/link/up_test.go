@@ -9,8 +9,8 @@ import (
 	"github.com/mooring-mqtt/mooring/internal/wire/control"
 )
 
-// X
-func TestEachPartOfADisconnectLeavesByItself(t *testing.T) {
+// Each part of a Disconnect is sent even if it is the only one.
+func TestDisconnect_SendsEachPart(t *testing.T) {
 	for name, f := range map[string]Disconnect{
 		"reason":         {Reason: 0x04},
 		"user property":  {User: []wire.UserProperty{{Key: "a", Value: "b"}}},

@@ -13,15 +13,16 @@ import (
 )
 
 const (
-	// maxFrame is the largest payload of a frame that is sent. Many servers accept no larger one.
+	// maxFrame is the maximum payload of a sent frame, in bytes. Many servers accept no larger
+	// frames.
 	maxFrame = 64 << 10
-	// maxMessage is the largest message that is received, in all its frames. Messages are read as a
-	// stream, so they take no memory.
+	// maxMessage is the maximum size of a received message, including all its frames. Messages are
+	// read as a stream, so they take no memory.
 	maxMessage = wire.MaxPacketSize
 )
 
-// wsConn is the byte stream of a WebSocket's binary messages. Received packets may
-// cross message boundaries [MQTT-6.0.0-2].
+// wsConn is the byte stream of a WebSocket's binary messages. A received packet may span several
+// messages [MQTT-6.0.0-2].
 type wsConn struct {
 	net.Conn
 	ws  *websocket.Conn
@@ -52,7 +53,7 @@ func (c *wsConn) Read(p []byte) (int, error) {
 
 func readError(err error) error {
 	var closed *websocket.CloseError
-	if errors.As(err, &closed) && closed.Code != websocket.CloseAbnormalClosure { // that is a lost connection
+	if errors.As(err, &closed) && closed.Code != websocket.CloseAbnormalClosure { // CloseAbnormalClosure means a lost connection
 		return fmt.Errorf("server closed the WebSocket with code %d%s", closed.Code, quoted(printable(closed.Text, 200)))
 	}
 	if errors.Is(err, websocket.ErrReadLimit) {
@@ -61,8 +62,8 @@ func readError(err error) error {
 	return err
 }
 
-// Write sends packets in messages of one frame each: as many whole packets as fit, or one packet. A
-// larger packet is one message of several frames.
+// Write sends packets in messages of one frame each. A frame contains as many complete packets as
+// fit, or one packet. A larger packet is sent as one message of several frames.
 func (c *wsConn) Write(p []byte) (n int, err error) {
 	for n < len(p) {
 		size := messageSize(p[n:])
@@ -74,10 +75,10 @@ func (c *wsConn) Write(p []byte) (n int, err error) {
 	return n, nil
 }
 
-// messageSize returns how many bytes of b make the next message.
+// messageSize returns the number of bytes of b that form the next message.
 func messageSize(b []byte) (size int) {
 	for size < len(b) {
-		packet := len(b) - size // what is no whole packet is not divided
+		packet := len(b) - size // bytes that are not a complete packet are not divided
 		if length, n := wire.Varint(b[size+1:]); n > 0 {
 			packet = min(packet, 1+n+int(length))
 		}

@@ -11,14 +11,14 @@ import (
 	"strings"
 )
 
-// WebSocketError reports that a WebSocket was not opened.
+// WebSocketError reports that a WebSocket could not be opened.
 type WebSocketError struct {
 	Server   string // host and port
-	Status   int    // HTTP status of the server's answer; 0: none, or the answer was no refusal
+	Status   int    // HTTP status of the server's answer; 0: no answer, or the answer was not a refusal
 	Reason   string // the reason phrase after Status
-	Body     string // the beginning of the answer's body, printable, at most 1,024 bytes
-	Location string // where a redirect leads to, without its query
-	Err      error  // the error, where there is no Status
+	Body     string // beginning of the body, printable, at most 1,024 bytes
+	Location string // target of a redirect, without its query
+	Err      error  // the error, if there is no Status
 }
 
 func (e *WebSocketError) Error() string {
@@ -59,19 +59,19 @@ func (e *WebSocketError) advice() string {
 
 func (e *WebSocketError) Unwrap() error { return e.Err }
 
-// SafeToRetry returns true: there was no connection.
+// SafeToRetry returns true, because there was no connection.
 func (*WebSocketError) SafeToRetry() bool { return true }
 
-// requestError is an error of Dialer.Request, or about its result.
+// requestError is an error of Dialer.Request or of checking its result.
 type requestError struct{ error }
 
 func (e *requestError) Unwrap() error { return e.error }
 
-// refusedWebSocket returns the error for an answer that is not the one that opens a WebSocket. Values of
-// the request that the answer repeats, which may be secret, are removed.
+// refusedWebSocket returns the error for an answer that does not open a WebSocket. It removes
+// values of the request that the answer repeats, because they may be secrets.
 func refusedWebSocket(u *url.URL, header http.Header, resp *http.Response) *WebSocketError {
 	e := &WebSocketError{Server: u.Host, Status: resp.StatusCode}
-	body, _ := io.ReadAll(io.LimitReader(resp.Body, maxRefusal)) // what came is worth showing
+	body, _ := io.ReadAll(io.LimitReader(resp.Body, maxRefusal)) // after an error, the part read so far is still useful
 	secret := secretsOf(u, header)
 	_, reason, _ := strings.Cut(resp.Status, " ")
 	e.Reason = printable(secret.remove(reason), 200)
@@ -84,16 +84,16 @@ func refusedWebSocket(u *url.URL, header http.Header, resp *http.Response) *WebS
 	return e
 }
 
-// maxRefusal is how many bytes of a refusal's body are kept.
+// maxRefusal is the number of bytes of a refusal's body that are kept.
 const maxRefusal = 1024
 
-// secrets are the values in a request that may be secret, as an answer may repeat them.
+// secrets holds values of a request that may be secret and that an answer may repeat.
 type secrets []string
 
-// minSecret is the length of the shortest secret: shorter values are found everywhere.
+// minSecret is the minimum length of a secret. Shorter values occur everywhere.
 const minSecret = 6
 
-// add adds values that may be secret, in the forms in which they are repeated.
+// add adds values that may be secret, in the forms in which an answer may repeat them.
 func (all secrets) add(list ...string) secrets {
 	for _, v := range list {
 		if len(v) >= minSecret {
@@ -129,9 +129,10 @@ func secretsOf(u *url.URL, header http.Header) (values secrets) {
 	return values
 }
 
-// remove replaces all secrets in s, and the beginning of one at its end, where s may be cut.
+// remove replaces all secrets in s. It also replaces the beginning of a secret at the end of s,
+// because s may be truncated.
 func (all secrets) remove(s string) string {
-	slices.SortFunc(all, func(a, b string) int { return cmp.Compare(len(b), len(a)) }) // a longer value before its parts
+	slices.SortFunc(all, func(a, b string) int { return cmp.Compare(len(b), len(a)) }) // longer values before their parts
 	for _, v := range all {
 		s = strings.ReplaceAll(s, v, "xxxxx")
 	}

@@ -20,8 +20,8 @@ import (
 	"github.com/mooring-mqtt/mooring/internal/wire"
 )
 
-// handmade is a WebSocket server on which answer writes the answer to each handshake; accept is the
-// value of Sec-WebSocket-Accept. It returns the server's URL.
+// handmade is a WebSocket server on which answer writes the answer to each handshake. accept is the
+// value of Sec-WebSocket-Accept. handmade returns the server's URL.
 func handmade(t *testing.T, answer func(c net.Conn, req *http.Request, accept string)) *url.URL {
 	l := listen(t, "tcp", "127.0.0.1:0")
 	done := make(chan struct{})
@@ -43,7 +43,7 @@ func handmade(t *testing.T, answer func(c net.Conn, req *http.Request, accept st
 	return server(t, "ws://"+l.Addr().String()+"/mqtt")
 }
 
-// upgraded is the answer that opens a WebSocket, with further header fields.
+// upgraded returns the answer that opens a WebSocket, with additional header fields.
 func upgraded(accept string, fields ...string) string {
 	return "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: " + accept + "\r\n" +
 		strings.Join(append(fields, ""), "\r\n") + "\r\n"
@@ -134,7 +134,7 @@ func TestWebSocket_RefusesInvalidRequests(t *testing.T) {
 func TestWebSocket_ChecksTheAnswer(t *testing.T) {
 	for name, tt := range map[string]struct {
 		fields []string
-		want   string // "": it is accepted
+		want   string // "": accepted
 	}{
 		"mqtt":           {[]string{"Sec-WebSocket-Protocol: mqtt"}, ""},
 		"no subprotocol": {nil, `subprotocol ""`},
@@ -197,7 +197,7 @@ func TestWebSocket_ARefusalGivesBodyAndAdvice(t *testing.T) {
 	}
 }
 
-// A secret that the end of what is kept divides is removed too.
+// A secret is removed even if the kept part of the body ends within it.
 func TestWebSocket_ARefusalHasNoPartOfASecret(t *testing.T) {
 	const secret = "abcdefghijklmnopqrstuvwxyz"
 	for before := maxRefusal - len(secret); before < maxRefusal-minSecret; before++ {
@@ -226,7 +226,7 @@ func TestWebSocket_ARefusalWhoseBodyNeverEnds(t *testing.T) {
 		if _, err := http.ReadRequest(bufio.NewReader(far)); err == nil {
 			_, _ = io.WriteString(far, "HTTP/1.1 403 Forbidden\r\nContent-Length: 1000\r\n\r\nnot you")
 		}
-		cancel() // it was read
+		cancel() // after reading the status
 	}()
 	_, err := overWebSocket(ctx, near, server(t, "ws://h.test"), nil)
 	if refused := (&WebSocketError{}); !errors.As(err, &refused) || refused.Status != 403 || refused.Body != "not you" {
@@ -248,7 +248,7 @@ func TestWebSocket_AnAnswerThatIsNoHTTP(t *testing.T) {
 	}
 }
 
-// frame is a frame that a client has sent.
+// frame is a frame that the client has sent.
 type frame struct {
 	opcode byte
 	final  bool
@@ -284,7 +284,7 @@ func readFrame(r io.Reader) (f frame, err error) {
 	return f, errors.Join(err, e)
 }
 
-// publishOf returns a PUBLISH of so many bytes.
+// publishOf returns a PUBLISH with the given number of bytes.
 func publishOf(size int) []byte {
 	for payload := max(size-10, 0); ; payload++ {
 		p := wire.AppendPublish(nil, &wire.Publish{Topic: "t", Payload: bytes.Repeat([]byte{byte(size)}, payload)})
@@ -294,12 +294,13 @@ func publishOf(size int) []byte {
 	}
 }
 
-// A packet of up to 64 KiB is one frame, frames have whole packets, and a larger packet is one message.
+// A packet of up to 64 KiB is one frame, frames contain complete packets, and a larger packet is
+// one message.
 func TestWebSocket_APacketIsOneFrame(t *testing.T) {
 	const k64 = 64 << 10
 	for name, tt := range map[string]struct {
 		packets []int
-		want    [][]int // the sizes of the frames of each message
+		want    [][]int // sizes of the frames of each message
 	}{
 		"one":                {[]int{10}, [][]int{{10}}},
 		"above 4 KiB":        {[]int{5000}, [][]int{{5000}}},
@@ -358,7 +359,7 @@ func TestWebSocket_APacketIsOneFrame(t *testing.T) {
 	}
 }
 
-// Bytes that are no whole packets are sent too.
+// Bytes that are not complete packets are sent too.
 func TestWebSocket_WritesWhatIsNoPacket(t *testing.T) {
 	for _, b := range [][]byte{{0x30}, {0x30, 0xFF}, {0x30, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF}, {0x30, 5, 'x'}, append(publishOf(20), 0x30, 5)} {
 		if n := messageSize(b); n != len(b) {
@@ -390,7 +391,7 @@ func TestWebSocket_AFrameHasALimit(t *testing.T) {
 func TestWebSocket_ReportsTheReasonOfAClose(t *testing.T) {
 	u := handmade(t, func(c net.Conn, _ *http.Request, accept string) {
 		_, _ = io.WriteString(c, upgraded(accept, "Sec-WebSocket-Protocol: mqtt"))
-		_, _ = c.Write(append([]byte{0x88, 13, 0x03, 0xF0}, "too\r\n\x01 many"...)) // 1008
+		_, _ = c.Write(append([]byte{0x88, 13, 0x03, 0xF0}, "too\r\n\x01 many"...)) // code 1008
 		_, _ = io.Copy(io.Discard, c)
 	})
 	c, err := (&Dialer{}).Dial(t.Context(), u)

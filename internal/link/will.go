@@ -8,12 +8,12 @@ import (
 
 const willFlag = 0x04
 
-// withWill inserts the Will Properties into an encoded CONNECT, if it has a will.
-// paho.golang v0.23.0 omits all but the delay.
+// withWill inserts the Will Properties into an encoded CONNECT that has a will. paho.golang v0.23.0
+// omits all of them except the delay.
 func withWill(packet, properties []byte) []byte {
 	_, n := wire.Varint(packet[1:])
 	body := packet[1+n:]
-	flags := 2 + int(binary.BigEndian.Uint16(body)) + 1 // after protocol name and version
+	flags := 2 + int(binary.BigEndian.Uint16(body)) + 1 // after the protocol name and version
 	if body[flags]&willFlag == 0 {
 		return packet
 	}
